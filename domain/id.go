@@ -1,0 +1,59 @@
+package domain
+
+import (
+	"encoding/hex"
+	"fmt"
+	"io"
+	"time"
+)
+
+// ID names a refresh token. Those that we make are UUIDs of version 7 (RFC 9562, section 5.7), so the order of ids is the
+// order of issue, within a millisecond. It is no secret.
+type ID [16]byte
+
+// NewID makes an id from the instant and from 10 bytes of random.
+func NewID(now time.Time, random io.Reader) (ID, error) {
+	var id ID
+	if _, err := io.ReadFull(random, id[6:]); err != nil {
+		return ID{}, fmt.Errorf("make an id: %w", err)
+	}
+	ms := now.UnixMilli()
+	for i := range 6 {
+		id[i] = byte(ms >> (40 - 8*i))
+	}
+	id[6] = id[6]&0x0f | 0x70
+	id[8] = id[8]&0x3f | 0x80
+	return id, nil
+}
+
+// ParseID reads the 36 characters of RFC 9562, section 4, hex digits in either case. Any UUID but the nil one will do.
+func ParseID(s string) (ID, bool) {
+	var id ID
+	if len(s) != 36 || s[8] != '-' || s[13] != '-' || s[18] != '-' || s[23] != '-' {
+		return ID{}, false
+	}
+	digits := make([]byte, 0, 32)
+	for i := range len(s) {
+		if i != 8 && i != 13 && i != 18 && i != 23 {
+			digits = append(digits, s[i])
+		}
+	}
+	if _, err := hex.Decode(id[:], digits); err != nil {
+		return ID{}, false
+	}
+	return id, !id.IsZero()
+}
+
+// IsZero tells whether id names nothing.
+func (id ID) IsZero() bool { return id == ID{} }
+
+func (id ID) String() string {
+	var s [36]byte
+	hex.Encode(s[:8], id[:4])
+	hex.Encode(s[9:13], id[4:6])
+	hex.Encode(s[14:18], id[6:8])
+	hex.Encode(s[19:23], id[8:10])
+	hex.Encode(s[24:], id[10:])
+	s[8], s[13], s[18], s[23] = '-', '-', '-', '-'
+	return string(s[:])
+}

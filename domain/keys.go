@@ -1,0 +1,166 @@
+package domain
+
+import (
+	"crypto/aes"
+	"crypto/cipher"
+	"crypto/hkdf"
+	"crypto/sha256"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+	"time"
+)
+
+// KeyKind says what a stored key is for.
+type KeyKind string
+
+const (
+	KeyCheck   KeyKind = "check"   // no key: a known text, which tells a wrong master key from a corrupt store
+	KeyToken   KeyKind = "token"   // authenticates token strings
+	KeyAPI     KeyKind = "api"     // hashes API keys
+	KeySigning KeyKind = "signing" // signs access tokens
+)
+
+// SealedKey is a key as the store holds it. Kind, tenant, algorithm and number name it: of two that are made at the same
+// time under one name, a store keeps one.
+type SealedKey struct {
+	Kind      KeyKind
+	TenantID  string    // of a signing key of one tenant; empty for a shared one and for other kinds
+	Algorithm Algorithm // of a signing key
+	Number    uint32    // from 1
+	ID        string    // of a signing key: its `kid`, unique; other kinds have none
+	CreatedAt time.Time
+	StartsAt  time.Time // it serves from then on; zero for from the beginning
+	RetiredAt time.Time // it makes nothing new from then on; zero while it does
+	Sealed    string    // nonce and ciphertext
+}
+
+// context binds a ciphertext to its place: moved to another row, it does not open. Lengths lead, so that no two names agree.
+func (k SealedKey) context() []byte {
+	return fmt.Appendf(nil, "refreshd key 1 %d:%s %d:%s %d:%s %d %d:%s", len(k.Kind), k.Kind, len(k.TenantID), k.TenantID,
+		len(k.Algorithm), k.Algorithm, k.Number, len(k.ID), k.ID)
+}
+
+// SigningKey is an opened key that signs access tokens.
+type SigningKey struct {
+	ID        string // `kid`
+	TenantID  string // empty for one that all tenants share
+	Algorithm Algorithm
+	StartsAt  time.Time
+	RetiredAt time.Time
+	Private   Secret // PKCS #8, DER
+}
+
+// SigningKeys are all of a deployment, in any order.
+type SigningKeys []SigningKey
+
+// SigningAt is the key of a tenant and algorithm that signs at that instant: the newest whose start is not after it; of two
+// that start together the smaller id. The tenant's own come before shared ones. It depends on nothing else, so replicas agree.
+func (ks SigningKeys) SigningAt(tenantID string, a Algorithm, at time.Time) (SigningKey, bool) {
+	var best SigningKey
+	better := func(k SigningKey) bool {
+		switch {
+		case best.ID == "":
+			return true
+		case (k.TenantID == "") != (best.TenantID == ""):
+			return best.TenantID == ""
+		case !k.StartsAt.Equal(best.StartsAt):
+			return k.StartsAt.After(best.StartsAt)
+		default:
+			return k.ID < best.ID
+		}
+	}
+	for _, k := range ks {
+		if k.Algorithm == a && (k.TenantID == tenantID || k.TenantID == "") && !k.StartsAt.After(at) &&
+			(k.RetiredAt.IsZero() || at.Before(k.RetiredAt)) && better(k) {
+			best = k
+		}
+	}
+	return best, best.ID != ""
+}
+
+// OfTenant are the keys whose public half a tenant publishes: its own and the shared ones.
+func (ks SigningKeys) OfTenant(tenantID string) SigningKeys {
+	var out SigningKeys
+	for _, k := range ks {
+		if k.TenantID == tenantID || k.TenantID == "" {
+			out = append(out, k)
+		}
+	}
+	return out
+}
+
+// MasterKey seals the keys in the store, and does nothing else.
+type MasterKey struct{ key Secret }
+
+// KeySize is the length of a master key, a token key and the hash key for API keys, in bytes.
+const KeySize = 32
+
+// ErrWrongMasterKey: a sealed key does not open under this master key, or was altered.
+var ErrWrongMasterKey = errors.New("the master key does not open the keys in the store")
+
+// ParseMasterKey reads 32 bytes in base64, in the standard or the URL alphabet, padded or not; white space at the ends, as
+// files have it, is passed over.
+func ParseMasterKey(text Secret) (MasterKey, error) {
+	s := strings.TrimRight(strings.TrimSpace(text.Reveal()), "=")
+	s = strings.NewReplacer("-", "+", "_", "/").Replace(s)
+	key, err := base64.RawStdEncoding.Strict().DecodeString(s)
+	if err != nil || len(key) != KeySize {
+		return MasterKey{}, errors.New("a master key is 32 random bytes in base64: make one with `openssl rand -base64 32`")
+	}
+	return MasterKey{NewSecret(string(key))}, nil
+}
+
+// NewMasterKey makes one from 32 bytes of random; text is its form for a file.
+func NewMasterKey(random io.Reader) (key MasterKey, text Secret, err error) {
+	b := make([]byte, KeySize)
+	if _, err := io.ReadFull(random, b); err != nil {
+		return MasterKey{}, Secret{}, fmt.Errorf("make a master key: %w", err)
+	}
+	return MasterKey{NewSecret(string(b))}, NewSecret(base64.StdEncoding.EncodeToString(b)), nil
+}
+
+// Seal encrypts plain with AES-256-GCM under a key derived from the master key (HKDF-SHA-256, RFC 5869), with k's name as
+// additional data, and returns k with Sealed filled in.
+func (m MasterKey) Seal(k SealedKey, plain Secret, random io.Reader) (SealedKey, error) {
+	aead, err := m.aead()
+	if err != nil {
+		return SealedKey{}, err
+	}
+	nonce := make([]byte, aead.NonceSize(), aead.NonceSize()+len(plain.Reveal())+aead.Overhead())
+	if _, err := io.ReadFull(random, nonce); err != nil {
+		return SealedKey{}, fmt.Errorf("seal a %s key: %w", k.Kind, err)
+	}
+	k.Sealed = string(aead.Seal(nonce, nonce, []byte(plain.Reveal()), k.context()))
+	return k, nil
+}
+
+// Open decrypts what Seal sealed. It returns ErrWrongMasterKey if key or content are not those that were sealed.
+func (m MasterKey) Open(k SealedKey) (Secret, error) {
+	aead, err := m.aead()
+	if err != nil {
+		return Secret{}, err
+	}
+	if len(k.Sealed) < aead.NonceSize() {
+		return Secret{}, ErrWrongMasterKey
+	}
+	plain, err := aead.Open(nil, []byte(k.Sealed[:aead.NonceSize()]), []byte(k.Sealed[aead.NonceSize():]), k.context())
+	if err != nil {
+		return Secret{}, ErrWrongMasterKey
+	}
+	return NewSecret(string(plain)), nil
+}
+
+func (m MasterKey) aead() (cipher.AEAD, error) {
+	key, err := hkdf.Key(sha256.New, []byte(m.key.Reveal()), nil, "refreshd seal 1", KeySize)
+	if err != nil {
+		return nil, fmt.Errorf("derive the sealing key: %w", err)
+	}
+	block, err := aes.NewCipher(key)
+	if err != nil {
+		return nil, fmt.Errorf("derive the sealing key: %w", err)
+	}
+	return cipher.NewGCM(block)
+}

@@ -1,0 +1,253 @@
+package domain
+
+import (
+	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
+	"time"
+)
+
+// Algorithm signs access tokens (RFC 7518, section 3.1; RFC 8037).
+type Algorithm string
+
+const (
+	EdDSA Algorithm = "EdDSA"
+	ES256 Algorithm = "ES256"
+	RS256 Algorithm = "RS256"
+	PS256 Algorithm = "PS256"
+)
+
+// Algorithms are all that we sign with.
+var Algorithms = []Algorithm{EdDSA, ES256, RS256, PS256}
+
+// ExpirationPolicy says how ExpiresAt moves.
+type ExpirationPolicy string
+
+const (
+	// Fixed: set at issue, never moved.
+	Fixed ExpirationPolicy = "Fixed"
+	// SlidingWindow: moved to now + TTL by each use, without end.
+	SlidingWindow ExpirationPolicy = "SlidingWindow"
+	// SlidingWindowWithMaximumLifetime: the same, but never past issue + MaximumTTL.
+	SlidingWindowWithMaximumLifetime ExpirationPolicy = "SlidingWindowWithMaximumLifetime"
+)
+
+// UsagePolicy says whether an exchange rotates.
+type UsagePolicy string
+
+const (
+	OneTimeUse UsagePolicy = "OneTimeUse"
+	Reusable   UsagePolicy = "Reusable"
+)
+
+// Policy is what is in force for the refresh tokens of one application: default, tenant and application, merged by
+// [Effective]. Every field has a value.
+type Policy struct {
+	Active                bool // of the application and of its tenant
+	RequireAuthentication bool // an exchange needs an API key as well
+	CookieOnly            bool // an exchange by cookie is answered by cookie only
+	CookieDomain          string
+	Issuer                string // of the tenant; empty for the one derived from the public URL
+
+	AccessTokenTTL time.Duration
+	Algorithm      Algorithm
+
+	Expiration ExpirationPolicy
+	TTL        time.Duration // of a refresh token, from issue or from its last use
+	MaximumTTL time.Duration // from issue; counts for SlidingWindowWithMaximumLifetime only
+
+	Usage            UsagePolicy
+	GracePeriod      time.Duration // within it from a rotation, what that rotation replaced is a retry
+	RecoveryBurst    int64         // 0 turns recovery off
+	RecoveryInterval int64         // generations that earn one more recovery
+
+	RevokeOnReplay      bool
+	MaximumActiveTokens int64 // of a user in an application; 0 for no limit
+}
+
+// DefaultPolicy is what holds where neither tenant nor application says otherwise.
+func DefaultPolicy() Policy {
+	return Policy{
+		Active:           true,
+		AccessTokenTTL:   15 * time.Minute,
+		Algorithm:        EdDSA,
+		Expiration:       SlidingWindowWithMaximumLifetime,
+		TTL:              30 * 24 * time.Hour,
+		MaximumTTL:       365 * 24 * time.Hour,
+		Usage:            OneTimeUse,
+		GracePeriod:      30 * time.Second,
+		RecoveryBurst:    2,
+		RecoveryInterval: 10,
+		RevokeOnReplay:   true,
+	}
+}
+
+// forever stands for "no maximum": later than any expiry, and small enough that adding it to an instant in microseconds
+// cannot overflow.
+const forever = 100 * 365 * 24 * time.Hour
+
+// Slide is how an exchange moves ExpiresAt, as the two numbers that a store needs: ExpiresAt becomes the earlier of
+// now + window and issue + maximum; a window of 0 leaves it where it is.
+func (p Policy) Slide() (window, maximum time.Duration) {
+	switch p.Expiration {
+	case SlidingWindow:
+		return p.TTL, forever
+	case SlidingWindowWithMaximumLifetime:
+		return p.TTL, p.MaximumTTL
+	default:
+		return 0, forever
+	}
+}
+
+// Settings are what a tenant or an application says about its policy; nil where it says nothing. The units are the wire's.
+type Settings struct {
+	Active                *bool
+	RequireAuthentication *bool
+	CookieOnly            *bool
+	CookieDomain          *string
+
+	AccessTokenSeconds  *int64
+	Algorithm           *Algorithm
+	Expiration          *ExpirationPolicy
+	TTLMinutes          *int64
+	MaximumTTLMinutes   *int64
+	Usage               *UsagePolicy
+	GraceSeconds        *int64
+	RecoveryBurst       *int64
+	RecoveryInterval    *int64
+	RevokeOnReplay      *bool
+	MaximumActiveTokens *int64
+}
+
+// The names of the settings on the wire and in the kickstart file.
+const (
+	FieldCookieDomain        = "cookieDomain"
+	FieldAccessTokenSeconds  = "jwtConfiguration.timeToLiveInSeconds"
+	FieldAlgorithm           = "jwtConfiguration.algorithm"
+	FieldExpiration          = "jwtConfiguration.refreshTokenExpirationPolicy"
+	FieldTTLMinutes          = "jwtConfiguration.refreshTokenTimeToLiveInMinutes"
+	FieldMaximumTTLMinutes   = "jwtConfiguration.refreshTokenSlidingWindowConfiguration.maximumTimeToLiveInMinutes"
+	FieldUsage               = "jwtConfiguration.refreshTokenUsagePolicy"
+	FieldGraceSeconds        = "jwtConfiguration.refreshTokenOneTimeUseConfiguration.gracePeriodInSeconds"
+	FieldRecoveryBurst       = "jwtConfiguration.refreshTokenOneTimeUseConfiguration.recoveryBurst"
+	FieldRecoveryInterval    = "jwtConfiguration.refreshTokenOneTimeUseConfiguration.recoveryInterval"
+	FieldMaximumActiveTokens = "jwtConfiguration.maximumActiveTokens"
+)
+
+// validate checks each setting by itself.
+func (s Settings) validate(p *Problems) {
+	within := func(field string, v *int64, low, high int64) {
+		if v != nil && (*v < low || *v > high) {
+			p.Add(field, Malformed, fmt.Sprintf("use %d to %d", low, high))
+		}
+	}
+	const tenYears = 10 * 366 * 24 * 60 // minutes
+	within(FieldAccessTokenSeconds, s.AccessTokenSeconds, 1, 86_400)
+	within(FieldTTLMinutes, s.TTLMinutes, 1, tenYears)
+	within(FieldMaximumTTLMinutes, s.MaximumTTLMinutes, 1, tenYears)
+	within(FieldGraceSeconds, s.GraceSeconds, 0, 86_400)
+	within(FieldRecoveryBurst, s.RecoveryBurst, 0, 1_000)
+	within(FieldRecoveryInterval, s.RecoveryInterval, 2, 1_000)
+	within(FieldMaximumActiveTokens, s.MaximumActiveTokens, 0, 10_000)
+	oneOf(p, FieldAlgorithm, s.Algorithm, Algorithms...)
+	oneOf(p, FieldExpiration, s.Expiration, Fixed, SlidingWindow, SlidingWindowWithMaximumLifetime)
+	oneOf(p, FieldUsage, s.Usage, OneTimeUse, Reusable)
+	if s.CookieDomain != nil && *s.CookieDomain != "" && !isDomainName(*s.CookieDomain) {
+		p.Add(FieldCookieDomain, Malformed, "use a host name such as example.com, without scheme, port or leading dot")
+	}
+}
+
+func oneOf[T ~string](p *Problems, field string, v *T, allowed ...T) {
+	if v == nil || slices.Contains(allowed, *v) {
+		return
+	}
+	words := make([]string, len(allowed))
+	for i, a := range allowed {
+		words[i] = string(a)
+	}
+	p.Add(field, Malformed, "use one of "+strings.Join(words, ", "))
+}
+
+// isDomainName tells whether s is a host name of RFC 1123, section 2.1, with at least two labels, and no address.
+func isDomainName(s string) bool {
+	labels := strings.Split(s, ".")
+	if _, err := netip.ParseAddr(s); err == nil || len(s) > 253 || len(labels) < 2 {
+		return false
+	}
+	for _, l := range labels {
+		if l == "" || len(l) > 63 || l[0] == '-' || l[len(l)-1] == '-' {
+			return false
+		}
+		for _, c := range []byte(l) {
+			if c != '-' && (c < '0' || c > '9') && (c < 'a' || c > 'z') && (c < 'A' || c > 'Z') {
+				return false
+			}
+		}
+	}
+	return true
+}
+
+// apply lays the settings over p.
+func (s Settings) apply(p Policy) Policy {
+	set(&p.RequireAuthentication, s.RequireAuthentication)
+	set(&p.CookieOnly, s.CookieOnly)
+	set(&p.CookieDomain, s.CookieDomain)
+	set(&p.Algorithm, s.Algorithm)
+	set(&p.Expiration, s.Expiration)
+	set(&p.Usage, s.Usage)
+	set(&p.RecoveryBurst, s.RecoveryBurst)
+	set(&p.RecoveryInterval, s.RecoveryInterval)
+	set(&p.RevokeOnReplay, s.RevokeOnReplay)
+	set(&p.MaximumActiveTokens, s.MaximumActiveTokens)
+	setDuration(&p.AccessTokenTTL, s.AccessTokenSeconds, time.Second)
+	setDuration(&p.TTL, s.TTLMinutes, time.Minute)
+	setDuration(&p.MaximumTTL, s.MaximumTTLMinutes, time.Minute)
+	setDuration(&p.GracePeriod, s.GraceSeconds, time.Second)
+	// Active is the one setting that an application cannot win back from its tenant.
+	p.Active = p.Active && (s.Active == nil || *s.Active)
+	return p
+}
+
+func set[T any](to *T, from *T) {
+	if from != nil {
+		*to = *from
+	}
+}
+
+func setDuration(to *time.Duration, from *int64, unit time.Duration) {
+	if from != nil {
+		*to = time.Duration(*from) * unit
+	}
+}
+
+// Effective merges default, tenant and application, field by field. A store calls it whenever either is written, within the
+// transaction that writes it, and keeps the result beside the application.
+func Effective(t Tenant, a Application) Policy {
+	p := a.Settings.apply(t.Settings.apply(DefaultPolicy()))
+	p.Issuer = t.Issuer
+	return p
+}
+
+// validate refuses a combination that cannot be meant. Each value has been checked before.
+func (p Policy) validate(problems *Problems) {
+	if p.Expiration == SlidingWindowWithMaximumLifetime && p.MaximumTTL < p.TTL {
+		problems.Add(FieldMaximumTTLMinutes, Conflict,
+			"the maximum lifetime is shorter than refreshTokenTimeToLiveInMinutes: raise it, or lower the other")
+	}
+}
+
+// Warnings are combinations that are allowed and probably not meant, as sentences for the operator.
+func (p Policy) Warnings() []string {
+	var w []string
+	if p.Usage == OneTimeUse && p.GracePeriod > p.AccessTokenTTL/2 {
+		w = append(w, fmt.Sprintf(
+			"%s (%s) is above half of %s (%s): a retry may be answered with an access token that is about to expire",
+			FieldGraceSeconds, p.GracePeriod, FieldAccessTokenSeconds, p.AccessTokenTTL))
+	}
+	if p.Expiration == SlidingWindow && p.Usage == OneTimeUse {
+		w = append(w, fmt.Sprintf(
+			"%s is SlidingWindow: a copied token string that is used within every grace period lives without end", FieldExpiration))
+	}
+	return w
+}

@@ -1,0 +1,117 @@
+package domain
+
+import "time"
+
+// Scope is what a wide revocation covers: a tenant, narrowed to an application, a user, or both. Empty means not narrowed.
+type Scope struct {
+	TenantID      string
+	ApplicationID string
+	UserID        string
+}
+
+// Covers tells whether t lies within the scope.
+func (s Scope) Covers(t RefreshToken) bool {
+	return s.TenantID == t.TenantID &&
+		(s.ApplicationID == "" || s.ApplicationID == t.ApplicationID) &&
+		(s.UserID == "" || s.UserID == t.UserID)
+}
+
+// Mark is what a wide revocation leaves behind: every refresh token within the scope whose IssuedEpoch is below Epoch is
+// revoked, however many there are. A scope has one mark; a later revocation raises it.
+type Mark struct {
+	Scope     Scope
+	Epoch     uint64
+	At        time.Time
+	Reason    RevocationReason
+	KeepUntil time.Time // until then a refresh token that it revoked could still be stored and unexpired
+}
+
+// MarkSlack is how much longer than the longest life of a refresh token in its tenant a mark is kept.
+const MarkSlack = 24 * time.Hour
+
+// Selector says which refresh tokens a call means. Exactly one of its shapes is set; ParseSelector sees to it.
+type Selector struct {
+	// TokenID is one refresh token; zero if Scope counts.
+	TokenID ID
+	// Scope is everything of a user, an application, both, or a tenant.
+	Scope Scope
+	// Except is the one of a user's refresh tokens that is spared; zero for none.
+	Except ID
+}
+
+// IsToken tells whether the selector names a single refresh token.
+func (s Selector) IsToken() bool { return !s.TokenID.IsZero() }
+
+// SelectorInput is a selector as a caller wrote it; nil where the caller wrote nothing.
+type SelectorInput struct {
+	TokenID       *string
+	UserID        *string
+	ApplicationID *string
+	ExceptTokenID *string
+	AllInTenant   *bool
+}
+
+// ParseSelector checks that in says one thing, and says it fully. A selector is never widened: what is empty, or does not go
+// together, is an *Invalid. An id that can be none is ErrNotFound.
+func ParseSelector(tenantID string, in SelectorInput) (Selector, error) {
+	var p Problems
+	owner := func(field string, v *string) string {
+		if v == nil {
+			return ""
+		}
+		checkOwnerID(&p, field, *v)
+		return *v
+	}
+	s := Selector{Scope: Scope{
+		TenantID:      tenantID,
+		ApplicationID: owner("applicationsId", in.ApplicationID),
+		UserID:        owner("userId", in.UserID),
+	}}
+	alone := func(field string, others ...bool) {
+		for _, set := range others {
+			if set {
+				p.Add(field, Conflict, "this selects by itself: leave the other selectors out")
+				return
+			}
+		}
+	}
+	if in.TokenID != nil {
+		alone("tokenId", in.UserID != nil, in.ApplicationID != nil, in.ExceptTokenID != nil, in.AllInTenant != nil)
+		if *in.TokenID == "" {
+			p.Add("tokenId", Blank, "name the refresh token")
+		}
+	}
+	if in.AllInTenant != nil {
+		alone("allInTenant", in.UserID != nil, in.ApplicationID != nil, in.ExceptTokenID != nil)
+		if !*in.AllInTenant {
+			p.Add("allInTenant", Malformed, "say true, or leave it out")
+		}
+	}
+	if in.ExceptTokenID != nil {
+		if in.UserID == nil || in.ApplicationID != nil {
+			p.Add("exceptTokenId", Conflict, "this goes with userId, and with nothing else")
+		}
+		if *in.ExceptTokenID == "" {
+			p.Add("exceptTokenId", Blank, "name the refresh token to spare")
+		}
+	}
+	if in == (SelectorInput{}) {
+		p.Add("", Blank, "name what to revoke: tokenId, tokenString, userId, applicationsId, userId and applicationsId, "+
+			"userId and exceptTokenId, or allInTenant")
+	}
+	if err := p.Err(); err != nil {
+		return Selector{}, err
+	}
+	var ok bool
+	if in.TokenID != nil {
+		if s.TokenID, ok = ParseID(*in.TokenID); !ok {
+			return Selector{}, ErrNotFound
+		}
+	}
+	if in.ExceptTokenID != nil {
+		if s.Except, ok = ParseID(*in.ExceptTokenID); !ok {
+			return Selector{}, ErrNotFound
+		}
+	}
+	return s, nil
+}

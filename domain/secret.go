@@ -1,0 +1,34 @@
+package domain
+
+import (
+	"fmt"
+	"io"
+	"log/slog"
+)
+
+const redacted = "[redacted]"
+
+// Secret is a value that must not be seen: a token string, an API key, a key's bytes. However it is printed, logged or
+// encoded it shows `[redacted]`; Reveal is the only way to its value, and easy to search for.
+//
+// It is a struct, not a named string, because encoding/json and fmt look through named types. Two secrets compare with ==,
+// which takes time that depends on them: compare what an attacker chose with crypto/subtle.
+type Secret struct{ value string }
+
+// NewSecret wraps value.
+func NewSecret(value string) Secret { return Secret{value} }
+
+// Reveal is the value itself. It belongs into an answer, a MAC or a cipher, and nowhere else.
+func (s Secret) Reveal() string { return s.value }
+
+// IsZero tells whether there is no value.
+func (s Secret) IsZero() bool { return s.value == "" }
+
+// Format implements fmt.Formatter for every verb.
+func (s Secret) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, redacted) }
+
+// LogValue implements slog.LogValuer.
+func (s Secret) LogValue() slog.Value { return slog.StringValue(redacted) }
+
+// MarshalText implements encoding.TextMarshaler, and so JSON and YAML.
+func (s Secret) MarshalText() ([]byte, error) { return []byte(redacted), nil }

@@ -1,0 +1,105 @@
+package domain
+
+import (
+	"bytes"
+	"encoding/json"
+	"strings"
+	"unicode"
+	"unicode/utf8"
+)
+
+// Limits of what a caller may store with a refresh token.
+const (
+	maxTenantID    = 64
+	maxOwnerID     = 255 // bytes of an application or user id
+	maxEntries     = 100 // roles, scopes
+	maxEntry       = 255 // bytes of one role or scope
+	maxObject      = 4096
+	maxDeviceField = 255
+	maxName        = 255
+	// MaxBinding is the longest binding, in bytes.
+	MaxBinding = 255
+)
+
+// Object is the text of a JSON object, compact, as the caller wrote it; empty for none. It is a string so that a copy is a
+// copy, and numbers keep every digit they came with.
+type Object string
+
+// NewObject checks and compacts text. An empty object is none.
+func NewObject(text []byte) (Object, bool) {
+	var compact bytes.Buffer
+	if err := json.Compact(&compact, text); err != nil || !bytes.HasPrefix(compact.Bytes(), []byte("{")) {
+		return "", false
+	}
+	if compact.String() == "{}" {
+		return "", true
+	}
+	return Object(compact.String()), true
+}
+
+// names are the names at the top of the object.
+func (o Object) names() []string {
+	if o == "" {
+		return nil
+	}
+	var members map[string]json.RawMessage
+	if err := json.Unmarshal([]byte(o), &members); err != nil {
+		return nil
+	}
+	names := make([]string, 0, len(members))
+	for name := range members {
+		names = append(names, name)
+	}
+	return names
+}
+
+// checkTenantID: [A-Za-z0-9._~-]{1,64}, so that a tenant can stand in a URL and in an issuer as it is.
+func checkTenantID(p *Problems, field, id string) {
+	switch {
+	case id == "":
+		p.Add(field, Blank, "name the tenant")
+	case len(id) > maxTenantID:
+		p.Add(field, TooLong, "use at most 64 characters")
+	case strings.ContainsFunc(id, func(r rune) bool { return !strings.ContainsRune(tenantAlphabet, r) }):
+		p.Add(field, Malformed, "use only letters, digits and . _ ~ -")
+	case id == "." || id == "..":
+		p.Add(field, Malformed, "a path would lose this name: use letters or digits too")
+	}
+}
+
+const tenantAlphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._~-"
+
+// checkOwnerID: an application or user id, or a name: 1 to 255 bytes of UTF-8, no control characters, no outer blanks.
+func checkOwnerID(p *Problems, field, id string) {
+	if id == "" {
+		p.Add(field, Blank, "this is required")
+		return
+	}
+	checkText(p, field, id, maxOwnerID)
+}
+
+// checkText is what every text that we store and show must be; empty is fine.
+func checkText(p *Problems, field, s string, limit int) {
+	switch {
+	case len(s) > limit:
+		p.Add(field, TooLong, "use fewer bytes: the limit is in the documentation of this field")
+	case !utf8.ValidString(s):
+		p.Add(field, Malformed, "this must be UTF-8")
+	case strings.ContainsFunc(s, unicode.IsControl):
+		p.Add(field, Malformed, "control characters are not allowed")
+	case strings.TrimSpace(s) != s:
+		p.Add(field, Malformed, "remove the blanks at the ends")
+	}
+}
+
+// checkScope: a scope-token of RFC 6749, section 3.3.
+func checkScope(p *Problems, field, s string) {
+	switch {
+	case s == "":
+		p.Add(field, Blank, "a scope may not be empty")
+	case len(s) > maxEntry:
+		p.Add(field, TooLong, "use at most 255 bytes for a scope")
+	case strings.ContainsFunc(s, func(r rune) bool { return r < 0x21 || r == 0x22 || r == 0x5c || r > 0x7e }):
+		p.Add(field, Malformed, "a scope holds printable ASCII without blanks, quotes and backslashes (RFC 6749, section 3.3)")
+	}
+}

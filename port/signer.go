@@ -1,0 +1,25 @@
+package port
+
+import (
+	"context"
+
+	"github.com/refreshd/refreshd/domain"
+)
+
+// Signer makes and checks access tokens: JWTs in compact form (RFC 7519), with the header `typ: at+jwt` (RFC 9068, section
+// 2.1), `alg` and `kid`. It is safe for concurrent use. Any error but the sentinels named is operational.
+type Signer interface {
+	// NewKey makes a private key for the algorithm, in PKCS #8, DER. RSA keys have 2048 bits.
+	NewKey(a domain.Algorithm) (domain.Secret, error)
+
+	// Sign is deterministic: the same key and claims give the same bytes, in every process, with every algorithm. That is
+	// what lets a retry be answered with the same access token.
+	Sign(ctx context.Context, key domain.SigningKey, t domain.AccessToken) (string, error)
+
+	// Verify reads a token that one of the keys has signed. It checks signature, `alg` against the key's, and form; not
+	// times, which are for the caller to judge. A token that does not verify, for whatever reason, is ErrUnauthorized.
+	Verify(ctx context.Context, keys []domain.SigningKey, token string) (domain.AccessToken, error)
+
+	// JWKS is the public halves as a JWK Set (RFC 7517, section 5), ordered by `kid`. The same keys give the same bytes.
+	JWKS(keys []domain.SigningKey) ([]byte, error)
+}

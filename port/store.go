@@ -1,0 +1,171 @@
+package port
+
+import (
+	"context"
+	"time"
+
+	"github.com/refreshd/refreshd/domain"
+)
+
+// Store is everything that refreshd keeps, in one place, so that one handle can be opened and closed. Use cases ask for the
+// part that they need.
+type Store interface {
+	RefreshTokens
+	Revocations
+	Directory
+	APIKeys
+	Keys
+
+	// Ready returns nil if the store answers and its schema is one that this program can work on; else an error that says
+	// which, fit for an operator. It writes nothing.
+	Ready(ctx context.Context) error
+	// Close frees the handle. Calls under way may fail; nothing that was answered is lost.
+	Close() error
+}
+
+// RefreshTokens keeps refresh tokens: one record each, for its whole life.
+//
+// A refresh token is alive at an instant if it is not revoked itself, no mark that covers it has an epoch above its
+// IssuedEpoch, the instant is before ExpiresAt, and its application and tenant exist (whether they are active does not matter).
+// [domain.Snapshot.Alive] is the definition.
+type RefreshTokens interface {
+	// Insert stores t, with IssuedEpoch set to the epoch that its tenant has at that moment, in one step with reading it: no
+	// revocation can fall between the two. It returns ErrNotFound if application or tenant do not exist or are not active,
+	// and ErrDuplicate, with nothing written, if a refresh token of that id exists, whoever owns it, dead or alive.
+	Insert(ctx context.Context, t domain.RefreshToken) error
+
+	// Advance is the exchange: it moves the refresh token from generation c.Generation to the next, in one step, if
+	//
+	//   - its current generation is c.Generation, and it is alive at c.Now;
+	//   - c.TenantID is empty or its tenant;
+	//   - its binding is empty or c.Binding;
+	//   - its application's policy is active, is OneTimeUse, and does not RequireAuthentication unless c.Authenticated;
+	//   - c.AccessTokenTTL is not above the policy's.
+	//
+	// It then stores exactly what [domain.RefreshToken.Rotated] makes of it:
+	//
+	//   - Generation + 1; RotatedAt and LastUsedAt = c.Now; MetaData.ClientAddress = c.ClientAddress;
+	//   - if the policy slides ([domain.Policy.Slide] gives window and maximum; window 0 means no),
+	//     ExpiresAt = the earlier of c.Now + window and IssuedAt + maximum;
+	//   - if GraceSince is zero or c.Now - GraceSince is at least the grace period,
+	//     GraceGeneration = c.Generation and GraceSince = c.Now.
+	//
+	// It returns the record as stored and the policy in force. If any condition fails it writes nothing and returns
+	// ErrConflict, and does not say which: the caller then asks for a Snapshot. Of any number of calls at once with one
+	// generation, at most one succeeds.
+	//
+	// It never waits long for another writer of the same record: at most about a second, then an operational error.
+	Advance(ctx context.Context, id domain.ID, c domain.Call) (domain.RefreshToken, domain.Policy, error)
+
+	// Snapshot reads the record, the highest epoch of the marks that cover it, and its application's policy, all as of one
+	// moment, dead or alive. It returns ErrNotFound if there is no such record.
+	Snapshot(ctx context.Context, id domain.ID) (domain.Snapshot, error)
+
+	// Swap stores after in the place of before, in one step, if the record still has before's Generation,
+	// RecoveredGeneration and RecoveryPaidUntil, and is alive at now; else it writes nothing and returns ErrConflict. Stored
+	// are LastUsedAt, ExpiresAt, RecoveredGeneration, RecoveryPaidUntil, RevokedAt and RevokedReason, and nothing else.
+	Swap(ctx context.Context, before, after domain.RefreshToken, now time.Time) error
+
+	// Find returns the refresh token of that tenant and id if it is alive at now, else ErrNotFound.
+	Find(ctx context.Context, tenantID string, id domain.ID, now time.Time) (domain.RefreshToken, error)
+
+	// List returns the refresh tokens that q selects and that are alive at q.Now, by id from high to low, at most q.Limit.
+	List(ctx context.Context, q ListQuery) ([]domain.RefreshToken, error)
+}
+
+// ListQuery selects the refresh tokens of a user.
+type ListQuery struct {
+	TenantID      string
+	UserID        string
+	ApplicationID string    // empty for every application
+	Below         domain.ID // only ids below this one; zero for from the top
+	Limit         int       // at least 1
+	Now           time.Time
+}
+
+// Revocations ends refresh tokens. What one of its methods revoked is refused to every call on the store that starts after it
+// returned. A call that had started may still succeed; what it then stored is dead all the same, where it is a rotation, and may
+// be dead where it is an issue.
+type Revocations interface {
+	// Revoke revokes the refresh token of that tenant and id if it is alive at r.At, else it returns ErrNotFound.
+	Revoke(ctx context.Context, tenantID string, id domain.ID, r Revocation) error
+
+	// RevokeScope revokes every refresh token in the scope that was stored before, and none that is stored later, in a number
+	// of writes that does not depend on how many there are: the tenant's epoch grows by one, and the scope's mark takes the new
+	// epoch, r.At, r.Reason and, as KeepUntil, the latest instant that one of them could have lived to: r.At + the longest
+	// TTL that a policy of any application of the tenant has ever had in this store + [domain.MarkSlack]. A mark's epoch
+	// and KeepUntil only grow. It returns the new epoch.
+	//
+	// If except is not zero, that refresh token is spared: its IssuedEpoch becomes the new epoch, in the same step. If it
+	// is not within the scope and alive at r.At, nothing is written and ErrNotFound returned.
+	//
+	// It returns ErrNotFound, with nothing written, if the tenant does not exist or the scope names an application that does
+	// not. A user needs no existence. Revocations of one tenant happen one after another.
+	RevokeScope(ctx context.Context, s domain.Scope, except domain.ID, r Revocation) (epoch uint64, err error)
+
+	// KeepNewest revokes, of the refresh tokens within the scope that are alive at r.At, all but the keep (at least 1) with
+	// the highest ids. A scope of a user in an application is all that it has to serve. When several calls run at once, and
+	// each began after its own Insert returned, at most keep are alive when all have returned, and no token that is among
+	// the keep highest of all was revoked.
+	KeepNewest(ctx context.Context, s domain.Scope, keep int, r Revocation) error
+}
+
+// Revocation is when and why.
+type Revocation struct {
+	At     time.Time
+	Reason domain.RevocationReason
+}
+
+// Directory keeps tenants and applications.
+//
+// Beside each application it keeps [domain.Effective] of the application and its tenant, made anew in the same step as
+// either is saved: this is the policy that Advance, Snapshot and Policy speak of.
+type Directory interface {
+	// SaveTenant creates or replaces the tenant. Its epoch and marks stay as they are, also if it was deleted before. It
+	// returns ErrDuplicate, with nothing written, if another tenant has its (non-empty) issuer.
+	SaveTenant(ctx context.Context, t domain.Tenant) error
+	// SaveApplication creates or replaces the application. ErrNotFound if its tenant does not exist.
+	SaveApplication(ctx context.Context, a domain.Application) error
+
+	// Tenant returns ErrNotFound if it does not exist.
+	Tenant(ctx context.Context, id string) (domain.Tenant, error)
+	// Tenants returns at most limit tenants, by id.
+	Tenants(ctx context.Context, limit int) ([]domain.Tenant, error)
+	// Application returns ErrNotFound if it or its tenant does not exist.
+	Application(ctx context.Context, tenantID, id string) (domain.Application, error)
+	// Policy is the effective policy of the application. ErrNotFound as above.
+	Policy(ctx context.Context, tenantID, applicationID string) (domain.Policy, error)
+
+	// DeleteApplication revokes its refresh tokens, as RevokeScope does, and removes it, in one step. ErrNotFound if it does
+	// not exist. Created again, it begins without the refresh tokens of before.
+	DeleteApplication(ctx context.Context, tenantID, id string, at time.Time) error
+	// DeleteTenant does so with a tenant, its applications and its API keys. Its epoch and marks stay, and a tenant created
+	// again under its id goes on from that epoch.
+	DeleteTenant(ctx context.Context, id string, at time.Time) error
+}
+
+// APIKeys keeps what API keys may do. Reads are never cached: a key that was removed is dead at once.
+type APIKeys interface {
+	// SaveAPIKey creates or replaces the key of that name. ErrDuplicate, with nothing written, if another name has its hash;
+	// ErrNotFound if it names a tenant that does not exist.
+	SaveAPIKey(ctx context.Context, k domain.APIKey) error
+	// APIKeyByName returns ErrNotFound if there is none.
+	APIKeyByName(ctx context.Context, name string) (domain.APIKey, error)
+	// APIKeyByHash finds a key by [domain.HashAPIKey] of it. ErrNotFound if there is none.
+	APIKeyByHash(ctx context.Context, hash string) (domain.APIKey, error)
+}
+
+// Keys keeps sealed keys. It cannot open them.
+type Keys interface {
+	// SealedKeys returns all of them, in no order.
+	SealedKeys(ctx context.Context) ([]domain.SealedKey, error)
+	// AddKey stores k. ErrDuplicate, with nothing written, if there is a key of its kind, tenant, algorithm and number, or
+	// (where k has one) of its id.
+	AddKey(ctx context.Context, k domain.SealedKey) error
+	// Reseal replaces the ciphertext of the key that before names with sealed, in one step, if it still is before.Sealed; else
+	// it returns ErrConflict.
+	Reseal(ctx context.Context, before domain.SealedKey, sealed string) error
+	// HasData tells whether the store holds anything at all besides sealed keys: a tenant, an API key, a refresh token. A
+	// store with data and without the check value of its master key has lost something, and must not be written to.
+	HasData(ctx context.Context) (bool, error)
+}

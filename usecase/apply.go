@@ -1,0 +1,163 @@
+package usecase
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"reflect"
+
+	"github.com/refreshd/refreshd/domain"
+	"github.com/refreshd/refreshd/port"
+)
+
+// Apply makes tenants, applications and API keys what a kickstart says they are. It creates and updates, and never deletes:
+// what a kickstart does not mention stays.
+type Apply struct {
+	Directory port.Directory
+	APIKeys   port.APIKeys
+	Keys      *Keys
+}
+
+// Kickstart is what should be there.
+type Kickstart struct {
+	Tenants []KickstartTenant
+	APIKeys []KickstartAPIKey
+}
+
+// KickstartTenant is a tenant with its applications.
+type KickstartTenant struct {
+	Tenant       domain.Tenant
+	Applications []domain.Application // TenantID is filled in
+}
+
+// KickstartAPIKey is an API key; Hash is made from Key.
+type KickstartAPIKey struct {
+	APIKey domain.APIKey
+	Key    domain.Secret
+}
+
+// Applied is what became of one object.
+type Applied struct {
+	Kind     string // "tenant", "application" or "API key"
+	Name     string
+	Action   string // "created", "updated" or "unchanged"
+	Warnings []string
+}
+
+// Do applies k. Everything is checked before anything is written: an *domain.Invalid, with fields such as
+// `tenants[0].applications[2].jwtConfiguration.algorithm`, means that nothing was. The writes are one by one; Do can be called
+// again after any error.
+func (a *Apply) Do(ctx context.Context, k Kickstart) ([]Applied, error) {
+	if err := a.check(ctx, k); err != nil {
+		return nil, err
+	}
+	var done []Applied
+	for _, kt := range k.Tenants {
+		t := kt.Tenant
+		action, err := save(ctx, t,
+			func(ctx context.Context) (domain.Tenant, error) { return a.Directory.Tenant(ctx, t.ID) }, a.Directory.SaveTenant)
+		if errors.Is(err, domain.ErrDuplicate) {
+			return done, domain.NewInvalid("issuer", domain.Duplicate,
+				fmt.Sprintf("the issuer of tenant %s is another tenant's: every tenant needs its own", t.ID))
+		}
+		if err != nil {
+			return done, fault("apply tenant "+t.ID, err)
+		}
+		done = append(done, Applied{Kind: "tenant", Name: t.ID, Action: action})
+		for _, app := range kt.Applications {
+			app.TenantID = t.ID
+			action, err := save(ctx, app, func(ctx context.Context) (domain.Application, error) {
+				return a.Directory.Application(ctx, t.ID, app.ID)
+			}, a.Directory.SaveApplication)
+			if err != nil {
+				return done, fault(fmt.Sprintf("apply application %s of tenant %s", app.ID, t.ID), err)
+			}
+			done = append(done, Applied{
+				Kind: "application", Name: t.ID + "/" + app.ID, Action: action, Warnings: domain.Effective(t, app).Warnings(),
+			})
+		}
+	}
+	for _, ka := range k.APIKeys {
+		key := ka.APIKey
+		key.Hash = a.Keys.hashAPIKey(ka.Key)
+		action, err := save(ctx, key, func(ctx context.Context) (domain.APIKey, error) {
+			return a.APIKeys.APIKeyByName(ctx, key.Name)
+		}, a.APIKeys.SaveAPIKey)
+		if errors.Is(err, domain.ErrDuplicate) {
+			return done, domain.NewInvalid("key", domain.Duplicate,
+				fmt.Sprintf("the key of %q is stored under another name: every name needs a key of its own", key.Name))
+		}
+		if err != nil {
+			return done, fault(fmt.Sprintf("apply API key %q", key.Name), err)
+		}
+		done = append(done, Applied{Kind: "API key", Name: key.Name, Action: action})
+	}
+	return done, nil
+}
+
+// save stores wanted unless just that is stored already.
+func save[T any](
+	ctx context.Context, wanted T, read func(context.Context) (T, error), write func(context.Context, T) error,
+) (action string, err error) {
+	stored, err := read(ctx)
+	switch {
+	case errors.Is(err, domain.ErrNotFound):
+		action = "created"
+	case err != nil:
+		return "", err
+	case reflect.DeepEqual(stored, wanted):
+		return "unchanged", nil
+	default:
+		action = "updated"
+	}
+	return action, write(ctx, wanted)
+}
+
+func (a *Apply) check(ctx context.Context, k Kickstart) error {
+	var p domain.Problems
+	tenants, issuers := map[string]bool{}, map[string]bool{}
+	for i, kt := range k.Tenants {
+		at := fmt.Sprintf("tenants[%d].", i)
+		p.Merge(at, kt.Tenant.Validate())
+		once(&p, at+"id", tenants, kt.Tenant.ID)
+		once(&p, at+"issuer", issuers, kt.Tenant.Issuer)
+		apps := map[string]bool{}
+		for j, app := range kt.Applications {
+			at := fmt.Sprintf("%sapplications[%d].", at, j)
+			p.Merge(at, app.Validate(kt.Tenant))
+			once(&p, at+"id", apps, app.ID)
+		}
+	}
+	names, keys := map[string]bool{}, map[string]bool{}
+	for i, ka := range k.APIKeys {
+		at := fmt.Sprintf("apiKeys[%d].", i)
+		p.Merge(at, ka.APIKey.Validate())
+		once(&p, at+"name", names, ka.APIKey.Name)
+		switch {
+		case ka.Key.IsZero():
+			p.Add(at+"key", domain.Blank, "set the key, or the environment variable that it comes from")
+		case !domain.IsAPIKey(ka.Key.Reveal()):
+			p.Add(at+"key", domain.Malformed, "a key is ak_ and at least 24 more of A-Z a-z 0-9 _ -")
+		}
+		once(&p, at+"key", keys, ka.Key.Reveal())
+		if id := ka.APIKey.TenantID; id != "" && !tenants[id] {
+			_, err := a.Directory.Tenant(ctx, id)
+			if errors.Is(err, domain.ErrNotFound) {
+				p.Add(at+"tenantId", domain.Malformed, "no tenant has this id: name one of this file or of the store")
+			} else if err != nil {
+				return fault("apply", err)
+			}
+		}
+	}
+	return p.Err()
+}
+
+func once(p *domain.Problems, field string, seen map[string]bool, value string) {
+	if value == "" {
+		return
+	}
+	if seen[value] {
+		p.Add(field, domain.Repeated, "an earlier entry says the same: each may be there once")
+	}
+	seen[value] = true
+}

@@ -1,0 +1,126 @@
+package usecase
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/refreshd/refreshd/domain"
+	"github.com/refreshd/refreshd/port"
+)
+
+// Exchange trades a token string for an access token.
+type Exchange struct {
+	Tokens port.RefreshTokens
+	Minter Minter
+	Clock  Clock
+}
+
+// ExchangeInput is what a client presents.
+type ExchangeInput struct {
+	// TokenStrings are the token strings that came along: usually one; a body and cookies can bring more. All must be of one
+	// refresh token; the highest generation counts.
+	TokenStrings []domain.Secret
+	// AccessToken is the old one, where the client sends it. If it verifies and belongs to another session, the exchange is
+	// refused; else it does not matter.
+	AccessToken domain.Secret
+	// AccessTokenTTL asks for a shorter life than the policy's; 0 for the policy's.
+	AccessTokenTTL time.Duration
+	TenantID       string // that the call names; empty for none
+	Authenticated  bool   // an API key with the permission came along, and serves TenantID
+	Binding        string // what the caller proved; empty for nothing
+	ClientAddress  string
+}
+
+// Exchanged is how an exchange ended. Grant is empty if it was refused, but for the record, where one was read, and its policy.
+type Exchanged struct {
+	Grant
+	Outcome domain.Outcome
+	// Why is set for some refusals: domain.ErrUnproved, ErrAhead, ErrLifeTooLong.
+	Why error
+	// Stranger tells of a retry from another client address than the rotation's.
+	Stranger bool
+}
+
+// exchangeAttempts is how often what was read may turn out to have changed before the exchange gives up.
+const exchangeAttempts = 5
+
+// Do exchanges. Whatever it answers, what it decided is durable by then. An error means that the client should send the same
+// string again: nothing was decided, or it was and the retry is answered with it.
+func (x *Exchange) Do(ctx context.Context, in ExchangeInput) (Exchanged, error) {
+	presented, genuine, err := x.present(ctx, in)
+	if err != nil || !genuine {
+		return Exchanged{Outcome: domain.RefusedInvalid}, err
+	}
+	call := domain.Call{
+		Generation: presented.Generation, Now: x.Clock.now(), TenantID: in.TenantID, Authenticated: in.Authenticated,
+		Binding: in.Binding, AccessTokenTTL: in.AccessTokenTTL, ClientAddress: in.ClientAddress,
+	}
+	// Nearly every exchange ends here, after one statement.
+	token, policy, err := x.Tokens.Advance(ctx, presented.ID, call)
+	for attempt := 0; errors.Is(err, domain.ErrConflict); attempt++ {
+		if attempt == exchangeAttempts {
+			return Exchanged{}, fmt.Errorf("exchange: %w", domain.ErrBusy)
+		}
+		var snapshot domain.Snapshot
+		snapshot, err = x.Tokens.Snapshot(ctx, presented.ID)
+		if errors.Is(err, domain.ErrNotFound) {
+			return Exchanged{Outcome: domain.RefusedInvalid}, nil
+		}
+		if err != nil {
+			break
+		}
+		decision := snapshot.Decide(call)
+		switch {
+		case decision.Outcome == domain.Rotated:
+			token, policy, err = x.Tokens.Advance(ctx, presented.ID, call)
+			continue
+		case decision.Write:
+			err = x.Tokens.Swap(ctx, snapshot.Token, decision.After, call.Now)
+		}
+		if err == nil {
+			return x.answer(ctx, decision, snapshot.Policy, call)
+		}
+	}
+	if err != nil {
+		return Exchanged{}, fault("exchange", err)
+	}
+	return x.answer(ctx, domain.Decision{Outcome: domain.Rotated, After: token, AccessTokenFrom: token.RotatedAt}, policy, call)
+}
+
+// present finds the token string that counts among those that came along.
+func (x *Exchange) present(ctx context.Context, in ExchangeInput) (best domain.PresentedToken, genuine bool, err error) {
+	for _, s := range in.TokenStrings {
+		t, ok, err := x.Minter.Keys.present(ctx, s)
+		if err != nil || !ok {
+			return t, false, err
+		}
+		if genuine && t.ID != best.ID {
+			return t, false, domain.NewInvalid("refreshToken", domain.Conflict,
+				"two token strings of different refresh tokens came along: send one")
+		}
+		if t.Generation > best.Generation {
+			best = t
+		}
+		genuine = true
+	}
+	if genuine && !in.AccessToken.IsZero() {
+		old, err := x.Minter.Keys.verify(ctx, in.AccessToken.Reveal())
+		if errors.Is(err, domain.ErrUnauthorized) {
+			return best, true, nil
+		}
+		return best, err == nil && old.SessionID == best.ID.String(), err
+	}
+	return best, genuine, nil
+}
+
+func (x *Exchange) answer(ctx context.Context, d domain.Decision, p domain.Policy, c domain.Call) (Exchanged, error) {
+	out := Exchanged{Outcome: d.Outcome, Why: d.Why, Stranger: d.Stranger, Grant: Grant{RefreshToken: d.After, Policy: p}}
+	if d.Outcome.Refused() {
+		return out, nil
+	}
+	var err error
+	out.Grant, err = x.Minter.grant(ctx, d.After, p, d.AccessTokenFrom, c.Now, c.AccessTokenTTL)
+	return out, err
+}

@@ -1,0 +1,99 @@
+package usecase
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+
+	"github.com/refreshd/refreshd/domain"
+	"github.com/refreshd/refreshd/port"
+)
+
+// Issue creates a refresh token, with its first token string and an access token.
+type Issue struct {
+	Tokens      port.RefreshTokens
+	Revocations port.Revocations
+	Directory   port.Directory
+	Minter      Minter
+	Clock       Clock
+	Random      io.Reader
+}
+
+// IssueInput describes the session.
+type IssueInput struct {
+	// ID is the caller's choice; zero lets us make one. With an id of its own, a caller that got no answer sends the same call
+	// again and gets the same answer. Newest-first order and maximumActiveTokens go by id, so it should be a UUIDv7.
+	ID            domain.ID
+	TenantID      string
+	ApplicationID string
+	UserID        string
+	Roles         []string
+	Scopes        []string
+	Claims        domain.Object
+	MetaData      domain.MetaData
+	Binding       string
+}
+
+// Do issues. It returns an *domain.Invalid for what cannot be stored and for an id that is taken by something else, and
+// ErrNotFound for an application that does not exist or is not active.
+func (u *Issue) Do(ctx context.Context, in IssueInput) (Grant, error) {
+	now, chosen := u.Clock.now(), !in.ID.IsZero()
+	if !chosen {
+		var err error
+		if in.ID, err = domain.NewID(now, u.Random); err != nil {
+			return Grant{}, fmt.Errorf("issue: %w", err)
+		}
+	}
+	policy, err := u.Directory.Policy(ctx, in.TenantID, in.ApplicationID)
+	if err != nil && !errors.Is(err, domain.ErrNotFound) {
+		return Grant{}, fault("issue: read the policy", err)
+	}
+	// What is wrong with the input is told before what is missing from the store.
+	token, invalid := domain.NewRefreshToken(domain.RefreshToken{
+		ID: in.ID, TenantID: in.TenantID, ApplicationID: in.ApplicationID, UserID: in.UserID,
+		Roles: in.Roles, Scopes: in.Scopes, Claims: in.Claims, MetaData: in.MetaData, Binding: in.Binding,
+	}, policy, now)
+	if invalid != nil {
+		return Grant{}, invalid
+	}
+	if err != nil || !policy.Active {
+		return Grant{}, fmt.Errorf("issue: application: %w", domain.ErrNotFound)
+	}
+
+	err = u.Tokens.Insert(ctx, token)
+	if errors.Is(err, domain.ErrDuplicate) && chosen {
+		token, err = u.again(ctx, token)
+	}
+	if err != nil {
+		var taken *domain.Invalid
+		if errors.As(err, &taken) {
+			return Grant{}, err
+		}
+		return Grant{}, fault("issue", err)
+	}
+	if policy.MaximumActiveTokens > 0 {
+		scope := domain.Scope{TenantID: in.TenantID, ApplicationID: in.ApplicationID, UserID: in.UserID}
+		err := u.Revocations.KeepNewest(ctx, scope, int(policy.MaximumActiveTokens),
+			port.Revocation{At: now, Reason: domain.RevokedByLimit})
+		if err != nil {
+			return Grant{}, fault("issue: keep the newest", err)
+		}
+	}
+	return u.Minter.grant(ctx, token, policy, token.IssuedAt, now, 0)
+}
+
+// again finds what an earlier call of the same content issued, as it was issued.
+func (u *Issue) again(ctx context.Context, wanted domain.RefreshToken) (domain.RefreshToken, error) {
+	stored, err := u.Tokens.Snapshot(ctx, wanted.ID)
+	if err != nil {
+		return domain.RefreshToken{}, err
+	}
+	if !stored.Alive(wanted.IssuedAt) || !stored.Token.SameIssue(wanted) {
+		return domain.RefreshToken{}, domain.NewInvalid("refreshTokenId", domain.Duplicate,
+			"this id belongs to another refresh token, or to an earlier one: choose a new UUID")
+	}
+	first := stored.Token
+	first.Generation, first.RotatedAt = 1, first.IssuedAt
+	return first, nil
+}

@@ -1,0 +1,41 @@
+package usecase
+
+import (
+	"context"
+
+	"github.com/refreshd/refreshd/domain"
+	"github.com/refreshd/refreshd/port"
+)
+
+// Publish hands out public keys.
+type Publish struct {
+	Directory port.Directory
+	Keys      *Keys
+	Clock     Clock
+}
+
+// Tenant is the JWK Set of a tenant; ErrNotFound if there is none such. A tenant that has not signed yet gets its key here, so
+// that nobody caches an empty set while the first access token is under way.
+func (p *Publish) Tenant(ctx context.Context, tenantID string) ([]byte, error) {
+	t, err := p.Directory.Tenant(ctx, tenantID)
+	if err != nil {
+		return nil, fault("publish", err)
+	}
+	algorithm := domain.Effective(t, domain.Application{}).Algorithm
+	if _, err := p.Keys.signing(ctx, tenantID, algorithm, p.Clock.now()); err != nil {
+		return nil, err
+	}
+	return p.Keys.JWKS(tenantID)
+}
+
+// Shared is the JWK Set of the keys that all tenants share; and, while there is a single tenant, of its own as well.
+func (p *Publish) Shared(ctx context.Context) ([]byte, error) {
+	tenants, err := p.Directory.Tenants(ctx, 2)
+	if err != nil {
+		return nil, fault("publish", err)
+	}
+	if len(tenants) == 1 {
+		return p.Tenant(ctx, tenants[0].ID)
+	}
+	return p.Keys.JWKS("")
+}

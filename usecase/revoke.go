@@ -1,0 +1,76 @@
+package usecase
+
+import (
+	"context"
+	"time"
+
+	"github.com/refreshd/refreshd/domain"
+	"github.com/refreshd/refreshd/port"
+)
+
+// Revoke ends refresh tokens.
+type Revoke struct {
+	Revocations port.Revocations
+	Keys        *Keys
+	Clock       Clock
+}
+
+// RevokeInput says which. Exactly one selector must be there, in full.
+type RevokeInput struct {
+	TenantID    string
+	TokenString *domain.Secret // any genuine one of any generation; nil if the caller wrote none
+	Selector    domain.SelectorInput
+	// Owner is set where an access token stands in for an API key: it serves for its own refresh token only.
+	Owner *domain.AccessToken
+}
+
+// Revoked is what was revoked, and the instant before which it was issued.
+type Revoked struct {
+	Selector domain.Selector
+	At       time.Time
+}
+
+// Do revokes. When it has returned, no exchange that starts later is answered. It returns an *domain.Invalid for a selector that
+// does not say one thing fully; ErrNotFound for a refresh token or an application that is not there, and ErrUnauthorized for
+// an owner who means something else than its own; nothing was revoked then.
+func (r *Revoke) Do(ctx context.Context, in RevokeInput) (Revoked, error) {
+	selector, err := r.selector(ctx, in)
+	if err != nil {
+		return Revoked{}, err
+	}
+	if in.Owner != nil && (!selector.IsToken() || selector.TokenID.String() != in.Owner.SessionID) {
+		return Revoked{}, domain.ErrUnauthorized
+	}
+	at := r.Clock.now()
+	how := port.Revocation{At: at, Reason: domain.RevokedByCall}
+	if selector.IsToken() {
+		err = r.Revocations.Revoke(ctx, in.TenantID, selector.TokenID, how)
+	} else {
+		_, err = r.Revocations.RevokeScope(ctx, selector.Scope, selector.Except, how)
+	}
+	if err != nil {
+		return Revoked{}, fault("revoke", err)
+	}
+	return Revoked{Selector: selector, At: at}, nil
+}
+
+func (r *Revoke) selector(ctx context.Context, in RevokeInput) (domain.Selector, error) {
+	if in.TokenString == nil {
+		return domain.ParseSelector(in.TenantID, in.Selector)
+	}
+	if in.Selector != (domain.SelectorInput{}) {
+		return domain.Selector{}, domain.NewInvalid("tokenString", domain.Conflict,
+			"this selects by itself: leave the other selectors out")
+	}
+	if in.TokenString.IsZero() {
+		return domain.Selector{}, domain.NewInvalid("tokenString", domain.Blank, "send the token string")
+	}
+	presented, genuine, err := r.Keys.present(ctx, *in.TokenString)
+	if err != nil {
+		return domain.Selector{}, err
+	}
+	if !genuine {
+		return domain.Selector{}, domain.ErrNotFound
+	}
+	return domain.Selector{TokenID: presented.ID}, nil
+}
