@@ -1,0 +1,607 @@
+package config_test
+
+import (
+	"bytes"
+	"encoding/base64"
+	"encoding/json"
+	"errors"
+	"flag"
+	"fmt"
+	"log/slog"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"pgregory.net/rapid"
+
+	"github.com/refreshd/refreshd/config"
+	"github.com/refreshd/refreshd/domain"
+)
+
+var (
+	masterKey   = base64.StdEncoding.EncodeToString([]byte("an example of 32 bytes of a key."))
+	previousKey = base64.RawURLEncoding.EncodeToString([]byte("\xff\xfe another 32 bytes, used before"))
+)
+
+var compareValues = cmp.Options{
+	cmp.Comparer(func(a, b domain.Secret) bool { return a == b }),
+	cmp.Comparer(func(a, b netip.Prefix) bool { return a == b }),
+}
+
+// writeFile makes a configuration file and gives its path.
+func writeFile(t *testing.T, content string) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "refreshd.yaml")
+	if err := os.WriteFile(path, []byte(content), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+func load(t *testing.T, args, environ []string) config.Config {
+	t.Helper()
+	c, err := config.Load(args, environ, nil)
+	if err != nil {
+		t.Fatalf("Load(%q, %q): %v", args, environ, err)
+	}
+	return c
+}
+
+// problems are what Load finds wrong.
+func problems(t *testing.T, args, environ []string) []config.Problem {
+	t.Helper()
+	c, err := config.Load(args, environ, nil)
+	if err == nil {
+		t.Fatalf("Load(%q, %q) = %+v, want an error", args, environ, c)
+	}
+	var refused *config.Error
+	if !errors.As(err, &refused) {
+		t.Fatalf("Load(%q, %q): %v, want a *config.Error", args, environ, err)
+	}
+	return refused.Problems
+}
+
+func TestDefaultsAreTheDocumentedOnes(t *testing.T) {
+	got := load(t, nil, nil)
+	want := config.Config{
+		Listen:          "127.0.0.1:3000",
+		AdminListen:     "127.0.0.1:3001",
+		Database:        config.Database{Engine: config.SQLite, URL: domain.NewSecret("sqlite:refreshd-data/refreshd.db"), Path: "refreshd-data/refreshd.db", MaxConnections: 16},
+		PublicURL:       "http://127.0.0.1:3000",
+		LogFormat:       config.LogAuto,
+		LogLevel:        slog.LevelInfo,
+		ShutdownTimeout: 15 * time.Second,
+	}
+	if diff := cmp.Diff(want, got, compareValues); diff != "" {
+		t.Errorf("Load with nothing set (-want +got):\n%s", diff)
+	}
+}
+
+func TestEverySourceSetsEverySetting(t *testing.T) {
+	want := config.Config{
+		Listen:            "0.0.0.0:8080",
+		AdminListen:       "[::1]:8081",
+		Database:          config.Database{Engine: config.Postgres, URL: domain.NewSecret("postgres://u:pw@db:5432/tokens?sslmode=require"), MaxConnections: 40},
+		MasterKey:         domain.NewSecret(masterKey),
+		MasterKeyPrevious: domain.NewSecret(previousKey),
+		KickstartFile:     "kickstart.yaml",
+		PublicURL:         "https://auth.example.com/tokens",
+		CORSOrigins:       []string{"https://app.example.com", "http://localhost:5173"},
+		TrustedProxies:    []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8"), netip.MustParsePrefix("192.0.2.7/32"), netip.MustParsePrefix("2001:db8::/32")},
+		LogFormat:         config.LogJSON,
+		LogLevel:          slog.LevelWarn,
+		ShutdownTimeout:   90 * time.Second,
+	}
+	path := writeFile(t, `
+listen: 0.0.0.0:8080
+admin_listen: "[::1]:8081"
+database_url: postgres://u:pw@db:5432/tokens?sslmode=require
+database_max_connections: 40
+master_key: `+masterKey+`
+master_key_previous: `+previousKey+`
+kickstart_file: kickstart.yaml
+public_url: https://auth.example.com/tokens
+cors_origins:
+  - https://app.example.com
+  - http://localhost:5173
+trusted_proxies: [10.0.0.0/8, "192.0.2.7", "2001:db8::/32"]
+log_format: json
+log_level: warn
+shutdown_timeout: 90s
+`)
+	keys := []string{"REFRESHD_MASTER_KEY=" + masterKey, "REFRESHD_MASTER_KEY_PREVIOUS=" + previousKey}
+	tests := map[string]struct{ args, environ []string }{
+		"file named by a flag":            {args: []string{"--config", path}},
+		"file named by the environment":   {environ: []string{"REFRESHD_CONFIG_FILE=" + path}},
+		"a flag's file wins over another": {args: []string{"--config=" + path}, environ: []string{"REFRESHD_CONFIG_FILE=/does/not/exist"}},
+		"environment": {environ: append([]string{
+			"HOME=/", "REFRESHD_LISTEN=0.0.0.0:8080", "REFRESHD_ADMIN_LISTEN=[::1]:8081",
+			"REFRESHD_DATABASE_URL=postgres://u:pw@db:5432/tokens?sslmode=require", "REFRESHD_DATABASE_MAX_CONNECTIONS=40",
+			"REFRESHD_KICKSTART_FILE=kickstart.yaml", "REFRESHD_PUBLIC_URL=https://auth.example.com/tokens",
+			"REFRESHD_CORS_ORIGINS=https://app.example.com, http://localhost:5173",
+			"REFRESHD_TRUSTED_PROXIES=10.0.0.0/8,::ffff:192.0.2.7,2001:db8::/32",
+			"REFRESHD_LOG_FORMAT=json", "REFRESHD_LOG_LEVEL=warn", "REFRESHD_SHUTDOWN_TIMEOUT=1m30s",
+		}, keys...)},
+		"flags": {args: []string{
+			"--listen=0.0.0.0:8080", "--admin-listen", "[::1]:8081",
+			"-database-url", "postgres://u:pw@db:5432/tokens?sslmode=require", "--database-max-connections=40",
+			"--kickstart-file=kickstart.yaml", "--public-url=https://auth.example.com/tokens",
+			"--cors-origins=https://app.example.com,http://localhost:5173",
+			"--trusted-proxies=10.0.0.0/8,192.0.2.7,2001:db8::/32",
+			"--log-format=json", "--log-level=warn", "--shutdown-timeout=90s",
+		}, environ: keys},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			if diff := cmp.Diff(want, load(t, tt.args, tt.environ), compareValues); diff != "" {
+				t.Errorf("(-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
+func TestLaterSourcesWin(t *testing.T) {
+	path := writeFile(t, "listen: file:1\nadmin_listen: file:2\nlog_level: debug\n")
+	tests := map[string]struct {
+		args, environ []string
+		want          string
+	}{
+		"default":                        {nil, nil, "127.0.0.1:3000"},
+		"file over default":              {[]string{"--config=" + path}, nil, "file:1"},
+		"environment over file":          {[]string{"--config=" + path}, []string{"REFRESHD_LISTEN=env:1"}, "env:1"},
+		"flag over environment":          {[]string{"--config=" + path, "--listen=flag:1"}, []string{"REFRESHD_LISTEN=env:1"}, "flag:1"},
+		"flag over file":                 {[]string{"--config=" + path, "--listen=flag:1"}, nil, "flag:1"},
+		"a flag with the default's text": {[]string{"--listen=127.0.0.1:3000"}, []string{"REFRESHD_LISTEN=env:1"}, "127.0.0.1:3000"},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			if got := load(t, tt.args, tt.environ).Listen; got != tt.want {
+				t.Errorf("Listen = %q, want %q", got, tt.want)
+			}
+		})
+	}
+}
+
+// Without this the admin listener of a file could not be turned off for one process.
+func TestAnEmptyValueWinsOverAnEarlierOne(t *testing.T) {
+	path := writeFile(t, "admin_listen: localhost:9\ncors_origins: [\"https://a.example\"]\n")
+	c := load(t, []string{"--config", path, "--cors-origins="}, []string{"REFRESHD_ADMIN_LISTEN="})
+	if c.AdminListen != "" || c.CORSOrigins != nil {
+		t.Errorf("AdminListen, CORSOrigins = %q, %q, want both empty", c.AdminListen, c.CORSOrigins)
+	}
+}
+
+func TestUnknownKeysAreRefusedByName(t *testing.T) {
+	inFile := func(content string) []string { return []string{"--config=" + writeFile(t, content)} }
+	tests := map[string]struct {
+		args, environ []string
+		source, key   string
+		says          string
+	}{
+		"environment, near miss":       {nil, []string{"REFRESHD_LITSEN=x:1"}, "environment", "REFRESHD_LITSEN", "did you mean REFRESHD_LISTEN?"},
+		"environment, a level":         {nil, []string{"REFRESHD_LOG__LEVEL=info"}, "environment", "REFRESHD_LOG__LEVEL", "did you mean REFRESHD_LOG_LEVEL?"},
+		"environment, lower case":      {nil, []string{"REFRESHD_listen=x:1"}, "environment", "REFRESHD_listen", "did you mean REFRESHD_LISTEN?"},
+		"environment, nothing like it": {nil, []string{"REFRESHD_SPEED=1"}, "environment", "REFRESHD_SPEED", "--help"},
+		"environment, no name":         {nil, []string{"REFRESHD_=1"}, "environment", "REFRESHD_", "--help"},
+		"environment, other Service":   {nil, []string{"REFRESHD_CACHE_SERVICE_HOST=10.0.0.1"}, "environment", "REFRESHD_CACHE_SERVICE_HOST", "enableServiceLinks"},
+		"flag, near miss":              {[]string{"--databse-url=memory:"}, nil, "flags", "--databse-url", "did you mean --database-url?"},
+		"flag, value apart":            {[]string{"--speed", "fast"}, nil, "flags", "--speed", "--help"},
+		"flag, a key's spelling":       {[]string{"--log_level=info"}, nil, "flags", "--log_level", "did you mean --log-level?"},
+		"flag, a secret":               {[]string{"--master-key", masterKey}, nil, "flags", "--master-key", "set REFRESHD_MASTER_KEY"},
+		"file, near miss":              {inFile("litsen: x:1"), nil, "file", "litsen", "did you mean listen?"},
+		"file, a level":                {inFile("log:\n  level: info"), nil, "file", "log.level", "did you mean log_level?"},
+		"file, a level with nothing":   {inFile("log: {}"), nil, "file", "log", "is not a known key"},
+		"file, the environment's name": {inFile("REFRESHD_LISTEN: x:1"), nil, "file", "REFRESHD_LISTEN", "did you mean listen?"},
+		"file, a number":               {inFile("7: x"), nil, "file", "7", "--help"},
+		"file, another file":           {inFile("config_file: x"), nil, "file", "config_file", "cannot name another"},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			got := problems(t, tt.args, tt.environ)
+			if len(got) != 1 {
+				t.Fatalf("problems = %+v, want one", got)
+			}
+			if source, _, _ := strings.Cut(got[0].Source, " "); source != tt.source || got[0].Key != tt.key || !strings.Contains(got[0].Message, tt.says) {
+				t.Errorf("problem = %+v, want source %q, key %q, a message with %q", got[0], tt.source, tt.key, tt.says)
+			}
+		})
+	}
+}
+
+// A Service named refreshd puts these into every pod of its namespace; the pod must start all the same.
+func TestNamesThatKubernetesInjectsArePassedOver(t *testing.T) {
+	got := load(t, nil, []string{
+		"REFRESHD_PORT=tcp://10.0.0.1:3000", "REFRESHD_PORT_3000_TCP=tcp://10.0.0.1:3000", "REFRESHD_PORT_3000_TCP_ADDR=10.0.0.1",
+		"REFRESHD_SERVICE_HOST=10.0.0.1", "REFRESHD_SERVICE_PORT=3000", "REFRESHD_SERVICE_PORT_HTTP=3000",
+	})
+	if diff := cmp.Diff(load(t, nil, nil), got, compareValues); diff != "" {
+		t.Errorf("(-without +with):\n%s", diff)
+	}
+}
+
+func TestBadValuesAreRefused(t *testing.T) {
+	tests := map[string][]string{
+		"LISTEN":       {"", "3000", "localhost", "localhost:", "localhost:http", "localhost:65536", "localhost:-1", "localhost:+1", "localhost:01", "::1:3000", "http://localhost:3000", "a b:1", "u@h:1"},
+		"ADMIN_LISTEN": {"3001", "localhost:x"},
+		"DATABASE_URL": {
+			"", "refreshd.db", "mysql://u:pw@h/d", "SQLITE:x", "file:x", "memory:x", "memory", "sqlite:", "sqlite::memory:", "sqlite:///x", "sqlite:x?mode=ro", "sqlite:x#y", "sqlite:%41", "sqlite:a\nb",
+			"postgres:x", "postgres:/h/d", "postgres://u:p@w@h/d", "postgres://u:p/w@h/d", "postgres://u:1/w@h", "postgres://u:p?w@h/d", "postgres://u:1?w@h/d",
+			"postgres://u:p#w@h/d", "postgres://u:1#w", "postgres://u:p:w@h/d", "postgres://u:pw", "postgres://u:p w@h/d", "postgres://h:70000/d", "postgres://h:1,g:x/d", "postgres://[::1]x/d", "postgres://[::1/d",
+			"postgres://h/d/pw", "postgres://h/d?user=a@b",
+		},
+		"DATABASE_MAX_CONNECTIONS": {"", "0", "-1", "1001", "1.5", "many", "16 "},
+		"MASTER_KEY": {
+			"short", masterKey + "=", masterKey[:42], masterKey[:20] + "\n" + masterKey[21:], masterKey[:20] + "\n" + masterKey[20:], strings.Repeat("!", 43), base64.StdEncoding.EncodeToString(make([]byte, 31)), base64.StdEncoding.EncodeToString(make([]byte, 33)),
+			strings.Repeat("A", 42) + "B",
+		},
+		"MASTER_KEY_PREVIOUS": {"short"},
+		"PUBLIC_URL": {
+			"auth.example.com", "/x", "ftp://h", "https://", "https:///x", "https://h/", "https://h/x/", "https://h?", "https://h?x=1", "https://h#", "https://h#x", "https://u@h", "https://h:", "https://h:x",
+			"https://h:70000", "https://a b",
+		},
+		"CORS_ORIGINS": {
+			"*", "null", "https://*.example.com", "https://h/", "https://h/x", "https://h?", "https://h#", "https://u@h", "h", "h:1", "//h", "https://", "HTTPS://h", "https://H", "https://h:443", "http://h:80", "https://h:", "https://h:0443",
+			"https://ü.example", "https://h,,https://g", "https://h,",
+		},
+		"TRUSTED_PROXIES":  {"proxy", "10.0.0.0/33", "10.0.0.1/8", "10.0.0", "::ffff:10.0.0.0/104", "fe80::1%eth0", "10.0.0.1,", "*"},
+		"LOG_FORMAT":       {"", "xml", "JSON"},
+		"LOG_LEVEL":        {"", "trace", "INFO", "info+1"},
+		"SHUTDOWN_TIMEOUT": {"", "15", "0s", "-1s", "61m", "soon"},
+	}
+	for name, values := range tests {
+		for _, text := range values {
+			t.Run(fmt.Sprintf("%s=%q", name, text), func(t *testing.T) {
+				got := problems(t, nil, []string{"REFRESHD_" + name + "=" + text})
+				if len(got) != 1 || got[0].Source != "environment" || got[0].Key != "REFRESHD_"+name || got[0].Message == "" {
+					t.Errorf("problems = %+v, want one, of REFRESHD_%s in the environment", got, name)
+				}
+			})
+		}
+	}
+}
+
+func TestAnUnknownSchemeIsAnsweredWithTheKnownOnes(t *testing.T) {
+	got := problems(t, nil, []string{"REFRESHD_DATABASE_URL=mysql://u:pw@h/d"})[0].Message
+	for _, want := range []string{"sqlite:", "postgres://", "postgresql://", "memory:"} {
+		if !strings.Contains(got, want) {
+			t.Errorf("message %q does not name %s", got, want)
+		}
+	}
+}
+
+func TestAFileHoldsTextAndSaysWhereItDoesNot(t *testing.T) {
+	tests := map[string]struct{ content, key, says string }{
+		"a number for text":        {"kickstart_file: 0755", "kickstart_file", "quotes"},
+		"a boolean for text":       {"log_level: true", "log_level", "quotes"},
+		"a fraction for a count":   {"database_max_connections: 1.5", "database_max_connections", "quotes"},
+		"nothing":                  {"listen:", "listen", "has no value"},
+		"a sequence for one value": {"listen: [x]", "listen", "sequence"},
+		"a number in a sequence":   {"cors_origins: [1]", "cors_origins", "entry 1"},
+		"a comma in a sequence":    {"cors_origins: [\"https://a.example,https://b.example\"]", "cors_origins", "entry 1"},
+		"a mapping for text":       {"listen: {}", "listen", "is not text"},
+		"no mapping":               {"just text", "", "not a YAML mapping"},
+		"no YAML":                  {"listen: a:1\n\tlog_level: x", "", "line 2"},
+		"a key twice":              {"listen: a:1\nlisten: b:1", "", "once, see line 2"},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			path := writeFile(t, tt.content)
+			got := problems(t, nil, []string{"REFRESHD_CONFIG_FILE=" + path})
+			if len(got) != 1 || got[0].Source != "file "+path || got[0].Key != tt.key || !strings.Contains(got[0].Message, tt.says) {
+				t.Errorf("problems = %+v, want one of key %q that says %q", got, tt.key, tt.says)
+			}
+		})
+	}
+}
+
+func TestAnEmptyFileSetsNothing(t *testing.T) {
+	for _, content := range []string{"", "# nothing\n", "{}"} {
+		got := load(t, []string{"--config", writeFile(t, content)}, nil)
+		if diff := cmp.Diff(load(t, nil, nil), got, compareValues); diff != "" {
+			t.Errorf("file %q (-without +with):\n%s", content, diff)
+		}
+	}
+}
+
+func TestAMissingFileIsReportedWhereItIsNamed(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "none.yaml")
+	tests := map[string]struct {
+		args, environ []string
+		source, key   string
+	}{
+		"flag":        {[]string{"--config", path}, nil, "flags", "--config"},
+		"environment": {nil, []string{"REFRESHD_CONFIG_FILE=" + path}, "environment", "REFRESHD_CONFIG_FILE"},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			want := []config.Problem{{Source: tt.source, Key: tt.key, Message: "names a file that cannot be read: no such file or directory"}}
+			if diff := cmp.Diff(want, problems(t, tt.args, tt.environ)); diff != "" {
+				t.Errorf("(-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
+func TestFlagsThatCannotBeReadAreRefused(t *testing.T) {
+	tests := map[string]struct {
+		args      []string
+		key, says string
+	}{
+		"no value at the end":        {[]string{"--listen"}, "--listen", "has no value"},
+		"no value before the next":   {[]string{"--listen", "--log-level=info"}, "--listen", "has no value"},
+		"not a flag":                 {[]string{"--log-level=info", "postgres://u:pw@h/d"}, "", "argument 2 is not a flag"},
+		"dashes alone":               {[]string{"--"}, "", "argument 1 is not a flag"},
+		"dash alone":                 {[]string{"-"}, "", "argument 1 is not a flag"},
+		"no name":                    {[]string{"--=x"}, "", "argument 1 is not a flag"},
+		"three dashes":               {[]string{"---listen=a:1"}, "---listen", "is not a known key"},
+		"the verb's own, wrong type": {[]string{"--count=pw"}, "--count", "cannot take"},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			verb := flag.NewFlagSet("verb", flag.ExitOnError)
+			verb.Int("count", 0, "")
+			_, err := config.Load(tt.args, nil, verb)
+			var refused *config.Error
+			if !errors.As(err, &refused) || len(refused.Problems) != 1 {
+				t.Fatalf("Load(%q): %v, want one problem", tt.args, err)
+			}
+			got := refused.Problems[0]
+			if got.Source != "flags" || got.Key != tt.key || !strings.Contains(got.Message, tt.says) {
+				t.Errorf("problem = %+v, want key %q and a message with %q", got, tt.key, tt.says)
+			}
+		})
+	}
+}
+
+func TestAVerbHasFlagsOfItsOwn(t *testing.T) {
+	verb := flag.NewFlagSet("apply", flag.ContinueOnError)
+	file := verb.String("f", "", "kickstart file")
+	dry := verb.Bool("dry", false, "write nothing")
+	c, err := config.Load([]string{"-f", "-", "--dry", "--log-level=error"}, nil, verb)
+	if err != nil || *file != "-" || !*dry || c.LogLevel != slog.LevelError {
+		t.Errorf("f, dry, log level, error = %q, %t, %v, %v, want -, true, ERROR, nil", *file, *dry, c.LogLevel, err)
+	}
+}
+
+func TestHelpIsAskedForByItsUsualNames(t *testing.T) {
+	for _, arg := range []string{"-h", "--help", "-help"} {
+		if _, err := config.Load([]string{"--litsen=x", arg}, nil, nil); !errors.Is(err, flag.ErrHelp) {
+			t.Errorf("Load(%s): %v, want flag.ErrHelp", arg, err)
+		}
+	}
+}
+
+func TestThePublicURLFollowsTheListenAddress(t *testing.T) {
+	tests := map[string]string{
+		"127.0.0.1:3000":   "http://127.0.0.1:3000",
+		"auth.example:80":  "http://auth.example:80",
+		":3000":            "http://localhost:3000",
+		"0.0.0.0:3000":     "http://localhost:3000",
+		"[::]:3000":        "http://localhost:3000",
+		"[2001:db8::1]:99": "http://[2001:db8::1]:99",
+		"127.0.0.1:0":      "",
+	}
+	for listen, want := range tests {
+		if got := load(t, nil, []string{"REFRESHD_LISTEN=" + listen}).PublicURL; got != want {
+			t.Errorf("listen on %s: PublicURL = %q, want %q", listen, got, want)
+		}
+	}
+	if got, want := load(t, []string{"--listen=:0", "--public-url=https://a.example"}, nil).PublicURL, "https://a.example"; got != want {
+		t.Errorf("PublicURL = %q, want the configured %q", got, want)
+	}
+}
+
+func TestSettingsThatDoNotGoTogetherNameBoth(t *testing.T) {
+	tests := map[string]struct {
+		args, environ []string
+		want          config.Problem
+	}{
+		"master key twice": {
+			[]string{"--master-key-file=key"}, []string{"REFRESHD_MASTER_KEY=" + masterKey},
+			config.Problem{Source: "flags", Key: "--master-key-file", Message: "is set beside REFRESHD_MASTER_KEY (environment); keep one of them"},
+		},
+		"one address twice": {
+			[]string{"--listen=h:1"}, []string{"REFRESHD_ADMIN_LISTEN=h:1"},
+			config.Problem{Source: "environment", Key: "REFRESHD_ADMIN_LISTEN", Message: "is the same address as --listen (flags); choose another port, or leave it empty to turn it off"},
+		},
+		"an address that makes no URL": {
+			[]string{"--listen=[fe80::1%eth0]:1"}, nil,
+			config.Problem{Source: "defaults", Key: "REFRESHD_PUBLIC_URL", Message: "does not follow from --listen (flags); set it, e.g. https://auth.example.com"},
+		},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			if diff := cmp.Diff([]config.Problem{tt.want}, problems(t, tt.args, tt.environ)); diff != "" {
+				t.Errorf("(-want +got):\n%s", diff)
+			}
+		})
+	}
+	load(t, []string{"--listen=h:0", "--admin-listen=h:0"}, nil)
+}
+
+// An operator who fixes one problem a restart would restart all day.
+func TestAllProblemsAreReportedAtOnce(t *testing.T) {
+	path := writeFile(t, "log_format: xml\nlitsen: a:1\nlog_level:\n\"evil\\n  flags\": x\n")
+	_, err := config.Load(
+		[]string{"--config", path, "--speed=9", "--listen=nowhere"},
+		[]string{"REFRESHD_DATABASE_URL=mysql:x", "REFRESHD_LITSEN=x", "REFRESHD_PUBLIC_URL=x"}, nil)
+	want := `config: 9 problems
+  flags: --speed is not a known key; --help lists them
+  environment: REFRESHD_LITSEN is not a known key; did you mean REFRESHD_LISTEN?
+  file PATH: evil\n  flags is not a known key; --help lists them, in lower case and without REFRESHD_ here
+  file PATH: litsen is not a known key; did you mean listen?
+  file PATH: log_level has no value; write "" for an empty one, or leave the key out
+  flags: --listen is not host:port with a port of 0 to 65535, e.g. 127.0.0.1:3000 or [::1]:3000
+  environment: REFRESHD_DATABASE_URL has an unknown scheme; known are memory:, sqlite:PATH and postgres://USER:PASSWORD@HOST/DATABASE, also as postgresql://
+  environment: REFRESHD_PUBLIC_URL is not an absolute http or https URL without user, query, fragment and trailing slash, e.g. https://auth.example.com
+  file PATH: log_format is none of text, json, auto`
+	if err == nil {
+		t.Fatal("no error")
+	}
+	if diff := cmp.Diff(want, strings.ReplaceAll(err.Error(), path, "PATH")); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+}
+
+// A secret lands in the wrong key, or is mistyped, sooner or later; the message about it goes to a log that many can read.
+func TestNoProblemRepeatsAValue(t *testing.T) {
+	const secret = "hunter2"
+	var args, environ []string
+	var yaml strings.Builder
+	for _, k := range config.Keys() {
+		if k.Name == "" {
+			continue
+		}
+		environ = append(environ, k.Env+"=!"+secret)
+		fmt.Fprintf(&yaml, "%s: [%s]\n", k.Name, secret)
+		if k.Flag != "" {
+			args = append(args, "--"+k.Flag, "!"+secret)
+		}
+	}
+	args = append(args, "--speed", secret, "--velocity="+secret, "--master-key="+secret, secret, "--", "--config")
+	files := map[string]string{
+		"values":        yaml.String(),
+		"no mapping":    secret,
+		"an alias":      "master_key: *" + secret,
+		"a tag":         "master_key: !!int " + secret,
+		"broken YAML":   "master_key: \"" + secret,
+		"a bad merge":   "<<: " + secret,
+		"nested values": "a: {b: [" + secret + "]}",
+	}
+	for name, content := range files {
+		t.Run(name, func(t *testing.T) {
+			path := writeFile(t, content)
+			for _, args := range [][]string{nil, args} {
+				_, err := config.Load(append(args[:len(args):len(args)], path), append(environ, "REFRESHD_CONFIG_FILE="+path), nil)
+				if err == nil {
+					t.Fatal("no error")
+				}
+				if strings.Contains(err.Error(), secret) {
+					t.Errorf("the message repeats a value:\n%v", err)
+				}
+			}
+		})
+	}
+}
+
+func TestSecretsAreNeverShown(t *testing.T) {
+	c := load(t, nil, []string{
+		"REFRESHD_MASTER_KEY=" + masterKey, "REFRESHD_MASTER_KEY_PREVIOUS=" + previousKey,
+		"REFRESHD_DATABASE_URL=postgres://alice:hunter2@db/tokens?sslpassword=swordfish",
+	})
+	shown := map[string]string{"Redacted": c.Database.Redacted()}
+	for _, verb := range []string{"%v", "%+v", "%#v", "%s", "%q", "%x", "%d"} {
+		shown[verb] = fmt.Sprintf(verb, c)
+		shown[verb+" of a pointer"] = fmt.Sprintf(verb, &c)
+		shown[verb+" of the database"] = fmt.Sprintf(verb, c.Database)
+	}
+	encoded, err := json.Marshal(c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	shown["json"] = string(encoded)
+	var text, lines bytes.Buffer
+	slog.New(slog.NewTextHandler(&text, nil)).Info("starting", "config", c, "database", c.Database, "key", c.MasterKey)
+	slog.New(slog.NewJSONHandler(&lines, nil)).Info("starting", "config", c, "database", c.Database, "key", c.MasterKey)
+	shown["slog text"], shown["slog json"] = text.String(), lines.String()
+
+	for how, got := range shown {
+		for _, secret := range []string{masterKey, previousKey, "hunter2", "swordfish"} {
+			if strings.Contains(got, secret) || strings.Contains(got, fmt.Sprintf("%x", secret)) {
+				t.Errorf("%s shows %s: %s", how, secret, got)
+			}
+		}
+		if how != "Redacted" && !strings.Contains(got, "[redacted]") {
+			t.Errorf("%s does not say [redacted]: %s", how, got)
+		}
+	}
+}
+
+func TestADatabaseIsNamedWithoutItsPassword(t *testing.T) {
+	tests := map[string]struct {
+		engine         config.Engine
+		path, redacted string
+	}{
+		"memory:":                   {config.Memory, "", "memory:"},
+		"sqlite:/var/lib/r.db":      {config.SQLite, "/var/lib/r.db", "sqlite:/var/lib/r.db"},
+		"sqlite:a b/c@d:e.db":       {config.SQLite, "a b/c@d:e.db", "sqlite:a b/c@d:e.db"},
+		"postgres://u:pw@h:5432/d":  {config.Postgres, "", "postgres://h:5432/d"},
+		"postgresql://u@h/d":        {config.Postgres, "", "postgresql://h/d"},
+		"postgres://u:p%40w@h":      {config.Postgres, "", "postgres://h/"},
+		"postgres://u:pw@[::1]:1/d": {config.Postgres, "", "postgres://[::1]:1/d"},
+		"postgres://u:pw@a:1,b:2/d?target_session_attrs=primary": {config.Postgres, "", "postgres://a:1,b:2/d"},
+		"postgres:///d?host=/run/pg&password=pw":                 {config.Postgres, "", "postgres:///d"},
+	}
+	for text, tt := range tests {
+		t.Run(text, func(t *testing.T) {
+			db := load(t, nil, []string{"REFRESHD_DATABASE_URL=" + text}).Database
+			if db.Engine != tt.engine || db.Path != tt.path || db.URL.Reveal() != text || db.Redacted() != tt.redacted {
+				t.Errorf("engine, path, URL, redacted = %q, %q, %q, %q, want %+v and the URL as written", db.Engine, db.Path, db.URL.Reveal(), db.Redacted(), tt)
+			}
+		})
+	}
+}
+
+// People paste generated passwords into URLs without encoding them. Where that moves a part of the password into the host, the
+// database or the options, it must not be logged from there.
+func TestNoPasswordMovesIntoWhatIsShown(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		password := rapid.StringOfN(rapid.RuneFrom([]rune("aZ19:@/?#%,[]&=+ ")), 0, 12, -1).Draw(t, "password")
+		c, err := config.Load(nil, []string{"REFRESHD_DATABASE_URL=postgres://user:" + password + "@host:5432/tokens?sslmode=require"}, nil)
+		if err != nil {
+			return
+		}
+		if got, want := c.Database.Redacted(), "postgres://host:5432/tokens"; got != want {
+			t.Errorf("Redacted = %q, want %q", got, want)
+		}
+	})
+}
+
+func TestAMasterKeyIsReadInEveryFormOfBase64(t *testing.T) {
+	want := [32]byte([]byte("\xff\xfe\xfd 32 bytes with + and / inside"))
+	for _, encoding := range []*base64.Encoding{base64.StdEncoding, base64.RawStdEncoding, base64.URLEncoding, base64.RawURLEncoding} {
+		text := encoding.EncodeToString(want[:])
+		for _, text := range []string{text, text + "\n", " " + text + "\r\n"} {
+			got, err := config.DecodeMasterKey(domain.NewSecret(text))
+			if err != nil || got != want {
+				t.Errorf("DecodeMasterKey(%q) = %x, %v, want %x", text, got, err, want)
+			}
+		}
+	}
+}
+
+func TestEveryKeyIsDocumented(t *testing.T) {
+	var usage bytes.Buffer
+	if err := config.Usage(&usage); err != nil {
+		t.Fatal(err)
+	}
+	lines := strings.Split(strings.TrimSpace(usage.String()), "\n")
+	keys := config.Keys()
+	if len(lines) != len(keys)+1 {
+		t.Fatalf("usage has %d lines, want a heading and %d keys:\n%s", len(lines), len(keys), usage.String())
+	}
+	column := strings.Index(lines[0], "MEANING")
+	for i, k := range keys {
+		line := lines[i+1]
+		if !strings.HasPrefix(line, k.Env+" ") || !strings.Contains(line, k.Default) || !strings.Contains(line, "--"+k.Flag) && k.Flag != "" {
+			t.Errorf("line %q does not document %+v", line, k)
+		}
+		if k.Help == "" || line[column:] != k.Help {
+			t.Errorf("line %q: meaning is not aligned with its heading, or empty", line)
+		}
+	}
+}
+
+type failingWriter struct{}
+
+func (failingWriter) Write([]byte) (int, error) { return 0, os.ErrClosed }
+
+func TestUsageTellsThatItCouldNotBeWritten(t *testing.T) {
+	if err := config.Usage(failingWriter{}); !errors.Is(err, os.ErrClosed) {
+		t.Errorf("Usage = %v, want %v", err, os.ErrClosed)
+	}
+}

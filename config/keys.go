@@ -1,0 +1,194 @@
+package config
+
+import (
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+	"text/tabwriter"
+)
+
+const envPrefix = "REFRESHD_"
+
+// configFile is the one setting that says where the others are; it cannot stand in the file.
+const configFile = "config_file"
+
+// setting is one row of the table: everything there is to know about a key.
+type setting struct {
+	name  string // in the file; a dot separates levels
+	def   string
+	help  string
+	list  bool // the file may hold a sequence
+	count bool // the file may hold a number
+	// unflagged keeps the setting off the command line.
+	unflagged bool
+	// parse checks text and stores it. Its error says what is wrong and what to do, and does not repeat text.
+	parse func(c *Config, text string) error
+}
+
+var settings = []setting{
+	{
+		name: configFile, help: "a YAML file with any of the other keys",
+		parse: func(*Config, string) error { return nil },
+	},
+	{
+		name: "listen", def: "127.0.0.1:3000", help: "host:port of the API; port 0 takes a free one",
+		parse: func(c *Config, text string) (err error) {
+			c.Listen, err = parseListen(text)
+			return err
+		},
+	},
+	{
+		name: "admin_listen", def: "127.0.0.1:3001", help: "host:port of metrics, pprof and health; empty turns it off",
+		parse: func(c *Config, text string) (err error) {
+			if text != "" {
+				c.AdminListen, err = parseListen(text)
+			}
+			return err
+		},
+	},
+	{
+		name: "database_url", def: "sqlite:refreshd-data/refreshd.db", help: "sqlite:PATH, postgres://USER:PASSWORD@HOST/DATABASE or memory:",
+		parse: func(c *Config, text string) error { return c.Database.parse(text) },
+	},
+	{
+		name: "database_max_connections", def: "16", count: true, help: "connections to the database at most, 1 to 1000",
+		parse: func(c *Config, text string) (err error) {
+			c.Database.MaxConnections, err = parseCount(text, 1, 1000)
+			return err
+		},
+	},
+	{
+		name: "master_key", unflagged: true, help: "32 bytes as base64 that seal every other key; or use the next one",
+		parse: func(c *Config, text string) (err error) {
+			c.MasterKey, err = parseMasterKey(text)
+			return err
+		},
+	},
+	{
+		name: "master_key_file", help: "a file that holds the master key",
+		parse: func(c *Config, text string) error {
+			c.MasterKeyFile = text
+			return nil
+		},
+	},
+	{
+		name: "master_key_previous", unflagged: true, help: "the master key before this one, while it is being changed",
+		parse: func(c *Config, text string) (err error) {
+			c.MasterKeyPrevious, err = parseMasterKey(text)
+			return err
+		},
+	},
+	{
+		name: "kickstart_file", help: "tenants, applications and API keys to create or update at start",
+		parse: func(c *Config, text string) error {
+			c.KickstartFile = text
+			return nil
+		},
+	},
+	{
+		name: "public_url", help: "where clients reach the API, for issuers and links; empty: http:// and the listen address",
+		parse: func(c *Config, text string) error {
+			if text == "" {
+				return nil
+			}
+			c.PublicURL = text
+			return checkPublicURL(text)
+		},
+	},
+	{
+		name: "cors_origins", list: true, help: "origins of browser pages that may call the API, exact, separated by commas",
+		parse: func(c *Config, text string) (err error) {
+			c.CORSOrigins, err = parseList(text, parseOrigin)
+			return err
+		},
+	},
+	{
+		name: "trusted_proxies", list: true, help: "addresses or CIDR ranges whose X-Forwarded-For is believed, separated by commas",
+		parse: func(c *Config, text string) (err error) {
+			c.TrustedProxies, err = parseList(text, parseProxy)
+			return err
+		},
+	},
+	{
+		name: "log_format", def: "auto", help: "text, json, or auto: text on a terminal, else json",
+		parse: func(c *Config, text string) (err error) {
+			c.LogFormat, err = parseChoice(text, logFormats)
+			return err
+		},
+	},
+	{
+		name: "log_level", def: "info", help: "debug, info, warn or error",
+		parse: func(c *Config, text string) (err error) {
+			c.LogLevel, err = parseChoice(text, logLevels)
+			return err
+		},
+	},
+	{
+		name: "shutdown_timeout", def: "15s", help: "how long running requests may take after SIGTERM, e.g. 15s or 1m",
+		parse: func(c *Config, text string) (err error) {
+			c.ShutdownTimeout, err = parseDuration(text)
+			return err
+		},
+	},
+}
+
+func settingNamed(name string) setting {
+	return settings[slices.IndexFunc(settings, func(s setting) bool { return s.name == name })]
+}
+
+func (s setting) env() string {
+	return envPrefix + strings.ToUpper(strings.ReplaceAll(s.name, ".", "__"))
+}
+
+func (s setting) kebab() string {
+	if s.name == configFile {
+		return "config"
+	}
+	return strings.NewReplacer("_", "-", ".", "-").Replace(s.name)
+}
+
+// Key documents one setting.
+type Key struct {
+	Name    string // in the file; empty if it cannot stand there
+	Env     string
+	Flag    string // without dashes; empty if there is none
+	Default string // empty if the default is nothing
+	Help    string
+}
+
+// Keys are all settings, in the order in which they are documented.
+func Keys() []Key {
+	keys := make([]Key, len(settings))
+	for i, s := range settings {
+		keys[i] = Key{Name: s.name, Env: s.env(), Flag: s.kebab(), Default: s.def, Help: s.help}
+		if s.name == configFile {
+			keys[i].Name = ""
+		}
+		if s.unflagged {
+			keys[i].Flag = ""
+		}
+	}
+	return keys
+}
+
+// Usage writes the settings as an aligned table, for --help.
+func Usage(w io.Writer) error {
+	table := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	// What is wrong with w is told by Flush.
+	_, _ = fmt.Fprint(table, "ENVIRONMENT\tFLAG\tDEFAULT\tMEANING\n")
+	for _, k := range Keys() {
+		flag, def := "-", "-"
+		if k.Flag != "" {
+			flag = "--" + k.Flag
+		}
+		if k.Default != "" {
+			def = k.Default
+		}
+		_, _ = fmt.Fprintf(table, "%s\t%s\t%s\t%s\n", k.Env, flag, def, k.Help)
+	}
+	if err := table.Flush(); err != nil {
+		return fmt.Errorf("config: write usage: %w", err)
+	}
+	return nil
+}

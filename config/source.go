@@ -1,0 +1,304 @@
+package config
+
+import (
+	"errors"
+	"flag"
+	"fmt"
+	"io/fs"
+	"maps"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/knadh/koanf/parsers/yaml"
+	"github.com/knadh/koanf/providers/env/v2"
+	"github.com/knadh/koanf/providers/file"
+	"github.com/knadh/koanf/v2"
+)
+
+// Error is a configuration that was refused: everything that is wrong with it.
+type Error struct{ Problems []Problem }
+
+// Problem is one thing wrong, in words for the person who starts the process. It never repeats a value.
+type Problem struct {
+	Source  string // "environment", "flags", "file PATH" or "defaults"
+	Key     string // as that source spells it; empty for what concerns the source as a whole
+	Message string // what is wrong and what to do
+}
+
+func (e *Error) Error() string {
+	var b strings.Builder
+	b.WriteString("config: ")
+	if len(e.Problems) == 1 {
+		b.WriteString("1 problem")
+	} else {
+		fmt.Fprintf(&b, "%d problems", len(e.Problems))
+	}
+	for _, p := range e.Problems {
+		b.WriteString("\n  " + p.Source + ": ")
+		if p.Key != "" {
+			// A key of a file can be any text; quoted, it cannot pass for a line of its own.
+			quoted := strconv.Quote(p.Key)
+			b.WriteString(quoted[1:len(quoted)-1] + " ")
+		}
+		b.WriteString(p.Message)
+	}
+	return b.String()
+}
+
+// source is where a value came from, and how keys are spelt there.
+type source struct {
+	label string
+	spell func(setting) string
+}
+
+var (
+	defaults    = source{"defaults", setting.env}
+	environment = source{"environment", setting.env}
+	flags       = source{"flags", func(s setting) string { return "--" + s.kebab() }}
+)
+
+func fileSource(path string) source {
+	return source{"file " + path, func(s setting) string { return s.name }}
+}
+
+type value struct {
+	text   string
+	source source
+}
+
+// loader reads the sources and gathers what is wrong with them.
+type loader struct{ problems []Problem }
+
+func (l *loader) note(src source, s setting, message string) {
+	l.problems = append(l.problems, Problem{src.label, src.spell(s), message})
+}
+
+func (l *loader) noteUnknown(src source, key string, known []string, advice string) {
+	message := "is not a known key"
+	if near := nearest(key, known); near != "" {
+		message += "; did you mean " + near + "?"
+	} else {
+		message += "; " + advice
+	}
+	l.problems = append(l.problems, Problem{src.label, key, message})
+}
+
+// readFlags parses args into verb, one at a time rather than by verb.Parse, which would stop at the first problem and quote the
+// value in it.
+func (l *loader) readFlags(verb *flag.FlagSet, args []string) (map[string]value, error) {
+	byFlag := map[string]setting{}
+	unflagged := map[string]setting{}
+	for _, s := range settings {
+		if s.unflagged {
+			unflagged[s.kebab()] = s
+			continue
+		}
+		byFlag[s.kebab()] = s
+		verb.String(s.kebab(), s.def, s.help)
+	}
+	var known []string
+	verb.VisitAll(func(f *flag.Flag) { known = append(known, "--"+f.Name) })
+
+	problem := func(key, message string) {
+		l.problems = append(l.problems, Problem{flags.label, key, message})
+	}
+	for position := 0; position < len(args); position++ {
+		arg := args[position]
+		name, text, hasText := strings.Cut(strings.TrimPrefix(strings.TrimPrefix(arg, "-"), "-"), "=")
+		if !strings.HasPrefix(arg, "-") || name == "" {
+			problem("", fmt.Sprintf("argument %d is not a flag; write settings as --name=value", position+1))
+			continue
+		}
+		if name == "h" || name == "help" {
+			return nil, flag.ErrHelp
+		}
+		f := verb.Lookup(name)
+		boolean := f != nil && isBoolean(f)
+		if !hasText && !boolean && position+1 < len(args) && !strings.HasPrefix(args[position+1], "--") {
+			position++
+			text, hasText = args[position], true
+		}
+		switch s, isSetting := unflagged[name]; {
+		case isSetting:
+			problem("--"+name, "is no flag, because arguments show in process lists; set "+s.env()+", or name a file that holds it")
+		case f == nil:
+			l.noteUnknown(flags, "--"+name, known, "--help lists them")
+		case !hasText && !boolean:
+			problem("--"+name, "has no value; write --"+name+"=value")
+		default:
+			if !hasText {
+				text = "true"
+			}
+			if verb.Set(name, text) != nil {
+				problem("--"+name, "has a value that it cannot take; see --help")
+			}
+		}
+	}
+
+	values := map[string]value{}
+	verb.Visit(func(f *flag.Flag) {
+		if s, ok := byFlag[f.Name]; ok {
+			values[s.name] = value{f.Value.String(), flags}
+		}
+	})
+	return values, nil
+}
+
+func isBoolean(f *flag.Flag) bool {
+	b, ok := f.Value.(interface{ IsBoolFlag() bool })
+	return ok && b.IsBoolFlag()
+}
+
+func (l *loader) readEnvironment(environ []string) map[string]value {
+	layer := koanf.New(".")
+	// Without a delimiter the provider keeps names whole, so that one that is refused is refused as it was written. It fails
+	// only when it is asked for bytes.
+	_ = layer.Load(env.Provider("", env.Opt{
+		Prefix:      envPrefix,
+		EnvironFunc: func() []string { return environ },
+		TransformFunc: func(name, text string) (string, any) {
+			// Kubernetes injects these for a Service that is called refreshd.
+			if strings.HasPrefix(name, envPrefix+"PORT") || strings.HasPrefix(name, envPrefix+"SERVICE_") {
+				return "", nil
+			}
+			return name, text
+		},
+	}), nil)
+	return l.take(environment, layer.Raw(), slices.Clone(settings), func(name string) string {
+		if strings.Contains(name, "_SERVICE_") || strings.Contains(name, "_PORT") {
+			return "if Kubernetes injected it for a Service, set enableServiceLinks: false in the pod's spec; --help lists the keys"
+		}
+		return "--help lists them"
+	})
+}
+
+// yamlLine finds the line in a message of the YAML parser. The rest of the message may quote values.
+var yamlLine = regexp.MustCompile(`line [0-9]+`)
+
+// readFile reads the file that the command line or else the environment names, if one of them does.
+func (l *loader) readFile(env, flags map[string]value) map[string]value {
+	where, ok := flags[configFile]
+	if !ok {
+		where = env[configFile]
+	}
+	path := where.text
+	if path == "" {
+		return nil
+	}
+	src := fileSource(path)
+	layer := koanf.New(".")
+	if err := layer.Load(file.Provider(path), yaml.Parser()); err != nil {
+		var unreadable *fs.PathError
+		if errors.As(err, &unreadable) {
+			l.note(where.source, settingNamed(configFile), "names a file that cannot be read: "+unreadable.Err.Error())
+			return nil
+		}
+		message := "is not a YAML mapping in which each key stands once"
+		if line := yamlLine.FindString(err.Error()); line != "" {
+			message += ", see " + line
+		}
+		l.problems = append(l.problems, Problem{Source: src.label, Message: message})
+		return nil
+	}
+	allowed := slices.DeleteFunc(slices.Clone(settings), func(s setting) bool { return s.name == configFile })
+	return l.take(src, layer.All(), allowed, func(key string) string {
+		if key == configFile {
+			return "a file cannot name another one"
+		}
+		return "--help lists them, in lower case and without " + envPrefix + " here"
+	})
+}
+
+// take checks the keys that src holds against the allowed settings. advice says what to do about an unknown key that resembles
+// none of them.
+func (l *loader) take(src source, found map[string]any, allowed []setting, advice func(key string) string) map[string]value {
+	bySpelling := map[string]setting{}
+	for _, s := range allowed {
+		bySpelling[src.spell(s)] = s
+	}
+	known := slices.Sorted(maps.Keys(bySpelling))
+	values := map[string]value{}
+	for _, key := range slices.Sorted(maps.Keys(found)) {
+		s, ok := bySpelling[key]
+		if !ok {
+			l.noteUnknown(src, key, known, advice(key))
+			continue
+		}
+		text, err := s.text(found[key])
+		if err != nil {
+			l.note(src, s, err.Error())
+			continue
+		}
+		values[s.name] = value{text, src}
+	}
+	return values
+}
+
+// text is the value as the environment would spell it. YAML guesses types, so whatever it did not take for text is refused
+// rather than spelt back: 0755 would come back as 493.
+func (s setting) text(found any) (string, error) {
+	switch found := found.(type) {
+	case string:
+		return found, nil
+	case int:
+		if s.count {
+			return strconv.Itoa(found), nil
+		}
+	case []any:
+		if !s.list {
+			return "", errors.New("is a sequence; write one value")
+		}
+		entries := make([]string, len(found))
+		for i, entry := range found {
+			text, ok := entry.(string)
+			if !ok || strings.Contains(text, ",") {
+				return "", fmt.Errorf("entry %d is not text without a comma; put it in quotes, one entry a line", i+1)
+			}
+			entries[i] = text
+		}
+		return strings.Join(entries, ","), nil
+	case nil:
+		return "", errors.New(`has no value; write "" for an empty one, or leave the key out`)
+	}
+	return "", errors.New("is not text; put the value in quotes")
+}
+
+// nearest is the known name that key is most likely a misspelling of, or nothing. How words are joined does not count, so that
+// log.level finds log_level, nor does what all names of a source begin with.
+func nearest(key string, known []string) string {
+	joints := strings.NewReplacer("__", "_", "-", "_", ".", "_")
+	fold := func(name string) string {
+		return strings.TrimPrefix(strings.TrimLeft(strings.ToLower(joints.Replace(name)), "_"), strings.ToLower(envPrefix))
+	}
+	folded := fold(key)
+	best, bestDistance := "", len(folded)/3+1
+	for _, name := range known {
+		if d := distance(folded, fold(name)); d < bestDistance {
+			best, bestDistance = name, d
+		}
+	}
+	return best
+}
+
+// distance is how many bytes must be put in, left out or exchanged to make a into b.
+func distance(a, b string) int {
+	row := make([]int, len(b)+1)
+	for j := range row {
+		row[j] = j
+	}
+	for i := range len(a) {
+		diagonal := row[0]
+		row[0] = i + 1
+		for j := range len(b) {
+			cost := diagonal
+			if a[i] != b[j] {
+				cost++
+			}
+			diagonal = row[j+1]
+			row[j+1] = min(cost, row[j]+1, row[j+1]+1)
+		}
+	}
+	return row[len(b)]
+}

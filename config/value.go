@@ -1,0 +1,197 @@
+package config
+
+import (
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/netip"
+	"net/url"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/refreshd/refreshd/domain"
+)
+
+// DecodeMasterKey gives the 32 bytes of a master key written as base64, in the standard or the URL alphabet, with or without
+// padding, with blanks around it or not: the content of MasterKeyFile has this form too. The error does not repeat text.
+func DecodeMasterKey(text domain.Secret) ([32]byte, error) {
+	refused := errors.New("is not 32 bytes as base64; make one with: openssl rand -base64 32")
+	digits := strings.TrimSuffix(strings.TrimSpace(text.Reveal()), "=")
+	digits = strings.NewReplacer("-", "+", "_", "/").Replace(digits)
+	// The length is checked first because the decoder skips line breaks, even a strict one.
+	if len(digits) != base64.RawStdEncoding.EncodedLen(32) {
+		return [32]byte{}, refused
+	}
+	key, err := base64.RawStdEncoding.Strict().DecodeString(digits)
+	if err != nil || len(key) != 32 {
+		return [32]byte{}, refused
+	}
+	return [32]byte(key), nil
+}
+
+func parseMasterKey(text string) (domain.Secret, error) {
+	if text == "" {
+		return domain.Secret{}, nil
+	}
+	key := domain.NewSecret(text)
+	if _, err := DecodeMasterKey(key); err != nil {
+		return domain.Secret{}, err
+	}
+	return key, nil
+}
+
+func parseListen(text string) (string, error) {
+	refused := errors.New("is not host:port with a port of 0 to 65535, e.g. 127.0.0.1:3000 or [::1]:3000")
+	host, port, err := net.SplitHostPort(text)
+	if err != nil || strings.ContainsAny(host, "/@ \t\r\n") {
+		return "", refused
+	}
+	if !isPort(port) {
+		return "", refused
+	}
+	return text, nil
+}
+
+func isPort(text string) bool {
+	n, err := strconv.ParseUint(text, 10, 16)
+	return err == nil && strconv.FormatUint(n, 10) == text
+}
+
+func portIsZero(listen string) bool { return strings.HasSuffix(listen, ":0") }
+
+// DerivePublicURL is the URL of a listener at the address listen, where none is configured. A wildcard address is localhost:
+// what it is to others cannot be known, and is never taken from a request.
+func DerivePublicURL(listen string) string {
+	host, port, err := net.SplitHostPort(listen)
+	if err != nil {
+		return ""
+	}
+	if ip, err := netip.ParseAddr(host); host == "" || err == nil && ip.IsUnspecified() {
+		host = "localhost"
+	}
+	return "http://" + net.JoinHostPort(host, port)
+}
+
+func checkPublicURL(text string) error {
+	refused := errors.New("is not an absolute http or https URL without user, query, fragment and trailing slash, e.g. https://auth.example.com")
+	u, err := url.Parse(text)
+	if err != nil || u.Scheme != "http" && u.Scheme != "https" || !namesHost(u) || u.User != nil {
+		return refused
+	}
+	if strings.ContainsAny(text, "?#") || strings.HasSuffix(text, "/") {
+		return refused
+	}
+	return nil
+}
+
+// namesHost tells whether u has a host, and a port only if it can be one.
+func namesHost(u *url.URL) bool {
+	if u.Port() == "" {
+		return u.Hostname() != "" && !strings.HasSuffix(u.Host, ":")
+	}
+	return u.Hostname() != "" && isPort(u.Port())
+}
+
+// parseOrigin accepts an origin only as a browser would send it: anything else could never match.
+func parseOrigin(text string) (string, error) {
+	if text == "*" || text == "null" {
+		return "", errors.New("would let any page in; name the origins")
+	}
+	refused := errors.New("is not scheme://host or scheme://host:port as browsers send it: lower case, no path, not even a slash")
+	u, err := url.Parse(text)
+	if err != nil || u.Scheme == "" || !namesHost(u) || u.Scheme+"://"+u.Host != text {
+		return "", refused
+	}
+	if text != strings.ToLower(text) || strings.ContainsFunc(text, func(r rune) bool { return r <= ' ' || r > '~' || r == '*' }) {
+		return "", refused
+	}
+	if u.Scheme == "https" && u.Port() == "443" || u.Scheme == "http" && u.Port() == "80" {
+		return "", errors.New("names the scheme's own port, which browsers leave out; leave it out")
+	}
+	return text, nil
+}
+
+func parseProxy(text string) (netip.Prefix, error) {
+	if ip, err := netip.ParseAddr(text); err == nil && ip.Zone() == "" {
+		ip = ip.Unmap()
+		return netip.PrefixFrom(ip, ip.BitLen()), nil
+	}
+	prefix, err := netip.ParsePrefix(text)
+	if err != nil || prefix.Addr().Is4In6() {
+		return netip.Prefix{}, errors.New("is neither an IP address nor a CIDR range, e.g. 10.0.0.0/8")
+	}
+	if prefix != prefix.Masked() {
+		return netip.Prefix{}, errors.New("has bits set after its prefix; write the first address of the range, e.g. 10.0.0.0/8")
+	}
+	return prefix, nil
+}
+
+// parseList splits text at commas. Blanks around an entry do not count; an empty text is an empty list.
+func parseList[T any](text string, parse func(string) (T, error)) ([]T, error) {
+	if strings.TrimSpace(text) == "" {
+		return nil, nil
+	}
+	var list []T
+	var problems []string
+	for i, entry := range strings.Split(text, ",") {
+		parsed, err := parse(strings.TrimSpace(entry))
+		if err != nil {
+			problems = append(problems, fmt.Sprintf("entry %d %s", i+1, err))
+			continue
+		}
+		list = append(list, parsed)
+	}
+	if problems != nil {
+		return nil, errors.New(strings.Join(problems, "; "))
+	}
+	return list, nil
+}
+
+func parseCount(text string, lowest, highest int) (int, error) {
+	n, err := strconv.Atoi(text)
+	if err != nil || n < lowest || n > highest {
+		return 0, fmt.Errorf("is not a whole number of %d to %d", lowest, highest)
+	}
+	return n, nil
+}
+
+func parseDuration(text string) (time.Duration, error) {
+	d, err := time.ParseDuration(text)
+	if err != nil || d <= 0 || d > time.Hour {
+		return 0, errors.New("is not a duration above 0 and up to 1h, with its unit, e.g. 15s or 1m")
+	}
+	return d, nil
+}
+
+type choice[T any] struct {
+	name  string
+	value T
+}
+
+var (
+	logFormats = []choice[LogFormat]{{"text", LogText}, {"json", LogJSON}, {"auto", LogAuto}}
+	logLevels  = []choice[slog.Level]{
+		{"debug", slog.LevelDebug}, {"info", slog.LevelInfo}, {"warn", slog.LevelWarn}, {"error", slog.LevelError},
+	}
+)
+
+func parseChoice[T any](text string, choices []choice[T]) (T, error) {
+	i := slices.IndexFunc(choices, func(c choice[T]) bool { return c.name == text })
+	if i >= 0 {
+		return choices[i].value, nil
+	}
+	names := make([]string, len(choices))
+	for i, c := range choices {
+		names[i] = c.name
+	}
+	message := "is none of " + strings.Join(names, ", ")
+	if near := nearest(text, names); near != "" {
+		message += "; did you mean " + near + "?"
+	}
+	var none T
+	return none, errors.New(message)
+}
