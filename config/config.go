@@ -36,7 +36,7 @@ type Config struct {
 
 	Database Database
 
-	// MasterKey and MasterKeyPrevious are as they were written, in the form that DecodeMasterKey takes, or zero if they are not
+	// MasterKey and MasterKeyPrevious are as they were written, in the form that domain.ParseMasterKey takes, or zero if they are not
 	// set. Load has decoded them once.
 	MasterKey         domain.Secret
 	MasterKeyPrevious domain.Secret

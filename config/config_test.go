@@ -561,19 +561,6 @@ func TestNoPasswordMovesIntoWhatIsShown(t *testing.T) {
 	})
 }
 
-func TestAMasterKeyIsReadInEveryFormOfBase64(t *testing.T) {
-	want := [32]byte([]byte("\xff\xfe\xfd 32 bytes with + and / inside"))
-	for _, encoding := range []*base64.Encoding{base64.StdEncoding, base64.RawStdEncoding, base64.URLEncoding, base64.RawURLEncoding} {
-		text := encoding.EncodeToString(want[:])
-		for _, text := range []string{text, text + "\n", " " + text + "\r\n"} {
-			got, err := config.DecodeMasterKey(domain.NewSecret(text))
-			if err != nil || got != want {
-				t.Errorf("DecodeMasterKey(%q) = %x, %v, want %x", text, got, err, want)
-			}
-		}
-	}
-}
-
 func TestEveryKeyIsDocumented(t *testing.T) {
 	var usage bytes.Buffer
 	if err := config.Usage(&usage); err != nil {

@@ -1,7 +1,6 @@
 package config
 
 import (
-	"encoding/base64"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -16,29 +15,12 @@ import (
 	"github.com/refreshd/refreshd/domain"
 )
 
-// DecodeMasterKey gives the 32 bytes of a master key written as base64, in the standard or the URL alphabet, with or without
-// padding, with blanks around it or not: the content of MasterKeyFile has this form too. The error does not repeat text.
-func DecodeMasterKey(text domain.Secret) ([32]byte, error) {
-	refused := errors.New("is not 32 bytes as base64; make one with: openssl rand -base64 32")
-	digits := strings.TrimSuffix(strings.TrimSpace(text.Reveal()), "=")
-	digits = strings.NewReplacer("-", "+", "_", "/").Replace(digits)
-	// The length is checked first because the decoder skips line breaks, even a strict one.
-	if len(digits) != base64.RawStdEncoding.EncodedLen(32) {
-		return [32]byte{}, refused
-	}
-	key, err := base64.RawStdEncoding.Strict().DecodeString(digits)
-	if err != nil || len(key) != 32 {
-		return [32]byte{}, refused
-	}
-	return [32]byte(key), nil
-}
-
 func parseMasterKey(text string) (domain.Secret, error) {
 	if text == "" {
 		return domain.Secret{}, nil
 	}
 	key := domain.NewSecret(text)
-	if _, err := DecodeMasterKey(key); err != nil {
+	if _, err := domain.ParseMasterKey(key); err != nil {
 		return domain.Secret{}, err
 	}
 	return key, nil

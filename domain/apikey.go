@@ -4,6 +4,7 @@ import (
 	"crypto/hmac"
 	"crypto/sha256"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -76,7 +77,8 @@ func (k APIKey) Validate() error {
 	if k.TenantID != "" {
 		checkTenantID(&p, "tenantId", k.TenantID)
 	}
-	for endpoint, methods := range k.Permissions {
+	for _, endpoint := range slices.Sorted(maps.Keys(k.Permissions)) {
+		methods := k.Permissions[endpoint]
 		field := "permissions.endpoints." + endpoint
 		if endpoint != "*" && (!strings.HasPrefix(endpoint, "/") || endpoint == "/" || strings.HasSuffix(endpoint, "/")) {
 			p.Add(field, Malformed, `name an endpoint as in "/jwt/refresh", or "*"`)

@@ -97,6 +97,8 @@ type Decision struct {
 func (s Snapshot) Decide(c Call) Decision {
 	t, p := s.Token, s.Policy
 	switch {
+	case c.Generation == 0: // no token string names it; taken for the one before the first, it would be answered
+		return s.refuse(RefusedInvalid, nil)
 	case c.TenantID != "" && c.TenantID != t.TenantID:
 		return s.refuse(RefusedInvalid, nil)
 	case p.RequireAuthentication && !c.Authenticated:

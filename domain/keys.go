@@ -104,10 +104,11 @@ var ErrWrongMasterKey = errors.New("the master key does not open the keys in the
 // ParseMasterKey reads 32 bytes in base64, in the standard or the URL alphabet, padded or not; white space at the ends, as
 // files have it, is passed over.
 func ParseMasterKey(text Secret) (MasterKey, error) {
-	s := strings.TrimRight(strings.TrimSpace(text.Reveal()), "=")
+	s := strings.TrimSuffix(strings.TrimSpace(text.Reveal()), "=")
 	s = strings.NewReplacer("-", "+", "_", "/").Replace(s)
 	key, err := base64.RawStdEncoding.Strict().DecodeString(s)
-	if err != nil || len(key) != KeySize {
+	// The decoder skips line breaks, even a strict one, so the length of the text counts too.
+	if err != nil || len(key) != KeySize || len(s) != base64.RawStdEncoding.EncodedLen(KeySize) {
 		return MasterKey{}, errors.New("a master key is 32 random bytes in base64: make one with `openssl rand -base64 32`")
 	}
 	return MasterKey{NewSecret(string(key))}, nil

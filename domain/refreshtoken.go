@@ -53,7 +53,7 @@ type RefreshToken struct {
 // MetaData describes where a refresh token is used. It decides nothing.
 type MetaData struct {
 	Device Device
-	// ClientAddress is the address that the last rotation came from, or the issue; empty if unknown.
+	// ClientAddress is the address that the last rotation came from; empty before the first, and if unknown.
 	ClientAddress string
 	Data          Object
 }

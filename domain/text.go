@@ -3,6 +3,8 @@ package domain
 import (
 	"bytes"
 	"encoding/json"
+	"maps"
+	"slices"
 	"strings"
 	"unicode"
 	"unicode/utf8"
@@ -37,7 +39,7 @@ func NewObject(text []byte) (Object, bool) {
 	return Object(compact.String()), true
 }
 
-// names are the names at the top of the object.
+// names are the names at the top of the object, sorted.
 func (o Object) names() []string {
 	if o == "" {
 		return nil
@@ -46,11 +48,7 @@ func (o Object) names() []string {
 	if err := json.Unmarshal([]byte(o), &members); err != nil {
 		return nil
 	}
-	names := make([]string, 0, len(members))
-	for name := range members {
-		names = append(names, name)
-	}
-	return names
+	return slices.Sorted(maps.Keys(members))
 }
 
 // checkTenantID: [A-Za-z0-9._~-]{1,64}, so that a tenant can stand in a URL and in an issuer as it is.

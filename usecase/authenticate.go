@@ -16,34 +16,49 @@ type Authenticate struct {
 	Clock     Clock
 }
 
-// APIKey finds the key that a call brought, if it may do method on path; else ErrUnauthorized.
-func (a *Authenticate) APIKey(ctx context.Context, key domain.Secret, method, path string) (domain.APIKey, error) {
+// Caller is who calls: an API key, or the owner of one session.
+type Caller struct {
+	Key   domain.APIKey
+	Owner *domain.AccessToken // nil for an API key
+}
+
+// APIKey finds the caller behind an API key, if that may do method on path; else ErrUnauthorized.
+func (a *Authenticate) APIKey(ctx context.Context, key domain.Secret, method, path string) (Caller, error) {
 	if !domain.IsAPIKey(key.Reveal()) {
-		return domain.APIKey{}, domain.ErrUnauthorized
+		return Caller{}, domain.ErrUnauthorized
 	}
 	k, err := a.APIKeys.APIKeyByHash(ctx, a.Keys.hashAPIKey(key))
 	if errors.Is(err, domain.ErrNotFound) {
-		return domain.APIKey{}, domain.ErrUnauthorized
+		return Caller{}, domain.ErrUnauthorized
 	}
 	if err != nil {
-		return domain.APIKey{}, fault("authenticate", err)
+		return Caller{}, fault("authenticate", err)
 	}
 	if !k.Permits(method, path, a.Clock.now()) {
-		return domain.APIKey{}, domain.ErrUnauthorized
+		return Caller{}, domain.ErrUnauthorized
 	}
-	return k, nil
+	return Caller{Key: k}, nil
 }
 
-// Tenant tells whether the key serves the tenant that a call names: nil, or ErrUnauthorized if it does not, or if there is no
-// such tenant.
-func (a *Authenticate) Tenant(ctx context.Context, k domain.APIKey, tenantID string) error {
-	if !k.Serves(tenantID) {
+// Owner finds the user behind an access token, who may act on the session it belongs to; ErrUnauthorized unless it verifies and
+// lives.
+func (a *Authenticate) Owner(ctx context.Context, accessToken domain.Secret) (Caller, error) {
+	t, err := a.Keys.verify(ctx, accessToken.Reveal())
+	if err != nil {
+		return Caller{}, err
+	}
+	if !a.Clock.now().Before(t.ExpiresAt) {
+		return Caller{}, domain.ErrUnauthorized
+	}
+	return Caller{Owner: &t}, nil
+}
+
+// Tenant tells whether the caller may act on the tenant that a call names: nil, or ErrUnauthorized if it may not, or if there is
+// no such tenant.
+func (a *Authenticate) Tenant(ctx context.Context, c Caller, tenantID string) error {
+	if c.Owner != nil && c.Owner.TenantID != tenantID || c.Owner == nil && !c.Key.Serves(tenantID) {
 		return domain.ErrUnauthorized
 	}
-	return a.tenant(ctx, tenantID)
-}
-
-func (a *Authenticate) tenant(ctx context.Context, tenantID string) error {
 	_, err := a.Directory.Tenant(ctx, tenantID)
 	if errors.Is(err, domain.ErrNotFound) {
 		return domain.ErrUnauthorized
@@ -52,17 +67,4 @@ func (a *Authenticate) tenant(ctx context.Context, tenantID string) error {
 		return fault("authenticate", err)
 	}
 	return nil
-}
-
-// Owner reads the access token of a user who acts on the session it belongs to. ErrUnauthorized unless it verifies, lives, and
-// is of the tenant that the call names.
-func (a *Authenticate) Owner(ctx context.Context, accessToken domain.Secret, tenantID string) (domain.AccessToken, error) {
-	t, err := a.Keys.verify(ctx, accessToken.Reveal())
-	if err != nil {
-		return domain.AccessToken{}, err
-	}
-	if !a.Clock.now().Before(t.ExpiresAt) || t.TenantID != tenantID {
-		return domain.AccessToken{}, domain.ErrUnauthorized
-	}
-	return t, a.tenant(ctx, tenantID)
 }

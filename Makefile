@@ -1,0 +1,64 @@
+SHELL      := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+
+GO      ?= go
+VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
+# For one package; the longest ones kill and restart the service on every store, under the race detector.
+TIMEOUT ?= 10m
+
+.PHONY: help
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+.PHONY: build
+build: ## build the static binary ./refreshd
+	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '-s -w -X main.version=$(VERSION)' -o refreshd ./cmd/refreshd
+
+.PHONY: test
+test: race-detector ## run every test, on every store; provides itself with PostgreSQL
+	@$(GO) run ./test/postgres/ensure
+	$(GO) test -race -shuffle=on -timeout=$(TIMEOUT) $(TESTFLAGS) ./...
+
+.PHONY: test-full
+test-full: ## the same twice over, nothing from the test cache
+	@$(MAKE) --no-print-directory test TESTFLAGS='$(TESTFLAGS) -count=2' TIMEOUT=20m
+
+.PHONY: lint
+lint: ## gofmt, go vet, staticcheck, and whether generated code is fresh
+	@files=$$(gofmt -l .); [ -z "$$files" ] || { echo "not gofmt'ed:"; echo "$$files"; exit 1; }
+	$(GO) vet ./...
+	$(GO) tool staticcheck ./...
+	@before=$$(git diff | git hash-object --stdin); $(GO) generate ./...; \
+	[ "$$before" = "$$(git diff | git hash-object --stdin)" ] || \
+		{ git --no-pager diff --stat; echo 'go generate changed files: commit what it made'; exit 1; }
+
+.PHONY: generate
+generate: ## make the generated code anew
+	$(GO) generate ./...
+
+# A pattern, a count and the like: make bench BENCHFLAGS='-count=10' BENCH=Exchange
+BENCH ?= .
+.PHONY: bench
+bench: ## run the benchmarks (BENCH=pattern, BENCHFLAGS=-count=10)
+	@$(GO) run ./test/postgres/ensure
+	@packages=$$(grep -rl --include='*_test.go' '^func Benchmark' . | xargs -r -n 1 dirname | sort -u); \
+	[ -n "$$packages" ] || { echo 'no benchmarks'; exit 1; }; \
+	$(GO) test -run '^$$' -bench '$(BENCH)' -benchmem -timeout=30m $(BENCHFLAGS) $$packages
+
+.PHONY: simulate
+simulate: ## print who is logged out, and how soon a thief is caught
+	$(GO) test -count=1 -run '^TestSimulation$$' -v ./domain -args -simulate
+
+.PHONY: vuln
+vuln: ## look for known vulnerabilities in what the program calls; needs the network
+	$(GO) tool govulncheck ./...
+
+.PHONY: clean
+clean: ## remove what build made
+	rm -f refreshd
+
+.PHONY: race-detector
+race-detector:
+	@[ "$$($(GO) env CGO_ENABLED)" = 1 ] && command -v "$$($(GO) env CC)" >/dev/null || \
+		{ echo 'the race detector needs cgo and a C compiler: install gcc (Debian, Ubuntu: apt-get install gcc libc6-dev) and leave CGO_ENABLED alone'; exit 1; }

@@ -1,0 +1,85 @@
+package httpapi
+
+import (
+	"strings"
+
+	"github.com/labstack/echo/v4"
+
+	"github.com/refreshd/refreshd/adapter/web"
+	"github.com/refreshd/refreshd/domain"
+	"github.com/refreshd/refreshd/usecase"
+)
+
+const tenantHeader = "X-Stencil-TenantId"
+
+// tenantHeaders are the header and a spelling of it that is in use.
+var tenantHeaders = []string{tenantHeader, "X-Stencil-Tenanid"}
+
+// credential is what Authorization brings, raw or as a bearer token (RFC 6750, section 2.1).
+func credential(c echo.Context) domain.Secret {
+	s := strings.TrimSpace(c.Request().Header.Get(echo.HeaderAuthorization))
+	if scheme, rest, found := strings.Cut(s, " "); found && strings.EqualFold(scheme, "Bearer") {
+		s = strings.TrimSpace(rest)
+	}
+	return domain.NewSecret(s)
+}
+
+// An API key holds no dot and an access token two, so one header can bring either.
+func isAPIKey(s domain.Secret) bool      { return strings.HasPrefix(s.Reveal(), "ak_") }
+func isAccessToken(s domain.Secret) bool { return strings.Count(s.Reveal(), ".") == 2 }
+
+// namedTenant is the tenant that the headers name; empty for none. Two that differ are refused.
+func namedTenant(c echo.Context) (string, error) {
+	tenant := ""
+	for _, name := range tenantHeaders {
+		for _, value := range c.Request().Header.Values(name) {
+			if value = strings.TrimSpace(value); value == "" {
+				continue
+			}
+			if tenant != "" && tenant != value {
+				return "", domain.NewInvalid(tenantHeader, domain.Conflict, "the headers name two tenants: send one")
+			}
+			tenant = value
+		}
+	}
+	return tenant, nil
+}
+
+// backend identifies a caller that needs an API key with method on path, and the tenant it means: first who, then for whom.
+func (a *API) backend(c echo.Context, method, path string) (tenantID string, err error) {
+	caller, err := a.Authenticate.APIKey(c.Request().Context(), credential(c), method, path)
+	if err != nil {
+		return "", err
+	}
+	return a.tenantFor(c, caller)
+}
+
+// backendOrOwner is backend, but an access token serves as well; owner is then who it belongs to.
+func (a *API) backendOrOwner(c echo.Context, method, path string) (tenantID string, owner *domain.AccessToken, err error) {
+	s := credential(c)
+	if !isAccessToken(s) {
+		tenantID, err = a.backend(c, method, path)
+		return tenantID, nil, err
+	}
+	caller, err := a.Authenticate.Owner(c.Request().Context(), s)
+	if err != nil {
+		return "", nil, err
+	}
+	tenantID, err = a.tenantFor(c, caller)
+	return tenantID, caller.Owner, err
+}
+
+func (a *API) tenantFor(c echo.Context, caller usecase.Caller) (string, error) {
+	tenantID, err := namedTenant(c)
+	if err != nil {
+		return "", err
+	}
+	if tenantID == "" {
+		return "", domain.NewInvalid(tenantHeader, domain.Blank, "name the tenant in this header")
+	}
+	if err := a.Authenticate.Tenant(c.Request().Context(), caller, tenantID); err != nil {
+		return "", err
+	}
+	web.Note(c).Tenant = tenantID
+	return tenantID, nil
+}

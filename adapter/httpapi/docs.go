@@ -1,0 +1,69 @@
+package httpapi
+
+import (
+	"crypto/sha256"
+	_ "embed"
+	"encoding/hex"
+	"net/http"
+	"strings"
+
+	"github.com/labstack/echo/v4"
+
+	"github.com/refreshd/refreshd/adapter/httpapi/docs"
+)
+
+//go:embed openapi.yaml
+var openapiYAML []byte
+
+// docsPolicy lets the page load its style sheet and nothing else: no script, no frame, nothing from elsewhere.
+const docsPolicy = "default-src 'none'; style-src 'self'; img-src 'self' data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+
+// document is openapi.yaml and the page that is made of it, both ready to send.
+type document struct{ yaml, page, style file }
+
+type file struct {
+	mediaType string
+	etag      string
+	content   []byte
+}
+
+func newDocument() (*document, error) {
+	page, err := docs.Render(openapiYAML)
+	if err != nil {
+		return nil, err
+	}
+	return &document{
+		yaml:  newFile("application/yaml", openapiYAML),
+		page:  newFile("text/html; charset=utf-8", page),
+		style: newFile("text/css; charset=utf-8", docs.Style),
+	}, nil
+}
+
+func newFile(mediaType string, content []byte) file {
+	sum := sha256.Sum256(content)
+	return file{mediaType: mediaType, etag: `"` + hex.EncodeToString(sum[:16]) + `"`, content: content}
+}
+
+// serveYAML answers GET /openapi.yaml.
+func (d *document) serveYAML(c echo.Context) error { return d.yaml.serve(c) }
+
+// servePage answers GET /docs.
+func (d *document) servePage(c echo.Context) error { return d.page.serve(c) }
+
+// serveStyle answers GET /docs/style.css, the only file that the page asks for.
+func (d *document) serveStyle(c echo.Context) error { return d.style.serve(c) }
+
+// serve lets a copy be kept but not used without asking: the next version of the program may say something else. It is not
+// http.ServeContent, which would add ranges and conditions, and statuses that the document does not have.
+func (f file) serve(c echo.Context) error {
+	header := c.Response().Header()
+	header.Set("ETag", f.etag)
+	header.Set("Cache-Control", "no-cache")
+	header.Set("Content-Security-Policy", docsPolicy)
+	header.Set("X-Content-Type-Options", "nosniff")
+	header.Set("Referrer-Policy", "no-referrer")
+	if strings.Contains(c.Request().Header.Get("If-None-Match"), f.etag) {
+		return c.NoContent(http.StatusNotModified)
+	}
+	return c.Blob(http.StatusOK, f.mediaType, f.content)
+}

@@ -1,0 +1,12 @@
+package httpapi
+
+import "github.com/labstack/echo/v4"
+
+// DocumentRoutes are the handlers of the document, by path.
+func DocumentRoutes() (map[string]echo.HandlerFunc, error) {
+	d, err := newDocument()
+	if err != nil {
+		return nil, err
+	}
+	return map[string]echo.HandlerFunc{"/openapi.yaml": d.serveYAML, "/docs": d.servePage, "/docs/style.css": d.serveStyle}, nil
+}

@@ -1,0 +1,61 @@
+package httpapi
+
+import (
+	"net/http"
+	"time"
+
+	"github.com/labstack/echo/v4"
+
+	"github.com/refreshd/refreshd/adapter/web"
+	"github.com/refreshd/refreshd/domain"
+)
+
+// envelope is the body of every answer that has one.
+type envelope struct {
+	Success bool     `json:"success"`
+	Message string   `json:"message"`
+	Data    any      `json:"data,omitempty"`
+	Errors  *refusal `json:"errors,omitempty"`
+}
+
+type refusal struct {
+	FieldErrors   map[string][]problem `json:"fieldErrors,omitempty"`
+	GeneralErrors []problem            `json:"generalErrors,omitempty"`
+}
+
+type problem struct {
+	Code    string `json:"code"`
+	Message string `json:"message"`
+}
+
+func done(c echo.Context, message string, data any) error {
+	return c.JSON(http.StatusOK, envelope{Success: true, Message: message, Data: data})
+}
+
+// renderRefusal writes the answers that adapter/web leaves to the dialect: 400, 405, 413, 415, 429.
+func renderRefusal(c echo.Context, status int, err error) error {
+	if status != http.StatusBadRequest {
+		return c.JSON(status, envelope{Message: web.Message(err)})
+	}
+	return refuse(c, "The request is not valid: nothing was done.", web.FieldErrors(err))
+}
+
+// refuse answers 400.
+func refuse(c echo.Context, message string, fields []domain.FieldError) error {
+	r := &refusal{}
+	for _, f := range fields {
+		p := problem{Code: f.Code(), Message: f.Message}
+		if f.Field == "" {
+			r.GeneralErrors = append(r.GeneralErrors, p)
+			continue
+		}
+		if r.FieldErrors == nil {
+			r.FieldErrors = map[string][]problem{}
+		}
+		r.FieldErrors[f.Field] = append(r.FieldErrors[f.Field], p)
+	}
+	return c.JSON(http.StatusBadRequest, envelope{Message: message, Errors: r})
+}
+
+// milliseconds is how an instant stands on the wire.
+func milliseconds(t time.Time) int64 { return t.UnixMilli() }

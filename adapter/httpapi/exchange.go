@@ -1,0 +1,210 @@
+package httpapi
+
+import (
+	"errors"
+	"log/slog"
+	"net/http"
+	"strings"
+	"time"
+
+	"github.com/labstack/echo/v4"
+
+	"github.com/refreshd/refreshd/adapter/web"
+	"github.com/refreshd/refreshd/domain"
+	"github.com/refreshd/refreshd/usecase"
+)
+
+const outcomeHeader = "Refreshd-Outcome"
+
+// longestLife bounds timeToLiveInSeconds before it becomes a duration: no policy allows more.
+const longestLife = 86_400
+
+// exchange answers POST /jwt/refresh with a token string in the body or in a cookie.
+func (a *API) exchange(c echo.Context, b refreshBody) error {
+	in, err := a.exchangeInput(c, b)
+	if err != nil {
+		return err
+	}
+	cookies, err := a.cookies(c)
+	if err != nil && b.RefreshToken == nil {
+		return err
+	}
+	byCookie := err == nil && len(cookies.tokenStrings) > 0
+	if byCookie {
+		in.TokenStrings = append(in.TokenStrings, cookies.tokenStrings...)
+		if in.AccessToken.IsZero() {
+			in.AccessToken = cookies.accessToken
+		}
+	}
+	if len(in.TokenStrings) == 0 {
+		return domain.NewInvalid("refreshToken", domain.Blank, "send the token string in refreshToken, or in the cookie refresh_token")
+	}
+
+	out, err := a.Exchange.Do(c.Request().Context(), in)
+	if err != nil {
+		return err
+	}
+	a.tell(c, out)
+	switch {
+	case errors.Is(out.Why, domain.ErrUnproved):
+		return domain.ErrUnauthorized
+	case errors.Is(out.Why, domain.ErrLifeTooLong):
+		return domain.NewInvalid("timeToLiveInSeconds", domain.Malformed,
+			"this is longer than the policy allows: ask for less, or leave it out")
+	case out.Outcome.Refused():
+		if byCookie && out.Outcome != domain.RefusedInactive {
+			dropCookies(c, out.Policy)
+		}
+		return refuse(c, "The refresh token cannot be exchanged.", []domain.FieldError{refusals[out.Outcome]})
+	}
+	web.NoStore(c)
+	data := newGrantData(out.Grant)
+	if byCookie {
+		setCookies(c, out.Grant)
+		if out.Policy.CookieOnly {
+			data.RefreshToken = ""
+		}
+	}
+	return done(c, "The refresh token was exchanged.", data)
+}
+
+// exchangeInput reads what is not in a cookie: the body, and who vouches for the call.
+func (a *API) exchangeInput(c echo.Context, b refreshBody) (usecase.ExchangeInput, error) {
+	in := usecase.ExchangeInput{AccessToken: domain.NewSecret(text(b.Token)), ClientAddress: c.RealIP()}
+	if ttl := b.TimeToLiveInSeconds; ttl != nil {
+		if *ttl < 1 || *ttl > longestLife {
+			return in, domain.NewInvalid("timeToLiveInSeconds", domain.Malformed, "use at least 1, and no more than the policy allows")
+		}
+		in.AccessTokenTTL = time.Duration(*ttl) * time.Second
+	}
+	if b.RefreshToken != nil {
+		if *b.RefreshToken == "" {
+			return in, domain.NewInvalid("refreshToken", domain.Blank, "send the token string")
+		}
+		in.TokenStrings = []domain.Secret{domain.NewSecret(*b.RefreshToken)}
+	}
+	var err error
+	if in.TenantID, err = namedTenant(c); err != nil {
+		return in, err
+	}
+	key := credential(c)
+	if !isAPIKey(key) {
+		return in, nil // an expired access token, say, that a client's interceptor attached
+	}
+	caller, err := a.Authenticate.APIKey(c.Request().Context(), key, http.MethodPost, "/jwt/refresh")
+	if err != nil {
+		return in, err
+	}
+	if in.TenantID == "" {
+		in.TenantID = caller.Key.TenantID // a key of one tenant is of no use with another one's token strings
+		return in, nil
+	}
+	in.Authenticated = true
+	return in, a.Authenticate.Tenant(c.Request().Context(), caller, in.TenantID)
+}
+
+// refusals are what a refused client reads. All but inactive are final.
+var refusals = map[domain.Outcome]domain.FieldError{
+	domain.RefusedInvalid: {Field: "refreshToken", Reason: domain.Malformed,
+		Message: "this is no token string of ours, or not one for this caller: drop it and log in again"},
+	domain.RefusedExpired: {Field: "refreshToken", Reason: "expired",
+		Message: "its life is over: drop it and log in again"},
+	domain.RefusedRevoked: {Field: "refreshToken", Reason: "revoked",
+		Message: "it was revoked: drop it and log in again"},
+	domain.RefusedReplayed: {Field: "refreshToken", Reason: "reused",
+		Message: "an old token string came back, which looks like theft: drop it and log in again"},
+	domain.RefusedInactive: {Field: "refreshToken", Reason: "inactive",
+		Message: "the application is switched off: keep the token string and try later"},
+}
+
+// tell notes the outcome, in the header, the log and the metrics. What may be theft is a warning; what cannot be is an error.
+func (a *API) tell(c echo.Context, out usecase.Exchanged) {
+	c.Response().Header().Set(outcomeHeader, string(out.Outcome))
+	record := web.Note(c)
+	record.Outcome = string(out.Outcome)
+	if !out.RefreshToken.ID.IsZero() {
+		record.Tenant = out.RefreshToken.TenantID
+		record.Raise(slog.LevelInfo, slog.String("refreshTokenId", out.RefreshToken.ID.String()))
+	}
+	switch {
+	case errors.Is(out.Why, domain.ErrAhead):
+		record.Raise(slog.LevelError, slog.String("why", out.Why.Error()+": the store went back in time, or a token key leaked"))
+	case out.Stranger:
+		record.Raise(slog.LevelWarn, slog.String("why", "a retry from another client address than the rotation's"),
+			slog.String("rotatedFrom", out.RefreshToken.MetaData.ClientAddress))
+	case out.Outcome == domain.Recovered, out.Outcome == domain.RefusedReplayed:
+		record.Raise(slog.LevelWarn, slog.Uint64("generation", uint64(out.RefreshToken.Generation)))
+	case out.Why != nil:
+		record.Raise(slog.LevelInfo, slog.String("why", out.Why.Error()))
+	}
+	if a.Exchanged != nil {
+		a.Exchanged(out)
+	}
+}
+
+const (
+	refreshCookie = "refresh_token"
+	accessCookie  = "access_token"
+)
+
+type tokenCookies struct {
+	tokenStrings []domain.Secret
+	accessToken  domain.Secret
+}
+
+// cookies are the token cookies of a request that a page may send. A browser adds cookies to what other sites make it send, so
+// one counts only if the browser says that the request came from our own origin, or if its origin is a configured one.
+func (a *API) cookies(c echo.Context) (tokenCookies, error) {
+	var t tokenCookies
+	for _, cookie := range c.Cookies() {
+		switch {
+		case cookie.Value == "":
+		case cookie.Name == refreshCookie:
+			t.tokenStrings = append(t.tokenStrings, domain.NewSecret(cookie.Value))
+		case cookie.Name == accessCookie:
+			t.accessToken = domain.NewSecret(cookie.Value)
+		}
+	}
+	if len(t.tokenStrings) > 0 && !a.ownPage(c) {
+		return tokenCookies{}, domain.NewInvalid("refreshToken", domain.Malformed,
+			"the cookie does not count on a request from another site: send the token string in the body, or configure the origin")
+	}
+	return t, nil
+}
+
+func (a *API) ownPage(c echo.Context) bool {
+	header := c.Request().Header
+	origin, site := header.Get(echo.HeaderOrigin), header.Get("Sec-Fetch-Site")
+	switch {
+	case a.Origins.Has(origin):
+		return true
+	case site != "":
+		return site == "same-origin" || site == "none"
+	default:
+		// A browser too old for Sec-Fetch-Site still sends Origin with a POST from another origin.
+		_, host, _ := strings.Cut(origin, "://")
+		return origin == "" || host == c.Request().Host
+	}
+}
+
+func setCookies(c echo.Context, g usecase.Grant) {
+	refresh := newCookie(c, refreshCookie, g.TokenString.Reveal(), g.Policy)
+	refresh.Expires = g.RefreshToken.ExpiresAt
+	c.SetCookie(refresh)
+	c.SetCookie(newCookie(c, accessCookie, g.AccessToken.Reveal(), g.Policy))
+}
+
+func dropCookies(c echo.Context, p domain.Policy) {
+	for _, name := range []string{refreshCookie, accessCookie} {
+		gone := newCookie(c, name, "", p)
+		gone.MaxAge = -1
+		c.SetCookie(gone)
+	}
+}
+
+func newCookie(c echo.Context, name, value string, p domain.Policy) *http.Cookie {
+	return &http.Cookie{
+		Name: name, Value: value, Path: "/", Domain: p.CookieDomain, HttpOnly: true, SameSite: http.SameSiteLaxMode,
+		Secure: !isLoopback(c.Request().Host),
+	}
+}

@@ -1,0 +1,79 @@
+// Package httpapi is the JSON API: it reads a request, strictly, calls one use case, and writes the answer. What each endpoint
+// takes and gives is in openapi.yaml, beside this file and served by the API; a test holds the two to each other.
+//
+// It decides nothing about tokens. The one thing to know is POST /jwt/refresh: it is the exchange, which is public, and beside
+// it a handful of forms for clients that can only POST, which need an API key. [API.postRefresh] tells them apart, and what
+// could be read in two ways is refused.
+//
+// What every dialect shares (limits, strict decoding, the log line, the table from errors to statuses) is in adapter/web.
+package httpapi
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"net/netip"
+	"time"
+
+	"github.com/labstack/echo/v4"
+
+	"github.com/refreshd/refreshd/adapter/web"
+	"github.com/refreshd/refreshd/usecase"
+)
+
+// API is the use cases that the endpoints call, and what they need besides.
+type API struct {
+	Issue        *usecase.Issue
+	Exchange     *usecase.Exchange
+	List         *usecase.List
+	Revoke       *usecase.Revoke
+	Authenticate *usecase.Authenticate
+	Publish      *usecase.Publish
+	// Ready returns nil while the service can take calls.
+	Ready func(context.Context) error
+
+	Log            *slog.Logger
+	Origins        web.Origins
+	TrustedProxies []netip.Prefix
+	// Observe and Exchanged, if set, are told of every request and of every exchange, refused ones too.
+	Observe   func(route, method string, status int, took time.Duration, outcome string)
+	Exchanged func(usecase.Exchanged)
+}
+
+// Handler is the API with its documentation. An error means that openapi.yaml, which is part of the program, is broken.
+func (a *API) Handler() (http.Handler, error) {
+	e := web.New(web.Options{
+		Log: a.Log, Render: renderRefusal, TrustedProxies: a.TrustedProxies, Origins: a.Origins, Observe: a.Observe,
+	})
+	d, err := newDocument()
+	if err != nil {
+		return nil, fmt.Errorf("httpapi: openapi.yaml: %w", err)
+	}
+
+	e.POST("/jwt/issue", a.issue)
+	e.POST("/jwt/refresh", a.postRefresh)
+	e.GET("/jwt/refresh", a.listTokens)
+	e.DELETE("/jwt/refresh", a.revokeTokens)
+	e.GET("/jwt/refresh/:id", a.retrieve)
+	e.POST("/jwt/refresh/:id", a.postOne)
+	e.DELETE("/jwt/refresh/:id", a.revokeOne)
+
+	e.GET("/t/:tenantId/.well-known/jwks.json", a.tenantKeys)
+	e.GET("/.well-known/jwks.json", a.sharedKeys)
+	e.GET("/healthz", health)
+	e.GET("/readyz", a.ready)
+	e.GET("/openapi.yaml", d.serveYAML)
+	e.GET("/docs", d.servePage)
+	e.GET("/docs/style.css", d.serveStyle)
+	return e, nil
+}
+
+func health(c echo.Context) error { return done(c, "The process lives.", nil) }
+
+func (a *API) ready(c echo.Context) error {
+	if err := a.Ready(c.Request().Context()); err != nil {
+		return echo.NewHTTPError(http.StatusServiceUnavailable).SetInternal(err)
+	}
+	return done(c, "The service is ready.", nil)
+}

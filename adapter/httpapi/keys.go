@@ -1,0 +1,41 @@
+package httpapi
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"net/http"
+	"strings"
+
+	"github.com/labstack/echo/v4"
+
+	"github.com/refreshd/refreshd/adapter/web"
+)
+
+// keySetMaxAge is for how long a verifier may keep a key set: a signing key is published for longer than this before it signs.
+const keySetMaxAge = "public, max-age=300"
+
+// tenantKeys answers GET /t/:tenantId/.well-known/jwks.json.
+func (a *API) tenantKeys(c echo.Context) error {
+	keys, err := a.Publish.Tenant(c.Request().Context(), web.PathParam(c, "tenantId"))
+	return keySet(c, keys, err)
+}
+
+// sharedKeys answers GET /.well-known/jwks.json.
+func (a *API) sharedKeys(c echo.Context) error {
+	keys, err := a.Publish.Shared(c.Request().Context())
+	return keySet(c, keys, err)
+}
+
+func keySet(c echo.Context, keys []byte, err error) error {
+	if err != nil {
+		return err
+	}
+	sum := sha256.Sum256(keys)
+	etag := `"` + hex.EncodeToString(sum[:16]) + `"`
+	c.Response().Header().Set("ETag", etag)
+	c.Response().Header().Set(echo.HeaderCacheControl, keySetMaxAge)
+	if strings.Contains(c.Request().Header.Get("If-None-Match"), etag) {
+		return c.NoContent(http.StatusNotModified)
+	}
+	return c.Blob(http.StatusOK, echo.MIMEApplicationJSON, keys)
+}

@@ -1,0 +1,251 @@
+package httpapi_test
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"os"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/getkin/kin-openapi/openapi3"
+	"github.com/getkin/kin-openapi/openapi3filter"
+	"github.com/getkin/kin-openapi/routers"
+)
+
+var contract = sync.OnceValues(func() (*openapi3.T, error) {
+	text, err := os.ReadFile("openapi.yaml")
+	if err != nil {
+		return nil, err
+	}
+	return openapi3.NewLoader().LoadFromData(text)
+})
+
+// checkAgainstContract holds one answer to openapi.yaml: the status is documented for the operation, the headers that it
+// promises are there, the body fits, and there is none where none is documented. Where the answer is a success the request must
+// be one that the document allows, proof included, so that the service cannot quietly accept more than it says.
+func checkAgainstContract(t *testing.T, req *http.Request, reqBody []byte, res *http.Response, resBody []byte) {
+	t.Helper()
+	doc, err := contract()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, problem := range breaches(doc, req, reqBody, res, resBody) {
+		t.Errorf("%s %s, %d: %v", req.Method, req.URL.Path, res.StatusCode, problem)
+	}
+}
+
+func breaches(doc *openapi3.T, req *http.Request, reqBody []byte, res *http.Response, resBody []byte) []error {
+	route, params := findRoute(doc, req.Method, req.URL)
+	if route == nil {
+		if req.Method == http.MethodOptions && res.StatusCode == http.StatusNoContent {
+			return nil // a preflight: CORS is not in the document
+		}
+		want, name := http.StatusNotFound, "NotFound"
+		if params != nil {
+			want, name = http.StatusMethodNotAllowed, "MethodNotAllowed"
+		}
+		refusal := openapi3.NewResponses(openapi3.WithStatus(want, doc.Components.Responses[name]))
+		route = &routers.Route{Spec: doc, Operation: &openapi3.Operation{Responses: refusal}}
+	}
+	documented := route.Operation.Responses.Status(res.StatusCode)
+	if documented == nil {
+		return []error{errors.New("the status is not documented")}
+	}
+
+	var found []error
+	if len(documented.Value.Content) == 0 && len(resBody) != 0 {
+		found = append(found, fmt.Errorf("a body, and none is documented: %s", resBody))
+	}
+	if carriesToken(resBody) && res.Header.Get("Cache-Control") != "no-store" {
+		found = append(found, errors.New("tokens in an answer that a cache may keep"))
+	}
+	if carriesToken(resBody) && route.Operation.OperationID == "exchange" && res.Header.Get("Refreshd-Outcome") == "" {
+		found = append(found, errors.New("an exchange that does not say its outcome"))
+	}
+	request := req.Clone(context.Background())
+	request.Body, request.ContentLength = http.NoBody, int64(len(reqBody))
+	if len(reqBody) > 0 {
+		request.Body = io.NopCloser(bytes.NewReader(reqBody))
+	}
+	options := &openapi3filter.Options{
+		AuthenticationFunc: proofIsSent, IncludeResponseStatus: true, RejectWhenRequestBodyNotSpecified: true, SkipSettingDefaults: true,
+	}
+	asked := &openapi3filter.RequestValidationInput{Request: request, PathParams: params, Route: route, Options: options}
+	answered := &openapi3filter.ResponseValidationInput{
+		RequestValidationInput: asked, Status: res.StatusCode, Header: res.Header, Options: options,
+	}
+	answered.SetBodyBytes(resBody)
+	if err := openapi3filter.ValidateResponse(context.Background(), answered); err != nil {
+		found = append(found, err)
+	}
+	if res.StatusCode/100 == 2 {
+		if err := openapi3filter.ValidateRequest(context.Background(), asked); err != nil {
+			found = append(found, fmt.Errorf("done, and the request is none that the document allows: %w", err))
+		}
+		for name := range req.URL.Query() {
+			if !hasQuery(route, name) {
+				found = append(found, fmt.Errorf("done, with the query %s that is not documented", name))
+			}
+		}
+	}
+	return found
+}
+
+func hasQuery(route *routers.Route, name string) bool {
+	return route.Operation.Parameters.GetByInAndName("query", name) != nil
+}
+
+// findRoute is nil for what the document does not have; params are non-nil if it has the path under another method.
+func findRoute(doc *openapi3.T, method string, u *url.URL) (*routers.Route, map[string]string) {
+	got := strings.Split(strings.TrimSuffix(u.EscapedPath(), "/"), "/")
+	var known map[string]string
+	for template, item := range doc.Paths.Map() {
+		params, ok := matchPath(strings.Split(template, "/"), got)
+		if !ok {
+			continue
+		}
+		known = params
+		if op := item.GetOperation(method); op != nil {
+			return &routers.Route{Spec: doc, Path: template, PathItem: item, Method: method, Operation: op}, params
+		}
+	}
+	return nil, known
+}
+
+func matchPath(template, got []string) (map[string]string, bool) {
+	if len(template) != len(got) {
+		return nil, false
+	}
+	params := map[string]string{}
+	for i, segment := range template {
+		name, isParam := strings.CutPrefix(segment, "{")
+		switch {
+		case isParam && got[i] != "":
+			value, err := url.PathUnescape(got[i])
+			if err != nil {
+				return nil, false
+			}
+			params[strings.TrimSuffix(name, "}")] = value
+		case segment != got[i]:
+			return nil, false
+		}
+	}
+	return params, true
+}
+
+func proofIsSent(_ context.Context, in *openapi3filter.AuthenticationInput) error {
+	header := in.RequestValidationInput.Request.Header
+	authorization := strings.TrimPrefix(header.Get("Authorization"), "Bearer ")
+	sent := map[string]bool{
+		"apiKey":      strings.HasPrefix(authorization, "ak_"),
+		"accessToken": strings.Count(authorization, ".") == 2,
+		"tenant":      header.Get("X-Stencil-TenantId") != "" || header.Get("X-Stencil-Tenanid") != "",
+	}
+	if !sent[in.SecuritySchemeName] {
+		return errors.New("no " + in.SecuritySchemeName + " was sent")
+	}
+	return nil
+}
+
+func carriesToken(body []byte) bool {
+	var envelope struct {
+		Data struct {
+			Token string `json:"token"`
+		} `json:"data"`
+	}
+	return json.Unmarshal(body, &envelope) == nil && envelope.Data.Token != ""
+}
+
+// A check that lets everything through would make each test that relies on it worthless: every breach below must be seen.
+func TestTheContractCheckSeesEachBreach(t *testing.T) {
+	const (
+		id     = "019b2f6e-3c5a-7d41-9e0c-5b7a8d2f1c34"
+		issued = `{"success":true,"message":"","data":{"refreshToken":"rt_AQAAAQGbL248Wn1Bngxbeo0vHDQAAAAB3hAZjVCWmlimJBYjKllee6EoYl10QQVJ",` +
+			`"refreshTokenId":"` + id + `","token":"a.b.c"}}`
+		revoked = `{"success":true,"message":"","data":{"tokenId":"` + id + `"}}`
+	)
+	type call struct {
+		method, path, body string
+		status             int
+		answer             string
+		drop               string // a header that is left out
+		form               bool
+	}
+	issue := call{method: "POST", path: "/jwt/issue", body: `{"userId":"u","applicationsId":"a"}`, status: 200, answer: issued}
+	revoke := call{method: "DELETE", path: "/jwt/refresh", body: `{"userId":"u"}`, status: 200, answer: revoked}
+	with := func(c call, change func(*call)) call { change(&c); return c }
+	tests := map[string]struct {
+		call  call
+		fails bool
+	}{
+		"issue":                            {issue, false},
+		"issue, alias":                     {with(issue, func(c *call) { c.body = `{"usersId":"u","applicationId":"a"}` }), false},
+		"issue, trailing slash":            {with(issue, func(c *call) { c.path += "/" }), false},
+		"issue without a user":             {with(issue, func(c *call) { c.body = `{"applicationsId":"a"}` }), true},
+		"issue, user spelled twice":        {with(issue, func(c *call) { c.body = `{"userId":"u","userID":"u","applicationsId":"a"}` }), true},
+		"issue, unknown name":              {with(issue, func(c *call) { c.body = `{"userId":"u","applicationsId":"a","x":1}` }), true},
+		"issue, reserved claim":            {with(issue, func(c *call) { c.body = `{"userId":"u","applicationsId":"a","claims":{"sid":"x"}}` }), true},
+		"issue, address in the input":      {with(issue, func(c *call) { c.body = `{"userId":"u","applicationsId":"a","metaData":{"lastClientAddress":"x"}}` }), true},
+		"issue without tenant":             {with(issue, func(c *call) { c.drop = "X-Stencil-TenantId" }), true},
+		"issue without API key":            {with(issue, func(c *call) { c.drop = "Authorization" }), true},
+		"answer that a cache keeps":        {with(issue, func(c *call) { c.drop = "Cache-Control" }), true},
+		"answer without request id":        {with(issue, func(c *call) { c.drop = "X-Request-Id" }), true},
+		"answer with an unknown name":      {with(issue, func(c *call) { c.answer = strings.Replace(issued, `"message"`, `"x":1,"message"`, 1) }), true},
+		"answer without a token string":    {with(issue, func(c *call) { c.answer = revoked }), true},
+		"status that is not documented":    {with(issue, func(c *call) { c.status = 201 }), true},
+		"401 with a body":                  {with(issue, func(c *call) { c.status = 401 }), true},
+		"401":                              {with(issue, func(c *call) { c.status, c.answer = 401, "" }), false},
+		"401 without WWW-Authenticate":     {with(issue, func(c *call) { c.status, c.answer, c.drop = 401, "", "WWW-Authenticate" }), true},
+		"400 that names no error":          {with(issue, func(c *call) { c.status, c.answer = 400, `{"success":false,"message":""}` }), true},
+		"400 that says success":            {with(issue, func(c *call) { c.status, c.answer = 400, `{"success":true,"message":"","errors":{"generalErrors":[]}}` }), true},
+		"exchange without proof":           {call{method: "POST", path: "/jwt/refresh", body: `{}`, status: 200, answer: issued, drop: "Authorization"}, false},
+		"exchange without outcome":         {call{method: "POST", path: "/jwt/refresh", body: `{}`, status: 200, answer: issued, drop: "Refreshd-Outcome"}, true},
+		"exchange, form":                   {call{method: "POST", path: "/jwt/refresh", body: `timeToLiveInSeconds=60`, status: 200, answer: issued, form: true}, false},
+		"exchange mixed with a selector":   {call{method: "POST", path: "/jwt/refresh", body: `{"refreshToken":"x","userId":"u"}`, status: 200, answer: issued}, true},
+		"revoke":                           {revoke, false},
+		"revoke, form":                     {with(revoke, func(c *call) { c.body, c.form = `allInTenant=true`, true }), false},
+		"revoke, query":                    {with(revoke, func(c *call) { c.body, c.path = "", "/jwt/refresh?userId=u&exceptTokenId="+id }), false},
+		"revoke, unknown query":            {with(revoke, func(c *call) { c.path = "/jwt/refresh?x=1" }), true},
+		"revoke with an empty selector":    {with(revoke, func(c *call) { c.body = `{}` }), true},
+		"revoke, a user's but one":         {with(revoke, func(c *call) { c.body = `{"usersId":"u","exceptTokenId":"x"}` }), false},
+		"revoke, but one of nobody's":      {with(revoke, func(c *call) { c.body = `{"exceptTokenId":"x"}` }), true},
+		"revoke, two that do not go":       {with(revoke, func(c *call) { c.body = `{"userId":"u","tokenId":"x"}` }), true},
+		"revoke, user spelled twice":       {with(revoke, func(c *call) { c.body = `{"userId":"u","userID":"u"}` }), true},
+		"revoke, allInTenant and a user":   {with(revoke, func(c *call) { c.body = `{"userId":"u","allInTenant":true}` }), true},
+		"revoke, allInTenant false":        {with(revoke, func(c *call) { c.body = `{"allInTenant":false}` }), true},
+		"path that is unknown":             {call{method: "GET", path: "/jwt/nothing", status: 404}, false},
+		"path that is unknown, and served": {call{method: "GET", path: "/jwt/nothing", status: 200, answer: revoked}, true},
+		"method that is unknown":           {call{method: "PUT", path: "/jwt/refresh/" + id, status: 405, answer: `{"success":false,"message":""}`}, false},
+		"method that is unknown, no Allow": {call{method: "PUT", path: "/jwt/refresh/" + id, status: 405, answer: `{"success":false,"message":""}`, drop: "Allow"}, true},
+	}
+	doc := loadDocument(t)
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			req := httptest.NewRequest(test.call.method, test.call.path, nil)
+			req.Header.Set("Authorization", "Bearer ak_test")
+			req.Header.Set("X-Stencil-TenantId", "acme")
+			req.Header.Set("Content-Type", "application/json")
+			if test.call.form {
+				req.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+			}
+			res := &http.Response{StatusCode: test.call.status, Header: http.Header{
+				"Content-Type": {"application/json"}, "X-Request-Id": {"test"}, "Cache-Control": {"no-store"}, "Pragma": {"no-cache"},
+				"Www-Authenticate": {`Bearer realm="refreshd"`}, "Allow": {"GET"}, "Refreshd-Outcome": {"rotated"},
+			}}
+			req.Header.Del(test.call.drop)
+			res.Header.Del(test.call.drop)
+			found := breaches(doc, req, []byte(test.call.body), res, []byte(test.call.answer))
+			if test.fails != (len(found) > 0) {
+				t.Errorf("got breaches %v, want some: %t", found, test.fails)
+			}
+		})
+	}
+}

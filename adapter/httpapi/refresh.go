@@ -1,0 +1,86 @@
+package httpapi
+
+import (
+	"net/http"
+
+	"github.com/labstack/echo/v4"
+
+	"github.com/refreshd/refreshd/adapter/web"
+	"github.com/refreshd/refreshd/domain"
+)
+
+// refreshBody is all that POST /jwt/refresh may hold: an exchange, or the selector of another call.
+type refreshBody struct {
+	RefreshToken        *string `json:"refreshToken"`
+	Token               *string `json:"token"`
+	TimeToLiveInSeconds *int64  `json:"timeToLiveInSeconds"`
+
+	ID            *string `json:"id"`
+	TokenID       *string `json:"tokenId"`
+	TokenString   *string `json:"tokenString" alias:"TokenString"`
+	UserID        *string `json:"userId" alias:"userID,usersId"`
+	ApplicationID *string `json:"applicationsId" alias:"applicationId"`
+}
+
+// postRefresh answers POST /jwt/refresh: the exchange, unless the body holds a selector. The selector decides what the call
+// stands for, and so which permission it needs; only one shape means each.
+func (a *API) postRefresh(c echo.Context) error {
+	if _, err := web.Query[struct{}](c); err != nil {
+		return err
+	}
+	var b refreshBody
+	if web.HasBody(c) {
+		var err error
+		if b, err = web.Body[refreshBody](c, web.JSONOrForm); err != nil {
+			return err
+		}
+	}
+	id, one, user, app := b.ID != nil, b.TokenID != nil || b.TokenString != nil, b.UserID != nil, b.ApplicationID != nil
+	if !id && !one && !user && !app {
+		return a.exchange(c, b)
+	}
+	exchanges := b.RefreshToken != nil || b.Token != nil || b.TimeToLiveInSeconds != nil
+	switch {
+	case exchanges:
+		return domain.NewInvalid("refreshToken", domain.Conflict,
+			"to exchange, send refreshToken without a selector; to revoke, DELETE /jwt/refresh with one selector")
+	case id && !one && !user && !app:
+		return a.retrieveOne(c, *b.ID)
+	case user && !id && !one && !app:
+		return a.listPage(c, listQuery{UserID: b.UserID})
+	case !id && (one || app):
+		return a.revokeSelected(c, revokeBody{
+			TokenID: b.TokenID, TokenString: b.TokenString, UserID: b.UserID, ApplicationID: b.ApplicationID,
+		})
+	default:
+		return domain.NewInvalid("id", domain.Conflict,
+			"id alone retrieves, tokenId alone revokes: send one selector, or use GET and DELETE")
+	}
+}
+
+// postOne answers POST /jwt/refresh/:id: without a body it retrieves, with the path's id again as tokenId it revokes.
+func (a *API) postOne(c echo.Context) error {
+	if _, err := web.Query[struct{}](c); err != nil {
+		return err
+	}
+	id := web.PathParam(c, "id")
+	if !web.HasBody(c) {
+		return a.retrieveOne(c, id)
+	}
+	// The body says which permission is needed, but nobody without any learns what is wrong with it.
+	tenantID, err := a.backend(c, http.MethodDelete, "/jwt/refresh/:id")
+	if err != nil {
+		return err
+	}
+	body, err := web.Body[struct {
+		TokenID *string `json:"tokenId"`
+	}](c, web.JSONOrForm)
+	if err != nil {
+		return err
+	}
+	if body.TokenID == nil || *body.TokenID != id {
+		return domain.NewInvalid("tokenId", domain.Conflict,
+			"to revoke by POST, repeat the path's id as tokenId; to retrieve, send no body")
+	}
+	return a.revokeAs(c, tenantID, nil, revokeBody{TokenID: &id})
+}

@@ -1,0 +1,150 @@
+// Package metrics counts what refreshd does, for Prometheus: requests, exchanges by outcome, calls of the store, connections.
+//
+// It is told by the adapters (httpapi's Observe and Exchanged) and stands between the use cases and a store ([Metrics.Store]), so
+// none of these knows of it. No label is what a caller chose: routes are patterns, outcomes and calls are words of a fixed set.
+package metrics
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"net/http"
+	"strconv"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+
+	"github.com/refreshd/refreshd/domain"
+)
+
+// Metrics is a registry of its own, so that a process can hold several.
+type Metrics struct {
+	registry  *prometheus.Registry
+	requests  *prometheus.HistogramVec
+	exchanges *prometheus.CounterVec
+	strangers prometheus.Counter
+	ahead     prometheus.Counter
+	calls     *prometheus.HistogramVec
+}
+
+// durations reach from an exchange on a fast disk to the time-out of a handler, in seconds.
+var durations = []float64{.0005, .001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10}
+
+// New returns a Metrics. version becomes a label of refreshd_build_info.
+func New(version string) *Metrics {
+	m := &Metrics{
+		registry: prometheus.NewRegistry(),
+		requests: prometheus.NewHistogramVec(prometheus.HistogramOpts{
+			Name: "refreshd_http_request_duration_seconds", Buckets: durations,
+			Help: "Requests by route, method and status, and how long they took.",
+		}, []string{"route", "method", "status"}),
+		exchanges: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "refreshd_exchanges_total",
+			Help: "Exchanges by outcome. recovered and replayed are worth an alert when they rise.",
+		}, []string{"outcome"}),
+		strangers: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "refreshd_retries_from_other_address_total",
+			Help: "Retries that came from another client address than the rotation.",
+		}),
+		ahead: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "refreshd_generations_ahead_total",
+			Help: "Genuine token strings of a generation yet to come: the store went back in time, or a token key leaked.",
+		}),
+		calls: prometheus.NewHistogramVec(prometheus.HistogramOpts{
+			Name: "refreshd_store_call_duration_seconds", Buckets: durations,
+			Help: "Calls of the store and how long they took; result is ok, answer (such as not found) or error.",
+		}, []string{"call", "result"}),
+	}
+	for _, o := range domain.Outcomes {
+		m.exchanges.WithLabelValues(string(o)) // a rate needs the zero before the first
+	}
+	build := prometheus.NewGauge(prometheus.GaugeOpts{
+		Name: "refreshd_build_info", Help: "1, with the version as a label.", ConstLabels: prometheus.Labels{"version": version},
+	})
+	build.Set(1)
+	m.registry.MustRegister(m.requests, m.exchanges, m.strangers, m.ahead, m.calls, build,
+		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	return m
+}
+
+// Handler serves the metrics.
+func (m *Metrics) Handler() http.Handler {
+	return promhttp.HandlerFor(m.registry, promhttp.HandlerOpts{Registry: m.registry})
+}
+
+// Observe counts a request.
+func (m *Metrics) Observe(route, method string, status int, took time.Duration, _ string) {
+	m.requests.WithLabelValues(route, method, strconv.Itoa(status)).Observe(took.Seconds())
+}
+
+// Exchanged counts an exchange; stranger and why are those of the domain's decision.
+func (m *Metrics) Exchanged(o domain.Outcome, stranger bool, why error) {
+	m.exchanges.WithLabelValues(string(o)).Inc()
+	if stranger {
+		m.strangers.Inc()
+	}
+	if errors.Is(why, domain.ErrAhead) {
+		m.ahead.Inc()
+	}
+}
+
+// Pool shows the state of a connection pool, read at each scrape.
+func (m *Metrics) Pool(stats func() sql.DBStats) {
+	gauge := func(name, help string, value func(sql.DBStats) float64) {
+		m.registry.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "refreshd_pool_" + name, Help: help},
+			func() float64 { return value(stats()) }))
+	}
+	counter := func(name, help string, value func(sql.DBStats) float64) {
+		m.registry.MustRegister(prometheus.NewCounterFunc(prometheus.CounterOpts{Name: "refreshd_pool_" + name, Help: help},
+			func() float64 { return value(stats()) }))
+	}
+	gauge("max_connections", "Connections at most.", func(s sql.DBStats) float64 { return float64(s.MaxOpenConnections) })
+	gauge("open_connections", "Connections that are open.", func(s sql.DBStats) float64 { return float64(s.OpenConnections) })
+	gauge("busy_connections", "Connections that are in use.", func(s sql.DBStats) float64 { return float64(s.InUse) })
+	counter("waits_total", "Calls that had to wait for a connection.", func(s sql.DBStats) float64 { return float64(s.WaitCount) })
+	counter("wait_seconds_total", "Time that calls have waited for a connection.",
+		func(s sql.DBStats) float64 { return s.WaitDuration.Seconds() })
+}
+
+// Tables is what a database that keeps versions of rows can tell about how well it does so.
+type Tables struct {
+	Updates           int64         // of refresh tokens since the statistics began
+	HOTUpdates        int64         // of these, those that touched no index
+	OldestTransaction time.Duration // in the whole cluster; a long one keeps dead versions everywhere
+}
+
+// TableStatistics shows t, read at each scrape, within a second; a scrape that fails leaves them out.
+func (m *Metrics) TableStatistics(read func(context.Context) (Tables, error)) {
+	m.registry.MustRegister(tableCollector{read})
+}
+
+type tableCollector struct {
+	read func(context.Context) (Tables, error)
+}
+
+var (
+	updatesDesc = prometheus.NewDesc("refreshd_table_updates_total", "Updates of stored refresh tokens.", nil, nil)
+	hotDesc     = prometheus.NewDesc("refreshd_table_hot_updates_total",
+		"Updates of stored refresh tokens that touched no index. A falling share means a long transaction somewhere.", nil, nil)
+	oldestDesc = prometheus.NewDesc("refreshd_oldest_transaction_seconds", "Age of the oldest transaction in the cluster.", nil, nil)
+)
+
+func (tableCollector) Describe(ch chan<- *prometheus.Desc) {
+	ch <- updatesDesc
+	ch <- hotDesc
+	ch <- oldestDesc
+}
+
+func (c tableCollector) Collect(ch chan<- prometheus.Metric) {
+	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+	defer cancel()
+	t, err := c.read(ctx)
+	if err != nil {
+		return
+	}
+	ch <- prometheus.MustNewConstMetric(updatesDesc, prometheus.CounterValue, float64(t.Updates))
+	ch <- prometheus.MustNewConstMetric(hotDesc, prometheus.CounterValue, float64(t.HOTUpdates))
+	ch <- prometheus.MustNewConstMetric(oldestDesc, prometheus.GaugeValue, t.OldestTransaction.Seconds())
+}

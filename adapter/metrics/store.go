@@ -1,0 +1,145 @@
+package metrics
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/refreshd/refreshd/domain"
+	"github.com/refreshd/refreshd/port"
+)
+
+// Store is s with every call timed. Close is s's own.
+func (m *Metrics) Store(s port.Store) port.Store { return &store{Store: s, m: m} }
+
+type store struct {
+	port.Store
+	m *Metrics
+}
+
+func timed[T any](s *store, call string, f func() (T, error)) (T, error) {
+	start := time.Now()
+	v, err := f()
+	s.m.calls.WithLabelValues(call, result(err)).Observe(time.Since(start).Seconds())
+	return v, err
+}
+
+func timedOnly(s *store, call string, f func() error) error {
+	_, err := timed(s, call, func() (struct{}, error) { return struct{}{}, f() })
+	return err
+}
+
+func result(err error) string {
+	switch {
+	case err == nil:
+		return "ok"
+	case errors.Is(err, domain.ErrNotFound), errors.Is(err, domain.ErrConflict), errors.Is(err, domain.ErrDuplicate):
+		return "answer"
+	default:
+		return "error"
+	}
+}
+
+func (s *store) Ready(ctx context.Context) error {
+	return timedOnly(s, "ready", func() error { return s.Store.Ready(ctx) })
+}
+
+func (s *store) Insert(ctx context.Context, t domain.RefreshToken) error {
+	return timedOnly(s, "insert", func() error { return s.Store.Insert(ctx, t) })
+}
+
+func (s *store) Advance(ctx context.Context, id domain.ID, c domain.Call) (t domain.RefreshToken, p domain.Policy, err error) {
+	err = timedOnly(s, "advance", func() error {
+		t, p, err = s.Store.Advance(ctx, id, c)
+		return err
+	})
+	return t, p, err
+}
+
+func (s *store) Snapshot(ctx context.Context, id domain.ID) (domain.Snapshot, error) {
+	return timed(s, "snapshot", func() (domain.Snapshot, error) { return s.Store.Snapshot(ctx, id) })
+}
+
+func (s *store) Swap(ctx context.Context, before, after domain.RefreshToken, now time.Time) error {
+	return timedOnly(s, "swap", func() error { return s.Store.Swap(ctx, before, after, now) })
+}
+
+func (s *store) Find(ctx context.Context, tenantID string, id domain.ID, now time.Time) (domain.RefreshToken, error) {
+	return timed(s, "find", func() (domain.RefreshToken, error) { return s.Store.Find(ctx, tenantID, id, now) })
+}
+
+func (s *store) List(ctx context.Context, q port.ListQuery) ([]domain.RefreshToken, error) {
+	return timed(s, "list", func() ([]domain.RefreshToken, error) { return s.Store.List(ctx, q) })
+}
+
+func (s *store) Revoke(ctx context.Context, tenantID string, id domain.ID, r port.Revocation) error {
+	return timedOnly(s, "revoke", func() error { return s.Store.Revoke(ctx, tenantID, id, r) })
+}
+
+func (s *store) RevokeScope(ctx context.Context, scope domain.Scope, except domain.ID, r port.Revocation) (uint64, error) {
+	return timed(s, "revoke_scope", func() (uint64, error) { return s.Store.RevokeScope(ctx, scope, except, r) })
+}
+
+func (s *store) KeepNewest(ctx context.Context, scope domain.Scope, keep int, r port.Revocation) error {
+	return timedOnly(s, "keep_newest", func() error { return s.Store.KeepNewest(ctx, scope, keep, r) })
+}
+
+func (s *store) SaveTenant(ctx context.Context, t domain.Tenant) error {
+	return timedOnly(s, "save_tenant", func() error { return s.Store.SaveTenant(ctx, t) })
+}
+
+func (s *store) SaveApplication(ctx context.Context, a domain.Application) error {
+	return timedOnly(s, "save_application", func() error { return s.Store.SaveApplication(ctx, a) })
+}
+
+func (s *store) Tenant(ctx context.Context, id string) (domain.Tenant, error) {
+	return timed(s, "tenant", func() (domain.Tenant, error) { return s.Store.Tenant(ctx, id) })
+}
+
+func (s *store) Tenants(ctx context.Context, limit int) ([]domain.Tenant, error) {
+	return timed(s, "tenants", func() ([]domain.Tenant, error) { return s.Store.Tenants(ctx, limit) })
+}
+
+func (s *store) Application(ctx context.Context, tenantID, id string) (domain.Application, error) {
+	return timed(s, "application", func() (domain.Application, error) { return s.Store.Application(ctx, tenantID, id) })
+}
+
+func (s *store) Policy(ctx context.Context, tenantID, applicationID string) (domain.Policy, error) {
+	return timed(s, "policy", func() (domain.Policy, error) { return s.Store.Policy(ctx, tenantID, applicationID) })
+}
+
+func (s *store) DeleteApplication(ctx context.Context, tenantID, id string, at time.Time) error {
+	return timedOnly(s, "delete_application", func() error { return s.Store.DeleteApplication(ctx, tenantID, id, at) })
+}
+
+func (s *store) DeleteTenant(ctx context.Context, id string, at time.Time) error {
+	return timedOnly(s, "delete_tenant", func() error { return s.Store.DeleteTenant(ctx, id, at) })
+}
+
+func (s *store) SaveAPIKey(ctx context.Context, k domain.APIKey) error {
+	return timedOnly(s, "save_api_key", func() error { return s.Store.SaveAPIKey(ctx, k) })
+}
+
+func (s *store) APIKeyByName(ctx context.Context, name string) (domain.APIKey, error) {
+	return timed(s, "api_key_by_name", func() (domain.APIKey, error) { return s.Store.APIKeyByName(ctx, name) })
+}
+
+func (s *store) APIKeyByHash(ctx context.Context, hash string) (domain.APIKey, error) {
+	return timed(s, "api_key_by_hash", func() (domain.APIKey, error) { return s.Store.APIKeyByHash(ctx, hash) })
+}
+
+func (s *store) SealedKeys(ctx context.Context) ([]domain.SealedKey, error) {
+	return timed(s, "sealed_keys", func() ([]domain.SealedKey, error) { return s.Store.SealedKeys(ctx) })
+}
+
+func (s *store) AddKey(ctx context.Context, k domain.SealedKey) error {
+	return timedOnly(s, "add_key", func() error { return s.Store.AddKey(ctx, k) })
+}
+
+func (s *store) Reseal(ctx context.Context, before domain.SealedKey, sealed string) error {
+	return timedOnly(s, "reseal", func() error { return s.Store.Reseal(ctx, before, sealed) })
+}
+
+func (s *store) HasData(ctx context.Context) (bool, error) {
+	return timed(s, "has_data", func() (bool, error) { return s.Store.HasData(ctx) })
+}

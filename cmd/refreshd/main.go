@@ -1,0 +1,93 @@
+// Command refreshd is a multi-tenant refresh token service. This package is its composition root: the one place where a
+// configuration becomes a store, a signer, use cases and listeners. It has no rule in it.
+//
+// Begin with wire.go to see how the parts fit, or with package domain to see what they do.
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"runtime/debug"
+	"syscall"
+
+	"github.com/refreshd/refreshd/adapter/cli"
+	"github.com/refreshd/refreshd/config"
+)
+
+// version is set by the linker for a release.
+var version = ""
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
+	defer stop()
+	p := process{environ: os.Environ(), stdout: os.Stdout, stderr: os.Stderr}
+	if err := p.run(ctx, os.Args[1:]); err != nil {
+		fmt.Fprintf(os.Stderr, "refreshd: %v\n", err)
+		stop()
+		os.Exit(1)
+	}
+}
+
+// process is what a run of the program touches of the machine, so that a test can start several.
+type process struct {
+	environ        []string
+	stdout, stderr io.Writer
+}
+
+// run is one run of the program. It returns when the verb is done, or when ctx is.
+func (p process) run(ctx context.Context, args []string) error {
+	verb := "serve"
+	if len(args) > 0 && (args[0] == "" || args[0][0] != '-') {
+		verb, args = args[0], args[1:]
+	} else if len(args) > 0 && (args[0] == "-h" || args[0] == "-help" || args[0] == "--help") {
+		verb = "help"
+	}
+	flags := flag.NewFlagSet(verb, flag.ContinueOnError)
+	switch verb {
+	case "serve":
+		return p.configured(flags, args, func(c config.Config) error { return p.serve(ctx, c) })
+	case "migrate":
+		return p.configured(flags, args, func(c config.Config) error { return p.migrate(ctx, c) })
+	case "apply":
+		file := flags.String("f", "", "the kickstart file")
+		return p.configured(flags, args, func(c config.Config) error { return p.apply(ctx, c, *file) })
+	case "health":
+		return p.configured(flags, args, func(c config.Config) error { return p.health(ctx, c) })
+	case "version":
+		fmt.Fprintln(p.stdout, "refreshd", programVersion())
+		return nil
+	case "help":
+		cli.Usage(p.stdout, config.Usage)
+		return nil
+	default:
+		return fmt.Errorf("there is no %q: use serve, migrate, apply, health, version or --help", verb)
+	}
+}
+
+// configured loads the configuration and does what the verb does with it, or shows the verb's help.
+func (p process) configured(flags *flag.FlagSet, args []string, do func(config.Config) error) error {
+	c, err := config.Load(args, p.environ, flags)
+	if errors.Is(err, flag.ErrHelp) {
+		cli.VerbUsage(p.stdout, flags.Name(), config.Usage)
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	return do(c)
+}
+
+func programVersion() string {
+	if version != "" {
+		return version
+	}
+	if info, ok := debug.ReadBuildInfo(); ok && info.Main.Version != "" {
+		return info.Main.Version
+	}
+	return "(devel)"
+}

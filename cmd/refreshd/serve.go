@@ -1,0 +1,186 @@
+package main
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"net/http/pprof"
+	"os"
+	"path/filepath"
+	"sync/atomic"
+	"time"
+
+	"github.com/refreshd/refreshd/adapter/cli"
+	"github.com/refreshd/refreshd/adapter/web"
+	"github.com/refreshd/refreshd/config"
+	"github.com/refreshd/refreshd/usecase"
+)
+
+// errStopping is why a process that was told to stop is not ready.
+var errStopping = errors.New("the process is stopping")
+
+// serve runs the service until ctx is done, and then finishes what is running.
+func (p process) serve(ctx context.Context, c config.Config) (err error) {
+	s, err := p.open(ctx, c)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, s.store.Close()) }()
+
+	listener, err := net.Listen("tcp", c.Listen)
+	if err != nil {
+		return fmt.Errorf("listen for the API (REFRESHD_LISTEN): %w", err)
+	}
+	defer listener.Close()
+	publicURL := c.PublicURL
+	if publicURL == "" {
+		publicURL = config.DerivePublicURL(listener.Addr().String())
+	}
+	if err := p.fill(ctx, c, s, publicURL); err != nil {
+		return err
+	}
+
+	var stopping atomic.Bool
+	ready := func(ctx context.Context) error {
+		if stopping.Load() {
+			return errStopping
+		}
+		return s.store.Ready(ctx)
+	}
+	api, err := s.api(c, publicURL, ready)
+	if err != nil {
+		return err
+	}
+	handler, err := api.Handler()
+	if err != nil {
+		return err
+	}
+	servers := map[net.Listener]*http.Server{listener: web.NewServer(handler, s.log)}
+	if c.AdminListen != "" {
+		admin, err := net.Listen("tcp", c.AdminListen)
+		if err != nil {
+			return fmt.Errorf("listen for metrics and health (REFRESHD_ADMIN_LISTEN; empty turns it off): %w", err)
+		}
+		defer admin.Close()
+		servers[admin] = web.NewServer(s.admin(ready), s.log)
+		servers[admin].WriteTimeout = 2 * time.Minute // a profile takes its time
+		s.log.Info("admin listening", "address", admin.Addr().String())
+	}
+
+	ended := make(chan error, len(servers))
+	for l, server := range servers {
+		go func() { ended <- server.Serve(l) }()
+	}
+	reloading, stopReloading := context.WithCancel(ctx)
+	reloaded := make(chan struct{})
+	go func() {
+		defer close(reloaded)
+		s.reloadKeys(reloading)
+	}()
+	s.log.Info("listening", "address", listener.Addr().String(), "url", publicURL, "database", c.Database.Redacted(),
+		"version", programVersion())
+
+	select {
+	case <-ctx.Done():
+		s.log.Info("stopping: finishing what is running")
+	case err = <-ended:
+		err = fmt.Errorf("serve: %w", err)
+	}
+	stopping.Store(true)
+	grace, cancel := context.WithTimeout(context.Background(), c.ShutdownTimeout)
+	defer cancel()
+	for _, server := range servers {
+		err = errors.Join(err, server.Shutdown(grace))
+	}
+	stopReloading()
+	<-reloaded
+	return err
+}
+
+// fill puts into the store what the kickstart file says; or, into an embedded store that is empty, what a first user needs.
+func (p process) fill(ctx context.Context, c config.Config, s *service, publicURL string) error {
+	if c.KickstartFile != "" {
+		return p.kickstart(ctx, s, c.KickstartFile)
+	}
+	if c.Database.Engine == config.Postgres {
+		return nil
+	}
+	hasData, err := s.store.HasData(ctx)
+	if err != nil || hasData {
+		return err
+	}
+	k, key, err := cli.FirstRun(rand.Reader)
+	if err != nil {
+		return err
+	}
+	notice := cli.FirstRunNotice{
+		BaseURL: publicURL, TenantID: k.Tenants[0].Tenant.ID, ApplicationID: k.Tenants[0].Applications[0].ID, Key: key,
+	}
+	if !cli.IsTerminal(p.stdout) {
+		// The file comes first: a key that is in the store and nowhere else would be lost. One that is there already was not
+		// for this store, which is empty.
+		notice.KeyFile = firstKeyFile(c)
+		if err := os.MkdirAll(filepath.Dir(notice.KeyFile), 0o700); err != nil {
+			return err
+		}
+		if err := os.Remove(notice.KeyFile); err != nil && !errors.Is(err, os.ErrNotExist) {
+			return err
+		}
+		if err := cli.WriteKeyFile(notice.KeyFile, key); err != nil {
+			return err
+		}
+	}
+	if _, err := s.applier().Do(ctx, k); err != nil {
+		return err
+	}
+	cli.PrintFirstRun(p.stdout, notice)
+	return nil
+}
+
+// firstKeyFile lies beside an embedded database; the key of a store in memory must not take the place of that one's.
+func firstKeyFile(c config.Config) string {
+	if c.Database.Engine == config.Memory {
+		return filepath.Join("refreshd-data", "first-api-key-memory")
+	}
+	return filepath.Join(filepath.Dir(c.Database.Path), "first-api-key")
+}
+
+// admin serves what operators need and the world must not see.
+func (s *service) admin(ready func(context.Context) error) http.Handler {
+	mux := http.NewServeMux()
+	mux.Handle("GET /metrics", s.metrics.Handler())
+	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "the process lives") })
+	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, r *http.Request) {
+		if err := ready(r.Context()); err != nil {
+			http.Error(w, err.Error(), http.StatusServiceUnavailable)
+			return
+		}
+		fmt.Fprintln(w, "ready")
+	})
+	mux.HandleFunc("/debug/pprof/", pprof.Index)
+	mux.HandleFunc("/debug/pprof/cmdline", pprof.Cmdline)
+	mux.HandleFunc("/debug/pprof/profile", pprof.Profile)
+	mux.HandleFunc("/debug/pprof/symbol", pprof.Symbol)
+	mux.HandleFunc("/debug/pprof/trace", pprof.Trace)
+	return mux
+}
+
+// reloadKeys keeps the view of the keys fresh until ctx is done. A store that is down for a while is no reason to stop: the
+// keys that are loaded still serve.
+func (s *service) reloadKeys(ctx context.Context) {
+	ticker := time.NewTicker(usecase.KeyReloadInterval)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-ticker.C:
+			if err := s.keys.Reload(ctx); err != nil && ctx.Err() == nil {
+				s.log.Warn("the keys could not be reloaded; those loaded before go on serving", "error", err)
+			}
+		}
+	}
+}

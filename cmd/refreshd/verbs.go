@@ -1,0 +1,102 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/refreshd/refreshd/adapter/cli"
+	"github.com/refreshd/refreshd/config"
+)
+
+// migrate brings the schema up to what this program works on.
+func (p process) migrate(ctx context.Context, c config.Config) (err error) {
+	if c.Database.Engine == config.Memory {
+		return errors.New("a store in memory has no schema: there is nothing to migrate")
+	}
+	store, err := openDatabase(ctx, c, p.logger(c))
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, store.Close()) }()
+	if err := store.Migrate(ctx, func(line string) { fmt.Fprintln(p.stdout, line) }); err != nil {
+		return err
+	}
+	fmt.Fprintf(p.stdout, "the schema of %s is up to date\n", c.Database.Redacted())
+	return nil
+}
+
+// apply makes the store what a kickstart file says.
+func (p process) apply(ctx context.Context, c config.Config, file string) (err error) {
+	if file == "" {
+		file = c.KickstartFile
+	}
+	if file == "" {
+		return errors.New("name the kickstart file: refreshd apply -f kickstart.yaml")
+	}
+	if c.Database.Engine == config.Memory {
+		return errors.New("a store in memory is another process's: start `refreshd serve` with REFRESHD_KICKSTART_FILE instead")
+	}
+	s, err := p.open(ctx, c)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, s.store.Close()) }()
+	return p.kickstart(ctx, s, file)
+}
+
+func (p process) kickstart(ctx context.Context, s *service, file string) error {
+	text, err := os.ReadFile(file)
+	if err != nil {
+		return fmt.Errorf("read the kickstart file: %w", err)
+	}
+	document, err := cli.ReadKickstart(file, text, p.lookupEnv)
+	if err != nil {
+		return err
+	}
+	applied, err := s.applier().Do(ctx, document.Kickstart)
+	cli.PrintApplied(p.stdout, applied)
+	return document.Explain(err)
+}
+
+func (p process) lookupEnv(name string) (string, bool) {
+	for i := len(p.environ) - 1; i >= 0; i-- {
+		if value, ok := strings.CutPrefix(p.environ[i], name+"="); ok {
+			return value, true
+		}
+	}
+	return "", false
+}
+
+// health asks the service that listens on this machine whether it can take calls: a container without a shell has no curl.
+func (p process) health(ctx context.Context, c config.Config) error {
+	host, port, err := net.SplitHostPort(c.Listen)
+	if err != nil {
+		return fmt.Errorf("REFRESHD_LISTEN: %w", err)
+	}
+	if address := net.ParseIP(host); host == "" || address != nil && address.IsUnspecified() {
+		host = "127.0.0.1"
+	}
+	ctx, cancel := context.WithTimeout(ctx, 3*time.Second)
+	defer cancel()
+	url := "http://" + net.JoinHostPort(host, port) + "/readyz"
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
+	if err != nil {
+		return err
+	}
+	response, err := http.DefaultClient.Do(request)
+	if err != nil {
+		return fmt.Errorf("nothing answers: %w", err)
+	}
+	defer response.Body.Close()
+	if response.StatusCode != http.StatusOK {
+		return fmt.Errorf("%s answers %s: the log says why", url, response.Status)
+	}
+	fmt.Fprintln(p.stdout, "ready")
+	return nil
+}

@@ -1,0 +1,177 @@
+package main
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/refreshd/refreshd/adapter/cli"
+	"github.com/refreshd/refreshd/adapter/gormstore"
+	"github.com/refreshd/refreshd/adapter/httpapi"
+	"github.com/refreshd/refreshd/adapter/jwxsigner"
+	"github.com/refreshd/refreshd/adapter/memstore"
+	"github.com/refreshd/refreshd/adapter/metrics"
+	"github.com/refreshd/refreshd/adapter/web"
+	"github.com/refreshd/refreshd/config"
+	"github.com/refreshd/refreshd/domain"
+	"github.com/refreshd/refreshd/port"
+	"github.com/refreshd/refreshd/usecase"
+)
+
+// service is the parts of a running refreshd, put together.
+type service struct {
+	store   port.Store
+	signer  port.Signer
+	keys    *usecase.Keys
+	metrics *metrics.Metrics
+	log     *slog.Logger
+	clock   usecase.Clock
+}
+
+// open connects to the store, checks or brings up its schema, and opens the keys in it. An error has changed nothing.
+func (p process) open(ctx context.Context, c config.Config) (*service, error) {
+	s := &service{
+		signer: jwxsigner.New(rand.Reader), metrics: metrics.New(programVersion()), log: p.logger(c), clock: time.Now,
+	}
+	var err error
+	if s.store, err = s.openStore(ctx, c); err != nil {
+		return nil, err
+	}
+	if err := s.openKeys(ctx, c); err != nil {
+		return nil, errors.Join(err, s.store.Close())
+	}
+	return s, nil
+}
+
+func (s *service) openStore(ctx context.Context, c config.Config) (port.Store, error) {
+	if c.Database.Engine == config.Memory {
+		return s.metrics.Store(memstore.New()), nil
+	}
+	store, err := openDatabase(ctx, c, s.log)
+	if err != nil {
+		return nil, err
+	}
+	if c.Database.Engine == config.SQLite {
+		err = store.Migrate(ctx, func(line string) { s.log.Info(line) })
+	} else {
+		err = store.Ready(ctx)
+	}
+	if err != nil {
+		return nil, errors.Join(err, store.Close())
+	}
+	s.metrics.Pool(store.Stats)
+	return s.metrics.Store(store), nil
+}
+
+func openDatabase(ctx context.Context, c config.Config, log *slog.Logger) (*gormstore.Store, error) {
+	o := gormstore.Options{MaxConnections: c.Database.MaxConnections, Logger: log}
+	if c.Database.Engine == config.SQLite {
+		return gormstore.OpenSQLite(ctx, c.Database.Path, o)
+	}
+	return gormstore.OpenPostgres(ctx, c.Database.URL, o)
+}
+
+func (s *service) openKeys(ctx context.Context, c config.Config) error {
+	master, err := masterKey(ctx, c, s.store)
+	if err != nil {
+		return err
+	}
+	k := usecase.KeysConfig{Store: s.store, Signer: s.signer, Master: master, Clock: s.clock, Random: rand.Reader}
+	if !c.MasterKeyPrevious.IsZero() {
+		previous, err := domain.ParseMasterKey(c.MasterKeyPrevious)
+		if err != nil {
+			return fmt.Errorf("REFRESHD_MASTER_KEY_PREVIOUS: %w", err)
+		}
+		k.Previous = &previous
+	}
+	s.keys, err = usecase.OpenKeys(ctx, k)
+	return err
+}
+
+// masterKey is the configured one; or, with an embedded store and nothing configured, the one in the file beside it, which is
+// made for an empty store and never again.
+func masterKey(ctx context.Context, c config.Config, store port.Store) (domain.MasterKey, error) {
+	switch {
+	case !c.MasterKey.IsZero():
+		return domain.ParseMasterKey(c.MasterKey)
+	case c.MasterKeyFile != "":
+		return readMasterKey(c.MasterKeyFile)
+	case c.Database.Engine == config.Memory:
+		key, _, err := domain.NewMasterKey(rand.Reader)
+		return key, err
+	case c.Database.Engine == config.Postgres:
+		return domain.MasterKey{}, errors.New("PostgreSQL needs a master key of yours: set REFRESHD_MASTER_KEY or " +
+			"REFRESHD_MASTER_KEY_FILE, made with `openssl rand -base64 32`, and keep a copy: without it the store is of no use")
+	}
+	path := filepath.Join(filepath.Dir(c.Database.Path), "master.key")
+	key, err := readMasterKey(path)
+	if !errors.Is(err, fs.ErrNotExist) {
+		return key, err
+	}
+	stored, err := store.SealedKeys(ctx)
+	if err != nil {
+		return domain.MasterKey{}, err
+	}
+	if len(stored) > 0 {
+		return domain.MasterKey{}, fmt.Errorf("the master key file %s is gone, and the store's keys are sealed with what was in it: "+
+			"put it back, or set REFRESHD_MASTER_KEY; nothing was changed", path)
+	}
+	key, text, err := domain.NewMasterKey(rand.Reader)
+	if err != nil {
+		return domain.MasterKey{}, err
+	}
+	return key, cli.WriteKeyFile(path, text)
+}
+
+func readMasterKey(path string) (domain.MasterKey, error) {
+	text, err := os.ReadFile(path)
+	if err != nil {
+		return domain.MasterKey{}, fmt.Errorf("read the master key: %w", err)
+	}
+	key, err := domain.ParseMasterKey(domain.NewSecret(string(text)))
+	if err != nil {
+		return domain.MasterKey{}, fmt.Errorf("the master key file %s: %w", path, err)
+	}
+	return key, nil
+}
+
+// api puts the use cases behind HTTP.
+func (s *service) api(c config.Config, publicURL string, ready func(context.Context) error) (*httpapi.API, error) {
+	origins, err := web.ParseOrigins(c.CORSOrigins)
+	if err != nil {
+		return nil, err
+	}
+	minter := usecase.Minter{Keys: s.keys, Signer: s.signer, PublicURL: publicURL}
+	return &httpapi.API{
+		Issue: &usecase.Issue{
+			Tokens: s.store, Revocations: s.store, Directory: s.store, Minter: minter, Clock: s.clock, Random: rand.Reader,
+		},
+		Exchange:     &usecase.Exchange{Tokens: s.store, Minter: minter, Clock: s.clock},
+		List:         &usecase.List{Tokens: s.store, Clock: s.clock},
+		Revoke:       &usecase.Revoke{Revocations: s.store, Keys: s.keys, Clock: s.clock},
+		Authenticate: &usecase.Authenticate{APIKeys: s.store, Directory: s.store, Keys: s.keys, Clock: s.clock},
+		Publish:      &usecase.Publish{Directory: s.store, Keys: s.keys, Clock: s.clock},
+		Ready:        ready,
+		Log:          s.log, Origins: origins, TrustedProxies: c.TrustedProxies,
+		Observe:   s.metrics.Observe,
+		Exchanged: func(e usecase.Exchanged) { s.metrics.Exchanged(e.Outcome, e.Stranger, e.Why) },
+	}, nil
+}
+
+func (s *service) applier() *usecase.Apply {
+	return &usecase.Apply{Directory: s.store, APIKeys: s.store, Keys: s.keys}
+}
+
+func (p process) logger(c config.Config) *slog.Logger {
+	o := &slog.HandlerOptions{Level: c.LogLevel}
+	if c.LogFormat == config.LogText || c.LogFormat == config.LogAuto && cli.IsTerminal(p.stderr) {
+		return slog.New(slog.NewTextHandler(p.stderr, o))
+	}
+	return slog.New(slog.NewJSONHandler(p.stderr, o))
+}

@@ -1,0 +1,176 @@
+// Package arch holds the code to its layout: which package may import which, as a table, checked by parsing imports.
+//
+// It is not a linter of style. It reads every file whether or not the build takes it, so that a build tag hides nothing.
+// Test files are free in their imports: a use case is tested on a real store. The imports are parsed here, rather than
+// listed by `go list`, because then the check itself can be tested on files that break a rule.
+package arch_test
+
+import (
+	"os"
+	"slices"
+	"strings"
+	"testing"
+	"testing/fstest"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+const module = "github.com/refreshd/refreshd"
+
+// folders are the only ones at the top, besides those whose names begin with a dot, and working.
+var folders = []string{"adapter", "cmd", "config", "domain", "port", "test", "usecase"}
+
+// working is the folder that `refreshd serve` makes for its embedded database where it is started.
+const working = "refreshd-data"
+
+// rule is what the packages in a folder may import. A package below a folder follows the longest row that holds it; those
+// of one row may import each other.
+type rule struct {
+	dir       string
+	ours      set      // folders of this module; "*" leaves out those for tests, but to those for tests
+	notStdlib []string // "x/..." stands for what is directly below x
+	libraries set      // other modules, besides those that the folder owns
+}
+
+var table = []rule{
+	{dir: "domain", notStdlib: slices.Concat(world, []string{
+		"context", "io/fs", "io/ioutil", "math/rand", "math/rand/...", "crypto/rand", "unsafe", "embed", "testing",
+	})},
+	{dir: "port", ours: set{"domain"}, notStdlib: world},
+	{dir: "port/portmock", ours: set{"port", "domain"}, libraries: set{"github.com/golang/mock/gomock"}},
+	{dir: "usecase", ours: set{"port", "domain"}, notStdlib: world},
+	{dir: "config", ours: set{"domain"}, libraries: set{"github.com/knadh/koanf"}},
+
+	{dir: "adapter", ours: set{"port", "domain"}, libraries: set{"*"}},
+	{dir: "adapter/web", ours: set{"usecase", "domain"}, libraries: set{"*"}},
+	{dir: "adapter/httpapi", ours: set{"adapter/web", "usecase", "domain"}, libraries: set{"*"}},
+	{dir: "adapter/cli", ours: set{"adapter/web", "usecase", "domain"}, libraries: set{"*"}},
+	{dir: "adapter/gormstore", ours: set{"port", "domain"}, libraries: set{"*"}},
+	{dir: "adapter/jwxsigner", ours: set{"port", "domain"}, libraries: set{"*"}},
+	{dir: "adapter/memstore", ours: set{"port", "domain"}},
+
+	{dir: "cmd", ours: set{"*"}, libraries: set{"*"}},
+	{dir: "test", ours: set{"*"}, libraries: set{"*"}},
+	{dir: "test/storagetest", ours: set{"port", "domain"}, libraries: set{"github.com/google/go-cmp"}},
+}
+
+// world is what adapters are for. Of net, package netip and package url are values and may be used anywhere.
+var world = []string{
+	"database/...", "net", "net/http", "net/http/...", "net/mail", "net/rpc", "net/rpc/...", "net/smtp", "net/textproto",
+	"os", "os/...", "log", "syscall",
+}
+
+// owner keeps a library in one place, so that moving off it is one package's work.
+type owner struct {
+	library string
+	by      []string
+}
+
+var owned = []owner{
+	{"github.com/labstack/echo", []string{"adapter/web", "adapter/httpapi"}},
+	{"github.com/lestrrat-go/jwx", []string{"adapter/jwxsigner"}},
+	{"github.com/golang/mock", []string{"port/portmock"}},
+	{"gorm.io", []string{"adapter/gormstore"}},
+	{"github.com/jackc/pgx", []string{"adapter/gormstore", "test"}},
+	{"modernc.org/sqlite", []string{"adapter/gormstore"}},
+	{"github.com/pressly/goose", []string{"adapter/gormstore"}},
+	{"github.com/knadh/koanf", []string{"config"}},
+}
+
+// clock is what the domain must not use of package time: it is told what time it is.
+var clock = []string{
+	"Now", "Since", "Until", "Sleep", "After", "AfterFunc", "Tick", "NewTimer", "NewTicker", "Local", "LoadLocation",
+}
+
+func TestLayout(t *testing.T) {
+	problems, err := check(os.DirFS("../.."))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, p := range problems {
+		t.Error(p)
+	}
+}
+
+// A check that finds nothing because it looks at nothing would pass for ever.
+func TestCheckFindsWhatBreaksARule(t *testing.T) {
+	const ours = `"` + module + `/`
+	for _, tc := range []struct {
+		name, file, text string
+		want             string // empty: nothing is wrong
+	}{
+		{"domain alone", "domain/a.go", `import ("time"; "io"; "net/netip"; "log/slog"); var now time.Time; func v() slog.Value { return slog.StringValue("") }`, ""},
+		{"domain, port", "domain/a.go", `import _ ` + ours + `port"`, "domain/a.go:2: domain imports port"},
+		{"domain, context", "domain/a.go", `import _ "context"`, "domain/a.go:2: domain imports context of the standard library"},
+		{"domain, net/http", "domain/a.go", `import _ "net/http"`, "domain/a.go:2: domain imports net/http of the standard library"},
+		{"domain, database/sql", "domain/a.go", `import _ "database/sql"`, "domain/a.go:2: domain imports database/sql of the standard library"},
+		{"domain, random numbers", "domain/a.go", `import _ "math/rand/v2"`, "domain/a.go:2: domain imports math/rand/v2 of the standard library"},
+		{"domain, secret random numbers", "domain/a.go", `import _ "crypto/rand"`, "domain/a.go:2: domain imports crypto/rand of the standard library"},
+		{"domain, a library", "domain/a.go", `import _ "golang.org/x/time/rate"`, "domain/a.go:2: domain imports golang.org/x/time/rate"},
+		{"domain, behind a build tag", "domain/a.go", "//go:build never\n" + `import _ "os"`, "domain/a.go:3: domain imports os of the standard library"},
+		{"domain, the clock", "domain/a.go", `import "time"; var t = time.Now()`, "domain/a.go:2: the domain uses time.Now"},
+		{"domain, the clock as a value", "domain/a.go", `import "time"; var f = time.Now`, "domain/a.go:2: the domain uses time.Now"},
+		{"domain, the clock renamed", "domain/a.go", `import x "time"; var d = x.Since(x.Time{})`, "domain/a.go:2: the domain uses time.Since"},
+		{"domain, a dot import", "domain/a.go", `import . "time"`, "domain/a.go:2: dot import of time hides where a name comes from"},
+		{"domain, a log line", "domain/a.go", `import "log/slog"; func f() { slog.Info("") }`, "domain/a.go:2: the domain uses slog.Info"},
+		{"domain, a struct tag", "domain/a.go", "type a struct { B int `json:\"b\"` }", "domain/a.go:2: struct tag in the domain"},
+		{"domain, in its tests", "domain/a_test.go", `import ("time"; "context"; _ ` + ours + `adapter/memstore"); var t = time.Now()`, ""},
+
+		{"port", "port/a.go", `import ("context"; _ ` + ours + `domain")`, ""},
+		{"port, its mocks", "port/a.go", `import _ ` + ours + `port/portmock"`, "port/a.go:2: port imports port/portmock"},
+		{"port, use cases", "port/a.go", `import _ ` + ours + `usecase"`, "port/a.go:2: port imports usecase"},
+		{"mocks", "port/portmock/a.go", `import (_ "github.com/golang/mock/gomock"; _ ` + ours + `port")`, ""},
+
+		{"use case", "usecase/a.go", `import (_ ` + ours + `port"; _ ` + ours + `domain")`, ""},
+		{"use case, an adapter", "usecase/a.go", `import _ ` + ours + `adapter/memstore"`, "usecase/a.go:2: usecase imports adapter/memstore"},
+		{"use case, mocks", "usecase/a.go", `import _ ` + ours + `port/portmock"`, "usecase/a.go:2: usecase imports port/portmock"},
+		{"use case, HTTP", "usecase/a.go", `import _ "net/http"`, "usecase/a.go:2: usecase imports net/http of the standard library"},
+		{"use case, a library", "usecase/a.go", `import _ "github.com/labstack/echo/v4"`, "usecase/a.go:2: usecase imports github.com/labstack/echo/v4"},
+
+		{"dialect", "adapter/httpapi/a.go", `import (_ ` + ours + `adapter/web"; _ ` + ours + `usecase"; _ "github.com/labstack/echo/v4/middleware")`, ""},
+		{"dialect, a port", "adapter/httpapi/a.go", `import _ ` + ours + `port"`, "adapter/httpapi/a.go:2: adapter/httpapi imports port"},
+		{"dialect, a store", "adapter/httpapi/a.go", `import _ ` + ours + `adapter/gormstore"`, "adapter/httpapi/a.go:2: adapter/httpapi imports adapter/gormstore"},
+		{"web, a dialect", "adapter/web/a.go", `import _ ` + ours + `adapter/httpapi"`, "adapter/web/a.go:2: adapter/web imports adapter/httpapi"},
+		{"command line, ORM", "adapter/cli/a.go", `import _ "gorm.io/gorm"`, "adapter/cli/a.go:2: adapter/cli imports gorm.io/gorm"},
+		{"store", "adapter/gormstore/rows/a.go", `import (_ "gorm.io/gorm"; _ "github.com/jackc/pgx/v5/stdlib"; _ ` + ours + `adapter/gormstore"; _ ` + ours + `port")`, ""},
+		{"store, a use case", "adapter/gormstore/a.go", `import _ ` + ours + `usecase"`, "adapter/gormstore/a.go:2: adapter/gormstore imports usecase"},
+		{"store, JWX", "adapter/gormstore/a.go", `import _ "github.com/lestrrat-go/jwx/v2/jws"`, "adapter/gormstore/a.go:2: adapter/gormstore imports github.com/lestrrat-go/jwx/v2/jws"},
+		{"memory store, a library", "adapter/memstore/a.go", `import _ "github.com/google/uuid"`, "adapter/memstore/a.go:2: adapter/memstore imports github.com/google/uuid"},
+		{"a new adapter", "adapter/another/a.go", `import (_ "golang.org/x/time/rate"; _ ` + ours + `port")`, ""},
+		{"a new adapter, another one", "adapter/another/a.go", `import _ ` + ours + `adapter/web"`, "adapter/another/a.go:2: adapter/another imports adapter/web"},
+		{"configuration", "config/a.go", `import (_ "github.com/knadh/koanf/v2"; _ ` + ours + `domain")`, ""},
+		{"configuration, a use case", "config/a.go", `import _ ` + ours + `usecase"`, "config/a.go:2: config imports usecase"},
+
+		{"composition root", "cmd/refreshd/main.go", `import (_ ` + ours + `adapter/gormstore"; _ ` + ours + `config")`, ""},
+		{"composition root, ORM", "cmd/refreshd/main.go", `import _ "gorm.io/gorm"`, "cmd/refreshd/main.go:2: cmd/refreshd imports gorm.io/gorm"},
+		{"composition root, what is for tests", "cmd/refreshd/main.go", `import _ ` + ours + `test/postgres"`, "cmd/refreshd/main.go:2: cmd/refreshd imports test/postgres"},
+		{"composition root, mocks", "cmd/refreshd/main.go", `import _ ` + ours + `port/portmock"`, "cmd/refreshd/main.go:2: cmd/refreshd imports port/portmock"},
+		{"conformance suite, an adapter", "test/storagetest/a.go", `import _ ` + ours + `adapter/memstore"`, "test/storagetest/a.go:2: test/storagetest imports adapter/memstore"},
+		{"PostgreSQL for tests", "test/postgres/a.go", `import _ "github.com/jackc/pgx/v5"`, ""},
+
+		{"a test that skips", "usecase/a_test.go", `func f(t *testing.T) { t.Skip() }`, "usecase/a_test.go:2: t.Skip: a test that skips hides what it does not test"},
+		{"a helper that skips", "test/e2e/a.go", `func f(tb testing.TB) { tb.Skipf("") }`, "test/e2e/a.go:2: tb.Skipf: a test that skips hides what it does not test"},
+		{"a folder beyond the layout", "internal/a.go", ``, "internal: not a folder of the layout: adapter cmd config domain port test usecase"},
+		{"a package at the top", "a.go", ``, "a.go:1: package . has no row in the table of import directions"},
+		{"a dot folder", ".ci/a.go", `import _ "nowhere.example/x"`, ""},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			text := "package a\n" + tc.text
+			if strings.HasPrefix(tc.text, "//go:build") {
+				tag, rest, _ := strings.Cut(tc.text, "\n")
+				text = tag + "\npackage a\n" + rest
+			}
+			got, err := check(fstest.MapFS{tc.file: {Data: []byte(text)}})
+			if err != nil {
+				t.Fatal(err)
+			}
+			var want []string
+			if tc.want != "" {
+				want = []string{tc.want}
+			}
+			if diff := cmp.Diff(want, got); diff != "" {
+				t.Errorf("problems (-want +got):\n%s", diff)
+			}
+		})
+	}
+}

@@ -1,0 +1,175 @@
+package arch_test
+
+import (
+	"fmt"
+	"go/ast"
+	"go/parser"
+	"go/token"
+	"io/fs"
+	"path"
+	"slices"
+	"strconv"
+	"strings"
+)
+
+// check reads every Go file below root and returns what breaks a rule, as "file:line: what".
+func check(root fs.FS) (problems []string, err error) {
+	err = fs.WalkDir(root, ".", func(name string, d fs.DirEntry, err error) error {
+		switch {
+		case err != nil:
+			return err
+		case d.IsDir() && name != "." && (strings.HasPrefix(d.Name(), ".") || d.Name() == "testdata" || d.Name() == working):
+			return fs.SkipDir
+		case d.IsDir() && path.Dir(name) == "." && name != "." && !slices.Contains(folders, name):
+			problems = append(problems, name+": not a folder of the layout: "+strings.Join(folders, " "))
+			return fs.SkipDir
+		case d.IsDir() || path.Ext(name) != ".go":
+			return nil
+		}
+		text, err := fs.ReadFile(root, name)
+		if err != nil {
+			return err
+		}
+		files := token.NewFileSet()
+		f, err := parser.ParseFile(files, name, text, parser.SkipObjectResolution)
+		if err != nil {
+			return err
+		}
+		report := func(pos token.Pos, format string, args ...any) {
+			at := files.Position(pos)
+			problems = append(problems, fmt.Sprintf("%s:%d: ", at.Filename, at.Line)+fmt.Sprintf(format, args...))
+		}
+		checkSkips(f, report)
+		if strings.HasSuffix(name, "_test.go") {
+			return nil
+		}
+		checkImports(path.Dir(name), f, report)
+		if within(path.Dir(name), "domain") {
+			checkPure(f, report)
+		}
+		return nil
+	})
+	return problems, err
+}
+
+type reporter func(pos token.Pos, format string, args ...any)
+
+func checkImports(dir string, f *ast.File, report reporter) {
+	from := ruleOf(dir)
+	if from == nil {
+		report(f.Package, "package %s has no row in the table of import directions", dir)
+		return
+	}
+	for _, spec := range f.Imports {
+		imported := importPath(spec)
+		switch own, ours := strings.CutPrefix(imported, module+"/"); {
+		case ours:
+			to := ruleOf(own)
+			if to != from && (!from.ours.has(own) || isForTests(own) && !isForTests(dir)) {
+				report(spec.Pos(), "%s imports %s", dir, own)
+			}
+		case !strings.Contains(strings.Split(imported, "/")[0], "."):
+			if slices.ContainsFunc(from.notStdlib, func(p string) bool { return p == imported || p == path.Dir(imported)+"/..." }) {
+				report(spec.Pos(), "%s imports %s of the standard library", dir, imported)
+			}
+		default:
+			owner := slices.IndexFunc(owned, func(o owner) bool { return within(imported, o.library) })
+			if owner >= 0 && slices.Contains(owned[owner].by, from.dir) {
+				continue
+			}
+			if owner >= 0 || !from.libraries.has(imported) {
+				report(spec.Pos(), "%s imports %s", dir, imported)
+			}
+		}
+	}
+}
+
+// checkPure holds the domain to what it says of itself: no clock, no logger, no tag of an outer format. Randomness and
+// I/O cannot get in past the imports.
+func checkPure(f *ast.File, report reporter) {
+	names := map[string]string{}
+	for _, spec := range f.Imports {
+		imported := importPath(spec)
+		names[path.Base(imported)] = imported
+		if spec.Name != nil {
+			names[spec.Name.Name] = imported
+			if spec.Name.Name == "." {
+				report(spec.Pos(), "dot import of %s hides where a name comes from", imported)
+			}
+		}
+	}
+	ast.Inspect(f, func(n ast.Node) bool {
+		switch n := n.(type) {
+		case *ast.Field:
+			if n.Tag != nil {
+				report(n.Tag.Pos(), "struct tag in the domain")
+			}
+		case *ast.SelectorExpr:
+			x, ok := n.X.(*ast.Ident)
+			if !ok {
+				return true
+			}
+			switch names[x.Name] {
+			case "time":
+				if slices.Contains(clock, n.Sel.Name) {
+					report(n.Pos(), "the domain uses time.%s", n.Sel.Name)
+				}
+			case "log/slog":
+				if !strings.HasSuffix(n.Sel.Name, "Value") && n.Sel.Name != "LogValuer" {
+					report(n.Pos(), "the domain uses slog.%s", n.Sel.Name)
+				}
+			}
+		}
+		return true
+	})
+}
+
+// checkSkips looks in every file, because helpers outside of test files take a testing.TB too.
+func checkSkips(f *ast.File, report reporter) {
+	ast.Inspect(f, func(n ast.Node) bool {
+		call, ok := n.(*ast.SelectorExpr)
+		if !ok || !slices.Contains([]string{"Skip", "Skipf", "SkipNow"}, call.Sel.Name) {
+			return true
+		}
+		if x, ok := call.X.(*ast.Ident); ok && slices.Contains([]string{"t", "b", "f", "tb"}, x.Name) {
+			report(call.Pos(), "%s.%s: a test that skips hides what it does not test", x.Name, call.Sel.Name)
+		}
+		return true
+	})
+}
+
+// ruleOf returns the row of the longest folder that holds dir.
+func ruleOf(dir string) (found *rule) {
+	for i, r := range table {
+		if matches(dir, r.dir) && (found == nil || len(r.dir) > len(found.dir)) {
+			found = &table[i]
+		}
+	}
+	return found
+}
+
+// set is a list of paths; each stands for everything below it as well, and "*" for everything.
+type set []string
+
+func (s set) has(p string) bool {
+	return slices.ContainsFunc(s, func(dir string) bool { return dir == "*" || matches(p, dir) })
+}
+
+// matches tells whether p is dir or lies below it; a row of its own takes a package out of its parent's reach.
+func matches(p, dir string) bool {
+	return within(p, dir) && !slices.ContainsFunc(table, func(r rule) bool {
+		return len(r.dir) > len(dir) && within(r.dir, dir) && within(p, r.dir)
+	})
+}
+
+func isForTests(p string) bool { return within(p, "test") || within(p, "port/portmock") }
+
+func within(p, dir string) bool { return p == dir || strings.HasPrefix(p, dir+"/") }
+
+func importPath(spec *ast.ImportSpec) string {
+	p, err := strconv.Unquote(spec.Path.Value)
+	if err != nil {
+		panic(err) // the parser accepted it
+	}
+	return p
+}

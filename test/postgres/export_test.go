@@ -1,0 +1,6 @@
+package postgres
+
+var (
+	Find        = find
+	NewestFirst = newestFirst
+)

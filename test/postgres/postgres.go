@@ -1,0 +1,304 @@
+// Package postgres gives tests and benchmarks a PostgreSQL server and empty databases on it.
+//
+// It is not for production, and it migrates nothing: a database that it hands out has no tables.
+//
+// The one thing to know: it never skips. It uses the server that TEST_POSTGRES_DSN names; else it starts one of its own
+// from binaries that it finds; else, as root on a Debian-like system, it installs the distribution's package; else the
+// test fails and says what to install. A store that was silently not tested is worse than a red build.
+//
+// A server of ours lives as long as the process that started it and no longer, however that ends. A shell stands between:
+// it starts the server, waits for its standard input to end, stops the server and removes its files. The kernel closes
+// that pipe also after a panic, os.Exit or kill -9. The other ways lost: a parent death signal is Linux's alone, follows
+// the thread rather than the process, and leaves the files behind; a container needs an engine; an embedded download
+// needs a network and trust in yet another publisher.
+//
+// Each process starts its own server (two seconds), so that packages which `go test` runs side by side do not share
+// connections, locks and vacuum.
+package postgres
+
+import (
+	"bufio"
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"net"
+	"net/url"
+	"os"
+	"os/exec"
+	"os/user"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+
+	"github.com/jackc/pgx/v5"
+)
+
+// Variable is the name of the environment variable that names a server to use instead of starting one, in URL form:
+// postgres://user:password@host:port/database. The user needs the right to create databases; a test-suite that opens
+// many pools needs max_connections of 200 or more.
+const Variable = "TEST_POSTGRES_DSN"
+
+// Options of a server. The zero value is right for tests.
+type Options struct {
+	// Durable makes a commit wait for the disk. Without it the server forgets commits if the machine, or the server
+	// itself, dies; a test that only kills the service does not need it, a benchmark does. It has no effect on a
+	// server that TEST_POSTGRES_DSN names: that one is as durable as its owner made it.
+	Durable bool
+}
+
+// Server is a running PostgreSQL server. Its methods are safe for concurrent use, Stop aside.
+type Server struct {
+	admin *url.URL // a database to connect to for creating and dropping others
+	keeper
+	mu        sync.Mutex
+	databases map[string]bool
+}
+
+// keeper is the shell that owns a server which we started; the zero value stands for a server that is not ours.
+type keeper struct {
+	cmd   *exec.Cmd
+	input io.Closer // the server runs until this is closed
+}
+
+// StartServer gives the server that TEST_POSTGRES_DSN names, or starts one. ctx bounds the start, not the server's life.
+// The caller has to call Stop.
+func StartServer(ctx context.Context, o Options) (*Server, error) {
+	if dsn := os.Getenv(Variable); dsn != "" {
+		return existing(ctx, dsn)
+	}
+	bin, err := Binaries(ctx)
+	if err != nil {
+		return nil, err
+	}
+	k, port, err := start(ctx, bin, o)
+	if err != nil {
+		return nil, fmt.Errorf("postgres: start a server with %s: %w", bin, err)
+	}
+	return &Server{
+		admin: &url.URL{
+			Scheme: "postgres", User: url.User("postgres"), Host: net.JoinHostPort("127.0.0.1", port), Path: "/postgres",
+			RawQuery: "sslmode=disable",
+		},
+		keeper: k, databases: map[string]bool{},
+	}, nil
+}
+
+// existing never quotes dsn in an error: it may hold a password.
+func existing(ctx context.Context, dsn string) (*Server, error) {
+	u, err := url.Parse(dsn)
+	if err != nil || u.Host == "" || u.Scheme != "postgres" && u.Scheme != "postgresql" {
+		return nil, errors.New("postgres: " + Variable + " must have the form postgres://user:password@host:port/database")
+	}
+	s := &Server{admin: u, databases: map[string]bool{}}
+	var may bool
+	if err := s.do(ctx, func(c *pgx.Conn) error {
+		return c.QueryRow(ctx, `SELECT rolsuper OR rolcreatedb FROM pg_roles WHERE rolname = current_user`).Scan(&may)
+	}); err != nil {
+		return nil, fmt.Errorf("postgres: the server that %s names: %w", Variable, err)
+	}
+	if !may {
+		return nil, errors.New("postgres: the user in " + Variable + " needs the right to create databases")
+	}
+	return s, nil
+}
+
+// keep is the shell's program: $1 the directory of the binaries, $2 the directory for the files, which belongs to the
+// shell's user, $3 the server's options, then ports to try. It says "ready PORT", or what went wrong.
+//
+// Another process may take a free port between our finding it and the server's binding it, hence several.
+const keep = `
+bin=$1 dir=$2 options=$3
+shift 3
+stop() {
+	"$bin/pg_ctl" stop -s -m immediate -D "$dir/data" >/dev/null 2>&1
+	rm -rf "$dir"
+}
+exec 2>&1
+trap '' PIPE
+trap 'exit 1' HUP INT TERM
+trap stop EXIT
+"$bin/initdb" -D "$dir/data" -U postgres --auth=trust --encoding=UTF8 --locale=C --no-sync >"$dir/initdb.log" ||
+	{ cat "$dir/initdb.log"; exit 1; }
+for port; do
+	if "$bin/pg_ctl" start -s -w -D "$dir/data" -l "$dir/server.log" -o "$options -p $port"; then
+		echo "ready $port"
+		read -r _
+		exit 0
+	fi
+done
+cat "$dir/server.log"
+exit 1
+`
+
+// start runs the shell, and returns when the server takes connections.
+func start(ctx context.Context, bin string, o Options) (k keeper, port string, err error) {
+	// Not in TMPDIR: that one may be closed to the user that the server runs as.
+	dir, err := os.MkdirTemp("/tmp", "refreshd-postgres-")
+	if err != nil {
+		return k, "", err
+	}
+	defer func() {
+		if err != nil {
+			os.RemoveAll(dir)
+		}
+	}()
+	ports, err := freePorts(5)
+	if err != nil {
+		return k, "", err
+	}
+	// No socket in the file system: its path is limited to about 100 bytes, and nobody needs it.
+	options := "-c listen_addresses=127.0.0.1 -c unix_socket_directories= -c max_connections=300"
+	if !o.Durable {
+		options += " -c fsync=off -c full_page_writes=off -c synchronous_commit=off"
+	}
+	cmd := exec.Command("/bin/sh", append([]string{"-c", keep, "keep", bin, dir, options}, ports...)...)
+	cmd.Dir = dir
+	cmd.Env = append(withoutPG(os.Environ()), "LC_ALL=C")
+	// A group of its own, so that Ctrl-C on a terminal reaches the server only through the end of this process.
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	if os.Geteuid() == 0 { // initdb and postgres refuse to run as root
+		cmd.SysProcAttr.Credential = unprivileged()
+		if err := os.Chown(dir, int(cmd.SysProcAttr.Credential.Uid), int(cmd.SysProcAttr.Credential.Gid)); err != nil {
+			return k, "", err
+		}
+	}
+	input, err := cmd.StdinPipe()
+	if err != nil {
+		return k, "", err
+	}
+	output, err := cmd.StdoutPipe()
+	if err != nil {
+		return k, "", err
+	}
+	if err := cmd.Start(); err != nil {
+		return k, "", err
+	}
+	k = keeper{cmd: cmd, input: input}
+
+	release := context.AfterFunc(ctx, func() { syscall.Kill(-cmd.Process.Pid, syscall.SIGTERM) })
+	var said strings.Builder
+	for lines := bufio.NewScanner(output); lines.Scan(); {
+		if port, ready := strings.CutPrefix(lines.Text(), "ready "); ready {
+			if !release() {
+				return keeper{}, "", errors.Join(ctx.Err(), k.close())
+			}
+			return k, port, nil
+		}
+		said.WriteString("\n" + lines.Text())
+	}
+	release()
+	return keeper{}, "", errors.Join(ctx.Err(), k.close(), errors.New("it said:"+said.String()))
+}
+
+func (k keeper) close() error {
+	if k.cmd == nil {
+		return nil
+	}
+	k.input.Close()
+	return k.cmd.Wait()
+}
+
+// withoutPG leaves out what would steer the server's programs, such as PGDATA.
+func withoutPG(environ []string) []string {
+	return slices.DeleteFunc(slices.Clone(environ), func(v string) bool { return strings.HasPrefix(v, "PG") })
+}
+
+// unprivileged is the user that the distribution made for PostgreSQL, else nobody's number.
+func unprivileged() *syscall.Credential {
+	if u, err := user.Lookup("postgres"); err == nil {
+		uid, errUID := strconv.ParseUint(u.Uid, 10, 32)
+		gid, errGID := strconv.ParseUint(u.Gid, 10, 32)
+		if errUID == nil && errGID == nil {
+			return &syscall.Credential{Uid: uint32(uid), Gid: uint32(gid)}
+		}
+	}
+	return &syscall.Credential{Uid: 65534, Gid: 65534}
+}
+
+// freePorts holds all of them before it lets go of any, so that they differ.
+func freePorts(n int) (ports []string, err error) {
+	for range n {
+		l, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			return nil, err
+		}
+		defer l.Close()
+		ports = append(ports, strconv.Itoa(l.Addr().(*net.TCPAddr).Port))
+	}
+	return ports, nil
+}
+
+// NewDatabase creates an empty database and returns its DSN, postgres://….
+func (s *Server) NewDatabase(ctx context.Context) (dsn string, err error) {
+	name := "refreshd_test_" + strings.ToLower(rand.Text())
+	// template0, because nobody can be connected to it and PostgreSQL copies no template in use.
+	if err := s.exec(ctx, "CREATE DATABASE "+name+" TEMPLATE template0 ENCODING 'UTF8'"); err != nil {
+		return "", fmt.Errorf("postgres: create a database: %w", err)
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.databases[name] = true
+	u := *s.admin
+	u.Path = "/" + name
+	return u.String(), nil
+}
+
+// DropDatabase drops a database that NewDatabase returned, and cuts the connections to it.
+func (s *Server) DropDatabase(ctx context.Context, dsn string) error {
+	u, err := url.Parse(dsn)
+	if err != nil {
+		return errors.New("postgres: drop a database: malformed DSN")
+	}
+	name := strings.TrimPrefix(u.Path, "/")
+	s.mu.Lock()
+	ours := s.databases[name]
+	delete(s.databases, name)
+	s.mu.Unlock()
+	if !ours {
+		return fmt.Errorf("postgres: drop a database: %q is not one that NewDatabase made", name)
+	}
+	return s.drop(ctx, name)
+}
+
+func (s *Server) drop(ctx context.Context, name string) error {
+	if err := s.exec(ctx, "DROP DATABASE "+name+" WITH (FORCE)"); err != nil {
+		return fmt.Errorf("postgres: drop a database: %w", err)
+	}
+	return nil
+}
+
+// Stop ends the server at once and removes its files. Of a server that TEST_POSTGRES_DSN names, it drops the databases
+// that are left of those made here, and leaves it running.
+func (s *Server) Stop() error {
+	if s.cmd == nil {
+		var errs []error
+		for name := range maps.Keys(s.databases) {
+			errs = append(errs, s.drop(context.Background(), name))
+		}
+		return errors.Join(errs...)
+	}
+	if err := s.close(); err != nil {
+		return fmt.Errorf("postgres: stop the server: %w", err)
+	}
+	return nil
+}
+
+func (s *Server) exec(ctx context.Context, sql string) error {
+	return s.do(ctx, func(c *pgx.Conn) error {
+		_, err := c.Exec(ctx, sql)
+		return err
+	})
+}
+
+func (s *Server) do(ctx context.Context, f func(*pgx.Conn) error) error {
+	c, err := pgx.Connect(ctx, s.admin.String())
+	if err != nil {
+		return err
+	}
+	return errors.Join(f(c), c.Close(ctx))
+}

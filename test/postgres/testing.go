@@ -1,0 +1,61 @@
+package postgres
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"sync"
+	"testing"
+	"time"
+)
+
+// startTimeout includes installing the package over a slow network.
+const startTimeout = 5 * time.Minute
+
+// shared is this process's server: started by the first test that asks for a database.
+var shared struct {
+	once   sync.Once
+	server *Server
+	err    error
+}
+
+// NewDatabase creates an empty database for one test, on the server of this process, and drops it when the test is over.
+// It returns the database's DSN, postgres://….
+func NewDatabase(tb testing.TB) (dsn string) {
+	tb.Helper()
+	shared.once.Do(func() {
+		ctx, cancel := context.WithTimeout(context.Background(), startTimeout)
+		defer cancel()
+		shared.server, shared.err = StartServer(ctx, Options{})
+	})
+	if shared.err != nil {
+		tb.Fatal(shared.err)
+	}
+	dsn, err := shared.server.NewDatabase(tb.Context())
+	if err != nil {
+		tb.Fatal(err)
+	}
+	tb.Cleanup(func() {
+		if err := shared.server.DropDatabase(context.Background(), dsn); err != nil {
+			tb.Error(err)
+		}
+	})
+	return dsn
+}
+
+// Main runs a package's tests, then stops the server if one of them started it:
+//
+//	func TestMain(m *testing.M) { os.Exit(postgres.Main(m)) }
+//
+// A package without it leaves the server to end by itself a moment after the process.
+func Main(m *testing.M) (status int) {
+	status = m.Run()
+	if shared.server == nil {
+		return status
+	}
+	if err := shared.server.Stop(); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return max(status, 1)
+	}
+	return status
+}
