@@ -1,0 +1,55 @@
+package web
+
+import (
+	"net/http"
+	"net/netip"
+	"slices"
+	"strings"
+
+	"github.com/labstack/echo/v4"
+)
+
+// ClientAddr finds a request's client address: the peer's, unless the peer is in one of trusted; then the last one in
+// X-Forwarded-For that no trusted proxy added by hearsay: the list is read from its end for as long as the address that vouches
+// for an entry is trusted. The result is at most 45 characters, without zone and port, IPv4 in dots however it was written;
+// empty if the peer has none (a Unix socket).
+func ClientAddr(trusted []netip.Prefix) echo.IPExtractor {
+	prefixes := make([]netip.Prefix, len(trusted))
+	for i, p := range trusted {
+		if p.Addr().Is4In6() && p.Bits() >= 96 {
+			p = netip.PrefixFrom(p.Addr().Unmap(), p.Bits()-96)
+		}
+		prefixes[i] = p
+	}
+	trusts := func(a netip.Addr) bool {
+		return slices.ContainsFunc(prefixes, func(p netip.Prefix) bool { return p.Contains(a) })
+	}
+	return func(req *http.Request) string {
+		addr, ok := parseAddr(req.RemoteAddr)
+		if !ok {
+			return ""
+		}
+		hops := strings.Split(strings.Join(req.Header.Values(echo.HeaderXForwardedFor), ","), ",")
+		for i := len(hops) - 1; i >= 0 && trusts(addr); i-- {
+			hop, ok := parseAddr(strings.TrimSpace(hops[i]))
+			if !ok {
+				break
+			}
+			addr = hop
+		}
+		return addr.String()
+	}
+}
+
+// parseAddr reads an address with or without port or brackets.
+func parseAddr(s string) (netip.Addr, bool) {
+	addr, err := netip.ParseAddr(strings.TrimSuffix(strings.TrimPrefix(s, "["), "]"))
+	if err != nil {
+		withPort, err := netip.ParseAddrPort(s)
+		if err != nil {
+			return netip.Addr{}, false
+		}
+		addr = withPort.Addr()
+	}
+	return addr.Unmap().WithZone(""), true
+}

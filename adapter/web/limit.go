@@ -1,0 +1,54 @@
+package web
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"time"
+
+	"github.com/labstack/echo/v4"
+
+	"github.com/refreshd/refreshd/domain"
+)
+
+const (
+	// MaxBody is how long a request's body may be, in bytes.
+	MaxBody = 32 << 10
+
+	handlerTimeout = 10 * time.Second
+)
+
+var errTooLarge = echo.NewHTTPError(http.StatusRequestEntityTooLarge, fmt.Sprintf("the body may have at most %d bytes", MaxBody))
+
+// limited bounds a request in size and in time. The body is read here, whole, since its size is to be known before the handler
+// asks who is calling. Time that the client takes to send it is the server's to bound: the handler's own begins after that.
+func limited(next echo.HandlerFunc) echo.HandlerFunc {
+	return func(c echo.Context) error {
+		if _, wrongMethod := c.Get(echo.ContextKeyHeaderAllow).(string); wrongMethod {
+			return next(c)
+		}
+		req := c.Request()
+		if req.ContentLength > MaxBody {
+			return errTooLarge
+		}
+		if req.ContentLength != 0 {
+			body, err := io.ReadAll(http.MaxBytesReader(c.Response().Writer, req.Body, MaxBody))
+			if tooLarge := (*http.MaxBytesError)(nil); errors.As(err, &tooLarge) {
+				return errTooLarge
+			}
+			if err != nil {
+				return domain.NewInvalid("", domain.Malformed, "the body broke off before its end")
+			}
+			Note(c).body = body
+		}
+
+		ctx, cancel := context.WithTimeout(req.Context(), handlerTimeout)
+		defer cancel()
+		req = req.WithContext(ctx)
+		req.Body = http.NoBody
+		c.SetRequest(req)
+		return next(c)
+	}
+}

@@ -1,0 +1,169 @@
+package web
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"runtime/debug"
+	"strings"
+	"time"
+
+	"github.com/labstack/echo/v4"
+
+	"github.com/refreshd/refreshd/domain"
+)
+
+// A Record is what a handler tells about its request, for the one log line and for Observe.
+type Record struct {
+	RequestID string // for reading: answered in X-Request-Id
+	Tenant    string // a tenant that exists, never what a header claimed
+	Outcome   string // one word out of a fixed set: it becomes a label of a metric
+
+	level slog.Level
+	attrs []slog.Attr
+	body  []byte
+}
+
+// Raise makes the request's log line at least as loud as level, and adds to it. Nothing secret may be in attrs.
+func (r *Record) Raise(level slog.Level, attrs ...slog.Attr) {
+	r.level = max(r.level, level)
+	r.attrs = append(r.attrs, attrs...)
+}
+
+const recordKey = "refreshd.record"
+
+// Note is the request's record. It belongs to the request's goroutine.
+func Note(c echo.Context) *Record {
+	if r, ok := c.Get(recordKey).(*Record); ok {
+		return r
+	}
+	r := &Record{}
+	c.Set(recordKey, r)
+	return r
+}
+
+// panicError is a panic on its way to the log.
+type panicError struct {
+	value any
+	stack []byte
+}
+
+func (e *panicError) Error() string { return fmt.Sprintf("panic: %v", e.value) }
+
+func recovering(c echo.Context, h echo.HandlerFunc) (err error) {
+	defer func() {
+		if v := recover(); v != nil {
+			err = &panicError{value: v, stack: debug.Stack()}
+		}
+	}()
+	return h(c)
+}
+
+// logged is the outermost middleware: it answers errors and panics, and then writes the request's line. There is one line a
+// request and nothing else logs an error that was answered. A panic after the first byte of an answer ends the connection, or
+// the client would take the part for the whole.
+func (o Options) logged(next echo.HandlerFunc) echo.HandlerFunc {
+	return func(c echo.Context) error {
+		start := time.Now()
+		req, res := c.Request(), c.Response()
+		record := &Record{RequestID: requestID(req.Header)}
+		c.Set(recordKey, record)
+		res.Header().Set(echo.HeaderXRequestID, record.RequestID)
+		res.Header().Set(echo.HeaderXContentTypeOptions, "nosniff")
+
+		err := recovering(c, next)
+		var panicked *panicError
+		torn := errors.As(err, &panicked) && (res.Committed || panicked.value == http.ErrAbortHandler)
+		if err != nil && !torn {
+			answering := recovering(c, func(c echo.Context) error { c.Error(err); return nil })
+			torn = answering != nil && res.Committed
+			if answering != nil && !torn {
+				res.WriteHeader(http.StatusInternalServerError)
+			}
+			err = errors.Join(err, answering)
+		}
+
+		took := time.Since(start)
+		method, route := knownMethod(req.Method), c.Path()
+		if route == "" {
+			route = "unmatched"
+		}
+		record.Raise(levelOf(req.Context(), res.Status, err), explain(err, res.Status)...)
+		o.Log.LogAttrs(req.Context(), record.level, "request", append([]slog.Attr{
+			slog.String("id", record.RequestID),
+			slog.String("method", method),
+			slog.String("route", route),
+			slog.Int("status", res.Status),
+			slog.Duration("duration", took),
+			slog.String("tenant", record.Tenant),
+			slog.String("outcome", record.Outcome),
+			slog.String("client", c.RealIP()),
+			slog.Int64("bytes", res.Size),
+		}, record.attrs...)...)
+		if o.Observe != nil {
+			o.Observe(route, method, res.Status, took, record.Outcome)
+		}
+		if torn {
+			panic(http.ErrAbortHandler)
+		}
+		return nil
+	}
+}
+
+// levelOf is error for what an operator must look at. A client that left before its answer is not that.
+func levelOf(ctx context.Context, status int, err error) slog.Level {
+	faulty := status >= 500 || err != nil && Status(err) >= 500
+	switch {
+	case !faulty:
+		return slog.LevelInfo
+	case errors.Is(err, context.Canceled) && ctx.Err() != nil:
+		return slog.LevelWarn
+	default:
+		return slog.LevelError
+	}
+}
+
+// explain says why the answer is what it is: faults in full, refused inputs by their codes, and other refusals not at all, since
+// their errors may repeat what the caller sent.
+func explain(err error, status int) []slog.Attr {
+	if err == nil {
+		return nil
+	}
+	if status >= 500 || Status(err) >= 500 {
+		attrs := []slog.Attr{slog.String("error", err.Error())}
+		if panicked := (*panicError)(nil); errors.As(err, &panicked) {
+			attrs = append(attrs, slog.String("stack", string(panicked.stack)))
+		}
+		return attrs
+	}
+	if invalid := (*domain.Invalid)(nil); errors.As(err, &invalid) {
+		return []slog.Attr{slog.String("codes", codes(invalid))}
+	}
+	return nil
+}
+
+// codes leaves out every name that the caller made up, an unknown one or one inside a free-form object: a client that posts a
+// bare token string as a form has sent it as a name.
+func codes(invalid *domain.Invalid) string {
+	var all []string
+	for _, f := range invalid.Fields {
+		f.Field, _, _ = strings.Cut(f.Field, ".")
+		if f.Reason == domain.Unknown {
+			f.Field = ""
+		}
+		all = append(all, f.Code())
+	}
+	return strings.Join(all, " ")
+}
+
+// knownMethod keeps a caller from making labels of a metric.
+func knownMethod(method string) string {
+	switch method {
+	case http.MethodGet, http.MethodHead, http.MethodPost, http.MethodPut, http.MethodPatch, http.MethodDelete, http.MethodOptions:
+		return method
+	default:
+		return "other"
+	}
+}

@@ -1,0 +1,81 @@
+package web
+
+import (
+	"mime"
+	"net/http"
+	"strings"
+
+	"github.com/labstack/echo/v4"
+)
+
+// Media says which media types a body may have.
+type Media int
+
+const (
+	JSON       Media = iota // application/json
+	JSONOrForm              // or application/x-www-form-urlencoded
+)
+
+// HasBody reports whether the request has a body of at least one byte. Without one, its Content-Type means nothing.
+func HasBody(c echo.Context) bool { return len(Note(c).body) > 0 }
+
+// Body reads the request's body into a T, strictly: see [DecodeJSON] and [DecodeForm]. The error is ErrEmptyBody if there is
+// none, a 415 if it is of another media type, has none, or is encoded (compressed), else a *domain.Invalid.
+func Body[T any](c echo.Context, media Media) (T, error) {
+	var none T
+	if !HasBody(c) {
+		return none, ErrEmptyBody
+	}
+	form, err := isForm(c, media)
+	if err != nil {
+		return none, err
+	}
+	if form {
+		return DecodeForm[T](string(Note(c).body))
+	}
+	return DecodeJSON[T](Note(c).body)
+}
+
+// Query reads the query into a T, strictly: see [DecodeForm]. For an endpoint without parameters T is struct{}.
+func Query[T any](c echo.Context) (T, error) {
+	return DecodeForm[T](c.Request().URL.RawQuery)
+}
+
+func isForm(c echo.Context, media Media) (bool, error) {
+	header := c.Request().Header
+	for _, codings := range header.Values(echo.HeaderContentEncoding) {
+		for coding := range strings.SplitSeq(codings, ",") {
+			if !strings.EqualFold(strings.TrimSpace(coding), "identity") {
+				c.Response().Header().Set("Accept-Encoding", "identity")
+				return false, echo.NewHTTPError(http.StatusUnsupportedMediaType, "send the body as it is, without a Content-Encoding")
+			}
+		}
+	}
+	accept := echo.MIMEApplicationJSON
+	if media == JSONOrForm {
+		accept += ", " + echo.MIMEApplicationForm
+	}
+	refuse := func() (bool, error) {
+		c.Response().Header().Set("Accept", accept)
+		return false, echo.NewHTTPError(http.StatusUnsupportedMediaType, "the Content-Type must be one of: "+accept+"; in UTF-8")
+	}
+	types := header.Values(echo.HeaderContentType)
+	if len(types) != 1 {
+		return refuse()
+	}
+	mediaType, params, err := mime.ParseMediaType(types[0])
+	if err != nil {
+		return refuse()
+	}
+	if charset, given := params["charset"]; given && !strings.EqualFold(charset, "utf-8") {
+		return refuse()
+	}
+	switch {
+	case mediaType == echo.MIMEApplicationJSON:
+		return false, nil
+	case mediaType == echo.MIMEApplicationForm && media == JSONOrForm:
+		return true, nil
+	default:
+		return refuse()
+	}
+}

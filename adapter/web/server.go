@@ -1,0 +1,97 @@
+package web
+
+import (
+	"log/slog"
+	"net/http"
+	"net/netip"
+	"net/url"
+	"strings"
+	"time"
+
+	"github.com/labstack/echo/v4"
+)
+
+// Options of New. Log and Render are required.
+type Options struct {
+	Log    *slog.Logger
+	Render Renderer
+
+	TrustedProxies []netip.Prefix
+	Origins        Origins
+
+	// Observe, if set, is told of every request once it is answered. Each of route, method and outcome is out of a fixed set.
+	Observe func(route, method string, status int, took time.Duration, outcome string)
+}
+
+// New is an Echo with everything this package does, in the right order, and without a route. Register routes on it one by one:
+// Group.Use and RouteNotFound put a catch-all beside them, which turns 405 into 404.
+func New(o Options) *echo.Echo {
+	e := echo.New()
+	e.HideBanner, e.HidePort = true, true
+	e.Logger.SetOutput(slog.NewLogLogger(o.Log.Handler(), slog.LevelWarn).Writer())
+	e.IPExtractor = ClientAddr(o.TrustedProxies)
+	e.HTTPErrorHandler = NewErrorHandler(o.Render)
+	e.Pre(o.logged, oneSlashLess)
+	e.Use(routed, o.Origins.cors(), limited)
+	return e
+}
+
+// NewServer is an http.Server around handler, without an address. Its time-outs leave a handler the time that this package
+// grants it; a caller that streams for longer raises WriteTimeout.
+func NewServer(handler http.Handler, log *slog.Logger) *http.Server {
+	return &http.Server{
+		Handler:           handler,
+		ReadHeaderTimeout: 5 * time.Second,
+		ReadTimeout:       15 * time.Second,
+		WriteTimeout:      30 * time.Second,
+		IdleTimeout:       120 * time.Second,
+		MaxHeaderBytes:    32 << 10, // two cookies and an Authorization, each with an access token of some KiB
+		ErrorLog:          slog.NewLogLogger(log.Handler(), slog.LevelWarn),
+	}
+}
+
+// oneSlashLess makes a path with a trailing slash the path without, before routing. echo's own forgets RawPath.
+func oneSlashLess(next echo.HandlerFunc) echo.HandlerFunc {
+	return func(c echo.Context) error {
+		u := c.Request().URL
+		if path := echo.GetPath(c.Request()); len(path) > 1 && strings.HasSuffix(path, "/") {
+			u.Path = strings.TrimSuffix(u.Path, "/")
+			u.RawPath = strings.TrimSuffix(u.RawPath, "/")
+		}
+		return next(c)
+	}
+}
+
+// routed answers 404 where no route is meant. echo lets the last parameter of a route take the rest of the path, slashes and
+// all, and one in the middle take nothing.
+func routed(next echo.HandlerFunc) echo.HandlerFunc {
+	return func(c echo.Context) error {
+		path, route := echo.GetPath(c.Request()), c.Path()
+		wildcard := strings.Contains(route, "*")
+		if route == "" || !wildcard && (strings.Count(path, "/") != strings.Count(route, "/") || strings.Contains(path, "//")) {
+			c.SetPath("")
+			return echo.ErrNotFound
+		}
+		return next(c)
+	}
+}
+
+// PathParam is a path parameter, unescaped once. echo routes by the path as it was sent if that differs from its usual spelling,
+// and by the unescaped one otherwise; to unescape always would turn %2541 into A.
+func PathParam(c echo.Context, name string) string {
+	value := c.Param(name)
+	if c.Request().URL.RawPath == "" {
+		return value
+	}
+	unescaped, err := url.PathUnescape(value)
+	if err != nil {
+		return ""
+	}
+	return unescaped
+}
+
+// NoStore keeps an answer with tokens in it out of every cache (RFC 6749 section 5.1).
+func NoStore(c echo.Context) {
+	c.Response().Header().Set(echo.HeaderCacheControl, "no-store")
+	c.Response().Header().Set("Pragma", "no-cache")
+}

@@ -1,0 +1,396 @@
+package web_test
+
+import (
+	"encoding/json"
+	"errors"
+	"net/url"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/refreshd/refreshd/adapter/web"
+	"github.com/refreshd/refreshd/domain"
+)
+
+type device struct {
+	Name *string `json:"name"`
+	Type string  `json:"type"`
+}
+
+type metaData struct {
+	Device *device         `json:"device"`
+	Data   json.RawMessage `json:"data"`
+}
+
+type input struct {
+	UserID    *string             `json:"userId" alias:"userID,usersId"`
+	TTL       *int64              `json:"ttl"`
+	Small     int8                `json:"small"`
+	All       *bool               `json:"all"`
+	Roles     []string            `json:"roles"`
+	Claims    json.RawMessage     `json:"claims"`
+	MetaData  metaData            `json:"metaData"`
+	Endpoints map[string][]string `json:"endpoints"`
+	Devices   []device            `json:"devices"`
+}
+
+func ptr[T any](v T) *T { return &v }
+
+// codesOf is the problems in err, as a client would read them.
+func codesOf(t *testing.T, err error) string {
+	t.Helper()
+	if err == nil {
+		return ""
+	}
+	var invalid *domain.Invalid
+	if !errors.As(err, &invalid) {
+		t.Fatalf("got %T, want *domain.Invalid", err)
+	}
+	var codes []string
+	for _, f := range invalid.Fields {
+		codes = append(codes, f.Code())
+	}
+	return strings.Join(codes, " ")
+}
+
+func TestStrictJSONRefuses(t *testing.T) {
+	nested := func(n int) string { return strings.Repeat("[", n) + strings.Repeat("]", n) }
+	tests := []struct{ name, body, want string }{
+		{"nothing", "", "[blank]"},
+		{"blanks only", " \r\n\t", "[blank]"},
+		{"a list at the top", `[]`, "[invalid]"},
+		{"a string at the top", `"x"`, "[invalid]"},
+		{"null at the top", `null`, "[invalid]"},
+		{"a second document", `{} {}`, "[invalid]"},
+		{"trailing bytes", `{}x`, "[invalid]"},
+		{"a byte order mark", "\ufeff{}", "[invalid]"},
+		{"half a document", `{"userId":"a`, "[invalid]"},
+		{"a trailing comma", `{"userId":"a",}`, "[invalid]"},
+		{"a comment", `{/**/}`, "[invalid]"},
+		{"a raw control character", "{\"userId\":\"a\x00\"}", "[invalid]"},
+		{"invalid UTF-8 in a value", "{\"userId\":\"\xff\"}", "[invalid]"},
+		{"invalid UTF-8 in a free-form name", "{\"claims\":{\"\xc3\":1}}", "[invalid]"},
+		{"an encoded surrogate", "{\"userId\":\"\xed\xa0\x80\"}", "[invalid]"},
+		{"a lone high surrogate", `{"userId":"\ud800"}`, "[invalid]userId"},
+		{"a high surrogate before another escape", `{"userId":"\ud800\u0041"}`, "[invalid]userId"},
+		{"two high surrogates", `{"userId":"\ud800\ud800"}`, "[invalid]userId"},
+		{"a lone low surrogate", `{"userId":"\udc00"}`, "[invalid]userId"},
+		{"a lone surrogate in a name", `{"\ud800":1,"ttl":1}`, "[invalid]"},
+		{"a lone surrogate in free form", `{"claims":{"a":["\udfff"]}}`, "[invalid]claims.a"},
+		{"an unknown name", `{"x":1}`, "[unknown]x"},
+		{"an unknown name, twice, is one problem", `{"x":1,"x":2}`, "[unknown]x"},
+		{"another case", `{"userid":"a"}`, "[unknown]userid"},
+		{"an empty name", `{"":1}`, "[unknown]"},
+		{"an unknown name below", `{"metaData":{"device":{"colour":1}}}`, "[unknown]metaData.device.colour"},
+		{"an unknown name in a list", `{"devices":[{},{"colour":1}]}`, "[unknown]devices.colour"},
+		{"a name that is too long to show", `{"` + strings.Repeat("a", 65) + `":1}`, "[unknown]"},
+		{"a repeated name", `{"ttl":1,"ttl":1}`, "[repeated]ttl"},
+		{"a repeated name, once escaped", `{"ttl":1,"\u0074tl":1}`, "[repeated]ttl"},
+		{"a name and its alias", `{"userId":"a","userID":"a"}`, "[repeated]userId"},
+		{"two aliases", `{"usersId":"a","userID":"a"}`, "[repeated]userId"},
+		{"a repeated name below", `{"metaData":{"device":{"type":"a","type":"b"}}}`, "[repeated]metaData.device.type"},
+		{"a repeated name in free form", `{"claims":{"a":{"b":1,"c":2,"b":3}}}`, "[repeated]claims.a.b"},
+		{"a repeated name in a free-form list", `{"metaData":{"data":{"a":[{"b":1,"b":1}]}}}`, "[repeated]metaData.data.a.b"},
+		{"a repeated key of a map", `{"endpoints":{"/a":["GET"],"/a":[]}}`, "[repeated]endpoints./a"},
+		{"null", `{"userId":null}`, "[invalid]userId"},
+		{"null for an object", `{"metaData":null}`, "[invalid]metaData"},
+		{"null for a free-form object", `{"claims":null}`, "[invalid]claims"},
+		{"null in a list", `{"roles":["a",null]}`, "[invalid]roles"},
+		{"null in a map", `{"endpoints":{"/a":null}}`, "[invalid]endpoints./a"},
+		{"a number for a string", `{"userId":1}`, "[invalid]userId"},
+		{"a wrong type under an alias", `{"userID":1}`, "[invalid]userId"},
+		{"an object for a string", `{"userId":{"a":{}}}`, "[invalid]userId"},
+		{"a string for a number", `{"ttl":"1"}`, "[invalid]ttl"},
+		{"a fraction", `{"ttl":1.5}`, "[invalid]ttl"},
+		{"a fraction of nothing", `{"ttl":1.0}`, "[invalid]ttl"},
+		{"an exponent", `{"ttl":1e3}`, "[invalid]ttl"},
+		{"above the range", `{"ttl":9223372036854775808}`, "[invalid]ttl"},
+		{"below a small range", `{"small":-129}`, "[invalid]small"},
+		{"a number for a boolean", `{"all":1}`, "[invalid]all"},
+		{"a string for a list", `{"roles":"a"}`, "[invalid]roles"},
+		{"a wrong entry", `{"roles":["a",1]}`, "[invalid]roles"},
+		{"a list for a free-form object", `{"claims":[1]}`, "[invalid]claims"},
+		{"a list for an object", `{"metaData":[]}`, "[invalid]metaData"},
+		{"a number no reader can hold", `{"claims":{"a":1e999}}`, "[invalid]claims.a"},
+		{"nesting below an unknown name", `{"x":` + nested(500) + `}`, "[unknown]x"},
+		{"nesting in free form", `{"claims":{"a":` + nested(31) + `}}`, "[invalid]claims.a"},
+		{"everything wrong, all at once", `{"userId":1,"x":[{"y":"]"}],"ttl":"","roles":[{}]}`,
+			"[invalid]userId [unknown]x [invalid]ttl [invalid]roles"},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			in, err := web.DecodeJSON[input]([]byte(tt.body))
+			if got := codesOf(t, err); got != tt.want {
+				t.Errorf("got %q, want %q", got, tt.want)
+			}
+			if diff := cmp.Diff(input{}, in); diff != "" {
+				t.Errorf("a refused body left something behind: %s", diff)
+			}
+		})
+	}
+}
+
+func TestStrictJSONAccepts(t *testing.T) {
+	deepest := `{"a":` + strings.Repeat("[", 30) + strings.Repeat("]", 30) + `}`
+	tests := []struct {
+		name, body string
+		want       input
+	}{
+		{"nothing known", ` { } `, input{}},
+		{"empty is not absent", `{"userId":"","roles":[],"ttl":0,"all":false}`,
+			input{UserID: ptr(""), Roles: []string{}, TTL: ptr(int64(0)), All: ptr(false)}},
+		{"an alias", `{"usersId":"a"}`, input{UserID: ptr("a")}},
+		{"an escaped name", `{"\u0075serId":"a"}`, input{UserID: ptr("a")}},
+		{"control characters are content", `{"userId":"a\u0000\n\""}`, input{UserID: ptr("a\x00\n\"")}},
+		{"a surrogate pair", `{"userId":"\ud83d\ude00\\ud800"}`, input{UserID: ptr("😀\\ud800")}},
+		{"extremes", `{"ttl":-9223372036854775808,"small":127}`, input{TTL: ptr(int64(-1 << 63)), Small: 127}},
+		{"minus nothing", `{"ttl":-0}`, input{TTL: ptr(int64(0))}},
+		{"free form as it came", `{"claims": {"A":null, "a":[1,{"A":2}], "":"\u00e4"} }`,
+			input{Claims: json.RawMessage(`{"A":null, "a":[1,{"A":2}], "":"\u00e4"}`)}},
+		{"the deepest free form", `{"claims":` + deepest + `}`, input{Claims: json.RawMessage(deepest)}},
+		{"all kinds", `{"metaData":{"device":{"name":"n","type":"t"},"data":{}},"endpoints":{"/a":["GET","PUT"],"*":[]},"devices":[{"type":"x"},{}]}`,
+			input{MetaData: metaData{Device: &device{Name: ptr("n"), Type: "t"}, Data: json.RawMessage(`{}`)},
+				Endpoints: map[string][]string{"/a": {"GET", "PUT"}, "*": {}}, Devices: []device{{Type: "x"}, {}}}},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			got, err := web.DecodeJSON[input]([]byte(tt.body))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if diff := cmp.Diff(tt.want, got); diff != "" {
+				t.Error(diff)
+			}
+		})
+	}
+}
+
+func TestMessagesSayWhatToDoAndNeverTheValue(t *testing.T) {
+	tests := []struct{ body, want string }{
+		{`{"userId":4711}`, "must be a string, not a number"},
+		{`{"userId":null}`, "must be a string, not null; leave it out instead"},
+		{`{"roles":["4711",4711]}`, "entry 2: must be a string, not a number"},
+		{`{"userid":"4711"}`, "is not known here; did you mean userId? Names are compared exactly"},
+		{`{"userID":"4711","userId":"4711"}`, "is given twice, as userID and as userId, which are the same; send one"},
+		{`{"ttl":4711.5}`, "must be a whole number, written in digits only"},
+		{`{"userId":"4711" "`, "the body must be one JSON object, and nothing after it; it stops being one at byte 18"},
+		{`["4711"]`, "the body must be an object, not a list"},
+	}
+	for _, tt := range tests {
+		_, err := web.DecodeJSON[input]([]byte(tt.body))
+		if got := web.FieldErrors(err)[0].Message; got != tt.want {
+			t.Errorf("%s: got %q, want %q", tt.body, got, tt.want)
+		}
+		if strings.Contains(err.Error(), "4711") {
+			t.Errorf("%s: the error repeats the value: %v", tt.body, err)
+		}
+	}
+}
+
+// A body of small unknown names would otherwise be answered with many times its size.
+func TestAnAnswerIsNotLongerThanTwentyProblems(t *testing.T) {
+	var body strings.Builder
+	for i := range 2000 {
+		body.WriteString(`,"` + string(rune('a'+i%26)) + strings.Repeat("x", i%50) + `":1`)
+	}
+	_, err := web.DecodeJSON[input]([]byte("{" + body.String()[1:] + "}"))
+	if got := len(web.FieldErrors(err)); got != 20 {
+		t.Errorf("got %d problems, want 20", got)
+	}
+}
+
+func TestEmptyBodyIsToldApart(t *testing.T) {
+	_, err := web.DecodeJSON[input](nil)
+	if !errors.Is(err, web.ErrEmptyBody) {
+		t.Errorf("got %v, want ErrEmptyBody", err)
+	}
+	_, err = web.DecodeJSON[input]([]byte("x"))
+	if errors.Is(err, web.ErrEmptyBody) {
+		t.Error("a wrong body is taken for none")
+	}
+}
+
+func TestStrictForm(t *testing.T) {
+	tests := []struct {
+		name, form, codes string
+		want              input
+	}{
+		{"nothing", "", "", input{}},
+		{"nothing, twice", "&&", "", input{}},
+		{"all kinds", "userId=a%20b+c&ttl=-5&small=7&all=true", "", input{UserID: ptr("a b c"), TTL: ptr(int64(-5)), Small: 7, All: ptr(true)}},
+		{"an alias", "userID=a", "", input{UserID: ptr("a")}},
+		{"an escaped name", "user%49d=a", "", input{UserID: ptr("a")}},
+		{"empty is not absent", "userId=", "", input{UserID: ptr("")}},
+		{"a name without a value", "userId", "", input{UserID: ptr("")}},
+		{"a value with an equals sign", "userId=a=b", "", input{UserID: ptr("a=b")}},
+		{"NUL is content", "userId=%00", "", input{UserID: ptr("\x00")}},
+		{"an unknown name", "x=1", "[unknown]x", input{}},
+		{"another case", "userid=1", "[unknown]userid", input{}},
+		{"a repeated name", "ttl=1&ttl=1", "[repeated]ttl", input{}},
+		{"a name and its alias", "userId=a&usersId=b", "[repeated]userId", input{}},
+		{"a bad escape in a value", "userId=%zz", "[invalid]userId", input{}},
+		{"a bad escape in a name", "%=1", "[invalid]", input{}},
+		{"invalid UTF-8 in a value", "userId=%ff", "[invalid]userId", input{}},
+		{"invalid UTF-8 in a name", "%ff=1", "[invalid]", input{}},
+		{"a semicolon", "ttl=1;all=true", "[invalid]", input{}},
+		{"a plus", "ttl=%2B5", "[invalid]ttl", input{}},
+		{"a leading zero", "ttl=05", "[invalid]ttl", input{}},
+		{"no digits", "ttl=", "[invalid]ttl", input{}},
+		{"hexadecimal", "ttl=0x1", "[invalid]ttl", input{}},
+		{"out of range", "small=128", "[invalid]small", input{}},
+		{"a boolean in another spelling", "all=1", "[invalid]all", input{}},
+		{"a list", "roles=a", "[invalid]roles", input{}},
+		{"an object", "claims=%7B%7D", "[invalid]claims", input{}},
+		{"a struct", "metaData=a", "[invalid]metaData", input{}},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			got, err := web.DecodeForm[input](tt.form)
+			if codes := codesOf(t, err); codes != tt.codes {
+				t.Errorf("got %q, want %q", codes, tt.codes)
+			}
+			if diff := cmp.Diff(tt.want, got); diff != "" {
+				t.Error(diff)
+			}
+		})
+	}
+}
+
+// A type that cannot be decoded strictly is a fault of the programmer, which the first request of any test must show.
+func TestTargetsThatCannotBeStrictPanic(t *testing.T) {
+	tests := map[string]func(){
+		"no struct": func() { _, _ = web.DecodeJSON[string]([]byte(`{}`)) },
+		"no tag":    func() { _, _ = web.DecodeJSON[struct{ A string }]([]byte(`{}`)) },
+		"embedded":  func() { _, _ = web.DecodeJSON[struct{ input }]([]byte(`{}`)) },
+		"any": func() {
+			_, _ = web.DecodeJSON[struct {
+				A any `json:"a"`
+			}]([]byte(`{}`))
+		},
+		"float": func() {
+			_, _ = web.DecodeForm[struct {
+				A []float64 `json:"a"`
+			}]("")
+		},
+		"bytes": func() {
+			_, _ = web.DecodeForm[struct {
+				A []byte `json:"a"`
+			}]("")
+		},
+		"integer keys": func() {
+			_, _ = web.DecodeForm[struct {
+				A map[int]string `json:"a"`
+			}]("")
+		},
+		"decodes self": func() {
+			_, _ = web.DecodeForm[struct {
+				A time.Time `json:"a"`
+			}]("")
+		},
+		"one name, two": func() {
+			_, _ = web.DecodeForm[struct {
+				A string `json:"a" alias:"b"`
+				B string `json:"b"`
+			}]("")
+		},
+	}
+	for name, decode := range tests {
+		t.Run(name, func(t *testing.T) {
+			defer func() {
+				if recover() == nil {
+					t.Error("got no panic")
+				}
+			}()
+			decode()
+		})
+	}
+}
+
+// plain is what encoding/json can decode as well: no aliases.
+type plain struct {
+	S  string              `json:"s"`
+	P  *string             `json:"p"`
+	I  int64               `json:"i"`
+	N  *int8               `json:"n"`
+	B  *bool               `json:"b"`
+	L  []string            `json:"l"`
+	LL [][]int             `json:"ll"`
+	M  map[string][]string `json:"m"`
+	C  json.RawMessage     `json:"c"`
+	O  *plain              `json:"o"`
+	OO []plain             `json:"oo"`
+}
+
+func FuzzStrictJSONIsJSON(f *testing.F) {
+	for _, seed := range []string{
+		``, `{}`, ` {"s":"a\u0000\ud83d\ude00","p":"","i":-0,"n":127,"b":true} `, `{"S":"a"}`, `{"s":"a","s":"b"}`, `{"s":null}`,
+		`{"l":["a",""],"ll":[[1,2],[]],"m":{"a":["b"],"":[]}}`, `{"c":{"a":[null,1e5,-1.5,true,{"b":"\\"}]}}`, `{"c":{"a":1e999}}`,
+		`{"o":{"o":{"s":"x"}},"oo":[{"i":1},{}]}`, `{"s":"\ud800"}`, `{"i":1.0}`, `{"i":1e2}`, `{"x":[{"y":"}]\""}],"i":1}`, "{\"s\":\"\xff\"}",
+		`{}{}`, `[]`, `{"c":` + strings.Repeat(`{"a":`, 40) + `1` + strings.Repeat(`}`, 41),
+	} {
+		f.Add([]byte(seed))
+	}
+	f.Fuzz(func(t *testing.T, data []byte) {
+		got, err := web.DecodeJSON[plain](data)
+		if err != nil {
+			codesOf(t, err)
+			return
+		}
+		var want plain
+		if err := json.Unmarshal(data, &want); err != nil {
+			t.Fatalf("accepted what encoding/json refuses: %v", err)
+		}
+		if diff := cmp.Diff(want, got); diff != "" {
+			t.Fatalf("encoding/json reads it otherwise: %s", diff)
+		}
+		again, err := json.Marshal(got.C)
+		if len(got.C) > 0 && (err != nil || !json.Valid(again)) {
+			t.Fatalf("a free-form object does not survive: %v", err)
+		}
+	})
+}
+
+func FuzzStrictFormIsForm(f *testing.F) {
+	for _, seed := range []string{"", "s=a&p=&i=-5&n=1&b=true", "s=a+b%20c%00", "s=%ff", "s=%", "s=a&s=b", "x=1", "s", "=", "&", "s=a;i=1", "%73=a"} {
+		f.Add(seed)
+	}
+	type scalars struct {
+		S string  `json:"s"`
+		P *string `json:"p"`
+	}
+	f.Fuzz(func(t *testing.T, form string) {
+		got, err := web.DecodeForm[scalars](form)
+		if err != nil {
+			codesOf(t, err)
+			return
+		}
+		values, err := url.ParseQuery(form)
+		if err != nil {
+			t.Fatalf("accepted what net/url refuses: %v", err)
+		}
+		want := scalars{S: values.Get("s")}
+		if values.Has("p") {
+			want.P = ptr(values.Get("p"))
+		}
+		if diff := cmp.Diff(want, got); diff != "" {
+			t.Fatalf("net/url reads it otherwise: %s", diff)
+		}
+		for name, all := range values {
+			if name != "s" && name != "p" || len(all) != 1 {
+				t.Fatalf("%q was sent %d times and accepted", name, len(all))
+			}
+		}
+	})
+}
+
+func BenchmarkDecodeJSON(b *testing.B) {
+	body := []byte(`{"userId":"ann","roles":["admin","user"],"claims":{"plan":"pro","seats":[1,2,3]},"metaData":{"device":{"name":"phone","type":"MOBILE"}}}`)
+	b.ReportAllocs()
+	for b.Loop() {
+		if _, err := web.DecodeJSON[input](body); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
