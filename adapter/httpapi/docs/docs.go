@@ -1,0 +1,38 @@
+// Package docs turns an OpenAPI document into one page for people. It is no general renderer: it knows the parts of OpenAPI 3.1 and
+// of Markdown that our document uses, and a test fails when the document uses more.
+//
+// The page is plain HTML and a style sheet. It runs no script, so its content security policy can forbid all of them, and it works
+// with the network unplugged, in a text browser, on paper, and under the browser's own search. The options that lost: swagger-ui
+// and Redoc, megabytes of vendored script to show one text; a page generated ahead and committed, which needs a
+// second check that nobody forgot to generate it again.
+package docs
+
+import (
+	"bytes"
+	_ "embed"
+	"fmt"
+	"html/template"
+)
+
+//go:embed page.html
+var pageText string
+
+// Style is the page's style sheet; the page asks for it at docs/style.css beside itself.
+//
+//go:embed style.css
+var Style []byte
+
+var page = template.Must(template.New("page").Parse(pageText))
+
+// Render makes the page for an OpenAPI 3.1 document in YAML. The same document gives the same bytes.
+func Render(openapi []byte) ([]byte, error) {
+	view, err := newView(openapi)
+	if err != nil {
+		return nil, fmt.Errorf("docs: %w", err)
+	}
+	var out bytes.Buffer
+	if err := page.Execute(&out, view); err != nil {
+		return nil, fmt.Errorf("docs: %w", err)
+	}
+	return out.Bytes(), nil
+}

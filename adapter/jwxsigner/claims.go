@@ -1,0 +1,130 @@
+package jwxsigner
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/refreshd/refreshd/domain"
+)
+
+// claims are those that we set, as they are written.
+type claims struct {
+	Issuer        string   `json:"iss"`
+	Subject       string   `json:"sub"`
+	Audience      string   `json:"aud"`
+	ClientID      string   `json:"client_id"`
+	IssuedAt      int64    `json:"iat"` // seconds since 1970
+	ExpiresAt     int64    `json:"exp"`
+	ID            string   `json:"jti"`
+	SessionID     string   `json:"sid"`
+	TenantID      string   `json:"tid"`
+	ApplicationID string   `json:"applicationId"`
+	Roles         []string `json:"roles,omitempty"`
+	Scope         string   `json:"scope,omitempty"` // RFC 8693, section 4.2
+}
+
+// ours are their names, and whether every token has the claim.
+var ours = map[string]bool{
+	"iss": true, "sub": true, "aud": true, "client_id": true, "iat": true, "exp": true, "jti": true, "sid": true, "tid": true,
+	"applicationId": true, "roles": false, "scope": false,
+}
+
+func encodeClaims(t domain.AccessToken) ([]byte, error) {
+	payload, err := json.Marshal(claims{
+		Issuer: t.Issuer, Subject: t.Subject, Audience: t.Audience, ClientID: t.ApplicationID,
+		IssuedAt: t.IssuedAt.Unix(), ExpiresAt: t.ExpiresAt.Unix(),
+		ID: t.ID, SessionID: t.SessionID, TenantID: t.TenantID, ApplicationID: t.ApplicationID,
+		Roles: t.Roles, Scope: strings.Join(t.Scopes, " "),
+	})
+	if err != nil || t.Claims == "" {
+		return payload, err
+	}
+	err = members([]byte(t.Claims), func(name string, member []byte) error {
+		for reserved := range ours {
+			if strings.EqualFold(reserved, name) {
+				return fmt.Errorf("the caller's own claims name %s, which is ours to set", reserved)
+			}
+		}
+		payload[len(payload)-1] = ','
+		payload = append(append(payload, member...), '}')
+		return nil
+	})
+	return payload, err
+}
+
+func decodeClaims(payload []byte) (domain.AccessToken, error) {
+	known, own := []byte("{"), []byte("{")
+	seen := make(map[string]bool, len(ours))
+	err := members(payload, func(name string, member []byte) error {
+		if _, ok := ours[name]; !ok {
+			own = append(append(own, member...), ',')
+			return nil
+		}
+		if seen[name] {
+			return errors.New("a claim is there twice")
+		}
+		seen[name] = true
+		known = append(append(known, member...), ',')
+		return nil
+	})
+	if err != nil {
+		return domain.AccessToken{}, err
+	}
+	for name, always := range ours {
+		if always && !seen[name] {
+			return domain.AccessToken{}, errors.New("a claim is missing")
+		}
+	}
+	var c claims
+	known[len(known)-1] = '}'
+	if err := json.Unmarshal(known, &c); err != nil {
+		return domain.AccessToken{}, err
+	}
+	t := domain.AccessToken{
+		Issuer: c.Issuer, Subject: c.Subject, Audience: c.Audience,
+		ID: c.ID, IssuedAt: time.Unix(c.IssuedAt, 0).UTC(), ExpiresAt: time.Unix(c.ExpiresAt, 0).UTC(),
+		SessionID: c.SessionID, TenantID: c.TenantID, ApplicationID: c.ApplicationID,
+		Roles: c.Roles,
+	}
+	if c.Scope != "" {
+		t.Scopes = strings.Split(c.Scope, " ")
+	}
+	if len(own) > 1 {
+		own[len(own)-1] = '}'
+		t.Claims = domain.Object(own)
+	}
+	return t, nil
+}
+
+// members calls visit with each member at the top of a JSON object, in its order: the name, and name and value as they are
+// written. It returns the first error of visit, or one that object is none.
+func members(object []byte, visit func(name string, member []byte) error) error {
+	d := json.NewDecoder(bytes.NewReader(object))
+	if first, err := d.Token(); err != nil || first != json.Delim('{') {
+		return errObject
+	}
+	for d.More() {
+		start := d.InputOffset()
+		name, err := d.Token()
+		if err != nil {
+			return errObject
+		}
+		var value json.RawMessage
+		if err := d.Decode(&value); err != nil {
+			return errObject
+		}
+		if err := visit(name.(string), bytes.TrimLeft(object[start:d.InputOffset()], ", \t\r\n")); err != nil {
+			return err
+		}
+	}
+	if _, err := d.Token(); err != nil || d.InputOffset() != int64(len(object)) {
+		return errObject
+	}
+	return nil
+}
+
+var errObject = errors.New("not one JSON object")

@@ -1,0 +1,100 @@
+package jwxsigner_test
+
+import (
+	"crypto/rand"
+	"encoding/json"
+	"slices"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/refreshd/refreshd/adapter/jwxsigner"
+	"github.com/refreshd/refreshd/domain"
+)
+
+func jwks(t testing.TB, keys ...domain.SigningKey) string {
+	t.Helper()
+	set, err := jwxsigner.New(rand.Reader).JWKS(keys)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(set)
+}
+
+func TestJWKSHoldsPublicMembersAndNoOthers(t *testing.T) {
+	want := map[domain.Algorithm][]string{
+		domain.EdDSA: {"alg", "crv", "kid", "kty", "use", "x"},
+		domain.ES256: {"alg", "crv", "kid", "kty", "use", "x", "y"},
+		domain.RS256: {"alg", "e", "kid", "kty", "n", "use"},
+		domain.PS256: {"alg", "e", "kid", "kty", "n", "use"},
+	}
+	for _, a := range domain.Algorithms {
+		var set struct {
+			Keys []map[string]string `json:"keys"`
+		}
+		if err := json.Unmarshal([]byte(jwks(t, publishedKey(t, a))), &set); err != nil {
+			t.Fatal(err)
+		}
+		if len(set.Keys) != 1 {
+			t.Fatalf("got %d keys, want 1", len(set.Keys))
+		}
+		k := set.Keys[0]
+		var names []string
+		for name := range k {
+			names = append(names, name)
+		}
+		slices.Sort(names)
+		if diff := cmp.Diff(want[a], names); diff != "" {
+			t.Errorf("%s: -want +got\n%s", a, diff)
+		}
+		if k["use"] != "sig" || k["alg"] != string(a) || k["kid"] != "key-"+string(a) {
+			t.Errorf("%s: got use %q, alg %q, kid %q", a, k["use"], k["alg"], k["kid"])
+		}
+	}
+}
+
+// RFC 8037, appendix A.2, has this public half.
+func TestJWKSOnTheWire(t *testing.T) {
+	want := `{"keys":[{"alg":"EdDSA","crv":"Ed25519","kid":"key-EdDSA","kty":"OKP","use":"sig",` +
+		`"x":"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}]}`
+	if got := jwks(t, publishedKey(t, domain.EdDSA)); got != want {
+		t.Errorf("got  %s\nwant %s", got, want)
+	}
+}
+
+// The set is served with an ETag: other bytes for the same keys would defeat every cache.
+func TestJWKSDoesNotDependOnTheOrderOfTheKeys(t *testing.T) {
+	keys := []domain.SigningKey{
+		newKey(t, "b", domain.EdDSA), newKey(t, "a", domain.ES256), newKey(t, "B", domain.EdDSA), newKey(t, `"é`, domain.EdDSA),
+	}
+	given := slices.Clone(keys)
+	want := jwks(t, keys...)
+	if diff := cmp.Diff(given, keys, cmp.Comparer(func(a, b domain.Secret) bool { return a == b })); diff != "" {
+		t.Errorf("the caller's keys were moved:\n%s", diff)
+	}
+	slices.Reverse(keys)
+	if got := jwks(t, keys...); got != want {
+		t.Errorf("got  %s\nwant %s", got, want)
+	}
+	var set struct {
+		Keys []struct {
+			ID string `json:"kid"`
+		} `json:"keys"`
+	}
+	if err := json.Unmarshal([]byte(want), &set); err != nil {
+		t.Fatal(err)
+	}
+	var ids []string
+	for _, k := range set.Keys {
+		ids = append(ids, k.ID)
+	}
+	if diff := cmp.Diff([]string{`"é`, "B", "a", "b"}, ids); diff != "" {
+		t.Errorf("-want +got\n%s", diff)
+	}
+}
+
+func TestJWKSOfNoKeysIsAnEmptySet(t *testing.T) {
+	if got, want := jwks(t), `{"keys":[]}`; got != want {
+		t.Errorf("got %s, want %s", got, want)
+	}
+}

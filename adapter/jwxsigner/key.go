@@ -1,0 +1,110 @@
+package jwxsigner
+
+import (
+	"bytes"
+	"crypto"
+	"crypto/ecdsa"
+	"crypto/ed25519"
+	"crypto/elliptic"
+	"crypto/hkdf"
+	"crypto/hmac"
+	"crypto/rsa"
+	"crypto/sha256"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"io"
+
+	"github.com/lestrrat-go/jwx/v2/jwa"
+	"github.com/lestrrat-go/jwx/v2/jws"
+
+	"github.com/refreshd/refreshd/domain"
+)
+
+var errAlgorithm = errors.New("not an algorithm that we sign with")
+
+// key is a signing key, parsed, in the forms that JWX takes.
+type key struct {
+	algorithm jwa.SignatureAlgorithm
+	private   crypto.Signer // deterministic
+	verifier  jws.Verifier
+}
+
+// keySource is all that a parsed key depends on. It is not the kid: that names a key, and does not say what it holds.
+type keySource struct {
+	algorithm domain.Algorithm
+	private   domain.Secret
+}
+
+// key parses k, once: reading an RSA key takes longer than signing with it.
+func (s *Signer) key(k domain.SigningKey) (*key, error) {
+	source := keySource{k.Algorithm, k.Private}
+	if known, ok := s.parsed.Load(source); ok {
+		return known.(*key), nil
+	}
+	parsed, err := parse(source)
+	if err != nil {
+		return nil, fmt.Errorf("key %q for %q: %w", k.ID, k.Algorithm, err)
+	}
+	s.parsed.Store(source, parsed)
+	return parsed, nil
+}
+
+func parse(source keySource) (*key, error) {
+	der := []byte(source.private.Reveal())
+	private, err := x509.ParsePKCS8PrivateKey(der)
+	if err != nil {
+		return nil, errors.New("it is not PKCS #8, DER") // without the cause, which may quote what it read
+	}
+	k := &key{algorithm: jwa.SignatureAlgorithm(source.algorithm)}
+	switch p := private.(type) {
+	case ed25519.PrivateKey:
+		if source.algorithm == domain.EdDSA {
+			k.private = p
+		}
+	case *ecdsa.PrivateKey:
+		if source.algorithm == domain.ES256 && p.Curve == elliptic.P256() {
+			k.private = rfc6979{p}
+		}
+	case *rsa.PrivateKey:
+		switch {
+		case p.N.BitLen() < rsaBits:
+		case source.algorithm == domain.RS256:
+			k.private = p
+		case source.algorithm == domain.PS256:
+			secret, err := hkdf.Key(sha256.New, der, nil, "refreshd PS256 salt 1", sha256.Size)
+			if err != nil {
+				return nil, fmt.Errorf("derive the salt's secret: %w", err)
+			}
+			k.private = derivedSalt{p, secret}
+		}
+	}
+	if k.private == nil {
+		return nil, errors.New("it is of a kind or size that this algorithm does not take")
+	}
+	if k.verifier, err = jws.NewVerifier(k.algorithm); err != nil {
+		return nil, err
+	}
+	return k, nil
+}
+
+// rfc6979 derives the nonce from key and digest (RFC 6979, section 3.2). crypto/ecdsa does that if it is given no randomness;
+// JWX always gives it some.
+type rfc6979 struct{ *ecdsa.PrivateKey }
+
+func (k rfc6979) Sign(_ io.Reader, digest []byte, opts crypto.SignerOpts) ([]byte, error) {
+	return k.PrivateKey.Sign(nil, digest, opts)
+}
+
+// derivedSalt derives the salt of a PSS signature from key and digest. The salt is as long as the hash, which is what JWX asks
+// for and RFC 7518, section 3.5, demands; a reader that is asked for more ends, and the signature fails.
+type derivedSalt struct {
+	*rsa.PrivateKey
+	secret []byte
+}
+
+func (k derivedSalt) Sign(_ io.Reader, digest []byte, opts crypto.SignerOpts) ([]byte, error) {
+	mac := hmac.New(sha256.New, k.secret)
+	mac.Write(digest)
+	return k.PrivateKey.Sign(bytes.NewReader(mac.Sum(nil)), digest, opts)
+}
