@@ -96,7 +96,7 @@ func (o Options) logged(next echo.HandlerFunc) echo.HandlerFunc {
 			slog.String("method", method),
 			slog.String("route", route),
 			slog.Int("status", res.Status),
-			slog.Duration("duration", took),
+			slog.Float64("durationMs", float64(took.Microseconds())/1000),
 			slog.String("tenant", record.Tenant),
 			slog.String("outcome", record.Outcome),
 			slog.String("client", c.RealIP()),

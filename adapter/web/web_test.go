@@ -400,7 +400,7 @@ func TestOneLineSaysWhatHappenedAndNothingSecret(t *testing.T) {
 	}
 	line := s.line(t)
 	delete(line, "time")
-	delete(line, "duration")
+	delete(line, "durationMs")
 	want := map[string]any{"level": "WARN", "msg": "request", "id": "r1", "method": "DELETE", "route": "/token/:id", "status": 200.0,
 		"tenant": "acme", "outcome": "recovered", "client": "192.0.2.1", "bytes": 2.0, "generation": 7.0}
 	if diff := cmp.Diff(want, line); diff != "" {

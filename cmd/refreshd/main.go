@@ -62,8 +62,7 @@ func (p process) run(ctx context.Context, args []string) error {
 		fmt.Fprintln(p.stdout, "refreshd", programVersion())
 		return nil
 	case "help":
-		cli.Usage(p.stdout, config.Usage)
-		return nil
+		return cli.Usage(p.stdout, config.Usage)
 	default:
 		return fmt.Errorf("there is no %q: use serve, migrate, apply, health, version or --help", verb)
 	}
@@ -73,8 +72,7 @@ func (p process) run(ctx context.Context, args []string) error {
 func (p process) configured(flags *flag.FlagSet, args []string, do func(config.Config) error) error {
 	c, err := config.Load(args, p.environ, flags)
 	if errors.Is(err, flag.ErrHelp) {
-		cli.VerbUsage(p.stdout, flags.Name(), config.Usage)
-		return nil
+		return cli.VerbUsage(p.stdout, flags.Name(), config.Usage)
 	}
 	if err != nil {
 		return err

@@ -117,9 +117,11 @@ func (p process) fill(ctx context.Context, c config.Config, s *service, publicUR
 		return err
 	}
 	notice := cli.FirstRunNotice{
-		BaseURL: publicURL, TenantID: k.Tenants[0].Tenant.ID, ApplicationID: k.Tenants[0].Applications[0].ID, Key: key,
+		BaseURL: publicURL, TenantID: k.Tenants[0].Tenant.ID, ApplicationID: k.Tenants[0].Applications[0].ID,
 	}
-	if !cli.IsTerminal(p.stdout) {
+	if cli.IsTerminal(p.stdout) {
+		notice.Key = key
+	} else {
 		// The file comes first: a key that is in the store and nowhere else would be lost. One that is there already was not
 		// for this store, which is empty.
 		notice.KeyFile = firstKeyFile(c)

@@ -1,0 +1,17 @@
+// Package cli is what the command line reads and writes: the kickstart file, the help texts, what apply did, what the first
+// start shows. It is not the command line itself: the verbs are put together in cmd/refreshd, and settings are the config
+// package's.
+//
+// The one thing to know is that [ReadKickstart] checks how a kickstart file is written, and the use case what it says.
+// [Document.Explain] brings the second back to lines of the file, so that an operator sees one kind of error for both. No
+// such error repeats a value: an API key stands in every kickstart file, and any value may be one in the wrong place.
+//
+// Decisions:
+//
+//   - The file is walked as a tree of yaml.Node. Decoding into structs with KnownFields lost: it stops where types do not
+//     match, quotes values, takes `0x10` and `1_000` for numbers, passes over null, and knows lines only in its messages.
+//   - Anchors, aliases, merge keys and tags are refused. The file is short and says what somebody may do: it should read the
+//     same to everyone. So one reader's shorthand lost.
+//   - ${NAME} is replaced after parsing, in values only. Replacing in the text, as envsubst does, lost: a variable could then
+//     add an API key. For the same reason an unset variable is an error, not an empty value.
+package cli

@@ -1,0 +1,140 @@
+package cli
+
+import (
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"text/template"
+
+	"github.com/refreshd/refreshd/domain"
+	"github.com/refreshd/refreshd/usecase"
+)
+
+// What FirstRun makes.
+const (
+	FirstTenant      = "default"
+	FirstApplication = "demo"
+	firstAPIKey      = "first"
+)
+
+// FirstRun is what serve applies to an empty embedded store, so that there is something to try: a tenant, an application, both
+// with the default policy, and an API key for that tenant which may do all but administration. The Secret is that key, in its
+// 32 bytes of random.
+func FirstRun(random io.Reader) (usecase.Kickstart, domain.Secret, error) {
+	var bytes [32]byte
+	if _, err := io.ReadFull(random, bytes[:]); err != nil {
+		return usecase.Kickstart{}, domain.Secret{}, fmt.Errorf("cli: make the first API key: %w", err)
+	}
+	key := domain.NewSecret("ak_" + base64.RawURLEncoding.EncodeToString(bytes[:]))
+	return usecase.Kickstart{
+		Tenants: []usecase.KickstartTenant{{
+			Tenant:       domain.Tenant{ID: FirstTenant, Name: "Default"},
+			Applications: []domain.Application{{ID: FirstApplication, Name: "Demo"}},
+		}},
+		APIKeys: []usecase.KickstartAPIKey{{
+			APIKey: domain.APIKey{Name: firstAPIKey, TenantID: FirstTenant, Permissions: domain.Permissions{"*": {"*"}}},
+			Key:    key,
+		}},
+	}, key, nil
+}
+
+// WriteKeyFile stores key in a file that only the owner can read, in a directory of the same kind if there is none. It leaves an
+// existing file as it is: the key in it may be in use, and is nowhere else.
+func WriteKeyFile(path string, key domain.Secret) error {
+	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+		return fmt.Errorf("cli: write API key: %w", err)
+	}
+	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+	if errors.Is(err, fs.ErrExist) {
+		return fmt.Errorf("cli: write API key: %s is there already, with the key of an earlier store: move it away, and start again: %w",
+			path, fs.ErrExist)
+	}
+	if err != nil {
+		return fmt.Errorf("cli: write API key: %w", err)
+	}
+	_, err = io.WriteString(f, key.Reveal()+"\n")
+	if err = errors.Join(err, f.Sync(), f.Close()); err != nil {
+		return fmt.Errorf("cli: write API key: %w", errors.Join(err, os.Remove(path)))
+	}
+	return nil
+}
+
+// FirstRunNotice is what there is to say about a first run. Key is for a terminal only; where it is zero, the key stands in
+// KeyFile.
+type FirstRunNotice struct {
+	BaseURL       string // of the API, without a trailing slash
+	TenantID      string
+	ApplicationID string
+	Key           domain.Secret
+	KeyFile       string // absolute, so that the commands work in any directory
+}
+
+// PrintFirstRun shows what the first run made, and commands for bash that try it when they are pasted in order.
+func PrintFirstRun(w io.Writer, n FirstRunNotice) {
+	// There is nobody to tell that w is closed: the key is stored, if only as a hash.
+	_ = firstRun.Execute(w, n)
+}
+
+// The commands need curl alone, and hold no exclamation mark, which an interactive bash takes for history.
+var firstRun = template.Must(template.New("").Funcs(template.FuncMap{"shell": shellQuote}).Parse(
+	`The store was empty. It now has something to try:
+
+  tenant       {{.TenantID}}
+  application  {{.ApplicationID}}
+{{- if .Key.IsZero}}
+  API key      in {{.KeyFile}}, and stored as a hash only: move it to a safe place
+{{- else}}
+  API key      {{.Key.Reveal}}
+               shown this once, and stored as a hash only: note it down
+{{- end}}
+
+Paste these commands into bash, in this order:
+
+# What they share: the address of the service, the API key, and the headers of a backend.
+BASE={{shell .BaseURL}}
+API_KEY={{if .Key.IsZero}}$(cat {{shell .KeyFile}}){{else}}{{.Key.Reveal}}{{end}}
+BACKEND=(-H "Authorization: $API_KEY" -H {{shell (print "X-Stencil-TenantId: " .TenantID)}})
+
+# Issue: a user logs in; the login service gets a refresh token and an access token.
+ISSUED=$(curl -sS "$BASE/jwt/issue" "${BACKEND[@]}" -H 'Content-Type: application/json' \
+  -d {{shell (printf "{\"userId\": \"alice\", \"applicationsId\": %q}" .ApplicationID)}})
+echo "$ISSUED"
+
+# Exchange: the device sends its token string, without an API key, and gets an access token and the next token string.
+FIRST=$(echo "$ISSUED" | sed -n 's/.*"refreshToken":"\([^"]*\)".*/\1/p')
+EXCHANGED=$(curl -sS "$BASE/jwt/refresh" -d "refreshToken=$FIRST")
+echo "$EXCHANGED"
+
+# Retry: the answer was lost, the device sends the same string again. It gets the same answer, byte for byte.
+RETRIED=$(curl -sS "$BASE/jwt/refresh" -d "refreshToken=$FIRST")
+echo "$RETRIED"
+[ "$RETRIED" = "$EXCHANGED" ] && echo 'the same answer' || echo 'another answer'
+
+# List: the refresh tokens of a user. There is one, in its second generation.
+curl -sS -w '\n' "$BASE/jwt/refresh?userId=alice" "${BACKEND[@]}"
+
+# Revoke: that one, by its id.
+ID=$(echo "$ISSUED" | sed -n 's/.*"refreshTokenId":"\([^"]*\)".*/\1/p')
+curl -sS -w '\n' -X DELETE "$BASE/jwt/refresh/$ID" "${BACKEND[@]}"
+
+# Revoked: the token string that was current until now is refused, with [revoked]refreshToken.
+CURRENT=$(echo "$EXCHANGED" | sed -n 's/.*"refreshToken":"\([^"]*\)".*/\1/p')
+curl -sS -w '\n' "$BASE/jwt/refresh" -d "refreshToken=$CURRENT"
+
+`))
+
+var plainWord = regexp.MustCompile(`^[A-Za-z0-9_@%+=:,./~-]+$`)
+
+// shellQuote is s as one word of a shell.
+func shellQuote(s string) string {
+	if plainWord.MatchString(s) && !strings.HasPrefix(s, "~") {
+		return s
+	}
+	return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'"
+}

@@ -1,0 +1,159 @@
+package cli
+
+import (
+	"fmt"
+	"io"
+	"strings"
+)
+
+// Usage writes the help of refreshd as a whole; settings writes the table of the settings, which stands at its end.
+func Usage(w io.Writer, settings func(io.Writer) error) error {
+	return help(w, usage, settings)
+}
+
+// VerbUsage writes the help of one verb, with the settings for those that have them. A verb that it does not know is answered
+// with Usage.
+func VerbUsage(w io.Writer, verb string, settings func(io.Writer) error) error {
+	text, ok := verbs[verb]
+	if !ok {
+		return Usage(w, settings)
+	}
+	if !strings.HasSuffix(text, settingsHeading) {
+		settings = nil
+	}
+	return help(w, text, settings)
+}
+
+func help(w io.Writer, text string, settings func(io.Writer) error) error {
+	if _, err := io.WriteString(w, text); err != nil {
+		return fmt.Errorf("cli: write help: %w", err)
+	}
+	if settings == nil {
+		return nil
+	}
+	return settings(w)
+}
+
+const settingsHeading = `
+Settings: a flag wins over the environment, that over the file that --config names, that over the
+default. In the file a setting is named as its flag, with _ for -.
+
+`
+
+const usage = `refreshd is a multi-tenant refresh token service: it issues refresh tokens and signed access tokens,
+exchanges one for the next, lists and revokes them. A retry never logs a user out, a stolen copy is
+caught when it is used beside its owner, and a revocation is real at once.
+
+Usage: refreshd [verb] [flags]
+
+  serve          serve the API; this is what refreshd does without a verb
+  migrate        bring the database up to date
+  apply -f FILE  create or update the tenants, applications and API keys of a kickstart file
+  health         ask a running service whether it is ready
+  version        print the version
+
+  refreshd VERB --help says more about one of them.
+
+Examples:
+
+  # Try it: an embedded database in ./refreshd-data, and commands to paste.
+  refreshd
+
+  # On PostgreSQL. The settings are in the environment, which process lists do not show.
+  export REFRESHD_DATABASE_URL='postgres://refreshd:PASSWORD@db.example/refreshd'
+  export REFRESHD_MASTER_KEY_FILE=/run/secrets/refreshd-master-key
+  refreshd migrate
+  BACKEND_KEY=ak_... refreshd apply -f kickstart.yaml
+  refreshd serve --listen 0.0.0.0:3000 --public-url https://auth.example.com
+` + settingsHeading
+
+var verbs = map[string]string{
+	"serve": `Usage: refreshd [serve] [flags]
+
+Serves the API on --listen, and metrics, profiles and health on --admin-listen, until SIGTERM or
+SIGINT. Then it is no longer ready, finishes the requests that are running, and ends with status 0.
+Logs go to stderr.
+
+The embedded databases (sqlite:, memory:) are made and migrated at start. If one is empty and there
+is no kickstart file, serve makes a tenant, an application and an API key, and shows how to try them.
+On PostgreSQL serve changes no schema: it refuses to start before "refreshd migrate" has run.
+
+With --kickstart-file it does at each start what "refreshd apply" does.
+
+  # Nothing is kept: for a test.
+  refreshd serve --database-url memory: --listen 127.0.0.1:0
+` + settingsHeading,
+
+	"migrate": `Usage: refreshd migrate [flags]
+
+Brings the schema of --database-url up to date, says what it did, and ends. It may be called again, and
+while an earlier version of the service is running: migrations add, in small steps.
+
+  REFRESHD_DATABASE_URL='postgres://refreshd:PASSWORD@db.example/refreshd' refreshd migrate
+` + settingsHeading,
+
+	"apply": `Usage: refreshd apply -f FILE [flags]
+
+Creates or updates the tenants, applications and API keys of a kickstart file, and says what it did. It
+deletes nothing: what the file does not mention stays. Applied again, the same file changes nothing.
+Everything is checked before anything is written; each problem is named with its line and field.
+
+  tenants:
+    - id: acme
+      name: Acme
+      issuer: https://auth.acme.example       # default: the public URL and /t/acme
+      jwtConfiguration: {timeToLiveInSeconds: 900}
+      applications:
+        - id: shop
+          name: Shop
+          requireAuthentication: false        # any setting of a tenant, for this application
+          jwtConfiguration: {refreshTokenOneTimeUseConfiguration: {gracePeriodInSeconds: 30}}
+  apiKeys:
+    - name: backend
+      key: ${BACKEND_KEY}                     # ak_ and at least 24 more of A-Z a-z 0-9 _ -
+      tenantId: acme                          # left out: every tenant
+      permissions: {endpoints: {"/jwt/issue": [POST], "/jwt/refresh": [GET, DELETE]}}
+      expiresAt: 2030-01-31T00:00:00Z         # left out: never
+
+${NAME} in a text is taken from the environment, $$ is a dollar sign. A setting that is left out has
+the value of the tenant, else the default:
+
+  active                                                             true
+  requireAuthentication                                              false
+  cookieOnly                                                         false
+  cookieDomain                                                       none
+  jwtConfiguration:
+    timeToLiveInSeconds                                              900
+    algorithm                                                        EdDSA  (ES256, RS256, PS256)
+    refreshTokenExpirationPolicy                                     SlidingWindowWithMaximumLifetime
+                                                                     (Fixed, SlidingWindow)
+    refreshTokenTimeToLiveInMinutes                                  43200
+    refreshTokenSlidingWindowConfiguration:
+      maximumTimeToLiveInMinutes                                     525600
+    refreshTokenUsagePolicy                                          OneTimeUse  (Reusable)
+    refreshTokenOneTimeUseConfiguration:
+      gracePeriodInSeconds                                           30
+      recoveryBurst                                                  2
+      recoveryInterval                                               10
+    refreshTokenRevocationPolicy:
+      onOneTimeTokenReuse                                            true
+    maximumActiveTokens                                              0  (no limit)
+
+Flags:
+
+  -f FILE  the kickstart file
+` + settingsHeading,
+
+	"health": `Usage: refreshd health [flags]
+
+Asks the service that runs with these settings, on this machine, whether it is ready. Ends with status 0
+if it is, else with 1 and the reason: for the health check of a container.
+
+  refreshd health --listen 127.0.0.1:3000
+` + settingsHeading,
+
+	"version": `Usage: refreshd version
+
+Prints the version of refreshd and of the Go that built it.
+`,
+}
