@@ -16,51 +16,44 @@ import (
 	"github.com/refreshd/refreshd/usecase"
 )
 
-// What FirstRun makes.
-const (
-	FirstTenant      = "default"
-	FirstApplication = "demo"
-	firstAPIKey      = "first"
-)
-
 // FirstRun is what serve applies to an empty embedded store, so that there is something to try: a tenant, an application, both
 // with the default policy, and an API key for that tenant which may do all but administration. The Secret is that key, in its
 // 32 bytes of random.
 func FirstRun(random io.Reader) (usecase.Kickstart, domain.Secret, error) {
-	var bytes [32]byte
-	if _, err := io.ReadFull(random, bytes[:]); err != nil {
+	var raw [32]byte
+	if _, err := io.ReadFull(random, raw[:]); err != nil {
 		return usecase.Kickstart{}, domain.Secret{}, fmt.Errorf("cli: make the first API key: %w", err)
 	}
-	key := domain.NewSecret("ak_" + base64.RawURLEncoding.EncodeToString(bytes[:]))
+	key := domain.NewSecret("ak_" + base64.RawURLEncoding.EncodeToString(raw[:]))
+	const tenant = "default"
 	return usecase.Kickstart{
 		Tenants: []usecase.KickstartTenant{{
-			Tenant:       domain.Tenant{ID: FirstTenant, Name: "Default"},
-			Applications: []domain.Application{{ID: FirstApplication, Name: "Demo"}},
+			Tenant:       domain.Tenant{ID: tenant, Name: "Default"},
+			Applications: []domain.Application{{ID: "demo", Name: "Demo"}},
 		}},
 		APIKeys: []usecase.KickstartAPIKey{{
-			APIKey: domain.APIKey{Name: firstAPIKey, TenantID: FirstTenant, Permissions: domain.Permissions{"*": {"*"}}},
+			APIKey: domain.APIKey{Name: "first", TenantID: tenant, Permissions: domain.Permissions{"*": {"*"}}},
 			Key:    key,
 		}},
 	}, key, nil
 }
 
-// WriteKeyFile stores key in a file that only the owner can read, in a directory of the same kind if there is none. It leaves an
-// existing file as it is: the key in it may be in use, and is nowhere else.
+// WriteKeyFile stores a key in a file that only the owner can read, in a directory of the same kind if there is none. It leaves an
+// existing file as it is, and says so with fs.ErrExist: the key in it may be in use, and is nowhere else.
 func WriteKeyFile(path string, key domain.Secret) error {
 	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
-		return fmt.Errorf("cli: write API key: %w", err)
+		return fmt.Errorf("cli: write key file: %w", err)
 	}
 	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
 	if errors.Is(err, fs.ErrExist) {
-		return fmt.Errorf("cli: write API key: %s is there already, with the key of an earlier store: move it away, and start again: %w",
-			path, fs.ErrExist)
+		return fmt.Errorf("cli: write key file: %w: the key in it may be in use; move it away if you are sure that it is not", err)
 	}
 	if err != nil {
-		return fmt.Errorf("cli: write API key: %w", err)
+		return fmt.Errorf("cli: write key file: %w", err)
 	}
 	_, err = io.WriteString(f, key.Reveal()+"\n")
 	if err = errors.Join(err, f.Sync(), f.Close()); err != nil {
-		return fmt.Errorf("cli: write API key: %w", errors.Join(err, os.Remove(path)))
+		return fmt.Errorf("cli: write key file: %w", errors.Join(err, os.Remove(path)))
 	}
 	return nil
 }
@@ -88,10 +81,11 @@ var firstRun = template.Must(template.New("").Funcs(template.FuncMap{"shell": sh
   tenant       {{.TenantID}}
   application  {{.ApplicationID}}
 {{- if .Key.IsZero}}
-  API key      in {{.KeyFile}}, and stored as a hash only: move it to a safe place
+  API key      in the file {{.KeyFile}}
+               Keep it: the store holds a hash of it only.
 {{- else}}
   API key      {{.Key.Reveal}}
-               shown this once, and stored as a hash only: note it down
+               Note it down: it is shown this once, and the store holds a hash of it only.
 {{- end}}
 
 Paste these commands into bash, in this order:
@@ -106,26 +100,26 @@ ISSUED=$(curl -sS "$BASE/jwt/issue" "${BACKEND[@]}" -H 'Content-Type: applicatio
   -d {{shell (printf "{\"userId\": \"alice\", \"applicationsId\": %q}" .ApplicationID)}})
 echo "$ISSUED"
 
-# Exchange: the device sends its token string, without an API key, and gets an access token and the next token string.
+# Exchange: the device sends its token string, and gets an access token and the next token string.
 FIRST=$(echo "$ISSUED" | sed -n 's/.*"refreshToken":"\([^"]*\)".*/\1/p')
 EXCHANGED=$(curl -sS "$BASE/jwt/refresh" -d "refreshToken=$FIRST")
 echo "$EXCHANGED"
 
-# Retry: the answer was lost, the device sends the same string again. It gets the same answer, byte for byte.
+# Retry, within 30 seconds: that answer was lost, the device sends the string again. Same answer.
 RETRIED=$(curl -sS "$BASE/jwt/refresh" -d "refreshToken=$FIRST")
 echo "$RETRIED"
 [ "$RETRIED" = "$EXCHANGED" ] && echo 'the same answer' || echo 'another answer'
 
 # List: the refresh tokens of a user. There is one, in its second generation.
-curl -sS -w '\n' "$BASE/jwt/refresh?userId=alice" "${BACKEND[@]}"
+curl -sS "$BASE/jwt/refresh?userId=alice" "${BACKEND[@]}"
 
 # Revoke: that one, by its id.
 ID=$(echo "$ISSUED" | sed -n 's/.*"refreshTokenId":"\([^"]*\)".*/\1/p')
-curl -sS -w '\n' -X DELETE "$BASE/jwt/refresh/$ID" "${BACKEND[@]}"
+curl -sS -X DELETE "$BASE/jwt/refresh/$ID" "${BACKEND[@]}"
 
-# Revoked: the token string that was current until now is refused, with [revoked]refreshToken.
+# Refused: the token string that was current until now, with the code [revoked]refreshToken.
 CURRENT=$(echo "$EXCHANGED" | sed -n 's/.*"refreshToken":"\([^"]*\)".*/\1/p')
-curl -sS -w '\n' "$BASE/jwt/refresh" -d "refreshToken=$CURRENT"
+curl -sS "$BASE/jwt/refresh" -d "refreshToken=$CURRENT"
 
 `))
 

@@ -36,13 +36,13 @@ func help(w io.Writer, text string, settings func(io.Writer) error) error {
 
 const settingsHeading = `
 Settings: a flag wins over the environment, that over the file that --config names, that over the
-default. In the file a setting is named as its flag, with _ for -.
+default. In the file a setting has its name in the environment, in lower case, without REFRESHD_.
 
 `
 
-const usage = `refreshd is a multi-tenant refresh token service: it issues refresh tokens and signed access tokens,
-exchanges one for the next, lists and revokes them. A retry never logs a user out, a stolen copy is
-caught when it is used beside its owner, and a revocation is real at once.
+const usage = `refreshd is a multi-tenant refresh token service: it issues refresh tokens, exchanges them for
+signed access tokens, lists them and revokes them. A retry never logs a user out, a copy used beside
+its owner is caught, and a revocation is real at once.
 
 Usage: refreshd [verb] [flags]
 
@@ -52,7 +52,7 @@ Usage: refreshd [verb] [flags]
   health         ask a running service whether it is ready
   version        print the version
 
-  refreshd VERB --help says more about one of them.
+"refreshd VERB --help" says more about a verb.
 
 Examples:
 
@@ -75,8 +75,8 @@ SIGINT. Then it is no longer ready, finishes the requests that are running, and 
 Logs go to stderr.
 
 The embedded databases (sqlite:, memory:) are made and migrated at start. If one is empty and there
-is no kickstart file, serve makes a tenant, an application and an API key, and shows how to try them.
-On PostgreSQL serve changes no schema: it refuses to start before "refreshd migrate" has run.
+is no kickstart file, serve makes a tenant, an application and an API key, and shows how to try
+them. On PostgreSQL serve changes no schema: it refuses to start before "refreshd migrate" has run.
 
 With --kickstart-file it does at each start what "refreshd apply" does.
 
@@ -86,17 +86,18 @@ With --kickstart-file it does at each start what "refreshd apply" does.
 
 	"migrate": `Usage: refreshd migrate [flags]
 
-Brings the schema of --database-url up to date, says what it did, and ends. It may be called again, and
-while an earlier version of the service is running: migrations add, in small steps.
+Brings the schema of --database-url up to date, says what it did, and ends. It may be called again,
+and while an earlier version of the service is running: migrations add, in small steps.
 
   REFRESHD_DATABASE_URL='postgres://refreshd:PASSWORD@db.example/refreshd' refreshd migrate
 ` + settingsHeading,
 
 	"apply": `Usage: refreshd apply -f FILE [flags]
 
-Creates or updates the tenants, applications and API keys of a kickstart file, and says what it did. It
-deletes nothing: what the file does not mention stays. Applied again, the same file changes nothing.
-Everything is checked before anything is written; each problem is named with its line and field.
+Creates or updates the tenants, applications and API keys of a kickstart file, and says what it did.
+It deletes nothing: what the file does not mention stays. Applied again, the same file changes
+nothing. Everything is checked before anything is written; each problem is named with its line and
+field. A store in memory is applied to by serve, with --kickstart-file.
 
   tenants:
     - id: acme
@@ -115,45 +116,44 @@ Everything is checked before anything is written; each problem is named with its
       permissions: {endpoints: {"/jwt/issue": [POST], "/jwt/refresh": [GET, DELETE]}}
       expiresAt: 2030-01-31T00:00:00Z         # left out: never
 
-${NAME} in a text is taken from the environment, $$ is a dollar sign. A setting that is left out has
-the value of the tenant, else the default:
+${NAME} in a text is taken from the environment, $$ is a dollar sign. A setting that an application
+leaves out has the value of its tenant; one that both leave out, its default:
 
-  active                                                             true
-  requireAuthentication                                              false
-  cookieOnly                                                         false
-  cookieDomain                                                       none
+  active: true
+  requireAuthentication: false             # true: an exchange needs an API key, too
+  cookieOnly: false                        # true: who sends a cookie is answered by cookie only
+  cookieDomain: ""                         # e.g. example.com, for its subdomains, too
   jwtConfiguration:
-    timeToLiveInSeconds                                              900
-    algorithm                                                        EdDSA  (ES256, RS256, PS256)
-    refreshTokenExpirationPolicy                                     SlidingWindowWithMaximumLifetime
-                                                                     (Fixed, SlidingWindow)
-    refreshTokenTimeToLiveInMinutes                                  43200
+    timeToLiveInSeconds: 900               # of an access token
+    algorithm: EdDSA                       # or ES256, RS256, PS256
+    refreshTokenExpirationPolicy: SlidingWindowWithMaximumLifetime  # or Fixed, SlidingWindow
+    refreshTokenTimeToLiveInMinutes: 43200
     refreshTokenSlidingWindowConfiguration:
-      maximumTimeToLiveInMinutes                                     525600
-    refreshTokenUsagePolicy                                          OneTimeUse  (Reusable)
+      maximumTimeToLiveInMinutes: 525600
+    refreshTokenUsagePolicy: OneTimeUse    # or Reusable
     refreshTokenOneTimeUseConfiguration:
-      gracePeriodInSeconds                                           30
-      recoveryBurst                                                  2
-      recoveryInterval                                               10
+      gracePeriodInSeconds: 30             # how long a retry is answered
+      recoveryBurst: 2                     # 0: a late retry is never answered
+      recoveryInterval: 10                 # exchanges that earn one more recovery
     refreshTokenRevocationPolicy:
-      onOneTimeTokenReuse                                            true
-    maximumActiveTokens                                              0  (no limit)
+      onOneTimeTokenReuse: true            # a replay revokes the refresh token
+    maximumActiveTokens: 0                 # of a user; 0: no limit
 
 Flags:
 
-  -f FILE  the kickstart file
+  -f FILE  the kickstart file; without it, that of --kickstart-file
 ` + settingsHeading,
 
 	"health": `Usage: refreshd health [flags]
 
-Asks the service that runs with these settings, on this machine, whether it is ready. Ends with status 0
-if it is, else with 1 and the reason: for the health check of a container.
+Asks the service that runs with these settings, on this machine, whether it is ready. Ends with
+status 0 if it is, else with 1 and the reason: for the health check of a container.
 
   refreshd health --listen 127.0.0.1:3000
 ` + settingsHeading,
 
 	"version": `Usage: refreshd version
 
-Prints the version of refreshd and of the Go that built it.
+Prints the version of refreshd.
 `,
 }

@@ -19,8 +19,6 @@ const file = "kickstart.yaml"
 
 var secrets = cmp.Comparer(func(a, b domain.Secret) bool { return a == b })
 
-func noVariables(string) (string, bool) { return "", false }
-
 // variables are an environment of these.
 func variables(env map[string]string) func(string) (string, bool) {
 	return func(name string) (string, bool) {

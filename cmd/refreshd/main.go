@@ -59,6 +59,9 @@ func (p process) run(ctx context.Context, args []string) error {
 	case "health":
 		return p.configured(flags, args, func(c config.Config) error { return p.health(ctx, c) })
 	case "version":
+		if len(args) > 0 {
+			return cli.VerbUsage(p.stdout, verb, config.Usage)
+		}
 		fmt.Fprintln(p.stdout, "refreshd", programVersion())
 		return nil
 	case "help":

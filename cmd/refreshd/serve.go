@@ -124,8 +124,7 @@ func (p process) fill(ctx context.Context, c config.Config, s *service, publicUR
 	} else {
 		// The file comes first: a key that is in the store and nowhere else would be lost. One that is there already was not
 		// for this store, which is empty.
-		notice.KeyFile = firstKeyFile(c)
-		if err := os.MkdirAll(filepath.Dir(notice.KeyFile), 0o700); err != nil {
+		if notice.KeyFile, err = filepath.Abs(firstKeyFile(c)); err != nil {
 			return err
 		}
 		if err := os.Remove(notice.KeyFile); err != nil && !errors.Is(err, os.ErrNotExist) {

@@ -60,7 +60,9 @@ func (p process) kickstart(ctx context.Context, s *service, file string) error {
 		return err
 	}
 	applied, err := s.applier().Do(ctx, document.Kickstart)
-	cli.PrintApplied(p.stdout, applied)
+	if err == nil || len(applied) > 0 {
+		cli.PrintApplied(p.stdout, applied)
+	}
 	return document.Explain(err)
 }
 
