@@ -1,0 +1,132 @@
+package memstore
+
+import (
+	"cmp"
+	"context"
+	"maps"
+	"slices"
+	"time"
+
+	"github.com/refreshd/refreshd/domain"
+)
+
+// SaveTenant implements port.Directory.
+func (s *Store) SaveTenant(ctx context.Context, t domain.Tenant) error {
+	if err := s.lock(ctx); err != nil {
+		return err
+	}
+	defer s.mu.Unlock()
+	for _, other := range s.tenants {
+		if t.Issuer != "" && other.Issuer == t.Issuer && other.ID != t.ID {
+			return domain.ErrDuplicate
+		}
+	}
+	t = cloneTenant(t)
+	s.tenants[t.ID] = t
+	for k, a := range s.applications {
+		if k.tenantID == t.ID {
+			a.policy = domain.Effective(t, a.Application)
+			s.applications[k] = a
+		}
+	}
+	return nil
+}
+
+// SaveApplication implements port.Directory.
+func (s *Store) SaveApplication(ctx context.Context, a domain.Application) error {
+	if err := s.lock(ctx); err != nil {
+		return err
+	}
+	defer s.mu.Unlock()
+	t, ok := s.tenants[a.TenantID]
+	if !ok {
+		return domain.ErrNotFound
+	}
+	a = cloneApplication(a)
+	s.applications[applicationKey{a.TenantID, a.ID}] = application{a, domain.Effective(t, a)}
+	return nil
+}
+
+// Tenant implements port.Directory.
+func (s *Store) Tenant(ctx context.Context, id string) (domain.Tenant, error) {
+	if err := s.lock(ctx); err != nil {
+		return domain.Tenant{}, err
+	}
+	defer s.mu.Unlock()
+	t, ok := s.tenants[id]
+	if !ok {
+		return domain.Tenant{}, domain.ErrNotFound
+	}
+	return cloneTenant(t), nil
+}
+
+// Tenants implements port.Directory.
+func (s *Store) Tenants(ctx context.Context, limit int) ([]domain.Tenant, error) {
+	if err := s.lock(ctx); err != nil {
+		return nil, err
+	}
+	defer s.mu.Unlock()
+	all := slices.SortedFunc(maps.Values(s.tenants), func(a, b domain.Tenant) int { return cmp.Compare(a.ID, b.ID) })
+	all = all[:min(len(all), limit)]
+	for i, t := range all {
+		all[i] = cloneTenant(t)
+	}
+	return all, nil
+}
+
+// Application implements port.Directory.
+func (s *Store) Application(ctx context.Context, tenantID, id string) (domain.Application, error) {
+	if err := s.lock(ctx); err != nil {
+		return domain.Application{}, err
+	}
+	defer s.mu.Unlock()
+	a, ok := s.applications[applicationKey{tenantID, id}]
+	if !ok {
+		return domain.Application{}, domain.ErrNotFound
+	}
+	return cloneApplication(a.Application), nil
+}
+
+// Policy implements port.Directory.
+func (s *Store) Policy(ctx context.Context, tenantID, applicationID string) (domain.Policy, error) {
+	if err := s.lock(ctx); err != nil {
+		return domain.Policy{}, err
+	}
+	defer s.mu.Unlock()
+	a, ok := s.applications[applicationKey{tenantID, applicationID}]
+	if !ok {
+		return domain.Policy{}, domain.ErrNotFound
+	}
+	return a.policy, nil
+}
+
+// DeleteApplication implements port.Directory. The instant is for stores that keep marks by time.
+func (s *Store) DeleteApplication(ctx context.Context, tenantID, id string, _ time.Time) error {
+	if err := s.lock(ctx); err != nil {
+		return err
+	}
+	defer s.mu.Unlock()
+	k := applicationKey{tenantID, id}
+	if _, ok := s.applications[k]; !ok {
+		return domain.ErrNotFound
+	}
+	delete(s.applications, k)
+	s.mark(domain.Scope{TenantID: tenantID, ApplicationID: id})
+	return nil
+}
+
+// DeleteTenant implements port.Directory.
+func (s *Store) DeleteTenant(ctx context.Context, id string, _ time.Time) error {
+	if err := s.lock(ctx); err != nil {
+		return err
+	}
+	defer s.mu.Unlock()
+	if _, ok := s.tenants[id]; !ok {
+		return domain.ErrNotFound
+	}
+	delete(s.tenants, id)
+	maps.DeleteFunc(s.applications, func(k applicationKey, _ application) bool { return k.tenantID == id })
+	maps.DeleteFunc(s.apiKeys, func(_ string, k domain.APIKey) bool { return k.TenantID == id })
+	s.mark(domain.Scope{TenantID: id})
+	return nil
+}

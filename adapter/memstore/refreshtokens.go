@@ -1,0 +1,148 @@
+package memstore
+
+import (
+	"bytes"
+	"context"
+	"slices"
+	"time"
+
+	"github.com/refreshd/refreshd/domain"
+	"github.com/refreshd/refreshd/port"
+)
+
+// Insert implements port.RefreshTokens.
+func (s *Store) Insert(ctx context.Context, t domain.RefreshToken) error {
+	if err := s.lock(ctx); err != nil {
+		return err
+	}
+	defer s.mu.Unlock()
+	if _, ok := s.tokens[t.ID]; ok {
+		return domain.ErrDuplicate
+	}
+	if a, ok := s.applications[applicationKey{t.TenantID, t.ApplicationID}]; !ok || !a.policy.Active {
+		return domain.ErrNotFound
+	}
+	t = cloneToken(t)
+	t.IssuedEpoch = s.epochs[t.TenantID]
+	s.tokens[t.ID] = t
+	return nil
+}
+
+// Advance implements port.RefreshTokens.
+func (s *Store) Advance(ctx context.Context, id domain.ID, c domain.Call) (domain.RefreshToken, domain.Policy, error) {
+	if err := s.lock(ctx); err != nil {
+		return domain.RefreshToken{}, domain.Policy{}, err
+	}
+	defer s.mu.Unlock()
+	now := instant(c.Now)
+	t, ok := s.tokens[id]
+	p := s.applications[applicationKey{t.TenantID, t.ApplicationID}].policy
+	if !ok || !s.alive(t, now) || t.Generation != c.Generation ||
+		c.TenantID != "" && c.TenantID != t.TenantID ||
+		t.Binding != "" && t.Binding != c.Binding ||
+		!p.Active || p.Usage == domain.Reusable || p.RequireAuthentication && !c.Authenticated ||
+		c.AccessTokenTTL > p.AccessTokenTTL {
+		return domain.RefreshToken{}, domain.Policy{}, domain.ErrConflict
+	}
+	t = t.Rotated(p, now, c.ClientAddress)
+	s.tokens[id] = t
+	return cloneToken(t), p, nil
+}
+
+// Snapshot implements port.RefreshTokens.
+func (s *Store) Snapshot(ctx context.Context, id domain.ID) (domain.Snapshot, error) {
+	if err := s.lock(ctx); err != nil {
+		return domain.Snapshot{}, err
+	}
+	defer s.mu.Unlock()
+	t, ok := s.tokens[id]
+	if !ok {
+		return domain.Snapshot{}, domain.ErrNotFound
+	}
+	snapshot := s.snapshot(t)
+	snapshot.Token = cloneToken(t)
+	return snapshot, nil
+}
+
+// Swap implements port.RefreshTokens.
+func (s *Store) Swap(ctx context.Context, before, after domain.RefreshToken, now time.Time) error {
+	if err := s.lock(ctx); err != nil {
+		return err
+	}
+	defer s.mu.Unlock()
+	t, ok := s.tokens[before.ID]
+	if !ok || !s.alive(t, instant(now)) || t.Generation != before.Generation ||
+		t.RecoveredGeneration != before.RecoveredGeneration || t.RecoveryPaidUntil != before.RecoveryPaidUntil {
+		return domain.ErrConflict
+	}
+	t.LastUsedAt, t.ExpiresAt = instant(after.LastUsedAt), instant(after.ExpiresAt)
+	t.RecoveredGeneration, t.RecoveryPaidUntil = after.RecoveredGeneration, after.RecoveryPaidUntil
+	t.RevokedAt, t.RevokedReason = instant(after.RevokedAt), after.RevokedReason
+	s.tokens[t.ID] = t
+	return nil
+}
+
+// Find implements port.RefreshTokens.
+func (s *Store) Find(ctx context.Context, tenantID string, id domain.ID, now time.Time) (domain.RefreshToken, error) {
+	if err := s.lock(ctx); err != nil {
+		return domain.RefreshToken{}, err
+	}
+	defer s.mu.Unlock()
+	t, ok := s.tokens[id]
+	if !ok || t.TenantID != tenantID || !s.alive(t, instant(now)) {
+		return domain.RefreshToken{}, domain.ErrNotFound
+	}
+	return cloneToken(t), nil
+}
+
+// List implements port.RefreshTokens.
+func (s *Store) List(ctx context.Context, q port.ListQuery) ([]domain.RefreshToken, error) {
+	if err := s.lock(ctx); err != nil {
+		return nil, err
+	}
+	defer s.mu.Unlock()
+	scope := domain.Scope{TenantID: q.TenantID, ApplicationID: q.ApplicationID, UserID: q.UserID}
+	found := s.newest(scope, q.Now, func(t domain.RefreshToken) bool {
+		return t.UserID == q.UserID && (q.Below.IsZero() || bytes.Compare(t.ID[:], q.Below[:]) < 0)
+	})
+	found = found[:min(len(found), q.Limit)]
+	for i, t := range found {
+		found[i] = cloneToken(t)
+	}
+	return found, nil
+}
+
+// newest are the refresh tokens within the scope that are alive at now and that keep holds for, by id from high to low. They
+// are not copies.
+func (s *Store) newest(scope domain.Scope, now time.Time, keep func(domain.RefreshToken) bool) []domain.RefreshToken {
+	var found []domain.RefreshToken
+	for _, t := range s.tokens {
+		if scope.Covers(t) && keep(t) && s.alive(t, instant(now)) {
+			found = append(found, t)
+		}
+	}
+	slices.SortFunc(found, func(a, b domain.RefreshToken) int { return bytes.Compare(b.ID[:], a.ID[:]) })
+	return found
+}
+
+// snapshot is what is known of t, which is not copied.
+func (s *Store) snapshot(t domain.RefreshToken) domain.Snapshot {
+	a, ok := s.applications[applicationKey{t.TenantID, t.ApplicationID}]
+	return domain.Snapshot{Token: t, MarkEpoch: s.markEpoch(t), Gone: !ok, Policy: a.policy}
+}
+
+func (s *Store) alive(t domain.RefreshToken, now time.Time) bool { return s.snapshot(t).Alive(now) }
+
+// markEpoch is the highest epoch of the marks that cover t; 0 for none.
+func (s *Store) markEpoch(t domain.RefreshToken) uint64 {
+	var highest uint64
+	for _, scope := range []domain.Scope{
+		{TenantID: t.TenantID},
+		{TenantID: t.TenantID, ApplicationID: t.ApplicationID},
+		{TenantID: t.TenantID, UserID: t.UserID},
+		{TenantID: t.TenantID, ApplicationID: t.ApplicationID, UserID: t.UserID},
+	} {
+		highest = max(highest, s.marks[scope])
+	}
+	return highest
+}

@@ -1,0 +1,76 @@
+// Package memstore keeps everything that a [port.Store] keeps in maps, behind one mutex.
+//
+// It is for tests and for trying things, and it is the shortest answer to what the port's comments mean. It is no cache
+// before another store, and nothing survives the process: of the port's promises it breaks durability, and no other.
+//
+// It forgets nothing while it runs: dead refresh tokens and marks stay, and so it needs no time until which a mark is kept.
+// It has no index: List and KeepNewest look at every refresh token.
+//
+// # Decisions
+//
+// Advance spells its conditions out instead of asking [domain.Snapshot.Decide] for its verdict. That would be shorter, and the
+// suite's comparison of a store with the domain would compare the domain with itself.
+package memstore
+
+import (
+	"context"
+	"fmt"
+	"sync"
+
+	"github.com/refreshd/refreshd/domain"
+	"github.com/refreshd/refreshd/port"
+)
+
+var _ port.Store = (*Store)(nil)
+
+// Store is a port.Store in memory. A handle on it is the Store itself.
+type Store struct {
+	mu           sync.Mutex
+	tenants      map[string]domain.Tenant
+	applications map[applicationKey]application
+	epochs       map[string]uint64 // by tenant, also by one that was deleted
+	marks        map[domain.Scope]uint64
+	tokens       map[domain.ID]domain.RefreshToken
+	apiKeys      map[string]domain.APIKey // by name
+	keys         []domain.SealedKey
+}
+
+type applicationKey struct{ tenantID, id string }
+
+type application struct {
+	domain.Application
+	policy domain.Policy
+}
+
+// New returns an empty store.
+func New() *Store {
+	return &Store{
+		tenants:      make(map[string]domain.Tenant),
+		applications: make(map[applicationKey]application),
+		epochs:       make(map[string]uint64),
+		marks:        make(map[domain.Scope]uint64),
+		tokens:       make(map[domain.ID]domain.RefreshToken),
+		apiKeys:      make(map[string]domain.APIKey),
+	}
+}
+
+// Ready implements port.Store: memory is ready.
+func (s *Store) Ready(ctx context.Context) error {
+	if err := s.lock(ctx); err != nil {
+		return err
+	}
+	s.mu.Unlock()
+	return nil
+}
+
+// Close implements port.Store. It does nothing: other handles may be open, and they are the same Store.
+func (s *Store) Close() error { return nil }
+
+// lock takes the mutex, unless ctx is done. No method waits for anything while it holds it.
+func (s *Store) lock(ctx context.Context) error {
+	if err := ctx.Err(); err != nil {
+		return fmt.Errorf("memstore: %w", err)
+	}
+	s.mu.Lock()
+	return nil
+}

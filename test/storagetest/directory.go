@@ -1,0 +1,340 @@
+package storagetest
+
+import (
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/refreshd/refreshd/domain"
+)
+
+var directory = []clause{
+	{"Directory/SaveTenant/keeps every field, and what is not said", func(e *env) {
+		for _, s := range []domain.Settings{tenantSettings(), {}, zeroSettings()} {
+			want := fullTenant()
+			want.Settings = s
+			e.must(e.store.SaveTenant(e.Context(), want))
+			got, err := e.store.Tenant(e.Context(), "acme")
+			e.must(err)
+			e.wantSame("read", got, want)
+			list, err := e.store.Tenants(e.Context(), 9)
+			e.must(err)
+			e.wantSame("listed", list, []domain.Tenant{want})
+		}
+		e.must(e.store.SaveTenant(e.Context(), domain.Tenant{ID: "acme"}))
+		got, err := e.store.Tenant(e.Context(), "acme")
+		e.must(err)
+		e.wantSame("replaced by one with nothing", got, domain.Tenant{ID: "acme"})
+	}},
+
+	{"Directory/SaveTenant/an issuer belongs to one tenant, and a duplicate writes nothing", func(e *env) {
+		acme := domain.Tenant{ID: "acme", Issuer: "https://auth.example"}
+		other := domain.Tenant{ID: "other", Name: "before", Issuer: "https://auth.example/other"}
+		e.must(e.store.SaveTenant(e.Context(), acme))
+		e.must(e.store.SaveTenant(e.Context(), acme)) // its own
+		e.must(e.store.SaveTenant(e.Context(), other))
+		thief := domain.Tenant{ID: "other", Name: "after", Issuer: acme.Issuer}
+		e.wantErr("replaced", e.store.SaveTenant(e.Context(), thief), domain.ErrDuplicate)
+		got, err := e.store.Tenant(e.Context(), "other")
+		e.must(err)
+		e.wantSame("after the duplicate", got, other)
+		thief.ID = "third"
+		e.wantErr("created", e.store.SaveTenant(e.Context(), thief), domain.ErrDuplicate)
+		_, err = e.store.Tenant(e.Context(), "third")
+		e.wantErr("the one not created", err, domain.ErrNotFound)
+	}},
+
+	{"Directory/SaveTenant/any number of tenants may have no issuer, and one that was given up is free", func(e *env) {
+		for _, id := range []string{"a", "b", "c"} {
+			e.must(e.store.SaveTenant(e.Context(), domain.Tenant{ID: id}))
+		}
+		e.must(e.store.SaveTenant(e.Context(), domain.Tenant{ID: "a", Issuer: "https://auth.example"}))
+		e.must(e.store.SaveTenant(e.Context(), domain.Tenant{ID: "a"}))
+		e.must(e.store.SaveTenant(e.Context(), domain.Tenant{ID: "b", Issuer: "https://auth.example"}))
+		e.must(e.store.DeleteTenant(e.Context(), "b", t0))
+		e.must(e.store.SaveTenant(e.Context(), domain.Tenant{ID: "c", Issuer: "https://auth.example"}))
+	}},
+
+	{"Directory/SaveTenant/of many at once with one issuer exactly one succeeds", func(e *env) {
+		hs := e.handles(3)
+		errs := make([]error, 20)
+		together(len(errs), func(i int) {
+			errs[i] = hs[i%3].SaveTenant(e.Context(), domain.Tenant{ID: fmt.Sprint("tenant", i), Issuer: "https://auth.example"})
+		})
+		e.wantOneWinner(errs, domain.ErrDuplicate)
+		all, err := e.store.Tenants(e.Context(), 99)
+		e.must(err)
+		if len(all) != 1 {
+			e.Errorf("%d tenants are stored, want 1", len(all))
+		}
+	}},
+
+	{"Directory/SaveTenant/leaves epoch, marks and applications as they are", func(e *env) {
+		e.shop(domain.Settings{})
+		marked := e.issue(token(1))[0]
+		epoch := e.revokeScope(domain.Scope{TenantID: "acme"}, domain.ID{}, t0)
+		alive := e.issue(token(2))[0]
+		e.must(e.store.SaveTenant(e.Context(), fullTenant()))
+		e.wantDead("revoked before", t0, marked)
+		e.wantAlive("issued after the revocation", t0, alive)
+		_, err := e.store.Application(e.Context(), "acme", "shop")
+		e.must(err)
+		if got := e.revokeScope(domain.Scope{TenantID: "acme"}, domain.ID{}, t0); got != epoch+1 {
+			e.Errorf("the next epoch is %d, want %d", got, epoch+1)
+		}
+	}},
+
+	{"Directory/SaveTenant/makes the policies of its applications anew, and of no others", func(e *env) {
+		e.must(e.store.SaveTenant(e.Context(), domain.Tenant{ID: "acme"}))
+		e.must(e.store.SaveTenant(e.Context(), domain.Tenant{ID: "other"}))
+		own := domain.Settings{GraceSeconds: new(int64(77)), CookieOnly: new(false)}
+		apps := []domain.Application{
+			{TenantID: "acme", ID: "shop"}, {TenantID: "acme", ID: "bar", Settings: own}, {TenantID: "other", ID: "shop", Settings: own},
+		}
+		for _, a := range apps {
+			e.must(e.store.SaveApplication(e.Context(), a))
+		}
+		for _, t := range []domain.Tenant{fullTenant(), {ID: "acme", Settings: zeroSettings()}, {ID: "acme"}} {
+			e.must(e.store.SaveTenant(e.Context(), t))
+			for _, a := range apps {
+				owner := domain.Tenant{ID: "other"}
+				if a.TenantID == "acme" {
+					owner = t
+				}
+				got, err := e.store.Policy(e.Context(), a.TenantID, a.ID)
+				e.must(err)
+				e.wantSame("policy of "+a.TenantID+"/"+a.ID, got, domain.Effective(owner, a))
+			}
+		}
+	}},
+
+	{"Directory/SaveApplication/keeps every field, and what is not said", func(e *env) {
+		e.must(e.store.SaveTenant(e.Context(), domain.Tenant{ID: "acme"}))
+		for _, s := range []domain.Settings{fullApplication().Settings, {}, zeroSettings()} {
+			want := fullApplication()
+			want.Settings = s
+			e.must(e.store.SaveApplication(e.Context(), want))
+			got, err := e.store.Application(e.Context(), "acme", "shop")
+			e.must(err)
+			e.wantSame("read", got, want)
+		}
+		e.must(e.store.SaveApplication(e.Context(), domain.Application{TenantID: "acme", ID: "shop"}))
+		got, err := e.store.Application(e.Context(), "acme", "shop")
+		e.must(err)
+		e.wantSame("replaced by one with nothing", got, domain.Application{TenantID: "acme", ID: "shop"})
+	}},
+
+	{"Directory/SaveApplication/without its tenant is not found, and writes nothing", func(e *env) {
+		e.wantErr("without tenant", e.store.SaveApplication(e.Context(), fullApplication()), domain.ErrNotFound)
+		e.must(e.store.SaveTenant(e.Context(), domain.Tenant{ID: "acme"}))
+		_, err := e.store.Application(e.Context(), "acme", "shop")
+		e.wantErr("the one not created", err, domain.ErrNotFound)
+	}},
+
+	{"Directory/SaveApplication/leaves its refresh tokens and those of others as they are", func(e *env) {
+		e.shop(domain.Settings{})
+		t := e.issue(token(1))[0]
+		e.must(e.store.SaveApplication(e.Context(), fullApplication()))
+		e.application("acme", "bar", domain.Settings{})
+		e.wantStored("after the save", t)
+		e.wantAlive("after the save", t0, t)
+	}},
+
+	{"Directory/SaveApplication/beside a SaveTenant leaves the policy of both", func(e *env) {
+		e.shop(domain.Settings{})
+		hs := e.handles(2)
+		for i := range 10 {
+			tenant := domain.Tenant{ID: "acme", Settings: domain.Settings{TTLMinutes: new(int64(i + 1))}}
+			app := domain.Application{TenantID: "acme", ID: "shop", Settings: domain.Settings{GraceSeconds: new(int64(i + 1))}}
+			errs := make([]error, 2)
+			together(2, func(i int) {
+				if i == 0 {
+					errs[i] = hs[0].SaveTenant(e.Context(), tenant)
+				} else {
+					errs[i] = hs[1].SaveApplication(e.Context(), app)
+				}
+			})
+			for _, err := range errs {
+				e.must(err)
+			}
+			got, err := e.store.Policy(e.Context(), "acme", "shop")
+			e.must(err)
+			e.wantSame("the policy", got, domain.Effective(tenant, app))
+		}
+	}},
+
+	{"Directory/Tenant/what does not exist is not found", func(e *env) {
+		e.shop(domain.Settings{})
+		_, err := e.store.Tenant(e.Context(), "other")
+		e.wantErr("Tenant", err, domain.ErrNotFound)
+	}},
+
+	{"Directory/Tenants/goes by id, byte by byte, up to the limit", func(e *env) {
+		all := []string{"b", "a", "B", "~", "aa", "-", "9", "_", ".a"}
+		for _, id := range all {
+			e.must(e.store.SaveTenant(e.Context(), domain.Tenant{ID: id}))
+		}
+		slices.Sort(all)
+		for _, limit := range []int{1, 4, len(all), 99} {
+			list, err := e.store.Tenants(e.Context(), limit)
+			e.must(err)
+			var got []string
+			for _, t := range list {
+				got = append(got, t.ID)
+			}
+			e.wantSame(fmt.Sprint("limit ", limit), got, all[:min(limit, len(all))])
+		}
+	}},
+
+	{"Directory/Application/what does not exist in that tenant is not found", func(e *env) {
+		e.shop(domain.Settings{})
+		e.must(e.store.SaveTenant(e.Context(), domain.Tenant{ID: "other"}))
+		for _, owner := range [][2]string{{"acme", "bar"}, {"other", "shop"}, {"none", "shop"}} {
+			_, err := e.store.Application(e.Context(), owner[0], owner[1])
+			e.wantErr(owner[0]+"/"+owner[1], err, domain.ErrNotFound)
+		}
+	}},
+
+	{"Directory/Policy/is the effective one, in every field", func(e *env) {
+		for _, t := range []domain.Tenant{{ID: "acme"}, fullTenant(), {ID: "acme", Settings: zeroSettings()}} {
+			e.must(e.store.SaveTenant(e.Context(), t))
+			for _, s := range []domain.Settings{{}, fullApplication().Settings, zeroSettings()} {
+				a := domain.Application{TenantID: "acme", ID: "shop", Settings: s}
+				e.must(e.store.SaveApplication(e.Context(), a))
+				got, err := e.store.Policy(e.Context(), "acme", "shop")
+				e.must(err)
+				e.wantSame("the policy", got, domain.Effective(t, a))
+			}
+		}
+	}},
+
+	{"Directory/Policy/of what does not exist is not found", func(e *env) {
+		e.shop(domain.Settings{})
+		e.must(e.store.SaveTenant(e.Context(), domain.Tenant{ID: "other"}))
+		for _, owner := range [][2]string{{"acme", "bar"}, {"other", "shop"}, {"none", "shop"}} {
+			_, err := e.store.Policy(e.Context(), owner[0], owner[1])
+			e.wantErr(owner[0]+"/"+owner[1], err, domain.ErrNotFound)
+		}
+	}},
+
+	{"Directory/DeleteApplication/removes it and ends its refresh tokens, and nothing else", func(e *env) {
+		e.shop(domain.Settings{})
+		e.application("acme", "bar", domain.Settings{})
+		e.must(e.store.SaveTenant(e.Context(), domain.Tenant{ID: "other"}))
+		e.application("other", "shop", domain.Settings{})
+		ts := e.issue(token(1), tokenOf(2, "acme", "bar", "ana"), tokenOf(3, "other", "shop", "ana"))
+		e.must(e.store.DeleteApplication(e.Context(), "acme", "shop", t0))
+		e.wantDead("its own", t0, ts[0])
+		e.wantAlive("of others", t0, ts[1], ts[2])
+		_, err := e.store.Application(e.Context(), "acme", "shop")
+		e.wantErr("Application", err, domain.ErrNotFound)
+		_, err = e.store.Policy(e.Context(), "acme", "shop")
+		e.wantErr("Policy", err, domain.ErrNotFound)
+		e.wantErr("Insert", e.store.Insert(e.Context(), token(4)), domain.ErrNotFound)
+		_, err = e.store.Application(e.Context(), "acme", "bar")
+		e.must(err)
+		_, err = e.store.Application(e.Context(), "other", "shop")
+		e.must(err)
+	}},
+
+	{"Directory/DeleteApplication/what does not exist is not found", func(e *env) {
+		e.shop(domain.Settings{})
+		e.must(e.store.SaveTenant(e.Context(), domain.Tenant{ID: "other"}))
+		t := e.issue(token(1))[0]
+		e.wantErr("unknown", e.store.DeleteApplication(e.Context(), "acme", "bar", t0), domain.ErrNotFound)
+		e.wantErr("another tenant's", e.store.DeleteApplication(e.Context(), "other", "shop", t0), domain.ErrNotFound)
+		e.wantErr("no tenant", e.store.DeleteApplication(e.Context(), "none", "shop", t0), domain.ErrNotFound)
+		e.wantAlive("afterwards", t0, t)
+		e.must(e.store.DeleteApplication(e.Context(), "acme", "shop", t0))
+		e.wantErr("deleted already", e.store.DeleteApplication(e.Context(), "acme", "shop", t0), domain.ErrNotFound)
+	}},
+
+	{"Directory/DeleteApplication/created again, it begins without the refresh tokens of before", func(e *env) {
+		e.shop(domain.Settings{})
+		t := e.issue(token(1))[0]
+		e.must(e.store.DeleteApplication(e.Context(), "acme", "shop", t0))
+		e.application("acme", "shop", domain.Settings{})
+		e.wantDead("of before", t0, t)
+		_, _, err := e.store.Advance(e.Context(), t.ID, domain.Call{Generation: 1, Now: t0})
+		e.wantErr("Advance", err, domain.ErrConflict)
+		fresh := e.issue(token(2))[0]
+		e.wantAlive("issued since", t0, fresh)
+		e.advance(fresh, t0)
+	}},
+
+	{"Directory/DeleteTenant/removes it with applications and API keys, ends its refresh tokens, and nothing else", func(e *env) {
+		for i, tenant := range []string{"acme", "other"} {
+			e.must(e.store.SaveTenant(e.Context(), domain.Tenant{ID: tenant}))
+			e.application(tenant, "shop", domain.Settings{})
+			e.issue(tokenOf(i+1, tenant, "shop", "ana"))
+			e.must(e.store.SaveAPIKey(e.Context(), domain.APIKey{Name: "key of " + tenant, Hash: "hash of " + tenant, TenantID: tenant}))
+		}
+		e.must(e.store.SaveAPIKey(e.Context(), domain.APIKey{Name: "key of all", Hash: "hash of all"}))
+		e.must(e.store.DeleteTenant(e.Context(), "acme", t0))
+		_, err := e.store.Tenant(e.Context(), "acme")
+		e.wantErr("Tenant", err, domain.ErrNotFound)
+		_, err = e.store.Application(e.Context(), "acme", "shop")
+		e.wantErr("Application", err, domain.ErrNotFound)
+		_, err = e.store.Policy(e.Context(), "acme", "shop")
+		e.wantErr("Policy", err, domain.ErrNotFound)
+		_, err = e.store.APIKeyByHash(e.Context(), "hash of acme")
+		e.wantErr("APIKeyByHash", err, domain.ErrNotFound)
+		_, err = e.store.APIKeyByName(e.Context(), "key of acme")
+		e.wantErr("APIKeyByName", err, domain.ErrNotFound)
+		e.wantDead("its own", t0, tokenOf(1, "acme", "shop", "ana"))
+		list, err := e.store.Tenants(e.Context(), 9)
+		e.must(err)
+		e.wantSame("the tenants left", list, []domain.Tenant{{ID: "other"}})
+		for _, name := range []string{"key of other", "key of all"} {
+			_, err = e.store.APIKeyByName(e.Context(), name)
+			e.must(err)
+		}
+		_, err = e.store.Policy(e.Context(), "other", "shop")
+		e.must(err)
+		e.wantAlive("of another tenant", t0, tokenOf(2, "other", "shop", "ana"))
+		e.wantErr("deleted already", e.store.DeleteTenant(e.Context(), "acme", t0), domain.ErrNotFound)
+	}},
+
+	{"Directory/DeleteTenant/created again, it goes on from its epoch, without what it had before", func(e *env) {
+		e.shop(domain.Settings{})
+		for range 3 {
+			e.revokeScope(domain.Scope{TenantID: "acme", UserID: "bob"}, domain.ID{}, t0)
+		}
+		before := e.issue(token(1))[0]
+		e.must(e.store.DeleteTenant(e.Context(), "acme", t0))
+		e.must(e.store.SaveTenant(e.Context(), domain.Tenant{ID: "acme"}))
+		_, err := e.store.Application(e.Context(), "acme", "shop")
+		e.wantErr("Application", err, domain.ErrNotFound)
+		e.application("acme", "shop", domain.Settings{})
+		e.wantDead("of before", t0, before)
+		after := e.issue(token(2))[0]
+		if after.IssuedEpoch <= before.IssuedEpoch {
+			e.Errorf("epoch at an issue before %d, after %d, want a higher one", before.IssuedEpoch, after.IssuedEpoch)
+		}
+		e.wantAlive("issued since", t0, after)
+		e.revokeScope(domain.Scope{TenantID: "acme", UserID: "ana"}, domain.ID{}, t0)
+		e.wantDead("revoked since", t0, after)
+	}},
+
+	// An issue beside a deletion: afterwards the refresh token is dead or was not stored.
+	{"Directory/DeleteApplication/leaves no refresh token that was issued beside it", func(e *env) {
+		hs := e.handles(2)
+		for i := range 10 {
+			e.shop(domain.Settings{})
+			errs := make([]error, 2)
+			together(2, func(j int) {
+				if j == 0 {
+					errs[j] = hs[0].DeleteApplication(e.Context(), "acme", "shop", t0)
+				} else {
+					errs[j] = hs[1].Insert(e.Context(), token(i+1))
+				}
+			})
+			e.must(errs[0])
+			if errs[1] != nil {
+				e.wantErr("Insert", errs[1], domain.ErrNotFound)
+			}
+			e.application("acme", "shop", domain.Settings{})
+			e.wantDead("issued beside the deletion", t0.Add(time.Minute), token(i+1))
+		}
+	}},
+}

@@ -1,0 +1,317 @@
+package storagetest
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"runtime"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/refreshd/refreshd/domain"
+	"github.com/refreshd/refreshd/port"
+)
+
+// recorder is a tb that notes failures instead of failing.
+type recorder struct {
+	ctx      context.Context
+	mu       sync.Mutex
+	failures []string
+	cleanups []func()
+}
+
+func (r *recorder) Helper()                  {}
+func (r *recorder) Context() context.Context { return r.ctx }
+func (r *recorder) Cleanup(f func())         { r.cleanups = append(r.cleanups, f) }
+func (r *recorder) Logf(string, ...any)      {}
+
+func (r *recorder) Errorf(format string, args ...any) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.failures = append(r.failures, fmt.Sprintf(format, args...))
+}
+
+func (r *recorder) Fatalf(format string, args ...any) {
+	r.Errorf(format, args...)
+	runtime.Goexit()
+}
+
+// failuresOf runs one clause on a database, and gives what it complained of.
+func failuresOf(ctx context.Context, c clause, open func() port.Store) []string {
+	r := &recorder{ctx: ctx}
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		c.check(newEnv(r, open))
+	}()
+	<-done
+	for _, cleanup := range slices.Backward(r.cleanups) {
+		cleanup()
+	}
+	return r.failures
+}
+
+// faulty is a store whose every method can be replaced. As it comes it does what the store within does.
+type faulty struct {
+	within            port.Store
+	ready             func(context.Context) error
+	close             func() error
+	insert            func(context.Context, domain.RefreshToken) error
+	advance           func(context.Context, domain.ID, domain.Call) (domain.RefreshToken, domain.Policy, error)
+	snapshot          func(context.Context, domain.ID) (domain.Snapshot, error)
+	swap              func(ctx context.Context, before, after domain.RefreshToken, now time.Time) error
+	find              func(context.Context, string, domain.ID, time.Time) (domain.RefreshToken, error)
+	list              func(context.Context, port.ListQuery) ([]domain.RefreshToken, error)
+	revoke            func(context.Context, string, domain.ID, port.Revocation) error
+	revokeScope       func(context.Context, domain.Scope, domain.ID, port.Revocation) (uint64, error)
+	keepNewest        func(context.Context, domain.Scope, int, port.Revocation) error
+	saveTenant        func(context.Context, domain.Tenant) error
+	saveApplication   func(context.Context, domain.Application) error
+	tenant            func(context.Context, string) (domain.Tenant, error)
+	tenants           func(context.Context, int) ([]domain.Tenant, error)
+	application       func(context.Context, string, string) (domain.Application, error)
+	policy            func(context.Context, string, string) (domain.Policy, error)
+	deleteApplication func(context.Context, string, string, time.Time) error
+	deleteTenant      func(context.Context, string, time.Time) error
+	saveAPIKey        func(context.Context, domain.APIKey) error
+	apiKeyByName      func(context.Context, string) (domain.APIKey, error)
+	apiKeyByHash      func(context.Context, string) (domain.APIKey, error)
+	sealedKeys        func(context.Context) ([]domain.SealedKey, error)
+	addKey            func(context.Context, domain.SealedKey) error
+	reseal            func(context.Context, domain.SealedKey, string) error
+	hasData           func(context.Context) (bool, error)
+}
+
+func newFaulty(s port.Store) *faulty {
+	return &faulty{
+		within: s, ready: s.Ready, close: s.Close, insert: s.Insert, advance: s.Advance, snapshot: s.Snapshot, swap: s.Swap,
+		find: s.Find, list: s.List, revoke: s.Revoke, revokeScope: s.RevokeScope, keepNewest: s.KeepNewest,
+		saveTenant: s.SaveTenant, saveApplication: s.SaveApplication, tenant: s.Tenant, tenants: s.Tenants,
+		application: s.Application, policy: s.Policy, deleteApplication: s.DeleteApplication, deleteTenant: s.DeleteTenant,
+		saveAPIKey: s.SaveAPIKey, apiKeyByName: s.APIKeyByName, apiKeyByHash: s.APIKeyByHash,
+		sealedKeys: s.SealedKeys, addKey: s.AddKey, reseal: s.Reseal, hasData: s.HasData,
+	}
+}
+
+func (f *faulty) Ready(ctx context.Context) error { return f.ready(ctx) }
+func (f *faulty) Close() error                    { return f.close() }
+
+func (f *faulty) Insert(ctx context.Context, t domain.RefreshToken) error { return f.insert(ctx, t) }
+
+func (f *faulty) Advance(ctx context.Context, id domain.ID, c domain.Call) (domain.RefreshToken, domain.Policy, error) {
+	return f.advance(ctx, id, c)
+}
+
+func (f *faulty) Snapshot(ctx context.Context, id domain.ID) (domain.Snapshot, error) {
+	return f.snapshot(ctx, id)
+}
+
+func (f *faulty) Swap(ctx context.Context, before, after domain.RefreshToken, now time.Time) error {
+	return f.swap(ctx, before, after, now)
+}
+
+func (f *faulty) Find(ctx context.Context, tenantID string, id domain.ID, now time.Time) (domain.RefreshToken, error) {
+	return f.find(ctx, tenantID, id, now)
+}
+
+func (f *faulty) List(ctx context.Context, q port.ListQuery) ([]domain.RefreshToken, error) {
+	return f.list(ctx, q)
+}
+
+func (f *faulty) Revoke(ctx context.Context, tenantID string, id domain.ID, r port.Revocation) error {
+	return f.revoke(ctx, tenantID, id, r)
+}
+
+func (f *faulty) RevokeScope(ctx context.Context, s domain.Scope, except domain.ID, r port.Revocation) (uint64, error) {
+	return f.revokeScope(ctx, s, except, r)
+}
+
+func (f *faulty) KeepNewest(ctx context.Context, s domain.Scope, keep int, r port.Revocation) error {
+	return f.keepNewest(ctx, s, keep, r)
+}
+
+func (f *faulty) SaveTenant(ctx context.Context, t domain.Tenant) error { return f.saveTenant(ctx, t) }
+
+func (f *faulty) SaveApplication(ctx context.Context, a domain.Application) error {
+	return f.saveApplication(ctx, a)
+}
+
+func (f *faulty) Tenant(ctx context.Context, id string) (domain.Tenant, error) {
+	return f.tenant(ctx, id)
+}
+
+func (f *faulty) Tenants(ctx context.Context, limit int) ([]domain.Tenant, error) {
+	return f.tenants(ctx, limit)
+}
+
+func (f *faulty) Application(ctx context.Context, tenantID, id string) (domain.Application, error) {
+	return f.application(ctx, tenantID, id)
+}
+
+func (f *faulty) Policy(ctx context.Context, tenantID, applicationID string) (domain.Policy, error) {
+	return f.policy(ctx, tenantID, applicationID)
+}
+
+func (f *faulty) DeleteApplication(ctx context.Context, tenantID, id string, at time.Time) error {
+	return f.deleteApplication(ctx, tenantID, id, at)
+}
+
+func (f *faulty) DeleteTenant(ctx context.Context, id string, at time.Time) error {
+	return f.deleteTenant(ctx, id, at)
+}
+
+func (f *faulty) SaveAPIKey(ctx context.Context, k domain.APIKey) error { return f.saveAPIKey(ctx, k) }
+
+func (f *faulty) APIKeyByName(ctx context.Context, name string) (domain.APIKey, error) {
+	return f.apiKeyByName(ctx, name)
+}
+
+func (f *faulty) APIKeyByHash(ctx context.Context, hash string) (domain.APIKey, error) {
+	return f.apiKeyByHash(ctx, hash)
+}
+
+func (f *faulty) SealedKeys(ctx context.Context) ([]domain.SealedKey, error) {
+	return f.sealedKeys(ctx)
+}
+
+func (f *faulty) AddKey(ctx context.Context, k domain.SealedKey) error { return f.addKey(ctx, k) }
+
+func (f *faulty) Reseal(ctx context.Context, before domain.SealedKey, sealed string) error {
+	return f.reseal(ctx, before, sealed)
+}
+
+func (f *faulty) HasData(ctx context.Context) (bool, error) { return f.hasData(ctx) }
+
+// onRead spoils each record that a method gives.
+func (f *faulty) onRead(spoil func(*domain.RefreshToken)) {
+	f.advance = func(ctx context.Context, id domain.ID, c domain.Call) (domain.RefreshToken, domain.Policy, error) {
+		t, p, err := f.within.Advance(ctx, id, c)
+		if err == nil {
+			spoil(&t)
+		}
+		return t, p, err
+	}
+	f.snapshot = func(ctx context.Context, id domain.ID) (domain.Snapshot, error) {
+		s, err := f.within.Snapshot(ctx, id)
+		if err == nil {
+			spoil(&s.Token)
+		}
+		return s, err
+	}
+	f.find = func(ctx context.Context, tenantID string, id domain.ID, now time.Time) (domain.RefreshToken, error) {
+		t, err := f.within.Find(ctx, tenantID, id, now)
+		if err == nil {
+			spoil(&t)
+		}
+		return t, err
+	}
+	f.list = func(ctx context.Context, q port.ListQuery) ([]domain.RefreshToken, error) {
+		ts, err := f.within.List(ctx, q)
+		for i := range ts {
+			spoil(&ts[i])
+		}
+		return ts, err
+	}
+}
+
+// onAdvance spoils what Advance gives.
+func (f *faulty) onAdvance(spoil func(before domain.RefreshToken, after *domain.RefreshToken, p *domain.Policy)) {
+	f.advance = func(ctx context.Context, id domain.ID, c domain.Call) (domain.RefreshToken, domain.Policy, error) {
+		before, _ := f.within.Snapshot(ctx, id)
+		t, p, err := f.within.Advance(ctx, id, c)
+		if err == nil {
+			spoil(before.Token, &t, &p)
+		}
+		return t, p, err
+	}
+}
+
+// advanceForgets makes Advance succeed where the domain would rotate if it overlooked something.
+func (f *faulty) advanceForgets(overlook func(*domain.Snapshot, *domain.Call)) {
+	f.advance = func(ctx context.Context, id domain.ID, c domain.Call) (domain.RefreshToken, domain.Policy, error) {
+		t, p, err := f.within.Advance(ctx, id, c)
+		if !errors.Is(err, domain.ErrConflict) {
+			return t, p, err
+		}
+		s, missing := f.within.Snapshot(ctx, id)
+		if missing != nil {
+			return t, p, err
+		}
+		overlook(&s, &c)
+		if d := s.Decide(c); d.Outcome == domain.Rotated {
+			return d.After, s.Policy, nil
+		}
+		return t, p, err
+	}
+}
+
+// findForgets makes Find find what would be alive if something were overlooked.
+func (f *faulty) findForgets(overlook func(*domain.Snapshot)) {
+	f.find = func(ctx context.Context, tenantID string, id domain.ID, now time.Time) (domain.RefreshToken, error) {
+		t, err := f.within.Find(ctx, tenantID, id, now)
+		if err == nil {
+			return t, nil
+		}
+		s, missing := f.within.Snapshot(ctx, id)
+		if overlook(&s); missing == nil && s.Token.TenantID == tenantID && s.Alive(now) {
+			return s.Token, nil
+		}
+		return t, err
+	}
+}
+
+// findRefuses makes Find refuse more than what is dead.
+func (f *faulty) findRefuses(refuse func(domain.Snapshot) bool) {
+	f.find = func(ctx context.Context, tenantID string, id domain.ID, now time.Time) (domain.RefreshToken, error) {
+		if s, err := f.within.Snapshot(ctx, id); err == nil && refuse(s) {
+			return domain.RefreshToken{}, domain.ErrNotFound
+		}
+		return f.within.Find(ctx, tenantID, id, now)
+	}
+}
+
+// swapAs makes Swap believe something else of what its caller read.
+func (f *faulty) swapAs(believe func(stored domain.RefreshToken, before, after *domain.RefreshToken, now *time.Time)) {
+	f.swap = func(ctx context.Context, before, after domain.RefreshToken, now time.Time) error {
+		if s, err := f.within.Snapshot(ctx, before.ID); err == nil {
+			believe(s.Token, &before, &after, &now)
+		}
+		return f.within.Swap(ctx, before, after, now)
+	}
+}
+
+// inserted remembers what was inserted, by owner, from the highest id down.
+func (f *faulty) inserted() (of func(domain.Scope) []domain.ID) {
+	var mu sync.Mutex
+	var all []domain.RefreshToken
+	f.insert = func(ctx context.Context, t domain.RefreshToken) error {
+		err := f.within.Insert(ctx, t)
+		if err == nil {
+			mu.Lock()
+			defer mu.Unlock()
+			all = append(all, t)
+			slices.SortFunc(all, func(a, b domain.RefreshToken) int { return slices.Compare(b.ID[:], a.ID[:]) })
+		}
+		return err
+	}
+	return func(s domain.Scope) []domain.ID {
+		mu.Lock()
+		defer mu.Unlock()
+		var out []domain.ID
+		for _, t := range all {
+			if s.Covers(t) {
+				out = append(out, t.ID)
+			}
+		}
+		return out
+	}
+}
+
+// instead gives nil in the place of an error.
+func instead(err, of error) error {
+	if errors.Is(err, of) {
+		return nil
+	}
+	return err
+}

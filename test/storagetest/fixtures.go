@@ -1,0 +1,148 @@
+package storagetest
+
+import (
+	"encoding/binary"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/refreshd/refreshd/domain"
+)
+
+const tick = time.Microsecond
+
+// t0 is when most tokens of the suite are issued: an instant that shows each digit that a store could lose.
+var t0 = time.Date(2031, 2, 3, 4, 5, 6, 789_012_000, time.UTC)
+
+// tokenID is a UUID of version 7; a higher n has a higher id.
+func tokenID(n int) domain.ID {
+	id := domain.ID{0x01, 0x9a, 0xff, 0x00, 0x7f, 0x80, 0x70, 0, 0x80}
+	binary.BigEndian.PutUint32(id[12:], uint32(n))
+	return id
+}
+
+// token is a plain refresh token of the user ana in acme's shop, good for a day from t0.
+func token(n int) domain.RefreshToken {
+	return domain.RefreshToken{
+		ID: tokenID(n), TenantID: "acme", ApplicationID: "shop", UserID: "ana",
+		Generation: 1, IssuedAt: t0, RotatedAt: t0, LastUsedAt: t0, ExpiresAt: t0.Add(24 * time.Hour),
+	}
+}
+
+func tokenOf(n int, tenantID, applicationID, userID string) domain.RefreshToken {
+	t := token(n)
+	t.TenantID, t.ApplicationID, t.UserID = tenantID, applicationID, userID
+	return t
+}
+
+func describe(t domain.RefreshToken) string {
+	return fmt.Sprintf("refresh token %d of %s in %s/%s", binary.BigEndian.Uint32(t.ID[12:]), t.UserID, t.TenantID, t.ApplicationID)
+}
+
+// fullToken has no field that is zero, and no two that are equal. It is dead.
+func fullToken() domain.RefreshToken {
+	t := livingToken()
+	t.RevokedAt, t.RevokedReason = t0.Add(7*time.Minute+7*tick), domain.RevokedByReplay
+	return t
+}
+
+// livingToken is fullToken without a revocation.
+func livingToken() domain.RefreshToken {
+	return domain.RefreshToken{
+		ID: tokenID(1), TenantID: "acme", ApplicationID: "shop", UserID: "ana",
+		Generation:          4_000_000_007, // needs 32 bits without a sign
+		IssuedAt:            t0,
+		RotatedAt:           t0.Add(3*time.Minute + 3*tick),
+		LastUsedAt:          t0.Add(4*time.Minute + 4*tick),
+		ExpiresAt:           t0.Add(24*time.Hour + 5*tick),
+		GraceGeneration:     4_000_000_005,
+		GraceSince:          t0.Add(2*time.Minute + 2*tick),
+		RecoveredGeneration: 4_000_000_003,
+		RecoveryPaidUntil:   1<<40 + 11,
+		IssuedEpoch:         3,
+		Binding:             "thumbprint",
+		Roles:               []string{"owner", "clerk"}, // in no order but their own
+		Scopes:              []string{"write", "read"},
+		Claims:              `{"z":1,"a":12345678901234567890.10}`,
+		MetaData: domain.MetaData{
+			Device:        domain.Device{Name: "phone", Type: "mobile", Description: "the red one"},
+			ClientAddress: "2001:db8::1",
+			Data:          `{"build":"7.1"}`,
+		},
+	}
+}
+
+// awkward is text that a careless column or client library changes: case, accents in two spellings, quotes, wildcards,
+// an escape that JSON parsers decode, characters beyond the basic plane. It is 255 bytes long, as an id may be.
+var awkward = func() string {
+	s := `Zoë Zoe` + "\u0308" + ` 李 🗝 'a' "b" $1 ? % _ \ \u0000 &lt; ` + "\u00a0\u200b\u202e"
+	return s + strings.Repeat("x", 255-len(s))
+}()
+
+// everyByte are all 256 byte values.
+var everyByte = func() string {
+	b := make([]byte, 256)
+	for i := range b {
+		b[i] = byte(i)
+	}
+	return string(b)
+}()
+
+// lookalikes are names that differ, and that collations, padding or pattern matching take for one.
+var lookalikes = []string{"a", "A", "b", "aa", "ab", "a%", "a_", "a ", "á", "a\u0301", "ａ", "ß", "ss"}
+
+// fullTenant has no field that is zero.
+func fullTenant() domain.Tenant {
+	return domain.Tenant{ID: "acme", Name: awkward, Issuer: "https://auth.acme.example/a%20b", Settings: tenantSettings()}
+}
+
+func tenantSettings() domain.Settings {
+	return domain.Settings{
+		Active: new(true), RequireAuthentication: new(true), CookieOnly: new(true), CookieDomain: new("acme.example"),
+		AccessTokenSeconds: new(int64(601)), Algorithm: new(domain.ES256),
+		Expiration: new(domain.SlidingWindow), TTLMinutes: new(int64(1_002)), MaximumTTLMinutes: new(int64(5_270_003)),
+		Usage: new(domain.OneTimeUse), GraceSeconds: new(int64(104)), RecoveryBurst: new(int64(5)), RecoveryInterval: new(int64(106)),
+		RevokeOnReplay: new(true), MaximumActiveTokens: new(int64(107)),
+	}
+}
+
+// fullApplication has no field that is zero, and differs from its tenant in each setting that it can.
+func fullApplication() domain.Application {
+	return domain.Application{TenantID: "acme", ID: "shop", Name: awkward + "!", Settings: domain.Settings{
+		Active: new(true), RequireAuthentication: new(true), CookieOnly: new(true), CookieDomain: new("shop.acme.example"),
+		AccessTokenSeconds: new(int64(1_201)), Algorithm: new(domain.PS256),
+		Expiration: new(domain.Fixed), TTLMinutes: new(int64(2_002)), MaximumTTLMinutes: new(int64(2_003)),
+		Usage: new(domain.OneTimeUse), GraceSeconds: new(int64(204)), RecoveryBurst: new(int64(25)), RecoveryInterval: new(int64(206)),
+		RevokeOnReplay: new(true), MaximumActiveTokens: new(int64(207)),
+	}}
+}
+
+// zeroSettings say something about everything, and what they say is a zero wherever it can be: not the same as to say nothing.
+func zeroSettings() domain.Settings {
+	s := fullApplication().Settings
+	s.Active, s.RequireAuthentication, s.CookieOnly, s.RevokeOnReplay = new(false), new(false), new(false), new(false)
+	s.CookieDomain = new("")
+	s.GraceSeconds, s.RecoveryBurst, s.MaximumActiveTokens = new(int64(0)), new(int64(0)), new(int64(0))
+	return s
+}
+
+// fullAPIKey has no field that is zero.
+func fullAPIKey() domain.APIKey {
+	return domain.APIKey{
+		Name: "backend", Hash: everyByte[:32], TenantID: "acme",
+		Permissions: domain.Permissions{"/jwt/refresh": {"GET", "DELETE"}, "*": {"*"}},
+		ExpiresAt:   t0.Add(11 * tick),
+	}
+}
+
+// fullSealedKey has no field that is zero.
+func fullSealedKey() domain.SealedKey {
+	return domain.SealedKey{
+		Kind: domain.KeySigning, TenantID: "acme", Algorithm: domain.ES256, Number: 4_000_000_001, ID: "kid-1",
+		CreatedAt: t0.Add(1 * tick), StartsAt: t0.Add(2 * tick), RetiredAt: t0.Add(3 * tick), Sealed: everyByte,
+	}
+}
+
+func tokenKey(number uint32) domain.SealedKey {
+	return domain.SealedKey{Kind: domain.KeyToken, Number: number, CreatedAt: t0, Sealed: fmt.Sprintf("sealed %d", number)}
+}

@@ -1,0 +1,67 @@
+package storagetest
+
+import (
+	"fmt"
+	"reflect"
+	"testing"
+	"time"
+)
+
+// TestFullFixturesLeaveNoFieldZero: a field that a fixture leaves zero is one that a store may forget unseen. Whoever adds a
+// field to the domain is told here.
+func TestFullFixturesLeaveNoFieldZero(t *testing.T) {
+	for _, fixture := range []any{fullToken(), fullTenant(), fullApplication(), fullAPIKey(), fullSealedKey()} {
+		leaves(reflect.ValueOf(fixture), reflect.TypeOf(fixture).Name(), func(path string, v reflect.Value) {
+			if v.IsZero() {
+				t.Errorf("%s is zero", path)
+			}
+		})
+	}
+}
+
+// TestFieldsOfTheFullTokenAreDistinct: two fields with one value are two columns that a store may confuse unseen.
+func TestFieldsOfTheFullTokenAreDistinct(t *testing.T) {
+	seen := make(map[string]string)
+	leaves(reflect.ValueOf(fullToken()), "RefreshToken", func(path string, v reflect.Value) {
+		value := fmt.Sprint(v.Interface())
+		if other, ok := seen[value]; ok {
+			t.Errorf("%s and %s are both %s", other, path, value)
+		}
+		seen[value] = path
+	})
+}
+
+func leaves(v reflect.Value, path string, visit func(path string, v reflect.Value)) {
+	if _, ok := v.Interface().(time.Time); ok {
+		visit(path, v)
+		return
+	}
+	switch v.Kind() {
+	case reflect.Pointer:
+		if v.IsNil() {
+			visit(path, v)
+			return
+		}
+		leaves(v.Elem(), path, visit)
+	case reflect.Struct:
+		for i := range v.NumField() {
+			leaves(v.Field(i), path+"."+v.Type().Field(i).Name, visit)
+		}
+	case reflect.Slice:
+		if v.Len() == 0 {
+			visit(path, v)
+		}
+		for i := range v.Len() {
+			leaves(v.Index(i), fmt.Sprintf("%s[%d]", path, i), visit)
+		}
+	case reflect.Map:
+		if v.Len() == 0 {
+			visit(path, v)
+		}
+		for _, k := range v.MapKeys() {
+			leaves(v.MapIndex(k), fmt.Sprintf("%s[%s]", path, k), visit)
+		}
+	default:
+		visit(path, v)
+	}
+}

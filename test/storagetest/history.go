@@ -1,0 +1,337 @@
+package storagetest
+
+import (
+	"errors"
+	"fmt"
+	"maps"
+	"math/rand/v2"
+	"os"
+	"slices"
+	"strconv"
+	"time"
+
+	"github.com/refreshd/refreshd/domain"
+)
+
+const (
+	historySteps  = 300
+	historyTokens = 6 // the latest so many are compared after each step
+)
+
+var histories = []clause{
+	// A store says in SQL, or otherwise, what the domain says in Go. Both are driven with one random history, beside a model
+	// that knows no epochs: it ends each refresh token by hand.
+	{"Store/History/aliveness and exchanges agree with the domain, whatever happened before", func(e *env) {
+		seed := rand.Uint64()
+		if again, err := strconv.ParseUint(os.Getenv("STORAGETEST_SEED"), 10, 64); err == nil {
+			seed = again
+		}
+		e.Logf("run this history again with STORAGETEST_SEED=%d", seed)
+		runHistory(e, rand.New(rand.NewPCG(seed, 0)))
+	}},
+}
+
+// history is a run of random calls and what must have come of them.
+type history struct {
+	*env
+	random  *rand.Rand
+	now     time.Time
+	tenants map[string]domain.Tenant
+	apps    map[string]domain.Application // by tenant/application
+	tokens  []*modelToken
+}
+
+type modelToken struct {
+	domain.RefreshToken
+	ended bool
+}
+
+func runHistory(e *env, random *rand.Rand) {
+	h := &history{
+		env: e, random: random, now: t0, tenants: make(map[string]domain.Tenant), apps: make(map[string]domain.Application),
+	}
+	for _, tenant := range []string{"acme", "other"} {
+		h.saveTenant(tenant, domain.Settings{})
+		for _, app := range []string{"shop", "bar"} {
+			h.saveApplication(tenant, app, domain.Settings{})
+		}
+	}
+	steps := []struct {
+		weight int
+		step   func()
+	}{
+		{12, h.insert}, {24, h.exchange}, {4, h.swap}, {2, h.revoke}, {4, h.revokeSome}, {3, h.keepNewest},
+		{4, h.save}, {1, h.delete}, {5, h.wait},
+	}
+	var deck []func()
+	for _, s := range steps {
+		for range s.weight {
+			deck = append(deck, s.step)
+		}
+	}
+	for range historySteps {
+		deck[random.IntN(len(deck))]()
+		h.compare()
+	}
+}
+
+func pick[T any](h *history, of ...T) T { return of[h.random.IntN(len(of))] }
+
+// mostly picks the usual one four times in five.
+func mostly[T any](h *history, usual T, others ...T) T {
+	if h.random.IntN(5) > 0 {
+		return usual
+	}
+	return pick(h, others...)
+}
+
+func (h *history) tenantID() string { return mostly(h, "acme", "other") }
+func (h *history) appID() string    { return pick(h, "shop", "bar") }
+func (h *history) userID() string   { return pick(h, "ana", "bob") }
+
+func appKey(tenantID, appID string) string { return tenantID + "/" + appID }
+
+// policy is the effective one; ok tells whether the application exists.
+func (h *history) policy(tenantID, appID string) (p domain.Policy, ok bool) {
+	a, ok := h.apps[appKey(tenantID, appID)]
+	if !ok {
+		return domain.Policy{}, false
+	}
+	return domain.Effective(h.tenants[tenantID], a), true
+}
+
+func (h *history) alive(t *modelToken) bool {
+	_, ok := h.policy(t.TenantID, t.ApplicationID)
+	return ok && !t.ended && t.RevokedAt.IsZero() && h.now.Before(t.ExpiresAt)
+}
+
+// token is one of the latest, mostly one that is alive; nil if there is none.
+func (h *history) token() *modelToken {
+	latest := h.latest()
+	if len(latest) == 0 {
+		return nil
+	}
+	living := slices.DeleteFunc(slices.Clone(latest), func(t *modelToken) bool { return !h.alive(t) })
+	if len(living) > 0 && h.random.IntN(3) > 0 {
+		return pick(h, living...)
+	}
+	return pick(h, latest...)
+}
+
+func (h *history) latest() []*modelToken { return h.tokens[max(0, len(h.tokens)-historyTokens):] }
+
+// wantVerdict checks that a call succeeded or failed as the model says.
+func (h *history) wantVerdict(call string, got error, succeeds bool, refusal error) {
+	h.Helper()
+	switch {
+	case succeeds && got != nil:
+		h.Fatalf("%s: got error %v, want none", call, got)
+	case !succeeds && !errors.Is(got, refusal):
+		h.Fatalf("%s: got error %v, want %v", call, got, refusal)
+	}
+}
+
+func (h *history) insert() {
+	t := tokenOf(len(h.tokens)+1, h.tenantID(), h.appID(), h.userID())
+	t.IssuedAt, t.RotatedAt, t.LastUsedAt = h.now, h.now, h.now
+	t.ExpiresAt = h.now.Add(pick(h, time.Minute, 24*time.Hour, 24*time.Hour, 0))
+	t.Binding = pick(h, "", "", "thumbprint")
+	p, ok := h.policy(t.TenantID, t.ApplicationID)
+	err := h.store.Insert(h.Context(), t)
+	h.wantVerdict("Insert "+describe(t), err, ok && p.Active, domain.ErrNotFound)
+	if err == nil {
+		h.tokens = append(h.tokens, &modelToken{RefreshToken: t})
+	}
+}
+
+func (h *history) exchange() {
+	t := h.token()
+	if t == nil {
+		return
+	}
+	c := domain.Call{
+		Generation:     mostly(h, t.Generation, t.Generation-1, t.Generation+1),
+		Now:            h.now,
+		TenantID:       mostly(h, t.TenantID, "", "other"),
+		Authenticated:  h.random.IntN(4) > 0,
+		Binding:        mostly(h, t.Binding, "", "another"),
+		AccessTokenTTL: mostly(h, 0, time.Minute, time.Hour),
+		ClientAddress:  pick(h, "", "192.0.2.7"),
+	}
+	decision := h.snapshot(t.ID).Decide(c)
+	got, policy, err := h.store.Advance(h.Context(), t.ID, c)
+	h.wantVerdict(fmt.Sprintf("Advance %s, for which Decide says %s", describe(t.RefreshToken), decision.Outcome),
+		err, decision.Outcome == domain.Rotated, domain.ErrConflict)
+	if err != nil {
+		return
+	}
+	p, _ := h.policy(t.TenantID, t.ApplicationID)
+	h.wantSame("policy", policy, p)
+	h.wantSame("Advance gave", got, decision.After)
+	t.RefreshToken = t.Rotated(p, h.now, c.ClientAddress)
+	got.IssuedEpoch = 0 // the model has none
+	h.wantSame("Advance gave, beside the model", got, t.RefreshToken)
+}
+
+func (h *history) swap() {
+	t := h.token()
+	if t == nil {
+		return
+	}
+	before := t.RefreshToken
+	before.Generation += pick[uint32](h, 0, 0, 0, 1)
+	after := t.RefreshToken
+	after.LastUsedAt, after.ExpiresAt = h.now, h.now.Add(pick(h, time.Minute, 24*time.Hour))
+	after.RecoveredGeneration, after.RecoveryPaidUntil = t.Generation, t.RecoveryPaidUntil+10
+	if h.random.IntN(3) == 0 {
+		after.RevokedAt, after.RevokedReason = h.now, domain.RevokedByReplay
+	}
+	ok := h.alive(t) && before.Generation == t.Generation
+	h.wantVerdict("Swap "+describe(after), h.store.Swap(h.Context(), before, after, h.now), ok, domain.ErrConflict)
+	if ok {
+		t.RefreshToken = after
+	}
+}
+
+func (h *history) revoke() {
+	t := h.token()
+	if t == nil {
+		return
+	}
+	tenant := pick(h, t.TenantID, t.TenantID, "other")
+	ok := h.alive(t) && tenant == t.TenantID
+	h.wantVerdict("Revoke "+describe(t.RefreshToken), h.store.Revoke(h.Context(), tenant, t.ID, byCall(h.now)), ok, domain.ErrNotFound)
+	if ok {
+		t.RevokedAt, t.RevokedReason = h.now, domain.RevokedByCall
+	}
+}
+
+func (h *history) scope() domain.Scope {
+	return domain.Scope{
+		TenantID: h.tenantID(), ApplicationID: pick(h, "", "shop", "bar", "none"), UserID: mostly(h, h.userID(), ""),
+	}
+}
+
+func (h *history) revokeSome() {
+	s := h.scope()
+	var except *modelToken
+	if h.random.IntN(3) == 0 {
+		except = h.token()
+	}
+	_, ok := h.tenants[s.TenantID]
+	if s.ApplicationID != "" {
+		_, ok = h.policy(s.TenantID, s.ApplicationID)
+	}
+	var id domain.ID
+	if except != nil {
+		id = except.ID
+		ok = ok && s.Covers(except.RefreshToken) && h.alive(except)
+	}
+	_, err := h.store.RevokeScope(h.Context(), s, id, byCall(h.now))
+	h.wantVerdict(fmt.Sprintf("RevokeScope %+v except %s", s, id), err, ok, domain.ErrNotFound)
+	if ok {
+		h.end(s, except)
+	}
+}
+
+// end ends what the scope covers.
+func (h *history) end(s domain.Scope, except *modelToken) {
+	for _, t := range h.tokens {
+		if s.Covers(t.RefreshToken) && t != except {
+			t.ended = true
+		}
+	}
+}
+
+func (h *history) keepNewest() {
+	s := domain.Scope{TenantID: h.tenantID(), ApplicationID: h.appID(), UserID: h.userID()}
+	keep := 1 + h.random.IntN(3)
+	h.must(h.store.KeepNewest(h.Context(), s, keep, byCall(h.now)))
+	for _, t := range slices.Backward(h.tokens) {
+		if !s.Covers(t.RefreshToken) || !h.alive(t) {
+			continue
+		}
+		if keep--; keep < 0 {
+			t.RevokedAt, t.RevokedReason = h.now, domain.RevokedByCall
+		}
+	}
+}
+
+func (h *history) save() {
+	s := domain.Settings{
+		Active: mostly(h, nil, new(true), new(false)), RequireAuthentication: pick(h, nil, nil, new(true)),
+		Usage: mostly(h, nil, new(domain.Reusable)), GraceSeconds: pick(h, nil, new(int64(0)), new(int64(3600))),
+		Expiration: pick(h, nil, new(domain.Fixed), new(domain.SlidingWindow)), TTLMinutes: pick(h, nil, new(int64(2))),
+		MaximumTTLMinutes: pick(h, nil, new(int64(5))), AccessTokenSeconds: pick(h, nil, new(int64(59))),
+	}
+	tenant := h.tenantID()
+	_, ok := h.tenants[tenant]
+	switch {
+	case !ok: // created again, whole: a history of refusals shows little
+		err := h.store.SaveApplication(h.Context(), domain.Application{TenantID: tenant, ID: "shop"})
+		h.wantErr("SaveApplication without tenant", err, domain.ErrNotFound)
+		h.saveTenant(tenant, domain.Settings{})
+		h.saveApplication(tenant, "shop", s)
+		h.saveApplication(tenant, "bar", domain.Settings{})
+	case h.random.IntN(3) == 0:
+		h.saveTenant(tenant, s)
+	default:
+		id := h.appID()
+		for _, missing := range []string{"shop", "bar"} {
+			if _, ok := h.apps[appKey(tenant, missing)]; !ok {
+				id = missing
+			}
+		}
+		h.saveApplication(tenant, id, s)
+	}
+}
+
+func (h *history) saveTenant(id string, s domain.Settings) {
+	h.tenants[id] = domain.Tenant{ID: id, Settings: s}
+	h.must(h.store.SaveTenant(h.Context(), h.tenants[id]))
+}
+
+func (h *history) saveApplication(tenantID, id string, s domain.Settings) {
+	a := domain.Application{TenantID: tenantID, ID: id, Settings: s}
+	h.apps[appKey(tenantID, id)] = a
+	h.must(h.store.SaveApplication(h.Context(), a))
+}
+
+func (h *history) delete() {
+	s := domain.Scope{TenantID: h.tenantID()}
+	if h.random.IntN(3) > 0 {
+		s.ApplicationID = h.appID()
+		_, ok := h.policy(s.TenantID, s.ApplicationID)
+		h.wantVerdict("DeleteApplication", h.store.DeleteApplication(h.Context(), s.TenantID, s.ApplicationID, h.now), ok, domain.ErrNotFound)
+		delete(h.apps, appKey(s.TenantID, s.ApplicationID))
+	} else {
+		_, ok := h.tenants[s.TenantID]
+		h.wantVerdict("DeleteTenant", h.store.DeleteTenant(h.Context(), s.TenantID, h.now), ok, domain.ErrNotFound)
+		delete(h.tenants, s.TenantID)
+		maps.DeleteFunc(h.apps, func(_ string, a domain.Application) bool { return a.TenantID == s.TenantID })
+	}
+	h.end(s, nil)
+}
+
+func (h *history) wait() {
+	h.now = h.now.Add(pick(h, tick, time.Second, 59*time.Second, time.Minute, 10*time.Minute))
+}
+
+// compare holds the store's idea of each token's life, the domain's and the model's against each other.
+func (h *history) compare() {
+	h.Helper()
+	for _, t := range h.latest() {
+		s, want := h.snapshot(t.ID), h.alive(t)
+		found := h.env.alive(h.store, t.RefreshToken, h.now)
+		if found != want || s.Alive(h.now) != want {
+			h.Fatalf("%s: Find says alive = %t, Snapshot.Alive says %t, want %t", describe(t.RefreshToken), found, s.Alive(h.now), want)
+		}
+		p, ok := h.policy(t.TenantID, t.ApplicationID)
+		if s.Gone == ok {
+			h.Fatalf("%s: Gone = %t, want %t", describe(t.RefreshToken), s.Gone, !ok)
+		}
+		h.wantSame("policy", s.Policy, p)
+		s.Token.IssuedEpoch = 0
+		h.wantSame("the record", s.Token, t.RefreshToken)
+	}
+}

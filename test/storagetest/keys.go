@@ -1,0 +1,201 @@
+package storagetest
+
+import (
+	"fmt"
+
+	"github.com/refreshd/refreshd/domain"
+)
+
+// keeping is about API keys and sealed keys.
+var keeping = []clause{
+	{"APIKeys/SaveAPIKey/keeps every field", func(e *env) {
+		e.must(e.store.SaveTenant(e.Context(), domain.Tenant{ID: "acme"}))
+		k := fullAPIKey()
+		e.must(e.store.SaveAPIKey(e.Context(), k))
+		byName, err := e.store.APIKeyByName(e.Context(), k.Name)
+		e.must(err)
+		e.wantSame("by name", byName, k)
+		byHash, err := e.store.APIKeyByHash(e.Context(), k.Hash)
+		e.must(err)
+		e.wantSame("by hash", byHash, k)
+	}},
+
+	{"APIKeys/SaveAPIKey/replaces the key of that name, whole, and its hash finds nothing any more", func(e *env) {
+		e.must(e.store.SaveTenant(e.Context(), domain.Tenant{ID: "acme"}))
+		e.must(e.store.SaveAPIKey(e.Context(), fullAPIKey()))
+		e.must(e.store.SaveAPIKey(e.Context(), domain.APIKey{Name: "backend", Hash: "another"}))
+		got, err := e.store.APIKeyByName(e.Context(), "backend")
+		e.must(err)
+		e.wantSame("replaced", got, domain.APIKey{Name: "backend", Hash: "another"})
+		_, err = e.store.APIKeyByHash(e.Context(), fullAPIKey().Hash)
+		e.wantErr("by the hash of before", err, domain.ErrNotFound)
+		e.must(e.store.SaveAPIKey(e.Context(), domain.APIKey{Name: "other", Hash: fullAPIKey().Hash})) // it is free
+	}},
+
+	{"APIKeys/SaveAPIKey/another name's hash is a duplicate, and writes nothing", func(e *env) {
+		one, two := domain.APIKey{Name: "one", Hash: "hash 1"}, domain.APIKey{Name: "two", Hash: "hash 2"}
+		e.must(e.store.SaveAPIKey(e.Context(), one))
+		e.must(e.store.SaveAPIKey(e.Context(), two))
+		e.must(e.store.SaveAPIKey(e.Context(), two)) // its own
+		e.wantErr("replaced", e.store.SaveAPIKey(e.Context(), domain.APIKey{Name: "two", Hash: "hash 1"}), domain.ErrDuplicate)
+		e.wantErr("created", e.store.SaveAPIKey(e.Context(), domain.APIKey{Name: "three", Hash: "hash 1"}), domain.ErrDuplicate)
+		for _, want := range []domain.APIKey{one, two} {
+			got, err := e.store.APIKeyByHash(e.Context(), want.Hash)
+			e.must(err)
+			e.wantSame("after the duplicates", got, want)
+		}
+		_, err := e.store.APIKeyByName(e.Context(), "three")
+		e.wantErr("the one not created", err, domain.ErrNotFound)
+	}},
+
+	{"APIKeys/SaveAPIKey/for a tenant that does not exist is not found, and writes nothing", func(e *env) {
+		e.wantErr("SaveAPIKey", e.store.SaveAPIKey(e.Context(), fullAPIKey()), domain.ErrNotFound)
+		e.must(e.store.SaveTenant(e.Context(), domain.Tenant{ID: "acme"}))
+		_, err := e.store.APIKeyByName(e.Context(), "backend")
+		e.wantErr("the one not created", err, domain.ErrNotFound)
+	}},
+
+	{"APIKeys/APIKeyByName/what does not exist is not found", func(e *env) {
+		e.must(e.store.SaveAPIKey(e.Context(), domain.APIKey{Name: "backend", Hash: "hash"}))
+		for _, name := range []string{"", "hash", "backend2"} {
+			_, err := e.store.APIKeyByName(e.Context(), name)
+			e.wantErr(name, err, domain.ErrNotFound)
+		}
+	}},
+
+	{"APIKeys/APIKeyByHash/what does not exist is not found, however near", func(e *env) {
+		e.must(e.store.SaveAPIKey(e.Context(), domain.APIKey{Name: "backend", Hash: everyByte[:32]}))
+		for _, hash := range []string{"", everyByte[:31], everyByte[:33], everyByte[1:33], "backend"} {
+			_, err := e.store.APIKeyByHash(e.Context(), hash)
+			e.wantErr(fmt.Sprintf("%x", hash), err, domain.ErrNotFound)
+		}
+	}},
+
+	{"Keys/AddKey/keeps every field", func(e *env) {
+		check := domain.SealedKey{Kind: domain.KeyCheck, Number: 1, CreatedAt: t0, Sealed: "sealed"}
+		e.must(e.store.AddKey(e.Context(), check))
+		e.must(e.store.AddKey(e.Context(), fullSealedKey()))
+		keys, err := e.store.SealedKeys(e.Context())
+		e.must(err)
+		if len(keys) != 2 {
+			e.Errorf("%d keys, want 2", len(keys))
+		}
+		e.wantSame("with every field", keyOf(keys, fullSealedKey()), fullSealedKey())
+		e.wantSame("with few fields", keyOf(keys, check), check)
+	}},
+
+	{"Keys/AddKey/a taken name is a duplicate, and writes nothing", func(e *env) {
+		e.must(e.store.AddKey(e.Context(), fullSealedKey()))
+		e.must(e.store.AddKey(e.Context(), tokenKey(1)))
+		again := fullSealedKey()
+		again.ID, again.Sealed = "kid-2", "another"
+		e.wantErr("a signing key", e.store.AddKey(e.Context(), again), domain.ErrDuplicate)
+		again = tokenKey(1)
+		again.Sealed = "another"
+		e.wantErr("a token key", e.store.AddKey(e.Context(), again), domain.ErrDuplicate)
+		e.wantKeys(fullSealedKey(), tokenKey(1))
+	}},
+
+	{"Keys/AddKey/a taken id is a duplicate, and writes nothing", func(e *env) {
+		e.must(e.store.AddKey(e.Context(), fullSealedKey()))
+		again := fullSealedKey()
+		again.TenantID, again.Number, again.Sealed = "other", 7, "another"
+		e.wantErr("AddKey", e.store.AddKey(e.Context(), again), domain.ErrDuplicate)
+		e.wantKeys(fullSealedKey())
+	}},
+
+	{"Keys/AddKey/each part of the name tells keys apart, and having no id does not clash", func(e *env) {
+		want := []domain.SealedKey{
+			{Kind: domain.KeyToken, Number: 1},
+			{Kind: domain.KeyToken, Number: 2},
+			{Kind: domain.KeyAPI, Number: 1},
+			{Kind: domain.KeySigning, Number: 1, Algorithm: domain.EdDSA, ID: "a"},
+			{Kind: domain.KeySigning, Number: 1, Algorithm: domain.ES256, ID: "A"},
+			{Kind: domain.KeySigning, Number: 1, Algorithm: domain.EdDSA, TenantID: "acme", ID: "aa"},
+			{Kind: domain.KeySigning, Number: 1, Algorithm: domain.EdDSA, TenantID: "other", ID: "b"},
+		}
+		for i := range want {
+			want[i].Sealed = fmt.Sprint("sealed ", i)
+			e.must(e.store.AddKey(e.Context(), want[i]))
+		}
+		e.wantKeys(want...)
+	}},
+
+	{"Keys/AddKey/of many at once under one name exactly one succeeds", func(e *env) {
+		hs := e.handles(3)
+		errs := make([]error, 20)
+		sealed := func(i int) domain.SealedKey {
+			k := fullSealedKey()
+			k.ID, k.Sealed = fmt.Sprint("kid-", i), fmt.Sprint("sealed ", i)
+			return k
+		}
+		together(len(errs), func(i int) { errs[i] = hs[i%3].AddKey(e.Context(), sealed(i)) })
+		e.wantKeys(sealed(e.wantOneWinner(errs, domain.ErrDuplicate)))
+	}},
+
+	{"Keys/Reseal/replaces the ciphertext of that key and nothing else", func(e *env) {
+		want := []domain.SealedKey{fullSealedKey(), tokenKey(1), tokenKey(2)}
+		want[2].Sealed = want[1].Sealed // equal by chance
+		for _, k := range want {
+			e.must(e.store.AddKey(e.Context(), k))
+		}
+		for i := range want {
+			before := want[i]
+			want[i].Sealed = fmt.Sprint("\x00\xff anew ", i)
+			e.must(e.store.Reseal(e.Context(), before, want[i].Sealed))
+			e.wantKeys(want...)
+		}
+	}},
+
+	{"Keys/Reseal/of a key that has changed or does not exist is a conflict, and writes nothing", func(e *env) {
+		e.must(e.store.AddKey(e.Context(), tokenKey(1)))
+		changed := tokenKey(1)
+		changed.Sealed = "another"
+		e.wantErr("changed", e.store.Reseal(e.Context(), changed, "anew"), domain.ErrConflict)
+		e.wantErr("unknown", e.store.Reseal(e.Context(), tokenKey(2), "anew"), domain.ErrConflict)
+		e.wantKeys(tokenKey(1))
+	}},
+
+	{"Keys/Reseal/of many at once exactly one succeeds", func(e *env) {
+		e.must(e.store.AddKey(e.Context(), tokenKey(1)))
+		hs := e.handles(3)
+		errs := make([]error, 20)
+		together(len(errs), func(i int) { errs[i] = hs[i%3].Reseal(e.Context(), tokenKey(1), fmt.Sprint("anew ", i)) })
+		want := tokenKey(1)
+		want.Sealed = fmt.Sprint("anew ", e.wantOneWinner(errs, domain.ErrConflict))
+		e.wantKeys(want)
+	}},
+
+	{"Keys/HasData/tells of anything but sealed keys", func(e *env) {
+		want := func(when string, want bool) {
+			e.Helper()
+			got, err := e.store.HasData(e.Context())
+			e.must(err)
+			if got != want {
+				e.Errorf("%s: HasData = %t, want %t", when, got, want)
+			}
+		}
+		want("empty", false)
+		e.must(e.store.AddKey(e.Context(), tokenKey(1)))
+		e.must(e.store.AddKey(e.Context(), fullSealedKey()))
+		want("with sealed keys", false)
+		e.must(e.store.SaveTenant(e.Context(), domain.Tenant{ID: "acme"}))
+		want("with a tenant", true)
+		e.must(e.store.DeleteTenant(e.Context(), "acme", t0))
+		e.must(e.store.SaveAPIKey(e.Context(), domain.APIKey{Name: "backend", Hash: "hash"}))
+		want("with an API key", true)
+	}},
+}
+
+// wantKeys checks that these are the sealed keys, in any order.
+func (e *env) wantKeys(want ...domain.SealedKey) {
+	e.Helper()
+	got, err := e.store.SealedKeys(e.Context())
+	e.must(err)
+	if len(got) != len(want) {
+		e.Errorf("%d sealed keys, want %d", len(got), len(want))
+	}
+	for _, k := range want {
+		e.wantSame("a sealed key", keyOf(got, k), k)
+	}
+}

@@ -1,0 +1,437 @@
+package storagetest
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/refreshd/refreshd/domain"
+	"github.com/refreshd/refreshd/port"
+)
+
+// promises are what every method of a store promises.
+var promises = []clause{
+	{"Store/Ready/is nil on a store that is ready, and writes nothing", func(e *env) {
+		e.must(e.store.Ready(e.Context()))
+		has, err := e.store.HasData(e.Context())
+		e.must(err)
+		keys, err := e.store.SealedKeys(e.Context())
+		e.must(err)
+		if has || len(keys) > 0 {
+			e.Errorf("after Ready: HasData = %t, SealedKeys = %d keys, want an empty store", has, len(keys))
+		}
+	}},
+
+	{"Store/Close/leaves other handles working, and what was answered stored", func(e *env) {
+		other := e.handle()
+		e.must(other.SaveTenant(e.Context(), domain.Tenant{ID: "acme"}))
+		e.must(other.Close())
+		_, err := e.store.Tenant(e.Context(), "acme")
+		e.must(err)
+		e.shop(domain.Settings{})
+	}},
+
+	// A sentinel for a call that was cut off would be an answer: "not found" logs a user out.
+	{"Store/Context/one that is done ends every call with an operational error", func(e *env) {
+		e.shop(domain.Settings{})
+		stored := e.issue(token(1))[0]
+		key := tokenKey(1)
+		e.must(e.store.AddKey(e.Context(), key))
+		e.must(e.store.SaveAPIKey(e.Context(), domain.APIKey{Name: "backend", Hash: "hash"}))
+		ctx, cancel := context.WithCancel(e.Context())
+		cancel()
+		for name, err := range everyCall(ctx, e.store, stored, key) {
+			if err == nil {
+				e.Errorf("%s: got no error", name)
+			}
+			for _, sentinel := range []error{
+				domain.ErrNotFound, domain.ErrConflict, domain.ErrDuplicate, domain.ErrUnauthorized, domain.ErrUnavailable, domain.ErrBusy,
+			} {
+				if errors.Is(err, sentinel) {
+					e.Errorf("%s: got %v, want an operational error", name, err)
+				}
+			}
+		}
+	}},
+
+	{"Store/Handles/a refresh token is the same at every one, at once", func(e *env) {
+		e.shop(domain.Settings{})
+		hs := e.handles(3)
+		current := token(1)
+		e.must(hs[0].Insert(e.Context(), current))
+		for i := range 12 {
+			next, _, err := hs[i%3].Advance(e.Context(), current.ID,
+				domain.Call{Generation: current.Generation, Now: t0.Add(time.Duration(i) * time.Minute)})
+			e.must(err)
+			for j, h := range hs {
+				s, err := h.Snapshot(e.Context(), current.ID)
+				e.must(err)
+				e.wantSame(fmt.Sprintf("step %d, seen by handle %d", i, j), s.Token, next)
+			}
+			current = next
+		}
+	}},
+
+	{"Store/Handles/a revocation is seen by the next call at every one", func(e *env) {
+		e.shop(domain.Settings{})
+		hs := e.handles(3)
+		for i := range 6 {
+			t := e.issue(token(i + 1))[0]
+			for _, h := range hs {
+				if !e.alive(h, t, t0) {
+					e.Fatalf("a fresh refresh token is dead")
+				}
+			}
+			if i%2 == 0 {
+				_, err := hs[i%3].RevokeScope(e.Context(), domain.Scope{TenantID: "acme", UserID: "ana"}, domain.ID{}, byCall(t0))
+				e.must(err)
+			} else {
+				e.must(hs[i%3].Revoke(e.Context(), "acme", t.ID, byCall(t0)))
+			}
+			for j, h := range hs {
+				_, _, err := h.Advance(e.Context(), t.ID, domain.Call{Generation: 1, Now: t0})
+				e.wantErr(fmt.Sprintf("revoked at handle %d: Advance at handle %d", i%3, j), err, domain.ErrConflict)
+				if e.alive(h, t, t0) {
+					e.Errorf("revoked at handle %d: alive at handle %d", i%3, j)
+				}
+			}
+		}
+	}},
+
+	{"Store/Handles/a policy is in force at every one, at once", func(e *env) {
+		e.shop(domain.Settings{})
+		hs := e.handles(3)
+		t := e.issue(token(1))[0]
+		for i := range 6 {
+			s := domain.Settings{GraceSeconds: new(int64(i)), RequireAuthentication: new(i%2 == 0)}
+			e.must(hs[i%3].SaveApplication(e.Context(), domain.Application{TenantID: "acme", ID: "shop", Settings: s}))
+			for j, h := range hs {
+				p, err := h.Policy(e.Context(), "acme", "shop")
+				e.must(err)
+				want := domain.Effective(domain.Tenant{}, domain.Application{Settings: s})
+				e.wantSame(fmt.Sprintf("saved at handle %d: Policy at handle %d", i%3, j), p, want)
+				snapshot, err := h.Snapshot(e.Context(), t.ID)
+				e.must(err)
+				e.wantSame(fmt.Sprintf("saved at handle %d: Snapshot at handle %d", i%3, j), snapshot.Policy, want)
+			}
+		}
+	}},
+
+	{"Store/Handles/an API key that was replaced is dead at every one, at once", func(e *env) {
+		hs := e.handles(3)
+		for i := range 6 {
+			hash, before := fmt.Sprintf("hash %d", i), fmt.Sprintf("hash %d", i-1)
+			e.must(hs[i%3].SaveAPIKey(e.Context(), domain.APIKey{Name: "backend", Hash: hash}))
+			for j, h := range hs {
+				k, err := h.APIKeyByHash(e.Context(), hash)
+				e.must(err)
+				e.wantSame(fmt.Sprintf("saved at handle %d: read at handle %d", i%3, j), k, domain.APIKey{Name: "backend", Hash: hash})
+				_, err = h.APIKeyByHash(e.Context(), before)
+				e.wantErr(fmt.Sprintf("replaced at handle %d: read at handle %d", i%3, j), err, domain.ErrNotFound)
+			}
+		}
+	}},
+
+	{"Store/Handles/sealed keys are the same at every one, at once", func(e *env) {
+		hs := e.handles(2)
+		for i := range 4 {
+			k := tokenKey(uint32(i + 1))
+			e.must(hs[i%2].AddKey(e.Context(), k))
+			e.must(hs[i%2].Reseal(e.Context(), k, "sealed anew"))
+			for _, h := range hs {
+				keys, err := h.SealedKeys(e.Context())
+				e.must(err)
+				k.Sealed = "sealed anew"
+				e.wantSame("the key", keyOf(keys, k), k)
+			}
+		}
+	}},
+
+	{"Store/Values/what was handed in may change afterwards", func(e *env) {
+		tenant, app, apiKey, t := fullTenant(), fullApplication(), fullAPIKey(), livingToken()
+		t.IssuedEpoch = 0
+		e.must(e.store.SaveTenant(e.Context(), tenant))
+		e.must(e.store.SaveApplication(e.Context(), app))
+		e.must(e.store.SaveAPIKey(e.Context(), apiKey))
+		e.must(e.store.Insert(e.Context(), t))
+		scribble(tenant.Settings)
+		scribble(app.Settings)
+		apiKey.Permissions["*"][0] = "GET"
+		apiKey.Permissions["/more"] = []string{"GET"}
+		t.Roles[0], t.Scopes[1] = "changed", "changed"
+		wantFull(e)
+	}},
+
+	{"Store/Values/what was handed out may change afterwards", func(e *env) {
+		e.must(e.store.SaveTenant(e.Context(), fullTenant()))
+		e.must(e.store.SaveApplication(e.Context(), fullApplication()))
+		e.must(e.store.SaveAPIKey(e.Context(), fullAPIKey()))
+		e.must(e.store.Insert(e.Context(), livingToken()))
+		spoil := func(t domain.RefreshToken) { t.Roles[0], t.Scopes[1] = "changed", "changed" }
+		for range 2 { // twice, for a store that shares only what it has read once
+			tenant, err := e.store.Tenant(e.Context(), "acme")
+			e.must(err)
+			scribble(tenant.Settings)
+			tenants, err := e.store.Tenants(e.Context(), 1)
+			e.must(err)
+			scribble(tenants[0].Settings)
+			app, err := e.store.Application(e.Context(), "acme", "shop")
+			e.must(err)
+			scribble(app.Settings)
+			byName, err := e.store.APIKeyByName(e.Context(), "backend")
+			e.must(err)
+			byName.Permissions["*"][0] = "GET"
+			byHash, err := e.store.APIKeyByHash(e.Context(), fullAPIKey().Hash)
+			e.must(err)
+			byHash.Permissions["/more"] = []string{"GET"}
+			spoil(e.snapshot(tokenID(1)).Token)
+			found, err := e.store.Find(e.Context(), "acme", tokenID(1), t0)
+			e.must(err)
+			spoil(found)
+			list, err := e.store.List(e.Context(), port.ListQuery{TenantID: "acme", UserID: "ana", Limit: 1, Now: t0})
+			e.must(err)
+			spoil(list[0])
+		}
+		wantFull(e)
+		next, _, err := e.store.Advance(e.Context(), tokenID(1), domain.Call{
+			Generation: livingToken().Generation, Now: t0, Authenticated: true, Binding: livingToken().Binding,
+		})
+		e.must(err)
+		stored := e.snapshot(tokenID(1)).Token
+		spoil(next)
+		e.wantStored("after a change to what Advance gave", stored)
+	}},
+
+	{"Store/Values/instants keep their microsecond and are UTC, whatever zone they came in", func(e *env) {
+		e.shop(domain.Settings{})
+		want := livingToken()
+		want.IssuedEpoch = 0
+		in := want
+		zone := time.FixedZone("elsewhere", -5*60*60)
+		for _, at := range []*time.Time{&in.IssuedAt, &in.RotatedAt, &in.LastUsedAt, &in.ExpiresAt, &in.GraceSince} {
+			*at = at.In(zone)
+		}
+		e.must(e.store.Insert(e.Context(), in))
+		e.wantStored("inserted", want)
+		now := want.RotatedAt.Add(time.Hour + tick)
+		next, p, err := e.store.Advance(e.Context(), want.ID,
+			domain.Call{Generation: want.Generation, Now: now.In(zone), Binding: want.Binding})
+		e.must(err)
+		want = want.Rotated(p, now, "")
+		e.wantSame("advanced", next, want)
+		e.wantStored("advanced", want)
+		e.must(e.store.Revoke(e.Context(), want.TenantID, want.ID, byCall(now.Add(tick).In(zone))))
+		want.RevokedAt, want.RevokedReason = now.Add(tick), domain.RevokedByCall
+		e.wantStored("revoked", want)
+	}},
+
+	{"Store/Values/a zero instant stays zero", func(e *env) {
+		e.shop(domain.Settings{})
+		t := e.issue(token(1))[0]
+		if !t.GraceSince.IsZero() || !t.RevokedAt.IsZero() {
+			e.Errorf("GraceSince, RevokedAt = %v, %v, want zero", t.GraceSince, t.RevokedAt)
+		}
+		next := e.advance(t, t0)
+		e.wantSame("the first rotation's GraceSince", next.GraceSince, t0)
+		e.must(e.store.SaveAPIKey(e.Context(), domain.APIKey{Name: "backend", Hash: "hash"}))
+		k, err := e.store.APIKeyByName(e.Context(), "backend")
+		e.must(err)
+		e.must(e.store.AddKey(e.Context(), domain.SealedKey{Kind: domain.KeyToken, Number: 1}))
+		keys, err := e.store.SealedKeys(e.Context())
+		e.must(err)
+		for name, at := range map[string]time.Time{
+			"APIKey.ExpiresAt": k.ExpiresAt, "SealedKey.StartsAt": keys[0].StartsAt, "SealedKey.RetiredAt": keys[0].RetiredAt,
+		} {
+			if !at.IsZero() {
+				e.Errorf("%s = %v, want zero", name, at)
+			}
+		}
+	}},
+
+	{"Store/Values/text keeps every byte", func(e *env) {
+		e.must(e.store.SaveTenant(e.Context(), domain.Tenant{ID: "acme", Name: awkward}))
+		e.must(e.store.SaveApplication(e.Context(), domain.Application{TenantID: "acme", ID: awkward, Name: awkward}))
+		t := tokenOf(1, "acme", awkward, awkward)
+		t.Binding = awkward
+		t.Roles = []string{awkward, "", "a,b", `{"c"}`, "[]", "null"}
+		t.Scopes = []string{"a,b", `'`, "%"}
+		// Valid JSON that does not survive being parsed: a repeated name, order, spelling of numbers and of characters.
+		t.Claims = `{"b":1,"a":2,"b":1.0e+2,"\u0000":"\ud800","n":123456789012345678901234567890}`
+		t.MetaData = domain.MetaData{
+			Device:        domain.Device{Name: awkward, Type: awkward[1:], Description: awkward[2:]},
+			ClientAddress: "fe80::1%eth0", Data: t.Claims,
+		}
+		e.must(e.store.Insert(e.Context(), t))
+		e.wantStored("inserted", t)
+		list, err := e.store.List(e.Context(),
+			port.ListQuery{TenantID: "acme", UserID: awkward, ApplicationID: awkward, Limit: 9, Now: t0})
+		e.must(err)
+		e.wantSame("listed", list, []domain.RefreshToken{t})
+		e.must(e.store.SaveAPIKey(e.Context(), domain.APIKey{
+			Name: awkward, Hash: everyByte, Permissions: domain.Permissions{awkward: {awkward}},
+		}))
+		k, err := e.store.APIKeyByHash(e.Context(), everyByte)
+		e.must(err)
+		e.wantSame("the API key", k, domain.APIKey{Name: awkward, Hash: everyByte, Permissions: domain.Permissions{awkward: {awkward}}})
+	}},
+
+	{"Store/Values/names that look alike are different", func(e *env) {
+		e.shop(domain.Settings{})
+		for i, name := range lookalikes {
+			e.application("acme", name, domain.Settings{GraceSeconds: new(int64(i))})
+			e.issue(tokenOf(i+1, "acme", name, "ana"), tokenOf(i+101, "acme", "shop", name))
+			e.must(e.store.SaveAPIKey(e.Context(), domain.APIKey{Name: name, Hash: "hash of " + name}))
+		}
+		for i, name := range lookalikes {
+			p, err := e.store.Policy(e.Context(), "acme", name)
+			e.must(err)
+			if got, want := p.GracePeriod, time.Duration(i)*time.Second; got != want {
+				e.Errorf("application %q: grace period %v, want %v", name, got, want)
+			}
+			k, err := e.store.APIKeyByName(e.Context(), name)
+			e.must(err)
+			if k.Hash != "hash of "+name {
+				e.Errorf("API key %q: got hash %q", name, k.Hash)
+			}
+			list, err := e.store.List(e.Context(), port.ListQuery{TenantID: "acme", UserID: name, Limit: 9, Now: t0})
+			e.must(err)
+			e.wantSame(fmt.Sprintf("of user %q", name), ids(list), []domain.ID{tokenID(i + 101)})
+		}
+		revoked := lookalikes[0]
+		e.revokeScope(domain.Scope{TenantID: "acme", UserID: revoked}, domain.ID{}, t0)
+		e.revokeScope(domain.Scope{TenantID: "acme", ApplicationID: revoked}, domain.ID{}, t0)
+		for i, name := range lookalikes {
+			if got, want := e.alive(e.store, tokenOf(i+1, "acme", name, "ana"), t0), name != revoked; got != want {
+				e.Errorf("application %q revoked: alive in %q = %t, want %t", revoked, name, got, want)
+			}
+			if got, want := e.alive(e.store, tokenOf(i+101, "acme", "shop", name), t0), name != revoked; got != want {
+				e.Errorf("user %q revoked: %q alive = %t, want %t", revoked, name, got, want)
+			}
+		}
+	}},
+
+	{"Store/Values/tenants that look alike are different", func(e *env) {
+		names := []string{"a", "A", "a.", "a~", "aa", "-a"}
+		for i, name := range names {
+			e.must(e.store.SaveTenant(e.Context(), domain.Tenant{ID: name, Name: name}))
+			e.application(name, "shop", domain.Settings{})
+			e.issue(tokenOf(i+1, name, "shop", "ana"))
+		}
+		e.revokeScope(domain.Scope{TenantID: "a"}, domain.ID{}, t0)
+		for i, name := range names {
+			t, err := e.store.Tenant(e.Context(), name)
+			e.must(err)
+			if t.Name != name {
+				e.Errorf("tenant %q: got that of %q", name, t.Name)
+			}
+			if got, want := e.alive(e.store, tokenOf(i+1, name, "shop", "ana"), t0), name != "a"; got != want {
+				e.Errorf("tenant a revoked: alive in %q = %t, want %t", name, got, want)
+			}
+		}
+	}},
+
+	{"Store/Values/empty and nil lists are one", func(e *env) {
+		e.shop(domain.Settings{})
+		t := token(1)
+		t.Roles, t.Scopes = []string{}, []string{}
+		e.must(e.store.Insert(e.Context(), t))
+		got := e.snapshot(t.ID).Token
+		if len(got.Roles) != 0 || len(got.Scopes) != 0 {
+			e.Errorf("Roles, Scopes = %q, %q, want none", got.Roles, got.Scopes)
+		}
+		e.must(e.store.SaveAPIKey(e.Context(), domain.APIKey{Name: "idle", Hash: "hash", Permissions: domain.Permissions{}}))
+		k, err := e.store.APIKeyByName(e.Context(), "idle")
+		e.must(err)
+		if len(k.Permissions) != 0 {
+			e.Errorf("Permissions = %v, want none", k.Permissions)
+		}
+		list, err := e.store.List(e.Context(), port.ListQuery{TenantID: "acme", UserID: "nobody", Limit: 1, Now: t0})
+		if err != nil || len(list) != 0 {
+			e.Errorf("List of nobody = %d refresh tokens, %v, want none", len(list), err)
+		}
+	}},
+}
+
+// everyCall calls every method, each so that it would succeed, and gives the errors by name.
+func everyCall(ctx context.Context, s port.Store, t domain.RefreshToken, key domain.SealedKey) map[string]error {
+	errs := map[string]error{
+		"Ready":             s.Ready(ctx),
+		"Insert":            s.Insert(ctx, token(99)),
+		"Swap":              s.Swap(ctx, t, t, t0),
+		"Revoke":            s.Revoke(ctx, t.TenantID, t.ID, byCall(t0)),
+		"KeepNewest":        s.KeepNewest(ctx, domain.Scope{TenantID: "acme"}, 1, byCall(t0)),
+		"SaveTenant":        s.SaveTenant(ctx, domain.Tenant{ID: "acme"}),
+		"SaveApplication":   s.SaveApplication(ctx, domain.Application{TenantID: "acme", ID: "shop"}),
+		"DeleteApplication": s.DeleteApplication(ctx, "acme", "shop", t0),
+		"DeleteTenant":      s.DeleteTenant(ctx, "acme", t0),
+		"SaveAPIKey":        s.SaveAPIKey(ctx, domain.APIKey{Name: "backend", Hash: "hash"}),
+		"AddKey":            s.AddKey(ctx, tokenKey(99)),
+		"Reseal":            s.Reseal(ctx, key, "sealed anew"),
+	}
+	_, _, errs["Advance"] = s.Advance(ctx, t.ID, domain.Call{Generation: t.Generation, Now: t0})
+	_, errs["Snapshot"] = s.Snapshot(ctx, t.ID)
+	_, errs["Find"] = s.Find(ctx, t.TenantID, t.ID, t0)
+	_, errs["List"] = s.List(ctx, port.ListQuery{TenantID: "acme", UserID: "ana", Limit: 1, Now: t0})
+	_, errs["RevokeScope"] = s.RevokeScope(ctx, domain.Scope{TenantID: "acme"}, domain.ID{}, byCall(t0))
+	_, errs["Tenant"] = s.Tenant(ctx, "acme")
+	_, errs["Tenants"] = s.Tenants(ctx, 1)
+	_, errs["Application"] = s.Application(ctx, "acme", "shop")
+	_, errs["Policy"] = s.Policy(ctx, "acme", "shop")
+	_, errs["APIKeyByName"] = s.APIKeyByName(ctx, "backend")
+	_, errs["APIKeyByHash"] = s.APIKeyByHash(ctx, "hash")
+	_, errs["SealedKeys"] = s.SealedKeys(ctx)
+	_, errs["HasData"] = s.HasData(ctx)
+	return errs
+}
+
+// wantFull checks that the full fixtures are what is stored.
+func wantFull(e *env) {
+	e.Helper()
+	tenant, err := e.store.Tenant(e.Context(), "acme")
+	e.must(err)
+	e.wantSame("the tenant", tenant, fullTenant())
+	app, err := e.store.Application(e.Context(), "acme", "shop")
+	e.must(err)
+	e.wantSame("the application", app, fullApplication())
+	policy, err := e.store.Policy(e.Context(), "acme", "shop")
+	e.must(err)
+	e.wantSame("the policy", policy, domain.Effective(fullTenant(), fullApplication()))
+	key, err := e.store.APIKeyByName(e.Context(), "backend")
+	e.must(err)
+	e.wantSame("the API key", key, fullAPIKey())
+	want := livingToken()
+	want.IssuedEpoch = 0
+	e.wantStored("the refresh token", want)
+}
+
+// scribble changes what the settings point to.
+func scribble(s domain.Settings) {
+	for _, p := range []*bool{s.Active, s.RequireAuthentication, s.CookieOnly, s.RevokeOnReplay} {
+		*p = !*p
+	}
+	for _, p := range []*int64{
+		s.AccessTokenSeconds, s.TTLMinutes, s.MaximumTTLMinutes, s.GraceSeconds, s.RecoveryBurst, s.RecoveryInterval, s.MaximumActiveTokens,
+	} {
+		*p++
+	}
+	*s.CookieDomain, *s.Algorithm, *s.Expiration, *s.Usage = "changed", "changed", "changed", "changed"
+}
+
+func ids(ts []domain.RefreshToken) []domain.ID {
+	var out []domain.ID
+	for _, t := range ts {
+		out = append(out, t.ID)
+	}
+	return out
+}
+
+// keyOf is the stored key that has k's name; zero if there is none.
+func keyOf(keys []domain.SealedKey, k domain.SealedKey) domain.SealedKey {
+	for _, other := range keys {
+		if other.Kind == k.Kind && other.TenantID == k.TenantID && other.Algorithm == k.Algorithm && other.Number == k.Number {
+			return other
+		}
+	}
+	return domain.SealedKey{}
+}

@@ -1,0 +1,397 @@
+package storagetest
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/refreshd/refreshd/domain"
+)
+
+var revoking = []clause{
+	{"Revocations/Revoke/ends the one, keeps instant and reason, and touches nothing else", func(e *env) {
+		e.shop(domain.Settings{})
+		other := e.issue(token(2))[0]
+		want := e.issue(livingToken())[0]
+		at := t0.Add(time.Hour + tick)
+		r := byCall(at)
+		r.Reason = domain.RevokedByLimit
+		e.must(e.store.Revoke(e.Context(), "acme", want.ID, r))
+		want.RevokedAt, want.RevokedReason = at, domain.RevokedByLimit
+		e.wantStored("the one", want)
+		e.wantStored("another", other)
+		e.wantAlive("another", t0, other)
+		e.wantDead("the one", t0, want)
+	}},
+
+	{"Revocations/Revoke/what is unknown or of another tenant is not found, and stays alive", func(e *env) {
+		e.shop(domain.Settings{})
+		e.must(e.store.SaveTenant(e.Context(), domain.Tenant{ID: "other"}))
+		t := e.issue(token(1))[0]
+		e.wantErr("unknown", e.store.Revoke(e.Context(), "acme", tokenID(2), byCall(t0)), domain.ErrNotFound)
+		for _, tenant := range []string{"other", "none", ""} {
+			e.wantErr("as tenant "+tenant, e.store.Revoke(e.Context(), tenant, t.ID, byCall(t0)), domain.ErrNotFound)
+		}
+		e.wantStored("afterwards", t)
+	}},
+
+	{"Revocations/Revoke/what is dead is not found, and keeps the first instant and reason", func(e *env) {
+		eachDeath(e, func(how string, t domain.RefreshToken, now time.Time) {
+			before := e.snapshot(t.ID).Token
+			r := byCall(now.Add(time.Hour))
+			r.Reason = domain.RevokedByLimit
+			if now.Before(t.ExpiresAt) {
+				r.At = now
+			}
+			e.wantErr(how, e.store.Revoke(e.Context(), t.TenantID, t.ID, r), domain.ErrNotFound)
+			e.wantStored(how+": afterwards", before)
+		})
+	}},
+
+	{"Revocations/RevokeScope/covers its scope and nothing beside it", func(e *env) {
+		n := 0
+		for _, s := range []domain.Scope{
+			{TenantID: "acme"},
+			{TenantID: "acme", ApplicationID: "shop"},
+			{TenantID: "acme", UserID: "ana"},
+			{TenantID: "acme", ApplicationID: "shop", UserID: "ana"},
+		} {
+			var all []domain.RefreshToken
+			for _, tenant := range []string{"acme", "other"} {
+				e.must(e.store.SaveTenant(e.Context(), domain.Tenant{ID: tenant}))
+				for _, app := range []string{"shop", "ana"} { // an application and a user may have one name
+					e.application(tenant, app, domain.Settings{})
+					for _, user := range []string{"ana", "shop"} {
+						n++
+						all = append(all, e.issue(tokenOf(n, tenant, app, user))[0])
+					}
+				}
+			}
+			e.revokeScope(s, domain.ID{}, t0)
+			for _, t := range all {
+				if s.Covers(t) {
+					e.wantDead(fmt.Sprintf("%+v revoked", s), t0, t)
+				} else {
+					e.wantAlive(fmt.Sprintf("%+v revoked", s), t0, t)
+				}
+			}
+		}
+	}},
+
+	{"Revocations/RevokeScope/what is stored later is alive, also under a clock that is behind", func(e *env) {
+		e.shop(domain.Settings{})
+		for i, s := range []domain.Scope{
+			{TenantID: "acme"}, {TenantID: "acme", ApplicationID: "shop"}, {TenantID: "acme", UserID: "ana"},
+			{TenantID: "acme", ApplicationID: "shop", UserID: "ana"},
+		} {
+			before := e.issue(token(2*i + 1))[0]
+			e.revokeScope(s, domain.ID{}, t0.Add(time.Hour))
+			after := e.issue(token(2*i + 2))[0]
+			e.wantDead("stored before", t0, before)
+			e.wantAlive("stored after", t0, after)
+			e.advance(after, t0)
+		}
+	}},
+
+	{"Revocations/RevokeScope/grows the tenant's epoch by one and returns it", func(e *env) {
+		e.shop(domain.Settings{})
+		e.must(e.store.SaveTenant(e.Context(), domain.Tenant{ID: "other"}))
+		for want := range uint64(3) {
+			for i, s := range []domain.Scope{{TenantID: "acme"}, {TenantID: "acme", ApplicationID: "shop"}, {TenantID: "acme", UserID: "ana"}} {
+				if got := e.revokeScope(s, domain.ID{}, t0); got != 3*want+uint64(i)+1 {
+					e.Errorf("%+v: epoch %d, want %d", s, got, 3*want+uint64(i)+1)
+				}
+			}
+			if got := e.revokeScope(domain.Scope{TenantID: "other"}, domain.ID{}, t0); got != want+1 {
+				e.Errorf("another tenant: epoch %d, want %d", got, want+1)
+			}
+		}
+	}},
+
+	{"Revocations/RevokeScope/needs no user to exist", func(e *env) {
+		e.shop(domain.Settings{})
+		e.revokeScope(domain.Scope{TenantID: "acme", UserID: "nobody"}, domain.ID{}, t0)
+		e.revokeScope(domain.Scope{TenantID: "acme", ApplicationID: "shop", UserID: "nobody"}, domain.ID{}, t0)
+	}},
+
+	{"Revocations/RevokeScope/an unknown tenant or application is not found, and writes nothing", func(e *env) {
+		e.shop(domain.Settings{})
+		e.must(e.store.SaveTenant(e.Context(), domain.Tenant{ID: "other"}))
+		for _, s := range []domain.Scope{
+			{TenantID: "none"}, {TenantID: "none", UserID: "ana"}, {TenantID: "none", ApplicationID: "shop"},
+			{TenantID: "acme", ApplicationID: "none"}, {TenantID: "other", ApplicationID: "shop", UserID: "ana"}, {},
+		} {
+			epoch, err := e.store.RevokeScope(e.Context(), s, domain.ID{}, byCall(t0))
+			if !errors.Is(err, domain.ErrNotFound) {
+				e.Errorf("%+v: got epoch %d, error %v, want ErrNotFound", s, epoch, err)
+			}
+		}
+		for _, tenant := range []string{"acme", "other"} {
+			if got := e.revokeScope(domain.Scope{TenantID: tenant}, domain.ID{}, t0); got != 1 {
+				e.Errorf("%s: the next epoch is %d, want 1", tenant, got)
+			}
+		}
+	}},
+
+	{"Revocations/RevokeScope/works while application and tenant are inactive", func(e *env) {
+		e.shop(domain.Settings{})
+		ts := e.issue(token(1), token(2))
+		e.application("acme", "shop", domain.Settings{Active: new(false)})
+		e.revokeScope(domain.Scope{TenantID: "acme", ApplicationID: "shop"}, ts[1].ID, t0)
+		e.wantDead("application inactive", t0, ts[0])
+		e.wantAlive("the one spared", t0, ts[1])
+		e.must(e.store.SaveTenant(e.Context(), domain.Tenant{ID: "acme", Settings: domain.Settings{Active: new(false)}}))
+		e.revokeScope(domain.Scope{TenantID: "acme"}, domain.ID{}, t0)
+		e.wantDead("tenant inactive", t0, ts[1])
+	}},
+
+	{"Revocations/RevokeScope/spares the one that it is told to", func(e *env) {
+		e.shop(domain.Settings{})
+		ts := e.issue(token(1), token(2), token(3))
+		for _, s := range []domain.Scope{
+			{TenantID: "acme", UserID: "ana"}, {TenantID: "acme"}, {TenantID: "acme", ApplicationID: "shop"},
+		} {
+			want := e.snapshot(ts[1].ID).Token
+			want.IssuedEpoch = e.revokeScope(s, ts[1].ID, t0)
+			e.wantStored("the one spared", want)
+			e.wantAlive("the one spared", t0, ts[1])
+			e.wantDead("the others", t0, ts[0], ts[2])
+		}
+		e.advance(ts[1], t0)
+		e.revokeScope(domain.Scope{TenantID: "acme", UserID: "ana"}, domain.ID{}, t0)
+		e.wantDead("spared no more", t0, ts[1])
+	}},
+
+	{"Revocations/RevokeScope/to spare what is dead or not within the scope is not found, and writes nothing", func(e *env) {
+		e.shop(domain.Settings{})
+		e.must(e.store.SaveTenant(e.Context(), domain.Tenant{ID: "other"}))
+		e.application("other", "shop", domain.Settings{})
+		expired := token(3)
+		expired.ExpiresAt = t0
+		ts := e.issue(token(1), tokenOf(2, "acme", "shop", "bob"), expired, token(4), tokenOf(5, "other", "shop", "ana"))
+		e.must(e.store.Revoke(e.Context(), "acme", ts[3].ID, byCall(t0)))
+		for name, except := range map[string]domain.ID{
+			"another user's": ts[1].ID, "an expired one": ts[2].ID, "a revoked one": ts[3].ID, "another tenant's": ts[4].ID, "an unknown one": tokenID(99),
+		} {
+			_, err := e.store.RevokeScope(e.Context(), domain.Scope{TenantID: "acme", UserID: "ana"}, except, byCall(t0))
+			e.wantErr(name, err, domain.ErrNotFound)
+		}
+		e.wantAlive("afterwards", t0, ts[0], ts[1], ts[4])
+		if got := e.revokeScope(domain.Scope{TenantID: "acme"}, domain.ID{}, t0); got != 1 {
+			e.Errorf("the next epoch is %d, want 1", got)
+		}
+	}},
+
+	{"Revocations/RevokeScope/many at once have an epoch each, and the mark takes the highest", func(e *env) {
+		e.shop(domain.Settings{})
+		hs := e.handles(3)
+		t := e.issue(token(1))[0]
+		epochs, errs := make([]uint64, 30), make([]error, 30)
+		together(len(epochs), func(i int) {
+			s := []domain.Scope{{TenantID: "acme"}, {TenantID: "acme", UserID: "ana"}}[i%2]
+			epochs[i], errs[i] = hs[i%3].RevokeScope(e.Context(), s, domain.ID{}, byCall(t0))
+		})
+		want := make([]uint64, len(epochs))
+		for i := range want {
+			e.must(errs[i])
+			want[i] = uint64(i + 1)
+		}
+		slices.Sort(epochs)
+		e.wantSame("epochs", epochs, want)
+		if got := e.snapshot(t.ID).MarkEpoch; got != uint64(len(epochs)) {
+			e.Errorf("MarkEpoch = %d, want %d", got, len(epochs))
+		}
+	}},
+
+	// Each issue is before, after or beside a revocation; the first two are certain.
+	{"Revocations/RevokeScope/ends what was issued before it began, and nothing issued after it returned", func(e *env) {
+		e.shop(domain.Settings{})
+		hs := e.handles(3)
+		var began, returned atomic.Int64 // revocations
+		type issued struct {
+			t                          domain.RefreshToken
+			returnedBefore, begunAfter int64 // revocations that had returned before the issue, and begun when it had returned
+		}
+		const issuers, each, revocations = 4, 12, 8
+		var mu sync.Mutex
+		var all []issued
+		var failures []error
+		fail := func(err error) {
+			mu.Lock()
+			defer mu.Unlock()
+			failures = append(failures, err)
+		}
+		together(issuers+1, func(i int) {
+			if i == issuers {
+				for range revocations {
+					began.Add(1)
+					if _, err := hs[0].RevokeScope(e.Context(), domain.Scope{TenantID: "acme", UserID: "ana"}, domain.ID{}, byCall(t0)); err != nil {
+						fail(err)
+					}
+					returned.Add(1)
+				}
+				return
+			}
+			for j := range each {
+				it := issued{t: token(i*each + j + 1), returnedBefore: returned.Load()}
+				if err := hs[i%3].Insert(e.Context(), it.t); err != nil {
+					fail(err)
+				}
+				it.begunAfter = began.Load()
+				mu.Lock()
+				all = append(all, it)
+				mu.Unlock()
+			}
+		})
+		for _, err := range failures {
+			e.must(err)
+		}
+		for _, it := range all {
+			if it.returnedBefore == revocations {
+				e.wantAlive("issued after the last revocation", t0, it.t)
+			}
+			if it.begunAfter < revocations {
+				e.wantDead("issued before the last revocation began", t0, it.t)
+			}
+			if epoch := e.snapshot(it.t.ID).Token.IssuedEpoch; int64(epoch) < it.returnedBefore || int64(epoch) > it.begunAfter {
+				e.Errorf("issued with epoch %d, want %d to %d", epoch, it.returnedBefore, it.begunAfter)
+			}
+		}
+	}},
+
+	{"Revocations/RevokeScope/lets no exchange succeed that begins after it returned", func(e *env) {
+		e.shop(domain.Settings{})
+		hs := e.handles(3)
+		for round := range 3 {
+			t := e.issue(token(round + 1))[0]
+			const callers, exchanges = 6, 15
+			revoked := make(chan struct{})
+			late := make([]bool, callers) // an exchange that began after the revocation succeeded
+			errs := make([]error, callers+1)
+			together(callers+1, func(i int) {
+				if i == callers {
+					_, errs[i] = hs[0].RevokeScope(e.Context(), domain.Scope{TenantID: "acme", UserID: "ana"}, domain.ID{}, byCall(t0))
+					close(revoked)
+					return
+				}
+				for n := range exchanges + 1 {
+					if n == exchanges {
+						<-revoked
+					}
+					s, err := hs[i%3].Snapshot(e.Context(), t.ID)
+					if err != nil {
+						errs[i] = err
+						return
+					}
+					began := isClosed(revoked)
+					_, _, err = hs[i%3].Advance(e.Context(), t.ID, domain.Call{Generation: s.Token.Generation, Now: t0})
+					late[i] = late[i] || began && err == nil
+					if err != nil && !errors.Is(err, domain.ErrConflict) {
+						errs[i] = err
+					}
+				}
+			})
+			for _, err := range errs {
+				e.must(err)
+			}
+			if slices.Contains(late, true) {
+				e.Errorf("an exchange that began after the revocation returned succeeded")
+			}
+			e.wantDead("revoked", t0, t)
+		}
+	}},
+
+	{"Revocations/KeepNewest/revokes all but the highest ids, for the reason given", func(e *env) {
+		e.shop(domain.Settings{})
+		ts := e.issue(token(3), token(1), token(5), token(2), token(4))
+		slices.SortFunc(ts, func(a, b domain.RefreshToken) int { return int(a.ID[15]) - int(b.ID[15]) })
+		r := byCall(t0.Add(tick))
+		r.Reason = domain.RevokedByLimit
+		e.must(e.store.KeepNewest(e.Context(), domain.Scope{TenantID: "acme", ApplicationID: "shop", UserID: "ana"}, 2, r))
+		for i := range ts[:3] {
+			ts[i].RevokedAt, ts[i].RevokedReason = r.At, r.Reason
+		}
+		for _, t := range ts {
+			e.wantStored("afterwards", t)
+		}
+	}},
+
+	{"Revocations/KeepNewest/revokes nothing if there are no more than it keeps", func(e *env) {
+		e.shop(domain.Settings{})
+		s := domain.Scope{TenantID: "acme", ApplicationID: "shop", UserID: "ana"}
+		e.must(e.store.KeepNewest(e.Context(), s, 1, byCall(t0)))
+		ts := e.issue(token(1), token(2))
+		for _, keep := range []int{2, 3} {
+			e.must(e.store.KeepNewest(e.Context(), s, keep, byCall(t0)))
+			e.wantAlive("kept", t0, ts...)
+		}
+	}},
+
+	{"Revocations/KeepNewest/touches no one else's", func(e *env) {
+		e.shop(domain.Settings{})
+		e.application("acme", "bar", domain.Settings{})
+		e.must(e.store.SaveTenant(e.Context(), domain.Tenant{ID: "other"}))
+		e.application("other", "shop", domain.Settings{})
+		others := e.issue(tokenOf(1, "acme", "shop", "bob"), tokenOf(2, "acme", "bar", "ana"), tokenOf(3, "other", "shop", "ana"))
+		own := e.issue(token(4), token(5))
+		others = append(others, e.issue(tokenOf(6, "acme", "shop", "bob"), tokenOf(7, "acme", "bar", "ana"), tokenOf(8, "other", "shop", "ana"))...)
+		e.must(e.store.KeepNewest(e.Context(), domain.Scope{TenantID: "acme", ApplicationID: "shop", UserID: "ana"}, 1, byCall(t0)))
+		e.wantAlive("of others", t0, others...)
+		e.wantDead("the older one", t0, own[0])
+		e.wantAlive("the newest", t0, own[1])
+	}},
+
+	{"Revocations/KeepNewest/counts only what is alive, and leaves the dead as they are", func(e *env) {
+		e.shop(domain.Settings{})
+		expired := token(1)
+		expired.ExpiresAt = t0
+		marked := e.issue(token(6))[0]
+		e.revokeScope(domain.Scope{TenantID: "acme", UserID: "ana"}, domain.ID{}, t0)
+		revoked := e.issue(token(5))[0]
+		e.must(e.store.Revoke(e.Context(), "acme", revoked.ID, byCall(t0)))
+		youngExpired := token(4)
+		youngExpired.ExpiresAt = t0
+		dead := append(e.issue(expired, youngExpired), marked, e.snapshot(revoked.ID).Token)
+		ts := e.issue(token(2), token(3))
+		r := byCall(t0)
+		r.Reason = domain.RevokedByLimit
+		e.must(e.store.KeepNewest(e.Context(), domain.Scope{TenantID: "acme", ApplicationID: "shop", UserID: "ana"}, 2, r))
+		e.wantAlive("the two that were alive", t0, ts...)
+		for _, t := range dead {
+			e.wantStored("dead already", t)
+		}
+	}},
+
+	{"Revocations/KeepNewest/after many issues at once the newest are alive, and no more", func(e *env) {
+		e.shop(domain.Settings{})
+		hs := e.handles(3)
+		const n, keep = 50, 5
+		errs := make([]error, n)
+		together(n, func(i int) {
+			h := hs[i%3]
+			if errs[i] = h.Insert(e.Context(), token(i+1)); errs[i] == nil {
+				errs[i] = h.KeepNewest(e.Context(), domain.Scope{TenantID: "acme", ApplicationID: "shop", UserID: "ana"}, keep, byCall(t0))
+			}
+		})
+		for i, err := range errs {
+			e.must(err)
+			if i < n-keep {
+				e.wantDead("an older one", t0, token(i+1))
+			} else {
+				e.wantAlive("one of the newest", t0, token(i+1))
+			}
+		}
+	}},
+}
+
+func isClosed(c <-chan struct{}) bool {
+	select {
+	case <-c:
+		return true
+	default:
+		return false
+	}
+}

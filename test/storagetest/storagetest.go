@@ -1,0 +1,230 @@
+// Package storagetest is the conformance suite for implementations of [port.Store]: what the comments on the port promise, as
+// named subtests. An adapter, ours or a stranger's, passes it with one call:
+//
+//	func TestConformance(t *testing.T) {
+//		storagetest.Run(t, func(t *testing.T) func() port.Store {
+//			path := t.TempDir() + "/test.db"
+//			migrate(t, path)
+//			return func() port.Store { return open(t, path) }
+//		})
+//	}
+//
+// It sees a store through the port only. So it does not show that a write survives the machine, that a revocation touches a
+// constant number of rows, or for how long a mark is kept: an adapter has tests of its own for those. Where a rule is about
+// calls that overlap, the suite races them and checks what must hold in every order; it cannot stop a store between two of
+// its own steps. And it says nothing about speed.
+//
+// Names of subtests are stable: Interface/Method/rule. A new promise on the port comes with a clause here and, in
+// mutants_test.go, with a broken store that fails just that clause.
+//
+// # Decisions
+//
+// Every clause has a fresh database, although that makes the suite slower on engines where one is dear: clauses that share one
+// must agree on names, and some are about an empty store.
+//
+// No clause can be switched off. A store that does not keep a promise is one that use cases cannot stand on, and a list of
+// exceptions beside an adapter is where promises go to die.
+package storagetest
+
+import (
+	"context"
+	"errors"
+	"reflect"
+	"slices"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
+
+	"github.com/refreshd/refreshd/domain"
+	"github.com/refreshd/refreshd/port"
+)
+
+// Run holds the store to every clause. newDatabase makes a fresh, empty database that is ready to work on, which lives until
+// its t ends; open opens one more handle on it, as another process would (in memory: gives the same Store again). Run
+// closes each handle that it opened.
+func Run(t *testing.T, newDatabase func(t *testing.T) (open func() port.Store)) {
+	t.Helper()
+	for _, c := range clauses() {
+		t.Run(c.name, func(t *testing.T) { c.check(newEnv(t, newDatabase(t))) })
+	}
+}
+
+// clause is one promise of the port.
+type clause struct {
+	name  string
+	check func(*env)
+}
+
+func clauses() []clause {
+	return slices.Concat(promises, inserting, reading, advancing, swapping, revoking, directory, keeping, histories)
+}
+
+// tb is what a clause needs of a *testing.T, so that the suite can be tested without one that fails.
+type tb interface {
+	Helper()
+	Context() context.Context
+	Cleanup(func())
+	Logf(format string, args ...any)
+	Errorf(format string, args ...any)
+	Fatalf(format string, args ...any)
+}
+
+// env is a database of its own, for one clause.
+type env struct {
+	tb
+	store  port.Store
+	handle func() port.Store // opens one more
+}
+
+func newEnv(t tb, open func() port.Store) *env {
+	e := &env{tb: t}
+	e.handle = func() port.Store {
+		s := open()
+		t.Cleanup(func() {
+			if err := s.Close(); err != nil {
+				t.Errorf("Close = %v, want nil", err)
+			}
+		})
+		return s
+	}
+	e.store = e.handle()
+	return e
+}
+
+// handles are n handles on the database, e.store among them.
+func (e *env) handles(n int) []port.Store {
+	hs := []port.Store{e.store}
+	for len(hs) < n {
+		hs = append(hs, e.handle())
+	}
+	return hs
+}
+
+func (e *env) must(err error) {
+	e.Helper()
+	if err != nil {
+		e.Fatalf("got error %v, want none", err)
+	}
+}
+
+func (e *env) wantErr(what string, got, want error) {
+	e.Helper()
+	if !errors.Is(got, want) {
+		e.Errorf("%s: got error %v, want %v", what, got, want)
+	}
+}
+
+func (e *env) wantSame(what string, got, want any) {
+	e.Helper()
+	if reflect.DeepEqual(got, want) {
+		return // cmp is slow, and this is the usual case
+	}
+	if d := cmp.Diff(want, got, cmpopts.EquateEmpty(), cmp.Comparer(sameInstant)); d != "" {
+		e.Errorf("%s: (-want +got)\n%s", what, d)
+	}
+}
+
+// sameInstant is stricter than time.Time.Equal: what comes out of a store is UTC.
+func sameInstant(a, b time.Time) bool { return a.Equal(b) && a.Location() == b.Location() }
+
+// shop makes the tenant acme with the application shop.
+func (e *env) shop(s domain.Settings) {
+	e.Helper()
+	e.must(e.store.SaveTenant(e.Context(), domain.Tenant{ID: "acme"}))
+	e.application("acme", "shop", s)
+}
+
+func (e *env) application(tenantID, id string, s domain.Settings) {
+	e.Helper()
+	e.must(e.store.SaveApplication(e.Context(), domain.Application{TenantID: tenantID, ID: id, Settings: s}))
+}
+
+// issue inserts the tokens and gives them back as stored.
+func (e *env) issue(ts ...domain.RefreshToken) []domain.RefreshToken {
+	e.Helper()
+	for i, t := range ts {
+		e.must(e.store.Insert(e.Context(), t))
+		ts[i] = e.snapshot(t.ID).Token
+	}
+	return ts
+}
+
+func (e *env) snapshot(id domain.ID) domain.Snapshot {
+	e.Helper()
+	s, err := e.store.Snapshot(e.Context(), id)
+	e.must(err)
+	return s
+}
+
+// wantStored checks that the record is as want, in every field.
+func (e *env) wantStored(what string, want domain.RefreshToken) {
+	e.Helper()
+	e.wantSame(what, e.snapshot(want.ID).Token, want)
+}
+
+func (e *env) advance(t domain.RefreshToken, now time.Time) domain.RefreshToken {
+	e.Helper()
+	t, _, err := e.store.Advance(e.Context(), t.ID, domain.Call{Generation: t.Generation, Now: now})
+	e.must(err)
+	return t
+}
+
+// alive asks a handle for the token's life, as a reader sees it.
+func (e *env) alive(s port.Store, t domain.RefreshToken, now time.Time) bool {
+	e.Helper()
+	_, err := s.Find(e.Context(), t.TenantID, t.ID, now)
+	if err != nil && !errors.Is(err, domain.ErrNotFound) {
+		e.Fatalf("Find: %v", err)
+	}
+	return err == nil
+}
+
+func (e *env) wantAlive(what string, now time.Time, ts ...domain.RefreshToken) {
+	e.Helper()
+	for _, t := range ts {
+		if !e.alive(e.store, t, now) {
+			e.Errorf("%s: %s is dead, want alive", what, describe(t))
+		}
+	}
+}
+
+func (e *env) wantDead(what string, now time.Time, ts ...domain.RefreshToken) {
+	e.Helper()
+	for _, t := range ts {
+		if e.alive(e.store, t, now) {
+			e.Errorf("%s: %s is alive, want dead", what, describe(t))
+		}
+	}
+}
+
+// revokeScope revokes and gives back the epoch.
+func (e *env) revokeScope(s domain.Scope, except domain.ID, at time.Time) uint64 {
+	e.Helper()
+	epoch, err := e.store.RevokeScope(e.Context(), s, except, byCall(at))
+	e.must(err)
+	return epoch
+}
+
+func byCall(at time.Time) port.Revocation {
+	return port.Revocation{At: at, Reason: domain.RevokedByCall}
+}
+
+// together calls f(0) to f(n-1) at once, and returns when all have.
+func together(n int, f func(i int)) {
+	var ready, done sync.WaitGroup
+	start := make(chan struct{})
+	ready.Add(n)
+	for i := range n {
+		done.Go(func() {
+			ready.Done()
+			<-start
+			f(i)
+		})
+	}
+	ready.Wait()
+	close(start)
+	done.Wait()
+}

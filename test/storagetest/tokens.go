@@ -1,0 +1,396 @@
+package storagetest
+
+import (
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/refreshd/refreshd/domain"
+	"github.com/refreshd/refreshd/port"
+)
+
+var inserting = []clause{
+	{"RefreshTokens/Insert/keeps every field", func(e *env) {
+		e.shop(domain.Settings{})
+		for range 3 { // the epoch of the fixture
+			e.revokeScope(domain.Scope{TenantID: "acme", UserID: "somebody else"}, domain.ID{}, t0)
+		}
+		e.must(e.store.Insert(e.Context(), fullToken()))
+		e.wantStored("inserted", fullToken())
+	}},
+
+	{"RefreshTokens/Insert/sets the epoch that the tenant has, whatever it is told", func(e *env) {
+		e.shop(domain.Settings{})
+		for epoch := range uint64(3) {
+			t := token(int(epoch) + 1)
+			t.IssuedEpoch = 1000
+			if got := e.issue(t)[0].IssuedEpoch; got != epoch {
+				e.Errorf("IssuedEpoch = %d, want %d", got, epoch)
+			}
+			e.revokeScope(domain.Scope{TenantID: "acme", ApplicationID: "shop"}, domain.ID{}, t0)
+		}
+	}},
+
+	{"RefreshTokens/Insert/without application or tenant is not found, and writes nothing", func(e *env) {
+		e.shop(domain.Settings{})
+		e.must(e.store.SaveTenant(e.Context(), domain.Tenant{ID: "other"}))
+		for i, owner := range [][2]string{{"acme", "none"}, {"none", "shop"}, {"other", "shop"}} {
+			t := tokenOf(i+1, owner[0], owner[1], "ana")
+			e.wantErr(describe(t), e.store.Insert(e.Context(), t), domain.ErrNotFound)
+			_, err := e.store.Snapshot(e.Context(), t.ID)
+			e.wantErr("Snapshot", err, domain.ErrNotFound)
+		}
+	}},
+
+	{"RefreshTokens/Insert/with application or tenant inactive is not found, and writes nothing", func(e *env) {
+		e.shop(domain.Settings{Active: new(false)})
+		e.wantErr("application inactive", e.store.Insert(e.Context(), token(1)), domain.ErrNotFound)
+		e.application("acme", "shop", domain.Settings{})
+		e.must(e.store.SaveTenant(e.Context(), domain.Tenant{ID: "acme", Settings: domain.Settings{Active: new(false)}}))
+		e.wantErr("tenant inactive", e.store.Insert(e.Context(), token(1)), domain.ErrNotFound)
+		_, err := e.store.Snapshot(e.Context(), tokenID(1))
+		e.wantErr("Snapshot", err, domain.ErrNotFound)
+		e.must(e.store.SaveTenant(e.Context(), domain.Tenant{ID: "acme"}))
+		e.must(e.store.Insert(e.Context(), token(1)))
+	}},
+
+	{"RefreshTokens/Insert/an id that exists is a duplicate, whoever owns it, and writes nothing", func(e *env) {
+		e.shop(domain.Settings{})
+		e.must(e.store.SaveTenant(e.Context(), domain.Tenant{ID: "other"}))
+		e.application("other", "shop", domain.Settings{})
+		stored := e.issue(token(1))[0]
+		again := stored
+		again.UserID, again.Roles = "bob", []string{"thief"}
+		e.wantErr("another user's", e.store.Insert(e.Context(), again), domain.ErrDuplicate)
+		again.TenantID = "other"
+		e.wantErr("another tenant's", e.store.Insert(e.Context(), again), domain.ErrDuplicate)
+		e.wantStored("after the duplicates", stored)
+	}},
+
+	{"RefreshTokens/Insert/the id of a dead one is a duplicate too", func(e *env) {
+		e.shop(domain.Settings{})
+		ts := e.issue(token(1), token(2), token(3))
+		e.revokeScope(domain.Scope{TenantID: "acme"}, domain.ID{}, t0) // 1 is marked
+		ts[1] = token(4)
+		ts[1].ExpiresAt = t0.Add(-time.Hour)
+		e.issue(ts[1])
+		ts[2] = e.issue(token(5))[0]
+		e.must(e.store.Revoke(e.Context(), "acme", ts[2].ID, byCall(t0)))
+		for _, t := range ts {
+			before := e.snapshot(t.ID)
+			e.wantErr(describe(t), e.store.Insert(e.Context(), t), domain.ErrDuplicate)
+			e.wantSame("after the duplicate", e.snapshot(t.ID), before)
+		}
+	}},
+
+	{"RefreshTokens/Insert/of many at once with one id exactly one succeeds", func(e *env) {
+		e.shop(domain.Settings{})
+		hs := e.handles(3)
+		errs := make([]error, 30)
+		together(len(errs), func(i int) {
+			t := token(1)
+			t.UserID = fmt.Sprint("user ", i)
+			errs[i] = hs[i%3].Insert(e.Context(), t)
+		})
+		winner := e.wantOneWinner(errs, domain.ErrDuplicate)
+		if got, want := e.snapshot(tokenID(1)).Token.UserID, fmt.Sprint("user ", winner); got != want {
+			e.Errorf("stored is that of %q, want that of %q, whose Insert succeeded", got, want)
+		}
+	}},
+}
+
+// wantOneWinner checks that exactly one error is nil, the others loser, and returns its index.
+func (e *env) wantOneWinner(errs []error, loser error) int {
+	e.Helper()
+	winner, wins := 0, 0
+	for i, err := range errs {
+		if err == nil {
+			winner = i
+			wins++
+		} else {
+			e.wantErr("a loser", err, loser)
+		}
+	}
+	if wins != 1 {
+		e.Errorf("%d of %d calls succeeded, want exactly one", wins, len(errs))
+	}
+	return winner
+}
+
+// Where a refresh token has just died, in each way there is. Each is given one that was issued at t0, alive, and returns the
+// instant at which it is dead.
+var deaths = []struct {
+	name string
+	kill func(*env, domain.RefreshToken) time.Time
+}{
+	{"expired this instant", func(_ *env, t domain.RefreshToken) time.Time { return t.ExpiresAt }},
+	{"expired long ago", func(_ *env, t domain.RefreshToken) time.Time { return t.ExpiresAt.Add(1000 * time.Hour) }},
+	{"revoked itself", func(e *env, t domain.RefreshToken) time.Time {
+		e.must(e.store.Revoke(e.Context(), t.TenantID, t.ID, byCall(t0)))
+		return t0
+	}},
+	{"revoked itself in the future, by a clock that is ahead", func(e *env, t domain.RefreshToken) time.Time {
+		e.must(e.store.Revoke(e.Context(), t.TenantID, t.ID, byCall(t0.Add(time.Minute))))
+		return t0
+	}},
+	{"covered by the tenant's mark", func(e *env, t domain.RefreshToken) time.Time {
+		e.revokeScope(domain.Scope{TenantID: t.TenantID}, domain.ID{}, t0)
+		return t0
+	}},
+	{"covered by the application's mark", func(e *env, t domain.RefreshToken) time.Time {
+		e.revokeScope(domain.Scope{TenantID: t.TenantID, ApplicationID: t.ApplicationID}, domain.ID{}, t0)
+		return t0
+	}},
+	{"covered by the user's mark", func(e *env, t domain.RefreshToken) time.Time {
+		e.revokeScope(domain.Scope{TenantID: t.TenantID, UserID: t.UserID}, domain.ID{}, t0)
+		return t0
+	}},
+	{"covered by the mark of user and application, made in the future", func(e *env, t domain.RefreshToken) time.Time {
+		e.revokeScope(domain.Scope{TenantID: t.TenantID, ApplicationID: t.ApplicationID, UserID: t.UserID},
+			domain.ID{}, t0.Add(time.Minute))
+		return t0
+	}},
+	{"its application deleted", func(e *env, t domain.RefreshToken) time.Time {
+		e.must(e.store.DeleteApplication(e.Context(), t.TenantID, t.ApplicationID, t0))
+		return t0
+	}},
+	{"its tenant deleted", func(e *env, t domain.RefreshToken) time.Time {
+		e.must(e.store.DeleteTenant(e.Context(), t.TenantID, t0))
+		return t0
+	}},
+}
+
+// eachDeath runs check on a token that died in each way, at an instant when it is dead.
+func eachDeath(e *env, check func(how string, t domain.RefreshToken, now time.Time)) {
+	e.Helper()
+	for i, death := range deaths {
+		e.shop(domain.Settings{})
+		t := e.issue(token(i + 1))[0]
+		e.wantAlive("before it is "+death.name, t0, t)
+		e.wantAlive("an instant before it expires", t.ExpiresAt.Add(-tick), t)
+		check(death.name, t, death.kill(e, t))
+	}
+}
+
+var reading = []clause{
+	{"RefreshTokens/Find/keeps every field", func(e *env) {
+		e.shop(domain.Settings{})
+		want := livingToken()
+		want.IssuedEpoch = 0
+		e.must(e.store.Insert(e.Context(), want))
+		got, err := e.store.Find(e.Context(), "acme", want.ID, t0)
+		e.must(err)
+		e.wantSame("found", got, want)
+	}},
+
+	{"RefreshTokens/Find/what is unknown or of another tenant is not found", func(e *env) {
+		e.shop(domain.Settings{})
+		e.must(e.store.SaveTenant(e.Context(), domain.Tenant{ID: "other"}))
+		e.issue(token(1))
+		_, err := e.store.Find(e.Context(), "other", tokenID(1), t0)
+		e.wantErr("of another tenant", err, domain.ErrNotFound)
+		_, err = e.store.Find(e.Context(), "", tokenID(1), t0)
+		e.wantErr("of no tenant", err, domain.ErrNotFound)
+		_, err = e.store.Find(e.Context(), "acme", tokenID(2), t0)
+		e.wantErr("unknown", err, domain.ErrNotFound)
+	}},
+
+	{"RefreshTokens/Find/what is dead is not found", func(e *env) {
+		eachDeath(e, func(how string, t domain.RefreshToken, now time.Time) {
+			_, err := e.store.Find(e.Context(), t.TenantID, t.ID, now)
+			e.wantErr(how, err, domain.ErrNotFound)
+		})
+	}},
+
+	{"RefreshTokens/Find/what is of an inactive application or tenant is found", func(e *env) {
+		e.shop(domain.Settings{})
+		t := e.issue(token(1))[0]
+		e.application("acme", "shop", domain.Settings{Active: new(false)})
+		e.wantAlive("application inactive", t0, t)
+		e.must(e.store.SaveTenant(e.Context(), domain.Tenant{ID: "acme", Settings: domain.Settings{Active: new(false)}}))
+		e.wantAlive("tenant inactive", t0, t)
+	}},
+
+	{"RefreshTokens/Snapshot/reads the dead as they are stored, and only the unknown is not found", func(e *env) {
+		eachDeath(e, func(how string, t domain.RefreshToken, now time.Time) {
+			s := e.snapshot(t.ID)
+			if s.Alive(now) {
+				e.Errorf("%s: Snapshot.Alive = true, want false", how)
+			}
+			t.RevokedAt, t.RevokedReason = s.Token.RevokedAt, s.Token.RevokedReason
+			e.wantSame(how, s.Token, t)
+		})
+		_, err := e.store.Snapshot(e.Context(), tokenID(99))
+		e.wantErr("unknown", err, domain.ErrNotFound)
+	}},
+
+	{"RefreshTokens/Snapshot/has the highest epoch of the marks that cover the token, and of no other", func(e *env) {
+		e.shop(domain.Settings{})
+		e.application("acme", "bar", domain.Settings{})
+		t := e.issue(token(1))[0]
+		if got := e.snapshot(t.ID).MarkEpoch; got != 0 {
+			e.Errorf("without a mark: MarkEpoch = %d, want 0", got)
+		}
+		var want uint64
+		for _, s := range []domain.Scope{
+			{TenantID: "acme", ApplicationID: "shop"},
+			{TenantID: "acme", UserID: "bob"},
+			{TenantID: "acme", ApplicationID: "shop", UserID: "ana"},
+			{TenantID: "acme", ApplicationID: "bar"},
+			{TenantID: "acme", UserID: "ana"},
+			{TenantID: "acme", ApplicationID: "bar", UserID: "ana"},
+			{TenantID: "acme"},
+			{TenantID: "acme", ApplicationID: "shop", UserID: "bob"},
+			{TenantID: "acme", ApplicationID: "shop"}, // once more: below stay lower marks that cover it too
+			{TenantID: "acme", ApplicationID: "bar", UserID: "bob"},
+		} {
+			if epoch := e.revokeScope(s, domain.ID{}, t0); s.Covers(t) {
+				want = epoch
+			}
+			if got := e.snapshot(t.ID).MarkEpoch; got != want {
+				e.Errorf("after %+v: MarkEpoch = %d, want %d", s, got, want)
+			}
+		}
+	}},
+
+	{"RefreshTokens/Snapshot/says that application or tenant is gone, and then has no policy", func(e *env) {
+		for i, gone := range []func() error{
+			func() error { return e.store.DeleteApplication(e.Context(), "acme", "shop", t0) },
+			func() error { return e.store.DeleteTenant(e.Context(), "acme", t0) },
+		} {
+			e.shop(domain.Settings{})
+			t := e.issue(token(i + 1))[0]
+			if e.snapshot(t.ID).Gone {
+				e.Errorf("before: Gone = true, want false")
+			}
+			e.must(gone())
+			s := e.snapshot(t.ID)
+			if !s.Gone {
+				e.Errorf("after: Gone = false, want true")
+			}
+			e.wantSame("the policy of what is gone", s.Policy, domain.Policy{})
+		}
+	}},
+
+	{"RefreshTokens/Snapshot/has the policy in force, in every field", func(e *env) {
+		e.must(e.store.SaveTenant(e.Context(), fullTenant()))
+		e.must(e.store.SaveApplication(e.Context(), fullApplication()))
+		t := e.issue(token(1))[0]
+		e.wantSame("the policy", e.snapshot(t.ID).Policy, domain.Effective(fullTenant(), fullApplication()))
+		a := fullApplication()
+		a.Settings = zeroSettings()
+		e.must(e.store.SaveApplication(e.Context(), a))
+		e.wantSame("the policy", e.snapshot(t.ID).Policy, domain.Effective(fullTenant(), a))
+	}},
+
+	{"RefreshTokens/List/keeps every field", func(e *env) {
+		e.shop(domain.Settings{})
+		want := livingToken()
+		want.IssuedEpoch = 0
+		e.must(e.store.Insert(e.Context(), want))
+		got, err := e.store.List(e.Context(), port.ListQuery{TenantID: "acme", UserID: "ana", Limit: 9, Now: t0})
+		e.must(err)
+		e.wantSame("listed", got, []domain.RefreshToken{want})
+	}},
+
+	{"RefreshTokens/List/goes by id from high to low, byte by byte", func(e *env) {
+		e.shop(domain.Settings{})
+		var want []domain.ID
+		for _, first := range []byte{0x00, 0x01, 0x7f, 0x80, 0xff} {
+			for _, last := range []byte{0x00, 0x7f, 0x80, 0xff} {
+				t := token(1)
+				t.ID[0], t.ID[15] = first, last
+				want = append(want, t.ID)
+			}
+		}
+		for i := range want { // inserted in another order
+			t := token(1)
+			t.ID = want[(i*7)%len(want)]
+			e.must(e.store.Insert(e.Context(), t))
+		}
+		slices.Reverse(want)
+		got, err := e.store.List(e.Context(), port.ListQuery{TenantID: "acme", UserID: "ana", Limit: 99, Now: t0})
+		e.must(err)
+		e.wantSame("ids", ids(got), want)
+	}},
+
+	{"RefreshTokens/List/pages with Below and Limit, without a gap and without a repetition", func(e *env) {
+		e.shop(domain.Settings{})
+		var want []domain.ID
+		for i := 10; i > 0; i-- {
+			want = append(want, e.issue(token(i))[0].ID)
+		}
+		for _, limit := range []int{1, 3, 5, 10, 11} {
+			var got []domain.ID
+			q := port.ListQuery{TenantID: "acme", UserID: "ana", Limit: limit, Now: t0}
+			for range len(want) + 1 {
+				page, err := e.store.List(e.Context(), q)
+				e.must(err)
+				if len(page) > limit {
+					e.Errorf("a page of %d, want at most %d", len(page), limit)
+				}
+				if len(page) == 0 {
+					break
+				}
+				got = append(got, ids(page)...)
+				q.Below = got[len(got)-1]
+			}
+			e.wantSame(fmt.Sprintf("pages of %d", limit), got, want)
+		}
+	}},
+
+	{"RefreshTokens/List/is of one tenant and user, and of one application if it is named", func(e *env) {
+		var all []domain.RefreshToken
+		for _, tenant := range []string{"acme", "other"} {
+			e.must(e.store.SaveTenant(e.Context(), domain.Tenant{ID: tenant}))
+			for _, app := range []string{"shop", "bar"} {
+				e.application(tenant, app, domain.Settings{})
+				for _, user := range []string{"ana", "bob"} {
+					all = append(all, e.issue(tokenOf(len(all)+1, tenant, app, user))[0])
+				}
+			}
+		}
+		for _, s := range []domain.Scope{
+			{TenantID: "acme", UserID: "ana"},
+			{TenantID: "other", UserID: "bob"},
+			{TenantID: "acme", ApplicationID: "shop", UserID: "ana"},
+			{TenantID: "acme", ApplicationID: "none", UserID: "ana"},
+			{TenantID: "none", UserID: "ana"},
+			{TenantID: "acme", UserID: "shop"},
+		} {
+			var want []domain.ID
+			for _, t := range slices.Backward(all) {
+				if s.Covers(t) {
+					want = append(want, t.ID)
+				}
+			}
+			got, err := e.store.List(e.Context(), port.ListQuery{
+				TenantID: s.TenantID, UserID: s.UserID, ApplicationID: s.ApplicationID, Limit: 99, Now: t0,
+			})
+			e.must(err)
+			e.wantSame(fmt.Sprintf("%+v", s), ids(got), want)
+		}
+	}},
+
+	{"RefreshTokens/List/leaves out the dead", func(e *env) {
+		eachDeath(e, func(how string, t domain.RefreshToken, now time.Time) {
+			list, err := e.store.List(e.Context(), port.ListQuery{TenantID: "acme", UserID: "ana", Limit: 99, Now: now})
+			e.must(err)
+			if slices.Contains(ids(list), t.ID) {
+				e.Errorf("%s: still listed", how)
+			}
+		})
+	}},
+
+	{"RefreshTokens/List/the dead do not use up the limit", func(e *env) {
+		e.shop(domain.Settings{})
+		ts := e.issue(token(1), token(2), token(3), token(4))
+		e.must(e.store.Revoke(e.Context(), "acme", ts[3].ID, byCall(t0)))
+		expired := token(5)
+		expired.ExpiresAt = t0
+		e.issue(expired)
+		got, err := e.store.List(e.Context(), port.ListQuery{TenantID: "acme", UserID: "ana", Limit: 2, Now: t0})
+		e.must(err)
+		e.wantSame("ids", ids(got), []domain.ID{tokenID(3), tokenID(2)})
+	}},
+}
