@@ -1,0 +1,492 @@
+package gormstore_test
+
+import (
+	"bytes"
+	"context"
+	"crypto/rand"
+	"database/sql"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/refreshd/refreshd/adapter/gormstore"
+	"github.com/refreshd/refreshd/domain"
+	"github.com/refreshd/refreshd/port"
+)
+
+var start = time.Date(2026, 3, 1, 12, 0, 0, 1000, time.UTC)
+
+// shop makes the application acme/shop.
+func shop(tb testing.TB, s *gormstore.Store) {
+	tb.Helper()
+	if err := errors.Join(
+		s.SaveTenant(tb.Context(), domain.Tenant{ID: "acme"}),
+		s.SaveApplication(tb.Context(), domain.Application{TenantID: "acme", ID: "shop"}),
+	); err != nil {
+		tb.Fatal(err)
+	}
+}
+
+func newToken(tb testing.TB, user string) domain.RefreshToken {
+	tb.Helper()
+	return must(domain.NewRefreshToken(domain.RefreshToken{
+		ID:       must(domain.NewID(start, rand.Reader))(tb),
+		TenantID: "acme", ApplicationID: "shop", UserID: user,
+	}, domain.DefaultPolicy(), start))(tb)
+}
+
+// issue stores n refresh tokens, each of a user of its own.
+func issue(tb testing.TB, s *gormstore.Store, n int) []domain.RefreshToken {
+	tb.Helper()
+	tokens := make([]domain.RefreshToken, n)
+	for i := range tokens {
+		tokens[i] = newToken(tb, fmt.Sprintf("user-%d", i))
+		if err := s.Insert(tb.Context(), tokens[i]); err != nil {
+			tb.Fatal(err)
+		}
+	}
+	return tokens
+}
+
+func rotate(tb testing.TB, s *gormstore.Store, t domain.RefreshToken) domain.RefreshToken {
+	tb.Helper()
+	t, _, err := s.Advance(tb.Context(), t.ID, domain.Call{Generation: t.Generation, Now: t.RotatedAt.Add(time.Minute)})
+	if err != nil {
+		tb.Fatal(err)
+	}
+	return t
+}
+
+// journal is a logger that keeps everything.
+type journal struct {
+	mu   sync.Mutex
+	text bytes.Buffer
+}
+
+func (j *journal) Write(p []byte) (int, error) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return j.text.Write(p)
+}
+
+func (j *journal) logger() *slog.Logger {
+	return slog.New(slog.NewJSONHandler(j, &slog.HandlerOptions{Level: slog.LevelDebug}))
+}
+
+// statements are those since the last call.
+func (j *journal) statements(tb testing.TB) (statements []string) {
+	tb.Helper()
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	for d := json.NewDecoder(&j.text); d.More(); {
+		var line struct{ SQL string }
+		if err := d.Decode(&line); err != nil {
+			tb.Fatal(err)
+		}
+		statements = append(statements, strings.TrimSpace(line.SQL))
+	}
+	return statements
+}
+
+func TestAnExchangeIsOneStatement(t *testing.T) {
+	onBoth(t, func(t *testing.T, d database) {
+		var j journal
+		s := d.migrated(t, gormstore.Options{Logger: j.logger()})
+		shop(t, s)
+		token := issue(t, s, 1)[0]
+		j.statements(t)
+		rotate(t, s, token)
+		if got := j.statements(t); len(got) != 1 || !strings.HasPrefix(got[0], "UPDATE refresh_tokens SET") {
+			t.Errorf("got statements %q, want a single UPDATE", got)
+		}
+	})
+}
+
+func TestNoValueReachesTheLog(t *testing.T) {
+	onBoth(t, func(t *testing.T, d database) {
+		var j journal
+		s := d.migrated(t, gormstore.Options{Logger: j.logger()})
+		shop(t, s)
+		token := newToken(t, "canary-user")
+		token.Binding, token.Claims, token.Roles = "canary-binding", `{"x":"canary-claim"}`, []string{"canary-role"}
+		call := domain.Call{Generation: 1, Now: start, Binding: "canary-binding", ClientAddress: "canary-address"}
+		_, _, err := s.Advance(t.Context(), token.ID, call)
+		if !errors.Is(err, domain.ErrConflict) {
+			t.Errorf("Advance before Insert: got %v, want ErrConflict", err)
+		}
+		key := domain.APIKey{Name: "backend", Hash: "canary-hash"}
+		sealed := domain.SealedKey{Kind: domain.KeyToken, Number: 1, Sealed: "canary-sealed"}
+		if err := errors.Join(
+			s.Insert(t.Context(), token), s.SaveAPIKey(t.Context(), key), s.AddKey(t.Context(), sealed),
+		); err != nil {
+			t.Fatal(err)
+		}
+		if _, _, err := s.Advance(t.Context(), token.ID, call); err != nil {
+			t.Fatal(err)
+		}
+		key.Name = "another"
+		for what, err := range map[string]error{
+			"Insert": s.Insert(t.Context(), token), "SaveAPIKey": s.SaveAPIKey(t.Context(), key), "AddKey": s.AddKey(t.Context(), sealed),
+		} {
+			if !errors.Is(err, domain.ErrDuplicate) || strings.Contains(err.Error(), "canary") {
+				t.Errorf("%s again: got error %v, want ErrDuplicate, without values", what, err)
+			}
+		}
+		if log := j.text.String(); strings.Contains(log, "canary") || !strings.Contains(log, "INSERT INTO keys") {
+			t.Errorf("got log %s, want statements, without values", log)
+		}
+	})
+}
+
+// tableStatistics are PostgreSQL's counters of a table.
+type tableStatistics struct{ updated, hot, wholeScans int64 }
+
+// awaitClosed returns when no handle is connected any more. A connection hands its counters in when it ends, at the latest,
+// and that may be a moment after Close.
+func awaitClosed(t *testing.T, db *sql.DB) {
+	t.Helper()
+	for others := 1; others > 0; {
+		if err := db.QueryRowContext(t.Context(), `SELECT count(*) FROM pg_stat_activity
+WHERE datname = current_database() AND application_name = 'refreshd'`).Scan(&others); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+func statistics(t *testing.T, db *sql.DB, table string) (s tableStatistics) {
+	t.Helper()
+	if err := db.QueryRowContext(t.Context(), `SELECT n_tup_upd, n_tup_hot_upd, seq_scan FROM pg_stat_user_tables
+WHERE relname = $1`, table).Scan(&s.updated, &s.hot, &s.wholeScans); err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+// An exchange that touches an index, or reads a table, gets slower with every refresh token in the store. This test runs by
+// itself: a transaction of another one would keep old versions of rows, also in another database.
+func TestPostgresExchangesAreHOTAndReadNoTable(t *testing.T) {
+	d := onPostgres(t)
+	db := d.raw(t)
+	s := d.open(t, gormstore.Options{})
+	if err := errors.Join(s.Migrate(t.Context(), nil), s.Close()); err != nil {
+		t.Fatal(err)
+	}
+	awaitClosed(t, db)
+	if _, err := db.ExecContext(t.Context(), `SELECT pg_stat_reset()`); err != nil { // making an index reads the table
+		t.Fatal(err)
+	}
+	s = d.open(t, gormstore.Options{})
+	// The plan is made while everything is empty.
+	if _, _, err := s.Advance(t.Context(), domain.ID{1}, domain.Call{Generation: 1, Now: start}); !errors.Is(err, domain.ErrConflict) {
+		t.Fatal(err)
+	}
+	shop(t, s)
+	tokens := issue(t, s, 100)
+	scope := domain.Scope{TenantID: "acme", UserID: "user-0"}
+	for range 10 {
+		for i := range tokens[1:] {
+			tokens[1+i] = rotate(t, s, tokens[1+i])
+		}
+		if _, err := s.RevokeScope(t.Context(), scope, domain.ID{}, port.Revocation{At: start}); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := s.Snapshot(t.Context(), tokens[0].ID); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	awaitClosed(t, db)
+	got := statistics(t, db, "refresh_tokens")
+	t.Logf("%d of %d updates were HOT", got.hot, got.updated)
+	if got.updated != 990 || float64(got.hot) < 0.98*float64(got.updated) {
+		t.Errorf("got %d HOT updates of %d, want 98 %% of 990", got.hot, got.updated)
+	}
+	var searches int64
+	if err := db.QueryRowContext(t.Context(), `SELECT idx_scan FROM pg_stat_user_indexes
+WHERE indexrelname = 'refresh_tokens_user'`).Scan(&searches); err != nil {
+		t.Fatal(err)
+	}
+	if searches != 0 {
+		t.Errorf("the index on users was searched %d times, want 0: it does not lead to an id", searches)
+	}
+	for _, table := range []string{"refresh_tokens", "applications", "marks"} {
+		if got := statistics(t, db, table).wholeScans; got != 0 {
+			t.Errorf("%s was read whole %d times, want 0", table, got)
+		}
+	}
+}
+
+func TestSQLiteExchangesSearchByKey(t *testing.T) {
+	t.Parallel()
+	d := onSQLite(t)
+	var j journal
+	s := d.migrated(t, gormstore.Options{Logger: j.logger()})
+	shop(t, s)
+	token := issue(t, s, 1)[0]
+	j.statements(t)
+	rotate(t, s, token)
+	exchange := j.statements(t)[0]
+
+	rows := must(d.raw(t).QueryContext(t.Context(), "EXPLAIN QUERY PLAN "+exchange, 0, "", []byte{}, 0, "", []byte{}, 0, 0))(t)
+	defer rows.Close()
+	var got []string
+	for rows.Next() {
+		var id, parent, unused int
+		var detail string
+		if err := rows.Scan(&id, &parent, &unused, &detail); err != nil {
+			t.Fatal(err)
+		}
+		if !strings.HasPrefix(detail, "CORRELATED") {
+			got = append(got, detail)
+		}
+	}
+	if err := rows.Err(); err != nil {
+		t.Fatal(err)
+	}
+	want := []string{
+		"SEARCH refresh_tokens USING INDEX sqlite_autoindex_refresh_tokens_1 (id=?)",
+		"SEARCH m USING PRIMARY KEY (tenant_id=? AND application_id=? AND user_id=?)",
+		"SEARCH a USING PRIMARY KEY (tenant_id=? AND id=?)",
+		"SEARCH a USING PRIMARY KEY (tenant_id=? AND id=?)", // in RETURNING
+	}
+	if !slices.Equal(got, want) {
+		t.Errorf("got plan\n%s\nwant\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
+	}
+}
+
+// Many tabs, two processes: one rotates, the others are told so, and nobody gets an error.
+func TestOfParallelExchangesOneRotates(t *testing.T) {
+	onBoth(t, func(t *testing.T, d database) {
+		handles := []*gormstore.Store{d.migrated(t, gormstore.Options{}), d.migrated(t, gormstore.Options{})}
+		shop(t, handles[0])
+		token := issue(t, handles[0], 1)[0]
+		for generation := uint32(1); generation <= 5; generation++ {
+			var (
+				group sync.WaitGroup
+				errs  = make([]error, 100)
+			)
+			for i := range errs {
+				group.Go(func() {
+					_, _, errs[i] = handles[i%2].Advance(t.Context(), token.ID, domain.Call{Generation: generation, Now: start})
+				})
+			}
+			group.Wait()
+			rotated := 0
+			for _, err := range errs {
+				switch {
+				case err == nil:
+					rotated++
+				case !errors.Is(err, domain.ErrConflict):
+					t.Errorf("got error %v, want ErrConflict", err)
+				}
+			}
+			if rotated != 1 {
+				t.Errorf("generation %d: %d rotated, want 1", generation, rotated)
+			}
+		}
+	})
+}
+
+// session is a transaction of somebody else's, that holds locks until it is let go.
+func session(t *testing.T, db *sql.DB, query string, args ...any) (release func()) {
+	t.Helper()
+	tx := must(db.BeginTx(t.Context(), nil))(t)
+	if _, err := tx.ExecContext(t.Context(), query, args...); err != nil {
+		t.Fatal(err)
+	}
+	return func() {
+		t.Helper()
+		if err := tx.Rollback(); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// awaitBlocked returns when a call on the database waits for a lock.
+func awaitBlocked(t *testing.T, db *sql.DB) {
+	t.Helper()
+	for waiting := 0; waiting == 0; {
+		if err := db.QueryRowContext(t.Context(), `SELECT count(*) FROM pg_stat_activity
+WHERE datname = current_database() AND wait_event_type = 'Lock'`).Scan(&waiting); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// What an exchange that waited through a revocation has stored is dead: or a revocation would not be real at once.
+func TestPostgresARevocationOutlivesAnExchangeThatWaited(t *testing.T) {
+	t.Parallel()
+	d := onPostgres(t)
+	s := d.migrated(t, gormstore.Options{})
+	shop(t, s)
+	token := issue(t, s, 1)[0]
+	db := d.raw(t)
+	release := session(t, db, `SELECT 1 FROM refresh_tokens WHERE id = $1 FOR UPDATE`, token.ID[:])
+	done := make(chan error)
+	go func() {
+		_, _, err := s.Advance(t.Context(), token.ID, domain.Call{Generation: 1, Now: start})
+		done <- err
+	}()
+	awaitBlocked(t, db)
+	// The revocation does not wait for the row.
+	if _, err := s.RevokeScope(t.Context(), domain.Scope{TenantID: "acme"}, domain.ID{}, port.Revocation{At: start}); err != nil {
+		t.Fatal(err)
+	}
+	release()
+	if err := <-done; err != nil && !errors.Is(err, domain.ErrConflict) {
+		t.Errorf("Advance: got error %v, want none or ErrConflict", err)
+	}
+	if shot := must(s.Snapshot(t.Context(), token.ID))(t); shot.Alive(start) {
+		t.Error("the refresh token is alive, want dead")
+	}
+}
+
+// What is issued while a revocation is under way has no higher epoch than what was issued before.
+func TestPostgresIssuedDuringARevocationIsDeadAndIssuedAfterIsAlive(t *testing.T) {
+	t.Parallel()
+	d := onPostgres(t)
+	s := d.migrated(t, gormstore.Options{})
+	shop(t, s)
+	revoke := func() error {
+		_, err := s.RevokeScope(t.Context(), domain.Scope{TenantID: "acme"}, domain.ID{}, port.Revocation{At: start})
+		return err
+	}
+	if err := revoke(); err != nil {
+		t.Fatal(err)
+	}
+	db := d.raw(t)
+	release := session(t, db, `SELECT 1 FROM marks FOR UPDATE`)
+	done := make(chan error)
+	go func() { done <- revoke() }()
+	awaitBlocked(t, db) // between the epoch and the mark
+	during := issue(t, s, 1)[0]
+	release()
+	if err := <-done; err != nil {
+		t.Fatal(err)
+	}
+	after := issue(t, s, 1)[0]
+	if must(s.Snapshot(t.Context(), during.ID))(t).Alive(start) {
+		t.Error("issued during the revocation: alive, want dead")
+	}
+	if !must(s.Snapshot(t.Context(), after.ID))(t).Alive(start) {
+		t.Error("issued after the revocation: dead, want alive")
+	}
+}
+
+// An exchange counts as of its beginning, so it must not wait for long.
+func TestPostgresAnExchangeWaitsASecondForItsRow(t *testing.T) {
+	t.Parallel()
+	d := onPostgres(t)
+	s := d.migrated(t, gormstore.Options{})
+	shop(t, s)
+	token := issue(t, s, 1)[0]
+	defer session(t, d.raw(t), `SELECT 1 FROM refresh_tokens FOR UPDATE`)()
+	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
+	defer cancel()
+	_, _, err := s.Advance(ctx, token.ID, domain.Call{Generation: 1, Now: start})
+	if err == nil || errors.Is(err, domain.ErrConflict) || ctx.Err() != nil {
+		t.Errorf("got error %v, want an operational one within a second", err)
+	}
+}
+
+// Somebody locks rows in another order than we do. The caller must not hear of it.
+func TestPostgresADeadlockIsTriedAgain(t *testing.T) {
+	t.Parallel()
+	d := onPostgres(t)
+	s := d.migrated(t, gormstore.Options{})
+	shop(t, s)
+	var tokens []domain.RefreshToken
+	for range 3 {
+		tokens = append(tokens, newToken(t, "user"))
+		if err := s.Insert(t.Context(), tokens[len(tokens)-1]); err != nil {
+			t.Fatal(err)
+		}
+	}
+	slices.SortFunc(tokens, func(a, b domain.RefreshToken) int { return bytes.Compare(a.ID[:], b.ID[:]) })
+
+	const lock = `SELECT 1 FROM refresh_tokens WHERE id = $1 FOR UPDATE`
+	db := d.raw(t)
+	tx := must(db.BeginTx(t.Context(), nil))(t)
+	if _, err := tx.ExecContext(t.Context(), lock, tokens[1].ID[:]); err != nil {
+		t.Fatal(err)
+	}
+	done := make(chan error)
+	go func() {
+		done <- s.KeepNewest(t.Context(), domain.Scope{TenantID: "acme", ApplicationID: "shop", UserID: "user"}, 1,
+			port.Revocation{At: start, Reason: domain.RevokedByLimit})
+	}()
+	awaitBlocked(t, db) // it has the first, and wants the second
+	_, err := tx.ExecContext(t.Context(), lock, tokens[0].ID[:])
+	t.Logf("the other session: %v", err)
+	if err := tx.Rollback(); err != nil {
+		t.Fatal(err)
+	}
+	if err := <-done; err != nil {
+		t.Errorf("KeepNewest: %v", err)
+	}
+	got := must(s.List(t.Context(), port.ListQuery{TenantID: "acme", UserID: "user", Limit: 9, Now: start}))(t)
+	if len(got) != 1 || got[0].ID != tokens[2].ID {
+		t.Errorf("got %d alive, want the newest alone", len(got))
+	}
+}
+
+func BenchmarkAdvance(b *testing.B) {
+	for name, newDatabase := range map[string]func(testing.TB) database{"sqlite": onSQLite, "postgres": onPostgres} {
+		b.Run(name, func(b *testing.B) {
+			s := newDatabase(b).migrated(b, gormstore.Options{})
+			shop(b, s)
+			tokens := make(chan domain.RefreshToken, 1000)
+			for _, t := range issue(b, s, cap(tokens)) {
+				tokens <- t
+			}
+			b.ReportAllocs()
+			b.ResetTimer()
+			b.RunParallel(func(pb *testing.PB) {
+				for pb.Next() {
+					t := <-tokens
+					t, _, err := s.Advance(b.Context(), t.ID, domain.Call{Generation: t.Generation, Now: start})
+					if err != nil {
+						b.Error(err)
+						return
+					}
+					tokens <- t
+				}
+			})
+		})
+	}
+}
+
+// A process that starts gets all kinds of calls at once, and none of its statements is prepared yet.
+func TestTheFirstCallsOfAProcessDoNotBlockOneAnother(t *testing.T) {
+	onBoth(t, func(t *testing.T, d database) {
+		shop(t, d.migrated(t, gormstore.Options{}))
+		for range 10 {
+			s := d.migrated(t, gormstore.Options{})
+			ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+			var group sync.WaitGroup
+			for range 10 {
+				group.Go(func() {
+					_, _, err := s.Advance(ctx, domain.ID{1}, domain.Call{Generation: 1, Now: start})
+					if !errors.Is(err, domain.ErrConflict) {
+						t.Errorf("Advance: got error %v, want ErrConflict", err)
+					}
+				})
+				group.Go(func() {
+					if err := s.SaveTenant(ctx, domain.Tenant{ID: "acme"}); err != nil {
+						t.Error(err)
+					}
+				})
+			}
+			group.Wait()
+			cancel()
+		}
+	})
+}

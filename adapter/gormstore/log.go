@@ -1,0 +1,55 @@
+package gormstore
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"gorm.io/gorm/logger"
+)
+
+// slow is how long a statement may take before it is worth a warning.
+const slow = 500 * time.Millisecond
+
+// statementLog tells slog of statements, never of their values. GORM's own adapter to slog logs every error beside returning
+// it, those that are an answer (a duplicate) too, and formats each statement even where nothing is logged.
+type statementLog struct{ to *slog.Logger }
+
+func newStatementLog(to *slog.Logger) statementLog {
+	if to == nil {
+		to = slog.New(slog.DiscardHandler)
+	}
+	return statementLog{to}
+}
+
+func (l statementLog) LogMode(logger.LogLevel) logger.Interface { return l }
+
+func (l statementLog) Info(ctx context.Context, format string, args ...any) {
+	l.to.InfoContext(ctx, fmt.Sprintf(format, args...))
+}
+
+func (l statementLog) Warn(ctx context.Context, format string, args ...any) {
+	l.to.WarnContext(ctx, fmt.Sprintf(format, args...))
+}
+
+func (l statementLog) Error(ctx context.Context, format string, args ...any) {
+	l.to.ErrorContext(ctx, fmt.Sprintf(format, args...))
+}
+
+func (l statementLog) Trace(ctx context.Context, begin time.Time, statement func() (string, int64), _ error) {
+	level, took := slog.LevelDebug, time.Since(begin)
+	if took >= slow {
+		level = slog.LevelWarn
+	}
+	if !l.to.Enabled(ctx, level) {
+		return
+	}
+	text, rows := statement()
+	l.to.LogAttrs(ctx, level, "statement", slog.String("sql", text), slog.Int64("rows", rows), slog.Duration("took", took))
+}
+
+// ParamsFilter keeps values from Trace.
+func (statementLog) ParamsFilter(_ context.Context, text string, _ ...any) (string, []any) {
+	return text, nil
+}

@@ -1,0 +1,87 @@
+package gormstore_test
+
+import (
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/refreshd/refreshd/adapter/gormstore"
+)
+
+// wantReady checks Ready: an error with that text, or none for "".
+func wantReady(t *testing.T, s *gormstore.Store, want string) {
+	t.Helper()
+	err := s.Ready(t.Context())
+	switch {
+	case want == "" && err != nil:
+		t.Errorf("Ready = %v, want nil", err)
+	case want != "" && (err == nil || !strings.Contains(err.Error(), want)):
+		t.Errorf("Ready = %v, want an error that says %q", err, want)
+	}
+}
+
+func TestReadySaysWhatToDoAboutTheSchema(t *testing.T) {
+	onBoth(t, func(t *testing.T, d database) {
+		s := d.open(t, gormstore.Options{})
+		defer s.Close()
+		wantReady(t, s, "the schema is behind (version 0, this program needs 1): run `refreshd migrate`")
+		if err := s.Migrate(t.Context(), nil); err != nil {
+			t.Fatal(err)
+		}
+		wantReady(t, s, "")
+
+		db := d.raw(t)
+		exec := func(query string) {
+			t.Helper()
+			if _, err := db.ExecContext(t.Context(), query); err != nil {
+				t.Fatal(err)
+			}
+		}
+		exec(`INSERT INTO goose_db_version (version_id, is_applied) VALUES (7, true)`)
+		if err := s.Migrate(t.Context(), nil); err != nil {
+			t.Errorf("Migrate on a newer schema: %v", err)
+		}
+		wantReady(t, s, "")
+		exec(`UPDATE schema_compatibility SET oldest_reader = 6`)
+		wantReady(t, s, "run a program of version 6 or later")
+
+		// goose has made its table, and died before the first migration.
+		exec(`DROP TABLE schema_compatibility`)
+		exec(`DELETE FROM goose_db_version WHERE version_id > 0`)
+		wantReady(t, s, "behind (version 0")
+	})
+}
+
+func TestMigrateTellsWhatItDid(t *testing.T) {
+	onBoth(t, func(t *testing.T, d database) {
+		s := d.open(t, gormstore.Options{})
+		defer s.Close()
+		for _, want := range []string{"applied 00001_initial.sql", ""} {
+			var got []string
+			if err := s.Migrate(t.Context(), func(step string) { got = append(got, step) }); err != nil {
+				t.Fatal(err)
+			}
+			if got := strings.Join(got, ", "); got != want {
+				t.Errorf("got steps %q, want %q", got, want)
+			}
+		}
+	})
+}
+
+// Replicas start together, and each migrates.
+func TestMigrationsAtOnceAllSucceed(t *testing.T) {
+	onBoth(t, func(t *testing.T, d database) {
+		var group sync.WaitGroup
+		for range 3 {
+			s := d.open(t, gormstore.Options{})
+			t.Cleanup(func() { s.Close() })
+			group.Go(func() {
+				if err := s.Migrate(t.Context(), nil); err != nil {
+					t.Error(err)
+				}
+				wantReady(t, s, "")
+			})
+		}
+		group.Wait()
+	})
+}

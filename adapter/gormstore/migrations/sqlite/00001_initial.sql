@@ -1,0 +1,107 @@
+-- +goose Up
+
+CREATE TABLE schema_compatibility (
+    one           INTEGER NOT NULL PRIMARY KEY CHECK (one = 1),
+    oldest_reader INTEGER NOT NULL
+) STRICT;
+INSERT INTO schema_compatibility (one, oldest_reader) VALUES (1, 1);
+
+CREATE TABLE tenants (
+    id          TEXT    NOT NULL PRIMARY KEY,
+    name        TEXT    NOT NULL,
+    issuer      TEXT    NOT NULL,
+    settings    TEXT    NOT NULL,
+    epoch       INTEGER NOT NULL,
+    longest_ttl INTEGER NOT NULL,
+    deleted_at  INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+CREATE UNIQUE INDEX tenants_issuer ON tenants (issuer) WHERE issuer <> '';
+
+-- A row exists only while its tenant does. The columns from active on are the effective policy.
+CREATE TABLE applications (
+    tenant_id              TEXT    NOT NULL,
+    id                     TEXT    NOT NULL,
+    name                   TEXT    NOT NULL,
+    settings               TEXT    NOT NULL,
+    active                 INTEGER NOT NULL,
+    require_authentication INTEGER NOT NULL,
+    cookie_only            INTEGER NOT NULL,
+    cookie_domain          TEXT    NOT NULL,
+    issuer                 TEXT    NOT NULL,
+    access_token_ttl       INTEGER NOT NULL,
+    algorithm              TEXT    NOT NULL,
+    expiration_policy      TEXT    NOT NULL,
+    ttl                    INTEGER NOT NULL,
+    maximum_ttl            INTEGER NOT NULL,
+    usage_policy           TEXT    NOT NULL,
+    grace_period           INTEGER NOT NULL,
+    recovery_burst         INTEGER NOT NULL,
+    recovery_interval      INTEGER NOT NULL,
+    revoke_on_replay       INTEGER NOT NULL,
+    maximum_active_tokens  INTEGER NOT NULL,
+    slide_window           INTEGER NOT NULL,
+    slide_maximum          INTEGER NOT NULL,
+    PRIMARY KEY (tenant_id, id)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE refresh_tokens (
+    id                   BLOB    NOT NULL PRIMARY KEY,
+    tenant_id            TEXT    NOT NULL,
+    application_id       TEXT    NOT NULL,
+    user_id              TEXT    NOT NULL,
+    generation           INTEGER NOT NULL,
+    issued_at            INTEGER NOT NULL,
+    rotated_at           INTEGER NOT NULL,
+    last_used_at         INTEGER NOT NULL,
+    expires_at           INTEGER NOT NULL,
+    grace_generation     INTEGER NOT NULL,
+    grace_since          INTEGER NOT NULL,
+    recovered_generation INTEGER NOT NULL,
+    recovery_paid_until  INTEGER NOT NULL,
+    issued_epoch         INTEGER NOT NULL,
+    binding              BLOB    NOT NULL,
+    revoked_at           INTEGER NOT NULL,
+    revoked_reason       TEXT    NOT NULL,
+    roles                TEXT    NOT NULL,
+    scopes               TEXT    NOT NULL,
+    claims               TEXT    NOT NULL,
+    device_name          TEXT    NOT NULL,
+    device_type          TEXT    NOT NULL,
+    device_description   TEXT    NOT NULL,
+    client_address       TEXT    NOT NULL,
+    data                 TEXT    NOT NULL
+) STRICT;
+CREATE INDEX refresh_tokens_user ON refresh_tokens (tenant_id, user_id, id);
+
+CREATE TABLE marks (
+    tenant_id      TEXT    NOT NULL,
+    application_id TEXT    NOT NULL, -- '' for every application
+    user_id        TEXT    NOT NULL, -- '' for every user
+    epoch          INTEGER NOT NULL,
+    revoked_at     INTEGER NOT NULL,
+    reason         TEXT    NOT NULL,
+    keep_until     INTEGER NOT NULL,
+    PRIMARY KEY (tenant_id, application_id, user_id)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE api_keys (
+    name        TEXT    NOT NULL PRIMARY KEY,
+    hash        BLOB    NOT NULL UNIQUE,
+    tenant_id   TEXT    NOT NULL, -- '' for every tenant
+    permissions TEXT    NOT NULL,
+    expires_at  INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE keys (
+    kind       TEXT    NOT NULL,
+    tenant_id  TEXT    NOT NULL,
+    algorithm  TEXT    NOT NULL,
+    number     INTEGER NOT NULL,
+    id         TEXT    NOT NULL,
+    created_at INTEGER NOT NULL,
+    starts_at  INTEGER NOT NULL,
+    retired_at INTEGER NOT NULL,
+    sealed     BLOB    NOT NULL,
+    PRIMARY KEY (kind, tenant_id, algorithm, number)
+) STRICT, WITHOUT ROWID;
+CREATE UNIQUE INDEX keys_id ON keys (id) WHERE id <> '';

@@ -1,0 +1,183 @@
+package gormstore
+
+import (
+	"cmp"
+	"context"
+	"database/sql"
+	"database/sql/driver"
+	"errors"
+	"fmt"
+	"log/slog"
+	"maps"
+	"net/url"
+	"os"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/stdlib"
+	"github.com/pressly/goose/v3"
+	"gorm.io/driver/postgres"
+	"gorm.io/gorm"
+	"modernc.org/sqlite"
+
+	"github.com/refreshd/refreshd/domain"
+)
+
+// Options of a store. The zero value is fine.
+type Options struct {
+	// MaxConnections limits the connections to PostgreSQL (0: 20), or those that read from SQLite (0: one a processor, at
+	// least 4; one more writes).
+	MaxConnections int
+	// Logger gets every statement, without its values, at debug, and slow ones at warning. Errors are returned, not logged.
+	Logger *slog.Logger
+}
+
+// engine is where the two engines differ beside their hot statements and their migrations.
+type engine struct {
+	name    goose.Dialect
+	advance string
+	// policyDest is where to scan the policy that advance returns.
+	policyDest func(*policyRow) []any
+	// migrated asks whether any migration ever ran.
+	migrated string
+	// migrating opens a pool for migrations.
+	migrating func() *sql.DB
+}
+
+// OpenSQLite opens the database in the file at path, and creates an empty one if there is none. It does not migrate.
+func OpenSQLite(ctx context.Context, path string, o Options) (*Store, error) {
+	s, err := openSQLite(ctx, path, o)
+	if err != nil {
+		return nil, fmt.Errorf("gormstore: open the SQLite database %s: %w", path, err)
+	}
+	return s, nil
+}
+
+func openSQLite(ctx context.Context, path string, o Options) (*Store, error) {
+	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+		return nil, err
+	}
+	// SQLite would make the file with the permissions that umask leaves. Its other files get those of this one.
+	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
+	if err != nil {
+		return nil, err
+	}
+	if err := f.Close(); err != nil {
+		return nil, err
+	}
+
+	writing, err := sqlite.NewConnector(sqliteDSN(path, "journal_mode(WAL)", "synchronous(FULL)"))
+	if err != nil {
+		return nil, err
+	}
+	reading, err := sqlite.NewConnector(sqliteDSN(path, "query_only(1)"))
+	if err != nil {
+		return nil, err
+	}
+	// The writer comes first: it puts the file into WAL mode, which a reader may not.
+	write := newPool(preparing{writing}, 1)
+	if err := write.PingContext(ctx); err != nil {
+		return nil, errors.Join(err, write.Close())
+	}
+	read := newPool(preparing{reading}, cmp.Or(o.MaxConnections, max(4, runtime.NumCPU())))
+	return newStore(o, engine{
+		name:       goose.DialectSQLite3,
+		advance:    advanceSQLite,
+		policyDest: func(r *policyRow) []any { return []any{packedPolicy{r}} },
+		migrated:   `SELECT count(*) FROM sqlite_master WHERE type = 'table' AND name = 'goose_db_version'`,
+		migrating:  func() *sql.DB { return newPool(writing, 1) },
+	}, sqliteDialect{pool: write}, sqliteDialect{pool: read}, write, read)
+}
+
+// sqliteDSN sets pragmas in the DSN, because those that a statement sets reach one connection only. A transaction takes the
+// write lock when it begins: one that starts by reading cannot always get it later.
+func sqliteDSN(path string, pragmas ...string) string {
+	q := url.Values{
+		"_txlock":   {"immediate"},
+		"_dqs":      {"0"},
+		"_error_rc": {"1"},
+		"_pragma":   append([]string{"busy_timeout(5000)", "foreign_keys(1)"}, pragmas...),
+	}
+	return "file:" + strings.NewReplacer("%", "%25", "?", "%3F", "#", "%23").Replace(path) + "?" + q.Encode()
+}
+
+// OpenPostgres opens the database that dsn names, as a URL or as keywords and values. It does not migrate.
+func OpenPostgres(ctx context.Context, dsn domain.Secret, o Options) (*Store, error) {
+	config, err := pgx.ParseConfig(dsn.Reveal())
+	if err != nil {
+		// The cause quotes what it cannot parse, and a password may be in there.
+		return nil, errors.New("gormstore: open PostgreSQL: the DSN is malformed: write postgres://USER:PASSWORD@HOST:PORT/DATABASE")
+	}
+	// An operator's own application_name stays. The rest is ours: the statements are written for it.
+	if config.RuntimeParams["application_name"] == "" {
+		config.RuntimeParams["application_name"] = "refreshd"
+	}
+	maps.Copy(config.RuntimeParams, map[string]string{
+		"default_transaction_isolation": "read committed",
+		// An exchange that waits for its row was begun before what it waits for, and counts as such: so not for long.
+		"lock_timeout":                        "1s",
+		"statement_timeout":                   "10s",
+		"idle_in_transaction_session_timeout": "10s",
+		// Each statement is planned once a connection, not at each call; and by its keys, also while tables are so small
+		// that reading them whole looks cheaper: they may grow much before the plan is made anew. That makes the rare
+		// statement without a key look expensive enough to compile, hence no JIT.
+		"plan_cache_mode": "force_generic_plan",
+		"enable_seqscan":  "off",
+		"jit":             "off",
+	})
+	pool := newPool(stdlib.GetConnector(*config), cmp.Or(o.MaxConnections, 20))
+	pool.SetConnMaxLifetime(30 * time.Minute) // so that load moves after a failover, and plans are made anew at last
+	if err := pool.PingContext(ctx); err != nil {
+		return nil, fmt.Errorf("gormstore: open PostgreSQL: %w", errors.Join(err, pool.Close()))
+	}
+	dialect := postgresDialect{&postgres.Dialector{Config: &postgres.Config{Conn: pool}}}
+	return newStore(o, engine{
+		name:       goose.DialectPostgres,
+		advance:    advancePostgres,
+		policyDest: (*policyRow).dest,
+		migrated:   `SELECT count(*) FROM pg_catalog.pg_class WHERE oid = to_regclass('goose_db_version')`,
+		migrating: func() *sql.DB {
+			c := config.Copy()
+			c.RuntimeParams["statement_timeout"] = "0"
+			return newPool(stdlib.GetConnector(*c), 1)
+		},
+	}, dialect, dialect, pool, pool)
+}
+
+// newPool keeps as many connections as it may open: opening one costs more than all that is done with it in a second.
+func newPool(c driver.Connector, size int) *sql.DB {
+	pool := sql.OpenDB(c)
+	pool.SetMaxOpenConns(size)
+	pool.SetMaxIdleConns(size)
+	pool.SetConnMaxIdleTime(5 * time.Minute)
+	return pool
+}
+
+func newStore(o Options, e engine, write, read gorm.Dialector, pools ...*sql.DB) (*Store, error) {
+	s := &Store{engine: e, pool: pools[0], close: func() error {
+		var errs []error
+		for _, p := range pools {
+			errs = append(errs, p.Close())
+		}
+		return errors.Join(errs...)
+	}}
+	config := func() *gorm.Config {
+		return &gorm.Config{
+			Logger:                 newStatementLog(o.Logger),
+			SkipDefaultTransaction: true,
+			TranslateError:         true,
+			DisableAutomaticPing:   true,
+		}
+	}
+	var err error
+	if s.write, err = gorm.Open(write, config()); err != nil {
+		return nil, errors.Join(err, s.close())
+	}
+	if s.read, err = gorm.Open(read, config()); err != nil {
+		return nil, errors.Join(err, s.close())
+	}
+	return s, nil
+}

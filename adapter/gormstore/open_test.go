@@ -1,0 +1,231 @@
+package gormstore_test
+
+import (
+	"bytes"
+	"context"
+	"database/sql"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/stdlib"
+
+	"github.com/refreshd/refreshd/adapter/gormstore"
+	"github.com/refreshd/refreshd/domain"
+	"github.com/refreshd/refreshd/port"
+	"github.com/refreshd/refreshd/test/postgres"
+	"github.com/refreshd/refreshd/test/storagetest"
+)
+
+func TestMain(m *testing.M) { os.Exit(postgres.Main(m)) }
+
+// database is a fresh one, not migrated.
+type database struct {
+	// open opens one more handle on it.
+	open func(testing.TB, gormstore.Options) *gormstore.Store
+	// raw looks at it beside the store's back.
+	raw func(testing.TB) *sql.DB
+}
+
+func onSQLite(tb testing.TB) database {
+	path := filepath.Join(tb.TempDir(), "data", "refreshd.db")
+	return database{
+		open: func(tb testing.TB, o gormstore.Options) *gormstore.Store {
+			tb.Helper()
+			return must(gormstore.OpenSQLite(tb.Context(), path, o))(tb)
+		},
+		raw: func(tb testing.TB) *sql.DB {
+			tb.Helper()
+			return closing(tb, must(sql.Open("sqlite", "file:"+path+"?_pragma=busy_timeout(5000)"))(tb))
+		},
+	}
+}
+
+func onPostgres(tb testing.TB) database {
+	dsn := postgres.NewDatabase(tb)
+	return database{
+		open: func(tb testing.TB, o gormstore.Options) *gormstore.Store {
+			tb.Helper()
+			return must(gormstore.OpenPostgres(tb.Context(), domain.NewSecret(dsn), o))(tb)
+		},
+		raw: func(tb testing.TB) *sql.DB {
+			tb.Helper()
+			return closing(tb, stdlib.OpenDB(*must(pgx.ParseConfig(dsn))(tb)))
+		},
+	}
+}
+
+// must(f())(tb) is f's value, or the end of the test.
+func must[T any](value T, err error) func(testing.TB) T {
+	return func(tb testing.TB) T {
+		tb.Helper()
+		if err != nil {
+			tb.Fatal(err)
+		}
+		return value
+	}
+}
+
+func closing(tb testing.TB, db *sql.DB) *sql.DB {
+	tb.Cleanup(func() { db.Close() })
+	return db
+}
+
+// migrated opens a handle on d, ready for work.
+func (d database) migrated(tb testing.TB, o gormstore.Options) *gormstore.Store {
+	tb.Helper()
+	s := d.open(tb, o)
+	tb.Cleanup(func() {
+		if err := s.Close(); err != nil {
+			tb.Error(err)
+		}
+	})
+	if err := s.Migrate(tb.Context(), nil); err != nil {
+		tb.Fatal(err)
+	}
+	return s
+}
+
+func onBoth(t *testing.T, test func(t *testing.T, d database)) {
+	t.Run("sqlite", func(t *testing.T) {
+		t.Parallel()
+		test(t, onSQLite(t))
+	})
+	t.Run("postgres", func(t *testing.T) {
+		t.Parallel()
+		test(t, onPostgres(t))
+	})
+}
+
+func TestConformance(t *testing.T) {
+	t.Run("sqlite", func(t *testing.T) {
+		t.Parallel()
+		storagetest.Run(t, func(t *testing.T) func() port.Store {
+			d := onSQLite(t)
+			d.migrated(t, gormstore.Options{})
+			return func() port.Store { return d.open(t, gormstore.Options{}) }
+		})
+	})
+	t.Run("postgres", func(t *testing.T) {
+		t.Parallel()
+		d := onPostgres(t)
+		d.migrated(t, gormstore.Options{})
+		db := d.raw(t)
+		storagetest.Run(t, func(t *testing.T) func() port.Store {
+			// Emptying a database takes a hundredth of the time of making one.
+			if _, err := db.ExecContext(t.Context(),
+				`TRUNCATE tenants, applications, refresh_tokens, marks, api_keys, keys`); err != nil {
+				t.Fatal(err)
+			}
+			return func() port.Store { return d.open(t, gormstore.Options{}) }
+		})
+	})
+}
+
+// Nobody but the service's own user may read what is in the file.
+func TestSQLiteFilesAreThePrivateOnesOfTheirOwner(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "made")
+	path := filepath.Join(dir, "refreshd.db")
+	s := must(gormstore.OpenSQLite(t.Context(), path, gormstore.Options{}))(t)
+	defer s.Close()
+	if err := s.Migrate(t.Context(), nil); err != nil {
+		t.Fatal(err)
+	}
+	shop(t, s)
+	for name, want := range map[string]os.FileMode{
+		dir: 0o700 | os.ModeDir, path: 0o600, path + "-wal": 0o600, path + "-shm": 0o600,
+	} {
+		if got := must(os.Stat(name))(t).Mode(); got != want {
+			t.Errorf("%s has mode %v, want %v", filepath.Base(name), got, want)
+		}
+	}
+}
+
+// A wrong path, say of another program's file, must not cost that file.
+func TestSQLiteRefusesAFileThatIsNoDatabase(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "refreshd.db")
+	content := bytes.Repeat([]byte("no database "), 1000)
+	if err := os.WriteFile(path, content, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	s, err := gormstore.OpenSQLite(t.Context(), path, gormstore.Options{})
+	if err == nil {
+		s.Close()
+		t.Fatal("got no error, want one")
+	}
+	for _, want := range []string{path, "file is not a database"} {
+		if !strings.Contains(err.Error(), want) {
+			t.Errorf("got error %q, want it to say %q", err, want)
+		}
+	}
+	if got := must(os.ReadFile(path))(t); !bytes.Equal(got, content) {
+		t.Error("the file has changed")
+	}
+}
+
+func TestSQLiteSaysWhichFileItCannotOpen(t *testing.T) {
+	dir := t.TempDir()
+	_, err := gormstore.OpenSQLite(t.Context(), dir, gormstore.Options{})
+	if err == nil || !strings.Contains(err.Error(), dir) {
+		t.Errorf("got error %v, want one that names %s", err, dir)
+	}
+}
+
+// An odd name must not be read as options of the driver, or as another file.
+func TestSQLiteTakesThePathAsItIs(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "a b?mode=memory#c%41&_pragma=x.db")
+	s := must(gormstore.OpenSQLite(t.Context(), path, gormstore.Options{}))(t)
+	defer s.Close()
+	if err := s.Migrate(t.Context(), nil); err != nil {
+		t.Fatal(err)
+	}
+	shop(t, s)
+	if _, err := os.Stat(path + "-wal"); err != nil {
+		t.Error(err)
+	}
+}
+
+// Errors of start-up are what operators paste into tickets.
+func TestPostgresNeverTellsThePassword(t *testing.T) {
+	const password = "hunter2secret"
+	for name, dsn := range map[string]string{
+		"malformed URL":       "postgres://user:" + password + "@host:notaport/db",
+		"URL with a bad byte": "postgres://user:" + password + "\x7f@host/db",
+		"malformed keywords":  "host=x password=" + password + " port",
+		"wrong option":        "postgres://user:" + password + "@127.0.0.1:1/db?sslmode=nonsense",
+		"nobody there":        "postgres://user:" + password + "@127.0.0.1:1/db?connect_timeout=2",
+	} {
+		t.Run(name, func(t *testing.T) {
+			_, err := gormstore.OpenPostgres(t.Context(), domain.NewSecret(dsn), gormstore.Options{})
+			if err == nil {
+				t.Fatal("got no error, want one")
+			}
+			if strings.Contains(err.Error(), "hunter2") {
+				t.Errorf("the error holds the password: %v", err)
+			}
+		})
+	}
+}
+
+// A caller that is gone must not keep a connection busy.
+func TestACallWithAContextThatIsDoneIsAnError(t *testing.T) {
+	onBoth(t, func(t *testing.T, d database) {
+		s := d.migrated(t, gormstore.Options{})
+		ctx, cancel := context.WithCancel(t.Context())
+		cancel()
+		if _, _, err := s.Advance(ctx, domain.ID{1}, domain.Call{Generation: 1}); err == nil {
+			t.Error("Advance: got no error, want one")
+		}
+		if _, err := s.SealedKeys(ctx); err == nil {
+			t.Error("SealedKeys: got no error, want one")
+		}
+		if _, err := s.RevokeScope(ctx, domain.Scope{TenantID: "acme"}, domain.ID{}, port.Revocation{}); err == nil {
+			t.Error("RevokeScope: got no error, want one")
+		}
+		if err := s.Ready(t.Context()); err != nil {
+			t.Errorf("Ready afterwards: %v", err)
+		}
+	})
+}

@@ -1,0 +1,95 @@
+package gormstore
+
+import (
+	"context"
+	"database/sql/driver"
+	"errors"
+	"fmt"
+)
+
+// preparing makes connections to SQLite that prepare each statement once, as pgx does for PostgreSQL: preparing the exchange
+// takes longer than running it. Our statements are constants, so a connection holds a few dozen at most.
+//
+// GORM's own PrepareStmt shares statements between connections, behind a lock that is held while one waits for a connection.
+// With a single connection that deadlocks: a transaction has the connection and needs the lock, another call has the lock
+// and needs the connection. It also hands the error of one call's context to the others that wait for the same statement.
+type preparing struct{ driver.Connector }
+
+// Connect implements driver.Connector.
+func (p preparing) Connect(ctx context.Context) (driver.Conn, error) {
+	c, err := p.Connector.Connect(ctx)
+	if err != nil {
+		return nil, err
+	}
+	inner, ok := c.(sqliteConn)
+	if !ok {
+		return nil, errors.Join(fmt.Errorf("a connection is a %T, which lacks a method that we need", c), c.Close())
+	}
+	return &preparedConn{sqliteConn: inner, statements: map[string]statement{}}, nil
+}
+
+// sqliteConn is what database/sql looks for in a connection, and the driver's has.
+type sqliteConn interface {
+	driver.Conn
+	driver.ConnBeginTx
+	driver.ConnPrepareContext
+	driver.Pinger
+	driver.SessionResetter
+	driver.Validator
+}
+
+type statement interface {
+	driver.Stmt
+	driver.StmtExecContext
+	driver.StmtQueryContext
+}
+
+// preparedConn is used by one goroutine at a time, like every driver.Conn. Two results of one statement must not be open
+// at once on it: rows are read to their end before the next statement.
+type preparedConn struct {
+	sqliteConn
+	statements map[string]statement
+}
+
+func (c *preparedConn) prepared(ctx context.Context, query string) (statement, error) {
+	if s, ok := c.statements[query]; ok {
+		return s, nil
+	}
+	prepared, err := c.PrepareContext(ctx, query)
+	if err != nil {
+		return nil, err
+	}
+	s, ok := prepared.(statement)
+	if !ok {
+		return nil, errors.Join(fmt.Errorf("a statement is a %T, which lacks a method that we need", prepared), prepared.Close())
+	}
+	c.statements[query] = s
+	return s, nil
+}
+
+// ExecContext implements driver.ExecerContext.
+func (c *preparedConn) ExecContext(ctx context.Context, query string, args []driver.NamedValue) (driver.Result, error) {
+	s, err := c.prepared(ctx, query)
+	if err != nil {
+		return nil, err
+	}
+	return s.ExecContext(ctx, args)
+}
+
+// QueryContext implements driver.QueryerContext.
+func (c *preparedConn) QueryContext(ctx context.Context, query string, args []driver.NamedValue) (driver.Rows, error) {
+	s, err := c.prepared(ctx, query)
+	if err != nil {
+		return nil, err
+	}
+	return s.QueryContext(ctx, args)
+}
+
+// Close implements driver.Conn.
+func (c *preparedConn) Close() error {
+	var errs []error
+	for _, s := range c.statements {
+		errs = append(errs, s.Close())
+	}
+	return errors.Join(append(errs, c.sqliteConn.Close())...)
+}

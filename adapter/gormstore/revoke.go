@@ -1,0 +1,92 @@
+package gormstore
+
+import (
+	"context"
+
+	"gorm.io/gorm"
+
+	"github.com/refreshd/refreshd/domain"
+	"github.com/refreshd/refreshd/port"
+)
+
+var revoke = `
+UPDATE refresh_tokens SET revoked_at = $1, revoked_reason = $2
+WHERE id = $3 AND tenant_id = $4 AND ` + alive("$1")
+
+// Revoke implements port.Revocations.
+func (s *Store) Revoke(ctx context.Context, tenantID string, id domain.ID, r port.Revocation) error {
+	return s.writing(ctx, "revoke", func(db *gorm.DB) error {
+		return wrote(db.Exec(revoke, micros(r.At), string(r.Reason), id[:], tenantID), domain.ErrNotFound)
+	})
+}
+
+// RevokeScope implements port.Revocations.
+func (s *Store) RevokeScope(
+	ctx context.Context, scope domain.Scope, except domain.ID, r port.Revocation,
+) (epoch uint64, err error) {
+	err = s.transacting(ctx, "revoke scope", func(tx *gorm.DB) (err error) {
+		epoch, err = revokeScope(tx, scope, except, r)
+		return err
+	})
+	if err != nil {
+		return 0, err
+	}
+	return epoch, nil
+}
+
+const (
+	// raiseEpoch comes first: its row lock orders the revocations of a tenant.
+	raiseEpoch = `UPDATE tenants SET epoch = epoch + 1 WHERE id = $1 AND deleted_at = 0 RETURNING epoch, longest_ttl`
+
+	countApplication = `SELECT count(*) FROM applications WHERE tenant_id = $1 AND id = $2`
+
+	mark = `
+INSERT INTO marks (tenant_id, application_id, user_id, epoch, revoked_at, reason, keep_until)
+VALUES ($1, $2, $3, $4, $5, $6, $7)
+ON CONFLICT (tenant_id, application_id, user_id) DO UPDATE SET
+  epoch = excluded.epoch, revoked_at = excluded.revoked_at, reason = excluded.reason,
+  keep_until = CASE WHEN marks.keep_until > excluded.keep_until THEN marks.keep_until ELSE excluded.keep_until END`
+)
+
+// spare lifts one refresh token above the mark that is about to be written. It has to come before the mark, which would
+// make it dead.
+var spare = `
+UPDATE refresh_tokens SET issued_epoch = $1
+WHERE id = $2 AND tenant_id = $3 AND ($4 = '' OR application_id = $4) AND ($5 = '' OR user_id = $5) AND ` + alive("$6")
+
+func revokeScope(tx *gorm.DB, scope domain.Scope, except domain.ID, r port.Revocation) (epoch uint64, err error) {
+	var raised, longestTTL int64
+	if err := queryRow(tx.Raw(raiseEpoch, scope.TenantID), domain.ErrNotFound, &raised, &longestTTL); err != nil {
+		return 0, err
+	}
+	if scope.ApplicationID != "" {
+		if err := exists(tx.Raw(countApplication, scope.TenantID, scope.ApplicationID)); err != nil {
+			return 0, err
+		}
+	}
+	if !except.IsZero() {
+		if err := wrote(tx.Exec(spare, raised, except[:], scope.TenantID, scope.ApplicationID, scope.UserID,
+			micros(r.At)), domain.ErrNotFound); err != nil {
+			return 0, err
+		}
+	}
+	keepUntil := r.At.Add(duration(longestTTL) + domain.MarkSlack)
+	return uint64(raised), tx.Exec(mark, scope.TenantID, scope.ApplicationID, scope.UserID, raised, micros(r.At),
+		string(r.Reason), micros(keepUntil)).Error
+}
+
+// keepNewest visits rows in the order of the user's index, as every other one does: they queue, and do not deadlock.
+var keepNewest = `
+UPDATE refresh_tokens SET revoked_at = $1, revoked_reason = $2
+WHERE tenant_id = $3 AND application_id = $4 AND user_id = $5 AND ` + alive("$1") + ` AND id < (
+  SELECT refresh_tokens.id FROM refresh_tokens
+  WHERE tenant_id = $3 AND application_id = $4 AND user_id = $5 AND ` + alive("$1") + `
+  ORDER BY refresh_tokens.id DESC LIMIT 1 OFFSET $6)`
+
+// KeepNewest implements port.Revocations, for a user in an application.
+func (s *Store) KeepNewest(ctx context.Context, scope domain.Scope, keep int, r port.Revocation) error {
+	return s.writingMany(ctx, "keep newest", func(db *gorm.DB) error {
+		return db.Exec(keepNewest, micros(r.At), string(r.Reason), scope.TenantID, scope.ApplicationID, scope.UserID,
+			keep-1).Error
+	})
+}

@@ -1,0 +1,257 @@
+package gormstore
+
+import (
+	"encoding/json"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/refreshd/refreshd/domain"
+)
+
+// columns writes names as a list, each with prefix before it.
+func columns(prefix string, names []string) string {
+	return prefix + strings.Join(names, ", "+prefix)
+}
+
+// columnsOr is columns of the side of an outer join that may be missing.
+func columnsOr(missing, prefix string, names []string) string {
+	out := make([]string, len(names))
+	for i, name := range names {
+		out[i] = "COALESCE(" + prefix + name + ", " + missing + ")"
+	}
+	return strings.Join(out, ", ")
+}
+
+// placeholders are $1 to $n.
+func placeholders(n int) string {
+	out := make([]string, n)
+	for i := range out {
+		out[i] = "$" + strconv.Itoa(i+1)
+	}
+	return strings.Join(out, ", ")
+}
+
+// Instants are microseconds since 1970 in both engines; 0 stands for the zero instant.
+
+func micros(t time.Time) int64 {
+	if t.IsZero() {
+		return 0
+	}
+	return t.UnixMicro()
+}
+
+func instant(us int64) time.Time {
+	if us == 0 {
+		return time.Time{}
+	}
+	return time.UnixMicro(us).UTC()
+}
+
+func duration(us int64) time.Duration { return time.Duration(us) * time.Microsecond }
+
+// Flags are 0 and 1 in both engines, so that one text serves both.
+func flag(b bool) int64 {
+	if b {
+		return 1
+	}
+	return 0
+}
+
+// tokenColumns are all of refresh_tokens, in the order of tokenRow.dest.
+var tokenColumns = []string{
+	"id", "tenant_id", "application_id", "user_id",
+	"generation", "issued_at", "rotated_at", "last_used_at", "expires_at",
+	"grace_generation", "grace_since", "recovered_generation", "recovery_paid_until",
+	"binding", "revoked_at", "revoked_reason", "roles", "scopes", "claims",
+	"device_name", "device_type", "device_description", "client_address", "data", "issued_epoch",
+}
+
+// tokenRow is a row of refresh_tokens.
+type tokenRow struct {
+	id                                                             []byte
+	tenantID, applicationID, userID                                string
+	generation, issuedAt, rotatedAt, lastUsedAt, expiresAt         int64
+	graceGeneration, graceSince                                    int64
+	recoveredGeneration, recoveryPaidUntil, issuedEpoch            int64
+	binding                                                        []byte
+	revokedAt                                                      int64
+	revokedReason                                                  string
+	roles, scopes                                                  []byte
+	claims                                                         string
+	deviceName, deviceType, deviceDescription, clientAddress, data string
+}
+
+func (r *tokenRow) dest() []any {
+	return []any{
+		&r.id, &r.tenantID, &r.applicationID, &r.userID,
+		&r.generation, &r.issuedAt, &r.rotatedAt, &r.lastUsedAt, &r.expiresAt,
+		&r.graceGeneration, &r.graceSince, &r.recoveredGeneration, &r.recoveryPaidUntil,
+		&r.binding, &r.revokedAt, &r.revokedReason, &r.roles, &r.scopes, &r.claims,
+		&r.deviceName, &r.deviceType, &r.deviceDescription, &r.clientAddress, &r.data, &r.issuedEpoch,
+	}
+}
+
+func (r *tokenRow) token() (domain.RefreshToken, error) {
+	t := domain.RefreshToken{
+		TenantID: r.tenantID, ApplicationID: r.applicationID, UserID: r.userID,
+		Generation: uint32(r.generation),
+		IssuedAt:   instant(r.issuedAt), RotatedAt: instant(r.rotatedAt),
+		LastUsedAt: instant(r.lastUsedAt), ExpiresAt: instant(r.expiresAt),
+		GraceGeneration: uint32(r.graceGeneration), GraceSince: instant(r.graceSince),
+		RecoveredGeneration: uint32(r.recoveredGeneration), RecoveryPaidUntil: r.recoveryPaidUntil,
+		IssuedEpoch: uint64(r.issuedEpoch), Binding: string(r.binding),
+		RevokedAt: instant(r.revokedAt), RevokedReason: domain.RevocationReason(r.revokedReason),
+		Claims: domain.Object(r.claims),
+		MetaData: domain.MetaData{
+			Device:        domain.Device{Name: r.deviceName, Type: r.deviceType, Description: r.deviceDescription},
+			ClientAddress: r.clientAddress, Data: domain.Object(r.data),
+		},
+	}
+	copy(t.ID[:], r.id)
+	var err error
+	if t.Roles, err = decodeList(r.roles); err != nil {
+		return domain.RefreshToken{}, err
+	}
+	if t.Scopes, err = decodeList(r.scopes); err != nil {
+		return domain.RefreshToken{}, err
+	}
+	return t, nil
+}
+
+// tokenArgs are the values of tokenColumns but the last, issued_epoch.
+func tokenArgs(t domain.RefreshToken) ([]any, error) {
+	roles, err := encodeList(t.Roles)
+	if err != nil {
+		return nil, err
+	}
+	scopes, err := encodeList(t.Scopes)
+	if err != nil {
+		return nil, err
+	}
+	return []any{
+		t.ID[:], t.TenantID, t.ApplicationID, t.UserID,
+		int64(t.Generation), micros(t.IssuedAt), micros(t.RotatedAt), micros(t.LastUsedAt), micros(t.ExpiresAt),
+		int64(t.GraceGeneration), micros(t.GraceSince), int64(t.RecoveredGeneration), t.RecoveryPaidUntil,
+		[]byte(t.Binding), micros(t.RevokedAt), string(t.RevokedReason), roles, scopes, string(t.Claims),
+		t.MetaData.Device.Name, t.MetaData.Device.Type, t.MetaData.Device.Description, t.MetaData.ClientAddress,
+		string(t.MetaData.Data),
+	}, nil
+}
+
+const emptyList = "[]"
+
+func encodeList(list []string) (string, error) {
+	if len(list) == 0 {
+		return emptyList, nil
+	}
+	text, err := json.Marshal(list)
+	return string(text), err
+}
+
+func decodeList(text []byte) (list []string, err error) {
+	if string(text) == emptyList {
+		return nil, nil
+	}
+	return list, json.Unmarshal(text, &list)
+}
+
+// policyColumns are the effective policy beside an application, in the order of policyRow.dest. slide_window and slide_maximum
+// follow from the others, for Advance, and are never read.
+var (
+	policyTexts   = []string{"cookie_domain", "issuer", "algorithm", "expiration_policy", "usage_policy"}
+	policyNumbers = []string{
+		"active", "require_authentication", "cookie_only", "access_token_ttl", "ttl", "maximum_ttl", "grace_period",
+		"recovery_burst", "recovery_interval", "revoke_on_replay", "maximum_active_tokens",
+	}
+	policyColumns = slices.Concat(policyTexts, policyNumbers)
+)
+
+// policyRow is the effective policy as the columns hold it.
+type policyRow struct {
+	cookieDomain, issuer, algorithm, expirationPolicy, usagePolicy string
+
+	active, requireAuthentication, cookieOnly int64
+	accessTokenTTL, ttl, maximumTTL           int64
+	gracePeriod                               int64
+	recoveryBurst, recoveryInterval           int64
+	revokeOnReplay, maximumActiveTokens       int64
+}
+
+func (r *policyRow) dest() []any {
+	return []any{
+		&r.cookieDomain, &r.issuer, &r.algorithm, &r.expirationPolicy, &r.usagePolicy,
+		&r.active, &r.requireAuthentication, &r.cookieOnly, &r.accessTokenTTL, &r.ttl, &r.maximumTTL, &r.gracePeriod,
+		&r.recoveryBurst, &r.recoveryInterval, &r.revokeOnReplay, &r.maximumActiveTokens,
+	}
+}
+
+func (r *policyRow) policy() domain.Policy {
+	return domain.Policy{
+		Active: r.active != 0, RequireAuthentication: r.requireAuthentication != 0,
+		CookieOnly: r.cookieOnly != 0, CookieDomain: r.cookieDomain, Issuer: r.issuer,
+		AccessTokenTTL: duration(r.accessTokenTTL), Algorithm: domain.Algorithm(r.algorithm),
+		Expiration: domain.ExpirationPolicy(r.expirationPolicy), TTL: duration(r.ttl), MaximumTTL: duration(r.maximumTTL),
+		Usage: domain.UsagePolicy(r.usagePolicy), GracePeriod: duration(r.gracePeriod),
+		RecoveryBurst: r.recoveryBurst, RecoveryInterval: r.recoveryInterval,
+		RevokeOnReplay: r.revokeOnReplay != 0, MaximumActiveTokens: r.maximumActiveTokens,
+	}
+}
+
+// packedPolicy scans the columns of a policyRow from one JSON array, as SQLite has to give them.
+type packedPolicy struct{ to *policyRow }
+
+// Scan implements sql.Scanner.
+func (p packedPolicy) Scan(value any) error {
+	text, ok := value.(string)
+	if !ok {
+		return fmt.Errorf("the policy is a %T, want text", value)
+	}
+	dest := p.to.dest()
+	return json.Unmarshal([]byte(text), &dest)
+}
+
+// policyArgs are the values of policyColumns, and of slide_window and slide_maximum.
+func policyArgs(p domain.Policy) []any {
+	window, maximum := p.Slide()
+	return []any{
+		p.CookieDomain, p.Issuer, string(p.Algorithm), string(p.Expiration), string(p.Usage),
+		flag(p.Active), flag(p.RequireAuthentication), flag(p.CookieOnly), p.AccessTokenTTL.Microseconds(),
+		p.TTL.Microseconds(), p.MaximumTTL.Microseconds(), p.GracePeriod.Microseconds(), p.RecoveryBurst, p.RecoveryInterval,
+		flag(p.RevokeOnReplay), p.MaximumActiveTokens, window.Microseconds(), maximum.Microseconds(),
+	}
+}
+
+// settingsJSON is domain.Settings as the settings columns hold it. The conversion between the two breaks when a field is
+// added to only one of them.
+type settingsJSON struct {
+	Active                *bool   `json:"active,omitempty"`
+	RequireAuthentication *bool   `json:"requireAuthentication,omitempty"`
+	CookieOnly            *bool   `json:"cookieOnly,omitempty"`
+	CookieDomain          *string `json:"cookieDomain,omitempty"`
+
+	AccessTokenSeconds  *int64                   `json:"accessTokenSeconds,omitempty"`
+	Algorithm           *domain.Algorithm        `json:"algorithm,omitempty"`
+	Expiration          *domain.ExpirationPolicy `json:"expiration,omitempty"`
+	TTLMinutes          *int64                   `json:"ttlMinutes,omitempty"`
+	MaximumTTLMinutes   *int64                   `json:"maximumTtlMinutes,omitempty"`
+	Usage               *domain.UsagePolicy      `json:"usage,omitempty"`
+	GraceSeconds        *int64                   `json:"graceSeconds,omitempty"`
+	RecoveryBurst       *int64                   `json:"recoveryBurst,omitempty"`
+	RecoveryInterval    *int64                   `json:"recoveryInterval,omitempty"`
+	RevokeOnReplay      *bool                    `json:"revokeOnReplay,omitempty"`
+	MaximumActiveTokens *int64                   `json:"maximumActiveTokens,omitempty"`
+}
+
+func encodeSettings(s domain.Settings) (string, error) {
+	text, err := json.Marshal(settingsJSON(s))
+	return string(text), err
+}
+
+func decodeSettings(text string) (domain.Settings, error) {
+	var s settingsJSON
+	err := json.Unmarshal([]byte(text), &s)
+	return domain.Settings(s), err
+}

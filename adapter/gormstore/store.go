@@ -1,0 +1,153 @@
+package gormstore
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"time"
+
+	"github.com/jackc/pgx/v5/pgconn"
+	"gorm.io/gorm"
+
+	"github.com/refreshd/refreshd/domain"
+	"github.com/refreshd/refreshd/port"
+)
+
+// Store is a port.Store. Make one with OpenSQLite or OpenPostgres.
+type Store struct {
+	engine engine
+	// On PostgreSQL these are one; in SQLite there is one connection that writes, and others that read.
+	write, read *gorm.DB
+	pool        *sql.DB
+	close       func() error
+}
+
+var _ port.Store = (*Store)(nil)
+
+// Close frees the handle.
+func (s *Store) Close() error {
+	if err := s.close(); err != nil {
+		return fmt.Errorf("gormstore: close: %w", err)
+	}
+	return nil
+}
+
+// Stats tells of the connections: all of them on PostgreSQL, in SQLite the one that writes, for which calls wait.
+func (s *Store) Stats() sql.DBStats { return s.pool.Stats() }
+
+// reading runs f, which writes nothing.
+func (s *Store) reading(ctx context.Context, operation string, f func(db *gorm.DB) error) error {
+	return run(ctx, s.read, operation, undone, f)
+}
+
+// writing runs f, which is one statement on one row.
+func (s *Store) writing(ctx context.Context, operation string, f func(db *gorm.DB) error) error {
+	return run(ctx, s.write, operation, undone, f)
+}
+
+// writingMany runs f, which is one statement on any number of rows.
+func (s *Store) writingMany(ctx context.Context, operation string, f func(db *gorm.DB) error) error {
+	return run(ctx, s.write, operation, func(err error) bool { return undone(err) || lockedOut(err) }, f)
+}
+
+// transacting runs f in a transaction, which is undone if f returns an error.
+func (s *Store) transacting(ctx context.Context, operation string, f func(tx *gorm.DB) error) error {
+	return s.writingMany(ctx, operation, func(db *gorm.DB) error { return db.Transaction(f) })
+}
+
+const maxAttempts = 5
+
+// run is the way of every call to the database: it runs f again after an error that again says so, and translates what f
+// returns, once.
+func run(ctx context.Context, db *gorm.DB, operation string, again func(error) bool, f func(db *gorm.DB) error) error {
+	for attempt := 1; ; attempt++ {
+		err := f(db.WithContext(ctx))
+		if err == nil {
+			return nil
+		}
+		if attempt == maxAttempts || !again(err) || !pause(ctx, attempt) {
+			return fmt.Errorf("gormstore: %s: %w", operation, translate(err))
+		}
+	}
+}
+
+// undone tells of a deadlock or a serialization failure: PostgreSQL has rolled back, and trying again may succeed.
+func undone(err error) bool { return hasState(err, "40P01") || hasState(err, "40001") }
+
+// lockedOut tells that lock_timeout ran out. Where several rows are locked that may be a deadlock too, because PostgreSQL looks
+// for one after a second. Where it is one row, its holder was slow, and the caller has to hear of it.
+func lockedOut(err error) bool { return hasState(err, "55P03") }
+
+func hasState(err error, code string) bool {
+	var e *pgconn.PgError
+	return errors.As(err, &e) && e.Code == code
+}
+
+// pause waits a random while, longer at each attempt. It returns false as soon as ctx is done.
+func pause(ctx context.Context, attempt int) bool {
+	t := time.NewTimer(rand.N(time.Duration(attempt) * 20 * time.Millisecond))
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}
+
+func translate(err error) error {
+	if errors.Is(err, gorm.ErrDuplicatedKey) {
+		return fmt.Errorf("%w: %w", domain.ErrDuplicate, err)
+	}
+	return err
+}
+
+// queryRow reads the first row into dest, or returns none if there is no row. A statement that writes and returns a row has
+// committed when this returns nil: Scan ends with Close, and returns its error.
+func queryRow(query *gorm.DB, none error, dest ...any) error {
+	err := query.Row().Scan(dest...)
+	if errors.Is(err, sql.ErrNoRows) {
+		return none
+	}
+	return err
+}
+
+// queryRows calls scan for each row.
+func queryRows(query *gorm.DB, scan func(rows *sql.Rows) error) error {
+	rows, err := query.Rows()
+	if err != nil {
+		return err
+	}
+	defer rows.Close()
+	for rows.Next() {
+		if err := scan(rows); err != nil {
+			return err
+		}
+	}
+	return rows.Err()
+}
+
+// wrote returns none if the statement has touched no row.
+func wrote(result *gorm.DB, none error) error {
+	if result.Error != nil {
+		return result.Error
+	}
+	if result.RowsAffected == 0 {
+		return none
+	}
+	return nil
+}
+
+// exists returns domain.ErrNotFound if the query, a count, is zero.
+func exists(query *gorm.DB) error {
+	var n int64
+	if err := queryRow(query, sql.ErrNoRows, &n); err != nil {
+		return err
+	}
+	if n == 0 {
+		return domain.ErrNotFound
+	}
+	return nil
+}
