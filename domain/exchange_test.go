@@ -138,6 +138,9 @@ func TestDecideTable(t *testing.T) {
 		{"grace 0: there is no retry, also at the instant of the rotation", func(s *domain.Snapshot, c *domain.Call) {
 			c.Now, s.Policy.GracePeriod = rotatedAt, 0
 		}, 6, domain.Recovered, nil},
+		{"grace 0: there is no retry, also by a clock behind that of the rotation", func(s *domain.Snapshot, c *domain.Call) {
+			c.Now, s.Policy.GracePeriod = rotatedAt.Add(-time.Second), 0
+		}, 6, domain.Recovered, nil},
 		{"grace 0 and burst 0: strictly once", func(s *domain.Snapshot, c *domain.Call) {
 			c.Now, s.Policy.GracePeriod, s.Policy.RecoveryBurst = rotatedAt, 0, 0
 		}, 6, domain.RefusedReplayed, nil},

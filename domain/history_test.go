@@ -278,7 +278,8 @@ func (w *world) exchange(c domain.Call) domain.Decision {
 	}
 	switch {
 	case d.Outcome == domain.Rotated:
-		w.left[before.Generation] = c.Now
+		// A generation leaves after the one before it did, also by a clock that is behind.
+		w.left[before.Generation] = later(w.left[before.Generation-1], c.Now)
 	case d.Outcome == domain.Recovered && !slices.Contains(w.charged, d.After.Generation):
 		w.charged = append(w.charged, d.After.Generation)
 	case d.Outcome == domain.RefusedReplayed && w.snap.Policy.RevokeOnReplay:

@@ -98,7 +98,7 @@ type MasterKey struct{ key Secret }
 // KeySize is the length of a master key, a token key and the hash key for API keys, in bytes.
 const KeySize = 32
 
-// ErrWrongMasterKey: a sealed key does not open under this master key, or was altered.
+// ErrWrongMasterKey says that a sealed key does not open under this master key, or was altered.
 var ErrWrongMasterKey = errors.New("the master key does not open the keys in the store")
 
 // ParseMasterKey reads 32 bytes in base64, in the standard or the URL alphabet, padded or not; white space at the ends, as

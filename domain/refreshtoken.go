@@ -80,7 +80,7 @@ var reservedClaims = []string{
 // NewRefreshToken makes the record of a new session: t with id, owner, roles, scopes, claims, metadata and binding filled in,
 // completed for issue at now under policy p. The store adds the epoch. It returns an *Invalid that names what is wrong.
 func NewRefreshToken(t RefreshToken, p Policy, now time.Time) (RefreshToken, error) {
-	if err := t.validate(); err != nil {
+	if err := t.Validate(); err != nil {
 		return RefreshToken{}, err
 	}
 	t.Roles, t.Scopes = slices.Clone(t.Roles), slices.Clone(t.Scopes)
@@ -93,7 +93,8 @@ func NewRefreshToken(t RefreshToken, p Policy, now time.Time) (RefreshToken, err
 	return t, nil
 }
 
-func (t RefreshToken) validate() error {
+// Validate returns an *Invalid that names everything in t that a caller chose and that cannot be stored.
+func (t RefreshToken) Validate() error {
 	var p Problems
 	if t.ID.IsZero() {
 		p.Add("refreshTokenId", Malformed, "this must be a UUID")

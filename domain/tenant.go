@@ -21,6 +21,14 @@ type Application struct {
 	Settings Settings
 }
 
+// IsTenantID tells whether a tenant could have this id. What cannot be one is not worth asking a store for, and some stores fail
+// on text that is no text.
+func IsTenantID(id string) bool {
+	var p Problems
+	checkTenantID(&p, "", id)
+	return p.Err() == nil
+}
+
 // Validate returns an *Invalid that names every field that is wrong.
 func (t Tenant) Validate() error {
 	var p Problems

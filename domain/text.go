@@ -30,7 +30,7 @@ type Object string
 // NewObject checks and compacts text. An empty object is none.
 func NewObject(text []byte) (Object, bool) {
 	var compact bytes.Buffer
-	if err := json.Compact(&compact, text); err != nil || !bytes.HasPrefix(compact.Bytes(), []byte("{")) {
+	if err := json.Compact(&compact, text); err != nil || !utf8.Valid(text) || !bytes.HasPrefix(compact.Bytes(), []byte("{")) {
 		return "", false
 	}
 	if compact.String() == "{}" {

@@ -47,7 +47,7 @@ type RefreshTokens interface {
 	//   - Generation + 1; RotatedAt and LastUsedAt = c.Now; MetaData.ClientAddress = c.ClientAddress;
 	//   - if the policy slides ([domain.Policy.Slide] gives window and maximum; window 0 means no),
 	//     ExpiresAt = the earlier of c.Now + window and IssuedAt + maximum;
-	//   - if GraceSince is zero or c.Now - GraceSince is at least the grace period,
+	//   - if GraceSince is zero, or the grace period is, or c.Now - GraceSince is at least the grace period,
 	//     GraceGeneration = c.Generation and GraceSince = c.Now.
 	//
 	// It returns the record as stored and the policy in force. If any condition fails it writes nothing and returns

@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"reflect"
+	"slices"
 
 	"github.com/refreshd/refreshd/domain"
 	"github.com/refreshd/refreshd/port"
@@ -46,7 +48,7 @@ type Applied struct {
 
 // Do applies k. Everything is checked before anything is written: an *domain.Invalid, with fields such as
 // `tenants[0].applications[2].jwtConfiguration.algorithm`, means that nothing was. The writes are one by one; Do can be called
-// again after any error.
+// again after any error. ErrDuplicate means that another process took an issuer or a key while Do was at work.
 func (a *Apply) Do(ctx context.Context, k Kickstart) ([]Applied, error) {
 	if err := a.check(ctx, k); err != nil {
 		return nil, err
@@ -56,10 +58,6 @@ func (a *Apply) Do(ctx context.Context, k Kickstart) ([]Applied, error) {
 		t := kt.Tenant
 		action, err := save(ctx, t,
 			func(ctx context.Context) (domain.Tenant, error) { return a.Directory.Tenant(ctx, t.ID) }, a.Directory.SaveTenant)
-		if errors.Is(err, domain.ErrDuplicate) {
-			return done, domain.NewInvalid("issuer", domain.Duplicate,
-				fmt.Sprintf("the issuer of tenant %s is another tenant's: every tenant needs its own", t.ID))
-		}
 		if err != nil {
 			return done, fault("apply tenant "+t.ID, err)
 		}
@@ -83,10 +81,6 @@ func (a *Apply) Do(ctx context.Context, k Kickstart) ([]Applied, error) {
 		action, err := save(ctx, key, func(ctx context.Context) (domain.APIKey, error) {
 			return a.APIKeys.APIKeyByName(ctx, key.Name)
 		}, a.APIKeys.SaveAPIKey)
-		if errors.Is(err, domain.ErrDuplicate) {
-			return done, domain.NewInvalid("key", domain.Duplicate,
-				fmt.Sprintf("the key of %q is stored under another name: every name needs a key of its own", key.Name))
-		}
 		if err != nil {
 			return done, fault(fmt.Sprintf("apply API key %q", key.Name), err)
 		}
@@ -115,12 +109,21 @@ func save[T any](
 
 func (a *Apply) check(ctx context.Context, k Kickstart) error {
 	var p domain.Problems
+	stored, err := a.Directory.Tenants(ctx, math.MaxInt32)
+	if err != nil {
+		return fault("apply", err)
+	}
 	tenants, issuers := map[string]bool{}, map[string]bool{}
 	for i, kt := range k.Tenants {
 		at := fmt.Sprintf("tenants[%d].", i)
 		p.Merge(at, kt.Tenant.Validate())
 		once(&p, at+"id", tenants, kt.Tenant.ID)
 		once(&p, at+"issuer", issuers, kt.Tenant.Issuer)
+		if slices.ContainsFunc(stored, func(other domain.Tenant) bool {
+			return kt.Tenant.Issuer != "" && other.Issuer == kt.Tenant.Issuer && other.ID != kt.Tenant.ID
+		}) {
+			p.Add(at+"issuer", domain.Duplicate, "this is the issuer of another tenant in the store: every tenant needs its own")
+		}
 		apps := map[string]bool{}
 		for j, app := range kt.Applications {
 			at := fmt.Sprintf("%sapplications[%d].", at, j)
@@ -138,15 +141,18 @@ func (a *Apply) check(ctx context.Context, k Kickstart) error {
 			p.Add(at+"key", domain.Blank, "set the key, or the environment variable that it comes from")
 		case !domain.IsAPIKey(ka.Key.Reveal()):
 			p.Add(at+"key", domain.Malformed, "a key is ak_ and at least 24 more of A-Z a-z 0-9 _ -")
-		}
-		once(&p, at+"key", keys, ka.Key.Reveal())
-		if id := ka.APIKey.TenantID; id != "" && !tenants[id] {
-			_, err := a.Directory.Tenant(ctx, id)
-			if errors.Is(err, domain.ErrNotFound) {
-				p.Add(at+"tenantId", domain.Malformed, "no tenant has this id: name one of this file or of the store")
-			} else if err != nil {
+		default:
+			other, err := a.APIKeys.APIKeyByHash(ctx, a.Keys.hashAPIKey(ka.Key))
+			if err == nil && other.Name != ka.APIKey.Name {
+				p.Add(at+"key", domain.Duplicate, "this key is stored under another name: every name needs a key of its own")
+			} else if err != nil && !errors.Is(err, domain.ErrNotFound) {
 				return fault("apply", err)
 			}
+		}
+		once(&p, at+"key", keys, ka.Key.Reveal())
+		if id := ka.APIKey.TenantID; id != "" && !tenants[id] &&
+			!slices.ContainsFunc(stored, func(t domain.Tenant) bool { return t.ID == id }) {
+			p.Add(at+"tenantId", domain.Malformed, "no tenant has this id: name one of this file or of the store")
 		}
 	}
 	return p.Err()

@@ -59,6 +59,9 @@ func (a *Authenticate) Tenant(ctx context.Context, c Caller, tenantID string) er
 	if c.Owner != nil && c.Owner.TenantID != tenantID || c.Owner == nil && !c.Key.Serves(tenantID) {
 		return domain.ErrUnauthorized
 	}
+	if !domain.IsTenantID(tenantID) {
+		return domain.ErrUnauthorized
+	}
 	_, err := a.Directory.Tenant(ctx, tenantID)
 	if errors.Is(err, domain.ErrNotFound) {
 		return domain.ErrUnauthorized

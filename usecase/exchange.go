@@ -50,7 +50,7 @@ const exchangeAttempts = 5
 // string again: nothing was decided, or it was and the retry is answered with it.
 func (x *Exchange) Do(ctx context.Context, in ExchangeInput) (Exchanged, error) {
 	presented, genuine, err := x.present(ctx, in)
-	if err != nil || !genuine {
+	if err != nil || !genuine || in.TenantID != "" && !domain.IsTenantID(in.TenantID) {
 		return Exchanged{Outcome: domain.RefusedInvalid}, err
 	}
 	call := domain.Call{

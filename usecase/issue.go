@@ -45,31 +45,29 @@ func (u *Issue) Do(ctx context.Context, in IssueInput) (Grant, error) {
 			return Grant{}, fmt.Errorf("issue: %w", err)
 		}
 	}
-	policy, err := u.Directory.Policy(ctx, in.TenantID, in.ApplicationID)
-	if err != nil && !errors.Is(err, domain.ErrNotFound) {
-		return Grant{}, fault("issue: read the policy", err)
-	}
-	// What is wrong with the input is told before what is missing from the store.
-	token, invalid := domain.NewRefreshToken(domain.RefreshToken{
+	token := domain.RefreshToken{
 		ID: in.ID, TenantID: in.TenantID, ApplicationID: in.ApplicationID, UserID: in.UserID,
 		Roles: in.Roles, Scopes: in.Scopes, Claims: in.Claims, MetaData: in.MetaData, Binding: in.Binding,
-	}, policy, now)
-	if invalid != nil {
-		return Grant{}, invalid
 	}
-	if err != nil || !policy.Active {
-		return Grant{}, fmt.Errorf("issue: application: %w", domain.ErrNotFound)
+	// What is wrong with the input is told before what is missing from the store, and never reaches it.
+	if err := token.Validate(); err != nil {
+		return Grant{}, err
 	}
-
+	policy, err := u.Directory.Policy(ctx, in.TenantID, in.ApplicationID)
+	if err != nil {
+		return Grant{}, fault("issue: read the policy", err)
+	}
+	if !policy.Active {
+		return Grant{}, fmt.Errorf("issue: the application is not active: %w", domain.ErrNotFound)
+	}
+	if token, err = domain.NewRefreshToken(token, policy, now); err != nil {
+		return Grant{}, err
+	}
 	err = u.Tokens.Insert(ctx, token)
 	if errors.Is(err, domain.ErrDuplicate) && chosen {
 		token, err = u.again(ctx, token)
 	}
 	if err != nil {
-		var taken *domain.Invalid
-		if errors.As(err, &taken) {
-			return Grant{}, err
-		}
 		return Grant{}, fault("issue", err)
 	}
 	if policy.MaximumActiveTokens > 0 {

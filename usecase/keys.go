@@ -23,9 +23,9 @@ const (
 	checkText = "refreshd master key check 1"
 )
 
-// ErrKeysLost: the store holds data, but not the check value that a master key once left there. Starting would make new keys
-// beside data that the old ones belong to.
-var ErrKeysLost = errors.New("the store holds data but no keys: it was restored in part, or belongs to something else; nothing was changed")
+// ErrKeysLost: the store holds data, but not the check value that a master key once left there, or not the keys that the data
+// belongs to. Starting would make new ones beside it, to which no token string and no API key that is out there fits.
+var ErrKeysLost = errors.New("the store holds data but not its keys: it was restored in part, or belongs to something else; nothing was changed")
 
 // KeysConfig is what Keys needs.
 type KeysConfig struct {
@@ -46,8 +46,9 @@ type Keys struct {
 	KeysConfig
 
 	ring     atomic.Pointer[ring]
-	mu       sync.Mutex // guards writing ring
-	loadedAt atomic.Int64
+	making   sync.Mutex // held while a signing key is made
+	loading  sync.Mutex // guards writing ring, and loadedAt
+	loadedAt time.Time
 }
 
 type ring struct {
@@ -61,24 +62,28 @@ type ring struct {
 // domain.ErrWrongMasterKey or ErrKeysLost, having written nothing, where master key and store do not belong together.
 func OpenKeys(ctx context.Context, c KeysConfig) (*Keys, error) {
 	k := &Keys{KeysConfig: c}
+	// Data is asked for before keys are: whoever stored what is there by now had all of its keys before. The other way round,
+	// another process that starts for the first time could come between and make this one refuse.
+	hasData, err := c.Store.HasData(ctx)
+	if err != nil {
+		return nil, fault("open keys", err)
+	}
 	stored, err := c.Store.SealedKeys(ctx)
 	if err != nil {
 		return nil, fault("open keys", err)
 	}
-	if len(stored) == 0 {
-		hasData, err := c.Store.HasData(ctx)
-		if err != nil {
-			return nil, fault("open keys", err)
-		}
-		if hasData {
-			return nil, ErrKeysLost
-		}
+	there := make(map[domain.KeyKind]bool)
+	for _, s := range stored {
+		there[s.Kind] = true
+	}
+	switch complete := there[domain.KeyCheck] && there[domain.KeyToken] && there[domain.KeyAPI]; {
+	case hasData && !complete:
+		return nil, ErrKeysLost
+	case len(stored) == 0:
 		// The check value goes first: whoever wrote it has decided which master key this store belongs to.
 		if err := k.add(ctx, domain.SealedKey{Kind: domain.KeyCheck, Number: 1}, domain.NewSecret(checkText)); err != nil {
 			return nil, err
 		}
-	} else if err := k.check(stored); err != nil {
-		return nil, err
 	}
 	if err := k.Reload(ctx); err != nil {
 		return nil, err
@@ -144,8 +149,12 @@ func (k *Keys) add(ctx context.Context, s domain.SealedKey, plain domain.Secret)
 
 // Reload reads the keys from the store. What a previous master key still had to open is sealed anew.
 func (k *Keys) Reload(ctx context.Context) error {
-	k.mu.Lock()
-	defer k.mu.Unlock()
+	k.loading.Lock()
+	defer k.loading.Unlock()
+	return k.reload(ctx)
+}
+
+func (k *Keys) reload(ctx context.Context) error {
 	stored, err := k.Store.SealedKeys(ctx)
 	if err != nil {
 		return fault("load keys", err)
@@ -178,7 +187,7 @@ func (k *Keys) Reload(ctx context.Context) error {
 		}
 	}
 	k.ring.Store(r)
-	k.loadedAt.Store(k.Clock().UnixNano())
+	k.loadedAt = k.Clock.now()
 	return nil
 }
 
@@ -193,12 +202,14 @@ func (k *Keys) reseal(ctx context.Context, s domain.SealedKey, plain domain.Secr
 	return nil
 }
 
-// reloadForUnknown reloads unless that happened within the last second.
+// reloadForUnknown reloads unless that happened within the last second. Calls that meet while one reloads share what it read.
 func (k *Keys) reloadForUnknown(ctx context.Context) error {
-	if since := k.Clock().UnixNano() - k.loadedAt.Load(); since >= 0 && since < int64(keyReloadPause) {
+	k.loading.Lock()
+	defer k.loading.Unlock()
+	if since := k.Clock.now().Sub(k.loadedAt); since >= 0 && since < keyReloadPause {
 		return nil
 	}
-	return k.Reload(ctx)
+	return k.reload(ctx)
 }
 
 // present takes a token string apart and tells whether it is genuine. Malformed and forged ones are not, and cost no call of
@@ -232,6 +243,15 @@ func (k *Keys) mint(t domain.RefreshToken) (domain.Secret, error) {
 // signing is the key that signs for the tenant at that instant. The first one of a tenant and algorithm is made when it is
 // asked for, and serves from the beginning of time: whoever makes it first, every process then agrees on it.
 func (k *Keys) signing(ctx context.Context, tenantID string, a domain.Algorithm, at time.Time) (domain.SigningKey, error) {
+	if key, ok := k.ring.Load().signing.SigningAt(tenantID, a, at); ok {
+		return key, nil
+	}
+	// One at a time, and not before looking whether another process was first: an RSA key takes long to make.
+	k.making.Lock()
+	defer k.making.Unlock()
+	if err := k.Reload(ctx); err != nil {
+		return domain.SigningKey{}, err
+	}
 	if key, ok := k.ring.Load().signing.SigningAt(tenantID, a, at); ok {
 		return key, nil
 	}
@@ -272,5 +292,9 @@ func (k *Keys) verify(ctx context.Context, token string) (domain.AccessToken, er
 
 // JWKS is the public keys of a tenant, its own and the shared ones; for an empty tenant the shared ones only.
 func (k *Keys) JWKS(tenantID string) ([]byte, error) {
-	return k.Signer.JWKS(k.ring.Load().signing.OfTenant(tenantID))
+	set, err := k.Signer.JWKS(k.ring.Load().signing.OfTenant(tenantID))
+	if err != nil {
+		return nil, fault("publish", err)
+	}
+	return set, nil
 }

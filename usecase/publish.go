@@ -17,6 +17,9 @@ type Publish struct {
 // Tenant is the JWK Set of a tenant; ErrNotFound if there is none such. A tenant that has not signed yet gets its key here, so
 // that nobody caches an empty set while the first access token is under way.
 func (p *Publish) Tenant(ctx context.Context, tenantID string) ([]byte, error) {
+	if !domain.IsTenantID(tenantID) {
+		return nil, domain.ErrNotFound
+	}
 	t, err := p.Directory.Tenant(ctx, tenantID)
 	if err != nil {
 		return nil, fault("publish", err)

@@ -115,4 +115,3 @@ CREATE UNIQUE INDEX keys_id ON keys (id) WHERE id <> '';
 
 -- No ANALYZE here: of a table that was never analysed PostgreSQL assumes ten pages, and plans for its keys; of one that was
 -- analysed while empty it assumes nothing, and every index looks as good as another.
-ANALYZE;

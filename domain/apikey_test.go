@@ -1,0 +1,148 @@
+package domain_test
+
+import (
+	"crypto/hmac"
+	"crypto/sha256"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/refreshd/refreshd/domain"
+)
+
+func TestIsAPIKey(t *testing.T) {
+	const key = "ak_abcdefghijklmnopqrstuvwx"
+	for s, want := range map[string]bool{
+		key: true, "ak_ABCDEFGHIJKLMNOPQRSTUV-_09": true, "ak_" + strings.Repeat("x", 253): true,
+		"": false, "ak_": false, key[:len(key)-1]: false, "ak_" + strings.Repeat("x", 254): false,
+		"AK_" + key[3:]: false, "rt_" + key[3:]: false, key + ".": false, key + "\n": false, " " + key: false, key + " ": false,
+		key + "é": false, key + "\xff": false, key + "=": false,
+		"eyJhbGciOiJFZERTQSJ9.eyJzdWIiOiJhZGEifQ.c2ln": false, "ak_eyJhbGciOiJFZERTQSJ9.eyJzdWIiOiJhZGEifQ.c2ln": false,
+	} {
+		if got := domain.IsAPIKey(s); got != want {
+			t.Errorf("%q: got %t, want %t", s, got, want)
+		}
+	}
+}
+
+func TestHashAPIKey(t *testing.T) {
+	hashKey, key := domain.NewSecret("hash key"), domain.NewSecret("ak_abcdefghijklmnopqrstuvwx")
+	mac := hmac.New(sha256.New, []byte("hash key"))
+	mac.Write([]byte("ak_abcdefghijklmnopqrstuvwx"))
+	if got := domain.HashAPIKey(hashKey, key); got != string(mac.Sum(nil)) {
+		t.Errorf("got %x, want HMAC-SHA-256", got)
+	}
+	if domain.HashAPIKey(domain.NewSecret("other"), key) == domain.HashAPIKey(hashKey, key) {
+		t.Error("the hash does not depend on the hash key: a stolen database can be searched for a guess")
+	}
+}
+
+func TestPermissionsAllow(t *testing.T) {
+	type ask struct {
+		method, path string
+		want         bool
+	}
+	for _, tt := range []struct {
+		rule string
+		p    domain.Permissions
+		asks []ask
+	}{
+		{"no permissions means none", nil, []ask{{"GET", "/jwt/refresh", false}, {"POST", "/jwt/issue", false}}},
+		{"an endpoint without methods means none", domain.Permissions{"/jwt/issue": nil, "*": {}}, []ask{{"POST", "/jwt/issue", false}}},
+		{"a method, and no other", domain.Permissions{"/jwt/refresh": {"GET", "DELETE"}}, []ask{
+			{"GET", "/jwt/refresh", true}, {"DELETE", "/jwt/refresh", true}, {"POST", "/jwt/refresh", false},
+			{"get", "/jwt/refresh", false}, {"", "/jwt/refresh", false}, {"HEAD", "/jwt/refresh", false},
+		}},
+		{"a name covers itself and one further segment", domain.Permissions{"/jwt/refresh": {"GET"}}, []ask{
+			{"GET", "/jwt/refresh", true}, {"GET", "/jwt/refresh/:id", true}, {"GET", "/jwt/refresh/:id/x", false},
+			{"GET", "/jwt/refreshing", false}, {"GET", "/jwt/issue", false}, {"GET", "/jwt", false}, {"GET", "/", false}, {"GET", "", false},
+			{"GET", "/x/jwt/refresh", false}, {"GET", "/JWT/refresh", false},
+		}},
+		{"every method of an endpoint", domain.Permissions{"/jwt/issue": {"*"}}, []ask{
+			{"POST", "/jwt/issue", true}, {"DELETE", "/jwt/issue", true}, {"POST", "/jwt/refresh", false},
+		}},
+		{"every endpoint, but for administration", domain.Permissions{"*": {"POST"}}, []ask{
+			{"POST", "/jwt/issue", true}, {"POST", "/jwt/refresh/:id/deep", true}, {"GET", "/jwt/issue", false},
+			{"POST", "/api-key", false}, {"POST", "/api-key/:id", false}, {"POST", "/key", false}, {"POST", "/key/:id", false},
+			{"POST", "/tenant", false}, {"POST", "/tenant/:id", false}, {"POST", "/tenant/:id/key", false},
+			{"POST", "/application", false}, {"POST", "/application/:id", false}, {"POST", "/audit", false}, {"POST", "/audit/:id", false},
+		}},
+		{"everything of everything is without administration too", domain.Permissions{"*": {"*"}}, []ask{
+			{"DELETE", "/jwt/refresh", true}, {"GET", "/tenant", false}, {"DELETE", "/api-key/:id", false},
+		}},
+		{"administration that is named", domain.Permissions{"/tenant": {"GET"}, "*": {"POST"}}, []ask{
+			{"GET", "/tenant", true}, {"GET", "/tenant/:id", true}, {"POST", "/tenant", false}, {"GET", "/application", false},
+		}},
+	} {
+		t.Run(tt.rule, func(t *testing.T) {
+			for _, a := range tt.asks {
+				if got := tt.p.Allow(a.method, a.path); got != a.want {
+					t.Errorf("%s %s: got %t, want %t", a.method, a.path, got, a.want)
+				}
+			}
+		})
+	}
+}
+
+func TestAPIKeyPermits(t *testing.T) {
+	k := domain.APIKey{Name: "backend", TenantID: "acme", Permissions: domain.Permissions{"/jwt/issue": {"POST"}}, ExpiresAt: issued}
+	forever := k
+	forever.ExpiresAt = time.Time{}
+	for _, tt := range []struct {
+		rule         string
+		key          domain.APIKey
+		method, path string
+		now          time.Time
+		want         bool
+	}{
+		{"before it expires", k, "POST", "/jwt/issue", issued.Add(-µs), true},
+		{"at its expiry", k, "POST", "/jwt/issue", issued, false},
+		{"another endpoint", k, "POST", "/jwt/refresh", issued.Add(-µs), false},
+		{"another method", k, "GET", "/jwt/issue", issued.Add(-µs), false},
+		{"a key that never expires", forever, "POST", "/jwt/issue", issued.Add(100 * 365 * day), true},
+		{"never expiring does not permit more", forever, "DELETE", "/jwt/issue", issued, false},
+	} {
+		if got := tt.key.Permits(tt.method, tt.path, tt.now); got != tt.want {
+			t.Errorf("%s: got %t, want %t", tt.rule, got, tt.want)
+		}
+	}
+}
+
+func TestAPIKeyServesItsTenant(t *testing.T) {
+	for _, tt := range []struct {
+		of, tenant string
+		want       bool
+	}{{"acme", "acme", true}, {"acme", "other", false}, {"acme", "", false}, {"acme", "Acme", false}, {"", "acme", true}} {
+		if got := (domain.APIKey{TenantID: tt.of}).Serves(tt.tenant); got != tt.want {
+			t.Errorf("a key of %q for %q: got %t, want %t", tt.of, tt.tenant, got, tt.want)
+		}
+	}
+}
+
+func TestAPIKeyValidate(t *testing.T) {
+	good := domain.APIKey{Name: "backend", TenantID: "acme", Permissions: domain.Permissions{
+		"/jwt/refresh": {"GET", "POST", "PUT", "PATCH", "DELETE"}, "*": {"*"},
+	}}
+	wantCodes(t, good.Validate())
+	wantCodes(t, domain.APIKey{Name: "reads nothing"}.Validate())
+	wantCodes(t, domain.APIKey{TenantID: "a b"}.Validate(), "[blank]name", "[invalid]tenantId")
+	for endpoint, methods := range map[string][]string{
+		"": {"GET"}, "/": {"GET"}, "jwt/refresh": {"GET"}, "/jwt/refresh/": {"GET"}, "**": {"GET"},
+		"/a": {"get"}, "/b": {"GET", ""}, "/c": {"OPTIONS"}, "/d": {"GET,POST"},
+	} {
+		t.Run(fmt.Sprintf("%s %q", endpoint, methods), func(t *testing.T) {
+			wantCodes(t, domain.APIKey{Name: "x", Permissions: domain.Permissions{endpoint: methods}}.Validate(), "[invalid]permissions.endpoints."+endpoint)
+		})
+	}
+	wantCodes(t, domain.APIKey{Name: "x", Permissions: domain.Permissions{"/a": {}}}.Validate(), "[blank]permissions.endpoints./a")
+}
+
+// The same input gives the same answer, byte by byte: a map's order must not show.
+func TestAPIKeyProblemsAreInOrder(t *testing.T) {
+	k := domain.APIKey{Name: "x", Permissions: domain.Permissions{"/c": {"x"}, "/a": {"x"}, "/b": {"x"}, "/d": {"x"}, "/e": {"x"}}}
+	for range 20 {
+		wantCodes(t, k.Validate(), "[invalid]permissions.endpoints./a", "[invalid]permissions.endpoints./b", "[invalid]permissions.endpoints./c",
+			"[invalid]permissions.endpoints./d", "[invalid]permissions.endpoints./e")
+	}
+}

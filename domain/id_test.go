@@ -1,0 +1,102 @@
+package domain_test
+
+import (
+	"bytes"
+	"errors"
+	"strings"
+	"testing"
+	"testing/iotest"
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/refreshd/refreshd/domain"
+)
+
+func TestNewIDIsAUUIDOfVersion7(t *testing.T) {
+	at := time.UnixMilli(0x018f2a3b4c5d).Add(999 * µs)
+	for _, tt := range []struct {
+		random string
+		want   string
+	}{
+		{strings.Repeat("\x00", 10), "018f2a3b-4c5d-7000-8000-000000000000"},
+		{strings.Repeat("\xff", 10), "018f2a3b-4c5d-7fff-bfff-ffffffffffff"},
+		{"\x16\x6e\x87\x7f\x80\x91\xa2\xb3\xc4\xd5", "018f2a3b-4c5d-766e-877f-8091a2b3c4d5"},
+	} {
+		id, err := domain.NewID(at, strings.NewReader(tt.random))
+		if err != nil || id.String() != tt.want {
+			t.Errorf("random %x: got %s (%v), want %s", tt.random, id, err, tt.want)
+		}
+		u, err := uuid.Parse(id.String())
+		if err != nil || u.Version() != 7 || u.Variant() != uuid.RFC4122 {
+			t.Errorf("%s: version %d, variant %s (%v)", id, u.Version(), u.Variant(), err)
+		}
+	}
+}
+
+// A list is in the order of ids, and the limit of active tokens spares the newest by id.
+func TestIDsAreInOrderOfIssue(t *testing.T) {
+	low, high := strings.Repeat("\x00", 10), strings.Repeat("\xff", 10)
+	at := time.UnixMilli(0x018f2a3b00ff) // so that the next millisecond carries
+	for range 300 {
+		earlier, _ := domain.NewID(at, strings.NewReader(high))
+		at = at.Add(time.Millisecond)
+		later, _ := domain.NewID(at, strings.NewReader(low))
+		if bytes.Compare(earlier[:], later[:]) >= 0 {
+			t.Fatalf("%s is not before %s", earlier, later)
+		}
+		if earlier.String() >= later.String() {
+			t.Fatalf("as text, %s is not before %s", earlier, later)
+		}
+	}
+}
+
+func TestNewIDNeedsAllItsRandomness(t *testing.T) {
+	if id, err := domain.NewID(issued, strings.NewReader("123456789")); err == nil || !id.IsZero() {
+		t.Errorf("9 bytes: got %s, %v", id, err)
+	}
+	broken := errors.New("broken")
+	if _, err := domain.NewID(issued, iotest.ErrReader(broken)); !errors.Is(err, broken) {
+		t.Errorf("got %v, want the reader's error", err)
+	}
+}
+
+func TestParseID(t *testing.T) {
+	const text = "018f2a3b-4c5d-766e-877f-8091a2b3c4d5"
+	for _, s := range []string{text, strings.ToUpper(text)} {
+		if id, ok := domain.ParseID(s); !ok || id != tokenID || id.String() != text {
+			t.Errorf("%s: got %s, %t", s, id, ok)
+		}
+	}
+	if _, ok := domain.ParseID("f47ac10b-58cc-4372-a567-0e02b2c3d479"); !ok {
+		t.Error("a caller's UUID of version 4 is refused")
+	}
+	for name, s := range map[string]string{
+		"empty":             "",
+		"nil UUID":          "00000000-0000-0000-0000-000000000000",
+		"short":             text[:35],
+		"long":              text + "0",
+		"braces":            "{" + text + "}",
+		"urn":               "urn:uuid:" + text,
+		"no hyphens":        strings.ReplaceAll(text, "-", ""),
+		"hyphens elsewhere": "018f2a3b4-c5d-766e-877f-8091a2b3c4d5",
+		"hyphen too many":   "018f2a3b-4c5d-766e-877f-8091a2b3c4-5",
+		"no digit":          "018f2a3g-4c5d-766e-877f-8091a2b3c4d5",
+		"blank":             "018f2a3b-4c5d-766e-877f-8091a2b3c4d ",
+		"line feed":         "018f2a3b-4c5d-766e-877f-8091a2b3c4d\n",
+		"fullwidth digit":   "018f2a3b-4c5d-766e-877f-8091a2b3c\uff11",
+	} {
+		if id, ok := domain.ParseID(s); ok {
+			t.Errorf("%s: got %s", name, id)
+		}
+	}
+}
+
+func FuzzParseID(f *testing.F) {
+	f.Add("018f2a3b-4c5d-766e-877f-8091a2b3c4d5")
+	f.Fuzz(func(t *testing.T, s string) {
+		if id, ok := domain.ParseID(s); ok && id.String() != strings.ToLower(s) {
+			t.Fatalf("%q is read as %s", s, id)
+		}
+	})
+}

@@ -1,0 +1,204 @@
+package domain_test
+
+import (
+	"bytes"
+	"encoding/base64"
+	"errors"
+	"reflect"
+	"slices"
+	"strings"
+	"testing"
+	"testing/iotest"
+	"time"
+
+	"github.com/refreshd/refreshd/domain"
+)
+
+func TestSigningAt(t *testing.T) {
+	at := func(s int) time.Time { return issued.Add(time.Duration(s) * time.Second) }
+	key := func(id, tenant string, starts, retired time.Time) domain.SigningKey {
+		return domain.SigningKey{ID: id, TenantID: tenant, Algorithm: domain.EdDSA, StartsAt: starts, RetiredAt: retired}
+	}
+	never := time.Time{}
+	rsa := key("rsa", "acme", never, never)
+	rsa.Algorithm = domain.RS256
+	own1, own2 := key("own1", "acme", at(0), never), key("own2", "acme", at(100), never)
+	shared1, shared2 := key("shared1", "", at(50), never), key("shared2", "", at(200), never)
+	for _, tt := range []struct {
+		rule string
+		keys domain.SigningKeys
+		at   time.Time
+		want string
+	}{
+		{"no key", nil, at(0), ""},
+		{"of another algorithm", domain.SigningKeys{rsa}, at(0), ""},
+		{"of another tenant", domain.SigningKeys{key("x", "other", never, never)}, at(0), ""},
+		{"not yet started", domain.SigningKeys{own2}, at(100).Add(-µs), ""},
+		{"at its start", domain.SigningKeys{own2}, at(100), "own2"},
+		{"from the beginning", domain.SigningKeys{key("x", "acme", never, never)}, at(-1_000_000), "x"},
+		{"the newest that has started", domain.SigningKeys{own1, own2, rsa}, at(99), "own1"},
+		{"the newest", domain.SigningKeys{own1, own2, rsa}, at(100), "own2"},
+		{"of two that start together the smaller id", domain.SigningKeys{key("b", "acme", at(0), never), key("a", "acme", at(0), never), key("c", "acme", at(0), never)}, at(0), "a"},
+		{"the tenant's own before a shared one that is newer", domain.SigningKeys{own1, shared2}, at(300), "own1"},
+		{"a shared one while the tenant's own has not started", domain.SigningKeys{own2, shared1}, at(99), "shared1"},
+		{"the newest of the shared ones", domain.SigningKeys{shared1, shared2}, at(200), "shared2"},
+		{"before it is retired", domain.SigningKeys{key("x", "acme", at(0), at(10))}, at(10).Add(-µs), "x"},
+		{"at its retirement", domain.SigningKeys{key("x", "acme", at(0), at(10))}, at(10), ""},
+		{"a shared one after the tenant's own is retired", domain.SigningKeys{key("x", "acme", at(0), at(10)), shared1}, at(60), "shared1"},
+		{"what was retired since signed then", domain.SigningKeys{key("x", "acme", at(50), at(80)), own1}, at(70), "x"},
+	} {
+		t.Run(tt.rule, func(t *testing.T) {
+			for range len(tt.keys) + 1 { // whatever their order
+				got, ok := tt.keys.SigningAt("acme", domain.EdDSA, tt.at)
+				if got.ID != tt.want || ok != (tt.want != "") {
+					t.Errorf("got %q, %t, want %q", got.ID, ok, tt.want)
+				}
+				if len(tt.keys) > 0 {
+					tt.keys = append(slices.Clone(tt.keys[1:]), tt.keys[0])
+				}
+			}
+		})
+	}
+}
+
+func TestOfTenant(t *testing.T) {
+	keys := domain.SigningKeys{{ID: "own", TenantID: "acme"}, {ID: "other", TenantID: "other"}, {ID: "shared"}}
+	for tenant, want := range map[string][]string{"acme": {"own", "shared"}, "other": {"other", "shared"}, "none": {"shared"}, "": {"shared"}} {
+		var got []string
+		for _, k := range keys.OfTenant(tenant) {
+			got = append(got, k.ID)
+		}
+		if !slices.Equal(got, want) {
+			t.Errorf("%q: got %q, want %q", tenant, got, want)
+		}
+	}
+}
+
+var (
+	masterBytes = "\xfb\xff\xfe" + "0123456789abcdef0123456789abc" // holds both characters in which the alphabets differ
+	sealedName  = domain.SealedKey{Kind: domain.KeySigning, TenantID: "acme", Algorithm: domain.EdDSA, Number: 3, ID: "kid", CreatedAt: issued, StartsAt: issued}
+	nonce       = "twelve bytes"
+)
+
+func masterKey(t *testing.T, b string) domain.MasterKey {
+	t.Helper()
+	m, _, err := domain.NewMasterKey(strings.NewReader(b))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return m
+}
+
+func TestSealAndOpen(t *testing.T) {
+	m := masterKey(t, masterBytes)
+	sealed, err := m.Seal(sealedName, domain.NewSecret(confidential), strings.NewReader(nonce))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if strings.Contains(sealed.Sealed, confidential[:8]) || !strings.HasPrefix(sealed.Sealed, nonce) {
+		t.Errorf("got %q, want the nonce and a ciphertext", sealed.Sealed)
+	}
+	want := sealedName
+	want.Sealed = sealed.Sealed
+	if sealed != want {
+		t.Errorf("got %+v, want all else as it was", sealed)
+	}
+	if plain, err := m.Open(sealed); err != nil || plain.Reveal() != confidential {
+		t.Errorf("opened: %v", err)
+	}
+	if _, err := masterKey(t, "another"+masterBytes[7:]).Open(sealed); !errors.Is(err, domain.ErrWrongMasterKey) {
+		t.Errorf("another master key: got %v, want ErrWrongMasterKey", err)
+	}
+}
+
+// Whoever can write the database must not be able to move a key to another row: a key of one tenant would sign for another.
+func TestASealedKeyIsBoundToItsName(t *testing.T) {
+	m := masterKey(t, masterBytes)
+	sealed, _ := m.Seal(sealedName, domain.NewSecret(confidential), strings.NewReader(nonce))
+	bound := map[string]bool{"Kind": true, "TenantID": true, "Algorithm": true, "Number": true, "ID": true, "CreatedAt": false, "StartsAt": false, "RetiredAt": false}
+	for field := range reflect.TypeFor[domain.SealedKey]().Fields() {
+		if field.Name == "Sealed" {
+			continue
+		}
+		moved := sealed
+		v := reflect.ValueOf(&moved).Elem().FieldByIndex(field.Index)
+		switch x := v.Addr().Interface().(type) {
+		case *time.Time:
+			*x = issued.Add(time.Hour)
+		case *uint32:
+			*x++
+		default:
+			v.SetString(v.String() + "x")
+		}
+		if _, err := m.Open(moved); errors.Is(err, domain.ErrWrongMasterKey) != bound[field.Name] {
+			t.Errorf("another %s: got %v, want refused %t", field.Name, err, bound[field.Name])
+		}
+	}
+	shifted := sealed
+	shifted.TenantID, shifted.Algorithm = "acmeEd", "DSA"
+	if _, err := m.Open(shifted); !errors.Is(err, domain.ErrWrongMasterKey) {
+		t.Errorf("the same letters, divided in another way: got %v", err)
+	}
+}
+
+func TestAnAlteredSealDoesNotOpen(t *testing.T) {
+	m := masterKey(t, masterBytes)
+	sealed, _ := m.Seal(sealedName, domain.NewSecret(confidential), strings.NewReader(nonce))
+	for n := range len(sealed.Sealed) {
+		cut := sealed
+		cut.Sealed = sealed.Sealed[:n]
+		if _, err := m.Open(cut); !errors.Is(err, domain.ErrWrongMasterKey) {
+			t.Errorf("the first %d bytes: got %v, want ErrWrongMasterKey", n, err)
+		}
+		altered := []byte(sealed.Sealed)
+		altered[n] ^= 1
+		cut.Sealed = string(altered)
+		if _, err := m.Open(cut); !errors.Is(err, domain.ErrWrongMasterKey) {
+			t.Errorf("byte %d altered: got %v, want ErrWrongMasterKey", n, err)
+		}
+	}
+}
+
+func TestSealNeedsItsRandomness(t *testing.T) {
+	broken := errors.New("broken")
+	if _, err := masterKey(t, masterBytes).Seal(sealedName, domain.NewSecret("x"), iotest.ErrReader(broken)); !errors.Is(err, broken) {
+		t.Errorf("seal: got %v, want the reader's error", err)
+	}
+	if _, _, err := domain.NewMasterKey(strings.NewReader("short")); err == nil {
+		t.Error("a master key of 5 bytes was made")
+	}
+}
+
+func TestParseMasterKey(t *testing.T) {
+	m, text, err := domain.NewMasterKey(strings.NewReader(masterBytes))
+	if err != nil {
+		t.Fatal(err)
+	}
+	b := []byte(masterBytes)
+	std := base64.StdEncoding.EncodeToString(b)
+	if text.Reveal() != std {
+		t.Error("the text for a file is not its base64")
+	}
+	for name, s := range map[string]string{
+		"standard": std, "standard, not padded": strings.TrimRight(std, "="),
+		"URL": base64.URLEncoding.EncodeToString(b), "URL, not padded": base64.RawURLEncoding.EncodeToString(b),
+		"line end of a file": std + "\n", "Windows line end": std + "\r\n", "blanks": "  " + std + " ",
+	} {
+		if got, err := domain.ParseMasterKey(domain.NewSecret(s)); err != nil || got != m {
+			t.Errorf("%s: got %v, the same key %t", name, err, got == m)
+		}
+	}
+	for name, s := range map[string]string{
+		"empty": "", "blank": " \n", "16 bytes": base64.StdEncoding.EncodeToString(b[:16]), "31 bytes": base64.StdEncoding.EncodeToString(b[:31]),
+		"33 bytes": base64.StdEncoding.EncodeToString(append(bytes.Clone(b), 0)), "hexadecimal": strings.Repeat("0f", 32),
+		"32 characters": strings.Repeat("x", 32), "a blank within": std[:10] + " " + std[10:], "other characters": "!" + std[1:],
+		"unused bits set": strings.TrimRight(std[:42], "=") + "d",
+	} {
+		_, err := domain.ParseMasterKey(domain.NewSecret(s))
+		if err == nil {
+			t.Errorf("%s: taken for a master key", name)
+		} else if len(s) > 8 && strings.Contains(err.Error(), s[:8]) {
+			t.Errorf("%s: the error shows what was given: %v", name, err)
+		}
+	}
+}

@@ -1,0 +1,310 @@
+package domain_test
+
+import (
+	"errors"
+	"fmt"
+	"reflect"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/refreshd/refreshd/domain"
+)
+
+// codes are the stable codes in an error, in its order; nil for no error.
+func codes(t *testing.T, err error) []string {
+	t.Helper()
+	if err == nil {
+		return nil
+	}
+	var invalid *domain.Invalid
+	if !errors.As(err, &invalid) {
+		return []string{err.Error()}
+	}
+	var out []string
+	for _, f := range invalid.Fields {
+		if f.Message == "" {
+			t.Errorf("%s has no message", f.Code())
+		}
+		out = append(out, f.Code())
+	}
+	return out
+}
+
+func wantCodes(t *testing.T, err error, want ...string) {
+	t.Helper()
+	if got := codes(t, err); !slices.Equal(got, want) {
+		t.Errorf("got %q, want %q", got, want)
+	}
+}
+
+// settingOf says which field of Policy a field of Settings moves, and two values for it.
+var settingOf = map[string]struct {
+	field           string
+	tenant, app     any // what is set
+	tenantIs, appIs any // what the policy then says
+}{
+	"Active":                {"Active", false, true, false, false},
+	"RequireAuthentication": {"RequireAuthentication", true, false, true, false},
+	"CookieOnly":            {"CookieOnly", true, false, true, false},
+	"CookieDomain":          {"CookieDomain", "a.example", "b.example", "a.example", "b.example"},
+	"AccessTokenSeconds":    {"AccessTokenTTL", int64(61), int64(62), 61 * time.Second, 62 * time.Second},
+	"Algorithm":             {"Algorithm", domain.ES256, domain.PS256, domain.ES256, domain.PS256},
+	"Expiration":            {"Expiration", domain.Fixed, domain.SlidingWindow, domain.Fixed, domain.SlidingWindow},
+	"TTLMinutes":            {"TTL", int64(63), int64(64), 63 * time.Minute, 64 * time.Minute},
+	"MaximumTTLMinutes":     {"MaximumTTL", int64(65_000), int64(66_000), 65_000 * time.Minute, 66_000 * time.Minute},
+	"Usage":                 {"Usage", domain.Reusable, domain.OneTimeUse, domain.Reusable, domain.OneTimeUse},
+	"GraceSeconds":          {"GracePeriod", int64(0), int64(67), time.Duration(0), 67 * time.Second},
+	"RecoveryBurst":         {"RecoveryBurst", int64(0), int64(5), int64(0), int64(5)},
+	"RecoveryInterval":      {"RecoveryInterval", int64(11), int64(12), int64(11), int64(12)},
+	"RevokeOnReplay":        {"RevokeOnReplay", false, true, false, true},
+	"MaximumActiveTokens":   {"MaximumActiveTokens", int64(3), int64(0), int64(3), int64(0)},
+}
+
+func with(field string, value any) domain.Settings {
+	var s domain.Settings
+	p := reflect.New(reflect.TypeOf(value))
+	p.Elem().Set(reflect.ValueOf(value))
+	reflect.ValueOf(&s).Elem().FieldByName(field).Set(p)
+	return s
+}
+
+// Reflection, so that a setting that is added later and forgotten in the merge fails here and not in production. A value that
+// is set wins also where it is zero or false.
+func TestEffectiveMergesEverySetting(t *testing.T) {
+	for field := range reflect.TypeFor[domain.Settings]().Fields() {
+		t.Run(field.Name, func(t *testing.T) {
+			e, known := settingOf[field.Name]
+			if !known {
+				t.Fatal("no expectation for this setting: add one")
+			}
+			for name, tt := range map[string]struct {
+				tenant, app domain.Settings
+				want        any
+			}{
+				"tenant only":             {with(field.Name, e.tenant), domain.Settings{}, e.tenantIs},
+				"application over tenant": {with(field.Name, e.tenant), with(field.Name, e.app), e.appIs},
+				"application only":        {domain.Settings{}, with(field.Name, e.tenant), e.tenantIs},
+			} {
+				got := domain.Effective(domain.Tenant{Settings: tt.tenant}, domain.Application{Settings: tt.app})
+				want := domain.DefaultPolicy()
+				reflect.ValueOf(&want).Elem().FieldByName(e.field).Set(reflect.ValueOf(tt.want))
+				if diff := cmp.Diff(want, got); diff != "" {
+					t.Errorf("%s (-want +got):\n%s", name, diff)
+				}
+			}
+		})
+	}
+}
+
+// The issuer alone comes from elsewhere; every other field of a policy is some setting's.
+func TestEveryFieldOfAPolicyCanBeSet(t *testing.T) {
+	set := map[string]bool{"Issuer": true}
+	for _, e := range settingOf {
+		set[e.field] = true
+	}
+	for field := range reflect.TypeFor[domain.Policy]().Fields() {
+		if !set[field.Name] {
+			t.Errorf("no setting moves %s", field.Name)
+		}
+	}
+	if got := domain.Effective(domain.Tenant{Issuer: "https://a.example"}, domain.Application{}).Issuer; got != "https://a.example" {
+		t.Errorf("issuer: got %q", got)
+	}
+}
+
+func TestAnApplicationCannotWinBackActive(t *testing.T) {
+	for _, tt := range []struct {
+		tenant, app *bool
+		want        bool
+	}{
+		{nil, nil, true}, {new(true), nil, true}, {nil, new(true), true}, {new(true), new(true), true},
+		{new(false), nil, false}, {nil, new(false), false}, {new(false), new(true), false}, {new(true), new(false), false},
+	} {
+		got := domain.Effective(domain.Tenant{Settings: domain.Settings{Active: tt.tenant}}, domain.Application{Settings: domain.Settings{Active: tt.app}})
+		if got.Active != tt.want {
+			t.Errorf("tenant %v, application %v: got %t, want %t", tt.tenant, tt.app, got.Active, tt.want)
+		}
+	}
+}
+
+func TestDefaultPolicyIsTheDocumentedOne(t *testing.T) {
+	want := domain.Policy{
+		Active: true, AccessTokenTTL: 900 * time.Second, Algorithm: "EdDSA",
+		Expiration: "SlidingWindowWithMaximumLifetime", TTL: 43_200 * time.Minute, MaximumTTL: 525_600 * time.Minute,
+		Usage: "OneTimeUse", GracePeriod: 30 * time.Second, RecoveryBurst: 2, RecoveryInterval: 10,
+		RevokeOnReplay: true,
+	}
+	if diff := cmp.Diff(want, domain.Effective(domain.Tenant{}, domain.Application{})); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+	if w := domain.DefaultPolicy().Warnings(); w != nil {
+		t.Errorf("the default warns: %q", w)
+	}
+}
+
+func TestSettingsBounds(t *testing.T) {
+	const tenYears = 5_270_400 // minutes
+	for _, tt := range []struct {
+		setting   string
+		wire      string
+		low, high int64
+	}{
+		{"AccessTokenSeconds", "jwtConfiguration.timeToLiveInSeconds", 1, 86_400},
+		{"TTLMinutes", "jwtConfiguration.refreshTokenTimeToLiveInMinutes", 1, tenYears},
+		{"MaximumTTLMinutes", "jwtConfiguration.refreshTokenSlidingWindowConfiguration.maximumTimeToLiveInMinutes", 1, tenYears},
+		{"GraceSeconds", "jwtConfiguration.refreshTokenOneTimeUseConfiguration.gracePeriodInSeconds", 0, 86_400},
+		{"RecoveryBurst", "jwtConfiguration.refreshTokenOneTimeUseConfiguration.recoveryBurst", 0, 1_000},
+		{"RecoveryInterval", "jwtConfiguration.refreshTokenOneTimeUseConfiguration.recoveryInterval", 2, 1_000},
+		{"MaximumActiveTokens", "jwtConfiguration.maximumActiveTokens", 0, 10_000},
+	} {
+		for value, fits := range map[int64]bool{tt.low: true, tt.high: true, tt.low - 1: false, tt.high + 1: false, -1 << 63: false, 1<<63 - 1: false} {
+			t.Run(fmt.Sprintf("%s/%d", tt.setting, value), func(t *testing.T) {
+				s := with(tt.setting, value)
+				if fits { // keep TTL and maximum compatible: the bounds are what is tested here
+					s.Expiration = new(domain.Fixed)
+				}
+				var want []string
+				if !fits {
+					want = []string{"[invalid]" + tt.wire}
+				}
+				wantCodes(t, domain.Tenant{ID: "acme", Settings: s}.Validate(), want...)
+				wantCodes(t, domain.Application{ID: "shop", Settings: s}.Validate(domain.Tenant{ID: "acme"}), want...)
+			})
+		}
+	}
+}
+
+func TestSettingsWords(t *testing.T) {
+	for _, tt := range []struct {
+		setting, wire string
+		good          []any
+		bad           []any
+	}{
+		{"Algorithm", "jwtConfiguration.algorithm", []any{domain.EdDSA, domain.ES256, domain.RS256, domain.PS256},
+			[]any{domain.Algorithm(""), domain.Algorithm("none"), domain.Algorithm("HS256"), domain.Algorithm("eddsa"), domain.Algorithm("EdDSA ")}},
+		{"Expiration", "jwtConfiguration.refreshTokenExpirationPolicy",
+			[]any{domain.Fixed, domain.SlidingWindow, domain.SlidingWindowWithMaximumLifetime},
+			[]any{domain.ExpirationPolicy(""), domain.ExpirationPolicy("fixed"), domain.ExpirationPolicy("Never")}},
+		{"Usage", "jwtConfiguration.refreshTokenUsagePolicy", []any{domain.OneTimeUse, domain.Reusable},
+			[]any{domain.UsagePolicy(""), domain.UsagePolicy("onetimeuse")}},
+		{"CookieDomain", "cookieDomain", []any{"", "example.com", "a.b.example.com", "xn--bcher-kva.example", "EXAMPLE.com", strings.Repeat("a", 63) + ".com"},
+			[]any{"localhost", ".example.com", "example.com.", "exa mple.com", "https://example.com", "example.com:80", "example.com/", "a..b", "-a.com", "a-.com",
+				"127.0.0.1", "::1", "bücher.example", "a_b.com", "example.com;", "example.com\r\n", strings.Repeat("a", 64) + ".com", strings.Repeat("abcd.", 51) + "com"}},
+	} {
+		for _, v := range tt.good {
+			wantCodes(t, domain.Tenant{ID: "acme", Settings: with(tt.setting, v)}.Validate())
+		}
+		for _, v := range tt.bad {
+			t.Run(fmt.Sprintf("%s/%v", tt.setting, v), func(t *testing.T) {
+				wantCodes(t, domain.Tenant{ID: "acme", Settings: with(tt.setting, v)}.Validate(), "[invalid]"+tt.wire)
+			})
+		}
+	}
+}
+
+// An operator fixes a file once, not field by field.
+func TestAllProblemsAreNamedAtOnce(t *testing.T) {
+	err := domain.Tenant{ID: "a b", Issuer: "ftp://x", Settings: domain.Settings{
+		RecoveryInterval: new(int64(1)), Usage: new(domain.UsagePolicy("x")), CookieDomain: new("x"),
+	}}.Validate()
+	wantCodes(t, err, "[invalid]id", "[invalid]issuer", "[invalid]jwtConfiguration.refreshTokenOneTimeUseConfiguration.recoveryInterval",
+		"[invalid]jwtConfiguration.refreshTokenUsagePolicy", "[invalid]cookieDomain")
+}
+
+func TestImpossibleCombinations(t *testing.T) {
+	const conflict = "[conflict]jwtConfiguration.refreshTokenSlidingWindowConfiguration.maximumTimeToLiveInMinutes"
+	life := func(ttl, maximum *int64, e *domain.ExpirationPolicy) domain.Settings {
+		return domain.Settings{TTLMinutes: ttl, MaximumTTLMinutes: maximum, Expiration: e}
+	}
+	fixed, sliding := new(domain.Fixed), new(domain.SlidingWindow)
+	for _, tt := range []struct {
+		rule        string
+		tenant, app domain.Settings
+		bad         bool
+	}{
+		{"maximum above", life(new(int64(60)), new(int64(61)), nil), domain.Settings{}, false},
+		{"maximum equal", life(new(int64(60)), new(int64(60)), nil), domain.Settings{}, false},
+		{"maximum below", life(new(int64(60)), new(int64(59)), nil), domain.Settings{}, true},
+		{"maximum below the default life", life(nil, new(int64(43_199)), nil), domain.Settings{}, true},
+		{"life above the default maximum", life(new(int64(525_601)), nil, nil), domain.Settings{}, true},
+		{"maximum below, and it does not count: Fixed", life(new(int64(60)), new(int64(59)), fixed), domain.Settings{}, false},
+		{"maximum below, and it does not count: SlidingWindow", life(new(int64(60)), new(int64(59)), sliding), domain.Settings{}, false},
+		{"the application's life above the tenant's maximum", life(new(int64(60)), new(int64(600)), nil), life(new(int64(601)), nil, nil), true},
+		{"the application's maximum below the tenant's life", life(new(int64(60)), nil, nil), life(nil, new(int64(59)), nil), true},
+		{"the application makes the tenant's harmless maximum count", life(new(int64(60)), new(int64(59)), fixed),
+			life(nil, nil, new(domain.SlidingWindowWithMaximumLifetime)), true},
+		{"the application repairs", life(new(int64(60)), new(int64(600)), nil), life(new(int64(601)), new(int64(601)), nil), false},
+	} {
+		t.Run(tt.rule, func(t *testing.T) {
+			var want []string
+			if tt.bad {
+				want = []string{conflict}
+			}
+			tenant := domain.Tenant{ID: "acme", Settings: tt.tenant}
+			wantCodes(t, domain.Application{ID: "shop", Settings: tt.app}.Validate(tenant), want...)
+			if cmp.Equal(tt.app, domain.Settings{}) {
+				wantCodes(t, tenant.Validate(), want...)
+			}
+		})
+	}
+}
+
+func TestWarnings(t *testing.T) {
+	for _, tt := range []struct {
+		rule   string
+		change func(*domain.Policy)
+		names  []string
+	}{
+		{"grace at half of the access token's life", func(p *domain.Policy) { p.GracePeriod = 450 * time.Second }, nil},
+		{"grace above half of the access token's life", func(p *domain.Policy) { p.GracePeriod = 451 * time.Second },
+			[]string{domain.FieldGraceSeconds}},
+		{"a short access token", func(p *domain.Policy) { p.AccessTokenTTL = 59 * time.Second }, []string{domain.FieldGraceSeconds}},
+		{"sliding without end", func(p *domain.Policy) { p.Expiration = domain.SlidingWindow }, []string{domain.FieldExpiration}},
+		{"both", func(p *domain.Policy) { p.Expiration, p.GracePeriod = domain.SlidingWindow, time.Hour },
+			[]string{domain.FieldGraceSeconds, domain.FieldExpiration}},
+		{"neither counts where reusable", func(p *domain.Policy) {
+			p.Usage, p.Expiration, p.GracePeriod = domain.Reusable, domain.SlidingWindow, time.Hour
+		}, nil},
+	} {
+		t.Run(tt.rule, func(t *testing.T) {
+			p := domain.DefaultPolicy()
+			tt.change(&p)
+			got := p.Warnings()
+			if len(got) != len(tt.names) {
+				t.Fatalf("got %q, want warnings on %q", got, tt.names)
+			}
+			for i, w := range got {
+				if !strings.HasPrefix(w, tt.names[i]+" ") {
+					t.Errorf("got %q, want one that begins with %s", w, tt.names[i])
+				}
+			}
+		})
+	}
+}
+
+// A store adds these to an instant in microseconds, for the longest life that can be set: nothing may overflow.
+func TestSlide(t *testing.T) {
+	p := domain.DefaultPolicy()
+	for _, tt := range []struct {
+		expiration    domain.ExpirationPolicy
+		window        time.Duration
+		least, atMost time.Duration
+	}{
+		{domain.Fixed, 0, 90 * 365 * day, 200 * 365 * day},
+		{domain.SlidingWindow, p.TTL, 90 * 365 * day, 200 * 365 * day},
+		{domain.SlidingWindowWithMaximumLifetime, p.TTL, p.MaximumTTL, p.MaximumTTL},
+	} {
+		p.Expiration = tt.expiration
+		window, maximum := p.Slide()
+		if window != tt.window || maximum < tt.least || maximum > tt.atMost {
+			t.Errorf("%s: got window %s, maximum %s", tt.expiration, window, maximum)
+		}
+		if late := issued.Add(maximum).Add(maximum); late.Before(issued) || late.UnixMicro() < issued.UnixMicro() {
+			t.Errorf("%s: the maximum overflows", tt.expiration)
+		}
+	}
+}

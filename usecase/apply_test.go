@@ -1,0 +1,201 @@
+package usecase_test
+
+import (
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/refreshd/refreshd/domain"
+	"github.com/refreshd/refreshd/usecase"
+)
+
+// actions are what became of each object, as "kind name: action".
+func actions(done []usecase.Applied) []string {
+	var lines []string
+	for _, a := range done {
+		lines = append(lines, a.Kind+" "+a.Name+": "+a.Action)
+	}
+	return lines
+}
+
+func applied(t *testing.T, w *world, k usecase.Kickstart) []usecase.Applied {
+	t.Helper()
+	done, err := w.apply.Do(t.Context(), k)
+	must(t, err)
+	return done
+}
+
+func TestApplyCreatesThenLeavesThenUpdates(t *testing.T) {
+	w := emptyWorld(t)
+	w.replica = w.open(t)
+	k := kickstart()
+	k.Tenants[0].Tenant.Settings.TTLMinutes = new(int64(60))
+	k.APIKeys[0].APIKey.ExpiresAt = stored(t0.Add(time.Hour))
+	for _, step := range []struct {
+		name   string
+		change func()
+		want   string // actions, in the order of the file
+	}{
+		{"first", func() {}, "created created created created"},
+		{"again", func() {}, "unchanged unchanged unchanged unchanged"},
+		{"a tenant", func() { k.Tenants[0].Tenant.Name = "Acme Inc" }, "updated unchanged unchanged unchanged"},
+		{"a setting", func() { k.Tenants[0].Applications[1].Settings.GraceSeconds = new(int64(5)) }, "unchanged unchanged updated unchanged"},
+		{"a setting taken back", func() { k.Tenants[0].Applications[1].Settings.GraceSeconds = nil }, "unchanged unchanged updated unchanged"},
+		{"permissions", func() { k.APIKeys[0].APIKey.Permissions = domain.Permissions{"*": {"GET"}} }, "unchanged unchanged unchanged updated"},
+		{"a key", func() { k.APIKeys[0].Key = domain.NewSecret("ak_another-7890123456789012") }, "unchanged unchanged unchanged updated"},
+		{"again", func() {}, "unchanged unchanged unchanged unchanged"},
+	} {
+		step.change()
+		done := applied(t, w, k)
+		var got []string
+		for _, a := range done {
+			got = append(got, a.Action)
+		}
+		if strings.Join(got, " ") != step.want {
+			t.Errorf("%s: %v, want %s", step.name, actions(done), step.want)
+		}
+	}
+	p, err := w.store.Policy(t.Context(), "acme", "terminal")
+	must(t, err)
+	if p.TTL != time.Hour || p.Usage != domain.Reusable {
+		t.Errorf("the policy in force is %+v, want the tenant's TTL and the application's usage", p)
+	}
+	if _, err := w.authenticate.APIKey(t.Context(), k.APIKeys[0].Key, "GET", "/jwt/refresh"); err != nil {
+		t.Errorf("the key of the file: %v", err)
+	}
+}
+
+// A file that says less than the last one deletes nothing: sessions hang on it.
+func TestApplyDeletesNothing(t *testing.T) {
+	w := newWorld(t)
+	live := w.issued(t, "shop")
+	applied(t, w, kickstart())
+	less := kickstart()
+	less.Tenants[0].Applications, less.APIKeys = nil, nil
+	applied(t, w, less)
+	applied(t, w, usecase.Kickstart{})
+	for _, id := range []string{"shop", "guarded", "terminal"} {
+		if _, err := w.store.Application(t.Context(), "acme", id); err != nil {
+			t.Errorf("application %s: %v", id, err)
+		}
+	}
+	if _, err := w.store.APIKeyByName(t.Context(), "backend"); err != nil {
+		t.Error(err)
+	}
+	w.rotated(t, live.TokenString)
+}
+
+// Everything that is wrong is told at once, where it stands in the file, and then nothing at all was written.
+func TestWhatIsWrongWithAKickstartIsToldBeforeAnythingIsWritten(t *testing.T) {
+	w := newWorld(t)
+	taken := domain.NewSecret("ak_taken-567890123456789012")
+	applied(t, w, usecase.Kickstart{APIKeys: []usecase.KickstartAPIKey{{APIKey: domain.APIKey{Name: "first"}, Key: taken}}})
+	for _, tc := range []struct {
+		name   string
+		change func(*usecase.Kickstart)
+		want   []string
+	}{
+		{"several at once", func(k *usecase.Kickstart) {
+			k.Tenants[0].Tenant.Issuer = "ftp://x"
+			k.Tenants[0].Applications[1].Settings.GraceSeconds = new(int64(-1))
+			k.APIKeys[0].Key = domain.NewSecret("hunter2")
+		}, []string{
+			"[invalid]tenants[1].issuer", "[invalid]tenants[1].applications[1]." + domain.FieldGraceSeconds, "[invalid]apiKeys[0].key",
+		}},
+		{"an application that does not go with its tenant", func(k *usecase.Kickstart) {
+			k.Tenants[0].Tenant.Settings.MaximumTTLMinutes = new(int64(50_000))
+			k.Tenants[0].Applications[0].Settings.TTLMinutes = new(int64(50_001))
+		}, []string{"[conflict]tenants[1].applications[0]." + domain.FieldMaximumTTLMinutes}},
+		{"a tenant twice", func(k *usecase.Kickstart) { k.Tenants = append(k.Tenants, k.Tenants[0]) },
+			[]string{"[repeated]tenants[2].id", "[repeated]tenants[2].issuer"}},
+		{"an issuer twice", func(k *usecase.Kickstart) {
+			k.Tenants[0].Tenant.Issuer = "https://one.example"
+			k.Tenants = append(k.Tenants, usecase.KickstartTenant{Tenant: domain.Tenant{ID: "t", Issuer: "https://one.example"}})
+		}, []string{"[repeated]tenants[2].issuer"}},
+		{"an application twice", func(k *usecase.Kickstart) { k.Tenants[0].Applications[1].ID = "shop" },
+			[]string{"[repeated]tenants[1].applications[1].id"}},
+		{"a name and a key twice", func(k *usecase.Kickstart) { k.APIKeys = append(k.APIKeys, k.APIKeys[0]) },
+			[]string{"[repeated]apiKeys[1].name", "[repeated]apiKeys[1].key"}},
+		{"no key", func(k *usecase.Kickstart) { k.APIKeys[0].Key = domain.Secret{} }, []string{"[blank]apiKeys[0].key"}},
+		{"a key of a tenant that is nowhere", func(k *usecase.Kickstart) { k.APIKeys[0].APIKey.TenantID = "nowhere" },
+			[]string{"[invalid]apiKeys[0].tenantId"}},
+		{"a tenant in the store has the issuer", func(k *usecase.Kickstart) { k.Tenants[0].Tenant.ID = "other" },
+			[]string{"[duplicate]tenants[1].issuer"}},
+		{"a key in the store under another name", func(k *usecase.Kickstart) { k.APIKeys[0].Key = taken },
+			[]string{"[duplicate]apiKeys[0].key"}},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			k := kickstart()
+			k.Tenants[0].Tenant.Issuer = "https://login.acme.example"
+			tc.change(&k)
+			fine := usecase.KickstartTenant{Tenant: domain.Tenant{ID: "fine", Name: "Fine"}}
+			k.Tenants = append([]usecase.KickstartTenant{fine}, k.Tenants...)
+			w.probe.forget()
+			done, err := w.apply.Do(t.Context(), k)
+			wantCodes(t, err, tc.want...)
+			if len(done) > 0 {
+				t.Errorf("done = %v", actions(done))
+			}
+			for _, write := range []string{"SaveTenant", "SaveApplication", "SaveAPIKey"} {
+				if n := w.probe.count(write); n != 0 {
+					t.Errorf("%d times %s", n, write)
+				}
+			}
+			for _, ka := range k.APIKeys {
+				if key := ka.Key.Reveal(); key != "" && strings.Contains(err.Error(), key) {
+					t.Error("the error shows a key")
+				}
+			}
+		})
+	}
+}
+
+// A key may be for a tenant that an earlier file made.
+func TestAnAPIKeyMayNameATenantOfTheStore(t *testing.T) {
+	w := newWorld(t)
+	k := kickstart()
+	k.Tenants = nil
+	if diff := cmp.Diff([]string{"API key backend: created"}, actions(applied(t, w, k))); diff != "" {
+		t.Errorf("done (-want +got):\n%s", diff)
+	}
+}
+
+func TestApplyWarnsOfWhatIsAllowedAndProbablyNotMeant(t *testing.T) {
+	w := newWorld(t)
+	k := kickstart()
+	k.Tenants[0].Applications[0].Settings.AccessTokenSeconds = new(int64(30)) // with a grace period of 30 s
+	for _, when := range []string{"when it is made", "when it is there"} {
+		for _, a := range applied(t, w, k) {
+			if want := a.Name == "acme/shop"; (len(a.Warnings) > 0) != want {
+				t.Errorf("%s: %s %s has warnings %q", when, a.Kind, a.Name, a.Warnings)
+			}
+		}
+	}
+}
+
+// What was done before a failure is told, and the next run goes on from there.
+func TestAnApplyThatBrokeOffSaysHowFarItCame(t *testing.T) {
+	fresh := func() *world {
+		w := emptyWorld(t)
+		w.replica = w.open(t)
+		w.probe.forget()
+		return w
+	}
+	clean := fresh()
+	applied(t, clean, kickstart())
+
+	w := fresh()
+	w.probe.failAt, w.probe.how = 1+slices.Index(clean.probe.asked(), "SaveApplication"), notDone
+	done, err := w.apply.Do(t.Context(), kickstart())
+	wantErr(t, err, domain.ErrUnavailable)
+	if diff := cmp.Diff([]string{"tenant acme: created"}, actions(done)); diff != "" {
+		t.Errorf("done (-want +got):\n%s", diff)
+	}
+	want := []string{"tenant acme: unchanged", "application acme/shop: created", "application acme/terminal: created", "API key backend: created"}
+	if diff := cmp.Diff(want, actions(applied(t, w, kickstart()))); diff != "" {
+		t.Errorf("done (-want +got):\n%s", diff)
+	}
+}

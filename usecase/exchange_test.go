@@ -1,0 +1,605 @@
+package usecase_test
+
+import (
+	"encoding/base64"
+	"encoding/binary"
+	"errors"
+	"hash/crc32"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/golang/mock/gomock"
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/refreshd/refreshd/adapter/memstore"
+	"github.com/refreshd/refreshd/domain"
+	"github.com/refreshd/refreshd/port"
+	"github.com/refreshd/refreshd/port/portmock"
+	"github.com/refreshd/refreshd/usecase"
+)
+
+// The boast: an exchange is one statement. It draws no randomness either, or a retry could not be answered with the same bytes.
+func TestAnExchangeIsOneCallOfTheStore(t *testing.T) {
+	w := newWorld(t)
+	issued := w.issued(t, "shop")
+	w.clock.advance(time.Hour)
+	w.probe.forget()
+	drawn := w.random.drawn
+
+	got := w.exchangedAs(t, usecase.ExchangeInput{
+		TokenStrings: []domain.Secret{issued.TokenString}, TenantID: "acme", ClientAddress: "192.0.2.7",
+	})
+
+	wantOutcome(t, got, domain.Rotated, nil)
+	if diff := cmp.Diff([]string{"Advance", "Sign"}, w.probe.asked()); diff != "" {
+		t.Errorf("calls of ports (-want +got):\n%s", diff)
+	}
+	if w.random.drawn != drawn {
+		t.Error("the exchange drew randomness")
+	}
+	if got.TokenString == issued.TokenString || got.TokenString.IsZero() {
+		t.Error("the token string did not change")
+	}
+	now := stored(w.clock.now())
+	want := issued.RefreshToken
+	want.Generation, want.RotatedAt, want.LastUsedAt, want.ExpiresAt = 2, now, now, now.Add(30*24*time.Hour)
+	want.GraceGeneration, want.GraceSince, want.MetaData.ClientAddress = 1, now, "192.0.2.7"
+	if diff := cmp.Diff(want, w.record(t, issued.RefreshToken.ID)); diff != "" {
+		t.Errorf("the record (-want +got):\n%s", diff)
+	}
+	if diff := cmp.Diff(want, got.RefreshToken); diff != "" {
+		t.Errorf("the answer's record (-want +got):\n%s", diff)
+	}
+	claims := claimsOf(t, got.AccessToken)
+	if iat := float64(now.Unix()); claims["iat"] != iat || claims["exp"] != iat+900 {
+		t.Errorf("iat and exp = %v, %v, want %v and 900 s later", claims["iat"], claims["exp"], iat)
+	}
+}
+
+// Two tabs, two replicas: whoever asks, the successor of a token string is the same bytes, and asking changes nothing.
+func TestEveryRetryIsAnsweredWithTheSameBytes(t *testing.T) {
+	w := newWorld(t)
+	another := w.open(t)
+	first := w.issued(t, "shop")
+	w.clock.advance(time.Hour)
+	want := w.rotated(t, first.TokenString)
+	record := w.record(t, first.RefreshToken.ID)
+	for _, after := range []time.Duration{0, time.Microsecond, 29 * time.Second, time.Second - 2*time.Microsecond} {
+		w.clock.advance(after)
+		for name, r := range map[string]replica{"the same process": w.replica, "another": another, "one that started meanwhile": w.open(t)} {
+			got := r.exchanged(t, first.TokenString)
+			if got.Outcome != domain.Retried {
+				t.Errorf("%s: outcome = %s, want retried", name, got.Outcome)
+			}
+			sameGrant(t, got.Grant, want.Grant)
+		}
+	}
+	if diff := cmp.Diff(record, w.record(t, first.RefreshToken.ID)); diff != "" {
+		t.Errorf("the retries changed the record (-before +after):\n%s", diff)
+	}
+}
+
+// Fifty tabs wake up at once. Nobody may be logged out, and there may be no siblings.
+func TestParallelExchangesOfOneTokenStringAgree(t *testing.T) {
+	w := newWorld(t)
+	processes := []replica{w.replica, w.open(t)}
+	first := w.issued(t, "shop")
+	w.clock.advance(time.Hour)
+	answers := make([]usecase.Exchanged, 50)
+	var all sync.WaitGroup
+	for i := range answers {
+		all.Go(func() {
+			answers[i], _ = processes[i%2].exchange.Do(t.Context(), usecase.ExchangeInput{TokenStrings: []domain.Secret{first.TokenString}})
+		})
+	}
+	all.Wait()
+	outcomes := map[domain.Outcome]int{}
+	for _, a := range answers {
+		outcomes[a.Outcome]++
+		sameGrant(t, a.Grant, answers[0].Grant)
+	}
+	if diff := cmp.Diff(map[domain.Outcome]int{domain.Rotated: 1, domain.Retried: 49}, outcomes); diff != "" {
+		t.Errorf("outcomes (-want +got):\n%s", diff)
+	}
+	if g := w.record(t, first.RefreshToken.ID).Generation; g != 2 {
+		t.Errorf("generation = %d, want 2", g)
+	}
+}
+
+// An application whose access tokens live shorter than its grace period: a retry must not be answered with a dead one.
+func TestARetryGetsAFreshAccessTokenOnlyOnceTheOldOneHasExpired(t *testing.T) {
+	w := newWorld(t)
+	w.application(t, "acme", "hasty", domain.Settings{AccessTokenSeconds: new(int64(10))})
+	first := w.issued(t, "hasty")
+	second := w.rotated(t, first.TokenString)
+	expires := time.Unix(int64(claimsOf(t, second.AccessToken)["exp"].(float64)), 0)
+
+	w.clock.at = expires.Add(-time.Microsecond)
+	sameGrant(t, w.exchanged(t, first.TokenString).Grant, second.Grant)
+
+	w.clock.at = expires
+	fresh := w.exchanged(t, first.TokenString)
+	wantOutcome(t, fresh, domain.Retried, nil)
+	if iat := claimsOf(t, fresh.AccessToken)["iat"]; iat != float64(expires.Unix()) {
+		t.Errorf("iat = %v, want the instant of the retry, %d", iat, expires.Unix())
+	}
+	if fresh.TokenString != second.TokenString {
+		t.Error("the token string changed")
+	}
+	sameGrant(t, w.open(t).exchanged(t, first.TokenString).Grant, fresh.Grant)
+}
+
+func TestACallMayAskForAShorterLifeAndNotForALongerOne(t *testing.T) {
+	w := newWorld(t)
+	first := w.issued(t, "shop")
+	asking := func(s domain.Secret, life time.Duration) usecase.Exchanged {
+		return w.exchangedAs(t, usecase.ExchangeInput{TokenStrings: []domain.Secret{s}, AccessTokenTTL: life})
+	}
+	wantOutcome(t, asking(first.TokenString, 901*time.Second), domain.RefusedInvalid, domain.ErrLifeTooLong)
+	if g := w.record(t, first.RefreshToken.ID).Generation; g != 1 {
+		t.Fatalf("generation = %d after a refusal, want 1", g)
+	}
+
+	second := asking(first.TokenString, time.Minute)
+	wantOutcome(t, second, domain.Rotated, nil)
+	claims := claimsOf(t, second.AccessToken)
+	if life := claims["exp"].(float64) - claims["iat"].(float64); life != 60 {
+		t.Errorf("life = %v s, want 60", life)
+	}
+	sameGrant(t, asking(first.TokenString, time.Minute).Grant, second.Grant)
+
+	wantOutcome(t, asking(first.TokenString, 901*time.Second), domain.RefusedInvalid, domain.ErrLifeTooLong)
+	longest := asking(first.TokenString, 900*time.Second)
+	wantOutcome(t, longest, domain.Retried, nil)
+	if longest.TokenString != second.TokenString || longest.AccessToken == second.AccessToken {
+		t.Error("a retry that asks for another life gets the same token string and another access token")
+	}
+	sameGrant(t, asking(first.TokenString, 0).Grant, longest.Grant)
+}
+
+// An old access token can only narrow. Where it belongs to another session, two things that do not go together were mixed up
+// or stolen apart, and nothing may happen.
+func TestAnOldAccessTokenOfAnotherSessionStopsTheExchange(t *testing.T) {
+	w := newWorld(t)
+	mine, other := w.issued(t, "shop"), w.issued(t, "shop")
+	foreign := w.refounded(t).issued(t, "shop")
+	with := func(access domain.Secret) usecase.Exchanged {
+		w.probe.forget()
+		return w.exchangedAs(t, usecase.ExchangeInput{TokenStrings: []domain.Secret{mine.TokenString}, AccessToken: access})
+	}
+
+	wantOutcome(t, with(other.AccessToken), domain.RefusedInvalid, nil)
+	if diff := cmp.Diff([]string{"Verify"}, w.probe.asked()); diff != "" {
+		t.Errorf("calls of ports (-want +got):\n%s", diff)
+	}
+	w.clock.advance(time.Hour)
+	wantOutcome(t, with(other.AccessToken), domain.RefusedInvalid, nil) // expired, but it verifies
+	wantOutcome(t, with(foreign.AccessToken), domain.Rotated, nil)
+	wantOutcome(t, with(domain.NewSecret("no.access.token")), domain.Retried, nil)
+	wantOutcome(t, with(mine.AccessToken), domain.Retried, nil)
+}
+
+func TestOfSeveralTokenStringsTheHighestGenerationCounts(t *testing.T) {
+	w := newWorld(t)
+	first := w.issued(t, "shop")
+	second := w.rotated(t, first.TokenString)
+	w.clock.advance(time.Hour)
+
+	got := w.exchangedAs(t, usecase.ExchangeInput{TokenStrings: []domain.Secret{first.TokenString, second.TokenString, first.TokenString}})
+	wantOutcome(t, got, domain.Rotated, nil)
+	if got.RefreshToken.Generation != 3 {
+		t.Errorf("generation = %d, want 3", got.RefreshToken.Generation)
+	}
+
+	w.probe.forget()
+	_, err := w.exchange.Do(t.Context(), usecase.ExchangeInput{
+		TokenStrings: []domain.Secret{got.TokenString, w.issued(t, "shop").TokenString},
+	})
+	wantCodes(t, err, "[conflict]refreshToken")
+	if n := w.probe.count("Advance"); n != 0 {
+		t.Errorf("the store was asked to advance %d times", n)
+	}
+	wantOutcome(t, w.exchangedAs(t, usecase.ExchangeInput{}), domain.RefusedInvalid, nil)
+}
+
+// What is not ours must not cost the store anything, or anybody could load it.
+func TestGarbageAndForgeriesAreRefusedWithoutAskingTheStore(t *testing.T) {
+	w := newWorld(t)
+	genuine := w.issued(t, "shop").TokenString.Reveal()
+	raw, err := base64.RawURLEncoding.DecodeString(strings.TrimPrefix(genuine, "rt_"))
+	must(t, err)
+	presented := []string{"", "rt_", "rt_" + strings.Repeat("A", 64), genuine[3:], genuine + "\n", genuine[:66] + "\n", "RT_" + genuine[3:]}
+	for bit := range 8 * len(raw) {
+		b := append([]byte(nil), raw...)
+		b[bit/8] ^= 1 << (bit % 8)
+		presented = append(presented, "rt_"+base64.RawURLEncoding.EncodeToString(b))
+		presented = append(presented, withChecksum(b))
+	}
+	w.probe.forget()
+	for _, s := range presented {
+		if s != genuine {
+			wantOutcome(t, w.exchanged(t, domain.NewSecret(s)), domain.RefusedInvalid, nil)
+		}
+	}
+	if calls := w.probe.asked(); len(calls) > 0 {
+		t.Errorf("%d calls of ports: %v", len(calls), calls)
+	}
+	wantOutcome(t, w.exchanged(t, domain.NewSecret(genuine)), domain.Rotated, nil)
+}
+
+// withChecksum is what a forger without a key can do: a token string whose checksum is right.
+func withChecksum(b []byte) string {
+	b = append([]byte(nil), b...)
+	binary.BigEndian.PutUint32(b[44:], crc32.ChecksumIEEE(b[:44]))
+	return "rt_" + base64.RawURLEncoding.EncodeToString(b)
+}
+
+// A key that another process made must be found, but made-up numbers must not become a load.
+func TestAnUnknownKeyNumberReloadsTheKeysOnceASecondAtMost(t *testing.T) {
+	w := newWorld(t)
+	b := make([]byte, 48)
+	b[0], b[3], b[19], b[23] = 1, 99, 1, 1 // version, key number, id, generation
+	forged := domain.NewSecret(withChecksum(b))
+	present := func() {
+		t.Helper()
+		var all sync.WaitGroup
+		for range 20 {
+			all.Go(func() {
+				out, err := w.exchange.Do(t.Context(), usecase.ExchangeInput{TokenStrings: []domain.Secret{forged}})
+				if err != nil || out.Outcome != domain.RefusedInvalid {
+					t.Errorf("outcome = %s, %v, want invalid", out.Outcome, err)
+				}
+			})
+		}
+		all.Wait()
+	}
+	for _, step := range []struct {
+		after time.Duration
+		want  int
+	}{
+		{0, 0}, {time.Second - 2*time.Microsecond, 0}, {2 * time.Microsecond, 1}, {time.Second, 1}, {time.Millisecond, 0},
+		{-time.Hour, 1}, // a clock that was set back must not end the reloading
+	} {
+		w.clock.advance(step.after)
+		w.probe.forget()
+		present()
+		if got := w.probe.count("SealedKeys"); got != step.want || len(w.probe.asked()) != got {
+			t.Errorf("after %s: calls of ports = %v, want SealedKeys %d times", step.after, w.probe.asked(), step.want)
+		}
+	}
+}
+
+// A storm on one token must end in an error that asks the client to come again, not in a loop and not in a refusal.
+func TestAnExchangeGivesUpWhenOthersAreAlwaysFaster(t *testing.T) {
+	w := newWorld(t)
+	for _, tc := range []struct {
+		name          string
+		applicationID string
+		advances      int // conflicts
+		swaps         int
+	}{
+		{"at rotating", "shop", 6, 0},
+		{"at swapping", "reusable", 1, 5},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			issued := w.issued(t, tc.applicationID)
+			snapshot, err := w.store.Snapshot(t.Context(), issued.RefreshToken.ID)
+			must(t, err)
+			tokens := portmock.NewMockRefreshTokens(gomock.NewController(t))
+			tokens.EXPECT().Advance(gomock.Any(), issued.RefreshToken.ID, gomock.Any()).
+				Return(domain.RefreshToken{}, domain.Policy{}, domain.ErrConflict).Times(tc.advances)
+			tokens.EXPECT().Snapshot(gomock.Any(), issued.RefreshToken.ID).Return(snapshot, nil).Times(5)
+			tokens.EXPECT().Swap(gomock.Any(), gomock.Any(), gomock.Any(), gomock.Any()).Return(domain.ErrConflict).Times(tc.swaps)
+			x := *w.exchange
+			x.Tokens = tokens
+			out, err := x.Do(t.Context(), usecase.ExchangeInput{TokenStrings: []domain.Secret{issued.TokenString}})
+			wantErr(t, err, domain.ErrBusy)
+			if out.Outcome != "" || !out.TokenString.IsZero() {
+				t.Errorf("answer = %s, want none", out.Outcome)
+			}
+		})
+	}
+}
+
+func TestAnExchangeThatWinsAtLastIsAnswered(t *testing.T) {
+	w := newWorld(t)
+	issued := w.issued(t, "shop")
+	snapshot, err := w.store.Snapshot(t.Context(), issued.RefreshToken.ID)
+	must(t, err)
+	tokens := portmock.NewMockRefreshTokens(gomock.NewController(t))
+	lost := tokens.EXPECT().Advance(gomock.Any(), gomock.Any(), gomock.Any()).
+		Return(domain.RefreshToken{}, domain.Policy{}, domain.ErrConflict).Times(5)
+	tokens.EXPECT().Advance(gomock.Any(), gomock.Any(), gomock.Any()).DoAndReturn(w.store.Advance).After(lost)
+	tokens.EXPECT().Snapshot(gomock.Any(), gomock.Any()).Return(snapshot, nil).Times(5)
+	x := *w.exchange
+	x.Tokens = tokens
+	out, err := x.Do(t.Context(), usecase.ExchangeInput{TokenStrings: []domain.Secret{issued.TokenString}})
+	must(t, err)
+	wantOutcome(t, out, domain.Rotated, nil)
+}
+
+// The rotation is durable when signing fails: the client, which got nothing, asks again and gets the successor.
+func TestARotationThatCouldNotBeSignedIsAnsweredToTheRetry(t *testing.T) {
+	w := newWorld(t)
+	first := w.issued(t, "shop")
+	down := portmock.NewMockSigner(gomock.NewController(t))
+	down.EXPECT().Sign(gomock.Any(), gomock.Any(), gomock.Any()).Return("", errPort)
+	x := *w.exchange
+	x.Minter.Signer = down
+
+	out, err := x.Do(t.Context(), usecase.ExchangeInput{TokenStrings: []domain.Secret{first.TokenString}})
+	wantErr(t, err, domain.ErrUnavailable)
+	wantErr(t, err, errPort)
+	if !out.TokenString.IsZero() {
+		t.Error("there is a token string beside the error")
+	}
+	if g := w.record(t, first.RefreshToken.ID).Generation; g != 2 {
+		t.Fatalf("generation = %d, want 2", g)
+	}
+
+	w.clock.advance(10 * time.Second)
+	retried := w.exchanged(t, first.TokenString)
+	wantOutcome(t, retried, domain.Retried, nil)
+	w.clock.advance(time.Hour)
+	recovered := w.exchanged(t, first.TokenString)
+	wantOutcome(t, recovered, domain.Recovered, nil)
+	if recovered.TokenString != retried.TokenString {
+		t.Error("the successor changed")
+	}
+	wantOutcome(t, w.exchanged(t, retried.TokenString), domain.Rotated, nil)
+}
+
+// The phone that loses every answer lives on its budget; owner and thief who take turns meet its end at their third collision.
+func TestTheRecoveryBudgetEndsAtTheThirdCollision(t *testing.T) {
+	w := newWorld(t)
+	before := w.issued(t, "shop").TokenString
+	for collision := range 3 {
+		current := w.rotated(t, before).TokenString
+		w.clock.advance(time.Hour)
+		got := w.exchanged(t, before)
+		if collision == 2 {
+			wantOutcome(t, got, domain.RefusedReplayed, nil)
+			wantOutcome(t, w.exchanged(t, current), domain.RefusedRevoked, nil)
+			if r := w.record(t, got.RefreshToken.ID); r.RevokedReason != domain.RevokedByReplay || r.RevokedAt != stored(w.clock.now()) {
+				t.Errorf("revoked at %s as %q", r.RevokedAt, r.RevokedReason)
+			}
+			return
+		}
+		wantOutcome(t, got, domain.Recovered, nil)
+		if got.TokenString != current {
+			t.Error("a recovery was answered with another string than the current one")
+		}
+		if iat := claimsOf(t, got.AccessToken)["iat"]; iat != float64(w.clock.now().Unix()) {
+			t.Errorf("iat = %v, want now", iat)
+		}
+		again := w.exchanged(t, before) // free: that string is out already
+		wantOutcome(t, again, domain.Recovered, nil)
+		sameGrant(t, again.Grant, got.Grant)
+		before = current
+	}
+}
+
+func TestAReusableTokenStringStaysAndItsRefreshTokenSlides(t *testing.T) {
+	w := newWorld(t)
+	issued := w.issued(t, "reusable")
+	w.clock.advance(time.Hour)
+	got := w.exchanged(t, issued.TokenString)
+	wantOutcome(t, got, domain.Unchanged, nil)
+	if got.TokenString != issued.TokenString || got.AccessToken == issued.AccessToken {
+		t.Error("the token string stays, the access token is new")
+	}
+	now := stored(w.clock.now())
+	want := issued.RefreshToken
+	want.LastUsedAt, want.ExpiresAt = now, now.Add(30*24*time.Hour)
+	if diff := cmp.Diff(want, w.record(t, want.ID)); diff != "" {
+		t.Errorf("the record (-want +got):\n%s", diff)
+	}
+}
+
+// A refusal is an outcome, no error; and but for a replay it leaves the record as it was.
+func TestRefusals(t *testing.T) {
+	w := newWorld(t)
+	w.application(t, "acme", "lenient", domain.Settings{RevokeOnReplay: new(false)})
+	// rotatedTwice has its first string out of reach of every retry.
+	rotatedTwice := func(t *testing.T, applicationID string) usecase.Grant {
+		first := w.issued(t, applicationID)
+		w.clock.advance(time.Hour)
+		second := w.rotated(t, first.TokenString)
+		w.clock.advance(time.Hour)
+		w.rotated(t, second.TokenString)
+		w.clock.advance(time.Hour)
+		return first
+	}
+	for _, tc := range []struct {
+		name    string
+		arrange func(t *testing.T) (usecase.Grant, usecase.ExchangeInput)
+		outcome domain.Outcome
+		why     error
+	}{
+		{"of another tenant than the call names", func(t *testing.T) (usecase.Grant, usecase.ExchangeInput) {
+			return w.issued(t, "shop"), usecase.ExchangeInput{TenantID: "globex"}
+		}, domain.RefusedInvalid, nil},
+		{"without the authentication that the application asks for", func(t *testing.T) (usecase.Grant, usecase.ExchangeInput) {
+			return w.issued(t, "guarded"), usecase.ExchangeInput{TenantID: "acme"}
+		}, domain.RefusedInvalid, domain.ErrUnproved},
+		{"without the key that it is bound to", func(t *testing.T) (usecase.Grant, usecase.ExchangeInput) {
+			g, err := w.issue.Do(t.Context(), usecase.IssueInput{
+				TenantID: "acme", ApplicationID: "shop", UserID: "ana", Binding: "thumbprint",
+			})
+			must(t, err)
+			return g, usecase.ExchangeInput{Binding: "another"}
+		}, domain.RefusedInvalid, nil},
+		{"expired", func(t *testing.T) (usecase.Grant, usecase.ExchangeInput) {
+			g := w.issued(t, "shop")
+			w.clock.at = g.RefreshToken.ExpiresAt
+			return g, usecase.ExchangeInput{}
+		}, domain.RefusedExpired, nil},
+		{"revoked itself", func(t *testing.T) (usecase.Grant, usecase.ExchangeInput) {
+			g := w.issued(t, "shop")
+			_, err := w.revoke.Do(t.Context(), usecase.RevokeInput{TenantID: "acme", TokenString: &g.TokenString})
+			must(t, err)
+			return g, usecase.ExchangeInput{}
+		}, domain.RefusedRevoked, nil},
+		{"revoked with all of its user's", func(t *testing.T) (usecase.Grant, usecase.ExchangeInput) {
+			g := w.issued(t, "shop")
+			_, err := w.revoke.Do(t.Context(), usecase.RevokeInput{TenantID: "acme", Selector: domain.SelectorInput{UserID: new("ana")}})
+			must(t, err)
+			return g, usecase.ExchangeInput{}
+		}, domain.RefusedRevoked, nil},
+		{"of a deleted application", func(t *testing.T) (usecase.Grant, usecase.ExchangeInput) {
+			w.application(t, "acme", "gone", domain.Settings{})
+			g := w.issued(t, "gone")
+			must(t, w.store.DeleteApplication(t.Context(), "acme", "gone", w.clock.now()))
+			return g, usecase.ExchangeInput{}
+		}, domain.RefusedRevoked, nil},
+		{"of an inactive application", func(t *testing.T) (usecase.Grant, usecase.ExchangeInput) {
+			w.application(t, "acme", "resting", domain.Settings{})
+			g := w.issued(t, "resting")
+			w.application(t, "acme", "resting", domain.Settings{Active: new(false)})
+			return g, usecase.ExchangeInput{}
+		}, domain.RefusedInactive, nil},
+		{"replayed where a replay does not revoke", func(t *testing.T) (usecase.Grant, usecase.ExchangeInput) {
+			return rotatedTwice(t, "lenient"), usecase.ExchangeInput{}
+		}, domain.RefusedReplayed, nil},
+		{"replayed without the authentication that is asked for", func(t *testing.T) (usecase.Grant, usecase.ExchangeInput) {
+			w.application(t, "acme", "late", domain.Settings{})
+			g := rotatedTwice(t, "late")
+			w.application(t, "acme", "late", domain.Settings{RequireAuthentication: new(true)})
+			return g, usecase.ExchangeInput{}
+		}, domain.RefusedInvalid, domain.ErrUnproved},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			g, in := tc.arrange(t)
+			in.TokenStrings = []domain.Secret{g.TokenString}
+			before := w.record(t, g.RefreshToken.ID)
+			got := w.exchangedAs(t, in)
+			wantOutcome(t, got, tc.outcome, tc.why)
+			if diff := cmp.Diff(before, w.record(t, g.RefreshToken.ID)); diff != "" {
+				t.Errorf("the refusal changed the record (-before +after):\n%s", diff)
+			}
+			if got.RefreshToken.ID != g.RefreshToken.ID {
+				t.Error("the answer does not tell which refresh token it was")
+			}
+		})
+	}
+}
+
+func TestAReplayEndsTheSessionForBoth(t *testing.T) {
+	w := newWorld(t)
+	first := w.issued(t, "shop")
+	second := w.rotated(t, first.TokenString)
+	w.clock.advance(time.Hour)
+	third := w.rotated(t, second.TokenString)
+	w.clock.advance(time.Hour)
+	wantOutcome(t, w.exchanged(t, first.TokenString), domain.RefusedReplayed, nil)
+	for _, s := range []domain.Secret{first.TokenString, second.TokenString, third.TokenString} {
+		wantOutcome(t, w.exchanged(t, s), domain.RefusedRevoked, nil)
+	}
+}
+
+func TestWhatIsProvedIsAnswered(t *testing.T) {
+	w := newWorld(t)
+	guarded := w.issued(t, "guarded")
+	wantOutcome(t, w.exchangedAs(t, usecase.ExchangeInput{
+		TokenStrings: []domain.Secret{guarded.TokenString}, TenantID: "acme", Authenticated: true,
+	}), domain.Rotated, nil)
+	bound, err := w.issue.Do(t.Context(), usecase.IssueInput{TenantID: "acme", ApplicationID: "shop", UserID: "ana", Binding: "thumbprint"})
+	must(t, err)
+	wantOutcome(t, w.exchangedAs(t, usecase.ExchangeInput{
+		TokenStrings: []domain.Secret{bound.TokenString}, Binding: "thumbprint",
+	}), domain.Rotated, nil)
+}
+
+func TestARetryFromAnotherAddressIsTold(t *testing.T) {
+	w := newWorld(t)
+	first := w.issued(t, "shop")
+	from := func(address string) usecase.Exchanged {
+		return w.exchangedAs(t, usecase.ExchangeInput{TokenStrings: []domain.Secret{first.TokenString}, ClientAddress: address})
+	}
+	for _, step := range []struct {
+		address  string
+		outcome  domain.Outcome
+		stranger bool
+	}{
+		{"192.0.2.1", domain.Rotated, false},
+		{"192.0.2.1", domain.Retried, false},
+		{"198.51.100.9", domain.Retried, true},
+		{"", domain.Retried, false},
+	} {
+		got := from(step.address)
+		wantOutcome(t, got, step.outcome, nil)
+		if got.Stranger != step.stranger {
+			t.Errorf("from %q: stranger = %t, want %t", step.address, got.Stranger, step.stranger)
+		}
+	}
+}
+
+// A backup was restored: the client's token string is ahead of the store. It says so, once for each store that has lost more.
+func TestAStoreThatWentBackInTimeIsTold(t *testing.T) {
+	w := newWorld(t)
+	first := w.issued(t, "shop")
+	second := w.rotated(t, first.TokenString)
+
+	restored := w.restored(t)
+	must(t, restored.store.Insert(t.Context(), first.RefreshToken))
+	wantOutcome(t, restored.exchanged(t, second.TokenString), domain.RefusedInvalid, domain.ErrAhead)
+
+	older := w.restored(t)
+	wantOutcome(t, older.exchanged(t, second.TokenString), domain.RefusedInvalid, nil)
+}
+
+// restored is a deployment with the same keys and tenants as w, and no refresh tokens.
+func (w *world) restored(t *testing.T) *world {
+	t.Helper()
+	r := &world{clock: w.clock, random: w.random, store: memstore.New(), master: w.master}
+	r.probe = &probe{Store: r.store, Signer: w.probe.Signer}
+	for _, k := range w.sealed(t) {
+		must(t, r.store.AddKey(t.Context(), k))
+	}
+	must(t, r.store.SaveTenant(t.Context(), domain.Tenant{ID: "acme", Name: "Acme"}))
+	r.application(t, "acme", "shop", domain.Settings{})
+	r.replica = r.open(t)
+	return r
+}
+
+// refounded is w with keys of its own: another deployment.
+func (w *world) refounded(t *testing.T) *world {
+	t.Helper()
+	r := &world{clock: w.clock, random: w.random, store: memstore.New(), master: w.master}
+	r.probe = &probe{Store: r.store, Signer: w.probe.Signer}
+	r.replica = r.open(t)
+	must(t, r.store.SaveTenant(t.Context(), domain.Tenant{ID: "acme", Name: "Acme"}))
+	r.application(t, "acme", "shop", domain.Settings{})
+	return r
+}
+
+// An error means: send the same string again. So nothing may have been answered beside it, whichever call failed.
+func TestAStoreThatIsDownIsNoRefusal(t *testing.T) {
+	w := newWorld(t)
+	first := w.issued(t, "shop")
+	for name, arrange := range map[string]func(*portmock.MockRefreshTokens){
+		"Advance": func(m *portmock.MockRefreshTokens) {
+			m.EXPECT().Advance(gomock.Any(), gomock.Any(), gomock.Any()).Return(domain.RefreshToken{}, domain.Policy{}, errPort)
+		},
+		"Snapshot": func(m *portmock.MockRefreshTokens) {
+			m.EXPECT().Advance(gomock.Any(), gomock.Any(), gomock.Any()).
+				Return(domain.RefreshToken{}, domain.Policy{}, domain.ErrConflict)
+			m.EXPECT().Snapshot(gomock.Any(), gomock.Any()).Return(domain.Snapshot{}, errPort)
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			tokens := portmock.NewMockRefreshTokens(gomock.NewController(t))
+			arrange(tokens)
+			x := *w.exchange
+			x.Tokens = tokens
+			out, err := x.Do(t.Context(), usecase.ExchangeInput{TokenStrings: []domain.Secret{first.TokenString}})
+			if !errors.Is(err, domain.ErrUnavailable) || !errors.Is(err, errPort) || out.Outcome != "" {
+				t.Errorf("got %s, %v, want no outcome and ErrUnavailable with its cause", out.Outcome, err)
+			}
+		})
+	}
+}
+
+var _ port.Store = (*probe)(nil)

@@ -1,0 +1,338 @@
+package usecase_test
+
+import (
+	"context"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
+
+	"github.com/refreshd/refreshd/domain"
+	"github.com/refreshd/refreshd/usecase"
+)
+
+// A client that gets an error sends the same call again. Whatever call of a port failed, and whether it was done or not, it is
+// then answered as if nothing had failed: no session is lost, none is doubled, and no budget is charged twice.
+func TestAfterAnyFaultTheSameCallAgainGivesTheSameAnswer(t *testing.T) {
+	clean := newStory(t, 0, "")
+	clean.play()
+	calls := clean.w.probe.asked()
+	for _, must := range []string{
+		"Insert", "Advance", "Snapshot", "Swap", "Find", "List", "Revoke", "RevokeScope", "KeepNewest", "SaveTenant", "SaveApplication",
+		"Tenant", "Tenants", "Application", "Policy", "SaveAPIKey", "APIKeyByName", "APIKeyByHash", "SealedKeys", "AddKey", "Reseal",
+		"HasData", "NewKey", "Sign", "Verify", "JWKS",
+	} {
+		if !slices.Contains(calls, must) {
+			t.Errorf("the story never calls %s, and so no fault of it is tried", must)
+		}
+	}
+	for n, call := range calls {
+		ways := []fault{notDone, done}
+		if slices.Index(calls, call) == n {
+			ways = append(ways, cancelled) // as notDone but for the error, so once for each kind of call is enough
+		}
+		for _, how := range ways {
+			t.Run(fmt.Sprintf("call %d, %s, %s", n+1, call, how), func(t *testing.T) {
+				t.Parallel()
+				s := newStory(t, n+1, how)
+				s.play()
+				if !slices.Equal(s.told, clean.told) {
+					t.Errorf("the clients were told something else than without the fault (-want +got):\n%s", cmp.Diff(clean.told, s.told))
+				}
+				// A wide revocation that is done twice raises the epoch twice, which nobody sees.
+				if diff := cmp.Diff(clean.known, s.known, cmpopts.IgnoreFields(domain.RefreshToken{}, "IssuedEpoch")); diff != "" {
+					t.Errorf("the store ended up with something else than without the fault (-want +got):\n%s", diff)
+				}
+			})
+		}
+	}
+}
+
+// story is what happens to a few sessions, from the first start of the service on. Each call is made twice, and is made once
+// more if it failed.
+type story struct {
+	t     *testing.T
+	w     *world
+	told  []string
+	known map[domain.ID]domain.RefreshToken // as stored, after the last call
+}
+
+// told is what a client learns: words that every run has in common, and bytes, which are the same only within a run.
+type told struct{ words, bytes string }
+
+func newStory(t *testing.T, failAt int, how fault) *story {
+	s := &story{t: t, w: emptyWorld(t), known: map[domain.ID]domain.RefreshToken{}}
+	s.w.probe.failAt, s.w.probe.how = failAt, how
+	s.w.probe.Signer = &notary{random: s.w.random} // real signatures would take most of the time of a hundred stories
+	return s
+}
+
+func (s *story) play() {
+	var (
+		w                            = s.w
+		old, phone, tablet, terminal = storyID(1), storyID(2), storyID(3), storyID(4)
+	)
+	start := func(c usecase.KeysConfig) func(ctx context.Context) (told, error) {
+		return func(ctx context.Context) (told, error) {
+			keys, err := usecase.OpenKeys(ctx, c)
+			if err == nil {
+				w.replica = w.replicaOf(keys)
+			}
+			return told{}, err
+		}
+	}
+	s.step("start", start(w.keysConfig()))
+	previous := w.master
+	w.master = newMasterKey(s.t, w.random)
+	changed := w.keysConfig()
+	changed.Previous = &previous
+	s.step("start with another master key", start(changed))
+	s.step("kickstart", func(ctx context.Context) (told, error) {
+		done, err := w.apply.Do(ctx, kickstart())
+		return told{words: fmt.Sprint(len(done))}, err
+	})
+	s.step("authenticate", func(ctx context.Context) (told, error) {
+		caller, err := w.authenticate.APIKey(ctx, backendKey, "POST", "/jwt/issue")
+		if err != nil {
+			return told{}, err
+		}
+		return told{words: caller.Key.Name}, w.authenticate.Tenant(ctx, caller, "acme")
+	})
+	s.step("publish", func(ctx context.Context) (told, error) {
+		set, err := w.publish.Shared(ctx)
+		return told{bytes: string(set)}, err
+	})
+
+	old1 := s.issue(old, "shop")
+	phone1 := s.issue(phone, "shop")
+	tablet1 := s.issue(tablet, "shop")
+	s.exchange("the limit has ended the oldest", old1, "refused")
+	terminal1 := s.issue(terminal, "terminal")
+
+	w.clock.advance(time.Minute)
+	s.exchange("the phone rotates, and loses the answer", phone1, "generation 2")
+	w.clock.advance(10 * time.Second)
+	phone2 := s.exchange("and retries", phone1, "generation 2")
+	w.clock.advance(time.Minute)
+	s.exchange("the phone rotates, and loses the answer again", phone2, "generation 3")
+	w.clock.advance(time.Hour)
+	phone3 := s.exchange("and recovers", phone2, "generation 3")
+	phone4 := s.exchange("it shows its old access token too", phone3, "generation 4")
+	s.exchange("a reusable token string stays", terminal1, "generation 1")
+
+	tablet2 := s.exchange("the tablet rotates", tablet1, "generation 2")
+	w.clock.advance(time.Hour)
+	tablet3 := s.exchange("and again", tablet2, "generation 3")
+	w.clock.advance(time.Hour)
+	s.exchange("a thief has its first token string", tablet1, "refused")
+	s.exchange("which ends the session", tablet3, "refused")
+
+	s.step("list", func(ctx context.Context) (told, error) {
+		page, err := w.list.Of(ctx, usecase.ListInput{TenantID: "acme", UserID: new("ana"), Limit: 10})
+		var ids string
+		for _, t := range page.Tokens {
+			ids += t.ID.String() + " "
+		}
+		return told{words: ids}, err
+	})
+	s.step("retrieve", func(ctx context.Context) (told, error) {
+		one, err := w.list.One(ctx, "acme", phone.String())
+		return told{words: fmt.Sprint(one.Generation)}, err
+	})
+	s.step("revoke all of ana's but the phone's", func(ctx context.Context) (told, error) {
+		_, err := w.revoke.Do(ctx, usecase.RevokeInput{
+			TenantID: "acme", Selector: domain.SelectorInput{UserID: new("ana"), ExceptTokenID: new(phone.String())},
+		})
+		return told{}, err
+	})
+	s.exchange("the terminal is out", terminal1, "refused")
+	phone5 := s.exchange("the phone is not", phone4, "generation 5")
+	s.step("the phone logs itself out", func(ctx context.Context) (told, error) {
+		caller, err := w.authenticate.Owner(ctx, phone5.access)
+		if err != nil {
+			return told{}, err
+		}
+		_, err = w.revoke.Do(ctx, usecase.RevokeInput{TenantID: "acme", TokenString: &phone5.tokenString, Owner: caller.Owner})
+		if errors.Is(err, domain.ErrNotFound) {
+			err = nil // it is gone, which is what was wanted
+		}
+		return told{}, err
+	})
+	s.exchange("the phone is out", phone5, "refused")
+}
+
+// step makes a call until it is answered, and then once more: the answer must be the same bytes.
+func (s *story) step(name string, call func(context.Context) (told, error)) told {
+	s.t.Helper()
+	first := s.attempt(name, call)
+	if again := s.attempt(name+", again", call); again != first {
+		s.t.Errorf("%s: the same call again was answered with something else", name)
+	}
+	s.told = append(s.told, name+": "+first.words)
+	return first
+}
+
+// attempt makes a call, and makes it again if a port failed meanwhile.
+func (s *story) attempt(name string, call func(context.Context) (told, error)) told {
+	s.t.Helper()
+	before := s.w.probe.struck
+	answer, err := call(s.t.Context())
+	s.check(name)
+	if s.w.probe.struck != before {
+		if !errors.Is(err, domain.ErrUnavailable) {
+			s.t.Errorf("%s: error = %v, want ErrUnavailable", name, err)
+		}
+		if calls := len(s.w.probe.asked()); calls != s.w.probe.struck {
+			s.t.Errorf("%s: %d more calls of ports after one had failed", name, calls-s.w.probe.struck)
+		}
+		answer, err = call(s.t.Context())
+		s.check(name + ", after the fault")
+	}
+	if err != nil {
+		s.t.Fatalf("%s: %v", name, err)
+	}
+	return answer
+}
+
+func (s *story) issue(id domain.ID, applicationID string) session {
+	s.t.Helper()
+	s.known[id] = domain.RefreshToken{}
+	var got session
+	s.step("issue", func(ctx context.Context) (told, error) {
+		g, err := s.w.issue.Do(ctx, usecase.IssueInput{ID: id, TenantID: "acme", ApplicationID: applicationID, UserID: "ana"})
+		if err != nil {
+			return told{}, err
+		}
+		got = session{id, g.TokenString, g.AccessToken}
+		return got.told(g), nil
+	})
+	return got
+}
+
+// exchange presents what a device holds; want is how the answer to it begins.
+func (s *story) exchange(name string, with session, want string) session {
+	s.t.Helper()
+	got := session{id: with.id}
+	answer := s.step(name, func(ctx context.Context) (told, error) {
+		out, err := s.w.exchange.Do(ctx, usecase.ExchangeInput{TokenStrings: []domain.Secret{with.tokenString}, AccessToken: with.access})
+		switch {
+		case err != nil:
+			return told{}, err
+		case out.Outcome.Refused():
+			return told{words: "refused"}, nil
+		}
+		got.tokenString, got.access = out.TokenString, out.AccessToken
+		return got.told(out.Grant), nil
+	})
+	if answer.words != want {
+		s.t.Errorf("%s: %s, want %s", name, answer.words, want)
+	}
+	return got
+}
+
+// check looks at everything that must hold at any moment, whatever has failed.
+func (s *story) check(name string) {
+	s.t.Helper()
+	now := stored(s.w.clock.now())
+	for id, before := range s.known {
+		snapshot, err := s.w.store.Snapshot(context.Background(), id)
+		if errors.Is(err, domain.ErrNotFound) && before.ID.IsZero() {
+			continue
+		}
+		must(s.t, err)
+		t := snapshot.Token
+		switch {
+		case t.Generation < before.Generation || t.Generation > before.Generation+1:
+			s.t.Errorf("%s: generation %d became %d", name, before.Generation, t.Generation)
+		case t.GraceGeneration >= t.Generation || t.RecoveredGeneration > t.Generation:
+			s.t.Errorf("%s: generation %d has grace from %d, and %d was recovered", name, t.Generation, t.GraceGeneration, t.RecoveredGeneration)
+		case t.RotatedAt.Before(before.RotatedAt) || t.RotatedAt.After(now) || t.LastUsedAt.Before(t.RotatedAt):
+			s.t.Errorf("%s: rotated at %s, used at %s, now %s", name, t.RotatedAt, t.LastUsedAt, now)
+		case !before.RevokedAt.IsZero() && t.RevokedAt != before.RevokedAt:
+			s.t.Errorf("%s: a revocation changed", name)
+		case t.RecoveryPaidUntil < before.RecoveryPaidUntil:
+			s.t.Errorf("%s: a recovery was paid back", name)
+		}
+		s.known[id] = t
+	}
+	count := map[string]int{}
+	for _, k := range s.w.sealed(s.t) {
+		shape := fmt.Sprint(k.Kind, k.TenantID, k.Algorithm)
+		if count[shape]++; count[shape] > 1 {
+			s.t.Errorf("%s: there are two keys: %s", name, shape)
+		}
+	}
+}
+
+func storyID(n byte) domain.ID { return domain.ID{0x01, 0x9a, 6: 0x70, 8: 0x80, 15: n} }
+
+// session is what a device holds.
+type session struct {
+	id                  domain.ID
+	tokenString, access domain.Secret
+}
+
+// notary is a signer that remembers what it signed. Its signatures are as deterministic as real ones.
+type notary struct {
+	random *counting
+	signed sync.Map // by token
+}
+
+func (n *notary) NewKey(domain.Algorithm) (domain.Secret, error) {
+	b := make([]byte, domain.KeySize)
+	_, err := n.random.Read(b)
+	return domain.NewSecret(string(b)), err
+}
+
+func (n *notary) Sign(_ context.Context, key domain.SigningKey, t domain.AccessToken) (string, error) {
+	token := fmt.Sprintf("%x", sha256.Sum256(fmt.Append(nil, key.ID, key.Private.Reveal(), t)))
+	n.signed.Store(token, t)
+	return token, nil
+}
+
+func (n *notary) Verify(_ context.Context, _ []domain.SigningKey, token string) (domain.AccessToken, error) {
+	t, ok := n.signed.Load(token)
+	if !ok {
+		return domain.AccessToken{}, domain.ErrUnauthorized
+	}
+	return t.(domain.AccessToken), nil
+}
+
+func (n *notary) JWKS(keys []domain.SigningKey) ([]byte, error) {
+	var set []byte
+	for _, k := range keys {
+		set = fmt.Appendln(set, k.ID)
+	}
+	return set, nil
+}
+
+func (s session) told(g usecase.Grant) told {
+	return told{words: fmt.Sprintf("generation %d", g.RefreshToken.Generation), bytes: s.tokenString.Reveal() + " " + s.access.Reveal()}
+}
+
+// kickstart is a tenant whose users may have two sessions in one of its applications.
+func kickstart() usecase.Kickstart {
+	return usecase.Kickstart{
+		Tenants: []usecase.KickstartTenant{{
+			Tenant: domain.Tenant{ID: "acme", Name: "Acme"},
+			Applications: []domain.Application{
+				{ID: "shop", Name: "Shop", Settings: domain.Settings{MaximumActiveTokens: new(int64(2))}},
+				{ID: "terminal", Name: "Terminal", Settings: domain.Settings{Usage: new(domain.Reusable)}},
+			},
+		}},
+		APIKeys: []usecase.KickstartAPIKey{{
+			APIKey: domain.APIKey{
+				Name: "backend", TenantID: "acme", Permissions: domain.Permissions{"/jwt/issue": {"POST"}, "/jwt/refresh": {"GET", "DELETE"}},
+			},
+			Key: backendKey,
+		}},
+	}
+}
+
+var backendKey = domain.NewSecret("ak_backend-0123456789-0123456789")

@@ -1,0 +1,225 @@
+package usecase_test
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/golang/mock/gomock"
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/refreshd/refreshd/domain"
+	"github.com/refreshd/refreshd/port/portmock"
+	"github.com/refreshd/refreshd/usecase"
+)
+
+// fullIssue has no field that is zero.
+func fullIssue(id domain.ID) usecase.IssueInput {
+	return usecase.IssueInput{
+		ID: id, TenantID: "acme", ApplicationID: "shop", UserID: "ana",
+		Roles: []string{"owner", "clerk"}, Scopes: []string{"write", "read"}, Claims: `{"plan":12345678901234567890}`,
+		MetaData: domain.MetaData{
+			Device: domain.Device{Name: "phone", Type: "mobile", Description: "the red one"}, ClientAddress: "192.0.2.1", Data: `{"build":"7.1"}`,
+		},
+		Binding: "thumbprint",
+	}
+}
+
+func TestIssueStoresTheSessionAndSaysItInTheAccessToken(t *testing.T) {
+	w := newWorld(t)
+	in := fullIssue(domain.ID{})
+	got, err := w.issue.Do(t.Context(), in)
+	must(t, err)
+
+	now := stored(t0)
+	want := domain.RefreshToken{
+		ID: got.RefreshToken.ID, TenantID: "acme", ApplicationID: "shop", UserID: "ana", Generation: 1,
+		IssuedAt: now, RotatedAt: now, LastUsedAt: now, ExpiresAt: now.Add(30 * 24 * time.Hour),
+		Roles: in.Roles, Scopes: in.Scopes, Claims: in.Claims, MetaData: in.MetaData, Binding: in.Binding,
+	}
+	if diff := cmp.Diff(want, w.record(t, want.ID)); diff != "" {
+		t.Errorf("the record (-want +got):\n%s", diff)
+	}
+	if diff := cmp.Diff(want, got.RefreshToken); diff != "" {
+		t.Errorf("the answer's record (-want +got):\n%s", diff)
+	}
+	if id := want.ID.String(); id[14] != '7' || !strings.HasPrefix(id, beginningOfID(now)) {
+		t.Errorf("id = %s, want a UUIDv7 of %s", id, now)
+	}
+	claims := claimsOf(t, got.AccessToken)
+	if jti, _ := claims["jti"].(string); jti == "" {
+		t.Error("there is no jti")
+	}
+	delete(claims, "jti")
+	iat := float64(now.Unix())
+	if diff := cmp.Diff(map[string]any{
+		"iss": "https://login.acme.example", "sub": "ana", "aud": "shop", "client_id": "shop", "iat": iat, "exp": iat + 900,
+		"sid": want.ID.String(), "tid": "acme", "applicationId": "shop", "roles": []any{"owner", "clerk"}, "scope": "write read",
+		"plan": 12345678901234567890.0,
+	}, claims); diff != "" {
+		t.Errorf("claims (-want +got):\n%s", diff)
+	}
+}
+
+// beginningOfID is how a UUIDv7 of that instant begins.
+func beginningOfID(t time.Time) string {
+	id, _ := domain.NewID(t, newCounting())
+	return id.String()[:13]
+}
+
+func TestATenantWithoutAnIssuerHasOneUnderThePublicURL(t *testing.T) {
+	w := newWorld(t)
+	got, err := w.issue.Do(t.Context(), usecase.IssueInput{TenantID: "globex", ApplicationID: "shop", UserID: "ana"})
+	must(t, err)
+	if iss := claimsOf(t, got.AccessToken)["iss"]; iss != publicURL+"/t/globex" {
+		t.Errorf("iss = %v", iss)
+	}
+}
+
+// A backend that got no answer sends the same call again, perhaps after the device has used what the first one brought.
+func TestIssueWithTheCallersIDIsIdempotent(t *testing.T) {
+	w := newWorld(t)
+	in := fullIssue(domain.ID{1, 2, 3})
+	first, err := w.issue.Do(t.Context(), in)
+	must(t, err)
+	again := func(when string) {
+		t.Helper()
+		before := w.record(t, in.ID)
+		got, err := w.open(t).issue.Do(t.Context(), in)
+		must(t, err)
+		sameGrant(t, got, first)
+		if diff := cmp.Diff(before, w.record(t, in.ID)); diff != "" {
+			t.Errorf("%s: the record changed (-before +after):\n%s", when, diff)
+		}
+	}
+	w.clock.advance(time.Minute)
+	in.MetaData.ClientAddress = "198.51.100.2" // where a call comes from is not what it says
+	again("at once")
+
+	rotated := w.exchangedAs(t, usecase.ExchangeInput{TokenStrings: []domain.Secret{first.TokenString}, Binding: in.Binding})
+	wantOutcome(t, rotated, domain.Rotated, nil)
+	again("after a rotation")
+
+	w.clock.advance(14 * time.Minute)
+	late, err := w.issue.Do(t.Context(), in)
+	must(t, err)
+	if late.TokenString != first.TokenString || late.AccessToken == first.AccessToken {
+		t.Error("once the access token has expired, the token string stays and the access token is new")
+	}
+}
+
+func TestAnIDThatIsTakenIsRefused(t *testing.T) {
+	w := newWorld(t)
+	id := domain.ID{1, 2, 3}
+	_, err := w.issue.Do(t.Context(), fullIssue(id))
+	must(t, err)
+	before := w.record(t, id)
+	for name, change := range map[string]func(*usecase.IssueInput){
+		"another tenant":      func(in *usecase.IssueInput) { in.TenantID = "globex" },
+		"another application": func(in *usecase.IssueInput) { in.ApplicationID = "reusable" },
+		"another user":        func(in *usecase.IssueInput) { in.UserID = "bob" },
+		"other roles":         func(in *usecase.IssueInput) { in.Roles = []string{"clerk", "owner"} },
+		"other scopes":        func(in *usecase.IssueInput) { in.Scopes = nil },
+		"other claims":        func(in *usecase.IssueInput) { in.Claims = "" },
+		"another binding":     func(in *usecase.IssueInput) { in.Binding = "" },
+		"another device":      func(in *usecase.IssueInput) { in.MetaData.Device.Name = "tablet" },
+		"other data":          func(in *usecase.IssueInput) { in.MetaData.Data = "" },
+	} {
+		t.Run(name, func(t *testing.T) {
+			in := fullIssue(id)
+			change(&in)
+			got, err := w.issue.Do(t.Context(), in)
+			wantCodes(t, err, "[duplicate]refreshTokenId")
+			if !got.TokenString.IsZero() {
+				t.Error("there is a token string beside the error")
+			}
+		})
+	}
+	if diff := cmp.Diff(before, w.record(t, id)); diff != "" {
+		t.Errorf("the record changed (-before +after):\n%s", diff)
+	}
+
+	_, err = w.revoke.Do(t.Context(), usecase.RevokeInput{TenantID: "acme", Selector: domain.SelectorInput{TokenID: new(id.String())}})
+	must(t, err)
+	_, err = w.issue.Do(t.Context(), fullIssue(id))
+	wantCodes(t, err, "[duplicate]refreshTokenId")
+
+	expired := fullIssue(domain.ID{4})
+	g, err := w.issue.Do(t.Context(), expired)
+	must(t, err)
+	w.clock.at = g.RefreshToken.ExpiresAt
+	_, err = w.issue.Do(t.Context(), expired)
+	wantCodes(t, err, "[duplicate]refreshTokenId")
+}
+
+func TestIssueNeedsAnActiveApplication(t *testing.T) {
+	w := newWorld(t)
+	must(t, w.store.SaveTenant(t.Context(), domain.Tenant{ID: "closed", Settings: domain.Settings{Active: new(false)}}))
+	w.application(t, "closed", "shop", domain.Settings{Active: new(true)})
+	for _, in := range []usecase.IssueInput{
+		{TenantID: "acme", ApplicationID: "unknown", UserID: "ana"},
+		{TenantID: "unknown", ApplicationID: "shop", UserID: "ana"},
+		{TenantID: "globex", ApplicationID: "guarded", UserID: "ana"}, // acme's
+		{TenantID: "acme", ApplicationID: "inactive", UserID: "ana"},
+		{TenantID: "closed", ApplicationID: "shop", UserID: "ana"},
+	} {
+		t.Run(in.TenantID+"/"+in.ApplicationID, func(t *testing.T) {
+			w.probe.forget()
+			_, err := w.issue.Do(t.Context(), in)
+			wantErr(t, err, domain.ErrNotFound)
+			if n := w.probe.count("Insert"); n != 0 {
+				t.Errorf("%d inserts", n)
+			}
+		})
+	}
+}
+
+// A caller that has two things wrong learns first what it can put right by reading its own call.
+func TestWhatIsWrongWithTheInputIsToldBeforeWhatIsMissing(t *testing.T) {
+	w := newWorld(t)
+	_, err := w.issue.Do(t.Context(), usecase.IssueInput{
+		TenantID: "acme", ApplicationID: "unknown", Scopes: []string{"a b"}, Claims: `{"sub":"mallory"}`,
+	})
+	wantCodes(t, err, "[blank]userId", "[invalid]scopes[0]", "[conflict]claims.sub")
+}
+
+func TestTheLimitEndsTheOldestSessionsOfTheUserInTheApplication(t *testing.T) {
+	w := newWorld(t)
+	elsewhere := w.issued(t, "shop")
+	other, err := w.issue.Do(t.Context(), usecase.IssueInput{TenantID: "acme", ApplicationID: "limited", UserID: "bob"})
+	must(t, err)
+	var mine []usecase.Grant
+	for range 4 {
+		w.clock.advance(time.Minute)
+		mine = append(mine, w.issued(t, "limited"))
+	}
+	for i, want := range []bool{false, false, true, true} {
+		if got := w.alive(t, mine[i].RefreshToken.ID); got != want {
+			t.Errorf("session %d alive = %t, want %t", i+1, got, want)
+		}
+	}
+	if r := w.record(t, mine[0].RefreshToken.ID).RevokedReason; r != domain.RevokedByLimit {
+		t.Errorf("reason = %q, want %q", r, domain.RevokedByLimit)
+	}
+	if !w.alive(t, elsewhere.RefreshToken.ID) || !w.alive(t, other.RefreshToken.ID) {
+		t.Error("the limit reached beyond the user in the application")
+	}
+}
+
+// The session is stored when signing fails; with an id of its own the caller gets it by sending the call again.
+func TestAnIssueThatCouldNotBeSignedIsAnsweredToTheNextCall(t *testing.T) {
+	w := newWorld(t)
+	w.issued(t, "shop") // the tenant has its key
+	down := portmock.NewMockSigner(gomock.NewController(t))
+	down.EXPECT().Sign(gomock.Any(), gomock.Any(), gomock.Any()).Return("", errPort)
+	failing := *w.issue
+	failing.Minter.Signer = down
+	in := fullIssue(domain.ID{5})
+	_, err := failing.Do(t.Context(), in)
+	wantErr(t, err, domain.ErrUnavailable)
+	got, err := w.issue.Do(t.Context(), in)
+	must(t, err)
+	wantOutcome(t, w.exchangedAs(t, usecase.ExchangeInput{
+		TokenStrings: []domain.Secret{got.TokenString}, Binding: in.Binding,
+	}), domain.Rotated, nil)
+}

@@ -1,0 +1,346 @@
+package usecase_test
+
+import (
+	"context"
+	"errors"
+	"io"
+	"slices"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/refreshd/refreshd/adapter/memstore"
+	"github.com/refreshd/refreshd/domain"
+	"github.com/refreshd/refreshd/port"
+	"github.com/refreshd/refreshd/usecase"
+)
+
+func TestTheFirstStartMakesItsKeysAndTheNextOneNone(t *testing.T) {
+	w := emptyWorld(t)
+	w.open(t)
+	var got []domain.SealedKey
+	for _, k := range w.sealed(t) {
+		if k.Sealed == "" {
+			t.Errorf("the %s key is not sealed", k.Kind)
+		}
+		k.Sealed = ""
+		got = append(got, k)
+	}
+	now := stored(t0)
+	if diff := cmp.Diff([]domain.SealedKey{
+		{Kind: domain.KeyCheck, Number: 1, CreatedAt: now},
+		{Kind: domain.KeyToken, Number: 1, CreatedAt: now},
+		{Kind: domain.KeyAPI, Number: 1, CreatedAt: now},
+	}, got); diff != "" {
+		t.Errorf("keys (-want +got):\n%s", diff)
+	}
+
+	before, drawn := w.sealed(t), w.random.drawn
+	w.clock.advance(time.Hour)
+	w.open(t)
+	if diff := cmp.Diff(before, w.sealed(t)); diff != "" || w.random.drawn != drawn {
+		t.Errorf("the second start changed keys (-before +after):\n%s", diff)
+	}
+}
+
+// A wrong master key must not become the beginning of a second set of keys.
+func TestAWrongMasterKeyChangesNothing(t *testing.T) {
+	w := newWorld(t)
+	w.issued(t, "shop")
+	before := w.sealed(t)
+	w.probe.forget()
+	wrong := w.keysConfig()
+	wrong.Master = newMasterKey(t, w.random)
+	_, err := usecase.OpenKeys(t.Context(), wrong)
+	wantErr(t, err, domain.ErrWrongMasterKey)
+
+	alsoWrong := newMasterKey(t, w.random)
+	wrong.Previous = &alsoWrong
+	_, err = usecase.OpenKeys(t.Context(), wrong)
+	wantErr(t, err, domain.ErrWrongMasterKey)
+
+	if diff := cmp.Diff(before, w.sealed(t)); diff != "" {
+		t.Errorf("keys (-before +after):\n%s", diff)
+	}
+	if n := w.probe.count("AddKey") + w.probe.count("Reseal"); n != 0 {
+		t.Errorf("%d attempts to write", n)
+	}
+}
+
+// A store that was restored in part must not be written to: new keys would fit no token string and no API key out there.
+func TestDataWithoutItsKeysIsARefusalToStart(t *testing.T) {
+	w := newWorld(t)
+	for name, lost := range map[string]func(domain.SealedKey) bool{
+		"all":                 func(domain.SealedKey) bool { return true },
+		"the check value":     func(k domain.SealedKey) bool { return k.Kind == domain.KeyCheck },
+		"the token key":       func(k domain.SealedKey) bool { return k.Kind == domain.KeyToken },
+		"the key of API keys": func(k domain.SealedKey) bool { return k.Kind == domain.KeyAPI },
+	} {
+		t.Run(name, func(t *testing.T) {
+			store := memstore.New()
+			must(t, store.SaveTenant(t.Context(), domain.Tenant{ID: "acme"}))
+			left := slices.DeleteFunc(w.sealed(t), lost)
+			for _, k := range left {
+				must(t, store.AddKey(t.Context(), k))
+			}
+			c := w.keysConfig()
+			c.Store = store
+			_, err := usecase.OpenKeys(t.Context(), c)
+			wantErr(t, err, usecase.ErrKeysLost)
+			after, err := store.SealedKeys(t.Context())
+			must(t, err)
+			if len(after) != len(left) {
+				t.Errorf("%d keys, want the %d of before", len(after), len(left))
+			}
+		})
+	}
+}
+
+func TestKeysWithoutACheckValueAreARefusalToStart(t *testing.T) {
+	w := newWorld(t)
+	c := w.keysConfig()
+	c.Store = memstore.New()
+	for _, k := range w.sealed(t) {
+		if k.Kind == domain.KeyToken {
+			must(t, c.Store.AddKey(t.Context(), k))
+		}
+	}
+	_, err := usecase.OpenKeys(t.Context(), c)
+	wantErr(t, err, usecase.ErrKeysLost)
+}
+
+func TestAKeyThatWasAlteredIsARefusalToStart(t *testing.T) {
+	w := newWorld(t)
+	c := w.keysConfig()
+	c.Store = memstore.New()
+	for _, k := range w.sealed(t) {
+		if k.Kind == domain.KeyToken {
+			k.Number = 2 // moved to another row
+		}
+		must(t, c.Store.AddKey(t.Context(), k))
+	}
+	_, err := usecase.OpenKeys(t.Context(), c)
+	wantErr(t, err, domain.ErrWrongMasterKey)
+	if errors.Is(err, usecase.ErrKeysLost) {
+		t.Error("nothing was lost")
+	}
+}
+
+// Several replicas start at once on an empty store. They must end up with the same keys, or each refuses the others' strings.
+func TestProcessesThatStartAtOnceAgree(t *testing.T) {
+	w := emptyWorld(t)
+	processes := make([]replica, 8)
+	var all sync.WaitGroup
+	for i := range processes {
+		all.Go(func() {
+			keys, err := usecase.OpenKeys(t.Context(), w.keysConfig())
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			processes[i] = w.replicaOf(keys)
+		})
+	}
+	all.Wait()
+	if t.Failed() {
+		return
+	}
+	must(t, w.store.SaveTenant(t.Context(), domain.Tenant{ID: "acme"}))
+	w.application(t, "acme", "shop", domain.Settings{})
+	w.replica = processes[0]
+	current := w.issued(t, "shop").TokenString
+	for _, r := range processes {
+		current = r.rotated(t, current).TokenString
+	}
+	if n := len(w.sealed(t)); n != 4 { // with the signing key
+		t.Errorf("%d keys, want 4", n)
+	}
+}
+
+// Of two that start with different master keys, one owns the store, and the other is told.
+func TestOfTwoMasterKeysAtOnceOneWins(t *testing.T) {
+	w := emptyWorld(t)
+	other := w.keysConfig()
+	other.Master = newMasterKey(t, w.random)
+	var errs [2]error
+	var all sync.WaitGroup
+	for i, c := range []usecase.KeysConfig{w.keysConfig(), other} {
+		all.Go(func() { _, errs[i] = usecase.OpenKeys(t.Context(), c) })
+	}
+	all.Wait()
+	slices.SortFunc(errs[:], func(a, b error) int {
+		if a == nil {
+			return -1
+		}
+		return 1
+	})
+	if errs[0] != nil || !errors.Is(errs[1], domain.ErrWrongMasterKey) {
+		t.Errorf("errors = %v, want none and ErrWrongMasterKey", errs)
+	}
+}
+
+// overtaken lets something happen after the first call that a starting process makes.
+type overtaken struct {
+	port.Keys
+	once sync.Once
+	by   func()
+}
+
+func (o *overtaken) SealedKeys(ctx context.Context) ([]domain.SealedKey, error) {
+	defer o.once.Do(o.by)
+	return o.Keys.SealedKeys(ctx)
+}
+
+func (o *overtaken) HasData(ctx context.Context) (bool, error) {
+	defer o.once.Do(o.by)
+	return o.Keys.HasData(ctx)
+}
+
+// Two replicas start for the first time, each with a kickstart file. The slower one sees data: that is no loss of keys.
+func TestAFirstStartThatIsOvertakenByAnotherSucceeds(t *testing.T) {
+	w := emptyWorld(t)
+	c := w.keysConfig()
+	c.Store = &overtaken{Keys: w.store, by: func() {
+		_, err := w.open(t).apply.Do(t.Context(), kickstart())
+		must(t, err)
+	}}
+	_, err := usecase.OpenKeys(t.Context(), c)
+	must(t, err)
+}
+
+// A first start that broke off half way is no store that lost its keys.
+func TestAFirstStartThatBrokeOffGoesOn(t *testing.T) {
+	w := emptyWorld(t)
+	c := w.keysConfig()
+	c.Random = io.LimitReader(w.random, 20) // enough for the check value
+	if _, err := usecase.OpenKeys(t.Context(), c); !errors.Is(err, io.ErrUnexpectedEOF) {
+		t.Fatalf("error = %v, want that the randomness ended", err)
+	}
+	if keys := w.sealed(t); len(keys) != 1 || keys[0].Kind != domain.KeyCheck {
+		t.Fatalf("keys = %v, want the check value", keys)
+	}
+	w.open(t)
+}
+
+// A change of the master key seals the keys anew and changes none: every string and API key that is out there goes on.
+func TestAnotherMasterKeyChangesNoKey(t *testing.T) {
+	w := newWorld(t)
+	_, err := w.apply.Do(t.Context(), kickstart())
+	must(t, err)
+	first := w.issued(t, "shop")
+	want := w.rotated(t, first.TokenString)
+	running, before, old := w.replica, w.sealed(t), w.master
+
+	w.master = newMasterKey(t, w.random)
+	changed := w.keysConfig()
+	changed.Previous = &old
+	keys, err := usecase.OpenKeys(t.Context(), changed)
+	must(t, err)
+	during := w.replicaOf(keys)
+	for i, k := range w.sealed(t) {
+		if k.Sealed == before[i].Sealed {
+			t.Errorf("the %s key is sealed as before", k.Kind)
+		}
+		k.Sealed = before[i].Sealed
+		if diff := cmp.Diff(before[i], k); diff != "" {
+			t.Errorf("the %s key (-before +after):\n%s", k.Kind, diff)
+		}
+	}
+	// A process that still runs with the old master key makes the first key of a tenant.
+	if _, err := running.publish.Tenant(t.Context(), "globex"); !errors.Is(err, domain.ErrWrongMasterKey) {
+		t.Fatalf("error = %v, want ErrWrongMasterKey", err)
+	}
+	must(t, during.keys.Reload(t.Context()))
+
+	after := w.open(t) // without the previous one
+	for name, r := range map[string]replica{"the process with the old one": running, "with both": during, "with the new one": after} {
+		got := r.exchanged(t, first.TokenString)
+		wantOutcome(t, got, domain.Retried, nil)
+		sameGrant(t, got.Grant, want.Grant)
+		if _, err := r.authenticate.APIKey(t.Context(), backendKey, "POST", "/jwt/issue"); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	c := w.keysConfig()
+	c.Master = old
+	_, err = usecase.OpenKeys(t.Context(), c)
+	wantErr(t, err, domain.ErrWrongMasterKey)
+}
+
+// All of a tenant's first users at once, on several processes: one key signs, and each process makes at most one.
+func TestTheFirstSigningKeyIsMadeOnce(t *testing.T) {
+	w := newWorld(t)
+	processes := []replica{w.replica, w.open(t), w.open(t)}
+	kids := make([]string, 30)
+	w.probe.forget()
+	var all sync.WaitGroup
+	for i := range kids {
+		all.Go(func() {
+			g, err := processes[i%3].issue.Do(t.Context(), usecase.IssueInput{TenantID: "acme", ApplicationID: "shop", UserID: "ana"})
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			kids[i] = headerOf(t, g.AccessToken)
+		})
+	}
+	all.Wait()
+	if slices.Sort(kids); kids[0] != kids[len(kids)-1] {
+		t.Error("several keys signed")
+	}
+	if n := w.probe.count("NewKey"); n > len(processes) {
+		t.Errorf("%d keys were made by %d processes", n, len(processes))
+	}
+	// A process that comes later finds it before it makes another.
+	w.probe.forget()
+	w.replica = w.open(t)
+	w.issued(t, "shop")
+	if n := w.probe.count("NewKey"); n != 0 {
+		t.Errorf("%d more keys were made", n)
+	}
+}
+
+// A token key that is added while strings are out: what was minted before stays valid and is minted again for a retry, what
+// comes later is minted with the new one, and a process that has not heard of it finds it.
+func TestANewTokenKeyMintsFromItsStart(t *testing.T) {
+	w := newWorld(t)
+	unaware := w.open(t)
+	first := w.issued(t, "shop")
+	second := w.rotated(t, first.TokenString)
+	starts := stored(w.clock.now()).Add(2 * time.Minute)
+	added, err := w.master.Seal(domain.SealedKey{Kind: domain.KeyToken, Number: 2, CreatedAt: stored(w.clock.now()), StartsAt: starts},
+		domain.NewSecret("another 32 bytes, made by nobody"), w.random)
+	must(t, err)
+	must(t, w.store.AddKey(t.Context(), added))
+	must(t, w.keys.Reload(t.Context()))
+
+	sameGrant(t, w.exchanged(t, first.TokenString).Grant, second.Grant)
+
+	w.clock.at = starts.Add(-time.Microsecond)
+	third := w.rotated(t, second.TokenString)
+	w.clock.at = starts
+	sameGrant(t, w.exchanged(t, second.TokenString).Grant, third.Grant)
+	fourth := w.rotated(t, third.TokenString)
+	for i, s := range []domain.Secret{first.TokenString, second.TokenString, third.TokenString, fourth.TokenString} {
+		p, _ := domain.ParseTokenString(s.Reveal())
+		if want := []uint32{1, 1, 1, 2}[i]; p.KeyNumber != want {
+			t.Errorf("generation %d was minted with key %d, want %d", i+1, p.KeyNumber, want)
+		}
+	}
+
+	fifth := unaware.rotated(t, fourth.TokenString)
+	sameGrant(t, w.exchanged(t, fourth.TokenString).Grant, fifth.Grant)
+	sameGrant(t, w.open(t).exchanged(t, third.TokenString).Grant, fifth.Grant) // from the window of grace, by a string of key 1
+}
+
+// A store that is down for a while must not take away the keys that a process has.
+func TestAReloadThatFailsLeavesTheKeys(t *testing.T) {
+	w := newWorld(t)
+	first := w.issued(t, "shop")
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	wantErr(t, w.keys.Reload(ctx), domain.ErrUnavailable)
+	w.rotated(t, first.TokenString)
+}

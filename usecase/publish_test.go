@@ -1,0 +1,101 @@
+package usecase_test
+
+import (
+	"encoding/base64"
+	"encoding/json"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/refreshd/refreshd/domain"
+	"github.com/refreshd/refreshd/usecase"
+)
+
+type publicKey struct{ Kid, Alg string }
+
+func publicKeys(t *testing.T, set []byte) []publicKey {
+	t.Helper()
+	var s struct{ Keys []publicKey }
+	must(t, json.Unmarshal(set, &s))
+	if strings.Contains(string(set), `"d"`) {
+		t.Error("a private key was published")
+	}
+	return s.Keys
+}
+
+// headerOf is the `kid` of an access token.
+func headerOf(t *testing.T, accessToken domain.Secret) string {
+	t.Helper()
+	head, _, _ := strings.Cut(accessToken.Reveal(), ".")
+	text, err := base64.RawURLEncoding.DecodeString(head)
+	if err != nil {
+		t.Error(err)
+	}
+	var h publicKey
+	if err := json.Unmarshal(text, &h); err != nil {
+		t.Error(err)
+	}
+	return h.Kid
+}
+
+// A backend fetches the set before anybody has logged in, and caches it: the first access token must verify under it.
+func TestTheKeyOfATenantIsPublishedBeforeItSigns(t *testing.T) {
+	w := newWorld(t)
+	must(t, w.store.SaveTenant(t.Context(), domain.Tenant{ID: "globex", Settings: domain.Settings{Algorithm: new(domain.ES256)}}))
+	another := w.open(t)
+	set, err := w.publish.Tenant(t.Context(), "globex")
+	must(t, err)
+	g, err := another.issue.Do(t.Context(), usecase.IssueInput{TenantID: "globex", ApplicationID: "shop", UserID: "ana"})
+	must(t, err)
+	if diff := cmp.Diff([]publicKey{{headerOf(t, g.AccessToken), "ES256"}}, publicKeys(t, set)); diff != "" {
+		t.Errorf("keys (-want +got):\n%s", diff)
+	}
+	again, err := another.publish.Tenant(t.Context(), "globex")
+	must(t, err)
+	if string(again) != string(set) {
+		t.Error("two processes publish different bytes")
+	}
+}
+
+func TestATenantPublishesItsOwnKeysOnly(t *testing.T) {
+	w := newWorld(t)
+	mine := w.issued(t, "shop")
+	_, err := w.issue.Do(t.Context(), usecase.IssueInput{TenantID: "globex", ApplicationID: "shop", UserID: "ana"})
+	must(t, err)
+	set, err := w.publish.Tenant(t.Context(), "acme")
+	must(t, err)
+	if diff := cmp.Diff([]publicKey{{headerOf(t, mine.AccessToken), "EdDSA"}}, publicKeys(t, set)); diff != "" {
+		t.Errorf("keys (-want +got):\n%s", diff)
+	}
+	w.probe.forget()
+	_, err = w.publish.Tenant(t.Context(), "unknown")
+	wantErr(t, err, domain.ErrNotFound)
+	if n := w.probe.count("NewKey"); n != 0 {
+		t.Error("a key was made for a tenant that does not exist")
+	}
+}
+
+func TestTheSharedSetHoldsASingleTenantsKeys(t *testing.T) {
+	w := emptyWorld(t)
+	w.replica = w.open(t)
+	shared := func() []publicKey {
+		t.Helper()
+		set, err := w.publish.Shared(t.Context())
+		must(t, err)
+		return publicKeys(t, set)
+	}
+	if n := len(shared()); n != 0 {
+		t.Errorf("%d keys without a tenant", n)
+	}
+	must(t, w.store.SaveTenant(t.Context(), domain.Tenant{ID: "acme"}))
+	w.application(t, "acme", "shop", domain.Settings{})
+	keys := shared()
+	if diff := cmp.Diff([]publicKey{{headerOf(t, w.issued(t, "shop").AccessToken), "EdDSA"}}, keys); diff != "" {
+		t.Errorf("keys (-want +got):\n%s", diff)
+	}
+	must(t, w.store.SaveTenant(t.Context(), domain.Tenant{ID: "globex"}))
+	if n := len(shared()); n != 0 {
+		t.Errorf("%d keys with two tenants", n)
+	}
+}

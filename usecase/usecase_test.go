@@ -1,0 +1,471 @@
+package usecase_test
+
+import (
+	"context"
+	"encoding/base64"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/refreshd/refreshd/adapter/jwxsigner"
+	"github.com/refreshd/refreshd/adapter/memstore"
+	"github.com/refreshd/refreshd/domain"
+	"github.com/refreshd/refreshd/port"
+	"github.com/refreshd/refreshd/usecase"
+)
+
+// t0 is when every test begins: not in UTC, and with more digits than a store keeps, as a real clock has.
+var t0 = time.Date(2031, 2, 3, 4, 5, 6, 789_012_345, time.FixedZone("", 3600))
+
+// stored is t as every store gives it back.
+func stored(t time.Time) time.Time { return t.UTC().Truncate(time.Microsecond) }
+
+const publicURL = "https://auth.example"
+
+// world is a deployment: a store, and one process on it. Further processes are replicas.
+type world struct {
+	replica
+	clock  *clock
+	random *counting
+	store  *memstore.Store // as it is, to look into and to prepare, without the probe knowing
+	probe  *probe          // what the use cases are given
+	master domain.MasterKey
+}
+
+// replica is what one process has.
+type replica struct {
+	keys         *usecase.Keys
+	issue        *usecase.Issue
+	exchange     *usecase.Exchange
+	list         *usecase.List
+	revoke       *usecase.Revoke
+	authenticate *usecase.Authenticate
+	publish      *usecase.Publish
+	apply        *usecase.Apply
+}
+
+// newWorld has the tenants acme and globex, each with a shop; acme's other applications are named for what is special about them.
+func newWorld(t *testing.T) *world {
+	t.Helper()
+	w := emptyWorld(t)
+	w.replica = w.open(t)
+	for _, tenant := range []domain.Tenant{
+		{ID: "acme", Name: "Acme", Issuer: "https://login.acme.example"},
+		{ID: "globex", Name: "Globex"},
+	} {
+		must(t, w.store.SaveTenant(t.Context(), tenant))
+		w.application(t, tenant.ID, "shop", domain.Settings{})
+	}
+	w.application(t, "acme", "guarded", domain.Settings{RequireAuthentication: new(true)})
+	w.application(t, "acme", "reusable", domain.Settings{Usage: new(domain.Reusable)})
+	w.application(t, "acme", "inactive", domain.Settings{Active: new(false)})
+	w.application(t, "acme", "limited", domain.Settings{MaximumActiveTokens: new(int64(2))})
+	w.probe.forget()
+	return w
+}
+
+// emptyWorld has a store on which no process has started.
+func emptyWorld(t *testing.T) *world {
+	t.Helper()
+	w := &world{clock: &clock{t0}, random: newCounting(), store: memstore.New()}
+	w.probe = &probe{Store: w.store, Signer: jwxsigner.New(w.random)}
+	w.master = newMasterKey(t, w.random)
+	return w
+}
+
+func newMasterKey(t *testing.T, random *counting) domain.MasterKey {
+	t.Helper()
+	key, _, err := domain.NewMasterKey(random)
+	must(t, err)
+	return key
+}
+
+func (w *world) keysConfig() usecase.KeysConfig {
+	return usecase.KeysConfig{Store: w.probe, Signer: w.probe, Master: w.master, Clock: w.clock.now, Random: w.random}
+}
+
+// open starts a process.
+func (w *world) open(t *testing.T) replica {
+	t.Helper()
+	keys, err := usecase.OpenKeys(t.Context(), w.keysConfig())
+	must(t, err)
+	return w.replicaOf(keys)
+}
+
+func (w *world) replicaOf(keys *usecase.Keys) replica {
+	clock := usecase.Clock(w.clock.now)
+	minter := usecase.Minter{Keys: keys, Signer: w.probe, PublicURL: publicURL}
+	return replica{
+		keys: keys,
+		issue: &usecase.Issue{
+			Tokens: w.probe, Revocations: w.probe, Directory: w.probe, Minter: minter, Clock: clock, Random: w.random,
+		},
+		exchange:     &usecase.Exchange{Tokens: w.probe, Minter: minter, Clock: clock},
+		list:         &usecase.List{Tokens: w.probe, Clock: clock},
+		revoke:       &usecase.Revoke{Revocations: w.probe, Keys: keys, Clock: clock},
+		authenticate: &usecase.Authenticate{APIKeys: w.probe, Directory: w.probe, Keys: keys, Clock: clock},
+		publish:      &usecase.Publish{Directory: w.probe, Keys: keys, Clock: clock},
+		apply:        &usecase.Apply{Directory: w.probe, APIKeys: w.probe, Keys: keys},
+	}
+}
+
+func (w *world) application(t *testing.T, tenantID, id string, s domain.Settings) {
+	t.Helper()
+	must(t, w.store.SaveApplication(t.Context(), domain.Application{TenantID: tenantID, ID: id, Name: "The " + id, Settings: s}))
+}
+
+// issued is a new session of ana in one of acme's applications.
+func (w *world) issued(t *testing.T, applicationID string) usecase.Grant {
+	t.Helper()
+	g, err := w.issue.Do(t.Context(), usecase.IssueInput{TenantID: "acme", ApplicationID: applicationID, UserID: "ana"})
+	must(t, err)
+	return g
+}
+
+// exchanged is the answer to a token string, which may be a refusal.
+func (r replica) exchanged(t *testing.T, tokenString domain.Secret) usecase.Exchanged {
+	t.Helper()
+	return r.exchangedAs(t, usecase.ExchangeInput{TokenStrings: []domain.Secret{tokenString}})
+}
+
+func (r replica) exchangedAs(t *testing.T, in usecase.ExchangeInput) usecase.Exchanged {
+	t.Helper()
+	out, err := r.exchange.Do(t.Context(), in)
+	must(t, err)
+	return out
+}
+
+// rotated is the answer to a token string that must be the current one.
+func (r replica) rotated(t *testing.T, tokenString domain.Secret) usecase.Exchanged {
+	t.Helper()
+	out := r.exchanged(t, tokenString)
+	if out.Outcome != domain.Rotated {
+		t.Fatalf("outcome = %s, want rotated", out.Outcome)
+	}
+	return out
+}
+
+// record is the refresh token as it is stored, dead or alive.
+func (w *world) record(t *testing.T, id domain.ID) domain.RefreshToken {
+	t.Helper()
+	s, err := w.store.Snapshot(t.Context(), id)
+	must(t, err)
+	return s.Token
+}
+
+func (w *world) alive(t *testing.T, id domain.ID) bool {
+	t.Helper()
+	s, err := w.store.Snapshot(t.Context(), id)
+	must(t, err)
+	return s.Alive(stored(w.clock.now()))
+}
+
+func (w *world) sealed(t *testing.T) []domain.SealedKey {
+	t.Helper()
+	keys, err := w.store.SealedKeys(t.Context())
+	must(t, err)
+	return keys
+}
+
+// sameGrant checks that a client could not tell the two answers apart.
+func sameGrant(t *testing.T, got, want usecase.Grant) {
+	t.Helper()
+	if got.TokenString != want.TokenString {
+		t.Error("the token strings differ")
+	}
+	if got.AccessToken != want.AccessToken {
+		t.Errorf("the access tokens differ: %v, want %v", claimsOf(t, got.AccessToken), claimsOf(t, want.AccessToken))
+	}
+}
+
+// claimsOf reads an access token without judging it.
+func claimsOf(t *testing.T, accessToken domain.Secret) map[string]any {
+	t.Helper()
+	parts := strings.Split(accessToken.Reveal(), ".")
+	if len(parts) != 3 {
+		t.Fatal("this is no access token")
+	}
+	payload, err := base64.RawURLEncoding.DecodeString(parts[1])
+	must(t, err)
+	var claims map[string]any
+	must(t, json.Unmarshal(payload, &claims))
+	return claims
+}
+
+func wantOutcome(t *testing.T, got usecase.Exchanged, outcome domain.Outcome, why error) {
+	t.Helper()
+	if got.Outcome != outcome || !errors.Is(got.Why, why) {
+		t.Errorf("outcome = %s (%v), want %s (%v)", got.Outcome, got.Why, outcome, why)
+	}
+	if got.Outcome.Refused() && (!got.TokenString.IsZero() || !got.AccessToken.IsZero()) {
+		t.Error("a refused exchange was answered with tokens")
+	}
+}
+
+func wantErr(t *testing.T, got, want error) {
+	t.Helper()
+	if !errors.Is(got, want) {
+		t.Errorf("error = %v, want %v", got, want)
+	}
+}
+
+// wantCodes checks that err names these fields, in this order, and nothing else.
+func wantCodes(t *testing.T, err error, want ...string) {
+	t.Helper()
+	var invalid *domain.Invalid
+	if !errors.As(err, &invalid) {
+		t.Fatalf("error = %v, want an *Invalid", err)
+	}
+	var got []string
+	for _, f := range invalid.Fields {
+		got = append(got, f.Code())
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("codes (-want +got):\n%s", diff)
+	}
+}
+
+func must(t *testing.T, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// clock stands still until it is moved. It is moved only while nothing else runs.
+type clock struct{ at time.Time }
+
+func (c *clock) now() time.Time          { return c.at }
+func (c *clock) advance(d time.Duration) { c.at = c.at.Add(d) }
+
+// counting is a source of the same bytes in every run, which knows how many it gave.
+type counting struct {
+	mu     sync.Mutex
+	source *rand.ChaCha8
+	drawn  int
+}
+
+func newCounting() *counting { return &counting{source: rand.NewChaCha8([32]byte{7})} }
+
+func (c *counting) Read(b []byte) (int, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.drawn += len(b)
+	return c.source.Read(b)
+}
+
+// probe is a store and a signer that know what was asked of them, and of which one call fails if it is told so.
+type probe struct {
+	port.Store
+	port.Signer
+
+	mu     sync.Mutex
+	calls  []string
+	failAt int // the number of the call, from 1
+	how    fault
+	struck int // how many calls there were when one failed; 0 before
+}
+
+// fault is a way in which a call of a port fails.
+type fault string
+
+const (
+	notDone   fault = "failed, and was not done"
+	done      fault = "was done, and its answer lost"
+	cancelled fault = "met a cancelled context"
+)
+
+var errPort = errors.New("the port failed")
+
+// forget starts the count anew.
+func (p *probe) forget() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.calls = nil
+}
+
+func (p *probe) asked() []string {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return slices.Clone(p.calls)
+}
+
+func (p *probe) count(name string) int {
+	n := 0
+	for _, c := range p.asked() {
+		if c == name {
+			n++
+		}
+	}
+	return n
+}
+
+func (p *probe) next(name string) fault {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.calls = append(p.calls, name)
+	if len(p.calls) != p.failAt {
+		return ""
+	}
+	return p.how
+}
+
+func (p *probe) strike() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.struck = len(p.calls)
+}
+
+func through[T any](ctx context.Context, p *probe, name string, call func(context.Context) (T, error)) (answer T, err error) {
+	var nothing T
+	switch how := p.next(name); how {
+	case notDone, done:
+		if how == done {
+			_, _ = call(ctx)
+		}
+		p.strike()
+		return nothing, fmt.Errorf("%s: %w", name, errPort)
+	case cancelled:
+		ctx, cancel := context.WithCancel(ctx)
+		cancel()
+		if answer, err = call(ctx); err != nil {
+			p.strike()
+		}
+		return answer, err
+	default:
+		return call(ctx)
+	}
+}
+
+func (p *probe) do(ctx context.Context, name string, call func(context.Context) error) error {
+	_, err := through(ctx, p, name, func(ctx context.Context) (struct{}, error) { return struct{}{}, call(ctx) })
+	return err
+}
+
+func (p *probe) Insert(ctx context.Context, t domain.RefreshToken) error {
+	return p.do(ctx, "Insert", func(ctx context.Context) error { return p.Store.Insert(ctx, t) })
+}
+
+func (p *probe) Advance(ctx context.Context, id domain.ID, c domain.Call) (t domain.RefreshToken, _ domain.Policy, _ error) {
+	type advanced struct {
+		t domain.RefreshToken
+		p domain.Policy
+	}
+	a, err := through(ctx, p, "Advance", func(ctx context.Context) (a advanced, err error) {
+		a.t, a.p, err = p.Store.Advance(ctx, id, c)
+		return a, err
+	})
+	return a.t, a.p, err
+}
+
+func (p *probe) Snapshot(ctx context.Context, id domain.ID) (domain.Snapshot, error) {
+	return through(ctx, p, "Snapshot", func(ctx context.Context) (domain.Snapshot, error) { return p.Store.Snapshot(ctx, id) })
+}
+
+func (p *probe) Swap(ctx context.Context, before, after domain.RefreshToken, now time.Time) error {
+	return p.do(ctx, "Swap", func(ctx context.Context) error { return p.Store.Swap(ctx, before, after, now) })
+}
+
+func (p *probe) Find(ctx context.Context, tenantID string, id domain.ID, now time.Time) (domain.RefreshToken, error) {
+	return through(ctx, p, "Find", func(ctx context.Context) (domain.RefreshToken, error) {
+		return p.Store.Find(ctx, tenantID, id, now)
+	})
+}
+
+func (p *probe) List(ctx context.Context, q port.ListQuery) ([]domain.RefreshToken, error) {
+	return through(ctx, p, "List", func(ctx context.Context) ([]domain.RefreshToken, error) { return p.Store.List(ctx, q) })
+}
+
+func (p *probe) Revoke(ctx context.Context, tenantID string, id domain.ID, r port.Revocation) error {
+	return p.do(ctx, "Revoke", func(ctx context.Context) error { return p.Store.Revoke(ctx, tenantID, id, r) })
+}
+
+func (p *probe) RevokeScope(ctx context.Context, s domain.Scope, except domain.ID, r port.Revocation) (uint64, error) {
+	return through(ctx, p, "RevokeScope", func(ctx context.Context) (uint64, error) {
+		return p.Store.RevokeScope(ctx, s, except, r)
+	})
+}
+
+func (p *probe) KeepNewest(ctx context.Context, s domain.Scope, keep int, r port.Revocation) error {
+	return p.do(ctx, "KeepNewest", func(ctx context.Context) error { return p.Store.KeepNewest(ctx, s, keep, r) })
+}
+
+func (p *probe) SaveTenant(ctx context.Context, t domain.Tenant) error {
+	return p.do(ctx, "SaveTenant", func(ctx context.Context) error { return p.Store.SaveTenant(ctx, t) })
+}
+
+func (p *probe) SaveApplication(ctx context.Context, a domain.Application) error {
+	return p.do(ctx, "SaveApplication", func(ctx context.Context) error { return p.Store.SaveApplication(ctx, a) })
+}
+
+func (p *probe) Tenant(ctx context.Context, id string) (domain.Tenant, error) {
+	return through(ctx, p, "Tenant", func(ctx context.Context) (domain.Tenant, error) { return p.Store.Tenant(ctx, id) })
+}
+
+func (p *probe) Tenants(ctx context.Context, limit int) ([]domain.Tenant, error) {
+	return through(ctx, p, "Tenants", func(ctx context.Context) ([]domain.Tenant, error) { return p.Store.Tenants(ctx, limit) })
+}
+
+func (p *probe) Application(ctx context.Context, tenantID, id string) (domain.Application, error) {
+	return through(ctx, p, "Application", func(ctx context.Context) (domain.Application, error) {
+		return p.Store.Application(ctx, tenantID, id)
+	})
+}
+
+func (p *probe) Policy(ctx context.Context, tenantID, applicationID string) (domain.Policy, error) {
+	return through(ctx, p, "Policy", func(ctx context.Context) (domain.Policy, error) {
+		return p.Store.Policy(ctx, tenantID, applicationID)
+	})
+}
+
+func (p *probe) SaveAPIKey(ctx context.Context, k domain.APIKey) error {
+	return p.do(ctx, "SaveAPIKey", func(ctx context.Context) error { return p.Store.SaveAPIKey(ctx, k) })
+}
+
+func (p *probe) APIKeyByName(ctx context.Context, name string) (domain.APIKey, error) {
+	return through(ctx, p, "APIKeyByName", func(ctx context.Context) (domain.APIKey, error) { return p.Store.APIKeyByName(ctx, name) })
+}
+
+func (p *probe) APIKeyByHash(ctx context.Context, hash string) (domain.APIKey, error) {
+	return through(ctx, p, "APIKeyByHash", func(ctx context.Context) (domain.APIKey, error) { return p.Store.APIKeyByHash(ctx, hash) })
+}
+
+func (p *probe) SealedKeys(ctx context.Context) ([]domain.SealedKey, error) {
+	return through(ctx, p, "SealedKeys", p.Store.SealedKeys)
+}
+
+func (p *probe) AddKey(ctx context.Context, k domain.SealedKey) error {
+	return p.do(ctx, "AddKey", func(ctx context.Context) error { return p.Store.AddKey(ctx, k) })
+}
+
+func (p *probe) Reseal(ctx context.Context, before domain.SealedKey, sealed string) error {
+	return p.do(ctx, "Reseal", func(ctx context.Context) error { return p.Store.Reseal(ctx, before, sealed) })
+}
+
+func (p *probe) HasData(ctx context.Context) (bool, error) {
+	return through(ctx, p, "HasData", p.Store.HasData)
+}
+
+func (p *probe) NewKey(a domain.Algorithm) (domain.Secret, error) {
+	return through(context.Background(), p, "NewKey", func(context.Context) (domain.Secret, error) { return p.Signer.NewKey(a) })
+}
+
+func (p *probe) Sign(ctx context.Context, key domain.SigningKey, t domain.AccessToken) (string, error) {
+	return through(ctx, p, "Sign", func(ctx context.Context) (string, error) { return p.Signer.Sign(ctx, key, t) })
+}
+
+func (p *probe) Verify(ctx context.Context, keys []domain.SigningKey, token string) (domain.AccessToken, error) {
+	return through(ctx, p, "Verify", func(ctx context.Context) (domain.AccessToken, error) { return p.Signer.Verify(ctx, keys, token) })
+}
+
+func (p *probe) JWKS(keys []domain.SigningKey) ([]byte, error) {
+	return through(context.Background(), p, "JWKS", func(context.Context) ([]byte, error) { return p.Signer.JWKS(keys) })
+}
