@@ -209,6 +209,10 @@ func TestPostgresExchangesAreHOTAndReadNoTable(t *testing.T) {
 	if got.updated != 990 || float64(got.hot) < 0.98*float64(got.updated) {
 		t.Errorf("got %d HOT updates of %d, want 98 %% of 990", got.hot, got.updated)
 	}
+	shown, err := d.open(t, gormstore.Options{}).TableStatistics(t.Context())
+	if err != nil || shown.Updates != got.updated || shown.HOTUpdates != got.hot {
+		t.Errorf("TableStatistics = %+v, %v, want what PostgreSQL says: %+v", shown, err, got)
+	}
 	var searches int64
 	if err := db.QueryRowContext(t.Context(), `SELECT idx_scan FROM pg_stat_user_indexes
 WHERE indexrelname = 'refresh_tokens_user'`).Scan(&searches); err != nil {

@@ -41,6 +41,8 @@ type engine struct {
 	advance string
 	// policyDest is where to scan the policy that advance returns.
 	policyDest func(*policyRow) []any
+	// statistics asks how exchanges are stored; empty where there is nothing to ask.
+	statistics string
 	// migrated asks whether any migration ever ran.
 	migrated string
 	// migrating opens a pool for migrations.
@@ -137,6 +139,7 @@ func OpenPostgres(ctx context.Context, dsn domain.Secret, o Options) (*Store, er
 	return newStore(o, engine{
 		name:       goose.DialectPostgres,
 		advance:    advancePostgres,
+		statistics: statistics,
 		policyDest: (*policyRow).dest,
 		migrated:   `SELECT count(*) FROM pg_catalog.pg_class WHERE oid = to_regclass('goose_db_version')`,
 		migrating: func() *sql.DB {

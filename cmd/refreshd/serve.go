@@ -58,22 +58,18 @@ func (p process) serve(ctx context.Context, c config.Config) (err error) {
 	if err != nil {
 		return err
 	}
-	servers := map[net.Listener]*http.Server{listener: web.NewServer(handler, s.log)}
+	server, admin := web.NewServer(handler, s.log), web.NewServer(s.admin(ready), s.log)
+	admin.WriteTimeout = 2 * time.Minute // a profile takes its time
+	ended := make(chan error, 2)
 	if c.AdminListen != "" {
-		admin, err := net.Listen("tcp", c.AdminListen)
+		adminListener, err := net.Listen("tcp", c.AdminListen)
 		if err != nil {
 			return fmt.Errorf("listen for metrics and health (REFRESHD_ADMIN_LISTEN; empty turns it off): %w", err)
 		}
-		defer admin.Close()
-		servers[admin] = web.NewServer(s.admin(ready), s.log)
-		servers[admin].WriteTimeout = 2 * time.Minute // a profile takes its time
-		s.log.Info("admin listening", "address", admin.Addr().String())
+		go func() { ended <- admin.Serve(adminListener) }()
+		s.log.Info("admin listening", "address", adminListener.Addr().String())
 	}
-
-	ended := make(chan error, len(servers))
-	for l, server := range servers {
-		go func() { ended <- server.Serve(l) }()
-	}
+	go func() { ended <- server.Serve(listener) }()
 	reloading, stopReloading := context.WithCancel(ctx)
 	reloaded := make(chan struct{})
 	go func() {
@@ -92,9 +88,8 @@ func (p process) serve(ctx context.Context, c config.Config) (err error) {
 	stopping.Store(true)
 	grace, cancel := context.WithTimeout(context.Background(), c.ShutdownTimeout)
 	defer cancel()
-	for _, server := range servers {
-		err = errors.Join(err, server.Shutdown(grace))
-	}
+	// Meanwhile the admin listener says that the process is not ready. A profile that is being taken there is no reason to stay.
+	err = errors.Join(err, server.Shutdown(grace), admin.Close())
 	stopReloading()
 	<-reloaded
 	return err

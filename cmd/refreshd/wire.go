@@ -59,13 +59,20 @@ func (s *service) openStore(ctx context.Context, c config.Config) (port.Store, e
 	}
 	if c.Database.Engine == config.SQLite {
 		err = store.Migrate(ctx, func(line string) { s.log.Info(line) })
-	} else {
+	}
+	if err == nil {
 		err = store.Ready(ctx)
 	}
 	if err != nil {
 		return nil, errors.Join(err, store.Close())
 	}
 	s.metrics.Pool(store.Stats)
+	if c.Database.Engine == config.Postgres {
+		s.metrics.TableStatistics(func(ctx context.Context) (metrics.Tables, error) {
+			t, err := store.TableStatistics(ctx)
+			return metrics.Tables(t), err
+		})
+	}
 	return s.metrics.Store(store), nil
 }
 
