@@ -31,7 +31,8 @@ type Store interface {
 type RefreshTokens interface {
 	// Insert stores t, with IssuedEpoch set to the epoch that its tenant has at that moment, in one step with reading it: no
 	// revocation can fall between the two. It returns ErrNotFound if application or tenant do not exist or are not active,
-	// and ErrDuplicate, with nothing written, if a refresh token of that id exists, whoever owns it, dead or alive.
+	// and ErrDuplicate, with nothing written, if a refresh token of that id exists, whoever owns it, dead or alive. Where both are
+	// so, it may return either.
 	Insert(ctx context.Context, t domain.RefreshToken) error
 
 	// Advance is the exchange: it moves the refresh token from generation c.Generation to the next, in one step, if
@@ -140,11 +141,11 @@ type Directory interface {
 	// not exist. Created again, it begins without the refresh tokens of before.
 	DeleteApplication(ctx context.Context, tenantID, id string, at time.Time) error
 	// DeleteTenant does so with a tenant, its applications and its API keys. Its epoch and marks stay, and a tenant created
-	// again under its id goes on from that epoch.
+	// again under its id goes on from that epoch. Its sealed keys stay too: access tokens that are out verify until they expire.
 	DeleteTenant(ctx context.Context, id string, at time.Time) error
 }
 
-// APIKeys keeps what API keys may do. Reads are never cached: a key that was removed is dead at once.
+// APIKeys keeps what API keys may do. Reads are never cached: a key that was replaced, or went with its tenant, is dead at once.
 type APIKeys interface {
 	// SaveAPIKey creates or replaces the key of that name. ErrDuplicate, with nothing written, if another name has its hash;
 	// ErrNotFound if it names a tenant that does not exist.

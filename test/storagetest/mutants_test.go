@@ -115,620 +115,1033 @@ func once[K comparable, V any](f func(context.Context, K) (V, error)) func(conte
 }
 
 var promiseMutants = []mutant{
-	{clause: "Store/Ready/is nil on a store that is ready, and writes nothing", fault: "Ready writes a row to see whether it can", inject: func(f *faulty) {
-		f.ready = func(ctx context.Context) error { return f.within.AddKey(ctx, tokenKey(1)) }
-	}},
-	{clause: "Store/Ready/is nil on a store that is ready, and writes nothing", fault: "Ready asks for more than there is", inject: func(f *faulty) {
-		f.ready = func(context.Context) error { return errors.New("schema 7, want 8") }
-	}},
-	{clause: "Store/Close/leaves other handles working, and what was answered stored", fault: "handles share what Close closes", inject: func(f *faulty) {
-		closed := false
-		f.close = func() error { closed = true; return nil }
-		f.tenant = func(ctx context.Context, id string) (domain.Tenant, error) {
-			if closed {
-				return domain.Tenant{}, errors.New("closed")
-			}
-			return f.within.Tenant(ctx, id)
-		}
-	}},
-	{clause: "Store/Context/one that is done ends every call with an operational error", fault: "Advance goes on without its context", inject: func(f *faulty) {
-		f.advance = func(ctx context.Context, id domain.ID, c domain.Call) (domain.RefreshToken, domain.Policy, error) {
-			return f.within.Advance(context.WithoutCancel(ctx), id, c)
-		}
-	}},
-	{clause: "Store/Context/one that is done ends every call with an operational error", fault: "a call that was cut off found nothing", inject: func(f *faulty) {
-		f.apiKeyByHash = func(ctx context.Context, hash string) (domain.APIKey, error) {
-			k, err := f.within.APIKeyByHash(ctx, hash)
-			if err != nil {
-				err = domain.ErrNotFound
-			}
-			return k, err
-		}
-	}},
-	{clause: "Store/Handles/a refresh token is the same at every one, at once", fault: "a handle caches refresh tokens", each: true, inject: func(f *faulty) {
-		f.snapshot = once(f.within.Snapshot)
-	}},
-	{clause: "Store/Handles/a revocation is seen by the next call at every one", fault: "a handle caches who is alive", each: true, inject: func(f *faulty) {
-		var mu sync.Mutex
-		known := make(map[domain.ID]domain.RefreshToken)
-		f.find = func(ctx context.Context, tenantID string, id domain.ID, now time.Time) (domain.RefreshToken, error) {
-			mu.Lock()
-			defer mu.Unlock()
-			if t, ok := known[id]; ok {
-				return t, nil
-			}
-			t, err := f.within.Find(ctx, tenantID, id, now)
-			if err == nil {
-				known[id] = t
-			}
-			return t, err
-		}
-	}},
-	{clause: "Store/Handles/a policy is in force at every one, at once", fault: "a handle caches policies", each: true, inject: func(f *faulty) {
-		cached := once(func(ctx context.Context, k [2]string) (domain.Policy, error) { return f.within.Policy(ctx, k[0], k[1]) })
-		f.policy = func(ctx context.Context, tenantID, id string) (domain.Policy, error) {
-			return cached(ctx, [2]string{tenantID, id})
-		}
-	}},
-	{clause: "Store/Handles/an API key that was replaced is dead at every one, at once", fault: "a handle caches API keys", each: true, inject: func(f *faulty) {
-		f.apiKeyByHash = once(f.within.APIKeyByHash)
-	}},
-	{clause: "Store/Handles/sealed keys are the same at every one, at once", fault: "a handle caches sealed keys", each: true, inject: func(f *faulty) {
-		cached := once(func(ctx context.Context, _ struct{}) ([]domain.SealedKey, error) { return f.within.SealedKeys(ctx) })
-		f.sealedKeys = func(ctx context.Context) ([]domain.SealedKey, error) { return cached(ctx, struct{}{}) }
-	}},
-	{clause: "Store/Values/what was handed in may change afterwards", fault: "the caller's slice is what is stored", inject: func(f *faulty) {
-		roles := make(map[domain.ID][]string)
-		f.insert = func(ctx context.Context, t domain.RefreshToken) error {
-			roles[t.ID] = t.Roles
-			return f.within.Insert(ctx, t)
-		}
-		f.onRead(func(t *domain.RefreshToken) { t.Roles = roles[t.ID] })
-	}},
-	{clause: "Store/Values/what was handed in may change afterwards", fault: "the caller's settings are what is stored", inject: func(f *faulty) {
-		settings := make(map[string]domain.Settings)
-		f.saveTenant = func(ctx context.Context, t domain.Tenant) error {
-			settings[t.ID] = t.Settings
-			return f.within.SaveTenant(ctx, t)
-		}
-		f.tenant = func(ctx context.Context, id string) (domain.Tenant, error) {
-			t, err := f.within.Tenant(ctx, id)
-			t.Settings = settings[id]
-			return t, err
-		}
-	}},
-	{clause: "Store/Values/what was handed out may change afterwards", fault: "readers share one slice", inject: func(f *faulty) {
-		scopes := make(map[domain.ID][]string)
-		f.onRead(func(t *domain.RefreshToken) {
-			if shared, ok := scopes[t.ID]; ok {
-				t.Scopes = shared
-			}
-			scopes[t.ID] = t.Scopes
-		})
-	}},
-	{clause: "Store/Values/what was handed out may change afterwards", fault: "readers share one map of permissions", inject: func(f *faulty) {
-		f.apiKeyByName = once(f.within.APIKeyByName)
-	}},
-	{clause: "Store/Values/what was handed out may change afterwards", fault: "readers share one application", inject: func(f *faulty) {
-		cached := once(func(ctx context.Context, k [2]string) (domain.Application, error) {
-			return f.within.Application(ctx, k[0], k[1])
-		})
-		f.application = func(ctx context.Context, tenantID, id string) (domain.Application, error) {
-			return cached(ctx, [2]string{tenantID, id})
-		}
-	}},
-	{clause: "Store/Values/instants keep their microsecond and are UTC, whatever zone they came in", fault: "instants come back in local time", inject: func(f *faulty) {
-		f.onRead(func(t *domain.RefreshToken) { t.IssuedAt = t.IssuedAt.Local() })
-	}},
-	{clause: "Store/Values/instants keep their microsecond and are UTC, whatever zone they came in", fault: "instants lose their zone, not their wall clock", inject: func(f *faulty) {
-		f.insert = func(ctx context.Context, t domain.RefreshToken) error {
-			_, offset := t.IssuedAt.Zone()
-			t.IssuedAt = t.IssuedAt.Add(time.Duration(offset) * time.Second)
-			return f.within.Insert(ctx, t)
-		}
-	}},
-	{clause: "Store/Values/a zero instant stays zero", fault: "a zero instant becomes 1970", inject: func(f *faulty) {
-		f.onRead(func(t *domain.RefreshToken) {
-			if t.GraceSince.IsZero() {
-				t.GraceSince = time.Unix(0, 0).UTC()
-			}
-		})
-	}},
-	{clause: "Store/Values/a zero instant stays zero", fault: "an API key without an end ends at once", inject: func(f *faulty) {
-		f.saveAPIKey = func(ctx context.Context, k domain.APIKey) error {
-			if k.ExpiresAt.IsZero() {
-				k.ExpiresAt = time.Unix(0, 0)
-			}
-			return f.within.SaveAPIKey(ctx, k)
-		}
-	}},
-	{clause: "Store/Values/text keeps every byte", fault: "claims are parsed and written anew", inject: func(f *faulty) {
-		f.onRead(func(t *domain.RefreshToken) {
-			t.Claims = domain.Object(strings.ReplaceAll(string(t.Claims), "1.0e+2", "100"))
-		})
-	}},
-	{clause: "Store/Values/text keeps every byte", fault: "bytes end at the first NUL", inject: func(f *faulty) {
-		f.apiKeyByHash = func(ctx context.Context, hash string) (domain.APIKey, error) {
-			k, err := f.within.APIKeyByHash(ctx, hash)
-			k.Hash, _, _ = strings.Cut(k.Hash, "\x00")
-			return k, err
-		}
-	}},
-	{clause: "Store/Values/text keeps every byte", fault: "lists are joined with commas", inject: func(f *faulty) {
-		f.onRead(func(t *domain.RefreshToken) { t.Scopes = strings.Split(strings.Join(t.Scopes, ","), ",") })
-	}},
-	{clause: "Store/Values/text keeps every byte", fault: "text is cut to 250 bytes", inject: func(f *faulty) {
-		f.onRead(func(t *domain.RefreshToken) {
-			t.MetaData.Device.Name = t.MetaData.Device.Name[:min(250, len(t.MetaData.Device.Name))]
-		})
-	}},
-	{clause: "Store/Values/names that look alike are different", fault: "users are compared without case", inject: func(f *faulty) {
-		f.list = func(ctx context.Context, q port.ListQuery) ([]domain.RefreshToken, error) {
-			var all []domain.RefreshToken
-			for _, user := range slices.Compact([]string{strings.ToLower(q.UserID), strings.ToUpper(q.UserID)}) {
-				q.UserID = user
-				ts, err := f.within.List(ctx, q)
-				if err != nil {
-					return nil, err
+	{
+		clause: "Store/Ready/is nil on a store that is ready, and writes nothing",
+		fault:  "Ready writes a row to see whether it can",
+		inject: func(f *faulty) {
+			f.ready = func(ctx context.Context) error { return f.within.AddKey(ctx, tokenKey(1)) }
+		},
+	},
+	{
+		clause: "Store/Ready/is nil on a store that is ready, and writes nothing",
+		fault:  "Ready asks for more than there is",
+		inject: func(f *faulty) {
+			f.ready = func(context.Context) error { return errors.New("schema 7, want 8") }
+		},
+	},
+	{
+		clause: "Store/Close/leaves other handles working, and what was answered stored",
+		fault:  "handles share what Close closes",
+		inject: func(f *faulty) {
+			closed := false
+			f.close = func() error { closed = true; return nil }
+			f.tenant = func(ctx context.Context, id string) (domain.Tenant, error) {
+				if closed {
+					return domain.Tenant{}, errors.New("closed")
 				}
-				all = append(all, ts...)
+				return f.within.Tenant(ctx, id)
 			}
-			return all, nil
-		}
-	}},
-	{clause: "Store/Values/names that look alike are different", fault: "blanks at the end are padding", inject: func(f *faulty) {
-		f.policy = func(ctx context.Context, tenantID, id string) (domain.Policy, error) {
-			return f.within.Policy(ctx, tenantID, strings.TrimRight(id, " "))
-		}
-	}},
-	{clause: "Store/Values/tenants that look alike are different", fault: "tenants are compared without case", inject: func(f *faulty) {
-		f.revokeScope = func(ctx context.Context, s domain.Scope, except domain.ID, r port.Revocation) (uint64, error) {
-			upper := s
-			upper.TenantID = strings.ToUpper(s.TenantID)
-			if _, err := f.within.RevokeScope(ctx, upper, except, r); err != nil {
-				return 0, err
+		},
+	},
+	{
+		clause: "Store/Context/one that is done ends every call with an operational error",
+		fault:  "Advance goes on without its context",
+		inject: func(f *faulty) {
+			f.advance = func(ctx context.Context, id domain.ID, c domain.Call) (domain.RefreshToken, domain.Policy, error) {
+				return f.within.Advance(context.WithoutCancel(ctx), id, c)
 			}
-			return f.within.RevokeScope(ctx, s, except, r)
-		}
-	}},
-	{clause: "Store/Values/empty and nil lists are one", fault: "no roles become one empty role", inject: func(f *faulty) {
-		f.onRead(func(t *domain.RefreshToken) { t.Roles = strings.Split(strings.Join(t.Roles, ","), ",") })
-	}},
-	{clause: "Store/History/aliveness and exchanges agree with the domain, whatever happened before", fault: "the predicate forgot expiry", inject: func(f *faulty) {
-		f.findForgets(func(s *domain.Snapshot) { s.Token.ExpiresAt = t0.Add(1e6 * time.Hour) })
-	}},
-	{clause: "Store/History/aliveness and exchanges agree with the domain, whatever happened before", fault: "an exchange forgot marks", inject: func(f *faulty) {
-		f.advanceForgets(func(s *domain.Snapshot, _ *domain.Call) { s.MarkEpoch = 0 })
-	}},
-	{clause: "Store/History/aliveness and exchanges agree with the domain, whatever happened before", fault: "an exchange ignores the binding", inject: func(f *faulty) {
-		f.advanceForgets(func(s *domain.Snapshot, c *domain.Call) { c.Binding = s.Token.Binding })
-	}},
-	{clause: "Store/History/aliveness and exchanges agree with the domain, whatever happened before", fault: "the newest are kept of all applications together", inject: func(f *faulty) {
-		f.keepNewest = func(ctx context.Context, s domain.Scope, keep int, r port.Revocation) error {
-			s.ApplicationID = ""
-			return f.within.KeepNewest(ctx, s, keep, r)
-		}
-	}},
+		},
+	},
+	{
+		clause: "Store/Context/one that is done ends every call with an operational error",
+		fault:  "a call that was cut off found nothing",
+		inject: func(f *faulty) {
+			f.apiKeyByHash = func(ctx context.Context, hash string) (domain.APIKey, error) {
+				k, err := f.within.APIKeyByHash(ctx, hash)
+				if err != nil {
+					err = domain.ErrNotFound
+				}
+				return k, err
+			}
+		},
+	},
+	{
+		clause: "Store/Handles/a refresh token is the same at every one, at once",
+		fault:  "a handle caches refresh tokens",
+		each:   true,
+		inject: func(f *faulty) {
+			f.snapshot = once(f.within.Snapshot)
+		},
+	},
+	{
+		clause: "Store/Handles/a revocation is seen by the next call at every one",
+		fault:  "a handle caches who is alive",
+		each:   true,
+		inject: func(f *faulty) {
+			var mu sync.Mutex
+			known := make(map[domain.ID]domain.RefreshToken)
+			f.find = func(ctx context.Context, tenantID string, id domain.ID, now time.Time) (domain.RefreshToken, error) {
+				mu.Lock()
+				defer mu.Unlock()
+				if t, ok := known[id]; ok {
+					return t, nil
+				}
+				t, err := f.within.Find(ctx, tenantID, id, now)
+				if err == nil {
+					known[id] = t
+				}
+				return t, err
+			}
+		},
+	},
+	{
+		clause: "Store/Handles/a policy is in force at every one, at once",
+		fault:  "a handle caches policies",
+		each:   true,
+		inject: func(f *faulty) {
+			cached := once(func(ctx context.Context, k [2]string) (domain.Policy, error) { return f.within.Policy(ctx, k[0], k[1]) })
+			f.policy = func(ctx context.Context, tenantID, id string) (domain.Policy, error) {
+				return cached(ctx, [2]string{tenantID, id})
+			}
+		},
+	},
+	{
+		clause: "Store/Handles/an application deactivated at one issues and exchanges at none",
+		fault:  "a handle caches who is active",
+		each:   true,
+		inject: func(f *faulty) {
+			f.advanceForgets(func(s *domain.Snapshot, _ *domain.Call) { s.Policy.Active = true })
+		},
+	},
+	{
+		clause: "Store/Handles/an API key that was replaced is dead at every one, at once",
+		fault:  "a handle caches API keys",
+		each:   true,
+		inject: func(f *faulty) {
+			f.apiKeyByHash = once(f.within.APIKeyByHash)
+		},
+	},
+	{
+		clause: "Store/Handles/sealed keys are the same at every one, at once",
+		fault:  "a handle caches sealed keys",
+		each:   true,
+		inject: func(f *faulty) {
+			cached := once(func(ctx context.Context, _ struct{}) ([]domain.SealedKey, error) { return f.within.SealedKeys(ctx) })
+			f.sealedKeys = func(ctx context.Context) ([]domain.SealedKey, error) { return cached(ctx, struct{}{}) }
+		},
+	},
+	{
+		clause: "Store/Values/what was handed in may change afterwards",
+		fault:  "the caller's slice is what is stored",
+		inject: func(f *faulty) {
+			roles := make(map[domain.ID][]string)
+			f.insert = func(ctx context.Context, t domain.RefreshToken) error {
+				roles[t.ID] = t.Roles
+				return f.within.Insert(ctx, t)
+			}
+			f.onRead(func(t *domain.RefreshToken) { t.Roles = roles[t.ID] })
+		},
+	},
+	{
+		clause: "Store/Values/what was handed in may change afterwards",
+		fault:  "the caller's settings are what is stored",
+		inject: func(f *faulty) {
+			settings := make(map[string]domain.Settings)
+			f.saveTenant = func(ctx context.Context, t domain.Tenant) error {
+				settings[t.ID] = t.Settings
+				return f.within.SaveTenant(ctx, t)
+			}
+			f.tenant = func(ctx context.Context, id string) (domain.Tenant, error) {
+				t, err := f.within.Tenant(ctx, id)
+				t.Settings = settings[id]
+				return t, err
+			}
+		},
+	},
+	{
+		clause: "Store/Values/what was handed out may change afterwards",
+		fault:  "readers share one slice",
+		inject: func(f *faulty) {
+			scopes := make(map[domain.ID][]string)
+			f.onRead(func(t *domain.RefreshToken) {
+				if shared, ok := scopes[t.ID]; ok {
+					t.Scopes = shared
+				}
+				scopes[t.ID] = t.Scopes
+			})
+		},
+	},
+	{
+		clause: "Store/Values/what was handed out may change afterwards",
+		fault:  "readers share one map of permissions",
+		inject: func(f *faulty) {
+			f.apiKeyByName = once(f.within.APIKeyByName)
+		},
+	},
+	{
+		clause: "Store/Values/what was handed out may change afterwards",
+		fault:  "readers share one application",
+		inject: func(f *faulty) {
+			cached := once(func(ctx context.Context, k [2]string) (domain.Application, error) {
+				return f.within.Application(ctx, k[0], k[1])
+			})
+			f.application = func(ctx context.Context, tenantID, id string) (domain.Application, error) {
+				return cached(ctx, [2]string{tenantID, id})
+			}
+		},
+	},
+	{
+		clause: "Store/Values/instants keep their microsecond and are UTC, whatever zone they came in",
+		fault:  "instants come back in local time",
+		inject: func(f *faulty) {
+			f.onRead(func(t *domain.RefreshToken) { t.IssuedAt = t.IssuedAt.Local() })
+		},
+	},
+	{
+		clause: "Store/Values/instants keep their microsecond and are UTC, whatever zone they came in",
+		fault:  "instants lose their zone, not their wall clock",
+		inject: func(f *faulty) {
+			f.insert = func(ctx context.Context, t domain.RefreshToken) error {
+				_, offset := t.IssuedAt.Zone()
+				t.IssuedAt = t.IssuedAt.Add(time.Duration(offset) * time.Second)
+				return f.within.Insert(ctx, t)
+			}
+		},
+	},
+	{
+		clause: "Store/Values/a zero instant stays zero",
+		fault:  "a zero instant becomes 1970",
+		inject: func(f *faulty) {
+			f.onRead(func(t *domain.RefreshToken) {
+				if t.GraceSince.IsZero() {
+					t.GraceSince = time.Unix(0, 0).UTC()
+				}
+			})
+		},
+	},
+	{
+		clause: "Store/Values/a zero instant stays zero",
+		fault:  "an API key without an end ends at once",
+		inject: func(f *faulty) {
+			f.saveAPIKey = func(ctx context.Context, k domain.APIKey) error {
+				if k.ExpiresAt.IsZero() {
+					k.ExpiresAt = time.Unix(0, 0)
+				}
+				return f.within.SaveAPIKey(ctx, k)
+			}
+		},
+	},
+	{
+		clause: "Store/Values/text keeps every byte",
+		fault:  "claims are parsed and written anew",
+		inject: func(f *faulty) {
+			f.onRead(func(t *domain.RefreshToken) {
+				t.Claims = domain.Object(strings.ReplaceAll(string(t.Claims), "1.0e+2", "100"))
+			})
+		},
+	},
+	{
+		clause: "Store/Values/text keeps every byte",
+		fault:  "bytes end at the first NUL",
+		inject: func(f *faulty) {
+			f.apiKeyByHash = func(ctx context.Context, hash string) (domain.APIKey, error) {
+				k, err := f.within.APIKeyByHash(ctx, hash)
+				k.Hash, _, _ = strings.Cut(k.Hash, "\x00")
+				return k, err
+			}
+		},
+	},
+	{
+		clause: "Store/Values/text keeps every byte",
+		fault:  "lists are joined with commas",
+		inject: func(f *faulty) {
+			f.onRead(func(t *domain.RefreshToken) { t.Scopes = strings.Split(strings.Join(t.Scopes, ","), ",") })
+		},
+	},
+	{
+		clause: "Store/Values/text keeps every byte",
+		fault:  "text is cut to 250 bytes",
+		inject: func(f *faulty) {
+			f.onRead(func(t *domain.RefreshToken) {
+				t.MetaData.Device.Name = t.MetaData.Device.Name[:min(250, len(t.MetaData.Device.Name))]
+			})
+		},
+	},
+	{
+		clause: "Store/Values/names that look alike are different",
+		fault:  "users are compared without case",
+		inject: func(f *faulty) {
+			f.list = func(ctx context.Context, q port.ListQuery) ([]domain.RefreshToken, error) {
+				var all []domain.RefreshToken
+				for _, user := range slices.Compact([]string{strings.ToLower(q.UserID), strings.ToUpper(q.UserID)}) {
+					q.UserID = user
+					ts, err := f.within.List(ctx, q)
+					if err != nil {
+						return nil, err
+					}
+					all = append(all, ts...)
+				}
+				return all, nil
+			}
+		},
+	},
+	{
+		clause: "Store/Values/names that look alike are different",
+		fault:  "blanks at the end are padding",
+		inject: func(f *faulty) {
+			f.policy = func(ctx context.Context, tenantID, id string) (domain.Policy, error) {
+				return f.within.Policy(ctx, tenantID, strings.TrimRight(id, " "))
+			}
+		},
+	},
+	{
+		clause: "Store/Values/tenants that look alike are different",
+		fault:  "tenants are compared without case",
+		inject: func(f *faulty) {
+			f.revokeScope = func(ctx context.Context, s domain.Scope, except domain.ID, r port.Revocation) (uint64, error) {
+				upper := s
+				upper.TenantID = strings.ToUpper(s.TenantID)
+				if _, err := f.within.RevokeScope(ctx, upper, except, r); err != nil {
+					return 0, err
+				}
+				return f.within.RevokeScope(ctx, s, except, r)
+			}
+		},
+	},
+	{
+		clause: "Store/Values/empty and nil lists are one",
+		fault:  "no roles become one empty role",
+		inject: func(f *faulty) {
+			f.onRead(func(t *domain.RefreshToken) { t.Roles = strings.Split(strings.Join(t.Roles, ","), ",") })
+		},
+	},
+	{
+		clause: "Store/History/aliveness and exchanges agree with the domain, whatever happened before",
+		fault:  "the predicate forgot expiry",
+		inject: func(f *faulty) {
+			f.findForgets(func(s *domain.Snapshot) { s.Token.ExpiresAt = t0.Add(1e6 * time.Hour) })
+		},
+	},
+	{
+		clause: "Store/History/aliveness and exchanges agree with the domain, whatever happened before",
+		fault:  "an exchange forgot marks",
+		inject: func(f *faulty) {
+			f.advanceForgets(func(s *domain.Snapshot, _ *domain.Call) { s.MarkEpoch = 0 })
+		},
+	},
+	{
+		clause: "Store/History/aliveness and exchanges agree with the domain, whatever happened before",
+		fault:  "an exchange ignores the binding",
+		inject: func(f *faulty) {
+			f.advanceForgets(func(s *domain.Snapshot, c *domain.Call) { c.Binding = s.Token.Binding })
+		},
+	},
+	{
+		clause: "Store/History/aliveness and exchanges agree with the domain, whatever happened before",
+		fault:  "the newest are kept of all applications together",
+		inject: func(f *faulty) {
+			f.keepNewest = func(ctx context.Context, s domain.Scope, keep int, r port.Revocation) error {
+				s.ApplicationID = ""
+				return f.within.KeepNewest(ctx, s, keep, r)
+			}
+		},
+	},
 }
 
 var insertMutants = []mutant{
-	{clause: "RefreshTokens/Insert/keeps every field", fault: "instants are cut to milliseconds", inject: func(f *faulty) {
-		f.onRead(func(t *domain.RefreshToken) { t.IssuedAt = t.IssuedAt.Truncate(time.Millisecond) })
-	}},
-	{clause: "RefreshTokens/Insert/keeps every field", fault: "the save is half-written", inject: func(f *faulty) {
-		f.insert = func(ctx context.Context, t domain.RefreshToken) error {
-			t.MetaData = domain.MetaData{}
-			return f.within.Insert(ctx, t)
-		}
-	}},
-	{clause: "RefreshTokens/Insert/keeps every field", fault: "generations have 31 bits", inject: func(f *faulty) {
-		f.onRead(func(t *domain.RefreshToken) { t.GraceGeneration &= 1<<31 - 1 })
-	}},
-	{clause: "RefreshTokens/Insert/keeps every field", fault: "two columns are confused", inject: func(f *faulty) {
-		f.onRead(func(t *domain.RefreshToken) {
-			t.MetaData.Device.Name, t.MetaData.Device.Type = t.MetaData.Device.Type, t.MetaData.Device.Name
-		})
-	}},
-	{clause: "RefreshTokens/Insert/sets the epoch that the tenant has, whatever it is told", fault: "the epoch is not copied", inject: func(f *faulty) {
-		told := make(map[domain.ID]uint64)
-		f.insert = func(ctx context.Context, t domain.RefreshToken) error {
-			told[t.ID] = t.IssuedEpoch
-			return f.within.Insert(ctx, t)
-		}
-		f.onRead(func(t *domain.RefreshToken) { t.IssuedEpoch = told[t.ID] })
-	}},
-	{clause: "RefreshTokens/Insert/without application or tenant is not found, and writes nothing", fault: "nobody asks for the application at an issue", inject: func(f *faulty) {
-		f.insert = func(ctx context.Context, t domain.RefreshToken) error {
-			return instead(f.within.Insert(ctx, t), domain.ErrNotFound)
-		}
-	}},
-	{clause: "RefreshTokens/Insert/with application or tenant inactive is not found, and writes nothing", fault: "an inactive application issues", inject: func(f *faulty) {
-		f.insert = func(ctx context.Context, t domain.RefreshToken) error {
-			err := f.within.Insert(ctx, t)
-			if _, missing := f.within.Application(ctx, t.TenantID, t.ApplicationID); missing == nil {
-				return instead(err, domain.ErrNotFound)
+	{
+		clause: "RefreshTokens/Insert/keeps every field",
+		fault:  "instants are cut to milliseconds",
+		inject: func(f *faulty) {
+			f.onRead(func(t *domain.RefreshToken) { t.IssuedAt = t.IssuedAt.Truncate(time.Millisecond) })
+		},
+	},
+	{
+		clause: "RefreshTokens/Insert/keeps every field",
+		fault:  "the save is half-written",
+		inject: func(f *faulty) {
+			f.insert = func(ctx context.Context, t domain.RefreshToken) error {
+				t.MetaData = domain.MetaData{}
+				return f.within.Insert(ctx, t)
 			}
-			return err
-		}
-	}},
-	{clause: "RefreshTokens/Insert/an id that exists is a duplicate, whoever owns it, and writes nothing", fault: "a duplicate overwrites", inject: func(f *faulty) {
-		last := make(map[domain.ID]domain.RefreshToken)
-		f.insert = func(ctx context.Context, t domain.RefreshToken) error {
-			last[t.ID] = t
-			return instead(f.within.Insert(ctx, t), domain.ErrDuplicate)
-		}
-		f.onRead(func(t *domain.RefreshToken) { *t = last[t.ID] })
-	}},
-	{clause: "RefreshTokens/Insert/an id that exists is a duplicate, whoever owns it, and writes nothing", fault: "ids are unique in a tenant only", inject: func(f *faulty) {
-		f.insert = func(ctx context.Context, t domain.RefreshToken) error {
-			err := f.within.Insert(ctx, t)
-			if s, missing := f.within.Snapshot(ctx, t.ID); missing == nil && s.Token.TenantID != t.TenantID {
-				return instead(err, domain.ErrDuplicate)
+		},
+	},
+	{
+		clause: "RefreshTokens/Insert/keeps every field",
+		fault:  "generations have 31 bits",
+		inject: func(f *faulty) {
+			f.onRead(func(t *domain.RefreshToken) { t.GraceGeneration &= 1<<31 - 1 })
+		},
+	},
+	{
+		clause: "RefreshTokens/Insert/keeps every field",
+		fault:  "two columns are confused",
+		inject: func(f *faulty) {
+			f.onRead(func(t *domain.RefreshToken) {
+				t.MetaData.Device.Name, t.MetaData.Device.Type = t.MetaData.Device.Type, t.MetaData.Device.Name
+			})
+		},
+	},
+	{
+		clause: "RefreshTokens/Insert/sets the epoch that the tenant has, whatever it is told",
+		fault:  "the epoch is not copied",
+		inject: func(f *faulty) {
+			told := make(map[domain.ID]uint64)
+			f.insert = func(ctx context.Context, t domain.RefreshToken) error {
+				told[t.ID] = t.IssuedEpoch
+				return f.within.Insert(ctx, t)
 			}
-			return err
-		}
-	}},
-	{clause: "RefreshTokens/Insert/the id of a dead one is a duplicate too", fault: "an issue makes the dead alive", inject: func(f *faulty) {
-		f.insert = func(ctx context.Context, t domain.RefreshToken) error {
-			err := f.within.Insert(ctx, t)
-			if s, missing := f.within.Snapshot(ctx, t.ID); missing == nil && !s.Alive(t0) {
-				return instead(err, domain.ErrDuplicate)
+			f.onRead(func(t *domain.RefreshToken) { t.IssuedEpoch = told[t.ID] })
+		},
+	},
+	{
+		clause: "RefreshTokens/Insert/without application or tenant is not found, and writes nothing",
+		fault:  "nobody asks for the application at an issue",
+		inject: func(f *faulty) {
+			f.insert = func(ctx context.Context, t domain.RefreshToken) error {
+				return instead(f.within.Insert(ctx, t), domain.ErrNotFound)
 			}
-			return err
-		}
-	}},
-	{clause: "RefreshTokens/Insert/of many at once with one id exactly one succeeds", fault: "issues look first and insert later", inject: func(f *faulty) {
-		f.insert = func(ctx context.Context, t domain.RefreshToken) error {
-			return instead(f.within.Insert(ctx, t), domain.ErrDuplicate)
-		}
-	}},
+		},
+	},
+	{
+		clause: "RefreshTokens/Insert/with application or tenant inactive is not found, and writes nothing",
+		fault:  "an inactive application issues",
+		inject: func(f *faulty) {
+			f.insert = func(ctx context.Context, t domain.RefreshToken) error {
+				err := f.within.Insert(ctx, t)
+				if _, missing := f.within.Application(ctx, t.TenantID, t.ApplicationID); missing == nil {
+					return instead(err, domain.ErrNotFound)
+				}
+				return err
+			}
+		},
+	},
+	{
+		clause: "RefreshTokens/Insert/an id that exists is a duplicate, whoever owns it, and writes nothing",
+		fault:  "a duplicate overwrites",
+		inject: func(f *faulty) {
+			last := make(map[domain.ID]domain.RefreshToken)
+			f.insert = func(ctx context.Context, t domain.RefreshToken) error {
+				last[t.ID] = t
+				return instead(f.within.Insert(ctx, t), domain.ErrDuplicate)
+			}
+			f.onRead(func(t *domain.RefreshToken) { *t = last[t.ID] })
+		},
+	},
+	{
+		clause: "RefreshTokens/Insert/an id that exists is a duplicate, whoever owns it, and writes nothing",
+		fault:  "ids are unique in a tenant only",
+		inject: func(f *faulty) {
+			f.insert = func(ctx context.Context, t domain.RefreshToken) error {
+				err := f.within.Insert(ctx, t)
+				if s, missing := f.within.Snapshot(ctx, t.ID); missing == nil && s.Token.TenantID != t.TenantID {
+					return instead(err, domain.ErrDuplicate)
+				}
+				return err
+			}
+		},
+	},
+	{
+		clause: "RefreshTokens/Insert/the id of a dead one is a duplicate too",
+		fault:  "an issue makes the dead alive",
+		inject: func(f *faulty) {
+			f.insert = func(ctx context.Context, t domain.RefreshToken) error {
+				err := f.within.Insert(ctx, t)
+				if s, missing := f.within.Snapshot(ctx, t.ID); missing == nil && !s.Alive(t0) {
+					return instead(err, domain.ErrDuplicate)
+				}
+				return err
+			}
+		},
+	},
+	{
+		clause: "RefreshTokens/Insert/of many at once with one id exactly one succeeds",
+		fault:  "issues look first and insert later",
+		inject: func(f *faulty) {
+			f.insert = func(ctx context.Context, t domain.RefreshToken) error {
+				return instead(f.within.Insert(ctx, t), domain.ErrDuplicate)
+			}
+		},
+	},
 }
 
 var readMutants = []mutant{
-	{clause: "RefreshTokens/Find/keeps every field", fault: "Find reads no scopes", inject: func(f *faulty) {
-		f.onRead(func(t *domain.RefreshToken) { t.Scopes = nil })
-	}},
-	{clause: "RefreshTokens/Find/what is unknown or of another tenant is not found", fault: "Find forgot the tenant", inject: func(f *faulty) {
-		f.find = func(ctx context.Context, tenantID string, id domain.ID, now time.Time) (domain.RefreshToken, error) {
-			if s, err := f.within.Snapshot(ctx, id); err == nil {
-				tenantID = s.Token.TenantID
+	{
+		clause: "RefreshTokens/Find/keeps every field",
+		fault:  "Find reads no scopes",
+		inject: func(f *faulty) {
+			f.onRead(func(t *domain.RefreshToken) { t.Scopes = nil })
+		},
+	},
+	{
+		clause: "RefreshTokens/Find/what is unknown or of another tenant is not found",
+		fault:  "Find forgot the tenant",
+		inject: func(f *faulty) {
+			f.find = func(ctx context.Context, tenantID string, id domain.ID, now time.Time) (domain.RefreshToken, error) {
+				if s, err := f.within.Snapshot(ctx, id); err == nil {
+					tenantID = s.Token.TenantID
+				}
+				return f.within.Find(ctx, tenantID, id, now)
 			}
-			return f.within.Find(ctx, tenantID, id, now)
-		}
-	}},
-	{clause: "RefreshTokens/Find/what is dead is not found", fault: "Find forgot expiry", inject: func(f *faulty) {
-		f.findForgets(func(s *domain.Snapshot) { s.Token.ExpiresAt = t0.Add(1e6 * time.Hour) })
-	}},
-	{clause: "RefreshTokens/Find/what is dead is not found", fault: "a token lives a microsecond too long", inject: func(f *faulty) {
-		f.findForgets(func(s *domain.Snapshot) { s.Token.ExpiresAt = s.Token.ExpiresAt.Add(tick) })
-	}},
-	{clause: "RefreshTokens/Find/what is dead is not found", fault: "Find forgot marks", inject: func(f *faulty) {
-		f.findForgets(func(s *domain.Snapshot) { s.MarkEpoch = 0 })
-	}},
-	{clause: "RefreshTokens/Find/what is dead is not found", fault: "Find forgot that a token may be revoked itself", inject: func(f *faulty) {
-		f.findForgets(func(s *domain.Snapshot) { s.Token.RevokedAt = time.Time{} })
-	}},
-	{clause: "RefreshTokens/Find/what is dead is not found", fault: "a token is revoked from its instant on only", inject: func(f *faulty) {
-		f.findForgets(func(s *domain.Snapshot) {
-			if s.Token.RevokedAt.After(t0) {
-				s.Token.RevokedAt = time.Time{}
-			}
-		})
-	}},
-	{clause: "RefreshTokens/Find/what is dead is not found", fault: "Find forgot deleted applications", inject: func(f *faulty) {
-		f.findForgets(func(s *domain.Snapshot) {
-			if s.Gone {
-				s.Gone, s.MarkEpoch = false, 0
-			}
-		})
-	}},
-	{clause: "RefreshTokens/Find/what is of an inactive application or tenant is found", fault: "the inactive are dead", inject: func(f *faulty) {
-		f.findRefuses(func(s domain.Snapshot) bool { return !s.Policy.Active })
-	}},
-	{clause: "RefreshTokens/Snapshot/reads the dead as they are stored, and only the unknown is not found", fault: "Snapshot reads the living only", inject: func(f *faulty) {
-		f.snapshot = func(ctx context.Context, id domain.ID) (domain.Snapshot, error) {
-			s, err := f.within.Snapshot(ctx, id)
-			if err == nil && !s.Alive(t0) {
-				return domain.Snapshot{}, domain.ErrNotFound
-			}
-			return s, err
-		}
-	}},
-	{clause: "RefreshTokens/Snapshot/has the highest epoch of the marks that cover the token, and of no other", fault: "Snapshot has the tenant's epoch", inject: func(f *faulty) {
-		var epoch uint64
-		f.revokeScope = func(ctx context.Context, s domain.Scope, except domain.ID, r port.Revocation) (uint64, error) {
-			var err error
-			epoch, err = f.within.RevokeScope(ctx, s, except, r)
-			return epoch, err
-		}
-		f.snapshot = func(ctx context.Context, id domain.ID) (domain.Snapshot, error) {
-			s, err := f.within.Snapshot(ctx, id)
-			s.MarkEpoch = epoch
-			return s, err
-		}
-	}},
-	{clause: "RefreshTokens/Snapshot/says that application or tenant is gone, and then has no policy", fault: "nothing is ever gone", inject: func(f *faulty) {
-		f.snapshot = func(ctx context.Context, id domain.ID) (domain.Snapshot, error) {
-			s, err := f.within.Snapshot(ctx, id)
-			s.Gone = false
-			return s, err
-		}
-	}},
-	{clause: "RefreshTokens/Snapshot/says that application or tenant is gone, and then has no policy", fault: "what is gone has the default policy", inject: func(f *faulty) {
-		f.snapshot = func(ctx context.Context, id domain.ID) (domain.Snapshot, error) {
-			s, err := f.within.Snapshot(ctx, id)
-			if s.Gone {
-				s.Policy = domain.DefaultPolicy()
-			}
-			return s, err
-		}
-	}},
-	{clause: "RefreshTokens/Snapshot/has the policy in force, in every field", fault: "Snapshot reads no cookie domain", inject: func(f *faulty) {
-		f.snapshot = func(ctx context.Context, id domain.ID) (domain.Snapshot, error) {
-			s, err := f.within.Snapshot(ctx, id)
-			s.Policy.CookieDomain = ""
-			return s, err
-		}
-	}},
-	{clause: "RefreshTokens/List/keeps every field", fault: "List reads no claims", inject: func(f *faulty) {
-		f.onRead(func(t *domain.RefreshToken) { t.Claims = "" })
-	}},
-	{clause: "RefreshTokens/List/goes by id from high to low, byte by byte", fault: "List goes from low to high", inject: func(f *faulty) {
-		f.list = func(ctx context.Context, q port.ListQuery) ([]domain.RefreshToken, error) {
-			ts, err := f.within.List(ctx, q)
-			slices.Reverse(ts)
-			return ts, err
-		}
-	}},
-	{clause: "RefreshTokens/List/goes by id from high to low, byte by byte", fault: "bytes of an id have a sign", inject: func(f *faulty) {
-		f.list = func(ctx context.Context, q port.ListQuery) ([]domain.RefreshToken, error) {
-			ts, err := f.within.List(ctx, q)
-			slices.SortStableFunc(ts, func(a, b domain.RefreshToken) int { return int(int8(b.ID[0])) - int(int8(a.ID[0])) })
-			return ts, err
-		}
-	}},
-	{clause: "RefreshTokens/List/pages with Below and Limit, without a gap and without a repetition", fault: "a page begins with the last of the one before", inject: func(f *faulty) {
-		f.list = func(ctx context.Context, q port.ListQuery) ([]domain.RefreshToken, error) {
-			if !q.Below.IsZero() {
-				q.Below[15]++
-			}
-			return f.within.List(ctx, q)
-		}
-	}},
-	{clause: "RefreshTokens/List/pages with Below and Limit, without a gap and without a repetition", fault: "a page skips its first", inject: func(f *faulty) {
-		f.list = func(ctx context.Context, q port.ListQuery) ([]domain.RefreshToken, error) {
-			if !q.Below.IsZero() {
-				q.Below[15]--
-			}
-			return f.within.List(ctx, q)
-		}
-	}},
-	{clause: "RefreshTokens/List/pages with Below and Limit, without a gap and without a repetition", fault: "a page has one too many", inject: func(f *faulty) {
-		f.list = func(ctx context.Context, q port.ListQuery) ([]domain.RefreshToken, error) {
-			q.Limit++
-			return f.within.List(ctx, q)
-		}
-	}},
-	{clause: "RefreshTokens/List/is of one tenant and user, and of one application if it is named", fault: "List forgot the application", inject: func(f *faulty) {
-		f.list = func(ctx context.Context, q port.ListQuery) ([]domain.RefreshToken, error) {
-			q.ApplicationID = ""
-			return f.within.List(ctx, q)
-		}
-	}},
-	{clause: "RefreshTokens/List/is of one tenant and user, and of one application if it is named", fault: "List forgot the tenant", inject: func(f *faulty) {
-		f.list = func(ctx context.Context, q port.ListQuery) ([]domain.RefreshToken, error) {
-			q.TenantID = "acme"
-			return f.within.List(ctx, q)
-		}
-	}},
-	{clause: "RefreshTokens/List/leaves out the dead", fault: "List forgot expiry", inject: func(f *faulty) {
-		f.list = func(ctx context.Context, q port.ListQuery) ([]domain.RefreshToken, error) {
-			q.Now = t0
-			return f.within.List(ctx, q)
-		}
-	}},
-	{clause: "RefreshTokens/List/leaves out the dead", fault: "List forgot marks", inject: func(f *faulty) {
-		of := f.inserted()
-		f.list = func(ctx context.Context, q port.ListQuery) ([]domain.RefreshToken, error) {
-			var out []domain.RefreshToken
-			for _, id := range of(domain.Scope{TenantID: q.TenantID, UserID: q.UserID}) {
+		},
+	},
+	{
+		clause: "RefreshTokens/Find/what is dead is not found",
+		fault:  "Find forgot expiry",
+		inject: func(f *faulty) {
+			f.findForgets(func(s *domain.Snapshot) { s.Token.ExpiresAt = t0.Add(1e6 * time.Hour) })
+		},
+	},
+	{
+		clause: "RefreshTokens/Find/what is dead is not found",
+		fault:  "a token lives a microsecond too long",
+		inject: func(f *faulty) {
+			f.findForgets(func(s *domain.Snapshot) { s.Token.ExpiresAt = s.Token.ExpiresAt.Add(tick) })
+		},
+	},
+	{
+		clause: "RefreshTokens/Find/what is dead is not found",
+		fault:  "Find forgot marks",
+		inject: func(f *faulty) {
+			f.findForgets(func(s *domain.Snapshot) { s.MarkEpoch = 0 })
+		},
+	},
+	{
+		clause: "RefreshTokens/Find/what is dead is not found",
+		fault:  "Find forgot that a token may be revoked itself",
+		inject: func(f *faulty) {
+			f.findForgets(func(s *domain.Snapshot) { s.Token.RevokedAt = time.Time{} })
+		},
+	},
+	{
+		clause: "RefreshTokens/Find/what is dead is not found",
+		fault:  "a token is revoked from its instant on only",
+		inject: func(f *faulty) {
+			f.findForgets(func(s *domain.Snapshot) {
+				if s.Token.RevokedAt.After(t0) {
+					s.Token.RevokedAt = time.Time{}
+				}
+			})
+		},
+	},
+	{
+		clause: "RefreshTokens/Find/what is dead is not found",
+		fault:  "Find forgot deleted applications",
+		inject: func(f *faulty) {
+			f.findForgets(func(s *domain.Snapshot) {
+				if s.Gone {
+					s.Gone, s.MarkEpoch = false, 0
+				}
+			})
+		},
+	},
+	{
+		clause: "RefreshTokens/Find/what is of an inactive application or tenant is found",
+		fault:  "the inactive are dead",
+		inject: func(f *faulty) {
+			f.findRefuses(func(s domain.Snapshot) bool { return !s.Policy.Active })
+		},
+	},
+	{
+		clause: "RefreshTokens/Snapshot/reads the dead as they are stored, and only the unknown is not found",
+		fault:  "Snapshot reads the living only",
+		inject: func(f *faulty) {
+			f.snapshot = func(ctx context.Context, id domain.ID) (domain.Snapshot, error) {
 				s, err := f.within.Snapshot(ctx, id)
-				if s.MarkEpoch = 0; err == nil && s.Alive(q.Now) {
-					out = append(out, s.Token)
+				if err == nil && !s.Alive(t0) {
+					return domain.Snapshot{}, domain.ErrNotFound
 				}
+				return s, err
 			}
-			return out, nil
-		}
-	}},
-	{clause: "RefreshTokens/List/the dead do not use up the limit", fault: "List cuts first and leaves out the dead later", inject: func(f *faulty) {
-		of := f.inserted()
-		f.list = func(ctx context.Context, q port.ListQuery) ([]domain.RefreshToken, error) {
-			var out []domain.RefreshToken
-			all := of(domain.Scope{TenantID: q.TenantID, ApplicationID: q.ApplicationID, UserID: q.UserID})
-			for _, id := range all[:min(len(all), q.Limit)] {
-				if t, err := f.within.Find(ctx, q.TenantID, id, q.Now); err == nil {
-					out = append(out, t)
+		},
+	},
+	{
+		clause: "RefreshTokens/Snapshot/has the highest epoch of the marks that cover the token, and of no other",
+		fault:  "Snapshot has the tenant's epoch",
+		inject: func(f *faulty) {
+			var epoch uint64
+			f.revokeScope = func(ctx context.Context, s domain.Scope, except domain.ID, r port.Revocation) (uint64, error) {
+				var err error
+				epoch, err = f.within.RevokeScope(ctx, s, except, r)
+				return epoch, err
+			}
+			f.snapshot = func(ctx context.Context, id domain.ID) (domain.Snapshot, error) {
+				s, err := f.within.Snapshot(ctx, id)
+				s.MarkEpoch = epoch
+				return s, err
+			}
+		},
+	},
+	{
+		clause: "RefreshTokens/Snapshot/says that application or tenant is gone, and then has no policy",
+		fault:  "nothing is ever gone",
+		inject: func(f *faulty) {
+			f.snapshot = func(ctx context.Context, id domain.ID) (domain.Snapshot, error) {
+				s, err := f.within.Snapshot(ctx, id)
+				s.Gone = false
+				return s, err
+			}
+		},
+	},
+	{
+		clause: "RefreshTokens/Snapshot/says that application or tenant is gone, and then has no policy",
+		fault:  "what is gone has the default policy",
+		inject: func(f *faulty) {
+			f.snapshot = func(ctx context.Context, id domain.ID) (domain.Snapshot, error) {
+				s, err := f.within.Snapshot(ctx, id)
+				if s.Gone {
+					s.Policy = domain.DefaultPolicy()
 				}
+				return s, err
 			}
-			return out, nil
-		}
-	}},
+		},
+	},
+	{
+		clause: "RefreshTokens/Snapshot/has the policy in force, in every field",
+		fault:  "Snapshot reads no cookie domain",
+		inject: func(f *faulty) {
+			f.snapshot = func(ctx context.Context, id domain.ID) (domain.Snapshot, error) {
+				s, err := f.within.Snapshot(ctx, id)
+				s.Policy.CookieDomain = ""
+				return s, err
+			}
+		},
+	},
+	{
+		clause: "RefreshTokens/List/keeps every field",
+		fault:  "List reads no claims",
+		inject: func(f *faulty) {
+			f.onRead(func(t *domain.RefreshToken) { t.Claims = "" })
+		},
+	},
+	{
+		clause: "RefreshTokens/List/goes by id from high to low, byte by byte",
+		fault:  "List goes from low to high",
+		inject: func(f *faulty) {
+			f.list = func(ctx context.Context, q port.ListQuery) ([]domain.RefreshToken, error) {
+				ts, err := f.within.List(ctx, q)
+				slices.Reverse(ts)
+				return ts, err
+			}
+		},
+	},
+	{
+		clause: "RefreshTokens/List/goes by id from high to low, byte by byte",
+		fault:  "bytes of an id have a sign",
+		inject: func(f *faulty) {
+			f.list = func(ctx context.Context, q port.ListQuery) ([]domain.RefreshToken, error) {
+				ts, err := f.within.List(ctx, q)
+				slices.SortStableFunc(ts, func(a, b domain.RefreshToken) int { return int(int8(b.ID[0])) - int(int8(a.ID[0])) })
+				return ts, err
+			}
+		},
+	},
+	{
+		clause: "RefreshTokens/List/pages with Below and Limit, without a gap and without a repetition",
+		fault:  "a page begins with the last of the one before",
+		inject: func(f *faulty) {
+			f.list = func(ctx context.Context, q port.ListQuery) ([]domain.RefreshToken, error) {
+				if !q.Below.IsZero() {
+					q.Below[15]++
+				}
+				return f.within.List(ctx, q)
+			}
+		},
+	},
+	{
+		clause: "RefreshTokens/List/pages with Below and Limit, without a gap and without a repetition",
+		fault:  "a page skips its first",
+		inject: func(f *faulty) {
+			f.list = func(ctx context.Context, q port.ListQuery) ([]domain.RefreshToken, error) {
+				if !q.Below.IsZero() {
+					q.Below[15]--
+				}
+				return f.within.List(ctx, q)
+			}
+		},
+	},
+	{
+		clause: "RefreshTokens/List/pages with Below and Limit, without a gap and without a repetition",
+		fault:  "a page has one too many",
+		inject: func(f *faulty) {
+			f.list = func(ctx context.Context, q port.ListQuery) ([]domain.RefreshToken, error) {
+				q.Limit++
+				return f.within.List(ctx, q)
+			}
+		},
+	},
+	{
+		clause: "RefreshTokens/List/is of one tenant and user, and of one application if it is named",
+		fault:  "List forgot the application",
+		inject: func(f *faulty) {
+			f.list = func(ctx context.Context, q port.ListQuery) ([]domain.RefreshToken, error) {
+				q.ApplicationID = ""
+				return f.within.List(ctx, q)
+			}
+		},
+	},
+	{
+		clause: "RefreshTokens/List/is of one tenant and user, and of one application if it is named",
+		fault:  "List forgot the tenant",
+		inject: func(f *faulty) {
+			f.list = func(ctx context.Context, q port.ListQuery) ([]domain.RefreshToken, error) {
+				q.TenantID = "acme"
+				return f.within.List(ctx, q)
+			}
+		},
+	},
+	{
+		clause: "RefreshTokens/List/leaves out the dead",
+		fault:  "List forgot expiry",
+		inject: func(f *faulty) {
+			f.list = func(ctx context.Context, q port.ListQuery) ([]domain.RefreshToken, error) {
+				q.Now = t0
+				return f.within.List(ctx, q)
+			}
+		},
+	},
+	{
+		clause: "RefreshTokens/List/leaves out the dead",
+		fault:  "List forgot marks",
+		inject: func(f *faulty) {
+			of := f.inserted()
+			f.list = func(ctx context.Context, q port.ListQuery) ([]domain.RefreshToken, error) {
+				var out []domain.RefreshToken
+				for _, id := range of(domain.Scope{TenantID: q.TenantID, UserID: q.UserID}) {
+					s, err := f.within.Snapshot(ctx, id)
+					if s.MarkEpoch = 0; err == nil && s.Alive(q.Now) {
+						out = append(out, s.Token)
+					}
+				}
+				return out, nil
+			}
+		},
+	},
+	{
+		clause: "RefreshTokens/List/the dead do not use up the limit",
+		fault:  "List cuts first and leaves out the dead later",
+		inject: func(f *faulty) {
+			of := f.inserted()
+			f.list = func(ctx context.Context, q port.ListQuery) ([]domain.RefreshToken, error) {
+				var out []domain.RefreshToken
+				all := of(domain.Scope{TenantID: q.TenantID, ApplicationID: q.ApplicationID, UserID: q.UserID})
+				for _, id := range all[:min(len(all), q.Limit)] {
+					if t, err := f.within.Find(ctx, q.TenantID, id, q.Now); err == nil {
+						out = append(out, t)
+					}
+				}
+				return out, nil
+			}
+		},
+	},
 }
 
 var advanceMutants = []mutant{
-	{clause: "RefreshTokens/Advance/moves generation, instants and client address, and nothing else", fault: "the client address stays", inject: func(f *faulty) {
-		f.advance = func(ctx context.Context, id domain.ID, c domain.Call) (domain.RefreshToken, domain.Policy, error) {
-			c.ClientAddress = ""
-			return f.within.Advance(ctx, id, c)
-		}
-	}},
-	{clause: "RefreshTokens/Advance/moves generation, instants and client address, and nothing else", fault: "an exchange resets the budget", inject: func(f *faulty) {
-		f.advance = func(ctx context.Context, id domain.ID, c domain.Call) (domain.RefreshToken, domain.Policy, error) {
-			t, p, err := f.within.Advance(ctx, id, c)
-			if err == nil {
-				after := t
-				after.RecoveryPaidUntil = 0
-				err = f.within.Swap(ctx, t, after, c.Now)
+	{
+		clause: "RefreshTokens/Advance/moves generation, instants and client address, and nothing else",
+		fault:  "the client address stays",
+		inject: func(f *faulty) {
+			f.advance = func(ctx context.Context, id domain.ID, c domain.Call) (domain.RefreshToken, domain.Policy, error) {
+				c.ClientAddress = ""
+				return f.within.Advance(ctx, id, c)
 			}
-			return t, p, err
-		}
-	}},
-	{clause: "RefreshTokens/Advance/returns the record as it is stored", fault: "the record of before comes back", inject: func(f *faulty) {
-		f.onAdvance(func(before domain.RefreshToken, after *domain.RefreshToken, _ *domain.Policy) { *after = before })
-	}},
-	{clause: "RefreshTokens/Advance/returns the policy in force, in every field", fault: "no issuer comes back", inject: func(f *faulty) {
-		f.onAdvance(func(_ domain.RefreshToken, _ *domain.RefreshToken, p *domain.Policy) { p.Issuer = "" })
-	}},
-	{clause: "RefreshTokens/Advance/returns the policy in force, in every field", fault: "flags come back as defaults", inject: func(f *faulty) {
-		f.onAdvance(func(_ domain.RefreshToken, _ *domain.RefreshToken, p *domain.Policy) { p.RevokeOnReplay = true })
-	}},
-	{clause: "RefreshTokens/Advance/slides the expiry as the policy says, to the microsecond", fault: "the window slides past the maximum", inject: func(f *faulty) {
-		f.onAdvance(func(_ domain.RefreshToken, t *domain.RefreshToken, p *domain.Policy) {
-			if p.Expiration != domain.Fixed {
-				t.ExpiresAt = t.LastUsedAt.Add(p.TTL)
+		},
+	},
+	{
+		clause: "RefreshTokens/Advance/moves generation, instants and client address, and nothing else",
+		fault:  "an exchange resets the budget",
+		inject: func(f *faulty) {
+			f.advance = func(ctx context.Context, id domain.ID, c domain.Call) (domain.RefreshToken, domain.Policy, error) {
+				t, p, err := f.within.Advance(ctx, id, c)
+				if err == nil {
+					after := t
+					after.RecoveryPaidUntil = 0
+					err = f.within.Swap(ctx, t, after, c.Now)
+				}
+				return t, p, err
 			}
-		})
-	}},
-	{clause: "RefreshTokens/Advance/slides the expiry as the policy says, to the microsecond", fault: "a fixed expiry slides", inject: func(f *faulty) {
-		f.onAdvance(func(_ domain.RefreshToken, t *domain.RefreshToken, p *domain.Policy) {
-			if p.Expiration == domain.Fixed {
-				t.ExpiresAt = t.LastUsedAt.Add(p.TTL)
+		},
+	},
+	{
+		clause: "RefreshTokens/Advance/returns the record as it is stored",
+		fault:  "the record of before comes back",
+		inject: func(f *faulty) {
+			f.onAdvance(func(before domain.RefreshToken, after *domain.RefreshToken, _ *domain.Policy) { *after = before })
+		},
+	},
+	{
+		clause: "RefreshTokens/Advance/returns the policy in force, in every field",
+		fault:  "no issuer comes back",
+		inject: func(f *faulty) {
+			f.onAdvance(func(_ domain.RefreshToken, _ *domain.RefreshToken, p *domain.Policy) { p.Issuer = "" })
+		},
+	},
+	{
+		clause: "RefreshTokens/Advance/returns the policy in force, in every field",
+		fault:  "flags come back as defaults",
+		inject: func(f *faulty) {
+			f.onAdvance(func(_ domain.RefreshToken, _ *domain.RefreshToken, p *domain.Policy) { p.RevokeOnReplay = true })
+		},
+	},
+	{
+		clause: "RefreshTokens/Advance/slides the expiry as the policy says, to the microsecond",
+		fault:  "the window slides past the maximum",
+		inject: func(f *faulty) {
+			f.onAdvance(func(_ domain.RefreshToken, t *domain.RefreshToken, p *domain.Policy) {
+				if p.Expiration != domain.Fixed {
+					t.ExpiresAt = t.LastUsedAt.Add(p.TTL)
+				}
+			})
+		},
+	},
+	{
+		clause: "RefreshTokens/Advance/slides the expiry as the policy says, to the microsecond",
+		fault:  "a fixed expiry slides",
+		inject: func(f *faulty) {
+			f.onAdvance(func(_ domain.RefreshToken, t *domain.RefreshToken, p *domain.Policy) {
+				if p.Expiration == domain.Fixed {
+					t.ExpiresAt = t.LastUsedAt.Add(p.TTL)
+				}
+			})
+		},
+	},
+	{
+		clause: "RefreshTokens/Advance/slides the expiry as the policy says, to the microsecond",
+		fault:  "an expiry never moves back",
+		inject: func(f *faulty) {
+			f.onAdvance(func(before domain.RefreshToken, t *domain.RefreshToken, _ *domain.Policy) {
+				if t.ExpiresAt.Before(before.ExpiresAt) {
+					t.ExpiresAt = before.ExpiresAt
+				}
+			})
+		},
+	},
+	{
+		clause: "RefreshTokens/Advance/moves the grace generation when GraceSince is zero or a grace period old",
+		fault:  "the grace generation never moves again",
+		inject: func(f *faulty) {
+			f.onAdvance(func(before domain.RefreshToken, t *domain.RefreshToken, _ *domain.Policy) {
+				if before.GraceGeneration > 0 {
+					t.GraceGeneration, t.GraceSince = before.GraceGeneration, before.GraceSince
+				}
+			})
+		},
+	},
+	{
+		clause: "RefreshTokens/Advance/moves the grace generation when GraceSince is zero or a grace period old",
+		fault:  "the grace generation moves at each rotation",
+		inject: func(f *faulty) {
+			f.onAdvance(func(before domain.RefreshToken, t *domain.RefreshToken, _ *domain.Policy) {
+				t.GraceGeneration, t.GraceSince = before.Generation, t.RotatedAt
+			})
+		},
+	},
+	{
+		clause: "RefreshTokens/Advance/moves the grace generation when GraceSince is zero or a grace period old",
+		fault:  "the grace generation moves a microsecond late",
+		inject: func(f *faulty) {
+			f.onAdvance(func(before domain.RefreshToken, t *domain.RefreshToken, p *domain.Policy) {
+				if t.RotatedAt.Sub(before.GraceSince) == p.GracePeriod {
+					t.GraceGeneration, t.GraceSince = before.GraceGeneration, before.GraceSince
+				}
+			})
+		},
+	},
+	{
+		clause: "RefreshTokens/Advance/stores exactly what Rotated makes of the record, whatever the policy",
+		fault:  "expiries are whole seconds",
+		inject: func(f *faulty) {
+			f.onAdvance(func(_ domain.RefreshToken, t *domain.RefreshToken, _ *domain.Policy) {
+				t.ExpiresAt = t.ExpiresAt.Truncate(time.Second)
+			})
+		},
+	},
+	{
+		clause: "RefreshTokens/Advance/stores exactly what Rotated makes of the record, whatever the policy",
+		fault:  "time does not go back",
+		inject: func(f *faulty) {
+			f.onAdvance(func(before domain.RefreshToken, t *domain.RefreshToken, _ *domain.Policy) {
+				if t.LastUsedAt.Before(before.LastUsedAt) {
+					t.LastUsedAt = before.LastUsedAt
+				}
+			})
+		},
+	},
+	{
+		clause: "RefreshTokens/Advance/a change of application or tenant counts at the next call",
+		fault:  "the policy is cached",
+		inject: func(f *faulty) {
+			var first *domain.Policy
+			f.onAdvance(func(_ domain.RefreshToken, _ *domain.RefreshToken, p *domain.Policy) {
+				if first == nil {
+					first = new(*p)
+				}
+				*p = *first
+			})
+		},
+	},
+	{
+		clause: "RefreshTokens/Advance/refuses the dead",
+		fault:  "an exchange forgot expiry",
+		inject: func(f *faulty) {
+			f.advanceForgets(func(s *domain.Snapshot, _ *domain.Call) { s.Token.ExpiresAt = t0.Add(1e6 * time.Hour) })
+		},
+	},
+	{
+		clause: "RefreshTokens/Advance/refuses the dead",
+		fault:  "an exchange overlooks marks",
+		inject: func(f *faulty) {
+			f.advanceForgets(func(s *domain.Snapshot, _ *domain.Call) { s.MarkEpoch = 0 })
+		},
+	},
+	{
+		clause: "RefreshTokens/Advance/refuses the dead",
+		fault:  "an exchange makes the revoked alive",
+		inject: func(f *faulty) {
+			f.advanceForgets(func(s *domain.Snapshot, _ *domain.Call) { s.Token.RevokedAt = time.Time{} })
+		},
+	},
+	{
+		clause: "RefreshTokens/Advance/refuses what is unknown",
+		fault:  "what is unknown is not found",
+		inject: func(f *faulty) {
+			f.advance = func(ctx context.Context, id domain.ID, c domain.Call) (domain.RefreshToken, domain.Policy, error) {
+				if _, err := f.within.Snapshot(ctx, id); err != nil {
+					return domain.RefreshToken{}, domain.Policy{}, err
+				}
+				return f.within.Advance(ctx, id, c)
 			}
-		})
-	}},
-	{clause: "RefreshTokens/Advance/slides the expiry as the policy says, to the microsecond", fault: "an expiry never moves back", inject: func(f *faulty) {
-		f.onAdvance(func(before domain.RefreshToken, t *domain.RefreshToken, _ *domain.Policy) {
-			if t.ExpiresAt.Before(before.ExpiresAt) {
-				t.ExpiresAt = before.ExpiresAt
+		},
+	},
+	{
+		clause: "RefreshTokens/Advance/asks for nothing more than its conditions",
+		fault:  "a needless proof is refused",
+		inject: func(f *faulty) {
+			f.advance = func(ctx context.Context, id domain.ID, c domain.Call) (domain.RefreshToken, domain.Policy, error) {
+				if s, err := f.within.Snapshot(ctx, id); err == nil && s.Token.Binding != c.Binding {
+					return domain.RefreshToken{}, domain.Policy{}, domain.ErrConflict
+				}
+				return f.within.Advance(ctx, id, c)
 			}
-		})
-	}},
-	{clause: "RefreshTokens/Advance/moves the grace generation when GraceSince is zero or a grace period old", fault: "the grace generation never moves again", inject: func(f *faulty) {
-		f.onAdvance(func(before domain.RefreshToken, t *domain.RefreshToken, _ *domain.Policy) {
-			if before.GraceGeneration > 0 {
-				t.GraceGeneration, t.GraceSince = before.GraceGeneration, before.GraceSince
+		},
+	},
+	{
+		clause: "RefreshTokens/Advance/asks for nothing more than its conditions",
+		fault:  "the longest access token is refused",
+		inject: func(f *faulty) {
+			f.advance = func(ctx context.Context, id domain.ID, c domain.Call) (domain.RefreshToken, domain.Policy, error) {
+				if c.AccessTokenTTL > 0 {
+					c.AccessTokenTTL++
+				}
+				return f.within.Advance(ctx, id, c)
 			}
-		})
-	}},
-	{clause: "RefreshTokens/Advance/moves the grace generation when GraceSince is zero or a grace period old", fault: "the grace generation moves at each rotation", inject: func(f *faulty) {
-		f.onAdvance(func(before domain.RefreshToken, t *domain.RefreshToken, _ *domain.Policy) {
-			t.GraceGeneration, t.GraceSince = before.Generation, t.RotatedAt
-		})
-	}},
-	{clause: "RefreshTokens/Advance/moves the grace generation when GraceSince is zero or a grace period old", fault: "the grace generation moves a microsecond late", inject: func(f *faulty) {
-		f.onAdvance(func(before domain.RefreshToken, t *domain.RefreshToken, p *domain.Policy) {
-			if t.RotatedAt.Sub(before.GraceSince) == p.GracePeriod {
-				t.GraceGeneration, t.GraceSince = before.GraceGeneration, before.GraceSince
+		},
+	},
+	{
+		clause: "RefreshTokens/Advance/of many at once with one generation exactly one succeeds",
+		fault:  "updates are lost: read, decide, write",
+		inject: lostUpdates,
+	},
+	{
+		clause: "RefreshTokens/Advance/many callers in a chain leave no gap and make no double",
+		fault:  "updates are lost in a chain",
+		inject: lostUpdates,
+	},
+	{
+		clause: "RefreshTokens/Advance/refuses a generation that is past",
+		fault:  "an old generation rotates",
+		inject: func(f *faulty) {
+			f.advanceForgets(func(s *domain.Snapshot, c *domain.Call) { c.Generation = max(c.Generation, s.Token.Generation) })
+		},
+	},
+	{
+		clause: "RefreshTokens/Advance/refuses a generation that is yet to come",
+		fault:  "a future generation rotates",
+		inject: func(f *faulty) {
+			f.advanceForgets(func(s *domain.Snapshot, c *domain.Call) { c.Generation = min(c.Generation, s.Token.Generation) })
+		},
+	},
+	{
+		clause: "RefreshTokens/Advance/refuses another tenant",
+		fault:  "an exchange ignores the tenant",
+		inject: func(f *faulty) {
+			f.advanceForgets(func(_ *domain.Snapshot, c *domain.Call) { c.TenantID = "" })
+		},
+	},
+	{
+		clause: "RefreshTokens/Advance/refuses a call without the binding",
+		fault:  "who proves nothing needs no proof",
+		inject: func(f *faulty) {
+			f.advanceForgets(func(s *domain.Snapshot, c *domain.Call) {
+				if c.Binding == "" {
+					c.Binding = s.Token.Binding
+				}
+			})
+		},
+	},
+	{
+		clause: "RefreshTokens/Advance/refuses a call with another binding",
+		fault:  "any proof will do",
+		inject: func(f *faulty) {
+			f.advanceForgets(func(s *domain.Snapshot, c *domain.Call) {
+				if c.Binding != "" {
+					c.Binding = s.Token.Binding
+				}
+			})
+		},
+	},
+	{
+		clause: "RefreshTokens/Advance/refuses a call without the authentication that is asked for",
+		fault:  "an exchange ignores authentication",
+		inject: func(f *faulty) {
+			f.advanceForgets(func(_ *domain.Snapshot, c *domain.Call) { c.Authenticated = true })
+		},
+	},
+	{
+		clause: "RefreshTokens/Advance/refuses a longer access token than the policy allows",
+		fault:  "an exchange ignores the access token's life",
+		inject: func(f *faulty) {
+			f.advanceForgets(func(_ *domain.Snapshot, c *domain.Call) { c.AccessTokenTTL = 0 })
+		},
+	},
+	{
+		clause: "RefreshTokens/Advance/refuses a longer access token than the policy allows",
+		fault:  "the access token's life is compared in seconds",
+		inject: func(f *faulty) {
+			f.advanceForgets(func(_ *domain.Snapshot, c *domain.Call) { c.AccessTokenTTL = c.AccessTokenTTL.Truncate(time.Second) })
+		},
+	},
+	{
+		clause: "RefreshTokens/Advance/refuses a reusable token",
+		fault:  "a reusable token rotates",
+		inject: func(f *faulty) {
+			f.advanceForgets(func(s *domain.Snapshot, _ *domain.Call) { s.Policy.Usage = domain.OneTimeUse })
+		},
+	},
+	{
+		clause: "RefreshTokens/Advance/refuses an inactive application",
+		fault:  "an inactive application exchanges",
+		inject: func(f *faulty) {
+			f.advanceForgets(func(s *domain.Snapshot, _ *domain.Call) { s.Policy.Active = true })
+		},
+	},
+	{
+		clause: "RefreshTokens/Advance/refuses an inactive tenant",
+		fault:  "an application of an inactive tenant exchanges",
+		inject: func(f *faulty) {
+			f.advance = func(ctx context.Context, id domain.ID, c domain.Call) (domain.RefreshToken, domain.Policy, error) {
+				tenant, err := f.within.Tenant(ctx, "acme")
+				if err != nil {
+					return domain.RefreshToken{}, domain.Policy{}, err
+				}
+				if err := f.within.SaveTenant(ctx, domain.Tenant{ID: "acme"}); err != nil {
+					return domain.RefreshToken{}, domain.Policy{}, err
+				}
+				t, p, err := f.within.Advance(ctx, id, c)
+				return t, p, errors.Join(err, f.within.SaveTenant(ctx, tenant))
 			}
-		})
-	}},
-	{clause: "RefreshTokens/Advance/stores exactly what Rotated makes of the record, whatever the policy", fault: "expiries are whole seconds", inject: func(f *faulty) {
-		f.onAdvance(func(_ domain.RefreshToken, t *domain.RefreshToken, _ *domain.Policy) {
-			t.ExpiresAt = t.ExpiresAt.Truncate(time.Second)
-		})
-	}},
-	{clause: "RefreshTokens/Advance/stores exactly what Rotated makes of the record, whatever the policy", fault: "time does not go back", inject: func(f *faulty) {
-		f.onAdvance(func(before domain.RefreshToken, t *domain.RefreshToken, _ *domain.Policy) {
-			if t.LastUsedAt.Before(before.LastUsedAt) {
-				t.LastUsedAt = before.LastUsedAt
-			}
-		})
-	}},
-	{clause: "RefreshTokens/Advance/a change of application or tenant counts at the next call", fault: "the policy is cached", inject: func(f *faulty) {
-		var first *domain.Policy
-		f.onAdvance(func(_ domain.RefreshToken, _ *domain.RefreshToken, p *domain.Policy) {
-			if first == nil {
-				first = new(*p)
-			}
-			*p = *first
-		})
-	}},
-	{clause: "RefreshTokens/Advance/refuses the dead", fault: "an exchange forgot expiry", inject: func(f *faulty) {
-		f.advanceForgets(func(s *domain.Snapshot, _ *domain.Call) { s.Token.ExpiresAt = t0.Add(1e6 * time.Hour) })
-	}},
-	{clause: "RefreshTokens/Advance/refuses the dead", fault: "an exchange overlooks marks", inject: func(f *faulty) {
-		f.advanceForgets(func(s *domain.Snapshot, _ *domain.Call) { s.MarkEpoch = 0 })
-	}},
-	{clause: "RefreshTokens/Advance/refuses the dead", fault: "an exchange makes the revoked alive", inject: func(f *faulty) {
-		f.advanceForgets(func(s *domain.Snapshot, _ *domain.Call) { s.Token.RevokedAt = time.Time{} })
-	}},
-	{clause: "RefreshTokens/Advance/refuses what is unknown", fault: "what is unknown is not found", inject: func(f *faulty) {
-		f.advance = func(ctx context.Context, id domain.ID, c domain.Call) (domain.RefreshToken, domain.Policy, error) {
-			if _, err := f.within.Snapshot(ctx, id); err != nil {
-				return domain.RefreshToken{}, domain.Policy{}, err
-			}
-			return f.within.Advance(ctx, id, c)
-		}
-	}},
-	{clause: "RefreshTokens/Advance/asks for nothing more than its conditions", fault: "a needless proof is refused", inject: func(f *faulty) {
-		f.advance = func(ctx context.Context, id domain.ID, c domain.Call) (domain.RefreshToken, domain.Policy, error) {
-			if s, err := f.within.Snapshot(ctx, id); err == nil && s.Token.Binding != c.Binding {
-				return domain.RefreshToken{}, domain.Policy{}, domain.ErrConflict
-			}
-			return f.within.Advance(ctx, id, c)
-		}
-	}},
-	{clause: "RefreshTokens/Advance/asks for nothing more than its conditions", fault: "the longest access token is refused", inject: func(f *faulty) {
-		f.advance = func(ctx context.Context, id domain.ID, c domain.Call) (domain.RefreshToken, domain.Policy, error) {
-			if c.AccessTokenTTL > 0 {
-				c.AccessTokenTTL++
-			}
-			return f.within.Advance(ctx, id, c)
-		}
-	}},
-	{clause: "RefreshTokens/Advance/of many at once with one generation exactly one succeeds", fault: "updates are lost: read, decide, write", inject: lostUpdates},
-	{clause: "RefreshTokens/Advance/many callers in a chain leave no gap and make no double", fault: "updates are lost in a chain", inject: lostUpdates},
-	{clause: "RefreshTokens/Advance/refuses a generation that is past", fault: "an old generation rotates", inject: func(f *faulty) {
-		f.advanceForgets(func(s *domain.Snapshot, c *domain.Call) { c.Generation = max(c.Generation, s.Token.Generation) })
-	}},
-	{clause: "RefreshTokens/Advance/refuses a generation that is yet to come", fault: "a future generation rotates", inject: func(f *faulty) {
-		f.advanceForgets(func(s *domain.Snapshot, c *domain.Call) { c.Generation = min(c.Generation, s.Token.Generation) })
-	}},
-	{clause: "RefreshTokens/Advance/refuses another tenant", fault: "an exchange ignores the tenant", inject: func(f *faulty) {
-		f.advanceForgets(func(_ *domain.Snapshot, c *domain.Call) { c.TenantID = "" })
-	}},
-	{clause: "RefreshTokens/Advance/refuses a call without the binding", fault: "who proves nothing needs no proof", inject: func(f *faulty) {
-		f.advanceForgets(func(s *domain.Snapshot, c *domain.Call) {
-			if c.Binding == "" {
-				c.Binding = s.Token.Binding
-			}
-		})
-	}},
-	{clause: "RefreshTokens/Advance/refuses a call with another binding", fault: "any proof will do", inject: func(f *faulty) {
-		f.advanceForgets(func(s *domain.Snapshot, c *domain.Call) {
-			if c.Binding != "" {
-				c.Binding = s.Token.Binding
-			}
-		})
-	}},
-	{clause: "RefreshTokens/Advance/refuses a call without the authentication that is asked for", fault: "an exchange ignores authentication", inject: func(f *faulty) {
-		f.advanceForgets(func(_ *domain.Snapshot, c *domain.Call) { c.Authenticated = true })
-	}},
-	{clause: "RefreshTokens/Advance/refuses a longer access token than the policy allows", fault: "an exchange ignores the access token's life", inject: func(f *faulty) {
-		f.advanceForgets(func(_ *domain.Snapshot, c *domain.Call) { c.AccessTokenTTL = 0 })
-	}},
-	{clause: "RefreshTokens/Advance/refuses a longer access token than the policy allows", fault: "the access token's life is compared in seconds", inject: func(f *faulty) {
-		f.advanceForgets(func(_ *domain.Snapshot, c *domain.Call) { c.AccessTokenTTL = c.AccessTokenTTL.Truncate(time.Second) })
-	}},
-	{clause: "RefreshTokens/Advance/refuses a reusable token", fault: "a reusable token rotates", inject: func(f *faulty) {
-		f.advanceForgets(func(s *domain.Snapshot, _ *domain.Call) { s.Policy.Usage = domain.OneTimeUse })
-	}},
-	{clause: "RefreshTokens/Advance/refuses an inactive application", fault: "an inactive application exchanges", inject: func(f *faulty) {
-		f.advanceForgets(func(s *domain.Snapshot, _ *domain.Call) { s.Policy.Active = true })
-	}},
-	{clause: "RefreshTokens/Advance/refuses an inactive tenant", fault: "an application of an inactive tenant exchanges", inject: func(f *faulty) {
-		f.advance = func(ctx context.Context, id domain.ID, c domain.Call) (domain.RefreshToken, domain.Policy, error) {
-			tenant, err := f.within.Tenant(ctx, "acme")
-			if err != nil {
-				return domain.RefreshToken{}, domain.Policy{}, err
-			}
-			if err := f.within.SaveTenant(ctx, domain.Tenant{ID: "acme"}); err != nil {
-				return domain.RefreshToken{}, domain.Policy{}, err
-			}
-			t, p, err := f.within.Advance(ctx, id, c)
-			return t, p, errors.Join(err, f.within.SaveTenant(ctx, tenant))
-		}
-	}},
+		},
+	},
 }
 
 // lostUpdates: who comes second has decided on what it read before, and writes all the same.
@@ -748,458 +1161,729 @@ func lostUpdates(f *faulty) {
 }
 
 var swapMutants = []mutant{
-	{clause: "RefreshTokens/Swap/stores its six fields and nothing else", fault: "a recovery is not charged", inject: func(f *faulty) {
-		f.swapAs(func(stored domain.RefreshToken, _, after *domain.RefreshToken, _ *time.Time) {
-			after.RecoveryPaidUntil = stored.RecoveryPaidUntil
-		})
-	}},
-	{clause: "RefreshTokens/Swap/stores its six fields and nothing else", fault: "Swap stores the whole record", inject: func(f *faulty) {
-		var last domain.RefreshToken
-		f.swap = func(ctx context.Context, before, after domain.RefreshToken, now time.Time) error {
-			last = after
-			return f.within.Swap(ctx, before, after, now)
-		}
-		f.onRead(func(t *domain.RefreshToken) {
-			if last.ID == t.ID {
-				t.MetaData = last.MetaData
-			}
-		})
-	}},
-	{clause: "RefreshTokens/Swap/moves an expiry back as well as on, and clears what it is told to clear", fault: "Swap passes over zeros", inject: func(f *faulty) {
-		f.swapAs(func(stored domain.RefreshToken, _, after *domain.RefreshToken, _ *time.Time) {
-			if after.RecoveryPaidUntil == 0 {
+	{
+		clause: "RefreshTokens/Swap/stores its six fields and nothing else",
+		fault:  "a recovery is not charged",
+		inject: func(f *faulty) {
+			f.swapAs(func(stored domain.RefreshToken, _, after *domain.RefreshToken, _ *time.Time) {
 				after.RecoveryPaidUntil = stored.RecoveryPaidUntil
+			})
+		},
+	},
+	{
+		clause: "RefreshTokens/Swap/stores its six fields and nothing else",
+		fault:  "Swap stores the whole record",
+		inject: func(f *faulty) {
+			var last domain.RefreshToken
+			f.swap = func(ctx context.Context, before, after domain.RefreshToken, now time.Time) error {
+				last = after
+				return f.within.Swap(ctx, before, after, now)
 			}
-		})
-	}},
-	{clause: "RefreshTokens/Swap/moves an expiry back as well as on, and clears what it is told to clear", fault: "Swap only prolongs", inject: func(f *faulty) {
-		f.swapAs(func(stored domain.RefreshToken, _, after *domain.RefreshToken, _ *time.Time) {
-			if after.ExpiresAt.Before(stored.ExpiresAt) {
-				after.ExpiresAt = stored.ExpiresAt
+			f.onRead(func(t *domain.RefreshToken) {
+				if last.ID == t.ID {
+					t.MetaData = last.MetaData
+				}
+			})
+		},
+	},
+	{
+		clause: "RefreshTokens/Swap/moves an expiry back as well as on, and clears what it is told to clear",
+		fault:  "Swap passes over zeros",
+		inject: func(f *faulty) {
+			f.swapAs(func(stored domain.RefreshToken, _, after *domain.RefreshToken, _ *time.Time) {
+				if after.RecoveryPaidUntil == 0 {
+					after.RecoveryPaidUntil = stored.RecoveryPaidUntil
+				}
+			})
+		},
+	},
+	{
+		clause: "RefreshTokens/Swap/moves an expiry back as well as on, and clears what it is told to clear",
+		fault:  "Swap only prolongs",
+		inject: func(f *faulty) {
+			f.swapAs(func(stored domain.RefreshToken, _, after *domain.RefreshToken, _ *time.Time) {
+				if after.ExpiresAt.Before(stored.ExpiresAt) {
+					after.ExpiresAt = stored.ExpiresAt
+				}
+			})
+		},
+	},
+	{
+		clause: "RefreshTokens/Swap/refuses another generation",
+		fault:  "Swap compares no generation",
+		inject: func(f *faulty) {
+			f.swapAs(func(stored domain.RefreshToken, before, _ *domain.RefreshToken, _ *time.Time) {
+				before.Generation = stored.Generation
+			})
+		},
+	},
+	{
+		clause: "RefreshTokens/Swap/refuses another recovered generation",
+		fault:  "Swap compares no recovered generation",
+		inject: func(f *faulty) {
+			f.swapAs(func(stored domain.RefreshToken, before, _ *domain.RefreshToken, _ *time.Time) {
+				before.RecoveredGeneration = stored.RecoveredGeneration
+			})
+		},
+	},
+	{
+		clause: "RefreshTokens/Swap/refuses another state of the budget",
+		fault:  "Swap compares no budget",
+		inject: func(f *faulty) {
+			f.swapAs(func(stored domain.RefreshToken, before, _ *domain.RefreshToken, _ *time.Time) {
+				before.RecoveryPaidUntil = stored.RecoveryPaidUntil
+			})
+		},
+	},
+	{
+		clause: "RefreshTokens/Swap/compares nothing else",
+		fault:  "Swap compares the last use",
+		inject: func(f *faulty) {
+			f.swap = func(ctx context.Context, before, after domain.RefreshToken, now time.Time) error {
+				if s, err := f.within.Snapshot(ctx, before.ID); err == nil && !s.Token.LastUsedAt.Equal(before.LastUsedAt) {
+					return domain.ErrConflict
+				}
+				return f.within.Swap(ctx, before, after, now)
 			}
-		})
-	}},
-	{clause: "RefreshTokens/Swap/refuses another generation", fault: "Swap compares no generation", inject: func(f *faulty) {
-		f.swapAs(func(stored domain.RefreshToken, before, _ *domain.RefreshToken, _ *time.Time) {
-			before.Generation = stored.Generation
-		})
-	}},
-	{clause: "RefreshTokens/Swap/refuses another recovered generation", fault: "Swap compares no recovered generation", inject: func(f *faulty) {
-		f.swapAs(func(stored domain.RefreshToken, before, _ *domain.RefreshToken, _ *time.Time) {
-			before.RecoveredGeneration = stored.RecoveredGeneration
-		})
-	}},
-	{clause: "RefreshTokens/Swap/refuses another state of the budget", fault: "Swap compares no budget", inject: func(f *faulty) {
-		f.swapAs(func(stored domain.RefreshToken, before, _ *domain.RefreshToken, _ *time.Time) {
-			before.RecoveryPaidUntil = stored.RecoveryPaidUntil
-		})
-	}},
-	{clause: "RefreshTokens/Swap/compares nothing else", fault: "Swap compares the last use", inject: func(f *faulty) {
-		f.swap = func(ctx context.Context, before, after domain.RefreshToken, now time.Time) error {
-			if s, err := f.within.Snapshot(ctx, before.ID); err == nil && !s.Token.LastUsedAt.Equal(before.LastUsedAt) {
-				return domain.ErrConflict
+		},
+	},
+	{
+		clause: "RefreshTokens/Swap/refuses the dead and the unknown",
+		fault:  "Swap forgot expiry",
+		inject: func(f *faulty) {
+			f.swapAs(func(_ domain.RefreshToken, _, _ *domain.RefreshToken, now *time.Time) { *now = t0 })
+		},
+	},
+	{
+		clause: "RefreshTokens/Swap/refuses the dead and the unknown",
+		fault:  "what is unknown is swapped",
+		inject: func(f *faulty) {
+			f.swap = func(ctx context.Context, before, after domain.RefreshToken, now time.Time) error {
+				if _, err := f.within.Snapshot(ctx, before.ID); err != nil {
+					return nil
+				}
+				return f.within.Swap(ctx, before, after, now)
 			}
-			return f.within.Swap(ctx, before, after, now)
-		}
-	}},
-	{clause: "RefreshTokens/Swap/refuses the dead and the unknown", fault: "Swap forgot expiry", inject: func(f *faulty) {
-		f.swapAs(func(_ domain.RefreshToken, _, _ *domain.RefreshToken, now *time.Time) { *now = t0 })
-	}},
-	{clause: "RefreshTokens/Swap/refuses the dead and the unknown", fault: "what is unknown is swapped", inject: func(f *faulty) {
-		f.swap = func(ctx context.Context, before, after domain.RefreshToken, now time.Time) error {
-			if _, err := f.within.Snapshot(ctx, before.ID); err != nil {
-				return nil
+		},
+	},
+	{
+		clause: "RefreshTokens/Swap/of many at once that charge one recovery exactly one succeeds",
+		fault:  "Swap has no condition",
+		inject: func(f *faulty) {
+			f.swap = func(ctx context.Context, before, after domain.RefreshToken, now time.Time) error {
+				return instead(f.within.Swap(ctx, before, after, now), domain.ErrConflict)
 			}
-			return f.within.Swap(ctx, before, after, now)
-		}
-	}},
-	{clause: "RefreshTokens/Swap/of many at once that charge one recovery exactly one succeeds", fault: "Swap has no condition", inject: func(f *faulty) {
-		f.swap = func(ctx context.Context, before, after domain.RefreshToken, now time.Time) error {
-			return instead(f.within.Swap(ctx, before, after, now), domain.ErrConflict)
-		}
-	}},
-	{clause: "RefreshTokens/Swap/and Advance at once lose neither's write", fault: "an exchange beside it overwrites what Swap wrote", inject: func(f *faulty) {
-		f.swap = func(context.Context, domain.RefreshToken, domain.RefreshToken, time.Time) error { return nil }
-	}},
+		},
+	},
+	{
+		clause: "RefreshTokens/Swap/and Advance at once lose neither's write",
+		fault:  "an exchange beside it overwrites what Swap wrote",
+		inject: func(f *faulty) {
+			f.swap = func(context.Context, domain.RefreshToken, domain.RefreshToken, time.Time) error { return nil }
+		},
+	},
 }
 
 var revocationMutants = []mutant{
-	{clause: "Revocations/Revoke/ends the one, keeps instant and reason, and touches nothing else", fault: "every reason is a call", inject: func(f *faulty) {
-		f.revoke = func(ctx context.Context, tenantID string, id domain.ID, r port.Revocation) error {
-			r.Reason = domain.RevokedByCall
-			return f.within.Revoke(ctx, tenantID, id, r)
-		}
-	}},
-	{clause: "Revocations/Revoke/ends the one, keeps instant and reason, and touches nothing else", fault: "one revocation ends all of the user", inject: func(f *faulty) {
-		f.revoke = func(ctx context.Context, tenantID string, id domain.ID, r port.Revocation) error {
-			_, err := f.within.RevokeScope(ctx, domain.Scope{TenantID: tenantID, UserID: "ana"}, domain.ID{}, r)
-			return errors.Join(f.within.Revoke(ctx, tenantID, id, r), err)
-		}
-	}},
-	{clause: "Revocations/Revoke/what is unknown or of another tenant is not found, and stays alive", fault: "Revoke forgot the tenant", inject: func(f *faulty) {
-		f.revoke = func(ctx context.Context, tenantID string, id domain.ID, r port.Revocation) error {
-			if s, err := f.within.Snapshot(ctx, id); err == nil {
-				tenantID = s.Token.TenantID
+	{
+		clause: "Revocations/Revoke/ends the one, keeps instant and reason, and touches nothing else",
+		fault:  "every reason is a call",
+		inject: func(f *faulty) {
+			f.revoke = func(ctx context.Context, tenantID string, id domain.ID, r port.Revocation) error {
+				r.Reason = domain.RevokedByCall
+				return f.within.Revoke(ctx, tenantID, id, r)
 			}
-			return f.within.Revoke(ctx, tenantID, id, r)
-		}
-	}},
-	{clause: "Revocations/Revoke/what is dead is not found, and keeps the first instant and reason", fault: "the dead are revoked once more", inject: func(f *faulty) {
-		f.revoke = func(ctx context.Context, tenantID string, id domain.ID, r port.Revocation) error {
-			return instead(f.within.Revoke(ctx, tenantID, id, r), domain.ErrNotFound)
-		}
-	}},
-	{clause: "Revocations/RevokeScope/covers its scope and nothing beside it", fault: "the mark is the tenant's, whatever the scope", inject: func(f *faulty) {
-		f.revokeScope = func(ctx context.Context, s domain.Scope, except domain.ID, r port.Revocation) (uint64, error) {
-			return f.within.RevokeScope(ctx, domain.Scope{TenantID: s.TenantID}, except, r)
-		}
-	}},
-	{clause: "Revocations/RevokeScope/covers its scope and nothing beside it", fault: "the mark forgot the tenant", inject: func(f *faulty) {
-		f.revokeScope = func(ctx context.Context, s domain.Scope, except domain.ID, r port.Revocation) (uint64, error) {
-			other := s
-			other.TenantID = "other"
-			_, err := f.within.RevokeScope(ctx, other, except, r)
-			epoch, own := f.within.RevokeScope(ctx, s, except, r)
-			return epoch, errors.Join(err, own)
-		}
-	}},
-	{clause: "Revocations/RevokeScope/covers its scope and nothing beside it", fault: "an empty user is compared like a name", inject: func(f *faulty) {
-		f.findForgets(func(s *domain.Snapshot) {
-			if s.Token.UserID != "" {
-				s.MarkEpoch = 0
-			}
-		})
-	}},
-	{clause: "Revocations/RevokeScope/what is stored later is alive, also under a clock that is behind", fault: "the mark is compared with at least", inject: func(f *faulty) {
-		f.findRefuses(func(s domain.Snapshot) bool { return s.MarkEpoch > 0 && s.MarkEpoch >= s.Token.IssuedEpoch })
-	}},
-	{clause: "Revocations/RevokeScope/what is stored later is alive, also under a clock that is behind", fault: "the mark is compared by clock", inject: func(f *faulty) {
-		var last time.Time
-		f.revokeScope = func(ctx context.Context, s domain.Scope, except domain.ID, r port.Revocation) (uint64, error) {
-			last = r.At
-			return f.within.RevokeScope(ctx, s, except, r)
-		}
-		f.findRefuses(func(s domain.Snapshot) bool { return s.Token.IssuedAt.Before(last) })
-	}},
-	{clause: "Revocations/RevokeScope/grows the tenant's epoch by one and returns it", fault: "tenants share one epoch", inject: func(f *faulty) {
-		var shared uint64
-		f.revokeScope = func(ctx context.Context, s domain.Scope, except domain.ID, r port.Revocation) (uint64, error) {
-			shared++
-			_, err := f.within.RevokeScope(ctx, s, except, r)
-			return shared, err
-		}
-	}},
-	{clause: "Revocations/RevokeScope/needs no user to exist", fault: "a user without refresh tokens is not found", inject: func(f *faulty) {
-		f.revokeScope = func(ctx context.Context, s domain.Scope, except domain.ID, r port.Revocation) (uint64, error) {
-			ts, err := f.within.List(ctx, port.ListQuery{TenantID: s.TenantID, UserID: s.UserID, Limit: 1, Now: r.At})
-			if err != nil || len(ts) == 0 {
-				return 0, domain.ErrNotFound
-			}
-			return f.within.RevokeScope(ctx, s, except, r)
-		}
-	}},
-	{clause: "Revocations/RevokeScope/an unknown tenant or application is not found, and writes nothing", fault: "a mark needs no application", inject: func(f *faulty) {
-		f.revokeScope = func(ctx context.Context, s domain.Scope, except domain.ID, r port.Revocation) (uint64, error) {
-			epoch, err := f.within.RevokeScope(ctx, s, except, r)
-			return epoch, instead(err, domain.ErrNotFound)
-		}
-	}},
-	{clause: "Revocations/RevokeScope/an unknown tenant or application is not found, and writes nothing", fault: "a refused revocation has grown the epoch", inject: func(f *faulty) {
-		f.revokeScope = func(ctx context.Context, s domain.Scope, except domain.ID, r port.Revocation) (uint64, error) {
-			epoch, err := f.within.RevokeScope(ctx, s, except, r)
-			if errors.Is(err, domain.ErrNotFound) {
-				_, _ = f.within.RevokeScope(ctx, domain.Scope{TenantID: s.TenantID, UserID: "nobody"}, domain.ID{}, r)
-			}
-			return epoch, err
-		}
-	}},
-	{clause: "Revocations/RevokeScope/works while application and tenant are inactive", fault: "the inactive cannot be revoked", inject: func(f *faulty) {
-		f.revokeScope = func(ctx context.Context, s domain.Scope, except domain.ID, r port.Revocation) (uint64, error) {
-			if p, err := f.within.Policy(ctx, "acme", "shop"); err != nil || !p.Active {
-				return 0, domain.ErrNotFound
-			}
-			return f.within.RevokeScope(ctx, s, except, r)
-		}
-	}},
-	{clause: "Revocations/RevokeScope/spares the one that it is told to", fault: "nobody is spared", inject: func(f *faulty) {
-		f.revokeScope = func(ctx context.Context, s domain.Scope, _ domain.ID, r port.Revocation) (uint64, error) {
-			return f.within.RevokeScope(ctx, s, domain.ID{}, r)
-		}
-	}},
-	{clause: "Revocations/RevokeScope/to spare what is dead or not within the scope is not found, and writes nothing", fault: "whom to spare is not looked at", inject: func(f *faulty) {
-		f.revokeScope = func(ctx context.Context, s domain.Scope, except domain.ID, r port.Revocation) (uint64, error) {
-			epoch, err := f.within.RevokeScope(ctx, s, except, r)
-			if errors.Is(err, domain.ErrNotFound) {
-				return f.within.RevokeScope(ctx, s, domain.ID{}, r)
-			}
-			return epoch, err
-		}
-	}},
-	{clause: "Revocations/RevokeScope/many at once have an epoch each, and the mark takes the highest", fault: "two at once share an epoch", inject: func(f *faulty) {
-		f.revokeScope = func(ctx context.Context, s domain.Scope, except domain.ID, r port.Revocation) (uint64, error) {
-			epoch, err := f.within.RevokeScope(ctx, s, except, r)
-			return epoch | 1, err
-		}
-	}},
-	{clause: "Revocations/RevokeScope/many at once have an epoch each, and the mark takes the highest", fault: "a late writer lowers the mark", inject: func(f *faulty) {
-		f.snapshot = func(ctx context.Context, id domain.ID) (domain.Snapshot, error) {
-			s, err := f.within.Snapshot(ctx, id)
-			if s.MarkEpoch > 0 {
-				s.MarkEpoch--
-			}
-			return s, err
-		}
-	}},
-	{clause: "Revocations/RevokeScope/ends what was issued before it began, and nothing issued after it returned", fault: "an issue reads the epoch in another step", inject: func(f *faulty) {
-		f.onRead(func(t *domain.RefreshToken) { t.IssuedEpoch += 1000 })
-	}},
-	{clause: "Revocations/RevokeScope/lets no exchange succeed that begins after it returned", fault: "an exchange reads marks of before", inject: func(f *faulty) {
-		f.advanceForgets(func(s *domain.Snapshot, _ *domain.Call) { s.MarkEpoch = 0 })
-	}},
-	{clause: "Revocations/KeepNewest/revokes all but the highest ids, for the reason given", fault: "the oldest are kept", inject: func(f *faulty) {
-		f.keepNewest = func(ctx context.Context, s domain.Scope, keep int, r port.Revocation) error {
-			ts, err := f.within.List(ctx, port.ListQuery{
-				TenantID: s.TenantID, ApplicationID: s.ApplicationID, UserID: s.UserID, Limit: 99, Now: r.At,
-			})
-			for _, t := range ts[:max(0, len(ts)-keep)] {
-				err = errors.Join(err, f.within.Revoke(ctx, t.TenantID, t.ID, r))
-			}
-			return err
-		}
-	}},
-	{clause: "Revocations/KeepNewest/revokes all but the highest ids, for the reason given", fault: "KeepNewest gives no reason", inject: func(f *faulty) {
-		f.keepNewest = func(ctx context.Context, s domain.Scope, keep int, r port.Revocation) error {
-			return f.within.KeepNewest(ctx, s, keep, byCall(r.At))
-		}
-	}},
-	{clause: "Revocations/KeepNewest/revokes nothing if there are no more than it keeps", fault: "KeepNewest keeps one too few", inject: func(f *faulty) {
-		f.keepNewest = func(ctx context.Context, s domain.Scope, keep int, r port.Revocation) error {
-			return f.within.KeepNewest(ctx, s, keep-1, r)
-		}
-	}},
-	{clause: "Revocations/KeepNewest/touches no one else's", fault: "KeepNewest forgot the user", inject: func(f *faulty) {
-		f.keepNewest = func(ctx context.Context, s domain.Scope, keep int, r port.Revocation) error {
-			s.UserID = ""
-			return f.within.KeepNewest(ctx, s, keep, r)
-		}
-	}},
-	{clause: "Revocations/KeepNewest/counts only what is alive, and leaves the dead as they are", fault: "KeepNewest counts the dead", inject: func(f *faulty) {
-		of := f.inserted()
-		f.keepNewest = func(ctx context.Context, s domain.Scope, keep int, r port.Revocation) error {
-			all := of(s)
-			for _, id := range all[min(len(all), keep):] {
-				if err := f.within.Revoke(ctx, s.TenantID, id, r); err != nil && !errors.Is(err, domain.ErrNotFound) {
+		},
+	},
+	{
+		clause: "Revocations/Revoke/ends the one, keeps instant and reason, and touches nothing else",
+		fault:  "one revocation ends all of the user",
+		inject: func(f *faulty) {
+			f.revoke = func(ctx context.Context, tenantID string, id domain.ID, r port.Revocation) error {
+				if err := f.within.Revoke(ctx, tenantID, id, r); err != nil {
 					return err
 				}
+				_, err := f.within.RevokeScope(ctx, domain.Scope{TenantID: tenantID, UserID: "ana"}, domain.ID{}, r)
+				return err
 			}
-			return nil
-		}
-	}},
-	{clause: "Revocations/KeepNewest/after many issues at once the newest are alive, and no more", fault: "KeepNewest counts without those beside it", inject: func(f *faulty) {
-		f.keepNewest = func(ctx context.Context, s domain.Scope, keep int, r port.Revocation) error {
-			return f.within.KeepNewest(ctx, s, keep+1, r)
-		}
-	}},
+		},
+	},
+	{
+		clause: "Revocations/Revoke/what is unknown or of another tenant is not found, and stays alive",
+		fault:  "Revoke forgot the tenant",
+		inject: func(f *faulty) {
+			f.revoke = func(ctx context.Context, tenantID string, id domain.ID, r port.Revocation) error {
+				if s, err := f.within.Snapshot(ctx, id); err == nil {
+					tenantID = s.Token.TenantID
+				}
+				return f.within.Revoke(ctx, tenantID, id, r)
+			}
+		},
+	},
+	{
+		clause: "Revocations/Revoke/what is dead is not found, and keeps the first instant and reason",
+		fault:  "the dead are revoked once more",
+		inject: func(f *faulty) {
+			f.revoke = func(ctx context.Context, tenantID string, id domain.ID, r port.Revocation) error {
+				return instead(f.within.Revoke(ctx, tenantID, id, r), domain.ErrNotFound)
+			}
+		},
+	},
+	{
+		clause: "Revocations/RevokeScope/covers its scope and nothing beside it",
+		fault:  "the mark is the tenant's, whatever the scope",
+		inject: func(f *faulty) {
+			f.revokeScope = func(ctx context.Context, s domain.Scope, except domain.ID, r port.Revocation) (uint64, error) {
+				return f.within.RevokeScope(ctx, domain.Scope{TenantID: s.TenantID}, except, r)
+			}
+		},
+	},
+	{
+		clause: "Revocations/RevokeScope/covers its scope and nothing beside it",
+		fault:  "the mark forgot the tenant",
+		inject: func(f *faulty) {
+			f.revokeScope = func(ctx context.Context, s domain.Scope, except domain.ID, r port.Revocation) (uint64, error) {
+				other := s
+				other.TenantID = "other"
+				_, err := f.within.RevokeScope(ctx, other, except, r)
+				epoch, own := f.within.RevokeScope(ctx, s, except, r)
+				return epoch, errors.Join(err, own)
+			}
+		},
+	},
+	{
+		clause: "Revocations/RevokeScope/covers its scope and nothing beside it",
+		fault:  "an empty user is compared like a name",
+		inject: func(f *faulty) {
+			f.findForgets(func(s *domain.Snapshot) {
+				if s.Token.UserID != "" {
+					s.MarkEpoch = 0
+				}
+			})
+		},
+	},
+	{
+		clause: "Revocations/RevokeScope/what is stored later is alive, also under a clock that is behind",
+		fault:  "the mark is compared with at least",
+		inject: func(f *faulty) {
+			f.findRefuses(func(s domain.Snapshot) bool { return s.MarkEpoch > 0 && s.MarkEpoch >= s.Token.IssuedEpoch })
+		},
+	},
+	{
+		clause: "Revocations/RevokeScope/what is stored later is alive, also under a clock that is behind",
+		fault:  "the mark is compared by clock",
+		inject: func(f *faulty) {
+			var last time.Time
+			f.revokeScope = func(ctx context.Context, s domain.Scope, except domain.ID, r port.Revocation) (uint64, error) {
+				last = r.At
+				return f.within.RevokeScope(ctx, s, except, r)
+			}
+			f.findRefuses(func(s domain.Snapshot) bool { return s.Token.IssuedAt.Before(last) })
+		},
+	},
+	{
+		clause: "Revocations/RevokeScope/grows the tenant's epoch by one and returns it",
+		fault:  "tenants share one epoch",
+		inject: func(f *faulty) {
+			var shared uint64
+			f.revokeScope = func(ctx context.Context, s domain.Scope, except domain.ID, r port.Revocation) (uint64, error) {
+				shared++
+				_, err := f.within.RevokeScope(ctx, s, except, r)
+				return shared, err
+			}
+		},
+	},
+	{
+		clause: "Revocations/RevokeScope/needs no user to exist",
+		fault:  "a user without refresh tokens is not found",
+		inject: func(f *faulty) {
+			f.revokeScope = func(ctx context.Context, s domain.Scope, except domain.ID, r port.Revocation) (uint64, error) {
+				ts, err := f.within.List(ctx, port.ListQuery{TenantID: s.TenantID, UserID: s.UserID, Limit: 1, Now: r.At})
+				if err != nil || len(ts) == 0 {
+					return 0, domain.ErrNotFound
+				}
+				return f.within.RevokeScope(ctx, s, except, r)
+			}
+		},
+	},
+	{
+		clause: "Revocations/RevokeScope/an unknown tenant or application is not found, and writes nothing",
+		fault:  "a mark needs no application",
+		inject: func(f *faulty) {
+			f.revokeScope = func(ctx context.Context, s domain.Scope, except domain.ID, r port.Revocation) (uint64, error) {
+				epoch, err := f.within.RevokeScope(ctx, s, except, r)
+				return epoch, instead(err, domain.ErrNotFound)
+			}
+		},
+	},
+	{
+		clause: "Revocations/RevokeScope/an unknown tenant or application is not found, and writes nothing",
+		fault:  "a refused revocation has grown the epoch",
+		inject: func(f *faulty) {
+			f.revokeScope = func(ctx context.Context, s domain.Scope, except domain.ID, r port.Revocation) (uint64, error) {
+				epoch, err := f.within.RevokeScope(ctx, s, except, r)
+				if errors.Is(err, domain.ErrNotFound) {
+					_, _ = f.within.RevokeScope(ctx, domain.Scope{TenantID: s.TenantID, UserID: "nobody"}, domain.ID{}, r)
+				}
+				return epoch, err
+			}
+		},
+	},
+	{
+		clause: "Revocations/RevokeScope/works while application and tenant are inactive",
+		fault:  "the inactive cannot be revoked",
+		inject: func(f *faulty) {
+			f.revokeScope = func(ctx context.Context, s domain.Scope, except domain.ID, r port.Revocation) (uint64, error) {
+				if p, err := f.within.Policy(ctx, "acme", "shop"); err != nil || !p.Active {
+					return 0, domain.ErrNotFound
+				}
+				return f.within.RevokeScope(ctx, s, except, r)
+			}
+		},
+	},
+	{
+		clause: "Revocations/RevokeScope/spares the one that it is told to",
+		fault:  "nobody is spared",
+		inject: func(f *faulty) {
+			f.revokeScope = func(ctx context.Context, s domain.Scope, _ domain.ID, r port.Revocation) (uint64, error) {
+				return f.within.RevokeScope(ctx, s, domain.ID{}, r)
+			}
+		},
+	},
+	{
+		clause: "Revocations/RevokeScope/to spare what is dead or not within the scope is not found, and writes nothing",
+		fault:  "whom to spare is not looked at",
+		inject: func(f *faulty) {
+			f.revokeScope = func(ctx context.Context, s domain.Scope, except domain.ID, r port.Revocation) (uint64, error) {
+				epoch, err := f.within.RevokeScope(ctx, s, except, r)
+				if errors.Is(err, domain.ErrNotFound) {
+					return f.within.RevokeScope(ctx, s, domain.ID{}, r)
+				}
+				return epoch, err
+			}
+		},
+	},
+	{
+		clause: "Revocations/RevokeScope/many at once have an epoch each, and the mark takes the highest",
+		fault:  "two at once share an epoch",
+		inject: func(f *faulty) {
+			f.revokeScope = func(ctx context.Context, s domain.Scope, except domain.ID, r port.Revocation) (uint64, error) {
+				epoch, err := f.within.RevokeScope(ctx, s, except, r)
+				return epoch | 1, err
+			}
+		},
+	},
+	{
+		clause: "Revocations/RevokeScope/many at once have an epoch each, and the mark takes the highest",
+		fault:  "a late writer lowers the mark",
+		inject: func(f *faulty) {
+			f.snapshot = func(ctx context.Context, id domain.ID) (domain.Snapshot, error) {
+				s, err := f.within.Snapshot(ctx, id)
+				if s.MarkEpoch > 0 {
+					s.MarkEpoch--
+				}
+				return s, err
+			}
+		},
+	},
+	{
+		clause: "Revocations/RevokeScope/ends what was issued before it began, and nothing issued after it returned",
+		fault:  "an issue reads the epoch in another step",
+		inject: func(f *faulty) {
+			f.onRead(func(t *domain.RefreshToken) { t.IssuedEpoch += 1000 })
+		},
+	},
+	{
+		clause: "Revocations/RevokeScope/lets no exchange succeed that begins after it returned",
+		fault:  "an exchange reads marks of before",
+		inject: func(f *faulty) {
+			f.advanceForgets(func(s *domain.Snapshot, _ *domain.Call) { s.MarkEpoch = 0 })
+		},
+	},
+	{
+		clause: "Revocations/KeepNewest/revokes all but the highest ids, for the reason given",
+		fault:  "the oldest are kept",
+		inject: func(f *faulty) {
+			f.keepNewest = func(ctx context.Context, s domain.Scope, keep int, r port.Revocation) error {
+				ts, err := f.within.List(ctx, port.ListQuery{
+					TenantID: s.TenantID, ApplicationID: s.ApplicationID, UserID: s.UserID, Limit: 99, Now: r.At,
+				})
+				for _, t := range ts[:max(0, len(ts)-keep)] {
+					err = errors.Join(err, f.within.Revoke(ctx, t.TenantID, t.ID, r))
+				}
+				return err
+			}
+		},
+	},
+	{
+		clause: "Revocations/KeepNewest/revokes all but the highest ids, for the reason given",
+		fault:  "KeepNewest gives no reason",
+		inject: func(f *faulty) {
+			f.keepNewest = func(ctx context.Context, s domain.Scope, keep int, r port.Revocation) error {
+				return f.within.KeepNewest(ctx, s, keep, byCall(r.At))
+			}
+		},
+	},
+	{
+		clause: "Revocations/KeepNewest/revokes nothing if there are no more than it keeps",
+		fault:  "KeepNewest keeps one too few",
+		inject: func(f *faulty) {
+			f.keepNewest = func(ctx context.Context, s domain.Scope, keep int, r port.Revocation) error {
+				return f.within.KeepNewest(ctx, s, keep-1, r)
+			}
+		},
+	},
+	{
+		clause: "Revocations/KeepNewest/touches no one else's",
+		fault:  "KeepNewest forgot the user",
+		inject: func(f *faulty) {
+			f.keepNewest = func(ctx context.Context, s domain.Scope, keep int, r port.Revocation) error {
+				s.UserID = ""
+				return f.within.KeepNewest(ctx, s, keep, r)
+			}
+		},
+	},
+	{
+		clause: "Revocations/KeepNewest/counts only what is alive, and leaves the dead as they are",
+		fault:  "KeepNewest counts the dead",
+		inject: func(f *faulty) {
+			of := f.inserted()
+			f.keepNewest = func(ctx context.Context, s domain.Scope, keep int, r port.Revocation) error {
+				all := of(s)
+				for _, id := range all[min(len(all), keep):] {
+					if err := f.within.Revoke(ctx, s.TenantID, id, r); err != nil && !errors.Is(err, domain.ErrNotFound) {
+						return err
+					}
+				}
+				return nil
+			}
+		},
+	},
+	{
+		clause: "Revocations/KeepNewest/after many issues at once the newest are alive, and no more",
+		fault:  "KeepNewest counts without those beside it",
+		inject: func(f *faulty) {
+			f.keepNewest = func(ctx context.Context, s domain.Scope, keep int, r port.Revocation) error {
+				return f.within.KeepNewest(ctx, s, keep+1, r)
+			}
+		},
+	},
 }
 
 var directoryMutants = []mutant{
-	{clause: "Directory/SaveTenant/keeps every field, and what is not said", fault: "a tenant's save is half-written", inject: func(f *faulty) {
-		f.saveTenant = func(ctx context.Context, t domain.Tenant) error {
-			t.Settings = domain.Settings{}
-			return f.within.SaveTenant(ctx, t)
-		}
-	}},
-	{clause: "Directory/SaveTenant/keeps every field, and what is not said", fault: "false is the same as nothing said", inject: func(f *faulty) {
-		f.saveTenant = func(ctx context.Context, t domain.Tenant) error {
-			if t.Settings.CookieOnly != nil && !*t.Settings.CookieOnly {
-				t.Settings.CookieOnly = nil
+	{
+		clause: "Directory/SaveTenant/keeps every field, and what is not said",
+		fault:  "a tenant's save is half-written",
+		inject: func(f *faulty) {
+			f.saveTenant = func(ctx context.Context, t domain.Tenant) error {
+				t.Settings = domain.Settings{}
+				return f.within.SaveTenant(ctx, t)
 			}
-			return f.within.SaveTenant(ctx, t)
-		}
-	}},
-	{clause: "Directory/SaveTenant/keeps every field, and what is not said", fault: "a save passes over what is empty", inject: func(f *faulty) {
-		f.saveTenant = func(ctx context.Context, t domain.Tenant) error {
-			if old, err := f.within.Tenant(ctx, t.ID); err == nil && t.Name == "" {
-				t.Name = old.Name
+		},
+	},
+	{
+		clause: "Directory/SaveTenant/keeps every field, and what is not said",
+		fault:  "false is the same as nothing said",
+		inject: func(f *faulty) {
+			f.saveTenant = func(ctx context.Context, t domain.Tenant) error {
+				if t.Settings.CookieOnly != nil && !*t.Settings.CookieOnly {
+					t.Settings.CookieOnly = nil
+				}
+				return f.within.SaveTenant(ctx, t)
 			}
-			return f.within.SaveTenant(ctx, t)
-		}
-	}},
-	{clause: "Directory/SaveTenant/an issuer belongs to one tenant, and a duplicate writes nothing", fault: "two tenants have one issuer", inject: func(f *faulty) {
-		f.saveTenant = func(ctx context.Context, t domain.Tenant) error {
-			return instead(f.within.SaveTenant(ctx, t), domain.ErrDuplicate)
-		}
-	}},
-	{clause: "Directory/SaveTenant/an issuer belongs to one tenant, and a duplicate writes nothing", fault: "a tenant is the duplicate of itself", inject: func(f *faulty) {
-		f.saveTenant = func(ctx context.Context, t domain.Tenant) error {
-			if old, err := f.within.Tenant(ctx, t.ID); err == nil && t.Issuer == old.Issuer {
-				return domain.ErrDuplicate
+		},
+	},
+	{
+		clause: "Directory/SaveTenant/keeps every field, and what is not said",
+		fault:  "a save passes over what is empty",
+		inject: func(f *faulty) {
+			f.saveTenant = func(ctx context.Context, t domain.Tenant) error {
+				if old, err := f.within.Tenant(ctx, t.ID); err == nil && t.Name == "" {
+					t.Name = old.Name
+				}
+				return f.within.SaveTenant(ctx, t)
 			}
-			return f.within.SaveTenant(ctx, t)
-		}
-	}},
-	{clause: "Directory/SaveTenant/any number of tenants may have no issuer, and one that was given up is free", fault: "no issuer is an issuer", inject: func(f *faulty) {
-		f.saveTenant = func(ctx context.Context, t domain.Tenant) error {
-			all, err := f.within.Tenants(ctx, 99)
-			if err != nil || slices.ContainsFunc(all, func(o domain.Tenant) bool { return o.Issuer == t.Issuer && o.ID != t.ID }) {
-				return domain.ErrDuplicate
+		},
+	},
+	{
+		clause: "Directory/SaveTenant/an issuer belongs to one tenant, and a duplicate writes nothing",
+		fault:  "two tenants have one issuer",
+		inject: func(f *faulty) {
+			f.saveTenant = func(ctx context.Context, t domain.Tenant) error {
+				return instead(f.within.SaveTenant(ctx, t), domain.ErrDuplicate)
 			}
-			return f.within.SaveTenant(ctx, t)
-		}
-	}},
-	{clause: "Directory/SaveTenant/of many at once with one issuer exactly one succeeds", fault: "an issuer is looked for first and taken later", inject: func(f *faulty) {
-		f.saveTenant = func(ctx context.Context, t domain.Tenant) error {
-			return instead(f.within.SaveTenant(ctx, t), domain.ErrDuplicate)
-		}
-	}},
-	{clause: "Directory/SaveTenant/leaves epoch, marks and applications as they are", fault: "a save deletes and creates", inject: func(f *faulty) {
-		f.saveTenant = func(ctx context.Context, t domain.Tenant) error {
-			if err := f.within.DeleteTenant(ctx, t.ID, t0); err != nil && !errors.Is(err, domain.ErrNotFound) {
-				return err
+		},
+	},
+	{
+		clause: "Directory/SaveTenant/an issuer belongs to one tenant, and a duplicate writes nothing",
+		fault:  "a tenant is the duplicate of itself",
+		inject: func(f *faulty) {
+			f.saveTenant = func(ctx context.Context, t domain.Tenant) error {
+				if old, err := f.within.Tenant(ctx, t.ID); err == nil && t.Issuer == old.Issuer {
+					return domain.ErrDuplicate
+				}
+				return f.within.SaveTenant(ctx, t)
 			}
-			return f.within.SaveTenant(ctx, t)
-		}
-	}},
-	{clause: "Directory/SaveTenant/makes the policies of its applications anew, and of no others", fault: "a tenant's save leaves policies as they are", inject: stalePolicies},
-	{clause: "Directory/SaveApplication/keeps every field, and what is not said", fault: "an application's save is half-written", inject: func(f *faulty) {
-		f.saveApplication = func(ctx context.Context, a domain.Application) error {
-			a.Name = ""
-			return f.within.SaveApplication(ctx, a)
-		}
-	}},
-	{clause: "Directory/SaveApplication/keeps every field, and what is not said", fault: "zero is the same as nothing said", inject: func(f *faulty) {
-		f.saveApplication = func(ctx context.Context, a domain.Application) error {
-			if a.Settings.GraceSeconds != nil && *a.Settings.GraceSeconds == 0 {
-				a.Settings.GraceSeconds = nil
+		},
+	},
+	{
+		clause: "Directory/SaveTenant/any number of tenants may have no issuer, and one that was given up is free",
+		fault:  "no issuer is an issuer",
+		inject: func(f *faulty) {
+			f.saveTenant = func(ctx context.Context, t domain.Tenant) error {
+				all, err := f.within.Tenants(ctx, 99)
+				if err != nil || slices.ContainsFunc(all, func(o domain.Tenant) bool { return o.Issuer == t.Issuer && o.ID != t.ID }) {
+					return domain.ErrDuplicate
+				}
+				return f.within.SaveTenant(ctx, t)
 			}
-			return f.within.SaveApplication(ctx, a)
-		}
-	}},
-	{clause: "Directory/SaveApplication/without its tenant is not found, and writes nothing", fault: "an application makes its tenant", inject: func(f *faulty) {
-		f.saveApplication = func(ctx context.Context, a domain.Application) error {
-			if _, err := f.within.Tenant(ctx, a.TenantID); err != nil {
-				if err := f.within.SaveTenant(ctx, domain.Tenant{ID: a.TenantID}); err != nil {
+		},
+	},
+	{
+		clause: "Directory/SaveTenant/of many at once with one issuer exactly one succeeds",
+		fault:  "an issuer is looked for first and taken later",
+		inject: func(f *faulty) {
+			f.saveTenant = func(ctx context.Context, t domain.Tenant) error {
+				return instead(f.within.SaveTenant(ctx, t), domain.ErrDuplicate)
+			}
+		},
+	},
+	{
+		clause: "Directory/SaveTenant/leaves epoch, marks and applications as they are",
+		fault:  "a save deletes and creates",
+		inject: func(f *faulty) {
+			f.saveTenant = func(ctx context.Context, t domain.Tenant) error {
+				if err := f.within.DeleteTenant(ctx, t.ID, t0); err != nil && !errors.Is(err, domain.ErrNotFound) {
 					return err
 				}
+				return f.within.SaveTenant(ctx, t)
 			}
-			return f.within.SaveApplication(ctx, a)
-		}
-	}},
-	{clause: "Directory/SaveApplication/leaves its refresh tokens and those of others as they are", fault: "a save is an application created again", inject: func(f *faulty) {
-		f.saveApplication = func(ctx context.Context, a domain.Application) error {
-			if err := f.within.DeleteApplication(ctx, a.TenantID, a.ID, t0); err != nil && !errors.Is(err, domain.ErrNotFound) {
+		},
+	},
+	{
+		clause: "Directory/SaveTenant/makes the policies of its applications anew, and of no others",
+		fault:  "a tenant's save leaves policies as they are",
+		inject: stalePolicies,
+	},
+	{
+		clause: "Directory/SaveApplication/keeps every field, and what is not said",
+		fault:  "an application's save is half-written",
+		inject: func(f *faulty) {
+			f.saveApplication = func(ctx context.Context, a domain.Application) error {
+				a.Name = ""
+				return f.within.SaveApplication(ctx, a)
+			}
+		},
+	},
+	{
+		clause: "Directory/SaveApplication/keeps every field, and what is not said",
+		fault:  "zero is the same as nothing said",
+		inject: func(f *faulty) {
+			f.saveApplication = func(ctx context.Context, a domain.Application) error {
+				if a.Settings.GraceSeconds != nil && *a.Settings.GraceSeconds == 0 {
+					a.Settings.GraceSeconds = nil
+				}
+				return f.within.SaveApplication(ctx, a)
+			}
+		},
+	},
+	{
+		clause: "Directory/SaveApplication/without its tenant is not found, and writes nothing",
+		fault:  "an application makes its tenant",
+		inject: func(f *faulty) {
+			f.saveApplication = func(ctx context.Context, a domain.Application) error {
+				if _, err := f.within.Tenant(ctx, a.TenantID); err != nil {
+					if err := f.within.SaveTenant(ctx, domain.Tenant{ID: a.TenantID}); err != nil {
+						return err
+					}
+				}
+				return f.within.SaveApplication(ctx, a)
+			}
+		},
+	},
+	{
+		clause: "Directory/SaveApplication/leaves its refresh tokens and those of others as they are",
+		fault:  "a save is an application created again",
+		inject: func(f *faulty) {
+			f.saveApplication = func(ctx context.Context, a domain.Application) error {
+				if err := f.within.DeleteApplication(ctx, a.TenantID, a.ID, t0); err != nil && !errors.Is(err, domain.ErrNotFound) {
+					return err
+				}
+				return f.within.SaveApplication(ctx, a)
+			}
+		},
+	},
+	{
+		clause: "Directory/SaveApplication/beside a SaveTenant leaves the policy of both",
+		fault:  "policies are merged with a tenant read before",
+		inject: stalePolicies,
+	},
+	{
+		clause: "Directory/Tenant/what does not exist is not found",
+		fault:  "an unknown tenant is an empty one",
+		inject: func(f *faulty) {
+			f.tenant = func(ctx context.Context, id string) (domain.Tenant, error) {
+				t, err := f.within.Tenant(ctx, id)
+				return t, instead(err, domain.ErrNotFound)
+			}
+		},
+	},
+	{
+		clause: "Directory/Tenants/goes by id, byte by byte, up to the limit",
+		fault:  "tenants are ordered without case",
+		inject: func(f *faulty) {
+			f.tenants = func(ctx context.Context, limit int) ([]domain.Tenant, error) {
+				all, err := f.within.Tenants(ctx, 99)
+				slices.SortFunc(all, func(a, b domain.Tenant) int { return strings.Compare(strings.ToLower(a.ID), strings.ToLower(b.ID)) })
+				return all[:min(limit, len(all))], err
+			}
+		},
+	},
+	{
+		clause: "Directory/Tenants/goes by id, byte by byte, up to the limit",
+		fault:  "Tenants has no limit",
+		inject: func(f *faulty) {
+			f.tenants = func(ctx context.Context, _ int) ([]domain.Tenant, error) { return f.within.Tenants(ctx, 99) }
+		},
+	},
+	{
+		clause: "Directory/Application/what does not exist in that tenant is not found",
+		fault:  "Application forgot the tenant",
+		inject: func(f *faulty) {
+			f.application = func(ctx context.Context, _, id string) (domain.Application, error) {
+				return f.within.Application(ctx, "acme", id)
+			}
+		},
+	},
+	{
+		clause: "Directory/Policy/is the effective one, in every field",
+		fault:  "the tenant's settings are not merged",
+		inject: func(f *faulty) {
+			f.policy = func(ctx context.Context, tenantID, id string) (domain.Policy, error) {
+				a, err := f.within.Application(ctx, tenantID, id)
+				return domain.Effective(domain.Tenant{}, a), err
+			}
+		},
+	},
+	{
+		clause: "Directory/Policy/of what does not exist is not found",
+		fault:  "what does not exist has the default policy",
+		inject: func(f *faulty) {
+			f.policy = func(ctx context.Context, tenantID, id string) (domain.Policy, error) {
+				p, err := f.within.Policy(ctx, tenantID, id)
+				if err != nil {
+					return domain.DefaultPolicy(), nil
+				}
+				return p, nil
+			}
+		},
+	},
+	{
+		clause: "Directory/DeleteApplication/removes it and ends its refresh tokens, and nothing else",
+		fault:  "a deletion ends the whole tenant's refresh tokens",
+		inject: func(f *faulty) {
+			f.deleteApplication = func(ctx context.Context, tenantID, id string, at time.Time) error {
+				_, err := f.within.RevokeScope(ctx, domain.Scope{TenantID: tenantID}, domain.ID{}, byCall(at))
+				return errors.Join(err, f.within.DeleteApplication(ctx, tenantID, id, at))
+			}
+		},
+	},
+	{
+		clause: "Directory/DeleteApplication/removes it and ends its refresh tokens, and nothing else",
+		fault:  "a deletion only revokes",
+		inject: func(f *faulty) {
+			f.deleteApplication = func(ctx context.Context, tenantID, id string, at time.Time) error {
+				_, err := f.within.RevokeScope(ctx, domain.Scope{TenantID: tenantID, ApplicationID: id}, domain.ID{}, byCall(at))
 				return err
 			}
-			return f.within.SaveApplication(ctx, a)
-		}
-	}},
-	{clause: "Directory/SaveApplication/beside a SaveTenant leaves the policy of both", fault: "policies are merged with a tenant read before", inject: stalePolicies},
-	{clause: "Directory/Tenant/what does not exist is not found", fault: "an unknown tenant is an empty one", inject: func(f *faulty) {
-		f.tenant = func(ctx context.Context, id string) (domain.Tenant, error) {
-			t, err := f.within.Tenant(ctx, id)
-			return t, instead(err, domain.ErrNotFound)
-		}
-	}},
-	{clause: "Directory/Tenants/goes by id, byte by byte, up to the limit", fault: "tenants are ordered without case", inject: func(f *faulty) {
-		f.tenants = func(ctx context.Context, limit int) ([]domain.Tenant, error) {
-			all, err := f.within.Tenants(ctx, 99)
-			slices.SortFunc(all, func(a, b domain.Tenant) int { return strings.Compare(strings.ToLower(a.ID), strings.ToLower(b.ID)) })
-			return all[:min(limit, len(all))], err
-		}
-	}},
-	{clause: "Directory/Tenants/goes by id, byte by byte, up to the limit", fault: "Tenants has no limit", inject: func(f *faulty) {
-		f.tenants = func(ctx context.Context, _ int) ([]domain.Tenant, error) { return f.within.Tenants(ctx, 99) }
-	}},
-	{clause: "Directory/Application/what does not exist in that tenant is not found", fault: "Application forgot the tenant", inject: func(f *faulty) {
-		f.application = func(ctx context.Context, _, id string) (domain.Application, error) {
-			return f.within.Application(ctx, "acme", id)
-		}
-	}},
-	{clause: "Directory/Policy/is the effective one, in every field", fault: "the tenant's settings are not merged", inject: func(f *faulty) {
-		f.policy = func(ctx context.Context, tenantID, id string) (domain.Policy, error) {
-			a, err := f.within.Application(ctx, tenantID, id)
-			return domain.Effective(domain.Tenant{}, a), err
-		}
-	}},
-	{clause: "Directory/Policy/of what does not exist is not found", fault: "what does not exist has the default policy", inject: func(f *faulty) {
-		f.policy = func(ctx context.Context, tenantID, id string) (domain.Policy, error) {
-			p, err := f.within.Policy(ctx, tenantID, id)
-			if err != nil {
-				return domain.DefaultPolicy(), nil
+		},
+	},
+	{
+		clause: "Directory/DeleteApplication/what does not exist is not found",
+		fault:  "what does not exist is deleted",
+		inject: func(f *faulty) {
+			f.deleteApplication = func(ctx context.Context, tenantID, id string, at time.Time) error {
+				return instead(f.within.DeleteApplication(ctx, tenantID, id, at), domain.ErrNotFound)
 			}
-			return p, nil
-		}
-	}},
-	{clause: "Directory/DeleteApplication/removes it and ends its refresh tokens, and nothing else", fault: "a deletion ends the whole tenant's refresh tokens", inject: func(f *faulty) {
-		f.deleteApplication = func(ctx context.Context, tenantID, id string, at time.Time) error {
-			_, err := f.within.RevokeScope(ctx, domain.Scope{TenantID: tenantID}, domain.ID{}, byCall(at))
-			return errors.Join(err, f.within.DeleteApplication(ctx, tenantID, id, at))
-		}
-	}},
-	{clause: "Directory/DeleteApplication/removes it and ends its refresh tokens, and nothing else", fault: "a deletion only revokes", inject: func(f *faulty) {
-		f.deleteApplication = func(ctx context.Context, tenantID, id string, at time.Time) error {
-			_, err := f.within.RevokeScope(ctx, domain.Scope{TenantID: tenantID, ApplicationID: id}, domain.ID{}, byCall(at))
-			return err
-		}
-	}},
-	{clause: "Directory/DeleteApplication/what does not exist is not found", fault: "what does not exist is deleted", inject: func(f *faulty) {
-		f.deleteApplication = func(ctx context.Context, tenantID, id string, at time.Time) error {
-			return instead(f.within.DeleteApplication(ctx, tenantID, id, at), domain.ErrNotFound)
-		}
-	}},
-	{clause: "Directory/DeleteApplication/created again, it begins without the refresh tokens of before", fault: "a deletion forgets the mark", inject: func(f *faulty) {
-		f.findForgets(func(s *domain.Snapshot) { s.MarkEpoch = 0 })
-	}},
-	{clause: "Directory/DeleteApplication/leaves no refresh token that was issued beside it", fault: "a deletion does not see what is being issued", inject: func(f *faulty) {
-		var mu sync.Mutex
-		issued := make(map[domain.ID]domain.RefreshToken)
-		f.insert = func(ctx context.Context, t domain.RefreshToken) error {
-			mu.Lock()
-			defer mu.Unlock()
-			issued[t.ID] = t
-			return f.within.Insert(ctx, t)
-		}
-		f.find = func(_ context.Context, _ string, id domain.ID, _ time.Time) (domain.RefreshToken, error) {
-			mu.Lock()
-			defer mu.Unlock()
-			return issued[id], nil
-		}
-	}},
-	{clause: "Directory/DeleteTenant/removes it with applications and API keys, ends its refresh tokens, and nothing else", fault: "API keys survive their tenant", inject: func(f *faulty) {
-		f.apiKeyByHash = func(ctx context.Context, hash string) (domain.APIKey, error) {
-			k, err := f.within.APIKeyByHash(ctx, hash)
-			return k, instead(err, domain.ErrNotFound)
-		}
-	}},
-	{clause: "Directory/DeleteTenant/removes it with applications and API keys, ends its refresh tokens, and nothing else", fault: "a tenant's deletion ends API keys of all tenants", inject: func(f *faulty) {
-		deleted := false
-		f.deleteTenant = func(ctx context.Context, id string, at time.Time) error {
-			deleted = true
-			return f.within.DeleteTenant(ctx, id, at)
-		}
-		f.apiKeyByName = func(ctx context.Context, name string) (domain.APIKey, error) {
-			k, err := f.within.APIKeyByName(ctx, name)
-			if deleted && k.TenantID == "" {
-				return domain.APIKey{}, domain.ErrNotFound
+		},
+	},
+	{
+		clause: "Directory/DeleteApplication/created again, it begins without the refresh tokens of before",
+		fault:  "a deletion forgets the mark",
+		inject: func(f *faulty) {
+			f.findForgets(func(s *domain.Snapshot) { s.MarkEpoch = 0 })
+		},
+	},
+	{
+		clause: "Directory/DeleteApplication/leaves no refresh token that was issued beside it",
+		fault:  "a deletion does not see what is being issued",
+		inject: func(f *faulty) {
+			var mu sync.Mutex
+			issued := make(map[domain.ID]domain.RefreshToken)
+			f.insert = func(ctx context.Context, t domain.RefreshToken) error {
+				mu.Lock()
+				defer mu.Unlock()
+				issued[t.ID] = t
+				return f.within.Insert(ctx, t)
 			}
-			return k, err
-		}
-	}},
-	{clause: "Directory/DeleteTenant/created again, it goes on from its epoch, without what it had before", fault: "a tenant created again begins at epoch 0", inject: func(f *faulty) {
-		deleted := false
-		f.deleteTenant = func(ctx context.Context, id string, at time.Time) error {
-			deleted = true
-			return f.within.DeleteTenant(ctx, id, at)
-		}
-		f.onRead(func(t *domain.RefreshToken) {
-			if deleted {
-				t.IssuedEpoch = 0
+			f.find = func(_ context.Context, _ string, id domain.ID, _ time.Time) (domain.RefreshToken, error) {
+				mu.Lock()
+				defer mu.Unlock()
+				return issued[id], nil
 			}
-		})
-	}},
-	{clause: "Directory/DeleteTenant/created again, it goes on from its epoch, without what it had before", fault: "a tenant created again has its refresh tokens back", inject: func(f *faulty) {
-		f.findForgets(func(s *domain.Snapshot) { s.MarkEpoch = 0 })
-	}},
+		},
+	},
+	{
+		clause: "Directory/DeleteTenant/removes it with applications and API keys, ends its refresh tokens, and nothing else",
+		fault:  "API keys survive their tenant",
+		inject: func(f *faulty) {
+			f.apiKeyByHash = func(ctx context.Context, hash string) (domain.APIKey, error) {
+				k, err := f.within.APIKeyByHash(ctx, hash)
+				return k, instead(err, domain.ErrNotFound)
+			}
+		},
+	},
+	{
+		clause: "Directory/DeleteTenant/removes it with applications and API keys, ends its refresh tokens, and nothing else",
+		fault:  "a tenant's deletion ends API keys of all tenants",
+		inject: func(f *faulty) {
+			deleted := false
+			f.deleteTenant = func(ctx context.Context, id string, at time.Time) error {
+				deleted = true
+				return f.within.DeleteTenant(ctx, id, at)
+			}
+			f.apiKeyByName = func(ctx context.Context, name string) (domain.APIKey, error) {
+				k, err := f.within.APIKeyByName(ctx, name)
+				if deleted && k.TenantID == "" {
+					return domain.APIKey{}, domain.ErrNotFound
+				}
+				return k, err
+			}
+		},
+	},
+	{
+		clause: "Directory/DeleteTenant/created again, it goes on from its epoch, without what it had before",
+		fault:  "a tenant created again begins at epoch 0",
+		inject: func(f *faulty) {
+			deleted := false
+			f.deleteTenant = func(ctx context.Context, id string, at time.Time) error {
+				deleted = true
+				return f.within.DeleteTenant(ctx, id, at)
+			}
+			f.onRead(func(t *domain.RefreshToken) {
+				if deleted {
+					t.IssuedEpoch = 0
+				}
+			})
+		},
+	},
+	{
+		clause: "Directory/DeleteTenant/created again, it goes on from its epoch, without what it had before",
+		fault:  "a tenant created again has its refresh tokens back",
+		inject: func(f *faulty) {
+			f.findForgets(func(s *domain.Snapshot) { s.MarkEpoch = 0 })
+		},
+	},
 }
 
 // stalePolicies: the policy of an application is that of its first save.
@@ -1226,119 +1910,199 @@ func stalePolicies(f *faulty) {
 }
 
 var keyMutants = []mutant{
-	{clause: "APIKeys/SaveAPIKey/keeps every field", fault: "an API key serves every tenant", inject: func(f *faulty) {
-		f.saveAPIKey = func(ctx context.Context, k domain.APIKey) error {
-			k.TenantID = ""
-			return f.within.SaveAPIKey(ctx, k)
-		}
-	}},
-	{clause: "APIKeys/SaveAPIKey/keeps every field", fault: "permissions have one method each", inject: func(f *faulty) {
-		f.apiKeyByHash = func(ctx context.Context, hash string) (domain.APIKey, error) {
-			k, err := f.within.APIKeyByHash(ctx, hash)
-			for endpoint, methods := range k.Permissions {
-				k.Permissions[endpoint] = methods[:1]
+	{
+		clause: "APIKeys/SaveAPIKey/keeps every field",
+		fault:  "an API key serves every tenant",
+		inject: func(f *faulty) {
+			f.saveAPIKey = func(ctx context.Context, k domain.APIKey) error {
+				k.TenantID = ""
+				return f.within.SaveAPIKey(ctx, k)
 			}
-			return k, err
-		}
-	}},
-	{clause: "APIKeys/SaveAPIKey/replaces the key of that name, whole, and its hash finds nothing any more", fault: "the hash of before still finds the key", inject: func(f *faulty) {
-		f.apiKeyByHash = func(ctx context.Context, _ string) (domain.APIKey, error) {
-			return f.within.APIKeyByName(ctx, "backend")
-		}
-	}},
-	{clause: "APIKeys/SaveAPIKey/replaces the key of that name, whole, and its hash finds nothing any more", fault: "a key that is replaced keeps its permissions", inject: func(f *faulty) {
-		f.saveAPIKey = func(ctx context.Context, k domain.APIKey) error {
-			if old, err := f.within.APIKeyByName(ctx, k.Name); err == nil && k.Permissions == nil {
-				k.Permissions = old.Permissions
-			}
-			return f.within.SaveAPIKey(ctx, k)
-		}
-	}},
-	{clause: "APIKeys/SaveAPIKey/another name's hash is a duplicate, and writes nothing", fault: "two names have one hash", inject: func(f *faulty) {
-		f.saveAPIKey = func(ctx context.Context, k domain.APIKey) error {
-			return instead(f.within.SaveAPIKey(ctx, k), domain.ErrDuplicate)
-		}
-	}},
-	{clause: "APIKeys/SaveAPIKey/another name's hash is a duplicate, and writes nothing", fault: "a key cannot be saved again", inject: func(f *faulty) {
-		f.saveAPIKey = func(ctx context.Context, k domain.APIKey) error {
-			if _, err := f.within.APIKeyByHash(ctx, k.Hash); err == nil {
-				return domain.ErrDuplicate
-			}
-			return f.within.SaveAPIKey(ctx, k)
-		}
-	}},
-	{clause: "APIKeys/SaveAPIKey/for a tenant that does not exist is not found, and writes nothing", fault: "an API key waits for its tenant", inject: func(f *faulty) {
-		f.saveAPIKey = func(ctx context.Context, k domain.APIKey) error {
-			return instead(f.within.SaveAPIKey(ctx, k), domain.ErrNotFound)
-		}
-	}},
-	{clause: "APIKeys/APIKeyByName/what does not exist is not found", fault: "an unknown name is an empty key", inject: func(f *faulty) {
-		f.apiKeyByName = func(ctx context.Context, name string) (domain.APIKey, error) {
-			k, err := f.within.APIKeyByName(ctx, name)
-			return k, instead(err, domain.ErrNotFound)
-		}
-	}},
-	{clause: "APIKeys/APIKeyByHash/what does not exist is not found, however near", fault: "hashes are compared up to the shorter one", inject: func(f *faulty) {
-		f.apiKeyByHash = func(ctx context.Context, hash string) (domain.APIKey, error) {
-			k, err := f.within.APIKeyByName(ctx, "backend")
-			if err == nil && !strings.HasPrefix(k.Hash, hash) && !strings.HasPrefix(hash, k.Hash) {
-				err = domain.ErrNotFound
-			}
-			return k, err
-		}
-	}},
-	{clause: "Keys/AddKey/keeps every field", fault: "a retired key serves on", inject: func(f *faulty) {
-		f.addKey = func(ctx context.Context, k domain.SealedKey) error {
-			k.RetiredAt = time.Time{}
-			return f.within.AddKey(ctx, k)
-		}
-	}},
-	{clause: "Keys/AddKey/a taken name is a duplicate, and writes nothing", fault: "a key of a taken name overwrites", inject: overwriteKeys},
-	{clause: "Keys/AddKey/a taken id is a duplicate, and writes nothing", fault: "two keys have one id", inject: func(f *faulty) {
-		f.addKey = func(ctx context.Context, k domain.SealedKey) error {
-			return instead(f.within.AddKey(ctx, k), domain.ErrDuplicate)
-		}
-	}},
-	{clause: "Keys/AddKey/each part of the name tells keys apart, and having no id does not clash", fault: "no id is an id", inject: func(f *faulty) {
-		f.addKey = func(ctx context.Context, k domain.SealedKey) error {
-			if k.ID == "" {
-				k.ID = "none"
-			}
-			return f.within.AddKey(ctx, k)
-		}
-	}},
-	{clause: "Keys/AddKey/each part of the name tells keys apart, and having no id does not clash", fault: "a key's name is without its tenant", inject: func(f *faulty) {
-		f.addKey = func(ctx context.Context, k domain.SealedKey) error {
-			k.TenantID = ""
-			return f.within.AddKey(ctx, k)
-		}
-	}},
-	{clause: "Keys/AddKey/of many at once under one name exactly one succeeds", fault: "of two keys made at once the later one stays", inject: overwriteKeys},
-	{clause: "Keys/Reseal/replaces the ciphertext of that key and nothing else", fault: "a key is told by its ciphertext alone", inject: func(f *faulty) {
-		f.reseal = func(ctx context.Context, before domain.SealedKey, sealed string) error {
-			keys, err := f.within.SealedKeys(ctx)
-			for _, k := range keys {
-				if k.Sealed == before.Sealed {
-					err = errors.Join(err, f.within.Reseal(ctx, k, sealed))
+		},
+	},
+	{
+		clause: "APIKeys/SaveAPIKey/keeps every field",
+		fault:  "permissions have one method each",
+		inject: func(f *faulty) {
+			f.apiKeyByHash = func(ctx context.Context, hash string) (domain.APIKey, error) {
+				k, err := f.within.APIKeyByHash(ctx, hash)
+				for endpoint, methods := range k.Permissions {
+					k.Permissions[endpoint] = methods[:1]
 				}
+				return k, err
 			}
-			return err
-		}
-	}},
-	{clause: "Keys/Reseal/of a key that has changed or does not exist is a conflict, and writes nothing", fault: "Reseal does not compare", inject: blindReseal},
-	{clause: "Keys/Reseal/of many at once exactly one succeeds", fault: "Reseal reads, compares and writes", inject: blindReseal},
-	{clause: "Keys/HasData/tells of anything but sealed keys", fault: "sealed keys are data", inject: func(f *faulty) {
-		f.hasData = func(ctx context.Context) (bool, error) {
-			keys, err := f.within.SealedKeys(ctx)
-			return len(keys) > 0, err
-		}
-	}},
-	{clause: "Keys/HasData/tells of anything but sealed keys", fault: "API keys are no data", inject: func(f *faulty) {
-		f.hasData = func(ctx context.Context) (bool, error) {
-			ts, err := f.within.Tenants(ctx, 1)
-			return len(ts) > 0, err
-		}
-	}},
+		},
+	},
+	{
+		clause: "APIKeys/SaveAPIKey/replaces the key of that name, whole, and its hash finds nothing any more",
+		fault:  "the hash of before still finds the key",
+		inject: func(f *faulty) {
+			f.apiKeyByHash = func(ctx context.Context, _ string) (domain.APIKey, error) {
+				return f.within.APIKeyByName(ctx, "backend")
+			}
+		},
+	},
+	{
+		clause: "APIKeys/SaveAPIKey/replaces the key of that name, whole, and its hash finds nothing any more",
+		fault:  "a key that is replaced keeps its permissions",
+		inject: func(f *faulty) {
+			f.saveAPIKey = func(ctx context.Context, k domain.APIKey) error {
+				if old, err := f.within.APIKeyByName(ctx, k.Name); err == nil && k.Permissions == nil {
+					k.Permissions = old.Permissions
+				}
+				return f.within.SaveAPIKey(ctx, k)
+			}
+		},
+	},
+	{
+		clause: "APIKeys/SaveAPIKey/another name's hash is a duplicate, and writes nothing",
+		fault:  "two names have one hash",
+		inject: func(f *faulty) {
+			f.saveAPIKey = func(ctx context.Context, k domain.APIKey) error {
+				return instead(f.within.SaveAPIKey(ctx, k), domain.ErrDuplicate)
+			}
+		},
+	},
+	{
+		clause: "APIKeys/SaveAPIKey/another name's hash is a duplicate, and writes nothing",
+		fault:  "a key cannot be saved again",
+		inject: func(f *faulty) {
+			f.saveAPIKey = func(ctx context.Context, k domain.APIKey) error {
+				if _, err := f.within.APIKeyByHash(ctx, k.Hash); err == nil {
+					return domain.ErrDuplicate
+				}
+				return f.within.SaveAPIKey(ctx, k)
+			}
+		},
+	},
+	{
+		clause: "APIKeys/SaveAPIKey/for a tenant that does not exist is not found, and writes nothing",
+		fault:  "an API key waits for its tenant",
+		inject: func(f *faulty) {
+			f.saveAPIKey = func(ctx context.Context, k domain.APIKey) error {
+				return instead(f.within.SaveAPIKey(ctx, k), domain.ErrNotFound)
+			}
+		},
+	},
+	{
+		clause: "APIKeys/APIKeyByName/what does not exist is not found",
+		fault:  "an unknown name is an empty key",
+		inject: func(f *faulty) {
+			f.apiKeyByName = func(ctx context.Context, name string) (domain.APIKey, error) {
+				k, err := f.within.APIKeyByName(ctx, name)
+				return k, instead(err, domain.ErrNotFound)
+			}
+		},
+	},
+	{
+		clause: "APIKeys/APIKeyByHash/what does not exist is not found, however near",
+		fault:  "hashes are compared up to the shorter one",
+		inject: func(f *faulty) {
+			f.apiKeyByHash = func(ctx context.Context, hash string) (domain.APIKey, error) {
+				k, err := f.within.APIKeyByName(ctx, "backend")
+				if err == nil && !strings.HasPrefix(k.Hash, hash) && !strings.HasPrefix(hash, k.Hash) {
+					err = domain.ErrNotFound
+				}
+				return k, err
+			}
+		},
+	},
+	{
+		clause: "Keys/AddKey/keeps every field",
+		fault:  "a retired key serves on",
+		inject: func(f *faulty) {
+			f.addKey = func(ctx context.Context, k domain.SealedKey) error {
+				k.RetiredAt = time.Time{}
+				return f.within.AddKey(ctx, k)
+			}
+		},
+	},
+	{
+		clause: "Keys/AddKey/a taken name is a duplicate, and writes nothing",
+		fault:  "a key of a taken name overwrites",
+		inject: overwriteKeys,
+	},
+	{
+		clause: "Keys/AddKey/a taken id is a duplicate, and writes nothing",
+		fault:  "two keys have one id",
+		inject: func(f *faulty) {
+			f.addKey = func(ctx context.Context, k domain.SealedKey) error {
+				return instead(f.within.AddKey(ctx, k), domain.ErrDuplicate)
+			}
+		},
+	},
+	{
+		clause: "Keys/AddKey/each part of the name tells keys apart, and having no id does not clash",
+		fault:  "no id is an id",
+		inject: func(f *faulty) {
+			f.addKey = func(ctx context.Context, k domain.SealedKey) error {
+				if k.ID == "" {
+					k.ID = "none"
+				}
+				return f.within.AddKey(ctx, k)
+			}
+		},
+	},
+	{
+		clause: "Keys/AddKey/each part of the name tells keys apart, and having no id does not clash",
+		fault:  "a key's name is without its tenant",
+		inject: func(f *faulty) {
+			f.addKey = func(ctx context.Context, k domain.SealedKey) error {
+				k.TenantID = ""
+				return f.within.AddKey(ctx, k)
+			}
+		},
+	},
+	{
+		clause: "Keys/AddKey/of many at once under one name exactly one succeeds",
+		fault:  "of two keys made at once the later one stays",
+		inject: overwriteKeys,
+	},
+	{
+		clause: "Keys/Reseal/replaces the ciphertext of that key and nothing else",
+		fault:  "a key is told by its ciphertext alone",
+		inject: func(f *faulty) {
+			f.reseal = func(ctx context.Context, before domain.SealedKey, sealed string) error {
+				keys, err := f.within.SealedKeys(ctx)
+				for _, k := range keys {
+					if k.Sealed == before.Sealed {
+						err = errors.Join(err, f.within.Reseal(ctx, k, sealed))
+					}
+				}
+				return err
+			}
+		},
+	},
+	{
+		clause: "Keys/Reseal/of a key that has changed or does not exist is a conflict, and writes nothing",
+		fault:  "Reseal does not compare",
+		inject: blindReseal,
+	},
+	{
+		clause: "Keys/Reseal/of many at once exactly one succeeds",
+		fault:  "Reseal reads, compares and writes",
+		inject: blindReseal,
+	},
+	{
+		clause: "Keys/HasData/tells of anything but sealed keys",
+		fault:  "sealed keys are data",
+		inject: func(f *faulty) {
+			f.hasData = func(ctx context.Context) (bool, error) {
+				keys, err := f.within.SealedKeys(ctx)
+				return len(keys) > 0, err
+			}
+		},
+	},
+	{
+		clause: "Keys/HasData/tells of anything but sealed keys",
+		fault:  "API keys are no data",
+		inject: func(f *faulty) {
+			f.hasData = func(ctx context.Context) (bool, error) {
+				ts, err := f.within.Tenants(ctx, 1)
+				return len(ts) > 0, err
+			}
+		},
+	},
 }
 
 // overwriteKeys: a key under a taken name takes its place.

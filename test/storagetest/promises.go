@@ -118,6 +118,32 @@ var promises = []clause{
 		}
 	}},
 
+	{"Store/Handles/an application deactivated at one issues and exchanges at none", func(e *env) {
+		e.shop(domain.Settings{})
+		hs := e.handles(3)
+		for i := range 6 {
+			t := e.issue(token(10*i + 1))[0]
+			for _, h := range hs {
+				next, _, err := h.Advance(e.Context(), t.ID, domain.Call{Generation: t.Generation, Now: t0})
+				e.must(err)
+				t = next
+			}
+			if i%2 == 0 {
+				e.must(hs[i%3].SaveApplication(e.Context(),
+					domain.Application{TenantID: "acme", ID: "shop", Settings: domain.Settings{Active: new(false)}}))
+			} else {
+				e.must(hs[i%3].SaveTenant(e.Context(), domain.Tenant{ID: "acme", Settings: domain.Settings{Active: new(false)}}))
+			}
+			for j, h := range hs {
+				e.wantErr(fmt.Sprintf("deactivated at handle %d: Insert at handle %d", i%3, j),
+					h.Insert(e.Context(), token(10*i+2+j)), domain.ErrNotFound)
+				_, _, err := h.Advance(e.Context(), t.ID, domain.Call{Generation: t.Generation, Now: t0})
+				e.wantErr(fmt.Sprintf("deactivated at handle %d: Advance at handle %d", i%3, j), err, domain.ErrConflict)
+			}
+			e.shop(domain.Settings{})
+		}
+	}},
+
 	{"Store/Handles/an API key that was replaced is dead at every one, at once", func(e *env) {
 		hs := e.handles(3)
 		for i := range 6 {
@@ -253,7 +279,7 @@ var promises = []clause{
 		e.must(e.store.SaveTenant(e.Context(), domain.Tenant{ID: "acme", Name: awkward}))
 		e.must(e.store.SaveApplication(e.Context(), domain.Application{TenantID: "acme", ID: awkward, Name: awkward}))
 		t := tokenOf(1, "acme", awkward, awkward)
-		t.Binding = awkward
+		t.Binding = everyByte[:domain.MaxBinding] // bytes, not text
 		t.Roles = []string{awkward, "", "a,b", `{"c"}`, "[]", "null"}
 		t.Scopes = []string{"a,b", `'`, "%"}
 		// Valid JSON that does not survive being parsed: a repeated name, order, spelling of numbers and of characters.
@@ -268,6 +294,8 @@ var promises = []clause{
 			port.ListQuery{TenantID: "acme", UserID: awkward, ApplicationID: awkward, Limit: 9, Now: t0})
 		e.must(err)
 		e.wantSame("listed", list, []domain.RefreshToken{t})
+		_, _, err = e.store.Advance(e.Context(), t.ID, domain.Call{Generation: 1, Now: t0, Binding: t.Binding})
+		e.must(err)
 		e.must(e.store.SaveAPIKey(e.Context(), domain.APIKey{
 			Name: awkward, Hash: everyByte, Permissions: domain.Permissions{awkward: {awkward}},
 		}))

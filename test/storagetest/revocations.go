@@ -174,7 +174,8 @@ var revoking = []clause{
 		ts := e.issue(token(1), tokenOf(2, "acme", "shop", "bob"), expired, token(4), tokenOf(5, "other", "shop", "ana"))
 		e.must(e.store.Revoke(e.Context(), "acme", ts[3].ID, byCall(t0)))
 		for name, except := range map[string]domain.ID{
-			"another user's": ts[1].ID, "an expired one": ts[2].ID, "a revoked one": ts[3].ID, "another tenant's": ts[4].ID, "an unknown one": tokenID(99),
+			"another user's": ts[1].ID, "an expired one": ts[2].ID, "a revoked one": ts[3].ID, "another tenant's": ts[4].ID,
+			"an unknown one": tokenID(99),
 		} {
 			_, err := e.store.RevokeScope(e.Context(), domain.Scope{TenantID: "acme", UserID: "ana"}, except, byCall(t0))
 			e.wantErr(name, err, domain.ErrNotFound)
@@ -216,6 +217,7 @@ var revoking = []clause{
 			returnedBefore, begunAfter int64 // revocations that had returned before the issue, and begun when it had returned
 		}
 		const issuers, each, revocations = 4, 12, 8
+		progress := make(chan struct{}, issuers*each) // paces the revocations, so that they fall between the issues
 		var mu sync.Mutex
 		var all []issued
 		var failures []error
@@ -232,6 +234,9 @@ var revoking = []clause{
 						fail(err)
 					}
 					returned.Add(1)
+					for range issuers * each / (revocations + 1) {
+						<-progress
+					}
 				}
 				return
 			}
@@ -244,6 +249,7 @@ var revoking = []clause{
 				mu.Lock()
 				all = append(all, it)
 				mu.Unlock()
+				progress <- struct{}{}
 			}
 		})
 		for _, err := range failures {
@@ -268,11 +274,15 @@ var revoking = []clause{
 		for round := range 3 {
 			t := e.issue(token(round + 1))[0]
 			const callers, exchanges = 6, 15
+			progress := make(chan struct{}, callers*(exchanges+1))
 			revoked := make(chan struct{})
 			late := make([]bool, callers) // an exchange that began after the revocation succeeded
 			errs := make([]error, callers+1)
 			together(callers+1, func(i int) {
 				if i == callers {
+					for range callers * exchanges / 3 {
+						<-progress
+					}
 					_, errs[i] = hs[0].RevokeScope(e.Context(), domain.Scope{TenantID: "acme", UserID: "ana"}, domain.ID{}, byCall(t0))
 					close(revoked)
 					return
@@ -284,7 +294,6 @@ var revoking = []clause{
 					s, err := hs[i%3].Snapshot(e.Context(), t.ID)
 					if err != nil {
 						errs[i] = err
-						return
 					}
 					began := isClosed(revoked)
 					_, _, err = hs[i%3].Advance(e.Context(), t.ID, domain.Call{Generation: s.Token.Generation, Now: t0})
@@ -292,6 +301,7 @@ var revoking = []clause{
 					if err != nil && !errors.Is(err, domain.ErrConflict) {
 						errs[i] = err
 					}
+					progress <- struct{}{}
 				}
 			})
 			for _, err := range errs {
@@ -337,7 +347,8 @@ var revoking = []clause{
 		e.application("other", "shop", domain.Settings{})
 		others := e.issue(tokenOf(1, "acme", "shop", "bob"), tokenOf(2, "acme", "bar", "ana"), tokenOf(3, "other", "shop", "ana"))
 		own := e.issue(token(4), token(5))
-		others = append(others, e.issue(tokenOf(6, "acme", "shop", "bob"), tokenOf(7, "acme", "bar", "ana"), tokenOf(8, "other", "shop", "ana"))...)
+		others = append(others,
+			e.issue(tokenOf(6, "acme", "shop", "bob"), tokenOf(7, "acme", "bar", "ana"), tokenOf(8, "other", "shop", "ana"))...)
 		e.must(e.store.KeepNewest(e.Context(), domain.Scope{TenantID: "acme", ApplicationID: "shop", UserID: "ana"}, 1, byCall(t0)))
 		e.wantAlive("of others", t0, others...)
 		e.wantDead("the older one", t0, own[0])

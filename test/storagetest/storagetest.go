@@ -14,8 +14,10 @@
 // calls that overlap, the suite races them and checks what must hold in every order; it cannot stop a store between two of
 // its own steps. And it says nothing about speed.
 //
+// One clause draws lots: it logs its seed, and the environment variable STORAGETEST_SEED runs that history again.
+//
 // Names of subtests are stable: Interface/Method/rule. A new promise on the port comes with a clause here and, in
-// mutants_test.go, with a broken store that fails just that clause.
+// mutants_test.go, with a broken store that fails that clause.
 //
 // # Decisions
 //
