@@ -592,3 +592,30 @@ func TestUsageTellsThatItCouldNotBeWritten(t *testing.T) {
 		t.Errorf("Usage = %v, want %v", err, os.ErrClosed)
 	}
 }
+
+// A setting that the README does not know, or knows with another default, sends its reader wrong.
+func TestTheREADMEHasEverySetting(t *testing.T) {
+	text, err := os.ReadFile("../README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, k := range config.Keys() {
+		if row := readmeRow(k); !strings.Contains(string(text), row+"\n") {
+			t.Errorf("README.md has no line\n%s", row)
+		}
+	}
+}
+
+func readmeRow(k config.Key) string {
+	code := func(s string) string {
+		if s == "" {
+			return ""
+		}
+		return "`" + s + "`"
+	}
+	flag := ""
+	if k.Flag != "" {
+		flag = "--" + k.Flag
+	}
+	return fmt.Sprintf("| %s | %s | %s | %s |", code(k.Env), code(flag), code(k.Default), k.Help)
+}
