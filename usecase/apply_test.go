@@ -119,6 +119,10 @@ func TestWhatIsWrongWithAKickstartIsToldBeforeAnythingIsWritten(t *testing.T) {
 			[]string{"[repeated]tenants[1].applications[1].id"}},
 		{"a name and a key twice", func(k *usecase.Kickstart) { k.APIKeys = append(k.APIKeys, k.APIKeys[0]) },
 			[]string{"[repeated]apiKeys[1].name", "[repeated]apiKeys[1].key"}},
+		{"a method that is none", func(k *usecase.Kickstart) {
+			k.APIKeys[0].APIKey.Permissions = domain.Permissions{"/jwt/issue": {"POKE"}}
+		},
+			[]string{"[invalid]apiKeys[0].permissions.endpoints./jwt/issue"}},
 		{"no key", func(k *usecase.Kickstart) { k.APIKeys[0].Key = domain.Secret{} }, []string{"[blank]apiKeys[0].key"}},
 		{"a key of a tenant that is nowhere", func(k *usecase.Kickstart) { k.APIKeys[0].APIKey.TenantID = "nowhere" },
 			[]string{"[invalid]apiKeys[0].tenantId"}},

@@ -19,9 +19,12 @@ type Exchange struct {
 
 // ExchangeInput is what a client presents.
 type ExchangeInput struct {
-	// TokenStrings are the token strings that came along: usually one; a body and cookies can bring more. All must be of one
-	// refresh token; the highest generation counts.
-	TokenStrings []domain.Secret
+	// TokenString is the one that the client sent; zero if it left that to what follows.
+	TokenString domain.Secret
+	// Ambient are token strings that came along by themselves, as cookies do. One that is not genuine is passed over where another
+	// string is: somebody else's page can leave such a cookie. All that are must be of one refresh token, and the highest
+	// generation counts.
+	Ambient []domain.Secret
 	// AccessToken is the old one, where the client sends it. If it verifies and belongs to another session, the exchange is
 	// refused; else it does not matter.
 	AccessToken domain.Secret
@@ -46,8 +49,9 @@ type Exchanged struct {
 // exchangeAttempts is how often what was read may turn out to have changed before the exchange gives up.
 const exchangeAttempts = 5
 
-// Do exchanges. Whatever it answers, what it decided is durable by then. An error means that the client should send the same
-// string again: nothing was decided, or it was and the retry is answered with it.
+// Do exchanges. Whatever it answers, what it decided is durable by then. An *domain.Invalid means that the call was wrong and
+// changed nothing; any other error that the client should send the same string again: nothing was decided, or it was and the
+// retry is answered with it.
 func (x *Exchange) Do(ctx context.Context, in ExchangeInput) (Exchanged, error) {
 	presented, genuine, err := x.present(ctx, in)
 	if err != nil || !genuine || in.TenantID != "" && !domain.IsTenantID(in.TenantID) {
@@ -91,10 +95,17 @@ func (x *Exchange) Do(ctx context.Context, in ExchangeInput) (Exchanged, error) 
 
 // present finds the token string that counts among those that came along.
 func (x *Exchange) present(ctx context.Context, in ExchangeInput) (best domain.PresentedToken, genuine bool, err error) {
-	for _, s := range in.TokenStrings {
+	sent := in.Ambient
+	if !in.TokenString.IsZero() {
+		sent = append([]domain.Secret{in.TokenString}, sent...)
+	}
+	for i, s := range sent {
 		t, ok, err := x.Minter.Keys.present(ctx, s)
-		if err != nil || !ok {
+		if err != nil || !ok && i == 0 && !in.TokenString.IsZero() {
 			return t, false, err
+		}
+		if !ok {
+			continue
 		}
 		if genuine && t.ID != best.ID {
 			return t, false, domain.NewInvalid("refreshToken", domain.Conflict,

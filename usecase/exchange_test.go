@@ -29,7 +29,7 @@ func TestAnExchangeIsOneCallOfTheStore(t *testing.T) {
 	drawn := w.random.drawn
 
 	got := w.exchangedAs(t, usecase.ExchangeInput{
-		TokenStrings: []domain.Secret{issued.TokenString}, TenantID: "acme", ClientAddress: "192.0.2.7",
+		TokenString: issued.TokenString, TenantID: "acme", ClientAddress: "192.0.2.7",
 	})
 
 	wantOutcome(t, got, domain.Rotated, nil)
@@ -91,7 +91,7 @@ func TestParallelExchangesOfOneTokenStringAgree(t *testing.T) {
 	var all sync.WaitGroup
 	for i := range answers {
 		all.Go(func() {
-			answers[i], _ = processes[i%2].exchange.Do(t.Context(), usecase.ExchangeInput{TokenStrings: []domain.Secret{first.TokenString}})
+			answers[i], _ = processes[i%2].exchange.Do(t.Context(), usecase.ExchangeInput{TokenString: first.TokenString})
 		})
 	}
 	all.Wait()
@@ -135,7 +135,7 @@ func TestACallMayAskForAShorterLifeAndNotForALongerOne(t *testing.T) {
 	w := newWorld(t)
 	first := w.issued(t, "shop")
 	asking := func(s domain.Secret, life time.Duration) usecase.Exchanged {
-		return w.exchangedAs(t, usecase.ExchangeInput{TokenStrings: []domain.Secret{s}, AccessTokenTTL: life})
+		return w.exchangedAs(t, usecase.ExchangeInput{TokenString: s, AccessTokenTTL: life})
 	}
 	wantOutcome(t, asking(first.TokenString, 901*time.Second), domain.RefusedInvalid, domain.ErrLifeTooLong)
 	if g := w.record(t, first.RefreshToken.ID).Generation; g != 1 {
@@ -167,7 +167,7 @@ func TestAnOldAccessTokenOfAnotherSessionStopsTheExchange(t *testing.T) {
 	foreign := w.refounded(t).issued(t, "shop")
 	with := func(access domain.Secret) usecase.Exchanged {
 		w.probe.forget()
-		return w.exchangedAs(t, usecase.ExchangeInput{TokenStrings: []domain.Secret{mine.TokenString}, AccessToken: access})
+		return w.exchangedAs(t, usecase.ExchangeInput{TokenString: mine.TokenString, AccessToken: access})
 	}
 
 	wantOutcome(t, with(other.AccessToken), domain.RefusedInvalid, nil)
@@ -187,7 +187,7 @@ func TestOfSeveralTokenStringsTheHighestGenerationCounts(t *testing.T) {
 	second := w.rotated(t, first.TokenString)
 	w.clock.advance(time.Hour)
 
-	got := w.exchangedAs(t, usecase.ExchangeInput{TokenStrings: []domain.Secret{first.TokenString, second.TokenString, first.TokenString}})
+	got := w.exchangedAs(t, usecase.ExchangeInput{TokenString: first.TokenString, Ambient: []domain.Secret{second.TokenString, first.TokenString}})
 	wantOutcome(t, got, domain.Rotated, nil)
 	if got.RefreshToken.Generation != 3 {
 		t.Errorf("generation = %d, want 3", got.RefreshToken.Generation)
@@ -195,13 +195,27 @@ func TestOfSeveralTokenStringsTheHighestGenerationCounts(t *testing.T) {
 
 	w.probe.forget()
 	_, err := w.exchange.Do(t.Context(), usecase.ExchangeInput{
-		TokenStrings: []domain.Secret{got.TokenString, w.issued(t, "shop").TokenString},
+		Ambient: []domain.Secret{got.TokenString, w.issued(t, "shop").TokenString},
 	})
 	wantCodes(t, err, "[conflict]refreshToken")
 	if n := w.probe.count("Advance"); n != 0 {
 		t.Errorf("the store was asked to advance %d times", n)
 	}
 	wantOutcome(t, w.exchangedAs(t, usecase.ExchangeInput{}), domain.RefusedInvalid, nil)
+}
+
+// A page on a sibling domain can leave a cookie of our name. It must not log the user out; but what the client sent on purpose
+// is never passed over.
+func TestAmbientGarbageIsPassedOver(t *testing.T) {
+	w := newWorld(t)
+	first, garbage := w.issued(t, "shop"), domain.NewSecret("rt_garbage")
+	wantOutcome(t, w.exchangedAs(t, usecase.ExchangeInput{
+		TokenString: garbage, Ambient: []domain.Secret{first.TokenString},
+	}), domain.RefusedInvalid, nil)
+	wantOutcome(t, w.exchangedAs(t, usecase.ExchangeInput{Ambient: []domain.Secret{garbage}}), domain.RefusedInvalid, nil)
+	wantOutcome(t, w.exchangedAs(t, usecase.ExchangeInput{
+		Ambient: []domain.Secret{garbage, first.TokenString, garbage},
+	}), domain.Rotated, nil)
 }
 
 // What is not ours must not cost the store anything, or anybody could load it.
@@ -247,7 +261,7 @@ func TestAnUnknownKeyNumberReloadsTheKeysOnceASecondAtMost(t *testing.T) {
 		var all sync.WaitGroup
 		for range 20 {
 			all.Go(func() {
-				out, err := w.exchange.Do(t.Context(), usecase.ExchangeInput{TokenStrings: []domain.Secret{forged}})
+				out, err := w.exchange.Do(t.Context(), usecase.ExchangeInput{TokenString: forged})
 				if err != nil || out.Outcome != domain.RefusedInvalid {
 					t.Errorf("outcome = %s, %v, want invalid", out.Outcome, err)
 				}
@@ -294,7 +308,7 @@ func TestAnExchangeGivesUpWhenOthersAreAlwaysFaster(t *testing.T) {
 			tokens.EXPECT().Swap(gomock.Any(), gomock.Any(), gomock.Any(), gomock.Any()).Return(domain.ErrConflict).Times(tc.swaps)
 			x := *w.exchange
 			x.Tokens = tokens
-			out, err := x.Do(t.Context(), usecase.ExchangeInput{TokenStrings: []domain.Secret{issued.TokenString}})
+			out, err := x.Do(t.Context(), usecase.ExchangeInput{TokenString: issued.TokenString})
 			wantErr(t, err, domain.ErrBusy)
 			if out.Outcome != "" || !out.TokenString.IsZero() {
 				t.Errorf("answer = %s, want none", out.Outcome)
@@ -315,7 +329,7 @@ func TestAnExchangeThatWinsAtLastIsAnswered(t *testing.T) {
 	tokens.EXPECT().Snapshot(gomock.Any(), gomock.Any()).Return(snapshot, nil).Times(5)
 	x := *w.exchange
 	x.Tokens = tokens
-	out, err := x.Do(t.Context(), usecase.ExchangeInput{TokenStrings: []domain.Secret{issued.TokenString}})
+	out, err := x.Do(t.Context(), usecase.ExchangeInput{TokenString: issued.TokenString})
 	must(t, err)
 	wantOutcome(t, out, domain.Rotated, nil)
 }
@@ -329,7 +343,7 @@ func TestARotationThatCouldNotBeSignedIsAnsweredToTheRetry(t *testing.T) {
 	x := *w.exchange
 	x.Minter.Signer = down
 
-	out, err := x.Do(t.Context(), usecase.ExchangeInput{TokenStrings: []domain.Secret{first.TokenString}})
+	out, err := x.Do(t.Context(), usecase.ExchangeInput{TokenString: first.TokenString})
 	wantErr(t, err, domain.ErrUnavailable)
 	wantErr(t, err, errPort)
 	if !out.TokenString.IsZero() {
@@ -472,7 +486,7 @@ func TestRefusals(t *testing.T) {
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			g, in := tc.arrange(t)
-			in.TokenStrings = []domain.Secret{g.TokenString}
+			in.TokenString = g.TokenString
 			before := w.record(t, g.RefreshToken.ID)
 			got := w.exchangedAs(t, in)
 			wantOutcome(t, got, tc.outcome, tc.why)
@@ -503,12 +517,12 @@ func TestWhatIsProvedIsAnswered(t *testing.T) {
 	w := newWorld(t)
 	guarded := w.issued(t, "guarded")
 	wantOutcome(t, w.exchangedAs(t, usecase.ExchangeInput{
-		TokenStrings: []domain.Secret{guarded.TokenString}, TenantID: "acme", Authenticated: true,
+		TokenString: guarded.TokenString, TenantID: "acme", Authenticated: true,
 	}), domain.Rotated, nil)
 	bound, err := w.issue.Do(t.Context(), usecase.IssueInput{TenantID: "acme", ApplicationID: "shop", UserID: "ana", Binding: "thumbprint"})
 	must(t, err)
 	wantOutcome(t, w.exchangedAs(t, usecase.ExchangeInput{
-		TokenStrings: []domain.Secret{bound.TokenString}, Binding: "thumbprint",
+		TokenString: bound.TokenString, Binding: "thumbprint",
 	}), domain.Rotated, nil)
 }
 
@@ -516,7 +530,7 @@ func TestARetryFromAnotherAddressIsTold(t *testing.T) {
 	w := newWorld(t)
 	first := w.issued(t, "shop")
 	from := func(address string) usecase.Exchanged {
-		return w.exchangedAs(t, usecase.ExchangeInput{TokenStrings: []domain.Secret{first.TokenString}, ClientAddress: address})
+		return w.exchangedAs(t, usecase.ExchangeInput{TokenString: first.TokenString, ClientAddress: address})
 	}
 	for _, step := range []struct {
 		address  string
@@ -536,7 +550,7 @@ func TestARetryFromAnotherAddressIsTold(t *testing.T) {
 	}
 }
 
-// A backup was restored: the client's token string is ahead of the store. It says so, once for each store that has lost more.
+// A backup was restored: the client's token string is ahead of the record, or there is no record.
 func TestAStoreThatWentBackInTimeIsTold(t *testing.T) {
 	w := newWorld(t)
 	first := w.issued(t, "shop")
@@ -594,7 +608,7 @@ func TestAStoreThatIsDownIsNoRefusal(t *testing.T) {
 			arrange(tokens)
 			x := *w.exchange
 			x.Tokens = tokens
-			out, err := x.Do(t.Context(), usecase.ExchangeInput{TokenStrings: []domain.Secret{first.TokenString}})
+			out, err := x.Do(t.Context(), usecase.ExchangeInput{TokenString: first.TokenString})
 			if !errors.Is(err, domain.ErrUnavailable) || !errors.Is(err, errPort) || out.Outcome != "" {
 				t.Errorf("got %s, %v, want no outcome and ErrUnavailable with its cause", out.Outcome, err)
 			}

@@ -220,7 +220,7 @@ func (s *story) exchange(name string, with session, want string) session {
 	s.t.Helper()
 	got := session{id: with.id}
 	answer := s.step(name, func(ctx context.Context) (told, error) {
-		out, err := s.w.exchange.Do(ctx, usecase.ExchangeInput{TokenStrings: []domain.Secret{with.tokenString}, AccessToken: with.access})
+		out, err := s.w.exchange.Do(ctx, usecase.ExchangeInput{TokenString: with.tokenString, AccessToken: with.access})
 		switch {
 		case err != nil:
 			return told{}, err

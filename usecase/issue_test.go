@@ -96,7 +96,7 @@ func TestIssueWithTheCallersIDIsIdempotent(t *testing.T) {
 	in.MetaData.ClientAddress = "198.51.100.2" // where a call comes from is not what it says
 	again("at once")
 
-	rotated := w.exchangedAs(t, usecase.ExchangeInput{TokenStrings: []domain.Secret{first.TokenString}, Binding: in.Binding})
+	rotated := w.exchangedAs(t, usecase.ExchangeInput{TokenString: first.TokenString, Binding: in.Binding})
 	wantOutcome(t, rotated, domain.Rotated, nil)
 	again("after a rotation")
 
@@ -220,6 +220,6 @@ func TestAnIssueThatCouldNotBeSignedIsAnsweredToTheNextCall(t *testing.T) {
 	got, err := w.issue.Do(t.Context(), in)
 	must(t, err)
 	wantOutcome(t, w.exchangedAs(t, usecase.ExchangeInput{
-		TokenStrings: []domain.Secret{got.TokenString}, Binding: in.Binding,
+		TokenString: got.TokenString, Binding: in.Binding,
 	}), domain.Rotated, nil)
 }

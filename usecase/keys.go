@@ -23,8 +23,8 @@ const (
 	checkText = "refreshd master key check 1"
 )
 
-// ErrKeysLost: the store holds data, but not the check value that a master key once left there, or not the keys that the data
-// belongs to. Starting would make new ones beside it, to which no token string and no API key that is out there fits.
+// ErrKeysLost means that the store holds data, but not the check value that a master key once left there, or not the keys that
+// the data belongs to. Starting would make new ones beside it, to which no token string and no API key that is out there fits.
 var ErrKeysLost = errors.New("the store holds data but not its keys: it was restored in part, or belongs to something else; nothing was changed")
 
 // KeysConfig is what Keys needs.
@@ -283,7 +283,17 @@ func (k *Keys) hashAPIKey(key domain.Secret) string { return domain.HashAPIKey(k
 
 // verify reads an access token that one of the published keys has signed; ErrUnauthorized if none has.
 func (k *Keys) verify(ctx context.Context, token string) (domain.AccessToken, error) {
-	t, err := k.Signer.Verify(ctx, k.ring.Load().signing, token)
+	known := k.ring.Load()
+	t, err := k.Signer.Verify(ctx, known.signing, token)
+	if errors.Is(err, domain.ErrUnauthorized) {
+		// Another process may have made the key a moment ago.
+		if err := k.reloadForUnknown(ctx); err != nil {
+			return domain.AccessToken{}, err
+		}
+		if fresh := k.ring.Load(); fresh != known {
+			t, err = k.Signer.Verify(ctx, fresh.signing, token)
+		}
+	}
 	if err != nil {
 		return domain.AccessToken{}, fault("verify the access token", err)
 	}

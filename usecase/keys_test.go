@@ -269,6 +269,37 @@ func TestAnotherMasterKeyChangesNoKey(t *testing.T) {
 	wantErr(t, err, domain.ErrWrongMasterKey)
 }
 
+// resealing lets something happen before the first key is sealed anew.
+type resealing struct {
+	port.Keys
+	once sync.Once
+	by   func()
+}
+
+func (r *resealing) Reseal(ctx context.Context, before domain.SealedKey, sealed string) error {
+	r.once.Do(r.by)
+	return r.Keys.Reseal(ctx, before, sealed)
+}
+
+// Replicas are told of the new master key at the same time: that another was faster is as good.
+func TestTwoProcessesMaySealTheKeysAnewAtOnce(t *testing.T) {
+	w := newWorld(t)
+	first := w.issued(t, "shop")
+	old := w.master
+	w.master = newMasterKey(t, w.random)
+	c := w.keysConfig()
+	c.Previous = &old
+	slower := c
+	slower.Store = &resealing{Keys: w.store, by: func() {
+		_, err := usecase.OpenKeys(t.Context(), c)
+		must(t, err)
+	}}
+	keys, err := usecase.OpenKeys(t.Context(), slower)
+	must(t, err)
+	second := w.replicaOf(keys).rotated(t, first.TokenString)
+	sameGrant(t, w.open(t).exchanged(t, first.TokenString).Grant, second.Grant)
+}
+
 // All of a tenant's first users at once, on several processes: one key signs, and each process makes at most one.
 func TestTheFirstSigningKeyIsMadeOnce(t *testing.T) {
 	w := newWorld(t)
@@ -283,7 +314,7 @@ func TestTheFirstSigningKeyIsMadeOnce(t *testing.T) {
 				t.Error(err)
 				return
 			}
-			kids[i] = headerOf(t, g.AccessToken)
+			kids[i] = kidOf(t, g.AccessToken)
 		})
 	}
 	all.Wait()
@@ -307,7 +338,9 @@ func TestTheFirstSigningKeyIsMadeOnce(t *testing.T) {
 func TestANewTokenKeyMintsFromItsStart(t *testing.T) {
 	w := newWorld(t)
 	unaware := w.open(t)
-	first := w.issued(t, "shop")
+	in := usecase.IssueInput{ID: domain.ID{8}, TenantID: "acme", ApplicationID: "shop", UserID: "ana"}
+	first, err := w.issue.Do(t.Context(), in)
+	must(t, err)
 	second := w.rotated(t, first.TokenString)
 	starts := stored(w.clock.now()).Add(2 * time.Minute)
 	added, err := w.master.Seal(domain.SealedKey{Kind: domain.KeyToken, Number: 2, CreatedAt: stored(w.clock.now()), StartsAt: starts},
@@ -332,7 +365,11 @@ func TestANewTokenKeyMintsFromItsStart(t *testing.T) {
 
 	fifth := unaware.rotated(t, fourth.TokenString)
 	sameGrant(t, w.exchanged(t, fourth.TokenString).Grant, fifth.Grant)
-	sameGrant(t, w.open(t).exchanged(t, third.TokenString).Grant, fifth.Grant) // from the window of grace, by a string of key 1
+	sameGrant(t, w.open(t).exchanged(t, third.TokenString).Grant, fifth.Grant) // within the grace period, by a string of key 1
+
+	again, err := w.issue.Do(t.Context(), in)
+	must(t, err)
+	sameGrant(t, again, first)
 }
 
 // A store that is down for a while must not take away the keys that a process has.

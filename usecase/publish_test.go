@@ -24,8 +24,8 @@ func publicKeys(t *testing.T, set []byte) []publicKey {
 	return s.Keys
 }
 
-// headerOf is the `kid` of an access token.
-func headerOf(t *testing.T, accessToken domain.Secret) string {
+// kidOf is the `kid` of an access token.
+func kidOf(t *testing.T, accessToken domain.Secret) string {
 	t.Helper()
 	head, _, _ := strings.Cut(accessToken.Reveal(), ".")
 	text, err := base64.RawURLEncoding.DecodeString(head)
@@ -48,7 +48,7 @@ func TestTheKeyOfATenantIsPublishedBeforeItSigns(t *testing.T) {
 	must(t, err)
 	g, err := another.issue.Do(t.Context(), usecase.IssueInput{TenantID: "globex", ApplicationID: "shop", UserID: "ana"})
 	must(t, err)
-	if diff := cmp.Diff([]publicKey{{headerOf(t, g.AccessToken), "ES256"}}, publicKeys(t, set)); diff != "" {
+	if diff := cmp.Diff([]publicKey{{kidOf(t, g.AccessToken), "ES256"}}, publicKeys(t, set)); diff != "" {
 		t.Errorf("keys (-want +got):\n%s", diff)
 	}
 	again, err := another.publish.Tenant(t.Context(), "globex")
@@ -65,7 +65,7 @@ func TestATenantPublishesItsOwnKeysOnly(t *testing.T) {
 	must(t, err)
 	set, err := w.publish.Tenant(t.Context(), "acme")
 	must(t, err)
-	if diff := cmp.Diff([]publicKey{{headerOf(t, mine.AccessToken), "EdDSA"}}, publicKeys(t, set)); diff != "" {
+	if diff := cmp.Diff([]publicKey{{kidOf(t, mine.AccessToken), "EdDSA"}}, publicKeys(t, set)); diff != "" {
 		t.Errorf("keys (-want +got):\n%s", diff)
 	}
 	w.probe.forget()
@@ -91,7 +91,7 @@ func TestTheSharedSetHoldsASingleTenantsKeys(t *testing.T) {
 	must(t, w.store.SaveTenant(t.Context(), domain.Tenant{ID: "acme"}))
 	w.application(t, "acme", "shop", domain.Settings{})
 	keys := shared()
-	if diff := cmp.Diff([]publicKey{{headerOf(t, w.issued(t, "shop").AccessToken), "EdDSA"}}, keys); diff != "" {
+	if diff := cmp.Diff([]publicKey{{kidOf(t, w.issued(t, "shop").AccessToken), "EdDSA"}}, keys); diff != "" {
 		t.Errorf("keys (-want +got):\n%s", diff)
 	}
 	must(t, w.store.SaveTenant(t.Context(), domain.Tenant{ID: "globex"}))

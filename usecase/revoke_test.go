@@ -1,6 +1,7 @@
 package usecase_test
 
 import (
+	"encoding/base64"
 	"testing"
 	"time"
 
@@ -89,7 +90,11 @@ func TestARevocationThatNamesNothingThatIsThereIsNotFound(t *testing.T) {
 	gone := w.issued(t, "shop")
 	_, err := w.revoke.Do(t.Context(), usecase.RevokeInput{TenantID: "acme", TokenString: &gone.TokenString})
 	must(t, err)
+	raw, err := base64.RawURLEncoding.DecodeString(mine.TokenString.Reveal()[3:])
+	must(t, err)
+	raw[30]++ // of the MAC: who knows the id and the checksum must not be able to end the session
 	for name, in := range map[string]usecase.RevokeInput{
+		"a forged token string":  {TenantID: "acme", TokenString: new(domain.NewSecret(withChecksum(raw)))},
 		"unknown id":             {TenantID: "acme", Selector: domain.SelectorInput{TokenID: new(domain.ID{9}.String())}},
 		"no id":                  {TenantID: "acme", Selector: domain.SelectorInput{TokenID: new("no UUID")}},
 		"another tenant's id":    {TenantID: "globex", Selector: domain.SelectorInput{TokenID: new(mine.RefreshToken.ID.String())}},

@@ -133,7 +133,7 @@ func (w *world) issued(t *testing.T, applicationID string) usecase.Grant {
 // exchanged is the answer to a token string, which may be a refusal.
 func (r replica) exchanged(t *testing.T, tokenString domain.Secret) usecase.Exchanged {
 	t.Helper()
-	return r.exchangedAs(t, usecase.ExchangeInput{TokenStrings: []domain.Secret{tokenString}})
+	return r.exchangedAs(t, usecase.ExchangeInput{TokenString: tokenString})
 }
 
 func (r replica) exchangedAs(t *testing.T, in usecase.ExchangeInput) usecase.Exchanged {

@@ -163,6 +163,9 @@ func (s *Signer) Verify(_ context.Context, keys []domain.SigningKey, token strin
 	if err != nil {
 		return refused("its claims are not an access token's")
 	}
+	if keys[i].TenantID != "" && keys[i].TenantID != t.TenantID {
+		return refused("its tenant is not the key's")
+	}
 	return t, nil
 }
 

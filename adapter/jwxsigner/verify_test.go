@@ -206,7 +206,7 @@ func jsonSerialisation(t *testing.T) string {
 
 const (
 	wholeHeader = `{"alg":"EdDSA","kid":"key-EdDSA","typ":"at+jwt"}`
-	wholeClaims = `{"iss":"i","sub":"u","aud":"a","client_id":"a","iat":1,"exp":2,"jti":"j","sid":"s","tid":"t","applicationId":"a"}`
+	wholeClaims = `{"iss":"i","sub":"u","aud":"a","client_id":"a","iat":1,"exp":2,"jti":"j","sid":"s","tid":"acme","applicationId":"a"}`
 )
 
 // One key may sign other things than access tokens one day, an ID token say: none of them may pass for one.
@@ -247,11 +247,11 @@ func TestVerifyRefusesWhatIsSignedButIsNoAccessToken(t *testing.T) {
 	replace := func(old, new string) string { return strings.Replace(wholeClaims, old, new, 1) }
 	for _, payload := range []string{
 		``, `null`, `[]`, `{}`, `{`, wholeClaims + `x`, wholeClaims + wholeClaims,
-		replace(`"sub":"u",`, ``), replace(`"exp":2,`, ``), replace(`"sid":"s",`, ``), replace(`"tid":"t",`, ``),
+		replace(`"sub":"u",`, ``), replace(`"exp":2,`, ``), replace(`"sid":"s",`, ``), replace(`"tid":"acme",`, ``),
 		replace(`"sub":"u"`, `"Sub":"u"`), replace(`"sub":"u"`, `"sub":"u","sub":"v"`), replace(`"sub":"u"`, `"sub":7`),
 		replace(`"aud":"a"`, `"aud":["a"]`), replace(`"exp":2`, `"exp":"2"`), replace(`"exp":2`, `"exp":2.5`),
 		replace(`"exp":2`, `"exp":1e400`), replace(`"exp":2`, `"exp":99999999999999999999`), replace(`{`, `{"roles":"admin",`),
-		replace(`{`, `{"scope":["x"],`),
+		replace(`{`, `{"scope":["x"],`), replace(`"tid":"acme"`, `"tid":"globex"`),
 	} {
 		if got, err := verify(keys, signAnything(t, wholeHeader, payload)); !errors.Is(err, domain.ErrUnauthorized) {
 			t.Errorf("claims %s: got %v, %v, want ErrUnauthorized", payload, got, err)
@@ -355,4 +355,17 @@ func TestASignerIsSafeForConcurrentUse(t *testing.T) {
 		})
 	}
 	running.Wait()
+}
+
+// A leaked key of one tenant must not open another one's sessions; a key that all share may speak of each.
+func TestVerifyHoldsAKeyToItsTenant(t *testing.T) {
+	key := publishedKey(t, domain.EdDSA)
+	token := signAnything(t, wholeHeader, strings.Replace(wholeClaims, `"tid":"acme"`, `"tid":"globex"`, 1))
+	if _, err := verify([]domain.SigningKey{key}, token); !errors.Is(err, domain.ErrUnauthorized) {
+		t.Errorf("another tenant's: got %v, want ErrUnauthorized", err)
+	}
+	key.TenantID = ""
+	if _, err := verify([]domain.SigningKey{key}, token); err != nil {
+		t.Errorf("a shared key: %v", err)
+	}
 }
