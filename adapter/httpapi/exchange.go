@@ -31,12 +31,12 @@ func (a *API) exchange(c echo.Context, b refreshBody) error {
 	}
 	byCookie := err == nil && len(cookies.tokenStrings) > 0
 	if byCookie {
-		in.TokenStrings = append(in.TokenStrings, cookies.tokenStrings...)
+		in.Ambient = cookies.tokenStrings
 		if in.AccessToken.IsZero() {
 			in.AccessToken = cookies.accessToken
 		}
 	}
-	if len(in.TokenStrings) == 0 {
+	if in.TokenString.IsZero() && len(in.Ambient) == 0 {
 		return domain.NewInvalid("refreshToken", domain.Blank, "send the token string in refreshToken, or in the cookie refresh_token")
 	}
 
@@ -68,9 +68,16 @@ func (a *API) exchange(c echo.Context, b refreshBody) error {
 	return done(c, "The refresh token was exchanged.", data)
 }
 
-// exchangeInput reads what is not in a cookie: the body, and who vouches for the call.
+// exchangeInput reads what is not in a cookie: who vouches for the call, and the body.
 func (a *API) exchangeInput(c echo.Context, b refreshBody) (usecase.ExchangeInput, error) {
-	in := usecase.ExchangeInput{AccessToken: domain.NewSecret(text(b.Token)), ClientAddress: c.RealIP()}
+	in, err := a.voucher(c)
+	if err != nil {
+		return in, err
+	}
+	if _, err := web.Query[struct{}](c); err != nil {
+		return in, err
+	}
+	in.AccessToken, in.ClientAddress = domain.NewSecret(text(b.Token)), c.RealIP()
 	if ttl := b.TimeToLiveInSeconds; ttl != nil {
 		if *ttl < 1 || *ttl > longestLife {
 			return in, domain.NewInvalid("timeToLiveInSeconds", domain.Malformed, "use at least 1, and no more than the policy allows")
@@ -81,18 +88,22 @@ func (a *API) exchangeInput(c echo.Context, b refreshBody) (usecase.ExchangeInpu
 		if *b.RefreshToken == "" {
 			return in, domain.NewInvalid("refreshToken", domain.Blank, "send the token string")
 		}
-		in.TokenStrings = []domain.Secret{domain.NewSecret(*b.RefreshToken)}
+		in.TokenString = domain.NewSecret(*b.RefreshToken)
 	}
-	var err error
-	if in.TenantID, err = namedTenant(c); err != nil {
-		return in, err
-	}
+	return in, nil
+}
+
+// voucher is the tenant that an exchange names, and whether an API key stands behind the call. None is needed here, but one that
+// was sent must be good.
+func (a *API) voucher(c echo.Context) (in usecase.ExchangeInput, err error) {
+	var caller usecase.Caller
 	key := credential(c)
-	if !isAPIKey(key) {
-		return in, nil // an expired access token, say, that a client's interceptor attached
+	if isAPIKey(key) { // else nothing, or an expired access token, say, that a client's interceptor attached
+		if caller, err = a.Authenticate.APIKey(c.Request().Context(), key, http.MethodPost, "/jwt/refresh"); err != nil {
+			return in, err
+		}
 	}
-	caller, err := a.Authenticate.APIKey(c.Request().Context(), key, http.MethodPost, "/jwt/refresh")
-	if err != nil {
+	if in.TenantID, err = namedTenant(c); err != nil || !isAPIKey(key) {
 		return in, err
 	}
 	if in.TenantID == "" {
@@ -194,6 +205,8 @@ func setCookies(c echo.Context, g usecase.Grant) {
 	c.SetCookie(newCookie(c, accessCookie, g.AccessToken.Reveal(), g.Policy))
 }
 
+// dropCookies deletes both, where the policy had them set. For a token string that names no refresh token there is no policy, and
+// a cookie with a configured domain stays: to guess at domains could delete another service's cookies.
 func dropCookies(c echo.Context, p domain.Policy) {
 	for _, name := range []string{refreshCookie, accessCookie} {
 		gone := newCookie(c, name, "", p)

@@ -14,6 +14,7 @@ import (
 	"log/slog"
 	"net/http"
 	"net/netip"
+	"sync"
 	"time"
 
 	"github.com/labstack/echo/v4"
@@ -46,7 +47,7 @@ func (a *API) Handler() (http.Handler, error) {
 	e := web.New(web.Options{
 		Log: a.Log, Render: renderRefusal, TrustedProxies: a.TrustedProxies, Origins: a.Origins, Observe: a.Observe,
 	})
-	d, err := newDocument()
+	d, err := documentation()
 	if err != nil {
 		return nil, fmt.Errorf("httpapi: openapi.yaml: %w", err)
 	}
@@ -68,6 +69,9 @@ func (a *API) Handler() (http.Handler, error) {
 	e.GET("/docs/style.css", d.serveStyle)
 	return e, nil
 }
+
+// documentation is the same for every API of the process.
+var documentation = sync.OnceValues(newDocument)
 
 func health(c echo.Context) error { return done(c, "The process lives.", nil) }
 

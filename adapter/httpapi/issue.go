@@ -46,11 +46,11 @@ func (a *API) issue(c echo.Context) error {
 	if err != nil {
 		return err
 	}
-	if _, err := web.Query[struct{}](c); err != nil {
-		return err
-	}
 	body, err := web.Body[issueBody](c, web.JSON)
 	if err != nil {
+		return err
+	}
+	if _, err := web.Query[struct{}](c); err != nil {
 		return err
 	}
 	in, err := body.input(tenantID)

@@ -34,7 +34,7 @@ func keySet(c echo.Context, keys []byte, err error) error {
 	etag := `"` + hex.EncodeToString(sum[:16]) + `"`
 	c.Response().Header().Set("ETag", etag)
 	c.Response().Header().Set(echo.HeaderCacheControl, keySetMaxAge)
-	if strings.Contains(c.Request().Header.Get("If-None-Match"), etag) {
+	if known := c.Request().Header.Get("If-None-Match"); known == "*" || strings.Contains(known, etag) {
 		return c.NoContent(http.StatusNotModified)
 	}
 	return c.Blob(http.StatusOK, echo.MIMEApplicationJSON, keys)

@@ -114,13 +114,13 @@ func (a *API) listPage(c echo.Context, q listQuery) error {
 	if err != nil {
 		return err
 	}
-	if c.Request().Method == http.MethodGet {
-		if err := noBody(c); err != nil {
-			return err
-		}
-		if q, err = web.Query[listQuery](c); err != nil {
-			return err
-		}
+	if c.Request().Method == http.MethodPost {
+		_, err = web.Query[struct{}](c)
+	} else if err = noBody(c); err == nil {
+		q, err = web.Query[listQuery](c)
+	}
+	if err != nil {
+		return err
 	}
 	in := usecase.ListInput{TenantID: tenantID, UserID: q.UserID, ApplicationID: q.ApplicationID, Limit: defaultLimit}
 	if q.Limit != nil {

@@ -37,8 +37,67 @@ func checkAgainstContract(t *testing.T, req *http.Request, reqBody []byte, res *
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, problem := range breaches(doc, req, reqBody, res, resBody) {
+	where := "nowhere"
+	if route, _ := findRoute(doc, req.Method, req.URL); route != nil {
+		where = route.Operation.OperationID
+		seen.add(fmt.Sprint(where, " ", res.StatusCode))
+	}
+	shape := shapeOf(where, req, reqBody, res, resBody)
+	faultless.Lock()
+	defer faultless.Unlock()
+	if faultless.shapes[shape] {
+		return
+	}
+	found := breaches(doc, req, reqBody, res, resBody)
+	for _, problem := range found {
 		t.Errorf("%s %s, %d: %v", req.Method, req.URL.Path, res.StatusCode, problem)
+	}
+	if len(found) == 0 {
+		faultless.shapes[shape] = true
+	}
+}
+
+// faultless are the shapes of exchanges that were held to the document already. The validator compiles a schema anew each time
+// it is asked, which is most of what this package's tests would do.
+var faultless = struct {
+	sync.Mutex
+	shapes map[string]bool
+}{shapes: map[string]bool{}}
+
+// shapeOf is everything that the document could have a say in, with each id, token, API key and instant put as its kind, so that
+// only exchanges that look alike are one. What was asked counts where it was done.
+func shapeOf(where string, req *http.Request, reqBody []byte, res *http.Response, resBody []byte) string {
+	whole := fmt.Sprintf("%s %d %v %q", where, res.StatusCode, res.Header, resBody)
+	if res.StatusCode/100 == 2 || where == "nowhere" {
+		whole += fmt.Sprintf("%s %s %v %q", req.Method, req.URL, req.Header, reqBody)
+	}
+	var shape strings.Builder
+	for word, isWord := range words(whole) {
+		if isWord {
+			word = kindOf(word)
+		}
+		shape.WriteString(word)
+	}
+	return shape.String()
+}
+
+// kindOf is the word itself, unless it is of a kind of which each call has another.
+func kindOf(word string) string {
+	switch {
+	case len(word) == 67 && strings.HasPrefix(word, "rt_"):
+		return "<token string>"
+	case len(word) == 29 && strings.HasPrefix(word, "ak_"):
+		return "<API key>"
+	case strings.HasPrefix(word, "eyJ") && strings.Count(word, ".") == 2:
+		return "<access token>"
+	case len(word) == 36 && word[8] == '-' && word[13] == '-' && word[14] == '7' && word[18] == '-' && word[23] == '-':
+		return "<id>"
+	case len(word) == 13 && strings.Trim(word, "0123456789") == "":
+		return "<instant>"
+	case len(word) == 26 && strings.Trim(word, "ABCDEFGHIJKLMNOPQRSTUVWXYZ234567") == "":
+		return "<request id>"
+	default:
+		return word
 	}
 }
 
@@ -143,7 +202,10 @@ func matchPath(template, got []string) (map[string]string, bool) {
 
 func proofIsSent(_ context.Context, in *openapi3filter.AuthenticationInput) error {
 	header := in.RequestValidationInput.Request.Header
-	authorization := strings.TrimPrefix(header.Get("Authorization"), "Bearer ")
+	authorization := header.Get("Authorization")
+	if scheme, rest, found := strings.Cut(authorization, " "); found && strings.EqualFold(scheme, "Bearer") {
+		authorization = strings.TrimSpace(rest)
+	}
 	sent := map[string]bool{
 		"apiKey":      strings.HasPrefix(authorization, "ak_"),
 		"accessToken": strings.Count(authorization, ".") == 2,

@@ -1,8 +1,6 @@
 package httpapi
 
 import (
-	"net/http"
-
 	"github.com/labstack/echo/v4"
 
 	"github.com/refreshd/refreshd/adapter/web"
@@ -23,11 +21,9 @@ type refreshBody struct {
 }
 
 // postRefresh answers POST /jwt/refresh: the exchange, unless the body holds a selector. The selector decides what the call
-// stands for, and so which permission it needs; only one shape means each.
+// stands for, and so which permission it needs; only one shape means each. So here, and nowhere else, a body that cannot be read
+// is told before an API key is asked for; the exchange takes one from anybody.
 func (a *API) postRefresh(c echo.Context) error {
-	if _, err := web.Query[struct{}](c); err != nil {
-		return err
-	}
 	var b refreshBody
 	if web.HasBody(c) {
 		var err error
@@ -49,8 +45,10 @@ func (a *API) postRefresh(c echo.Context) error {
 	case user && !id && !one && !app:
 		return a.listPage(c, listQuery{UserID: b.UserID})
 	case !id && (one || app):
-		return a.revokeSelected(c, revokeBody{
-			TokenID: b.TokenID, TokenString: b.TokenString, UserID: b.UserID, ApplicationID: b.ApplicationID,
+		return a.revokePosted(c, "/jwt/refresh", func() (revokeBody, error) {
+			return revokeBody{
+				TokenID: b.TokenID, TokenString: b.TokenString, UserID: b.UserID, ApplicationID: b.ApplicationID,
+			}, nil
 		})
 	default:
 		return domain.NewInvalid("id", domain.Conflict,
@@ -60,27 +58,16 @@ func (a *API) postRefresh(c echo.Context) error {
 
 // postOne answers POST /jwt/refresh/:id: without a body it retrieves, with the path's id again as tokenId it revokes.
 func (a *API) postOne(c echo.Context) error {
-	if _, err := web.Query[struct{}](c); err != nil {
-		return err
-	}
 	id := web.PathParam(c, "id")
 	if !web.HasBody(c) {
 		return a.retrieveOne(c, id)
 	}
-	// The body says which permission is needed, but nobody without any learns what is wrong with it.
-	tenantID, err := a.backend(c, http.MethodDelete, "/jwt/refresh/:id")
-	if err != nil {
-		return err
-	}
-	body, err := web.Body[struct {
-		TokenID *string `json:"tokenId"`
-	}](c, web.JSONOrForm)
-	if err != nil {
-		return err
-	}
-	if body.TokenID == nil || *body.TokenID != id {
-		return domain.NewInvalid("tokenId", domain.Conflict,
-			"to revoke by POST, repeat the path's id as tokenId; to retrieve, send no body")
-	}
-	return a.revokeAs(c, tenantID, nil, revokeBody{TokenID: &id})
+	return a.revokePosted(c, "/jwt/refresh/:id", func() (revokeBody, error) {
+		b, err := web.Body[refreshBody](c, web.JSONOrForm)
+		if err == nil && (b.TokenID == nil || b != refreshBody{TokenID: b.TokenID} || *b.TokenID != id) {
+			err = domain.NewInvalid("tokenId", domain.Conflict,
+				"to revoke by POST, repeat the path's id as tokenId and send nothing else; to retrieve, send no body")
+		}
+		return revokeBody{TokenID: b.TokenID}, err
+	})
 }

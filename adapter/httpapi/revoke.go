@@ -30,33 +30,21 @@ type revokedData struct {
 }
 
 // revokeTokens answers DELETE /jwt/refresh.
-func (a *API) revokeTokens(c echo.Context) error { return a.revokeSelected(c, revokeBody{}) }
+func (a *API) revokeTokens(c echo.Context) error { return a.revokeSelected(c, "/jwt/refresh") }
 
 // revokeOne answers DELETE /jwt/refresh/:id.
 func (a *API) revokeOne(c echo.Context) error {
 	id := web.PathParam(c, "id")
-	return a.revokeSelected(c, revokeBody{TokenID: &id})
+	return a.revokeSelected(c, "/jwt/refresh/:id", revokeBody{TokenID: &id})
 }
 
-// revokeSelected revokes by the selector in the path, the query or the body, in one of them only; that of a POST form has been
-// read from the body already, as that of a path.
-func (a *API) revokeSelected(c echo.Context, selector revokeBody) error {
-	path := "/jwt/refresh"
-	if c.Param("id") != "" {
-		path = "/jwt/refresh/:id"
-	}
-	if c.Request().Method == http.MethodPost {
-		tenantID, err := a.backend(c, http.MethodDelete, path)
-		if err != nil {
-			return err
-		}
-		return a.revokeAs(c, tenantID, nil, selector)
-	}
+// revokeSelected revokes by the selector in one place: the path, which is in places already, the query or the body. A body or a
+// query that selects nothing is a place too: whoever sent it beside another may think that it counts.
+func (a *API) revokeSelected(c echo.Context, path string, places ...revokeBody) error {
 	tenantID, owner, err := a.backendOrOwner(c, http.MethodDelete, path)
 	if err != nil {
 		return err
 	}
-	places := []revokeBody{selector}
 	if web.HasBody(c) {
 		body, err := web.Body[revokeBody](c, web.JSONOrForm)
 		if err != nil {
@@ -64,20 +52,37 @@ func (a *API) revokeSelected(c echo.Context, selector revokeBody) error {
 		}
 		places = append(places, body)
 	}
-	query, err := web.Query[revokeBody](c)
+	if c.Request().URL.RawQuery != "" {
+		query, err := web.Query[revokeBody](c)
+		if err != nil {
+			return err
+		}
+		places = append(places, query)
+	}
+	switch len(places) {
+	case 0:
+		return a.revokeAs(c, tenantID, owner, revokeBody{})
+	case 1:
+		return a.revokeAs(c, tenantID, owner, places[0])
+	default:
+		return domain.NewInvalid("", domain.Conflict, "put the selector in one place: the path, the query or the body. Nothing was revoked")
+	}
+}
+
+// revokePosted is DELETE on path for a client that can only POST. Only an API key serves, and selector is read after it.
+func (a *API) revokePosted(c echo.Context, path string, selector func() (revokeBody, error)) error {
+	tenantID, err := a.backend(c, http.MethodDelete, path)
 	if err != nil {
 		return err
 	}
-	selector, named := revokeBody{}, 0
-	for _, place := range append(places, query) {
-		if place != (revokeBody{}) {
-			selector, named = place, named+1
-		}
+	s, err := selector()
+	if err != nil {
+		return err
 	}
-	if named > 1 {
-		return domain.NewInvalid("", domain.Conflict, "put the selector in one place: the path, the query or the body. Nothing was revoked")
+	if _, err := web.Query[struct{}](c); err != nil {
+		return err
 	}
-	return a.revokeAs(c, tenantID, owner, selector)
+	return a.revokeAs(c, tenantID, nil, s)
 }
 
 func (a *API) revokeAs(c echo.Context, tenantID string, owner *domain.AccessToken, s revokeBody) error {

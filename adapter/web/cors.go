@@ -40,7 +40,7 @@ func (o Origins) cors() echo.MiddlewareFunc {
 		Skipper:          func(echo.Context) bool { return len(o.exact) == 0 },
 		AllowOriginFunc:  func(origin string) (bool, error) { return o.Has(origin), nil },
 		AllowCredentials: true,
-		AllowHeaders:     []string{echo.HeaderAuthorization, echo.HeaderContentType, "X-Stencil-TenantId", echo.HeaderXRequestID},
+		AllowHeaders:     []string{echo.HeaderAuthorization, echo.HeaderContentType, "X-Stencil-TenantId", "X-Stencil-Tenanid", echo.HeaderXRequestID},
 		ExposeHeaders:    []string{"Refreshd-Outcome", echo.HeaderXRequestID, "Link", echo.HeaderRetryAfter},
 		MaxAge:           600,
 	})

@@ -1,0 +1,623 @@
+package httpapi_test
+
+import (
+	"bytes"
+	"context"
+	"crypto/rand"
+	"encoding/json"
+	"errors"
+	"io"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"net/netip"
+	"net/url"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/refreshd/refreshd/adapter/httpapi"
+	"github.com/refreshd/refreshd/adapter/jwxsigner"
+	"github.com/refreshd/refreshd/adapter/memstore"
+	"github.com/refreshd/refreshd/adapter/web"
+	"github.com/refreshd/refreshd/domain"
+	"github.com/refreshd/refreshd/port"
+	"github.com/refreshd/refreshd/usecase"
+)
+
+const (
+	publicURL = "https://refreshd.example"
+	ourOrigin = "https://app.acme.example" // the one that is configured
+	aTenant   = "acme"
+	bTenant   = "globex"
+)
+
+// The API keys of a service, by what they may do. Without a tenant in the name they are acme's.
+var keyNames = []string{
+	"backend", "everywhere", "reader", "revoker", "issuer", "exchanger", "powerless", "expired", "globex backend", "globex exchanger",
+	"everything of acme",
+}
+
+var began = time.Date(2027, time.March, 4, 5, 6, 7, 891_234_000, time.UTC)
+
+// A service is the whole API over a store in memory that is watched, at a time that only a test moves.
+type service struct {
+	handler http.Handler
+	store   *watchedStore
+	keys    map[string]string // API keys by name
+
+	mu  sync.Mutex
+	now time.Time
+}
+
+func (s *service) clock() time.Time {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.now
+}
+
+func (s *service) wait(d time.Duration) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.now = s.now.Add(d)
+}
+
+func newService(t *testing.T) *service {
+	t.Helper()
+	s := newEmptyService(t)
+	s.apply(t, standard(s.keys))
+	return s
+}
+
+// newEmptyService has no tenant yet.
+func newEmptyService(t *testing.T) *service {
+	t.Helper()
+	store := &watchedStore{Store: memstore.New()}
+	s := &service{store: store, keys: map[string]string{}, now: began}
+	for _, name := range keyNames {
+		s.keys[name] = "ak_" + rand.Text()
+		secrets.add(s.keys[name])
+	}
+	master, _, err := domain.NewMasterKey(rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	signer := jwxsigner.New(rand.Reader)
+	store.opened, err = usecase.OpenKeys(t.Context(), usecase.KeysConfig{
+		Store: store, Signer: signer, Master: master, Clock: s.clock, Random: rand.Reader,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	origins, err := web.ParseOrigins([]string{ourOrigin})
+	if err != nil {
+		t.Fatal(err)
+	}
+	keys := store.opened
+	minter := usecase.Minter{Keys: keys, Signer: signer, PublicURL: publicURL}
+	api := &httpapi.API{
+		Issue: &usecase.Issue{
+			Tokens: store, Revocations: store, Directory: store, Minter: minter, Clock: s.clock, Random: rand.Reader,
+		},
+		Exchange:     &usecase.Exchange{Tokens: store, Minter: minter, Clock: s.clock},
+		List:         &usecase.List{Tokens: store, Clock: s.clock},
+		Revoke:       &usecase.Revoke{Revocations: store, Keys: keys, Clock: s.clock},
+		Authenticate: &usecase.Authenticate{APIKeys: store, Directory: store, Keys: keys, Clock: s.clock},
+		Publish:      &usecase.Publish{Directory: store, Keys: keys, Clock: s.clock},
+		Ready:        store.Ready,
+		Log:          slog.New(slog.NewJSONHandler(&captured, &slog.HandlerOptions{Level: slog.LevelDebug})),
+		Origins:      origins, TrustedProxies: []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8")},
+		Exchanged: func(e usecase.Exchanged) {
+			store.mu.Lock()
+			defer store.mu.Unlock()
+			store.outcomes = append(store.outcomes, e.Outcome)
+		},
+	}
+	if s.handler, err = api.Handler(); err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+func (s *service) apply(t *testing.T, k usecase.Kickstart) {
+	t.Helper()
+	apply := &usecase.Apply{Directory: s.store, APIKeys: s.store, Keys: s.store.opened}
+	if _, err := apply.Do(t.Context(), k); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// standard is two tenants whose applications have the same ids, so that nothing but the tenant keeps them apart.
+func standard(keys map[string]string) usecase.Kickstart {
+	apps := func() []domain.Application {
+		return []domain.Application{
+			{ID: "shop", Name: "Shop"},
+			{ID: "blog", Name: "Blog", Settings: domain.Settings{GraceSeconds: new(int64(0)), RecoveryBurst: new(int64(0))}},
+			{ID: "locked", Name: "Locked", Settings: domain.Settings{RequireAuthentication: new(true)}},
+			{ID: "cookies", Name: "Cookies", Settings: domain.Settings{CookieOnly: new(true), CookieDomain: new("acme.example")}},
+			{ID: "kiosk", Name: "Kiosk", Settings: domain.Settings{Usage: new(domain.Reusable)}},
+			{ID: "short", Name: "Short", Settings: domain.Settings{TTLMinutes: new(int64(10)), AccessTokenSeconds: new(int64(60))}},
+		}
+	}
+	key := func(name, tenant string, p domain.Permissions) usecase.KickstartAPIKey {
+		return usecase.KickstartAPIKey{
+			APIKey: domain.APIKey{Name: name, TenantID: tenant, Permissions: p}, Key: domain.NewSecret(keys[name]),
+		}
+	}
+	backend := domain.Permissions{"/jwt/issue": {"POST"}, "/jwt/refresh": {"GET", "DELETE"}}
+	expired := key("expired", aTenant, backend)
+	expired.APIKey.ExpiresAt = began
+	return usecase.Kickstart{
+		Tenants: []usecase.KickstartTenant{
+			{Tenant: domain.Tenant{ID: aTenant, Name: "Acme", Issuer: "https://auth.acme.example"}, Applications: apps()},
+			{Tenant: domain.Tenant{ID: bTenant, Name: "Globex"}, Applications: append(apps(), domain.Application{ID: "globex only", Name: "More"})},
+		},
+		APIKeys: []usecase.KickstartAPIKey{
+			key("backend", aTenant, backend),
+			key("everywhere", "", domain.Permissions{"*": {"*"}}),
+			key("everything of acme", aTenant, domain.Permissions{"*": {"*"}}),
+			key("reader", aTenant, domain.Permissions{"/jwt/refresh": {"GET"}}),
+			key("revoker", aTenant, domain.Permissions{"/jwt/refresh": {"DELETE"}}),
+			key("issuer", aTenant, domain.Permissions{"/jwt/issue": {"*"}}),
+			key("exchanger", aTenant, domain.Permissions{"/jwt/refresh": {"POST"}}),
+			key("powerless", aTenant, nil),
+			expired,
+			key("globex backend", bTenant, backend),
+			key("globex exchanger", bTenant, domain.Permissions{"/jwt/refresh": {"POST"}}),
+		},
+	}
+}
+
+// setActive switches an application of acme.
+func (s *service) setActive(t *testing.T, app string, active bool) {
+	t.Helper()
+	a, err := s.store.Application(t.Context(), aTenant, app)
+	if err != nil {
+		t.Fatal(err)
+	}
+	a.Settings.Active = &active
+	if err := s.store.SaveApplication(t.Context(), a); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// An option is one thing about a request.
+type option func(s *service, r *request)
+
+type request struct {
+	*http.Request
+	body []byte
+}
+
+// as sends an API key by its name.
+func as(name string) option {
+	return func(s *service, r *request) {
+		if s.keys[name] == "" {
+			panic("no API key " + name)
+		}
+		r.Header.Set("Authorization", s.keys[name])
+	}
+}
+
+func bearer(credential string) option { return header("Authorization", "Bearer "+credential) }
+
+func tenant(id string) option { return header("X-Stencil-TenantId", id) }
+
+func header(name, value string) option {
+	return func(_ *service, r *request) { r.Header.Add(name, value) }
+}
+
+func host(h string) option { return func(_ *service, r *request) { r.Host = h } }
+
+func from(address string) option { return func(_ *service, r *request) { r.RemoteAddr = address } }
+
+func cookie(name, value string) option {
+	return func(_ *service, r *request) { r.AddCookie(&http.Cookie{Name: name, Value: value}) }
+}
+
+func raw(mediaType, body string) option {
+	return func(_ *service, r *request) {
+		r.body = []byte(body)
+		if mediaType != "" {
+			r.Header.Set("Content-Type", mediaType)
+		}
+	}
+}
+
+func text(body string) option { return raw("application/json", body) }
+
+type object map[string]any
+
+func body(o object) option {
+	b, err := json.Marshal(o)
+	if err != nil {
+		panic(err)
+	}
+	return text(string(b))
+}
+
+func form(pairs ...string) option {
+	v := url.Values{}
+	for i := 0; i < len(pairs); i += 2 {
+		v.Add(pairs[i], pairs[i+1])
+	}
+	return raw("application/x-www-form-urlencoded", v.Encode())
+}
+
+// backend is acme's usual caller.
+func backend(s *service, r *request) {
+	as("backend")(s, r)
+	tenant(aTenant)(s, r)
+}
+
+func globex(s *service, r *request) {
+	as("globex backend")(s, r)
+	tenant(bTenant)(s, r)
+}
+
+type answer struct {
+	status int
+	header http.Header
+	body   []byte
+	cookie map[string]*http.Cookie
+
+	Success bool            `json:"success"`
+	Message string          `json:"message"`
+	Data    json.RawMessage `json:"data"`
+	Errors  struct {
+		FieldErrors   map[string][]fieldError `json:"fieldErrors"`
+		GeneralErrors []fieldError            `json:"generalErrors"`
+	} `json:"errors"`
+}
+
+type fieldError struct{ Code, Message string }
+
+type grant struct{ RefreshToken, RefreshTokenID, Token string }
+
+// do sends a request and holds what comes back to the document.
+func (s *service) do(t *testing.T, method, target string, options ...option) *answer {
+	t.Helper()
+	r := &request{Request: httptest.NewRequest(method, target, nil)}
+	r.Host = "refreshd.example"
+	for _, o := range options {
+		o(s, r)
+	}
+	if r.body != nil {
+		r.Body, r.ContentLength = io.NopCloser(bytes.NewReader(r.body)), int64(len(r.body))
+	}
+	sent := r.Clone(t.Context())
+	rec := httptest.NewRecorder()
+	s.handler.ServeHTTP(rec, r.Request)
+	res := rec.Result()
+	a := &answer{status: res.StatusCode, header: res.Header, body: rec.Body.Bytes(), cookie: map[string]*http.Cookie{}}
+	for _, c := range res.Cookies() {
+		if a.cookie[c.Name] != nil {
+			t.Errorf("%s %s: the cookie %s is set twice", method, target, c.Name)
+		}
+		a.cookie[c.Name] = c
+		secrets.add(c.Value)
+	}
+	if len(a.body) > 0 && strings.HasPrefix(res.Header.Get("Content-Type"), "application/json") {
+		if err := json.Unmarshal(a.body, a); err != nil {
+			t.Fatalf("%s %s: %v in %s", method, target, err, a.body)
+		}
+	}
+	for _, code := range a.codes() {
+		seenCodes.add(code)
+	}
+	if g, ok := a.tryGrant(); ok {
+		secrets.add(g.RefreshToken)
+		secrets.add(g.Token)
+	}
+	if method != http.MethodHead {
+		checkAgainstContract(t, sent, r.body, res, a.body)
+	}
+	return a
+}
+
+func (a *answer) tryGrant() (grant, bool) {
+	var g grant
+	return g, json.Unmarshal(a.Data, &g) == nil && g.Token != ""
+}
+
+func (a *answer) grant(t *testing.T) grant {
+	t.Helper()
+	g, ok := a.tryGrant()
+	if !ok {
+		t.Fatalf("got %d %s, want tokens", a.status, a.body)
+	}
+	return g
+}
+
+// codes are all codes of an answer, sorted.
+func (a *answer) codes() []string {
+	codes := []string{}
+	for field, errs := range a.Errors.FieldErrors {
+		for _, e := range errs {
+			if !strings.HasSuffix(e.Code, "]"+field) {
+				e.Code += " at " + field
+			}
+			codes = append(codes, e.Code)
+		}
+	}
+	for _, e := range a.Errors.GeneralErrors {
+		codes = append(codes, e.Code)
+	}
+	slices.Sort(codes)
+	return codes
+}
+
+// want checks status and codes. A message is for people, and only has to be there.
+func (a *answer) want(t *testing.T, status int, codes ...string) *answer {
+	t.Helper()
+	slices.Sort(codes)
+	if got := a.codes(); a.status != status || !slices.Equal(got, codes) {
+		t.Errorf("got %d %v, want %d %v; the body is %s", a.status, got, status, codes, a.body)
+	}
+	if len(a.body) > 0 && a.header.Get("Content-Type") == "application/json" && a.Message == "" && a.Success {
+		t.Errorf("an answer without a message: %s", a.body)
+	}
+	return a
+}
+
+func (a *answer) data(t *testing.T, to any) {
+	t.Helper()
+	if err := json.Unmarshal(a.Data, to); err != nil {
+		t.Fatalf("%v in %d %s", err, a.status, a.body)
+	}
+}
+
+func (a *answer) outcome() string { return a.header.Get("Refreshd-Outcome") }
+
+// issue is a refresh token of a user of acme.
+func (s *service) issue(t *testing.T, app, user string) grant {
+	t.Helper()
+	return s.do(t, "POST", "/jwt/issue", backend, body(object{"applicationsId": app, "userId": user})).want(t, 200).grant(t)
+}
+
+func (s *service) issueAt(t *testing.T, who option, app, user string) grant {
+	t.Helper()
+	return s.do(t, "POST", "/jwt/issue", who, body(object{"applicationsId": app, "userId": user})).want(t, 200).grant(t)
+}
+
+func (s *service) exchange(t *testing.T, tokenString string, options ...option) *answer {
+	t.Helper()
+	return s.do(t, "POST", "/jwt/refresh", append(options, body(object{"refreshToken": tokenString}))...)
+}
+
+// alive tells whether acme still has the refresh token.
+func (s *service) alive(t *testing.T, id string) bool {
+	t.Helper()
+	parsed, _ := domain.ParseID(id)
+	_, err := s.store.Store.Find(t.Context(), aTenant, parsed, s.clock())
+	if err != nil && !errors.Is(err, domain.ErrNotFound) {
+		t.Fatal(err)
+	}
+	return err == nil
+}
+
+// A watchedStore counts calls, remembers what was inserted, and fails where a test says so.
+type watchedStore struct {
+	port.Store
+	opened *usecase.Keys
+
+	mu       sync.Mutex
+	outcomes []domain.Outcome
+	calls    []string
+	writes   []string
+	ids      []domain.ID
+	// fail, if set, is asked before each call; what it returns is the call's outcome.
+	fail func(method string) error
+}
+
+func (w *watchedStore) called(method string) error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.calls = append(w.calls, method)
+	if w.fail == nil {
+		return nil
+	}
+	return w.fail(method)
+}
+
+func (w *watchedStore) wrote(method string, err error) {
+	if err != nil {
+		return
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.writes = append(w.writes, method)
+}
+
+func (w *watchedStore) callCount() int {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return len(w.calls)
+}
+
+func (w *watchedStore) writesSoFar() []string {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.writes
+}
+
+func (w *watchedStore) Insert(ctx context.Context, t domain.RefreshToken) error {
+	if err := w.called("Insert"); err != nil {
+		return err
+	}
+	err := w.Store.Insert(ctx, t)
+	w.wrote("Insert", err)
+	if err == nil {
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		w.ids = append(w.ids, t.ID)
+	}
+	return err
+}
+
+func (w *watchedStore) Advance(ctx context.Context, id domain.ID, c domain.Call) (domain.RefreshToken, domain.Policy, error) {
+	if err := w.called("Advance"); err != nil {
+		return domain.RefreshToken{}, domain.Policy{}, err
+	}
+	t, p, err := w.Store.Advance(ctx, id, c)
+	w.wrote("Advance", err)
+	return t, p, err
+}
+
+func (w *watchedStore) Snapshot(ctx context.Context, id domain.ID) (domain.Snapshot, error) {
+	if err := w.called("Snapshot"); err != nil {
+		return domain.Snapshot{}, err
+	}
+	return w.Store.Snapshot(ctx, id)
+}
+
+func (w *watchedStore) Swap(ctx context.Context, before, after domain.RefreshToken, now time.Time) error {
+	if err := w.called("Swap"); err != nil {
+		return err
+	}
+	err := w.Store.Swap(ctx, before, after, now)
+	w.wrote("Swap", err)
+	return err
+}
+
+func (w *watchedStore) Find(ctx context.Context, tenantID string, id domain.ID, now time.Time) (domain.RefreshToken, error) {
+	if err := w.called("Find"); err != nil {
+		return domain.RefreshToken{}, err
+	}
+	return w.Store.Find(ctx, tenantID, id, now)
+}
+
+func (w *watchedStore) List(ctx context.Context, q port.ListQuery) ([]domain.RefreshToken, error) {
+	if err := w.called("List"); err != nil {
+		return nil, err
+	}
+	return w.Store.List(ctx, q)
+}
+
+func (w *watchedStore) Revoke(ctx context.Context, tenantID string, id domain.ID, r port.Revocation) error {
+	if err := w.called("Revoke"); err != nil {
+		return err
+	}
+	err := w.Store.Revoke(ctx, tenantID, id, r)
+	w.wrote("Revoke", err)
+	return err
+}
+
+func (w *watchedStore) RevokeScope(ctx context.Context, scope domain.Scope, except domain.ID, r port.Revocation) (uint64, error) {
+	if err := w.called("RevokeScope"); err != nil {
+		return 0, err
+	}
+	epoch, err := w.Store.RevokeScope(ctx, scope, except, r)
+	w.wrote("RevokeScope", err)
+	return epoch, err
+}
+
+func (w *watchedStore) KeepNewest(ctx context.Context, scope domain.Scope, keep int, r port.Revocation) error {
+	if err := w.called("KeepNewest"); err != nil {
+		return err
+	}
+	err := w.Store.KeepNewest(ctx, scope, keep, r)
+	w.wrote("KeepNewest", err)
+	return err
+}
+
+func (w *watchedStore) Tenant(ctx context.Context, id string) (domain.Tenant, error) {
+	if err := w.called("Tenant"); err != nil {
+		return domain.Tenant{}, err
+	}
+	return w.Store.Tenant(ctx, id)
+}
+
+func (w *watchedStore) Tenants(ctx context.Context, limit int) ([]domain.Tenant, error) {
+	if err := w.called("Tenants"); err != nil {
+		return nil, err
+	}
+	return w.Store.Tenants(ctx, limit)
+}
+
+func (w *watchedStore) Policy(ctx context.Context, tenantID, applicationID string) (domain.Policy, error) {
+	if err := w.called("Policy"); err != nil {
+		return domain.Policy{}, err
+	}
+	return w.Store.Policy(ctx, tenantID, applicationID)
+}
+
+func (w *watchedStore) APIKeyByHash(ctx context.Context, hash string) (domain.APIKey, error) {
+	if err := w.called("APIKeyByHash"); err != nil {
+		return domain.APIKey{}, err
+	}
+	return w.Store.APIKeyByHash(ctx, hash)
+}
+
+func (w *watchedStore) SealedKeys(ctx context.Context) ([]domain.SealedKey, error) {
+	if err := w.called("SealedKeys"); err != nil {
+		return nil, err
+	}
+	return w.Store.SealedKeys(ctx)
+}
+
+func (w *watchedStore) AddKey(ctx context.Context, k domain.SealedKey) error {
+	if err := w.called("AddKey"); err != nil {
+		return err
+	}
+	err := w.Store.AddKey(ctx, k)
+	w.wrote("AddKey", err)
+	return err
+}
+
+func (w *watchedStore) Ready(ctx context.Context) error {
+	if err := w.called("Ready"); err != nil {
+		return err
+	}
+	return w.Store.Ready(ctx)
+}
+
+// A dump is all that the store holds, as far as its port shows it, and which writes succeeded.
+type dump struct {
+	Writes       []string
+	Tenants      []domain.Tenant
+	Applications []domain.Application
+	APIKeys      []domain.APIKey
+	Keys         []domain.SealedKey
+	Tokens       []domain.Snapshot
+}
+
+func (s *service) dump(t *testing.T) dump {
+	t.Helper()
+	inner, ctx := s.store.Store, t.Context()
+	check := func(err error) {
+		t.Helper()
+		if err != nil && !errors.Is(err, domain.ErrNotFound) {
+			t.Fatal(err)
+		}
+	}
+	s.store.mu.Lock()
+	d := dump{Writes: slices.Clone(s.store.writes)}
+	ids := slices.Clone(s.store.ids)
+	s.store.mu.Unlock()
+	var err error
+	d.Tenants, err = inner.Tenants(ctx, 100)
+	check(err)
+	for _, tenant := range d.Tenants {
+		for _, id := range []string{"shop", "blog", "locked", "cookies", "kiosk", "short"} {
+			a, err := inner.Application(ctx, tenant.ID, id)
+			check(err)
+			d.Applications = append(d.Applications, a)
+		}
+	}
+	for _, name := range keyNames {
+		k, err := inner.APIKeyByName(ctx, name)
+		check(err)
+		d.APIKeys = append(d.APIKeys, k)
+	}
+	d.Keys, err = inner.SealedKeys(ctx)
+	check(err)
+	for _, id := range ids {
+		snapshot, err := inner.Snapshot(ctx, id)
+		check(err)
+		d.Tokens = append(d.Tokens, snapshot)
+	}
+	return d
+}

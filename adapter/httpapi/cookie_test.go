@@ -1,0 +1,290 @@
+package httpapi_test
+
+import (
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+func (a *answer) keepsCookies(t *testing.T) *answer {
+	t.Helper()
+	if len(a.cookie) > 0 {
+		t.Errorf("got %d and cookies %v, want none touched", a.status, a.header["Set-Cookie"])
+	}
+	return a
+}
+
+// dropsCookies checks that the answer deletes both cookies, with the domain that they were set with.
+func (a *answer) dropsCookies(t *testing.T, domain string) *answer {
+	t.Helper()
+	for _, name := range []string{"refresh_token", "access_token"} {
+		if c := a.cookie[name]; c == nil || c.MaxAge != -1 || c.Value != "" || c.Domain != domain || c.Path != "/" {
+			t.Errorf("got %v, want %s deleted for the domain %q", a.header["Set-Cookie"], name, domain)
+		}
+	}
+	return a
+}
+
+func byCookie(g grant) option {
+	return func(s *service, r *request) {
+		cookie("refresh_token", g.RefreshToken)(s, r)
+		if g.Token != "" {
+			cookie("access_token", g.Token)(s, r)
+		}
+	}
+}
+
+func TestAnExchangeByCookieSetsBothAgain(t *testing.T) {
+	for _, test := range []struct {
+		app, host, domain string
+		secure            bool
+	}{
+		{"shop", "refreshd.example", "", true},
+		{"shop", "localhost:3000", "", false},
+		{"shop", "LOCALHOST", "", false},
+		{"shop", "127.0.0.1:3000", "", false},
+		{"shop", "127.8.9.10", "", false},
+		{"shop", "[::1]:3000", "", false},
+		{"shop", "[::1]", "", false},
+		{"shop", "10.0.0.1:3000", "", true},
+		{"shop", "localhost.example", "", true},
+		{"shop", "127.0.0.1.example:80", "", true},
+		{"cookies", "auth.acme.example", "acme.example", true},
+	} {
+		t.Run(test.app+" "+test.host, func(t *testing.T) {
+			s := newService(t)
+			g := s.issue(t, test.app, "ada")
+			s.wait(time.Minute)
+			got := s.do(t, "POST", "/jwt/refresh", byCookie(g), host(test.host)).want(t, 200)
+			refresh, access := got.cookie["refresh_token"], got.cookie["access_token"]
+			if refresh == nil || access == nil {
+				t.Fatalf("got cookies %v, want both", got.header["Set-Cookie"])
+			}
+			for _, c := range []*http.Cookie{refresh, access} {
+				if !c.HttpOnly || c.SameSite != http.SameSiteLaxMode || c.Path != "/" || c.Secure != test.secure || c.Domain != test.domain {
+					t.Errorf("got %s, want HttpOnly, SameSite=Lax, Path=/, Secure %t, Domain %q", c.Raw, test.secure, test.domain)
+				}
+			}
+			// It lives as long as the refresh token: 30 days from this exchange.
+			if want := s.clock().Add(30 * 24 * time.Hour).Truncate(time.Second); !refresh.Expires.Equal(want) || refresh.MaxAge != 0 {
+				t.Errorf("got %s, want it to live until %s", refresh.Raw, want)
+			}
+			if access.Value != got.grant(t).Token {
+				t.Errorf("the access cookie is not the access token")
+			}
+			inBody := got.grant(t).RefreshToken
+			if test.app == "cookies" && inBody != "" || test.app != "cookies" && inBody != refresh.Value {
+				t.Errorf("got %q in the body, with cookieOnly %t", inBody, test.app == "cookies")
+			}
+			s.next(t, refresh.Value, "rotated")
+		})
+	}
+}
+
+// The policy cookieOnly is about what came by cookie: a device that sends a body has nowhere else to read the answer.
+func TestCookieOnlyLeavesTheBodyToWhoeverSendsOne(t *testing.T) {
+	s := newService(t)
+	g := s.issue(t, "cookies", "ada")
+	got := s.exchange(t, g.RefreshToken).want(t, 200).keepsCookies(t)
+	if got.grant(t).RefreshToken == "" {
+		t.Error("got no token string in the body, nor in a cookie")
+	}
+}
+
+func TestARefusalDeletesTheCookies(t *testing.T) {
+	tests := map[string]struct {
+		app     string
+		prepare func(*testing.T, *service, grant)
+		code    string
+		keeps   bool
+	}{
+		"revoked": {"cookies", func(t *testing.T, s *service, g grant) {
+			s.do(t, "DELETE", "/jwt/refresh/"+g.RefreshTokenID, backend).want(t, 200)
+		}, "[revoked]refreshToken", false},
+		"expired":  {"short", func(_ *testing.T, s *service, _ grant) { s.wait(time.Hour) }, "[expired]refreshToken", false},
+		"replayed": {"blog", func(t *testing.T, s *service, g grant) { s.next(t, g.RefreshToken, "rotated") }, "[reused]refreshToken", false},
+		"inactive": {"cookies", func(t *testing.T, s *service, _ grant) { s.setActive(t, "cookies", false) }, "[inactive]refreshToken", true},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			s := newService(t)
+			g := s.issue(t, test.app, "ada")
+			test.prepare(t, s, g)
+			got := s.do(t, "POST", "/jwt/refresh", byCookie(g)).want(t, 400, test.code)
+			switch {
+			case test.keeps:
+				got.keepsCookies(t)
+			case test.app == "cookies":
+				got.dropsCookies(t, "acme.example")
+			default:
+				got.dropsCookies(t, "")
+			}
+		})
+	}
+	t.Run("invalid", func(t *testing.T) {
+		newService(t).do(t, "POST", "/jwt/refresh", cookie("refresh_token", "rt_garbage")).
+			want(t, 400, "[invalid]refreshToken").dropsCookies(t, "")
+	})
+	t.Run("the store is down", func(t *testing.T) {
+		s := newService(t)
+		g := s.issue(t, "shop", "ada")
+		s.store.fail = func(string) error { return errStoreDown }
+		s.do(t, "POST", "/jwt/refresh", byCookie(g)).want(t, 503).keepsCookies(t)
+	})
+}
+
+// Browsers add cookies to what other sites make them send. Only what the browser calls our own, or a configured origin, counts.
+func TestACookieCountsOnlyFromOurOwnPages(t *testing.T) {
+	tests := map[string]struct {
+		options []option
+		counts  bool
+	}{
+		"no browser":                                     {nil, true},
+		"same origin":                                    {[]option{header("Sec-Fetch-Site", "same-origin")}, true},
+		"typed":                                          {[]option{header("Sec-Fetch-Site", "none")}, true},
+		"same site":                                      {[]option{header("Sec-Fetch-Site", "same-site")}, false},
+		"cross site":                                     {[]option{header("Sec-Fetch-Site", "cross-site")}, false},
+		"a word that is yet to come":                     {[]option{header("Sec-Fetch-Site", "SAME-ORIGIN")}, false},
+		"cross site, configured origin":                  {[]option{header("Sec-Fetch-Site", "cross-site"), header("Origin", ourOrigin)}, true},
+		"same site, configured origin":                   {[]option{header("Sec-Fetch-Site", "same-site"), header("Origin", ourOrigin)}, true},
+		"cross site, other origin":                       {[]option{header("Sec-Fetch-Site", "cross-site"), header("Origin", "https://evil.example")}, false},
+		"cross site, a longer origin":                    {[]option{header("Sec-Fetch-Site", "cross-site"), header("Origin", ourOrigin+".evil")}, false},
+		"cross site, null origin":                        {[]option{header("Sec-Fetch-Site", "cross-site"), header("Origin", "null")}, false},
+		"an old browser, configured origin":              {[]option{header("Origin", ourOrigin)}, true},
+		"an old browser, our own origin":                 {[]option{header("Origin", "https://refreshd.example")}, true},
+		"an old browser, other origin":                   {[]option{header("Origin", "https://evil.example")}, false},
+		"an old browser, null origin":                    {[]option{header("Origin", "null")}, false},
+		"same origin with another port's Origin is moot": {[]option{header("Sec-Fetch-Site", "same-origin"), header("Origin", "https://refreshd.example:1")}, true},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			s := newService(t)
+			g := s.issue(t, "shop", "ada")
+			before := s.dump(t)
+			got := s.do(t, "POST", "/jwt/refresh", append(test.options, byCookie(g))...)
+			if test.counts {
+				got.want(t, 200)
+				return
+			}
+			got.want(t, 400, "[invalid]refreshToken").keepsCookies(t)
+			if got.outcome() != "" || !cmp.Equal(before, s.dump(t)) {
+				t.Errorf("got outcome %q and perhaps a change of what another site may not touch", got.outcome())
+			}
+			// The same page with the token string in the body is a client like any other.
+			got = s.exchange(t, g.RefreshToken, append(test.options, byCookie(g))...).want(t, 200).keepsCookies(t)
+			if got.grant(t).RefreshToken == "" {
+				t.Error("got no token string")
+			}
+		})
+	}
+}
+
+func TestStringsOfOneRefreshTokenAreOne(t *testing.T) {
+	s := newService(t)
+	first := s.issue(t, "shop", "ada")
+	second := s.next(t, first.RefreshToken, "rotated")
+	s.wait(time.Hour) // the first alone would now be a recovery
+
+	got := s.do(t, "POST", "/jwt/refresh", body(object{"refreshToken": first.RefreshToken}), cookie("refresh_token", second.RefreshToken)).want(t, 200)
+	if got.outcome() != "rotated" || got.cookie["refresh_token"] == nil {
+		t.Errorf("got outcome %q, cookies %v; want the newest to count, and the cookies set", got.outcome(), got.header["Set-Cookie"])
+	}
+	third := got.grant(t)
+	got = s.do(t, "POST", "/jwt/refresh", cookie("refresh_token", third.RefreshToken), cookie("refresh_token", second.RefreshToken)).want(t, 200)
+	if got.outcome() != "rotated" {
+		t.Errorf("got outcome %q, want the newest of two cookies to count", got.outcome())
+	}
+}
+
+// A page of a neighbouring domain can leave a cookie of our name; it must not be able to lock a user out.
+func TestACookieThatIsNotGenuineIsPassedOverBesideOneThatIs(t *testing.T) {
+	s := newService(t)
+	g := s.issue(t, "shop", "ada")
+	got := s.do(t, "POST", "/jwt/refresh", cookie("refresh_token", "rt_garbage"), byCookie(g)).want(t, 200)
+	g = got.grant(t)
+	got = s.do(t, "POST", "/jwt/refresh", byCookie(g), cookie("refresh_token", "garbage")).want(t, 200)
+	g = s.exchange(t, got.grant(t).RefreshToken, cookie("refresh_token", "rt_garbage")).want(t, 200).grant(t)
+
+	// What the client itself sent is not passed over.
+	before := s.dump(t)
+	s.exchange(t, "rt_garbage", byCookie(g)).want(t, 400, "[invalid]refreshToken")
+	if diff := cmp.Diff(before, s.dump(t)); diff != "" {
+		t.Errorf("the store changed: %s", diff)
+	}
+}
+
+func TestStringsOfTwoRefreshTokensAreRefused(t *testing.T) {
+	s := newService(t)
+	mine, other := s.issue(t, "shop", "ada"), s.issue(t, "shop", "ada")
+	before := s.dump(t)
+	s.do(t, "POST", "/jwt/refresh", body(object{"refreshToken": mine.RefreshToken}), cookie("refresh_token", other.RefreshToken)).
+		want(t, 400, "[conflict]refreshToken").keepsCookies(t)
+	s.do(t, "POST", "/jwt/refresh", cookie("refresh_token", mine.RefreshToken), cookie("refresh_token", other.RefreshToken)).
+		want(t, 400, "[conflict]refreshToken").keepsCookies(t)
+	if diff := cmp.Diff(before, s.dump(t)); diff != "" {
+		t.Errorf("the store changed: %s", diff)
+	}
+}
+
+func TestTheAccessCookieIsTheOldAccessToken(t *testing.T) {
+	s := newService(t)
+	mine, other := s.issue(t, "shop", "ada"), s.issue(t, "shop", "ada")
+	before := s.dump(t)
+	s.do(t, "POST", "/jwt/refresh", byCookie(grant{RefreshToken: mine.RefreshToken, Token: other.Token})).
+		want(t, 400, "[invalid]refreshToken").dropsCookies(t, "")
+	if diff := cmp.Diff(before, s.dump(t)); diff != "" {
+		t.Errorf("the store changed: %s", diff)
+	}
+	// What the body says of it comes before the cookie.
+	s.do(t, "POST", "/jwt/refresh", byCookie(grant{RefreshToken: mine.RefreshToken, Token: other.Token}), body(object{"token": mine.Token})).want(t, 200)
+}
+
+// A page of another site must not be able to bring a selector to life with the user's cookies, nor an exchange beside one.
+func TestACookieDoesNotCountBesideASelector(t *testing.T) {
+	s := newService(t)
+	g := s.issue(t, "shop", "ada")
+	before := s.dump(t)
+	for _, selector := range []object{{"tokenId": g.RefreshTokenID}, {"userId": "ada"}, {"id": g.RefreshTokenID}, {"applicationsId": "shop"}} {
+		s.do(t, "POST", "/jwt/refresh", byCookie(g), body(selector)).want(t, 401).keepsCookies(t)
+	}
+	s.do(t, "POST", "/jwt/refresh", byCookie(g), backend, body(object{"id": g.RefreshTokenID})).want(t, 200).keepsCookies(t)
+	if diff := cmp.Diff(before, s.dump(t)); diff != "" {
+		t.Errorf("the store changed: %s", diff)
+	}
+}
+
+func TestPreflightsAreForConfiguredOrigins(t *testing.T) {
+	s := newService(t)
+	ask := func(origin string) *answer {
+		return s.do(t, "OPTIONS", "/jwt/refresh", header("Origin", origin), header("Access-Control-Request-Method", "POST"),
+			header("Access-Control-Request-Headers", "content-type,x-stencil-tenantid")).want(t, 204)
+	}
+	got := ask(ourOrigin).header
+	if got.Get("Access-Control-Allow-Origin") != ourOrigin || got.Get("Access-Control-Allow-Credentials") != "true" {
+		t.Errorf("got %v, want the origin allowed, with credentials", got)
+	}
+	for name, words := range map[string][]string{
+		"Access-Control-Allow-Methods": {"GET", "POST", "DELETE"},
+		"Access-Control-Allow-Headers": {"Authorization", "Content-Type", "X-Stencil-TenantId", "X-Stencil-Tenanid", "X-Request-Id"},
+		"Vary":                         {"Origin"},
+	} {
+		all := strings.ToLower(strings.Join(got.Values(name), ","))
+		for _, word := range words {
+			if !strings.Contains(all, strings.ToLower(word)) {
+				t.Errorf("got %s %q, want %s in it", name, all, word)
+			}
+		}
+	}
+	if got := ask("https://evil.example").header; got.Get("Access-Control-Allow-Origin") != "" {
+		t.Errorf("got %v for an origin that is not configured", got)
+	}
+
+	g := s.issue(t, "shop", "ada")
+	read := s.exchange(t, g.RefreshToken, header("Origin", ourOrigin)).want(t, 200).header
+	if read.Get("Access-Control-Allow-Origin") != ourOrigin || !strings.Contains(read.Get("Access-Control-Expose-Headers"), "Refreshd-Outcome") {
+		t.Errorf("got %v, want the page to read the answer and its outcome", read)
+	}
+}

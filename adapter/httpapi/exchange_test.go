@@ -1,0 +1,383 @@
+package httpapi_test
+
+import (
+	"bytes"
+	"encoding/base64"
+	"encoding/json"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/refreshd/refreshd/domain"
+)
+
+// next exchanges and returns what the client has then.
+func (s *service) next(t *testing.T, tokenString, outcome string) grant {
+	t.Helper()
+	a := s.exchange(t, tokenString).want(t, 200)
+	if a.outcome() != outcome {
+		t.Errorf("got outcome %q, want %q", a.outcome(), outcome)
+	}
+	return a.grant(t)
+}
+
+func TestARetryIsAnsweredWithTheSameBytes(t *testing.T) {
+	s := newService(t)
+	issued := s.issue(t, "shop", "ada")
+	s.wait(time.Minute)
+
+	rotated := s.exchange(t, issued.RefreshToken).want(t, 200)
+	if rotated.outcome() != "rotated" || rotated.grant(t).RefreshToken == issued.RefreshToken ||
+		rotated.grant(t).RefreshTokenID != issued.RefreshTokenID {
+		t.Fatalf("got %s %s, want the next token string of %s", rotated.outcome(), rotated.body, issued.RefreshTokenID)
+	}
+	s.wait(29 * time.Second)
+	retried := s.exchange(t, issued.RefreshToken).want(t, 200)
+	if retried.outcome() != "retried" || !bytes.Equal(retried.body, rotated.body) {
+		t.Errorf("got %s %s, want a retry with the bytes %s", retried.outcome(), retried.body, rotated.body)
+	}
+	// The grace period counts from the rotation: the retry has not prolonged it.
+	s.wait(time.Second)
+	recovered := s.exchange(t, issued.RefreshToken).want(t, 200)
+	if recovered.outcome() != "recovered" || recovered.grant(t).RefreshToken != rotated.grant(t).RefreshToken {
+		t.Errorf("got %s %s, want a recovery with the same token string", recovered.outcome(), recovered.body)
+	}
+	if got, want := s.store.outcomes, []domain.Outcome{domain.Rotated, domain.Retried, domain.Recovered}; !cmp.Equal(got, want) {
+		t.Errorf("Exchanged was told %v, want %v", got, want)
+	}
+}
+
+func TestEveryRefusalHasItsCodeAndItsOutcome(t *testing.T) {
+	tests := map[string]struct {
+		app     string
+		prepare func(*testing.T, *service, grant) (tokenString string)
+		code    string
+		outcome string
+	}{
+		"garbage": {"shop", func(*testing.T, *service, grant) string { return "rt_garbage" }, "[invalid]refreshToken", "invalid"},
+		"another deployment's": {"shop", func(t *testing.T, _ *service, _ grant) string {
+			return newService(t).issue(t, "shop", "ada").RefreshToken
+		}, "[invalid]refreshToken", "invalid"},
+		"expired": {"short", func(_ *testing.T, s *service, g grant) string {
+			s.wait(10 * time.Minute)
+			return g.RefreshToken
+		}, "[expired]refreshToken", "expired"},
+		"revoked": {"shop", func(t *testing.T, s *service, g grant) string {
+			s.do(t, "DELETE", "/jwt/refresh/"+g.RefreshTokenID, backend).want(t, 200)
+			return g.RefreshToken
+		}, "[revoked]refreshToken", "revoked"},
+		"revoked with everything": {"shop", func(t *testing.T, s *service, g grant) string {
+			s.do(t, "DELETE", "/jwt/refresh", backend, body(object{"allInTenant": true})).want(t, 200)
+			return g.RefreshToken
+		}, "[revoked]refreshToken", "revoked"},
+		"of a deleted application": {"shop", func(t *testing.T, s *service, g grant) string {
+			if err := s.store.DeleteApplication(t.Context(), aTenant, "shop", s.clock()); err != nil {
+				t.Fatal(err)
+			}
+			return g.RefreshToken
+		}, "[revoked]refreshToken", "revoked"},
+		"replayed": {"blog", func(t *testing.T, s *service, g grant) string {
+			s.next(t, g.RefreshToken, "rotated")
+			return g.RefreshToken
+		}, "[reused]refreshToken", "replayed"},
+		"inactive": {"shop", func(t *testing.T, s *service, g grant) string {
+			s.setActive(t, "shop", false)
+			return g.RefreshToken
+		}, "[inactive]refreshToken", "inactive"},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			s := newService(t)
+			presented := test.prepare(t, s, s.issue(t, test.app, "ada"))
+			for range 2 { // the second time the answer is the same, but for a replay, which has revoked
+				got := s.exchange(t, presented).want(t, 400, test.code)
+				if got.outcome() != test.outcome {
+					t.Errorf("got outcome %q, want %q", got.outcome(), test.outcome)
+				}
+				if told := s.store.outcomes; string(told[len(told)-1]) != test.outcome {
+					t.Errorf("Exchanged was told %v, want %q last", told, test.outcome)
+				}
+				if got.header.Get("Set-Cookie") != "" {
+					t.Errorf("got %q, and no cookie was sent", got.header.Get("Set-Cookie"))
+				}
+				if name == "replayed" {
+					break
+				}
+			}
+		})
+	}
+}
+
+// The boast of the service: an exchange is one statement.
+func TestAnExchangeAsksTheStoreOnce(t *testing.T) {
+	s := newService(t)
+	g := s.issue(t, "shop", "ada")
+	before := s.store.callCount()
+	s.next(t, g.RefreshToken, "rotated")
+	if got := s.store.calls[before:]; !cmp.Equal(got, []string{"Advance"}) {
+		t.Errorf("got the calls %v, want a single Advance", got)
+	}
+}
+
+// Tabs that share their storage all send the same string at the same time.
+func TestManyExchangesAtOnceHaveOneAnswer(t *testing.T) {
+	s := newService(t)
+	g := s.issue(t, "shop", "ada")
+	const tabs = 50
+	bodies := make([]string, tabs)
+	var wait sync.WaitGroup
+	for i := range tabs {
+		wait.Go(func() {
+			a := s.exchange(t, g.RefreshToken).want(t, 200)
+			bodies[i] = string(a.body)
+		})
+	}
+	wait.Wait()
+	for _, body := range bodies {
+		if body != bodies[0] {
+			t.Errorf("got two answers: %s and %s", body, bodies[0])
+		}
+	}
+	rotated := 0
+	for _, o := range s.store.outcomes {
+		if o == domain.Rotated {
+			rotated++
+		}
+	}
+	if rotated != 1 || len(s.store.outcomes) != tabs {
+		t.Errorf("got %d rotations in %d exchanges, want one in %d", rotated, len(s.store.outcomes), tabs)
+	}
+}
+
+func TestAReplayEndsTheSessionForItsOwnerToo(t *testing.T) {
+	s := newService(t)
+	first := s.issue(t, "blog", "ada")
+	second := s.next(t, first.RefreshToken, "rotated")
+	s.exchange(t, first.RefreshToken).want(t, 400, "[reused]refreshToken")
+	s.exchange(t, second.RefreshToken).want(t, 400, "[revoked]refreshToken")
+}
+
+func TestInactiveIsNotFinal(t *testing.T) {
+	s := newService(t)
+	g := s.issue(t, "shop", "ada")
+	s.setActive(t, "shop", false)
+	s.exchange(t, g.RefreshToken).want(t, 400, "[inactive]refreshToken")
+	s.setActive(t, "shop", true)
+	s.next(t, g.RefreshToken, "rotated")
+}
+
+func TestAReusableTokenStringStaysTheSame(t *testing.T) {
+	s := newService(t)
+	g := s.issue(t, "kiosk", "ada")
+	s.wait(time.Minute)
+	if got := s.next(t, g.RefreshToken, "unchanged"); got.RefreshToken != g.RefreshToken || got.Token == g.Token {
+		t.Errorf("got %+v, want the same token string and a new access token", got)
+	}
+}
+
+func TestAnExchangeTakesAForm(t *testing.T) {
+	s := newService(t)
+	g := s.issue(t, "shop", "ada")
+	a := s.do(t, "POST", "/jwt/refresh", form("refreshToken", g.RefreshToken, "token", g.Token, "timeToLiveInSeconds", "60")).want(t, 200)
+	if claims := claimsOf(t, a.grant(t).Token); claims["exp"].(float64)-claims["iat"].(float64) != 60 {
+		t.Errorf("got %v, want a life of 60 seconds", claims)
+	}
+}
+
+func TestNothingToExchangeIsBlank(t *testing.T) {
+	s := newService(t)
+	for name, o := range map[string]option{
+		"no body": func(*service, *request) {}, "an empty object": text(`{}`), "an empty string": text(`{"refreshToken":""}`),
+		"only the access token": text(`{"token":"a.b.c"}`), "an empty form": raw("application/x-www-form-urlencoded", "refreshToken="),
+		"an empty cookie": header("Cookie", "refresh_token="), "only the access cookie": cookie("access_token", "a.b.c"),
+	} {
+		got := s.do(t, "POST", "/jwt/refresh", o).want(t, 400, "[blank]refreshToken")
+		if got.outcome() != "" {
+			t.Errorf("%s: got outcome %q of no exchange", name, got.outcome())
+		}
+	}
+}
+
+func TestALifeAbovePolicyIsRefusedAndChangesNothing(t *testing.T) {
+	s := newService(t)
+	g := s.issue(t, "shop", "ada")
+	for _, life := range []int{-1, 0, 901, 86_401} {
+		before := s.dump(t)
+		s.do(t, "POST", "/jwt/refresh", cookie("refresh_token", g.RefreshToken), body(object{"timeToLiveInSeconds": life})).
+			want(t, 400, "[invalid]timeToLiveInSeconds").keepsCookies(t)
+		if diff := cmp.Diff(before, s.dump(t)); diff != "" {
+			t.Errorf("%d seconds: the store changed: %s", life, diff)
+		}
+	}
+	a := s.do(t, "POST", "/jwt/refresh", body(object{"refreshToken": g.RefreshToken, "timeToLiveInSeconds": 900})).want(t, 200)
+	if claims := claimsOf(t, a.grant(t).Token); claims["exp"].(float64)-claims["iat"].(float64) != 900 {
+		t.Errorf("got %v, want the life that the policy allows", claims)
+	}
+}
+
+func TestTheOldAccessTokenMustNotBeAnotherSessions(t *testing.T) {
+	s := newService(t)
+	mine, other := s.issue(t, "shop", "ada"), s.issue(t, "shop", "ada")
+	before := s.dump(t)
+	s.do(t, "POST", "/jwt/refresh", body(object{"refreshToken": mine.RefreshToken, "token": other.Token})).
+		want(t, 400, "[invalid]refreshToken")
+	if diff := cmp.Diff(before, s.dump(t)); diff != "" {
+		t.Errorf("the store changed: %s", diff)
+	}
+	// One that cannot be verified is ignored, and an expired one of this session is fine.
+	s.wait(time.Hour)
+	g := s.do(t, "POST", "/jwt/refresh", body(object{"refreshToken": mine.RefreshToken, "token": mine.Token})).want(t, 200).grant(t)
+	s.do(t, "POST", "/jwt/refresh", body(object{"refreshToken": g.RefreshToken, "token": "no.such.token"})).want(t, 200)
+}
+
+// Interceptors of HTTP clients attach what they have to every call. Only an API key is a claim to be somebody.
+func TestWhatAuthorizationMeansToAnExchange(t *testing.T) {
+	s := newService(t)
+	old := s.issue(t, "shop", "ada").Token
+	s.wait(time.Hour)
+	tests := map[string]struct {
+		options []option
+		status  int
+	}{
+		"none":                               {nil, 200},
+		"an expired access token":            {[]option{bearer(old)}, 200},
+		"a raw expired access token":         {[]option{header("Authorization", old)}, 200},
+		"another scheme":                     {[]option{header("Authorization", "Basic YTpi")}, 200},
+		"garbage":                            {[]option{header("Authorization", "garbage")}, 200},
+		"a key":                              {[]option{as("exchanger")}, 200},
+		"a key and its tenant":               {[]option{as("exchanger"), tenant(aTenant)}, 200},
+		"a key as bearer":                    {[]option{bearer(s.keys["exchanger"]), tenant(aTenant)}, 200},
+		"a key of all tenants":               {[]option{as("everywhere")}, 200},
+		"an unknown key":                     {[]option{bearer("ak_" + strings.Repeat("x", 30))}, 401},
+		"an unknown key, raw":                {[]option{header("Authorization", "ak_"+strings.Repeat("x", 30))}, 401},
+		"what only begins like a key":        {[]option{header("Authorization", "ak_")}, 401},
+		"an expired key":                     {[]option{as("expired")}, 401},
+		"a key without the permission":       {[]option{as("backend"), tenant(aTenant)}, 401},
+		"a key without any permission":       {[]option{as("powerless")}, 401},
+		"a key and another tenant":           {[]option{as("exchanger"), tenant(bTenant)}, 401},
+		"a key and a tenant unknown":         {[]option{as("everywhere"), tenant("nobody")}, 401},
+		"another tenant's key":               {[]option{as("globex exchanger")}, 400},
+		"another tenant's key and tenant":    {[]option{as("globex exchanger"), tenant(bTenant)}, 400},
+		"a key of all, another tenant":       {[]option{as("everywhere"), tenant(bTenant)}, 400},
+		"its tenant without a key":           {[]option{tenant(aTenant)}, 200},
+		"another tenant without a key":       {[]option{tenant(bTenant)}, 400},
+		"an unknown tenant without a key":    {[]option{tenant("nobody")}, 400},
+		"an access token and another tenant": {[]option{bearer(old), tenant(bTenant)}, 400},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			g := s.issue(t, "shop", "ada")
+			before := s.dump(t)
+			got := s.exchange(t, g.RefreshToken, test.options...)
+			if test.status == 400 {
+				got.want(t, 400, "[invalid]refreshToken")
+			} else {
+				got.want(t, test.status)
+			}
+			if changed := !cmp.Equal(before, s.dump(t)); changed != (test.status == 200) {
+				t.Errorf("got %d, and the store changed: %t", got.status, changed)
+			}
+		})
+	}
+}
+
+func TestAStrangerWithAnOldStringAndNoKeyChangesNothing(t *testing.T) {
+	s := newService(t)
+	proved := []option{as("exchanger"), tenant(aTenant)}
+	first := s.issue(t, "locked", "ada")
+	second := s.exchange(t, first.RefreshToken, proved...).want(t, 200).grant(t)
+	third := s.exchange(t, second.RefreshToken, proved...).want(t, 200).grant(t)
+	s.wait(time.Hour)
+
+	before := s.dump(t)
+	for _, presented := range []string{first.RefreshToken, second.RefreshToken, third.RefreshToken} {
+		for name, options := range map[string][]option{
+			"nothing":              nil,
+			"an access token":      {bearer(third.Token), tenant(aTenant)},
+			"the tenant":           {tenant(aTenant)},
+			"a key, no tenant":     {as("exchanger")},
+			"a key for all, none":  {as("everywhere")},
+			"a key without rights": {as("reader"), tenant(aTenant)},
+			"no key at all":        {bearer("ak_" + strings.Repeat("y", 26)), tenant(aTenant)},
+		} {
+			if got := s.exchange(t, presented, options...); got.status != 401 {
+				t.Errorf("%s: got %d %s, want 401", name, got.status, got.body)
+			}
+		}
+		s.do(t, "POST", "/jwt/refresh", cookie("refresh_token", presented)).want(t, 401).keepsCookies(t)
+		s.exchange(t, presented, as("globex exchanger"), tenant(bTenant)).want(t, 400, "[invalid]refreshToken")
+	}
+	if diff := cmp.Diff(before, s.dump(t)); diff != "" {
+		t.Errorf("the store changed: %s", diff)
+	}
+	if got := s.exchange(t, third.RefreshToken, proved...).want(t, 200); got.outcome() != "rotated" {
+		t.Errorf("got outcome %q of the owner, want rotated", got.outcome())
+	}
+}
+
+func TestATokenStringWithAnyBitChangedIsRefusedWithoutAskingTheStore(t *testing.T) {
+	s := newService(t)
+	g := s.issue(t, "shop", "ada")
+	binary, err := base64.RawURLEncoding.DecodeString(strings.TrimPrefix(g.RefreshToken, "rt_"))
+	if err != nil || len(binary) != 48 {
+		t.Fatalf("got %d bytes and %v, want 48", len(binary), err)
+	}
+	var forged []string
+	for bit := range 8 * len(binary) {
+		b := bytes.Clone(binary)
+		b[bit/8] ^= 1 << (bit % 8)
+		forged = append(forged, "rt_"+base64.RawURLEncoding.EncodeToString(b))
+	}
+	for bit := range 8 * len("rt_") {
+		b := []byte(g.RefreshToken)
+		b[bit/8] ^= 1 << (bit % 8)
+		if b[bit/8] < 0x80 { // above it, the body would be no UTF-8
+			forged = append(forged, string(b))
+		}
+	}
+	forged = append(forged, g.RefreshToken+"=", g.RefreshToken+"\n", g.RefreshToken[:len(g.RefreshToken)-1], " "+g.RefreshToken,
+		g.RefreshToken[:20]+"\r\n"+g.RefreshToken[22:], strings.ToUpper(g.RefreshToken), g.RefreshToken+g.RefreshToken)
+	before, calls := s.dump(t), s.store.callCount()
+	for _, f := range forged {
+		got := s.exchange(t, f).want(t, 400, "[invalid]refreshToken")
+		if got.outcome() != "invalid" {
+			t.Errorf("got outcome %q, want invalid", got.outcome())
+		}
+	}
+	if got := s.store.callCount() - calls; got != 0 {
+		t.Errorf("the store was asked %d times for %d forged token strings, want 0", got, len(forged))
+	}
+	if diff := cmp.Diff(before, s.dump(t)); diff != "" {
+		t.Errorf("the store changed: %s", diff)
+	}
+	if len(forged) < 384 {
+		t.Errorf("got %d forged token strings, want one for each bit", len(forged))
+	}
+	s.next(t, g.RefreshToken, "rotated")
+}
+
+// claimsOf is the payload of an access token.
+func claimsOf(t *testing.T, accessToken string) map[string]any {
+	t.Helper()
+	segments := strings.Split(accessToken, ".")
+	if len(segments) != 3 {
+		t.Fatalf("got %d segments of an access token, want 3", len(segments))
+	}
+	return decodeSegment(t, segments[1])
+}
+
+func decodeSegment(t *testing.T, segment string) map[string]any {
+	t.Helper()
+	b, err := base64.RawURLEncoding.DecodeString(segment)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var m map[string]any
+	if err := json.Unmarshal(b, &m); err != nil {
+		t.Fatal(err)
+	}
+	return m
+}

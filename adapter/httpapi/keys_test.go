@@ -1,0 +1,126 @@
+package httpapi_test
+
+import (
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/lestrrat-go/jwx/v2/jwa"
+	"github.com/lestrrat-go/jwx/v2/jwk"
+	"github.com/lestrrat-go/jwx/v2/jws"
+
+	"github.com/refreshd/refreshd/domain"
+	"github.com/refreshd/refreshd/usecase"
+)
+
+func keyIDs(t *testing.T, a *answer) []string {
+	t.Helper()
+	set, err := jwk.Parse(a.body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ids := []string{}
+	for i := range set.Len() {
+		key, _ := set.Key(i)
+		ids = append(ids, key.KeyID())
+	}
+	return ids
+}
+
+func TestATenantsKeysVerifyItsAccessTokens(t *testing.T) {
+	s := newService(t)
+	// A verifier may come before the first access token, and must not keep an empty set.
+	published := s.do(t, "GET", "/t/acme/.well-known/jwks.json").want(t, 200)
+	if len(keyIDs(t, published)) != 1 {
+		t.Fatalf("got %s, want one key", published.body)
+	}
+	if strings.Contains(string(published.body), `"d":`) {
+		t.Error("a private key is published")
+	}
+	g := s.issue(t, "shop", "ada")
+	set, err := jwk.Parse(published.body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := jws.Verify([]byte(g.Token), jws.WithKeySet(set)); err != nil {
+		t.Errorf("the published keys do not verify an access token: %v", err)
+	}
+	key, _ := set.Key(0)
+	if key.Algorithm() != jwa.EdDSA || key.KeyUsage() != "sig" {
+		t.Errorf("got alg %v, use %q", key.Algorithm(), key.KeyUsage())
+	}
+	other := s.do(t, "GET", "/t/globex/.well-known/jwks.json").want(t, 200)
+	if slices.Equal(keyIDs(t, other), keyIDs(t, published)) {
+		t.Error("two tenants have one key")
+	}
+}
+
+func TestKeySetsMayBeKeptForAWhile(t *testing.T) {
+	s := newService(t)
+	for _, path := range []string{"/t/acme/.well-known/jwks.json", "/.well-known/jwks.json"} {
+		first := s.do(t, "GET", path).want(t, 200)
+		etag := first.header.Get("ETag")
+		if !strings.Contains(first.header.Get("Cache-Control"), "max-age=300") || len(etag) < 4 || etag[0] != '"' {
+			t.Errorf("got Cache-Control %q, ETag %q", first.header.Get("Cache-Control"), etag)
+		}
+		for _, condition := range []string{etag, "W/" + etag, `"other", ` + etag, "*"} {
+			same := s.do(t, "GET", path, header("If-None-Match", condition)).want(t, 304)
+			if len(same.body) > 0 || same.header.Get("ETag") != etag || same.header.Get("Cache-Control") != first.header.Get("Cache-Control") {
+				t.Errorf("If-None-Match %s: got %v and %d bytes", condition, same.header, len(same.body))
+			}
+		}
+		s.do(t, "GET", path, header("If-None-Match", `"other"`)).want(t, 200)
+	}
+	a, b := s.do(t, "GET", "/t/acme/.well-known/jwks.json"), s.do(t, "GET", "/t/globex/.well-known/jwks.json")
+	if a.header.Get("ETag") == b.header.Get("ETag") {
+		t.Error("two key sets have one ETag")
+	}
+}
+
+func TestTheKeysOfATenantThatIsNotThere(t *testing.T) {
+	s := newService(t)
+	before := len(s.dump(t).Keys)
+	for _, id := range []string{"nobody", "ACME", "acme%20", "%00", "..%2Facme", "%2e%2e", strings.Repeat("x", 300)} {
+		s.do(t, "GET", "/t/"+id+"/.well-known/jwks.json").want(t, 404)
+	}
+	s.do(t, "GET", "/t//.well-known/jwks.json").want(t, 404)
+	if after := len(s.dump(t).Keys); after != before {
+		t.Errorf("%d keys were made for tenants that are not there", after-before)
+	}
+}
+
+func TestTheSharedKeysAreASingleTenantsOwnToo(t *testing.T) {
+	s := newEmptyService(t)
+	if got := s.do(t, "GET", "/.well-known/jwks.json").want(t, 200); len(keyIDs(t, got)) != 0 {
+		t.Errorf("got %s before the first tenant", got.body)
+	}
+	k := standard(s.keys)
+	k.APIKeys = nil
+	s.apply(t, usecase.Kickstart{Tenants: k.Tenants[:1]})
+	own := s.do(t, "GET", "/t/acme/.well-known/jwks.json").want(t, 200)
+	shared := s.do(t, "GET", "/.well-known/jwks.json").want(t, 200)
+	if string(own.body) != string(shared.body) {
+		t.Errorf("got %s, want the single tenant's %s", shared.body, own.body)
+	}
+	s.apply(t, k)
+	if got := s.do(t, "GET", "/.well-known/jwks.json").want(t, 200); len(keyIDs(t, got)) != 0 {
+		t.Errorf("got %s, with two tenants and no shared key", got.body)
+	}
+}
+
+func TestKeysOfEveryAlgorithmArePublished(t *testing.T) {
+	s := newEmptyService(t)
+	var k usecase.Kickstart
+	for _, a := range []domain.Algorithm{domain.ES256, domain.PS256} {
+		k.Tenants = append(k.Tenants, usecase.KickstartTenant{
+			Tenant: domain.Tenant{ID: string(a), Name: string(a), Settings: domain.Settings{Algorithm: &a}},
+		})
+	}
+	s.apply(t, k)
+	for _, tenant := range k.Tenants {
+		got := s.do(t, "GET", "/t/"+tenant.Tenant.ID+"/.well-known/jwks.json").want(t, 200)
+		if !strings.Contains(string(got.body), `"alg":"`+tenant.Tenant.ID+`"`) {
+			t.Errorf("got %s, want a key for %s", got.body, tenant.Tenant.ID)
+		}
+	}
+}

@@ -1,0 +1,209 @@
+package httpapi_test
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+func TestARefreshTokenIsShownWithoutItsTokenString(t *testing.T) {
+	s := newService(t)
+	issued := s.do(t, "POST", "/jwt/issue", backend, body(fullIssue())).want(t, 200).grant(t)
+	s.wait(90 * time.Second)
+	rotated := s.exchange(t, issued.RefreshToken, from("203.0.113.7:4711")).want(t, 200).grant(t)
+
+	millis := func(at time.Time) float64 { return float64(at.UnixMilli()) }
+	want := map[string]any{
+		"id": chosenID, "tenantId": "acme", "applicationsId": "shop", "userId": "ada", "generation": 2.0,
+		"insertInstant": millis(began), "startInstant": millis(began), "lastUsedInstant": millis(s.clock()),
+		"expirationInstant": millis(s.clock().Add(30 * 24 * time.Hour)),
+		"roles":             []any{"customer", "tester"}, "scopes": []any{"orders:read", "orders:write"},
+		"claims": map[string]any{"plan": "gold", "seats": 12345678901234567.0},
+		"metaData": map[string]any{
+			"device":            map[string]any{"name": "Phone of Ada", "type": "MOBILE", "description": "Android 16"},
+			"data":              map[string]any{"appVersion": "4.2.0"},
+			"lastClientAddress": "203.0.113.7",
+		},
+	}
+	path := "/jwt/refresh/" + chosenID
+	one := s.do(t, "GET", path, backend).want(t, 200)
+	var got map[string]any
+	one.data(t, &got)
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Error(diff)
+	}
+	for _, secret := range []string{issued.RefreshToken, rotated.RefreshToken, rotated.Token} {
+		if strings.Contains(string(one.body), secret) {
+			t.Errorf("a secret is in %s", one.body)
+		}
+	}
+	var list []map[string]any
+	s.do(t, "GET", "/jwt/refresh?userId=ada", backend).want(t, 200).data(t, &list)
+	if diff := cmp.Diff([]map[string]any{want}, list); diff != "" {
+		t.Error(diff)
+	}
+	for _, same := range []*answer{
+		s.do(t, "POST", path, backend).want(t, 200),
+		s.do(t, "POST", "/jwt/refresh", backend, body(object{"id": chosenID})).want(t, 200),
+		s.do(t, "POST", "/jwt/refresh", backend, form("id", chosenID)).want(t, 200),
+		s.do(t, "GET", "/jwt/refresh/"+strings.ToUpper(chosenID), backend).want(t, 200),
+	} {
+		if diff := cmp.Diff(string(one.body), string(same.body)); diff != "" {
+			t.Errorf("a POST form says something else: %s", diff)
+		}
+	}
+}
+
+// A token of which nothing was said still has every field, so that a client need not ask which are there.
+func TestWhatWasNotSaidIsEmpty(t *testing.T) {
+	s := newService(t)
+	g := s.issue(t, "shop", "ada")
+	got := s.do(t, "GET", "/jwt/refresh/"+g.RefreshTokenID, backend).want(t, 200)
+	for _, want := range []string{`"roles":[]`, `"scopes":[]`, `"claims":{}`, `"metaData":{}`} {
+		if !strings.Contains(string(got.body), want) {
+			t.Errorf("got %s, want %s in it", got.body, want)
+		}
+	}
+}
+
+func TestWhatIsDeadIsNotFound(t *testing.T) {
+	s := newService(t)
+	revoked, expired := s.issue(t, "shop", "ada"), s.issue(t, "short", "ada")
+	s.do(t, "DELETE", "/jwt/refresh/"+revoked.RefreshTokenID, backend).want(t, 200)
+	s.wait(10 * time.Minute)
+	for _, id := range []string{revoked.RefreshTokenID, expired.RefreshTokenID, chosenID, "no-uuid", "..", "%2e%2e", "a%2Fb"} {
+		s.do(t, "GET", "/jwt/refresh/"+id, backend).want(t, 404)
+		s.do(t, "POST", "/jwt/refresh/"+id, backend).want(t, 404)
+	}
+	s.do(t, "POST", "/jwt/refresh", backend, body(object{"id": chosenID})).want(t, 404)
+	if got := s.do(t, "GET", "/jwt/refresh?userId=ada", backend).want(t, 200); string(got.Data) != "[]" {
+		t.Errorf("got %s, want no dead ones", got.Data)
+	}
+}
+
+func (s *service) page(t *testing.T, target string, options ...option) (ids []string, next string) {
+	t.Helper()
+	a := s.do(t, "GET", target, append(options, backend)...).want(t, 200)
+	var list []struct{ ID string }
+	a.data(t, &list)
+	for _, entry := range list {
+		ids = append(ids, entry.ID)
+	}
+	if link := a.header.Get("Link"); link != "" {
+		next = strings.TrimSuffix(strings.TrimPrefix(link, "<"), `>; rel="next"`)
+		if !strings.HasPrefix(next, "/jwt/refresh?") {
+			t.Errorf("got Link %q, want a relative one", link)
+		}
+	}
+	return ids, next
+}
+
+func TestAUsersTokensComeNewestFirstAndInPages(t *testing.T) {
+	s := newService(t)
+	var all, ofShop []string
+	for i := range 7 {
+		s.wait(time.Second)
+		app := []string{"shop", "blog"}[i%2]
+		g := s.issue(t, app, "ada & co")
+		s.issue(t, app, "bob")
+		all = append(all, g.RefreshTokenID)
+		if app == "shop" {
+			ofShop = append(ofShop, g.RefreshTokenID)
+		}
+	}
+	slices.Reverse(all)
+	slices.Reverse(ofShop)
+	const ada = "/jwt/refresh?userId=ada+%26+co"
+	for _, test := range []struct {
+		target string
+		want   []string
+		pages  int
+	}{
+		{ada, all, 1}, {ada + "&limit=7", all, 1}, {ada + "&limit=1000", all, 1}, {ada + "&limit=3", all, 3}, {ada + "&limit=1", all, 7},
+		{ada + "&applicationsId=shop", ofShop, 1}, {ada + "&applicationId=shop&limit=2", ofShop, 2},
+		{ada + "&applicationsId=nothing", nil, 1}, {"/jwt/refresh?usersId=nobody", nil, 1},
+		{"/jwt/refresh?userID=ada%20%26%20co&limit=6", all, 2},
+	} {
+		var got []string
+		pages := 0
+		for next := test.target; next != ""; pages++ {
+			var ids []string
+			ids, next = s.page(t, next)
+			got = append(got, ids...)
+		}
+		if !slices.Equal(got, test.want) || pages != test.pages {
+			t.Errorf("%s: got %d pages of %v, want %d of %v", test.target, pages, got, test.pages, test.want)
+		}
+	}
+}
+
+func TestAPageHas100UnlessAskedOtherwise(t *testing.T) {
+	s := newService(t)
+	for range 101 {
+		s.issue(t, "shop", "ada")
+	}
+	ids, next := s.page(t, "/jwt/refresh?userId=ada")
+	if len(ids) != 100 || next == "" {
+		t.Errorf("got %d and Link %q, want 100 and a next page", len(ids), next)
+	}
+	// A POST form has its first page, and goes on by GET.
+	a := s.do(t, "POST", "/jwt/refresh", backend, body(object{"usersId": "ada"})).want(t, 200)
+	var posted []struct{ ID string }
+	a.data(t, &posted)
+	if want := fmt.Sprintf(`<%s>; rel="next"`, next); len(posted) != 100 || a.header.Get("Link") != want {
+		t.Errorf("got %d and %q, want 100 and %q", len(posted), a.header.Get("Link"), want)
+	}
+	if rest, last := s.page(t, next); len(rest) != 1 || last != "" {
+		t.Errorf("got %d and %q, want the last one", len(rest), last)
+	}
+}
+
+// A cursor that is carried to another query would show a page that begins in the middle, without a sign.
+func TestACursorBelongsToItsQuery(t *testing.T) {
+	s := newService(t)
+	for range 3 {
+		s.issue(t, "shop", "ada")
+		s.issue(t, "shop", "bob")
+		s.issueAt(t, globex, "shop", "ada")
+	}
+	_, next := s.page(t, "/jwt/refresh?userId=ada&limit=1")
+	_, cursor, found := strings.Cut(next, "cursor=")
+	if !found {
+		t.Fatalf("got %q, want a cursor", next)
+	}
+	cursor, _, _ = strings.Cut(cursor, "&")
+	s.do(t, "GET", "/jwt/refresh?userId=ada&limit=2&cursor="+cursor, backend).want(t, 200)
+	for _, test := range []struct {
+		target string
+		who    option
+	}{
+		{"/jwt/refresh?userId=bob&cursor=" + cursor, backend},
+		{"/jwt/refresh?userId=ada&applicationsId=shop&cursor=" + cursor, backend},
+		{"/jwt/refresh?userId=ada&cursor=" + cursor, globex},
+		{"/jwt/refresh?userId=ada&cursor=" + cursor + "A", backend},
+		{"/jwt/refresh?userId=ada&cursor=", backend},
+		{"/jwt/refresh?userId=ada&cursor=%0A" + cursor, backend},
+	} {
+		s.do(t, "GET", test.target, test.who).want(t, 400, "[invalid]cursor")
+	}
+}
+
+// Anybody can send X-Forwarded-For; only a proxy that was configured is believed.
+func TestTheClientAddressIsBelievedOfATrustedProxyOnly(t *testing.T) {
+	s := newService(t)
+	for peer, want := range map[string]string{"10.1.2.3:80": "203.0.113.7", "198.51.100.9:80": "198.51.100.9", "[2001:db8::1]:80": "2001:db8::1"} {
+		g := s.issue(t, "shop", "ada")
+		s.exchange(t, g.RefreshToken, from(peer), header("X-Forwarded-For", "192.0.2.66, 203.0.113.7")).want(t, 200)
+		var got struct {
+			MetaData struct{ LastClientAddress string }
+		}
+		s.do(t, "GET", "/jwt/refresh/"+g.RefreshTokenID, backend).want(t, 200).data(t, &got)
+		if got.MetaData.LastClientAddress != want {
+			t.Errorf("from %s: got client address %q, want %s", peer, got.MetaData.LastClientAddress, want)
+		}
+	}
+}
