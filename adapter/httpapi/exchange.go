@@ -52,7 +52,8 @@ func (a *API) exchange(c echo.Context, b refreshBody) error {
 		return domain.NewInvalid("timeToLiveInSeconds", domain.Malformed,
 			"this is longer than the policy allows: ask for less, or leave it out")
 	case out.Outcome.Refused():
-		if byCookie && out.Outcome != domain.RefusedInactive {
+		// A string in the body says nothing about those in the cookies.
+		if byCookie && b.RefreshToken == nil && out.Outcome != domain.RefusedInactive {
 			dropCookies(c, out.Policy)
 		}
 		return refuse(c, "The refresh token cannot be exchanged.", []domain.FieldError{refusals[out.Outcome]})
