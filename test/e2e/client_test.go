@@ -1,0 +1,318 @@
+package e2e_test
+
+import (
+	"bytes"
+	"encoding/base64"
+	"encoding/binary"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+)
+
+// The API keys of testdata/kickstart.yaml.
+var (
+	acmeKey    = newAPIKey()
+	readerKey  = newAPIKey()
+	rivalKey   = newAPIKey()
+	expiredKey = newAPIKey()
+)
+
+const (
+	asJSON = "application/json"
+	asForm = "application/x-www-form-urlencoded"
+)
+
+// client calls one service.
+type client struct {
+	url  atomic.Pointer[string] // moves when the service is started anew
+	http *http.Client
+}
+
+func newClient() *client {
+	return &client{http: &http.Client{
+		Timeout: 20 * time.Second, Transport: &http.Transport{MaxIdleConnsPerHost: 256, MaxConnsPerHost: 256},
+	}}
+}
+
+func (c *client) setURL(base string) { c.url.Store(&base) }
+func (c *client) URL() string        { return *c.url.Load() }
+
+// call is a request. The zero values of the last three send nothing.
+type call struct {
+	method, path string
+	body         string
+	media        string // application/json if there is a body
+	key, tenant  string
+	header       map[string]string
+}
+
+// acme is c as the backend of tenant acme.
+func acme(c call) call { return as(c, acmeKey, "acme") }
+
+// rival is c as the backend of tenant rival.
+func rival(c call) call { return as(c, rivalKey, "rival") }
+
+func as(c call, key, tenant string) call {
+	c.key, c.tenant = key, tenant
+	return c
+}
+
+// answer is a response, read to its end.
+type answer struct {
+	status int
+	header http.Header
+	body   string
+}
+
+func (a answer) String() string { return fmt.Sprintf("%d %s", a.status, a.body) }
+
+type grant struct {
+	RefreshToken   string `json:"refreshToken"`
+	RefreshTokenID string `json:"refreshTokenId"`
+	Token          string `json:"token"`
+}
+
+type record struct {
+	ID            string `json:"id"`
+	TenantID      string `json:"tenantId"`
+	ApplicationID string `json:"applicationsId"`
+	UserID        string `json:"userId"`
+	Generation    uint32 `json:"generation"`
+}
+
+// do sends c. What comes back is remembered as far as it is secret.
+func (c *client) do(r call) (answer, error) {
+	req, err := http.NewRequest(r.method, c.URL()+r.path, strings.NewReader(r.body))
+	if err != nil {
+		return answer{}, err
+	}
+	if r.body != "" {
+		req.Header.Set("Content-Type", asJSON)
+	}
+	if r.media != "" {
+		req.Header.Set("Content-Type", r.media)
+	}
+	if r.key != "" {
+		req.Header.Set("Authorization", r.key)
+	}
+	if r.tenant != "" {
+		req.Header.Set("X-Stencil-TenantId", r.tenant)
+	}
+	for name, value := range r.header {
+		if name == "Host" {
+			req.Host = value
+			continue
+		}
+		req.Header.Set(name, value)
+	}
+	res, err := c.http.Do(req)
+	if err != nil {
+		return answer{}, err
+	}
+	defer res.Body.Close()
+	body, err := io.ReadAll(res.Body)
+	if err != nil {
+		return answer{}, err
+	}
+	a := answer{res.StatusCode, res.Header, string(body)}
+	if g, err := a.grant(); err == nil {
+		remember("token string", g.RefreshToken)
+		remember("access token", g.Token)
+	}
+	for _, cookie := range res.Cookies() {
+		remember("token in a cookie", cookie.Value)
+	}
+	return a, nil
+}
+
+func (c *client) mustDo(t *testing.T, r call) answer {
+	t.Helper()
+	a, err := c.do(r)
+	if err != nil {
+		t.Fatalf("%s %s: %v", r.method, r.path, err)
+	}
+	return a
+}
+
+// want is mustDo for an answer with that status and, if it is a 400, with just that code.
+func (c *client) want(t *testing.T, r call, status int, codes ...string) answer {
+	t.Helper()
+	a := c.mustDo(t, r)
+	if a.status != status || status == http.StatusBadRequest && !slices.Equal(a.codes(), codes) {
+		t.Fatalf("%s %s: got %s, want %d %s", r.method, r.path, a, status, codes)
+	}
+	return a
+}
+
+func (a answer) grant() (g grant, err error) {
+	e := struct{ Data *grant }{&g}
+	err = json.Unmarshal([]byte(a.body), &e)
+	return g, err
+}
+
+func (a answer) record(t *testing.T) (r record) {
+	t.Helper()
+	e := struct{ Data *record }{&r}
+	if err := json.Unmarshal([]byte(a.body), &e); err != nil {
+		t.Fatalf("%v: %s", err, a)
+	}
+	return r
+}
+
+func (a answer) records(t *testing.T) (r []record) {
+	t.Helper()
+	e := struct{ Data *[]record }{&r}
+	if err := json.Unmarshal([]byte(a.body), &e); err != nil {
+		t.Fatalf("%v: %s", err, a)
+	}
+	return r
+}
+
+// codes are those of a 400, in order; nil if the body is not what a 400 has to be.
+func (a answer) codes() []string {
+	var e struct {
+		Success *bool
+		Message string
+		Errors  struct {
+			FieldErrors   map[string][]struct{ Code, Message string }
+			GeneralErrors []struct{ Code, Message string }
+		}
+	}
+	if json.Unmarshal([]byte(a.body), &e) != nil || e.Success == nil || *e.Success || e.Message == "" {
+		return nil
+	}
+	var codes []string
+	for _, problem := range e.Errors.GeneralErrors {
+		codes = append(codes, problem.Code)
+	}
+	for _, problems := range e.Errors.FieldErrors {
+		for _, problem := range problems {
+			codes = append(codes, problem.Code)
+		}
+	}
+	slices.Sort(codes)
+	return codes
+}
+
+func issueCall(user, application string) call {
+	return acme(call{method: "POST", path: "/jwt/issue", body: object("userId", user, "applicationsId", application)})
+}
+
+func exchangeCall(tokenString string) call {
+	return call{method: "POST", path: "/jwt/refresh", body: object("refreshToken", tokenString)}
+}
+
+// object is a JSON object of strings.
+func object(pairs ...string) string {
+	m := map[string]string{}
+	for i := 0; i < len(pairs); i += 2 {
+		m[pairs[i]] = pairs[i+1]
+	}
+	b, _ := json.Marshal(m)
+	return string(b)
+}
+
+func form(pairs ...string) string {
+	v := url.Values{}
+	for i := 0; i < len(pairs); i += 2 {
+		v.Set(pairs[i], pairs[i+1])
+	}
+	return v.Encode()
+}
+
+func (c *client) issue(t *testing.T, user, application string) grant {
+	t.Helper()
+	return c.granted(t, issueCall(user, application))
+}
+
+func (c *client) exchange(t *testing.T, tokenString string) grant {
+	t.Helper()
+	return c.granted(t, exchangeCall(tokenString))
+}
+
+func (c *client) granted(t *testing.T, r call) grant {
+	t.Helper()
+	g, err := c.want(t, r, http.StatusOK).grant()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return g
+}
+
+// outcome exchanges and gives the outcome's word and what was granted, if anything was.
+func (c *client) outcome(t *testing.T, tokenString string) (string, grant) {
+	t.Helper()
+	a := c.mustDo(t, exchangeCall(tokenString))
+	g, _ := a.grant()
+	if (a.status == http.StatusOK) != (g.RefreshToken != "") {
+		t.Fatalf("exchange: %s", a)
+	}
+	return a.header.Get("Refreshd-Outcome"), g
+}
+
+// refused wants an exchange to be refused with that code.
+func (c *client) refused(t *testing.T, tokenString, code string) {
+	t.Helper()
+	c.want(t, exchangeCall(tokenString), http.StatusBadRequest, code)
+}
+
+// atOnce sends n calls at the same time and gives the distinct answers and how often each came.
+func (c *client) atOnce(t *testing.T, n int, r call) map[string]int {
+	t.Helper()
+	var (
+		group   sync.WaitGroup
+		mu      sync.Mutex
+		answers = map[string]int{}
+		gate    = make(chan struct{})
+	)
+	for range n {
+		group.Go(func() {
+			<-gate
+			a, err := c.do(r)
+			if err != nil {
+				a.body = err.Error()
+			}
+			mu.Lock()
+			defer mu.Unlock()
+			answers[a.String()]++
+		})
+	}
+	close(gate)
+	group.Wait()
+	return answers
+}
+
+// generation is the one that a token string names.
+func generation(tokenString string) uint32 {
+	b, err := base64.RawURLEncoding.DecodeString(strings.TrimPrefix(tokenString, "rt_"))
+	if err != nil || len(b) != 48 {
+		return 0
+	}
+	return binary.BigEndian.Uint32(b[20:24])
+}
+
+func keysOf[V any](m map[string]V) []string {
+	var keys []string
+	for k := range m {
+		keys = append(keys, k)
+	}
+	slices.Sort(keys)
+	return keys
+}
+
+// pretty is a JSON text as it is compared: formatted, so that a difference shows.
+func pretty(s string) string {
+	var b bytes.Buffer
+	if json.Indent(&b, []byte(s), "", " ") != nil {
+		return s
+	}
+	return b.String()
+}

@@ -1,0 +1,280 @@
+package e2e_test
+
+import (
+	"bufio"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/url"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+func TestSIGTERMFinishesWhatIsRunning(t *testing.T) {
+	eachStore(t, func(t *testing.T, d database) {
+		s := start(t, d, settings{})
+		g := s.issue(t, "alice", "shop")
+		body := object("refreshToken", g.RefreshToken)
+		c, err := net.Dial("tcp", strings.TrimPrefix(s.URL(), "http://"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer c.Close()
+		if err := c.SetDeadline(time.Now().Add(stopTimeout)); err != nil {
+			t.Fatal(err)
+		}
+		// It answers 100 when it has begun to read the body: then the request is running.
+		fmt.Fprintf(c, "POST /jwt/refresh HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nExpect: 100-continue\r\nContent-Length: %d\r\n\r\n", len(body))
+		answers := bufio.NewReader(c)
+		if line, err := answers.ReadString('\n'); err != nil || !strings.Contains(line, "100") {
+			t.Fatalf("%q, %v; want 100 Continue", line, err)
+		}
+		if _, err := answers.ReadString('\n'); err != nil {
+			t.Fatal(err)
+		}
+		s.http.CloseIdleConnections()
+		s.Terminate()
+		s.await("not ready", func() bool {
+			res, err := http.Get(s.Admin + "/readyz")
+			if err != nil {
+				t.Fatalf("the admin listener is gone while a request is running: %v", err)
+			}
+			defer res.Body.Close()
+			return res.StatusCode == http.StatusServiceUnavailable
+		})
+		s.await("closed to new calls", func() bool {
+			_, err := s.do(call{method: "GET", path: "/readyz"})
+			return err != nil
+		})
+		if _, err := io.WriteString(c, body); err != nil {
+			t.Fatal(err)
+		}
+		res, err := http.ReadResponse(answers, nil)
+		if err != nil {
+			t.Fatalf("the running request got no answer: %v", err)
+		}
+		defer res.Body.Close()
+		if text, err := io.ReadAll(res.Body); err != nil || res.StatusCode != http.StatusOK {
+			t.Errorf("the running request got %d %s, %v", res.StatusCode, text, err)
+		}
+		s.Stop()
+		if _, stopping := s.logged("stopping: finishing what is running", "level"); !stopping {
+			t.Error("the log does not tell that it was stopped")
+		}
+	})
+}
+
+func TestConfigurationIsStrict(t *testing.T) {
+	d := newDatabase(t, memory)
+	secret := newMasterKey()
+	for name, tt := range map[string]struct {
+		env  []string
+		args []string
+		says string
+	}{
+		"unknown key":        {[]string{"REFRESHD_LISTNE=x"}, []string{"serve"}, "REFRESHD_LISTNE is not a known key; did you mean REFRESHD_LISTEN?"},
+		"unknown flag":       {nil, []string{"serve", "--lisen=127.0.0.1:0"}, "--listen"},
+		"unknown verb":       {nil, []string{"run"}, "serve"},
+		"a secret in a flag": {nil, []string{"serve", "--master-key=" + secret}, "REFRESHD_MASTER_KEY"},
+		"a wrong address":    {[]string{"REFRESHD_LISTEN=nonsense"}, []string{"serve"}, "REFRESHD_LISTEN"},
+		"a wrong database":   {[]string{"REFRESHD_DATABASE_URL=mysql://root:" + secret + "@localhost/x"}, []string{"serve"}, "REFRESHD_DATABASE_URL"},
+		"a wrong password":   {[]string{"REFRESHD_DATABASE_URL=postgres://refreshd:" + url.QueryEscape(secret) + "@127.0.0.1:1/x", "REFRESHD_MASTER_KEY=" + secret}, []string{"serve"}, "PostgreSQL"},
+		"a wrong origin":     {[]string{"REFRESHD_CORS_ORIGINS=*"}, []string{"serve"}, "REFRESHD_CORS_ORIGINS"},
+		"migrate, memory":    {nil, []string{"migrate"}, "memory"},
+		"apply, memory":      {nil, []string{"apply", "-f", "x"}, "memory"},
+	} {
+		got := runVerb(t, d, settings{env: tt.env}, tt.args...)
+		if got.status != 1 || !strings.Contains(got.stderr, tt.says) || strings.Contains(got.String(), secret) {
+			t.Errorf("%s: %s\nwant status 1 and %q", name, got, tt.says)
+		}
+	}
+	// What Kubernetes injects for a Service with our name is passed over.
+	s := start(t, d, settings{env: []string{
+		"REFRESHD_PORT=tcp://10.0.0.1:3000", "REFRESHD_PORT_3000_TCP_ADDR=10.0.0.1", "REFRESHD_SERVICE_HOST=10.0.0.1", "REFRESHD_SERVICE_PORT=3000",
+	}})
+
+	for _, tt := range []struct {
+		args   []string
+		status int
+		says   string
+	}{
+		{[]string{"version"}, 0, "refreshd "},
+		{[]string{"--help"}, 0, "REFRESHD_DATABASE_URL"},
+		{[]string{"help"}, 0, "migrate"},
+		{[]string{"serve", "--help"}, 0, "REFRESHD_LISTEN"},
+		{[]string{"apply", "-h"}, 0, "kickstart"},
+		{[]string{"migrate", "--help"}, 0, "REFRESHD_DATABASE_URL"},
+		{[]string{"health", "--listen=" + strings.TrimPrefix(s.URL(), "http://")}, 0, "ready"},
+	} {
+		if got := runVerb(t, d, settings{}, tt.args...); got.status != tt.status || !strings.Contains(got.stdout, tt.says) {
+			t.Errorf("refreshd %s: %s\nwant status %d and %q", tt.args, got, tt.status, tt.says)
+		}
+	}
+	s.Stop()
+	if got := runVerb(t, d, settings{}, "health", "--listen="+strings.TrimPrefix(s.URL(), "http://")); got.status != 1 || got.stderr == "" {
+		t.Errorf("health of a service that is gone: %s", got)
+	}
+}
+
+// An address that is taken is told in words, before anything is written to a terminal's screen.
+func TestATakenPortIsARefusal(t *testing.T) {
+	d := newDatabase(t, memory)
+	s := start(t, d, settings{})
+	got := runVerb(t, d, settings{env: []string{"REFRESHD_LISTEN=" + strings.TrimPrefix(s.URL(), "http://")}}, "serve")
+	if got.status != 1 || !strings.Contains(got.stderr, "REFRESHD_LISTEN") || got.stdout != "" {
+		t.Errorf("%s", got)
+	}
+	got = runVerb(t, d, settings{env: []string{"REFRESHD_ADMIN_LISTEN=" + strings.TrimPrefix(s.Admin, "http://")}}, "serve")
+	if got.status != 1 || !strings.Contains(got.stderr, "REFRESHD_ADMIN_LISTEN") {
+		t.Errorf("%s", got)
+	}
+}
+
+var logFields = []string{"time", "level", "msg", "id", "method", "route", "status", "durationMs", "tenant", "outcome"}
+
+func TestWhatOperatorsSee(t *testing.T) {
+	eachStore(t, func(t *testing.T, d database) {
+		s := start(t, d, settings{})
+		g := s.issue(t, "alice", "shop")
+		s.want(t, call{method: "POST", path: "/jwt/refresh", body: object("refreshToken", g.RefreshToken), header: map[string]string{"X-Request-Id": "op.1"}}, http.StatusOK)
+		s.exchange(t, g.RefreshToken)
+		s.refused(t, "rt_nonsense", "[invalid]refreshToken")
+		s.want(t, acme(call{method: "GET", path: "/jwt/refresh/" + g.RefreshTokenID}), http.StatusOK)
+		s.want(t, acme(call{method: "DELETE", path: "/jwt/refresh?tokenString=" + g.RefreshToken}), http.StatusOK)
+
+		m := s.metrics()
+		for name, want := range map[string]string{
+			`refreshd_exchanges_total{outcome="rotated"}`:                                                      "1",
+			`refreshd_exchanges_total{outcome="retried"}`:                                                      "1",
+			`refreshd_exchanges_total{outcome="invalid"}`:                                                      "1",
+			`refreshd_exchanges_total{outcome="replayed"}`:                                                     "0",
+			`refreshd_http_request_duration_seconds_count{method="POST",route="/jwt/refresh",status="200"}`:    "2",
+			`refreshd_http_request_duration_seconds_count{method="POST",route="/jwt/refresh",status="400"}`:    "1",
+			`refreshd_http_request_duration_seconds_count{method="GET",route="/jwt/refresh/:id",status="200"}`: "1",
+			`refreshd_store_call_duration_seconds_count{call="insert",result="ok"}`:                            "1",
+			`refreshd_store_call_duration_seconds_count{call="advance",result="ok"}`:                           "1",
+		} {
+			if m[name] != want {
+				t.Errorf("%s = %q, want %s", name, m[name], want)
+			}
+		}
+		if _, shown := m["refreshd_pool_open_connections"]; shown != (d.engine != memory) {
+			t.Errorf("the state of the pool is shown: %t", shown)
+		}
+
+		// One line a request, with what is needed and nothing secret.
+		var exchange map[string]any
+		requests := 0
+		for line := range strings.Lines(read(t, s.log)) {
+			var l map[string]any
+			if err := json.Unmarshal([]byte(line), &l); err != nil {
+				t.Fatalf("not a line of JSON: %s", line)
+			}
+			if l["msg"] == "request" && l["route"] != "/readyz" {
+				requests++
+			}
+			if l["id"] == "op.1" {
+				exchange = l
+			}
+		}
+		if requests != 6 {
+			t.Errorf("%d lines for 6 requests", requests)
+		}
+		for _, field := range logFields {
+			if _, there := exchange[field]; !there {
+				t.Errorf("the line of a request has no %s: %v", field, exchange)
+			}
+		}
+		if exchange["route"] != "/jwt/refresh" || exchange["status"] != 200.0 || exchange["tenant"] != "acme" || exchange["outcome"] != "rotated" {
+			t.Errorf("the line of an exchange is %v", exchange)
+		}
+
+		// The admin listener has what the world must not see, and the API does not have it.
+		for path, want := range map[string]string{"/healthz": "lives", "/readyz": "ready", "/debug/pprof/": "goroutine", "/debug/pprof/cmdline": "serve", "/debug/pprof/goroutine?debug=1": "goroutine profile"} {
+			if status, _, body := get(t, s.Admin+path); status != http.StatusOK || !strings.Contains(body, want) {
+				t.Errorf("admin %s: %d %.200s", path, status, body)
+			}
+			if status, _, _ := get(t, s.URL()+path); strings.HasPrefix(path, "/debug") && status != http.StatusNotFound {
+				t.Errorf("API %s: %d, want 404", path, status)
+			}
+		}
+		if status, _, _ := get(t, s.URL()+"/metrics"); status != http.StatusNotFound {
+			t.Errorf("API /metrics: %d, want 404", status)
+		}
+		if status, _, _ := get(t, s.Admin+"/jwt/refresh"); status != http.StatusNotFound {
+			t.Errorf("admin /jwt/refresh: %d, want 404", status)
+		}
+	})
+}
+
+var reference = regexp.MustCompile(`(?:src|href)="([^"]*)"|url\(([^)]*)\)|@import`)
+
+func TestDocumentsNeedNoNetwork(t *testing.T) {
+	s := start(t, newDatabase(t, memory), settings{})
+	status, header, yaml := get(t, s.URL()+"/openapi.yaml")
+	if status != http.StatusOK || !strings.HasPrefix(yaml, "openapi: 3.1") && !strings.Contains(yaml, "\nopenapi: 3.1") {
+		t.Errorf("/openapi.yaml: %d %s %.100s", status, header.Get("Content-Type"), yaml)
+	}
+	for _, path := range []string{"/jwt/issue:", "/jwt/refresh:", "/jwt/refresh/{"} {
+		if !strings.Contains(yaml, "\n  "+path) {
+			t.Errorf("/openapi.yaml does not have %s", path)
+		}
+	}
+	status, header, page := get(t, s.URL()+"/docs")
+	if status != http.StatusOK || !strings.HasPrefix(header.Get("Content-Type"), "text/html") {
+		t.Fatalf("/docs: %d %s", status, header.Get("Content-Type"))
+	}
+	policy := header.Get("Content-Security-Policy")
+	if !strings.HasPrefix(policy, "default-src 'none'") || strings.Contains(policy, "unsafe") || strings.Contains(policy, "http") {
+		t.Errorf("Content-Security-Policy = %q", policy)
+	}
+	if strings.Contains(page, "<script") {
+		t.Error("/docs has a script")
+	}
+	fetched := 0
+	for _, m := range reference.FindAllStringSubmatch(page, -1) {
+		to := m[1] + m[2]
+		if strings.HasPrefix(to, "#") || strings.HasPrefix(to, "data:") {
+			continue
+		}
+		if !strings.HasPrefix(to, "/") {
+			continue // a link for people; nothing else leaves the page, by its policy
+		}
+		if status, _, _ := get(t, s.URL()+to); status != http.StatusOK {
+			t.Errorf("/docs refers to %s: %d", to, status)
+		}
+		fetched++
+	}
+	if fetched == 0 {
+		t.Error("/docs has no style sheet of ours")
+	}
+}
+
+func TestHealthAndKeysAreCheapToAskFor(t *testing.T) {
+	eachStore(t, func(t *testing.T, d database) {
+		s := start(t, d, settings{})
+		s.want(t, call{method: "GET", path: "/healthz"}, http.StatusOK)
+		s.want(t, call{method: "GET", path: "/readyz/"}, http.StatusOK)
+		s.issue(t, "alice", "shop")
+		keys := call{method: "GET", path: "/t/acme/.well-known/jwks.json"}
+		a := s.want(t, keys, http.StatusOK)
+		if a.header.Get("Etag") == "" || !strings.Contains(a.header.Get("Cache-Control"), "max-age=") {
+			t.Errorf("ETag %q, Cache-Control %q", a.header.Get("Etag"), a.header.Get("Cache-Control"))
+		}
+		keys.header = map[string]string{"If-None-Match": a.header.Get("Etag")}
+		s.want(t, keys, http.StatusNotModified)
+		var set struct{ Keys []map[string]any }
+		if err := json.Unmarshal([]byte(a.body), &set); err != nil || len(set.Keys) != 1 {
+			t.Fatalf("%v: %s", err, a.body)
+		}
+		if diff := cmp.Diff([]string{"alg", "crv", "kid", "kty", "use", "x"}, keysOf(set.Keys[0])); diff != "" {
+			t.Errorf("members of a published key (-want +got):\n%s", diff)
+		}
+	})
+}

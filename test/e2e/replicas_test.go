@@ -1,0 +1,92 @@
+package e2e_test
+
+import (
+	"fmt"
+	"net/http"
+	"sync"
+	"sync/atomic"
+	"testing"
+)
+
+// A client whose calls a balancer spreads must not see that there are several of us.
+func TestReplicasOnOneDatabaseAreOneService(t *testing.T) {
+	eachDatabase(t, func(t *testing.T, d database) {
+		const clients, calls = 100, 10
+		together := settings{env: []string{"REFRESHD_PUBLIC_URL=https://auth.example.com"}}
+		replicas := []*service{start(t, d, together), start(t, d, together)}
+		issued := replicas[0].granted(t, rival(call{method: "POST", path: "/jwt/issue", body: object("userId", "alice", "applicationsId", "shop")}))
+
+		// One token, by turns and all at once: whoever has a string sends it, and keeps the highest that came back.
+		var (
+			newest atomic.Pointer[string]
+			failed atomic.Pointer[string]
+			group  sync.WaitGroup
+			mu     sync.Mutex
+			seen   = map[uint32]string{}
+		)
+		newest.Store(&issued.RefreshToken)
+		for i := range clients {
+			group.Go(func() {
+				for n := range calls {
+					sent := *newest.Load()
+					a, err := replicas[(i+n)%2].do(exchangeCall(sent))
+					g, _ := a.grant()
+					if err != nil || a.status != http.StatusOK {
+						message := fmt.Sprintf("generation %d: %v %s", generation(sent), err, a)
+						failed.CompareAndSwap(nil, &message)
+						return
+					}
+					mu.Lock()
+					if was, again := seen[generation(g.RefreshToken)]; again && was != g.RefreshToken {
+						message := fmt.Sprintf("generation %d has two token strings", generation(g.RefreshToken))
+						failed.CompareAndSwap(nil, &message)
+					}
+					seen[generation(g.RefreshToken)] = g.RefreshToken
+					mu.Unlock()
+					for {
+						was := newest.Load()
+						if generation(*was) >= generation(g.RefreshToken) || newest.CompareAndSwap(was, &g.RefreshToken) {
+							break
+						}
+					}
+				}
+			})
+		}
+		group.Wait()
+		if message := failed.Load(); message != nil {
+			t.Fatal(*message)
+		}
+		last := generation(*newest.Load())
+		for g := uint32(2); g <= last; g++ {
+			if seen[g] == "" {
+				t.Errorf("generation %d of %d was never given out", g, last)
+			}
+		}
+		one := rival(call{method: "GET", path: "/jwt/refresh/" + issued.RefreshTokenID})
+		for i, r := range replicas {
+			if got := r.want(t, one, http.StatusOK).record(t).Generation; got != last {
+				t.Errorf("replica %d: generation %d is stored, %d was given out last", i, got, last)
+			}
+		}
+
+		// A retry at the other replica is the same bytes.
+		current := *newest.Load()
+		body := replicas[0].want(t, exchangeCall(current), http.StatusOK).body
+		if got := replicas[1].want(t, exchangeCall(current), http.StatusOK).body; got != body {
+			t.Errorf("a retry at the other replica: %s\nwant %s", got, body)
+		}
+		t.Logf("%d exchanges through two processes: %d generations, no gap, no error", clients*calls, last)
+
+		// A revocation by one is seen by the other's next call.
+		for i := range 50 {
+			g := replicas[i%2].issue(t, "bob", "shop")
+			to, from := replicas[i%2], replicas[(i+1)%2]
+			path := "/jwt/refresh/" + g.RefreshTokenID
+			if i%3 > 0 {
+				path = []string{"/jwt/refresh?userId=bob", "/jwt/refresh?applicationsId=shop"}[i%3-1]
+			}
+			to.want(t, acme(call{method: "DELETE", path: path}), http.StatusOK)
+			from.refused(t, g.RefreshToken, "[revoked]refreshToken")
+		}
+	})
+}

@@ -1,0 +1,233 @@
+package e2e_test
+
+import (
+	"database/sql"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+// fingerprint is what a change of any row of refresh_tokens changes: in PostgreSQL the version and place of every row, too.
+func fingerprint(t *testing.T, d database, db *sql.DB, bulk func(string) string) string {
+	t.Helper()
+	if d.engine == postgreSQL {
+		return queryText(t, db, `SELECT count(*) || ' ' || sum(hashtextextended(r::text || r.xmin || r.xmax || r.ctid, 0)) FROM refresh_tokens AS r`)
+	}
+	return bulk(`SELECT printf('%d %d %d %d %d %d %d %d', count(*), sum(generation), sum(last_used_at & 0xffffffff),
+		sum(expires_at & 0xffffffff), sum(revoked_at), sum(length(revoked_reason)), sum(issued_epoch), sum(rotated_at & 0xffffffff)) FROM refresh_tokens`)
+}
+
+// copyToken fills the application bulk of tenant acme with copies of a refresh token that was issued, each with an id and a
+// user of its own.
+func copyToken(t *testing.T, d database, db *sql.DB, bulk func(string) string, copies int) {
+	t.Helper()
+	const columns = `generation, issued_at, rotated_at, last_used_at, expires_at, grace_generation, grace_since, recovered_generation,
+		recovery_paid_until, issued_epoch, binding, revoked_at, revoked_reason, roles, scopes, claims, device_name, device_type,
+		device_description, client_address, data`
+	const template = `(SELECT * FROM refresh_tokens WHERE application_id = 'bulk' LIMIT 1)`
+	if d.engine == postgreSQL {
+		execute(t, db, `INSERT INTO refresh_tokens (id, tenant_id, application_id, user_id, `+columns+`)
+			SELECT decode(md5(n::text), 'hex'), tenant_id, application_id, 'copy ' || n, `+columns+`
+			FROM generate_series(1, $1::int) AS n, `+template+` AS r`, copies)
+		execute(t, db, `VACUUM ANALYZE refresh_tokens`)
+		return
+	}
+	bulk(fmt.Sprintf(`WITH RECURSIVE s(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM s WHERE n < %d)
+		INSERT INTO refresh_tokens (id, tenant_id, application_id, user_id, `+columns+`)
+		SELECT randomblob(16), tenant_id, application_id, 'copy ' || n, `+columns+` FROM s, `+template+` RETURNING 'done'`, copies))
+}
+
+// asSQLite names the variable that makes this test binary a shell of SQLite, for the database that it names.
+const asSQLite = "E2E_SQLITE"
+
+// unraced gives a function that runs one statement on the SQLite database d and returns the first value of its first row. It
+// runs in a process of this package built without the race detector, which makes SQLite, being Go, tens of times slower.
+func unraced(t *testing.T, d database) func(statement string) string {
+	t.Helper()
+	if d.engine != sqlite {
+		return nil
+	}
+	binary := filepath.Join(t.TempDir(), "e2e.test")
+	if out, err := exec.Command("go", "test", "-c", "-o", binary, ".").CombinedOutput(); err != nil {
+		t.Fatalf("build this package without the race detector: %v\n%s", err, out)
+	}
+	return func(statement string) string {
+		t.Helper()
+		cmd := exec.Command(binary)
+		cmd.Env = append(os.Environ(), asSQLite+"="+d.path())
+		cmd.Stdin = strings.NewReader(statement)
+		out, err := cmd.Output()
+		if err != nil {
+			t.Fatalf("%s: %v", statement, err)
+		}
+		return string(out)
+	}
+}
+
+// beSQLite is the other side of unraced.
+func beSQLite(path string) (status int) {
+	statement, err := io.ReadAll(os.Stdin)
+	if err == nil {
+		var db *sql.DB
+		if db, err = sql.Open("sqlite", "file:"+path+"?_pragma=busy_timeout(5000)"); err == nil {
+			defer db.Close()
+			var text string
+			err = db.QueryRow(string(statement)).Scan(&text)
+			fmt.Print(text)
+		}
+	}
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	return 0
+}
+
+func TestARevocationOf200000TokensIsOneSmallWrite(t *testing.T) {
+	const many, stringsHeld = 200_000, 300
+	eachDatabase(t, func(t *testing.T, d database) {
+		s := start(t, d, settings{})
+		var issued []grant
+		for i := range stringsHeld {
+			g := s.issue(t, fmt.Sprint("user ", i), "bulk")
+			if i%3 == 0 {
+				g = s.exchange(t, g.RefreshToken)
+			}
+			issued = append(issued, g)
+		}
+		other := s.issue(t, "user 1", "shop")
+		db := d.open(t)
+		bulk := unraced(t, d)
+		copyToken(t, d, db, bulk, many-stringsHeld)
+		if got := queryText(t, db, `SELECT CAST(count(*) AS TEXT) FROM refresh_tokens WHERE application_id = 'bulk' AND revoked_at = 0`); got != fmt.Sprint(many) {
+			t.Fatalf("%s tokens are stored, want %d", got, many)
+		}
+		// A copy is as good as an issued one.
+		copied := s.want(t, acme(call{method: "GET", path: "/jwt/refresh?userId=copy%20777"}), http.StatusOK).records(t)
+		if len(copied) != 1 {
+			t.Fatalf("listed %d of the user of a copy, want 1", len(copied))
+		}
+
+		before, others := fingerprint(t, d, db, bulk), otherRows(t, db)
+		walBefore := startWAL(t, d, db)
+		revoke := acme(call{method: "DELETE", path: "/jwt/refresh?applicationsId=bulk"})
+		begin := time.Now()
+		s.want(t, revoke, http.StatusOK)
+		took := time.Since(begin)
+		// The very next call of any of them.
+		s.refused(t, issued[0].RefreshToken, "[revoked]refreshToken")
+		written := endWAL(t, d, db, walBefore)
+		if diff := cmp.Diff(before, fingerprint(t, d, db, bulk)); diff != "" {
+			t.Errorf("the revocation touched refresh tokens (-before +after):\n%s", diff)
+		}
+		changed := 0
+		for _, row := range otherRows(t, db) {
+			if !slices.Contains(others, row) {
+				changed++
+			}
+		}
+		if changed != 2 {
+			t.Errorf("the revocation wrote %d rows, want 2: the tenant's and the mark", changed)
+		}
+		if d.engine == sqlite && written > 64<<10 { // PostgreSQL's log is the whole server's
+			t.Errorf("the revocation wrote %d bytes to the database's log", written)
+		}
+		if took > 500*time.Millisecond {
+			t.Errorf("the revocation took %s", took)
+		}
+		for _, g := range issued {
+			s.refused(t, g.RefreshToken, "[revoked]refreshToken")
+		}
+		if got := s.want(t, acme(call{method: "GET", path: "/jwt/refresh?userId=copy%20777"}), http.StatusOK).records(t); len(got) != 0 {
+			t.Errorf("a copy is still listed: %v", got)
+		}
+		s.want(t, acme(call{method: "GET", path: "/jwt/refresh/" + copied[0].ID}), http.StatusNotFound)
+
+		fresh := s.issue(t, "user 1", "bulk")
+		s.exchange(t, fresh.RefreshToken)
+		s.exchange(t, other.RefreshToken)
+		if got := s.want(t, acme(call{method: "GET", path: "/jwt/refresh?userId=user%201&applicationsId=bulk"}), http.StatusOK).records(t); len(got) != 1 {
+			t.Errorf("%d listed after the new issue, want 1", len(got))
+		}
+		begin = time.Now()
+		s.want(t, revoke, http.StatusOK)
+		t.Logf("%d tokens: revoked in %s (again: %s), %d rows and %d bytes of log written", many, took.Round(10*time.Microsecond),
+			time.Since(begin).Round(10*time.Microsecond), changed, written)
+	})
+}
+
+// otherRows are the rows of the tables that a revocation may write.
+func otherRows(t *testing.T, db *sql.DB) []string {
+	t.Helper()
+	var all []string
+	for _, table := range tables {
+		if table != "refresh_tokens" {
+			all = append(all, rows(t, db, "SELECT '"+table+"', x.* FROM "+table+" AS x")...)
+		}
+	}
+	return all
+}
+
+// startWAL and endWAL tell how many bytes the database has written to its log meanwhile.
+func startWAL(t *testing.T, d database, db *sql.DB) string {
+	t.Helper()
+	if d.engine == postgreSQL {
+		return queryText(t, db, `SELECT pg_current_wal_insert_lsn()::text`)
+	}
+	execute(t, db, `PRAGMA wal_checkpoint(TRUNCATE)`)
+	return ""
+}
+
+func endWAL(t *testing.T, d database, db *sql.DB, from string) (size int64) {
+	t.Helper()
+	if d.engine == postgreSQL {
+		if err := db.QueryRowContext(t.Context(), `SELECT (pg_current_wal_insert_lsn() - $1::pg_lsn)::bigint`, from).Scan(&size); err != nil {
+			t.Fatal(err)
+		}
+		return size
+	}
+	info, err := os.Stat(d.path() + "-wal")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return info.Size()
+}
+
+// What was answered before a revocation is dead after it, and what was issued after it lives, whatever was under way.
+func TestARevocationInTheMiddleOfALoadIsSeenByEveryLaterExchange(t *testing.T) {
+	eachStore(t, func(t *testing.T, d database) {
+		s := start(t, d, settings{})
+		const users = 20
+		crowd, loads := make([]*virtualUser, users), make([]load, users)
+		var group sync.WaitGroup
+		for i := range crowd {
+			g := s.issue(t, fmt.Sprint("user ", i), "shop")
+			crowd[i] = &virtualUser{id: g.RefreshTokenID, current: g.RefreshToken}
+			group.Go(func() { loads[i].run(t.Context(), s.client, crowd[i]) })
+		}
+		for i := range loads {
+			s.await("answering", func() bool { return loads[i].answered.Load() > 5 })
+		}
+		s.want(t, acme(call{method: "DELETE", path: "/jwt/refresh?applicationsId=shop"}), http.StatusOK)
+		group.Wait()
+		for i := range loads {
+			if failed := loads[i].failed.Load(); !strings.Contains(*failed, "[revoked]refreshToken") {
+				t.Errorf("a user was stopped by %s, want the revocation", *failed)
+			}
+		}
+		for _, u := range crowd {
+			s.refused(t, u.current, "[revoked]refreshToken")
+		}
+		s.exchange(t, s.issue(t, "user 1", "shop").RefreshToken)
+	})
+}
