@@ -17,6 +17,8 @@ var (
 	ErrDuplicate = errors.New("already exists")
 	// ErrUnauthorized: the call carries no proof, or none that serves here.
 	ErrUnauthorized = errors.New("unauthorized")
+	// ErrUnknownKey comes beside ErrUnauthorized: no key of that id is known here. Another process may know it.
+	ErrUnknownKey = errors.New("unknown key")
 	// ErrUnavailable: the store or the signer failed, or took too long. The call may or may not have happened; sending it
 	// again is safe. Use cases give it to every operational error of a port.
 	ErrUnavailable = errors.New("unavailable")

@@ -17,7 +17,8 @@ type Signer interface {
 	Sign(ctx context.Context, key domain.SigningKey, t domain.AccessToken) (string, error)
 
 	// Verify reads a token that one of the keys has signed. It checks signature, `alg` against the key's, that a key of one tenant
-	// speaks of no other, and form; not times, which are for the caller to judge. A token that does not verify, for whatever reason, is ErrUnauthorized.
+	// speaks of no other, and form; not times, which are for the caller to judge. A token that does not verify, for whatever
+	// reason, is ErrUnauthorized; one that names a key that is not among keys is ErrUnknownKey as well.
 	Verify(ctx context.Context, keys []domain.SigningKey, token string) (domain.AccessToken, error)
 
 	// JWKS is the public halves as a JWK Set (RFC 7517, section 5), ordered by `kid`. The same keys give the same bytes.

@@ -70,6 +70,10 @@ func (a *Apply) Do(ctx context.Context, k Kickstart) ([]Applied, error) {
 			if err != nil {
 				return done, fault(fmt.Sprintf("apply application %s of tenant %s", app.ID, t.ID), err)
 			}
+			// Its key is there before it signs, so that no verifier keeps a key set without it.
+			if _, err := a.Keys.signing(ctx, t.ID, domain.Effective(t, app).Algorithm, a.Keys.Clock.now()); err != nil {
+				return done, err
+			}
 			done = append(done, Applied{
 				Kind: "application", Name: t.ID + "/" + app.ID, Action: action, Warnings: domain.Effective(t, app).Warnings(),
 			})

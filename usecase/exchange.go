@@ -118,8 +118,8 @@ func (x *Exchange) present(ctx context.Context, in ExchangeInput) (best domain.P
 	}
 	if genuine && !in.AccessToken.IsZero() {
 		old, err := x.Minter.Keys.verify(ctx, in.AccessToken.Reveal())
-		if errors.Is(err, domain.ErrUnauthorized) {
-			return best, true, nil
+		if errors.Is(err, domain.ErrUnauthorized) || errors.Is(err, domain.ErrUnknownKey) {
+			return best, true, nil // what cannot be verified is ignored, also if its key could not be looked up
 		}
 		return best, err == nil && old.SessionID == best.ID.String(), err
 	}

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"sync"
 	"sync/atomic"
 	"time"
 
@@ -45,23 +44,38 @@ type KeysConfig struct {
 type Keys struct {
 	KeysConfig
 
-	ring     atomic.Pointer[ring]
-	making   sync.Mutex // held while a signing key is made
-	loading  sync.Mutex // guards writing ring, and loadedAt
-	loadedAt time.Time
+	ring    atomic.Pointer[ring]
+	making  lock // held while a signing key is made
+	loading lock // guards writing ring, and what follows
+	triedAt time.Time
+	tried   error // what came of it
 }
+
+// lock is a mutex that a caller stops waiting for when its context is done: the store can be slow while it is held.
+type lock chan struct{}
+
+func (l lock) acquire(ctx context.Context) error {
+	select {
+	case l <- struct{}{}:
+		return nil
+	case <-ctx.Done():
+		return fmt.Errorf("wait for the keys: %w: %w", domain.ErrUnavailable, ctx.Err())
+	}
+}
+
+func (l lock) release() { <-l }
 
 type ring struct {
 	token   domain.TokenKeys
 	signing domain.SigningKeys
 	api     domain.Secret
-	shapes  map[domain.KeyKind]bool
+	kinds   map[domain.KeyKind]bool
 }
 
 // OpenKeys checks the master key against the store, makes the first keys of an empty one, and loads them. It returns
 // domain.ErrWrongMasterKey or ErrKeysLost, having written nothing, where master key and store do not belong together.
 func OpenKeys(ctx context.Context, c KeysConfig) (*Keys, error) {
-	k := &Keys{KeysConfig: c}
+	k := &Keys{KeysConfig: c, making: make(lock, 1), loading: make(lock, 1)}
 	// Data is asked for before keys are: whoever stored what is there by now had all of its keys before. The other way round,
 	// another process that starts for the first time could come between and make this one refuse.
 	hasData, err := c.Store.HasData(ctx)
@@ -89,7 +103,7 @@ func OpenKeys(ctx context.Context, c KeysConfig) (*Keys, error) {
 		return nil, err
 	}
 	for _, first := range []domain.KeyKind{domain.KeyToken, domain.KeyAPI} {
-		if k.ring.Load().shapes[first] {
+		if k.ring.Load().kinds[first] {
 			continue
 		}
 		secret, err := k.randomKey()
@@ -149,12 +163,15 @@ func (k *Keys) add(ctx context.Context, s domain.SealedKey, plain domain.Secret)
 
 // Reload reads the keys from the store. What a previous master key still had to open is sealed anew.
 func (k *Keys) Reload(ctx context.Context) error {
-	k.loading.Lock()
-	defer k.loading.Unlock()
+	if err := k.loading.acquire(ctx); err != nil {
+		return err
+	}
+	defer k.loading.release()
 	return k.reload(ctx)
 }
 
-func (k *Keys) reload(ctx context.Context) error {
+func (k *Keys) reload(ctx context.Context) (err error) {
+	defer func() { k.triedAt, k.tried = k.Clock.now(), err }()
 	stored, err := k.Store.SealedKeys(ctx)
 	if err != nil {
 		return fault("load keys", err)
@@ -162,7 +179,7 @@ func (k *Keys) reload(ctx context.Context) error {
 	if err := k.check(stored); err != nil {
 		return err
 	}
-	r := &ring{shapes: map[domain.KeyKind]bool{}}
+	r := &ring{kinds: map[domain.KeyKind]bool{}}
 	for _, s := range stored {
 		plain, byPrevious, err := k.open(s)
 		if err != nil {
@@ -173,7 +190,7 @@ func (k *Keys) reload(ctx context.Context) error {
 				return err
 			}
 		}
-		r.shapes[s.Kind] = true
+		r.kinds[s.Kind] = true
 		switch s.Kind {
 		case domain.KeyToken:
 			r.token = append(r.token, domain.TokenKey{Number: s.Number, StartsAt: s.StartsAt, Key: plain})
@@ -187,7 +204,6 @@ func (k *Keys) reload(ctx context.Context) error {
 		}
 	}
 	k.ring.Store(r)
-	k.loadedAt = k.Clock.now()
 	return nil
 }
 
@@ -202,12 +218,15 @@ func (k *Keys) reseal(ctx context.Context, s domain.SealedKey, plain domain.Secr
 	return nil
 }
 
-// reloadForUnknown reloads unless that happened within the last second. Calls that meet while one reloads share what it read.
+// reloadForUnknown reloads unless that was tried within the last second. Calls that meet while one reloads share what came of
+// it, also if it failed: what could not be looked up is not refused.
 func (k *Keys) reloadForUnknown(ctx context.Context) error {
-	k.loading.Lock()
-	defer k.loading.Unlock()
-	if since := k.Clock.now().Sub(k.loadedAt); since >= 0 && since < keyReloadPause {
-		return nil
+	if err := k.loading.acquire(ctx); err != nil {
+		return err
+	}
+	defer k.loading.release()
+	if since := k.Clock.now().Sub(k.triedAt); since >= 0 && since < keyReloadPause {
+		return k.tried
 	}
 	return k.reload(ctx)
 }
@@ -247,8 +266,10 @@ func (k *Keys) signing(ctx context.Context, tenantID string, a domain.Algorithm,
 		return key, nil
 	}
 	// One at a time, and not before looking whether another process was first: an RSA key takes long to make.
-	k.making.Lock()
-	defer k.making.Unlock()
+	if err := k.making.acquire(ctx); err != nil {
+		return domain.SigningKey{}, err
+	}
+	defer k.making.release()
 	if err := k.Reload(ctx); err != nil {
 		return domain.SigningKey{}, err
 	}
@@ -283,16 +304,12 @@ func (k *Keys) hashAPIKey(key domain.Secret) string { return domain.HashAPIKey(k
 
 // verify reads an access token that one of the published keys has signed; ErrUnauthorized if none has.
 func (k *Keys) verify(ctx context.Context, token string) (domain.AccessToken, error) {
-	known := k.ring.Load()
-	t, err := k.Signer.Verify(ctx, known.signing, token)
-	if errors.Is(err, domain.ErrUnauthorized) {
-		// Another process may have made the key a moment ago.
+	t, err := k.Signer.Verify(ctx, k.ring.Load().signing, token)
+	if errors.Is(err, domain.ErrUnknownKey) { // another process may have made it a moment ago
 		if err := k.reloadForUnknown(ctx); err != nil {
-			return domain.AccessToken{}, err
+			return domain.AccessToken{}, fmt.Errorf("verify the access token: %w: %w", domain.ErrUnknownKey, err)
 		}
-		if fresh := k.ring.Load(); fresh != known {
-			t, err = k.Signer.Verify(ctx, fresh.signing, token)
-		}
+		t, err = k.Signer.Verify(ctx, k.ring.Load().signing, token)
 	}
 	if err != nil {
 		return domain.AccessToken{}, fault("verify the access token", err)
@@ -300,8 +317,12 @@ func (k *Keys) verify(ctx context.Context, token string) (domain.AccessToken, er
 	return t, nil
 }
 
-// JWKS is the public keys of a tenant, its own and the shared ones; for an empty tenant the shared ones only.
-func (k *Keys) JWKS(tenantID string) ([]byte, error) {
+// jwks is the public keys of a tenant, its own and the shared ones; for an empty tenant the shared ones only. Verifiers keep it for
+// minutes, so it must not lack a key that another process has just made.
+func (k *Keys) jwks(ctx context.Context, tenantID string) ([]byte, error) {
+	if err := k.reloadForUnknown(ctx); err != nil {
+		return nil, err
+	}
 	set, err := k.Signer.JWKS(k.ring.Load().signing.OfTenant(tenantID))
 	if err != nil {
 		return nil, fault("publish", err)

@@ -28,7 +28,7 @@ func (p *Publish) Tenant(ctx context.Context, tenantID string) ([]byte, error) {
 	if _, err := p.Keys.signing(ctx, tenantID, algorithm, p.Clock.now()); err != nil {
 		return nil, err
 	}
-	return p.Keys.JWKS(tenantID)
+	return p.Keys.jwks(ctx, tenantID)
 }
 
 // Shared is the JWK Set of the keys that all tenants share; and, while there is a single tenant, of its own as well.
@@ -40,5 +40,5 @@ func (p *Publish) Shared(ctx context.Context) ([]byte, error) {
 	if len(tenants) == 1 {
 		return p.Tenant(ctx, tenants[0].ID)
 	}
-	return p.Keys.JWKS("")
+	return p.Keys.jwks(ctx, "")
 }

@@ -44,6 +44,7 @@ var began = time.Date(2027, time.March, 4, 5, 6, 7, 891_234_000, time.UTC)
 
 // A service is the whole API over a store in memory that is watched, at a time that only a test moves.
 type service struct {
+	api     *httpapi.API
 	handler http.Handler
 	store   *watchedStore
 	keys    map[string]string // API keys by name
@@ -97,7 +98,7 @@ func newEmptyService(t *testing.T) *service {
 	}
 	keys := store.opened
 	minter := usecase.Minter{Keys: keys, Signer: signer, PublicURL: publicURL}
-	api := &httpapi.API{
+	s.api = &httpapi.API{
 		Issue: &usecase.Issue{
 			Tokens: store, Revocations: store, Directory: store, Minter: minter, Clock: s.clock, Random: rand.Reader,
 		},
@@ -115,7 +116,7 @@ func newEmptyService(t *testing.T) *service {
 			store.outcomes = append(store.outcomes, e.Outcome)
 		},
 	}
-	if s.handler, err = api.Handler(); err != nil {
+	if s.handler, err = s.api.Handler(); err != nil {
 		t.Fatal(err)
 	}
 	return s

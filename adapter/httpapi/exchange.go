@@ -29,12 +29,9 @@ func (a *API) exchange(c echo.Context, b refreshBody) error {
 	if err != nil && b.RefreshToken == nil {
 		return err
 	}
-	byCookie := err == nil && len(cookies.tokenStrings) > 0
+	byCookie := err == nil && len(cookies) > 0
 	if byCookie {
-		in.Ambient = cookies.tokenStrings
-		if in.AccessToken.IsZero() {
-			in.AccessToken = cookies.accessToken
-		}
+		in.Ambient = cookies
 	}
 	if in.TokenString.IsZero() && len(in.Ambient) == 0 {
 		return domain.NewInvalid("refreshToken", domain.Blank, "send the token string in refreshToken, or in the cookie refresh_token")
@@ -54,14 +51,14 @@ func (a *API) exchange(c echo.Context, b refreshBody) error {
 	case out.Outcome.Refused():
 		// A string in the body says nothing about those in the cookies.
 		if byCookie && b.RefreshToken == nil && out.Outcome != domain.RefusedInactive {
-			dropCookies(c, out.Policy)
+			a.dropCookies(c, out.Policy)
 		}
 		return refuse(c, "The refresh token cannot be exchanged.", []domain.FieldError{refusals[out.Outcome]})
 	}
 	web.NoStore(c)
 	data := newGrantData(out.Grant)
 	if byCookie {
-		setCookies(c, out.Grant)
+		a.setCookies(c, out.Grant)
 		if out.Policy.CookieOnly {
 			data.RefreshToken = ""
 		}
@@ -159,29 +156,23 @@ const (
 	accessCookie  = "access_token"
 )
 
-type tokenCookies struct {
-	tokenStrings []domain.Secret
-	accessToken  domain.Secret
-}
-
-// cookies are the token cookies of a request that a page may send. A browser adds cookies to what other sites make it send, so
-// one counts only if the browser says that the request came from our own origin, or if its origin is a configured one.
-func (a *API) cookies(c echo.Context) (tokenCookies, error) {
-	var t tokenCookies
+// cookies are the token strings in the cookies of a request that a page may send. A browser adds cookies to what other sites make
+// it send, so they count only if the browser says that the request came from our own origin, or if its origin is a configured
+// one.
+//
+// The access token's cookie is not read. The exchange would be refused if it were another session's, and it easily is: a login
+// that sets only the other cookie, or a neighbouring domain, leaves it behind.
+func (a *API) cookies(c echo.Context) (tokenStrings []domain.Secret, err error) {
 	for _, cookie := range c.Cookies() {
-		switch {
-		case cookie.Value == "":
-		case cookie.Name == refreshCookie:
-			t.tokenStrings = append(t.tokenStrings, domain.NewSecret(cookie.Value))
-		case cookie.Name == accessCookie:
-			t.accessToken = domain.NewSecret(cookie.Value)
+		if cookie.Name == refreshCookie && cookie.Value != "" {
+			tokenStrings = append(tokenStrings, domain.NewSecret(cookie.Value))
 		}
 	}
-	if len(t.tokenStrings) > 0 && !a.ownPage(c) {
-		return tokenCookies{}, domain.NewInvalid("refreshToken", domain.Malformed,
+	if len(tokenStrings) > 0 && !a.ownPage(c) {
+		return nil, domain.NewInvalid("refreshToken", domain.Malformed,
 			"the cookie does not count on a request from another site: send the token string in the body, or configure the origin")
 	}
-	return t, nil
+	return tokenStrings, nil
 }
 
 func (a *API) ownPage(c echo.Context) bool {
@@ -199,26 +190,26 @@ func (a *API) ownPage(c echo.Context) bool {
 	}
 }
 
-func setCookies(c echo.Context, g usecase.Grant) {
-	refresh := newCookie(c, refreshCookie, g.TokenString.Reveal(), g.Policy)
+func (a *API) setCookies(c echo.Context, g usecase.Grant) {
+	refresh := a.newCookie(c, refreshCookie, g.TokenString.Reveal(), g.Policy)
 	refresh.Expires = g.RefreshToken.ExpiresAt
 	c.SetCookie(refresh)
-	c.SetCookie(newCookie(c, accessCookie, g.AccessToken.Reveal(), g.Policy))
+	c.SetCookie(a.newCookie(c, accessCookie, g.AccessToken.Reveal(), g.Policy))
 }
 
-// dropCookies deletes both, where the policy had them set. For a token string that names no refresh token there is no policy, and
-// a cookie with a configured domain stays: to guess at domains could delete another service's cookies.
-func dropCookies(c echo.Context, p domain.Policy) {
+func (a *API) dropCookies(c echo.Context, p domain.Policy) {
 	for _, name := range []string{refreshCookie, accessCookie} {
-		gone := newCookie(c, name, "", p)
+		gone := a.newCookie(c, name, "", p)
 		gone.MaxAge = -1
 		c.SetCookie(gone)
 	}
 }
 
-func newCookie(c echo.Context, name, value string, p domain.Policy) *http.Cookie {
+// newCookie is Secure, but where the service is only tried: on this machine, and without a public address that says otherwise. A
+// proxy may show its own address of this machine as the request's host.
+func (a *API) newCookie(c echo.Context, name, value string, p domain.Policy) *http.Cookie {
 	return &http.Cookie{
 		Name: name, Value: value, Path: "/", Domain: p.CookieDomain, HttpOnly: true, SameSite: http.SameSiteLaxMode,
-		Secure: !isLoopback(c.Request().Host),
+		Secure: strings.HasPrefix(a.PublicURL, "https://") || !isLoopback(c.Request().Host),
 	}
 }

@@ -34,7 +34,9 @@ type API struct {
 	// Ready returns nil while the service can take calls.
 	Ready func(context.Context) error
 
-	Log            *slog.Logger
+	Log *slog.Logger
+	// PublicURL is where clients reach the API.
+	PublicURL      string
 	Origins        web.Origins
 	TrustedProxies []netip.Prefix
 	// Observe and Exchanged, if set, are told of every request and of every exchange, refused ones too.

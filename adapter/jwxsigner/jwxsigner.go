@@ -147,7 +147,7 @@ func (s *Signer) Verify(_ context.Context, keys []domain.SigningKey, token strin
 	}
 	i := slices.IndexFunc(keys, func(k domain.SigningKey) bool { return k.ID == h.KeyID })
 	if i < 0 {
-		return refused("none of the keys has its kid")
+		return domain.AccessToken{}, fmt.Errorf("jwxsigner: verify: %w: %w", domain.ErrUnknownKey, domain.ErrUnauthorized)
 	}
 	if h.Algorithm != keys[i].Algorithm {
 		return refused("its alg is not that of the key")

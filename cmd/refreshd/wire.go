@@ -165,6 +165,7 @@ func (s *service) api(c config.Config, publicURL string, ready func(context.Cont
 		Authenticate: &usecase.Authenticate{APIKeys: s.store, Directory: s.store, Keys: s.keys, Clock: s.clock},
 		Publish:      &usecase.Publish{Directory: s.store, Keys: s.keys, Clock: s.clock},
 		Ready:        ready,
+		PublicURL:    publicURL,
 		Log:          s.log, Origins: origins, TrustedProxies: c.TrustedProxies,
 		Observe:   s.metrics.Observe,
 		Exchanged: func(e usecase.Exchanged) { s.metrics.Exchanged(e.Outcome, e.Stranger, e.Why) },
