@@ -58,6 +58,8 @@ type Config struct {
 	LogFormat LogFormat
 	LogLevel  slog.Level
 
+	// ShutdownDelay is for how long the process says that it is not ready before it stops taking requests. May be 0.
+	ShutdownDelay time.Duration
 	// ShutdownTimeout is how long running requests may take after the signal to stop. Above 0.
 	ShutdownTimeout time.Duration
 }

@@ -94,6 +94,7 @@ func TestEverySourceSetsEverySetting(t *testing.T) {
 		TrustedProxies:    []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8"), netip.MustParsePrefix("192.0.2.7/32"), netip.MustParsePrefix("2001:db8::/32")},
 		LogFormat:         config.LogJSON,
 		LogLevel:          slog.LevelWarn,
+		ShutdownDelay:     5 * time.Second,
 		ShutdownTimeout:   90 * time.Second,
 	}
 	path := writeFile(t, `
@@ -111,6 +112,7 @@ cors_origins:
 trusted_proxies: [10.0.0.0/8, "192.0.2.7", "2001:db8::/32"]
 log_format: json
 log_level: warn
+shutdown_delay: 5s
 shutdown_timeout: 90s
 `)
 	keys := []string{"REFRESHD_MASTER_KEY=" + masterKey, "REFRESHD_MASTER_KEY_PREVIOUS=" + previousKey}
@@ -124,7 +126,7 @@ shutdown_timeout: 90s
 			"REFRESHD_KICKSTART_FILE=kickstart.yaml", "REFRESHD_PUBLIC_URL=https://auth.example.com/tokens",
 			"REFRESHD_CORS_ORIGINS=https://app.example.com, http://localhost:5173",
 			"REFRESHD_TRUSTED_PROXIES=10.0.0.0/8,::ffff:192.0.2.7,2001:db8::/32",
-			"REFRESHD_LOG_FORMAT=json", "REFRESHD_LOG_LEVEL=warn", "REFRESHD_SHUTDOWN_TIMEOUT=1m30s",
+			"REFRESHD_LOG_FORMAT=json", "REFRESHD_LOG_LEVEL=warn", "REFRESHD_SHUTDOWN_DELAY=5s", "REFRESHD_SHUTDOWN_TIMEOUT=1m30s",
 		}, keys...)},
 		"flags": {args: []string{
 			"--listen=0.0.0.0:8080", "--admin-listen", "[::1]:8081",
@@ -132,7 +134,7 @@ shutdown_timeout: 90s
 			"--kickstart-file=kickstart.yaml", "--public-url=https://auth.example.com/tokens",
 			"--cors-origins=https://app.example.com,http://localhost:5173",
 			"--trusted-proxies=10.0.0.0/8,192.0.2.7,2001:db8::/32",
-			"--log-format=json", "--log-level=warn", "--shutdown-timeout=90s",
+			"--log-format=json", "--log-level=warn", "--shutdown-delay=5s", "--shutdown-timeout=90s",
 		}, environ: keys},
 	}
 	for name, tt := range tests {
@@ -250,6 +252,7 @@ func TestBadValuesAreRefused(t *testing.T) {
 		"TRUSTED_PROXIES":  {"proxy", "10.0.0.0/33", "10.0.0.1/8", "10.0.0", "::ffff:10.0.0.0/104", "fe80::1%eth0", "10.0.0.1,", "*"},
 		"LOG_FORMAT":       {"", "xml", "JSON"},
 		"LOG_LEVEL":        {"", "trace", "INFO", "info+1"},
+		"SHUTDOWN_DELAY":   {"", "5", "-1s", "61m", "soon"},
 		"SHUTDOWN_TIMEOUT": {"", "15", "0s", "-1s", "61m", "soon"},
 	}
 	for name, values := range tests {

@@ -125,7 +125,14 @@ var settings = []setting{
 		},
 	},
 	{
-		name: "shutdown_timeout", def: "15s", help: "how long running requests may take after SIGTERM, e.g. 15s or 1m",
+		name: "shutdown_delay", def: "0s", help: "after SIGTERM, how long to be not ready and still take requests, for a balancer to see it",
+		parse: func(c *Config, text string) (err error) {
+			c.ShutdownDelay, err = parseDelay(text)
+			return err
+		},
+	},
+	{
+		name: "shutdown_timeout", def: "15s", help: "how long requests that are running then may take, e.g. 15s or 1m",
 		parse: func(c *Config, text string) (err error) {
 			c.ShutdownTimeout, err = parseDuration(text)
 			return err

@@ -149,6 +149,14 @@ func parseDuration(text string) (time.Duration, error) {
 	return d, nil
 }
 
+func parseDelay(text string) (time.Duration, error) {
+	d, err := time.ParseDuration(text)
+	if err != nil || d < 0 || d > time.Hour {
+		return 0, errors.New("is not a duration of 0 to 1h, with its unit, e.g. 5s")
+	}
+	return d, nil
+}
+
 type choice[T any] struct {
 	name  string
 	value T

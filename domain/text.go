@@ -3,6 +3,7 @@ package domain
 import (
 	"bytes"
 	"encoding/json"
+	"fmt"
 	"maps"
 	"slices"
 	"strings"
@@ -80,7 +81,7 @@ func checkOwnerID(p *Problems, field, id string) {
 func checkText(p *Problems, field, s string, limit int) {
 	switch {
 	case len(s) > limit:
-		p.Add(field, TooLong, "use fewer bytes: the limit is in the documentation of this field")
+		p.Add(field, TooLong, fmt.Sprintf("use at most %d bytes", limit))
 	case !utf8.ValidString(s):
 		p.Add(field, Malformed, "this must be UTF-8")
 	case strings.ContainsFunc(s, unicode.IsControl):

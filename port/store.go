@@ -55,7 +55,8 @@ type RefreshTokens interface {
 	// ErrConflict, and does not say which: the caller then asks for a Snapshot. Of any number of calls at once with one
 	// generation, at most one succeeds.
 	//
-	// It never waits long for another writer of the same record: at most about a second, then an operational error.
+	// It never waits long for another writer of the same record: at most about a second, then an operational error. A store that
+	// locks more than the record may wait longer for that, and reads marks only after the wait.
 	Advance(ctx context.Context, id domain.ID, c domain.Call) (domain.RefreshToken, domain.Policy, error)
 
 	// Snapshot reads the record, the highest epoch of the marks that cover it, and its application's policy, all as of one
@@ -141,7 +142,7 @@ type Directory interface {
 	// not exist. Created again, it begins without the refresh tokens of before.
 	DeleteApplication(ctx context.Context, tenantID, id string, at time.Time) error
 	// DeleteTenant does so with a tenant, its applications and its API keys. Its epoch and marks stay, and a tenant created
-	// again under its id goes on from that epoch. Its sealed keys stay too: access tokens that are out verify until they expire.
+	// again under its id goes on from that epoch. Its sealed keys stay too.
 	DeleteTenant(ctx context.Context, id string, at time.Time) error
 }
 

@@ -70,9 +70,9 @@ func revokeScope(tx *gorm.DB, scope domain.Scope, except domain.ID, r port.Revoc
 			return 0, err
 		}
 	}
-	keepUntil := r.At.Add(duration(longestTTL) + domain.MarkSlack)
-	return uint64(raised), tx.Exec(mark, scope.TenantID, scope.ApplicationID, scope.UserID, raised, micros(r.At),
-		string(r.Reason), micros(keepUntil)).Error
+	m := domain.NewMark(scope, uint64(raised), r.At, r.Reason, duration(longestTTL))
+	return m.Epoch, tx.Exec(mark, scope.TenantID, scope.ApplicationID, scope.UserID, raised, micros(m.At), string(m.Reason),
+		micros(m.KeepUntil)).Error
 }
 
 // keepNewest visits rows in the order of the user's index, as every other one does: they queue, and do not deadlock.

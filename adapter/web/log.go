@@ -112,12 +112,16 @@ func (o Options) logged(next echo.HandlerFunc) echo.HandlerFunc {
 	}
 }
 
-// levelOf is error for what an operator must look at. A client that left before its answer is not that.
+// levelOf is error for what an operator must look at. A client that left before its answer is not that, nor is a handler that says
+// by itself that the service cannot be used now.
 func levelOf(ctx context.Context, status int, err error) slog.Level {
 	faulty := status >= 500 || err != nil && Status(err) >= 500
+	he := (*echo.HTTPError)(nil)
 	switch {
 	case !faulty:
 		return slog.LevelInfo
+	case errors.As(err, &he) && he.Code == http.StatusServiceUnavailable:
+		return slog.LevelWarn
 	case errors.Is(err, context.Canceled) && ctx.Err() != nil:
 		return slog.LevelWarn
 	default:

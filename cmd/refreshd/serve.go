@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"io/fs"
 	"net"
 	"net/http"
 	"net/http/pprof"
@@ -16,6 +17,7 @@ import (
 	"github.com/refreshd/refreshd/adapter/cli"
 	"github.com/refreshd/refreshd/adapter/web"
 	"github.com/refreshd/refreshd/config"
+	"github.com/refreshd/refreshd/domain"
 	"github.com/refreshd/refreshd/usecase"
 )
 
@@ -35,6 +37,13 @@ func (p process) serve(ctx context.Context, c config.Config) (err error) {
 		return fmt.Errorf("listen for the API (REFRESHD_LISTEN): %w", err)
 	}
 	defer listener.Close()
+	var adminListener net.Listener
+	if c.AdminListen != "" {
+		if adminListener, err = net.Listen("tcp", c.AdminListen); err != nil {
+			return fmt.Errorf("listen for metrics and health (REFRESHD_ADMIN_LISTEN; empty turns it off): %w", err)
+		}
+		defer adminListener.Close()
+	}
 	publicURL := c.PublicURL
 	if publicURL == "" {
 		publicURL = config.DerivePublicURL(listener.Addr().String())
@@ -61,11 +70,7 @@ func (p process) serve(ctx context.Context, c config.Config) (err error) {
 	server, admin := web.NewServer(handler, s.log), web.NewServer(s.admin(ready), s.log)
 	admin.WriteTimeout = 2 * time.Minute // a profile takes its time
 	ended := make(chan error, 2)
-	if c.AdminListen != "" {
-		adminListener, err := net.Listen("tcp", c.AdminListen)
-		if err != nil {
-			return fmt.Errorf("listen for metrics and health (REFRESHD_ADMIN_LISTEN; empty turns it off): %w", err)
-		}
+	if adminListener != nil {
 		go func() { ended <- admin.Serve(adminListener) }()
 		s.log.Info("admin listening", "address", adminListener.Addr().String())
 	}
@@ -82,6 +87,12 @@ func (p process) serve(ctx context.Context, c config.Config) (err error) {
 	select {
 	case <-ctx.Done():
 		s.log.Info("stopping: finishing what is running")
+		stopping.Store(true)
+		// A balancer takes a moment to see that the process is not ready, and until then goes on sending.
+		select {
+		case <-time.After(c.ShutdownDelay):
+		case err = <-ended:
+		}
 	case err = <-ended:
 		err = fmt.Errorf("serve: %w", err)
 	}
@@ -117,15 +128,8 @@ func (p process) fill(ctx context.Context, c config.Config, s *service, publicUR
 	if cli.IsTerminal(p.stdout) {
 		notice.Key = key
 	} else {
-		// The file comes first: a key that is in the store and nowhere else would be lost. One that is there already was not
-		// for this store, which is empty.
-		if notice.KeyFile, err = filepath.Abs(firstKeyFile(c)); err != nil {
-			return err
-		}
-		if err := os.Remove(notice.KeyFile); err != nil && !errors.Is(err, os.ErrNotExist) {
-			return err
-		}
-		if err := cli.WriteKeyFile(notice.KeyFile, key); err != nil {
+		// The file comes first: a key that is in the store and nowhere else would be lost.
+		if notice.KeyFile, err = writeFirstKey(c, key); err != nil {
 			return err
 		}
 	}
@@ -136,12 +140,30 @@ func (p process) fill(ctx context.Context, c config.Config, s *service, publicUR
 	return nil
 }
 
-// firstKeyFile lies beside an embedded database; the key of a store in memory must not take the place of that one's.
-func firstKeyFile(c config.Config) string {
+// writeFirstKey writes the key to a file beside the embedded database. One that is there is another database's, and stays; but that
+// of a store in memory, which is gone.
+func writeFirstKey(c config.Config, key domain.Secret) (string, error) {
 	if c.Database.Engine == config.Memory {
-		return filepath.Join("refreshd-data", "first-api-key-memory")
+		path, err := filepath.Abs(filepath.Join("refreshd-data", "first-api-key-memory"))
+		if err != nil {
+			return "", err
+		}
+		if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return "", err
+		}
+		return path, cli.WriteKeyFile(path, key)
 	}
-	return filepath.Join(filepath.Dir(c.Database.Path), "first-api-key")
+	first, err := filepath.Abs(filepath.Join(filepath.Dir(c.Database.Path), "first-api-key"))
+	if err != nil {
+		return "", err
+	}
+	path := first
+	for n := 2; ; n++ {
+		if err := cli.WriteKeyFile(path, key); !errors.Is(err, fs.ErrExist) {
+			return path, err
+		}
+		path = fmt.Sprintf("%s-%d", first, n)
+	}
 }
 
 // admin serves what operators need and the world must not see.
@@ -174,9 +196,15 @@ func (s *service) reloadKeys(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case <-ticker.C:
-			if err := s.keys.Reload(ctx); err != nil && ctx.Err() == nil {
+			if err := s.reloadKeysOnce(ctx); err != nil && ctx.Err() == nil {
 				s.log.Warn("the keys could not be reloaded; those loaded before go on serving", "error", err)
 			}
 		}
 	}
+}
+
+func (s *service) reloadKeysOnce(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
+	defer cancel()
+	return s.keys.Reload(ctx)
 }

@@ -34,7 +34,8 @@ type service struct {
 	clock   usecase.Clock
 }
 
-// open connects to the store, checks or brings up its schema, and opens the keys in it. An error has changed nothing.
+// open connects to the store, checks its schema or, if it is embedded, brings it up, and opens the keys in it. An error has changed
+// nothing else.
 func (p process) open(ctx context.Context, c config.Config) (*service, error) {
 	s := &service{
 		signer: jwxsigner.New(rand.Reader), metrics: metrics.New(programVersion()), log: p.logger(c), clock: time.Now,
@@ -125,7 +126,11 @@ func masterKey(ctx context.Context, c config.Config, store port.Store) (domain.M
 	if err != nil {
 		return domain.MasterKey{}, err
 	}
-	if len(stored) > 0 {
+	hasData, err := store.HasData(ctx)
+	if err != nil {
+		return domain.MasterKey{}, err
+	}
+	if len(stored) > 0 || hasData {
 		return domain.MasterKey{}, fmt.Errorf("the master key file %s is gone, and the store's keys are sealed with what was in it: "+
 			"put it back, or set REFRESHD_MASTER_KEY; nothing was changed", path)
 	}

@@ -70,6 +70,22 @@ func TestSIGTERMFinishesWhatIsRunning(t *testing.T) {
 	})
 }
 
+// A balancer sees that a process is not ready a moment after it is, and sends to it until then.
+func TestAfterSIGTERMItServesForTheDelayWhileNotReady(t *testing.T) {
+	s := start(t, newDatabase(t, memory), settings{env: []string{"REFRESHD_SHUTDOWN_DELAY=1s"}})
+	g := s.issue(t, "alice", "shop")
+	s.Terminate()
+	s.await("not ready", func() bool {
+		a, err := s.do(call{method: "GET", path: "/readyz"})
+		if err != nil {
+			t.Fatalf("it does not listen any more: %v", err)
+		}
+		return a.status == http.StatusServiceUnavailable
+	})
+	s.exchange(t, g.RefreshToken)
+	s.Stop()
+}
+
 func TestConfigurationIsStrict(t *testing.T) {
 	d := newDatabase(t, memory)
 	secret := newMasterKey()

@@ -271,6 +271,25 @@ func TestTheFirstRunShowsCommandsThatWork(t *testing.T) {
 	}
 }
 
+// The key in the file is in no other place: another database beside the first one must not take it away.
+func TestASecondDatabaseLeavesTheFirstOnesKeyAlone(t *testing.T) {
+	d := newDatabase(t, sqlite)
+	d.url = "sqlite:refreshd-data/refreshd.db"
+	s := start(t, d, settings{noKickstart: true})
+	first := keyInFile.FindStringSubmatch(read(t, s.stdout))[1]
+	key := remember("API key", strings.TrimSpace(read(t, first)))
+	s.Stop()
+	d.url = "sqlite:refreshd-data/other.db"
+	s = start(t, d, settings{noKickstart: true})
+	second := keyInFile.FindStringSubmatch(read(t, s.stdout))[1]
+	if other := remember("API key", strings.TrimSpace(read(t, second))); other == key {
+		t.Error("two databases have one key")
+	}
+	if strings.TrimSpace(read(t, first)) != key {
+		t.Errorf("%s holds another key now", first)
+	}
+}
+
 func TestKickstartIsIdempotentAndRefusesNonsense(t *testing.T) {
 	eachDatabase(t, func(t *testing.T, d database) {
 		file := kickstartFile(t, "")
