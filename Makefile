@@ -9,7 +9,7 @@ TIMEOUT ?= 10m
 
 .PHONY: help
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 .PHONY: build
 build: ## build the static binary ./refreshd
@@ -19,6 +19,11 @@ build: ## build the static binary ./refreshd
 test: race-detector ## run every test, on every store; provides itself with PostgreSQL
 	@$(GO) run ./test/postgres/ensure
 	$(GO) test -race -shuffle=on -timeout=$(TIMEOUT) $(TESTFLAGS) ./...
+
+.PHONY: e2e
+e2e: ## drive the real binary on every store, and print what it shows
+	@$(GO) run ./test/postgres/ensure
+	$(GO) test -v -count=1 -timeout=$(TIMEOUT) ./test/e2e
 
 .PHONY: test-full
 test-full: ## the same twice over, nothing from the test cache
