@@ -15,6 +15,8 @@ import (
 	"github.com/knadh/koanf/providers/env/v2"
 	"github.com/knadh/koanf/providers/file"
 	"github.com/knadh/koanf/v2"
+
+	"github.com/refreshd/refreshd/domain"
 )
 
 // Error is a configuration that was refused: everything that is wrong with it.
@@ -265,40 +267,20 @@ func (s setting) text(found any) (string, error) {
 	return "", errors.New("is not text; put the value in quotes")
 }
 
-// nearest is the known name that key is most likely a misspelling of, or nothing. How words are joined does not count, so that
-// log.level finds log_level, nor does what all names of a source begin with.
+// nearest is the known name that key is most likely a slip of, or nothing. How words are joined does not count, so that log.level
+// finds log_level, nor does what all names of a source begin with.
 func nearest(key string, known []string) string {
 	joints := strings.NewReplacer("__", "_", "-", "_", ".", "_")
 	fold := func(name string) string {
 		return strings.TrimPrefix(strings.TrimLeft(strings.ToLower(joints.Replace(name)), "_"), strings.ToLower(envPrefix))
 	}
-	folded := fold(key)
-	best, bestDistance := "", len(folded)/3+1
-	for _, name := range known {
-		if d := distance(folded, fold(name)); d < bestDistance {
-			best, bestDistance = name, d
-		}
+	folded := make([]string, len(known))
+	for i, name := range known {
+		folded[i] = fold(name)
 	}
-	return best
-}
-
-// distance is how many bytes must be put in, left out or exchanged to make a into b.
-func distance(a, b string) int {
-	row := make([]int, len(b)+1)
-	for j := range row {
-		row[j] = j
+	i := slices.Index(folded, domain.Nearest(fold(key), folded))
+	if i < 0 {
+		return ""
 	}
-	for i := range len(a) {
-		diagonal := row[0]
-		row[0] = i + 1
-		for j := range len(b) {
-			cost := diagonal
-			if a[i] != b[j] {
-				cost++
-			}
-			diagonal = row[j+1]
-			row[j+1] = min(cost, row[j]+1, row[j+1]+1)
-		}
-	}
-	return row[len(b)]
+	return known[i]
 }

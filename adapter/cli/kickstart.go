@@ -345,7 +345,7 @@ func (r *reader) object(known members) func(value) {
 				continue
 			}
 			names := slices.Sorted(maps.Keys(known))
-			if near := nearest(m.name, names); near != "" {
+			if near := domain.Nearest(m.name, names); near != "" {
 				r.complain(m.value, "is not known here; did you mean %s?", near)
 			} else {
 				r.complain(m.value, "is not known here; known are %s", strings.Join(names, ", "))
@@ -542,40 +542,4 @@ func (r *reader) expand(v value) (string, bool) {
 		text.WriteString(s)
 		rest = after[len(name[0]):]
 	}
-}
-
-// nearest is the known name that name is most likely a misspelling of, or nothing.
-func nearest(name string, known []string) string {
-	const longest = 64 // the time that distance takes grows with it
-	if len(name) > longest {
-		return ""
-	}
-	best, bestDistance := "", len(name)/3+1
-	for _, k := range known {
-		if d := distance(strings.ToLower(name), strings.ToLower(k)); d < bestDistance {
-			best, bestDistance = k, d
-		}
-	}
-	return best
-}
-
-// distance is how many bytes must be put in, left out or exchanged to make a into b.
-func distance(a, b string) int {
-	row := make([]int, len(b)+1)
-	for j := range row {
-		row[j] = j
-	}
-	for i := range len(a) {
-		diagonal := row[0]
-		row[0] = i + 1
-		for j := range len(b) {
-			substituted := diagonal
-			if a[i] != b[j] {
-				substituted++
-			}
-			diagonal = row[j+1]
-			row[j+1] = min(substituted, row[j]+1, row[j+1]+1)
-		}
-	}
-	return row[len(b)]
 }

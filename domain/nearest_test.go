@@ -1,0 +1,20 @@
+package domain_test
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/refreshd/refreshd/domain"
+)
+
+func TestNearestFindsASlipAndNothingElse(t *testing.T) {
+	known := []string{"issuer", "active", "cookieDomain"}
+	for name, want := range map[string]string{
+		"isuer": "issuer", "Issuer": "issuer", "actvie": "active", "cookiedomain": "cookieDomain",
+		"colour": "", "x": "", "": "", strings.Repeat("issuer", 20): "",
+	} {
+		if got := domain.Nearest(name, known); got != want {
+			t.Errorf("Nearest(%q) = %q, want %q", name, got, want)
+		}
+	}
+}
