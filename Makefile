@@ -34,8 +34,8 @@ lint: ## gofmt, go vet, staticcheck, and whether generated code is fresh
 	@files=$$(gofmt -l .); [ -z "$$files" ] || { echo "not gofmt'ed:"; echo "$$files"; exit 1; }
 	$(GO) vet ./...
 	$(GO) tool staticcheck ./...
-	@before=$$(git diff | git hash-object --stdin); $(GO) generate ./...; \
-	[ "$$before" = "$$(git diff | git hash-object --stdin)" ] || \
+	@state() { git diff; git status --porcelain; }; before=$$(state | git hash-object --stdin); $(GO) generate ./...; \
+	[ "$$before" = "$$(state | git hash-object --stdin)" ] || \
 		{ git --no-pager diff --stat; echo 'go generate changed files: commit what it made'; exit 1; }
 
 .PHONY: generate

@@ -44,6 +44,9 @@ func ParseID(s string) (ID, bool) {
 	return id, !id.IsZero()
 }
 
+// IsOrdered tells whether the id is of version 7, so that its order is the order of issue.
+func (id ID) IsOrdered() bool { return id[6]>>4 == 7 }
+
 // IsZero tells whether id names nothing.
 func (id ID) IsZero() bool { return id == ID{} }
 

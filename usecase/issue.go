@@ -23,7 +23,8 @@ type Issue struct {
 // IssueInput describes the session.
 type IssueInput struct {
 	// ID is the caller's choice; zero lets us make one. With an id of its own, a caller that got no answer sends the same call
-	// again and gets the same answer. Newest-first order and maximumActiveTokens go by id, so it should be a UUIDv7.
+	// again and gets the same answer. Newest-first order and maximumActiveTokens go by id, so it should be a fresh UUIDv7; where
+	// the number is limited it must be of that version.
 	ID            domain.ID
 	TenantID      string
 	ApplicationID string
@@ -59,6 +60,10 @@ func (u *Issue) Do(ctx context.Context, in IssueInput) (Grant, error) {
 	}
 	if !policy.Active {
 		return Grant{}, fmt.Errorf("issue: the application is not active: %w", domain.ErrNotFound)
+	}
+	if policy.MaximumActiveTokens > 0 && !token.ID.IsOrdered() {
+		return Grant{}, domain.NewInvalid("refreshTokenId", domain.Malformed,
+			"this application limits a user's refresh tokens, and the oldest go by their ids: use a UUID of version 7, or leave it out")
 	}
 	if token, err = domain.NewRefreshToken(token, policy, now); err != nil {
 		return Grant{}, err

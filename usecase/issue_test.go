@@ -223,3 +223,19 @@ func TestAnIssueThatCouldNotBeSignedIsAnsweredToTheNextCall(t *testing.T) {
 		TokenString: got.TokenString, Binding: in.Binding,
 	}), domain.Rotated, nil)
 }
+
+// With a random id a new refresh token could rank below the old ones, and be revoked by its own issue.
+func TestALimitNeedsOrderedIDs(t *testing.T) {
+	w := newWorld(t)
+	w.application(t, "acme", "limited", domain.Settings{MaximumActiveTokens: new(int64(1))})
+	id, ok := domain.ParseID("0f0e0d0c-0b0a-4908-8706-050403020100")
+	if !ok {
+		t.Fatal("not an id")
+	}
+	in := usecase.IssueInput{ID: id, TenantID: "acme", ApplicationID: "limited", UserID: "ada"}
+	_, err := w.issue.Do(t.Context(), in)
+	wantCodes(t, err, "[invalid]refreshTokenId")
+	in.ApplicationID = "shop"
+	_, err = w.issue.Do(t.Context(), in)
+	must(t, err)
+}

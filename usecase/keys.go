@@ -17,7 +17,8 @@ const (
 	// KeyReloadInterval is how old a process's view of the keys may grow.
 	KeyReloadInterval = 30 * time.Second
 	// keyReloadPause keeps strings with made-up key numbers from turning into a load on the store.
-	keyReloadPause = time.Second
+	keyReloadPause   = time.Second
+	keyReloadTimeout = 5 * time.Second
 
 	checkText = "refreshd master key check 1"
 )
@@ -225,10 +226,16 @@ func (k *Keys) reloadForUnknown(ctx context.Context) error {
 		return err
 	}
 	defer k.loading.release()
-	if since := k.Clock.now().Sub(k.triedAt); since >= 0 && since < keyReloadPause {
-		return k.tried
+	if since := k.Clock.now().Sub(k.triedAt); since < 0 || since >= keyReloadPause {
+		// Others share what comes of it, so it does not end with the caller who happened to be first.
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), keyReloadTimeout)
+		defer cancel()
+		_ = k.reload(ctx) // it is in k.tried
 	}
-	return k.reload(ctx)
+	if k.tried != nil {
+		return fmt.Errorf("look up a key: %w: %w", domain.ErrUnavailable, k.tried)
+	}
+	return nil
 }
 
 // present takes a token string apart and tells whether it is genuine. Malformed and forged ones are not, and cost no call of
@@ -318,12 +325,15 @@ func (k *Keys) verify(ctx context.Context, token string) (domain.AccessToken, er
 }
 
 // jwks is the public keys of a tenant, its own and the shared ones; for an empty tenant the shared ones only. Verifiers keep it for
-// minutes, so it must not lack a key that another process has just made.
+// minutes, so it must not lack a key that another process has just made. Where that cannot be looked up, those that are known are
+// better than none.
 func (k *Keys) jwks(ctx context.Context, tenantID string) ([]byte, error) {
-	if err := k.reloadForUnknown(ctx); err != nil {
-		return nil, err
+	unknown := k.reloadForUnknown(ctx)
+	keys := k.ring.Load().signing.OfTenant(tenantID)
+	if unknown != nil && len(keys) == 0 {
+		return nil, unknown
 	}
-	set, err := k.Signer.JWKS(k.ring.Load().signing.OfTenant(tenantID))
+	set, err := k.Signer.JWKS(keys)
 	if err != nil {
 		return nil, fault("publish", err)
 	}

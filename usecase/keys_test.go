@@ -381,3 +381,66 @@ func TestAReloadThatFailsLeavesTheKeys(t *testing.T) {
 	wantErr(t, w.keys.Reload(ctx), domain.ErrUnavailable)
 	w.rotated(t, first.TokenString)
 }
+
+// leaving is a store whose caller goes away while the keys are read.
+type leaving struct {
+	port.Keys
+	leave context.CancelFunc
+}
+
+func (l *leaving) SealedKeys(ctx context.Context) ([]domain.SealedKey, error) {
+	if l.leave != nil {
+		l.leave()
+	}
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	return l.Keys.SealedKeys(ctx)
+}
+
+// What comes of a look-up is shared for a second. A stranger who hangs up in the middle of one must not take the key set from
+// everybody.
+func TestACallerWhoLeavesDoesNotSpoilALookUpForOthers(t *testing.T) {
+	w := newWorld(t)
+	w.issued(t, "shop")
+	c, store := w.keysConfig(), &leaving{Keys: w.store}
+	c.Store = store
+	keys, err := usecase.OpenKeys(t.Context(), c)
+	must(t, err)
+	w.clock.advance(time.Minute)
+	ctx, leave := context.WithCancel(t.Context())
+	store.leave = leave
+	r := w.replicaOf(keys)
+	_, _ = r.publish.Tenant(ctx, "acme")
+	if ctx.Err() == nil {
+		t.Fatal("the keys were not looked up")
+	}
+	if _, err := r.publish.Tenant(t.Context(), "acme"); err != nil {
+		t.Errorf("the next caller got %v", err)
+	}
+}
+
+// Verifiers must be able to go on while a look-up fails: during a change of the master key, say.
+func TestKnownKeysArePublishedWhileNewOnesCannotBeLookedUp(t *testing.T) {
+	w := newWorld(t)
+	w.issued(t, "shop")
+	want, err := w.publish.Tenant(t.Context(), "acme")
+	must(t, err)
+	running, old := w.replica, w.master
+	w.master = newMasterKey(t, w.random)
+	c := w.keysConfig()
+	c.Previous = &old
+	_, err = usecase.OpenKeys(t.Context(), c)
+	must(t, err)
+
+	w.clock.advance(time.Minute)
+	got, err := running.publish.Tenant(t.Context(), "acme")
+	if err != nil || string(got) != string(want) {
+		t.Errorf("got %s, %v, want %s", got, err, want)
+	}
+	// A string with a key number that nobody knows is not refused while it cannot be looked up, and is no fault of ours.
+	unknown := domain.TokenKey{Number: 77, Key: domain.NewSecret("anything")}.Mint(domain.ID{1}, 1)
+	w.clock.advance(time.Minute)
+	_, err = running.exchange.Do(t.Context(), usecase.ExchangeInput{TokenString: unknown})
+	wantErr(t, err, domain.ErrUnavailable)
+}

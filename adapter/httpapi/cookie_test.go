@@ -92,6 +92,11 @@ func TestCookieOnlyLeavesTheBodyToWhoeverSendsOne(t *testing.T) {
 	if got.grant(t).RefreshToken == "" {
 		t.Error("got no token string in the body, nor in a cookie")
 	}
+	// Nor does a cookie that somebody else left turn it into a browser.
+	got = s.exchange(t, got.grant(t).RefreshToken, cookie("refresh_token", "rt_garbage")).want(t, 200)
+	if got.grant(t).RefreshToken == "" {
+		t.Error("beside a stranger's cookie: got no token string in the body")
+	}
 }
 
 func TestARefusalDeletesTheCookies(t *testing.T) {

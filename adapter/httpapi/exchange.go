@@ -41,13 +41,14 @@ func (a *API) exchange(c echo.Context, b refreshBody) error {
 	if err != nil {
 		return err
 	}
+	if errors.Is(out.Why, domain.ErrLifeTooLong) { // nothing is wrong with the token string, and no outcome says so
+		return domain.NewInvalid("timeToLiveInSeconds", domain.Malformed,
+			"this is longer than the policy allows: ask for less, or leave it out")
+	}
 	a.tell(c, out)
 	switch {
 	case errors.Is(out.Why, domain.ErrUnproved):
 		return domain.ErrUnauthorized
-	case errors.Is(out.Why, domain.ErrLifeTooLong):
-		return domain.NewInvalid("timeToLiveInSeconds", domain.Malformed,
-			"this is longer than the policy allows: ask for less, or leave it out")
 	case out.Outcome.Refused():
 		// A string in the body says nothing about those in the cookies.
 		if byCookie && b.RefreshToken == nil && out.Outcome != domain.RefusedInactive {
@@ -59,7 +60,7 @@ func (a *API) exchange(c echo.Context, b refreshBody) error {
 	data := newGrantData(out.Grant)
 	if byCookie {
 		a.setCookies(c, out.Grant)
-		if out.Policy.CookieOnly {
+		if out.Policy.CookieOnly && b.RefreshToken == nil {
 			data.RefreshToken = ""
 		}
 	}

@@ -75,7 +75,7 @@ func (p process) serve(ctx context.Context, c config.Config) (err error) {
 		s.log.Info("admin listening", "address", adminListener.Addr().String())
 	}
 	go func() { ended <- server.Serve(listener) }()
-	reloading, stopReloading := context.WithCancel(ctx)
+	reloading, stopReloading := context.WithCancel(context.WithoutCancel(ctx)) // until the last request is answered
 	reloaded := make(chan struct{})
 	go func() {
 		defer close(reloaded)
