@@ -103,3 +103,24 @@ func (k APIKey) Permits(method, path string, now time.Time) bool {
 
 // Serves tells whether the key is one for that tenant.
 func (k APIKey) Serves(tenantID string) bool { return k.TenantID == "" || k.TenantID == tenantID }
+
+// endpoints are what a permission can name, beside administration.
+var endpoints = []string{"/jwt/issue", "/jwt/refresh"}
+
+// Warnings are permissions that are allowed and probably not meant, as sentences for the operator.
+func (k APIKey) Warnings() []string {
+	known := slices.Concat(endpoints, administration)
+	var w []string
+	for _, endpoint := range slices.Sorted(maps.Keys(k.Permissions)) {
+		named := func(e string) bool { return covers(e, endpoint) }
+		if endpoint == "*" || slices.ContainsFunc(known, named) {
+			continue
+		}
+		warning := fmt.Sprintf("there is no endpoint %s", endpoint)
+		if near := Nearest(endpoint, known); near != "" {
+			warning += fmt.Sprintf("; did you mean %s?", near)
+		}
+		w = append(w, warning)
+	}
+	return w
+}

@@ -4,6 +4,7 @@ import (
 	"crypto/hmac"
 	"crypto/sha256"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -144,5 +145,17 @@ func TestAPIKeyProblemsAreInOrder(t *testing.T) {
 	for range 20 {
 		wantCodes(t, k.Validate(), "[invalid]permissions.endpoints./a", "[invalid]permissions.endpoints./b", "[invalid]permissions.endpoints./c",
 			"[invalid]permissions.endpoints./d", "[invalid]permissions.endpoints./e")
+	}
+}
+
+// A slip in an endpoint's name would show as a 401 that nobody understands.
+func TestAPermissionForNoEndpointIsWarnedOf(t *testing.T) {
+	key := domain.APIKey{Permissions: domain.Permissions{
+		"*": {"*"}, "/jwt/issue": {"POST"}, "/jwt/refresh": {"GET"}, "/jwt/refresh/:id": {"GET"}, "/tenant": {"GET"},
+		"/jwt/isue": {"POST"}, "/somewhere/else": {"GET"},
+	}}
+	want := []string{"there is no endpoint /jwt/isue; did you mean /jwt/issue?", "there is no endpoint /somewhere/else"}
+	if got := key.Warnings(); !slices.Equal(got, want) {
+		t.Errorf("Warnings = %q, want %q", got, want)
 	}
 }

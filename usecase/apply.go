@@ -88,7 +88,7 @@ func (a *Apply) Do(ctx context.Context, k Kickstart) ([]Applied, error) {
 		if err != nil {
 			return done, fault(fmt.Sprintf("apply API key %q", key.Name), err)
 		}
-		done = append(done, Applied{Kind: "API key", Name: key.Name, Action: action})
+		done = append(done, Applied{Kind: "API key", Name: key.Name, Action: action, Warnings: key.Warnings()})
 	}
 	return done, nil
 }

@@ -3,12 +3,14 @@ package usecase
 import (
 	"context"
 	"errors"
+	"fmt"
 
 	"github.com/refreshd/refreshd/domain"
 	"github.com/refreshd/refreshd/port"
 )
 
-// Authenticate tells who calls. Nothing it reads is cached: a key that was removed is refused at the next call.
+// Authenticate tells who calls. Nothing it reads is cached: a key that was removed is refused at the next call. Its errors say why,
+// for the operator's log and not for the caller, and repeat nothing that was sent.
 type Authenticate struct {
 	APIKeys   port.APIKeys
 	Directory port.Directory
@@ -25,17 +27,17 @@ type Caller struct {
 // APIKey finds the caller behind an API key, if that may do method on path; else ErrUnauthorized.
 func (a *Authenticate) APIKey(ctx context.Context, key domain.Secret, method, path string) (Caller, error) {
 	if !domain.IsAPIKey(key.Reveal()) {
-		return Caller{}, domain.ErrUnauthorized
+		return Caller{}, fmt.Errorf("no API key was sent: %w", domain.ErrUnauthorized)
 	}
 	k, err := a.APIKeys.APIKeyByHash(ctx, a.Keys.hashAPIKey(key))
 	if errors.Is(err, domain.ErrNotFound) {
-		return Caller{}, domain.ErrUnauthorized
+		return Caller{}, fmt.Errorf("the API key is unknown: %w", domain.ErrUnauthorized)
 	}
 	if err != nil {
 		return Caller{}, fault("authenticate", err)
 	}
 	if !k.Permits(method, path, a.Clock.now()) {
-		return Caller{}, domain.ErrUnauthorized
+		return Caller{}, fmt.Errorf("API key %q has expired, or has no %s on %s: %w", k.Name, method, path, domain.ErrUnauthorized)
 	}
 	return Caller{Key: k}, nil
 }
@@ -48,7 +50,7 @@ func (a *Authenticate) Owner(ctx context.Context, accessToken domain.Secret) (Ca
 		return Caller{}, err
 	}
 	if !a.Clock.now().Before(t.ExpiresAt) {
-		return Caller{}, domain.ErrUnauthorized
+		return Caller{}, fmt.Errorf("the access token has expired: %w", domain.ErrUnauthorized)
 	}
 	return Caller{Owner: &t}, nil
 }
@@ -56,15 +58,19 @@ func (a *Authenticate) Owner(ctx context.Context, accessToken domain.Secret) (Ca
 // Tenant tells whether the caller may act on the tenant that a call names: nil, or ErrUnauthorized if it may not, or if there is
 // no such tenant.
 func (a *Authenticate) Tenant(ctx context.Context, c Caller, tenantID string) error {
-	if c.Owner != nil && c.Owner.TenantID != tenantID || c.Owner == nil && !c.Key.Serves(tenantID) {
-		return domain.ErrUnauthorized
+	switch {
+	case c.Owner != nil && c.Owner.TenantID != tenantID:
+		return fmt.Errorf("the access token is another tenant's: %w", domain.ErrUnauthorized)
+	case c.Owner == nil && !c.Key.Serves(tenantID):
+		return fmt.Errorf("API key %q serves tenant %q only: %w", c.Key.Name, c.Key.TenantID, domain.ErrUnauthorized)
 	}
+	unknown := fmt.Errorf("there is no such tenant: %w", domain.ErrUnauthorized)
 	if !domain.IsTenantID(tenantID) {
-		return domain.ErrUnauthorized
+		return unknown
 	}
 	_, err := a.Directory.Tenant(ctx, tenantID)
 	if errors.Is(err, domain.ErrNotFound) {
-		return domain.ErrUnauthorized
+		return unknown
 	}
 	if err != nil {
 		return fault("authenticate", err)

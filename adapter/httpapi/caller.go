@@ -1,6 +1,8 @@
 package httpapi
 
 import (
+	"errors"
+	"log/slog"
 	"strings"
 
 	"github.com/labstack/echo/v4"
@@ -49,7 +51,7 @@ func namedTenant(c echo.Context) (string, error) {
 func (a *API) backend(c echo.Context, method, path string) (tenantID string, err error) {
 	caller, err := a.Authenticate.APIKey(c.Request().Context(), credential(c), method, path)
 	if err != nil {
-		return "", err
+		return "", tellWhy(c, err)
 	}
 	return a.tenantFor(c, caller)
 }
@@ -63,7 +65,7 @@ func (a *API) backendOrOwner(c echo.Context, method, path string) (tenantID stri
 	}
 	caller, err := a.Authenticate.Owner(c.Request().Context(), s)
 	if err != nil {
-		return "", nil, err
+		return "", nil, tellWhy(c, err)
 	}
 	tenantID, err = a.tenantFor(c, caller)
 	return tenantID, caller.Owner, err
@@ -78,8 +80,20 @@ func (a *API) tenantFor(c echo.Context, caller usecase.Caller) (string, error) {
 		return "", domain.NewInvalid(tenantHeader, domain.Blank, "name the tenant in this header")
 	}
 	if err := a.Authenticate.Tenant(c.Request().Context(), caller, tenantID); err != nil {
-		return "", err
+		return "", tellWhy(c, err)
 	}
-	web.Note(c).Tenant = tenantID
+	record := web.Note(c)
+	record.Tenant = tenantID
+	if caller.Owner == nil {
+		record.Raise(slog.LevelInfo, slog.String("apiKey", caller.Key.Name))
+	}
 	return tenantID, nil
+}
+
+// tellWhy puts the reason of a 401 into the log: the answer says nothing, and somebody has to find out.
+func tellWhy(c echo.Context, err error) error {
+	if errors.Is(err, domain.ErrUnauthorized) {
+		web.Note(c).Raise(slog.LevelInfo, slog.String("why", err.Error()))
+	}
+	return err
 }

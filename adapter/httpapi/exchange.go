@@ -99,7 +99,7 @@ func (a *API) voucher(c echo.Context) (in usecase.ExchangeInput, err error) {
 	key := credential(c)
 	if isAPIKey(key) { // else nothing, or an expired access token, say, that a client's interceptor attached
 		if caller, err = a.Authenticate.APIKey(c.Request().Context(), key, http.MethodPost, "/jwt/refresh"); err != nil {
-			return in, err
+			return in, tellWhy(c, err)
 		}
 	}
 	if in.TenantID, err = namedTenant(c); err != nil || !isAPIKey(key) {
@@ -110,7 +110,7 @@ func (a *API) voucher(c echo.Context) (in usecase.ExchangeInput, err error) {
 		return in, nil
 	}
 	in.Authenticated = true
-	return in, a.Authenticate.Tenant(c.Request().Context(), caller, in.TenantID)
+	return in, tellWhy(c, a.Authenticate.Tenant(c.Request().Context(), caller, in.TenantID))
 }
 
 // refusals are what a refused client reads. All but inactive are final.

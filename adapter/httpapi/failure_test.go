@@ -333,3 +333,33 @@ func TestTheDocumentsAreServedToAnybody(t *testing.T) {
 		s.do(t, "GET", path, header("If-None-Match", got.header.Get("ETag"))).want(t, http.StatusNotModified)
 	}
 }
+
+// A 401 tells the caller nothing, so the log has to tell the operator; and who revoked what is asked for later.
+func TestTheLogSaysWhyNobodyWasLetInAndWhoRevokedWhat(t *testing.T) {
+	s := newService(t)
+	g := s.issue(t, "shop", "ada")
+	line := func(a *answer, field string) any { return logLine(t, a.header.Get("X-Request-Id"))[field] }
+	for name, test := range map[string]struct {
+		options []option
+		why     string
+	}{
+		"no key":             {[]option{tenant(aTenant)}, "no API key was sent"},
+		"an unknown key":     {[]option{header("Authorization", "ak_0123456789012345678901234"), tenant(aTenant)}, "the API key is unknown"},
+		"without permission": {[]option{as("revoker"), tenant(aTenant)}, `API key "revoker" has expired, or has no GET`},
+		"another's tenant":   {[]option{as("backend"), tenant(bTenant)}, `API key "backend" serves tenant "` + aTenant + `" only`},
+		"an unknown tenant":  {[]option{as("everywhere"), tenant("nobody")}, "there is no such tenant"},
+	} {
+		got := s.do(t, "GET", "/jwt/refresh?userId=ada", test.options...).want(t, 401)
+		if why, _ := line(got, "why").(string); !strings.HasPrefix(why, test.why) {
+			t.Errorf("%s: got %q, want %q", name, why, test.why)
+		}
+	}
+	one := s.do(t, "DELETE", "/jwt/refresh/"+g.RefreshTokenID, backend).want(t, 200)
+	if got, want := line(one, "revoked"), "refresh token "+g.RefreshTokenID; got != want || line(one, "apiKey") != "backend" {
+		t.Errorf("got %v by %v, want %q by backend", got, line(one, "apiKey"), want)
+	}
+	many := s.do(t, "DELETE", "/jwt/refresh?userId=ada&applicationsId=shop", backend).want(t, 200)
+	if got, want := line(many, "revoked"), `tenant, application "shop", user "ada"`; got != want {
+		t.Errorf("got %v, want %q", got, want)
+	}
+}

@@ -1,6 +1,8 @@
 package httpapi
 
 import (
+	"fmt"
+	"log/slog"
 	"net/http"
 
 	"github.com/labstack/echo/v4"
@@ -97,6 +99,7 @@ func (a *API) revokeAs(c echo.Context, tenantID string, owner *domain.AccessToke
 	if err != nil {
 		return err
 	}
+	web.Note(c).Raise(slog.LevelInfo, slog.String("revoked", what(revoked.Selector)))
 	if revoked.Selector.IsToken() {
 		return done(c, "The refresh token was revoked.", revokedData{TokenID: revoked.Selector.TokenID.String()})
 	}
@@ -108,4 +111,22 @@ func (a *API) revokeAs(c echo.Context, tenantID string, owner *domain.AccessToke
 		data.ExceptTokenID = revoked.Selector.Except.String()
 	}
 	return done(c, "The refresh tokens were revoked.", data)
+}
+
+// what names what was revoked, for the log.
+func what(s domain.Selector) string {
+	if s.IsToken() {
+		return "refresh token " + s.TokenID.String()
+	}
+	text := "tenant"
+	if s.Scope.ApplicationID != "" {
+		text += fmt.Sprintf(", application %q", s.Scope.ApplicationID)
+	}
+	if s.Scope.UserID != "" {
+		text += fmt.Sprintf(", user %q", s.Scope.UserID)
+	}
+	if !s.Except.IsZero() {
+		text += ", but refresh token " + s.Except.String()
+	}
+	return text
 }

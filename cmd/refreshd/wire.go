@@ -99,6 +99,10 @@ func (s *service) openKeys(ctx context.Context, c config.Config) error {
 		k.Previous = &previous
 	}
 	s.keys, err = usecase.OpenKeys(ctx, k)
+	if errors.Is(err, domain.ErrWrongMasterKey) {
+		return fmt.Errorf("%w: start with the master key that this store was made with; to change it, name that one in "+
+			"REFRESHD_MASTER_KEY_PREVIOUS. Nothing was changed", err)
+	}
 	return err
 }
 
