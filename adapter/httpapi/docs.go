@@ -53,16 +53,20 @@ func (d *document) servePage(c echo.Context) error { return d.page.serve(c) }
 // serveStyle answers GET /docs/style.css, the only file that the page asks for.
 func (d *document) serveStyle(c echo.Context) error { return d.style.serve(c) }
 
-// serve lets a copy be kept but not used without asking: the next version of the program may say something else. It is not
-// http.ServeContent, which would add ranges and conditions, and statuses that the document does not have.
+// serve lets a copy be kept but not used without asking: the next version of the program may say something else.
 func (f file) serve(c echo.Context) error {
 	header := c.Response().Header()
-	header.Set("ETag", f.etag)
-	header.Set("Cache-Control", "no-cache")
 	header.Set("Content-Security-Policy", docsPolicy)
-	header.Set("X-Content-Type-Options", "nosniff")
 	header.Set("Referrer-Policy", "no-referrer")
-	if strings.Contains(c.Request().Header.Get("If-None-Match"), f.etag) {
+	return f.serveFor(c, "no-cache")
+}
+
+// serveFor answers with the content, or with 304 to a caller that has it. It is not http.ServeContent, which would add ranges and
+// conditions, and statuses that the document does not have.
+func (f file) serveFor(c echo.Context, cacheControl string) error {
+	c.Response().Header().Set("ETag", f.etag)
+	c.Response().Header().Set(echo.HeaderCacheControl, cacheControl)
+	if known := c.Request().Header.Get("If-None-Match"); known == "*" || strings.Contains(known, f.etag) {
 		return c.NoContent(http.StatusNotModified)
 	}
 	return c.Blob(http.StatusOK, f.mediaType, f.content)

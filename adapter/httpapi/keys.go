@@ -1,11 +1,6 @@
 package httpapi
 
 import (
-	"crypto/sha256"
-	"encoding/hex"
-	"net/http"
-	"strings"
-
 	"github.com/labstack/echo/v4"
 
 	"github.com/refreshd/refreshd/adapter/web"
@@ -30,12 +25,5 @@ func keySet(c echo.Context, keys []byte, err error) error {
 	if err != nil {
 		return err
 	}
-	sum := sha256.Sum256(keys)
-	etag := `"` + hex.EncodeToString(sum[:16]) + `"`
-	c.Response().Header().Set("ETag", etag)
-	c.Response().Header().Set(echo.HeaderCacheControl, keySetMaxAge)
-	if known := c.Request().Header.Get("If-None-Match"); known == "*" || strings.Contains(known, etag) {
-		return c.NoContent(http.StatusNotModified)
-	}
-	return c.Blob(http.StatusOK, echo.MIMEApplicationJSON, keys)
+	return newFile(echo.MIMEApplicationJSON, keys).serveFor(c, keySetMaxAge)
 }
