@@ -70,7 +70,6 @@ type ring struct {
 	token   domain.TokenKeys
 	signing domain.SigningKeys
 	api     domain.Secret
-	kinds   map[domain.KeyKind]bool
 }
 
 // OpenKeys checks the master key against the store, makes the first keys of an empty one, and loads them. It returns
@@ -104,7 +103,7 @@ func OpenKeys(ctx context.Context, c KeysConfig) (*Keys, error) {
 		return nil, err
 	}
 	for _, first := range []domain.KeyKind{domain.KeyToken, domain.KeyAPI} {
-		if k.ring.Load().kinds[first] {
+		if there[first] {
 			continue
 		}
 		secret, err := k.randomKey()
@@ -180,7 +179,7 @@ func (k *Keys) reload(ctx context.Context) (err error) {
 	if err := k.check(stored); err != nil {
 		return err
 	}
-	r := &ring{kinds: map[domain.KeyKind]bool{}}
+	r := &ring{}
 	for _, s := range stored {
 		plain, byPrevious, err := k.open(s)
 		if err != nil {
@@ -191,7 +190,6 @@ func (k *Keys) reload(ctx context.Context) (err error) {
 				return err
 			}
 		}
-		r.kinds[s.Kind] = true
 		switch s.Kind {
 		case domain.KeyToken:
 			r.token = append(r.token, domain.TokenKey{Number: s.Number, StartsAt: s.StartsAt, Key: plain})
