@@ -47,9 +47,10 @@ func (p process) serve(ctx context.Context, c config.Config) (err error) {
 	publicURL := c.PublicURL
 	if publicURL == "" {
 		publicURL = config.DerivePublicURL(listener.Addr().String())
-		if address, ok := listener.Addr().(*net.TCPAddr); ok && !address.IP.IsLoopback() {
-			s.log.Warn("REFRESHD_PUBLIC_URL is not set: issuers of access tokens begin with an address of this machine", "url", publicURL)
-		}
+	}
+	if address, ok := listener.Addr().(*net.TCPAddr); ok && !address.IP.IsLoopback() &&
+		publicURL == config.DerivePublicURL(listener.Addr().String()) {
+		s.log.Warn("issuers of access tokens begin with an address of this machine: set REFRESHD_PUBLIC_URL", "url", publicURL)
 	}
 	if err := p.fill(ctx, c, s, publicURL); err != nil {
 		return err

@@ -1,0 +1,67 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"io"
+	"net"
+	"strings"
+	"testing"
+)
+
+// stopAt ends a run once its log says so.
+type stopAt struct {
+	bytes.Buffer
+	text string
+	stop context.CancelFunc
+}
+
+func (s *stopAt) Write(line []byte) (int, error) {
+	if strings.Contains(string(line), s.text) {
+		s.stop()
+	}
+	return s.Buffer.Write(line)
+}
+
+// An issuer is derived from the public URL. One that names this machine is what a first try wants, and nobody else.
+func TestAServiceForOthersIsWarnedOfAPublicURLOfThisMachine(t *testing.T) {
+	for _, test := range []struct {
+		name, listen, publicURL string
+		warned                  bool
+	}{
+		{"every address", "0.0.0.0:" + freePort(t), "", true},
+		{"every address, and a public URL", "0.0.0.0:0", "https://auth.example.com", false},
+		{"this machine only", "127.0.0.1:0", "", false},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			t.Chdir(t.TempDir())
+			ctx, stop := context.WithCancel(t.Context())
+			log := &stopAt{text: `"msg":"listening"`, stop: stop}
+			p := process{stdout: io.Discard, stderr: log, environ: []string{
+				"REFRESHD_DATABASE_URL=memory:", "REFRESHD_LISTEN=" + test.listen, "REFRESHD_ADMIN_LISTEN=",
+				"REFRESHD_PUBLIC_URL=" + test.publicURL, "REFRESHD_LOG_FORMAT=json",
+			}}
+			if err := p.run(ctx, []string{"serve"}); err != nil {
+				t.Fatal(err)
+			}
+			if got := strings.Contains(log.String(), "set REFRESHD_PUBLIC_URL"); got != test.warned {
+				t.Errorf("warned: %t, want %t\n%s", got, test.warned, log.String())
+			}
+		})
+	}
+}
+
+// freePort is one that a moment ago nobody used. With a port of 0 the configuration could not derive a URL by itself.
+func freePort(t *testing.T) string {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	_, port, err := net.SplitHostPort(l.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return port
+}
