@@ -33,7 +33,6 @@ import (
 	"os"
 	"os/signal"
 	"runtime"
-	"runtime/debug"
 	"slices"
 	"strings"
 	"syscall"
@@ -47,7 +46,10 @@ type part struct {
 }
 
 var parts = []part{
-	{"exchange", "exchange on PostgreSQL against pgbench and the store alone", exchangePart},
+	{"exchange", "exchange on PostgreSQL, against pgbench and the store alone", exchangePart},
+	{"sqlite", "exchange on SQLite, against the bare statement", sqlitePart},
+	{"memory", "exchange on the store in memory", memoryPart},
+	{"hot", "one token string that many present at once", hotPart},
 }
 
 // plan is how long a run takes.
@@ -192,17 +194,9 @@ func (b *bench) progress(format string, args ...any) {
 
 // title says what the figures depend on.
 func (b *bench) title() {
-	var revision string
-	if info, ok := debug.ReadBuildInfo(); ok {
-		for _, s := range info.Settings {
-			if s.Key == "vcs.revision" {
-				revision = ", revision " + s.Value[:min(12, len(s.Value))]
-			}
-		}
-	}
 	fmt.Fprintf(&b.report.text, "# Measured %s\n\n", b.begun.UTC().Format(time.DateOnly))
-	b.report.say("%d processors (%s), %s/%s, %s%s. %s. Plan: %s, %d rounds of %s each.", runtime.NumCPU(), processor(), runtime.GOOS,
-		runtime.GOARCH, runtime.Version(), revision, b.server.settings, b.plan.name, b.plan.rounds, b.plan.window.length)
+	b.report.say("%s, on %d processors (%s), %s/%s, %s. %s. Plan: %s, %d rounds of %s each.", b.program.version, runtime.NumCPU(),
+		processor(), runtime.GOOS, runtime.GOARCH, runtime.Version(), b.server.settings, b.plan.name, b.plan.rounds, b.plan.window.length)
 }
 
 // processor is its model, where the system tells.

@@ -32,3 +32,9 @@ func (m mode) settings(p program) []string {
 func storeOptions(m mode) gormstore.Options {
 	return gormstore.Options{MaxConnections: 16}
 }
+
+// defaultMode is the one of a service that is told nothing.
+func (b *bench) defaultMode() mode {
+	modes := b.program.modes()
+	return modes[len(modes)-1]
+}

@@ -97,10 +97,13 @@ func (p *pgbench) run(ctx context.Context, w window, dsn string, n int, script s
 		s, _ := processStatus(c.Process.Pid)
 		return s.cpu
 	}}
-	from, err := m.readAt(ctx, begin.Add(warm))
+	from, err := m.open(ctx, begin.Add(warm))
 	to := from
 	if err == nil {
-		to, err = m.readAt(ctx, from.at.Add(w.length))
+		err = sleepUntil(ctx, from.at.Add(w.length))
+	}
+	if err == nil {
+		to, err = m.shut(ctx)
 	}
 	if err = errors.Join(err, c.Wait()); err != nil {
 		return r, fmt.Errorf("pgbench: %w\n%s", err, out.Bytes())

@@ -5,6 +5,30 @@ import (
 	"time"
 )
 
+// variant is one side of a comparison: what n callers do at the same time.
+type variant struct {
+	name string
+	run  func(n int) (run, error)
+}
+
+// turns runs the variants in turn, round by round.
+func (b *bench) turns(what string, variants []variant, populations ...int) (*series, error) {
+	var s series
+	for _, n := range populations {
+		for round := range b.plan.rounds {
+			for _, v := range variants {
+				b.progress("%s: %d at once, round %d of %d: %s", what, n, round+1, b.plan.rounds, v.name)
+				r, err := v.run(n)
+				if err != nil {
+					return nil, fmt.Errorf("%s, %d at once: %w", v.name, n, err)
+				}
+				s.add(v.name, n, r)
+			}
+		}
+	}
+	return &s, nil
+}
+
 // series are the runs of several variants, each at several numbers of users, in rounds.
 type series struct {
 	runs map[string]map[int][]run
@@ -63,11 +87,13 @@ func kibibytes(r run) float64 { return r.bytes / 1024 }
 func written(r run) float64 { return r.written }
 
 // table shows each variant at each number of users, and its ratio to the first one.
-func (s *series) table(variants []string, users []int) *table {
-	t := newTable("", "users", "per second", "/ "+variants[0], "p50 ms", "p95 ms", "p99 ms", "CPU µs: driver", "service", "database",
+func (s *series) table(variants []variant, users ...int) *table {
+	first := variants[0].name
+	t := newTable("", "users", "per second", "/ "+first, "p50 ms", "p95 ms", "p99 ms", "CPU µs: driver", "service", "database",
 		"objects", "KiB", "WAL bytes")
 	for _, n := range users {
-		for _, v := range variants {
+		for _, variant := range variants {
+			v := variant.name
 			if len(s.runs[v][n]) == 0 {
 				continue
 			}
@@ -78,7 +104,7 @@ func (s *series) table(variants []string, users []int) *table {
 				}
 				return none
 			}
-			t.add(v, fmt.Sprint(n), cell(perSecond, "%.0f"), ratio(s.ratio(v, variants[0], n, perSecond)),
+			t.add(v, fmt.Sprint(n), cell(perSecond, "%.0f"), ratio(s.ratio(v, first, n, perSecond)),
 				cell(p50, "%.2f"), cell(p95, "%.2f"), cell(p99, "%.2f"),
 				cell(driverCPU, "%.0f"), cell(serviceCPU, "%.0f"), cell(databaseCPU, "%.0f"),
 				cell(objects, "%.0f"), cell(kibibytes, "%.1f"), cell(written, "%.0f"))

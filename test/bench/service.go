@@ -38,7 +38,8 @@ apiKeys: [{name: bench, key: ` + apiKey + `, permissions: {endpoints: {"*": ["*"
 type program struct {
 	path     string
 	dir      string // for its files; the caller removes it
-	combines bool   // it knows the setting that turns write combining off
+	version  string
+	combines bool // it knows the setting that turns write combining off
 }
 
 func buildProgram(ctx context.Context, dir string) (program, error) {
@@ -52,6 +53,11 @@ func buildProgram(ctx context.Context, dir string) (program, error) {
 	if err != nil {
 		return p, fmt.Errorf("ask the service for its settings: %w", err)
 	}
+	version, err := exec.CommandContext(ctx, p.path, "version").Output()
+	if err != nil {
+		return p, fmt.Errorf("ask the service for its version: %w", err)
+	}
+	p.version = strings.TrimSpace(string(version))
 	p.combines = bytes.Contains(help, []byte(combiningSetting))
 	return p, os.WriteFile(filepath.Join(dir, "kickstart.yaml"), []byte(kickstart), 0o600)
 }

@@ -36,28 +36,38 @@ type reading struct {
 	objects, bytes, written   float64
 }
 
-func (m meter) read(ctx context.Context) (r reading, err error) {
+// open reads when a window opens, and shut when it closes. Both read CPU next to the window, because the rest of reading costs some.
+func (m meter) open(ctx context.Context, at time.Time) (r reading, err error) {
+	if err := sleepUntil(ctx, at); err != nil {
+		return r, err
+	}
+	if err := m.ask(ctx, &r); err != nil {
+		return r, err
+	}
+	m.readCPU(&r)
+	r.driver, r.at = m.driver(), time.Now()
+	return r, nil
+}
+
+func (m meter) shut(ctx context.Context) (r reading, err error) {
+	r.driver, r.at = m.driver(), time.Now()
+	m.readCPU(&r)
+	return r, m.ask(ctx, &r)
+}
+
+func (m meter) ask(ctx context.Context, r *reading) (err error) {
 	if m.service != nil {
 		if r.objects, r.bytes, err = m.service.allocations(ctx); err != nil {
-			return r, err
+			return err
 		}
 	}
 	if m.server != nil {
-		if r.written, err = m.server.written(ctx); err != nil {
-			return r, err
-		}
+		r.written, err = m.server.written(ctx)
 	}
-	return m.readCPU(r), nil
+	return err
 }
 
-func (m meter) readAt(ctx context.Context, at time.Time) (reading, error) {
-	if err := sleepUntil(ctx, at); err != nil {
-		return reading{}, err
-	}
-	return m.read(ctx)
-}
-
-func (m meter) readCPU(r reading) reading {
+func (m meter) readCPU(r *reading) {
 	if m.service != nil {
 		s, _ := processStatus(m.service.pid())
 		r.service = s.cpu
@@ -65,8 +75,6 @@ func (m meter) readCPU(r reading) reading {
 	if m.server != nil {
 		r.database = m.server.cpu()
 	}
-	r.driver, r.at = m.driver(), time.Now()
-	return r
 }
 
 // between makes a run of two readings and of the calls that ended between them.
@@ -108,12 +116,12 @@ func closedLoop(ctx context.Context, w window, m meter, n int, call func(i int) 
 			}
 		})
 	}
-	from, err := m.readAt(ctx, opens)
+	from, err := m.open(ctx, opens)
 	group.Wait()
 	if err = errors.Join(err, context.Cause(ctx)); err != nil {
 		return run{}, err
 	}
-	to, err := m.read(ctx)
+	to, err := m.shut(ctx)
 	if err != nil {
 		return run{}, err
 	}
