@@ -42,10 +42,16 @@ lint: ## gofmt, go vet, staticcheck, and whether generated code is fresh
 generate: ## make the generated code anew
 	$(GO) generate ./...
 
-# A pattern, a count and the like: make bench BENCHFLAGS='-count=10' BENCH=Exchange
-BENCH ?= .
+# make bench QUICK=1, make bench PART=exchange; `go run ./test/bench -help` lists the parts.
+OUT ?= bench.md
 .PHONY: bench
-bench: ## run the benchmarks (BENCH=pattern, BENCHFLAGS=-count=10)
+bench: ## measure the service against its limits, in ten minutes (QUICK=1: in two; PART=name; OUT=bench.md)
+	@$(GO) run ./test/bench -out='$(OUT)' $(if $(QUICK),-quick) $(if $(PART),-part='$(PART)')
+
+# A pattern, a count and the like: make gobench BENCHFLAGS='-count=10' BENCH=Sign
+BENCH ?= .
+.PHONY: gobench
+gobench: ## run the Go benchmarks beside the code (BENCH=pattern, BENCHFLAGS=-count=10)
 	@$(GO) run ./test/postgres/ensure
 	@packages=$$(grep -rl --include='*_test.go' '^func Benchmark' . | xargs -r -n 1 dirname | sort -u); \
 	[ -n "$$packages" ] || { echo 'no benchmarks'; exit 1; }; \

@@ -72,7 +72,7 @@ var owned = []owner{
 	{"github.com/golang/mock", []string{"port/portmock"}},
 	{"gorm.io", []string{"adapter/gormstore"}},
 	{"github.com/jackc/pgx", []string{"adapter/gormstore", "test"}},
-	{"modernc.org/sqlite", []string{"adapter/gormstore"}},
+	{"modernc.org/sqlite", []string{"adapter/gormstore", "test"}},
 	{"github.com/pressly/goose", []string{"adapter/gormstore"}},
 	{"github.com/knadh/koanf", []string{"config"}},
 }

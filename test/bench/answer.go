@@ -1,0 +1,94 @@
+package main
+
+import (
+	"bufio"
+	"bytes"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"io"
+	"strconv"
+)
+
+// readAnswer reads one answer into body, which it grows, and returns status and body. It takes what the service sends: a length
+// of the body, and no chunks.
+func readAnswer(r *bufio.Reader, body []byte) (status int, _ []byte, err error) {
+	line, err := r.ReadSlice('\n')
+	if err != nil {
+		return 0, body, fmt.Errorf("read an answer: %w", err)
+	}
+	if len(line) < len("HTTP/1.1 200") || !bytes.HasPrefix(line, []byte("HTTP/1.1 ")) {
+		return 0, body, fmt.Errorf("read an answer: %q is no status line", line)
+	}
+	if status, err = strconv.Atoi(string(line[9:12])); err != nil {
+		return 0, body, fmt.Errorf("read an answer: %q is no status line", line)
+	}
+	length := -1
+	for {
+		if line, err = r.ReadSlice('\n'); err != nil {
+			return 0, body, fmt.Errorf("read an answer: %w", err)
+		}
+		name, value, found := bytes.Cut(bytes.TrimRight(line, "\r\n"), []byte(": "))
+		if !found {
+			break
+		}
+		if bytes.EqualFold(name, []byte("Content-Length")) {
+			if length, err = strconv.Atoi(string(value)); err != nil {
+				return 0, body, fmt.Errorf("read an answer: %w", err)
+			}
+		}
+	}
+	if length < 0 {
+		return 0, body, errors.New("read an answer: it has no Content-Length, and the driver reads no other")
+	}
+	if cap(body) < length {
+		body = make([]byte, length)
+	}
+	body = body[:length]
+	if _, err := io.ReadFull(r, body); err != nil {
+		return 0, body, fmt.Errorf("read an answer: %w", err)
+	}
+	return status, body, nil
+}
+
+// grant is what an issue or an exchange answered with. Its parts are those of the body, and change with it.
+type grant struct{ tokenString, id, accessToken []byte }
+
+// tokenStringLength is that of every token string.
+const tokenStringLength = len("rt_") + 64
+
+// parseGrant takes an answer apart, and holds it to what any client may rely on: there is a token string, and an access token of
+// the same refresh token.
+func parseGrant(status int, body []byte) (g grant, err error) {
+	if status != 200 {
+		return grant{}, fmt.Errorf("got status %d, want 200: %s", status, body)
+	}
+	g = grant{member(body, `"refreshToken":"`), member(body, `"refreshTokenId":"`), member(body, `"token":"`)}
+	if len(g.tokenString) != tokenStringLength || len(g.id) == 0 {
+		return grant{}, fmt.Errorf("the answer has no token string: %s", body)
+	}
+	_, rest, _ := bytes.Cut(g.accessToken, []byte("."))
+	payload, _, found := bytes.Cut(rest, []byte("."))
+	if !found {
+		return grant{}, fmt.Errorf("the answer has no access token: %s", body)
+	}
+	var claims [2048]byte
+	if base64.RawURLEncoding.DecodedLen(len(payload)) > len(claims) {
+		return grant{}, errors.New("the access token is longer than the driver reads")
+	}
+	n, err := base64.RawURLEncoding.Decode(claims[:], payload)
+	if err != nil {
+		return grant{}, fmt.Errorf("the access token's claims: %w", err)
+	}
+	if sid := member(claims[:n], `"sid":"`); !bytes.Equal(sid, g.id) {
+		return grant{}, fmt.Errorf("the access token is of refresh token %q, want %q", sid, g.id)
+	}
+	return g, nil
+}
+
+// member finds the value of a string without escapes. Our names and values hold none.
+func member(object []byte, key string) []byte {
+	_, rest, _ := bytes.Cut(object, []byte(key))
+	value, _, _ := bytes.Cut(rest, []byte(`"`))
+	return value
+}

@@ -1,0 +1,186 @@
+package main
+
+import (
+	"bufio"
+	"encoding/base64"
+	"math"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+func TestMedianIsBetweenTheTwoInTheMiddle(t *testing.T) {
+	for _, test := range []struct {
+		values []float64
+		want   float64
+	}{
+		{[]float64{3}, 3}, {[]float64{3, 1}, 2}, {[]float64{9, 1, 2}, 2}, {[]float64{4, 1, 9, 2}, 3},
+	} {
+		if got := median(test.values); got != test.want {
+			t.Errorf("median(%v) = %v, want %v", test.values, got, test.want)
+		}
+	}
+	if got := median(nil); !math.IsNaN(got) {
+		t.Errorf("median of nothing = %v, want no number", got)
+	}
+}
+
+func TestPercentileIsAValueThatWasSeen(t *testing.T) {
+	hundred := make([]int, 100)
+	for i := range hundred {
+		hundred[i] = i + 1
+	}
+	for _, test := range []struct {
+		sorted []int
+		p      float64
+		want   int
+	}{
+		{hundred, .5, 50}, {hundred, .99, 99}, {hundred, 1, 100}, {hundred, 0, 1}, {[]int{7}, .99, 7}, {[]int{1, 2, 3}, .5, 2}, {nil, .5, 0},
+	} {
+		if got := percentile(test.sorted, test.p); got != test.want {
+			t.Errorf("percentile(%d values, %v) = %d, want %d", len(test.sorted), test.p, got, test.want)
+		}
+	}
+}
+
+// A rate of one round must not be held against another round's: the machine may have been twice as fast.
+func TestRatioIsTakenWithinARound(t *testing.T) {
+	var s series
+	for _, r := range []struct{ limit, service float64 }{{100, 50}, {1000, 500}, {10, 5}} {
+		s.add("limit", 8, run{rate: r.limit})
+		s.add("service", 8, run{rate: r.service})
+	}
+	if got := s.ratio("service", "limit", 8, perSecond); got != .5 {
+		t.Errorf("ratio = %v, want 0.5", got)
+	}
+	if got := s.ratio("service", "limit", 32, perSecond); !math.IsNaN(got) {
+		t.Errorf("ratio without runs = %v, want no number", got)
+	}
+}
+
+func TestTableIsMarkdown(t *testing.T) {
+	table := newTable("what", "µs")
+	table.add("a", "1")
+	table.add("longer", "1234")
+	want := "| what   |   µs |\n| ------ | ---: |\n| a      |    1 |\n| longer | 1234 |\n"
+	if diff := cmp.Diff(want, table.String()); diff != "" {
+		t.Errorf("table (-want +got):\n%s", diff)
+	}
+}
+
+func TestTargetsHaveNamesOfTheirOwn(t *testing.T) {
+	seen := map[string]bool{}
+	for _, target := range targets {
+		if seen[target.name] {
+			t.Errorf("%s is there twice", target.name)
+		}
+		seen[target.name] = true
+	}
+	if at := atMost("x", 3, "%.0f", ""); !at.reached(3) || at.reached(3.1) {
+		t.Error("at most 3: want 3 to be reached and 3.1 not")
+	}
+	if at := atLeast("x", 3, "%.0f", ""); !at.reached(3) || at.reached(2.9) {
+		t.Error("at least 3: want 3 to be reached and 2.9 not")
+	}
+}
+
+func TestAnswerIsReadByItsLength(t *testing.T) {
+	const two = "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\ncontent-length: 5\r\n\r\nfirst" +
+		"HTTP/1.1 400 Bad Request\r\nContent-Length: 6\r\n\r\nsecond"
+	r := bufio.NewReader(strings.NewReader(two))
+	for _, want := range []struct {
+		status int
+		body   string
+	}{{200, "first"}, {400, "second"}} {
+		status, body, err := readAnswer(r, nil)
+		if err != nil || status != want.status || string(body) != want.body {
+			t.Errorf("got %d %q, %v, want %v", status, body, err, want)
+		}
+	}
+}
+
+func TestAnswerThatTheDriverCannotReadIsAnError(t *testing.T) {
+	for _, text := range []string{
+		"", "nonsense\r\n\r\n", "HTTP/1.1 OK\r\n\r\n", "HTTP/1.1 200 OK\r\n\r\n", "HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nshort",
+		"HTTP/1.1 200 OK\r\nContent-Length: many\r\n\r\n", "HTTP/1.1 200 OK\r\nContent-Le",
+	} {
+		if _, body, err := readAnswer(bufio.NewReader(strings.NewReader(text)), nil); err == nil {
+			t.Errorf("%q: got %q, want an error", text, body)
+		}
+	}
+}
+
+func answerWith(tokenString, id, sid string) []byte {
+	jwt := "e30." + base64.RawURLEncoding.EncodeToString([]byte(`{"sub":"u","sid":"`+sid+`"}`)) + ".c2ln"
+	return []byte(`{"success":true,"data":{"refreshToken":"` + tokenString + `","refreshTokenId":"` + id + `","token":"` + jwt + `"}}`)
+}
+
+func TestGrantHasToFitTogether(t *testing.T) {
+	good := "rt_" + strings.Repeat("A", 64)
+	g, err := parseGrant(200, answerWith(good, "id-1", "id-1"))
+	if err != nil || string(g.tokenString) != good || string(g.id) != "id-1" {
+		t.Errorf("got %q, %q, %v", g.tokenString, g.id, err)
+	}
+	for name, bad := range map[string]struct {
+		status int
+		body   []byte
+	}{
+		"a refusal":                {400, answerWith(good, "id-1", "id-1")},
+		"another session's":        {200, answerWith(good, "id-1", "id-2")},
+		"a short token string":     {200, answerWith("rt_A", "id-1", "id-1")},
+		"no access token":          {200, []byte(`{"refreshToken":"` + good + `","refreshTokenId":"id-1"}`)},
+		"an access token of words": {200, []byte(`{"refreshToken":"` + good + `","refreshTokenId":"id-1","token":"a.!.c"}`)},
+	} {
+		if _, err := parseGrant(bad.status, bad.body); err == nil {
+			t.Errorf("%s: accepted", name)
+		}
+	}
+}
+
+func TestProcessesAreReadWhateverTheirName(t *testing.T) {
+	got, err := parseStat("4711 (a) (b) S 42 1 1 0 -1 4194560 1 2 0 0 150 50 30 20 20 0 1 0 99 1000 10 18446744073709551615")
+	want := status{name: "a) (b", parent: 42, cpu: 2 * time.Second, children: 500 * time.Millisecond}
+	if err != nil || got != want {
+		t.Errorf("got %+v, %v, want %+v", got, err, want)
+	}
+	for _, bad := range []string{"", "1 (x) S", "1 x S 1 1 1 0 -1 4194560 1 2 0 0 150 50 30 20"} {
+		if got, err := parseStat(bad); err == nil {
+			t.Errorf("%q: got %+v, want an error", bad, got)
+		}
+	}
+}
+
+func TestPgbenchsLogCountsWithinTheWindowOnly(t *testing.T) {
+	const log = "0 1 100 0 1000 0\n1 1 200 0 1000 500000\n0 2 300 0 1001 0\n1 2 400 0 1001 1\n"
+	got, err := parseLog(nil, strings.NewReader(log), time.Unix(1000, 0), time.Unix(1001, 0))
+	want := []time.Duration{200 * time.Microsecond, 300 * time.Microsecond}
+	if diff := cmp.Diff(want, got); diff != "" || err != nil {
+		t.Errorf("%v, durations (-want +got):\n%s", err, diff)
+	}
+	if _, err := parseLog(nil, strings.NewReader("0 1 failed 0 1000 0\n"), time.Time{}, time.Now()); err == nil {
+		t.Error("a line without a duration: want an error")
+	}
+	if got, err := processed("x\nnumber of transactions actually processed: 12\ny"); got != 12 || err != nil {
+		t.Errorf("processed: got %d, %v, want 12", got, err)
+	}
+}
+
+func TestMetricIsTheOneOfThatName(t *testing.T) {
+	const text = "# HELP a_total x\na_total_created 1\na_total 1.5e+06\nb 2\n"
+	if got, err := metric(text, "a_total"); got != 1.5e6 || err != nil {
+		t.Errorf("got %v, %v, want 1.5e6", got, err)
+	}
+	if _, err := metric(text, "c"); err == nil {
+		t.Error("a metric that is not there: want an error")
+	}
+}
+
+// The store's parameters become pgbench's variables, each at each place.
+func TestFullStatementHasNoParameterLeft(t *testing.T) {
+	got := fullStatement("UPDATE refresh_tokens SET a = $1, b = $2 WHERE id = $3 AND g = $4 AND $5 = '' AND $6 = $7 AND $8 < $1")
+	if strings.Contains(got, "$") || strings.Count(got, ":now") != 3 || !strings.Contains(got, "g = :generation AND :tenant = ''") {
+		t.Errorf("got %s", got)
+	}
+}

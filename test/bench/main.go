@@ -1,0 +1,211 @@
+// Command bench measures the service, the real binary over HTTP, against what it stands on, and holds the figures to the
+// project's targets.
+//
+// It starts everything by itself, on the loopback: the service, built from this source, and a PostgreSQL that waits for the
+// disk. It prints tables in Markdown to standard output and to a file, and what it does meanwhile to standard error. It ends with
+// status 1 as soon as any answer of any call is not what it has to be; a figure that misses its target is only told.
+//
+// # Method
+//
+// Driver, service and database share the machine, and the machine is not quiet. So what counts is ratios, not rates: the variants
+// of a comparison take turns (A B C, A B C, …), a ratio is taken within each round, and the median of the rounds is shown.
+//
+// Load is a closed loop: each virtual user has a connection and a refresh token of its own, and presents the string that it was
+// last given as soon as it has it. Each answer is checked: status 200, a new string, an access token of the same refresh token.
+// The driver's own use of the CPU is shown, because the service has to share with it.
+//
+// The limit is pgbench, with the same number of clients and the same settings of the session, on the service's own schema: the bare
+// update of one row by its key that any rotation comes to, and gormstore's whole statement. Its text comes from the store itself,
+// which tells a logger what it sends. pgbench's clients chain generations as users do, and the sum of all generations has to
+// grow by what pgbench says it did.
+//
+// A window of each run counts; what comes before it warms up. CPU is read from /proc at both ends of the window (PostgreSQL: the
+// postmaster's tree), allocations from the service's metrics, WAL from PostgreSQL. Transactions and HOT updates are PostgreSQL's
+// own counters of a database that only one service uses, read after it has ended, since a backend hands them in late.
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"runtime"
+	"slices"
+	"strings"
+	"syscall"
+	"time"
+)
+
+// part is what can be run by itself.
+type part struct {
+	name, about string
+	run         func(context.Context, *bench) error
+}
+
+var parts = []part{
+	{"exchange", "exchange on PostgreSQL, against pgbench and the store alone", exchangePart},
+	{"sqlite", "exchange on SQLite, against the bare statement", sqlitePart},
+	{"memory", "exchange on the store in memory", memoryPart},
+	{"hot", "one token string that many present at once", hotPart},
+}
+
+// plan is how long a run takes.
+type plan struct {
+	name   string
+	window window
+	rounds int
+}
+
+var (
+	quickPlan  = plan{name: "quick", window: window{300 * time.Millisecond, 500 * time.Millisecond}, rounds: 3}
+	normalPlan = plan{name: "normal", window: window{500 * time.Millisecond, 1500 * time.Millisecond}, rounds: 3}
+)
+
+// bench is what the parts share.
+type bench struct {
+	plan    plan
+	dir     string
+	program program
+	server  *server
+	pgbench *pgbench
+	report  *report
+	begun   time.Time
+	ends    []func() error // of the part that runs
+}
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	if err := start(ctx, os.Args[1:]); err != nil {
+		if errors.Is(err, flag.ErrHelp) {
+			return
+		}
+		fmt.Fprintln(os.Stderr, "bench:", err)
+		os.Exit(1)
+	}
+}
+
+func start(ctx context.Context, args []string) error {
+	flags := flag.NewFlagSet("bench", flag.ContinueOnError)
+	quick := flags.Bool("quick", false, "two minutes, for a first look")
+	names := flags.String("part", "", "only these parts, separated by commas")
+	out := flags.String("out", "bench.md", "the file that the report is written to as well; empty for none")
+	flags.Usage = func() {
+		fmt.Fprintln(flags.Output(), "Measures the service. Flags:")
+		flags.PrintDefaults()
+		fmt.Fprintln(flags.Output(), "Parts:")
+		for _, p := range parts {
+			fmt.Fprintf(flags.Output(), "  %-10s %s\n", p.name, p.about)
+		}
+	}
+	if err := flags.Parse(args); err != nil {
+		return err
+	}
+	chosen, err := choose(*names)
+	if err != nil {
+		return err
+	}
+	b := &bench{plan: normalPlan, report: &report{figures: map[string]float64{}}, begun: time.Now()}
+	if *quick {
+		b.plan = quickPlan
+	}
+	if err := b.all(ctx, chosen); err != nil {
+		return err
+	}
+	text := b.report.text.String()
+	if *out != "" {
+		if err := os.WriteFile(*out, []byte(text), 0o644); err != nil {
+			return err
+		}
+	}
+	_, err = io.WriteString(os.Stdout, text)
+	return err
+}
+
+func choose(names string) ([]part, error) {
+	if names == "" {
+		return parts, nil
+	}
+	var chosen []part
+	for name := range strings.SplitSeq(names, ",") {
+		i := slices.IndexFunc(parts, func(p part) bool { return p.name == name })
+		if i < 0 {
+			return nil, fmt.Errorf("there is no part %q: -help lists them", name)
+		}
+		chosen = append(chosen, parts[i])
+	}
+	return chosen, nil
+}
+
+// all runs the parts, and leaves nothing behind.
+func (b *bench) all(ctx context.Context, chosen []part) (err error) {
+	if b.dir, err = os.MkdirTemp("", "refreshd-bench-"); err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, os.RemoveAll(b.dir)) }()
+	b.progress("building the service")
+	if b.program, err = buildProgram(ctx, b.dir); err != nil {
+		return err
+	}
+	b.progress("starting PostgreSQL")
+	b.server, err = startServer(ctx)
+	defer func() { err = errors.Join(err, b.server.stop()) }()
+	if err != nil {
+		return err
+	}
+	if b.pgbench, err = newPgbench(ctx, b.dir, b.server); err != nil {
+		return err
+	}
+	b.title()
+	for _, p := range chosen {
+		begun := time.Now()
+		if err := b.one(ctx, p); err != nil {
+			if ctx.Err() != nil {
+				return errors.New("interrupted")
+			}
+			return fmt.Errorf("%s: %w", p.name, err)
+		}
+		b.progress("%s took %s", p.name, time.Since(begun).Round(time.Second))
+	}
+	b.report.section("Targets")
+	b.report.table(b.report.summary())
+	return nil
+}
+
+func (b *bench) one(ctx context.Context, p part) (err error) {
+	defer func() {
+		for _, end := range slices.Backward(b.ends) {
+			err = errors.Join(err, end())
+		}
+		b.ends = nil
+	}()
+	return p.run(ctx, b)
+}
+
+// later has end called when the part is over, last come first served.
+func (b *bench) later(end func() error) { b.ends = append(b.ends, end) }
+
+func (b *bench) progress(format string, args ...any) {
+	fmt.Fprintf(os.Stderr, "%4.0fs  %s\n", time.Since(b.begun).Seconds(), fmt.Sprintf(format, args...))
+}
+
+// title says what the figures depend on.
+func (b *bench) title() {
+	fmt.Fprintf(&b.report.text, "# Measured %s\n\n", b.begun.UTC().Format(time.DateOnly))
+	b.report.say("%s, on %d processors (%s), %s/%s, %s. %s. Plan: %s, %d rounds of %s each.", b.program.version, runtime.NumCPU(),
+		processor(), runtime.GOOS, runtime.GOARCH, runtime.Version(), b.server.settings, b.plan.name, b.plan.rounds, b.plan.window.length)
+}
+
+// processor is its model, where the system tells.
+func processor() string {
+	text, _ := os.ReadFile("/proc/cpuinfo")
+	_, rest, found := strings.Cut(string(text), "model name")
+	if !found {
+		return "model unknown"
+	}
+	line, _, _ := strings.Cut(rest, "\n")
+	return strings.TrimSpace(strings.TrimLeft(line, "\t :"))
+}

@@ -1,0 +1,40 @@
+package main
+
+import "github.com/refreshd/refreshd/adapter/gormstore"
+
+// mode is how the store writes exchanges that wait at the same time.
+type mode string
+
+const (
+	oneByOne mode = "one by one" // a statement for each
+	combined mode = "combined"   // a statement for all that wait
+)
+
+const combiningSetting = "REFRESHD_DATABASE_WRITE_COMBINING"
+
+// modes are those that the program knows.
+func (p program) modes() []mode {
+	if p.combines {
+		return []mode{oneByOne, combined}
+	}
+	return []mode{oneByOne}
+}
+
+// settings tell a program the mode, if it knows one.
+func (m mode) settings(p program) []string {
+	if p.combines && m == oneByOne {
+		return []string{combiningSetting + "=false"}
+	}
+	return nil
+}
+
+// storeOptions tell a store the mode, with as many connections as the service has.
+func storeOptions(m mode) gormstore.Options {
+	return gormstore.Options{MaxConnections: 16}
+}
+
+// defaultMode is the one of a service that is told nothing.
+func (b *bench) defaultMode() mode {
+	modes := b.program.modes()
+	return modes[len(modes)-1]
+}

@@ -1,0 +1,114 @@
+package main
+
+import (
+	"fmt"
+	"time"
+)
+
+// variant is one side of a comparison: what n callers do at the same time.
+type variant struct {
+	name string
+	run  func(n int) (run, error)
+}
+
+// turns runs the variants in turn, round by round.
+func (b *bench) turns(what string, variants []variant, populations ...int) (*series, error) {
+	var s series
+	for _, n := range populations {
+		for round := range b.plan.rounds {
+			for _, v := range variants {
+				b.progress("%s: %d at once, round %d of %d: %s", what, n, round+1, b.plan.rounds, v.name)
+				r, err := v.run(n)
+				if err != nil {
+					return nil, fmt.Errorf("%s, %d at once: %w", v.name, n, err)
+				}
+				s.add(v.name, n, r)
+			}
+		}
+	}
+	return &s, nil
+}
+
+// series are the runs of several variants, each at several numbers of users, in rounds.
+type series struct {
+	runs map[string]map[int][]run
+}
+
+func (s *series) add(variant string, users int, r run) {
+	if s.runs == nil {
+		s.runs = map[string]map[int][]run{}
+	}
+	if s.runs[variant] == nil {
+		s.runs[variant] = map[int][]run{}
+	}
+	s.runs[variant][users] = append(s.runs[variant][users], r)
+}
+
+// of is the median over the rounds.
+func (s *series) of(variant string, users int, value func(run) float64) float64 {
+	var values []float64
+	for _, r := range s.runs[variant][users] {
+		values = append(values, value(r))
+	}
+	return median(values)
+}
+
+// ratio is the median of each round's ratio, because the machine drifts from round to round.
+func (s *series) ratio(variant, to string, users int, value func(run) float64) float64 {
+	var ratios []float64
+	for i, r := range s.runs[variant][users] {
+		if others := s.runs[to][users]; i < len(others) {
+			ratios = append(ratios, value(r)/value(others[i]))
+		}
+	}
+	return median(ratios)
+}
+
+func perSecond(r run) float64 { return r.rate }
+
+func p50(r run) float64 { return r.latency.p50.Seconds() * 1e3 }
+func p95(r run) float64 { return r.latency.p95.Seconds() * 1e3 }
+func p99(r run) float64 { return r.latency.p99.Seconds() * 1e3 }
+
+func microseconds(of func(run) time.Duration) func(run) float64 {
+	return func(r run) float64 { return float64(of(r).Nanoseconds()) / 1e3 }
+}
+
+var (
+	driverCPU   = microseconds(func(r run) time.Duration { return r.driver })
+	serviceCPU  = microseconds(func(r run) time.Duration { return r.service })
+	databaseCPU = microseconds(func(r run) time.Duration { return r.database })
+)
+
+func objects(r run) float64 { return r.objects }
+
+func kibibytes(r run) float64 { return r.bytes / 1024 }
+
+func written(r run) float64 { return r.written }
+
+// table shows each variant at each number of users, and its ratio to the first one.
+func (s *series) table(variants []variant, users ...int) *table {
+	first := variants[0].name
+	t := newTable("", "users", "per second", "/ "+first, "p50 ms", "p95 ms", "p99 ms", "CPU µs: driver", "service", "database",
+		"objects", "KiB", "WAL bytes")
+	for _, n := range users {
+		for _, variant := range variants {
+			v := variant.name
+			if len(s.runs[v][n]) == 0 {
+				continue
+			}
+			// A zero is one that was not, or could not be, read.
+			cell := func(value func(run) float64, format string) string {
+				if m := s.of(v, n, value); m != 0 {
+					return figure(m, format)
+				}
+				return none
+			}
+			t.add(v, fmt.Sprint(n), cell(perSecond, "%.0f"), ratio(s.ratio(v, first, n, perSecond)),
+				cell(p50, "%.2f"), cell(p95, "%.2f"), cell(p99, "%.2f"),
+				cell(driverCPU, "%.0f"), cell(serviceCPU, "%.0f"), cell(databaseCPU, "%.0f"),
+				cell(objects, "%.0f"), cell(kibibytes, "%.1f"), cell(written, "%.0f"))
+		}
+	}
+	return t
+}

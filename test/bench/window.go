@@ -1,0 +1,182 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"time"
+)
+
+// window is the part of a run that counts. What comes before warms up: connections, plans, caches.
+type window struct{ warm, length time.Duration }
+
+// run is what one of a series measured, each figure per call.
+type run struct {
+	calls          int
+	rate           float64 // calls a second
+	latency        latencies
+	driver         time.Duration // CPU of whoever makes the calls
+	service        time.Duration // CPU
+	database       time.Duration // CPU of PostgreSQL
+	objects, bytes float64       // allocated by the service
+	written        float64       // bytes of WAL
+}
+
+// meter reads what a run uses up. Parts of it may be missing.
+type meter struct {
+	driver  func() time.Duration
+	service *service
+	server  *server
+}
+
+// reading is of one instant.
+type reading struct {
+	at                        time.Time
+	driver, service, database time.Duration
+	objects, bytes, written   float64
+}
+
+// open reads when a window opens, and shut when it closes. Both read CPU next to the window, because the rest of reading costs some.
+func (m meter) open(ctx context.Context, at time.Time) (r reading, err error) {
+	if err := sleepUntil(ctx, at); err != nil {
+		return r, err
+	}
+	if err := m.ask(ctx, &r); err != nil {
+		return r, err
+	}
+	m.readCPU(&r)
+	r.driver, r.at = m.driver(), time.Now()
+	return r, nil
+}
+
+func (m meter) shut(ctx context.Context) (r reading, err error) {
+	r.driver, r.at = m.driver(), time.Now()
+	m.readCPU(&r)
+	return r, m.ask(ctx, &r)
+}
+
+func (m meter) ask(ctx context.Context, r *reading) (err error) {
+	if m.service != nil {
+		if r.objects, r.bytes, err = m.service.allocations(ctx); err != nil {
+			return err
+		}
+	}
+	if m.server != nil {
+		r.written, err = m.server.written(ctx)
+	}
+	return err
+}
+
+func (m meter) readCPU(r *reading) {
+	if m.service != nil {
+		s, _ := processStatus(m.service.pid())
+		r.service = s.cpu
+	}
+	if m.server != nil {
+		r.database = m.server.cpu()
+	}
+}
+
+// between makes a run of two readings and of the calls that ended between them.
+func between(from, to reading, took []time.Duration) run {
+	n := len(took)
+	r := run{calls: n, rate: float64(n) / to.at.Sub(from.at).Seconds()}
+	if n == 0 {
+		return r
+	}
+	calls := time.Duration(n)
+	r.driver, r.service, r.database = (to.driver-from.driver)/calls, (to.service-from.service)/calls, (to.database-from.database)/calls
+	r.objects, r.bytes = (to.objects-from.objects)/float64(n), (to.bytes-from.bytes)/float64(n)
+	r.written = (to.written - from.written) / float64(n)
+	r.latency = newLatencies(took)
+	return r
+}
+
+// closedLoop has n callers call at the same time, each again as soon as it is answered, until the window closes. The first error
+// ends it.
+func closedLoop(ctx context.Context, w window, m meter, n int, call func(i int) error) (run, error) {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	opens := time.Now().Add(w.warm)
+	closes := opens.Add(w.length)
+	took := make([][]time.Duration, n)
+	var group sync.WaitGroup
+	for i := range n {
+		group.Go(func() {
+			for begin := time.Now(); begin.Before(closes) && ctx.Err() == nil; {
+				if err := call(i); err != nil {
+					cancel(err)
+					return
+				}
+				end := time.Now()
+				if end.After(opens) && end.Before(closes) {
+					took[i] = append(took[i], end.Sub(begin))
+				}
+				begin = end
+			}
+		})
+	}
+	from, err := m.open(ctx, opens)
+	group.Wait()
+	if err = errors.Join(err, context.Cause(ctx)); err != nil {
+		return run{}, err
+	}
+	to, err := m.shut(ctx)
+	if err != nil {
+		return run{}, err
+	}
+	from.at, to.at = opens, closes
+	var all []time.Duration
+	for _, t := range took {
+		all = append(all, t...)
+	}
+	return between(from, to, all), nil
+}
+
+func sleepUntil(ctx context.Context, t time.Time) error {
+	timer := time.NewTimer(time.Until(t))
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}
+
+// exchanges has users exchange in a closed loop.
+func exchanges(ctx context.Context, w window, m meter, users []*user) (run, error) {
+	disconnect, err := connect(ctx, users, w.warm+w.length+patience)
+	defer disconnect()
+	if err != nil {
+		return run{}, err
+	}
+	m.driver = ownCPU
+	return closedLoop(ctx, w, m, len(users), func(i int) error { return users[i].exchange() })
+}
+
+// patience is how long an answer may take. A service that hangs is an error.
+const patience = 15 * time.Second
+
+// connect connects users for a while, and cuts them off when ctx is done.
+func connect(ctx context.Context, users []*user, atMost time.Duration) (disconnect func(), err error) {
+	var connected []*user
+	for _, u := range users {
+		if err = u.connect(); err != nil {
+			break
+		}
+		u.conn.SetDeadline(time.Now().Add(atMost))
+		connected = append(connected, u)
+	}
+	release := context.AfterFunc(ctx, func() {
+		for _, u := range connected {
+			u.conn.SetDeadline(time.Unix(1, 0))
+		}
+	})
+	return func() {
+		release()
+		for _, u := range connected {
+			u.conn.Close()
+		}
+	}, err
+}
