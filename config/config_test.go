@@ -28,7 +28,6 @@ var (
 )
 
 var compareValues = cmp.Options{
-	cmp.Comparer(func(a, b domain.Secret) bool { return a == b }),
 	cmp.Comparer(func(a, b netip.Prefix) bool { return a == b }),
 }
 
