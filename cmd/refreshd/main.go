@@ -22,7 +22,14 @@ import (
 // version is set by the linker for a release.
 var version = ""
 
+// collectAt lets the heap grow to five times what lives on it before the collector runs, unless GOGC says otherwise. What lives is a
+// few MiB here, and at Go's own measure, twice, the collector took a quarter of all time that an exchange takes under load.
+const collectAt = 400
+
 func main() {
+	if os.Getenv("GOGC") == "" {
+		debug.SetGCPercent(collectAt)
+	}
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
 	defer stop()
 	context.AfterFunc(ctx, func() { signal.Reset(syscall.SIGINT) }) // a second Ctrl-C ends the process at once
