@@ -102,9 +102,10 @@ DELETE FROM marks WHERE (tenant_id, application_id, user_id) > ($1, $2, $3)
 UPDATE tenants SET epoch = epoch WHERE id = $1 AND deleted_at <> 0 AND deleted_at <= $2
   AND NOT EXISTS (SELECT 1 FROM refresh_tokens WHERE tenant_id = $1)`
 
-	purgeMarksOfTenant = `
-DELETE FROM marks WHERE tenant_id = $1 AND (application_id, user_id) IN (
-  SELECT application_id, user_id FROM marks WHERE tenant_id = $1 ORDER BY application_id, user_id LIMIT $2)`
+	nextMarksOfTenant = `
+SELECT application_id, user_id FROM marks WHERE tenant_id = $1 ORDER BY application_id, user_id LIMIT $2`
+
+	purgeMarksOfTenant = `DELETE FROM marks WHERE tenant_id = $1 AND (application_id, user_id) <= ($2, $3)`
 
 	purgeTenant = `DELETE FROM tenants WHERE id = $1`
 )
@@ -231,11 +232,19 @@ func purgeOneTenant(tx *gorm.DB, step port.PurgeStep, at *position, done *port.P
 	if locked.Error != nil || locked.RowsAffected == 0 {
 		return locked.Error
 	}
-	marks := tx.Exec(purgeMarksOfTenant, found, step.Limit)
-	if marks.Error != nil {
-		return marks.Error
+	var applicationID, userID string // of the last of the next few marks
+	if err := queryRows(tx.Raw(nextMarksOfTenant, found, step.Limit), func(rows *sql.Rows) error {
+		done.Marks++
+		return rows.Scan(&applicationID, &userID)
+	}); err != nil {
+		return err
 	}
-	if done.Marks = int(marks.RowsAffected); done.Marks == step.Limit {
+	if done.Marks > 0 {
+		if err := tx.Exec(purgeMarksOfTenant, found, applicationID, userID).Error; err != nil {
+			return err
+		}
+	}
+	if done.Marks == step.Limit {
 		at.afterTenant = from // there may be more of them
 		return nil
 	}

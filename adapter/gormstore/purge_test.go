@@ -39,19 +39,39 @@ func TestPostgresAStepOfThePurgeFollowsThePrimaryKey(t *testing.T) {
 	s := d.migrated(t, gormstore.Options{Logger: j.logger()})
 	shop(t, s)
 	issue(t, s, 3)
+	must(s.RevokeScope(t.Context(), domain.Scope{TenantID: "acme"}, domain.ID{}, port.Revocation{At: start}))(t)
+	if err := s.DeleteTenant(t.Context(), "acme", start); err != nil {
+		t.Fatal(err)
+	}
 	j.statements(t)
-	must(s.Purge(t.Context(), purgeStep(2)))(t)
-	statements := map[string]string{}
+	step := purgeStep(500)
+	step.Before = start
+	pass(t, s, step)
+	// Each statement of a pass that grows with the store, and the keys that lead it.
+	type want struct {
+		args string
+		keys []string
+	}
+	statements := map[string]want{}
 	for _, text := range j.statements(t) {
-		switch {
-		case strings.HasPrefix(text, "SELECT id FROM refresh_tokens"):
-			statements[text] = `('\x00', 500)`
-		case strings.HasPrefix(text, "DELETE FROM refresh_tokens"):
-			statements[text] = `('\x00', '\xff', 1)`
+		for begin, w := range map[string]want{
+			"SELECT id FROM refresh_tokens":    {`('\x00', 500)`, []string{"refresh_tokens_pkey"}},
+			"DELETE FROM refresh_tokens":       {`('\x00', '\xff', 1)`, []string{"refresh_tokens_pkey", "marks_pkey"}},
+			"SELECT tenant_id, application_id": {`('', '', '', 500)`, []string{"marks_pkey"}},
+			"DELETE FROM marks WHERE (":        {`('', '', '', 'a', 'b', 'c', 1)`, []string{"marks_pkey"}},
+			"SELECT id, deleted_at":            {`('', 500)`, []string{"tenants_pkey"}},
+			"UPDATE tenants":                   {`('acme', 1)`, []string{"tenants_pkey", "refresh_tokens_user"}},
+			"SELECT application_id":            {`('acme', 500)`, []string{"marks_pkey"}},
+			"DELETE FROM marks WHERE tenant":   {`('acme', 'a', 'b')`, []string{"marks_pkey"}},
+			"DELETE FROM tenants":              {`('acme')`, []string{"tenants_pkey"}},
+		} {
+			if strings.HasPrefix(text, begin) {
+				statements[text] = w
+			}
 		}
 	}
-	if len(statements) != 2 {
-		t.Fatalf("got %d statements on refresh tokens, want 2", len(statements))
+	if len(statements) != 9 {
+		t.Fatalf("got %d statements, want 9: %q", len(statements), statements)
 	}
 	db := d.raw(t)
 	conn := must(db.Conn(t.Context()))(t)
@@ -78,15 +98,17 @@ func TestPostgresAStepOfThePurgeFollowsThePrimaryKey(t *testing.T) {
 		// As the store has it on its connections.
 		run(`SET plan_cache_mode = force_generic_plan`)
 		run(`SET enable_seqscan = off`)
-		for text, args := range statements {
+		for text, want := range statements {
 			run(`PREPARE step AS ` + text)
-			plan := strings.Join(run(`EXPLAIN EXECUTE step `+args), "\n")
+			plan := strings.Join(run(`EXPLAIN EXECUTE step `+want.args), "\n")
 			run(`DEALLOCATE step`)
 			// Also by a bitmap of it: the rows of a step in the order in which they lie on the disk.
-			if !strings.Contains(plan, " refresh_tokens_pkey") {
-				t.Errorf("%s: the primary key is not used:\n%s", when, plan)
+			for _, key := range want.keys {
+				if !strings.Contains(plan, " "+key) {
+					t.Errorf("%s: %s is not used:\n%s", when, key, plan)
+				}
 			}
-			for _, bad := range []string{"Seq Scan", "Sort", "Hash", "Merge", "refresh_tokens_user"} {
+			for _, bad := range []string{"Seq Scan", "Sort", "Hash", "Merge"} {
 				if strings.Contains(plan, bad) {
 					t.Errorf("%s: the plan has a %s:\n%s", when, bad, plan)
 				}
@@ -97,6 +119,8 @@ func TestPostgresAStepOfThePurgeFollowsThePrimaryKey(t *testing.T) {
 	const rest = `tenant_id, application_id, user_id, generation, issued_at, rotated_at, last_used_at, expires_at, grace_generation,
 		grace_since, recovered_generation, recovery_paid_until, issued_epoch, binding, revoked_at, revoked_reason, roles, scopes, claims,
 		device_name, device_type, device_description, client_address, data`
+	shop(t, s)
+	issue(t, s, 1)
 	for _, statement := range []string{
 		`INSERT INTO refresh_tokens (id, ` + rest + `) SELECT decode(md5(n::text), 'hex'), ` + rest + `
 			FROM generate_series(1, 20000) AS n, (SELECT * FROM refresh_tokens LIMIT 1) AS r`,
