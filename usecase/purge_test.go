@@ -154,6 +154,32 @@ func TestAPassThatWasCutOffGoesOnWhereItWas(t *testing.T) {
 	}
 }
 
+// A step that failed may have happened or not. The same process goes on at once, and nothing is lost or left.
+func TestAfterAnyFaultAPassGoesOn(t *testing.T) {
+	for _, how := range []fault{notDone, done, cancelled} {
+		for n := 1; ; n++ {
+			w := newWorld(t)
+			living, dead := w.sessions(t, 1100)
+			w.clock.advance(24 * time.Hour)
+			w.probe.failAt, w.probe.how = n, how
+			purge, _ := w.purger("one")
+			_, err := purge.Pass(t.Context(), nil)
+			if w.probe.struck == 0 {
+				if must(t, err); n < 4 {
+					t.Errorf("a pass of %d steps, want more", n-1)
+				}
+				break
+			}
+			wantErr(t, err, domain.ErrUnavailable)
+			_, err = purge.Pass(t.Context(), nil)
+			must(t, err)
+			if living, dead := w.count(t, living), w.count(t, dead); living != 550 || dead != 0 {
+				t.Errorf("step %d %s: %d living and %d dead are stored, want 550 and 0", n, how, living, dead)
+			}
+		}
+	}
+}
+
 // Ten replicas with an interval of an hour make one pass an hour, not ten.
 func TestReplicasShareTheirPasses(t *testing.T) {
 	w := newWorld(t)
