@@ -281,7 +281,8 @@ var purging = []clause{
 		e.wantAlive("the id again", t0, e.issue(token(1))...)
 	}},
 
-	// Each of the living is exchanged again and again, at one handle, while another one purges between them.
+	// Each of the living is exchanged again and again, at one handle, while another one purges between them, and rests between its
+	// steps, as it should.
 	{"Janitor/Purge/beside exchanges loses none of the living and none of the dead", func(e *env) {
 		e.shop(domain.Settings{})
 		hs := e.handles(3)
@@ -302,6 +303,7 @@ var purging = []clause{
 			}
 		}
 		errs := make([]error, n+1)
+		progress := make(chan struct{}, n*exchanges)
 		var exchanging sync.WaitGroup
 		exchanging.Add(n)
 		over := make(chan struct{})
@@ -314,6 +316,12 @@ var purging = []clause{
 				for last := false; !last && errs[i] == nil; {
 					last = isClosed(over)
 					_, errs[i] = hs[2].Purge(e.Context(), stepOf("one", t0, t0, 2))
+					for range n {
+						select {
+						case <-progress:
+						case <-over:
+						}
+					}
 				}
 				return
 			}
@@ -323,6 +331,7 @@ var purging = []clause{
 					domain.Call{Generation: living[i].Generation, Now: t0}); errs[i] != nil {
 					return
 				}
+				progress <- struct{}{}
 			}
 		})
 		for _, err := range errs {
