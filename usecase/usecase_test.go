@@ -454,6 +454,10 @@ func (p *probe) HasData(ctx context.Context) (bool, error) {
 	return through(ctx, p, "HasData", p.Store.HasData)
 }
 
+func (p *probe) Purge(ctx context.Context, s port.PurgeStep) (port.Purged, error) {
+	return through(ctx, p, "Purge", func(ctx context.Context) (port.Purged, error) { return p.Store.Purge(ctx, s) })
+}
+
 func (p *probe) NewKey(a domain.Algorithm) (domain.Secret, error) {
 	return through(context.Background(), p, "NewKey", func(context.Context) (domain.Secret, error) { return p.Signer.NewKey(a) })
 }

@@ -64,6 +64,8 @@ func (p process) run(ctx context.Context, args []string) error {
 	case "apply":
 		file := flags.String("f", "", "the kickstart file")
 		return p.configured(flags, args, func(c config.Config) error { return p.apply(ctx, c, *file) })
+	case "purge":
+		return p.configured(flags, args, func(c config.Config) error { return p.purge(ctx, c) })
 	case "health":
 		return p.configured(flags, args, func(c config.Config) error { return p.health(ctx, c) })
 	case "version":
@@ -75,7 +77,7 @@ func (p process) run(ctx context.Context, args []string) error {
 	case "help":
 		return cli.Usage(p.stdout, config.Usage)
 	default:
-		return fmt.Errorf("there is no %q: use serve, migrate, apply, health, version or --help", verb)
+		return fmt.Errorf("there is no %q: use serve, migrate, apply, purge, health, version or --help", verb)
 	}
 }
 
