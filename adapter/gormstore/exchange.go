@@ -86,8 +86,11 @@ WITH call AS (
 
 // Advance implements port.RefreshTokens.
 func (s *Store) Advance(ctx context.Context, id domain.ID, c domain.Call) (domain.RefreshToken, domain.Policy, error) {
-	e := &exchange{id: id, call: c}
-	if err := s.exchange(ctx, e); err != nil {
+	e, run := &exchange{id: id, call: c}, s.advanceAlone
+	if s.combiner != nil {
+		run = s.combiner.do
+	}
+	if err := run(ctx, e); err != nil {
 		return domain.RefreshToken{}, domain.Policy{}, err
 	}
 	return e.token, e.policy, nil
