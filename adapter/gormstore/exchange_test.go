@@ -183,18 +183,31 @@ func TestPostgresExchangesAreHOTAndReadNoTable(t *testing.T) {
 	if _, err := db.ExecContext(t.Context(), `SELECT pg_stat_reset()`); err != nil { // making an index reads the table
 		t.Fatal(err)
 	}
-	s = d.open(t, gormstore.Options{})
+	var j journal
+	s = d.open(t, gormstore.Options{Logger: j.logger()})
 	// The plan is made while everything is empty.
 	if _, _, err := s.Advance(t.Context(), domain.ID{1}, domain.Call{Generation: 1, Now: start}); !errors.Is(err, domain.ErrConflict) {
 		t.Fatal(err)
 	}
 	shop(t, s)
-	tokens := issue(t, s, 100)
-	scope := domain.Scope{TenantID: "acme", UserID: "user-0"}
-	for range 10 {
-		for i := range tokens[1:] {
-			tokens[1+i] = rotate(t, s, tokens[1+i])
+	// Of the thirty refresh tokens on a page few are exchanged in the same moment. Exchanges of many more in one statement would not
+	// all find room on it; the first of these would not be HOT, and so thin the page out.
+	var tokens []domain.RefreshToken
+	for i, token := range issue(t, s, 2000) {
+		if i%20 == 0 {
+			tokens = append(tokens, token)
 		}
+	}
+	scope := domain.Scope{TenantID: "acme", UserID: "user-0"}
+	for round := range 10 {
+		var group sync.WaitGroup
+		for i := range tokens[1:] {
+			group.Go(func() { tokens[1+i] = rotate(t, s, tokens[1+i]) })
+			if round < 5 { // one by one; then together
+				group.Wait()
+			}
+		}
+		group.Wait()
 		if _, err := s.RevokeScope(t.Context(), scope, domain.ID{}, port.Revocation{At: start}); err != nil {
 			t.Fatal(err)
 		}
@@ -206,6 +219,10 @@ func TestPostgresExchangesAreHOTAndReadNoTable(t *testing.T) {
 		t.Fatal(err)
 	}
 	awaitClosed(t, db)
+	shared := slices.ContainsFunc(j.statements(t), func(s string) bool { return strings.Contains(s, "SKIP LOCKED") })
+	if !shared {
+		t.Error("no exchanges were written together")
+	}
 	got := statistics(t, db, "refresh_tokens")
 	t.Logf("%d of %d updates were HOT", got.hot, got.updated)
 	if got.updated != 990 || float64(got.hot) < 0.98*float64(got.updated) {
