@@ -46,7 +46,7 @@ generate: ## make the generated code anew
 OUT ?= bench.md
 .PHONY: bench
 bench: ## measure the service against its limits, in ten minutes (QUICK=1: in two; PART=name; OUT=bench.md)
-	@$(GO) run ./test/bench -out='$(OUT)' $(if $(QUICK),-quick) $(if $(PART),-part='$(PART)')
+	@$(GO) run ./test/bench -version='$(VERSION)' -out='$(OUT)' $(if $(QUICK),-quick) $(if $(PART),-part='$(PART)')
 
 # A pattern, a count and the like: make gobench BENCHFLAGS='-count=10' BENCH=Sign
 BENCH ?= .

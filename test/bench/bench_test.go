@@ -86,14 +86,16 @@ func TestTargetsHaveNamesOfTheirOwn(t *testing.T) {
 	}
 }
 
-func TestAnswerIsReadByItsLength(t *testing.T) {
-	const two = "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\ncontent-length: 5\r\n\r\nfirst" +
-		"HTTP/1.1 400 Bad Request\r\nContent-Length: 6\r\n\r\nsecond"
-	r := bufio.NewReader(strings.NewReader(two))
+func TestAnswersAreReadOneAfterAnother(t *testing.T) {
+	const all = "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\ncontent-length: 5\r\n\r\nfirst" +
+		"HTTP/1.1 400 Bad Request\r\nContent-Length: 6\r\n\r\nsecond" +
+		"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nthi\r\nA\r\nrd, longer\r\n0\r\n\r\n" +
+		"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n"
+	r := bufio.NewReader(strings.NewReader(all))
 	for _, want := range []struct {
 		status int
 		body   string
-	}{{200, "first"}, {400, "second"}} {
+	}{{200, "first"}, {400, "second"}, {200, "third, longer"}, {404, ""}} {
 		status, body, err := readAnswer(r, nil)
 		if err != nil || status != want.status || string(body) != want.body {
 			t.Errorf("got %d %q, %v, want %v", status, body, err, want)
@@ -104,7 +106,8 @@ func TestAnswerIsReadByItsLength(t *testing.T) {
 func TestAnswerThatTheDriverCannotReadIsAnError(t *testing.T) {
 	for _, text := range []string{
 		"", "nonsense\r\n\r\n", "HTTP/1.1 OK\r\n\r\n", "HTTP/1.1 200 OK\r\n\r\n", "HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nshort",
-		"HTTP/1.1 200 OK\r\nContent-Length: many\r\n\r\n", "HTTP/1.1 200 OK\r\nContent-Le",
+		"HTTP/1.1 200 OK\r\nContent-Length: many\r\n\r\n", "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nshort",
+		"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nfive\r\n", "HTTP/1.1 200 OK\r\nContent-Le",
 	} {
 		if _, body, err := readAnswer(bufio.NewReader(strings.NewReader(text)), nil); err == nil {
 			t.Errorf("%q: got %q, want an error", text, body)
@@ -179,7 +182,7 @@ func TestMetricIsTheOneOfThatName(t *testing.T) {
 
 // The store's parameters become pgbench's variables, each at each place.
 func TestFullStatementHasNoParameterLeft(t *testing.T) {
-	got := fullStatement("UPDATE refresh_tokens SET a = $1, b = $2 WHERE id = $3 AND g = $4 AND $5 = '' AND $6 = $7 AND $8 < $1")
+	got := fullStatement("UPDATE refresh_tokens SET a = $1, b = $2 WHERE id = $3 AND g = $4 AND $5 = '' AND $6 = $7 AND $8 < $1").text
 	if strings.Contains(got, "$") || strings.Count(got, ":now") != 3 || !strings.Contains(got, "g = :generation AND :tenant = ''") {
 		t.Errorf("got %s", got)
 	}

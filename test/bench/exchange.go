@@ -54,7 +54,7 @@ func exchangePart(ctx context.Context, b *bench) error {
 			return err
 		}
 		b.later(store.Close)
-		callers, err := newCallers(ctx, store, users)
+		callers, err := newStoreCallers(ctx, store, users)
 		if err != nil {
 			return err
 		}
@@ -71,7 +71,7 @@ func exchangePart(ctx context.Context, b *bench) error {
 	if err != nil {
 		return err
 	}
-	b.report.table(s.table(variants, populations...))
+	b.report.table(s.table(variants, bare, populations...))
 	return b.exchangeFigures(ctx, s, contenders)
 }
 

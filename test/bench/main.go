@@ -50,6 +50,8 @@ var parts = []part{
 	{"sqlite", "exchange on SQLite, against the bare statement", sqlitePart},
 	{"memory", "exchange on the store in memory", memoryPart},
 	{"hot", "one token string that many present at once", hotPart},
+	{"growth", "exchange of random tokens, and lists, as the table grows", growthPart},
+	{"calls", "issue, retrieve, list, revoke", callsPart},
 }
 
 // plan is how long a run takes.
@@ -57,21 +59,24 @@ type plan struct {
 	name   string
 	window window
 	rounds int
+	stages []int // how many refresh tokens there are as a table grows
 }
 
 var (
-	quickPlan  = plan{name: "quick", window: window{300 * time.Millisecond, 500 * time.Millisecond}, rounds: 3}
-	normalPlan = plan{name: "normal", window: window{500 * time.Millisecond, 1500 * time.Millisecond}, rounds: 3}
+	quickPlan  = plan{name: "quick", window: window{300 * time.Millisecond, 500 * time.Millisecond}, rounds: 3, stages: []int{10_000, 200_000}}
+	normalPlan = plan{name: "normal", window: window{500 * time.Millisecond, 1500 * time.Millisecond}, rounds: 3, stages: []int{10_000, 200_000}}
 )
 
 // bench is what the parts share.
 type bench struct {
 	plan    plan
+	version string
 	dir     string
 	program program
 	server  *server
 	pgbench *pgbench
 	report  *report
+	shared  *bulk
 	begun   time.Time
 	ends    []func() error // of the part that runs
 }
@@ -93,6 +98,7 @@ func start(ctx context.Context, args []string) error {
 	quick := flags.Bool("quick", false, "two minutes, for a first look")
 	names := flags.String("part", "", "only these parts, separated by commas")
 	out := flags.String("out", "bench.md", "the file that the report is written to as well; empty for none")
+	version := flags.String("version", "", "of the source, for the report")
 	flags.Usage = func() {
 		fmt.Fprintln(flags.Output(), "Measures the service. Flags:")
 		flags.PrintDefaults()
@@ -108,7 +114,7 @@ func start(ctx context.Context, args []string) error {
 	if err != nil {
 		return err
 	}
-	b := &bench{plan: normalPlan, report: &report{figures: map[string]float64{}}, begun: time.Now()}
+	b := &bench{plan: normalPlan, version: *version, report: &report{figures: map[string]float64{}}, begun: time.Now()}
 	if *quick {
 		b.plan = quickPlan
 	}
@@ -147,7 +153,7 @@ func (b *bench) all(ctx context.Context, chosen []part) (err error) {
 	}
 	defer func() { err = errors.Join(err, os.RemoveAll(b.dir)) }()
 	b.progress("building the service")
-	if b.program, err = buildProgram(ctx, b.dir); err != nil {
+	if b.program, err = buildProgram(ctx, b.dir, b.version); err != nil {
 		return err
 	}
 	b.progress("starting PostgreSQL")

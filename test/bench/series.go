@@ -86,28 +86,44 @@ func kibibytes(r run) float64 { return r.bytes / 1024 }
 
 func written(r run) float64 { return r.written }
 
-// table shows each variant at each number of users, and its ratio to the first one.
-func (s *series) table(variants []variant, users ...int) *table {
-	first := variants[0].name
-	t := newTable("", "users", "per second", "/ "+first, "p50 ms", "p95 ms", "p99 ms", "CPU µs: driver", "service", "database",
-		"objects", "KiB", "WAL bytes")
+// column is a figure of a run.
+type column struct {
+	head, format string
+	value        func(run) float64
+}
+
+var columns = []column{
+	{"p50 ms", "%.2f", p50}, {"p95 ms", "%.2f", p95}, {"p99 ms", "%.2f", p99},
+	{"CPU µs: driver", "%.0f", driverCPU}, {"service", "%.0f", serviceCPU}, {"database", "%.0f", databaseCPU},
+	{"objects", "%.0f", objects}, {"KiB", "%.1f", kibibytes}, {"WAL bytes", "%.0f", written},
+}
+
+// table shows each variant at each number of users, and its ratio to the limit, if there is one.
+func (s *series) table(variants []variant, limit string, users ...int) *table {
+	t := newTable("", "users", "per second")
+	if limit != "" {
+		t.head = append(t.head, "/ "+limit)
+	}
+	for _, c := range columns {
+		t.head = append(t.head, c.head)
+	}
 	for _, n := range users {
-		for _, variant := range variants {
-			v := variant.name
-			if len(s.runs[v][n]) == 0 {
+		for _, v := range variants {
+			if len(s.runs[v.name][n]) == 0 {
 				continue
 			}
-			// A zero is one that was not, or could not be, read.
-			cell := func(value func(run) float64, format string) string {
-				if m := s.of(v, n, value); m != 0 {
-					return figure(m, format)
-				}
-				return none
+			row := []string{v.name, fmt.Sprint(n), figure(s.of(v.name, n, perSecond), "%.0f")}
+			if limit != "" {
+				row = append(row, figure(s.ratio(v.name, limit, n, perSecond), "%.2f"))
 			}
-			t.add(v, fmt.Sprint(n), cell(perSecond, "%.0f"), ratio(s.ratio(v, first, n, perSecond)),
-				cell(p50, "%.2f"), cell(p95, "%.2f"), cell(p99, "%.2f"),
-				cell(driverCPU, "%.0f"), cell(serviceCPU, "%.0f"), cell(databaseCPU, "%.0f"),
-				cell(objects, "%.0f"), cell(kibibytes, "%.1f"), cell(written, "%.0f"))
+			for _, c := range columns {
+				if m := s.of(v.name, n, c.value); m == 0 { // it was not, or could not be, read
+					row = append(row, none)
+				} else {
+					row = append(row, figure(m, c.format))
+				}
+			}
+			t.add(row...)
 		}
 	}
 	return t

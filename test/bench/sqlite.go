@@ -80,7 +80,7 @@ func sqlitePart(ctx context.Context, b *bench) error {
 	if err != nil {
 		return err
 	}
-	b.report.table(s.table(variants, populations...))
+	b.report.table(s.table(variants, bareSQLite, populations...))
 	for _, m := range b.program.modes() {
 		b.report.figure("sqlite http/bare 8 "+string(m), s.ratio(overHTTP(m), bareSQLite, 8, perSecond))
 	}
@@ -104,6 +104,6 @@ func memoryPart(ctx context.Context, b *bench) error {
 	if err != nil {
 		return err
 	}
-	b.report.table(s.table(variants, populations...))
+	b.report.table(s.table(variants, "", populations...))
 	return nil
 }

@@ -146,37 +146,11 @@ func sleepUntil(ctx context.Context, t time.Time) error {
 
 // exchanges has users exchange in a closed loop.
 func exchanges(ctx context.Context, w window, m meter, users []*user) (run, error) {
-	disconnect, err := connect(ctx, users, w.warm+w.length+patience)
+	disconnect, err := connect(ctx, users, w.warm+w.length)
 	defer disconnect()
 	if err != nil {
 		return run{}, err
 	}
 	m.driver = ownCPU
 	return closedLoop(ctx, w, m, len(users), func(i int) error { return users[i].exchange() })
-}
-
-// patience is how long an answer may take. A service that hangs is an error.
-const patience = 15 * time.Second
-
-// connect connects users for a while, and cuts them off when ctx is done.
-func connect(ctx context.Context, users []*user, atMost time.Duration) (disconnect func(), err error) {
-	var connected []*user
-	for _, u := range users {
-		if err = u.connect(); err != nil {
-			break
-		}
-		u.conn.SetDeadline(time.Now().Add(atMost))
-		connected = append(connected, u)
-	}
-	release := context.AfterFunc(ctx, func() {
-		for _, u := range connected {
-			u.conn.SetDeadline(time.Unix(1, 0))
-		}
-	})
-	return func() {
-		release()
-		for _, u := range connected {
-			u.conn.Close()
-		}
-	}, err
 }
