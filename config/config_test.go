@@ -70,7 +70,7 @@ func TestDefaultsAreTheDocumentedOnes(t *testing.T) {
 	want := config.Config{
 		Listen:          "127.0.0.1:3000",
 		AdminListen:     "127.0.0.1:3001",
-		Database:        config.Database{Engine: config.SQLite, URL: domain.NewSecret("sqlite:refreshd-data/refreshd.db"), Path: "refreshd-data/refreshd.db", MaxConnections: 16},
+		Database:        config.Database{Engine: config.SQLite, URL: domain.NewSecret("sqlite:refreshd-data/refreshd.db"), Path: "refreshd-data/refreshd.db", MaxConnections: 16, WriteCombining: true},
 		PublicURL:       "http://127.0.0.1:3000",
 		LogFormat:       config.LogAuto,
 		LogLevel:        slog.LevelInfo,
@@ -85,7 +85,7 @@ func TestEverySourceSetsEverySetting(t *testing.T) {
 	want := config.Config{
 		Listen:            "0.0.0.0:8080",
 		AdminListen:       "[::1]:8081",
-		Database:          config.Database{Engine: config.Postgres, URL: domain.NewSecret("postgres://u:pw@db:5432/tokens?sslmode=require"), MaxConnections: 40},
+		Database:          config.Database{Engine: config.Postgres, URL: domain.NewSecret("postgres://u:pw@db:5432/tokens?sslmode=require"), MaxConnections: 40, WriteCombining: false},
 		MasterKey:         domain.NewSecret(masterKey),
 		MasterKeyPrevious: domain.NewSecret(previousKey),
 		KickstartFile:     "kickstart.yaml",
@@ -102,6 +102,7 @@ listen: 0.0.0.0:8080
 admin_listen: "[::1]:8081"
 database_url: postgres://u:pw@db:5432/tokens?sslmode=require
 database_max_connections: 40
+database_write_combining: false
 master_key: `+masterKey+`
 master_key_previous: `+previousKey+`
 kickstart_file: kickstart.yaml
@@ -123,6 +124,7 @@ shutdown_timeout: 90s
 		"environment": {environ: append([]string{
 			"HOME=/", "REFRESHD_LISTEN=0.0.0.0:8080", "REFRESHD_ADMIN_LISTEN=[::1]:8081",
 			"REFRESHD_DATABASE_URL=postgres://u:pw@db:5432/tokens?sslmode=require", "REFRESHD_DATABASE_MAX_CONNECTIONS=40",
+			"REFRESHD_DATABASE_WRITE_COMBINING=false",
 			"REFRESHD_KICKSTART_FILE=kickstart.yaml", "REFRESHD_PUBLIC_URL=https://auth.example.com/tokens",
 			"REFRESHD_CORS_ORIGINS=https://app.example.com, http://localhost:5173",
 			"REFRESHD_TRUSTED_PROXIES=10.0.0.0/8,::ffff:192.0.2.7,2001:db8::/32",
@@ -130,7 +132,7 @@ shutdown_timeout: 90s
 		}, keys...)},
 		"flags": {args: []string{
 			"--listen=0.0.0.0:8080", "--admin-listen", "[::1]:8081",
-			"-database-url", "postgres://u:pw@db:5432/tokens?sslmode=require", "--database-max-connections=40",
+			"-database-url", "postgres://u:pw@db:5432/tokens?sslmode=require", "--database-max-connections=40", "--database-write-combining=false",
 			"--kickstart-file=kickstart.yaml", "--public-url=https://auth.example.com/tokens",
 			"--cors-origins=https://app.example.com,http://localhost:5173",
 			"--trusted-proxies=10.0.0.0/8,192.0.2.7,2001:db8::/32",

@@ -25,6 +25,8 @@ type Database struct {
 	// Path is the file of SQLite, and empty otherwise. It may be relative; its directory may not exist yet.
 	Path           string
 	MaxConnections int
+	// WriteCombining lets exchanges that wait for the database share the next write.
+	WriteCombining bool
 }
 
 // Redacted names the database for people: engine, hosts and database, or path. Of a PostgreSQL URL neither user nor options are

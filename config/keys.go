@@ -20,6 +20,7 @@ type setting struct {
 	help  string
 	list  bool // the file may hold a sequence
 	count bool // the file may hold a number
+	truth bool // the file may hold true or false
 	// unflagged keeps the setting off the command line.
 	unflagged bool
 	// parse checks text and stores it. Its error says what is wrong and what to do, and does not repeat text.
@@ -55,6 +56,13 @@ var settings = []setting{
 		name: "database_max_connections", def: "16", count: true, help: "connections to the database at most, 1 to 1000",
 		parse: func(c *Config, text string) (err error) {
 			c.Database.MaxConnections, err = parseCount(text, 1, 1000)
+			return err
+		},
+	},
+	{
+		name: "database_write_combining", def: "true", truth: true, help: "whether exchanges that wait for the database share the next write: true or false",
+		parse: func(c *Config, text string) (err error) {
+			c.Database.WriteCombining, err = parseChoice(text, truths)
 			return err
 		},
 	},

@@ -248,6 +248,10 @@ func (s setting) text(found any) (string, error) {
 		if s.count {
 			return strconv.Itoa(found), nil
 		}
+	case bool:
+		if s.truth {
+			return strconv.FormatBool(found), nil
+		}
 	case []any:
 		if !s.list {
 			return "", errors.New("is a sequence; write one value")

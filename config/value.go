@@ -167,6 +167,7 @@ var (
 	logLevels  = []choice[slog.Level]{
 		{"debug", slog.LevelDebug}, {"info", slog.LevelInfo}, {"warn", slog.LevelWarn}, {"error", slog.LevelError},
 	}
+	truths = []choice[bool]{{"true", true}, {"false", false}}
 )
 
 func parseChoice[T any](text string, choices []choice[T]) (T, error) {

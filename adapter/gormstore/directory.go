@@ -3,7 +3,6 @@ package gormstore
 import (
 	"context"
 	"database/sql"
-	"slices"
 	"time"
 
 	"gorm.io/gorm"
@@ -27,6 +26,8 @@ UPDATE tenants SET epoch = epoch WHERE id = $1 AND deleted_at = 0 RETURNING id, 
 	selectTenant  = `SELECT id, name, issuer, settings FROM tenants WHERE id = $1 AND deleted_at = 0`
 	selectTenants = `SELECT id, name, issuer, settings FROM tenants WHERE deleted_at = 0 ORDER BY id LIMIT $1`
 
+	selectPolicy = `SELECT policy FROM applications WHERE tenant_id = $1 AND id = $2`
+
 	selectApplication  = `SELECT tenant_id, id, name, settings FROM applications WHERE tenant_id = $1 AND id = $2`
 	selectApplications = `SELECT tenant_id, id, name, settings FROM applications WHERE tenant_id = $1 ORDER BY id`
 
@@ -38,14 +39,10 @@ UPDATE tenants SET epoch = epoch WHERE id = $1 AND deleted_at = 0 RETURNING id, 
 )
 
 var (
-	writtenPolicy = slices.Concat(policyColumns, []string{"slide_window", "slide_maximum"})
-
 	saveApplication = `
-INSERT INTO applications (tenant_id, id, name, settings, ` + columns("", writtenPolicy) + `)
-VALUES (` + placeholders(4+len(writtenPolicy)) + `)
-ON CONFLICT (tenant_id, id) DO UPDATE SET name = excluded.name, settings = excluded.settings, ` + assignments(writtenPolicy)
-
-	selectPolicy = `SELECT ` + columns("", policyColumns) + ` FROM applications WHERE tenant_id = $1 AND id = $2`
+INSERT INTO applications (tenant_id, id, name, settings, ` + columns("", policyColumns) + `)
+VALUES (` + placeholders(4+len(policyColumns)) + `)
+ON CONFLICT (tenant_id, id) DO UPDATE SET name = excluded.name, settings = excluded.settings, ` + assignments(policyColumns)
 )
 
 // assignments are for an upsert.
@@ -130,7 +127,11 @@ func storeApplication(tx *gorm.DB, t domain.Tenant, a domain.Application) error 
 		return err
 	}
 	p := domain.Effective(t, a)
-	args := append([]any{a.TenantID, a.ID, a.Name, settings}, policyArgs(p)...)
+	policy, err := policyArgs(p)
+	if err != nil {
+		return err
+	}
+	args := append([]any{a.TenantID, a.ID, a.Name, settings}, policy...)
 	if err := tx.Exec(saveApplication, args...).Error; err != nil {
 		return err
 	}
@@ -173,13 +174,13 @@ func (s *Store) Application(ctx context.Context, tenantID, id string) (a domain.
 
 // Policy implements port.Directory.
 func (s *Store) Policy(ctx context.Context, tenantID, applicationID string) (domain.Policy, error) {
-	var row policyRow
+	var p domain.Policy
 	if err := s.reading(ctx, "policy", func(db *gorm.DB) error {
-		return queryRow(db.Raw(selectPolicy, tenantID, applicationID), domain.ErrNotFound, row.dest()...)
+		return queryRow(db.Raw(selectPolicy, tenantID, applicationID), domain.ErrNotFound, policyText{&p})
 	}); err != nil {
 		return domain.Policy{}, err
 	}
-	return row.policy(), nil
+	return p, nil
 }
 
 // DeleteApplication implements port.Directory.

@@ -12,6 +12,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -442,30 +443,47 @@ func TestPostgresADeadlockIsTriedAgain(t *testing.T) {
 	}
 }
 
+// BenchmarkAdvance is the hot call, by a number of callers at once who each exchange a refresh token of their own. PostgreSQL is
+// that of the tests, which does not wait for the disk, unless TEST_POSTGRES_DSN names one that does.
 func BenchmarkAdvance(b *testing.B) {
-	for name, newDatabase := range map[string]func(testing.TB) database{"sqlite": onSQLite, "postgres": onPostgres} {
-		b.Run(name, func(b *testing.B) {
-			s := newDatabase(b).migrated(b, gormstore.Options{})
-			shop(b, s)
-			tokens := make(chan domain.RefreshToken, 1000)
-			for _, t := range issue(b, s, cap(tokens)) {
-				tokens <- t
+	for _, engine := range []struct {
+		name        string
+		newDatabase func(testing.TB) database
+	}{{"sqlite", onSQLite}, {"postgres", onPostgres}} {
+		for _, callers := range []int{1, 8, 32, 64} {
+			for _, oneByOne := range []bool{true, false} {
+				b.Run(fmt.Sprintf("%s/callers=%d/one-by-one=%t", engine.name, callers, oneByOne), func(b *testing.B) {
+					s := engine.newDatabase(b).migrated(b, gormstore.Options{OneByOne: oneByOne})
+					benchmarkAdvance(b, s, callers)
+				})
 			}
-			b.ReportAllocs()
-			b.ResetTimer()
-			b.RunParallel(func(pb *testing.PB) {
-				for pb.Next() {
-					t := <-tokens
-					t, _, err := s.Advance(b.Context(), t.ID, domain.Call{Generation: t.Generation, Now: start})
-					if err != nil {
-						b.Error(err)
-						return
-					}
-					tokens <- t
+		}
+	}
+}
+
+func benchmarkAdvance(b *testing.B, s *gormstore.Store, callers int) {
+	shop(b, s)
+	tokens := issue(b, s, callers)
+	var (
+		left  atomic.Int64
+		group sync.WaitGroup
+	)
+	left.Store(int64(b.N))
+	b.ReportAllocs()
+	b.ResetTimer()
+	for _, t := range tokens {
+		group.Go(func() {
+			for left.Add(-1) >= 0 {
+				var err error
+				if t, _, err = s.Advance(b.Context(), t.ID, domain.Call{Generation: t.Generation, Now: start}); err != nil {
+					b.Error(err)
+					return
 				}
-			})
+			}
 		})
 	}
+	group.Wait()
+	b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "exchanges/s")
 }
 
 // A process that starts gets all kinds of calls at once, and none of its statements is prepared yet.

@@ -33,14 +33,17 @@ type Options struct {
 	MaxConnections int
 	// Logger gets every statement, without its values, at debug, and slow ones at warning. Errors are returned, not logged.
 	Logger *slog.Logger
+	// OneByOne writes each exchange by itself, also where many wait.
+	OneByOne bool
 }
 
 // engine is where the two engines differ beside their hot statements and their migrations.
 type engine struct {
 	name    goose.Dialect
 	advance string
-	// policyDest is where to scan the policy that advance returns.
-	policyDest func(*policyRow) []any
+	// writes are how many exchanges, or batches of them, are written at once; together writes a batch.
+	writes   int
+	together func(*Store, context.Context, []*exchange) error
 	// statistics asks how exchanges are stored; empty where there is nothing to ask.
 	statistics string
 	// migrated asks whether any migration ever ran.
@@ -86,11 +89,12 @@ func openSQLite(ctx context.Context, path string, o Options) (*Store, error) {
 	}
 	read := newPool(preparing{reading}, cmp.Or(o.MaxConnections, max(4, runtime.NumCPU())))
 	return newStore(o, engine{
-		name:       goose.DialectSQLite3,
-		advance:    advanceSQLite,
-		policyDest: func(r *policyRow) []any { return []any{packedPolicy{r}} },
-		migrated:   `SELECT count(*) FROM sqlite_master WHERE type = 'table' AND name = 'goose_db_version'`,
-		migrating:  func() *sql.DB { return newPool(writing, 1) },
+		name:      goose.DialectSQLite3,
+		advance:   advanceSQLite,
+		writes:    1,
+		together:  (*Store).advanceInTurn,
+		migrated:  `SELECT count(*) FROM sqlite_master WHERE type = 'table' AND name = 'goose_db_version'`,
+		migrating: func() *sql.DB { return newPool(writing, 1) },
 	}, sqliteDialect{pool: write}, sqliteDialect{pool: read}, write, read)
 }
 
@@ -139,8 +143,9 @@ func OpenPostgres(ctx context.Context, dsn domain.Secret, o Options) (*Store, er
 	return newStore(o, engine{
 		name:       goose.DialectPostgres,
 		advance:    advancePostgres,
+		writes:     2,
+		together:   (*Store).advanceTogether,
 		statistics: statistics,
-		policyDest: (*policyRow).dest,
 		migrated:   `SELECT count(*) FROM pg_catalog.pg_class WHERE oid = to_regclass('goose_db_version')`,
 		migrating: func() *sql.DB {
 			c := config.Copy()
@@ -181,6 +186,12 @@ func newStore(o Options, e engine, write, read gorm.Dialector, pools ...*sql.DB)
 	}
 	if s.read, err = gorm.Open(read, config()); err != nil {
 		return nil, errors.Join(err, s.close())
+	}
+	s.exchange = s.advanceAlone
+	if !o.OneByOne {
+		s.exchange = newCombiner(e.writes, s.advanceAlone, func(ctx context.Context, batch []*exchange) error {
+			return e.together(s, ctx, batch)
+		}).do
 	}
 	return s, nil
 }

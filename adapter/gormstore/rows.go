@@ -3,9 +3,10 @@ package gormstore
 import (
 	"encoding/json"
 	"fmt"
-	"slices"
+	"maps"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/refreshd/refreshd/domain"
@@ -14,15 +15,6 @@ import (
 // columns writes names as a list, each with prefix before it.
 func columns(prefix string, names []string) string {
 	return prefix + strings.Join(names, ", "+prefix)
-}
-
-// columnsOr is columns of the side of an outer join that may be missing.
-func columnsOr(missing, prefix string, names []string) string {
-	out := make([]string, len(names))
-	for i, name := range names {
-		out[i] = "COALESCE(" + prefix + name + ", " + missing + ")"
-	}
-	return strings.Join(out, ", ")
 }
 
 // placeholders are $1 to $n.
@@ -158,70 +150,84 @@ func decodeList(text []byte) (list []string, err error) {
 	return list, json.Unmarshal(text, &list)
 }
 
-// policyColumns are the effective policy beside an application, in the order of policyRow.dest. slide_window and slide_maximum
-// follow from the others, for Advance, and are never read.
-var (
-	policyTexts   = []string{"cookie_domain", "issuer", "algorithm", "expiration_policy", "usage_policy"}
-	policyNumbers = []string{
-		"active", "require_authentication", "cookie_only", "access_token_ttl", "ttl", "maximum_ttl", "grace_period",
-		"recovery_burst", "recovery_interval", "revoke_on_replay", "maximum_active_tokens",
-	}
-	policyColumns = slices.Concat(policyTexts, policyNumbers)
-)
-
-// policyRow is the effective policy as the columns hold it.
-type policyRow struct {
-	cookieDomain, issuer, algorithm, expirationPolicy, usagePolicy string
-
-	active, requireAuthentication, cookieOnly int64
-	accessTokenTTL, ttl, maximumTTL           int64
-	gracePeriod                               int64
-	recoveryBurst, recoveryInterval           int64
-	revokeOnReplay, maximumActiveTokens       int64
+// policyColumns are the effective policy beside an application: what statements compare, and all of it as one text, because a
+// column costs an exchange more than a byte.
+var policyColumns = []string{
+	"active", "require_authentication", "access_token_ttl", "usage_policy", "grace_period", "slide_window", "slide_maximum", "policy",
 }
 
-func (r *policyRow) dest() []any {
+// policyArgs are the values of policyColumns.
+func policyArgs(p domain.Policy) ([]any, error) {
+	text, err := json.Marshal(policyJSON(p))
+	window, maximum := p.Slide()
 	return []any{
-		&r.cookieDomain, &r.issuer, &r.algorithm, &r.expirationPolicy, &r.usagePolicy,
-		&r.active, &r.requireAuthentication, &r.cookieOnly, &r.accessTokenTTL, &r.ttl, &r.maximumTTL, &r.gracePeriod,
-		&r.recoveryBurst, &r.recoveryInterval, &r.revokeOnReplay, &r.maximumActiveTokens,
-	}
+		flag(p.Active), flag(p.RequireAuthentication), p.AccessTokenTTL.Microseconds(), string(p.Usage), p.GracePeriod.Microseconds(),
+		window.Microseconds(), maximum.Microseconds(), string(text),
+	}, err
 }
 
-func (r *policyRow) policy() domain.Policy {
-	return domain.Policy{
-		Active: r.active != 0, RequireAuthentication: r.requireAuthentication != 0,
-		CookieOnly: r.cookieOnly != 0, CookieDomain: r.cookieDomain, Issuer: r.issuer,
-		AccessTokenTTL: duration(r.accessTokenTTL), Algorithm: domain.Algorithm(r.algorithm),
-		Expiration: domain.ExpirationPolicy(r.expirationPolicy), TTL: duration(r.ttl), MaximumTTL: duration(r.maximumTTL),
-		Usage: domain.UsagePolicy(r.usagePolicy), GracePeriod: duration(r.gracePeriod),
-		RecoveryBurst: r.recoveryBurst, RecoveryInterval: r.recoveryInterval,
-		RevokeOnReplay: r.revokeOnReplay != 0, MaximumActiveTokens: r.maximumActiveTokens,
-	}
+// policyJSON is domain.Policy as the policy column holds it. The conversion between the two breaks when a field is added to only
+// one of them.
+type policyJSON struct {
+	Active                bool   `json:"active"`
+	RequireAuthentication bool   `json:"requireAuthentication"`
+	CookieOnly            bool   `json:"cookieOnly"`
+	CookieDomain          string `json:"cookieDomain"`
+	Issuer                string `json:"issuer"`
+
+	AccessTokenTTL time.Duration    `json:"accessTokenTtl"`
+	Algorithm      domain.Algorithm `json:"algorithm"`
+
+	Expiration domain.ExpirationPolicy `json:"expiration"`
+	TTL        time.Duration           `json:"ttl"`
+	MaximumTTL time.Duration           `json:"maximumTtl"`
+
+	Usage            domain.UsagePolicy `json:"usage"`
+	GracePeriod      time.Duration      `json:"gracePeriod"`
+	RecoveryBurst    int64              `json:"recoveryBurst"`
+	RecoveryInterval int64              `json:"recoveryInterval"`
+
+	RevokeOnReplay      bool  `json:"revokeOnReplay"`
+	MaximumActiveTokens int64 `json:"maximumActiveTokens"`
 }
 
-// packedPolicy scans the columns of a policyRow from one JSON array, as SQLite has to give them.
-type packedPolicy struct{ to *policyRow }
+// policyText scans the policy column. An empty one, of an application that is gone, is the zero policy.
+type policyText struct{ to *domain.Policy }
+
+// policies are texts that were read before: applications come by the thousand, different policies by the dozen. A text always
+// says the same, so nothing in here grows old; a full map is left for a new one.
+var policies atomic.Pointer[map[string]domain.Policy]
+
+const mostPolicies = 256
 
 // Scan implements sql.Scanner.
-func (p packedPolicy) Scan(value any) error {
+func (p policyText) Scan(value any) error {
 	text, ok := value.(string)
 	if !ok {
 		return fmt.Errorf("the policy is a %T, want text", value)
 	}
-	dest := p.to.dest()
-	return json.Unmarshal([]byte(text), &dest)
-}
-
-// policyArgs are the values of policyColumns, and of slide_window and slide_maximum.
-func policyArgs(p domain.Policy) []any {
-	window, maximum := p.Slide()
-	return []any{
-		p.CookieDomain, p.Issuer, string(p.Algorithm), string(p.Expiration), string(p.Usage),
-		flag(p.Active), flag(p.RequireAuthentication), flag(p.CookieOnly), p.AccessTokenTTL.Microseconds(),
-		p.TTL.Microseconds(), p.MaximumTTL.Microseconds(), p.GracePeriod.Microseconds(), p.RecoveryBurst, p.RecoveryInterval,
-		flag(p.RevokeOnReplay), p.MaximumActiveTokens, window.Microseconds(), maximum.Microseconds(),
+	if text == "" {
+		return nil
 	}
+	known := policies.Load()
+	if known != nil {
+		if policy, ok := (*known)[text]; ok {
+			*p.to = policy
+			return nil
+		}
+	}
+	var read policyJSON
+	if err := json.Unmarshal([]byte(text), &read); err != nil {
+		return fmt.Errorf("read the policy: %w", err)
+	}
+	*p.to = domain.Policy(read)
+	next := make(map[string]domain.Policy)
+	if known != nil && len(*known) < mostPolicies {
+		maps.Copy(next, *known)
+	}
+	next[text] = *p.to
+	policies.Store(&next)
+	return nil
 }
 
 // settingsJSON is domain.Settings as the settings columns hold it. The conversion between the two breaks when a field is

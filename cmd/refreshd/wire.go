@@ -78,7 +78,7 @@ func (s *service) openStore(ctx context.Context, c config.Config) (port.Store, e
 }
 
 func openDatabase(ctx context.Context, c config.Config, log *slog.Logger) (*gormstore.Store, error) {
-	o := gormstore.Options{MaxConnections: c.Database.MaxConnections, Logger: log}
+	o := gormstore.Options{MaxConnections: c.Database.MaxConnections, OneByOne: !c.Database.WriteCombining, Logger: log}
 	if c.Database.Engine == config.SQLite {
 		return gormstore.OpenSQLite(ctx, c.Database.Path, o)
 	}
