@@ -59,33 +59,40 @@ SELECT bench_id(i), $1, $2, CASE WHEN i % $3 = 0 AND i / $3 <= $4 THEN $5 ELSE '
   '["user"]', '["openid"]', '{"plan":"pro"}', 'Pixel 9', 'phone', '', '', ''
 FROM generate_series($8::bigint, $9::bigint) AS i`
 
+// newBulk is empty, but for what the service itself issued.
+func (b *bench) newBulk(ctx context.Context, m mode, spread int) (*bulk, error) {
+	k := &bulk{spread: spread}
+	var err error
+	if k.dsn, err = b.newDatabase(ctx); err != nil {
+		return nil, err
+	}
+	if k.users, _, err = b.fill(ctx, m, k.dsn); err != nil {
+		return nil, err
+	}
+	if k.key, err = tokenKey(ctx, k.dsn); err != nil {
+		return nil, err
+	}
+	return k, withConnection(ctx, k.dsn, func(c *pgx.Conn) error {
+		_, err := c.Exec(ctx, bulkIDs)
+		return err
+	})
+}
+
 // bulk gives the one that parts share, with as many rows at least.
 func (b *bench) bulk(ctx context.Context, rows int) (*bulk, error) {
 	if b.shared == nil {
-		k := &bulk{spread: b.plan.stages[1] / hoarderHas}
-		var err error
-		if k.dsn, err = b.newDatabase(ctx); err != nil {
-			return nil, err
-		}
-		if k.users, _, err = b.fill(ctx, b.defaultMode(), k.dsn); err != nil {
-			return nil, err
-		}
-		if k.key, err = tokenKey(ctx, k.dsn); err != nil {
-			return nil, err
-		}
-		if err := withConnection(ctx, k.dsn, func(c *pgx.Conn) error {
-			_, err := c.Exec(ctx, bulkIDs)
-			return err
-		}); err != nil {
+		k, err := b.newBulk(ctx, b.defaultMode(), b.plan.stages[1]/hoarderHas)
+		if err != nil {
 			return nil, err
 		}
 		b.shared = k
 	}
-	return b.shared, b.grow(ctx, b.shared, rows)
+	return b.shared, b.grow(ctx, b.shared, rows, time.Now())
 }
 
-// grow loads rows up to a number, and brings the table to what it would be after some time in service.
-func (b *bench) grow(ctx context.Context, k *bulk, rows int) error {
+// grow loads rows up to a number, of tokens that were issued at an instant and lived for 30 days. It leaves the table as it would
+// be after some time in service.
+func (b *bench) grow(ctx context.Context, k *bulk, rows int, issued time.Time) error {
 	if k.rows >= rows {
 		return nil
 	}
@@ -93,9 +100,8 @@ func (b *bench) grow(ctx context.Context, k *bulk, rows int) error {
 		for k.rows < rows {
 			b.progress("loading refresh tokens: %d of %d", k.rows, rows)
 			last := min(k.rows+bulkSize, rows)
-			now := time.Now()
-			if _, err := c.Exec(ctx, bulkInsert, tenant, application, k.spread, hoarderHas, hoarder, now.UnixMicro(),
-				now.AddDate(0, 0, 30).UnixMicro(), k.rows+1, last); err != nil {
+			if _, err := c.Exec(ctx, bulkInsert, tenant, application, k.spread, hoarderHas, hoarder,
+				issued.UnixMicro(), issued.AddDate(0, 0, 30).UnixMicro(), k.rows+1, last); err != nil {
 				return fmt.Errorf("load refresh tokens: %w", err)
 			}
 			k.rows = last

@@ -123,22 +123,22 @@ func (b *bench) singleCalls(ctx context.Context, k *bulk, s *service) error {
 	}
 	var revoked atomic.Int64
 	variants := []variant{
-		{"issue", loop(func(c *caller, random int) error {
+		{name: "issue", run: loop(func(c *caller, random int) error {
 			_, err := c.issue(application, fmt.Sprint("issued-", random))
 			return err
 		})},
-		{"retrieve one", loop(func(c *caller, random int) error {
+		{name: "retrieve one", run: loop(func(c *caller, random int) error {
 			random = random/2 + 1 // the upper half is being revoked
 			return c.expect(http.StatusOK, http.MethodGet, "/jwt/refresh/"+bulkID(random).String(), "")
 		})},
-		{"list 100 of 10 000", loop(func(c *caller, _ int) error { return c.list(firstPage) })},
-		{"the same, after 9 000", loop(func(c *caller, _ int) error { return c.list(deep) })},
-		{"revoke one", loop(func(c *caller, _ int) error {
+		{name: "list 100 of 10 000", run: loop(func(c *caller, _ int) error { return c.list(firstPage) })},
+		{name: "the same, after 9 000", run: loop(func(c *caller, _ int) error { return c.list(deep) })},
+		{name: "revoke one", run: loop(func(c *caller, _ int) error {
 			last := k.rows - int(revoked.Add(1)) + 1
 			return c.expect(http.StatusOK, http.MethodDelete, "/jwt/refresh/"+bulkID(last).String(), "")
 		})},
 	}
-	series, err := b.turns("calls", variants, 1, atOnce)
+	series, err := b.turns("calls", b.plan.rounds, variants, 1, atOnce)
 	if err != nil {
 		return err
 	}
@@ -152,8 +152,8 @@ func (b *bench) wideRevocations(ctx context.Context, k *bulk, s *service) error 
 	callers := newCallers(s, 8)
 	w := b.plan.window
 	variants := []variant{
-		{bare, func(int) (run, error) { return b.pgbench.run(ctx, w, k.dsn, 1, bareUpdate) }},
-		{revocations, func(n int) (run, error) {
+		{name: bare, run: func(int) (run, error) { return b.pgbench.run(ctx, w, k.dsn, 1, bareUpdate) }},
+		{name: revocations, run: func(n int) (run, error) {
 			disconnect, err := connect(ctx, callers[:n], w.warm+w.length)
 			defer disconnect()
 			if err != nil {
@@ -164,7 +164,7 @@ func (b *bench) wideRevocations(ctx context.Context, k *bulk, s *service) error 
 			})
 		}},
 	}
-	series, err := b.turns("wide revocations", variants, 1, len(callers))
+	series, err := b.turns("wide revocations", b.plan.rounds, variants, 1, len(callers))
 	if err != nil {
 		return err
 	}

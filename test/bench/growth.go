@@ -24,15 +24,16 @@ WHERE id = bench_id(:i) AND generation > 0 RETURNING id, generation \gset
 `}
 }
 
-// roamers exchange random tokens of a bulk: those with even numbers, each its own share of them, so that nobody meets another one.
+// roamers exchange tokens of a bulk that are not their own: whichever next says. Two of them must not meet.
 type roamers struct {
 	bulk        *bulk
 	users       []*user
-	generations []uint32 // by half the number
+	generations []uint32 // by number
+	next        func(i int) (number int)
 }
 
-func newRoamers(k *bulk, s *service) (*roamers, error) {
-	r := &roamers{bulk: k, generations: make([]uint32, k.rows/2+1)}
+func newRoamers(k *bulk, s *service, next func(i int) int) (*roamers, error) {
+	r := &roamers{bulk: k, generations: make([]uint32, k.rows+1), next: next}
 	for i := range r.generations {
 		r.generations[i] = 1
 	}
@@ -46,16 +47,20 @@ func newRoamers(k *bulk, s *service) (*roamers, error) {
 	return r, nil
 }
 
+// even chooses random even numbers, for each roamer from a share of its own: pgbench has the odd ones.
+func even(rows int) func(i int) int {
+	return func(i int) int { return 2 * (rand.IntN((rows/2-i-1)/growthUsers+1)*growthUsers + i + 1) }
+}
+
 func (r *roamers) exchange(i int) error {
-	u, n := r.users[i], len(r.users)
-	half := rand.IntN((r.bulk.rows/2-i-1)/n+1)*n + i + 1
-	id := bulkID(2 * half)
+	u, number := r.users[i], r.next(i)
+	id := bulkID(number)
 	u.id = id.String()
-	copy(u.current, r.bulk.key.Mint(id, r.generations[half]).Reveal())
+	copy(u.current, r.bulk.key.Mint(id, r.generations[number]).Reveal())
 	if err := u.exchange(); err != nil {
 		return err
 	}
-	r.generations[half]++
+	r.generations[number]++
 	return nil
 }
 
@@ -88,7 +93,7 @@ func growthPart(ctx context.Context, b *bench) error {
 			return err
 		}
 		b.later(s.stop)
-		r, err := newRoamers(k, s)
+		r, err := newRoamers(k, s, even(k.rows))
 		if err != nil {
 			return err
 		}
@@ -96,10 +101,10 @@ func growthPart(ctx context.Context, b *bench) error {
 		generations = r.generations
 		w := b.plan.window
 		variants := []variant{
-			{randomBare, func(n int) (run, error) { return b.pgbench.run(ctx, w, k.dsn, n, randomUpdate(k.rows)) }},
-			{overHTTP(m) + ", random tokens", func(int) (run, error) { return r.run(ctx, w, s, b.server) }},
+			{name: randomBare, run: func(n int) (run, error) { return b.pgbench.run(ctx, w, k.dsn, n, randomUpdate(k.rows)) }},
+			{name: overHTTP(m) + ", random tokens", run: func(int) (run, error) { return r.run(ctx, w, s, b.server) }},
 		}
-		series, err := b.turns(fmt.Sprintf("%d refresh tokens", rows), variants, growthUsers)
+		series, err := b.turns(fmt.Sprintf("%d refresh tokens", rows), b.plan.rounds, variants, growthUsers)
 		if err != nil {
 			return err
 		}

@@ -34,8 +34,8 @@ func hotPart(ctx context.Context, b *bench) error {
 	}
 	var raced []time.Duration
 	variants := []variant{
-		{ownTokens, func(int) (run, error) { return c.retries(ctx, b.plan.window, c.users, nil) }},
-		{hotToken, func(int) (run, error) {
+		{name: ownTokens, run: func(int) (run, error) { return c.retries(ctx, b.plan.window, c.users, nil) }},
+		{name: hotToken, run: func(int) (run, error) {
 			took, answer, err := races(ctx, one, hotRaces)
 			if err != nil {
 				return run{}, err
@@ -44,7 +44,7 @@ func hotPart(ctx context.Context, b *bench) error {
 			return c.retries(ctx, b.plan.window, one, answer)
 		}},
 	}
-	s, err := b.turns("hot token", variants, hotUsers)
+	s, err := b.turns("hot token", b.plan.rounds, variants, hotUsers)
 	if err != nil {
 		return err
 	}

@@ -52,20 +52,9 @@ var parts = []part{
 	{"hot", "one token string that many present at once", hotPart},
 	{"growth", "exchange of random tokens, and lists, as the table grows", growthPart},
 	{"calls", "issue, retrieve, list, revoke", callsPart},
+	{"space", "bytes per refresh token as it is rotated", spacePart},
+	{"purge", "exchange while dead refresh tokens are purged", purgePart},
 }
-
-// plan is how long a run takes.
-type plan struct {
-	name   string
-	window window
-	rounds int
-	stages []int // how many refresh tokens there are as a table grows
-}
-
-var (
-	quickPlan  = plan{name: "quick", window: window{300 * time.Millisecond, 500 * time.Millisecond}, rounds: 3, stages: []int{10_000, 200_000}}
-	normalPlan = plan{name: "normal", window: window{500 * time.Millisecond, 1500 * time.Millisecond}, rounds: 3, stages: []int{10_000, 200_000}}
-)
 
 // bench is what the parts share.
 type bench struct {
@@ -82,7 +71,8 @@ type bench struct {
 }
 
 func main() {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	// SIGPIPE too, which otherwise ends a program whose output nobody reads any more, and leaves what it started.
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP, syscall.SIGPIPE)
 	defer stop()
 	if err := start(ctx, os.Args[1:]); err != nil {
 		if errors.Is(err, flag.ErrHelp) {
@@ -95,7 +85,9 @@ func main() {
 
 func start(ctx context.Context, args []string) error {
 	flags := flag.NewFlagSet("bench", flag.ContinueOnError)
-	quick := flags.Bool("quick", false, "two minutes, for a first look")
+	quick := flags.Bool("quick", false, "two to three minutes, for a first look")
+	long := flags.Bool("full", false, "hours, with what does not fit into ten minutes: 1000 rotations of 10 000 tokens")
+	profiles := flags.String("profile", "", "measure nothing, and leave profiles of the service under load in this directory")
 	names := flags.String("part", "", "only these parts, separated by commas")
 	out := flags.String("out", "bench.md", "the file that the report is written to as well; empty for none")
 	version := flags.String("version", "", "of the source, for the report")
@@ -115,10 +107,18 @@ func start(ctx context.Context, args []string) error {
 		return err
 	}
 	b := &bench{plan: normalPlan, version: *version, report: &report{figures: map[string]float64{}}, begun: time.Now()}
-	if *quick {
+	switch {
+	case *quick && *long:
+		return errors.New("a run is quick or full: choose one")
+	case *quick:
 		b.plan = quickPlan
+	case *long:
+		b.plan = fullPlan
 	}
-	if err := b.all(ctx, chosen); err != nil {
+	if *profiles != "" {
+		return b.prepared(ctx, func() error { return b.profile(ctx, *profiles) })
+	}
+	if err := b.prepared(ctx, func() error { return b.all(ctx, chosen) }); err != nil {
 		return err
 	}
 	text := b.report.text.String()
@@ -146,8 +146,8 @@ func choose(names string) ([]part, error) {
 	return chosen, nil
 }
 
-// all runs the parts, and leaves nothing behind.
-func (b *bench) all(ctx context.Context, chosen []part) (err error) {
+// prepared calls f with everything in place, and leaves nothing behind.
+func (b *bench) prepared(ctx context.Context, f func() error) (err error) {
 	if b.dir, err = os.MkdirTemp("", "refreshd-bench-"); err != nil {
 		return err
 	}
@@ -165,13 +165,18 @@ func (b *bench) all(ctx context.Context, chosen []part) (err error) {
 	if b.pgbench, err = newPgbench(ctx, b.dir, b.server); err != nil {
 		return err
 	}
+	if err = f(); err != nil && ctx.Err() != nil {
+		return errors.New("interrupted")
+	}
+	return err
+}
+
+// all runs the parts.
+func (b *bench) all(ctx context.Context, chosen []part) error {
 	b.title()
 	for _, p := range chosen {
 		begun := time.Now()
 		if err := b.one(ctx, p); err != nil {
-			if ctx.Err() != nil {
-				return errors.New("interrupted")
-			}
 			return fmt.Errorf("%s: %w", p.name, err)
 		}
 		b.progress("%s took %s", p.name, time.Since(begun).Round(time.Second))

@@ -9,15 +9,19 @@ import (
 type variant struct {
 	name string
 	run  func(n int) (run, error)
+	only int // the number of callers with which it is run, if it is not every one
 }
 
 // turns runs the variants in turn, round by round.
-func (b *bench) turns(what string, variants []variant, populations ...int) (*series, error) {
+func (b *bench) turns(what string, rounds int, variants []variant, populations ...int) (*series, error) {
 	var s series
 	for _, n := range populations {
-		for round := range b.plan.rounds {
+		for round := range rounds {
+			b.progress("%s: %d at once, round %d of %d", what, n, round+1, rounds)
 			for _, v := range variants {
-				b.progress("%s: %d at once, round %d of %d: %s", what, n, round+1, b.plan.rounds, v.name)
+				if v.only != 0 && v.only != n {
+					continue
+				}
 				r, err := v.run(n)
 				if err != nil {
 					return nil, fmt.Errorf("%s, %d at once: %w", v.name, n, err)
@@ -84,6 +88,10 @@ func objects(r run) float64 { return r.objects }
 
 func kibibytes(r run) float64 { return r.bytes / 1024 }
 
+func idlePercent(r run) float64 { return 100 * r.idle }
+
+func othersPercent(r run) float64 { return 100 * r.others }
+
 func written(r run) float64 { return r.written }
 
 // column is a figure of a run.
@@ -95,6 +103,7 @@ type column struct {
 var columns = []column{
 	{"p50 ms", "%.2f", p50}, {"p95 ms", "%.2f", p95}, {"p99 ms", "%.2f", p99},
 	{"CPU µs: driver", "%.0f", driverCPU}, {"service", "%.0f", serviceCPU}, {"database", "%.0f", databaseCPU},
+	{"idle %", "%.0f", idlePercent}, {"others %", "%.0f", othersPercent},
 	{"objects", "%.0f", objects}, {"KiB", "%.1f", kibibytes}, {"WAL bytes", "%.0f", written},
 }
 

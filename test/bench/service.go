@@ -39,6 +39,7 @@ type program struct {
 	dir      string // for its files; the caller removes it
 	version  string
 	combines bool // it knows the setting that turns write combining off
+	purges   bool // it knows the verb purge
 }
 
 func buildProgram(ctx context.Context, dir, version string) (program, error) {
@@ -59,13 +60,14 @@ func buildProgram(ctx context.Context, dir, version string) (program, error) {
 	}
 	p.version = strings.TrimSpace(string(said))
 	p.combines = bytes.Contains(help, []byte(combiningSetting))
+	p.purges = exec.CommandContext(ctx, p.path, "purge", "--help").Run() == nil
 	return p, os.WriteFile(filepath.Join(dir, "kickstart.yaml"), []byte(kickstart), 0o600)
 }
 
 func (p program) command(ctx context.Context, m mode, database string, args ...string) *exec.Cmd {
 	c := exec.CommandContext(ctx, p.path, args...)
 	c.Dir = p.dir
-	c.Env = append(m.settings(p), "REFRESHD_DATABASE_URL="+database, "REFRESHD_MASTER_KEY="+masterKey, "REFRESHD_LOG_FORMAT=json",
+	c.Env = append(p.settings(m), "REFRESHD_DATABASE_URL="+database, "REFRESHD_MASTER_KEY="+masterKey, "REFRESHD_LOG_FORMAT=json",
 		"REFRESHD_LISTEN=127.0.0.1:0", "REFRESHD_ADMIN_LISTEN=127.0.0.1:0", "REFRESHD_KICKSTART_FILE="+filepath.Join(p.dir, "kickstart.yaml"))
 	// A group of its own, so that Ctrl-C on a terminal reaches it through us: in its turn, and by SIGTERM.
 	c.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}

@@ -20,6 +20,7 @@ type run struct {
 	database       time.Duration // CPU of PostgreSQL
 	objects, bytes float64       // allocated by the service
 	written        float64       // bytes of WAL
+	idle, others   float64       // shares of the machine's CPU: unused, and used by what is no part of the run
 }
 
 // meter reads what a run uses up. Parts of it may be missing.
@@ -34,6 +35,7 @@ type reading struct {
 	at                        time.Time
 	driver, service, database time.Duration
 	objects, bytes, written   float64
+	machine                   machine
 }
 
 // open reads when a window opens, and shut when it closes. Both read CPU next to the window, because the rest of reading costs some.
@@ -75,6 +77,7 @@ func (m meter) readCPU(r *reading) {
 	if m.server != nil {
 		r.database = m.server.cpu()
 	}
+	r.machine = readMachine()
 }
 
 // between makes a run of two readings and of the calls that ended between them.
@@ -83,6 +86,11 @@ func between(from, to reading, took []time.Duration) run {
 	r := run{calls: n, rate: float64(n) / to.at.Sub(from.at).Seconds()}
 	if n == 0 {
 		return r
+	}
+	if total := to.machine.total - from.machine.total; total > 0 {
+		ours := to.driver - from.driver + to.service - from.service + to.database - from.database
+		idle := to.machine.idle - from.machine.idle
+		r.idle, r.others = float64(idle)/float64(total), float64(max(0, total-idle-ours))/float64(total)
 	}
 	calls := time.Duration(n)
 	r.driver, r.service, r.database = (to.driver-from.driver)/calls, (to.service-from.service)/calls, (to.database-from.database)/calls
