@@ -55,6 +55,11 @@ type Config struct {
 	// TrustedProxies are masked, and IPv4 is never written as IPv6.
 	TrustedProxies []netip.Prefix
 
+	// PurgeInterval is how long after a pass of the janitor the next one begins; 0 if this process makes none. PurgeAfter is how
+	// long a dead refresh token stays; minutes at least.
+	PurgeInterval time.Duration
+	PurgeAfter    time.Duration
+
 	LogFormat LogFormat
 	LogLevel  slog.Level
 

@@ -28,7 +28,6 @@ var (
 )
 
 var compareValues = cmp.Options{
-	cmp.Comparer(func(a, b domain.Secret) bool { return a == b }),
 	cmp.Comparer(func(a, b netip.Prefix) bool { return a == b }),
 }
 
@@ -72,6 +71,8 @@ func TestDefaultsAreTheDocumentedOnes(t *testing.T) {
 		AdminListen:     "127.0.0.1:3001",
 		Database:        config.Database{Engine: config.SQLite, URL: domain.NewSecret("sqlite:refreshd-data/refreshd.db"), Path: "refreshd-data/refreshd.db", MaxConnections: 16, WriteCombining: true},
 		PublicURL:       "http://127.0.0.1:3000",
+		PurgeInterval:   time.Hour,
+		PurgeAfter:      24 * time.Hour,
 		LogFormat:       config.LogAuto,
 		LogLevel:        slog.LevelInfo,
 		ShutdownTimeout: 15 * time.Second,
@@ -92,6 +93,8 @@ func TestEverySourceSetsEverySetting(t *testing.T) {
 		PublicURL:         "https://auth.example.com/tokens",
 		CORSOrigins:       []string{"https://app.example.com", "http://localhost:5173"},
 		TrustedProxies:    []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8"), netip.MustParsePrefix("192.0.2.7/32"), netip.MustParsePrefix("2001:db8::/32")},
+		PurgeInterval:     10 * time.Minute,
+		PurgeAfter:        48 * time.Hour,
 		LogFormat:         config.LogJSON,
 		LogLevel:          slog.LevelWarn,
 		ShutdownDelay:     5 * time.Second,
@@ -111,6 +114,8 @@ cors_origins:
   - https://app.example.com
   - http://localhost:5173
 trusted_proxies: [10.0.0.0/8, "192.0.2.7", "2001:db8::/32"]
+purge_interval: 10m
+purge_after: 48h
 log_format: json
 log_level: warn
 shutdown_delay: 5s
@@ -128,6 +133,7 @@ shutdown_timeout: 90s
 			"REFRESHD_KICKSTART_FILE=kickstart.yaml", "REFRESHD_PUBLIC_URL=https://auth.example.com/tokens",
 			"REFRESHD_CORS_ORIGINS=https://app.example.com, http://localhost:5173",
 			"REFRESHD_TRUSTED_PROXIES=10.0.0.0/8,::ffff:192.0.2.7,2001:db8::/32",
+			"REFRESHD_PURGE_INTERVAL=600s", "REFRESHD_PURGE_AFTER=48h",
 			"REFRESHD_LOG_FORMAT=json", "REFRESHD_LOG_LEVEL=warn", "REFRESHD_SHUTDOWN_DELAY=5s", "REFRESHD_SHUTDOWN_TIMEOUT=1m30s",
 		}, keys...)},
 		"flags": {args: []string{
@@ -136,6 +142,7 @@ shutdown_timeout: 90s
 			"--kickstart-file=kickstart.yaml", "--public-url=https://auth.example.com/tokens",
 			"--cors-origins=https://app.example.com,http://localhost:5173",
 			"--trusted-proxies=10.0.0.0/8,192.0.2.7,2001:db8::/32",
+			"--purge-interval=10m", "--purge-after=48h0m",
 			"--log-format=json", "--log-level=warn", "--shutdown-delay=5s", "--shutdown-timeout=90s",
 		}, environ: keys},
 	}
@@ -252,6 +259,8 @@ func TestBadValuesAreRefused(t *testing.T) {
 			"https://ü.example", "https://h,,https://g", "https://h,",
 		},
 		"TRUSTED_PROXIES":  {"proxy", "10.0.0.0/33", "10.0.0.1/8", "10.0.0", "::ffff:10.0.0.0/104", "fe80::1%eth0", "10.0.0.1,", "*"},
+		"PURGE_INTERVAL":   {"", "1", "-1h", "999ms", "169h", "daily"},
+		"PURGE_AFTER":      {"", "24", "0s", "-24h", "4m59s", "8761h", "later"},
 		"LOG_FORMAT":       {"", "xml", "JSON"},
 		"LOG_LEVEL":        {"", "trace", "INFO", "info+1"},
 		"SHUTDOWN_DELAY":   {"", "5", "-1s", "61m", "soon"},
@@ -265,6 +274,15 @@ func TestBadValuesAreRefused(t *testing.T) {
 					t.Errorf("problems = %+v, want one, of REFRESHD_%s in the environment", got, name)
 				}
 			})
+		}
+	}
+}
+
+// The janitor of a process is turned off by an interval of nothing.
+func TestAnIntervalOfZeroIsNoPurge(t *testing.T) {
+	for _, text := range []string{"0", "0s"} {
+		if got := load(t, []string{"--purge-interval", text}, nil).PurgeInterval; got != 0 {
+			t.Errorf("purge interval %s = %s, want 0", text, got)
 		}
 	}
 }

@@ -119,6 +119,20 @@ var settings = []setting{
 		},
 	},
 	{
+		name: "purge_interval", def: "1h", help: "how often the dead are deleted, by one of all replicas, 1s to 168h; 0s: never by this one",
+		parse: func(c *Config, text string) (err error) {
+			c.PurgeInterval, err = parsePurgeInterval(text)
+			return err
+		},
+	},
+	{
+		name: "purge_after", def: "24h", help: "how long a dead refresh token is kept, 5m to 8760h; its holder hears [expired], [revoked] or [reused] so long, then [invalid]",
+		parse: func(c *Config, text string) (err error) {
+			c.PurgeAfter, err = parsePurgeAfter(text)
+			return err
+		},
+	},
+	{
 		name: "log_format", def: "auto", help: "text, json, or auto: text on a terminal, else json",
 		parse: func(c *Config, text string) (err error) {
 			c.LogFormat, err = parseChoice(text, logFormats)

@@ -157,6 +157,23 @@ func parseDelay(text string) (time.Duration, error) {
 	return d, nil
 }
 
+func parsePurgeInterval(text string) (time.Duration, error) {
+	d, err := time.ParseDuration(text)
+	if err != nil || d != 0 && (d < time.Second || d > 7*24*time.Hour) {
+		return 0, errors.New("is neither 0s nor a duration of 1s to 168h, with its unit, e.g. 1h")
+	}
+	return d, nil
+}
+
+// parsePurgeAfter: clocks of replicas differ, and a call that began before may still be under way.
+func parsePurgeAfter(text string) (time.Duration, error) {
+	d, err := time.ParseDuration(text)
+	if err != nil || d < 5*time.Minute || d > 365*24*time.Hour {
+		return 0, errors.New("is not a duration of 5m to 8760h, with its unit, e.g. 24h")
+	}
+	return d, nil
+}
+
 type choice[T any] struct {
 	name  string
 	value T

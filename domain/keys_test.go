@@ -174,6 +174,11 @@ func TestParseMasterKey(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	secret := domain.NewSecret("sealed")
+	sealed, err := m.Seal(domain.SealedKey{Kind: domain.KeyToken, Number: 1}, secret, strings.NewReader(masterBytes))
+	if err != nil {
+		t.Fatal(err)
+	}
 	b := []byte(masterBytes)
 	std := base64.StdEncoding.EncodeToString(b)
 	if text.Reveal() != std {
@@ -184,8 +189,13 @@ func TestParseMasterKey(t *testing.T) {
 		"URL": base64.URLEncoding.EncodeToString(b), "URL, not padded": base64.RawURLEncoding.EncodeToString(b),
 		"line end of a file": std + "\n", "Windows line end": std + "\r\n", "blanks": "  " + std + " ",
 	} {
-		if got, err := domain.ParseMasterKey(domain.NewSecret(s)); err != nil || got != m {
-			t.Errorf("%s: got %v, the same key %t", name, err, got == m)
+		got, err := domain.ParseMasterKey(domain.NewSecret(s))
+		if err != nil {
+			t.Errorf("%s: got %v", name, err)
+			continue
+		}
+		if plain, err := got.Open(sealed); err != nil || !plain.Equal(secret) {
+			t.Errorf("%s: got another key", name)
 		}
 	}
 	for name, s := range map[string]string{

@@ -39,7 +39,7 @@ func TestAnExchangeIsOneCallOfTheStore(t *testing.T) {
 	if w.random.drawn != drawn {
 		t.Error("the exchange drew randomness")
 	}
-	if got.TokenString == issued.TokenString || got.TokenString.IsZero() {
+	if got.TokenString.Equal(issued.TokenString) || got.TokenString.IsZero() {
 		t.Error("the token string did not change")
 	}
 	now := stored(w.clock.now())
@@ -125,7 +125,7 @@ func TestARetryGetsAFreshAccessTokenOnlyOnceTheOldOneHasExpired(t *testing.T) {
 	if iat := claimsOf(t, fresh.AccessToken)["iat"]; iat != float64(expires.Unix()) {
 		t.Errorf("iat = %v, want the instant of the retry, %d", iat, expires.Unix())
 	}
-	if fresh.TokenString != second.TokenString {
+	if !fresh.TokenString.Equal(second.TokenString) {
 		t.Error("the token string changed")
 	}
 	sameGrant(t, w.open(t).exchanged(t, first.TokenString).Grant, fresh.Grant)
@@ -153,7 +153,7 @@ func TestACallMayAskForAShorterLifeAndNotForALongerOne(t *testing.T) {
 	wantOutcome(t, asking(first.TokenString, 901*time.Second), domain.RefusedInvalid, domain.ErrLifeTooLong)
 	longest := asking(first.TokenString, 900*time.Second)
 	wantOutcome(t, longest, domain.Retried, nil)
-	if longest.TokenString != second.TokenString || longest.AccessToken == second.AccessToken {
+	if !longest.TokenString.Equal(second.TokenString) || longest.AccessToken.Equal(second.AccessToken) {
 		t.Error("a retry that asks for another life gets the same token string and another access token")
 	}
 	sameGrant(t, asking(first.TokenString, 0).Grant, longest.Grant)
@@ -359,7 +359,7 @@ func TestARotationThatCouldNotBeSignedIsAnsweredToTheRetry(t *testing.T) {
 	w.clock.advance(time.Hour)
 	recovered := w.exchanged(t, first.TokenString)
 	wantOutcome(t, recovered, domain.Recovered, nil)
-	if recovered.TokenString != retried.TokenString {
+	if !recovered.TokenString.Equal(retried.TokenString) {
 		t.Error("the successor changed")
 	}
 	wantOutcome(t, w.exchanged(t, retried.TokenString), domain.Rotated, nil)
@@ -382,7 +382,7 @@ func TestTheRecoveryBudgetEndsAtTheThirdCollision(t *testing.T) {
 			return
 		}
 		wantOutcome(t, got, domain.Recovered, nil)
-		if got.TokenString != current {
+		if !got.TokenString.Equal(current) {
 			t.Error("a recovery was answered with another string than the current one")
 		}
 		if iat := claimsOf(t, got.AccessToken)["iat"]; iat != float64(w.clock.now().Unix()) {
@@ -401,7 +401,7 @@ func TestAReusableTokenStringStaysAndItsRefreshTokenSlides(t *testing.T) {
 	w.clock.advance(time.Hour)
 	got := w.exchanged(t, issued.TokenString)
 	wantOutcome(t, got, domain.Unchanged, nil)
-	if got.TokenString != issued.TokenString || got.AccessToken == issued.AccessToken {
+	if !got.TokenString.Equal(issued.TokenString) || got.AccessToken.Equal(issued.AccessToken) {
 		t.Error("the token string stays, the access token is new")
 	}
 	now := stored(w.clock.now())

@@ -103,7 +103,7 @@ func TestIssueWithTheCallersIDIsIdempotent(t *testing.T) {
 	w.clock.advance(14 * time.Minute)
 	late, err := w.issue.Do(t.Context(), in)
 	must(t, err)
-	if late.TokenString != first.TokenString || late.AccessToken == first.AccessToken {
+	if !late.TokenString.Equal(first.TokenString) || late.AccessToken.Equal(first.AccessToken) {
 		t.Error("once the access token has expired, the token string stays and the access token is new")
 	}
 }

@@ -45,7 +45,7 @@ func TestTheFirstRunMakesWhatApplyTakes(t *testing.T) {
 	if diff := cmp.Diff(domain.DefaultPolicy(), domain.Effective(tenant, app)); diff != "" {
 		t.Errorf("policy (-default +got):\n%s", diff)
 	}
-	if want := domain.NewSecret("ak_" + strings.Repeat("A", 43)); key != want || apiKey.Key != want || !domain.IsAPIKey(key.Reveal()) {
+	if want := domain.NewSecret("ak_" + strings.Repeat("A", 43)); !key.Equal(want) || !apiKey.Key.Equal(want) || !domain.IsAPIKey(key.Reveal()) {
 		t.Errorf("the key is not made of the 32 bytes that were given: %q", key.Reveal())
 	}
 	if !apiKey.APIKey.Serves(tenant.ID) || apiKey.APIKey.Serves("another") {

@@ -49,6 +49,7 @@ Usage: refreshd [verb] [flags]
   serve          serve the API; this is what refreshd does without a verb
   migrate        bring the database up to date
   apply -f FILE  create or update the tenants, applications and API keys of a kickstart file
+  purge          delete what has been dead for a while, now
   health         ask a running service whether it is ready
   version        print the version
 
@@ -142,6 +143,34 @@ leaves out has the value of its tenant; one that both leave out, its default:
 Flags:
 
   -f FILE  the kickstart file; without it, that of --kickstart-file
+` + settingsHeading,
+
+	"purge": `Usage: refreshd purge [flags]
+
+Deletes the refresh tokens that have been dead for --purge-after: revoked, expired, or of an
+application or tenant that was deleted. Until then whoever holds one hears why it is refused; then
+it is unknown. After them go the marks of revocations that cover nothing any more, and what deleted
+tenants left behind.
+
+There is no need to run it: serve does the same every --purge-interval. It is for a schedule of your
+own, with --purge-interval=0s for every serve, or for once, after many were revoked.
+
+It makes one pass over all refresh tokens, by their ids, while the service serves: 500 at a time,
+with a pause after each step that is four times as long as the step. It holds no lock for longer
+than a step, and passes over what an exchange holds. Each second it says how far it is:
+
+  looked at 250000 refresh tokens (25000 a second), deleted 31044
+
+A pass that ended too early (Ctrl-C, kill -9, a power failure) has lost nothing: the next one, of
+whichever process, goes on where it was, to the end. One process purges a database at a time. While
+another one does, purge says so and ends with status 1; so it does for up to 15 seconds after one
+was killed. The database keeps the space that became free for new refresh tokens; only VACUUM FULL
+(SQLite: VACUUM) gives it back to the disk, and keeps everybody waiting meanwhile.
+
+It needs no master key. A store in memory is purged by the serve that has it.
+
+  REFRESHD_DATABASE_URL='postgres://refreshd:PASSWORD@db.example/refreshd' refreshd purge
+  refreshd purge --purge-after 168h
 ` + settingsHeading,
 
 	"health": `Usage: refreshd health [flags]

@@ -31,7 +31,7 @@ func usage(t *testing.T, verb string) string {
 	return out.String()
 }
 
-var verbs = []string{"serve", "migrate", "apply", "health", "version"}
+var verbs = []string{"serve", "migrate", "apply", "purge", "health", "version"}
 
 func TestHelpNamesEveryVerbAndEndsWithTheSettings(t *testing.T) {
 	var out strings.Builder

@@ -116,7 +116,7 @@ func TestConformance(t *testing.T) {
 		storagetest.Run(t, func(t *testing.T) func() port.Store {
 			// Emptying a database takes a hundredth of the time of making one.
 			if _, err := db.ExecContext(t.Context(),
-				`TRUNCATE tenants, applications, refresh_tokens, marks, api_keys, keys`); err != nil {
+				`TRUNCATE tenants, applications, refresh_tokens, marks, api_keys, keys, janitor`); err != nil {
 				t.Fatal(err)
 			}
 			return func() port.Store { return d.open(t, gormstore.Options{}) }

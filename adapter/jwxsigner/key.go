@@ -11,6 +11,7 @@ import (
 	"crypto/rsa"
 	"crypto/sha256"
 	"crypto/x509"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -26,19 +27,22 @@ var errAlgorithm = errors.New("not an algorithm that we sign with")
 // key is a signing key, parsed, in the forms that JWX takes.
 type key struct {
 	algorithm jwa.SignatureAlgorithm
+	header    string        // of every token that it signs, encoded, with the dot behind
 	private   crypto.Signer // deterministic
+	signer    jws.Signer
 	verifier  jws.Verifier
 }
 
-// keySource is all that a parsed key depends on. It is not the kid: that names a key, and does not say what it holds.
+// keySource is all that a parsed key depends on.
 type keySource struct {
 	algorithm domain.Algorithm
-	private   domain.Secret
+	id        string
+	private   string
 }
 
 // key parses k, once: reading an RSA key takes longer than signing with it.
 func (s *Signer) key(k domain.SigningKey) (*key, error) {
-	source := keySource{k.Algorithm, k.Private}
+	source := keySource{k.Algorithm, k.ID, k.Private.Reveal()}
 	if known, ok := s.parsed.Load(source); ok {
 		return known.(*key), nil
 	}
@@ -51,7 +55,7 @@ func (s *Signer) key(k domain.SigningKey) (*key, error) {
 }
 
 func parse(source keySource) (*key, error) {
-	der := []byte(source.private.Reveal())
+	der := []byte(source.private)
 	private, err := x509.ParsePKCS8PrivateKey(der)
 	if err != nil {
 		return nil, errors.New("it is not PKCS #8, DER") // without the cause, which may quote what it read
@@ -82,10 +86,31 @@ func parse(source keySource) (*key, error) {
 	if k.private == nil {
 		return nil, errors.New("it is of a kind or size that this algorithm does not take")
 	}
+	if k.header, err = encodeHeader(k.algorithm, source.id); err != nil {
+		return nil, err
+	}
+	if k.signer, err = jws.NewSigner(k.algorithm); err != nil {
+		return nil, err
+	}
 	if k.verifier, err = jws.NewVerifier(k.algorithm); err != nil {
 		return nil, err
 	}
 	return k, nil
+}
+
+// encodeHeader is the first part of a token, and the dot (RFC 7515, section 7.1).
+func encodeHeader(a jwa.SignatureAlgorithm, id string) (string, error) {
+	header := jws.NewHeaders()
+	for name, value := range map[string]any{jws.AlgorithmKey: a, jws.TypeKey: tokenType, jws.KeyIDKey: id} {
+		if err := header.Set(name, value); err != nil {
+			return "", err
+		}
+	}
+	text, err := json.Marshal(header)
+	if err != nil {
+		return "", err
+	}
+	return segment.EncodeToString(text) + ".", nil
 }
 
 // rfc6979 derives the nonce from key and digest (RFC 6979, section 3.2). crypto/ecdsa does that if it is given no randomness;

@@ -265,7 +265,7 @@ func TestSignTakesAKeyForWhatItHoldsNotForItsKid(t *testing.T) {
 func TestNewKeyMakesAKeyThatSignsAndDoesNotShow(t *testing.T) {
 	for _, a := range domain.Algorithms {
 		first, second := newKey(t, "k", a), newKey(t, "k", a)
-		if first.Private == second.Private {
+		if first.Private.Equal(second.Private) {
 			t.Errorf("%s: two keys are the same", a)
 		}
 		if got := fmt.Sprintf("%v %+v %s", first.Private, first.Private, first); strings.Contains(got, first.Private.Reveal()) {

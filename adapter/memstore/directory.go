@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/refreshd/refreshd/domain"
+	"github.com/refreshd/refreshd/port"
 )
 
 // SaveTenant implements port.Directory.
@@ -23,13 +24,20 @@ func (s *Store) SaveTenant(ctx context.Context, t domain.Tenant) error {
 	}
 	t = cloneTenant(t)
 	s.tenants[t.ID] = t
+	delete(s.deleted, t.ID)
 	for k, a := range s.applications {
 		if k.tenantID == t.ID {
-			a.policy = domain.Effective(t, a.Application)
-			s.applications[k] = a
+			s.store(t, a.Application)
 		}
 	}
 	return nil
+}
+
+// store keeps a with its effective policy.
+func (s *Store) store(t domain.Tenant, a domain.Application) {
+	p := domain.Effective(t, a)
+	s.applications[applicationKey{t.ID, a.ID}] = application{a, p}
+	s.longest[t.ID] = max(s.longest[t.ID], p.TTL)
 }
 
 // SaveApplication implements port.Directory.
@@ -42,8 +50,7 @@ func (s *Store) SaveApplication(ctx context.Context, a domain.Application) error
 	if !ok {
 		return domain.ErrNotFound
 	}
-	a = cloneApplication(a)
-	s.applications[applicationKey{a.TenantID, a.ID}] = application{a, domain.Effective(t, a)}
+	s.store(t, cloneApplication(a))
 	return nil
 }
 
@@ -100,8 +107,8 @@ func (s *Store) Policy(ctx context.Context, tenantID, applicationID string) (dom
 	return a.policy, nil
 }
 
-// DeleteApplication implements port.Directory. The instant is for stores that keep marks by time.
-func (s *Store) DeleteApplication(ctx context.Context, tenantID, id string, _ time.Time) error {
+// DeleteApplication implements port.Directory.
+func (s *Store) DeleteApplication(ctx context.Context, tenantID, id string, at time.Time) error {
 	if err := s.lock(ctx); err != nil {
 		return err
 	}
@@ -111,12 +118,12 @@ func (s *Store) DeleteApplication(ctx context.Context, tenantID, id string, _ ti
 		return domain.ErrNotFound
 	}
 	delete(s.applications, k)
-	s.mark(domain.Scope{TenantID: tenantID, ApplicationID: id})
+	s.mark(domain.Scope{TenantID: tenantID, ApplicationID: id}, port.Revocation{At: at, Reason: domain.RevokedByDelete})
 	return nil
 }
 
 // DeleteTenant implements port.Directory.
-func (s *Store) DeleteTenant(ctx context.Context, id string, _ time.Time) error {
+func (s *Store) DeleteTenant(ctx context.Context, id string, at time.Time) error {
 	if err := s.lock(ctx); err != nil {
 		return err
 	}
@@ -127,6 +134,7 @@ func (s *Store) DeleteTenant(ctx context.Context, id string, _ time.Time) error 
 	delete(s.tenants, id)
 	maps.DeleteFunc(s.applications, func(k applicationKey, _ application) bool { return k.tenantID == id })
 	maps.DeleteFunc(s.apiKeys, func(_ string, k domain.APIKey) bool { return k.TenantID == id })
-	s.mark(domain.Scope{TenantID: id})
+	s.deleted[id] = instant(at)
+	s.mark(domain.Scope{TenantID: id}, port.Revocation{At: at, Reason: domain.RevokedByDelete})
 	return nil
 }

@@ -134,15 +134,19 @@ func (s *Store) snapshot(t domain.RefreshToken) domain.Snapshot {
 func (s *Store) alive(t domain.RefreshToken, now time.Time) bool { return s.snapshot(t).Alive(now) }
 
 // markEpoch is the highest epoch of the marks that cover t; 0 for none.
-func (s *Store) markEpoch(t domain.RefreshToken) uint64 {
-	var highest uint64
-	for _, scope := range []domain.Scope{
-		{TenantID: t.TenantID},
-		{TenantID: t.TenantID, ApplicationID: t.ApplicationID},
-		{TenantID: t.TenantID, UserID: t.UserID},
-		{TenantID: t.TenantID, ApplicationID: t.ApplicationID, UserID: t.UserID},
-	} {
-		highest = max(highest, s.marks[scope])
+func (s *Store) markEpoch(t domain.RefreshToken) (highest uint64) {
+	for _, m := range s.covering(t) {
+		highest = max(highest, m.Epoch)
 	}
 	return highest
+}
+
+// covering are the marks that cover t; those that are not there are zero.
+func (s *Store) covering(t domain.RefreshToken) [4]domain.Mark {
+	return [...]domain.Mark{
+		s.marks[domain.Scope{TenantID: t.TenantID}],
+		s.marks[domain.Scope{TenantID: t.TenantID, ApplicationID: t.ApplicationID}],
+		s.marks[domain.Scope{TenantID: t.TenantID, UserID: t.UserID}],
+		s.marks[domain.Scope{TenantID: t.TenantID, ApplicationID: t.ApplicationID, UserID: t.UserID}],
+	}
 }

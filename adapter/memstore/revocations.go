@@ -34,13 +34,13 @@ func (s *Store) RevokeScope(ctx context.Context, scope domain.Scope, except doma
 		return 0, domain.ErrNotFound
 	}
 	if except.IsZero() {
-		return s.mark(scope), nil
+		return s.mark(scope, r), nil
 	}
 	spared, ok := s.tokens[except]
 	if !ok || !scope.Covers(spared) || !s.alive(spared, instant(r.At)) {
 		return 0, domain.ErrNotFound
 	}
-	spared.IssuedEpoch = s.mark(scope)
+	spared.IssuedEpoch = s.mark(scope, r)
 	s.tokens[except] = spared
 	return spared.IssuedEpoch, nil
 }
@@ -64,8 +64,12 @@ func (s *Store) revoke(t domain.RefreshToken, r port.Revocation) {
 }
 
 // mark raises the tenant's epoch and the scope's mark with it.
-func (s *Store) mark(scope domain.Scope) uint64 {
+func (s *Store) mark(scope domain.Scope, r port.Revocation) uint64 {
 	s.epochs[scope.TenantID]++
-	s.marks[scope] = s.epochs[scope.TenantID]
-	return s.marks[scope]
+	m := domain.NewMark(scope, s.epochs[scope.TenantID], instant(r.At), r.Reason, s.longest[scope.TenantID])
+	if before := s.marks[scope].KeepUntil; before.After(m.KeepUntil) {
+		m.KeepUntil = before
+	}
+	s.marks[scope] = m
+	return m.Epoch
 }

@@ -3,8 +3,7 @@
 // It is for tests and for trying things, and it is the shortest answer to what the port's comments mean. It is no cache
 // before another store, and nothing survives the process: of the port's promises it breaks durability, and no other.
 //
-// It forgets nothing while it runs: dead refresh tokens and marks stay, and so it needs no time until which a mark is kept.
-// It has no index: List and KeepNewest look at every refresh token.
+// It has no index: List, KeepNewest and each step of Purge look at every refresh token.
 //
 // # Decisions
 //
@@ -16,6 +15,7 @@ import (
 	"context"
 	"fmt"
 	"sync"
+	"time"
 
 	"github.com/refreshd/refreshd/domain"
 	"github.com/refreshd/refreshd/port"
@@ -28,11 +28,14 @@ type Store struct {
 	mu           sync.Mutex
 	tenants      map[string]domain.Tenant
 	applications map[applicationKey]application
-	epochs       map[string]uint64 // by tenant, also by one that was deleted
-	marks        map[domain.Scope]uint64
+	epochs       map[string]uint64        // by tenant, also by one that was deleted
+	longest      map[string]time.Duration // the longest TTL that a policy ever had, by the same
+	deleted      map[string]time.Time     // when, by tenants that were deleted and not created again
+	marks        map[domain.Scope]domain.Mark
 	tokens       map[domain.ID]domain.RefreshToken
 	apiKeys      map[string]domain.APIKey // by name
 	keys         []domain.SealedKey
+	janitor      janitor
 }
 
 type applicationKey struct{ tenantID, id string }
@@ -48,7 +51,9 @@ func New() *Store {
 		tenants:      make(map[string]domain.Tenant),
 		applications: make(map[applicationKey]application),
 		epochs:       make(map[string]uint64),
-		marks:        make(map[domain.Scope]uint64),
+		longest:      make(map[string]time.Duration),
+		deleted:      make(map[string]time.Time),
+		marks:        make(map[domain.Scope]domain.Mark),
 		tokens:       make(map[domain.ID]domain.RefreshToken),
 		apiKeys:      make(map[string]domain.APIKey),
 	}

@@ -1,6 +1,7 @@
-// Package metrics counts what refreshd does, for Prometheus: requests, exchanges by outcome, calls of the store, connections.
+// Package metrics counts what refreshd does, for Prometheus: requests, exchanges by outcome, calls of the store, connections,
+// what the janitor did.
 //
-// It is told by the adapters (httpapi's Observe and Exchanged) and stands between the use cases and a store ([Metrics.Store]), so
+// It is told by those who know (httpapi's Observe and Exchanged, the use case's steps of a pass) and stands between the use cases and a store ([Metrics.Store]), so
 // none of these knows of it. No label is what a caller chose: routes are patterns, outcomes and calls are words of a fixed set.
 package metrics
 
@@ -27,6 +28,9 @@ type Metrics struct {
 	strangers prometheus.Counter
 	ahead     prometheus.Counter
 	calls     *prometheus.HistogramVec
+	purged    prometheus.Counter
+	lookedAt  prometheus.Counter
+	lastPass  prometheus.Gauge
 }
 
 // durations reach from an exchange on a fast disk to the time-out of a handler, in seconds.
@@ -56,6 +60,16 @@ func New(version string) *Metrics {
 			Name: "refreshd_store_call_duration_seconds", Buckets: durations,
 			Help: "Calls of the store and how long they took; result is ok, answer (such as not found) or error.",
 		}, []string{"call", "result"}),
+		purged: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "refreshd_purged_tokens_total", Help: "Dead refresh tokens that the janitor of this process has deleted.",
+		}),
+		lookedAt: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "refreshd_purge_looked_at_total", Help: "Refresh tokens that the janitor of this process has looked at.",
+		}),
+		lastPass: prometheus.NewGauge(prometheus.GaugeOpts{
+			Name: "refreshd_purge_last_pass_timestamp_seconds",
+			Help: "When this process last completed a pass of the janitor; 0 for never. Replicas share the passes: take the maximum.",
+		}),
 	}
 	for _, o := range domain.Outcomes {
 		m.exchanges.WithLabelValues(string(o)) // a rate needs the zero before the first
@@ -64,7 +78,8 @@ func New(version string) *Metrics {
 		Name: "refreshd_build_info", Help: "1, with the version as a label.", ConstLabels: prometheus.Labels{"version": version},
 	})
 	build.Set(1)
-	m.registry.MustRegister(m.requests, m.exchanges, m.strangers, m.ahead, m.calls, build,
+	m.registry.MustRegister(m.requests, m.exchanges, m.strangers, m.ahead, m.calls,
+		m.purged, m.lookedAt, m.lastPass, build,
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return m
 }
@@ -87,6 +102,15 @@ func (m *Metrics) Exchanged(o domain.Outcome, stranger bool, why error) {
 	}
 	if errors.Is(why, domain.ErrAhead) {
 		m.ahead.Inc()
+	}
+}
+
+// Purged counts a step of the janitor; complete tells that a pass has ended with it.
+func (m *Metrics) Purged(lookedAt, deleted int, complete bool) {
+	m.lookedAt.Add(float64(lookedAt))
+	m.purged.Add(float64(deleted))
+	if complete {
+		m.lastPass.SetToCurrentTime()
 	}
 }
 

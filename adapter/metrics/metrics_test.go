@@ -49,6 +49,19 @@ func TestExchangesAreCountedByTheWordsOfTheTable(t *testing.T) {
 		`refreshd_retries_from_other_address_total 1`, `refreshd_generations_ahead_total 1`)
 }
 
+func TestStepsOfTheJanitorAreCountedAndPassesDated(t *testing.T) {
+	m := metrics.New("v1")
+	m.Purged(500, 40, false)
+	wantLines(t, scrape(t, m), "refreshd_purge_looked_at_total 500", "refreshd_purged_tokens_total 40",
+		"refreshd_purge_last_pass_timestamp_seconds 0")
+	m.Purged(7, 2, true)
+	text := scrape(t, m)
+	wantLines(t, text, "refreshd_purge_looked_at_total 507", "refreshd_purged_tokens_total 42")
+	if strings.Contains(text, "refreshd_purge_last_pass_timestamp_seconds 0\n") {
+		t.Error("a complete pass left no date")
+	}
+}
+
 func TestRequestsAreCountedByRouteAndStatus(t *testing.T) {
 	m := metrics.New("v1")
 	m.Observe("/jwt/refresh/:id", "GET", 404, 30*time.Millisecond, "")

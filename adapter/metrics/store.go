@@ -143,3 +143,7 @@ func (s *store) Reseal(ctx context.Context, before domain.SealedKey, sealed stri
 func (s *store) HasData(ctx context.Context) (bool, error) {
 	return timed(s, "has_data", func() (bool, error) { return s.Store.HasData(ctx) })
 }
+
+func (s *store) Purge(ctx context.Context, step port.PurgeStep) (port.Purged, error) {
+	return timed(s, "purge", func() (port.Purged, error) { return s.Store.Purge(ctx, step) })
+}

@@ -29,6 +29,9 @@ func ClientAddr(trusted []netip.Prefix) echo.IPExtractor {
 		if !ok {
 			return ""
 		}
+		if !trusts(addr) {
+			return addr.String()
+		}
 		hops := strings.Split(strings.Join(req.Header.Values(echo.HeaderXForwardedFor), ","), ",")
 		for i := len(hops) - 1; i >= 0 && trusts(addr); i-- {
 			hop, ok := parseAddr(strings.TrimSpace(hops[i]))

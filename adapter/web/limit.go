@@ -22,6 +22,16 @@ const (
 
 var errTooLarge = echo.NewHTTPError(http.StatusRequestEntityTooLarge, fmt.Sprintf("the body may have at most %d bytes", MaxBody))
 
+// readBody reads a body of a known length at one go.
+func readBody(c echo.Context, req *http.Request) ([]byte, error) {
+	if req.ContentLength < 0 {
+		return io.ReadAll(http.MaxBytesReader(c.Response().Writer, req.Body, MaxBody))
+	}
+	body := make([]byte, req.ContentLength)
+	_, err := io.ReadFull(req.Body, body)
+	return body, err
+}
+
 // limited bounds a request in size and in time. The body is read here, whole, since its size is to be known before the handler
 // asks who is calling. Time that the client takes to send it is the server's to bound: the handler's own begins after that.
 func limited(next echo.HandlerFunc) echo.HandlerFunc {
@@ -34,7 +44,7 @@ func limited(next echo.HandlerFunc) echo.HandlerFunc {
 			return errTooLarge
 		}
 		if req.ContentLength != 0 {
-			body, err := io.ReadAll(http.MaxBytesReader(c.Response().Writer, req.Body, MaxBody))
+			body, err := readBody(c, req)
 			if tooLarge := (*http.MaxBytesError)(nil); errors.As(err, &tooLarge) {
 				return errTooLarge
 			}

@@ -91,7 +91,8 @@ func (o Options) logged(next echo.HandlerFunc) echo.HandlerFunc {
 			route = "unmatched"
 		}
 		record.Raise(levelOf(req.Context(), res.Status, err), explain(err, res.Status)...)
-		o.Log.LogAttrs(req.Context(), record.level, "request", append([]slog.Attr{
+		attrs := make([]slog.Attr, 0, 9+len(record.attrs))
+		attrs = append(attrs,
 			slog.String("id", record.RequestID),
 			slog.String("method", method),
 			slog.String("route", route),
@@ -101,7 +102,8 @@ func (o Options) logged(next echo.HandlerFunc) echo.HandlerFunc {
 			slog.String("outcome", record.Outcome),
 			slog.String("client", c.RealIP()),
 			slog.Int64("bytes", res.Size),
-		}, record.attrs...)...)
+		)
+		o.Log.LogAttrs(req.Context(), record.level, "request", append(attrs, record.attrs...)...)
 		if o.Observe != nil {
 			o.Observe(route, method, res.Status, took, record.Outcome)
 		}

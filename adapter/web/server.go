@@ -32,7 +32,11 @@ func New(o Options) *echo.Echo {
 	e.IPExtractor = ClientAddr(o.TrustedProxies)
 	e.HTTPErrorHandler = NewErrorHandler(o.Render)
 	e.Pre(o.logged, oneSlashLess)
-	e.Use(routed, o.Origins.cors(), limited)
+	e.Use(routed)
+	if len(o.Origins.exact) > 0 {
+		e.Use(o.Origins.cors())
+	}
+	e.Use(limited)
 	return e
 }
 

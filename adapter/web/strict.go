@@ -47,10 +47,10 @@ func DecodeJSON[T any](data []byte) (T, error) {
 	if !utf8.Valid(data) {
 		return none, domain.NewInvalid("", domain.Malformed, "the body is not valid UTF-8")
 	}
-	var whole json.RawMessage
-	if err := json.Unmarshal(data, &whole); err != nil {
+	if !json.Valid(data) {
 		message := "the body must be one JSON object, and nothing after it"
-		if syntax := (*json.SyntaxError)(nil); errors.As(err, &syntax) {
+		var whole json.RawMessage
+		if syntax := (*json.SyntaxError)(nil); errors.As(json.Unmarshal(data, &whole), &syntax) {
 			message += "; it stops being one at byte " + strconv.FormatInt(syntax.Offset, 10)
 		}
 		return none, domain.NewInvalid("", domain.Malformed, message)

@@ -22,7 +22,14 @@ import (
 // version is set by the linker for a release.
 var version = ""
 
+// collectAt lets the heap grow to five times what lives on it before the collector runs, unless GOGC says otherwise. What lives is a
+// few MiB here, and at Go's own measure, twice, the collector took a quarter of all time that an exchange takes under load.
+const collectAt = 400
+
 func main() {
+	if os.Getenv("GOGC") == "" {
+		debug.SetGCPercent(collectAt)
+	}
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
 	defer stop()
 	context.AfterFunc(ctx, func() { signal.Reset(syscall.SIGINT) }) // a second Ctrl-C ends the process at once
@@ -57,6 +64,8 @@ func (p process) run(ctx context.Context, args []string) error {
 	case "apply":
 		file := flags.String("f", "", "the kickstart file")
 		return p.configured(flags, args, func(c config.Config) error { return p.apply(ctx, c, *file) })
+	case "purge":
+		return p.configured(flags, args, func(c config.Config) error { return p.purge(ctx, c) })
 	case "health":
 		return p.configured(flags, args, func(c config.Config) error { return p.health(ctx, c) })
 	case "version":
@@ -68,7 +77,7 @@ func (p process) run(ctx context.Context, args []string) error {
 	case "help":
 		return cli.Usage(p.stdout, config.Usage)
 	default:
-		return fmt.Errorf("there is no %q: use serve, migrate, apply, health, version or --help", verb)
+		return fmt.Errorf("there is no %q: use serve, migrate, apply, purge, health, version or --help", verb)
 	}
 }
 

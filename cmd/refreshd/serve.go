@@ -85,6 +85,12 @@ func (p process) serve(ctx context.Context, c config.Config) (err error) {
 		defer close(reloaded)
 		s.reloadKeys(reloading)
 	}()
+	purging, stopPurging := context.WithCancel(ctx)
+	purged := make(chan struct{})
+	go func() {
+		defer close(purged)
+		s.runJanitor(purging, c)
+	}()
 	s.log.Info("listening", "address", listener.Addr().String(), "url", publicURL, "database", c.Database.Redacted(),
 		"version", programVersion())
 
@@ -106,7 +112,9 @@ func (p process) serve(ctx context.Context, c config.Config) (err error) {
 	// Meanwhile the admin listener says that the process is not ready. A profile that is being taken there is no reason to stay.
 	err = errors.Join(err, server.Shutdown(grace), admin.Close())
 	stopReloading()
+	stopPurging()
 	<-reloaded
+	<-purged
 	return err
 }
 

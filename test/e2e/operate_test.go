@@ -126,6 +126,7 @@ func TestConfigurationIsStrict(t *testing.T) {
 		{[]string{"serve", "--help"}, 0, "REFRESHD_LISTEN"},
 		{[]string{"apply", "-h"}, 0, "kickstart"},
 		{[]string{"migrate", "--help"}, 0, "REFRESHD_DATABASE_URL"},
+		{[]string{"purge", "--help"}, 0, "REFRESHD_PURGE_AFTER"},
 		{[]string{"health", "--listen=" + strings.TrimPrefix(s.URL(), "http://")}, 0, "ready"},
 	} {
 		if got := runVerb(t, d, settings{}, tt.args...); got.status != tt.status || !strings.Contains(got.stdout, tt.says) {

@@ -81,6 +81,7 @@ type faulty struct {
 	addKey            func(context.Context, domain.SealedKey) error
 	reseal            func(context.Context, domain.SealedKey, string) error
 	hasData           func(context.Context) (bool, error)
+	purge             func(context.Context, port.PurgeStep) (port.Purged, error)
 }
 
 func newFaulty(s port.Store) *faulty {
@@ -90,7 +91,7 @@ func newFaulty(s port.Store) *faulty {
 		saveTenant: s.SaveTenant, saveApplication: s.SaveApplication, tenant: s.Tenant, tenants: s.Tenants,
 		application: s.Application, policy: s.Policy, deleteApplication: s.DeleteApplication, deleteTenant: s.DeleteTenant,
 		saveAPIKey: s.SaveAPIKey, apiKeyByName: s.APIKeyByName, apiKeyByHash: s.APIKeyByHash,
-		sealedKeys: s.SealedKeys, addKey: s.AddKey, reseal: s.Reseal, hasData: s.HasData,
+		sealedKeys: s.SealedKeys, addKey: s.AddKey, reseal: s.Reseal, hasData: s.HasData, purge: s.Purge,
 	}
 }
 
@@ -182,6 +183,10 @@ func (f *faulty) Reseal(ctx context.Context, before domain.SealedKey, sealed str
 }
 
 func (f *faulty) HasData(ctx context.Context) (bool, error) { return f.hasData(ctx) }
+
+func (f *faulty) Purge(ctx context.Context, s port.PurgeStep) (port.Purged, error) {
+	return f.purge(ctx, s)
+}
 
 // onRead spoils each record that a method gives.
 func (f *faulty) onRead(spoil func(*domain.RefreshToken)) {

@@ -38,7 +38,8 @@ type history struct {
 	now     time.Time
 	tenants map[string]domain.Tenant
 	apps    map[string]domain.Application // by tenant/application
-	tokens  []*modelToken
+	tokens  []*modelToken                 // that may be stored, by id
+	issued  int                           // how many ever were
 }
 
 type modelToken struct {
@@ -61,7 +62,7 @@ func runHistory(e *env, random *rand.Rand) {
 		step   func()
 	}{
 		{12, h.insert}, {24, h.exchange}, {4, h.swap}, {2, h.revoke}, {4, h.revokeSome}, {3, h.keepNewest},
-		{4, h.save}, {1, h.delete}, {5, h.wait},
+		{4, h.save}, {1, h.delete}, {1, h.purge}, {5, h.wait},
 	}
 	var deck []func()
 	for _, s := range steps {
@@ -132,7 +133,7 @@ func (h *history) wantVerdict(call string, got error, succeeds bool, refusal err
 }
 
 func (h *history) insert() {
-	t := tokenOf(len(h.tokens)+1, h.tenantID(), h.appID(), h.userID())
+	t := tokenOf(h.issued+1, h.tenantID(), h.appID(), h.userID())
 	t.IssuedAt, t.RotatedAt, t.LastUsedAt = h.now, h.now, h.now
 	t.ExpiresAt = h.now.Add(pick(h, time.Minute, 24*time.Hour, 24*time.Hour, 0))
 	t.Binding = pick(h, "", "", "thumbprint")
@@ -140,6 +141,7 @@ func (h *history) insert() {
 	err := h.store.Insert(h.Context(), t)
 	h.wantVerdict("Insert "+describe(t), err, ok && p.Active, domain.ErrNotFound)
 	if err == nil {
+		h.issued++
 		h.tokens = append(h.tokens, &modelToken{RefreshToken: t})
 	}
 }
@@ -311,6 +313,19 @@ func (h *history) delete() {
 		maps.DeleteFunc(h.apps, func(_ string, a domain.Application) bool { return a.TenantID == s.TenantID })
 	}
 	h.end(s, nil)
+}
+
+// purge makes a pass. Afterwards the dead are unknown, and nothing else has changed.
+func (h *history) purge() {
+	h.purgeAll(h.now, 1+h.random.IntN(9))
+	h.tokens = slices.DeleteFunc(h.tokens, func(t *modelToken) bool {
+		if h.alive(t) {
+			return false
+		}
+		_, err := h.store.Snapshot(h.Context(), t.ID)
+		h.wantErr("Snapshot of "+describe(t.RefreshToken)+", which was purged", err, domain.ErrNotFound)
+		return true
+	})
 }
 
 func (h *history) wait() {

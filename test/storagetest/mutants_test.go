@@ -93,7 +93,7 @@ func TestAFaultlessStorePassesEveryClause(t *testing.T) {
 
 func mutants() []mutant {
 	return slices.Concat(promiseMutants, insertMutants, readMutants, advanceMutants, swapMutants, revocationMutants,
-		directoryMutants, keyMutants)
+		directoryMutants, keyMutants, purgeMutants)
 }
 
 // once makes f answer each key with its first answer.

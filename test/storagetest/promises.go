@@ -410,6 +410,7 @@ func everyCall(ctx context.Context, s port.Store, t domain.RefreshToken, key dom
 	_, errs["APIKeyByHash"] = s.APIKeyByHash(ctx, "hash")
 	_, errs["SealedKeys"] = s.SealedKeys(ctx)
 	_, errs["HasData"] = s.HasData(ctx)
+	_, errs["Purge"] = s.Purge(ctx, port.PurgeStep{Holder: "one", Now: t0, LeaseUntil: t0.Add(time.Minute), Before: t0, Limit: 1})
 	return errs
 }
 

@@ -10,7 +10,7 @@
 //	}
 //
 // It sees a store through the port only. So it does not show that a write survives the machine, that a revocation touches a
-// constant number of rows, or for how long a mark is kept: an adapter has tests of its own for those. Where a rule is about
+// constant number of rows, or that a step of the janitor reads no more than it looks at: an adapter has tests of its own for those. Where a rule is about
 // calls that overlap, the suite races them and checks what must hold in every order; it cannot stop a store between two of
 // its own steps. And it says nothing about speed.
 //
@@ -61,7 +61,7 @@ type clause struct {
 }
 
 func clauses() []clause {
-	return slices.Concat(promises, inserting, reading, advancing, swapping, revoking, directory, keeping, histories)
+	return slices.Concat(promises, inserting, reading, advancing, swapping, revoking, directory, keeping, purging, histories)
 }
 
 // tb is what a clause needs of a *testing.T, so that the suite can be tested without one that fails.

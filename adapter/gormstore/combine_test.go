@@ -1,0 +1,359 @@
+package gormstore_test
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/refreshd/refreshd/adapter/gormstore"
+	"github.com/refreshd/refreshd/domain"
+)
+
+// writes is a database that finishes a write when it is told to.
+type writes struct {
+	gormstore.Combiner
+	t *testing.T
+
+	mu      sync.Mutex
+	current map[domain.ID]uint32 // the generation of each refresh token
+	begun   []*write
+	failing error              // what the next batch fails with
+	held    map[domain.ID]bool // rows that a batch passes over
+}
+
+// write is one that is under way.
+type write struct {
+	ids    []domain.ID
+	finish chan struct{}
+}
+
+func newWrites(t *testing.T, places int) *writes {
+	w := &writes{t: t, current: map[domain.ID]uint32{}, held: map[domain.ID]bool{}}
+	w.Combiner = gormstore.NewCombiner(places, w.one, w.many)
+	return w
+}
+
+func (w *writes) begin(ids ...domain.ID) *write {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	this := &write{ids: ids, finish: make(chan struct{})}
+	w.begun = append(w.begun, this)
+	return this
+}
+
+// swap is the compare-and-swap of the database.
+func (w *writes) swap(id domain.ID) (domain.RefreshToken, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.current[id]++
+	return domain.RefreshToken{ID: id, Generation: w.current[id]}, nil
+}
+
+func (w *writes) one(ctx context.Context, e *gormstore.Exchange) error {
+	this := w.begin(e.ID())
+	select {
+	case <-this.finish:
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	t, err := w.swap(e.ID())
+	e.Answer(t)
+	return err
+}
+
+func (w *writes) many(ctx context.Context, batch []*gormstore.Exchange) error {
+	var ids []domain.ID
+	for _, e := range batch {
+		ids = append(ids, e.ID())
+	}
+	this := w.begin(ids...)
+	<-this.finish
+	if ctx.Err() != nil {
+		w.t.Error("a caller's context ended a write that others share")
+	}
+	if w.failing != nil {
+		return w.failing
+	}
+	for _, e := range batch {
+		if !w.held[e.ID()] {
+			e.Settle(w.swap(e.ID()))
+		}
+	}
+	return nil
+}
+
+// started are the writes that have begun since the last call.
+func (w *writes) started() (begun []*write) {
+	synctest.Wait()
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	begun, w.begun = w.begun, nil
+	return begun
+}
+
+// result is what a caller got.
+type result struct {
+	token domain.RefreshToken
+	err   error
+}
+
+// call exchanges in a goroutine of its own, and returns when that waits for something.
+func (w *writes) call(ctx context.Context, id byte) <-chan result {
+	got := make(chan result, 1)
+	go func() {
+		t, err := w.Do(ctx, domain.ID{id}, 1)
+		got <- result{t, err}
+	}()
+	synctest.Wait()
+	return got
+}
+
+func (w *writes) wantAnswer(got <-chan result, id byte) {
+	w.t.Helper()
+	synctest.Wait()
+	select {
+	case r := <-got:
+		if r.err != nil || r.token.ID != (domain.ID{id}) {
+			w.t.Errorf("exchange of %d: got the answer of %d, error %v", id, r.token.ID[0], r.err)
+		}
+	default:
+		w.t.Errorf("exchange of %d is not answered", id)
+	}
+}
+
+func sizes(begun []*write) (sizes []int) {
+	for _, w := range begun {
+		sizes = append(sizes, len(w.ids))
+	}
+	return sizes
+}
+
+// A lone exchange that waited for company would be slower for nothing.
+func TestAnExchangeThatFindsAPlaceIsWrittenAtOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWrites(t, 2)
+		first, second := w.call(t.Context(), 1), w.call(t.Context(), 2)
+		begun := w.started()
+		if got := sizes(begun); !slices.Equal(got, []int{1, 1}) {
+			t.Fatalf("got writes of %v, want two by themselves", got)
+		}
+		close(begun[1].finish)
+		w.wantAnswer(second, 2)
+		close(begun[0].finish)
+		w.wantAnswer(first, 1)
+		if got := w.Free(); got != 2 {
+			t.Errorf("%d places are free, want 2", got)
+		}
+	})
+}
+
+func TestExchangesThatComeDuringAWriteShareTheNext(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWrites(t, 1)
+		first := w.call(t.Context(), 1)
+		var others []<-chan result
+		for id := byte(2); id < 6; id++ {
+			others = append(others, w.call(t.Context(), id))
+		}
+		begun := w.started()
+		if got := sizes(begun); !slices.Equal(got, []int{1}) {
+			t.Fatalf("got writes of %v, want the first by itself and nothing beside it", got)
+		}
+		close(begun[0].finish)
+		w.wantAnswer(first, 1)
+		begun = w.started()
+		if got := sizes(begun); !slices.Equal(got, []int{4}) {
+			t.Fatalf("got writes of %v, want the four others together", got)
+		}
+		for _, other := range others {
+			select {
+			case <-other:
+				t.Error("an exchange was answered before its write had ended")
+			default:
+			}
+		}
+		close(begun[0].finish)
+		for i, other := range others {
+			w.wantAnswer(other, byte(i+2))
+		}
+		if free, waiting := w.Free(), w.Waiting(); free != 1 || waiting != 0 {
+			t.Errorf("%d places are free and %d wait, want 1 and 0", free, waiting)
+		}
+	})
+}
+
+// A statement over too many rows would keep them all waiting for the last.
+func TestABatchHasABound(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWrites(t, 1)
+		first := w.call(t.Context(), 0)
+		var others []<-chan result
+		for id := byte(1); id <= gormstore.MostTogether+10; id++ {
+			others = append(others, w.call(t.Context(), id))
+		}
+		for _, want := range []int{1, gormstore.MostTogether, 10} {
+			begun := w.started()
+			if got := sizes(begun); !slices.Equal(got, []int{want}) {
+				t.Fatalf("got writes of %v, want one of %d", got, want)
+			}
+			close(begun[0].finish)
+		}
+		w.wantAnswer(first, 0)
+		for i, other := range others {
+			w.wantAnswer(other, byte(i+1))
+		}
+	})
+}
+
+// Two writes of one row at once would wait for each other, with all who share them.
+func TestARefreshTokenIsInOneWriteOnly(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWrites(t, 2)
+		first, again, other := w.call(t.Context(), 1), w.call(t.Context(), 1), w.call(t.Context(), 2)
+		begun := w.started()
+		if got := sizes(begun); !slices.Equal(got, []int{1, 1}) || begun[1].ids[0] != (domain.ID{2}) {
+			t.Fatalf("got writes of %v, want the first and the other", got)
+		}
+		close(begun[1].finish)
+		w.wantAnswer(other, 2)
+		if begun := w.started(); len(begun) > 0 {
+			t.Error("a refresh token that is being written is written a second time")
+		}
+		close(begun[0].finish)
+		w.wantAnswer(first, 1)
+		synctest.Wait()
+		// The first has left generation 1 behind, so nothing has to be asked for the one that came after it.
+		if r := <-again; !errors.Is(r.err, domain.ErrConflict) {
+			t.Errorf("the second exchange of one generation: got error %v, want ErrConflict", r.err)
+		}
+		if begun := w.started(); len(begun) > 0 {
+			t.Error("the database was asked for what is known")
+		}
+	})
+}
+
+// What the winner did not prove the loser may: only a success says anything about the other.
+func TestAnExchangeBehindOneThatFailedIsWritten(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWrites(t, 1)
+		ctx, cancel := context.WithCancel(t.Context())
+		first, again := w.call(ctx, 1), w.call(t.Context(), 1)
+		cancel()
+		synctest.Wait()
+		if r := <-first; !errors.Is(r.err, context.Canceled) {
+			t.Errorf("got error %v, want that of the context", r.err)
+		}
+		begun := w.started()
+		if got := sizes(begun); !slices.Equal(got, []int{1, 1}) {
+			t.Fatalf("got writes of %v, want one for each", got)
+		}
+		close(begun[1].finish)
+		w.wantAnswer(again, 1)
+	})
+}
+
+func TestACallerThatLeavesTakesNobodyAlong(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWrites(t, 1)
+		first := w.call(t.Context(), 1)
+		waitingCtx, leaveWaiting := context.WithCancel(t.Context())
+		writtenCtx, leaveWritten := context.WithCancel(t.Context())
+		waiting, written, other := w.call(waitingCtx, 2), w.call(writtenCtx, 3), w.call(t.Context(), 4)
+		leaveWaiting()
+		synctest.Wait()
+		if r := <-waiting; !errors.Is(r.err, context.Canceled) {
+			t.Errorf("a caller that waited and left: got error %v, want that of its context", r.err)
+		}
+		begun := w.started()
+		close(begun[0].finish)
+		w.wantAnswer(first, 1)
+		begun = w.started()
+		if got := sizes(begun); !slices.Equal(got, []int{2}) {
+			t.Fatalf("got writes of %v, want one of the two who stayed", got)
+		}
+		leaveWritten()
+		synctest.Wait()
+		if r := <-written; !errors.Is(r.err, context.Canceled) {
+			t.Errorf("a caller that left while it was written: got error %v, want that of its context", r.err)
+		}
+		close(begun[0].finish)
+		w.wantAnswer(other, 4)
+		if free := w.Free(); free != 1 {
+			t.Errorf("%d places are free, want 1", free)
+		}
+	})
+}
+
+// The last who waits may leave in the moment in which the place is passed on to it.
+func TestAPlaceIsNotLostWithACallerThatLeaves(t *testing.T) {
+	for range 200 {
+		synctest.Test(t, func(t *testing.T) {
+			w := newWrites(t, 1)
+			ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+			defer cancel()
+			first, second := w.call(t.Context(), 1), w.call(ctx, 2)
+			begun := w.started()
+			go func() {
+				time.Sleep(time.Second) // with the time-out of the second, in an order that nobody knows
+				close(begun[0].finish)
+			}()
+			time.Sleep(time.Second)
+			w.wantAnswer(first, 1)
+			for _, write := range w.started() {
+				close(write.finish)
+			}
+			synctest.Wait()
+			<-second
+			if free := w.Free(); free != 1 {
+				t.Fatalf("%d places are free, want 1", free)
+			}
+		})
+	}
+}
+
+// Whether a batch that failed was written is unknown, for each of it. What it passed over was not.
+func TestWhatABatchDidNotWriteGoesAlone(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWrites(t, 1)
+		w.held[domain.ID{2}] = true
+		first, held, other := w.call(t.Context(), 1), w.call(t.Context(), 2), w.call(t.Context(), 3)
+		close(w.started()[0].finish)
+		w.wantAnswer(first, 1)
+		close(w.started()[0].finish)
+		w.wantAnswer(other, 3)
+		begun := w.started()
+		if got := sizes(begun); !slices.Equal(got, []int{1}) || begun[0].ids[0] != (domain.ID{2}) {
+			t.Fatalf("got writes of %v, want the one that was passed over by itself", got)
+		}
+		// It may have to wait for whoever holds the row; the others need not.
+		last := w.call(t.Context(), 4)
+		close(w.started()[0].finish)
+		w.wantAnswer(last, 4)
+		close(begun[0].finish)
+		w.wantAnswer(held, 2)
+	})
+}
+
+func TestABatchThatFailsFailsForEachOfIt(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWrites(t, 1)
+		w.failing = errors.New("the server is gone")
+		first, second, third := w.call(t.Context(), 1), w.call(t.Context(), 2), w.call(t.Context(), 3)
+		close(w.started()[0].finish)
+		w.wantAnswer(first, 1)
+		close(w.started()[0].finish)
+		synctest.Wait()
+		for _, got := range []<-chan result{second, third} {
+			if r := <-got; !errors.Is(r.err, w.failing) {
+				t.Errorf("got error %v, want that of the batch", r.err)
+			}
+		}
+		if begun := w.started(); len(begun) > 0 || w.Free() != 1 {
+			t.Errorf("%d writes have begun and %d places are free, want 0 and 1", len(begun), w.Free())
+		}
+	})
+}

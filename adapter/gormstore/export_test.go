@@ -1,0 +1,51 @@
+package gormstore
+
+import (
+	"context"
+
+	"github.com/refreshd/refreshd/domain"
+)
+
+// Combiner is a combiner, for its tests.
+type Combiner struct{ *combiner }
+
+// Exchange is one call of Advance, as a combiner sees it.
+type Exchange = exchange
+
+// MostTogether is the size of the largest batch.
+const MostTogether = mostTogether
+
+// NewCombiner returns a combiner before a database that is made of two functions.
+func NewCombiner(places int, one func(context.Context, *Exchange) error, many func(context.Context, []*Exchange) error) Combiner {
+	return Combiner{newCombiner(places, one, many)}
+}
+
+// Do exchanges.
+func (c Combiner) Do(ctx context.Context, id domain.ID, generation uint32) (domain.RefreshToken, error) {
+	e := &exchange{id: id, call: domain.Call{Generation: generation}}
+	err := c.do(ctx, e)
+	return e.token, err
+}
+
+// Waiting is how many wait.
+func (c Combiner) Waiting() int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return len(c.waiting)
+}
+
+// Free is how many writes could begin now.
+func (c Combiner) Free() int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.places
+}
+
+// ID is the refresh token that e means.
+func (e *exchange) ID() domain.ID { return e.id }
+
+// Settle gives e its answer.
+func (e *exchange) Settle(t domain.RefreshToken, err error) { e.settled, e.token, e.err = true, t, err }
+
+// Answer gives an exchange that runs by itself its answer.
+func (e *exchange) Answer(t domain.RefreshToken) { e.token = t }

@@ -1,0 +1,333 @@
+package gormstore_test
+
+import (
+	"database/sql"
+	"errors"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/refreshd/refreshd/adapter/gormstore"
+	"github.com/refreshd/refreshd/domain"
+	"github.com/refreshd/refreshd/port"
+)
+
+// purgeStep is a step at an instant at which everything that newToken made has expired.
+func purgeStep(limit int) port.PurgeStep {
+	now := start.Add(domain.DefaultPolicy().MaximumTTL)
+	return port.PurgeStep{Holder: "test", Now: now, LeaseUntil: now.Add(time.Minute), Before: now, Limit: limit}
+}
+
+// pass takes steps to the end of a pass, and gives what they did together.
+func pass(t *testing.T, s *gormstore.Store, step port.PurgeStep) (sum port.Purged) {
+	t.Helper()
+	for !sum.Done {
+		p := must(s.Purge(t.Context(), step))(t)
+		sum.LookedAt, sum.Deleted = sum.LookedAt+p.LookedAt, sum.Deleted+p.Deleted
+		sum.Marks, sum.Tenants, sum.Done = sum.Marks+p.Marks, sum.Tenants+p.Tenants, p.Done
+	}
+	return sum
+}
+
+// A statement that reads the table, or sorts it, takes minutes where there are ten million refresh tokens, and it is taken for each
+// five hundred of them.
+func TestPostgresAStepOfThePurgeFollowsThePrimaryKey(t *testing.T) {
+	t.Parallel()
+	d := onPostgres(t)
+	var j journal
+	s := d.migrated(t, gormstore.Options{Logger: j.logger()})
+	shop(t, s)
+	issue(t, s, 3)
+	must(s.RevokeScope(t.Context(), domain.Scope{TenantID: "acme"}, domain.ID{}, port.Revocation{At: start}))(t)
+	if err := s.DeleteTenant(t.Context(), "acme", start); err != nil {
+		t.Fatal(err)
+	}
+	j.statements(t)
+	step := purgeStep(500)
+	step.Before = start
+	pass(t, s, step)
+	// Each statement of a pass that grows with the store, and the keys that lead it.
+	type want struct {
+		args string
+		keys []string
+	}
+	statements := map[string]want{}
+	for _, text := range j.statements(t) {
+		for begin, w := range map[string]want{
+			"SELECT id FROM refresh_tokens":    {`('\x00', 500)`, []string{"refresh_tokens_pkey"}},
+			"DELETE FROM refresh_tokens":       {`('\x00', '\xff', 1)`, []string{"refresh_tokens_pkey", "marks_pkey"}},
+			"SELECT tenant_id, application_id": {`('', '', '', 500)`, []string{"marks_pkey"}},
+			"DELETE FROM marks WHERE (":        {`('', '', '', 'a', 'b', 'c', 1)`, []string{"marks_pkey"}},
+			"SELECT id, deleted_at":            {`('', 500)`, []string{"tenants_pkey"}},
+			"UPDATE tenants":                   {`('acme', 1)`, []string{"tenants_pkey", "refresh_tokens_user"}},
+			"SELECT application_id":            {`('acme', 500)`, []string{"marks_pkey"}},
+			"DELETE FROM marks WHERE tenant":   {`('acme', 'a', 'b')`, []string{"marks_pkey"}},
+			"DELETE FROM tenants":              {`('acme')`, []string{"tenants_pkey"}},
+		} {
+			if strings.HasPrefix(text, begin) {
+				statements[text] = w
+			}
+		}
+	}
+	if len(statements) != 9 {
+		t.Fatalf("got %d statements, want 9: %q", len(statements), statements)
+	}
+	db := d.raw(t)
+	conn := must(db.Conn(t.Context()))(t)
+	defer conn.Close()
+	explain := func(when string) {
+		t.Helper()
+		run := func(query string) []string {
+			t.Helper()
+			rows := must(conn.QueryContext(t.Context(), query))(t)
+			defer rows.Close()
+			var lines []string
+			for rows.Next() {
+				var line string
+				if err := rows.Scan(&line); err != nil {
+					t.Fatal(err)
+				}
+				lines = append(lines, line)
+			}
+			if err := rows.Err(); err != nil {
+				t.Fatal(err)
+			}
+			return lines
+		}
+		// As the store has it on its connections.
+		run(`SET plan_cache_mode = force_generic_plan`)
+		run(`SET enable_seqscan = off`)
+		for text, want := range statements {
+			run(`PREPARE step AS ` + text)
+			plan := strings.Join(run(`EXPLAIN EXECUTE step `+want.args), "\n")
+			run(`DEALLOCATE step`)
+			// Also by a bitmap of it: the rows of a step in the order in which they lie on the disk.
+			for _, key := range want.keys {
+				if !strings.Contains(plan, " "+key) {
+					t.Errorf("%s: %s is not used:\n%s", when, key, plan)
+				}
+			}
+			for _, bad := range []string{"Seq Scan", "Sort", "Hash", "Merge"} {
+				if strings.Contains(plan, bad) {
+					t.Errorf("%s: the plan has a %s:\n%s", when, bad, plan)
+				}
+			}
+		}
+	}
+	explain("on a new table")
+	const rest = `tenant_id, application_id, user_id, generation, issued_at, rotated_at, last_used_at, expires_at, grace_generation,
+		grace_since, recovered_generation, recovery_paid_until, issued_epoch, binding, revoked_at, revoked_reason, roles, scopes, claims,
+		device_name, device_type, device_description, client_address, data`
+	shop(t, s)
+	issue(t, s, 1)
+	for _, statement := range []string{
+		`INSERT INTO refresh_tokens (id, ` + rest + `) SELECT decode(md5(n::text), 'hex'), ` + rest + `
+			FROM generate_series(1, 20000) AS n, (SELECT * FROM refresh_tokens LIMIT 1) AS r`,
+		`INSERT INTO marks SELECT 'acme', '', 'user ' || n, n, 1, '', 1 FROM generate_series(1, 5000) AS n`,
+		`ANALYZE`,
+	} {
+		if _, err := db.ExecContext(t.Context(), statement); err != nil {
+			t.Fatal(err)
+		}
+	}
+	explain("on a table that was analysed")
+}
+
+func TestSQLiteAStepOfThePurgeFollowsThePrimaryKey(t *testing.T) {
+	t.Parallel()
+	d := onSQLite(t)
+	var j journal
+	s := d.migrated(t, gormstore.Options{Logger: j.logger()})
+	shop(t, s)
+	issue(t, s, 3)
+	j.statements(t)
+	must(s.Purge(t.Context(), purgeStep(2)))(t)
+	explained := 0
+	for _, text := range j.statements(t) {
+		var args []any
+		switch {
+		case strings.HasPrefix(text, "SELECT id FROM refresh_tokens"):
+			args = []any{[]byte{0}, 500}
+		case strings.HasPrefix(text, "DELETE FROM refresh_tokens"):
+			args = []any{[]byte{0}, []byte{255}, 1}
+		default:
+			continue
+		}
+		explained++
+		rows := must(d.raw(t).QueryContext(t.Context(), "EXPLAIN QUERY PLAN "+text, args...))(t)
+		defer rows.Close()
+		var plan []string
+		for rows.Next() {
+			var id, parent, unused int
+			var detail string
+			if err := rows.Scan(&id, &parent, &unused, &detail); err != nil {
+				t.Fatal(err)
+			}
+			plan = append(plan, detail)
+		}
+		if err := rows.Err(); err != nil {
+			t.Fatal(err)
+		}
+		got := strings.Join(plan, "\n")
+		if !strings.Contains(got, "INDEX sqlite_autoindex_refresh_tokens_1 (id>?") || strings.Contains(got, "SCAN") ||
+			strings.Contains(got, "TEMP B-TREE") {
+			t.Errorf("got plan\n%s", got)
+		}
+	}
+	if explained != 2 {
+		t.Errorf("got %d statements on refresh tokens, want 2", explained)
+	}
+}
+
+// An exchange holds its row for as long as its disk takes. A purge that waited would hold its other rows meanwhile.
+func TestPostgresAPurgePassesOverWhatAnotherSessionHolds(t *testing.T) {
+	t.Parallel()
+	d := onPostgres(t)
+	s := d.migrated(t, gormstore.Options{})
+	shop(t, s)
+	tokens := issue(t, s, 4)
+	release := session(t, d.raw(t), `UPDATE refresh_tokens SET last_used_at = last_used_at WHERE id = $1`, tokens[1].ID[:])
+	if got := pass(t, s, purgeStep(10)); got.LookedAt != 4 || got.Deleted != 3 {
+		t.Errorf("beside another session a pass did %+v, want 3 of 4 deleted", got)
+	}
+	must(s.Snapshot(t.Context(), tokens[1].ID))(t)
+	release()
+	if got := pass(t, s, purgeStep(10)); got.LookedAt != 1 || got.Deleted != 1 {
+		t.Errorf("afterwards a pass did %+v, want 1 of 1 deleted", got)
+	}
+}
+
+// committing is a transaction of somebody else's, that holds locks until it is committed.
+func committing(t *testing.T, db *sql.DB, query string, args ...any) (commit func()) {
+	t.Helper()
+	tx := must(db.BeginTx(t.Context(), nil))(t)
+	if _, err := tx.ExecContext(t.Context(), query, args...); err != nil {
+		t.Fatal(err)
+	}
+	return func() {
+		t.Helper()
+		if err := tx.Commit(); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// A mark that is deleted while it is raised would bring back what was just revoked.
+func TestPostgresAMarkThatIsBeingRaisedIsNotPurged(t *testing.T) {
+	t.Parallel()
+	d := onPostgres(t)
+	s := d.migrated(t, gormstore.Options{})
+	shop(t, s)
+	scope := domain.Scope{TenantID: "acme"}
+	must(s.RevokeScope(t.Context(), scope, domain.ID{}, port.Revocation{At: start}))(t)
+	step := purgeStep(10)
+	must(s.Purge(t.Context(), step))(t) // no refresh tokens; the next step is at the marks
+	commit := committing(t, d.raw(t), `UPDATE marks SET epoch = 2, keep_until = $1`, step.Before.UnixMicro()+1)
+	type answer struct {
+		port.Purged
+		error
+	}
+	done := make(chan answer)
+	go func() {
+		p, err := s.Purge(t.Context(), step)
+		done <- answer{p, err}
+	}()
+	awaitBlocked(t, d.raw(t))
+	commit()
+	if got := <-done; got.error != nil || got.Marks != 0 {
+		t.Errorf("got %+v, %v, want no mark deleted", got.Purged, got.error)
+	}
+}
+
+// A tenant that is created again at the last moment goes on from its epoch: its old marks are still there.
+func TestPostgresATenantThatIsBeingCreatedAgainIsNotPurged(t *testing.T) {
+	t.Parallel()
+	d := onPostgres(t)
+	s := d.migrated(t, gormstore.Options{})
+	shop(t, s)
+	if err := s.DeleteTenant(t.Context(), "acme", start); err != nil {
+		t.Fatal(err)
+	}
+	step := purgeStep(10)
+	step.Before = start
+	for range 2 { // no refresh tokens, and no mark that may go; the next step is at the tenants
+		must(s.Purge(t.Context(), step))(t)
+	}
+	commit := committing(t, d.raw(t), `UPDATE tenants SET deleted_at = 0 WHERE id = 'acme'`) // as SaveTenant
+	done := make(chan error)
+	go func() {
+		p, err := s.Purge(t.Context(), step)
+		if err == nil && p.Tenants+p.Marks > 0 {
+			err = fmt.Errorf("the step did %+v", p)
+		}
+		done <- err
+	}()
+	awaitBlocked(t, d.raw(t))
+	commit()
+	if err := <-done; err != nil {
+		t.Error(err)
+	}
+	epoch := must(s.RevokeScope(t.Context(), domain.Scope{TenantID: "acme"}, domain.ID{}, port.Revocation{At: start}))(t)
+	if epoch != 2 {
+		t.Errorf("the next epoch is %d, want 2", epoch)
+	}
+}
+
+// The other way round: who creates the tenant again while its last trace is being deleted finds nothing of it.
+func TestPostgresATenantThatIsCreatedWhileItIsPurgedBeginsAnew(t *testing.T) {
+	t.Parallel()
+	d := onPostgres(t)
+	s := d.migrated(t, gormstore.Options{})
+	shop(t, s)
+	if err := s.DeleteTenant(t.Context(), "acme", start); err != nil {
+		t.Fatal(err)
+	}
+	db := d.raw(t)
+	// What the step does, in a session that can be stopped in the middle.
+	tx := must(db.BeginTx(t.Context(), nil))(t)
+	for _, statement := range []string{
+		`UPDATE tenants SET epoch = epoch WHERE id = 'acme'`, `DELETE FROM marks WHERE tenant_id = 'acme'`, `DELETE FROM tenants WHERE id = 'acme'`,
+	} {
+		if _, err := tx.ExecContext(t.Context(), statement); err != nil {
+			t.Fatal(err)
+		}
+	}
+	done := make(chan error)
+	go func() { done <- s.SaveTenant(t.Context(), domain.Tenant{ID: "acme"}) }()
+	awaitBlocked(t, db)
+	if err := errors.Join(tx.Commit(), <-done); err != nil {
+		t.Fatal(err)
+	}
+	shop(t, s)
+	token := issue(t, s, 1)[0]
+	if shot := must(s.Snapshot(t.Context(), token.ID))(t); !shot.Alive(start) || shot.Token.IssuedEpoch != 0 {
+		t.Errorf("alive: %t, epoch %d, want alive and 0", shot.Alive(start), shot.Token.IssuedEpoch)
+	}
+}
+
+// What a mark of before revoked stays dead when the mark goes, though the policy has become longer since: nothing extended it.
+func TestWhatAMarkRevokedIsDeadAfterTheMarkIsGone(t *testing.T) {
+	onBoth(t, func(t *testing.T, d database) {
+		s := d.migrated(t, gormstore.Options{})
+		shop(t, s)
+		token := issue(t, s, 1)[0]
+		must(s.RevokeScope(t.Context(), domain.Scope{TenantID: "acme"}, domain.ID{}, port.Revocation{At: start}))(t)
+		long := int64(domain.DefaultPolicy().TTL/time.Minute) * 10
+		if err := s.SaveTenant(t.Context(), domain.Tenant{ID: "acme", Settings: domain.Settings{TTLMinutes: &long}}); err != nil {
+			t.Fatal(err)
+		}
+		step := purgeStep(10)
+		step.Before = start.Add(domain.DefaultPolicy().TTL + domain.MarkSlack)
+		hold := step
+		hold.Before = start.Add(-time.Hour) // the refresh token outlives the pass that takes its mark
+		must(s.Purge(t.Context(), hold))(t)
+		if got := pass(t, s, step); got.Marks != 1 || got.Deleted != 0 {
+			t.Fatalf("a pass did %+v, want a mark deleted and nothing else", got)
+		}
+		shot := must(s.Snapshot(t.Context(), token.ID))(t)
+		if now := step.Before.Add(-domain.MarkSlack); shot.MarkEpoch != 0 || shot.Alive(now) {
+			t.Errorf("mark epoch %d, alive: %t, want no mark and dead", shot.MarkEpoch, shot.Alive(now))
+		}
+	})
+}

@@ -1,0 +1,102 @@
+package main
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"time"
+
+	"github.com/refreshd/refreshd/config"
+	"github.com/refreshd/refreshd/domain"
+	"github.com/refreshd/refreshd/port"
+	"github.com/refreshd/refreshd/usecase"
+)
+
+// janitor purges store as this process.
+func janitor(store port.Janitor, clock usecase.Clock, c config.Config) *usecase.Purge {
+	return &usecase.Purge{Janitor: store, Clock: clock, Pause: pause, Holder: rand.Text(), After: c.PurgeAfter}
+}
+
+func pause(ctx context.Context, d time.Duration) error {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// runJanitor makes passes until ctx is done, unless this process is told to make none.
+func (s *service) runJanitor(ctx context.Context, c config.Config) {
+	if c.PurgeInterval == 0 {
+		return
+	}
+	janitor(s.store, s.clock, c).Run(ctx, c.PurgeInterval,
+		func(p port.Purged) {
+			s.metrics.Purged(p.LookedAt, p.Deleted, p.Done)
+			if p.Deleted+p.Marks+p.Tenants > 0 {
+				s.log.Debug("purged", "refreshTokens", p.Deleted, "marks", p.Marks, "tenants", p.Tenants)
+			}
+		},
+		func(err error) {
+			s.log.Warn("what is dead could not be purged; this will be tried again", "error", err)
+		})
+}
+
+// purge makes one pass.
+func (p process) purge(ctx context.Context, c config.Config) (err error) {
+	if c.Database.Engine == config.Memory {
+		return errors.New("a store in memory is another process's: `refreshd serve` purges it every REFRESHD_PURGE_INTERVAL")
+	}
+	if c.Database.Engine == config.SQLite {
+		// Opening it would make one.
+		if _, err := os.Stat(c.Database.Path); errors.Is(err, fs.ErrNotExist) {
+			return fmt.Errorf("there is no database at %s: set REFRESHD_DATABASE_URL", c.Database.Path)
+		}
+	}
+	store, err := openDatabase(ctx, c, p.logger(c))
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, store.Close()) }()
+	if err := store.Ready(ctx); err != nil {
+		return err
+	}
+	return purgeOnce(ctx, janitor(store, time.Now, c), p.stdout, time.Now)
+}
+
+// purgeOnce makes one pass and tells of it.
+func purgeOnce(ctx context.Context, pass *usecase.Purge, to io.Writer, clock func() time.Time) error {
+	var (
+		sum   port.Purged
+		begin = clock()
+		told  = begin
+	)
+	total, err := pass.Pass(ctx, func(p port.Purged) {
+		sum.LookedAt, sum.Deleted = sum.LookedAt+p.LookedAt, sum.Deleted+p.Deleted
+		if now := clock(); now.Sub(told) >= time.Second && !p.Done {
+			told = now
+			fmt.Fprintf(to, "looked at %d refresh tokens (%.0f a second), deleted %d\n",
+				sum.LookedAt, float64(sum.LookedAt)/now.Sub(begin).Seconds(), sum.Deleted)
+		}
+	})
+	switch did := fmt.Sprintf("looked at %d refresh tokens and deleted %d, %d marks and %d tenants in %s",
+		total.LookedAt, total.Deleted, total.Marks, total.Tenants, clock().Sub(begin).Round(time.Millisecond)); {
+	case err == nil:
+		fmt.Fprintln(to, "the pass is complete:", did)
+		return nil
+	case errors.Is(err, domain.ErrConflict):
+		return fmt.Errorf("another process is purging this database, or was killed less than %s ago: try again after that. "+
+			"This one %s", usecase.PurgeLease, did)
+	case ctx.Err() != nil:
+		return fmt.Errorf("the pass was cut off: it %s. The next one goes on from there", did)
+	default:
+		return fmt.Errorf("the pass failed: it %s. The next one goes on from there: %w", did, err)
+	}
+}

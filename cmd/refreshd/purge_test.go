@@ -1,0 +1,91 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"io"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/refreshd/refreshd/domain"
+	"github.com/refreshd/refreshd/port"
+	"github.com/refreshd/refreshd/usecase"
+)
+
+// steps are a janitor that does what it is told, each time in 400 ms.
+type steps struct {
+	does []port.Purged
+	ends error
+	now  time.Time
+}
+
+func (s *steps) clock() time.Time { return s.now }
+
+func (s *steps) Purge(context.Context, port.PurgeStep) (port.Purged, error) {
+	s.now = s.now.Add(400 * time.Millisecond)
+	if len(s.does) == 0 {
+		return port.Purged{}, s.ends
+	}
+	p := s.does[0]
+	s.does = s.does[1:]
+	return p, nil
+}
+
+func (s *steps) once(ctx context.Context) (told string, err error) {
+	var out strings.Builder
+	err = purgeOnce(ctx, &usecase.Purge{
+		Janitor: s, Clock: s.clock, Pause: func(ctx context.Context, _ time.Duration) error { return ctx.Err() },
+	}, &out, s.clock)
+	return out.String(), err
+}
+
+func TestAPurgeTellsHowFarItIsEachSecondAndWhatItDid(t *testing.T) {
+	some := port.Purged{LookedAt: 500, Deleted: 20}
+	s := steps{does: []port.Purged{some, some, some, some, some, some, {Marks: 3}, {Tenants: 1, Done: true}}}
+	got, err := s.once(t.Context())
+	want := `looked at 1500 refresh tokens (1250 a second), deleted 60
+looked at 3000 refresh tokens (1250 a second), deleted 120
+the pass is complete: looked at 3000 refresh tokens and deleted 120, 3 marks and 1 tenants in 3.2s
+`
+	if err != nil || got != want {
+		t.Errorf("got %v and\n%s\nwant none and\n%s", err, got, want)
+	}
+}
+
+func TestAPurgeThatEndsTooEarlySaysWhatToDo(t *testing.T) {
+	cut, cancel := context.WithCancel(t.Context())
+	cancel()
+	for name, tt := range map[string]struct {
+		ctx  context.Context
+		s    steps
+		says string
+	}{
+		"another's":  {t.Context(), steps{ends: domain.ErrConflict}, "another process is purging this database, or was killed less than 15s ago: try again"},
+		"overtaken":  {t.Context(), steps{does: []port.Purged{{LookedAt: 500, Deleted: 9}}, ends: domain.ErrConflict}, "looked at 500 refresh tokens and deleted 9,"},
+		"cut off":    {cut, steps{does: []port.Purged{{LookedAt: 500}}}, "looked at 500 refresh tokens and deleted 0, 0 marks and 0 tenants in 400ms. The next one goes on from there"},
+		"store down": {t.Context(), steps{ends: errors.New("no route to host")}, "no route to host"},
+	} {
+		got, err := tt.s.once(tt.ctx)
+		if err == nil || !strings.Contains(err.Error(), tt.says) || strings.Contains(got, "complete") {
+			t.Errorf("%s: got %q and error %v, want one that says %q", name, got, err, tt.says)
+		}
+	}
+}
+
+func TestAPurgeWithoutADatabaseIsARefusal(t *testing.T) {
+	missing := filepath.Join(t.TempDir(), "refreshd.db")
+	for url, says := range map[string]string{
+		"memory:":           "REFRESHD_PURGE_INTERVAL",
+		"sqlite:" + missing: "there is no database at " + missing,
+	} {
+		p := process{stdout: io.Discard, stderr: io.Discard, environ: []string{"REFRESHD_DATABASE_URL=" + url}}
+		if err := p.run(t.Context(), []string{"purge"}); err == nil || !strings.Contains(err.Error(), says) {
+			t.Errorf("%s: error %v, want one that says %q", url, err, says)
+		}
+	}
+	if found, err := filepath.Glob(missing + "*"); err != nil || len(found) > 0 {
+		t.Errorf("it left %v", found)
+	}
+}

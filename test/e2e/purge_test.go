@@ -1,0 +1,131 @@
+package e2e_test
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"regexp"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+)
+
+var (
+	noJanitor = settings{env: []string{"REFRESHD_PURGE_INTERVAL=0s"}}
+	completed = regexp.MustCompile(`(?m)^the pass is complete: looked at (\d+) refresh tokens and deleted (\d+),`)
+)
+
+// What an operator sees who purges a store that serves, and whose purge is killed in the middle.
+func TestAPurgeThatWasKilledGoesOnAndTheLivingNoticeNothing(t *testing.T) {
+	const users = 4
+	eachDatabase(t, func(t *testing.T, d database) {
+		dead := 30_000
+		if d.engine == sqlite {
+			dead = 8_000 // another process waits for the lock on the file by polling, and the users leave it free for moments only
+		}
+		s := start(t, d, noJanitor)
+		old := s.issue(t, "old", "bulk")
+		db := d.open(t)
+		copyToken(t, d, db, unraced(t, d), dead-1)
+		execute(t, db, `UPDATE refresh_tokens SET expires_at = 1 WHERE application_id = 'bulk'`)
+		s.refused(t, old.RefreshToken, "[expired]refreshToken")
+		revoked := s.issue(t, "revoked", "shop")
+		s.want(t, acme(call{method: "DELETE", path: "/jwt/refresh/" + revoked.RefreshTokenID}), http.StatusOK)
+		s.refused(t, revoked.RefreshToken, "[revoked]refreshToken")
+		crowd := make([]*virtualUser, users)
+		for i := range crowd {
+			g := s.issue(t, fmt.Sprint("user ", i), "shop")
+			crowd[i] = &virtualUser{id: g.RefreshTokenID, current: g.RefreshToken}
+		}
+		ctx, cancel := context.WithCancel(t.Context())
+		var (
+			l     load
+			group sync.WaitGroup
+		)
+		for _, u := range crowd {
+			group.Go(func() { l.run(ctx, s.client, u) })
+		}
+		stop := func() {
+			cancel()
+			group.Wait()
+		}
+		defer stop()
+
+		left := func() int {
+			n, err := strconv.Atoi(queryText(t, db, `SELECT CAST(count(*) AS TEXT) FROM refresh_tokens WHERE expires_at = 1`))
+			if err != nil {
+				t.Fatal(err)
+			}
+			return n
+		}
+		cmd, _, stderr := command(t, d, settings{}, "purge")
+		if err := cmd.Start(); err != nil {
+			t.Fatal(err)
+		}
+		// The first step makes the row, with what it deleted.
+		s.await("being purged", func() bool { return len(rows(t, db, `SELECT one FROM janitor`)) > 0 })
+		if err := cmd.Process.Kill(); err != nil {
+			t.Fatal(err)
+		}
+		if err := cmd.Wait(); err == nil {
+			t.Fatalf("the purge was over before it was killed: %s", read(t, stderr))
+		}
+		before := left()
+		if before == 0 || before == dead {
+			t.Fatalf("%d of %d are left to delete, want some", before, dead)
+		}
+		if got := runVerb(t, d, settings{}, "purge"); got.status != 1 || !strings.Contains(got.stderr, "another process is purging") || left() != before {
+			t.Errorf("while the lease of the one that was killed runs: %s", got)
+		}
+		execute(t, db, `UPDATE janitor SET lease_until = 1`) // so that the test need not wait for it
+		answered := l.answered.Load()
+		got := runVerb(t, d, settings{}, "purge")
+		told := completed.FindStringSubmatch(got.stdout)
+		if got.status != 0 || told == nil {
+			t.Fatalf("the next purge: %s", got)
+		}
+		if lookedAt, _ := strconv.Atoi(told[1]); lookedAt >= dead || lookedAt < before {
+			t.Errorf("it looked at %d refresh tokens, want the %d that were left and the living", lookedAt, before)
+		}
+		if told[2] != strconv.Itoa(before) || left() != 0 {
+			t.Errorf("it deleted %s of %d, and %d are left", told[2], before, left())
+		}
+		stop()
+		if failed := l.failed.Load(); failed != nil {
+			t.Error(*failed)
+		}
+		if meanwhile := l.answered.Load() - answered; meanwhile == 0 {
+			t.Error("nobody exchanged anything meanwhile")
+		}
+		for _, u := range crowd {
+			s.exchange(t, u.current)
+		}
+		s.refused(t, old.RefreshToken, "[invalid]refreshToken")
+		s.refused(t, revoked.RefreshToken, "[revoked]refreshToken") // not for long enough
+		t.Logf("%d of %d deleted when it was killed, %d exchanges beside it; the next said:\n%s",
+			dead-before, dead, l.answered.Load(), got.stdout)
+	})
+}
+
+func TestTheServicePurgesByItself(t *testing.T) {
+	eachDatabase(t, func(t *testing.T, d database) {
+		s := start(t, d, settings{env: []string{"REFRESHD_PURGE_INTERVAL=1s", "REFRESHD_PURGE_AFTER=5m"}})
+		dead, living := s.issue(t, "one", "shop"), s.issue(t, "two", "shop")
+		s.want(t, acme(call{method: "DELETE", path: "/jwt/refresh?userId=one"}), http.StatusOK)
+		s.refused(t, dead.RefreshToken, "[revoked]refreshToken")
+		db := d.open(t)
+		execute(t, db, `UPDATE marks SET revoked_at = $1`, time.Now().Add(-6*time.Minute).UnixMicro())
+		s.await("rid of the dead", func() bool { return s.metrics()["refreshd_purged_tokens_total"] == "1" })
+		s.refused(t, dead.RefreshToken, "[invalid]refreshToken")
+		s.exchange(t, living.RefreshToken)
+		s.await("through with a pass", func() bool {
+			at, err := strconv.ParseFloat(s.metrics()["refreshd_purge_last_pass_timestamp_seconds"], 64)
+			return err == nil && time.Since(time.Unix(int64(at), 0)) < time.Minute
+		})
+		if got := s.metrics()["refreshd_purge_looked_at_total"]; got == "0" || got == "" {
+			t.Errorf("looked at %q refresh tokens", got)
+		}
+	})
+}

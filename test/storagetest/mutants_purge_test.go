@@ -1,0 +1,390 @@
+package storagetest
+
+import (
+	"context"
+	"time"
+
+	"github.com/refreshd/refreshd/domain"
+	"github.com/refreshd/refreshd/port"
+)
+
+// purgesAs makes Purge believe something else of its step.
+func (f *faulty) purgesAs(believe func(*port.PurgeStep)) {
+	f.purge = func(ctx context.Context, s port.PurgeStep) (port.Purged, error) {
+		believe(&s)
+		return f.within.Purge(ctx, s)
+	}
+}
+
+// purgeSpares makes Purge leave what it should delete: what is left of it still answers.
+func (f *faulty) purgeSpares(spare func(domain.Snapshot) bool) {
+	of := f.inserted()
+	left := make(map[domain.ID]domain.Snapshot)
+	f.purge = func(ctx context.Context, s port.PurgeStep) (port.Purged, error) {
+		before := make(map[domain.ID]domain.Snapshot)
+		for _, tenant := range []string{"acme", "other"} {
+			for _, id := range of(domain.Scope{TenantID: tenant}) {
+				if shot, err := f.within.Snapshot(ctx, id); err == nil {
+					before[id] = shot
+				}
+			}
+		}
+		p, err := f.within.Purge(ctx, s)
+		for id, shot := range before {
+			if _, gone := f.within.Snapshot(ctx, id); gone != nil && spare(shot) {
+				left[id] = shot
+				p.Deleted--
+			}
+		}
+		return p, err
+	}
+	f.snapshot = func(ctx context.Context, id domain.ID) (domain.Snapshot, error) {
+		if shot, ok := left[id]; ok {
+			return shot, nil
+		}
+		return f.within.Snapshot(ctx, id)
+	}
+}
+
+// purgeTakes makes Purge delete more than it should, once a pass has begun.
+func (f *faulty) purgeTakes(take func(domain.Snapshot) bool) {
+	begun := false
+	f.purge = func(ctx context.Context, s port.PurgeStep) (port.Purged, error) {
+		begun = true
+		return f.within.Purge(ctx, s)
+	}
+	f.snapshot = func(ctx context.Context, id domain.ID) (domain.Snapshot, error) {
+		shot, err := f.within.Snapshot(ctx, id)
+		if err == nil && begun && take(shot) {
+			return domain.Snapshot{}, domain.ErrNotFound
+		}
+		return shot, err
+	}
+}
+
+var purgeMutants = []mutant{
+	{
+		clause: "Janitor/Purge/goes on where it was, whoever takes the next step",
+		fault:  "each holder begins a pass of its own",
+		inject: func(f *faulty) {
+			holder := ""
+			f.purge = func(ctx context.Context, s port.PurgeStep) (port.Purged, error) {
+				for p := (port.Purged{}); holder != "" && holder != s.Holder && !p.Done; {
+					end := s
+					end.Before = time.Time{}
+					var err error
+					if p, err = f.within.Purge(ctx, end); err != nil {
+						return port.Purged{}, err
+					}
+				}
+				holder = s.Holder
+				return f.within.Purge(ctx, s)
+			}
+		},
+	},
+	{
+		clause: "Janitor/Purge/goes on where it was, whoever takes the next step",
+		fault:  "where a pass has got to is stored without what it deletes",
+		inject: func(f *faulty) {
+			n := 0
+			f.purgesAs(func(s *port.PurgeStep) {
+				if n++; n == 4 {
+					s.Before = time.Time{}
+				}
+			})
+		},
+	},
+	{
+		clause: "Janitor/Purge/is a conflict while the lease is another's, and does nothing",
+		fault:  "nobody asks whose the lease is",
+		inject: func(f *faulty) {
+			f.purgesAs(func(s *port.PurgeStep) { s.Holder = "one" })
+		},
+	},
+	{
+		clause: "Janitor/Purge/is a conflict while the lease is another's, and does nothing",
+		fault:  "a lease has no end",
+		inject: func(f *faulty) {
+			f.purgesAs(func(s *port.PurgeStep) { s.LeaseUntil = s.LeaseUntil.Add(1e6 * time.Hour) })
+		},
+	},
+	{
+		clause: "Janitor/Purge/is a conflict while the lease is another's, and does nothing",
+		fault:  "a lease is not renewed",
+		inject: func(f *faulty) {
+			f.purgesAs(func(s *port.PurgeStep) { s.LeaseUntil = t0.Add(lease) })
+		},
+	},
+	{
+		clause: "Janitor/Purge/is a conflict while the lease is another's, and does nothing",
+		fault:  "a lease ends a microsecond too early",
+		inject: func(f *faulty) {
+			f.purgesAs(func(s *port.PurgeStep) { s.LeaseUntil = s.LeaseUntil.Add(-tick) })
+		},
+	},
+	{
+		clause: "Janitor/Purge/of many at once exactly one has the lease",
+		fault:  "a lease is looked for first and taken later",
+		inject: func(f *faulty) {
+			f.purgesAs(func(s *port.PurgeStep) { s.Holder = "one" })
+		},
+	},
+	{
+		clause: "Janitor/Purge/frees the lease at the end of a pass",
+		fault:  "the lease outlives the pass",
+		inject: func(f *faulty) {
+			var (
+				holder string
+				until  time.Time
+			)
+			f.purge = func(ctx context.Context, s port.PurgeStep) (port.Purged, error) {
+				if holder != s.Holder && s.Now.Before(until) {
+					return port.Purged{}, domain.ErrConflict
+				}
+				holder, until = s.Holder, s.LeaseUntil
+				return f.within.Purge(ctx, s)
+			}
+		},
+	},
+	{
+		clause: "Janitor/Purge/begins no pass where the last one ended too late, and ends every one that began",
+		fault:  "a pass begins at any time",
+		inject: func(f *faulty) {
+			f.purgesAs(func(s *port.PurgeStep) { s.EndedBefore = time.Time{} })
+		},
+	},
+	{
+		clause: "Janitor/Purge/begins no pass where the last one ended too late, and ends every one that began",
+		fault:  "a pass that was cut off waits as long as a new one",
+		inject: func(f *faulty) {
+			var ended time.Time
+			f.purge = func(ctx context.Context, s port.PurgeStep) (port.Purged, error) {
+				if !s.EndedBefore.IsZero() && ended.After(s.EndedBefore) {
+					return port.Purged{}, domain.ErrConflict
+				}
+				p, err := f.within.Purge(ctx, s)
+				if p.Done {
+					ended = s.Now
+				}
+				return p, err
+			}
+		},
+	},
+	{
+		clause: "Janitor/Purge/looks at every refresh token, by id, at no more than the limit in a step",
+		fault:  "a step has no limit",
+		inject: func(f *faulty) {
+			f.purgesAs(func(s *port.PurgeStep) { s.Limit = 1000 })
+		},
+	},
+	{
+		clause: "Janitor/Purge/looks at every refresh token, by id, at no more than the limit in a step",
+		fault:  "only what is deleted counts as looked at",
+		inject: func(f *faulty) {
+			f.purge = func(ctx context.Context, s port.PurgeStep) (port.Purged, error) {
+				p, err := f.within.Purge(ctx, s)
+				p.LookedAt = p.Deleted
+				return p, err
+			}
+		},
+	},
+	{
+		clause: "Janitor/Purge/deletes what was dead, to the microsecond",
+		fault:  "the dead go a microsecond too early",
+		inject: func(f *faulty) {
+			f.purgesAs(func(s *port.PurgeStep) { s.Before = s.Before.Add(tick) })
+		},
+	},
+	{
+		clause: "Janitor/Purge/deletes what was dead, to the microsecond",
+		fault:  "the dead go a microsecond too late",
+		inject: func(f *faulty) {
+			f.purgesAs(func(s *port.PurgeStep) { s.Before = s.Before.Add(-tick) })
+		},
+	},
+	{
+		clause: "Janitor/Purge/deletes what was dead, to the microsecond",
+		fault:  "Purge forgot marks",
+		inject: func(f *faulty) {
+			f.purgeSpares(func(s domain.Snapshot) bool { return s.MarkEpoch > s.Token.IssuedEpoch })
+		},
+	},
+	{
+		clause: "Janitor/Purge/deletes what was dead, to the microsecond",
+		fault:  "Purge forgot that a token may be revoked itself",
+		inject: func(f *faulty) {
+			f.purgeSpares(func(s domain.Snapshot) bool { return !s.Token.RevokedAt.IsZero() })
+		},
+	},
+	{
+		clause: "Janitor/Purge/deletes what was dead, to the microsecond",
+		fault:  "Purge forgot expiry",
+		inject: func(f *faulty) {
+			f.purgeSpares(func(s domain.Snapshot) bool { return !t0.Add(time.Hour).Before(s.Token.ExpiresAt) })
+		},
+	},
+	{
+		clause: "Janitor/Purge/deletes what was dead, to the microsecond",
+		fault:  "what is of a deleted application goes at once",
+		inject: func(f *faulty) {
+			f.purgeTakes(func(s domain.Snapshot) bool { return s.Gone })
+		},
+	},
+	{
+		clause: "Janitor/Purge/takes a mark that was raised since for written then",
+		fault:  "a mark that is raised keeps its instant",
+		inject: func(f *faulty) {
+			f.revokeScope = func(ctx context.Context, s domain.Scope, except domain.ID, r port.Revocation) (uint64, error) {
+				return f.within.RevokeScope(ctx, s, except, byCall(t0))
+			}
+		},
+	},
+	{
+		clause: "Janitor/Purge/leaves what is alive as it is",
+		fault:  "the inactive are purged",
+		inject: func(f *faulty) {
+			f.purgeTakes(func(s domain.Snapshot) bool { return !s.Policy.Active })
+		},
+	},
+	{
+		clause: "Janitor/Purge/leaves what is alive as it is",
+		fault:  "what a mark's scope covers is purged, whatever its epoch",
+		inject: func(f *faulty) {
+			f.purgeTakes(func(s domain.Snapshot) bool { return s.MarkEpoch > 0 })
+		},
+	},
+	{
+		clause: "Janitor/Purge/leaves what is alive as it is",
+		fault:  "what is looked at is marked as such",
+		inject: func(f *faulty) {
+			purged := false
+			f.purge = func(ctx context.Context, s port.PurgeStep) (port.Purged, error) {
+				purged = true
+				return f.within.Purge(ctx, s)
+			}
+			f.onRead(func(t *domain.RefreshToken) {
+				if purged {
+					t.LastUsedAt = t0.Add(tick)
+				}
+			})
+		},
+	},
+	{
+		clause: "Janitor/Purge/makes the dead unknown, and their ids free",
+		fault:  "the dead are hidden, and keep their ids",
+		inject: func(f *faulty) {
+			ever := make(map[domain.ID]bool)
+			f.insert = func(ctx context.Context, t domain.RefreshToken) error {
+				if ever[t.ID] {
+					return domain.ErrDuplicate
+				}
+				ever[t.ID] = true
+				return f.within.Insert(ctx, t)
+			}
+		},
+	},
+	{
+		clause: "Janitor/Purge/beside exchanges loses none of the living and none of the dead",
+		fault:  "a refresh token that was just exchanged is taken for what it was before",
+		inject: func(f *faulty) {
+			f.purgesAs(func(s *port.PurgeStep) { s.Before = s.Before.Add(48 * time.Hour) })
+		},
+	},
+	{
+		clause: "Janitor/Purge/beside exchanges loses none of the living and none of the dead",
+		fault:  "what is passed over once is passed over for ever",
+		inject: func(f *faulty) {
+			f.purgesAs(func(s *port.PurgeStep) { s.Before = time.Time{} })
+		},
+	},
+	{
+		clause: "Janitor/Purge/deletes a mark from the instant until which it is kept, a few in a step",
+		fault:  "marks stay for ever",
+		inject: func(f *faulty) {
+			f.purge = func(ctx context.Context, s port.PurgeStep) (port.Purged, error) {
+				p, err := f.within.Purge(ctx, s)
+				p.Marks = 0
+				return p, err
+			}
+		},
+	},
+	{
+		clause: "Janitor/Purge/deletes a mark from the instant until which it is kept, a few in a step",
+		fault:  "a mark goes as soon as what it covered is gone",
+		inject: func(f *faulty) {
+			f.purgesAs(func(s *port.PurgeStep) { s.Before = s.Before.Add(domain.DefaultPolicy().TTL) })
+		},
+	},
+	{
+		clause: "Janitor/Purge/deletes a mark from the instant until which it is kept, a few in a step",
+		fault:  "all marks go in one step",
+		inject: func(f *faulty) {
+			f.purgesAs(func(s *port.PurgeStep) { s.Limit = 1000 })
+		},
+	},
+	{
+		clause: "Janitor/Purge/deletes a mark from the instant until which it is kept, a few in a step",
+		fault:  "an epoch goes with its mark",
+		inject: func(f *faulty) {
+			purged := false
+			f.purge = func(ctx context.Context, s port.PurgeStep) (port.Purged, error) {
+				p, err := f.within.Purge(ctx, s)
+				purged = purged || p.Marks > 0
+				return p, err
+			}
+			f.revokeScope = func(ctx context.Context, s domain.Scope, except domain.ID, r port.Revocation) (uint64, error) {
+				epoch, err := f.within.RevokeScope(ctx, s, except, r)
+				if purged {
+					epoch = 1
+				}
+				return epoch, err
+			}
+		},
+	},
+	{
+		clause: "Janitor/Purge/deletes what is left of a tenant, and it begins at epoch 0 if it is created again",
+		fault:  "a deleted tenant's epoch stays for ever",
+		inject: func(f *faulty) {
+			f.onRead(func(t *domain.RefreshToken) {
+				if t.ID == tokenID(2) {
+					t.IssuedEpoch = 5
+				}
+			})
+		},
+	},
+	{
+		clause: "Janitor/Purge/deletes what is left of a tenant, and it begins at epoch 0 if it is created again",
+		fault:  "a mark survives its tenant, and kills at birth",
+		inject: func(f *faulty) {
+			f.findRefuses(func(s domain.Snapshot) bool { return s.Token.ID == tokenID(2) })
+		},
+	},
+	{
+		clause: "Janitor/Purge/deletes what is left of a tenant, and it begins at epoch 0 if it is created again",
+		fault:  "a tenant goes without its retention",
+		inject: func(f *faulty) {
+			f.purgesAs(func(s *port.PurgeStep) { s.Before = s.Before.Add(tick) })
+		},
+	},
+	{
+		clause: "Janitor/Purge/deletes what is left of a tenant, and it begins at epoch 0 if it is created again",
+		fault:  "all of a tenant's marks go in one step",
+		inject: func(f *faulty) {
+			f.purgesAs(func(s *port.PurgeStep) { s.Limit = 1000 })
+		},
+	},
+	{
+		clause: "Janitor/Purge/leaves a deleted tenant its epoch and marks while a refresh token of it is stored",
+		fault:  "nobody asks whether a refresh token is left",
+		inject: func(f *faulty) {
+			f.findForgets(func(s *domain.Snapshot) { s.MarkEpoch = 0 })
+		},
+	},
+	{
+		clause: "Store/History/aliveness and exchanges agree with the domain, whatever happened before",
+		fault:  "a pass deletes what is about to expire",
+		inject: func(f *faulty) {
+			f.purgesAs(func(s *port.PurgeStep) { s.Before = s.Before.Add(25 * time.Hour) })
+		},
+	},
+}

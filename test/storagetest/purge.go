@@ -1,0 +1,416 @@
+package storagetest
+
+import (
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/refreshd/refreshd/domain"
+	"github.com/refreshd/refreshd/port"
+)
+
+const lease = 15 * time.Second
+
+// stepOf is a step of that holder, at now, which has the lease for a while then and begins a pass at any time.
+func stepOf(holder string, now, before time.Time, limit int) port.PurgeStep {
+	return port.PurgeStep{Holder: holder, Now: now, LeaseUntil: now.Add(lease), Before: before, Limit: limit}
+}
+
+// purgeStep takes a step that has to succeed.
+func (e *env) purgeStep(s port.PurgeStep) port.Purged {
+	e.Helper()
+	p, err := e.store.Purge(e.Context(), s)
+	e.must(err)
+	return p
+}
+
+// purgeAll takes steps to the end of a pass, and gives what they did together.
+func (e *env) purgeAll(before time.Time, limit int) (sum port.Purged) {
+	e.Helper()
+	for steps := 1; !sum.Done; steps++ {
+		if steps > 10_000 {
+			e.Fatalf("a pass is not at its end after %d steps", steps)
+		}
+		p := e.purgeStep(stepOf("one", before, before, limit))
+		if p.LookedAt > limit || p.Deleted > p.LookedAt || p.Marks+p.Tenants > limit {
+			e.Errorf("a step of at most %d did %+v", limit, p)
+		}
+		sum.LookedAt, sum.Deleted, sum.Marks, sum.Tenants = sum.LookedAt+p.LookedAt, sum.Deleted+p.Deleted, sum.Marks+p.Marks, sum.Tenants+p.Tenants
+		sum.Done = p.Done
+	}
+	return sum
+}
+
+func (e *env) wantPurged(what string, got, want port.Purged) {
+	e.Helper()
+	want.Done = true
+	e.wantSame(what, got, want)
+}
+
+// stored tells which of the tokens are, dead or alive.
+func (e *env) stored(ts ...domain.RefreshToken) (all []string) {
+	e.Helper()
+	for _, t := range ts {
+		_, err := e.store.Snapshot(e.Context(), t.ID)
+		switch {
+		case err == nil:
+			all = append(all, describe(t))
+		case !errors.Is(err, domain.ErrNotFound):
+			e.Fatalf("Snapshot: %v", err)
+		}
+	}
+	return all
+}
+
+func (e *env) wantLeft(what string, of []domain.RefreshToken, want ...domain.RefreshToken) {
+	e.Helper()
+	var names []string
+	for _, t := range want {
+		names = append(names, describe(t))
+	}
+	e.wantSame(what+": what is stored", e.stored(of...), names)
+}
+
+var purging = []clause{
+	{"Janitor/Purge/goes on where it was, whoever takes the next step", func(e *env) {
+		e.shop(domain.Settings{})
+		hs := e.handles(3)
+		var all []domain.RefreshToken // alive, dead, alive, …
+		for i := range 6 {
+			t := token(i + 1)
+			if i%2 > 0 {
+				t.ExpiresAt = t0
+			}
+			all = append(all, e.issue(t)...)
+		}
+		now := t0
+		for i := range all {
+			p, err := hs[i%3].Purge(e.Context(), stepOf(fmt.Sprint("holder ", i), now, t0, 1))
+			e.must(err)
+			e.wantSame(fmt.Sprintf("step %d", i), p, port.Purged{LookedAt: 1, Deleted: i % 2})
+			now = now.Add(lease)
+		}
+		e.wantLeft("after all steps", all, all[0], all[2], all[4])
+	}},
+
+	{"Janitor/Purge/is a conflict while the lease is another's, and does nothing", func(e *env) {
+		e.shop(domain.Settings{})
+		var all []domain.RefreshToken
+		for i := range 4 {
+			t := token(i + 1)
+			t.ExpiresAt = t0
+			all = append(all, e.issue(t)...)
+		}
+		other := e.handle()
+		refused := func(holder string, now time.Time, left ...domain.RefreshToken) {
+			e.Helper()
+			p, err := other.Purge(e.Context(), stepOf(holder, now, t0, 1))
+			e.wantErr(fmt.Sprintf("%s, %s later", holder, now.Sub(t0)), err, domain.ErrConflict)
+			e.wantSame("what a refused step did", p, port.Purged{})
+			e.wantLeft("after a refused step", all, left...)
+		}
+		e.purgeStep(stepOf("one", t0, t0, 1))
+		refused("two", t0.Add(lease-tick), all[1:]...)
+		// Each step of the holder renews the lease.
+		e.purgeStep(stepOf("one", t0.Add(lease-tick), t0, 1))
+		refused("two", t0.Add(lease), all[2:]...)
+		e.purgeStep(stepOf("two", t0.Add(2*lease-tick), t0, 1))
+		refused("one", t0.Add(2*lease), all[3:]...)
+	}},
+
+	{"Janitor/Purge/of many at once exactly one has the lease", func(e *env) {
+		e.shop(domain.Settings{})
+		e.issue(token(1), token(2), token(3))
+		hs := e.handles(3)
+		errs := make([]error, 12)
+		together(len(errs), func(i int) {
+			_, errs[i] = hs[i%3].Purge(e.Context(), stepOf(fmt.Sprint("holder ", i), t0, t0, 1))
+		})
+		e.wantOneWinner(errs, domain.ErrConflict)
+	}},
+
+	{"Janitor/Purge/frees the lease at the end of a pass", func(e *env) {
+		e.shop(domain.Settings{})
+		e.purgeAll(t0, 10)
+		_, err := e.handle().Purge(e.Context(), stepOf("two", t0, t0, 10))
+		e.must(err)
+	}},
+
+	{"Janitor/Purge/begins no pass where the last one ended too late, and ends every one that began", func(e *env) {
+		e.shop(domain.Settings{})
+		all := e.issue(token(1), token(2), token(3))
+		s := stepOf("one", t0, t0, 1)
+		s.EndedBefore = t0.Add(-time.Hour)
+		e.must(func() error { _, err := e.store.Purge(e.Context(), s); return err }()) // none has ended yet
+		e.purgeAll(t0, 1)
+		p, err := e.store.Purge(e.Context(), s)
+		e.wantErr("a pass that ended since", err, domain.ErrConflict)
+		e.wantSame("what a refused step did", p, port.Purged{})
+		s.EndedBefore = t0.Add(-tick)
+		_, err = e.store.Purge(e.Context(), s)
+		e.wantErr("a pass that ended a microsecond since", err, domain.ErrConflict)
+		s.EndedBefore = t0
+		e.wantSame("a pass that ended just then", e.purgeStep(s), port.Purged{LookedAt: 1})
+		s.EndedBefore = t0.Add(-time.Hour)
+		for range len(all) - 1 {
+			e.wantSame("in the middle of a pass", e.purgeStep(s), port.Purged{LookedAt: 1})
+		}
+		for steps := 0; !e.purgeStep(s).Done; steps++ {
+			if steps > 10 {
+				e.Fatalf("the pass has no end")
+			}
+		}
+	}},
+
+	{"Janitor/Purge/looks at every refresh token, by id, at no more than the limit in a step", func(e *env) {
+		e.shop(domain.Settings{})
+		all := e.issue(token(4), token(2), token(5), token(1), token(3))
+		for _, tt := range []struct {
+			limit int
+			steps []int
+		}{{2, []int{2, 2, 1}}, {3, []int{3, 2}}, {9, []int{5}}} {
+			for i, want := range tt.steps {
+				p := e.purgeStep(stepOf("one", t0, t0, tt.limit))
+				e.wantSame(fmt.Sprintf("step %d of at most %d", i, tt.limit), p, port.Purged{LookedAt: want})
+			}
+			e.wantPurged("the rest of the pass", e.purgeAll(t0, tt.limit), port.Purged{})
+		}
+		e.wantAlive("afterwards", t0, all...)
+		// What is stored below, meanwhile, is the next pass's; what is stored above is this one's.
+		e.purgeStep(stepOf("one", t0, t0, 5))
+		below, above := token(0), token(6)
+		below.ID[15], below.ID[8] = 0, 0x7f
+		below.ExpiresAt, above.ExpiresAt = t0, t0
+		e.issue(below, above)
+		e.purgeAll(t0, 5)
+		e.wantLeft("stored meanwhile", []domain.RefreshToken{below, above}, below)
+		e.purgeAll(t0, 5)
+		e.wantLeft("a pass later", []domain.RefreshToken{below, above})
+	}},
+
+	{"Janitor/Purge/deletes what was dead, to the microsecond", func(e *env) {
+		at := t0.Add(time.Hour)
+		scoped := func(s domain.Scope) func() {
+			return func() { e.revokeScope(s, domain.ID{}, at) }
+		}
+		for i, death := range []struct {
+			how  string
+			kill func()
+		}{
+			{"expired", func() {}},
+			{"revoked itself", func() { e.must(e.store.Revoke(e.Context(), "acme", tokenID(2), byCall(at))) }},
+			{"covered by the tenant's mark", scoped(domain.Scope{TenantID: "acme"})},
+			{"covered by the application's mark", scoped(domain.Scope{TenantID: "acme", ApplicationID: "shop"})},
+			{"covered by the user's mark", scoped(domain.Scope{TenantID: "acme", UserID: "ana"})},
+			{"covered by the mark of both", scoped(domain.Scope{TenantID: "acme", ApplicationID: "shop", UserID: "ana"})},
+			{"its application deleted", func() { e.must(e.store.DeleteApplication(e.Context(), "acme", "shop", at)) }},
+			{"its tenant deleted", func() { e.must(e.store.DeleteTenant(e.Context(), "acme", at)) }},
+		} {
+			e.shop(domain.Settings{})
+			t := token(i + 1)
+			if death.how == "expired" {
+				t.ExpiresAt = at
+			}
+			t = e.issue(t)[0]
+			death.kill()
+			want := e.snapshot(t.ID).Token
+			e.wantPurged(death.how+", a microsecond before", e.purgeAll(at.Add(-tick), 10), port.Purged{LookedAt: 1})
+			e.wantStored(death.how+", a microsecond before", want)
+			if got := e.purgeAll(at, 10); got.LookedAt != 1 || got.Deleted != 1 {
+				e.Errorf("%s: a pass did %+v, want one refresh token deleted", death.how, got)
+			}
+			e.wantLeft(death.how, []domain.RefreshToken{t})
+		}
+	}},
+
+	{"Janitor/Purge/takes a mark that was raised since for written then", func(e *env) {
+		e.shop(domain.Settings{})
+		t := e.issue(token(1))
+		for i := range 3 {
+			e.revokeScope(domain.Scope{TenantID: "acme", UserID: "ana"}, domain.ID{}, t0.Add(time.Duration(i)*time.Hour))
+		}
+		e.purgeAll(t0.Add(2*time.Hour-tick), 10)
+		e.wantLeft("raised since", t, t...)
+		e.purgeAll(t0.Add(2*time.Hour), 10)
+		e.wantLeft("raised at that instant", t)
+	}},
+
+	{"Janitor/Purge/leaves what is alive as it is", func(e *env) {
+		e.shop(domain.Settings{})
+		e.application("acme", "closed", domain.Settings{})
+		e.must(e.store.SaveTenant(e.Context(), domain.Tenant{ID: "asleep"}))
+		e.application("asleep", "shop", domain.Settings{})
+		e.must(e.store.SaveTenant(e.Context(), domain.Tenant{ID: "again"}))
+		e.must(e.store.DeleteTenant(e.Context(), "again", t0))
+		e.must(e.store.SaveTenant(e.Context(), domain.Tenant{ID: "again"}))
+		e.application("again", "shop", domain.Settings{})
+		short := token(5)
+		short.ExpiresAt = t0.Add(tick)
+		all := e.issue(tokenOf(1, "acme", "closed", "bob"), tokenOf(2, "asleep", "shop", "ana"), tokenOf(3, "again", "shop", "ana"),
+			tokenOf(4, "acme", "shop", "bob"), short)
+		e.application("acme", "closed", domain.Settings{Active: new(false)})
+		e.must(e.store.SaveTenant(e.Context(), domain.Tenant{ID: "asleep", Settings: domain.Settings{Active: new(false)}}))
+		dead := e.issue(token(6), token(7))
+		e.revokeScope(domain.Scope{TenantID: "acme", UserID: "ana"}, all[4].ID, t0)
+		fresh := e.issue(token(8), fullTokenAt(9))
+		all = append(all, fresh...)
+		all[4] = e.snapshot(all[4].ID).Token // the one that was spared
+		e.purgeAll(t0, 3)
+		e.wantLeft("afterwards", dead)
+		for _, t := range all {
+			e.wantStored("alive", t)
+			e.wantAlive("afterwards", t0, t)
+		}
+		e.advance(all[3], t0)
+		e.advance(all[4], t0)
+		e.advance(fresh[0], t0)
+	}},
+
+	{"Janitor/Purge/makes the dead unknown, and their ids free", func(e *env) {
+		e.shop(domain.Settings{})
+		t := token(1)
+		t.ExpiresAt = t0
+		e.issue(t)
+		e.purgeAll(t0, 10)
+		_, err := e.store.Snapshot(e.Context(), t.ID)
+		e.wantErr("Snapshot", err, domain.ErrNotFound)
+		_, _, err = e.store.Advance(e.Context(), t.ID, domain.Call{Generation: 1, Now: t0.Add(-tick)})
+		e.wantErr("Advance", err, domain.ErrConflict)
+		e.wantErr("Revoke", e.store.Revoke(e.Context(), "acme", t.ID, byCall(t0.Add(-tick))), domain.ErrNotFound)
+		e.wantAlive("the id again", t0, e.issue(token(1))...)
+	}},
+
+	// Each of the living is exchanged again and again, at one handle, while another one purges between them, and rests between its
+	// steps, as it should.
+	{"Janitor/Purge/beside exchanges loses none of the living and none of the dead", func(e *env) {
+		e.shop(domain.Settings{})
+		hs := e.handles(3)
+		const n, exchanges = 4, 15
+		var all, living, dead []domain.RefreshToken
+		for i := range 3 * n {
+			t := token(i + 1)
+			if i%3 > 0 {
+				t.ExpiresAt = t0
+			}
+			all = append(all, e.issue(t)...)
+		}
+		for i, t := range all {
+			if i%3 == 0 {
+				living = append(living, t)
+			} else {
+				dead = append(dead, t)
+			}
+		}
+		errs := make([]error, n+1)
+		progress := make(chan struct{}, n*exchanges)
+		var exchanging sync.WaitGroup
+		exchanging.Add(n)
+		over := make(chan struct{})
+		go func() {
+			exchanging.Wait()
+			close(over)
+		}()
+		together(n+1, func(i int) {
+			if i == n {
+				for last := false; !last && errs[i] == nil; {
+					last = isClosed(over)
+					_, errs[i] = hs[2].Purge(e.Context(), stepOf("one", t0, t0, 2))
+					for range n {
+						select {
+						case <-progress:
+						case <-over:
+						}
+					}
+				}
+				return
+			}
+			defer exchanging.Done()
+			for range exchanges {
+				if living[i], _, errs[i] = hs[i%2].Advance(e.Context(), living[i].ID,
+					domain.Call{Generation: living[i].Generation, Now: t0}); errs[i] != nil {
+					return
+				}
+				progress <- struct{}{}
+			}
+		})
+		for _, err := range errs {
+			e.must(err)
+		}
+		for _, t := range living {
+			e.wantStored("exchanged beside a pass", t)
+		}
+		e.purgeAll(t0, 2) // ends the pass that was under way
+		e.purgeAll(t0, 2)
+		e.wantLeft("after a whole pass", dead)
+	}},
+
+	{"Janitor/Purge/deletes a mark from the instant until which it is kept, a few in a step", func(e *env) {
+		e.shop(domain.Settings{})
+		keep := t0.Add(domain.DefaultPolicy().TTL + domain.MarkSlack)
+		for _, s := range []domain.Scope{
+			{TenantID: "acme"}, {TenantID: "acme", UserID: "ana"}, {TenantID: "acme", ApplicationID: "shop"},
+			{TenantID: "acme", ApplicationID: "shop", UserID: "ana"}, {TenantID: "acme", ApplicationID: "shop", UserID: "bob"},
+		} {
+			e.revokeScope(s, domain.ID{}, t0)
+		}
+		e.revokeScope(domain.Scope{TenantID: "acme", UserID: "bob"}, domain.ID{}, t0.Add(tick))
+		for _, limit := range []int{1, 2, 9} {
+			e.wantPurged("a microsecond before", e.purgeAll(keep.Add(-tick), limit), port.Purged{})
+		}
+		e.wantPurged("at that instant", e.purgeAll(keep, 2), port.Purged{Marks: 5})
+		if got := e.revokeScope(domain.Scope{TenantID: "acme", UserID: "ana"}, domain.ID{}, keep); got != 7 {
+			e.Errorf("the next epoch is %d, want 7", got)
+		}
+	}},
+
+	{"Janitor/Purge/deletes what is left of a tenant, and it begins at epoch 0 if it is created again", func(e *env) {
+		e.shop(domain.Settings{})
+		e.must(e.store.SaveTenant(e.Context(), domain.Tenant{ID: "other"}))
+		e.revokeScope(domain.Scope{TenantID: "other"}, domain.ID{}, t0)
+		for _, user := range []string{"ana", "bob", "cem", "dan"} {
+			e.revokeScope(domain.Scope{TenantID: "acme", UserID: user}, domain.ID{}, t0)
+		}
+		e.issue(token(1))
+		at := t0.Add(time.Hour)
+		e.must(e.store.DeleteTenant(e.Context(), "acme", at))
+		e.wantPurged("a microsecond before", e.purgeAll(at.Add(-tick), 2), port.Purged{LookedAt: 1})
+		e.wantPurged("at that instant", e.purgeAll(at, 2), port.Purged{LookedAt: 1, Deleted: 1, Marks: 5, Tenants: 1})
+		e.wantPurged("again", e.purgeAll(at, 2), port.Purged{})
+		e.shop(domain.Settings{})
+		t := e.issue(token(2))[0]
+		if t.IssuedEpoch != 0 {
+			e.Errorf("issued with epoch %d, want 0", t.IssuedEpoch)
+		}
+		e.wantAlive("issued since", t0, t)
+		for tenant, want := range map[string]uint64{"acme": 1, "other": 2} {
+			if got := e.revokeScope(domain.Scope{TenantID: tenant}, domain.ID{}, t0); got != want {
+				e.Errorf("%s: the next epoch is %d, want %d", tenant, got, want)
+			}
+		}
+	}},
+
+	// A refresh token that the pass has gone past is still there at its end.
+	{"Janitor/Purge/leaves a deleted tenant its epoch and marks while a refresh token of it is stored", func(e *env) {
+		e.shop(domain.Settings{})
+		ts := e.issue(token(1), token(2))
+		e.wantSame("the first step", e.purgeStep(stepOf("one", t0, t0, 1)), port.Purged{LookedAt: 1})
+		e.must(e.store.DeleteTenant(e.Context(), "acme", t0))
+		e.wantPurged("the rest of the pass", e.purgeAll(t0, 1), port.Purged{LookedAt: 1, Deleted: 1})
+		e.wantLeft("after the pass", ts, ts[0])
+		e.shop(domain.Settings{})
+		e.wantDead("the tenant created again", t0, ts[0])
+		e.wantAlive("issued since", t0, e.issue(token(3))...)
+		e.wantPurged("the tenant created again", e.purgeAll(t0, 1), port.Purged{LookedAt: 2, Deleted: 1})
+		if got := e.revokeScope(domain.Scope{TenantID: "acme"}, domain.ID{}, t0); got != 2 {
+			e.Errorf("the next epoch is %d, want 2", got)
+		}
+	}},
+}
+
+// fullTokenAt is livingToken with another id.
+func fullTokenAt(n int) domain.RefreshToken {
+	t := livingToken()
+	t.ID = tokenID(n)
+	return t
+}

@@ -1,0 +1,88 @@
+package usecase
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/refreshd/refreshd/domain"
+	"github.com/refreshd/refreshd/port"
+)
+
+const (
+	purgeStep = 500 // refresh tokens: some milliseconds
+	// purgeRest is how much longer than a step the pause after it is: a pass takes a fifth of a processor and of the disk at most,
+	// however slow they are, and exchanges have the rest.
+	purgeRest     = 4
+	purgeMinPause = 10 * time.Millisecond
+	purgeMaxPause = 5 * time.Second
+	// PurgeLease is for how long a process that was killed in a pass keeps others from going on with it. It covers a step and the
+	// pause after it.
+	PurgeLease = 15 * time.Second
+	// purgeLooks are how often in an interval a process looks whether a pass is due, or was left unfinished by another one.
+	purgeLooks = 10
+)
+
+// Purge deletes refresh tokens that have been dead for a while, and marks and deleted tenants that nothing needs any more. Until then
+// their holders hear why they are refused; afterwards they are unknown.
+type Purge struct {
+	Janitor port.Janitor
+	Clock   Clock
+	// Pause returns nil when that time has passed, or an error as soon as ctx is done.
+	Pause func(ctx context.Context, d time.Duration) error
+	// Holder names this process among all that purge.
+	Holder string
+	// After is how long the dead stay: longer than any call takes and clocks differ, so minutes at least.
+	After time.Duration
+}
+
+// Pass goes on with the pass that is under way, or begins one, until its end, and tells progress, which may be nil, of each step. It
+// returns what it did, also with an error. The error is ErrConflict if another process is at it.
+func (p *Purge) Pass(ctx context.Context, progress func(port.Purged)) (port.Purged, error) {
+	return p.pass(ctx, time.Time{}, progress)
+}
+
+// Run makes a pass whenever the last one, whoever made it, ended longer than interval ago, until ctx is done. It tells failed of
+// every pass that ended with an error, and goes on; that another process is at it is none.
+func (p *Purge) Run(ctx context.Context, interval time.Duration, progress func(port.Purged), failed func(error)) {
+	for ctx.Err() == nil {
+		_, err := p.pass(ctx, p.Clock.now().Add(-interval), progress)
+		if err != nil && !errors.Is(err, domain.ErrConflict) && ctx.Err() == nil {
+			failed(err)
+		}
+		if p.Pause(ctx, interval/purgeLooks) != nil {
+			return
+		}
+	}
+}
+
+func (p *Purge) pass(ctx context.Context, endedBefore time.Time, progress func(port.Purged)) (sum port.Purged, err error) {
+	for {
+		begin := p.Clock()
+		done, err := p.step(ctx, endedBefore)
+		if err != nil {
+			return sum, fault("purge", err)
+		}
+		if progress != nil {
+			progress(done)
+		}
+		sum.LookedAt, sum.Deleted = sum.LookedAt+done.LookedAt, sum.Deleted+done.Deleted
+		sum.Marks, sum.Tenants, sum.Done = sum.Marks+done.Marks, sum.Tenants+done.Tenants, done.Done
+		if done.Done {
+			return sum, nil
+		}
+		rest := min(max(purgeRest*p.Clock().Sub(begin), purgeMinPause), purgeMaxPause)
+		if err := p.Pause(ctx, rest); err != nil {
+			return sum, fault("purge", err)
+		}
+	}
+}
+
+func (p *Purge) step(ctx context.Context, endedBefore time.Time) (port.Purged, error) {
+	ctx, cancel := context.WithTimeout(ctx, PurgeLease)
+	defer cancel()
+	now := p.Clock.now()
+	return p.Janitor.Purge(ctx, port.PurgeStep{
+		Holder: p.Holder, Now: now, LeaseUntil: now.Add(PurgeLease), EndedBefore: endedBefore, Before: now.Add(-p.After), Limit: purgeStep,
+	})
+}

@@ -1,0 +1,255 @@
+package usecase_test
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/golang/mock/gomock"
+
+	"github.com/refreshd/refreshd/domain"
+	"github.com/refreshd/refreshd/port"
+	"github.com/refreshd/refreshd/port/portmock"
+	"github.com/refreshd/refreshd/usecase"
+)
+
+// pauses take no time, and move the clock.
+type pauses struct {
+	clock *clock
+	taken []time.Duration
+	at    func(n int) // called in the n-th, if it is set
+}
+
+func (p *pauses) pause(ctx context.Context, d time.Duration) error {
+	p.clock.advance(d)
+	p.taken = append(p.taken, d)
+	if p.at != nil {
+		p.at(len(p.taken))
+	}
+	return ctx.Err()
+}
+
+// purger has a process' janitor on w, that deletes what has been dead for a day.
+func (w *world) purger(holder string) (*usecase.Purge, *pauses) {
+	p := &pauses{clock: w.clock}
+	return &usecase.Purge{Janitor: w.probe, Clock: w.clock.now, Pause: p.pause, Holder: holder, After: 24 * time.Hour}, p
+}
+
+// sessions stores n refresh tokens, every other one of which expires now.
+func (w *world) sessions(t *testing.T, n int) (living, dead []domain.ID) {
+	t.Helper()
+	now := stored(w.clock.now())
+	for i := range n {
+		id, err := domain.NewID(now.Add(time.Duration(i)*time.Millisecond), w.random) // in this order
+		must(t, err)
+		r, err := domain.NewRefreshToken(domain.RefreshToken{
+			ID: id, TenantID: "acme", ApplicationID: "shop", UserID: fmt.Sprint("user ", i),
+		}, domain.DefaultPolicy(), now)
+		must(t, err)
+		if i%2 == 0 {
+			r.ExpiresAt = now
+			dead = append(dead, id)
+		} else {
+			living = append(living, id)
+		}
+		must(t, w.store.Insert(t.Context(), r))
+	}
+	return living, dead
+}
+
+func (w *world) count(t *testing.T, ids []domain.ID) (n int) {
+	t.Helper()
+	for _, id := range ids {
+		if _, err := w.store.Snapshot(t.Context(), id); err == nil {
+			n++
+		}
+	}
+	return n
+}
+
+// The holder of a dead string hears why for as long as the operator says, and not a microsecond less.
+func TestAPassDeletesWhatHasBeenDeadForTheRetention(t *testing.T) {
+	w := newWorld(t)
+	living, dead := w.sessions(t, 1201)
+	purge, pauses := w.purger("one")
+	w.clock.advance(24*time.Hour - time.Second)
+	var steps []port.Purged
+	note := func(p port.Purged) { steps = append(steps, p) }
+	got, err := purge.Pass(t.Context(), note)
+	must(t, err)
+	if want := (port.Purged{LookedAt: 1201, Done: true}); got != want {
+		t.Errorf("a second early: %+v, want %+v", got, want)
+	}
+	w.clock.advance(time.Second)
+	steps, pauses.taken = nil, nil
+	if got, err = purge.Pass(t.Context(), note); err != nil || got != (port.Purged{LookedAt: 1201, Deleted: 601, Done: true}) {
+		t.Errorf("got %+v, %v, want 601 of 1201 deleted", got, err)
+	}
+	if living, dead := w.count(t, living), w.count(t, dead); living != 600 || dead != 0 {
+		t.Errorf("%d living and %d dead are stored, want 600 and 0", living, dead)
+	}
+	if len(steps) < 3 || steps[0].LookedAt != 500 || steps[1].LookedAt != 500 || steps[2].LookedAt != 201 || !steps[len(steps)-1].Done {
+		t.Errorf("the steps were %+v, want 500, 500 and 201, and an end", steps)
+	}
+	if len(pauses.taken) != len(steps)-1 {
+		t.Errorf("%d pauses between %d steps", len(pauses.taken), len(steps))
+	}
+}
+
+// slow is a janitor whose steps take a while.
+type slow struct {
+	port.Janitor
+	clock *clock
+	takes []time.Duration
+}
+
+func (s *slow) Purge(ctx context.Context, step port.PurgeStep) (port.Purged, error) {
+	s.clock.advance(s.takes[0])
+	s.takes = s.takes[1:]
+	return s.Janitor.Purge(ctx, step)
+}
+
+// Exchanges have the rest of the machine, however slow it is.
+func TestThePauseIsFourTimesAsLongAsTheStep(t *testing.T) {
+	w := newWorld(t)
+	w.sessions(t, 1400)
+	purge, pauses := w.purger("one")
+	purge.Janitor = &slow{w.probe, w.clock, []time.Duration{time.Millisecond, 50 * time.Millisecond, time.Minute, 0}}
+	_, err := purge.Pass(t.Context(), nil)
+	must(t, err)
+	want := []time.Duration{10 * time.Millisecond, 200 * time.Millisecond, 5 * time.Second}
+	if !slices.Equal(pauses.taken, want) {
+		t.Errorf("pauses %v, want %v", pauses.taken, want)
+	}
+}
+
+func TestAPassThatWasCutOffGoesOnWhereItWas(t *testing.T) {
+	w := newWorld(t)
+	_, dead := w.sessions(t, 1400)
+	w.clock.advance(24 * time.Hour)
+	first, pauses := w.purger("first")
+	ctx, kill := context.WithCancel(t.Context())
+	pauses.at = func(n int) {
+		if n == 2 {
+			kill()
+		}
+	}
+	got, err := first.Pass(ctx, nil)
+	if wantErr(t, err, domain.ErrUnavailable); got.LookedAt != 1000 || got.Deleted != 500 || got.Done {
+		t.Errorf("until it was cut off it did %+v, want 500 of 1000 deleted", got)
+	}
+	second, _ := w.purger("second")
+	got, err = second.Pass(t.Context(), nil)
+	if wantErr(t, err, domain.ErrConflict); got != (port.Purged{}) {
+		t.Errorf("while the lease runs another one did %+v", got)
+	}
+	w.clock.advance(usecase.PurgeLease)
+	if got, err = second.Pass(t.Context(), nil); err != nil || got != (port.Purged{LookedAt: 400, Deleted: 200, Done: true}) {
+		t.Errorf("got %+v, %v, want the other 200 of 400 deleted", got, err)
+	}
+	if n := w.count(t, dead); n != 0 {
+		t.Errorf("%d dead are stored, want 0", n)
+	}
+}
+
+// A step that failed may have happened or not. The same process goes on at once, and nothing is lost or left.
+func TestAfterAnyFaultAPassGoesOn(t *testing.T) {
+	for _, how := range []fault{notDone, done, cancelled} {
+		for n := 1; ; n++ {
+			w := newWorld(t)
+			living, dead := w.sessions(t, 1100)
+			w.clock.advance(24 * time.Hour)
+			w.probe.failAt, w.probe.how = n, how
+			purge, _ := w.purger("one")
+			_, err := purge.Pass(t.Context(), nil)
+			if w.probe.struck == 0 {
+				if must(t, err); n < 4 {
+					t.Errorf("a pass of %d steps, want more", n-1)
+				}
+				break
+			}
+			wantErr(t, err, domain.ErrUnavailable)
+			_, err = purge.Pass(t.Context(), nil)
+			must(t, err)
+			if living, dead := w.count(t, living), w.count(t, dead); living != 550 || dead != 0 {
+				t.Errorf("step %d %s: %d living and %d dead are stored, want 550 and 0", n, how, living, dead)
+			}
+		}
+	}
+}
+
+// Ten replicas with an interval of an hour make one pass an hour, not ten.
+func TestReplicasShareTheirPasses(t *testing.T) {
+	w := newWorld(t)
+	var passes []time.Duration
+	began := w.clock.now()
+	note := func(p port.Purged) {
+		if p.Done {
+			passes = append(passes, w.clock.now().Sub(began).Truncate(time.Hour))
+		}
+	}
+	fail := func(err error) { t.Errorf("Run told of %v", err) }
+	replica := func(n int) (run func()) {
+		purge, pauses := w.purger(fmt.Sprint("replica ", n))
+		return func() {
+			ctx, stop := context.WithCancel(t.Context())
+			defer stop()
+			until := w.clock.now().Add(20 * time.Minute)
+			pauses.at = func(int) {
+				if !w.clock.now().Before(until) {
+					stop()
+				}
+			}
+			purge.Run(ctx, time.Hour, note, fail)
+		}
+	}
+	one, two := replica(1), replica(2)
+	for range 5 { // in turns, for more than three hours
+		one()
+		two()
+	}
+	if want := []time.Duration{0, 1 * time.Hour, 2 * time.Hour, 3 * time.Hour}; !slices.Equal(passes, want) {
+		t.Errorf("passes ended in the hours %v, want %v", passes, want)
+	}
+}
+
+// A store that is down for a while is no reason to stop; that another process has the lease is none to tell.
+func TestRunTellsOfFailuresAndGoesOn(t *testing.T) {
+	w := newWorld(t)
+	janitor := portmock.NewMockJanitor(gomock.NewController(t))
+	purge, pauses := w.purger("one")
+	purge.Janitor = janitor
+	ctx, stop := context.WithCancel(t.Context())
+	defer stop()
+	gomock.InOrder(
+		janitor.EXPECT().Purge(gomock.Any(), gomock.Any()).Return(port.Purged{}, errPort),
+		janitor.EXPECT().Purge(gomock.Any(), gomock.Any()).Return(port.Purged{}, domain.ErrConflict),
+		janitor.EXPECT().Purge(gomock.Any(), gomock.Any()).Return(port.Purged{Deleted: 7, LookedAt: 9}, nil),
+		janitor.EXPECT().Purge(gomock.Any(), gomock.Any()).Return(port.Purged{}, errPort),
+		janitor.EXPECT().Purge(gomock.Any(), gomock.Any()).DoAndReturn(
+			func(ctx context.Context, _ port.PurgeStep) (port.Purged, error) {
+				stop()
+				return port.Purged{}, ctx.Err()
+			}),
+	)
+	var (
+		told []error
+		seen port.Purged
+	)
+	purge.Run(ctx, time.Hour, func(p port.Purged) { seen = p }, func(err error) { told = append(told, err) })
+	if len(told) != 2 {
+		t.Errorf("told of %v, want two failures", told)
+	}
+	for _, err := range told {
+		wantErr(t, err, errPort)
+		wantErr(t, err, domain.ErrUnavailable)
+	}
+	if seen.Deleted != 7 {
+		t.Errorf("told of %+v, want the step that succeeded", seen)
+	}
+	if want := []time.Duration{6 * time.Minute, 6 * time.Minute, 10 * time.Millisecond, 6 * time.Minute, 6 * time.Minute}; !slices.Equal(pauses.taken, want) {
+		t.Errorf("pauses %v, want %v", pauses.taken, want)
+	}
+}
