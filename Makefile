@@ -42,7 +42,7 @@ lint: ## gofmt, go vet, staticcheck, and whether generated code is fresh
 generate: ## make the generated code anew
 	$(GO) generate ./...
 
-# make bench QUICK=1, make bench PART=exchange,sqlite; `go run ./test/bench -help` lists the parts. FULL=1 takes hours.
+# make bench QUICK=1, make bench PART=exchange,sqlite; `go run ./test/bench -help` lists the parts. FULL=1 takes an hour.
 OUT ?= bench.md
 .PHONY: bench
 bench: ## measure the service against its limits, in ten minutes (QUICK=1: in two; PART=name; OUT=bench.md)

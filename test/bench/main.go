@@ -86,7 +86,7 @@ func main() {
 func start(ctx context.Context, args []string) error {
 	flags := flag.NewFlagSet("bench", flag.ContinueOnError)
 	quick := flags.Bool("quick", false, "two to three minutes, for a first look")
-	long := flags.Bool("full", false, "hours, with what does not fit into ten minutes: 1000 rotations of 10 000 tokens")
+	long := flags.Bool("full", false, "an hour or more, with what does not fit into ten minutes: 1000 rotations of 10 000 tokens")
 	profiles := flags.String("profile", "", "measure nothing, and leave profiles of the service under load in this directory")
 	names := flags.String("part", "", "only these parts, separated by commas")
 	out := flags.String("out", "bench.md", "the file that the report is written to as well; empty for none")

@@ -13,6 +13,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"time"
 )
@@ -82,6 +83,9 @@ func (p program) run(ctx context.Context, database string, args ...string) error
 	return nil
 }
 
+// processes are those that were started.
+var processes atomic.Int64
+
 // service is a running one.
 type service struct {
 	cmd     *exec.Cmd
@@ -94,7 +98,8 @@ type service struct {
 
 // serve starts a service on a store, and returns when it is ready. ctx ends it too.
 func (p program) serve(ctx context.Context, m mode, database string) (*service, error) {
-	log, err := os.CreateTemp(p.dir, "log-")
+	// It is emptied while the service writes to it, so each line has to go to the end that it has then.
+	log, err := os.OpenFile(filepath.Join(p.dir, fmt.Sprintf("service-%d.log", processes.Add(1))), os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o600)
 	if err != nil {
 		return nil, err
 	}
