@@ -54,7 +54,8 @@ type RefreshTokens interface {
 	//
 	// It returns the record as stored and the policy in force. If any condition fails it writes nothing and returns
 	// ErrConflict, and does not say which: the caller then asks for a Snapshot. Of any number of calls at once with one
-	// generation, at most one succeeds.
+	// generation, at most one succeeds. Calls at once for different refresh tokens may share a write, but never an answer: what one
+	// lacks, the others do not hear of.
 	//
 	// It never waits long for another writer of the same record: at most about a second, then an operational error. A store that
 	// locks more than the record may wait longer for that, and reads marks only after the wait.

@@ -66,9 +66,9 @@ var (
 	oneCall  = callSQL{"$1", "$2", "$3", "$4", "$5", "$6", "$7", "$8"}
 	eachCall = callSQL{"c.now", "c.client_address", "c.id", "c.generation", "c.tenant_id", "c.binding", "c.authenticated", "c.access_token_ttl"}
 
-	advancePostgres = advance(oneCall, "", columns("refresh_tokens.", tokenColumns)+", a.policy")
+	advancePostgres = advance(oneCall, "", columns("refresh_tokens.", otherColumns)+", a.policy")
 	// In SQLite RETURNING knows the updated table only.
-	advanceSQLite = advance(oneCall, "", columns("", tokenColumns)+
+	advanceSQLite = advance(oneCall, "", columns("", otherColumns)+
 		", (SELECT a.policy FROM applications AS a WHERE "+ofApplication+")")
 
 	// advanceMany is advance for many refresh tokens, each still a compare-and-swap of its own. It first locks their rows, in the
@@ -81,13 +81,16 @@ WITH call AS (
 ), locked AS (
   SELECT call.* FROM call JOIN refresh_tokens AS t ON t.id = call.id AND t.generation = call.generation
   ORDER BY t.id FOR NO KEY UPDATE OF t SKIP LOCKED
-)` + advance(eachCall, "locked AS c, ", columns("refresh_tokens.", tokenColumns)+", a.policy, c.place")
+)` + advance(eachCall, "locked AS c, ", columns("refresh_tokens.", otherColumns)+", a.policy, c.place")
 )
 
 // Advance implements port.RefreshTokens.
 func (s *Store) Advance(ctx context.Context, id domain.ID, c domain.Call) (domain.RefreshToken, domain.Policy, error) {
-	e := &exchange{id: id, call: c}
-	if err := s.exchange(ctx, e); err != nil {
+	e, run := &exchange{id: id, call: c}, s.advanceAlone
+	if s.combiner != nil {
+		run = s.combiner.do
+	}
+	if err := run(ctx, e); err != nil {
 		return domain.RefreshToken{}, domain.Policy{}, err
 	}
 	return e.token, e.policy, nil
@@ -99,14 +102,14 @@ func (s *Store) advanceAlone(ctx context.Context, e *exchange) error {
 }
 
 func (s *Store) advanceIn(db *gorm.DB, e *exchange) (err error) {
-	var token tokenRow
+	var row tokenRow
 	c := e.call
 	if err := queryRow(raw(db, s.engine.advance, micros(c.Now), c.ClientAddress, e.id[:], int64(c.Generation), c.TenantID,
 		[]byte(c.Binding), flag(c.Authenticated), c.AccessTokenTTL.Microseconds()), domain.ErrConflict,
-		append(token.dest(), policyText{&e.policy})...); err != nil {
+		append(row.otherDest(), policyText{&e.policy})...); err != nil {
 		return err
 	}
-	e.token, err = token.token()
+	e.token, err = row.advanced(e)
 	return err
 }
 
@@ -135,16 +138,16 @@ func (s *Store) advanceTogether(ctx context.Context, batch []*exchange) error {
 		return queryRows(raw(db, advanceMany, now, clientAddress, id, generation, tenantID, binding, authenticated, accessTokenTTL),
 			func(rows *sql.Rows) (err error) {
 				var (
-					token  tokenRow
+					row    tokenRow
 					policy domain.Policy
 					place  int
 				)
-				if err := rows.Scan(append(token.dest(), policyText{&policy}, &place)...); err != nil {
+				if err := rows.Scan(append(row.otherDest(), policyText{&policy}, &place)...); err != nil {
 					return err
 				}
 				e := batch[place-1]
 				e.settled, e.policy = true, policy
-				e.token, err = token.token()
+				e.token, err = row.advanced(e)
 				return err
 			})
 	})
@@ -187,7 +190,7 @@ var insert = `
 INSERT INTO refresh_tokens (` + columns("", tokenColumns) + `)
 SELECT ` + placeholders(len(tokenColumns)-1) + `, t.epoch
 FROM tenants AS t JOIN applications AS a ON a.tenant_id = t.id
-WHERE t.id = $2 AND a.id = $3 AND a.active = 1`
+WHERE t.id = $8 AND a.id = $9 AND a.active = 1`
 
 // Insert implements port.RefreshTokens.
 func (s *Store) Insert(ctx context.Context, t domain.RefreshToken) error {

@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"runtime"
 	"slices"
 	"strings"
 	"sync"
@@ -182,18 +183,31 @@ func TestPostgresExchangesAreHOTAndReadNoTable(t *testing.T) {
 	if _, err := db.ExecContext(t.Context(), `SELECT pg_stat_reset()`); err != nil { // making an index reads the table
 		t.Fatal(err)
 	}
-	s = d.open(t, gormstore.Options{})
+	var j journal
+	s = d.open(t, gormstore.Options{Logger: j.logger()})
 	// The plan is made while everything is empty.
 	if _, _, err := s.Advance(t.Context(), domain.ID{1}, domain.Call{Generation: 1, Now: start}); !errors.Is(err, domain.ErrConflict) {
 		t.Fatal(err)
 	}
 	shop(t, s)
-	tokens := issue(t, s, 100)
-	scope := domain.Scope{TenantID: "acme", UserID: "user-0"}
-	for range 10 {
-		for i := range tokens[1:] {
-			tokens[1+i] = rotate(t, s, tokens[1+i])
+	// Of the thirty refresh tokens on a page few are exchanged in the same moment. Exchanges of many more in one statement would not
+	// all find room on it; the first of these would not be HOT, and so thin the page out.
+	var tokens []domain.RefreshToken
+	for i, token := range issue(t, s, 2000) {
+		if i%20 == 0 {
+			tokens = append(tokens, token)
 		}
+	}
+	scope := domain.Scope{TenantID: "acme", UserID: "user-0"}
+	for round := range 10 {
+		var group sync.WaitGroup
+		for i := range tokens[1:] {
+			group.Go(func() { tokens[1+i] = rotate(t, s, tokens[1+i]) })
+			if round < 5 { // one by one; then together
+				group.Wait()
+			}
+		}
+		group.Wait()
 		if _, err := s.RevokeScope(t.Context(), scope, domain.ID{}, port.Revocation{At: start}); err != nil {
 			t.Fatal(err)
 		}
@@ -205,6 +219,10 @@ func TestPostgresExchangesAreHOTAndReadNoTable(t *testing.T) {
 		t.Fatal(err)
 	}
 	awaitClosed(t, db)
+	shared := slices.ContainsFunc(j.statements(t), func(s string) bool { return strings.Contains(s, "SKIP LOCKED") })
+	if !shared {
+		t.Error("no exchanges were written together")
+	}
 	got := statistics(t, db, "refresh_tokens")
 	t.Logf("%d of %d updates were HOT", got.hot, got.updated)
 	if got.updated != 990 || float64(got.hot) < 0.98*float64(got.updated) {
@@ -441,6 +459,123 @@ func TestPostgresADeadlockIsTriedAgain(t *testing.T) {
 	if len(got) != 1 || got[0].ID != tokens[2].ID {
 		t.Errorf("got %d alive, want the newest alone", len(got))
 	}
+}
+
+// advancing exchanges in a goroutine of its own.
+func advancing(t *testing.T, s *gormstore.Store, token domain.RefreshToken, clientAddress string) <-chan error {
+	t.Helper()
+	done := make(chan error, 1)
+	go func() {
+		got, _, err := s.Advance(t.Context(), token.ID,
+			domain.Call{Generation: token.Generation, Now: start, ClientAddress: clientAddress})
+		if err == nil && (got.ID != token.ID || got.MetaData.ClientAddress != clientAddress || got.Generation != token.Generation+1) {
+			err = fmt.Errorf("got generation %d of %s for %q, want that of %s for %q",
+				got.Generation, got.ID, got.MetaData.ClientAddress, token.ID, clientAddress)
+		}
+		done <- err
+	}()
+	return done
+}
+
+// awaitWaiting returns when n exchanges wait for a write to share.
+func awaitWaiting(t *testing.T, s *gormstore.Store, n int) {
+	t.Helper()
+	for s.Waiting() != n {
+		if err := t.Context().Err(); err != nil {
+			t.Fatal(err)
+		}
+		runtime.Gosched()
+	}
+}
+
+func wantDone(t *testing.T, what string, done <-chan error) {
+	t.Helper()
+	if err := <-done; err != nil {
+		t.Errorf("%s: got error %v, want none", what, err)
+	}
+}
+
+// A shared write that waited for one row would make all who share it wait.
+func TestPostgresAHeldRowKeepsNobodyElseWaiting(t *testing.T) {
+	t.Parallel()
+	d := onPostgres(t)
+	var j journal
+	s := d.migrated(t, gormstore.Options{Logger: j.logger()})
+	shop(t, s)
+	tokens, db := issue(t, s, 5), d.raw(t)
+	const hold = `SELECT 1 FROM refresh_tokens WHERE id = $1 FOR UPDATE`
+	var releases []func()
+	for i := range 3 {
+		releases = append(releases, session(t, db, hold, tokens[i].ID[:]))
+	}
+	first, second := advancing(t, s, tokens[0], "192.0.2.1"), advancing(t, s, tokens[1], "192.0.2.2")
+	for s.Free() > 0 {
+		runtime.Gosched()
+	}
+	held := advancing(t, s, tokens[2], "192.0.2.3")
+	awaitWaiting(t, s, 1)
+	free, other := advancing(t, s, tokens[3], "192.0.2.4"), advancing(t, s, tokens[4], "192.0.2.5")
+	awaitWaiting(t, s, 3)
+	j.statements(t)
+	releases[0]()
+	wantDone(t, "the first", first)
+	wantDone(t, "one beside the held row", free)
+	wantDone(t, "another beside it", other)
+	releases[2]()
+	wantDone(t, "the held one", held)
+	releases[1]()
+	wantDone(t, "the second", second)
+	shared := 0
+	for _, statement := range j.statements(t) {
+		if strings.Contains(statement, "SKIP LOCKED") {
+			shared++
+		}
+	}
+	if shared != 1 {
+		t.Errorf("%d statements were shared, want 1", shared)
+	}
+}
+
+// One exchange that the database cannot take must not fail those that happen to come at the same time.
+func TestABadExchangeFailsAlone(t *testing.T) {
+	onBoth(t, func(t *testing.T, d database) {
+		s := d.migrated(t, gormstore.Options{})
+		shop(t, s)
+		tokens, db := issue(t, s, 5), d.raw(t)
+		// In PostgreSQL a NUL in text is an error; SQLite takes everything, but for a trigger.
+		hold, bad := `SELECT 1 FROM refresh_tokens FOR UPDATE`, "192.0.2.3\x00"
+		if onSQLite := s.Stats().MaxOpenConnections == 1; onSQLite {
+			hold = `UPDATE refresh_tokens SET revoked_at = 0`
+			if _, err := db.ExecContext(t.Context(), `CREATE TRIGGER bad BEFORE UPDATE ON refresh_tokens
+WHEN NEW.client_address = 'bad' BEGIN SELECT RAISE(ABORT, 'a bad exchange'); END`); err != nil {
+				t.Fatal(err)
+			}
+			bad = "bad"
+		}
+		release := session(t, db, hold)
+		var done []<-chan error
+		for i, address := range []string{"192.0.2.1", "192.0.2.2", "192.0.2.3", bad, "192.0.2.5"} {
+			done = append(done, advancing(t, s, tokens[i], address))
+		}
+		for s.Waiting() < 3 { // PostgreSQL has two places, SQLite one
+			runtime.Gosched()
+		}
+		release()
+		for i, got := range done {
+			if err := <-got; (err != nil) != (i == 3) || errors.Is(err, domain.ErrConflict) {
+				t.Errorf("exchange %d: got error %v", i, err)
+			}
+		}
+		for i, token := range tokens {
+			want := uint32(2)
+			if i == 3 {
+				want = 1
+			}
+			if got := must(s.Snapshot(t.Context(), token.ID))(t).Token.Generation; got != want {
+				t.Errorf("exchange %d: generation %d is stored, want %d", i, got, want)
+			}
+		}
+	})
 }
 
 // BenchmarkAdvance is the hot call, by a number of callers at once who each exchange a refresh token of their own. PostgreSQL is

@@ -41,6 +41,12 @@ func (c Combiner) Free() int {
 	return c.places
 }
 
+// Waiting is how many exchanges wait for a write to share.
+func (s *Store) Waiting() int { return Combiner{s.combiner}.Waiting() }
+
+// Free is how many writes could begin now.
+func (s *Store) Free() int { return Combiner{s.combiner}.Free() }
+
 // ID is the refresh token that e means.
 func (e *exchange) ID() domain.ID { return e.id }
 

@@ -187,11 +187,10 @@ func newStore(o Options, e engine, write, read gorm.Dialector, pools ...*sql.DB)
 	if s.read, err = gorm.Open(read, config()); err != nil {
 		return nil, errors.Join(err, s.close())
 	}
-	s.exchange = s.advanceAlone
 	if !o.OneByOne {
-		s.exchange = newCombiner(e.writes, s.advanceAlone, func(ctx context.Context, batch []*exchange) error {
+		s.combiner = newCombiner(e.writes, s.advanceAlone, func(ctx context.Context, batch []*exchange) error {
 			return e.together(s, ctx, batch)
-		}).do
+		})
 	}
 	return s, nil
 }

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"maps"
+	"slices"
 	"strconv"
 	"strings"
 	"sync/atomic"
@@ -52,14 +53,17 @@ func flag(b bool) int64 {
 	return 0
 }
 
-// tokenColumns are all of refresh_tokens, in the order of tokenRow.dest.
-var tokenColumns = []string{
-	"id", "tenant_id", "application_id", "user_id",
-	"generation", "issued_at", "rotated_at", "last_used_at", "expires_at",
-	"grace_generation", "grace_since", "recovered_generation", "recovery_paid_until",
-	"binding", "revoked_at", "revoked_reason", "roles", "scopes", "claims",
-	"device_name", "device_type", "device_description", "client_address", "data", "issued_epoch",
-}
+// tokenColumns are all of refresh_tokens, in the order of tokenRow.dest. Who has just advanced a refresh token knows the first of
+// them, and reads the others: each column costs an exchange a third of a microsecond.
+var (
+	advancedColumns = []string{"id", "generation", "rotated_at", "last_used_at", "client_address", "revoked_at", "revoked_reason"}
+	otherColumns    = []string{
+		"tenant_id", "application_id", "user_id", "issued_at", "expires_at",
+		"grace_generation", "grace_since", "recovered_generation", "recovery_paid_until",
+		"binding", "roles", "scopes", "claims", "device_name", "device_type", "device_description", "data", "issued_epoch",
+	}
+	tokenColumns = slices.Concat(advancedColumns, otherColumns)
+)
 
 // tokenRow is a row of refresh_tokens.
 type tokenRow struct {
@@ -78,12 +82,21 @@ type tokenRow struct {
 
 func (r *tokenRow) dest() []any {
 	return []any{
-		&r.id, &r.tenantID, &r.applicationID, &r.userID,
-		&r.generation, &r.issuedAt, &r.rotatedAt, &r.lastUsedAt, &r.expiresAt,
+		&r.id, &r.generation, &r.rotatedAt, &r.lastUsedAt, &r.clientAddress, &r.revokedAt, &r.revokedReason,
+		&r.tenantID, &r.applicationID, &r.userID, &r.issuedAt, &r.expiresAt,
 		&r.graceGeneration, &r.graceSince, &r.recoveredGeneration, &r.recoveryPaidUntil,
-		&r.binding, &r.revokedAt, &r.revokedReason, &r.roles, &r.scopes, &r.claims,
-		&r.deviceName, &r.deviceType, &r.deviceDescription, &r.clientAddress, &r.data, &r.issuedEpoch,
+		&r.binding, &r.roles, &r.scopes, &r.claims, &r.deviceName, &r.deviceType, &r.deviceDescription, &r.data, &r.issuedEpoch,
 	}
+}
+
+// otherDest is dest for otherColumns.
+func (r *tokenRow) otherDest() []any { return r.dest()[len(advancedColumns):] }
+
+// advanced is the refresh token that the exchange e has just written, of which r holds what was read.
+func (r *tokenRow) advanced(e *exchange) (domain.RefreshToken, error) {
+	r.id, r.generation = e.id[:], int64(e.call.Generation)+1
+	r.rotatedAt, r.lastUsedAt, r.clientAddress = micros(e.call.Now), micros(e.call.Now), e.call.ClientAddress
+	return r.token() // not revoked, or it would not have been written
 }
 
 func (r *tokenRow) token() (domain.RefreshToken, error) {
@@ -124,12 +137,12 @@ func tokenArgs(t domain.RefreshToken) ([]any, error) {
 		return nil, err
 	}
 	return []any{
-		t.ID[:], t.TenantID, t.ApplicationID, t.UserID,
-		int64(t.Generation), micros(t.IssuedAt), micros(t.RotatedAt), micros(t.LastUsedAt), micros(t.ExpiresAt),
+		t.ID[:], int64(t.Generation), micros(t.RotatedAt), micros(t.LastUsedAt), t.MetaData.ClientAddress,
+		micros(t.RevokedAt), string(t.RevokedReason),
+		t.TenantID, t.ApplicationID, t.UserID, micros(t.IssuedAt), micros(t.ExpiresAt),
 		int64(t.GraceGeneration), micros(t.GraceSince), int64(t.RecoveredGeneration), t.RecoveryPaidUntil,
-		[]byte(t.Binding), micros(t.RevokedAt), string(t.RevokedReason), roles, scopes, string(t.Claims),
-		t.MetaData.Device.Name, t.MetaData.Device.Type, t.MetaData.Device.Description, t.MetaData.ClientAddress,
-		string(t.MetaData.Data),
+		[]byte(t.Binding), roles, scopes, string(t.Claims),
+		t.MetaData.Device.Name, t.MetaData.Device.Type, t.MetaData.Device.Description, string(t.MetaData.Data),
 	}, nil
 }
 

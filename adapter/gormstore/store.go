@@ -21,10 +21,9 @@ type Store struct {
 	engine engine
 	// On PostgreSQL these are one; in SQLite there is one connection that writes, and others that read.
 	write, read *gorm.DB
-	// exchange is advanceAlone, or a combiner before it.
-	exchange func(context.Context, *exchange) error
-	pool     *sql.DB
-	close    func() error
+	combiner    *combiner // nil where each exchange is written by itself
+	pool        *sql.DB
+	close       func() error
 }
 
 var _ port.Store = (*Store)(nil)

@@ -226,6 +226,52 @@ var advancing = append([]clause{
 		}
 	}},
 
+	{"RefreshTokens/Advance/of many at once with a refresh token each, each has its own answer and no other's fault", func(e *env) {
+		e.shop(domain.Settings{})
+		hs := e.handles(3)
+		tokens := make([]domain.RefreshToken, 120)
+		for i := range tokens {
+			tokens[i] = token(i + 1)
+			tokens[i].Binding = fmt.Sprintf("%03d", i)
+		}
+		tokens = e.issue(tokens...)
+		for round := range uint32(3) {
+			calls := make([]domain.Call, len(tokens))
+			wins := make([]bool, len(tokens))
+			for i, t := range tokens {
+				calls[i] = domain.Call{
+					Generation: t.Generation, Now: t0.Add(time.Duration(i) * time.Minute), TenantID: "acme", Binding: t.Binding,
+					ClientAddress: fmt.Sprint("client ", i),
+				}
+				// Every fourth call lacks something, another one in each round.
+				wins[i] = i%4 != int(round)
+				switch {
+				case wins[i]:
+				case i%3 == 0:
+					calls[i].Generation += 7
+				case i%3 == 1:
+					calls[i].TenantID = "other"
+				default:
+					calls[i].Binding = tokens[(i+1)%len(tokens)].Binding
+				}
+			}
+			got, errs := make([]domain.RefreshToken, len(tokens)), make([]error, len(tokens))
+			together(len(tokens), func(i int) { got[i], _, errs[i] = hs[i%3].Advance(e.Context(), tokens[i].ID, calls[i]) })
+			for i, t := range tokens {
+				if !wins[i] {
+					e.wantErr(fmt.Sprintf("call %d", i), errs[i], domain.ErrConflict)
+					e.wantStored("after a call that lacked something", t)
+					continue
+				}
+				e.must(errs[i])
+				want := t.Rotated(domain.DefaultPolicy(), calls[i].Now, calls[i].ClientAddress)
+				e.wantSame(fmt.Sprintf("the answer to call %d", i), got[i], want)
+				e.wantStored("after it", want)
+				tokens[i] = want
+			}
+		}
+	}},
+
 	{"RefreshTokens/Advance/many callers in a chain leave no gap and make no double", func(e *env) {
 		e.shop(domain.Settings{})
 		hs := e.handles(3)

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -1041,6 +1042,48 @@ var advanceMutants = []mutant{
 		clause: "RefreshTokens/Advance/of many at once with one generation exactly one succeeds",
 		fault:  "updates are lost: read, decide, write",
 		inject: lostUpdates,
+	},
+	{
+		clause: "RefreshTokens/Advance/of many at once with a refresh token each, each has its own answer and no other's fault",
+		fault:  "two that call at once get each other's answer",
+		inject: func(f *faulty) {
+			type answer struct {
+				t   domain.RefreshToken
+				p   domain.Policy
+				err error
+			}
+			swapped := make(chan answer)
+			f.advance = func(ctx context.Context, id domain.ID, c domain.Call) (domain.RefreshToken, domain.Policy, error) {
+				t, p, err := f.within.Advance(ctx, id, c)
+				own := answer{t, p, err}
+				select {
+				case swapped <- own:
+					own = <-swapped
+				case other := <-swapped:
+					swapped <- own
+					own = other
+				case <-time.After(10 * time.Millisecond): // nobody is there to be mixed up with
+				}
+				return own.t, own.p, own.err
+			}
+		},
+	},
+	{
+		clause: "RefreshTokens/Advance/of many at once with a refresh token each, each has its own answer and no other's fault",
+		fault:  "one call that fails fails for another that is made at the same time",
+		inject: func(f *faulty) {
+			var failed atomic.Bool
+			f.advance = func(ctx context.Context, id domain.ID, c domain.Call) (domain.RefreshToken, domain.Policy, error) {
+				if failed.CompareAndSwap(true, false) {
+					return domain.RefreshToken{}, domain.Policy{}, domain.ErrConflict
+				}
+				t, p, err := f.within.Advance(ctx, id, c)
+				if err != nil {
+					failed.Store(true)
+				}
+				return t, p, err
+			}
+		},
 	},
 	{
 		clause: "RefreshTokens/Advance/many callers in a chain leave no gap and make no double",
