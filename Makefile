@@ -48,9 +48,9 @@ OUT ?= bench.md
 bench: ## measure the service against its limits, in ten minutes (QUICK=1: in two; PART=name; OUT=bench.md)
 	@$(GO) run ./test/bench -version='$(VERSION)' -out='$(OUT)' $(if $(QUICK),-quick) $(if $(FULL),-full) $(if $(PART),-part='$(PART)')
 
-PROFILES ?= profiles
+PROFILES ?= .profiles
 .PHONY: profile
-profile: ## leave CPU and allocation profiles of the service under load (PROFILES=profiles), and print the top of each
+profile: ## leave CPU and allocation profiles of the service under load (PROFILES=.profiles), and print the top of each
 	@$(GO) run ./test/bench -version='$(VERSION)' -profile='$(PROFILES)'
 
 # A pattern, a count and the like: make gobench BENCHFLAGS='-count=10' BENCH=Sign

@@ -94,6 +94,7 @@ type service struct {
 	api     string // host and port
 	admin   string
 	started time.Duration // from start to ready
+	stopped bool
 }
 
 // serve starts a service on a store, and returns when it is ready. ctx ends it too.
@@ -157,6 +158,20 @@ func (s *service) logged() string {
 	return string(text)
 }
 
+// tail is the end of the log.
+func (s *service) tail() string {
+	text := s.logged()
+	return text[max(0, len(text)-2000):]
+}
+
+// explained adds the end of the log to what went wrong.
+func (s *service) explained(err error) error {
+	if err == nil {
+		return nil
+	}
+	return fmt.Errorf("%w\nthe service's log ends with:\n%s", err, s.tail())
+}
+
 // forget empties the log, which grows by a line an exchange, after looking for what should not be in it.
 func (s *service) forget() error {
 	for line := range strings.Lines(s.logged()) {
@@ -169,9 +184,13 @@ func (s *service) forget() error {
 
 // stop ends the service. It may be called again.
 func (s *service) stop() error {
+	if s.stopped {
+		return nil
+	}
+	s.stopped = true
 	select {
 	case <-s.ended:
-		return nil
+		return fmt.Errorf("the service ended by itself: %s\n%s", s.cmd.ProcessState, s.tail())
 	default:
 	}
 	client.CloseIdleConnections() // one that was opened and not used would keep the service
@@ -183,8 +202,8 @@ func (s *service) stop() error {
 		<-s.ended
 		return fmt.Errorf("the service did not end within %s of SIGTERM", stopTimeout)
 	}
-	if s.cmd.ProcessState.ExitCode() > 0 {
-		return fmt.Errorf("the service ended with status %d:\n%s", s.cmd.ProcessState.ExitCode(), s.logged())
+	if !s.cmd.ProcessState.Success() {
+		return fmt.Errorf("the service ended: %s\n%s", s.cmd.ProcessState, s.tail())
 	}
 	return s.log.Close()
 }

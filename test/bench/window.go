@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"sync"
 	"time"
 )
@@ -126,7 +125,10 @@ func closedLoop(ctx context.Context, w window, m meter, n int, call func(i int) 
 	}
 	from, err := m.open(ctx, opens)
 	group.Wait()
-	if err = errors.Join(err, context.Cause(ctx)); err != nil {
+	if cause := context.Cause(ctx); cause != nil {
+		return run{}, cause
+	}
+	if err != nil {
 		return run{}, err
 	}
 	to, err := m.shut(ctx)
@@ -160,5 +162,9 @@ func exchanges(ctx context.Context, w window, m meter, users []*user) (run, erro
 		return run{}, err
 	}
 	m.driver = ownCPU
-	return closedLoop(ctx, w, m, len(users), func(i int) error { return users[i].exchange() })
+	r, err := closedLoop(ctx, w, m, len(users), func(i int) error { return users[i].exchange() })
+	if err != nil && m.service != nil {
+		err = m.service.explained(err)
+	}
+	return r, err
 }
