@@ -44,6 +44,8 @@ type engine struct {
 	// writes are how many exchanges, or batches of them, are written at once; together writes a batch.
 	writes   int
 	together func(*Store, context.Context, []*exchange) error
+	// revokeScope revokes a scope and spares nothing of it, in one statement; empty where that takes a transaction.
+	revokeScope string
 	// statistics asks how exchanges are stored; empty where there is nothing to ask.
 	statistics string
 	// migrated asks whether any migration ever ran.
@@ -141,12 +143,13 @@ func OpenPostgres(ctx context.Context, dsn domain.Secret, o Options) (*Store, er
 	}
 	dialect := postgresDialect{&postgres.Dialector{Config: &postgres.Config{Conn: pool}}}
 	return newStore(o, engine{
-		name:       goose.DialectPostgres,
-		advance:    advancePostgres,
-		writes:     2,
-		together:   (*Store).advanceTogether,
-		statistics: statistics,
-		migrated:   `SELECT count(*) FROM pg_catalog.pg_class WHERE oid = to_regclass('goose_db_version')`,
+		name:        goose.DialectPostgres,
+		advance:     advancePostgres,
+		writes:      2,
+		together:    (*Store).advanceTogether,
+		revokeScope: revokeScopePostgres,
+		statistics:  statistics,
+		migrated:    `SELECT count(*) FROM pg_catalog.pg_class WHERE oid = to_regclass('goose_db_version')`,
 		migrating: func() *sql.DB {
 			c := config.Copy()
 			c.RuntimeParams["statement_timeout"] = "0"
