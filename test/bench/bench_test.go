@@ -142,6 +142,18 @@ func TestGrantHasToFitTogether(t *testing.T) {
 	}
 }
 
+// Found in life: one token string in some thousand holds its own prefix once more.
+func TestUserPresentsTheWholeTokenString(t *testing.T) {
+	twice := "rt_" + strings.Repeat("A", 30) + "rt_" + strings.Repeat("B", 31)
+	u, err := newUser("127.0.0.1:1", twice, "id")
+	if err != nil || string(u.current) != twice || !strings.HasSuffix(string(u.request), "\r\n\r\n{\"refreshToken\":\""+twice+"\"}") {
+		t.Fatalf("%v: presents %q in %q", err, u.current, u.request)
+	}
+	if _, err := newUser("127.0.0.1:1", twice[1:], "id"); err == nil {
+		t.Error("a string that is too short: want an error")
+	}
+}
+
 func TestProcessesAreReadWhateverTheirName(t *testing.T) {
 	got, err := parseStat("4711 (a) (b) S 42 1 1 0 -1 4194560 1 2 0 0 150 50 30 20 20 0 1 0 99 1000 10 18446744073709551615")
 	want := status{name: "a) (b", parent: 42, cpu: 2 * time.Second, children: 500 * time.Millisecond}
@@ -150,6 +162,18 @@ func TestProcessesAreReadWhateverTheirName(t *testing.T) {
 	}
 	for _, bad := range []string{"", "1 (x) S", "1 x S 1 1 1 0 -1 4194560 1 2 0 0 150 50 30 20"} {
 		if got, err := parseStat(bad); err == nil {
+			t.Errorf("%q: got %+v, want an error", bad, got)
+		}
+	}
+}
+
+func TestMachineIsIdleAlsoWhileItWaitsForTheDisk(t *testing.T) {
+	got, err := parseMachine("cpu  100 10 200 600 50 5 15 20 0 0\ncpu0 1 1 1 1 1 1 1 1 0 0\n")
+	if want := (machine{total: 10 * time.Second, idle: 6500 * time.Millisecond}); err != nil || got != want {
+		t.Errorf("got %+v, %v, want %+v", got, err, want)
+	}
+	for _, bad := range []string{"", "cpu 1 2 3", "intr 1 2 3 4 5 6 7 8 9", "cpu a b c d e f g h"} {
+		if got, err := parseMachine(bad); err == nil {
 			t.Errorf("%q: got %+v, want an error", bad, got)
 		}
 	}

@@ -209,8 +209,9 @@ func (b *bench) progress(format string, args ...any) {
 // title says what the figures depend on.
 func (b *bench) title() {
 	fmt.Fprintf(&b.report.text, "# Measured %s\n\n", b.begun.UTC().Format(time.DateOnly))
-	b.report.say("%s, on %d processors (%s), %s/%s, %s. %s. Plan: %s, %d rounds of %s each.", b.program.version, runtime.NumCPU(),
-		processor(), runtime.GOOS, runtime.GOARCH, runtime.Version(), b.server.settings, b.plan.name, b.plan.rounds, b.plan.window.length)
+	b.report.say("%s, on %d processors (%s), %s/%s, %s. %s. Plan: %s, %d rounds of %s, %d of the first part.", b.program.version, runtime.NumCPU(),
+		processor(), runtime.GOOS, runtime.GOARCH, runtime.Version(), b.server.settings, b.plan.name, b.plan.rounds, b.plan.window.length,
+		b.plan.exchangeRounds)
 }
 
 // processor is its model, where the system tells.

@@ -82,8 +82,8 @@ func newUser(address, tokenString, id string) (*user, error) {
 	body := `{"refreshToken":"` + tokenString + `"}`
 	u.request = fmt.Appendf(nil, "POST /jwt/refresh HTTP/1.1\r\nHost: %s\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%s",
 		address, len(body), body)
-	at := bytes.LastIndex(u.request, []byte("rt_"))
-	u.current = u.request[at : at+tokenStringLength]
+	end := len(u.request) - len(`"}`) // not found by its prefix, which may stand within a token string again
+	u.current = u.request[end-tokenStringLength : end]
 	return u, nil
 }
 
