@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"net/http"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -105,8 +106,7 @@ func (b *bench) singleCalls(ctx context.Context, k *bulk, s *service) error {
 	if err != nil {
 		return err
 	}
-	const atOnce = 8
-	callers := newCallers(s, atOnce)
+	callers := newCallers(s, slices.Max(b.plan.callers))
 	w := b.plan.window
 	loop := func(call func(c *caller, random int) error) func(int) (run, error) {
 		return func(n int) (run, error) {
@@ -138,11 +138,11 @@ func (b *bench) singleCalls(ctx context.Context, k *bulk, s *service) error {
 			return c.expect(http.StatusOK, http.MethodDelete, "/jwt/refresh/"+bulkID(last).String(), "")
 		})},
 	}
-	series, err := b.turns("calls", b.plan.rounds, variants, 1, atOnce)
+	series, err := b.turns("calls", b.plan.rounds, variants, b.plan.callers...)
 	if err != nil {
 		return err
 	}
-	b.report.table(series.table(variants, "", 1, atOnce))
+	b.report.table(series.table(variants, "", b.plan.callers...))
 	return nil
 }
 

@@ -15,12 +15,15 @@ type variant struct {
 // noisy is the share of the machine that something else may have of a run.
 const noisy = .10
 
-// turns runs the variants in turn, round by round. A round that something else disturbed is taken again, as long as that takes no
-// more than half of the time over; what is then still disturbed counts, and the report says so.
+// turns runs the variants in turn, round by round. A round that something else disturbed is taken again, half as
+// many times as there are rounds at most; what is then still disturbed counts, and the report says so.
 func (b *bench) turns(what string, rounds int, variants []variant, populations ...int) (*series, error) {
 	var s series
 	for _, n := range populations {
-		again := (rounds + 1) / 2
+		again := 0
+		if b.plan.retakes {
+			again = (rounds + 1) / 2
+		}
 		for round := 0; round < rounds; {
 			b.progress("%s: %d at once, round %d of %d", what, n, round+1, rounds)
 			runs, err := oneRound(variants, n)
