@@ -75,7 +75,7 @@ type combiner struct {
 	writes, exchanges atomic.Int64 // that have begun
 }
 
-// Sharing tells how exchanges share writes.
+// Sharing is how exchanges share writes.
 type Sharing struct {
 	Waiting   int   // exchanges that wait for a place now
 	Writes    int64 // that have begun, of one exchange or of many
@@ -156,6 +156,14 @@ func (c *combiner) begin(batch ...*exchange) *write {
 	c.writes.Add(1)
 	c.exchanges.Add(int64(len(batch)))
 	return w
+}
+
+// Sharing tells how exchanges share writes; all zero where each is written by itself.
+func (s *Store) Sharing() Sharing {
+	if s.combiner == nil {
+		return Sharing{}
+	}
+	return s.combiner.sharing()
 }
 
 func (c *combiner) sharing() Sharing {

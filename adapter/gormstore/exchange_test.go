@@ -533,6 +533,9 @@ func TestPostgresAHeldRowKeepsNobodyElseWaiting(t *testing.T) {
 	if shared != 1 {
 		t.Errorf("%d statements were shared, want 1", shared)
 	}
+	if got, want := s.Sharing(), (gormstore.Sharing{Writes: 3, Exchanges: 5}); got != want {
+		t.Errorf("Sharing = %+v, want %+v", got, want)
+	}
 }
 
 // One exchange that the database cannot take must not fail those that happen to come at the same time.

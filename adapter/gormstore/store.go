@@ -36,7 +36,7 @@ func (s *Store) Close() error {
 	return nil
 }
 
-// Stats tells of the connections: all of them on PostgreSQL, in SQLite the one that writes, for which calls wait.
+// Stats tells of the connections: all of them on PostgreSQL, in SQLite the one that writes. Exchanges wait before that, see Sharing.
 func (s *Store) Stats() sql.DBStats { return s.pool.Stats() }
 
 // reading runs f, which writes nothing.

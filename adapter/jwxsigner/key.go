@@ -33,20 +33,20 @@ type key struct {
 	verifier  jws.Verifier
 }
 
-// keySource is all that a parsed key depends on.
+// keySource is all that a parsed key depends on, without being the key: a digest of it is quickly made, and safe to keep in a map.
 type keySource struct {
 	algorithm domain.Algorithm
 	id        string
-	private   string
+	digest    [sha256.Size]byte
 }
 
 // key parses k, once: reading an RSA key takes longer than signing with it.
 func (s *Signer) key(k domain.SigningKey) (*key, error) {
-	source := keySource{k.Algorithm, k.ID, k.Private.Reveal()}
+	source := keySource{k.Algorithm, k.ID, sha256.Sum256([]byte(k.Private.Reveal()))}
 	if known, ok := s.parsed.Load(source); ok {
 		return known.(*key), nil
 	}
-	parsed, err := parse(source)
+	parsed, err := parse(k)
 	if err != nil {
 		return nil, fmt.Errorf("key %q for %q: %w", k.ID, k.Algorithm, err)
 	}
@@ -54,28 +54,28 @@ func (s *Signer) key(k domain.SigningKey) (*key, error) {
 	return parsed, nil
 }
 
-func parse(source keySource) (*key, error) {
-	der := []byte(source.private)
+func parse(from domain.SigningKey) (*key, error) {
+	der := []byte(from.Private.Reveal())
 	private, err := x509.ParsePKCS8PrivateKey(der)
 	if err != nil {
 		return nil, errors.New("it is not PKCS #8, DER") // without the cause, which may quote what it read
 	}
-	k := &key{algorithm: jwa.SignatureAlgorithm(source.algorithm)}
+	k := &key{algorithm: jwa.SignatureAlgorithm(from.Algorithm)}
 	switch p := private.(type) {
 	case ed25519.PrivateKey:
-		if source.algorithm == domain.EdDSA {
+		if from.Algorithm == domain.EdDSA {
 			k.private = p
 		}
 	case *ecdsa.PrivateKey:
-		if source.algorithm == domain.ES256 && p.Curve == elliptic.P256() {
+		if from.Algorithm == domain.ES256 && p.Curve == elliptic.P256() {
 			k.private = rfc6979{p}
 		}
 	case *rsa.PrivateKey:
 		switch {
 		case p.N.BitLen() < rsaBits:
-		case source.algorithm == domain.RS256:
+		case from.Algorithm == domain.RS256:
 			k.private = p
-		case source.algorithm == domain.PS256:
+		case from.Algorithm == domain.PS256:
 			secret, err := hkdf.Key(sha256.New, der, nil, "refreshd PS256 salt 1", sha256.Size)
 			if err != nil {
 				return nil, fmt.Errorf("derive the salt's secret: %w", err)
@@ -86,7 +86,7 @@ func parse(source keySource) (*key, error) {
 	if k.private == nil {
 		return nil, errors.New("it is of a kind or size that this algorithm does not take")
 	}
-	if k.header, err = encodeHeader(k.algorithm, source.id); err != nil {
+	if k.header, err = encodeHeader(k.algorithm, from.ID); err != nil {
 		return nil, err
 	}
 	if k.signer, err = jws.NewSigner(k.algorithm); err != nil {

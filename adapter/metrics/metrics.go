@@ -132,6 +132,28 @@ func (m *Metrics) Pool(stats func() sql.DBStats) {
 		func(s sql.DBStats) float64 { return s.WaitDuration.Seconds() })
 }
 
+// Sharing is how exchanges share writes of the store.
+type Sharing struct {
+	Waiting   int   // exchanges that wait for a place to write, now
+	Writes    int64 // since the process began
+	Exchanges int64 // in these
+}
+
+// Sharing shows how exchanges share writes, read at each scrape.
+func (m *Metrics) Sharing(read func() Sharing) {
+	m.registry.MustRegister(
+		prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+			Name: "refreshd_exchanges_waiting",
+			Help: "Exchanges that wait for a place to write. Above 128 they come faster than the database takes them.",
+		}, func() float64 { return float64(read().Waiting) }),
+		prometheus.NewCounterFunc(prometheus.CounterOpts{
+			Name: "refreshd_exchange_writes_total", Help: "Writes of exchanges, of one or of many together.",
+		}, func() float64 { return float64(read().Writes) }),
+		prometheus.NewCounterFunc(prometheus.CounterOpts{
+			Name: "refreshd_exchanges_written_total", Help: "Exchanges in these writes.",
+		}, func() float64 { return float64(read().Exchanges) }))
+}
+
 // Tables is what a database that keeps versions of rows can tell about how well it does so.
 type Tables struct {
 	Updates           int64         // of refresh tokens since the statistics began

@@ -75,13 +75,15 @@ func TestPoolAndTablesAreReadAtEachScrape(t *testing.T) {
 	m := metrics.New("v1")
 	open, broken := 3, false
 	m.Pool(func() sql.DBStats { return sql.DBStats{OpenConnections: open, WaitDuration: 2 * time.Second} })
+	m.Sharing(func() metrics.Sharing { return metrics.Sharing{Waiting: 5, Writes: 6, Exchanges: 7} })
 	m.TableStatistics(func(context.Context) (metrics.Tables, error) {
 		if broken {
 			return metrics.Tables{}, errors.New("down")
 		}
 		return metrics.Tables{Updates: 100, HOTUpdates: 99, OldestTransaction: time.Minute}, nil
 	})
-	wantLines(t, scrape(t, m), "refreshd_pool_open_connections 3", "refreshd_pool_wait_seconds_total 2",
+	wantLines(t, scrape(t, m), "refreshd_exchanges_waiting 5", "refreshd_exchange_writes_total 6", "refreshd_exchanges_written_total 7",
+		"refreshd_pool_open_connections 3", "refreshd_pool_wait_seconds_total 2",
 		"refreshd_table_updates_total 100", "refreshd_table_hot_updates_total 99", "refreshd_oldest_transaction_seconds 60")
 	open, broken = 4, true
 	text := scrape(t, m)

@@ -68,6 +68,9 @@ func (s *service) openStore(ctx context.Context, c config.Config) (port.Store, e
 		return nil, errors.Join(err, store.Close())
 	}
 	s.metrics.Pool(store.Stats)
+	if c.Database.WriteCombining {
+		s.metrics.Sharing(func() metrics.Sharing { return metrics.Sharing(store.Sharing()) })
+	}
 	if c.Database.Engine == config.Postgres {
 		s.metrics.TableStatistics(func(ctx context.Context) (metrics.Tables, error) {
 			t, err := store.TableStatistics(ctx)
