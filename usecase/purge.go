@@ -83,6 +83,7 @@ func (p *Purge) step(ctx context.Context, endedBefore time.Time) (port.Purged, e
 	defer cancel()
 	now := p.Clock.now()
 	return p.Janitor.Purge(ctx, port.PurgeStep{
-		Holder: p.Holder, Now: now, LeaseUntil: now.Add(PurgeLease), EndedBefore: endedBefore, Before: now.Add(-p.After), Limit: purgeStep,
+		Holder: p.Holder, Now: now, LeaseUntil: now.Add(PurgeLease), EndedBefore: endedBefore, Before: now.Add(-p.After),
+		MayDiffer: domain.ClocksMayDiffer, Limit: purgeStep,
 	})
 }

@@ -130,6 +130,43 @@ var purgeMutants = []mutant{
 		},
 	},
 	{
+		clause: "Janitor/Purge/is refused, and does nothing, if the store has a clock and it says otherwise",
+		fault:  "the clocks are compared when the step is done",
+		inject: func(f *faulty) {
+			f.purge = func(ctx context.Context, s port.PurgeStep) (port.Purged, error) {
+				p, err := f.within.Purge(ctx, s)
+				if fault := domain.ClockFault(s.Now, today(), s.MayDiffer); fault != nil {
+					return port.Purged{}, fault
+				}
+				return p, err
+			}
+		},
+	},
+	{
+		clause: "Janitor/Purge/is refused, and does nothing, if the store has a clock and it says otherwise",
+		fault:  "that a clock is ahead is told as a conflict",
+		inject: func(f *faulty) {
+			f.purge = func(ctx context.Context, s port.PurgeStep) (port.Purged, error) {
+				if s.Now.After(today().Add(s.MayDiffer)) {
+					return port.Purged{}, domain.ErrConflict
+				}
+				return f.within.Purge(ctx, s)
+			}
+		},
+	},
+	{
+		clause: "Janitor/Purge/is not refused for a difference that there may be",
+		fault:  "clocks may not differ at all",
+		inject: func(f *faulty) {
+			f.purge = func(ctx context.Context, s port.PurgeStep) (port.Purged, error) {
+				if err := domain.ClockFault(s.Now, today(), 0); err != nil {
+					return port.Purged{}, err
+				}
+				return f.within.Purge(ctx, s)
+			}
+		},
+	},
+	{
 		clause: "Janitor/Purge/frees the lease at the end of a pass",
 		fault:  "the lease outlives the pass",
 		inject: func(f *faulty) {
