@@ -183,7 +183,9 @@ type Janitor interface {
 	// One janitor works at a time: Purge returns ErrConflict, having done nothing, while the lease is another holder's, that is
 	// before the LeaseUntil of that one's last step; or if it would begin a pass, s.EndedBefore is not zero, and the last pass
 	// ended after it. Else the lease is s.Holder's until s.LeaseUntil, or free if this step ends the pass. The lease saves
-	// work, and nothing depends on it: two that purge at once, because their clocks differ, do no harm.
+	// work, and nothing depends on it: two that purge at once, because their clocks differ, do no harm. What a wrong clock has left
+	// must not stop everybody until it is right: a lease that ends later than s.LeaseUntil + s.MayDiffer, and an end of the last pass
+	// that lies later than s.Now + s.MayDiffer, are void.
 	//
 	// What was deleted cannot be brought back, so a clock that is ahead must not decide what was dead. A store that has a clock of
 	// its own, as a database server has, reads it in the same step, and returns a *domain.ClockError, having done nothing, if it

@@ -63,13 +63,13 @@ const (
 	// databaseClock is the time now, not that at which the transaction began, in microseconds.
 	databaseClock = `SELECT (EXTRACT(EPOCH FROM clock_timestamp()) * 1000000)::bigint`
 
-	// lease is an upsert, so that an empty table will do.
+	// lease is an upsert, so that an empty table will do. What is later than $5 and $7 was left by a clock that was wrong.
 	lease = `
 INSERT INTO janitor (one, holder, lease_until, stage, after_token, after_tenant, after_application, after_user, ended_at)
 VALUES (1, $1, $2, 0, $3, '', '', '', 0)
 ON CONFLICT (one) DO UPDATE SET holder = excluded.holder, lease_until = excluded.lease_until
-WHERE (janitor.holder = excluded.holder OR janitor.lease_until <= $4)
-  AND (janitor.ended_at <= $5 OR $5 = 0 OR janitor.stage <> 0 OR janitor.after_token <> $3)
+WHERE (janitor.holder = excluded.holder OR janitor.lease_until <= $4 OR janitor.lease_until > $5)
+  AND (janitor.ended_at <= $6 OR $6 = 0 OR janitor.ended_at > $7 OR janitor.stage <> 0 OR janitor.after_token <> $3)
 RETURNING stage, after_token, after_tenant, after_application, after_user`
 
 	moveJanitor = `
@@ -139,8 +139,9 @@ func (s *Store) purge(tx *gorm.DB, step port.PurgeStep) (done port.Purged, err e
 	if err := s.compareClocks(tx, step); err != nil {
 		return port.Purged{}, err
 	}
-	if err := queryRow(tx.Raw(lease, step.Holder, micros(step.LeaseUntil), start[:], micros(step.Now), micros(step.EndedBefore)),
-		domain.ErrConflict, &at.stage, &after, &at.afterTenant, &at.afterApplication, &at.afterUser); err != nil {
+	if err := queryRow(tx.Raw(lease, step.Holder, micros(step.LeaseUntil), start[:], micros(step.Now),
+		micros(step.LeaseUntil.Add(step.MayDiffer)), micros(step.EndedBefore), micros(step.Now.Add(step.MayDiffer))), domain.ErrConflict,
+		&at.stage, &after, &at.afterTenant, &at.afterApplication, &at.afterUser); err != nil {
 		return port.Purged{}, err
 	}
 	copy(at.afterToken[:], after)

@@ -31,8 +31,9 @@ func (s *Store) Purge(ctx context.Context, step port.PurgeStep) (port.Purged, er
 	step.EndedBefore, step.Before = instant(step.EndedBefore), instant(step.Before)
 	j := &s.janitor
 	underWay := j.tokensDone || !j.after.IsZero()
-	if j.holder != step.Holder && step.Now.Before(j.leaseUntil) ||
-		!underWay && !step.EndedBefore.IsZero() && j.lastEndedAt.After(step.EndedBefore) {
+	leased := step.Now.Before(j.leaseUntil) && !j.leaseUntil.After(step.LeaseUntil.Add(step.MayDiffer))
+	ended := j.lastEndedAt.After(step.EndedBefore) && !j.lastEndedAt.After(step.Now.Add(step.MayDiffer))
+	if leased && j.holder != step.Holder || ended && !underWay && !step.EndedBefore.IsZero() {
 		return port.Purged{}, domain.ErrConflict
 	}
 	j.holder, j.leaseUntil = step.Holder, step.LeaseUntil

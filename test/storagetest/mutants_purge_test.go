@@ -208,6 +208,55 @@ var purgeMutants = []mutant{
 		},
 	},
 	{
+		clause: "Janitor/Purge/takes a lease that ends further ahead than clocks differ for void",
+		fault:  "a lease is believed, however far ahead it ends",
+		inject: func(f *faulty) {
+			var (
+				holder string
+				until  time.Time
+			)
+			f.purge = func(ctx context.Context, s port.PurgeStep) (port.Purged, error) {
+				if holder != s.Holder && s.Now.Before(until) {
+					return port.Purged{}, domain.ErrConflict
+				}
+				holder, until = s.Holder, s.LeaseUntil
+				return f.within.Purge(ctx, s)
+			}
+		},
+	},
+	{
+		clause: "Janitor/Purge/takes a lease that ends further ahead than clocks differ for void",
+		fault:  "a lease is void as soon as it ends later than one's own would",
+		inject: func(f *faulty) {
+			f.purgesAs(func(s *port.PurgeStep) { s.MayDiffer = 0 })
+		},
+	},
+	{
+		clause: "Janitor/Purge/takes a lease that ends further ahead than clocks differ for void",
+		fault:  "a lease that is void is nobody's from then on",
+		inject: func(f *faulty) {
+			f.purgesAs(func(s *port.PurgeStep) {
+				if s.Holder != "ahead" {
+					s.LeaseUntil = s.Now
+				}
+			})
+		},
+	},
+	{
+		clause: "Janitor/Purge/takes a pass that ended further ahead than clocks differ for none",
+		fault:  "an end is believed, however far ahead it lies",
+		inject: func(f *faulty) {
+			f.purgesAs(func(s *port.PurgeStep) { s.MayDiffer = century })
+		},
+	},
+	{
+		clause: "Janitor/Purge/takes a pass that ended further ahead than clocks differ for none",
+		fault:  "an end is void as soon as it lies ahead",
+		inject: func(f *faulty) {
+			f.purgesAs(func(s *port.PurgeStep) { s.MayDiffer = 0 })
+		},
+	},
+	{
 		clause: "Janitor/Purge/looks at every refresh token, by id, at no more than the limit in a step",
 		fault:  "a step has no limit",
 		inject: func(f *faulty) {

@@ -218,6 +218,48 @@ var purging = []clause{
 		}
 	}},
 
+	// A process whose clock was a year ahead is gone; what it left would keep everybody from purging for that year.
+	{"Janitor/Purge/takes a lease that ends further ahead than clocks differ for void", func(e *env) {
+		e.shop(domain.Settings{})
+		e.issue(token(1), token(2), token(3))
+		now := today()
+		far := onTime("ahead", now)
+		far.LeaseUntil = now.Add(lease + time.Hour)
+		e.wantSame("a step with a clock that is ahead", e.purgeStep(far), port.Purged{LookedAt: 1})
+		p, err := e.store.Purge(e.Context(), onTime("two", now))
+		e.wantErr("a lease that may be", err, domain.ErrConflict)
+		e.wantSame("what a refused step did", p, port.Purged{})
+		far.LeaseUntil = far.LeaseUntil.Add(tick)
+		e.wantSame("a step with a clock that is further ahead", e.purgeStep(far), port.Purged{LookedAt: 1})
+		e.wantSame("a lease that is void", e.purgeStep(onTime("two", now)), port.Purged{LookedAt: 1})
+		_, err = e.store.Purge(e.Context(), onTime("three", now))
+		e.wantErr("the lease of the one that was let in", err, domain.ErrConflict)
+	}},
+
+	{"Janitor/Purge/takes a pass that ended further ahead than clocks differ for none", func(e *env) {
+		e.shop(domain.Settings{})
+		now := today()
+		pass := func(s port.PurgeStep) {
+			e.Helper()
+			for steps := 0; !e.purgeStep(s).Done; steps++ {
+				if steps > 10 {
+					e.Fatalf("the pass has no end")
+				}
+			}
+		}
+		far, again := onTime("ahead", now), onTime("two", now)
+		again.EndedBefore = now.Add(-time.Minute)
+		far.Now, far.LeaseUntil, far.MayDiffer = now.Add(time.Hour), now.Add(time.Hour+lease), century
+		pass(far)
+		_, err := e.store.Purge(e.Context(), again)
+		e.wantErr("an end that may be", err, domain.ErrConflict)
+		far.Now = far.Now.Add(tick)
+		pass(far)
+		pass(again)
+		_, err = e.store.Purge(e.Context(), again)
+		e.wantErr("the end of that pass", err, domain.ErrConflict)
+	}},
+
 	{"Janitor/Purge/looks at every refresh token, by id, at no more than the limit in a step", func(e *env) {
 		e.shop(domain.Settings{})
 		all := e.issue(token(4), token(2), token(5), token(1), token(3))
