@@ -275,3 +275,28 @@ func TestAPassSaysByHowMuchClocksMayDiffer(t *testing.T) {
 		t.Errorf("error = %v, want by how much the clocks differ", err)
 	}
 }
+
+// Another process that asks between two steps, however slow they are, must find that somebody is at it.
+func TestTheLeaseCoversTwoStepsAndThePauseBetweenThem(t *testing.T) {
+	w := newWorld(t)
+	janitor := portmock.NewMockJanitor(gomock.NewController(t))
+	purge, pauses := w.purger("one")
+	purge.Janitor = janitor
+	var held, left []time.Duration // each step's lease, and the longest that the step may take
+	janitor.EXPECT().Purge(gomock.Any(), gomock.Any()).Times(2).DoAndReturn(
+		func(ctx context.Context, s port.PurgeStep) (port.Purged, error) {
+			deadline, ok := ctx.Deadline()
+			if !ok {
+				t.Error("a step may take for ever")
+			}
+			took := time.Until(deadline)
+			held, left = append(held, s.LeaseUntil.Sub(s.Now)), append(left, took)
+			w.clock.advance(took)
+			return port.Purged{Done: len(held) == 2}, nil
+		})
+	_, err := purge.Pass(t.Context(), nil)
+	must(t, err)
+	if busy := left[0] + pauses.taken[0] + left[1]; busy >= held[0] || held[0] != usecase.PurgeLease {
+		t.Errorf("the lease is for %s, and the next one is stored after %s", held[0], busy)
+	}
+}

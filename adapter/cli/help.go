@@ -163,7 +163,7 @@ than a step, and passes over what an exchange holds. Each second it says how far
 
 A pass that ended too early (Ctrl-C, kill -9, a power failure) has lost nothing: the next one, of
 whichever process, goes on where it was, to the end. One process purges a database at a time. While
-another one does, purge says so and ends with status 1; so it does for up to 15 seconds after one
+another one does, purge says so and ends with status 1; so it does for up to 30 seconds after one
 was killed. The database keeps the space that became free for new refresh tokens; only VACUUM FULL
 (SQLite: VACUUM) gives it back to the disk, and keeps everybody waiting meanwhile.
 
