@@ -167,6 +167,9 @@ another one does, purge says so and ends with status 1; so it does for up to 30 
 was killed. The database keeps the space that became free for new refresh tokens; only VACUUM FULL
 (SQLite: VACUUM) gives it back to the disk, and keeps everybody waiting meanwhile.
 
+Where the clocks of this machine and of PostgreSQL are more than a minute apart it deletes nothing,
+says by how much, and ends with status 1.
+
 It needs no master key. A store in memory is purged by the serve that has it.
 
   REFRESHD_DATABASE_URL='postgres://refreshd:PASSWORD@db.example/refreshd' refreshd purge
