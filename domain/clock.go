@@ -9,7 +9,7 @@ import (
 // undone depends on them.
 const ClocksMayDiffer = time.Minute
 
-// ClockError: the clock of this process and that of the store are too far apart for what was asked. Nothing was done. It is
+// ClockError says that the clocks of this process and of the store are too far apart for what was asked. Nothing was done. It is
 // operational: nobody's input is wrong.
 type ClockError struct {
 	Ahead time.Duration // of this process before the store; below zero if it is behind
