@@ -42,11 +42,16 @@ lint: ## gofmt, go vet, staticcheck, and whether generated code is fresh
 generate: ## make the generated code anew
 	$(GO) generate ./...
 
-# make bench QUICK=1, make bench PART=exchange; `go run ./test/bench -help` lists the parts.
+# make bench QUICK=1, make bench PART=exchange,sqlite; `go run ./test/bench -help` lists the parts. FULL=1 takes an hour.
 OUT ?= bench.md
 .PHONY: bench
 bench: ## measure the service against its limits, in ten minutes (QUICK=1: in two; PART=name; OUT=bench.md)
-	@$(GO) run ./test/bench -out='$(OUT)' $(if $(QUICK),-quick) $(if $(PART),-part='$(PART)')
+	@$(GO) run ./test/bench -version='$(VERSION)' -out='$(OUT)' $(if $(QUICK),-quick) $(if $(FULL),-full) $(if $(PART),-part='$(PART)')
+
+PROFILES ?= .profiles
+.PHONY: profile
+profile: ## leave CPU and allocation profiles of the service under load (PROFILES=.profiles), and print the top of each
+	@$(GO) run ./test/bench -version='$(VERSION)' -profile='$(PROFILES)'
 
 # A pattern, a count and the like: make gobench BENCHFLAGS='-count=10' BENCH=Sign
 BENCH ?= .

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -18,11 +19,12 @@ type writes struct {
 	gormstore.Combiner
 	t *testing.T
 
-	mu      sync.Mutex
-	current map[domain.ID]uint32 // the generation of each refresh token
-	begun   []*write
-	failing error              // what the next batch fails with
-	held    map[domain.ID]bool // rows that a batch passes over
+	mu                 sync.Mutex
+	current            map[domain.ID]uint32 // the generation of each refresh token
+	begun              []*write
+	failing            error              // what a batch fails with, after it has got its rows
+	panicking, hanging bool               // what a batch does instead
+	held               map[domain.ID]bool // rows that a batch passes over
 }
 
 // write is one that is under way.
@@ -71,19 +73,23 @@ func (w *writes) many(ctx context.Context, batch []*gormstore.Exchange) error {
 		ids = append(ids, e.ID())
 	}
 	this := w.begin(ids...)
+	if w.hanging {
+		<-ctx.Done()
+		return ctx.Err()
+	}
 	<-this.finish
+	if w.panicking {
+		panic("a fault of the driver")
+	}
 	if ctx.Err() != nil {
 		w.t.Error("a caller's context ended a write that others share")
-	}
-	if w.failing != nil {
-		return w.failing
 	}
 	for _, e := range batch {
 		if !w.held[e.ID()] {
 			e.Settle(w.swap(e.ID()))
 		}
 	}
-	return nil
+	return w.failing
 }
 
 // started are the writes that have begun since the last call.
@@ -288,9 +294,9 @@ func TestACallerThatLeavesTakesNobodyAlong(t *testing.T) {
 	})
 }
 
-// The last who waits may leave in the moment in which the place is passed on to it.
+// The last who waits may leave in the moment in which the place is passed on to it. Both ends of that race come up often.
 func TestAPlaceIsNotLostWithACallerThatLeaves(t *testing.T) {
-	for range 200 {
+	for range 500 {
 		synctest.Test(t, func(t *testing.T) {
 			w := newWrites(t, 1)
 			ctx, cancel := context.WithTimeout(t.Context(), time.Second)
@@ -354,6 +360,125 @@ func TestABatchThatFailsFailsForEachOfIt(t *testing.T) {
 		}
 		if begun := w.started(); len(begun) > 0 || w.Free() != 1 {
 			t.Errorf("%d writes have begun and %d places are free, want 0 and 1", len(begun), w.Free())
+		}
+	})
+}
+
+// Only what was committed says that another one has lost.
+func TestOneBehindABatchThatFailedIsWritten(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWrites(t, 1)
+		w.failing = errors.New("the commit failed")
+		first, second, third, again := w.call(t.Context(), 1), w.call(t.Context(), 2), w.call(t.Context(), 3), w.call(t.Context(), 2)
+		close(w.started()[0].finish)
+		w.wantAnswer(first, 1)
+		close(w.started()[0].finish)
+		synctest.Wait()
+		<-second
+		<-third
+		begun := w.started()
+		if got := sizes(begun); !slices.Equal(got, []int{1}) || begun[0].ids[0] != (domain.ID{2}) {
+			t.Fatalf("got writes of %v, want one of who waited", got)
+		}
+		close(begun[0].finish)
+		w.wantAnswer(again, 2)
+	})
+}
+
+// One who presents what is current now has not lost against who left the generation before.
+func TestAnExchangeOfTheNextGenerationIsWritten(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWrites(t, 1)
+		first := w.call(t.Context(), 1)
+		got := make(chan result, 1)
+		go func() {
+			token, err := w.Do(t.Context(), domain.ID{1}, 2)
+			got <- result{token, err}
+		}()
+		close(w.started()[0].finish)
+		w.wantAnswer(first, 1)
+		begun := w.started()
+		if got := sizes(begun); !slices.Equal(got, []int{1}) {
+			t.Fatalf("got writes of %v, want one", got)
+		}
+		close(begun[0].finish)
+		w.wantAnswer(got, 1)
+	})
+}
+
+// In a goroutine of nobody a panic would end the process, with every exchange in it.
+func TestAPanicInASharedWriteIsAnError(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWrites(t, 1)
+		w.panicking = true
+		first, second, third := w.call(t.Context(), 1), w.call(t.Context(), 2), w.call(t.Context(), 3)
+		close(w.started()[0].finish)
+		w.wantAnswer(first, 1)
+		close(w.started()[0].finish)
+		synctest.Wait()
+		for _, got := range []<-chan result{second, third} {
+			if r := <-got; r.err == nil || !strings.Contains(r.err.Error(), "a fault of the driver") {
+				t.Errorf("got error %v, want one that tells of the panic", r.err)
+			}
+		}
+		if free := w.Free(); free != 1 {
+			t.Errorf("%d places are free, want 1", free)
+		}
+	})
+}
+
+// Two connections to a server that is gone would otherwise stop everybody until they time out.
+func TestAWriteThatTakesLongLendsItsPlace(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWrites(t, 1)
+		begin := time.Now()
+		slow := w.call(t.Context(), 1)
+		waited := []<-chan result{w.call(t.Context(), 2), w.call(t.Context(), 3)}
+		again := w.call(t.Context(), 1)
+		stuck := w.started()
+		time.Sleep(time.Second)
+		begun := w.started()
+		if got := sizes(begun); !slices.Equal(got, []int{2}) {
+			t.Fatalf("got writes of %v, want one of the two who waited", got)
+		}
+		close(begun[0].finish)
+		for i, got := range waited {
+			w.wantAnswer(got, byte(i+2))
+		}
+		if begun := w.started(); len(begun) > 0 {
+			t.Error("a refresh token that is being written is written a second time")
+		}
+		if free := w.Free(); free != 1 {
+			t.Errorf("%d places are free beside the slow write, want 1", free)
+		}
+		close(stuck[0].finish)
+		w.wantAnswer(slow, 1)
+		if r := <-again; !errors.Is(r.err, domain.ErrConflict) {
+			t.Errorf("got error %v, want ErrConflict", r.err)
+		}
+		if free := w.Free(); free != 1 {
+			t.Errorf("%d places are free, want 1", free)
+		}
+		if waited := time.Since(begin); waited > 2*time.Second {
+			t.Errorf("it took %s", waited)
+		}
+	})
+}
+
+// A shared write that hangs for ever would hold the connection, and all of its callers, for ever.
+func TestASharedWriteHasATimeOut(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWrites(t, 1)
+		w.hanging = true
+		first, second, third := w.call(t.Context(), 1), w.call(t.Context(), 2), w.call(t.Context(), 3)
+		close(w.started()[0].finish)
+		w.wantAnswer(first, 1)
+		time.Sleep(time.Minute)
+		synctest.Wait()
+		for _, got := range []<-chan result{second, third} {
+			if r := <-got; !errors.Is(r.err, context.DeadlineExceeded) {
+				t.Errorf("got error %v, want that of a time-out", r.err)
+			}
 		}
 	})
 }

@@ -174,13 +174,13 @@ func (s *Store) Application(ctx context.Context, tenantID, id string) (a domain.
 
 // Policy implements port.Directory.
 func (s *Store) Policy(ctx context.Context, tenantID, applicationID string) (domain.Policy, error) {
-	var p domain.Policy
+	var text policyText
 	if err := s.reading(ctx, "policy", func(db *gorm.DB) error {
-		return queryRow(db.Raw(selectPolicy, tenantID, applicationID), domain.ErrNotFound, policyText{&p})
+		return queryRow(db.Raw(selectPolicy, tenantID, applicationID), domain.ErrNotFound, (*string)(&text))
 	}); err != nil {
 		return domain.Policy{}, err
 	}
-	return p, nil
+	return text.policy()
 }
 
 // DeleteApplication implements port.Directory.

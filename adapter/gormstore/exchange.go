@@ -33,55 +33,73 @@ func alive(now string) string {
 	return unended(now) + ` AND EXISTS (SELECT 1 FROM applications AS a WHERE ` + ofApplication + `)`
 }
 
-// advance is the exchange, in one statement, from what a call brings, as SQL; from is what else the statement reads. The two
-// engines differ in how it can give the policy back.
-//
-// A grace period of 0 is always over, also where another replica's clock was ahead.
-func advance(c callSQL, from, returning string) string {
-	graceOver := `refresh_tokens.grace_since = 0 OR a.grace_period = 0 OR ` + c.now + ` - refresh_tokens.grace_since >= a.grace_period`
-	return `
-UPDATE refresh_tokens SET
-  generation = refresh_tokens.generation + 1, rotated_at = ` + c.now + `, last_used_at = ` + c.now + `, client_address = ` + c.clientAddress + `,
-  expires_at = CASE
-    WHEN a.slide_window = 0 THEN refresh_tokens.expires_at
-    WHEN ` + c.now + ` + a.slide_window < refresh_tokens.issued_at + a.slide_maximum THEN ` + c.now + ` + a.slide_window
-    ELSE refresh_tokens.issued_at + a.slide_maximum END,
-  grace_generation = CASE WHEN ` + graceOver + ` THEN refresh_tokens.generation ELSE refresh_tokens.grace_generation END,
-  grace_since = CASE WHEN ` + graceOver + ` THEN ` + c.now + ` ELSE refresh_tokens.grace_since END
-FROM ` + from + `applications AS a
-WHERE refresh_tokens.id = ` + c.id + ` AND refresh_tokens.generation = ` + c.generation + `
+// callSQL is where a statement finds the parts of a domain.Call and the id.
+type callSQL struct{ now, clientAddress, id, generation, tenantID, binding, authenticated, accessTokenTTL string }
+
+// advanceable are the conditions of an exchange, where a is the application.
+func advanceable(c callSQL) string {
+	return `refresh_tokens.id = ` + c.id + ` AND refresh_tokens.generation = ` + c.generation + `
   AND ` + ofApplication + `
   AND ` + unended(c.now) + `
   AND (` + c.tenantID + ` = '' OR refresh_tokens.tenant_id = ` + c.tenantID + `)
   AND (refresh_tokens.binding = ` + c.binding + ` OR length(refresh_tokens.binding) = 0)
   AND a.active = 1 AND a.usage_policy = 'OneTimeUse' AND a.require_authentication <= ` + c.authenticated + `
-  AND a.access_token_ttl >= ` + c.accessTokenTTL + `
+  AND a.access_token_ttl >= ` + c.accessTokenTTL
+}
+
+// advanced is what an exchange writes, where a holds the policy.
+//
+// A grace period of 0 is always over, also where another replica's clock was ahead.
+func advanced(c callSQL, a string) string {
+	graceOver := `refresh_tokens.grace_since = 0 OR ` + a + `.grace_period = 0` +
+		` OR ` + c.now + ` - refresh_tokens.grace_since >= ` + a + `.grace_period`
+	return `
+  generation = refresh_tokens.generation + 1, client_address = ` + c.clientAddress + `,
+  rotated_at = ` + c.now + `, last_used_at = ` + c.now + `,
+  expires_at = CASE
+    WHEN ` + a + `.slide_window = 0 THEN refresh_tokens.expires_at
+    WHEN ` + c.now + ` + ` + a + `.slide_window < refresh_tokens.issued_at + ` + a + `.slide_maximum
+      THEN ` + c.now + ` + ` + a + `.slide_window
+    ELSE refresh_tokens.issued_at + ` + a + `.slide_maximum END,
+  grace_generation = CASE WHEN ` + graceOver + ` THEN refresh_tokens.generation ELSE refresh_tokens.grace_generation END,
+  grace_since = CASE WHEN ` + graceOver + ` THEN ` + c.now + ` ELSE refresh_tokens.grace_since END`
+}
+
+// advance is the exchange, in one statement. The two engines differ in how it can give the policy back.
+func advance(returning string) string {
+	return `
+UPDATE refresh_tokens SET` + advanced(oneCall, "a") + `
+FROM applications AS a
+WHERE ` + advanceable(oneCall) + `
 RETURNING ` + returning
 }
 
-// callSQL is where a statement finds the parts of a domain.Call and the id.
-type callSQL struct{ now, clientAddress, id, generation, tenantID, binding, authenticated, accessTokenTTL string }
-
 var (
-	oneCall  = callSQL{"$1", "$2", "$3", "$4", "$5", "$6", "$7", "$8"}
-	eachCall = callSQL{"c.now", "c.client_address", "c.id", "c.generation", "c.tenant_id", "c.binding", "c.authenticated", "c.access_token_ttl"}
+	oneCall  = callSQL{"$2", "$1", "$3", "$4", "$5", "$6", "$7", "$8"}
+	eachCall = callSQL{
+		"c.now", "c.client_address", "c.id", "c.generation", "c.tenant_id", "c.binding", "c.authenticated", "c.access_token_ttl",
+	}
 
-	advancePostgres = advance(oneCall, "", columns("refresh_tokens.", otherColumns)+", a.policy")
+	advancePostgres = advance(columns("refresh_tokens.", otherColumns) + ", a.policy")
 	// In SQLite RETURNING knows the updated table only.
-	advanceSQLite = advance(oneCall, "", columns("", otherColumns)+
-		", (SELECT a.policy FROM applications AS a WHERE "+ofApplication+")")
+	advanceSQLite = advance(columns("", otherColumns) + ", (SELECT a.policy FROM applications AS a WHERE " + ofApplication + ")")
 
-	// advanceMany is advance for many refresh tokens, each still a compare-and-swap of its own. It first locks their rows, in the
-	// order of ids, so that two of these never deadlock; and passes over those that somebody else holds, so that none waits for
-	// another's.
+	// advanceMany is advance for many refresh tokens, each still a compare-and-swap of its own. It locks the rows that fit, and
+	// passes over those that somebody else holds: so it waits for none. What was locked cannot change until it is written;
+	// of what changed between the beginning of the statement and the lock, PostgreSQL compares the newest version.
 	advanceMany = `
-WITH call AS (
-  SELECT * FROM unnest($1::bigint[], $2::text[], $3::bytea[], $4::bigint[], $5::text[], $6::bytea[], $7::smallint[], $8::bigint[])
-    WITH ORDINALITY AS c (now, client_address, id, generation, tenant_id, binding, authenticated, access_token_ttl, place)
-), locked AS (
-  SELECT call.* FROM call JOIN refresh_tokens AS t ON t.id = call.id AND t.generation = call.generation
-  ORDER BY t.id FOR NO KEY UPDATE OF t SKIP LOCKED
-)` + advance(eachCall, "locked AS c, ", columns("refresh_tokens.", otherColumns)+", a.policy, c.place")
+WITH locked AS (
+  SELECT c.*, a.slide_window, a.slide_maximum, a.grace_period, a.policy
+  FROM unnest($1::text[], $2::bigint[], $3::bytea[], $4::bigint[], $5::text[], $6::bytea[], $7::bigint[], $8::bigint[])
+    WITH ORDINALITY AS c (client_address, now, id, generation, tenant_id, binding, authenticated, access_token_ttl, place),
+    refresh_tokens, applications AS a
+  WHERE ` + advanceable(eachCall) + `
+  FOR NO KEY UPDATE OF refresh_tokens SKIP LOCKED
+)
+UPDATE refresh_tokens SET` + advanced(eachCall, "c") + `
+FROM locked AS c
+WHERE refresh_tokens.id = c.id
+RETURNING c.place, ` + columns("refresh_tokens.", otherColumns) + `, c.policy`
 )
 
 // Advance implements port.RefreshTokens.
@@ -101,79 +119,98 @@ func (s *Store) advanceAlone(ctx context.Context, e *exchange) error {
 	return s.writing(ctx, "advance", func(db *gorm.DB) error { return s.advanceIn(db, e) })
 }
 
-func (s *Store) advanceIn(db *gorm.DB, e *exchange) (err error) {
-	var row tokenRow
-	c := e.call
-	if err := queryRow(raw(db, s.engine.advance, micros(c.Now), c.ClientAddress, e.id[:], int64(c.Generation), c.TenantID,
+func (s *Store) advanceIn(db *gorm.DB, e *exchange) error {
+	var (
+		row    tokenRow
+		policy policyText
+		c      = e.call
+	)
+	if err := queryRow(raw(db, s.engine.advance, c.ClientAddress, micros(c.Now), e.id[:], int64(c.Generation), c.TenantID,
 		[]byte(c.Binding), flag(c.Authenticated), c.AccessTokenTTL.Microseconds()), domain.ErrConflict,
-		append(row.otherDest(), policyText{&e.policy})...); err != nil {
+		append(row.otherDest(), (*string)(&policy))...); err != nil {
 		return err
 	}
-	e.token, err = row.advanced(e)
+	return e.read(&row, policy)
+}
+
+// read makes the answer of what an exchange has written.
+func (e *exchange) read(row *tokenRow, policy policyText) (err error) {
+	if e.token, err = row.advanced(e); err != nil {
+		return err
+	}
+	e.policy, err = policy.policy()
 	return err
 }
 
-// advanceTogether is a batch in one statement. Left unsettled are those that it did not write, whether their rows were held by somebody
-// else or there was nothing to do; and all, if the database could not read one of them.
+// advanceTogether is a batch in one statement. Left unsettled are those that it did not write, whether their rows were held by
+// somebody else or there was nothing to do; and all, if the database could not take one of them.
 func (s *Store) advanceTogether(ctx context.Context, batch []*exchange) error {
 	n := len(batch)
 	var (
-		now, generation, accessTokenTTL = make([]int64, n), make([]int64, n), make([]int64, n)
-		authenticated                   = make([]int64, n)
-		clientAddress, tenantID         = make([]string, n), make([]string, n)
-		id, binding                     = make([][]byte, n), make([][]byte, n)
+		clientAddress, tenantID, id, binding = make([]string, n), make([]string, n), make([][]byte, n), make([][]byte, n)
+		now, generation                      = make([]int64, n), make([]int64, n)
+		authenticated, accessTokenTTL        = make([]int64, n), make([]int64, n)
 	)
 	for i, e := range batch {
 		c := e.call
-		now[i], clientAddress[i], id[i], generation[i], tenantID[i] = micros(c.Now), c.ClientAddress, e.id[:], int64(c.Generation), c.TenantID
-		binding[i], authenticated[i], accessTokenTTL[i] = []byte(c.Binding), flag(c.Authenticated), c.AccessTokenTTL.Microseconds()
+		clientAddress[i], tenantID[i], id[i], binding[i] = c.ClientAddress, c.TenantID, e.id[:], []byte(c.Binding)
+		now[i], generation[i] = micros(c.Now), int64(c.Generation)
+		authenticated[i], accessTokenTTL[i] = flag(c.Authenticated), c.AccessTokenTTL.Microseconds()
 	}
-	unsettle := func() {
-		for _, e := range batch {
-			e.settled = false
-		}
-	}
+	rows, policies := make([]*tokenRow, n), make([]policyText, n)
 	err := s.writing(ctx, "advance together", func(db *gorm.DB) error {
-		unsettle() // what an attempt before this one read was undone
-		return queryRows(raw(db, advanceMany, now, clientAddress, id, generation, tenantID, binding, authenticated, accessTokenTTL),
-			func(rows *sql.Rows) (err error) {
+		clear(rows) // what an attempt before this one read was undone
+		return queryRows(raw(db, advanceMany, clientAddress, now, id, generation, tenantID, binding, authenticated, accessTokenTTL),
+			func(r *sql.Rows) error {
 				var (
-					row    tokenRow
-					policy domain.Policy
 					place  int
+					row    tokenRow
+					policy policyText
 				)
-				if err := rows.Scan(append(row.otherDest(), policyText{&policy}, &place)...); err != nil {
+				if err := r.Scan(append(append([]any{&place}, row.otherDest()...), (*string)(&policy))...); err != nil {
 					return err
 				}
-				e := batch[place-1]
-				e.settled, e.policy = true, policy
-				e.token, err = row.advanced(e)
-				return err
+				rows[place-1], policies[place-1] = &row, policy
+				return nil
 			})
 	})
-	if unreadable(err) {
-		unsettle()
+	if refused(err) {
 		return nil
 	}
-	return err
+	if err != nil {
+		return err
+	}
+	for i, e := range batch {
+		if rows[i] == nil {
+			continue
+		}
+		e.settled = true
+		if err := e.read(rows[i], policies[i]); err != nil {
+			e.err = fmt.Errorf("gormstore: advance: %w", err)
+		}
+	}
+	return nil
 }
 
-// advanceInTurn is a batch in one transaction. All are left unsettled if one of them fails.
+// advanceInTurn is a batch in one transaction. All are left unsettled if one of them fails: nothing was committed then.
 func (s *Store) advanceInTurn(ctx context.Context, batch []*exchange) error {
-	var failed error
+	failed := false
 	err := s.writing(ctx, "advance in turn", func(db *gorm.DB) error {
 		return db.Transaction(func(tx *gorm.DB) error {
 			for _, e := range batch {
 				if e.err = s.advanceIn(tx, e); e.err != nil && !errors.Is(e.err, domain.ErrConflict) {
-					failed = e.err
-					return failed
+					failed = true
+					return e.err
 				}
 			}
 			return nil
 		})
 	})
-	if failed != nil {
-		return nil // nothing was committed
+	if failed {
+		return nil
+	}
+	if err != nil {
+		return err
 	}
 	for _, e := range batch {
 		e.settled = true
@@ -181,7 +218,7 @@ func (s *Store) advanceInTurn(ctx context.Context, batch []*exchange) error {
 			e.err = fmt.Errorf("gormstore: advance: %w", e.err)
 		}
 	}
-	return err
+	return nil
 }
 
 // insert takes the epoch from the tenant in the statement that stores the row. A revocation that commits while it runs
@@ -213,16 +250,20 @@ WHERE refresh_tokens.id = $1`
 // Snapshot implements port.RefreshTokens.
 func (s *Store) Snapshot(ctx context.Context, id domain.ID) (domain.Snapshot, error) {
 	var (
-		token tokenRow
-		epoch int64
-		shot  domain.Snapshot
+		token  tokenRow
+		policy policyText
+		epoch  int64
+		shot   domain.Snapshot
 	)
-	dest := append(token.dest(), &epoch, &shot.Gone, policyText{&shot.Policy})
+	dest := append(token.dest(), &epoch, &shot.Gone, (*string)(&policy))
 	err := s.reading(ctx, "snapshot", func(db *gorm.DB) (err error) {
 		if err := queryRow(raw(db, snapshot, id[:]), domain.ErrNotFound, dest...); err != nil {
 			return err
 		}
-		shot.Token, err = token.token()
+		if shot.Token, err = token.token(); err != nil || shot.Gone {
+			return err
+		}
+		shot.Policy, err = policy.policy()
 		return err
 	})
 	if err != nil {

@@ -515,16 +515,15 @@ func TestPostgresAHeldRowKeepsNobodyElseWaiting(t *testing.T) {
 	held := advancing(t, s, tokens[2], "192.0.2.3")
 	awaitWaiting(t, s, 1)
 	free, other := advancing(t, s, tokens[3], "192.0.2.4"), advancing(t, s, tokens[4], "192.0.2.5")
-	awaitWaiting(t, s, 3)
-	j.statements(t)
-	releases[0]()
-	wantDone(t, "the first", first)
+	// Both writes that are under way wait for held rows. They lend their places, and what follows passes over the third.
 	wantDone(t, "one beside the held row", free)
 	wantDone(t, "another beside it", other)
-	releases[2]()
-	wantDone(t, "the held one", held)
-	releases[1]()
+	for _, release := range releases {
+		release()
+	}
+	wantDone(t, "the first", first)
 	wantDone(t, "the second", second)
+	wantDone(t, "the held one", held)
 	shared := 0
 	for _, statement := range j.statements(t) {
 		if strings.Contains(statement, "SKIP LOCKED") {
@@ -576,6 +575,108 @@ WHEN NEW.client_address = 'bad' BEGIN SELECT RAISE(ABORT, 'a bad exchange'); END
 			}
 		}
 	})
+}
+
+// What a row holds is its own affair: one that cannot be read, after a migration that went wrong, must not fail the exchanges that
+// were written with it.
+func TestPostgresARowThatCannotBeReadFailsAlone(t *testing.T) {
+	t.Parallel()
+	d := onPostgres(t)
+	s := d.migrated(t, gormstore.Options{})
+	shop(t, s)
+	tokens, db := issue(t, s, 5), d.raw(t)
+	if _, err := db.ExecContext(t.Context(), `UPDATE refresh_tokens SET roles = 'x' WHERE id = $1`, tokens[3].ID[:]); err != nil {
+		t.Fatal(err)
+	}
+	for i, got := range advancingTogether(t, s, db, tokens) {
+		if err := <-got; (err != nil) != (i == 3) || errors.Is(err, domain.ErrConflict) {
+			t.Errorf("exchange %d: got error %v", i, err)
+		}
+	}
+}
+
+// advancingTogether exchanges the first two by themselves, and the others in one write.
+func advancingTogether(t *testing.T, s *gormstore.Store, db *sql.DB, tokens []domain.RefreshToken) (done []<-chan error) {
+	t.Helper()
+	release := session(t, db, `SELECT 1 FROM refresh_tokens WHERE id IN ($1, $2) FOR UPDATE`, tokens[0].ID[:], tokens[1].ID[:])
+	for i, token := range tokens {
+		done = append(done, advancing(t, s, token, fmt.Sprintf("192.0.2.%d", i)))
+		for i == 1 && s.Free() > 0 {
+			runtime.Gosched()
+		}
+		awaitWaiting(t, s, max(i-1, 0)) // one after another
+	}
+	release()
+	return done
+}
+
+// A shared statement sees the database as it was when it began, and locks its rows one after another. What somebody changes in between
+// counts, as it does for an exchange by itself.
+func TestPostgresASharedWriteComparesWhatItHasLocked(t *testing.T) {
+	revoked := port.Revocation{At: start, Reason: domain.RevokedByCall}
+	for _, test := range []struct {
+		name      string
+		meanwhile func(context.Context, *gormstore.Store, domain.RefreshToken) error
+		want      error
+		alive     bool
+	}{
+		{"it is revoked", func(ctx context.Context, s *gormstore.Store, last domain.RefreshToken) error {
+			return s.Revoke(ctx, "acme", last.ID, revoked)
+		}, domain.ErrConflict, false},
+		{"it is used", func(ctx context.Context, s *gormstore.Store, last domain.RefreshToken) error {
+			after := last
+			after.LastUsedAt = start.Add(time.Hour)
+			return s.Swap(ctx, last, after, start)
+		}, nil, true},
+		{"all but it are revoked", func(ctx context.Context, s *gormstore.Store, last domain.RefreshToken) error {
+			_, err := s.RevokeScope(ctx, domain.Scope{TenantID: "acme"}, last.ID, revoked)
+			return err
+		}, nil, true},
+		{"all are revoked, and it was under way", func(ctx context.Context, s *gormstore.Store, _ domain.RefreshToken) error {
+			_, err := s.RevokeScope(ctx, domain.Scope{TenantID: "acme"}, domain.ID{}, revoked)
+			return err
+		}, nil, false},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			d := onPostgres(t)
+			s, other, db := d.migrated(t, gormstore.Options{}), d.migrated(t, gormstore.Options{OneByOne: true}), d.raw(t)
+			shop(t, s)
+			tokens := issue(t, s, 4)
+			last := tokens[3]
+			// The statement is stopped in the middle of its work, at the row of the third.
+			for _, text := range []string{
+				`CREATE FUNCTION stop() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN PERFORM pg_advisory_xact_lock_shared(1); RETURN NEW; END $$`,
+				`CREATE TRIGGER stop BEFORE UPDATE ON refresh_tokens FOR EACH ROW WHEN (NEW.client_address = '192.0.2.2') EXECUTE FUNCTION stop()`,
+			} {
+				if _, err := db.ExecContext(t.Context(), text); err != nil {
+					t.Fatal(err)
+				}
+			}
+			goOn := session(t, db, `SELECT pg_advisory_xact_lock(1)`)
+			done := advancingTogether(t, s, db, tokens)
+			wantDone(t, "the first, by itself", done[0])
+			wantDone(t, "the second, by itself", done[1])
+			for stopped := 0; stopped == 0; {
+				if err := db.QueryRowContext(t.Context(), `SELECT count(*) FROM pg_stat_activity
+WHERE datname = current_database() AND wait_event = 'advisory' AND query LIKE '%WITH locked%'`).Scan(&stopped); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if err := test.meanwhile(t.Context(), other, last); err != nil {
+				t.Fatal(err)
+			}
+			goOn()
+			wantDone(t, "the first in the shared write", done[2])
+			if err := <-done[3]; !errors.Is(err, test.want) {
+				t.Errorf("got error %v, want %v", err, test.want)
+			}
+			if got := must(s.Snapshot(t.Context(), last.ID))(t).Alive(start); got != test.alive {
+				t.Errorf("alive afterwards: %t, want %t", got, test.alive)
+			}
+		})
+	}
 }
 
 // BenchmarkAdvance is the hot call, by a number of callers at once who each exchange a refresh token of their own. PostgreSQL is

@@ -41,6 +41,11 @@ func (c Combiner) Free() int {
 	return c.places
 }
 
+// MigrateTo brings the schema to an older version.
+func (s *Store) MigrateTo(ctx context.Context, version int64) error {
+	return s.migrateTo(ctx, version, nil)
+}
+
 // Waiting is how many exchanges wait for a write to share.
 func (s *Store) Waiting() int { return Combiner{s.combiner}.Waiting() }
 

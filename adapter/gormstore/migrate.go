@@ -30,8 +30,12 @@ func (e engine) sources() (fs.FS, error) {
 func (s *Store) Migrate(ctx context.Context, progress func(string)) error {
 	// There is no lock, because poolers and distributed engines have none that would hold. Of two that run at once one fails
 	// to create what the other has created, is rolled back, and finds the work done when it looks again.
+	newest, err := s.engine.version()
+	if err != nil {
+		return fmt.Errorf("gormstore: migrate: %w", err)
+	}
 	for attempt := 1; ; attempt++ {
-		err := s.migrateOnce(ctx, progress)
+		err := s.migrateTo(ctx, newest, progress)
 		if err == nil {
 			return nil
 		}
@@ -41,7 +45,7 @@ func (s *Store) Migrate(ctx context.Context, progress func(string)) error {
 	}
 }
 
-func (s *Store) migrateOnce(ctx context.Context, progress func(string)) error {
+func (s *Store) migrateTo(ctx context.Context, version int64, progress func(string)) error {
 	sources, err := s.engine.sources()
 	if err != nil {
 		return err
@@ -52,7 +56,7 @@ func (s *Store) migrateOnce(ctx context.Context, progress func(string)) error {
 	if err != nil {
 		return err
 	}
-	done, err := p.Up(ctx)
+	done, err := p.UpTo(ctx, version)
 	if partial := new(goose.PartialError); errors.As(err, &partial) {
 		done = partial.Applied
 	}

@@ -3,11 +3,10 @@ package gormstore
 import (
 	"encoding/json"
 	"fmt"
-	"maps"
 	"slices"
 	"strconv"
 	"strings"
-	"sync/atomic"
+	"sync"
 	"time"
 
 	"github.com/refreshd/refreshd/domain"
@@ -204,43 +203,40 @@ type policyJSON struct {
 	MaximumActiveTokens int64 `json:"maximumActiveTokens"`
 }
 
-// policyText scans the policy column. An empty one, of an application that is gone, is the zero policy.
-type policyText struct{ to *domain.Policy }
+// policyText is the policy column.
+type policyText string
 
-// policies are texts that were read before: applications come by the thousand, different policies by the dozen. A text always
-// says the same, so nothing in here grows old; a full map is left for a new one.
-var policies atomic.Pointer[map[string]domain.Policy]
+// policies are texts that were read before: a text always says the same, so nothing in here grows old. They are as many as there are
+// tenants with an issuer of their own, and a read one is about a kilobyte.
+var policies = struct {
+	sync.RWMutex
+	read map[policyText]domain.Policy
+}{read: map[policyText]domain.Policy{}}
 
-const mostPolicies = 256
+const mostPolicies = 4096
 
-// Scan implements sql.Scanner.
-func (p policyText) Scan(value any) error {
-	text, ok := value.(string)
-	if !ok {
-		return fmt.Errorf("the policy is a %T, want text", value)
-	}
-	if text == "" {
-		return nil
-	}
-	known := policies.Load()
-	if known != nil {
-		if policy, ok := (*known)[text]; ok {
-			*p.to = policy
-			return nil
-		}
+// policy is what the text says.
+func (text policyText) policy() (domain.Policy, error) {
+	policies.RLock()
+	known, ok := policies.read[text]
+	policies.RUnlock()
+	if ok {
+		return known, nil
 	}
 	var read policyJSON
 	if err := json.Unmarshal([]byte(text), &read); err != nil {
-		return fmt.Errorf("read the policy: %w", err)
+		return domain.Policy{}, fmt.Errorf("read the policy: %w", err)
 	}
-	*p.to = domain.Policy(read)
-	next := make(map[string]domain.Policy)
-	if known != nil && len(*known) < mostPolicies {
-		maps.Copy(next, *known)
+	policies.Lock()
+	defer policies.Unlock()
+	if len(policies.read) >= mostPolicies {
+		for one := range policies.read { // whichever
+			delete(policies.read, one)
+			break
+		}
 	}
-	next[text] = *p.to
-	policies.Store(&next)
-	return nil
+	policies.read[text] = domain.Policy(read)
+	return domain.Policy(read), nil
 }
 
 // settingsJSON is domain.Settings as the settings columns hold it. The conversion between the two breaks when a field is

@@ -6,7 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
-	"strings"
+	"slices"
 	"time"
 
 	"github.com/jackc/pgx/v5/pgconn"
@@ -44,12 +44,12 @@ func (s *Store) reading(ctx context.Context, operation string, f func(db *gorm.D
 	return run(ctx, s.read, operation, undone, f)
 }
 
-// writing runs f, which is one statement on one row.
+// writing runs f, which waits for one row at most.
 func (s *Store) writing(ctx context.Context, operation string, f func(db *gorm.DB) error) error {
 	return run(ctx, s.write, operation, undone, f)
 }
 
-// writingMany runs f, which is one statement on any number of rows.
+// writingMany runs f, which may wait for one row while it holds others.
 func (s *Store) writingMany(ctx context.Context, operation string, f func(db *gorm.DB) error) error {
 	return run(ctx, s.write, operation, func(err error) bool { return undone(err) || lockedOut(err) }, f)
 }
@@ -82,10 +82,11 @@ func undone(err error) bool { return hasState(err, "40P01") || hasState(err, "40
 // for one after a second. Where it is one row, its holder was slow, and the caller has to hear of it.
 func lockedOut(err error) bool { return hasState(err, "55P03") }
 
-// unreadable tells of a value that PostgreSQL could not take (SQLSTATE class 22): it has undone the statement.
-func unreadable(err error) bool {
+// refused tells that PostgreSQL could not take what the statement brought, or an operator's constraint or trigger did not: it has
+// undone the statement. The classes of SQLSTATE are data exceptions, constraints, limits of the program, and PL/pgSQL.
+func refused(err error) bool {
 	var e *pgconn.PgError
-	return errors.As(err, &e) && strings.HasPrefix(e.Code, "22")
+	return errors.As(err, &e) && slices.Contains([]string{"22", "23", "54", "P0"}, e.Code[:min(2, len(e.Code))])
 }
 
 func hasState(err error, code string) bool {

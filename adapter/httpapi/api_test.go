@@ -65,7 +65,7 @@ func (s *service) wait(d time.Duration) {
 	s.now = s.now.Add(d)
 }
 
-func newService(t *testing.T) *service {
+func newService(t testing.TB) *service {
 	t.Helper()
 	s := newEmptyService(t)
 	s.apply(t, standard(s.keys))
@@ -73,7 +73,7 @@ func newService(t *testing.T) *service {
 }
 
 // newEmptyService has no tenant yet.
-func newEmptyService(t *testing.T) *service {
+func newEmptyService(t testing.TB) *service {
 	t.Helper()
 	store := &watchedStore{Store: memstore.New()}
 	s := &service{store: store, keys: map[string]string{}, now: began}
@@ -122,7 +122,7 @@ func newEmptyService(t *testing.T) *service {
 	return s
 }
 
-func (s *service) apply(t *testing.T, k usecase.Kickstart) {
+func (s *service) apply(t testing.TB, k usecase.Kickstart) {
 	t.Helper()
 	apply := &usecase.Apply{Directory: s.store, APIKeys: s.store, Keys: s.store.opened}
 	if _, err := apply.Do(t.Context(), k); err != nil {

@@ -7,48 +7,85 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strconv"
 )
 
-// readAnswer reads one answer into body, which it grows, and returns status and body. It takes what the service sends: a length
-// of the body, and no chunks.
+// readAnswer reads one answer into body, which it grows, and returns status and body.
 func readAnswer(r *bufio.Reader, body []byte) (status int, _ []byte, err error) {
-	line, err := r.ReadSlice('\n')
+	status, length, err := readHead(r)
 	if err != nil {
 		return 0, body, fmt.Errorf("read an answer: %w", err)
 	}
-	if len(line) < len("HTTP/1.1 200") || !bytes.HasPrefix(line, []byte("HTTP/1.1 ")) {
-		return 0, body, fmt.Errorf("read an answer: %q is no status line", line)
+	if length >= 0 {
+		body, err = readPart(r, body[:0], length)
+	} else {
+		body, err = readChunks(r, body[:0])
 	}
-	if status, err = strconv.Atoi(string(line[9:12])); err != nil {
-		return 0, body, fmt.Errorf("read an answer: %q is no status line", line)
-	}
-	length := -1
-	for {
-		if line, err = r.ReadSlice('\n'); err != nil {
-			return 0, body, fmt.Errorf("read an answer: %w", err)
-		}
-		name, value, found := bytes.Cut(bytes.TrimRight(line, "\r\n"), []byte(": "))
-		if !found {
-			break
-		}
-		if bytes.EqualFold(name, []byte("Content-Length")) {
-			if length, err = strconv.Atoi(string(value)); err != nil {
-				return 0, body, fmt.Errorf("read an answer: %w", err)
-			}
-		}
-	}
-	if length < 0 {
-		return 0, body, errors.New("read an answer: it has no Content-Length, and the driver reads no other")
-	}
-	if cap(body) < length {
-		body = make([]byte, length)
-	}
-	body = body[:length]
-	if _, err := io.ReadFull(r, body); err != nil {
+	if err != nil {
 		return 0, body, fmt.Errorf("read an answer: %w", err)
 	}
 	return status, body, nil
+}
+
+// readHead reads status and headers. length is that of the body, or -1 if it comes in chunks.
+func readHead(r *bufio.Reader) (status, length int, err error) {
+	line, err := r.ReadSlice('\n')
+	if err != nil {
+		return 0, 0, err
+	}
+	if len(line) < len("HTTP/1.1 200") || !bytes.HasPrefix(line, []byte("HTTP/1.1 ")) {
+		return 0, 0, fmt.Errorf("%q is no status line", line)
+	}
+	if status, err = strconv.Atoi(string(line[9:12])); err != nil {
+		return 0, 0, fmt.Errorf("%q is no status line", line)
+	}
+	length = -1
+	chunked := false
+	for {
+		if line, err = r.ReadSlice('\n'); err != nil {
+			return 0, 0, err
+		}
+		name, value, found := bytes.Cut(bytes.TrimRight(line, "\r\n"), []byte(": "))
+		switch {
+		case !found && length < 0 && !chunked:
+			return 0, 0, errors.New("it has neither a length nor chunks")
+		case !found:
+			return status, length, nil
+		case bytes.EqualFold(name, []byte("Content-Length")):
+			if length, err = strconv.Atoi(string(value)); err != nil {
+				return 0, 0, err
+			}
+		case bytes.EqualFold(name, []byte("Transfer-Encoding")):
+			chunked = true
+		}
+	}
+}
+
+func readPart(r *bufio.Reader, body []byte, length int) ([]byte, error) {
+	n := len(body)
+	body = slices.Grow(body, length)[:n+length]
+	_, err := io.ReadFull(r, body[n:])
+	return body, err
+}
+
+func readChunks(r *bufio.Reader, body []byte) ([]byte, error) {
+	for {
+		line, err := r.ReadSlice('\n')
+		if err != nil {
+			return body, err
+		}
+		length, err := strconv.ParseInt(string(bytes.TrimRight(line, "\r\n")), 16, 32)
+		if err != nil {
+			return body, err
+		}
+		if body, err = readPart(r, body, int(length)); err != nil {
+			return body, err
+		}
+		if _, err := r.Discard(len("\r\n")); err != nil || length == 0 {
+			return body, err
+		}
+	}
 }
 
 // grant is what an issue or an exchange answered with. Its parts are those of the body, and change with it.

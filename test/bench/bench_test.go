@@ -86,14 +86,16 @@ func TestTargetsHaveNamesOfTheirOwn(t *testing.T) {
 	}
 }
 
-func TestAnswerIsReadByItsLength(t *testing.T) {
-	const two = "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\ncontent-length: 5\r\n\r\nfirst" +
-		"HTTP/1.1 400 Bad Request\r\nContent-Length: 6\r\n\r\nsecond"
-	r := bufio.NewReader(strings.NewReader(two))
+func TestAnswersAreReadOneAfterAnother(t *testing.T) {
+	const all = "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\ncontent-length: 5\r\n\r\nfirst" +
+		"HTTP/1.1 400 Bad Request\r\nContent-Length: 6\r\n\r\nsecond" +
+		"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nthi\r\nA\r\nrd, longer\r\n0\r\n\r\n" +
+		"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n"
+	r := bufio.NewReader(strings.NewReader(all))
 	for _, want := range []struct {
 		status int
 		body   string
-	}{{200, "first"}, {400, "second"}} {
+	}{{200, "first"}, {400, "second"}, {200, "third, longer"}, {404, ""}} {
 		status, body, err := readAnswer(r, nil)
 		if err != nil || status != want.status || string(body) != want.body {
 			t.Errorf("got %d %q, %v, want %v", status, body, err, want)
@@ -104,7 +106,8 @@ func TestAnswerIsReadByItsLength(t *testing.T) {
 func TestAnswerThatTheDriverCannotReadIsAnError(t *testing.T) {
 	for _, text := range []string{
 		"", "nonsense\r\n\r\n", "HTTP/1.1 OK\r\n\r\n", "HTTP/1.1 200 OK\r\n\r\n", "HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nshort",
-		"HTTP/1.1 200 OK\r\nContent-Length: many\r\n\r\n", "HTTP/1.1 200 OK\r\nContent-Le",
+		"HTTP/1.1 200 OK\r\nContent-Length: many\r\n\r\n", "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nshort",
+		"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nfive\r\n", "HTTP/1.1 200 OK\r\nContent-Le",
 	} {
 		if _, body, err := readAnswer(bufio.NewReader(strings.NewReader(text)), nil); err == nil {
 			t.Errorf("%q: got %q, want an error", text, body)
@@ -139,6 +142,18 @@ func TestGrantHasToFitTogether(t *testing.T) {
 	}
 }
 
+// Found in life: one token string in some thousand holds its own prefix once more.
+func TestUserPresentsTheWholeTokenString(t *testing.T) {
+	twice := "rt_" + strings.Repeat("A", 30) + "rt_" + strings.Repeat("B", 31)
+	u, err := newUser("127.0.0.1:1", twice, "id")
+	if err != nil || string(u.current) != twice || !strings.HasSuffix(string(u.request), "\r\n\r\n{\"refreshToken\":\""+twice+"\"}") {
+		t.Fatalf("%v: presents %q in %q", err, u.current, u.request)
+	}
+	if _, err := newUser("127.0.0.1:1", twice[1:], "id"); err == nil {
+		t.Error("a string that is too short: want an error")
+	}
+}
+
 func TestProcessesAreReadWhateverTheirName(t *testing.T) {
 	got, err := parseStat("4711 (a) (b) S 42 1 1 0 -1 4194560 1 2 0 0 150 50 30 20 20 0 1 0 99 1000 10 18446744073709551615")
 	want := status{name: "a) (b", parent: 42, cpu: 2 * time.Second, children: 500 * time.Millisecond}
@@ -147,6 +162,18 @@ func TestProcessesAreReadWhateverTheirName(t *testing.T) {
 	}
 	for _, bad := range []string{"", "1 (x) S", "1 x S 1 1 1 0 -1 4194560 1 2 0 0 150 50 30 20"} {
 		if got, err := parseStat(bad); err == nil {
+			t.Errorf("%q: got %+v, want an error", bad, got)
+		}
+	}
+}
+
+func TestMachineIsIdleAlsoWhileItWaitsForTheDisk(t *testing.T) {
+	got, err := parseMachine("cpu  100 10 200 600 50 5 15 20 0 0\ncpu0 1 1 1 1 1 1 1 1 0 0\n")
+	if want := (machine{total: 10 * time.Second, idle: 6500 * time.Millisecond}); err != nil || got != want {
+		t.Errorf("got %+v, %v, want %+v", got, err, want)
+	}
+	for _, bad := range []string{"", "cpu 1 2 3", "intr 1 2 3 4 5 6 7 8 9", "cpu a b c d e f g h"} {
+		if got, err := parseMachine(bad); err == nil {
 			t.Errorf("%q: got %+v, want an error", bad, got)
 		}
 	}
@@ -179,7 +206,7 @@ func TestMetricIsTheOneOfThatName(t *testing.T) {
 
 // The store's parameters become pgbench's variables, each at each place.
 func TestFullStatementHasNoParameterLeft(t *testing.T) {
-	got := fullStatement("UPDATE refresh_tokens SET a = $1, b = $2 WHERE id = $3 AND g = $4 AND $5 = '' AND $6 = $7 AND $8 < $1")
+	got := fullStatement("UPDATE refresh_tokens SET a = $1, b = $2 WHERE id = $3 AND g = $4 AND $5 = '' AND $6 = $7 AND $8 < $1").text
 	if strings.Contains(got, "$") || strings.Count(got, ":now") != 3 || !strings.Contains(got, "g = :generation AND :tenant = ''") {
 		t.Errorf("got %s", got)
 	}

@@ -44,7 +44,17 @@ func (b *bench) contender(ctx context.Context, m mode, url string) (c *contender
 	if c.users, c.first, err = b.fill(ctx, m, url); err != nil {
 		return nil, err
 	}
-	return c, c.restart(ctx, b, url)
+	if err := c.restart(ctx, b, url); err != nil {
+		return nil, err
+	}
+	c.tell(b)
+	return c, nil
+}
+
+// tell says how it started.
+func (c *contender) tell(b *bench) {
+	b.report.say("Started %s: first %s ms until ready, second %s ms; then %.1f MiB resident.", c.mode, ms(c.first), ms(c.service.started),
+		c.idle)
 }
 
 func (c *contender) restart(ctx context.Context, b *bench, url string) (err error) {
@@ -53,8 +63,6 @@ func (c *contender) restart(ctx context.Context, b *bench, url string) (err erro
 	}
 	b.later(c.service.stop)
 	c.idle = memory(c.service.pid(), "VmRSS")
-	b.report.say("Started %s: first %s ms until ready, second %s ms; then %.1f MiB resident.", c.mode, ms(c.first), ms(c.service.started),
-		c.idle)
 	for i, u := range c.users {
 		if c.users[i], err = newUser(c.service.api, string(u.current), u.id); err != nil {
 			return err
@@ -78,6 +86,7 @@ func (b *bench) onPostgres(ctx context.Context, m mode) (c *contender, err error
 	if err := c.restart(ctx, b, c.dsn); err != nil {
 		return nil, err
 	}
+	c.tell(b)
 	b.report.figure("rss idle", c.idle)
 	return c, nil
 }

@@ -19,10 +19,11 @@ type server struct {
 	settings   string
 }
 
+// startServer returns what has to be stopped also with an error.
 func startServer(ctx context.Context) (s *server, err error) {
 	s = &server{}
 	if s.Server, err = postgres.StartServer(ctx, postgres.Options{Durable: true}); err != nil {
-		return nil, err
+		return s, err
 	}
 	dsn, err := s.NewDatabase(ctx)
 	if err != nil {

@@ -44,8 +44,10 @@ func exchangePart(ctx context.Context, b *bench) error {
 	}
 	w := b.plan.window
 	variants := []variant{
-		{bare, func(n int) (run, error) { return b.pgbench.run(ctx, w, dsn, n, bareUpdate) }},
-		{full, func(n int) (run, error) { return b.pgbench.run(ctx, w, dsn, n, fullStatement(statement)) }},
+		{name: bare, run: func(n int) (run, error) { return b.pgbench.run(ctx, w, dsn, n, bareUpdate) }},
+		{name: full, only: b.plan.fullOnly, run: func(n int) (run, error) {
+			return b.pgbench.run(ctx, w, dsn, n, fullStatement(statement))
+		}},
 	}
 	var contenders []*contender
 	for _, m := range b.program.modes() {
@@ -54,7 +56,7 @@ func exchangePart(ctx context.Context, b *bench) error {
 			return err
 		}
 		b.later(store.Close)
-		callers, err := newCallers(ctx, store, users)
+		callers, err := newStoreCallers(ctx, store, users)
 		if err != nil {
 			return err
 		}
@@ -64,14 +66,14 @@ func exchangePart(ctx context.Context, b *bench) error {
 		}
 		contenders = append(contenders, c)
 		variants = append(variants,
-			variant{alone(m), func(n int) (run, error) { return callers.run(ctx, w, b.server, n) }},
-			variant{overHTTP(m), func(n int) (run, error) { return c.run(ctx, w, n) }})
+			variant{name: alone(m), run: func(n int) (run, error) { return callers.run(ctx, w, b.server, n) }},
+			variant{name: overHTTP(m), run: func(n int) (run, error) { return c.run(ctx, w, n) }})
 	}
-	s, err := b.turns("PostgreSQL", variants, populations...)
+	s, err := b.turns("PostgreSQL", b.plan.exchangeRounds, variants, populations...)
 	if err != nil {
 		return err
 	}
-	b.report.table(s.table(variants, populations...))
+	b.report.table(s.table(variants, bare, populations...))
 	return b.exchangeFigures(ctx, s, contenders)
 }
 

@@ -34,8 +34,8 @@ func hotPart(ctx context.Context, b *bench) error {
 	}
 	var raced []time.Duration
 	variants := []variant{
-		{ownTokens, func(int) (run, error) { return c.retries(ctx, b.plan.window, c.users, nil) }},
-		{hotToken, func(int) (run, error) {
+		{name: ownTokens, run: func(int) (run, error) { return c.retries(ctx, b.plan.window, c.users, nil) }},
+		{name: hotToken, run: func(int) (run, error) {
 			took, answer, err := races(ctx, one, hotRaces)
 			if err != nil {
 				return run{}, err
@@ -44,11 +44,11 @@ func hotPart(ctx context.Context, b *bench) error {
 			return c.retries(ctx, b.plan.window, one, answer)
 		}},
 	}
-	s, err := b.turns("hot token", variants, hotUsers)
+	s, err := b.turns("hot token", b.plan.rounds, variants, hotUsers)
 	if err != nil {
 		return err
 	}
-	b.report.table(s.table(variants, hotUsers))
+	b.report.table(s.table(variants, ownTokens, hotUsers))
 	l := newLatencies(raced)
 	b.report.say("%d %s, of 64 at once: one distinct answer each; p50 %s ms, p99 %s ms.", b.plan.rounds*hotRaces, hotRacesName, ms(l.p50), ms(l.p99))
 	b.report.figure("hot token", s.ratio(hotToken, ownTokens, hotUsers, perSecond))
@@ -58,7 +58,7 @@ func hotPart(ctx context.Context, b *bench) error {
 // races has all present the current string at once, and then move to the next one together. It returns how long the calls took, and
 // the answer of the last race.
 func races(ctx context.Context, users []*user, n int) (took []time.Duration, answer []byte, err error) {
-	disconnect, err := connect(ctx, users, time.Duration(n)*time.Second+patience)
+	disconnect, err := connect(ctx, users, time.Duration(n)*time.Second)
 	defer disconnect()
 	if err != nil {
 		return nil, nil, err
@@ -98,7 +98,7 @@ func races(ctx context.Context, users []*user, n int) (took []time.Duration, ans
 // retries has users present the string that they hold again and again. It stopped being current just now: where there is no
 // answer that all have to get, each gets its own by presenting it once.
 func (c *contender) retries(ctx context.Context, w window, users []*user, answer []byte) (run, error) {
-	disconnect, err := connect(ctx, users, w.warm+w.length+patience)
+	disconnect, err := connect(ctx, users, w.warm+w.length)
 	defer disconnect()
 	if err != nil {
 		return run{}, err

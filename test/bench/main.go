@@ -8,7 +8,8 @@
 // # Method
 //
 // Driver, service and database share the machine, and the machine is not quiet. So what counts is ratios, not rates: the variants
-// of a comparison take turns (A B C, A B C, …), a ratio is taken within each round, and the median of the rounds is shown.
+// of a comparison take turns (A B C, A B C, …), a ratio is taken within each round, and the median of the rounds is shown. What of
+// the CPU something else took is shown too, and a round that it disturbed is taken again, a bounded number of times.
 //
 // Load is a closed loop: each virtual user has a connection and a refresh token of its own, and presents the string that it was
 // last given as soon as it has it. Each answer is checked: status 200, a new string, an access token of the same refresh token.
@@ -50,34 +51,30 @@ var parts = []part{
 	{"sqlite", "exchange on SQLite, against the bare statement", sqlitePart},
 	{"memory", "exchange on the store in memory", memoryPart},
 	{"hot", "one token string that many present at once", hotPart},
+	{"growth", "exchange of random tokens, and lists, as the table grows", growthPart},
+	{"calls", "issue, retrieve, list, revoke", callsPart},
+	{"space", "bytes per refresh token as it is rotated", spacePart},
+	{"purge", "exchange while dead refresh tokens are purged", purgePart},
 }
-
-// plan is how long a run takes.
-type plan struct {
-	name   string
-	window window
-	rounds int
-}
-
-var (
-	quickPlan  = plan{name: "quick", window: window{300 * time.Millisecond, 500 * time.Millisecond}, rounds: 3}
-	normalPlan = plan{name: "normal", window: window{500 * time.Millisecond, 1500 * time.Millisecond}, rounds: 3}
-)
 
 // bench is what the parts share.
 type bench struct {
-	plan    plan
-	dir     string
-	program program
-	server  *server
-	pgbench *pgbench
-	report  *report
-	begun   time.Time
-	ends    []func() error // of the part that runs
+	plan               plan
+	version            string
+	dir                string
+	program            program
+	server             *server
+	pgbench            *pgbench
+	report             *report
+	shared             *bulk
+	counted, disturbed int // rounds
+	begun              time.Time
+	ends               []func() error // of the part that runs
 }
 
 func main() {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	// SIGPIPE too, which otherwise ends a program whose output nobody reads any more, and leaves what it started.
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP, syscall.SIGPIPE)
 	defer stop()
 	if err := start(ctx, os.Args[1:]); err != nil {
 		if errors.Is(err, flag.ErrHelp) {
@@ -90,9 +87,12 @@ func main() {
 
 func start(ctx context.Context, args []string) error {
 	flags := flag.NewFlagSet("bench", flag.ContinueOnError)
-	quick := flags.Bool("quick", false, "two minutes, for a first look")
+	quick := flags.Bool("quick", false, "two to three minutes, for a first look")
+	long := flags.Bool("full", false, "an hour or more, with what does not fit into ten minutes: 1000 rotations of 10 000 tokens")
+	profiles := flags.String("profile", "", "measure nothing, and leave profiles of the service under load in this directory")
 	names := flags.String("part", "", "only these parts, separated by commas")
 	out := flags.String("out", "bench.md", "the file that the report is written to as well; empty for none")
+	version := flags.String("version", "", "of the source, for the report")
 	flags.Usage = func() {
 		fmt.Fprintln(flags.Output(), "Measures the service. Flags:")
 		flags.PrintDefaults()
@@ -108,11 +108,19 @@ func start(ctx context.Context, args []string) error {
 	if err != nil {
 		return err
 	}
-	b := &bench{plan: normalPlan, report: &report{figures: map[string]float64{}}, begun: time.Now()}
-	if *quick {
+	b := &bench{plan: normalPlan, version: *version, report: &report{figures: map[string]float64{}}, begun: time.Now()}
+	switch {
+	case *quick && *long:
+		return errors.New("a run is quick or full: choose one")
+	case *quick:
 		b.plan = quickPlan
+	case *long:
+		b.plan = fullPlan
 	}
-	if err := b.all(ctx, chosen); err != nil {
+	if *profiles != "" {
+		return b.prepared(ctx, func() error { return b.profile(ctx, *profiles) })
+	}
+	if err := b.prepared(ctx, func() error { return b.all(ctx, chosen) }); err != nil {
 		return err
 	}
 	text := b.report.text.String()
@@ -140,14 +148,14 @@ func choose(names string) ([]part, error) {
 	return chosen, nil
 }
 
-// all runs the parts, and leaves nothing behind.
-func (b *bench) all(ctx context.Context, chosen []part) (err error) {
+// prepared calls f with everything in place, and leaves nothing behind.
+func (b *bench) prepared(ctx context.Context, f func() error) (err error) {
 	if b.dir, err = os.MkdirTemp("", "refreshd-bench-"); err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, os.RemoveAll(b.dir)) }()
 	b.progress("building the service")
-	if b.program, err = buildProgram(ctx, b.dir); err != nil {
+	if b.program, err = buildProgram(ctx, b.dir, b.version); err != nil {
 		return err
 	}
 	b.progress("starting PostgreSQL")
@@ -159,19 +167,25 @@ func (b *bench) all(ctx context.Context, chosen []part) (err error) {
 	if b.pgbench, err = newPgbench(ctx, b.dir, b.server); err != nil {
 		return err
 	}
+	if err = f(); err != nil && ctx.Err() != nil {
+		return errors.New("interrupted")
+	}
+	return err
+}
+
+// all runs the parts.
+func (b *bench) all(ctx context.Context, chosen []part) error {
 	b.title()
 	for _, p := range chosen {
 		begun := time.Now()
 		if err := b.one(ctx, p); err != nil {
-			if ctx.Err() != nil {
-				return errors.New("interrupted")
-			}
 			return fmt.Errorf("%s: %w", p.name, err)
 		}
 		b.progress("%s took %s", p.name, time.Since(begun).Round(time.Second))
 	}
 	b.report.section("Targets")
-	b.report.table(b.report.summary())
+	b.report.say("In %d of the %d rounds that count something else took more than %.0f %% of the machine.", b.disturbed, b.counted, 100*noisy)
+	b.report.table(b.report.summary(len(chosen) == len(parts)))
 	return nil
 }
 
@@ -195,8 +209,9 @@ func (b *bench) progress(format string, args ...any) {
 // title says what the figures depend on.
 func (b *bench) title() {
 	fmt.Fprintf(&b.report.text, "# Measured %s\n\n", b.begun.UTC().Format(time.DateOnly))
-	b.report.say("%s, on %d processors (%s), %s/%s, %s. %s. Plan: %s, %d rounds of %s each.", b.program.version, runtime.NumCPU(),
-		processor(), runtime.GOOS, runtime.GOARCH, runtime.Version(), b.server.settings, b.plan.name, b.plan.rounds, b.plan.window.length)
+	b.report.say("%s, on %d processors (%s), %s/%s, %s. %s. Plan: %s, %d rounds of %s, %d of the first part.", b.program.version, runtime.NumCPU(),
+		processor(), runtime.GOOS, runtime.GOARCH, runtime.Version(), b.server.settings, b.plan.name, b.plan.rounds, b.plan.window.length,
+		b.plan.exchangeRounds)
 }
 
 // processor is its model, where the system tells.

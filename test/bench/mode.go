@@ -20,17 +20,20 @@ func (p program) modes() []mode {
 	return []mode{oneByOne}
 }
 
-// settings tell a program the mode, if it knows one.
-func (m mode) settings(p program) []string {
+// settings tell the service the mode, if it knows one, and not to purge by itself, so that a purge is only where it is measured.
+func (p program) settings(m mode) (environ []string) {
 	if p.combines && m == oneByOne {
-		return []string{combiningSetting + "=false"}
+		environ = append(environ, combiningSetting+"=false")
 	}
-	return nil
+	if p.purges {
+		environ = append(environ, "REFRESHD_PURGE_INTERVAL=0s")
+	}
+	return environ
 }
 
 // storeOptions tell a store the mode, with as many connections as the service has.
 func storeOptions(m mode) gormstore.Options {
-	return gormstore.Options{MaxConnections: 16}
+	return gormstore.Options{MaxConnections: 16, OneByOne: m == oneByOne}
 }
 
 // defaultMode is the one of a service that is told nothing.

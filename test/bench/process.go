@@ -93,3 +93,32 @@ func ownCPU() time.Duration {
 	}
 	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
 }
+
+// machine is how long all processors together have run, and how much of that they had nothing to do.
+type machine struct{ total, idle time.Duration }
+
+// parseMachine reads the first line of /proc/stat: user, nice, system, idle, iowait, irq, softirq and steal, in ticks.
+func parseMachine(text string) (m machine, err error) {
+	first, _, _ := strings.Cut(text, "\n")
+	fields := strings.Fields(first)
+	if len(fields) < 9 || fields[0] != "cpu" {
+		return m, fmt.Errorf("%q does not tell of the processors", first)
+	}
+	for i, field := range fields[1:9] {
+		n, err := strconv.ParseInt(field, 10, 64)
+		if err != nil {
+			return m, err
+		}
+		m.total += time.Duration(n) * tick
+		if i == 3 || i == 4 {
+			m.idle += time.Duration(n) * tick
+		}
+	}
+	return m, nil
+}
+
+func readMachine() machine {
+	text, _ := os.ReadFile("/proc/stat")
+	m, _ := parseMachine(string(text))
+	return m
+}

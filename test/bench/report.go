@@ -57,8 +57,6 @@ func (t *table) String() string {
 // none stands where there is no figure.
 const none = "–"
 
-func ratio(r float64) string { return figure(r, "%.2f") }
-
 func figure(v float64, format string) string {
 	if math.IsNaN(v) || math.IsInf(v, 0) {
 		return none

@@ -13,6 +13,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"time"
 )
@@ -28,9 +29,8 @@ const (
 	stopTimeout  = 20 * time.Second
 )
 
-// kickstart makes a second application, whose end does not disturb what else is measured.
 const kickstart = `
-tenants: [{id: ` + tenant + `, name: Acme, applications: [{id: ` + application + `, name: Shop}, {id: other, name: Other}]}]
+tenants: [{id: ` + tenant + `, name: Acme, applications: [{id: ` + application + `, name: Shop}]}]
 apiKeys: [{name: bench, key: ` + apiKey + `, permissions: {endpoints: {"*": ["*"]}}}]
 `
 
@@ -40,11 +40,13 @@ type program struct {
 	dir      string // for its files; the caller removes it
 	version  string
 	combines bool // it knows the setting that turns write combining off
+	purges   bool // it knows the verb purge
 }
 
-func buildProgram(ctx context.Context, dir string) (program, error) {
+func buildProgram(ctx context.Context, dir, version string) (program, error) {
 	p := program{path: filepath.Join(dir, "refreshd"), dir: dir}
-	build := exec.CommandContext(ctx, "go", "build", "-trimpath", "-o", p.path, "github.com/refreshd/refreshd/cmd/refreshd")
+	build := exec.CommandContext(ctx, "go", "build", "-trimpath", "-ldflags", "-X main.version="+version, "-o", p.path,
+		"github.com/refreshd/refreshd/cmd/refreshd")
 	build.Env = append(os.Environ(), "CGO_ENABLED=0")
 	if out, err := build.CombinedOutput(); err != nil {
 		return p, fmt.Errorf("build the service: %w\n%s", err, out)
@@ -53,19 +55,20 @@ func buildProgram(ctx context.Context, dir string) (program, error) {
 	if err != nil {
 		return p, fmt.Errorf("ask the service for its settings: %w", err)
 	}
-	version, err := exec.CommandContext(ctx, p.path, "version").Output()
+	said, err := exec.CommandContext(ctx, p.path, "version").Output()
 	if err != nil {
 		return p, fmt.Errorf("ask the service for its version: %w", err)
 	}
-	p.version = strings.TrimSpace(string(version))
+	p.version = strings.TrimSpace(string(said))
 	p.combines = bytes.Contains(help, []byte(combiningSetting))
+	p.purges = exec.CommandContext(ctx, p.path, "purge", "--help").Run() == nil
 	return p, os.WriteFile(filepath.Join(dir, "kickstart.yaml"), []byte(kickstart), 0o600)
 }
 
 func (p program) command(ctx context.Context, m mode, database string, args ...string) *exec.Cmd {
 	c := exec.CommandContext(ctx, p.path, args...)
 	c.Dir = p.dir
-	c.Env = append(m.settings(p), "REFRESHD_DATABASE_URL="+database, "REFRESHD_MASTER_KEY="+masterKey, "REFRESHD_LOG_FORMAT=json",
+	c.Env = append(p.settings(m), "REFRESHD_DATABASE_URL="+database, "REFRESHD_MASTER_KEY="+masterKey, "REFRESHD_LOG_FORMAT=json",
 		"REFRESHD_LISTEN=127.0.0.1:0", "REFRESHD_ADMIN_LISTEN=127.0.0.1:0", "REFRESHD_KICKSTART_FILE="+filepath.Join(p.dir, "kickstart.yaml"))
 	// A group of its own, so that Ctrl-C on a terminal reaches it through us: in its turn, and by SIGTERM.
 	c.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
@@ -80,6 +83,9 @@ func (p program) run(ctx context.Context, database string, args ...string) error
 	return nil
 }
 
+// processes are those that were started.
+var processes atomic.Int64
+
 // service is a running one.
 type service struct {
 	cmd     *exec.Cmd
@@ -88,11 +94,13 @@ type service struct {
 	api     string // host and port
 	admin   string
 	started time.Duration // from start to ready
+	stopped bool
 }
 
 // serve starts a service on a store, and returns when it is ready. ctx ends it too.
 func (p program) serve(ctx context.Context, m mode, database string) (*service, error) {
-	log, err := os.CreateTemp(p.dir, "log-")
+	// It is emptied while the service writes to it, so each line has to go to the end that it has then.
+	log, err := os.OpenFile(filepath.Join(p.dir, fmt.Sprintf("service-%d.log", processes.Add(1))), os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o600)
 	if err != nil {
 		return nil, err
 	}
@@ -141,13 +149,27 @@ func (s *service) ready(ctx context.Context) bool {
 	if s.api == "" {
 		return false
 	}
-	status, _, err := call(ctx, http.MethodGet, "http://"+s.api+"/readyz", nil)
-	return err == nil && status == http.StatusOK
+	a, err := call(ctx, http.MethodGet, "http://"+s.api+"/readyz", nil)
+	return err == nil && a.status == http.StatusOK
 }
 
 func (s *service) logged() string {
 	text, _ := os.ReadFile(s.log.Name())
 	return string(text)
+}
+
+// tail is the end of the log.
+func (s *service) tail() string {
+	text := s.logged()
+	return text[max(0, len(text)-2000):]
+}
+
+// explained adds the end of the log to what went wrong.
+func (s *service) explained(err error) error {
+	if err == nil {
+		return nil
+	}
+	return fmt.Errorf("%w\nthe service's log ends with:\n%s", err, s.tail())
 }
 
 // forget empties the log, which grows by a line an exchange, after looking for what should not be in it.
@@ -162,9 +184,13 @@ func (s *service) forget() error {
 
 // stop ends the service. It may be called again.
 func (s *service) stop() error {
+	if s.stopped {
+		return nil
+	}
+	s.stopped = true
 	select {
 	case <-s.ended:
-		return nil
+		return fmt.Errorf("the service ended by itself: %s\n%s", s.cmd.ProcessState, s.tail())
 	default:
 	}
 	client.CloseIdleConnections() // one that was opened and not used would keep the service
@@ -176,8 +202,8 @@ func (s *service) stop() error {
 		<-s.ended
 		return fmt.Errorf("the service did not end within %s of SIGTERM", stopTimeout)
 	}
-	if s.cmd.ProcessState.ExitCode() > 0 {
-		return fmt.Errorf("the service ended with status %d:\n%s", s.cmd.ProcessState.ExitCode(), s.logged())
+	if !s.cmd.ProcessState.Success() {
+		return fmt.Errorf("the service ended: %s\n%s", s.cmd.ProcessState, s.tail())
 	}
 	return s.log.Close()
 }
@@ -186,15 +212,15 @@ func (s *service) pid() int { return s.cmd.Process.Pid }
 
 // allocations are the objects and bytes that the service has allocated since it began.
 func (s *service) allocations(ctx context.Context) (objects, bytes float64, err error) {
-	status, body, err := call(ctx, http.MethodGet, "http://"+s.admin+"/metrics", nil)
-	if err != nil || status != http.StatusOK {
-		return 0, 0, fmt.Errorf("read the service's metrics: status %d: %w", status, err)
+	a, err := call(ctx, http.MethodGet, "http://"+s.admin+"/metrics", nil)
+	if err != nil {
+		return 0, 0, fmt.Errorf("read the service's metrics: %w", err)
 	}
-	objects, err = metric(string(body), "go_memstats_mallocs_total")
+	objects, err = metric(string(a.body), "go_memstats_mallocs_total")
 	if err != nil {
 		return 0, 0, err
 	}
-	bytes, err = metric(string(body), "go_memstats_alloc_bytes_total")
+	bytes, err = metric(string(a.body), "go_memstats_alloc_bytes_total")
 	return objects, bytes, err
 }
 
@@ -207,24 +233,19 @@ func metric(text, name string) (float64, error) {
 	return strconv.ParseFloat(value, 64)
 }
 
-// issue makes a refresh token and a user who holds it.
-func (s *service) issue(ctx context.Context, application, userID string) (*user, error) {
-	status, body, err := call(ctx, http.MethodPost, "http://"+s.api+"/jwt/issue",
-		fmt.Appendf(nil, `{"applicationsId": %q, "userId": %q}`, application, userID))
-	if err != nil {
-		return nil, err
-	}
-	g, err := parseGrant(status, body)
-	if err != nil {
-		return nil, fmt.Errorf("issue: %w", err)
-	}
-	return newUser(s.api, string(g.tokenString), string(g.id))
-}
-
 // users are n of them, each with a refresh token of its own.
 func (s *service) users(ctx context.Context, n int) (users []*user, err error) {
 	for i := range n {
-		u, err := s.issue(ctx, application, fmt.Sprintf("user-%d", i))
+		a, err := call(ctx, http.MethodPost, "http://"+s.api+"/jwt/issue",
+			fmt.Appendf(nil, `{"applicationsId": %q, "userId": "user-%d"}`, application, i))
+		if err != nil {
+			return nil, err
+		}
+		g, err := parseGrant(a.status, a.body)
+		if err != nil {
+			return nil, fmt.Errorf("issue: %w", err)
+		}
+		u, err := newUser(s.api, string(g.tokenString), string(g.id))
 		if err != nil {
 			return nil, err
 		}
@@ -235,20 +256,27 @@ func (s *service) users(ctx context.Context, n int) (users []*user, err error) {
 
 var client = &http.Client{Timeout: time.Minute}
 
+type answer struct {
+	status int
+	header http.Header
+	body   []byte
+}
+
 // call does what is not counted by the thousand.
-func call(ctx context.Context, method, url string, body []byte) (status int, answer []byte, err error) {
+func call(ctx context.Context, method, url string, body []byte) (a answer, err error) {
 	request, err := http.NewRequestWithContext(ctx, method, url, bytes.NewReader(body))
 	if err != nil {
-		return 0, nil, err
+		return a, err
 	}
 	request.Header.Set("Authorization", apiKey)
 	request.Header.Set("X-Stencil-TenantId", tenant)
 	request.Header.Set("Content-Type", "application/json")
 	response, err := client.Do(request)
 	if err != nil {
-		return 0, nil, err
+		return a, err
 	}
 	defer response.Body.Close()
-	answer, err = io.ReadAll(response.Body)
-	return response.StatusCode, answer, err
+	a = answer{status: response.StatusCode, header: response.Header}
+	a.body, err = io.ReadAll(response.Body)
+	return a, err
 }

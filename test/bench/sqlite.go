@@ -65,7 +65,7 @@ func sqlitePart(ctx context.Context, b *bench) error {
 	}
 	b.later(rows.database.Close)
 	w := b.plan.window
-	variants := []variant{{bareSQLite, func(n int) (run, error) {
+	variants := []variant{{name: bareSQLite, run: func(n int) (run, error) {
 		return closedLoop(ctx, w, meter{driver: ownCPU}, n, func(i int) error { return rows.rotate(ctx, i) })
 	}}}
 	for _, m := range b.program.modes() {
@@ -74,13 +74,13 @@ func sqlitePart(ctx context.Context, b *bench) error {
 			return err
 		}
 		b.report.figure("sqlite second start", float64(c.service.started.Milliseconds()))
-		variants = append(variants, variant{overHTTP(m), func(n int) (run, error) { return c.run(ctx, w, n) }})
+		variants = append(variants, variant{name: overHTTP(m), run: func(n int) (run, error) { return c.run(ctx, w, n) }})
 	}
-	s, err := b.turns("SQLite", variants, populations...)
+	s, err := b.turns("SQLite", b.plan.rounds, variants, populations...)
 	if err != nil {
 		return err
 	}
-	b.report.table(s.table(variants, populations...))
+	b.report.table(s.table(variants, bareSQLite, populations...))
 	for _, m := range b.program.modes() {
 		b.report.figure("sqlite http/bare 8 "+string(m), s.ratio(overHTTP(m), bareSQLite, 8, perSecond))
 	}
@@ -99,11 +99,11 @@ func memoryPart(ctx context.Context, b *bench) error {
 	if c.users, err = c.service.users(ctx, 64); err != nil {
 		return err
 	}
-	variants := []variant{{"HTTP", func(n int) (run, error) { return c.run(ctx, b.plan.window, n) }}}
-	s, err := b.turns("memory", variants, populations...)
+	variants := []variant{{name: "HTTP", run: func(n int) (run, error) { return c.run(ctx, b.plan.window, n) }}}
+	s, err := b.turns("memory", b.plan.rounds, variants, populations...)
 	if err != nil {
 		return err
 	}
-	b.report.table(s.table(variants, populations...))
+	b.report.table(s.table(variants, "", populations...))
 	return nil
 }

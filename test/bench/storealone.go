@@ -11,16 +11,16 @@ import (
 	"github.com/refreshd/refreshd/domain"
 )
 
-// callers call a store without a service: the use case's one call of it, and nothing else. They run in this process, so that what
+// storeCallers call a store without a service: the use case's one call of it, and nothing else. They run in this process, so that what
 // they use of the CPU, the store's part included, counts as the driver's.
-type callers struct {
+type storeCallers struct {
 	store       *gormstore.Store
 	ids         []domain.ID
 	generations []uint32
 }
 
-func newCallers(ctx context.Context, s *gormstore.Store, users []*user) (*callers, error) {
-	c := &callers{store: s, generations: make([]uint32, len(users))}
+func newStoreCallers(ctx context.Context, s *gormstore.Store, users []*user) (*storeCallers, error) {
+	c := &storeCallers{store: s, generations: make([]uint32, len(users))}
 	for _, u := range users {
 		id, ok := domain.ParseID(u.id)
 		if !ok {
@@ -32,7 +32,7 @@ func newCallers(ctx context.Context, s *gormstore.Store, users []*user) (*caller
 }
 
 // read learns the generations, after somebody else has rotated.
-func (c *callers) read(ctx context.Context) error {
+func (c *storeCallers) read(ctx context.Context) error {
 	for i, id := range c.ids {
 		shot, err := c.store.Snapshot(ctx, id)
 		if err != nil {
@@ -43,7 +43,7 @@ func (c *callers) read(ctx context.Context) error {
 	return nil
 }
 
-func (c *callers) advance(ctx context.Context, i int) error {
+func (c *storeCallers) advance(ctx context.Context, i int) error {
 	t, _, err := c.store.Advance(ctx, c.ids[i], domain.Call{
 		Generation: c.generations[i], Now: time.Now().UTC().Truncate(time.Microsecond), ClientAddress: "127.0.0.1",
 	})
@@ -54,7 +54,7 @@ func (c *callers) advance(ctx context.Context, i int) error {
 	return err
 }
 
-func (c *callers) run(ctx context.Context, w window, s *server, n int) (run, error) {
+func (c *storeCallers) run(ctx context.Context, w window, s *server, n int) (run, error) {
 	if err := c.read(ctx); err != nil {
 		return run{}, err
 	}

@@ -49,8 +49,8 @@ var targets = []target{
 	atMost("purge", 2, "%.2f", "p99 of 32 users while a million dead rows are purged / without"),
 }
 
-// summary holds the figures against the targets.
-func (r *report) summary() *table {
+// summary holds the figures against the targets: all of them, or those that there is a figure for.
+func (r *report) summary(all bool) *table {
 	t := newTable("target", "bound", "measured", "")
 	for _, target := range targets {
 		bound := "≥ "
@@ -60,6 +60,7 @@ func (r *report) summary() *table {
 		bound += fmt.Sprintf(target.format, target.bound)
 		value, measured := r.figures[target.name]
 		switch {
+		case !measured && !all:
 		case !measured:
 			t.add(target.text, bound, none, "not measured")
 		case target.reached(value):

@@ -3,56 +3,97 @@ package main
 import (
 	"bufio"
 	"bytes"
+	"context"
 	"fmt"
 	"net"
+	"time"
 )
 
-// user is a virtual one: a device with a connection of its own, which presents the token string that it was last given. It is made
-// to cost little, because driver and service share the machine: the request is written once, and only the string in it changes.
-//
-// It is connected only while it calls: the service closes a connection on which nothing comes.
-type user struct {
+// line is a connection to the service, for one call at a time. It is made to cost little, because driver and service share the
+// machine.
+type line struct {
 	address string
 	conn    net.Conn
 	in      *bufio.Reader
+	body    []byte // of the last answer
+}
+
+func (l *line) dial() (err error) {
+	if l.conn, err = net.Dial("tcp", l.address); err != nil {
+		return fmt.Errorf("connect to the service: %w", err)
+	}
+	l.in = bufio.NewReaderSize(l.conn, 4096)
+	return nil
+}
+
+// call sends a request as it is. The answer is in body until the next call.
+func (l *line) call(request []byte) (status int, err error) {
+	if _, err := l.conn.Write(request); err != nil {
+		return 0, fmt.Errorf("send a request: %w", err)
+	}
+	status, l.body, err = readAnswer(l.in, l.body)
+	return status, err
+}
+
+// patience is how long an answer may take. A service that hangs is an error.
+const patience = 15 * time.Second
+
+// connect connects lines for a while, and cuts them off when ctx is done. They are connected only while they call: the service closes
+// a connection on which nothing comes.
+func connect[L interface{ connection() *line }](ctx context.Context, lines []L, atMost time.Duration) (disconnect func(), err error) {
+	var connected []net.Conn
+	for _, l := range lines {
+		l := l.connection()
+		if err = l.dial(); err != nil {
+			break
+		}
+		l.conn.SetDeadline(time.Now().Add(atMost + patience))
+		connected = append(connected, l.conn)
+	}
+	release := context.AfterFunc(ctx, func() {
+		for _, c := range connected {
+			c.SetDeadline(time.Unix(1, 0))
+		}
+	})
+	return func() {
+		release()
+		for _, c := range connected {
+			c.Close()
+		}
+	}, err
+}
+
+func (l *line) connection() *line { return l }
+
+// user is a virtual one: a device, which presents the token string that it was last given. The request is written once, and only the
+// string in it changes.
+type user struct {
+	line
 	request []byte
 	current []byte // the token string, within request
 	id      string // of the refresh token
-	body    []byte
 }
 
 func newUser(address, tokenString, id string) (*user, error) {
 	if len(tokenString) != tokenStringLength {
 		return nil, fmt.Errorf("%d characters are no token string", len(tokenString))
 	}
-	u := &user{address: address, id: id}
+	u := &user{line: line{address: address}, id: id}
 	body := `{"refreshToken":"` + tokenString + `"}`
 	u.request = fmt.Appendf(nil, "POST /jwt/refresh HTTP/1.1\r\nHost: %s\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%s",
 		address, len(body), body)
-	at := bytes.LastIndex(u.request, []byte("rt_"))
-	u.current = u.request[at : at+tokenStringLength]
+	end := len(u.request) - len(`"}`) // not found by its prefix, which may stand within a token string again
+	u.current = u.request[end-tokenStringLength : end]
 	return u, nil
-}
-
-func (u *user) connect() (err error) {
-	if u.conn, err = net.Dial("tcp", u.address); err != nil {
-		return fmt.Errorf("connect to the service: %w", err)
-	}
-	u.in = bufio.NewReaderSize(u.conn, 4096)
-	return nil
 }
 
 // present sends the current string, and returns the answer, which is good until the next call.
 func (u *user) present() (grant, error) {
-	if _, err := u.conn.Write(u.request); err != nil {
-		return grant{}, fmt.Errorf("send an exchange: %w", err)
-	}
-	status, body, err := readAnswer(u.in, u.body)
-	u.body = body
+	status, err := u.call(u.request)
 	if err != nil {
 		return grant{}, err
 	}
-	g, err := parseGrant(status, body)
+	g, err := parseGrant(status, u.body)
 	if err == nil && string(g.id) != u.id {
 		err = fmt.Errorf("the answer is of refresh token %q, want %q", g.id, u.id)
 	}

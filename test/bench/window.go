@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"sync"
 	"time"
 )
@@ -20,6 +19,7 @@ type run struct {
 	database       time.Duration // CPU of PostgreSQL
 	objects, bytes float64       // allocated by the service
 	written        float64       // bytes of WAL
+	idle, others   float64       // shares of the machine's CPU: unused, and used by what is no part of the run
 }
 
 // meter reads what a run uses up. Parts of it may be missing.
@@ -34,6 +34,7 @@ type reading struct {
 	at                        time.Time
 	driver, service, database time.Duration
 	objects, bytes, written   float64
+	machine                   machine
 }
 
 // open reads when a window opens, and shut when it closes. Both read CPU next to the window, because the rest of reading costs some.
@@ -75,6 +76,7 @@ func (m meter) readCPU(r *reading) {
 	if m.server != nil {
 		r.database = m.server.cpu()
 	}
+	r.machine = readMachine()
 }
 
 // between makes a run of two readings and of the calls that ended between them.
@@ -83,6 +85,11 @@ func between(from, to reading, took []time.Duration) run {
 	r := run{calls: n, rate: float64(n) / to.at.Sub(from.at).Seconds()}
 	if n == 0 {
 		return r
+	}
+	if total := to.machine.total - from.machine.total; total > 0 {
+		ours := to.driver - from.driver + to.service - from.service + to.database - from.database
+		idle := to.machine.idle - from.machine.idle
+		r.idle, r.others = float64(idle)/float64(total), float64(max(0, total-idle-ours))/float64(total)
 	}
 	calls := time.Duration(n)
 	r.driver, r.service, r.database = (to.driver-from.driver)/calls, (to.service-from.service)/calls, (to.database-from.database)/calls
@@ -118,7 +125,10 @@ func closedLoop(ctx context.Context, w window, m meter, n int, call func(i int) 
 	}
 	from, err := m.open(ctx, opens)
 	group.Wait()
-	if err = errors.Join(err, context.Cause(ctx)); err != nil {
+	if cause := context.Cause(ctx); cause != nil {
+		return run{}, cause
+	}
+	if err != nil {
 		return run{}, err
 	}
 	to, err := m.shut(ctx)
@@ -146,37 +156,15 @@ func sleepUntil(ctx context.Context, t time.Time) error {
 
 // exchanges has users exchange in a closed loop.
 func exchanges(ctx context.Context, w window, m meter, users []*user) (run, error) {
-	disconnect, err := connect(ctx, users, w.warm+w.length+patience)
+	disconnect, err := connect(ctx, users, w.warm+w.length)
 	defer disconnect()
 	if err != nil {
 		return run{}, err
 	}
 	m.driver = ownCPU
-	return closedLoop(ctx, w, m, len(users), func(i int) error { return users[i].exchange() })
-}
-
-// patience is how long an answer may take. A service that hangs is an error.
-const patience = 15 * time.Second
-
-// connect connects users for a while, and cuts them off when ctx is done.
-func connect(ctx context.Context, users []*user, atMost time.Duration) (disconnect func(), err error) {
-	var connected []*user
-	for _, u := range users {
-		if err = u.connect(); err != nil {
-			break
-		}
-		u.conn.SetDeadline(time.Now().Add(atMost))
-		connected = append(connected, u)
+	r, err := closedLoop(ctx, w, m, len(users), func(i int) error { return users[i].exchange() })
+	if err != nil && m.service != nil {
+		err = m.service.explained(err)
 	}
-	release := context.AfterFunc(ctx, func() {
-		for _, u := range connected {
-			u.conn.SetDeadline(time.Unix(1, 0))
-		}
-	})
-	return func() {
-		release()
-		for _, u := range connected {
-			u.conn.Close()
-		}
-	}, err
+	return r, err
 }

@@ -17,8 +17,7 @@ CREATE TABLE tenants (
 ) WITH (autovacuum_analyze_threshold = 20, autovacuum_analyze_scale_factor = 0.1);
 CREATE UNIQUE INDEX tenants_issuer ON tenants (issuer) WHERE issuer <> '';
 
--- A row exists only while its tenant does. The columns from active on are the effective policy: what statements compare, and then
--- the whole of it.
+-- A row exists only while its tenant does. The columns from active on are the effective policy.
 CREATE TABLE applications (
     tenant_id              TEXT COLLATE "C" NOT NULL,
     id                     TEXT COLLATE "C" NOT NULL,
@@ -26,12 +25,22 @@ CREATE TABLE applications (
     settings               TEXT COLLATE "C" NOT NULL,
     active                 SMALLINT         NOT NULL,
     require_authentication SMALLINT         NOT NULL,
+    cookie_only            SMALLINT         NOT NULL,
+    cookie_domain          TEXT COLLATE "C" NOT NULL,
+    issuer                 TEXT COLLATE "C" NOT NULL,
     access_token_ttl       BIGINT           NOT NULL,
+    algorithm              TEXT COLLATE "C" NOT NULL,
+    expiration_policy      TEXT COLLATE "C" NOT NULL,
+    ttl                    BIGINT           NOT NULL,
+    maximum_ttl            BIGINT           NOT NULL,
     usage_policy           TEXT COLLATE "C" NOT NULL,
     grace_period           BIGINT           NOT NULL,
+    recovery_burst         BIGINT           NOT NULL,
+    recovery_interval      BIGINT           NOT NULL,
+    revoke_on_replay       SMALLINT         NOT NULL,
+    maximum_active_tokens  BIGINT           NOT NULL,
     slide_window           BIGINT           NOT NULL,
     slide_maximum          BIGINT           NOT NULL,
-    policy                 TEXT COLLATE "C" NOT NULL,
     PRIMARY KEY (tenant_id, id)
 ) WITH (autovacuum_analyze_threshold = 20, autovacuum_analyze_scale_factor = 0.1);
 

@@ -17,8 +17,7 @@ CREATE TABLE tenants (
 ) STRICT, WITHOUT ROWID;
 CREATE UNIQUE INDEX tenants_issuer ON tenants (issuer) WHERE issuer <> '';
 
--- A row exists only while its tenant does. The columns from active on are the effective policy: what statements compare, and then
--- the whole of it.
+-- A row exists only while its tenant does. The columns from active on are the effective policy.
 CREATE TABLE applications (
     tenant_id              TEXT    NOT NULL,
     id                     TEXT    NOT NULL,
@@ -26,12 +25,22 @@ CREATE TABLE applications (
     settings               TEXT    NOT NULL,
     active                 INTEGER NOT NULL,
     require_authentication INTEGER NOT NULL,
+    cookie_only            INTEGER NOT NULL,
+    cookie_domain          TEXT    NOT NULL,
+    issuer                 TEXT    NOT NULL,
     access_token_ttl       INTEGER NOT NULL,
+    algorithm              TEXT    NOT NULL,
+    expiration_policy      TEXT    NOT NULL,
+    ttl                    INTEGER NOT NULL,
+    maximum_ttl            INTEGER NOT NULL,
     usage_policy           TEXT    NOT NULL,
     grace_period           INTEGER NOT NULL,
+    recovery_burst         INTEGER NOT NULL,
+    recovery_interval      INTEGER NOT NULL,
+    revoke_on_replay       INTEGER NOT NULL,
+    maximum_active_tokens  INTEGER NOT NULL,
     slide_window           INTEGER NOT NULL,
     slide_maximum          INTEGER NOT NULL,
-    policy                 TEXT    NOT NULL,
     PRIMARY KEY (tenant_id, id)
 ) STRICT, WITHOUT ROWID;
 
