@@ -47,6 +47,27 @@ func ParseID(s string) (ID, bool) {
 // IsOrdered tells whether the id is of version 7, so that its order is the order of issue.
 func (id ID) IsOrdered() bool { return id[6]>>4 == 7 }
 
+// Time is when an id of version 7 was made, to the millisecond, as far as who made it knew. Other versions do not say: false.
+func (id ID) Time() (time.Time, bool) {
+	if !id.IsOrdered() {
+		return time.Time{}, false
+	}
+	var ms int64
+	for _, b := range id[:6] {
+		ms = ms<<8 | int64(b)
+	}
+	return time.UnixMilli(ms).UTC(), true
+}
+
+// IsStale tells whether the id was made so long ago that a refresh token of that id may have been issued, have died, and have been
+// deleted since, if the dead are kept for that long; 0 if they are never deleted. Such an id must not be issued under again: the old
+// token strings would be good for the new refresh token. It errs by [ClocksMayDiffer] on the safe side. An id that does not say
+// when it was made is never stale.
+func (id ID) IsStale(now time.Time, kept time.Duration) bool {
+	made, ok := id.Time()
+	return ok && kept > 0 && now.Sub(made) >= kept-ClocksMayDiffer
+}
+
 // IsZero tells whether id names nothing.
 func (id ID) IsZero() bool { return id == ID{} }
 

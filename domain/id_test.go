@@ -34,6 +34,47 @@ func TestNewIDIsAUUIDOfVersion7(t *testing.T) {
 	}
 }
 
+func TestAnIDOfVersion7SaysWhenItWasMade(t *testing.T) {
+	for _, at := range []time.Time{issued, time.UnixMilli(0), time.UnixMilli(1<<48 - 1)} {
+		id, err := domain.NewID(at, strings.NewReader("0123456789"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got, ok := id.Time(); !ok || !got.Equal(at.Truncate(time.Millisecond)) || got.Location() != time.UTC {
+			t.Errorf("got %s, %t, want %s", got, ok, at)
+		}
+	}
+	random, _ := domain.ParseID("f47ac10b-58cc-4372-a567-0e02b2c3d479")
+	if got, ok := random.Time(); ok || !got.IsZero() {
+		t.Errorf("an id of version 4 says %s", got)
+	}
+}
+
+// Whose refresh token may be gone must not get another one: the token strings of both would be the same.
+func TestAnIDIsStaleOnceItsRefreshTokenMayBeGone(t *testing.T) {
+	made := issued.Truncate(time.Millisecond)
+	id, _ := domain.NewID(made, strings.NewReader("0123456789"))
+	random, _ := domain.ParseID("01942f6e-3c5a-4d41-9e0c-5b7a8d2f1c34")
+	for _, tt := range []struct {
+		id   domain.ID
+		age  time.Duration
+		kept time.Duration
+		want bool
+	}{
+		{id, 0, time.Hour, false},
+		{id, -48 * time.Hour, time.Hour, false},
+		{id, 59*time.Minute - µs, time.Hour, false},
+		{id, 59 * time.Minute, time.Hour, true},
+		{id, 1000 * time.Hour, time.Hour, true},
+		{id, 1000 * time.Hour, 0, false},
+		{random, 1000 * time.Hour, time.Hour, false},
+	} {
+		if got := tt.id.IsStale(made.Add(tt.age), tt.kept); got != tt.want {
+			t.Errorf("%s, %s old where the dead are kept for %s: %t, want %t", tt.id, tt.age, tt.kept, got, tt.want)
+		}
+	}
+}
+
 // A list is in the order of ids, and the limit of active tokens spares the newest by id.
 func TestIDsAreInOrderOfIssue(t *testing.T) {
 	low, high := strings.Repeat("\x00", 10), strings.Repeat("\xff", 10)

@@ -183,7 +183,13 @@ type Janitor interface {
 	// One janitor works at a time: Purge returns ErrConflict, having done nothing, while the lease is another holder's, that is
 	// before the LeaseUntil of that one's last step; or if it would begin a pass, s.EndedBefore is not zero, and the last pass
 	// ended after it. Else the lease is s.Holder's until s.LeaseUntil, or free if this step ends the pass. The lease saves
-	// work, and nothing depends on it: two that purge at once, because their clocks differ, do no harm.
+	// work, and nothing depends on it: two that purge at once, because their clocks differ, do no harm. What a wrong clock has left
+	// must not stop everybody until it is right: a lease that ends later than s.LeaseUntil + s.MayDiffer, and an end of the last pass
+	// that lies later than s.Now + s.MayDiffer, are void.
+	//
+	// What was deleted cannot be brought back, so a clock that is ahead must not decide what was dead. A store that has a clock of
+	// its own, as a database server has, reads it in the same step, and returns a *domain.ClockError, having done nothing, if it
+	// and s.Now are further apart than s.MayDiffer. A store that has the process' own clock compares nothing.
 	//
 	// A pass looks at every refresh token that is stored while it goes on, by id from low to high, a step at no more than
 	// s.Limit, and deletes those that were dead at s.Before:
@@ -211,7 +217,8 @@ type PurgeStep struct {
 	LeaseUntil  time.Time
 	EndedBefore time.Time // zero to begin a pass whenever the last one ended
 	Before      time.Time
-	Limit       int // at least 1
+	MayDiffer   time.Duration // how far apart clocks may be; [domain.ClocksMayDiffer] but where Now is made up
+	Limit       int           // at least 1
 }
 
 // Purged is what a step did.

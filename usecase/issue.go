@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"time"
 
 	"github.com/refreshd/refreshd/domain"
 	"github.com/refreshd/refreshd/port"
@@ -18,13 +19,16 @@ type Issue struct {
 	Minter      Minter
 	Clock       Clock
 	Random      io.Reader
+	// PurgeAfter is for how long the dead are kept, as in [Purge]; 0 if they are never deleted. An id that is older is issued under
+	// no more: its first refresh token may be gone, and nothing would tell the new one from it.
+	PurgeAfter time.Duration
 }
 
 // IssueInput describes the session.
 type IssueInput struct {
 	// ID is the caller's choice; zero lets us make one. With an id of its own, a caller that got no answer sends the same call
-	// again and gets the same answer. Newest-first order and maximumActiveTokens go by id, so it should be a fresh UUIDv7; where
-	// the number is limited it must be of that version.
+	// again and gets the same answer. Newest-first order and maximumActiveTokens go by id, and only a UUIDv7 tells that it is so old
+	// that it may have been used before: so it should be a fresh one of those; where the number is limited it must be of that version.
 	ID            domain.ID
 	TenantID      string
 	ApplicationID string
@@ -36,8 +40,8 @@ type IssueInput struct {
 	Binding       string
 }
 
-// Do issues. It returns an *domain.Invalid for what cannot be stored and for an id that is taken by something else, and
-// ErrNotFound for an application that does not exist or is not active.
+// Do issues. It returns an *domain.Invalid for what cannot be stored and for an id that is taken by something else or may have been,
+// and ErrNotFound for an application that does not exist or is not active.
 func (u *Issue) Do(ctx context.Context, in IssueInput) (Grant, error) {
 	now, chosen := u.Clock.now(), !in.ID.IsZero()
 	if !chosen {
@@ -68,8 +72,9 @@ func (u *Issue) Do(ctx context.Context, in IssueInput) (Grant, error) {
 	if token, err = domain.NewRefreshToken(token, policy, now); err != nil {
 		return Grant{}, err
 	}
-	err = u.Tokens.Insert(ctx, token)
-	if errors.Is(err, domain.ErrDuplicate) && chosen {
+	if chosen && token.ID.IsStale(now, u.PurgeAfter) {
+		token, err = u.again(ctx, token)
+	} else if err = u.Tokens.Insert(ctx, token); errors.Is(err, domain.ErrDuplicate) && chosen {
 		token, err = u.again(ctx, token)
 	}
 	if err != nil {
@@ -89,6 +94,10 @@ func (u *Issue) Do(ctx context.Context, in IssueInput) (Grant, error) {
 // again finds what an earlier call of the same content issued, as it was issued.
 func (u *Issue) again(ctx context.Context, wanted domain.RefreshToken) (domain.RefreshToken, error) {
 	stored, err := u.Tokens.Snapshot(ctx, wanted.ID)
+	if errors.Is(err, domain.ErrNotFound) {
+		return domain.RefreshToken{}, domain.NewInvalid("refreshTokenId", domain.Malformed,
+			"this id was made so long ago that its refresh token may have been deleted since: make a new UUID of version 7")
+	}
 	if err != nil {
 		return domain.RefreshToken{}, err
 	}

@@ -239,3 +239,80 @@ func TestALimitNeedsOrderedIDs(t *testing.T) {
 	_, err = w.issue.Do(t.Context(), in)
 	must(t, err)
 }
+
+// A backend that keeps its ids may send one again long after its session has died and was deleted. The new session would answer to the
+// old token strings: whoever stole one of them would be in it.
+func TestAnOldIDIsNotIssuedUnderAgain(t *testing.T) {
+	w := newWorld(t)
+	w.issue.PurgeAfter = 24 * time.Hour
+	id, err := domain.NewID(w.clock.now(), w.random)
+	must(t, err)
+	in := fullIssue(id)
+	first, err := w.issue.Do(t.Context(), in)
+	must(t, err)
+	_, err = w.revoke.Do(t.Context(), usecase.RevokeInput{TenantID: "acme", Selector: domain.SelectorInput{TokenID: new(id.String())}})
+	must(t, err)
+	purge, _ := w.purger("one")
+	w.clock.advance(23 * time.Hour)
+	_, err = purge.Pass(t.Context(), nil)
+	must(t, err)
+	_, err = w.issue.Do(t.Context(), in)
+	wantCodes(t, err, "[duplicate]refreshTokenId") // it is dead, and still there
+	w.clock.advance(time.Hour)
+	if done, err := purge.Pass(t.Context(), nil); err != nil || done.Deleted != 1 {
+		t.Fatalf("a pass did %+v (%v), want the dead one deleted", done, err)
+	}
+	w.probe.forget()
+	_, err = w.issue.Do(t.Context(), in)
+	wantCodes(t, err, "[invalid]refreshTokenId")
+	if n := w.probe.count("Insert"); n != 0 {
+		t.Errorf("%d inserts", n)
+	}
+	old := w.exchangedAs(t, usecase.ExchangeInput{TokenString: first.TokenString, Binding: in.Binding})
+	if !old.Outcome.Refused() {
+		t.Errorf("the old token string: %s, want a refusal", old.Outcome)
+	}
+
+	for name, tt := range map[string]struct {
+		id  string
+		age time.Duration
+	}{
+		"as old as an id may be": {"", 24*time.Hour - domain.ClocksMayDiffer - time.Millisecond},
+		"of a clock ahead":       {"", -time.Hour},
+		"without a time":         {"01942f6e-3c5a-4d41-9e0c-5b7a8d2f1c34", 0},
+	} {
+		fresh, ok := domain.ParseID(tt.id)
+		if !ok {
+			if fresh, err = domain.NewID(stored(w.clock.now()).Add(-tt.age), w.random); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if _, err := w.issue.Do(t.Context(), fullIssue(fresh)); err != nil {
+			t.Errorf("%s: error %v, want none", name, err)
+		}
+	}
+	stale, err := domain.NewID(stored(w.clock.now()).Add(domain.ClocksMayDiffer-24*time.Hour), w.random)
+	must(t, err)
+	_, err = w.issue.Do(t.Context(), fullIssue(stale))
+	wantCodes(t, err, "[invalid]refreshTokenId")
+}
+
+// A session lives longer than the dead are kept, and a retry of its issue is still answered, whoever else tries its id.
+func TestAnOldIDIsStillAnsweredForWhatItIssued(t *testing.T) {
+	w := newWorld(t)
+	w.issue.PurgeAfter = 24 * time.Hour
+	id, err := domain.NewID(w.clock.now(), w.random)
+	must(t, err)
+	in := fullIssue(id)
+	first, err := w.issue.Do(t.Context(), in)
+	must(t, err)
+	w.clock.advance(48 * time.Hour)
+	again, err := w.issue.Do(t.Context(), in)
+	must(t, err)
+	if !again.TokenString.Equal(first.TokenString) {
+		t.Error("the same call again was answered with another token string")
+	}
+	in.UserID = "bob"
+	_, err = w.issue.Do(t.Context(), in)
+	wantCodes(t, err, "[duplicate]refreshTokenId")
+}

@@ -11,14 +11,16 @@ import (
 
 const (
 	purgeStep = 500 // refresh tokens: some milliseconds
+	// purgeStepTimeout ends a step that gets nowhere: no statement of a call takes longer.
+	purgeStepTimeout = 10 * time.Second
 	// purgeRest is how much longer than a step the pause after it is: a pass takes a fifth of a processor and of the disk at most,
 	// however slow they are, and exchanges have the rest.
 	purgeRest     = 4
 	purgeMinPause = 10 * time.Millisecond
 	purgeMaxPause = 5 * time.Second
-	// PurgeLease is for how long a process that was killed in a pass keeps others from going on with it. It covers a step and the
-	// pause after it.
-	PurgeLease = 15 * time.Second
+	// PurgeLease is for how long a process that was killed in a pass keeps others from going on with it. It runs from the beginning
+	// of a step, and is renewed when the next step is over: it covers two steps and the pause between them, and something for clocks.
+	PurgeLease = 30 * time.Second
 	// purgeLooks are how often in an interval a process looks whether a pass is due, or was left unfinished by another one.
 	purgeLooks = 10
 )
@@ -79,10 +81,11 @@ func (p *Purge) pass(ctx context.Context, endedBefore time.Time, progress func(p
 }
 
 func (p *Purge) step(ctx context.Context, endedBefore time.Time) (port.Purged, error) {
-	ctx, cancel := context.WithTimeout(ctx, PurgeLease)
+	ctx, cancel := context.WithTimeout(ctx, purgeStepTimeout)
 	defer cancel()
 	now := p.Clock.now()
 	return p.Janitor.Purge(ctx, port.PurgeStep{
-		Holder: p.Holder, Now: now, LeaseUntil: now.Add(PurgeLease), EndedBefore: endedBefore, Before: now.Add(-p.After), Limit: purgeStep,
+		Holder: p.Holder, Now: now, LeaseUntil: now.Add(PurgeLease), EndedBefore: endedBefore, Before: now.Add(-p.After),
+		MayDiffer: domain.ClocksMayDiffer, Limit: purgeStep,
 	})
 }

@@ -2,6 +2,7 @@ package usecase_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"testing"
@@ -251,5 +252,51 @@ func TestRunTellsOfFailuresAndGoesOn(t *testing.T) {
 	}
 	if want := []time.Duration{6 * time.Minute, 6 * time.Minute, 10 * time.Millisecond, 6 * time.Minute, 6 * time.Minute}; !slices.Equal(pauses.taken, want) {
 		t.Errorf("pauses %v, want %v", pauses.taken, want)
+	}
+}
+
+// A store that finds the process' clock wrong is told of like one that is down: nothing of it is the janitor's to mend.
+func TestAPassSaysByHowMuchClocksMayDiffer(t *testing.T) {
+	w := newWorld(t)
+	janitor := portmock.NewMockJanitor(gomock.NewController(t))
+	purge, _ := w.purger("one")
+	purge.Janitor = janitor
+	janitor.EXPECT().Purge(gomock.Any(), gomock.Any()).DoAndReturn(
+		func(_ context.Context, s port.PurgeStep) (port.Purged, error) {
+			if s.MayDiffer != time.Minute || !s.Now.Equal(stored(w.clock.now())) {
+				t.Errorf("asked at %s with a difference of %s, want the process' time and a minute", s.Now, s.MayDiffer)
+			}
+			return port.Purged{}, &domain.ClockError{Ahead: 744 * time.Hour}
+		})
+	_, err := purge.Pass(t.Context(), nil)
+	wantErr(t, err, domain.ErrUnavailable)
+	var fault *domain.ClockError
+	if !errors.As(err, &fault) || fault.Ahead != 744*time.Hour {
+		t.Errorf("error = %v, want by how much the clocks differ", err)
+	}
+}
+
+// Another process that asks between two steps, however slow they are, must find that somebody is at it.
+func TestTheLeaseCoversTwoStepsAndThePauseBetweenThem(t *testing.T) {
+	w := newWorld(t)
+	janitor := portmock.NewMockJanitor(gomock.NewController(t))
+	purge, pauses := w.purger("one")
+	purge.Janitor = janitor
+	var held, left []time.Duration // each step's lease, and the longest that the step may take
+	janitor.EXPECT().Purge(gomock.Any(), gomock.Any()).Times(2).DoAndReturn(
+		func(ctx context.Context, s port.PurgeStep) (port.Purged, error) {
+			deadline, ok := ctx.Deadline()
+			if !ok {
+				t.Error("a step may take for ever")
+			}
+			took := time.Until(deadline)
+			held, left = append(held, s.LeaseUntil.Sub(s.Now)), append(left, took)
+			w.clock.advance(took)
+			return port.Purged{Done: len(held) == 2}, nil
+		})
+	_, err := purge.Pass(t.Context(), nil)
+	must(t, err)
+	if busy := left[0] + pauses.taken[0] + left[1]; busy >= held[0] || held[0] != usecase.PurgeLease {
+		t.Errorf("the lease is for %s, and the next one is stored after %s", held[0], busy)
 	}
 }

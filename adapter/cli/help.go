@@ -163,9 +163,12 @@ than a step, and passes over what an exchange holds. Each second it says how far
 
 A pass that ended too early (Ctrl-C, kill -9, a power failure) has lost nothing: the next one, of
 whichever process, goes on where it was, to the end. One process purges a database at a time. While
-another one does, purge says so and ends with status 1; so it does for up to 15 seconds after one
+another one does, purge says so and ends with status 1; so it does for up to 30 seconds after one
 was killed. The database keeps the space that became free for new refresh tokens; only VACUUM FULL
 (SQLite: VACUUM) gives it back to the disk, and keeps everybody waiting meanwhile.
+
+Where the clocks of this machine and of PostgreSQL are more than a minute apart it deletes nothing,
+says by how much, and ends with status 1.
 
 It needs no master key. A store in memory is purged by the serve that has it.
 

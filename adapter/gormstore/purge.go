@@ -3,6 +3,7 @@ package gormstore
 import (
 	"context"
 	"database/sql"
+	"errors"
 
 	"github.com/pressly/goose/v3"
 	"gorm.io/gorm"
@@ -19,7 +20,11 @@ import (
 //
 // A refresh token that is dead stays dead. What ended it can only be a revocation, which nothing takes back, an expiry, which is
 // moved only while it is alive, or a mark, and what lifts a refresh token above a mark (the one that RevokeScope spares) is
-// committed with that mark. The clock that says so is the janitor's; s.Before lies behind it by more than clocks differ.
+// committed with that mark. The clock that says so is the janitor's; s.Before lies behind it by more than clocks differ, and
+// PostgreSQL, whose clock all processes can ask, is asked in each step: a process that is a month ahead would otherwise delete
+// what would have lived for a month. It is asked with the step and not once a pass, because a clock can be set in between, and
+// because nothing can then delete without asking. SQLite has the clock of the machine, as the process has: there is no second
+// one to ask.
 //
 // A mark is not needed after its keep_until. It covers what was stored before it was written, and nothing of that has been
 // extended since; so all of it expires by revoked_at plus the longest TTL until then. That TTL is read under the lock on the
@@ -55,13 +60,16 @@ type position struct {
 }
 
 const (
-	// lease is an upsert, so that an empty table will do.
+	// databaseClock is the time now, not that at which the transaction began, in microseconds.
+	databaseClock = `SELECT (EXTRACT(EPOCH FROM clock_timestamp()) * 1000000)::bigint`
+
+	// lease is an upsert, so that an empty table will do. What is later than $5 and $7 was left by a clock that was wrong.
 	lease = `
 INSERT INTO janitor (one, holder, lease_until, stage, after_token, after_tenant, after_application, after_user, ended_at)
 VALUES (1, $1, $2, 0, $3, '', '', '', 0)
 ON CONFLICT (one) DO UPDATE SET holder = excluded.holder, lease_until = excluded.lease_until
-WHERE (janitor.holder = excluded.holder OR janitor.lease_until <= $4)
-  AND (janitor.ended_at <= $5 OR $5 = 0 OR janitor.stage <> 0 OR janitor.after_token <> $3)
+WHERE (janitor.holder = excluded.holder OR janitor.lease_until <= $4 OR janitor.lease_until > $5)
+  AND (janitor.ended_at <= $6 OR $6 = 0 OR janitor.ended_at > $7 OR janitor.stage <> 0 OR janitor.after_token <> $3)
 RETURNING stage, after_token, after_tenant, after_application, after_user`
 
 	moveJanitor = `
@@ -128,8 +136,12 @@ func (s *Store) purge(tx *gorm.DB, step port.PurgeStep) (done port.Purged, err e
 		start domain.ID
 		after []byte
 	)
-	if err := queryRow(tx.Raw(lease, step.Holder, micros(step.LeaseUntil), start[:], micros(step.Now), micros(step.EndedBefore)),
-		domain.ErrConflict, &at.stage, &after, &at.afterTenant, &at.afterApplication, &at.afterUser); err != nil {
+	if err := s.compareClocks(tx, step); err != nil {
+		return port.Purged{}, err
+	}
+	if err := queryRow(tx.Raw(lease, step.Holder, micros(step.LeaseUntil), start[:], micros(step.Now),
+		micros(step.LeaseUntil.Add(step.MayDiffer)), micros(step.EndedBefore), micros(step.Now.Add(step.MayDiffer))), domain.ErrConflict,
+		&at.stage, &after, &at.afterTenant, &at.afterApplication, &at.afterUser); err != nil {
 		return port.Purged{}, err
 	}
 	copy(at.afterToken[:], after)
@@ -148,6 +160,17 @@ func (s *Store) purge(tx *gorm.DB, step port.PurgeStep) (done port.Purged, err e
 		return done, tx.Exec(endPass, start[:], micros(step.Now)).Error
 	}
 	return done, tx.Exec(moveJanitor, at.stage, at.afterToken[:], at.afterTenant, at.afterApplication, at.afterUser).Error
+}
+
+func (s *Store) compareClocks(tx *gorm.DB, step port.PurgeStep) error {
+	if s.engine.name != goose.DialectPostgres {
+		return nil
+	}
+	var now int64
+	if err := queryRow(tx.Raw(databaseClock), errors.New("the database does not know the time"), &now); err != nil {
+		return err
+	}
+	return domain.ClockFault(step.Now, instant(now), step.MayDiffer)
 }
 
 func (s *Store) purgeTokens(tx *gorm.DB, step port.PurgeStep, at *position, done *port.Purged) error {

@@ -13,10 +13,12 @@ import (
 	"github.com/refreshd/refreshd/port"
 )
 
+const century = 100 * 365 * 24 * time.Hour // so that instants may be made up
+
 // purgeStep is a step at an instant at which everything that newToken made has expired.
 func purgeStep(limit int) port.PurgeStep {
 	now := start.Add(domain.DefaultPolicy().MaximumTTL)
-	return port.PurgeStep{Holder: "test", Now: now, LeaseUntil: now.Add(time.Minute), Before: now, Limit: limit}
+	return port.PurgeStep{Holder: "test", Now: now, LeaseUntil: now.Add(time.Minute), Before: now, MayDiffer: century, Limit: limit}
 }
 
 // pass takes steps to the end of a pass, and gives what they did together.
@@ -177,6 +179,44 @@ func TestSQLiteAStepOfThePurgeFollowsThePrimaryKey(t *testing.T) {
 	}
 	if explained != 2 {
 		t.Errorf("got %d statements on refresh tokens, want 2", explained)
+	}
+}
+
+// A container whose clock was never set, or was set for a test of what happens in a month, would delete for good what is alive.
+func TestPostgresAClockThatIsFarAheadPurgesNothing(t *testing.T) {
+	t.Parallel()
+	d := onPostgres(t)
+	s := d.migrated(t, gormstore.Options{})
+	shop(t, s)
+	tokens := issue(t, s, 2)
+	db := d.raw(t)
+	expiry := time.Now().Add(24 * time.Hour).UnixMicro()
+	must(db.ExecContext(t.Context(), `UPDATE refresh_tokens SET expires_at = $1`, expiry))(t)
+	purge := func(ahead time.Duration) error {
+		now := time.Now().Add(ahead)
+		_, err := s.Purge(t.Context(), port.PurgeStep{
+			Holder: "test", Now: now, LeaseUntil: now.Add(time.Minute), Before: now.Add(-time.Hour), MayDiffer: domain.ClocksMayDiffer, Limit: 10,
+		})
+		return err
+	}
+	for _, ahead := range []time.Duration{31 * 24 * time.Hour, 70 * time.Second, -70 * time.Second} {
+		err := purge(ahead)
+		var fault *domain.ClockError
+		if !errors.As(err, &fault) || (fault.Ahead-ahead).Abs() > 5*time.Second {
+			t.Errorf("%s ahead: got %v, want that the clocks differ by that", ahead, err)
+		}
+	}
+	var taken int
+	if err := db.QueryRowContext(t.Context(), `SELECT count(*) FROM janitor`).Scan(&taken); err != nil || taken != 0 {
+		t.Errorf("got %d rows (%v) of who purges, want none: a step that was refused has taken the lease", taken, err)
+	}
+	for _, ahead := range []time.Duration{50 * time.Second, -50 * time.Second} {
+		if err := purge(ahead); err != nil {
+			t.Errorf("%s ahead: got %v, want none", ahead, err)
+		}
+	}
+	for _, token := range tokens {
+		must(s.Snapshot(t.Context(), token.ID))(t)
 	}
 }
 

@@ -2,9 +2,8 @@ package memstore
 
 import (
 	"bytes"
+	"container/heap"
 	"context"
-	"maps"
-	"slices"
 	"time"
 
 	"github.com/refreshd/refreshd/domain"
@@ -13,10 +12,17 @@ import (
 
 // janitor is who purges, and where the pass has got to. Marks and tenants are a last step of their own, with no place in between:
 // as long as some are left to delete it is taken again.
+//
+// Every id is in one of two heaps, so that a step costs as much as it looks at, the first one too: everybody waits for it. To sort
+// the ids that are left in each step was the square of their number. To sort them once a pass keeps everybody waiting for the better
+// part of a second where there are a million, and leaves what is stored above meanwhile to the next pass, while the port says
+// that it is this one's.
 type janitor struct {
 	holder      string
 	leaseUntil  time.Time
-	after       domain.ID
+	after       domain.ID // zero at the beginning
+	ahead       ids       // above it: what this pass still looks at
+	behind      ids       // what only the next one does
 	tokensDone  bool
 	lastEndedAt time.Time
 }
@@ -31,8 +37,9 @@ func (s *Store) Purge(ctx context.Context, step port.PurgeStep) (port.Purged, er
 	step.EndedBefore, step.Before = instant(step.EndedBefore), instant(step.Before)
 	j := &s.janitor
 	underWay := j.tokensDone || !j.after.IsZero()
-	if j.holder != step.Holder && step.Now.Before(j.leaseUntil) ||
-		!underWay && !step.EndedBefore.IsZero() && j.lastEndedAt.After(step.EndedBefore) {
+	leased := step.Now.Before(j.leaseUntil) && !j.leaseUntil.After(step.LeaseUntil.Add(step.MayDiffer))
+	ended := j.lastEndedAt.After(step.EndedBefore) && !j.lastEndedAt.After(step.Now.Add(step.MayDiffer))
+	if leased && j.holder != step.Holder || ended && !underWay && !step.EndedBefore.IsZero() {
 		return port.Purged{}, domain.ErrConflict
 	}
 	j.holder, j.leaseUntil = step.Holder, step.LeaseUntil
@@ -41,29 +48,53 @@ func (s *Store) Purge(ctx context.Context, step port.PurgeStep) (port.Purged, er
 	}
 	done := s.purgeTraces(step)
 	if done.Done = done.Marks+done.Tenants < step.Limit; done.Done {
-		*j = janitor{lastEndedAt: step.Now}
+		*j = janitor{lastEndedAt: step.Now, ahead: j.behind, behind: j.ahead}
 	}
 	return done, nil
 }
 
 func (s *Store) purgeTokens(step port.PurgeStep) (done port.Purged) {
-	next := slices.SortedFunc(func(yield func(domain.ID) bool) {
-		for id := range s.tokens {
-			if bytes.Compare(id[:], s.janitor.after[:]) > 0 && !yield(id) {
-				return
-			}
-		}
-	}, func(a, b domain.ID) int { return bytes.Compare(a[:], b[:]) })
-	s.janitor.tokensDone = len(next) < step.Limit
-	for _, id := range next[:min(len(next), step.Limit)] {
+	j := &s.janitor
+	j.tokensDone = len(j.ahead) < step.Limit
+	for done.LookedAt < step.Limit && len(j.ahead) > 0 {
 		done.LookedAt++
-		s.janitor.after = id
-		if s.wasDead(s.tokens[id], step.Before) {
-			delete(s.tokens, id)
-			done.Deleted++
+		j.after = heap.Pop(&j.ahead).(domain.ID)
+		t := s.tokens[j.after]
+		if !s.wasDead(t, step.Before) {
+			heap.Push(&j.behind, t.ID)
+			continue
 		}
+		delete(s.tokens, t.ID)
+		if s.owned[t.TenantID]--; s.owned[t.TenantID] == 0 {
+			delete(s.owned, t.TenantID)
+		}
+		done.Deleted++
 	}
 	return done
+}
+
+// inserted tells of one more refresh token.
+func (j *janitor) inserted(id domain.ID) {
+	if j.tokensDone || bytes.Compare(id[:], j.after[:]) < 0 {
+		heap.Push(&j.behind, id)
+	} else {
+		heap.Push(&j.ahead, id)
+	}
+}
+
+// ids are a heap, the lowest on top.
+type ids []domain.ID
+
+func (h ids) Len() int           { return len(h) }
+func (h ids) Less(a, b int) bool { return bytes.Compare(h[a][:], h[b][:]) < 0 }
+func (h ids) Swap(a, b int)      { h[a], h[b] = h[b], h[a] }
+func (h *ids) Push(id any)       { *h = append(*h, id.(domain.ID)) }
+
+func (h *ids) Pop() any {
+	last := len(*h) - 1
+	id := (*h)[last]
+	*h = (*h)[:last]
+	return id
 }
 
 // wasDead tells whether t was dead at that instant. Who is dead stays dead.
@@ -81,25 +112,24 @@ func (s *Store) wasDead(t domain.RefreshToken, at time.Time) bool {
 
 // purgeTraces deletes marks, and tenants that are left without refresh tokens, each after its marks.
 func (s *Store) purgeTraces(step port.PurgeStep) (done port.Purged) {
-	purgeMarks := func(is func(domain.Mark) bool) {
-		for scope, m := range s.marks {
-			if done.Marks+done.Tenants < step.Limit && is(m) {
-				delete(s.marks, scope)
-				done.Marks++
-			}
+	over := func(tenantID string) bool {
+		at, deleted := s.deleted[tenantID]
+		return deleted && !at.After(step.Before) && s.owned[tenantID] == 0
+	}
+	for scope, m := range s.marks {
+		if done.Marks == step.Limit {
+			return done // there may be more of them, and tenants come after
+		}
+		if !m.KeepUntil.After(step.Before) || over(scope.TenantID) {
+			delete(s.marks, scope)
+			done.Marks++
 		}
 	}
-	purgeMarks(func(m domain.Mark) bool { return !m.KeepUntil.After(step.Before) })
-	owners := make(map[string]bool)
-	for t := range maps.Values(s.tokens) {
-		owners[t.TenantID] = true
-	}
-	for id, at := range s.deleted {
-		if at.After(step.Before) || owners[id] {
-			continue
+	for id := range s.deleted {
+		if done.Marks+done.Tenants == step.Limit {
+			return done
 		}
-		purgeMarks(func(m domain.Mark) bool { return m.Scope.TenantID == id })
-		if done.Marks+done.Tenants < step.Limit {
+		if over(id) {
 			delete(s.deleted, id)
 			delete(s.epochs, id)
 			delete(s.longest, id)

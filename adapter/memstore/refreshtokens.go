@@ -25,6 +25,8 @@ func (s *Store) Insert(ctx context.Context, t domain.RefreshToken) error {
 	t = cloneToken(t)
 	t.IssuedEpoch = s.epochs[t.TenantID]
 	s.tokens[t.ID] = t
+	s.owned[t.TenantID]++
+	s.janitor.inserted(t.ID)
 	return nil
 }
 

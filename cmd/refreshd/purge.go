@@ -86,6 +86,7 @@ func purgeOnce(ctx context.Context, pass *usecase.Purge, to io.Writer, clock fun
 				sum.LookedAt, float64(sum.LookedAt)/now.Sub(begin).Seconds(), sum.Deleted)
 		}
 	})
+	var clocks *domain.ClockError
 	switch did := fmt.Sprintf("looked at %d refresh tokens and deleted %d, %d marks and %d tenants in %s",
 		total.LookedAt, total.Deleted, total.Marks, total.Tenants, clock().Sub(begin).Round(time.Millisecond)); {
 	case err == nil:
@@ -94,6 +95,8 @@ func purgeOnce(ctx context.Context, pass *usecase.Purge, to io.Writer, clock fun
 	case errors.Is(err, domain.ErrConflict):
 		return fmt.Errorf("another process is purging this database, or was killed less than %s ago: try again after that. "+
 			"This one %s", usecase.PurgeLease, did)
+	case errors.As(err, &clocks):
+		return fmt.Errorf("%w. Until then nothing is purged, because what is alive could be taken for dead. This pass %s", clocks, did)
 	case ctx.Err() != nil:
 		return fmt.Errorf("the pass was cut off: it %s. The next one goes on from there", did)
 	default:

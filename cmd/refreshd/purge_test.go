@@ -62,8 +62,10 @@ func TestAPurgeThatEndsTooEarlySaysWhatToDo(t *testing.T) {
 		s    steps
 		says string
 	}{
-		"another's":  {t.Context(), steps{ends: domain.ErrConflict}, "another process is purging this database, or was killed less than 15s ago: try again"},
-		"overtaken":  {t.Context(), steps{does: []port.Purged{{LookedAt: 500, Deleted: 9}}, ends: domain.ErrConflict}, "looked at 500 refresh tokens and deleted 9,"},
+		"another's": {t.Context(), steps{ends: domain.ErrConflict}, "another process is purging this database, or was killed less than 30s ago: try again"},
+		"overtaken": {t.Context(), steps{does: []port.Purged{{LookedAt: 500, Deleted: 9}}, ends: domain.ErrConflict}, "looked at 500 refresh tokens and deleted 9,"},
+		"wrong clock": {t.Context(), steps{ends: &domain.ClockError{Ahead: 744 * time.Hour}},
+			"the clock of this machine is 744h0m0s ahead of that of the database: set both by NTP. Until then nothing is purged"},
 		"cut off":    {cut, steps{does: []port.Purged{{LookedAt: 500}}}, "looked at 500 refresh tokens and deleted 0, 0 marks and 0 tenants in 400ms. The next one goes on from there"},
 		"store down": {t.Context(), steps{ends: errors.New("no route to host")}, "no route to host"},
 	} {

@@ -170,6 +170,7 @@ func (s *service) api(c config.Config, publicURL string, ready func(context.Cont
 	return &httpapi.API{
 		Issue: &usecase.Issue{
 			Tokens: s.store, Revocations: s.store, Directory: s.store, Minter: minter, Clock: s.clock, Random: rand.Reader,
+			PurgeAfter: c.PurgeAfter,
 		},
 		Exchange:     &usecase.Exchange{Tokens: s.store, Minter: minter, Clock: s.clock},
 		List:         &usecase.List{Tokens: s.store, Clock: s.clock},

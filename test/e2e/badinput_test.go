@@ -164,6 +164,7 @@ func badInput(g grant, cursor string) []refusal {
 		bad(issue(`, "metaData": {"device": {"name": "a\tb"}}`), "[invalid]metaData.device.name"),
 		bad(issue(`, "refreshTokenId": "1"`), "[invalid]refreshTokenId"),
 		bad(issue(`, "refreshTokenId": "00000000-0000-0000-0000-000000000000"`), "[invalid]refreshTokenId"),
+		bad(issue(`, "refreshTokenId": "`+unknownID+`"`), "[invalid]refreshTokenId"), // of 2025: it may have been used and purged
 		bad(issue(`, "refreshTokenId": "`+g.RefreshTokenID+`"`), "[duplicate]refreshTokenId"),
 		bad(acme(call{method: "POST", path: "/jwt/issue?x=1", body: object("userId", "alice", "applicationsId", "shop")}), "[unknown]x"),
 

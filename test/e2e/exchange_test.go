@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/google/uuid"
 )
 
 // afterGrace waits until a rotation that was answered before is longer ago than the grace period of the applications quick
@@ -287,7 +288,7 @@ func TestARacingLimitLeavesNoMoreAliveThanItSays(t *testing.T) {
 func TestIssueWithTheCallersIdIsIdempotent(t *testing.T) {
 	eachStore(t, func(t *testing.T, d database) {
 		s := start(t, d, settings{})
-		const id = "0197f5b2-7c3a-7000-8000-0123456789ab"
+		id := uuid.Must(uuid.NewV7()).String()
 		issue := acme(call{method: "POST", path: "/jwt/issue", body: object("userId", "alice", "applicationsId", "shop", "refreshTokenId", id)})
 		body := one(t, s.atOnce(t, 50, issue), 50)
 		g, _ := answer{body: body}.grant()

@@ -130,6 +130,43 @@ var purgeMutants = []mutant{
 		},
 	},
 	{
+		clause: "Janitor/Purge/is refused, and does nothing, if the store has a clock and it says otherwise",
+		fault:  "the clocks are compared when the step is done",
+		inject: func(f *faulty) {
+			f.purge = func(ctx context.Context, s port.PurgeStep) (port.Purged, error) {
+				p, err := f.within.Purge(ctx, s)
+				if fault := domain.ClockFault(s.Now, today(), s.MayDiffer); fault != nil {
+					return port.Purged{}, fault
+				}
+				return p, err
+			}
+		},
+	},
+	{
+		clause: "Janitor/Purge/is refused, and does nothing, if the store has a clock and it says otherwise",
+		fault:  "that a clock is ahead is told as a conflict",
+		inject: func(f *faulty) {
+			f.purge = func(ctx context.Context, s port.PurgeStep) (port.Purged, error) {
+				if s.Now.After(today().Add(s.MayDiffer)) {
+					return port.Purged{}, domain.ErrConflict
+				}
+				return f.within.Purge(ctx, s)
+			}
+		},
+	},
+	{
+		clause: "Janitor/Purge/is not refused for a difference that there may be",
+		fault:  "clocks may not differ at all",
+		inject: func(f *faulty) {
+			f.purge = func(ctx context.Context, s port.PurgeStep) (port.Purged, error) {
+				if err := domain.ClockFault(s.Now, today(), 0); err != nil {
+					return port.Purged{}, err
+				}
+				return f.within.Purge(ctx, s)
+			}
+		},
+	},
+	{
 		clause: "Janitor/Purge/frees the lease at the end of a pass",
 		fault:  "the lease outlives the pass",
 		inject: func(f *faulty) {
@@ -168,6 +205,55 @@ var purgeMutants = []mutant{
 				}
 				return p, err
 			}
+		},
+	},
+	{
+		clause: "Janitor/Purge/takes a lease that ends further ahead than clocks differ for void",
+		fault:  "a lease is believed, however far ahead it ends",
+		inject: func(f *faulty) {
+			var (
+				holder string
+				until  time.Time
+			)
+			f.purge = func(ctx context.Context, s port.PurgeStep) (port.Purged, error) {
+				if holder != s.Holder && s.Now.Before(until) {
+					return port.Purged{}, domain.ErrConflict
+				}
+				holder, until = s.Holder, s.LeaseUntil
+				return f.within.Purge(ctx, s)
+			}
+		},
+	},
+	{
+		clause: "Janitor/Purge/takes a lease that ends further ahead than clocks differ for void",
+		fault:  "a lease is void as soon as it ends later than one's own would",
+		inject: func(f *faulty) {
+			f.purgesAs(func(s *port.PurgeStep) { s.MayDiffer = 0 })
+		},
+	},
+	{
+		clause: "Janitor/Purge/takes a lease that ends further ahead than clocks differ for void",
+		fault:  "a lease that is void is nobody's from then on",
+		inject: func(f *faulty) {
+			f.purgesAs(func(s *port.PurgeStep) {
+				if s.Holder != "ahead" {
+					s.LeaseUntil = s.Now
+				}
+			})
+		},
+	},
+	{
+		clause: "Janitor/Purge/takes a pass that ended further ahead than clocks differ for none",
+		fault:  "an end is believed, however far ahead it lies",
+		inject: func(f *faulty) {
+			f.purgesAs(func(s *port.PurgeStep) { s.MayDiffer = century })
+		},
+	},
+	{
+		clause: "Janitor/Purge/takes a pass that ended further ahead than clocks differ for none",
+		fault:  "an end is void as soon as it lies ahead",
+		inject: func(f *faulty) {
+			f.purgesAs(func(s *port.PurgeStep) { s.MayDiffer = 0 })
 		},
 	},
 	{

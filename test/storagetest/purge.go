@@ -10,12 +10,26 @@ import (
 	"github.com/refreshd/refreshd/port"
 )
 
-const lease = 15 * time.Second
+const (
+	lease = 15 * time.Second
+	// century is by how much clocks may differ, so that the suite may make up what time it is.
+	century = 100 * 365 * 24 * time.Hour
+)
 
 // stepOf is a step of that holder, at now, which has the lease for a while then and begins a pass at any time.
 func stepOf(holder string, now, before time.Time, limit int) port.PurgeStep {
-	return port.PurgeStep{Holder: holder, Now: now, LeaseUntil: now.Add(lease), Before: before, Limit: limit}
+	return port.PurgeStep{Holder: holder, Now: now, LeaseUntil: now.Add(lease), Before: before, MayDiffer: century, Limit: limit}
 }
+
+// onTime is a step of that holder as a janitor would take it at that instant, where clocks may differ by an hour.
+func onTime(holder string, now time.Time) port.PurgeStep {
+	s := stepOf(holder, now, now.Add(-24*time.Hour), 1)
+	s.MayDiffer = time.Hour
+	return s
+}
+
+// today is the time, as a store keeps it. It is for what a store compares with a clock of its own.
+func today() time.Time { return time.Now().UTC().Truncate(tick) }
 
 // purgeStep takes a step that has to succeed.
 func (e *env) purgeStep(s port.PurgeStep) port.Purged {
@@ -130,6 +144,47 @@ var purging = []clause{
 		e.wantOneWinner(errs, domain.ErrConflict)
 	}},
 
+	// Deleted is deleted: the process whose clock is wrong must not be the one that says what was dead.
+	{"Janitor/Purge/is refused, and does nothing, if the store has a clock and it says otherwise", func(e *env) {
+		e.shop(domain.Settings{})
+		now := today()
+		all := []domain.RefreshToken{token(1), token(2), token(3)}
+		for i := range all {
+			all[i].ExpiresAt = now.Add(10 * 24 * time.Hour)
+		}
+		e.issue(all...)
+		for _, off := range []time.Duration{31 * 24 * time.Hour, -31 * 24 * time.Hour, 2 * time.Hour, -2 * time.Hour} {
+			p, err := e.store.Purge(e.Context(), onTime("wrong", now.Add(off)))
+			var fault *domain.ClockError
+			switch {
+			case err == nil:
+				return // a store without a clock of its own
+			case !errors.As(err, &fault):
+				e.Fatalf("%s off: got error %v, want a *domain.ClockError", off, err)
+			case (fault.Ahead - off).Abs() > time.Hour:
+				e.Errorf("%s off: it says %s ahead", off, fault.Ahead)
+			}
+			e.wantSame("what a refused step did", p, port.Purged{})
+		}
+		e.wantLeft("after refused steps", all, all...)
+		other := e.handle()
+		for range 2 {
+			p, err := other.Purge(e.Context(), onTime("right", today()))
+			e.must(err) // nor was the lease taken
+			e.wantSame("a step of another holder", p, port.Purged{LookedAt: 1})
+		}
+	}},
+
+	{"Janitor/Purge/is not refused for a difference that there may be", func(e *env) {
+		e.shop(domain.Settings{})
+		e.issue(token(1), token(2), token(3))
+		for _, off := range []time.Duration{-30 * time.Minute, 0, 30 * time.Minute} {
+			p, err := e.store.Purge(e.Context(), onTime("one", today().Add(off)))
+			e.must(err)
+			e.wantSame(off.String()+" off", p, port.Purged{LookedAt: 1})
+		}
+	}},
+
 	{"Janitor/Purge/frees the lease at the end of a pass", func(e *env) {
 		e.shop(domain.Settings{})
 		e.purgeAll(t0, 10)
@@ -161,6 +216,48 @@ var purging = []clause{
 				e.Fatalf("the pass has no end")
 			}
 		}
+	}},
+
+	// A process whose clock was a year ahead is gone; what it left would keep everybody from purging for that year.
+	{"Janitor/Purge/takes a lease that ends further ahead than clocks differ for void", func(e *env) {
+		e.shop(domain.Settings{})
+		e.issue(token(1), token(2), token(3))
+		now := today()
+		far := onTime("ahead", now)
+		far.LeaseUntil = now.Add(lease + time.Hour)
+		e.wantSame("a step with a clock that is ahead", e.purgeStep(far), port.Purged{LookedAt: 1})
+		p, err := e.store.Purge(e.Context(), onTime("two", now))
+		e.wantErr("a lease that may be", err, domain.ErrConflict)
+		e.wantSame("what a refused step did", p, port.Purged{})
+		far.LeaseUntil = far.LeaseUntil.Add(tick)
+		e.wantSame("a step with a clock that is further ahead", e.purgeStep(far), port.Purged{LookedAt: 1})
+		e.wantSame("a lease that is void", e.purgeStep(onTime("two", now)), port.Purged{LookedAt: 1})
+		_, err = e.store.Purge(e.Context(), onTime("three", now))
+		e.wantErr("the lease of the one that was let in", err, domain.ErrConflict)
+	}},
+
+	{"Janitor/Purge/takes a pass that ended further ahead than clocks differ for none", func(e *env) {
+		e.shop(domain.Settings{})
+		now := today()
+		pass := func(s port.PurgeStep) {
+			e.Helper()
+			for steps := 0; !e.purgeStep(s).Done; steps++ {
+				if steps > 10 {
+					e.Fatalf("the pass has no end")
+				}
+			}
+		}
+		far, again := onTime("ahead", now), onTime("two", now)
+		again.EndedBefore = now.Add(-time.Minute)
+		far.Now, far.LeaseUntil, far.MayDiffer = now.Add(time.Hour), now.Add(time.Hour+lease), century
+		pass(far)
+		_, err := e.store.Purge(e.Context(), again)
+		e.wantErr("an end that may be", err, domain.ErrConflict)
+		far.Now = far.Now.Add(tick)
+		pass(far)
+		pass(again)
+		_, err = e.store.Purge(e.Context(), again)
+		e.wantErr("the end of that pass", err, domain.ErrConflict)
 	}},
 
 	{"Janitor/Purge/looks at every refresh token, by id, at no more than the limit in a step", func(e *env) {

@@ -1,0 +1,33 @@
+package domain
+
+import (
+	"fmt"
+	"time"
+)
+
+// ClocksMayDiffer is how far apart the clocks of the processes, of the store and of callers may be where something that cannot be
+// undone depends on them.
+const ClocksMayDiffer = time.Minute
+
+// ClockError says that the clocks of this process and of the store are too far apart for what was asked. Nothing was done. It is
+// operational: nobody's input is wrong.
+type ClockError struct {
+	Ahead time.Duration // of this process before the store; below zero if it is behind
+}
+
+// ClockFault returns a *ClockError if the two clocks, read at about the same time, are further apart than they may be.
+func ClockFault(ours, stores time.Time, mayDiffer time.Duration) error {
+	if ahead := ours.Sub(stores); ahead.Abs() > mayDiffer {
+		return &ClockError{Ahead: ahead}
+	}
+	return nil
+}
+
+func (e *ClockError) Error() string {
+	way := "ahead of"
+	if e.Ahead < 0 {
+		way = "behind"
+	}
+	return fmt.Sprintf("the clock of this machine is %s %s that of the database: set both by NTP",
+		e.Ahead.Abs().Round(time.Second), way)
+}
