@@ -54,8 +54,8 @@ func advanced(c callSQL, a string) string {
 	graceOver := `refresh_tokens.grace_since = 0 OR ` + a + `.grace_period = 0` +
 		` OR ` + c.now + ` - refresh_tokens.grace_since >= ` + a + `.grace_period`
 	return `
-  generation = refresh_tokens.generation + 1, client_address = ` + c.clientAddress + `,
-  rotated_at = ` + c.now + `, last_used_at = ` + c.now + `,
+  generation = refresh_tokens.generation + 1, rotated_at = ` + c.now + `, last_used_at = ` + c.now + `,
+  client_address = ` + c.clientAddress + `,
   expires_at = CASE
     WHEN ` + a + `.slide_window = 0 THEN refresh_tokens.expires_at
     WHEN ` + c.now + ` + ` + a + `.slide_window < refresh_tokens.issued_at + ` + a + `.slide_maximum
@@ -75,7 +75,7 @@ RETURNING ` + returning
 }
 
 var (
-	oneCall  = callSQL{"$2", "$1", "$3", "$4", "$5", "$6", "$7", "$8"}
+	oneCall  = callSQL{"$1", "$2", "$3", "$4", "$5", "$6", "$7", "$8"}
 	eachCall = callSQL{
 		"c.now", "c.client_address", "c.id", "c.generation", "c.tenant_id", "c.binding", "c.authenticated", "c.access_token_ttl",
 	}
@@ -90,8 +90,8 @@ var (
 	advanceMany = `
 WITH locked AS (
   SELECT c.*, a.slide_window, a.slide_maximum, a.grace_period, a.policy
-  FROM unnest($1::text[], $2::bigint[], $3::bytea[], $4::bigint[], $5::text[], $6::bytea[], $7::bigint[], $8::bigint[])
-    WITH ORDINALITY AS c (client_address, now, id, generation, tenant_id, binding, authenticated, access_token_ttl, place),
+  FROM unnest($1::bigint[], $2::text[], $3::bytea[], $4::bigint[], $5::text[], $6::bytea[], $7::bigint[], $8::bigint[])
+    WITH ORDINALITY AS c (now, client_address, id, generation, tenant_id, binding, authenticated, access_token_ttl, place),
     refresh_tokens, applications AS a
   WHERE ` + advanceable(eachCall) + `
   FOR NO KEY UPDATE OF refresh_tokens SKIP LOCKED
@@ -125,7 +125,7 @@ func (s *Store) advanceIn(db *gorm.DB, e *exchange) error {
 		policy policyText
 		c      = e.call
 	)
-	if err := queryRow(raw(db, s.engine.advance, c.ClientAddress, micros(c.Now), e.id[:], int64(c.Generation), c.TenantID,
+	if err := queryRow(raw(db, s.engine.advance, micros(c.Now), c.ClientAddress, e.id[:], int64(c.Generation), c.TenantID,
 		[]byte(c.Binding), flag(c.Authenticated), c.AccessTokenTTL.Microseconds()), domain.ErrConflict,
 		append(row.otherDest(), (*string)(&policy))...); err != nil {
 		return err
@@ -160,7 +160,7 @@ func (s *Store) advanceTogether(ctx context.Context, batch []*exchange) error {
 	rows, policies := make([]*tokenRow, n), make([]policyText, n)
 	err := s.writing(ctx, "advance together", func(db *gorm.DB) error {
 		clear(rows) // what an attempt before this one read was undone
-		return queryRows(raw(db, advanceMany, clientAddress, now, id, generation, tenantID, binding, authenticated, accessTokenTTL),
+		return queryRows(raw(db, advanceMany, now, clientAddress, id, generation, tenantID, binding, authenticated, accessTokenTTL),
 			func(r *sql.Rows) error {
 				var (
 					place  int
