@@ -1,11 +1,11 @@
 // Package gormstore keeps everything in SQLite or in PostgreSQL: a port.Store over GORM.
 //
-// It holds no rule of refreshd; what a refresh token may do is decided in domain. It keeps no copy of anything in memory
-// either, so any number of processes can share one database.
+// It holds no rule of refreshd; what a refresh token may do is decided in domain. It keeps no copy in memory
+// of anything that can change, so any number of processes can share one database.
 //
-// Read exchange.go first. An exchange is one statement there, a compare-and-swap that checks and writes everything; where many come
-// at once, combine.go lets those that wait share the next write. The rest of the package is ordinary. Statements are written out: GORM carries them, with context, pool, log and error translation,
-// and maps nothing. One text serves both engines, so placeholders are $1, $2, … and appear first in ascending order (SQLite
+// Read exchange.go first. An exchange is one statement there, a compare-and-swap that checks and writes everything; where many
+// come at once, combine.go lets those that wait share the next write. The rest of the package is ordinary. Statements are
+// written out: GORM carries them, with context, pool, log and error translation, and maps nothing. One text serves both engines, so placeholders are $1, $2, … and appear first in ascending order (SQLite
 // numbers them so), there is no '?' or '@' in a text (GORM would take it for a placeholder), instants are microseconds and
 // flags 0 and 1. The engines differ in open.go, in what the exchange's statement returns and how a batch of them is written, in
 // how the janitor deletes, and in the migrations.

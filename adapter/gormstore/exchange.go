@@ -85,8 +85,8 @@ var (
 	advanceSQLite = advance(columns("", otherColumns) + ", (SELECT a.policy FROM applications AS a WHERE " + ofApplication + ")")
 
 	// advanceMany is advance for many refresh tokens, each still a compare-and-swap of its own. It locks the rows that fit, and
-	// passes over those that somebody else holds: so it waits for none. What was locked cannot change until it is written;
-	// of what changed between the beginning of the statement and the lock, PostgreSQL compares the newest version.
+	// passes over those that somebody else holds: so it waits for none, and sorting by id, against
+	// deadlocks, would only cost. What was locked cannot change until it is written; of what changed between the beginning of the statement and the lock, PostgreSQL compares the newest version.
 	advanceMany = `
 WITH locked AS (
   SELECT c.*, a.slide_window, a.slide_maximum, a.grace_period, a.policy

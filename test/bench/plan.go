@@ -25,7 +25,7 @@ var (
 	}
 	normalPlan = plan{
 		name: "normal", window: window{500 * time.Millisecond, time.Second}, rounds: 3, exchangeRounds: 5, retakes: true, callers: []int{1, 8},
-		stages: []int{10_000, 1_000_000, 5_000_000}, rotated: 1_000, rotations: []int{200},
+		stages: []int{10_000, 1_000_000, 5_000_000}, rotated: 500, rotations: []int{200, 1_000},
 	}
 	fullPlan = plan{
 		name: "full", window: window{time.Second, 4 * time.Second}, rounds: 5, exchangeRounds: 5, retakes: true, callers: []int{1, 8},
