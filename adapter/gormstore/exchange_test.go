@@ -321,13 +321,24 @@ func TestOfParallelExchangesOneRotates(t *testing.T) {
 // session is a transaction of somebody else's, that holds locks until it is let go.
 func session(t *testing.T, db *sql.DB, query string, args ...any) (release func()) {
 	t.Helper()
+	return ending(t, (*sql.Tx).Rollback, db, query, args...)
+}
+
+// committing is one that holds locks until it is committed.
+func committing(t *testing.T, db *sql.DB, query string, args ...any) (commit func()) {
+	t.Helper()
+	return ending(t, (*sql.Tx).Commit, db, query, args...)
+}
+
+func ending(t *testing.T, how func(*sql.Tx) error, db *sql.DB, query string, args ...any) (end func()) {
+	t.Helper()
 	tx := must(db.BeginTx(t.Context(), nil))(t)
 	if _, err := tx.ExecContext(t.Context(), query, args...); err != nil {
 		t.Fatal(err)
 	}
 	return func() {
 		t.Helper()
-		if err := tx.Rollback(); err != nil {
+		if err := how(tx); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -1,7 +1,6 @@
 package gormstore_test
 
 import (
-	"database/sql"
 	"errors"
 	"fmt"
 	"strings"
@@ -235,21 +234,6 @@ func TestPostgresAPurgePassesOverWhatAnotherSessionHolds(t *testing.T) {
 	release()
 	if got := pass(t, s, purgeStep(10)); got.LookedAt != 1 || got.Deleted != 1 {
 		t.Errorf("afterwards a pass did %+v, want 1 of 1 deleted", got)
-	}
-}
-
-// committing is a transaction of somebody else's, that holds locks until it is committed.
-func committing(t *testing.T, db *sql.DB, query string, args ...any) (commit func()) {
-	t.Helper()
-	tx := must(db.BeginTx(t.Context(), nil))(t)
-	if _, err := tx.ExecContext(t.Context(), query, args...); err != nil {
-		t.Fatal(err)
-	}
-	return func() {
-		t.Helper()
-		if err := tx.Commit(); err != nil {
-			t.Fatal(err)
-		}
 	}
 }
 

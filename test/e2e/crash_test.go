@@ -62,27 +62,30 @@ func (l *load) run(ctx context.Context, c *client, u *virtualUser) {
 	}
 }
 
+// crowd are n users with a refresh token each, who exchange until they are told to stop.
+func (s *service) crowd(t *testing.T, n int) (users []*virtualUser, l *load, stop func()) {
+	t.Helper()
+	for i := range n {
+		g := s.issue(t, fmt.Sprint("user ", i), "shop")
+		users = append(users, &virtualUser{id: g.RefreshTokenID, current: g.RefreshToken})
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	var group sync.WaitGroup
+	l = &load{}
+	for _, u := range users {
+		group.Go(func() { l.run(ctx, s.client, u) })
+	}
+	return users, l, func() {
+		cancel()
+		group.Wait()
+	}
+}
+
 func TestKill9LogsNobodyOut(t *testing.T) {
 	const users, kills, between = 16, 20, 100
 	eachDatabase(t, func(t *testing.T, d database) {
 		s := start(t, d, settings{})
-		crowd := make([]*virtualUser, users)
-		for i := range crowd {
-			g := s.issue(t, fmt.Sprint("user ", i), "shop")
-			crowd[i] = &virtualUser{id: g.RefreshTokenID, current: g.RefreshToken}
-		}
-		ctx, cancel := context.WithCancel(t.Context())
-		var (
-			l     load
-			group sync.WaitGroup
-		)
-		for _, u := range crowd {
-			group.Go(func() { l.run(ctx, s.client, u) })
-		}
-		stop := func() {
-			cancel()
-			group.Wait()
-		}
+		crowd, l, stop := s.crowd(t, users)
 		defer stop()
 		var slowest time.Duration
 		for range kills {

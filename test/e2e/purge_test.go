@@ -1,13 +1,10 @@
 package e2e_test
 
 import (
-	"context"
-	"fmt"
 	"net/http"
 	"regexp"
 	"strconv"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 )
@@ -34,23 +31,7 @@ func TestAPurgeThatWasKilledGoesOnAndTheLivingNoticeNothing(t *testing.T) {
 		revoked := s.issue(t, "revoked", "shop")
 		s.want(t, acme(call{method: "DELETE", path: "/jwt/refresh/" + revoked.RefreshTokenID}), http.StatusOK)
 		s.refused(t, revoked.RefreshToken, "[revoked]refreshToken")
-		crowd := make([]*virtualUser, users)
-		for i := range crowd {
-			g := s.issue(t, fmt.Sprint("user ", i), "shop")
-			crowd[i] = &virtualUser{id: g.RefreshTokenID, current: g.RefreshToken}
-		}
-		ctx, cancel := context.WithCancel(t.Context())
-		var (
-			l     load
-			group sync.WaitGroup
-		)
-		for _, u := range crowd {
-			group.Go(func() { l.run(ctx, s.client, u) })
-		}
-		stop := func() {
-			cancel()
-			group.Wait()
-		}
+		crowd, l, stop := s.crowd(t, users)
 		defer stop()
 
 		left := func() int {
