@@ -158,20 +158,6 @@ func (c *combiner) begin(batch ...*exchange) *write {
 	return w
 }
 
-// Sharing tells how exchanges share writes; all zero where each is written by itself.
-func (s *Store) Sharing() Sharing {
-	if s.combiner == nil {
-		return Sharing{}
-	}
-	return s.combiner.sharing()
-}
-
-func (c *combiner) sharing() Sharing {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return Sharing{Waiting: len(c.waiting), Writes: c.writes.Load(), Exchanges: c.exchanges.Load()}
-}
-
 // lend passes on the place of a write that takes long.
 func (c *combiner) lend(w *write) {
 	c.mu.Lock()
@@ -268,4 +254,15 @@ func (c *combiner) guarded(batch []*exchange) (err error) {
 	ctx, cancel := context.WithTimeout(context.Background(), togetherTimeout)
 	defer cancel()
 	return c.many(ctx, batch)
+}
+
+// Sharing tells how exchanges share writes; all zero where each is written by itself.
+func (s *Store) Sharing() Sharing {
+	c := s.combiner
+	if c == nil {
+		return Sharing{}
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return Sharing{Waiting: len(c.waiting), Writes: c.writes.Load(), Exchanges: c.exchanges.Load()}
 }

@@ -46,6 +46,8 @@ type engine struct {
 	together func(*Store, context.Context, []*exchange) error
 	// revokeScope revokes a scope and spares nothing of it, in one statement; empty where that takes a transaction.
 	revokeScope string
+	// purgeTokens deletes what was dead in a range of ids; clock asks what time it is, and is empty where the process knows as well.
+	purgeTokens, clock string
 	// statistics asks how exchanges are stored; empty where there is nothing to ask.
 	statistics string
 	// migrated asks whether any migration ever ran.
@@ -91,12 +93,13 @@ func openSQLite(ctx context.Context, path string, o Options) (*Store, error) {
 	}
 	read := newPool(preparing{reading}, cmp.Or(o.MaxConnections, max(4, runtime.NumCPU())))
 	return newStore(o, engine{
-		name:      goose.DialectSQLite3,
-		advance:   advanceSQLite,
-		writes:    1,
-		together:  (*Store).advanceInTurn,
-		migrated:  `SELECT count(*) FROM sqlite_master WHERE type = 'table' AND name = 'goose_db_version'`,
-		migrating: func() *sql.DB { return newPool(writing, 1) },
+		name:        goose.DialectSQLite3,
+		advance:     advanceSQLite,
+		writes:      1,
+		together:    (*Store).advanceInTurn,
+		purgeTokens: purgeTokensSQLite,
+		migrated:    `SELECT count(*) FROM sqlite_master WHERE type = 'table' AND name = 'goose_db_version'`,
+		migrating:   func() *sql.DB { return newPool(writing, 1) },
 	}, sqliteDialect{pool: write}, sqliteDialect{pool: read}, write, read)
 }
 
@@ -148,6 +151,8 @@ func OpenPostgres(ctx context.Context, dsn domain.Secret, o Options) (*Store, er
 		writes:      2,
 		together:    (*Store).advanceTogether,
 		revokeScope: revokeScopePostgres,
+		purgeTokens: purgeTokensPostgres,
+		clock:       clockPostgres,
 		statistics:  statistics,
 		migrated:    `SELECT count(*) FROM pg_catalog.pg_class WHERE oid = to_regclass('goose_db_version')`,
 		migrating: func() *sql.DB {

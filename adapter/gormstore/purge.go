@@ -5,7 +5,6 @@ import (
 	"database/sql"
 	"errors"
 
-	"github.com/pressly/goose/v3"
 	"gorm.io/gorm"
 
 	"github.com/refreshd/refreshd/domain"
@@ -44,7 +43,7 @@ import (
 //     refresh token after the step has found none. The tenant was deleted at or before s.Before, minutes ago, and an Insert
 //     takes no longer than statement_timeout, ten seconds.
 //
-// An older process that serves beside this one knows nothing of the janitor, and is right all the same.
+// A process that knows nothing of the janitor may serve beside this one, and is right all the same.
 
 const (
 	stageTokens = iota
@@ -60,8 +59,8 @@ type position struct {
 }
 
 const (
-	// databaseClock is the time now, not that at which the transaction began, in microseconds.
-	databaseClock = `SELECT (EXTRACT(EPOCH FROM clock_timestamp()) * 1000000)::bigint`
+	// clockPostgres is the time now, not that at which the transaction began, in microseconds.
+	clockPostgres = `SELECT (EXTRACT(EPOCH FROM clock_timestamp()) * 1000000)::bigint`
 
 	// lease is an upsert, so that an empty table will do. What is later than $5 and $7 was left by a clock that was wrong.
 	lease = `
@@ -163,11 +162,11 @@ func (s *Store) purge(tx *gorm.DB, step port.PurgeStep) (done port.Purged, err e
 }
 
 func (s *Store) compareClocks(tx *gorm.DB, step port.PurgeStep) error {
-	if s.engine.name != goose.DialectPostgres {
+	if s.engine.clock == "" {
 		return nil
 	}
 	var now int64
-	if err := queryRow(tx.Raw(databaseClock), errors.New("the database does not know the time"), &now); err != nil {
+	if err := queryRow(tx.Raw(s.engine.clock), errors.New("the database does not know the time"), &now); err != nil {
 		return err
 	}
 	return domain.ClockFault(step.Now, instant(now), step.MayDiffer)
@@ -183,11 +182,7 @@ func (s *Store) purgeTokens(tx *gorm.DB, step port.PurgeStep, at *position, done
 	}
 	if done.LookedAt > 0 {
 		copy(at.afterToken[:], last)
-		purge := purgeTokensPostgres
-		if s.engine.name == goose.DialectSQLite3 {
-			purge = purgeTokensSQLite
-		}
-		deleted := tx.Exec(purge, from[:], last, micros(step.Before))
+		deleted := tx.Exec(s.engine.purgeTokens, from[:], last, micros(step.Before))
 		if deleted.Error != nil {
 			return deleted.Error
 		}
