@@ -63,17 +63,17 @@ func (l *load) run(ctx context.Context, c *client, u *virtualUser) {
 }
 
 // crowd are n users with a refresh token each, who exchange until they are told to stop.
-func (s *service) crowd(t *testing.T, n int) (users []*virtualUser, l *load, stop func()) {
+func (v *service) crowd(t *testing.T, n int) (users []*virtualUser, l *load, stop func()) {
 	t.Helper()
 	for i := range n {
-		g := s.issue(t, fmt.Sprint("user ", i), "shop")
+		g := v.issue(t, fmt.Sprint("user ", i), "shop")
 		users = append(users, &virtualUser{id: g.RefreshTokenID, current: g.RefreshToken})
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	var group sync.WaitGroup
 	l = &load{}
 	for _, u := range users {
-		group.Go(func() { l.run(ctx, s.client, u) })
+		group.Go(func() { l.run(ctx, v.client, u) })
 	}
 	return users, l, func() {
 		cancel()
