@@ -154,31 +154,6 @@ func TestUserPresentsTheWholeTokenString(t *testing.T) {
 	}
 }
 
-func TestProcessesAreReadWhateverTheirName(t *testing.T) {
-	got, err := parseStat("4711 (a) (b) S 42 1 1 0 -1 4194560 1 2 0 0 150 50 30 20 20 0 1 0 99 1000 10 18446744073709551615")
-	want := status{name: "a) (b", parent: 42, cpu: 2 * time.Second, children: 500 * time.Millisecond}
-	if err != nil || got != want {
-		t.Errorf("got %+v, %v, want %+v", got, err, want)
-	}
-	for _, bad := range []string{"", "1 (x) S", "1 x S 1 1 1 0 -1 4194560 1 2 0 0 150 50 30 20"} {
-		if got, err := parseStat(bad); err == nil {
-			t.Errorf("%q: got %+v, want an error", bad, got)
-		}
-	}
-}
-
-func TestMachineIsIdleAlsoWhileItWaitsForTheDisk(t *testing.T) {
-	got, err := parseMachine("cpu  100 10 200 600 50 5 15 20 0 0\ncpu0 1 1 1 1 1 1 1 1 0 0\n")
-	if want := (machine{total: 10 * time.Second, idle: 6500 * time.Millisecond}); err != nil || got != want {
-		t.Errorf("got %+v, %v, want %+v", got, err, want)
-	}
-	for _, bad := range []string{"", "cpu 1 2 3", "intr 1 2 3 4 5 6 7 8 9", "cpu a b c d e f g h"} {
-		if got, err := parseMachine(bad); err == nil {
-			t.Errorf("%q: got %+v, want an error", bad, got)
-		}
-	}
-}
-
 func TestPgbenchsLogCountsWithinTheWindowOnly(t *testing.T) {
 	const log = "0 1 100 0 1000 0\n1 1 200 0 1000 500000\n0 2 300 0 1001 0\n1 2 400 0 1001 1\n"
 	got, err := parseLog(nil, strings.NewReader(log), time.Unix(1000, 0), time.Unix(1001, 0))
@@ -191,16 +166,6 @@ func TestPgbenchsLogCountsWithinTheWindowOnly(t *testing.T) {
 	}
 	if got, err := processed("x\nnumber of transactions actually processed: 12\ny"); got != 12 || err != nil {
 		t.Errorf("processed: got %d, %v, want 12", got, err)
-	}
-}
-
-func TestMetricIsTheOneOfThatName(t *testing.T) {
-	const text = "# HELP a_total x\na_total_created 1\na_total 1.5e+06\nb 2\n"
-	if got, err := metric(text, "a_total"); got != 1.5e6 || err != nil {
-		t.Errorf("got %v, %v, want 1.5e6", got, err)
-	}
-	if _, err := metric(text, "c"); err == nil {
-		t.Error("a metric that is not there: want an error")
 	}
 }
 

@@ -13,6 +13,7 @@ import (
 
 	"github.com/refreshd/refreshd/adapter/gormstore"
 	"github.com/refreshd/refreshd/domain"
+	"github.com/refreshd/refreshd/test/rig"
 )
 
 // bulk is a database with millions of refresh tokens, numbered from 1. They are real: their rows are what an issue would have
@@ -81,7 +82,7 @@ func (b *bench) newBulk(ctx context.Context, m mode, spread int) (*bulk, error) 
 // bulk gives the one that parts share, with as many rows at least.
 func (b *bench) bulk(ctx context.Context, rows int) (*bulk, error) {
 	if b.shared == nil {
-		k, err := b.newBulk(ctx, b.defaultMode(), b.plan.stages[1]/hoarderHas)
+		k, err := b.newBulk(ctx, asItComes, b.plan.stages[1]/hoarderHas)
 		if err != nil {
 			return nil, err
 		}
@@ -127,7 +128,7 @@ func tokenKey(ctx context.Context, dsn string) (k domain.TokenKey, err error) {
 	if err != nil {
 		return k, err
 	}
-	master, err := domain.ParseMasterKey(domain.NewSecret(masterKey))
+	master, err := domain.ParseMasterKey(domain.NewSecret(rig.MasterKey))
 	if err != nil {
 		return k, err
 	}

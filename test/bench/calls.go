@@ -11,6 +11,8 @@ import (
 	"strings"
 	"sync/atomic"
 	"time"
+
+	"github.com/refreshd/refreshd/test/rig"
 )
 
 // caller is a backend: a connection with an API key.
@@ -18,7 +20,7 @@ type caller struct{ line }
 
 func newCallers(s *service, n int) (callers []*caller) {
 	for range n {
-		callers = append(callers, &caller{line{address: s.api}})
+		callers = append(callers, &caller{line{address: s.API}})
 	}
 	return callers
 }
@@ -67,7 +69,7 @@ const firstPage = "/jwt/refresh?limit=100&userId=" + hoarder
 func deepPage(ctx context.Context, s *service) (string, error) {
 	path := "/jwt/refresh?limit=1000&userId=" + hoarder
 	for range 9 {
-		a, err := call(ctx, http.MethodGet, "http://"+s.api+path, nil)
+		a, err := call(ctx, http.MethodGet, "http://"+s.API+path, nil)
 		if err != nil {
 			return "", err
 		}
@@ -87,11 +89,11 @@ func callsPart(ctx context.Context, b *bench) error {
 		return err
 	}
 	b.report.section(fmt.Sprintf("Other calls, PostgreSQL, %d refresh tokens", k.rows))
-	s, err := b.program.serve(ctx, b.defaultMode(), k.dsn)
+	s, err := b.serve(ctx, asItComes, k.dsn)
 	if err != nil {
 		return err
 	}
-	b.later(s.stop)
+	b.later(s.Stop)
 	if err := b.singleCalls(ctx, k, s); err != nil {
 		return err
 	}
@@ -115,10 +117,10 @@ func (b *bench) singleCalls(ctx context.Context, k *bulk, s *service) error {
 			if err != nil {
 				return run{}, err
 			}
-			r, err := closedLoop(ctx, w, meter{driver: ownCPU, service: s, server: b.server}, n, func(i int) error {
+			r, err := closedLoop(ctx, w, meter{driver: rig.OwnCPU, service: s, server: b.server}, n, func(i int) error {
 				return call(callers[i], rand.IntN(k.rows)+1)
 			})
-			return r, errors.Join(err, s.forget())
+			return r, errors.Join(err, s.Forget())
 		}
 	}
 	var revoked atomic.Int64
@@ -159,7 +161,7 @@ func (b *bench) wideRevocations(ctx context.Context, k *bulk, s *service) error 
 			if err != nil {
 				return run{}, err
 			}
-			return closedLoop(ctx, w, meter{driver: ownCPU, service: s, server: b.server}, n, func(i int) error {
+			return closedLoop(ctx, w, meter{driver: rig.OwnCPU, service: s, server: b.server}, n, func(i int) error {
 				return callers[i].expect(http.StatusOK, http.MethodDelete, fmt.Sprint("/jwt/refresh?userId=nobody-", rand.IntN(1000)), "")
 			})
 		}},

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/refreshd/refreshd/domain"
+	"github.com/refreshd/refreshd/test/rig"
 )
 
 // populations are the numbers of virtual users.
@@ -30,12 +31,12 @@ type contender struct {
 
 // fill has a service make a refresh token for each user, on a store that is fresh, and end.
 func (b *bench) fill(ctx context.Context, m mode, url string) (users []*user, started time.Duration, err error) {
-	s, err := b.program.serve(ctx, m, url)
+	s, err := b.serve(ctx, m, url)
 	if err != nil {
 		return nil, 0, err
 	}
 	users, err = s.users(ctx, slices.Max(populations))
-	return users, s.started, errors.Join(err, s.stop())
+	return users, s.ReadyAfter, errors.Join(err, s.Stop())
 }
 
 // contender starts a service for the second time.
@@ -53,18 +54,18 @@ func (b *bench) contender(ctx context.Context, m mode, url string) (c *contender
 
 // tell says how it started.
 func (c *contender) tell(b *bench) {
-	b.report.say("Started %s: first %s ms until ready, second %s ms; then %.1f MiB resident.", c.mode, ms(c.first), ms(c.service.started),
+	b.report.say("Started %s: first %s ms until ready, second %s ms; then %.1f MiB resident.", c.mode, ms(c.first), ms(c.service.ReadyAfter),
 		c.idle)
 }
 
 func (c *contender) restart(ctx context.Context, b *bench, url string) (err error) {
-	if c.service, err = b.program.serve(ctx, c.mode, url); err != nil {
+	if c.service, err = b.serve(ctx, c.mode, url); err != nil {
 		return err
 	}
-	b.later(c.service.stop)
-	c.idle = memory(c.service.pid(), "VmRSS")
+	b.later(c.service.Stop)
+	c.idle = rig.Memory(c.service.PID(), "VmRSS")
 	for i, u := range c.users {
-		if c.users[i], err = newUser(c.service.api, string(u.current), u.id); err != nil {
+		if c.users[i], err = newUser(c.service.API, string(u.current), u.id); err != nil {
 			return err
 		}
 	}
@@ -103,7 +104,7 @@ func (c *contender) run(ctx context.Context, w window, n int) (run, error) {
 	}
 	after, err := tally(c.users)
 	c.calls += int(after - before)
-	return r, errors.Join(err, c.service.forget())
+	return r, errors.Join(err, c.service.Forget())
 }
 
 // tally is the sum of the generations that the users hold: how often they have exchanged.

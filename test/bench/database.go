@@ -9,6 +9,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/refreshd/refreshd/test/postgres"
+	"github.com/refreshd/refreshd/test/rig"
 )
 
 // server is PostgreSQL, durable: a commit waits for the disk.
@@ -32,8 +33,8 @@ func startServer(ctx context.Context) (s *server, err error) {
 	if s.admin, err = pgx.Connect(ctx, dsn); err != nil {
 		return s, err
 	}
-	if backend, ok := processStatus(int(s.admin.PgConn().PID())); ok && strings.HasPrefix(backend.name, "postgres") {
-		s.postmaster = backend.parent
+	if backend, ok := rig.ReadProcess(int(s.admin.PgConn().PID())); ok && strings.HasPrefix(backend.Name, "postgres") {
+		s.postmaster = backend.Parent
 	}
 	var version, fsync, synchronous, buffers string
 	err = s.admin.QueryRow(ctx, `SELECT current_setting('server_version'), current_setting('fsync'),
@@ -57,7 +58,7 @@ func (s *server) cpu() time.Duration {
 	if s.postmaster == 0 {
 		return 0
 	}
-	return treeCPU(s.postmaster)
+	return rig.TreeCPU(s.postmaster)
 }
 
 // written is how far the log (WAL) has grown, in bytes.

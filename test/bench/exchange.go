@@ -6,6 +6,7 @@ import (
 
 	"github.com/refreshd/refreshd/adapter/gormstore"
 	"github.com/refreshd/refreshd/domain"
+	"github.com/refreshd/refreshd/test/rig"
 )
 
 const (
@@ -22,7 +23,8 @@ func (b *bench) newDatabase(ctx context.Context) (dsn string, err error) {
 	if dsn, err = b.server.NewDatabase(ctx); err != nil {
 		return "", err
 	}
-	return dsn, b.program.run(ctx, dsn, "migrate")
+	_, err = b.program.Run(ctx, settings(asItComes, dsn), "migrate")
+	return dsn, err
 }
 
 // exchangePart compares the service with what it stands on: PostgreSQL alone, and the store without HTTP.
@@ -50,7 +52,7 @@ func exchangePart(ctx context.Context, b *bench) error {
 		}},
 	}
 	var contenders []*contender
-	for _, m := range b.program.modes() {
+	for _, m := range modes {
 		store, err := gormstore.OpenPostgres(ctx, domain.NewSecret(dsn), storeOptions(m))
 		if err != nil {
 			return err
@@ -91,9 +93,9 @@ func (b *bench) exchangeFigures(ctx context.Context, s *series, contenders []*co
 		r.figure("p99 http/bare 32", s.ratio(http, bare, 32, p99))
 		r.figure("objects", s.of(http, 32, objects))
 		r.figure("bytes", s.of(http, 32, kibibytes))
-		rss, peak := memory(c.service.pid(), "VmRSS"), memory(c.service.pid(), "VmHWM")
+		rss, peak := rig.Memory(c.service.PID(), "VmRSS"), rig.Memory(c.service.PID(), "VmHWM")
 		r.figure("rss 64", rss)
-		if err := c.service.stop(); err != nil {
+		if err := c.service.Stop(); err != nil {
 			return err
 		}
 		after, err := b.server.counters(ctx, c.dsn)

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/refreshd/refreshd/domain"
+	"github.com/refreshd/refreshd/test/rig"
 )
 
 const (
@@ -38,7 +39,7 @@ func newRoamers(k *bulk, s *service, next func(i int) int) (*roamers, error) {
 		r.generations[i] = 1
 	}
 	for range growthUsers {
-		u, err := newUser(s.api, k.key.Mint(domain.ID{1}, 1).Reveal(), "")
+		u, err := newUser(s.API, k.key.Mint(domain.ID{1}, 1).Reveal(), "")
 		if err != nil {
 			return nil, err
 		}
@@ -70,17 +71,17 @@ func (r *roamers) run(ctx context.Context, w window, s *service, server *server)
 	if err != nil {
 		return run{}, err
 	}
-	got, err := closedLoop(ctx, w, meter{driver: ownCPU, service: s, server: server}, len(r.users), r.exchange)
+	got, err := closedLoop(ctx, w, meter{driver: rig.OwnCPU, service: s, server: server}, len(r.users), r.exchange)
 	if err != nil {
 		return run{}, err
 	}
-	return got, s.forget()
+	return got, s.Forget()
 }
 
 // growthPart exchanges random tokens of the whole table while it grows, beside pgbench on the same table.
 func growthPart(ctx context.Context, b *bench) error {
 	b.report.section("Growth")
-	m := b.defaultMode()
+	m := asItComes
 	var generations []uint32
 	var kept []float64
 	for stage, rows := range b.plan.stages {
@@ -88,11 +89,11 @@ func growthPart(ctx context.Context, b *bench) error {
 		if err != nil {
 			return err
 		}
-		s, err := b.program.serve(ctx, m, k.dsn)
+		s, err := b.serve(ctx, m, k.dsn)
 		if err != nil {
 			return err
 		}
-		b.later(s.stop)
+		b.later(s.Stop)
 		r, err := newRoamers(k, s, even(k.rows))
 		if err != nil {
 			return err
@@ -116,7 +117,7 @@ func growthPart(ctx context.Context, b *bench) error {
 				return err
 			}
 		}
-		if err := s.stop(); err != nil {
+		if err := s.Stop(); err != nil {
 			return err
 		}
 	}

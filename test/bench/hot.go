@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"sync"
 	"time"
+
+	"github.com/refreshd/refreshd/test/rig"
 )
 
 const (
@@ -22,13 +24,13 @@ const (
 // answer of a race, and to the string of one, has to be the same bytes.
 func hotPart(ctx context.Context, b *bench) error {
 	b.report.section("A hot token")
-	c, err := b.onPostgres(ctx, b.defaultMode())
+	c, err := b.onPostgres(ctx, asItComes)
 	if err != nil {
 		return err
 	}
 	one := make([]*user, hotUsers)
 	for i := range one {
-		if one[i], err = newUser(c.service.api, string(c.users[0].current), c.users[0].id); err != nil {
+		if one[i], err = newUser(c.service.API, string(c.users[0].current), c.users[0].id); err != nil {
 			return err
 		}
 	}
@@ -118,7 +120,7 @@ func (c *contender) retries(ctx context.Context, w window, users []*user, answer
 		}
 		next[i] = g.tokenString
 	}
-	r, err := closedLoop(ctx, w, meter{driver: ownCPU, service: c.service, server: c.server}, len(users), func(i int) error {
+	r, err := closedLoop(ctx, w, meter{driver: rig.OwnCPU, service: c.service, server: c.server}, len(users), func(i int) error {
 		if _, err := users[i].present(); err != nil {
 			return err
 		}
@@ -130,5 +132,5 @@ func (c *contender) retries(ctx context.Context, w window, users []*user, answer
 	for i, u := range users {
 		copy(u.current, next[i])
 	}
-	return r, errors.Join(err, c.service.forget())
+	return r, errors.Join(err, c.service.Forget())
 }

@@ -38,6 +38,8 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"github.com/refreshd/refreshd/test/rig"
 )
 
 // part is what can be run by itself.
@@ -62,7 +64,7 @@ type bench struct {
 	plan               plan
 	version            string
 	dir                string
-	program            program
+	program            rig.Program
 	server             *server
 	pgbench            *pgbench
 	report             *report
@@ -155,7 +157,7 @@ func (b *bench) prepared(ctx context.Context, f func() error) (err error) {
 	}
 	defer func() { err = errors.Join(err, os.RemoveAll(b.dir)) }()
 	b.progress("building the service")
-	if b.program, err = buildProgram(ctx, b.dir, b.version); err != nil {
+	if b.program, err = rig.Build(ctx, b.dir, rig.BuildOptions{Version: b.version}); err != nil {
 		return err
 	}
 	b.progress("starting PostgreSQL")
@@ -209,7 +211,7 @@ func (b *bench) progress(format string, args ...any) {
 // title says what the figures depend on.
 func (b *bench) title() {
 	fmt.Fprintf(&b.report.text, "# Measured %s\n\n", b.begun.UTC().Format(time.DateOnly))
-	b.report.say("%s, on %d processors (%s), %s/%s, %s. %s. Plan: %s, %d rounds of %s, %d of the first part.", b.program.version, runtime.NumCPU(),
+	b.report.say("%s, on %d processors (%s), %s/%s, %s. %s. Plan: %s, %d rounds of %s, %d of the first part.", b.program.Version, runtime.NumCPU(),
 		processor(), runtime.GOOS, runtime.GOARCH, runtime.Version(), b.server.settings, b.plan.name, b.plan.rounds, b.plan.window.length,
 		b.plan.exchangeRounds)
 }

@@ -10,23 +10,16 @@ const (
 	combined mode = "combined"   // a statement for all that wait
 )
 
-const combiningSetting = "REFRESHD_DATABASE_WRITE_COMBINING"
+var modes = []mode{oneByOne, combined}
 
-// modes are those that the program knows.
-func (p program) modes() []mode {
-	if p.combines {
-		return []mode{oneByOne, combined}
-	}
-	return []mode{oneByOne}
-}
+// asItComes is the mode of a service that is told nothing.
+const asItComes = combined
 
-// settings tell the service the mode, if it knows one, and not to purge by itself, so that a purge is only where it is measured.
-func (p program) settings(m mode) (environ []string) {
-	if p.combines && m == oneByOne {
-		environ = append(environ, combiningSetting+"=false")
-	}
-	if p.purges {
-		environ = append(environ, "REFRESHD_PURGE_INTERVAL=0s")
+// environ tells the service the mode, and not to purge by itself, so that a purge is only where it is measured.
+func (m mode) environ() []string {
+	environ := []string{"REFRESHD_PURGE_INTERVAL=0s"}
+	if m == oneByOne {
+		environ = append(environ, "REFRESHD_DATABASE_WRITE_COMBINING=false")
 	}
 	return environ
 }
@@ -34,10 +27,4 @@ func (p program) settings(m mode) (environ []string) {
 // storeOptions tell a store the mode, with as many connections as the service has.
 func storeOptions(m mode) gormstore.Options {
 	return gormstore.Options{MaxConnections: 16, OneByOne: m == oneByOne}
-}
-
-// defaultMode is the one of a service that is told nothing.
-func (b *bench) defaultMode() mode {
-	modes := b.program.modes()
-	return modes[len(modes)-1]
 }

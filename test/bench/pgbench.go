@@ -19,6 +19,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/refreshd/refreshd/test/postgres"
+	"github.com/refreshd/refreshd/test/rig"
 )
 
 // sessionSettings are those that gormstore gives its connections. pgbench gets them too: without generic plans it would plan each
@@ -107,8 +108,8 @@ func (p *pgbench) run(ctx context.Context, w window, dsn string, n int, s script
 		return r, fmt.Errorf("pgbench: %w", err)
 	}
 	m := meter{server: p.server, driver: func() time.Duration {
-		s, _ := processStatus(c.Process.Pid)
-		return s.cpu
+		s, _ := rig.ReadProcess(c.Process.Pid)
+		return s.CPU
 	}}
 	from, err := m.open(ctx, begin.Add(warm))
 	to := from

@@ -34,11 +34,11 @@ func (b *bench) profile(ctx context.Context, dir string) error {
 }
 
 func (b *bench) profileOn(ctx context.Context, prefix, url string) (err error) {
-	s, err := b.program.serve(ctx, b.defaultMode(), url)
+	s, err := b.serve(ctx, asItComes, url)
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, s.stop()) }()
+	defer func() { err = errors.Join(err, s.Stop()) }()
 	users, err := s.users(ctx, profileUsers)
 	if err != nil {
 		return err
@@ -69,7 +69,7 @@ func (b *bench) profileOn(ctx context.Context, prefix, url string) (err error) {
 }
 
 func (s *service) saveProfile(ctx context.Context, name, file string) error {
-	a, err := call(ctx, http.MethodGet, "http://"+s.admin+"/debug/pprof/"+name, nil)
+	a, err := call(ctx, http.MethodGet, "http://"+s.Admin+"/debug/pprof/"+name, nil)
 	if err == nil && a.status != http.StatusOK {
 		err = fmt.Errorf("status %d: %s", a.status, a.body)
 	}

@@ -3,11 +3,11 @@ package main
 import (
 	"context"
 	"errors"
-	"os/exec"
-	"syscall"
 	"time"
 
 	"github.com/jackc/pgx/v5"
+
+	"github.com/refreshd/refreshd/test/rig"
 )
 
 const purgeUsers = 32
@@ -15,11 +15,7 @@ const purgeUsers = 32
 // purgePart has users exchange while what is dead is deleted from the same table.
 func purgePart(ctx context.Context, b *bench) error {
 	b.report.section("Purge")
-	if !b.program.purges {
-		b.report.say("Left out: this service has no verb `purge`.")
-		return nil
-	}
-	m := b.defaultMode()
+	m := asItComes
 	k, err := b.newBulk(ctx, m, 1)
 	if err != nil {
 		return err
@@ -32,7 +28,7 @@ func purgePart(ctx context.Context, b *bench) error {
 	if err := c.restart(ctx, b, k.dsn); err != nil {
 		return err
 	}
-	b.report.say("Started with %d dead rows: %s ms until ready.", k.rows, ms(c.service.started))
+	b.report.say("Started with %d dead rows: %s ms until ready.", k.rows, ms(c.service.ReadyAfter))
 	const quiet, purging = "no purge", "a purge under way"
 	w := b.plan.window
 	before, err := k.left(ctx)
@@ -43,14 +39,14 @@ func purgePart(ctx context.Context, b *bench) error {
 	variants := []variant{
 		{name: quiet, run: func(n int) (run, error) { return c.run(ctx, w, n) }},
 		{name: purging, run: func(n int) (run, error) {
-			purge := b.program.command(ctx, m, k.dsn, "purge")
-			begun := time.Now()
-			if err := purge.Start(); err != nil {
+			if err := k.freeLease(ctx); err != nil {
 				return run{}, err
 			}
+			stop := b.purging(ctx, settings(m, k.dsn))
+			begun := time.Now()
 			r, err := c.run(ctx, w, n)
 			took += time.Since(begun)
-			return r, errors.Join(err, interrupt(purge))
+			return r, errors.Join(err, stop())
 		}},
 	}
 	s, err := b.turns("purge", b.plan.rounds, variants, purgeUsers)
@@ -70,13 +66,29 @@ func purgePart(ctx context.Context, b *bench) error {
 	return nil
 }
 
-// interrupt ends a verb that still runs.
-func interrupt(c *exec.Cmd) error {
-	_ = c.Process.Signal(syscall.SIGTERM)
-	if err := c.Wait(); err != nil && !errors.As(err, new(*exec.ExitError)) {
-		return err
+// purging runs the verb until stop is called, which it is long before the verb is done.
+func (b *bench) purging(ctx context.Context, settings rig.Settings) (stop func() error) {
+	ctx, cancel := context.WithCancel(ctx)
+	ended := make(chan error, 1)
+	go func() {
+		_, err := b.program.Run(ctx, settings, "purge")
+		ended <- err
+	}()
+	return func() error {
+		cancel()
+		if err := <-ended; err != nil && !errors.Is(err, context.Canceled) {
+			return err
+		}
+		return nil
 	}
-	return nil
+}
+
+// freeLease lets a purge begin at once: one that was cut off would keep the next from it for half a minute.
+func (k *bulk) freeLease(ctx context.Context) error {
+	return withConnection(ctx, k.dsn, func(c *pgx.Conn) error {
+		_, err := c.Exec(ctx, `UPDATE janitor SET lease_until = 0`)
+		return err
+	})
 }
 
 func (k *bulk) left(ctx context.Context) (rows int64, err error) {

@@ -13,18 +13,18 @@ import (
 // indexes take up. At full load vacuum would have no time of its own.
 func spacePart(ctx context.Context, b *bench) error {
 	b.report.section("Space")
-	k, err := b.newBulk(ctx, b.defaultMode(), b.plan.rotated)
+	k, err := b.newBulk(ctx, asItComes, b.plan.rotated)
 	if err != nil {
 		return err
 	}
 	if err := b.grow(ctx, k, b.plan.rotated, time.Now()); err != nil {
 		return err
 	}
-	s, err := b.program.serve(ctx, b.defaultMode(), k.dsn)
+	s, err := b.serve(ctx, asItComes, k.dsn)
 	if err != nil {
 		return err
 	}
-	b.later(s.stop)
+	b.later(s.Stop)
 	fresh, err := k.bytesPerToken(ctx)
 	if err != nil {
 		return err
@@ -93,7 +93,7 @@ func (b *bench) rotate(ctx context.Context, r *roamers, s *service, n int, pace 
 				for turn := range per {
 					if i == 0 && turn%(per/10+1) == 0 {
 						b.progress("space: %d of %d rotations", done+turn*len(r.users), n*r.bulk.rows)
-						if err := s.forget(); err != nil {
+						if err := s.Forget(); err != nil {
 							return err
 						}
 					}

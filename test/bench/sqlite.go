@@ -12,6 +12,7 @@ import (
 	_ "modernc.org/sqlite" // the driver that gormstore uses
 
 	"github.com/refreshd/refreshd/domain"
+	"github.com/refreshd/refreshd/test/rig"
 )
 
 const bareSQLite = "bare statement"
@@ -66,14 +67,14 @@ func sqlitePart(ctx context.Context, b *bench) error {
 	b.later(rows.database.Close)
 	w := b.plan.window
 	variants := []variant{{name: bareSQLite, run: func(n int) (run, error) {
-		return closedLoop(ctx, w, meter{driver: ownCPU}, n, func(i int) error { return rows.rotate(ctx, i) })
+		return closedLoop(ctx, w, meter{driver: rig.OwnCPU}, n, func(i int) error { return rows.rotate(ctx, i) })
 	}}}
-	for _, m := range b.program.modes() {
+	for _, m := range modes {
 		c, err := b.contender(ctx, m, "sqlite:"+filepath.Join(b.dir, string(m)+".db"))
 		if err != nil {
 			return err
 		}
-		b.report.figure("sqlite second start", float64(c.service.started.Milliseconds()))
+		b.report.figure("sqlite second start", float64(c.service.ReadyAfter.Milliseconds()))
 		variants = append(variants, variant{name: overHTTP(m), run: func(n int) (run, error) { return c.run(ctx, w, n) }})
 	}
 	s, err := b.turns("SQLite", b.plan.rounds, variants, populations...)
@@ -81,7 +82,7 @@ func sqlitePart(ctx context.Context, b *bench) error {
 		return err
 	}
 	b.report.table(s.table(variants, bareSQLite, populations...))
-	for _, m := range b.program.modes() {
+	for _, m := range modes {
 		b.report.figure("sqlite http/bare 8 "+string(m), s.ratio(overHTTP(m), bareSQLite, 8, perSecond))
 	}
 	return nil
@@ -92,10 +93,10 @@ func memoryPart(ctx context.Context, b *bench) error {
 	b.report.section("Exchange, memory")
 	c := &contender{}
 	var err error
-	if c.service, err = b.program.serve(ctx, oneByOne, "memory:"); err != nil {
+	if c.service, err = b.serve(ctx, oneByOne, "memory:"); err != nil {
 		return err
 	}
-	b.later(c.service.stop)
+	b.later(c.service.Stop)
 	if c.users, err = c.service.users(ctx, 64); err != nil {
 		return err
 	}

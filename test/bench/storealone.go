@@ -9,6 +9,7 @@ import (
 
 	"github.com/refreshd/refreshd/adapter/gormstore"
 	"github.com/refreshd/refreshd/domain"
+	"github.com/refreshd/refreshd/test/rig"
 )
 
 // storeCallers call a store without a service: the use case's one call of it, and nothing else. They run in this process, so that what
@@ -58,7 +59,7 @@ func (c *storeCallers) run(ctx context.Context, w window, s *server, n int) (run
 	if err := c.read(ctx); err != nil {
 		return run{}, err
 	}
-	return closedLoop(ctx, w, meter{driver: ownCPU, server: s}, n, func(i int) error { return c.advance(ctx, i) })
+	return closedLoop(ctx, w, meter{driver: rig.OwnCPU, server: s}, n, func(i int) error { return c.advance(ctx, i) })
 }
 
 // exchangeStatement is the text that the store sends for an exchange. It tells its logger of each statement, without values.

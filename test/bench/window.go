@@ -4,6 +4,8 @@ import (
 	"context"
 	"sync"
 	"time"
+
+	"github.com/refreshd/refreshd/test/rig"
 )
 
 // window is the part of a run that counts. What comes before warms up: connections, plans, caches.
@@ -34,7 +36,7 @@ type reading struct {
 	at                        time.Time
 	driver, service, database time.Duration
 	objects, bytes, written   float64
-	machine                   machine
+	machine                   rig.Machine
 }
 
 // open reads when a window opens, and shut when it closes. Both read CPU next to the window, because the rest of reading costs some.
@@ -70,13 +72,13 @@ func (m meter) ask(ctx context.Context, r *reading) (err error) {
 
 func (m meter) readCPU(r *reading) {
 	if m.service != nil {
-		s, _ := processStatus(m.service.pid())
-		r.service = s.cpu
+		s, _ := rig.ReadProcess(m.service.PID())
+		r.service = s.CPU
 	}
 	if m.server != nil {
 		r.database = m.server.cpu()
 	}
-	r.machine = readMachine()
+	r.machine = rig.ReadMachine()
 }
 
 // between makes a run of two readings and of the calls that ended between them.
@@ -86,9 +88,9 @@ func between(from, to reading, took []time.Duration) run {
 	if n == 0 {
 		return r
 	}
-	if total := to.machine.total - from.machine.total; total > 0 {
+	if total := to.machine.Total - from.machine.Total; total > 0 {
 		ours := to.driver - from.driver + to.service - from.service + to.database - from.database
-		idle := to.machine.idle - from.machine.idle
+		idle := to.machine.Idle - from.machine.Idle
 		r.idle, r.others = float64(idle)/float64(total), float64(max(0, total-idle-ours))/float64(total)
 	}
 	calls := time.Duration(n)
@@ -161,10 +163,10 @@ func exchanges(ctx context.Context, w window, m meter, users []*user) (run, erro
 	if err != nil {
 		return run{}, err
 	}
-	m.driver = ownCPU
+	m.driver = rig.OwnCPU
 	r, err := closedLoop(ctx, w, m, len(users), func(i int) error { return users[i].exchange() })
 	if err != nil && m.service != nil {
-		err = m.service.explained(err)
+		err = m.service.Explain(err)
 	}
 	return r, err
 }

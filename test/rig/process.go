@@ -1,4 +1,4 @@
-package main
+package rig
 
 import (
 	"bytes"
@@ -14,67 +14,69 @@ import (
 // tick is the unit of CPU times in /proc: USER_HZ, which is 100 on every architecture that Go runs on.
 const tick = 10 * time.Millisecond
 
-// status is what /proc tells of a process. Where there is no /proc, everything is zero, and the report shows no figure.
-type status struct {
-	name     string
-	parent   int
-	cpu      time.Duration // its own
-	children time.Duration // of those that ended and were waited for
+// Process is what /proc tells of one. Where there is no /proc, everything in this file is zero.
+type Process struct {
+	Name     string
+	Parent   int
+	CPU      time.Duration // its own
+	Children time.Duration // of those that ended and were waited for
+	Threads  int
 }
 
 // parseStat reads /proc/PID/stat. The name, in brackets, may hold anything.
-func parseStat(text string) (s status, err error) {
+func parseStat(text string) (p Process, err error) {
 	open, end := strings.IndexByte(text, '('), strings.LastIndexByte(text, ')')
 	if open < 0 || end < open {
-		return s, fmt.Errorf("no name in %q", text)
+		return p, fmt.Errorf("no name in %q", text)
 	}
-	s.name = text[open+1 : end]
+	p.Name = text[open+1 : end]
 	fields := strings.Fields(text[end+1:]) // the first is the third of proc(5)
-	if len(fields) < 15 {
-		return s, fmt.Errorf("too few fields in %q", text)
+	if len(fields) < 18 {
+		return p, fmt.Errorf("too few fields in %q", text)
 	}
-	var n [15]int64
-	for _, i := range []int{1, 11, 12, 13, 14} {
+	var n [18]int64
+	for _, i := range []int{1, 11, 12, 13, 14, 17} {
 		if n[i], err = strconv.ParseInt(fields[i], 10, 64); err != nil {
-			return s, err
+			return p, err
 		}
 	}
-	s.parent = int(n[1])
-	s.cpu, s.children = time.Duration(n[11]+n[12])*tick, time.Duration(n[13]+n[14])*tick
-	return s, nil
+	p.Parent, p.Threads = int(n[1]), int(n[17])
+	p.CPU, p.Children = time.Duration(n[11]+n[12])*tick, time.Duration(n[13]+n[14])*tick
+	return p, nil
 }
 
-func processStatus(pid int) (status, bool) {
+// ReadProcess is false for a process that is not there.
+func ReadProcess(pid int) (Process, bool) {
 	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
 	if err != nil {
-		return status{}, false
+		return Process{}, false
 	}
-	s, err := parseStat(string(text))
-	return s, err == nil
+	p, err := parseStat(string(text))
+	return p, err == nil
 }
 
-// treeCPU is what a process and its children used, those that ended too.
-func treeCPU(pid int) time.Duration {
-	root, ok := processStatus(pid)
+// TreeCPU is what a process and its children used, those that ended too.
+func TreeCPU(pid int) time.Duration {
+	root, ok := ReadProcess(pid)
 	if !ok {
 		return 0
 	}
-	total := root.cpu + root.children
+	total := root.CPU + root.Children
 	entries, _ := filepath.Glob("/proc/[0-9]*")
 	for _, entry := range entries {
 		child, err := strconv.Atoi(filepath.Base(entry))
 		if err != nil {
 			continue
 		}
-		if s, ok := processStatus(child); ok && s.parent == pid {
-			total += s.cpu
+		if p, ok := ReadProcess(child); ok && p.Parent == pid {
+			total += p.CPU
 		}
 	}
 	return total
 }
 
-// memory is a line of /proc/PID/status, such as VmRSS or VmHWM, in MiB.
-func memory(pid int, line string) float64 {
+// Memory is a line of /proc/PID/status, such as VmRSS or VmHWM, in MiB.
+func Memory(pid int, line string) float64 {
 	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
 	if err != nil {
 		return 0
@@ -85,8 +87,8 @@ func memory(pid int, line string) float64 {
 	return n / 1024
 }
 
-// ownCPU is what this process used, to the microsecond.
-func ownCPU() time.Duration {
+// OwnCPU is what this process used, to the microsecond.
+func OwnCPU() time.Duration {
 	var u syscall.Rusage
 	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &u); err != nil {
 		return 0
@@ -94,11 +96,11 @@ func ownCPU() time.Duration {
 	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
 }
 
-// machine is how long all processors together have run, and how much of that they had nothing to do.
-type machine struct{ total, idle time.Duration }
+// Machine is how long all processors together have run, and how much of that they had nothing to do.
+type Machine struct{ Total, Idle time.Duration }
 
 // parseMachine reads the first line of /proc/stat: user, nice, system, idle, iowait, irq, softirq and steal, in ticks.
-func parseMachine(text string) (m machine, err error) {
+func parseMachine(text string) (m Machine, err error) {
 	first, _, _ := strings.Cut(text, "\n")
 	fields := strings.Fields(first)
 	if len(fields) < 9 || fields[0] != "cpu" {
@@ -109,15 +111,16 @@ func parseMachine(text string) (m machine, err error) {
 		if err != nil {
 			return m, err
 		}
-		m.total += time.Duration(n) * tick
+		m.Total += time.Duration(n) * tick
 		if i == 3 || i == 4 {
-			m.idle += time.Duration(n) * tick
+			m.Idle += time.Duration(n) * tick
 		}
 	}
 	return m, nil
 }
 
-func readMachine() machine {
+// ReadMachine reads it now.
+func ReadMachine() Machine {
 	text, _ := os.ReadFile("/proc/stat")
 	m, _ := parseMachine(string(text))
 	return m

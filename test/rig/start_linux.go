@@ -1,0 +1,29 @@
+package rig
+
+import (
+	"os/exec"
+	"runtime"
+	"sync"
+	"syscall"
+)
+
+// starts are run on one thread that never ends, because a parent death signal comes when the thread does that started the child.
+var starts = sync.OnceValue(func() chan<- func() {
+	c := make(chan func())
+	go func() {
+		runtime.LockOSThread()
+		for start := range c {
+			start()
+		}
+	}()
+	return c
+})
+
+// start starts what must not outlive this process, however that ends.
+func start(c *exec.Cmd) error {
+	// A group of its own, so that Ctrl-C on a terminal reaches it through us: in its turn, and by SIGTERM.
+	c.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
+	started := make(chan error)
+	starts() <- func() { started <- c.Start() }
+	return <-started
+}
