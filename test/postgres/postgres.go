@@ -7,10 +7,10 @@
 // test fails and says what to install. A store that was silently not tested is worse than a red build.
 //
 // A server of ours lives as long as the process that started it and no longer, however that ends. A shell stands between:
-// it starts the server, waits for its standard input to end, stops the server and removes its files. The kernel closes
-// that pipe also after a panic, os.Exit or kill -9. The other ways lost: a parent death signal is Linux's alone, follows
-// the thread rather than the process, and leaves the files behind; a container needs an engine; an embedded download
-// needs a network and trust in yet another publisher.
+// it starts the server, does what its standard input says (kill.go) until that ends, stops the server and removes its
+// files. The kernel closes that pipe also after a panic, os.Exit or kill -9. The other ways lost: a parent death signal is
+// Linux's alone, follows the thread rather than the process, and leaves the files behind; a container needs an engine; an
+// embedded download needs a network and trust in yet another publisher.
 //
 // Each process starts its own server (two seconds), so that packages which `go test` runs side by side do not share
 // connections, locks and vacuum.
@@ -49,33 +49,43 @@ type Options struct {
 	// itself, dies; a test that only kills the service does not need it, a benchmark does. It has no effect on a
 	// server that TEST_POSTGRES_DSN names: that one is as durable as its owner made it.
 	Durable bool
+	// Own starts a server also where TEST_POSTGRES_DSN names one: for who is going to kill it.
+	Own bool
 }
 
 // Server is a running PostgreSQL server. Its methods are safe for concurrent use, Stop aside.
 type Server struct {
 	admin *url.URL // a database to connect to for creating and dropping others
 	keeper
+	telling   sync.Mutex // held while the keeper does as it is told
 	mu        sync.Mutex
 	databases map[string]bool
 }
 
 // keeper is the shell that owns a server which we started; the zero value stands for a server that is not ours.
 type keeper struct {
-	cmd   *exec.Cmd
-	input io.Closer // the server runs until this is closed
+	cmd     *exec.Cmd
+	input   io.WriteCloser // the server runs until this is closed
+	output  *bufio.Scanner
+	durable bool
 }
 
 // StartServer gives the server that TEST_POSTGRES_DSN names, or starts one. ctx bounds the start, not the server's life.
 // The caller has to call Stop.
 func StartServer(ctx context.Context, o Options) (*Server, error) {
-	if dsn := os.Getenv(Variable); dsn != "" {
+	if dsn := os.Getenv(Variable); dsn != "" && !o.Own {
 		return existing(ctx, dsn)
 	}
+	return startOwn(ctx, o, "")
+}
+
+// startOwn starts a server; if source is not empty, as a copy of the server at that port.
+func startOwn(ctx context.Context, o Options, source string) (*Server, error) {
 	bin, err := Binaries(ctx)
 	if err != nil {
 		return nil, err
 	}
-	k, port, err := start(ctx, bin, o)
+	k, port, err := start(ctx, bin, o, source)
 	if err != nil {
 		return nil, fmt.Errorf("postgres: start a server with %s: %w", bin, err)
 	}
@@ -108,35 +118,51 @@ func existing(ctx context.Context, dsn string) (*Server, error) {
 }
 
 // keep is the shell's program: $1 the directory of the binaries, $2 the directory for the files, which belongs to the
-// shell's user, $3 the server's options, then ports to try. It says "ready PORT", or what went wrong.
+// shell's user, $3 the server's options, $4 the port of the server to copy, or nothing, then ports to try. It says
+// "ready PORT", or what went wrong. Each line of its input is then one of the functions, and it says what they said and
+// "done" or "failed".
 //
 // Another process may take a free port between our finding it and the server's binding it, hence several.
 const keep = `
-bin=$1 dir=$2 options=$3
-shift 3
+bin=$1 dir=$2 options=$3 source=$4
+shift 4
+up=
 stop() {
-	"$bin/pg_ctl" stop -s -m immediate -D "$dir/data" >/dev/null 2>&1
+	[ -z "$up" ] || "$bin/pg_ctl" stop -s -m immediate -D "$dir/data" >/dev/null 2>&1
 	rm -rf "$dir"
 }
+create() {
+	if [ -n "$source" ]; then
+		"$bin/pg_basebackup" -D "$dir/data" -R -X stream -c fast --no-sync \
+			-d "host=127.0.0.1 port=$source user=postgres sslmode=disable connect_timeout=10"
+	else
+		"$bin/initdb" -D "$dir/data" -U postgres --auth=trust --encoding=UTF8 --locale=C --no-sync
+	fi >"$dir/create.log" || { cat "$dir/create.log"; return 1; }
+}
+start() {
+	up=1 # before it is true: what fails to be ready in time runs all the same
+	"$bin/pg_ctl" start -s -w -D "$dir/data" -l "$dir/server.log" -o "$options -p $port"
+}
+` + killing + `
 exec 2>&1
 trap '' PIPE
 trap 'exit 1' HUP INT TERM
 trap stop EXIT
-"$bin/initdb" -D "$dir/data" -U postgres --auth=trust --encoding=UTF8 --locale=C --no-sync >"$dir/initdb.log" ||
-	{ cat "$dir/initdb.log"; exit 1; }
+create || exit 1
 for port; do
-	if "$bin/pg_ctl" start -s -w -D "$dir/data" -l "$dir/server.log" -o "$options -p $port"; then
-		echo "ready $port"
-		read -r _
-		exit 0
-	fi
+	start || continue
+	echo "ready $port"
+	while read -r command; do
+		if "$command"; then echo done; else echo failed; fi
+	done
+	exit 0
 done
 cat "$dir/server.log"
 exit 1
 `
 
 // start runs the shell, and returns when the server takes connections.
-func start(ctx context.Context, bin string, o Options) (k keeper, port string, err error) {
+func start(ctx context.Context, bin string, o Options, source string) (k keeper, port string, err error) {
 	// Not in TMPDIR: that one may be closed to the user that the server runs as.
 	dir, err := os.MkdirTemp("/tmp", "refreshd-postgres-")
 	if err != nil {
@@ -156,7 +182,7 @@ func start(ctx context.Context, bin string, o Options) (k keeper, port string, e
 	if !o.Durable {
 		options += " -c fsync=off -c full_page_writes=off -c synchronous_commit=off"
 	}
-	cmd := exec.Command("/bin/sh", append([]string{"-c", keep, "keep", bin, dir, options}, ports...)...)
+	cmd := exec.Command("/bin/sh", append([]string{"-c", keep, "keep", bin, dir, options, source}, ports...)...)
 	cmd.Dir = dir
 	cmd.Env = append(withoutPG(os.Environ()), "LC_ALL=C")
 	// A group of its own, so that Ctrl-C on a terminal reaches the server only through the end of this process.
@@ -178,18 +204,18 @@ func start(ctx context.Context, bin string, o Options) (k keeper, port string, e
 	if err := cmd.Start(); err != nil {
 		return k, "", err
 	}
-	k = keeper{cmd: cmd, input: input}
+	k = keeper{cmd: cmd, input: input, output: bufio.NewScanner(output), durable: o.Durable}
 
 	release := context.AfterFunc(ctx, func() { syscall.Kill(-cmd.Process.Pid, syscall.SIGTERM) })
 	var said strings.Builder
-	for lines := bufio.NewScanner(output); lines.Scan(); {
-		if port, ready := strings.CutPrefix(lines.Text(), "ready "); ready {
+	for k.output.Scan() {
+		if port, ready := strings.CutPrefix(k.output.Text(), "ready "); ready {
 			if !release() {
 				return keeper{}, "", errors.Join(ctx.Err(), k.close())
 			}
 			return k, port, nil
 		}
-		said.WriteString("\n" + lines.Text())
+		said.WriteString("\n" + k.output.Text())
 	}
 	release()
 	return keeper{}, "", errors.Join(ctx.Err(), k.close(), errors.New("it said:"+said.String()))

@@ -3,6 +3,7 @@ package postgres_test
 import (
 	"bufio"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net/url"
@@ -19,12 +20,16 @@ import (
 	"github.com/refreshd/refreshd/test/postgres"
 )
 
-// victim in the environment makes this test binary start a server, say where it is, and wait to be killed.
+// victim in the environment makes this test binary start a server, say where it is, and wait to be killed; "again", kill the
+// server and start it again before.
 const victim = "REFRESHD_TEST_POSTGRES_VICTIM"
 
 func TestMain(m *testing.M) {
-	if os.Getenv(victim) != "" {
-		s, err := postgres.StartServer(context.Background(), postgres.Options{})
+	if how := os.Getenv(victim); how != "" {
+		s, err := postgres.StartServer(context.Background(), postgres.Options{Durable: how == "again"})
+		if err == nil && how == "again" {
+			err = errors.Join(s.Kill(), s.Start())
+		}
 		if err != nil {
 			fmt.Println(err)
 			os.Exit(1)
@@ -99,15 +104,16 @@ func TestServerEndsWithItsProcess(t *testing.T) {
 		return
 	}
 	for _, end := range []struct {
-		name string
-		by   func(*exec.Cmd, io.Closer) error
+		name, victim string
+		by           func(*exec.Cmd, io.Closer) error
 	}{
-		{"kill -9", func(c *exec.Cmd, _ io.Closer) error { return c.Process.Kill() }},
-		{"panic", func(_ *exec.Cmd, stdin io.Closer) error { return stdin.Close() }},
+		{"kill -9", "1", func(c *exec.Cmd, _ io.Closer) error { return c.Process.Kill() }},
+		{"kill -9, of a server that was started again", "again", func(c *exec.Cmd, _ io.Closer) error { return c.Process.Kill() }},
+		{"panic", "1", func(_ *exec.Cmd, stdin io.Closer) error { return stdin.Close() }},
 	} {
 		t.Run(end.name, func(t *testing.T) {
 			cmd := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^$")
-			cmd.Env = append(os.Environ(), victim+"=1", postgres.Variable+"=")
+			cmd.Env = append(os.Environ(), victim+"="+end.victim, postgres.Variable+"=")
 			stdin, err := cmd.StdinPipe()
 			if err != nil {
 				t.Fatal(err)

@@ -1,0 +1,185 @@
+package postgres
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+)
+
+// killing is what the keeper does when it is told to.
+//
+// The postmaster is stopped before it is killed, so that it starts no more processes, and sees none of its own die. Its
+// children are what would outlive it: they would write on for a moment, and keep the data from being opened again. A zombie
+// is dead; in a container there may be nobody who takes it away, and the next postmaster, which finds its number in
+// postmaster.pid, would take it for a living one. What that file says of shared memory is the last that is left of it.
+const killing = `
+children() {
+	if [ -d /proc/self ]; then
+		grep -l "^PPid:[[:space:]]*$1\$" /proc/[0-9]*/status 2>/dev/null | cut -d / -f 3
+	else
+		ps -A -o ppid= -o pid= | while read -r parent pid; do [ "$parent" != "$1" ] || echo "$pid"; done
+	fi
+}
+lives() {
+	if [ -d /proc/self ]; then
+		grep -q '^State:[[:space:]]*[^ZX[:space:]]' "/proc/$1/status" 2>/dev/null
+	else
+		case $(ps -o stat= -p "$1") in '' | Z*) return 1 ;; esac
+	fi
+}
+kill9() {
+	[ -n "$up" ] || { echo 'it does not run'; return 1; }
+	postmaster=$(sed -n 1p "$dir/data/postmaster.pid") && kill -STOP "$postmaster" || return 1
+	while ! grep -q '^State:[[:space:]]*T' "/proc/$postmaster/status" 2>/dev/null && [ -d /proc/self ]; do sleep 0.01; done
+	all="$(children "$postmaster") $postmaster"
+	kill -KILL $all
+	for pid in $all; do
+		while lives "$pid"; do sleep 0.01; done
+	done
+	ipcrm -m "$(sed -n 7p "$dir/data/postmaster.pid" | sed 's/.* //')" >/dev/null 2>&1
+	rm "$dir/data/postmaster.pid"
+	up=
+}
+again() {
+	for attempt in 1 2 3 4 5; do
+		! start || return 0
+		grep -q 'Address already in use' "$dir/server.log" || break # somebody called from that port; it is free in a moment
+		sleep 0.2
+	done
+	tail -n 20 "$dir/server.log"
+	return 1
+}
+promote() {
+	"$bin/pg_ctl" promote -s -w -D "$dir/data"
+}
+`
+
+// Kill ends a server that we started as a power cut would: the postmaster and every process of its are gone when it
+// returns, with kill -9. The server has to be durable, or it would forget what it has committed, which is nothing that
+// PostgreSQL does. Start brings it back; Stop, as always, removes it.
+func (s *Server) Kill() error {
+	if err := s.killable(); err != nil {
+		return fmt.Errorf("postgres: kill the server: %w", err)
+	}
+	if err := s.tell("kill9"); err != nil {
+		return fmt.Errorf("postgres: kill the server: %w", err)
+	}
+	return nil
+}
+
+// Start starts a server that was killed, on the same data and the same port, and returns when it takes connections.
+func (s *Server) Start() error {
+	if err := s.killable(); err != nil {
+		return fmt.Errorf("postgres: start the server again: %w", err)
+	}
+	if err := s.tell("again"); err != nil {
+		return fmt.Errorf("postgres: start the server again: %w", err)
+	}
+	return nil
+}
+
+// StartStandby starts another server that is a synchronous standby of primary: from when it returns, primary answers no
+// commit that the standby has not written to its disk. It takes connections, that may read. ctx bounds the start, not the
+// standby's life. The caller has to call Stop, of each of the two.
+//
+// A primary whose standby is down answers no commit at all: that is what synchronous means with one standby.
+func StartStandby(ctx context.Context, primary *Server) (*Server, error) {
+	s, err := startStandby(ctx, primary)
+	if err != nil {
+		return nil, fmt.Errorf("postgres: start a standby: %w", err)
+	}
+	return s, nil
+}
+
+func startStandby(ctx context.Context, primary *Server) (s *Server, err error) {
+	if err := primary.killable(); err != nil {
+		return nil, err
+	}
+	s, err = startOwn(ctx, Options{Durable: true, Own: true}, primary.admin.Port())
+	if err != nil {
+		return nil, err
+	}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, s.Stop())
+		}
+	}()
+	// It came to be as a copy, and would wait for a standby of its own after it was promoted: so only now.
+	for _, statement := range []string{"ALTER SYSTEM SET synchronous_standby_names = '*'", "SELECT pg_reload_conf()"} {
+		if err := primary.exec(ctx, statement); err != nil {
+			return nil, err
+		}
+	}
+	if err := primary.await(ctx, `SELECT count(*) = 1 FROM pg_stat_replication WHERE sync_state = 'sync' AND state = 'streaming'`); err != nil {
+		return nil, fmt.Errorf("wait until it follows: %w", err)
+	}
+	return s, s.await(ctx, `SELECT pg_is_in_recovery()`)
+}
+
+// Promote makes a standby a primary, and returns when it takes writes. Whether the one before is dead is the caller's to
+// know: two primaries of one origin go their own ways.
+func (s *Server) Promote() error {
+	if err := s.killable(); err != nil {
+		return fmt.Errorf("postgres: promote the standby: %w", err)
+	}
+	if err := s.tell("promote"); err != nil {
+		return fmt.Errorf("postgres: promote the standby: %w", err)
+	}
+	return nil
+}
+
+func (s *Server) killable() error {
+	switch {
+	case s.cmd == nil:
+		return errors.New("the server that " + Variable + " names is not ours to do that with: start one with Options.Own")
+	case !s.durable:
+		return errors.New("it would forget what it has committed: start it with Options.Durable")
+	default:
+		return nil
+	}
+}
+
+// tell has the keeper run one of its functions, to the end.
+func (s *Server) tell(command string) error {
+	s.telling.Lock()
+	defer s.telling.Unlock()
+	if _, err := io.WriteString(s.input, command+"\n"); err != nil {
+		return err
+	}
+	var said strings.Builder
+	for s.output.Scan() {
+		switch line := s.output.Text(); line {
+		case "done":
+			return nil
+		case "failed":
+			return errors.New("it said:" + said.String())
+		default:
+			said.WriteString("\n" + line)
+		}
+	}
+	return errors.Join(errors.New("its keeper has ended:"+said.String()), s.output.Err())
+}
+
+// await asks question until the answer is true. A server that is starting refuses connections for a moment.
+func (s *Server) await(ctx context.Context, question string) error {
+	for {
+		var yes bool
+		err := s.do(ctx, func(c *pgx.Conn) error { return c.QueryRow(ctx, question).Scan(&yes) })
+		if err == nil && yes {
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			return errors.Join(ctx.Err(), err)
+		case <-time.After(20 * time.Millisecond):
+		}
+	}
+}
+
+// Address is the server's host and port: a standby has the databases of its primary, at another address.
+func (s *Server) Address() string { return s.admin.Host }
