@@ -1,0 +1,157 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"encoding/base64"
+	"encoding/hex"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"strings"
+	"sync"
+	"time"
+)
+
+// patience is how long a client waits for an answer.
+const patience = 3 * time.Second
+
+// replica is a service as its clients see it: through a network that may fail.
+type replica struct {
+	url   string
+	clock clock
+}
+
+// caller makes calls and reads the answers. What no answer of the service may ever be, it notes as a fault.
+type caller struct {
+	http   *http.Client
+	apiKey string
+	faults *faults
+}
+
+func newCaller(apiKey string, f *faults) *caller {
+	return &caller{apiKey: apiKey, faults: f, http: &http.Client{
+		Timeout:   patience,
+		Transport: &http.Transport{MaxIdleConnsPerHost: 1000, IdleConnTimeout: time.Second},
+	}}
+}
+
+// answer is what came back; status 0 if nothing did, or a 503, after which it is just as open whether the call happened.
+type answer struct {
+	status  int
+	outcome string
+	body    struct {
+		Data json.RawMessage
+	}
+	text string
+}
+
+func (a answer) answered() bool { return a.status != 0 }
+
+func (c *caller) do(ctx context.Context, r replica, method, path, tenant string, withKey bool, body any) (a answer) {
+	var text []byte
+	if body != nil {
+		text, _ = json.Marshal(body)
+	}
+	// A call that was begun is seen to its end, so that the last ones of a run are not lost.
+	req, err := http.NewRequestWithContext(context.WithoutCancel(ctx), method, r.url+path, bytes.NewReader(text))
+	if err != nil {
+		panic(err)
+	}
+	if withKey {
+		req.Header.Set("Authorization", c.apiKey)
+		req.Header.Set("X-Stencil-TenantId", tenant)
+	}
+	if body != nil {
+		req.Header.Set("Content-Type", "application/json")
+	}
+	res, err := c.http.Do(req)
+	if err != nil {
+		return answer{}
+	}
+	defer res.Body.Close()
+	got, err := io.ReadAll(res.Body)
+	if err != nil || res.StatusCode == http.StatusServiceUnavailable {
+		return answer{}
+	}
+	a = answer{status: res.StatusCode, outcome: res.Header.Get("Refreshd-Outcome"), text: string(got)}
+	if len(got) > 0 {
+		if err := json.Unmarshal(got, &a.body); err != nil {
+			c.faults.add("%s %s answered %d with what is no JSON: %.200q", method, path, res.StatusCode, got)
+			return answer{}
+		}
+	}
+	return a
+}
+
+// unexpected notes an answer that the document does not allow for the call. It counts as none.
+func (c *caller) unexpected(what string, a answer) output {
+	c.faults.add("%s was answered %d: %.300s", what, a.status, a.text)
+	return output{}
+}
+
+// grant reads the two strings of an issue or an exchange.
+func (c *caller) grant(id, word string, a answer) (out output, tokenString string) {
+	var g struct{ RefreshToken, RefreshTokenID, Token string }
+	if err := json.Unmarshal(a.body.Data, &g); err != nil {
+		return c.unexpected(word, a), ""
+	}
+	named, generation, err := parseTokenString(g.RefreshToken)
+	if err != nil || named != id || g.RefreshTokenID != id {
+		c.faults.add("the holder of %s was answered with a token string of %s (%v)", id, named, err)
+		return output{}, ""
+	}
+	claims, err := parseAccessToken(g.Token)
+	if err != nil || claims.Session != id {
+		c.faults.add("the holder of %s was answered with an access token of %s (%v)", id, claims.Session, err)
+		return output{}, ""
+	}
+	digest := sha256.Sum256([]byte(g.Token))
+	return output{Word: word, Generation: generation, Access: hex.EncodeToString(digest[:8]), Minted: claims.IssuedAt * second}, g.RefreshToken
+}
+
+type accessClaims struct {
+	Session  string `json:"sid"`
+	IssuedAt int64  `json:"iat"`
+}
+
+// parseAccessToken reads the claims. That its signature is right is package jwxsigner's to prove.
+func parseAccessToken(s string) (c accessClaims, err error) {
+	parts := strings.Split(s, ".")
+	if len(parts) != 3 {
+		return c, fmt.Errorf("an access token has three parts, not %d", len(parts))
+	}
+	payload, err := base64.RawURLEncoding.DecodeString(parts[1])
+	if err != nil {
+		return c, err
+	}
+	return c, json.Unmarshal(payload, &c)
+}
+
+// faults are answers that are wrong by themselves, whatever the history.
+type faults struct {
+	mu    sync.Mutex
+	all   []string
+	first chan struct{} // closed with the first one
+}
+
+func newFaults() *faults { return &faults{first: make(chan struct{})} }
+
+func (f *faults) add(format string, args ...any) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if len(f.all) == 0 {
+		close(f.first)
+	}
+	f.all = append(f.all, fmt.Sprintf(format, args...))
+}
+
+func (f *faults) list() []string {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return append([]string(nil), f.all...)
+}
+
+func unmarshal(a answer, v any) error { return json.Unmarshal(a.body.Data, v) }

@@ -1,0 +1,435 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"math/rand/v2"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+const (
+	tenants        = 2
+	usersATenant   = 16
+	backendKey     = "ak_prove_prove_prove_prove_prove"
+	longestSession = 60 // exchanges of one device
+)
+
+// applications are the policies that are proved. The clocks run five times as fast as the world.
+var applications = map[string]rules{
+	// patient is for honest users only: whatever happens in a run, they are back within its grace period.
+	"patient":   {grace: 10 * minute, burst: 2, interval: 10, life: 30 * minute, maximum: 60 * minute},
+	"web":       {grace: 10 * second, burst: 2, interval: 3, life: minute, maximum: 3 * minute},
+	"strict":    {grace: 3 * second, burst: 0, interval: 10, life: 2 * minute, fixed: true},
+	"guarded":   {grace: 10 * second, burst: 1, interval: 4, life: minute, maximum: 2 * minute, authenticated: true},
+	"forgiving": {grace: 5 * second, burst: 1, interval: 2, life: minute, replayTolerant: true},
+	"reusable":  {grace: 10 * second, burst: 2, interval: 10, life: minute, reusable: true},
+}
+
+var applicationNames = slices.Sorted(maps.Keys(applications))
+
+// kickstart is the file that makes the tenants and the applications.
+func kickstart() string {
+	text := "tenants:\n"
+	for t := range tenants {
+		text += fmt.Sprintf("  - {id: %s, name: %[1]s, applications: [\n", tenantName(t))
+		for _, name := range applicationNames {
+			r := applications[name]
+			policy, usage := "SlidingWindowWithMaximumLifetime", "OneTimeUse"
+			if r.maximum == 0 {
+				policy = "SlidingWindow"
+			}
+			if r.fixed {
+				policy = "Fixed"
+			}
+			if r.reusable {
+				usage = "Reusable"
+			}
+			text += fmt.Sprintf("      {id: %s, name: %[1]s, requireAuthentication: %t, jwtConfiguration: {refreshTokenExpirationPolicy: %s, "+
+				"refreshTokenTimeToLiveInMinutes: %d, refreshTokenUsagePolicy: %s, refreshTokenOneTimeUseConfiguration: "+
+				"{gracePeriodInSeconds: %d, recoveryBurst: %d, recoveryInterval: %d}, refreshTokenRevocationPolicy: {onOneTimeTokenReuse: %t}",
+				name, r.authenticated, policy, r.life/minute, usage, r.grace/second, r.burst, r.interval, !r.replayTolerant)
+			if r.maximum > 0 {
+				text += fmt.Sprintf(", refreshTokenSlidingWindowConfiguration: {maximumTimeToLiveInMinutes: %d}", r.maximum/minute)
+			}
+			text += "}},\n"
+		}
+		text += "    ]}\n"
+	}
+	return text + `apiKeys: [{name: prove, key: ` + backendKey + `, permissions: {endpoints: {"*": ["*"]}}}]` + "\n"
+}
+
+func tenantName(n int) string { return fmt.Sprintf("tenant-%d", n) }
+func userName(n int) string   { return fmt.Sprintf("user-%d", n) }
+
+// crowd is everybody who calls: devices of users, their tabs, thieves with copies, operators. Each draws its choices from a source of
+// its own, so a seed gives the same plan; which call meets which fault is up to the machine.
+type crowd struct {
+	*caller
+	*recorder
+	replicas []replica
+	words    words
+	out      atomic.Int64 // honest users who lost a session that nobody took from them
+}
+
+// words counts answers by kind of call and word.
+type words struct {
+	mu sync.Mutex
+	n  map[string]int
+}
+
+func (w *words) add(k kind, word string) {
+	if word == "" {
+		word = "no answer"
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.n == nil {
+		w.n = map[string]int{}
+	}
+	w.n[string(k)+" "+word]++
+}
+
+func (c *crowd) replica(r *rand.Rand) replica { return c.replicas[r.IntN(len(c.replicas))] }
+
+// now begins the span in which a call reads the clock of the service it goes to.
+func (r replica) now() span { return span{First: r.clock.at(time.Now())} }
+
+// single makes a call on one refresh token and records it. read makes the answer what the model knows.
+func (c *crowd) single(client int, to replica, h *history, in input, do func() output) output {
+	in.At = to.now()
+	p := c.recorder.one(client, in, h)
+	out := do()
+	p.ended(to.clock.at(time.Now()), out.Word != "", func(*history) output { return out })
+	c.words.add(in.Kind, out.Word)
+	return out
+}
+
+func (c *crowd) issue(ctx context.Context, client int, to replica, h *history) (out output, tokenString string) {
+	out = c.single(client, to, h, input{Kind: issue}, func() output {
+		a := c.do(ctx, to, "POST", "/jwt/issue", h.tenant, true, map[string]string{
+			"userId": h.user, "applicationsId": h.Application, "refreshTokenId": h.ID,
+		})
+		switch {
+		case !a.answered():
+			return output{}
+		case a.status == 200:
+			out, tokenString = c.grant(h.ID, done, a)
+			return out
+		case a.status == 400:
+			return output{Word: duplicate}
+		}
+		return c.unexpected("an issue", a)
+	})
+	return out, tokenString
+}
+
+func (c *crowd) exchange(ctx context.Context, client int, to replica, h *history, presented string, withKey bool) (out output, tokenString string) {
+	_, generation, err := parseTokenString(presented)
+	if err != nil {
+		panic(err)
+	}
+	out = c.single(client, to, h, input{Kind: exchange, Generation: generation, APIKey: withKey}, func() output {
+		a := c.do(ctx, to, "POST", "/jwt/refresh", h.tenant, withKey, map[string]string{"refreshToken": presented})
+		switch {
+		case !a.answered():
+			return output{}
+		case a.status == 200:
+			out, tokenString = c.grant(h.ID, a.outcome, a)
+			return out
+		case a.status == 400 && a.outcome != "":
+			return output{Word: a.outcome}
+		case a.status == 401:
+			return output{Word: unproved}
+		}
+		return c.unexpected("an exchange", a)
+	})
+	return out, tokenString
+}
+
+func (c *crowd) revoke(ctx context.Context, client int, to replica, h *history, presented string) output {
+	return c.single(client, to, h, input{Kind: revoke}, func() output {
+		selector := map[string]string{"tokenId": h.ID}
+		if presented != "" {
+			selector = map[string]string{"tokenString": presented}
+		}
+		a := c.do(ctx, to, "DELETE", "/jwt/refresh", h.tenant, true, selector)
+		switch a.status {
+		case 0:
+			return output{}
+		case 200:
+			return output{Word: done}
+		case 404:
+			return output{Word: notFound}
+		}
+		return c.unexpected("a revocation", a)
+	})
+}
+
+// shown is a refresh token as the API shows it.
+type shown struct {
+	ID                string
+	Generation        uint32
+	ExpirationInstant int64
+}
+
+func (s shown) output() output {
+	return output{Word: found, Generation: s.Generation, Expires: s.ExpirationInstant * 1000}
+}
+
+func (c *crowd) retrieve(ctx context.Context, client int, to replica, h *history) {
+	c.single(client, to, h, input{Kind: read}, func() output {
+		a := c.do(ctx, to, "GET", "/jwt/refresh/"+h.ID, h.tenant, true, nil)
+		switch a.status {
+		case 0:
+			return output{}
+		case 404:
+			return output{Word: notFound}
+		}
+		var s shown
+		if err := unmarshal(a, &s); err != nil || a.status != 200 || s.ID != h.ID {
+			return c.unexpected("a retrieval of "+h.ID, a)
+		}
+		return s.output()
+	})
+}
+
+// list reads all of a user's: each that is followed is in it, or dead.
+func (c *crowd) list(ctx context.Context, client int, to replica, tenant, user string) {
+	p := c.recorder.call(client, input{Kind: read, At: to.now()}, func(h *history) bool { return h.tenant == tenant && h.user == user })
+	a := c.do(ctx, to, "GET", "/jwt/refresh?limit=1000&userId="+user, tenant, true, nil)
+	var all []shown
+	if a.answered() {
+		if err := unmarshal(a, &all); err != nil || a.status != 200 {
+			c.unexpected("a list", a)
+			a = answer{}
+		}
+	}
+	p.ended(to.clock.at(time.Now()), a.answered(), func(h *history) output {
+		for _, s := range all {
+			if s.ID == h.ID {
+				return s.output()
+			}
+		}
+		return output{Word: notFound}
+	})
+	word := done
+	if !a.answered() {
+		word = ""
+	}
+	c.words.add("list", word)
+}
+
+// revokeWide ends all that selector covers, as covers tells.
+func (c *crowd) revokeWide(ctx context.Context, client int, to replica, tenant string, selector map[string]any, covers func(*history) bool) {
+	p := c.recorder.call(client, input{Kind: revokeWide, At: to.now()}, func(h *history) bool { return h.tenant == tenant && covers(h) })
+	a := c.do(ctx, to, "DELETE", "/jwt/refresh", tenant, true, selector)
+	var out output
+	switch {
+	case a.status == 200:
+		out.Word = done
+	case a.status == 404 && selector["exceptTokenId"] != nil:
+		out.Word = nothingDone
+	case a.answered():
+		c.unexpected("a wide revocation", a)
+	}
+	p.ended(to.clock.at(time.Now()), out.Word != "", func(*history) output { return out })
+	c.words.add(revokeWide, out.Word)
+}
+
+// storage is what the tabs of a device share: the token string that it goes on with.
+type storage struct {
+	mu         sync.Mutex
+	generation uint32
+	current    string
+	uses       int
+	over       bool
+}
+
+func (s *storage) load() (current string, over bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.uses++
+	s.over = s.over || s.uses > longestSession
+	return s.current, s.over
+}
+
+func (s *storage) store(tokenString string) {
+	_, generation, _ := parseTokenString(tokenString)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if generation > s.generation {
+		s.generation, s.current = generation, tokenString
+	}
+}
+
+func (s *storage) end() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.over = true
+}
+
+// devices is one device after another, each with a session of its own, until the context is done.
+func (c *crowd) devices(ctx context.Context, r *rand.Rand, client int) {
+	for ctx.Err() == nil {
+		application := applicationNames[r.IntN(len(applicationNames))]
+		h := &history{ID: uuid(r), Application: application, tenant: tenantName(r.IntN(tenants)), user: userName(r.IntN(usersATenant))}
+		c.follow(h)
+		c.session(ctx, r, client, h)
+		c.recorder.close(h)
+	}
+}
+
+// session is a device's, from its login until it logs out, is logged out, or is tired of it.
+func (c *crowd) session(ctx context.Context, r *rand.Rand, client int, h *history) {
+	s := &storage{}
+	for {
+		out, tokenString := c.issue(ctx, client, c.replica(r), h)
+		if out.Word == done {
+			s.store(tokenString)
+			break
+		}
+		if out.Word == duplicate || ctx.Err() != nil { // an earlier try, whose answer was lost, was issued and is dead by now
+			return
+		}
+		pause(ctx, r, 200*time.Millisecond)
+	}
+	var all sync.WaitGroup
+	tabs, thieves := 1+r.IntN(3), 0
+	if h.Application != "patient" && r.IntN(2) == 0 {
+		thieves = 1
+	}
+	for i := range tabs {
+		mine := rand.New(rand.NewPCG(r.Uint64(), 0))
+		all.Go(func() { c.tab(ctx, mine, client+i, h, s) })
+	}
+	for i := range thieves {
+		mine := rand.New(rand.NewPCG(r.Uint64(), 0))
+		all.Go(func() { c.thief(ctx, mine, client+tabs+i, h, s) })
+	}
+	all.Wait()
+	if r.IntN(3) == 0 {
+		current, _ := s.load()
+		c.revoke(ctx, client, c.replica(r), h, current)
+		c.exchange(ctx, client, c.replica(r), h, current, true)
+	}
+}
+
+// tab exchanges what the storage has whenever it needs an access token. One that gets no answer tries again with the same string.
+func (c *crowd) tab(ctx context.Context, r *rand.Rand, client int, h *history, s *storage) {
+	withKey := applications[h.Application].authenticated
+	for ctx.Err() == nil {
+		switch r.IntN(20) {
+		case 0:
+			pause(ctx, r, 20*time.Second) // back when the grace period, or the whole life, is over
+		case 1, 2, 3, 4:
+			pause(ctx, r, 3*time.Second)
+		default:
+			pause(ctx, r, 400*time.Millisecond)
+		}
+		current, over := s.load()
+		if over {
+			return
+		}
+		if r.IntN(8) == 0 { // suspended between reading the storage and sending: it comes back with what is old by then
+			pause(ctx, r, 4*time.Second)
+		}
+		for ctx.Err() == nil {
+			out, next := c.exchange(ctx, client, c.replica(r), h, current, withKey)
+			if out.Word == "" {
+				pause(ctx, r, 100*time.Millisecond)
+				continue
+			}
+			if next == "" {
+				s.end()
+				// Of the policies only patient's promises that an honest user is back in time; revoked is what operators do.
+				if h.Application == "patient" && out.Word != revoked && out.Word != expired {
+					c.out.Add(1)
+				}
+				return
+			}
+			s.store(next)
+			break
+		}
+	}
+}
+
+// thief takes a copy now and then, and goes its own way with it. Some have no API key where one is needed.
+func (c *crowd) thief(ctx context.Context, r *rand.Rand, client int, h *history, s *storage) {
+	withKey := applications[h.Application].authenticated && r.IntN(2) == 0
+	pause(ctx, r, 3*time.Second)
+	copied, over := s.load()
+	for !over && ctx.Err() == nil {
+		pause(ctx, r, 4*time.Second)
+		out, next := c.exchange(ctx, client, c.replica(r), h, copied, withKey)
+		if next != "" {
+			copied = next
+		}
+		if out.Word == revoked || out.Word == expired || out.Word == replayed && !applications[h.Application].replayTolerant {
+			break
+		}
+		if r.IntN(4) == 0 { // a fresh copy
+			copied, _ = s.load()
+		}
+		_, over = s.peek()
+	}
+}
+
+func (s *storage) peek() (current string, over bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.current, s.over
+}
+
+// operator reads and revokes by every selector.
+func (c *crowd) operator(ctx context.Context, r *rand.Rand, client int) {
+	for ctx.Err() == nil {
+		pause(ctx, r, 200*time.Millisecond)
+		tenant, user, application := tenantName(r.IntN(tenants)), userName(r.IntN(usersATenant)), applicationNames[r.IntN(len(applicationNames))]
+		to := c.replica(r)
+		one := func() *history { return c.any(r.IntN, func(h *history) bool { return h.tenant == tenant }) }
+		switch n := r.IntN(1000); {
+		case n < 600:
+			if h := one(); h != nil {
+				c.retrieve(ctx, client, to, h)
+			}
+		case n < 850:
+			c.list(ctx, client, to, tenant, user)
+		case n < 890:
+			if h := one(); h != nil {
+				c.revoke(ctx, client, to, h, "")
+			}
+		case n < 930:
+			c.revokeWide(ctx, client, to, tenant, map[string]any{"userId": user}, func(h *history) bool { return h.user == user })
+		case n < 970:
+			c.revokeWide(ctx, client, to, tenant, map[string]any{"userId": user, "applicationsId": application},
+				func(h *history) bool { return h.user == user && h.Application == application })
+		case n < 990:
+			if h := one(); h != nil {
+				c.revokeWide(ctx, client, to, tenant, map[string]any{"userId": h.user, "exceptTokenId": h.ID},
+					func(o *history) bool { return o.user == h.user && o != h })
+			}
+		case n < 997:
+			c.revokeWide(ctx, client, to, tenant, map[string]any{"applicationsId": application},
+				func(h *history) bool { return h.Application == application })
+		default:
+			c.revokeWide(ctx, client, to, tenant, map[string]any{"allInTenant": true}, func(*history) bool { return true })
+		}
+	}
+}
+
+// pause is for up to most, or until ctx is done.
+func pause(ctx context.Context, r *rand.Rand, most time.Duration) {
+	select {
+	case <-ctx.Done():
+	case <-time.After(time.Duration(r.Int64N(int64(most)))):
+	}
+}
+
+func uuid(r *rand.Rand) string {
+	a, b := r.Uint64(), r.Uint64()
+	return fmt.Sprintf("%08x-%04x-4%03x-%04x-%012x", a>>32, a>>16&0xffff, a&0xfff, 0x8000|b>>48&0x3fff, b&0xffffffffffff)
+}

@@ -1,0 +1,259 @@
+package main
+
+import (
+	"bufio"
+	"encoding/json"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/anishathalye/porcupine"
+)
+
+// operation is a call and its answer, as far as they concern one refresh token.
+type operation struct {
+	Client   int
+	Input    input
+	Output   output
+	Call     time.Duration // since the run began
+	Return   time.Duration // of the answer; meaningless without one
+	Answered bool
+}
+
+// history is everything that happened to one refresh token.
+type history struct {
+	ID          string
+	Application string
+	Operations  []*operation
+
+	tenant, user string
+	open         int  // calls under way
+	closed       bool // nobody makes another
+}
+
+// lingers is for how long a revocation that got no answer may still happen, to refresh tokens that are issued later too: nothing on its
+// way keeps a call for longer. What is known before it was sent may be hit by it at any later time.
+const lingers = 30 * time.Second
+
+// recorder takes down calls as they are made, and hands a history over once nothing can be added to it.
+type recorder struct {
+	begin    time.Time
+	complete func(*history)
+
+	mu        sync.Mutex
+	histories map[string]*history // those that are not complete
+	wide      []*pending          // what may also concern refresh tokens that are issued from now on
+	calls     int
+	lost      int
+}
+
+func newRecorder(complete func(*history)) *recorder {
+	return &recorder{begin: time.Now(), complete: complete, histories: map[string]*history{}}
+}
+
+// follow begins a history, before anything names the refresh token.
+func (r *recorder) follow(h *history) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.histories[h.ID] = h
+	now := time.Since(r.begin)
+	r.wide = slices.DeleteFunc(r.wide, func(p *pending) bool {
+		return p.over && (!p.lost || now-p.at > lingers)
+	})
+	for _, p := range r.wide {
+		if p.concerns(h) {
+			p.concern(h)
+		}
+	}
+}
+
+// close tells that nobody will name the refresh token again. Calls under way may still end.
+func (r *recorder) close(h *history) {
+	r.mu.Lock()
+	h.closed = true
+	r.unlock(h)
+}
+
+// unlock hands over those of the histories that are complete.
+func (r *recorder) unlock(changed ...*history) {
+	complete := slices.DeleteFunc(changed, func(h *history) bool { return !h.closed || h.open > 0 || r.histories[h.ID] != h })
+	for _, h := range complete {
+		delete(r.histories, h.ID)
+	}
+	r.mu.Unlock()
+	for _, h := range complete {
+		r.complete(h)
+	}
+}
+
+// any of the histories that are not complete, by the order of their ids.
+func (r *recorder) any(choose func(n int) int, concerns func(*history) bool) *history {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	var ids []string
+	for id, h := range r.histories {
+		if !h.closed && concerns(h) {
+			ids = append(ids, id)
+		}
+	}
+	if len(ids) == 0 {
+		return nil
+	}
+	slices.Sort(ids)
+	return r.histories[ids[choose(len(ids))]]
+}
+
+// pending is a call, under way or over.
+type pending struct {
+	r        *recorder
+	client   int
+	in       input
+	at       time.Duration
+	concerns func(*history) bool
+	parts    map[*history]*operation
+	over     bool
+	lost     bool
+}
+
+// one begins a call on one refresh token.
+func (r *recorder) one(client int, in input, h *history) *pending {
+	return r.call(client, in, func(other *history) bool { return other == h })
+}
+
+// call begins one that concerns the refresh tokens for which concerns is true. It may be asked until the call is over, and longer.
+func (r *recorder) call(client int, in input, concerns func(*history) bool) *pending {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.calls++
+	p := &pending{r: r, client: client, in: in, at: time.Since(r.begin), concerns: concerns, parts: map[*history]*operation{}}
+	for _, h := range r.histories {
+		if concerns(h) {
+			p.concern(h)
+		}
+	}
+	if in.Kind == revokeWide {
+		r.wide = append(r.wide, p)
+	}
+	return p
+}
+
+// concern adds the call to a history.
+func (p *pending) concern(h *history) {
+	in := p.in
+	in.Rules = h.Application
+	o := &operation{Client: p.client, Input: in, Call: p.at}
+	h.Operations = append(h.Operations, o)
+	if p.over {
+		o.Input.At.Last = forever
+		return
+	}
+	h.open++
+	p.parts[h] = o
+}
+
+// ended takes the answer, as it is for each of the refresh tokens, or that there was none. at is the instant on the clock of the
+// service that was called.
+func (p *pending) ended(at instant, answered bool, answer func(h *history) output) {
+	p.r.mu.Lock()
+	p.over, p.lost = true, !answered
+	now := time.Since(p.r.begin)
+	var changed []*history
+	for h, o := range p.parts {
+		o.Input.At.Last = forever
+		if answered {
+			o.Answered, o.Output, o.Return, o.Input.At.Last = true, answer(h), now, at
+		}
+		h.open--
+		changed = append(changed, h)
+	}
+	if p.lost {
+		p.r.lost++
+	}
+	p.r.unlock(changed...)
+}
+
+// porcupineHistory is h for the checker. A call without an answer ends after everything.
+func (h *history) porcupineHistory() (operations []porcupine.Operation) {
+	var end time.Duration
+	for _, o := range h.Operations {
+		end = max(end, o.Call, o.Return)
+	}
+	for i, o := range h.Operations {
+		if !o.Answered && o.Input.Kind == read {
+			continue // it changed nothing, and showed nothing
+		}
+		p := porcupine.Operation{ClientId: o.Client, Input: o.Input, Output: o.Output, Call: int64(o.Call), Return: int64(o.Return)}
+		if !o.Answered {
+			p.Return = int64(end) + 1 + int64(i)
+		}
+		operations = append(operations, p)
+	}
+	return operations
+}
+
+// verdict of a check.
+type verdict struct {
+	porcupine.CheckResult
+	info porcupine.LinearizationInfo
+}
+
+// check takes a second or less, but where the history is long and wrong.
+func (h *history) check(m porcupine.Model, atMost time.Duration) verdict {
+	operations := h.porcupineHistory()
+	if result := porcupine.CheckOperationsTimeout(m, operations, atMost); result == porcupine.Ok {
+		return verdict{CheckResult: result}
+	}
+	result, info := porcupine.CheckOperationsVerbose(m, operations, atMost)
+	return verdict{result, info}
+}
+
+// keep writes the history and a drawing of it to dir, and returns the name of the first.
+func (h *history) keep(dir string, m porcupine.Model, v verdict) (path string, err error) {
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return "", err
+	}
+	path = filepath.Join(dir, h.ID+".json")
+	f, err := os.Create(path)
+	if err != nil {
+		return "", err
+	}
+	defer f.Close()
+	if err := h.write(f); err != nil {
+		return "", err
+	}
+	return path, porcupine.VisualizePath(m, v.info, filepath.Join(dir, h.ID+".html"))
+}
+
+func (h *history) write(w io.Writer) error {
+	lines := json.NewEncoder(w)
+	if err := lines.Encode(struct{ ID, Application string }{h.ID, h.Application}); err != nil {
+		return err
+	}
+	for _, o := range h.Operations {
+		if err := lines.Encode(o); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// readHistory reads what keep wrote.
+func readHistory(r io.Reader) (*history, error) {
+	h := &history{}
+	lines := json.NewDecoder(bufio.NewReader(r))
+	if err := lines.Decode(h); err != nil {
+		return nil, fmt.Errorf("the first line of a history names its refresh token: %w", err)
+	}
+	for lines.More() {
+		o := &operation{}
+		if err := lines.Decode(o); err != nil {
+			return nil, fmt.Errorf("operation %d: %w", len(h.Operations)+1, err)
+		}
+		h.Operations = append(h.Operations, o)
+	}
+	return h, nil
+}
