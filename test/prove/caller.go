@@ -93,7 +93,8 @@ func (c *caller) unexpected(what string, a answer) output {
 }
 
 // grant reads the two strings of an issue or an exchange.
-func (c *caller) grant(id, word string, a answer) (out output, tokenString string) {
+func (c *caller) grant(h *history, word string, a answer) (out output, tokenString string) {
+	id := h.ID
 	var g struct{ RefreshToken, RefreshTokenID, Token string }
 	if err := json.Unmarshal(a.body.Data, &g); err != nil {
 		return c.unexpected(word, a), ""
@@ -104,8 +105,8 @@ func (c *caller) grant(id, word string, a answer) (out output, tokenString strin
 		return output{}, ""
 	}
 	claims, err := parseAccessToken(g.Token)
-	if err != nil || claims.Session != id {
-		c.faults.add("the holder of %s was answered with an access token of %s (%v)", id, claims.Session, err)
+	if want := (accessClaims{id, h.tenant, h.Application, h.user, claims.IssuedAt}); err != nil || claims != want {
+		c.faults.add("the holder of %+v was answered with an access token of %+v (%v)", want, claims, err)
 		return output{}, ""
 	}
 	digest := sha256.Sum256([]byte(g.Token))
@@ -113,8 +114,11 @@ func (c *caller) grant(id, word string, a answer) (out output, tokenString strin
 }
 
 type accessClaims struct {
-	Session  string `json:"sid"`
-	IssuedAt int64  `json:"iat"`
+	Session     string `json:"sid"`
+	Tenant      string `json:"tid"`
+	Application string `json:"aud"`
+	User        string `json:"sub"`
+	IssuedAt    int64  `json:"iat"`
 }
 
 // parseAccessToken reads the claims. That its signature is right is package jwxsigner's to prove.

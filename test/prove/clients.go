@@ -117,7 +117,7 @@ func (c *crowd) issue(ctx context.Context, client int, to replica, h *history) (
 		case !a.answered():
 			return output{}
 		case a.status == 200:
-			out, tokenString = c.grant(h.ID, done, a)
+			out, tokenString = c.grant(h, done, a)
 			return out
 		case a.status == 400:
 			return output{Word: duplicate}
@@ -138,7 +138,7 @@ func (c *crowd) exchange(ctx context.Context, client int, to replica, h *history
 		case !a.answered():
 			return output{}
 		case a.status == 200:
-			out, tokenString = c.grant(h.ID, a.outcome, a)
+			out, tokenString = c.grant(h, a.outcome, a)
 			return out
 		case a.status == 400 && a.outcome != "":
 			return output{Word: a.outcome}
@@ -298,13 +298,16 @@ func (c *crowd) session(ctx context.Context, r *rand.Rand, client int, h *histor
 		pause(ctx, r, 200*time.Millisecond)
 	}
 	var all sync.WaitGroup
-	tabs, thieves := 1+r.IntN(3), 0
-	if h.Application != "patient" && r.IntN(2) == 0 {
+	tabs, thieves, tab := 1+r.IntN(3), 0, c.tab
+	switch n := r.IntN(10); {
+	case n < 3:
+		tabs, tab = 1, c.punctual
+	case n < 6 && h.Application != "patient":
 		thieves = 1
 	}
 	for i := range tabs {
 		mine := rand.New(rand.NewPCG(r.Uint64(), 0))
-		all.Go(func() { c.tab(ctx, mine, client+i, h, s) })
+		all.Go(func() { tab(ctx, mine, client+i, h, s) })
 	}
 	for i := range thieves {
 		mine := rand.New(rand.NewPCG(r.Uint64(), 0))
@@ -327,6 +330,8 @@ func (c *crowd) tab(ctx context.Context, r *rand.Rand, client int, h *history, s
 			pause(ctx, r, 20*time.Second) // back when the grace period, or the whole life, is over
 		case 1, 2, 3, 4:
 			pause(ctx, r, 3*time.Second)
+		case 5, 6, 7: // all tabs wake at the same moment
+			wait(ctx, time.Now().Truncate(250*time.Millisecond).Add(250*time.Millisecond))
 		default:
 			pause(ctx, r, 400*time.Millisecond)
 		}
@@ -337,22 +342,60 @@ func (c *crowd) tab(ctx context.Context, r *rand.Rand, client int, h *history, s
 		if r.IntN(8) == 0 { // suspended between reading the storage and sending: it comes back with what is old by then
 			pause(ctx, r, 4*time.Second)
 		}
-		for ctx.Err() == nil {
-			out, next := c.exchange(ctx, client, c.replica(r), h, current, withKey)
-			if out.Word == "" {
-				pause(ctx, r, 100*time.Millisecond)
-				continue
-			}
-			if next == "" {
-				s.end()
-				// Of the policies only patient's promises that an honest user is back in time; revoked is what operators do.
-				if h.Application == "patient" && out.Word != revoked && out.Word != expired {
-					c.out.Add(1)
-				}
-				return
-			}
+		if _, ok := c.insist(ctx, r, client, c.replica(r), h, s, current, withKey); !ok {
+			return
+		}
+	}
+}
+
+// insist exchanges until there is an answer, and stores it. The session is over if it is a refusal.
+func (c *crowd) insist(
+	ctx context.Context, r *rand.Rand, client int, to replica, h *history, s *storage, current string, withKey bool,
+) (out output, ok bool) {
+	for ctx.Err() == nil {
+		out, next := c.exchange(ctx, client, to, h, current, withKey)
+		switch {
+		case next != "":
 			s.store(next)
-			break
+			return out, true
+		case out.Word != "":
+			s.end()
+			// Of the policies only patient's promises that an honest user is back in time; revoked is what operators do.
+			if h.Application == "patient" && out.Word != revoked {
+				c.out.Add(1)
+			}
+			return out, false
+		}
+		pause(ctx, r, 100*time.Millisecond)
+		to = c.replica(r)
+	}
+	return out, false
+}
+
+// punctual is a device that comes back at the very end of a life or of a grace period, or a moment before it.
+func (c *crowd) punctual(ctx context.Context, r *rand.Rand, client int, h *history, s *storage) {
+	rules := applications[h.Application]
+	for ctx.Err() == nil {
+		old, over := s.load()
+		if over {
+			return
+		}
+		to := c.replica(r)
+		out, ok := c.insist(ctx, r, client, to, h, s, old, rules.authenticated)
+		if !ok {
+			return
+		}
+		wake, presented := out.Minted+rules.grace, old
+		if r.IntN(2) == 0 {
+			wake = out.Minted + rules.life
+			presented, _ = s.load()
+		}
+		if rules.grace > minute || rules.life > minute {
+			wake, presented = out.Minted+10*second, old
+		}
+		wait(ctx, to.clock.when(wake-second*r.Int64N(2)))
+		if _, ok := c.insist(ctx, r, client, to, h, s, presented, rules.authenticated); !ok {
+			return
 		}
 	}
 }
@@ -426,6 +469,14 @@ func pause(ctx context.Context, r *rand.Rand, most time.Duration) {
 	select {
 	case <-ctx.Done():
 	case <-time.After(time.Duration(r.Int64N(int64(most)))):
+	}
+}
+
+// wait is until t, or until ctx is done.
+func wait(ctx context.Context, t time.Time) {
+	select {
+	case <-ctx.Done():
+	case <-time.After(time.Until(t)):
 	}
 }
 

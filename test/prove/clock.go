@@ -23,6 +23,16 @@ func (c clock) at(t time.Time) instant {
 	return c.base.UnixMicro() + (t.UnixMicro()-c.base.UnixMicro())/c.every.Microseconds()*c.jump + c.offset
 }
 
+// when is the first instant of the world at which the clock shows the second of t, which is cut to it.
+func (c clock) when(t instant) time.Time {
+	elapsed := t - c.offset - c.base.UnixMicro()
+	if c.jump == second { // the fraction that all instants have
+		elapsed += c.base.UnixMicro() % second
+	}
+	steps := (elapsed + c.jump - 1) / c.jump
+	return time.UnixMicro(c.base.UnixMicro() + steps*c.every.Microseconds())
+}
+
 // clockSource goes into the program under test, and into no other: it replaces time.Now in the composition root.
 const clockSource = `package main
 

@@ -176,23 +176,33 @@ func (p *pending) ended(at instant, answered bool, answer func(h *history) outpu
 	p.r.unlock(changed...)
 }
 
-// porcupineHistory is h for the checker. A call without an answer ends after everything.
-func (h *history) porcupineHistory() (operations []porcupine.Operation) {
-	var end time.Duration
+// porcupineHistory is h for the checker. A call without an answer is over at once: all that it does is to be pending.
+func (h *history) porcupineHistory() (operations []porcupine.Operation, err error) {
+	var pending []input
 	for _, o := range h.Operations {
-		end = max(end, o.Call, o.Return)
-	}
-	for i, o := range h.Operations {
-		if !o.Answered && o.Input.Kind == read {
-			continue // it changed nothing, and showed nothing
+		if !o.Answered && o.Input.Kind != read {
+			pending = append(pending, o.Input)
 		}
-		p := porcupine.Operation{ClientId: o.Client, Input: o.Input, Output: o.Output, Call: int64(o.Call), Return: int64(o.Return)}
+	}
+	if len(pending) > mostPending {
+		return nil, fmt.Errorf("%s has %d calls without an answer: the model takes %d", h.ID, len(pending), mostPending)
+	}
+	n := 0
+	for _, o := range h.Operations {
+		in, end := o.Input, o.Return
+		in.pending = pending
 		if !o.Answered {
-			p.Return = int64(end) + 1 + int64(i)
+			if in.Kind == read {
+				continue // it changed nothing, and showed nothing
+			}
+			in.nth, end = n, o.Call
+			n++
 		}
-		operations = append(operations, p)
+		operations = append(operations, porcupine.Operation{
+			ClientId: o.Client, Input: in, Output: o.Output, Call: int64(o.Call), Return: int64(end),
+		})
 	}
-	return operations
+	return operations, nil
 }
 
 // verdict of a check.
@@ -203,7 +213,10 @@ type verdict struct {
 
 // check takes a second or less, but where the history is long and wrong.
 func (h *history) check(m porcupine.Model, atMost time.Duration) verdict {
-	operations := h.porcupineHistory()
+	operations, err := h.porcupineHistory()
+	if err != nil {
+		return verdict{CheckResult: porcupine.Unknown}
+	}
 	if result := porcupine.CheckOperationsTimeout(m, operations, atMost); result == porcupine.Ok {
 		return verdict{CheckResult: result}
 	}

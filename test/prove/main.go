@@ -244,6 +244,9 @@ func round(ctx context.Context, o roundOptions) (r result, err error) {
 	var mu sync.Mutex
 	checking.Go(func() {
 		for h := range complete {
+			if r.failed() {
+				continue // one is enough, and the others may take long
+			}
 			began := time.Now()
 			v := h.check(m, 20*time.Second)
 			mu.Lock()

@@ -12,9 +12,10 @@ import (
 // The model: what one refresh token may answer, one call at a time, and how each answer changes it. It is written from the design and
 // shares no line with the service, so that both have to be wrong in the same way before an error goes unseen.
 //
-// Two things are not known when a history is checked. Of a call without an answer nobody knows whether it happened. And the instant
-// that the service read off its clock is known only to lie between the call and its answer. So instants are spans, a comparison of
-// spans can be undecided, and a step leads to every state that is then possible.
+// Two things are not known when a history is checked. A call without an answer may have happened, at any time after it was made, or
+// not: it stays in the state as pending, and may happen before any later step. And the instant that the service read off its clock is
+// known only to lie between the call and its answer: so instants are spans, a comparison of spans can be undecided, and a step leads to
+// every state that is then possible.
 
 // instant is microseconds since 1970 on the clocks of the services, which run as the prover tells them.
 type instant = int64
@@ -82,6 +83,9 @@ type input struct {
 	Generation uint32 `json:",omitempty"` // of the string that an exchange presents
 	APIKey     bool   `json:",omitempty"`
 	At         span   // on the clock of the service that was called
+
+	nth     int     // among those without an answer
+	pending []input // all of the history that have none
 }
 
 // output is what was answered.
@@ -129,7 +133,18 @@ type token struct {
 
 	First   string // the access token that the issue was answered with, if anybody saw it
 	Current string // and the rotation to this generation
+
+	Pending set
 }
+
+// set is of calls without an answer, by their number.
+type set [4]uint64
+
+const mostPending = 64 * len(set{})
+
+func (s set) has(n int) bool    { return s[n/64]>>(n%64)&1 == 1 }
+func (s set) with(n int) set    { s[n/64] |= 1 << (n % 64); return s }
+func (s set) without(n int) set { s[n/64] &^= 1 << (n % 64); return s }
 
 // branch is one way in which a call may go.
 type branch struct {
@@ -364,6 +379,44 @@ func (t token) seen(r rules, by input) token {
 	return t
 }
 
+// meanwhile is what t may be once any of the calls that are pending have happened, in any order.
+func (t token) meanwhile(r rules, by input) (all []token) {
+	all = []token{t.seen(r, by)}
+	known := map[token]bool{all[0]: true}
+	for i := 0; i < len(all); i++ {
+		for n, in := range by.pending {
+			now := all[i]
+			if !now.Pending.has(n) || now.elder(n, by.pending) {
+				continue
+			}
+			// The service read its clock before the effect, and that was before the answer of the call that comes next.
+			in.At.Last = min(in.At.Last, max(by.At.Last+skew, in.At.First))
+			now.Pending = now.Pending.without(n)
+			for _, b := range now.step(r, in) {
+				after := b.after
+				if after.Revoked {
+					after.Pending = set{} // nothing changes it any more
+				}
+				if after != now && !known[after] { // what has no effect may as well wait
+					known[after] = true
+					all = append(all, after)
+				}
+			}
+		}
+	}
+	return all
+}
+
+// elder: an equal call that was made before the n-th is pending too. It goes first: what the later one could do, it can do as well.
+func (t token) elder(n int, pending []input) bool {
+	for i, in := range pending[:n] {
+		if t.Pending.has(i) && in.Kind == pending[n].Kind && in.Generation == pending[n].Generation && in.APIKey == pending[n].APIKey {
+			return true
+		}
+	}
+	return false
+}
+
 // model is of the calls on one refresh token, under the rules of the applications by name.
 func model(applications map[string]rules) porcupine.Model {
 	m := porcupine.NondeterministicModel{
@@ -374,21 +427,19 @@ func model(applications map[string]rules) porcupine.Model {
 			if !ok {
 				panic("a call under rules that the model does not know: " + call.Rules)
 			}
-			t := state.(token).seen(r, call)
+			if answer.Word == "" {
+				t := state.(token)
+				t.Pending = t.Pending.with(call.nth)
+				return []any{t}
+			}
 			if fresh(answer.Word) && !narrow(&call.At, answer.Minted) {
 				return nil
 			}
-			ways := t.step(r, call)
-			if answer.Word == "" {
-				next = append(next, t) // it did not happen
-				for _, b := range ways {
-					next = append(next, b.after)
-				}
-				return next
-			}
-			for _, b := range ways {
-				if after, ok := b.answered(call, answer); ok {
-					next = append(next, after)
+			for _, t := range state.(token).meanwhile(r, call) {
+				for _, b := range t.step(r, call) {
+					if after, ok := b.answered(call, answer); ok {
+						next = append(next, after)
+					}
 				}
 			}
 			return next

@@ -133,4 +133,145 @@ func findMutants(ctx context.Context, o options, dir string, w io.Writer) error 
 	return nil
 }
 
-var mutants = []mutant{}
+const (
+	storeExchange = "adapter/gormstore/exchange.go"
+	rule          = "domain/exchange.go"
+)
+
+var (
+	several = setting{Engine: "postgres", Services: 3, Jumps: true, OneByOne: true}
+	sharing = setting{Engine: "postgres", Services: 1, Jumps: true}
+)
+
+// onePlace lets exchanges share writes as often as they can.
+var onePlace = change{"adapter/gormstore/open.go", "newCombiner(e.writes,", "newCombiner(1,"}
+
+var mutants = []mutant{
+	{
+		name: "read-then-write", says: "the generation is read and compared before the write, which compares nothing", setting: several,
+		changes: []change{
+			{storeExchange, "AND refresh_tokens.generation = ` + c.generation + `\n", "AND ` + c.generation + ` > 0\n"},
+			{storeExchange, "	e, run := &exchange{id: id, call: c}, s.advanceAlone\n", `	var generation int64
+	if err := s.reading(ctx, "peek", func(db *gorm.DB) error {
+		return queryRow(raw(db, "SELECT generation FROM refresh_tokens WHERE id = $1", id[:]), domain.ErrConflict, &generation)
+	}); err != nil {
+		return domain.RefreshToken{}, domain.Policy{}, err
+	}
+	if generation != int64(c.Generation) {
+		return domain.RefreshToken{}, domain.Policy{}, domain.ErrConflict
+	}
+	e, run := &exchange{id: id, call: c}, s.advanceAlone
+`},
+		},
+	},
+	{
+		name: "revocation-late", says: "a revocation commits a moment after it was answered", setting: several,
+		changes: []change{{"usecase/revoke.go", "_, err = r.Revocations.RevokeScope(ctx, selector.Scope, selector.Except, how)", `go func() {
+			time.Sleep(150 * time.Millisecond)
+			_, _ = r.Revocations.RevokeScope(context.WithoutCancel(ctx), selector.Scope, selector.Except, how)
+		}()`}},
+	},
+	{
+		name: "mark-by-clock", says: "a mark ends what was issued before it by the clock, not by the epoch", setting: several,
+		changes: []change{
+			{storeExchange, "AND m.epoch > refresh_tokens.issued_epoch)`", "AND m.revoked_at > refresh_tokens.issued_at)`"},
+			{storeExchange, "COALESCE((SELECT max(m.epoch) FROM",
+				"COALESCE((SELECT max(CASE WHEN m.revoked_at > refresh_tokens.issued_at THEN refresh_tokens.issued_epoch + 1 ELSE 0 END) FROM"},
+		},
+	},
+	{
+		name: "sibling", says: "a retry rotates once more", setting: several,
+		changes: []change{{"usecase/exchange.go", "		case decision.Outcome == domain.Rotated:\n", `		case decision.Outcome == domain.Rotated || decision.Outcome == domain.Retried:
+			call.Generation = snapshot.Token.Generation
+`}},
+	},
+	{
+		name: "grace-from-retry", says: "the grace period is measured from the last retry", setting: several,
+		changes: []change{
+			{rule, "		return Decision{Outcome: Retried, After: t, AccessTokenFrom: t.RotatedAt, Stranger: stranger}\n", `		after := t
+		after.LastUsedAt = c.Now
+		return Decision{Outcome: Retried, After: after, Write: true, AccessTokenFrom: t.RotatedAt, Stranger: stranger}
+`},
+			{rule, "age(t.RotatedAt, c.Now) < p.GracePeriod", "age(t.LastUsedAt, c.Now) < p.GracePeriod"},
+		},
+	},
+	{
+		name: "recovery-twice", says: "a recovery is charged each time that it is asked for", setting: several,
+		changes: []change{{rule, "	if t.RecoveredGeneration != t.Generation {\n", "	if true {\n"}},
+	},
+	{
+		name: "recovery-free", says: "a recovery is never charged", setting: several,
+		changes: []change{{rule, "		t.RecoveryPaidUntil = max(t.RecoveryPaidUntil, int64(t.Generation)) + p.RecoveryInterval\n", ""}},
+	},
+	{
+		name: "expiry-off-by-one", says: "a refresh token still lives at the instant at which it expires", setting: several,
+		changes: []change{
+			{rule, "!now.Before(s.Token.ExpiresAt)", "now.After(s.Token.ExpiresAt)"},
+			{storeExchange, "AND refresh_tokens.expires_at > ` + now", "AND refresh_tokens.expires_at >= ` + now"},
+		},
+	},
+	{
+		name: "answer-before-commit", says: "a shared write is answered before its commit", setting: sharing,
+		changes: []change{
+			onePlace,
+			{storeExchange, `	err := s.writing(ctx, "advance together", func(db *gorm.DB) error {
+		clear(rows) // what an attempt before this one read was undone
+		return queryRows(`, `	early := make(chan error, maxAttempts)
+	go s.transacting(context.WithoutCancel(ctx), "advance together", func(db *gorm.DB) error {
+		clear(rows)
+		err := queryRows(`},
+			{storeExchange, `				rows[place-1], policies[place-1] = &row, policy
+				return nil
+			})
+	})
+`, `				rows[place-1], policies[place-1] = &row, policy
+				return nil
+			})
+		early <- err
+		time.Sleep(100 * time.Millisecond)
+		return err
+	})
+	err := <-early
+`},
+		},
+	},
+	{
+		name: "mix-up", says: "two who share a write get each other's answers", setting: sharing,
+		changes: []change{
+			onePlace,
+			{storeExchange, "if rows[i] == nil {", "if rows[i] == nil || rows[(i+1)%n] == nil {"},
+			{storeExchange, "e.read(rows[i], policies[i])", "e.read(rows[(i+1)%n], policies[(i+1)%n])"},
+		},
+	},
+	{
+		name: "proof-after-write", says: "whether the caller proved what the application asks for is checked after the write", setting: several,
+		changes: []change{
+			{storeExchange, "AND a.require_authentication <= ` + c.authenticated + `\n", "AND ` + c.authenticated + ` >= 0\n"},
+			{"usecase/exchange.go", "	return x.answer(ctx, domain.Decision{Outcome: domain.Rotated,", `	if policy.RequireAuthentication && !call.Authenticated {
+		return Exchanged{Outcome: domain.RefusedInvalid, Why: domain.ErrUnproved}, nil
+	}
+	return x.answer(ctx, domain.Decision{Outcome: domain.Rotated,`},
+		},
+	},
+	{
+		name: "life-from-issue", says: "a sliding life does not slide", setting: several,
+		changes: []change{{storeExchange, "      THEN ` + c.now + ` + ` + a + `.slide_window\n", "      THEN refresh_tokens.expires_at\n"}},
+	},
+	{
+		name: "revoked-in-memory", says: "a replica remembers for a second that a refresh token was alive", setting: several,
+		changes: []change{
+			{"usecase/exchange.go", "	token, policy, err := x.Tokens.Advance(ctx, presented.ID, call)\n", `	token, policy, err := x.Tokens.Advance(ctx, presented.ID, call)
+	if last, ok := remembered.Load(presented.ID); ok && errors.Is(err, domain.ErrConflict) {
+		if s := last.(domain.Snapshot); x.Clock.now().Sub(s.Token.LastUsedAt) < 5*time.Second && s.Token.Generation == call.Generation {
+			return x.answer(ctx, domain.Decision{Outcome: domain.Rotated, After: s.Token.Rotated(s.Policy, call.Now, ""), AccessTokenFrom: call.Now}, s.Policy, call)
+		}
+	}
+	if err == nil {
+		remembered.Store(presented.ID, domain.Snapshot{Token: token, Policy: policy})
+	}
+`},
+			{"usecase/exchange.go", "// exchangeAttempts is how often", "var remembered sync.Map\n\n// exchangeAttempts is how often"},
+			{"usecase/exchange.go", "	\"fmt\"\n", "	\"fmt\"\n	\"sync\"\n"},
+		},
+	},
+}
