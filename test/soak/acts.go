@@ -148,13 +148,19 @@ func (c *crowd) logIn(ctx context.Context, s *session, r *mathrand.Rand) error {
 	return c.issue(ctx, s.user, r)
 }
 
-// present presents a string that it was given, and holds the answer to what may be: outcomes if the session is alive.
-func (c *crowd) present(ctx context.Context, kind string, s *session, h held, outcomes ...string) (got reply, err error) {
-	if got, err = c.client.send(ctx, exchangeOf(kind, h.text)); err != nil {
-		return got, err
+// present presents a string that somebody was given, and holds the answer to what it may be; outcomes are those of a session that
+// lives.
+func (c *crowd) present(ctx context.Context, kind string, s *session, h held, outcomes func(reply) []string) error {
+	got, err := c.client.send(ctx, exchangeOf(kind, h.text))
+	if err != nil {
+		return err
 	}
-	c.judge(s, h, got, outcomes...)
-	return got, nil
+	c.judge(s, h, got, outcomes(got)...)
+	return nil
+}
+
+func only(outcomes ...string) func(reply) []string {
+	return func(reply) []string { return outcomes }
 }
 
 // judge holds an answer to what may be, and moves the model by it.
@@ -228,13 +234,7 @@ func afterwards(got reply) []string {
 }
 
 func (c *crowd) exchange(ctx context.Context, s *session, _ *mathrand.Rand) error {
-	h := s.current()
-	got, err := c.client.send(ctx, exchangeOf(exchangeKind, h.text))
-	if err != nil {
-		return err
-	}
-	c.judge(s, h, got, afterwards(got)...)
-	return nil
+	return c.present(ctx, exchangeKind, s, s.current(), afterwards)
 }
 
 // exchangeAndRetry is a client that forgot to store the answer.
@@ -246,16 +246,12 @@ func (c *crowd) exchangeAndRetry(ctx context.Context, s *session, r *mathrand.Ra
 	if !ok {
 		return nil
 	}
-	got, err := c.client.send(ctx, exchangeOf("retry", h.text))
-	if err != nil {
-		return err
-	}
-	outcomes := []string{"retried"}
-	if got.call.to.Sub(h.left.from) >= grace {
-		outcomes = []string{"retried", "recovered", "replayed"}
-	}
-	c.judge(s, h, got, outcomes...)
-	return nil
+	return c.present(ctx, "retry", s, h, func(got reply) []string {
+		if got.call.to.Sub(h.left.from) >= grace {
+			return []string{"retried", "recovered", "replayed"} // it took too long to be sure
+		}
+		return []string{"retried"}
+	})
 }
 
 // exchangeLost is a client whose connection breaks, and that sends the same string again at once.
@@ -278,12 +274,10 @@ func (c *crowd) presentLate(ctx context.Context, s *session, r *mathrand.Rand) e
 	if !ok || time.Since(h.left.to) < grace+2*clocks {
 		return c.exchange(ctx, s, r)
 	}
-	outcomes := []string{"replayed"}
 	if s.recoverable() {
-		outcomes = []string{"recovered"}
+		return c.present(ctx, "late", s, h, only("recovered"))
 	}
-	_, err := c.present(ctx, "late", s, h, outcomes...)
-	return err
+	return c.present(ctx, "late", s, h, only("replayed"))
 }
 
 // steal is a thief with a copy that is older than any retry.
@@ -291,16 +285,14 @@ func (c *crowd) steal(ctx context.Context, s *session, r *mathrand.Rand) error {
 	if len(s.strings) < 3 || time.Since(s.strings[len(s.strings)-3].left.to) < grace+2*clocks {
 		return c.exchange(ctx, s, r)
 	}
-	_, err := c.present(ctx, "theft", s, s.strings[len(s.strings)-3], "replayed")
-	return err
+	return c.present(ctx, "theft", s, s.strings[len(s.strings)-3], only("replayed"))
 }
 
 // presentDead is a client that did not hear that it was logged out.
 func (c *crowd) presentDead(ctx context.Context, s *session, r *mathrand.Rand) error {
 	for _, other := range s.user.sessions {
 		if now := time.Now(); other.state(span{now, now}) == dead && r.IntN(2) == 0 {
-			_, err := c.present(ctx, "exchange of a dead one", other, other.current())
-			return err
+			return c.present(ctx, "exchange of a dead one", other, other.current(), only())
 		}
 	}
 	return c.exchange(ctx, s, r)

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"cmp"
 	"fmt"
 	"slices"
 	"strings"
@@ -297,6 +296,5 @@ func (t *tenant) sessions() (all []*session) {
 	for _, u := range t.users {
 		all = append(all, u.sessions...)
 	}
-	slices.SortFunc(all, func(a, b *session) int { return cmp.Compare(a.id, b.id) })
 	return all
 }

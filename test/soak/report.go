@@ -152,13 +152,13 @@ func (s *soak) table() *figures.Table {
 	for _, each := range series {
 		head = append(head, each.name)
 	}
-	t := figures.NewTable(append(head, "what happened")...)
+	t := figures.NewTable(append(head, "machine idle, %", "what happened")...)
 	for i, w := range s.windows {
 		row := []string{fmt.Sprint(i + 1)}
 		for _, each := range series {
 			row = append(row, figures.Format(each.of(w), each.format))
 		}
-		t.Add(append(row, strings.Join(w.notes, ", "))...)
+		t.Add(append(row, figures.Format(100*w.idle, "%.0f"), strings.Join(w.notes, ", "))...)
 	}
 	return t
 }

@@ -1,6 +1,9 @@
 package main
 
 import (
+	"encoding/json"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -8,9 +11,12 @@ import (
 	"github.com/refreshd/refreshd/test/rig"
 )
 
+const moment = 4 * time.Second
+
 // A soak of some seconds, with everything in it that half an hour has but expiry and purging: the driver itself has to work, and
 // what it drives has to bear it.
 func TestSoakOfAMoment(t *testing.T) {
+	t.Parallel()
 	program, err := rig.Build(t.Context(), t.TempDir(), rig.BuildOptions{})
 	if err != nil {
 		t.Fatal(err)
@@ -18,7 +24,7 @@ func TestSoakOfAMoment(t *testing.T) {
 	for _, engine := range []string{"postgres", "sqlite"} {
 		t.Run(engine, func(t *testing.T) {
 			t.Parallel()
-			s := newSoak(newPlan(6*time.Second), engine, "", 7, 150)
+			s := newSoak(newPlan(moment), engine, "", 7, 150)
 			s.program = program
 			if err := s.run(t.Context(), progress{t}); err != nil {
 				t.Fatal(err)
@@ -40,6 +46,66 @@ func TestSoakOfAMoment(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// mutant is the program with texts replaced in files of it; each has to be there once.
+func mutant(t *testing.T, name string, replaced map[string][2]string) rig.Program {
+	t.Helper()
+	dir := t.TempDir()
+	overlay := struct{ Replace map[string]string }{map[string]string{}}
+	for file, texts := range replaced {
+		path, err := filepath.Abs(filepath.Join("../..", file))
+		if err != nil {
+			t.Fatal(err)
+		}
+		source, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if strings.Count(string(source), texts[0]) != 1 {
+			t.Fatalf("%s does not hold %q once: what the mutant changes has moved", file, texts[0])
+		}
+		overlay.Replace[path] = filepath.Join(dir, strings.ReplaceAll(file, "/", "_"))
+		if err := os.WriteFile(overlay.Replace[path], []byte(strings.Replace(string(source), texts[0], texts[1], 1)), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	text, err := json.Marshal(overlay)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(dir, "overlay.json"), text, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	p, err := rig.Build(t.Context(), dir, rig.BuildOptions{Name: name, Overlay: filepath.Join(dir, "overlay.json")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return p
+}
+
+// A soak that passes whatever it drives would prove nothing: this service forgets a goroutine with each exchange, and every
+// revocation of an application.
+func TestSoakFindsABadService(t *testing.T) {
+	t.Parallel()
+	s := newSoak(newPlan(moment), "sqlite", "", 7, 150)
+	s.program = mutant(t, "refreshd-bad", map[string][2]string{
+		"adapter/httpapi/exchange.go": {"	in, err := a.voucher(c)\n", "	go func() { select {} }()\n	in, err := a.voucher(c)\n"},
+		"usecase/revoke.go": {"		_, err = r.Revocations.RevokeScope(",
+			"		if selector.Scope.ApplicationID != \"\" {\n			return Revoked{Selector: selector, At: at}, nil\n		}\n		_, err = r.Revocations.RevokeScope("},
+	})
+	if err := s.run(t.Context(), progress{t}); err != nil {
+		t.Fatal(err)
+	}
+	text, err := s.report()
+	if err == nil || !strings.Contains(err.Error(), "goroutines grows") {
+		t.Errorf("got %v and\n%s\nwant that goroutines grow", err, text)
+	}
+	for _, kind := range []string{answeredOff, wrongStore} {
+		if s.faults.counts[kind] == 0 {
+			t.Errorf("%q was not found:\n%s", kind, text)
+		}
 	}
 }
 

@@ -71,8 +71,8 @@ func (s *store) rows(ctx context.Context, at time.Time) (all []row, err error) {
 	rows, err := s.db.QueryContext(ctx, `
 SELECT t.id, t.tenant_id, t.application_id, t.user_id, t.generation,
   t.revoked_at = 0 AND t.expires_at > $1 AND NOT EXISTS (
-    SELECT 1 FROM marks AS m WHERE m.tenant_id = t.tenant_id AND m.epoch > t.issued_epoch
-      AND (m.application_id = '' OR m.application_id = t.application_id) AND (m.user_id = '' OR m.user_id = t.user_id))
+    SELECT 1 FROM marks AS m WHERE m.tenant_id = t.tenant_id AND m.application_id IN ('', t.application_id)
+      AND m.user_id IN ('', t.user_id) AND m.epoch > t.issued_epoch)
 FROM refresh_tokens AS t`, at.UnixMicro())
 	if err != nil {
 		return nil, fmt.Errorf("read the store: %w", err)
