@@ -21,8 +21,9 @@ const apiKey = "ak_soaking_soaking_soaking_soaking"
 
 const (
 	callTimeout = 10 * time.Second
-	// patience is how long a call is sent again and again until it is answered. A service is back long before.
-	patience = time.Minute
+	// patience is how long a call is sent again and again until it is answered. A service is back long before, but a machine that
+	// runs out of memory stands still for minutes.
+	patience = 5 * time.Minute
 	// clocks is by how much the instants of a service may lie outside of a call: it counts in microseconds.
 	clocks = time.Millisecond
 )

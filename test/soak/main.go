@@ -49,7 +49,7 @@ func main() {
 
 func start(ctx context.Context, args []string) error {
 	flags := flag.NewFlagSet("soak", flag.ContinueOnError)
-	minutes := flags.Float64("minutes", 30, "how long the load lasts; what is stored is judged from 21 on")
+	minutes := flags.Float64("minutes", 30, "how long the load lasts; the size of what is stored is judged from 16 on")
 	database := flags.String("database", "postgres", "postgres or sqlite")
 	seed := flags.Uint64("seed", 0, "of what users do; 0 for one of the time")
 	rate := flags.Float64("rate", 0, "calls a second; 0 for 70 % of what is measured first")

@@ -221,7 +221,8 @@ func (s *soak) operate(ctx context.Context) error {
 	events := []*event{
 		{every: s.plan.window / 10, do: func(ctx context.Context) error {
 			s.users.Store(uint64(from + (goal-from)*min(1, float64(time.Since(begin))/float64(s.plan.arrival))))
-			return w.sample(ctx)
+			w.sample(ctx)
+			return nil
 		}},
 		{every: s.plan.window, do: func(ctx context.Context) error { return s.closeWindow(ctx, w) }},
 		{every: max(s.plan.window/3, min(15*time.Second, s.plan.length/4)), do: s.tell},

@@ -92,6 +92,23 @@ func TestReportFailsForEachSeriesThatGrows(t *testing.T) {
 	}
 }
 
+// A series that nobody could read is not flat.
+func TestReportFailsForWhatWasNotMeasured(t *testing.T) {
+	_, err := grown(func(i int, w *window) {
+		if i > 5 {
+			w.goroutines = math.NaN()
+		}
+	}).report()
+	if err == nil || !strings.Contains(err.Error(), "goroutines was not measured") {
+		t.Errorf("got %v, want an error", err)
+	}
+	s := grown(func(_ int, w *window) { w.connections, w.indexes = math.NaN(), math.NaN() })
+	s.engine = "sqlite"
+	if text, err := s.report(); err != nil || strings.Count(text, "not known here") != 2 {
+		t.Errorf("SQLite: got %v and\n%s\nwant no error", err, text)
+	}
+}
+
 func TestReportFailsForFaults(t *testing.T) {
 	s := grown(func(int, *window) {})
 	s.faults.add(loggedOut, "generation %d", 7)

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"math"
 	"slices"
 	"time"
 
@@ -20,13 +21,13 @@ type window struct {
 	notes                []string
 }
 
-// watch samples the service that stays.
+// watch samples the service that stays, and keeps the lowest of each window: what load adds comes and goes, what leaks stays.
 type watch struct {
-	service                      *rig.Service
-	opened                       time.Time
-	machine                      rig.Machine
-	n                            float64
-	rss, heap, goroutines, files float64 // sums
+	service *rig.Service
+	opened  time.Time
+	machine rig.Machine
+	lowest  window
+	sampled bool
 }
 
 func (s *soak) newWatch() *watch {
@@ -34,15 +35,19 @@ func (s *soak) newWatch() *watch {
 	return &watch{service: s.services[0], opened: time.Now(), machine: rig.ReadMachine()}
 }
 
-func (w *watch) sample(ctx context.Context) error {
+func (w *watch) sample(ctx context.Context) {
 	values, err := w.service.Metrics(ctx, "go_goroutines", "go_memstats_heap_inuse_bytes")
 	if err != nil {
-		return err
+		return // there are nine others
 	}
 	r := w.service.Resources()
-	w.n++
-	w.rss, w.heap, w.goroutines, w.files = w.rss+r.RSS, w.heap+values[1]/mebi, w.goroutines+values[0], w.files+float64(r.Files)
-	return nil
+	now := window{rss: r.RSS, heap: values[1] / mebi, goroutines: values[0], files: float64(r.Files)}
+	if !w.sampled {
+		w.lowest, w.sampled = now, true
+	}
+	l := &w.lowest
+	l.rss, l.heap = min(l.rss, now.rss), min(l.heap, now.heap)
+	l.goroutines, l.files = min(l.goroutines, now.goroutines), min(l.files, now.files)
 }
 
 const mebi = 1 << 20
@@ -58,12 +63,14 @@ func (s *soak) closeWindow(ctx context.Context, w *watch) error {
 	ms := func(p float64) float64 { return figures.Percentile(exchanges, p).Seconds() * 1000 }
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.windows = append(s.windows, window{
-		rate: float64(calls) / now.Sub(w.opened).Seconds(), p50: ms(.50), p99: ms(.99),
-		rss: w.rss / w.n, heap: w.heap / w.n, goroutines: w.goroutines / w.n, files: w.files / w.n,
-		rows: z.rows, table: z.table / mebi, indexes: z.indexes / mebi, connections: z.connections, notes: s.notes,
-		idle: float64(machine.Idle-w.machine.Idle) / float64(machine.Total-w.machine.Total),
-	})
+	closed := w.lowest
+	if !w.sampled {
+		closed.rss, closed.heap, closed.goroutines, closed.files = math.NaN(), math.NaN(), math.NaN(), math.NaN()
+	}
+	closed.rate, closed.p50, closed.p99 = float64(calls)/now.Sub(w.opened).Seconds(), ms(.50), ms(.99)
+	closed.rows, closed.table, closed.indexes, closed.connections = z.rows, z.table/mebi, z.indexes/mebi, z.connections
+	closed.idle, closed.notes = float64(machine.Idle-w.machine.Idle)/float64(machine.Total-w.machine.Total), s.notes
+	s.windows = append(s.windows, closed)
 	s.notes = nil
 	*w = watch{service: w.service, opened: now, machine: machine}
 	return nil
