@@ -15,7 +15,7 @@
 //
 // At check points and in the end, with nobody calling, all rows of the store are held to the model: each refresh token, whether it
 // lives, its generation, all marks, the tenants' epochs. In the end also by the API: each user's list is read, each living refresh
-// token exchanged, dead ones presented; and after the processes have ended, what is left after a purge is compared.
+// token exchanged, each dead one presented; and after the processes have ended, what is left after a purge is compared.
 //
 // A series grows if its last third lies above its first by more than a bound, and so does the line that fits it best. What starts
 // the run is left out: for the processes a tenth of the time, for the store until the first of what expired is purged. A run that

@@ -36,8 +36,6 @@ const (
 	// userSeconds is how many users there are for each call a second: each calls so often.
 	userSeconds = 2.5
 	mostUsers   = 20_000
-	// mostDead are how many of the dead are presented in the end.
-	mostDead = 20_000
 	// pass is how long what is old may wait for a purge: for its interval, the pass, and the lease of a process that was killed in one.
 	pass = 3 * time.Minute
 )
