@@ -48,6 +48,13 @@ OUT ?= bench.md
 bench: ## measure the service against its limits, in ten minutes (QUICK=1: in two; PART=name; OUT=bench.md)
 	@$(GO) run ./test/bench -version='$(VERSION)' -out='$(OUT)' $(if $(QUICK),-quick) $(if $(FULL),-full) $(if $(PART),-part='$(PART)')
 
+# make soak MINUTES=3, make soak DATABASE=sqlite; `go run ./test/soak -help` tells of more.
+MINUTES ?= 30
+DATABASE ?= postgres
+.PHONY: soak
+soak: ## run two processes under load for half an hour: does anything grow, is all stored (MINUTES=30; DATABASE=sqlite)
+	@$(GO) run ./test/soak -version='$(VERSION)' -minutes='$(MINUTES)' -database='$(DATABASE)'
+
 PROFILES ?= .profiles
 .PHONY: profile
 profile: ## leave CPU and allocation profiles of the service under load (PROFILES=.profiles), and print the top of each

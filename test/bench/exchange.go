@@ -6,6 +6,7 @@ import (
 
 	"github.com/refreshd/refreshd/adapter/gormstore"
 	"github.com/refreshd/refreshd/domain"
+	"github.com/refreshd/refreshd/test/figures"
 	"github.com/refreshd/refreshd/test/rig"
 )
 
@@ -81,7 +82,7 @@ func exchangePart(ctx context.Context, b *bench) error {
 
 func (b *bench) exchangeFigures(ctx context.Context, s *series, contenders []*contender) error {
 	r := b.report
-	t := newTable("over the whole series", "exchanges", "transactions per exchange", "HOT", "rows added", "RSS at the end, MiB", "highest, MiB")
+	t := figures.NewTable("over the whole series", "exchanges", "transactions per exchange", "HOT", "rows added", "RSS at the end, MiB", "highest, MiB")
 	r.figure("p50 combined/one by one 1", s.ratio(overHTTP(combined), overHTTP(oneByOne), 1, p50))
 	for _, c := range contenders {
 		m, http := string(c.mode), overHTTP(c.mode)
@@ -109,8 +110,8 @@ func (b *bench) exchangeFigures(ctx context.Context, s *series, contenders []*co
 		}
 		r.figure("hot", hot)
 		r.figure("rows added", float64(d.rows))
-		t.add(http, fmt.Sprint(c.calls), figure(transactions, "%.3f"), figure(100*hot, "%.2f %%"), fmt.Sprint(d.rows),
-			figure(rss, "%.1f"), figure(peak, "%.1f"))
+		t.Add(http, fmt.Sprint(c.calls), figures.Format(transactions, "%.3f"), figures.Format(100*hot, "%.2f %%"), fmt.Sprint(d.rows),
+			figures.Format(rss, "%.1f"), figures.Format(peak, "%.1f"))
 	}
 	r.table(t)
 	return nil

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/refreshd/refreshd/domain"
+	"github.com/refreshd/refreshd/test/figures"
 	"github.com/refreshd/refreshd/test/rig"
 )
 
@@ -137,7 +138,7 @@ func (b *bench) lists(ctx context.Context, s *service) error {
 	if err != nil {
 		return err
 	}
-	t := newTable("list 100 of a user's 10 000", "p50 ms", "p95 ms", "p99 ms")
+	t := figures.NewTable("list 100 of a user's 10 000", "p50 ms", "p95 ms", "p99 ms")
 	worst := 0.0
 	for _, page := range []struct{ name, path string }{{"first page", firstPage}, {"after 9 000", deep}} {
 		b.progress("lists: %s", page.name)
@@ -152,7 +153,7 @@ func (b *bench) lists(ctx context.Context, s *service) error {
 			}
 		}
 		l := newLatencies(took)
-		t.add(page.name, ms(l.p50), ms(l.p95), ms(l.p99))
+		t.Add(page.name, ms(l.p50), ms(l.p95), ms(l.p99))
 		worst = max(worst, l.p99.Seconds()*1e3)
 	}
 	b.report.table(t)

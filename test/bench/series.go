@@ -3,6 +3,8 @@ package main
 import (
 	"fmt"
 	"time"
+
+	"github.com/refreshd/refreshd/test/figures"
 )
 
 // variant is one side of a comparison: what n callers do at the same time.
@@ -88,7 +90,7 @@ func (s *series) of(variant string, users int, value func(run) float64) float64 
 	for _, r := range s.runs[variant][users] {
 		values = append(values, value(r))
 	}
-	return median(values)
+	return figures.Median(values)
 }
 
 // ratio is the median of each round's ratio, because the machine drifts from round to round.
@@ -99,7 +101,7 @@ func (s *series) ratio(variant, to string, users int, value func(run) float64) f
 			ratios = append(ratios, value(r)/value(others[i]))
 		}
 	}
-	return median(ratios)
+	return figures.Median(ratios)
 }
 
 func perSecond(r run) float64 { return r.rate }
@@ -142,31 +144,31 @@ var columns = []column{
 }
 
 // table shows each variant at each number of users, and its ratio to the limit, if there is one.
-func (s *series) table(variants []variant, limit string, users ...int) *table {
-	t := newTable("", "users", "per second")
+func (s *series) table(variants []variant, limit string, users ...int) *figures.Table {
+	t := figures.NewTable("", "users", "per second")
 	if limit != "" {
-		t.head = append(t.head, "/ "+limit)
+		t.Head = append(t.Head, "/ "+limit)
 	}
 	for _, c := range columns {
-		t.head = append(t.head, c.head)
+		t.Head = append(t.Head, c.head)
 	}
 	for _, n := range users {
 		for _, v := range variants {
 			if len(s.runs[v.name][n]) == 0 {
 				continue
 			}
-			row := []string{v.name, fmt.Sprint(n), figure(s.of(v.name, n, perSecond), "%.0f")}
+			row := []string{v.name, fmt.Sprint(n), figures.Format(s.of(v.name, n, perSecond), "%.0f")}
 			if limit != "" {
-				row = append(row, figure(s.ratio(v.name, limit, n, perSecond), "%.2f"))
+				row = append(row, figures.Format(s.ratio(v.name, limit, n, perSecond), "%.2f"))
 			}
 			for _, c := range columns {
 				if m := s.of(v.name, n, c.value); m == 0 { // it was not, or could not be, read
-					row = append(row, none)
+					row = append(row, figures.None)
 				} else {
-					row = append(row, figure(m, c.format))
+					row = append(row, figures.Format(m, c.format))
 				}
 			}
-			t.add(row...)
+			t.Add(row...)
 		}
 	}
 	return t

@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+
+	"github.com/refreshd/refreshd/test/figures"
 )
 
 // spacePart rotates refresh tokens, each hundreds of times, at 70 % of what the service was seen to do, and looks at what table and
@@ -45,8 +47,8 @@ func spacePart(ctx context.Context, b *bench) error {
 		return err
 	}
 	pace := .7 * measured.rate
-	t := newTable(fmt.Sprintf("%d refresh tokens", k.rows), "bytes per token, indexes included", "/ fresh")
-	t.add("fresh", figure(fresh, "%.0f"), "1.00")
+	t := figures.NewTable(fmt.Sprintf("%d refresh tokens", k.rows), "bytes per token, indexes included", "/ fresh")
+	t.Add("fresh", figures.Format(fresh, "%.0f"), "1.00")
 	var sizes []float64
 	for _, n := range b.plan.rotations {
 		if err := b.rotate(ctx, r, s, n, pace); err != nil {
@@ -56,7 +58,7 @@ func spacePart(ctx context.Context, b *bench) error {
 		if err != nil {
 			return err
 		}
-		t.add(fmt.Sprintf("after %d rotations of each", n), figure(size, "%.0f"), figure(size/fresh, "%.2f"))
+		t.Add(fmt.Sprintf("after %d rotations of each", n), figures.Format(size, "%.0f"), figures.Format(size/fresh, "%.2f"))
 		sizes = append(sizes, size)
 	}
 	b.report.say("Rotations at %.0f a second, 70 %% of what was measured:", pace)

@@ -2,6 +2,8 @@ package main
 
 import (
 	"fmt"
+
+	"github.com/refreshd/refreshd/test/figures"
 )
 
 // target is what a figure of the report has to be: at least, or at most, a bound.
@@ -50,8 +52,8 @@ var targets = []target{
 }
 
 // summary holds the figures against the targets: all of them, or those that there is a figure for.
-func (r *report) summary(all bool) *table {
-	t := newTable("target", "bound", "measured", "")
+func (r *report) summary(all bool) *figures.Table {
+	t := figures.NewTable("target", "bound", "measured", "")
 	for _, target := range targets {
 		bound := "≥ "
 		if target.atMost {
@@ -62,11 +64,11 @@ func (r *report) summary(all bool) *table {
 		switch {
 		case !measured && !all:
 		case !measured:
-			t.add(target.text, bound, none, "not measured")
+			t.Add(target.text, bound, figures.None, "not measured")
 		case target.reached(value):
-			t.add(target.text, bound, fmt.Sprintf(target.format, value), "reached")
+			t.Add(target.text, bound, fmt.Sprintf(target.format, value), "reached")
 		default:
-			t.add(target.text, bound, fmt.Sprintf(target.format, value), "**not reached**")
+			t.Add(target.text, bound, fmt.Sprintf(target.format, value), "**not reached**")
 		}
 	}
 	return t

@@ -1,0 +1,452 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"crypto/rand"
+	"fmt"
+	mathrand "math/rand/v2"
+	"net/http"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/refreshd/refreshd/domain"
+)
+
+const exchangeKind = "exchange"
+
+// act is what a user or a backend does, and how often of a thousand times.
+type act struct {
+	share int
+	do    func(*crowd, context.Context, *session, *mathrand.Rand) error
+}
+
+var acts = []act{
+	{865, (*crowd).exchange},
+	{20, (*crowd).exchangeAndRetry},
+	{20, (*crowd).exchangeLost},
+	{3, (*crowd).presentLate},
+	{2, (*crowd).steal},
+	{30, (*crowd).listUser},
+	{30, (*crowd).retrieve},
+	{10, (*crowd).presentDead},
+	{3, (*crowd).revokeID},
+	{3, (*crowd).revokeString},
+	{2, (*crowd).logOutOfApplication},
+	{2, (*crowd).logOut},
+	{2, (*crowd).logOutElsewhere},
+	{8, (*crowd).logIn},
+}
+
+// stay is how long a user stays on average, before it leaves its session to expire.
+const stay = 90 * time.Second
+
+// crowd are the users of all tenants, and what they hold the service to.
+type crowd struct {
+	client  *client
+	tenants []*tenant
+	faults  *faults
+	arrived func() float64 // the share of the users that have come so far
+}
+
+// faults are what the service did wrong.
+type faults struct {
+	mu     sync.Mutex
+	counts map[string]int
+	first  []string
+}
+
+func newFaults() *faults { return &faults{counts: map[string]int{}} }
+
+// keptFaults are how many are told in full.
+const keptFaults = 20
+
+func (f *faults) add(kind, format string, args ...any) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.counts[kind]++
+	if len(f.first) < keptFaults {
+		f.first = append(f.first, fmt.Sprintf("%s: %s: %s", time.Now().UTC().Format(time.TimeOnly), kind, fmt.Sprintf(format, args...)))
+	}
+}
+
+func (f *faults) sum() (n int) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for _, count := range f.counts {
+		n += count
+	}
+	return n
+}
+
+const (
+	loggedOut   = "a user was logged out wrongly"
+	answeredOff = "a dead refresh token was answered"
+	wrongAnswer = "an answer is not what the rules say"
+	wrongStore  = "the store and the model differ"
+	logged      = "a service logged an error"
+)
+
+// step has somebody do something.
+func (c *crowd) step(ctx context.Context, r *mathrand.Rand) error {
+	t := c.tenants[0]
+	if r.IntN(10) == 0 {
+		t = c.tenants[len(c.tenants)-1]
+	}
+	t.RLock()
+	defer t.RUnlock()
+	u := t.users[r.IntN(max(1, int(c.arrived()*float64(len(t.users)))))]
+	u.Lock()
+	defer u.Unlock()
+	now := time.Now()
+	there := slices.DeleteFunc(u.living(now), func(s *session) bool { return !s.leaves.After(now) })
+	if len(there) == 0 {
+		return c.issue(ctx, u, r)
+	}
+	s := there[r.IntN(len(there))]
+	n := r.IntN(1000)
+	for _, a := range acts {
+		if n -= a.share; n < 0 {
+			return a.do(c, ctx, s, r)
+		}
+	}
+	panic("the acts' shares are less than a thousand")
+}
+
+func (c *crowd) issue(ctx context.Context, u *user, r *mathrand.Rand) error {
+	n := 0
+	for _, a := range u.tenant.applications {
+		n += a.share
+	}
+	n = r.IntN(n)
+	application := u.tenant.applications[slices.IndexFunc(u.tenant.applications, func(a *application) bool { n -= a.share; return n < 0 })]
+	id, err := domain.NewID(time.Now(), rand.Reader)
+	if err != nil {
+		return err
+	}
+	got, err := c.client.send(ctx, issueOf(scope{u.tenant.id, application.id, u.id}, id.String()))
+	if err != nil {
+		return err
+	}
+	g, generation, err := got.grant()
+	if got.status != http.StatusOK || err != nil || g.ID != id.String() || generation != 1 {
+		c.faults.add(wrongAnswer, "issue: %s, %v", got, err)
+		return nil
+	}
+	s := newSession(g.ID, u, application, g.TokenString, got.call)
+	s.leaves = time.Now().Add(time.Duration(r.ExpFloat64() * float64(stay)))
+	u.sessions = append(u.sessions, s)
+	u.keepNewest(application, got.call)
+	return nil
+}
+
+func (c *crowd) logIn(ctx context.Context, s *session, r *mathrand.Rand) error {
+	if len(s.user.living(time.Now())) >= 5 {
+		return c.exchange(ctx, s, r)
+	}
+	return c.issue(ctx, s.user, r)
+}
+
+// present presents a string that somebody was given, and holds the answer to what it may be; outcomes are those of a session that
+// lives.
+func (c *crowd) present(ctx context.Context, kind string, s *session, h held, outcomes func(reply) []string) error {
+	got, err := c.client.send(ctx, exchangeOf(kind, h.text))
+	if err != nil {
+		return err
+	}
+	c.judge(s, h, got, outcomes(got)...)
+	return nil
+}
+
+func only(outcomes ...string) func(reply) []string {
+	return func(reply) []string { return outcomes }
+}
+
+// judge holds an answer to what may be, and moves the model by it.
+func (c *crowd) judge(s *session, h held, got reply, outcomes ...string) {
+	complain := func(kind string) {
+		c.faults.add(kind, "%s of %s/%s, generation %d presented at %d: got %s, want one of %v or a refusal of %v", s.id, s.user.id,
+			s.application.id, h.generation, s.current().generation, got, outcomes, s.refusals(got.call))
+	}
+	state := s.state(got.call)
+	was := s.current()
+	if got.status == http.StatusOK {
+		g, generation, err := got.grant()
+		switch {
+		case state == dead:
+			complain(answeredOff)
+			return
+		case err != nil || g.ID != s.id || !slices.Contains(outcomes, got.outcome):
+			complain(wrongAnswer)
+			return
+		}
+		s.unsure = span{}
+		next := h.generation == was.generation
+		switch {
+		case next && generation == was.generation+1:
+			s.rotate(g.TokenString, got.call, got.body)
+			if got.outcome != "rotated" {
+				s.answer = nil
+			}
+		case next || generation != was.generation || g.TokenString != was.text:
+			complain(wrongAnswer)
+			return
+		}
+		switch {
+		case got.outcome == "recovered":
+			s.recover(got.call)
+			s.answer = nil
+		case got.outcome == "retried" && s.answer != nil && !bytes.Equal(got.body, s.answer):
+			complain(wrongAnswer + ": a retry's is not the same, byte for byte")
+		}
+		return
+	}
+	switch refusals := s.refusals(got.call); {
+	case got.status != http.StatusBadRequest:
+		complain(wrongAnswer)
+	case state != dead && got.outcome == "replayed" && slices.Contains(outcomes, "replayed"),
+		// Sent again, because the answer to the replay was lost on the way.
+		state != dead && got.outcome == "revoked" && slices.Contains(outcomes, "replayed") && got.calls > 1:
+		s.end(got.call)
+	case state == alive:
+		complain(loggedOut)
+		s.end(got.call)
+	case !slices.Contains(refusals, got.outcome):
+		complain(wrongAnswer)
+	case state == either && got.outcome == "revoked":
+		s.end(span{s.unsure.from, got.call.to})
+	case state == either && got.outcome == "expired":
+		s.expires.to, s.unsure = earliest(s.expires.to, got.call.to), span{}
+	}
+}
+
+// afterwards are the outcomes of an exchange of the current string, which may have been sent more than once.
+func afterwards(got reply) []string {
+	switch {
+	case got.calls == 1:
+		return []string{"rotated"}
+	case got.call.to.Sub(got.call.from) < grace:
+		return []string{"rotated", "retried"}
+	default:
+		return []string{"rotated", "retried", "recovered"}
+	}
+}
+
+func (c *crowd) exchange(ctx context.Context, s *session, _ *mathrand.Rand) error {
+	return c.present(ctx, exchangeKind, s, s.current(), afterwards)
+}
+
+// exchangeAndRetry is a client that forgot to store the answer.
+func (c *crowd) exchangeAndRetry(ctx context.Context, s *session, r *mathrand.Rand) error {
+	if err := c.exchange(ctx, s, r); err != nil {
+		return err
+	}
+	h, ok := s.previous()
+	if !ok {
+		return nil
+	}
+	return c.present(ctx, "retry", s, h, func(got reply) []string {
+		if got.call.to.Sub(h.left.from) >= grace {
+			return []string{"retried", "recovered", "replayed"} // it took too long to be sure
+		}
+		return []string{"retried"}
+	})
+}
+
+// exchangeLost is a client whose connection breaks, and that sends the same string again at once.
+func (c *crowd) exchangeLost(ctx context.Context, s *session, _ *mathrand.Rand) error {
+	h := s.current()
+	begin := time.Now().Add(-clocks)
+	c.client.lose(ctx, exchangeOf("lost", h.text))
+	got, err := c.client.send(ctx, exchangeOf("retry of a lost answer", h.text))
+	if err != nil {
+		return err
+	}
+	got.call.from, got.calls = begin, got.calls+1
+	c.judge(s, h, got, afterwards(got)...)
+	return nil
+}
+
+// presentLate is a device that lost an answer and comes back after the grace period.
+func (c *crowd) presentLate(ctx context.Context, s *session, r *mathrand.Rand) error {
+	h, ok := s.previous()
+	if !ok || time.Since(h.left.to) < grace+2*clocks {
+		return c.exchange(ctx, s, r)
+	}
+	if s.recoverable() {
+		return c.present(ctx, "late", s, h, only("recovered"))
+	}
+	return c.present(ctx, "late", s, h, only("replayed"))
+}
+
+// steal is a thief with a copy that is older than any retry.
+func (c *crowd) steal(ctx context.Context, s *session, r *mathrand.Rand) error {
+	if len(s.strings) < 3 || time.Since(s.strings[len(s.strings)-3].left.to) < grace+2*clocks {
+		return c.exchange(ctx, s, r)
+	}
+	return c.present(ctx, "theft", s, s.strings[len(s.strings)-3], only("replayed"))
+}
+
+// presentDead is a client that did not hear that it was logged out.
+func (c *crowd) presentDead(ctx context.Context, s *session, r *mathrand.Rand) error {
+	for _, other := range s.user.sessions {
+		if now := time.Now(); other.state(span{now, now}) == dead && r.IntN(2) == 0 {
+			return c.present(ctx, "exchange of a dead one", other, other.current(), only())
+		}
+	}
+	return c.exchange(ctx, s, r)
+}
+
+func (c *crowd) listUser(ctx context.Context, s *session, r *mathrand.Rand) error {
+	sc := scope{tenant: s.user.tenant.id, user: s.user.id}
+	if r.IntN(2) == 0 {
+		sc.application = s.application.id
+	}
+	return c.list(ctx, s.user, sc)
+}
+
+// list reads what is alive, and holds it to the model.
+func (c *crowd) list(ctx context.Context, u *user, s scope) error {
+	got, err := c.client.send(ctx, request{kind: "list", method: http.MethodGet, path: query(s, "limit", "1000"), tenant: s.tenant})
+	if err != nil {
+		return err
+	}
+	var records []record
+	if err := got.data(&records); err != nil || got.status != http.StatusOK {
+		c.faults.add(wrongAnswer, "list %s: %s, %v", s, got, err)
+		return nil
+	}
+	listed := map[string]record{}
+	for _, r := range records {
+		listed[r.ID] = r
+	}
+	for _, known := range u.sessions {
+		if s.application != "" && s.application != known.application.id {
+			continue
+		}
+		found, in := listed[known.id]
+		delete(listed, known.id)
+		switch state := known.state(got.call); {
+		case in && state == dead:
+			c.faults.add(wrongAnswer, "list %s: %s is dead and listed", s, known.id)
+		case !in && state == alive:
+			c.faults.add(wrongAnswer, "list %s: %s is alive and not listed", s, known.id)
+		case in && (found.Generation != known.current().generation || found.UserID != u.id || found.ApplicationID != known.application.id):
+			c.faults.add(wrongAnswer, "list %s: got %+v, want generation %d of %s", s, found, known.current().generation, known.application.id)
+		}
+	}
+	for id := range listed {
+		c.faults.add(wrongAnswer, "list %s: nobody was given %s", s, id)
+	}
+	return nil
+}
+
+func (c *crowd) retrieve(ctx context.Context, s *session, _ *mathrand.Rand) error {
+	got, err := c.client.send(ctx, request{kind: "retrieve", method: http.MethodGet, path: "/jwt/refresh/" + s.id, tenant: s.user.tenant.id})
+	if err != nil {
+		return err
+	}
+	var found record
+	state := s.state(got.call)
+	switch {
+	case got.status == http.StatusNotFound && state != alive:
+	case got.status != http.StatusOK || state == dead || got.data(&found) != nil || found.ID != s.id ||
+		found.Generation != s.current().generation:
+		c.faults.add(wrongAnswer, "retrieve %s at generation %d: %s", s.id, s.current().generation, got)
+	}
+	return nil
+}
+
+func (c *crowd) revokeID(ctx context.Context, s *session, _ *mathrand.Rand) error {
+	return c.revokeOne(ctx, s, request{kind: "revoke by id", method: http.MethodDelete, path: "/jwt/refresh/" + s.id, tenant: s.user.tenant.id})
+}
+
+func (c *crowd) revokeString(ctx context.Context, s *session, r *mathrand.Rand) error {
+	h := s.strings[r.IntN(len(s.strings))] // of whatever generation
+	return c.revokeOne(ctx, s, request{
+		kind: "revoke by token string", method: http.MethodDelete, path: "/jwt/refresh", tenant: s.user.tenant.id,
+		body: `{"tokenString":"` + h.text + `"}`,
+	})
+}
+
+func (c *crowd) revokeOne(ctx context.Context, s *session, r request) error {
+	got, err := c.client.send(ctx, r)
+	if err != nil {
+		return err
+	}
+	switch state := s.state(got.call); {
+	case got.status == http.StatusOK && state != dead:
+		s.end(got.call)
+	case got.status == http.StatusNotFound && state == alive && got.calls > 1: // the first one did it
+		s.end(got.call)
+	case got.status == http.StatusNotFound && state == either: // it is dead, and the next exchange tells why
+		if s.unsure.isZero() {
+			s.expires.to = earliest(s.expires.to, got.call.to)
+		}
+	default:
+		c.faults.add(wrongAnswer, "%s of %s: %s", r.kind, s.id, got)
+	}
+	return nil
+}
+
+func (c *crowd) logOut(ctx context.Context, s *session, _ *mathrand.Rand) error {
+	return c.revokeUser(ctx, s.user, "revoke a user", scope{tenant: s.user.tenant.id, user: s.user.id}, nil)
+}
+
+func (c *crowd) logOutOfApplication(ctx context.Context, s *session, _ *mathrand.Rand) error {
+	return c.revokeUser(ctx, s.user, "revoke a user in an application", scope{s.user.tenant.id, s.application.id, s.user.id}, nil)
+}
+
+func (c *crowd) logOutElsewhere(ctx context.Context, s *session, r *mathrand.Rand) error {
+	if now := time.Now(); s.state(span{now, now.Add(2 * callTimeout)}) != alive {
+		return c.exchange(ctx, s, r) // it may expire meanwhile, and then all of them would stay
+	}
+	return c.revokeUser(ctx, s.user, "revoke a user but one", scope{tenant: s.user.tenant.id, user: s.user.id}, s)
+}
+
+func (c *crowd) revokeUser(ctx context.Context, u *user, kind string, s scope, except *session) error {
+	var more []string
+	if except != nil {
+		more = []string{"exceptTokenId", except.id}
+	}
+	got, err := c.client.send(ctx, revokeOf(kind, s, more...))
+	if err != nil {
+		return err
+	}
+	if got.status != http.StatusOK {
+		if except == nil || except.state(got.call) == alive || got.status != http.StatusNotFound {
+			c.faults.add(wrongAnswer, "%s %s: %s", kind, s, got)
+		}
+		return nil
+	}
+	u.tenant.mark(s, got.calls)
+	for _, other := range u.sessions {
+		if other != except && (s.application == "" || s.application == other.application.id) {
+			other.end(got.call)
+		}
+	}
+	return nil
+}
+
+// revokeAll is a backend that ends an application, or a tenant for an empty one, while nobody else calls for that tenant.
+func (c *crowd) revokeAll(ctx context.Context, t *tenant, application string) error {
+	t.Lock()
+	defer t.Unlock()
+	kind := "revoke an application"
+	s := scope{tenant: t.id, application: application}
+	if application == "" {
+		kind = "revoke a tenant"
+	}
+	got, err := c.client.send(ctx, revokeOf(kind, s))
+	if err != nil {
+		return err
+	}
+	if got.status != http.StatusOK {
+		c.faults.add(wrongAnswer, "%s %s: %s", kind, s, got)
+		return nil
+	}
+	t.mark(s, got.calls)
+	t.end(application, got.call)
+	return nil
+}

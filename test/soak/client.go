@@ -1,0 +1,261 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"net/http"
+	"net/url"
+	"sync"
+	"syscall"
+	"time"
+
+	"github.com/refreshd/refreshd/domain"
+)
+
+const apiKey = "ak_soaking_soaking_soaking_soaking"
+
+const (
+	callTimeout = 10 * time.Second
+	// patience is how long a call is sent again and again until it is answered. A service is back long before, but a machine that
+	// runs out of memory stands still for minutes.
+	patience = 5 * time.Minute
+	// clocks is by how much the instants of a service may lie outside of a call: it counts in microseconds.
+	clocks = time.Millisecond
+)
+
+// client is what users and backends call by, and the balancer before the services: what one does not answer it sends to another.
+type client struct {
+	http      *http.Client
+	addresses []string
+	tally     *tally
+}
+
+func newClient(addresses []string, connections int, t *tally) *client {
+	transport := http.DefaultTransport.(*http.Transport).Clone()
+	transport.MaxIdleConnsPerHost, transport.MaxIdleConns, transport.DisableCompression = connections, 0, true
+	return &client{http: &http.Client{Transport: transport, Timeout: callTimeout}, addresses: addresses, tally: t}
+}
+
+// request is a call that may be sent again.
+type request struct {
+	kind         string // what the report calls it
+	method, path string
+	body         string
+	tenant       string // of a backend's call; empty for one of a device, which has no API key
+}
+
+// reply is the answer to it.
+type reply struct {
+	status  int
+	outcome string
+	body    []byte
+	call    span          // from the first time it was sent until it was answered
+	took    time.Duration // the time that was answered
+	calls   int           // how often it was sent
+}
+
+func (r reply) String() string {
+	return fmt.Sprintf("%d %s %.300s (sent %d times)", r.status, r.outcome, redact(r.body), r.calls)
+}
+
+// redact leaves out what may be a secret, because complaints are printed.
+func redact(body []byte) []byte {
+	if bytes.Contains(body, []byte(`"refreshToken":"`)) {
+		return []byte("(a grant)")
+	}
+	return body
+}
+
+// send sends r until it is answered by something else than 503. The error says that nobody answered.
+func (c *client) send(ctx context.Context, r request) (reply, error) {
+	begin := time.Now()
+	for at, calls := rand.IntN(len(c.addresses)), 1; ; at, calls = (at+1)%len(c.addresses), calls+1 {
+		sent := time.Now()
+		got, err := c.once(ctx, c.addresses[at], r)
+		if err == nil && got.status != http.StatusServiceUnavailable {
+			now := time.Now()
+			got.call, got.took, got.calls = span{begin.Add(-clocks), now.Add(clocks)}, now.Sub(sent), calls
+			c.tally.answered(r.kind, got)
+			return got, nil
+		}
+		c.tally.failed(got.status, err)
+		if ctx.Err() != nil {
+			return reply{}, ctx.Err()
+		}
+		if time.Since(begin) > patience {
+			return reply{}, fmt.Errorf("%s %s was not answered in %s: status %d, %w", r.method, r.kind, patience, got.status, err)
+		}
+		if calls >= len(c.addresses) {
+			pause(ctx, rand.N(20*time.Millisecond))
+		}
+	}
+}
+
+// lose sends r once and does not wait for the answer longer than a moment, so that it is lost, or never comes about, somewhere.
+func (c *client) lose(ctx context.Context, r request) {
+	ctx, cancel := context.WithTimeout(ctx, rand.N(3*time.Millisecond))
+	defer cancel()
+	_, err := c.once(ctx, c.addresses[rand.IntN(len(c.addresses))], r)
+	c.tally.lost(err != nil)
+}
+
+func (c *client) once(ctx context.Context, address string, r request) (reply, error) {
+	req, err := http.NewRequestWithContext(ctx, r.method, "http://"+address+r.path, bytes.NewReader([]byte(r.body)))
+	if err != nil {
+		return reply{}, err
+	}
+	if r.tenant != "" {
+		req.Header.Set("Authorization", apiKey)
+		req.Header.Set("X-Stencil-TenantId", r.tenant)
+	}
+	if r.body != "" {
+		req.Header.Set("Content-Type", "application/json")
+	}
+	response, err := c.http.Do(req)
+	if err != nil {
+		return reply{}, err
+	}
+	defer response.Body.Close()
+	got := reply{status: response.StatusCode, outcome: response.Header.Get("Refreshd-Outcome")}
+	got.body, err = io.ReadAll(response.Body)
+	return got, err
+}
+
+func pause(ctx context.Context, d time.Duration) {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+	case <-ctx.Done():
+	}
+}
+
+// grant is what an issue or an exchange answers with.
+type grant struct {
+	TokenString string `json:"refreshToken"`
+	ID          string `json:"refreshTokenId"`
+	AccessToken string `json:"token"`
+}
+
+func (r reply) grant() (g grant, generation uint32, err error) {
+	if err := r.data(&g); err != nil {
+		return g, 0, err
+	}
+	presented, ok := domain.ParseTokenString(g.TokenString)
+	if !ok || g.AccessToken == "" {
+		return g, 0, errors.New("the answer has no token string or no access token")
+	}
+	return g, presented.Generation, nil
+}
+
+// record is a refresh token on the wire.
+type record struct {
+	ID            string `json:"id"`
+	ApplicationID string `json:"applicationsId"`
+	UserID        string `json:"userId"`
+	Generation    uint32 `json:"generation"`
+}
+
+func (r reply) data(to any) error {
+	return json.Unmarshal(r.body, &struct{ Data any }{to})
+}
+
+func exchangeOf(kind, tokenString string) request {
+	return request{kind: kind, method: http.MethodPost, path: "/jwt/refresh", body: `{"refreshToken":"` + tokenString + `"}`}
+}
+
+func issueOf(s scope, id string) request {
+	return request{kind: "issue", method: http.MethodPost, path: "/jwt/issue", tenant: s.tenant, body: fmt.Sprintf(
+		`{"applicationsId":%q,"userId":%q,"refreshTokenId":%q,"roles":["buyer"],"scopes":["read","write"],"metaData":{"device":{"name":"Phone","type":"MOBILE"}}}`,
+		s.application, s.user, id)}
+}
+
+// query is the selector of a list or a revocation.
+func query(s scope, more ...string) string {
+	q := url.Values{}
+	if s.user != "" {
+		q.Set("userId", s.user)
+	}
+	if s.application != "" {
+		q.Set("applicationsId", s.application)
+	}
+	if s.user == "" && s.application == "" {
+		q.Set("allInTenant", "true")
+	}
+	for i := 0; i+1 < len(more); i += 2 {
+		q.Set(more[i], more[i+1])
+	}
+	return "/jwt/refresh?" + q.Encode()
+}
+
+func revokeOf(kind string, s scope, more ...string) request {
+	return request{kind: kind, method: http.MethodDelete, path: query(s, more...), tenant: s.tenant}
+}
+
+// tally counts what happened to calls.
+type tally struct {
+	mu        sync.Mutex
+	calls     map[string]int  // by kind
+	outcomes  map[string]int  // of exchanges
+	failures  map[string]int  // by what went wrong on the way; each was sent again
+	exchanges []time.Duration // since the last window
+	all       int             // since then
+	lostCalls int
+}
+
+func newTally() *tally {
+	return &tally{calls: map[string]int{}, outcomes: map[string]int{}, failures: map[string]int{}}
+}
+
+func (t *tally) answered(kind string, r reply) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.calls[kind]++
+	t.all++
+	if r.outcome != "" {
+		t.outcomes[r.outcome]++
+	}
+	if kind == exchangeKind {
+		t.exchanges = append(t.exchanges, r.took)
+	}
+}
+
+func (t *tally) failed(status int, err error) {
+	kind := fmt.Sprint("status ", status)
+	switch {
+	case err == nil:
+	case errors.Is(err, context.Canceled):
+		return // by us
+	case errors.Is(err, syscall.ECONNREFUSED):
+		kind = "connection refused"
+	case errors.Is(err, context.DeadlineExceeded):
+		kind = "timed out"
+	default:
+		kind = "cut off"
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.failures[kind]++
+}
+
+func (t *tally) lost(really bool) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if really {
+		t.lostCalls++
+	}
+}
+
+// window gives what there was since it was last called.
+func (t *tally) window() (all int, exchanges []time.Duration) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	all, exchanges = t.all, t.exchanges
+	t.all, t.exchanges = 0, make([]time.Duration, 0, len(exchanges))
+	return all, exchanges
+}

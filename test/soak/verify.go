@@ -1,0 +1,158 @@
+package main
+
+import (
+	"context"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// checkPoint compares store and model while everybody waits, and forgets what is purged.
+func (s *soak) checkPoint(ctx context.Context) error {
+	c, err := s.compare(ctx, time.Now().Add(-pass))
+	if err != nil {
+		return err
+	}
+	s.note("compared: %d rows", c.rows)
+	return nil
+}
+
+func (s *soak) compare(ctx context.Context, purged time.Time) (c comparison, err error) {
+	for _, t := range s.crowd.tenants {
+		t.Lock()
+		defer t.Unlock()
+	}
+	var sessions []*session
+	for _, t := range s.crowd.tenants {
+		sessions = append(sessions, t.sessions()...)
+	}
+	at := time.Now()
+	rows, err := s.store.rows(ctx, at)
+	if err != nil {
+		return c, err
+	}
+	c = compare(sessions, rows, at, purged)
+	marks, err := s.store.marks(ctx)
+	if err != nil {
+		return c, err
+	}
+	c.compareMarks(s.crowd.tenants, marks)
+	for _, t := range s.crowd.tenants {
+		epoch, err := s.store.epoch(ctx, t.id)
+		if err != nil {
+			return c, err
+		}
+		c.compareEpoch(t, epoch)
+	}
+	for _, d := range c.differences {
+		s.faults.add(wrongStore, "%s", d)
+	}
+	forget(c.gone)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.purged += len(c.gone)
+	s.comparisons = append(s.comparisons, c)
+	return c, nil
+}
+
+// forget takes what is purged out of the model.
+func forget(gone []*session) {
+	is := make(map[*session]bool, len(gone))
+	users := map[*user]bool{}
+	for _, s := range gone {
+		is[s], users[s.user] = true, true
+	}
+	for u := range users {
+		u.sessions = slices.DeleteFunc(u.sessions, func(s *session) bool { return is[s] })
+	}
+}
+
+// verify holds what is there after the load to the model: by the store, by every user's list, by an exchange of every refresh token
+// that lives or is dead and not yet purged, and by the store again.
+func (s *soak) verify(ctx context.Context) error {
+	s.say("comparing the store and the model")
+	s.after = s.services[0].Resources()
+	if _, err := s.compare(ctx, time.Now().Add(-pass)); err != nil {
+		return err
+	}
+	var users []*user
+	for _, t := range s.crowd.tenants {
+		users = append(users, t.users...)
+	}
+	var listed, exchanged, stale atomic.Int64
+	var next atomic.Int64
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	var group sync.WaitGroup
+	for range workers {
+		group.Go(func() {
+			for ctx.Err() == nil {
+				i := int(next.Add(1)) - 1
+				if i >= len(users) {
+					return
+				}
+				if err := s.verifyUser(ctx, users[i], &listed, &exchanged, &stale); err != nil {
+					cancel(err)
+				}
+			}
+		})
+	}
+	group.Wait()
+	if err := context.Cause(ctx); err != nil {
+		return err
+	}
+	s.listed, s.exchanged, s.stale = int(listed.Load()), int(exchanged.Load()), int(stale.Load())
+	_, err := s.compare(ctx, time.Now().Add(-pass))
+	return err
+}
+
+func (s *soak) verifyUser(ctx context.Context, u *user, listed, exchanged, stale *atomic.Int64) error {
+	u.Lock()
+	defer u.Unlock()
+	if len(u.sessions) == 0 {
+		return nil // it never came
+	}
+	if err := s.crowd.list(ctx, u, scope{tenant: u.tenant.id, user: u.id}); err != nil {
+		return err
+	}
+	listed.Add(1)
+	for _, session := range u.sessions {
+		now := time.Now()
+		if session.state(span{now, now}) != dead {
+			exchanged.Add(1)
+		} else {
+			stale.Add(1)
+		}
+		if err := s.crowd.exchange(ctx, session, nil); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// end ends the services, and compares what a last purge leaves.
+func (s *soak) end(ctx context.Context) error {
+	for i, service := range s.services {
+		s.services[i] = nil
+		s.crowd.client.http.CloseIdleConnections()
+		if err := service.Stop(); err != nil {
+			return err
+		}
+		s.readLog(service)
+	}
+	s.say("purging")
+	for begin := time.Now(); ; pause(ctx, time.Second) {
+		purged := time.Now()
+		out, err := s.program.Run(ctx, s.settings[0], "purge")
+		if err == nil {
+			_, err = s.compare(ctx, purged)
+			return err
+		}
+		// One that was stopped in a pass keeps its lease for half a minute.
+		if !strings.Contains(out, "another process is purging") || time.Since(begin) > time.Minute || ctx.Err() != nil {
+			return err
+		}
+	}
+}
