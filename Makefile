@@ -48,6 +48,17 @@ OUT ?= bench.md
 bench: ## measure the service against its limits, in ten minutes (QUICK=1: in two; PART=name; OUT=bench.md)
 	@$(GO) run ./test/bench -version='$(VERSION)' -out='$(OUT)' $(if $(QUICK),-quick) $(if $(FULL),-full) $(if $(PART),-part='$(PART)')
 
+# Seconds for each: make fuzz FUZZTIME=10m, PKG=./domain for those of one package.
+FUZZTIME ?= 30s
+PKG      ?= ./...
+.PHONY: fuzz
+fuzz: ## run every fuzzer in turn (FUZZTIME=30s each, PKG=./domain), and print how many inputs each tried
+	@$(GO) run ./test/fuzz -fuzztime='$(FUZZTIME)' $(PKG)
+
+.PHONY: httpfuzz
+httpfuzz: ## make requests out of openapi.yaml and hold every answer to it (HTTPFUZZ='-for=10m -seed=1')
+	@$(GO) run ./test/httpfuzz $(HTTPFUZZ)
+
 PROFILES ?= .profiles
 .PHONY: profile
 profile: ## leave CPU and allocation profiles of the service under load (PROFILES=.profiles), and print the top of each
