@@ -345,6 +345,8 @@ func TestOnlyTheCompactFormOfASignatureIsRead(t *testing.T) {
 		"JWE, PBES2 of 2^31":  encode([]byte(`{"alg":"PBES2-HS512+A256KW","enc":"A256GCM","p2c":2147483647,"p2s":"AAAA"}`)) + ".AAAA.AAAA.AAAA.AAAA",
 		"a token in a token":  signAnything(t, `{"alg":"EdDSA","kid":"key-EdDSA","typ":"at+jwt","cty":"JWT"}`, inner),
 		"a token as a claim":  signAnything(t, wholeHeader, `"`+inner+`"`),
+		"a header alone":      segmentOf(t, good, 0),
+		"no signature":        segmentOf(t, good, 0) + "." + segmentOf(t, good, 1),
 		"a detached payload":  segmentOf(t, good, 0) + ".." + segmentOf(t, good, 2),
 		"unencoded payload":   unencoded(t),
 		"five segments of it": good + ".AAAA.AAAA",

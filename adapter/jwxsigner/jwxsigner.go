@@ -126,13 +126,16 @@ func (s *Signer) Verify(_ context.Context, keys []domain.SigningKey, token strin
 	if strings.ContainsAny(token, "\r\n") {
 		return refused("it has line breaks, which base64 would pass over")
 	}
+	if strings.Count(token, ".") != 2 {
+		return refused("it is not three segments")
+	}
 	head, rest, _ := strings.Cut(token, ".")
 	body, tail, _ := strings.Cut(rest, ".")
 	header, headErr := segment.DecodeString(head)
 	payload, bodyErr := segment.DecodeString(body)
 	signature, tailErr := segment.DecodeString(tail)
 	if headErr != nil || bodyErr != nil || tailErr != nil {
-		return refused("it is not three segments of base64url")
+		return refused("its segments are not base64url")
 	}
 
 	var h struct {
