@@ -230,21 +230,41 @@ func (c *call) presented() (ids []domain.ID) {
 
 // has tells whether the call says this value, in any of its places.
 func (c *call) has(value string) bool {
-	for _, f := range slices.Concat(c.body, c.query) {
-		if strings.EqualFold(text(f.value), value) {
-			return true
-		}
-		if v, ok := f.value.(verbatim); ok && strings.Trim(string(v), `"`) == value {
+	for _, values := range c.said() {
+		if slices.ContainsFunc(values, func(v string) bool { return strings.EqualFold(v, value) }) {
 			return true
 		}
 	}
 	path, _ := url.PathUnescape(c.path)
-	return strings.Contains(strings.ToLower(path), strings.ToLower(value)) || strings.Contains(string(c.literal), value)
+	return strings.Contains(strings.ToLower(path), strings.ToLower(value))
 }
 
 // named tells whether the call has a name that begins so.
 func (c *call) named(prefix string) bool {
-	return slices.ContainsFunc(slices.Concat(c.body, c.query), func(f field) bool { return strings.HasPrefix(f.name, prefix) })
+	for name := range c.said() {
+		if strings.HasPrefix(name, prefix) {
+			return true
+		}
+	}
+	return false
+}
+
+// said is what the query and the body say, read as leniently as libraries do.
+func (c *call) said() url.Values {
+	_, query, _ := strings.Cut(c.target(), "?")
+	said, _ := url.ParseQuery(query)
+	var object map[string]any
+	if json.Unmarshal(c.content(), &object) == nil {
+		for name, value := range object {
+			said.Add(name, fmt.Sprint(value))
+		}
+		return said
+	}
+	form, _ := url.ParseQuery(string(c.content()))
+	for name, values := range form {
+		said[name] = append(said[name], values...)
+	}
+	return said
 }
 
 func idOf(s string) domain.ID {
