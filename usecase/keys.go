@@ -122,7 +122,7 @@ func (k *Keys) check(stored []domain.SealedKey) error {
 	for _, s := range stored {
 		if s.Kind == domain.KeyCheck {
 			plain, _, err := k.open(s)
-			if err == nil && plain.Reveal() != checkText {
+			if err == nil && !plain.Equal(domain.NewSecret(checkText)) {
 				return domain.ErrWrongMasterKey
 			}
 			return err

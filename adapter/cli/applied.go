@@ -18,9 +18,9 @@ func PrintApplied(w io.Writer, applied []usecase.Applied) {
 	}
 	var out strings.Builder
 	for _, a := range applied {
-		fmt.Fprintf(&out, "%-*s  %-*s  %s\n", actions, a.Action, kinds, a.Kind, a.Name)
+		fmt.Fprintf(&out, "%-*s  %-*s  %s\n", actions, a.Action, kinds, a.Kind, printable(a.Name))
 		for _, warning := range a.Warnings {
-			fmt.Fprintf(&out, "%*swarning: %s\n", actions+2, "", warning)
+			fmt.Fprintf(&out, "%*swarning: %s\n", actions+2, "", printable(warning))
 		}
 	}
 	fmt.Fprintf(&out, "%d created, %d updated, %d unchanged\n", count["created"], count["updated"], count["unchanged"])

@@ -3,6 +3,8 @@ package cli_test
 import (
 	"strings"
 	"testing"
+	"unicode"
+	"unicode/utf8"
 
 	"github.com/refreshd/refreshd/adapter/cli"
 	"github.com/refreshd/refreshd/usecase"
@@ -26,6 +28,23 @@ updated    API key      backend
 `
 	if got := out.String(); got != want {
 		t.Errorf("got:\n%s\nwant:\n%s", got, want)
+	}
+}
+
+// Names come out of a file, and an endpoint's may be anything: on a terminal none may move the cursor, turn the text round or look
+// like another line.
+func TestNamesDoNothingToATerminal(t *testing.T) {
+	for _, bad := range []string{"\x1b[2J", "\x1b]0;title\a", "\u009b31m", "\u202e\u2066", "a\rb", "a\nunchanged  tenant  root", "\x00", "\u2028", "\ufeff", "\xff", "\u200b"} {
+		var out strings.Builder
+		cli.PrintApplied(&out, []usecase.Applied{
+			{Kind: "API key", Name: "k" + bad, Action: "created", Warnings: []string{"there is no endpoint /x" + bad}},
+		})
+		if lines := strings.Count(out.String(), "\n"); lines != 3 {
+			t.Errorf("%q: got %d lines, want 3:\n%q", bad, lines, out.String())
+		}
+		if strings.ContainsFunc(out.String(), func(r rune) bool { return r != '\n' && !unicode.IsPrint(r) }) || !utf8.ValidString(out.String()) {
+			t.Errorf("%q reaches the terminal as it is: %q", bad, out.String())
+		}
 	}
 }
 

@@ -100,19 +100,24 @@ func (e *fileError) Error() string {
 			at += ":" + strconv.Itoa(p.line)
 		}
 		if p.field != "" {
-			at += ": " + printable(p.field)
+			at += ": " + short(printable(p.field))
 		}
-		lines[i] = at + ": " + p.message
+		lines[i] = at + ": " + printable(p.message)
 	}
 	return strings.Join(lines, "\n")
 }
 
-// printable is s on one line that does nothing to a terminal, and not too long: names in a file can be anything.
+// printable is s on one line that does nothing to a terminal: names in a file can be anything.
 func printable(s string) string {
-	if strings.ContainsFunc(s, func(r rune) bool { return !unicode.IsPrint(r) }) {
+	if !utf8.ValidString(s) || strings.ContainsFunc(s, func(r rune) bool { return !unicode.IsPrint(r) }) {
 		quoted := strconv.Quote(s)
 		s = quoted[1 : len(quoted)-1]
 	}
+	return s
+}
+
+// short is s, not too long.
+func short(s string) string {
 	if len(s) > 255 {
 		s = strings.ToValidUTF8(s[:255], "") + "…"
 	}

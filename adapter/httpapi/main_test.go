@@ -128,7 +128,7 @@ func (s *wordSet) add(word string) {
 // unseen are what the document promises and no test met: operations with their statuses, but for those that no request can bring
 // about here, and the codes of its examples.
 func unseen() ([]string, error) {
-	doc, err := contract()
+	doc, err := document()
 	if err != nil {
 		return nil, err
 	}

@@ -1,26 +1,20 @@
 package httpapi_test
 
 import (
-	"bytes"
-	"context"
-	"encoding/json"
-	"errors"
 	"fmt"
-	"io"
 	"net/http"
 	"net/http/httptest"
-	"net/url"
 	"os"
 	"strings"
 	"sync"
 	"testing"
 
 	"github.com/getkin/kin-openapi/openapi3"
-	"github.com/getkin/kin-openapi/openapi3filter"
-	"github.com/getkin/kin-openapi/routers"
+
+	"github.com/refreshd/refreshd/test/contract"
 )
 
-var contract = sync.OnceValues(func() (*openapi3.T, error) {
+var document = sync.OnceValues(func() (*openapi3.T, error) {
 	text, err := os.ReadFile("openapi.yaml")
 	if err != nil {
 		return nil, err
@@ -28,17 +22,15 @@ var contract = sync.OnceValues(func() (*openapi3.T, error) {
 	return openapi3.NewLoader().LoadFromData(text)
 })
 
-// checkAgainstContract holds one answer to openapi.yaml: the status is documented for the operation, the headers that it
-// promises are there, the body fits, and there is none where none is documented. Where the answer is a success the request must
-// be one that the document allows, proof included, so that the service cannot quietly accept more than it says.
+// checkAgainstContract holds one answer to openapi.yaml, and notes which operation and status the tests have met.
 func checkAgainstContract(t *testing.T, req *http.Request, reqBody []byte, res *http.Response, resBody []byte) {
 	t.Helper()
-	doc, err := contract()
+	doc, err := document()
 	if err != nil {
 		t.Fatal(err)
 	}
 	where := "nowhere"
-	if route, _ := findRoute(doc, req.Method, req.URL); route != nil {
+	if route, _ := contract.FindRoute(doc, req.Method, req.URL); route != nil {
 		where = route.Operation.OperationID
 		seen.add(fmt.Sprint(where, " ", res.StatusCode))
 	}
@@ -48,7 +40,7 @@ func checkAgainstContract(t *testing.T, req *http.Request, reqBody []byte, res *
 	if faultless.shapes[shape] {
 		return
 	}
-	found := breaches(doc, req, reqBody, res, resBody)
+	found := contract.Breaches(doc, req, reqBody, res, resBody)
 	for _, problem := range found {
 		t.Errorf("%s %s, %d: %v", req.Method, req.URL.Path, res.StatusCode, problem)
 	}
@@ -99,131 +91,6 @@ func kindOf(word string) string {
 	default:
 		return word
 	}
-}
-
-func breaches(doc *openapi3.T, req *http.Request, reqBody []byte, res *http.Response, resBody []byte) []error {
-	route, params := findRoute(doc, req.Method, req.URL)
-	if route == nil {
-		if req.Method == http.MethodOptions && res.StatusCode == http.StatusNoContent {
-			return nil // a preflight: CORS is not in the document
-		}
-		want, name := http.StatusNotFound, "NotFound"
-		if params != nil {
-			want, name = http.StatusMethodNotAllowed, "MethodNotAllowed"
-		}
-		refusal := openapi3.NewResponses(openapi3.WithStatus(want, doc.Components.Responses[name]))
-		route = &routers.Route{Spec: doc, Operation: &openapi3.Operation{Responses: refusal}}
-	}
-	documented := route.Operation.Responses.Status(res.StatusCode)
-	if documented == nil {
-		return []error{errors.New("the status is not documented")}
-	}
-
-	var found []error
-	if len(documented.Value.Content) == 0 && len(resBody) != 0 {
-		found = append(found, fmt.Errorf("a body, and none is documented: %s", resBody))
-	}
-	if carriesToken(resBody) && res.Header.Get("Cache-Control") != "no-store" {
-		found = append(found, errors.New("tokens in an answer that a cache may keep"))
-	}
-	if carriesToken(resBody) && route.Operation.OperationID == "exchange" && res.Header.Get("Refreshd-Outcome") == "" {
-		found = append(found, errors.New("an exchange that does not say its outcome"))
-	}
-	request := req.Clone(context.Background())
-	request.Body, request.ContentLength = http.NoBody, int64(len(reqBody))
-	if len(reqBody) > 0 {
-		request.Body = io.NopCloser(bytes.NewReader(reqBody))
-	}
-	options := &openapi3filter.Options{
-		AuthenticationFunc: proofIsSent, IncludeResponseStatus: true, RejectWhenRequestBodyNotSpecified: true, SkipSettingDefaults: true,
-	}
-	asked := &openapi3filter.RequestValidationInput{Request: request, PathParams: params, Route: route, Options: options}
-	answered := &openapi3filter.ResponseValidationInput{
-		RequestValidationInput: asked, Status: res.StatusCode, Header: res.Header, Options: options,
-	}
-	answered.SetBodyBytes(resBody)
-	if err := openapi3filter.ValidateResponse(context.Background(), answered); err != nil {
-		found = append(found, err)
-	}
-	if res.StatusCode/100 == 2 {
-		if err := openapi3filter.ValidateRequest(context.Background(), asked); err != nil {
-			found = append(found, fmt.Errorf("done, and the request is none that the document allows: %w", err))
-		}
-		for name := range req.URL.Query() {
-			if !hasQuery(route, name) {
-				found = append(found, fmt.Errorf("done, with the query %s that is not documented", name))
-			}
-		}
-	}
-	return found
-}
-
-func hasQuery(route *routers.Route, name string) bool {
-	return route.Operation.Parameters.GetByInAndName("query", name) != nil
-}
-
-// findRoute is nil for what the document does not have; params are non-nil if it has the path under another method.
-func findRoute(doc *openapi3.T, method string, u *url.URL) (*routers.Route, map[string]string) {
-	got := strings.Split(strings.TrimSuffix(u.EscapedPath(), "/"), "/")
-	var known map[string]string
-	for template, item := range doc.Paths.Map() {
-		params, ok := matchPath(strings.Split(template, "/"), got)
-		if !ok {
-			continue
-		}
-		known = params
-		if op := item.GetOperation(method); op != nil {
-			return &routers.Route{Spec: doc, Path: template, PathItem: item, Method: method, Operation: op}, params
-		}
-	}
-	return nil, known
-}
-
-func matchPath(template, got []string) (map[string]string, bool) {
-	if len(template) != len(got) {
-		return nil, false
-	}
-	params := map[string]string{}
-	for i, segment := range template {
-		name, isParam := strings.CutPrefix(segment, "{")
-		switch {
-		case isParam && got[i] != "":
-			value, err := url.PathUnescape(got[i])
-			if err != nil {
-				return nil, false
-			}
-			params[strings.TrimSuffix(name, "}")] = value
-		case segment != got[i]:
-			return nil, false
-		}
-	}
-	return params, true
-}
-
-func proofIsSent(_ context.Context, in *openapi3filter.AuthenticationInput) error {
-	header := in.RequestValidationInput.Request.Header
-	authorization := header.Get("Authorization")
-	if scheme, rest, found := strings.Cut(authorization, " "); found && strings.EqualFold(scheme, "Bearer") {
-		authorization = strings.TrimSpace(rest)
-	}
-	sent := map[string]bool{
-		"apiKey":      strings.HasPrefix(authorization, "ak_"),
-		"accessToken": strings.Count(authorization, ".") == 2,
-		"tenant":      header.Get("X-Stencil-TenantId") != "" || header.Get("X-Stencil-Tenanid") != "",
-	}
-	if !sent[in.SecuritySchemeName] {
-		return errors.New("no " + in.SecuritySchemeName + " was sent")
-	}
-	return nil
-}
-
-func carriesToken(body []byte) bool {
-	var envelope struct {
-		Data struct {
-			Token string `json:"token"`
-		} `json:"data"`
-	}
-	return json.Unmarshal(body, &envelope) == nil && envelope.Data.Token != ""
 }
 
 // A check that lets everything through would make each test that relies on it worthless: every breach below must be seen.
@@ -304,7 +171,7 @@ func TestTheContractCheckSeesEachBreach(t *testing.T) {
 			}}
 			req.Header.Del(test.call.drop)
 			res.Header.Del(test.call.drop)
-			found := breaches(doc, req, []byte(test.call.body), res, []byte(test.call.answer))
+			found := contract.Breaches(doc, req, []byte(test.call.body), res, []byte(test.call.answer))
 			if test.fails != (len(found) > 0) {
 				t.Errorf("got breaches %v, want some: %t", found, test.fails)
 			}

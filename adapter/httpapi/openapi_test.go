@@ -10,7 +10,7 @@ import (
 
 func loadDocument(t *testing.T) *openapi3.T {
 	t.Helper()
-	doc, err := contract()
+	doc, err := document()
 	if err != nil {
 		t.Fatalf("load openapi.yaml: %v", err)
 	}

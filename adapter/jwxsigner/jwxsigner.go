@@ -16,8 +16,11 @@
 //
 // Verify does not call jws.Verify. That decodes header and payload leniently, encodes them again and checks the result, so one
 // token has several spellings. Here the signature is checked over the bytes that came, and every segment has one spelling.
-// Nor does a header choose anything but the name of the key: the algorithm is the key's, and a header that says more than
-// `alg`, `kid` and `typ` (`jku`, `jwk`, `x5u`, `crit`, `b64`) is refused without looking at it.
+// Nor does a header choose anything but the name of the key: the algorithm is the key's, a header that says more than
+// `alg`, `kid` and `typ` (`jku`, `jwk`, `x5u`, `crit`, `b64`) is refused without looking at it, and one that is not, to the byte,
+// what Sign writes with that key is refused as well, since readers of JSON differ in other cases and repeated names. Whoever sees
+// a signature of ES256, (r, s), can make the other, (r, -s), of it; which of the two is ours is found by signing again, which
+// takes no longer than the verification before it.
 //
 // A caller's own claim that has the name of one of ours, in any case, is refused when signing, although the domain has refused
 // it before: readers differ in which of two equal names counts, so neither order would be safe. That costs a walk over the
@@ -123,13 +126,16 @@ func (s *Signer) Verify(_ context.Context, keys []domain.SigningKey, token strin
 	if strings.ContainsAny(token, "\r\n") {
 		return refused("it has line breaks, which base64 would pass over")
 	}
+	if strings.Count(token, ".") != 2 {
+		return refused("it is not three segments")
+	}
 	head, rest, _ := strings.Cut(token, ".")
 	body, tail, _ := strings.Cut(rest, ".")
 	header, headErr := segment.DecodeString(head)
 	payload, bodyErr := segment.DecodeString(body)
 	signature, tailErr := segment.DecodeString(tail)
 	if headErr != nil || bodyErr != nil || tailErr != nil {
-		return refused("it is not three segments of base64url")
+		return refused("its segments are not base64url")
 	}
 
 	var h struct {
@@ -153,8 +159,17 @@ func (s *Signer) Verify(_ context.Context, keys []domain.SigningKey, token strin
 	if err != nil {
 		return domain.AccessToken{}, fmt.Errorf("jwxsigner: verify: %w", err)
 	}
-	if err := k.verifier.Verify([]byte(token[:len(head)+1+len(body)]), signature, k.private.Public()); err != nil {
+	if token[:len(head)+1] != k.header {
+		return refused("its header is not spelled as ours")
+	}
+	signed := []byte(token[:len(head)+1+len(body)])
+	if err := k.verifier.Verify(signed, signature, k.private.Public()); err != nil {
 		return refused("its signature is not the key's")
+	}
+	if k.algorithm == jwa.ES256 {
+		if ours, err := k.signer.Sign(signed, k.private); err != nil || !bytes.Equal(ours, signature) {
+			return refused("its signature is the other one of the same")
+		}
 	}
 	t, err := decodeClaims(payload)
 	if err != nil {

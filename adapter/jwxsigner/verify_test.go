@@ -182,7 +182,7 @@ func segmentOf(t testing.TB, token string, i int) string {
 }
 
 // signAnything signs what Sign would never write, with the key whose kid is "key-EdDSA".
-func signAnything(t *testing.T, header, payload string) string {
+func signAnything(t testing.TB, header, payload string) string {
 	t.Helper()
 	signed := base64.RawURLEncoding.EncodeToString([]byte(header)) + "." + base64.RawURLEncoding.EncodeToString([]byte(payload))
 	signature := ed25519.Sign(privateKey(t, domain.EdDSA).(ed25519.PrivateKey), []byte(signed))

@@ -3,7 +3,6 @@ package web_test
 import (
 	"encoding/json"
 	"errors"
-	"net/url"
 	"strings"
 	"testing"
 	"time"
@@ -321,68 +320,6 @@ type plain struct {
 	C  json.RawMessage     `json:"c"`
 	O  *plain              `json:"o"`
 	OO []plain             `json:"oo"`
-}
-
-func FuzzStrictJSONIsJSON(f *testing.F) {
-	for _, seed := range []string{
-		``, `{}`, ` {"s":"a\u0000\ud83d\ude00","p":"","i":-0,"n":127,"b":true} `, `{"S":"a"}`, `{"s":"a","s":"b"}`, `{"s":null}`,
-		`{"l":["a",""],"ll":[[1,2],[]],"m":{"a":["b"],"":[]}}`, `{"c":{"a":[null,1e5,-1.5,true,{"b":"\\"}]}}`, `{"c":{"a":1e999}}`,
-		`{"o":{"o":{"s":"x"}},"oo":[{"i":1},{}]}`, `{"s":"\ud800"}`, `{"i":1.0}`, `{"i":1e2}`, `{"x":[{"y":"}]\""}],"i":1}`, "{\"s\":\"\xff\"}",
-		`{}{}`, `[]`, `{"c":` + strings.Repeat(`{"a":`, 40) + `1` + strings.Repeat(`}`, 41),
-	} {
-		f.Add([]byte(seed))
-	}
-	f.Fuzz(func(t *testing.T, data []byte) {
-		got, err := web.DecodeJSON[plain](data)
-		if err != nil {
-			codesOf(t, err)
-			return
-		}
-		var want plain
-		if err := json.Unmarshal(data, &want); err != nil {
-			t.Fatalf("accepted what encoding/json refuses: %v", err)
-		}
-		if diff := cmp.Diff(want, got); diff != "" {
-			t.Fatalf("encoding/json reads it otherwise: %s", diff)
-		}
-		again, err := json.Marshal(got.C)
-		if len(got.C) > 0 && (err != nil || !json.Valid(again)) {
-			t.Fatalf("a free-form object does not survive: %v", err)
-		}
-	})
-}
-
-func FuzzStrictFormIsForm(f *testing.F) {
-	for _, seed := range []string{"", "s=a&p=&i=-5&n=1&b=true", "s=a+b%20c%00", "s=%ff", "s=%", "s=a&s=b", "x=1", "s", "=", "&", "s=a;i=1", "%73=a"} {
-		f.Add(seed)
-	}
-	type scalars struct {
-		S string  `json:"s"`
-		P *string `json:"p"`
-	}
-	f.Fuzz(func(t *testing.T, form string) {
-		got, err := web.DecodeForm[scalars](form)
-		if err != nil {
-			codesOf(t, err)
-			return
-		}
-		values, err := url.ParseQuery(form)
-		if err != nil {
-			t.Fatalf("accepted what net/url refuses: %v", err)
-		}
-		want := scalars{S: values.Get("s")}
-		if values.Has("p") {
-			want.P = ptr(values.Get("p"))
-		}
-		if diff := cmp.Diff(want, got); diff != "" {
-			t.Fatalf("net/url reads it otherwise: %s", diff)
-		}
-		for name, all := range values {
-			if name != "s" && name != "p" || len(all) != 1 {
-				t.Fatalf("%q was sent %d times and accepted", name, len(all))
-			}
-		}
-	})
 }
 
 func BenchmarkDecodeJSON(b *testing.B) {

@@ -148,6 +148,14 @@ func TestCheckFindsWhatBreaksARule(t *testing.T) {
 		{"conformance suite, an adapter", "test/storagetest/a.go", `import _ ` + ours + `adapter/memstore"`, "test/storagetest/a.go:2: test/storagetest imports adapter/memstore"},
 		{"PostgreSQL for tests", "test/postgres/a.go", `import _ "github.com/jackc/pgx/v5"`, ""},
 
+		{"a secret, compared", "usecase/a.go", `func f(a, b s) bool { return a.Reveal() == b.Reveal() }`, "usecase/a.go:2: a secret is compared with ==: use crypto/subtle or hmac.Equal"},
+		{"a secret, in a variable", "usecase/a.go", `func f(a s, b string) bool { v := a.Reveal(); return b != v }`, "usecase/a.go:2: a secret is compared with !=: use crypto/subtle or hmac.Equal"},
+		{"a MAC, compared", "domain/a.go", `import "bytes"; func f(k k, a, b []byte) bool { return bytes.Equal(k.mac(a), b) }`, "domain/a.go:2: a secret is compared by bytes.Equal: use crypto/subtle or hmac.Equal"},
+		{"a MAC, made here", "domain/a.go", `import "slices"; func f(h h, b []byte) bool { sum := h.Sum(nil); return slices.Equal(sum[:20], b) }`, "domain/a.go:2: a secret is compared by slices.Equal: use crypto/subtle or hmac.Equal"},
+		{"a secret, in constant time", "domain/a.go", `import "crypto/subtle"; func f(k k, a, b []byte) bool { return subtle.ConstantTimeCompare(k.mac(a), b) == 1 }`, ""},
+		{"a secret, by hmac", "domain/a.go", `import "crypto/hmac"; func f(k k, a, b []byte) bool { return !hmac.Equal(k.mac(a), b) == false }`, ""},
+		{"whether there is a secret", "usecase/a.go", `import "strings"; func f(a s) bool { return a.Reveal() == "" || strings.Count(a.Reveal(), ".") == 2 || len(a.Reveal()) == 3 }`, ""},
+
 		{"a test that skips", "usecase/a_test.go", `func f(t *testing.T) { t.Skip() }`, "usecase/a_test.go:2: t.Skip: a test that skips hides what it does not test"},
 		{"a helper that skips", "test/e2e/a.go", `func f(tb testing.TB) { tb.Skipf("") }`, "test/e2e/a.go:2: tb.Skipf: a test that skips hides what it does not test"},
 		{"a folder beyond the layout", "internal/a.go", ``, "internal: not a folder of the layout: adapter cmd config domain port test usecase"},

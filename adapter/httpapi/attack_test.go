@@ -1,0 +1,240 @@
+package httpapi_test
+
+import (
+	"crypto/ed25519"
+	"crypto/hmac"
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/base64"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/refreshd/refreshd/domain"
+)
+
+// forgeries are access tokens that say what session's owner could, and were not signed by the service. evil is an address that a
+// header points to.
+func (s *service) forgeries(t *testing.T, token, evil string) map[string]string {
+	t.Helper()
+	encode := base64.RawURLEncoding.EncodeToString
+	parts := strings.Split(token, ".")
+	header := decodeSegment(t, parts[0])
+	public, theirs, err := ed25519.GenerateKey(rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	jwk := map[string]any{"kty": "OKP", "crv": "Ed25519", "alg": "EdDSA", "use": "sig", "kid": header["kid"], "x": encode(public)}
+	with := func(pairs ...any) string {
+		h := map[string]any{"alg": header["alg"], "kid": header["kid"], "typ": header["typ"]}
+		for i := 0; i < len(pairs); i += 2 {
+			if h[pairs[i].(string)] = pairs[i+1]; pairs[i+1] == nil {
+				delete(h, pairs[i].(string))
+			}
+		}
+		text, err := json.Marshal(h)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return encode(text) + "." + parts[1]
+	}
+	byThem := func(signed string) string { return signed + "." + encode(ed25519.Sign(theirs, []byte(signed))) }
+	byHMAC := func(signed string, secret []byte) string {
+		mac := hmac.New(sha256.New, secret)
+		mac.Write([]byte(signed))
+		return signed + "." + encode(mac.Sum(nil))
+	}
+	set := s.do(t, "GET", "/t/acme/.well-known/jwks.json").want(t, 200).body
+	var published struct{ Keys []struct{ X string } }
+	if err := json.Unmarshal(set, &published); err != nil {
+		t.Fatal(err)
+	}
+	raw, err := base64.RawURLEncoding.DecodeString(published.Keys[0].X)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return map[string]string{
+		"alg none":                    with("alg", "none") + ".",
+		"alg nOnE":                    with("alg", "nOnE") + "." + parts[2],
+		"no alg":                      with("alg", nil) + "." + parts[2],
+		"HS256 by the public key":     byHMAC(with("alg", "HS256"), raw),
+		"HS256 by the JWKS":           byHMAC(with("alg", "HS256"), set),
+		"another algorithm":           with("alg", "ES256") + "." + parts[2],
+		"signed by a stranger":        byThem(with()),
+		"a foreign kid":               byThem(with("kid", "stranger")),
+		"a path as kid":               byThem(with("kid", "../../../dev/null")),
+		"SQL as kid":                  byThem(with("kid", "' UNION SELECT 'x")),
+		"no kid":                      byThem(with("kid", nil)),
+		"jku":                         byThem(with("jku", evil+"/jwks.json")),
+		"x5u":                         byThem(with("x5u", evil+"/cert.pem")),
+		"jwk":                         byThem(with("jwk", jwk)),
+		"x5c":                         byThem(with("x5c", []string{"MIIB"})),
+		"crit":                        byThem(with("crit", []string{"exp"}, "exp", 1)),
+		"b64":                         byThem(with("b64", false, "crit", []string{"b64"})),
+		"zip":                         byThem(with("zip", "DEF")),
+		"an ID token's typ":           byThem(with("typ", "JWT")),
+		"an altered claim":            parts[0] + "." + encode([]byte(`{"sid":"x"}`)) + "." + parts[2],
+		"a signature cut off":         parts[0] + "." + parts[1] + "." + parts[2][:20],
+		"no signature":                parts[0] + "." + parts[1] + ".",
+		"a JWE":                       encode([]byte(`{"alg":"dir","enc":"A256GCM"}`)) + "..AAAA.AAAA.AAAA",
+		"the header alone":            parts[0],
+		"the header alone, and a dot": parts[0] + ".",
+	}
+}
+
+// An access token is believed at two places: instead of an API key by its owner's revoke, and as the old one at an exchange, where it
+// can only narrow. One that the service did not sign is nobody at the first and ignored at the second; nothing that its header
+// points to is fetched.
+func TestAForgedAccessTokenIsNobody(t *testing.T) {
+	var asked atomic.Int64
+	evil := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { asked.Add(1) }))
+	defer evil.Close()
+	s := newService(t)
+	mine, other := s.issue(t, "shop", "ada"), s.issue(t, "shop", "ada")
+	for name, forged := range s.forgeries(t, other.Token, evil.URL) {
+		t.Run(name, func(t *testing.T) {
+			before := s.dump(t)
+			s.do(t, "DELETE", "/jwt/refresh/"+other.RefreshTokenID, bearer(forged), tenant(aTenant)).want(t, 401)
+			s.do(t, "DELETE", "/jwt/refresh", header("Authorization", forged), tenant(aTenant), body(object{"tokenId": other.RefreshTokenID})).want(t, 401)
+			if diff := cmp.Diff(before, s.dump(t)); diff != "" {
+				t.Errorf("the store changed: %s", diff)
+			}
+			// Believed, it would refuse the exchange: it names another session.
+			got := s.do(t, "POST", "/jwt/refresh", body(object{"refreshToken": mine.RefreshToken, "token": forged})).want(t, 200)
+			mine = got.grant(t)
+		})
+	}
+	s.do(t, "POST", "/jwt/refresh", body(object{"refreshToken": mine.RefreshToken, "token": other.Token})).want(t, 400, "[invalid]refreshToken")
+	if n := asked.Load(); n > 0 {
+		t.Errorf("an address out of a header was asked %d times", n)
+	}
+}
+
+// An access token ends, and is its own tenant's: with another tenant's header it is nobody, like one that has expired.
+func TestAnAccessTokenServesInItsTimeAndTenant(t *testing.T) {
+	s := newService(t)
+	g := s.issue(t, "shop", "ada")
+	one := "/jwt/refresh/" + g.RefreshTokenID
+	before := s.dump(t)
+	s.do(t, "DELETE", one, bearer(g.Token), tenant(bTenant)).want(t, 401)
+	s.do(t, "DELETE", one, bearer(g.Token)).want(t, 400, "[blank]X-Stencil-TenantId")
+	s.do(t, "GET", one, bearer(g.Token), tenant(aTenant)).want(t, 401)
+	s.do(t, "POST", "/jwt/issue", bearer(g.Token), tenant(aTenant), body(object{"userId": "ada", "applicationsId": "shop"})).want(t, 401)
+	s.wait(15 * time.Minute)
+	s.do(t, "DELETE", one, bearer(g.Token), tenant(aTenant)).want(t, 401)
+	if diff := cmp.Diff(before, s.dump(t)); diff != "" {
+		t.Errorf("the store changed: %s", diff)
+	}
+}
+
+// told is all of an answer that a caller can see, but what differs by itself.
+func (a *answer) told() string {
+	header := a.header.Clone()
+	header.Del("X-Request-Id")
+	return fmt.Sprintf("%d %v %s", a.status, header, a.body)
+}
+
+// Who may not know a thing must not learn it from how it is refused: each group is answered alike, to the byte.
+func TestRefusalsDoNotTellWhatTheyRefuse(t *testing.T) {
+	s := newService(t)
+	live, revoked, foreign := s.issue(t, "shop", "ada"), s.issue(t, "shop", "ada"), s.issueAt(t, globex, "shop", "ada")
+	expired := s.issue(t, "short", "ada")
+	s.do(t, "DELETE", "/jwt/refresh/"+revoked.RefreshTokenID, backend).want(t, 200)
+	s.wait(11 * time.Minute)
+
+	unknownID := "018c0000-0000-7000-8000-00000000002a"
+	parsed, _ := domain.ParseID(unknownID)
+	forged := domain.TokenKey{Number: 1, Key: domain.NewSecret(strings.Repeat("k", 32))}
+	live1, _ := domain.ParseTokenString(live.RefreshToken)
+	one := func(id string, who ...option) func(*testing.T) *answer {
+		return func(t *testing.T) *answer { return s.do(t, "GET", "/jwt/refresh/"+id, who...) }
+	}
+	list := func(who ...option) func(*testing.T) *answer {
+		return func(t *testing.T) *answer { return s.do(t, "GET", "/jwt/refresh?userId=ada", who...) }
+	}
+	revoke := func(selector object, who ...option) func(*testing.T) *answer {
+		return func(t *testing.T) *answer { return s.do(t, "DELETE", "/jwt/refresh", append(who, body(selector))...) }
+	}
+	exchange := func(tokenString string, who ...option) func(*testing.T) *answer {
+		return func(t *testing.T) *answer { return s.exchange(t, tokenString, who...) }
+	}
+	for group, asks := range map[string]map[string]func(*testing.T) *answer{
+		"who calls": {
+			"nobody":              list(tenant(aTenant)),
+			"an unknown key":      list(bearer("ak_"+strings.Repeat("A", 26)), tenant(aTenant)),
+			"no key":              list(bearer("ak_"), tenant(aTenant)),
+			"an expired key":      list(as("expired"), tenant(aTenant)),
+			"no permission":       list(as("powerless"), tenant(aTenant)),
+			"another permission":  list(as("issuer"), tenant(aTenant)),
+			"another tenant's":    list(as("globex backend"), tenant(aTenant)),
+			"an unknown tenant":   list(as("backend"), tenant("nowhere")),
+			"none that could be":  list(as("backend"), tenant("../x")),
+			"another tenant":      list(as("backend"), tenant(bTenant)),
+			"everywhere's nobody": list(as("everywhere"), tenant("nowhere")),
+			"an access token":     list(bearer(live.Token), tenant(aTenant)),
+			"a forged one":        list(bearer("a.b.c"), tenant(aTenant)),
+		},
+		"which refresh token": {
+			"unknown":            one(unknownID, backend),
+			"revoked":            one(revoked.RefreshTokenID, backend),
+			"expired":            one(expired.RefreshTokenID, backend),
+			"another tenant's":   one(foreign.RefreshTokenID, backend),
+			"one that can't be":  one("x", backend),
+			"a token string":     one(live.RefreshToken, backend),
+			"as SQL":             one("'%20OR%201=1--", backend),
+			"live, in uppercase": one(strings.ToUpper(unknownID), backend),
+		},
+		"which to revoke": {
+			"unknown":          revoke(object{"tokenId": unknownID}, backend),
+			"revoked":          revoke(object{"tokenId": revoked.RefreshTokenID}, backend),
+			"expired":          revoke(object{"tokenId": expired.RefreshTokenID}, backend),
+			"another tenant's": revoke(object{"tokenId": foreign.RefreshTokenID}, backend),
+			"one that can't":   revoke(object{"tokenId": "x"}, backend),
+			"its string":       revoke(object{"tokenString": foreign.RefreshToken}, backend),
+			"a forged string":  revoke(object{"tokenString": forged.Mint(live1.ID, 1).Reveal()}, backend),
+			"garbage":          revoke(object{"tokenString": "rt_x"}, backend),
+			"an application":   revoke(object{"applicationsId": "nowhere"}, backend),
+			"another tenant's one": func(t *testing.T) *answer {
+				return s.do(t, "DELETE", "/jwt/refresh", backend, body(object{"applicationsId": "globex only"}))
+			},
+		},
+		"which token string": {
+			"garbage":                  exchange("rt_garbage"),
+			"a wrong MAC, live":        exchange(forged.Mint(live1.ID, 1).Reveal()),
+			"a wrong MAC, unknown":     exchange(forged.Mint(parsed, 1).Reveal()),
+			"an unknown token key":     exchange(domain.TokenKey{Number: 9, Key: domain.NewSecret("k")}.Mint(live1.ID, 1).Reveal()),
+			"another tenant's":         exchange(foreign.RefreshToken, tenant(aTenant)),
+			"of a tenant that is none": exchange(live.RefreshToken, tenant("nowhere")),
+			"not of the old one": func(t *testing.T) *answer {
+				return s.do(t, "POST", "/jwt/refresh", body(object{"refreshToken": live.RefreshToken, "token": foreign.Token}))
+			},
+		},
+		"which tenant's keys": {
+			"unknown":   func(t *testing.T) *answer { return s.do(t, "GET", "/t/nowhere/.well-known/jwks.json") },
+			"no tenant": func(t *testing.T) *answer { return s.do(t, "GET", "/t/a%20b/.well-known/jwks.json") },
+		},
+	} {
+		t.Run(group, func(t *testing.T) {
+			first := ""
+			for name, ask := range asks {
+				got := ask(t).told()
+				if first == "" {
+					first = got
+				}
+				if got != first {
+					t.Errorf("%s is told apart:\n%s\n%s", name, got, first)
+				}
+			}
+			if !strings.HasPrefix(first, "4") {
+				t.Errorf("got %s, want a refusal", first)
+			}
+		})
+	}
+}

@@ -1,0 +1,83 @@
+package jwxsigner_test
+
+import (
+	"context"
+	"crypto/ed25519"
+	"crypto/rand"
+	"encoding/json"
+	"testing"
+
+	"github.com/refreshd/refreshd/adapter/jwxsigner"
+	"github.com/refreshd/refreshd/domain"
+)
+
+// Nothing verifies but what was signed, to the byte.
+func FuzzVerify(f *testing.F) {
+	keys := allKeys(f)
+	signed := map[string]bool{}
+	for _, k := range keys {
+		token := sign(f, k, accessToken())
+		signed[token] = true
+		f.Add(token)
+		f.Add(token[:len(token)-1])
+		f.Add(segmentOf(f, token, 0) + ".." + segmentOf(f, token, 2))
+		f.Add(encode([]byte(`{"alg":"none","kid":"`+k.ID+`","typ":"at+jwt"}`)) + "." + segmentOf(f, token, 1) + ".")
+	}
+	f.Add(encode([]byte(`{"alg":"EdDSA","kid":"key-EdDSA","typ":"at+jwt","jwk":{}}`)) + ".e30.AAAA")
+	s := jwxsigner.New(rand.Reader)
+	f.Fuzz(func(t *testing.T, token string) {
+		if got, err := s.Verify(context.Background(), keys, token); err == nil && !signed[token] {
+			t.Fatalf("%q was not signed, and is %+v", token, got)
+		}
+	})
+}
+
+// Even under a signature of ours nothing verifies that does not begin with our header, and of the claims exactly what encoding/json
+// finds under the exact names is read.
+func FuzzVerifyWhatIsSigned(f *testing.F) {
+	f.Add([]byte(wholeHeader), []byte(wholeClaims))
+	f.Add([]byte(`{"alg":"EdDSA","kid":"key-EdDSA","typ":"JWT"}`), []byte(wholeClaims))
+	f.Add([]byte(`{"ALG":"EdDSA","kid":"key-EdDSA","typ":"at+jwt"}`), []byte(wholeClaims))
+	f.Add([]byte(wholeHeader), []byte(`{"sub":"u","sub":"v"}`))
+	f.Add([]byte(wholeHeader), append([]byte(wholeClaims[:len(wholeClaims)-1]), `,"Sub":"admin","roles":["x"],"scope":"a b","n":1e400}`...))
+	f.Add([]byte(wholeHeader), append([]byte("\xff"), wholeClaims...))
+	f.Add([]byte(wholeHeader), append([]byte(wholeClaims[:len(wholeClaims)-1]), `,"ſub":"x","\u0073ub":"y"}`...))
+	keys := []domain.SigningKey{publishedKey(f, domain.EdDSA)}
+	private := privateKey(f, domain.EdDSA).(ed25519.PrivateKey)
+	s := jwxsigner.New(rand.Reader)
+	f.Fuzz(func(t *testing.T, header, payload []byte) {
+		signed := encode(header) + "." + encode(payload)
+		got, err := s.Verify(context.Background(), keys, signed+"."+encode(ed25519.Sign(private, []byte(signed))))
+		if err != nil {
+			return
+		}
+		if string(header) != wholeHeader {
+			t.Fatalf("the header %q passes", header)
+		}
+		var names map[string]json.RawMessage
+		if err := json.Unmarshal(payload, &names); err != nil {
+			t.Fatalf("claims that encoding/json refuses: %q: %v", payload, err)
+		}
+		for name, value := range map[string]string{
+			"iss": got.Issuer, "sub": got.Subject, "aud": got.Audience, "jti": got.ID, "sid": got.SessionID, "tid": got.TenantID,
+			"applicationId": got.ApplicationID,
+		} {
+			var want string
+			if json.Unmarshal(names[name], &want) != nil || want != value {
+				t.Fatalf("%s of %q: got %q, want %s", name, payload, value, names[name])
+			}
+		}
+		if got.TenantID != "acme" {
+			t.Fatalf("the key of acme speaks for %q", got.TenantID)
+		}
+		var own map[string]json.RawMessage
+		if got.Claims != "" && json.Unmarshal([]byte(got.Claims), &own) != nil {
+			t.Fatalf("own claims that are no object: %q of %q", got.Claims, payload)
+		}
+		for _, ours := range []string{"iss", "sub", "aud", "client_id", "iat", "exp", "jti", "sid", "tid", "applicationId", "roles", "scope"} {
+			if _, there := own[ours]; there {
+				t.Fatalf("%s is among the caller's own claims: %q of %q", ours, got.Claims, payload)
+			}
+		}
+	})
+}

@@ -1,0 +1,148 @@
+// Package contract holds answers of the service to openapi.yaml: what a test asked and got is compared with what the document
+// says of it. It knows the document and HTTP, and nothing of what the service is.
+package contract
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"strings"
+
+	"github.com/getkin/kin-openapi/openapi3"
+	"github.com/getkin/kin-openapi/openapi3filter"
+	"github.com/getkin/kin-openapi/routers"
+)
+
+// Breaches is what is wrong with one answer: a status that is not documented for the operation, a promised header that is not
+// there, a body that does not fit, or one where none is documented. Where the answer is a success the request must be one that the
+// document allows, proof included, so that the service cannot quietly accept more than it says.
+func Breaches(doc *openapi3.T, req *http.Request, reqBody []byte, res *http.Response, resBody []byte) []error {
+	route, params := FindRoute(doc, req.Method, req.URL)
+	if route == nil {
+		if req.Method == http.MethodOptions && res.StatusCode == http.StatusNoContent {
+			return nil // a preflight: CORS is not in the document
+		}
+		want, name := http.StatusNotFound, "NotFound"
+		if params != nil {
+			want, name = http.StatusMethodNotAllowed, "MethodNotAllowed"
+		}
+		refusal := openapi3.NewResponses(openapi3.WithStatus(want, doc.Components.Responses[name]))
+		route = &routers.Route{Spec: doc, Operation: &openapi3.Operation{Responses: refusal}}
+	}
+	documented := route.Operation.Responses.Status(res.StatusCode)
+	if documented == nil {
+		return []error{errors.New("the status is not documented")}
+	}
+
+	var found []error
+	if len(documented.Value.Content) == 0 && len(resBody) != 0 {
+		found = append(found, fmt.Errorf("a body, and none is documented: %s", resBody))
+	}
+	if carriesToken(resBody) && res.Header.Get("Cache-Control") != "no-store" {
+		found = append(found, errors.New("tokens in an answer that a cache may keep"))
+	}
+	if carriesToken(resBody) && route.Operation.OperationID == "exchange" && res.Header.Get("Refreshd-Outcome") == "" {
+		found = append(found, errors.New("an exchange that does not say its outcome"))
+	}
+	request := req.Clone(context.Background())
+	request.Body, request.ContentLength = http.NoBody, int64(len(reqBody))
+	if len(reqBody) > 0 {
+		request.Body = io.NopCloser(bytes.NewReader(reqBody))
+	}
+	options := &openapi3filter.Options{
+		AuthenticationFunc: proofIsSent, IncludeResponseStatus: true, RejectWhenRequestBodyNotSpecified: true, SkipSettingDefaults: true,
+	}
+	asked := &openapi3filter.RequestValidationInput{Request: request, PathParams: params, Route: route, Options: options}
+	answered := &openapi3filter.ResponseValidationInput{
+		RequestValidationInput: asked, Status: res.StatusCode, Header: res.Header, Options: options,
+	}
+	answered.SetBodyBytes(resBody)
+	if err := openapi3filter.ValidateResponse(context.Background(), answered); err != nil {
+		found = append(found, err)
+	}
+	// What documents no 400 cannot refuse a query or a body, and reads neither.
+	if res.StatusCode/100 == 2 && route.Operation.Responses.Status(http.StatusBadRequest) != nil {
+		if err := openapi3filter.ValidateRequest(context.Background(), asked); err != nil {
+			found = append(found, fmt.Errorf("done, and the request is none that the document allows: %w", err))
+		}
+		for name := range req.URL.Query() {
+			if !hasQuery(route, name) {
+				found = append(found, fmt.Errorf("done, with the query %s that is not documented", name))
+			}
+		}
+	}
+	return found
+}
+
+func hasQuery(route *routers.Route, name string) bool {
+	return route.Operation.Parameters.GetByInAndName("query", name) != nil
+}
+
+// FindRoute is nil for what the document does not have; params are non-nil if it has the path under another method.
+func FindRoute(doc *openapi3.T, method string, u *url.URL) (*routers.Route, map[string]string) {
+	got := strings.Split(strings.TrimSuffix(u.EscapedPath(), "/"), "/")
+	var known map[string]string
+	for template, item := range doc.Paths.Map() {
+		params, ok := matchPath(strings.Split(template, "/"), got)
+		if !ok {
+			continue
+		}
+		known = params
+		if op := item.GetOperation(method); op != nil {
+			return &routers.Route{Spec: doc, Path: template, PathItem: item, Method: method, Operation: op}, params
+		}
+	}
+	return nil, known
+}
+
+func matchPath(template, got []string) (map[string]string, bool) {
+	if len(template) != len(got) {
+		return nil, false
+	}
+	params := map[string]string{}
+	for i, segment := range template {
+		name, isParam := strings.CutPrefix(segment, "{")
+		switch {
+		case isParam && got[i] != "":
+			value, err := url.PathUnescape(got[i])
+			if err != nil {
+				return nil, false
+			}
+			params[strings.TrimSuffix(name, "}")] = value
+		case segment != got[i]:
+			return nil, false
+		}
+	}
+	return params, true
+}
+
+func proofIsSent(_ context.Context, in *openapi3filter.AuthenticationInput) error {
+	header := in.RequestValidationInput.Request.Header
+	authorization := header.Get("Authorization")
+	if scheme, rest, found := strings.Cut(authorization, " "); found && strings.EqualFold(scheme, "Bearer") {
+		authorization = strings.TrimSpace(rest)
+	}
+	sent := map[string]bool{
+		"apiKey":      strings.HasPrefix(authorization, "ak_"),
+		"accessToken": strings.Count(authorization, ".") == 2,
+		"tenant":      header.Get("X-Stencil-TenantId") != "" || header.Get("X-Stencil-Tenanid") != "",
+	}
+	if !sent[in.SecuritySchemeName] {
+		return errors.New("no " + in.SecuritySchemeName + " was sent")
+	}
+	return nil
+}
+
+func carriesToken(body []byte) bool {
+	var envelope struct {
+		Data struct {
+			Token string `json:"token"`
+		} `json:"data"`
+	}
+	return json.Unmarshal(body, &envelope) == nil && envelope.Data.Token != ""
+}

@@ -1,0 +1,206 @@
+package main
+
+import (
+	"bytes"
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"regexp"
+	"strings"
+	"testing"
+
+	"github.com/refreshd/refreshd/domain"
+	"github.com/refreshd/refreshd/port"
+)
+
+// A short run of what `make httpfuzz` does for longer.
+func TestEveryAnswerIsWhatTheDocumentSays(t *testing.T) {
+	r, err := run(t.Context(), plan{seed: 1, stores: []string{"memory", "sqlite"}, worlds: 4, requests: 150, findings: 5})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var printed strings.Builder
+	r.print(&printed, 1)
+	t.Log(printed.String())
+	if len(r.findings) > 0 {
+		t.Errorf("%d findings, see above", len(r.findings))
+	}
+	// What is never tried, or never succeeds, would prove nothing.
+	for _, o := range []string{"issue", "exchange", "list", "retrieve", "revoke", "revokeOne", "retrieveOrRevokeByPost", "jwks", "health"} {
+		if r.byOperation[o][http.StatusOK] == 0 {
+			t.Errorf("%s never succeeded", o)
+		}
+	}
+	for _, m := range mutations {
+		if n := r.byMutation[m.name]; len(n) == 0 {
+			t.Errorf("the mutation %q was never made", m.name)
+		}
+	}
+}
+
+// Seeds are of use only if they make the same requests again.
+func TestASeedMakesTheSameRequestsAgain(t *testing.T) {
+	var runs [2]bytes.Buffer
+	for i := range runs {
+		p := plan{seed: 7, stores: []string{"memory"}, worlds: 1, requests: 60, findings: 1, show: &runs[i]}
+		if _, err := run(t.Context(), p); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if runs[0].String() != runs[1].String() {
+		a, b := strings.Split(runs[0].String(), "\n"), strings.Split(runs[1].String(), "\n")
+		for i := range a {
+			if i >= len(b) || a[i] != b[i] {
+				t.Fatalf("line %d differs:\n%s\n%s", i, a[i], b[min(i, len(b)-1)])
+			}
+		}
+	}
+}
+
+// A fuzzer that finds nothing is worth what it would have found: each of these services is broken in one way.
+func TestWhatIsBrokenIsFound(t *testing.T) {
+	answered := func(inner http.Handler, r *http.Request) *httptest.ResponseRecorder {
+		rec := httptest.NewRecorder()
+		inner.ServeHTTP(rec, r)
+		return rec
+	}
+	pass := func(out http.ResponseWriter, rec *httptest.ResponseRecorder) {
+		for name, values := range rec.Header() {
+			out.Header()[name] = values
+		}
+		out.WriteHeader(rec.Code)
+		_, _ = out.Write(rec.Body.Bytes())
+	}
+	// refused calls do, where a request was refused.
+	refused := func(do func(*world, *http.Request)) func(*world, http.Handler) http.Handler {
+		return func(w *world, inner http.Handler) http.Handler {
+			return http.HandlerFunc(func(out http.ResponseWriter, r *http.Request) {
+				rec := answered(inner, r)
+				if rec.Code/100 == 4 {
+					do(w, r)
+				}
+				pass(out, rec)
+			})
+		}
+	}
+	// changed lets change make another request of each.
+	changed := func(change func(*world, *http.Request)) func(*world, http.Handler) http.Handler {
+		return func(w *world, inner http.Handler) http.Handler {
+			return http.HandlerFunc(func(out http.ResponseWriter, r *http.Request) {
+				change(w, r)
+				inner.ServeHTTP(out, r)
+			})
+		}
+	}
+	// turned lets turn make another answer of each.
+	turned := func(turn func(*http.Request, *httptest.ResponseRecorder)) func(*world, http.Handler) http.Handler {
+		return func(_ *world, inner http.Handler) http.Handler {
+			return http.HandlerFunc(func(out http.ResponseWriter, r *http.Request) {
+				rec := answered(inner, r)
+				turn(r, rec)
+				pass(out, rec)
+			})
+		}
+	}
+	narrowed := func(r *http.Request, without string) {
+		body, _ := io.ReadAll(r.Body)
+		r.ContentLength -= int64(len(body)) // what broke off stays so
+		body = regexp.MustCompile(without).ReplaceAll(body, nil)
+		r.Body, r.ContentLength = io.NopCloser(bytes.NewReader(body)), r.ContentLength+int64(len(body))
+	}
+	for name, test := range map[string]struct {
+		wrap func(*world, http.Handler) http.Handler
+		want string
+	}{
+		"a fault for some input": {turned(func(r *http.Request, rec *httptest.ResponseRecorder) {
+			if rec.Code == http.StatusRequestEntityTooLarge {
+				rec.Code = http.StatusInternalServerError
+				rec.Body.Reset()
+			}
+		}), "a fault of ours"},
+		"a status that is not documented": {turned(func(_ *http.Request, rec *httptest.ResponseRecorder) {
+			if rec.Code == http.StatusUnauthorized {
+				rec.Code = http.StatusForbidden
+			}
+		}), "not documented"},
+		"a 401 that tells why": {turned(func(_ *http.Request, rec *httptest.ResponseRecorder) {
+			if rec.Code == http.StatusUnauthorized {
+				rec.Body.WriteString("the key has expired")
+			}
+		}), "a body, and none is documented"},
+		"an answer with one more name": {turned(func(_ *http.Request, rec *httptest.ResponseRecorder) {
+			rec.Body = bytes.NewBuffer(bytes.Replace(rec.Body.Bytes(), []byte(`"success"`), []byte(`"extra":1,"success"`), 1))
+		}), "doesn't match"},
+		"a header that the request chose": {turned(func(r *http.Request, rec *httptest.ResponseRecorder) {
+			if r.Header.Get("Cookie") != "" {
+				rec.Header().Set("X-Echo", "1")
+			}
+		}), "the answer has the header X-Echo"},
+		"a refused request that writes": {refused(func(w *world, r *http.Request) {
+			if len(w.store.ids) > 0 {
+				t := w.previous[w.store.ids[0]].Token
+				_ = w.store.Revoke(r.Context(), t.TenantID, t.ID, port.Revocation{At: w.now, Reason: domain.RevokedByCall})
+			}
+		}), "a refused request changed refresh token"},
+		"a refused request that revokes nobody's": {refused(func(w *world, r *http.Request) {
+			scope := domain.Scope{TenantID: "acme", UserID: "nobody"}
+			_, _ = w.store.RevokeScope(r.Context(), scope, domain.ID{}, port.Revocation{At: w.now, Reason: domain.RevokedByCall})
+		}), "a refused request revoked a scope"},
+		"a selector that is widened": {changed(func(_ *world, r *http.Request) {
+			if r.Method == http.MethodDelete {
+				narrowed(r, `"(applicationsId|applicationId|exceptTokenId)":"[^"]*",`)
+				narrowed(r, `,"(applicationsId|applicationId|exceptTokenId)":"[^"]*"`)
+			}
+		}), "widened"},
+		"a name that is passed over": {changed(func(_ *world, r *http.Request) {
+			if r.Method != http.MethodGet || r.URL.Path != "/jwt/refresh" {
+				r.URL.RawQuery = ""
+			}
+		}), "200: done, "},
+		"a service that asks for no key": {changed(func(w *world, r *http.Request) {
+			if r.Header.Get("Authorization") == "" {
+				r.Header.Set("Authorization", w.keys["everywhere"])
+			}
+		}), "no apiKey was sent"},
+		"a service that believes any key": {changed(func(w *world, r *http.Request) {
+			if strings.Contains(r.Header.Get("Authorization"), "ak_") {
+				r.Header.Set("Authorization", w.keys["everywhere"])
+			}
+		}), "without a proof that covers it"},
+		"a service that mixes tenants up": {changed(func(w *world, r *http.Request) {
+			if r.Method == http.MethodGet && r.Header.Get("X-Stencil-TenantId") == "acme" {
+				r.Header.Set("X-Stencil-TenantId", "globex")
+				r.Header.Set("Authorization", w.keys["globex"])
+			}
+		}), `of tenant "globex" is shown to`},
+		"a log that can be forged": {func(w *world, inner http.Handler) http.Handler {
+			return http.HandlerFunc(func(out http.ResponseWriter, r *http.Request) {
+				if cookie := r.Header.Get("Cookie"); cookie != "" {
+					fmt.Fprintf(&w.log, "%s\n", cookie)
+				}
+				inner.ServeHTTP(out, r)
+			})
+		}, "a line of the log"},
+		"a log with secrets": {func(w *world, inner http.Handler) http.Handler {
+			return http.HandlerFunc(func(out http.ResponseWriter, r *http.Request) {
+				inner.ServeHTTP(out, r)
+				fmt.Fprintf(&w.log, "{\"msg\":\"request\",\"id\":\"x\",\"of\":%q}\n", r.Header.Get("Authorization"))
+			})
+		}, "a secret in the log"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			r, err := run(t.Context(), plan{seed: 1, stores: []string{"memory"}, worlds: 10, requests: 80, findings: 1, wrap: test.wrap})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if len(r.findings) == 0 {
+				t.Fatalf("nothing was found in %d requests", r.requests)
+			}
+			if got := r.findings[0].String(); !strings.Contains(got, test.want) {
+				t.Errorf("got %s\nwant it to say %q", got, test.want)
+			}
+			t.Logf("after %d requests", r.requests)
+		})
+	}
+}

@@ -1,0 +1,325 @@
+package main
+
+import (
+	"bufio"
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"net/url"
+	"reflect"
+	"slices"
+	"strings"
+
+	"github.com/refreshd/refreshd/domain"
+	"github.com/refreshd/refreshd/test/contract"
+)
+
+// headersOfAnswers are all that an answer of the service may have. Another one was put there by the request.
+var headersOfAnswers = []string{
+	"Access-Control-Allow-Credentials", "Access-Control-Allow-Headers", "Access-Control-Allow-Methods", "Access-Control-Allow-Origin",
+	"Access-Control-Expose-Headers", "Access-Control-Max-Age",
+	"Accept", "Accept-Encoding", "Allow", "Cache-Control", "Connection", "Content-Length", "Content-Security-Policy", "Content-Type", "Date",
+	"Etag", "Link", "Pragma", "Referrer-Policy", "Refreshd-Outcome", "Retry-After", "Set-Cookie", "Transfer-Encoding", "Vary",
+	"Www-Authenticate", "X-Content-Type-Options", "X-Request-Id",
+}
+
+// judge says what is wrong with an answer, given what the store held before and after.
+func (g *grammar) judge(w *world, c *call, mutated string, a answer, before, after map[domain.ID]domain.Snapshot, scopes int) (wrong []string) {
+	complain := func(format string, args ...any) { wrong = append(wrong, fmt.Sprintf(format, args...)) }
+	changed := differing(before, after)
+	wrote := len(changed) > 0 || scopes > 0
+	if a.StatusCode >= 500 {
+		complain("%d: a fault of ours", a.StatusCode)
+	}
+
+	request, err := http.ReadRequest(bufio.NewReader(bytes.NewReader(c.wire())))
+	if a.Header.Get("X-Request-Id") == "" { // net/http has answered by itself
+		if wrote {
+			complain("net/http refused the request, and the store changed")
+		}
+		if !slices.Contains([]int{400, 417, 431, 501, 505}, a.StatusCode) || mutated == "" {
+			complain("%d, without a request id", a.StatusCode)
+		}
+		return wrong
+	}
+	w.answered++
+	if err != nil {
+		complain("the service answered what is no HTTP request: %v", err)
+		return wrong
+	}
+	seen := seenAs(request, a)
+	if c.method != http.MethodHead && !g.faultless[seen] {
+		g.faultless[seen] = a.StatusCode/100 == 4
+		for _, breach := range contract.Breaches(g.doc, request, c.content(), a.Response, a.content) {
+			complain("%d: %v", a.StatusCode, breach)
+			g.faultless[seen] = false
+		}
+	}
+	for name := range a.Header {
+		if !slices.Contains(headersOfAnswers, name) {
+			complain("the answer has the header %s", name)
+		}
+	}
+
+	var body struct {
+		Data   json.RawMessage
+		Errors struct {
+			FieldErrors   map[string][]struct{ Code string }
+			GeneralErrors []struct{ Code string }
+		}
+	}
+	if strings.HasPrefix(a.Header.Get("Content-Type"), jsonMedia) && json.Unmarshal(a.content, &body) != nil {
+		complain("%d: the body is no JSON", a.StatusCode)
+	}
+	if a.StatusCode/100 != 2 {
+		if mutated == "" {
+			for field, problems := range body.Errors.FieldErrors {
+				for _, p := range problems {
+					for _, word := range []string{"[unknown]", "[repeated]", "[tooLong]", "[blank]", "[conflict]"} {
+						if strings.HasPrefix(p.Code, word) && p.Code != "[blank]refreshToken" { // which a cookie could have brought
+							complain("a request that the document allows is refused: %s%s", p.Code, field)
+						}
+					}
+				}
+			}
+			if len(body.Errors.GeneralErrors) > 0 || slices.Contains([]int{405, 413, 415}, a.StatusCode) {
+				complain("a request that the document allows is refused: %d %s", a.StatusCode, a.content)
+			}
+		}
+		if !wrote {
+			return wrong
+		}
+		// A replay revokes: the one refusal that writes.
+		presented := c.presented()
+		for _, id := range changed {
+			if a.Header.Get("Refreshd-Outcome") != string(domain.RefusedReplayed) || !slices.Contains(presented, id) ||
+				after[id].Token.RevokedAt.IsZero() {
+				complain("%d %q: a refused request changed refresh token %s", a.StatusCode, a.Header.Get("Refreshd-Outcome"), id)
+			}
+		}
+		if scopes > 0 {
+			complain("%d: a refused request revoked a scope", a.StatusCode)
+		}
+		return wrong
+	}
+
+	var data struct {
+		RefreshTokenID, Token                          string
+		TokenID, UserID, ApplicationsID, ExceptTokenID string
+		AllInTenant                                    bool
+		RevokedBefore                                  int64
+	}
+	_ = json.Unmarshal(body.Data, &data) // a list is no object, and has none of these
+	tenant := strings.TrimSpace(request.Header.Get("X-Stencil-TenantId"))
+	if tenant == "" {
+		tenant = strings.TrimSpace(request.Header.Get("X-Stencil-Tenanid"))
+	}
+	for _, shown := range tenantsIn(body.Data) {
+		if shown != tenant {
+			complain("a refresh token of tenant %q is shown to %q", shown, tenant)
+		}
+	}
+	switch {
+	case data.Token != "" && a.Header.Get("Refreshd-Outcome") != "": // an exchange
+		for _, id := range append(changed, idOf(data.RefreshTokenID)) {
+			if !slices.Contains(c.presented(), id) || id.String() != data.RefreshTokenID {
+				complain("the exchange is about %s, and was not asked to be", id)
+			}
+		}
+		if tenant != "" && after[idOf(data.RefreshTokenID)].Token.TenantID != tenant {
+			complain("the exchange is of another tenant than %q", tenant)
+		}
+	case data.Token != "": // an issue
+		issued := after[idOf(data.RefreshTokenID)].Token
+		if issued.TenantID != tenant || !c.has(issued.UserID) || !c.has(issued.ApplicationID) {
+			complain("issued for %s, %s, %s, which was not asked for", issued.TenantID, issued.ApplicationID, issued.UserID)
+		}
+		for _, id := range changed {
+			if t := after[id].Token; t.TenantID != issued.TenantID || t.ApplicationID != issued.ApplicationID || t.UserID != issued.UserID {
+				complain("the issue changed refresh token %s", id)
+			}
+		}
+		g.mustBeProved(w, request, tenant, "", complain)
+	case data.TokenID != "":
+		for _, id := range changed {
+			if id.String() != data.TokenID {
+				complain("revoked %s, and refresh token %s changed", data.TokenID, id)
+			}
+		}
+		if scopes > 0 || !c.has(data.TokenID) && !slices.Contains(c.presented(), idOf(data.TokenID)) {
+			complain("revoked more or another than asked for")
+		}
+		g.mustBeProved(w, request, tenant, data.TokenID, complain)
+	case data.RevokedBefore != 0:
+		for _, id := range changed {
+			t := after[id].Token
+			spared := data.ExceptTokenID == id.String() && before[id].Alive(w.now) != after[id].Alive(w.now)
+			if t.TenantID != tenant || spared || data.UserID != "" && data.UserID != t.UserID || data.ApplicationsID != "" && data.ApplicationsID != t.ApplicationID {
+				complain("revoked %s, and refresh token %s changed", body.Data, id)
+			}
+		}
+		for name, value := range map[string]string{"user": data.UserID, "application": data.ApplicationsID, "except": data.ExceptTokenID} {
+			asked := c.named(name)
+			if asked != (value != "") || value != "" && !c.has(value) {
+				complain("the selector was widened or narrowed to %s", body.Data)
+			}
+		}
+		if data.AllInTenant != c.named("all") {
+			complain("the selector was widened to the tenant")
+		}
+		g.mustBeProved(w, request, tenant, "", complain)
+	case wrote:
+		complain("%d: what only reads has changed refresh tokens %s", a.StatusCode, changed)
+	case len(tenantsIn(body.Data)) > 0:
+		g.mustBeProved(w, request, tenant, "", complain)
+	}
+	return wrong
+}
+
+// seenAs is all of a refusal that the document could have a say in.
+func seenAs(r *http.Request, a answer) string {
+	header := a.Header.Clone()
+	header.Set("X-Request-Id", strings.Trim(header.Get("X-Request-Id"), "ABCDEFGHIJKLMNOPQRSTUVWXYZ234567"))
+	header.Del("Date")
+	path := r.URL.EscapedPath()
+	if strings.HasPrefix(path, "/jwt/refresh/") && strings.Count(path, "/") == 3 {
+		path = "/jwt/refresh/id"
+	}
+	return fmt.Sprint(r.Method, path, a.StatusCode, header, string(a.content))
+}
+
+// mustBeProved complains if a request was served that no good API key stands behind, nor an access token for its own refresh token.
+func (g *grammar) mustBeProved(w *world, r *http.Request, tenant, tokenID string, complain func(string, ...any)) {
+	sent := r.Header.Get("Authorization")
+	if scheme, rest, found := strings.Cut(sent, " "); found && strings.EqualFold(scheme, "Bearer") {
+		sent = rest
+	}
+	switch sent = strings.TrimSpace(sent); {
+	case sent == w.keys[tenant], sent == w.keys["everywhere"]:
+		return
+	}
+	for _, s := range w.sessions {
+		if tokenID != "" && s.id.String() == tokenID && s.tenant == tenant && s.access == sent {
+			return
+		}
+	}
+	complain("served without a proof that covers it")
+}
+
+func differing(before, after map[domain.ID]domain.Snapshot) (ids []domain.ID) {
+	for id, s := range after {
+		if was, known := before[id]; !known || !reflect.DeepEqual(was, s) {
+			ids = append(ids, id)
+		}
+	}
+	return ids
+}
+
+// presented are the refresh tokens whose strings the call brings anywhere.
+func (c *call) presented() (ids []domain.ID) {
+	for _, part := range strings.FieldsFunc(string(c.wire()), func(r rune) bool {
+		return r != '_' && r != '-' && (r < '0' || r > '9') && (r < 'A' || r > 'Z') && (r < 'a' || r > 'z')
+	}) {
+		if t, ok := domain.ParseTokenString(part); ok {
+			ids = append(ids, t.ID)
+		}
+	}
+	return ids
+}
+
+// has tells whether the call says this value, in any of its places.
+func (c *call) has(value string) bool {
+	for _, values := range c.said() {
+		if slices.ContainsFunc(values, func(v string) bool { return strings.EqualFold(v, value) }) {
+			return true
+		}
+	}
+	path, _ := url.PathUnescape(c.path)
+	return strings.Contains(strings.ToLower(path), strings.ToLower(value))
+}
+
+// named tells whether the call has a name that begins so.
+func (c *call) named(prefix string) bool {
+	for name := range c.said() {
+		if strings.HasPrefix(name, prefix) {
+			return true
+		}
+	}
+	return false
+}
+
+// said is what the query and the body say, read as leniently as libraries do.
+func (c *call) said() url.Values {
+	_, query, _ := strings.Cut(c.target(), "?")
+	said, _ := url.ParseQuery(query)
+	var object map[string]any
+	if json.Unmarshal(c.content(), &object) == nil {
+		for name, value := range object {
+			said.Add(name, fmt.Sprint(value))
+		}
+		return said
+	}
+	form, _ := url.ParseQuery(string(c.content()))
+	for name, values := range form {
+		said[name] = append(said[name], values...)
+	}
+	return said
+}
+
+func idOf(s string) domain.ID {
+	id, _ := domain.ParseID(s)
+	return id
+}
+
+// tenantsIn are the tenants that stand in an answer's data.
+func tenantsIn(data json.RawMessage) (found []string) {
+	var one struct{ TenantID string }
+	var many []struct{ TenantID string }
+	if json.Unmarshal(data, &one) == nil && one.TenantID != "" {
+		found = append(found, one.TenantID)
+	}
+	if json.Unmarshal(data, &many) == nil {
+		for _, m := range many {
+			found = append(found, m.TenantID)
+		}
+	}
+	return found
+}
+
+// judgeLog holds the log to one line for each request that was answered, each an object with the same beginning and none an error.
+func (w *world) judgeLog() (wrong []string) {
+	w.log.mu.Lock()
+	defer w.log.mu.Unlock()
+	lines := 0
+	for line := range strings.Lines(w.log.text.String()) {
+		lines++
+		var record struct{ Level, Msg, ID, Client string }
+		if err := json.Unmarshal([]byte(line), &record); err != nil {
+			wrong = append(wrong, fmt.Sprintf("a line of the log is no JSON: %v: %q", err, line))
+		}
+		if record.Msg != "request" || record.ID == "" || record.Level == "ERROR" || strings.Trim(record.Client, "0123456789abcdef.:") != "" {
+			wrong = append(wrong, fmt.Sprintf("a line of the log that no good request makes: %q", line))
+		}
+		for _, secret := range w.secrets() {
+			if strings.Contains(line, secret) {
+				wrong = append(wrong, fmt.Sprintf("a secret in the log: %q", line))
+			}
+		}
+	}
+	if lines != w.answered {
+		wrong = append(wrong, fmt.Sprintf("%d requests were answered, and %d lines are in the log", w.answered, lines))
+	}
+	return wrong
+}
+
+func (w *world) secrets() (all []string) {
+	for _, key := range w.keys {
+		all = append(all, key)
+	}
+	for _, s := range w.sessions {
+		all = append(all, s.strings...)
+		all = append(all, s.access)
+	}
+	return all
+}

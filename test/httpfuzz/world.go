@@ -1,0 +1,283 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"math/rand/v2"
+	"net"
+	"net/http"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/refreshd/refreshd/adapter/gormstore"
+	"github.com/refreshd/refreshd/adapter/httpapi"
+	"github.com/refreshd/refreshd/adapter/jwxsigner"
+	"github.com/refreshd/refreshd/adapter/memstore"
+	"github.com/refreshd/refreshd/adapter/web"
+	"github.com/refreshd/refreshd/domain"
+	"github.com/refreshd/refreshd/port"
+	"github.com/refreshd/refreshd/usecase"
+)
+
+const ourOrigin = "https://app.acme.example" // the one that is configured
+
+var (
+	began        = time.Date(2027, time.March, 4, 5, 6, 7, 891_234_000, time.UTC)
+	tenants      = []string{"acme", "globex"}
+	applications = []string{"shop", "blog", "locked", "cookies", "kiosk", "dark"}
+	users        = []string{"ada", "Zoë 用户", `bob' OR 1=1 --`, `<b>"eve"</b>\`, "\u202egnp.exe\u2066"}
+)
+
+// A world is a whole service on a store of its own, with a clock and a source of randomness that follow from its seed, so that the
+// same requests have the same answers when it is made again.
+type world struct {
+	seed   uint64
+	rng    *rand.Rand
+	random *rand.ChaCha8
+	store  *watched
+	server *http.Server
+	log    lockedBuffer
+	addr   string
+	conn   *conn
+	dir    string
+
+	now      time.Time // of the service: it moves between requests only
+	keys     map[string]string
+	sessions []*session
+	links    []link // next pages that were offered
+	previous map[domain.ID]domain.Snapshot
+	made     map[string]int // mutations, by name
+	answered int            // requests that the service itself answered, each of which has a line in the log
+}
+
+// A session is a refresh token as its owner knows it.
+type session struct {
+	tenant, application, user string
+	id                        domain.ID
+	strings                   []string // every token string, the newest last
+	access                    string   // the newest access token
+}
+
+func (s *session) current() string { return s.strings[len(s.strings)-1] }
+
+type link struct{ tenant, target string }
+
+// watched remembers which refresh tokens there are, and counts the wide revocations, which a snapshot shows only by what they hit.
+type watched struct {
+	port.Store
+	ids    []domain.ID
+	scopes int
+}
+
+func (w *watched) Insert(ctx context.Context, t domain.RefreshToken) error {
+	err := w.Store.Insert(ctx, t)
+	if err == nil && !slices.Contains(w.ids, t.ID) {
+		w.ids = append(w.ids, t.ID)
+	}
+	return err
+}
+
+func (w *watched) RevokeScope(ctx context.Context, s domain.Scope, except domain.ID, r port.Revocation) (uint64, error) {
+	epoch, err := w.Store.RevokeScope(ctx, s, except, r)
+	if err == nil {
+		w.scopes++
+	}
+	return epoch, err
+}
+
+// A lockedBuffer takes the log.
+type lockedBuffer struct {
+	mu   sync.Mutex
+	text bytes.Buffer
+}
+
+func (b *lockedBuffer) Write(p []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.text.Write(p)
+}
+
+// newWorld makes a service on a store of that kind, with the middleware that wrap puts around it, and serves it on the loopback.
+func newWorld(ctx context.Context, storeKind string, seed uint64, wrap func(*world, http.Handler) http.Handler) (w *world, err error) {
+	var key [32]byte
+	copy(key[:], fmt.Sprintf("httpfuzz world %d", seed))
+	w = &world{
+		seed: seed, rng: rand.New(rand.NewPCG(seed, 0)), random: rand.NewChaCha8(key), now: began, keys: map[string]string{},
+		previous: map[domain.ID]domain.Snapshot{}, made: map[string]int{},
+	}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, w.close())
+		}
+	}()
+	var store port.Store
+	switch storeKind {
+	case "memory":
+		store = memstore.New()
+	case "sqlite":
+		if w.dir, err = os.MkdirTemp("", "httpfuzz"); err != nil {
+			return w, err
+		}
+		db, err := gormstore.OpenSQLite(ctx, filepath.Join(w.dir, "refreshd.db"), gormstore.Options{})
+		if err != nil {
+			return w, err
+		}
+		store = db
+		if err := db.Migrate(ctx, func(string) {}); err != nil {
+			return w, errors.Join(err, db.Close())
+		}
+	default:
+		return w, fmt.Errorf("there is no store %q: use memory or sqlite", storeKind)
+	}
+	w.store = &watched{Store: store}
+	handler, err := w.service(ctx)
+	if err != nil {
+		return w, err
+	}
+	if wrap != nil {
+		handler = wrap(w, handler)
+	}
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return w, err
+	}
+	w.addr = listener.Addr().String()
+	w.server = web.NewServer(handler, slog.New(slog.DiscardHandler)) // net/http's own answers are no requests of ours
+	go func() { _ = w.server.Serve(listener) }()
+	return w, nil
+}
+
+func (w *world) clock() time.Time { return w.now }
+
+// service puts the use cases together as the composition root does, and fills the store.
+func (w *world) service(ctx context.Context) (http.Handler, error) {
+	signer := jwxsigner.New(w.random)
+	master, _, err := domain.NewMasterKey(w.random)
+	if err != nil {
+		return nil, err
+	}
+	keys, err := usecase.OpenKeys(ctx, usecase.KeysConfig{
+		Store: w.store, Signer: signer, Master: master, Clock: w.clock, Random: w.random,
+	})
+	if err != nil {
+		return nil, err
+	}
+	apply := &usecase.Apply{Directory: w.store, APIKeys: w.store, Keys: keys}
+	if _, err := apply.Do(ctx, w.kickstart()); err != nil {
+		return nil, err
+	}
+	origins, err := web.ParseOrigins([]string{ourOrigin})
+	if err != nil {
+		return nil, err
+	}
+	const publicURL = "https://refreshd.example"
+	minter := usecase.Minter{Keys: keys, Signer: signer, PublicURL: publicURL}
+	api := &httpapi.API{
+		Issue: &usecase.Issue{
+			Tokens: w.store, Revocations: w.store, Directory: w.store, Minter: minter, Clock: w.clock, Random: w.random,
+			PurgeAfter: 24 * time.Hour,
+		},
+		Exchange:     &usecase.Exchange{Tokens: w.store, Minter: minter, Clock: w.clock},
+		List:         &usecase.List{Tokens: w.store, Clock: w.clock},
+		Revoke:       &usecase.Revoke{Revocations: w.store, Keys: keys, Clock: w.clock},
+		Authenticate: &usecase.Authenticate{APIKeys: w.store, Directory: w.store, Keys: keys, Clock: w.clock},
+		Publish:      &usecase.Publish{Directory: w.store, Keys: keys, Clock: w.clock},
+		Ready:        w.store.Ready,
+		PublicURL:    publicURL,
+		Log:          slog.New(slog.NewJSONHandler(&w.log, nil)),
+		Origins:      origins, TrustedProxies: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")},
+	}
+	return api.Handler()
+}
+
+// kickstart is two tenants whose applications have the same names, so that nothing but the tenant keeps them apart.
+func (w *world) kickstart() (k usecase.Kickstart) {
+	for _, id := range tenants {
+		k.Tenants = append(k.Tenants, usecase.KickstartTenant{
+			Tenant: domain.Tenant{ID: id, Name: id},
+			Applications: []domain.Application{
+				{ID: "shop", Name: "Shop"},
+				{ID: "blog", Name: "Blog", Settings: domain.Settings{
+					GraceSeconds: new(int64(0)), RecoveryBurst: new(int64(0)), MaximumActiveTokens: new(int64(3)),
+				}},
+				{ID: "locked", Name: "Locked", Settings: domain.Settings{RequireAuthentication: new(true)}},
+				{ID: "cookies", Name: "Cookies", Settings: domain.Settings{CookieOnly: new(true), CookieDomain: new("acme.example")}},
+				{ID: "kiosk", Name: "Kiosk", Settings: domain.Settings{Usage: new(domain.Reusable)}},
+				{ID: "dark", Name: "Dark", Settings: domain.Settings{Active: new(false)}},
+			},
+		})
+		w.addKey(&k, id, id, domain.Permissions{"/jwt/issue": {"POST"}, "/jwt/refresh": {"*"}}, time.Time{})
+		w.addKey(&k, id+" powerless", id, domain.Permissions{"/jwt/issue": {"DELETE"}}, time.Time{})
+		w.addKey(&k, id+" expired", id, domain.Permissions{"*": {"*"}}, began)
+	}
+	w.addKey(&k, "everywhere", "", domain.Permissions{"*": {"*"}}, time.Time{})
+	return k
+}
+
+func (w *world) addKey(k *usecase.Kickstart, name, tenant string, p domain.Permissions, expires time.Time) {
+	key := fmt.Sprintf("ak_%032x", w.rng.Uint64())
+	w.keys[name] = key
+	k.APIKeys = append(k.APIKeys, usecase.KickstartAPIKey{
+		APIKey: domain.APIKey{Name: name, TenantID: tenant, Permissions: p, ExpiresAt: expires}, Key: domain.NewSecret(key),
+	})
+}
+
+func (w *world) snapshot(ctx context.Context) (map[domain.ID]domain.Snapshot, error) {
+	all := make(map[domain.ID]domain.Snapshot, len(w.store.ids))
+	for _, id := range w.store.ids {
+		s, err := w.store.Snapshot(ctx, id)
+		if err != nil {
+			return nil, fmt.Errorf("snapshot of %s: %w", id, err)
+		}
+		all[id] = s
+	}
+	return all, nil
+}
+
+func (w *world) close() error {
+	var errs []error
+	if w.conn != nil {
+		errs = append(errs, w.conn.Close())
+	}
+	if w.server != nil {
+		errs = append(errs, w.server.Close())
+	}
+	if w.store != nil {
+		errs = append(errs, w.store.Close())
+	}
+	if w.dir != "" {
+		errs = append(errs, os.RemoveAll(w.dir))
+	}
+	return errors.Join(errs...)
+}
+
+// pick is one of these.
+func pick[T any](r *rand.Rand, of []T) T { return of[r.IntN(len(of))] }
+
+// alive is a session that should still be able to exchange; else any, and nil if there is none.
+func (w *world) alive(fits func(*session) bool) *session {
+	var living, all []*session
+	for _, s := range w.sessions {
+		if !fits(s) {
+			continue
+		}
+		all = append(all, s)
+		if w.previous[s.id].Alive(w.now) {
+			living = append(living, s)
+		}
+	}
+	switch {
+	case len(living) > 0 && w.rng.IntN(10) > 0:
+		return pick(w.rng, living)
+	case len(all) > 0:
+		return pick(w.rng, all)
+	}
+	return nil
+}
