@@ -25,6 +25,12 @@ e2e: ## drive the real binary on every store, and print what it shows
 	@$(GO) run ./test/postgres/ensure
 	$(GO) test -v -count=1 -timeout=$(TIMEOUT) ./test/e2e
 
+# How many power cuts to try: make powerloss POINTS=5000
+.PHONY: powerloss
+powerloss: ## cut the power of the service on SQLite at hundreds of moments (POINTS=500), and break its disk in every other way
+	POWERLOSS_POINTS='$(or $(POINTS),500)' $(GO) test -v -count=1 -timeout=60m ./test/e2e \
+		-run '^(TestAPowerCut|TestAFirstStart|TestAFullDisk|TestAReadOnly|TestADatabaseThat|TestALocked|TestADamaged|TestAServiceWhose)'
+
 .PHONY: test-full
 test-full: ## the same twice over, nothing from the test cache
 	@$(MAKE) --no-print-directory test TESTFLAGS='$(TESTFLAGS) -count=2' TIMEOUT=20m

@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"strings"
+	"syscall"
 	"text/template"
 
 	"github.com/refreshd/refreshd/domain"
@@ -52,8 +53,22 @@ func WriteKeyFile(path string, key domain.Secret) error {
 		return fmt.Errorf("cli: write key file: %w", err)
 	}
 	_, err = io.WriteString(f, key.Reveal()+"\n")
-	if err = errors.Join(err, f.Sync(), f.Close()); err != nil {
+	// What is sealed with the key must not be on the disk before the key is, and its name too.
+	if err = errors.Join(err, f.Sync(), f.Close(), syncDirectory(filepath.Dir(path))); err != nil {
 		return fmt.Errorf("cli: write key file: %w", errors.Join(err, os.Remove(path)))
+	}
+	return nil
+}
+
+// syncDirectory makes the names in dir durable, where the file system has a way to.
+func syncDirectory(dir string) error {
+	d, err := os.Open(dir)
+	if err != nil {
+		return err
+	}
+	defer d.Close()
+	if err := d.Sync(); !errors.Is(err, fs.ErrPermission) && !errors.Is(err, errors.ErrUnsupported) && !errors.Is(err, syscall.EINVAL) {
+		return err
 	}
 	return nil
 }

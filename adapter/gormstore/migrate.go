@@ -40,7 +40,7 @@ func (s *Store) Migrate(ctx context.Context, progress func(string)) error {
 			return nil
 		}
 		if attempt == maxAttempts || !pause(ctx, attempt) {
-			return fmt.Errorf("gormstore: migrate: %w", err)
+			return fmt.Errorf("gormstore: migrate: %w", s.engine.explain(err))
 		}
 	}
 }

@@ -10,8 +10,6 @@ import (
 	"log/slog"
 	"maps"
 	"net/url"
-	"os"
-	"path/filepath"
 	"runtime"
 	"strings"
 	"time"
@@ -54,30 +52,33 @@ type engine struct {
 	migrated string
 	// migrating opens a pool for migrations.
 	migrating func() *sql.DB
+	// present is asked after each call that succeeded, and returns an error if what it saw or wrote is not where the next process
+	// looks. explain adds to an error what an operator can do about it.
+	present func() error
+	explain func(error) error
 }
 
 // OpenSQLite opens the database in the file at path, and creates an empty one if there is none. It does not migrate.
 func OpenSQLite(ctx context.Context, path string, o Options) (*Store, error) {
 	s, err := openSQLite(ctx, path, o)
-	if err != nil {
-		return nil, fmt.Errorf("gormstore: open the SQLite database %s: %w", path, err)
+	if err == nil {
+		return s, nil
 	}
-	return s, nil
+	err = fmt.Errorf("gormstore: open the SQLite database %s: %w", path, err)
+	if what := advice(err); what != "" {
+		err = fmt.Errorf("%w: %s", err, what)
+	}
+	return nil, err
 }
 
 func openSQLite(ctx context.Context, path string, o Options) (*Store, error) {
-	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+	file := &sqliteFile{path: path}
+	if err := file.place(); err != nil {
 		return nil, err
 	}
-	// SQLite would make the file with the permissions that umask leaves. Its other files get those of this one.
-	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
-	if err != nil {
+	if err := file.inspect(ctx); err != nil {
 		return nil, err
 	}
-	if err := f.Close(); err != nil {
-		return nil, err
-	}
-
 	writing, err := sqlite.NewConnector(sqliteDSN(path, "journal_mode(WAL)", "synchronous(FULL)"))
 	if err != nil {
 		return nil, err
@@ -87,11 +88,13 @@ func openSQLite(ctx context.Context, path string, o Options) (*Store, error) {
 		return nil, err
 	}
 	// The writer comes first: it puts the file into WAL mode, which a reader may not.
-	write := newPool(preparing{writing}, 1)
-	if err := write.PingContext(ctx); err != nil {
+	write := newPool(preparing{writing, file.unmoved}, 1)
+	var mode string
+	if err := write.QueryRowContext(ctx, `PRAGMA journal_mode`).Scan(&mode); err != nil {
 		return nil, errors.Join(err, write.Close())
 	}
-	read := newPool(preparing{reading}, cmp.Or(o.MaxConnections, max(4, runtime.NumCPU())))
+	file.log = mode == "wal"
+	read := newPool(preparing{reading, file.unmoved}, cmp.Or(o.MaxConnections, max(4, runtime.NumCPU())))
 	return newStore(o, engine{
 		name:        goose.DialectSQLite3,
 		advance:     advanceSQLite,
@@ -100,6 +103,8 @@ func openSQLite(ctx context.Context, path string, o Options) (*Store, error) {
 		purgeTokens: purgeTokensSQLite,
 		migrated:    `SELECT count(*) FROM sqlite_master WHERE type = 'table' AND name = 'goose_db_version'`,
 		migrating:   func() *sql.DB { return newPool(writing, 1) },
+		present:     file.present,
+		explain:     file.explain,
 	}, sqliteDialect{pool: write}, sqliteDialect{pool: read}, write, read)
 }
 
@@ -160,6 +165,8 @@ func OpenPostgres(ctx context.Context, dsn domain.Secret, o Options) (*Store, er
 			c.RuntimeParams["statement_timeout"] = "0"
 			return newPool(stdlib.GetConnector(*c), 1)
 		},
+		present: func() error { return nil },
+		explain: func(err error) error { return err },
 	}, dialect, dialect, pool, pool)
 }
 

@@ -13,10 +13,16 @@ import (
 // GORM's own PrepareStmt shares statements between connections, behind a lock that is held while one waits for a connection.
 // With a single connection that deadlocks: a transaction has the connection and needs the lock, another call has the lock
 // and needs the connection. It also hands the error of one call's context to the others that wait for the same statement.
-type preparing struct{ driver.Connector }
+type preparing struct {
+	driver.Connector
+	may func() error // whether a connection may be opened
+}
 
 // Connect implements driver.Connector.
 func (p preparing) Connect(ctx context.Context) (driver.Conn, error) {
+	if err := p.may(); err != nil {
+		return nil, err
+	}
 	c, err := p.Connector.Connect(ctx)
 	if err != nil {
 		return nil, err

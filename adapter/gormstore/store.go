@@ -41,17 +41,17 @@ func (s *Store) Stats() sql.DBStats { return s.pool.Stats() }
 
 // reading runs f, which writes nothing.
 func (s *Store) reading(ctx context.Context, operation string, f func(db *gorm.DB) error) error {
-	return run(ctx, s.read, operation, undone, f)
+	return s.run(ctx, s.read, operation, undone, f)
 }
 
 // writing runs f, which waits for one row at most.
 func (s *Store) writing(ctx context.Context, operation string, f func(db *gorm.DB) error) error {
-	return run(ctx, s.write, operation, undone, f)
+	return s.run(ctx, s.write, operation, undone, f)
 }
 
 // writingMany runs f, which may wait for one row while it holds others.
 func (s *Store) writingMany(ctx context.Context, operation string, f func(db *gorm.DB) error) error {
-	return run(ctx, s.write, operation, func(err error) bool { return undone(err) || lockedOut(err) }, f)
+	return s.run(ctx, s.write, operation, func(err error) bool { return undone(err) || lockedOut(err) }, f)
 }
 
 // transacting runs f in a transaction, which is undone if f returns an error.
@@ -63,14 +63,17 @@ const maxAttempts = 5
 
 // run is the way of every call to the database: it runs f again after an error that again says so, and translates what f
 // returns, once.
-func run(ctx context.Context, db *gorm.DB, operation string, again func(error) bool, f func(db *gorm.DB) error) error {
+func (s *Store) run(ctx context.Context, db *gorm.DB, operation string, again func(error) bool, f func(db *gorm.DB) error) error {
 	for attempt := 1; ; attempt++ {
 		err := f(db.WithContext(ctx))
 		if err == nil {
+			if err = s.engine.present(); err != nil {
+				return fmt.Errorf("gormstore: %s: %w", operation, err)
+			}
 			return nil
 		}
 		if attempt == maxAttempts || !again(err) || !pause(ctx, attempt) {
-			return fmt.Errorf("gormstore: %s: %w", operation, translate(err))
+			return fmt.Errorf("gormstore: %s: %w", operation, s.engine.explain(translate(err)))
 		}
 	}
 }

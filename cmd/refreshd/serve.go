@@ -11,6 +11,7 @@ import (
 	"net/http/pprof"
 	"os"
 	"path/filepath"
+	"reflect"
 	"sync/atomic"
 	"time"
 
@@ -126,12 +127,11 @@ func (p process) fill(ctx context.Context, c config.Config, s *service, publicUR
 	if c.Database.Engine == config.Postgres {
 		return nil
 	}
-	hasData, err := s.store.HasData(ctx)
-	if err != nil || hasData {
-		return err
-	}
 	k, key, err := cli.FirstRun(rand.Reader)
 	if err != nil {
+		return err
+	}
+	if filled, err := s.filled(ctx, k); err != nil || filled {
 		return err
 	}
 	notice := cli.FirstRunNotice{
@@ -152,6 +152,20 @@ func (p process) fill(ctx context.Context, c config.Config, s *service, publicUR
 	return nil
 }
 
+// filled tells whether the store holds anything but a part of what a first run makes. A first run that was cut short, by a power cut
+// say, is gone through again: its API key comes last, and without one there is nothing to try.
+func (s *service) filled(ctx context.Context, k usecase.Kickstart) (bool, error) {
+	hasData, err := s.store.HasData(ctx)
+	if err != nil || !hasData {
+		return false, err
+	}
+	if _, err := s.store.APIKeyByName(ctx, k.APIKeys[0].APIKey.Name); !errors.Is(err, domain.ErrNotFound) {
+		return true, err
+	}
+	tenants, err := s.store.Tenants(ctx, 2)
+	return len(tenants) != 1 || !reflect.DeepEqual(tenants[0], k.Tenants[0].Tenant), err
+}
+
 // writeFirstKey writes the key to a file beside the embedded database. One that is there is another database's, and stays; but that
 // of a store in memory, which is gone.
 func writeFirstKey(c config.Config, key domain.Secret) (string, error) {
@@ -165,7 +179,7 @@ func writeFirstKey(c config.Config, key domain.Secret) (string, error) {
 		}
 		return path, cli.WriteKeyFile(path, key)
 	}
-	first, err := filepath.Abs(filepath.Join(filepath.Dir(c.Database.Path), "first-api-key"))
+	first, err := filepath.Abs(filepath.Join(filepath.Dir(c.Database.Path), firstKeyName))
 	if err != nil {
 		return "", err
 	}

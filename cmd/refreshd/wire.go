@@ -24,6 +24,12 @@ import (
 	"github.com/refreshd/refreshd/usecase"
 )
 
+// The files beside an embedded database.
+const (
+	masterKeyName = "master.key"
+	firstKeyName  = "first-api-key"
+)
+
 // service is the parts of a running refreshd, put together.
 type service struct {
 	store   port.Store
@@ -54,6 +60,9 @@ func (s *service) openStore(ctx context.Context, c config.Config) (port.Store, e
 	if c.Database.Engine == config.Memory {
 		return s.metrics.Store(memstore.New()), nil
 	}
+	if err := refuseALostDatabase(c); err != nil {
+		return nil, err
+	}
 	store, err := openDatabase(ctx, c, s.log)
 	if err != nil {
 		return nil, err
@@ -78,6 +87,26 @@ func (s *service) openStore(ctx context.Context, c config.Config) (port.Store, e
 		})
 	}
 	return s.metrics.Store(store), nil
+}
+
+// refuseALostDatabase returns an error where a database that was here before is not: a new one in its place would answer every token
+// string that is out there with [invalid], and the clients would drop it. The keys beside a database are written after it.
+func refuseALostDatabase(c config.Config) error {
+	if c.Database.Engine != config.SQLite {
+		return nil
+	}
+	if info, err := os.Stat(c.Database.Path); err == nil && info.Size() > 0 {
+		return nil
+	}
+	for _, name := range []string{masterKeyName, firstKeyName} {
+		trace := filepath.Join(filepath.Dir(c.Database.Path), name)
+		if _, err := os.Lstat(trace); err == nil {
+			return fmt.Errorf("the database %s is not there or empty, but %s beside it is: a database was here before. Put it back, or "+
+				"name the right one in REFRESHD_DATABASE_URL; `refreshd migrate` makes a new one here, which knows nothing that was "+
+				"issued before. Nothing was changed", c.Database.Path, trace)
+		}
+	}
+	return nil
 }
 
 func openDatabase(ctx context.Context, c config.Config, log *slog.Logger) (*gormstore.Store, error) {
@@ -124,7 +153,7 @@ func masterKey(ctx context.Context, c config.Config, store port.Store) (domain.M
 		return domain.MasterKey{}, errors.New("PostgreSQL needs a master key of yours: set REFRESHD_MASTER_KEY or " +
 			"REFRESHD_MASTER_KEY_FILE, made with `openssl rand -base64 32`, and keep a copy: without it the store is of no use")
 	}
-	path := filepath.Join(filepath.Dir(c.Database.Path), "master.key")
+	path := filepath.Join(filepath.Dir(c.Database.Path), masterKeyName)
 	key, err := readMasterKey(path)
 	if !errors.Is(err, fs.ErrNotExist) {
 		return key, err

@@ -22,9 +22,10 @@ type virtualUser struct {
 
 // load is the users' doings.
 type load struct {
-	answered atomic.Int64
-	cutOff   atomic.Int64 // calls that the service had taken when it ended
-	failed   atomic.Pointer[string]
+	answered    atomic.Int64
+	cutOff      atomic.Int64 // calls that the service had taken when it ended
+	unavailable atomic.Int64 // calls that were answered 503
+	failed      atomic.Pointer[string]
 }
 
 func (l *load) fail(format string, args ...any) {
@@ -37,7 +38,9 @@ func (l *load) run(ctx context.Context, c *client, u *virtualUser) {
 	for pause := time.Millisecond; ctx.Err() == nil && l.failed.Load() == nil; {
 		a, err := c.do(exchangeCall(u.current))
 		if err != nil || a.status == http.StatusServiceUnavailable {
-			if err != nil && !errors.Is(err, syscall.ECONNREFUSED) {
+			if err == nil {
+				l.unavailable.Add(1)
+			} else if !errors.Is(err, syscall.ECONNREFUSED) {
 				l.cutOff.Add(1)
 			}
 			select { // it is being started anew

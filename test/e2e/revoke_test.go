@@ -57,22 +57,42 @@ func unraced(t *testing.T, d database) func(statement string) string {
 	if d.engine != sqlite {
 		return nil
 	}
-	binary := filepath.Join(t.TempDir(), "e2e.test")
-	if out, err := exec.Command("go", "test", "-c", "-o", binary, ".").CombinedOutput(); err != nil {
-		t.Fatalf("build this package without the race detector: %v\n%s", err, out)
-	}
 	return func(statement string) string {
 		t.Helper()
-		cmd := exec.Command(binary)
-		cmd.Env = append(os.Environ(), asSQLite+"="+d.path())
-		cmd.Stdin = strings.NewReader(statement)
-		out, err := cmd.Output()
+		text, err := unracedSQLite(d.path(), statement)
 		if err != nil {
 			t.Fatalf("%s: %v", statement, err)
 		}
-		return string(out)
+		return text
 	}
 }
+
+// unracedSQLite runs one statement on the database at path and returns the first value of its first row.
+func unracedSQLite(path, statement string) (string, error) {
+	binary, err := buildUnraced()
+	if err != nil {
+		return "", err
+	}
+	cmd := exec.Command(binary)
+	cmd.Env = append(os.Environ(), asSQLite+"="+path)
+	cmd.Stdin = strings.NewReader(statement)
+	var stderr strings.Builder
+	cmd.Stderr = &stderr
+	out, err := cmd.Output()
+	if err != nil {
+		return "", fmt.Errorf("%w: %s", err, strings.TrimSpace(stderr.String()))
+	}
+	return string(out), nil
+}
+
+// buildUnraced builds this package once, beside the program.
+var buildUnraced = sync.OnceValues(func() (string, error) {
+	binary := filepath.Join(filepath.Dir(program), "e2e.test")
+	if out, err := exec.Command("go", "test", "-c", "-o", binary, ".").CombinedOutput(); err != nil {
+		return "", fmt.Errorf("build this package without the race detector: %w\n%s", err, out)
+	}
+	return binary, nil
+})
 
 // beSQLite is the other side of unraced.
 func beSQLite(path string) (status int) {

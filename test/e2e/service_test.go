@@ -2,6 +2,7 @@ package e2e_test
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -30,7 +31,9 @@ type settings struct {
 	env           []string
 	kickstart     string // of the file; empty for testdata/kickstart.yaml
 	noKickstart   bool
-	expectsErrors bool // that it logs an error is part of the test
+	expectsErrors bool                // that it logs an error is part of the test
+	program       string              // another build of the program
+	under         func(cmd *exec.Cmd) // what is done to the command before it starts
 }
 
 // service is a running process. Its methods may be called from several goroutines, those that end it aside.
@@ -54,7 +57,7 @@ var processes atomic.Int64
 // command is the program with d and s, and with what it writes going to two files that are searched for secrets.
 func command(t *testing.T, d database, s settings, args ...string) (cmd *exec.Cmd, stdout, stderr string) {
 	t.Helper()
-	cmd = exec.Command(program, args...)
+	cmd = exec.Command(cmp.Or(s.program, program), args...)
 	cmd.Dir = d.dir
 	cmd.Env = []string{
 		"PATH=" + os.Getenv("PATH"), "REFRESHD_DATABASE_URL=" + d.url, "REFRESHD_LISTEN=127.0.0.1:0", "REFRESHD_ADMIN_LISTEN=127.0.0.1:0",
@@ -75,6 +78,9 @@ func command(t *testing.T, d database, s settings, args ...string) (cmd *exec.Cm
 	}
 	out, err := create(".stdout"), create(".stderr")
 	cmd.Stdout, cmd.Stderr = out, err
+	if s.under != nil {
+		s.under(cmd)
+	}
 	return cmd, out.Name(), err.Name()
 }
 
@@ -165,6 +171,18 @@ func (v *service) launch() {
 		a, err := v.do(call{method: "GET", path: "/readyz"})
 		return err == nil && a.status == http.StatusOK
 	})
+}
+
+// eventually asks until is true, at growing intervals.
+func eventually(t *testing.T, what string, is func() bool) {
+	t.Helper()
+	deadline := time.Now().Add(startTimeout)
+	for pause := 5 * time.Millisecond; !is(); pause = min(2*pause, 40*time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("not after %s: %s", startTimeout, what)
+		}
+		time.Sleep(pause)
+	}
 }
 
 // await asks until is true, at growing intervals, for as long as the process lives.

@@ -280,6 +280,12 @@ func TestASecondDatabaseLeavesTheFirstOnesKeyAlone(t *testing.T) {
 	key := remember("API key", strings.TrimSpace(read(t, first)))
 	s.Stop()
 	d.url = "sqlite:refreshd-data/other.db"
+	if got := runVerb(t, d, settings{}, "serve"); got.status == 0 || !strings.Contains(got.stderr, "other.db is not there") {
+		t.Errorf("a second database, without asking for one: %s", got)
+	}
+	if got := runVerb(t, d, settings{}, "migrate"); got.status != 0 {
+		t.Fatalf("refreshd migrate: %s", got)
+	}
 	s = start(t, d, settings{noKickstart: true})
 	second := keyInFile.FindStringSubmatch(read(t, s.stdout))[1]
 	if other := remember("API key", strings.TrimSpace(read(t, second))); other == key {

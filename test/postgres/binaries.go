@@ -5,13 +5,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
 	"os/exec"
 	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
-	"syscall"
+
+	"github.com/refreshd/refreshd/test/apt"
 )
 
 // Binaries returns the directory of PostgreSQL's server programs. It looks on PATH, then where pg_config points, then in
@@ -20,7 +20,7 @@ func Binaries(ctx context.Context) (string, error) {
 	if dir, ok := find(); ok {
 		return dir, nil
 	}
-	err := install(ctx)
+	err := apt.Install(ctx, "postgresql", func() bool { _, ok := find(); return ok })
 	if err == nil {
 		if dir, ok := find(); ok {
 			return dir, nil
@@ -68,39 +68,4 @@ func complete(dir string) bool {
 		}
 	}
 	return true
-}
-
-// install runs the system's package manager where it is apt-get and we may use it.
-func install(ctx context.Context) error {
-	if _, err := exec.LookPath("apt-get"); err != nil {
-		return errors.New("installing it needs apt-get")
-	}
-	if os.Geteuid() != 0 {
-		return errors.New("installing it needs root")
-	}
-	// One at a time: `go test` runs several test binaries at once, and apt-get update fails if another one runs. Locking
-	// a directory that only root can write to leaves no file behind; apt's own locks are of another kind (fcntl).
-	lock, err := os.Open("/var/lib/dpkg")
-	if err != nil {
-		return fmt.Errorf("lock the package manager: %w", err)
-	}
-	defer lock.Close()
-	if err := syscall.Flock(int(lock.Fd()), syscall.LOCK_EX); err != nil {
-		return fmt.Errorf("lock the package manager: %w", err)
-	}
-	if _, ok := find(); ok {
-		return nil
-	}
-	fmt.Fprintln(os.Stderr, "postgres: no PostgreSQL found, installing the distribution's package")
-	for _, args := range [][]string{
-		{"update", "-q"},
-		{"install", "-q", "-y", "--no-install-recommends", "-o", "DPkg::Lock::Timeout=300", "postgresql"},
-	} {
-		cmd := exec.CommandContext(ctx, "apt-get", args...)
-		cmd.Env = append(os.Environ(), "DEBIAN_FRONTEND=noninteractive")
-		if out, err := cmd.CombinedOutput(); err != nil {
-			return fmt.Errorf("apt-get %s: %w\n%s", args[0], err, out)
-		}
-	}
-	return nil
 }

@@ -1,0 +1,482 @@
+package e2e_test
+
+import (
+	"bytes"
+	"crypto/rand"
+	"database/sql"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// smallDisk is a file system of its own. It takes a mount, and so root.
+func smallDisk(t *testing.T, size string) (dir string) {
+	t.Helper()
+	dir = t.TempDir()
+	mount(t, "-t", "tmpfs", "-o", "mode=0700,size="+size, "tmpfs", dir)
+	t.Cleanup(func() {
+		if out, err := exec.Command("umount", "-l", dir).CombinedOutput(); err != nil {
+			t.Errorf("umount %s: %v: %s", dir, err, out)
+		}
+	})
+	return dir
+}
+
+func mount(t *testing.T, args ...string) {
+	t.Helper()
+	if out, err := exec.Command("mount", args...).CombinedOutput(); err != nil {
+		t.Fatalf("this test mounts a small file system, to fill it or to make it read-only, and may not: run it as root, in a container with "+
+			"--cap-add SYS_ADMIN, or in `unshare --user --map-root-user --mount`: mount %s: %v: %s", strings.Join(args, " "), err, out)
+	}
+}
+
+// fill leaves no room on the disk of dir, until free is called.
+func fill(t *testing.T, dir string) (free func()) {
+	t.Helper()
+	path := filepath.Join(dir, "ballast")
+	f, err := os.Create(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	for block := make([]byte, 1<<16); len(block) > 0; {
+		if _, err := f.Write(block); errors.Is(err, syscall.ENOSPC) {
+			block = block[:len(block)/2]
+		} else if err != nil {
+			t.Fatal(err)
+		}
+	}
+	return func() {
+		if err := os.Remove(path); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// fails has these system calls of the running service fail, until mend is called.
+func (v *service) fails(calls, errno string) (mend func()) {
+	v.t.Helper()
+	cmd := exec.Command(strace(v.t), "-f", "-o", os.DevNull, "-e", "trace="+calls, "-e", "inject="+calls+":error="+errno,
+		"-p", fmt.Sprint(v.cmd.Process.Pid))
+	said, err := cmd.StderrPipe()
+	if err == nil {
+		err = cmd.Start()
+	}
+	if err != nil {
+		v.t.Fatal(err)
+	}
+	line := make([]byte, 4096)
+	n, _ := said.Read(line)
+	go io.Copy(io.Discard, said)
+	if !bytes.Contains(line[:n], []byte("attached")) {
+		cmd.Process.Kill()
+		cmd.Wait()
+		v.t.Fatalf("strace may not attach to a process: run this test as root, in a container with --cap-add SYS_PTRACE: %s", line[:n])
+	}
+	ended := false
+	mend = func() {
+		if !ended {
+			ended = true
+			cmd.Process.Signal(syscall.SIGTERM)
+			cmd.Wait()
+		}
+	}
+	v.t.Cleanup(mend)
+	return mend
+}
+
+// trouble lets users exchange, makes trouble, wants 503s and no other refusal, ends the trouble, and wants them to go on from
+// where they were, on the same process.
+func trouble(t *testing.T, v *service, refusals int64, make func() (mend func()), says ...string) {
+	t.Helper()
+	crowd, l, stop := v.crowd(t, 8)
+	defer stop()
+	goOn := func(what string, n int64, count func() int64) time.Duration {
+		t.Helper()
+		begin, target := time.Now(), count()+n
+		v.await(what, func() bool { return count() >= target || l.failed.Load() != nil })
+		return time.Since(begin)
+	}
+	goOn("answering", 100, l.answered.Load)
+	mend := make()
+	first := goOn("out of order", refusals, l.unavailable.Load)
+	if a := v.mustDo(t, call{method: "GET", path: "/healthz"}); a.status != http.StatusOK {
+		t.Errorf("the process lives, and says %s", a)
+	}
+	mend()
+	again := goOn("answering again", 100, l.answered.Load)
+	stop()
+	if failed := l.failed.Load(); failed != nil {
+		t.Fatal(*failed)
+	}
+	v.holds(t, crowd)
+	log := read(t, v.log)
+	for _, word := range append(says, v.database.path()) {
+		if !strings.Contains(log, word) {
+			t.Errorf("the log does not say %q", word)
+		}
+	}
+	t.Logf("%d users, %d exchanges answered, %d answered 503 (the first %d after %s), the next 100 answered %s after the end of it",
+		len(crowd), l.answered.Load(), l.unavailable.Load(), refusals, first.Round(time.Millisecond), again.Round(time.Millisecond))
+}
+
+// holds wants the store to know what each user was answered, and to take their strings.
+func (v *service) holds(t *testing.T, crowd []*virtualUser) {
+	t.Helper()
+	for _, u := range crowd {
+		got := v.want(t, acme(call{method: "GET", path: "/jwt/refresh/" + u.id}), http.StatusOK).record(t).Generation
+		// The last call of a user may have had no answer, after it was done.
+		if want := generation(u.current); got != want && got != want+1 {
+			t.Errorf("stored generation %d, the user was given %d", got, want)
+		}
+		if got := generation(v.exchange(t, u.current).RefreshToken); got != generation(u.current)+1 {
+			t.Errorf("generation %d follows %d", got, generation(u.current))
+		}
+	}
+}
+
+// on is an empty database in a file system of its own.
+func on(t *testing.T, dir string) database {
+	t.Helper()
+	d := newDatabase(t, sqlite)
+	d.url = "sqlite:" + filepath.Join(dir, "data", "refreshd.db")
+	return d
+}
+
+// refuses wants serve to end soon by itself, saying each of words in a few lines, with every file that there was as it was.
+func refuses(t *testing.T, d database, s settings, words ...string) {
+	t.Helper()
+	before, begin := contents(t, d), time.Now()
+	got := runVerb(t, d, s, "serve")
+	if got.status != 1 {
+		t.Errorf("serve ended with status %d: %s", got.status, got)
+	}
+	if took := time.Since(begin); took > 12*time.Second {
+		t.Errorf("it took %s to say so", took)
+	}
+	for _, word := range append(words, d.path()) {
+		if !strings.Contains(got.stderr, word) {
+			t.Errorf("it does not say %q: %s", word, got.stderr)
+		}
+	}
+	if lines := strings.Count(strings.TrimSpace(got.stderr), "\n"); lines > 6 || strings.Contains(got.stderr, "goroutine ") {
+		t.Errorf("that is not a clear refusal: %s", got)
+	}
+	after := contents(t, d)
+	for path, text := range before {
+		if after[path] != text {
+			t.Errorf("%s changed, from %d bytes to %d", path, len(text), len(after[path]))
+		}
+	}
+	for path, text := range after {
+		if _, there := before[path]; !there && len(text) > 0 {
+			t.Errorf("%s is new, with %d bytes", path, len(text))
+		}
+	}
+	t.Log(strings.TrimSpace(got.stderr))
+}
+
+// contents are the files of d; -shm aside, which SQLite makes anew.
+func contents(t *testing.T, d database) map[string]string {
+	t.Helper()
+	all := map[string]string{}
+	paths, err := filepath.Glob(filepath.Join(filepath.Dir(d.path()), "*"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, path := range paths {
+		if info, err := os.Stat(path); err == nil && info.Mode().IsRegular() && !strings.HasSuffix(path, "-shm") {
+			all[path] = read(t, path)
+		}
+	}
+	return all
+}
+
+func TestAFullDiskIsNeverARefusal(t *testing.T) {
+	disk := smallDisk(t, "8m")
+	d := on(t, disk)
+	v := start(t, d, settings{expectsErrors: true})
+	trouble(t, v, 16, func() func() { return fill(t, disk) }, "the disk is full")
+	v.Stop()
+
+	free := fill(t, disk)
+	refuses(t, on(t, filepath.Join(disk, "another")), settings{}, "the disk is full")
+	refuses(t, d, settings{}, "the disk is full")
+	free()
+	v.run()
+}
+
+func TestAReadOnlyDatabaseIsAClearError(t *testing.T) {
+	disk := smallDisk(t, "8m")
+	d := on(t, disk)
+	v := start(t, d, settings{expectsErrors: true})
+	trouble(t, v, 16, func() func() { return v.fails("pwrite64,ftruncate,fsync", "EROFS") }, "the disk failed")
+	trouble(t, v, 16, func() func() { return v.fails("fsync", "EIO") }, "the disk failed")
+	v.Stop()
+	mount(t, "-o", "remount,ro", disk)
+	refuses(t, d, settings{}, "read-only")
+	refuses(t, on(t, filepath.Join(disk, "another")), settings{}, "read-only")
+	mount(t, "-o", "remount,rw", disk)
+
+	v.run()
+}
+
+// Permissions do not bind root, so the program runs as nobody.
+func TestADatabaseThatMayNotBeWrittenIsAClearError(t *testing.T) {
+	const nobody = 65534
+	dir, err := os.MkdirTemp("", "refreshd-e2e-nobody-") // all may look into it, as into none that package testing makes
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { os.RemoveAll(dir) })
+	d := on(t, dir)
+	d.dir = dir
+	s := settings{program: filepath.Join(dir, "refreshd"), under: func(cmd *exec.Cmd) {
+		if os.Geteuid() == 0 {
+			cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: nobody, Gid: nobody}}
+		}
+	}}
+	data := filepath.Dir(d.path())
+	text := read(t, program)
+	may := func(path string, mode os.FileMode) {
+		t.Helper()
+		err := os.Chmod(path, mode)
+		if os.Geteuid() == 0 {
+			err = errors.Join(err, os.Chown(path, nobody, nobody))
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := errors.Join(os.WriteFile(s.program, []byte(text), 0o700), os.Mkdir(data, 0o700)); err != nil {
+		t.Fatal(err)
+	}
+	may(s.program, 0o755)
+	may(dir, 0o755)
+	may(data, 0o555)
+	refuses(t, d, s, "permission denied", "has to be able to write")
+	may(data, 0o755)
+	s.noKickstart = true
+	v := start(t, d, s)
+	v.Stop()
+	may(data, 0o555)
+	refuses(t, d, s, "has to be able to write")
+	may(data, 0o755)
+	may(d.path(), 0o444)
+	refuses(t, d, s, "permission denied", "has to be able to write")
+	may(d.path(), 0o600)
+	v.run()
+}
+
+func TestALockedDatabaseIsAClearError(t *testing.T) {
+	t.Parallel() // it waits
+	d := newDatabase(t, sqlite)
+	v := start(t, d, settings{expectsErrors: true})
+	db := d.open(t)
+	trouble(t, v, 1, func() func() {
+		tx, err := db.BeginTx(t.Context(), nil) // takes the write lock, by its DSN
+		if err != nil {
+			t.Fatal(err)
+		}
+		return func() { _ = tx.Rollback() }
+	}, "another process holds a lock")
+	g := v.issue(t, "alice", "shop")
+	v.Stop()
+	db.Close()
+	db, err := sql.Open("sqlite", "file:"+d.path()+"?_pragma=locking_mode(EXCLUSIVE)")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer db.Close()
+	db.SetMaxOpenConns(1)
+	execute(t, db, `UPDATE tenants SET epoch = epoch`)
+	// To read the file here would give up the locks that this process has on it.
+	begin := time.Now()
+	got := runVerb(t, d, settings{}, "serve")
+	if took := time.Since(begin); got.status != 1 || took > 12*time.Second || !strings.Contains(got.stderr, "another process holds a lock") {
+		t.Errorf("serve on a locked file, after %s: %s", took, got)
+	}
+	t.Log(strings.TrimSpace(got.stderr))
+	db.Close()
+	v.run()
+	v.exchange(t, g.RefreshToken)
+}
+
+func TestADamagedDatabaseIsRefusedAndLeftAlone(t *testing.T) {
+	good := newDatabase(t, sqlite)
+	v := start(t, good, settings{})
+	for n := range 40 {
+		v.issue(t, fmt.Sprint("user ", n), "shop")
+	}
+	v.Stop()
+	v.run()
+	v.issue(t, "alice", "shop")
+	v.Kill9() // leaves a log
+	other := newDatabase(t, sqlite)
+	w := start(t, other, settings{})
+	w.issue(t, "alice", "shop")
+	w.Kill9()
+	write := func(path string, change func(text []byte) []byte) {
+		t.Helper()
+		text, err := os.ReadFile(path)
+		if err != nil && !errors.Is(err, os.ErrNotExist) {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(path, change(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	remove := func(paths ...string) {
+		t.Helper()
+		for _, path := range paths {
+			if err := os.Remove(path); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	noise := make([]byte, 4096)
+	rand.Read(noise)
+	for name, tt := range map[string]struct {
+		damage func(path string)
+		says   []string
+	}{
+		"garbage": {func(path string) {
+			write(path, func([]byte) []byte { return bytes.Repeat([]byte("no database "), 1000) })
+		}, []string{"file is not a database", "REFRESHD_DATABASE_URL"}},
+		"a garbled header": {func(path string) {
+			write(path, func(text []byte) []byte { copy(text, noise[:100]); return text })
+		}, []string{"file is not a database"}},
+		"cut off, without its log": {func(path string) {
+			remove(path + "-wal")
+			write(path, func(text []byte) []byte { return text[:len(text)/2] })
+		}, []string{"damaged", "restore it from a backup"}},
+		"cut off in the middle of a page": {func(path string) {
+			remove(path + "-wal")
+			write(path, func(text []byte) []byte { return text[:len(text)/2+100] })
+		}, []string{"damaged", "restore it from a backup"}},
+		"a header alone": {func(path string) {
+			remove(path + "-wal")
+			write(path, func(text []byte) []byte { return text[:100] })
+		}, []string{"damaged"}},
+		"noise in the middle": {func(path string) {
+			remove(path + "-wal")
+			write(path, func(text []byte) []byte {
+				for at := 3 * 4096; at < len(text)-4096; at += 4096 {
+					copy(text[at:], noise)
+				}
+				return text
+			})
+		}, []string{"damaged", "restore it from a backup"}},
+		"empty": {func(path string) {
+			remove(path + "-wal")
+			write(path, func([]byte) []byte { return nil })
+		}, []string{"a database was here before", "master.key"}},
+		"empty, with its log": {func(path string) {
+			write(path, func([]byte) []byte { return nil })
+		}, []string{"a database was here before"}},
+		"gone, with its log": {func(path string) { remove(path) }, []string{"a database was here before"}},
+		"gone, with its log, and the master key elsewhere": {func(path string) {
+			remove(path, filepath.Join(filepath.Dir(path), "master.key"))
+		}, []string{"its log", "-wal"}},
+		"gone": {func(path string) { remove(path, path+"-wal") }, []string{"a database was here before", "refreshd migrate"}},
+		"another one's log": {func(path string) {
+			write(path+"-wal", func([]byte) []byte { return []byte(read(t, other.path()+"-wal")) })
+		}, []string{"is another database's"}},
+		"a directory": {func(path string) {
+			remove(path)
+			if err := os.Mkdir(path, 0o700); err != nil {
+				t.Fatal(err)
+			}
+		}, []string{"is a directory"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			d := newDatabase(t, sqlite)
+			if err := os.CopyFS(d.dir, os.DirFS(good.dir)); err != nil {
+				t.Fatal(err)
+			}
+			tt.damage(d.path())
+			refuses(t, d, settings{}, tt.says...)
+			if slices.Contains([]string{"gone", "empty"}, name) {
+				if got := runVerb(t, d, settings{}, "migrate"); got.status != 0 {
+					t.Errorf("a new database, when it is asked for: %s", got)
+				}
+			}
+		})
+	}
+}
+
+// What a service would write into a file that is no longer there, no next start finds.
+func TestAServiceWhoseDatabaseWasTakenAwayAnswersNothing(t *testing.T) {
+	aside := func(d database) string { return filepath.Join(d.dir, "aside") }
+	rename := func(t *testing.T, from, to string) {
+		t.Helper()
+		if err := os.Rename(from, to); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for name, tt := range map[string]struct {
+		take, giveBack func(t *testing.T, d database)
+	}{
+		"the directory is moved": {
+			func(t *testing.T, d database) { rename(t, filepath.Dir(d.path()), aside(d)) },
+			func(t *testing.T, d database) { rename(t, aside(d), filepath.Dir(d.path())) },
+		},
+		"the file is moved, and another is there": {
+			func(t *testing.T, d database) {
+				rename(t, d.path(), aside(d))
+				if err := os.WriteFile(d.path(), nil, 0o600); err != nil {
+					t.Fatal(err)
+				}
+			},
+			func(t *testing.T, d database) { rename(t, aside(d), d.path()) },
+		},
+		// The service still has it open, and brings what is in there home when it stops.
+		"the log is deleted": {
+			func(t *testing.T, d database) {
+				if err := os.Remove(d.path() + "-wal"); err != nil {
+					t.Fatal(err)
+				}
+			},
+			func(*testing.T, database) {},
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			d := newDatabase(t, sqlite)
+			v := start(t, d, settings{expectsErrors: true})
+			crowd, l, stop := v.crowd(t, 8)
+			defer stop()
+			v.await("answering", func() bool { return l.answered.Load() >= 100 || l.failed.Load() != nil })
+			tt.take(t, d)
+			v.await("out of order", func() bool { return l.unavailable.Load() >= 16 || l.failed.Load() != nil })
+			answered := l.answered.Load()
+			if a := v.mustDo(t, call{method: "GET", path: "/readyz"}); a.status != http.StatusServiceUnavailable {
+				t.Errorf("/readyz: %s", a)
+			}
+			if _, _, body := get(t, v.Admin+"/readyz"); !strings.Contains(body, d.path()) || !strings.Contains(body, "start the service anew") {
+				t.Errorf("/readyz of the admin listener: %s", body)
+			}
+			v.Stop()
+			if got := l.answered.Load(); got != answered {
+				t.Errorf("%d exchanges were answered after the first was refused", got-answered)
+			}
+			tt.giveBack(t, d)
+			v.run()
+			v.await("answering again", func() bool { return l.answered.Load() >= answered+100 || l.failed.Load() != nil })
+			stop()
+			if failed := l.failed.Load(); failed != nil {
+				t.Fatal(*failed)
+			}
+			v.holds(t, crowd)
+			t.Logf("%d exchanges answered before, %d answered 503 while it was away, %d in all", answered, l.unavailable.Load(), l.answered.Load())
+		})
+	}
+}

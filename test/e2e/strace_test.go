@@ -1,0 +1,149 @@
+package e2e_test
+
+import (
+	"bufio"
+	"encoding/hex"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strconv"
+	"strings"
+	"testing"
+
+	"github.com/refreshd/refreshd/test/apt"
+)
+
+// strace is the program of that name. What a process asks of its disk, and in which order with what it answers, only the kernel
+// sees; and only from there can a write fail without a file system of our own below it. It is installed where it is missing and
+// that is possible, and else the test fails: it is never passed over.
+func strace(t *testing.T) string {
+	t.Helper()
+	path, err := exec.LookPath("strace")
+	if err == nil {
+		return path
+	}
+	err = apt.Install(t.Context(), "strace", func() bool { _, err := exec.LookPath("strace"); return err == nil })
+	if err == nil {
+		path, err = exec.LookPath("strace")
+	}
+	if err != nil {
+		t.Fatalf("this test needs strace: install it (Debian, Ubuntu: apt-get install strace; Fedora: dnf install strace): %v", err)
+	}
+	return path
+}
+
+// onDisk are the system calls that change files. Those that the model of the disk has no idea of are among them, so that it can say so.
+const onDisk = "open,openat,openat2,creat,close,write,writev,pwrite64,pwritev,pwritev2,truncate,ftruncate,fallocate,fsync,fdatasync," +
+	"sync_file_range,sync,syncfs,unlink,unlinkat,rename,renameat,renameat2,link,linkat,symlink,symlinkat,mkdir,mkdirat,rmdir," +
+	"dup,dup2,dup3,copy_file_range,sendfile,splice,io_uring_setup,mmap"
+
+// underStrace has cmd run under strace with args. The process stays our child, and strace is its grandchild, so that signals and the
+// exit status are still its own. Wait returns when strace has written all.
+func underStrace(t *testing.T, cmd *exec.Cmd, args ...string) (wait func() string) {
+	t.Helper()
+	out := filepath.Join(t.TempDir(), "trace")
+	program := strace(t)
+	cmd.Args = append(append([]string{program, "-D", "-f", "--seccomp-bpf", "-o", out}, args...), append([]string{cmd.Path}, cmd.Args[1:]...)...)
+	cmd.Path = program
+	return func() string {
+		t.Helper()
+		ended := regexp.MustCompile(`(?m)^` + strconv.Itoa(cmd.Process.Pid) + ` +\+\+\+ (exited|killed) `)
+		eventually(t, "strace ended", func() bool {
+			text, err := os.ReadFile(out)
+			if err != nil || len(text) == 0 {
+				return false
+			}
+			return ended.Match(text[max(0, len(text)-8192):])
+		})
+		return out
+	}
+}
+
+// syscall is one that succeeded or was under way, as strace saw it begin or return.
+type syscallEvent struct {
+	name     string
+	args     []string // strings decoded, the rest as strace writes it
+	result   string   // empty while it is under way
+	returned bool
+}
+
+var (
+	straceLine    = regexp.MustCompile(`^(\d+) +(?:<\.\.\. (\w+) resumed>|(\w+)\()(.*)$`)
+	straceResult  = regexp.MustCompile(`^(.*)\) += (\S+).*$`)
+	straceIgnored = regexp.MustCompile(`^\d+ +(?:---|\+\+\+)`)
+)
+
+// readTrace gives what strace wrote, in the order in which the kernel let the calls begin and return, to each.
+func readTrace(t *testing.T, path string, each func(e syscallEvent)) {
+	t.Helper()
+	f, err := os.Open(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	lines := bufio.NewReaderSize(f, 1<<20)
+	underWay := map[string]syscallEvent{}
+	for {
+		line, err := lines.ReadString('\n')
+		if err != nil {
+			return
+		}
+		line = strings.TrimSuffix(line, "\n")
+		if straceIgnored.MatchString(line) {
+			continue
+		}
+		m := straceLine.FindStringSubmatch(line)
+		if m == nil {
+			t.Fatalf("strace wrote a line that the test cannot read: %.300s", line)
+		}
+		thread, rest := m[1], m[4]
+		if m[2] != "" {
+			e := underWay[thread]
+			delete(underWay, thread)
+			r := straceResult.FindStringSubmatch(rest)
+			if r == nil || e.name != m[2] {
+				continue // it was killed in it, or it began before strace was there
+			}
+			e.args = append(e.args, splitArgs(r[1])...)
+			e.result, e.returned = r[2], true
+			each(e)
+			continue
+		}
+		e := syscallEvent{name: m[3]}
+		if begun, ok := strings.CutSuffix(rest, " <unfinished ...>"); ok {
+			e.args = splitArgs(begun)
+			underWay[thread] = e
+			each(e)
+			continue
+		}
+		r := straceResult.FindStringSubmatch(rest)
+		if r == nil {
+			t.Fatalf("strace wrote a line that the test cannot read: %.300s", line)
+		}
+		e.args = splitArgs(r[1])
+		each(e)
+		e.result, e.returned = r[2], true
+		each(e)
+	}
+}
+
+// splitArgs decodes strings, which -xx writes as "\x2f…". They hold no comma then.
+func splitArgs(s string) (args []string) {
+	for arg := range strings.SplitSeq(s, ",") {
+		arg = strings.TrimSpace(arg)
+		if arg == "" {
+			continue
+		}
+		if quoted, ok := strings.CutPrefix(arg, `"`); ok {
+			text, err := hex.DecodeString(strings.ReplaceAll(strings.TrimSuffix(quoted, `"`), `\x`, ""))
+			if err != nil {
+				panic(fmt.Sprintf("strace cut a string: %.100s", arg))
+			}
+			arg = string(text)
+		}
+		args = append(args, arg)
+	}
+	return args
+}
