@@ -20,7 +20,7 @@ func Binaries(ctx context.Context) (string, error) {
 	if dir, ok := find(); ok {
 		return dir, nil
 	}
-	err := install(ctx)
+	err := install(ctx, "postgresql", func() bool { _, ok := find(); return ok })
 	if err == nil {
 		if dir, ok := find(); ok {
 			return dir, nil
@@ -71,7 +71,7 @@ func complete(dir string) bool {
 }
 
 // install runs the system's package manager where it is apt-get and we may use it.
-func install(ctx context.Context) error {
+func install(ctx context.Context, name string, installed func() bool) error {
 	if _, err := exec.LookPath("apt-get"); err != nil {
 		return errors.New("installing it needs apt-get")
 	}
@@ -88,13 +88,13 @@ func install(ctx context.Context) error {
 	if err := syscall.Flock(int(lock.Fd()), syscall.LOCK_EX); err != nil {
 		return fmt.Errorf("lock the package manager: %w", err)
 	}
-	if _, ok := find(); ok {
+	if installed() {
 		return nil
 	}
-	fmt.Fprintln(os.Stderr, "postgres: no PostgreSQL found, installing the distribution's package")
+	fmt.Fprintf(os.Stderr, "postgres: installing the distribution's package %s, which is not there\n", name)
 	for _, args := range [][]string{
 		{"update", "-q"},
-		{"install", "-q", "-y", "--no-install-recommends", "-o", "DPkg::Lock::Timeout=300", "postgresql"},
+		{"install", "-q", "-y", "--no-install-recommends", "-o", "DPkg::Lock::Timeout=300", name},
 	} {
 		cmd := exec.CommandContext(ctx, "apt-get", args...)
 		cmd.Env = append(os.Environ(), "DEBIAN_FRONTEND=noninteractive")
