@@ -60,3 +60,9 @@ func (e *exchange) Settle(t domain.RefreshToken, err error) { e.settled, e.token
 
 // Answer gives an exchange that runs by itself its answer.
 func (e *exchange) Answer(t domain.RefreshToken) { e.token = t }
+
+// SessionSettings are what our statements are written for.
+var SessionSettings = sessionSettings
+
+// Within compares a setting that was found with the one that we would have.
+var Within = within
