@@ -25,6 +25,12 @@ e2e: ## drive the real binary on every store, and print what it shows
 	@$(GO) run ./test/postgres/ensure
 	$(GO) test -v -count=1 -timeout=$(TIMEOUT) ./test/e2e
 
+.PHONY: failover
+failover: ## kill the database, restart and upgrade the service, put PgBouncer in front: under load, with figures
+	@$(GO) run ./test/postgres/ensure
+	$(GO) test -v -count=1 -timeout=$(TIMEOUT) -run 'FailOver|PgBouncer|Rolling' ./test/e2e
+	$(GO) test -v -count=1 -timeout=$(TIMEOUT) -run 'FailOver|Vanishes' ./adapter/gormstore
+
 .PHONY: test-full
 test-full: ## the same twice over, nothing from the test cache
 	@$(MAKE) --no-print-directory test TESTFLAGS='$(TESTFLAGS) -count=2' TIMEOUT=20m

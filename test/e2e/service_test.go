@@ -2,6 +2,7 @@ package e2e_test
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -27,6 +28,7 @@ const loud = "REFRESHD_LOG_LEVEL=debug"
 
 // settings are what a process is told beside its database.
 type settings struct {
+	program       string // if it is not the one that was built from the source as it is
 	env           []string
 	kickstart     string // of the file; empty for testdata/kickstart.yaml
 	noKickstart   bool
@@ -54,7 +56,7 @@ var processes atomic.Int64
 // command is the program with d and s, and with what it writes going to two files that are searched for secrets.
 func command(t *testing.T, d database, s settings, args ...string) (cmd *exec.Cmd, stdout, stderr string) {
 	t.Helper()
-	cmd = exec.Command(program, args...)
+	cmd = exec.Command(cmp.Or(s.program, program), args...)
 	cmd.Dir = d.dir
 	cmd.Env = []string{
 		"PATH=" + os.Getenv("PATH"), "REFRESHD_DATABASE_URL=" + d.url, "REFRESHD_LISTEN=127.0.0.1:0", "REFRESHD_ADMIN_LISTEN=127.0.0.1:0",
