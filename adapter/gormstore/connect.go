@@ -122,7 +122,7 @@ func (l *link) connector() driver.Connector {
 		}
 		return dial(ctx, network, address)
 	}
-	return connector{stdlib.GetConnector(*c)}
+	return newConnector(c)
 }
 
 // migrating opens connections for migrations, which may take long and may be cancelled.
@@ -130,18 +130,54 @@ func (l *link) migrating() driver.Connector {
 	c := l.config.Copy()
 	c.RuntimeParams["statement_timeout"] = "0"
 	c.ValidateConnect = pgconn.ValidateConnectTargetSessionAttrsReadWrite
-	return connector{stdlib.GetConnector(*c)}
+	return newConnector(c)
 }
 
-type connector struct{ driver.Connector }
+// connector begins with the host that served last: while one before it in the DSN is silent, each new connection would otherwise
+// wait for that one first.
+type connector struct {
+	hosts  []driver.Connector
+	served *atomic.Int64 // the index of the host that did last
+}
+
+func newConnector(config *pgx.ConnConfig) connector {
+	c := connector{served: new(atomic.Int64)}
+	all := append([]*pgconn.FallbackConfig{{Host: config.Host, Port: config.Port, TLSConfig: config.TLSConfig}}, config.Fallbacks...)
+	for len(all) > 0 {
+		// A host may come twice in a row, with TLS and without.
+		n := 1
+		for n < len(all) && all[n].Host == all[0].Host && all[n].Port == all[0].Port {
+			n++
+		}
+		one := config.Copy()
+		one.Host, one.Port, one.TLSConfig, one.Fallbacks = all[0].Host, all[0].Port, all[0].TLSConfig, all[1:n]
+		c.hosts = append(c.hosts, stdlib.GetConnector(*one))
+		all = all[n:]
+	}
+	return c
+}
+
+// Driver implements driver.Connector.
+func (c connector) Driver() driver.Driver { return c.hosts[0].Driver() }
 
 // connecting in a context tells the dialing of a connection from that of a cancel request, which the driver dials for on its own.
 type connecting struct{}
 
 // Connect implements driver.Connector.
 func (c connector) Connect(ctx context.Context) (driver.Conn, error) {
-	conn, err := c.Connector.Connect(context.WithValue(ctx, connecting{}, true))
-	return conn, explain(err)
+	ctx = context.WithValue(ctx, connecting{}, true)
+	first := c.served.Load()
+	var errs []error
+	for i := range int64(len(c.hosts)) {
+		host := (first + i) % int64(len(c.hosts))
+		conn, err := c.hosts[host].Connect(ctx)
+		if err == nil {
+			c.served.Store(host)
+			return conn, nil
+		}
+		errs = append(errs, explain(err))
+	}
+	return nil, errors.Join(errs...)
 }
 
 // explain says what to do about what a pooler answers. PgBouncer has one SQLSTATE for everything that it refuses.
