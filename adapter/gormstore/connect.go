@@ -204,13 +204,12 @@ func (l *link) validate(ctx context.Context, c *pgconn.PgConn) error {
 		return errReadOnly
 	}
 	// PgBouncer and its like make up a process of their own to show to a client.
-	if string(row[0]) == strconv.FormatUint(uint64(c.PID()), 10) {
-		return nil
+	if string(row[0]) != strconv.FormatUint(uint64(c.PID()), 10) {
+		l.pooled.Store(true)
 	}
-	l.pooled.Store(true)
 	for i, name := range promised {
 		if got, want := string(row[2+i]), sessionSettings[name]; !within(got, want) {
-			return fmt.Errorf("%s is %q behind the pooler, and has to be %q (a time: that or less, not 0): a pooler passes over what a "+
+			return fmt.Errorf("%s is %q although the connection brought %q (a time may be less, not 0): a pooler passes over what a "+
 				"connection brings; so as an administrator ALTER ROLE … SET %s = '%s', and let the pooler connect anew (RECONNECT)",
 				name, got, want, name, want)
 		}

@@ -153,8 +153,8 @@ create || exit 1
 for port; do
 	start || continue
 	echo "ready $port"
-	while read -r command; do
-		if "$command"; then echo done; else echo failed; fi
+	while read -r command argument; do
+		if "$command" "$argument"; then echo done; else echo failed; fi
 	done
 	exit 0
 done
