@@ -30,6 +30,11 @@ e2e: ## drive the real binary on every store, and print what it shows
 powerloss: ## cut the power of the service on SQLite at hundreds of moments (POINTS=500), and break its disk in every other way
 	POWERLOSS_POINTS='$(or $(POINTS),500)' $(GO) test -v -count=1 -timeout=60m ./test/e2e \
 		-run '^(TestAPowerCut|TestAFirstStart|TestAFullDisk|TestAReadOnly|TestADatabaseThat|TestALocked|TestADamaged|TestAServiceWhose)'
+.PHONY: failover
+failover: ## kill the database, restart and upgrade the service, put PgBouncer in front: under load, with figures
+	@$(GO) run ./test/postgres/ensure
+	$(GO) test -v -count=1 -timeout=$(TIMEOUT) -run 'FailOver|PgBouncer|Rolling' ./test/e2e
+	$(GO) test -v -count=1 -timeout=$(TIMEOUT) -run 'FailOver|Vanishes' ./adapter/gormstore
 
 .PHONY: test-full
 test-full: ## the same twice over, nothing from the test cache

@@ -8,8 +8,8 @@
 // written out: GORM carries them, with context, pool, log and error translation, and maps nothing. One text serves both
 // engines, so placeholders are $1, $2, … and appear first in ascending order (SQLite numbers them so), there is no '?' or '@'
 // in a text (GORM would take it for a placeholder), instants are microseconds and flags 0 and 1. The engines differ in
-// open.go, in what the exchange's statement returns and how a batch of them is written, in how the janitor deletes, and in the
-// migrations.
+// open.go and connect.go, in what the exchange's statement returns and how a batch of them is written, in how the janitor
+// deletes, and in the migrations.
 //
 // In PostgreSQL an exchange must stay a HOT update, which touches no index: never index a column that an exchange changes.
 //

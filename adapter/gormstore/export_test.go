@@ -2,6 +2,7 @@ package gormstore
 
 import (
 	"context"
+	"database/sql"
 
 	"github.com/refreshd/refreshd/domain"
 )
@@ -60,3 +61,15 @@ func (e *exchange) Settle(t domain.RefreshToken, err error) { e.settled, e.token
 
 // Answer gives an exchange that runs by itself its answer.
 func (e *exchange) Answer(t domain.RefreshToken) { e.token = t }
+
+// SessionSettings are what our statements are written for.
+var SessionSettings = sessionSettings
+
+// ConnectTimeout bounds the attempt at each host.
+const ConnectTimeout = connectTimeout
+
+// Pool are the connections to PostgreSQL.
+func (s *Store) Pool() *sql.DB { return s.pool }
+
+// Within compares a setting that was found with the one that we would have.
+var Within = within

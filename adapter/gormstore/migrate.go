@@ -88,7 +88,7 @@ func (e engine) version() (newest int64, err error) {
 	return newest, nil
 }
 
-// Ready returns nil if the database answers and its schema is this program's, or a newer one that it can work on.
+// Ready returns nil if the database answers, takes writes, and its schema is this program's, or a newer one that it can work on.
 //
 // A schema is newer only by additions as long as its table schema_compatibility says so: oldest_reader is the version of the
 // oldest program that can work on it, and a migration that takes something away raises it.
@@ -99,6 +99,11 @@ func (s *Store) Ready(ctx context.Context) error {
 	}
 	var version, oldestReader int64
 	if err := s.reading(ctx, "ready", func(db *gorm.DB) error {
+		if s.engine.fits != nil {
+			if err := s.engine.fits(db); err != nil {
+				return err
+			}
+		}
 		var migrated int64
 		if err := queryRow(db.Raw(s.engine.migrated), sql.ErrNoRows, &migrated); err != nil || migrated == 0 {
 			return err

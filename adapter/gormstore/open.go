@@ -8,14 +8,12 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"maps"
 	"net/url"
 	"runtime"
 	"strings"
 	"time"
 
 	"github.com/jackc/pgx/v5"
-	"github.com/jackc/pgx/v5/stdlib"
 	"github.com/pressly/goose/v3"
 	"gorm.io/driver/postgres"
 	"gorm.io/gorm"
@@ -56,6 +54,8 @@ type engine struct {
 	// looks. explain adds to an error what an operator can do about it.
 	present func() error
 	explain func(error) error
+	// fits asks whether the server, and what stands before it, take what we write; nil where there is nothing to ask.
+	fits func(*gorm.DB) error
 }
 
 // OpenSQLite opens the database in the file at path, and creates an empty one if there is none. It does not migrate.
@@ -127,26 +127,13 @@ func OpenPostgres(ctx context.Context, dsn domain.Secret, o Options) (*Store, er
 		// The cause quotes what it cannot parse, and a password may be in there.
 		return nil, errors.New("gormstore: open PostgreSQL: the DSN is malformed: write postgres://USER:PASSWORD@HOST:PORT/DATABASE")
 	}
-	// An operator's own application_name stays. The rest is ours: the statements are written for it.
-	if config.RuntimeParams["application_name"] == "" {
-		config.RuntimeParams["application_name"] = "refreshd"
-	}
-	maps.Copy(config.RuntimeParams, map[string]string{
-		"default_transaction_isolation": "read committed",
-		// An exchange that waits for its row was begun before what it waits for, and counts as such: so not for long.
-		"lock_timeout":                        "1s",
-		"statement_timeout":                   "10s",
-		"idle_in_transaction_session_timeout": "10s",
-		// Each statement is planned once a connection, not at each call; and by its keys, also while tables are so small
-		// that reading them whole looks cheaper: they may grow much before the plan is made anew. That makes the rare
-		// statement without a key look expensive enough to compile, hence no JIT.
-		"plan_cache_mode": "force_generic_plan",
-		"enable_seqscan":  "off",
-		"jit":             "off",
-	})
-	pool := newPool(stdlib.GetConnector(*config), cmp.Or(o.MaxConnections, 20))
+	l := newLink(config)
+	pool := newPool(l.connector(), cmp.Or(o.MaxConnections, 20))
 	pool.SetConnMaxLifetime(30 * time.Minute) // so that load moves after a failover, and plans are made anew at last
 	if err := pool.PingContext(ctx); err != nil {
+		return nil, fmt.Errorf("gormstore: open PostgreSQL: %w", errors.Join(err, pool.Close()))
+	}
+	if err := l.probe(ctx); err != nil {
 		return nil, fmt.Errorf("gormstore: open PostgreSQL: %w", errors.Join(err, pool.Close()))
 	}
 	dialect := postgresDialect{&postgres.Dialector{Config: &postgres.Config{Conn: pool}}}
@@ -160,13 +147,10 @@ func OpenPostgres(ctx context.Context, dsn domain.Secret, o Options) (*Store, er
 		clock:       clockPostgres,
 		statistics:  statistics,
 		migrated:    `SELECT count(*) FROM pg_catalog.pg_class WHERE oid = to_regclass('goose_db_version')`,
-		migrating: func() *sql.DB {
-			c := config.Copy()
-			c.RuntimeParams["statement_timeout"] = "0"
-			return newPool(stdlib.GetConnector(*c), 1)
-		},
-		present: func() error { return nil },
-		explain: func(err error) error { return err },
+		migrating:   func() *sql.DB { return newPool(l.migrating(), 1) },
+		fits:        l.fits,
+		present:     func() error { return nil },
+		explain:     func(err error) error { return err },
 	}, dialect, dialect, pool, pool)
 }
 

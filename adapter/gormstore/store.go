@@ -113,6 +113,9 @@ func translate(err error) error {
 	if errors.Is(err, gorm.ErrDuplicatedKey) {
 		return fmt.Errorf("%w: %w", domain.ErrDuplicate, err)
 	}
+	if hasState(err, "26000") || hasState(err, "42P05") {
+		return fmt.Errorf("%w: %w", err, errPrepared)
+	}
 	return err
 }
 

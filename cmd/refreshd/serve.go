@@ -72,7 +72,7 @@ func (p process) serve(ctx context.Context, c config.Config) (err error) {
 	if err != nil {
 		return err
 	}
-	server, admin := web.NewServer(handler, s.log), web.NewServer(s.admin(ready), s.log)
+	server, admin := web.NewServer(parting(handler, &stopping), s.log), web.NewServer(s.admin(ready), s.log)
 	admin.WriteTimeout = 2 * time.Minute // a profile takes its time
 	ended := make(chan error, 2)
 	if adminListener != nil {
@@ -117,6 +117,17 @@ func (p process) serve(ctx context.Context, c config.Config) (err error) {
 	<-reloaded
 	<-purged
 	return err
+}
+
+// parting says with each answer of a process that is stopping that its connection ends here. The caller's next call then opens one,
+// which a balancer gives to another replica; else it would be on its way when the idle connections are closed, and get lost.
+func parting(next http.Handler, stopping *atomic.Bool) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if stopping.Load() {
+			w.Header().Set("Connection", "close")
+		}
+		next.ServeHTTP(w, r)
+	})
 }
 
 // fill puts into the store what the kickstart file says; or, into an embedded store that is empty, what a first user needs.

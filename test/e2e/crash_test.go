@@ -26,6 +26,10 @@ type load struct {
 	cutOff      atomic.Int64 // calls that the service had taken when it ended
 	unavailable atomic.Int64 // calls that were answered 503
 	failed      atomic.Pointer[string]
+
+	mu     sync.Mutex
+	last   time.Time     // when one was answered
+	silent time.Duration // the longest time in which none was
 }
 
 func (l *load) fail(format string, args ...any) {
@@ -38,9 +42,10 @@ func (l *load) run(ctx context.Context, c *client, u *virtualUser) {
 	for pause := time.Millisecond; ctx.Err() == nil && l.failed.Load() == nil; {
 		a, err := c.do(exchangeCall(u.current))
 		if err != nil || a.status == http.StatusServiceUnavailable {
-			if err == nil {
+			switch {
+			case err == nil:
 				l.unavailable.Add(1)
-			} else if !errors.Is(err, syscall.ECONNREFUSED) {
+			case !errors.Is(err, syscall.ECONNREFUSED):
 				l.cutOff.Add(1)
 			}
 			select { // it is being started anew
@@ -51,22 +56,55 @@ func (l *load) run(ctx context.Context, c *client, u *virtualUser) {
 			continue
 		}
 		pause = time.Millisecond
-		g, err := a.grant()
-		if err != nil || a.status != http.StatusOK {
-			l.fail("a user was logged out at generation %d: %s", generation(u.current), a)
+		if !l.accept(u, a) {
 			return
 		}
-		if got, want := generation(g.RefreshToken), generation(u.current)+1; got != want {
-			l.fail("generation %d follows %d", got, want-1)
-			return
-		}
-		u.current = g.RefreshToken
-		l.answered.Add(1)
+	}
+}
+
+// accept is what a user does with an answer. It returns false if that is none a user should get.
+func (l *load) accept(u *virtualUser, a answer) bool {
+	g, err := a.grant()
+	if err != nil || a.status != http.StatusOK {
+		l.fail("a user was logged out at generation %d: %s", generation(u.current), a)
+		return false
+	}
+	if got, want := generation(g.RefreshToken), generation(u.current)+1; got != want {
+		l.fail("generation %d follows %d", got, want-1)
+		return false
+	}
+	u.current = g.RefreshToken
+	l.answered.Add(1)
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	now := time.Now()
+	if !l.last.IsZero() {
+		l.silent = max(l.silent, now.Sub(l.last))
+	}
+	l.last = now
+	return true
+}
+
+// more waits until n more were answered. It lets v, which has to live, wait.
+func (l *load) more(v *service, n int64) {
+	v.t.Helper()
+	target := l.answered.Load() + n
+	v.await("answering", func() bool { return l.answered.Load() >= target || l.failed.Load() != nil })
+	if failed := l.failed.Load(); failed != nil {
+		v.t.Fatal(*failed)
 	}
 }
 
 // crowd are n users with a refresh token each, who exchange until they are told to stop.
 func (v *service) crowd(t *testing.T, n int) (users []*virtualUser, l *load, stop func()) {
+	t.Helper()
+	l = &load{}
+	users, stop = v.crowdOf(t, n, func(ctx context.Context, u *virtualUser) { l.run(ctx, v.client, u) })
+	return users, l, stop
+}
+
+// crowdOf are n users with a refresh token each, and what they do until ctx is done.
+func (v *service) crowdOf(t *testing.T, n int, do func(ctx context.Context, u *virtualUser)) (users []*virtualUser, stop func()) {
 	t.Helper()
 	for i := range n {
 		g := v.issue(t, fmt.Sprint("user ", i), "shop")
@@ -74,11 +112,10 @@ func (v *service) crowd(t *testing.T, n int) (users []*virtualUser, l *load, sto
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	var group sync.WaitGroup
-	l = &load{}
 	for _, u := range users {
-		group.Go(func() { l.run(ctx, v.client, u) })
+		group.Go(func() { do(ctx, u) })
 	}
-	return users, l, func() {
+	return users, func() {
 		cancel()
 		group.Wait()
 	}
@@ -92,33 +129,37 @@ func TestKill9LogsNobodyOut(t *testing.T) {
 		defer stop()
 		var slowest time.Duration
 		for range kills {
-			target := l.answered.Load() + between
-			s.await("answering", func() bool { return l.answered.Load() >= target || l.failed.Load() != nil })
+			l.more(s, between)
 			s.Kill9()
 			begin := time.Now()
 			s.run()
 			slowest = max(slowest, time.Since(begin))
 		}
-		target := l.answered.Load() + between
-		s.await("answering", func() bool { return l.answered.Load() >= target || l.failed.Load() != nil })
+		l.more(s, between)
 		stop()
-		if failed := l.failed.Load(); failed != nil {
-			t.Fatal(*failed)
-		}
-		for _, u := range crowd {
-			got := s.want(t, acme(call{method: "GET", path: "/jwt/refresh/" + u.id}), http.StatusOK).record(t).Generation
-			// The last call of a user may have been cut off by the end of the test, after it was done.
-			if want := generation(u.current); got != want && got != want+1 {
-				t.Errorf("stored generation %d, the user was given %d", got, want)
-			}
-			if got := generation(s.exchange(t, u.current).RefreshToken); got != generation(u.current)+1 {
-				t.Errorf("generation %d follows %d", got, generation(u.current))
-			}
-		}
+		s.holds(t, crowd, l)
 		if l.cutOff.Load() == 0 {
 			t.Error("the service was never killed in the middle of a call")
 		}
 		t.Logf("%d users, %d kills, %d exchanges answered, %d calls cut off, slowest restart %s",
 			users, kills, l.answered.Load(), l.cutOff.Load(), slowest.Round(time.Millisecond))
 	})
+}
+
+// holds checks that nothing that a user was answered is lost, and that all of them can go on.
+func (v *service) holds(t *testing.T, crowd []*virtualUser, l *load) {
+	t.Helper()
+	if failed := l.failed.Load(); failed != nil {
+		t.Fatal(*failed)
+	}
+	for _, u := range crowd {
+		got := v.want(t, acme(call{method: "GET", path: "/jwt/refresh/" + u.id}), http.StatusOK).record(t).Generation
+		// The last call of a user may have been cut off by the end of the test, after it was done.
+		if want := generation(u.current); got != want && got != want+1 {
+			t.Errorf("stored generation %d, the user was given %d", got, want)
+		}
+		if got := generation(v.exchange(t, u.current).RefreshToken); got != generation(u.current)+1 {
+			t.Errorf("generation %d follows %d", got, generation(u.current))
+		}
+	}
 }

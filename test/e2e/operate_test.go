@@ -83,6 +83,15 @@ func TestAfterSIGTERMItServesForTheDelayWhileNotReady(t *testing.T) {
 		return a.status == http.StatusServiceUnavailable
 	})
 	s.exchange(t, g.RefreshToken)
+	// A balancer that passes connections on sees no request: a client that kept its own would stay to the end, and be cut off.
+	res, err := s.http.Get(s.URL() + "/healthz")
+	if err != nil {
+		t.Fatal(err)
+	}
+	res.Body.Close()
+	if !res.Close {
+		t.Error("a process that is stopping keeps the connection of its caller open")
+	}
 	s.Stop()
 }
 

@@ -28,11 +28,11 @@ const loud = "REFRESHD_LOG_LEVEL=debug"
 
 // settings are what a process is told beside its database.
 type settings struct {
+	program       string // if it is not the one that was built from the source as it is
 	env           []string
 	kickstart     string // of the file; empty for testdata/kickstart.yaml
 	noKickstart   bool
 	expectsErrors bool                // that it logs an error is part of the test
-	program       string              // another build of the program
 	under         func(cmd *exec.Cmd) // what is done to the command before it starts
 }
 

@@ -118,7 +118,7 @@ func trouble(t *testing.T, v *service, refusals int64, make func() (mend func())
 	if failed := l.failed.Load(); failed != nil {
 		t.Fatal(*failed)
 	}
-	v.holds(t, crowd)
+	v.holds(t, crowd, l)
 	log := read(t, v.log)
 	for _, word := range append(says, v.database.path()) {
 		if !strings.Contains(log, word) {
@@ -127,21 +127,6 @@ func trouble(t *testing.T, v *service, refusals int64, make func() (mend func())
 	}
 	t.Logf("%d users, %d exchanges answered, %d answered 503 (the first %d after %s), the next 100 answered %s after the end of it",
 		len(crowd), l.answered.Load(), l.unavailable.Load(), refusals, first.Round(time.Millisecond), again.Round(time.Millisecond))
-}
-
-// holds wants the store to know what each user was answered, and to take their strings.
-func (v *service) holds(t *testing.T, crowd []*virtualUser) {
-	t.Helper()
-	for _, u := range crowd {
-		got := v.want(t, acme(call{method: "GET", path: "/jwt/refresh/" + u.id}), http.StatusOK).record(t).Generation
-		// The last call of a user may have had no answer, after it was done.
-		if want := generation(u.current); got != want && got != want+1 {
-			t.Errorf("stored generation %d, the user was given %d", got, want)
-		}
-		if got := generation(v.exchange(t, u.current).RefreshToken); got != generation(u.current)+1 {
-			t.Errorf("generation %d follows %d", got, generation(u.current))
-		}
-	}
 }
 
 // on is an empty database in a file system of its own.
@@ -475,7 +460,7 @@ func TestAServiceWhoseDatabaseWasTakenAwayAnswersNothing(t *testing.T) {
 			if failed := l.failed.Load(); failed != nil {
 				t.Fatal(*failed)
 			}
-			v.holds(t, crowd)
+			v.holds(t, crowd, l)
 			t.Logf("%d exchanges answered before, %d answered 503 while it was away, %d in all", answered, l.unavailable.Load(), l.answered.Load())
 		})
 	}

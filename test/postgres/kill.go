@@ -54,6 +54,12 @@ again() {
 	tail -n 20 "$dir/server.log"
 	return 1
 }
+rejoin() {
+	[ -z "$up" ] || { echo 'it runs'; return 1; }
+	rm -rf "$dir/data"
+	source=$1
+	create && again
+}
 promote() {
 	"$bin/pg_ctl" promote -s -w -D "$dir/data"
 }
@@ -96,29 +102,48 @@ func StartStandby(ctx context.Context, primary *Server) (*Server, error) {
 	return s, nil
 }
 
-func startStandby(ctx context.Context, primary *Server) (s *Server, err error) {
+func startStandby(ctx context.Context, primary *Server) (*Server, error) {
 	if err := primary.killable(); err != nil {
 		return nil, err
 	}
-	s, err = startOwn(ctx, Options{Durable: true, Own: true}, primary.admin.Port())
+	s, err := startOwn(ctx, Options{Durable: true, Own: true}, primary.admin.Port())
 	if err != nil {
 		return nil, err
 	}
-	defer func() {
-		if err != nil {
-			err = errors.Join(err, s.Stop())
-		}
-	}()
+	if err := s.follow(ctx, primary); err != nil {
+		return nil, errors.Join(err, s.Stop())
+	}
+	return s, nil
+}
+
+// Rejoin makes a server that was killed a synchronous standby of primary, at the address that it had, in place of what it was: as
+// an operator brings back the old primary after a fail-over. ctx bounds the wait until it follows.
+func (s *Server) Rejoin(ctx context.Context, primary *Server) error {
+	err := errors.Join(s.killable(), primary.killable())
+	if err == nil {
+		err = s.tell("rejoin " + primary.admin.Port())
+	}
+	if err == nil {
+		err = s.follow(ctx, primary)
+	}
+	if err != nil {
+		return fmt.Errorf("postgres: rejoin as a standby: %w", err)
+	}
+	return nil
+}
+
+// follow returns when s, which is a copy of primary, is its synchronous standby.
+func (s *Server) follow(ctx context.Context, primary *Server) error {
 	// It came to be as a copy, and would wait for a standby of its own after it was promoted: so only now.
 	for _, statement := range []string{"ALTER SYSTEM SET synchronous_standby_names = '*'", "SELECT pg_reload_conf()"} {
 		if err := primary.exec(ctx, statement); err != nil {
-			return nil, err
+			return err
 		}
 	}
 	if err := primary.await(ctx, `SELECT count(*) = 1 FROM pg_stat_replication WHERE sync_state = 'sync' AND state = 'streaming'`); err != nil {
-		return nil, fmt.Errorf("wait until it follows: %w", err)
+		return fmt.Errorf("wait until it follows: %w", err)
 	}
-	return s, s.await(ctx, `SELECT pg_is_in_recovery()`)
+	return s.await(ctx, `SELECT pg_is_in_recovery()`)
 }
 
 // Promote makes a standby a primary, and returns when it takes writes. Whether the one before is dead is the caller's to

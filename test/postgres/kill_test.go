@@ -208,4 +208,27 @@ func TestAPromotedStandbyHasAllThatThePrimaryAnswered(t *testing.T) {
 	if _, err := c.Exec(t.Context(), `INSERT INTO answered VALUES (0)`); err != nil {
 		t.Errorf("write to the promoted standby: %v", err)
 	}
+
+	// And back: the old primary, at its old address, is the standby now.
+	if err := standby.Rejoin(ctx, primary); err == nil {
+		t.Error("a server that runs was made a standby")
+	}
+	if err := primary.Rejoin(ctx, standby); err != nil {
+		t.Fatal(err)
+	}
+	if !query[bool](t, connect(t, dsn), `SELECT pg_is_in_recovery()`) {
+		t.Error("the old primary is none's standby")
+	}
+	if _, err := c.Exec(t.Context(), `INSERT INTO answered VALUES (1000000)`); err != nil {
+		t.Fatal(err)
+	}
+	if err := standby.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	if err := primary.Promote(); err != nil {
+		t.Fatal(err)
+	}
+	if got := query[int](t, connect(t, dsn), `SELECT max(n) FROM answered`); got != 1000000 {
+		t.Errorf("%d is stored at the old primary, the last one answered was 1000000", got)
+	}
 }

@@ -65,6 +65,7 @@ type Server struct {
 // keeper is the shell that owns a server which we started; the zero value stands for a server that is not ours.
 type keeper struct {
 	cmd     *exec.Cmd
+	dir     string
 	input   io.WriteCloser // the server runs until this is closed
 	output  *bufio.Scanner
 	durable bool
@@ -117,14 +118,14 @@ func existing(ctx context.Context, dsn string) (*Server, error) {
 	return s, nil
 }
 
-// keep is the shell's program: $1 the directory of the binaries, $2 the directory for the files, which belongs to the
-// shell's user, $3 the server's options, $4 the port of the server to copy, or nothing, then ports to try. It says
+// keep is the shell's program: $1 the directory for the files, $2 that of the binaries, $3 the server's options, $4 the port of
+// the server to copy, or nothing, then ports to try. It says
 // "ready PORT", or what went wrong. Each line of its input is then one of the functions, and it says what they said and
 // "done" or "failed".
 //
 // Another process may take a free port between our finding it and the server's binding it, hence several.
 const keep = `
-bin=$1 dir=$2 options=$3 source=$4
+dir=$1 bin=$2 options=$3 source=$4
 shift 4
 up=
 stop() {
@@ -152,8 +153,8 @@ create || exit 1
 for port; do
 	start || continue
 	echo "ready $port"
-	while read -r command; do
-		if "$command"; then echo done; else echo failed; fi
+	while read -r command argument; do
+		if "$command" "$argument"; then echo done; else echo failed; fi
 	done
 	exit 0
 done
@@ -163,16 +164,6 @@ exit 1
 
 // start runs the shell, and returns when the server takes connections.
 func start(ctx context.Context, bin string, o Options, source string) (k keeper, port string, err error) {
-	// Not in TMPDIR: that one may be closed to the user that the server runs as.
-	dir, err := os.MkdirTemp("/tmp", "refreshd-postgres-")
-	if err != nil {
-		return k, "", err
-	}
-	defer func() {
-		if err != nil {
-			os.RemoveAll(dir)
-		}
-	}()
 	ports, err := freePorts(5)
 	if err != nil {
 		return k, "", err
@@ -182,31 +173,14 @@ func start(ctx context.Context, bin string, o Options, source string) (k keeper,
 	if !o.Durable {
 		options += " -c fsync=off -c full_page_writes=off -c synchronous_commit=off"
 	}
-	cmd := exec.Command("/bin/sh", append([]string{"-c", keep, "keep", bin, dir, options, source}, ports...)...)
-	cmd.Dir = dir
-	cmd.Env = append(withoutPG(os.Environ()), "LC_ALL=C")
-	// A group of its own, so that Ctrl-C on a terminal reaches the server only through the end of this process.
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
-	if os.Geteuid() == 0 { // initdb and postgres refuse to run as root
-		cmd.SysProcAttr.Credential = unprivileged()
-		if err := os.Chown(dir, int(cmd.SysProcAttr.Credential.Uid), int(cmd.SysProcAttr.Credential.Gid)); err != nil {
-			return k, "", err
-		}
-	}
-	input, err := cmd.StdinPipe()
+	k, err = newKeeper(keep, nil, append([]string{bin, options, source}, ports...)...)
 	if err != nil {
 		return k, "", err
 	}
-	output, err := cmd.StdoutPipe()
-	if err != nil {
-		return k, "", err
-	}
-	if err := cmd.Start(); err != nil {
-		return k, "", err
-	}
-	k = keeper{cmd: cmd, input: input, output: bufio.NewScanner(output), durable: o.Durable}
+	k.durable = o.Durable
 
-	release := context.AfterFunc(ctx, func() { syscall.Kill(-cmd.Process.Pid, syscall.SIGTERM) })
+	pid := k.cmd.Process.Pid
+	release := context.AfterFunc(ctx, func() { syscall.Kill(-pid, syscall.SIGTERM) })
 	var said strings.Builder
 	for k.output.Scan() {
 		if port, ready := strings.CutPrefix(k.output.Text(), "ready "); ready {
@@ -221,12 +195,49 @@ func start(ctx context.Context, bin string, o Options, source string) (k keeper,
 	return keeper{}, "", errors.Join(ctx.Err(), k.close(), errors.New("it said:"+said.String()))
 }
 
+// newKeeper runs a program of the shell, which is not root's. Its $1 is a directory that belongs to its user, and is its to remove.
+func newKeeper(program string, environ []string, args ...string) (k keeper, err error) {
+	// Not in TMPDIR: that one may be closed to the user that the server runs as.
+	dir, err := os.MkdirTemp("/tmp", "refreshd-postgres-")
+	if err != nil {
+		return k, err
+	}
+	defer func() {
+		if err != nil {
+			os.RemoveAll(dir)
+		}
+	}()
+	cmd := exec.Command("/bin/sh", append([]string{"-c", program, "keep", dir}, args...)...)
+	cmd.Dir = dir
+	cmd.Env = slices.Concat(withoutPG(os.Environ()), []string{"LC_ALL=C"}, environ)
+	// A group of its own, so that Ctrl-C on a terminal reaches the server only through the end of this process.
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	if os.Geteuid() == 0 { // initdb, postgres and pgbouncer refuse to run as root
+		cmd.SysProcAttr.Credential = unprivileged()
+		if err := os.Chown(dir, int(cmd.SysProcAttr.Credential.Uid), int(cmd.SysProcAttr.Credential.Gid)); err != nil {
+			return k, err
+		}
+	}
+	input, err := cmd.StdinPipe()
+	if err != nil {
+		return k, err
+	}
+	output, err := cmd.StdoutPipe()
+	if err != nil {
+		return k, err
+	}
+	if err := cmd.Start(); err != nil {
+		return k, err
+	}
+	return keeper{cmd: cmd, dir: dir, input: input, output: bufio.NewScanner(output)}, nil
+}
+
 func (k keeper) close() error {
 	if k.cmd == nil {
 		return nil
 	}
 	k.input.Close()
-	return k.cmd.Wait()
+	return errors.Join(k.cmd.Wait(), os.RemoveAll(k.dir)) // a shell that ended before it began leaves the directory
 }
 
 // withoutPG leaves out what would steer the server's programs, such as PGDATA.

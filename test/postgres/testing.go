@@ -23,6 +23,21 @@ var shared struct {
 // It returns the database's DSN, postgres://….
 func NewDatabase(tb testing.TB) (dsn string) {
 	tb.Helper()
+	s := sharedServer(tb)
+	dsn, err := s.NewDatabase(tb.Context())
+	if err != nil {
+		tb.Fatal(err)
+	}
+	tb.Cleanup(func() {
+		if err := s.DropDatabase(context.Background(), dsn); err != nil {
+			tb.Error(err)
+		}
+	})
+	return dsn
+}
+
+func sharedServer(tb testing.TB) *Server {
+	tb.Helper()
 	shared.once.Do(func() {
 		ctx, cancel := context.WithTimeout(context.Background(), startTimeout)
 		defer cancel()
@@ -31,16 +46,25 @@ func NewDatabase(tb testing.TB) (dsn string) {
 	if shared.err != nil {
 		tb.Fatal(shared.err)
 	}
-	dsn, err := shared.server.NewDatabase(tb.Context())
+	return shared.server
+}
+
+// NewBouncer starts a PgBouncer for one test, in front of the server of this process, and returns its host and port: to be put
+// into the DSN that NewDatabase returned. Settings are those of StartBouncer.
+func NewBouncer(tb testing.TB, settings ...string) (address string) {
+	tb.Helper()
+	ctx, cancel := context.WithTimeout(tb.Context(), startTimeout)
+	defer cancel()
+	b, err := sharedServer(tb).StartBouncer(ctx, settings...)
 	if err != nil {
 		tb.Fatal(err)
 	}
 	tb.Cleanup(func() {
-		if err := shared.server.DropDatabase(context.Background(), dsn); err != nil {
+		if err := b.Stop(); err != nil {
 			tb.Error(err)
 		}
 	})
-	return dsn
+	return b.Address()
 }
 
 // Main runs a package's tests, then stops the server if one of them started it:

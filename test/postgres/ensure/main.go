@@ -1,5 +1,5 @@
-// Command ensure makes sure, before the tests start, that there is a PostgreSQL server for them, and says which stores
-// they will run on. It installs what package postgres would install; doing it once and first keeps the time that a
+// Command ensure makes sure, before the tests start, that there is a PostgreSQL server for them, and PgBouncer, and says which
+// stores they will run on. It installs what package postgres would install; doing it once and first keeps the time that a
 // download takes out of the tests' own, and tells a missing server from a failing test.
 package main
 
@@ -24,16 +24,20 @@ func main() {
 }
 
 func describe(ctx context.Context) (string, error) {
+	if _, err := postgres.PgBouncer(ctx); err != nil {
+		return "", err
+	}
+	// Some tests kill their server: they start one of their own in any case.
+	bin, err := postgres.Binaries(ctx)
+	if err != nil {
+		return "", err
+	}
 	if os.Getenv(postgres.Variable) != "" {
 		s, err := postgres.StartServer(ctx, postgres.Options{})
 		if err != nil {
 			return "", err
 		}
 		return "the server that " + postgres.Variable + " names", s.Stop()
-	}
-	bin, err := postgres.Binaries(ctx)
-	if err != nil {
-		return "", err
 	}
 	version, err := exec.CommandContext(ctx, filepath.Join(bin, "postgres"), "--version").Output()
 	return strings.TrimSpace(string(version)) + ", " + bin, err

@@ -1,0 +1,198 @@
+package gormstore_test
+
+import (
+	"database/sql"
+	"errors"
+	"net/url"
+	"strings"
+	"testing"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/stdlib"
+
+	"github.com/refreshd/refreshd/adapter/gormstore"
+	"github.com/refreshd/refreshd/domain"
+	"github.com/refreshd/refreshd/port"
+	"github.com/refreshd/refreshd/test/postgres"
+	"github.com/refreshd/refreshd/test/storagetest"
+)
+
+const (
+	transactionMode = "pool_mode = transaction"
+	passOver        = "ignore_startup_parameters = default_transaction_isolation, lock_timeout, statement_timeout, " +
+		"idle_in_transaction_session_timeout, plan_cache_mode, enable_seqscan, jit"
+)
+
+// behind is d through a PgBouncer with these settings. Options are added to its DSN.
+func behind(tb testing.TB, dsn, options string, settings ...string) domain.Secret {
+	tb.Helper()
+	u := must(url.Parse(dsn))(tb)
+	u.Host = postgres.NewBouncer(tb, settings...)
+	q := must(url.ParseQuery(options))(tb)
+	for name, values := range u.Query() {
+		q[name] = values
+	}
+	u.RawQuery = q.Encode()
+	return domain.NewSecret(u.String())
+}
+
+// asRole does as README tells an administrator to: what a pooler passes over becomes the database's, or the role's.
+func asRole(tb testing.TB, dsn string) *sql.DB {
+	tb.Helper()
+	db := closing(tb, stdlib.OpenDB(*must(pgx.ParseConfig(dsn))(tb)))
+	name := strings.TrimPrefix(must(url.Parse(dsn))(tb).Path, "/")
+	for setting, value := range gormstore.SessionSettings {
+		if _, err := db.ExecContext(tb.Context(), `ALTER DATABASE `+name+` SET `+setting+` = '`+value+`'`); err != nil {
+			tb.Fatal(err)
+		}
+	}
+	return db
+}
+
+// A pooler in transaction mode gives each transaction the server connection that is free, and in this mode the driver sends types
+// that it infers from Go's. Every statement has to bear both.
+func TestConformanceBehindPgBouncer(t *testing.T) {
+	t.Parallel()
+	dsn := postgres.NewDatabase(t)
+	db := asRole(t, dsn)
+	pooled := behind(t, dsn, "default_query_exec_mode=exec", transactionMode, passOver)
+	open := func() *gormstore.Store {
+		return must(gormstore.OpenPostgres(t.Context(), pooled, gormstore.Options{}))(t)
+	}
+	s := open()
+	defer s.Close()
+	if err := s.Migrate(t.Context(), nil); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Ready(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	storagetest.Run(t, func(t *testing.T) func() port.Store {
+		if _, err := db.ExecContext(t.Context(),
+			`TRUNCATE tenants, applications, refresh_tokens, marks, api_keys, keys, janitor`); err != nil {
+			t.Fatal(err)
+		}
+		return func() port.Store { return open() }
+	})
+	if err := s.Ready(t.Context()); err != nil {
+		t.Errorf("ready after it: %v", err)
+	}
+}
+
+// Behind a pooler that does not fit us, what goes wrong goes wrong now and then, under load, and in words of the driver's. So the
+// service does not start, and says which setting of which file it is.
+func TestAPoolerThatDoesNotFitIsRefusedByTheNameOfItsSetting(t *testing.T) {
+	for name, tc := range map[string]struct {
+		options  string
+		settings []string
+		role     bool
+		want     []string
+	}{
+		"prepared statements in transaction mode": {
+			"", []string{transactionMode, passOver}, true, []string{"default_query_exec_mode=exec", "REFRESHD_DATABASE_URL"},
+		},
+		"settings that PgBouncer refuses": {
+			"default_query_exec_mode=exec", []string{transactionMode}, true,
+			[]string{"ignore_startup_parameters", "pgbouncer.ini", passOver, "ALTER ROLE"},
+		},
+		"settings that nobody made": {
+			"default_query_exec_mode=exec", []string{transactionMode, passOver}, false,
+			[]string{"lock_timeout", "ALTER ROLE", "'1s'", "RECONNECT"},
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			dsn := postgres.NewDatabase(t)
+			if tc.role {
+				asRole(t, dsn)
+			}
+			s, err := gormstore.OpenPostgres(t.Context(), behind(t, dsn, tc.options, tc.settings...), gormstore.Options{})
+			if err == nil {
+				s.Close()
+				t.Fatal("opened")
+			}
+			for _, want := range tc.want {
+				if !strings.Contains(err.Error(), want) {
+					t.Errorf("got %q, want it to say %q", err, want)
+				}
+			}
+		})
+	}
+}
+
+// A pooler in session mode is like none: prepared statements live as long as the client.
+func TestAPoolerInSessionModeTakesPreparedStatements(t *testing.T) {
+	dsn := postgres.NewDatabase(t)
+	asRole(t, dsn)
+	s, err := gormstore.OpenPostgres(t.Context(), behind(t, dsn, "", "pool_mode = session", passOver), gormstore.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	if err := s.Migrate(t.Context(), nil); err != nil {
+		t.Fatal(err)
+	}
+	shop(t, s)
+	if err := s.Ready(t.Context()); err != nil {
+		t.Error(err)
+	}
+}
+
+// While others use the pooler, the start may not see that it takes prepared statements away. Then the first statement that
+// fails makes the service not ready, for good, and says why.
+func TestPreparedStatementsThatGetLostMakeTheServiceNotReady(t *testing.T) {
+	dsn := postgres.NewDatabase(t)
+	asRole(t, dsn)
+	pooled := behind(t, dsn, "", transactionMode, passOver, "server_round_robin = 1")
+	direct := must(gormstore.OpenPostgres(t.Context(), domain.NewSecret(dsn), gormstore.Options{}))(t)
+	defer direct.Close()
+	if err := direct.Migrate(t.Context(), nil); err != nil {
+		t.Fatal(err)
+	}
+	// Many server connections, that are given out in turn: the two of the probe differ.
+	others := stdlib.OpenDB(*must(pgx.ParseConfig(pooled.Reveal() + "&default_query_exec_mode=exec"))(t))
+	var held []*sql.Tx
+	for range 8 {
+		held = append(held, must(others.BeginTx(t.Context(), nil))(t))
+		if _, err := held[len(held)-1].ExecContext(t.Context(), "SELECT 1"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, tx := range held {
+		if err := tx.Rollback(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	closing(t, others)
+
+	s := must(gormstore.OpenPostgres(t.Context(), pooled, gormstore.Options{MaxConnections: 1}))(t)
+	defer s.Close()
+	var err error
+	for range 100 {
+		if _, err = s.SealedKeys(t.Context()); err != nil {
+			break
+		}
+	}
+	if ready := s.Ready(t.Context()); err == nil || ready == nil {
+		t.Fatalf("a call: %v, ready: %v; want errors", err, ready)
+	} else if err = errors.Join(err, ready); strings.Count(err.Error(), "default_query_exec_mode=exec") != 2 {
+		t.Errorf("got %q, want that both name the setting", err)
+	}
+}
+
+// A wait that has no limit keeps an exchange alive across a revocation; one that is shorter than ours does not.
+func TestSettingsBehindAPoolerMayBeStricterAndNotLooser(t *testing.T) {
+	for _, tc := range []struct {
+		got, want string
+		within    bool
+	}{
+		{"1s", "1s", true}, {"1000", "1s", true}, {"999ms", "1s", true}, {"500us", "1s", true}, {"10s", "10s", true},
+		{"0", "1s", false}, {"1001ms", "1s", false}, {"1min", "10s", false}, {"1h", "10s", false}, {"1d", "10s", false},
+		{"", "1s", false}, {"soon", "1s", false}, {"99999999999", "1s", false},
+		{"read committed", "read committed", true}, {"serializable", "read committed", false},
+	} {
+		if got := gormstore.Within(tc.got, tc.want); got != tc.within {
+			t.Errorf("%q for %q: got %t, want %t", tc.got, tc.want, got, tc.within)
+		}
+	}
+}

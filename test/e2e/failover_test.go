@@ -1,0 +1,166 @@
+package e2e_test
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"net/url"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/refreshd/refreshd/test/postgres"
+)
+
+// victim is a refresh token that is revoked.
+type victim struct {
+	tokenString string
+	wide        bool
+}
+
+// revokers issue to users of their own and revoke at once, by turns the one refresh token and all of the user, until ctx is done.
+// What they keep was answered.
+type revokers struct {
+	mu       sync.Mutex
+	answered []victim
+}
+
+func (r *revokers) run(ctx context.Context, c *client, name string, l *load) {
+	for n := 0; ctx.Err() == nil && l.failed.Load() == nil; n++ {
+		user, wide := fmt.Sprintf("%s %d", name, n), n%2 == 1
+		a, err := c.do(issueCall(user, "shop"))
+		g, broken := a.grant()
+		if err != nil || broken != nil || a.status != http.StatusOK {
+			pauseFor(ctx, 20*time.Millisecond)
+			continue
+		}
+		path := "/jwt/refresh/" + g.RefreshTokenID
+		if wide {
+			path = "/jwt/refresh?" + url.Values{"userId": {user}}.Encode()
+		}
+		for again := false; ctx.Err() == nil; again = true {
+			a, err := c.do(acme(call{method: "DELETE", path: path}))
+			// The call before, whose answer did not come, may have done it.
+			if err == nil && (a.status == http.StatusOK || again && a.status == http.StatusNotFound) {
+				r.mu.Lock()
+				r.answered = append(r.answered, victim{g.RefreshToken, wide})
+				r.mu.Unlock()
+				break
+			}
+			if err == nil && a.status != http.StatusServiceUnavailable {
+				l.fail("revoke %s: %s", path, a)
+				return
+			}
+			pauseFor(ctx, 20*time.Millisecond)
+		}
+	}
+}
+
+// pauseFor is between two attempts.
+func pauseFor(ctx context.Context, d time.Duration) {
+	select {
+	case <-ctx.Done():
+	case <-time.After(d):
+	}
+}
+
+// A fail-over is the moment for which people run two servers. It may cost a moment of service, and no answer that was given.
+func TestFailOverLosesNothingThatWasAnswered(t *testing.T) {
+	const users, services = 12, 2
+	ran.add(postgreSQL)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	primary, err := postgres.StartServer(ctx, postgres.Options{Durable: true, Own: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { primary.Stop() })
+	dsn, err := primary.NewDatabase(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	standby, err := postgres.StartStandby(ctx, primary)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { standby.Stop() })
+	d := database{engine: postgreSQL, dir: t.TempDir(), url: withPassword(t, dsn), masterKey: newMasterKey()}
+	d.url = strings.Replace(d.url, primary.Address(), primary.Address()+","+standby.Address(), 1) + "&target_session_attrs=read-write"
+	d.migrated(t)
+
+	var (
+		all      []*service
+		crowd    []*virtualUser
+		stops    []func()
+		group    sync.WaitGroup
+		revoking revokers
+		l        = &load{}
+	)
+	loading, stopRevoking := context.WithCancel(t.Context())
+	for range services {
+		s := start(t, d, settings{expectsErrors: true})
+		all = append(all, s)
+		name := fmt.Sprint("victim of ", len(all))
+		mine, stop := s.crowdOf(t, users, func(ctx context.Context, u *virtualUser) { l.run(ctx, s.client, u) })
+		crowd = append(crowd, mine...)
+		group.Go(func() { revoking.run(loading, s.client, name, l) })
+		stops = append(stops, stop)
+	}
+	stop := func() {
+		stopRevoking()
+		group.Wait()
+		for _, s := range stops {
+			s()
+		}
+	}
+	defer stop()
+
+	s := all[0]
+	l.more(s, 2000)
+	before, revokedBefore := l.answered.Load(), revoking.count()
+	killed := time.Now()
+	if err := primary.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	promoting := time.Now()
+	if err := standby.Promote(); err != nil {
+		t.Fatal(err)
+	}
+	promoted := time.Now()
+	l.more(s, 1)
+	back := time.Since(promoted)
+	l.more(s, 2000)
+	revokedAfter := revoking.count()
+	s.await("revoking", func() bool { return revoking.count() >= revokedAfter+10 })
+	stop()
+
+	s.holds(t, crowd, l)
+	wide := 0
+	for _, v := range revoking.answered {
+		all[1].refused(t, v.tokenString, "[revoked]refreshToken")
+		if v.wide {
+			wide++
+		}
+	}
+	for _, v := range all {
+		v.want(t, call{method: "GET", path: "/readyz"}, http.StatusOK)
+	}
+	t.Logf("%d services, %d users: %d exchanges answered, %d before the kill; %d revocations, %d before, %d of a whole user; all of them held, "+
+		"nobody logged out", services, len(crowd), l.answered.Load(), before, len(revoking.answered), revokedBefore, wide)
+	t.Logf("kill -9 of the primary took %s, promotion %s; the first exchange was answered %s after that; without service: %s; "+
+		"%d calls cut off, %d answered 503", promoting.Sub(killed).Round(time.Millisecond), promoted.Sub(promoting).Round(time.Millisecond),
+		back.Round(time.Millisecond), l.silent.Round(time.Millisecond), l.cutOff.Load(), l.unavailable.Load())
+	if l.silent > 10*time.Second {
+		t.Errorf("%s without service, want 10 s at most", l.silent)
+	}
+	if l.unavailable.Load() == 0 {
+		t.Error("no call met the outage")
+	}
+}
+
+func (r *revokers) count() int {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return len(r.answered)
+}

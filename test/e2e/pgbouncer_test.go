@@ -1,0 +1,111 @@
+package e2e_test
+
+import (
+	"net/http"
+	"net/url"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/refreshd/refreshd/test/postgres"
+)
+
+const (
+	transactionMode = "pool_mode = transaction"
+	passOver        = "ignore_startup_parameters = default_transaction_isolation, lock_timeout, statement_timeout, " +
+		"idle_in_transaction_session_timeout, plan_cache_mode, enable_seqscan, jit"
+)
+
+// behindPgBouncer is d through a PgBouncer with these settings, and with options added to its URL.
+func (d database) behindPgBouncer(t *testing.T, options string, settings ...string) database {
+	t.Helper()
+	u, err := url.Parse(d.url)
+	if err != nil {
+		t.Fatal("the DSN of the test database is malformed")
+	}
+	u.Host = postgres.NewBouncer(t, settings...)
+	u.RawQuery += options
+	d.url = u.String()
+	return d
+}
+
+// forPooler gives the database what a pooler passes over.
+func (d database) forPooler(t *testing.T) database {
+	t.Helper()
+	db := d.open(t)
+	name := queryText(t, db, `SELECT current_database()`)
+	for _, setting := range []string{
+		"default_transaction_isolation = 'read committed'", "lock_timeout = '1s'", "statement_timeout = '10s'",
+		"idle_in_transaction_session_timeout = '10s'", "plan_cache_mode = 'force_generic_plan'", "enable_seqscan = 'off'", "jit = 'off'",
+	} {
+		execute(t, db, `ALTER DATABASE `+name+` SET `+setting)
+	}
+	return d
+}
+
+// Hundreds of replicas' connections on a few of the server's: what poolers are for. Fewer here than one service has of its own.
+func TestTheLoadPassesBehindPgBouncer(t *testing.T) {
+	const users, connections = 24, 6
+	direct := newDatabase(t, postgreSQL).migrated(t).forPooler(t)
+	d := direct.behindPgBouncer(t, "&default_query_exec_mode=exec", transactionMode, passOver, "default_pool_size = 6")
+	one, two := start(t, d, settings{}), start(t, d, settings{})
+	crowd, l, stop := one.crowd(t, users)
+	defer stop()
+	others, m, stopOthers := two.crowd(t, users)
+	defer stopOthers()
+	begin := time.Now()
+	l.more(one, 2000)
+	m.more(two, 2000)
+	took := time.Since(begin)
+	shared := queryText(t, direct.open(t),
+		`SELECT count(*)::text FROM pg_stat_activity WHERE datname = current_database() AND application_name = 'refreshd'`)
+	stop()
+	stopOthers()
+	one.holds(t, others, m)
+	two.holds(t, crowd, l)
+	for i := range 20 { // a revocation through one server connection is seen through every other
+		g := one.issue(t, "bob", "shop")
+		two.want(t, acme(call{method: "DELETE", path: []string{"/jwt/refresh?userId=bob", "/jwt/refresh/" + g.RefreshTokenID}[i%2]}), http.StatusOK)
+		one.refused(t, g.RefreshToken, "[revoked]refreshToken")
+	}
+	for _, s := range []*service{one, two} {
+		s.want(t, call{method: "GET", path: "/readyz"}, http.StatusOK)
+	}
+	answered := l.answered.Load() + m.answered.Load()
+	if unavailable := l.unavailable.Load() + m.unavailable.Load(); unavailable > 0 {
+		t.Errorf("%d calls were answered 503", unavailable)
+	}
+	t.Logf("2 services, %d users, PgBouncer in transaction mode: %d exchanges in %s on %s connections to PostgreSQL (%d allowed), "+
+		"none failed, nobody logged out", 2*users, answered, took.Round(time.Millisecond), shared, connections)
+}
+
+// An operator who forgot a setting learns it from the first start, by the setting's name; and not from users, at the first load.
+func TestAPgBouncerThatDoesNotFitIsRefusedAtTheStart(t *testing.T) {
+	for name, tc := range map[string]struct {
+		options  string
+		settings []string
+		want     []string
+	}{
+		"prepared statements": {
+			"", []string{transactionMode, passOver}, []string{"default_query_exec_mode=exec", "REFRESHD_DATABASE_URL"},
+		},
+		"settings that are refused": {
+			"&default_query_exec_mode=exec", []string{transactionMode}, []string{passOver, "pgbouncer.ini"},
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			d := newDatabase(t, postgreSQL).migrated(t).forPooler(t).behindPgBouncer(t, tc.options, tc.settings...)
+			got := runVerb(t, d, settings{}, "serve")
+			if got.status != 1 {
+				t.Errorf("serve: %s\nwant status 1", got)
+			}
+			for _, want := range tc.want {
+				if !strings.Contains(got.stderr, want) {
+					t.Errorf("serve says %q, want it to say %q", got.stderr, want)
+				}
+			}
+			t.Logf("serve says: %s", strings.TrimSpace(got.stderr))
+		})
+	}
+}

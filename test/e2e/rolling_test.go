@@ -1,0 +1,163 @@
+package e2e_test
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/pressly/goose/v3"
+)
+
+// together are the settings of replicas behind a balancer.
+var together = settings{env: []string{"REFRESHD_PUBLIC_URL=https://auth.example.com", "REFRESHD_SHUTDOWN_DELAY=400ms"}}
+
+// A new version, another setting, a kernel to patch: replicas are restarted in turn, in the middle of the day. A client that tries
+// a failed call once more must not notice.
+func TestARollingRestartFailsNoExchangeAfterOneRetry(t *testing.T) {
+	const users, rounds = 24, 2
+	d := newDatabase(t, postgreSQL).migrated(t)
+	replicas := []*service{start(t, d, together), start(t, d, together), start(t, d, together)}
+	b := newBalancer(t, replicas...)
+	p := &patience{}
+	crowd, stop := replicas[0].crowdOf(t, users, func(ctx context.Context, u *virtualUser) { p.run(ctx, b.client, u) })
+	defer stop()
+	p.more(replicas[0], 500)
+	begin := time.Now()
+	for range rounds {
+		for _, r := range replicas {
+			r.Restart()
+			p.more(r, 200)
+			b.awaitReady(t, r)
+		}
+	}
+	took := time.Since(begin)
+	stop()
+	replicas[0].holds(t, crowd, &p.load)
+	t.Logf("%d replicas restarted %d times each in %s, %d users: %d exchanges answered, %d calls made again, %d failed after that, "+
+		"nobody logged out; longest time without an answer: %s", len(replicas), rounds, took.Round(time.Millisecond), users,
+		p.answered.Load(), p.again.Load(), p.lost.Load(), p.silent.Round(time.Millisecond))
+}
+
+// awaitReady waits until connections go to v.
+func (b *balancer) awaitReady(t *testing.T, v *service) {
+	t.Helper()
+	v.await("seen by the balancer", func() bool {
+		b.mu.Lock()
+		defer b.mu.Unlock()
+		return slices.Contains(b.ready, strings.TrimPrefix(v.URL(), "http://"))
+	})
+}
+
+// A version that brings a migration is rolled out as any other: first the schema, then one replica after the other, while old and
+// new work on one database. A migration that takes something away cannot be: then the old ones have to say so, and not
+// to go wrong.
+func TestARollingUpgradeOverAMigrationFailsNoExchange(t *testing.T) {
+	const users = 24
+	d := newDatabase(t, postgreSQL).migrated(t)
+	own := newestMigration(t)
+	adds := upgraded(t, own+1, `ALTER TABLE refresh_tokens ADD COLUMN of_the_next_version TEXT NOT NULL DEFAULT '';
+CREATE TABLE of_the_next_version (id BIGINT PRIMARY KEY);`)
+	breaks := upgraded(t, own+1, fmt.Sprintf(`UPDATE schema_compatibility SET oldest_reader = %d;`, own+1))
+
+	old := []*service{start(t, d, together), start(t, d, together)}
+	b := newBalancer(t, old...)
+	p := &patience{}
+	crowd, stop := old[0].crowdOf(t, users, func(ctx context.Context, u *virtualUser) { p.run(ctx, b.client, u) })
+	defer stop()
+	p.more(old[0], 500)
+
+	newer := together
+	newer.program = adds
+	if got := runVerb(t, d, newer, "migrate"); got.status != 0 || !strings.Contains(got.stdout, fmt.Sprintf("applied %05d_", own+1)) {
+		t.Fatalf("migrate with the new program: %s", got)
+	}
+	p.more(old[0], 500) // the old ones go on, on the new schema
+	for _, v := range old {
+		v.want(t, call{method: "GET", path: "/readyz"}, http.StatusOK)
+	}
+	both := start(t, d, newer)
+	b.add(both)
+	byNew := func() string { return both.metrics()[`refreshd_exchanges_total{outcome="rotated"}`] }
+	beside := p.answered.Load()
+	old[0].Restart() // an old one starts on the schema of the new one; and connections move
+	b.awaitReady(t, old[0])
+	both.await("exchanging beside the old ones", func() bool { return byNew() != "" && byNew() != "0" && p.answered.Load() > beside+1000 })
+	for _, v := range old {
+		v.Stop()
+	}
+	p.more(both, 500)
+	stop()
+	both.holds(t, crowd, &p.load)
+	t.Logf("%d users over an upgrade with a migration: %d exchanges answered, %d calls made again, %d failed after that, nobody logged out; "+
+		"longest time without an answer: %s", users, p.answered.Load(), p.again.Load(), p.lost.Load(), p.silent.Round(time.Millisecond))
+
+	// The same from here, with a migration that takes something away: on a database of its own, so that it is the next one.
+	d = newDatabase(t, postgreSQL).migrated(t)
+	running := start(t, d, settings{expectsErrors: true})
+	newest := settings{program: breaks}
+	if got := runVerb(t, d, newest, "migrate"); got.status != 0 {
+		t.Fatalf("migrate with the newest program: %s", got)
+	}
+	want := fmt.Sprintf("run a program of version %d or later", own+1)
+	running.want(t, call{method: "GET", path: "/readyz"}, http.StatusServiceUnavailable)
+	if status, _, body := get(t, running.Admin+"/readyz"); status != http.StatusServiceUnavailable || !strings.Contains(body, want) {
+		t.Errorf("/readyz of a running old program: %d %q, want 503 and %q", status, body, want)
+	}
+	if got := runVerb(t, d, settings{}, "serve"); got.status != 1 || !strings.Contains(got.stderr, want) {
+		t.Errorf("start an old program: %s\nwant status 1 and %q", got, want)
+	}
+	start(t, d, newest).want(t, call{method: "GET", path: "/readyz"}, http.StatusOK)
+}
+
+const migrations = "../../adapter/gormstore/migrations/postgres"
+
+// newestMigration is the version of the schema that the source has.
+func newestMigration(t *testing.T) (newest int64) {
+	t.Helper()
+	files, err := filepath.Glob(filepath.Join(migrations, "*.sql"))
+	if err != nil || len(files) == 0 {
+		t.Fatalf("migrations: %v, %v", files, err)
+	}
+	for _, f := range files {
+		n, err := goose.NumericComponent(f)
+		if err != nil {
+			t.Fatal(err)
+		}
+		newest = max(newest, n)
+	}
+	return newest
+}
+
+// upgraded builds the next version of the program: this one, and a migration more. The build sees the file where the source has none.
+func upgraded(t *testing.T, version int64, statements string) (path string) {
+	t.Helper()
+	dir := t.TempDir()
+	file, err := filepath.Abs(filepath.Join(migrations, fmt.Sprintf("%05d_next.sql", version)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	text, overlay := filepath.Join(dir, "next.sql"), filepath.Join(dir, "overlay.json")
+	replace, err := json.Marshal(map[string]map[string]string{"Replace": {file: text}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for path, content := range map[string]string{text: "-- +goose Up\n\n" + statements + "\n", overlay: string(replace)} {
+		if err := os.WriteFile(path, []byte(content), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	path = filepath.Join(dir, "refreshd")
+	build := exec.Command("go", "build", "-buildvcs=false", "-overlay", overlay, "-o", path, "github.com/refreshd/refreshd/cmd/refreshd")
+	if out, err := build.CombinedOutput(); err != nil {
+		t.Fatalf("build the next version: %v\n%s", err, out)
+	}
+	return path
+}
