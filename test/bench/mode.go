@@ -20,8 +20,12 @@ func (p program) modes() []mode {
 	return []mode{oneByOne}
 }
 
-// settings tell the service the mode, if it knows one, and not to purge by itself, so that a purge is only where it is measured.
+// settings tell the service the mode, if it knows one, not to purge by itself, so that a purge is only where it is measured, and
+// not to limit the one address that all calls come from.
 func (p program) settings(m mode) (environ []string) {
+	for _, limit := range []string{"ADDRESS", "API_KEY", "REFRESH_TOKEN"} {
+		environ = append(environ, "REFRESHD_RATE_LIMIT_"+limit+"=0")
+	}
 	if p.combines && m == oneByOne {
 		environ = append(environ, combiningSetting+"=false")
 	}
