@@ -86,6 +86,11 @@ func (o Options) logged(next echo.HandlerFunc) echo.HandlerFunc {
 		c.Set(recordKey, record)
 		res.Header().Set(echo.HeaderXRequestID, record.RequestID)
 		res.Header().Set(echo.HeaderXContentTypeOptions, "nosniff")
+		// A request with chunks and a length besides is read by its chunks, and net/http does not tell. A proxy before us may have gone by
+		// the length, and must not send the rest as the next request's beginning (RFC 9112, section 6.1).
+		if len(req.TransferEncoding) > 0 {
+			res.Header().Set(echo.HeaderConnection, "close")
+		}
 
 		err := recovering(c, next)
 		var panicked *panicError
