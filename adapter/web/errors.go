@@ -101,6 +101,9 @@ func NewErrorHandler(render Renderer) echo.HTTPErrorHandler {
 		if status == http.StatusUnauthorized || status == http.StatusNotFound || status >= 500 || c.Request().Method == http.MethodHead {
 			header.Del(echo.HeaderContentType)
 			header.Del(echo.HeaderContentLength)
+			if refused := (*Refused)(nil); errors.As(err, &refused) {
+				header.Set(echo.HeaderContentLength, "0") // so that it can be sent before the handler returns
+			}
 			c.Response().WriteHeader(status)
 			return
 		}

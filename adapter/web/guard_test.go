@@ -1,7 +1,9 @@
 package web_test
 
 import (
+	"bufio"
 	"io"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"slices"
@@ -85,7 +87,7 @@ func TestCallsAboveTheLimitAreRefusedAtOnceAndRecoveryIsImmediate(t *testing.T) 
 	for range web.MaxInProgress {
 		<-b.entered
 	}
-	for range 50 {
+	for range 4 {
 		if status, wait := b.call(t, "POST", "/work", http.NoBody); status != 503 || wait != "1" {
 			t.Fatalf("got %d with Retry-After %q, want 503 with 1", status, wait)
 		}
@@ -97,10 +99,30 @@ func TestCallsAboveTheLimitAreRefusedAtOnceAndRecoveryIsImmediate(t *testing.T) 
 		t.Errorf("got %d in progress, want %d", got, web.MaxInProgress)
 	}
 	b.mu.Lock()
-	if len(b.refused) != 50 || slices.ContainsFunc(b.refused, func(r string) bool { return r != web.Overload }) {
-		t.Errorf("told of %q, want 50 times overload", b.refused)
+	if len(b.refused) != 4 || slices.ContainsFunc(b.refused, func(r string) bool { return r != web.Overload }) {
+		t.Errorf("told of %q, want 4 times overload", b.refused)
 	}
 	b.mu.Unlock()
+
+	// Whoever does not wait as it was told to is not read again at once.
+	conn, err := net.Dial("tcp", b.Listener.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	begin, in := time.Now(), bufio.NewReader(conn)
+	for range 2 {
+		if _, err := io.WriteString(conn, "POST /work HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\n{}"); err != nil {
+			t.Fatal(err)
+		}
+		res, err := http.ReadResponse(in, nil)
+		if err != nil || res.StatusCode != 503 || res.ContentLength != 0 {
+			t.Fatalf("got %v, %v; want 503", res, err)
+		}
+	}
+	if took := time.Since(begin); took < 250*time.Millisecond {
+		t.Errorf("two calls on one connection were refused within %s", took)
+	}
 
 	b.letGo <- struct{}{}
 	if status := <-statuses; status != 200 {

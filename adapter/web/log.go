@@ -109,7 +109,8 @@ func (o Options) logged(next echo.HandlerFunc) echo.HandlerFunc {
 		if route == "" {
 			route = "unmatched"
 		}
-		if refused := (*Refused)(nil); errors.As(err, &refused) {
+		refused := (*Refused)(nil)
+		if errors.As(err, &refused) {
 			record.refused(refused, start)
 		} else {
 			record.Raise(levelOf(req.Context(), res.Status, err), explain(err, res.Status)...)
@@ -134,6 +135,9 @@ func (o Options) logged(next echo.HandlerFunc) echo.HandlerFunc {
 		}
 		if torn {
 			panic(http.ErrAbortHandler)
+		}
+		if refused != nil && refused.Reason == Overload {
+			rest(req.Context(), res)
 		}
 		return nil
 	}
