@@ -26,10 +26,15 @@ const (
 var Refusals = []string{LimitClientAddress, LimitAPIKey, LimitRefreshToken, Overload}
 
 const (
-	// MaxInProgress is how many calls are worked on at once. The store writes 128 exchanges together at most, and as many have to wait for
-	// the next writes to be full; beyond that more calls at once are not done sooner. The rest is the queue: about 30 ms of work on a small
-	// machine. What comes on top is refused, before its body is read.
+	// MaxInProgress is how many calls are worked on at once at most, and MinInProgress at least. The store writes 128 exchanges together;
+	// with fewer it would have to be waited for. As many more have to wait for the next writes to be full, and the rest is the queue. What
+	// comes on top is refused, before its body is read.
 	MaxInProgress = 512
+	MinInProgress = 128
+
+	// SlowCall is when a call took so long that fewer are to be worked on at once: where the store is slow, 512 calls are a queue of
+	// seconds. The bound falls by a quarter, at most once in this time, and rises by a quarter of one for each call that was faster.
+	SlowCall = 100 * time.Millisecond
 
 	// overloadRest is how long a connection on which a call was refused for overload is not read again. The client has its answer, and
 	// was told to come back after a second. Without a rest whoever does not wait for that takes, in refusals at a third of what an
@@ -68,16 +73,20 @@ type Guard struct {
 	trusts                     func(netip.Addr) bool
 	refused                    func(reason string)
 	log                        map[string]*sparing // by reason
+	clock                      func() time.Time
 	inProgress                 atomic.Int64
+	bound                      atomic.Int64 // of inProgress, in quarters
+	cutAt                      atomic.Int64 // when it last fell, in nanoseconds since 1970
 }
 
 // NewGuard is told the trusted proxies only for a hint in the log. refused, if set, is told of each refusal.
 func NewGuard(l RateLimits, trusted []netip.Prefix, clock func() time.Time, refused func(reason string)) *Guard {
 	g := &Guard{
-		trusts: trustIn(trusted), refused: refused, log: map[string]*sparing{},
+		trusts: trustIn(trusted), refused: refused, log: map[string]*sparing{}, clock: clock,
 		addresses: NewLimiter(l.Address, addressesKept, clock), apiKeys: NewLimiter(l.APIKey, apiKeysKept, clock),
 		tokens: NewLimiter(l.RefreshToken, refreshTokensKept, clock),
 	}
+	g.bound.Store(4 * MaxInProgress)
 	for _, reason := range Refusals {
 		g.log[reason] = &sparing{}
 	}
@@ -167,22 +176,36 @@ func (g *Guard) admit(c echo.Context, apiKey string) error {
 		refused.hint = g.hint(c.Request())
 		return refused
 	}
-	if g.inProgress.Load() >= MaxInProgress {
+	if 4*g.inProgress.Load() >= g.bound.Load() {
 		return g.refuse(Overload, 0)
 	}
 	return nil
 }
 
 // begin takes a place among the calls in progress, once nothing has to come from the client any more: a slow one keeps nobody out.
-func (g *Guard) begin() error {
-	if g.inProgress.Add(1) > MaxInProgress {
-		g.end()
-		return g.refuse(Overload, 0)
+func (g *Guard) begin() (begun time.Time, err error) {
+	if 4*g.inProgress.Add(1) > g.bound.Load() {
+		g.inProgress.Add(-1)
+		return begun, g.refuse(Overload, 0)
 	}
-	return nil
+	return g.clock(), nil
 }
 
-func (g *Guard) end() { g.inProgress.Add(-1) }
+// end gives the place back, and moves the bound by how long the call took.
+func (g *Guard) end(begun time.Time) {
+	g.inProgress.Add(-1)
+	now, bound := g.clock(), g.bound.Load()
+	if now.Sub(begun) <= SlowCall {
+		if bound < 4*MaxInProgress {
+			g.bound.CompareAndSwap(bound, bound+1)
+		}
+		return
+	}
+	cut := g.cutAt.Load()
+	if since := time.Duration(now.UnixNano() - cut); (since < 0 || since >= SlowCall) && g.cutAt.CompareAndSwap(cut, now.UnixNano()) {
+		g.bound.Store(max(4*MinInProgress, bound-bound/4))
+	}
+}
 
 // settle charges for a proof that failed.
 func (p *payer) settle(err error) {

@@ -22,6 +22,7 @@ import (
 type busySite struct {
 	*httptest.Server
 	guard   *web.Guard
+	clock   *clock
 	entered chan struct{}
 	letGo   chan struct{}
 
@@ -31,8 +32,8 @@ type busySite struct {
 
 func newBusySite(t *testing.T) *busySite {
 	t.Helper()
-	b := &busySite{entered: make(chan struct{}), letGo: make(chan struct{})}
-	b.guard = web.NewGuard(web.RateLimits{}, nil, time.Now, func(reason string) {
+	b := &busySite{clock: &clock{}, entered: make(chan struct{}), letGo: make(chan struct{})}
+	b.guard = web.NewGuard(web.RateLimits{}, nil, b.clock.now, func(reason string) {
 		b.mu.Lock()
 		defer b.mu.Unlock()
 		b.refused = append(b.refused, reason)
@@ -139,6 +140,68 @@ func TestCallsAboveTheLimitAreRefusedAtOnceAndRecoveryIsImmediate(t *testing.T) 
 	if got := b.guard.InProgress(); got != 0 {
 		t.Errorf("got %d in progress after all were answered", got)
 	}
+}
+
+// occupy has as many calls under way as are let in, of at most n, and tells how many are. They end at release, and then their statuses
+// are gathered.
+func (b *busySite) occupy(t *testing.T, n int) (in int, release func()) {
+	t.Helper()
+	statuses := make(chan int, n)
+	for range n {
+		go func() {
+			rec := httptest.NewRecorder()
+			b.Config.Handler.ServeHTTP(rec, httptest.NewRequest("POST", "/work", strings.NewReader("{}")))
+			statuses <- rec.Code
+		}()
+	}
+	refused := 0
+	for in+refused < n {
+		select {
+		case <-b.entered:
+			in++
+		case status := <-statuses:
+			if status != 503 {
+				t.Errorf("got %d, want 503", status)
+			}
+			refused++
+		}
+	}
+	return in, func() {
+		for range in {
+			b.letGo <- struct{}{}
+			if status := <-statuses; status != 200 {
+				t.Errorf("got %d for what was under way", status)
+			}
+		}
+	}
+}
+
+// A store that is slow must not turn what is let in into a queue of seconds, and one that is fast again must be used at once.
+func TestWhereCallsAreSlowFewerAreLetIn(t *testing.T) {
+	b := newBusySite(t)
+	for _, step := range []struct {
+		took time.Duration
+		want int
+	}{
+		{web.SlowCall, 512}, {web.SlowCall + 1, 512}, {web.SlowCall + 1, 384}, {0, 288}, // 288 fast calls are worth 72
+		{time.Second, 360}, {time.Second, 270}, {time.Second, 202}, {time.Second, 151}, {time.Second, 128}, {time.Minute, 128},
+	} {
+		in, release := b.occupy(t, web.MaxInProgress)
+		if diff := in - step.want; diff < -1 || diff > 1 {
+			t.Errorf("got %d let in, want %d", in, step.want)
+		}
+		b.clock.wait(step.took)
+		release()
+	}
+	for range 4 * (web.MaxInProgress - web.MinInProgress) {
+		_, release := b.occupy(t, 1)
+		release()
+	}
+	in, release := b.occupy(t, web.MaxInProgress)
+	if in != web.MaxInProgress {
+		t.Errorf("got %d let in after calls were fast again, want %d", in, web.MaxInProgress)
+	}
+	release()
 }
 
 // Whoever sends slowly must not hold a place, or a few hundred of them would keep everybody out.

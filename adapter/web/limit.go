@@ -62,10 +62,11 @@ func limited(next echo.HandlerFunc) echo.HandlerFunc {
 			Note(c).body = body
 		}
 		if guard := Note(c).payer.guard; guard != nil {
-			if err := guard.begin(); err != nil {
+			begun, err := guard.begin()
+			if err != nil {
 				return err
 			}
-			defer guard.end()
+			defer guard.end(begun)
 		}
 
 		ctx, cancel := context.WithTimeout(req.Context(), handlerTimeout)
