@@ -48,6 +48,10 @@ OUT ?= bench.md
 bench: ## measure the service against its limits, in ten minutes (QUICK=1: in two; PART=name; OUT=bench.md)
 	@$(GO) run ./test/bench -version='$(VERSION)' -out='$(OUT)' $(if $(QUICK),-quick) $(if $(FULL),-full) $(if $(PART),-part='$(PART)')
 
+.PHONY: overload
+overload: ## offer the service three times what it can do, for a minute and a half
+	@$(GO) run ./test/bench -version='$(VERSION)' -out= -part=overload
+
 PROFILES ?= .profiles
 .PHONY: profile
 profile: ## leave CPU and allocation profiles of the service under load (PROFILES=.profiles), and print the top of each

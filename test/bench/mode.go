@@ -8,6 +8,7 @@ type mode string
 const (
 	oneByOne mode = "one by one" // a statement for each
 	combined mode = "combined"   // a statement for all that wait
+	narrow   mode = "one by one, two connections"
 )
 
 const combiningSetting = "REFRESHD_DATABASE_WRITE_COMBINING"
@@ -26,8 +27,11 @@ func (p program) settings(m mode) (environ []string) {
 	for _, limit := range []string{"ADDRESS", "API_KEY", "REFRESH_TOKEN"} {
 		environ = append(environ, "REFRESHD_RATE_LIMIT_"+limit+"=0")
 	}
-	if p.combines && m == oneByOne {
+	if p.combines && m != combined {
 		environ = append(environ, combiningSetting+"=false")
+	}
+	if m == narrow {
+		environ = append(environ, "REFRESHD_DATABASE_MAX_CONNECTIONS=2")
 	}
 	if p.purges {
 		environ = append(environ, "REFRESHD_PURGE_INTERVAL=0s")
