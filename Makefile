@@ -75,6 +75,9 @@ fuzz: ## run every fuzzer in turn (FUZZTIME=30s each, PKG=./domain), and print h
 .PHONY: httpfuzz
 httpfuzz: ## make requests out of openapi.yaml and hold every answer to it (HTTPFUZZ='-for=10m -seed=1')
 	@$(GO) run ./test/httpfuzz $(HTTPFUZZ)
+.PHONY: overload
+overload: ## offer the service three times what it can do, for a minute and a half
+	@$(GO) run ./test/bench -version='$(VERSION)' -out= -part=overload
 
 PROFILES ?= .profiles
 .PHONY: profile

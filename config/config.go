@@ -55,6 +55,8 @@ type Config struct {
 	// TrustedProxies are masked, and IPv4 is never written as IPv6.
 	TrustedProxies []netip.Prefix
 
+	RateLimits RateLimits
+
 	// PurgeInterval is how long after a pass of the janitor the next one begins; 0 if this process makes none. PurgeAfter is how
 	// long a dead refresh token stays; minutes at least.
 	PurgeInterval time.Duration
@@ -67,6 +69,11 @@ type Config struct {
 	ShutdownDelay time.Duration
 	// ShutdownTimeout is how long running requests may take after the signal to stop. Above 0.
 	ShutdownTimeout time.Duration
+}
+
+// RateLimits are calls a second; 0 for no limit.
+type RateLimits struct {
+	Address, APIKey, RefreshToken int
 }
 
 // LogFormat is how log lines are written.

@@ -71,6 +71,7 @@ func TestDefaultsAreTheDocumentedOnes(t *testing.T) {
 		AdminListen:     "127.0.0.1:3001",
 		Database:        config.Database{Engine: config.SQLite, URL: domain.NewSecret("sqlite:refreshd-data/refreshd.db"), Path: "refreshd-data/refreshd.db", MaxConnections: 16, WriteCombining: true},
 		PublicURL:       "http://127.0.0.1:3000",
+		RateLimits:      config.RateLimits{Address: 100, APIKey: 2000, RefreshToken: 5},
 		PurgeInterval:   time.Hour,
 		PurgeAfter:      24 * time.Hour,
 		LogFormat:       config.LogAuto,
@@ -93,6 +94,7 @@ func TestEverySourceSetsEverySetting(t *testing.T) {
 		PublicURL:         "https://auth.example.com/tokens",
 		CORSOrigins:       []string{"https://app.example.com", "http://localhost:5173"},
 		TrustedProxies:    []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8"), netip.MustParsePrefix("192.0.2.7/32"), netip.MustParsePrefix("2001:db8::/32")},
+		RateLimits:        config.RateLimits{Address: 7, APIKey: 0, RefreshToken: 1_000_000},
 		PurgeInterval:     10 * time.Minute,
 		PurgeAfter:        48 * time.Hour,
 		LogFormat:         config.LogJSON,
@@ -114,6 +116,9 @@ cors_origins:
   - https://app.example.com
   - http://localhost:5173
 trusted_proxies: [10.0.0.0/8, "192.0.2.7", "2001:db8::/32"]
+rate_limit_address: 7
+rate_limit_api_key: 0
+rate_limit_refresh_token: "1000000"
 purge_interval: 10m
 purge_after: 48h
 log_format: json
@@ -133,6 +138,7 @@ shutdown_timeout: 90s
 			"REFRESHD_KICKSTART_FILE=kickstart.yaml", "REFRESHD_PUBLIC_URL=https://auth.example.com/tokens",
 			"REFRESHD_CORS_ORIGINS=https://app.example.com, http://localhost:5173",
 			"REFRESHD_TRUSTED_PROXIES=10.0.0.0/8,::ffff:192.0.2.7,2001:db8::/32",
+			"REFRESHD_RATE_LIMIT_ADDRESS=7", "REFRESHD_RATE_LIMIT_API_KEY=0", "REFRESHD_RATE_LIMIT_REFRESH_TOKEN=1000000",
 			"REFRESHD_PURGE_INTERVAL=600s", "REFRESHD_PURGE_AFTER=48h",
 			"REFRESHD_LOG_FORMAT=json", "REFRESHD_LOG_LEVEL=warn", "REFRESHD_SHUTDOWN_DELAY=5s", "REFRESHD_SHUTDOWN_TIMEOUT=1m30s",
 		}, keys...)},
@@ -142,6 +148,7 @@ shutdown_timeout: 90s
 			"--kickstart-file=kickstart.yaml", "--public-url=https://auth.example.com/tokens",
 			"--cors-origins=https://app.example.com,http://localhost:5173",
 			"--trusted-proxies=10.0.0.0/8,192.0.2.7,2001:db8::/32",
+			"--rate-limit-address=7", "--rate-limit-api-key", "0", "--rate-limit-refresh-token=1000000",
 			"--purge-interval=10m", "--purge-after=48h0m",
 			"--log-format=json", "--log-level=warn", "--shutdown-delay=5s", "--shutdown-timeout=90s",
 		}, environ: keys},
@@ -258,13 +265,16 @@ func TestBadValuesAreRefused(t *testing.T) {
 			"*", "null", "https://*.example.com", "https://h/", "https://h/x", "https://h?", "https://h#", "https://u@h", "h", "h:1", "//h", "https://", "HTTPS://h", "https://H", "https://h:443", "http://h:80", "https://h:", "https://h:0443",
 			"https://ü.example", "https://h,,https://g", "https://h,",
 		},
-		"TRUSTED_PROXIES":  {"proxy", "10.0.0.0/33", "10.0.0.1/8", "10.0.0", "::ffff:10.0.0.0/104", "fe80::1%eth0", "10.0.0.1,", "*"},
-		"PURGE_INTERVAL":   {"", "1", "-1h", "999ms", "169h", "daily"},
-		"PURGE_AFTER":      {"", "24", "0s", "-24h", "4m59s", "8761h", "later"},
-		"LOG_FORMAT":       {"", "xml", "JSON"},
-		"LOG_LEVEL":        {"", "trace", "INFO", "info+1"},
-		"SHUTDOWN_DELAY":   {"", "5", "-1s", "61m", "soon"},
-		"SHUTDOWN_TIMEOUT": {"", "15", "0s", "-1s", "61m", "soon"},
+		"TRUSTED_PROXIES":          {"proxy", "10.0.0.0/33", "10.0.0.1/8", "10.0.0", "::ffff:10.0.0.0/104", "fe80::1%eth0", "10.0.0.1,", "*"},
+		"RATE_LIMIT_ADDRESS":       {"", "-1", "1.5", "1000001", "10/s"},
+		"RATE_LIMIT_API_KEY":       {"", "-1", "1000001"},
+		"RATE_LIMIT_REFRESH_TOKEN": {"", "-1", "1000001"},
+		"PURGE_INTERVAL":           {"", "1", "-1h", "999ms", "169h", "daily"},
+		"PURGE_AFTER":              {"", "24", "0s", "-24h", "4m59s", "8761h", "later"},
+		"LOG_FORMAT":               {"", "xml", "JSON"},
+		"LOG_LEVEL":                {"", "trace", "INFO", "info+1"},
+		"SHUTDOWN_DELAY":           {"", "5", "-1s", "61m", "soon"},
+		"SHUTDOWN_TIMEOUT":         {"", "15", "0s", "-1s", "61m", "soon"},
 	}
 	for name, values := range tests {
 		for _, text := range values {

@@ -15,6 +15,9 @@ type Exchange struct {
 	Tokens port.RefreshTokens
 	Minter Minter
 	Clock  Clock
+	// Limit, if set, is asked before the store is, and only if the token string is genuine. Its error is Do's as it is: nothing was
+	// decided.
+	Limit func(id domain.ID) error
 }
 
 // ExchangeInput is what a client presents.
@@ -56,6 +59,11 @@ func (x *Exchange) Do(ctx context.Context, in ExchangeInput) (Exchanged, error) 
 	presented, genuine, err := x.present(ctx, in)
 	if err != nil || !genuine || in.TenantID != "" && !domain.IsTenantID(in.TenantID) {
 		return Exchanged{Outcome: domain.RefusedInvalid}, err
+	}
+	if x.Limit != nil {
+		if err := x.Limit(presented.ID); err != nil {
+			return Exchanged{}, err
+		}
 	}
 	call := domain.Call{
 		Generation: presented.Generation, Now: x.Clock.now(), TenantID: in.TenantID, Authenticated: in.Authenticated,

@@ -251,6 +251,41 @@ func withChecksum(b []byte) string {
 }
 
 // A key that another process made must be found, but made-up numbers must not become a load.
+// Who is limited must be the refresh token that was proved: anybody can write another one's id into a string.
+func TestTheLimitIsAskedOfGenuineStringsAndBeforeTheStore(t *testing.T) {
+	w := newWorld(t)
+	issued := w.issued(t, "shop")
+	tooMany := errors.New("too many")
+	var asked []domain.ID
+	w.exchange.Limit = func(id domain.ID) error {
+		asked = append(asked, id)
+		return tooMany
+	}
+	w.probe.forget()
+	raw, err := base64.RawURLEncoding.DecodeString(strings.TrimPrefix(issued.TokenString.Reveal(), "rt_"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	raw[30] ^= 1
+	for _, s := range []domain.Secret{domain.NewSecret(withChecksum(raw)), domain.NewSecret("rt_x")} {
+		wantOutcome(t, w.exchangedAs(t, usecase.ExchangeInput{TokenString: s}), domain.RefusedInvalid, nil)
+	}
+	if len(asked) > 0 {
+		t.Errorf("the limit was asked of %v, whose strings were forged", asked)
+	}
+	if _, err := w.exchange.Do(t.Context(), usecase.ExchangeInput{TokenString: issued.TokenString}); !errors.Is(err, tooMany) {
+		t.Errorf("got %v, want the limit's error", err)
+	}
+	if diff := cmp.Diff([]domain.ID{issued.RefreshToken.ID}, asked); diff != "" {
+		t.Errorf("asked of (-want +got):\n%s", diff)
+	}
+	if got := w.probe.asked(); len(got) > 0 {
+		t.Errorf("a refused exchange called %v", got)
+	}
+	w.exchange.Limit = func(domain.ID) error { return nil }
+	wantOutcome(t, w.exchangedAs(t, usecase.ExchangeInput{TokenString: issued.TokenString}), domain.Rotated, nil)
+}
+
 func TestAnUnknownKeyNumberReloadsTheKeysOnceASecondAtMost(t *testing.T) {
 	w := newWorld(t)
 	b := make([]byte, 48)

@@ -30,6 +30,14 @@ func credential(c echo.Context) domain.Secret {
 func isAPIKey(s domain.Secret) bool      { return strings.HasPrefix(s.Reveal(), "ak_") }
 func isAccessToken(s domain.Secret) bool { return strings.Count(s.Reveal(), ".") == 2 }
 
+// offeredKey is what may be an API key, for the guard; empty if there is none.
+func offeredKey(c echo.Context) string {
+	if s := credential(c); isAPIKey(s) {
+		return s.Reveal()
+	}
+	return ""
+}
+
 // namedTenant is the tenant that the headers name; empty for none. Two that differ are refused.
 func namedTenant(c echo.Context) (string, error) {
 	tenant := ""
@@ -49,11 +57,21 @@ func namedTenant(c echo.Context) (string, error) {
 
 // backend identifies a caller that needs an API key with method on path, and the tenant it means: first who, then for whom.
 func (a *API) backend(c echo.Context, method, path string) (tenantID string, err error) {
-	caller, err := a.Authenticate.APIKey(c.Request().Context(), credential(c), method, path)
+	caller, err := a.apiKey(c, credential(c), method, path)
 	if err != nil {
-		return "", tellWhy(c, err)
+		return "", err
 	}
 	return a.tenantFor(c, caller)
+}
+
+// apiKey finds the caller behind an API key, and tells the guard that it is good.
+func (a *API) apiKey(c echo.Context, key domain.Secret, method, path string) (usecase.Caller, error) {
+	caller, err := a.Authenticate.APIKey(c.Request().Context(), key, method, path)
+	if err != nil {
+		return caller, tellWhy(c, err)
+	}
+	web.Note(c).Authenticated()
+	return caller, nil
 }
 
 // backendOrOwner is backend, but an access token serves as well; owner is then who it belongs to.

@@ -1,6 +1,8 @@
 package httpapi
 
 import (
+	"errors"
+	"fmt"
 	"net/http"
 	"time"
 
@@ -34,6 +36,11 @@ func done(c echo.Context, message string, data any) error {
 
 // renderRefusal writes the answers that adapter/web leaves to the dialect: 400, 405, 413, 415, 429.
 func renderRefusal(c echo.Context, status int, err error) error {
+	if refused := (*web.Refused)(nil); errors.As(err, &refused) {
+		return c.JSON(status, envelope{Message: tooMany, Errors: &refusal{GeneralErrors: []problem{{
+			Code: "[tooMany]" + refused.Reason, Message: fmt.Sprintf("%s: wait for Retry-After seconds, and send it again", refused),
+		}}}})
+	}
 	if status != http.StatusBadRequest {
 		return c.JSON(status, envelope{Message: web.Message(err)})
 	}
@@ -56,6 +63,8 @@ func refuse(c echo.Context, message string, fields []domain.FieldError) error {
 	}
 	return c.JSON(http.StatusBadRequest, envelope{Message: message, Errors: r})
 }
+
+const tooMany = "Too many calls: nothing was done."
 
 // milliseconds is how an instant stands on the wire.
 func milliseconds(t time.Time) int64 { return t.UnixMilli() }

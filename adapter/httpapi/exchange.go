@@ -46,6 +46,9 @@ func (a *API) exchange(c echo.Context, b refreshBody) error {
 			"this is longer than the policy allows: ask for less, or leave it out")
 	}
 	a.tell(c, out)
+	if out.Outcome == domain.RefusedInvalid {
+		web.Note(c).FailedProof()
+	}
 	switch {
 	case errors.Is(out.Why, domain.ErrUnproved):
 		return domain.ErrUnauthorized
@@ -98,8 +101,8 @@ func (a *API) voucher(c echo.Context) (in usecase.ExchangeInput, err error) {
 	var caller usecase.Caller
 	key := credential(c)
 	if isAPIKey(key) { // else nothing, or an expired access token, say, that a client's interceptor attached
-		if caller, err = a.Authenticate.APIKey(c.Request().Context(), key, http.MethodPost, "/jwt/refresh"); err != nil {
-			return in, tellWhy(c, err)
+		if caller, err = a.apiKey(c, key, http.MethodPost, "/jwt/refresh"); err != nil {
+			return in, err
 		}
 	}
 	if in.TenantID, err = namedTenant(c); err != nil || !isAPIKey(key) {

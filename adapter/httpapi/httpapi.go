@@ -39,6 +39,9 @@ type API struct {
 	PublicURL      string
 	Origins        web.Origins
 	TrustedProxies []netip.Prefix
+	// Guard, if set, stands before all endpoints but health, readiness and the documents. The limit for refresh tokens is the
+	// exchange's own.
+	Guard *web.Guard
 	// Observe and Exchanged, if set, are told of every request and of every exchange, refused ones too.
 	Observe   func(route, method string, status int, took time.Duration, outcome string)
 	Exchanged func(usecase.Exchanged)
@@ -48,6 +51,7 @@ type API struct {
 func (a *API) Handler() (http.Handler, error) {
 	e := web.New(web.Options{
 		Log: a.Log, Render: renderRefusal, TrustedProxies: a.TrustedProxies, Origins: a.Origins, Observe: a.Observe,
+		Guard: a.Guard, APIKey: offeredKey, Unguarded: []string{"/healthz", "/readyz", "/openapi.yaml", "/docs", "/docs/style.css"},
 	})
 	d, err := documentation()
 	if err != nil {

@@ -27,6 +27,7 @@ type Metrics struct {
 	exchanges *prometheus.CounterVec
 	strangers prometheus.Counter
 	ahead     prometheus.Counter
+	refused   *prometheus.CounterVec
 	calls     *prometheus.HistogramVec
 	purged    prometheus.Counter
 	lookedAt  prometheus.Counter
@@ -56,6 +57,10 @@ func New(version string) *Metrics {
 			Name: "refreshd_generations_ahead_total",
 			Help: "Genuine token strings of a generation yet to come: the store went back in time, or a token key leaked.",
 		}),
+		refused: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "refreshd_calls_refused_total",
+			Help: "Calls that were refused before they were worked on: by a rate limit (429), or because too many were under way (overload, 503).",
+		}, []string{"reason"}),
 		calls: prometheus.NewHistogramVec(prometheus.HistogramOpts{
 			Name: "refreshd_store_call_duration_seconds", Buckets: durations,
 			Help: "Calls of the store and how long they took; result is ok, answer (such as not found) or error.",
@@ -78,7 +83,7 @@ func New(version string) *Metrics {
 		Name: "refreshd_build_info", Help: "1, with the version as a label.", ConstLabels: prometheus.Labels{"version": version},
 	})
 	build.Set(1)
-	m.registry.MustRegister(m.requests, m.exchanges, m.strangers, m.ahead, m.calls,
+	m.registry.MustRegister(m.requests, m.exchanges, m.strangers, m.ahead, m.refused, m.calls,
 		m.purged, m.lookedAt, m.lastPass, build,
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return m
@@ -103,6 +108,19 @@ func (m *Metrics) Exchanged(o domain.Outcome, stranger bool, why error) {
 	if errors.Is(why, domain.ErrAhead) {
 		m.ahead.Inc()
 	}
+}
+
+// Refused counts a call that was refused for reason before it was worked on.
+func (m *Metrics) Refused(reason string) { m.refused.WithLabelValues(reason).Inc() }
+
+// InProgress shows how many calls are worked on, read at each scrape; and, at zero, the reasons for which one may be refused.
+func (m *Metrics) InProgress(read func() int, reasons []string) {
+	for _, reason := range reasons {
+		m.refused.WithLabelValues(reason)
+	}
+	m.registry.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+		Name: "refreshd_calls_in_progress", Help: "Calls that are worked on.",
+	}, func() float64 { return float64(read()) }))
 }
 
 // Purged counts a step of the janitor; complete tells that a pass has ended with it.

@@ -49,6 +49,16 @@ func TestExchangesAreCountedByTheWordsOfTheTable(t *testing.T) {
 		`refreshd_retries_from_other_address_total 1`, `refreshd_generations_ahead_total 1`)
 }
 
+func TestRefusedCallsAreCountedByReason(t *testing.T) {
+	m := metrics.New("v1")
+	inProgress := 3
+	m.InProgress(func() int { return inProgress }, []string{"clientAddress", "overload"})
+	m.Refused("overload")
+	m.Refused("overload")
+	wantLines(t, scrape(t, m), `refreshd_calls_refused_total{reason="clientAddress"} 0`, `refreshd_calls_refused_total{reason="overload"} 2`,
+		"refreshd_calls_in_progress 3")
+}
+
 func TestStepsOfTheJanitorAreCountedAndPassesDated(t *testing.T) {
 	m := metrics.New("v1")
 	m.Purged(500, 40, false)

@@ -14,16 +14,7 @@ import (
 // for an entry is trusted. The result is at most 45 characters, without zone and port, IPv4 in dots however it was written;
 // empty if the peer has none (a Unix socket).
 func ClientAddr(trusted []netip.Prefix) echo.IPExtractor {
-	prefixes := make([]netip.Prefix, len(trusted))
-	for i, p := range trusted {
-		if p.Addr().Is4In6() && p.Bits() >= 96 {
-			p = netip.PrefixFrom(p.Addr().Unmap(), p.Bits()-96)
-		}
-		prefixes[i] = p
-	}
-	trusts := func(a netip.Addr) bool {
-		return slices.ContainsFunc(prefixes, func(p netip.Prefix) bool { return p.Contains(a) })
-	}
+	trusts := trustIn(trusted)
 	return func(req *http.Request) string {
 		addr, ok := parseAddr(req.RemoteAddr)
 		if !ok {
@@ -41,6 +32,19 @@ func ClientAddr(trusted []netip.Prefix) echo.IPExtractor {
 			addr = hop
 		}
 		return addr.String()
+	}
+}
+
+func trustIn(trusted []netip.Prefix) (trusts func(netip.Addr) bool) {
+	prefixes := make([]netip.Prefix, len(trusted))
+	for i, p := range trusted {
+		if p.Addr().Is4In6() && p.Bits() >= 96 {
+			p = netip.PrefixFrom(p.Addr().Unmap(), p.Bits()-96)
+		}
+		prefixes[i] = p
+	}
+	return func(a netip.Addr) bool {
+		return slices.ContainsFunc(prefixes, func(p netip.Prefix) bool { return p.Contains(a) })
 	}
 }
 

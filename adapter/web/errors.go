@@ -5,6 +5,7 @@ import (
 	"errors"
 	"log/slog"
 	"net/http"
+	"strconv"
 
 	"github.com/labstack/echo/v4"
 
@@ -31,6 +32,9 @@ var statuses = []struct {
 func Status(err error) int {
 	if panicked := (*panicError)(nil); errors.As(err, &panicked) {
 		return http.StatusInternalServerError
+	}
+	if refused := (*Refused)(nil); errors.As(err, &refused) {
+		return refused.status()
 	}
 	for _, s := range statuses {
 		if errors.Is(err, s.err) {
@@ -88,11 +92,18 @@ func NewErrorHandler(render Renderer) echo.HTTPErrorHandler {
 		case http.StatusUnauthorized:
 			setDefault(echo.HeaderWWWAuthenticate, `Bearer realm="refreshd"`)
 		case http.StatusServiceUnavailable, http.StatusTooManyRequests:
-			setDefault(echo.HeaderRetryAfter, "1")
+			seconds := 1
+			if refused := (*Refused)(nil); errors.As(err, &refused) {
+				seconds = refused.seconds()
+			}
+			setDefault(echo.HeaderRetryAfter, strconv.Itoa(seconds))
 		}
 		if status == http.StatusUnauthorized || status == http.StatusNotFound || status >= 500 || c.Request().Method == http.MethodHead {
 			header.Del(echo.HeaderContentType)
 			header.Del(echo.HeaderContentLength)
+			if refused := (*Refused)(nil); errors.As(err, &refused) {
+				header.Set(echo.HeaderContentLength, "0") // so that it can be sent before the handler returns
+			}
 			c.Response().WriteHeader(status)
 			return
 		}

@@ -34,11 +34,17 @@ func readBody(c echo.Context, req *http.Request) ([]byte, error) {
 	return body, err
 }
 
+// isWrongMethod tells whether the answer is 405.
+func isWrongMethod(c echo.Context) bool {
+	_, wrong := c.Get(echo.ContextKeyHeaderAllow).(string)
+	return wrong
+}
+
 // limited bounds a request in size and in time. The body is read here, whole, since its size is to be known before the handler
 // asks who is calling. Time that the client takes to send it is the server's to bound: the handler's own begins after that.
 func limited(next echo.HandlerFunc) echo.HandlerFunc {
 	return func(c echo.Context) error {
-		if _, wrongMethod := c.Get(echo.ContextKeyHeaderAllow).(string); wrongMethod {
+		if isWrongMethod(c) {
 			return next(c)
 		}
 		req := c.Request()
@@ -54,6 +60,13 @@ func limited(next echo.HandlerFunc) echo.HandlerFunc {
 				return domain.NewInvalid("", domain.Malformed, "the body broke off before its end")
 			}
 			Note(c).body = body
+		}
+		if guard := Note(c).payer.guard; guard != nil {
+			begun, err := guard.begin()
+			if err != nil {
+				return err
+			}
+			defer guard.end(begun)
 		}
 
 		ctx, cancel := context.WithTimeout(req.Context(), handlerTimeout)

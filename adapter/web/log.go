@@ -24,12 +24,26 @@ type Record struct {
 	level slog.Level
 	attrs []slog.Attr
 	body  []byte
+	payer payer
 }
 
 // Raise makes the request's log line at least as loud as level, and adds to it. Nothing secret may be in attrs.
 func (r *Record) Raise(level slog.Level, attrs ...slog.Attr) {
 	r.level = max(r.level, level)
 	r.attrs = append(r.attrs, attrs...)
+}
+
+// refused makes the line of a call that a guard refused a warning, or one for debugging if there was a warning a moment ago.
+func (r *Record) refused(why *Refused, now time.Time) {
+	loud, leftOut := why.log.loud(now)
+	r.level = slog.LevelDebug
+	if loud {
+		r.level = slog.LevelWarn
+	}
+	r.attrs = append(r.attrs, slog.String("why", why.Error()), slog.Int("refusedBefore", leftOut))
+	if why.hint != "" {
+		r.attrs = append(r.attrs, slog.String("hint", why.hint))
+	}
 }
 
 const recordKey = "refreshd.record"
@@ -62,7 +76,7 @@ func recovering(c echo.Context, h echo.HandlerFunc) (err error) {
 }
 
 // logged is the outermost middleware: it answers errors and panics, and then writes the request's line. There is one line a
-// request and nothing else logs an error that was answered. A panic after the first byte of an answer ends the connection, or
+// request, at debug for most of those that a guard refuses, and nothing else logs an error that was answered. A panic after the first byte of an answer ends the connection, or
 // the client would take the part for the whole.
 func (o Options) logged(next echo.HandlerFunc) echo.HandlerFunc {
 	return func(c echo.Context) error {
@@ -72,6 +86,11 @@ func (o Options) logged(next echo.HandlerFunc) echo.HandlerFunc {
 		c.Set(recordKey, record)
 		res.Header().Set(echo.HeaderXRequestID, record.RequestID)
 		res.Header().Set(echo.HeaderXContentTypeOptions, "nosniff")
+		// A request with chunks and a length besides is read by its chunks, and net/http does not tell. A proxy before us may have gone by
+		// the length, and must not send the rest as the next request's beginning (RFC 9112, section 6.1).
+		if len(req.TransferEncoding) > 0 {
+			res.Header().Set(echo.HeaderConnection, "close")
+		}
 
 		err := recovering(c, next)
 		var panicked *panicError
@@ -90,25 +109,35 @@ func (o Options) logged(next echo.HandlerFunc) echo.HandlerFunc {
 		if route == "" {
 			route = "unmatched"
 		}
-		record.Raise(levelOf(req.Context(), res.Status, err), explain(err, res.Status)...)
-		attrs := make([]slog.Attr, 0, 9+len(record.attrs))
-		attrs = append(attrs,
-			slog.String("id", record.RequestID),
-			slog.String("method", method),
-			slog.String("route", route),
-			slog.Int("status", res.Status),
-			slog.Float64("durationMs", float64(took.Microseconds())/1000),
-			slog.String("tenant", record.Tenant),
-			slog.String("outcome", record.Outcome),
-			slog.String("client", c.RealIP()),
-			slog.Int64("bytes", res.Size),
-		)
-		o.Log.LogAttrs(req.Context(), record.level, "request", append(attrs, record.attrs...)...)
+		refused := (*Refused)(nil)
+		if errors.As(err, &refused) {
+			record.refused(refused, start)
+		} else {
+			record.Raise(levelOf(req.Context(), res.Status, err), explain(err, res.Status)...)
+		}
+		if o.Log.Enabled(req.Context(), record.level) {
+			attrs := make([]slog.Attr, 0, 9+len(record.attrs))
+			attrs = append(attrs,
+				slog.String("id", record.RequestID),
+				slog.String("method", method),
+				slog.String("route", route),
+				slog.Int("status", res.Status),
+				slog.Float64("durationMs", float64(took.Microseconds())/1000),
+				slog.String("tenant", record.Tenant),
+				slog.String("outcome", record.Outcome),
+				slog.String("client", c.RealIP()),
+				slog.Int64("bytes", res.Size),
+			)
+			o.Log.LogAttrs(req.Context(), record.level, "request", append(attrs, record.attrs...)...)
+		}
 		if o.Observe != nil {
 			o.Observe(route, method, res.Status, took, record.Outcome)
 		}
 		if torn {
 			panic(http.ErrAbortHandler)
+		}
+		if refused != nil && refused.Reason == Overload {
+			rest(req.Context(), res)
 		}
 		return nil
 	}

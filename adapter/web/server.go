@@ -19,6 +19,11 @@ type Options struct {
 	TrustedProxies []netip.Prefix
 	Origins        Origins
 
+	// Guard, if set, stands before all routes but those in Unguarded. APIKey is then what a call offers as an API key, or empty.
+	Guard     *Guard
+	APIKey    func(echo.Context) string
+	Unguarded []string
+
 	// Observe, if set, is told of every request once it is answered. Each of route, method and outcome is out of a fixed set.
 	Observe func(route, method string, status int, took time.Duration, outcome string)
 }
@@ -35,6 +40,9 @@ func New(o Options) *echo.Echo {
 	e.Use(routed)
 	if len(o.Origins.exact) > 0 {
 		e.Use(o.Origins.cors())
+	}
+	if o.Guard != nil {
+		e.Use(o.Guard.guarded(o.APIKey, o.Unguarded))
 	}
 	e.Use(limited)
 	return e

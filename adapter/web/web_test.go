@@ -221,6 +221,23 @@ func TestABodyThatBreaksOffIsRefused(t *testing.T) {
 	}
 }
 
+// A proxy that went by a length which net/http has dropped would send the rest of the body as the next request's beginning.
+func TestAConnectionEndsAfterABodyInChunks(t *testing.T) {
+	s := newSite(t, nil)
+	s.POST("/x", ok)
+	for sent, want := range map[string]string{"in chunks": "close", "at once": ""} {
+		req := httptest.NewRequest("POST", "/x", strings.NewReader("{}"))
+		if sent == "in chunks" {
+			req.TransferEncoding, req.ContentLength = []string{"chunked"}, -1
+		}
+		rec := httptest.NewRecorder()
+		s.ServeHTTP(rec, req)
+		if got := rec.Header().Get("Connection"); got != want {
+			t.Errorf("%s: got Connection %q, want %q", sent, got, want)
+		}
+	}
+}
+
 type brokenReader struct{}
 
 func (brokenReader) Read([]byte) (int, error) { return 0, io.ErrUnexpectedEOF }

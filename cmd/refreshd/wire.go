@@ -195,20 +195,23 @@ func (s *service) api(c config.Config, publicURL string, ready func(context.Cont
 	if err != nil {
 		return nil, err
 	}
+	limits := web.RateLimits{Address: c.RateLimits.Address, APIKey: c.RateLimits.APIKey, RefreshToken: c.RateLimits.RefreshToken}
+	guard := web.NewGuard(limits, c.TrustedProxies, s.clock, s.metrics.Refused)
+	s.metrics.InProgress(guard.InProgress, web.Refusals)
 	minter := usecase.Minter{Keys: s.keys, Signer: s.signer, PublicURL: publicURL}
 	return &httpapi.API{
 		Issue: &usecase.Issue{
 			Tokens: s.store, Revocations: s.store, Directory: s.store, Minter: minter, Clock: s.clock, Random: rand.Reader,
 			PurgeAfter: c.PurgeAfter,
 		},
-		Exchange:     &usecase.Exchange{Tokens: s.store, Minter: minter, Clock: s.clock},
+		Exchange:     &usecase.Exchange{Tokens: s.store, Minter: minter, Clock: s.clock, Limit: guard.Exchange},
 		List:         &usecase.List{Tokens: s.store, Clock: s.clock},
 		Revoke:       &usecase.Revoke{Revocations: s.store, Keys: s.keys, Clock: s.clock},
 		Authenticate: &usecase.Authenticate{APIKeys: s.store, Directory: s.store, Keys: s.keys, Clock: s.clock},
 		Publish:      &usecase.Publish{Directory: s.store, Keys: s.keys, Clock: s.clock},
 		Ready:        ready,
 		PublicURL:    publicURL,
-		Log:          s.log, Origins: origins, TrustedProxies: c.TrustedProxies,
+		Log:          s.log, Origins: origins, TrustedProxies: c.TrustedProxies, Guard: guard,
 		Observe:   s.metrics.Observe,
 		Exchanged: func(e usecase.Exchanged) { s.metrics.Exchanged(e.Outcome, e.Stranger, e.Why) },
 	}, nil

@@ -8,6 +8,7 @@ type mode string
 const (
 	oneByOne mode = "one by one" // a statement for each
 	combined mode = "combined"   // a statement for all that wait
+	narrow   mode = "one by one, two connections"
 )
 
 var modes = []mode{oneByOne, combined}
@@ -15,11 +16,18 @@ var modes = []mode{oneByOne, combined}
 // asItComes is the mode of a service that is told nothing.
 const asItComes = combined
 
-// environ tells the service the mode, and not to purge by itself, so that a purge is only where it is measured.
+// environ tells the service the mode, not to purge by itself, so that a purge is only where it is measured, and not to limit the one
+// address that all calls come from.
 func (m mode) environ() []string {
 	environ := []string{"REFRESHD_PURGE_INTERVAL=0s"}
-	if m == oneByOne {
+	for _, limit := range []string{"ADDRESS", "API_KEY", "REFRESH_TOKEN"} {
+		environ = append(environ, "REFRESHD_RATE_LIMIT_"+limit+"=0")
+	}
+	if m != combined {
 		environ = append(environ, "REFRESHD_DATABASE_WRITE_COMBINING=false")
+	}
+	if m == narrow {
+		environ = append(environ, "REFRESHD_DATABASE_MAX_CONNECTIONS=2")
 	}
 	return environ
 }

@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"slices"
 
 	"github.com/refreshd/refreshd/test/figures"
 )
@@ -51,10 +52,27 @@ var targets = []target{
 	atMost("purge", 2, "%.2f", "p99 of 32 users while a million dead rows are purged / without"),
 }
 
-// summary holds the figures against the targets: all of them, or those that there is a figure for.
+// overloadTargets are those of the part that runs only if it is named.
+var overloadTargets = slices.Concat(overloadTargetsOf(combined), overloadTargetsOf(narrow))
+
+func overloadTargetsOf(m mode) []target {
+	of := func(name string) string { return "overload " + name + " " + string(m) }
+	what := "3 times the best, " + string(m) + ": "
+	return []target{
+		atLeast(of("throughput"), .8, "%.2f", what+"accepted / the best"),
+		atMost(of("p99"), 250, "%.0f ms", what+"p99 of what is accepted"),
+		atMost(of("refused"), 300, "%.0f ms", what+"p99 of what is refused, of callers who do not wait as they are told to"),
+		atMost(of("health"), 100, "%.0f ms", what+"p99 of health and readiness"),
+		atMost(of("sick"), 0, "%.0f", what+"answers of health and readiness that were not green"),
+		atLeast(of("recovery"), .8, "%.2f", what+"accepted / the best in the second after"),
+	}
+}
+
+// summary holds the figures against the targets: all of them, but for those of a part that runs apart, or those that there is a
+// figure for.
 func (r *report) summary(all bool) *figures.Table {
 	t := figures.NewTable("target", "bound", "measured", "")
-	for _, target := range targets {
+	for i, target := range slices.Concat(targets, overloadTargets) {
 		bound := "≥ "
 		if target.atMost {
 			bound = "≤ "
@@ -62,7 +80,7 @@ func (r *report) summary(all bool) *figures.Table {
 		bound += fmt.Sprintf(target.format, target.bound)
 		value, measured := r.figures[target.name]
 		switch {
-		case !measured && !all:
+		case !measured && (!all || i >= len(targets)):
 		case !measured:
 			t.Add(target.text, bound, figures.None, "not measured")
 		case target.reached(value):

@@ -93,6 +93,11 @@ func (u *user) present() (grant, error) {
 	if err != nil {
 		return grant{}, err
 	}
+	return u.granted(status)
+}
+
+// granted is what the last call was answered with.
+func (u *user) granted(status int) (grant, error) {
 	g, err := parseGrant(status, u.body)
 	if err == nil && string(g.id) != u.id {
 		err = fmt.Errorf("the answer is of refresh token %q, want %q", g.id, u.id)
@@ -102,7 +107,16 @@ func (u *user) present() (grant, error) {
 
 // exchange presents the current string, and keeps the one that it is given.
 func (u *user) exchange() error {
-	g, err := u.present()
+	status, err := u.call(u.request)
+	if err != nil {
+		return err
+	}
+	return u.take(status)
+}
+
+// take keeps the string that the last call was answered with.
+func (u *user) take(status int) error {
+	g, err := u.granted(status)
 	if err != nil {
 		return err
 	}

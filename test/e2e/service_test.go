@@ -61,6 +61,8 @@ func command(t *testing.T, d database, s settings, args ...string) (cmd *exec.Cm
 	cmd.Dir = d.dir
 	cmd.Env = []string{
 		"PATH=" + os.Getenv("PATH"), "REFRESHD_DATABASE_URL=" + d.url, "REFRESHD_LISTEN=127.0.0.1:0", "REFRESHD_ADMIN_LISTEN=127.0.0.1:0",
+		// All clients have one address here.
+		"REFRESHD_RATE_LIMIT_ADDRESS=0", "REFRESHD_RATE_LIMIT_API_KEY=0", "REFRESHD_RATE_LIMIT_REFRESH_TOKEN=0",
 		"ACME_KEY=" + acmeKey, "READER_KEY=" + readerKey, "RIVAL_KEY=" + rivalKey, "EXPIRED_KEY=" + expiredKey,
 	}
 	if d.masterKey != "" {

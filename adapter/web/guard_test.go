@@ -1,0 +1,269 @@
+package web_test
+
+import (
+	"bufio"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/labstack/echo/v4"
+
+	"github.com/refreshd/refreshd/adapter/web"
+	"github.com/refreshd/refreshd/domain"
+)
+
+// A busySite has a handler at /work that holds its calls until they are let go.
+type busySite struct {
+	*httptest.Server
+	guard   *web.Guard
+	clock   *clock
+	entered chan struct{}
+	letGo   chan struct{}
+
+	mu      sync.Mutex
+	refused []string
+}
+
+func newBusySite(t *testing.T) *busySite {
+	t.Helper()
+	b := &busySite{clock: &clock{}, entered: make(chan struct{}), letGo: make(chan struct{})}
+	b.guard = web.NewGuard(web.RateLimits{}, nil, b.clock.now, func(reason string) {
+		b.mu.Lock()
+		defer b.mu.Unlock()
+		b.refused = append(b.refused, reason)
+	})
+	s := newSite(t, func(o *web.Options) {
+		o.Guard, o.APIKey, o.Unguarded = b.guard, func(echo.Context) string { return "" }, []string{"/healthz"}
+	})
+	s.GET("/healthz", ok)
+	s.POST("/work", func(c echo.Context) error {
+		b.entered <- struct{}{}
+		<-b.letGo
+		return ok(c)
+	})
+	s.POST("/panic", func(echo.Context) error { panic("on purpose") })
+	b.Server = httptest.NewServer(s)
+	b.Server.Client().Transport.(*http.Transport).MaxIdleConnsPerHost = web.MaxInProgress
+	t.Cleanup(b.Close)
+	return b
+}
+
+func (b *busySite) call(t *testing.T, method, path string, body io.Reader) (status int, retryAfter string) {
+	t.Helper()
+	req, err := http.NewRequest(method, b.URL+path, body)
+	if err != nil {
+		t.Error(err)
+		return 0, ""
+	}
+	res, err := b.Client().Do(req)
+	if err != nil {
+		t.Error(err)
+		return 0, ""
+	}
+	defer res.Body.Close()
+	if text, err := io.ReadAll(res.Body); err != nil || res.StatusCode == 503 && len(text) > 0 {
+		t.Errorf("got %d %q, %v", res.StatusCode, text, err)
+	}
+	return res.StatusCode, res.Header.Get("Retry-After")
+}
+
+// However many come while the limit is under way, they are refused at once and health stays green; and as soon as one place is
+// free the next is served.
+func TestCallsAboveTheLimitAreRefusedAtOnceAndRecoveryIsImmediate(t *testing.T) {
+	b := newBusySite(t)
+	statuses := make(chan int, web.MaxInProgress)
+	work := func() {
+		status, _ := b.call(t, "POST", "/work", strings.NewReader("{}"))
+		statuses <- status
+	}
+	for range web.MaxInProgress {
+		go work()
+	}
+	for range web.MaxInProgress {
+		<-b.entered
+	}
+	for range 4 {
+		if status, wait := b.call(t, "POST", "/work", http.NoBody); status != 503 || wait != "1" {
+			t.Fatalf("got %d with Retry-After %q, want 503 with 1", status, wait)
+		}
+		if status, _ := b.call(t, "GET", "/healthz", nil); status != 200 {
+			t.Fatalf("health: got %d", status)
+		}
+	}
+	if got := b.guard.InProgress(); got != web.MaxInProgress {
+		t.Errorf("got %d in progress, want %d", got, web.MaxInProgress)
+	}
+	b.mu.Lock()
+	if len(b.refused) != 4 || slices.ContainsFunc(b.refused, func(r string) bool { return r != web.Overload }) {
+		t.Errorf("told of %q, want 4 times overload", b.refused)
+	}
+	b.mu.Unlock()
+
+	// Whoever does not wait as it was told to is not read again at once.
+	conn, err := net.Dial("tcp", b.Listener.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	begin, in := time.Now(), bufio.NewReader(conn)
+	for range 2 {
+		if _, err := io.WriteString(conn, "POST /work HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\n{}"); err != nil {
+			t.Fatal(err)
+		}
+		res, err := http.ReadResponse(in, nil)
+		if err != nil || res.StatusCode != 503 || res.ContentLength != 0 {
+			t.Fatalf("got %v, %v; want 503", res, err)
+		}
+	}
+	if took := time.Since(begin); took < 250*time.Millisecond {
+		t.Errorf("two calls on one connection were refused within %s", took)
+	}
+
+	b.letGo <- struct{}{}
+	if status := <-statuses; status != 200 {
+		t.Errorf("got %d for what was under way", status)
+	}
+	go work()
+	<-b.entered // the free place was taken
+	close(b.letGo)
+	for range web.MaxInProgress {
+		if status := <-statuses; status != 200 {
+			t.Errorf("got %d for what was under way", status)
+		}
+	}
+	if got := b.guard.InProgress(); got != 0 {
+		t.Errorf("got %d in progress after all were answered", got)
+	}
+}
+
+// occupy has as many calls under way as are let in, of at most n, and tells how many are. They end at release, and then their statuses
+// are gathered.
+func (b *busySite) occupy(t *testing.T, n int) (in int, release func()) {
+	t.Helper()
+	statuses := make(chan int, n)
+	for range n {
+		go func() {
+			rec := httptest.NewRecorder()
+			b.Config.Handler.ServeHTTP(rec, httptest.NewRequest("POST", "/work", strings.NewReader("{}")))
+			statuses <- rec.Code
+		}()
+	}
+	refused := 0
+	for in+refused < n {
+		select {
+		case <-b.entered:
+			in++
+		case status := <-statuses:
+			if status != 503 {
+				t.Errorf("got %d, want 503", status)
+			}
+			refused++
+		}
+	}
+	return in, func() {
+		for range in {
+			b.letGo <- struct{}{}
+			if status := <-statuses; status != 200 {
+				t.Errorf("got %d for what was under way", status)
+			}
+		}
+	}
+}
+
+// A store that is slow must not turn what is let in into a queue of seconds, and one that is fast again must be used at once.
+func TestWhereCallsAreSlowFewerAreLetIn(t *testing.T) {
+	b := newBusySite(t)
+	for _, step := range []struct {
+		took time.Duration
+		want int
+	}{
+		{web.SlowCall, 512}, {web.SlowCall + 1, 512}, {web.SlowCall + 1, 384}, {0, 288}, // 288 fast calls are worth 72
+		{time.Second, 360}, {time.Second, 270}, {time.Second, 202}, {time.Second, 151}, {time.Second, 128}, {time.Minute, 128},
+	} {
+		in, release := b.occupy(t, web.MaxInProgress)
+		if diff := in - step.want; diff < -1 || diff > 1 {
+			t.Errorf("got %d let in, want %d", in, step.want)
+		}
+		b.clock.wait(step.took)
+		release()
+	}
+	for range 4 * (web.MaxInProgress - web.MinInProgress) {
+		_, release := b.occupy(t, 1)
+		release()
+	}
+	in, release := b.occupy(t, web.MaxInProgress)
+	if in != web.MaxInProgress {
+		t.Errorf("got %d let in after calls were fast again, want %d", in, web.MaxInProgress)
+	}
+	release()
+}
+
+// Whoever sends slowly must not hold a place, or a few hundred of them would keep everybody out.
+func TestABodyThatIsStillComingHoldsNoPlace(t *testing.T) {
+	b := newBusySite(t)
+	reader, writer := io.Pipe()
+	slow := make(chan int)
+	go func() {
+		status, _ := b.call(t, "POST", "/work", reader)
+		slow <- status
+	}()
+	if _, err := writer.Write([]byte("{")); err != nil { // returns when the transport has taken it
+		t.Fatal(err)
+	}
+	if got := b.guard.InProgress(); got != 0 {
+		t.Errorf("got %d in progress while a body is coming", got)
+	}
+	writer.Close()
+	<-b.entered
+	if got := b.guard.InProgress(); got != 1 {
+		t.Errorf("got %d in progress, want 1", got)
+	}
+	close(b.letGo)
+	if got := <-slow; got != 200 {
+		t.Errorf("got %d", got)
+	}
+}
+
+func TestACallThatPanicsGivesItsPlaceBack(t *testing.T) {
+	b := newBusySite(t)
+	for range 10 {
+		if status, _ := b.call(t, "POST", "/panic", http.NoBody); status != 500 {
+			t.Errorf("got %d, want 500", status)
+		}
+	}
+	if got := b.guard.InProgress(); got != 0 {
+		t.Errorf("got %d in progress", got)
+	}
+}
+
+func TestRetryAfterIsInWholeSecondsAndLongEnough(t *testing.T) {
+	c := &clock{}
+	g := web.NewGuard(web.RateLimits{RefreshToken: 1}, nil, c.now, nil)
+	s := newSite(t, nil)
+	s.GET("/x", func(echo.Context) error { return g.Exchange(domain.ID{1}) })
+	for range 10 {
+		s.send("GET", "/x", "")
+	}
+	for _, tt := range []struct {
+		pause time.Duration
+		want  string
+	}{{0, "1"}, {999 * time.Millisecond, "1"}} {
+		c.wait(tt.pause)
+		if got := s.send("GET", "/x", ""); got.Code != 429 || got.Header().Get("Retry-After") != tt.want {
+			t.Errorf("got %d with Retry-After %q, want 429 with %s", got.Code, got.Header().Get("Retry-After"), tt.want)
+		}
+	}
+	if err := (&web.Refused{Reason: web.LimitAPIKey, Wait: 1001 * time.Millisecond}); web.Status(err) != 429 {
+		t.Errorf("got status %d", web.Status(err))
+	}
+	s.GET("/y", fails(&web.Refused{Reason: web.Overload, Wait: 1001 * time.Millisecond}))
+	if got := s.send("GET", "/y", ""); got.Code != 503 || got.Header().Get("Retry-After") != "2" || got.Body.Len() > 0 {
+		t.Errorf("got %d with Retry-After %q and %q, want 503 with 2 and nothing", got.Code, got.Header().Get("Retry-After"), got.Body)
+	}
+}

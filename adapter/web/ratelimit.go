@@ -1,0 +1,132 @@
+package web
+
+import (
+	"hash/maphash"
+	"sync"
+	"time"
+)
+
+// BurstSeconds is how many seconds' worth of calls a Limiter lets through at once.
+const BurstSeconds = 10
+
+// A Limiter keeps a token bucket for each key: so many calls a second, and [BurstSeconds] times as many at once. It is safe for
+// concurrent use, and takes all the memory that it will ever take when it is made.
+//
+// A bucket is one number: when it will be full again. One that is full is as good as one that is not there, so nothing has to be
+// swept. Keys are hashed with a seed of the process, and only the hash is kept; it chooses one of many small sets, each under a
+// lock of its own. Where a set has no place for one more key, the bucket in it that is nearest to full gives way. So whoever makes up keys
+// to push out a bucket that is empty has to empty fifteen others of its set first, and cannot know which keys they are: to wait is cheaper.
+//
+// golang.org/x/time/rate lost: a bucket there is five times as large, needs a map and something that sweeps it around it, and does not
+// tell when it is full, which is what decides here who gives way.
+type Limiter struct {
+	clock  func() time.Time
+	start  time.Time     // instants are counted from it, so that a step of the machine's clock moves none
+	period time.Duration // that earns one call; 0 for no limit
+	seed   maphash.Seed
+	sets   []bucketSet
+}
+
+// wholeBucket is how long an empty one takes to be full.
+const wholeBucket = BurstSeconds * time.Second
+
+const bucketsInSet = 15 // with the lock, four lines of a processor's cache
+
+type bucketSet struct {
+	mu      sync.Mutex
+	buckets [bucketsInSet]bucket
+	_       [8]byte
+}
+
+// bucket is zero where it is nobody's.
+type bucket struct {
+	key    uint64
+	fullAt time.Duration // since the limiter's start
+}
+
+// NewLimiter lets perSecond calls a second through for each key; any number if that is 0. It has room for at least as many keys.
+func NewLimiter(perSecond, keys int, clock func() time.Time) *Limiter {
+	l := &Limiter{
+		clock: clock, start: clock(), seed: maphash.MakeSeed(), sets: make([]bucketSet, max(1, (keys+bucketsInSet-1)/bucketsInSet)),
+	}
+	if perSecond > 0 {
+		l.period = time.Second / time.Duration(perSecond)
+	}
+	return l
+}
+
+// Take takes n calls from key's bucket, and returns 0; or, if there are not as many in it, takes nothing, and returns how long it
+// takes until there are.
+func (l *Limiter) Take(key string, n int) (wait time.Duration) {
+	now := l.now()
+	l.with(key, func(b *bucket) {
+		fullAt := max(b.fullAt, now) + time.Duration(n)*l.period
+		if wait = fullAt - now - wholeBucket; wait <= 0 {
+			b.fullAt, wait = fullAt, 0
+		}
+	})
+	return wait
+}
+
+// Charge takes n calls from key's bucket also if there are not as many in it: what comes next has to wait for longer. A negative n
+// gives calls back.
+func (l *Limiter) Charge(key string, n int) {
+	now := l.now()
+	l.with(key, func(b *bucket) { b.fullAt = max(b.fullAt, now) + time.Duration(n)*l.period })
+}
+
+// Knows tells whether key has a bucket. It forgets one only for want of room, or when it is told to.
+func (l *Limiter) Knows(key string) bool {
+	h, s := l.find(key)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.index(h) >= 0
+}
+
+// Forget drops key's bucket.
+func (l *Limiter) Forget(key string) {
+	h, s := l.find(key)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if i := s.index(h); i >= 0 {
+		s.buckets[i] = bucket{}
+	}
+}
+
+func (l *Limiter) now() time.Duration { return l.clock().Sub(l.start) }
+
+// with calls f with key's bucket, which may be a new one in the place of the bucket that is nearest to full.
+func (l *Limiter) with(key string, f func(*bucket)) {
+	h, s := l.find(key)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	i := s.index(h)
+	if i < 0 {
+		i = 0
+		for j := range s.buckets {
+			if s.buckets[j].key == 0 {
+				i = j
+				break
+			}
+			if s.buckets[j].fullAt < s.buckets[i].fullAt {
+				i = j
+			}
+		}
+		s.buckets[i] = bucket{key: h}
+	}
+	f(&s.buckets[i])
+}
+
+func (l *Limiter) find(key string) (hash uint64, s *bucketSet) {
+	hash = maphash.String(l.seed, key)
+	return max(hash, 1), &l.sets[hash%uint64(len(l.sets))]
+}
+
+func (s *bucketSet) index(hash uint64) int {
+	for i := range s.buckets {
+		if s.buckets[i].key == hash {
+			return i
+		}
+	}
+	return -1
+}

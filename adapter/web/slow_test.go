@@ -1,0 +1,123 @@
+package web_test
+
+import (
+	"bufio"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/labstack/echo/v4"
+
+	"github.com/refreshd/refreshd/adapter/web"
+)
+
+// newHastyServer is a server of NewServer whose time-outs are a tenth, and less for an idle connection. wrote gets the error of each answer to /flood.
+func newHastyServer(t *testing.T) (address string, wrote chan error) {
+	t.Helper()
+	wrote = make(chan error, 1)
+	s := newSite(t, nil)
+	s.POST("/x", ok)
+	s.GET("/flood", func(c echo.Context) error {
+		_, err := io.Copy(c.Response(), io.LimitReader(zeros{}, 1<<30))
+		wrote <- err
+		return err
+	})
+	server := web.NewServer(s, slog.New(slog.DiscardHandler))
+	for _, timeout := range []*time.Duration{&server.ReadHeaderTimeout, &server.ReadTimeout, &server.WriteTimeout} {
+		*timeout /= 10
+	}
+	server.IdleTimeout /= 100
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	go server.Serve(l)
+	t.Cleanup(func() { server.Close() })
+	return l.Addr().String(), wrote
+}
+
+type zeros struct{}
+
+func (zeros) Read(p []byte) (int, error) { return len(p), nil }
+
+// Each of these holds a connection for as long as it is let.
+func TestSlowClientsAreCutOff(t *testing.T) {
+	address, wrote := newHastyServer(t)
+	dial := func(t *testing.T) net.Conn {
+		t.Helper()
+		c, err := net.Dial("tcp", address)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { c.Close() })
+		if err := c.SetDeadline(time.Now().Add(20 * time.Second)); err != nil {
+			t.Fatal(err)
+		}
+		return c
+	}
+	for name, sent := range map[string]string{
+		"nothing":       "",
+		"half a line":   "POST /x HT",
+		"half a header": "POST /x HTTP/1.1\r\nHost: x\r\nX-A: ",
+		"half a body":   "POST /x HTTP/1.1\r\nHost: x\r\nContent-Length: 4\r\n\r\n{}",
+		"half a chunk":  "POST /x HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n4\r\n{}",
+		"an idle one":   "POST /x HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\n{}",
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			c := dial(t)
+			if _, err := io.WriteString(c, sent); err != nil {
+				t.Fatal(err)
+			}
+			answer, err := io.ReadAll(c) // returns when the server has closed
+			if err != nil {
+				t.Errorf("the connection was not closed: %v", err)
+			}
+			if name == "an idle one" && !strings.HasPrefix(string(answer), "HTTP/1.1 200") {
+				t.Errorf("got %q, want 200 before it was idle", answer)
+			}
+			if strings.HasPrefix(name, "half a") && strings.HasPrefix(string(answer), "HTTP/1.1 200") {
+				t.Errorf("got %q for a part of a request", answer)
+			}
+		})
+	}
+	t.Run("who does not read the answer", func(t *testing.T) {
+		t.Parallel()
+		c := dial(t)
+		if _, err := io.WriteString(c, "GET /flood HTTP/1.1\r\nHost: x\r\n\r\n"); err != nil {
+			t.Fatal(err)
+		}
+		if err := <-wrote; err == nil {
+			t.Error("a gigabyte was written for a client that reads nothing")
+		}
+	})
+	t.Run("who sends on and never reads", func(t *testing.T) {
+		t.Parallel()
+		c := dial(t)
+		requests := strings.Repeat("POST /x HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\n{}", 1000)
+		for range 100_000 {
+			if _, err := io.WriteString(c, requests); err != nil {
+				if timeout, ok := err.(net.Error); ok && timeout.Timeout() {
+					t.Error("the connection was not closed")
+				}
+				return
+			}
+		}
+		t.Error("the server took everything")
+	})
+	t.Run("a good one meanwhile", func(t *testing.T) {
+		t.Parallel()
+		c := dial(t)
+		if _, err := io.WriteString(c, "POST /x HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\n{}"); err != nil {
+			t.Fatal(err)
+		}
+		res, err := http.ReadResponse(bufio.NewReader(c), nil)
+		if err != nil || res.StatusCode != 200 {
+			t.Errorf("got %v, %v; want 200", res, err)
+		}
+	})
+}
