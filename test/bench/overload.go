@@ -140,7 +140,7 @@ func (b *bench) capacity(ctx context.Context, m meter, users []*user) (best floa
 			best, at = rate, n
 		}
 	}
-	return best, at, m.service.forget()
+	return best, at, m.service.Forget()
 }
 
 // offered is what came of a load.
