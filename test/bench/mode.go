@@ -16,13 +16,9 @@ var modes = []mode{oneByOne, combined}
 // asItComes is the mode of a service that is told nothing.
 const asItComes = combined
 
-// environ tells the service the mode, not to purge by itself, so that a purge is only where it is measured, and not to limit the one
-// address that all calls come from.
+// environ tells the service the mode, and not to purge by itself, so that a purge is only where it is measured.
 func (m mode) environ() []string {
 	environ := []string{"REFRESHD_PURGE_INTERVAL=0s"}
-	for _, limit := range []string{"ADDRESS", "API_KEY", "REFRESH_TOKEN"} {
-		environ = append(environ, "REFRESHD_RATE_LIMIT_"+limit+"=0")
-	}
 	if m != combined {
 		environ = append(environ, "REFRESHD_DATABASE_WRITE_COMBINING=false")
 	}

@@ -101,7 +101,6 @@ func newWorld(ctx context.Context, program rig.Program, s setting, env []string)
 		// The janitor compares its clock with PostgreSQL's, which is the world's: it has proofs of its own.
 		m.settings.Env = append([]string{
 			m.clock.environment(), "REFRESHD_PUBLIC_URL=https://prove.example", "REFRESHD_LOG_LEVEL=warn", "REFRESHD_PURGE_INTERVAL=0s",
-			"REFRESHD_RATE_LIMIT_ADDRESS=0", "REFRESHD_RATE_LIMIT_API_KEY=0", "REFRESHD_RATE_LIMIT_REFRESH_TOKEN=0",
 			fmt.Sprintf("REFRESHD_DATABASE_WRITE_COMBINING=%t", !s.OneByOne),
 		}, env...)
 		if m.clients, err = newWire(fmt.Sprintf("clients %d", i), addresses[3], addresses[0]); err != nil {

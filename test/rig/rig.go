@@ -95,6 +95,9 @@ func (p Program) command(s Settings, args ...string) (c *exec.Cmd, name string, 
 	c.Dir = p.Dir
 	c.Env = []string{"REFRESHD_DATABASE_URL=" + s.Database, "REFRESHD_MASTER_KEY=" + MasterKey, "REFRESHD_LOG_FORMAT=json",
 		"REFRESHD_LISTEN=" + orAnyPort(s.Listen), "REFRESHD_ADMIN_LISTEN=" + orAnyPort(s.AdminListen)}
+	for _, limit := range []string{"ADDRESS", "API_KEY", "REFRESH_TOKEN"} { // everybody calls from one address here
+		c.Env = append(c.Env, "REFRESHD_RATE_LIMIT_"+limit+"=0")
+	}
 	if s.Kickstart != "" {
 		file := name + "-kickstart.yaml"
 		if err := os.WriteFile(file, []byte(s.Kickstart), 0o600); err != nil {
