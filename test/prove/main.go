@@ -289,6 +289,7 @@ func round(ctx context.Context, o roundOptions) (r result, err error) {
 		befalls.Go(func() {
 			n := &nemesis{world: world, random: random(2000 + i), counts: &befallen}
 			if nemesisErrs[i] = n.run(running); nemesisErrs[i] != nil {
+				fmt.Fprintln(o.progress, "the round ends early:", nemesisErrs[i])
 				end()
 			}
 		})
@@ -302,14 +303,12 @@ func round(ctx context.Context, o roundOptions) (r result, err error) {
 		case <-found.first:
 			end()
 		case <-ticker.C:
-			if o.progress != nil {
-				c.mu.Lock()
-				calls, open := c.calls, len(c.histories)
-				c.mu.Unlock()
-				mu.Lock()
-				fmt.Fprintf(o.progress, "  %4.0f s: %d calls, %d histories checked, %d under way\n", time.Since(begin).Seconds(), calls, r.histories, open)
-				mu.Unlock()
-			}
+			c.mu.Lock()
+			calls, open := c.calls, len(c.histories)
+			c.mu.Unlock()
+			mu.Lock()
+			fmt.Fprintf(o.progress, "  %4.0f s: %d calls, %d histories checked, %d under way\n", time.Since(begin).Seconds(), calls, r.histories, open)
+			mu.Unlock()
 		}
 	}
 	befalls.Wait()

@@ -142,6 +142,8 @@ func (w *world) close(ctx context.Context) error {
 
 // restart starts a service that is down, and waits until it is ready: its database may still be down itself.
 func (m *member) restart(ctx context.Context, p rig.Program) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Minute)
+	defer cancel()
 	for {
 		s, err := p.Serve(ctx, m.settings)
 		if err == nil {
@@ -275,7 +277,7 @@ func (n *nemesis) kill(ctx context.Context) error {
 			return err
 		}
 		pause(ctx, n.random, 500*time.Millisecond)
-		return m.restart(context.WithoutCancel(ctx), n.world.program)
+		return m.restart(ctx, n.world.program)
 	})
 }
 
@@ -284,7 +286,7 @@ func (n *nemesis) stop(ctx context.Context) error {
 		if err := m.service.Stop(); err != nil {
 			return err
 		}
-		return m.restart(context.WithoutCancel(ctx), n.world.program)
+		return m.restart(ctx, n.world.program)
 	})
 }
 
