@@ -129,6 +129,11 @@ func (d *disk) follow(e syscallEvent) (changed string, err error) {
 		return d.renamed(e.args[0], nil), nil
 	case "unlinkat":
 		return d.renamed(e.args[1], nil), nil
+	case "linkat":
+		if from := d.names[d.abs(e.args[1])]; from != nil {
+			return d.renamed(e.args[3], from.now()), nil
+		}
+		return "", nil
 	case "mkdir":
 		return d.renamed(e.args[0], &inode{path: d.abs(e.args[0]), isDir: true}), nil
 	case "mkdirat":
