@@ -142,9 +142,9 @@ func ask(ctx context.Context, dsn, query string, dest any) error {
 }
 
 // present returns an error once the file or its log is no longer what was opened. SQLite goes on writing to a file that was deleted
-// or replaced, and what it writes then is in no database that the next start finds. So this is asked after each call and before its
-// answer; it takes two microseconds. And it is asked before a connection is opened: that would make another log, or take the log for the
-// other file's. There is no way back but a start.
+// or replaced, and what it writes then is in no database that the next start finds. So this is asked after each call and before
+// its answer; it takes a few microseconds. And it is asked before a connection is opened: that would make another log, or take
+// the log for the other file's. There is no way back but a start.
 func (f *sqliteFile) present() error {
 	if !f.lost.Load() {
 		if same(f.opened, f.path) && (f.log == nil || same(f.log, f.path+"-wal")) {
