@@ -45,17 +45,26 @@ func WriteKeyFile(path string, key domain.Secret) error {
 	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
 		return fmt.Errorf("cli: write key file: %w", err)
 	}
-	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
-	if errors.Is(err, fs.ErrExist) {
-		return fmt.Errorf("cli: write key file: %w: the key in it may be in use; move it away if you are sure that it is not", err)
-	}
+	// It gets its name when it is complete on the disk: a power cut would else leave half a key, and no start would get past it.
+	f, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+"-*") // with mode 0600
 	if err != nil {
 		return fmt.Errorf("cli: write key file: %w", err)
 	}
+	defer os.Remove(f.Name())
 	_, err = io.WriteString(f, key.Reveal()+"\n")
-	// What is sealed with the key must not be on the disk before the key is, and its name too.
-	if err = errors.Join(err, f.Sync(), f.Close(), syncDirectory(filepath.Dir(path))); err != nil {
-		return fmt.Errorf("cli: write key file: %w", errors.Join(err, os.Remove(path)))
+	if err = errors.Join(err, f.Sync(), f.Close()); err != nil {
+		return fmt.Errorf("cli: write key file %s: %w", path, err)
+	}
+	err = os.Link(f.Name(), path) // unlike Rename, it replaces nothing
+	if _, there := os.Lstat(path); err != nil && errors.Is(there, fs.ErrNotExist) {
+		err = os.Rename(f.Name(), path) // there are file systems without links
+	}
+	if errors.Is(err, fs.ErrExist) {
+		return fmt.Errorf("cli: write key file: %w: the key in it may be in use; move it away if you are sure that it is not", err)
+	}
+	// What is sealed with the key must not be on the disk before the key's name is.
+	if err = errors.Join(err, syncDirectory(filepath.Dir(path))); err != nil {
+		return fmt.Errorf("cli: write key file %s: %w", path, err)
 	}
 	return nil
 }

@@ -84,6 +84,12 @@ func TestAKeyFileIsTheOwnersAndIsNeverOverwritten(t *testing.T) {
 			t.Errorf("%s has mode %v, want %v", name, info.Mode(), want)
 		}
 	}
+	if left, err := filepath.Glob(filepath.Join(filepath.Dir(path), "*")); err != nil || len(left) != 1 {
+		t.Errorf("files %q, %v, want the key's alone", left, err)
+	}
+	if left, err := filepath.Glob(filepath.Join(filepath.Dir(path), ".*")); err != nil || len(left) != 0 {
+		t.Errorf("hidden files %q, %v, want none", left, err)
+	}
 	if err := cli.WriteKeyFile(filepath.Join(path, "below-a-file"), domain.NewSecret("ak_third")); err == nil {
 		t.Error("WriteKeyFile below a file: want an error")
 	}

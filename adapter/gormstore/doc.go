@@ -8,7 +8,7 @@
 // written out: GORM carries them, with context, pool, log and error translation, and maps nothing. One text serves both
 // engines, so placeholders are $1, $2, … and appear first in ascending order (SQLite numbers them so), there is no '?' or '@'
 // in a text (GORM would take it for a placeholder), instants are microseconds and flags 0 and 1. The engines differ in
-// open.go and connect.go, in what the exchange's statement returns and how a batch of them is written, in how the janitor
+// open.go, connect.go and file.go, in what the exchange's statement returns and how a batch of them is written, in how the janitor
 // deletes, and in the migrations.
 //
 // In PostgreSQL an exchange must stay a HOT update, which touches no index: never index a column that an exchange changes.
@@ -32,4 +32,8 @@
 // SQLite has one connection that writes and a pool of others that read. More writers would only wait for one another inside
 // SQLite, by polling; here they queue in order. It runs with synchronous=FULL, so a rotation that was answered survives a
 // power failure. A commit is most of an exchange there, so sharing one is what makes it fast.
+//
+// SQLite trusts its files: it takes any log for its own, goes on with a file that was deleted, and makes a new one where there was
+// none. So file.go looks at them: before they are opened, by a connection that cannot write, so that what is refused is left as
+// it was; and after each call, before its answer. A statement could not tell: it would be answered from the deleted file.
 package gormstore

@@ -2,6 +2,7 @@ package gormstore
 
 import (
 	"context"
+	"database/sql"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -22,7 +23,7 @@ const lookedThrough = 64 << 20
 type sqliteFile struct {
 	path   string
 	opened os.FileInfo
-	log    bool // whether there is one, as there should be: some file systems cannot have it
+	log    os.FileInfo // nil on a file system that cannot have one
 	lost   atomic.Bool
 }
 
@@ -84,6 +85,21 @@ func syncAbove(dir string) error {
 	return nil
 }
 
+// holdLog keeps the log from being deleted, as SQLite does when the last connection is closed, and remembers it. hold is for nothing
+// else.
+func (f *sqliteFile) holdLog(ctx context.Context, hold *sql.DB) error {
+	hold.SetConnMaxIdleTime(0)
+	var mode string
+	var tables int64
+	if err := hold.QueryRowContext(ctx, `SELECT journal_mode, (SELECT count(*) FROM sqlite_master) FROM pragma_journal_mode`).
+		Scan(&mode, &tables); err != nil || mode != "wal" {
+		return err
+	}
+	var err error
+	f.log, err = os.Stat(f.path + "-wal")
+	return err
+}
+
 // inspect looks for damage before anything may write to the file, by a connection that cannot: where it refuses, the file and its log
 // are as they were. SQLite itself would copy any log into the file beside which it lies.
 func (f *sqliteFile) inspect(ctx context.Context) error {
@@ -125,31 +141,24 @@ func ask(ctx context.Context, dsn, query string, dest any) error {
 	return errors.Join(pool.QueryRowContext(ctx, query).Scan(dest), pool.Close())
 }
 
-// present returns an error once the file is no longer where it was opened, or its log is gone. SQLite goes on writing to a file
-// that was deleted or replaced, and what it writes then is in no database that the next start finds. So this is asked after each
-// call and before its answer; it takes two microseconds. There is no way back but a start: a connection may have opened the other file.
+// present returns an error once the file or its log is no longer what was opened. SQLite goes on writing to a file that was deleted
+// or replaced, and what it writes then is in no database that the next start finds. So this is asked after each call and before
+// its answer; it takes a few microseconds. And it is asked before a connection is opened: that would make another log, or take
+// the log for the other file's. There is no way back but a start.
 func (f *sqliteFile) present() error {
-	if err := f.unmoved(); err != nil || !f.log {
-		return err
-	}
-	if _, err := os.Stat(f.path + "-wal"); err != nil {
-		f.lost.Store(true)
-	}
-	return f.unmoved()
-}
-
-// unmoved is present without the log. It is asked before a connection is opened: to another file, SQLite would take the log for that
-// one's, and throw it away if that one is empty.
-func (f *sqliteFile) unmoved() error {
 	if !f.lost.Load() {
-		now, err := os.Stat(f.path)
-		if err == nil && os.SameFile(f.opened, now) {
+		if same(f.opened, f.path) && (f.log == nil || same(f.log, f.path+"-wal")) {
 			return nil
 		}
 		f.lost.Store(true)
 	}
 	return fmt.Errorf("the database file %s, or its -wal, was deleted, moved or replaced while it was in use, and what would be written "+
 		"now would be lost: put the files back, and start the service anew", f.path)
+}
+
+func same(opened os.FileInfo, path string) bool {
+	now, err := os.Stat(path)
+	return err == nil && os.SameFile(opened, now)
 }
 
 const restore = "restore it from a backup, and keep the damaged file"

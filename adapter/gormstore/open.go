@@ -88,13 +88,15 @@ func openSQLite(ctx context.Context, path string, o Options) (*Store, error) {
 		return nil, err
 	}
 	// The writer comes first: it puts the file into WAL mode, which a reader may not.
-	write := newPool(preparing{writing, file.unmoved}, 1)
-	var mode string
-	if err := write.QueryRowContext(ctx, `PRAGMA journal_mode`).Scan(&mode); err != nil {
+	write := newPool(preparing{writing, file.present}, 1)
+	if err := write.PingContext(ctx); err != nil {
 		return nil, errors.Join(err, write.Close())
 	}
-	file.log = mode == "wal"
-	read := newPool(preparing{reading, file.unmoved}, cmp.Or(o.MaxConnections, max(4, runtime.NumCPU())))
+	hold := newPool(reading, 1)
+	if err := file.holdLog(ctx, hold); err != nil {
+		return nil, errors.Join(err, hold.Close(), write.Close())
+	}
+	read := newPool(preparing{reading, file.present}, cmp.Or(o.MaxConnections, max(4, runtime.NumCPU())))
 	return newStore(o, engine{
 		name:        goose.DialectSQLite3,
 		advance:     advanceSQLite,
@@ -105,7 +107,7 @@ func openSQLite(ctx context.Context, path string, o Options) (*Store, error) {
 		migrating:   func() *sql.DB { return newPool(writing, 1) },
 		present:     file.present,
 		explain:     file.explain,
-	}, sqliteDialect{pool: write}, sqliteDialect{pool: read}, write, read)
+	}, sqliteDialect{pool: write}, sqliteDialect{pool: read}, write, read, hold)
 }
 
 // sqliteDSN sets pragmas in the DSN, because those that a statement sets reach one connection only. A transaction takes the

@@ -54,7 +54,8 @@ func (n *name) now() *inode {
 }
 
 func newDisk(root string) *disk {
-	return &disk{root: root, cwd: root, open: map[string]*inode{}, names: map[string]*name{root: {synced: &inode{path: root, isDir: true}}}, begun: map[string]int{}}
+	names := map[string]*name{root: {synced: &inode{path: root, isDir: true}}}
+	return &disk{root: root, cwd: root, open: map[string]*inode{}, names: names, begun: map[string]int{}}
 }
 
 // reboot forgets the descriptors of a process that ended. What it wrote and did not sync is still in the kernel.
@@ -129,6 +130,11 @@ func (d *disk) follow(e syscallEvent) (changed string, err error) {
 		return d.renamed(e.args[0], nil), nil
 	case "unlinkat":
 		return d.renamed(e.args[1], nil), nil
+	case "linkat":
+		if from := d.names[d.abs(e.args[1])]; from != nil {
+			return d.renamed(e.args[3], from.now()), nil
+		}
+		return "", nil
 	case "mkdir":
 		return d.renamed(e.args[0], &inode{path: d.abs(e.args[0]), isDir: true}), nil
 	case "mkdirat":
@@ -239,7 +245,7 @@ func (l luck) String() string {
 	return fmt.Sprintf("%.0f %% of the sectors of %d bytes kept", 100*l.kept, l.sector)
 }
 
-// lucks are from the worst to the best. Between two that overlap, the earlier may be the one that is kept: so writes arrive in any order.
+// lucks are what is tried. Of two writes that overlap, the earlier may be the one that is kept: so they arrive in any order.
 var lucks = []luck{{0, 0}, {0.5, 0}, {0.5, 512}, {0.5, 4096}, {0.9, 512}, {0.1, 512}, {0.9, 0}, {1, 0}}
 
 // survive writes to dir what a power cut now would leave, and tells how many writes it dropped.

@@ -94,6 +94,24 @@ var buildUnraced = sync.OnceValues(func() (string, error) {
 	return binary, nil
 })
 
+// runUnraced runs the test in this package built without the race detector, and tells whether it did. It is for one whose own
+// work, rather than the service's, takes the detector minutes.
+func runUnraced(t *testing.T) bool {
+	t.Helper()
+	if !raced {
+		return false
+	}
+	binary, err := buildUnraced()
+	if err != nil {
+		t.Fatal(err)
+	}
+	out, err := exec.CommandContext(t.Context(), binary, "-test.v", "-test.run=^"+t.Name()+"$").CombinedOutput()
+	if t.Log(strings.TrimSpace(string(out))); err != nil {
+		t.Errorf("built without the race detector: %v", err)
+	}
+	return true
+}
+
 // beSQLite is the other side of unraced.
 func beSQLite(path string) (status int) {
 	statement, err := io.ReadAll(os.Stdin)

@@ -8,6 +8,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -45,7 +46,7 @@ func underStrace(t *testing.T, cmd *exec.Cmd, args ...string) (wait func() strin
 	t.Helper()
 	out := filepath.Join(t.TempDir(), "trace")
 	program := strace(t)
-	cmd.Args = append(append([]string{program, "-D", "-f", "--seccomp-bpf", "-o", out}, args...), append([]string{cmd.Path}, cmd.Args[1:]...)...)
+	cmd.Args = slices.Concat([]string{program, "-D", "-f", "--seccomp-bpf", "-o", out}, args, []string{cmd.Path}, cmd.Args[1:])
 	cmd.Path = program
 	return func() string {
 		t.Helper()

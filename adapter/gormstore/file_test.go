@@ -1,0 +1,46 @@
+package gormstore_test
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/refreshd/refreshd/adapter/gormstore"
+	"github.com/refreshd/refreshd/domain"
+)
+
+// SQLite itself goes on with a file that is no longer there, and what it is told then is lost.
+func TestSQLiteAnswersNothingOnceItsFileIsNoLongerThere(t *testing.T) {
+	for name, suffix := range map[string]string{"the database": "", "its log": "-wal"} {
+		t.Run(name, func(t *testing.T) {
+			path := filepath.Join(t.TempDir(), "refreshd.db")
+			s := must(gormstore.OpenSQLite(t.Context(), path, gormstore.Options{}))(t)
+			defer s.Close()
+			if err := s.Migrate(t.Context(), nil); err != nil {
+				t.Fatal(err)
+			}
+			shop(t, s)
+			tenant := domain.Tenant{ID: "acme"}
+			if err := os.Rename(path+suffix, path+".aside"); err != nil {
+				t.Fatal(err)
+			}
+			refuses := func(when string) {
+				t.Helper()
+				_, reading := s.Tenant(t.Context(), tenant.ID)
+				for call, err := range map[string]error{
+					"Ready": s.Ready(t.Context()), "Tenant": reading, "SaveTenant": s.SaveTenant(t.Context(), tenant),
+				} {
+					if err == nil || !strings.Contains(err.Error(), path) || !strings.Contains(err.Error(), "start the service anew") {
+						t.Errorf("%s, %s: got error %v, want one that names the file and what to do", when, call, err)
+					}
+				}
+			}
+			refuses("without it")
+			if err := os.Rename(path+".aside", path+suffix); err != nil {
+				t.Fatal(err)
+			}
+			refuses("with it back") // a connection may have opened another one meanwhile
+		})
+	}
+}
