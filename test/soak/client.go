@@ -21,9 +21,10 @@ const apiKey = "ak_soaking_soaking_soaking_soaking"
 
 const (
 	callTimeout = 10 * time.Second
-	// patience is how long a call is sent again and again until it is answered. A service is back long before, but a machine that
-	// runs out of memory stands still for minutes.
-	patience = 5 * time.Minute
+	// A call is sent again until it is answered, so often and so long at least: a service is back long before. Both, because on a
+	// machine that ran out of memory a single one may take minutes.
+	patience = time.Minute
+	attempts = 50
 	// clocks is by how much the instants of a service may lie outside of a call: it counts in microseconds.
 	clocks = time.Millisecond
 )
@@ -87,8 +88,8 @@ func (c *client) send(ctx context.Context, r request) (reply, error) {
 		if ctx.Err() != nil {
 			return reply{}, ctx.Err()
 		}
-		if time.Since(begin) > patience {
-			return reply{}, fmt.Errorf("%s %s was not answered in %s: status %d, %w", r.method, r.kind, patience, got.status, err)
+		if calls >= attempts && time.Since(begin) > patience {
+			return reply{}, fmt.Errorf("%s %s was not answered in %s, sent %d times: status %d, %w", r.method, r.kind, time.Since(begin), calls, got.status, err)
 		}
 		if calls >= len(c.addresses) {
 			pause(ctx, rand.N(20*time.Millisecond))
