@@ -70,7 +70,7 @@ func pauseFor(ctx context.Context, d time.Duration) {
 func TestFailOverLosesNothingThatWasAnswered(t *testing.T) {
 	const users, services = 12, 2
 	ran.add(postgreSQL)
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
 	defer cancel()
 	primary, err := postgres.StartServer(ctx, postgres.Options{Durable: true, Own: true})
 	if err != nil {
