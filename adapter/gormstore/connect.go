@@ -41,8 +41,7 @@ var (
 		"separated by commas, with target_session_attrs=read-write")
 	errPrepared = errors.New("a pooler in transaction mode (PgBouncer: pool_mode) gives each transaction another server " +
 		"connection, and our prepared statements are not there: " + useExecMode)
-	errStartup = errors.New("a pooler (PgBouncer) refuses the settings that each connection brings: name them in " +
-		"ignore_startup_parameters of pgbouncer.ini, and give them to the role instead: " + forPooler())
+	errStartup = errors.New("a pooler (PgBouncer) refuses the settings that each connection brings: " + forPooler())
 )
 
 // sessionSettings are what our statements are written for. An operator's own application_name stays; these are ours.
@@ -66,13 +65,15 @@ var promised = []string{
 	"default_transaction_isolation", "lock_timeout", "statement_timeout", "idle_in_transaction_session_timeout",
 }
 
+// forPooler says where our settings have to be, where a pooler does not take them from a connection.
 func forPooler() string {
 	var names, set []string
 	for _, name := range append(promised, "plan_cache_mode", "enable_seqscan", "jit") {
 		names = append(names, name)
 		set = append(set, fmt.Sprintf("ALTER ROLE … SET %s = '%s';", name, sessionSettings[name]))
 	}
-	return "ignore_startup_parameters = " + strings.Join(names, ", ") + "; and " + strings.Join(set, " ")
+	return "put ignore_startup_parameters = " + strings.Join(names, ", ") + " into pgbouncer.ini, and give them to the role as an " +
+		"administrator: " + strings.Join(set, " ")
 }
 
 // link is the way to PostgreSQL, and what has come to light of it.

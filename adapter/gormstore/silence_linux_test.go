@@ -7,6 +7,8 @@ import (
 	"io"
 	"net"
 	"net/url"
+	"os"
+	"path/filepath"
 	"sync"
 	"syscall"
 	"testing"
@@ -23,7 +25,6 @@ import (
 // acknowledged, refused or reset. That is what a machine without power looks like.
 type blackHole struct {
 	listener *net.TCPListener
-	to       string
 
 	mu    sync.Mutex
 	taken []*net.TCPConn
@@ -34,7 +35,7 @@ func newBlackHole(t *testing.T, to string) *blackHole {
 	var plain net.ListenConfig
 	plain.SetMultipathTCP(false) // which takes no filter
 	l := must(plain.Listen(t.Context(), "tcp", "127.0.0.1:0"))(t).(*net.TCPListener)
-	b := &blackHole{listener: l, to: to}
+	b := &blackHole{listener: l}
 	var group sync.WaitGroup
 	group.Go(func() {
 		for {
@@ -45,7 +46,7 @@ func newBlackHole(t *testing.T, to string) *blackHole {
 			b.mu.Lock()
 			b.taken = append(b.taken, c)
 			b.mu.Unlock()
-			group.Go(func() { b.pass(c) })
+			group.Go(func() { forward(c, to) })
 		}
 	})
 	t.Cleanup(func() {
@@ -60,9 +61,10 @@ func newBlackHole(t *testing.T, to string) *blackHole {
 	return b
 }
 
-func (b *blackHole) pass(c *net.TCPConn) {
+// forward copies between c and the server at address to, until either ends.
+func forward(c net.Conn, to string) {
 	defer c.Close()
-	server, err := net.Dial("tcp", b.to)
+	server, err := net.Dial("tcp", to)
 	if err != nil {
 		return
 	}
@@ -175,4 +177,32 @@ func TestAHostThatVanishesIsLeftInSeconds(t *testing.T) {
 	if took := time.Since(begin); took > gormstore.ConnectTimeout {
 		t.Errorf("%d connections took %s while the first host was silent", callers, took)
 	}
+}
+
+// A socket in the file system knows nothing of what is set for TCP, and must not be refused for it.
+func TestPostgresOnASocketInTheFileSystem(t *testing.T) {
+	t.Parallel()
+	u := must(url.Parse(postgres.NewDatabase(t)))(t)
+	dir := must(os.MkdirTemp("", "pg"))(t) // t.TempDir's is too long for a socket
+	defer os.RemoveAll(dir)
+	l := must(net.Listen("unix", filepath.Join(dir, ".s.PGSQL.5432")))(t)
+	var group sync.WaitGroup
+	group.Go(func() {
+		for {
+			c, err := l.Accept()
+			if err != nil {
+				return
+			}
+			group.Go(func() { forward(c, u.Host) })
+		}
+	})
+	defer group.Wait()
+	defer l.Close()
+	s := must(gormstore.OpenPostgres(t.Context(), domain.NewSecret("postgres://"+u.User.String()+"@"+u.Path+"?sslmode=disable&host="+dir),
+		gormstore.Options{}))(t)
+	defer s.Close()
+	if err := s.Migrate(t.Context(), nil); err != nil {
+		t.Fatal(err)
+	}
+	shop(t, s)
 }

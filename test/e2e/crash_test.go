@@ -85,6 +85,15 @@ func (l *load) accept(u *virtualUser, a answer) bool {
 	return true
 }
 
+// quiet is the longest time without an answer since it was asked last.
+func (l *load) quiet() time.Duration {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	silent := l.silent
+	l.silent = 0
+	return silent
+}
+
 // more waits until n more were answered. It lets v, which has to live, wait.
 func (l *load) more(v *service, n int64) {
 	v.t.Helper()

@@ -43,7 +43,7 @@ func TestARollingRestartFailsNoExchangeAfterOneRetry(t *testing.T) {
 	replicas[0].holds(t, crowd, &p.load)
 	t.Logf("%d replicas restarted %d times each in %s, %d users: %d exchanges answered, %d calls made again, %d failed after that, "+
 		"nobody logged out; longest time without an answer: %s", len(replicas), rounds, took.Round(time.Millisecond), users,
-		p.answered.Load(), p.again.Load(), p.lost.Load(), p.silent.Round(time.Millisecond))
+		p.answered.Load(), p.again.Load(), p.lost.Load(), p.quiet().Round(time.Millisecond))
 }
 
 // awaitReady waits until connections go to v.
@@ -97,7 +97,7 @@ CREATE TABLE of_the_next_version (id BIGINT PRIMARY KEY);`)
 	stop()
 	both.holds(t, crowd, &p.load)
 	t.Logf("%d users over an upgrade with a migration: %d exchanges answered, %d calls made again, %d failed after that, nobody logged out; "+
-		"longest time without an answer: %s", users, p.answered.Load(), p.again.Load(), p.lost.Load(), p.silent.Round(time.Millisecond))
+		"longest time without an answer: %s", users, p.answered.Load(), p.again.Load(), p.lost.Load(), p.quiet().Round(time.Millisecond))
 
 	// The same from here, with a migration that takes something away: on a database of its own, so that it is the next one.
 	d = newDatabase(t, postgreSQL).migrated(t)

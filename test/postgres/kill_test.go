@@ -176,7 +176,7 @@ func TestAPromotedStandbyHasAllThatThePrimaryAnswered(t *testing.T) {
 	if _, err := connect(t, dsn).Exec(t.Context(), `CREATE TABLE answered (n BIGINT)`); err != nil {
 		t.Fatal(err)
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
 	defer cancel()
 	standby, err := postgres.StartStandby(ctx, primary)
 	if err != nil {

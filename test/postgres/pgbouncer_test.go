@@ -16,7 +16,7 @@ func TestBouncerInTransactionModeSharesAConnection(t *testing.T) {
 	if s == nil {
 		return
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
 	defer cancel()
 	b, err := s.StartBouncer(ctx, "pool_mode = transaction", "default_pool_size = 1")
 	if err != nil {
