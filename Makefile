@@ -48,12 +48,11 @@ OUT ?= bench.md
 bench: ## measure the service against its limits, in ten minutes (QUICK=1: in two; PART=name; OUT=bench.md)
 	@$(GO) run ./test/bench -version='$(VERSION)' -out='$(OUT)' $(if $(QUICK),-quick) $(if $(FULL),-full) $(if $(PART),-part='$(PART)')
 
-# Seconds for each: make fuzz FUZZTIME=10m, PKG=./domain for those of one package.
+# For each fuzzer; those below a folder only: make fuzz FUZZTIME=10m DIR=domain
 FUZZTIME ?= 30s
-PKG      ?= ./...
 .PHONY: fuzz
-fuzz: ## run every fuzzer in turn (FUZZTIME=30s each, PKG=./domain), and print how many inputs each tried
-	@$(GO) run ./test/fuzz -fuzztime='$(FUZZTIME)' $(PKG)
+fuzz: ## run every fuzzer in turn (FUZZTIME=30s each, DIR=domain), and print how many inputs each tried
+	@$(GO) run ./test/fuzz -fuzztime='$(FUZZTIME)' $(DIR)
 
 .PHONY: httpfuzz
 httpfuzz: ## make requests out of openapi.yaml and hold every answer to it (HTTPFUZZ='-for=10m -seed=1')
