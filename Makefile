@@ -66,11 +66,11 @@ DATABASE ?= postgres
 soak: ## run two processes under load for half an hour: does anything grow, is all stored (MINUTES=30; DATABASE=sqlite)
 	@$(GO) run ./test/soak -version='$(VERSION)' -minutes='$(MINUTES)' -database='$(DATABASE)'
 # Seconds for each: make fuzz FUZZTIME=10m, PKG=./domain for those of one package.
+# For each fuzzer; those below a folder only: make fuzz FUZZTIME=10m DIR=domain
 FUZZTIME ?= 30s
-PKG      ?= ./...
 .PHONY: fuzz
-fuzz: ## run every fuzzer in turn (FUZZTIME=30s each, PKG=./domain), and print how many inputs each tried
-	@$(GO) run ./test/fuzz -fuzztime='$(FUZZTIME)' $(PKG)
+fuzz: ## run every fuzzer in turn (FUZZTIME=30s each, DIR=domain), and print how many inputs each tried
+	@$(GO) run ./test/fuzz -fuzztime='$(FUZZTIME)' $(DIR)
 
 .PHONY: httpfuzz
 httpfuzz: ## make requests out of openapi.yaml and hold every answer to it (HTTPFUZZ='-for=10m -seed=1')

@@ -68,7 +68,7 @@ func (a *Apply) Do(ctx context.Context, k Kickstart) ([]Applied, error) {
 				return a.Directory.Application(ctx, t.ID, app.ID)
 			}, a.Directory.SaveApplication)
 			if err != nil {
-				return done, fault(fmt.Sprintf("apply application %s of tenant %s", app.ID, t.ID), err)
+				return done, fault(fmt.Sprintf("apply application %q of tenant %s", app.ID, t.ID), err)
 			}
 			// Its key is there before it signs, so that no verifier keeps a key set without it.
 			if _, err := a.Keys.signing(ctx, t.ID, domain.Effective(t, app).Algorithm, a.Keys.Clock.now()); err != nil {

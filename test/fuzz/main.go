@@ -3,15 +3,16 @@
 package main
 
 import (
-	"bufio"
 	"context"
-	"errors"
 	"flag"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"os/exec"
 	"os/signal"
+	"path"
+	"path/filepath"
 	"regexp"
 	"strconv"
 	"strings"
@@ -24,30 +25,33 @@ func main() {
 	defer stop()
 	long := flag.Duration("fuzztime", 30*time.Second, "for how long each fuzzer runs")
 	flag.Parse()
-	if err := run(ctx, os.Stdout, *long, flag.Args()); err != nil {
+	if err := run(ctx, os.Stdout, *long, flag.Arg(0)); err != nil {
 		fmt.Fprintln(os.Stderr, "fuzz:", err)
 		os.Exit(1)
 	}
 }
 
-type fuzzer struct{ pkg, name string }
+type fuzzer struct{ dir, name string }
 
-func run(ctx context.Context, w io.Writer, long time.Duration, packages []string) error {
-	listed, err := exec.CommandContext(ctx, "go", append([]string{"test", "-list", "^Fuzz"}, packages...)...).Output()
+var aFuzzer = regexp.MustCompile(`(?m)^func (Fuzz\w+)\(`)
+
+// run runs the fuzzers below dir, the module's own for none.
+func run(ctx context.Context, w io.Writer, long time.Duration, dir string) error {
+	dir = filepath.Join(".", dir)
+	fuzzers, err := find(os.DirFS(dir))
 	if err != nil {
-		return fmt.Errorf("list the fuzzers: %w", err)
+		return fmt.Errorf("look for fuzzers in %s: %w", dir, err)
 	}
-	fuzzers := parseList(string(listed))
 	if len(fuzzers) == 0 {
-		return errors.New("there are no fuzzers in these packages")
+		return fmt.Errorf("there is no fuzzer in %s", dir)
 	}
 	var failed []string
 	total := 0
 	for _, f := range fuzzers {
-		out, err := exec.CommandContext(ctx, "go", "test", "-run", "^$", "-fuzz", "^"+f.name+"$", "-fuzztime", long.String(), f.pkg).CombinedOutput()
+		out, err := exec.CommandContext(ctx, "go", "test", "-run", "^$", "-fuzz", "^"+f.name+"$", "-fuzztime", long.String(), "./"+filepath.Join(dir, f.dir)).CombinedOutput()
 		n := executions(string(out))
 		total += n
-		fmt.Fprintf(w, "%-28s %12d inputs  %s\n", f.name, n, f.pkg)
+		fmt.Fprintf(w, "%-28s %12d inputs  %s\n", f.name, n, filepath.Join(dir, f.dir))
 		if err != nil {
 			failed = append(failed, f.name)
 			fmt.Fprintf(w, "%s\n", out)
@@ -63,22 +67,19 @@ func run(ctx context.Context, w io.Writer, long time.Duration, packages []string
 	return nil
 }
 
-// parseList reads what `go test -list` prints: the names of a package, and then the package.
-func parseList(text string) (found []fuzzer) {
-	var names []string
-	for lines := bufio.NewScanner(strings.NewReader(text)); lines.Scan(); {
-		fields := strings.Fields(lines.Text())
-		switch {
-		case len(fields) == 1 && strings.HasPrefix(fields[0], "Fuzz"):
-			names = append(names, fields[0])
-		case len(fields) > 1 && fields[0] == "ok":
-			for _, name := range names {
-				found = append(found, fuzzer{fields[1], name})
-			}
-			names = nil
+// find reads the source: `go test -list` would start what the tests of a package need, a PostgreSQL for some.
+func find(tree fs.FS) (found []fuzzer, err error) {
+	err = fs.WalkDir(tree, ".", func(name string, d fs.DirEntry, err error) error {
+		if err != nil || d.IsDir() || !strings.HasSuffix(name, "_test.go") {
+			return err
 		}
-	}
-	return found
+		source, err := fs.ReadFile(tree, name)
+		for _, match := range aFuzzer.FindAllSubmatch(source, -1) {
+			found = append(found, fuzzer{path.Dir(name), string(match[1])})
+		}
+		return err
+	})
+	return found, err
 }
 
 var progress = regexp.MustCompile(`execs: (\d+) `)

@@ -3,14 +3,19 @@ package main
 import (
 	"slices"
 	"testing"
+	"testing/fstest"
 )
 
-// A list that is read wrongly would leave fuzzers out without a word.
-func TestTheListOfFuzzersIsRead(t *testing.T) {
-	const listed = "FuzzA\nFuzzB\nok  \texample/a\t0.01s\n?   \texample/b\t[no test files]\nok  \texample/c\t0.01s\nFuzzC\nok  \texample/d\t(cached)\n"
-	want := []fuzzer{{"example/a", "FuzzA"}, {"example/a", "FuzzB"}, {"example/d", "FuzzC"}}
-	if got := parseList(listed); !slices.Equal(got, want) {
-		t.Errorf("got %v, want %v", got, want)
+// A fuzzer that is not found would be left out without a word.
+func TestFuzzersAreFound(t *testing.T) {
+	tree := fstest.MapFS{
+		"a/a_test.go":   {Data: []byte("package a\n\nfunc FuzzA(f *testing.F) {}\n\nfunc TestB(t *testing.T) {}\nfunc FuzzB(f *testing.F) {}\n")},
+		"a/b/c_test.go": {Data: []byte("package b\n\nfunc FuzzC(f *testing.F) {}\n// func FuzzD(f *testing.F) {}\n")},
+		"a/b/d.go":      {Data: []byte("package b\n\nfunc FuzzE(f *testing.F) {}\n")},
+	}
+	got, err := find(tree)
+	if want := []fuzzer{{"a", "FuzzA"}, {"a", "FuzzB"}, {"a/b", "FuzzC"}}; err != nil || !slices.Equal(got, want) {
+		t.Errorf("got %v, %v, want %v", got, err, want)
 	}
 }
 

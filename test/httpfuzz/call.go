@@ -3,6 +3,7 @@ package main
 import (
 	"bufio"
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -28,6 +29,8 @@ type call struct {
 	literal []byte // in place of the body's fields
 	cut     int    // bytes that the body is announced longer than it is
 	chunked bool
+	proto   string // empty for HTTP/1.1
+	alone   bool   // the connection ends with it: its framing may leave bytes behind
 }
 
 // A field is a name and a value; a verbatim value is JSON already, or meant to look like it.
@@ -135,7 +138,7 @@ func (c *call) drop(name string) (found bool) {
 // wire is the request as it is sent, written here and not by net/http, which would refuse to send much of it.
 func (c *call) wire() []byte {
 	var b bytes.Buffer
-	fmt.Fprintf(&b, "%s %s HTTP/1.1\r\nHost: refreshd.example\r\n", c.method, c.target())
+	fmt.Fprintf(&b, "%s %s %s\r\nHost: refreshd.example\r\n", c.method, c.target(), cmp.Or(c.proto, "HTTP/1.1"))
 	for _, h := range c.header {
 		fmt.Fprintf(&b, "%s: %s\r\n", h.name, text(h.value))
 	}
@@ -210,14 +213,17 @@ func (w *world) send(c *call) (answer, error) {
 		hangUp()
 		return answer{}, err
 	}
-	over := c.cut > 0
-	if over {
+	over := c.alone || c.cut > 0
+	if c.cut > 0 || c.get("Transfer-Encoding") != "" { // the service waits for more; a client that leaves earlier gets a 503
 		if err := w.conn.Conn.(*net.TCPConn).CloseWrite(); err != nil {
 			hangUp()
 			return answer{}, err
 		}
 	}
 	res, err := http.ReadResponse(w.conn.reader, &http.Request{Method: c.method})
+	for err == nil && res.StatusCode == http.StatusContinue {
+		res, err = http.ReadResponse(w.conn.reader, &http.Request{Method: c.method})
+	}
 	if err != nil {
 		hangUp()
 		return answer{}, fmt.Errorf("read the answer: %w", err)

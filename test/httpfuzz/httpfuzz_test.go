@@ -2,11 +2,10 @@ package main
 
 import (
 	"bytes"
+	"context"
 	"fmt"
-	"io"
 	"net/http"
 	"net/http/httptest"
-	"regexp"
 	"strings"
 	"testing"
 
@@ -16,7 +15,7 @@ import (
 
 // A short run of what `make httpfuzz` does for longer.
 func TestEveryAnswerIsWhatTheDocumentSays(t *testing.T) {
-	r, err := run(t.Context(), plan{seed: 1, stores: []string{"memory", "sqlite"}, worlds: 4, requests: 150, findings: 5})
+	r, err := run(t.Context(), plan{seed: 1, stores: []string{"memory", "sqlite"}, worlds: 4, requests: 120, findings: 5})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -27,7 +26,7 @@ func TestEveryAnswerIsWhatTheDocumentSays(t *testing.T) {
 		t.Errorf("%d findings, see above", len(r.findings))
 	}
 	// What is never tried, or never succeeds, would prove nothing.
-	for _, o := range []string{"issue", "exchange", "list", "retrieve", "revoke", "revokeOne", "retrieveOrRevokeByPost", "jwks", "health"} {
+	for _, o := range []string{"issue", "exchange", "list", "retrieve", "revoke", "revokeOne", "retrieveOrRevokeByPost"} {
 		if r.byOperation[o][http.StatusOK] == 0 {
 			t.Errorf("%s never succeeded", o)
 		}
@@ -56,6 +55,16 @@ func TestASeedMakesTheSameRequestsAgain(t *testing.T) {
 			}
 		}
 	}
+}
+
+// widening is a store that revokes the user where a user in an application is meant.
+type widening struct{ port.Store }
+
+func (s widening) RevokeScope(ctx context.Context, scope domain.Scope, except domain.ID, r port.Revocation) (uint64, error) {
+	if scope.UserID != "" {
+		scope.ApplicationID = ""
+	}
+	return s.Store.RevokeScope(ctx, scope, except, r)
 }
 
 // A fuzzer that finds nothing is worth what it would have found: each of these services is broken in one way.
@@ -103,12 +112,6 @@ func TestWhatIsBrokenIsFound(t *testing.T) {
 			})
 		}
 	}
-	narrowed := func(r *http.Request, without string) {
-		body, _ := io.ReadAll(r.Body)
-		r.ContentLength -= int64(len(body)) // what broke off stays so
-		body = regexp.MustCompile(without).ReplaceAll(body, nil)
-		r.Body, r.ContentLength = io.NopCloser(bytes.NewReader(body)), r.ContentLength+int64(len(body))
-	}
 	for name, test := range map[string]struct {
 		wrap func(*world, http.Handler) http.Handler
 		want string
@@ -147,12 +150,10 @@ func TestWhatIsBrokenIsFound(t *testing.T) {
 			scope := domain.Scope{TenantID: "acme", UserID: "nobody"}
 			_, _ = w.store.RevokeScope(r.Context(), scope, domain.ID{}, port.Revocation{At: w.now, Reason: domain.RevokedByCall})
 		}), "a refused request revoked a scope"},
-		"a selector that is widened": {changed(func(_ *world, r *http.Request) {
-			if r.Method == http.MethodDelete {
-				narrowed(r, `"(applicationsId|applicationId|exceptTokenId)":"[^"]*",`)
-				narrowed(r, `,"(applicationsId|applicationId|exceptTokenId)":"[^"]*"`)
-			}
-		}), "widened"},
+		"a selector that is widened": {func(w *world, inner http.Handler) http.Handler {
+			w.store.Store = widening{w.store.Store}
+			return inner
+		}, "changed"},
 		"a name that is passed over": {changed(func(_ *world, r *http.Request) {
 			if r.Method != http.MethodGet || r.URL.Path != "/jwt/refresh" {
 				r.URL.RawQuery = ""
@@ -190,7 +191,7 @@ func TestWhatIsBrokenIsFound(t *testing.T) {
 		}, "a secret in the log"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			r, err := run(t.Context(), plan{seed: 1, stores: []string{"memory"}, worlds: 10, requests: 80, findings: 1, wrap: test.wrap})
+			r, err := run(t.Context(), plan{seed: 1, stores: []string{"memory"}, worlds: 20, requests: 60, findings: 1, wrap: test.wrap})
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -414,6 +414,23 @@ var mutations = []mutation{
 		}
 		return true
 	}},
+	{"strange framing", func(w *world, c *call) bool {
+		if len(c.content()) == 0 {
+			return false
+		}
+		c.alone = true
+		c.header = append(c.header, pick(w.rng, []field{
+			{"Content-Length", "0"}, {"Content-Length", "1, 1"}, {"Content-Length", "-1"}, {"Content-Length", "+5"}, {"Content-Length", "99999999999999999999"},
+			{"Transfer-Encoding", "chunked"}, {"Transfer-Encoding", "identity"}, {"Transfer-Encoding", "xchunked"}, {"Transfer-Encoding", "gzip, chunked"},
+			{"Expect", "100-continue"}, {"Expect", "a miracle"}, {"Connection", "close, X-Request-Id"}, {"Trailer", "Authorization"}, {"Host", "evil.example"}, {"X Y", "1"},
+			{"X-A", "1\r\n Folded: 2"}, {"", "1"},
+		}))
+		return true
+	}},
+	{"another protocol", func(w *world, c *call) bool {
+		c.proto, c.alone = pick(w.rng, []string{"HTTP/1.0", "HTTP/0.9", "HTTP/2.0", "HTTP/1.2", "http/1.1", "HTTP/1.1 x", "HTTPS/1.1", "ICAP/1.0"}), true
+		return true
+	}},
 	{"preflight", func(w *world, c *call) bool {
 		c.method = "OPTIONS"
 		c.set("Origin", pick(w.rng, []string{ourOrigin, "https://evil.example"}))

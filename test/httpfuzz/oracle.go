@@ -29,10 +29,6 @@ func (g *grammar) judge(w *world, c *call, mutated string, a answer, before, aft
 	complain := func(format string, args ...any) { wrong = append(wrong, fmt.Sprintf(format, args...)) }
 	changed := differing(before, after)
 	wrote := len(changed) > 0 || scopes > 0
-	if a.StatusCode >= 500 {
-		complain("%d: a fault of ours", a.StatusCode)
-	}
-
 	request, err := http.ReadRequest(bufio.NewReader(bytes.NewReader(c.wire())))
 	if a.Header.Get("X-Request-Id") == "" { // net/http has answered by itself
 		if wrote {
@@ -44,6 +40,9 @@ func (g *grammar) judge(w *world, c *call, mutated string, a answer, before, aft
 		return wrong
 	}
 	w.answered++
+	if a.StatusCode >= 500 {
+		complain("%d: a fault of ours", a.StatusCode)
+	}
 	if err != nil {
 		complain("the service answered what is no HTTP request: %v", err)
 		return wrong
