@@ -30,11 +30,21 @@ e2e: ## drive the real binary on every store, and print what it shows
 powerloss: ## cut the power of the service on SQLite at hundreds of moments (POINTS=500), and break its disk in every other way
 	POWERLOSS_POINTS='$(or $(POINTS),500)' $(GO) test -v -count=1 -timeout=60m ./test/e2e \
 		-run '^(TestAPowerCut|TestAFirstStart|TestAFullDisk|TestAReadOnly|TestADatabaseThat|TestALocked|TestADamaged|TestAServiceWhose)'
+
 .PHONY: failover
 failover: ## kill the database, restart and upgrade the service, put PgBouncer in front: under load, with figures
 	@$(GO) run ./test/postgres/ensure
 	$(GO) test -v -count=1 -timeout=$(TIMEOUT) -run 'FailOver|PgBouncer|Rolling' ./test/e2e
 	$(GO) test -v -count=1 -timeout=$(TIMEOUT) -run 'FailOver|Vanishes' ./adapter/gormstore
+
+# make prove FOR=1h MUTANTS= SEED=7; a history that is wrong is kept in .prove: go run ./test/prove -replay FILE
+FOR     ?= 10m
+MUTANTS ?= all
+SEED    ?= 0
+.PHONY: prove
+prove: ## check what happens to each refresh token while machines die and networks lie (FOR=10m), and that broken services are found (MUTANTS=all)
+	@$(GO) run ./test/postgres/ensure
+	@$(GO) run ./test/prove -for='$(FOR)' -mutants='$(MUTANTS)' -seed='$(SEED)'
 
 .PHONY: test-full
 test-full: ## the same twice over, nothing from the test cache
@@ -65,6 +75,7 @@ DATABASE ?= postgres
 .PHONY: soak
 soak: ## run two processes under load for half an hour: does anything grow, is all stored (MINUTES=30; DATABASE=sqlite)
 	@$(GO) run ./test/soak -version='$(VERSION)' -minutes='$(MINUTES)' -database='$(DATABASE)'
+
 # Seconds for each: make fuzz FUZZTIME=10m, PKG=./domain for those of one package.
 # For each fuzzer; those below a folder only: make fuzz FUZZTIME=10m DIR=domain
 FUZZTIME ?= 30s

@@ -66,7 +66,7 @@ func run(ctx context.Context, args []string, w io.Writer) error {
 		return err
 	}
 	if o.replay != "" {
-		return replayed1(o, w)
+		return replay(o, w)
 	}
 	if o.seed == 0 {
 		o.seed = rand.Uint64()
@@ -87,8 +87,8 @@ func run(ctx context.Context, args []string, w io.Writer) error {
 	return errors.Join(errs...)
 }
 
-// replayed1 checks a history again.
-func replayed1(o options, w io.Writer) error {
+// replay checks a history again.
+func replay(o options, w io.Writer) error {
 	f, err := os.Open(o.replay)
 	if err != nil {
 		return err

@@ -241,7 +241,7 @@ func (n *nemesis) run(ctx context.Context) error {
 		total += d.often
 	}
 	for {
-		pause(ctx, n.random, time.Second)
+		pause(ctx, n.random, 2*time.Second)
 		if ctx.Err() != nil {
 			return nil
 		}
