@@ -51,7 +51,7 @@ func run(ctx context.Context, w io.Writer, long time.Duration, dir string) error
 		out, err := exec.CommandContext(ctx, "go", "test", "-run", "^$", "-fuzz", "^"+f.name+"$", "-fuzztime", long.String(), "./"+filepath.Join(dir, f.dir)).CombinedOutput()
 		n := executions(string(out))
 		total += n
-		fmt.Fprintf(w, "%-28s %12d inputs  %s\n", f.name, n, filepath.Join(dir, f.dir))
+		fmt.Fprintf(w, "%-42s %12d inputs  %s\n", f.name, n, filepath.Join(dir, f.dir))
 		if err != nil {
 			failed = append(failed, f.name)
 			fmt.Fprintf(w, "%s\n", out)
@@ -60,7 +60,7 @@ func run(ctx context.Context, w io.Writer, long time.Duration, dir string) error
 			return ctx.Err()
 		}
 	}
-	fmt.Fprintf(w, "%-28s %12d inputs, %d fuzzers of %s each\n", "all", total, len(fuzzers), long)
+	fmt.Fprintf(w, "%-42s %12d inputs, %d fuzzers of %s each\n", "all", total, len(fuzzers), long)
 	if len(failed) > 0 {
 		return fmt.Errorf("%s found something", strings.Join(failed, ", "))
 	}

@@ -57,14 +57,11 @@ func TestASeedMakesTheSameRequestsAgain(t *testing.T) {
 	}
 }
 
-// widening is a store that revokes the user where a user in an application is meant.
+// widening is a store that revokes all of a tenant where a user or an application is meant.
 type widening struct{ port.Store }
 
 func (s widening) RevokeScope(ctx context.Context, scope domain.Scope, except domain.ID, r port.Revocation) (uint64, error) {
-	if scope.UserID != "" {
-		scope.ApplicationID = ""
-	}
-	return s.Store.RevokeScope(ctx, scope, except, r)
+	return s.Store.RevokeScope(ctx, domain.Scope{TenantID: scope.TenantID}, except, r)
 }
 
 // A fuzzer that finds nothing is worth what it would have found: each of these services is broken in one way.
