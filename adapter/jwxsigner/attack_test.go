@@ -329,7 +329,8 @@ func TestABombIsRefusedUnread(t *testing.T) {
 		if _, err := s.Verify(context.Background(), keys, token); !errors.Is(err, domain.ErrUnauthorized) {
 			t.Errorf("%s: got %v, want ErrUnauthorized", name, err)
 		}
-		if allocated := testing.AllocsPerRun(3, func() { _, _ = s.Verify(context.Background(), keys, token) }); allocated > 200 {
+		// About 200, and more under the race detector, which empties pools; what was read would cost one for each of thousands of parts.
+		if allocated := testing.AllocsPerRun(3, func() { _, _ = s.Verify(context.Background(), keys, token) }); allocated > 1000 {
 			t.Errorf("%s: %v allocations", name, allocated)
 		}
 	}
