@@ -6,10 +6,11 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"os/exec"
 	"path/filepath"
-	"runtime"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/refreshd/refreshd/test/rig"
@@ -33,18 +34,18 @@ type mutant struct {
 	also map[string]string
 }
 
-// root is the module's directory: this file is two levels below.
-func root() string {
-	_, file, _, _ := runtime.Caller(0)
-	if filepath.IsAbs(file) {
-		return filepath.Dir(filepath.Dir(filepath.Dir(file)))
-	}
-	wd, _ := os.Getwd()
-	return wd
-}
+// root is the directory of the module that go build takes the service from.
+var root = sync.OnceValues(func() (string, error) {
+	out, err := exec.Command("go", "list", "-m", "-f", "{{.Dir}}", "github.com/refreshd/refreshd").Output()
+	return strings.TrimSpace(string(out)), err
+})
 
 // overlay writes the changed files to dir, and the file that names them for go build.
 func overlay(dir string, changes []change, also map[string]string) (path string, err error) {
+	root, err := root()
+	if err != nil {
+		return "", fmt.Errorf("find this module: %w", err)
+	}
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return "", err
 	}
@@ -55,7 +56,7 @@ func overlay(dir string, changes []change, also map[string]string) (path string,
 	for _, c := range slices.Concat(clockPatch, changes) {
 		text, ok := texts[c.file]
 		if !ok {
-			b, err := os.ReadFile(filepath.Join(root(), c.file))
+			b, err := os.ReadFile(filepath.Join(root, c.file))
 			if err != nil {
 				return "", err
 			}
@@ -72,7 +73,7 @@ func overlay(dir string, changes []change, also map[string]string) (path string,
 		if err := os.WriteFile(name, []byte(text), 0o600); err != nil {
 			return "", err
 		}
-		replace[filepath.Join(root(), file)] = name
+		replace[filepath.Join(root, file)] = name
 	}
 	b, err := json.Marshal(map[string]any{"Replace": replace})
 	if err != nil {
