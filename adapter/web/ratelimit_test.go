@@ -195,6 +195,7 @@ func BenchmarkLimiter(b *testing.B) {
 			}
 			b.ReportAllocs()
 			var workers atomic.Int64
+			b.ResetTimer()
 			b.RunParallel(func(pb *testing.PB) {
 				for i := int(workers.Add(1)) * 7919; pb.Next(); i++ {
 					l.Take(all[i%keys], 1)
