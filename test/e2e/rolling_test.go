@@ -85,6 +85,7 @@ CREATE TABLE of_the_next_version (id BIGINT PRIMARY KEY);`)
 	}
 	both := start(t, d, newer)
 	b.add(both)
+	b.awaitReady(t, both) // or all connections of the old one would move to the other old one
 	byNew := func() string { return both.metrics()[`refreshd_exchanges_total{outcome="rotated"}`] }
 	beside := p.answered.Load()
 	old[0].Restart() // an old one starts on the schema of the new one; and connections move
