@@ -394,8 +394,10 @@ func (c *crowd) punctual(ctx context.Context, r *rand.Rand, client int, h *histo
 			wake, presented = out.Minted+10*second, old
 		}
 		wait(ctx, to.clock.when(wake-second*r.Int64N(2)))
-		if _, ok := c.insist(ctx, r, client, to, h, s, presented, rules.authenticated); !ok {
-			return
+		for range 1 + r.IntN(2) { // and once more, as if the answer had been lost
+			if _, ok := c.insist(ctx, r, client, to, h, s, presented, rules.authenticated); !ok {
+				return
+			}
 		}
 	}
 }

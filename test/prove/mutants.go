@@ -111,7 +111,7 @@ func findMutants(ctx context.Context, o options, dir string, w io.Writer) error 
 		if err != nil {
 			return err
 		}
-		ro := roundOptions{options: o, program: program, setting: m.setting, seed: o.seed + uint64(i), duration: 90 * time.Second, progress: io.Discard}
+		ro := roundOptions{options: o, program: program, setting: m.setting, seed: o.seed + uint64(i), duration: 2 * time.Minute, progress: io.Discard}
 		ro.keep = filepath.Join(o.keep, "mutants", m.name)
 		r, err := round(ctx, ro)
 		by := "nobody: NOT FOUND"
