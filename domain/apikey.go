@@ -98,8 +98,11 @@ func (k APIKey) Validate() error {
 
 // Permits tells whether the key may do method on path at now.
 func (k APIKey) Permits(method, path string, now time.Time) bool {
-	return (k.ExpiresAt.IsZero() || now.Before(k.ExpiresAt)) && k.Permissions.Allow(method, path)
+	return !k.Expired(now) && k.Permissions.Allow(method, path)
 }
+
+// Expired tells whether the key's life, if it has an end, is over.
+func (k APIKey) Expired(now time.Time) bool { return !k.ExpiresAt.IsZero() && !now.Before(k.ExpiresAt) }
 
 // Serves tells whether the key is one for that tenant.
 func (k APIKey) Serves(tenantID string) bool { return k.TenantID == "" || k.TenantID == tenantID }

@@ -24,7 +24,8 @@ type Caller struct {
 	Owner *domain.AccessToken // nil for an API key
 }
 
-// APIKey finds the caller behind an API key, if that may do method on path; else ErrUnauthorized.
+// APIKey finds the caller behind an API key, if that may do method on path; else ErrUnauthorized. If the key is good, and only may not,
+// the caller is there with the error.
 func (a *Authenticate) APIKey(ctx context.Context, key domain.Secret, method, path string) (Caller, error) {
 	if !domain.IsAPIKey(key.Reveal()) {
 		return Caller{}, fmt.Errorf("no API key was sent: %w", domain.ErrUnauthorized)
@@ -36,8 +37,12 @@ func (a *Authenticate) APIKey(ctx context.Context, key domain.Secret, method, pa
 	if err != nil {
 		return Caller{}, fault("authenticate", err)
 	}
-	if !k.Permits(method, path, a.Clock.now()) {
-		return Caller{}, fmt.Errorf("API key %q has expired, or has no %s on %s: %w", k.Name, method, path, domain.ErrUnauthorized)
+	if now := a.Clock.now(); !k.Permits(method, path, now) {
+		err := fmt.Errorf("API key %q has expired, or has no %s on %s: %w", k.Name, method, path, domain.ErrUnauthorized)
+		if k.Expired(now) {
+			return Caller{}, err
+		}
+		return Caller{Key: k}, err
 	}
 	return Caller{Key: k}, nil
 }

@@ -17,7 +17,8 @@ type Exchange struct {
 	Clock  Clock
 	// Limit, if set, is asked before the store is, and only if the token string is genuine. Its error is Do's as it is: nothing was
 	// decided.
-	Limit func(id domain.ID) error
+	// authenticated tells whether an API key stands behind the call.
+	Limit func(id domain.ID, authenticated bool) error
 }
 
 // ExchangeInput is what a client presents.
@@ -61,7 +62,7 @@ func (x *Exchange) Do(ctx context.Context, in ExchangeInput) (Exchanged, error) 
 		return Exchanged{Outcome: domain.RefusedInvalid}, err
 	}
 	if x.Limit != nil {
-		if err := x.Limit(presented.ID); err != nil {
+		if err := x.Limit(presented.ID, in.Authenticated); err != nil {
 			return Exchanged{}, err
 		}
 	}

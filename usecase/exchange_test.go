@@ -257,7 +257,7 @@ func TestTheLimitIsAskedOfGenuineStringsAndBeforeTheStore(t *testing.T) {
 	issued := w.issued(t, "shop")
 	tooMany := errors.New("too many")
 	var asked []domain.ID
-	w.exchange.Limit = func(id domain.ID) error {
+	w.exchange.Limit = func(id domain.ID, _ bool) error {
 		asked = append(asked, id)
 		return tooMany
 	}
@@ -282,7 +282,7 @@ func TestTheLimitIsAskedOfGenuineStringsAndBeforeTheStore(t *testing.T) {
 	if got := w.probe.asked(); len(got) > 0 {
 		t.Errorf("a refused exchange called %v", got)
 	}
-	w.exchange.Limit = func(domain.ID) error { return nil }
+	w.exchange.Limit = func(domain.ID, bool) error { return nil }
 	wantOutcome(t, w.exchangedAs(t, usecase.ExchangeInput{TokenString: issued.TokenString}), domain.Rotated, nil)
 }
 

@@ -55,9 +55,13 @@ func WriteKeyFile(path string, key domain.Secret) error {
 	if err = errors.Join(err, f.Sync(), f.Close()); err != nil {
 		return fmt.Errorf("cli: write key file %s: %w", path, err)
 	}
-	err = os.Link(f.Name(), path) // unlike Rename, it replaces nothing
-	if _, there := os.Lstat(path); err != nil && errors.Is(there, fs.ErrNotExist) {
-		err = os.Rename(f.Name(), path) // there are file systems without links
+	err = os.Link(f.Name(), path)                                                   // unlike Rename, it replaces nothing
+	if _, there := os.Lstat(path); err != nil && errors.Is(there, fs.ErrNotExist) { // there are file systems without links
+		// An empty file takes the name first, so that of two who do this one is refused.
+		reserved, taken := os.OpenFile(path, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
+		if err = taken; err == nil {
+			err = errors.Join(reserved.Close(), os.Rename(f.Name(), path))
+		}
 	}
 	if errors.Is(err, fs.ErrExist) {
 		return fmt.Errorf("cli: write key file: %w: the key in it may be in use; move it away if you are sure that it is not", err)

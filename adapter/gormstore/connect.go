@@ -102,7 +102,9 @@ func newLink(config *pgx.ConnConfig) *link {
 		case "25006": // read-only transaction: the server has become a standby, and the next connection finds the primary
 			return false
 		case "26000", "42P05": // a prepared statement that is not there, or already is
-			l.broken.Store(true)
+			if l.pooled.Load() {
+				l.broken.Store(true)
+			}
 		}
 		return closing(c, e)
 	}

@@ -156,9 +156,13 @@ func (f *sqliteFile) present() error {
 		"now would be lost: put the files back, and start the service anew", f.path)
 }
 
+// same is false only where that is sure: a file system that fails for a moment does not say that the file is gone.
 func same(opened os.FileInfo, path string) bool {
 	now, err := os.Stat(path)
-	return err == nil && os.SameFile(opened, now)
+	if err != nil {
+		return !errors.Is(err, fs.ErrNotExist)
+	}
+	return os.SameFile(opened, now)
 }
 
 const restore = "restore it from a backup, and keep the damaged file"

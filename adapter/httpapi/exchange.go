@@ -41,6 +41,9 @@ func (a *API) exchange(c echo.Context, b refreshBody) error {
 	if err != nil {
 		return err
 	}
+	if out.Outcome == domain.RefusedInvalid && !out.RefreshToken.ID.IsZero() && a.Guard != nil {
+		a.Guard.Unproved(out.RefreshToken.ID, in.Authenticated) // whatever it lacked, the string was genuine
+	}
 	if errors.Is(out.Why, domain.ErrLifeTooLong) { // nothing is wrong with the token string, and no outcome says so
 		return domain.NewInvalid("timeToLiveInSeconds", domain.Malformed,
 			"this is longer than the policy allows: ask for less, or leave it out")

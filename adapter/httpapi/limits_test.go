@@ -62,6 +62,7 @@ func TestAnAddressThatCallsTooOftenIsRefusedEverywhereButWhereItCostsNothing(t *
 	for range 10 {
 		h.do(t, "GET", "/t/acme/.well-known/jwks.json").want(t, 200)
 	}
+	h.do(t, "GET", "/jwt/refresh?userId=ada", guess).want(t, 401) // calls with an API key that nobody knows are counted apart
 	before, calls := h.dump(t), h.store.callCount()
 	huge := text(strings.Repeat(" ", 33<<10))
 	for _, p := range h.probes() {
@@ -165,6 +166,54 @@ func TestABackendAtWorkIsNotShutOutByItsNeighbours(t *testing.T) {
 	h.apply(t, expired)
 	list(as("backend")).want(t, 401)
 	list(as("backend")).refusedFor(t, "clientAddress")
+}
+
+// Whatever users send through a backend, the backend goes on for the others: it has paid with a good key.
+func TestWhatUsersSendThroughABackendIsNoGuessOfTheBackends(t *testing.T) {
+	h := newHousehold(t)
+	h.limit(t, web.RateLimits{Address: 1, APIKey: 1000})
+	for range 50 {
+		h.exchange(t, "rt_x", as("exchanger"), tenant(aTenant)).want(t, 400, "[invalid]refreshToken")
+		h.exchange(t, h.bobShop.RefreshToken, as("exchanger"), tenant(bTenant)).want(t, 401)
+	}
+	h.exchange(t, h.bobShop.RefreshToken, as("exchanger"), tenant(aTenant)).want(t, 200)
+	h.do(t, "GET", "/.well-known/jwks.json").want(t, 200) // nor did its address pay
+}
+
+// A good key that may not do something pays as for anything else: or a mistake now and then would fill its bucket again.
+func TestAKeyWithoutThePermissionPaysToo(t *testing.T) {
+	h := newHousehold(t)
+	h.limit(t, web.RateLimits{APIKey: 1})
+	for i := range 10 {
+		if i%2 == 0 {
+			h.do(t, "DELETE", "/jwt/refresh?userId=ada", as("reader"), tenant(aTenant)).want(t, 401)
+		} else {
+			h.do(t, "GET", "/jwt/refresh?userId=ada", as("reader"), tenant(aTenant)).want(t, 200)
+		}
+	}
+	h.do(t, "GET", "/jwt/refresh?userId=ada", as("reader"), tenant(aTenant)).refusedFor(t, "apiKey")
+}
+
+// After a restart no key is known to be good. Devices behind the backend's address must not keep it so.
+func TestCallsWithoutAKeyDoNotKeepAGoodOneFromBecomingKnown(t *testing.T) {
+	h := newHousehold(t)
+	h.limit(t, web.RateLimits{Address: 1})
+	for range 10 {
+		h.do(t, "GET", "/.well-known/jwks.json").want(t, 200)
+	}
+	h.do(t, "GET", "/.well-known/jwks.json").refusedFor(t, "clientAddress")
+	h.do(t, "DELETE", "/jwt/refresh?userId=ada", as("backend"), tenant(aTenant)).want(t, 200)
+}
+
+// A copy that is worth nothing, because another proof is asked for, must not use up what its owner may do.
+func TestWhoLacksAProofUsesUpNothingOfTheOwners(t *testing.T) {
+	h := newHousehold(t)
+	h.limit(t, web.RateLimits{RefreshToken: 1})
+	for range 50 {
+		h.exchange(t, h.bobShop.RefreshToken, tenant(bTenant)).want(t, 400, "[invalid]refreshToken")
+		h.do(t, "POST", "/jwt/refresh", text(`{"refreshToken": "`+h.bobShop.RefreshToken+`", "timeToLiveInSeconds": 86400}`)).want(t, 400, "[invalid]timeToLiveInSeconds")
+	}
+	h.exchange(t, h.bobShop.RefreshToken).want(t, 200)
 }
 
 func TestAnAPIKeyThatCallsTooOftenIsRefusedBeforeItIsLookedUp(t *testing.T) {

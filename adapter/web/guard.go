@@ -62,29 +62,30 @@ type RateLimits struct {
 // A Guard refuses calls that come too often, and calls that come while too many are under way, before they cost anything.
 //
 // Each call pays in one bucket. One with an API key that has been good before pays in the key's, before the key is looked up. All others
-// pay in that of their client address: a failed proof ten times, and one with a key that turns out to be good gets back what it paid.
-// So neither guesses nor neighbours behind the same address shut out a backend that is at work, and nobody guesses faster than an
-// address is allowed to. An exchange pays in the bucket of its refresh token besides, once its token string is known to be
-// genuine: nobody can use up another one's with forgeries.
+// pay in that of their client address: a failed proof ten times. A call with a key that is not known yet pays in a bucket of its
+// address for such calls alone, and gets back what it paid if the key is good. So neither guesses nor neighbours behind the same
+// address shut out a backend that is at work, nor what its own users send through it, and nobody guesses faster than an address is
+// allowed to. An exchange pays in the bucket of its refresh token besides, once its token string is known to be genuine, and gets it
+// back if it lacked another proof: nobody can use up another one's with forgeries, nor with a copy that is worth nothing.
 //
 // A client of IPv6 is known by the first half of its address, for it has all of the other half to itself.
 type Guard struct {
-	addresses, apiKeys, tokens *Limiter
-	trusts                     func(netip.Addr) bool
-	refused                    func(reason string)
-	log                        map[string]*sparing // by reason
-	clock                      func() time.Time
-	inProgress                 atomic.Int64
-	bound                      atomic.Int64 // of inProgress, in quarters
-	cutAt                      atomic.Int64 // when it last fell, in nanoseconds since 1970
+	addresses, offers, apiKeys, tokens *Limiter // offers: of an address, the API keys that are not known to be good
+	trusts                             func(netip.Addr) bool
+	refused                            func(reason string)
+	log                                map[string]*sparing // by reason
+	clock                              func() time.Time
+	inProgress                         atomic.Int64
+	bound                              atomic.Int64 // of inProgress, in quarters
+	cutAt                              atomic.Int64 // when it last fell, in nanoseconds since 1970
 }
 
 // NewGuard is told the trusted proxies only for a hint in the log. refused, if set, is told of each refusal.
 func NewGuard(l RateLimits, trusted []netip.Prefix, clock func() time.Time, refused func(reason string)) *Guard {
 	g := &Guard{
 		trusts: trustIn(trusted), refused: refused, log: map[string]*sparing{}, clock: clock,
-		addresses: NewLimiter(l.Address, addressesKept, clock), apiKeys: NewLimiter(l.APIKey, apiKeysKept, clock),
-		tokens: NewLimiter(l.RefreshToken, refreshTokensKept, clock),
+		addresses: NewLimiter(l.Address, addressesKept, clock), offers: NewLimiter(l.Address, addressesKept, clock),
+		apiKeys: NewLimiter(l.APIKey, apiKeysKept, clock), tokens: NewLimiter(l.RefreshToken, refreshTokensKept, clock),
 	}
 	g.bound.Store(4 * MaxInProgress)
 	for _, reason := range Refusals {
@@ -130,12 +131,25 @@ func (g *Guard) refuse(reason string, wait time.Duration) *Refused {
 // InProgress is how many calls are worked on now.
 func (g *Guard) InProgress() int { return int(g.inProgress.Load()) }
 
-// Exchange counts an exchange of a refresh token whose token string is genuine. An error is a *Refused.
-func (g *Guard) Exchange(id domain.ID) error {
-	if wait := g.tokens.Take(string(id[:]), 1); wait > 0 {
+// Exchange counts an exchange of a refresh token whose token string is genuine. Those behind which an API key stands are counted apart.
+// An error is a *Refused.
+func (g *Guard) Exchange(id domain.ID, authenticated bool) error {
+	if wait := g.tokens.Take(exchanger(id, authenticated), 1); wait > 0 {
 		return g.refuse(LimitRefreshToken, wait)
 	}
 	return nil
+}
+
+// Unproved takes back what Exchange counted, for a call that lacked another proof.
+func (g *Guard) Unproved(id domain.ID, authenticated bool) {
+	g.tokens.Charge(exchanger(id, authenticated), -1)
+}
+
+func exchanger(id domain.ID, authenticated bool) string {
+	if authenticated {
+		return "ak_" + string(id[:])
+	}
+	return string(id[:])
 }
 
 // guarded keeps out of the way of routes in free, and of what is answered 405.
@@ -160,26 +174,35 @@ type payer struct {
 	guard           *Guard
 	address, apiKey string
 	known           bool // the API key pays
+	good            bool // it is good, as far as this call goes
 	failed          bool // a proof failed though the status is not 401
 }
 
 // admit lets a call in, or returns a *Refused.
 func (g *Guard) admit(c echo.Context, apiKey string) error {
+	if 4*g.inProgress.Load() >= g.bound.Load() {
+		return g.refuse(Overload, 0)
+	}
 	p := payer{guard: g, address: network(c.RealIP()), apiKey: apiKey, known: apiKey != "" && g.apiKeys.Knows(apiKey)}
 	Note(c).payer = p
 	if p.known {
 		if wait := g.apiKeys.Take(apiKey, 1); wait > 0 {
 			return g.refuse(LimitAPIKey, wait)
 		}
-	} else if wait := g.addresses.Take(p.address, 1); wait > 0 {
+	} else if wait := p.bucket().Take(p.address, 1); wait > 0 {
 		refused := g.refuse(LimitClientAddress, wait)
 		refused.hint = g.hint(c.Request())
 		return refused
 	}
-	if 4*g.inProgress.Load() >= g.bound.Load() {
-		return g.refuse(Overload, 0)
-	}
 	return nil
+}
+
+// bucket is where the address pays.
+func (p *payer) bucket() *Limiter {
+	if p.apiKey != "" {
+		return p.guard.offers
+	}
+	return p.guard.addresses
 }
 
 // begin takes a place among the calls in progress, once nothing has to come from the client any more: a slow one keeps nobody out.
@@ -207,9 +230,10 @@ func (g *Guard) end(begun time.Time) {
 	}
 }
 
-// settle charges for a proof that failed.
+// settle charges for a proof that failed. Where a good API key stands behind the call it has paid: what a user of the backend presents is
+// no guess of the backend's, and a permission that the key lacks is a mistake.
 func (p *payer) settle(err error) {
-	if !p.failed && (err == nil || Status(err) != http.StatusUnauthorized) {
+	if p.good || !p.failed && (err == nil || Status(err) != http.StatusUnauthorized) {
 		return
 	}
 	paid := 1
@@ -217,18 +241,22 @@ func (p *payer) settle(err error) {
 		p.guard.apiKeys.Forget(p.apiKey)
 		paid = 0
 	}
-	p.guard.addresses.Charge(p.address, failedProof-paid)
+	p.bucket().Charge(p.address, failedProof-paid)
 }
 
 // Authenticated tells that the call's API key is good. From then on the key pays.
 func (r *Record) Authenticated() {
 	p := &r.payer
-	if p.guard == nil || p.known || p.apiKey == "" {
+	if p.guard == nil || p.apiKey == "" {
+		return
+	}
+	p.good = true
+	if p.known {
 		return
 	}
 	p.known = true
 	p.guard.apiKeys.Charge(p.apiKey, 1)
-	p.guard.addresses.Charge(p.address, -1)
+	p.guard.offers.Charge(p.address, -1)
 }
 
 // FailedProof tells that what the call offered as a proof is none, where its status will not be 401.
@@ -245,6 +273,8 @@ func (g *Guard) hint(req *http.Request) string {
 }
 
 // rest sends the answer, and keeps its connection from being read for a while.
+//
+// Behind a proxy the next call on the connection is somebody else's, so a trusted one's is not kept.
 func rest(ctx context.Context, res *echo.Response) {
 	if http.NewResponseController(res.Writer).Flush() != nil {
 		return
@@ -257,6 +287,9 @@ func rest(ctx context.Context, res *echo.Response) {
 	}
 }
 
+// nat64 is the prefix under which IPv4 clients reach a host that has IPv6 only (RFC 6052, section 2.1).
+var nat64 = netip.MustParsePrefix("64:ff9b::/96")
+
 // network is what a client address is known by: of IPv6 its first 64 bits.
 func network(address string) string {
 	addr, err := netip.ParseAddr(address)
@@ -264,6 +297,9 @@ func network(address string) string {
 		return address
 	}
 	b := addr.AsSlice()
+	if nat64.Contains(addr) {
+		b = b[12:]
+	}
 	return string(b[:min(len(b), 8)])
 }
 

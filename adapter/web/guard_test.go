@@ -246,7 +246,7 @@ func TestRetryAfterIsInWholeSecondsAndLongEnough(t *testing.T) {
 	c := &clock{}
 	g := web.NewGuard(web.RateLimits{RefreshToken: 1}, nil, c.now, nil)
 	s := newSite(t, nil)
-	s.GET("/x", func(echo.Context) error { return g.Exchange(domain.ID{1}) })
+	s.GET("/x", func(echo.Context) error { return g.Exchange(domain.ID{1}, false) })
 	for range 10 {
 		s.send("GET", "/x", "")
 	}

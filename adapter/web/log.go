@@ -79,6 +79,7 @@ func recovering(c echo.Context, h echo.HandlerFunc) (err error) {
 // request, at debug for most of those that a guard refuses, and nothing else logs an error that was answered. A panic after the first byte of an answer ends the connection, or
 // the client would take the part for the whole.
 func (o Options) logged(next echo.HandlerFunc) echo.HandlerFunc {
+	trusts := trustIn(o.TrustedProxies)
 	return func(c echo.Context) error {
 		start := time.Now()
 		req, res := c.Request(), c.Response()
@@ -136,7 +137,7 @@ func (o Options) logged(next echo.HandlerFunc) echo.HandlerFunc {
 		if torn {
 			panic(http.ErrAbortHandler)
 		}
-		if refused != nil && refused.Reason == Overload {
+		if peer, ok := parseAddr(req.RemoteAddr); refused != nil && refused.Reason == Overload && !(ok && trusts(peer)) {
 			rest(req.Context(), res)
 		}
 		return nil

@@ -68,11 +68,11 @@ func (l *Limiter) Take(key string, n int) (wait time.Duration) {
 	return wait
 }
 
-// Charge takes n calls from key's bucket also if there are not as many in it: what comes next has to wait for longer. A negative n
-// gives calls back.
+// Charge takes n calls from key's bucket also if there are not as many in it: what comes next has to wait for longer, at most until
+// an empty bucket would be full. A negative n gives calls back.
 func (l *Limiter) Charge(key string, n int) {
 	now := l.now()
-	l.with(key, func(b *bucket) { b.fullAt = max(b.fullAt, now) + time.Duration(n)*l.period })
+	l.with(key, func(b *bucket) { b.fullAt = min(max(b.fullAt, now)+time.Duration(n)*l.period, now+2*wholeBucket) })
 }
 
 // Knows tells whether key has a bucket. It forgets one only for want of room, or when it is told to.

@@ -96,6 +96,10 @@ func TestAChargeGoesBelowNothingAndComesBack(t *testing.T) {
 	if got := l.Take("a", 1); got != 0 {
 		t.Errorf("after 10 were given back: got a wait of %s, want none", got)
 	}
+	l.Charge("a", 1_000_000)
+	if got := l.Take("a", 1); got > 20*time.Second {
+		t.Errorf("after a charge of a million: got a wait of %s, want 20s at most", got)
+	}
 	c.wait(time.Hour)
 	l.Charge("a", -10)
 	if got, _ := drain(l, "a", 1); got > 20 {

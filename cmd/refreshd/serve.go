@@ -12,6 +12,8 @@ import (
 	"os"
 	"path/filepath"
 	"reflect"
+	"slices"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -142,33 +144,42 @@ func (p process) fill(ctx context.Context, c config.Config, s *service, publicUR
 	if err != nil {
 		return err
 	}
-	if filled, err := s.filled(ctx, k); err != nil || filled {
+	if filled, err := s.filled(ctx, c, k); err != nil || filled {
 		return err
 	}
 	notice := cli.FirstRunNotice{
 		BaseURL: publicURL, TenantID: k.Tenants[0].Tenant.ID, ApplicationID: k.Tenants[0].Applications[0].ID,
 	}
-	if cli.IsTerminal(p.stdout) {
-		notice.Key = key
-	} else {
-		// The file comes first: a key that is in the store and nowhere else would be lost.
-		if notice.KeyFile, err = writeFirstKey(c, key); err != nil {
-			return err
-		}
+	// The file comes first: a key that is in the store and nowhere else would be lost. It also tells, until the end, that a first run
+	// was begun; on a terminal it goes then, for the key is shown.
+	if notice.KeyFile, err = writeFirstKey(c, key); err != nil {
+		return err
 	}
 	if _, err := s.applier().Do(ctx, k); err != nil {
 		return err
 	}
+	if !cli.IsTerminal(p.stdout) {
+		cli.PrintFirstRun(p.stdout, notice)
+		return nil
+	}
+	file := notice.KeyFile
+	notice.Key, notice.KeyFile = key, ""
 	cli.PrintFirstRun(p.stdout, notice)
-	return nil
+	return os.Remove(file)
 }
 
 // filled tells whether the store holds anything but a part of what a first run makes. A first run that was cut short, by a power cut
-// say, is gone through again: its API key comes last, and without one there is nothing to try.
-func (s *service) filled(ctx context.Context, k usecase.Kickstart) (bool, error) {
+// say, is gone through again: its API key comes last, and without one there is nothing to try. That it was a first run shows in the file
+// with the key that it was about to store: a store that somebody filled otherwise gets no key that nobody asked for.
+func (s *service) filled(ctx context.Context, c config.Config, k usecase.Kickstart) (bool, error) {
 	hasData, err := s.store.HasData(ctx)
 	if err != nil || !hasData {
 		return false, err
+	}
+	beside, err := os.ReadDir(filepath.Dir(c.Database.Path))
+	begun := slices.ContainsFunc(beside, func(f fs.DirEntry) bool { return strings.HasPrefix(f.Name(), firstKeyName) })
+	if err != nil || !begun {
+		return true, err
 	}
 	if _, err := s.store.APIKeyByName(ctx, k.APIKeys[0].APIKey.Name); !errors.Is(err, domain.ErrNotFound) {
 		return true, err

@@ -90,7 +90,8 @@ func (s *service) openStore(ctx context.Context, c config.Config) (port.Store, e
 }
 
 // refuseALostDatabase returns an error where a database that was here before is not: a new one in its place would answer every token
-// string that is out there with [invalid], and the clients would drop it. The keys beside a database are written after it.
+// string that is out there with [invalid], and the clients would drop it. The keys beside a database are written after it; but a master
+// key that is named in the configuration may be an operator's, laid down before.
 func refuseALostDatabase(c config.Config) error {
 	if c.Database.Engine != config.SQLite {
 		return nil
@@ -98,7 +99,11 @@ func refuseALostDatabase(c config.Config) error {
 	if info, err := os.Stat(c.Database.Path); err == nil && info.Size() > 0 {
 		return nil
 	}
-	for _, name := range []string{masterKeyName, firstKeyName} {
+	traces := []string{firstKeyName}
+	if c.MasterKey.IsZero() && c.MasterKeyFile == "" {
+		traces = append(traces, masterKeyName)
+	}
+	for _, name := range traces {
 		trace := filepath.Join(filepath.Dir(c.Database.Path), name)
 		if _, err := os.Lstat(trace); err == nil {
 			return fmt.Errorf("the database %s is not there or empty, but %s beside it is: a database was here before. Put it back, or "+
