@@ -43,12 +43,26 @@ type answer struct {
 	status  int
 	outcome string
 	body    struct {
-		Data json.RawMessage
+		Data   json.RawMessage
+		Errors struct {
+			FieldErrors map[string][]struct{ Code string }
+		}
 	}
 	text string
 }
 
 func (a answer) answered() bool { return a.status != 0 }
+
+// code is the one that a refusal gives; empty if there is none, or more than one.
+func (a answer) code() (code string) {
+	for _, all := range a.body.Errors.FieldErrors {
+		if len(all) != 1 || code != "" {
+			return ""
+		}
+		code = all[0].Code
+	}
+	return code
+}
 
 func (c *caller) do(ctx context.Context, r replica, method, path, tenant string, withKey bool, body any) (a answer) {
 	var text []byte

@@ -119,12 +119,17 @@ func (c *crowd) issue(ctx context.Context, client int, to replica, h *history) (
 		case a.status == 200:
 			out, tokenString = c.grant(h, done, a)
 			return out
-		case a.status == 400:
+		case a.status == 400 && a.code() == "[duplicate]refreshTokenId":
 			return output{Word: duplicate}
 		}
 		return c.unexpected("an issue", a)
 	})
 	return out, tokenString
+}
+
+// codes are what a refused client goes by, for each outcome.
+var codes = map[string]string{
+	invalid: "[invalid]refreshToken", expired: "[expired]refreshToken", revoked: "[revoked]refreshToken", replayed: "[reused]refreshToken",
 }
 
 func (c *crowd) exchange(ctx context.Context, client int, to replica, h *history, presented string, withKey bool) (out output, tokenString string) {
@@ -140,7 +145,7 @@ func (c *crowd) exchange(ctx context.Context, client int, to replica, h *history
 		case a.status == 200:
 			out, tokenString = c.grant(h, a.outcome, a)
 			return out
-		case a.status == 400 && a.outcome != "":
+		case a.status == 400 && a.code() == codes[a.outcome]:
 			return output{Word: a.outcome}
 		case a.status == 401:
 			return output{Word: unproved}

@@ -35,8 +35,8 @@ type history struct {
 	closed       bool // nobody makes another
 }
 
-// lingers is for how long a revocation that got no answer may still happen, to refresh tokens that are issued later too: nothing on its
-// way keeps a call for longer. What is known before it was sent may be hit by it at any later time.
+// lingers is for how long a call that got no answer may still happen, and a revocation to refresh tokens that are issued later too:
+// nothing on its way keeps one for longer. The network holds it for a second, the service for ten, the database for ten more.
 const lingers = 30 * time.Second
 
 // recorder takes down calls as they are made, and hands a history over once nothing can be added to it.

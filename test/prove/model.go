@@ -5,6 +5,7 @@ import (
 	"math"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/anishathalye/porcupine"
 )
@@ -13,7 +14,7 @@ import (
 // shares no line with the service, so that both have to be wrong in the same way before an error goes unseen.
 //
 // Two things are not known when a history is checked. A call without an answer may have happened, at any time after it was made, or
-// not: it stays in the state as pending, and may happen before any later step. And the instant that the service read off its clock is
+// not: it stays in the state as pending, and may happen before any later step, for as long as anything on its way may keep it. And the instant that the service read off its clock is
 // known only to lie between the call and its answer: so instants are spans, a comparison of spans can be undecided, and a step leads to
 // every state that is then possible.
 
@@ -363,8 +364,12 @@ func narrow(s *span, minted instant) bool {
 // fresh are the answers whose access token counts from the call itself.
 func fresh(word string) bool { return word == rotated || word == recovered || word == unchanged }
 
-// skew is how far two clocks of one history may differ.
-const skew = 2 * second
+const (
+	// skew is how far two clocks of one history may differ.
+	skew = 2 * second
+	// lasts is for how long a call without an answer may still happen, on any of the clocks.
+	lasts = instant(lingers/time.Microsecond)*speed + skew
+)
 
 // seen bounds what is known of the past: whatever a state holds was read off a clock before the next call was answered.
 func (t token) seen(r rules, by input) token {
@@ -386,7 +391,7 @@ func (t token) meanwhile(r rules, by input) (all []token) {
 	for i := 0; i < len(all); i++ {
 		for n, in := range by.pending {
 			now := all[i]
-			if !now.Pending.has(n) || now.elder(n, by.pending) {
+			if !now.Pending.has(n) || now.elder(n, by.pending) || in.At.First+lasts < by.At.First {
 				continue
 			}
 			// The service read its clock before the effect, and that was before the answer of the call that comes next.

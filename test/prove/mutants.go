@@ -275,4 +275,34 @@ var mutants = []mutant{
 			{"usecase/exchange.go", "	\"fmt\"\n", "	\"fmt\"\n	\"sync\"\n"},
 		},
 	},
+	{
+		name: "replay-forgiven", says: "a replay is refused, and the refresh token lives on", setting: several,
+		changes: []change{{rule, "	case p.RevokeOnReplay:\n", "	case p.RevokeOnReplay && p.TTL < 0:\n"}},
+	},
+	{
+		name: "no-maximum", says: "a sliding life has no end", setting: several,
+		changes: []change{{storeExchange, "issued_at + ` + a + `.slide_maximum\n      THEN", "issued_at + ` + a + `.slide_maximum * 100\n      THEN"}},
+	},
+	{
+		name: "grace-off-by-one", says: "a retry is answered at the very end of its grace period", setting: several,
+		changes: []change{{rule, "age(t.RotatedAt, c.Now) < p.GracePeriod", "age(t.RotatedAt, c.Now) <= p.GracePeriod"}},
+	},
+	{
+		name: "revocation-too-wide", says: "a user's revocation in one application ends the others' in it too", setting: several,
+		changes: []change{{"adapter/gormstore/revoke.go",
+			"queryRow(db.Raw(s.engine.revokeScope, scope.TenantID, scope.ApplicationID, scope.UserID,",
+			`queryRow(db.Raw(s.engine.revokeScope, scope.TenantID, scope.ApplicationID,
+				map[bool]string{false: scope.UserID}[scope.ApplicationID != ""],`}},
+	},
+	{
+		name: "revocation-again", says: "a revocation happens once more a moment after it was answered", setting: several,
+		changes: []change{{"usecase/revoke.go", "	return Revoked{Selector: selector, At: at}, nil\n", `	if !selector.IsToken() {
+		go func() {
+			time.Sleep(200 * time.Millisecond)
+			_, _ = r.Revocations.RevokeScope(context.WithoutCancel(ctx), selector.Scope, selector.Except, how)
+		}()
+	}
+	return Revoked{Selector: selector, At: at}, nil
+`}},
+	},
 }
