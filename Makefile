@@ -42,7 +42,7 @@ FOR     ?= 10m
 MUTANTS ?= all
 SEED    ?= 0
 .PHONY: prove
-prove: ## check what happens to each refresh token while machines die and networks lie (FOR=10m), and that broken services are found (MUTANTS=all)
+prove: ## check each refresh token while machines die and networks lie (FOR=10m), and find broken services (MUTANTS=all)
 	@$(GO) run ./test/postgres/ensure
 	@$(GO) run ./test/prove -for='$(FOR)' -mutants='$(MUTANTS)' -seed='$(SEED)'
 
@@ -86,6 +86,7 @@ fuzz: ## run every fuzzer in turn (FUZZTIME=30s each, DIR=domain), and print how
 .PHONY: httpfuzz
 httpfuzz: ## make requests out of openapi.yaml and hold every answer to it (HTTPFUZZ='-for=10m -seed=1')
 	@$(GO) run ./test/httpfuzz $(HTTPFUZZ)
+
 .PHONY: overload
 overload: ## offer the service three times what it can do, for a minute and a half
 	@$(GO) run ./test/bench -version='$(VERSION)' -out= -part=overload

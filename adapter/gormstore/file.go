@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -154,6 +155,36 @@ func (f *sqliteFile) present() error {
 	}
 	return fmt.Errorf("the database file %s, or its -wal, was deleted, moved or replaced while it was in use, and what would be written "+
 		"now would be lost: put the files back, and start the service anew", f.path)
+}
+
+// HoldsNothing tells whether there is no SQLite database at path, or one without a table: what a live copy is that lacks its -wal, as
+// long as all has been in that only. It opens no database, and so changes nothing.
+func HoldsNothing(path string) (bool, error) {
+	f, err := os.Open(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return true, nil
+	}
+	if err != nil {
+		return false, fmt.Errorf("gormstore: open SQLite: %w", err)
+	}
+	defer f.Close()
+	if log, err := os.Stat(path + "-wal"); err == nil && log.Size() > 0 {
+		return false, nil
+	}
+	// The first page holds the list of tables, behind a header of 100 bytes: its kind, and at 3 how many entries it has. A list that is
+	// longer than the page is of another kind. (https://sqlite.org/fileformat2.html, sections 1.3 and 1.6)
+	const header, leaf = 100, 0x0d
+	page := make([]byte, header+5)
+	n, err := io.ReadFull(f, page)
+	switch {
+	case n == 0:
+		return true, nil
+	case errors.Is(err, io.ErrUnexpectedEOF): // no database: to open it will tell
+		return false, nil
+	case err != nil:
+		return false, fmt.Errorf("gormstore: read %s: %w", path, err)
+	}
+	return page[header] == leaf && page[header+3] == 0 && page[header+4] == 0, nil
 }
 
 // same is false only where that is sure: a file system that fails for a moment does not say that the file is gone.

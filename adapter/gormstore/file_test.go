@@ -44,3 +44,51 @@ func TestSQLiteAnswersNothingOnceItsFileIsNoLongerThere(t *testing.T) {
 		})
 	}
 }
+
+// What holds nothing must not be taken for a store that is there: beside its keys, it is one that was lost.
+func TestHoldsNothingUntilThereIsATable(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "refreshd.db")
+	holds := func(when string, want bool) {
+		t.Helper()
+		if got, err := gormstore.HoldsNothing(path); err != nil || got != want {
+			t.Errorf("%s: got %t and %v, want %t", when, got, err, want)
+		}
+	}
+	holds("without a file", true)
+	if err := os.WriteFile(path, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	holds("an empty file", true)
+	open := func() *gormstore.Store {
+		s, err := gormstore.OpenSQLite(t.Context(), path, gormstore.Options{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return s
+	}
+	if err := open().Close(); err != nil {
+		t.Fatal(err)
+	}
+	holds("opened once", true)
+	s := open()
+	if err := s.Migrate(t.Context(), func(string) {}); err != nil {
+		t.Fatal(err)
+	}
+	holds("with its tables in the log", false)
+	live, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	holds("closed", false)
+	if err := os.WriteFile(path, live, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	holds("as it was while its tables were in the log", true)
+	if err := os.WriteFile(path, []byte("no database"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	holds("something else", false)
+}

@@ -93,7 +93,7 @@ func (p process) health(ctx context.Context, c config.Config) error {
 	}
 	response, err := http.DefaultClient.Do(request)
 	if err != nil {
-		return fmt.Errorf("nothing answers: %w", err)
+		return fmt.Errorf("nothing answers; is `refreshd serve` running, with this REFRESHD_LISTEN? %w", err)
 	}
 	defer response.Body.Close()
 	if response.StatusCode != http.StatusOK {

@@ -96,8 +96,8 @@ func refuseALostDatabase(c config.Config) error {
 	if c.Database.Engine != config.SQLite {
 		return nil
 	}
-	if info, err := os.Stat(c.Database.Path); err == nil && info.Size() > 0 {
-		return nil
+	if nothing, err := gormstore.HoldsNothing(c.Database.Path); err != nil || !nothing {
+		return err
 	}
 	traces := []string{firstKeyName}
 	if c.MasterKey.IsZero() && c.MasterKeyFile == "" {
