@@ -389,9 +389,10 @@ func (t token) meanwhile(r rules, by input) (all []token) {
 	all = []token{t.seen(r, by)}
 	known := map[token]bool{all[0]: true}
 	for i := 0; i < len(all); i++ {
-		for n, in := range by.pending {
+		for n := range by.pending {
 			now := all[i]
-			if !now.Pending.has(n) || now.elder(n, by.pending) || in.At.First+lasts < by.At.First {
+			in, next := now.earliest(n, by)
+			if !next {
 				continue
 			}
 			// The service read its clock before the effect, and that was before the answer of the call that comes next.
@@ -412,14 +413,22 @@ func (t token) meanwhile(r rules, by input) (all []token) {
 	return all
 }
 
-// elder: an equal call that was made before the n-th is pending too. It goes first: what the later one could do, it can do as well.
-func (t token) elder(n int, pending []input) bool {
-	for i, in := range pending[:n] {
-		if t.Pending.has(i) && in.Kind == pending[n].Kind && in.Generation == pending[n].Generation && in.APIKey == pending[n].APIKey {
-			return true
+// earliest is the n-th of the calls without an answer, if it may happen before the call by, and no equal one comes before it: equal calls
+// go in their order, and each may have read its clock as early as any of them.
+func (t token) earliest(n int, by input) (in input, next bool) {
+	in = by.pending[n]
+	for i, other := range by.pending {
+		if !t.Pending.has(i) || other.At.First+lasts < by.At.First ||
+			other.Kind != in.Kind || other.Generation != in.Generation || other.APIKey != in.APIKey {
+			continue
 		}
+		if i < n {
+			return in, false
+		}
+		next = next || i == n
+		in.At.First = min(in.At.First, other.At.First)
 	}
-	return false
+	return in, next
 }
 
 // model is of the calls on one refresh token, under the rules of the applications by name.

@@ -11,8 +11,9 @@ import (
 type story []operation
 
 var testRules = map[string]rules{
-	"web":    {grace: 10 * second, burst: 2, interval: 3, life: minute, maximum: 3 * minute},
-	"strict": {grace: 10 * second, life: minute, fixed: true},
+	"web":     {grace: 10 * second, burst: 2, interval: 3, life: minute, maximum: 3 * minute},
+	"patient": {grace: 10 * second, life: 3 * 60 * minute},
+	"strict":  {grace: 10 * second, life: minute, fixed: true},
 }
 
 func call(rules string, kind kind, generation uint32, at instant, out output) operation {
@@ -83,6 +84,11 @@ func TestTheModelTellsRightFromWrong(t *testing.T) {
 			exchanged("web", 1, 105, retried, 2, "a2", 103)}, false},
 		{"a rotation without an answer, and another", story{issued("web", 100), lost(exchanged("web", 1, 103, rotated, 2, "", 0)),
 			exchanged("web", 1, 105, retried, 2, "a2", 105)}, false},
+		{"two rotations without an answer, the later one by a clock that is behind", story{issued("web", 100),
+			lost(exchanged("web", 1, 105, rotated, 2, "", 0)), lost(exchanged("web", 1, 103, rotated, 2, "", 0)),
+			exchanged("web", 1, 106, retried, 2, "a2", 103)}, false},
+		{"a revocation without an answer, hours ago", story{issued("patient", 100), lost(call("patient", revokeWide, 0, 103, output{})),
+			exchanged("patient", 1, 5000, rotated, 2, "a2", 5000), refused("patient", 2, 5001, revoked)}, true},
 		{"a retry of what had no chance to happen", story{issued("web", 100), exchanged("web", 1, 105, retried, 2, "a2", 105)}, true},
 		{"a string of the future", story{issued("web", 100), exchanged("web", 2, 105, rotated, 3, "a3", 105)}, true},
 		{"a read", story{issued("web", 100), call("web", read, 0, 101, output{Word: found, Generation: 1, Expires: 160 * second})}, false},
