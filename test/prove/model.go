@@ -289,7 +289,9 @@ func (t token) step(r rules, in input) (ways []branch) {
 		if in.Kind != issue {
 			return []branch{{word: notFound, after: t}}
 		}
-		born := token{Issued: true, Generation: 1, IssuedAt: in.At, RotatedAt: in.At, ExpiresAt: in.At.plus(r.life)}
+		born := token{
+			Issued: true, Generation: 1, IssuedAt: in.At, RotatedAt: in.At, ExpiresAt: in.At.plus(r.life), Pending: t.Pending,
+		}
 		if r.maximum > 0 {
 			born.ExpiresAt = in.At.plus(min(r.life, r.maximum))
 		}

@@ -89,6 +89,8 @@ func TestTheModelTellsRightFromWrong(t *testing.T) {
 			exchanged("web", 1, 106, retried, 2, "a2", 103)}, false},
 		{"a revocation without an answer, hours ago", story{issued("patient", 100), lost(call("patient", revokeWide, 0, 103, output{})),
 			exchanged("patient", 1, 5000, rotated, 2, "a2", 5000), refused("patient", 2, 5001, revoked)}, true},
+		{"an issue and a revocation before it, both without an answer", story{lost(call("web", revokeWide, 0, 99, output{})),
+			lost(issued("web", 100)), call("web", issue, 0, 101, output{Word: duplicate})}, false},
 		{"a retry of what had no chance to happen", story{issued("web", 100), exchanged("web", 1, 105, retried, 2, "a2", 105)}, true},
 		{"a string of the future", story{issued("web", 100), exchanged("web", 2, 105, rotated, 3, "a3", 105)}, true},
 		{"a read", story{issued("web", 100), call("web", read, 0, 101, output{Word: found, Generation: 1, Expires: 160 * second})}, false},
