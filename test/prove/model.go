@@ -36,6 +36,9 @@ func (s span) plus(d instant) span { return span{s.First + d, min(s.Last+d, fore
 func (s span) within(t span) span { return span{max(s.First, t.First), min(s.Last, t.Last)} }
 func (s span) empty() bool        { return s.First > s.Last }
 
+// or is the smallest span that holds both.
+func (s span) or(t span) span { return span{min(s.First, t.First), max(s.Last, t.Last)} }
+
 // never is the span of what did not happen.
 var never = span{}
 
@@ -402,6 +405,12 @@ func (t token) meanwhile(r rules, by input) (all []token) {
 			now.Pending = now.Pending.without(n)
 			for _, b := range now.step(r, in) {
 				after := b.after
+				if b.word == unchanged {
+					// All that it may have done is to move the expiry: a span says that too, and dozens of such calls would else make
+					// as many states at each step. It stays pending.
+					all[i].ExpiresAt = all[i].ExpiresAt.or(after.ExpiresAt)
+					continue
+				}
 				if after.Revoked {
 					after.Pending = set{} // nothing changes it any more
 				}
