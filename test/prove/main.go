@@ -57,7 +57,7 @@ func run(ctx context.Context, args []string, w io.Writer) error {
 	flags.DurationVar(&o.duration, "for", 10*time.Minute, "how long to run the service as it is; 0s for not at all")
 	flags.Uint64Var(&o.seed, "seed", 0, "of everything that is drawn; 0 for one of its own, which is printed")
 	flags.StringVar(&o.mutants, "mutants", "", "all, or the names of some, separated by commas: see that they are found")
-	flags.IntVar(&o.devices, "devices", 96, "that are in use at once")
+	flags.IntVar(&o.devices, "devices", 240, "that are in use at once")
 	flags.StringVar(&o.keep, "keep", ".prove", "the directory for histories that are wrong")
 	flags.StringVar(&o.replay, "replay", "", "check and draw the history in this file, and do nothing else")
 	if err := flags.Parse(args); err != nil {
