@@ -168,21 +168,19 @@ func HoldsNothing(path string) (bool, error) {
 		return false, fmt.Errorf("gormstore: open SQLite: %w", err)
 	}
 	defer f.Close()
-	if log, err := os.Stat(path + "-wal"); err == nil && log.Size() > 0 {
-		return false, nil
-	}
 	// The first page holds the list of tables, behind a header of 100 bytes: its kind, and at 3 how many entries it has. A list that is
 	// longer than the page is of another kind. (https://sqlite.org/fileformat2.html, sections 1.3 and 1.6)
 	const header, leaf = 100, 0x0d
 	page := make([]byte, header+5)
-	n, err := io.ReadFull(f, page)
+	_, err = io.ReadFull(f, page)
 	switch {
-	case n == 0:
+	case errors.Is(err, io.EOF): // it is empty
 		return true, nil
-	case errors.Is(err, io.ErrUnexpectedEOF): // no database: to open it will tell
+	case err != nil: // too short, or a directory: to open it will tell
 		return false, nil
-	case err != nil:
-		return false, fmt.Errorf("gormstore: read %s: %w", path, err)
+	}
+	if log, err := os.Stat(path + "-wal"); err == nil && log.Size() > 0 {
+		return false, nil // the tables may be there
 	}
 	return page[header] == leaf && page[header+3] == 0 && page[header+4] == 0, nil
 }
