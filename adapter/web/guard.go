@@ -44,8 +44,10 @@ const (
 	// A failed proof counts as so many calls.
 	failedProof = 10
 
-	addressesKept     = 1 << 16
-	refreshTokensKept = 1 << 16
+	// A bucket has to be kept until it is full again: at the limits that are set by default a hundredth of a second after a call of an
+	// address, and a fifth of one after an exchange. What lives on the heap is taken five times (GOGC=400), so not more than is needed.
+	addressesKept     = 1 << 14
+	refreshTokensKept = 1 << 14
 	apiKeysKept       = 1 << 12
 
 	// logEvery is how often a refusal is logged at warning, for each reason. The others are logged at debug.
@@ -84,7 +86,7 @@ type Guard struct {
 func NewGuard(l RateLimits, trusted []netip.Prefix, clock func() time.Time, refused func(reason string)) *Guard {
 	g := &Guard{
 		trusts: trustIn(trusted), refused: refused, log: map[string]*sparing{}, clock: clock,
-		addresses: NewLimiter(l.Address, addressesKept, clock), offers: NewLimiter(l.Address, addressesKept, clock),
+		addresses: NewLimiter(l.Address, addressesKept, clock), offers: NewLimiter(l.Address, apiKeysKept, clock),
 		apiKeys: NewLimiter(l.APIKey, apiKeysKept, clock), tokens: NewLimiter(l.RefreshToken, refreshTokensKept, clock),
 	}
 	g.bound.Store(4 * MaxInProgress)
