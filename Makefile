@@ -35,7 +35,7 @@ powerloss: ## cut the power of the service on SQLite at hundreds of moments (POI
 failover: ## kill the database, restart and upgrade the service, put PgBouncer in front: under load, with figures
 	@$(GO) run ./test/postgres/ensure
 	$(GO) test -v -count=1 -timeout=$(TIMEOUT) -run 'FailOver|PgBouncer|Rolling' ./test/e2e
-	$(GO) test -v -count=1 -timeout=$(TIMEOUT) -run 'FailOver|Vanishes' ./adapter/gormstore
+	$(GO) test -v -count=1 -timeout=$(TIMEOUT) -run 'FailOver|Vanishes|PgBouncer|Pooler' ./adapter/gormstore
 
 # make prove FOR=1h MUTANTS= SEED=7; a history that is wrong is kept in .prove: go run ./test/prove -replay FILE
 FOR     ?= 10m
