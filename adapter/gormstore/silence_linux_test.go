@@ -174,7 +174,8 @@ func TestAHostThatVanishesIsLeftInSeconds(t *testing.T) {
 	for _, c := range connections {
 		c.Close()
 	}
-	if took := time.Since(begin); took > gormstore.ConnectTimeout {
+	// One attempt from before may still wait for the silent host, and keep its place in the pool until then.
+	if took := time.Since(begin); took > 2*gormstore.ConnectTimeout {
 		t.Errorf("%d connections took %s while the first host was silent", callers, took)
 	}
 }

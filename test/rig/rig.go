@@ -90,7 +90,8 @@ var processes atomic.Int64
 
 // command makes one that is still to be started, and a name for its files.
 func (p Program) command(s Settings, args ...string) (c *exec.Cmd, name string, err error) {
-	name = filepath.Join(p.Dir, fmt.Sprintf("%s-%d", filepath.Base(p.Path), processes.Add(1)))
+	// With our own number, for another process of ours may use the directory too: it would find the addresses of the wrong log.
+	name = filepath.Join(p.Dir, fmt.Sprintf("%s-%d-%d", filepath.Base(p.Path), os.Getpid(), processes.Add(1)))
 	c = exec.Command(p.Path, args...)
 	c.Dir = p.Dir
 	c.Env = []string{"REFRESHD_DATABASE_URL=" + s.Database, "REFRESHD_MASTER_KEY=" + MasterKey, "REFRESHD_LOG_FORMAT=json",
