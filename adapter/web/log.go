@@ -137,8 +137,10 @@ func (o Options) logged(next echo.HandlerFunc) echo.HandlerFunc {
 		if torn {
 			panic(http.ErrAbortHandler)
 		}
-		if peer, ok := parseAddr(req.RemoteAddr); refused != nil && refused.Reason == Overload && !(ok && trusts(peer)) {
-			rest(req.Context(), res)
+		if refused != nil && refused.Reason == Overload {
+			if peer, ok := parseAddr(req.RemoteAddr); !ok || !trusts(peer) {
+				rest(req.Context(), res)
+			}
 		}
 		return nil
 	}
