@@ -424,14 +424,14 @@ func (c *crowd) thief(ctx context.Context, r *rand.Rand, client int, h *history,
 		if r.IntN(4) == 0 { // a fresh copy
 			copied, _ = s.load()
 		}
-		_, over = s.peek()
+		over = s.ended()
 	}
 }
 
-func (s *storage) peek() (current string, over bool) {
+func (s *storage) ended() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.current, s.over
+	return s.over
 }
 
 // operator reads and revokes by every selector.

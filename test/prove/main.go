@@ -284,9 +284,6 @@ func round(ctx context.Context, o roundOptions) (r result, err error) {
 	var befalls sync.WaitGroup
 	var nemesisErrs [2]error
 	for i := range nemesisErrs {
-		if o.setting.Calm {
-			break
-		}
 		befalls.Go(func() {
 			n := &nemesis{world: world, random: random(2000 + i), counts: &befallen}
 			if nemesisErrs[i] = n.run(running); nemesisErrs[i] != nil {

@@ -30,8 +30,6 @@ type mutant struct {
 	changes []change
 	// setting is where it shows soonest.
 	setting setting
-	// also are files that it adds.
-	also map[string]string
 }
 
 // root is the directory of the module that go build takes the service from.
@@ -41,7 +39,7 @@ var root = sync.OnceValues(func() (string, error) {
 })
 
 // overlay writes the changed files to dir, and the file that names them for go build.
-func overlay(dir string, changes []change, also map[string]string) (path string, err error) {
+func overlay(dir string, changes []change) (path string, err error) {
 	root, err := root()
 	if err != nil {
 		return "", fmt.Errorf("find this module: %w", err)
@@ -50,9 +48,6 @@ func overlay(dir string, changes []change, also map[string]string) (path string,
 		return "", err
 	}
 	texts := map[string]string{"cmd/refreshd/prove_clock.go": clockSource}
-	for file, text := range also {
-		texts[file] = text
-	}
 	for _, c := range slices.Concat(clockPatch, changes) {
 		text, ok := texts[c.file]
 		if !ok {
@@ -87,7 +82,7 @@ func buildProgram(ctx context.Context, dir, name string, m *mutant) (rig.Program
 	if m == nil {
 		m = &mutant{}
 	}
-	path, err := overlay(filepath.Join(dir, name+"-source"), m.changes, m.also)
+	path, err := overlay(filepath.Join(dir, name+"-source"), m.changes)
 	if err != nil {
 		return rig.Program{}, fmt.Errorf("%s: %w", name, err)
 	}

@@ -21,7 +21,6 @@ type setting struct {
 	Services int
 	Jumps    bool // the clocks move by a second at a time, else by milliseconds
 	OneByOne bool // no shared writes
-	Calm     bool // nothing fails
 }
 
 func (s setting) String() string {
@@ -31,9 +30,6 @@ func (s setting) String() string {
 	}
 	if s.OneByOne {
 		text += ", one by one"
-	}
-	if s.Calm {
-		text += ", calm"
 	}
 	return text
 }
