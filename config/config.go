@@ -57,6 +57,8 @@ type Config struct {
 
 	RateLimits RateLimits
 
+	// Restored says that the database was restored from a backup: see [domain.Call.Restored].
+	Restored bool
 	// PurgeInterval is how long after a pass of the janitor the next one begins; 0 if this process makes none. PurgeAfter is how
 	// long a dead refresh token stays; minutes at least.
 	PurgeInterval time.Duration

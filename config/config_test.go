@@ -97,6 +97,7 @@ func TestEverySourceSetsEverySetting(t *testing.T) {
 		RateLimits:        config.RateLimits{Address: 7, APIKey: 0, RefreshToken: 1_000_000},
 		PurgeInterval:     10 * time.Minute,
 		PurgeAfter:        48 * time.Hour,
+		Restored:          true,
 		LogFormat:         config.LogJSON,
 		LogLevel:          slog.LevelWarn,
 		ShutdownDelay:     5 * time.Second,
@@ -121,6 +122,7 @@ rate_limit_api_key: 0
 rate_limit_refresh_token: "1000000"
 purge_interval: 10m
 purge_after: 48h
+restored: true
 log_format: json
 log_level: warn
 shutdown_delay: 5s
@@ -139,7 +141,7 @@ shutdown_timeout: 90s
 			"REFRESHD_CORS_ORIGINS=https://app.example.com, http://localhost:5173",
 			"REFRESHD_TRUSTED_PROXIES=10.0.0.0/8,::ffff:192.0.2.7,2001:db8::/32",
 			"REFRESHD_RATE_LIMIT_ADDRESS=7", "REFRESHD_RATE_LIMIT_API_KEY=0", "REFRESHD_RATE_LIMIT_REFRESH_TOKEN=1000000",
-			"REFRESHD_PURGE_INTERVAL=600s", "REFRESHD_PURGE_AFTER=48h",
+			"REFRESHD_PURGE_INTERVAL=600s", "REFRESHD_PURGE_AFTER=48h", "REFRESHD_RESTORED=true",
 			"REFRESHD_LOG_FORMAT=json", "REFRESHD_LOG_LEVEL=warn", "REFRESHD_SHUTDOWN_DELAY=5s", "REFRESHD_SHUTDOWN_TIMEOUT=1m30s",
 		}, keys...)},
 		"flags": {args: []string{
@@ -149,7 +151,7 @@ shutdown_timeout: 90s
 			"--cors-origins=https://app.example.com,http://localhost:5173",
 			"--trusted-proxies=10.0.0.0/8,192.0.2.7,2001:db8::/32",
 			"--rate-limit-address=7", "--rate-limit-api-key", "0", "--rate-limit-refresh-token=1000000",
-			"--purge-interval=10m", "--purge-after=48h0m",
+			"--purge-interval=10m", "--purge-after=48h0m", "--restored=true",
 			"--log-format=json", "--log-level=warn", "--shutdown-delay=5s", "--shutdown-timeout=90s",
 		}, environ: keys},
 	}
@@ -271,6 +273,7 @@ func TestBadValuesAreRefused(t *testing.T) {
 		"RATE_LIMIT_REFRESH_TOKEN": {"", "-1", "1000001"},
 		"PURGE_INTERVAL":           {"", "1", "-1h", "999ms", "169h", "daily"},
 		"PURGE_AFTER":              {"", "24", "0s", "-24h", "4m59s", "8761h", "later"},
+		"RESTORED":                 {"", "1", "yes", "TRUE"},
 		"LOG_FORMAT":               {"", "xml", "JSON"},
 		"LOG_LEVEL":                {"", "trace", "INFO", "info+1"},
 		"SHUTDOWN_DELAY":           {"", "5", "-1s", "61m", "soon"},

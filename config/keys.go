@@ -158,6 +158,14 @@ var settings = []setting{
 		},
 	},
 	{
+		name: "restored", def: "false", truth: true,
+		help: "true after a restore from a backup: token strings of a later generation than the stored one are exchanged, with a warning in the log; false: refused",
+		parse: func(c *Config, text string) (err error) {
+			c.Restored, err = parseChoice(text, truths)
+			return err
+		},
+	},
+	{
 		name: "log_format", def: "auto", help: "text, json, or auto: text on a terminal, else json",
 		parse: func(c *Config, text string) (err error) {
 			c.LogFormat, err = parseChoice(text, logFormats)

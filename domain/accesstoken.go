@@ -1,49 +1,127 @@
 package domain
 
 import (
-	"crypto/sha256"
 	"encoding/base64"
-	"encoding/binary"
+	"encoding/json"
+	"fmt"
 	"strings"
 	"time"
 )
 
+// AccessTokenType is the `typ` in the header of access tokens.
+type AccessTokenType string
+
+const (
+	// TypeATJWT is that of RFC 9068, section 2.1.
+	TypeATJWT AccessTokenType = "at+jwt"
+	// TypeJWT is for verifiers that refuse the other one.
+	TypeJWT AccessTokenType = "JWT"
+)
+
+// AccessTokenTypes are all that we sign.
+var AccessTokenTypes = []AccessTokenType{TypeATJWT, TypeJWT}
+
 // AccessToken is what an access token says (RFC 9068): the claims that a signer signs, and that a verified one is read into.
 type AccessToken struct {
-	Issuer        string
-	Subject       string // the user
-	Audience      string // the application
-	ID            string // `jti`
+	Type     AccessTokenType // `typ`, in the header
+	Issuer   string
+	Subject  string // the user
+	Audience string // the application
+	// ID is `jti`, as a verified token has it. A signer ignores it: it makes `jti` from everything else that the token
+	// holds.
+	ID            string
 	IssuedAt      time.Time
 	ExpiresAt     time.Time
 	SessionID     string // `sid`: the id of the refresh token
 	TenantID      string // `tid`
 	ApplicationID string
+	IssuedEpoch   uint64 // `rve`: the tenant's revocation epoch when the refresh token was issued
 	Roles         []string
 	Scopes        []string
 	Claims        Object // the caller's own
 }
 
-// NewAccessToken says what an access token for t says, with a life of ttl from `from`. The same arguments give the same
-// claims, `jti` included, so that with a deterministic signature a retry is answered with the same bytes.
+// NewAccessToken returns what an access token for t says at now, if from is the instant of the answer that it belongs
+// to. Its lifetime, of at least a second, counts from `from`, or from a later instant that is a whole number of half
+// lifetimes after it: so retries within half a lifetime get the same claims, and each gets at least half of the
+// lifetime, unless the session ends sooner. ExpiresAt is after now whenever t.ExpiresAt is.
 //
-// Instants in a JWT are whole seconds here (RFC 7519, section 2, NumericDate): `from` is rounded down.
-func NewAccessToken(t RefreshToken, issuer string, from time.Time, ttl time.Duration) AccessToken {
-	iat := from.Truncate(time.Second)
-	a := AccessToken{
-		Issuer: issuer, Subject: t.UserID, Audience: t.ApplicationID,
-		IssuedAt: iat, ExpiresAt: iat.Add(ttl),
-		SessionID: t.ID.String(), TenantID: t.TenantID, ApplicationID: t.ApplicationID,
+// Instants in a JWT are whole seconds here (RFC 7519, section 2, NumericDate): `from` is rounded down, and lifetime and
+// t.ExpiresAt are whole seconds.
+func NewAccessToken(t RefreshToken, p Policy, issuer string, from, now time.Time, lifetime time.Duration) AccessToken {
+	from = from.Truncate(time.Second)
+	half := max(time.Second, (lifetime / 2).Truncate(time.Second))
+	if passed := now.Sub(from); passed > 0 {
+		from = from.Add(passed / half * half)
+	}
+	expires := from.Add(lifetime)
+	if t.ExpiresAt.Before(expires) {
+		expires = t.ExpiresAt
+	}
+	return AccessToken{
+		Type: p.AccessTokenType, Issuer: issuer, Subject: t.UserID, Audience: t.ApplicationID,
+		IssuedAt: from, ExpiresAt: expires,
+		SessionID: t.ID.String(), TenantID: t.TenantID, ApplicationID: t.ApplicationID, IssuedEpoch: t.IssuedEpoch,
 		Roles: t.Roles, Scopes: t.Scopes, Claims: t.Claims,
 	}
-	h := sha256.New()
-	var numbers [20]byte
-	binary.BigEndian.PutUint32(numbers[:], t.Generation)
-	binary.BigEndian.PutUint64(numbers[4:], uint64(a.IssuedAt.Unix()))
-	binary.BigEndian.PutUint64(numbers[12:], uint64(a.ExpiresAt.Unix()))
-	h.Write(t.ID[:])
-	h.Write(numbers[:])
-	h.Write([]byte(strings.Join(t.Scopes, " ")))
-	a.ID = base64.RawURLEncoding.EncodeToString(h.Sum(nil)[:16])
-	return a
+}
+
+// Limits of an access token, in bytes.
+const (
+	maxAccessTokenInCookie = 4000 // browsers take cookies of 4 096 bytes, name and attributes included
+	maxAccessToken         = 8 << 10
+)
+
+// These have everything that an access token's header and claims hold besides texts that differ in length. The numbers
+// are the longest that there can be, the `kid` is longer than any that we make.
+const (
+	accessTokenHeader = `{"alg":"EdDSA","kid":"0123456789012345678901234567890123456789","typ":"at+jwt"}`
+	accessTokenClaims = `{"iss":,"sub":,"aud":,"client_id":,"iat":253402300799,"exp":253402300799,` +
+		`"sid":"018f2a3b-4c5d-766e-877f-8091a2b3c4d5","tid":,"applicationId":,"rve":18446744073709551615,` +
+		`"roles":[],"scope":,,"jti":"0123456789012345678901"}`
+)
+
+// AccessTokenSize returns an upper bound for the length in bytes of an access token for t, in its compact form, signed
+// with the policy's algorithm and a key that we made.
+func AccessTokenSize(t RefreshToken, p Policy, issuer string) int {
+	claims := len(accessTokenClaims) + len(t.Claims)
+	for _, s := range []string{
+		issuer, t.UserID, t.ApplicationID, t.ApplicationID, t.TenantID, t.ApplicationID, strings.Join(t.Scopes, " "),
+	} {
+		claims += jsonSize(s)
+	}
+	for _, role := range t.Roles {
+		claims += jsonSize(role) + len(",")
+	}
+	signature := 64
+	if p.Algorithm == RS256 || p.Algorithm == PS256 {
+		signature = 256
+	}
+	size := base64.RawURLEncoding.EncodedLen
+	return size(len(accessTokenHeader)) + len(".") + size(claims) + len(".") + size(signature)
+}
+
+// jsonSize is the length of s as a JSON string, as encoding/json writes it.
+func jsonSize(s string) int {
+	text, err := json.Marshal(s)
+	if err != nil {
+		panic(err) // encoding/json encodes every string
+	}
+	return len(text)
+}
+
+// CheckAccessTokenSize returns an *Invalid if an access token for t could be too large for what carries it: a cookie
+// where the policy uses them, else the Authorization header, of which common servers read 8 KiB.
+func CheckAccessTokenSize(t RefreshToken, p Policy, issuer string) error {
+	limit, carrier := maxAccessToken, "a request header"
+	if p.UsesCookies() {
+		limit, carrier = maxAccessTokenInCookie, "a cookie"
+	}
+	size := AccessTokenSize(t, p, issuer)
+	if size < limit {
+		return nil
+	}
+	return NewInvalid("", TooLong, fmt.Sprintf(
+		"roles, scopes and claims together make the access token too large for %s: up to %d bytes, "+
+			"and it must stay below %d: shorten them", carrier, size, limit))
 }

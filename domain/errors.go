@@ -37,6 +37,7 @@ const (
 	Repeated  Reason = "repeated"  // the same name twice, or the same thing said twice
 	Conflict  Reason = "conflict"  // does not go together with another field
 	Duplicate Reason = "duplicate" // taken by something else
+	Inactive  Reason = "inactive"  // names what is switched off
 )
 
 // FieldError is one thing wrong with one field of an input. Field is the name as the wire and the kickstart file spell it, with

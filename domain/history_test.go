@@ -13,8 +13,8 @@ import (
 	"github.com/refreshd/refreshd/domain"
 )
 
-// A property draws a history, plays it against a rule and says what went wrong. The rule is an argument so that the same
-// property can be shown to fail: TestPropertiesCatchMutants plays it against rules that are wrong in one way each.
+// A property draws a history, plays it against a rule and says what went wrong. The rule is an argument so that the
+// same property can be shown to fail: TestPropertiesCatchMutants plays it against rules that are wrong in one way each.
 type (
 	property func(draw, rule) error
 	rule     func(domain.Snapshot, domain.Call) domain.Decision
@@ -22,14 +22,26 @@ type (
 )
 
 var properties = map[string]property{
-	"an honest client never loses its session":                      honestClient,
-	"owner and thief do not both survive the third collision":       ownerAndThief,
-	"recoveries stay within the budget":                             wander(withinBudget),
-	"what left currency a grace period ago is only recovered":       wander(onlyRecovered),
-	"revoked stays revoked":                                         wander(staysRevoked),
-	"one live generation, and one string for each":                  wander(oneGeneration),
-	"expiry never passes the maximum, and a retry does not move it": wander(expiryBounded),
+	honest:   honestClient,
+	caught:   ownerAndThief,
+	budget:   wander(withinBudget),
+	late:     wander(onlyRecovered),
+	final:    wander(staysRevoked),
+	oneEach:  wander(oneGeneration),
+	expiry:   wander(expiryBounded),
+	unpinned: wander(rotatesInTime),
 }
+
+const (
+	honest   = "an honest client never loses its session"
+	caught   = "owner and thief do not both survive the third collision"
+	budget   = "recoveries stay within the budget"
+	late     = "what left currency a grace period ago is only recovered, or answered again within one of its recovery"
+	final    = "revoked stays revoked"
+	oneEach  = "one current generation, one string for it, one access token for each half lifetime since the last answer"
+	expiry   = "expiry never passes the maximum, and a retry does not move it"
+	unpinned = "the current string, a grace period from the rotation and from the first recovery, rotates"
+)
 
 func TestProperties(t *testing.T) {
 	for name, holds := range properties {
@@ -40,6 +52,11 @@ func TestProperties(t *testing.T) {
 					t.Fatal(err)
 				}
 			})
+			for seed := range uint64(1_000) {
+				if err := holds(seeded(seed), domain.Snapshot.Decide); err != nil {
+					t.Fatalf("seed %d: %v", seed, err)
+				}
+			}
 		})
 	}
 }
@@ -50,92 +67,83 @@ func TestPropertiesCatchMutants(t *testing.T) {
 		property, mistake string
 		mutant            rule
 	}{
-		{"an honest client never loses its session", "there is no recovery", func(s domain.Snapshot, c domain.Call) domain.Decision {
+		{honest, "there is no recovery", func(s domain.Snapshot, c domain.Call) domain.Decision {
 			s.Policy.RecoveryBurst = 0
 			return s.Decide(c)
 		}},
-		{"an honest client never loses its session", "the budget is one short", func(s domain.Snapshot, c domain.Call) domain.Decision {
+		{honest, "the budget is one short", func(s domain.Snapshot, c domain.Call) domain.Decision {
 			s.Policy.RecoveryBurst = max(0, s.Policy.RecoveryBurst-1)
 			return s.Decide(c)
 		}},
-		{"an honest client never loses its session", "a recovery is charged again at each repeat", func(s domain.Snapshot, c domain.Call) domain.Decision {
-			s.Token.RecoveredGeneration = 0
+		{honest, "a recovery is charged again at each repeat", func(s domain.Snapshot, c domain.Call) domain.Decision {
+			if !s.Token.AnswerStands(s.Policy, c.Now) {
+				s.Token.RecoveredAt = time.Time{}
+			}
 			return s.Decide(c)
 		}},
-		{"an honest client never loses its session", "the budget never comes back", func(s domain.Snapshot, c domain.Call) domain.Decision {
+		{honest, "the budget never comes back", func(s domain.Snapshot, c domain.Call) domain.Decision {
 			s.Policy.RecoveryInterval = 1_000
 			return s.Decide(c)
 		}},
-		{"an honest client never loses its session", "every rotation begins the grace period anew", func(s domain.Snapshot, c domain.Call) domain.Decision {
-			d := s.Decide(c)
-			if d.Outcome == domain.Rotated {
-				d.After.GraceGeneration, d.After.GraceSince = s.Token.Generation, c.Now
-			}
-			return d
-		}},
-		{"an honest client never loses its session", "the grace period is half as long", func(s domain.Snapshot, c domain.Call) domain.Decision {
+		{honest, "the hold is forgotten", holdForgotten},
+		{honest, "the first recovery does not stand", recoveryForgotten},
+		{honest, "the grace period is half as long", func(s domain.Snapshot, c domain.Call) domain.Decision {
 			s.Policy.GracePeriod /= 2
 			return s.Decide(c)
 		}},
-		{"an honest client never loses its session", "a recovery does not slide the expiry", func(s domain.Snapshot, c domain.Call) domain.Decision {
+		{honest, "a recovery does not slide the expiry", func(s domain.Snapshot, c domain.Call) domain.Decision {
 			d := s.Decide(c)
 			if d.Outcome == domain.Recovered {
 				d.After.ExpiresAt = s.Token.ExpiresAt
 			}
 			return d
 		}},
-		{"owner and thief do not both survive the third collision", "a recovery is not charged", uncharged},
-		{"owner and thief do not both survive the third collision", "what was recovered once is free for ever", func(s domain.Snapshot, c domain.Call) domain.Decision {
-			if s.Token.RecoveredGeneration != 0 {
-				s.Token.RecoveredGeneration = s.Token.Generation
+		{caught, "a recovery is not charged", uncharged},
+		{caught, "a rotation does not clear recoveredAt", func(s domain.Snapshot, c domain.Call) domain.Decision {
+			d := s.Decide(c)
+			if d.Outcome == domain.Rotated {
+				d.After.RecoveredAt = s.Token.RecoveredAt
 			}
-			return s.Decide(c)
+			return d
 		}},
-		{"owner and thief do not both survive the third collision", "the budget is one too many", func(s domain.Snapshot, c domain.Call) domain.Decision {
+		{caught, "the budget is one too many", func(s domain.Snapshot, c domain.Call) domain.Decision {
 			s.Policy.RecoveryBurst++
 			return s.Decide(c)
 		}},
-		{"owner and thief do not both survive the third collision", "a replay is refused, and not revoked", unrevoked},
-		{"owner and thief do not both survive the third collision", "anything older is answered", func(s domain.Snapshot, c domain.Call) domain.Decision {
+		{caught, "a replay is refused, and not revoked", unrevoked},
+		{caught, "anything older is answered", func(s domain.Snapshot, c domain.Call) domain.Decision {
 			if c.Generation > 0 && c.Generation < s.Token.Generation-1 {
 				c.Generation = s.Token.Generation - 1
 			}
 			return s.Decide(c)
 		}},
-		{"recoveries stay within the budget", "a recovery is not charged", uncharged},
-		{"recoveries stay within the budget", "unused recoveries pile up", func(s domain.Snapshot, c domain.Call) domain.Decision {
+		{budget, "a recovery is not charged", uncharged},
+		{budget, "unused recoveries pile up", func(s domain.Snapshot, c domain.Call) domain.Decision {
 			d := s.Decide(c)
-			if d.Outcome == domain.Recovered && s.Token.RecoveredGeneration != s.Token.Generation {
+			if d.Outcome == domain.Recovered && s.Token.RecoveredAt.IsZero() {
 				d.After.RecoveryPaidUntil = s.Token.RecoveryPaidUntil + s.Policy.RecoveryInterval
 			}
 			return d
 		}},
-		{"what left currency a grace period ago is only recovered", "a retry prolongs the grace period", func(s domain.Snapshot, c domain.Call) domain.Decision {
-			d := s.Decide(c)
-			if d.Outcome == domain.Retried {
-				d.After.RotatedAt, d.After.GraceSince, d.Write = c.Now, c.Now, true
-			}
-			return d
-		}},
-		{"what left currency a grace period ago is only recovered", "the grace period includes its end", func(s domain.Snapshot, c domain.Call) domain.Decision {
+		{late, "a retry moves the last answer", retryMoves},
+		{late, "the grace period includes its end", func(s domain.Snapshot, c domain.Call) domain.Decision {
 			s.Policy.GracePeriod += µs
 			return s.Decide(c)
 		}},
-		{"what left currency a grace period ago is only recovered", "graceGeneration stays behind", func(s domain.Snapshot, c domain.Call) domain.Decision {
-			d := s.Decide(c)
-			if d.Outcome == domain.Rotated && s.Token.GraceGeneration > 0 {
-				d.After.GraceGeneration = s.Token.GraceGeneration
+		{late, "two before is retried as well", func(s domain.Snapshot, c domain.Call) domain.Decision {
+			if g := s.Token.Generation; g > 2 && c.Generation == g-2 && s.Token.AnswerStands(s.Policy, c.Now) {
+				c.Generation++
 			}
-			return d
+			return s.Decide(c)
 		}},
-		{"what left currency a grace period ago is only recovered", "anything may be recovered", func(s domain.Snapshot, c domain.Call) domain.Decision {
+		{late, "anything may be recovered", func(s domain.Snapshot, c domain.Call) domain.Decision {
 			d := s.Decide(c)
 			if d.Outcome == domain.RefusedReplayed {
 				return domain.Decision{Outcome: domain.Recovered, After: s.Token}
 			}
 			return d
 		}},
-		{"revoked stays revoked", "a retry is answered before revocation is looked at", func(s domain.Snapshot, c domain.Call) domain.Decision {
+		{final, "a retry is answered before revocation is looked at", func(s domain.Snapshot, c domain.Call) domain.Decision {
 			blind := s
 			blind.Token.RevokedAt, blind.MarkEpoch, blind.Gone = time.Time{}, 0, false
 			if d := blind.Decide(c); d.Outcome == domain.Retried {
@@ -143,67 +151,116 @@ func TestPropertiesCatchMutants(t *testing.T) {
 			}
 			return s.Decide(c)
 		}},
-		{"revoked stays revoked", "marks are not looked at", func(s domain.Snapshot, c domain.Call) domain.Decision {
+		{final, "marks are not looked at", func(s domain.Snapshot, c domain.Call) domain.Decision {
 			s.MarkEpoch = 0
 			return s.Decide(c)
 		}},
-		{"revoked stays revoked", "a replay is refused, and not revoked", unrevoked},
-		{"one live generation, and one string for each", "a retry gets a sibling", func(s domain.Snapshot, c domain.Call) domain.Decision {
+		{final, "a replay is refused, and not revoked", unrevoked},
+		{oneEach, "a retry gets a sibling", func(s domain.Snapshot, c domain.Call) domain.Decision {
 			d := s.Decide(c)
 			if d.Outcome == domain.Retried {
 				d.After, d.Write = s.Token.Rotated(s.Policy, c.Now, c.ClientAddress), true
 			}
 			return d
 		}},
-		{"one live generation, and one string for each", "a retry is answered with what it presented", func(s domain.Snapshot, c domain.Call) domain.Decision {
+		{oneEach, "a retry is answered with what it presented", func(s domain.Snapshot, c domain.Call) domain.Decision {
 			d := s.Decide(c)
 			if d.Outcome == domain.Retried {
 				d.After.Generation = c.Generation
 			}
 			return d
 		}},
-		{"one live generation, and one string for each", "a rotation is answered before it is stored", func(s domain.Snapshot, c domain.Call) domain.Decision {
+		{oneEach, "a rotation is answered before it is stored", func(s domain.Snapshot, c domain.Call) domain.Decision {
 			d := s.Decide(c)
 			d.Write = d.Write && d.Outcome != domain.Rotated
 			return d
 		}},
-		{"one live generation, and one string for each", "a recovery counts as a rotation for the token key", func(s domain.Snapshot, c domain.Call) domain.Decision {
+		{oneEach, "a recovery counts as a rotation for the token key", func(s domain.Snapshot,
+			c domain.Call) domain.Decision {
 			d := s.Decide(c)
 			if d.Outcome == domain.Recovered {
 				d.After.RotatedAt = c.Now
 			}
 			return d
 		}},
-		{"one live generation, and one string for each", "a retry gets a new access token", func(s domain.Snapshot, c domain.Call) domain.Decision {
+		{oneEach, "a retry gets a new access token", func(s domain.Snapshot, c domain.Call) domain.Decision {
 			d := s.Decide(c)
 			if d.Outcome == domain.Retried {
-				d.AccessTokenFrom = c.Now
+				d.AnsweredAt = c.Now
 			}
 			return d
 		}},
-		{"expiry never passes the maximum, and a retry does not move it", "a retry slides", func(s domain.Snapshot, c domain.Call) domain.Decision {
+		{oneEach, "a retry after a recovery counts from the rotation", func(s domain.Snapshot,
+			c domain.Call) domain.Decision {
+			d := s.Decide(c)
+			if d.Outcome == domain.Retried {
+				d.AnsweredAt = s.Token.RotatedAt
+			}
+			return d
+		}},
+		{oneEach, "a recovery counts from the rotation", func(s domain.Snapshot, c domain.Call) domain.Decision {
+			d := s.Decide(c)
+			if d.Outcome == domain.Recovered {
+				d.AnsweredAt = s.Token.RotatedAt
+			}
+			return d
+		}},
+		{expiry, "a retry slides", func(s domain.Snapshot, c domain.Call) domain.Decision {
 			d := s.Decide(c)
 			if d.Outcome == domain.Retried {
 				d.After.ExpiresAt, d.Write = c.Now.Add(s.Policy.TTL), true
 			}
 			return d
 		}},
-		{"expiry never passes the maximum, and a retry does not move it", "the maximum is forgotten", func(s domain.Snapshot, c domain.Call) domain.Decision {
+		{expiry, "the maximum is forgotten", func(s domain.Snapshot, c domain.Call) domain.Decision {
 			if s.Policy.Expiration == domain.SlidingWindowWithMaximumLifetime {
 				s.Policy.Expiration = domain.SlidingWindow
 			}
 			return s.Decide(c)
 		}},
-		{"expiry never passes the maximum, and a retry does not move it", "Fixed slides", func(s domain.Snapshot, c domain.Call) domain.Decision {
+		{expiry, "Fixed slides", func(s domain.Snapshot, c domain.Call) domain.Decision {
 			if s.Policy.Expiration == domain.Fixed {
 				s.Policy.Expiration = domain.SlidingWindow
 			}
 			return s.Decide(c)
 		}},
-		{"expiry never passes the maximum, and a retry does not move it", "expiresAt itself is alive", func(s domain.Snapshot, c domain.Call) domain.Decision {
+		{expiry, "expiresAt itself is alive", func(s domain.Snapshot, c domain.Call) domain.Decision {
 			s.Token.ExpiresAt = s.Token.ExpiresAt.Add(µs)
 			return s.Decide(c)
 		}},
+		{expiry, "the expiry is not cut to the second", func(s domain.Snapshot, c domain.Call) domain.Decision {
+			d := s.Decide(c)
+			if window, maximum := s.Policy.Slide(); window > 0 && d.Write && !d.Outcome.Refused() {
+				d.After.ExpiresAt = c.Now.Add(window)
+				if last := s.Token.IssuedAt.Add(maximum); last.Before(d.After.ExpiresAt) {
+					d.After.ExpiresAt = last
+				}
+			}
+			return d
+		}},
+		{expiry, "a shortened policy is ignored", func(s domain.Snapshot, c domain.Call) domain.Decision {
+			d := s.Decide(c)
+			if d.Outcome == domain.RefusedExpired && c.Now.Before(s.Token.ExpiresAt) {
+				s.Policy.Expiration = domain.Fixed
+				return s.Decide(c)
+			}
+			return d
+		}},
+		{expiry, "a recovery again does not slide", func(s domain.Snapshot, c domain.Call) domain.Decision {
+			d := s.Decide(c)
+			if d.Outcome == domain.Recovered && !s.Token.RecoveredAt.IsZero() {
+				d.After.ExpiresAt = s.Token.ExpiresAt
+			}
+			return d
+		}},
+		{unpinned, "a repeated recovery moves the last answer", pins},
+		{unpinned, "a retry moves the last answer", retryMoves},
+		{unpinned, "grace 0 holds", func(s domain.Snapshot, c domain.Call) domain.Decision {
+			s.Policy.GracePeriod = max(µs, s.Policy.GracePeriod)
+			return s.Decide(c)
+		}},
+		{unpinned, "generation 1 holds", firstHeld},
+		{unpinned, "a clock ahead holds", negativeAgeIsZero},
 	} {
 		t.Run(m.property+"/"+m.mistake, func(t *testing.T) {
 			holds, known := properties[m.property]
@@ -223,7 +280,7 @@ func TestPropertiesCatchMutants(t *testing.T) {
 func uncharged(s domain.Snapshot, c domain.Call) domain.Decision {
 	d := s.Decide(c)
 	if d.Outcome == domain.Recovered {
-		d.After.RecoveryPaidUntil, d.After.RecoveredGeneration = s.Token.RecoveryPaidUntil, s.Token.RecoveredGeneration
+		d.After.RecoveryPaidUntil = s.Token.RecoveryPaidUntil
 	}
 	return d
 }
@@ -232,6 +289,64 @@ func unrevoked(s domain.Snapshot, c domain.Call) domain.Decision {
 	d := s.Decide(c)
 	d.Write = d.Write && d.Outcome != domain.RefusedReplayed
 	return d
+}
+
+func retryMoves(s domain.Snapshot, c domain.Call) domain.Decision {
+	d := s.Decide(c)
+	if d.Outcome == domain.Retried {
+		d.Write = true
+		if d.After.RotatedAt = c.Now; !d.After.RecoveredAt.IsZero() {
+			d.After.RecoveredAt = c.Now
+		}
+	}
+	return d
+}
+
+func holdForgotten(s domain.Snapshot, c domain.Call) domain.Decision {
+	d := s.Decide(c)
+	if d.Outcome == domain.Retried && c.Generation == s.Token.Generation {
+		after := s.Token.Rotated(s.Policy, c.Now, "")
+		return domain.Decision{Outcome: domain.Rotated, After: after, Write: true, AnsweredAt: c.Now}
+	}
+	return d
+}
+
+func recoveryForgotten(s domain.Snapshot, c domain.Call) domain.Decision {
+	if s.Token.RecoveredAt.IsZero() {
+		return s.Decide(c)
+	}
+	return holdForgotten(s, c)
+}
+
+func firstHeld(s domain.Snapshot, c domain.Call) domain.Decision {
+	if s.Token.Generation == 1 && c.Generation == 1 && c.Now.Sub(s.Token.RotatedAt).Abs() < s.Policy.GracePeriod {
+		return domain.Decision{Outcome: domain.Retried, After: s.Token, AnsweredAt: s.Token.RotatedAt}
+	}
+	return s.Decide(c)
+}
+
+// pins is the mistake with which a thief who sends the string before the current one is not noticed for a month.
+func pins(s domain.Snapshot, c domain.Call) domain.Decision {
+	d := s.Decide(c)
+	if d.Outcome == domain.Recovered {
+		d.After.RecoveredAt = c.Now
+	}
+	return d
+}
+
+// negativeAgeIsZero is the mistake with which a clock that was an hour ahead, once, holds the rotation for an hour.
+func negativeAgeIsZero(s domain.Snapshot, c domain.Call) domain.Decision {
+	aged := s
+	if aged.Token.RotatedAt.After(c.Now) {
+		aged.Token.RotatedAt = c.Now
+	}
+	if aged.Token.RecoveredAt.After(c.Now) {
+		aged.Token.RecoveredAt = c.Now
+	}
+	if d := aged.Decide(c); d.Outcome == domain.Retried {
+		return domain.Decision{Outcome: domain.Retried, After: s.Token, AnsweredAt: c.Now}
+	}
+	return s.Decide(c)
 }
 
 func seeded(seed uint64) draw { return rand.New(rand.NewPCG(seed, 0)).IntN }
@@ -243,22 +358,35 @@ type world struct {
 	snap   domain.Snapshot
 	keys   domain.TokenKeys
 
-	left      map[uint32]time.Time          // when a generation left currency
-	strings   map[uint32]string             // what was answered for a generation
-	access    map[uint32]domain.AccessToken // what a rotation was answered with
-	charged   []uint32                      // generations that recoveries were answered with, once each
+	left      map[uint32]time.Time // when a generation left currency
+	rotated   map[uint32]time.Time // when a rotation made a generation, by the clock that did; none for the first
+	recovered map[uint32]time.Time // when a generation was first recovered
+	strings   map[uint32]string    // what was answered for a generation
+	access    map[answer]domain.AccessToken
+	charged   []uint32 // generations whose recovery the budget paid for
 	isRevoked bool
 }
 
+// answer names what the access tokens of all retries have in common.
+type answer struct {
+	generation uint32
+	from       time.Time // the last answer
+	lifetime   time.Duration
+	half       int64     // whole halves of the lifetime since then
+	expiresAt  time.Time // of the refresh token
+}
+
 func newWorld(decide rule, p domain.Policy) *world {
-	r, err := domain.NewRefreshToken(domain.RefreshToken{ID: tokenID, TenantID: "acme", ApplicationID: "shop", UserID: "ada", IssuedEpoch: 4}, p, issued)
+	in := domain.RefreshToken{ID: tokenID, TenantID: "acme", ApplicationID: "shop", UserID: "ada", IssuedEpoch: 4}
+	r, err := domain.NewRefreshToken(in, p, issued)
 	if err != nil {
 		panic(err)
 	}
 	w := &world{
 		decide: decide, snap: domain.Snapshot{Token: r, MarkEpoch: 4, Policy: p},
 		keys: domain.TokenKeys{{Number: 1, Key: domain.NewSecret("first")}},
-		left: map[uint32]time.Time{}, strings: map[uint32]string{}, access: map[uint32]domain.AccessToken{},
+		left: map[uint32]time.Time{}, rotated: map[uint32]time.Time{}, recovered: map[uint32]time.Time{},
+		strings: map[uint32]string{}, access: map[answer]domain.AccessToken{},
 	}
 	w.strings[1] = w.mint(r)
 	return w
@@ -276,23 +404,37 @@ func (w *world) exchange(c domain.Call) domain.Decision {
 	if d.Write {
 		w.snap.Token = d.After
 	}
+	_, again := w.recovered[before.Generation]
 	switch {
 	case d.Outcome == domain.Rotated:
 		// A generation leaves after the one before it did, also by a clock that is behind.
 		w.left[before.Generation] = later(w.left[before.Generation-1], c.Now)
-	case d.Outcome == domain.Recovered && !slices.Contains(w.charged, d.After.Generation):
-		w.charged = append(w.charged, d.After.Generation)
+		w.rotated[before.Generation+1] = c.Now
+	case d.Outcome == domain.Recovered && !again:
+		w.recovered[before.Generation] = c.Now
+		if w.snap.Policy.Usage != domain.Reusable {
+			w.charged = append(w.charged, before.Generation)
+		}
 	case d.Outcome == domain.RefusedReplayed && w.snap.Policy.RevokeOnReplay:
 		w.isRevoked = true
 	}
 	return d
 }
 
+// lastAnswer is the instant of the first recovery of a generation, or else of its rotation; false for neither.
+func (w *world) lastAnswer(generation uint32) (time.Time, bool) {
+	if at, recovered := w.recovered[generation]; recovered {
+		return at, true
+	}
+	at, rotated := w.rotated[generation]
+	return at, rotated
+}
+
 // law judges one exchange, after it was stored.
 type law func(w *world, before domain.Snapshot, wasRevoked bool, c domain.Call, d domain.Decision) error
 
-// wander plays a history in which anything may happen: any string that was ever answered is presented, at instants around
-// every limit, by clocks that differ; policies change, keys are added, marks are written.
+// wander plays a history in which anything may happen: any string that was ever answered is presented, at instants
+// around every limit, by clocks that differ; policies change, keys are added, marks are written.
 func wander(holds law) property {
 	return func(draw draw, decide rule) error {
 		w := newWorld(decide, drawPolicy(draw))
@@ -306,7 +448,6 @@ func wander(holds law) property {
 				if draw(5) == 0 {
 					p := drawPolicy(draw)
 					p.RecoveryBurst, p.RecoveryInterval = w.snap.Policy.RecoveryBurst, w.snap.Policy.RecoveryInterval
-					p.Expiration, p.TTL, p.MaximumTTL = w.snap.Policy.Expiration, w.snap.Policy.TTL, w.snap.Policy.MaximumTTL
 					w.snap.Policy = p
 				}
 			case 2:
@@ -333,11 +474,14 @@ func wander(holds law) property {
 			if draw(10) == 0 {
 				c.Now = now.Add(-time.Duration(draw(3)) * time.Second)
 			}
+			if draw(40) == 0 {
+				c.Now = now.Add(domain.ClocksMayDiffer)
+			}
 			before, wasRevoked := w.snap, w.isRevoked
 			d := w.exchange(c)
 			if err := holds(w, before, wasRevoked, c, d); err != nil {
-				return fmt.Errorf("step %d: generation %d presented while %d was current, %s after issue: %s: %w", step, c.Generation,
-					current, c.Now.Sub(issued), d.Outcome, err)
+				return fmt.Errorf("step %d: generation %d presented while %d was current, %s after issue: %s: %w", step,
+					c.Generation, current, c.Now.Sub(issued), d.Outcome, err)
 			}
 		}
 		return nil
@@ -361,19 +505,22 @@ func drawPolicy(draw draw) domain.Policy {
 
 func pick[T any](draw draw, from ...T) T { return from[draw(len(from))] }
 
-// onlyRecovered: what left currency a grace period ago or longer is answered by recovery or not at all, and recovery is for
-// the one just before.
+// onlyRecovered: what left currency a grace period ago or longer is answered by recovery, by the same answer within a
+// grace period of the first one, or not at all; and both are for the one just before.
 func onlyRecovered(w *world, before domain.Snapshot, _ bool, c domain.Call, d domain.Decision) error {
-	if d.Outcome.Refused() || c.Generation >= before.Token.Generation {
+	current := before.Token.Generation
+	if d.Outcome.Refused() || c.Generation >= current {
 		return nil
+	}
+	if c.Generation != current-1 {
+		return fmt.Errorf("answered, and not the one before")
 	}
 	if d.Outcome == domain.Recovered {
-		if c.Generation != before.Token.Generation-1 {
-			return fmt.Errorf("recovered, and not the one before")
-		}
 		return nil
 	}
-	if age := c.Now.Sub(w.left[c.Generation]); age >= before.Policy.GracePeriod {
+	age := c.Now.Sub(w.left[c.Generation])
+	again, recovered := w.recovered[current]
+	if age >= before.Policy.GracePeriod && !(recovered && c.Now.Sub(again).Abs() < before.Policy.GracePeriod) {
 		return fmt.Errorf("it left currency %s ago, the grace period is %s", age, before.Policy.GracePeriod)
 	}
 	return nil
@@ -387,8 +534,9 @@ func staysRevoked(w *world, _ domain.Snapshot, wasRevoked bool, _ domain.Call, d
 	return nil
 }
 
-// oneGeneration: every answer names the generation that the store holds afterwards; only the current string moves it, by one;
-// every answer for one generation carries the same string; and a retry the same access token as the rotation.
+// oneGeneration: every answer names the generation that the store holds afterwards; only the current string moves it,
+// by one; every answer for one generation carries the same string; and every retry, in each half of a lifetime since
+// the last answer, the same access token, of which all bytes but the signature follow.
 func oneGeneration(w *world, before domain.Snapshot, _ bool, c domain.Call, d domain.Decision) error {
 	is, was := w.snap.Token.Generation, before.Token.Generation
 	if is != was && (is != was+1 || c.Generation != was || d.Outcome != domain.Rotated) {
@@ -405,40 +553,68 @@ func oneGeneration(w *world, before domain.Snapshot, _ bool, c domain.Call, d do
 		return fmt.Errorf("two strings for generation %d", is)
 	}
 	w.strings[is] = s
-	if d.Outcome == domain.Rotated || d.Outcome == domain.Retried {
-		a := domain.NewAccessToken(d.After, "https://auth.example", d.AccessTokenFrom, 15*time.Minute)
-		if first, again := w.access[is]; again && !cmp.Equal(first, a) {
-			return fmt.Errorf("two access tokens for generation %d: %s", is, cmp.Diff(first, a))
+	for _, lifetime := range []time.Duration{15 * time.Minute, 7 * time.Second} {
+		a := domain.NewAccessToken(d.After, before.Policy, "https://auth.example", d.AnsweredAt, c.Now, lifetime)
+		last, _ := w.lastAnswer(is)
+		if d.Outcome == domain.Unchanged || d.Outcome == domain.Recovered && !last.Equal(c.Now) { // a repeated one
+			if !a.IssuedAt.Equal(c.Now.Truncate(time.Second)) {
+				return fmt.Errorf("neither from the last answer nor from now: %s", a.IssuedAt)
+			}
+			continue
 		}
-		w.access[is] = a
+		half := (lifetime / 2).Truncate(time.Second)
+		k := answer{is, last, lifetime, int64(max(0, c.Now.Sub(last.Truncate(time.Second))) / half), d.After.ExpiresAt}
+		if first, again := w.access[k]; again && !cmp.Equal(first, a) {
+			return fmt.Errorf("two access tokens for %+v: %s", k, cmp.Diff(first, a))
+		}
+		w.access[k] = a
 	}
 	return nil
 }
 
-// expiryBounded: no answer at or past the expiry, no expiry past what the policy names, none moved by a retry or a refusal.
+// rotatesInTime: where the current string may be answered, it is rotated, unless the generation was rotated to or first
+// recovered within a grace period. Nobody can hold a rotation back by what he sends, no clock by what it once read.
+func rotatesInTime(w *world, before domain.Snapshot, _ bool, c domain.Call, d domain.Decision) error {
+	g, p := before.Token.Generation, before.Policy
+	if c.Generation != g || p.Usage == domain.Reusable ||
+		d.Outcome == domain.Rotated || d.Outcome == domain.RefusedRevoked || d.Outcome == domain.RefusedExpired {
+		return nil
+	}
+	if at, answered := w.lastAnswer(g); !answered || c.Now.Sub(at).Abs() >= p.GracePeriod {
+		return fmt.Errorf("the last answer is %s away, the grace period is %s", c.Now.Sub(at), p.GracePeriod)
+	}
+	return nil
+}
+
+// expiryBounded: no answer at or past the expiry, or past the maximum of the policy in force; each answer that writes
+// moves the expiry to where the policy says, to the second; a retry and a refusal do not.
 func expiryBounded(w *world, before domain.Snapshot, _ bool, c domain.Call, d domain.Decision) error {
 	p, was, is := before.Policy, before.Token.ExpiresAt, w.snap.Token.ExpiresAt
+	want := was
+	if p.Expiration != domain.Fixed && !d.Outcome.Refused() {
+		want = c.Now.Add(p.TTL).Truncate(time.Second)
+		if last := issued.Add(p.MaximumTTL).Truncate(time.Second); p.Expiration != domain.SlidingWindow && last.Before(want) {
+			want = last
+		}
+		if !want.After(c.Now) {
+			return fmt.Errorf("the policy in force ended it at %s", want)
+		}
+		if d.Outcome == domain.Retried {
+			want = was
+		}
+	}
 	switch {
 	case !d.Outcome.Refused() && !c.Now.Before(was):
 		return fmt.Errorf("it expired at %s", was)
-	case (d.Outcome == domain.Retried || d.Outcome.Refused()) && !is.Equal(was):
-		return fmt.Errorf("expiry moved by %s", is.Sub(was))
-	case p.Expiration == domain.Fixed && !is.Equal(issued.Add(p.TTL)):
-		return fmt.Errorf("fixed, and moved by %s", is.Sub(was))
-	case p.Expiration == domain.SlidingWindowWithMaximumLifetime && is.After(issued.Add(p.MaximumTTL)):
-		return fmt.Errorf("expires %s past the maximum", is.Sub(issued.Add(p.MaximumTTL)))
-	case is.After(was) && is.After(c.Now.Add(p.TTL)):
-		return fmt.Errorf("expires %s after its last use", is.Sub(c.Now))
+	case !is.Equal(want):
+		return fmt.Errorf("expiry moved by %s to %s, want %s", is.Sub(was), is, want)
 	}
 	return nil
 }
 
 // withinBudget: of any run of generations, at most the burst was recovered and one more for each interval that passed.
-func withinBudget(w *world, before domain.Snapshot, _ bool, _ domain.Call, d domain.Decision) error {
+func withinBudget(w *world, before domain.Snapshot, _ bool, _ domain.Call, _ domain.Decision) error {
 	p := before.Policy
-	if d.Outcome == domain.Recovered && p.RecoveryBurst == 0 {
-		return fmt.Errorf("recovery is off")
-	}
 	for i, first := range w.charged {
 		last := w.charged[len(w.charged)-1]
 		if n, most := int64(len(w.charged)-i), p.RecoveryBurst+int64(last-first)/p.RecoveryInterval; n > most {
@@ -448,9 +624,10 @@ func withinBudget(w *world, before domain.Snapshot, _ bool, _ domain.Call, d dom
 	return nil
 }
 
-// ownerAndThief: the thief copies the string once, then both use what they hold, in any order, never within a grace period of
-// each other. A collision is a late exchange of the string before the current one; a generation can be collided with once.
-// With the default burst and an interval of 3 or more, two are answered; at the third, or at any older string, both are out.
+// ownerAndThief: the thief copies the string once, then both use what they hold, in any order, never within a grace
+// period of each other. A collision is a late exchange of the string before the current one; a generation can be
+// collided with once. With the default burst and an interval of 3 or more, two are answered; at the third, or at any
+// older string, both are out.
 func ownerAndThief(draw draw, decide rule) error {
 	p := domain.DefaultPolicy()
 	p.GracePeriod = pick(draw, 30*time.Second, 0, 5*time.Second)
@@ -489,100 +666,134 @@ func ownerAndThief(draw draw, decide rule) error {
 	return nil
 }
 
-// honestClient: up to six requests at a time from tabs or processes that share one storage. What it takes for the promise to
-// hold, and so the advice for whoever writes a client:
+// honestClient: requests from tabs or processes that share one storage, up to six at a time, as many as one likes one
+// after another. It may be one where the last answer to land wins, in any order, as browsers treat cookies. What it
+// takes for the promise to hold, and so the advice for authors of clients:
 //
 //   - each request, a retry too, sends what the storage holds when it is sent;
-//   - an answer is written only if the storage still holds what was sent, so that a late one does not put an old string back;
-//   - requests that overlap reach the server within a grace period of the first one, and after a rest of a grace period;
-//   - where the last answer was lost for good, the first request that comes back is alone until it is answered;
-//   - the last answer of a burst is lost for good only while the budget pays for it.
+//   - time out, retry and store within half a grace period, less the difference of the servers' clocks;
+//   - a storage that was left with an old string all the same, because every answer was lost or an older one landed
+//     last, is used again within that half or after the grace period: in between, a rotation could overtake one of two
+//     requests;
+//   - the latter only while the budget pays for it;
+//   - where the answer of a recovery was lost as well, the first request that comes back is alone until it is answered.
 //
-// Any answer may be lost, requests overtake each other, tabs retry within the grace period or come back weeks later, and the
-// servers' clocks differ by up to a second.
+// Any request or answer may be lost, requests overtake each other, clients come back weeks later, and the servers'
+// clocks differ by up to a second.
 func honestClient(draw draw, decide rule) error {
+	const skew = time.Second
 	p := domain.DefaultPolicy()
 	p.GracePeriod = pick(draw, 30*time.Second, 5*time.Second, 10*time.Minute)
 	p.RecoveryBurst = int64(draw(4))
 	p.RecoveryInterval = int64(2 + draw(19))
+	half := (p.GracePeriod-skew)/2 - time.Millisecond
+	lastWins := draw(2) == 0
 	w := newWorld(decide, p)
 	storage, now := uint32(1), issued
 
 	full := p.RecoveryBurst * p.RecoveryInterval
 	credit := full // in generations: a recovery costs an interval, each generation earns one back
 	paidFor := uint32(0)
+	var rotated time.Time // the last rotation, by a clock that is right
 
-	const skew = time.Second
 	send := func(presented uint32, at time.Time) (uint32, error) {
-		at = at.Add(time.Duration(draw(int(skew/time.Millisecond))) * time.Millisecond)
-		if at.Sub(issued) > p.MaximumTTL-day {
+		read := at.Add(time.Duration(draw(int(skew/time.Millisecond))) * time.Millisecond)
+		if read.Sub(issued) > p.MaximumTTL-day {
 			return presented, errOver
 		}
 		current := w.snap.Token.Generation
-		d := w.exchange(domain.Call{Generation: presented, Now: at})
+		d := w.exchange(domain.Call{Generation: presented, Now: read})
 		switch {
 		case d.Outcome.Refused():
-			return 0, fmt.Errorf("%s: presented %d while %d was current, %s after its rotation, credit %d of %d", d.Outcome, presented, current,
-				at.Sub(w.snap.Token.RotatedAt), credit, full)
+			return 0, fmt.Errorf("%s: presented %d while %d was current, %s after its rotation, credit %d of %d", d.Outcome,
+				presented,
+				current, at.Sub(rotated), credit, full)
 		case d.Outcome == domain.Rotated:
-			credit = min(full, credit+1)
+			credit, rotated = min(full, credit+1), at
 		case d.Outcome == domain.Recovered && paidFor != current:
 			credit, paidFor = credit-p.RecoveryInterval, current
 		}
 		return d.After.Generation, nil
 	}
+	isOld := func() bool { return storage != w.snap.Token.Generation }
+	isPaid := func() bool { return paidFor == w.snap.Token.Generation || credit >= p.RecoveryInterval }
+	mayUse := func(at time.Time) bool {
+		age := at.Sub(rotated)
+		return !isOld() || age <= half || age >= p.GracePeriod+skew && isPaid()
+	}
+	type request struct {
+		sent, arrived, landed time.Time // arrived, landed: zero where the request or the answer is lost
+		isSent                bool
+		presented, answer     uint32
+	}
+	instant := func(from time.Time, within time.Duration) time.Time {
+		return from.Add(time.Duration(draw(int(within/time.Millisecond))) * time.Millisecond)
+	}
 
 	for range 1 + draw(12) {
-		now = now.Add(p.GracePeriod + 2*skew + pick(draw, 0, 15*time.Minute, 8*time.Hour, 3*day, 25*day))
-		if storage != w.snap.Token.Generation {
+		now = now.Add(pick(draw, 0, skew, p.GracePeriod/2, p.GracePeriod, 15*time.Minute, 8*time.Hour, 3*day, 25*day))
+		if isOld() {
+			now = later(now, rotated.Add(p.GracePeriod+skew))
+		}
+		dark := !isOld() && credit >= p.RecoveryInterval && draw(4) == 0
+		again := isOld() && paidFor == w.snap.Token.Generation
+		if dark || again || draw(4) == 0 { // one request alone, whose answer may be lost for good if what it sends is old
+			isLost := dark || isOld() && draw(3) == 0
 			answer, err := send(storage, now)
 			if err != nil {
 				return ended(err)
 			}
-			if draw(3) == 0 {
-				continue // lost again
+			if !isLost {
+				storage = answer
 			}
-			storage = answer
+			continue
 		}
-		type request struct {
-			presented, answer     uint32
-			sent, arrived, landed time.Time // landed: zero where the answer is lost
+		var requests []*request
+		window := pick(draw, time.Second, half, 3*p.GracePeriod)
+		for range 1 + draw(6) {
+			begun := instant(now, window)
+			instants := []time.Time{begun, instant(begun, half), instant(begun, half), instant(begun, half), instant(begun,
+				half)}
+			slices.SortFunc(instants, time.Time.Compare)
+			switch draw(4) {
+			case 0:
+				requests = append(requests, &request{sent: begun}) // the request is lost, and sent again in time
+			case 1:
+				requests = append(requests, &request{sent: begun, arrived: instants[1]}) // the answer
+			default:
+				requests = append(requests, &request{sent: begun, arrived: instants[1], landed: instants[2]})
+				continue
+			}
+			requests = append(requests, &request{sent: instants[2], arrived: instants[3], landed: instants[4]})
 		}
-		window := int((p.GracePeriod - 2*skew) / time.Millisecond)
-		requests := make([]request, 1+draw(6))
 		var instants []time.Time
-		for i := range requests {
-			within := []int{draw(window), draw(window), draw(window)}
-			slices.Sort(within)
-			r := &requests[i]
-			r.sent, r.arrived = now.Add(time.Duration(within[0])*time.Millisecond), now.Add(time.Duration(within[1])*time.Millisecond)
-			if draw(3) != 0 {
-				r.landed = now.Add(time.Duration(within[2]) * time.Millisecond)
-			}
+		for _, r := range requests {
 			instants = append(instants, r.sent, r.arrived, r.landed)
 		}
 		slices.SortFunc(instants, time.Time.Compare)
 		for _, at := range slices.Compact(instants) {
-			for i := range requests {
-				r := &requests[i]
-				if r.sent.Equal(at) {
-					r.presented = storage
+			for _, r := range requests {
+				if r.sent.Equal(at) && mayUse(at) {
+					r.presented, r.isSent = storage, true
 				}
-				if r.arrived.Equal(at) {
+				if r.arrived.Equal(at) && r.isSent {
 					var err error
 					if r.answer, err = send(r.presented, at); err != nil {
 						return ended(err)
 					}
 				}
-				if r.landed.Equal(at) && !at.IsZero() && storage == r.presented {
+				if r.landed.Equal(at) && r.isSent && (lastWins || storage == r.presented) {
 					storage = r.answer
 				}
 			}
+			now = later(now, at)
 		}
-		now = now.Add(p.GracePeriod - 2*skew)
-		affordable := credit >= p.RecoveryInterval && p.RecoveryBurst > 0
-		if storage != w.snap.Token.Generation && (!affordable || draw(2) == 0) {
-			answer, err := send(storage, w.snap.Token.RotatedAt.Add(p.GracePeriod-skew-time.Millisecond))
+		isLate := now.Sub(rotated) >= p.GracePeriod-skew
+		if isOld() && isLate && !isPaid() {
+			return nil
+		}
+		if isOld() && (!isPaid() || draw(2) == 0) { // alone
+			answer, err := send(storage, now)
 			if err != nil {
 				return ended(err)
 			}
@@ -601,9 +812,9 @@ func ended(err error) error {
 	return err
 }
 
-// Where the promise to an honest client ends: histories of a few exchanges in which nobody stole anything, and the rules see a
-// replay all the same, because the record holds one run of rotations and no list of instants. A client keeps clear of them by the
-// advice at honestClient.
+// Where the promise to an honest client ends: histories of a few exchanges in which nobody stole anything, and the
+// rules see a replay all the same, or in which somebody did, and they see none. A client keeps clear of the former by
+// the advice at honestClient.
 func TestLimitsOfWhatARetryCanBe(t *testing.T) {
 	type exchange struct {
 		present uint32
@@ -614,20 +825,30 @@ func TestLimitsOfWhatARetryCanBe(t *testing.T) {
 		limit     string
 		exchanges []exchange
 	}{
-		{"the third of three rotations within a grace period outlives it: what the second one left is old 20 s after it was current", []exchange{
-			{1, 0, domain.Rotated}, {2, 10 * time.Second, domain.Rotated}, {3, 20 * time.Second, domain.Rotated},
-			{2, 30*time.Second - µs, domain.Retried}, {2, 30 * time.Second, domain.RefusedReplayed},
-		}},
-		{"two tabs come back late with the same string, a third one rotates before the second arrives", []exchange{
+		{"the storage stays old for nearly a grace period, and a request is on its way while another one rotates", []exchange{
 			{1, 0, domain.Rotated}, // the answer is lost
-			{1, time.Hour, domain.Recovered}, {2, time.Hour + time.Second, domain.Rotated},
-			{1, time.Hour + 2*time.Second, domain.RefusedReplayed},
+			{1, 30*time.Second - µs, domain.Retried}, {2, 30 * time.Second, domain.Rotated},
+			{1, 30*time.Second + µs, domain.RefusedReplayed},
 		}},
-		{"a late answer puts an old string back into the storage after two more rotations", []exchange{
-			{1, 0, domain.Rotated}, {2, time.Second, domain.Rotated}, {3, 2 * time.Second, domain.Rotated},
-			{2, time.Hour, domain.RefusedReplayed},
+		{"the answer of a recovery is lost too, and two requests come back with the same string while a third one rotates",
+			[]exchange{
+				{1, 0, domain.Rotated}, {1, time.Hour, domain.Recovered}, // both answers are lost
+				{1, 2 * time.Hour, domain.Recovered}, {2, 2*time.Hour + time.Second, domain.Rotated},
+				{1, 2*time.Hour + 2*time.Second, domain.RefusedReplayed},
+			}},
+		{"an answer that lands hours late puts an old string back", []exchange{
+			{1, 0, domain.Rotated}, {2, time.Hour, domain.Rotated}, {3, 2 * time.Hour, domain.Rotated},
+			{2, 3 * time.Hour, domain.RefusedReplayed},
 		}},
-		{"a thief who shadows the owner within the grace period may collide once in each interval", []exchange{
+		{"a copy that is kept apart is as old as a thief's", []exchange{
+			{1, 0, domain.Rotated}, {2, time.Hour, domain.Rotated}, {1, 2 * time.Hour, domain.RefusedReplayed},
+		}},
+		{"a thief who comes within a grace period of each of the owner's exchanges is a second tab", []exchange{
+			{1, 0, domain.Rotated}, {2, time.Hour, domain.Rotated}, {2, time.Hour + 29*time.Second, domain.Retried},
+			{3, 2 * time.Hour, domain.Rotated}, {3, 2*time.Hour + 29*time.Second, domain.Retried},
+			{4, 3 * time.Hour, domain.Rotated}, {4, 3*time.Hour + 29*time.Second, domain.Retried},
+		}},
+		{"one who does so most of the time may collide once in each interval", []exchange{
 			{1, 0, domain.Rotated}, {1, time.Hour, domain.Recovered},
 			{2, 2 * time.Hour, domain.Rotated}, {2, 3 * time.Hour, domain.Recovered},
 			{3, 4 * time.Hour, domain.Rotated}, {3, 4*time.Hour + time.Second, domain.Retried},

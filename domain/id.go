@@ -7,8 +7,8 @@ import (
 	"time"
 )
 
-// ID names a refresh token. Those that we make are UUIDs of version 7 (RFC 9562, section 5.7), so the order of ids is the
-// order of issue, within a millisecond. It is no secret.
+// ID names a refresh token. It is a UUID of version 7 (RFC 9562, section 5.7), so the order of ids is the order of issue as far as
+// the clocks that made them agree. Nothing may depend on that order: [RefreshToken.Ordinal] is for what does. It is no secret.
 type ID [16]byte
 
 // NewID makes an id from the instant and from 10 bytes of random.
@@ -44,12 +44,9 @@ func ParseID(s string) (ID, bool) {
 	return id, !id.IsZero()
 }
 
-// IsOrdered tells whether the id is of version 7, so that its order is the order of issue.
-func (id ID) IsOrdered() bool { return id[6]>>4 == 7 }
-
 // Time is when an id of version 7 was made, to the millisecond, as far as who made it knew. Other versions do not say: false.
 func (id ID) Time() (time.Time, bool) {
-	if !id.IsOrdered() {
+	if id[6]>>4 != 7 {
 		return time.Time{}, false
 	}
 	var ms int64
@@ -59,7 +56,20 @@ func (id ID) Time() (time.Time, bool) {
 	return time.UnixMilli(ms).UTC(), true
 }
 
-// IsStale tells whether the id was made so long ago that a refresh token of that id may have been issued, have died, and have been
+// CheckChosen returns an *Invalid unless the id is one that a caller may choose at now: of version 7, so that it says when it was
+// made, and made at most [ClocksMayDiffer] ahead of now. How old it may be is for IsStale.
+func (id ID) CheckChosen(now time.Time) error {
+	switch made, ok := id.Time(); {
+	case !ok:
+		return NewInvalid("refreshTokenId", Malformed, "use a UUID of version 7, or leave it out")
+	case made.Sub(now) > ClocksMayDiffer:
+		return NewInvalid("refreshTokenId", Malformed, "this id was made ahead of now: set the clock that makes your ids")
+	default:
+		return nil
+	}
+}
+
+// IsStale reports whether the id was made so long ago that a refresh token of that id may have been issued, have died, and have been
 // deleted since, if the dead are kept for that long; 0 if they are never deleted. Such an id must not be issued under again: the old
 // token strings would be good for the new refresh token. It errs by [ClocksMayDiffer] on the safe side. An id that does not say
 // when it was made is never stale.

@@ -75,7 +75,30 @@ func TestAnIDIsStaleOnceItsRefreshTokenMayBeGone(t *testing.T) {
 	}
 }
 
-// A list is in the order of ids, and the limit of active tokens spares the newest by id.
+// A caller's id must say when it was made, or nothing could say whether its refresh token was deleted since; one made
+// ahead would be good for longer.
+func TestCheckChosen(t *testing.T) {
+	made := issued.Truncate(time.Millisecond)
+	id, err := domain.NewID(made, strings.NewReader("0123456789"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, ahead := range []time.Duration{0, -1000 * day, time.Minute} {
+		if err := id.CheckChosen(made.Add(-ahead)); err != nil {
+			t.Errorf("%s ahead: got %v, want no error", ahead, err)
+		}
+	}
+	wantCodes(t, id.CheckChosen(made.Add(-time.Minute-µs)), "[invalid]refreshTokenId")
+	for version := range byte(16) {
+		other := id
+		other[6] = other[6]&0x0f | version<<4
+		if version != 7 {
+			wantCodes(t, other.CheckChosen(made), "[invalid]refreshTokenId")
+		}
+	}
+}
+
+// A list is in the order of ids.
 func TestIDsAreInOrderOfIssue(t *testing.T) {
 	low, high := strings.Repeat("\x00", 10), strings.Repeat("\xff", 10)
 	at := time.UnixMilli(0x018f2a3b00ff) // so that the next millisecond carries

@@ -13,7 +13,7 @@ type Algorithm string
 
 const (
 	EdDSA Algorithm = "EdDSA"
-	ES256 Algorithm = "ES256"
+	ES256 Algorithm = "ES256" // the default: many verifiers do not know EdDSA
 	RS256 Algorithm = "RS256"
 	PS256 Algorithm = "PS256"
 )
@@ -42,7 +42,7 @@ const (
 )
 
 // Policy is what is in force for the refresh tokens of one application: default, tenant and application, merged by
-// [Effective]. Every field has a value.
+// [Combine]. Every field has a value.
 type Policy struct {
 	Active                bool // of the application and of its tenant
 	RequireAuthentication bool // an exchange needs an API key as well
@@ -50,8 +50,9 @@ type Policy struct {
 	CookieDomain          string
 	Issuer                string // of the tenant; empty for the one derived from the public URL
 
-	AccessTokenTTL time.Duration
-	Algorithm      Algorithm
+	AccessTokenTTL  time.Duration
+	AccessTokenType AccessTokenType
+	Algorithm       Algorithm
 
 	Expiration ExpirationPolicy
 	TTL        time.Duration // of a refresh token, from issue or from its last use
@@ -71,7 +72,8 @@ func DefaultPolicy() Policy {
 	return Policy{
 		Active:           true,
 		AccessTokenTTL:   15 * time.Minute,
-		Algorithm:        EdDSA,
+		AccessTokenType:  TypeATJWT,
+		Algorithm:        ES256,
 		Expiration:       SlidingWindowWithMaximumLifetime,
 		TTL:              30 * 24 * time.Hour,
 		MaximumTTL:       365 * 24 * time.Hour,
@@ -82,6 +84,9 @@ func DefaultPolicy() Policy {
 		RevokeOnReplay:   true,
 	}
 }
+
+// UsesCookies reports whether clients of the application may hold their tokens in cookies.
+func (p Policy) UsesCookies() bool { return p.CookieDomain != "" }
 
 // forever stands for "no maximum": later than any expiry, and small enough that adding it to an instant in microseconds
 // cannot overflow.
@@ -108,6 +113,7 @@ type Settings struct {
 	CookieDomain          *string
 
 	AccessTokenSeconds  *int64
+	AccessTokenType     *AccessTokenType
 	Algorithm           *Algorithm
 	Expiration          *ExpirationPolicy
 	TTLMinutes          *int64
@@ -124,6 +130,7 @@ type Settings struct {
 const (
 	FieldCookieDomain        = "cookieDomain"
 	FieldAccessTokenSeconds  = "jwtConfiguration.timeToLiveInSeconds"
+	FieldAccessTokenType     = "jwtConfiguration.accessTokenType"
 	FieldAlgorithm           = "jwtConfiguration.algorithm"
 	FieldExpiration          = "jwtConfiguration.refreshTokenExpirationPolicy"
 	FieldTTLMinutes          = "jwtConfiguration.refreshTokenTimeToLiveInMinutes"
@@ -146,10 +153,11 @@ func (s Settings) validate(p *Problems) {
 	within(FieldAccessTokenSeconds, s.AccessTokenSeconds, 1, 86_400)
 	within(FieldTTLMinutes, s.TTLMinutes, 1, tenYears)
 	within(FieldMaximumTTLMinutes, s.MaximumTTLMinutes, 1, tenYears)
-	within(FieldGraceSeconds, s.GraceSeconds, 0, 86_400)
-	within(FieldRecoveryBurst, s.RecoveryBurst, 0, 1_000)
+	within(FieldGraceSeconds, s.GraceSeconds, 0, 3_600)
+	within(FieldRecoveryBurst, s.RecoveryBurst, 0, 100)
 	within(FieldRecoveryInterval, s.RecoveryInterval, 2, 1_000)
 	within(FieldMaximumActiveTokens, s.MaximumActiveTokens, 0, 10_000)
+	oneOf(p, FieldAccessTokenType, s.AccessTokenType, AccessTokenTypes...)
 	oneOf(p, FieldAlgorithm, s.Algorithm, Algorithms...)
 	oneOf(p, FieldExpiration, s.Expiration, Fixed, SlidingWindow, SlidingWindowWithMaximumLifetime)
 	oneOf(p, FieldUsage, s.Usage, OneTimeUse, Reusable)
@@ -193,6 +201,7 @@ func (s Settings) apply(p Policy) Policy {
 	set(&p.RequireAuthentication, s.RequireAuthentication)
 	set(&p.CookieOnly, s.CookieOnly)
 	set(&p.CookieDomain, s.CookieDomain)
+	set(&p.AccessTokenType, s.AccessTokenType)
 	set(&p.Algorithm, s.Algorithm)
 	set(&p.Expiration, s.Expiration)
 	set(&p.Usage, s.Usage)
@@ -209,6 +218,21 @@ func (s Settings) apply(p Policy) Policy {
 	return p
 }
 
+// Settings are such that an application which has them has the policy p, but for Issuer and an inactive tenant,
+// whatever its tenant sets.
+func (p Policy) Settings() Settings {
+	in := func(d, unit time.Duration) *int64 { return new(int64(d / unit)) }
+	return Settings{
+		Active: &p.Active, RequireAuthentication: &p.RequireAuthentication,
+		CookieOnly: &p.CookieOnly, CookieDomain: &p.CookieDomain,
+		AccessTokenSeconds: in(p.AccessTokenTTL, time.Second), AccessTokenType: &p.AccessTokenType, Algorithm: &p.Algorithm,
+		Expiration: &p.Expiration, TTLMinutes: in(p.TTL, time.Minute), MaximumTTLMinutes: in(p.MaximumTTL, time.Minute),
+		Usage: &p.Usage, GraceSeconds: in(p.GracePeriod, time.Second),
+		RecoveryBurst: &p.RecoveryBurst, RecoveryInterval: &p.RecoveryInterval,
+		RevokeOnReplay: &p.RevokeOnReplay, MaximumActiveTokens: &p.MaximumActiveTokens,
+	}
+}
+
 func set[T any](to *T, from *T) {
 	if from != nil {
 		*to = *from
@@ -221,20 +245,60 @@ func setDuration(to *time.Duration, from *int64, unit time.Duration) {
 	}
 }
 
-// Effective merges default, tenant and application, field by field. A store calls it whenever either is written, within the
-// transaction that writes it, and keeps the result beside the application.
-func Effective(t Tenant, a Application) Policy {
+// Combine merges default, tenant and application, field by field. It returns an *Invalid for a combination that cannot
+// be meant; each setting by itself is [Tenant.Validate]'s and [Application.Validate]'s to check. A store calls it
+// whenever an application is written, under the lock of its tenant, and keeps the result beside the application.
+func Combine(t Tenant, a Application) (Policy, error) {
 	p := a.Settings.apply(t.Settings.apply(DefaultPolicy()))
 	p.Issuer = t.Issuer
-	return p
+	if err := p.validate(); err != nil {
+		return Policy{}, err
+	}
+	return p, nil
 }
 
+// CombineAll is [Combine] for all applications of t, as a store calls it whenever the tenant is written. It returns an
+// *Invalid also if t's settings cannot be meant without any application; a field of an application's is named like
+// `applications["shop"].jwtConfiguration.refreshTokenTimeToLiveInMinutes`.
+func CombineAll(t Tenant, as []Application) ([]Policy, error) {
+	if _, err := Combine(t, Application{}); err != nil {
+		return nil, err
+	}
+	var p Problems
+	policies := make([]Policy, len(as))
+	for i, a := range as {
+		var err error
+		policies[i], err = Combine(t, a)
+		p.Merge(InApplication(a.ID), err)
+	}
+	if err := p.Err(); err != nil {
+		return nil, err
+	}
+	return policies, nil
+}
+
+// InApplication begins the name of a field that CombineAll finds wrong with this application of the tenant.
+func InApplication(id string) string { return fmt.Sprintf("applications[%q].", id) }
+
 // validate refuses a combination that cannot be meant. Each value has been checked before.
-func (p Policy) validate(problems *Problems) {
+func (p Policy) validate() error {
+	var problems Problems
 	if p.Expiration == SlidingWindowWithMaximumLifetime && p.MaximumTTL < p.TTL {
 		problems.Add(FieldMaximumTTLMinutes, Conflict,
 			"the maximum lifetime is shorter than refreshTokenTimeToLiveInMinutes: raise it, or lower the other")
 	}
+	// A retry moves no expiry, so a refresh token in use ends up to a grace period early.
+	if p.GracePeriod > p.TTL/2 {
+		problems.Add(FieldGraceSeconds, Conflict,
+			"gracePeriodInSeconds is above half of refreshTokenTimeToLiveInMinutes: lower it, or raise the other")
+	}
+	// Owner and thief who take turns earn a recovery for each interval-1 collisions: with a shorter interval the budget
+	// would allow more of them than the burst.
+	if p.RecoveryInterval <= p.RecoveryBurst {
+		problems.Add(FieldRecoveryInterval, Conflict,
+			"recoveryInterval is not above recoveryBurst: raise it, or lower the other")
+	}
+	return problems.Err()
 }
 
 // Warnings are combinations that are allowed and probably not meant, as sentences for the operator.
@@ -242,8 +306,13 @@ func (p Policy) Warnings() []string {
 	var w []string
 	if p.Usage == OneTimeUse && p.GracePeriod > p.AccessTokenTTL/2 {
 		w = append(w, fmt.Sprintf(
-			"%s (%s) is above half of %s (%s): a retry may be answered with an access token that is about to expire",
+			"%s (%s) is above half of %s (%s): a copy that is used as often as the owner's token string is then never caught",
 			FieldGraceSeconds, p.GracePeriod, FieldAccessTokenSeconds, p.AccessTokenTTL))
+	}
+	if p.AccessTokenTTL > p.TTL {
+		w = append(w, fmt.Sprintf(
+			"%s (%s) is above %s (%s): an access token expires with its refresh token at the latest",
+			FieldAccessTokenSeconds, p.AccessTokenTTL, FieldTTLMinutes, p.TTL))
 	}
 	if p.Expiration == SlidingWindow && p.Usage == OneTimeUse {
 		w = append(w, fmt.Sprintf(

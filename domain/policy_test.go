@@ -52,7 +52,8 @@ var settingOf = map[string]struct {
 	"CookieOnly":            {"CookieOnly", true, false, true, false},
 	"CookieDomain":          {"CookieDomain", "a.example", "b.example", "a.example", "b.example"},
 	"AccessTokenSeconds":    {"AccessTokenTTL", int64(61), int64(62), 61 * time.Second, 62 * time.Second},
-	"Algorithm":             {"Algorithm", domain.ES256, domain.PS256, domain.ES256, domain.PS256},
+	"AccessTokenType":       {"AccessTokenType", domain.TypeJWT, domain.TypeATJWT, domain.TypeJWT, domain.TypeATJWT},
+	"Algorithm":             {"Algorithm", domain.EdDSA, domain.PS256, domain.EdDSA, domain.PS256},
 	"Expiration":            {"Expiration", domain.Fixed, domain.SlidingWindow, domain.Fixed, domain.SlidingWindow},
 	"TTLMinutes":            {"TTL", int64(63), int64(64), 63 * time.Minute, 64 * time.Minute},
 	"MaximumTTLMinutes":     {"MaximumTTL", int64(65_000), int64(66_000), 65_000 * time.Minute, 66_000 * time.Minute},
@@ -62,6 +63,15 @@ var settingOf = map[string]struct {
 	"RecoveryInterval":      {"RecoveryInterval", int64(11), int64(12), int64(11), int64(12)},
 	"RevokeOnReplay":        {"RevokeOnReplay", false, true, false, true},
 	"MaximumActiveTokens":   {"MaximumActiveTokens", int64(3), int64(0), int64(3), int64(0)},
+}
+
+func combined(t *testing.T, tenant domain.Tenant, a domain.Application) domain.Policy {
+	t.Helper()
+	p, err := domain.Combine(tenant, a)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return p
 }
 
 func with(field string, value any) domain.Settings {
@@ -74,7 +84,7 @@ func with(field string, value any) domain.Settings {
 
 // Reflection, so that a setting that is added later and forgotten in the merge fails here and not in production. A value that
 // is set wins also where it is zero or false.
-func TestEffectiveMergesEverySetting(t *testing.T) {
+func TestCombineMergesEverySetting(t *testing.T) {
 	for field := range reflect.TypeFor[domain.Settings]().Fields() {
 		t.Run(field.Name, func(t *testing.T) {
 			e, known := settingOf[field.Name]
@@ -89,7 +99,7 @@ func TestEffectiveMergesEverySetting(t *testing.T) {
 				"application over tenant": {with(field.Name, e.tenant), with(field.Name, e.app), e.appIs},
 				"application only":        {domain.Settings{}, with(field.Name, e.tenant), e.tenantIs},
 			} {
-				got := domain.Effective(domain.Tenant{Settings: tt.tenant}, domain.Application{Settings: tt.app})
+				got := combined(t, domain.Tenant{Settings: tt.tenant}, domain.Application{Settings: tt.app})
 				want := domain.DefaultPolicy()
 				reflect.ValueOf(&want).Elem().FieldByName(e.field).Set(reflect.ValueOf(tt.want))
 				if diff := cmp.Diff(want, got); diff != "" {
@@ -111,7 +121,7 @@ func TestEveryFieldOfAPolicyCanBeSet(t *testing.T) {
 			t.Errorf("no setting moves %s", field.Name)
 		}
 	}
-	if got := domain.Effective(domain.Tenant{Issuer: "https://a.example"}, domain.Application{}).Issuer; got != "https://a.example" {
+	if got := combined(t, domain.Tenant{Issuer: "https://a.example"}, domain.Application{}).Issuer; got != "https://a.example" {
 		t.Errorf("issuer: got %q", got)
 	}
 }
@@ -124,7 +134,7 @@ func TestAnApplicationCannotWinBackActive(t *testing.T) {
 		{nil, nil, true}, {new(true), nil, true}, {nil, new(true), true}, {new(true), new(true), true},
 		{new(false), nil, false}, {nil, new(false), false}, {new(false), new(true), false}, {new(true), new(false), false},
 	} {
-		got := domain.Effective(domain.Tenant{Settings: domain.Settings{Active: tt.tenant}}, domain.Application{Settings: domain.Settings{Active: tt.app}})
+		got := combined(t, domain.Tenant{Settings: domain.Settings{Active: tt.tenant}}, domain.Application{Settings: domain.Settings{Active: tt.app}})
 		if got.Active != tt.want {
 			t.Errorf("tenant %v, application %v: got %t, want %t", tt.tenant, tt.app, got.Active, tt.want)
 		}
@@ -133,12 +143,12 @@ func TestAnApplicationCannotWinBackActive(t *testing.T) {
 
 func TestDefaultPolicyIsTheDocumentedOne(t *testing.T) {
 	want := domain.Policy{
-		Active: true, AccessTokenTTL: 900 * time.Second, Algorithm: "EdDSA",
+		Active: true, AccessTokenTTL: 900 * time.Second, AccessTokenType: "at+jwt", Algorithm: "ES256",
 		Expiration: "SlidingWindowWithMaximumLifetime", TTL: 43_200 * time.Minute, MaximumTTL: 525_600 * time.Minute,
 		Usage: "OneTimeUse", GracePeriod: 30 * time.Second, RecoveryBurst: 2, RecoveryInterval: 10,
 		RevokeOnReplay: true,
 	}
-	if diff := cmp.Diff(want, domain.Effective(domain.Tenant{}, domain.Application{})); diff != "" {
+	if diff := cmp.Diff(want, combined(t, domain.Tenant{}, domain.Application{})); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
 	}
 	if w := domain.DefaultPolicy().Warnings(); w != nil {
@@ -156,16 +166,22 @@ func TestSettingsBounds(t *testing.T) {
 		{"AccessTokenSeconds", "jwtConfiguration.timeToLiveInSeconds", 1, 86_400},
 		{"TTLMinutes", "jwtConfiguration.refreshTokenTimeToLiveInMinutes", 1, tenYears},
 		{"MaximumTTLMinutes", "jwtConfiguration.refreshTokenSlidingWindowConfiguration.maximumTimeToLiveInMinutes", 1, tenYears},
-		{"GraceSeconds", "jwtConfiguration.refreshTokenOneTimeUseConfiguration.gracePeriodInSeconds", 0, 86_400},
-		{"RecoveryBurst", "jwtConfiguration.refreshTokenOneTimeUseConfiguration.recoveryBurst", 0, 1_000},
+		{"GraceSeconds", "jwtConfiguration.refreshTokenOneTimeUseConfiguration.gracePeriodInSeconds", 0, 3_600},
+		{"RecoveryBurst", "jwtConfiguration.refreshTokenOneTimeUseConfiguration.recoveryBurst", 0, 100},
 		{"RecoveryInterval", "jwtConfiguration.refreshTokenOneTimeUseConfiguration.recoveryInterval", 2, 1_000},
 		{"MaximumActiveTokens", "jwtConfiguration.maximumActiveTokens", 0, 10_000},
 	} {
 		for value, fits := range map[int64]bool{tt.low: true, tt.high: true, tt.low - 1: false, tt.high + 1: false, -1 << 63: false, 1<<63 - 1: false} {
 			t.Run(fmt.Sprintf("%s/%d", tt.setting, value), func(t *testing.T) {
 				s := with(tt.setting, value)
-				if fits { // keep TTL and maximum compatible: the bounds are what is tested here
+				if fits { // what goes together with it: the bounds are what is tested here
 					s.Expiration = new(domain.Fixed)
+					switch tt.setting {
+					case "RecoveryBurst":
+						s.RecoveryInterval = new(value + 2)
+					case "RecoveryInterval":
+						s.RecoveryBurst = new(int64(1))
+					}
 				}
 				var want []string
 				if !fits {
@@ -184,6 +200,8 @@ func TestSettingsWords(t *testing.T) {
 		good          []any
 		bad           []any
 	}{
+		{"AccessTokenType", "jwtConfiguration.accessTokenType", []any{domain.TypeATJWT, domain.TypeJWT},
+			[]any{domain.AccessTokenType(""), domain.AccessTokenType("jwt"), domain.AccessTokenType("application/at+jwt")}},
 		{"Algorithm", "jwtConfiguration.algorithm", []any{domain.EdDSA, domain.ES256, domain.RS256, domain.PS256},
 			[]any{domain.Algorithm(""), domain.Algorithm("none"), domain.Algorithm("HS256"), domain.Algorithm("eddsa"), domain.Algorithm("EdDSA ")}},
 		{"Expiration", "jwtConfiguration.refreshTokenExpirationPolicy",
@@ -216,7 +234,17 @@ func TestAllProblemsAreNamedAtOnce(t *testing.T) {
 }
 
 func TestImpossibleCombinations(t *testing.T) {
-	const conflict = "[conflict]jwtConfiguration.refreshTokenSlidingWindowConfiguration.maximumTimeToLiveInMinutes"
+	const (
+		conflict         = "[conflict]jwtConfiguration.refreshTokenSlidingWindowConfiguration.maximumTimeToLiveInMinutes"
+		graceConflict    = "[conflict]jwtConfiguration.refreshTokenOneTimeUseConfiguration.gracePeriodInSeconds"
+		intervalConflict = "[conflict]jwtConfiguration.refreshTokenOneTimeUseConfiguration.recoveryInterval"
+	)
+	grace := func(seconds, ttl *int64) domain.Settings {
+		return domain.Settings{GraceSeconds: seconds, TTLMinutes: ttl}
+	}
+	recovery := func(burst, interval *int64) domain.Settings {
+		return domain.Settings{RecoveryBurst: burst, RecoveryInterval: interval}
+	}
 	life := func(ttl, maximum *int64, e *domain.ExpirationPolicy) domain.Settings {
 		return domain.Settings{TTLMinutes: ttl, MaximumTTLMinutes: maximum, Expiration: e}
 	}
@@ -224,32 +252,120 @@ func TestImpossibleCombinations(t *testing.T) {
 	for _, tt := range []struct {
 		rule        string
 		tenant, app domain.Settings
-		bad         bool
+		want        string
 	}{
-		{"maximum above", life(new(int64(60)), new(int64(61)), nil), domain.Settings{}, false},
-		{"maximum equal", life(new(int64(60)), new(int64(60)), nil), domain.Settings{}, false},
-		{"maximum below", life(new(int64(60)), new(int64(59)), nil), domain.Settings{}, true},
-		{"maximum below the default life", life(nil, new(int64(43_199)), nil), domain.Settings{}, true},
-		{"life above the default maximum", life(new(int64(525_601)), nil, nil), domain.Settings{}, true},
-		{"maximum below, and it does not count: Fixed", life(new(int64(60)), new(int64(59)), fixed), domain.Settings{}, false},
-		{"maximum below, and it does not count: SlidingWindow", life(new(int64(60)), new(int64(59)), sliding), domain.Settings{}, false},
-		{"the application's life above the tenant's maximum", life(new(int64(60)), new(int64(600)), nil), life(new(int64(601)), nil, nil), true},
-		{"the application's maximum below the tenant's life", life(new(int64(60)), nil, nil), life(nil, new(int64(59)), nil), true},
+		{"the default grace period, the shortest life", grace(nil, new(int64(1))), domain.Settings{}, ""},
+		{"grace at half of the life", grace(new(int64(3_600)), new(int64(120))), domain.Settings{}, ""},
+		{"grace above half of the life", grace(new(int64(3_600)), new(int64(119))), domain.Settings{}, graceConflict},
+		{"a second above half of the life", grace(new(int64(31)), new(int64(1))), domain.Settings{}, graceConflict},
+		{"the application's grace, the tenant's life", grace(nil, new(int64(2))), grace(new(int64(61)), nil), graceConflict},
+		{"the tenant's grace, the application's life", grace(new(int64(61)), nil), grace(nil, new(int64(2))), graceConflict},
+		{"the application repairs the grace period", grace(new(int64(600)), nil), grace(new(int64(60)), new(int64(2))), ""},
+		{"interval above the burst", recovery(new(int64(9)), nil), domain.Settings{}, ""},
+		{"interval equal to the burst", recovery(new(int64(10)), nil), domain.Settings{}, intervalConflict},
+		{"interval below the default burst", recovery(nil, new(int64(2))), domain.Settings{}, intervalConflict},
+		{"the shortest interval", recovery(new(int64(1)), new(int64(2))), domain.Settings{}, ""},
+		{"recovery off", recovery(new(int64(0)), new(int64(2))), domain.Settings{}, ""},
+		{"the application's burst, the tenant's interval", recovery(nil, new(int64(5))),
+			recovery(new(int64(5)), nil), intervalConflict},
+		{"the tenant's burst, the application's interval", recovery(new(int64(7)), nil),
+			recovery(nil, new(int64(7))), intervalConflict},
+		{"maximum above", life(new(int64(60)), new(int64(61)), nil), domain.Settings{}, ""},
+		{"maximum equal", life(new(int64(60)), new(int64(60)), nil), domain.Settings{}, ""},
+		{"maximum below", life(new(int64(60)), new(int64(59)), nil), domain.Settings{}, conflict},
+		{"maximum below the default life", life(nil, new(int64(43_199)), nil), domain.Settings{}, conflict},
+		{"life above the default maximum", life(new(int64(525_601)), nil, nil), domain.Settings{}, conflict},
+		{"maximum below, and it does not count: Fixed", life(new(int64(60)), new(int64(59)), fixed), domain.Settings{}, ""},
+		{"maximum below, and it does not count: SlidingWindow", life(new(int64(60)), new(int64(59)), sliding), domain.Settings{}, ""},
+		{"the application's life above the tenant's maximum", life(new(int64(60)), new(int64(600)), nil), life(new(int64(601)), nil, nil), conflict},
+		{"the application's maximum below the tenant's life", life(new(int64(60)), nil, nil), life(nil, new(int64(59)), nil), conflict},
 		{"the application makes the tenant's harmless maximum count", life(new(int64(60)), new(int64(59)), fixed),
-			life(nil, nil, new(domain.SlidingWindowWithMaximumLifetime)), true},
-		{"the application repairs", life(new(int64(60)), new(int64(600)), nil), life(new(int64(601)), new(int64(601)), nil), false},
+			life(nil, nil, new(domain.SlidingWindowWithMaximumLifetime)), conflict},
+		{"the application repairs", life(new(int64(60)), new(int64(600)), nil), life(new(int64(601)), new(int64(601)), nil), ""},
 	} {
 		t.Run(tt.rule, func(t *testing.T) {
 			var want []string
-			if tt.bad {
-				want = []string{conflict}
+			if tt.want != "" {
+				want = []string{tt.want}
 			}
-			tenant := domain.Tenant{ID: "acme", Settings: tt.tenant}
-			wantCodes(t, domain.Application{ID: "shop", Settings: tt.app}.Validate(tenant), want...)
+			tenant, app := domain.Tenant{ID: "acme", Settings: tt.tenant}, domain.Application{ID: "shop", Settings: tt.app}
+			wantCodes(t, app.Validate(tenant), want...)
+			p, err := domain.Combine(tenant, app)
+			wantCodes(t, err, want...)
+			if err != nil && p != (domain.Policy{}) {
+				t.Errorf("a policy beside the error: %+v", p)
+			}
 			if cmp.Equal(tt.app, domain.Settings{}) {
 				wantCodes(t, tenant.Validate(), want...)
 			}
 		})
+	}
+}
+
+// A tenant's settings change many applications: the operator must see which of them stand in the way.
+func TestCombineAllNamesTheApplications(t *testing.T) {
+	tenant := domain.Tenant{ID: "acme", Settings: domain.Settings{MaximumTTLMinutes: new(int64(50_000))}}
+	long := domain.Settings{TTLMinutes: new(int64(50_001))}
+	fine := domain.Application{ID: "fine", Settings: domain.Settings{TTLMinutes: new(int64(60))}}
+	got, err := domain.CombineAll(tenant, []domain.Application{fine, {ID: "plain"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := []domain.Policy{combined(t, tenant, fine), combined(t, tenant, domain.Application{ID: "plain"})}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+	_, err = domain.CombineAll(tenant, []domain.Application{{ID: "a.b", Settings: long}, fine, {ID: `c"d`, Settings: long}})
+	wantCodes(t, err, `[conflict]applications["a.b"].`+domain.FieldMaximumTTLMinutes,
+		`[conflict]applications["c\"d"].`+domain.FieldMaximumTTLMinutes)
+	tenant.Settings.MaximumTTLMinutes = new(int64(60)) // below the default lifetime
+	_, err = domain.CombineAll(tenant, []domain.Application{fine})
+	wantCodes(t, err, "[conflict]"+domain.FieldMaximumTTLMinutes)
+}
+
+// They carry an application over a change of its tenant: a setting that they leave out would be the tenant's.
+func TestTheSettingsOfAPolicyAreAllOfIt(t *testing.T) {
+	for field := range reflect.TypeFor[domain.Settings]().Fields() {
+		e := settingOf[field.Name]
+		want := combined(t, domain.Tenant{}, domain.Application{Settings: with(field.Name, e.tenant)})
+		s := want.Settings()
+		if reflect.ValueOf(s).FieldByName(field.Name).IsNil() {
+			t.Errorf("%s is left out", field.Name)
+			continue
+		}
+		for name, other := range map[string]any{"one": e.tenant, "another": e.app} {
+			if field.Name == "Active" && other == false { // no application wins it back
+				continue
+			}
+			tenant := domain.Tenant{Settings: with(field.Name, other)}
+			if diff := cmp.Diff(want, combined(t, tenant, domain.Application{Settings: s})); diff != "" {
+				t.Errorf("%s, %s tenant (-want +got):\n%s", field.Name, name, diff)
+			}
+		}
+	}
+}
+
+// Which of two settings is wrong only the operator knows.
+func TestAnImpossibleCombinationNamesBothSettings(t *testing.T) {
+	for _, tt := range []struct {
+		settings domain.Settings
+		names    []string
+	}{
+		{domain.Settings{GraceSeconds: new(int64(60)), TTLMinutes: new(int64(1))},
+			[]string{"gracePeriodInSeconds", "refreshTokenTimeToLiveInMinutes"}},
+		{domain.Settings{RecoveryBurst: new(int64(3)), RecoveryInterval: new(int64(3))},
+			[]string{"recoveryBurst", "recoveryInterval"}},
+	} {
+		err := domain.Tenant{ID: "acme", Settings: tt.settings}.Validate()
+		var invalid *domain.Invalid
+		if !errors.As(err, &invalid) {
+			t.Fatalf("%v: got %v", tt.names, err)
+		}
+		for _, name := range tt.names {
+			if !strings.Contains(invalid.Fields[0].Message, name) {
+				t.Errorf("the message does not name %s: %s", name, invalid.Fields[0].Message)
+			}
+		}
 	}
 }
 
@@ -262,6 +378,9 @@ func TestWarnings(t *testing.T) {
 		{"grace at half of the access token's life", func(p *domain.Policy) { p.GracePeriod = 450 * time.Second }, nil},
 		{"grace above half of the access token's life", func(p *domain.Policy) { p.GracePeriod = 451 * time.Second },
 			[]string{domain.FieldGraceSeconds}},
+		{"an access token as long as the session", func(p *domain.Policy) { p.TTL = p.AccessTokenTTL }, nil},
+		{"an access token longer than the session", func(p *domain.Policy) { p.TTL = p.AccessTokenTTL - time.Minute },
+			[]string{domain.FieldAccessTokenSeconds}},
 		{"a short access token", func(p *domain.Policy) { p.AccessTokenTTL = 59 * time.Second }, []string{domain.FieldGraceSeconds}},
 		{"sliding without end", func(p *domain.Policy) { p.Expiration = domain.SlidingWindow }, []string{domain.FieldExpiration}},
 		{"both", func(p *domain.Policy) { p.Expiration, p.GracePeriod = domain.SlidingWindow, time.Hour },

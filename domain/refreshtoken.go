@@ -2,6 +2,7 @@ package domain
 
 import (
 	"fmt"
+	"math"
 	"slices"
 	"strings"
 	"time"
@@ -17,20 +18,20 @@ type RefreshToken struct {
 	ApplicationID string
 	UserID        string
 
-	// Generation is the one whose token string is current: 1 at issue, one more at each rotation.
+	// Generation is the one whose token string is current: 1 at issue, one more at each rotation. The last one is
+	// MaxGeneration, which does not rotate.
 	Generation uint32
-	IssuedAt   time.Time
-	RotatedAt  time.Time // IssuedAt at generation 1
+	IssuedAt   time.Time // expiry counts from it; an import may set it back
+	RotatedAt  time.Time // the instant of the insert at generation 1
 	LastUsedAt time.Time // the last exchange that wrote
-	ExpiresAt  time.Time // the first instant at which it is dead
+	ExpiresAt  time.Time // the first instant at which it is expired; a whole second
 
-	// Token strings from GraceGeneration on are retries while GraceSince is younger than the grace period: so several
-	// rotations within one grace period count as one. Zero before the first rotation.
-	GraceGeneration uint32
-	GraceSince      time.Time
+	// Ordinal orders the refresh tokens of a user in an application by issue: 1 + the greatest among those that were not
+	// revoked at the insert. The store sets it. Two issues that overlap may tie.
+	Ordinal int64
 
-	// RecoveredGeneration is the last generation that a recovery was answered with; 0 for none.
-	RecoveredGeneration uint32
+	// RecoveredAt is when the current generation was first recovered; zero if it was not.
+	RecoveredAt time.Time
 	// RecoveryPaidUntil is the generation up to which the recoveries so far have used up the budget.
 	RecoveryPaidUntil int64
 
@@ -42,7 +43,7 @@ type RefreshToken struct {
 	RevokedAt     time.Time // zero while it is not revoked itself
 	RevokedReason RevocationReason
 
-	// What its access tokens say about the user, as it was at issue.
+	// What its access tokens say about the user.
 	Roles  []string
 	Scopes []string
 	Claims Object
@@ -53,7 +54,7 @@ type RefreshToken struct {
 // MetaData describes where a refresh token is used. It decides nothing.
 type MetaData struct {
 	Device Device
-	// ClientAddress is the address that the last rotation came from; empty before the first, and if unknown.
+	// ClientAddress is the address that the last rotation came from, before the first one that of the issue; empty if unknown.
 	ClientAddress string
 	Data          Object
 }
@@ -74,23 +75,48 @@ const (
 // reservedClaims are the names that a caller may not set: we do.
 var reservedClaims = []string{
 	"iss", "sub", "aud", "exp", "nbf", "iat", "jti", "sid", "tid", "client_id", "applicationId", "roles", "scope", "cnf", "act",
-	"events",
+	"events", "rve", "rsid",
 }
 
+// MaxGeneration is the last generation. A refresh token that has reached it is expired.
+const MaxGeneration = math.MaxUint32
+
 // NewRefreshToken makes the record of a new session: t with id, owner, roles, scopes, claims, metadata and binding filled in,
-// completed for issue at now under policy p. The store adds the epoch. It returns an *Invalid that names what is wrong.
+// completed for issue at now under policy p. The store adds the epoch and the ordinal.
+//
+// An import may set t.IssuedAt, from which the expiry then counts, and t.ExpiresAt, which is cut to the second; zero leaves
+// them to now and to the policy. NewRefreshToken returns an *Invalid that names what is wrong.
 func NewRefreshToken(t RefreshToken, p Policy, now time.Time) (RefreshToken, error) {
 	if err := t.Validate(); err != nil {
 		return RefreshToken{}, err
 	}
 	t.Roles, t.Scopes = slices.Clone(t.Roles), slices.Clone(t.Scopes)
 	t.Generation = 1
-	t.IssuedAt, t.RotatedAt, t.LastUsedAt = now, now, now
-	t.ExpiresAt = now.Add(p.TTL)
-	if p.Expiration == SlidingWindowWithMaximumLifetime {
-		t.ExpiresAt = earlier(t.ExpiresAt, now.Add(p.MaximumTTL))
+	t.RotatedAt, t.LastUsedAt = now, now
+	if t.IssuedAt.IsZero() {
+		t.IssuedAt = now
 	}
-	return t, nil
+	wanted := t.ExpiresAt.Truncate(time.Second)
+	if p.Expiration == Fixed {
+		t.ExpiresAt = t.IssuedAt.Add(p.TTL).Truncate(time.Second)
+	} else {
+		t.ExpiresAt = t.slid(p, now)
+	}
+	var problems Problems
+	switch {
+	case t.IssuedAt.After(now.Add(ClocksMayDiffer)):
+		problems.Add("insertInstant", Malformed, "this is ahead of now: send the instant of the original issue")
+	case !t.ExpiresAt.After(now):
+		problems.Add("insertInstant", Malformed, "issued then, the refresh token would have expired by now")
+	case wanted.IsZero():
+	case !wanted.After(now):
+		problems.Add("expirationInstant", Malformed, "this is not after now: choose a later instant, or leave it out")
+	case wanted.After(t.ExpiresAt):
+		problems.Add("expirationInstant", Malformed, "the policy ends the refresh token before that: choose an earlier instant, or leave it out")
+	default:
+		t.ExpiresAt = wanted
+	}
+	return t, problems.Err()
 }
 
 // Validate returns an *Invalid that names everything in t that a caller chose and that cannot be stored.
@@ -142,20 +168,38 @@ func checkEntries(p *Problems, field string, entries []string, check func(*Probl
 	}
 }
 
-// SameIssue tells whether u could be the outcome of the same call that made t: same id, owner and content. Instants may differ.
-func (t RefreshToken) SameIssue(u RefreshToken) bool {
-	return t.ID == u.ID && t.TenantID == u.TenantID && t.ApplicationID == u.ApplicationID && t.UserID == u.UserID &&
-		t.Binding == u.Binding && slices.Equal(t.Roles, u.Roles) && slices.Equal(t.Scopes, u.Scopes) && t.Claims == u.Claims &&
-		t.MetaData.Device == u.MetaData.Device && t.MetaData.Data == u.MetaData.Data
+// SameIssue reports whether asked, repeated, could have made t: same id, owner and content. The instants of asked are those
+// that its caller named; zero for none. An import can be told from another one only until its first exchange: after that
+// SameIssue returns false for every import. What the exchanges since have moved is not compared.
+func (t RefreshToken) SameIssue(asked RefreshToken) bool {
+	unused := t.Generation == 1 && t.LastUsedAt.Equal(t.RotatedAt)
+	switch {
+	case !asked.IssuedAt.IsZero() && !(t.Generation == 1 && t.IssuedAt.Equal(asked.IssuedAt)):
+		return false
+	case asked.IssuedAt.IsZero() && t.Generation == 1 && !t.IssuedAt.Equal(t.RotatedAt):
+		return false
+	case !asked.ExpiresAt.IsZero() && unused && !t.ExpiresAt.Equal(asked.ExpiresAt.Truncate(time.Second)):
+		return false
+	}
+	return t.ID == asked.ID && t.TenantID == asked.TenantID && t.ApplicationID == asked.ApplicationID &&
+		t.UserID == asked.UserID && t.Binding == asked.Binding && slices.Equal(t.Roles, asked.Roles) &&
+		slices.Equal(t.Scopes, asked.Scopes) && t.Claims == asked.Claims &&
+		t.MetaData.Device == asked.MetaData.Device && t.MetaData.Data == asked.MetaData.Data
+}
+
+// AsIssued is t as its insert stored it, as far as a repeated issue is answered from it.
+func (t RefreshToken) AsIssued() RefreshToken {
+	if t.Generation > 1 {
+		t.Generation, t.RotatedAt, t.RecoveredAt = 1, t.IssuedAt, time.Time{}
+	}
+	return t
 }
 
 // Rotated is t one generation on: what a store's Advance makes of the record, in SQL or otherwise.
 func (t RefreshToken) Rotated(p Policy, now time.Time, clientAddress string) RefreshToken {
-	if t.GraceSince.IsZero() || age(t.GraceSince, now) >= p.GracePeriod {
-		t.GraceGeneration, t.GraceSince = t.Generation, now
-	}
 	t.Generation++
 	t.RotatedAt = now
+	t.RecoveredAt = time.Time{}
 	t.MetaData.ClientAddress = clientAddress
 	return t.used(p, now)
 }
@@ -163,10 +207,41 @@ func (t RefreshToken) Rotated(p Policy, now time.Time, clientAddress string) Ref
 // used moves the last use and, where the policy slides, the expiry.
 func (t RefreshToken) used(p Policy, now time.Time) RefreshToken {
 	t.LastUsedAt = now
-	if window, maximum := p.Slide(); window > 0 {
-		t.ExpiresAt = earlier(now.Add(window), t.IssuedAt.Add(maximum))
+	if window, _ := p.Slide(); window > 0 {
+		t.ExpiresAt = t.slid(p, now)
 	}
 	return t
+}
+
+// slid is where a use at now moves the expiry to, under a policy that slides.
+func (t RefreshToken) slid(p Policy, now time.Time) time.Time {
+	window, maximum := p.Slide()
+	return earlier(now.Add(window), t.IssuedAt.Add(maximum)).Truncate(time.Second)
+}
+
+// MayMove reports whether a use at now would move the expiry to a later instant than now. Under a policy that was shortened it may
+// not: the refresh token is then expired, whatever is stored.
+func (t RefreshToken) MayMove(p Policy, now time.Time) bool {
+	window, _ := p.Slide()
+	return window == 0 || t.slid(p, now).After(now)
+}
+
+// AnswerStands reports whether the last answer of an exchange still stands at now: whoever asks gets it again, and nothing is
+// written. It stands while now is less than the grace period away from it, on either side, because replicas' clocks differ,
+// and because a clock that was far ahead must not hold the refresh token until the others get there. At generation 1 there is
+// no answer yet.
+func (t RefreshToken) AnswerStands(p Policy, now time.Time) bool {
+	return t.Generation > 1 && now.Sub(t.lastAnswer()).Abs() < p.GracePeriod
+}
+
+// lastAnswer is the instant of the last answer: of the first recovery of the current generation, or else of its rotation. Neither
+// a retry nor a repeated recovery moves it: otherwise a holder of the string before the current one could hold the next rotation
+// back for ever.
+func (t RefreshToken) lastAnswer() time.Time {
+	if t.RecoveredAt.IsZero() {
+		return t.RotatedAt
+	}
+	return t.RecoveredAt
 }
 
 func earlier(a, b time.Time) time.Time {
@@ -175,6 +250,3 @@ func earlier(a, b time.Time) time.Time {
 	}
 	return a
 }
-
-// age is how long ago since was. Replicas' clocks differ: what lies ahead is zero old.
-func age(since, now time.Time) time.Duration { return max(0, now.Sub(since)) }

@@ -20,32 +20,107 @@ func asked() domain.RefreshToken {
 	}
 }
 
-func TestNewRefreshTokenStartsALife(t *testing.T) {
-	got, err := domain.NewRefreshToken(asked(), domain.DefaultPolicy(), issued)
+func TestNewRefreshToken(t *testing.T) {
+	in := asked()
+	in.Generation, in.RotatedAt, in.LastUsedAt = 7, issued.Add(-day), issued.Add(-day) // not a caller's to say
+	got, err := domain.NewRefreshToken(in, domain.DefaultPolicy(), issued)
 	want := asked()
-	want.Generation, want.IssuedAt, want.RotatedAt, want.LastUsedAt, want.ExpiresAt = 1, issued, issued, issued, issued.Add(30*day)
+	want.Generation, want.IssuedAt, want.RotatedAt, want.LastUsedAt = 1, issued, issued, issued
+	want.ExpiresAt = issued.Add(30 * day).Truncate(time.Second)
 	if diff := cmp.Diff(want, got); diff != "" || err != nil {
 		t.Errorf("%v (-want +got):\n%s", err, diff)
 	}
 }
 
+// The expiry is cut to the second, as `exp` is, so that no access token outlives it and the last one does not lose a
+// second.
 func TestNewRefreshTokenExpires(t *testing.T) {
+	const subsecond = 123_456 * µs
 	for _, tt := range []struct {
 		expiration   domain.ExpirationPolicy
 		ttl, maximum time.Duration
-		want         time.Duration
+		issuedAt     time.Duration // before now; 0 for an issue that is no import
+		wanted       time.Duration // the expiry that the caller names, after now; 0 for none
+		want         time.Duration // after now
+		code         string
 	}{
-		{domain.Fixed, 3 * day, day, 3 * day},
-		{domain.SlidingWindow, 3 * day, day, 3 * day},
-		{domain.SlidingWindowWithMaximumLifetime, 3 * day, 4 * day, 3 * day},
-		{domain.SlidingWindowWithMaximumLifetime, 3 * day, day, day},
+		{domain.Fixed, 3 * day, day, 0, 0, 3*day - subsecond, ""},
+		{domain.SlidingWindow, 3 * day, day, 0, 0, 3*day - subsecond, ""},
+		{domain.SlidingWindowWithMaximumLifetime, 3 * day, 4 * day, 0, 0, 3*day - subsecond, ""},
+		{domain.SlidingWindowWithMaximumLifetime, 3 * day, day, 0, 0, day - subsecond, ""},
+
+		{domain.Fixed, 3 * day, day, 2 * day, 0, day - subsecond, ""},
+		{domain.SlidingWindow, 3 * day, day, 2 * day, 0, 3*day - subsecond, ""},
+		{domain.SlidingWindow, 3 * day, day, 999 * day, 0, 3*day - subsecond, ""},
+		{domain.SlidingWindowWithMaximumLifetime, 3 * day, 4 * day, 2 * day, 0, 2*day - subsecond, ""},
+		{domain.SlidingWindowWithMaximumLifetime, 3 * day, 40 * day, 2 * day, 0, 3*day - subsecond, ""},
+
+		// By the original instant it would have expired: by less than a second, too, as the expiry is cut.
+		{domain.Fixed, 3 * day, day, 3 * day, 0, 0, "[invalid]insertInstant"},
+		{domain.Fixed, 3 * day, day, 3*day - subsecond, 0, 0, "[invalid]insertInstant"},
+		{domain.Fixed, 3 * day, day, 3*day + subsecond - time.Second, 0, time.Second - subsecond, ""},
+		{domain.SlidingWindowWithMaximumLifetime, 3 * day, 4 * day, 4 * day, 0, 0, "[invalid]insertInstant"},
+		{domain.SlidingWindowWithMaximumLifetime, 3 * day, 4 * day, 400 * day, 0, 0, "[invalid]insertInstant"},
+		// Ahead, as far as clocks may differ, and further.
+		{domain.Fixed, 3 * day, day, -time.Minute, 0, 3*day + time.Minute - subsecond, ""},
+		{domain.SlidingWindow, 3 * day, day, -time.Minute, 0, 3*day - subsecond, ""},
+		{domain.SlidingWindow, 3 * day, day, -time.Minute - µs, 0, 0, "[invalid]insertInstant"},
+
+		{domain.Fixed, 3 * day, day, 0, day, day - subsecond, ""},
+		{domain.Fixed, 3 * day, day, 2 * day, day, day - subsecond, ""},
+		{domain.Fixed, 3 * day, day, 2 * day, day - subsecond + time.Second, 0, "[invalid]expirationInstant"},
+		{domain.Fixed, 3 * day, day, 2 * day, day - subsecond + time.Second - µs, day - subsecond, ""},
+		{domain.SlidingWindow, 3 * day, day, 0, 3 * day, 3*day - subsecond, ""},
+		{domain.SlidingWindow, 3 * day, day, 0, 4 * day, 0, "[invalid]expirationInstant"},
+		{domain.SlidingWindowWithMaximumLifetime, 3 * day, 4 * day, 2 * day, 3 * day, 0, "[invalid]expirationInstant"},
+		{domain.SlidingWindowWithMaximumLifetime, 3 * day, 4 * day, 2 * day, day, day - subsecond, ""},
+		{domain.SlidingWindowWithMaximumLifetime, 3 * day, 4 * day, 0, time.Second, time.Second - subsecond, ""},
+		{domain.SlidingWindowWithMaximumLifetime, 3 * day, 4 * day, 0, time.Second - subsecond - µs, 0,
+			"[invalid]expirationInstant"},
+		{domain.SlidingWindowWithMaximumLifetime, 3 * day, 4 * day, 0, -day, 0, "[invalid]expirationInstant"},
 	} {
-		p := domain.DefaultPolicy()
+		p, in := domain.DefaultPolicy(), asked()
 		p.Expiration, p.TTL, p.MaximumTTL = tt.expiration, tt.ttl, tt.maximum
-		r, err := domain.NewRefreshToken(asked(), p, issued)
-		if got := r.ExpiresAt.Sub(issued); err != nil || got != tt.want {
-			t.Errorf("%s, %s, maximum %s: got %s (%v), want %s", tt.expiration, tt.ttl, tt.maximum, got, err, tt.want)
+		if tt.issuedAt != 0 {
+			in.IssuedAt = issued.Add(-tt.issuedAt)
 		}
+		if tt.wanted != 0 {
+			in.ExpiresAt = issued.Add(tt.wanted)
+		}
+		r, err := domain.NewRefreshToken(in, p, issued)
+		if tt.code != "" {
+			wantCodes(t, err, tt.code)
+			continue
+		}
+		wantIssued := in.IssuedAt
+		if wantIssued.IsZero() {
+			wantIssued = issued
+		}
+		if got := r.ExpiresAt.Sub(issued); err != nil || got != tt.want {
+			t.Errorf("%s, %s, maximum %s, issued %s ago, wanted %s: expires after %s (%v), want %s",
+				tt.expiration, tt.ttl, tt.maximum, tt.issuedAt, tt.wanted, got, err, tt.want)
+		}
+		if !r.IssuedAt.Equal(wantIssued) || !r.RotatedAt.Equal(issued) || !r.LastUsedAt.Equal(issued) {
+			t.Errorf("issued %s ago: got issued %s, rotated %s, last used %s", tt.issuedAt, r.IssuedAt, r.RotatedAt,
+				r.LastUsedAt)
+		}
+	}
+}
+
+// The expiry is the first instant at which a refresh token is expired: one that would be issued with it now is refused.
+func TestNewRefreshTokenIsNotExpiredAtIssue(t *testing.T) {
+	now, p := issued.Truncate(time.Second), domain.DefaultPolicy()
+	imported := asked()
+	imported.IssuedAt = now.Add(-p.MaximumTTL)
+	_, err := domain.NewRefreshToken(imported, p, now)
+	wantCodes(t, err, "[invalid]insertInstant")
+	ends := asked()
+	ends.ExpiresAt = now
+	_, err = domain.NewRefreshToken(ends, p, now)
+	wantCodes(t, err, "[invalid]expirationInstant")
+	ends.ExpiresAt = now.Add(time.Second)
+	if r, err := domain.NewRefreshToken(ends, p, now); err != nil || !r.ExpiresAt.Equal(ends.ExpiresAt) {
+		t.Errorf("a second later: expires %s (%v)", r.ExpiresAt, err)
 	}
 }
 
@@ -125,7 +200,8 @@ func TestNewRefreshTokenRefuses(t *testing.T) {
 
 // A claim of ours that a caller could set would let one application speak for another user or tenant.
 func TestReservedClaims(t *testing.T) {
-	for name := range strings.FieldsSeq("iss sub aud exp nbf iat jti sid tid client_id applicationId roles scope cnf act events") {
+	const names = "iss sub aud exp nbf iat jti sid tid client_id applicationId roles scope cnf act events rve rsid"
+	for name := range strings.FieldsSeq(names) {
 		for _, spelt := range []string{name, strings.ToUpper(name), strings.ToUpper(name[:1]) + name[1:], fmt.Sprintf(`\u%04x`, name[0]) + name[1:]} {
 			t.Run(spelt, func(t *testing.T) {
 				r := asked()
@@ -154,21 +230,25 @@ func TestReservedClaims(t *testing.T) {
 // service added need not. Reflection, so that a field that is added later is thought of.
 func TestSameIssue(t *testing.T) {
 	ours := map[string]bool{
-		"Generation": true, "IssuedAt": true, "RotatedAt": true, "LastUsedAt": true, "ExpiresAt": true, "GraceGeneration": true, "GraceSince": true,
-		"RecoveredGeneration": true, "RecoveryPaidUntil": true, "IssuedEpoch": true, "RevokedAt": true, "RevokedReason": true,
+		"Generation": true, "RotatedAt": true, "LastUsedAt": true, "Ordinal": true, "RecoveredAt": true,
+		"RecoveryPaidUntil": true, "IssuedEpoch": true, "RevokedAt": true, "RevokedReason": true,
+	}
+	stored, err := domain.NewRefreshToken(asked(), domain.DefaultPolicy(), issued)
+	if err != nil {
+		t.Fatal(err)
 	}
 	for field := range reflect.TypeFor[domain.RefreshToken]().Fields() {
 		if field.Name == "MetaData" {
 			continue
 		}
 		t.Run(field.Name, func(t *testing.T) {
-			a, b := asked(), asked()
-			v := reflect.ValueOf(&b).Elem().FieldByIndex(field.Index)
+			again := asked()
+			v := reflect.ValueOf(&again).Elem().FieldByIndex(field.Index)
 			switch x := v.Addr().Interface().(type) {
 			case *domain.ID:
 				x[0]++
 			case *time.Time:
-				*x = issued
+				*x = issued.Add(time.Hour)
 			case *[]string:
 				*x = append(*x, "more")
 			default:
@@ -178,10 +258,10 @@ func TestSameIssue(t *testing.T) {
 				case reflect.Int64:
 					v.SetInt(1)
 				default:
-					v.SetUint(1)
+					v.SetUint(2)
 				}
 			}
-			if got := a.SameIssue(b); got != ours[field.Name] {
+			if got := stored.SameIssue(again); got != ours[field.Name] {
 				t.Errorf("they differ in it: got %t, want %t", got, ours[field.Name])
 			}
 		})
@@ -195,10 +275,87 @@ func TestSameIssue(t *testing.T) {
 		"data":           {func(m *domain.MetaData) { m.Data = `{}` }, false},
 		"client address": {func(m *domain.MetaData) { m.ClientAddress = "x" }, true},
 	} {
-		b := asked()
-		tt.change(&b.MetaData)
-		if got := asked().SameIssue(b); got != tt.want {
+		again := asked()
+		tt.change(&again.MetaData)
+		if got := stored.SameIssue(again); got != tt.want {
 			t.Errorf("metadata, %s: got %t, want %t", name, got, tt.want)
 		}
+	}
+}
+
+// The instants that a caller named count as long as the record still has them.
+func TestSameIssueOfAnImport(t *testing.T) {
+	long, ends := issued.Add(-100*day), issued.Add(10*day)
+	const fraction = 876_543 * µs // issued plus this is still of the same second
+	used := func(r domain.RefreshToken) domain.RefreshToken {
+		r.LastUsedAt, r.ExpiresAt = issued.Add(day), issued.Add(31*day)
+		return r
+	}
+	rotated := func(r domain.RefreshToken) domain.RefreshToken {
+		return r.Rotated(domain.DefaultPolicy(), issued.Add(day), "")
+	}
+	for _, tt := range []struct {
+		rule                      string
+		issuedAt, expiresAt       time.Time // of the first request
+		since                     func(domain.RefreshToken) domain.RefreshToken
+		issuedAgain, expiresAgain time.Time
+		want                      bool
+	}{
+		{"neither names an instant", time.Time{}, time.Time{}, nil, time.Time{}, time.Time{}, true},
+		{"neither does, rotated", time.Time{}, time.Time{}, rotated, time.Time{}, time.Time{}, true},
+		{"only the second names the issue", time.Time{}, time.Time{}, nil, long, time.Time{}, false},
+		{"the second names the instant that was taken", time.Time{}, time.Time{}, nil, issued, time.Time{}, true},
+		{"both name the same issue", long, time.Time{}, nil, long, time.Time{}, true},
+		{"both do, used", long, time.Time{}, used, long, time.Time{}, true},
+		{"both do, rotated: it is too late to say", long, time.Time{}, rotated, long, time.Time{}, false},
+		{"they name different issues", long, time.Time{}, nil, long.Add(µs), time.Time{}, false},
+		{"only the first names the issue", long, time.Time{}, nil, time.Time{}, time.Time{}, false},
+		{"both name the same expiry", time.Time{}, ends, nil, time.Time{}, ends, true},
+		{"the same second of expiry", time.Time{}, ends, nil, time.Time{}, ends.Add(fraction), true},
+		{"another second of expiry", time.Time{}, ends, nil, time.Time{}, ends.Add(fraction + µs), false},
+		{"another expiry than the policy's", time.Time{}, time.Time{}, nil, time.Time{}, ends, false},
+		{"another expiry, used", time.Time{}, ends, used, time.Time{}, ends.Add(day), true},
+		{"another expiry, rotated", time.Time{}, ends, rotated, time.Time{}, ends.Add(day), true},
+	} {
+		first, again := asked(), asked()
+		first.IssuedAt, first.ExpiresAt = tt.issuedAt, tt.expiresAt
+		again.IssuedAt, again.ExpiresAt = tt.issuedAgain, tt.expiresAgain
+		stored, err := domain.NewRefreshToken(first, domain.DefaultPolicy(), issued)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if tt.since != nil {
+			stored = tt.since(stored)
+		}
+		if got := stored.SameIssue(again); got != tt.want {
+			t.Errorf("%s: got %t, want %t", tt.rule, got, tt.want)
+		}
+	}
+}
+
+// A repeated issue is answered with the first token string, whatever was exchanged since.
+func TestAsIssued(t *testing.T) {
+	fresh, err := domain.NewRefreshToken(asked(), domain.DefaultPolicy(), issued)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(fresh, fresh.AsIssued()); diff != "" {
+		t.Errorf("not exchanged yet (-want +got):\n%s", diff)
+	}
+	imported := asked()
+	imported.IssuedAt = issued.Add(-day)
+	if imported, err = domain.NewRefreshToken(imported, domain.DefaultPolicy(), issued); err != nil {
+		t.Fatal(err)
+	}
+	if got := imported.AsIssued().RotatedAt; !got.Equal(issued) {
+		t.Errorf("imported: rotated at %s, want the instant of the insert", got)
+	}
+	r := fresh.Rotated(domain.DefaultPolicy(), issued.Add(time.Hour), "192.0.2.2")
+	r = r.Rotated(domain.DefaultPolicy(), issued.Add(day), "")
+	r.RecoveredAt = issued.Add(2 * day)
+	want := r
+	want.Generation, want.RotatedAt, want.RecoveredAt = 1, issued, time.Time{}
+	if diff := cmp.Diff(want, r.AsIssued()); diff != "" {
+		t.Errorf("rotated twice and recovered (-want +got):\n%s", diff)
 	}
 }

@@ -39,7 +39,8 @@ func (t Tenant) Validate() error {
 	}
 	t.Settings.validate(&p)
 	if p.Err() == nil {
-		Effective(t, Application{}).validate(&p)
+		_, err := Combine(t, Application{})
+		p.Merge("", err)
 	}
 	return p.Err()
 }
@@ -58,7 +59,8 @@ func (a Application) Validate(t Tenant) error {
 	checkText(&p, "name", a.Name, maxName)
 	a.Settings.validate(&p)
 	if p.Err() == nil {
-		Effective(t, a).validate(&p)
+		_, err := Combine(t, a)
+		p.Merge("", err)
 	}
 	return p.Err()
 }

@@ -30,15 +30,23 @@ type Store interface {
 // IssuedEpoch, the instant is before ExpiresAt, and its application and tenant exist (whether they are active does not matter).
 // [domain.Snapshot.Alive] is the definition.
 type RefreshTokens interface {
-	// Insert stores t, with IssuedEpoch set to the epoch that its tenant has at that moment, in one step with reading it: no
-	// revocation can fall between the two. It returns ErrNotFound if application or tenant do not exist or are not active,
-	// and ErrDuplicate, with nothing written, if a refresh token of that id exists, whoever owns it, dead or alive. Where both are
-	// so, it may return either.
-	Insert(ctx context.Context, t domain.RefreshToken) error
+	// Insert stores t and returns it as stored. In one step with storing it, it sets
+	//
+	//   - IssuedEpoch to the epoch that its tenant has at that moment: no revocation can fall between the two;
+	//   - Ordinal to 1 + the greatest among the refresh tokens of its user in its application that are not revoked themselves; 1 if
+	//     there are none. An Insert that starts after another one returned sees that one. Two that overlap may tie.
+	//
+	// It returns ErrNotFound if application or tenant do not exist or are not active, and ErrDuplicate, with nothing written, if a
+	// refresh token of that id exists, whoever owns it, active or ended. Where both are so, it may return either.
+	Insert(ctx context.Context, t domain.RefreshToken) (domain.RefreshToken, error)
 
 	// Advance is the exchange: it moves the refresh token from generation c.Generation to the next, in one step, if
 	//
-	//   - its current generation is c.Generation, and it is alive at c.Now;
+	//   - its current generation is c.Generation and not [domain.MaxGeneration], and it is alive at c.Now;
+	//   - its last answer does not stand ([domain.RefreshToken.AnswerStands]): it is at generation 1, or c.Now is at least the
+	//     grace period before or after RecoveredAt, or RotatedAt where RecoveredAt is zero;
+	//   - if the policy slides ([domain.Policy.Slide] gives window and maximum; window 0 means no), IssuedAt + maximum, cut to the
+	//     second, is after c.Now;
 	//   - c.TenantID is empty or its tenant;
 	//   - its binding is empty or c.Binding;
 	//   - its application's policy is active, is OneTimeUse, and does not RequireAuthentication unless c.Authenticated;
@@ -46,11 +54,8 @@ type RefreshTokens interface {
 	//
 	// It then stores exactly what [domain.RefreshToken.Rotated] makes of it:
 	//
-	//   - Generation + 1; RotatedAt and LastUsedAt = c.Now; MetaData.ClientAddress = c.ClientAddress;
-	//   - if the policy slides ([domain.Policy.Slide] gives window and maximum; window 0 means no),
-	//     ExpiresAt = the earlier of c.Now + window and IssuedAt + maximum;
-	//   - if GraceSince is zero, or the grace period is, or c.Now - GraceSince is at least the grace period,
-	//     GraceGeneration = c.Generation and GraceSince = c.Now.
+	//   - Generation + 1; RotatedAt and LastUsedAt = c.Now; RecoveredAt zero; MetaData.ClientAddress = c.ClientAddress;
+	//   - if the policy slides, ExpiresAt = the earlier of c.Now + window and IssuedAt + maximum, cut to the second.
 	//
 	// It returns the record as stored and the policy in force. If any condition fails it writes nothing and returns
 	// ErrConflict, and does not say which: the caller then asks for a Snapshot. Of any number of calls at once with one
@@ -65,9 +70,9 @@ type RefreshTokens interface {
 	// moment, dead or alive. It returns ErrNotFound if there is no such record.
 	Snapshot(ctx context.Context, id domain.ID) (domain.Snapshot, error)
 
-	// Swap stores after in the place of before, in one step, if the record still has before's Generation,
-	// RecoveredGeneration and RecoveryPaidUntil, and is alive at now; else it writes nothing and returns ErrConflict. Stored
-	// are LastUsedAt, ExpiresAt, RecoveredGeneration, RecoveryPaidUntil, RevokedAt and RevokedReason, and nothing else.
+	// Swap stores after in the place of before, in one step, if the record still has before's Generation, RecoveredAt and
+	// RecoveryPaidUntil, and is alive at now; else it writes nothing and returns ErrConflict. Stored are Generation, RotatedAt,
+	// LastUsedAt, ExpiresAt, RecoveredAt, RecoveryPaidUntil, RevokedAt, RevokedReason and MetaData.ClientAddress, and nothing else.
 	Swap(ctx context.Context, before, after domain.RefreshToken, now time.Time) error
 
 	// Find returns the refresh token of that tenant and id if it is alive at now, else ErrNotFound.
@@ -107,8 +112,8 @@ type Revocations interface {
 	// not. A user needs no existence. Revocations of one tenant happen one after another.
 	RevokeScope(ctx context.Context, s domain.Scope, except domain.ID, r Revocation) (epoch uint64, err error)
 
-	// KeepNewest revokes, of the refresh tokens within the scope that are alive at r.At, all but the keep (at least 1) with
-	// the highest ids. A scope of a user in an application is all that it has to serve. When several calls run at once, and
+	// KeepNewest revokes, of the refresh tokens within the scope that are alive at r.At, all but the keep (at least 1) with the
+	// highest (Ordinal, ID). A scope of a user in an application is all that it has to serve. When several calls run at once, and
 	// each began after its own Insert returned, at most keep are alive when all have returned, and no token that is among
 	// the keep highest of all was revoked.
 	KeepNewest(ctx context.Context, s domain.Scope, keep int, r Revocation) error
@@ -122,13 +127,18 @@ type Revocation struct {
 
 // Directory keeps tenants and applications.
 //
-// Beside each application it keeps [domain.Effective] of the application and its tenant, made anew in the same step as
-// either is saved: this is the policy that Advance, Snapshot and Policy speak of.
+// Beside each application it keeps [domain.Combine] of the application and its tenant, combined again in the same step
+// as either is saved: this is the policy that Advance, Snapshot and Policy speak of. A save that would make a
+// combination impossible writes nothing, also when tenant and application are saved concurrently: what is stored can
+// always be combined.
 type Directory interface {
-	// SaveTenant creates or replaces the tenant. Its epoch and marks stay as they are, also if it was deleted before. It
-	// returns ErrDuplicate, with nothing written, if another tenant has its (non-empty) issuer.
+	// SaveTenant creates or replaces the tenant. Its epoch and marks stay as they are, also if it was deleted before.
+	// It returns ErrDuplicate, with nothing written, if another tenant has its (non-empty) issuer, and the *Invalid of
+	// [domain.CombineAll], with nothing written, if its settings are impossible by themselves or with one of its stored
+	// applications.
 	SaveTenant(ctx context.Context, t domain.Tenant) error
-	// SaveApplication creates or replaces the application. ErrNotFound if its tenant does not exist.
+	// SaveApplication creates or replaces the application. ErrNotFound if its tenant does not exist; the *Invalid of
+	// [domain.Combine], with nothing written, if the two cannot be combined.
 	SaveApplication(ctx context.Context, a domain.Application) error
 
 	// Tenant returns ErrNotFound if it does not exist.

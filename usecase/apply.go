@@ -7,6 +7,7 @@ import (
 	"math"
 	"reflect"
 	"slices"
+	"strings"
 
 	"github.com/refreshd/refreshd/domain"
 	"github.com/refreshd/refreshd/port"
@@ -46,36 +47,49 @@ type Applied struct {
 	Warnings []string
 }
 
-// Do applies k. Everything is checked before anything is written: an *domain.Invalid, with fields such as
-// `tenants[0].applications[2].jwtConfiguration.algorithm`, means that nothing was. The writes are one by one; Do can be called
+// Do applies k. Everything is checked before anything is written, but for applications in the store that k does not
+// mention. An *domain.Invalid has fields such as `tenants[0].applications[2].jwtConfiguration.algorithm`. Where a
+// tenant's settings cannot be combined with an application that k does not mention, it is
+// `tenants[0].applications["shop"].…`: then the tenant and what follows it were not written, and what was applied
+// before is returned; every other *Invalid means that nothing was written. The writes are one by one; Do can be called
 // again after any error. ErrDuplicate means that another process took an issuer or a key while Do was at work.
 func (a *Apply) Do(ctx context.Context, k Kickstart) ([]Applied, error) {
 	if err := a.check(ctx, k); err != nil {
 		return nil, err
 	}
 	var done []Applied
-	for _, kt := range k.Tenants {
+	for i, kt := range k.Tenants {
 		t := kt.Tenant
+		var ahead map[string]bool
 		action, err := save(ctx, t,
-			func(ctx context.Context) (domain.Tenant, error) { return a.Directory.Tenant(ctx, t.ID) }, a.Directory.SaveTenant)
+			func(ctx context.Context) (domain.Tenant, error) { return a.Directory.Tenant(ctx, t.ID) },
+			func(ctx context.Context, _ domain.Tenant) (err error) {
+				ahead, err = a.saveTenant(ctx, kt)
+				return err
+			})
 		if err != nil {
-			return done, fault("apply tenant "+t.ID, err)
+			return done, fault("apply tenant "+t.ID, within(fmt.Sprintf("tenants[%d].", i), err))
 		}
 		done = append(done, Applied{Kind: "tenant", Name: t.ID, Action: action})
-		for _, app := range kt.Applications {
+		for j, app := range kt.Applications {
 			app.TenantID = t.ID
 			action, err := save(ctx, app, func(ctx context.Context) (domain.Application, error) {
 				return a.Directory.Application(ctx, t.ID, app.ID)
 			}, a.Directory.SaveApplication)
-			if err != nil {
-				return done, fault(fmt.Sprintf("apply application %q of tenant %s", app.ID, t.ID), err)
+			policy, impossible := domain.Combine(t, app)
+			if err = errors.Join(err, impossible); err != nil {
+				return done, fault(fmt.Sprintf("apply application %q of tenant %s", app.ID, t.ID),
+					within(fmt.Sprintf("tenants[%d].applications[%d].", i, j), err))
+			}
+			if ahead[app.ID] {
+				action = "updated"
 			}
 			// Its key is there before it signs, so that no verifier keeps a key set without it.
-			if _, err := a.Keys.signing(ctx, t.ID, domain.Effective(t, app).Algorithm, a.Keys.Clock.now()); err != nil {
+			if _, err := a.Keys.signing(ctx, t.ID, policy.Algorithm, a.Keys.Clock.now()); err != nil {
 				return done, err
 			}
 			done = append(done, Applied{
-				Kind: "application", Name: t.ID + "/" + app.ID, Action: action, Warnings: domain.Effective(t, app).Warnings(),
+				Kind: "application", Name: t.ID + "/" + app.ID, Action: action, Warnings: policy.Warnings(),
 			})
 		}
 	}
@@ -91,6 +105,52 @@ func (a *Apply) Do(ctx context.Context, k Kickstart) ([]Applied, error) {
 		done = append(done, Applied{Kind: "API key", Name: key.Name, Action: action, Warnings: key.Warnings()})
 	}
 	return done, nil
+}
+
+// saveTenant stores the tenant of kt. Where the store refuses it because of applications that kt changes too, these are
+// changed ahead of it, and returned by their ids. Their new settings alone need not go together with the tenant as it
+// was, so the whole of their new policies stands in for them meanwhile: nothing of it is the tenant's.
+func (a *Apply) saveTenant(ctx context.Context, kt KickstartTenant) (ahead map[string]bool, err error) {
+	err = a.Directory.SaveTenant(ctx, kt.Tenant)
+	var refused *domain.Invalid
+	if !errors.As(err, &refused) {
+		return nil, err
+	}
+	ahead = make(map[string]bool)
+	for _, f := range refused.Fields {
+		i := slices.IndexFunc(kt.Applications, func(app domain.Application) bool {
+			return strings.HasPrefix(f.Field, domain.InApplication(app.ID))
+		})
+		if i < 0 {
+			return nil, err
+		}
+		ahead[kt.Applications[i].ID] = true
+	}
+	for _, app := range kt.Applications {
+		if !ahead[app.ID] {
+			continue
+		}
+		policy, err := domain.Combine(kt.Tenant, app)
+		if err != nil {
+			return nil, err
+		}
+		app.TenantID, app.Settings = kt.Tenant.ID, policy.Settings()
+		if err := a.Directory.SaveApplication(ctx, app); err != nil {
+			return nil, err
+		}
+	}
+	return ahead, a.Directory.SaveTenant(ctx, kt.Tenant)
+}
+
+// within puts prefix before the fields of an *Invalid.
+func within(prefix string, err error) error {
+	var invalid *domain.Invalid
+	if !errors.As(err, &invalid) {
+		return err
+	}
+	var p domain.Problems
+	p.Merge(prefix, invalid)
+	return p.Err()
 }
 
 // save stores wanted unless just that is stored already.

@@ -203,3 +203,127 @@ func TestAnApplyThatBrokeOffSaysHowFarItCame(t *testing.T) {
 		t.Errorf("done (-want +got):\n%s", diff)
 	}
 }
+
+// crossed is a stored tenant and shop, and a kickstart that changes both so that neither change goes with what is
+// stored of the other: the tenant's maximum is below the shop's old lifetime, the shop's burst is above the tenant's
+// old interval.
+func crossed(t *testing.T, w *world) usecase.Kickstart {
+	t.Helper()
+	must(t, w.store.SaveTenant(t.Context(), domain.Tenant{ID: "acme"}))
+	w.application(t, "acme", "shop", domain.Settings{TTLMinutes: new(int64(100_000))})
+	return usecase.Kickstart{Tenants: []usecase.KickstartTenant{{
+		Tenant: domain.Tenant{ID: "acme", Settings: domain.Settings{
+			MaximumTTLMinutes: new(int64(50_000)), RecoveryInterval: new(int64(50)), AccessTokenSeconds: new(int64(600)),
+		}},
+		Applications: []domain.Application{
+			{ID: "new"},
+			{ID: "shop", Settings: domain.Settings{TTLMinutes: new(int64(40_000)), RecoveryBurst: new(int64(20))}},
+		},
+	}}}
+}
+
+// wantApplied checks that the store holds what the kickstart says, and nothing of the way there.
+func wantApplied(t *testing.T, w *world, k usecase.Kickstart) {
+	t.Helper()
+	for _, kt := range k.Tenants {
+		tenant, err := w.store.Tenant(t.Context(), kt.Tenant.ID)
+		must(t, err)
+		if diff := cmp.Diff(kt.Tenant, tenant); diff != "" {
+			t.Errorf("tenant (-want +got):\n%s", diff)
+		}
+		for _, want := range kt.Applications {
+			want.TenantID = kt.Tenant.ID
+			got, err := w.store.Application(t.Context(), want.TenantID, want.ID)
+			must(t, err)
+			if diff := cmp.Diff(want, got); diff != "" {
+				t.Errorf("application (-want +got):\n%s", diff)
+			}
+			policy, err := w.store.Policy(t.Context(), want.TenantID, want.ID)
+			must(t, err)
+			combined, err := domain.Combine(kt.Tenant, want)
+			must(t, err)
+			if diff := cmp.Diff(combined, policy); diff != "" {
+				t.Errorf("policy (-want +got):\n%s", diff)
+			}
+		}
+	}
+}
+
+func TestApplyChangesTenantAndApplicationTogether(t *testing.T) {
+	w := emptyWorld(t)
+	w.replica = w.open(t)
+	k := crossed(t, w)
+	want := []string{"tenant acme: updated", "application acme/new: created", "application acme/shop: updated"}
+	if diff := cmp.Diff(want, actions(applied(t, w, k))); diff != "" {
+		t.Errorf("done (-want +got):\n%s", diff)
+	}
+	wantApplied(t, w, k)
+	want = []string{"tenant acme: unchanged", "application acme/new: unchanged", "application acme/shop: unchanged"}
+	if diff := cmp.Diff(want, actions(applied(t, w, k))); diff != "" {
+		t.Errorf("again (-want +got):\n%s", diff)
+	}
+}
+
+// An application whose file says everything is the same on the way there and afterwards, and was changed all the same.
+func TestApplySaysWhatItChangedAheadOfTheTenant(t *testing.T) {
+	w := emptyWorld(t)
+	w.replica = w.open(t)
+	k := crossed(t, w)
+	shop := &k.Tenants[0].Applications[1]
+	policy, err := domain.Combine(k.Tenants[0].Tenant, *shop)
+	must(t, err)
+	shop.Name, shop.Settings = "The shop", policy.Settings()
+	want := []string{"tenant acme: updated", "application acme/new: created", "application acme/shop: updated"}
+	if diff := cmp.Diff(want, actions(applied(t, w, k))); diff != "" {
+		t.Errorf("done (-want +got):\n%s", diff)
+	}
+	wantApplied(t, w, k)
+}
+
+// Wherever it breaks off, the next run ends with what the file says.
+func TestAnApplyOfTenantAndApplicationTogetherCanBeRepeated(t *testing.T) {
+	for failAt := 1; ; failAt++ {
+		w := emptyWorld(t)
+		w.replica = w.open(t)
+		k := crossed(t, w)
+		w.probe.forget()
+		w.probe.failAt, w.probe.how = failAt, done
+		_, err := w.apply.Do(t.Context(), k)
+		if w.probe.struck == 0 {
+			must(t, err)
+			if failAt < 8 {
+				t.Errorf("only %d calls of ports", failAt-1)
+			}
+			return
+		}
+		wantErr(t, err, domain.ErrUnavailable)
+		applied(t, w, k)
+		wantApplied(t, w, k)
+	}
+}
+
+// An application that the file does not mention stays as it is: so its tenant does too.
+func TestApplyRefusesATenantThatMakesAnotherApplicationImpossible(t *testing.T) {
+	w := emptyWorld(t)
+	w.replica = w.open(t)
+	k := crossed(t, w)
+	w.application(t, "acme", "forgotten", domain.Settings{TTLMinutes: new(int64(100_000))})
+	before, err := w.store.Policy(t.Context(), "acme", "shop")
+	must(t, err)
+	done, err := w.apply.Do(t.Context(), k)
+	wantCodes(t, err, `[conflict]tenants[0].applications["forgotten"].`+domain.FieldMaximumTTLMinutes,
+		`[conflict]tenants[0].applications["shop"].`+domain.FieldMaximumTTLMinutes)
+	if len(done) > 0 {
+		t.Errorf("done = %v", actions(done))
+	}
+	after, err := w.store.Policy(t.Context(), "acme", "shop")
+	must(t, err)
+	if diff := cmp.Diff(before, after); diff != "" {
+		t.Errorf("the shop's policy changed (-before +after):\n%s", diff)
+	}
+	tenant, err := w.store.Tenant(t.Context(), "acme")
+	must(t, err)
+	if diff := cmp.Diff(domain.Tenant{ID: "acme"}, tenant); diff != "" {
+		t.Errorf("the tenant changed (-before +after):\n%s", diff)
+	}
+}

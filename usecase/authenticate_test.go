@@ -118,7 +118,8 @@ func TestAnOwnerIsWhoHoldsALivingAccessToken(t *testing.T) {
 	got, err := w.authenticate.Owner(t.Context(), g.AccessToken)
 	must(t, err)
 	iat := stored(t0).Truncate(time.Second)
-	want := domain.NewAccessToken(g.RefreshToken, "https://login.acme.example", iat, 15*time.Minute)
+	want := domain.NewAccessToken(g.RefreshToken, g.Policy, "https://login.acme.example", iat, iat, 15*time.Minute)
+	want.ID = got.Owner.ID // the signer's
 	if diff := cmp.Diff(&want, got.Owner); diff != "" {
 		t.Errorf("owner (-want +got):\n%s", diff)
 	}

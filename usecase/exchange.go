@@ -17,8 +17,10 @@ type Exchange struct {
 	Clock  Clock
 	// Limit, if set, is asked before the store is, and only if the token string is genuine. Its error is Do's as it is: nothing was
 	// decided.
-	// authenticated tells whether an API key stands behind the call.
+	// authenticated reports whether an API key stands behind the request.
 	Limit func(id domain.ID, authenticated bool) error
+	// Restored is domain.Call.Restored of every exchange: an operator has said that the store was restored from a backup.
+	Restored bool
 }
 
 // ExchangeInput is what a client presents.
@@ -44,10 +46,12 @@ type ExchangeInput struct {
 type Exchanged struct {
 	Grant
 	Outcome domain.Outcome
-	// Why is set for some refusals: domain.ErrUnproved, ErrAhead, ErrLifeTooLong.
+	// Why is set for some refusals: domain.ErrAuthenticationRequired, ErrUnproved, ErrAhead, ErrLifeTooLong.
 	Why error
-	// Stranger tells of a retry from another client address than the rotation's.
-	Stranger bool
+	// AddressChanged reports a retry with the string before the current one, from another client address than the rotation's.
+	AddressChanged bool
+	// Restored reports a rotation to the successor of a later generation than was stored.
+	Restored bool
 }
 
 // exchangeAttempts is how often what was read may turn out to have changed before the exchange gives up.
@@ -68,7 +72,7 @@ func (x *Exchange) Do(ctx context.Context, in ExchangeInput) (Exchanged, error) 
 	}
 	call := domain.Call{
 		Generation: presented.Generation, Now: x.Clock.now(), TenantID: in.TenantID, Authenticated: in.Authenticated,
-		Binding: in.Binding, AccessTokenTTL: in.AccessTokenTTL, ClientAddress: in.ClientAddress,
+		Binding: in.Binding, AccessTokenTTL: in.AccessTokenTTL, ClientAddress: in.ClientAddress, Restored: x.Restored,
 	}
 	// Nearly every exchange ends here, after one statement.
 	token, policy, err := x.Tokens.Advance(ctx, presented.ID, call)
@@ -86,20 +90,22 @@ func (x *Exchange) Do(ctx context.Context, in ExchangeInput) (Exchanged, error) 
 		}
 		decision := snapshot.Decide(call)
 		switch {
-		case decision.Outcome == domain.Rotated:
+		case decision.Outcome == domain.Rotated && call.Generation == snapshot.Token.Generation:
 			token, policy, err = x.Tokens.Advance(ctx, presented.ID, call)
 			continue
 		case decision.Write:
 			err = x.Tokens.Swap(ctx, snapshot.Token, decision.After, call.Now)
 		}
 		if err == nil {
-			return x.answer(ctx, decision, snapshot.Policy, call)
+			out, err := x.answer(ctx, decision, snapshot.Policy, call)
+			out.Restored = decision.Outcome == domain.Rotated
+			return out, err
 		}
 	}
 	if err != nil {
 		return Exchanged{}, fault("exchange", err)
 	}
-	return x.answer(ctx, domain.Decision{Outcome: domain.Rotated, After: token, AccessTokenFrom: token.RotatedAt}, policy, call)
+	return x.answer(ctx, domain.Decision{Outcome: domain.Rotated, After: token, AnsweredAt: token.RotatedAt}, policy, call)
 }
 
 // present finds the token string that counts among those that came along.
@@ -136,11 +142,11 @@ func (x *Exchange) present(ctx context.Context, in ExchangeInput) (best domain.P
 }
 
 func (x *Exchange) answer(ctx context.Context, d domain.Decision, p domain.Policy, c domain.Call) (Exchanged, error) {
-	out := Exchanged{Outcome: d.Outcome, Why: d.Why, Stranger: d.Stranger, Grant: Grant{RefreshToken: d.After, Policy: p}}
+	out := Exchanged{Outcome: d.Outcome, Why: d.Why, AddressChanged: d.AddressChanged, Grant: Grant{RefreshToken: d.After, Policy: p}}
 	if d.Outcome.Refused() {
 		return out, nil
 	}
 	var err error
-	out.Grant, err = x.Minter.grant(ctx, d.After, p, d.AccessTokenFrom, c.Now, c.AccessTokenTTL)
+	out.Grant, err = x.Minter.grant(ctx, d.After, p, d.AnsweredAt, c.Now, c.AccessTokenTTL)
 	return out, err
 }

@@ -44,8 +44,8 @@ func TestAnExchangeIsOneCallOfTheStore(t *testing.T) {
 	}
 	now := stored(w.clock.now())
 	want := issued.RefreshToken
-	want.Generation, want.RotatedAt, want.LastUsedAt, want.ExpiresAt = 2, now, now, now.Add(30*24*time.Hour)
-	want.GraceGeneration, want.GraceSince, want.MetaData.ClientAddress = 1, now, "192.0.2.7"
+	want.Generation, want.RotatedAt, want.LastUsedAt, want.ExpiresAt = 2, now, now, wholeSecond(now.Add(30*24*time.Hour))
+	want.MetaData.ClientAddress = "192.0.2.7"
 	if diff := cmp.Diff(want, w.record(t, issued.RefreshToken.ID)); diff != "" {
 		t.Errorf("the record (-want +got):\n%s", diff)
 	}
@@ -58,7 +58,8 @@ func TestAnExchangeIsOneCallOfTheStore(t *testing.T) {
 	}
 }
 
-// Two tabs, two replicas: whoever asks, the successor of a token string is the same bytes, and asking changes nothing.
+// Two tabs, two replicas: for a grace period every exchange, with the old string or the new one, gets the same bytes, and changes
+// nothing.
 func TestEveryRetryIsAnsweredWithTheSameBytes(t *testing.T) {
 	w := newWorld(t)
 	another := w.open(t)
@@ -69,11 +70,13 @@ func TestEveryRetryIsAnsweredWithTheSameBytes(t *testing.T) {
 	for _, after := range []time.Duration{0, time.Microsecond, 29 * time.Second, time.Second - 2*time.Microsecond} {
 		w.clock.advance(after)
 		for name, r := range map[string]replica{"the same process": w.replica, "another": another, "one that started meanwhile": w.open(t)} {
-			got := r.exchanged(t, first.TokenString)
-			if got.Outcome != domain.Retried {
-				t.Errorf("%s: outcome = %s, want retried", name, got.Outcome)
+			for _, s := range []domain.Secret{first.TokenString, want.TokenString} {
+				got := r.exchanged(t, s)
+				if got.Outcome != domain.Retried {
+					t.Errorf("%s: outcome = %s, want retried", name, got.Outcome)
+				}
+				sameGrant(t, got.Grant, want.Grant)
 			}
-			sameGrant(t, got.Grant, want.Grant)
 		}
 	}
 	if diff := cmp.Diff(record, w.record(t, first.RefreshToken.ID)); diff != "" {
@@ -108,27 +111,29 @@ func TestParallelExchangesOfOneTokenStringAgree(t *testing.T) {
 	}
 }
 
-// An application whose access tokens live shorter than its grace period: a retry must not be answered with a dead one.
-func TestARetryGetsAFreshAccessTokenOnlyOnceTheOldOneHasExpired(t *testing.T) {
+// An application whose access tokens live shorter than its grace period: a retry must not be answered with one that is about to
+// expire. It gets another one for each half of the lifetime that has passed, and within a half the same bytes.
+func TestARetryGetsAnotherAccessTokenInEachHalfOfItsLifetime(t *testing.T) {
 	w := newWorld(t)
 	w.application(t, "acme", "hasty", domain.Settings{AccessTokenSeconds: new(int64(10))})
 	first := w.issued(t, "hasty")
 	second := w.rotated(t, first.TokenString)
-	expires := time.Unix(int64(claimsOf(t, second.AccessToken)["exp"].(float64)), 0)
+	half := wholeSecond(w.clock.now()).Add(5 * time.Second)
 
-	w.clock.at = expires.Add(-time.Microsecond)
+	w.clock.at = half.Add(-time.Microsecond)
 	sameGrant(t, w.exchanged(t, first.TokenString).Grant, second.Grant)
 
-	w.clock.at = expires
+	w.clock.at = half
 	fresh := w.exchanged(t, first.TokenString)
 	wantOutcome(t, fresh, domain.Retried, nil)
-	if iat := claimsOf(t, fresh.AccessToken)["iat"]; iat != float64(expires.Unix()) {
-		t.Errorf("iat = %v, want the instant of the retry, %d", iat, expires.Unix())
+	if iat := claimsOf(t, fresh.AccessToken)["iat"]; iat != float64(half.Unix()) {
+		t.Errorf("iat = %v, want half a lifetime after the rotation, %d", iat, half.Unix())
 	}
 	if !fresh.TokenString.Equal(second.TokenString) {
 		t.Error("the token string changed")
 	}
-	sameGrant(t, w.open(t).exchanged(t, first.TokenString).Grant, fresh.Grant)
+	w.clock.at = half.Add(5*time.Second - time.Microsecond)
+	sameGrant(t, w.open(t).exchanged(t, second.TokenString).Grant, fresh.Grant)
 }
 
 func TestACallMayAskForAShorterLifeAndNotForALongerOne(t *testing.T) {
@@ -397,6 +402,7 @@ func TestARotationThatCouldNotBeSignedIsAnsweredToTheRetry(t *testing.T) {
 	if !recovered.TokenString.Equal(retried.TokenString) {
 		t.Error("the successor changed")
 	}
+	w.clock.advance(time.Hour)
 	wantOutcome(t, w.exchanged(t, retried.TokenString), domain.Rotated, nil)
 }
 
@@ -423,9 +429,15 @@ func TestTheRecoveryBudgetEndsAtTheThirdCollision(t *testing.T) {
 		if iat := claimsOf(t, got.AccessToken)["iat"]; iat != float64(w.clock.now().Unix()) {
 			t.Errorf("iat = %v, want now", iat)
 		}
-		again := w.exchanged(t, before) // free: that string is out already
-		wantOutcome(t, again, domain.Recovered, nil)
+		again := w.exchanged(t, before) // the recovery's answer stands
+		wantOutcome(t, again, domain.Retried, nil)
 		sameGrant(t, again.Grant, got.Grant)
+		w.clock.advance(time.Hour)
+		paid := w.record(t, got.RefreshToken.ID).RecoveryPaidUntil
+		wantOutcome(t, w.exchanged(t, before), domain.Recovered, nil) // free: that generation was recovered
+		if r := w.record(t, got.RefreshToken.ID); r.RecoveryPaidUntil != paid || r.RecoveredAt != got.RefreshToken.RecoveredAt {
+			t.Errorf("a repeated recovery was charged, or moved the last answer: %+v", r)
+		}
 		before = current
 	}
 }
@@ -441,7 +453,7 @@ func TestAReusableTokenStringStaysAndItsRefreshTokenSlides(t *testing.T) {
 	}
 	now := stored(w.clock.now())
 	want := issued.RefreshToken
-	want.LastUsedAt, want.ExpiresAt = now, now.Add(30*24*time.Hour)
+	want.LastUsedAt, want.ExpiresAt = now, wholeSecond(now.Add(30*24*time.Hour))
 	if diff := cmp.Diff(want, w.record(t, want.ID)); diff != "" {
 		t.Errorf("the record (-want +got):\n%s", diff)
 	}
@@ -472,14 +484,14 @@ func TestRefusals(t *testing.T) {
 		}, domain.RefusedInvalid, nil},
 		{"without the authentication that the application asks for", func(t *testing.T) (usecase.Grant, usecase.ExchangeInput) {
 			return w.issued(t, "guarded"), usecase.ExchangeInput{TenantID: "acme"}
-		}, domain.RefusedInvalid, domain.ErrUnproved},
+		}, domain.RefusedInvalid, domain.ErrAuthenticationRequired},
 		{"without the key that it is bound to", func(t *testing.T) (usecase.Grant, usecase.ExchangeInput) {
 			g, err := w.issue.Do(t.Context(), usecase.IssueInput{
 				TenantID: "acme", ApplicationID: "shop", UserID: "ana", Binding: "thumbprint",
 			})
 			must(t, err)
 			return g, usecase.ExchangeInput{Binding: "another"}
-		}, domain.RefusedInvalid, nil},
+		}, domain.RefusedInvalid, domain.ErrUnproved},
 		{"expired", func(t *testing.T) (usecase.Grant, usecase.ExchangeInput) {
 			g := w.issued(t, "shop")
 			w.clock.at = g.RefreshToken.ExpiresAt
@@ -517,7 +529,7 @@ func TestRefusals(t *testing.T) {
 			g := rotatedTwice(t, "late")
 			w.application(t, "acme", "late", domain.Settings{RequireAuthentication: new(true)})
 			return g, usecase.ExchangeInput{}
-		}, domain.RefusedInvalid, domain.ErrUnproved},
+		}, domain.RefusedInvalid, domain.ErrAuthenticationRequired},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			g, in := tc.arrange(t)
@@ -568,9 +580,9 @@ func TestARetryFromAnotherAddressIsTold(t *testing.T) {
 		return w.exchangedAs(t, usecase.ExchangeInput{TokenString: first.TokenString, ClientAddress: address})
 	}
 	for _, step := range []struct {
-		address  string
-		outcome  domain.Outcome
-		stranger bool
+		address string
+		outcome domain.Outcome
+		changed bool
 	}{
 		{"192.0.2.1", domain.Rotated, false},
 		{"192.0.2.1", domain.Retried, false},
@@ -579,8 +591,8 @@ func TestARetryFromAnotherAddressIsTold(t *testing.T) {
 	} {
 		got := from(step.address)
 		wantOutcome(t, got, step.outcome, nil)
-		if got.Stranger != step.stranger {
-			t.Errorf("from %q: stranger = %t, want %t", step.address, got.Stranger, step.stranger)
+		if got.AddressChanged != step.changed {
+			t.Errorf("from %q: address changed = %t, want %t", step.address, got.AddressChanged, step.changed)
 		}
 	}
 }
@@ -592,8 +604,21 @@ func TestAStoreThatWentBackInTimeIsTold(t *testing.T) {
 	second := w.rotated(t, first.TokenString)
 
 	restored := w.restored(t)
-	must(t, restored.store.Insert(t.Context(), first.RefreshToken))
+	_, err := restored.store.Insert(t.Context(), first.RefreshToken)
+	must(t, err)
 	wantOutcome(t, restored.exchanged(t, second.TokenString), domain.RefusedInvalid, domain.ErrAhead)
+
+	// An operator who says so lets the owner go on, once: the string that was current before is then an old one.
+	restored.exchange.Restored = true
+	third := restored.exchanged(t, second.TokenString)
+	wantOutcome(t, third, domain.Rotated, nil)
+	if r := restored.record(t, third.RefreshToken.ID); !third.Restored || r.Generation != 3 {
+		t.Errorf("restored = %t at generation %d, want true at 3", third.Restored, r.Generation)
+	}
+	again := restored.exchanged(t, second.TokenString)
+	wantOutcome(t, again, domain.Retried, nil)
+	sameGrant(t, again.Grant, third.Grant)
+	wantOutcome(t, restored.exchanged(t, first.TokenString), domain.RefusedReplayed, nil)
 
 	older := w.restored(t)
 	wantOutcome(t, older.exchanged(t, second.TokenString), domain.RefusedInvalid, nil)

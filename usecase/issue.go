@@ -26,9 +26,9 @@ type Issue struct {
 
 // IssueInput describes the session.
 type IssueInput struct {
-	// ID is the caller's choice; zero lets us make one. With an id of its own, a caller that got no answer sends the same call
-	// again and gets the same answer. Newest-first order and maximumActiveTokens go by id, and only a UUIDv7 tells that it is so old
-	// that it may have been used before: so it should be a fresh one of those; where the number is limited it must be of that version.
+	// ID is the caller's choice: a UUID of version 7 that was made at most a minute ahead of this process' clock, and not so long
+	// ago that a refresh token of that id may have been purged; zero leaves the choice to Do. With an id of its own, a caller that got
+	// no response sends the same request again and gets the same response.
 	ID            domain.ID
 	TenantID      string
 	ApplicationID string
@@ -38,10 +38,15 @@ type IssueInput struct {
 	Claims        domain.Object
 	MetaData      domain.MetaData
 	Binding       string
+	// IssuedAt is when the session began, for an import; zero for now. ExpiresAt ends it earlier than the policy does, until the
+	// first exchange that moves the expiry; zero leaves it to the policy. ExpiresAt is cut to the second.
+	IssuedAt  time.Time
+	ExpiresAt time.Time
 }
 
 // Do issues. It returns an *domain.Invalid for what cannot be stored and for an id that is taken by something else or may have been,
-// and ErrNotFound for an application that does not exist or is not active.
+// and ErrNotFound for an application that does not exist. When it has returned, the limit of the user's refresh tokens in the
+// application holds; by that limit the new one is ended only by an issue that overlapped this one or began later.
 func (u *Issue) Do(ctx context.Context, in IssueInput) (Grant, error) {
 	now, chosen := u.Clock.now(), !in.ID.IsZero()
 	if !chosen {
@@ -50,12 +55,16 @@ func (u *Issue) Do(ctx context.Context, in IssueInput) (Grant, error) {
 			return Grant{}, fmt.Errorf("issue: %w", err)
 		}
 	}
-	token := domain.RefreshToken{
+	asked := domain.RefreshToken{
 		ID: in.ID, TenantID: in.TenantID, ApplicationID: in.ApplicationID, UserID: in.UserID,
 		Roles: in.Roles, Scopes: in.Scopes, Claims: in.Claims, MetaData: in.MetaData, Binding: in.Binding,
+		IssuedAt: in.IssuedAt, ExpiresAt: in.ExpiresAt,
 	}
 	// What is wrong with the input is told before what is missing from the store, and never reaches it.
-	if err := token.Validate(); err != nil {
+	var problems domain.Problems
+	problems.Merge("", asked.Validate())
+	problems.Merge("", in.ID.CheckChosen(now))
+	if err := problems.Err(); err != nil {
 		return Grant{}, err
 	}
 	policy, err := u.Directory.Policy(ctx, in.TenantID, in.ApplicationID)
@@ -63,19 +72,23 @@ func (u *Issue) Do(ctx context.Context, in IssueInput) (Grant, error) {
 		return Grant{}, fault("issue: read the policy", err)
 	}
 	if !policy.Active {
-		return Grant{}, fmt.Errorf("issue: the application is not active: %w", domain.ErrNotFound)
+		return Grant{}, domain.NewInvalid("applicationsId", domain.Inactive,
+			"the application is switched off: switch it on, or name another one")
 	}
-	if policy.MaximumActiveTokens > 0 && !token.ID.IsOrdered() {
-		return Grant{}, domain.NewInvalid("refreshTokenId", domain.Malformed,
-			"this application limits a user's refresh tokens, and the oldest go by their ids: use a UUID of version 7, or leave it out")
-	}
-	if token, err = domain.NewRefreshToken(token, policy, now); err != nil {
+	if err := domain.CheckAccessTokenSize(asked, policy, Issuer(u.Minter.PublicURL, in.TenantID, policy.Issuer)); err != nil {
 		return Grant{}, err
 	}
-	if chosen && token.ID.IsStale(now, u.PurgeAfter) {
-		token, err = u.again(ctx, token)
-	} else if err = u.Tokens.Insert(ctx, token); errors.Is(err, domain.ErrDuplicate) && chosen {
-		token, err = u.again(ctx, token)
+	var token domain.RefreshToken
+	again := chosen && in.ID.IsStale(now, u.PurgeAfter)
+	if !again {
+		if token, err = domain.NewRefreshToken(asked, policy, now); err != nil {
+			return Grant{}, err
+		}
+		token, err = u.Tokens.Insert(ctx, token)
+		again = chosen && errors.Is(err, domain.ErrDuplicate)
+	}
+	if again {
+		token, err = u.again(ctx, asked, now)
 	}
 	if err != nil {
 		return Grant{}, fault("issue", err)
@@ -88,12 +101,12 @@ func (u *Issue) Do(ctx context.Context, in IssueInput) (Grant, error) {
 			return Grant{}, fault("issue: keep the newest", err)
 		}
 	}
-	return u.Minter.grant(ctx, token, policy, token.IssuedAt, now, 0)
+	return u.Minter.grant(ctx, token, policy, token.RotatedAt, now, 0)
 }
 
-// again finds what an earlier call of the same content issued, as it was issued.
-func (u *Issue) again(ctx context.Context, wanted domain.RefreshToken) (domain.RefreshToken, error) {
-	stored, err := u.Tokens.Snapshot(ctx, wanted.ID)
+// again finds what an earlier request of the same content issued, as it was issued.
+func (u *Issue) again(ctx context.Context, asked domain.RefreshToken, now time.Time) (domain.RefreshToken, error) {
+	stored, err := u.Tokens.Snapshot(ctx, asked.ID)
 	if errors.Is(err, domain.ErrNotFound) {
 		return domain.RefreshToken{}, domain.NewInvalid("refreshTokenId", domain.Malformed,
 			"this id was made so long ago that its refresh token may have been deleted since: make a new UUID of version 7")
@@ -101,11 +114,9 @@ func (u *Issue) again(ctx context.Context, wanted domain.RefreshToken) (domain.R
 	if err != nil {
 		return domain.RefreshToken{}, err
 	}
-	if !stored.Alive(wanted.IssuedAt) || !stored.Token.SameIssue(wanted) {
+	if !stored.Alive(now) || !stored.Token.SameIssue(asked) {
 		return domain.RefreshToken{}, domain.NewInvalid("refreshTokenId", domain.Duplicate,
 			"this id belongs to another refresh token, or to an earlier one: choose a new UUID")
 	}
-	first := stored.Token
-	first.Generation, first.RotatedAt = 1, first.IssuedAt
-	return first, nil
+	return stored.Token.AsIssued(), nil
 }

@@ -1,6 +1,8 @@
 package usecase_test
 
 import (
+	"bytes"
+	"fmt"
 	"strings"
 	"testing"
 	"time"
@@ -25,6 +27,12 @@ func fullIssue(id domain.ID) usecase.IssueInput {
 	}
 }
 
+// chosenID is a UUIDv7 of the instant at which tests begin.
+func chosenID(n byte) domain.ID {
+	id, _ := domain.NewID(t0, bytes.NewReader(bytes.Repeat([]byte{n}, 10)))
+	return id
+}
+
 func TestIssueStoresTheSessionAndSaysItInTheAccessToken(t *testing.T) {
 	w := newWorld(t)
 	in := fullIssue(domain.ID{})
@@ -34,7 +42,7 @@ func TestIssueStoresTheSessionAndSaysItInTheAccessToken(t *testing.T) {
 	now := stored(t0)
 	want := domain.RefreshToken{
 		ID: got.RefreshToken.ID, TenantID: "acme", ApplicationID: "shop", UserID: "ana", Generation: 1,
-		IssuedAt: now, RotatedAt: now, LastUsedAt: now, ExpiresAt: now.Add(30 * 24 * time.Hour),
+		IssuedAt: now, RotatedAt: now, LastUsedAt: now, ExpiresAt: wholeSecond(now.Add(30 * 24 * time.Hour)), Ordinal: 1,
 		Roles: in.Roles, Scopes: in.Scopes, Claims: in.Claims, MetaData: in.MetaData, Binding: in.Binding,
 	}
 	if diff := cmp.Diff(want, w.record(t, want.ID)); diff != "" {
@@ -54,7 +62,7 @@ func TestIssueStoresTheSessionAndSaysItInTheAccessToken(t *testing.T) {
 	iat := float64(now.Unix())
 	if diff := cmp.Diff(map[string]any{
 		"iss": "https://login.acme.example", "sub": "ana", "aud": "shop", "client_id": "shop", "iat": iat, "exp": iat + 900,
-		"sid": want.ID.String(), "tid": "acme", "applicationId": "shop", "roles": []any{"owner", "clerk"}, "scope": "write read",
+		"sid": want.ID.String(), "rve": 0.0, "tid": "acme", "applicationId": "shop", "roles": []any{"owner", "clerk"}, "scope": "write read",
 		"plan": 12345678901234567890.0,
 	}, claims); diff != "" {
 		t.Errorf("claims (-want +got):\n%s", diff)
@@ -79,7 +87,7 @@ func TestATenantWithoutAnIssuerHasOneUnderThePublicURL(t *testing.T) {
 // A backend that got no answer sends the same call again, perhaps after the device has used what the first one brought.
 func TestIssueWithTheCallersIDIsIdempotent(t *testing.T) {
 	w := newWorld(t)
-	in := fullIssue(domain.ID{1, 2, 3})
+	in := fullIssue(chosenID(3))
 	first, err := w.issue.Do(t.Context(), in)
 	must(t, err)
 	again := func(when string) {
@@ -100,17 +108,17 @@ func TestIssueWithTheCallersIDIsIdempotent(t *testing.T) {
 	wantOutcome(t, rotated, domain.Rotated, nil)
 	again("after a rotation")
 
-	w.clock.advance(14 * time.Minute)
+	w.clock.advance(7 * time.Minute)
 	late, err := w.issue.Do(t.Context(), in)
 	must(t, err)
 	if !late.TokenString.Equal(first.TokenString) || late.AccessToken.Equal(first.AccessToken) {
-		t.Error("once the access token has expired, the token string stays and the access token is new")
+		t.Error("half a lifetime later, the token string stays and the access token is new")
 	}
 }
 
 func TestAnIDThatIsTakenIsRefused(t *testing.T) {
 	w := newWorld(t)
-	id := domain.ID{1, 2, 3}
+	id := chosenID(3)
 	_, err := w.issue.Do(t.Context(), fullIssue(id))
 	must(t, err)
 	before := w.record(t, id)
@@ -144,7 +152,7 @@ func TestAnIDThatIsTakenIsRefused(t *testing.T) {
 	_, err = w.issue.Do(t.Context(), fullIssue(id))
 	wantCodes(t, err, "[duplicate]refreshTokenId")
 
-	expired := fullIssue(domain.ID{4})
+	expired := fullIssue(chosenID(4))
 	g, err := w.issue.Do(t.Context(), expired)
 	must(t, err)
 	w.clock.at = g.RefreshToken.ExpiresAt
@@ -160,8 +168,6 @@ func TestIssueNeedsAnActiveApplication(t *testing.T) {
 		{TenantID: "acme", ApplicationID: "unknown", UserID: "ana"},
 		{TenantID: "unknown", ApplicationID: "shop", UserID: "ana"},
 		{TenantID: "globex", ApplicationID: "guarded", UserID: "ana"}, // acme's
-		{TenantID: "acme", ApplicationID: "inactive", UserID: "ana"},
-		{TenantID: "closed", ApplicationID: "shop", UserID: "ana"},
 	} {
 		t.Run(in.TenantID+"/"+in.ApplicationID, func(t *testing.T) {
 			w.probe.forget()
@@ -171,6 +177,17 @@ func TestIssueNeedsAnActiveApplication(t *testing.T) {
 				t.Errorf("%d inserts", n)
 			}
 		})
+	}
+	for _, in := range []usecase.IssueInput{
+		{TenantID: "acme", ApplicationID: "inactive", UserID: "ana"},
+		{TenantID: "closed", ApplicationID: "shop", UserID: "ana"},
+	} {
+		w.probe.forget()
+		_, err := w.issue.Do(t.Context(), in)
+		wantCodes(t, err, "[inactive]applicationsId")
+		if n := w.probe.count("Insert"); n != 0 {
+			t.Errorf("%s/%s: %d inserts", in.TenantID, in.ApplicationID, n)
+		}
 	}
 }
 
@@ -214,7 +231,7 @@ func TestAnIssueThatCouldNotBeSignedIsAnsweredToTheNextCall(t *testing.T) {
 	down.EXPECT().Sign(gomock.Any(), gomock.Any(), gomock.Any()).Return("", errPort)
 	failing := *w.issue
 	failing.Minter.Signer = down
-	in := fullIssue(domain.ID{5})
+	in := fullIssue(chosenID(5))
 	_, err := failing.Do(t.Context(), in)
 	wantErr(t, err, domain.ErrUnavailable)
 	got, err := w.issue.Do(t.Context(), in)
@@ -224,20 +241,112 @@ func TestAnIssueThatCouldNotBeSignedIsAnsweredToTheNextCall(t *testing.T) {
 	}), domain.Rotated, nil)
 }
 
-// With a random id a new refresh token could rank below the old ones, and be revoked by its own issue.
-func TestALimitNeedsOrderedIDs(t *testing.T) {
+// An id that does not say when it was made cannot be told from one whose refresh token was purged; one that lies far ahead would
+// never grow that old.
+func TestAnIDThatMayBeChosenIsAFreshUUIDv7(t *testing.T) {
+	w := newWorld(t)
+	ahead := func(d time.Duration) domain.ID {
+		id, err := domain.NewID(stored(t0).Add(d), w.random)
+		must(t, err)
+		return id
+	}
+	for name, tt := range map[string]struct {
+		id    domain.ID
+		wants []string
+	}{
+		"of version 4":              {domain.ID{0x0f, 6: 0x49, 8: 0x87, 15: 1}, []string{"[invalid]refreshTokenId"}},
+		"a minute ahead":            {ahead(time.Minute), nil},
+		"a minute and 1 ms ahead":   {ahead(time.Minute + time.Millisecond), []string{"[invalid]refreshTokenId"}},
+		"years ahead":               {ahead(50_000 * time.Hour), []string{"[invalid]refreshTokenId"}},
+		"old, where purging is off": {ahead(-50_000 * time.Hour), nil},
+	} {
+		w.probe.forget()
+		_, err := w.issue.Do(t.Context(), usecase.IssueInput{ID: tt.id, TenantID: "acme", ApplicationID: "shop", UserID: "ada"})
+		if tt.wants == nil {
+			must(t, err)
+			continue
+		}
+		wantCodes(t, err, tt.wants...)
+		if calls := w.probe.asked(); len(calls) > 0 {
+			t.Errorf("%s: calls of ports: %v", name, calls)
+		}
+	}
+}
+
+// Clocks of replicas differ, and ids are made by clocks. A login that begins after another one was answered must be the newer one
+// whatever its id says, or it would be dead at birth.
+func TestTheLimitGoesByTheOrderOfIssueAndNotByIDs(t *testing.T) {
 	w := newWorld(t)
 	w.application(t, "acme", "limited", domain.Settings{MaximumActiveTokens: new(int64(1))})
-	id, ok := domain.ParseID("0f0e0d0c-0b0a-4908-8706-050403020100")
-	if !ok {
-		t.Fatal("not an id")
+	var before domain.ID
+	for i := range 20 {
+		w.clock.advance(-2 * time.Second)
+		g := w.issued(t, "limited")
+		if !w.alive(t, g.RefreshToken.ID) {
+			t.Fatalf("login %d was ended by itself", i)
+		}
+		if i > 0 && w.alive(t, before) {
+			t.Fatalf("login %d did not end the one before", i)
+		}
+		before = g.RefreshToken.ID
 	}
-	in := usecase.IssueInput{ID: id, TenantID: "acme", ApplicationID: "limited", UserID: "ada"}
-	_, err := w.issue.Do(t.Context(), in)
-	wantCodes(t, err, "[invalid]refreshTokenId")
-	in.ApplicationID = "shop"
-	_, err = w.issue.Do(t.Context(), in)
+}
+
+// A session that is moved here keeps the instant from which its life counts. Its access token counts from now.
+func TestAnImportCountsFromItsInstantOfIssue(t *testing.T) {
+	w := newWorld(t)
+	w.application(t, "acme", "fixed", domain.Settings{Expiration: new(domain.Fixed)})
+	now := stored(t0)
+	in := usecase.IssueInput{
+		ID: chosenID(9), TenantID: "acme", ApplicationID: "fixed", UserID: "ana", IssuedAt: now.Add(-10 * 24 * time.Hour),
+	}
+	got, err := w.issue.Do(t.Context(), in)
 	must(t, err)
+	r := w.record(t, in.ID)
+	if !r.IssuedAt.Equal(in.IssuedAt) || !r.RotatedAt.Equal(now) || !r.ExpiresAt.Equal(wholeSecond(now.Add(20*24*time.Hour))) {
+		t.Errorf("issued %s, rotated %s, expires %s", r.IssuedAt, r.RotatedAt, r.ExpiresAt)
+	}
+	if iat := claimsOf(t, got.AccessToken)["iat"]; iat != float64(now.Unix()) {
+		t.Errorf("iat = %v, want now, %d", iat, now.Unix())
+	}
+	again, err := w.issue.Do(t.Context(), in)
+	must(t, err)
+	sameGrant(t, again, got)
+
+	other := in
+	other.IssuedAt = time.Time{}
+	_, err = w.issue.Do(t.Context(), other)
+	wantCodes(t, err, "[duplicate]refreshTokenId")
+	w.clock.advance(time.Hour)
+	w.rotated(t, got.TokenString)
+	_, err = w.issue.Do(t.Context(), in) // the instant of its insert is gone, and with it the key of its first string
+	wantCodes(t, err, "[duplicate]refreshTokenId")
+
+	for name, tt := range map[string]struct {
+		issued, expires time.Duration
+		want            string
+	}{
+		"ahead":                  {2 * time.Minute, 0, "[invalid]insertInstant"},
+		"over by now":            {-30 * 24 * time.Hour, 0, "[invalid]insertInstant"},
+		"expires at once":        {-time.Hour, time.Second - 789_012*time.Microsecond, "[invalid]expirationInstant"},
+		"expires before now":     {-time.Hour, -time.Minute, "[invalid]expirationInstant"},
+		"longer than the policy": {-time.Hour, 30 * 24 * time.Hour, "[invalid]expirationInstant"},
+	} {
+		at := stored(w.clock.now())
+		in := usecase.IssueInput{TenantID: "acme", ApplicationID: "fixed", UserID: "ana", IssuedAt: at.Add(tt.issued)}
+		if tt.expires != 0 {
+			in.ExpiresAt = at.Add(tt.expires)
+		}
+		if name == "expires at once" {
+			in.ExpiresAt = wholeSecond(at).Add(900 * time.Millisecond)
+		}
+		w.probe.forget()
+		_, err := w.issue.Do(t.Context(), in)
+		wantCodes(t, err, tt.want)
+		if n := w.probe.count("Insert"); n != 0 {
+			t.Errorf("%s: %d inserts", name, n)
+		}
+	}
 }
 
 // A backend that keeps its ids may send one again long after its session has died and was deleted. The new session would answer to the
@@ -278,8 +387,7 @@ func TestAnOldIDIsNotIssuedUnderAgain(t *testing.T) {
 		age time.Duration
 	}{
 		"as old as an id may be": {"", 24*time.Hour - domain.ClocksMayDiffer - time.Millisecond},
-		"of a clock ahead":       {"", -time.Hour},
-		"without a time":         {"01942f6e-3c5a-4d41-9e0c-5b7a8d2f1c34", 0},
+		"of a clock ahead":       {"", -time.Minute},
 	} {
 		fresh, ok := domain.ParseID(tt.id)
 		if !ok {
@@ -315,4 +423,33 @@ func TestAnOldIDIsStillAnsweredForWhatItIssued(t *testing.T) {
 	in.UserID = "bob"
 	_, err = w.issue.Do(t.Context(), in)
 	wantCodes(t, err, "[duplicate]refreshTokenId")
+}
+
+// What no header and no cookie carries would be issued, and then refused by whatever it is sent to.
+func TestAnAccessTokenTooLargeToBeSentIsNotIssued(t *testing.T) {
+	w := newWorld(t)
+	w.application(t, "acme", "cookies", domain.Settings{CookieDomain: new("acme.example")})
+	roles := func(n int) (all []string) {
+		for i := range n {
+			all = append(all, fmt.Sprintf("%03d", i)+strings.Repeat("r", 97))
+		}
+		return all
+	}
+	for _, tt := range []struct {
+		application string
+		roles       int
+		fits        bool
+	}{{"cookies", 20, true}, {"cookies", 30, false}, {"shop", 30, true}, {"shop", 60, false}} {
+		in := usecase.IssueInput{TenantID: "acme", ApplicationID: tt.application, UserID: "ana", Roles: roles(tt.roles)}
+		w.probe.forget()
+		got, err := w.issue.Do(t.Context(), in)
+		if tt.fits {
+			must(t, err)
+			continue
+		}
+		wantCodes(t, err, "[tooLong]")
+		if n := w.probe.count("Insert"); n != 0 || !got.TokenString.IsZero() {
+			t.Errorf("%s with %d roles: %d inserts", tt.application, tt.roles, n)
+		}
+	}
 }

@@ -24,21 +24,21 @@ type Grant struct {
 	Policy       domain.Policy
 	TokenString  domain.Secret
 	AccessToken  domain.Secret
+	// For how long each of them can still be used: whole seconds, rounded up.
+	ExpiresIn             time.Duration // of the access token; at most its lifetime
+	RefreshTokenExpiresIn time.Duration
 }
 
-// grant is a function of its arguments and the keys: asked again with the same, it gives the same bytes. The life of the access
-// token counts from `from`, unless it would be over at now.
-func (m Minter) grant(ctx context.Context, t domain.RefreshToken, p domain.Policy, from, now time.Time, life time.Duration) (Grant, error) {
+// grant depends on its arguments and the keys alone: given the same, it returns the same bytes. life is that of the
+// access token, 0 for the policy's; it counts from `from`, moved on as [domain.NewAccessToken] says.
+func (m Minter) grant(
+	ctx context.Context, t domain.RefreshToken, p domain.Policy, from, now time.Time, life time.Duration,
+) (Grant, error) {
 	if life == 0 {
 		life = p.AccessTokenTTL
 	}
-	issuer := Issuer(m.PublicURL, t.TenantID, p.Issuer)
-	claims := domain.NewAccessToken(t, issuer, from, life)
-	if !now.Before(claims.ExpiresAt) {
-		from = now
-		claims = domain.NewAccessToken(t, issuer, from, life)
-	}
-	key, err := m.Keys.signing(ctx, t.TenantID, p.Algorithm, from)
+	claims := domain.NewAccessToken(t, p, Issuer(m.PublicURL, t.TenantID, p.Issuer), from, now, life)
+	key, err := m.Keys.signing(ctx, t.TenantID, p.Algorithm, claims.IssuedAt)
 	if err != nil {
 		return Grant{}, err
 	}
@@ -50,7 +50,16 @@ func (m Minter) grant(ctx context.Context, t domain.RefreshToken, p domain.Polic
 	if err != nil {
 		return Grant{}, err
 	}
-	return Grant{RefreshToken: t, Policy: p, TokenString: tokenString, AccessToken: domain.NewSecret(access)}, nil
+	return Grant{
+		RefreshToken: t, Policy: p, TokenString: tokenString, AccessToken: domain.NewSecret(access),
+		ExpiresIn:             min(life, secondsUntil(claims.ExpiresAt, now)),
+		RefreshTokenExpiresIn: secondsUntil(t.ExpiresAt, now),
+	}, nil
+}
+
+// secondsUntil is the time from now to at, rounded up to whole seconds.
+func secondsUntil(at, now time.Time) time.Duration {
+	return (at.Sub(now) + time.Second - 1).Truncate(time.Second)
 }
 
 // Issuer is `iss` of a tenant's access tokens: what the tenant set, or else one derived from the public URL.

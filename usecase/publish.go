@@ -24,8 +24,11 @@ func (p *Publish) Tenant(ctx context.Context, tenantID string) ([]byte, error) {
 	if err != nil {
 		return nil, fault("publish", err)
 	}
-	algorithm := domain.Effective(t, domain.Application{}).Algorithm
-	if _, err := p.Keys.signing(ctx, tenantID, algorithm, p.Clock.now()); err != nil {
+	policy, err := domain.Combine(t, domain.Application{})
+	if err != nil {
+		return nil, fault("publish", err)
+	}
+	if _, err := p.Keys.signing(ctx, tenantID, policy.Algorithm, p.Clock.now()); err != nil {
 		return nil, err
 	}
 	return p.Keys.jwks(ctx, tenantID)

@@ -65,7 +65,7 @@ func TestATenantPublishesItsOwnKeysOnly(t *testing.T) {
 	must(t, err)
 	set, err := w.publish.Tenant(t.Context(), "acme")
 	must(t, err)
-	if diff := cmp.Diff([]publicKey{{kidOf(t, mine.AccessToken), "EdDSA"}}, publicKeys(t, set)); diff != "" {
+	if diff := cmp.Diff([]publicKey{{kidOf(t, mine.AccessToken), "ES256"}}, publicKeys(t, set)); diff != "" {
 		t.Errorf("keys (-want +got):\n%s", diff)
 	}
 	w.probe.forget()
@@ -91,7 +91,7 @@ func TestTheSharedSetHoldsASingleTenantsKeys(t *testing.T) {
 	must(t, w.store.SaveTenant(t.Context(), domain.Tenant{ID: "acme"}))
 	w.application(t, "acme", "shop", domain.Settings{})
 	keys := shared()
-	if diff := cmp.Diff([]publicKey{{kidOf(t, w.issued(t, "shop").AccessToken), "EdDSA"}}, keys); diff != "" {
+	if diff := cmp.Diff([]publicKey{{kidOf(t, w.issued(t, "shop").AccessToken), "ES256"}}, keys); diff != "" {
 		t.Errorf("keys (-want +got):\n%s", diff)
 	}
 	must(t, w.store.SaveTenant(t.Context(), domain.Tenant{ID: "globex"}))

@@ -55,7 +55,8 @@ func (w *world) sessions(t *testing.T, n int) (living, dead []domain.ID) {
 		} else {
 			living = append(living, id)
 		}
-		must(t, w.store.Insert(t.Context(), r))
+		_, err = w.store.Insert(t.Context(), r)
+		must(t, err)
 	}
 	return living, dead
 }

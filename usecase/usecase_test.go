@@ -68,6 +68,7 @@ func newWorld(t *testing.T) *world {
 	w.application(t, "acme", "reusable", domain.Settings{Usage: new(domain.Reusable)})
 	w.application(t, "acme", "inactive", domain.Settings{Active: new(false)})
 	w.application(t, "acme", "limited", domain.Settings{MaximumActiveTokens: new(int64(2))})
+	w.application(t, "acme", "graceless", domain.Settings{GraceSeconds: new(int64(0))})
 	w.probe.forget()
 	return w
 }
@@ -199,6 +200,9 @@ func claimsOf(t *testing.T, accessToken domain.Secret) map[string]any {
 	must(t, json.Unmarshal(payload, &claims))
 	return claims
 }
+
+// wholeSecond is the second that t lies in.
+func wholeSecond(t time.Time) time.Time { return stored(t).Truncate(time.Second) }
 
 func wantOutcome(t *testing.T, got usecase.Exchanged, outcome domain.Outcome, why error) {
 	t.Helper()
@@ -350,8 +354,8 @@ func (p *probe) do(ctx context.Context, name string, call func(context.Context) 
 	return err
 }
 
-func (p *probe) Insert(ctx context.Context, t domain.RefreshToken) error {
-	return p.do(ctx, "Insert", func(ctx context.Context) error { return p.Store.Insert(ctx, t) })
+func (p *probe) Insert(ctx context.Context, t domain.RefreshToken) (domain.RefreshToken, error) {
+	return through(ctx, p, "Insert", func(ctx context.Context) (domain.RefreshToken, error) { return p.Store.Insert(ctx, t) })
 }
 
 func (p *probe) Advance(ctx context.Context, id domain.ID, c domain.Call) (t domain.RefreshToken, _ domain.Policy, _ error) {

@@ -42,7 +42,11 @@ func TestTheFirstRunMakesWhatApplyTakes(t *testing.T) {
 	if err := errors.Join(tenant.Validate(), app.Validate(tenant), apiKey.APIKey.Validate()); err != nil {
 		t.Error(err)
 	}
-	if diff := cmp.Diff(domain.DefaultPolicy(), domain.Effective(tenant, app)); diff != "" {
+	policy, err := domain.Combine(tenant, app)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(domain.DefaultPolicy(), policy); diff != "" {
 		t.Errorf("policy (-default +got):\n%s", diff)
 	}
 	if want := domain.NewSecret("ak_" + strings.Repeat("A", 43)); !key.Equal(want) || !apiKey.Key.Equal(want) || !domain.IsAPIKey(key.Reveal()) {
@@ -135,12 +139,15 @@ func TestTheCommandsWorkWhenTheyArePasted(t *testing.T) {
 		t.Fatalf("no commands in:\n%s", notice.String())
 	}
 	const curl = `set -eu
-answer() { printf '{"success":true,"message":"m","data":{"refreshToken":"%s","refreshTokenId":"id-1","token":"a.b.c"}}\n' "$1"; }
+answer() {
+  printf '{"success":true,"message":"m","data":{"refreshToken":"%s","refreshTokenId":"id-1","token":"a.b.c","expiresIn":%s}}\n' "$1" "$2"
+}
 curl() {
   printf '%s|' "$@" >> calls; echo >> calls
   case "$*" in
-  */jwt/issue*) answer rt_first;;
-  *rt_first) answer rt_second;;
+  */jwt/issue*) answer rt_first 900;;
+  *rt_first) answer rt_second 900;;
+  *rt_second) answer rt_second 899;;
   esac
 }
 `
@@ -159,6 +166,7 @@ curl() {
 		"-sS|http://127.0.0.1:3000/jwt/issue|" + backend + `-H|Content-Type: application/json|-d|{"userId": "alice", "applicationsId": "O'Hara \"demo\""}|`,
 		"-sS|http://127.0.0.1:3000/jwt/refresh|-d|refreshToken=rt_first|",
 		"-sS|http://127.0.0.1:3000/jwt/refresh|-d|refreshToken=rt_first|",
+		"-sS|http://127.0.0.1:3000/jwt/refresh|-d|refreshToken=rt_second|",
 		"-sS|http://127.0.0.1:3000/jwt/refresh?userId=alice|" + backend,
 		"-sS|-X|DELETE|http://127.0.0.1:3000/jwt/refresh/id-1|" + backend,
 		"-sS|http://127.0.0.1:3000/jwt/refresh|-d|refreshToken=rt_second|",

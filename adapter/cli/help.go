@@ -126,16 +126,17 @@ leaves out has the value of its tenant; one that both leave out, its default:
   cookieDomain: ""                         # e.g. example.com, for its subdomains, too
   jwtConfiguration:
     timeToLiveInSeconds: 900               # of an access token
-    algorithm: EdDSA                       # or ES256, RS256, PS256
+    accessTokenType: at+jwt                # or JWT, for verifiers that refuse at+jwt
+    algorithm: ES256                       # or EdDSA, RS256, PS256
     refreshTokenExpirationPolicy: SlidingWindowWithMaximumLifetime  # or Fixed, SlidingWindow
     refreshTokenTimeToLiveInMinutes: 43200
     refreshTokenSlidingWindowConfiguration:
       maximumTimeToLiveInMinutes: 525600
     refreshTokenUsagePolicy: OneTimeUse    # or Reusable
     refreshTokenOneTimeUseConfiguration:
-      gracePeriodInSeconds: 30             # how long a retry is answered
-      recoveryBurst: 2                     # 0: a late retry is never answered
-      recoveryInterval: 10                 # exchanges that earn one more recovery
+      gracePeriodInSeconds: 30             # how long a retry is answered; at most 3600
+      recoveryBurst: 2                     # 0: a late retry is never answered; at most 100
+      recoveryInterval: 10                 # exchanges that earn one more recovery; above the burst
     refreshTokenRevocationPolicy:
       onOneTimeTokenReuse: true            # a replay revokes the refresh token
     maximumActiveTokens: 0                 # of a user; 0: no limit

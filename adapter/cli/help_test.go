@@ -110,7 +110,11 @@ func TestTheKickstartFileOfTheHelpCanBeApplied(t *testing.T) {
 func TestTheDefaultsOfTheHelpAreTheDefaults(t *testing.T) {
 	block := yamlIn(t, usage(t, "apply"), "active:")
 	tenant := read(t, "tenants:\n- id: a\n"+block, nil).Kickstart.Tenants[0].Tenant
-	if diff := cmp.Diff(domain.DefaultPolicy(), domain.Effective(tenant, domain.Application{})); diff != "" {
+	got, err := domain.Combine(tenant, domain.Application{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(domain.DefaultPolicy(), got); diff != "" {
 		t.Errorf("(-default +help):\n%s", diff)
 	}
 	set := reflect.ValueOf(tenant.Settings)

@@ -264,6 +264,7 @@ func (r *reader) settings(s *domain.Settings) members {
 		"cookieDomain":          intoPointer(&s.CookieDomain, r.text),
 		"jwtConfiguration": r.object(members{
 			"timeToLiveInSeconds":             intoPointer(&s.AccessTokenSeconds, r.number),
+			"accessTokenType":                 intoPointer(&s.AccessTokenType, word[domain.AccessTokenType](r)),
 			"algorithm":                       intoPointer(&s.Algorithm, word[domain.Algorithm](r)),
 			"refreshTokenExpirationPolicy":    intoPointer(&s.Expiration, word[domain.ExpirationPolicy](r)),
 			"refreshTokenTimeToLiveInMinutes": intoPointer(&s.TTLMinutes, r.number),

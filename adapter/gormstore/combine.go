@@ -198,12 +198,14 @@ func (c *combiner) pass(ended []*exchange) {
 	}
 }
 
-// pick chooses who is written next. Who waits with a generation that has just been left has lost: generations do not come back, so
-// there is nothing to ask the database. That is what makes a thousand who present one string bearable for all others.
+// pick chooses who is written next. Who waits while its refresh token is rotated has lost if its generation has just been left,
+// since generations do not come back, or if the rotation's answer stands for it: there is then nothing to ask the database. That is
+// what makes a thousand who present one string bearable for all others.
 func (c *combiner) pick(ended []*exchange) (batch []*exchange) {
 	c.waiting = slices.DeleteFunc(c.waiting, func(e *exchange) bool {
 		lost := slices.ContainsFunc(ended, func(won *exchange) bool {
-			return won.settled && won.err == nil && won.id == e.id && won.call.Generation >= e.call.Generation
+			return won.settled && won.err == nil && won.id == e.id &&
+				(won.call.Generation >= e.call.Generation || won.token.AnswerStands(won.policy, e.call.Now))
 		})
 		switch {
 		case lost:

@@ -3,6 +3,7 @@ package gormstore_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"slices"
 	"strings"
 	"sync"
@@ -20,11 +21,11 @@ type writes struct {
 	t *testing.T
 
 	mu                 sync.Mutex
-	current            map[domain.ID]uint32 // the generation of each refresh token
 	begun              []*write
 	failing            error              // what a batch fails with, after it has got its rows
 	panicking, hanging bool               // what a batch does instead
 	held               map[domain.ID]bool // rows that a batch passes over
+	policy             domain.Policy      // of all
 }
 
 // write is one that is under way.
@@ -34,7 +35,7 @@ type write struct {
 }
 
 func newWrites(t *testing.T, places int) *writes {
-	w := &writes{t: t, current: map[domain.ID]uint32{}, held: map[domain.ID]bool{}}
+	w := &writes{t: t, held: map[domain.ID]bool{}}
 	w.Combiner = gormstore.NewCombiner(places, w.one, w.many)
 	return w
 }
@@ -47,12 +48,10 @@ func (w *writes) begin(ids ...domain.ID) *write {
 	return this
 }
 
-// swap is the compare-and-swap of the database.
-func (w *writes) swap(id domain.ID) (domain.RefreshToken, error) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	w.current[id]++
-	return domain.RefreshToken{ID: id, Generation: w.current[id]}, nil
+// rotate is what the database writes.
+func (w *writes) rotate(e *gormstore.Exchange) (domain.RefreshToken, domain.Policy) {
+	before := domain.RefreshToken{ID: e.ID(), Generation: e.Call().Generation}
+	return before.Rotated(w.policy, e.Call().Now, ""), w.policy
 }
 
 func (w *writes) one(ctx context.Context, e *gormstore.Exchange) error {
@@ -62,9 +61,8 @@ func (w *writes) one(ctx context.Context, e *gormstore.Exchange) error {
 	case <-ctx.Done():
 		return ctx.Err()
 	}
-	t, err := w.swap(e.ID())
-	e.Answer(t)
-	return err
+	e.Answer(w.rotate(e))
+	return nil
 }
 
 func (w *writes) many(ctx context.Context, batch []*gormstore.Exchange) error {
@@ -86,7 +84,7 @@ func (w *writes) many(ctx context.Context, batch []*gormstore.Exchange) error {
 	}
 	for _, e := range batch {
 		if !w.held[e.ID()] {
-			e.Settle(w.swap(e.ID()))
+			e.Settle(w.rotate(e))
 		}
 	}
 	return w.failing
@@ -107,11 +105,15 @@ type result struct {
 	err   error
 }
 
-// call exchanges in a goroutine of its own, and returns when that waits for something.
+// call exchanges generation 1 in a goroutine of its own, and returns when that waits for something.
 func (w *writes) call(ctx context.Context, id byte) <-chan result {
+	return w.exchange(ctx, id, domain.Call{Generation: 1, Now: start})
+}
+
+func (w *writes) exchange(ctx context.Context, id byte, c domain.Call) <-chan result {
 	got := make(chan result, 1)
 	go func() {
-		t, err := w.Do(ctx, domain.ID{id}, 1)
+		t, err := w.Do(ctx, domain.ID{id}, c)
 		got <- result{t, err}
 	}()
 	synctest.Wait()
@@ -385,25 +387,65 @@ func TestOneBehindABatchThatFailedIsWritten(t *testing.T) {
 	})
 }
 
-// One who presents what is current now has not lost against who left the generation before.
-func TestAnExchangeOfTheNextGenerationIsWritten(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		w := newWrites(t, 1)
-		first := w.call(t.Context(), 1)
-		got := make(chan result, 1)
-		go func() {
-			token, err := w.Do(t.Context(), domain.ID{1}, 2)
-			got <- result{token, err}
-		}()
-		close(w.started()[0].finish)
-		w.wantAnswer(first, 1)
-		begun := w.started()
-		if got := sizes(begun); !slices.Equal(got, []int{1}) {
-			t.Fatalf("got writes of %v, want one", got)
+// Of a thousand tabs with the current string, those that wait for the rotation of another one are answered from what it
+// stored, where its answer stands for them. Where it does not, the database has to decide.
+func TestOnlyAnAnswerThatStandsSettlesWhoWaitsWithTheNextGeneration(t *testing.T) {
+	const grace = 30 * time.Second
+	for _, test := range []struct {
+		name     string
+		grace    time.Duration
+		behind   time.Duration // the clock of the one that waits
+		conflict bool
+	}{
+		{"within the grace period", grace, time.Second, true},
+		{"within it, by a clock that is behind", grace, -grace + time.Microsecond, true},
+		{"a grace period later", grace, grace, false},
+		{"a grace period before", grace, -grace, false},
+		{"without a grace period", 0, 0, false},
+	} {
+		for _, shared := range []bool{false, true} {
+			t.Run(fmt.Sprintf("%s, shared=%t", test.name, shared), func(t *testing.T) {
+				synctest.Test(t, func(t *testing.T) {
+					w := newWrites(t, 1)
+					w.policy.GracePeriod = test.grace
+					var first, other <-chan result
+					if shared { // a batch of two behind a third
+						ahead := w.call(t.Context(), 3)
+						first, other = w.call(t.Context(), 1), w.call(t.Context(), 2)
+						close(w.started()[0].finish)
+						w.wantAnswer(ahead, 3)
+					} else {
+						first = w.call(t.Context(), 1)
+					}
+					rotating := w.started()
+					got := w.exchange(t.Context(), 1, domain.Call{Generation: 2, Now: start.Add(test.behind)})
+					close(rotating[0].finish)
+					w.wantAnswer(first, 1)
+					if shared {
+						w.wantAnswer(other, 2)
+					}
+					begun := w.started()
+					if test.conflict {
+						if len(begun) > 0 {
+							t.Errorf("got writes of %v, want none", sizes(begun))
+						}
+						if r := <-got; !errors.Is(r.err, domain.ErrConflict) {
+							t.Errorf("got error %v, want ErrConflict", r.err)
+						}
+					} else {
+						if got := sizes(begun); !slices.Equal(got, []int{1}) {
+							t.Fatalf("got writes of %v, want one", got)
+						}
+						close(begun[0].finish)
+						w.wantAnswer(got, 1)
+					}
+					if free, waiting := w.Free(), w.Waiting(); free != 1 || waiting != 0 {
+						t.Errorf("%d places are free and %d wait, want 1 and 0", free, waiting)
+					}
+				})
+			})
 		}
-		close(begun[0].finish)
-		w.wantAnswer(got, 1)
-	})
+	}
 }
 
 // In a goroutine of nobody a panic would end the process, with every exchange in it.

@@ -100,8 +100,12 @@ func (s *Store) SaveTenant(ctx context.Context, t domain.Tenant) error {
 		}); err != nil {
 			return err
 		}
-		for _, a := range applications {
-			if err := storeApplication(tx, t, a); err != nil {
+		policies, err := domain.CombineAll(t, applications)
+		if err != nil {
+			return err
+		}
+		for i, a := range applications {
+			if err := storeApplication(tx, a, policies[i]); err != nil {
 				return err
 			}
 		}
@@ -116,17 +120,20 @@ func (s *Store) SaveApplication(ctx context.Context, a domain.Application) error
 		if err != nil {
 			return err
 		}
-		return storeApplication(tx, t, a)
+		p, err := domain.Combine(t, a)
+		if err != nil {
+			return err
+		}
+		return storeApplication(tx, a, p)
 	})
 }
 
 // storeApplication writes a with its effective policy. The caller holds the lock on the tenant.
-func storeApplication(tx *gorm.DB, t domain.Tenant, a domain.Application) error {
+func storeApplication(tx *gorm.DB, a domain.Application, p domain.Policy) error {
 	settings, err := encodeSettings(a.Settings)
 	if err != nil {
 		return err
 	}
-	p := domain.Effective(t, a)
 	policy, err := policyArgs(p)
 	if err != nil {
 		return err
@@ -135,7 +142,7 @@ func storeApplication(tx *gorm.DB, t domain.Tenant, a domain.Application) error 
 	if err := tx.Exec(saveApplication, args...).Error; err != nil {
 		return err
 	}
-	return tx.Exec(raiseLongestTTL, p.TTL.Microseconds(), t.ID).Error
+	return tx.Exec(raiseLongestTTL, p.TTL.Microseconds(), a.TenantID).Error
 }
 
 // Tenant implements port.Directory.

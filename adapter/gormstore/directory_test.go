@@ -55,7 +55,7 @@ func TestEverySettingIsKept(t *testing.T) {
 			if d := cmp.Diff(application, must(s.Application(t.Context(), tenant.ID, "shop"))(t)); d != "" {
 				t.Errorf("application of %s (-want +got)\n%s", tenant.ID, d)
 			}
-			want := domain.Effective(tenant, application)
+			want := must(domain.Combine(tenant, application))(t)
 			if d := cmp.Diff(want, must(s.Policy(t.Context(), tenant.ID, "shop"))(t)); d != "" {
 				t.Errorf("policy of %s (-want +got)\n%s", tenant.ID, d)
 			}

@@ -39,7 +39,11 @@ type callSQL struct{ now, clientAddress, id, generation, tenantID, binding, auth
 // advanceable are the conditions of an exchange, where a is the application.
 func advanceable(c callSQL) string {
 	return `refresh_tokens.id = ` + c.id + ` AND refresh_tokens.generation = ` + c.generation + `
+  AND refresh_tokens.generation < 4294967295
   AND ` + ofApplication + `
+  AND (refresh_tokens.generation = 1 OR abs(` + c.now +
+		` - COALESCE(NULLIF(refresh_tokens.recovered_at, 0), refresh_tokens.rotated_at)) >= a.grace_period)
+  AND (a.slide_window = 0 OR ` + wholeSeconds(`refresh_tokens.issued_at + a.slide_maximum`) + ` > ` + c.now + `)
   AND ` + unended(c.now) + `
   AND (` + c.tenantID + ` = '' OR refresh_tokens.tenant_id = ` + c.tenantID + `)
   AND (refresh_tokens.binding = ` + c.binding + ` OR length(refresh_tokens.binding) = 0)
@@ -47,22 +51,19 @@ func advanceable(c callSQL) string {
   AND a.access_token_ttl >= ` + c.accessTokenTTL
 }
 
+// wholeSeconds cuts an instant to the second.
+func wholeSeconds(instant string) string { return `(` + instant + `) / 1000000 * 1000000` }
+
 // advanced is what an exchange writes, where a holds the policy.
-//
-// A grace period of 0 is always over, also where another replica's clock was ahead.
 func advanced(c callSQL, a string) string {
-	graceOver := `refresh_tokens.grace_since = 0 OR ` + a + `.grace_period = 0` +
-		` OR ` + c.now + ` - refresh_tokens.grace_since >= ` + a + `.grace_period`
+	moved, last := c.now+` + `+a+`.slide_window`, `refresh_tokens.issued_at + `+a+`.slide_maximum`
 	return `
   generation = refresh_tokens.generation + 1, rotated_at = ` + c.now + `, last_used_at = ` + c.now + `,
-  client_address = ` + c.clientAddress + `,
+  recovered_at = 0, client_address = ` + c.clientAddress + `,
   expires_at = CASE
     WHEN ` + a + `.slide_window = 0 THEN refresh_tokens.expires_at
-    WHEN ` + c.now + ` + ` + a + `.slide_window < refresh_tokens.issued_at + ` + a + `.slide_maximum
-      THEN ` + c.now + ` + ` + a + `.slide_window
-    ELSE refresh_tokens.issued_at + ` + a + `.slide_maximum END,
-  grace_generation = CASE WHEN ` + graceOver + ` THEN refresh_tokens.generation ELSE refresh_tokens.grace_generation END,
-  grace_since = CASE WHEN ` + graceOver + ` THEN ` + c.now + ` ELSE refresh_tokens.grace_since END`
+    WHEN ` + moved + ` < ` + last + ` THEN ` + wholeSeconds(moved) + `
+    ELSE ` + wholeSeconds(last) + ` END`
 }
 
 // advance is the exchange, in one statement. The two engines differ in how it can give the policy back.
@@ -89,7 +90,7 @@ var (
 	// deadlocks, would only cost. What was locked cannot change until it is written; of what changed between the beginning of the statement and the lock, PostgreSQL compares the newest version.
 	advanceMany = `
 WITH locked AS (
-  SELECT c.*, a.slide_window, a.slide_maximum, a.grace_period, a.policy
+  SELECT c.*, a.slide_window, a.slide_maximum, a.policy
   FROM unnest($1::bigint[], $2::text[], $3::bytea[], $4::bigint[], $5::text[], $6::bytea[], $7::bigint[], $8::bigint[])
     WITH ORDINALITY AS c (now, client_address, id, generation, tenant_id, binding, authenticated, access_token_ttl, place),
     refresh_tokens, applications AS a
@@ -225,19 +226,28 @@ func (s *Store) advanceInTurn(ctx context.Context, batch []*exchange) error {
 // leaves a mark above the epoch that it took.
 var insert = `
 INSERT INTO refresh_tokens (` + columns("", tokenColumns) + `)
-SELECT ` + placeholders(len(tokenColumns)-1) + `, t.epoch
+SELECT ` + placeholders(len(tokenColumns)-2) + `, COALESCE((
+  SELECT max(o.ordinal) FROM refresh_tokens AS o
+  WHERE o.tenant_id = $9 AND o.application_id = $10 AND o.user_id = $11 AND o.revoked_at = 0), 0) + 1, t.epoch
 FROM tenants AS t JOIN applications AS a ON a.tenant_id = t.id
-WHERE t.id = $8 AND a.id = $9 AND a.active = 1`
+WHERE t.id = $9 AND a.id = $10 AND a.active = 1
+RETURNING ordinal, issued_epoch`
 
 // Insert implements port.RefreshTokens.
-func (s *Store) Insert(ctx context.Context, t domain.RefreshToken) error {
-	return s.writing(ctx, "insert", func(db *gorm.DB) error {
+func (s *Store) Insert(ctx context.Context, t domain.RefreshToken) (domain.RefreshToken, error) {
+	var row tokenRow
+	err := s.writing(ctx, "insert", func(db *gorm.DB) error {
 		args, err := tokenArgs(t)
 		if err != nil {
 			return err
 		}
-		return wrote(db.Exec(insert, args...), domain.ErrNotFound)
+		// AddError translates: a duplicate comes with the row, which GORM does not read itself.
+		return db.AddError(queryRow(raw(db, insert, args...), domain.ErrNotFound, &row.ordinal, &row.issuedEpoch))
 	})
+	if err != nil {
+		return domain.RefreshToken{}, err
+	}
+	return row.inserted(t), nil
 }
 
 var snapshot = `
@@ -275,15 +285,17 @@ func (s *Store) Snapshot(ctx context.Context, id domain.ID) (domain.Snapshot, er
 
 var swap = `
 UPDATE refresh_tokens SET
-  last_used_at = $1, expires_at = $2, recovered_generation = $3, recovery_paid_until = $4, revoked_at = $5, revoked_reason = $6
-WHERE id = $7 AND generation = $8 AND recovered_generation = $9 AND recovery_paid_until = $10 AND ` + alive("$11")
+  generation = $1, rotated_at = $2, last_used_at = $3, client_address = $4, recovered_at = $5, revoked_at = $6,
+  revoked_reason = $7, expires_at = $8, recovery_paid_until = $9
+WHERE id = $10 AND generation = $11 AND recovered_at = $12 AND recovery_paid_until = $13 AND ` + alive("$14")
 
 // Swap implements port.RefreshTokens.
 func (s *Store) Swap(ctx context.Context, before, after domain.RefreshToken, now time.Time) error {
 	return s.writing(ctx, "swap", func(db *gorm.DB) error {
-		return wrote(db.Exec(swap, micros(after.LastUsedAt), micros(after.ExpiresAt), int64(after.RecoveredGeneration),
-			after.RecoveryPaidUntil, micros(after.RevokedAt), string(after.RevokedReason),
-			before.ID[:], int64(before.Generation), int64(before.RecoveredGeneration), before.RecoveryPaidUntil,
-			micros(now)), domain.ErrConflict)
+		return wrote(db.Exec(swap, int64(after.Generation), micros(after.RotatedAt), micros(after.LastUsedAt),
+			after.MetaData.ClientAddress, micros(after.RecoveredAt), micros(after.RevokedAt), string(after.RevokedReason),
+			micros(after.ExpiresAt), after.RecoveryPaidUntil,
+			before.ID[:], int64(before.Generation), micros(before.RecoveredAt), before.RecoveryPaidUntil, micros(now)),
+			domain.ErrConflict)
 	})
 }

@@ -49,9 +49,7 @@ func issue(tb testing.TB, s *gormstore.Store, n int) []domain.RefreshToken {
 	tokens := make([]domain.RefreshToken, n)
 	for i := range tokens {
 		tokens[i] = newToken(tb, fmt.Sprintf("user-%d", i))
-		if err := s.Insert(tb.Context(), tokens[i]); err != nil {
-			tb.Fatal(err)
-		}
+		tokens[i] = must(s.Insert(tb.Context(), tokens[i]))(tb)
 	}
 	return tokens
 }
@@ -107,6 +105,16 @@ func TestAnExchangeIsOneStatement(t *testing.T) {
 		if got := j.statements(t); len(got) != 1 || !strings.HasPrefix(got[0], "UPDATE refresh_tokens SET") {
 			t.Errorf("got statements %q, want a single UPDATE", got)
 		}
+		// A retry is refused, and read.
+		_, _, err := s.Advance(t.Context(), token.ID, domain.Call{Generation: 2, Now: start.Add(time.Minute)})
+		if !errors.Is(err, domain.ErrConflict) {
+			t.Errorf("Advance within the grace period: got error %v, want ErrConflict", err)
+		}
+		must(s.Snapshot(t.Context(), token.ID))(t)
+		if got := j.statements(t); len(got) != 2 || !strings.HasPrefix(got[0], "UPDATE refresh_tokens SET") ||
+			!strings.HasPrefix(got[1], "SELECT") {
+			t.Errorf("got statements %q, want an UPDATE and a SELECT", got)
+		}
 	})
 }
 
@@ -124,8 +132,9 @@ func TestNoValueReachesTheLog(t *testing.T) {
 		}
 		key := domain.APIKey{Name: "backend", Hash: "canary-hash"}
 		sealed := domain.SealedKey{Kind: domain.KeyToken, Number: 1, Sealed: "canary-sealed"}
+		must(s.Insert(t.Context(), token))(t)
 		if err := errors.Join(
-			s.Insert(t.Context(), token), s.SaveAPIKey(t.Context(), key), s.AddKey(t.Context(), sealed),
+			s.SaveAPIKey(t.Context(), key), s.AddKey(t.Context(), sealed),
 		); err != nil {
 			t.Fatal(err)
 		}
@@ -133,8 +142,9 @@ func TestNoValueReachesTheLog(t *testing.T) {
 			t.Fatal(err)
 		}
 		key.Name = "another"
+		_, again := s.Insert(t.Context(), token)
 		for what, err := range map[string]error{
-			"Insert": s.Insert(t.Context(), token), "SaveAPIKey": s.SaveAPIKey(t.Context(), key), "AddKey": s.AddKey(t.Context(), sealed),
+			"Insert": again, "SaveAPIKey": s.SaveAPIKey(t.Context(), key), "AddKey": s.AddKey(t.Context(), sealed),
 		} {
 			if !errors.Is(err, domain.ErrDuplicate) || strings.Contains(err.Error(), "canary") {
 				t.Errorf("%s again: got error %v, want ErrDuplicate, without values", what, err)
@@ -149,13 +159,14 @@ func TestNoValueReachesTheLog(t *testing.T) {
 // tableStatistics are PostgreSQL's counters of a table.
 type tableStatistics struct{ updated, hot, wholeScans int64 }
 
-// awaitClosed returns when no handle is connected any more. A connection hands its counters in when it ends, at the latest,
-// and that may be a moment after Close.
+// awaitClosed returns when nobody but the caller is connected any more. A connection hands its counters in when it ends,
+// at the latest, and that may be a moment after Close.
 func awaitClosed(t *testing.T, db *sql.DB) {
 	t.Helper()
 	for others := 1; others > 0; {
 		if err := db.QueryRowContext(t.Context(), `SELECT count(*) FROM pg_stat_activity
-WHERE datname = current_database() AND application_name = 'refreshd'`).Scan(&others); err != nil {
+WHERE datname = current_database() AND backend_type = 'client backend' AND pid <> pg_backend_pid()`).
+			Scan(&others); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -247,6 +258,31 @@ WHERE indexrelname = 'refresh_tokens_user'`).Scan(&searches); err != nil {
 	}
 }
 
+// planOf is how SQLite runs a statement, whatever its arguments.
+func planOf(t *testing.T, db *sql.DB, statement string) (plan []string) {
+	t.Helper()
+	args := make([]any, 0, 30)
+	for strings.Contains(statement, fmt.Sprintf("$%d", len(args)+1)) {
+		args = append(args, 0)
+	}
+	rows := must(db.QueryContext(t.Context(), "EXPLAIN QUERY PLAN "+statement, args...))(t)
+	defer rows.Close()
+	for rows.Next() {
+		var id, parent, unused int
+		var detail string
+		if err := rows.Scan(&id, &parent, &unused, &detail); err != nil {
+			t.Fatal(err)
+		}
+		if !strings.HasPrefix(detail, "CORRELATED") {
+			plan = append(plan, detail)
+		}
+	}
+	if err := rows.Err(); err != nil {
+		t.Fatal(err)
+	}
+	return plan
+}
+
 func TestSQLiteExchangesSearchByKey(t *testing.T) {
 	t.Parallel()
 	d := onSQLite(t)
@@ -258,22 +294,7 @@ func TestSQLiteExchangesSearchByKey(t *testing.T) {
 	rotate(t, s, token)
 	exchange := j.statements(t)[0]
 
-	rows := must(d.raw(t).QueryContext(t.Context(), "EXPLAIN QUERY PLAN "+exchange, 0, "", []byte{}, 0, "", []byte{}, 0, 0))(t)
-	defer rows.Close()
-	var got []string
-	for rows.Next() {
-		var id, parent, unused int
-		var detail string
-		if err := rows.Scan(&id, &parent, &unused, &detail); err != nil {
-			t.Fatal(err)
-		}
-		if !strings.HasPrefix(detail, "CORRELATED") {
-			got = append(got, detail)
-		}
-	}
-	if err := rows.Err(); err != nil {
-		t.Fatal(err)
-	}
+	got := planOf(t, d.raw(t), exchange)
 	want := []string{
 		"SEARCH refresh_tokens USING INDEX sqlite_autoindex_refresh_tokens_1 (id=?)",
 		"SEARCH m USING PRIMARY KEY (tenant_id=? AND application_id=? AND user_id=?)",
@@ -283,6 +304,147 @@ func TestSQLiteExchangesSearchByKey(t *testing.T) {
 	if !slices.Equal(got, want) {
 		t.Errorf("got plan\n%s\nwant\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
 	}
+}
+
+// machine makes a user with 100 000 logins that the limit has ended, as a machine has that logs in once a second.
+func machine(t *testing.T, s *gormstore.Store, d database) {
+	t.Helper()
+	db := d.raw(t)
+	defer db.Close()
+	shop(t, s)
+	token := must(s.Insert(t.Context(), newToken(t, "machine")))(t)
+	numbers, id := `generate_series(2, 100000) AS n (n)`, `decode(lpad(to_hex(n.n), 32, '0'), 'hex')`
+	if s.Stats().MaxOpenConnections == 1 {
+		numbers = `(WITH RECURSIVE c (n) AS (SELECT 2 UNION ALL SELECT n + 1 FROM c WHERE n < 100000) SELECT n FROM c) AS n`
+		id = `CAST(printf('%016d', n.n) AS BLOB)`
+	}
+	columns := strings.Join(gormstore.TokenColumns, ", ")
+	values := strings.NewReplacer("id, generation", id+", generation", "ordinal", "n.n").Replace(columns)
+	if _, err := db.ExecContext(t.Context(),
+		`INSERT INTO refresh_tokens (`+columns+`) SELECT `+values+` FROM refresh_tokens, `+numbers); err != nil {
+		t.Fatal(err)
+	}
+	// They leave the index on ordinals, but on PostgreSQL their entries stay in it until a vacuum.
+	result := must(db.ExecContext(t.Context(), `UPDATE refresh_tokens SET revoked_at = 1, revoked_reason = 'limit'`))(t)
+	if got := must(result.RowsAffected())(t); got != 100_000 || token.Ordinal != 1 {
+		t.Fatalf("%d rows are revoked, and the first had ordinal %d", got, token.Ordinal)
+	}
+}
+
+// login issues, and then applies the limit.
+func login(t *testing.T, s *gormstore.Store) domain.RefreshToken {
+	t.Helper()
+	token := must(s.Insert(t.Context(), newToken(t, "machine")))(t)
+	if err := s.KeepNewest(t.Context(), domain.Scope{TenantID: "acme", ApplicationID: "shop", UserID: "machine"}, 2,
+		port.Revocation{At: start, Reason: domain.RevokedByLimit}); err != nil {
+		t.Fatal(err)
+	}
+	return token
+}
+
+// The rows that a limit has ended stay until they are purged. If a login read them, the service would get slower with each
+// login of a user. Whether PostgreSQL has statistics must not matter.
+func TestPostgresALoginReadsNoRevokedRow(t *testing.T) {
+	d := onPostgres(t)
+	s, db := d.migrated(t, gormstore.Options{}), d.raw(t)
+	machine(t, s, d)
+	last := login(t, s) // marks the entries of what was revoked, as each scan does
+	const logins = 20
+	for _, before := range []string{`SELECT pg_stat_reset()`, `ANALYZE; SELECT pg_stat_reset()`} {
+		if err := s.Close(); err != nil {
+			t.Fatal(err)
+		}
+		awaitClosed(t, db)
+		if _, err := db.ExecContext(t.Context(), before); err != nil {
+			t.Fatal(err)
+		}
+		s = d.open(t, gormstore.Options{})
+		begin := time.Now()
+		for range logins {
+			next := login(t, s)
+			if next.Ordinal != last.Ordinal+1 {
+				t.Errorf("after ordinal %d: %d", last.Ordinal, next.Ordinal)
+			}
+			last = next
+		}
+		t.Logf("after %s: %s a login", before, time.Since(begin)/logins)
+		if err := s.Close(); err != nil {
+			t.Fatal(err)
+		}
+		awaitClosed(t, db)
+		var fetched, read, userScans int64
+		if err := db.QueryRowContext(t.Context(), `SELECT idx_tup_fetch,
+  (SELECT sum(idx_tup_read) FROM pg_stat_user_indexes WHERE indexrelname = 'refresh_tokens_ordinal'),
+  (SELECT sum(idx_scan) FROM pg_stat_user_indexes WHERE indexrelname = 'refresh_tokens_user')
+FROM pg_stat_user_tables WHERE relname = 'refresh_tokens'`).Scan(&fetched, &read, &userScans); err != nil {
+			t.Fatal(err)
+		}
+		t.Logf("%d rows fetched, %d entries read", fetched, read)
+		if read == 0 || read > 50*logins || fetched > 50*logins || userScans > 0 {
+			t.Errorf("after %s: %d logins fetched %d rows, read %d entries of the index on ordinals, and searched "+
+				"that on users %d times; want few, and 0", before, logins, fetched, read, userScans)
+		}
+		if got := statistics(t, db, "refresh_tokens").wholeScans; got != 0 {
+			t.Errorf("after %s: refresh_tokens was read whole %d times, want 0", before, got)
+		}
+	}
+}
+
+func TestSQLiteALoginReadsNoRevokedRow(t *testing.T) {
+	t.Parallel()
+	d := onSQLite(t)
+	var j journal
+	s := d.migrated(t, gormstore.Options{Logger: j.logger()})
+	machine(t, s, d)
+	j.statements(t)
+	login(t, s)
+	begin := time.Now()
+	login(t, s)
+	t.Logf("%s a login", time.Since(begin))
+	for _, statement := range j.statements(t)[:2] {
+		plan := planOf(t, d.raw(t), statement)
+		if !slices.ContainsFunc(plan, func(step string) bool { return strings.Contains(step, "refresh_tokens_ordinal") }) ||
+			slices.ContainsFunc(plan, func(step string) bool {
+				return strings.Contains(step, "refresh_tokens_user") || strings.HasPrefix(step, "SCAN")
+			}) {
+			t.Errorf("got plan\n%s\nof %s\nwant the index on ordinals", strings.Join(plan, "\n"), statement)
+		}
+	}
+}
+
+// Logins that overlap may tie, and the greater id then counts: at every call the same.
+func TestOfTiesTheGreaterIDIsKept(t *testing.T) {
+	onBoth(t, func(t *testing.T, d database) {
+		s := d.migrated(t, gormstore.Options{})
+		shop(t, s)
+		var tokens []domain.RefreshToken
+		for range 6 {
+			tokens = append(tokens, must(s.Insert(t.Context(), newToken(t, "ana")))(t))
+		}
+		if _, err := d.raw(t).ExecContext(t.Context(),
+			`UPDATE refresh_tokens SET ordinal = CASE WHEN ordinal <= 4 THEN 7 ELSE 1 END`); err != nil {
+			t.Fatal(err)
+		}
+		tied := tokens[:4]
+		slices.SortFunc(tied, func(a, b domain.RefreshToken) int { return bytes.Compare(b.ID[:], a.ID[:]) })
+		for _, keep := range []int{3, 3, 1} {
+			if err := s.KeepNewest(t.Context(), domain.Scope{TenantID: "acme", ApplicationID: "shop", UserID: "ana"}, keep,
+				port.Revocation{At: start, Reason: domain.RevokedByLimit}); err != nil {
+				t.Fatal(err)
+			}
+			var got, want []domain.ID
+			alive := must(s.List(t.Context(), port.ListQuery{TenantID: "acme", UserID: "ana", Limit: 9, Now: start}))(t)
+			for _, token := range alive {
+				got = append(got, token.ID)
+			}
+			for _, token := range tied[:keep] {
+				want = append(want, token.ID)
+			}
+			if !slices.Equal(got, want) {
+				t.Errorf("keep %d: alive are %v, want %v", keep, got, want)
+			}
+		}
+	})
 }
 
 // Many tabs, two processes: one rotates, the others are told so, and nobody gets an error.
@@ -298,7 +460,8 @@ func TestOfParallelExchangesOneRotates(t *testing.T) {
 			)
 			for i := range errs {
 				group.Go(func() {
-					_, _, errs[i] = handles[i%2].Advance(t.Context(), token.ID, domain.Call{Generation: generation, Now: start})
+					_, _, errs[i] = handles[i%2].Advance(t.Context(), token.ID,
+						domain.Call{Generation: generation, Now: start.Add(time.Duration(generation) * time.Hour)})
 				})
 			}
 			group.Wait()
@@ -439,12 +602,8 @@ func TestPostgresADeadlockIsTriedAgain(t *testing.T) {
 	shop(t, s)
 	var tokens []domain.RefreshToken
 	for range 3 {
-		tokens = append(tokens, newToken(t, "user"))
-		if err := s.Insert(t.Context(), tokens[len(tokens)-1]); err != nil {
-			t.Fatal(err)
-		}
+		tokens = append(tokens, must(s.Insert(t.Context(), newToken(t, "user")))(t))
 	}
-	slices.SortFunc(tokens, func(a, b domain.RefreshToken) int { return bytes.Compare(a.ID[:], b.ID[:]) })
 
 	const lock = `SELECT 1 FROM refresh_tokens WHERE id = $1 FOR UPDATE`
 	db := d.raw(t)
@@ -642,6 +801,11 @@ func TestPostgresASharedWriteComparesWhatItHasLocked(t *testing.T) {
 			after.LastUsedAt = start.Add(time.Hour)
 			return s.Swap(ctx, last, after, start)
 		}, nil, true},
+		{"it is recovered", func(ctx context.Context, s *gormstore.Store, last domain.RefreshToken) error {
+			after := last
+			after.RecoveredAt, after.RecoveryPaidUntil = start, 12
+			return s.Swap(ctx, last, after, start)
+		}, domain.ErrConflict, true},
 		{"all but it are revoked", func(ctx context.Context, s *gormstore.Store, last domain.RefreshToken) error {
 			_, err := s.RevokeScope(ctx, domain.Scope{TenantID: "acme"}, last.ID, revoked)
 			return err
@@ -657,7 +821,12 @@ func TestPostgresASharedWriteComparesWhatItHasLocked(t *testing.T) {
 			s, other, db := d.migrated(t, gormstore.Options{}), d.migrated(t, gormstore.Options{OneByOne: true}), d.raw(t)
 			shop(t, s)
 			tokens := issue(t, s, 4)
-			last := tokens[3]
+			// Its last answer no longer stands.
+			last, _, err := s.Advance(t.Context(), tokens[3].ID, domain.Call{Generation: 1, Now: start.Add(-time.Hour)})
+			if err != nil {
+				t.Fatal(err)
+			}
+			tokens[3] = last
 			// The statement is stopped in the middle of its work, at the row of the third.
 			for _, text := range []string{
 				`CREATE FUNCTION stop() RETURNS trigger LANGUAGE plpgsql AS $$
@@ -713,6 +882,12 @@ func BenchmarkAdvance(b *testing.B) {
 
 func benchmarkAdvance(b *testing.B, s *gormstore.Store, callers int) {
 	shop(b, s)
+	if err := s.SaveApplication(b.Context(), domain.Application{
+		// With a grace period all but the first would be retries.
+		TenantID: "acme", ID: "shop", Settings: domain.Settings{GraceSeconds: new(int64(0))},
+	}); err != nil {
+		b.Fatal(err)
+	}
 	tokens := issue(b, s, callers)
 	var (
 		left  atomic.Int64

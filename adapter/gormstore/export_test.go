@@ -22,8 +22,8 @@ func NewCombiner(places int, one func(context.Context, *Exchange) error, many fu
 }
 
 // Do exchanges.
-func (c Combiner) Do(ctx context.Context, id domain.ID, generation uint32) (domain.RefreshToken, error) {
-	e := &exchange{id: id, call: domain.Call{Generation: generation}}
+func (c Combiner) Do(ctx context.Context, id domain.ID, call domain.Call) (domain.RefreshToken, error) {
+	e := &exchange{id: id, call: call}
 	err := c.do(ctx, e)
 	return e.token, err
 }
@@ -42,11 +42,6 @@ func (c Combiner) Free() int {
 	return c.places
 }
 
-// MigrateTo brings the schema to an older version.
-func (s *Store) MigrateTo(ctx context.Context, version int64) error {
-	return s.migrateTo(ctx, version, nil)
-}
-
 // Waiting is how many exchanges wait for a write to share.
 func (s *Store) Waiting() int { return Combiner{s.combiner}.Waiting() }
 
@@ -56,14 +51,20 @@ func (s *Store) Free() int { return Combiner{s.combiner}.Free() }
 // ID is the refresh token that e means.
 func (e *exchange) ID() domain.ID { return e.id }
 
-// Settle gives e its answer.
-func (e *exchange) Settle(t domain.RefreshToken, err error) { e.settled, e.token, e.err = true, t, err }
+// Call is what e asks for.
+func (e *exchange) Call() domain.Call { return e.call }
+
+// Settle gives e its answer, in a batch.
+func (e *exchange) Settle(t domain.RefreshToken, p domain.Policy) { e.Answer(t, p); e.settled = true }
 
 // Answer gives an exchange that runs by itself its answer.
-func (e *exchange) Answer(t domain.RefreshToken) { e.token = t }
+func (e *exchange) Answer(t domain.RefreshToken, p domain.Policy) { e.token, e.policy = t, p }
 
 // SessionSettings are what our statements are written for.
 var SessionSettings = sessionSettings
+
+// TokenColumns are those of refresh_tokens.
+var TokenColumns = tokenColumns
 
 // ConnectTimeout bounds the attempt at each host.
 const ConnectTimeout = connectTimeout

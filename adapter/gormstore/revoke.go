@@ -98,13 +98,14 @@ func revokeScope(tx *gorm.DB, scope domain.Scope, except domain.ID, r port.Revoc
 		micros(m.KeepUntil)).Error
 }
 
-// keepNewest visits rows in the order of the user's index, as every other one does: they queue, and do not deadlock.
+// keepNewest reads the user's index of what is not revoked, so what is costs nothing. Two that run at once may lock rows in
+// different orders; PostgreSQL then ends one, which is run again.
 var keepNewest = `
 UPDATE refresh_tokens SET revoked_at = $1, revoked_reason = $2
-WHERE tenant_id = $3 AND application_id = $4 AND user_id = $5 AND ` + alive("$1") + ` AND id < (
-  SELECT refresh_tokens.id FROM refresh_tokens
+WHERE tenant_id = $3 AND application_id = $4 AND user_id = $5 AND ` + alive("$1") + ` AND (ordinal, id) < (
+  SELECT refresh_tokens.ordinal, refresh_tokens.id FROM refresh_tokens
   WHERE tenant_id = $3 AND application_id = $4 AND user_id = $5 AND ` + alive("$1") + `
-  ORDER BY refresh_tokens.id DESC LIMIT 1 OFFSET $6)`
+  ORDER BY refresh_tokens.ordinal DESC, refresh_tokens.id DESC LIMIT 1 OFFSET $6)`
 
 // KeepNewest implements port.Revocations, for a user in an application.
 func (s *Store) KeepNewest(ctx context.Context, scope domain.Scope, keep int, r port.Revocation) error {

@@ -55,11 +55,13 @@ func flag(b bool) int64 {
 // tokenColumns are all of refresh_tokens, in the order of tokenRow.dest. Who has just advanced a refresh token knows the first of
 // them, and reads the others: each column costs an exchange a third of a microsecond.
 var (
-	advancedColumns = []string{"id", "generation", "rotated_at", "last_used_at", "client_address", "revoked_at", "revoked_reason"}
-	otherColumns    = []string{
-		"tenant_id", "application_id", "user_id", "issued_at", "expires_at",
-		"grace_generation", "grace_since", "recovered_generation", "recovery_paid_until",
-		"binding", "roles", "scopes", "claims", "device_name", "device_type", "device_description", "data", "issued_epoch",
+	advancedColumns = []string{
+		"id", "generation", "rotated_at", "last_used_at", "client_address", "recovered_at", "revoked_at", "revoked_reason",
+	}
+	otherColumns = []string{
+		"tenant_id", "application_id", "user_id", "issued_at", "expires_at", "recovery_paid_until",
+		"binding", "roles", "scopes", "claims", "device_name", "device_type", "device_description", "data",
+		"ordinal", "issued_epoch", // which an insert finds in the store
 	}
 	tokenColumns = slices.Concat(advancedColumns, otherColumns)
 )
@@ -69,8 +71,7 @@ type tokenRow struct {
 	id                                                             []byte
 	tenantID, applicationID, userID                                string
 	generation, issuedAt, rotatedAt, lastUsedAt, expiresAt         int64
-	graceGeneration, graceSince                                    int64
-	recoveredGeneration, recoveryPaidUntil, issuedEpoch            int64
+	ordinal, recoveredAt, recoveryPaidUntil, issuedEpoch           int64
 	binding                                                        []byte
 	revokedAt                                                      int64
 	revokedReason                                                  string
@@ -81,10 +82,10 @@ type tokenRow struct {
 
 func (r *tokenRow) dest() []any {
 	return []any{
-		&r.id, &r.generation, &r.rotatedAt, &r.lastUsedAt, &r.clientAddress, &r.revokedAt, &r.revokedReason,
-		&r.tenantID, &r.applicationID, &r.userID, &r.issuedAt, &r.expiresAt,
-		&r.graceGeneration, &r.graceSince, &r.recoveredGeneration, &r.recoveryPaidUntil,
-		&r.binding, &r.roles, &r.scopes, &r.claims, &r.deviceName, &r.deviceType, &r.deviceDescription, &r.data, &r.issuedEpoch,
+		&r.id, &r.generation, &r.rotatedAt, &r.lastUsedAt, &r.clientAddress, &r.recoveredAt, &r.revokedAt,
+		&r.revokedReason, &r.tenantID, &r.applicationID, &r.userID, &r.issuedAt, &r.expiresAt, &r.recoveryPaidUntil,
+		&r.binding, &r.roles, &r.scopes, &r.claims, &r.deviceName, &r.deviceType, &r.deviceDescription, &r.data,
+		&r.ordinal, &r.issuedEpoch,
 	}
 }
 
@@ -95,7 +96,17 @@ func (r *tokenRow) otherDest() []any { return r.dest()[len(advancedColumns):] }
 func (r *tokenRow) advanced(e *exchange) (domain.RefreshToken, error) {
 	r.id, r.generation = e.id[:], int64(e.call.Generation)+1
 	r.rotatedAt, r.lastUsedAt, r.clientAddress = micros(e.call.Now), micros(e.call.Now), e.call.ClientAddress
-	return r.token() // not revoked, or it would not have been written
+	return r.token() // not revoked, or it would not have been written, and no longer recovered
+}
+
+// inserted is t as it was stored, of which r holds what was read.
+func (r *tokenRow) inserted(t domain.RefreshToken) domain.RefreshToken {
+	t.Ordinal, t.IssuedEpoch = r.ordinal, uint64(r.issuedEpoch)
+	t.Roles, t.Scopes = slices.Clone(t.Roles), slices.Clone(t.Scopes)
+	for _, at := range []*time.Time{&t.IssuedAt, &t.RotatedAt, &t.LastUsedAt, &t.ExpiresAt, &t.RecoveredAt, &t.RevokedAt} {
+		*at = instant(micros(*at))
+	}
+	return t
 }
 
 func (r *tokenRow) token() (domain.RefreshToken, error) {
@@ -104,8 +115,7 @@ func (r *tokenRow) token() (domain.RefreshToken, error) {
 		Generation: uint32(r.generation),
 		IssuedAt:   instant(r.issuedAt), RotatedAt: instant(r.rotatedAt),
 		LastUsedAt: instant(r.lastUsedAt), ExpiresAt: instant(r.expiresAt),
-		GraceGeneration: uint32(r.graceGeneration), GraceSince: instant(r.graceSince),
-		RecoveredGeneration: uint32(r.recoveredGeneration), RecoveryPaidUntil: r.recoveryPaidUntil,
+		Ordinal: r.ordinal, RecoveredAt: instant(r.recoveredAt), RecoveryPaidUntil: r.recoveryPaidUntil,
 		IssuedEpoch: uint64(r.issuedEpoch), Binding: string(r.binding),
 		RevokedAt: instant(r.revokedAt), RevokedReason: domain.RevocationReason(r.revokedReason),
 		Claims: domain.Object(r.claims),
@@ -125,7 +135,7 @@ func (r *tokenRow) token() (domain.RefreshToken, error) {
 	return t, nil
 }
 
-// tokenArgs are the values of tokenColumns but the last, issued_epoch.
+// tokenArgs are the values of tokenColumns but the last two, which an insert finds in the store.
 func tokenArgs(t domain.RefreshToken) ([]any, error) {
 	roles, err := encodeList(t.Roles)
 	if err != nil {
@@ -137,9 +147,8 @@ func tokenArgs(t domain.RefreshToken) ([]any, error) {
 	}
 	return []any{
 		t.ID[:], int64(t.Generation), micros(t.RotatedAt), micros(t.LastUsedAt), t.MetaData.ClientAddress,
-		micros(t.RevokedAt), string(t.RevokedReason),
-		t.TenantID, t.ApplicationID, t.UserID, micros(t.IssuedAt), micros(t.ExpiresAt),
-		int64(t.GraceGeneration), micros(t.GraceSince), int64(t.RecoveredGeneration), t.RecoveryPaidUntil,
+		micros(t.RecoveredAt), micros(t.RevokedAt), string(t.RevokedReason),
+		t.TenantID, t.ApplicationID, t.UserID, micros(t.IssuedAt), micros(t.ExpiresAt), t.RecoveryPaidUntil,
 		[]byte(t.Binding), roles, scopes, string(t.Claims),
 		t.MetaData.Device.Name, t.MetaData.Device.Type, t.MetaData.Device.Description, string(t.MetaData.Data),
 	}, nil
@@ -187,8 +196,9 @@ type policyJSON struct {
 	CookieDomain          string `json:"cookieDomain"`
 	Issuer                string `json:"issuer"`
 
-	AccessTokenTTL time.Duration    `json:"accessTokenTtl"`
-	Algorithm      domain.Algorithm `json:"algorithm"`
+	AccessTokenTTL  time.Duration          `json:"accessTokenTtl"`
+	AccessTokenType domain.AccessTokenType `json:"accessTokenType"`
+	Algorithm       domain.Algorithm       `json:"algorithm"`
 
 	Expiration domain.ExpirationPolicy `json:"expiration"`
 	TTL        time.Duration           `json:"ttl"`
@@ -248,6 +258,7 @@ type settingsJSON struct {
 	CookieDomain          *string `json:"cookieDomain,omitempty"`
 
 	AccessTokenSeconds  *int64                   `json:"accessTokenSeconds,omitempty"`
+	AccessTokenType     *domain.AccessTokenType  `json:"accessTokenType,omitempty"`
 	Algorithm           *domain.Algorithm        `json:"algorithm,omitempty"`
 	Expiration          *domain.ExpirationPolicy `json:"expiration,omitempty"`
 	TTLMinutes          *int64                   `json:"ttlMinutes,omitempty"`

@@ -174,11 +174,17 @@ func standard(keys map[string]string) usecase.Kickstart {
 // setActive switches an application of acme.
 func (s *service) setActive(t *testing.T, app string, active bool) {
 	t.Helper()
+	s.set(t, app, func(settings *domain.Settings) { settings.Active = &active })
+}
+
+// set changes the settings of an application of acme.
+func (s *service) set(t *testing.T, app string, change func(*domain.Settings)) {
+	t.Helper()
 	a, err := s.store.Application(t.Context(), aTenant, app)
 	if err != nil {
 		t.Fatal(err)
 	}
-	a.Settings.Active = &active
+	change(&a.Settings)
 	if err := s.store.SaveApplication(t.Context(), a); err != nil {
 		t.Fatal(err)
 	}
@@ -275,7 +281,10 @@ type answer struct {
 
 type fieldError struct{ Code, Message string }
 
-type grant struct{ RefreshToken, RefreshTokenID, Token string }
+type grant struct {
+	RefreshToken, RefreshTokenID, Token string
+	ExpiresIn, RefreshTokenExpiresIn    int64
+}
 
 // do sends a request and holds what comes back to the document.
 func (s *service) do(t *testing.T, method, target string, options ...option) *answer {
@@ -444,18 +453,18 @@ func (w *watchedStore) writesSoFar() []string {
 	return w.writes
 }
 
-func (w *watchedStore) Insert(ctx context.Context, t domain.RefreshToken) error {
+func (w *watchedStore) Insert(ctx context.Context, t domain.RefreshToken) (domain.RefreshToken, error) {
 	if err := w.called("Insert"); err != nil {
-		return err
+		return domain.RefreshToken{}, err
 	}
-	err := w.Store.Insert(ctx, t)
+	stored, err := w.Store.Insert(ctx, t)
 	w.wrote("Insert", err)
 	if err == nil {
 		w.mu.Lock()
 		defer w.mu.Unlock()
 		w.ids = append(w.ids, t.ID)
 	}
-	return err
+	return stored, err
 }
 
 func (w *watchedStore) Advance(ctx context.Context, id domain.ID, c domain.Call) (domain.RefreshToken, domain.Policy, error) {

@@ -1,7 +1,8 @@
 package httpapi_test
 
 import (
-	"crypto/ed25519"
+	"crypto/ecdsa"
+	"crypto/elliptic"
 	"crypto/hmac"
 	"crypto/rand"
 	"crypto/sha256"
@@ -27,11 +28,18 @@ func (s *service) forgeries(t *testing.T, token, evil string) map[string]string 
 	encode := base64.RawURLEncoding.EncodeToString
 	parts := strings.Split(token, ".")
 	header := decodeSegment(t, parts[0])
-	public, theirs, err := ed25519.GenerateKey(rand.Reader)
+	theirs, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
 		t.Fatal(err)
 	}
-	jwk := map[string]any{"kty": "OKP", "crv": "Ed25519", "alg": "EdDSA", "use": "sig", "kid": header["kid"], "x": encode(public)}
+	point, err := theirs.PublicKey.Bytes() // 4, x, y
+	if err != nil {
+		t.Fatal(err)
+	}
+	jwk := map[string]any{
+		"kty": "EC", "crv": "P-256", "alg": "ES256", "use": "sig", "kid": header["kid"],
+		"x": encode(point[1:33]), "y": encode(point[33:]),
+	}
 	with := func(pairs ...any) string {
 		h := map[string]any{"alg": header["alg"], "kid": header["kid"], "typ": header["typ"]}
 		for i := 0; i < len(pairs); i += 2 {
@@ -45,20 +53,29 @@ func (s *service) forgeries(t *testing.T, token, evil string) map[string]string 
 		}
 		return encode(text) + "." + parts[1]
 	}
-	byThem := func(signed string) string { return signed + "." + encode(ed25519.Sign(theirs, []byte(signed))) }
+	byThem := func(signed string) string {
+		digest := sha256.Sum256([]byte(signed))
+		r, s, err := ecdsa.Sign(rand.Reader, theirs, digest[:])
+		if err != nil {
+			t.Fatal(err)
+		}
+		return signed + "." + encode(append(r.FillBytes(make([]byte, 32)), s.FillBytes(make([]byte, 32))...))
+	}
 	byHMAC := func(signed string, secret []byte) string {
 		mac := hmac.New(sha256.New, secret)
 		mac.Write([]byte(signed))
 		return signed + "." + encode(mac.Sum(nil))
 	}
 	set := s.do(t, "GET", "/t/acme/.well-known/jwks.json").want(t, 200).body
-	var published struct{ Keys []struct{ X string } }
+	var published struct{ Keys []struct{ X, Y string } }
 	if err := json.Unmarshal(set, &published); err != nil {
 		t.Fatal(err)
 	}
-	raw, err := base64.RawURLEncoding.DecodeString(published.Keys[0].X)
-	if err != nil {
-		t.Fatal(err)
+	raw := []byte{4}
+	for _, coordinate := range []string{published.Keys[0].X, published.Keys[0].Y} {
+		if raw, err = base64.RawURLEncoding.AppendDecode(raw, []byte(coordinate)); err != nil {
+			t.Fatal(err)
+		}
 	}
 	return map[string]string{
 		"alg none":                    with("alg", "none") + ".",
@@ -66,7 +83,7 @@ func (s *service) forgeries(t *testing.T, token, evil string) map[string]string 
 		"no alg":                      with("alg", nil) + "." + parts[2],
 		"HS256 by the public key":     byHMAC(with("alg", "HS256"), raw),
 		"HS256 by the JWKS":           byHMAC(with("alg", "HS256"), set),
-		"another algorithm":           with("alg", "ES256") + "." + parts[2],
+		"another algorithm":           with("alg", "EdDSA") + "." + parts[2],
 		"signed by a stranger":        byThem(with()),
 		"a foreign kid":               byThem(with("kid", "stranger")),
 		"a path as kid":               byThem(with("kid", "../../../dev/null")),

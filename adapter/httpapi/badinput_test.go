@@ -1,11 +1,15 @@
 package httpapi_test
 
 import (
+	"crypto/rand"
 	"fmt"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/refreshd/refreshd/domain"
 )
 
 const (
@@ -22,6 +26,19 @@ func nested(depth int) string {
 func issueJSON(member string) option {
 	return text(`{"userId":"ada","applicationsId":"shop",` + member + `}`)
 }
+
+// idAt is an id of version 7 that was made at that instant.
+func idAt(t *testing.T, at time.Time) string {
+	t.Helper()
+	id, err := domain.NewID(at, rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return id.String()
+}
+
+// millis is a member of an object that holds an instant.
+func millis(name string, at time.Time) string { return fmt.Sprintf("%q:%d", name, at.UnixMilli()) }
 
 func many(n int, format string) string {
 	entries := make([]string, n)
@@ -153,6 +170,54 @@ func TestBadInput(t *testing.T) {
 		issue("an id with a letter too far", issueJSON(`"refreshTokenId":"g`+chosenID[1:]+`"`), 400, "[invalid]refreshTokenId"),
 		issue("the id of nothing", issueJSON(`"refreshTokenId":"00000000-0000-0000-0000-000000000000"`), 400, "[invalid]refreshTokenId"),
 		issue("an empty id", issueJSON(`"refreshTokenId":""`), 400, "[invalid]refreshTokenId"),
+		issue("an id of version 4", issueJSON(`"refreshTokenId":"9b2f6e3c-5a7d-4d41-9e0c-5b7a8d2f1c34"`), 400,
+			"[invalid]refreshTokenId"),
+		issue("an id of version 1", issueJSON(`"refreshTokenId":"9b2f6e3c-5a7d-1d41-9e0c-5b7a8d2f1c34"`), 400,
+			"[invalid]refreshTokenId"),
+		issue("an id ahead of now", issueJSON(`"refreshTokenId":"`+idAt(t, h.clock().Add(61*time.Second))+`"`), 400,
+			"[invalid]refreshTokenId"),
+		issue("an id of the end of time", issueJSON(`"refreshTokenId":"ffffffff-ffff-7fff-bfff-ffffffffffff"`), 400,
+			"[invalid]refreshTokenId"),
+		issue("no address", issueJSON(`"clientAddress":""`), 400, "[invalid]clientAddress"),
+		issue("a host name", issueJSON(`"clientAddress":"localhost"`), 400, "[invalid]clientAddress"),
+		issue("an address and its port", issueJSON(`"clientAddress":"203.0.113.7:4711"`), 400, "[invalid]clientAddress"),
+		issue("an address in brackets", issueJSON(`"clientAddress":"[::1]"`), 400, "[invalid]clientAddress"),
+		issue("two addresses", issueJSON(`"clientAddress":"203.0.113.7, 10.0.0.1"`), 400, "[invalid]clientAddress"),
+		issue("a network", issueJSON(`"clientAddress":"10.0.0.0/8"`), 400, "[invalid]clientAddress"),
+		issue("an octal address", issueJSON(`"clientAddress":"0127.0.0.1"`), 400, "[invalid]clientAddress"),
+		issue("blanks around an address", issueJSON(`"clientAddress":" 203.0.113.7"`), 400, "[invalid]clientAddress"),
+		issue("an address that is a number", issueJSON(`"clientAddress":3405803783`), 400, "[invalid]clientAddress"),
+		issue("an address null", issueJSON(`"clientAddress":null`), 400, "[invalid]clientAddress"),
+		issue("user agent too long", issueJSON(`"userAgent":"`+strings.Repeat("x", 1025)+`"`), 400, "[tooLong]userAgent"),
+		issue("a line break in the user agent", issueJSON(`"userAgent":"a\r\nb"`), 400, "[invalid]userAgent"),
+		issue("user agent a list", issueJSON(`"userAgent":["a"]`), 400, "[invalid]userAgent"),
+		issue("a bad user agent beside a description",
+			issueJSON(`"userAgent":"\u0000","metaData":{"device":{"description":"d"}}`), 400, "[invalid]userAgent"),
+		issue("insert before 1970", issueJSON(`"insertInstant":-1`), 400, "[invalid]insertInstant"),
+		issue("insert after the year 9999", issueJSON(`"insertInstant":253402300800000`), 400, "[invalid]insertInstant"),
+		issue("insert beyond numbers", issueJSON(`"insertInstant":9223372036854775808`), 400, "[invalid]insertInstant"),
+		issue("insert in microseconds", issueJSON(fmt.Sprintf(`"insertInstant":%d`, h.clock().UnixMicro())), 400,
+			"[invalid]insertInstant"),
+		issue("insert a fraction", issueJSON(`"insertInstant":1.5`), 400, "[invalid]insertInstant"),
+		issue("insert an exponent", issueJSON(`"insertInstant":1e12`), 400, "[invalid]insertInstant"),
+		issue("insert a date", issueJSON(`"insertInstant":"2027-03-04T05:06:07Z"`), 400, "[invalid]insertInstant"),
+		issue("insert null", issueJSON(`"insertInstant":null`), 400, "[invalid]insertInstant"),
+		issue("insert ahead", issueJSON(millis("insertInstant", h.clock().Add(61*time.Second))), 400,
+			"[invalid]insertInstant"),
+		issue("insert so long ago that it has expired", issueJSON(millis("insertInstant", h.clock().Add(-365*24*time.Hour))),
+			400, "[invalid]insertInstant"),
+		issue("insert in seconds", issueJSON(fmt.Sprintf(`"insertInstant":%d`, h.clock().Unix())), 400,
+			"[invalid]insertInstant"),
+		issue("expiration before 1970", issueJSON(`"expirationInstant":-1`), 400, "[invalid]expirationInstant"),
+		issue("expiration after the year 9999", issueJSON(`"expirationInstant":253402300800000`), 400,
+			"[invalid]expirationInstant"),
+		issue("expiration in quotes", issueJSON(`"expirationInstant":"1804136767000"`), 400, "[invalid]expirationInstant"),
+		issue("expiration zero", issueJSON(`"expirationInstant":0`), 400, "[invalid]expirationInstant"),
+		issue("expiration now", issueJSON(millis("expirationInstant", h.clock())), 400, "[invalid]expirationInstant"),
+		issue("expiration above the policy", issueJSON(millis("expirationInstant",
+			h.clock().Add(30*24*time.Hour+time.Second))), 400, "[invalid]expirationInstant"),
+		issue("both instants", issueJSON(`"insertInstant":-1,"expirationInstant":-1`), 400,
+			"[invalid]expirationInstant [invalid]insertInstant"),
 		issue("another owner's id", issueJSON(`"refreshTokenId":"`+h.bobShop.RefreshTokenID+`"`), 400, "[duplicate]refreshTokenId"),
 		issue("another tenant's id", issueJSON(`"refreshTokenId":"`+h.foreign.RefreshTokenID+`"`), 400, "[duplicate]refreshTokenId"),
 		issue("an unknown application", text(`{"userId":"ada","applicationsId":"nothing"}`), 404, ""),

@@ -68,9 +68,9 @@ func TestAnExchangeByCookieSetsBothAgain(t *testing.T) {
 					t.Errorf("got %s, want HttpOnly, SameSite=Lax, Path=/, Secure %t, Domain %q", c.Raw, test.secure, test.domain)
 				}
 			}
-			// It lives as long as the refresh token: 30 days from this exchange.
-			if want := s.clock().Add(30 * 24 * time.Hour).Truncate(time.Second); !refresh.Expires.Equal(want) || refresh.MaxAge != 0 {
-				t.Errorf("got %s, want it to live until %s", refresh.Raw, want)
+			// Each lives as long as its token: 30 days from this exchange, and 15 minutes.
+			if refresh.MaxAge != 30*24*3600 || access.MaxAge != 900 || !refresh.Expires.IsZero() || !access.Expires.IsZero() {
+				t.Errorf("got %s and %s, want Max-Age 2592000 and 900", refresh.Raw, access.Raw)
 			}
 			if access.Value != got.grant(t).Token {
 				t.Errorf("the access cookie is not the access token")
@@ -79,6 +79,7 @@ func TestAnExchangeByCookieSetsBothAgain(t *testing.T) {
 			if test.app == "cookies" && inBody != "" || test.app != "cookies" && inBody != refresh.Value {
 				t.Errorf("got %q in the body, with cookieOnly %t", inBody, test.app == "cookies")
 			}
+			s.wait(time.Minute)
 			s.next(t, refresh.Value, "rotated")
 		})
 	}
@@ -93,6 +94,7 @@ func TestCookieOnlyLeavesTheBodyToWhoeverSendsOne(t *testing.T) {
 		t.Error("got no token string in the body, nor in a cookie")
 	}
 	// Nor does a cookie that somebody else left turn it into a browser.
+	s.wait(time.Minute)
 	got = s.exchange(t, got.grant(t).RefreshToken, cookie("refresh_token", "rt_garbage")).want(t, 200)
 	if got.grant(t).RefreshToken == "" {
 		t.Error("beside a stranger's cookie: got no token string in the body")
@@ -198,6 +200,7 @@ func TestStringsOfOneRefreshTokenAreOne(t *testing.T) {
 		t.Errorf("got outcome %q, cookies %v; want the newest to count, and the cookies set", got.outcome(), got.header["Set-Cookie"])
 	}
 	third := got.grant(t)
+	s.wait(time.Hour)
 	got = s.do(t, "POST", "/jwt/refresh", cookie("refresh_token", third.RefreshToken), cookie("refresh_token", second.RefreshToken)).want(t, 200)
 	if got.outcome() != "rotated" {
 		t.Errorf("got outcome %q, want the newest of two cookies to count", got.outcome())
@@ -210,7 +213,9 @@ func TestACookieThatIsNotGenuineIsPassedOverBesideOneThatIs(t *testing.T) {
 	g := s.issue(t, "shop", "ada")
 	got := s.do(t, "POST", "/jwt/refresh", cookie("refresh_token", "rt_garbage"), byCookie(g)).want(t, 200)
 	g = got.grant(t)
+	s.wait(time.Minute)
 	got = s.do(t, "POST", "/jwt/refresh", byCookie(g), cookie("refresh_token", "garbage")).want(t, 200)
+	s.wait(time.Minute)
 	g = s.exchange(t, got.grant(t).RefreshToken, cookie("refresh_token", "rt_garbage")).want(t, 200).grant(t)
 
 	// What the client itself sent is not passed over, and says nothing about the cookies.
@@ -297,5 +302,58 @@ func TestPreflightsAreForConfiguredOrigins(t *testing.T) {
 	read := s.exchange(t, g.RefreshToken, header("Origin", ourOrigin)).want(t, 200).header
 	if read.Get("Access-Control-Allow-Origin") != ourOrigin || !strings.Contains(read.Get("Access-Control-Expose-Headers"), "Refreshd-Outcome") {
 		t.Errorf("got %v, want the page to read the answer and its outcome", read)
+	}
+}
+
+// A retry is answered with what is left: a cookie that outlives its token is sent until a resource server refuses it.
+func TestCookiesLastAsLongAsTheirTokens(t *testing.T) {
+	s := newService(t)
+	g := s.issue(t, "shop", "ada")
+	ask := func() *answer {
+		return s.do(t, "POST", "/jwt/refresh", cookie("refresh_token", g.RefreshToken)).want(t, 200)
+	}
+	rotated := ask()
+	s.wait(20 * time.Second)
+	retried := ask()
+	for _, a := range []*answer{rotated, retried} {
+		g := a.grant(t)
+		refresh, access := a.cookie["refresh_token"], a.cookie["access_token"]
+		if int64(refresh.MaxAge) != g.RefreshTokenExpiresIn || int64(access.MaxAge) != g.ExpiresIn {
+			t.Errorf("%s: got %s and %s, want Max-Age %d and %d", a.outcome(), refresh.Raw, access.Raw, g.RefreshTokenExpiresIn,
+				g.ExpiresIn)
+		}
+	}
+	if retried.outcome() != "retried" || retried.cookie["refresh_token"].MaxAge != 30*24*3600-20 ||
+		retried.cookie["access_token"].MaxAge != 880 {
+		t.Errorf("got %s %v, want 20 seconds less", retried.outcome(), retried.header["Set-Cookie"])
+	}
+}
+
+// A browser drops a cookie above 4 096 bytes and goes on with the old one: an access token that large is in the body only.
+func TestAnAccessTokenTooLargeForACookieIsInTheBodyOnly(t *testing.T) {
+	s := newService(t)
+	issue := func(size int) grant {
+		return s.do(t, "POST", "/jwt/issue", backend, body(object{
+			"applicationsId": "shop", "userId": "ada", "claims": object{"a": strings.Repeat("x", size)},
+		})).want(t, 200).grant(t)
+	}
+	ask := func(g grant) *answer { return s.do(t, "POST", "/jwt/refresh", byCookie(g)).want(t, 200) }
+	// Four bytes of an access token hold three of its claims.
+	base := len(ask(issue(0)).cookie["access_token"].String())
+	most := (4096 - base) / 4 * 3
+	for size, fits := range map[int]bool{0: true, most - 8: true, most + 8: false, 4000: false} {
+		got := ask(issue(size))
+		refresh, access := got.cookie["refresh_token"], got.cookie["access_token"]
+		switch {
+		case refresh == nil || refresh.MaxAge <= 0:
+			t.Errorf("%d bytes: got %v, want the refresh token's cookie", size, got.header["Set-Cookie"])
+		case access == nil:
+			t.Errorf("%d bytes: got no cookie for the access token, not even one that deletes an old one", size)
+		case fits && (access.Value != got.grant(t).Token || access.MaxAge != 900 || len(access.Raw) > 4096):
+			t.Errorf("%d bytes: got Max-Age %d and a cookie of %d bytes, want the access token in it", size, access.MaxAge,
+				len(access.Raw))
+		case !fits && (access.Value != "" || access.MaxAge != -1 || access.Path != "/"):
+			t.Errorf("%d bytes: got %s, want it deleted", size, access.Raw)
+		}
 	}
 }

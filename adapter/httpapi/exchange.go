@@ -53,12 +53,14 @@ func (a *API) exchange(c echo.Context, b refreshBody) error {
 		web.Note(c).FailedProof()
 	}
 	switch {
-	case errors.Is(out.Why, domain.ErrUnproved):
+	case errors.Is(out.Why, domain.ErrAuthenticationRequired):
 		return domain.ErrUnauthorized
+	case errors.Is(out.Why, domain.ErrUnproved):
+		return refuse(c, "The refresh token cannot be exchanged.", []domain.FieldError{unproved})
 	case out.Outcome.Refused():
 		// A string in the body says nothing about those in the cookies.
 		if byCookie && b.RefreshToken == nil && out.Outcome != domain.RefusedInactive {
-			a.dropCookies(c, out.Policy)
+			a.deleteCookies(c, out.Policy)
 		}
 		return refuse(c, "The refresh token cannot be exchanged.", []domain.FieldError{refusals[out.Outcome]})
 	}
@@ -133,6 +135,10 @@ var refusals = map[domain.Outcome]domain.FieldError{
 		Message: "the application is switched off: keep the token string and try later"},
 }
 
+// unproved is what a client reads that did not prove what the refresh token is bound to. It keeps the token string.
+var unproved = domain.FieldError{Field: "refreshToken", Reason: "unproved",
+	Message: "the refresh token is bound to a key: keep the token string, and send it again with a proof of that key"}
+
 // tell notes the outcome, in the header, the log and the metrics. What may be theft is a warning; what cannot be is an error.
 func (a *API) tell(c echo.Context, out usecase.Exchanged) {
 	c.Response().Header().Set(outcomeHeader, string(out.Outcome))
@@ -145,7 +151,10 @@ func (a *API) tell(c echo.Context, out usecase.Exchanged) {
 	switch {
 	case errors.Is(out.Why, domain.ErrAhead):
 		record.Raise(slog.LevelError, slog.String("why", out.Why.Error()+": the store went back in time, or a token key leaked"))
-	case out.Stranger:
+	case out.Restored:
+		record.Raise(slog.LevelWarn, slog.String("why", "a later generation than the stored one was rotated, because the store was restored"),
+			slog.Uint64("generation", uint64(out.RefreshToken.Generation)))
+	case out.AddressChanged:
 		record.Raise(slog.LevelWarn, slog.String("why", "a retry from another client address than the rotation's"),
 			slog.String("rotatedFrom", out.RefreshToken.MetaData.ClientAddress))
 	case out.Outcome == domain.Recovered, out.Outcome == domain.RefusedReplayed:
@@ -197,19 +206,34 @@ func (a *API) ownPage(c echo.Context) bool {
 	}
 }
 
+// maxCookie is the size of cookie that a client has to support (RFC 6265, section 6.1): name, value and attributes together.
+// Browsers drop larger ones.
+const maxCookie = 4096
+
+// setCookies sets both cookies for as long as their tokens can be used. An access token that is too large for a cookie is in
+// the body only; the cookie of an earlier one is then deleted.
 func (a *API) setCookies(c echo.Context, g usecase.Grant) {
 	refresh := a.newCookie(c, refreshCookie, g.TokenString.Reveal(), g.Policy)
-	refresh.Expires = g.RefreshToken.ExpiresAt
+	refresh.MaxAge = int(g.RefreshTokenExpiresIn / time.Second)
 	c.SetCookie(refresh)
-	c.SetCookie(a.newCookie(c, accessCookie, g.AccessToken.Reveal(), g.Policy))
+	access := a.newCookie(c, accessCookie, g.AccessToken.Reveal(), g.Policy)
+	access.MaxAge = int(g.ExpiresIn / time.Second)
+	if len(access.String()) > maxCookie {
+		a.deleteCookie(c, accessCookie, g.Policy)
+		return
+	}
+	c.SetCookie(access)
 }
 
-func (a *API) dropCookies(c echo.Context, p domain.Policy) {
-	for _, name := range []string{refreshCookie, accessCookie} {
-		gone := a.newCookie(c, name, "", p)
-		gone.MaxAge = -1
-		c.SetCookie(gone)
-	}
+func (a *API) deleteCookies(c echo.Context, p domain.Policy) {
+	a.deleteCookie(c, refreshCookie, p)
+	a.deleteCookie(c, accessCookie, p)
+}
+
+func (a *API) deleteCookie(c echo.Context, name string, p domain.Policy) {
+	cookie := a.newCookie(c, name, "", p)
+	cookie.MaxAge = -1 // Max-Age=0 on the wire
+	c.SetCookie(cookie)
 }
 
 // newCookie is Secure, but where the service is only tried: on this machine, and without a public address that says otherwise. A

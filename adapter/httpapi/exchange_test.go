@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"encoding/base64"
 	"encoding/json"
+	"math"
+	"regexp"
 	"strings"
 	"sync"
 	"testing"
@@ -12,6 +14,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/refreshd/refreshd/domain"
+	"github.com/refreshd/refreshd/usecase"
 )
 
 // next exchanges and returns what the client has then.
@@ -23,6 +26,18 @@ func (s *service) next(t *testing.T, tokenString, outcome string) grant {
 	}
 	return a.grant(t)
 }
+
+// withoutSeconds is the body of an answer without the seconds left, which count down.
+func (a *answer) withoutSeconds(t *testing.T) string {
+	t.Helper()
+	rest, found := secondsLeft.ReplaceAllString(string(a.body), ""), secondsLeft.FindAllString(string(a.body), -1)
+	if len(found) != 2 {
+		t.Fatalf("got %v in %s, want both", found, a.body)
+	}
+	return rest
+}
+
+var secondsLeft = regexp.MustCompile(`,"(expiresIn|refreshTokenExpiresIn)":[0-9]+`)
 
 func TestARetryIsAnsweredWithTheSameBytes(t *testing.T) {
 	s := newService(t)
@@ -36,8 +51,18 @@ func TestARetryIsAnsweredWithTheSameBytes(t *testing.T) {
 	}
 	s.wait(29 * time.Second)
 	retried := s.exchange(t, issued.RefreshToken).want(t, 200)
-	if retried.outcome() != "retried" || !bytes.Equal(retried.body, rotated.body) {
+	if retried.outcome() != "retried" || retried.withoutSeconds(t) != rotated.withoutSeconds(t) {
 		t.Errorf("got %s %s, want a retry with the bytes %s", retried.outcome(), retried.body, rotated.body)
+	}
+	if got, want := retried.grant(t), rotated.grant(t); got.ExpiresIn != want.ExpiresIn-29 ||
+		got.RefreshTokenExpiresIn != want.RefreshTokenExpiresIn-29 {
+		t.Errorf("got %d and %d seconds left, want 29 less than %d and %d", got.ExpiresIn, got.RefreshTokenExpiresIn,
+			want.ExpiresIn, want.RefreshTokenExpiresIn)
+	}
+	// Whoever has stored the new string already gets the same answer.
+	current := s.exchange(t, rotated.grant(t).RefreshToken).want(t, 200)
+	if current.outcome() != "retried" || !bytes.Equal(current.body, retried.body) {
+		t.Errorf("got %s %s for the current string, want %s", current.outcome(), current.body, retried.body)
 	}
 	// The grace period counts from the rotation: the retry has not prolonged it.
 	s.wait(time.Second)
@@ -45,7 +70,8 @@ func TestARetryIsAnsweredWithTheSameBytes(t *testing.T) {
 	if recovered.outcome() != "recovered" || recovered.grant(t).RefreshToken != rotated.grant(t).RefreshToken {
 		t.Errorf("got %s %s, want a recovery with the same token string", recovered.outcome(), recovered.body)
 	}
-	if got, want := s.store.outcomes, []domain.Outcome{domain.Rotated, domain.Retried, domain.Recovered}; !cmp.Equal(got, want) {
+	if got, want := s.store.outcomes, []domain.Outcome{domain.Rotated, domain.Retried, domain.Retried,
+		domain.Recovered}; !cmp.Equal(got, want) {
 		t.Errorf("Exchanged was told %v, want %v", got, want)
 	}
 }
@@ -233,6 +259,7 @@ func TestTheOldAccessTokenMustNotBeAnotherSessions(t *testing.T) {
 	// One that cannot be verified is ignored, and an expired one of this session is fine.
 	s.wait(time.Hour)
 	g := s.do(t, "POST", "/jwt/refresh", body(object{"refreshToken": mine.RefreshToken, "token": mine.Token})).want(t, 200).grant(t)
+	s.wait(time.Hour)
 	s.do(t, "POST", "/jwt/refresh", body(object{"refreshToken": g.RefreshToken, "token": "no.such.token"})).want(t, 200)
 }
 
@@ -292,6 +319,7 @@ func TestAStrangerWithAnOldStringAndNoKeyChangesNothing(t *testing.T) {
 	proved := []option{as("exchanger"), tenant(aTenant)}
 	first := s.issue(t, "locked", "ada")
 	second := s.exchange(t, first.RefreshToken, proved...).want(t, 200).grant(t)
+	s.wait(time.Minute)
 	third := s.exchange(t, second.RefreshToken, proved...).want(t, 200).grant(t)
 	s.wait(time.Hour)
 
@@ -383,4 +411,116 @@ func decodeSegment(t *testing.T, segment string) map[string]any {
 		t.Fatal(err)
 	}
 	return m
+}
+
+// An old string with too long a lifetime was refused for the lifetime: a thief learned that the session is active, and was not
+// caught.
+func TestALifetimeAbovePolicyHidesNoReplay(t *testing.T) {
+	for name, present := range map[string]func(string) []option{
+		"body": func(old string) []option {
+			return []option{body(object{"refreshToken": old, "timeToLiveInSeconds": 86_400})}
+		},
+		"cookie": func(old string) []option {
+			return []option{cookie("refresh_token", old), body(object{"timeToLiveInSeconds": 86_400})}
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := newService(t)
+			first := s.issue(t, "blog", "ada") // no grace period, no recovery
+			second := s.next(t, first.RefreshToken, "rotated")
+			third := s.next(t, second.RefreshToken, "rotated")
+			got := s.do(t, "POST", "/jwt/refresh", present(first.RefreshToken)...).want(t, 400, "[reused]refreshToken")
+			if got.outcome() != "replayed" || s.alive(t, first.RefreshTokenID) {
+				t.Errorf("got outcome %q, and the refresh token is alive: %t", got.outcome(), s.alive(t, first.RefreshTokenID))
+			}
+			if name == "cookie" {
+				got.dropsCookies(t, "")
+			}
+			s.exchange(t, third.RefreshToken).want(t, 400, "[revoked]refreshToken")
+		})
+	}
+}
+
+// What is refused for another reason says that reason, whatever lifetime it asks for.
+func TestALifetimeAbovePolicyHidesNoRefusal(t *testing.T) {
+	s := newService(t)
+	ask := func(tokenString string) *answer {
+		return s.do(t, "POST", "/jwt/refresh", body(object{"refreshToken": tokenString, "timeToLiveInSeconds": 86_400}))
+	}
+	g := s.issue(t, "shop", "ada")
+	ask(g.RefreshToken).want(t, 400, "[invalid]timeToLiveInSeconds")
+	rotated := s.next(t, g.RefreshToken, "rotated")
+	for _, retry := range []string{g.RefreshToken, rotated.RefreshToken} {
+		ask(retry).want(t, 400, "[invalid]timeToLiveInSeconds")
+	}
+	s.setActive(t, "shop", false)
+	ask(rotated.RefreshToken).want(t, 400, "[inactive]refreshToken")
+	s.setActive(t, "shop", true)
+	s.do(t, "DELETE", "/jwt/refresh/"+g.RefreshTokenID, backend).want(t, 200)
+	ask(rotated.RefreshToken).want(t, 400, "[revoked]refreshToken")
+	ask(s.issue(t, "locked", "ada").RefreshToken).want(t, 401)
+}
+
+// A client that has lost its proof, or has yet to learn that one is needed, must not throw the session away.
+func TestAMissingProofOfABindingIsNotFinal(t *testing.T) {
+	s := newService(t)
+	bound, err := s.api.Issue.Do(t.Context(), usecase.IssueInput{
+		TenantID: aTenant, ApplicationID: "cookies", UserID: "ada", Binding: "0ZcOCORZNYy-DWpqq30jZyJGHTN0d2HglBV3uiguA4I",
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	tokenString := bound.TokenString.Reveal()
+	secrets.add(tokenString)
+	before := s.dump(t)
+	for name, options := range map[string][]option{
+		"body":                 {body(object{"refreshToken": tokenString})},
+		"cookie":               {cookie("refresh_token", tokenString)},
+		"with an API key":      {body(object{"refreshToken": tokenString}), as("exchanger"), tenant(aTenant)},
+		"too long a lifetime":  {body(object{"refreshToken": tokenString, "timeToLiveInSeconds": 86_400})},
+		"its own access token": {body(object{"refreshToken": tokenString, "token": bound.AccessToken.Reveal()})},
+	} {
+		t.Run(name, func(t *testing.T) {
+			got := s.do(t, "POST", "/jwt/refresh", options...).want(t, 400, "[unproved]refreshToken").keepsCookies(t)
+			if got.outcome() != "invalid" {
+				t.Errorf("got outcome %q, want invalid", got.outcome())
+			}
+			if line := logLine(t, got.header.Get("X-Request-Id")); line["why"] != domain.ErrUnproved.Error() {
+				t.Errorf("got %v, want the log to say what is missing", line)
+			}
+		})
+	}
+	if diff := cmp.Diff(before, s.dump(t)); diff != "" {
+		t.Errorf("the store changed: %s", diff)
+	}
+}
+
+// A client that believes in more seconds than an access token has left sends it until a resource server refuses it.
+func TestTheSecondsLeftAreThoseOfTheTokens(t *testing.T) {
+	s := newService(t)
+	end := s.clock().Add(2 * time.Hour)
+	g := s.do(t, "POST", "/jwt/issue", backend, body(object{
+		"applicationsId": "shop", "userId": "ada", "insertInstant": end.Add(-365 * 24 * time.Hour).UnixMilli(),
+	})).want(t, 200).grant(t)
+	ends := end.Truncate(time.Second) // the expiry is cut to the second
+	for _, before := range []time.Duration{
+		2 * time.Hour, 16 * time.Minute, 15 * time.Minute, 15*time.Minute - time.Millisecond, 14 * time.Minute, time.Minute,
+		20 * time.Second,
+		1001 * time.Millisecond, time.Second, 999 * time.Millisecond, time.Microsecond,
+	} {
+		s.wait(ends.Add(-before).Sub(s.clock()))
+		got := s.exchange(t, g.RefreshToken).want(t, 200)
+		g = got.grant(t)
+		left := int64(math.Ceil(before.Seconds()))
+		if g.RefreshTokenExpiresIn != left {
+			t.Errorf("%s before the end: got %d seconds of the refresh token, want %d", before, g.RefreshTokenExpiresIn, left)
+		}
+		expires := time.Unix(int64(claimsOf(t, g.Token)["exp"].(float64)), 0)
+		untilThen := int64(math.Ceil(expires.Sub(s.clock()).Seconds()))
+		if g.ExpiresIn != min(900, untilThen) || g.ExpiresIn < 1 || expires.After(ends) {
+			t.Errorf("%s before the end: got %d seconds of an access token that expires at %s", before, g.ExpiresIn, expires)
+		}
+	}
+	s.wait(time.Microsecond)
+	s.exchange(t, g.RefreshToken).want(t, 400, "[expired]refreshToken")
 }

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/getkin/kin-openapi/openapi3"
 	"github.com/google/go-cmp/cmp"
@@ -238,10 +239,16 @@ func TestOneLogLineTellsOfEachRequest(t *testing.T) {
 	}
 
 	g = s.issue(t, "shop", "ada")
-	s.exchange(t, g.RefreshToken, from("203.0.113.7:1")).want(t, 200)
+	current := s.exchange(t, g.RefreshToken, from("203.0.113.7:1")).want(t, 200).grant(t)
 	stranger := logLine(t, s.exchange(t, g.RefreshToken, from("198.51.100.9:1")).want(t, 200).header.Get("X-Request-Id"))
 	if stranger["level"] != "WARN" || stranger["outcome"] != "retried" || stranger["rotatedFrom"] != "203.0.113.7" {
 		t.Errorf("got %v, want a warning of a retry from elsewhere", stranger)
+	}
+	// A phone that changes networks asks with the current string: that is no warning.
+	moved := logLine(t, s.exchange(t, current.RefreshToken, from("198.51.100.9:1")).want(t,
+		200).header.Get("X-Request-Id"))
+	if moved["level"] != "INFO" || moved["outcome"] != "retried" || moved["rotatedFrom"] != nil {
+		t.Errorf("got %v, want no warning of a retry with the current string", moved)
 	}
 }
 
@@ -258,6 +265,37 @@ func TestAStringFromTheFutureIsLoggedAtError(t *testing.T) {
 	got := s.exchange(t, ahead.RefreshToken).want(t, 400, "[invalid]refreshToken")
 	if line := logLine(t, got.header.Get("X-Request-Id")); line["level"] != "ERROR" || line["outcome"] != "invalid" {
 		t.Errorf("got %v, want an error", line)
+	}
+}
+
+// After a restore the strings of later generations are their owners': an operator who says so keeps the sessions.
+func TestAStringFromTheFutureIsExchangedAfterARestore(t *testing.T) {
+	s := newService(t)
+	s.api.Exchange.Restored = true
+	g := s.issue(t, "shop", "ada")
+	before, err := s.store.Store.Snapshot(t.Context(), s.store.ids[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	ahead := s.next(t, g.RefreshToken, "rotated")
+	later, err := s.store.Store.Snapshot(t.Context(), s.store.ids[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := s.store.Store.Swap(t.Context(), later.Token, before.Token, s.clock()); err != nil {
+		t.Fatal(err)
+	}
+	s.wait(time.Minute)
+	got := s.exchange(t, ahead.RefreshToken).want(t, 200)
+	line := logLine(t, got.header.Get("X-Request-Id"))
+	if got.outcome() != "rotated" || line["level"] != "WARN" || line["outcome"] != "rotated" || line["generation"] != 3.0 {
+		t.Errorf("got outcome %q and %v, want rotated to generation 3, and a warning", got.outcome(), line)
+	}
+	// The store has caught up: what follows is an exchange like any other.
+	s.wait(time.Minute)
+	next := s.exchange(t, got.grant(t).RefreshToken).want(t, 200)
+	if line := logLine(t, next.header.Get("X-Request-Id")); next.outcome() != "rotated" || line["level"] != "INFO" {
+		t.Errorf("got outcome %q and %v, want rotated and no warning", next.outcome(), line)
 	}
 }
 

@@ -4,12 +4,15 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"fmt"
 	"log/slog"
 	"net/http/httptest"
+	"net/netip"
 	"net/url"
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/refreshd/refreshd/domain"
 	"github.com/refreshd/refreshd/port"
@@ -226,6 +229,9 @@ func FuzzIssueBody(f *testing.F) {
 		`{"userId":"ada","applicationsId":"shop","claims":{"Sub":"root"}}`, `{"userId":"ada","applicationsId":"shop","claims":{"sub":"root"}}`,
 		`{"userId":"ada","applicationsId":"shop","refreshTokenId":"` + mine.RefreshTokenID + `"}`, `{"userId":"a\u0000","applicationsId":"shop"}`,
 		`{"usersId":"\u202e","applicationId":"shop","metaData":{"device":{"name":"<b>"},"data":{"":[]}}}`, `{"userId":"ada","applicationsId":"shop","roles":["a","a"]}`,
+		`{"userId":"ada","applicationsId":"shop","insertInstant":1804136000000,"expirationInstant":1804137000000}`,
+		`{"userId":"ada","applicationsId":"shop","clientAddress":"::ffff:203.0.113.7","userAgent":"é"}`,
+		`{"userId":"ada","applicationsId":"shop","refreshTokenId":"9b2f6e3c-5a7d-4d41-9e0c-5b7a8d2f1c34"}`,
 	} {
 		f.Add([]byte(seed))
 	}
@@ -261,6 +267,25 @@ func FuzzIssueBody(f *testing.F) {
 		var lists struct{ Roles, Scopes []string }
 		if err := json.Unmarshal(body, &lists); err == nil && (!slices.Equal(lists.Roles, stored.Roles) || !slices.Equal(lists.Scopes, stored.Scopes)) {
 			t.Fatalf("%q was stored with roles %q, scopes %q", body, stored.Roles, stored.Scopes)
+		}
+		// Where a session begins and ends is said or the policy's, and it has not ended yet.
+		now := s.clock()
+		if ms, said := says["insertInstant"]; said != !stored.IssuedAt.Equal(stored.RotatedAt) || said &&
+			ms != fmt.Sprint(stored.IssuedAt.UnixMilli()) {
+			t.Fatalf("%q was stored with the insert %s", body, stored.IssuedAt)
+		}
+		if !stored.ExpiresAt.After(now) || stored.ExpiresAt.After(now.Add(30*24*time.Hour)) || g.ExpiresIn < 1 ||
+			g.RefreshTokenExpiresIn < 1 {
+			t.Fatalf("%q was stored to expire at %s, with %d and %d seconds left", body, stored.ExpiresAt, g.ExpiresIn,
+				g.RefreshTokenExpiresIn)
+		}
+		if ms, said := says["expirationInstant"]; said && ms[:max(0, len(ms)-3)] != fmt.Sprint(stored.ExpiresAt.Unix()) {
+			t.Fatalf("%q was stored to expire at %s", body, stored.ExpiresAt)
+		}
+		address := stored.MetaData.ClientAddress
+		if a, err := netip.ParseAddr(address); address != "" && (err != nil || a.String() != address || a.Is4In6() ||
+			a.Zone() != "") {
+			t.Fatalf("%q was stored with the address %q", body, address)
 		}
 	})
 }

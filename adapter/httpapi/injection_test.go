@@ -294,3 +294,41 @@ func TestNoHeaderOfAnAnswerIsTheCallers(t *testing.T) {
 		}
 	}
 }
+
+// A backend passes on the User-Agent that the device sent, and lists of sessions show it: it is checked as every shown text is.
+func TestWhatADeviceSendsComesBackAsDataOnly(t *testing.T) {
+	s := newService(t)
+	shown := 0
+	for name, bad := range hostile {
+		t.Run(name, func(t *testing.T) {
+			sent := object{"userId": "ada", "applicationsId": "shop", "clientAddress": bad}
+			refused := s.do(t, "POST", "/jwt/issue", backend, body(sent)).want(t, 400, "[invalid]clientAddress")
+			delete(sent, "clientAddress")
+			sent["userAgent"] = bad
+			got := s.do(t, "POST", "/jwt/issue", backend, body(sent))
+			if got.status == 400 {
+				got.want(t, 400, "[invalid]userAgent")
+				refused.body = append(refused.body, got.body...)
+			}
+			if strings.ContainsFunc(string(refused.body), func(r rune) bool { return r != '\n' && !unicode.IsPrint(r) }) ||
+				bytes.Contains(refused.body, []byte("<script")) {
+				t.Errorf("a refusal repeats what it refuses: %q", refused.body)
+			}
+			if got.status == 400 {
+				return
+			}
+			shown++
+			var stored struct {
+				MetaData struct{ Device struct{ Description string } }
+			}
+			s.do(t, "GET", "/jwt/refresh/"+got.want(t, 200).grant(t).RefreshTokenID, backend).want(t, 200).data(t, &stored)
+			want := strings.TrimSpace(string([]rune(bad))) // each byte that is no UTF-8 is sent as U+FFFD
+			if got := stored.MetaData.Device.Description; got != want || strings.ContainsFunc(got, unicode.IsControl) {
+				t.Errorf("got %q, want %q", got, want)
+			}
+		})
+	}
+	if shown == 0 {
+		t.Error("nothing was stored, so nothing was shown")
+	}
+}

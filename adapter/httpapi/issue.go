@@ -2,6 +2,11 @@ package httpapi
 
 import (
 	"encoding/json"
+	"net/netip"
+	"strings"
+	"time"
+	"unicode"
+	"unicode/utf8"
 
 	"github.com/labstack/echo/v4"
 
@@ -25,18 +30,25 @@ type issueBody struct {
 		} `json:"device"`
 		Data json.RawMessage `json:"data"`
 	} `json:"metaData"`
+	ClientAddress     *string `json:"clientAddress"`
+	UserAgent         *string `json:"userAgent"`
+	InsertInstant     *int64  `json:"insertInstant"`
+	ExpirationInstant *int64  `json:"expirationInstant"`
 }
 
-// grantData is what an issue and an exchange answer with.
+// grantData is the response to an issue and to an exchange. ExpiresIn and RefreshTokenExpiresIn are in seconds.
 type grantData struct {
-	RefreshToken   string `json:"refreshToken,omitempty"`
-	RefreshTokenID string `json:"refreshTokenId"`
-	Token          string `json:"token"`
+	RefreshToken          string `json:"refreshToken,omitempty"`
+	RefreshTokenID        string `json:"refreshTokenId"`
+	Token                 string `json:"token"`
+	ExpiresIn             int64  `json:"expiresIn"`
+	RefreshTokenExpiresIn int64  `json:"refreshTokenExpiresIn"`
 }
 
 func newGrantData(g usecase.Grant) grantData {
 	return grantData{
 		RefreshToken: g.TokenString.Reveal(), RefreshTokenID: g.RefreshToken.ID.String(), Token: g.AccessToken.Reveal(),
+		ExpiresIn: int64(g.ExpiresIn / time.Second), RefreshTokenExpiresIn: int64(g.RefreshTokenExpiresIn / time.Second),
 	}
 }
 
@@ -74,7 +86,7 @@ func (b issueBody) input(tenantID string) (usecase.IssueInput, error) {
 	if b.RefreshTokenID != nil {
 		var ok bool
 		if in.ID, ok = domain.ParseID(*b.RefreshTokenID); !ok {
-			p.Add("refreshTokenId", domain.Malformed, "this must be a UUID, best of version 7; or leave it out")
+			p.Add("refreshTokenId", domain.Malformed, "use a UUID of version 7, or leave it out")
 		}
 	}
 	if m := b.MetaData; m != nil {
@@ -83,7 +95,69 @@ func (b issueBody) input(tenantID string) (usecase.IssueInput, error) {
 			in.MetaData.Device = domain.Device{Name: m.Device.Name, Type: m.Device.Type, Description: m.Device.Description}
 		}
 	}
+	in.MetaData.ClientAddress = clientAddress(&p, b.ClientAddress)
+	described := userAgent(&p, b.UserAgent)
+	if d := &in.MetaData.Device; d.Description == "" {
+		d.Description = described
+	}
+	in.IssuedAt = instant(&p, "insertInstant", b.InsertInstant)
+	in.ExpiresAt = instant(&p, "expirationInstant", b.ExpirationInstant)
 	return in, p.Err()
+}
+
+// clientAddress returns an IP address in the form that the service gives those it sees itself; empty for none.
+func clientAddress(p *domain.Problems, s *string) string {
+	if s == nil {
+		return ""
+	}
+	address, err := netip.ParseAddr(*s)
+	if err != nil {
+		p.Add("clientAddress", domain.Malformed,
+			"send the IP address alone, such as 203.0.113.7 or 2001:db8::7, or leave it out")
+		return ""
+	}
+	return address.Unmap().WithZone("").String()
+}
+
+const (
+	maxUserAgent   = 1024
+	maxDescription = 255 // of a device, in bytes
+)
+
+// userAgent returns as much of a User-Agent header as fits the description of a device.
+func userAgent(p *domain.Problems, s *string) string {
+	described := strings.TrimSpace(text(s))
+	switch {
+	case len(text(s)) > maxUserAgent:
+		p.Add("userAgent", domain.TooLong, "use at most 1024 bytes")
+	case strings.ContainsFunc(text(s), unicode.IsControl):
+		p.Add("userAgent", domain.Malformed, "control characters are not allowed")
+	case len(described) > maxDescription:
+		end := maxDescription
+		for !utf8.RuneStart(described[end]) {
+			end--
+		}
+		return strings.TrimSpace(described[:end])
+	default:
+		return described
+	}
+	return ""
+}
+
+// lastInstant is the end of the year 9999, in milliseconds since 1970.
+const lastInstant = 253_402_300_799_999
+
+// instant reads milliseconds since 1970; the zero time for none.
+func instant(p *domain.Problems, field string, ms *int64) time.Time {
+	switch {
+	case ms == nil:
+		return time.Time{}
+	case *ms < 0 || *ms > lastInstant:
+		p.Add(field, domain.Malformed, "send milliseconds since 1970, as a whole number")
+		return time.Time{}
+	default:
+		return time.UnixMilli(*ms).UTC()
+	}
 }
 
 func text(s *string) string {

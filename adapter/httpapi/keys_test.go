@@ -46,7 +46,7 @@ func TestATenantsKeysVerifyItsAccessTokens(t *testing.T) {
 		t.Errorf("the published keys do not verify an access token: %v", err)
 	}
 	key, _ := set.Key(0)
-	if key.Algorithm() != jwa.EdDSA || key.KeyUsage() != "sig" {
+	if key.Algorithm() != jwa.ES256 || key.KeyUsage() != "sig" {
 		t.Errorf("got alg %v, use %q", key.Algorithm(), key.KeyUsage())
 	}
 	other := s.do(t, "GET", "/t/globex/.well-known/jwks.json").want(t, 200)

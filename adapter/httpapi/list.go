@@ -37,7 +37,6 @@ type tokenData struct {
 	UserID            string          `json:"userId"`
 	Generation        uint32          `json:"generation"`
 	InsertInstant     int64           `json:"insertInstant"`
-	StartInstant      int64           `json:"startInstant"`
 	LastUsedInstant   int64           `json:"lastUsedInstant"`
 	ExpirationInstant int64           `json:"expirationInstant"`
 	Roles             []string        `json:"roles"`
@@ -61,7 +60,7 @@ type deviceData struct {
 func newTokenData(t domain.RefreshToken) tokenData {
 	d := tokenData{
 		ID: t.ID.String(), TenantID: t.TenantID, ApplicationID: t.ApplicationID, UserID: t.UserID, Generation: t.Generation,
-		InsertInstant: milliseconds(t.IssuedAt), StartInstant: milliseconds(t.IssuedAt),
+		InsertInstant:   milliseconds(t.IssuedAt),
 		LastUsedInstant: milliseconds(t.LastUsedAt), ExpirationInstant: milliseconds(t.ExpiresAt),
 		Roles: append([]string{}, t.Roles...), Scopes: append([]string{}, t.Scopes...), Claims: json.RawMessage("{}"),
 		MetaData: metaData{LastClientAddress: t.MetaData.ClientAddress, Data: json.RawMessage(t.MetaData.Data)},

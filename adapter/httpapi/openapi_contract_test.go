@@ -97,8 +97,9 @@ func kindOf(word string) string {
 func TestTheContractCheckSeesEachBreach(t *testing.T) {
 	const (
 		id     = "019b2f6e-3c5a-7d41-9e0c-5b7a8d2f1c34"
+		v4     = "019b2f6e-3c5a-4d41-9e0c-5b7a8d2f1c34"
 		issued = `{"success":true,"message":"","data":{"refreshToken":"rt_AQAAAQGbL248Wn1Bngxbeo0vHDQAAAAB3hAZjVCWmlimJBYjKllee6EoYl10QQVJ",` +
-			`"refreshTokenId":"` + id + `","token":"a.b.c"}}`
+			`"refreshTokenId":"` + id + `","token":"a.b.c","expiresIn":900,"refreshTokenExpiresIn":2592000}}`
 		revoked = `{"success":true,"message":"","data":{"tokenId":"` + id + `"}}`
 	)
 	type call struct {
@@ -115,19 +116,44 @@ func TestTheContractCheckSeesEachBreach(t *testing.T) {
 		call  call
 		fails bool
 	}{
-		"issue":                            {issue, false},
-		"issue, alias":                     {with(issue, func(c *call) { c.body = `{"usersId":"u","applicationId":"a"}` }), false},
-		"issue, trailing slash":            {with(issue, func(c *call) { c.path += "/" }), false},
-		"issue without a user":             {with(issue, func(c *call) { c.body = `{"applicationsId":"a"}` }), true},
-		"issue, user spelled twice":        {with(issue, func(c *call) { c.body = `{"userId":"u","userID":"u","applicationsId":"a"}` }), true},
-		"issue, unknown name":              {with(issue, func(c *call) { c.body = `{"userId":"u","applicationsId":"a","x":1}` }), true},
-		"issue, reserved claim":            {with(issue, func(c *call) { c.body = `{"userId":"u","applicationsId":"a","claims":{"sid":"x"}}` }), true},
-		"issue, address in the input":      {with(issue, func(c *call) { c.body = `{"userId":"u","applicationsId":"a","metaData":{"lastClientAddress":"x"}}` }), true},
-		"issue without tenant":             {with(issue, func(c *call) { c.drop = "X-Stencil-TenantId" }), true},
-		"issue without API key":            {with(issue, func(c *call) { c.drop = "Authorization" }), true},
-		"answer that a cache keeps":        {with(issue, func(c *call) { c.drop = "Cache-Control" }), true},
-		"answer without request id":        {with(issue, func(c *call) { c.drop = "X-Request-Id" }), true},
-		"answer with an unknown name":      {with(issue, func(c *call) { c.answer = strings.Replace(issued, `"message"`, `"x":1,"message"`, 1) }), true},
+		"issue":                 {issue, false},
+		"issue, alias":          {with(issue, func(c *call) { c.body = `{"usersId":"u","applicationId":"a"}` }), false},
+		"issue, trailing slash": {with(issue, func(c *call) { c.path += "/" }), false},
+		"issue without a user":  {with(issue, func(c *call) { c.body = `{"applicationsId":"a"}` }), true},
+		"issue, user spelled twice": {with(issue,
+			func(c *call) { c.body = `{"userId":"u","userID":"u","applicationsId":"a"}` }), true},
+		"issue, unknown name": {with(issue, func(c *call) { c.body = `{"userId":"u","applicationsId":"a","x":1}` }),
+			true},
+		"issue, reserved claim": {with(issue,
+			func(c *call) { c.body = `{"userId":"u","applicationsId":"a","claims":{"sid":"x"}}` }), true},
+		"issue, address in the input": {with(issue,
+			func(c *call) { c.body = `{"userId":"u","applicationsId":"a","metaData":{"lastClientAddress":"x"}}` }), true},
+		"issue, import": {with(issue, func(c *call) {
+			c.body = `{"userId":"u","applicationsId":"a","insertInstant":0,"expirationInstant":1798016400000,` +
+				`"clientAddress":"::1","userAgent":""}`
+		}), false},
+		"issue, an instant before 1970": {with(issue,
+			func(c *call) { c.body = `{"userId":"u","applicationsId":"a","insertInstant":-1}` }), true},
+		"issue, an id of version 4": {with(issue,
+			func(c *call) { c.body = `{"userId":"u","applicationsId":"a","refreshTokenId":"` + v4 + `"}` }), true},
+		"issue without tenant":      {with(issue, func(c *call) { c.drop = "X-Stencil-TenantId" }), true},
+		"issue without API key":     {with(issue, func(c *call) { c.drop = "Authorization" }), true},
+		"answer that a cache keeps": {with(issue, func(c *call) { c.drop = "Cache-Control" }), true},
+		"answer without request id": {with(issue, func(c *call) { c.drop = "X-Request-Id" }), true},
+		"answer with an unknown name": {with(issue, func(c *call) {
+			c.answer = strings.Replace(issued, `"message"`,
+				`"x":1,"message"`, 1)
+		}), true},
+		"answer without the seconds left": {with(issue, func(c *call) {
+			c.answer = strings.Replace(issued,
+				`"expiresIn":900,`, ``, 1)
+		}), true},
+		"answer with no second left": {with(issue, func(c *call) {
+			c.answer = strings.Replace(issued,
+				`"expiresIn":900,`, `"expiresIn":0,`, 1)
+		}), true},
+		"exchange, no seconds of a session": {call{method: "POST", path: "/jwt/refresh", body: `{}`, status: 200,
+			answer: strings.Replace(issued, `,"refreshTokenExpiresIn":2592000`, ``, 1)}, true},
 		"answer without a token string":    {with(issue, func(c *call) { c.answer = revoked }), true},
 		"status that is not documented":    {with(issue, func(c *call) { c.status = 201 }), true},
 		"401 with a body":                  {with(issue, func(c *call) { c.status = 401 }), true},

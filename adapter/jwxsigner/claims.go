@@ -2,6 +2,7 @@ package jwxsigner
 
 import (
 	"bytes"
+	"crypto/sha256"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -19,25 +20,27 @@ type claims struct {
 	ClientID      string   `json:"client_id"`
 	IssuedAt      int64    `json:"iat"` // seconds since 1970
 	ExpiresAt     int64    `json:"exp"`
-	ID            string   `json:"jti"`
 	SessionID     string   `json:"sid"`
 	TenantID      string   `json:"tid"`
 	ApplicationID string   `json:"applicationId"`
+	IssuedEpoch   uint64   `json:"rve"`
 	Roles         []string `json:"roles,omitempty"`
 	Scope         string   `json:"scope,omitempty"` // RFC 8693, section 4.2
+	ID            string   `json:"jti,omitempty"`   // empty in what encodeClaims encodes; appendID adds it
 }
 
 // ours are their names, and whether every token has the claim.
 var ours = map[string]bool{
 	"iss": true, "sub": true, "aud": true, "client_id": true, "iat": true, "exp": true, "jti": true, "sid": true, "tid": true,
-	"applicationId": true, "roles": false, "scope": false,
+	"applicationId": true, "rve": true, "roles": false, "scope": false,
 }
 
+// encodeClaims returns the payload without `jti`.
 func encodeClaims(t domain.AccessToken) ([]byte, error) {
 	payload, err := json.Marshal(claims{
 		Issuer: t.Issuer, Subject: t.Subject, Audience: t.Audience, ClientID: t.ApplicationID,
 		IssuedAt: t.IssuedAt.Unix(), ExpiresAt: t.ExpiresAt.Unix(),
-		ID: t.ID, SessionID: t.SessionID, TenantID: t.TenantID, ApplicationID: t.ApplicationID,
+		SessionID: t.SessionID, TenantID: t.TenantID, ApplicationID: t.ApplicationID, IssuedEpoch: t.IssuedEpoch,
 		Roles: t.Roles, Scope: strings.Join(t.Scopes, " "),
 	})
 	if err != nil || t.Claims == "" {
@@ -56,6 +59,18 @@ func encodeClaims(t domain.AccessToken) ([]byte, error) {
 	return payload, err
 }
 
+// appendID completes the payload with `jti`: a hash of the header, as it is sent, and of the rest of the payload.
+func appendID(payload []byte, header string) []byte {
+	const name, end = `,"jti":"`, `"}`
+	whole := make([]byte, 0, len(header)+len(payload)+len(name)+22+len(end))
+	whole = append(append(whole, header...), payload...)
+	hashed := sha256.Sum256(whole)
+	whole = append(whole[:len(whole)-1], name...)
+	whole = segment.AppendEncode(whole, hashed[:16])
+	return append(whole, end...)[len(header):]
+}
+
+// decodeClaims does not read the type, which is the header's.
 func decodeClaims(payload []byte) (domain.AccessToken, error) {
 	known, own := []byte("{"), []byte("{")
 	seen := make(map[string]bool, len(ours))
@@ -87,7 +102,7 @@ func decodeClaims(payload []byte) (domain.AccessToken, error) {
 	t := domain.AccessToken{
 		Issuer: c.Issuer, Subject: c.Subject, Audience: c.Audience,
 		ID: c.ID, IssuedAt: time.Unix(c.IssuedAt, 0).UTC(), ExpiresAt: time.Unix(c.ExpiresAt, 0).UTC(),
-		SessionID: c.SessionID, TenantID: c.TenantID, ApplicationID: c.ApplicationID,
+		SessionID: c.SessionID, TenantID: c.TenantID, ApplicationID: c.ApplicationID, IssuedEpoch: c.IssuedEpoch,
 		Roles: c.Roles,
 	}
 	if c.Scope != "" {

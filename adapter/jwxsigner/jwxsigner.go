@@ -14,13 +14,13 @@
 // takes a time that depends on the key. A salt of no bytes is deterministic too, but RFC 7518, section 3.5, asks for 32. What
 // this costs: with GODEBUG=fips140=only, crypto/rsa takes no reader but its own, and PS256 fails.
 //
-// Verify does not call jws.Verify. That decodes header and payload leniently, encodes them again and checks the result, so one
-// token has several spellings. Here the signature is checked over the bytes that came, and every segment has one spelling.
-// Nor does a header choose anything but the name of the key: the algorithm is the key's, a header that says more than
-// `alg`, `kid` and `typ` (`jku`, `jwk`, `x5u`, `crit`, `b64`) is refused without looking at it, and one that is not, to the byte,
-// what Sign writes with that key is refused as well, since readers of JSON differ in other cases and repeated names. Whoever sees
-// a signature of ES256, (r, s), can make the other, (r, -s), of it; which of the two is ours is found by signing again, which
-// takes no longer than the verification before it.
+// Verify does not call jws.Verify. That decodes header and payload leniently, encodes them again and checks the result,
+// so one token has several spellings. Here the signature is checked over the bytes that came, and every segment has one
+// spelling. Nor does a header choose anything but the name of the key: the algorithm is the key's, a header that says
+// more than `alg`, `kid` and `typ` (`jku`, `jwk`, `x5u`, `crit`, `b64`) is refused without looking at it, and one that
+// is not, to the byte, what Sign writes with that key and `typ` is refused as well, since readers of JSON differ in
+// other cases and repeated names. Whoever sees a signature of ES256, (r, s), can make the other, (r, -s), of it; which
+// of the two is ours is found by signing again, which takes no longer than the verification before it.
 //
 // A caller's own claim that has the name of one of ours, in any case, is refused when signing, although the domain has refused
 // it before: readers differ in which of two equal names counts, so neither order would be safe. That costs a walk over the
@@ -28,6 +28,9 @@
 //
 // The caller's own claims are put behind ours as text, not decoded and encoded again: a number keeps its digits, and the
 // order of names stays the caller's.
+//
+// `jti` is made here, of header and payload, and not in the domain, which does not know the key: so it is the same
+// exactly when the bytes of the token are, and a list of refused tokens by `jti` neither misses one nor hits another.
 package jwxsigner
 
 import (
@@ -55,9 +58,8 @@ import (
 )
 
 const (
-	tokenType = "at+jwt" // RFC 9068, section 2.1
-	rsaBits   = 2048
-	maxToken  = 32 << 10 // bytes of a token that Verify looks at
+	rsaBits  = 2048
+	maxToken = 32 << 10 // bytes of a token that Verify looks at
 )
 
 // Signer makes and checks access tokens. It is safe for concurrent use.
@@ -102,14 +104,19 @@ func (s *Signer) Sign(_ context.Context, with domain.SigningKey, t domain.Access
 	if err != nil {
 		return "", fmt.Errorf("jwxsigner: sign: %w", err)
 	}
+	header, ok := k.headers[t.Type]
+	if !ok {
+		return "", fmt.Errorf("jwxsigner: sign: %q is not a type of access tokens", t.Type)
+	}
 	payload, err := encodeClaims(t)
 	if err != nil {
 		return "", fmt.Errorf("jwxsigner: sign: %w", err)
 	}
+	payload = appendID(payload, header)
 	// The compact form (RFC 7515, section 7.1), of which JWX makes the signature. jws.Sign would make the header anew each time,
 	// and with it half of all that is allocated here.
-	token := make([]byte, 0, len(k.header)+segment.EncodedLen(len(payload))+1+segment.EncodedLen(maxSignature))
-	token = segment.AppendEncode(append(token, k.header...), payload)
+	token := make([]byte, 0, len(header)+segment.EncodedLen(len(payload))+1+segment.EncodedLen(maxSignature))
+	token = segment.AppendEncode(append(token, header...), payload)
 	signature, err := k.signer.Sign(token, k.private)
 	if err != nil {
 		return "", fmt.Errorf("jwxsigner: sign with key %q: %w", with.ID, err)
@@ -139,13 +146,13 @@ func (s *Signer) Verify(_ context.Context, keys []domain.SigningKey, token strin
 	}
 
 	var h struct {
-		Type      string           `json:"typ"`
-		Algorithm domain.Algorithm `json:"alg"`
-		KeyID     string           `json:"kid"`
+		Type      domain.AccessTokenType `json:"typ"`
+		Algorithm domain.Algorithm       `json:"alg"`
+		KeyID     string                 `json:"kid"`
 	}
 	d := json.NewDecoder(bytes.NewReader(header))
 	d.DisallowUnknownFields()
-	if err := d.Decode(&h); err != nil || h.Type != tokenType {
+	if err := d.Decode(&h); err != nil || !slices.Contains(domain.AccessTokenTypes, h.Type) {
 		return refused("its header is not an access token's")
 	}
 	i := slices.IndexFunc(keys, func(k domain.SigningKey) bool { return k.ID == h.KeyID })
@@ -159,7 +166,7 @@ func (s *Signer) Verify(_ context.Context, keys []domain.SigningKey, token strin
 	if err != nil {
 		return domain.AccessToken{}, fmt.Errorf("jwxsigner: verify: %w", err)
 	}
-	if token[:len(head)+1] != k.header {
+	if token[:len(head)+1] != k.headers[h.Type] {
 		return refused("its header is not spelled as ours")
 	}
 	signed := []byte(token[:len(head)+1+len(body)])
@@ -175,6 +182,7 @@ func (s *Signer) Verify(_ context.Context, keys []domain.SigningKey, token strin
 	if err != nil {
 		return refused("its claims are not an access token's")
 	}
+	t.Type = h.Type
 	if keys[i].TenantID != "" && keys[i].TenantID != t.TenantID {
 		return refused("its tenant is not the key's")
 	}

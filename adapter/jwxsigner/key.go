@@ -27,8 +27,8 @@ var errAlgorithm = errors.New("not an algorithm that we sign with")
 // key is a signing key, parsed, in the forms that JWX takes.
 type key struct {
 	algorithm jwa.SignatureAlgorithm
-	header    string        // of every token that it signs, encoded, with the dot behind
-	private   crypto.Signer // deterministic
+	headers   map[domain.AccessTokenType]string // of every token that it signs, encoded, with the dot behind
+	private   crypto.Signer                     // deterministic
 	signer    jws.Signer
 	verifier  jws.Verifier
 }
@@ -86,8 +86,11 @@ func parse(from domain.SigningKey) (*key, error) {
 	if k.private == nil {
 		return nil, errors.New("it is of a kind or size that this algorithm does not take")
 	}
-	if k.header, err = encodeHeader(k.algorithm, from.ID); err != nil {
-		return nil, err
+	k.headers = make(map[domain.AccessTokenType]string, len(domain.AccessTokenTypes))
+	for _, t := range domain.AccessTokenTypes {
+		if k.headers[t], err = encodeHeader(k.algorithm, t, from.ID); err != nil {
+			return nil, err
+		}
 	}
 	if k.signer, err = jws.NewSigner(k.algorithm); err != nil {
 		return nil, err
@@ -99,9 +102,9 @@ func parse(from domain.SigningKey) (*key, error) {
 }
 
 // encodeHeader is the first part of a token, and the dot (RFC 7515, section 7.1).
-func encodeHeader(a jwa.SignatureAlgorithm, id string) (string, error) {
+func encodeHeader(a jwa.SignatureAlgorithm, t domain.AccessTokenType, id string) (string, error) {
 	header := jws.NewHeaders()
-	for name, value := range map[string]any{jws.AlgorithmKey: a, jws.TypeKey: tokenType, jws.KeyIDKey: id} {
+	for name, value := range map[string]any{jws.AlgorithmKey: a, jws.TypeKey: string(t), jws.KeyIDKey: id} {
 		if err := header.Set(name, value); err != nil {
 			return "", err
 		}

@@ -88,9 +88,9 @@ func newKey(t testing.TB, id string, a domain.Algorithm) domain.SigningKey {
 
 func accessToken() domain.AccessToken {
 	return domain.AccessToken{
-		Issuer: "https://auth.acme.example", Subject: "user-7", Audience: "shop", ID: "WnBqT0k1c2RmZ2hqa2w",
+		Type: domain.TypeATJWT, Issuer: "https://auth.acme.example", Subject: "user-7", Audience: "shop",
 		IssuedAt: time.Unix(1_700_000_000, 0).UTC(), ExpiresAt: time.Unix(1_700_000_900, 0).UTC(),
-		SessionID: "018c0000-0000-7000-8000-00000000002a", TenantID: "acme", ApplicationID: "shop-id",
+		SessionID: "018c0000-0000-7000-8000-00000000002a", TenantID: "acme", ApplicationID: "shop-id", IssuedEpoch: 9,
 		Roles: []string{"buyer", "reviewer"}, Scopes: []string{"cart:read", "cart:write"},
 		Claims: `{"plan":"gold","seats":3}`,
 	}

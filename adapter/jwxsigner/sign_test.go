@@ -17,6 +17,7 @@ import (
 	"strings"
 	"testing"
 	"testing/iotest"
+	"time"
 
 	"github.com/MicahParks/keyfunc/v3"
 	"github.com/golang-jwt/jwt/v5"
@@ -187,23 +188,123 @@ func TestTokensVerifyWithJWXAgainstOurJWKS(t *testing.T) {
 }
 
 func TestHeaderAndClaimsOnTheWire(t *testing.T) {
-	token := sign(t, publishedKey(t, domain.EdDSA), accessToken())
-	header, err := base64.RawURLEncoding.DecodeString(strings.Split(token, ".")[0])
-	if err != nil {
-		t.Fatal(err)
-	}
-	if got, want := string(header), `{"alg":"EdDSA","kid":"key-EdDSA","typ":"at+jwt"}`; got != want {
-		t.Errorf("got header %s, want %s", got, want)
+	var token string
+	for _, typ := range []domain.AccessTokenType{domain.TypeJWT, domain.TypeATJWT} {
+		a := accessToken()
+		a.Type = typ
+		token = sign(t, publishedKey(t, domain.EdDSA), a)
+		header, err := base64.RawURLEncoding.DecodeString(strings.Split(token, ".")[0])
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got, want := string(header), `{"alg":"EdDSA","kid":"key-EdDSA","typ":"`+string(typ)+`"}`; got != want {
+			t.Errorf("got header %s, want %s", got, want)
+		}
 	}
 	payload, err := base64.RawURLEncoding.DecodeString(strings.Split(token, ".")[1])
 	if err != nil {
 		t.Fatal(err)
 	}
 	want := `{"iss":"https://auth.acme.example","sub":"user-7","aud":"shop","client_id":"shop-id","iat":1700000000,` +
-		`"exp":1700000900,"jti":"WnBqT0k1c2RmZ2hqa2w","sid":"018c0000-0000-7000-8000-00000000002a","tid":"acme",` +
-		`"applicationId":"shop-id","roles":["buyer","reviewer"],"scope":"cart:read cart:write","plan":"gold","seats":3}`
+		`"exp":1700000900,"sid":"018c0000-0000-7000-8000-00000000002a","tid":"acme",` +
+		`"applicationId":"shop-id","rve":9,"roles":["buyer","reviewer"],"scope":"cart:read cart:write","plan":"gold","seats":3`
+	hash := sha256.Sum256([]byte(strings.Split(token, ".")[0] + "." + want + "}"))
+	want += `,"jti":"` + base64.RawURLEncoding.EncodeToString(hash[:16]) + `"}`
 	if got := string(payload); got != want {
 		t.Errorf("got  %s\nwant %s", got, want)
+	}
+}
+
+// A list of refused tokens names them by jti: one that two tokens share would hit both, one that a second signing
+// changes, none.
+func TestTokensHaveTheSameIDExactlyWhenTheyAreTheSameBytes(t *testing.T) {
+	with := func(change func(*domain.AccessToken)) domain.AccessToken {
+		a := accessToken()
+		change(&a)
+		return a
+	}
+	eddsa := publishedKey(t, domain.EdDSA)
+	first := sign(t, eddsa, accessToken())
+	_, claims := parts(t, first)
+	token := map[string]string{claims["jti"].(string): first}
+	if again := sign(t, eddsa, with(func(a *domain.AccessToken) { a.ID = "chosen" })); again != first {
+		t.Errorf("the ID that Sign was given counts: got %s, want %s", again, first)
+	}
+	renamed := eddsa
+	renamed.ID = "key-2"
+	for name, other := range map[string]string{
+		"another type":       sign(t, eddsa, with(func(a *domain.AccessToken) { a.Type = domain.TypeJWT })),
+		"another issuer":     sign(t, eddsa, with(func(a *domain.AccessToken) { a.Issuer += "/" })),
+		"another user":       sign(t, eddsa, with(func(a *domain.AccessToken) { a.Subject = "user-8" })),
+		"another audience":   sign(t, eddsa, with(func(a *domain.AccessToken) { a.Audience = "shop2" })),
+		"a second later":     sign(t, eddsa, with(func(a *domain.AccessToken) { a.IssuedAt = a.IssuedAt.Add(1e9) })),
+		"another end":        sign(t, eddsa, with(func(a *domain.AccessToken) { a.ExpiresAt = a.ExpiresAt.Add(1e9) })),
+		"another session":    sign(t, eddsa, with(func(a *domain.AccessToken) { a.SessionID = "another" })),
+		"another epoch":      sign(t, eddsa, with(func(a *domain.AccessToken) { a.IssuedEpoch++ })),
+		"other roles":        sign(t, eddsa, with(func(a *domain.AccessToken) { a.Roles = nil })),
+		"another scope":      sign(t, eddsa, with(func(a *domain.AccessToken) { a.Scopes = a.Scopes[:1] })),
+		"other claims":       sign(t, eddsa, with(func(a *domain.AccessToken) { a.Claims = `{"plan":"free"}` })),
+		"another key's name": sign(t, renamed, accessToken()),
+		"another algorithm":  sign(t, publishedKey(t, domain.ES256), accessToken()),
+	} {
+		_, claims := parts(t, other)
+		id := claims["jti"].(string)
+		if twin, taken := token[id]; taken {
+			t.Errorf("%s: jti %s of\n%s and\n%s", name, id, twin, other)
+		}
+		if raw, err := base64.RawURLEncoding.DecodeString(id); err != nil || len(raw) != 16 {
+			t.Errorf("%s: jti %q, want 16 bytes in base64url", name, id)
+		}
+		token[id] = other
+	}
+}
+
+func TestSignRefusesAnUnknownType(t *testing.T) {
+	for _, typ := range []domain.AccessTokenType{"", "jwt", "at+JWT", "logout+jwt"} {
+		a := accessToken()
+		a.Type = typ
+		if _, err := jwxsigner.New(rand.Reader).Sign(context.Background(), publishedKey(t, domain.EdDSA), a); err == nil {
+			t.Errorf("a token of type %q was signed", typ)
+		}
+	}
+}
+
+// The domain decides by this bound what may be issued: below the length it would let through tokens that no cookie
+// takes; far above it would refuse what fits.
+func TestAccessTokenSizeIsJustAboveTheLength(t *testing.T) {
+	awkward := "Zoë \"<&>\" \\ 用户 😀 \u2028\u2029\x7f"
+	texts := []string{
+		"", "x", awkward, "a\xffb", strings.Repeat("<", 255), strings.Repeat("é", 127), strings.Repeat("\u2028", 85),
+	}
+	var tokens []domain.RefreshToken
+	for _, s := range texts {
+		tokens = append(tokens,
+			domain.RefreshToken{TenantID: "acme", ApplicationID: s, UserID: s, IssuedEpoch: 1<<64 - 1},
+			domain.RefreshToken{
+				TenantID: strings.Repeat("t", 64), ApplicationID: "shop", UserID: s, Claims: `{"a":"<&>","b":[1,2]}`,
+				Roles: slices.Repeat([]string{s}, 20), Scopes: slices.Repeat([]string{s}, 20),
+			})
+	}
+	for _, a := range domain.Algorithms {
+		keys := []domain.SigningKey{newKey(t, "0123456789012345678901", a), newKey(t, strings.Repeat("k", 40), a)}
+		for _, typ := range domain.AccessTokenTypes {
+			p := domain.DefaultPolicy()
+			p.Algorithm, p.AccessTokenType = a, typ
+			for i, token := range tokens {
+				issuer := "https://auth.example/" + texts[i/2]
+				token.ExpiresAt = time.Unix(253402300799, 0)
+				for _, seconds := range []int64{1, 1_700_000_000, 253402300799 - 3600} {
+					now := time.Unix(seconds, 0)
+					bound := domain.AccessTokenSize(token, p, issuer)
+					for _, key := range keys {
+						length := len(sign(t, key, domain.NewAccessToken(token, p, issuer, now, now, 15*time.Minute)))
+						if over := bound - length; over < 0 || over > 200 {
+							t.Fatalf("%s, %s, token %d: the bound is %d, the length %d", a, typ, i, bound, length)
+						}
+					}
+				}
+			}
+		}
 	}
 }
 
@@ -216,7 +317,7 @@ func TestEmptyRolesScopesAndClaimsAreLeftOut(t *testing.T) {
 			t.Errorf("%s is there: %v", name, value)
 		}
 	}
-	if got, want := len(payload), 10; got != want {
+	if got, want := len(payload), 11; got != want {
 		t.Errorf("got %d claims, want %d: %v", got, want, payload)
 	}
 }
@@ -225,7 +326,7 @@ func TestEmptyRolesScopesAndClaimsAreLeftOut(t *testing.T) {
 func TestSignRefusesCallersClaimsThatNameOurs(t *testing.T) {
 	for _, claims := range []domain.Object{
 		`{"sub":"admin"}`, `{"x":1,"exp":9999999999}`, `{"Sub":"admin"}`, `{"ROLES":["admin"]}`, `{"\u0073ub":"admin"}`,
-		`{"applicationid":"x"}`, `{"scope":""}`, `{"client_id":null}`, `{"ſub":"admin"}`,
+		`{"applicationid":"x"}`, `{"scope":""}`, `{"rve":0}`, `{"RVE":0}`, `{"client_id":null}`, `{"ſub":"admin"}`,
 	} {
 		a := accessToken()
 		a.Claims = claims

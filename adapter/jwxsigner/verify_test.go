@@ -51,7 +51,10 @@ func TestVerifyGivesBackWhatWasSigned(t *testing.T) {
 			a.Subject, a.Audience, a.ApplicationID = `Zoë "<&>" \ 用户 😀`, "a/b?c", "\u2028"
 			a.Roles = []string{"a b", `"`, "ü"}
 		}),
-		"before 1970": with(func(a *domain.AccessToken) { a.IssuedAt = time.Unix(-1, 0).UTC() }),
+		"type JWT":       with(func(a *domain.AccessToken) { a.Type = domain.TypeJWT }),
+		"epoch 0":        with(func(a *domain.AccessToken) { a.IssuedEpoch = 0 }),
+		"greatest epoch": with(func(a *domain.AccessToken) { a.IssuedEpoch = 1<<64 - 1 }),
+		"before 1970":    with(func(a *domain.AccessToken) { a.IssuedAt = time.Unix(-1, 0).UTC() }),
 	}
 	for _, a := range domain.Algorithms {
 		key := publishedKey(t, a)
@@ -61,6 +64,10 @@ func TestVerifyGivesBackWhatWasSigned(t *testing.T) {
 				if err != nil {
 					t.Fatal(err)
 				}
+				if got.ID == "" {
+					t.Error("jti was not read")
+				}
+				got.ID = "" // the signer's
 				if diff := cmp.Diff(want, got); diff != "" {
 					t.Errorf("-want +got\n%s", diff)
 				}
@@ -112,7 +119,7 @@ func TestVerifyRefusesWhatTheKeysDidNotSign(t *testing.T) {
 	otherAlgorithm := func(id string, a domain.Algorithm, private domain.Secret) string {
 		return sign(t, domain.SigningKey{ID: id, Algorithm: a, Private: private}, accessToken())
 	}
-	good, other := sign(t, eddsa, accessToken()), sign(t, eddsa, domain.AccessToken{})
+	good, other := sign(t, eddsa, accessToken()), sign(t, eddsa, domain.AccessToken{Type: domain.TypeATJWT})
 	header, signature := segmentOf(t, good, 0), segmentOf(t, good, 2)
 
 	for name, token := range map[string]string{
@@ -143,7 +150,7 @@ func TestVerifyRefusesWhatTheKeysDidNotSign(t *testing.T) {
 		"a blank before":                      " " + good,
 		"a line break after":                  good + "\n",
 		"a line break within the signature":   good[:len(good)-4] + "\r\n" + good[len(good)-4:],
-		"longer than 32 KiB":                  sign(t, eddsa, domain.AccessToken{Subject: strings.Repeat("x", 32<<10)}),
+		"longer than 32 KiB":                  sign(t, eddsa, domain.AccessToken{Type: domain.TypeATJWT, Subject: strings.Repeat("x", 32<<10)}),
 		"not UTF-8":                           "\xff.\xff.\xff",
 		"JSON serialisation, flattened":       fmt.Sprintf(`{"payload":%q,"protected":%q,"signature":%q}`, payload, header, signature),
 		"JSON serialisation, general":         fmt.Sprintf(`{"payload":%q,"signatures":[{"protected":%q,"signature":%q}]}`, payload, header, signature),
@@ -206,7 +213,8 @@ func jsonSerialisation(t *testing.T) string {
 
 const (
 	wholeHeader = `{"alg":"EdDSA","kid":"key-EdDSA","typ":"at+jwt"}`
-	wholeClaims = `{"iss":"i","sub":"u","aud":"a","client_id":"a","iat":1,"exp":2,"jti":"j","sid":"s","tid":"acme","applicationId":"a"}`
+	jwtHeader   = `{"alg":"EdDSA","kid":"key-EdDSA","typ":"JWT"}`
+	wholeClaims = `{"iss":"i","sub":"u","aud":"a","client_id":"a","iat":1,"exp":2,"jti":"j","sid":"s","tid":"acme","applicationId":"a","rve":3}`
 )
 
 // One key may sign other things than access tokens one day, an ID token say: none of them may pass for one.
@@ -228,7 +236,9 @@ func TestVerifyRefusesWhatIsSignedButIsNoAccessToken(t *testing.T) {
 		`{"alg":"ES256","kid":"key-EdDSA","typ":"at+jwt"}`,
 		`{"kid":"key-EdDSA","typ":"at+jwt"}`,
 		`{"alg":"EdDSA","kid":"key-EdDSA"}`,
-		`{"alg":"EdDSA","kid":"key-EdDSA","typ":"JWT"}`,
+		`{"alg":"EdDSA","kid":"key-EdDSA","typ":"jwt"}`,
+		`{"alg":"EdDSA","kid":"key-EdDSA","typ":"logout+jwt"}`,
+		`{"alg":"EdDSA","kid":"key-EdDSA","typ":""}`,
 		`{"alg":"EdDSA","kid":["key-EdDSA"],"typ":"at+jwt"}`,
 		`{"alg":"EdDSA","typ":"at+jwt"}`,
 		`{"alg":"EdDSA","kid":"key-EdDSA","typ":"at+jwt","jku":"https://evil.example/jwks.json"}`,
@@ -252,6 +262,9 @@ func TestVerifyRefusesWhatIsSignedButIsNoAccessToken(t *testing.T) {
 		replace(`"aud":"a"`, `"aud":["a"]`), replace(`"exp":2`, `"exp":"2"`), replace(`"exp":2`, `"exp":2.5`),
 		replace(`"exp":2`, `"exp":1e400`), replace(`"exp":2`, `"exp":99999999999999999999`), replace(`{`, `{"roles":"admin",`),
 		replace(`{`, `{"scope":["x"],`), replace(`"tid":"acme"`, `"tid":"globex"`),
+		replace(`,"rve":3`, ``), replace(`"rve":3`, `"rve":-1`), replace(`"rve":3`, `"rve":"3"`),
+		replace(`"rve":3`, `"rve":1.5`),
+		replace(`"rve":3`, `"rve":18446744073709551616`), replace(`"rve":3`, `"rve":3,"rve":4`),
 	} {
 		if got, err := verify(keys, signAnything(t, wholeHeader, payload)); !errors.Is(err, domain.ErrUnauthorized) {
 			t.Errorf("claims %s: got %v, %v, want ErrUnauthorized", payload, got, err)

@@ -14,7 +14,7 @@ func instant(t time.Time) time.Time { return t.UTC().Truncate(time.Microsecond) 
 func cloneToken(t domain.RefreshToken) domain.RefreshToken {
 	t.Roles, t.Scopes = slices.Clone(t.Roles), slices.Clone(t.Scopes)
 	t.IssuedAt, t.RotatedAt, t.LastUsedAt = instant(t.IssuedAt), instant(t.RotatedAt), instant(t.LastUsedAt)
-	t.ExpiresAt, t.GraceSince, t.RevokedAt = instant(t.ExpiresAt), instant(t.GraceSince), instant(t.RevokedAt)
+	t.ExpiresAt, t.RecoveredAt, t.RevokedAt = instant(t.ExpiresAt), instant(t.RecoveredAt), instant(t.RevokedAt)
 	return t
 }
 
@@ -35,6 +35,7 @@ func cloneSettings(s domain.Settings) domain.Settings {
 		CookieOnly:            clonePointer(s.CookieOnly),
 		CookieDomain:          clonePointer(s.CookieDomain),
 		AccessTokenSeconds:    clonePointer(s.AccessTokenSeconds),
+		AccessTokenType:       clonePointer(s.AccessTokenType),
 		Algorithm:             clonePointer(s.Algorithm),
 		Expiration:            clonePointer(s.Expiration),
 		TTLMinutes:            clonePointer(s.TTLMinutes),

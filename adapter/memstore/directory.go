@@ -22,22 +22,29 @@ func (s *Store) SaveTenant(ctx context.Context, t domain.Tenant) error {
 			return domain.ErrDuplicate
 		}
 	}
-	t = cloneTenant(t)
-	s.tenants[t.ID] = t
-	delete(s.deleted, t.ID)
+	var own []domain.Application
 	for k, a := range s.applications {
 		if k.tenantID == t.ID {
-			s.store(t, a.Application)
+			own = append(own, a.Application)
 		}
+	}
+	slices.SortFunc(own, func(a, b domain.Application) int { return cmp.Compare(a.ID, b.ID) })
+	policies, err := domain.CombineAll(t, own)
+	if err != nil {
+		return err
+	}
+	s.tenants[t.ID] = cloneTenant(t)
+	delete(s.deleted, t.ID)
+	for i, a := range own {
+		s.store(a, policies[i])
 	}
 	return nil
 }
 
 // store keeps a with its effective policy.
-func (s *Store) store(t domain.Tenant, a domain.Application) {
-	p := domain.Effective(t, a)
-	s.applications[applicationKey{t.ID, a.ID}] = application{a, p}
-	s.longest[t.ID] = max(s.longest[t.ID], p.TTL)
+func (s *Store) store(a domain.Application, p domain.Policy) {
+	s.applications[applicationKey{a.TenantID, a.ID}] = application{a, p}
+	s.longest[a.TenantID] = max(s.longest[a.TenantID], p.TTL)
 }
 
 // SaveApplication implements port.Directory.
@@ -50,7 +57,11 @@ func (s *Store) SaveApplication(ctx context.Context, a domain.Application) error
 	if !ok {
 		return domain.ErrNotFound
 	}
-	s.store(t, cloneApplication(a))
+	p, err := domain.Combine(t, a)
+	if err != nil {
+		return err
+	}
+	s.store(cloneApplication(a), p)
 	return nil
 }
 

@@ -65,6 +65,9 @@ func (s *Store) purgeTokens(step port.PurgeStep) (done port.Purged) {
 			continue
 		}
 		delete(s.tokens, t.ID)
+		if delete(s.ofUser[owner(t)], t.ID); len(s.ofUser[owner(t)]) == 0 {
+			delete(s.ofUser, owner(t))
+		}
 		if s.owned[t.TenantID]--; s.owned[t.TenantID] == 0 {
 			delete(s.owned, t.TenantID)
 		}

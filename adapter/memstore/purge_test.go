@@ -39,13 +39,14 @@ func insert(t testing.TB, s *memstore.Store, n int, dead bool) {
 	id := domain.ID{1, 15: 1}
 	binary.BigEndian.PutUint32(id[4:], uint32(n))
 	r := domain.RefreshToken{
-		ID: id, TenantID: "acme", ApplicationID: "shop", UserID: "ana", Generation: 1,
+		ID: id, TenantID: "acme", ApplicationID: "shop", UserID: fmt.Sprint("user ", n), Generation: 1,
 		IssuedAt: start, RotatedAt: start, LastUsedAt: start, ExpiresAt: start.Add(time.Hour),
 	}
 	if dead {
 		r.ExpiresAt = start
 	}
-	must(t, s.Insert(t.Context(), r))
+	_, err := s.Insert(t.Context(), r)
+	must(t, err)
 }
 
 func step(t testing.TB, s *memstore.Store, limit int) port.Purged {

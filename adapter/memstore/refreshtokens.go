@@ -11,23 +11,34 @@ import (
 )
 
 // Insert implements port.RefreshTokens.
-func (s *Store) Insert(ctx context.Context, t domain.RefreshToken) error {
+func (s *Store) Insert(ctx context.Context, t domain.RefreshToken) (domain.RefreshToken, error) {
 	if err := s.lock(ctx); err != nil {
-		return err
+		return domain.RefreshToken{}, err
 	}
 	defer s.mu.Unlock()
 	if _, ok := s.tokens[t.ID]; ok {
-		return domain.ErrDuplicate
+		return domain.RefreshToken{}, domain.ErrDuplicate
 	}
 	if a, ok := s.applications[applicationKey{t.TenantID, t.ApplicationID}]; !ok || !a.policy.Active {
-		return domain.ErrNotFound
+		return domain.RefreshToken{}, domain.ErrNotFound
 	}
 	t = cloneToken(t)
 	t.IssuedEpoch = s.epochs[t.TenantID]
+	t.Ordinal = 1
+	own := owner(t)
+	for id := range s.ofUser[own] {
+		if other := s.tokens[id]; other.RevokedAt.IsZero() {
+			t.Ordinal = max(t.Ordinal, other.Ordinal+1)
+		}
+	}
+	if s.ofUser[own] == nil {
+		s.ofUser[own] = make(map[domain.ID]bool)
+	}
+	s.ofUser[own][t.ID] = true
 	s.tokens[t.ID] = t
 	s.owned[t.TenantID]++
 	s.janitor.inserted(t.ID)
-	return nil
+	return cloneToken(t), nil
 }
 
 // Advance implements port.RefreshTokens.
@@ -39,7 +50,8 @@ func (s *Store) Advance(ctx context.Context, id domain.ID, c domain.Call) (domai
 	now := instant(c.Now)
 	t, ok := s.tokens[id]
 	p := s.applications[applicationKey{t.TenantID, t.ApplicationID}].policy
-	if !ok || !s.alive(t, now) || t.Generation != c.Generation ||
+	if !ok || !s.alive(t, now) || t.Generation != c.Generation || t.Generation == domain.MaxGeneration ||
+		t.AnswerStands(p, now) || !t.MayMove(p, now) ||
 		c.TenantID != "" && c.TenantID != t.TenantID ||
 		t.Binding != "" && t.Binding != c.Binding ||
 		!p.Active || p.Usage == domain.Reusable || p.RequireAuthentication && !c.Authenticated ||
@@ -74,11 +86,12 @@ func (s *Store) Swap(ctx context.Context, before, after domain.RefreshToken, now
 	defer s.mu.Unlock()
 	t, ok := s.tokens[before.ID]
 	if !ok || !s.alive(t, instant(now)) || t.Generation != before.Generation ||
-		t.RecoveredGeneration != before.RecoveredGeneration || t.RecoveryPaidUntil != before.RecoveryPaidUntil {
+		!t.RecoveredAt.Equal(instant(before.RecoveredAt)) || t.RecoveryPaidUntil != before.RecoveryPaidUntil {
 		return domain.ErrConflict
 	}
+	t.Generation, t.RotatedAt, t.MetaData.ClientAddress = after.Generation, instant(after.RotatedAt), after.MetaData.ClientAddress
 	t.LastUsedAt, t.ExpiresAt = instant(after.LastUsedAt), instant(after.ExpiresAt)
-	t.RecoveredGeneration, t.RecoveryPaidUntil = after.RecoveredGeneration, after.RecoveryPaidUntil
+	t.RecoveredAt, t.RecoveryPaidUntil = instant(after.RecoveredAt), after.RecoveryPaidUntil
 	t.RevokedAt, t.RevokedReason = instant(after.RevokedAt), after.RevokedReason
 	s.tokens[t.ID] = t
 	return nil
@@ -104,9 +117,10 @@ func (s *Store) List(ctx context.Context, q port.ListQuery) ([]domain.RefreshTok
 	}
 	defer s.mu.Unlock()
 	scope := domain.Scope{TenantID: q.TenantID, ApplicationID: q.ApplicationID, UserID: q.UserID}
-	found := s.newest(scope, q.Now, func(t domain.RefreshToken) bool {
+	found := s.living(scope, q.Now, func(t domain.RefreshToken) bool {
 		return t.UserID == q.UserID && (q.Below.IsZero() || bytes.Compare(t.ID[:], q.Below[:]) < 0)
 	})
+	slices.SortFunc(found, func(a, b domain.RefreshToken) int { return bytes.Compare(b.ID[:], a.ID[:]) })
 	found = found[:min(len(found), q.Limit)]
 	for i, t := range found {
 		found[i] = cloneToken(t)
@@ -114,16 +128,20 @@ func (s *Store) List(ctx context.Context, q port.ListQuery) ([]domain.RefreshTok
 	return found, nil
 }
 
-// newest are the refresh tokens within the scope that are alive at now and that keep holds for, by id from high to low. They
-// are not copies.
-func (s *Store) newest(scope domain.Scope, now time.Time, keep func(domain.RefreshToken) bool) []domain.RefreshToken {
+// owner is the scope of the refresh tokens of t's user in t's application.
+func owner(t domain.RefreshToken) domain.Scope {
+	return domain.Scope{TenantID: t.TenantID, ApplicationID: t.ApplicationID, UserID: t.UserID}
+}
+
+// living are the refresh tokens within the scope that are alive at now and that keep holds for, in no order. They are not
+// copies.
+func (s *Store) living(scope domain.Scope, now time.Time, keep func(domain.RefreshToken) bool) []domain.RefreshToken {
 	var found []domain.RefreshToken
 	for _, t := range s.tokens {
 		if scope.Covers(t) && keep(t) && s.alive(t, instant(now)) {
 			found = append(found, t)
 		}
 	}
-	slices.SortFunc(found, func(a, b domain.RefreshToken) int { return bytes.Compare(b.ID[:], a.ID[:]) })
 	return found
 }
 

@@ -1,7 +1,10 @@
 package memstore
 
 import (
+	"bytes"
+	"cmp"
 	"context"
+	"slices"
 
 	"github.com/refreshd/refreshd/domain"
 	"github.com/refreshd/refreshd/port"
@@ -51,7 +54,10 @@ func (s *Store) KeepNewest(ctx context.Context, scope domain.Scope, keep int, r 
 		return err
 	}
 	defer s.mu.Unlock()
-	alive := s.newest(scope, r.At, func(domain.RefreshToken) bool { return true })
+	alive := s.living(scope, r.At, func(domain.RefreshToken) bool { return true })
+	slices.SortFunc(alive, func(a, b domain.RefreshToken) int {
+		return cmp.Or(cmp.Compare(b.Ordinal, a.Ordinal), bytes.Compare(b.ID[:], a.ID[:]))
+	})
 	for _, t := range alive[min(len(alive), keep):] {
 		s.revoke(t, r)
 	}

@@ -3,7 +3,7 @@
 // It is for tests and for trying things, and it is the shortest answer to what the port's comments mean. It is no cache
 // before another store, and nothing survives the process: of the port's promises it breaks durability, and no other.
 //
-// It has no index: List and KeepNewest look at every refresh token.
+// List and KeepNewest look at every refresh token, and Insert at those of the user in the application.
 //
 // # Decisions
 //
@@ -33,8 +33,9 @@ type Store struct {
 	deleted      map[string]time.Time     // when, by tenants that were deleted and not created again
 	marks        map[domain.Scope]domain.Mark
 	tokens       map[domain.ID]domain.RefreshToken
-	owned        map[string]int           // how many of them are of a tenant
-	apiKeys      map[string]domain.APIKey // by name
+	owned        map[string]int                      // how many of them are of a tenant
+	ofUser       map[domain.Scope]map[domain.ID]bool // those of a user in an application
+	apiKeys      map[string]domain.APIKey            // by name
 	keys         []domain.SealedKey
 	janitor      janitor
 }
@@ -57,6 +58,7 @@ func New() *Store {
 		marks:        make(map[domain.Scope]domain.Mark),
 		tokens:       make(map[domain.ID]domain.RefreshToken),
 		owned:        make(map[string]int),
+		ofUser:       make(map[domain.Scope]map[domain.ID]bool),
 		apiKeys:      make(map[string]domain.APIKey),
 	}
 }

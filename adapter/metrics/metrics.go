@@ -22,16 +22,16 @@ import (
 
 // Metrics is a registry of its own, so that a process can hold several.
 type Metrics struct {
-	registry  *prometheus.Registry
-	requests  *prometheus.HistogramVec
-	exchanges *prometheus.CounterVec
-	strangers prometheus.Counter
-	ahead     prometheus.Counter
-	refused   *prometheus.CounterVec
-	calls     *prometheus.HistogramVec
-	purged    prometheus.Counter
-	lookedAt  prometheus.Counter
-	lastPass  prometheus.Gauge
+	registry       *prometheus.Registry
+	requests       *prometheus.HistogramVec
+	exchanges      *prometheus.CounterVec
+	addressChanged prometheus.Counter
+	ahead          prometheus.Counter
+	refused        *prometheus.CounterVec
+	calls          *prometheus.HistogramVec
+	purged         prometheus.Counter
+	lookedAt       prometheus.Counter
+	lastPass       prometheus.Gauge
 }
 
 // durations reach from an exchange on a fast disk to the time-out of a handler, in seconds.
@@ -49,9 +49,9 @@ func New(version string) *Metrics {
 			Name: "refreshd_exchanges_total",
 			Help: "Exchanges by outcome. recovered and replayed are worth an alert when they rise.",
 		}, []string{"outcome"}),
-		strangers: prometheus.NewCounter(prometheus.CounterOpts{
+		addressChanged: prometheus.NewCounter(prometheus.CounterOpts{
 			Name: "refreshd_retries_from_other_address_total",
-			Help: "Retries that came from another client address than the rotation.",
+			Help: "Retries with the token string before the current one, from another client address than the rotation's.",
 		}),
 		ahead: prometheus.NewCounter(prometheus.CounterOpts{
 			Name: "refreshd_generations_ahead_total",
@@ -83,7 +83,7 @@ func New(version string) *Metrics {
 		Name: "refreshd_build_info", Help: "1, with the version as a label.", ConstLabels: prometheus.Labels{"version": version},
 	})
 	build.Set(1)
-	m.registry.MustRegister(m.requests, m.exchanges, m.strangers, m.ahead, m.refused, m.calls,
+	m.registry.MustRegister(m.requests, m.exchanges, m.addressChanged, m.ahead, m.refused, m.calls,
 		m.purged, m.lookedAt, m.lastPass, build,
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return m
@@ -99,11 +99,11 @@ func (m *Metrics) Observe(route, method string, status int, took time.Duration, 
 	m.requests.WithLabelValues(route, method, strconv.Itoa(status)).Observe(took.Seconds())
 }
 
-// Exchanged counts an exchange; stranger and why are those of the domain's decision.
-func (m *Metrics) Exchanged(o domain.Outcome, stranger bool, why error) {
+// Exchanged counts an exchange; addressChanged and why are those of the domain's decision.
+func (m *Metrics) Exchanged(o domain.Outcome, addressChanged bool, why error) {
 	m.exchanges.WithLabelValues(string(o)).Inc()
-	if stranger {
-		m.strangers.Inc()
+	if addressChanged {
+		m.addressChanged.Inc()
 	}
 	if errors.Is(why, domain.ErrAhead) {
 		m.ahead.Inc()

@@ -44,8 +44,8 @@ func (s *store) Ready(ctx context.Context) error {
 	return timedOnly(s, "ready", func() error { return s.Store.Ready(ctx) })
 }
 
-func (s *store) Insert(ctx context.Context, t domain.RefreshToken) error {
-	return timedOnly(s, "insert", func() error { return s.Store.Insert(ctx, t) })
+func (s *store) Insert(ctx context.Context, t domain.RefreshToken) (domain.RefreshToken, error) {
+	return timed(s, "insert", func() (domain.RefreshToken, error) { return s.Store.Insert(ctx, t) })
 }
 
 func (s *store) Advance(ctx context.Context, id domain.ID, c domain.Call) (t domain.RefreshToken, p domain.Policy, err error) {

@@ -55,6 +55,9 @@ func (p process) serve(ctx context.Context, c config.Config) (err error) {
 		publicURL == config.DerivePublicURL(listener.Addr().String()) {
 		s.log.Warn("issuers of access tokens begin with an address of this machine: set REFRESHD_PUBLIC_URL", "url", publicURL)
 	}
+	if c.Restored {
+		s.log.Warn("token strings that are newer than the store are exchanged: unset REFRESHD_RESTORED once clients are back")
+	}
 	if err := p.fill(ctx, c, s, publicURL); err != nil {
 		return err
 	}

@@ -185,11 +185,12 @@ func (mr *MockStoreMockRecorder) HasData(arg0 interface{}) *gomock.Call {
 }
 
 // Insert mocks base method.
-func (m *MockStore) Insert(arg0 context.Context, arg1 domain.RefreshToken) error {
+func (m *MockStore) Insert(arg0 context.Context, arg1 domain.RefreshToken) (domain.RefreshToken, error) {
 	m.ctrl.T.Helper()
 	ret := m.ctrl.Call(m, "Insert", arg0, arg1)
-	ret0, _ := ret[0].(error)
-	return ret0
+	ret0, _ := ret[0].(domain.RefreshToken)
+	ret1, _ := ret[1].(error)
+	return ret0, ret1
 }
 
 // Insert indicates an expected call of Insert.
@@ -485,11 +486,12 @@ func (mr *MockRefreshTokensMockRecorder) Find(arg0, arg1, arg2, arg3 interface{}
 }
 
 // Insert mocks base method.
-func (m *MockRefreshTokens) Insert(arg0 context.Context, arg1 domain.RefreshToken) error {
+func (m *MockRefreshTokens) Insert(arg0 context.Context, arg1 domain.RefreshToken) (domain.RefreshToken, error) {
 	m.ctrl.T.Helper()
 	ret := m.ctrl.Call(m, "Insert", arg0, arg1)
-	ret0, _ := ret[0].(error)
-	return ret0
+	ret0, _ := ret[0].(domain.RefreshToken)
+	ret1, _ := ret[1].(error)
+	return ret0, ret1
 }
 
 // Insert indicates an expected call of Insert.

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/google/uuid"
 )
 
 // refusal is a call that has to be refused.
@@ -146,7 +147,7 @@ func badInput(g grant, cursor string) []refusal {
 		bad(post("/jwt/issue", `{"userId": "`+strings.Repeat("x", long)+`", "applicationsId": "shop"}`), "[tooLong]userId"),
 		bad(post("/jwt/issue", `{"userId": "alice", "applicationsId": "`+strings.Repeat("x", long)+`"}`), "[tooLong]applicationsId"),
 		status(post("/jwt/issue", `{"userId": "alice", "applicationsId": "nowhere"}`), 404),
-		status(post("/jwt/issue", `{"userId": "alice", "applicationsId": "closed"}`), 404),
+		bad(post("/jwt/issue", `{"userId": "alice", "applicationsId": "closed"}`), "[inactive]applicationsId"),
 		status(post("/jwt/issue", `{"userId": "alice", "applicationsId": "' OR 1=1 --"}`), 404),
 		bad(issue(`, "roles": "admin"`), "[invalid]roles"),
 		bad(issue(`, "roles": [1]`), "[invalid]roles"),
@@ -163,6 +164,7 @@ func badInput(g grant, cursor string) []refusal {
 		bad(issue(`, "metaData": {"data": {"a": "`+strings.Repeat("x", 5000)+`"}}`), "[tooLong]metaData"),
 		bad(issue(`, "metaData": {"device": {"name": "a\tb"}}`), "[invalid]metaData.device.name"),
 		bad(issue(`, "refreshTokenId": "1"`), "[invalid]refreshTokenId"),
+		bad(issue(`, "refreshTokenId": "`+uuid.NewString()+`"`), "[invalid]refreshTokenId"), // of version 4
 		bad(issue(`, "refreshTokenId": "00000000-0000-0000-0000-000000000000"`), "[invalid]refreshTokenId"),
 		bad(issue(`, "refreshTokenId": "`+unknownID+`"`), "[invalid]refreshTokenId"), // of 2025: it may have been used and purged
 		bad(issue(`, "refreshTokenId": "`+g.RefreshTokenID+`"`), "[duplicate]refreshTokenId"),

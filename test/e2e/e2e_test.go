@@ -71,6 +71,9 @@ func run(m *testing.M) (status int) {
 	}
 	fmt.Printf("e2e: ran on %s; searched %s for %d secrets: %d found\n",
 		strings.Join(ran.list(), ", "), searched, remembered.count(), len(leaks))
+	if storms {
+		fmt.Print(stormTables())
+	}
 	return status
 }
 

@@ -181,7 +181,7 @@ func TestABodyThatBreaksOffChangesNothing(t *testing.T) {
 func TestSlowHeadersAreCutOffAndHoldNobodyUp(t *testing.T) {
 	t.Parallel()
 	s := start(t, newDatabase(t, memory), settings{})
-	g := s.issue(t, "alice", "shop")
+	g := s.issue(t, "alice", "chain")
 	const slow = 1000 // more than are worked on at once
 	ended := make(chan time.Duration, slow)
 	for range slow {
@@ -231,7 +231,7 @@ func Test10000IdleConnectionsCostLittle(t *testing.T) {
 		connections = room // the machine allows no more: ulimit -Hn
 	}
 	s := start(t, newDatabase(t, memory), settings{})
-	g := s.issue(t, "alice", "shop")
+	g := s.issue(t, "alice", "chain")
 	before := residentKiB(t, s)
 	begin := time.Now()
 	idle := make([]*rawConn, 0, connections)
@@ -298,7 +298,7 @@ func TestRunningOutOfFileDescriptorsEndsNothing(t *testing.T) {
 	}
 	v.launch()
 	t.Cleanup(v.Stop)
-	g := v.issue(t, "alice", "shop")
+	g := v.issue(t, "alice", "chain")
 	old := v.dial(t)
 	ask := func(c *rawConn) error {
 		if _, err := io.WriteString(c, "GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n"); err != nil {

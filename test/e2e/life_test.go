@@ -30,7 +30,7 @@ func TestALifeFromIssueToRevoked(t *testing.T) {
 			t.Errorf("Cache-Control = %q, want no-store", first.header.Get("Cache-Control"))
 		}
 		again := s.want(t, exchangeCall(issued.RefreshToken), http.StatusOK)
-		if again.header.Get("Refreshd-Outcome") != "retried" || again.body != first.body {
+		if again.header.Get("Refreshd-Outcome") != "retried" || again.steady() != first.steady() {
 			t.Errorf("retry: %q\n%s\nwant retried\n%s", again.header.Get("Refreshd-Outcome"), again, first)
 		}
 		exchanged, _ := first.grant()
@@ -75,7 +75,7 @@ func checkAccessToken(t *testing.T, s *service, g grant, wantClaims map[string]a
 	}
 	claims := jwt.MapClaims{}
 	token, err := jwt.ParseWithClaims(g.Token, claims, keys.Keyfunc, jwt.WithIssuer("https://auth.acme.example"), jwt.WithAudience("shop"),
-		jwt.WithExpirationRequired(), jwt.WithIssuedAt(), jwt.WithLeeway(2*time.Second), jwt.WithValidMethods([]string{"EdDSA"}))
+		jwt.WithExpirationRequired(), jwt.WithIssuedAt(), jwt.WithLeeway(2*time.Second), jwt.WithValidMethods([]string{"ES256"}))
 	if err != nil {
 		t.Fatalf("the access token does not verify: %v", err)
 	}

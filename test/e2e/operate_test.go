@@ -299,7 +299,7 @@ func TestHealthAndKeysAreCheapToAskFor(t *testing.T) {
 		if err := json.Unmarshal([]byte(a.body), &set); err != nil || len(set.Keys) != 1 {
 			t.Fatalf("%v: %s", err, a.body)
 		}
-		if diff := cmp.Diff([]string{"alg", "crv", "kid", "kty", "use", "x"}, keysOf(set.Keys[0])); diff != "" {
+		if diff := cmp.Diff([]string{"alg", "crv", "kid", "kty", "use", "x", "y"}, keysOf(set.Keys[0])); diff != "" {
 			t.Errorf("members of a published key (-want +got):\n%s", diff)
 		}
 	})

@@ -6,28 +6,34 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
 )
 
 // A client whose calls a balancer spreads must not see that there are several of us.
 func TestReplicasOnOneDatabaseAreOneService(t *testing.T) {
 	eachDatabase(t, func(t *testing.T, d database) {
-		const clients, calls = 100, 10
+		const clients = 100
+		const lasts = 3500 * time.Millisecond // three grace periods
 		together := settings{env: []string{"REFRESHD_PUBLIC_URL=https://auth.example.com"}}
 		replicas := []*service{start(t, d, together), start(t, d, together)}
-		issued := replicas[0].granted(t, rival(call{method: "POST", path: "/jwt/issue", body: object("userId", "alice", "applicationsId", "shop")}))
+		issue := call{method: "POST", path: "/jwt/issue", body: object("userId", "alice", "applicationsId", "quick")}
+		issued := replicas[0].granted(t, rival(issue))
 
-		// One token, by turns and all at once: whoever has a string sends it, and keeps the highest that came back.
+		// One token: every client sends the newest string that it knows of, to one process after the other.
 		var (
 			newest atomic.Pointer[string]
 			failed atomic.Pointer[string]
 			group  sync.WaitGroup
 			mu     sync.Mutex
 			seen   = map[uint32]string{}
+			calls  atomic.Int64
+			began  = time.Now()
 		)
 		newest.Store(&issued.RefreshToken)
 		for i := range clients {
 			group.Go(func() {
-				for n := range calls {
+				for n := 0; time.Since(began) < lasts; n++ {
+					calls.Add(1)
 					sent := *newest.Load()
 					a, err := replicas[(i+n)%2].do(exchangeCall(sent))
 					g, _ := a.grant()
@@ -56,7 +62,10 @@ func TestReplicasOnOneDatabaseAreOneService(t *testing.T) {
 		if message := failed.Load(); message != nil {
 			t.Fatal(*message)
 		}
-		last := generation(*newest.Load())
+		last, took := generation(*newest.Load()), time.Since(began)
+		if most := uint32(2 + took/time.Second); last < 4 || last > most {
+			t.Errorf("%d generations in %s, want 4 to %d: one rotation in each grace period", last, took, most)
+		}
 		for g := uint32(2); g <= last; g++ {
 			if seen[g] == "" {
 				t.Errorf("generation %d of %d was never given out", g, last)
@@ -69,13 +78,13 @@ func TestReplicasOnOneDatabaseAreOneService(t *testing.T) {
 			}
 		}
 
-		// A retry at the other replica is the same bytes.
+		// A retry at the other replica is the same answer.
 		current := *newest.Load()
-		body := replicas[0].want(t, exchangeCall(current), http.StatusOK).body
-		if got := replicas[1].want(t, exchangeCall(current), http.StatusOK).body; got != body {
+		body := replicas[0].want(t, exchangeCall(current), http.StatusOK).steady()
+		if got := replicas[1].want(t, exchangeCall(current), http.StatusOK).steady(); got != body {
 			t.Errorf("a retry at the other replica: %s\nwant %s", got, body)
 		}
-		t.Logf("%d exchanges through two processes: %d generations, no gap, no error", clients*calls, last)
+		t.Logf("%d exchanges through two processes: %d generations, no gap, no error", calls.Load(), last)
 
 		// A revocation by one is seen by the other's next call.
 		for i := range 50 {

@@ -31,8 +31,8 @@ func fingerprint(t *testing.T, d database, db *sql.DB, bulk func(string) string)
 // user of its own.
 func copyToken(t *testing.T, d database, db *sql.DB, bulk func(string) string, copies int) {
 	t.Helper()
-	const columns = `generation, issued_at, rotated_at, last_used_at, expires_at, grace_generation, grace_since, recovered_generation,
-		recovery_paid_until, issued_epoch, binding, revoked_at, revoked_reason, roles, scopes, claims, device_name, device_type,
+	const columns = `generation, issued_at, rotated_at, last_used_at, expires_at, recovered_at, recovery_paid_until,
+		issued_epoch, ordinal, binding, revoked_at, revoked_reason, roles, scopes, claims, device_name, device_type,
 		device_description, client_address, data`
 	const template = `(SELECT * FROM refresh_tokens WHERE application_id = 'bulk' LIMIT 1)`
 	if d.engine == postgreSQL {
@@ -249,14 +249,14 @@ func TestARevocationInTheMiddleOfALoadIsSeenByEveryLaterExchange(t *testing.T) {
 		crowd, loads := make([]*virtualUser, users), make([]load, users)
 		var group sync.WaitGroup
 		for i := range crowd {
-			g := s.issue(t, fmt.Sprint("user ", i), "shop")
+			g := s.issue(t, fmt.Sprint("user ", i), "chain")
 			crowd[i] = &virtualUser{id: g.RefreshTokenID, current: g.RefreshToken}
 			group.Go(func() { loads[i].run(t.Context(), s.client, crowd[i]) })
 		}
 		for i := range loads {
 			s.await("answering", func() bool { return loads[i].answered.Load() > 5 })
 		}
-		s.want(t, acme(call{method: "DELETE", path: "/jwt/refresh?applicationsId=shop"}), http.StatusOK)
+		s.want(t, acme(call{method: "DELETE", path: "/jwt/refresh?applicationsId=chain"}), http.StatusOK)
 		group.Wait()
 		for i := range loads {
 			if failed := loads[i].failed.Load(); !strings.Contains(*failed, "[revoked]refreshToken") {
@@ -266,6 +266,6 @@ func TestARevocationInTheMiddleOfALoadIsSeenByEveryLaterExchange(t *testing.T) {
 		for _, u := range crowd {
 			s.refused(t, u.current, "[revoked]refreshToken")
 		}
-		s.exchange(t, s.issue(t, "user 1", "shop").RefreshToken)
+		s.exchange(t, s.issue(t, "user 1", "chain").RefreshToken)
 	})
 }

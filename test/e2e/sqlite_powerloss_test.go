@@ -390,7 +390,7 @@ func recordLoad(t *testing.T, d database, program string, exchanges int64, check
 		target := l.answered.Load() + exchanges
 		for n := 0; (l.answered.Load() < target || checkpoint && life == 0 && !grown()) && l.failed.Load() == nil; n++ {
 			user := fmt.Sprintf("victim %d of %d", n, life)
-			one, other := v.issue(t, user, "shop"), v.issue(t, user, "shop")
+			one, other := v.issue(t, user, "chain"), v.issue(t, user, "chain")
 			v.exchange(t, other.RefreshToken)
 			v.want(t, acme(call{method: "DELETE", path: "/jwt/refresh/" + one.RefreshTokenID}), http.StatusOK)
 			v.want(t, acme(call{method: "DELETE", path: "/jwt/refresh", body: object("userId", user)}), http.StatusOK)
@@ -436,26 +436,38 @@ func TestAPowerCutLosesNothingThatWasAnswered(t *testing.T) {
 // overlay builds the program with a file of it changed.
 func overlay(t *testing.T, file string, change func(text string) string) (program string) {
 	t.Helper()
-	file, err := filepath.Abs(filepath.Join("../..", file))
-	if err != nil {
+	program = filepath.Join(t.TempDir(), "refreshd")
+	if err := buildChanged(program, file, change); err != nil {
 		t.Fatal(err)
-	}
-	text := read(t, file)
-	changed := change(text)
-	if changed == text {
-		t.Fatalf("%s has nothing to change: the test is out of date", file)
-	}
-	dir := t.TempDir()
-	replaced, list, program := filepath.Join(dir, "replaced.go"), filepath.Join(dir, "overlay.json"), filepath.Join(dir, "refreshd")
-	replace, err := json.Marshal(map[string]any{"Replace": map[string]string{file: replaced}})
-	if err := errors.Join(err, os.WriteFile(replaced, []byte(changed), 0o600), os.WriteFile(list, replace, 0o600)); err != nil {
-		t.Fatal(err)
-	}
-	build := exec.Command("go", "build", "-buildvcs=false", "-overlay", list, "-o", program, "github.com/refreshd/refreshd/cmd/refreshd")
-	if out, err := build.CombinedOutput(); err != nil {
-		t.Fatalf("build the program with a change in %s: %v\n%s", file, err, out)
 	}
 	return program
+}
+
+// buildChanged builds the program at path with a file of it changed.
+func buildChanged(path, file string, change func(text string) string) error {
+	file, err := filepath.Abs(filepath.Join("../..", file))
+	if err != nil {
+		return err
+	}
+	text, err := os.ReadFile(file)
+	if err != nil {
+		return err
+	}
+	changed := change(string(text))
+	if changed == string(text) {
+		return fmt.Errorf("%s has nothing to change: the test is out of date", file)
+	}
+	replaced, list := path+"-replaced.go", path+"-overlay.json"
+	replace, err := json.Marshal(map[string]any{"Replace": map[string]string{file: replaced}})
+	if err := errors.Join(err, os.WriteFile(replaced, []byte(changed), 0o600), os.WriteFile(list, replace, 0o600)); err != nil {
+		return err
+	}
+	const program = "github.com/refreshd/refreshd/cmd/refreshd"
+	build := exec.Command("go", "build", "-buildvcs=false", "-overlay", list, "-o", path, program)
+	if out, err := build.CombinedOutput(); err != nil {
+		return fmt.Errorf("build the program with a change in %s: %w\n%s", file, err, out)
+	}
+	return nil
 }
 
 // A simulation that cannot lose anything would pass for ever.

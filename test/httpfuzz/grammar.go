@@ -6,6 +6,7 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/getkin/kin-openapi/openapi3"
 
@@ -306,12 +307,24 @@ func (w *world) value(c *call, name string, schema *openapi3.Schema) any {
 		return true
 	case "timeToLiveInSeconds":
 		return 1 + w.rng.IntN(900)
+	case "insertInstant": // within what every policy here takes, also beside an expirationInstant
+		return w.now.Add(time.Minute - time.Duration(w.rng.Int64N(int64(300*24*time.Hour)))).UnixMilli()
+	case "expirationInstant":
+		return w.now.Add(time.Second + time.Duration(w.rng.Int64N(int64(29*24*time.Hour)))).UnixMilli()
+	case "clientAddress":
+		return pick(w.rng, []string{"203.0.113.7", "2001:DB8:0:0::7", "::ffff:203.0.113.7", "::", "fe80::1%eth0",
+			"127.0.0.1"})
+	case "userAgent":
+		return pick(w.rng, []string{"", "Firefox/147", strings.Repeat("é", 400), pick(w.rng, texts), pick(w.rng, texts)})
 	case "limit":
 		return 1 + w.rng.IntN(2) // so that there are further pages
 	}
 	if s != nil {
 		switch name {
 		case "refreshToken":
+			if n := len(s.strings); n > 1 && w.rng.IntN(6) == 0 {
+				return s.strings[n-2] // a retry, a recovery or a replay
+			}
 			return s.current()
 		case "token":
 			if c.operation == "exchange" {

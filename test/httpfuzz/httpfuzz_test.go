@@ -64,6 +64,14 @@ func (s widening) RevokeScope(ctx context.Context, scope domain.Scope, except do
 	return s.Store.RevokeScope(ctx, domain.Scope{TenantID: scope.TenantID}, except, r)
 }
 
+// forgetful is a store that takes every issue for one of now.
+type forgetful struct{ port.Store }
+
+func (s forgetful) Insert(ctx context.Context, t domain.RefreshToken) (domain.RefreshToken, error) {
+	t.IssuedAt = t.RotatedAt
+	return s.Store.Insert(ctx, t)
+}
+
 // A fuzzer that finds nothing is worth what it would have found: each of these services is broken in one way.
 func TestWhatIsBrokenIsFound(t *testing.T) {
 	answered := func(inner http.Handler, r *http.Request) *httptest.ResponseRecorder {
@@ -167,11 +175,35 @@ func TestWhatIsBrokenIsFound(t *testing.T) {
 			}
 		}), "without a proof that covers it"},
 		"a service that mixes tenants up": {changed(func(w *world, r *http.Request) {
-			if r.Method == http.MethodGet && r.Header.Get("X-Stencil-TenantId") == "acme" {
+			own := strings.TrimPrefix(r.Header.Get("Authorization"), "Bearer ") == w.keys["acme"]
+			if r.Method == http.MethodGet && r.Header.Get("X-Stencil-TenantId") == "acme" && own {
 				r.Header.Set("X-Stencil-TenantId", "globex")
 				r.Header.Set("Authorization", w.keys["globex"])
 			}
 		}), `of tenant "globex" is shown to`},
+		"seconds left that are made up": {turned(func(_ *http.Request, rec *httptest.ResponseRecorder) {
+			rec.Body = bytes.NewBuffer(bytes.Replace(rec.Body.Bytes(), []byte(`"expiresIn":`), []byte(`"expiresIn":1`), 1))
+		}), "seconds left of an access token"},
+		"a cookie that outlives its token": {turned(func(_ *http.Request, rec *httptest.ResponseRecorder) {
+			for i, cookie := range rec.Header()["Set-Cookie"] {
+				rec.Header()["Set-Cookie"][i] = strings.Replace(cookie, "Max-Age=", "Max-Age=1", 1)
+			}
+		}), "a cookie lasts"},
+		"an outcome that did not happen": {turned(func(_ *http.Request, rec *httptest.ResponseRecorder) {
+			if rec.Header().Get("Refreshd-Outcome") == "retried" {
+				rec.Header().Set("Refreshd-Outcome", "rotated")
+			}
+		}), "rotated, from generation"},
+		"an import that begins now": {func(w *world, inner http.Handler) http.Handler {
+			w.store.Store = forgetful{w.store.Store}
+			return inner
+		}, "issued at"},
+		"a lifetime that hides a replay": {turned(func(r *http.Request, rec *httptest.ResponseRecorder) {
+			if rec.Header().Get("Refreshd-Outcome") == "replayed" {
+				rec.Body = bytes.NewBufferString(`{"success":false,"message":"","errors":{"fieldErrors":{"timeToLiveInSeconds":` +
+					`[{"code":"[invalid]timeToLiveInSeconds","message":""}]}}}`)
+			}
+		}), "refused for the lifetime that it asks for"},
 		"a log that can be forged": {func(w *world, inner http.Handler) http.Handler {
 			return http.HandlerFunc(func(out http.ResponseWriter, r *http.Request) {
 				if cookie := r.Header.Get("Cookie"); cookie != "" {
@@ -188,7 +220,8 @@ func TestWhatIsBrokenIsFound(t *testing.T) {
 		}, "a secret in the log"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			r, err := run(t.Context(), plan{seed: 1, stores: []string{"memory"}, worlds: 20, requests: 60, findings: 1, wrap: test.wrap})
+			r, err := run(t.Context(), plan{seed: 1, stores: []string{"memory"}, worlds: 20, requests: 200, findings: 1,
+				wrap: test.wrap})
 			if err != nil {
 				t.Fatal(err)
 			}

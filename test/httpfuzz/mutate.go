@@ -4,10 +4,13 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"fmt"
+	"math"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/refreshd/refreshd/adapter/web"
+	"github.com/refreshd/refreshd/domain"
 )
 
 // A mutation changes one thing about a call. It returns false if the call has no such thing.
@@ -155,6 +158,45 @@ var mutations = []mutation{
 		f.value = pick(w.rng, c.session.strings[:len(c.session.strings)-1])
 		return true
 	})},
+	{"an old token string and a lifetime", func(w *world, c *call) bool {
+		s := w.alive(func(s *session) bool { return len(s.strings) > 2 })
+		if s == nil || c.operation != "exchange" || c.media == "" {
+			return false
+		}
+		c.body = []field{{"refreshToken", s.strings[0]}, {"timeToLiveInSeconds", pick(w.rng, []int{1, 900, 901, 86_400,
+			86_401})}}
+		return true
+	}},
+	{"too long a lifetime", func(w *world, c *call) bool {
+		if c.operation != "exchange" || c.media == "" {
+			return false
+		}
+		c.body = slices.DeleteFunc(c.body, func(f field) bool { return f.name == "timeToLiveInSeconds" })
+		return add(c, field{"timeToLiveInSeconds", pick(w.rng, []int{901, 86_400, 86_401})})
+	}},
+	{"another instant", func(w *world, c *call) bool {
+		if c.operation != "issue" {
+			return false
+		}
+		c.body = slices.DeleteFunc(c.body, func(f field) bool { return strings.HasSuffix(f.name, "Instant") })
+		ms := w.now.UnixMilli()
+		return add(c, field{pick(w.rng, []string{"insertInstant", "expirationInstant"}), pick(w.rng, []int64{
+			-1, 0, ms, ms - 1, ms + 61_000, ms - 366*86_400_000, ms + 31*86_400_000, ms / 1000, ms * 1000, 253_402_300_799_999,
+			253_402_300_800_000,
+			math.MinInt64, math.MaxInt64,
+		})})
+	}},
+	{"an id that may not be chosen", func(w *world, c *call) bool {
+		if c.operation != "issue" {
+			return false
+		}
+		c.body = slices.DeleteFunc(c.body, func(f field) bool { return f.name == "refreshTokenId" })
+		ahead, _ := domain.NewID(w.now.Add(2*time.Minute), w.random)
+		stale, _ := domain.NewID(w.now.Add(-25*time.Hour), w.random)
+		return add(c, field{"refreshTokenId", pick(w.rng, []string{
+			ahead.String(), stale.String(), "9b2f6e3c-5a7d-4d41-9e0c-5b7a8d2f1c34", "ffffffff-ffff-7fff-bfff-ffffffffffff",
+		})})
+	}},
 	{"altered value", one(func(w *world, _ *call, f *field) bool {
 		s, ok := f.value.(string)
 		if !ok || s == "" {

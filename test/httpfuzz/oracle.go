@@ -3,13 +3,17 @@ package main
 import (
 	"bufio"
 	"bytes"
+	"encoding/base64"
 	"encoding/json"
 	"fmt"
 	"net/http"
+	"net/netip"
 	"net/url"
 	"reflect"
 	"slices"
+	"strconv"
 	"strings"
+	"time"
 
 	"github.com/refreshd/refreshd/domain"
 	"github.com/refreshd/refreshd/test/contract"
@@ -64,8 +68,8 @@ func (g *grammar) judge(w *world, c *call, mutated string, a answer, before, aft
 	var body struct {
 		Data   json.RawMessage
 		Errors struct {
-			FieldErrors   map[string][]struct{ Code string }
-			GeneralErrors []struct{ Code string }
+			FieldErrors   map[string][]problem
+			GeneralErrors []problem
 		}
 	}
 	if strings.HasPrefix(a.Header.Get("Content-Type"), jsonMedia) && json.Unmarshal(a.content, &body) != nil {
@@ -86,6 +90,9 @@ func (g *grammar) judge(w *world, c *call, mutated string, a answer, before, aft
 				complain("a request that the document allows is refused: %d %s", a.StatusCode, a.content)
 			}
 		}
+		if slices.ContainsFunc(body.Errors.FieldErrors["timeToLiveInSeconds"], isMalformed) && c.hidesReplay(before) {
+			complain("an old token string is refused for the lifetime that it asks for")
+		}
 		if !wrote {
 			return wrong
 		}
@@ -104,7 +111,7 @@ func (g *grammar) judge(w *world, c *call, mutated string, a answer, before, aft
 	}
 
 	var data struct {
-		RefreshTokenID, Token                          string
+		grant
 		TokenID, UserID, ApplicationsID, ExceptTokenID string
 		AllInTenant                                    bool
 		RevokedBefore                                  int64
@@ -129,10 +136,17 @@ func (g *grammar) judge(w *world, c *call, mutated string, a answer, before, aft
 		if tenant != "" && after[idOf(data.RefreshTokenID)].Token.TenantID != tenant {
 			complain("the exchange is of another tenant than %q", tenant)
 		}
+		id := idOf(data.RefreshTokenID)
+		data.judge(w, a, after[id].Token, complain)
+		judgeOutcome(domain.Outcome(a.Header.Get("Refreshd-Outcome")), before[id].Token, after[id].Token, wrote, complain)
 	case data.Token != "": // an issue
 		issued := after[idOf(data.RefreshTokenID)].Token
 		if issued.TenantID != tenant || !c.has(issued.UserID) || !c.has(issued.ApplicationID) {
 			complain("issued for %s, %s, %s, which was not asked for", issued.TenantID, issued.ApplicationID, issued.UserID)
+		}
+		data.judge(w, a, issued, complain)
+		if _, known := before[issued.ID]; !known {
+			c.judgeImport(w, issued, complain)
 		}
 		for _, id := range changed {
 			if t := after[id].Token; t.TenantID != issued.TenantID || t.ApplicationID != issued.ApplicationID || t.UserID != issued.UserID {
@@ -176,6 +190,74 @@ func (g *grammar) judge(w *world, c *call, mutated string, a answer, before, aft
 	return wrong
 }
 
+type problem struct{ Code string }
+
+func isMalformed(p problem) bool { return strings.HasPrefix(p.Code, "[invalid]") }
+
+// A grant is what an issue and an exchange answer with.
+type grant struct {
+	RefreshTokenID, Token            string
+	ExpiresIn, RefreshTokenExpiresIn int64
+}
+
+// judge complains of seconds left that are not those of the tokens, in the body or in a cookie, and of an access token
+// that outlives its session.
+func (g grant) judge(w *world, a answer, t domain.RefreshToken, complain func(string, ...any)) {
+	left := func(until time.Time) int64 { return int64((until.Sub(w.now) + time.Second - 1) / time.Second) }
+	var claims struct{ Exp int64 }
+	if parts := strings.Split(g.Token, "."); len(parts) == 3 {
+		text, _ := base64.RawURLEncoding.DecodeString(parts[1])
+		_ = json.Unmarshal(text, &claims)
+	}
+	expires := time.Unix(claims.Exp, 0)
+	if g.ExpiresIn < 1 || g.ExpiresIn != left(expires) || g.RefreshTokenExpiresIn != left(t.ExpiresAt) ||
+		expires.After(t.ExpiresAt) {
+		complain("%d and %d seconds left of an access token that expires at %s and a session that ends at %s, at %s",
+			g.ExpiresIn, g.RefreshTokenExpiresIn, expires.UTC(), t.ExpiresAt, w.now)
+	}
+	for _, cookie := range a.Cookies() {
+		want := map[string]int64{"refresh_token": g.RefreshTokenExpiresIn, "access_token": g.ExpiresIn}[cookie.Name]
+		if int64(cookie.MaxAge) != want {
+			complain("a cookie lasts %d seconds, and its token %d: %s", cookie.MaxAge, want, cookie.Raw)
+		}
+	}
+}
+
+// judgeOutcome complains where the word for an exchange is not what happened to the refresh token.
+func judgeOutcome(o domain.Outcome, before, after domain.RefreshToken, wrote bool, complain func(string, ...any)) {
+	steps := map[domain.Outcome]uint32{domain.Rotated: 1, domain.Retried: 0, domain.Recovered: 0, domain.Unchanged: 0}
+	want, ok := steps[o]
+	if !ok || after.Generation-before.Generation != want || wrote && o == domain.Retried || !wrote && o == domain.Rotated {
+		complain("%s, from generation %d to %d; it wrote: %t", o, before.Generation, after.Generation, wrote)
+	}
+}
+
+// judgeImport complains where a new refresh token is not as the call says.
+func (c *call) judgeImport(w *world, t domain.RefreshToken, complain func(string, ...any)) {
+	said := c.said()
+	insert, expires, address := said.Get("insertInstant"), said.Get("expirationInstant"), said.Get("clientAddress")
+	if insert != "" && insert != fmt.Sprint(t.IssuedAt.UnixMilli()) || insert == "" && !t.IssuedAt.Equal(w.now) {
+		complain("issued at %s, and the call says %q", t.IssuedAt, insert)
+	}
+	if expires != "" && expires[:max(0, len(expires)-3)] != fmt.Sprint(t.ExpiresAt.Unix()) || !t.ExpiresAt.After(w.now) {
+		complain("it expires at %s, and the call says %q", t.ExpiresAt, expires)
+	}
+	asked, _ := netip.ParseAddr(address)
+	stored, err := netip.ParseAddr(t.MetaData.ClientAddress)
+	if (err == nil) != (address != "") || stored != asked.Unmap().WithZone("") {
+		complain("the client address is %q, and the call says %q", t.MetaData.ClientAddress, address)
+	}
+}
+
+// hidesReplay reports whether the call has a single token string, of a generation long past, and asks for a lifetime
+// that a policy may allow.
+func (c *call) hidesReplay(before map[domain.ID]domain.Snapshot) bool {
+	seconds, err := strconv.Atoi(c.said().Get("timeToLiveInSeconds"))
+	presented := c.presentedTokens()
+	return err == nil && seconds >= 1 && seconds <= 86_400 && len(presented) == 1 &&
+		presented[0].Generation+1 < before[presented[0].ID].Token.Generation
+}
+
 // seenAs is all of a refusal that the document could have a say in.
 func seenAs(r *http.Request, a answer) string {
 	header := a.Header.Clone()
@@ -217,14 +299,21 @@ func differing(before, after map[domain.ID]domain.Snapshot) (ids []domain.ID) {
 
 // presented are the refresh tokens whose strings the call brings anywhere.
 func (c *call) presented() (ids []domain.ID) {
+	for _, t := range c.presentedTokens() {
+		ids = append(ids, t.ID)
+	}
+	return ids
+}
+
+func (c *call) presentedTokens() (tokens []domain.PresentedToken) {
 	for _, part := range strings.FieldsFunc(string(c.wire()), func(r rune) bool {
 		return r != '_' && r != '-' && (r < '0' || r > '9') && (r < 'A' || r > 'Z') && (r < 'a' || r > 'z')
 	}) {
 		if t, ok := domain.ParseTokenString(part); ok {
-			ids = append(ids, t.ID)
+			tokens = append(tokens, t)
 		}
 	}
-	return ids
+	return tokens
 }
 
 // has tells whether the call says this value, in any of its places.
@@ -253,7 +342,9 @@ func (c *call) said() url.Values {
 	_, query, _ := strings.Cut(c.target(), "?")
 	said, _ := url.ParseQuery(query)
 	var object map[string]any
-	if json.Unmarshal(c.content(), &object) == nil {
+	d := json.NewDecoder(bytes.NewReader(c.content()))
+	d.UseNumber()
+	if d.Decode(&object) == nil {
 		for name, value := range object {
 			said.Add(name, fmt.Sprint(value))
 		}

@@ -76,12 +76,12 @@ type watched struct {
 	scopes int
 }
 
-func (w *watched) Insert(ctx context.Context, t domain.RefreshToken) error {
-	err := w.Store.Insert(ctx, t)
+func (w *watched) Insert(ctx context.Context, t domain.RefreshToken) (domain.RefreshToken, error) {
+	stored, err := w.Store.Insert(ctx, t)
 	if err == nil && !slices.Contains(w.ids, t.ID) {
 		w.ids = append(w.ids, t.ID)
 	}
-	return err
+	return stored, err
 }
 
 func (w *watched) RevokeScope(ctx context.Context, s domain.Scope, except domain.ID, r port.Revocation) (uint64, error) {
@@ -201,7 +201,8 @@ func (w *world) service(ctx context.Context) (http.Handler, error) {
 func (w *world) kickstart() (k usecase.Kickstart) {
 	for _, id := range tenants {
 		k.Tenants = append(k.Tenants, usecase.KickstartTenant{
-			Tenant: domain.Tenant{ID: id, Name: id},
+			// Of the algorithms that are not slow, only EdDSA makes the same key from the same source of randomness.
+			Tenant: domain.Tenant{ID: id, Name: id, Settings: domain.Settings{Algorithm: new(domain.EdDSA)}},
 			Applications: []domain.Application{
 				{ID: "shop", Name: "Shop"},
 				{ID: "blog", Name: "Blog", Settings: domain.Settings{

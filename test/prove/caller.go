@@ -109,7 +109,10 @@ func (c *caller) unexpected(what string, a answer) output {
 // grant reads the two strings of an issue or an exchange.
 func (c *caller) grant(h *history, word string, a answer) (out output, tokenString string) {
 	id := h.ID
-	var g struct{ RefreshToken, RefreshTokenID, Token string }
+	var g struct {
+		RefreshToken, RefreshTokenID, Token string
+		ExpiresIn, RefreshTokenExpiresIn    int64
+	}
 	if err := json.Unmarshal(a.body.Data, &g); err != nil {
 		return c.unexpected(word, a), ""
 	}
@@ -119,12 +122,17 @@ func (c *caller) grant(h *history, word string, a answer) (out output, tokenStri
 		return output{}, ""
 	}
 	claims, err := parseAccessToken(g.Token)
-	if want := (accessClaims{id, h.tenant, h.Application, h.user, claims.IssuedAt}); err != nil || claims != want {
+	want := accessClaims{id, h.tenant, h.Application, h.user, claims.IssuedAt, claims.ExpiresAt, claims.Epoch}
+	if err != nil || claims != want {
 		c.faults.add("the holder of %+v was answered with an access token of %+v (%v)", want, claims, err)
 		return output{}, ""
 	}
 	digest := sha256.Sum256([]byte(g.Token))
-	return output{Word: word, Generation: generation, Access: hex.EncodeToString(digest[:8]), Minted: claims.IssuedAt * second}, g.RefreshToken
+	return output{
+		Word: word, Generation: generation, Access: hex.EncodeToString(digest[:8]),
+		Minted: claims.IssuedAt * second, Ends: claims.ExpiresAt * second, Epoch: claims.Epoch,
+		Left: g.ExpiresIn * second, TokenLeft: g.RefreshTokenExpiresIn * second,
+	}, g.RefreshToken
 }
 
 type accessClaims struct {
@@ -133,6 +141,8 @@ type accessClaims struct {
 	Application string `json:"aud"`
 	User        string `json:"sub"`
 	IssuedAt    int64  `json:"iat"`
+	ExpiresAt   int64  `json:"exp"`
+	Epoch       int64  `json:"rve"`
 }
 
 // parseAccessToken reads the claims. That its signature is right is package jwxsigner's to prove.

@@ -21,13 +21,24 @@ const (
 // applications are the policies that are proved. The clocks run five times as fast as the world.
 var applications = map[string]rules{
 	// patient is for honest users only: whatever happens in a run, they are back within its grace period.
-	"patient":   {grace: 10 * minute, burst: 2, interval: 10, life: 30 * minute, maximum: 60 * minute},
-	"web":       {grace: 10 * second, burst: 2, interval: 3, life: minute, maximum: 3 * minute},
-	"strict":    {grace: 3 * second, burst: 0, interval: 10, life: 2 * minute, fixed: true},
-	"guarded":   {grace: 10 * second, burst: 1, interval: 4, life: minute, maximum: 2 * minute, authenticated: true},
-	"forgiving": {grace: 5 * second, burst: 1, interval: 2, life: minute, replayTolerant: true},
-	"reusable":  {grace: 10 * second, burst: 2, interval: 10, life: minute, reusable: true},
+	"patient": {grace: 3 * minute, burst: 2, interval: 10, life: 30 * minute, maximum: 60 * minute, access: 15 * minute},
+	// web has access tokens that are moved on by half lifetimes within a grace period.
+	"web":    {grace: 10 * second, burst: 2, interval: 3, life: minute, maximum: 3 * minute, access: 5 * second},
+	"strict": {grace: 3 * second, burst: 0, interval: 10, life: 2 * minute, fixed: true, access: 15 * minute},
+	"guarded": {
+		grace: 10 * second, burst: 1, interval: 4, life: minute, maximum: 2 * minute, authenticated: true,
+		access: 15 * minute,
+	},
+	"forgiving": {grace: 5 * second, burst: 1, interval: 2, life: minute, replayTolerant: true, access: 3 * second},
+	"reusable":  {grace: 10 * second, burst: 2, interval: 10, life: minute, reusable: true, access: 15 * minute},
+	// brief has a grace period that is shorter than the clocks are apart, and in none an answer never stands.
+	"brief":   {grace: second, burst: 2, interval: 4, life: minute, maximum: 3 * minute, access: 15 * minute},
+	"none":    {grace: 0, burst: 2, interval: 3, life: minute, access: 15 * minute},
+	"limited": {grace: 30 * second, burst: 2, interval: 10, life: 2 * minute, fixed: true, limit: 2, access: 15 * minute},
 }
+
+// limitedUsers are so few that the limit is met all the time.
+const limitedUsers = 3
 
 var applicationNames = slices.Sorted(maps.Keys(applications))
 
@@ -50,8 +61,10 @@ func kickstart() string {
 			}
 			text += fmt.Sprintf("      {id: %s, name: %[1]s, requireAuthentication: %t, jwtConfiguration: {refreshTokenExpirationPolicy: %s, "+
 				"refreshTokenTimeToLiveInMinutes: %d, refreshTokenUsagePolicy: %s, refreshTokenOneTimeUseConfiguration: "+
-				"{gracePeriodInSeconds: %d, recoveryBurst: %d, recoveryInterval: %d}, refreshTokenRevocationPolicy: {onOneTimeTokenReuse: %t}",
-				name, r.authenticated, policy, r.life/minute, usage, r.grace/second, r.burst, r.interval, !r.replayTolerant)
+				"{gracePeriodInSeconds: %d, recoveryBurst: %d, recoveryInterval: %d}, "+
+				"refreshTokenRevocationPolicy: {onOneTimeTokenReuse: %t}, timeToLiveInSeconds: %d, maximumActiveTokens: %d",
+				name, r.authenticated, policy, r.life/minute, usage, r.grace/second, r.burst, r.interval, !r.replayTolerant,
+				r.access/second, r.limit)
 			if r.maximum > 0 {
 				text += fmt.Sprintf(", refreshTokenSlidingWindowConfiguration: {maximumTimeToLiveInMinutes: %d}", r.maximum/minute)
 			}
@@ -71,6 +84,7 @@ type crowd struct {
 	*caller
 	*recorder
 	replicas []replica
+	logins   logins
 	words    words
 	out      atomic.Int64 // honest users who lost a session that nobody took from them
 }
@@ -108,23 +122,76 @@ func (c *crowd) single(client int, to replica, h *history, in input, do func() o
 	return out
 }
 
-func (c *crowd) issue(ctx context.Context, client int, to replica, h *history) (out output, tokenString string) {
-	out = c.single(client, to, h, input{Kind: issue}, func() output {
-		a := c.do(ctx, to, "POST", "/jwt/issue", h.tenant, true, map[string]string{
-			"userId": h.user, "applicationsId": h.Application, "refreshTokenId": h.ID,
-		})
+// issue is a login. Where the number of a user's refresh tokens is limited, it may end the others; again says that an
+// earlier try, whose answer was lost, may do so just as well.
+func (c *crowd) issue(
+	ctx context.Context, client int, to replica, h *history, again bool,
+) (out output, tokenString string) {
+	limits := applications[h.Application].limit > 0 && !again
+	p := c.recorder.call(client, to.now(), func(other *history) kind {
 		switch {
-		case !a.answered():
-			return output{}
-		case a.status == 200:
-			out, tokenString = c.grant(h, done, a)
-			return out
-		case a.status == 400 && a.code() == "[duplicate]refreshTokenId":
-			return output{Word: duplicate}
+		case other == h:
+			return issue
+		case limits && other.scope() == h.scope():
+			return login
 		}
-		return c.unexpected("an issue", a)
+		return ""
 	})
+	a := c.do(ctx, to, "POST", "/jwt/issue", h.tenant, true, map[string]string{
+		"userId": h.user, "applicationsId": h.Application, "refreshTokenId": h.ID,
+	})
+	switch {
+	case !a.answered():
+	case a.status == 200:
+		out, tokenString = c.grant(h, done, a)
+	case a.status == 400 && a.code() == "[duplicate]refreshTokenId":
+		out.Word = duplicate
+	default:
+		c.unexpected("an issue", a)
+	}
+	p.ended(to.clock.at(time.Now()), out.Word != "", func(other *history) output {
+		switch {
+		case other == h:
+			return out
+		case out.Word == done:
+			return output{Word: done}
+		}
+		return output{Word: nothingDone}
+	})
+	c.words.add(issue, out.Word)
 	return out, tokenString
+}
+
+// scope is a user in an application.
+type scope struct{ tenant, application, user string }
+
+func (h *history) scope() scope { return scope{h.tenant, h.Application, h.user} }
+
+// logins counts those that have begun and those that have ended, with an answer, however often they were sent.
+type logins struct {
+	mu           sync.Mutex
+	begun, ended map[scope]int
+}
+
+func (l *logins) begin(s scope) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.begun == nil {
+		l.begun, l.ended = map[scope]int{}, map[scope]int{}
+	}
+	l.begun[s]++
+}
+
+func (l *logins) end(s scope) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.ended[s]++
+}
+
+func (l *logins) count(s scope) (begun, ended int) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.begun[s], l.ended[s]
 }
 
 // codes are what a refused client goes by, for each outcome.
@@ -177,6 +244,7 @@ func (c *crowd) revoke(ctx context.Context, client int, to replica, h *history, 
 // shown is a refresh token as the API shows it.
 type shown struct {
 	ID                string
+	ApplicationsID    string
 	Generation        uint32
 	ExpirationInstant int64
 }
@@ -202,9 +270,19 @@ func (c *crowd) retrieve(ctx context.Context, client int, to replica, h *history
 	})
 }
 
-// list reads all of a user's: each that is followed is in it, or dead.
+// list reads all of a user's: each that is followed is in it, or has ended, and there are no more than the limit
+// allows.
 func (c *crowd) list(ctx context.Context, client int, to replica, tenant, user string) {
-	p := c.recorder.call(client, input{Kind: read, At: to.now()}, func(h *history) bool { return h.tenant == tenant && h.user == user })
+	p := c.recorder.call(client, to.now(), func(h *history) kind {
+		if h.tenant == tenant && h.user == user {
+			return read
+		}
+		return ""
+	})
+	ended := map[string]int{}
+	for _, name := range applicationNames {
+		_, ended[name] = c.logins.count(scope{tenant, name, user})
+	}
 	a := c.do(ctx, to, "GET", "/jwt/refresh?limit=1000&userId="+user, tenant, true, nil)
 	var all []shown
 	if a.answered() {
@@ -213,7 +291,8 @@ func (c *crowd) list(ctx context.Context, client int, to replica, tenant, user s
 			a = answer{}
 		}
 	}
-	p.ended(to.clock.at(time.Now()), a.answered(), func(h *history) output {
+	at := to.clock.at(time.Now())
+	p.ended(at, a.answered(), func(h *history) output {
 		for _, s := range all {
 			if s.ID == h.ID {
 				return s.output()
@@ -221,6 +300,20 @@ func (c *crowd) list(ctx context.Context, client int, to replica, tenant, user s
 		}
 		return output{Word: notFound}
 	})
+	active := map[string]int{}
+	for _, s := range all {
+		if s.ExpirationInstant*1000 > at+skew { // none of the clocks says that it has expired
+			active[s.ApplicationsID]++
+		}
+	}
+	for name, n := range active {
+		// A login that is under way may have stored its own, and not yet ended what that is too much.
+		begun, _ := c.logins.count(scope{tenant, name, user})
+		if limit := applications[name].limit; limit > 0 && n > limit+begun-ended[name] {
+			c.faults.add("%s of %s has %d refresh tokens in %s, with %d logins under way: the limit is %d",
+				user, tenant, n, name, begun-ended[name], limit)
+		}
+	}
 	word := done
 	if !a.answered() {
 		word = ""
@@ -228,15 +321,26 @@ func (c *crowd) list(ctx context.Context, client int, to replica, tenant, user s
 	c.words.add("list", word)
 }
 
-// revokeWide ends all that selector covers, as covers tells.
-func (c *crowd) revokeWide(ctx context.Context, client int, to replica, tenant string, selector map[string]any, covers func(*history) bool) {
-	p := c.recorder.call(client, input{Kind: revokeWide, At: to.now()}, func(h *history) bool { return h.tenant == tenant && covers(h) })
+// revokeWide ends all of a tenant that selector covers, as covers reports, but spared.
+func (c *crowd) revokeWide(
+	ctx context.Context, client int, to replica, tenant string, selector map[string]any, spared *history,
+	covers func(*history) bool,
+) {
+	p := c.recorder.call(client, to.now(), func(h *history) kind {
+		switch {
+		case h.tenant != tenant || !covers(h):
+			return ""
+		case h == spared:
+			return spare
+		}
+		return revokeWide
+	})
 	a := c.do(ctx, to, "DELETE", "/jwt/refresh", tenant, true, selector)
 	var out output
 	switch {
 	case a.status == 200:
 		out.Word = done
-	case a.status == 404 && selector["exceptTokenId"] != nil:
+	case a.status == 404 && spared != nil:
 		out.Word = nothingDone
 	case a.answered():
 		c.unexpected("a wide revocation", a)
@@ -280,8 +384,12 @@ func (s *storage) end() {
 // devices is one device after another, each with a session of its own, until the context is done.
 func (c *crowd) devices(ctx context.Context, r *rand.Rand, client int) {
 	for ctx.Err() == nil {
-		application := applicationNames[r.IntN(len(applicationNames))]
-		h := &history{ID: uuid(r), Application: application, tenant: tenantName(r.IntN(tenants)), user: userName(r.IntN(usersATenant))}
+		application, users := applicationNames[r.IntN(len(applicationNames))], usersATenant
+		if applications[application].limit > 0 {
+			users = limitedUsers
+		}
+		h := &history{ID: c.newID(r), Application: application, tenant: tenantName(r.IntN(tenants)),
+			user: userName(r.IntN(users))}
 		c.follow(h)
 		c.session(ctx, r, client, h)
 		c.recorder.close(h)
@@ -291,16 +399,25 @@ func (c *crowd) devices(ctx context.Context, r *rand.Rand, client int) {
 // session is a device's, from its login until it logs out, is logged out, or is tired of it.
 func (c *crowd) session(ctx context.Context, r *rand.Rand, client int, h *history) {
 	s := &storage{}
-	for {
-		out, tokenString := c.issue(ctx, client, c.replica(r), h)
+	c.logins.begin(h.scope())
+	for first, try := time.Now(), 0; ; try++ {
+		// After some time each may happen later than the model takes the first one to.
+		again := try > 0 && time.Since(first) < lingers/4
+		if !again {
+			first = time.Now()
+		}
+		out, tokenString := c.issue(ctx, client, c.replica(r), h, again)
+		if out.Word != "" {
+			c.logins.end(h.scope())
+		}
 		if out.Word == done {
 			s.store(tokenString)
 			break
 		}
-		if out.Word == duplicate || ctx.Err() != nil { // an earlier try, whose answer was lost, was issued and is dead by now
-			return
+		if out.Word == duplicate || ctx.Err() != nil {
+			return // an earlier try, whose answer was lost, was issued and has ended by now
 		}
-		pause(ctx, r, 200*time.Millisecond)
+		backOff(ctx, r, try)
 	}
 	var all sync.WaitGroup
 	tabs, thieves, tab := 1+r.IntN(3), 0, c.tab
@@ -357,7 +474,7 @@ func (c *crowd) tab(ctx context.Context, r *rand.Rand, client int, h *history, s
 func (c *crowd) insist(
 	ctx context.Context, r *rand.Rand, client int, to replica, h *history, s *storage, current string, withKey bool,
 ) (out output, ok bool) {
-	for ctx.Err() == nil {
+	for try := 0; ctx.Err() == nil; try++ {
 		out, next := c.exchange(ctx, client, to, h, current, withKey)
 		switch {
 		case next != "":
@@ -371,13 +488,14 @@ func (c *crowd) insist(
 			}
 			return out, false
 		}
-		pause(ctx, r, 100*time.Millisecond)
+		backOff(ctx, r, try)
 		to = c.replica(r)
 	}
 	return out, false
 }
 
-// punctual is a device that comes back at the very end of a life or of a grace period, or a moment before it.
+// punctual is a device that comes back at the very end of a life or of a grace period, or a moment before it, with the
+// string that it had, as if the answer had been lost, or with the current one.
 func (c *crowd) punctual(ctx context.Context, r *rand.Rand, client int, h *history, s *storage) {
 	rules := applications[h.Application]
 	for ctx.Err() == nil {
@@ -387,29 +505,36 @@ func (c *crowd) punctual(ctx context.Context, r *rand.Rand, client int, h *histo
 		}
 		to := c.replica(r)
 		out, ok := c.insist(ctx, r, client, to, h, s, old, rules.authenticated)
+		for again := 1 + r.IntN(3); ok && again > 0; again-- {
+			presented := old
+			if r.IntN(3) == 0 {
+				presented, _ = s.load()
+			}
+			wait(ctx, to.clock.when(c.deadline(r, rules, out)-second*r.Int64N(2)))
+			out, ok = c.insist(ctx, r, client, to, h, s, presented, rules.authenticated)
+		}
 		if !ok {
 			return
-		}
-		wake, presented := out.Minted+rules.grace, old
-		if r.IntN(2) == 0 {
-			wake = out.Minted + rules.life
-			presented, _ = s.load()
-		}
-		if rules.grace > minute || rules.life > minute {
-			wake, presented = out.Minted+10*second, old
-		}
-		wait(ctx, to.clock.when(wake-second*r.Int64N(2)))
-		for range 1 + r.IntN(2) { // and once more, as if the answer had been lost
-			if _, ok := c.insist(ctx, r, client, to, h, s, presented, rules.authenticated); !ok {
-				return
-			}
 		}
 	}
 }
 
-// thief takes a copy now and then, and goes its own way with it. Some have no API key where one is needed.
+// deadline is when something is over that an answer began.
+func (c *crowd) deadline(r *rand.Rand, rules rules, last output) instant {
+	switch {
+	case rules.grace > minute:
+		return last.Minted + 10*second // patient, and honest
+	case r.IntN(4) > 0:
+		return last.Minted + rules.grace
+	case rules.access > rules.life:
+		return last.Ends // as the refresh token does
+	}
+	return last.Minted + rules.life
+}
+
+// thief takes a copy now and then, and goes its own way with it. Most have no API key where one is needed.
 func (c *crowd) thief(ctx context.Context, r *rand.Rand, client int, h *history, s *storage) {
-	withKey := applications[h.Application].authenticated && r.IntN(2) == 0
+	withKey := applications[h.Application].authenticated && r.IntN(4) == 0
 	pause(ctx, r, 3*time.Second)
 	copied, over := s.load()
 	for !over && ctx.Err() == nil {
@@ -447,26 +572,30 @@ func (c *crowd) operator(ctx context.Context, r *rand.Rand, client int) {
 				c.retrieve(ctx, client, to, h)
 			}
 		case n < 850:
+			if r.IntN(2) == 0 {
+				user = userName(r.IntN(limitedUsers))
+			}
 			c.list(ctx, client, to, tenant, user)
 		case n < 890:
 			if h := one(); h != nil {
 				c.revoke(ctx, client, to, h, "")
 			}
 		case n < 930:
-			c.revokeWide(ctx, client, to, tenant, map[string]any{"userId": user}, func(h *history) bool { return h.user == user })
+			c.revokeWide(ctx, client, to, tenant, map[string]any{"userId": user}, nil,
+				func(h *history) bool { return h.user == user })
 		case n < 970:
-			c.revokeWide(ctx, client, to, tenant, map[string]any{"userId": user, "applicationsId": application},
+			c.revokeWide(ctx, client, to, tenant, map[string]any{"userId": user, "applicationsId": application}, nil,
 				func(h *history) bool { return h.user == user && h.Application == application })
 		case n < 990:
 			if h := one(); h != nil {
-				c.revokeWide(ctx, client, to, tenant, map[string]any{"userId": h.user, "exceptTokenId": h.ID},
-					func(o *history) bool { return o.user == h.user && o != h })
+				c.revokeWide(ctx, client, to, tenant, map[string]any{"userId": h.user, "exceptTokenId": h.ID}, h,
+					func(o *history) bool { return o.user == h.user })
 			}
 		case n < 997:
-			c.revokeWide(ctx, client, to, tenant, map[string]any{"applicationsId": application},
+			c.revokeWide(ctx, client, to, tenant, map[string]any{"applicationsId": application}, nil,
 				func(h *history) bool { return h.Application == application })
 		default:
-			c.revokeWide(ctx, client, to, tenant, map[string]any{"allInTenant": true}, func(*history) bool { return true })
+			c.revokeWide(ctx, client, to, tenant, map[string]any{"allInTenant": true}, nil, func(*history) bool { return true })
 		}
 	}
 }
@@ -479,6 +608,11 @@ func pause(ctx context.Context, r *rand.Rand, most time.Duration) {
 	}
 }
 
+// backOff is a pause before another try.
+func backOff(ctx context.Context, r *rand.Rand, try int) {
+	pause(ctx, r, 100*time.Millisecond<<min(try, 4))
+}
+
 // wait is until t, or until ctx is done.
 func wait(ctx context.Context, t time.Time) {
 	select {
@@ -487,7 +621,11 @@ func wait(ctx context.Context, t time.Time) {
 	}
 }
 
-func uuid(r *rand.Rand) string {
+// newID is a UUID of version 7, as somebody makes it whose clock is behind by up to a minute: the order of ids is not
+// that of logins.
+func (c *crowd) newID(r *rand.Rand) string {
+	made := (c.replica(r).clock.at(time.Now()) - r.Int64N(minute)) / 1000
 	a, b := r.Uint64(), r.Uint64()
-	return fmt.Sprintf("%08x-%04x-4%03x-%04x-%012x", a>>32, a>>16&0xffff, a&0xfff, 0x8000|b>>48&0x3fff, b&0xffffffffffff)
+	return fmt.Sprintf("%08x-%04x-7%03x-%04x-%012x",
+		made>>16, made&0xffff, a&0xfff, 0x8000|b>>48&0x3fff, b&0xffffffffffff)
 }

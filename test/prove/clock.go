@@ -8,7 +8,7 @@ import (
 // clock is what time it is for a service: it runs faster than the world, so that minutes of a policy pass in seconds, and it may move in
 // jumps, so that calls happen at the very instant of a deadline.
 type clock struct {
-	base         time.Time // when all clocks showed the true time
+	base         time.Time // when all clocks showed the true time: a whole second, as an expiry is
 	every        time.Duration
 	jump, offset instant
 }
@@ -23,13 +23,9 @@ func (c clock) at(t time.Time) instant {
 	return c.base.UnixMicro() + (t.UnixMicro()-c.base.UnixMicro())/c.every.Microseconds()*c.jump + c.offset
 }
 
-// when is the first instant of the world at which the clock shows the second of t, which is cut to it.
+// when is the first instant of the world at which the clock shows t or more.
 func (c clock) when(t instant) time.Time {
-	elapsed := t - c.offset - c.base.UnixMicro()
-	if c.jump == second { // the fraction that all instants have
-		elapsed += c.base.UnixMicro() % second
-	}
-	steps := (elapsed + c.jump - 1) / c.jump
+	steps := (t - c.offset - c.base.UnixMicro() + c.jump - 1) / c.jump
 	return time.UnixMicro(c.base.UnixMicro() + steps*c.every.Microseconds())
 }
 

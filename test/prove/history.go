@@ -46,7 +46,7 @@ type recorder struct {
 
 	mu        sync.Mutex
 	histories map[string]*history // those that are not complete
-	wide      []*pending          // what may also concern refresh tokens that are issued from now on
+	wide      []*pending          // under way or lost: they may also concern what is issued from now on
 	calls     int
 	lost      int
 }
@@ -65,9 +65,7 @@ func (r *recorder) follow(h *history) {
 		return p.over && (!p.lost || now-p.at > lingers)
 	})
 	for _, p := range r.wide {
-		if p.concerns(h) {
-			p.concern(h)
-		}
+		p.concern(h)
 	}
 }
 
@@ -113,38 +111,53 @@ type pending struct {
 	client   int
 	in       input
 	at       time.Duration
-	concerns func(*history) bool
+	concerns concerns
 	parts    map[*history]*operation
 	over     bool
 	lost     bool
 }
 
-// one begins a call on one refresh token.
-func (r *recorder) one(client int, in input, h *history) *pending {
-	return r.call(client, in, func(other *history) bool { return other == h })
+// concerns is what a call is to a refresh token; empty if it does not concern it. It may be asked until the call is
+// over, and longer.
+type concerns func(*history) kind
+
+// call begins one.
+func (r *recorder) call(client int, at span, as concerns) *pending {
+	return r.calling(client, input{At: at}, as, true)
 }
 
-// call begins one that concerns the refresh tokens for which concerns is true. It may be asked until the call is over, and longer.
-func (r *recorder) call(client int, in input, concerns func(*history) bool) *pending {
+// one begins a call on one refresh token.
+func (r *recorder) one(client int, in input, h *history) *pending {
+	return r.calling(client, in, func(other *history) kind {
+		if other == h {
+			return in.Kind
+		}
+		return ""
+	}, false)
+}
+
+// calling begins a call. A wide one may also concern refresh tokens that are issued from now on.
+func (r *recorder) calling(client int, in input, as concerns, wide bool) *pending {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.calls++
-	p := &pending{r: r, client: client, in: in, at: time.Since(r.begin), concerns: concerns, parts: map[*history]*operation{}}
+	p := &pending{r: r, client: client, in: in, at: time.Since(r.begin), concerns: as, parts: map[*history]*operation{}}
 	for _, h := range r.histories {
-		if concerns(h) {
-			p.concern(h)
-		}
+		p.concern(h)
 	}
-	if in.Kind == revokeWide {
+	if wide {
 		r.wide = append(r.wide, p)
 	}
 	return p
 }
 
-// concern adds the call to a history.
+// concern adds the call to a history, if it concerns it.
 func (p *pending) concern(h *history) {
 	in := p.in
-	in.Rules = h.Application
+	in.Kind, in.Rules = p.concerns(h), h.Application
+	if in.Kind == "" {
+		return
+	}
 	o := &operation{Client: p.client, Input: in, Call: p.at}
 	h.Operations = append(h.Operations, o)
 	if p.over {
@@ -187,10 +200,10 @@ func (h *history) porcupineHistory() (operations []porcupine.Operation, err erro
 	if len(pending) > mostPending {
 		return nil, fmt.Errorf("%s has %d calls without an answer: the model takes %d", h.ID, len(pending), mostPending)
 	}
-	n := 0
+	lost, n := newLosses(pending), 0
 	for _, o := range h.Operations {
 		in, end := o.Input, o.Return
-		in.pending = pending
+		in.lost = lost
 		if !o.Answered {
 			if in.Kind == read {
 				continue // it changed nothing, and showed nothing
@@ -217,11 +230,30 @@ func (h *history) check(m porcupine.Model, atMost time.Duration) verdict {
 	if err != nil {
 		return verdict{CheckResult: porcupine.Unknown}
 	}
-	if result := porcupine.CheckOperationsTimeout(m, operations, atMost); result == porcupine.Ok {
+	result := porcupine.CheckOperationsTimeout(m, operations, atMost)
+	if !h.sameBytes() {
+		result = porcupine.Illegal
+	}
+	if result == porcupine.Ok {
 		return verdict{CheckResult: result}
 	}
-	result, info := porcupine.CheckOperationsVerbose(m, operations, atMost)
+	_, info := porcupine.CheckOperationsVerbose(m, operations, atMost)
 	return verdict{result, info}
+}
+
+// sameBytes reports whether access tokens that say the same are the same, byte for byte: the answers within one half
+// lifetime of the last one are.
+func (h *history) sameBytes() bool {
+	type claims struct{ minted, ends, epoch int64 }
+	said := map[claims]string{}
+	for _, o := range h.Operations {
+		c := claims{o.Output.Minted, o.Output.Ends, o.Output.Epoch}
+		if first, ok := said[c]; ok && first != o.Output.Access {
+			return false
+		}
+		said[c] = o.Output.Access
+	}
+	return true
 }
 
 // keep writes the history and a drawing of it to dir, and returns the name of the first.

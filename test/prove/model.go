@@ -3,7 +3,6 @@ package main
 import (
 	"fmt"
 	"math"
-	"slices"
 	"strings"
 	"time"
 
@@ -14,9 +13,12 @@ import (
 // shares no line with the service, so that both have to be wrong in the same way before an error goes unseen.
 //
 // Two things are not known when a history is checked. A call without an answer may have happened, at any time after it was made, or
-// not: it stays in the state as pending, and may happen before any later step, for as long as anything on its way may keep it. And the instant that the service read off its clock is
-// known only to lie between the call and its answer: so instants are spans, a comparison of spans can be undecided, and a step leads to
-// every state that is then possible.
+// not: it stays in the state as pending, and may happen before any later step, for as long as anything on its way may
+// keep it. And the instant that the service read off its clock lies somewhere between the call and its answer; where an
+// access token came with that, its iat and the seconds left say which second it was. So instants are spans, a comparison
+// of spans can be undecided, and a step leads to every state that is then possible.
+//
+// Whether two access tokens with the same claims are the same bytes needs no order of the calls: see history.sameBytes.
 
 // instant is microseconds since 1970 on the clocks of the services, which run as the prover tells them.
 type instant = int64
@@ -36,11 +38,11 @@ func (s span) plus(d instant) span { return span{s.First + d, min(s.Last+d, fore
 func (s span) within(t span) span { return span{max(s.First, t.First), min(s.Last, t.Last)} }
 func (s span) empty() bool        { return s.First > s.Last }
 
+// cut is s to the second, as an expiry is stored.
+func (s span) cut() span { return span{s.First / second * second, s.Last / second * second} }
+
 // or is the smallest span that holds both.
 func (s span) or(t span) span { return span{min(s.First, t.First), max(s.Last, t.Last)} }
-
-// never is the span of what did not happen.
-var never = span{}
 
 // possible are the answers that "is it so" can have.
 type possible []bool
@@ -56,6 +58,19 @@ func reached(now, deadline span) possible {
 	return possible{true, false}
 }
 
+// apart reports whether the two are less than d apart, whichever of them is the later one.
+func apart(a, b span, d instant) (p possible) {
+	least := max(0, a.First-b.Last, b.First-a.Last)
+	most := max(a.Last-b.First, b.Last-a.First)
+	if least < d {
+		p = append(p, true)
+	}
+	if most >= d {
+		p = append(p, false)
+	}
+	return p
+}
+
 // rules are an application's policy, as far as an exchange depends on it.
 type rules struct {
 	grace          instant
@@ -63,11 +78,16 @@ type rules struct {
 	interval       int64
 	life           instant
 	maximum        instant // of a sliding life; 0 for none
+	access         instant // lifetime of an access token, in whole seconds
+	limit          int     // of a user's refresh tokens in the application; 0 for none
 	fixed          bool
 	reusable       bool
 	authenticated  bool // an exchange needs an API key
 	replayTolerant bool // a replay is refused, and the refresh token lives on
 }
+
+// half is the half lifetime by which the access token of an old answer is moved on.
+func (r rules) half() instant { return max(second, r.access/2/second*second) }
 
 // kind is what a call asks for.
 type kind string
@@ -77,6 +97,8 @@ const (
 	exchange   kind = "exchange"
 	revoke     kind = "revoke"      // this one
 	revokeWide kind = "revoke wide" // this one among others
+	spare      kind = "spare"       // all of the user's but this one
+	login      kind = "login"       // the issue of another one of the same user, where their number is limited
 	read       kind = "read"
 )
 
@@ -88,8 +110,8 @@ type input struct {
 	APIKey     bool   `json:",omitempty"`
 	At         span   // on the clock of the service that was called
 
-	nth     int     // among those without an answer
-	pending []input // all of the history that have none
+	nth  int     // among those without an answer
+	lost *losses // all of the history that have none
 }
 
 // output is what was answered.
@@ -98,7 +120,11 @@ type output struct {
 	Word       string
 	Generation uint32  `json:",omitempty"` // of the string that was answered, or that a read shows
 	Access     string  `json:",omitempty"` // a digest of the access token
-	Minted     instant `json:",omitempty"` // the access token's iat, to the second
+	Minted     instant `json:",omitempty"` // the access token's iat, a whole second
+	Ends       instant `json:",omitempty"` // its exp, a whole second
+	Epoch      int64   `json:",omitempty"` // its rve
+	Left       instant `json:",omitempty"` // expiresIn, whole seconds
+	TokenLeft  instant `json:",omitempty"` // refreshTokenExpiresIn, whole seconds
 	Expires    instant `json:",omitempty"` // what a read shows, to the millisecond
 }
 
@@ -126,17 +152,17 @@ type token struct {
 	Issued  bool
 	Revoked bool
 
-	Generation          uint32
-	IssuedAt            span
-	RotatedAt           span
-	ExpiresAt           span
-	GraceGeneration     uint32
-	GraceSince          span
-	RecoveredGeneration uint32
-	PaidUntil           int64
+	Generation uint32
+	IssuedAt   span
+	ExpiresAt  span
+	AnsweredAt span // the last answer: the rotation to the current generation, or its first recovery; zero at generation 1
+	Recovered  bool // the current generation was
+	PaidUntil  int64
 
-	First   string // the access token that the issue was answered with, if anybody saw it
-	Current string // and the rotation to this generation
+	Epoch  int64 // that the access tokens name
+	Raised bool  // the next one names a greater one
+
+	Later int // logins of the user since the issue, up to the limit
 
 	Pending set
 }
@@ -174,32 +200,26 @@ func (t token) exchange(r rules, in input) (ways []branch) {
 		return ways
 	}
 	for _, over := range reached(in.At, t.ExpiresAt) {
-		if over {
-			refuse(expired)
-			continue
-		}
 		switch {
+		case over:
+			refuse(expired)
 		case p > g:
 			refuse(invalid)
 		case p == g && r.reusable:
 			ways = append(ways, t.slid(r, in.At).answer(unchanged))
-		case p == g:
-			for _, next := range t.rotate(r, in.At) {
-				ways = append(ways, next.answer(rotated))
-			}
+		case p < g-1:
+			ways = append(ways, t.replay(r))
 		default:
-			for _, retry := range t.retriedBy(r, in) {
+			for _, stands := range t.answerStands(r, in.At) {
 				switch {
-				case retry:
+				case stands:
 					ways = append(ways, t.answer(retried))
-				case p == g-1 && t.recoverable(r):
-					ways = append(ways, t.recover(r).slid(r, in.At).answer(recovered))
-				case r.replayTolerant:
-					refuse(replayed)
+				case p == g:
+					ways = append(ways, t.rotate(r, in.At).answer(rotated))
+				case t.recoverable(r):
+					ways = append(ways, t.recover(r, in.At).answer(recovered))
 				default:
-					dead := t
-					dead.Revoked = true
-					ways = append(ways, branch{word: replayed, after: dead})
+					ways = append(ways, t.replay(r))
 				}
 			}
 		}
@@ -207,29 +227,31 @@ func (t token) exchange(r rules, in input) (ways []branch) {
 	return ways
 }
 
+func (t token) replay(r rules) branch {
+	t.Revoked = !r.replayTolerant
+	return branch{word: replayed, after: t}
+}
+
 // answer is with the current string.
 func (t token) answer(word string) branch {
 	return branch{word: word, generation: t.Generation, after: t}
 }
 
-// rotate leads to one state, or two where it is undecided whether the grace period that several rotations share is over.
-func (t token) rotate(r rules, at span) (next []token) {
-	over := possible{true}
-	if t.GraceSince != never {
-		over = reached(at, t.GraceSince.plus(r.grace))
+// answerStands reports whether the last answer stands at an instant. Before the first rotation there is none.
+func (t token) answerStands(r rules, at span) possible {
+	if t.Generation == 1 {
+		return possible{false}
 	}
-	for _, anew := range over {
-		after := t
-		if anew {
-			after.GraceGeneration, after.GraceSince = t.Generation, at
-		}
-		after.Generation++
-		after.RotatedAt, after.Current = at, ""
-		next = append(next, after.slid(r, at))
-	}
-	return next
+	return apart(at, t.AnsweredAt, r.grace)
 }
 
+func (t token) rotate(r rules, at span) token {
+	t.Generation++
+	t.AnsweredAt, t.Recovered = at, false
+	return t.slid(r, at)
+}
+
+// slid moves the expiry. Policies do not change here, so an expiry that has not come is never moved to where it has.
 func (t token) slid(r rules, at span) token {
 	if r.fixed {
 		return t
@@ -239,43 +261,24 @@ func (t token) slid(r rules, at span) token {
 		end := t.IssuedAt.plus(r.maximum)
 		t.ExpiresAt = span{min(t.ExpiresAt.First, end.First), min(t.ExpiresAt.Last, end.Last)}
 	}
+	t.ExpiresAt = t.ExpiresAt.cut()
 	return t
-}
-
-func (t token) retriedBy(r rules, in input) possible {
-	young := func(since span) (yes, no bool) {
-		over := reached(in.At, since.plus(r.grace))
-		return slices.Contains(over, false), slices.Contains(over, true)
-	}
-	may, mayNot := false, true
-	if in.Generation == t.Generation-1 {
-		may, mayNot = young(t.RotatedAt)
-	}
-	if t.GraceGeneration > 0 && in.Generation >= t.GraceGeneration {
-		yes, no := young(t.GraceSince)
-		may, mayNot = may || yes, mayNot && no
-	}
-	var p possible
-	if may {
-		p = append(p, true)
-	}
-	if mayNot {
-		p = append(p, false)
-	}
-	return p
 }
 
 func (t token) recoverable(r rules) bool {
-	return t.RecoveredGeneration == t.Generation ||
-		r.burst > 0 && t.PaidUntil-int64(t.Generation) <= (r.burst-1)*r.interval
+	return t.Recovered || r.reusable || r.burst > 0 && t.PaidUntil-int64(t.Generation) <= (r.burst-1)*r.interval
 }
 
-func (t token) recover(r rules) token {
-	if t.RecoveredGeneration != t.Generation {
-		t.PaidUntil = max(t.PaidUntil, int64(t.Generation)) + r.interval
-		t.RecoveredGeneration = t.Generation
+// recover answers with string g once more. Only the first recovery of a generation is charged, and is the last answer from
+// then on.
+func (t token) recover(r rules, at span) token {
+	if !t.Recovered {
+		t.AnsweredAt, t.Recovered = at, true
+		if !r.reusable {
+			t.PaidUntil = max(t.PaidUntil, int64(t.Generation)) + r.interval
+		}
 	}
-	return t
+	return t.slid(r, at)
 }
 
 // step is any call.
@@ -287,35 +290,39 @@ func (t token) step(r rules, in input) (ways []branch) {
 		after := t
 		after.Revoked = t.Issued
 		return []branch{{word: done, after: after}, {word: nothingDone, after: t}}
+	case login:
+		return append(t.outnumbered(r), branch{word: nothingDone, after: t})
 	}
 	if !t.Issued {
-		if in.Kind != issue {
-			return []branch{{word: notFound, after: t}}
+		switch in.Kind {
+		case issue:
+			return []branch{t.born(r, in.At).issued()}
+		case spare:
+			return []branch{{word: nothingDone, after: t}}
 		}
-		born := token{
-			Issued: true, Generation: 1, IssuedAt: in.At, RotatedAt: in.At, ExpiresAt: in.At.plus(r.life), Pending: t.Pending,
-		}
-		if r.maximum > 0 {
-			born.ExpiresAt = in.At.plus(min(r.life, r.maximum))
-		}
-		return []branch{born.issued()}
+		return []branch{{word: notFound, after: t}}
 	}
 	over := reached(in.At, t.ExpiresAt)
 	if t.Revoked {
 		over = possible{true}
 	}
-	for _, dead := range over {
+	for _, ended := range over {
+		after := t
 		switch {
-		case dead && in.Kind == issue:
+		case ended && in.Kind == issue:
 			ways = append(ways, branch{word: duplicate, after: t})
-		case dead:
+		case ended && in.Kind == spare:
+			ways = append(ways, branch{word: nothingDone, after: t})
+		case ended:
 			ways = append(ways, branch{word: notFound, after: t})
-		case in.Kind == issue: // again, for its answer was lost
+		case in.Kind == issue: // again, because its answer was lost
 			ways = append(ways, t.issued())
 		case in.Kind == read:
 			ways = append(ways, branch{word: found, generation: t.Generation, after: t})
+		case in.Kind == spare:
+			after.Raised = true
+			ways = append(ways, branch{word: done, after: after})
 		case in.Kind == revoke:
-			after := t
 			after.Revoked = true
 			ways = append(ways, branch{word: done, after: after})
 		}
@@ -323,51 +330,126 @@ func (t token) step(r rules, in input) (ways []branch) {
 	return ways
 }
 
+func (t token) born(r rules, at span) token {
+	b := token{
+		Issued: true, Generation: 1, IssuedAt: at, ExpiresAt: at.plus(r.life).cut(),
+		Epoch: -1, Raised: true, Pending: t.Pending,
+	}
+	return b.slid(r, at)
+}
+
 // issued is answered as at the first time, whatever has happened since.
 func (t token) issued() branch { return branch{word: done, generation: 1, after: t} }
 
-// answered tells whether out can be the answer of b, and what is known after it.
-func (b branch) answered(in input, out output) (after token, ok bool) {
-	after = b.after
-	if out.Word != b.word || out.Generation != b.generation {
-		return after, false
+// outnumbered is another login of the user. It may end t if, with it, as many logins as the limit allows came after the
+// issue of t or overlapped it: one that was answered before the issue began comes before it here, and does not count. Those
+// that count may have ended themselves, so t may also stay active.
+func (t token) outnumbered(r rules) []branch {
+	if !t.Issued || t.Revoked {
+		return []branch{{word: done, after: t}}
 	}
+	t.Later = min(t.Later+1, r.limit)
+	ways := []branch{{word: done, after: t}}
+	if t.Later == r.limit {
+		t.Revoked = true
+		ways = append(ways, branch{word: done, after: t})
+	}
+	return ways
+}
+
+// answered are the states that are possible if out is the answer of b, and what is then known; none if it cannot be.
+func (b branch) answered(r rules, in input, out output) (all []token) {
+	t := b.after
 	switch {
+	case out.Word != b.word || out.Generation != b.generation:
+		return nil
 	case in.Kind == read && out.Word == found:
-		after.ExpiresAt = after.ExpiresAt.within(span{out.Expires, out.Expires + 999})
-		return after, !after.ExpiresAt.empty()
-	case in.Kind == issue && out.Word == done:
-		ok = known(&after.First, out.Access) && narrow(&after.IssuedAt, out.Minted)
-		if after.Generation == 1 {
-			after.RotatedAt = after.IssuedAt
+		t.ExpiresAt = t.ExpiresAt.within(span{out.Expires, out.Expires})
+		if t.ExpiresAt.empty() {
+			return nil
 		}
-		return after, ok
-	case out.Word == rotated || out.Word == retried:
-		ok = known(&after.Current, out.Access) && narrow(&after.RotatedAt, out.Minted)
-		if after.GraceGeneration == after.Generation-1 { // the grace period began with this rotation
-			after.GraceSince = after.RotatedAt
+		return []token{t}
+	case out.Access == "":
+		return []token{t}
+	case !t.names(out.Epoch) || !t.endsWith(r, in.At, out):
+		return nil
+	case in.Kind == issue:
+		for _, at := range countsFrom(t.IssuedAt, in.At, r.half(), out.Minted) {
+			t.IssuedAt = at
+			all = append(all, t)
 		}
-		return after, ok
+		return all
+	case out.Word == retried:
+		for _, at := range countsFrom(t.AnsweredAt, in.At, r.half(), out.Minted) {
+			t.AnsweredAt = at
+			all = append(all, t)
+		}
+		return all
 	}
-	return after, true
+	return []token{t} // the instant of the call was narrowed before
 }
 
-// known: a retry is answered with the same access token as the call that it repeats, byte for byte.
-func known(first *string, now string) bool {
-	if *first == "" {
-		*first = now
+// names reports whether an access token names the epoch that the record has.
+func (t *token) names(epoch int64) bool {
+	if t.Raised && epoch > t.Epoch {
+		t.Epoch, t.Raised = epoch, false
 	}
-	return *first == now
+	return !t.Raised && epoch == t.Epoch
 }
 
-// narrow: the iat of an access token is the instant from which its life counts, to the second.
+// tellsTime narrows at, the instant that the service read, by the seconds that the access token has left. They are rounded
+// up, at least one, and at most its lifetime; else it returns false.
+func (o output) tellsTime(r rules, at *span) bool {
+	then := span{o.Ends - o.Left, o.Ends - o.Left + second - 1}
+	if o.Left == r.access { // also by a clock that is behind the one that gave the answer
+		then.First = 0
+	}
+	*at = at.within(then)
+	return 0 < o.Left && o.Left <= r.access && !at.empty()
+}
+
+// endsWith reports whether an access token ends after its lifetime, or with the refresh token if that is sooner, and
+// whether that has as many seconds left as the answer says.
+func (t *token) endsWith(r rules, at span, out output) bool {
+	t.ExpiresAt = t.ExpiresAt.within(span{at.First + out.TokenLeft - second + 1, at.Last + out.TokenLeft})
+	end := out.Minted + r.access
+	if out.Ends < end {
+		end = out.Ends
+		t.ExpiresAt.Last = min(t.ExpiresAt.Last, end)
+	}
+	t.ExpiresAt.First = max(t.ExpiresAt.First, end)
+	return out.Ends == end && !t.ExpiresAt.empty()
+}
+
+// countsFrom are the instants within from that an access token with that iat can count from, if the call was at now: by
+// whole half lifetimes before it, as many as had passed.
+func countsFrom(from, now span, half, iat instant) (all []span) {
+	for first := iat; first+second > from.First; first -= half {
+		at := from.within(span{first, first + second - 1})
+		asked := span{iat, iat + half - 1}
+		if first == iat { // also by a clock that is behind the one that gave the answer
+			asked.First = 0
+		}
+		if !at.empty() && !now.within(asked).empty() {
+			all = append(all, at)
+		}
+	}
+	return all
+}
+
+// narrow leaves the second of an iat, which is that of a new answer, and reports whether anything is left.
 func narrow(s *span, minted instant) bool {
 	*s = s.within(span{minted, minted + second - 1})
 	return !s.empty()
 }
 
-// fresh are the answers whose access token counts from the call itself.
-func fresh(word string) bool { return word == rotated || word == recovered || word == unchanged }
+// isNew reports whether the access token of an answer counts from the call itself.
+func (t token) isNew(in input, out output) bool {
+	if in.Kind == issue {
+		return out.Word == done && !t.Issued
+	}
+	return out.Word == rotated || out.Word == recovered || out.Word == unchanged
+}
 
 const (
 	// skew is how far two clocks of one history may differ.
@@ -382,7 +464,7 @@ func (t token) seen(r rules, by input) token {
 		return t
 	}
 	latest := by.At.Last + skew
-	for _, s := range []*span{&t.IssuedAt, &t.RotatedAt, &t.GraceSince} {
+	for _, s := range []*span{&t.IssuedAt, &t.AnsweredAt} {
 		s.Last = min(s.Last, latest)
 	}
 	t.ExpiresAt.Last = min(t.ExpiresAt.Last, latest+r.life)
@@ -394,22 +476,26 @@ func (t token) meanwhile(r rules, by input) (all []token) {
 	all = []token{t.seen(r, by)}
 	known := map[token]bool{all[0]: true}
 	for i := 0; i < len(all); i++ {
-		for n := range by.pending {
+		for j := 0; j < len(by.lost.equal); j++ {
 			now := all[i]
-			in, next := now.earliest(n, by)
-			if !next {
+			in, any := now.take(by.lost.equal[j], by)
+			if !any {
 				continue
 			}
 			// The service read its clock before the effect, and that was before the answer of the call that comes next.
 			in.At.Last = min(in.At.Last, max(by.At.Last+skew, in.At.First))
-			now.Pending = now.Pending.without(n)
 			for _, b := range now.step(r, in) {
 				after := b.after
-				if b.word == unchanged {
-					// All that it may have done is to move the expiry: a span says that too, and dozens of such calls would else make
-					// as many states at each step. It stays pending.
-					all[i].ExpiresAt = all[i].ExpiresAt.or(after.ExpiresAt)
-					continue
+				if slid := after; b.word == unchanged || b.word == recovered {
+					// If all that it may have done is to move the expiry, a span says that too, and dozens of such calls would
+					// else make as many states at each step. It stays pending.
+					slid.ExpiresAt, slid.Pending = all[i].ExpiresAt, all[i].Pending
+					if slid == all[i] {
+						if all[i].ExpiresAt = slid.ExpiresAt.or(after.ExpiresAt); all[i] != slid {
+							j = -1 // the others may happen under this one too
+						}
+						continue
+					}
 				}
 				if after.Revoked {
 					after.Pending = set{} // nothing changes it any more
@@ -424,22 +510,45 @@ func (t token) meanwhile(r rules, by input) (all []token) {
 	return all
 }
 
-// earliest is the n-th of the calls without an answer, if it may happen before the call by, and no equal one comes before it: equal calls
-// go in their order, and each may have read its clock as early as any of them.
-func (t token) earliest(n int, by input) (in input, next bool) {
-	in = by.pending[n]
-	for i, other := range by.pending {
-		if !t.Pending.has(i) || other.At.First+lasts < by.At.First ||
-			other.Kind != in.Kind || other.Generation != in.Generation || other.APIKey != in.APIKey {
+// take has one of some equal calls without an answer happen before the call by, if there is one that may. Each may have
+// read its clock as early as any of them.
+func (t *token) take(equal []int, by input) (in input, any bool) {
+	for _, i := range equal {
+		other := by.lost.calls[i]
+		if !t.Pending.has(i) || other.At.First+lasts < by.At.First {
 			continue
 		}
-		if i < n {
-			return in, false
+		if !any {
+			t.Pending, in, any = t.Pending.without(i), other, true
 		}
-		next = next || i == n
 		in.At.First = min(in.At.First, other.At.First)
 	}
-	return in, next
+	return in, any
+}
+
+// losses are the calls of a history that have no answer, and the numbers of those that ask for the same.
+type losses struct {
+	calls []input
+	equal [][]int
+}
+
+func newLosses(calls []input) *losses {
+	type asked struct {
+		kind       kind
+		generation uint32
+		apiKey     bool
+	}
+	l, place := &losses{calls: calls}, map[asked]int{}
+	for n, in := range calls {
+		what := asked{in.Kind, in.Generation, in.APIKey}
+		i, ok := place[what]
+		if !ok {
+			i = len(l.equal)
+			place[what], l.equal = i, append(l.equal, nil)
+		}
+		l.equal[i] = append(l.equal[i], n)
+	}
+	return l
 }
 
 // model is of the calls on one refresh token, under the rules of the applications by name.
@@ -457,12 +566,17 @@ func model(applications map[string]rules) porcupine.Model {
 				t.Pending = t.Pending.with(call.nth)
 				return []any{t}
 			}
-			if fresh(answer.Word) && !narrow(&call.At, answer.Minted) {
+			read := call // the clock was read at some time in the call; others may have read theirs until its end
+			if answer.Access != "" && !answer.tellsTime(r, &read.At) {
 				return nil
 			}
 			for _, t := range state.(token).meanwhile(r, call) {
-				for _, b := range t.step(r, call) {
-					if after, ok := b.answered(call, answer); ok {
+				in := read
+				if t.isNew(in, answer) && !narrow(&in.At, answer.Minted) {
+					continue
+				}
+				for _, b := range t.step(r, in) {
+					for _, after := range b.answered(r, in, answer) {
 						next = append(next, after)
 					}
 				}
@@ -474,6 +588,12 @@ func model(applications map[string]rules) porcupine.Model {
 		DescribeState:     func(state any) string { return state.(token).String() },
 	}
 	return m.ToModel()
+}
+
+// String is in seconds, of the last thousand.
+func (s span) String() string {
+	of := func(i instant) string { return fmt.Sprintf("%.3f", float64(i%(1000*second))/float64(second)) }
+	return of(s.First) + "-" + of(s.Last)
 }
 
 func (i input) String() string {
@@ -502,8 +622,15 @@ func (t token) String() string {
 	if t.Revoked {
 		b.WriteString(", revoked")
 	}
-	if t.PaidUntil > 0 {
-		fmt.Fprintf(&b, ", recovered %d, paid until %d", t.RecoveredGeneration, t.PaidUntil)
+	if t.Recovered {
+		b.WriteString(", recovered")
 	}
+	if t.PaidUntil > 0 {
+		fmt.Fprintf(&b, ", paid until %d", t.PaidUntil)
+	}
+	if t.Generation > 1 {
+		fmt.Fprintf(&b, ", answered at %s", t.AnsweredAt)
+	}
+	fmt.Fprintf(&b, ", expires at %s", t.ExpiresAt)
 	return b.String()
 }

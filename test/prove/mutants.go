@@ -131,7 +131,10 @@ func findMutants(ctx context.Context, o options, dir string, w io.Writer) error 
 
 const (
 	storeExchange = "adapter/gormstore/exchange.go"
+	storeRevoke   = "adapter/gormstore/revoke.go"
 	rule          = "domain/exchange.go"
+	record        = "domain/refreshtoken.go"
+	useCase       = "usecase/exchange.go"
 )
 
 var (
@@ -176,24 +179,67 @@ var mutants = []mutant{
 		},
 	},
 	{
-		name: "sibling", says: "a retry rotates once more", setting: several,
-		changes: []change{{"usecase/exchange.go", "		case decision.Outcome == domain.Rotated:\n", `		case decision.Outcome == domain.Rotated || decision.Outcome == domain.Retried:
-			call.Generation = snapshot.Token.Generation
+		name: "sibling", says: "a retry with the string before the current one rotates once more", setting: several,
+		changes: []change{{useCase, "		case decision.Write:\n", `
+		case decision.Outcome == domain.Retried && call.Generation < snapshot.Token.Generation:
+			decision.Outcome, decision.AnsweredAt = domain.Rotated, call.Now
+			decision.After = snapshot.Token.Rotated(snapshot.Policy, call.Now, "")
+			err = x.Tokens.Swap(ctx, snapshot.Token, decision.After, call.Now)
+		case decision.Write:
 `}},
 	},
 	{
-		name: "grace-from-retry", says: "the grace period is measured from the last retry", setting: several,
+		name: "retry-moves", says: "a retry moves the last answer, and the grace period with it", setting: several,
+		changes: []change{{rule, "		return Decision{Outcome: Retried, After: t, AnsweredAt: t.lastAnswer(),", `
+		after := t
+		if after.RotatedAt = c.Now; !t.RecoveredAt.IsZero() {
+			after.RotatedAt, after.RecoveredAt = t.RotatedAt, c.Now
+		}
+		return Decision{Outcome: Retried, After: after, Write: true, AnsweredAt: t.lastAnswer(),`}},
+	},
+	{
+		name: "retry-from-now", says: "the access token of a retry counts from the retry", setting: several,
+		changes: []change{{rule, "Retried, After: t, AnsweredAt: t.lastAnswer(),", "Retried, After: t, AnsweredAt: c.Now,"}},
+	},
+	{
+		name: "halves", says: "the access token of a retry is the old one, though it has all but expired", setting: several,
 		changes: []change{
-			{rule, "		return Decision{Outcome: Retried, After: t, AccessTokenFrom: t.RotatedAt, Stranger: stranger}\n", `		after := t
-		after.LastUsedAt = c.Now
-		return Decision{Outcome: Retried, After: after, Write: true, AccessTokenFrom: t.RotatedAt, Stranger: stranger}
-`},
-			{rule, "age(t.RotatedAt, c.Now) < p.GracePeriod", "age(t.LastUsedAt, c.Now) < p.GracePeriod"},
+			{"domain/accesstoken.go", "from = from.Add(passed / half * half)", "from = from.Add(passed / lifetime * half)"},
 		},
 	},
 	{
+		name: "hold-forgotten", says: "the current string rotates whenever it is presented", setting: several,
+		changes: []change{
+			{storeExchange, "(refresh_tokens.generation = 1 OR abs(`", "(refresh_tokens.generation > 0 OR abs(`"},
+		},
+	},
+	{
+		name: "first-held", says: "an answer stands from the issue on", setting: several,
+		changes: []change{
+			{record, "return t.Generation > 1 && now.Sub(", "return now.Sub("},
+			{storeExchange, "(refresh_tokens.generation = 1 OR abs(`", "(refresh_tokens.generation = 0 OR abs(`"},
+		},
+	},
+	{
+		name: "one-sided-clock", says: "an answer from the future stands: negative ages count as zero", setting: several,
+		changes: []change{
+			{record, "now.Sub(t.lastAnswer()).Abs() < p.GracePeriod", "max(0, now.Sub(t.lastAnswer())) < p.GracePeriod"},
+			{storeExchange, "(refresh_tokens.generation = 1 OR abs(`", "(refresh_tokens.generation = 1 OR (`"},
+		},
+	},
+	{
+		name: "pinned", says: "a repeated recovery moves the last answer, and holds the next rotation back", setting: several,
+		changes: []change{{rule, "	if !t.RecoveredAt.IsZero() {\n		return t\n", `	if !t.RecoveredAt.IsZero() {
+		t.RecoveredAt = now
+		return t
+`}},
+	},
+	{
 		name: "recovery-twice", says: "a recovery is charged each time that it is asked for", setting: several,
-		changes: []change{{rule, "	if t.RecoveredGeneration != t.Generation {\n", "	if true {\n"}},
+		changes: []change{{rule, "	if !t.RecoveredAt.IsZero() {\n		return t\n", `	if !t.RecoveredAt.IsZero() {
+		t.RecoveryPaidUntil = max(t.RecoveryPaidUntil, int64(t.Generation)) + p.RecoveryInterval
+		return t
+`}},
 	},
 	{
 		name: "recovery-free", says: "a recovery is never charged", setting: several,
@@ -243,31 +289,30 @@ var mutants = []mutant{
 		name: "proof-after-write", says: "whether the caller proved what the application asks for is checked after the write", setting: several,
 		changes: []change{
 			{storeExchange, "AND a.require_authentication <= ` + c.authenticated + `\n", "AND ` + c.authenticated + ` >= 0\n"},
-			{"usecase/exchange.go", "	return x.answer(ctx, domain.Decision{Outcome: domain.Rotated,", `	if policy.RequireAuthentication && !call.Authenticated {
-		return Exchanged{Outcome: domain.RefusedInvalid, Why: domain.ErrUnproved}, nil
+			{useCase, "	return x.answer(ctx, domain.Decision{Outcome: domain.Rotated,", `	if policy.RequireAuthentication && !call.Authenticated {
+		return Exchanged{Outcome: domain.RefusedInvalid, Why: domain.ErrAuthenticationRequired}, nil
 	}
 	return x.answer(ctx, domain.Decision{Outcome: domain.Rotated,`},
 		},
 	},
 	{
 		name: "life-from-issue", says: "a sliding life does not slide", setting: several,
-		changes: []change{{storeExchange, "      THEN ` + c.now + ` + ` + a + `.slide_window\n", "      THEN refresh_tokens.expires_at\n"}},
+		changes: []change{{storeExchange, " THEN ` + wholeSeconds(moved) + `\n", " THEN refresh_tokens.expires_at\n"}},
 	},
 	{
-		name: "revoked-in-memory", says: "a replica remembers for a second that a refresh token was alive", setting: several,
+		name: "revoked-in-memory", says: "a replica remembers for a second that a refresh token was active", setting: several,
 		changes: []change{
-			{"usecase/exchange.go", "	token, policy, err := x.Tokens.Advance(ctx, presented.ID, call)\n", `	token, policy, err := x.Tokens.Advance(ctx, presented.ID, call)
-	if last, ok := remembered.Load(presented.ID); ok && errors.Is(err, domain.ErrConflict) {
-		if s := last.(domain.Snapshot); x.Clock.now().Sub(s.Token.LastUsedAt) < 5*time.Second && s.Token.Generation == call.Generation {
-			return x.answer(ctx, domain.Decision{Outcome: domain.Rotated, After: s.Token.Rotated(s.Policy, call.Now, ""), AccessTokenFrom: call.Now}, s.Policy, call)
+			{useCase, "		decision := snapshot.Decide(call)\n", `
+		if last, ok := remembered.Load(presented.ID); ok && call.Now.Sub(last.(time.Time)) < 5*time.Second {
+			snapshot.Token.RevokedAt, snapshot.MarkEpoch = time.Time{}, 0
 		}
-	}
-	if err == nil {
-		remembered.Store(presented.ID, domain.Snapshot{Token: token, Policy: policy})
-	}
+		decision := snapshot.Decide(call)
 `},
-			{"usecase/exchange.go", "// exchangeAttempts is how often", "var remembered sync.Map\n\n// exchangeAttempts is how often"},
-			{"usecase/exchange.go", "	\"fmt\"\n", "	\"fmt\"\n	\"sync\"\n"},
+			{useCase, "	return x.answer(ctx, domain.Decision{Outcome: domain.Rotated,", `
+	remembered.Store(presented.ID, call.Now)
+	return x.answer(ctx, domain.Decision{Outcome: domain.Rotated,`},
+			{useCase, "// exchangeAttempts is how often", "var remembered sync.Map\n\n// exchangeAttempts is how often"},
+			{useCase, "	\"fmt\"\n", "	\"fmt\"\n	\"sync\"\n"},
 		},
 	},
 	{
@@ -276,15 +321,20 @@ var mutants = []mutant{
 	},
 	{
 		name: "no-maximum", says: "a sliding life has no end", setting: several,
-		changes: []change{{storeExchange, "issued_at + ` + a + `.slide_maximum\n      THEN", "issued_at + ` + a + `.slide_maximum * 100\n      THEN"}},
+		changes: []change{
+			{storeExchange, "`refresh_tokens.issued_at + `+a+`.slide_", "`refresh_tokens.issued_at + 100 * `+a+`.slide_"},
+		},
 	},
 	{
 		name: "grace-off-by-one", says: "a retry is answered at the very end of its grace period", setting: several,
-		changes: []change{{rule, "age(t.RotatedAt, c.Now) < p.GracePeriod", "age(t.RotatedAt, c.Now) <= p.GracePeriod"}},
+		changes: []change{
+			{record, ".Abs() < p.GracePeriod", ".Abs() <= p.GracePeriod"},
+			{storeExchange, "rotated_at)) >= a.grace_period)", "rotated_at)) > a.grace_period)"},
+		},
 	},
 	{
 		name: "revocation-too-wide", says: "a user's revocation in one application ends the others' in it too", setting: several,
-		changes: []change{{"adapter/gormstore/revoke.go",
+		changes: []change{{storeRevoke,
 			"queryRow(db.Raw(s.engine.revokeScope, scope.TenantID, scope.ApplicationID, scope.UserID,",
 			`queryRow(db.Raw(s.engine.revokeScope, scope.TenantID, scope.ApplicationID,
 				map[bool]string{false: scope.UserID}[scope.ApplicationID != ""],`}},
@@ -299,5 +349,17 @@ var mutants = []mutant{
 	}
 	return Revoked{Selector: selector, At: at}, nil
 `}},
+	},
+	{
+		name: "limit-by-id", says: "the limit keeps the highest ids, not the latest logins", setting: several,
+		changes: []change{
+			{storeRevoke, "AND (ordinal, id) < (", "AND id < ("},
+			{storeRevoke, "  SELECT refresh_tokens.ordinal, refresh_tokens.id FROM", "  SELECT refresh_tokens.id FROM"},
+			{storeRevoke, "ORDER BY refresh_tokens.ordinal DESC, refresh_tokens.id DESC", "ORDER BY refresh_tokens.id DESC"},
+		},
+	},
+	{
+		name: "limit-exceeded", says: "the limit keeps one more than it allows", setting: several,
+		changes: []change{{storeRevoke, "			keep-1).Error\n", "			keep).Error\n"}},
 	},
 }

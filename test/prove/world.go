@@ -70,7 +70,7 @@ func newWorld(ctx context.Context, program rig.Program, s setting, env []string)
 			return w, fmt.Errorf("%w\n%s", err, out)
 		}
 	}
-	base := time.Now()
+	base := time.Now().Truncate(time.Second)
 	for i := range s.Services {
 		addresses, err := rig.FreeAddresses(4)
 		if err != nil {

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bytes"
 	"context"
 	"crypto/rand"
 	"fmt"
@@ -96,11 +95,8 @@ func (c *crowd) step(ctx context.Context, r *mathrand.Rand) error {
 	}
 	t.RLock()
 	defer t.RUnlock()
-	u := t.users[r.IntN(max(1, int(c.arrived()*float64(len(t.users)))))]
-	u.Lock()
+	u, there := c.draw(t, r)
 	defer u.Unlock()
-	now := time.Now()
-	there := slices.DeleteFunc(u.living(now), func(s *session) bool { return !s.leaves.After(now) })
 	if len(there) == 0 {
 		return c.issue(ctx, u, r)
 	}
@@ -114,6 +110,29 @@ func (c *crowd) step(ctx context.Context, r *mathrand.Rand) error {
 	panic("the acts' shares are less than a thousand")
 }
 
+// draw locks a user, and returns those of its sessions that may call: if it can, one of those whose last answer does
+// not stand any more. An exchange of the others would write nothing, and this is to load the service with exchanges
+// that do.
+func (c *crowd) draw(t *tenant, r *mathrand.Rand) (u *user, there []*session) {
+	for again := range 4 {
+		if again > 0 {
+			u.Unlock()
+		}
+		u = t.users[r.IntN(max(1, int(c.arrived()*float64(len(t.users)))))]
+		u.Lock()
+		now := time.Now()
+		there = slices.DeleteFunc(u.living(now), func(s *session) bool { return !s.leaves.After(now) })
+		rested := slices.DeleteFunc(slices.Clone(there), func(s *session) bool {
+			may, _ := s.stands(span{now, now})
+			return may
+		})
+		if len(there) == 0 || len(rested) > 0 {
+			return u, rested
+		}
+	}
+	return u, there
+}
+
 func (c *crowd) issue(ctx context.Context, u *user, r *mathrand.Rand) error {
 	n := 0
 	for _, a := range u.tenant.applications {
@@ -121,7 +140,8 @@ func (c *crowd) issue(ctx context.Context, u *user, r *mathrand.Rand) error {
 	}
 	n = r.IntN(n)
 	application := u.tenant.applications[slices.IndexFunc(u.tenant.applications, func(a *application) bool { n -= a.share; return n < 0 })]
-	id, err := domain.NewID(time.Now(), rand.Reader)
+	// The clock that makes the id may be behind: the order of ids is not that of logins.
+	id, err := domain.NewID(time.Now().Add(-time.Duration(r.Int64N(int64(time.Minute)))), rand.Reader)
 	if err != nil {
 		return err
 	}
@@ -182,22 +202,20 @@ func (c *crowd) judge(s *session, h held, got reply, outcomes ...string) {
 			return
 		}
 		s.unsure = span{}
-		next := h.generation == was.generation
+		current := h.generation == was.generation
 		switch {
-		case next && generation == was.generation+1:
-			s.rotate(g.TokenString, got.call, got.body)
-			if got.outcome != "rotated" {
-				s.answer = nil
-			}
-		case next || generation != was.generation || g.TokenString != was.text:
+		case current && generation == was.generation+1 && (got.outcome == "rotated" || got.calls > 1):
+			s.rotate(g.TokenString, got.call, g.AccessToken)
+		case current && got.outcome != "retried", generation != was.generation, g.TokenString != was.text:
 			complain(wrongAnswer)
 			return
 		}
 		switch {
 		case got.outcome == "recovered":
-			s.recover(got.call)
-			s.answer = nil
-		case got.outcome == "retried" && s.answer != nil && !bytes.Equal(got.body, s.answer):
+			s.recover(got.call, g.AccessToken)
+		case got.outcome == "retried" && s.access == "":
+			s.access = g.AccessToken
+		case got.outcome == "retried" && g.AccessToken != s.access: // a grace period is less than half of its lifetime
 			complain(wrongAnswer + ": a retry's is not the same, byte for byte")
 		}
 		return
@@ -222,19 +240,22 @@ func (c *crowd) judge(s *session, h held, got reply, outcomes ...string) {
 }
 
 // afterwards are the outcomes of an exchange of the current string, which may have been sent more than once.
-func afterwards(got reply) []string {
-	switch {
-	case got.calls == 1:
-		return []string{"rotated"}
-	case got.call.to.Sub(got.call.from) < grace:
-		return []string{"rotated", "retried"}
-	default:
-		return []string{"rotated", "retried", "recovered"}
+func (s *session) afterwards(got reply) (outcomes []string) {
+	may, surely := s.stands(got.call)
+	if !surely {
+		outcomes = append(outcomes, "rotated")
 	}
+	if may || got.calls > 1 {
+		outcomes = append(outcomes, "retried")
+	}
+	if got.calls > 1 && got.call.to.Sub(got.call.from) >= grace {
+		outcomes = append(outcomes, "recovered")
+	}
+	return outcomes
 }
 
 func (c *crowd) exchange(ctx context.Context, s *session, _ *mathrand.Rand) error {
-	return c.present(ctx, exchangeKind, s, s.current(), afterwards)
+	return c.present(ctx, exchangeKind, s, s.current(), s.afterwards)
 }
 
 // exchangeAndRetry is a client that forgot to store the answer.
@@ -247,7 +268,7 @@ func (c *crowd) exchangeAndRetry(ctx context.Context, s *session, r *mathrand.Ra
 		return nil
 	}
 	return c.present(ctx, "retry", s, h, func(got reply) []string {
-		if got.call.to.Sub(h.left.from) >= grace {
+		if _, surely := s.stands(got.call); !surely {
 			return []string{"retried", "recovered", "replayed"} // it took too long to be sure
 		}
 		return []string{"retried"}
@@ -264,14 +285,15 @@ func (c *crowd) exchangeLost(ctx context.Context, s *session, _ *mathrand.Rand) 
 		return err
 	}
 	got.call.from, got.calls = begin, got.calls+1
-	c.judge(s, h, got, afterwards(got)...)
+	c.judge(s, h, got, s.afterwards(got)...)
 	return nil
 }
 
 // presentLate is a device that lost an answer and comes back after the grace period.
 func (c *crowd) presentLate(ctx context.Context, s *session, r *mathrand.Rand) error {
 	h, ok := s.previous()
-	if !ok || time.Since(h.left.to) < grace+2*clocks {
+	now := time.Now().Add(-2 * clocks)
+	if may, _ := s.stands(span{now, now}); !ok || may {
 		return c.exchange(ctx, s, r)
 	}
 	if s.recoverable() {
@@ -280,9 +302,9 @@ func (c *crowd) presentLate(ctx context.Context, s *session, r *mathrand.Rand) e
 	return c.present(ctx, "late", s, h, only("replayed"))
 }
 
-// steal is a thief with a copy that is older than any retry.
+// steal is a thief with a copy that is older than any retry or recovery.
 func (c *crowd) steal(ctx context.Context, s *session, r *mathrand.Rand) error {
-	if len(s.strings) < 3 || time.Since(s.strings[len(s.strings)-3].left.to) < grace+2*clocks {
+	if len(s.strings) < 3 {
 		return c.exchange(ctx, s, r)
 	}
 	return c.present(ctx, "theft", s, s.strings[len(s.strings)-3], only("replayed"))
@@ -421,6 +443,9 @@ func (c *crowd) revokeUser(ctx context.Context, u *user, kind string, s scope, e
 		return nil
 	}
 	u.tenant.mark(s, got.calls)
+	if except != nil {
+		except.access = "" // from now on they name another epoch
+	}
 	for _, other := range u.sessions {
 		if other != except && (s.application == "" || s.application == other.application.id) {
 			other.end(got.call)

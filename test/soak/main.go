@@ -7,6 +7,9 @@
 // killed in turn every few minutes and comes back on its address; the other one runs from the beginning to the end, and it is the one
 // whose memory, goroutines and descriptors are watched: what starts anew hides what grows.
 //
+// An exchange within a grace period of the last answer is a retry, and writes nothing. So the grace period is a second
+// here, and a session that has rested for as long is preferred: nearly every exchange of the load rotates.
+//
 // Every answer is held to a model, written from the rules and not from the code: which refresh tokens live, at which generation, and
 // why the others do not. Whoever calls for a user holds that user, and a revocation of many waits for everybody else, so that the
 // model can tell what an answer has to be. Histories of calls that race are another test's business. Only of what happens within a

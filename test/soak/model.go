@@ -3,14 +3,13 @@ package main
 import (
 	"fmt"
 	"slices"
-	"strings"
 	"sync"
 	"time"
 )
 
 // The policy that everything here has; the kickstart file says the same.
 const (
-	grace            = 2 * time.Second
+	grace            = time.Second
 	recoveryBurst    = 2
 	recoveryInterval = 10
 	purgeAfter       = 5 * time.Minute
@@ -66,9 +65,10 @@ type session struct {
 
 	issued, expires span
 	strings         []held // the last one is current
+	answered        span   // the last answer: the current string's rotation, or its first recovery; zero if there is none
+	access          string // the access token of the last answer; empty if it is not known
 	paidUntil       int64
 	recovered       uint32
-	answer          []byte // of the rotation that made the current string; nil if it was lost
 
 	revoked span      // zero if it never was
 	unsure  span      // that of a call which may have revoked it; zero if there is none
@@ -163,15 +163,24 @@ func (s *session) slide(call span) {
 	}
 }
 
+// stands reports whether the last answer may stand during the call, and whether it does, whenever in the call it is
+// asked for.
+func (s *session) stands(call span) (may, surely bool) {
+	if s.answered.isZero() {
+		return false, false
+	}
+	return call.from.Sub(s.answered.to) < grace, call.to.Sub(s.answered.from) < grace
+}
+
 // rotate makes text the current string.
-func (s *session) rotate(text string, call span, answer []byte) {
+func (s *session) rotate(text string, call span, access string) {
 	last := &s.strings[len(s.strings)-1]
 	last.left = call
 	s.strings = append(s.strings, held{text: text, generation: last.generation + 1})
 	if len(s.strings) > keptStrings {
 		s.strings = slices.Delete(s.strings, 0, len(s.strings)-keptStrings)
 	}
-	s.answer = answer
+	s.answered, s.access = call, access
 	s.slide(call)
 }
 
@@ -181,9 +190,11 @@ func (s *session) recoverable() bool {
 	return s.recovered == g || s.paidUntil-int64(g) <= (recoveryBurst-1)*recoveryInterval
 }
 
-func (s *session) recover(call span) {
+// recover: the first recovery of a generation is charged, and is the last answer from then on.
+func (s *session) recover(call span, access string) {
 	if g := s.current().generation; s.recovered != g {
 		s.paidUntil, s.recovered = max(s.paidUntil, int64(g))+recoveryInterval, g
+		s.answered, s.access = call, access
 	}
 	s.slide(call)
 }
@@ -198,7 +209,7 @@ func (s *session) end(call span) {
 
 // bury forgets what only a living session needs, because the dead are many.
 func (s *session) bury() {
-	s.strings, s.answer = slices.Clone(s.strings[len(s.strings)-1:]), nil
+	s.strings, s.access = slices.Clone(s.strings[len(s.strings)-1:]), ""
 }
 
 // user is one of a tenant. Whoever looks at a session of it, or calls for it, holds its lock, and shares its tenant's.
@@ -219,14 +230,14 @@ func (u *user) living(now time.Time) (all []*session) {
 	return all
 }
 
-// keepNewest ends all but the newest that the application allows its user. Where one expires meanwhile, which are left is unsure.
+// keepNewest ends all but the latest logins that the application allows its user: a user logs in once at a time, so
+// that their order is known. Where one expires meanwhile, which are left is unsure.
 func (u *user) keepNewest(a *application, call span) {
 	if a.limit == 0 {
 		return
 	}
-	newest := slices.SortedFunc(slices.Values(u.sessions), func(a, b *session) int { return strings.Compare(b.id, a.id) })
 	sure, possible := 0, 0
-	for _, s := range newest {
+	for _, s := range slices.Backward(u.sessions) {
 		if s.application != a {
 			continue
 		}

@@ -30,7 +30,7 @@ func sessionOf(a *application, generations ...time.Duration) *session {
 	s := newSession(domain.ID{1}.String(), t.users[0], a, tokenString(1), callAt(0))
 	t.users[0].sessions = append(t.users[0].sessions, s)
 	for _, at := range generations {
-		s.rotate(tokenString(s.current().generation+1), callAt(at), nil)
+		s.rotate(tokenString(s.current().generation+1), callAt(at), "")
 	}
 	return s
 }
@@ -58,15 +58,35 @@ func TestSessionEndsWhenItsPolicySays(t *testing.T) {
 	}
 }
 
+// A retry neither makes an answer stand longer, nor does a repeated recovery.
+func TestAnswerStandsForAGracePeriod(t *testing.T) {
+	s := sessionOf(mobile)
+	stands := func(at time.Duration, wantMay, wantSurely bool) {
+		t.Helper()
+		if may, surely := s.stands(callAt(at)); may != wantMay || surely != wantSurely {
+			t.Errorf("at %s it may stand: %t, surely: %t, want %t and %t", at, may, surely, wantMay, wantSurely)
+		}
+	}
+	stands(time.Millisecond, false, false)
+	s.rotate("", callAt(10*time.Second), "")
+	stands(10*time.Second+grace-2*time.Millisecond, true, true)
+	stands(10*time.Second+grace, true, false)
+	stands(10*time.Second+grace+2*time.Millisecond, false, false)
+	s.recover(callAt(20*time.Second), "")
+	stands(20*time.Second+grace/2, true, true)
+	s.recover(callAt(20*time.Second+grace), "")
+	stands(20*time.Second+grace+grace/2, false, false)
+}
+
 // The budget of section 4: two recoveries at once, and one more for each ten generations.
 func TestRecoveriesHaveABudget(t *testing.T) {
 	s := sessionOf(mobile)
 	var granted []uint32
 	for range 40 {
-		s.rotate("", callAt(0), nil)
+		s.rotate("", callAt(0), "")
 		if s.recoverable() {
 			granted = append(granted, s.current().generation)
-			s.recover(callAt(0))
+			s.recover(callAt(0), "")
 		}
 		if g := s.current().generation; slices.Contains(granted, g) && !s.recoverable() {
 			t.Errorf("generation %d was recovered, and cannot be again", g)
@@ -77,10 +97,11 @@ func TestRecoveriesHaveABudget(t *testing.T) {
 	}
 }
 
+// The order of logins counts, and not that of the ids, which other clocks made.
 func TestLimitKeepsTheNewest(t *testing.T) {
 	u := sessionOf(shop).user
 	for i := range 4 {
-		u.sessions = append(u.sessions, newSession(domain.ID{2, byte(i)}.String(), u, shop, "", callAt(time.Second)))
+		u.sessions = append(u.sessions, newSession(domain.ID{2, byte(9 - i)}.String(), u, shop, "", callAt(time.Second)))
 	}
 	other := newSession(domain.ID{0}.String(), u, mobile, "", callAt(time.Second))
 	u.sessions = append(u.sessions, other)
@@ -89,7 +110,7 @@ func TestLimitKeepsTheNewest(t *testing.T) {
 	for _, s := range u.living(begin.Add(3 * time.Second)) {
 		left = append(left, s.id[:4])
 	}
-	if want := []string{"0201", "0202", "0203", "0000"}; !slices.Equal(left, want) {
+	if want := []string{"0208", "0207", "0206", "0000"}; !slices.Equal(left, want) {
 		t.Errorf("left are %v, want %v", left, want)
 	}
 
@@ -140,6 +161,8 @@ func TestWrongAnswersAreTold(t *testing.T) {
 		"a fault of the service's":          {living(), (*session).current, func(s *session) reply { return reply{status: 500, call: now} }, []string{"rotated"}, wrongAnswer},
 		"retried":                           {living(), previous, func(s *session) reply { return answered("retried", s, 3, now) }, []string{"retried"}, ""},
 		"a retry that rotated":              {living(), previous, func(s *session) reply { return answered("rotated", s, 4, now) }, []string{"retried"}, wrongAnswer},
+		"retried with the current string":   {living(), (*session).current, func(s *session) reply { return answered("retried", s, 3, now) }, []string{"retried"}, ""},
+		"a retry of what nobody rotated":    {living(), (*session).current, func(s *session) reply { return answered("retried", s, 4, now) }, []string{"retried"}, wrongAnswer},
 		"a replay":                          {living(), previous, func(s *session) reply { return answered("replayed", s, 0, now) }, []string{"replayed"}, ""},
 		"a replay that was answered":        {living(), previous, func(s *session) reply { return answered("recovered", s, 3, now) }, []string{"replayed"}, wrongAnswer},
 		"revoked":                           {revoked(), (*session).current, func(s *session) reply { return answered("revoked", s, 0, now) }, nil, ""},
@@ -171,7 +194,7 @@ func previous(s *session) held { h, _ := s.previous(); return h }
 
 func somebodyElse(*session) *session { return &session{id: "of somebody else"} }
 
-func withAnswer(s *session) *session { s.answer = []byte("{}"); return s }
+func withAnswer(s *session) *session { s.access = "d.e.f"; return s }
 
 // A model that is doctored, or a store that is: each difference has to be found.
 func TestDifferencesBetweenStoreAndModelAreFound(t *testing.T) {
@@ -201,7 +224,7 @@ func TestDifferencesBetweenStoreAndModelAreFound(t *testing.T) {
 		"a dead row is lost":     {func(_ *tenant, rows *[]row, _ *[]scope, _ *uint64) { *rows = (*rows)[:1] }, "ended of user-0/mobile is not stored"},
 		"a row too many":         {func(_ *tenant, rows *[]row, _ *[]scope, _ *uint64) { *rows = append(*rows, row{id: "stranger"}) }, "stranger is stored"},
 		"the store went back":    {func(_ *tenant, rows *[]row, _ *[]scope, _ *uint64) { (*rows)[0].generation = 1 }, "living is at generation 1, its user was given 2"},
-		"an answer too many":     {func(t *tenant, _ *[]row, _ *[]scope, _ *uint64) { living(t).rotate("", callAt(time.Second), nil) }, "its user was given 3"},
+		"an answer too many":     {func(t *tenant, _ *[]row, _ *[]scope, _ *uint64) { living(t).rotate("", callAt(time.Second), "") }, "its user was given 3"},
 		"revived":                {func(_ *tenant, rows *[]row, _ *[]scope, _ *uint64) { (*rows)[1].alive = true }, "ended is alive in the store and dead in the model"},
 		"a revocation too wide":  {func(_ *tenant, rows *[]row, _ *[]scope, _ *uint64) { (*rows)[0].alive = false }, "living is dead in the store and alive in the model"},
 		"a revocation forgotten": {func(t *tenant, _ *[]row, _ *[]scope, _ *uint64) { ended(t).revoked = span{} }, "ended is dead in the store and alive in the model"},

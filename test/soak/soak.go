@@ -142,7 +142,7 @@ func (s *soak) serve(ctx context.Context) error {
 func (s *soak) load(ctx context.Context) error {
 	if s.rate == 0 {
 		s.say("measuring the capacity for %s", s.plan.capacity)
-		s.users.Store(100)
+		s.users.Store(1000) // or most of what is measured would be retries
 		var counted int
 		half := s.plan.capacity / 2
 		err := s.work(ctx, 0, s.plan.capacity, func(ctx context.Context) error {
@@ -155,6 +155,7 @@ func (s *soak) load(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
+		s.users.Store(100)
 		s.capacity = float64(counted) / half.Seconds()
 		s.rate = part * s.capacity
 	}

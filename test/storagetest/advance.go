@@ -11,7 +11,7 @@ import (
 )
 
 var advancing = append([]clause{
-	{"RefreshTokens/Advance/moves generation, instants and client address, and nothing else", func(e *env) {
+	{"RefreshTokens/Advance/moves generation, instants and address, clears RecoveredAt, and no more", func(e *env) {
 		e.shop(domain.Settings{})
 		before := e.issue(livingToken())[0]
 		now := before.RotatedAt.Add(time.Hour + tick)
@@ -21,8 +21,8 @@ var advancing = append([]clause{
 		want := before
 		want.Generation++
 		want.RotatedAt, want.LastUsedAt, want.MetaData.ClientAddress = now, now, "192.0.2.7"
-		want.GraceGeneration, want.GraceSince = before.Generation, now
-		want.ExpiresAt = now.Add(p.TTL)
+		want.RecoveredAt = time.Time{}
+		want.ExpiresAt = now.Add(p.TTL).Truncate(time.Second)
 		e.wantStored("stored", want)
 	}},
 
@@ -45,97 +45,159 @@ var advancing = append([]clause{
 		t := e.issue(token(1))[0]
 		t, p, err := e.store.Advance(e.Context(), t.ID, domain.Call{Generation: 1, Now: t0, Authenticated: true})
 		e.must(err)
-		e.wantSame("the policy", p, domain.Effective(fullTenant(), fullApplication()))
+		e.wantSame("the policy", p, combined(fullTenant(), fullApplication()))
 		a := fullApplication()
 		a.Settings = zeroSettings()
 		a.Settings.Active = new(true)
 		e.must(e.store.SaveApplication(e.Context(), a))
 		_, p, err = e.store.Advance(e.Context(), t.ID, domain.Call{Generation: 2, Now: t0})
 		e.must(err)
-		e.wantSame("the policy, changed", p, domain.Effective(fullTenant(), a))
+		e.wantSame("the policy, changed", p, combined(fullTenant(), a))
 	}},
 
-	{"RefreshTokens/Advance/slides the expiry as the policy says, to the microsecond", func(e *env) {
+	{"RefreshTokens/Advance/slides the expiry as the policy says, cut to the second", func(e *env) {
 		const ttl, maximum = 10 * time.Minute, 25 * time.Minute
+		toSecond := t0.Truncate(time.Second).Add(time.Second).Sub(t0)
 		for i, c := range []struct {
 			policy domain.ExpirationPolicy
 			after  time.Duration // from issue to the exchange
-			want   time.Duration // from issue to the new expiry
+			want   time.Duration // from issue to the new expiry, before it is cut
 		}{
-			{domain.Fixed, time.Minute, 24 * time.Hour},
 			{domain.SlidingWindow, 0, ttl},
-			{domain.SlidingWindow, 3*time.Hour + tick, 3*time.Hour + tick + ttl},
-			{domain.SlidingWindowWithMaximumLifetime, tick, ttl + tick},
-			{domain.SlidingWindowWithMaximumLifetime, maximum - ttl - tick, maximum - tick},
-			{domain.SlidingWindowWithMaximumLifetime, maximum - ttl, maximum},
-			{domain.SlidingWindowWithMaximumLifetime, maximum - ttl + tick, maximum},
-			{domain.SlidingWindowWithMaximumLifetime, 3 * time.Hour, maximum}, // the maximum was lowered: the expiry moves back
+			{domain.SlidingWindow, toSecond - tick, ttl},
+			{domain.SlidingWindow, toSecond, toSecond + ttl},
+			{domain.SlidingWindow, 3*time.Hour + tick, 3*time.Hour + ttl},
+			{domain.SlidingWindowWithMaximumLifetime, tick, ttl},
+			{domain.SlidingWindowWithMaximumLifetime, toSecond + time.Minute, toSecond + time.Minute + ttl},
+			{domain.SlidingWindowWithMaximumLifetime, toSecond + maximum - ttl - time.Second, maximum},
+			{domain.SlidingWindowWithMaximumLifetime, toSecond + maximum - ttl - time.Second - tick, maximum - time.Second},
+			{domain.SlidingWindowWithMaximumLifetime, toSecond + maximum - ttl, maximum},
+			{domain.SlidingWindowWithMaximumLifetime, maximum - time.Second, maximum},
 		} {
 			e.shop(domain.Settings{
 				Expiration: new(c.policy), TTLMinutes: new(int64(ttl / time.Minute)), MaximumTTLMinutes: new(int64(maximum / time.Minute)),
 			})
 			t := e.advance(e.issue(token(i + 1))[0], t0.Add(c.after))
-			e.wantSame(fmt.Sprintf("%s, used %v after issue: returned", c.policy, c.after), t.ExpiresAt, t0.Add(c.want))
+			e.wantSame(fmt.Sprintf("%s, used %v after issue: returned", c.policy, c.after),
+				t.ExpiresAt, t0.Add(c.want).Truncate(time.Second))
 			e.wantStored("and stored", t)
 		}
 	}},
 
-	{"RefreshTokens/Advance/moves the grace generation when GraceSince is zero or a grace period old", func(e *env) {
-		const grace = 30 * time.Second
-		e.shop(domain.Settings{GraceSeconds: new(int64(grace / time.Second))})
-		t := e.issue(token(1))[0]
-		now := t0
-		for _, step := range []struct {
-			wait  time.Duration
-			moves bool
+	{"RefreshTokens/Advance/leaves a fixed expiry as it is", func(e *env) {
+		e.shop(domain.Settings{Expiration: new(domain.Fixed), TTLMinutes: new(int64(10)), MaximumTTLMinutes: new(int64(10))})
+		before := e.issue(token(1))[0]
+		t := e.advance(before, t0.Add(3*time.Hour))
+		e.wantSame("returned", t.ExpiresAt, before.ExpiresAt)
+		e.wantStored("and stored", t)
+	}},
+
+	{"RefreshTokens/Advance/refuses while the rotation's answer stands, on either side of it", func(e *env) {
+		holds(e, 0, func(t *domain.RefreshToken) { t.RotatedAt = t0 })
+	}},
+
+	{"RefreshTokens/Advance/refuses while the recovery's answer stands, whenever the rotation was", func(e *env) {
+		holds(e, 0, func(t *domain.RefreshToken) { t.RotatedAt, t.RecoveredAt = t0.Add(-time.Hour), t0 })
+		// The clock that rotated it was ahead of the one that recovered it.
+		holds(e, 100, func(t *domain.RefreshToken) { t.RotatedAt, t.RecoveredAt = t0.Add(holdGrace), t0 })
+	}},
+
+	{"RefreshTokens/Advance/without a grace period no answer stands", func(e *env) {
+		e.shop(noGrace())
+		t := e.advance(e.issue(token(1))[0], t0)
+		t = e.advance(t, t0)
+		after := t
+		after.RecoveredAt = t0
+		e.must(e.store.Swap(e.Context(), t, after, t0))
+		e.advance(after, t0)
+	}},
+
+	{"RefreshTokens/Advance/at generation 1 no answer stands", func(e *env) {
+		e.shop(domain.Settings{})
+		for i, now := range []time.Time{t0, t0.Add(tick), t0.Add(-tick)} {
+			e.advance(e.issue(token(i + 1))[0], now)
+		}
+	}},
+
+	{"RefreshTokens/Advance/refuses the last generation", func(e *env) {
+		e.shop(noGrace())
+		t := token(1)
+		t.Generation = domain.MaxGeneration - 1
+		t = e.advance(e.issue(t)[0], t0)
+		if t.Generation != domain.MaxGeneration {
+			e.Errorf("generation %d, want the last", t.Generation)
+		}
+		e.wantConflict("the last", t, t0)
+	}},
+
+	{"RefreshTokens/Advance/refuses where the expiry, moved and cut, would not be after now", func(e *env) {
+		const maximum = 25 * time.Minute
+		last := t0.Add(maximum).Truncate(time.Second)
+		settings := domain.Settings{
+			Expiration: new(domain.SlidingWindowWithMaximumLifetime), TTLMinutes: new(int64(10)),
+			MaximumTTLMinutes: new(int64(maximum / time.Minute)),
+		}
+		for i, c := range []struct {
+			now     time.Time
+			refused bool
 		}{
-			{time.Hour, true}, // zero until now
-			{0, false},
-			{tick, false},
-			{grace - 2*tick, false}, // a microsecond short
-			{tick, true},            // the very microsecond
-			{-time.Hour, false},     // a clock that is behind: no age
-			{time.Hour + grace, true},
-			{5 * grace, true},
+			{last.Add(-tick), false}, {last, true}, {last.Add(tick), true},
+			{t0.Add(maximum - tick), true}, {t0.Add(maximum), true}, {t0.Add(3 * time.Hour), true},
 		} {
-			now = now.Add(step.wait)
-			generation, since := t.GraceGeneration, t.GraceSince
-			if step.moves {
-				generation, since = t.Generation, now
-			}
-			t = e.advance(t, now)
-			if t.GraceGeneration != generation || !t.GraceSince.Equal(since) {
-				e.Errorf("generation %d: grace generation %d since %v, want %d since %v",
-					t.Generation, t.GraceGeneration, t.GraceSince, generation, since)
-			}
-			e.wantStored("stored", t)
-		}
-		e.shop(domain.Settings{GraceSeconds: new(int64(0))})
-		for range 2 { // without a grace period it moves each time, also within one instant
-			want := t.Generation
-			if t = e.advance(t, now); t.GraceGeneration != want {
-				e.Errorf("no grace period: grace generation %d, want %d", t.GraceGeneration, want)
+			e.shop(settings)
+			t := e.issue(token(i + 1))[0]
+			if c.refused {
+				e.wantConflict(fmt.Sprintf("at %v of a maximum of %v", c.now.Sub(t0), maximum), t, c.now)
+			} else {
+				e.advance(t, c.now)
 			}
 		}
+		// The maximum counts under no other policy.
+		for i, expiration := range []domain.ExpirationPolicy{domain.Fixed, domain.SlidingWindow} {
+			settings.Expiration = &expiration
+			e.shop(settings)
+			e.advance(e.issue(token(i + 50))[0], t0.Add(3*time.Hour))
+		}
+	}},
+
+	{"RefreshTokens/Advance/counts the maximum of an import from the original issue", func(e *env) {
+		e.shop(domain.Settings{
+			Expiration: new(domain.SlidingWindowWithMaximumLifetime),
+			TTLMinutes: new(int64(10)), MaximumTTLMinutes: new(int64(60)),
+		})
+		t := token(1)
+		t.IssuedAt = t0.Add(-55 * time.Minute)
+		t = e.advance(e.issue(t)[0], t0)
+		e.wantSame("the expiry", t.ExpiresAt, t0.Add(5*time.Minute).Truncate(time.Second))
+		t = token(2)
+		t.IssuedAt = t0.Add(-60 * time.Minute)
+		e.wantConflict("as old as the maximum", e.issue(t)[0], t0)
 	}},
 
 	{"RefreshTokens/Advance/stores exactly what Rotated makes of the record, whatever the policy", func(e *env) {
 		n := 0
 		for _, expiration := range []domain.ExpirationPolicy{domain.Fixed, domain.SlidingWindow, domain.SlidingWindowWithMaximumLifetime} {
-			for _, grace := range []int64{0, 1, 86_400} {
+			for _, grace := range []time.Duration{0, time.Second, time.Minute} {
 				s := domain.Settings{
-					Expiration: &expiration, GraceSeconds: &grace, TTLMinutes: new(int64(7)), MaximumTTLMinutes: new(int64(30)),
+					Expiration: &expiration, GraceSeconds: new(int64(grace / time.Second)),
+					TTLMinutes: new(int64(7)), MaximumTTLMinutes: new(int64(30)),
 				}
 				e.shop(s)
-				p := domain.Effective(domain.Tenant{}, domain.Application{Settings: s})
 				n++
 				t := livingToken()
 				t.ID = tokenID(n)
 				want := e.issue(t)[0]
-				now := t.RotatedAt
-				for _, wait := range []time.Duration{tick, 300 * time.Millisecond, 20 * time.Minute, time.Second - tick, time.Second, -time.Minute} {
-					now = now.Add(wait)
-					if !now.Before(want.ExpiresAt) {
+				p := e.snapshot(t.ID).Policy
+				now := t.RecoveredAt
+				for _, wait := range []time.Duration{
+					tick, 300 * time.Millisecond, 5 * time.Minute, -time.Second + tick, time.Second, 9 * time.Minute,
+				} {
+					if wait > 0 {
+						now = now.Add(wait + grace)
+					} else {
+						now = now.Add(wait - grace)
+					}
+					if !now.Before(want.ExpiresAt) || !want.MayMove(p, now) {
 						break
 					}
 					address := fmt.Sprintf("192.0.2.%d", n)
@@ -143,7 +205,7 @@ var advancing = append([]clause{
 						domain.Call{Generation: want.Generation, Now: now, Binding: t.Binding, ClientAddress: address})
 					e.must(err)
 					want = want.Rotated(p, now, address)
-					e.wantSame(fmt.Sprintf("%s, grace period %d s, %v later: returned", expiration, grace, wait), got, want)
+					e.wantSame(fmt.Sprintf("%s, grace period %s, %v later: returned", expiration, grace, wait), got, want)
 					e.wantStored("and stored", want)
 				}
 			}
@@ -154,8 +216,9 @@ var advancing = append([]clause{
 		e.shop(domain.Settings{})
 		t := e.issue(token(1))[0]
 		for i := range 6 {
-			s := domain.Settings{AccessTokenSeconds: new(int64(i + 1)), TTLMinutes: new(int64(i + 7))}
-			want := domain.Effective(domain.Tenant{}, domain.Application{Settings: s})
+			s := noGrace()
+			s.AccessTokenSeconds, s.TTLMinutes = new(int64(i+1)), new(int64(i+7))
+			want := combined(domain.Tenant{}, domain.Application{Settings: s})
 			if i%2 == 0 {
 				e.application("acme", "shop", s)
 			} else {
@@ -165,7 +228,7 @@ var advancing = append([]clause{
 			next, p, err := e.store.Advance(e.Context(), t.ID, domain.Call{Generation: t.Generation, Now: t0})
 			e.must(err)
 			e.wantSame("the policy", p, want)
-			e.wantSame("the expiry", next.ExpiresAt, t0.Add(want.TTL))
+			e.wantSame("the expiry", next.ExpiresAt, t0.Add(want.TTL).Truncate(time.Second))
 			t = next
 		}
 	}},
@@ -186,7 +249,9 @@ var advancing = append([]clause{
 	}},
 
 	{"RefreshTokens/Advance/asks for nothing more than its conditions", func(e *env) {
-		e.shop(domain.Settings{AccessTokenSeconds: new(int64(60))})
+		settings := noGrace()
+		settings.AccessTokenSeconds, settings.Expiration = new(int64(60)), new(domain.Fixed)
+		e.shop(settings)
 		t := e.issue(token(1))[0]
 		for name, c := range map[string]domain.Call{
 			"tenant named":                    {TenantID: "acme"},
@@ -197,7 +262,6 @@ var advancing = append([]clause{
 			"before it was issued, by clock":  {Now: t0.Add(-time.Hour)},
 			"a microsecond before its expiry": {Now: t.ExpiresAt.Add(-tick)},
 		} {
-			e.application("acme", "shop", domain.Settings{AccessTokenSeconds: new(int64(60)), Expiration: new(domain.Fixed)})
 			c.Generation = t.Generation
 			if c.Now.IsZero() {
 				c.Now = t0
@@ -211,7 +275,7 @@ var advancing = append([]clause{
 	}},
 
 	{"RefreshTokens/Advance/of many at once with one generation exactly one succeeds", func(e *env) {
-		e.shop(domain.Settings{})
+		e.shop(noGrace())
 		hs := e.handles(3)
 		t := e.issue(token(1))[0]
 		for range 3 {
@@ -240,8 +304,8 @@ var advancing = append([]clause{
 			wins := make([]bool, len(tokens))
 			for i, t := range tokens {
 				calls[i] = domain.Call{
-					Generation: t.Generation, Now: t0.Add(time.Duration(i) * time.Minute), TenantID: "acme", Binding: t.Binding,
-					ClientAddress: fmt.Sprint("client ", i),
+					Generation: t.Generation, Now: t0.Add(time.Duration(i)*time.Minute + time.Duration(round)*time.Hour),
+					TenantID: "acme", Binding: t.Binding, ClientAddress: fmt.Sprint("client ", i),
 				}
 				// Every fourth call lacks something, another one in each round.
 				wins[i] = i%4 != int(round)
@@ -272,8 +336,76 @@ var advancing = append([]clause{
 		}
 	}},
 
-	{"RefreshTokens/Advance/many callers in a chain leave no gap and make no double", func(e *env) {
+	// Whatever string each of them holds, and whatever it reads: what the first has rotated stands for all.
+	{"RefreshTokens/Advance/many callers within a grace period move it by one generation", func(e *env) {
 		e.shop(domain.Settings{})
+		hs := e.handles(3)
+		t := e.issue(token(1))[0]
+		for round := range 3 {
+			now := t0.Add(time.Duration(round) * time.Hour)
+			moved := make([]int, 60)
+			errs := make([]error, len(moved))
+			together(len(moved), func(i int) {
+				for range 3 {
+					s, err := hs[i%3].Snapshot(e.Context(), t.ID)
+					if err != nil {
+						errs[i] = err
+						return
+					}
+					_, _, err = hs[i%3].Advance(e.Context(), t.ID,
+						domain.Call{Generation: s.Token.Generation, Now: now.Add(time.Duration(i%5-2) * time.Second)})
+					switch {
+					case err == nil:
+						moved[i]++
+					case !errors.Is(err, domain.ErrConflict):
+						errs[i] = err
+						return
+					}
+				}
+			})
+			total := 0
+			for i, err := range errs {
+				e.must(err)
+				total += moved[i]
+			}
+			if total != 1 {
+				e.Errorf("round %d: %d rotations within a grace period, want 1", round, total)
+			}
+			if got, want := e.snapshot(t.ID).Token.Generation, t.Generation+uint32(round)+1; got != want {
+				e.Errorf("round %d: generation %d is stored, want %d", round, got, want)
+			}
+		}
+	}},
+
+	// Either is fine: the recovery's answer then stands for the current string, or the rotation has made the string of the
+	// recovery too old.
+	{"RefreshTokens/Advance/and a recovery at once: exactly one succeeds", func(e *env) {
+		e.shop(domain.Settings{})
+		hs := e.handles(2)
+		for i := range 25 {
+			before := token(i + 1)
+			before.Generation = 2
+			before = e.issue(before)[0]
+			now := t0.Add(time.Hour)
+			after := before
+			after.RecoveredAt, after.RecoveryPaidUntil, after.LastUsedAt = now, 12, now
+			errs := make([]error, 2)
+			together(2, func(j int) {
+				if j == i%2 { // now the one is first, now the other
+					errs[0] = hs[0].Swap(e.Context(), before, after, now)
+				} else {
+					_, _, errs[1] = hs[1].Advance(e.Context(), before.ID, domain.Call{Generation: before.Generation, Now: now})
+				}
+			})
+			if e.wantOneWinner(errs, domain.ErrConflict) == 1 {
+				after = before.Rotated(domain.DefaultPolicy(), now, "")
+			}
+			e.wantStored("afterwards", after)
+		}
+	}},
+
+	{"RefreshTokens/Advance/many callers in a chain leave no gap and make no double", func(e *env) {
+		e.shop(noGrace())
 		hs := e.handles(3)
 		t := e.issue(token(1))[0]
 		const callers = 100
@@ -294,6 +426,39 @@ var advancing = append([]clause{
 		}
 	}},
 }, advanceConditions...)
+
+const holdGrace = 30 * time.Second
+
+// holds checks that a refresh token whose last answer was at t0 is advanced where that is a grace period away, and not
+// where it is less. The refresh tokens are those above n.
+func holds(e *env, n int, answered func(*domain.RefreshToken)) {
+	e.Helper()
+	e.shop(domain.Settings{GraceSeconds: new(int64(holdGrace / time.Second))})
+	for _, distance := range []time.Duration{
+		0, tick, time.Second, holdGrace - tick, holdGrace, holdGrace + tick, time.Hour,
+	} {
+		for _, now := range []time.Time{t0.Add(distance), t0.Add(-distance)} {
+			n++
+			t := token(n)
+			t.Generation = 7
+			answered(&t)
+			t = e.issue(t)[0]
+			if distance < holdGrace {
+				e.wantConflict(fmt.Sprintf("%v from the last answer", now.Sub(t0)), t, now)
+			} else {
+				e.advance(t, now)
+			}
+		}
+	}
+}
+
+// wantConflict checks that Advance with the current generation is refused, and writes nothing.
+func (e *env) wantConflict(what string, t domain.RefreshToken, now time.Time) {
+	e.Helper()
+	_, _, err := e.store.Advance(e.Context(), t.ID, domain.Call{Generation: t.Generation, Now: now})
+	e.wantErr(what, err, domain.ErrConflict)
+	e.wantStored(what+": afterwards", t)
+}
 
 // advanceOnce advances the token by one generation, whichever it is at: after a conflict it reads and tries again.
 func (e *env) advanceOnce(s port.RefreshTokens, id domain.ID, generation uint32, attempts int) (uint32, error) {

@@ -1,6 +1,7 @@
 package storagetest
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"time"
@@ -103,8 +104,92 @@ var directory = []clause{
 				}
 				got, err := e.store.Policy(e.Context(), a.TenantID, a.ID)
 				e.must(err)
-				e.wantSame("policy of "+a.TenantID+"/"+a.ID, got, domain.Effective(owner, a))
+				e.wantSame("policy of "+a.TenantID+"/"+a.ID, got, combined(owner, a))
 			}
+		}
+	}},
+
+	// Nobody could save such an application any more, and its policy would depend on the order of two saves.
+	{"Directory/SaveTenant/that makes an application impossible is refused, and writes nothing", func(e *env) {
+		shop := domain.Application{TenantID: "acme", ID: "shop", Settings: domain.Settings{TTLMinutes: new(int64(60))}}
+		bar := domain.Application{TenantID: "acme", ID: "bar", Settings: domain.Settings{TTLMinutes: new(int64(50_001))}}
+		elsewhere := domain.Application{TenantID: "other", ID: "bar", Settings: bar.Settings}
+		before, other := domain.Tenant{ID: "acme", Name: "before"}, domain.Tenant{ID: "other"}
+		e.must(e.store.SaveTenant(e.Context(), before))
+		e.must(e.store.SaveTenant(e.Context(), other))
+		for _, a := range []domain.Application{shop, bar, elsewhere} {
+			e.must(e.store.SaveApplication(e.Context(), a))
+		}
+		after := domain.Tenant{ID: "acme", Name: "after", Settings: domain.Settings{MaximumTTLMinutes: new(int64(50_000))}}
+		alone := domain.Tenant{ID: "acme", Name: "after", Settings: domain.Settings{MaximumTTLMinutes: new(int64(43_199))}}
+		e.wantInvalid("with an application", e.store.SaveTenant(e.Context(), after),
+			"[conflict]"+domain.InApplication("bar")+domain.FieldMaximumTTLMinutes)
+		e.wantInvalid("by itself", e.store.SaveTenant(e.Context(), alone), "[conflict]"+domain.FieldMaximumTTLMinutes)
+		got, err := e.store.Tenant(e.Context(), "acme")
+		e.must(err)
+		e.wantSame("the tenant after the refusals", got, before)
+		e.wantPolicies(before, shop, bar)
+
+		alone.ID = "third"
+		e.wantInvalid("created", e.store.SaveTenant(e.Context(), alone), "[conflict]"+domain.FieldMaximumTTLMinutes)
+		_, err = e.store.Tenant(e.Context(), "third")
+		e.wantErr("the one not created", err, domain.ErrNotFound)
+
+		bar.Settings.TTLMinutes = new(int64(50_000))
+		e.must(e.store.SaveApplication(e.Context(), bar))
+		e.must(e.store.SaveTenant(e.Context(), after))
+		e.wantPolicies(after, shop, bar)
+		e.wantPolicies(other, elsewhere)
+	}},
+
+	{"Directory/SaveApplication/that its tenant makes impossible is refused, and writes nothing", func(e *env) {
+		tenant := domain.Tenant{ID: "acme", Settings: domain.Settings{MaximumTTLMinutes: new(int64(50_000))}}
+		before := domain.Application{TenantID: "acme", ID: "shop", Name: "before"}
+		e.must(e.store.SaveTenant(e.Context(), tenant))
+		e.must(e.store.SaveApplication(e.Context(), before))
+		after := domain.Application{
+			TenantID: "acme", ID: "shop", Name: "after", Settings: domain.Settings{TTLMinutes: new(int64(50_001))},
+		}
+		e.wantInvalid("replaced", e.store.SaveApplication(e.Context(), after), "[conflict]"+domain.FieldMaximumTTLMinutes)
+		got, err := e.store.Application(e.Context(), "acme", "shop")
+		e.must(err)
+		e.wantSame("the application after the refusal", got, before)
+		e.wantPolicies(tenant, before)
+		after.ID = "bar"
+		e.wantInvalid("created", e.store.SaveApplication(e.Context(), after), "[conflict]"+domain.FieldMaximumTTLMinutes)
+		_, err = e.store.Application(e.Context(), "acme", "bar")
+		e.wantErr("the one not created", err, domain.ErrNotFound)
+	}},
+
+	{"Directory/SaveApplication/beside a SaveTenant that it does not go with, one of the two is refused", func(e *env) {
+		hs := e.handles(2)
+		for i := range 10 {
+			e.shop(domain.Settings{})
+			tenant := domain.Tenant{ID: "acme", Settings: domain.Settings{MaximumTTLMinutes: new(int64(50_000))}}
+			app := domain.Application{TenantID: "acme", ID: "shop", Settings: domain.Settings{TTLMinutes: new(int64(50_001))}}
+			errs := make([]error, 2)
+			together(2, func(i int) {
+				if i == 0 {
+					errs[i] = hs[0].SaveTenant(e.Context(), tenant)
+				} else {
+					errs[i] = hs[1].SaveApplication(e.Context(), app)
+				}
+			})
+			switch field := domain.FieldMaximumTTLMinutes; {
+			case errs[0] == nil:
+				e.wantInvalid("SaveApplication", errs[1], "[conflict]"+field)
+				app = domain.Application{TenantID: "acme", ID: "shop"}
+			case errs[1] == nil:
+				e.wantInvalid("SaveTenant", errs[0], "[conflict]"+domain.InApplication("shop")+field)
+				tenant = domain.Tenant{ID: "acme"}
+			default:
+				e.Fatalf("round %d: both were refused: %v, %v", i, errs[0], errs[1])
+			}
+			got, err := e.store.Tenant(e.Context(), "acme")
+			e.must(err)
+			e.wantSame("the tenant", got, tenant)
+			e.wantPolicies(tenant, app)
+			e.must(e.store.DeleteApplication(e.Context(), "acme", "shop", t0))
 		}
 	}},
 
@@ -159,7 +244,7 @@ var directory = []clause{
 			}
 			got, err := e.store.Policy(e.Context(), "acme", "shop")
 			e.must(err)
-			e.wantSame("the policy", got, domain.Effective(tenant, app))
+			e.wantSame("the policy", got, combined(tenant, app))
 		}
 	}},
 
@@ -203,7 +288,7 @@ var directory = []clause{
 				e.must(e.store.SaveApplication(e.Context(), a))
 				got, err := e.store.Policy(e.Context(), "acme", "shop")
 				e.must(err)
-				e.wantSame("the policy", got, domain.Effective(t, a))
+				e.wantSame("the policy", got, combined(t, a))
 			}
 		}
 	}},
@@ -230,7 +315,7 @@ var directory = []clause{
 		e.wantErr("Application", err, domain.ErrNotFound)
 		_, err = e.store.Policy(e.Context(), "acme", "shop")
 		e.wantErr("Policy", err, domain.ErrNotFound)
-		e.wantErr("Insert", e.store.Insert(e.Context(), token(4)), domain.ErrNotFound)
+		e.wantInsert("Insert", token(4), domain.ErrNotFound)
 		_, err = e.store.Application(e.Context(), "acme", "bar")
 		e.must(err)
 		_, err = e.store.Application(e.Context(), "other", "shop")
@@ -326,7 +411,7 @@ var directory = []clause{
 				if j == 0 {
 					errs[j] = hs[0].DeleteApplication(e.Context(), "acme", "shop", t0)
 				} else {
-					errs[j] = hs[1].Insert(e.Context(), token(i+1))
+					_, errs[j] = hs[1].Insert(e.Context(), token(i+1))
 				}
 			})
 			e.must(errs[0])
@@ -337,4 +422,29 @@ var directory = []clause{
 			e.wantDead("issued beside the deletion", t0.Add(time.Minute), token(i+1))
 		}
 	}},
+}
+
+// wantInvalid checks that got is an *Invalid with these codes.
+func (e *env) wantInvalid(what string, got error, codes ...string) {
+	e.Helper()
+	var invalid *domain.Invalid
+	if !errors.As(got, &invalid) {
+		e.Errorf("%s: got error %v, want an *Invalid of %q", what, got, codes)
+		return
+	}
+	var have []string
+	for _, f := range invalid.Fields {
+		have = append(have, f.Code())
+	}
+	e.wantSame(what, have, codes)
+}
+
+// wantPolicies checks that the stored policy of each application is the one that t and it make.
+func (e *env) wantPolicies(t domain.Tenant, as ...domain.Application) {
+	e.Helper()
+	for _, a := range as {
+		got, err := e.store.Policy(e.Context(), a.TenantID, a.ID)
+		e.must(err)
+		e.wantSame("policy of "+a.TenantID+"/"+a.ID, got, combined(t, a))
+	}
 }

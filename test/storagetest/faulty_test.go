@@ -1,6 +1,7 @@
 package storagetest
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -57,7 +58,7 @@ type faulty struct {
 	within            port.Store
 	ready             func(context.Context) error
 	close             func() error
-	insert            func(context.Context, domain.RefreshToken) error
+	insert            func(context.Context, domain.RefreshToken) (domain.RefreshToken, error)
 	advance           func(context.Context, domain.ID, domain.Call) (domain.RefreshToken, domain.Policy, error)
 	snapshot          func(context.Context, domain.ID) (domain.Snapshot, error)
 	swap              func(ctx context.Context, before, after domain.RefreshToken, now time.Time) error
@@ -98,7 +99,9 @@ func newFaulty(s port.Store) *faulty {
 func (f *faulty) Ready(ctx context.Context) error { return f.ready(ctx) }
 func (f *faulty) Close() error                    { return f.close() }
 
-func (f *faulty) Insert(ctx context.Context, t domain.RefreshToken) error { return f.insert(ctx, t) }
+func (f *faulty) Insert(ctx context.Context, t domain.RefreshToken) (domain.RefreshToken, error) {
+	return f.insert(ctx, t)
+}
 
 func (f *faulty) Advance(ctx context.Context, id domain.ID, c domain.Call) (domain.RefreshToken, domain.Policy, error) {
 	return f.advance(ctx, id, c)
@@ -251,6 +254,16 @@ func (f *faulty) advanceForgets(overlook func(*domain.Snapshot, *domain.Call)) {
 	}
 }
 
+// advanceHolds makes Advance refuse more than it should.
+func (f *faulty) advanceHolds(hold func(domain.Snapshot, domain.Call) bool) {
+	f.advance = func(ctx context.Context, id domain.ID, c domain.Call) (domain.RefreshToken, domain.Policy, error) {
+		if s, err := f.within.Snapshot(ctx, id); err == nil && hold(s, c) {
+			return domain.RefreshToken{}, domain.Policy{}, domain.ErrConflict
+		}
+		return f.within.Advance(ctx, id, c)
+	}
+}
+
 // findForgets makes Find find what would be alive if something were overlooked.
 func (f *faulty) findForgets(overlook func(*domain.Snapshot)) {
 	f.find = func(ctx context.Context, tenantID string, id domain.ID, now time.Time) (domain.RefreshToken, error) {
@@ -286,19 +299,38 @@ func (f *faulty) swapAs(believe func(stored domain.RefreshToken, before, after *
 	}
 }
 
+// onInsert spoils what is inserted.
+func (f *faulty) onInsert(spoil func(t *domain.RefreshToken)) {
+	f.insert = func(ctx context.Context, t domain.RefreshToken) (domain.RefreshToken, error) {
+		spoil(&t)
+		return f.within.Insert(ctx, t)
+	}
+}
+
+// insertIgnores makes Insert succeed, with what it was told, where it fails so and forgive allows it.
+func (f *faulty) insertIgnores(failure error, forgive func(context.Context, domain.RefreshToken) bool) {
+	f.insert = func(ctx context.Context, t domain.RefreshToken) (domain.RefreshToken, error) {
+		stored, err := f.within.Insert(ctx, t)
+		if errors.Is(err, failure) && forgive(ctx, t) {
+			return t, nil
+		}
+		return stored, err
+	}
+}
+
 // inserted remembers what was inserted, by owner, from the highest id down.
 func (f *faulty) inserted() (of func(domain.Scope) []domain.ID) {
 	var mu sync.Mutex
 	var all []domain.RefreshToken
-	f.insert = func(ctx context.Context, t domain.RefreshToken) error {
-		err := f.within.Insert(ctx, t)
+	f.insert = func(ctx context.Context, t domain.RefreshToken) (domain.RefreshToken, error) {
+		t, err := f.within.Insert(ctx, t)
 		if err == nil {
 			mu.Lock()
 			defer mu.Unlock()
 			all = append(all, t)
 			slices.SortFunc(all, func(a, b domain.RefreshToken) int { return slices.Compare(b.ID[:], a.ID[:]) })
 		}
-		return err
+		return t, err
 	}
 	return func(s domain.Scope) []domain.ID {
 		mu.Lock()
@@ -312,6 +344,65 @@ func (f *faulty) inserted() (of func(domain.Scope) []domain.ID) {
 		return out
 	}
 }
+
+// ordinals gives each refresh token another ordinal than it should have: the one that next makes of it, as it was told,
+// and of what was inserted before.
+func (f *faulty) ordinals(next func(t domain.RefreshToken, before []domain.Snapshot) int64) {
+	var (
+		mu    sync.Mutex
+		given = make(map[domain.ID]int64)
+	)
+	f.onRead(func(t *domain.RefreshToken) {
+		mu.Lock()
+		defer mu.Unlock()
+		t.Ordinal = given[t.ID]
+	})
+	f.insert = func(ctx context.Context, t domain.RefreshToken) (domain.RefreshToken, error) {
+		mu.Lock()
+		defer mu.Unlock()
+		var before []domain.Snapshot
+		for id, ordinal := range given {
+			if s, err := f.within.Snapshot(ctx, id); err == nil {
+				s.Token.Ordinal = ordinal
+				before = append(before, s)
+			}
+		}
+		ordinal := next(t, before)
+		t, err := f.within.Insert(ctx, t)
+		if err == nil {
+			given[t.ID], t.Ordinal = ordinal, ordinal
+		}
+		return t, err
+	}
+}
+
+// above is 1 + the greatest ordinal of those that count.
+func above(before []domain.Snapshot, counts func(domain.Snapshot) bool) (ordinal int64) {
+	for _, s := range before {
+		if counts(s) {
+			ordinal = max(ordinal, s.Token.Ordinal)
+		}
+	}
+	return ordinal + 1
+}
+
+// keepBy makes KeepNewest keep the last in another order.
+func (f *faulty) keepBy(order func(a, b domain.RefreshToken) int) {
+	f.keepNewest = func(ctx context.Context, s domain.Scope, keep int, r port.Revocation) error {
+		ts, err := f.within.List(ctx, port.ListQuery{
+			TenantID: s.TenantID, ApplicationID: s.ApplicationID, UserID: s.UserID, Limit: 999, Now: r.At,
+		})
+		slices.SortFunc(ts, order)
+		for _, t := range ts[:max(0, len(ts)-keep)] {
+			if ended := f.within.Revoke(ctx, t.TenantID, t.ID, r); !errors.Is(ended, domain.ErrNotFound) {
+				err = errors.Join(err, ended)
+			}
+		}
+		return err
+	}
+}
+
+func byID(a, b domain.RefreshToken) int { return bytes.Compare(a.ID[:], b.ID[:]) }
 
 // instead gives nil in the place of an error.
 func instead(err, of error) error {

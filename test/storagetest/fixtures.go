@@ -11,6 +11,9 @@ import (
 
 const tick = time.Microsecond
 
+// noGrace is for refresh tokens that are rotated again and again within an instant.
+func noGrace() domain.Settings { return domain.Settings{GraceSeconds: new(int64(0))} }
+
 // t0 is when most tokens of the suite are issued: an instant that shows each digit that a store could lose.
 var t0 = time.Date(2031, 2, 3, 4, 5, 6, 789_012_000, time.UTC)
 
@@ -39,31 +42,30 @@ func describe(t domain.RefreshToken) string {
 	return fmt.Sprintf("refresh token %d of %s in %s/%s", binary.BigEndian.Uint32(t.ID[12:]), t.UserID, t.TenantID, t.ApplicationID)
 }
 
-// fullToken has no field that is zero, and no two that are equal. It is dead.
+// fullToken has no field that is zero, and no two that are equal. It is revoked, and the second of its user.
 func fullToken() domain.RefreshToken {
 	t := livingToken()
+	t.IssuedEpoch, t.Ordinal = 3, 2
 	t.RevokedAt, t.RevokedReason = t0.Add(7*time.Minute+7*tick), domain.RevokedByReplay
 	return t
 }
 
-// livingToken is fullToken without a revocation.
+// livingToken is fullToken without a revocation, and as the first of its user.
 func livingToken() domain.RefreshToken {
 	return domain.RefreshToken{
 		ID: tokenID(1), TenantID: "acme", ApplicationID: "shop", UserID: "ana",
-		Generation:          4_000_000_007, // needs 32 bits without a sign
-		IssuedAt:            t0,
-		RotatedAt:           t0.Add(3*time.Minute + 3*tick),
-		LastUsedAt:          t0.Add(4*time.Minute + 4*tick),
-		ExpiresAt:           t0.Add(24*time.Hour + 5*tick),
-		GraceGeneration:     4_000_000_005,
-		GraceSince:          t0.Add(2*time.Minute + 2*tick),
-		RecoveredGeneration: 4_000_000_003,
-		RecoveryPaidUntil:   1<<40 + 11,
-		IssuedEpoch:         3,
-		Binding:             "thumbprint",
-		Roles:               []string{"owner", "clerk"}, // in no order but their own
-		Scopes:              []string{"write", "read"},
-		Claims:              `{"z":1,"a":12345678901234567890.10}`,
+		Generation:        4_000_000_007, // needs 32 bits without a sign
+		IssuedAt:          t0,
+		RotatedAt:         t0.Add(3*time.Minute + 3*tick),
+		LastUsedAt:        t0.Add(4*time.Minute + 4*tick),
+		ExpiresAt:         t0.Add(24*time.Hour + 5*tick),
+		Ordinal:           1,
+		RecoveredAt:       t0.Add(6*time.Minute + 6*tick),
+		RecoveryPaidUntil: 1<<40 + 11,
+		Binding:           "thumbprint",
+		Roles:             []string{"owner", "clerk"}, // in no order but their own
+		Scopes:            []string{"write", "read"},
+		Claims:            `{"z":1,"a":12345678901234567890.10}`,
 		MetaData: domain.MetaData{
 			Device:        domain.Device{Name: "phone", Type: "mobile", Description: "the red one"},
 			ClientAddress: "2001:db8::1",
@@ -99,7 +101,7 @@ func fullTenant() domain.Tenant {
 func tenantSettings() domain.Settings {
 	return domain.Settings{
 		Active: new(true), RequireAuthentication: new(true), CookieOnly: new(true), CookieDomain: new("acme.example"),
-		AccessTokenSeconds: new(int64(601)), Algorithm: new(domain.ES256),
+		AccessTokenSeconds: new(int64(601)), AccessTokenType: new(domain.TypeJWT), Algorithm: new(domain.EdDSA),
 		Expiration: new(domain.SlidingWindow), TTLMinutes: new(int64(1_002)), MaximumTTLMinutes: new(int64(5_270_003)),
 		Usage: new(domain.OneTimeUse), GraceSeconds: new(int64(104)), RecoveryBurst: new(int64(5)), RecoveryInterval: new(int64(106)),
 		RevokeOnReplay: new(true), MaximumActiveTokens: new(int64(107)),
@@ -110,11 +112,20 @@ func tenantSettings() domain.Settings {
 func fullApplication() domain.Application {
 	return domain.Application{TenantID: "acme", ID: "shop", Name: awkward + "!", Settings: domain.Settings{
 		Active: new(true), RequireAuthentication: new(true), CookieOnly: new(true), CookieDomain: new("shop.acme.example"),
-		AccessTokenSeconds: new(int64(1_201)), Algorithm: new(domain.PS256),
+		AccessTokenSeconds: new(int64(1_201)), AccessTokenType: new(domain.TypeATJWT), Algorithm: new(domain.PS256),
 		Expiration: new(domain.Fixed), TTLMinutes: new(int64(2_002)), MaximumTTLMinutes: new(int64(2_003)),
 		Usage: new(domain.OneTimeUse), GraceSeconds: new(int64(204)), RecoveryBurst: new(int64(25)), RecoveryInterval: new(int64(206)),
 		RevokeOnReplay: new(true), MaximumActiveTokens: new(int64(207)),
 	}}
+}
+
+// combined is the policy of an application whose settings go together with its tenant's.
+func combined(t domain.Tenant, a domain.Application) domain.Policy {
+	p, err := domain.Combine(t, a)
+	if err != nil {
+		panic(err)
+	}
+	return p
 }
 
 // zeroSettings say something about everything, and what they say is a zero wherever it can be: not the same as to say nothing.

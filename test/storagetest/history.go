@@ -1,6 +1,8 @@
 package storagetest
 
 import (
+	"bytes"
+	"cmp"
 	"errors"
 	"fmt"
 	"maps"
@@ -38,8 +40,8 @@ type history struct {
 	now     time.Time
 	tenants map[string]domain.Tenant
 	apps    map[string]domain.Application // by tenant/application
-	tokens  []*modelToken                 // that may be stored, by id
-	issued  int                           // how many ever were
+	tokens  []*modelToken                 // that may be stored, in the order of issue
+	issued  int                           // how many were tried
 }
 
 type modelToken struct {
@@ -98,7 +100,7 @@ func (h *history) policy(tenantID, appID string) (p domain.Policy, ok bool) {
 	if !ok {
 		return domain.Policy{}, false
 	}
-	return domain.Effective(h.tenants[tenantID], a), true
+	return combined(h.tenants[tenantID], a), true
 }
 
 func (h *history) alive(t *modelToken) bool {
@@ -133,46 +135,91 @@ func (h *history) wantVerdict(call string, got error, succeeds bool, refusal err
 }
 
 func (h *history) insert() {
-	t := tokenOf(h.issued+1, h.tenantID(), h.appID(), h.userID())
+	h.issued++
+	t := token(h.issued)
+	t.ID[10] = byte(h.random.Uint32()) // so that ids are in another order than issues
+	t.TenantID, t.ApplicationID, t.UserID = h.tenantID(), h.appID(), h.userID()
 	t.IssuedAt, t.RotatedAt, t.LastUsedAt = h.now, h.now, h.now
+	if h.random.IntN(5) == 0 { // an import
+		t.IssuedAt = h.now.Add(-pick(h, time.Second, 3*time.Minute, 4*time.Minute, 24*time.Hour))
+	}
+	t.Generation = mostly[uint32](h, 1, 2, domain.MaxGeneration-1)
 	t.ExpiresAt = h.now.Add(pick(h, time.Minute, 24*time.Hour, 24*time.Hour, 0))
 	t.Binding = pick(h, "", "", "thumbprint")
 	p, ok := h.policy(t.TenantID, t.ApplicationID)
-	err := h.store.Insert(h.Context(), t)
+	got, err := h.store.Insert(h.Context(), t)
 	h.wantVerdict("Insert "+describe(t), err, ok && p.Active, domain.ErrNotFound)
 	if err == nil {
-		h.issued++
+		t.Ordinal = h.ordinal(t)
+		got.IssuedEpoch = 0 // the model has none
+		h.wantSame("Insert gave", got, t)
 		h.tokens = append(h.tokens, &modelToken{RefreshToken: t})
 	}
 }
 
+// ordinal is what an insert of t has to give it.
+func (h *history) ordinal(t domain.RefreshToken) (highest int64) {
+	for _, other := range h.tokens {
+		if own(t).Covers(other.RefreshToken) && other.RevokedAt.IsZero() {
+			highest = max(highest, other.Ordinal)
+		}
+	}
+	return highest + 1
+}
+
+// own is the scope of the user's refresh tokens in the application.
+func own(t domain.RefreshToken) domain.Scope {
+	return domain.Scope{TenantID: t.TenantID, ApplicationID: t.ApplicationID, UserID: t.UserID}
+}
+
+// exchange does as the use case does, but asks the domain first: a rotation of the current generation is Advance's,
+// and Advance's alone, and whatever else is written is Swap's.
 func (h *history) exchange() {
 	t := h.token()
 	if t == nil {
 		return
 	}
+	p, _ := h.policy(t.TenantID, t.ApplicationID)
 	c := domain.Call{
-		Generation:     mostly(h, t.Generation, t.Generation-1, t.Generation+1),
-		Now:            h.now,
+		Generation:     mostly(h, t.Generation, t.Generation-1, t.Generation-1, t.Generation-2, t.Generation+1),
+		Now:            h.instant(t.RefreshToken, p),
 		TenantID:       mostly(h, t.TenantID, "", "other"),
 		Authenticated:  h.random.IntN(4) > 0,
-		Binding:        mostly(h, t.Binding, "", "another"),
+		Binding:        mostly(h, t.Binding, t.Binding, "", "another"),
 		AccessTokenTTL: mostly(h, 0, time.Minute, time.Hour),
 		ClientAddress:  pick(h, "", "192.0.2.7"),
+		Restored:       h.random.IntN(4) == 0,
 	}
-	decision := h.snapshot(t.ID).Decide(c)
+	before := h.snapshot(t.ID)
+	decision := before.Decide(c)
+	rotated := decision.Outcome == domain.Rotated && c.Generation == t.Generation
+	call := fmt.Sprintf("%s at %v, generation %d of %d, for which Decide says %s",
+		describe(t.RefreshToken), c.Now.Sub(h.now), c.Generation, t.Generation, decision.Outcome)
 	got, policy, err := h.store.Advance(h.Context(), t.ID, c)
-	h.wantVerdict(fmt.Sprintf("Advance %s, for which Decide says %s", describe(t.RefreshToken), decision.Outcome),
-		err, decision.Outcome == domain.Rotated, domain.ErrConflict)
-	if err != nil {
-		return
+	h.wantVerdict("Advance "+call, err, rotated, domain.ErrConflict)
+	if err == nil {
+		h.wantSame("policy", policy, p)
+		h.wantSame("Advance gave", got, decision.After)
+		t.RefreshToken = t.Rotated(p, c.Now, c.ClientAddress)
+	} else if decision.Write {
+		h.wantVerdict("Swap "+call, h.store.Swap(h.Context(), before.Token, decision.After, c.Now), true, domain.ErrConflict)
+		t.RefreshToken = decision.After
+		t.IssuedEpoch = 0
 	}
-	p, _ := h.policy(t.TenantID, t.ApplicationID)
-	h.wantSame("policy", policy, p)
-	h.wantSame("Advance gave", got, decision.After)
-	t.RefreshToken = t.Rotated(p, h.now, c.ClientAddress)
-	got.IssuedEpoch = 0 // the model has none
-	h.wantSame("Advance gave, beside the model", got, t.RefreshToken)
+}
+
+// instant is when a call is made: mostly now, else by a clock that is apart, or about where the last answer of t ceases
+// to stand, or where a maximum ends it.
+func (h *history) instant(t domain.RefreshToken, p domain.Policy) time.Time {
+	last := t.RotatedAt
+	if !t.RecoveredAt.IsZero() {
+		last = t.RecoveredAt
+	}
+	edge := pick(h, -tick, 0, tick)
+	return mostly(h, h.now,
+		h.now.Add(pick(h, -2*time.Second, 2*time.Second, time.Hour)),
+		last.Add(p.GracePeriod+edge), last.Add(-p.GracePeriod+edge),
+		t.IssuedAt.Add(p.MaximumTTL).Truncate(time.Second).Add(edge), t.IssuedAt.Add(p.MaximumTTL+edge))
 }
 
 func (h *history) swap() {
@@ -181,14 +228,26 @@ func (h *history) swap() {
 		return
 	}
 	before := t.RefreshToken
-	before.Generation += pick[uint32](h, 0, 0, 0, 1)
+	switch h.random.IntN(6) {
+	case 0:
+		before.Generation++
+	case 1:
+		before.RecoveredAt = pick(h, h.now, time.Time{})
+	case 2:
+		before.RecoveryPaidUntil++
+	}
 	after := t.RefreshToken
 	after.LastUsedAt, after.ExpiresAt = h.now, h.now.Add(pick(h, time.Minute, 24*time.Hour))
-	after.RecoveredGeneration, after.RecoveryPaidUntil = t.Generation, t.RecoveryPaidUntil+10
+	after.RecoveredAt, after.RecoveryPaidUntil = h.now, t.RecoveryPaidUntil+10
+	after.MetaData.ClientAddress = pick(h, "192.0.2.8", "")
+	if h.random.IntN(4) == 0 && t.Generation < domain.MaxGeneration-2 {
+		after.Generation, after.RotatedAt, after.RecoveredAt = t.Generation+2, h.now, time.Time{}
+	}
 	if h.random.IntN(3) == 0 {
 		after.RevokedAt, after.RevokedReason = h.now, domain.RevokedByReplay
 	}
-	ok := h.alive(t) && before.Generation == t.Generation
+	ok := h.alive(t) && before.Generation == t.Generation && before.RecoveredAt.Equal(t.RecoveredAt) &&
+		before.RecoveryPaidUntil == t.RecoveryPaidUntil
 	h.wantVerdict("Swap "+describe(after), h.store.Swap(h.Context(), before, after, h.now), ok, domain.ErrConflict)
 	if ok {
 		t.RefreshToken = after
@@ -249,13 +308,17 @@ func (h *history) keepNewest() {
 	s := domain.Scope{TenantID: h.tenantID(), ApplicationID: h.appID(), UserID: h.userID()}
 	keep := 1 + h.random.IntN(3)
 	h.must(h.store.KeepNewest(h.Context(), s, keep, byCall(h.now)))
-	for _, t := range slices.Backward(h.tokens) {
-		if !s.Covers(t.RefreshToken) || !h.alive(t) {
-			continue
+	var alive []*modelToken
+	for _, t := range h.tokens {
+		if s.Covers(t.RefreshToken) && h.alive(t) {
+			alive = append(alive, t)
 		}
-		if keep--; keep < 0 {
-			t.RevokedAt, t.RevokedReason = h.now, domain.RevokedByCall
-		}
+	}
+	slices.SortFunc(alive, func(a, b *modelToken) int {
+		return cmp.Or(cmp.Compare(b.Ordinal, a.Ordinal), bytes.Compare(b.ID[:], a.ID[:]))
+	})
+	for _, t := range alive[min(len(alive), keep):] {
+		t.RevokedAt, t.RevokedReason = h.now, domain.RevokedByCall
 	}
 }
 
@@ -289,14 +352,38 @@ func (h *history) save() {
 }
 
 func (h *history) saveTenant(id string, s domain.Settings) {
-	h.tenants[id] = domain.Tenant{ID: id, Settings: s}
-	h.must(h.store.SaveTenant(h.Context(), h.tenants[id]))
+	t := domain.Tenant{ID: id, Settings: s}
+	var apps []domain.Application
+	for _, a := range h.apps {
+		if a.TenantID == id {
+			apps = append(apps, a)
+		}
+	}
+	_, impossible := domain.CombineAll(t, apps)
+	if h.wantSaved("SaveTenant", h.store.SaveTenant(h.Context(), t), impossible) {
+		h.tenants[id] = t
+	}
 }
 
 func (h *history) saveApplication(tenantID, id string, s domain.Settings) {
 	a := domain.Application{TenantID: tenantID, ID: id, Settings: s}
-	h.apps[appKey(tenantID, id)] = a
-	h.must(h.store.SaveApplication(h.Context(), a))
+	_, impossible := domain.Combine(h.tenants[tenantID], a)
+	if h.wantSaved("SaveApplication", h.store.SaveApplication(h.Context(), a), impossible) {
+		h.apps[appKey(tenantID, id)] = a
+	}
+}
+
+// wantSaved reports whether a save was to be done: it is refused where the combination is impossible.
+func (h *history) wantSaved(what string, err, impossible error) bool {
+	if impossible == nil {
+		h.must(err)
+		return true
+	}
+	var invalid *domain.Invalid
+	if !errors.As(err, &invalid) {
+		h.Errorf("%s: got error %v, want %v", what, err, impossible)
+	}
+	return false
 }
 
 func (h *history) delete() {
@@ -315,11 +402,12 @@ func (h *history) delete() {
 	h.end(s, nil)
 }
 
-// purge makes a pass. Afterwards the dead are unknown, and nothing else has changed.
+// purge makes a pass. Afterwards those that ended by now are unknown, and nothing else has changed.
 func (h *history) purge() {
 	h.purgeAll(h.now, 1+h.random.IntN(9))
 	h.tokens = slices.DeleteFunc(h.tokens, func(t *modelToken) bool {
-		if h.alive(t) {
+		revoked := !t.RevokedAt.IsZero() && !t.RevokedAt.After(h.now)
+		if !t.ended && !revoked && h.now.Before(t.ExpiresAt) {
 			return false
 		}
 		_, err := h.store.Snapshot(h.Context(), t.ID)
@@ -329,7 +417,7 @@ func (h *history) purge() {
 }
 
 func (h *history) wait() {
-	h.now = h.now.Add(pick(h, tick, time.Second, 59*time.Second, time.Minute, 10*time.Minute))
+	h.now = h.now.Add(pick(h, tick, time.Second, 29*time.Second, 59*time.Second, time.Minute, 10*time.Minute))
 }
 
 // compare holds the store's idea of each token's life, the domain's and the model's against each other.

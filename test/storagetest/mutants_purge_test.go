@@ -360,9 +360,9 @@ var purgeMutants = []mutant{
 		fault:  "the dead are hidden, and keep their ids",
 		inject: func(f *faulty) {
 			ever := make(map[domain.ID]bool)
-			f.insert = func(ctx context.Context, t domain.RefreshToken) error {
+			f.insert = func(ctx context.Context, t domain.RefreshToken) (domain.RefreshToken, error) {
 				if ever[t.ID] {
-					return domain.ErrDuplicate
+					return domain.RefreshToken{}, domain.ErrDuplicate
 				}
 				ever[t.ID] = true
 				return f.within.Insert(ctx, t)

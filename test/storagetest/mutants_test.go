@@ -1,6 +1,7 @@
 package storagetest
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"slices"
@@ -236,10 +237,7 @@ var promiseMutants = []mutant{
 		fault:  "the caller's slice is what is stored",
 		inject: func(f *faulty) {
 			roles := make(map[domain.ID][]string)
-			f.insert = func(ctx context.Context, t domain.RefreshToken) error {
-				roles[t.ID] = t.Roles
-				return f.within.Insert(ctx, t)
-			}
+			f.onInsert(func(t *domain.RefreshToken) { roles[t.ID] = t.Roles })
 			f.onRead(func(t *domain.RefreshToken) { t.Roles = roles[t.ID] })
 		},
 	},
@@ -302,11 +300,10 @@ var promiseMutants = []mutant{
 		clause: "Store/Values/instants keep their microsecond and are UTC, whatever zone they came in",
 		fault:  "instants lose their zone, not their wall clock",
 		inject: func(f *faulty) {
-			f.insert = func(ctx context.Context, t domain.RefreshToken) error {
+			f.onInsert(func(t *domain.RefreshToken) {
 				_, offset := t.IssuedAt.Zone()
 				t.IssuedAt = t.IssuedAt.Add(time.Duration(offset) * time.Second)
-				return f.within.Insert(ctx, t)
-			}
+			})
 		},
 	},
 	{
@@ -314,8 +311,8 @@ var promiseMutants = []mutant{
 		fault:  "a zero instant becomes 1970",
 		inject: func(f *faulty) {
 			f.onRead(func(t *domain.RefreshToken) {
-				if t.GraceSince.IsZero() {
-					t.GraceSince = time.Unix(0, 0).UTC()
+				if t.RecoveredAt.IsZero() {
+					t.RecoveredAt = time.Unix(0, 0).UTC()
 				}
 			})
 		},
@@ -439,6 +436,104 @@ var promiseMutants = []mutant{
 	},
 	{
 		clause: "Store/History/aliveness and exchanges agree with the domain, whatever happened before",
+		fault:  "a history forgets the hold",
+		inject: func(f *faulty) {
+			f.advanceForgets(func(s *domain.Snapshot, _ *domain.Call) { s.Policy.GracePeriod = 0 })
+		},
+	},
+	{
+		clause: "Store/History/aliveness and exchanges agree with the domain, whatever happened before",
+		fault:  "a history holds for a microsecond too long",
+		inject: func(f *faulty) {
+			f.advanceHolds(func(s domain.Snapshot, c domain.Call) bool {
+				return s.Token.Generation > 1 && s.Token.RecoveredAt.IsZero() &&
+					c.Now.Sub(s.Token.RotatedAt) == s.Policy.GracePeriod
+			})
+		},
+	},
+	{
+		clause: "Store/History/aliveness and exchanges agree with the domain, whatever happened before",
+		fault:  "a history holds on one side only",
+		inject: func(f *faulty) {
+			f.advanceForgets(func(s *domain.Snapshot, c *domain.Call) {
+				if c.Now.Before(s.Token.RotatedAt) && s.Token.RecoveredAt.IsZero() {
+					s.Policy.GracePeriod = 0
+				}
+			})
+		},
+	},
+	{
+		clause: "Store/History/aliveness and exchanges agree with the domain, whatever happened before",
+		fault:  "a history forgets when it was recovered",
+		inject: func(f *faulty) {
+			f.advanceForgets(func(s *domain.Snapshot, _ *domain.Call) { s.Token.RecoveredAt = time.Time{} })
+		},
+	},
+	{
+		clause: "Store/History/aliveness and exchanges agree with the domain, whatever happened before",
+		fault:  "a history ignores a shortened maximum",
+		inject: func(f *faulty) {
+			f.advanceForgets(func(s *domain.Snapshot, _ *domain.Call) { s.Policy.MaximumTTL = 1e6 * time.Hour })
+		},
+	},
+	{
+		clause: "Store/History/aliveness and exchanges agree with the domain, whatever happened before",
+		fault:  "a history compares the maximum before it is cut",
+		inject: func(f *faulty) {
+			f.advanceForgets(func(s *domain.Snapshot, c *domain.Call) {
+				if c.Now.Before(s.Token.IssuedAt.Add(s.Policy.MaximumTTL)) {
+					s.Policy.MaximumTTL += time.Second
+				}
+			})
+		},
+	},
+	{
+		clause: "Store/History/aliveness and exchanges agree with the domain, whatever happened before",
+		fault:  "in a history the limit goes by id",
+		inject: func(f *faulty) {
+			f.keepBy(byID)
+		},
+	},
+	{
+		clause: "Store/History/aliveness and exchanges agree with the domain, whatever happened before",
+		fault:  "in a history a swap compares no recovery",
+		inject: func(f *faulty) {
+			f.swapAs(func(stored domain.RefreshToken, before, _ *domain.RefreshToken, _ *time.Time) {
+				before.RecoveredAt = stored.RecoveredAt
+			})
+		},
+	},
+	{
+		clause: "Store/History/aliveness and exchanges agree with the domain, whatever happened before",
+		fault:  "a restored generation is stored as the next",
+		inject: func(f *faulty) {
+			f.swapAs(func(stored domain.RefreshToken, _, after *domain.RefreshToken, _ *time.Time) {
+				after.Generation = min(after.Generation, stored.Generation+1)
+			})
+		},
+	},
+	{
+		clause: "Store/History/aliveness and exchanges agree with the domain, whatever happened before",
+		fault:  "in a history an ordinal counts what is revoked",
+		inject: func(f *faulty) {
+			f.ordinals(func(t domain.RefreshToken, before []domain.Snapshot) int64 {
+				return above(before, func(s domain.Snapshot) bool { return own(t).Covers(s.Token) })
+			})
+		},
+	},
+	{
+		clause: "Store/History/aliveness and exchanges agree with the domain, whatever happened before",
+		fault:  "in a history the last generation rotates",
+		inject: func(f *faulty) {
+			f.advanceForgets(func(s *domain.Snapshot, c *domain.Call) {
+				if c.Generation == domain.MaxGeneration {
+					s.Token.Generation, c.Generation = 1, 1
+				}
+			})
+		},
+	},
+	{
+		clause: "Store/History/aliveness and exchanges agree with the domain, whatever happened before",
 		fault:  "the newest are kept of all applications together",
 		inject: func(f *faulty) {
 			f.keepNewest = func(ctx context.Context, s domain.Scope, keep int, r port.Revocation) error {
@@ -461,17 +556,14 @@ var insertMutants = []mutant{
 		clause: "RefreshTokens/Insert/keeps every field",
 		fault:  "the save is half-written",
 		inject: func(f *faulty) {
-			f.insert = func(ctx context.Context, t domain.RefreshToken) error {
-				t.MetaData = domain.MetaData{}
-				return f.within.Insert(ctx, t)
-			}
+			f.onInsert(func(t *domain.RefreshToken) { t.MetaData = domain.MetaData{} })
 		},
 	},
 	{
 		clause: "RefreshTokens/Insert/keeps every field",
 		fault:  "generations have 31 bits",
 		inject: func(f *faulty) {
-			f.onRead(func(t *domain.RefreshToken) { t.GraceGeneration &= 1<<31 - 1 })
+			f.onRead(func(t *domain.RefreshToken) { t.Generation &= 1<<31 - 1 })
 		},
 	},
 	{
@@ -488,10 +580,7 @@ var insertMutants = []mutant{
 		fault:  "the epoch is not copied",
 		inject: func(f *faulty) {
 			told := make(map[domain.ID]uint64)
-			f.insert = func(ctx context.Context, t domain.RefreshToken) error {
-				told[t.ID] = t.IssuedEpoch
-				return f.within.Insert(ctx, t)
-			}
+			f.onInsert(func(t *domain.RefreshToken) { told[t.ID] = t.IssuedEpoch })
 			f.onRead(func(t *domain.RefreshToken) { t.IssuedEpoch = told[t.ID] })
 		},
 	},
@@ -499,22 +588,17 @@ var insertMutants = []mutant{
 		clause: "RefreshTokens/Insert/without application or tenant is not found, and writes nothing",
 		fault:  "nobody asks for the application at an issue",
 		inject: func(f *faulty) {
-			f.insert = func(ctx context.Context, t domain.RefreshToken) error {
-				return instead(f.within.Insert(ctx, t), domain.ErrNotFound)
-			}
+			f.insertIgnores(domain.ErrNotFound, func(context.Context, domain.RefreshToken) bool { return true })
 		},
 	},
 	{
 		clause: "RefreshTokens/Insert/with application or tenant inactive is not found, and writes nothing",
 		fault:  "an inactive application issues",
 		inject: func(f *faulty) {
-			f.insert = func(ctx context.Context, t domain.RefreshToken) error {
-				err := f.within.Insert(ctx, t)
-				if _, missing := f.within.Application(ctx, t.TenantID, t.ApplicationID); missing == nil {
-					return instead(err, domain.ErrNotFound)
-				}
-				return err
-			}
+			f.insertIgnores(domain.ErrNotFound, func(ctx context.Context, t domain.RefreshToken) bool {
+				_, err := f.within.Application(ctx, t.TenantID, t.ApplicationID)
+				return err == nil
+			})
 		},
 	},
 	{
@@ -522,49 +606,215 @@ var insertMutants = []mutant{
 		fault:  "a duplicate overwrites",
 		inject: func(f *faulty) {
 			last := make(map[domain.ID]domain.RefreshToken)
-			f.insert = func(ctx context.Context, t domain.RefreshToken) error {
+			f.insertIgnores(domain.ErrDuplicate, func(_ context.Context, t domain.RefreshToken) bool {
 				last[t.ID] = t
-				return instead(f.within.Insert(ctx, t), domain.ErrDuplicate)
-			}
-			f.onRead(func(t *domain.RefreshToken) { *t = last[t.ID] })
+				return true
+			})
+			f.onRead(func(t *domain.RefreshToken) {
+				if over, ok := last[t.ID]; ok {
+					*t = over
+				}
+			})
 		},
 	},
 	{
 		clause: "RefreshTokens/Insert/an id that exists is a duplicate, whoever owns it, and writes nothing",
 		fault:  "ids are unique in a tenant only",
 		inject: func(f *faulty) {
-			f.insert = func(ctx context.Context, t domain.RefreshToken) error {
-				err := f.within.Insert(ctx, t)
-				if s, missing := f.within.Snapshot(ctx, t.ID); missing == nil && s.Token.TenantID != t.TenantID {
-					return instead(err, domain.ErrDuplicate)
-				}
-				return err
-			}
+			f.insertIgnores(domain.ErrDuplicate, func(ctx context.Context, t domain.RefreshToken) bool {
+				s, err := f.within.Snapshot(ctx, t.ID)
+				return err == nil && s.Token.TenantID != t.TenantID
+			})
 		},
 	},
 	{
 		clause: "RefreshTokens/Insert/the id of a dead one is a duplicate too",
 		fault:  "an issue makes the dead alive",
 		inject: func(f *faulty) {
-			f.insert = func(ctx context.Context, t domain.RefreshToken) error {
-				err := f.within.Insert(ctx, t)
-				if s, missing := f.within.Snapshot(ctx, t.ID); missing == nil && !s.Alive(t0) {
-					return instead(err, domain.ErrDuplicate)
-				}
-				return err
-			}
+			f.insertIgnores(domain.ErrDuplicate, func(ctx context.Context, t domain.RefreshToken) bool {
+				s, err := f.within.Snapshot(ctx, t.ID)
+				return err == nil && !s.Alive(t0)
+			})
 		},
 	},
 	{
 		clause: "RefreshTokens/Insert/of many at once with one id exactly one succeeds",
 		fault:  "issues look first and insert later",
 		inject: func(f *faulty) {
-			f.insert = func(ctx context.Context, t domain.RefreshToken) error {
-				return instead(f.within.Insert(ctx, t), domain.ErrDuplicate)
+			f.insertIgnores(domain.ErrDuplicate, func(context.Context, domain.RefreshToken) bool { return true })
+		},
+	},
+	{
+		clause: "RefreshTokens/Insert/returns the record as it is stored, and a copy",
+		fault:  "Insert returns its argument",
+		inject: func(f *faulty) {
+			f.insert = func(ctx context.Context, t domain.RefreshToken) (domain.RefreshToken, error) {
+				_, err := f.within.Insert(ctx, t)
+				return t, err
 			}
 		},
 	},
+	{
+		clause: "RefreshTokens/Insert/returns the record as it is stored, and a copy",
+		fault:  "Insert returns its argument with what it set",
+		inject: func(f *faulty) {
+			f.insert = func(ctx context.Context, t domain.RefreshToken) (domain.RefreshToken, error) {
+				stored, err := f.within.Insert(ctx, t)
+				t.IssuedEpoch, t.Ordinal = stored.IssuedEpoch, stored.Ordinal
+				return t, err
+			}
+		},
+	},
+	{
+		clause: "RefreshTokens/Insert/returns the record as it is stored, and a copy",
+		fault:  "Insert returns the caller's slices",
+		inject: func(f *faulty) {
+			f.insert = func(ctx context.Context, t domain.RefreshToken) (domain.RefreshToken, error) {
+				stored, err := f.within.Insert(ctx, t)
+				stored.Roles, stored.Scopes = t.Roles, t.Scopes
+				return stored, err
+			}
+		},
+	},
+	{
+		clause: "RefreshTokens/Insert/keeps the instant of the original issue apart from that of the insert",
+		fault:  "an import is issued when it is inserted",
+		inject: func(f *faulty) {
+			f.onInsert(func(t *domain.RefreshToken) { t.IssuedAt = t.RotatedAt })
+		},
+	},
+	{
+		clause: "RefreshTokens/Insert/keeps the instant of the original issue apart from that of the insert",
+		fault:  "an import was inserted when it was issued",
+		inject: func(f *faulty) {
+			f.onInsert(func(t *domain.RefreshToken) { t.RotatedAt = t.IssuedAt })
+		},
+	},
+	{
+		clause: insertOrdinal,
+		fault:  "the ordinal is what Insert was told",
+		inject: func(f *faulty) {
+			f.ordinals(func(t domain.RefreshToken, _ []domain.Snapshot) int64 { return t.Ordinal })
+		},
+	},
+	{
+		clause: insertOrdinal,
+		fault:  "a user's ordinals go through all applications",
+		inject: func(f *faulty) {
+			f.ordinals(func(t domain.RefreshToken, before []domain.Snapshot) int64 {
+				return above(before, func(s domain.Snapshot) bool {
+					return s.Token.TenantID == t.TenantID && s.Token.UserID == t.UserID
+				})
+			})
+		},
+	},
+	{
+		clause: insertOrdinal,
+		fault:  "ordinals go through all users of an application",
+		inject: func(f *faulty) {
+			f.ordinals(func(t domain.RefreshToken, before []domain.Snapshot) int64 {
+				return above(before, func(s domain.Snapshot) bool {
+					return s.Token.TenantID == t.TenantID && s.Token.ApplicationID == t.ApplicationID
+				})
+			})
+		},
+	},
+	{
+		clause: insertOrdinal,
+		fault:  "ordinals go through all tenants",
+		inject: func(f *faulty) {
+			f.ordinals(func(t domain.RefreshToken, before []domain.Snapshot) int64 {
+				return above(before, func(s domain.Snapshot) bool {
+					return s.Token.ApplicationID == t.ApplicationID && s.Token.UserID == t.UserID
+				})
+			})
+		},
+	},
+	{
+		clause: insertOrdinal,
+		fault:  "the ordinal is the greatest, and not above it",
+		inject: func(f *faulty) {
+			f.ordinals(func(t domain.RefreshToken, before []domain.Snapshot) int64 {
+				return max(1, above(before, func(s domain.Snapshot) bool { return own(t).Covers(s.Token) })-1)
+			})
+		},
+	},
+	{
+		clause: insertCounts,
+		fault:  "the ordinal counts what is revoked itself",
+		inject: func(f *faulty) {
+			f.ordinals(func(t domain.RefreshToken, before []domain.Snapshot) int64 {
+				return above(before, func(s domain.Snapshot) bool { return own(t).Covers(s.Token) })
+			})
+		},
+	},
+	{
+		clause: insertCounts,
+		fault:  "the ordinal does not count what expired",
+		inject: func(f *faulty) {
+			f.ordinals(func(t domain.RefreshToken, before []domain.Snapshot) int64 {
+				return above(before, func(s domain.Snapshot) bool {
+					return own(t).Covers(s.Token) && s.Token.RevokedAt.IsZero() && s.Token.ExpiresAt.After(t0)
+				})
+			})
+		},
+	},
+	{
+		clause: insertCounts,
+		fault:  "the ordinal does not count what is marked",
+		inject: func(f *faulty) {
+			f.ordinals(func(t domain.RefreshToken, before []domain.Snapshot) int64 {
+				return above(before, func(s domain.Snapshot) bool {
+					return own(t).Covers(s.Token) && s.Token.RevokedAt.IsZero() && s.MarkEpoch <= s.Token.IssuedEpoch
+				})
+			})
+		},
+	},
+	{
+		clause: insertCounts,
+		fault:  "the ordinal is one more than there are",
+		inject: func(f *faulty) {
+			f.ordinals(func(t domain.RefreshToken, before []domain.Snapshot) (ordinal int64) {
+				for _, s := range before {
+					if own(t).Covers(s.Token) && s.Token.RevokedAt.IsZero() {
+						ordinal++
+					}
+				}
+				return ordinal + 1
+			})
+		},
+	},
+	{
+		clause: "RefreshTokens/Insert/that starts after another one returned has the greater ordinal, at every handle",
+		fault:  "a handle reads the greatest ordinal once, and counts on by itself",
+		each:   true,
+		inject: func(f *faulty) {
+			f.ordinals(func(t domain.RefreshToken, before []domain.Snapshot) int64 {
+				return above(before, func(s domain.Snapshot) bool { return own(t).Covers(s.Token) })
+			})
+		},
+	},
+	{
+		clause: "RefreshTokens/Insert/that starts after another one returned has the greater ordinal, at every handle",
+		fault:  "the greatest ordinal is read from a replica that lags",
+		inject: func(f *faulty) {
+			f.ordinals(func(_ domain.RefreshToken, before []domain.Snapshot) int64 { return max(1, int64(len(before))-9) })
+		},
+	},
 }
+
+// Names of clauses that have many mutants.
+const (
+	insertOrdinal = "RefreshTokens/Insert/sets the ordinal above the greatest of the user in the application"
+	insertCounts  = "RefreshTokens/Insert/counts in the ordinal what expired or is marked, and not what is revoked itself"
+	advanceMoves  = "RefreshTokens/Advance/moves generation, instants and address, clears RecoveredAt, and no more"
+	advanceSlides = "RefreshTokens/Advance/slides the expiry as the policy says, cut to the second"
+	holdRotation  = "RefreshTokens/Advance/refuses while the rotation's answer stands, on either side of it"
+	holdRecovery  = "RefreshTokens/Advance/refuses while the recovery's answer stands, whenever the rotation was"
+	cutBefore     = "RefreshTokens/Advance/refuses where the expiry, moved and cut, would not be after now"
+	keepHighest   = "Revocations/KeepNewest/revokes all but the highest ordinals, whatever the ids, for the reason given"
+	swapStores    = "RefreshTokens/Swap/stores its nine fields and nothing else"
+)
 
 var readMutants = []mutant{
 	{
@@ -839,7 +1089,7 @@ var readMutants = []mutant{
 
 var advanceMutants = []mutant{
 	{
-		clause: "RefreshTokens/Advance/moves generation, instants and client address, and nothing else",
+		clause: advanceMoves,
 		fault:  "the client address stays",
 		inject: func(f *faulty) {
 			f.advance = func(ctx context.Context, id domain.ID, c domain.Call) (domain.RefreshToken, domain.Policy, error) {
@@ -849,7 +1099,7 @@ var advanceMutants = []mutant{
 		},
 	},
 	{
-		clause: "RefreshTokens/Advance/moves generation, instants and client address, and nothing else",
+		clause: advanceMoves,
 		fault:  "an exchange resets the budget",
 		inject: func(f *faulty) {
 			f.advance = func(ctx context.Context, id domain.ID, c domain.Call) (domain.RefreshToken, domain.Policy, error) {
@@ -885,29 +1135,29 @@ var advanceMutants = []mutant{
 		},
 	},
 	{
-		clause: "RefreshTokens/Advance/slides the expiry as the policy says, to the microsecond",
+		clause: advanceSlides,
 		fault:  "the window slides past the maximum",
 		inject: func(f *faulty) {
 			f.onAdvance(func(_ domain.RefreshToken, t *domain.RefreshToken, p *domain.Policy) {
 				if p.Expiration != domain.Fixed {
-					t.ExpiresAt = t.LastUsedAt.Add(p.TTL)
+					t.ExpiresAt = t.LastUsedAt.Add(p.TTL).Truncate(time.Second)
 				}
 			})
 		},
 	},
 	{
-		clause: "RefreshTokens/Advance/slides the expiry as the policy says, to the microsecond",
+		clause: "RefreshTokens/Advance/leaves a fixed expiry as it is",
 		fault:  "a fixed expiry slides",
 		inject: func(f *faulty) {
 			f.onAdvance(func(_ domain.RefreshToken, t *domain.RefreshToken, p *domain.Policy) {
 				if p.Expiration == domain.Fixed {
-					t.ExpiresAt = t.LastUsedAt.Add(p.TTL)
+					t.ExpiresAt = t.LastUsedAt.Add(p.TTL).Truncate(time.Second)
 				}
 			})
 		},
 	},
 	{
-		clause: "RefreshTokens/Advance/slides the expiry as the policy says, to the microsecond",
+		clause: advanceSlides,
 		fault:  "an expiry never moves back",
 		inject: func(f *faulty) {
 			f.onAdvance(func(before domain.RefreshToken, t *domain.RefreshToken, _ *domain.Policy) {
@@ -918,42 +1168,219 @@ var advanceMutants = []mutant{
 		},
 	},
 	{
-		clause: "RefreshTokens/Advance/moves the grace generation when GraceSince is zero or a grace period old",
-		fault:  "the grace generation never moves again",
+		clause: advanceSlides,
+		fault:  "an expiry keeps its microseconds",
 		inject: func(f *faulty) {
-			f.onAdvance(func(before domain.RefreshToken, t *domain.RefreshToken, _ *domain.Policy) {
-				if before.GraceGeneration > 0 {
-					t.GraceGeneration, t.GraceSince = before.GraceGeneration, before.GraceSince
+			f.onAdvance(func(_ domain.RefreshToken, t *domain.RefreshToken, p *domain.Policy) {
+				if window, maximum := p.Slide(); window > 0 {
+					t.ExpiresAt = earlier(t.LastUsedAt.Add(window), t.IssuedAt.Add(maximum))
 				}
 			})
 		},
 	},
 	{
-		clause: "RefreshTokens/Advance/moves the grace generation when GraceSince is zero or a grace period old",
-		fault:  "the grace generation moves at each rotation",
+		clause: advanceSlides,
+		fault:  "an expiry is rounded to the second",
 		inject: func(f *faulty) {
-			f.onAdvance(func(before domain.RefreshToken, t *domain.RefreshToken, _ *domain.Policy) {
-				t.GraceGeneration, t.GraceSince = before.Generation, t.RotatedAt
+			f.onAdvance(func(_ domain.RefreshToken, t *domain.RefreshToken, p *domain.Policy) {
+				if window, maximum := p.Slide(); window > 0 {
+					t.ExpiresAt = earlier(t.LastUsedAt.Add(window), t.IssuedAt.Add(maximum)).Round(time.Second)
+				}
 			})
 		},
 	},
 	{
-		clause: "RefreshTokens/Advance/moves the grace generation when GraceSince is zero or a grace period old",
-		fault:  "the grace generation moves a microsecond late",
+		clause: advanceMoves,
+		fault:  "a recovery outlives its generation",
 		inject: func(f *faulty) {
-			f.onAdvance(func(before domain.RefreshToken, t *domain.RefreshToken, p *domain.Policy) {
-				if t.RotatedAt.Sub(before.GraceSince) == p.GracePeriod {
-					t.GraceGeneration, t.GraceSince = before.GraceGeneration, before.GraceSince
+			f.advance = func(ctx context.Context, id domain.ID, c domain.Call) (domain.RefreshToken, domain.Policy, error) {
+				before, _ := f.within.Snapshot(ctx, id)
+				t, p, err := f.within.Advance(ctx, id, c)
+				if err == nil {
+					after := t
+					after.RecoveredAt = before.Token.RecoveredAt
+					err = f.within.Swap(ctx, t, after, c.Now)
+				}
+				return t, p, err
+			}
+		},
+	},
+	{
+		clause: holdRotation,
+		fault:  "the hold is forgotten",
+		inject: func(f *faulty) {
+			f.advanceForgets(func(s *domain.Snapshot, _ *domain.Call) { s.Policy.GracePeriod = 0 })
+		},
+	},
+	{
+		clause: holdRotation,
+		fault:  "an answer stands on one side only",
+		inject: func(f *faulty) {
+			f.advanceForgets(func(s *domain.Snapshot, c *domain.Call) {
+				if c.Now.Before(s.Token.RotatedAt) {
+					s.Policy.GracePeriod = 0
 				}
 			})
+		},
+	},
+	{
+		clause: holdRotation,
+		fault:  "a clock that was ahead holds until the others get there",
+		inject: func(f *faulty) {
+			f.advanceHolds(func(s domain.Snapshot, c domain.Call) bool { return s.Token.RotatedAt.After(c.Now) })
+		},
+	},
+	{
+		clause: holdRotation,
+		fault:  "an answer stands for a microsecond too long",
+		inject: func(f *faulty) {
+			f.advanceHolds(func(s domain.Snapshot, c domain.Call) bool {
+				return c.Now.Sub(s.Token.RotatedAt).Abs() <= s.Policy.GracePeriod
+			})
+		},
+	},
+	{
+		clause: holdRotation,
+		fault:  "an answer stands for a microsecond too short",
+		inject: func(f *faulty) {
+			f.advanceForgets(func(s *domain.Snapshot, _ *domain.Call) { s.Policy.GracePeriod -= tick })
+		},
+	},
+	{
+		clause: holdRecovery,
+		fault:  "a recovery's answer does not stand",
+		inject: func(f *faulty) {
+			f.advanceForgets(func(s *domain.Snapshot, _ *domain.Call) { s.Token.RecoveredAt = time.Time{} })
+		},
+	},
+	{
+		clause: holdRecovery,
+		fault:  "a rotation's answer stands beside that of its recovery",
+		inject: func(f *faulty) {
+			f.advanceHolds(func(s domain.Snapshot, c domain.Call) bool {
+				return c.Now.Sub(s.Token.RotatedAt).Abs() < s.Policy.GracePeriod
+			})
+		},
+	},
+	{
+		clause: holdRecovery,
+		fault:  "the later of two instants counts",
+		inject: func(f *faulty) {
+			f.advanceForgets(func(s *domain.Snapshot, _ *domain.Call) {
+				if s.Token.RecoveredAt.Before(s.Token.RotatedAt) {
+					s.Token.RecoveredAt = time.Time{}
+				}
+			})
+		},
+	},
+	{
+		clause: "RefreshTokens/Advance/without a grace period no answer stands",
+		fault:  "an instant holds itself",
+		inject: func(f *faulty) {
+			f.advanceHolds(func(s domain.Snapshot, c domain.Call) bool {
+				return s.Token.Generation > 1 && c.Now.Equal(s.Token.RotatedAt)
+			})
+		},
+	},
+	{
+		clause: "RefreshTokens/Advance/without a grace period no answer stands",
+		fault:  "an instant holds itself where it was recovered",
+		inject: func(f *faulty) {
+			f.advanceHolds(func(s domain.Snapshot, c domain.Call) bool { return c.Now.Equal(s.Token.RecoveredAt) })
+		},
+	},
+	{
+		clause: "RefreshTokens/Advance/at generation 1 no answer stands",
+		fault:  "an issue is an answer that stands",
+		inject: func(f *faulty) {
+			f.advanceHolds(func(s domain.Snapshot, c domain.Call) bool {
+				return s.Token.Generation == 1 && c.Now.Sub(s.Token.RotatedAt).Abs() < s.Policy.GracePeriod
+			})
+		},
+	},
+	{
+		clause: "RefreshTokens/Advance/refuses the last generation",
+		fault:  "the last generation rotates",
+		inject: func(f *faulty) {
+			f.advanceForgets(func(s *domain.Snapshot, c *domain.Call) {
+				if c.Generation == domain.MaxGeneration {
+					s.Token.Generation, c.Generation = 1, 1
+				}
+			})
+		},
+	},
+	{
+		clause: "RefreshTokens/Advance/refuses the last generation",
+		fault:  "the last but one does not rotate",
+		inject: func(f *faulty) {
+			f.advanceHolds(func(_ domain.Snapshot, c domain.Call) bool { return c.Generation == domain.MaxGeneration-1 })
+		},
+	},
+	{
+		clause: cutBefore,
+		fault:  "a shortened maximum is ignored",
+		inject: func(f *faulty) {
+			f.advanceForgets(func(s *domain.Snapshot, _ *domain.Call) { s.Policy.MaximumTTL = 1e6 * time.Hour })
+		},
+	},
+	{
+		clause: cutBefore,
+		fault:  "the maximum is compared before it is cut",
+		inject: func(f *faulty) {
+			f.advanceForgets(func(s *domain.Snapshot, c *domain.Call) {
+				if c.Now.Before(s.Token.IssuedAt.Add(s.Policy.MaximumTTL)) {
+					s.Policy.MaximumTTL += time.Second
+				}
+			})
+		},
+	},
+	{
+		clause: cutBefore,
+		fault:  "the maximum may be at now",
+		inject: func(f *faulty) {
+			f.advanceForgets(func(s *domain.Snapshot, c *domain.Call) {
+				if c.Now.Equal(s.Token.IssuedAt.Add(s.Policy.MaximumTTL).Truncate(time.Second)) {
+					s.Policy.MaximumTTL += time.Second
+				}
+			})
+		},
+	},
+	{
+		clause: cutBefore,
+		fault:  "the maximum counts under every policy",
+		inject: func(f *faulty) {
+			f.advanceHolds(func(s domain.Snapshot, c domain.Call) bool {
+				return s.Policy.MaximumTTL > 0 && !c.Now.Before(s.Token.IssuedAt.Add(s.Policy.MaximumTTL))
+			})
+		},
+	},
+	{
+		clause: "RefreshTokens/Advance/counts the maximum of an import from the original issue",
+		fault:  "the maximum counts from the last rotation",
+		inject: func(f *faulty) {
+			f.advanceForgets(func(s *domain.Snapshot, _ *domain.Call) { s.Token.IssuedAt = s.Token.RotatedAt })
+		},
+	},
+	{
+		clause: "RefreshTokens/Advance/many callers within a grace period move it by one generation",
+		fault:  "the current string rotates, also within a grace period",
+		inject: func(f *faulty) {
+			f.advanceForgets(func(s *domain.Snapshot, _ *domain.Call) { s.Policy.GracePeriod = 0 })
+		},
+	},
+	{
+		clause: "RefreshTokens/Advance/and a recovery at once: exactly one succeeds",
+		fault:  "an exchange beside a recovery does not see it",
+		inject: func(f *faulty) {
+			f.advanceForgets(func(s *domain.Snapshot, _ *domain.Call) { s.Token.RecoveredAt = time.Time{} })
 		},
 	},
 	{
 		clause: "RefreshTokens/Advance/stores exactly what Rotated makes of the record, whatever the policy",
-		fault:  "expiries are whole seconds",
+		fault:  "a rotation keeps the instant of the recovery",
 		inject: func(f *faulty) {
-			f.onAdvance(func(_ domain.RefreshToken, t *domain.RefreshToken, _ *domain.Policy) {
-				t.ExpiresAt = t.ExpiresAt.Truncate(time.Second)
+			f.onAdvance(func(before domain.RefreshToken, t *domain.RefreshToken, _ *domain.Policy) {
+				t.RecoveredAt = before.RecoveredAt
 			})
 		},
 	},
@@ -1187,6 +1614,13 @@ var advanceMutants = []mutant{
 	},
 }
 
+func earlier(a, b time.Time) time.Time {
+	if b.Before(a) {
+		return b
+	}
+	return a
+}
+
 // lostUpdates: who comes second has decided on what it read before, and writes all the same.
 func lostUpdates(f *faulty) {
 	f.advance = func(ctx context.Context, id domain.ID, c domain.Call) (domain.RefreshToken, domain.Policy, error) {
@@ -1203,18 +1637,31 @@ func lostUpdates(f *faulty) {
 	}
 }
 
+// swapForgets is a store whose Swap leaves one field as it is.
+func swapForgets(field string, leave func(after *domain.RefreshToken, stored domain.RefreshToken)) mutant {
+	return mutant{clause: swapStores, fault: "Swap forgets " + field, inject: func(f *faulty) {
+		f.swapAs(func(stored domain.RefreshToken, _, after *domain.RefreshToken, _ *time.Time) { leave(after, stored) })
+	}}
+}
+
 var swapMutants = []mutant{
+	swapForgets("Generation", func(t *domain.RefreshToken, s domain.RefreshToken) { t.Generation = s.Generation }),
+	swapForgets("RotatedAt", func(t *domain.RefreshToken, s domain.RefreshToken) { t.RotatedAt = s.RotatedAt }),
+	swapForgets("LastUsedAt", func(t *domain.RefreshToken, s domain.RefreshToken) { t.LastUsedAt = s.LastUsedAt }),
+	swapForgets("ExpiresAt", func(t *domain.RefreshToken, s domain.RefreshToken) { t.ExpiresAt = s.ExpiresAt }),
+	swapForgets("RecoveredAt", func(t *domain.RefreshToken, s domain.RefreshToken) { t.RecoveredAt = s.RecoveredAt }),
+	swapForgets("RecoveryPaidUntil", func(t *domain.RefreshToken, s domain.RefreshToken) {
+		t.RecoveryPaidUntil = s.RecoveryPaidUntil
+	}),
+	swapForgets("RevokedAt", func(t *domain.RefreshToken, s domain.RefreshToken) { t.RevokedAt = s.RevokedAt }),
+	swapForgets("RevokedReason", func(t *domain.RefreshToken, s domain.RefreshToken) {
+		t.RevokedReason = s.RevokedReason
+	}),
+	swapForgets("ClientAddress", func(t *domain.RefreshToken, s domain.RefreshToken) {
+		t.MetaData.ClientAddress = s.MetaData.ClientAddress
+	}),
 	{
-		clause: "RefreshTokens/Swap/stores its six fields and nothing else",
-		fault:  "a recovery is not charged",
-		inject: func(f *faulty) {
-			f.swapAs(func(stored domain.RefreshToken, _, after *domain.RefreshToken, _ *time.Time) {
-				after.RecoveryPaidUntil = stored.RecoveryPaidUntil
-			})
-		},
-	},
-	{
-		clause: "RefreshTokens/Swap/stores its six fields and nothing else",
+		clause: swapStores,
 		fault:  "Swap stores the whole record",
 		inject: func(f *faulty) {
 			var last domain.RefreshToken
@@ -1224,7 +1671,7 @@ var swapMutants = []mutant{
 			}
 			f.onRead(func(t *domain.RefreshToken) {
 				if last.ID == t.ID {
-					t.MetaData = last.MetaData
+					t.MetaData, t.Ordinal = last.MetaData, last.Ordinal
 				}
 			})
 		},
@@ -1261,12 +1708,36 @@ var swapMutants = []mutant{
 		},
 	},
 	{
-		clause: "RefreshTokens/Swap/refuses another recovered generation",
-		fault:  "Swap compares no recovered generation",
+		clause: "RefreshTokens/Swap/refuses another instant of the recovery",
+		fault:  "Swap compares no instant of the recovery",
 		inject: func(f *faulty) {
 			f.swapAs(func(stored domain.RefreshToken, before, _ *domain.RefreshToken, _ *time.Time) {
-				before.RecoveredGeneration = stored.RecoveredGeneration
+				before.RecoveredAt = stored.RecoveredAt
 			})
+		},
+	},
+	{
+		clause: "RefreshTokens/Swap/refuses another instant of the recovery",
+		fault:  "Swap compares whether it was recovered, not when",
+		inject: func(f *faulty) {
+			f.swapAs(func(stored domain.RefreshToken, before, _ *domain.RefreshToken, _ *time.Time) {
+				if !before.RecoveredAt.IsZero() {
+					before.RecoveredAt = stored.RecoveredAt
+				}
+			})
+		},
+	},
+	{
+		clause: "RefreshTokens/Swap/of many at once that only move the last use all succeed",
+		fault:  "of many that swap exactly one succeeds, whatever it changes",
+		inject: func(f *faulty) {
+			var swapped atomic.Bool
+			f.swap = func(ctx context.Context, before, after domain.RefreshToken, now time.Time) error {
+				if swapped.Swap(true) {
+					return domain.ErrConflict
+				}
+				return f.within.Swap(ctx, before, after, now)
+			}
 		},
 	},
 	{
@@ -1544,22 +2015,36 @@ var revocationMutants = []mutant{
 		},
 	},
 	{
-		clause: "Revocations/KeepNewest/revokes all but the highest ids, for the reason given",
+		clause: keepHighest,
 		fault:  "the oldest are kept",
 		inject: func(f *faulty) {
-			f.keepNewest = func(ctx context.Context, s domain.Scope, keep int, r port.Revocation) error {
-				ts, err := f.within.List(ctx, port.ListQuery{
-					TenantID: s.TenantID, ApplicationID: s.ApplicationID, UserID: s.UserID, Limit: 99, Now: r.At,
-				})
-				for _, t := range ts[:max(0, len(ts)-keep)] {
-					err = errors.Join(err, f.within.Revoke(ctx, t.TenantID, t.ID, r))
-				}
-				return err
-			}
+			f.keepBy(func(a, b domain.RefreshToken) int { return cmp.Compare(b.Ordinal, a.Ordinal) })
 		},
 	},
 	{
-		clause: "Revocations/KeepNewest/revokes all but the highest ids, for the reason given",
+		clause: keepHighest,
+		fault:  "the limit goes by id",
+		inject: func(f *faulty) { f.keepBy(byID) },
+	},
+	{
+		clause: "Revocations/KeepNewest/after each of many issues the latest are alive, at every handle",
+		fault:  "the limit goes by id, and ends a login at birth",
+		inject: func(f *faulty) { f.keepBy(byID) },
+	},
+	{
+		clause: "Revocations/KeepNewest/after each of many issues the latest are alive, at every handle",
+		fault:  "the limit goes by the instant of the issue",
+		inject: func(f *faulty) {
+			f.keepBy(func(a, b domain.RefreshToken) int { return cmp.Or(a.RotatedAt.Compare(b.RotatedAt), byID(a, b)) })
+		},
+	},
+	{
+		clause: "Revocations/KeepNewest/after many issues at once the newest are alive, and no more",
+		fault:  "the limit goes by id, at many issues at once",
+		inject: func(f *faulty) { f.keepBy(byID) },
+	},
+	{
+		clause: keepHighest,
 		fault:  "KeepNewest gives no reason",
 		inject: func(f *faulty) {
 			f.keepNewest = func(ctx context.Context, s domain.Scope, keep int, r port.Revocation) error {
@@ -1709,6 +2194,63 @@ var directoryMutants = []mutant{
 		inject: stalePolicies,
 	},
 	{
+		clause: "Directory/SaveTenant/that makes an application impossible is refused, and writes nothing",
+		fault:  "a tenant is saved whatever its applications are",
+		inject: func(f *faulty) {
+			f.saveTenant = func(ctx context.Context, t domain.Tenant) error { return unlessInvalid(f.within.SaveTenant(ctx, t)) }
+		},
+	},
+	{
+		clause: "Directory/SaveTenant/that makes an application impossible is refused, and writes nothing",
+		fault:  "a tenant is written before its applications are looked at",
+		inject: func(f *faulty) {
+			var mu sync.Mutex
+			written := make(map[string]domain.Tenant)
+			f.saveTenant = func(ctx context.Context, t domain.Tenant) error {
+				mu.Lock()
+				defer mu.Unlock()
+				written[t.ID] = t
+				return f.within.SaveTenant(ctx, t)
+			}
+			f.tenant = func(_ context.Context, id string) (domain.Tenant, error) {
+				mu.Lock()
+				defer mu.Unlock()
+				return written[id], nil
+			}
+		},
+	},
+	{
+		clause: "Directory/SaveApplication/that its tenant makes impossible is refused, and writes nothing",
+		fault:  "an application is saved whatever its tenant is",
+		inject: func(f *faulty) {
+			f.saveApplication = func(ctx context.Context, a domain.Application) error {
+				return unlessInvalid(f.within.SaveApplication(ctx, a))
+			}
+		},
+	},
+	{
+		clause: "Directory/SaveApplication/that its tenant makes impossible is refused, and writes nothing",
+		fault:  "an application is written before its tenant is looked at",
+		inject: func(f *faulty) {
+			written := make(map[string]domain.Application)
+			f.saveApplication = func(ctx context.Context, a domain.Application) error {
+				written[a.ID] = a
+				return f.within.SaveApplication(ctx, a)
+			}
+			f.application = func(_ context.Context, _, id string) (domain.Application, error) { return written[id], nil }
+		},
+	},
+	{
+		clause: "Directory/SaveApplication/beside a SaveTenant that it does not go with, one of the two is refused",
+		fault:  "two that save see each other's state of before",
+		inject: func(f *faulty) {
+			f.saveTenant = func(ctx context.Context, t domain.Tenant) error { return unlessInvalid(f.within.SaveTenant(ctx, t)) }
+			f.saveApplication = func(ctx context.Context, a domain.Application) error {
+				return unlessInvalid(f.within.SaveApplication(ctx, a))
+			}
+		},
+	},
+	{
 		clause: "Directory/SaveApplication/keeps every field, and what is not said",
 		fault:  "an application's save is half-written",
 		inject: func(f *faulty) {
@@ -1804,7 +2346,7 @@ var directoryMutants = []mutant{
 		inject: func(f *faulty) {
 			f.policy = func(ctx context.Context, tenantID, id string) (domain.Policy, error) {
 				a, err := f.within.Application(ctx, tenantID, id)
-				return domain.Effective(domain.Tenant{}, a), err
+				return combined(domain.Tenant{}, a), err
 			}
 		},
 	},
@@ -1863,7 +2405,7 @@ var directoryMutants = []mutant{
 		inject: func(f *faulty) {
 			var mu sync.Mutex
 			issued := make(map[domain.ID]domain.RefreshToken)
-			f.insert = func(ctx context.Context, t domain.RefreshToken) error {
+			f.insert = func(ctx context.Context, t domain.RefreshToken) (domain.RefreshToken, error) {
 				mu.Lock()
 				defer mu.Unlock()
 				issued[t.ID] = t
@@ -1927,6 +2469,14 @@ var directoryMutants = []mutant{
 			f.findForgets(func(s *domain.Snapshot) { s.MarkEpoch = 0 })
 		},
 	},
+}
+
+// unlessInvalid is err, or nil for a refused input.
+func unlessInvalid(err error) error {
+	if invalid := (*domain.Invalid)(nil); errors.As(err, &invalid) {
+		return nil
+	}
+	return err
 }
 
 // stalePolicies: the policy of an application is that of its first save.

@@ -381,7 +381,7 @@ var purging = []clause{
 	// Each of the living is exchanged again and again, at one handle, while another one purges between them, and rests between its
 	// steps, as it should.
 	{"Janitor/Purge/beside exchanges loses none of the living and none of the dead", func(e *env) {
-		e.shop(domain.Settings{})
+		e.shop(noGrace())
 		hs := e.handles(3)
 		const n, exchanges = 4, 15
 		var all, living, dead []domain.RefreshToken

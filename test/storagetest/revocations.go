@@ -1,6 +1,8 @@
 package storagetest
 
 import (
+	"bytes"
+	"cmp"
 	"errors"
 	"fmt"
 	"slices"
@@ -242,7 +244,7 @@ var revoking = []clause{
 			}
 			for j := range each {
 				it := issued{t: token(i*each + j + 1), returnedBefore: returned.Load()}
-				if err := hs[i%3].Insert(e.Context(), it.t); err != nil {
+				if _, err := hs[i%3].Insert(e.Context(), it.t); err != nil {
 					fail(err)
 				}
 				it.begunAfter = began.Load()
@@ -269,7 +271,7 @@ var revoking = []clause{
 	}},
 
 	{"Revocations/RevokeScope/lets no exchange succeed that begins after it returned", func(e *env) {
-		e.shop(domain.Settings{})
+		e.shop(noGrace())
 		hs := e.handles(3)
 		for round := range 3 {
 			t := e.issue(token(round + 1))[0]
@@ -314,13 +316,12 @@ var revoking = []clause{
 		}
 	}},
 
-	{"Revocations/KeepNewest/revokes all but the highest ids, for the reason given", func(e *env) {
+	{"Revocations/KeepNewest/revokes all but the highest ordinals, whatever the ids, for the reason given", func(e *env) {
 		e.shop(domain.Settings{})
-		ts := e.issue(token(3), token(1), token(5), token(2), token(4))
-		slices.SortFunc(ts, func(a, b domain.RefreshToken) int { return int(a.ID[15]) - int(b.ID[15]) })
+		ts := e.issue(token(3), token(5), token(4), token(1), token(2))
 		r := byCall(t0.Add(tick))
 		r.Reason = domain.RevokedByLimit
-		e.must(e.store.KeepNewest(e.Context(), domain.Scope{TenantID: "acme", ApplicationID: "shop", UserID: "ana"}, 2, r))
+		e.must(e.store.KeepNewest(e.Context(), owner, 2, r))
 		for i := range ts[:3] {
 			ts[i].RevokedAt, ts[i].RevokedReason = r.At, r.Reason
 		}
@@ -329,13 +330,30 @@ var revoking = []clause{
 		}
 	}},
 
+	{"Revocations/KeepNewest/after each of many issues the latest are alive, at every handle", func(e *env) {
+		e.shop(domain.Settings{})
+		hs := e.handles(3)
+		for round, keep := range []int{1, 3} {
+			var ts []domain.RefreshToken
+			for i := range 12 {
+				t, err := hs[i%3].Insert(e.Context(), token(100*round+(i*7)%12+1))
+				e.must(err)
+				ts = append(ts, t)
+				e.must(hs[i%3].KeepNewest(e.Context(), owner, keep, byCall(t0)))
+				ended := max(0, len(ts)-keep)
+				e.wantDead(fmt.Sprintf("of %d, kept are %d", len(ts), keep), t0, ts[:ended]...)
+				e.wantAlive(fmt.Sprintf("of %d, kept are %d", len(ts), keep), t0, ts[ended:]...)
+			}
+			e.revokeScope(domain.Scope{TenantID: "acme"}, domain.ID{}, t0)
+		}
+	}},
+
 	{"Revocations/KeepNewest/revokes nothing if there are no more than it keeps", func(e *env) {
 		e.shop(domain.Settings{})
-		s := domain.Scope{TenantID: "acme", ApplicationID: "shop", UserID: "ana"}
-		e.must(e.store.KeepNewest(e.Context(), s, 1, byCall(t0)))
+		e.must(e.store.KeepNewest(e.Context(), owner, 1, byCall(t0)))
 		ts := e.issue(token(1), token(2))
 		for _, keep := range []int{2, 3} {
-			e.must(e.store.KeepNewest(e.Context(), s, keep, byCall(t0)))
+			e.must(e.store.KeepNewest(e.Context(), owner, keep, byCall(t0)))
 			e.wantAlive("kept", t0, ts...)
 		}
 	}},
@@ -349,7 +367,7 @@ var revoking = []clause{
 		own := e.issue(token(4), token(5))
 		others = append(others,
 			e.issue(tokenOf(6, "acme", "shop", "bob"), tokenOf(7, "acme", "bar", "ana"), tokenOf(8, "other", "shop", "ana"))...)
-		e.must(e.store.KeepNewest(e.Context(), domain.Scope{TenantID: "acme", ApplicationID: "shop", UserID: "ana"}, 1, byCall(t0)))
+		e.must(e.store.KeepNewest(e.Context(), owner, 1, byCall(t0)))
 		e.wantAlive("of others", t0, others...)
 		e.wantDead("the older one", t0, own[0])
 		e.wantAlive("the newest", t0, own[1])
@@ -357,46 +375,80 @@ var revoking = []clause{
 
 	{"Revocations/KeepNewest/counts only what is alive, and leaves the dead as they are", func(e *env) {
 		e.shop(domain.Settings{})
-		expired := token(1)
-		expired.ExpiresAt = t0
 		marked := e.issue(token(6))[0]
 		e.revokeScope(domain.Scope{TenantID: "acme", UserID: "ana"}, domain.ID{}, t0)
-		revoked := e.issue(token(5))[0]
-		e.must(e.store.Revoke(e.Context(), "acme", revoked.ID, byCall(t0)))
-		youngExpired := token(4)
-		youngExpired.ExpiresAt = t0
-		dead := append(e.issue(expired, youngExpired), marked, e.snapshot(revoked.ID).Token)
+		expired := func(n int) domain.RefreshToken {
+			t := token(n)
+			t.ExpiresAt = t0
+			return e.issue(t)[0]
+		}
+		revoked := func(n int) domain.RefreshToken {
+			t := e.issue(token(n))[0]
+			e.must(e.store.Revoke(e.Context(), "acme", t.ID, byCall(t0)))
+			return e.snapshot(t.ID).Token
+		}
+		dead := []domain.RefreshToken{marked, expired(1), revoked(5)}
 		ts := e.issue(token(2), token(3))
+		dead = append(dead, expired(4), revoked(7))
 		r := byCall(t0)
 		r.Reason = domain.RevokedByLimit
-		e.must(e.store.KeepNewest(e.Context(), domain.Scope{TenantID: "acme", ApplicationID: "shop", UserID: "ana"}, 2, r))
+		e.must(e.store.KeepNewest(e.Context(), owner, 2, r))
 		e.wantAlive("the two that were alive", t0, ts...)
 		for _, t := range dead {
 			e.wantStored("dead already", t)
 		}
 	}},
 
+	// Issues that overlap may tie: the greater id then counts. None is ended for one that had returned before it began.
 	{"Revocations/KeepNewest/after many issues at once the newest are alive, and no more", func(e *env) {
 		e.shop(domain.Settings{})
 		hs := e.handles(3)
-		const n, keep = 50, 5
-		errs := make([]error, n)
-		together(n, func(i int) {
-			h := hs[i%3]
-			if errs[i] = h.Insert(e.Context(), token(i+1)); errs[i] == nil {
-				errs[i] = h.KeepNewest(e.Context(), domain.Scope{TenantID: "acme", ApplicationID: "shop", UserID: "ana"}, keep, byCall(t0))
+		for round, keep := range []int{1, 3} {
+			var clock atomic.Int64
+			type login struct {
+				began, returned int64
+				t               domain.RefreshToken
+				err             error
 			}
-		})
-		for i, err := range errs {
-			e.must(err)
-			if i < n-keep {
-				e.wantDead("an older one", t0, token(i+1))
-			} else {
-				e.wantAlive("one of the newest", t0, token(i+1))
+			logins := make([]login, 48)
+			together(8, func(caller int) {
+				for i := caller; i < len(logins); i += 8 {
+					l := login{began: clock.Add(1)}
+					h := hs[i%3]
+					if l.t, l.err = h.Insert(e.Context(), token(100*round+(i*29)%len(logins)+1)); l.err == nil {
+						l.err = h.KeepNewest(e.Context(), owner, keep, byCall(t0))
+					}
+					l.returned = clock.Add(1)
+					logins[i] = l
+				}
+			})
+			slices.SortFunc(logins, func(a, b login) int {
+				return cmp.Or(cmp.Compare(b.t.Ordinal, a.t.Ordinal), bytes.Compare(b.t.ID[:], a.t.ID[:]))
+			})
+			for i, l := range logins {
+				e.must(l.err)
+				if i < keep {
+					e.wantAlive("one of the newest", t0, l.t)
+					continue
+				}
+				e.wantDead("an older one", t0, l.t)
+				ending := 0 // that are newer, and were not over when it began
+				for _, newer := range logins[:i] {
+					if newer.returned > l.began {
+						ending++
+					}
+				}
+				if ending < keep {
+					e.Errorf("%s: ended, though only %d newer ones overlapped it or began later, want %d", describe(l.t), ending, keep)
+				}
 			}
+			e.revokeScope(domain.Scope{TenantID: "acme"}, domain.ID{}, t0)
 		}
 	}},
 }
+
+// owner are ana's refresh tokens in acme's shop.
+var owner = domain.Scope{TenantID: "acme", ApplicationID: "shop", UserID: "ana"}
 
 func isClosed(c <-chan struct{}) bool {
 	select {

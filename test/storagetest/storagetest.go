@@ -144,11 +144,26 @@ func (e *env) application(tenantID, id string, s domain.Settings) {
 	e.must(e.store.SaveApplication(e.Context(), domain.Application{TenantID: tenantID, ID: id, Settings: s}))
 }
 
+// insert inserts t and gives back what Insert returned.
+func (e *env) insert(t domain.RefreshToken) domain.RefreshToken {
+	e.Helper()
+	t, err := e.store.Insert(e.Context(), t)
+	e.must(err)
+	return t
+}
+
+// wantInsert checks that Insert of t fails so.
+func (e *env) wantInsert(what string, t domain.RefreshToken, want error) {
+	e.Helper()
+	_, err := e.store.Insert(e.Context(), t)
+	e.wantErr(what, err, want)
+}
+
 // issue inserts the tokens and gives them back as stored.
 func (e *env) issue(ts ...domain.RefreshToken) []domain.RefreshToken {
 	e.Helper()
 	for i, t := range ts {
-		e.must(e.store.Insert(e.Context(), t))
+		e.insert(t)
 		ts[i] = e.snapshot(t.ID).Token
 	}
 	return ts

@@ -8,22 +8,22 @@ import (
 )
 
 var swapping = []clause{
-	{"RefreshTokens/Swap/stores its six fields and nothing else", func(e *env) {
+	{"RefreshTokens/Swap/stores its nine fields and nothing else", func(e *env) {
 		e.shop(domain.Settings{})
 		before := e.issue(livingToken())[0]
 		after := before
-		after.LastUsedAt, after.ExpiresAt = t0.Add(11*time.Hour+tick), t0.Add(12*time.Hour+2*tick)
-		after.RecoveredGeneration, after.RecoveryPaidUntil = before.Generation, 1<<41+3
-		after.RevokedAt, after.RevokedReason = t0.Add(13*time.Hour+3*tick), domain.RevokedByReplay
+		after.Generation += 5 // as after a restore
+		after.RotatedAt, after.LastUsedAt = t0.Add(10*time.Hour+tick), t0.Add(11*time.Hour+2*tick)
+		after.ExpiresAt = t0.Add(12*time.Hour + 3*tick)
+		after.RecoveredAt, after.RecoveryPaidUntil = t0.Add(9*time.Hour+4*tick), 1<<41+3
+		after.RevokedAt, after.RevokedReason = t0.Add(13*time.Hour+5*tick), domain.RevokedByReplay
+		after.MetaData.ClientAddress = "192.0.2.7"
 		want := after
 		after.TenantID, after.ApplicationID, after.UserID = "other", "bar", "bob"
-		after.Generation++
-		after.IssuedAt, after.RotatedAt = t0.Add(time.Second), t0.Add(2*time.Second)
-		after.GraceGeneration++
-		after.GraceSince = t0.Add(3 * time.Second)
+		after.IssuedAt, after.Ordinal = t0.Add(time.Second), 98
 		after.IssuedEpoch, after.Binding = 99, "another"
 		after.Roles, after.Scopes, after.Claims = []string{"thief"}, nil, `{"x":1}`
-		after.MetaData = domain.MetaData{ClientAddress: "192.0.2.7"}
+		after.MetaData.Device, after.MetaData.Data = domain.Device{Name: "another"}, `{"y":1}`
 		e.must(e.store.Swap(e.Context(), before, after, t0))
 		e.wantStored("stored", want)
 	}},
@@ -33,22 +33,27 @@ var swapping = []clause{
 		t := e.issue(livingToken())[0]
 		for _, expiry := range []time.Duration{48 * time.Hour, time.Hour, 2 * time.Hour} {
 			before := t
-			t.ExpiresAt, t.RecoveredGeneration, t.RecoveryPaidUntil = t0.Add(expiry), 0, 0
+			t.ExpiresAt, t.RecoveredAt, t.RecoveryPaidUntil, t.MetaData.ClientAddress = t0.Add(expiry), time.Time{}, 0, ""
 			e.must(e.store.Swap(e.Context(), before, t, t0))
 			e.wantStored("stored", t)
 		}
 	}},
 
-	{"RefreshTokens/Swap/refuses another generation", swapRefuses(func(t *domain.RefreshToken) { t.Generation-- })},
-	{"RefreshTokens/Swap/refuses another recovered generation", swapRefuses(func(t *domain.RefreshToken) { t.RecoveredGeneration-- })},
-	{"RefreshTokens/Swap/refuses another state of the budget", swapRefuses(func(t *domain.RefreshToken) { t.RecoveryPaidUntil-- })},
+	{"RefreshTokens/Swap/refuses another generation", swapRefuses(
+		func(t *domain.RefreshToken) { t.Generation-- }, func(t *domain.RefreshToken) { t.Generation++ })},
+	{"RefreshTokens/Swap/refuses another instant of the recovery", swapRefuses(
+		func(t *domain.RefreshToken) { t.RecoveredAt = t.RecoveredAt.Add(tick) },
+		func(t *domain.RefreshToken) { t.RecoveredAt = t.RecoveredAt.Add(-tick) },
+		func(t *domain.RefreshToken) { t.RecoveredAt = time.Time{} })},
+	{"RefreshTokens/Swap/refuses another state of the budget", swapRefuses(
+		func(t *domain.RefreshToken) { t.RecoveryPaidUntil-- }, func(t *domain.RefreshToken) { t.RecoveryPaidUntil = 0 })},
 
 	{"RefreshTokens/Swap/compares nothing else", func(e *env) {
 		e.shop(domain.Settings{})
 		before := e.issue(livingToken())[0]
 		after := before
 		after.LastUsedAt = t0.Add(time.Hour)
-		before.LastUsedAt, before.ExpiresAt, before.MetaData = t0, t0, domain.MetaData{}
+		before.RotatedAt, before.LastUsedAt, before.ExpiresAt, before.MetaData = t0, t0, t0, domain.MetaData{}
 		e.must(e.store.Swap(e.Context(), before, after, t0))
 		e.wantStored("stored", after)
 	}},
@@ -71,57 +76,72 @@ var swapping = []clause{
 		errs := make([]error, 50)
 		together(len(errs), func(i int) {
 			after := before
-			after.RecoveredGeneration, after.RecoveryPaidUntil = 1, 11
-			after.LastUsedAt = t0.Add(time.Duration(i) * time.Second)
+			after.RecoveredAt, after.RecoveryPaidUntil = t0.Add(time.Duration(i)*time.Second), 11
+			after.LastUsedAt = after.RecoveredAt
 			errs[i] = hs[i%3].Swap(e.Context(), before, after, t0)
 		})
 		winner := e.wantOneWinner(errs, domain.ErrConflict)
 		e.wantSame("LastUsedAt", e.snapshot(before.ID).Token.LastUsedAt, t0.Add(time.Duration(winner)*time.Second))
 	}},
 
-	// A recovery and a rotation that meet: either order is fine, a lost write is not.
+	// What charges nothing may go beside its like: a repeated recovery, or a use of a reusable string.
+	{"RefreshTokens/Swap/of many at once that only move the last use all succeed", func(e *env) {
+		e.shop(domain.Settings{})
+		hs := e.handles(3)
+		before := e.issue(livingToken())[0]
+		errs := make([]error, 20)
+		together(len(errs), func(i int) {
+			after := before
+			after.LastUsedAt = t0.Add(time.Duration(i) * time.Second)
+			errs[i] = hs[i%3].Swap(e.Context(), before, after, t0)
+		})
+		for _, err := range errs {
+			e.must(err)
+		}
+	}},
+
+	// A recovery and a first rotation that meet: either order is fine, a lost write is not.
 	{"RefreshTokens/Swap/and Advance at once lose neither's write", func(e *env) {
 		e.shop(domain.Settings{})
 		hs := e.handles(2)
 		for i := range 25 {
 			before := e.issue(token(i + 1))[0]
 			after := before
-			after.RecoveredGeneration, after.RecoveryPaidUntil = 1, 11
+			after.RecoveredAt, after.RecoveryPaidUntil = t0, 11
 			var swapped, advanced error
-			together(2, func(i int) {
-				if i == 0 {
+			together(2, func(j int) {
+				if j == i%2 { // now the one is first, now the other
 					swapped = hs[0].Swap(e.Context(), before, after, t0)
 				} else {
 					_, _, advanced = hs[1].Advance(e.Context(), before.ID, domain.Call{Generation: 1, Now: t0})
 				}
 			})
 			e.must(advanced)
-			t := e.snapshot(before.ID).Token
-			if t.Generation != 2 {
-				e.Errorf("Advance succeeded, and the generation is %d, want 2", t.Generation)
-			}
-			if swapped == nil && t.RecoveredGeneration != 1 {
-				e.Errorf("Swap succeeded, and its write is lost")
-			}
-			if swapped != nil {
+			want := before
+			if swapped == nil {
+				want = after
+			} else {
 				e.wantErr("Swap", swapped, domain.ErrConflict)
-				e.wantSame("RecoveredGeneration after a conflict", t.RecoveredGeneration, uint32(0))
 			}
+			e.wantStored("afterwards", want.Rotated(domain.DefaultPolicy(), t0, ""))
 		}
 	}},
 }
 
-// swapRefuses is the clause that a Swap whose before differs from what is stored in this one thing changes nothing.
-func swapRefuses(differ func(*domain.RefreshToken)) func(*env) {
+// swapRefuses is the clause that a Swap changes nothing if its before differs from what is stored in one of these things.
+func swapRefuses(differences ...func(*domain.RefreshToken)) func(*env) {
 	return func(e *env) {
 		e.shop(domain.Settings{})
 		stored := e.issue(livingToken())[0]
-		before, after := stored, stored
-		differ(&before)
+		after := stored
 		after.LastUsedAt, after.RevokedAt = t0.Add(time.Hour), t0.Add(time.Hour)
-		e.wantErr(fmt.Sprintf("generation %d, recovered %d, paid until %d", before.Generation, before.RecoveredGeneration,
-			before.RecoveryPaidUntil), e.store.Swap(e.Context(), before, after, t0), domain.ErrConflict)
-		e.wantStored("after the refusal", stored)
+		for _, differ := range differences {
+			before := stored
+			differ(&before)
+			e.wantErr(fmt.Sprintf("generation %d, recovered at %v, paid until %d", before.Generation, before.RecoveredAt,
+				before.RecoveryPaidUntil), e.store.Swap(e.Context(), before, after, t0), domain.ErrConflict)
+			e.wantStored("after the refusal", stored)
+		}
 		e.must(e.store.Swap(e.Context(), stored, after, t0))
 	}
 }

@@ -3,6 +3,7 @@ package storagetest
 import (
 	"fmt"
 	"slices"
+	"sync/atomic"
 	"time"
 
 	"github.com/refreshd/refreshd/domain"
@@ -15,7 +16,8 @@ var inserting = []clause{
 		for range 3 { // the epoch of the fixture
 			e.revokeScope(domain.Scope{TenantID: "acme", UserID: "somebody else"}, domain.ID{}, t0)
 		}
-		e.must(e.store.Insert(e.Context(), fullToken()))
+		e.issue(token(2))
+		e.insert(fullToken())
 		e.wantStored("inserted", fullToken())
 	}},
 
@@ -31,12 +33,125 @@ var inserting = []clause{
 		}
 	}},
 
+	{"RefreshTokens/Insert/returns the record as it is stored, and a copy", func(e *env) {
+		e.shop(domain.Settings{})
+		e.issue(token(2))
+		e.revokeScope(domain.Scope{TenantID: "acme"}, domain.ID{}, t0)
+		in := livingToken()
+		in.IssuedEpoch, in.Ordinal = 1000, 1000
+		zone := time.FixedZone("elsewhere", 5*60*60)
+		for _, at := range []*time.Time{&in.IssuedAt, &in.RotatedAt, &in.LastUsedAt, &in.ExpiresAt, &in.RecoveredAt} {
+			*at = at.In(zone).Add(999 * time.Nanosecond)
+		}
+		want := livingToken()
+		want.IssuedEpoch, want.Ordinal = 1, 2
+		got := e.insert(in)
+		e.wantSame("returned", got, want)
+		e.wantStored("stored", got)
+		in.Roles[0], in.Scopes[1] = "changed", "changed"
+		e.wantSame("returned, after a change to what was handed in", got, want)
+		got.Roles[1], got.Scopes[0] = "changed", "changed"
+		e.wantStored("after a change to what was returned", want)
+	}},
+
+	{"RefreshTokens/Insert/keeps the instant of the original issue apart from that of the insert", func(e *env) {
+		e.shop(domain.Settings{})
+		want := token(1)
+		want.IssuedAt, want.Ordinal = t0.Add(-1000*time.Hour-tick), 1
+		e.wantSame("returned", e.insert(want), want)
+		e.wantStored("stored", want)
+	}},
+
+	{"RefreshTokens/Insert/sets the ordinal above the greatest of the user in the application", func(e *env) {
+		e.shop(domain.Settings{})
+		e.application("acme", "bar", domain.Settings{})
+		e.must(e.store.SaveTenant(e.Context(), domain.Tenant{ID: "other"}))
+		e.application("other", "shop", domain.Settings{})
+		for i, c := range []struct {
+			tenantID, applicationID, userID string
+			want                            int64
+		}{
+			{"acme", "shop", "ana", 1},
+			{"acme", "shop", "ana", 2},
+			{"acme", "shop", "bob", 1},
+			{"acme", "bar", "ana", 1},
+			{"other", "shop", "ana", 1},
+			{"acme", "shop", "ana", 3},
+			{"acme", "bar", "ana", 2},
+			{"other", "shop", "ana", 2},
+			{"acme", "shop", "bob", 2},
+		} {
+			t := tokenOf(100-i, c.tenantID, c.applicationID, c.userID) // ids fall
+			t.Ordinal = 1000
+			if got := e.issue(t)[0].Ordinal; got != c.want {
+				e.Errorf("%s: ordinal %d, want %d", describe(t), got, c.want)
+			}
+		}
+	}},
+
+	{"RefreshTokens/Insert/counts in the ordinal what expired or is marked, and not what is revoked itself", func(e *env) {
+		e.shop(domain.Settings{})
+		next := 0
+		wantOrdinal := func(what string, want int64, expiresAt time.Time) domain.RefreshToken {
+			next++
+			t := token(next)
+			t.ExpiresAt = expiresAt
+			t = e.issue(t)[0]
+			if t.Ordinal != want {
+				e.Errorf("%s: ordinal %d, want %d", what, t.Ordinal, want)
+			}
+			return t
+		}
+		day := t0.Add(24 * time.Hour)
+		wantOrdinal("the first", 1, t0)
+		wantOrdinal("after one that expired", 2, day)
+		wantOrdinal("after one that is alive", 3, day)
+		e.revokeScope(domain.Scope{TenantID: "acme", ApplicationID: "shop"}, domain.ID{}, t0)
+		third := wantOrdinal("after marked ones", 4, day)
+		fourth := wantOrdinal("after it", 5, day)
+		e.must(e.store.Revoke(e.Context(), "acme", third.ID, byCall(t0)))
+		fifth := wantOrdinal("with one below the greatest revoked", 6, day)
+		for _, t := range []domain.RefreshToken{fourth, fifth} {
+			e.must(e.store.Revoke(e.Context(), "acme", t.ID, byCall(t0)))
+		}
+		wantOrdinal("with the greatest two revoked, above the marked ones", 4, day)
+	}},
+
+	{"RefreshTokens/Insert/that starts after another one returned has the greater ordinal, at every handle", func(e *env) {
+		e.shop(domain.Settings{})
+		hs := e.handles(3)
+		var clock atomic.Int64
+		type insert struct {
+			began, returned int64
+			t               domain.RefreshToken
+			err             error
+		}
+		all := make([]insert, 60)
+		together(6, func(caller int) {
+			for i := caller; i < len(all); i += 6 {
+				began := clock.Add(1)
+				t, err := hs[i%3].Insert(e.Context(), token((i*37)%len(all)+1))
+				all[i] = insert{began, clock.Add(1), t, err}
+			}
+		})
+		for _, b := range all {
+			e.must(b.err)
+			e.wantStored("stored", b.t)
+			for _, a := range all {
+				if a.returned < b.began && a.t.Ordinal >= b.t.Ordinal {
+					e.Errorf("one that returned has ordinal %d, one that began after it %d, want a greater one",
+						a.t.Ordinal, b.t.Ordinal)
+				}
+			}
+		}
+	}},
+
 	{"RefreshTokens/Insert/without application or tenant is not found, and writes nothing", func(e *env) {
 		e.shop(domain.Settings{})
 		e.must(e.store.SaveTenant(e.Context(), domain.Tenant{ID: "other"}))
 		for i, owner := range [][2]string{{"acme", "none"}, {"none", "shop"}, {"other", "shop"}} {
 			t := tokenOf(i+1, owner[0], owner[1], "ana")
-			e.wantErr(describe(t), e.store.Insert(e.Context(), t), domain.ErrNotFound)
+			e.wantInsert(describe(t), t, domain.ErrNotFound)
 			_, err := e.store.Snapshot(e.Context(), t.ID)
 			e.wantErr("Snapshot", err, domain.ErrNotFound)
 		}
@@ -44,14 +159,14 @@ var inserting = []clause{
 
 	{"RefreshTokens/Insert/with application or tenant inactive is not found, and writes nothing", func(e *env) {
 		e.shop(domain.Settings{Active: new(false)})
-		e.wantErr("application inactive", e.store.Insert(e.Context(), token(1)), domain.ErrNotFound)
+		e.wantInsert("application inactive", token(1), domain.ErrNotFound)
 		e.application("acme", "shop", domain.Settings{})
 		e.must(e.store.SaveTenant(e.Context(), domain.Tenant{ID: "acme", Settings: domain.Settings{Active: new(false)}}))
-		e.wantErr("tenant inactive", e.store.Insert(e.Context(), token(1)), domain.ErrNotFound)
+		e.wantInsert("tenant inactive", token(1), domain.ErrNotFound)
 		_, err := e.store.Snapshot(e.Context(), tokenID(1))
 		e.wantErr("Snapshot", err, domain.ErrNotFound)
 		e.must(e.store.SaveTenant(e.Context(), domain.Tenant{ID: "acme"}))
-		e.must(e.store.Insert(e.Context(), token(1)))
+		e.insert(token(1))
 	}},
 
 	{"RefreshTokens/Insert/an id that exists is a duplicate, whoever owns it, and writes nothing", func(e *env) {
@@ -61,9 +176,9 @@ var inserting = []clause{
 		stored := e.issue(token(1))[0]
 		again := stored
 		again.UserID, again.Roles = "bob", []string{"thief"}
-		e.wantErr("another user's", e.store.Insert(e.Context(), again), domain.ErrDuplicate)
+		e.wantInsert("another user's", again, domain.ErrDuplicate)
 		again.TenantID = "other"
-		e.wantErr("another tenant's", e.store.Insert(e.Context(), again), domain.ErrDuplicate)
+		e.wantInsert("another tenant's", again, domain.ErrDuplicate)
 		e.wantStored("after the duplicates", stored)
 	}},
 
@@ -78,7 +193,7 @@ var inserting = []clause{
 		e.must(e.store.Revoke(e.Context(), "acme", ts[2].ID, byCall(t0)))
 		for _, t := range ts {
 			before := e.snapshot(t.ID)
-			e.wantErr(describe(t), e.store.Insert(e.Context(), t), domain.ErrDuplicate)
+			e.wantInsert(describe(t), t, domain.ErrDuplicate)
 			e.wantSame("after the duplicate", e.snapshot(t.ID), before)
 		}
 	}},
@@ -90,7 +205,7 @@ var inserting = []clause{
 		together(len(errs), func(i int) {
 			t := token(1)
 			t.UserID = fmt.Sprint("user ", i)
-			errs[i] = hs[i%3].Insert(e.Context(), t)
+			_, errs[i] = hs[i%3].Insert(e.Context(), t)
 		})
 		winner := e.wantOneWinner(errs, domain.ErrDuplicate)
 		if got, want := e.snapshot(tokenID(1)).Token.UserID, fmt.Sprint("user ", winner); got != want {
@@ -176,8 +291,7 @@ var reading = []clause{
 	{"RefreshTokens/Find/keeps every field", func(e *env) {
 		e.shop(domain.Settings{})
 		want := livingToken()
-		want.IssuedEpoch = 0
-		e.must(e.store.Insert(e.Context(), want))
+		e.insert(want)
 		got, err := e.store.Find(e.Context(), "acme", want.ID, t0)
 		e.must(err)
 		e.wantSame("found", got, want)
@@ -276,18 +390,17 @@ var reading = []clause{
 		e.must(e.store.SaveTenant(e.Context(), fullTenant()))
 		e.must(e.store.SaveApplication(e.Context(), fullApplication()))
 		t := e.issue(token(1))[0]
-		e.wantSame("the policy", e.snapshot(t.ID).Policy, domain.Effective(fullTenant(), fullApplication()))
+		e.wantSame("the policy", e.snapshot(t.ID).Policy, combined(fullTenant(), fullApplication()))
 		a := fullApplication()
 		a.Settings = zeroSettings()
 		e.must(e.store.SaveApplication(e.Context(), a))
-		e.wantSame("the policy", e.snapshot(t.ID).Policy, domain.Effective(fullTenant(), a))
+		e.wantSame("the policy", e.snapshot(t.ID).Policy, combined(fullTenant(), a))
 	}},
 
 	{"RefreshTokens/List/keeps every field", func(e *env) {
 		e.shop(domain.Settings{})
 		want := livingToken()
-		want.IssuedEpoch = 0
-		e.must(e.store.Insert(e.Context(), want))
+		e.insert(want)
 		got, err := e.store.List(e.Context(), port.ListQuery{TenantID: "acme", UserID: "ana", Limit: 9, Now: t0})
 		e.must(err)
 		e.wantSame("listed", got, []domain.RefreshToken{want})
@@ -306,7 +419,7 @@ var reading = []clause{
 		for i := range want { // inserted in another order
 			t := token(1)
 			t.ID = want[(i*7)%len(want)]
-			e.must(e.store.Insert(e.Context(), t))
+			e.insert(t)
 		}
 		slices.Reverse(want)
 		got, err := e.store.List(e.Context(), port.ListQuery{TenantID: "acme", UserID: "ana", Limit: 99, Now: t0})

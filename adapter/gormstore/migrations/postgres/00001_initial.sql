@@ -17,7 +17,8 @@ CREATE TABLE tenants (
 ) WITH (autovacuum_analyze_threshold = 20, autovacuum_analyze_scale_factor = 0.1);
 CREATE UNIQUE INDEX tenants_issuer ON tenants (issuer) WHERE issuer <> '';
 
--- A row exists only while its tenant does. The columns from active on are the effective policy.
+-- A row exists only while its tenant does. The columns from active on are the effective policy: what statements compare, and all
+-- of it as one text.
 CREATE TABLE applications (
     tenant_id              TEXT COLLATE "C" NOT NULL,
     id                     TEXT COLLATE "C" NOT NULL,
@@ -25,51 +26,42 @@ CREATE TABLE applications (
     settings               TEXT COLLATE "C" NOT NULL,
     active                 SMALLINT         NOT NULL,
     require_authentication SMALLINT         NOT NULL,
-    cookie_only            SMALLINT         NOT NULL,
-    cookie_domain          TEXT COLLATE "C" NOT NULL,
-    issuer                 TEXT COLLATE "C" NOT NULL,
     access_token_ttl       BIGINT           NOT NULL,
-    algorithm              TEXT COLLATE "C" NOT NULL,
-    expiration_policy      TEXT COLLATE "C" NOT NULL,
-    ttl                    BIGINT           NOT NULL,
-    maximum_ttl            BIGINT           NOT NULL,
     usage_policy           TEXT COLLATE "C" NOT NULL,
     grace_period           BIGINT           NOT NULL,
-    recovery_burst         BIGINT           NOT NULL,
-    recovery_interval      BIGINT           NOT NULL,
-    revoke_on_replay       SMALLINT         NOT NULL,
-    maximum_active_tokens  BIGINT           NOT NULL,
     slide_window           BIGINT           NOT NULL,
     slide_maximum          BIGINT           NOT NULL,
+    policy                 TEXT COLLATE "C" NOT NULL,
     PRIMARY KEY (tenant_id, id)
 ) WITH (autovacuum_analyze_threshold = 20, autovacuum_analyze_scale_factor = 0.1);
 
+-- What has a fixed length comes first, or PostgreSQL pads what follows a text. What an exchange changes stands together,
+-- because the record of a HOT update in its log goes from the first byte that changed to the last.
 CREATE TABLE refresh_tokens (
-    id                   BYTEA            NOT NULL PRIMARY KEY,
-    tenant_id            TEXT COLLATE "C" NOT NULL,
-    application_id       TEXT COLLATE "C" NOT NULL,
-    user_id              TEXT COLLATE "C" NOT NULL,
-    generation           BIGINT           NOT NULL,
-    issued_at            BIGINT           NOT NULL,
-    rotated_at           BIGINT           NOT NULL,
-    last_used_at         BIGINT           NOT NULL,
-    expires_at           BIGINT           NOT NULL,
-    grace_generation     BIGINT           NOT NULL,
-    grace_since          BIGINT           NOT NULL,
-    recovered_generation BIGINT           NOT NULL,
-    recovery_paid_until  BIGINT           NOT NULL,
-    issued_epoch         BIGINT           NOT NULL,
-    binding              BYTEA            NOT NULL,
-    revoked_at           BIGINT           NOT NULL,
-    revoked_reason       TEXT COLLATE "C" NOT NULL,
-    roles                TEXT COLLATE "C" NOT NULL,
-    scopes               TEXT COLLATE "C" NOT NULL,
-    claims               TEXT COLLATE "C" NOT NULL,
-    device_name          TEXT COLLATE "C" NOT NULL,
-    device_type          TEXT COLLATE "C" NOT NULL,
-    device_description   TEXT COLLATE "C" NOT NULL,
-    client_address       TEXT COLLATE "C" NOT NULL,
-    data                 TEXT COLLATE "C" NOT NULL
+    issued_at           BIGINT           NOT NULL,
+    issued_epoch        BIGINT           NOT NULL,
+    ordinal             BIGINT           NOT NULL,
+    recovery_paid_until BIGINT           NOT NULL,
+    revoked_at          BIGINT           NOT NULL,
+    generation          BIGINT           NOT NULL,
+    rotated_at          BIGINT           NOT NULL,
+    last_used_at        BIGINT           NOT NULL,
+    expires_at          BIGINT           NOT NULL,
+    recovered_at        BIGINT           NOT NULL,
+    client_address      TEXT COLLATE "C" NOT NULL,
+    id                  BYTEA            NOT NULL PRIMARY KEY,
+    tenant_id           TEXT COLLATE "C" NOT NULL,
+    application_id      TEXT COLLATE "C" NOT NULL,
+    user_id             TEXT COLLATE "C" NOT NULL,
+    binding             BYTEA            NOT NULL,
+    revoked_reason      TEXT COLLATE "C" NOT NULL,
+    roles               TEXT COLLATE "C" NOT NULL,
+    scopes              TEXT COLLATE "C" NOT NULL,
+    claims              TEXT COLLATE "C" NOT NULL,
+    device_name         TEXT COLLATE "C" NOT NULL,
+    device_type         TEXT COLLATE "C" NOT NULL,
+    device_description  TEXT COLLATE "C" NOT NULL,
+    data                TEXT COLLATE "C" NOT NULL
 ) WITH (
     -- Room for the next version of a row on its own page: an exchange is then a HOT update, which touches no index.
     fillfactor = 90,
@@ -79,6 +71,8 @@ CREATE TABLE refresh_tokens (
 );
 -- No index may ever stand on a column that an exchange changes.
 CREATE INDEX refresh_tokens_user ON refresh_tokens (tenant_id, user_id, id);
+-- For the limit of a user's refresh tokens in an application: revoked ones are not in it.
+CREATE INDEX refresh_tokens_ordinal ON refresh_tokens (tenant_id, application_id, user_id, ordinal) WHERE revoked_at = 0;
 
 CREATE TABLE marks (
     tenant_id      TEXT COLLATE "C" NOT NULL,
@@ -112,6 +106,19 @@ CREATE TABLE keys (
     PRIMARY KEY (kind, tenant_id, algorithm, number)
 ) WITH (autovacuum_analyze_threshold = 20, autovacuum_analyze_scale_factor = 0.1);
 CREATE UNIQUE INDEX keys_id ON keys (id) WHERE id <> '';
+
+-- Who purges, until when, and where the pass has got to. A row is made by the first step.
+CREATE TABLE janitor (
+    one               SMALLINT         NOT NULL PRIMARY KEY CHECK (one = 1),
+    holder            TEXT COLLATE "C" NOT NULL,
+    lease_until       BIGINT           NOT NULL, -- 0: the lease is free
+    stage             SMALLINT         NOT NULL, -- 0: refresh tokens, 1: marks, 2: tenants
+    after_token       BYTEA            NOT NULL, -- the last one that was looked at, as are the next three; zeros for none
+    after_tenant      TEXT COLLATE "C" NOT NULL,
+    after_application TEXT COLLATE "C" NOT NULL,
+    after_user        TEXT COLLATE "C" NOT NULL,
+    ended_at          BIGINT           NOT NULL  -- of the last pass; 0: none
+) WITH (fillfactor = 50);
 
 -- No ANALYZE here: of a table that was never analysed PostgreSQL assumes ten pages, and plans for its keys; of one that was
 -- analysed while empty it assumes nothing, and every index looks as good as another.

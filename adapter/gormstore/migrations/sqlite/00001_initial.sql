@@ -17,7 +17,8 @@ CREATE TABLE tenants (
 ) STRICT, WITHOUT ROWID;
 CREATE UNIQUE INDEX tenants_issuer ON tenants (issuer) WHERE issuer <> '';
 
--- A row exists only while its tenant does. The columns from active on are the effective policy.
+-- A row exists only while its tenant does. The columns from active on are the effective policy: what statements compare, and all
+-- of it as one text.
 CREATE TABLE applications (
     tenant_id              TEXT    NOT NULL,
     id                     TEXT    NOT NULL,
@@ -25,53 +26,44 @@ CREATE TABLE applications (
     settings               TEXT    NOT NULL,
     active                 INTEGER NOT NULL,
     require_authentication INTEGER NOT NULL,
-    cookie_only            INTEGER NOT NULL,
-    cookie_domain          TEXT    NOT NULL,
-    issuer                 TEXT    NOT NULL,
     access_token_ttl       INTEGER NOT NULL,
-    algorithm              TEXT    NOT NULL,
-    expiration_policy      TEXT    NOT NULL,
-    ttl                    INTEGER NOT NULL,
-    maximum_ttl            INTEGER NOT NULL,
     usage_policy           TEXT    NOT NULL,
     grace_period           INTEGER NOT NULL,
-    recovery_burst         INTEGER NOT NULL,
-    recovery_interval      INTEGER NOT NULL,
-    revoke_on_replay       INTEGER NOT NULL,
-    maximum_active_tokens  INTEGER NOT NULL,
     slide_window           INTEGER NOT NULL,
     slide_maximum          INTEGER NOT NULL,
+    policy                 TEXT    NOT NULL,
     PRIMARY KEY (tenant_id, id)
 ) STRICT, WITHOUT ROWID;
 
 CREATE TABLE refresh_tokens (
-    id                   BLOB    NOT NULL PRIMARY KEY,
-    tenant_id            TEXT    NOT NULL,
-    application_id       TEXT    NOT NULL,
-    user_id              TEXT    NOT NULL,
-    generation           INTEGER NOT NULL,
-    issued_at            INTEGER NOT NULL,
-    rotated_at           INTEGER NOT NULL,
-    last_used_at         INTEGER NOT NULL,
-    expires_at           INTEGER NOT NULL,
-    grace_generation     INTEGER NOT NULL,
-    grace_since          INTEGER NOT NULL,
-    recovered_generation INTEGER NOT NULL,
-    recovery_paid_until  INTEGER NOT NULL,
-    issued_epoch         INTEGER NOT NULL,
-    binding              BLOB    NOT NULL,
-    revoked_at           INTEGER NOT NULL,
-    revoked_reason       TEXT    NOT NULL,
-    roles                TEXT    NOT NULL,
-    scopes               TEXT    NOT NULL,
-    claims               TEXT    NOT NULL,
-    device_name          TEXT    NOT NULL,
-    device_type          TEXT    NOT NULL,
-    device_description   TEXT    NOT NULL,
-    client_address       TEXT    NOT NULL,
-    data                 TEXT    NOT NULL
+    issued_at           INTEGER NOT NULL,
+    issued_epoch        INTEGER NOT NULL,
+    ordinal             INTEGER NOT NULL,
+    recovery_paid_until INTEGER NOT NULL,
+    revoked_at          INTEGER NOT NULL,
+    generation          INTEGER NOT NULL,
+    rotated_at          INTEGER NOT NULL,
+    last_used_at        INTEGER NOT NULL,
+    expires_at          INTEGER NOT NULL,
+    recovered_at        INTEGER NOT NULL,
+    client_address      TEXT    NOT NULL,
+    id                  BLOB    NOT NULL PRIMARY KEY,
+    tenant_id           TEXT    NOT NULL,
+    application_id      TEXT    NOT NULL,
+    user_id             TEXT    NOT NULL,
+    binding             BLOB    NOT NULL,
+    revoked_reason      TEXT    NOT NULL,
+    roles               TEXT    NOT NULL,
+    scopes              TEXT    NOT NULL,
+    claims              TEXT    NOT NULL,
+    device_name         TEXT    NOT NULL,
+    device_type         TEXT    NOT NULL,
+    device_description  TEXT    NOT NULL,
+    data                TEXT    NOT NULL
 ) STRICT;
 CREATE INDEX refresh_tokens_user ON refresh_tokens (tenant_id, user_id, id);
+-- For the limit of a user's refresh tokens in an application: revoked ones are not in it.
+CREATE INDEX refresh_tokens_ordinal ON refresh_tokens (tenant_id, application_id, user_id, ordinal) WHERE revoked_at = 0;
 
 CREATE TABLE marks (
     tenant_id      TEXT    NOT NULL,
@@ -105,3 +97,16 @@ CREATE TABLE keys (
     PRIMARY KEY (kind, tenant_id, algorithm, number)
 ) STRICT, WITHOUT ROWID;
 CREATE UNIQUE INDEX keys_id ON keys (id) WHERE id <> '';
+
+-- Who purges, until when, and where the pass has got to. A row is made by the first step.
+CREATE TABLE janitor (
+    one               INTEGER NOT NULL PRIMARY KEY CHECK (one = 1),
+    holder            TEXT    NOT NULL,
+    lease_until       INTEGER NOT NULL, -- 0: the lease is free
+    stage             INTEGER NOT NULL, -- 0: refresh tokens, 1: marks, 2: tenants
+    after_token       BLOB    NOT NULL, -- the last one that was looked at, as are the next three; zeros for none
+    after_tenant      TEXT    NOT NULL,
+    after_application TEXT    NOT NULL,
+    after_user        TEXT    NOT NULL,
+    ended_at          INTEGER NOT NULL  -- of the last pass; 0: none
+) STRICT;
