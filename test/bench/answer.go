@@ -11,53 +11,61 @@ import (
 	"strconv"
 )
 
-// readAnswer reads one answer into body, which it grows, and returns status and body.
-func readAnswer(r *bufio.Reader, body []byte) (status int, _ []byte, err error) {
-	status, length, err := readHead(r)
+// response is one of HTTP. Its slices are used again by the next that is read into it.
+type response struct {
+	status        int
+	outcome, body []byte // outcome is the header Refreshd-Outcome
+}
+
+func (a *response) read(r *bufio.Reader) error {
+	length, err := a.readHead(r)
+	switch {
+	case err != nil:
+	case length >= 0:
+		a.body, err = readPart(r, a.body[:0], length)
+	default:
+		a.body, err = readChunks(r, a.body[:0])
+	}
 	if err != nil {
-		return 0, body, fmt.Errorf("read an answer: %w", err)
+		a.status = 0
+		return fmt.Errorf("read a response: %w", err)
 	}
-	if length >= 0 {
-		body, err = readPart(r, body[:0], length)
-	} else {
-		body, err = readChunks(r, body[:0])
-	}
-	if err != nil {
-		return 0, body, fmt.Errorf("read an answer: %w", err)
-	}
-	return status, body, nil
+	return nil
 }
 
 // readHead reads status and headers. length is that of the body, or -1 if it comes in chunks.
-func readHead(r *bufio.Reader) (status, length int, err error) {
+func (a *response) readHead(r *bufio.Reader) (length int, err error) {
 	line, err := r.ReadSlice('\n')
 	if err != nil {
-		return 0, 0, err
+		return 0, err
 	}
 	if len(line) < len("HTTP/1.1 200") || !bytes.HasPrefix(line, []byte("HTTP/1.1 ")) {
-		return 0, 0, fmt.Errorf("%q is no status line", line)
+		return 0, fmt.Errorf("%q is no status line", line)
 	}
-	if status, err = strconv.Atoi(string(line[9:12])); err != nil {
-		return 0, 0, fmt.Errorf("%q is no status line", line)
+	if a.status, err = strconv.Atoi(string(line[9:12])); err != nil {
+		return 0, fmt.Errorf("%q is no status line", line)
 	}
+	a.outcome = a.outcome[:0]
 	length = -1
 	chunked := false
 	for {
 		if line, err = r.ReadSlice('\n'); err != nil {
-			return 0, 0, err
+			return 0, err
 		}
 		name, value, found := bytes.Cut(bytes.TrimRight(line, "\r\n"), []byte(": "))
 		switch {
 		case !found && length < 0 && !chunked:
-			return 0, 0, errors.New("it has neither a length nor chunks")
+			return 0, errors.New("it has neither a length nor chunks")
 		case !found:
-			return status, length, nil
+			return length, nil
 		case bytes.EqualFold(name, []byte("Content-Length")):
 			if length, err = strconv.Atoi(string(value)); err != nil {
-				return 0, 0, err
+				return 0, err
 			}
 		case bytes.EqualFold(name, []byte("Transfer-Encoding")):
 			chunked = true
+		case bytes.EqualFold(name, []byte("Refreshd-Outcome")):
+			a.outcome = append(a.outcome, value...)
 		}
 	}
 }
@@ -121,6 +129,27 @@ func parseGrant(status int, body []byte) (g grant, err error) {
 		return grant{}, fmt.Errorf("the access token is of refresh token %q, want %q", sid, g.id)
 	}
 	return g, nil
+}
+
+// clone does not change with the response.
+func (g grant) clone() grant {
+	return grant{bytes.Clone(g.tokenString), bytes.Clone(g.id), bytes.Clone(g.accessToken)}
+}
+
+// equal reports whether two responses grant the same. The seconds that are left of it may differ.
+func (g grant) equal(other grant) bool {
+	return bytes.Equal(g.tokenString, other.tokenString) && bytes.Equal(g.id, other.id) &&
+		bytes.Equal(g.accessToken, other.accessToken)
+}
+
+// algorithm is the one that the access token names in its header.
+func (g grant) algorithm() string {
+	header, _, _ := bytes.Cut(g.accessToken, []byte("."))
+	text, err := base64.RawURLEncoding.AppendDecode(nil, header)
+	if err != nil {
+		return ""
+	}
+	return string(member(text, `"alg":"`))
 }
 
 // member finds the value of a string without escapes. Our names and values hold none.

@@ -43,18 +43,20 @@ func TestTargetsHaveNamesOfTheirOwn(t *testing.T) {
 }
 
 func TestAnswersAreReadOneAfterAnother(t *testing.T) {
-	const all = "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\ncontent-length: 5\r\n\r\nfirst" +
+	const all = "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\ncontent-length: 5\r\n" +
+		"Refreshd-Outcome: rotated\r\n\r\nfirst" +
 		"HTTP/1.1 400 Bad Request\r\nContent-Length: 6\r\n\r\nsecond" +
 		"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nthi\r\nA\r\nrd, longer\r\n0\r\n\r\n" +
 		"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n"
 	r := bufio.NewReader(strings.NewReader(all))
+	var got response
 	for _, want := range []struct {
-		status int
-		body   string
-	}{{200, "first"}, {400, "second"}, {200, "third, longer"}, {404, ""}} {
-		status, body, err := readAnswer(r, nil)
-		if err != nil || status != want.status || string(body) != want.body {
-			t.Errorf("got %d %q, %v, want %v", status, body, err, want)
+		status        int
+		outcome, body string
+	}{{200, "rotated", "first"}, {400, "", "second"}, {200, "", "third, longer"}, {404, "", ""}} {
+		if err := got.read(r); err != nil || got.status != want.status || string(got.outcome) != want.outcome ||
+			string(got.body) != want.body {
+			t.Errorf("got %d %q %q, %v, want %v", got.status, got.outcome, got.body, err, want)
 		}
 	}
 }
@@ -65,8 +67,9 @@ func TestAnswerThatTheDriverCannotReadIsAnError(t *testing.T) {
 		"HTTP/1.1 200 OK\r\nContent-Length: many\r\n\r\n", "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nshort",
 		"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nfive\r\n", "HTTP/1.1 200 OK\r\nContent-Le",
 	} {
-		if _, body, err := readAnswer(bufio.NewReader(strings.NewReader(text)), nil); err == nil {
-			t.Errorf("%q: got %q, want an error", text, body)
+		var got response
+		if err := got.read(bufio.NewReader(strings.NewReader(text))); err == nil {
+			t.Errorf("%q: got %q, want an error", text, got.body)
 		}
 	}
 }

@@ -6,25 +6,36 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/jackc/pgx/v5"
 
-	"github.com/refreshd/refreshd/adapter/gormstore"
 	"github.com/refreshd/refreshd/domain"
 	"github.com/refreshd/refreshd/test/rig"
 )
 
-// bulk is a database with millions of refresh tokens, numbered from 1. They are real: their rows are what an issue would have
-// stored, and the benchmark mints their strings, because it chose the master key and so can open the token key in the store.
+// bulk is a database with millions of refresh tokens, numbered from 1. They are real: their rows are copies of one
+// that the service issued, but for id, user and instants, and the benchmark mints their strings, because it chose the
+// master key and so can open the token key in the store.
 type bulk struct {
-	dsn    string
-	rows   int
-	spread int // the hoarder has every spread-th token, until there are enough
-	key    domain.TokenKey
-	users  []*user // issued by the service, with names that pgbench's scripts know
+	dsn       string
+	rows      int
+	spread    int // the hoarder has every spread-th token, until there are enough
+	key       domain.TokenKey
+	users     []*user // issued by the service, with names that pgbench's scripts know
+	algorithm string  // that signs access tokens
+
+	prototype  domain.ID
+	generation uint32 // of the prototype, and so of all at first
 }
+
+// prototype is the request that issues the session whose row is copied. It is exchanged once first, so that the row
+// is as long as those of sessions in use.
+const prototype = `{"applicationsId": "` + application + `", "userId": "prototype", "roles": ["user"],
+	"scopes": ["openid"], "claims": {"plan": "pro"}, "metaData": {"device": {"name": "Pixel 9", "type": "phone"}}}`
 
 // bulkSize are rows that are loaded in one statement, to show progress and to be interrupted.
 const bulkSize = 250_000
@@ -51,101 +62,165 @@ func bulkID(i int) (id domain.ID) {
 	return id
 }
 
-const bulkInsert = `
-INSERT INTO refresh_tokens (id, tenant_id, application_id, user_id, generation, issued_at, rotated_at, last_used_at, expires_at,
-  grace_generation, grace_since, recovered_generation, recovery_paid_until, issued_epoch, binding, revoked_at, revoked_reason,
-  roles, scopes, claims, device_name, device_type, device_description, client_address, data)
-SELECT bench_id(i), $1, $2, CASE WHEN i % $3 = 0 AND i / $3 <= $4 THEN $5 ELSE 'bulk-' || i / 2 END, 1, $6, $6, $6, $7,
-  0, 0, 0, 0, (SELECT epoch FROM tenants WHERE id = $1), '', 0, '',
-  '["user"]', '["openid"]', '{"plan":"pro"}', 'Pixel 9', 'phone', '', '', ''
-FROM generate_series($8::bigint, $9::bigint) AS i`
+// bulkInsert copies one row under other ids. It learns the columns from the database, because programs of different
+// ages have different ones.
+func bulkInsert(ctx context.Context, c *pgx.Conn) (string, error) {
+	rows, err := c.Query(ctx, `SELECT column_name, data_type FROM information_schema.columns
+		WHERE table_schema = current_schema AND table_name = 'refresh_tokens' ORDER BY ordinal_position`)
+	if err != nil {
+		return "", err
+	}
+	var (
+		columns, values []string
+		column, kind    string
+	)
+	_, err = pgx.ForEachRow(rows, []any{&column, &kind}, func() error {
+		name := pgx.Identifier{column}.Sanitize()
+		value := "t." + name
+		switch {
+		case column == "id":
+			value = "bench_id(i)"
+		case column == "user_id":
+			value = "CASE WHEN i % $2 = 0 AND i / $2 <= $3 THEN $4 ELSE 'bulk-' || i / 2 END"
+		case kind == "bigint": // an instant, in microseconds, or a small number
+			value = "CASE WHEN " + value + " > 1000000000000000 THEN " + value + " - $5 ELSE " + value + " END"
+		}
+		columns, values = append(columns, name), append(values, value)
+		return nil
+	})
+	if err != nil {
+		return "", err
+	}
+	return "INSERT INTO refresh_tokens (" + strings.Join(columns, ", ") + ") SELECT " + strings.Join(values, ", ") +
+		" FROM refresh_tokens AS t, generate_series($6::bigint, $7::bigint) AS i WHERE t.id = $1", nil
+}
 
 // newBulk is empty, but for what the service itself issued.
-func (b *bench) newBulk(ctx context.Context, m mode, spread int) (*bulk, error) {
-	k := &bulk{spread: spread}
-	var err error
-	if k.dsn, err = b.newDatabase(ctx); err != nil {
+func (b *bench) newBulk(ctx context.Context, how setup, spread int) (k *bulk, err error) {
+	k = &bulk{spread: spread}
+	if k.dsn, err = b.newDatabase(ctx, how); err != nil {
 		return nil, err
 	}
-	if k.users, _, err = b.fill(ctx, m, k.dsn); err != nil {
-		return nil, err
-	}
-	if k.key, err = tokenKey(ctx, k.dsn); err != nil {
+	if _, err := how.briefly(ctx, k.dsn, func(s *service) error {
+		if k.users, err = s.users(ctx, slices.Max(populations)); err != nil {
+			return err
+		}
+		g, err := s.issue(ctx, prototype)
+		if err != nil {
+			return err
+		}
+		u, err := newUser(s.API, string(g.tokenString), string(g.id))
+		if err != nil {
+			return err
+		}
+		disconnect, err := connect(ctx, []*user{u}, patience)
+		defer disconnect()
+		if err != nil {
+			return err
+		}
+		if err := u.exchange(); err != nil {
+			return err
+		}
+		if g, err = u.granted(u.status); err != nil {
+			return err
+		}
+		k.algorithm = g.algorithm()
+		presented, ok := domain.ParseTokenString(string(g.tokenString))
+		if k.prototype, k.generation = presented.ID, presented.Generation; !ok || k.algorithm == "" {
+			return errors.New("the service gave a token string that is none, or an access token without an algorithm")
+		}
+		return nil
+	}); err != nil {
 		return nil, err
 	}
 	return k, withConnection(ctx, k.dsn, func(c *pgx.Conn) error {
+		if k.key, err = tokenKey(ctx, c); err != nil {
+			return err
+		}
 		_, err := c.Exec(ctx, bulkIDs)
 		return err
 	})
 }
 
-// bulk gives the one that parts share, with as many rows at least.
+// bulk gives the one that parts share, with as many rows at least. Its tokens are exchanged at random, some of them
+// soon again, so that it has no grace period.
 func (b *bench) bulk(ctx context.Context, rows int) (*bulk, error) {
 	if b.shared == nil {
-		k, err := b.newBulk(ctx, asItComes, b.plan.stages[1]/hoarderHas)
+		k, err := b.newBulk(ctx, b.setup(asItComes, noGrace), b.plan.stages[1]/hoarderHas)
 		if err != nil {
 			return nil, err
 		}
 		b.shared = k
 	}
-	return b.shared, b.grow(ctx, b.shared, rows, time.Now())
+	if err := b.grow(ctx, b.shared, rows, rested); err != nil {
+		return nil, err
+	}
+	// A checkpoint, so that the next ones are as far away as they are for any table.
+	return b.shared, withConnection(ctx, b.shared.dsn, func(c *pgx.Conn) error {
+		_, err := c.Exec(ctx, "CHECKPOINT")
+		return err
+	})
 }
 
-// grow loads rows up to a number, of tokens that were issued at an instant and lived for 30 days. It leaves the table as it would
-// be after some time in service.
-func (b *bench) grow(ctx context.Context, k *bulk, rows int, issued time.Time) error {
+// rested is an age at which no session is within a grace period.
+const rested = 10 * time.Minute
+
+// grow loads rows up to a number, of tokens that were issued and exchanged before the prototype by as much as age. It
+// leaves the table as it would be after some time in service.
+func (b *bench) grow(ctx context.Context, k *bulk, rows int, age time.Duration) error {
 	if k.rows >= rows {
 		return nil
 	}
 	return withConnection(ctx, k.dsn, func(c *pgx.Conn) error {
+		insert, err := bulkInsert(ctx, c)
+		if err != nil {
+			return err
+		}
 		for k.rows < rows {
 			b.progress("loading refresh tokens: %d of %d", k.rows, rows)
 			last := min(k.rows+bulkSize, rows)
-			if _, err := c.Exec(ctx, bulkInsert, tenant, application, k.spread, hoarderHas, hoarder,
-				issued.UnixMicro(), issued.AddDate(0, 0, 30).UnixMicro(), k.rows+1, last); err != nil {
+			if _, err := c.Exec(ctx, insert, k.prototype[:], k.spread, hoarderHas, hoarder, age.Microseconds(),
+				k.rows+1, last); err != nil {
 				return fmt.Errorf("load refresh tokens: %w", err)
 			}
 			k.rows = last
 		}
 		b.progress("vacuuming")
-		for _, statement := range []string{"VACUUM (ANALYZE) refresh_tokens", "CHECKPOINT"} {
-			if _, err := c.Exec(ctx, statement); err != nil {
-				return err
-			}
-		}
-		return nil
+		_, err = c.Exec(ctx, "VACUUM (ANALYZE) refresh_tokens")
+		return err
 	})
 }
 
-// tokenKey opens the key that mints the token strings of a database.
-func tokenKey(ctx context.Context, dsn string) (k domain.TokenKey, err error) {
-	s, err := gormstore.OpenPostgres(ctx, domain.NewSecret(dsn), gormstore.Options{})
-	if err != nil {
-		return k, err
+// copy is another database with the same content, until the part is over. Nobody may be connected to the first.
+func (b *bench) copy(ctx context.Context, k *bulk) (*bulk, error) {
+	b.progress("copying the database")
+	other := *k
+	var (
+		drop func() error
+		err  error
+	)
+	if other.dsn, drop, err = b.server.copyDatabase(ctx, k.dsn); err == nil {
+		b.later(drop)
 	}
-	defer func() { err = errors.Join(err, s.Close()) }()
-	sealed, err := s.SealedKeys(ctx)
-	if err != nil {
-		return k, err
+	return &other, err
+}
+
+// tokenKey opens the key that mints the token strings of a database. It does not ask the store for it, which may be
+// that of another program.
+func tokenKey(ctx context.Context, c *pgx.Conn) (k domain.TokenKey, err error) {
+	var (
+		number int64
+		text   []byte
+	)
+	if err := c.QueryRow(ctx, `SELECT number, sealed FROM keys WHERE kind = $1`,
+		string(domain.KeyToken)).Scan(&number, &text); err != nil {
+		return k, fmt.Errorf("read the token key: %w", err)
 	}
+	sealed := domain.SealedKey{Kind: domain.KeyToken, Number: uint32(number), Sealed: string(text)}
 	master, err := domain.ParseMasterKey(domain.NewSecret(rig.MasterKey))
 	if err != nil {
 		return k, err
 	}
-	var keys domain.TokenKeys
-	for _, s := range sealed {
-		if s.Kind != domain.KeyToken {
-			continue
-		}
-		key, err := master.Open(s)
-		if err != nil {
-			return k, err
-		}
-		keys = append(keys, domain.TokenKey{Number: s.Number, StartsAt: s.StartsAt, Key: key})
-	}
-	k, ok := keys.MintingAt(time.Now())
-	if !ok {
-		return k, errors.New("the store has no token key")
-	}
-	return k, nil
+	key, err := master.Open(sealed)
+	return domain.TokenKey{Number: sealed.Number, Key: key}, err
 }

@@ -89,7 +89,7 @@ func callsPart(ctx context.Context, b *bench) error {
 		return err
 	}
 	b.report.section(fmt.Sprintf("Other calls, PostgreSQL, %d refresh tokens", k.rows))
-	s, err := b.serve(ctx, asItComes, k.dsn)
+	s, err := b.setup(asItComes, noGrace).serve(ctx, k.dsn)
 	if err != nil {
 		return err
 	}

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"errors"
+	"fmt"
 	"slices"
 	"time"
 
@@ -13,15 +14,17 @@ import (
 // populations are the numbers of virtual users.
 var populations = []int{1, 8, 32, 64}
 
-// contender is a service of one mode, on a store of its own, with users.
+// contender is a service on a store of its own, with users.
 type contender struct {
-	mode    mode
+	name    string // in the tables
+	how     setup
 	service *service
 	users   []*user
 	first   time.Duration // the first start, until ready
 	idle    float64       // MiB resident after the second
 
-	calls int // exchanges
+	calls int   // exchanges
+	pool  *pool // exchanged instead of the users' own, if it has one
 
 	// On PostgreSQL only.
 	server *server
@@ -30,19 +33,18 @@ type contender struct {
 }
 
 // fill has a service make a refresh token for each user, on a store that is fresh, and end.
-func (b *bench) fill(ctx context.Context, m mode, url string) (users []*user, started time.Duration, err error) {
-	s, err := b.serve(ctx, m, url)
-	if err != nil {
-		return nil, 0, err
-	}
-	users, err = s.users(ctx, slices.Max(populations))
-	return users, s.ReadyAfter, errors.Join(err, s.Stop())
+func (how setup) fill(ctx context.Context, url string) (users []*user, started time.Duration, err error) {
+	started, err = how.briefly(ctx, url, func(s *service) error {
+		users, err = s.users(ctx, slices.Max(populations))
+		return err
+	})
+	return users, started, err
 }
 
 // contender starts a service for the second time.
-func (b *bench) contender(ctx context.Context, m mode, url string) (c *contender, err error) {
-	c = &contender{mode: m}
-	if c.users, c.first, err = b.fill(ctx, m, url); err != nil {
+func (b *bench) contender(ctx context.Context, how setup, url string) (c *contender, err error) {
+	c = &contender{name: overHTTP(how.mode), how: how}
+	if c.users, c.first, err = how.fill(ctx, url); err != nil {
 		return nil, err
 	}
 	if err := c.restart(ctx, b, url); err != nil {
@@ -54,12 +56,15 @@ func (b *bench) contender(ctx context.Context, m mode, url string) (c *contender
 
 // tell says how it started.
 func (c *contender) tell(b *bench) {
-	b.report.say("Started %s: first %s ms until ready, second %s ms; then %.1f MiB resident.", c.mode, ms(c.first), ms(c.service.ReadyAfter),
-		c.idle)
+	first := ""
+	if c.first > 0 {
+		first = fmt.Sprintf("first %s ms until ready, second ", ms(c.first))
+	}
+	b.report.say("Started %s: %s%s ms; then %.1f MiB resident.", c.name, first, ms(c.service.ReadyAfter), c.idle)
 }
 
 func (c *contender) restart(ctx context.Context, b *bench, url string) (err error) {
-	if c.service, err = b.serve(ctx, c.mode, url); err != nil {
+	if c.service, err = c.how.serve(ctx, url); err != nil {
 		return err
 	}
 	b.later(c.service.Stop)
@@ -73,14 +78,24 @@ func (c *contender) restart(ctx context.Context, b *bench, url string) (err erro
 }
 
 // onPostgres has a database of its own, so that PostgreSQL's counters of it are those of one service.
-func (b *bench) onPostgres(ctx context.Context, m mode) (c *contender, err error) {
-	c = &contender{mode: m, server: b.server}
-	if c.dsn, err = b.newDatabase(ctx); err != nil {
+func (b *bench) onPostgres(ctx context.Context, how setup) (c *contender, err error) {
+	dsn, err := b.newDatabase(ctx, how)
+	if err != nil {
 		return nil, err
 	}
-	if c.users, c.first, err = b.fill(ctx, m, c.dsn); err != nil {
+	users, first, err := how.fill(ctx, dsn)
+	if err != nil {
 		return nil, err
 	}
+	return b.onDatabase(ctx, overHTTP(how.mode), how, dsn, users, first)
+}
+
+// onDatabase starts a service on a database that has users. first is how long its first start took, if that was
+// measured.
+func (b *bench) onDatabase(
+	ctx context.Context, name string, how setup, dsn string, users []*user, first time.Duration,
+) (c *contender, err error) {
+	c = &contender{name: name, how: how, server: b.server, dsn: dsn, users: slices.Clone(users), first: first}
 	if c.before, err = b.server.counters(ctx, c.dsn); err != nil {
 		return nil, err
 	}
@@ -88,12 +103,16 @@ func (b *bench) onPostgres(ctx context.Context, m mode) (c *contender, err error
 		return nil, err
 	}
 	c.tell(b)
-	b.report.figure("rss idle", c.idle)
 	return c, nil
 }
 
-// run has n of the users exchange.
+// run has n of the users exchange, in a loop that must have no grace period, or over the pool.
 func (c *contender) run(ctx context.Context, w window, n int) (run, error) {
+	if c.pool != nil {
+		r, err := c.pool.run(ctx, w, c.service, c.server, n)
+		c.calls, _ = c.pool.exchanged()
+		return r, err
+	}
 	before, err := tally(c.users)
 	if err != nil {
 		return run{}, err

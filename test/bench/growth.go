@@ -34,19 +34,25 @@ type roamers struct {
 	next        func(i int) (number int)
 }
 
-func newRoamers(k *bulk, s *service, next func(i int) int) (*roamers, error) {
+func newRoamers(k *bulk, s *service, users int, next func(i int) int) (*roamers, error) {
 	r := &roamers{bulk: k, generations: make([]uint32, k.rows+1), next: next}
 	for i := range r.generations {
-		r.generations[i] = 1
+		r.generations[i] = k.generation
 	}
-	for range growthUsers {
-		u, err := newUser(s.API, k.key.Mint(domain.ID{1}, 1).Reveal(), "")
+	return r, r.bind(s, users)
+}
+
+// bind makes users of a service.
+func (r *roamers) bind(s *service, users int) error {
+	r.users = nil
+	for range users {
+		u, err := newUser(s.API, r.bulk.key.Mint(domain.ID{1}, 1).Reveal(), "")
 		if err != nil {
-			return nil, err
+			return err
 		}
 		r.users = append(r.users, u)
 	}
-	return r, nil
+	return nil
 }
 
 // even chooses random even numbers, for each roamer from a share of its own: pgbench has the odd ones.
@@ -54,12 +60,18 @@ func even(rows int) func(i int) int {
 	return func(i int) int { return 2 * (rand.IntN((rows/2-i-1)/growthUsers+1)*growthUsers + i + 1) }
 }
 
-func (r *roamers) exchange(i int) error {
+// aim gives the roamer the current string of the next token, and returns its number.
+func (r *roamers) aim(i int) (number int) {
 	u, number := r.users[i], r.next(i)
 	id := bulkID(number)
 	u.id = id.String()
 	copy(u.current, r.bulk.key.Mint(id, r.generations[number]).Reveal())
-	if err := u.exchange(); err != nil {
+	return number
+}
+
+func (r *roamers) exchange(i int) error {
+	number := r.aim(i)
+	if err := r.users[i].exchange(); err != nil {
 		return err
 	}
 	r.generations[number]++
@@ -90,12 +102,12 @@ func growthPart(ctx context.Context, b *bench) error {
 		if err != nil {
 			return err
 		}
-		s, err := b.serve(ctx, m, k.dsn)
+		s, err := b.setup(m, noGrace).serve(ctx, k.dsn)
 		if err != nil {
 			return err
 		}
 		b.later(s.Stop)
-		r, err := newRoamers(k, s, even(k.rows))
+		r, err := newRoamers(k, s, growthUsers, even(k.rows))
 		if err != nil {
 			return err
 		}
@@ -110,7 +122,7 @@ func growthPart(ctx context.Context, b *bench) error {
 		if err != nil {
 			return err
 		}
-		b.report.say("%d refresh tokens:", k.rows)
+		b.report.say("%d refresh tokens, without a grace period:", k.rows)
 		b.report.table(series.table(variants, randomBare, growthUsers))
 		kept = append(kept, series.ratio(variants[1].name, randomBare, growthUsers, perSecond))
 		if stage == len(b.plan.stages)-1 {

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -19,31 +18,38 @@ const (
 	hotRacesName = "races for one current string"
 )
 
-// hotPart has many present one token string at once, as the tabs of a browser, or the pods of a backend, do. In a race all present
-// the current string: one rotates, the others retry. Then all present the old one, again and again, within the grace period. Every
-// answer of a race, and to the string of one, has to be the same bytes.
+// hotPart has many present one token string at once, as the tabs of a browser, or the pods of a backend, do. In a
+// race all present the first string of a new session: one rotates, the others retry. Then all present the string of
+// the last race, again and again, within the default grace period. Every response of a race, and to the string of
+// one, has to grant the same.
 func hotPart(ctx context.Context, b *bench) error {
 	b.report.section("A hot token")
-	c, err := b.onPostgres(ctx, asItComes)
+	c, err := b.onPostgres(ctx, b.setup(asItComes, defaults))
 	if err != nil {
 		return err
 	}
 	one := make([]*user, hotUsers)
 	for i := range one {
-		if one[i], err = newUser(c.service.API, string(c.users[0].current), c.users[0].id); err != nil {
+		if one[i], err = newUser(c.service.API, string(c.users[i].current), c.users[i].id); err != nil {
 			return err
 		}
 	}
 	var raced []time.Duration
 	variants := []variant{
-		{name: ownTokens, run: func(int) (run, error) { return c.retries(ctx, b.plan.window, c.users, nil) }},
+		{name: ownTokens, run: func(int) (run, error) {
+			own, err := c.service.users(ctx, hotUsers)
+			if err != nil {
+				return run{}, err
+			}
+			return c.retries(ctx, b.plan.window, own, nil)
+		}},
 		{name: hotToken, run: func(int) (run, error) {
-			took, answer, err := races(ctx, one, hotRaces)
+			took, granted, err := c.races(ctx, one, hotRaces)
 			if err != nil {
 				return run{}, err
 			}
 			raced = append(raced, took...)
-			return c.retries(ctx, b.plan.window, one, answer)
+			return c.retries(ctx, b.plan.window, one, &granted)
 		}},
 	}
 	s, err := b.turns("hot token", b.plan.rounds, variants, hotUsers)
@@ -57,80 +63,77 @@ func hotPart(ctx context.Context, b *bench) error {
 	return nil
 }
 
-// races has all present the current string at once, and then move to the next one together. It returns how long the calls took, and
-// the answer of the last race.
-func races(ctx context.Context, users []*user, n int) (took []time.Duration, answer []byte, err error) {
+// races has all present the first string of a new session at once, n times. It returns how long the calls took, and
+// what the last race granted.
+func (c *contender) races(ctx context.Context, users []*user, n int) (took []time.Duration, granted grant, err error) {
 	disconnect, err := connect(ctx, users, time.Duration(n)*time.Second)
 	defer disconnect()
 	if err != nil {
-		return nil, nil, err
+		return nil, granted, err
 	}
 	took = make([]time.Duration, n*len(users))
 	for race := range n {
-		errs := make([]error, len(users))
+		first, err := c.service.issue(ctx, fmt.Sprintf(`{"applicationsId": %q, "userId": "raced"}`, application))
+		if err != nil {
+			return nil, granted, err
+		}
+		for _, u := range users {
+			copy(u.current, first.tokenString)
+			u.id = string(first.id)
+		}
+		grants, errs := make([]grant, len(users)), make([]error, len(users))
 		var group sync.WaitGroup
 		for i, u := range users {
 			group.Go(func() {
 				begin := time.Now()
-				_, errs[i] = u.present()
+				grants[i], errs[i] = u.present()
 				took[race*len(users)+i] = time.Since(begin)
 			})
 		}
 		group.Wait()
 		if err := errors.Join(errs...); err != nil {
-			return nil, nil, err
+			return nil, granted, err
 		}
-		answer = bytes.Clone(users[0].body)
-		next, err := parseGrant(200, answer)
-		if err != nil {
-			return nil, nil, err
-		}
+		granted = grants[0].clone()
+		rotations := 0
 		for i, u := range users {
-			if !bytes.Equal(u.body, answer) {
-				return nil, nil, fmt.Errorf("race %d: user %d was answered %s, and user 0 %s", race, i, u.body, answer)
+			if !grants[i].equal(granted) {
+				return nil, granted, fmt.Errorf("race %d: user %d was answered %s, and user 0 %s", race, i, u.body,
+					users[0].body)
 			}
-			if race < n-1 {
-				copy(u.current, next.tokenString)
+			if string(u.outcome) == rotated {
+				rotations++
 			}
+		}
+		if rotations != 1 {
+			return nil, granted, fmt.Errorf("race %d: %d exchanges rotated, want 1", race, rotations)
 		}
 	}
-	return took, answer, nil
+	return took, granted, nil
 }
 
-// retries has users present the string that they hold again and again. It stopped being current just now: where there is no
-// answer that all have to get, each gets its own by presenting it once.
-func (c *contender) retries(ctx context.Context, w window, users []*user, answer []byte) (run, error) {
+// retries has users present the string that they hold again and again, and keep it. It stopped being current just
+// now: where there is no response that all have to get, each gets its own by presenting it once.
+func (c *contender) retries(ctx context.Context, w window, users []*user, granted *grant) (run, error) {
 	disconnect, err := connect(ctx, users, w.warm+w.length)
 	defer disconnect()
 	if err != nil {
 		return run{}, err
 	}
-	want := make([][]byte, len(users))
-	next := make([][]byte, len(users))
+	want := make([]grant, len(users))
 	for i, u := range users {
-		if want[i] = answer; answer == nil {
-			if _, err := u.present(); err != nil {
-				return run{}, err
-			}
-			want[i] = bytes.Clone(u.body)
+		if granted != nil {
+			want[i] = *granted
+			continue
 		}
-		g, err := parseGrant(200, want[i])
+		own, err := u.present()
 		if err != nil {
 			return run{}, err
 		}
-		next[i] = g.tokenString
+		want[i] = own.clone()
 	}
 	r, err := closedLoop(ctx, w, meter{driver: rig.OwnCPU, service: c.service, server: c.server}, len(users), func(i int) error {
-		if _, err := users[i].present(); err != nil {
-			return err
-		}
-		if !bytes.Equal(users[i].body, want[i]) {
-			return fmt.Errorf("a retry was answered %s, and the exchange %s", users[i].body, want[i])
-		}
-		return nil
+		return users[i].retry(want[i])
 	})
-	for i, u := range users {
-		copy(u.current, next[i])
-	}
 	return r, errors.Join(err, c.service.Forget())
 }

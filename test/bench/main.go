@@ -11,14 +11,24 @@
 // of a comparison take turns (A B C, A B C, …), a ratio is taken within each round, and the median of the rounds is shown. What of
 // the CPU something else took is shown too, and a round that it disturbed is taken again, a bounded number of times.
 //
-// Load is a closed loop: each virtual user has a connection and a refresh token of its own, and presents the string that it was
-// last given as soon as it has it. Each answer is checked: status 200, a new string, an access token of the same refresh token.
-// The driver's own use of the CPU is shown, because the service has to share with it.
+// Load is a closed loop: each virtual user has a connection, and sends its next request as soon as the last one is
+// answered. Within a grace period an exchange of one session is answered without a write, so the exchanges that count
+// walk a pool of a million sessions, in random order, under the default policy; the outcome of each is counted, and
+// has to be "rotated". The pool is made by SQL: copies of the row of one session that was issued and exchanged
+// through the API, under other ids, whose token strings the driver mints with the service's own key. The other parts
+// loop over one session a user, and set the grace period to zero; their tables say so. Each response is checked:
+// status 200, a new string, an access token of the same refresh token. The driver's own use of the CPU is shown,
+// because the service has to share with it.
 //
-// The limit is pgbench, with the same number of clients and the same settings of the session, on the service's own schema: the bare
-// update of one row by its key that any rotation comes to, and gormstore's whole statement. Its text comes from the store itself,
-// which tells a logger what it sends. pgbench's clients chain generations as users do, and the sum of all generations has to
-// grow by what pgbench says it did.
+// With -base an older program is built as well, and takes its turns with this one: on databases of its own, made by
+// the same SQL, which learns the columns from the schema; with the same signature algorithm, and once more as it
+// came.
+//
+// The limit is pgbench, with the same number of clients and the same settings of the session, on the service's own
+// schema: the bare update of one row by its key that any rotation comes to, on random rows of the pool and on one row
+// a client, and gormstore's whole statement. Its text comes from the store itself, which tells a logger what it
+// sends. pgbench's clients chain generations as users do, and the sum of all generations has to grow by what pgbench
+// says it did.
 //
 // A window of each run counts; what comes before it warms up. CPU is read from /proc at both ends of the window (PostgreSQL: the
 // postmaster's tree), allocations from the service's metrics, WAL from PostgreSQL. Transactions and HOT updates are PostgreSQL's
@@ -50,7 +60,9 @@ type part struct {
 }
 
 var parts = []part{
-	{name: "exchange", about: "exchange on PostgreSQL, against pgbench and the store alone", run: exchangePart},
+	{name: "exchange", about: "exchange of a pool on PostgreSQL, against pgbench", run: exchangePart},
+	{name: "store", about: "exchange in the store alone, against pgbench", run: storePart},
+	{name: "cost", about: "bytes of a row, and what an exchange and a retry take of PostgreSQL", run: costPart},
 	{name: "sqlite", about: "exchange on SQLite, against the bare statement", run: sqlitePart},
 	{name: "memory", about: "exchange on the store in memory", run: memoryPart},
 	{name: "hot", about: "one token string that many present at once", run: hotPart},
@@ -67,6 +79,8 @@ type bench struct {
 	version            string
 	dir                string
 	program            rig.Program
+	base               rig.Program // an older one to compare with, if it has a name
+	baseName           string
 	server             *server
 	pgbench            *pgbench
 	report             *report
@@ -96,6 +110,7 @@ func start(ctx context.Context, args []string) error {
 	profiles := flags.String("profile", "", "measure nothing, and leave profiles of the service under load in this directory")
 	names := flags.String("part", "", "only these parts, separated by commas")
 	out := flags.String("out", "bench.md", "the file that the report is written to as well; empty for none")
+	base := flags.String("base", "", "a commit whose program the parts exchange and cost measure beside this one")
 	version := flags.String("version", "", "of the source, for the report")
 	flags.Usage = func() {
 		fmt.Fprintln(flags.Output(), "Measures the service. Flags:")
@@ -122,19 +137,15 @@ func start(ctx context.Context, args []string) error {
 		b.plan = fullPlan
 	}
 	if *profiles != "" {
-		return b.prepared(ctx, func() error { return b.profile(ctx, *profiles) })
+		return b.prepared(ctx, "", func() error { return b.profile(ctx, *profiles) })
 	}
-	if err := b.prepared(ctx, func() error { return b.all(ctx, chosen) }); err != nil {
-		return err
+	err = b.prepared(ctx, *base, func() error { return b.all(ctx, chosen) })
+	text := b.report.text.String() // if a part failed, of those before it
+	if err == nil && *out != "" {
+		err = os.WriteFile(*out, []byte(text), 0o644)
 	}
-	text := b.report.text.String()
-	if *out != "" {
-		if err := os.WriteFile(*out, []byte(text), 0o644); err != nil {
-			return err
-		}
-	}
-	_, err = io.WriteString(os.Stdout, text)
-	return err
+	_, unwritten := io.WriteString(os.Stdout, text)
+	return errors.Join(err, unwritten)
 }
 
 func choose(names string) ([]part, error) {
@@ -153,7 +164,7 @@ func choose(names string) ([]part, error) {
 }
 
 // prepared calls f with everything in place, and leaves nothing behind.
-func (b *bench) prepared(ctx context.Context, f func() error) (err error) {
+func (b *bench) prepared(ctx context.Context, base string, f func() error) (err error) {
 	if b.dir, err = os.MkdirTemp("", "refreshd-bench-"); err != nil {
 		return err
 	}
@@ -161,6 +172,12 @@ func (b *bench) prepared(ctx context.Context, f func() error) (err error) {
 	b.progress("building the service")
 	if b.program, err = rig.Build(ctx, b.dir, rig.BuildOptions{Version: b.version}); err != nil {
 		return err
+	}
+	if base != "" {
+		b.progress("building the service of %s", base)
+		if err = b.buildBase(ctx, base); err != nil {
+			return err
+		}
 	}
 	b.progress("starting PostgreSQL")
 	b.server, err = startServer(ctx)

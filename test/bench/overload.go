@@ -46,11 +46,12 @@ func overloadPart(ctx context.Context, b *bench) error {
 
 func (b *bench) overload(ctx context.Context, m mode) error {
 	b.report.section("Overload, PostgreSQL, " + string(m))
-	dsn, err := b.newDatabase(ctx)
+	how := b.setup(m, noGrace)
+	dsn, err := b.newDatabase(ctx, how)
 	if err != nil {
 		return err
 	}
-	s, err := b.serve(ctx, m, dsn)
+	s, err := how.serve(ctx, dsn)
 	if err != nil {
 		return err
 	}
@@ -64,8 +65,9 @@ func (b *bench) overload(ctx context.Context, m mode) error {
 	if err != nil {
 		return err
 	}
-	b.report.say("The best of a closed loop: %.0f exchanges a second, of %d users. Offered in an open loop of %d users, medians of %d rounds of %s:",
-		best, at, overloadUsers, overloadRounds, overloadWindow-overloadWarm)
+	b.report.say("The best of a closed loop: %.0f exchanges a second, of %d users, without a grace period. "+
+		"Offered in an open loop of %d users, medians of %d rounds of %s:", best, at, overloadUsers, overloadRounds,
+		overloadWindow-overloadWarm)
 	t := figures.NewTable("offered", "a second", "accepted", "of the best", "p50, ms", "p99, ms", "refused", "p50, ms", "p99, ms", "not sent",
 		"health p99, ms", "not green", "afterwards", "CPU a call, µs: driver", "service", "PostgreSQL", "others' CPU")
 	for _, factor := range overloadFactors {

@@ -21,7 +21,7 @@ func (b *bench) profile(ctx context.Context, dir string) error {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return err
 	}
-	dsn, err := b.newDatabase(ctx)
+	dsn, err := b.newDatabase(ctx, b.setup(asItComes, noGrace))
 	if err != nil {
 		return err
 	}
@@ -34,7 +34,7 @@ func (b *bench) profile(ctx context.Context, dir string) error {
 }
 
 func (b *bench) profileOn(ctx context.Context, prefix, url string) (err error) {
-	s, err := b.serve(ctx, asItComes, url)
+	s, err := b.setup(asItComes, noGrace).serve(ctx, url)
 	if err != nil {
 		return err
 	}

@@ -6,8 +6,6 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
-
-	"github.com/refreshd/refreshd/test/rig"
 )
 
 const purgeUsers = 32
@@ -15,20 +13,21 @@ const purgeUsers = 32
 // purgePart has users exchange while what is dead is deleted from the same table.
 func purgePart(ctx context.Context, b *bench) error {
 	b.report.section("Purge")
-	m := asItComes
-	k, err := b.newBulk(ctx, m, 1)
+	how := b.setup(asItComes, noGrace)
+	k, err := b.newBulk(ctx, how, 1)
 	if err != nil {
 		return err
 	}
 	// They expired ten days ago, which is longer than the dead are kept.
-	if err := b.grow(ctx, k, b.plan.stages[1], time.Now().AddDate(0, 0, -40)); err != nil {
+	if err := b.grow(ctx, k, b.plan.stages[1], 40*24*time.Hour); err != nil {
 		return err
 	}
-	c := &contender{mode: m, server: b.server, users: k.users}
+	c := &contender{how: how, server: b.server, users: k.users}
 	if err := c.restart(ctx, b, k.dsn); err != nil {
 		return err
 	}
-	b.report.say("Started with %d dead rows: %s ms until ready.", k.rows, ms(c.service.ReadyAfter))
+	b.report.say("Started with %d expired rows: %s ms until ready. There is no grace period.", k.rows,
+		ms(c.service.ReadyAfter))
 	const quiet, purging = "no purge", "a purge under way"
 	w := b.plan.window
 	before, err := k.left(ctx)
@@ -42,7 +41,7 @@ func purgePart(ctx context.Context, b *bench) error {
 			if err := k.freeLease(ctx); err != nil {
 				return run{}, err
 			}
-			stop := b.purging(ctx, settings(m, k.dsn))
+			stop := how.purging(ctx, k.dsn)
 			begun := time.Now()
 			r, err := c.run(ctx, w, n)
 			took += time.Since(begun)
@@ -67,11 +66,11 @@ func purgePart(ctx context.Context, b *bench) error {
 }
 
 // purging runs the verb until stop is called, which it is long before the verb is done.
-func (b *bench) purging(ctx context.Context, settings rig.Settings) (stop func() error) {
+func (how setup) purging(ctx context.Context, dsn string) (stop func() error) {
 	ctx, cancel := context.WithCancel(ctx)
 	ended := make(chan error, 1)
 	go func() {
-		_, err := b.program.Run(ctx, settings, "purge")
+		_, err := how.program.Run(ctx, how.settings(dsn), "purge")
 		ended <- err
 	}()
 	return func() error {

@@ -3,9 +3,11 @@ package main
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
+	"time"
 
 	"github.com/refreshd/refreshd/test/rig"
 )
@@ -17,8 +19,13 @@ const (
 	application = "shop"
 )
 
+// kickstart is the text of the file, but for the policy.
 const kickstart = `
-tenants: [{id: ` + tenant + `, name: Acme, applications: [{id: ` + application + `, name: Shop}]}]
+tenants:
+  - id: ` + tenant + `
+    name: Acme
+    jwtConfiguration: {%s}
+    applications: [{id: ` + application + `, name: Shop}]
 apiKeys: [{name: bench, key: ` + apiKey + `, permissions: {endpoints: {"*": ["*"]}}}]
 `
 
@@ -26,13 +33,20 @@ apiKeys: [{name: bench, key: ` + apiKey + `, permissions: {endpoints: {"*": ["*"
 type service struct{ *rig.Service }
 
 // serve starts a service on a store, and returns when it is ready.
-func (b *bench) serve(ctx context.Context, m mode, database string) (*service, error) {
-	s, err := b.program.Serve(ctx, settings(m, database))
+func (how setup) serve(ctx context.Context, database string) (*service, error) {
+	s, err := how.program.Serve(ctx, how.settings(database))
 	return &service{s}, err
 }
 
-func settings(m mode, database string) rig.Settings {
-	return rig.Settings{Database: database, Kickstart: kickstart, Env: m.environ()}
+// briefly calls f with a service that ends afterwards, and returns how long it took to be ready.
+func (how setup) briefly(
+	ctx context.Context, database string, f func(*service) error,
+) (started time.Duration, err error) {
+	s, err := how.serve(ctx, database)
+	if err != nil {
+		return 0, err
+	}
+	return s.ReadyAfter, errors.Join(f(s), s.Stop())
 }
 
 // allocations are the objects and bytes that the service has allocated since it began.
@@ -47,14 +61,9 @@ func (s *service) allocations(ctx context.Context) (objects, bytes float64, err 
 // users are n of them, each with a refresh token of its own.
 func (s *service) users(ctx context.Context, n int) (users []*user, err error) {
 	for i := range n {
-		a, err := call(ctx, http.MethodPost, "http://"+s.API+"/jwt/issue",
-			fmt.Appendf(nil, `{"applicationsId": %q, "userId": "user-%d"}`, application, i))
+		g, err := s.issue(ctx, fmt.Sprintf(`{"applicationsId": %q, "userId": "user-%d"}`, application, i))
 		if err != nil {
 			return nil, err
-		}
-		g, err := parseGrant(a.status, a.body)
-		if err != nil {
-			return nil, fmt.Errorf("issue: %w", err)
 		}
 		u, err := newUser(s.API, string(g.tokenString), string(g.id))
 		if err != nil {
@@ -63,6 +72,18 @@ func (s *service) users(ctx context.Context, n int) (users []*user, err error) {
 		users = append(users, u)
 	}
 	return users, nil
+}
+
+func (s *service) issue(ctx context.Context, body string) (grant, error) {
+	a, err := call(ctx, http.MethodPost, "http://"+s.API+"/jwt/issue", []byte(body))
+	if err != nil {
+		return grant{}, err
+	}
+	g, err := parseGrant(a.status, a.body)
+	if err != nil {
+		return grant{}, fmt.Errorf("issue: %w", err)
+	}
+	return g, nil
 }
 
 type answer struct {

@@ -15,14 +15,14 @@ import (
 // indexes take up. At full load vacuum would have no time of its own.
 func spacePart(ctx context.Context, b *bench) error {
 	b.report.section("Space")
-	k, err := b.newBulk(ctx, asItComes, b.plan.rotated)
+	k, err := b.newBulk(ctx, b.setup(asItComes, noGrace), b.plan.rotated)
 	if err != nil {
 		return err
 	}
-	if err := b.grow(ctx, k, b.plan.rotated, time.Now()); err != nil {
+	if err := b.grow(ctx, k, b.plan.rotated, rested); err != nil {
 		return err
 	}
-	s, err := b.serve(ctx, asItComes, k.dsn)
+	s, err := b.setup(asItComes, noGrace).serve(ctx, k.dsn)
 	if err != nil {
 		return err
 	}
@@ -33,7 +33,7 @@ func spacePart(ctx context.Context, b *bench) error {
 	}
 	// Each roamer goes round its share of the numbers.
 	var turn [growthUsers]int
-	r, err := newRoamers(k, s, func(i int) int {
+	r, err := newRoamers(k, s, growthUsers, func(i int) int {
 		turn[i]++
 		share := (k.rows - i - 1) / growthUsers
 		return turn[i]%(share+1)*growthUsers + i + 1
@@ -61,7 +61,7 @@ func spacePart(ctx context.Context, b *bench) error {
 		t.Add(fmt.Sprintf("after %d rotations of each", n), figures.Format(size, "%.0f"), figures.Format(size/fresh, "%.2f"))
 		sizes = append(sizes, size)
 	}
-	b.report.say("Rotations at %.0f a second, 70 %% of what was measured:", pace)
+	b.report.say("Rotations at %.0f a second, 70 %% of what was measured, without a grace period:", pace)
 	b.report.table(t)
 	b.report.figure("bytes per token", sizes[0]/fresh)
 	if len(sizes) > 1 {
@@ -77,7 +77,7 @@ func spacePart(ctx context.Context, b *bench) error {
 func (b *bench) rotate(ctx context.Context, r *roamers, s *service, n int, pace float64) error {
 	var done int
 	for _, g := range r.generations[1:] {
-		done += int(g) - 1
+		done += int(g - r.bulk.generation)
 	}
 	left := n*r.bulk.rows - done
 	per := left/len(r.users) + 1

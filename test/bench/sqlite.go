@@ -56,7 +56,7 @@ func (r *sqliteRows) rotate(ctx context.Context, i int) error {
 func sqlitePart(ctx context.Context, b *bench) error {
 	b.report.section("Exchange, SQLite")
 	path := filepath.Join(b.dir, "bare.db")
-	users, _, err := b.fill(ctx, oneByOne, "sqlite:"+path)
+	users, _, err := b.setup(oneByOne, noGrace).fill(ctx, "sqlite:"+path)
 	if err != nil {
 		return err
 	}
@@ -70,7 +70,7 @@ func sqlitePart(ctx context.Context, b *bench) error {
 		return closedLoop(ctx, w, meter{driver: rig.OwnCPU}, n, func(i int) error { return rows.rotate(ctx, i) })
 	}}}
 	for _, m := range modes {
-		c, err := b.contender(ctx, m, "sqlite:"+filepath.Join(b.dir, string(m)+".db"))
+		c, err := b.contender(ctx, b.setup(m, noGrace), "sqlite:"+filepath.Join(b.dir, string(m)+".db"))
 		if err != nil {
 			return err
 		}
@@ -81,6 +81,7 @@ func sqlitePart(ctx context.Context, b *bench) error {
 	if err != nil {
 		return err
 	}
+	b.report.say("Each user exchanges one session in a loop, without a grace period:")
 	b.report.table(s.table(variants, bareSQLite, populations...))
 	for _, m := range modes {
 		b.report.figure("sqlite http/bare 8 "+string(m), s.ratio(overHTTP(m), bareSQLite, 8, perSecond))
@@ -93,7 +94,7 @@ func memoryPart(ctx context.Context, b *bench) error {
 	b.report.section("Exchange, memory")
 	c := &contender{}
 	var err error
-	if c.service, err = b.serve(ctx, oneByOne, "memory:"); err != nil {
+	if c.service, err = b.setup(oneByOne, noGrace).serve(ctx, "memory:"); err != nil {
 		return err
 	}
 	b.later(c.service.Stop)
@@ -105,6 +106,7 @@ func memoryPart(ctx context.Context, b *bench) error {
 	if err != nil {
 		return err
 	}
+	b.report.say("Each user exchanges one session in a loop, without a grace period:")
 	b.report.table(s.table(variants, "", populations...))
 	return nil
 }

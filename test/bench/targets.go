@@ -34,6 +34,7 @@ var targets = []target{
 	atLeast("store/full 8 one by one", .80, "%.2f", "PostgreSQL, 8 callers, one by one: store alone / the same statement"),
 	atMost("statements", 1.01, "%.3f", "PostgreSQL, one by one: transactions per exchange"),
 	atLeast("hot", .98, "%.4f", "PostgreSQL: share of HOT updates"),
+	atMost("not rotated", 0, "%.0f", "PostgreSQL: exchanges of the pool that did not rotate"),
 	atMost("rows added", 0, "%.0f", "PostgreSQL: rows added by all exchanges"),
 	atMost("objects", 220, "%.0f", "PostgreSQL, 32 users: objects allocated per exchange"),
 	atMost("bytes", 32, "%.1f KiB", "PostgreSQL, 32 users: bytes allocated per exchange"),

@@ -15,7 +15,7 @@ type line struct {
 	address string
 	conn    net.Conn
 	in      *bufio.Reader
-	body    []byte // of the last answer
+	response
 }
 
 func (l *line) dial() (err error) {
@@ -26,13 +26,13 @@ func (l *line) dial() (err error) {
 	return nil
 }
 
-// call sends a request as it is. The answer is in body until the next call.
+// call sends a request as it is. The response is in the line until the next call.
 func (l *line) call(request []byte) (status int, err error) {
 	if _, err := l.conn.Write(request); err != nil {
 		return 0, fmt.Errorf("send a request: %w", err)
 	}
-	status, l.body, err = readAnswer(l.in, l.body)
-	return status, err
+	err = l.read(l.in)
+	return l.status, err
 }
 
 // patience is how long an answer may take. A service that hangs is an error.
@@ -64,6 +64,9 @@ func connect[L interface{ connection() *line }](ctx context.Context, lines []L, 
 }
 
 func (l *line) connection() *line { return l }
+
+// rotated is the outcome of an exchange that moves to the next generation.
+const rotated = "rotated"
 
 // user is a virtual one: a device, which presents the token string that it was last given. The request is written once, and only the
 // string in it changes.
@@ -105,6 +108,15 @@ func (u *user) granted(status int) (grant, error) {
 	return g, err
 }
 
+// retry presents the string that it holds, and has to be granted what it was before.
+func (u *user) retry(want grant) error {
+	g, err := u.present()
+	if err == nil && (string(u.outcome) != "retried" || !g.equal(want)) {
+		err = fmt.Errorf("a retry was answered %s, and the exchange %s: %s", u.outcome, want.tokenString, u.body)
+	}
+	return err
+}
+
 // exchange presents the current string, and keeps the one that it is given.
 func (u *user) exchange() error {
 	status, err := u.call(u.request)
@@ -120,8 +132,9 @@ func (u *user) take(status int) error {
 	if err != nil {
 		return err
 	}
-	if bytes.Equal(g.tokenString, u.current) {
-		return fmt.Errorf("refresh token %s was not rotated", u.id)
+	if string(u.outcome) != rotated || bytes.Equal(g.tokenString, u.current) {
+		return fmt.Errorf("the outcome of an exchange of refresh token %s is %q, want %q and a new string", u.id,
+			u.outcome, rotated)
 	}
 	copy(u.current, g.tokenString)
 	return nil

@@ -45,11 +45,13 @@ type Program struct {
 type BuildOptions struct {
 	Name    string // of the binary, so that several can stand in one directory; default refreshd
 	Version string
+	Source  string // the module's directory; default that of the working directory
 	Overlay string // path of a file for go build -overlay, which puts other files in the place of some
 	Race    bool   // with the race detector, which needs cgo
 }
 
-// Build builds the program into dir. The working directory has to be within this module, as it is for go test and go run.
+// Build builds the program into dir. Without a Source the working directory has to be within this module, as it is
+// for go test and go run.
 func Build(ctx context.Context, dir string, o BuildOptions) (Program, error) {
 	if o.Name == "" {
 		o.Name = "refreshd"
@@ -64,7 +66,7 @@ func Build(ctx context.Context, dir string, o BuildOptions) (Program, error) {
 		args = append(args, "-overlay", o.Overlay)
 	}
 	build := exec.CommandContext(ctx, "go", append(args, "github.com/refreshd/refreshd/cmd/refreshd")...)
-	build.Env = append(os.Environ(), cgo)
+	build.Dir, build.Env = o.Source, append(os.Environ(), cgo)
 	if out, err := build.CombinedOutput(); err != nil {
 		return Program{}, fmt.Errorf("build the service: %w\n%s", err, out)
 	}
