@@ -38,8 +38,8 @@ var Outcomes = []Outcome{
 
 // Why says more than the outcome where a log or a status needs it.
 var (
-	// ErrAuthenticationRequired: the application asks for an API key, and the request has none that serves. It is not final: the
-	// token string may still be exchanged.
+	// ErrAuthenticationRequired: the application asks for an API key, and the request has none that serves. It is not
+	// final: the token string may still be exchanged.
 	ErrAuthenticationRequired = errors.New("the application asks for authentication")
 	// ErrUnproved: the refresh token is bound, and the request did not prove the binding. It is not final either.
 	ErrUnproved = errors.New("the request does not prove what the refresh token is bound to")
@@ -49,16 +49,18 @@ var (
 	ErrLifeTooLong = errors.New("the access token's life would be longer than the policy allows")
 )
 
-// Call is what an exchange presents: the generation of a genuine token string, and what else the caller named and proved.
+// Call is what an exchange presents: the generation of a genuine token string, and what else the caller named and
+// proved.
 type Call struct {
 	Generation     uint32
 	Now            time.Time
 	TenantID       string        // the tenant that the request names; empty for none
 	Authenticated  bool          // an API key with the permission, for TenantID, came along
 	Binding        string        // what the caller proved; empty for nothing
-	AccessTokenTTL time.Duration // the life that the request asks for; 0 for the policy's
+	AccessTokenTTL time.Duration // the lifetime that the request asks for; 0 for the policy's
 	ClientAddress  string
-	// Restored says that the store was restored from a backup, so that a token string of a later generation is its owner's.
+	// Restored says that the store was restored from a backup, so that a token string of a later generation is its
+	// owner's.
 	Restored bool
 }
 
@@ -72,16 +74,16 @@ type Snapshot struct {
 	Policy Policy
 }
 
-// Alive reports whether the token is neither revoked, nor covered by a mark, nor expired, nor its application gone. It is the
-// one definition; a store's "alive" must agree with it.
+// Alive reports whether the token is neither revoked, nor covered by a mark, nor expired, nor its application gone.
+// It is the one definition; a store's "alive" must agree with it.
 func (s Snapshot) Alive(now time.Time) bool { return !s.revoked() && now.Before(s.Token.ExpiresAt) }
 
 func (s Snapshot) revoked() bool {
 	return s.Gone || !s.Token.RevokedAt.IsZero() || s.MarkEpoch > s.Token.IssuedEpoch
 }
 
-// expired reports whether no exchange may answer: the expiry has come, or the policy in force would move it to where it has, or
-// there is no generation left.
+// expired reports whether no exchange may answer: the expiry has come, or the policy in force would move it to where
+// it has, or there is no generation left.
 func (s Snapshot) expired(now time.Time) bool {
 	return !now.Before(s.Token.ExpiresAt) || s.Token.Generation == MaxGeneration || !s.Token.MayMove(s.Policy, now)
 }
@@ -102,8 +104,9 @@ type Decision struct {
 	AddressChanged bool
 }
 
-// Decide decides what an exchange answers. What it would answer with an access token that lives longer than the policy allows
-// is refused instead, with ErrLifeTooLong, and nothing is written; a refusal stands, so that a replay is caught.
+// Decide decides what an exchange answers. What it would answer with an access token that lives longer than the
+// policy allows is refused instead, with ErrLifeTooLong, and nothing is written; a refusal stands, so that a replay
+// is caught.
 func (s Snapshot) Decide(c Call) Decision {
 	d := s.decide(c)
 	if !d.Outcome.Refused() && c.AccessTokenTTL > s.Policy.AccessTokenTTL {
@@ -112,8 +115,8 @@ func (s Snapshot) Decide(c Call) Decision {
 	return d
 }
 
-// decide is the table of what an exchange answers. The order of the cases is part of the rule: what a caller has not proved
-// comes before what it could learn or change; the first case that fits decides.
+// decide is the table of what an exchange answers. The order of the cases is part of the rule: what a caller has not
+// proved comes before what it could learn or change; the first case that fits decides.
 func (s Snapshot) decide(c Call) Decision {
 	t, p := s.Token, s.Policy
 	current, before := c.Generation == t.Generation, c.Generation == t.Generation-1
@@ -164,9 +167,9 @@ func (s Snapshot) answer(o Outcome, after RefreshToken, now time.Time) Decision 
 	return Decision{Outcome: o, After: after, Write: true, AnsweredAt: now}
 }
 
-// recoverable reports whether the current generation may be answered to the string before it, late: it was already, or the
-// policy knows no replay of it, or the budget allows one more. Owner and thief who take turns meet this limit at their third
-// collision.
+// recoverable reports whether the current generation may be answered to the string before it, late: it was already,
+// or the policy knows no replay of it, or the budget allows one more. Owner and thief who take turns meet this limit
+// at their third collision.
 func (t RefreshToken) recoverable(p Policy) bool {
 	if !t.RecoveredAt.IsZero() || p.Usage == Reusable {
 		return true
@@ -174,7 +177,8 @@ func (t RefreshToken) recoverable(p Policy) bool {
 	return p.RecoveryBurst > 0 && t.RecoveryPaidUntil-int64(t.Generation) <= (p.RecoveryBurst-1)*p.RecoveryInterval
 }
 
-// recovered charges the recovery of the current generation, once, and notes its instant. Under Reusable it costs nothing.
+// recovered charges the recovery of the current generation, once, and notes its instant. Under Reusable it costs
+// nothing.
 func (t RefreshToken) recovered(p Policy, now time.Time) RefreshToken {
 	if !t.RecoveredAt.IsZero() {
 		return t

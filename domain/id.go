@@ -7,8 +7,9 @@ import (
 	"time"
 )
 
-// ID names a refresh token. It is a UUID of version 7 (RFC 9562, section 5.7), so the order of ids is the order of issue as far as
-// the clocks that made them agree. Nothing may depend on that order: [RefreshToken.Ordinal] is for what does. It is no secret.
+// ID names a refresh token. It is a UUID of version 7 (RFC 9562, section 5.7), so the order of ids is the order of
+// issue as far as the clocks that made them agree. Nothing may depend on that order: [RefreshToken.Ordinal] is for
+// what does. It is no secret.
 type ID [16]byte
 
 // NewID makes an id from the instant and from 10 bytes of random.
@@ -56,8 +57,8 @@ func (id ID) Time() (time.Time, bool) {
 	return time.UnixMilli(ms).UTC(), true
 }
 
-// CheckChosen returns an *Invalid unless the id is one that a caller may choose at now: of version 7, so that it says when it was
-// made, and made at most [ClocksMayDiffer] ahead of now. How old it may be is for IsStale.
+// CheckChosen returns an *Invalid unless the id is one that a caller may choose at now: of version 7, so that it says
+// when it was made, and made at most [ClocksMayDiffer] ahead of now. How old it may be is for IsStale.
 func (id ID) CheckChosen(now time.Time) error {
 	switch made, ok := id.Time(); {
 	case !ok:
@@ -69,10 +70,10 @@ func (id ID) CheckChosen(now time.Time) error {
 	}
 }
 
-// IsStale reports whether the id was made so long ago that a refresh token of that id may have been issued, have died, and have been
-// deleted since, if the dead are kept for that long; 0 if they are never deleted. Such an id must not be issued under again: the old
-// token strings would be good for the new refresh token. It errs by [ClocksMayDiffer] on the safe side. An id that does not say
-// when it was made is never stale.
+// IsStale reports whether the id was made so long ago that a refresh token of that id may have been issued, have
+// died, and have been deleted since, if the dead are kept for that long; 0 if they are never deleted. Such an id must
+// not be issued under again: the old token strings would be good for the new refresh token. It errs by
+// [ClocksMayDiffer] on the safe side. An id that does not say when it was made is never stale.
 func (id ID) IsStale(now time.Time, kept time.Duration) bool {
 	made, ok := id.Time()
 	return ok && kept > 0 && now.Sub(made) >= kept-ClocksMayDiffer

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 	"time"
+	"unicode/utf8"
 )
 
 // RefreshToken is one session of a user in an application, from issue to its end: one record, however often it is rotated.
@@ -54,13 +55,29 @@ type RefreshToken struct {
 // MetaData describes where a refresh token is used. It decides nothing.
 type MetaData struct {
 	Device Device
-	// ClientAddress is the address that the last rotation came from, before the first one that of the issue; empty if unknown.
+	// ClientAddress is the address that the last rotation came from, before the first one that of the issue; empty if
+	// unknown.
 	ClientAddress string
 	Data          Object
 }
 
 // Device is what the caller says of the user's device.
 type Device struct{ Name, Type, Description string }
+
+// DescribedBy returns d with as much of a User-Agent header as fits for a description, if it has none.
+func (d Device) DescribedBy(userAgent string) Device {
+	if d.Description != "" {
+		return d
+	}
+	d.Description = strings.TrimSpace(userAgent)
+	if end := maxDeviceField; len(d.Description) > end {
+		for !utf8.RuneStart(d.Description[end]) {
+			end--
+		}
+		d.Description = strings.TrimSpace(d.Description[:end])
+	}
+	return d
+}
 
 // RevocationReason says why a refresh token was revoked.
 type RevocationReason string
@@ -84,8 +101,9 @@ const MaxGeneration = math.MaxUint32
 // NewRefreshToken makes the record of a new session: t with id, owner, roles, scopes, claims, metadata and binding filled in,
 // completed for issue at now under policy p. The store adds the epoch and the ordinal.
 //
-// An import may set t.IssuedAt, from which the expiry then counts, and t.ExpiresAt, which is cut to the second; zero leaves
-// them to now and to the policy. NewRefreshToken returns an *Invalid that names what is wrong.
+// An import may set t.IssuedAt, from which the expiry then counts, at most [ClocksMayDiffer] ahead of now; and
+// t.ExpiresAt, which is cut to the second. Zero leaves them to now and to the policy. NewRefreshToken returns an
+// *Invalid that names what is wrong.
 func NewRefreshToken(t RefreshToken, p Policy, now time.Time) (RefreshToken, error) {
 	if err := t.Validate(); err != nil {
 		return RefreshToken{}, err
@@ -112,7 +130,8 @@ func NewRefreshToken(t RefreshToken, p Policy, now time.Time) (RefreshToken, err
 	case !wanted.After(now):
 		problems.Add("expirationInstant", Malformed, "this is not after now: choose a later instant, or leave it out")
 	case wanted.After(t.ExpiresAt):
-		problems.Add("expirationInstant", Malformed, "the policy ends the refresh token before that: choose an earlier instant, or leave it out")
+		problems.Add("expirationInstant", Malformed,
+			"the policy ends the refresh token before that: choose an earlier instant, or leave it out")
 	default:
 		t.ExpiresAt = wanted
 	}
@@ -168,15 +187,23 @@ func checkEntries(p *Problems, field string, entries []string, check func(*Probl
 	}
 }
 
-// SameIssue reports whether asked, repeated, could have made t: same id, owner and content. The instants of asked are those
-// that its caller named; zero for none. An import can be told from another one only until its first exchange: after that
-// SameIssue returns false for every import. What the exchanges since have moved is not compared.
+// SameIssue reports whether asked could have made t: same id, owner and content. The instants of asked are those that
+// its caller named; zero for none.
+//
+// An import is the same only until its first rotation, which takes away the instant of its insert, and with that the
+// key of its first token string. An expiry is compared only where asked names one and no exchange can have moved it.
 func (t RefreshToken) SameIssue(asked RefreshToken) bool {
+	imported := !t.IssuedAt.Equal(t.RotatedAt)
+	if t.Generation > 1 {
+		// Nobody but an import begins before its id was made, by more than clocks differ.
+		made, ok := t.ID.Time()
+		imported = !ok || t.IssuedAt.Before(made.Add(-ClocksMayDiffer)) || !asked.IssuedAt.IsZero()
+	}
 	unused := t.Generation == 1 && t.LastUsedAt.Equal(t.RotatedAt)
 	switch {
-	case !asked.IssuedAt.IsZero() && !(t.Generation == 1 && t.IssuedAt.Equal(asked.IssuedAt)):
+	case imported && !(t.Generation == 1 && t.IssuedAt.Equal(asked.IssuedAt)):
 		return false
-	case asked.IssuedAt.IsZero() && t.Generation == 1 && !t.IssuedAt.Equal(t.RotatedAt):
+	case !imported && !asked.IssuedAt.IsZero() && !t.IssuedAt.Equal(asked.IssuedAt):
 		return false
 	case !asked.ExpiresAt.IsZero() && unused && !t.ExpiresAt.Equal(asked.ExpiresAt.Truncate(time.Second)):
 		return false
@@ -219,24 +246,24 @@ func (t RefreshToken) slid(p Policy, now time.Time) time.Time {
 	return earlier(now.Add(window), t.IssuedAt.Add(maximum)).Truncate(time.Second)
 }
 
-// MayMove reports whether a use at now would move the expiry to a later instant than now. Under a policy that was shortened it may
-// not: the refresh token is then expired, whatever is stored.
+// MayMove reports whether a use at now would move the expiry to a later instant than now. Under a policy that was
+// shortened it may not: the refresh token is then expired, whatever is stored.
 func (t RefreshToken) MayMove(p Policy, now time.Time) bool {
 	window, _ := p.Slide()
 	return window == 0 || t.slid(p, now).After(now)
 }
 
-// AnswerStands reports whether the last answer of an exchange still stands at now: whoever asks gets it again, and nothing is
-// written. It stands while now is less than the grace period away from it, on either side, because replicas' clocks differ,
-// and because a clock that was far ahead must not hold the refresh token until the others get there. At generation 1 there is
-// no answer yet.
+// AnswerStands reports whether the last answer of an exchange still stands at now: a request then gets it again, and
+// nothing is written. It stands while now is less than the grace period away from it, on either side, because replicas' clocks
+// differ, and because a clock that was far ahead must not hold the refresh token until the others get there. At
+// generation 1 there is no answer yet.
 func (t RefreshToken) AnswerStands(p Policy, now time.Time) bool {
 	return t.Generation > 1 && now.Sub(t.lastAnswer()).Abs() < p.GracePeriod
 }
 
-// lastAnswer is the instant of the last answer: of the first recovery of the current generation, or else of its rotation. Neither
-// a retry nor a repeated recovery moves it: otherwise a holder of the string before the current one could hold the next rotation
-// back for ever.
+// lastAnswer is the instant of the last answer: of the first recovery of the current generation, or else of its
+// rotation. Neither a retry nor a repeated recovery moves it: otherwise a holder of the string before the current one
+// could hold the next rotation back for ever.
 func (t RefreshToken) lastAnswer() time.Time {
 	if t.RecoveredAt.IsZero() {
 		return t.RotatedAt

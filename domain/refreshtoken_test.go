@@ -310,6 +310,8 @@ func TestSameIssueOfAnImport(t *testing.T) {
 		{"both do, rotated: it is too late to say", long, time.Time{}, rotated, long, time.Time{}, false},
 		{"they name different issues", long, time.Time{}, nil, long.Add(µs), time.Time{}, false},
 		{"only the first names the issue", long, time.Time{}, nil, time.Time{}, time.Time{}, false},
+		{"only the first does, used", long, time.Time{}, used, time.Time{}, time.Time{}, false},
+		{"only the first does, rotated", long, time.Time{}, rotated, time.Time{}, time.Time{}, false},
 		{"both name the same expiry", time.Time{}, ends, nil, time.Time{}, ends, true},
 		{"the same second of expiry", time.Time{}, ends, nil, time.Time{}, ends.Add(fraction), true},
 		{"another second of expiry", time.Time{}, ends, nil, time.Time{}, ends.Add(fraction + µs), false},
@@ -318,6 +320,11 @@ func TestSameIssueOfAnImport(t *testing.T) {
 		{"another expiry, rotated", time.Time{}, ends, rotated, time.Time{}, ends.Add(day), true},
 	} {
 		first, again := asked(), asked()
+		id, err := domain.NewID(issued, strings.NewReader("0123456789"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		first.ID, again.ID = id, id
 		first.IssuedAt, first.ExpiresAt = tt.issuedAt, tt.expiresAt
 		again.IssuedAt, again.ExpiresAt = tt.issuedAgain, tt.expiresAgain
 		stored, err := domain.NewRefreshToken(first, domain.DefaultPolicy(), issued)
@@ -329,6 +336,25 @@ func TestSameIssueOfAnImport(t *testing.T) {
 		}
 		if got := stored.SameIssue(again); got != tt.want {
 			t.Errorf("%s: got %t, want %t", tt.rule, got, tt.want)
+		}
+	}
+}
+
+// A User-Agent header describes a device that has no description, as far as it fits, and is cut between two characters.
+func TestDescribedBy(t *testing.T) {
+	long := strings.Repeat("a", 254) + "é"
+	for _, tt := range []struct{ description, userAgent, want string }{
+		{"the red one", "Mozilla/5.0", "the red one"},
+		{"", " Mozilla/5.0 ", "Mozilla/5.0"},
+		{"", "", ""},
+		{"", strings.Repeat("a", 255), strings.Repeat("a", 255)},
+		{"", strings.Repeat("a", 256), strings.Repeat("a", 255)},
+		{"", long, strings.Repeat("a", 254)},
+		{"", strings.Repeat("a", 254) + " b", strings.Repeat("a", 254)},
+	} {
+		got := domain.Device{Name: "phone", Description: tt.description}.DescribedBy(tt.userAgent)
+		if want := (domain.Device{Name: "phone", Description: tt.want}); got != want {
+			t.Errorf("%q described by %q: got %q, want %q", tt.description, tt.userAgent, got.Description, tt.want)
 		}
 	}
 }

@@ -48,7 +48,8 @@ type Exchanged struct {
 	Outcome domain.Outcome
 	// Why is set for some refusals: domain.ErrAuthenticationRequired, ErrUnproved, ErrAhead, ErrLifeTooLong.
 	Why error
-	// AddressChanged reports a retry with the string before the current one, from another client address than the rotation's.
+	// AddressChanged reports a retry with the string before the current one, from another client address than the
+	// rotation's.
 	AddressChanged bool
 	// Restored reports a rotation to the successor of a later generation than was stored.
 	Restored bool
@@ -142,7 +143,9 @@ func (x *Exchange) present(ctx context.Context, in ExchangeInput) (best domain.P
 }
 
 func (x *Exchange) answer(ctx context.Context, d domain.Decision, p domain.Policy, c domain.Call) (Exchanged, error) {
-	out := Exchanged{Outcome: d.Outcome, Why: d.Why, AddressChanged: d.AddressChanged, Grant: Grant{RefreshToken: d.After, Policy: p}}
+	out := Exchanged{
+		Grant: Grant{RefreshToken: d.After, Policy: p}, Outcome: d.Outcome, Why: d.Why, AddressChanged: d.AddressChanged,
+	}
 	if d.Outcome.Refused() {
 		return out, nil
 	}

@@ -26,9 +26,9 @@ type Issue struct {
 
 // IssueInput describes the session.
 type IssueInput struct {
-	// ID is the caller's choice: a UUID of version 7 that was made at most a minute ahead of this process' clock, and not so long
-	// ago that a refresh token of that id may have been purged; zero leaves the choice to Do. With an id of its own, a caller that got
-	// no response sends the same request again and gets the same response.
+	// ID is the caller's choice: a UUID of version 7 that was made at most a minute ahead of this process' clock, and
+	// not so long ago that a refresh token of that id may have been purged; zero leaves the choice to Do. With an id of
+	// its own, a caller that got no response sends the same request again and gets the same response.
 	ID            domain.ID
 	TenantID      string
 	ApplicationID string
@@ -38,15 +38,16 @@ type IssueInput struct {
 	Claims        domain.Object
 	MetaData      domain.MetaData
 	Binding       string
-	// IssuedAt is when the session began, for an import; zero for now. ExpiresAt ends it earlier than the policy does, until the
-	// first exchange that moves the expiry; zero leaves it to the policy. ExpiresAt is cut to the second.
+	// IssuedAt is when the session began, for an import; zero for now. ExpiresAt ends it earlier than the policy does,
+	// until the first exchange that moves the expiry; zero leaves it to the policy. ExpiresAt is cut to the second.
 	IssuedAt  time.Time
 	ExpiresAt time.Time
 }
 
-// Do issues. It returns an *domain.Invalid for what cannot be stored and for an id that is taken by something else or may have been,
-// and ErrNotFound for an application that does not exist. When it has returned, the limit of the user's refresh tokens in the
-// application holds; by that limit the new one is ended only by an issue that overlapped this one or began later.
+// Do issues. It returns an *domain.Invalid for what cannot be stored, for an application that is not active, and for
+// an id that is taken by something else or may have been; ErrNotFound for an application that does not exist, or was
+// switched off meanwhile. When it has returned, the limit of the user's refresh tokens in the application holds; by
+// that limit the new one is ended only by an issue that overlapped this one or began later.
 func (u *Issue) Do(ctx context.Context, in IssueInput) (Grant, error) {
 	now, chosen := u.Clock.now(), !in.ID.IsZero()
 	if !chosen {
@@ -63,7 +64,9 @@ func (u *Issue) Do(ctx context.Context, in IssueInput) (Grant, error) {
 	// What is wrong with the input is told before what is missing from the store, and never reaches it.
 	var problems domain.Problems
 	problems.Merge("", asked.Validate())
-	problems.Merge("", in.ID.CheckChosen(now))
+	if chosen {
+		problems.Merge("", in.ID.CheckChosen(now))
+	}
 	if err := problems.Err(); err != nil {
 		return Grant{}, err
 	}
@@ -75,7 +78,8 @@ func (u *Issue) Do(ctx context.Context, in IssueInput) (Grant, error) {
 		return Grant{}, domain.NewInvalid("applicationsId", domain.Inactive,
 			"the application is switched off: switch it on, or name another one")
 	}
-	if err := domain.CheckAccessTokenSize(asked, policy, Issuer(u.Minter.PublicURL, in.TenantID, policy.Issuer)); err != nil {
+	issuer := Issuer(u.Minter.PublicURL, in.TenantID, policy.Issuer)
+	if err := domain.CheckAccessTokenSize(asked, policy, issuer); err != nil {
 		return Grant{}, err
 	}
 	var token domain.RefreshToken

@@ -152,7 +152,8 @@ func (a *API) tell(c echo.Context, out usecase.Exchanged) {
 	case errors.Is(out.Why, domain.ErrAhead):
 		record.Raise(slog.LevelError, slog.String("why", out.Why.Error()+": the store went back in time, or a token key leaked"))
 	case out.Restored:
-		record.Raise(slog.LevelWarn, slog.String("why", "a later generation than the stored one was rotated, because the store was restored"),
+		record.Raise(slog.LevelWarn, 
+			slog.String("why", "a later generation than the stored one was rotated, because the store was restored"),
 			slog.Uint64("generation", uint64(out.RefreshToken.Generation)))
 	case out.AddressChanged:
 		record.Raise(slog.LevelWarn, slog.String("why", "a retry from another client address than the rotation's"),
@@ -206,12 +207,12 @@ func (a *API) ownPage(c echo.Context) bool {
 	}
 }
 
-// maxCookie is the size of cookie that a client has to support (RFC 6265, section 6.1): name, value and attributes together.
-// Browsers drop larger ones.
+// maxCookie is the size of cookie that a client has to support (RFC 6265, section 6.1): name, value and attributes
+// together. Browsers drop larger ones.
 const maxCookie = 4096
 
-// setCookies sets both cookies for as long as their tokens can be used. An access token that is too large for a cookie is in
-// the body only; the cookie of an earlier one is then deleted.
+// setCookies sets both cookies for as long as their tokens can be used. An access token that is too large for a
+// cookie is in the body only; the cookie of an earlier one is then deleted.
 func (a *API) setCookies(c echo.Context, g usecase.Grant) {
 	refresh := a.newCookie(c, refreshCookie, g.TokenString.Reveal(), g.Policy)
 	refresh.MaxAge = int(g.RefreshTokenExpiresIn / time.Second)

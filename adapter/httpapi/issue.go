@@ -6,7 +6,6 @@ import (
 	"strings"
 	"time"
 	"unicode"
-	"unicode/utf8"
 
 	"github.com/labstack/echo/v4"
 
@@ -96,10 +95,7 @@ func (b issueBody) input(tenantID string) (usecase.IssueInput, error) {
 		}
 	}
 	in.MetaData.ClientAddress = clientAddress(&p, b.ClientAddress)
-	described := userAgent(&p, b.UserAgent)
-	if d := &in.MetaData.Device; d.Description == "" {
-		d.Description = described
-	}
+	in.MetaData.Device = in.MetaData.Device.DescribedBy(userAgent(&p, b.UserAgent))
 	in.IssuedAt = instant(&p, "insertInstant", b.InsertInstant)
 	in.ExpiresAt = instant(&p, "expirationInstant", b.ExpirationInstant)
 	return in, p.Err()
@@ -119,27 +115,17 @@ func clientAddress(p *domain.Problems, s *string) string {
 	return address.Unmap().WithZone("").String()
 }
 
-const (
-	maxUserAgent   = 1024
-	maxDescription = 255 // of a device, in bytes
-)
+const maxUserAgent = 1024 // bytes
 
-// userAgent returns as much of a User-Agent header as fits the description of a device.
+// userAgent returns the User-Agent header of the user's device, as the caller saw it.
 func userAgent(p *domain.Problems, s *string) string {
-	described := strings.TrimSpace(text(s))
 	switch {
 	case len(text(s)) > maxUserAgent:
 		p.Add("userAgent", domain.TooLong, "use at most 1024 bytes")
 	case strings.ContainsFunc(text(s), unicode.IsControl):
 		p.Add("userAgent", domain.Malformed, "control characters are not allowed")
-	case len(described) > maxDescription:
-		end := maxDescription
-		for !utf8.RuneStart(described[end]) {
-			end--
-		}
-		return strings.TrimSpace(described[:end])
 	default:
-		return described
+		return text(s)
 	}
 	return ""
 }
