@@ -33,20 +33,22 @@ type RefreshTokens interface {
 	// Insert stores t and returns it as stored. In one step with storing it, it sets
 	//
 	//   - IssuedEpoch to the epoch that its tenant has at that moment: no revocation can fall between the two;
-	//   - Ordinal to 1 + the greatest among the refresh tokens of its user in its application that are not revoked themselves; 1 if
-	//     there are none. An Insert that starts after another one returned sees that one. Two that overlap may tie.
+	//   - Ordinal to 1 + the greatest among the refresh tokens of its user in its application that are not revoked
+	//     themselves; 1 if there are none. An Insert that starts after another one returned sees that one. Two that
+	//     overlap may tie.
 	//
-	// It returns ErrNotFound if application or tenant do not exist or are not active, and ErrDuplicate, with nothing written, if a
-	// refresh token of that id exists, whoever owns it, active or ended. Where both are so, it may return either.
+	// It returns ErrNotFound if application or tenant do not exist or are not active, and ErrDuplicate, with nothing
+	// written, if a refresh token of that id exists, of any owner, active or ended. Where both are so, it may return
+	// either.
 	Insert(ctx context.Context, t domain.RefreshToken) (domain.RefreshToken, error)
 
 	// Advance is the exchange: it moves the refresh token from generation c.Generation to the next, in one step, if
 	//
 	//   - its current generation is c.Generation and not [domain.MaxGeneration], and it is alive at c.Now;
-	//   - its last answer does not stand ([domain.RefreshToken.AnswerStands]): it is at generation 1, or c.Now is at least the
-	//     grace period before or after RecoveredAt, or RotatedAt where RecoveredAt is zero;
-	//   - if the policy slides ([domain.Policy.Slide] gives window and maximum; window 0 means no), IssuedAt + maximum, cut to the
-	//     second, is after c.Now;
+	//   - its last answer does not stand ([domain.RefreshToken.AnswerStands]): it is at generation 1, or c.Now is at
+	//     least the grace period before or after RecoveredAt, or RotatedAt where RecoveredAt is zero;
+	//   - if the policy slides ([domain.Policy.Slide] gives window and maximum; window 0 means no), IssuedAt + maximum,
+	//     cut to the second, is after c.Now;
 	//   - c.TenantID is empty or its tenant;
 	//   - its binding is empty or c.Binding;
 	//   - its application's policy is active, is OneTimeUse, and does not RequireAuthentication unless c.Authenticated;
@@ -70,9 +72,10 @@ type RefreshTokens interface {
 	// moment, dead or alive. It returns ErrNotFound if there is no such record.
 	Snapshot(ctx context.Context, id domain.ID) (domain.Snapshot, error)
 
-	// Swap stores after in the place of before, in one step, if the record still has before's Generation, RecoveredAt and
-	// RecoveryPaidUntil, and is alive at now; else it writes nothing and returns ErrConflict. Stored are Generation, RotatedAt,
-	// LastUsedAt, ExpiresAt, RecoveredAt, RecoveryPaidUntil, RevokedAt, RevokedReason and MetaData.ClientAddress, and nothing else.
+	// Swap stores after in the place of before, in one step, if the record still has before's Generation, RecoveredAt
+	// and RecoveryPaidUntil, and is alive at now; else it writes nothing and returns ErrConflict. Stored are Generation,
+	// RotatedAt, LastUsedAt, ExpiresAt, RecoveredAt, RecoveryPaidUntil, RevokedAt, RevokedReason and
+	// MetaData.ClientAddress, and nothing else.
 	Swap(ctx context.Context, before, after domain.RefreshToken, now time.Time) error
 
 	// Find returns the refresh token of that tenant and id if it is alive at now, else ErrNotFound.
@@ -112,10 +115,10 @@ type Revocations interface {
 	// not. A user needs no existence. Revocations of one tenant happen one after another.
 	RevokeScope(ctx context.Context, s domain.Scope, except domain.ID, r Revocation) (epoch uint64, err error)
 
-	// KeepNewest revokes, of the refresh tokens within the scope that are alive at r.At, all but the keep (at least 1) with the
-	// highest (Ordinal, ID). A scope of a user in an application is all that it has to serve. When several calls run at once, and
-	// each began after its own Insert returned, at most keep are alive when all have returned, and no token that is among
-	// the keep highest of all was revoked.
+	// KeepNewest revokes, of the refresh tokens within the scope that are alive at r.At, all but the keep (at least 1)
+	// with the highest (Ordinal, ID). A scope of a user in an application is all that it has to serve. When several
+	// calls run at once, and each began after its own Insert returned, at most keep are alive when all have returned,
+	// and no token that is among the keep highest of all was revoked.
 	KeepNewest(ctx context.Context, s domain.Scope, keep int, r Revocation) error
 }
 

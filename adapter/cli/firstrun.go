@@ -134,7 +134,7 @@ EXCHANGED=$(curl -sS "$BASE/jwt/refresh" -d "refreshToken=$FIRST")
 echo "$EXCHANGED"
 
 # Retry: that answer was lost, and the device sends the string again. An answer stands for
-# 30 seconds: whoever asks within, with the old string or the new one, gets it again.
+# 30 seconds: a request within, with the old string or the new one, gets it again.
 RETRIED=$(curl -sS "$BASE/jwt/refresh" -d "refreshToken=$FIRST")
 echo "$RETRIED"
 CURRENT=$(echo "$EXCHANGED" | sed -n 's/.*"refreshToken":"\([^"]*\)".*/\1/p')

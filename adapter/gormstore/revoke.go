@@ -98,8 +98,8 @@ func revokeScope(tx *gorm.DB, scope domain.Scope, except domain.ID, r port.Revoc
 		micros(m.KeepUntil)).Error
 }
 
-// keepNewest reads the user's index of what is not revoked, so what is costs nothing. Two that run at once may lock rows in
-// different orders; PostgreSQL then ends one, which is run again.
+// keepNewest reads the index of a user's refresh tokens that are not revoked, so revoked rows cost nothing. Of two
+// that run concurrently and lock rows in different orders PostgreSQL ends one, which is run again.
 var keepNewest = `
 UPDATE refresh_tokens SET revoked_at = $1, revoked_reason = $2
 WHERE tenant_id = $3 AND application_id = $4 AND user_id = $5 AND ` + alive("$1") + ` AND (ordinal, id) < (

@@ -152,7 +152,7 @@ func (a *API) tell(c echo.Context, out usecase.Exchanged) {
 	case errors.Is(out.Why, domain.ErrAhead):
 		record.Raise(slog.LevelError, slog.String("why", out.Why.Error()+": the store went back in time, or a token key leaked"))
 	case out.Restored:
-		record.Raise(slog.LevelWarn, 
+		record.Raise(slog.LevelWarn,
 			slog.String("why", "a later generation than the stored one was rotated, because the store was restored"),
 			slog.Uint64("generation", uint64(out.RefreshToken.Generation)))
 	case out.AddressChanged:

@@ -89,7 +89,8 @@ func (s *Store) Swap(ctx context.Context, before, after domain.RefreshToken, now
 		!t.RecoveredAt.Equal(instant(before.RecoveredAt)) || t.RecoveryPaidUntil != before.RecoveryPaidUntil {
 		return domain.ErrConflict
 	}
-	t.Generation, t.RotatedAt, t.MetaData.ClientAddress = after.Generation, instant(after.RotatedAt), after.MetaData.ClientAddress
+	t.Generation, t.RotatedAt = after.Generation, instant(after.RotatedAt)
+	t.MetaData.ClientAddress = after.MetaData.ClientAddress
 	t.LastUsedAt, t.ExpiresAt = instant(after.LastUsedAt), instant(after.ExpiresAt)
 	t.RecoveredAt, t.RecoveryPaidUntil = instant(after.RecoveredAt), after.RecoveryPaidUntil
 	t.RevokedAt, t.RevokedReason = instant(after.RevokedAt), after.RevokedReason
@@ -133,8 +134,8 @@ func owner(t domain.RefreshToken) domain.Scope {
 	return domain.Scope{TenantID: t.TenantID, ApplicationID: t.ApplicationID, UserID: t.UserID}
 }
 
-// living are the refresh tokens within the scope that are alive at now and that keep holds for, in no order. They are not
-// copies.
+// living are the refresh tokens within the scope that are alive at now and that keep holds for, in no order. They are
+// not copies.
 func (s *Store) living(scope domain.Scope, now time.Time, keep func(domain.RefreshToken) bool) []domain.RefreshToken {
 	var found []domain.RefreshToken
 	for _, t := range s.tokens {

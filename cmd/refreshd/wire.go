@@ -209,7 +209,9 @@ func (s *service) api(c config.Config, publicURL string, ready func(context.Cont
 			Tokens: s.store, Revocations: s.store, Directory: s.store, Minter: minter, Clock: s.clock, Random: rand.Reader,
 			PurgeAfter: c.PurgeAfter,
 		},
-		Exchange:     &usecase.Exchange{Tokens: s.store, Minter: minter, Clock: s.clock, Limit: guard.Exchange, Restored: c.Restored},
+		Exchange: &usecase.Exchange{
+			Tokens: s.store, Minter: minter, Clock: s.clock, Limit: guard.Exchange, Restored: c.Restored,
+		},
 		List:         &usecase.List{Tokens: s.store, Clock: s.clock},
 		Revoke:       &usecase.Revoke{Revocations: s.store, Keys: s.keys, Clock: s.clock},
 		Authenticate: &usecase.Authenticate{APIKeys: s.store, Directory: s.store, Keys: s.keys, Clock: s.clock},
