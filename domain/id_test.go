@@ -48,6 +48,11 @@ func TestAnIDOfVersion7SaysWhenItWasMade(t *testing.T) {
 	if got, ok := random.Time(); ok || !got.IsZero() {
 		t.Errorf("an id of version 4 says %s", got)
 	}
+	variant := tokenID
+	variant[8] |= 0xc0
+	if got, ok := variant.Time(); ok || !got.IsZero() {
+		t.Errorf("an id of another variant says %s", got)
+	}
 }
 
 // Whose refresh token may be gone must not get another one: the token strings of both would be the same.
@@ -63,8 +68,9 @@ func TestAnIDIsStaleOnceItsRefreshTokenMayBeGone(t *testing.T) {
 	}{
 		{id, 0, time.Hour, false},
 		{id, -48 * time.Hour, time.Hour, false},
-		{id, 59*time.Minute - µs, time.Hour, false},
-		{id, 59 * time.Minute, time.Hour, true},
+		// A minute for an id that was made ahead of the clock of its issue, and one for that clock.
+		{id, 58*time.Minute - µs, time.Hour, false},
+		{id, 58 * time.Minute, time.Hour, true},
 		{id, 1000 * time.Hour, time.Hour, true},
 		{id, 1000 * time.Hour, 0, false},
 		{random, 1000 * time.Hour, time.Hour, false},

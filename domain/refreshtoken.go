@@ -122,6 +122,8 @@ func NewRefreshToken(t RefreshToken, p Policy, now time.Time) (RefreshToken, err
 	}
 	var problems Problems
 	switch {
+	case t.IssuedAt.UnixMicro() <= 0: // a store keeps the zero instant as 0
+		problems.Add("insertInstant", Malformed, "send an instant after the beginning of 1970, or leave it out")
 	case t.IssuedAt.After(now.Add(ClocksMayDiffer)):
 		problems.Add("insertInstant", Malformed, "this is ahead of now: send the instant of the original issue")
 	case !t.ExpiresAt.After(now):

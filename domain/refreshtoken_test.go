@@ -66,6 +66,11 @@ func TestNewRefreshTokenExpires(t *testing.T) {
 		{domain.SlidingWindow, 3 * day, day, -time.Minute, 0, 3*day - subsecond, ""},
 		{domain.SlidingWindow, 3 * day, day, -time.Minute - µs, 0, 0, "[invalid]insertInstant"},
 
+		// No store can tell the beginning of 1970 from no instant, and what lies before it is none of a session.
+		{domain.SlidingWindow, 3 * day, day, issued.Sub(time.Unix(0, 0)), 0, 0, "[invalid]insertInstant"},
+		{domain.SlidingWindow, 3 * day, day, issued.Sub(time.Unix(0, 0)) + day, 0, 0, "[invalid]insertInstant"},
+		{domain.SlidingWindow, 3 * day, day, issued.Sub(time.Unix(0, 0)) - µs, 0, 3*day - subsecond, ""},
+
 		{domain.Fixed, 3 * day, day, 0, day, day - subsecond, ""},
 		{domain.Fixed, 3 * day, day, 2 * day, day, day - subsecond, ""},
 		{domain.Fixed, 3 * day, day, 2 * day, day - subsecond + time.Second, 0, "[invalid]expirationInstant"},

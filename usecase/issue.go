@@ -101,6 +101,9 @@ func (u *Issue) Do(ctx context.Context, in IssueInput) (Grant, error) {
 		scope := domain.Scope{TenantID: in.TenantID, ApplicationID: in.ApplicationID, UserID: in.UserID}
 		err := u.Revocations.KeepNewest(ctx, scope, int(policy.MaximumActiveTokens),
 			port.Revocation{At: now, Reason: domain.RevokedByLimit})
+		if err == nil && again { // it may have ended itself, if the limit was lowered since
+			token, err = u.again(ctx, asked, now)
+		}
 		if err != nil {
 			return Grant{}, fault("issue: keep the newest", err)
 		}
@@ -118,9 +121,12 @@ func (u *Issue) again(ctx context.Context, asked domain.RefreshToken, now time.T
 	if err != nil {
 		return domain.RefreshToken{}, err
 	}
-	if !stored.Alive(now) || !stored.Token.SameIssue(asked) {
+	// What is answered is the first token string, so it must be one that can still be exchanged: an older one is a replay.
+	first := stored.Decide(domain.Call{Generation: 1, Now: now, Authenticated: true, Binding: asked.Binding})
+	if first.Outcome.Refused() || !stored.Token.SameIssue(asked) {
 		return domain.RefreshToken{}, domain.NewInvalid("refreshTokenId", domain.Duplicate,
-			"this id belongs to another refresh token, or to an earlier one: choose a new UUID")
+			"this id belongs to another refresh token, to one that has ended, or to one that its device has used since: "+
+				"choose a new UUID")
 	}
 	return stored.Token.AsIssued(), nil
 }
