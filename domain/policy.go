@@ -2,6 +2,7 @@ package domain
 
 import (
 	"fmt"
+	"maps"
 	"net/netip"
 	"slices"
 	"strings"
@@ -218,21 +219,6 @@ func (s Settings) apply(p Policy) Policy {
 	return p
 }
 
-// Settings are such that an application which has them has the policy p, but for Issuer and an inactive tenant,
-// whatever its tenant sets.
-func (p Policy) Settings() Settings {
-	in := func(d, unit time.Duration) *int64 { return new(int64(d / unit)) }
-	return Settings{
-		Active: &p.Active, RequireAuthentication: &p.RequireAuthentication,
-		CookieOnly: &p.CookieOnly, CookieDomain: &p.CookieDomain,
-		AccessTokenSeconds: in(p.AccessTokenTTL, time.Second), AccessTokenType: &p.AccessTokenType, Algorithm: &p.Algorithm,
-		Expiration: &p.Expiration, TTLMinutes: in(p.TTL, time.Minute), MaximumTTLMinutes: in(p.MaximumTTL, time.Minute),
-		Usage: &p.Usage, GraceSeconds: in(p.GracePeriod, time.Second),
-		RecoveryBurst: &p.RecoveryBurst, RecoveryInterval: &p.RecoveryInterval,
-		RevokeOnReplay: &p.RevokeOnReplay, MaximumActiveTokens: &p.MaximumActiveTokens,
-	}
-}
-
 func set[T any](to *T, from *T) {
 	if from != nil {
 		*to = *from
@@ -257,28 +243,25 @@ func Combine(t Tenant, a Application) (Policy, error) {
 	return p, nil
 }
 
-// CombineAll is [Combine] for all applications of t, as a store calls it whenever the tenant is written. It returns an
-// *Invalid also if t's settings cannot be meant without any application; a field of an application's is named like
-// `applications["shop"].jwtConfiguration.refreshTokenTimeToLiveInMinutes`.
-func CombineAll(t Tenant, as []Application) ([]Policy, error) {
+// CombineAll is [Combine] for all applications of t, by id, as a store calls it whenever the tenant is written. It
+// returns an *Invalid also if t's settings cannot be meant without any application; a field of an application's is
+// named like `applications["shop"].jwtConfiguration.refreshTokenTimeToLiveInMinutes`.
+func CombineAll(t Tenant, as map[string]Application) (map[string]Policy, error) {
 	if _, err := Combine(t, Application{}); err != nil {
 		return nil, err
 	}
 	var p Problems
-	policies := make([]Policy, len(as))
-	for i, a := range as {
+	policies := make(map[string]Policy, len(as))
+	for _, id := range slices.Sorted(maps.Keys(as)) {
 		var err error
-		policies[i], err = Combine(t, a)
-		p.Merge(InApplication(a.ID), err)
+		policies[id], err = Combine(t, as[id])
+		p.Merge(fmt.Sprintf("applications[%q].", id), err)
 	}
 	if err := p.Err(); err != nil {
 		return nil, err
 	}
 	return policies, nil
 }
-
-// InApplication begins the name of a field that CombineAll finds wrong with this application of the tenant.
-func InApplication(id string) string { return fmt.Sprintf("applications[%q].", id) }
 
 // validate refuses a combination that cannot be meant. Each value has been checked before.
 func (p Policy) validate() error {

@@ -307,42 +307,24 @@ func TestCombineAllNamesTheApplications(t *testing.T) {
 	tenant := domain.Tenant{ID: "acme", Settings: domain.Settings{MaximumTTLMinutes: new(int64(50_000))}}
 	long := domain.Settings{TTLMinutes: new(int64(50_001))}
 	fine := domain.Application{ID: "fine", Settings: domain.Settings{TTLMinutes: new(int64(60))}}
-	got, err := domain.CombineAll(tenant, []domain.Application{fine, {ID: "plain"}})
+	got, err := domain.CombineAll(tenant, map[string]domain.Application{"fine": fine, "plain": {}})
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := []domain.Policy{combined(t, tenant, fine), combined(t, tenant, domain.Application{ID: "plain"})}
+	want := map[string]domain.Policy{
+		"fine": combined(t, tenant, fine), "plain": combined(t, tenant, domain.Application{}),
+	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
 	}
-	_, err = domain.CombineAll(tenant, []domain.Application{{ID: "a.b", Settings: long}, fine, {ID: `c"d`, Settings: long}})
+	_, err = domain.CombineAll(tenant, map[string]domain.Application{
+		`c"d`: {Settings: long}, "fine": fine, "a.b": {Settings: long},
+	})
 	wantCodes(t, err, `[conflict]applications["a.b"].`+domain.FieldMaximumTTLMinutes,
 		`[conflict]applications["c\"d"].`+domain.FieldMaximumTTLMinutes)
 	tenant.Settings.MaximumTTLMinutes = new(int64(60)) // below the default lifetime
-	_, err = domain.CombineAll(tenant, []domain.Application{fine})
+	_, err = domain.CombineAll(tenant, map[string]domain.Application{"fine": fine})
 	wantCodes(t, err, "[conflict]"+domain.FieldMaximumTTLMinutes)
-}
-
-// They carry an application over a change of its tenant: a setting that they leave out would be the tenant's.
-func TestTheSettingsOfAPolicyAreAllOfIt(t *testing.T) {
-	for field := range reflect.TypeFor[domain.Settings]().Fields() {
-		e := settingOf[field.Name]
-		want := combined(t, domain.Tenant{}, domain.Application{Settings: with(field.Name, e.tenant)})
-		s := want.Settings()
-		if reflect.ValueOf(s).FieldByName(field.Name).IsNil() {
-			t.Errorf("%s is left out", field.Name)
-			continue
-		}
-		for name, other := range map[string]any{"one": e.tenant, "another": e.app} {
-			if field.Name == "Active" && other == false { // no application wins it back
-				continue
-			}
-			tenant := domain.Tenant{Settings: with(field.Name, other)}
-			if diff := cmp.Diff(want, combined(t, tenant, domain.Application{Settings: s})); diff != "" {
-				t.Errorf("%s, %s tenant (-want +got):\n%s", field.Name, name, diff)
-			}
-		}
-	}
 }
 
 // Which of two settings is wrong only the operator knows.

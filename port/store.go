@@ -135,11 +135,12 @@ type Revocation struct {
 // combination impossible writes nothing, also when tenant and application are saved concurrently: what is stored can
 // always be combined.
 type Directory interface {
-	// SaveTenant creates or replaces the tenant. Its epoch and marks stay as they are, also if it was deleted before.
-	// It returns ErrDuplicate, with nothing written, if another tenant has its (non-empty) issuer, and the *Invalid of
-	// [domain.CombineAll], with nothing written, if its settings are impossible by themselves or with one of its stored
-	// applications.
-	SaveTenant(ctx context.Context, t domain.Tenant) error
+	// SaveTenant creates or replaces the tenant and, in the same step, these of its applications; its other applications
+	// stay. They are stored as t's, whatever their TenantID says; if an id is there twice, the last counts. The tenant's
+	// epoch and marks stay as they are, also if it was deleted before. It returns ErrDuplicate, with nothing written, if
+	// another tenant has its (non-empty) issuer, and the *Invalid of [domain.CombineAll], with nothing written, if its
+	// settings are impossible by themselves or with one of its applications, as they would then be stored.
+	SaveTenant(ctx context.Context, t domain.Tenant, with ...domain.Application) error
 	// SaveApplication creates or replaces the application. ErrNotFound if its tenant does not exist; the *Invalid of
 	// [domain.Combine], with nothing written, if the two cannot be combined.
 	SaveApplication(ctx context.Context, a domain.Application) error

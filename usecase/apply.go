@@ -7,7 +7,6 @@ import (
 	"math"
 	"reflect"
 	"slices"
-	"strings"
 
 	"github.com/refreshd/refreshd/domain"
 	"github.com/refreshd/refreshd/port"
@@ -47,99 +46,99 @@ type Applied struct {
 	Warnings []string
 }
 
-// Do applies k. Everything is checked before anything is written, but for applications in the store that k does not
-// mention. An *domain.Invalid has fields such as `tenants[0].applications[2].jwtConfiguration.algorithm`. Where a
-// tenant's settings cannot be combined with an application that k does not mention, it is
-// `tenants[0].applications["shop"].…`: then the tenant and what follows it were not written, and what was applied
-// before is returned; every other *Invalid means that nothing was written. The writes are one by one; Do can be called
-// again after any error. ErrDuplicate means that another process took an issuer or a key while Do was at work.
+const unchanged = "unchanged"
+
+// Do applies k. First it checks all that k says: an *domain.Invalid then has fields such as
+// `tenants[0].applications[2].jwtConfiguration.algorithm`, and nothing was written. Then it writes each tenant with its
+// applications in one step, all or none, and each API key by itself, and stops at the first error; what it applied
+// before is returned beside the error. A tenant whose settings cannot be combined with a stored application that k does
+// not mention is refused only then, with a field such as `tenants[0].applications["shop"].…`. ErrDuplicate means that
+// another process took an issuer or a key while Do was at work. Do can be called again after any error.
 func (a *Apply) Do(ctx context.Context, k Kickstart) ([]Applied, error) {
 	if err := a.check(ctx, k); err != nil {
 		return nil, err
 	}
 	var done []Applied
 	for i, kt := range k.Tenants {
-		t := kt.Tenant
-		var ahead map[string]bool
-		action, err := save(ctx, t,
-			func(ctx context.Context) (domain.Tenant, error) { return a.Directory.Tenant(ctx, t.ID) },
-			func(ctx context.Context, _ domain.Tenant) (err error) {
-				ahead, err = a.saveTenant(ctx, kt)
-				return err
-			})
+		applied, err := a.tenant(ctx, fmt.Sprintf("tenants[%d].", i), kt)
 		if err != nil {
-			return done, fault("apply tenant "+t.ID, within(fmt.Sprintf("tenants[%d].", i), err))
+			return done, err
 		}
-		done = append(done, Applied{Kind: "tenant", Name: t.ID, Action: action})
-		for j, app := range kt.Applications {
-			app.TenantID = t.ID
-			action, err := save(ctx, app, func(ctx context.Context) (domain.Application, error) {
-				return a.Directory.Application(ctx, t.ID, app.ID)
-			}, a.Directory.SaveApplication)
-			policy, impossible := domain.Combine(t, app)
-			if err = errors.Join(err, impossible); err != nil {
-				return done, fault(fmt.Sprintf("apply application %q of tenant %s", app.ID, t.ID),
-					within(fmt.Sprintf("tenants[%d].applications[%d].", i, j), err))
-			}
-			if ahead[app.ID] {
-				action = "updated"
-			}
-			// Its key is there before it signs, so that no verifier keeps a key set without it.
-			if _, err := a.Keys.signing(ctx, t.ID, policy.Algorithm, a.Keys.Clock.now()); err != nil {
-				return done, err
-			}
-			done = append(done, Applied{
-				Kind: "application", Name: t.ID + "/" + app.ID, Action: action, Warnings: policy.Warnings(),
-			})
-		}
+		done = append(done, applied...)
 	}
 	for _, ka := range k.APIKeys {
-		key := ka.APIKey
-		key.Hash = a.Keys.hashAPIKey(ka.Key)
-		action, err := save(ctx, key, func(ctx context.Context) (domain.APIKey, error) {
-			return a.APIKeys.APIKeyByName(ctx, key.Name)
-		}, a.APIKeys.SaveAPIKey)
+		applied, err := a.apiKey(ctx, ka)
 		if err != nil {
-			return done, fault(fmt.Sprintf("apply API key %q", key.Name), err)
+			return done, fault(fmt.Sprintf("apply API key %q", ka.APIKey.Name), err)
 		}
-		done = append(done, Applied{Kind: "API key", Name: key.Name, Action: action, Warnings: key.Warnings()})
+		done = append(done, applied)
 	}
 	return done, nil
 }
 
-// saveTenant stores the tenant of kt. Where the store refuses it because of applications that kt changes too, these are
-// changed ahead of it, and returned by their ids. Their new settings alone need not go together with the tenant as it
-// was, so the whole of their new policies stands in for them meanwhile: nothing of it is the tenant's.
-func (a *Apply) saveTenant(ctx context.Context, kt KickstartTenant) (ahead map[string]bool, err error) {
-	err = a.Directory.SaveTenant(ctx, kt.Tenant)
-	var refused *domain.Invalid
-	if !errors.As(err, &refused) {
-		return nil, err
+// tenant applies a tenant with its applications. The fields of an *Invalid begin with at.
+func (a *Apply) tenant(ctx context.Context, at string, kt KickstartTenant) ([]Applied, error) {
+	t, apps := kt.Tenant, slices.Clone(kt.Applications)
+	attempted := "apply tenant " + t.ID
+	stored, err := a.Directory.Tenant(ctx, t.ID)
+	action, err := actionFor(t, stored, err)
+	if err != nil {
+		return nil, fault(attempted, err)
 	}
-	ahead = make(map[string]bool)
-	for _, f := range refused.Fields {
-		i := slices.IndexFunc(kt.Applications, func(app domain.Application) bool {
-			return strings.HasPrefix(f.Field, domain.InApplication(app.ID))
-		})
-		if i < 0 {
-			return nil, err
-		}
-		ahead[kt.Applications[i].ID] = true
-	}
-	for _, app := range kt.Applications {
-		if !ahead[app.ID] {
-			continue
-		}
-		policy, err := domain.Combine(kt.Tenant, app)
+	done := []Applied{{Kind: "tenant", Name: t.ID, Action: action}}
+	for i := range apps {
+		apps[i].TenantID = t.ID
+		policy, err := domain.Combine(t, apps[i])
 		if err != nil {
+			return nil, fault(attempted, err)
+		}
+		stored, err := a.Directory.Application(ctx, t.ID, apps[i].ID)
+		action, err := actionFor(apps[i], stored, err)
+		if err != nil {
+			return nil, fault(attempted, err)
+		}
+		// Its key is there before it signs, so that no verifier keeps a key set without it. The key stays if the tenant is
+		// then refused, and serves when its algorithm is next in force.
+		if _, err := a.Keys.signing(ctx, t.ID, policy.Algorithm, a.Keys.Clock.now()); err != nil {
 			return nil, err
 		}
-		app.TenantID, app.Settings = kt.Tenant.ID, policy.Settings()
-		if err := a.Directory.SaveApplication(ctx, app); err != nil {
-			return nil, err
-		}
+		done = append(done, Applied{
+			Kind: "application", Name: t.ID + "/" + apps[i].ID, Action: action, Warnings: policy.Warnings(),
+		})
 	}
-	return ahead, a.Directory.SaveTenant(ctx, kt.Tenant)
+	if !slices.ContainsFunc(done, func(a Applied) bool { return a.Action != unchanged }) {
+		return done, nil
+	}
+	// With the unchanged ones too: another process may have changed one since it was read.
+	if err := a.Directory.SaveTenant(ctx, t, apps...); err != nil {
+		return nil, fault(attempted, within(at, err))
+	}
+	return done, nil
+}
+
+func (a *Apply) apiKey(ctx context.Context, ka KickstartAPIKey) (Applied, error) {
+	key := ka.APIKey
+	key.Hash = a.Keys.hashAPIKey(ka.Key)
+	stored, err := a.APIKeys.APIKeyByName(ctx, key.Name)
+	action, err := actionFor(key, stored, err)
+	if err == nil && action != unchanged {
+		err = a.APIKeys.SaveAPIKey(ctx, key)
+	}
+	return Applied{Kind: "API key", Name: key.Name, Action: action, Warnings: key.Warnings()}, err
+}
+
+// actionFor is what makes wanted of what a read returned.
+func actionFor[T any](wanted, stored T, err error) (string, error) {
+	switch {
+	case errors.Is(err, domain.ErrNotFound):
+		return "created", nil
+	case err != nil:
+		return "", err
+	case reflect.DeepEqual(stored, wanted):
+		return unchanged, nil
+	default:
+		return "updated", nil
+	}
 }
 
 // within puts prefix before the fields of an *Invalid.
@@ -151,24 +150,6 @@ func within(prefix string, err error) error {
 	var p domain.Problems
 	p.Merge(prefix, invalid)
 	return p.Err()
-}
-
-// save stores wanted unless just that is stored already.
-func save[T any](
-	ctx context.Context, wanted T, read func(context.Context) (T, error), write func(context.Context, T) error,
-) (action string, err error) {
-	stored, err := read(ctx)
-	switch {
-	case errors.Is(err, domain.ErrNotFound):
-		action = "created"
-	case err != nil:
-		return "", err
-	case reflect.DeepEqual(stored, wanted):
-		return "unchanged", nil
-	default:
-		action = "updated"
-	}
-	return action, write(ctx, wanted)
 }
 
 func (a *Apply) check(ctx context.Context, k Kickstart) error {

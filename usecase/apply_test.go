@@ -1,6 +1,7 @@
 package usecase_test
 
 import (
+	"context"
 	"slices"
 	"strings"
 	"testing"
@@ -9,6 +10,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/refreshd/refreshd/domain"
+	"github.com/refreshd/refreshd/port"
 	"github.com/refreshd/refreshd/usecase"
 )
 
@@ -49,7 +51,15 @@ func TestApplyCreatesThenLeavesThenUpdates(t *testing.T) {
 		{"again", func() {}, "unchanged unchanged unchanged unchanged"},
 	} {
 		step.change()
+		w.probe.forget()
 		done := applied(t, w, k)
+		tenantChanges := strings.Count(strings.Join(strings.Fields(step.want)[:3], " "), "unchanged") < 3
+		if got := w.probe.count("SaveTenant"); (got == 1) != tenantChanges || got > 1 {
+			t.Errorf("%s: the tenant was written %d times", step.name, got)
+		}
+		if got := w.probe.count("SaveAPIKey"); (got == 1) == strings.HasSuffix(step.want, "unchanged") || got > 1 {
+			t.Errorf("%s: the API key was written %d times", step.name, got)
+		}
 		var got []string
 		for _, a := range done {
 			got = append(got, a.Action)
@@ -182,6 +192,10 @@ func TestApplyWarnsOfWhatIsAllowedAndProbablyNotMeant(t *testing.T) {
 
 // What was done before a failure is told, and the next run goes on from there.
 func TestAnApplyThatBrokeOffSaysHowFarItCame(t *testing.T) {
+	k := kickstart()
+	k.Tenants = append(k.Tenants, usecase.KickstartTenant{
+		Tenant: domain.Tenant{ID: "globex"}, Applications: []domain.Application{{ID: "shop"}},
+	})
 	fresh := func() *world {
 		w := emptyWorld(t)
 		w.replica = w.open(t)
@@ -189,17 +203,23 @@ func TestAnApplyThatBrokeOffSaysHowFarItCame(t *testing.T) {
 		return w
 	}
 	clean := fresh()
-	applied(t, clean, kickstart())
+	applied(t, clean, k)
+	calls := clean.probe.asked()
+	slices.Reverse(calls)
 
 	w := fresh()
-	w.probe.failAt, w.probe.how = 1+slices.Index(clean.probe.asked(), "SaveApplication"), notDone
-	done, err := w.apply.Do(t.Context(), kickstart())
+	w.probe.failAt, w.probe.how = len(calls)-slices.Index(calls, "SaveTenant"), notDone // the last one
+	done, err := w.apply.Do(t.Context(), k)
 	wantErr(t, err, domain.ErrUnavailable)
-	if diff := cmp.Diff([]string{"tenant acme: created"}, actions(done)); diff != "" {
+	want := []string{"tenant acme: created", "application acme/shop: created", "application acme/terminal: created"}
+	if diff := cmp.Diff(want, actions(done)); diff != "" {
 		t.Errorf("done (-want +got):\n%s", diff)
 	}
-	want := []string{"tenant acme: unchanged", "application acme/shop: created", "application acme/terminal: created", "API key backend: created"}
-	if diff := cmp.Diff(want, actions(applied(t, w, kickstart()))); diff != "" {
+	want = []string{
+		"tenant acme: unchanged", "application acme/shop: unchanged", "application acme/terminal: unchanged",
+		"tenant globex: created", "application globex/shop: created", "API key backend: created",
+	}
+	if diff := cmp.Diff(want, actions(applied(t, w, k))); diff != "" {
 		t.Errorf("done (-want +got):\n%s", diff)
 	}
 }
@@ -264,41 +284,86 @@ func TestApplyChangesTenantAndApplicationTogether(t *testing.T) {
 	}
 }
 
-// An application whose file says everything is the same on the way there and afterwards, and was changed all the same.
-func TestApplySaysWhatItChangedAheadOfTheTenant(t *testing.T) {
+// A verifier may keep a key set for long, so it must not get one that lacks the key of an application that signs.
+func TestApplyMakesSigningKeysBeforeTheirApplications(t *testing.T) {
 	w := emptyWorld(t)
 	w.replica = w.open(t)
-	k := crossed(t, w)
-	shop := &k.Tenants[0].Applications[1]
-	policy, err := domain.Combine(k.Tenants[0].Tenant, *shop)
-	must(t, err)
-	shop.Name, shop.Settings = "The shop", policy.Settings()
-	want := []string{"tenant acme: updated", "application acme/new: created", "application acme/shop: updated"}
-	if diff := cmp.Diff(want, actions(applied(t, w, k))); diff != "" {
-		t.Errorf("done (-want +got):\n%s", diff)
+	k := kickstart()
+	k.Tenants[0].Applications[1].Settings.Algorithm = new(domain.EdDSA)
+	w.probe.forget()
+	applied(t, w, k)
+	var got []string
+	for _, call := range w.probe.asked() {
+		if call == "AddKey" || call == "SaveTenant" {
+			got = append(got, call)
+		}
 	}
+	if diff := cmp.Diff([]string{"AddKey", "AddKey", "SaveTenant"}, got); diff != "" {
+		t.Errorf("calls (-want +got):\n%s", diff)
+	}
+}
+
+// meddled changes an application after it was read.
+type meddled struct {
+	port.Directory
+	change domain.Application
+}
+
+func (m meddled) Application(ctx context.Context, tenantID, id string) (domain.Application, error) {
+	a, err := m.Directory.Application(ctx, tenantID, id)
+	if err == nil && id == m.change.ID {
+		err = m.SaveApplication(ctx, m.change)
+	}
+	return a, err
+}
+
+// What another process makes of an application meanwhile may be impossible with the new tenant.
+func TestApplySavesItsTenantWithTheApplicationsAsTheFileSays(t *testing.T) {
+	w := newWorld(t)
+	k := kickstart()
+	applied(t, w, k)
+	k.Tenants[0].Tenant.Settings.MaximumTTLMinutes = new(int64(50_000))
+	w.apply.Directory = meddled{w.store, domain.Application{
+		TenantID: "acme", ID: "shop", Settings: domain.Settings{TTLMinutes: new(int64(50_001))},
+	}}
+	applied(t, w, k)
 	wantApplied(t, w, k)
 }
 
-// Wherever it breaks off, the next run ends with what the file says.
+// Wherever it breaks off, all of it is stored or nothing, and the next run ends with what the file says.
 func TestAnApplyOfTenantAndApplicationTogetherCanBeRepeated(t *testing.T) {
 	for failAt := 1; ; failAt++ {
-		w := emptyWorld(t)
-		w.replica = w.open(t)
-		k := crossed(t, w)
-		w.probe.forget()
-		w.probe.failAt, w.probe.how = failAt, done
-		_, err := w.apply.Do(t.Context(), k)
-		if w.probe.struck == 0 {
+		for _, how := range []fault{notDone, done} {
+			w := emptyWorld(t)
+			w.replica = w.open(t)
+			k := crossed(t, w)
+			before, err := w.store.Application(t.Context(), "acme", "shop")
 			must(t, err)
-			if failAt < 8 {
-				t.Errorf("only %d calls of ports", failAt-1)
+			w.probe.forget()
+			w.probe.failAt, w.probe.how = failAt, how
+			_, err = w.apply.Do(t.Context(), k)
+			if w.probe.struck == 0 {
+				must(t, err)
+				if failAt < 8 {
+					t.Errorf("only %d calls of ports", failAt-1)
+				}
+				return
 			}
-			return
+			wantErr(t, err, domain.ErrUnavailable)
+			tenant, err := w.store.Tenant(t.Context(), "acme")
+			must(t, err)
+			if cmp.Equal(tenant, domain.Tenant{ID: "acme"}) {
+				got, err := w.store.Application(t.Context(), "acme", "shop")
+				must(t, err)
+				if diff := cmp.Diff(before, got); diff != "" {
+					t.Errorf("call %d, %s: the shop without its tenant (-want +got):\n%s", failAt, how, diff)
+				}
+			} else {
+				wantApplied(t, w, k)
+			}
+			applied(t, w, k)
+			wantApplied(t, w, k)
 		}
-		wantErr(t, err, domain.ErrUnavailable)
-		applied(t, w, k)
-		wantApplied(t, w, k)
 	}
 }
 
@@ -311,8 +376,7 @@ func TestApplyRefusesATenantThatMakesAnotherApplicationImpossible(t *testing.T) 
 	before, err := w.store.Policy(t.Context(), "acme", "shop")
 	must(t, err)
 	done, err := w.apply.Do(t.Context(), k)
-	wantCodes(t, err, `[conflict]tenants[0].applications["forgotten"].`+domain.FieldMaximumTTLMinutes,
-		`[conflict]tenants[0].applications["shop"].`+domain.FieldMaximumTTLMinutes)
+	wantCodes(t, err, `[conflict]tenants[0].applications["forgotten"].`+domain.FieldMaximumTTLMinutes)
 	if len(done) > 0 {
 		t.Errorf("done = %v", actions(done))
 	}

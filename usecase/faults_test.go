@@ -24,7 +24,7 @@ func TestAfterAnyFaultTheSameCallAgainGivesTheSameAnswer(t *testing.T) {
 	clean.play()
 	calls := clean.w.probe.asked()
 	for _, must := range []string{
-		"Insert", "Advance", "Snapshot", "Swap", "Find", "List", "Revoke", "RevokeScope", "KeepNewest", "SaveTenant", "SaveApplication",
+		"Insert", "Advance", "Snapshot", "Swap", "Find", "List", "Revoke", "RevokeScope", "KeepNewest", "SaveTenant",
 		"Tenant", "Tenants", "Application", "Policy", "SaveAPIKey", "APIKeyByName", "APIKeyByHash", "SealedKeys", "AddKey", "Reseal",
 		"HasData", "NewKey", "Sign", "Verify", "JWKS",
 	} {

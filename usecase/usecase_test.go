@@ -402,8 +402,8 @@ func (p *probe) KeepNewest(ctx context.Context, s domain.Scope, keep int, r port
 	return p.do(ctx, "KeepNewest", func(ctx context.Context) error { return p.Store.KeepNewest(ctx, s, keep, r) })
 }
 
-func (p *probe) SaveTenant(ctx context.Context, t domain.Tenant) error {
-	return p.do(ctx, "SaveTenant", func(ctx context.Context) error { return p.Store.SaveTenant(ctx, t) })
+func (p *probe) SaveTenant(ctx context.Context, t domain.Tenant, with ...domain.Application) error {
+	return p.do(ctx, "SaveTenant", func(ctx context.Context) error { return p.Store.SaveTenant(ctx, t, with...) })
 }
 
 func (p *probe) SaveApplication(ctx context.Context, a domain.Application) error {

@@ -3,6 +3,8 @@ package gormstore
 import (
 	"context"
 	"database/sql"
+	"maps"
+	"slices"
 	"time"
 
 	"gorm.io/gorm"
@@ -29,7 +31,7 @@ UPDATE tenants SET epoch = epoch WHERE id = $1 AND deleted_at = 0 RETURNING id, 
 	selectPolicy = `SELECT policy FROM applications WHERE tenant_id = $1 AND id = $2`
 
 	selectApplication  = `SELECT tenant_id, id, name, settings FROM applications WHERE tenant_id = $1 AND id = $2`
-	selectApplications = `SELECT tenant_id, id, name, settings FROM applications WHERE tenant_id = $1 ORDER BY id`
+	selectApplications = `SELECT tenant_id, id, name, settings FROM applications WHERE tenant_id = $1`
 
 	deleteApplication  = `DELETE FROM applications WHERE tenant_id = $1 AND id = $2`
 	deleteApplications = `DELETE FROM applications WHERE tenant_id = $1`
@@ -83,7 +85,7 @@ func one(query *gorm.DB) scanner {
 }
 
 // SaveTenant implements port.Directory.
-func (s *Store) SaveTenant(ctx context.Context, t domain.Tenant) error {
+func (s *Store) SaveTenant(ctx context.Context, t domain.Tenant, with ...domain.Application) error {
 	return s.transacting(ctx, "save tenant", func(tx *gorm.DB) error {
 		settings, err := encodeSettings(t.Settings)
 		if err != nil {
@@ -92,20 +94,24 @@ func (s *Store) SaveTenant(ctx context.Context, t domain.Tenant) error {
 		if err := tx.Exec(saveTenant, t.ID, t.Name, t.Issuer, settings).Error; err != nil {
 			return err
 		}
-		var applications []domain.Application
+		applications := make(map[string]domain.Application)
 		if err := queryRows(tx.Raw(selectApplications, t.ID), func(rows *sql.Rows) error {
 			a, err := scanApplication(rows.Scan)
-			applications = append(applications, a)
+			applications[a.ID] = a
 			return err
 		}); err != nil {
 			return err
+		}
+		for _, a := range with {
+			a.TenantID = t.ID
+			applications[a.ID] = a
 		}
 		policies, err := domain.CombineAll(t, applications)
 		if err != nil {
 			return err
 		}
-		for i, a := range applications {
-			if err := storeApplication(tx, a, policies[i]); err != nil {
+		for _, id := range slices.Sorted(maps.Keys(applications)) {
+			if err := storeApplication(tx, applications[id], policies[id]); err != nil {
 				return err
 			}
 		}

@@ -12,7 +12,7 @@ import (
 )
 
 // SaveTenant implements port.Directory.
-func (s *Store) SaveTenant(ctx context.Context, t domain.Tenant) error {
+func (s *Store) SaveTenant(ctx context.Context, t domain.Tenant, with ...domain.Application) error {
 	if err := s.lock(ctx); err != nil {
 		return err
 	}
@@ -22,21 +22,24 @@ func (s *Store) SaveTenant(ctx context.Context, t domain.Tenant) error {
 			return domain.ErrDuplicate
 		}
 	}
-	var own []domain.Application
+	own := make(map[string]domain.Application)
 	for k, a := range s.applications {
 		if k.tenantID == t.ID {
-			own = append(own, a.Application)
+			own[a.ID] = a.Application
 		}
 	}
-	slices.SortFunc(own, func(a, b domain.Application) int { return cmp.Compare(a.ID, b.ID) })
+	for _, a := range with {
+		a.TenantID = t.ID
+		own[a.ID] = cloneApplication(a)
+	}
 	policies, err := domain.CombineAll(t, own)
 	if err != nil {
 		return err
 	}
 	s.tenants[t.ID] = cloneTenant(t)
 	delete(s.deleted, t.ID)
-	for i, a := range own {
-		s.store(a, policies[i])
+	for id, a := range own {
+		s.store(a, policies[id])
 	}
 	return nil
 }

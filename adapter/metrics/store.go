@@ -84,8 +84,8 @@ func (s *store) KeepNewest(ctx context.Context, scope domain.Scope, keep int, r 
 	return timedOnly(s, "keep_newest", func() error { return s.Store.KeepNewest(ctx, scope, keep, r) })
 }
 
-func (s *store) SaveTenant(ctx context.Context, t domain.Tenant) error {
-	return timedOnly(s, "save_tenant", func() error { return s.Store.SaveTenant(ctx, t) })
+func (s *store) SaveTenant(ctx context.Context, t domain.Tenant, with ...domain.Application) error {
+	return timedOnly(s, "save_tenant", func() error { return s.Store.SaveTenant(ctx, t, with...) })
 }
 
 func (s *store) SaveApplication(ctx context.Context, a domain.Application) error {

@@ -344,17 +344,22 @@ func (mr *MockStoreMockRecorder) SaveApplication(arg0, arg1 interface{}) *gomock
 }
 
 // SaveTenant mocks base method.
-func (m *MockStore) SaveTenant(arg0 context.Context, arg1 domain.Tenant) error {
+func (m *MockStore) SaveTenant(arg0 context.Context, arg1 domain.Tenant, arg2 ...domain.Application) error {
 	m.ctrl.T.Helper()
-	ret := m.ctrl.Call(m, "SaveTenant", arg0, arg1)
+	varargs := []interface{}{arg0, arg1}
+	for _, a := range arg2 {
+		varargs = append(varargs, a)
+	}
+	ret := m.ctrl.Call(m, "SaveTenant", varargs...)
 	ret0, _ := ret[0].(error)
 	return ret0
 }
 
 // SaveTenant indicates an expected call of SaveTenant.
-func (mr *MockStoreMockRecorder) SaveTenant(arg0, arg1 interface{}) *gomock.Call {
+func (mr *MockStoreMockRecorder) SaveTenant(arg0, arg1 interface{}, arg2 ...interface{}) *gomock.Call {
 	mr.mock.ctrl.T.Helper()
-	return mr.mock.ctrl.RecordCallWithMethodType(mr.mock, "SaveTenant", reflect.TypeOf((*MockStore)(nil).SaveTenant), arg0, arg1)
+	varargs := append([]interface{}{arg0, arg1}, arg2...)
+	return mr.mock.ctrl.RecordCallWithMethodType(mr.mock, "SaveTenant", reflect.TypeOf((*MockStore)(nil).SaveTenant), varargs...)
 }
 
 // SealedKeys mocks base method.
@@ -706,17 +711,22 @@ func (mr *MockDirectoryMockRecorder) SaveApplication(arg0, arg1 interface{}) *go
 }
 
 // SaveTenant mocks base method.
-func (m *MockDirectory) SaveTenant(arg0 context.Context, arg1 domain.Tenant) error {
+func (m *MockDirectory) SaveTenant(arg0 context.Context, arg1 domain.Tenant, arg2 ...domain.Application) error {
 	m.ctrl.T.Helper()
-	ret := m.ctrl.Call(m, "SaveTenant", arg0, arg1)
+	varargs := []interface{}{arg0, arg1}
+	for _, a := range arg2 {
+		varargs = append(varargs, a)
+	}
+	ret := m.ctrl.Call(m, "SaveTenant", varargs...)
 	ret0, _ := ret[0].(error)
 	return ret0
 }
 
 // SaveTenant indicates an expected call of SaveTenant.
-func (mr *MockDirectoryMockRecorder) SaveTenant(arg0, arg1 interface{}) *gomock.Call {
+func (mr *MockDirectoryMockRecorder) SaveTenant(arg0, arg1 interface{}, arg2 ...interface{}) *gomock.Call {
 	mr.mock.ctrl.T.Helper()
-	return mr.mock.ctrl.RecordCallWithMethodType(mr.mock, "SaveTenant", reflect.TypeOf((*MockDirectory)(nil).SaveTenant), arg0, arg1)
+	varargs := append([]interface{}{arg0, arg1}, arg2...)
+	return mr.mock.ctrl.RecordCallWithMethodType(mr.mock, "SaveTenant", reflect.TypeOf((*MockDirectory)(nil).SaveTenant), varargs...)
 }
 
 // Tenant mocks base method.

@@ -123,7 +123,7 @@ var directory = []clause{
 		after := domain.Tenant{ID: "acme", Name: "after", Settings: domain.Settings{MaximumTTLMinutes: new(int64(50_000))}}
 		alone := domain.Tenant{ID: "acme", Name: "after", Settings: domain.Settings{MaximumTTLMinutes: new(int64(43_199))}}
 		e.wantInvalid("with an application", e.store.SaveTenant(e.Context(), after),
-			"[conflict]"+domain.InApplication("bar")+domain.FieldMaximumTTLMinutes)
+			`[conflict]applications["bar"].`+domain.FieldMaximumTTLMinutes)
 		e.wantInvalid("by itself", e.store.SaveTenant(e.Context(), alone), "[conflict]"+domain.FieldMaximumTTLMinutes)
 		got, err := e.store.Tenant(e.Context(), "acme")
 		e.must(err)
@@ -140,6 +140,103 @@ var directory = []clause{
 		e.must(e.store.SaveTenant(e.Context(), after))
 		e.wantPolicies(after, shop, bar)
 		e.wantPolicies(other, elsewhere)
+	}},
+
+	{"Directory/SaveTenant/with applications saves all of them in one step", func(e *env) {
+		e.must(e.store.SaveTenant(e.Context(), domain.Tenant{ID: "acme"}))
+		e.must(e.store.SaveTenant(e.Context(), domain.Tenant{ID: "other"}))
+		shop := domain.Application{TenantID: "acme", ID: "shop", Settings: domain.Settings{TTLMinutes: new(int64(100_000))}}
+		bar := domain.Application{TenantID: "acme", ID: "bar", Settings: domain.Settings{GraceSeconds: new(int64(77))}}
+		elsewhere := domain.Application{TenantID: "other", ID: "shop", Name: "another tenant's"}
+		for _, a := range []domain.Application{shop, bar, elsewhere} {
+			e.must(e.store.SaveApplication(e.Context(), a))
+		}
+		alive := e.issue(token(1))[0]
+
+		// Neither is possible with what is stored of the other.
+		tenant, changed := crossed()
+		created := domain.Application{ID: "new", Name: "new", Settings: domain.Settings{Active: new(false)}}
+		given := changed
+		given.TenantID = "other"
+		e.must(e.store.SaveTenant(e.Context(), tenant, created, given))
+		created.TenantID = "acme"
+		got, err := e.store.Tenant(e.Context(), "acme")
+		e.must(err)
+		e.wantSame("the tenant", got, tenant)
+		e.wantApplications(changed, created, bar, elsewhere)
+		e.wantPolicies(tenant, changed, created, bar)
+		e.wantPolicies(domain.Tenant{ID: "other"}, elsewhere)
+		e.wantAlive("of the application that was replaced", t0, alive)
+
+		fresh := domain.Tenant{ID: "fresh", Settings: tenant.Settings}
+		first := domain.Application{TenantID: "fresh", ID: "shop", Settings: changed.Settings}
+		last := domain.Application{TenantID: "fresh", ID: "shop", Name: "last"}
+		e.must(e.store.SaveTenant(e.Context(), fresh, first, last))
+		e.wantApplications(last)
+		e.wantPolicies(fresh, last)
+	}},
+
+	{"Directory/SaveTenant/with applications, when refused, writes nothing", func(e *env) {
+		before := domain.Tenant{ID: "acme", Name: "before"}
+		e.must(e.store.SaveTenant(e.Context(), before))
+		e.must(e.store.SaveTenant(e.Context(), domain.Tenant{ID: "other", Issuer: "https://auth.example"}))
+		shop := domain.Application{TenantID: "acme", ID: "shop", Name: "before"}
+		bar := domain.Application{TenantID: "acme", ID: "bar", Settings: domain.Settings{TTLMinutes: new(int64(50_001))}}
+		e.must(e.store.SaveApplication(e.Context(), shop))
+		e.must(e.store.SaveApplication(e.Context(), bar))
+
+		tenant, changed := crossed()
+		possible := domain.Application{TenantID: "acme", ID: "bar"}
+		impossible := domain.Application{TenantID: "acme", ID: "new", Settings: bar.Settings}
+		thief := domain.Tenant{ID: "acme", Issuer: "https://auth.example"}
+		created := domain.Application{TenantID: "acme", ID: "new"}
+		e.wantInvalid("with one that is not saved", e.store.SaveTenant(e.Context(), tenant, created, changed),
+			`[conflict]applications["bar"].`+domain.FieldMaximumTTLMinutes)
+		e.wantInvalid("with one that is saved", e.store.SaveTenant(e.Context(), tenant, changed, possible, impossible),
+			`[conflict]applications["new"].`+domain.FieldMaximumTTLMinutes)
+		err := e.store.SaveTenant(e.Context(), thief, created, possible)
+		e.wantErr("with the issuer of another", err, domain.ErrDuplicate)
+
+		got, err := e.store.Tenant(e.Context(), "acme")
+		e.must(err)
+		e.wantSame("the tenant after the refusals", got, before)
+		e.wantApplications(shop, bar)
+		e.wantPolicies(before, shop, bar)
+		_, err = e.store.Application(e.Context(), "acme", "new")
+		e.wantErr("the one not created", err, domain.ErrNotFound)
+	}},
+
+	{"Directory/SaveTenant/with applications beside SaveApplication is one step", func(e *env) {
+		hs := e.handles(3)
+		for round := range 12 {
+			e.must(e.store.SaveTenant(e.Context(), domain.Tenant{ID: "acme"}, domain.Application{ID: "shop"}))
+			tenant, shop := crossed()
+			tenant.Settings.AccessTokenSeconds = new(int64(100 + round))
+			long, grace := domain.Settings{TTLMinutes: new(int64(50_001))}, domain.Settings{GraceSeconds: new(int64(round + 1))}
+			impossible := domain.Application{TenantID: "acme", ID: "shop", Settings: long}
+			bar := domain.Application{TenantID: "acme", ID: "bar", Settings: grace}
+			errs := make([]error, 3)
+			together(3, func(i int) {
+				switch what := (i + round) % 3; what { // the goroutine that is started last mostly comes first
+				case 0:
+					errs[what] = hs[i].SaveTenant(e.Context(), tenant, shop)
+				case 1:
+					errs[what] = hs[i].SaveApplication(e.Context(), impossible)
+				case 2:
+					errs[what] = hs[i].SaveApplication(e.Context(), bar)
+				}
+			})
+			e.must(errs[0])
+			e.must(errs[2])
+			if errs[1] != nil { // it came second
+				e.wantInvalid("SaveApplication", errs[1], "[conflict]"+domain.FieldMaximumTTLMinutes)
+			}
+			got, err := e.store.Tenant(e.Context(), "acme")
+			e.must(err)
+			e.wantSame("the tenant", got, tenant)
+			e.wantApplications(shop, bar)
+			e.wantPolicies(tenant, shop, bar)
+		}
 	}},
 
 	{"Directory/SaveApplication/that its tenant makes impossible is refused, and writes nothing", func(e *env) {
@@ -180,7 +277,7 @@ var directory = []clause{
 				e.wantInvalid("SaveApplication", errs[1], "[conflict]"+field)
 				app = domain.Application{TenantID: "acme", ID: "shop"}
 			case errs[1] == nil:
-				e.wantInvalid("SaveTenant", errs[0], "[conflict]"+domain.InApplication("shop")+field)
+				e.wantInvalid("SaveTenant", errs[0], `[conflict]applications["shop"].`+field)
 				tenant = domain.Tenant{ID: "acme"}
 			default:
 				e.Fatalf("round %d: both were refused: %v, %v", i, errs[0], errs[1])
@@ -437,6 +534,26 @@ func (e *env) wantInvalid(what string, got error, codes ...string) {
 		have = append(have, f.Code())
 	}
 	e.wantSame(what, have, codes)
+}
+
+// crossed are a tenant and a shop. The shop is impossible with a tenant that sets nothing, and the tenant with an
+// application whose refresh tokens live longer than 50 000 minutes.
+func crossed() (domain.Tenant, domain.Application) {
+	return domain.Tenant{ID: "acme", Name: "crossed", Settings: domain.Settings{
+			MaximumTTLMinutes: new(int64(50_000)), RecoveryInterval: new(int64(50)),
+		}}, domain.Application{TenantID: "acme", ID: "shop", Name: "crossed", Settings: domain.Settings{
+			TTLMinutes: new(int64(40_000)), RecoveryBurst: new(int64(20)),
+		}}
+}
+
+// wantApplications checks that each is stored.
+func (e *env) wantApplications(as ...domain.Application) {
+	e.Helper()
+	for _, want := range as {
+		got, err := e.store.Application(e.Context(), want.TenantID, want.ID)
+		e.must(err)
+		e.wantSame(want.TenantID+"/"+want.ID, got, want)
+	}
 }
 
 // wantPolicies checks that the stored policy of each application is the one that t and it make.

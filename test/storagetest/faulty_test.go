@@ -67,7 +67,7 @@ type faulty struct {
 	revoke            func(context.Context, string, domain.ID, port.Revocation) error
 	revokeScope       func(context.Context, domain.Scope, domain.ID, port.Revocation) (uint64, error)
 	keepNewest        func(context.Context, domain.Scope, int, port.Revocation) error
-	saveTenant        func(context.Context, domain.Tenant) error
+	saveTenant        func(context.Context, domain.Tenant, ...domain.Application) error
 	saveApplication   func(context.Context, domain.Application) error
 	tenant            func(context.Context, string) (domain.Tenant, error)
 	tenants           func(context.Context, int) ([]domain.Tenant, error)
@@ -135,7 +135,9 @@ func (f *faulty) KeepNewest(ctx context.Context, s domain.Scope, keep int, r por
 	return f.keepNewest(ctx, s, keep, r)
 }
 
-func (f *faulty) SaveTenant(ctx context.Context, t domain.Tenant) error { return f.saveTenant(ctx, t) }
+func (f *faulty) SaveTenant(ctx context.Context, t domain.Tenant, with ...domain.Application) error {
+	return f.saveTenant(ctx, t, with...)
+}
 
 func (f *faulty) SaveApplication(ctx context.Context, a domain.Application) error {
 	return f.saveApplication(ctx, a)

@@ -339,7 +339,11 @@ func (h *history) save() {
 		h.saveApplication(tenant, "shop", s)
 		h.saveApplication(tenant, "bar", domain.Settings{})
 	case h.random.IntN(3) == 0:
-		h.saveTenant(tenant, s)
+		var with []domain.Application
+		for _, id := range []string{"shop", "bar"}[h.random.IntN(3):] {
+			with = append(with, domain.Application{TenantID: tenant, ID: id})
+		}
+		h.saveTenant(tenant, s, with...)
 	default:
 		id := h.appID()
 		for _, missing := range []string{"shop", "bar"} {
@@ -351,17 +355,23 @@ func (h *history) save() {
 	}
 }
 
-func (h *history) saveTenant(id string, s domain.Settings) {
+func (h *history) saveTenant(id string, s domain.Settings, with ...domain.Application) {
 	t := domain.Tenant{ID: id, Settings: s}
-	var apps []domain.Application
+	apps := make(map[string]domain.Application)
 	for _, a := range h.apps {
 		if a.TenantID == id {
-			apps = append(apps, a)
+			apps[a.ID] = a
 		}
 	}
+	for _, a := range with {
+		apps[a.ID] = a
+	}
 	_, impossible := domain.CombineAll(t, apps)
-	if h.wantSaved("SaveTenant", h.store.SaveTenant(h.Context(), t), impossible) {
+	if h.wantSaved("SaveTenant", h.store.SaveTenant(h.Context(), t, with...), impossible) {
 		h.tenants[id] = t
+		for _, a := range with {
+			h.apps[appKey(id, a.ID)] = a
+		}
 	}
 }
 

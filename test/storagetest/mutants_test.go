@@ -246,9 +246,9 @@ var promiseMutants = []mutant{
 		fault:  "the caller's settings are what is stored",
 		inject: func(f *faulty) {
 			settings := make(map[string]domain.Settings)
-			f.saveTenant = func(ctx context.Context, t domain.Tenant) error {
+			f.saveTenant = func(ctx context.Context, t domain.Tenant, with ...domain.Application) error {
 				settings[t.ID] = t.Settings
-				return f.within.SaveTenant(ctx, t)
+				return f.within.SaveTenant(ctx, t, with...)
 			}
 			f.tenant = func(ctx context.Context, id string) (domain.Tenant, error) {
 				t, err := f.within.Tenant(ctx, id)
@@ -2103,9 +2103,9 @@ var directoryMutants = []mutant{
 		clause: "Directory/SaveTenant/keeps every field, and what is not said",
 		fault:  "a tenant's save is half-written",
 		inject: func(f *faulty) {
-			f.saveTenant = func(ctx context.Context, t domain.Tenant) error {
+			f.saveTenant = func(ctx context.Context, t domain.Tenant, with ...domain.Application) error {
 				t.Settings = domain.Settings{}
-				return f.within.SaveTenant(ctx, t)
+				return f.within.SaveTenant(ctx, t, with...)
 			}
 		},
 	},
@@ -2113,11 +2113,11 @@ var directoryMutants = []mutant{
 		clause: "Directory/SaveTenant/keeps every field, and what is not said",
 		fault:  "false is the same as nothing said",
 		inject: func(f *faulty) {
-			f.saveTenant = func(ctx context.Context, t domain.Tenant) error {
+			f.saveTenant = func(ctx context.Context, t domain.Tenant, with ...domain.Application) error {
 				if t.Settings.CookieOnly != nil && !*t.Settings.CookieOnly {
 					t.Settings.CookieOnly = nil
 				}
-				return f.within.SaveTenant(ctx, t)
+				return f.within.SaveTenant(ctx, t, with...)
 			}
 		},
 	},
@@ -2125,11 +2125,11 @@ var directoryMutants = []mutant{
 		clause: "Directory/SaveTenant/keeps every field, and what is not said",
 		fault:  "a save passes over what is empty",
 		inject: func(f *faulty) {
-			f.saveTenant = func(ctx context.Context, t domain.Tenant) error {
+			f.saveTenant = func(ctx context.Context, t domain.Tenant, with ...domain.Application) error {
 				if old, err := f.within.Tenant(ctx, t.ID); err == nil && t.Name == "" {
 					t.Name = old.Name
 				}
-				return f.within.SaveTenant(ctx, t)
+				return f.within.SaveTenant(ctx, t, with...)
 			}
 		},
 	},
@@ -2137,8 +2137,8 @@ var directoryMutants = []mutant{
 		clause: "Directory/SaveTenant/an issuer belongs to one tenant, and a duplicate writes nothing",
 		fault:  "two tenants have one issuer",
 		inject: func(f *faulty) {
-			f.saveTenant = func(ctx context.Context, t domain.Tenant) error {
-				return instead(f.within.SaveTenant(ctx, t), domain.ErrDuplicate)
+			f.saveTenant = func(ctx context.Context, t domain.Tenant, with ...domain.Application) error {
+				return instead(f.within.SaveTenant(ctx, t, with...), domain.ErrDuplicate)
 			}
 		},
 	},
@@ -2146,11 +2146,11 @@ var directoryMutants = []mutant{
 		clause: "Directory/SaveTenant/an issuer belongs to one tenant, and a duplicate writes nothing",
 		fault:  "a tenant is the duplicate of itself",
 		inject: func(f *faulty) {
-			f.saveTenant = func(ctx context.Context, t domain.Tenant) error {
+			f.saveTenant = func(ctx context.Context, t domain.Tenant, with ...domain.Application) error {
 				if old, err := f.within.Tenant(ctx, t.ID); err == nil && t.Issuer == old.Issuer {
 					return domain.ErrDuplicate
 				}
-				return f.within.SaveTenant(ctx, t)
+				return f.within.SaveTenant(ctx, t, with...)
 			}
 		},
 	},
@@ -2158,12 +2158,12 @@ var directoryMutants = []mutant{
 		clause: "Directory/SaveTenant/any number of tenants may have no issuer, and one that was given up is free",
 		fault:  "no issuer is an issuer",
 		inject: func(f *faulty) {
-			f.saveTenant = func(ctx context.Context, t domain.Tenant) error {
+			f.saveTenant = func(ctx context.Context, t domain.Tenant, with ...domain.Application) error {
 				all, err := f.within.Tenants(ctx, 99)
 				if err != nil || slices.ContainsFunc(all, func(o domain.Tenant) bool { return o.Issuer == t.Issuer && o.ID != t.ID }) {
 					return domain.ErrDuplicate
 				}
-				return f.within.SaveTenant(ctx, t)
+				return f.within.SaveTenant(ctx, t, with...)
 			}
 		},
 	},
@@ -2171,8 +2171,8 @@ var directoryMutants = []mutant{
 		clause: "Directory/SaveTenant/of many at once with one issuer exactly one succeeds",
 		fault:  "an issuer is looked for first and taken later",
 		inject: func(f *faulty) {
-			f.saveTenant = func(ctx context.Context, t domain.Tenant) error {
-				return instead(f.within.SaveTenant(ctx, t), domain.ErrDuplicate)
+			f.saveTenant = func(ctx context.Context, t domain.Tenant, with ...domain.Application) error {
+				return instead(f.within.SaveTenant(ctx, t, with...), domain.ErrDuplicate)
 			}
 		},
 	},
@@ -2180,11 +2180,11 @@ var directoryMutants = []mutant{
 		clause: "Directory/SaveTenant/leaves epoch, marks and applications as they are",
 		fault:  "a save deletes and creates",
 		inject: func(f *faulty) {
-			f.saveTenant = func(ctx context.Context, t domain.Tenant) error {
+			f.saveTenant = func(ctx context.Context, t domain.Tenant, with ...domain.Application) error {
 				if err := f.within.DeleteTenant(ctx, t.ID, t0); err != nil && !errors.Is(err, domain.ErrNotFound) {
 					return err
 				}
-				return f.within.SaveTenant(ctx, t)
+				return f.within.SaveTenant(ctx, t, with...)
 			}
 		},
 	},
@@ -2197,7 +2197,9 @@ var directoryMutants = []mutant{
 		clause: "Directory/SaveTenant/that makes an application impossible is refused, and writes nothing",
 		fault:  "a tenant is saved whatever its applications are",
 		inject: func(f *faulty) {
-			f.saveTenant = func(ctx context.Context, t domain.Tenant) error { return unlessInvalid(f.within.SaveTenant(ctx, t)) }
+			f.saveTenant = func(ctx context.Context, t domain.Tenant, with ...domain.Application) error {
+				return unlessInvalid(f.within.SaveTenant(ctx, t, with...))
+			}
 		},
 	},
 	{
@@ -2206,11 +2208,11 @@ var directoryMutants = []mutant{
 		inject: func(f *faulty) {
 			var mu sync.Mutex
 			written := make(map[string]domain.Tenant)
-			f.saveTenant = func(ctx context.Context, t domain.Tenant) error {
+			f.saveTenant = func(ctx context.Context, t domain.Tenant, with ...domain.Application) error {
 				mu.Lock()
 				defer mu.Unlock()
 				written[t.ID] = t
-				return f.within.SaveTenant(ctx, t)
+				return f.within.SaveTenant(ctx, t, with...)
 			}
 			f.tenant = func(_ context.Context, id string) (domain.Tenant, error) {
 				mu.Lock()
@@ -2218,6 +2220,133 @@ var directoryMutants = []mutant{
 				return written[id], nil
 			}
 		},
+	},
+	{
+		clause: "Directory/SaveTenant/with applications saves all of them in one step",
+		fault:  "a tenant's save leaves out the applications",
+		inject: func(f *faulty) {
+			f.saveTenant = func(ctx context.Context, t domain.Tenant, _ ...domain.Application) error {
+				return unlessInvalid(f.within.SaveTenant(ctx, t))
+			}
+		},
+	},
+	{
+		clause: "Directory/SaveTenant/with applications saves all of them in one step",
+		fault:  "a tenant is combined with what its applications were",
+		inject: func(f *faulty) {
+			f.saveTenant = func(ctx context.Context, t domain.Tenant, with ...domain.Application) error {
+				if err := f.within.SaveTenant(ctx, t); err != nil {
+					return err
+				}
+				return f.within.SaveTenant(ctx, t, with...)
+			}
+		},
+	},
+	{
+		clause: "Directory/SaveTenant/with applications saves all of them in one step",
+		fault:  "applications are combined with what their tenant was",
+		inject: func(f *faulty) {
+			f.saveTenant = func(ctx context.Context, t domain.Tenant, with ...domain.Application) error {
+				for _, a := range with {
+					if err := f.within.SaveApplication(ctx, a); err != nil && !errors.Is(err, domain.ErrNotFound) {
+						return err
+					}
+				}
+				return f.within.SaveTenant(ctx, t, with...)
+			}
+		},
+	},
+	{
+		clause: "Directory/SaveTenant/with applications saves all of them in one step",
+		fault:  "a tenant's save removes the applications that it does not name",
+		inject: func(f *faulty) {
+			f.saveTenant = func(ctx context.Context, t domain.Tenant, with ...domain.Application) error {
+				for _, id := range []string{"shop", "bar"} {
+					named := slices.ContainsFunc(with, func(a domain.Application) bool { return a.ID == id })
+					if _, err := f.within.Application(ctx, t.ID, id); err != nil || named || len(with) == 0 {
+						continue
+					}
+					if err := f.within.DeleteApplication(ctx, t.ID, id, t0); err != nil {
+						return err
+					}
+				}
+				return f.within.SaveTenant(ctx, t, with...)
+			}
+		},
+	},
+	{
+		clause: "Directory/SaveTenant/with applications saves all of them in one step",
+		fault:  "a tenant's save takes an application's word for whose it is",
+		inject: func(f *faulty) {
+			f.saveTenant = func(ctx context.Context, t domain.Tenant, with ...domain.Application) error {
+				for _, a := range with {
+					if a.TenantID == "other" {
+						a.Settings = domain.Settings{}
+						if err := f.within.SaveApplication(ctx, a); err != nil {
+							return err
+						}
+					}
+				}
+				return f.within.SaveTenant(ctx, t, with...)
+			}
+		},
+	},
+	{
+		clause: "Directory/SaveTenant/with applications saves all of them in one step",
+		fault:  "of an application that is there twice the first counts",
+		inject: func(f *faulty) {
+			f.saveTenant = func(ctx context.Context, t domain.Tenant, with ...domain.Application) error {
+				slices.Reverse(with)
+				return f.within.SaveTenant(ctx, t, with...)
+			}
+		},
+	},
+	{
+		clause: "Directory/SaveTenant/with applications, when refused, writes nothing",
+		fault:  "the applications that are possible are saved all the same",
+		inject: func(f *faulty) {
+			f.saveTenant = func(ctx context.Context, t domain.Tenant, with ...domain.Application) error {
+				err := f.within.SaveTenant(ctx, t, with...)
+				if err == nil {
+					return nil
+				}
+				for _, a := range with {
+					err = errors.Join(err, unlessInvalid(f.within.SaveApplication(ctx, a)))
+				}
+				return err
+			}
+		},
+	},
+	{
+		clause: "Directory/SaveTenant/with applications, when refused, writes nothing",
+		fault:  "a refused tenant is saved without its applications",
+		inject: func(f *faulty) {
+			f.saveTenant = func(ctx context.Context, t domain.Tenant, with ...domain.Application) error {
+				err := f.within.SaveTenant(ctx, t, with...)
+				if err != nil {
+					return errors.Join(err, f.within.SaveTenant(ctx, domain.Tenant{ID: t.ID, Name: t.Name}))
+				}
+				return nil
+			}
+		},
+	},
+	{
+		clause: "Directory/SaveTenant/with applications beside SaveApplication is one step",
+		fault:  "an application's save brings back the tenant that it was once combined with",
+		inject: func(f *faulty) {
+			var once sync.Once
+			var first domain.Tenant
+			f.saveApplication = func(ctx context.Context, a domain.Application) error {
+				var err error
+				once.Do(func() { first, err = f.within.Tenant(ctx, a.TenantID) })
+				return errors.Join(err, f.within.SaveTenant(ctx, first, a))
+			}
+		},
+	},
+	{
+		clause: "Directory/SaveTenant/with applications beside SaveApplication is one step",
+		fault:  "the policy of an application beside a tenant's save is that of its first save",
+		inject: stalePolicies,
 	},
 	{
 		clause: "Directory/SaveApplication/that its tenant makes impossible is refused, and writes nothing",
@@ -2244,7 +2373,9 @@ var directoryMutants = []mutant{
 		clause: "Directory/SaveApplication/beside a SaveTenant that it does not go with, one of the two is refused",
 		fault:  "two that save see each other's state of before",
 		inject: func(f *faulty) {
-			f.saveTenant = func(ctx context.Context, t domain.Tenant) error { return unlessInvalid(f.within.SaveTenant(ctx, t)) }
+			f.saveTenant = func(ctx context.Context, t domain.Tenant, with ...domain.Application) error {
+				return unlessInvalid(f.within.SaveTenant(ctx, t, with...))
+			}
 			f.saveApplication = func(ctx context.Context, a domain.Application) error {
 				return unlessInvalid(f.within.SaveApplication(ctx, a))
 			}
