@@ -97,8 +97,9 @@ and while an earlier version of the service is running: migrations add, in small
 
 Creates or updates the tenants, applications and API keys of a kickstart file, and says what it did.
 It deletes nothing: what the file does not mention stays. Applied again, the same file changes
-nothing. Everything is checked before anything is written; each problem is named with its line and
-field. A store in memory is applied to by serve, with --kickstart-file.
+nothing. The file is checked before anything is written; each problem is named with its line and
+field. A tenant and its applications are then written in one step. A store in memory is applied to
+by serve, with --kickstart-file.
 
   tenants:
     - id: acme
