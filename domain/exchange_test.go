@@ -362,9 +362,9 @@ func TestDecideWhatIsStored(t *testing.T) {
 }
 
 // A case of the table that holds beats every later one: where any two hold, the earlier decides. Were authentication
-// checked after the generation, a stranger with an old string could revoke; were expiry checked before revocation,
-// the user would be given the wrong reason. Too long a lifetime comes last: where it came first, it would say that a
-// session is alive, and a replay would not be caught.
+// checked after the generation, a caller with an old string and no API key could revoke; were expiry checked before
+// revocation, the user would be given the wrong reason. Too long a lifetime comes last: where it came first, it would
+// say that a session is alive, and a replay would not be caught.
 func TestDecideOrder(t *testing.T) {
 	rows := []struct {
 		name  string
@@ -632,6 +632,35 @@ func TestExpiryMoves(t *testing.T) {
 				}
 				if d := s.Decide(c); d.Outcome != name || !d.After.ExpiresAt.Equal(want) {
 					t.Errorf("got %s, expires %s, want %s, %s", d.Outcome, d.After.ExpiresAt, name, want)
+				}
+			})
+		}
+	}
+}
+
+// A use by a clock that is behind moves the expiry back: it is a window after that clock's reading, and not the latest
+// of all readings. The next use moves it on again.
+func TestExpiryMovesBackWithTheClock(t *testing.T) {
+	const behind = time.Hour + 300*time.Millisecond
+	now := hourLater(0).Now
+	for _, expiration := range []domain.ExpirationPolicy{domain.SlidingWindow, domain.SlidingWindowWithMaximumLifetime} {
+		for outcome, usage := range map[domain.Outcome]domain.UsagePolicy{
+			domain.Rotated: domain.OneTimeUse, domain.Recovered: domain.OneTimeUse, domain.Unchanged: domain.Reusable,
+		} {
+			t.Run(fmt.Sprintf("%s/%s", expiration, outcome), func(t *testing.T) {
+				s := stored()
+				s.Policy.Expiration, s.Policy.Usage = expiration, usage
+				for _, reading := range []time.Time{now, now.Add(-behind), now.Add(time.Minute)} {
+					present := s.Token.Generation
+					if outcome == domain.Recovered {
+						present--
+					}
+					d := s.Decide(domain.Call{Generation: present, Now: reading})
+					want := reading.Add(s.Policy.TTL).Truncate(time.Second)
+					if d.Outcome != outcome || !d.After.ExpiresAt.Equal(want) {
+						t.Fatalf("at %s: got %s, expires %s, want %s, %s", reading, d.Outcome, d.After.ExpiresAt, outcome, want)
+					}
+					s.Token = d.After
 				}
 			})
 		}
