@@ -84,6 +84,20 @@ var advancing = append([]clause{
 		}
 	}},
 
+	// Not the latest reading counts, but the last.
+	{"RefreshTokens/Advance/by a clock that is behind, moves the expiry back, and on again by the next", func(e *env) {
+		for i, expiration := range []domain.ExpirationPolicy{domain.SlidingWindow, domain.SlidingWindowWithMaximumLifetime} {
+			e.shop(domain.Settings{Expiration: &expiration, TTLMinutes: new(int64(10))})
+			t := e.issue(token(i + 1))[0]
+			for _, after := range []time.Duration{8 * time.Minute, 3 * time.Minute, 9 * time.Minute} {
+				t = e.advance(t, t0.Add(after))
+				e.wantSame(fmt.Sprintf("%s, used %v after issue: returned", expiration, after),
+					t.ExpiresAt, t0.Add(after+10*time.Minute).Truncate(time.Second))
+				e.wantStored("and stored", t)
+			}
+		}
+	}},
+
 	{"RefreshTokens/Advance/leaves a fixed expiry as it is", func(e *env) {
 		e.shop(domain.Settings{Expiration: new(domain.Fixed), TTLMinutes: new(int64(10)), MaximumTTLMinutes: new(int64(10))})
 		before := e.issue(token(1))[0]
@@ -379,7 +393,7 @@ var advancing = append([]clause{
 
 	// Either is fine: the recovery's answer then stands for the current string, or the rotation has made the string of the
 	// recovery too old.
-	{"RefreshTokens/Advance/and a recovery at once: exactly one succeeds", func(e *env) {
+	{"RefreshTokens/Advance/and a concurrent recovery: exactly one succeeds", func(e *env) {
 		e.shop(domain.Settings{})
 		hs := e.handles(2)
 		for i := range 25 {

@@ -1146,6 +1146,17 @@ var advanceMutants = []mutant{
 		},
 	},
 	{
+		clause: "RefreshTokens/Advance/by a clock that is behind, moves the expiry back, and on again by the next",
+		fault:  "a clock that is behind moves no expiry back",
+		inject: func(f *faulty) {
+			f.onAdvance(func(before domain.RefreshToken, t *domain.RefreshToken, _ *domain.Policy) {
+				if t.LastUsedAt.Before(before.LastUsedAt) && t.ExpiresAt.Before(before.ExpiresAt) {
+					t.ExpiresAt = before.ExpiresAt
+				}
+			})
+		},
+	},
+	{
 		clause: "RefreshTokens/Advance/leaves a fixed expiry as it is",
 		fault:  "a fixed expiry slides",
 		inject: func(f *faulty) {
@@ -1369,10 +1380,20 @@ var advanceMutants = []mutant{
 		},
 	},
 	{
-		clause: "RefreshTokens/Advance/and a recovery at once: exactly one succeeds",
-		fault:  "an exchange beside a recovery does not see it",
+		clause: "RefreshTokens/Advance/and a concurrent recovery: exactly one succeeds",
+		fault:  "an exchange that waits for a recovery does not see it",
 		inject: func(f *faulty) {
+			recovered := make(chan struct{}, 1)
+			f.swap = func(ctx context.Context, before, after domain.RefreshToken, now time.Time) error {
+				defer func() { recovered <- struct{}{} }()
+				return f.within.Swap(ctx, before, after, now)
+			}
 			f.advanceForgets(func(s *domain.Snapshot, _ *domain.Call) { s.Token.RecoveredAt = time.Time{} })
+			forgetful := f.advance
+			f.advance = func(ctx context.Context, id domain.ID, c domain.Call) (domain.RefreshToken, domain.Policy, error) {
+				<-recovered
+				return forgetful(ctx, id, c)
+			}
 		},
 	},
 	{
@@ -1728,7 +1749,7 @@ var swapMutants = []mutant{
 		},
 	},
 	{
-		clause: "RefreshTokens/Swap/of many at once that only move the last use all succeed",
+		clause: "RefreshTokens/Swap/of many concurrent ones that only move the last use all succeed",
 		fault:  "of many that swap exactly one succeeds, whatever it changes",
 		inject: func(f *faulty) {
 			var swapped atomic.Bool
@@ -2039,8 +2060,8 @@ var revocationMutants = []mutant{
 		},
 	},
 	{
-		clause: "Revocations/KeepNewest/after many issues at once the newest are alive, and no more",
-		fault:  "the limit goes by id, at many issues at once",
+		clause: "Revocations/KeepNewest/after many concurrent issues the newest are alive, and no more",
+		fault:  "the limit goes by id, at many concurrent issues",
 		inject: func(f *faulty) { f.keepBy(byID) },
 	},
 	{
@@ -2088,7 +2109,7 @@ var revocationMutants = []mutant{
 		},
 	},
 	{
-		clause: "Revocations/KeepNewest/after many issues at once the newest are alive, and no more",
+		clause: "Revocations/KeepNewest/after many concurrent issues the newest are alive, and no more",
 		fault:  "KeepNewest counts without those beside it",
 		inject: func(f *faulty) {
 			f.keepNewest = func(ctx context.Context, s domain.Scope, keep int, r port.Revocation) error {

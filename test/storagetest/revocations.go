@@ -387,20 +387,20 @@ var revoking = []clause{
 			e.must(e.store.Revoke(e.Context(), "acme", t.ID, byCall(t0)))
 			return e.snapshot(t.ID).Token
 		}
-		dead := []domain.RefreshToken{marked, expired(1), revoked(5)}
+		ended := []domain.RefreshToken{marked, expired(1), revoked(5)}
 		ts := e.issue(token(2), token(3))
-		dead = append(dead, expired(4), revoked(7))
+		ended = append(ended, expired(4), revoked(7))
 		r := byCall(t0)
 		r.Reason = domain.RevokedByLimit
 		e.must(e.store.KeepNewest(e.Context(), owner, 2, r))
 		e.wantAlive("the two that were alive", t0, ts...)
-		for _, t := range dead {
+		for _, t := range ended {
 			e.wantStored("dead already", t)
 		}
 	}},
 
 	// Issues that overlap may tie: the greater id then counts. None is ended for one that had returned before it began.
-	{"Revocations/KeepNewest/after many issues at once the newest are alive, and no more", func(e *env) {
+	{"Revocations/KeepNewest/after many concurrent issues the newest are alive, and no more", func(e *env) {
 		e.shop(domain.Settings{})
 		hs := e.handles(3)
 		for round, keep := range []int{1, 3} {

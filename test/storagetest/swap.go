@@ -85,7 +85,7 @@ var swapping = []clause{
 	}},
 
 	// What charges nothing may go beside its like: a repeated recovery, or a use of a reusable string.
-	{"RefreshTokens/Swap/of many at once that only move the last use all succeed", func(e *env) {
+	{"RefreshTokens/Swap/of many concurrent ones that only move the last use all succeed", func(e *env) {
 		e.shop(domain.Settings{})
 		hs := e.handles(3)
 		before := e.issue(livingToken())[0]
@@ -128,7 +128,8 @@ var swapping = []clause{
 	}},
 }
 
-// swapRefuses is the clause that a Swap changes nothing if its before differs from what is stored in one of these things.
+// swapRefuses is the clause that a Swap changes nothing if its before differs from what is stored in one of these
+// things.
 func swapRefuses(differences ...func(*domain.RefreshToken)) func(*env) {
 	return func(e *env) {
 		e.shop(domain.Settings{})
