@@ -26,7 +26,7 @@ e2e: ## drive the real binary on every store, and print what it shows
 	$(GO) test -v -count=1 -timeout=$(TIMEOUT) ./test/e2e
 
 .PHONY: storms
-storms: ## 50 tabs on one session for 32 s on every store, 3 000 logins in bursts over two processes; print the figures
+storms: ## 50 tabs on one session for 32 s, 3 000 logins in bursts on PostgreSQL, 600 on SQLite; print the figures
 	@$(GO) run ./test/postgres/ensure
 	@cd test/e2e && E2E_STORMS=1 $(GO) test -count=1 -timeout=$(TIMEOUT) -run '^(TestFiftyTabs|TestLogins)'
 
@@ -72,9 +72,9 @@ generate: ## make the generated code anew
 # make bench BASE=COMMIT PART=exchange,cost: that commit's program beside this one, in the same run.
 OUT ?= bench.md
 .PHONY: bench
-bench: ## measure the service against its limits, in ten minutes (QUICK=1: in three; PART=name; BASE=commit; OUT=bench.md)
-	@$(GO) run ./test/bench -version='$(VERSION)' -out='$(OUT)' $(if $(QUICK),-quick) $(if $(FULL),-full) $(if $(PART),-part='$(PART)') \
-		$(if $(BASE),-base='$(BASE)')
+bench: ## measure the service against its limits, ten minutes (QUICK=1: three; PART=name; BASE=commit; OUT=bench.md)
+	@$(GO) run ./test/bench -version='$(VERSION)' -out='$(OUT)' $(if $(QUICK),-quick) $(if $(FULL),-full) \
+		$(if $(PART),-part='$(PART)') $(if $(BASE),-base='$(BASE)')
 
 # make soak MINUTES=3, make soak DATABASE=sqlite; `go run ./test/soak -help` tells of more.
 MINUTES ?= 30
@@ -113,9 +113,10 @@ gobench: ## run the Go benchmarks beside the code (BENCH=pattern, BENCHFLAGS=-co
 	$(GO) test -run '^$$' -bench '$(BENCH)' -benchmem -timeout=30m $(BENCHFLAGS) $$packages
 
 .PHONY: simulate
-simulate: ## print who is logged out, how soon a thief is caught, and which states a refresh token can reach: a few minutes
-	$(GO) test -count=1 -timeout=$(TIMEOUT) -run '^(TestAllReachableStates|TestOneClockFarOff|TestSimulation)$$' -v ./domain \
-		-args -simulate | grep -v -e '^=== ' -e '^--- PASS'
+simulate: ## print who is logged out, how soon a thief is caught, which states a refresh token can reach: some minutes
+	$(GO) test -count=1 -timeout=$(TIMEOUT) -v ./domain \
+		-run '^(TestAllReachableStates|TestOneClockFarOff|TestSimulation)$$' -args -simulate \
+		| grep -v -e '^=== ' -e '^--- PASS'
 
 .PHONY: vuln
 vuln: ## look for known vulnerabilities in what the program calls; needs the network
