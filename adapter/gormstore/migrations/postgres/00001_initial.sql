@@ -17,8 +17,8 @@ CREATE TABLE tenants (
 ) WITH (autovacuum_analyze_threshold = 20, autovacuum_analyze_scale_factor = 0.1);
 CREATE UNIQUE INDEX tenants_issuer ON tenants (issuer) WHERE issuer <> '';
 
--- A row exists only while its tenant does. The columns from active on are the effective policy: what statements compare, and all
--- of it as one text.
+-- A row exists only while its tenant does. The columns from active on are the effective policy: what statements
+-- compare, and all of it as one text.
 CREATE TABLE applications (
     tenant_id              TEXT COLLATE "C" NOT NULL,
     id                     TEXT COLLATE "C" NOT NULL,
@@ -35,8 +35,8 @@ CREATE TABLE applications (
     PRIMARY KEY (tenant_id, id)
 ) WITH (autovacuum_analyze_threshold = 20, autovacuum_analyze_scale_factor = 0.1);
 
--- What has a fixed length comes first, or PostgreSQL pads what follows a text. What an exchange changes stands together,
--- because the record of a HOT update in its log goes from the first byte that changed to the last.
+-- What has a fixed length comes first, or PostgreSQL pads what follows a text. What an exchange changes stands
+-- together, because the record of a HOT update in its log goes from the first byte that changed to the last.
 CREATE TABLE refresh_tokens (
     issued_at           BIGINT           NOT NULL,
     issued_epoch        BIGINT           NOT NULL,
@@ -72,7 +72,8 @@ CREATE TABLE refresh_tokens (
 -- No index may ever stand on a column that an exchange changes.
 CREATE INDEX refresh_tokens_user ON refresh_tokens (tenant_id, user_id, id);
 -- For the limit of a user's refresh tokens in an application: revoked ones are not in it.
-CREATE INDEX refresh_tokens_ordinal ON refresh_tokens (tenant_id, application_id, user_id, ordinal) WHERE revoked_at = 0;
+CREATE INDEX refresh_tokens_ordinal ON refresh_tokens (tenant_id, application_id, user_id, ordinal)
+    WHERE revoked_at = 0;
 
 CREATE TABLE marks (
     tenant_id      TEXT COLLATE "C" NOT NULL,
@@ -113,7 +114,7 @@ CREATE TABLE janitor (
     holder            TEXT COLLATE "C" NOT NULL,
     lease_until       BIGINT           NOT NULL, -- 0: the lease is free
     stage             SMALLINT         NOT NULL, -- 0: refresh tokens, 1: marks, 2: tenants
-    after_token       BYTEA            NOT NULL, -- the last one that was looked at, as are the next three; zeros for none
+    after_token       BYTEA            NOT NULL, -- the last one looked at, as are the next three; zeros for none
     after_tenant      TEXT COLLATE "C" NOT NULL,
     after_application TEXT COLLATE "C" NOT NULL,
     after_user        TEXT COLLATE "C" NOT NULL,

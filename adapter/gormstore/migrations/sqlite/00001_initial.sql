@@ -17,8 +17,8 @@ CREATE TABLE tenants (
 ) STRICT, WITHOUT ROWID;
 CREATE UNIQUE INDEX tenants_issuer ON tenants (issuer) WHERE issuer <> '';
 
--- A row exists only while its tenant does. The columns from active on are the effective policy: what statements compare, and all
--- of it as one text.
+-- A row exists only while its tenant does. The columns from active on are the effective policy: what statements
+-- compare, and all of it as one text.
 CREATE TABLE applications (
     tenant_id              TEXT    NOT NULL,
     id                     TEXT    NOT NULL,
@@ -63,7 +63,8 @@ CREATE TABLE refresh_tokens (
 ) STRICT;
 CREATE INDEX refresh_tokens_user ON refresh_tokens (tenant_id, user_id, id);
 -- For the limit of a user's refresh tokens in an application: revoked ones are not in it.
-CREATE INDEX refresh_tokens_ordinal ON refresh_tokens (tenant_id, application_id, user_id, ordinal) WHERE revoked_at = 0;
+CREATE INDEX refresh_tokens_ordinal ON refresh_tokens (tenant_id, application_id, user_id, ordinal)
+    WHERE revoked_at = 0;
 
 CREATE TABLE marks (
     tenant_id      TEXT    NOT NULL,
