@@ -26,7 +26,8 @@ func TestProblems(t *testing.T) {
 
 func TestSentinelsAreDistinct(t *testing.T) {
 	all := []error{domain.ErrNotFound, domain.ErrConflict, domain.ErrDuplicate, domain.ErrUnauthorized, domain.ErrUnavailable, domain.ErrBusy,
-		domain.ErrAuthenticationRequired, domain.ErrUnproved, domain.ErrAhead, domain.ErrLifeTooLong, domain.ErrWrongMasterKey}
+		domain.ErrAuthenticationRequired, domain.ErrUnproved, domain.ErrAhead, domain.ErrLifeTooLong,
+		domain.ErrWrongMasterKey}
 	for i, a := range all {
 		for j, b := range all {
 			if errors.Is(fmt.Errorf("x: %w", a), b) != (i == j) {

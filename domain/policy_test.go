@@ -121,8 +121,9 @@ func TestEveryFieldOfAPolicyCanBeSet(t *testing.T) {
 			t.Errorf("no setting moves %s", field.Name)
 		}
 	}
-	if got := combined(t, domain.Tenant{Issuer: "https://a.example"}, domain.Application{}).Issuer; got != "https://a.example" {
-		t.Errorf("issuer: got %q", got)
+	const issuer = "https://a.example"
+	if got := combined(t, domain.Tenant{Issuer: issuer}, domain.Application{}).Issuer; got != issuer {
+		t.Errorf("issuer: got %q, want %q", got, issuer)
 	}
 }
 
@@ -134,7 +135,8 @@ func TestAnApplicationCannotWinBackActive(t *testing.T) {
 		{nil, nil, true}, {new(true), nil, true}, {nil, new(true), true}, {new(true), new(true), true},
 		{new(false), nil, false}, {nil, new(false), false}, {new(false), new(true), false}, {new(true), new(false), false},
 	} {
-		got := combined(t, domain.Tenant{Settings: domain.Settings{Active: tt.tenant}}, domain.Application{Settings: domain.Settings{Active: tt.app}})
+		got := combined(t, domain.Tenant{Settings: domain.Settings{Active: tt.tenant}},
+			domain.Application{Settings: domain.Settings{Active: tt.app}})
 		if got.Active != tt.want {
 			t.Errorf("tenant %v, application %v: got %t, want %t", tt.tenant, tt.app, got.Active, tt.want)
 		}
@@ -276,12 +278,16 @@ func TestImpossibleCombinations(t *testing.T) {
 		{"maximum below the default life", life(nil, new(int64(43_199)), nil), domain.Settings{}, conflict},
 		{"life above the default maximum", life(new(int64(525_601)), nil, nil), domain.Settings{}, conflict},
 		{"maximum below, and it does not count: Fixed", life(new(int64(60)), new(int64(59)), fixed), domain.Settings{}, ""},
-		{"maximum below, and it does not count: SlidingWindow", life(new(int64(60)), new(int64(59)), sliding), domain.Settings{}, ""},
-		{"the application's life above the tenant's maximum", life(new(int64(60)), new(int64(600)), nil), life(new(int64(601)), nil, nil), conflict},
-		{"the application's maximum below the tenant's life", life(new(int64(60)), nil, nil), life(nil, new(int64(59)), nil), conflict},
+		{"maximum below, and it does not count: SlidingWindow", life(new(int64(60)), new(int64(59)), sliding),
+			domain.Settings{}, ""},
+		{"the application's life above the tenant's maximum", life(new(int64(60)), new(int64(600)), nil),
+			life(new(int64(601)), nil, nil), conflict},
+		{"the application's maximum below the tenant's life", life(new(int64(60)), nil, nil),
+			life(nil, new(int64(59)), nil), conflict},
 		{"the application makes the tenant's harmless maximum count", life(new(int64(60)), new(int64(59)), fixed),
 			life(nil, nil, new(domain.SlidingWindowWithMaximumLifetime)), conflict},
-		{"the application repairs", life(new(int64(60)), new(int64(600)), nil), life(new(int64(601)), new(int64(601)), nil), ""},
+		{"the application repairs", life(new(int64(60)), new(int64(600)), nil),
+			life(new(int64(601)), new(int64(601)), nil), ""},
 	} {
 		t.Run(tt.rule, func(t *testing.T) {
 			var want []string

@@ -58,8 +58,8 @@ func TestAnExchangeIsOneCallOfTheStore(t *testing.T) {
 	}
 }
 
-// Two tabs, two replicas: for a grace period every exchange, with the old string or the new one, gets the same bytes, and changes
-// nothing.
+// Two tabs, two replicas: for a grace period every exchange, with the old string or the new one, gets the same bytes,
+// and changes nothing.
 func TestEveryRetryIsAnsweredWithTheSameBytes(t *testing.T) {
 	w := newWorld(t)
 	another := w.open(t)
@@ -111,8 +111,8 @@ func TestParallelExchangesOfOneTokenStringAgree(t *testing.T) {
 	}
 }
 
-// An application whose access tokens live shorter than its grace period: a retry must not be answered with one that is about to
-// expire. It gets another one for each half of the lifetime that has passed, and within a half the same bytes.
+// An application whose access tokens live shorter than its grace period: a retry must not be answered with one that is
+// about to expire. It gets another one for each half of the lifetime that has passed, and within a half the same bytes.
 func TestARetryGetsAnotherAccessTokenInEachHalfOfItsLifetime(t *testing.T) {
 	w := newWorld(t)
 	w.application(t, "acme", "hasty", domain.Settings{AccessTokenSeconds: new(int64(10))})
@@ -435,7 +435,8 @@ func TestTheRecoveryBudgetEndsAtTheThirdCollision(t *testing.T) {
 		w.clock.advance(time.Hour)
 		paid := w.record(t, got.RefreshToken.ID).RecoveryPaidUntil
 		wantOutcome(t, w.exchanged(t, before), domain.Recovered, nil) // free: that generation was recovered
-		if r := w.record(t, got.RefreshToken.ID); r.RecoveryPaidUntil != paid || r.RecoveredAt != got.RefreshToken.RecoveredAt {
+		r := w.record(t, got.RefreshToken.ID)
+		if r.RecoveryPaidUntil != paid || r.RecoveredAt != got.RefreshToken.RecoveredAt {
 			t.Errorf("a repeated recovery was charged, or moved the last answer: %+v", r)
 		}
 		before = current

@@ -252,8 +252,9 @@ func (s *story) check(name string) {
 		switch {
 		case t.Generation < before.Generation || t.Generation > before.Generation+1:
 			s.t.Errorf("%s: generation %d became %d", name, before.Generation, t.Generation)
-		case t.Generation > before.Generation && !t.RecoveredAt.IsZero() || !t.RecoveredAt.IsZero() && t.RecoveredAt.Before(t.RotatedAt):
-			s.t.Errorf("%s: generation %d was rotated at %s, and recovered at %s", name, t.Generation, t.RotatedAt, t.RecoveredAt)
+		case !t.RecoveredAt.IsZero() && (t.Generation > before.Generation || t.RecoveredAt.Before(t.RotatedAt)):
+			s.t.Errorf("%s: generation %d was rotated at %s, and recovered at %s", name, t.Generation, t.RotatedAt,
+				t.RecoveredAt)
 		case t.RotatedAt.Before(before.RotatedAt) || t.RotatedAt.After(now) || t.LastUsedAt.Before(t.RotatedAt):
 			s.t.Errorf("%s: rotated at %s, used at %s, now %s", name, t.RotatedAt, t.LastUsedAt, now)
 		case !before.RevokedAt.IsZero() && t.RevokedAt != before.RevokedAt:

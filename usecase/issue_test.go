@@ -62,8 +62,8 @@ func TestIssueStoresTheSessionAndSaysItInTheAccessToken(t *testing.T) {
 	iat := float64(now.Unix())
 	if diff := cmp.Diff(map[string]any{
 		"iss": "https://login.acme.example", "sub": "ana", "aud": "shop", "client_id": "shop", "iat": iat, "exp": iat + 900,
-		"sid": want.ID.String(), "rve": 0.0, "tid": "acme", "applicationId": "shop", "roles": []any{"owner", "clerk"}, "scope": "write read",
-		"plan": 12345678901234567890.0,
+		"sid": want.ID.String(), "rve": 0.0, "tid": "acme", "applicationId": "shop", "roles": []any{"owner", "clerk"},
+		"scope": "write read", "plan": 12345678901234567890.0,
 	}, claims); diff != "" {
 		t.Errorf("claims (-want +got):\n%s", diff)
 	}
@@ -289,8 +289,8 @@ func TestAnIssueThatCouldNotBeSignedIsAnsweredToTheNextCall(t *testing.T) {
 	}), domain.Rotated, nil)
 }
 
-// An id that does not say when it was made cannot be told from one whose refresh token was purged; one that lies far ahead would
-// never grow that old.
+// An id that does not say when it was made cannot be told from one whose refresh token was purged; one that lies far
+// ahead would never grow that old.
 func TestAnIDThatMayBeChosenIsAFreshUUIDv7(t *testing.T) {
 	w := newWorld(t)
 	ahead := func(d time.Duration) domain.ID {
@@ -309,7 +309,9 @@ func TestAnIDThatMayBeChosenIsAFreshUUIDv7(t *testing.T) {
 		"old, where purging is off": {ahead(-50_000 * time.Hour), nil},
 	} {
 		w.probe.forget()
-		_, err := w.issue.Do(t.Context(), usecase.IssueInput{ID: tt.id, TenantID: "acme", ApplicationID: "shop", UserID: "ada"})
+		_, err := w.issue.Do(t.Context(), usecase.IssueInput{
+			ID: tt.id, TenantID: "acme", ApplicationID: "shop", UserID: "ada",
+		})
 		if tt.wants == nil {
 			must(t, err)
 			continue
@@ -321,8 +323,8 @@ func TestAnIDThatMayBeChosenIsAFreshUUIDv7(t *testing.T) {
 	}
 }
 
-// Clocks of replicas differ, and ids are made by clocks. A login that begins after another one was answered must be the newer one
-// whatever its id says, or it would be dead at birth.
+// Clocks of replicas differ, and ids are made by clocks. A login that begins after another one was answered must be the
+// newer one, whatever its id says, or it would end itself.
 func TestTheLimitGoesByTheOrderOfIssueAndNotByIDs(t *testing.T) {
 	w := newWorld(t)
 	w.application(t, "acme", "limited", domain.Settings{MaximumActiveTokens: new(int64(1))})
@@ -351,7 +353,8 @@ func TestAnImportCountsFromItsInstantOfIssue(t *testing.T) {
 	got, err := w.issue.Do(t.Context(), in)
 	must(t, err)
 	r := w.record(t, in.ID)
-	if !r.IssuedAt.Equal(in.IssuedAt) || !r.RotatedAt.Equal(now) || !r.ExpiresAt.Equal(wholeSecond(now.Add(20*24*time.Hour))) {
+	if !r.IssuedAt.Equal(in.IssuedAt) || !r.RotatedAt.Equal(now) ||
+		!r.ExpiresAt.Equal(wholeSecond(now.Add(20*24*time.Hour))) {
 		t.Errorf("issued %s, rotated %s, expires %s", r.IssuedAt, r.RotatedAt, r.ExpiresAt)
 	}
 	if iat := claimsOf(t, got.AccessToken)["iat"]; iat != float64(now.Unix()) {
@@ -376,7 +379,7 @@ func TestAnImportCountsFromItsInstantOfIssue(t *testing.T) {
 	}{
 		"ahead":                  {2 * time.Minute, 0, "[invalid]insertInstant"},
 		"over by now":            {-30 * 24 * time.Hour, 0, "[invalid]insertInstant"},
-		"expires at once":        {-time.Hour, time.Second - 789_012*time.Microsecond, "[invalid]expirationInstant"},
+		"expires in this second": {-time.Hour, time.Second - 789_012*time.Microsecond, "[invalid]expirationInstant"},
 		"expires before now":     {-time.Hour, -time.Minute, "[invalid]expirationInstant"},
 		"longer than the policy": {-time.Hour, 30 * 24 * time.Hour, "[invalid]expirationInstant"},
 	} {
@@ -385,7 +388,7 @@ func TestAnImportCountsFromItsInstantOfIssue(t *testing.T) {
 		if tt.expires != 0 {
 			in.ExpiresAt = at.Add(tt.expires)
 		}
-		if name == "expires at once" {
+		if name == "expires in this second" {
 			in.ExpiresAt = wholeSecond(at).Add(900 * time.Millisecond)
 		}
 		w.probe.forget()

@@ -355,7 +355,9 @@ func (p *probe) do(ctx context.Context, name string, call func(context.Context) 
 }
 
 func (p *probe) Insert(ctx context.Context, t domain.RefreshToken) (domain.RefreshToken, error) {
-	return through(ctx, p, "Insert", func(ctx context.Context) (domain.RefreshToken, error) { return p.Store.Insert(ctx, t) })
+	return through(ctx, p, "Insert", func(ctx context.Context) (domain.RefreshToken, error) {
+		return p.Store.Insert(ctx, t)
+	})
 }
 
 func (p *probe) Advance(ctx context.Context, id domain.ID, c domain.Call) (t domain.RefreshToken, _ domain.Policy, _ error) {

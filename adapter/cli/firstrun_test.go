@@ -140,7 +140,8 @@ func TestTheCommandsWorkWhenTheyArePasted(t *testing.T) {
 	}
 	const curl = `set -eu
 answer() {
-  printf '{"success":true,"message":"m","data":{"refreshToken":"%s","refreshTokenId":"id-1","token":"a.b.c","expiresIn":%s}}\n' "$1" "$2"
+  printf '{"success":true,"message":"m","data":{"refreshToken":"%s","refreshTokenId":"id-1",' "$1"
+  printf '"token":"a.b.c","expiresIn":%s}}\n' "$2"
 }
 curl() {
   printf '%s|' "$@" >> calls; echo >> calls

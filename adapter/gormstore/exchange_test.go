@@ -159,8 +159,8 @@ func TestNoValueReachesTheLog(t *testing.T) {
 // tableStatistics are PostgreSQL's counters of a table.
 type tableStatistics struct{ updated, hot, wholeScans int64 }
 
-// awaitClosed returns when nobody but the caller is connected any more. A connection hands its counters in when it ends,
-// at the latest, and that may be a moment after Close.
+// awaitClosed returns when nobody but the caller is connected any more. A connection hands its counters in when it
+// ends, at the latest, and that may be a moment after Close.
 func awaitClosed(t *testing.T, db *sql.DB) {
 	t.Helper()
 	for others := 1; others > 0; {
@@ -342,8 +342,8 @@ func login(t *testing.T, s *gormstore.Store) domain.RefreshToken {
 	return token
 }
 
-// The rows that a limit has ended stay until they are purged. If a login read them, the service would get slower with each
-// login of a user. Whether PostgreSQL has statistics must not matter.
+// The rows that a limit has ended stay until they are purged. If a login read them, the service would get slower with
+// each login of a user. Whether PostgreSQL has statistics must not matter.
 func TestPostgresALoginReadsNoRevokedRow(t *testing.T) {
 	d := onPostgres(t)
 	s, db := d.migrated(t, gormstore.Options{}), d.raw(t)

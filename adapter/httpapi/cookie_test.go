@@ -329,7 +329,8 @@ func TestCookiesLastAsLongAsTheirTokens(t *testing.T) {
 	}
 }
 
-// A browser drops a cookie above 4 096 bytes and goes on with the old one: an access token that large is in the body only.
+// A browser drops a cookie above 4 096 bytes and goes on with the old one: an access token that large is in the body
+// only.
 func TestAnAccessTokenTooLargeForACookieIsInTheBodyOnly(t *testing.T) {
 	s := newService(t)
 	issue := func(size int) grant {

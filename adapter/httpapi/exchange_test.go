@@ -59,7 +59,7 @@ func TestARetryIsAnsweredWithTheSameBytes(t *testing.T) {
 		t.Errorf("got %d and %d seconds left, want 29 less than %d and %d", got.ExpiresIn, got.RefreshTokenExpiresIn,
 			want.ExpiresIn, want.RefreshTokenExpiresIn)
 	}
-	// Whoever has stored the new string already gets the same answer.
+	// A client that has already stored the new string gets the same answer.
 	current := s.exchange(t, rotated.grant(t).RefreshToken).want(t, 200)
 	if current.outcome() != "retried" || !bytes.Equal(current.body, retried.body) {
 		t.Errorf("got %s %s for the current string, want %s", current.outcome(), current.body, retried.body)
@@ -413,8 +413,8 @@ func decodeSegment(t *testing.T, segment string) map[string]any {
 	return m
 }
 
-// An old string with too long a lifetime was refused for the lifetime: a thief learned that the session is active, and was not
-// caught.
+// An old string with too long a lifetime was refused for the lifetime: a thief learned that the session is active, and
+// was not caught.
 func TestALifetimeAbovePolicyHidesNoReplay(t *testing.T) {
 	for name, present := range map[string]func(string) []option{
 		"body": func(old string) []option {

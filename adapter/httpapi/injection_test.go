@@ -295,7 +295,8 @@ func TestNoHeaderOfAnAnswerIsTheCallers(t *testing.T) {
 	}
 }
 
-// A backend passes on the User-Agent that the device sent, and lists of sessions show it: it is checked as every shown text is.
+// A backend passes on the User-Agent that the device sent, and lists of sessions show it: it is checked as every shown
+// text is.
 func TestWhatADeviceSendsComesBackAsDataOnly(t *testing.T) {
 	s := newService(t)
 	shown := 0

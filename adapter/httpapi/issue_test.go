@@ -291,7 +291,8 @@ func TestAnImportCanBeRepeatedUntilItIsUsed(t *testing.T) {
 	s.do(t, "POST", "/jwt/issue", backend, body(request)).want(t, 400, "[duplicate]refreshTokenId")
 }
 
-// Roles, scopes and claims each fit on their own. What they make together must fit the header or cookie that carries it.
+// Roles, scopes and claims each fit on their own. What they make together must fit the header or cookie that carries
+// it.
 func TestAnAccessTokenThatNothingCarriesIsNotIssued(t *testing.T) {
 	s := newService(t)
 	roles := make([]string, 100)

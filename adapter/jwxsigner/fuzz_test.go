@@ -74,9 +74,11 @@ func FuzzVerifyWhatIsSigned(f *testing.F) {
 		if got.Claims != "" && json.Unmarshal([]byte(got.Claims), &own) != nil {
 			t.Fatalf("own claims that are no object: %q of %q", got.Claims, payload)
 		}
-		for _, ours := range []string{"iss", "sub", "aud", "client_id", "iat", "exp", "jti", "sid", "tid", "applicationId", "rve", "roles", "scope"} {
-			if _, there := own[ours]; there {
-				t.Fatalf("%s is among the caller's own claims: %q of %q", ours, got.Claims, payload)
+		for _, reserved := range []string{
+			"iss", "sub", "aud", "client_id", "iat", "exp", "jti", "sid", "tid", "applicationId", "rve", "roles", "scope",
+		} {
+			if _, there := own[reserved]; there {
+				t.Fatalf("%s is among the caller's own claims: %q of %q", reserved, got.Claims, payload)
 			}
 		}
 	})

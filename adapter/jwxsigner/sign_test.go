@@ -206,8 +206,8 @@ func TestHeaderAndClaimsOnTheWire(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := `{"iss":"https://auth.acme.example","sub":"user-7","aud":"shop","client_id":"shop-id","iat":1700000000,` +
-		`"exp":1700000900,"sid":"018c0000-0000-7000-8000-00000000002a","tid":"acme",` +
-		`"applicationId":"shop-id","rve":9,"roles":["buyer","reviewer"],"scope":"cart:read cart:write","plan":"gold","seats":3`
+		`"exp":1700000900,"sid":"018c0000-0000-7000-8000-00000000002a","tid":"acme","applicationId":"shop-id","rve":9,` +
+		`"roles":["buyer","reviewer"],"scope":"cart:read cart:write","plan":"gold","seats":3`
 	hash := sha256.Sum256([]byte(strings.Split(token, ".")[0] + "." + want + "}"))
 	want += `,"jti":"` + base64.RawURLEncoding.EncodeToString(hash[:16]) + `"}`
 	if got := string(payload); got != want {

@@ -121,6 +121,7 @@ func TestVerifyRefusesWhatTheKeysDidNotSign(t *testing.T) {
 	}
 	good, other := sign(t, eddsa, accessToken()), sign(t, eddsa, domain.AccessToken{Type: domain.TypeATJWT})
 	header, signature := segmentOf(t, good, 0), segmentOf(t, good, 2)
+	long := domain.AccessToken{Type: domain.TypeATJWT, Subject: strings.Repeat("x", 32<<10)}
 
 	for name, token := range map[string]string{
 		"HS256 with the public key as secret": hs256("key-RS256", spki),
@@ -150,7 +151,7 @@ func TestVerifyRefusesWhatTheKeysDidNotSign(t *testing.T) {
 		"a blank before":                      " " + good,
 		"a line break after":                  good + "\n",
 		"a line break within the signature":   good[:len(good)-4] + "\r\n" + good[len(good)-4:],
-		"longer than 32 KiB":                  sign(t, eddsa, domain.AccessToken{Type: domain.TypeATJWT, Subject: strings.Repeat("x", 32<<10)}),
+		"longer than 32 KiB":                  sign(t, eddsa, long),
 		"not UTF-8":                           "\xff.\xff.\xff",
 		"JSON serialisation, flattened":       fmt.Sprintf(`{"payload":%q,"protected":%q,"signature":%q}`, payload, header, signature),
 		"JSON serialisation, general":         fmt.Sprintf(`{"payload":%q,"signatures":[{"protected":%q,"signature":%q}]}`, payload, header, signature),
@@ -214,7 +215,8 @@ func jsonSerialisation(t *testing.T) string {
 const (
 	wholeHeader = `{"alg":"EdDSA","kid":"key-EdDSA","typ":"at+jwt"}`
 	jwtHeader   = `{"alg":"EdDSA","kid":"key-EdDSA","typ":"JWT"}`
-	wholeClaims = `{"iss":"i","sub":"u","aud":"a","client_id":"a","iat":1,"exp":2,"jti":"j","sid":"s","tid":"acme","applicationId":"a","rve":3}`
+	wholeClaims = `{"iss":"i","sub":"u","aud":"a","client_id":"a","iat":1,"exp":2,"jti":"j","sid":"s","tid":"acme",` +
+		`"applicationId":"a","rve":3}`
 )
 
 // One key may sign other things than access tokens one day, an ID token say: none of them may pass for one.

@@ -18,7 +18,7 @@ const (
 	hotRacesName = "races for one current string"
 )
 
-// hotPart has many present one token string at once, as the tabs of a browser, or the pods of a backend, do. In a
+// hotPart has many present one token string together, as the tabs of a browser, or the pods of a backend, do. In a
 // race all present the first string of a new session: one rotates, the others retry. Then all present the string of
 // the last race, again and again, within the default grace period. Every response of a race, and to the string of
 // one, has to grant the same.
@@ -63,7 +63,7 @@ func hotPart(ctx context.Context, b *bench) error {
 	return nil
 }
 
-// races has all present the first string of a new session at once, n times. It returns how long the calls took, and
+// races has all present the first string of a new session together, n times. It returns how long the calls took, and
 // what the last race granted.
 func (c *contender) races(ctx context.Context, users []*user, n int) (took []time.Duration, granted grant, err error) {
 	disconnect, err := connect(ctx, users, time.Duration(n)*time.Second)

@@ -17,7 +17,8 @@ import (
 )
 
 func testBulk(rows int) *bulk {
-	return &bulk{rows: rows, generation: 2, key: domain.TokenKey{Number: 1, Key: domain.NewSecret(strings.Repeat("k", 32))}}
+	key := domain.TokenKey{Number: 1, Key: domain.NewSecret(strings.Repeat("k", 32))}
+	return &bulk{rows: rows, generation: 2, key: key}
 }
 
 // A session that came again before all others had been exchanged could still be within its grace period.

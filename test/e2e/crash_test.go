@@ -148,8 +148,8 @@ func (v *service) crowd(t *testing.T, n int) (users []*virtualUser, l *load, sto
 	return users, l, stop
 }
 
-// crowdOf are n users with a refresh token each, and what they do until ctx is done. Each of their exchanges rotates, and
-// one that is sent again since its response was lost is a recovery; visit is for retries.
+// crowdOf are n users with a refresh token each, and what they do until ctx is done. Each of their exchanges rotates,
+// and one that is sent again since its response was lost is a recovery; visit is for retries.
 func (v *service) crowdOf(t *testing.T, n int, do func(ctx context.Context, u *virtualUser)) (users []*virtualUser, stop func()) {
 	t.Helper()
 	for i := range n {

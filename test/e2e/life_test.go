@@ -75,7 +75,8 @@ func checkAccessToken(t *testing.T, s *service, g grant, wantClaims map[string]a
 	}
 	claims := jwt.MapClaims{}
 	token, err := jwt.ParseWithClaims(g.Token, claims, keys.Keyfunc, jwt.WithIssuer("https://auth.acme.example"), jwt.WithAudience("shop"),
-		jwt.WithExpirationRequired(), jwt.WithIssuedAt(), jwt.WithLeeway(2*time.Second), jwt.WithValidMethods([]string{"ES256"}))
+		jwt.WithExpirationRequired(), jwt.WithIssuedAt(), jwt.WithLeeway(2*time.Second),
+		jwt.WithValidMethods([]string{"ES256"}))
 	if err != nil {
 		t.Fatalf("the access token does not verify: %v", err)
 	}

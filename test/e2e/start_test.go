@@ -306,7 +306,8 @@ func TestKickstartIsIdempotentAndRefusesNonsense(t *testing.T) {
 			t.Fatalf("first: %s", first)
 		}
 		stored := d.dump(t)
-		if again := runVerb(t, d, settings{}, "apply", "--f="+file); again.status != 0 || !strings.Contains(again.stdout, "0 created, 0 updated, 22 unchanged") {
+		again := runVerb(t, d, settings{}, "apply", "--f="+file)
+		if again.status != 0 || !strings.Contains(again.stdout, "0 created, 0 updated, 22 unchanged") {
 			t.Errorf("again: %s", again)
 		}
 		if diff := cmp.Diff(stored, d.dump(t)); diff != "" {

@@ -6,9 +6,9 @@
 // thieves with copies, operators who revoke by every selector. world.go is the processes and what befalls them. mutants.go breaks the
 // service on purpose, in ways that the check has to find: a proof that cannot fail proves nothing.
 //
-// It does not prove what one refresh token has to do with another, but for the revocations that cover both and the limit of a
-// user's. It leaves to tests of their own: signatures, purging, rate limits, applications that are switched off or change their
-// policy, bindings other than an API key, and calls that name another tenant.
+// It does not prove what one refresh token has to do with another, but for the revocations that cover both and the
+// limit of a user's. It leaves to tests of their own: signatures, purging, rate limits, applications that are switched
+// off or change their policy, bindings other than an API key, and calls that name another tenant.
 package main
 
 import (

@@ -15,8 +15,8 @@ import (
 // Two things are not known when a history is checked. A call without an answer may have happened, at any time after it was made, or
 // not: it stays in the state as pending, and may happen before any later step, for as long as anything on its way may
 // keep it. And the instant that the service read off its clock lies somewhere between the call and its answer; where an
-// access token came with that, its iat and the seconds left say which second it was. So instants are spans, a comparison
-// of spans can be undecided, and a step leads to every state that is then possible.
+// access token came with that, its iat and the seconds left say which second it was. So instants are spans, a
+// comparison of spans can be undecided, and a step leads to every state that is then possible.
 //
 // Whether two access tokens with the same claims are the same bytes needs no order of the calls: see history.sameBytes.
 
@@ -269,8 +269,8 @@ func (t token) recoverable(r rules) bool {
 	return t.Recovered || r.reusable || r.burst > 0 && t.PaidUntil-int64(t.Generation) <= (r.burst-1)*r.interval
 }
 
-// recover answers with string g once more. Only the first recovery of a generation is charged, and is the last answer from
-// then on.
+// recover answers with string g once more. Only the first recovery of a generation is charged, and is the last answer
+// from then on.
 func (t token) recover(r rules, at span) token {
 	if !t.Recovered {
 		t.AnsweredAt, t.Recovered = at, true
@@ -342,8 +342,8 @@ func (t token) born(r rules, at span) token {
 func (t token) issued() branch { return branch{word: done, generation: 1, after: t} }
 
 // outnumbered is another login of the user. It may end t if, with it, as many logins as the limit allows came after the
-// issue of t or overlapped it: one that was answered before the issue began comes before it here, and does not count. Those
-// that count may have ended themselves, so t may also stay active.
+// issue of t or overlapped it: one that was answered before the issue began comes before it here, and does not count.
+// Those that count may have ended themselves, so t may also stay active.
 func (t token) outnumbered(r rules) []branch {
 	if !t.Issued || t.Revoked {
 		return []branch{{word: done, after: t}}
@@ -397,8 +397,8 @@ func (t *token) names(epoch int64) bool {
 	return !t.Raised && epoch == t.Epoch
 }
 
-// tellsTime narrows at, the instant that the service read, by the seconds that the access token has left. They are rounded
-// up, at least one, and at most its lifetime; else it returns false.
+// tellsTime narrows at, the instant that the service read, by the seconds that the access token has left. They are
+// rounded up, at least one, and at most its lifetime; else it returns false.
 func (o output) tellsTime(r rules, at *span) bool {
 	then := span{o.Ends - o.Left, o.Ends - o.Left + second - 1}
 	if o.Left == r.access { // also by a clock that is behind the one that gave the answer

@@ -319,8 +319,8 @@ func TestTheModelTellsRightFromWrong(t *testing.T) {
 	}
 }
 
-// In an outage each tab of a device loses dozens of calls. A check that tries every way in which they may have happened does
-// not come to an end.
+// In an outage each tab of a device loses dozens of calls. A check that tries every way in which they may have happened
+// does not come to an end.
 func TestLostCallsAreCheckedInTime(t *testing.T) {
 	all := story{issued("forgiving", 100)}
 	for i := range instant(36) {

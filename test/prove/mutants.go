@@ -289,7 +289,8 @@ var mutants = []mutant{
 		name: "proof-after-write", says: "whether the caller proved what the application asks for is checked after the write", setting: several,
 		changes: []change{
 			{storeExchange, "AND a.require_authentication <= ` + c.authenticated + `\n", "AND ` + c.authenticated + ` >= 0\n"},
-			{useCase, "	return x.answer(ctx, domain.Decision{Outcome: domain.Rotated,", `	if policy.RequireAuthentication && !call.Authenticated {
+			{useCase, "	return x.answer(ctx, domain.Decision{Outcome: domain.Rotated,",
+				`	if policy.RequireAuthentication && !call.Authenticated {
 		return Exchanged{Outcome: domain.RefusedInvalid, Why: domain.ErrAuthenticationRequired}, nil
 	}
 	return x.answer(ctx, domain.Decision{Outcome: domain.Rotated,`},

@@ -91,7 +91,8 @@ func TestSoakFindsABadService(t *testing.T) {
 	t.Parallel()
 	s := newSoak(newPlan(moment), "sqlite", "", 7, 150)
 	s.program = mutant(t, "refreshd-bad", map[string][2]string{
-		"usecase/exchange.go": {"	presented, genuine, err := x.present(ctx, in)\n", "	go func() { select {} }()\n	presented, genuine, err := x.present(ctx, in)\n"},
+		"usecase/exchange.go": {"	presented, genuine, err := x.present(ctx, in)\n",
+			"	go func() { select {} }()\n	presented, genuine, err := x.present(ctx, in)\n"},
 		"usecase/revoke.go": {"		_, err = r.Revocations.RevokeScope(",
 			"		if selector.Scope.ApplicationID != \"\" {\n			return Revoked{Selector: selector, At: at}, nil\n		}\n		_, err = r.Revocations.RevokeScope("},
 	})
