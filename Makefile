@@ -52,7 +52,7 @@ prove: ## check each refresh token while machines die and networks lie (FOR=10m)
 	@$(GO) run ./test/prove -for='$(FOR)' -mutants='$(MUTANTS)' -seed='$(SEED)'
 
 .PHONY: test-full
-test-full: ## the same twice over, nothing from the test cache
+test-full: ## run every test twice, nothing from the test cache
 	@$(MAKE) --no-print-directory test TESTFLAGS='$(TESTFLAGS) -count=2' TIMEOUT=20m
 
 .PHONY: lint

@@ -127,7 +127,7 @@ func NewRefreshToken(t RefreshToken, p Policy, now time.Time) (RefreshToken, err
 	case t.IssuedAt.After(now.Add(ClocksMayDiffer)):
 		problems.Add("insertInstant", Malformed, "this is ahead of now: send the instant of the original issue")
 	case !t.ExpiresAt.After(now):
-		problems.Add("insertInstant", Malformed, "issued then, the refresh token would have expired by now")
+		problems.Add("insertInstant", Malformed, "issued then, the refresh token would have expired by now: let the user log in")
 	case wanted.IsZero():
 	case !wanted.After(now):
 		problems.Add("expirationInstant", Malformed, "this is not after now: choose a later instant, or leave it out")
