@@ -28,7 +28,7 @@ type RefreshToken struct {
 	ExpiresAt  time.Time // the first instant at which it is expired; a whole second
 
 	// Ordinal orders the refresh tokens of a user in an application by issue: 1 + the greatest among those that were not
-	// revoked at the insert. The store sets it. Two issues that overlap may tie.
+	// revoked at the insert. The store sets it. Two issues that overlap may tie. Of one that has ended it may become 0.
 	Ordinal int64
 
 	// RecoveredAt is when the current generation was first recovered; zero if it was not.

@@ -228,7 +228,8 @@ var insert = `
 INSERT INTO refresh_tokens (` + columns("", tokenColumns) + `)
 SELECT ` + placeholders(len(tokenColumns)-2) + `, COALESCE((
   SELECT max(o.ordinal) FROM refresh_tokens AS o
-  WHERE o.tenant_id = $9 AND o.application_id = $10 AND o.user_id = $11 AND o.revoked_at = 0), 0) + 1, t.epoch
+  WHERE o.tenant_id = $9 AND o.application_id = $10 AND o.user_id = $11 AND o.revoked_at = 0
+    AND o.ordinal > 0), 0) + 1, t.epoch
 FROM tenants AS t JOIN applications AS a ON a.tenant_id = t.id
 WHERE t.id = $9 AND a.id = $10 AND a.active = 1
 RETURNING ordinal, issued_epoch`

@@ -309,26 +309,39 @@ func TestSQLiteExchangesSearchByKey(t *testing.T) {
 // machine makes a user with 100 000 logins that the limit has ended, as a machine has that logs in once a second.
 func machine(t *testing.T, s *gormstore.Store, d database) {
 	t.Helper()
+	logins(t, s, d, 100_000)
+	// They leave the index on ordinals, but on PostgreSQL their entries stay in it until a vacuum.
+	executeOn(t, d, `UPDATE refresh_tokens SET revoked_at = 1, revoked_reason = 'limit'`, 100_000)
+}
+
+// executeOn runs a statement that has to write n rows.
+func executeOn(t *testing.T, d database, statement string, n int64) {
+	t.Helper()
 	db := d.raw(t)
 	defer db.Close()
+	result := must(db.ExecContext(t.Context(), statement))(t)
+	if got := must(result.RowsAffected())(t); got != n {
+		t.Fatalf("%s: wrote %d rows, want %d", statement, got, n)
+	}
+}
+
+// logins makes a user with n refresh tokens, and no other.
+func logins(t *testing.T, s *gormstore.Store, d database, n int) {
+	t.Helper()
 	shop(t, s)
-	token := must(s.Insert(t.Context(), newToken(t, "machine")))(t)
-	numbers, id := `generate_series(2, 100000) AS n (n)`, `decode(lpad(to_hex(n.n), 32, '0'), 'hex')`
+	if token := must(s.Insert(t.Context(), newToken(t, "machine")))(t); token.Ordinal != 1 {
+		t.Fatalf("the first has ordinal %d", token.Ordinal)
+	}
+	numbers, id := `generate_series(2, %d) AS n (n)`, `decode(lpad(to_hex(n.n), 32, '0'), 'hex')`
 	if s.Stats().MaxOpenConnections == 1 {
-		numbers = `(WITH RECURSIVE c (n) AS (SELECT 2 UNION ALL SELECT n + 1 FROM c WHERE n < 100000) SELECT n FROM c) AS n`
+		numbers = `(WITH RECURSIVE c (n) AS (SELECT 2 UNION ALL SELECT n + 1 FROM c WHERE n < %d) SELECT n FROM c) AS n`
 		id = `CAST(printf('%016d', n.n) AS BLOB)`
 	}
 	columns := strings.Join(gormstore.TokenColumns, ", ")
-	values := strings.NewReplacer("id, generation", id+", generation", "ordinal", "n.n").Replace(columns)
-	if _, err := db.ExecContext(t.Context(),
-		`INSERT INTO refresh_tokens (`+columns+`) SELECT `+values+` FROM refresh_tokens, `+numbers); err != nil {
-		t.Fatal(err)
-	}
-	// They leave the index on ordinals, but on PostgreSQL their entries stay in it until a vacuum.
-	result := must(db.ExecContext(t.Context(), `UPDATE refresh_tokens SET revoked_at = 1, revoked_reason = 'limit'`))(t)
-	if got := must(result.RowsAffected())(t); got != 100_000 || token.Ordinal != 1 {
-		t.Fatalf("%d rows are revoked, and the first had ordinal %d", got, token.Ordinal)
-	}
+	values := strings.NewReplacer("id, generation", id+", generation", "ordinal", "n.n",
+		"device_name", "'filled'").Replace(columns)
+	executeOn(t, d, `INSERT INTO refresh_tokens (`+columns+`) SELECT `+values+` FROM refresh_tokens, `+
+		fmt.Sprintf(numbers, n), int64(n-1))
 }
 
 // login issues, and then applies the limit.
@@ -348,6 +361,12 @@ func TestPostgresALoginReadsNoRevokedRow(t *testing.T) {
 	d := onPostgres(t)
 	s, db := d.migrated(t, gormstore.Options{}), d.raw(t)
 	machine(t, s, d)
+	readsFew(t, d, s, db)
+}
+
+// readsFew checks that a login reads few rows of refresh_tokens, and few entries of its indexes. It closes s.
+func readsFew(t *testing.T, d database, s *gormstore.Store, db *sql.DB) {
+	t.Helper()
 	last := login(t, s) // marks the entries of what was revoked, as each scan does
 	const logins = 20
 	for _, before := range []string{`SELECT pg_stat_reset()`, `ANALYZE; SELECT pg_stat_reset()`} {
@@ -401,7 +420,7 @@ func TestSQLiteALoginReadsNoRevokedRow(t *testing.T) {
 	begin := time.Now()
 	login(t, s)
 	t.Logf("%s a login", time.Since(begin))
-	for _, statement := range j.statements(t)[:2] {
+	for _, statement := range j.statements(t)[:3] {
 		plan := planOf(t, d.raw(t), statement)
 		if !slices.ContainsFunc(plan, func(step string) bool { return strings.Contains(step, "refresh_tokens_ordinal") }) ||
 			slices.ContainsFunc(plan, func(step string) bool {
@@ -409,6 +428,115 @@ func TestSQLiteALoginReadsNoRevokedRow(t *testing.T) {
 			}) {
 			t.Errorf("got plan\n%s\nof %s\nwant the index on ordinals", strings.Join(plan, "\n"), statement)
 		}
+	}
+}
+
+// counted is how many rows are in the index on ordinals.
+func counted(t *testing.T, db *sql.DB) (n int) {
+	t.Helper()
+	if err := db.QueryRowContext(t.Context(),
+		`SELECT count(*) FROM refresh_tokens WHERE revoked_at = 0 AND ordinal > 0`).Scan(&n); err != nil {
+		t.Fatal(err)
+	}
+	return n
+}
+
+// revokeAll ends what machine has by a mark.
+func revokeAll(t *testing.T, s *gormstore.Store) {
+	t.Helper()
+	if _, err := s.RevokeScope(t.Context(), domain.Scope{TenantID: "acme", UserID: "machine"}, domain.ID{},
+		port.Revocation{At: start, Reason: domain.RevokedByCall}); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// endings end all that machine has, otherwise than by revoking each.
+var endings = map[string]func(t *testing.T, s *gormstore.Store, d database, n int){
+	"marked": func(t *testing.T, s *gormstore.Store, _ database, _ int) { revokeAll(t, s) },
+	"expired": func(t *testing.T, _ *gormstore.Store, d database, n int) {
+		executeOn(t, d, `UPDATE refresh_tokens SET expires_at = 1`, int64(n))
+	},
+}
+
+// forget logs in until what has ended is forgotten. Each login takes 500 away, and changes nothing else of them.
+func forget(t *testing.T, s *gormstore.Store, d database, n int) {
+	t.Helper()
+	const others = `SELECT count(*), sum(revoked_at), sum(expires_at % 1000003), sum(issued_epoch), sum(generation),
+  sum(last_used_at % 1000003) FROM refresh_tokens WHERE device_name = 'filled'`
+	db := d.raw(t)
+	defer db.Close()
+	state := func() (all [6]int64) {
+		t.Helper()
+		if err := db.QueryRowContext(t.Context(), others).Scan(&all[0], &all[1], &all[2], &all[3], &all[4],
+			&all[5]); err != nil {
+			t.Fatal(err)
+		}
+		return all
+	}
+	before := state()
+	var took []time.Duration
+	for left := n; left > 0; {
+		begin := time.Now()
+		login(t, s)
+		took = append(took, time.Since(begin))
+		left = max(0, left-500)
+		if len(took)%20 != 1 && left > 0 {
+			continue
+		}
+		if got, want := counted(t, db), left+min(2, len(took)); got != want {
+			t.Fatalf("after %d logins the index has %d rows, want %d", len(took), got, want)
+		}
+	}
+	t.Logf("a login took %s at first, and %s at last", took[0], took[len(took)-1])
+	if after := state(); after != before {
+		t.Errorf("of what has ended, its ordinal apart, there is %v, want as before: %v", after, before)
+	}
+}
+
+// What has ended by a mark or by time is not revoked itself.
+func TestPostgresALoginReadsNothingThatHasEnded(t *testing.T) {
+	const n = 100_000
+	for name, end := range endings {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			d := onPostgres(t)
+			s, db := d.migrated(t, gormstore.Options{}), d.raw(t)
+			// When it runs and what it sees would depend on how fast the test is. What it does comes at the end.
+			executeOn(t, d, `ALTER TABLE refresh_tokens SET (autovacuum_enabled = false)`, 0)
+			logins(t, s, d, n)
+			end(t, s, d, n)
+			forget(t, s, d, n)
+			executeOn(t, d, `VACUUM ANALYZE refresh_tokens`, 0)
+			readsFew(t, d, s, db)
+		})
+	}
+	t.Run("login and revocation in turn", func(t *testing.T) {
+		d := onPostgres(t)
+		s, db := d.migrated(t, gormstore.Options{}), d.raw(t)
+		shop(t, s)
+		for range 1000 {
+			login(t, s)
+			revokeAll(t, s)
+		}
+		if got := counted(t, db); got > 2 {
+			t.Errorf("the index on ordinals has %d rows, want 2 at most", got)
+		}
+		readsFew(t, d, s, db)
+	})
+}
+
+func TestSQLiteALoginReadsNothingThatHasEnded(t *testing.T) {
+	t.Parallel()
+	const n = 5000
+	for name, end := range endings {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			d := onSQLite(t)
+			s := d.migrated(t, gormstore.Options{})
+			logins(t, s, d, n)
+			end(t, s, d, n)
+			forget(t, s, d, n)
+		})
 	}
 }
 

@@ -42,6 +42,8 @@ type engine struct {
 	together func(*Store, context.Context, []*exchange) error
 	// revokeScope revokes a scope and spares nothing of it, in one statement; empty where that takes a transaction.
 	revokeScope string
+	// keepNewest applies a limit. forgetEnded takes from it what has ended for good; empty where keepNewest does so too.
+	keepNewest, forgetEnded string
 	// purgeTokens deletes what was dead in a range of ids; clock asks what time it is, and is empty where the process knows as well.
 	purgeTokens, clock string
 	// statistics asks how exchanges are stored; empty where there is nothing to ask.
@@ -100,6 +102,8 @@ func openSQLite(ctx context.Context, path string, o Options) (*Store, error) {
 	return newStore(o, engine{
 		name:        goose.DialectSQLite3,
 		advance:     advanceSQLite,
+		keepNewest:  keepNewest,
+		forgetEnded: forgetEndedSQLite,
 		writes:      1,
 		together:    (*Store).advanceInTurn,
 		purgeTokens: purgeTokensSQLite,
@@ -145,6 +149,7 @@ func OpenPostgres(ctx context.Context, dsn domain.Secret, o Options) (*Store, er
 		writes:      2,
 		together:    (*Store).advanceTogether,
 		revokeScope: revokeScopePostgres,
+		keepNewest:  keepNewestPostgres,
 		purgeTokens: purgeTokensPostgres,
 		clock:       clockPostgres,
 		statistics:  statistics,

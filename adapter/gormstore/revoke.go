@@ -2,6 +2,7 @@ package gormstore
 
 import (
 	"context"
+	"fmt"
 
 	"gorm.io/gorm"
 
@@ -98,19 +99,64 @@ func revokeScope(tx *gorm.DB, scope domain.Scope, except domain.ID, r port.Revoc
 		micros(m.KeepUntil)).Error
 }
 
-// keepNewest reads the index of a user's refresh tokens that are not revoked, so revoked rows cost nothing. Of two
-// that run concurrently and lock rows in different orders PostgreSQL ends one, which is run again.
+// limited are the rows in the index on the ordinals of a user in an application: all that a limit can count.
+const limited = `tenant_id = $2 AND application_id = $3 AND user_id = $4` +
+	` AND refresh_tokens.revoked_at = 0 AND refresh_tokens.ordinal > 0`
+
+// keepNewest reads that index. Of two that run concurrently and lock rows in different orders PostgreSQL ends one, which
+// is run again.
 var keepNewest = `
-UPDATE refresh_tokens SET revoked_at = $1, revoked_reason = $2
-WHERE tenant_id = $3 AND application_id = $4 AND user_id = $5 AND ` + alive("$1") + ` AND (ordinal, id) < (
+UPDATE refresh_tokens SET revoked_at = $1, revoked_reason = $5
+WHERE ` + limited + ` AND ` + alive("$1") + ` AND (ordinal, id) < (
   SELECT refresh_tokens.ordinal, refresh_tokens.id FROM refresh_tokens
-  WHERE tenant_id = $3 AND application_id = $4 AND user_id = $5 AND ` + alive("$1") + `
+  WHERE ` + limited + ` AND ` + alive("$1") + `
   ORDER BY refresh_tokens.ordinal DESC, refresh_tokens.id DESC LIMIT 1 OFFSET $6)`
+
+// What a mark or its expiry has ended is not revoked itself, and would stay in the index until it is purged: each login
+// would read all of it. So its ordinal becomes 0, and it leaves the index. It has to have ended for good, because nothing
+// gives an ordinal back. A mark is final. An expiry is so only when no process can still move it: twice
+// domain.ClocksMayDiffer later, once for a clock that is behind and once for a call that began before the expiry. What
+// one login has to write is bounded; the oldest come first, so that the scan ends early.
+const forgetAtMost = 500
+
+// ended are the keys of what is to be forgotten.
+func ended(key, now string) string {
+	return fmt.Sprintf(`
+  SELECT refresh_tokens.%s FROM refresh_tokens WHERE %s
+    AND (refresh_tokens.expires_at <= %s - %d
+      OR EXISTS (SELECT 1 FROM marks AS m WHERE %s AND m.epoch > refresh_tokens.issued_epoch))
+  ORDER BY refresh_tokens.ordinal LIMIT %d`,
+		key, limited, now, (2 * domain.ClocksMayDiffer).Microseconds(), covering, forgetAtMost)
+}
+
+var (
+	// keepNewestPostgres forgets and limits in one statement, for one round trip. The two write different rows: none is
+	// both alive and ended as of one snapshot, and what has ended for good in it has ended in each later version. It waits
+	// for no row to forget. A clock that is ahead of the server's ends nothing for good.
+	keepNewestPostgres = `
+WITH forgotten AS (
+  UPDATE refresh_tokens SET ordinal = 0 WHERE id = ANY (ARRAY(` +
+		ended("id", `LEAST($1, (`+clockPostgres+`))`) + `
+  FOR NO KEY UPDATE SKIP LOCKED))
+)` + keepNewest
+
+	forgetEndedSQLite = `UPDATE refresh_tokens SET ordinal = 0 WHERE rowid IN (` + ended("rowid", "$1") + `)`
+)
 
 // KeepNewest implements port.Revocations, for a user in an application.
 func (s *Store) KeepNewest(ctx context.Context, scope domain.Scope, keep int, r port.Revocation) error {
-	return s.writingMany(ctx, "keep newest", func(db *gorm.DB) error {
-		return db.Exec(keepNewest, micros(r.At), string(r.Reason), scope.TenantID, scope.ApplicationID, scope.UserID,
+	limit := func(db *gorm.DB) error {
+		return db.Exec(s.engine.keepNewest, micros(r.At), scope.TenantID, scope.ApplicationID, scope.UserID, string(r.Reason),
 			keep-1).Error
+	}
+	if s.engine.forgetEnded == "" {
+		return s.writingMany(ctx, "keep newest", limit)
+	}
+	return s.transacting(ctx, "keep newest", func(tx *gorm.DB) error {
+		if err := tx.Exec(s.engine.forgetEnded, micros(r.At), scope.TenantID, scope.ApplicationID,
+			scope.UserID).Error; err != nil {
+			return err
+		}
+		return limit(tx)
 	})
 }

@@ -404,6 +404,34 @@ func (f *faulty) keepBy(order func(a, b domain.RefreshToken) int) {
 	}
 }
 
+// keepForgets makes KeepNewest take the ordinals of the refresh tokens that which says, as of when it was called.
+func (f *faulty) keepForgets(which func(s domain.Snapshot, at time.Time) bool) {
+	var mu sync.Mutex
+	forgotten := make(map[domain.ID]bool)
+	of := f.inserted()
+	f.onRead(func(t *domain.RefreshToken) {
+		mu.Lock()
+		defer mu.Unlock()
+		if forgotten[t.ID] {
+			t.Ordinal = 0
+		}
+	})
+	f.keepNewest = func(ctx context.Context, s domain.Scope, keep int, r port.Revocation) error {
+		for _, id := range of(s) {
+			shot, err := f.within.Snapshot(ctx, id)
+			if err != nil {
+				return err
+			}
+			if shot.Token.RevokedAt.IsZero() && which(shot, r.At) {
+				mu.Lock()
+				forgotten[id] = true
+				mu.Unlock()
+			}
+		}
+		return f.within.KeepNewest(ctx, s, keep, r)
+	}
+}
+
 func byID(a, b domain.RefreshToken) int { return bytes.Compare(a.ID[:], b.ID[:]) }
 
 // instead gives nil in the place of an error.

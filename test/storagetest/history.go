@@ -320,6 +320,12 @@ func (h *history) keepNewest() {
 	for _, t := range alive[min(len(alive), keep):] {
 		t.RevokedAt, t.RevokedReason = h.now, domain.RevokedByCall
 	}
+	for _, t := range h.tokens { // the store may have taken the ordinal of what has ended for good
+		forGood := t.ended || !h.now.Before(t.ExpiresAt.Add(2*domain.ClocksMayDiffer))
+		if s.Covers(t.RefreshToken) && t.RevokedAt.IsZero() && forGood && h.snapshot(t.ID).Token.Ordinal == 0 {
+			t.Ordinal = 0
+		}
+	}
 }
 
 func (h *history) save() {

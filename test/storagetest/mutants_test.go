@@ -2109,6 +2109,59 @@ var revocationMutants = []mutant{
 		},
 	},
 	{
+		clause: keepOrdinals,
+		fault:  "KeepNewest forgets the ordinals of what is alive",
+		inject: func(f *faulty) { f.keepForgets(func(s domain.Snapshot, at time.Time) bool { return s.Alive(at) }) },
+	},
+	{
+		clause: keepOrdinals,
+		fault:  "KeepNewest forgets what expires within the minute",
+		inject: func(f *faulty) {
+			f.keepForgets(func(s domain.Snapshot, at time.Time) bool { return !s.Alive(at.Add(time.Minute)) })
+		},
+	},
+	{
+		clause: keepOrdinals,
+		fault:  "KeepNewest forgets what expired just now",
+		inject: func(f *faulty) {
+			f.keepForgets(func(s domain.Snapshot, at time.Time) bool { return !at.Before(s.Token.ExpiresAt) })
+		},
+	},
+	{
+		clause: keepOrdinals,
+		fault:  "KeepNewest forgets what the mark has spared",
+		inject: func(f *faulty) {
+			f.keepForgets(func(s domain.Snapshot, _ time.Time) bool {
+				return s.MarkEpoch >= s.Token.IssuedEpoch && s.MarkEpoch > 0
+			})
+		},
+	},
+	{
+		clause: keepOrdinals,
+		fault:  "KeepNewest changes more of what has ended than its ordinal",
+		inject: func(f *faulty) {
+			var kept atomic.Bool
+			f.onRead(func(t *domain.RefreshToken) {
+				if kept.Load() && t.ExpiresAt.Before(t0.Add(-2*domain.ClocksMayDiffer)) {
+					t.Ordinal, t.ExpiresAt = 0, t.ExpiresAt.Add(tick)
+				}
+			})
+			f.keepNewest = func(ctx context.Context, s domain.Scope, keep int, r port.Revocation) error {
+				kept.Store(true)
+				return f.within.KeepNewest(ctx, s, keep, r)
+			}
+		},
+	},
+	{
+		clause: keepMoving,
+		fault:  "KeepNewest forgets what expired a minute ago",
+		inject: func(f *faulty) {
+			f.keepForgets(func(s domain.Snapshot, at time.Time) bool {
+				return !at.Before(s.Token.ExpiresAt.Add(domain.ClocksMayDiffer - time.Second))
+			})
+		},
+	},
+	{
 		clause: "Revocations/KeepNewest/after many concurrent issues the newest are alive, and no more",
 		fault:  "KeepNewest counts without those beside it",
 		inject: func(f *faulty) {

@@ -387,7 +387,7 @@ var revoking = []clause{
 			e.must(e.store.Revoke(e.Context(), "acme", t.ID, byCall(t0)))
 			return e.snapshot(t.ID).Token
 		}
-		ended := []domain.RefreshToken{marked, expired(1), revoked(5)}
+		ended := []domain.RefreshToken{expired(1), revoked(5)}
 		ts := e.issue(token(2), token(3))
 		ended = append(ended, expired(4), revoked(7))
 		r := byCall(t0)
@@ -396,6 +396,90 @@ var revoking = []clause{
 		e.wantAlive("the two that were alive", t0, ts...)
 		for _, t := range ended {
 			e.wantStored("dead already", t)
+		}
+		e.wantForgotten("marked before", marked)
+	}},
+
+	{keepOrdinals, func(e *env) {
+		e.shop(domain.Settings{})
+		expiring := func(n int, at time.Time) domain.RefreshToken {
+			t := token(n)
+			t.ExpiresAt = at
+			return e.issue(t)[0]
+		}
+		final := t0.Add(-2 * domain.ClocksMayDiffer) // what expired by then is so at every clock
+		spared := e.issue(token(9))[0]
+		ended := e.issue(token(1), token(12))
+		spared.IssuedEpoch = e.revokeScope(domain.Scope{TenantID: "acme", UserID: "ana"}, spared.ID, t0)
+		ended = append(ended, expiring(2, final))
+		soon := expiring(8, t0.Add(tick))
+		ended = append(ended, expiring(11, final.Add(-time.Hour)))
+		lately := []domain.RefreshToken{expiring(3, final.Add(tick)), expiring(13, t0)}
+		long := e.issue(token(7))[0]
+		ended = append(ended, expiring(10, final.Add(-tick)))
+		newest := e.issue(token(6))[0]
+		alive := []domain.RefreshToken{spared, soon, long, newest}
+
+		want := func(what string) {
+			e.Helper()
+			for _, t := range slices.Concat(alive, lately) {
+				e.wantStored(what, t)
+			}
+			for _, t := range ended {
+				e.wantForgotten(what, t)
+			}
+		}
+		for _, keep := range []int{5, 4} {
+			e.must(e.store.KeepNewest(e.Context(), owner, keep, byCall(t0)))
+			want(fmt.Sprintf("keeps %d", keep))
+		}
+		// By a clock that is behind, what expired lately is exchanged and extended. It then counts where it was issued.
+		next := lately[0]
+		next.ExpiresAt = t0.Add(time.Hour)
+		e.must(e.store.Swap(e.Context(), lately[0], next, final))
+		alive, lately = append(alive, next), lately[1:]
+		e.must(e.store.KeepNewest(e.Context(), owner, 5, byCall(t0)))
+		want("extended by a clock that is behind")
+		r := byCall(t0)
+		e.must(e.store.KeepNewest(e.Context(), owner, 3, r)) // of spared, soon, the extended one, long and newest
+		for i := range 2 {
+			alive[i].RevokedAt, alive[i].RevokedReason = r.At, r.Reason
+		}
+		want("keeps 3")
+	}},
+
+	{keepMoving, func(e *env) {
+		e.shop(domain.Settings{})
+		hs := e.handles(2)
+		behind := t0.Add(-domain.ClocksMayDiffer)
+		for round := range 12 {
+			marked := e.issue(token(10*round+1), token(10*round+2))
+			e.revokeScope(domain.Scope{TenantID: "acme"}, domain.ID{}, t0)
+			moving := token(10*round + 3)
+			moving.ExpiresAt = behind.Add(tick)
+			moving = e.issue(moving)[0]
+			newest := e.issue(token(10*round + 4))[0]
+			after, errs := moving, make([]error, 2)
+			after.ExpiresAt = t0.Add(time.Hour)
+			if round%2 == 0 { // one before as well
+				e.must(hs[0].KeepNewest(e.Context(), owner, 2, byCall(t0)))
+			}
+			together(2, func(i int) {
+				if i == 0 {
+					errs[0] = hs[0].KeepNewest(e.Context(), owner, 2, byCall(t0))
+				} else {
+					errs[1] = hs[1].Swap(e.Context(), moving, after, behind)
+				}
+			})
+			e.must(errors.Join(errs...))
+			e.wantStored("moved", after)
+			e.wantStored("the newest", newest)
+			for _, t := range marked {
+				e.wantForgotten("marked", t)
+			}
+			e.must(hs[0].KeepNewest(e.Context(), owner, 1, byCall(t0)))
+			e.wantDead("moved, and older", t0, after)
+			e.wantStored("the newest, alone", newest)
 		}
 	}},
 
@@ -445,6 +529,21 @@ var revoking = []clause{
 			e.revokeScope(domain.Scope{TenantID: "acme"}, domain.ID{}, t0)
 		}
 	}},
+}
+
+const (
+	keepOrdinals = "Revocations/KeepNewest/takes the ordinal of nothing but what has ended for good, and keeps the order"
+	keepMoving   = "Revocations/KeepNewest/takes no ordinal from what is extended meanwhile by a clock that is behind"
+)
+
+// wantForgotten checks that the record of what had ended for good at a KeepNewest is as want, its ordinal apart.
+func (e *env) wantForgotten(what string, want domain.RefreshToken) {
+	e.Helper()
+	got := e.snapshot(want.ID).Token
+	if got.Ordinal == 0 {
+		want.Ordinal = 0
+	}
+	e.wantSame(what, got, want)
 }
 
 // owner are ana's refresh tokens in acme's shop.

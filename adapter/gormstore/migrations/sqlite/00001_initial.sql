@@ -62,9 +62,10 @@ CREATE TABLE refresh_tokens (
     data                TEXT    NOT NULL
 ) STRICT;
 CREATE INDEX refresh_tokens_user ON refresh_tokens (tenant_id, user_id, id);
--- For the limit of a user's refresh tokens in an application: revoked ones are not in it.
+-- For the limit of a user's refresh tokens in an application. What was revoked is not in it, nor what has ended otherwise,
+-- once a limit was applied since.
 CREATE INDEX refresh_tokens_ordinal ON refresh_tokens (tenant_id, application_id, user_id, ordinal)
-    WHERE revoked_at = 0;
+    WHERE revoked_at = 0 AND ordinal > 0;
 
 CREATE TABLE marks (
     tenant_id      TEXT    NOT NULL,
