@@ -45,8 +45,8 @@ func ParseID(s string) (ID, bool) {
 	return id, !id.IsZero()
 }
 
-// Time is when an id of version 7 was made, to the millisecond, by the clock that made it. Other versions and variants do not
-// say: false.
+// Time is when an id of version 7 was made, to the millisecond, by the clock that made it. Other versions and
+// variants do not say: false.
 func (id ID) Time() (time.Time, bool) {
 	if id[6]>>4 != 7 || id[8]>>6 != 0b10 {
 		return time.Time{}, false
@@ -71,11 +71,11 @@ func (id ID) CheckChosen(now time.Time) error {
 	}
 }
 
-// IsStale reports whether the id was made so long ago that a refresh token of that id may have been issued, have ended, and have
-// been deleted since, if ended ones are kept for that long; 0 if they are never deleted. Such an id must not be issued
-// under again: the old token strings would be valid for the new refresh token. An id may have been made ahead of the clock
-// that it was first issued by, and that clock may be ahead of now, by [ClocksMayDiffer] each; IsStale errs by both on the
-// safe side. An id that does not say when it was made is never stale.
+// IsStale reports whether the id was made so long ago that a refresh token of that id may have been issued, have
+// ended, and have been deleted since, if ended ones are kept for that long; 0 if they are never deleted. Such an id
+// must not be issued under again: the old token strings would be valid for the new refresh token. An id may have been
+// made ahead of the clock that it was first issued by, and that clock may be ahead of now, by [ClocksMayDiffer] each;
+// IsStale errs by both on the safe side. An id that does not say when it was made is never stale.
 func (id ID) IsStale(now time.Time, kept time.Duration) bool {
 	made, ok := id.Time()
 	return ok && kept > 0 && now.Sub(made) >= kept-2*ClocksMayDiffer

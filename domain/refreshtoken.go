@@ -127,7 +127,8 @@ func NewRefreshToken(t RefreshToken, p Policy, now time.Time) (RefreshToken, err
 	case t.IssuedAt.After(now.Add(ClocksMayDiffer)):
 		problems.Add("insertInstant", Malformed, "this is ahead of now: send the instant of the original issue")
 	case !t.ExpiresAt.After(now):
-		problems.Add("insertInstant", Malformed, "issued then, the refresh token would have expired by now: let the user log in")
+		problems.Add("insertInstant", Malformed,
+			"issued then, the refresh token would have expired by now: let the user log in")
 	case wanted.IsZero():
 	case !wanted.After(now):
 		problems.Add("expirationInstant", Malformed, "this is not after now: choose a later instant, or leave it out")
@@ -256,9 +257,9 @@ func (t RefreshToken) MayMove(p Policy, now time.Time) bool {
 }
 
 // AnswerStands reports whether the last answer of an exchange still stands at now: a request then gets it again, and
-// nothing is written. It stands while now is less than the grace period away from it, on either side, because replicas' clocks
-// differ, and because a clock that was far ahead must not hold the refresh token until the others get there. At
-// generation 1 there is no answer yet.
+// nothing is written. It stands while now is less than the grace period away from it, on either side, because
+// replicas' clocks differ, and because a clock that was far ahead must not hold the refresh token until the others
+// get there. At generation 1 there is no answer yet.
 func (t RefreshToken) AnswerStands(p Policy, now time.Time) bool {
 	return t.Generation > 1 && now.Sub(t.lastAnswer()).Abs() < p.GracePeriod
 }

@@ -10,8 +10,9 @@
 // Durability: a write that returned nil survives the process and the machine, and every read that starts later, anywhere, sees
 // it. A store that caches breaks this; so does one that answers from a lagging replica.
 //
-// Values: what goes in and what comes out are copies; neither side sees the other's later changes. Instants keep their
-// microsecond and are UTC; they are after the beginning of 1970, or zero, which stays zero. Text and bytes keep every byte. Empty and nil lists are one.
+// Values: what goes in and what comes out are copies; neither side sees the other's later changes. Instants keep
+// their microsecond and are UTC; they are after the beginning of 1970, or zero, which stays zero. Text and bytes keep
+// every byte. Empty and nil lists are one.
 //
 // Errors: a method returns the sentinels of domain that its comment names, wrapped or bare. Any other error is operational:
 // the call may or may not have happened, and calling it again with the same arguments is safe. A context that is done ends the

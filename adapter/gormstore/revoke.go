@@ -103,8 +103,8 @@ func revokeScope(tx *gorm.DB, scope domain.Scope, except domain.ID, r port.Revoc
 const limited = `tenant_id = $2 AND application_id = $3 AND user_id = $4` +
 	` AND refresh_tokens.revoked_at = 0 AND refresh_tokens.ordinal > 0`
 
-// keepNewest reads that index. Of two that run concurrently and lock rows in different orders PostgreSQL ends one, which
-// is run again.
+// keepNewest reads that index. Of two that run concurrently and lock rows in different orders PostgreSQL ends one,
+// which is run again.
 var keepNewest = `
 UPDATE refresh_tokens SET revoked_at = $1, revoked_reason = $5
 WHERE ` + limited + ` AND ` + alive("$1") + ` AND (ordinal, id) < (
@@ -112,11 +112,11 @@ WHERE ` + limited + ` AND ` + alive("$1") + ` AND (ordinal, id) < (
   WHERE ` + limited + ` AND ` + alive("$1") + `
   ORDER BY refresh_tokens.ordinal DESC, refresh_tokens.id DESC LIMIT 1 OFFSET $6)`
 
-// What a mark or its expiry has ended is not revoked itself, and would stay in the index until it is purged: each login
-// would read all of it. So its ordinal becomes 0, and it leaves the index. It has to have ended for good, because nothing
-// gives an ordinal back. A mark is final. An expiry is so only when no process can still move it: twice
-// domain.ClocksMayDiffer later, once for a clock that is behind and once for a call that began before the expiry. What
-// one login has to write is bounded; the oldest come first, so that the scan ends early.
+// What a mark or its expiry has ended is not revoked itself, and would stay in the index until it is purged: each
+// login would read all of it. So its ordinal becomes 0, and it leaves the index. It has to have ended for good,
+// because nothing gives an ordinal back. A mark is final. An expiry is so only when no process can still move it:
+// twice domain.ClocksMayDiffer later, once for a clock that is behind and once for a call that began before the
+// expiry. What one login has to write is bounded; the oldest come first, so that the scan ends early.
 const forgetAtMost = 500
 
 // ended are the keys of what is to be forgotten.
