@@ -20,8 +20,9 @@ type soak struct {
 	plan            plan
 	engine, version string
 	seed            uint64
-	rate            float64 // calls a second that are wanted
-	capacity        float64 // 0 if it was not measured
+	rate            float64  // calls a second that are wanted
+	counted         *counted // nil for a run that is paced by the clock
+	capacity        float64  // 0 if it was not measured
 
 	dir      string
 	program  rig.Program // it is built, unless it is there
@@ -165,12 +166,13 @@ func (s *soak) load(ctx context.Context) error {
 }
 
 // work has workers call for so long, at rate calls a second or, if it is 0, as fast as they are answered. Meanwhile it does what
-// else is to be done. The first error ends all.
+// else is to be done. The first error ends all. A counted run lasts until meanwhile returns.
 func (s *soak) work(ctx context.Context, rate float64, length time.Duration, meanwhile func(context.Context) error) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	begin := time.Now()
 	end := begin.Add(length)
+	over := make(chan struct{})
 	var group sync.WaitGroup
 	for i := range workers {
 		group.Go(func() {
@@ -180,14 +182,22 @@ func (s *soak) work(ctx context.Context, rate float64, length time.Duration, mea
 				interval = time.Duration(workers / rate * float64(time.Second))
 			}
 			for next := begin.Add(interval * time.Duration(i) / workers); ; next = next.Add(interval) {
-				if rate > 0 {
+				if s.counted != nil {
+					select {
+					case <-s.counted.turns:
+					case <-over:
+						return
+					case <-ctx.Done():
+						return
+					}
+				} else if rate > 0 {
 					if late := time.Since(next); late > 100*time.Millisecond {
 						s.behind.Add(1)
 						next = time.Now()
 					}
 					pause(ctx, time.Until(next))
 				}
-				if ctx.Err() != nil || time.Now().After(end) {
+				if ctx.Err() != nil || s.counted == nil && time.Now().After(end) {
 					return
 				}
 				if err := s.crowd.step(ctx, r); err != nil {
@@ -201,8 +211,36 @@ func (s *soak) work(ctx context.Context, rate float64, length time.Duration, mea
 	if err != nil {
 		cancel(err)
 	}
+	close(over)
 	group.Wait()
 	return errors.Join(context.Cause(ctx), err)
+}
+
+// counted paces a run by requests: as many are made as the plan has at the rate that is wanted, in between of what else
+// happens, however long they take; and then more, until enough reports true.
+//
+// A run of seconds that is paced by the clock shows nothing on a machine that is busy: what it was to judge did not
+// happen. Half an hour has room for that, and is to show how the service does at a rate.
+type counted struct {
+	turns  chan struct{} // a request each; unbuffered, so that no more than the workers can take are under way
+	given  int
+	enough func() bool
+}
+
+// to has requests made until as many were begun as belong to that moment of the plan.
+func (c *counted) to(ctx context.Context, moment time.Duration, rate float64) {
+	for ; float64(c.given) < moment.Seconds()*rate && ctx.Err() == nil; c.given++ {
+		c.turn(ctx, rate)
+	}
+}
+
+// turn has one request made, and waits for as long as lies between two of them at least.
+func (c *counted) turn(ctx context.Context, rate float64) {
+	select {
+	case c.turns <- struct{}{}:
+		pause(ctx, time.Duration(float64(time.Second)/rate))
+	case <-ctx.Done():
+	}
 }
 
 // event is what is done again and again.
@@ -215,13 +253,17 @@ type event struct {
 func (s *soak) operate(ctx context.Context) error {
 	begin := time.Now()
 	acme, rival := s.crowd.tenants[0], s.crowd.tenants[1]
+	moment := func() time.Duration { return time.Since(begin) }
+	if c := s.counted; c != nil {
+		moment = func() time.Duration { return time.Duration(float64(c.given) / s.rate * float64(time.Second)) }
+	}
 	from, goal := float64(s.users.Load()), 1000*min(1, s.rate*userSeconds/mostUsers)
 	goal = max(goal, from, 1)
 	w := s.newWatch()
 	// What comes later in this list comes a little later in time as well, so that not all comes at once.
 	events := []*event{
 		{every: s.plan.window / 10, do: func(ctx context.Context) error {
-			s.users.Store(uint64(from + (goal-from)*min(1, float64(time.Since(begin))/float64(s.plan.arrival))))
+			s.users.Store(uint64(from + (goal-from)*min(1, float64(moment())/float64(s.plan.arrival))))
 			w.sample(ctx)
 			return nil
 		}},
@@ -242,9 +284,16 @@ func (s *soak) operate(ctx context.Context) error {
 	for {
 		e := slices.MinFunc(events, func(a, b *event) int { return int(a.next - b.next) })
 		if e.next > s.plan.length {
+			for c := s.counted; c != nil && !c.enough() && ctx.Err() == nil; {
+				c.turn(ctx, s.rate)
+			}
 			return ctx.Err()
 		}
-		pause(ctx, time.Until(begin.Add(e.next)))
+		if s.counted != nil {
+			s.counted.to(ctx, e.next, s.rate)
+		} else {
+			pause(ctx, time.Until(begin.Add(e.next)))
+		}
 		if ctx.Err() != nil {
 			return ctx.Err()
 		}
