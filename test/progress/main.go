@@ -1,0 +1,222 @@
+// Command progress runs `go test` with its arguments and prints what happens meanwhile: a line for each package as it
+// ends, a line at least every 20 seconds that says what is running, the whole output of each test that failed, and at
+// the end one line with the verdict and the time. It exits with the status of `go test`.
+//
+// `go test` itself prints packages in their order, each when it has ended: here that is nothing for the first minutes,
+// and then nothing again while the longest package runs. gotestsum prints packages as they end, but has no sign of life
+// within one either, and would bring eight modules.
+package main
+
+import (
+	"bufio"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"os"
+	"os/exec"
+	"os/signal"
+	"slices"
+	"strings"
+	"sync"
+	"syscall"
+	"time"
+)
+
+// module is left out of the names of packages.
+const module = "github.com/refreshd/refreshd/"
+
+// every is how often there is a line, whatever happens.
+const every = 20 * time.Second
+
+func main() {
+	// An interrupt reaches go test as well, which ends; what it printed until then is still to be read.
+	signal.Notify(make(chan os.Signal, 1), os.Interrupt)
+	status, err := run(os.Args[1:], os.Stdout)
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "progress:", err)
+		status = 1
+	}
+	os.Exit(status)
+}
+
+func run(args []string, out io.Writer) (status int, err error) {
+	cmd := exec.Command("go", append([]string{"test", "-json"}, args...)...)
+	cmd.Stderr = os.Stderr
+	events, err := cmd.StdoutPipe()
+	if err != nil {
+		return 0, err
+	}
+	if err := cmd.Start(); err != nil {
+		return 0, err
+	}
+	p := newPrinter(out)
+	ticker, done := time.NewTicker(time.Second), make(chan struct{})
+	go func() {
+		for {
+			select {
+			case <-ticker.C:
+				p.alive()
+			case <-done:
+				return
+			}
+		}
+	}()
+	readErr := p.read(events)
+	waitErr := cmd.Wait()
+	ticker.Stop()
+	close(done)
+	var exit *exec.ExitError
+	switch {
+	case errors.As(waitErr, &exit):
+		status = max(1, exit.ExitCode())
+		if s, ok := exit.Sys().(syscall.WaitStatus); ok && s.Signaled() {
+			status = 128 + int(s.Signal())
+		}
+	case waitErr != nil:
+		return 0, waitErr
+	}
+	p.end(status)
+	return status, readErr
+}
+
+// event is a line of `go test -json`; `go doc test2json` and `go help buildjson` say what it holds.
+type event struct {
+	Action, Package, Test, Output string
+	ImportPath                    string  // of a package that does not build
+	Elapsed                       float64 // seconds
+}
+
+// line is one of a package's output.
+type line struct{ test, text string }
+
+type set map[string]bool
+
+type printer struct {
+	begun time.Time
+
+	mu      sync.Mutex
+	out     io.Writer
+	printed time.Time         // the last line
+	running map[string][]line // the output so far of each package that has begun
+	passed  map[string]int    // tests
+	ended   map[string]set    // the tests of a running package whose output nobody needs
+	failed  []string          // packages
+	ok      int               // packages
+	skipped int               // tests
+	tests   int               // that passed
+}
+
+func newPrinter(out io.Writer) *printer {
+	now := time.Now()
+	return &printer{begun: now, out: out, printed: now, running: map[string][]line{}, passed: map[string]int{},
+		ended: map[string]set{}}
+}
+
+// print is called with the lock held.
+func (p *printer) print(format string, args ...any) {
+	p.printed = time.Now()
+	fmt.Fprintf(p.out, "%6s  %s\n", p.printed.Sub(p.begun).Round(time.Second), fmt.Sprintf(format, args...))
+}
+
+// read prints what events tell, until they end.
+func (p *printer) read(events io.Reader) error {
+	in := bufio.NewReader(events)
+	for {
+		text, err := in.ReadString('\n')
+		if text != "" {
+			p.line(text)
+		}
+		if errors.Is(err, io.EOF) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+	}
+}
+
+func (p *printer) line(text string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	var e event
+	if json.Unmarshal([]byte(text), &e) != nil {
+		fmt.Fprint(p.out, text) // go test says something that is no event
+		return
+	}
+	switch {
+	case e.Action == "build-output":
+		fmt.Fprint(p.out, e.Output)
+	case e.Action == "build-fail":
+		p.print("FAIL  %s: it does not build", e.ImportPath)
+	case e.Action == "start":
+		p.running[e.Package], p.ended[e.Package] = nil, set{}
+	case e.Action == "output":
+		p.running[e.Package] = append(p.running[e.Package], line{e.Test, e.Output})
+	case e.Test != "" && (e.Action == "pass" || e.Action == "skip"):
+		p.ended[e.Package][e.Test] = true
+		if e.Action == "skip" {
+			p.skipped++
+		} else {
+			p.passed[e.Package]++
+			p.tests++
+		}
+	case e.Test == "" && e.Action == "fail":
+		p.failed = append(p.failed, strings.TrimPrefix(e.Package, module))
+		p.print("FAIL  %s, %.0f s; all that its tests wrote, but for those that passed:",
+			strings.TrimPrefix(e.Package, module), e.Elapsed)
+		for _, l := range p.running[e.Package] {
+			if !p.ended[e.Package][l.test] {
+				fmt.Fprint(p.out, l.text)
+			}
+		}
+		p.forget(e.Package)
+	case e.Test == "" && (e.Action == "pass" || e.Action == "skip"):
+		if n := p.passed[e.Package]; n > 0 {
+			p.ok++
+			p.print("ok    %s, %.0f s, %d tests", strings.TrimPrefix(e.Package, module), e.Elapsed, n)
+		}
+		p.forget(e.Package)
+	}
+}
+
+func (p *printer) forget(pkg string) {
+	delete(p.running, pkg)
+	delete(p.passed, pkg)
+	delete(p.ended, pkg)
+}
+
+// alive prints what is running, if nothing was printed for a while.
+func (p *printer) alive() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if time.Since(p.printed) < every {
+		return
+	}
+	var all []string
+	for _, pkg := range slices.Sorted(maps.Keys(p.running)) {
+		all = append(all, fmt.Sprintf("%s (%d tests passed)", strings.TrimPrefix(pkg, module), p.passed[pkg]))
+	}
+	if len(all) == 0 {
+		p.print("...   building")
+		return
+	}
+	p.print("...   %s", strings.Join(all, ", "))
+}
+
+// end prints the summary, with the failures again by name: their output may be screens above.
+func (p *printer) end(status int) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	skipped := ""
+	if p.skipped > 0 {
+		skipped = fmt.Sprintf(", %d left out", p.skipped)
+	}
+	if status == 0 {
+		p.print("PASS  %d packages, %d tests%s", p.ok, p.tests, skipped)
+		return
+	}
+	p.print("FAIL  %d packages, %d tests passed%s; exit status %d; failed: %s", p.ok, p.tests, skipped, status,
+		strings.Join(p.failed, " "))
+}

@@ -1,0 +1,92 @@
+package main
+
+import (
+	"bytes"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+)
+
+// A wrapper that swallowed a failure, or the reason of one, would be worse than the silence that it replaces.
+func TestFailuresAreShownInFullAndFailTheRun(t *testing.T) {
+	dir := t.TempDir()
+	for name, text := range map[string]string{
+		"go.mod":           "module example.org/m\n\ngo 1.24\n",
+		"good/a_test.go":   "package a\n\nimport \"testing\"\n\nfunc TestGood(t *testing.T) { t.Log(\"quiet\") }\n",
+		"empty/a.go":       "package a\n",
+		"broken/a.go":      "package a\n\nvar x int = \"broken text\"\n",
+		"broken/a_test.go": "package a\n",
+		"bad/a_test.go": `package a
+
+import "testing"
+
+func TestGood(t *testing.T) { t.Log("quiet") }
+
+func TestBad(t *testing.T) {
+	t.Log("before")
+	t.Run("inner", func(t *testing.T) { t.Error("wrong by 7") })
+	t.Run("fine", func(t *testing.T) { t.Log("quiet") })
+}
+`,
+		"panics/a_test.go": "package a\n\nimport \"testing\"\n\nfunc TestPanics(t *testing.T) { panic(\"at the disco\") }\n",
+	} {
+		path := filepath.Join(dir, name)
+		if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	t.Chdir(dir)
+	t.Setenv("GOWORK", "off")
+
+	var out bytes.Buffer
+	if status, err := run([]string{"./good", "./empty"}, &out); status != 0 || err != nil {
+		t.Errorf("got status %d, %v, want 0\n%s", status, err, &out)
+	}
+	if text := out.String(); !strings.Contains(text, "ok    example.org/m/good") || strings.Contains(text, "quiet") ||
+		!strings.Contains(text, "PASS  1 packages, 1 tests") {
+		t.Errorf("got\n%s", text)
+	}
+
+	out.Reset()
+	if status, err := run([]string{"./..."}, &out); status != 1 || err != nil {
+		t.Errorf("got status %d, %v, want 1\n%s", status, err, &out)
+	}
+	text := out.String()
+	for _, want := range []string{"before", "wrong by 7", "at the disco", "broken text", "ok    example.org/m/good",
+		"FAIL  example.org/m/bad", "FAIL  1 packages, 3 tests passed; exit status 1; failed: example.org/m/b"} {
+		if !strings.Contains(text, want) {
+			t.Errorf("got\n%s\nwant %q", text, want)
+		}
+	}
+	if strings.Contains(text, "quiet") {
+		t.Errorf("got\n%s\nwant nothing of the tests that passed", text)
+	}
+}
+
+// A package that takes minutes must not look like one that hangs.
+func TestThereIsASignOfLife(t *testing.T) {
+	var out bytes.Buffer
+	p := newPrinter(&out)
+	p.alive()
+	if out.Len() > 0 {
+		t.Errorf("got %q at the beginning, want nothing", &out)
+	}
+	long := func() { p.printed = time.Now().Add(-every) }
+	long()
+	p.alive()
+	for _, text := range []string{`{"Action":"start","Package":"github.com/refreshd/refreshd/test/e2e"}`,
+		`{"Action":"pass","Package":"github.com/refreshd/refreshd/test/e2e","Test":"TestA"}`} {
+		p.line(text + "\n")
+	}
+	long()
+	p.alive()
+	if text := out.String(); !strings.Contains(text, "building\n") ||
+		!strings.Contains(text, "...   test/e2e (1 tests passed)\n") {
+		t.Errorf("got\n%s", text)
+	}
+}
