@@ -27,6 +27,7 @@ type pair struct {
 
 func newPair(t *testing.T) (p pair) {
 	t.Helper()
+	postgres.LeaveOut(t)
 	p.primary = must(postgres.StartServer(t.Context(), postgres.Options{Durable: true, Own: true}))(t)
 	t.Cleanup(func() { p.primary.Stop() })
 	dsn := must(p.primary.NewDatabase(t.Context()))(t)

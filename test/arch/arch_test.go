@@ -158,6 +158,7 @@ func TestCheckFindsWhatBreaksARule(t *testing.T) {
 
 		{"a test that skips", "usecase/a_test.go", `func f(t *testing.T) { t.Skip() }`, "usecase/a_test.go:2: t.Skip: a test that skips hides what it does not test"},
 		{"a helper that skips", "test/e2e/a.go", `func f(tb testing.TB) { tb.Skipf("") }`, "test/e2e/a.go:2: tb.Skipf: a test that skips hides what it does not test"},
+		{"what a short run leaves out", "test/short/a.go", `func f(tb testing.TB) { tb.Skipf("") }`, ""},
 		{"a folder beyond the layout", "internal/a.go", ``, "internal: not a folder of the layout: adapter cmd config domain port test usecase"},
 		{"a package at the top", "a.go", ``, "a.go:1: package . has no row in the table of import directions"},
 		{"a dot folder", ".ci/a.go", `import _ "nowhere.example/x"`, ""},

@@ -69,6 +69,7 @@ func pauseFor(ctx context.Context, d time.Duration) {
 // back: the old primary returns at its address as a standby, which takes no writes, and becomes the primary again.
 func TestFailOverLosesNothingThatWasAnswered(t *testing.T) {
 	const users, services = 12, 2
+	postgres.LeaveOut(t)
 	ran.add(postgreSQL)
 	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
 	defer cancel()

@@ -14,13 +14,15 @@ import (
 	"testing"
 
 	"github.com/refreshd/refreshd/test/apt"
+	"github.com/refreshd/refreshd/test/short"
 )
 
 // strace is the program of that name. What a process asks of its disk, and in which order with what it answers, only the kernel
 // sees; and only from there can a write fail without a file system of our own below it. It is installed where it is missing and
-// that is possible, and else the test fails: it is never passed over.
+// that is possible, and else the test fails; `go test -short` leaves it out.
 func strace(t *testing.T) string {
 	t.Helper()
+	short.LeaveOut(t, "strace")
 	path, err := exec.LookPath("strace")
 	if err == nil {
 		return path

@@ -20,6 +20,7 @@ var durable = postgres.Options{Durable: true}
 // A test that kills a server means all of it: a backend that lives on for a moment commits what nobody was answered, and a
 // background writer makes the crash a clean one.
 func TestKillLeavesNoProcessAndStartBringsBackWhatWasCommitted(t *testing.T) {
+	postgres.LeaveOut(t)
 	s := start(t, durable)
 	if s == nil {
 		return
@@ -118,6 +119,7 @@ func alive(pid int) bool {
 }
 
 func TestStopRemovesAKilledServer(t *testing.T) {
+	postgres.LeaveOut(t)
 	s := start(t, durable)
 	if s == nil {
 		return
@@ -136,6 +138,7 @@ func TestStopRemovesAKilledServer(t *testing.T) {
 
 // Without fsync a killed server may have forgotten what it answered: whoever then blames the service has lost a day.
 func TestOnlyADurableServerOfOursIsKilled(t *testing.T) {
+	postgres.LeaveOut(t)
 	s := start(t)
 	if s == nil {
 		return
@@ -168,6 +171,7 @@ func TestOnlyADurableServerOfOursIsKilled(t *testing.T) {
 
 // The promise of a synchronous standby, which the proofs of fail-over stand on: what the primary answered is there.
 func TestAPromotedStandbyHasAllThatThePrimaryAnswered(t *testing.T) {
+	postgres.LeaveOut(t)
 	primary := start(t, durable)
 	if primary == nil {
 		return

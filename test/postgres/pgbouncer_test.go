@@ -8,10 +8,13 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+
+	"github.com/refreshd/refreshd/test/postgres"
 )
 
 // Tests of what a pooler does to the service have to stand before a pooler, and before the pool mode that they name.
 func TestBouncerInTransactionModeSharesAConnection(t *testing.T) {
+	postgres.LeaveOut(t)
 	s := start(t)
 	if s == nil {
 		return
@@ -49,6 +52,7 @@ func TestBouncerInTransactionModeSharesAConnection(t *testing.T) {
 
 // What PgBouncer does not like it says once, at its start: it must reach whoever wrote the setting.
 func TestBouncerThatCannotStartSaysWhy(t *testing.T) {
+	postgres.LeaveOut(t)
 	s := start(t)
 	if s == nil {
 		return

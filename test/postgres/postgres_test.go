@@ -43,6 +43,7 @@ func TestMain(m *testing.M) {
 }
 
 func TestDatabasesAreSeparate(t *testing.T) {
+	postgres.LeaveOut(t)
 	a, b := connect(t, postgres.NewDatabase(t)), connect(t, postgres.NewDatabase(t))
 	for _, c := range []*pgx.Conn{a, b} {
 		if _, err := c.Exec(t.Context(), `CREATE TABLE mine (n INT)`); err != nil {
@@ -59,6 +60,7 @@ func TestDatabasesAreSeparate(t *testing.T) {
 
 // A pool that a test forgot must not keep its database alive, or the next run of the tests meets a full disk.
 func TestDatabaseIsDroppedWhenItsTestIsOver(t *testing.T) {
+	postgres.LeaveOut(t)
 	var name string
 	t.Run("inner", func(inner *testing.T) {
 		c := connect(t, postgres.NewDatabase(inner))
@@ -71,6 +73,7 @@ func TestDatabaseIsDroppedWhenItsTestIsOver(t *testing.T) {
 }
 
 func TestServerIsOnLoopbackAndGoneAfterStop(t *testing.T) {
+	postgres.LeaveOut(t)
 	s := start(t)
 	if s == nil {
 		return
@@ -100,6 +103,7 @@ func TestServerIsOnLoopbackAndGoneAfterStop(t *testing.T) {
 // The end of a process must be the end of its server, also where no deferred call runs. Otherwise each killed test run
 // leaves a server behind, until the machine has no memory.
 func TestServerEndsWithItsProcess(t *testing.T) {
+	postgres.LeaveOut(t)
 	if !binaries(t) {
 		return
 	}
@@ -147,6 +151,7 @@ func TestServerEndsWithItsProcess(t *testing.T) {
 }
 
 func TestOptionsReachTheServer(t *testing.T) {
+	postgres.LeaveOut(t)
 	for _, tc := range []struct {
 		options postgres.Options
 		want    string
@@ -171,6 +176,7 @@ func TestOptionsReachTheServer(t *testing.T) {
 }
 
 func TestServerThatTheVariableNamesIsUsedAndLeftRunning(t *testing.T) {
+	postgres.LeaveOut(t)
 	theirs := start(t)
 	if theirs == nil {
 		return
@@ -205,6 +211,7 @@ func TestServerThatTheVariableNamesIsUsedAndLeftRunning(t *testing.T) {
 }
 
 func TestVariableThatCannotServeIsRefusedWithoutItsPassword(t *testing.T) {
+	postgres.LeaveOut(t)
 	for _, dsn := range []string{
 		"host=127.0.0.1 password=hunter2",
 		"mysql://u:hunter2@127.0.0.1/db",
@@ -225,6 +232,7 @@ func TestVariableThatCannotServeIsRefusedWithoutItsPassword(t *testing.T) {
 }
 
 func TestStartEndsWithItsContext(t *testing.T) {
+	postgres.LeaveOut(t)
 	if !binaries(t) {
 		return
 	}

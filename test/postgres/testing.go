@@ -7,6 +7,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/refreshd/refreshd/test/short"
 )
 
 // startTimeout includes installing the package over a slow network.
@@ -38,6 +40,7 @@ func NewDatabase(tb testing.TB) (dsn string) {
 
 func sharedServer(tb testing.TB) *Server {
 	tb.Helper()
+	LeaveOut(tb)
 	shared.once.Do(func() {
 		ctx, cancel := context.WithTimeout(context.Background(), startTimeout)
 		defer cancel()
@@ -47,6 +50,13 @@ func sharedServer(tb testing.TB) *Server {
 		tb.Fatal(shared.err)
 	}
 	return shared.server
+}
+
+// LeaveOut leaves a test that starts a server of its own out of `go test -short`, as NewDatabase and NewBouncer do. In any
+// other run nothing is left out, and a missing server is a failure.
+func LeaveOut(tb testing.TB) {
+	tb.Helper()
+	short.LeaveOut(tb, "PostgreSQL")
 }
 
 // NewBouncer starts a PgBouncer for one test, in front of the server of this process, and returns its host and port: to be put
