@@ -46,25 +46,61 @@ var clocked = sync.OnceValues(func() (path string, err error) {
 type clock struct {
 	t    *testing.T
 	file string
+
+	mu sync.Mutex
+	at time.Time // where it stands; zero if it goes
 }
 
 // newClock returns a clock that is ahead of the true time, and has s run a program that reads it.
-func newClock(t *testing.T, s *settings, ahead time.Duration) clock {
+func newClock(t *testing.T, s *settings, ahead time.Duration) *clock {
 	t.Helper()
 	path, err := clocked()
 	if err != nil {
 		t.Fatal(err)
 	}
-	c := clock{t, filepath.Join(t.TempDir(), "clock")}
+	c := &clock{t: t, file: filepath.Join(t.TempDir(), "clock")}
 	c.set(0, ahead)
 	s.program, s.env = path, append(s.env, "E2E_CLOCK="+c.file)
 	return c
 }
 
 // stop has the clock stand at an instant.
-func (c clock) stop(at time.Time) { c.set(at.UnixMicro(), 0) }
+func (c *clock) stop(at time.Time) {
+	c.t.Helper()
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.at = at
+	c.set(at.UnixMicro(), 0)
+}
 
-func (c clock) set(at int64, ahead time.Duration) {
+// advance moves a clock that stands. What a test says of a grace period then holds on a machine that is busy, too: time
+// does not pass while a request waits for a processor.
+func (c *clock) advance(d time.Duration) { c.stop(c.now().Add(d)) }
+
+// afterGrace moves it past the grace period of the applications quick and guarded.
+func (c *clock) afterGrace() { c.advance(1100 * time.Millisecond) }
+
+// now is where the clock stands.
+func (c *clock) now() time.Time {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.at
+}
+
+// startStopped starts a service whose clock stands until the test moves it.
+func startStopped(t *testing.T, d database, s settings) (*service, *clock) {
+	t.Helper()
+	s.env = append(s.env, "REFRESHD_PURGE_INTERVAL=0s")
+	c := newClock(t, &s, 0)
+	v := start(t, d, s)
+	c.stand()
+	return v, c
+}
+
+// stand stops the clock, where the keys that a service made at its start sign.
+func (c *clock) stand() { c.stop(time.Now().Truncate(time.Second).Add(2 * time.Second)) }
+
+func (c *clock) set(at int64, ahead time.Duration) {
 	c.t.Helper()
 	next := c.file + ".next"
 	if err := os.WriteFile(next, fmt.Appendf(nil, "%d %d\n", at, ahead.Microseconds()), 0o600); err != nil {

@@ -8,15 +8,10 @@ import (
 	"net/http"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/uuid"
 )
-
-// afterGrace waits until a rotation that was answered before is longer ago than the grace period of the applications quick
-// and guarded.
-func afterGrace() { time.Sleep(1100 * time.Millisecond) }
 
 // one is the only answer that all n calls got; it has to be a 200.
 func one(t *testing.T, answers map[string]int, n int) string {
@@ -68,15 +63,15 @@ func TestParallelExchangesOfOneStringAreAnsweredAlike(t *testing.T) {
 func TestALateStringLeadsToTheSuccessorWhileThatIsCurrent(t *testing.T) {
 	eachStore(t, func(t *testing.T, d database) {
 		t.Parallel()
-		s := start(t, d, settings{})
+		s, clock := startStopped(t, d, settings{})
 		issued := s.issue(t, "alice", "quick")
 		successor := s.exchange(t, issued.RefreshToken).RefreshToken
-		afterGrace()
+		clock.afterGrace()
 		// The first recovery is charged, and its answer stands for a grace period. Later ones are free, and no answer of
 		// theirs stands.
 		for n, want := range []string{"recovered", "retried", "retried", "", "recovered", "recovered", "recovered"} {
 			if want == "" {
-				afterGrace()
+				clock.afterGrace()
 				continue
 			}
 			if outcome, got := s.outcome(t, issued.RefreshToken); outcome != want || got.RefreshToken != successor {
@@ -105,11 +100,11 @@ func TestALateStringLeadsToTheSuccessorWhileThatIsCurrent(t *testing.T) {
 func TestRecoveryBeyondTheBudgetIsAReplay(t *testing.T) {
 	eachStore(t, func(t *testing.T, d database) {
 		t.Parallel()
-		s := start(t, d, settings{})
+		s, clock := startStopped(t, d, settings{})
 		g := s.issue(t, "alice", "quick")
 		for collision := range 3 {
 			next := s.exchange(t, g.RefreshToken)
-			afterGrace()
+			clock.afterGrace()
 			if collision == 2 {
 				s.refused(t, g.RefreshToken, "[reused]refreshToken")
 				s.refused(t, next.RefreshToken, "[revoked]refreshToken")
@@ -120,7 +115,7 @@ func TestRecoveryBeyondTheBudgetIsAReplay(t *testing.T) {
 			if outcome, got := s.outcome(t, g.RefreshToken); outcome != "recovered" || got.RefreshToken != next.RefreshToken {
 				t.Fatalf("collision %d: %s, the successor: %t", collision+1, outcome, got.RefreshToken == next.RefreshToken)
 			}
-			afterGrace()
+			clock.afterGrace()
 			g = next
 		}
 	})
@@ -129,13 +124,13 @@ func TestRecoveryBeyondTheBudgetIsAReplay(t *testing.T) {
 func TestAnOldStringIsAReplayAndEndsTheRefreshToken(t *testing.T) {
 	eachStore(t, func(t *testing.T, d database) {
 		t.Parallel()
-		s := start(t, d, settings{})
+		s, clock := startStopped(t, d, settings{})
 		first := s.issue(t, "alice", "quick")
 		bystander := s.issue(t, "alice", "quick")
 		second := s.exchange(t, first.RefreshToken)
-		afterGrace()
+		clock.afterGrace()
 		current := s.exchange(t, second.RefreshToken)
-		afterGrace()
+		clock.afterGrace()
 		answers := s.atOnce(t, 50, exchangeCall(first.RefreshToken))
 		reused := 0
 		for text, n := range answers {
@@ -158,13 +153,13 @@ func TestAnOldStringIsAReplayAndEndsTheRefreshToken(t *testing.T) {
 func TestAStrangerCannotHarmWhatNeedsAuthentication(t *testing.T) {
 	eachStore(t, func(t *testing.T, d database) {
 		t.Parallel()
-		s := start(t, d, settings{})
+		s, clock := startStopped(t, d, settings{})
 		backend := func(g grant) call { return acme(exchangeCall(g.RefreshToken)) }
 		first := s.issue(t, "alice", "guarded")
 		second := s.granted(t, backend(first))
-		afterGrace()
+		clock.afterGrace()
 		current := s.granted(t, backend(second))
-		afterGrace()
+		clock.afterGrace()
 		one := acme(call{method: "GET", path: "/jwt/refresh/" + first.RefreshTokenID})
 		before, dump := s.want(t, one, http.StatusOK).body, d.dump(t)
 		for name, g := range map[string]grant{"first": first, "second": second, "current": current} {

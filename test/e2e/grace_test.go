@@ -44,6 +44,7 @@ func (v *service) generationOf(t *testing.T, id string) uint32 {
 
 // browser is what the tabs of one user share, and what they saw.
 type browser struct {
+	clock      *clock
 	mu         sync.Mutex
 	newest     string
 	currentAt  map[string]time.Time // the latest instant at which a token string was certainly current
@@ -55,9 +56,9 @@ type browser struct {
 	violations []string
 }
 
-func newBrowser(issued grant) *browser {
+func newBrowser(issued grant, clock *clock) *browser {
 	b := &browser{
-		newest: issued.RefreshToken, currentAt: map[string]time.Time{issued.RefreshToken: time.Now()},
+		clock: clock, newest: issued.RefreshToken, currentAt: map[string]time.Time{issued.RefreshToken: clock.now()},
 		strings: map[uint32]map[string]bool{}, accesses: map[uint32]map[string]bool{}, recovered: map[uint32]bool{},
 	}
 	return b
@@ -81,14 +82,14 @@ func (b *browser) exchange(c *client, sent string, byCookie bool) (got string) {
 	if byCookie {
 		call = cookieCall(sent)
 	}
-	begin := time.Now()
+	begin := b.clock.now()
 	a, err := c.do(call)
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	got, access := a.renewed()
 	if err != nil || a.status != http.StatusOK || got == "" || access == "" {
 		b.violate("generation %d, certainly current %s ago, while %d is the newest: %v %s", generation(sent),
-			time.Since(b.currentAt[sent]), generation(b.newest), err, a)
+			b.clock.now().Sub(b.currentAt[sent]), generation(b.newest), err, a)
 		return ""
 	}
 	g := generation(got)
@@ -133,7 +134,7 @@ func (b *browser) late(within time.Duration) (tokenString string, ok bool) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	for s, at := range b.currentAt {
-		if generation(s)+1 == generation(b.newest) && time.Since(at) < within {
+		if generation(s)+1 == generation(b.newest) && b.clock.now().Sub(at) < within {
 			return s, true
 		}
 	}
@@ -144,7 +145,7 @@ func (b *browser) late(within time.Duration) (tokenString string, ok bool) {
 // them.
 func (b *browser) holds(t *testing.T, s *service, id string, began time.Time, grace time.Duration) (generation uint32) {
 	t.Helper()
-	took := time.Since(began)
+	took := b.clock.now().Sub(began)
 	for _, violation := range b.violations[:min(5, len(b.violations))] {
 		t.Error(violation)
 	}
@@ -183,38 +184,43 @@ func TestFiftyTabsRotateOnceInAGracePeriodAndAreAnsweredAlike(t *testing.T) {
 
 // tabStorm lets fifty tabs exchange, one half of them by cookie.
 func tabStorm(t *testing.T, d database, application string, grace, lasts time.Duration) {
-	const tabs = 50
-	s := start(t, d, settings{env: []string{"REFRESHD_RATE_LIMIT_REFRESH_TOKEN=1000000"}})
+	const tabs, step = 50, 100 * time.Millisecond
+	s, clock := startStopped(t, d, settings{env: []string{"REFRESHD_RATE_LIMIT_REFRESH_TOKEN=1000000"}})
 	issued := s.issue(t, "alice", application)
-	b, began := newBrowser(issued), time.Now()
-	var group sync.WaitGroup
-	for tab := range tabs {
-		group.Go(func() {
-			mine, seen := issued.RefreshToken, time.Now()
-			for time.Since(began) < lasts {
-				sent := mine
-				if time.Since(seen) > grace/2 { // this tab was held up: it reads what the others stored
+	b, began := newBrowser(issued, clock), clock.now()
+	type tab struct {
+		mine string
+		seen time.Time
+	}
+	browserTabs := slices.Repeat([]tab{{issued.RefreshToken, began}}, tabs)
+	for clock.now().Sub(began) < lasts && len(b.violations) == 0 {
+		var group sync.WaitGroup
+		for i := range browserTabs {
+			if rand.N(2) == 0 { // it has nothing to ask now
+				continue
+			}
+			group.Go(func() {
+				my := &browserTabs[i]
+				at := clock.now()
+				sent := my.mine
+				if at.Sub(my.seen) > grace/2 { // this tab was held up: it reads what the others stored
 					b.mu.Lock()
 					sent = b.newest
 					b.mu.Unlock()
 				} else if old, ok := b.late(grace / 2); ok && rand.N(3) == 0 {
 					sent = old
 				}
-				at := time.Now()
-				got := b.exchange(s.client, sent, tab%2 == 0)
-				if got == "" {
-					return
+				got := b.exchange(s.client, sent, i%2 == 0)
+				if got != "" && generation(got) >= generation(my.mine) {
+					my.mine, my.seen = got, at
 				}
-				if generation(got) >= generation(mine) {
-					mine, seen = got, at
-				}
-				time.Sleep(rand.N(60 * time.Millisecond))
-			}
-		})
+			})
+		}
+		clock.advance(step) // while they are under way
+		group.Wait()
 	}
-	group.Wait()
 	g := b.holds(t, s, issued.RefreshTokenID, began, grace)
-	if least := uint32(2 + (lasts-time.Second)/(grace+time.Second)); g < least {
+	if least := uint32(2 + (lasts-step)/(grace+2*step)); g < least {
 		t.Errorf("generation %d after %s, want at least %d: nothing holds a rotation back for longer than a grace "+
 			"period", g, lasts, least)
 	}
@@ -247,36 +253,44 @@ func TestCookiesThatLandInAnyOrderAreAnswered(t *testing.T) {
 	const lasts, slowest, every = 5 * time.Second, tabsGrace * 2 / 5, 25 * time.Millisecond
 	eachStore(t, func(t *testing.T, d database) {
 		t.Parallel()
-		s := start(t, d, settings{})
+		s, clock := startStopped(t, d, settings{})
 		issued := s.issue(t, "alice", "tabs")
-		b, began := newBrowser(issued), time.Now()
+		b, began := newBrowser(issued, clock), clock.now()
+		type response struct {
+			tokenString string
+			lands       time.Time
+		}
 		var (
-			group     sync.WaitGroup
 			mu        sync.Mutex
 			jar       = issued.RefreshToken
+			under     []response // on their way to the browser
 			backwards int
 		)
-		land := func(got string) {
-			mu.Lock()
-			defer mu.Unlock()
-			if generation(got) < generation(jar) {
-				backwards++
-			}
-			jar = got
-		}
-		for time.Since(began) < lasts {
-			mu.Lock()
-			sent := jar
-			mu.Unlock()
-			group.Go(func() {
-				if got := b.exchange(s.client, sent, true); got != "" {
-					time.Sleep(rand.N(slowest))
-					land(got)
+		for clock.now().Sub(began) < lasts && len(b.violations) == 0 {
+			under = slices.DeleteFunc(under, func(r response) bool {
+				if r.lands.After(clock.now()) {
+					return false
 				}
+				if generation(r.tokenString) < generation(jar) {
+					backwards++
+				}
+				jar = r.tokenString
+				return true
 			})
-			time.Sleep(every)
+			var group sync.WaitGroup
+			for range 2 {
+				group.Go(func() {
+					got, lands := b.exchange(s.client, jar, true), clock.now().Add(rand.N(slowest))
+					mu.Lock()
+					defer mu.Unlock()
+					if got != "" {
+						under = append(under, response{got, lands})
+					}
+				})
+			}
+			clock.advance(every) // while they are under way
+			group.Wait()
 		}
-		group.Wait()
 		if backwards == 0 || b.old == 0 {
 			t.Errorf("%d cookies landed on newer ones, and %d exchanges sent an old one: that shows nothing", backwards,
 				b.old)
@@ -284,8 +298,8 @@ func TestCookiesThatLandInAnyOrderAreAnswered(t *testing.T) {
 
 		// The worst order: the answer of before a rotation lands after the rotation's.
 		old := b.exchange(s.client, b.newest, true)
-		for began := time.Now(); b.newest == old; time.Sleep(every) {
-			if b.exchange(s.client, old, true); time.Since(began) > 3*tabsGrace {
+		for began := clock.now(); b.newest == old; clock.advance(every) {
+			if b.exchange(s.client, old, true); clock.now().Sub(began) > 3*tabsGrace {
 				t.Fatal("nothing rotates any more")
 			}
 		}
@@ -294,7 +308,7 @@ func TestCookiesThatLandInAnyOrderAreAnswered(t *testing.T) {
 			wait time.Duration
 			want string
 		}{{0, "retried"}, {tabsGrace + 200*time.Millisecond, "recovered"}} {
-			time.Sleep(tt.wait)
+			clock.advance(tt.wait)
 			a := s.want(t, cookieCall(old), http.StatusOK)
 			if got, _ := a.renewed(); got != b.newest || a.header.Get("Refreshd-Outcome") != tt.want {
 				t.Errorf("the jar ends with the cookie of before, %s later: %s, the current string: %t; want %s",
@@ -312,7 +326,7 @@ func TestCookiesThatLandInAnyOrderAreAnswered(t *testing.T) {
 func TestTwoLateTabsAreAnsweredAfterARecoveryWhileAThirdGoesOn(t *testing.T) {
 	eachStore(t, func(t *testing.T, d database) {
 		t.Parallel()
-		s := start(t, d, settings{})
+		s, clock := startStopped(t, d, settings{})
 		before := s.issue(t, "alice", "quick").RefreshToken
 		current := s.exchange(t, before).RefreshToken
 		want := func(sent, outcome, answered string) {
@@ -324,7 +338,7 @@ func TestTwoLateTabsAreAnsweredAfterARecoveryWhileAThirdGoesOn(t *testing.T) {
 			}
 		}
 		for range 2 { // as often as the budget allows
-			afterGrace()
+			clock.afterGrace()
 			want(before, "recovered", current) // the first tab
 			want(current, "retried", current)  // the third
 			want(before, "retried", current)   // the second
@@ -338,7 +352,7 @@ func TestTwoLateTabsAreAnsweredAfterARecoveryWhileAThirdGoesOn(t *testing.T) {
 						generation(current))
 				}
 			}
-			afterGrace()
+			clock.afterGrace()
 			_, next := s.outcome(t, current)
 			before, current = current, next.RefreshToken
 			want(before, "retried", current)
@@ -369,10 +383,10 @@ func TestAPinnedGenerationRotatesAndItsThiefIsCaught(t *testing.T) {
 			t.Parallel()
 			eachStore(t, func(t *testing.T, d database) {
 				t.Parallel()
-				s := start(t, d, settings{})
+				s, clock := startStopped(t, d, settings{})
 				issued := s.issue(t, "alice", "quick")
 				var (
-					began   = time.Now()
+					began   = clock.now()
 					stolen  = issued.RefreshToken
 					current = s.exchange(t, stolen).RefreshToken
 					last    = began // the owner's last rotation
@@ -381,11 +395,11 @@ func TestAPinnedGenerationRotatesAndItsThiefIsCaught(t *testing.T) {
 				)
 				ownerNext, thiefNext := began.Add(owner), began.Add(period)
 				for caught := false; !caught; {
-					if time.Since(began) > tt.within {
+					if clock.now().Sub(began) > tt.within {
 						t.Fatalf("the thief is not caught after %s: he got %v", tt.within, words)
 					}
 					if thiefNext.Before(ownerNext) {
-						time.Sleep(time.Until(thiefNext))
+						clock.stop(thiefNext)
 						thiefNext = thiefNext.Add(period)
 						word, g := s.outcome(t, stolen)
 						words = append(words, word)
@@ -398,7 +412,7 @@ func TestAPinnedGenerationRotatesAndItsThiefIsCaught(t *testing.T) {
 						}
 						continue
 					}
-					time.Sleep(time.Until(ownerNext))
+					clock.stop(ownerNext)
 					ownerNext = ownerNext.Add(owner)
 					word, g := s.outcome(t, current)
 					switch word {
@@ -406,7 +420,7 @@ func TestAPinnedGenerationRotatesAndItsThiefIsCaught(t *testing.T) {
 						if tt.follows {
 							stolen = current
 						}
-						current, longest, last = g.RefreshToken, max(longest, time.Since(last)), time.Now()
+						current, longest, last = g.RefreshToken, max(longest, clock.now().Sub(last)), clock.now()
 					case "retried": // within a grace period of the thief's first recovery
 					default:
 						t.Fatalf("the owner, before the thief is caught: %s", word)
@@ -422,7 +436,7 @@ func TestAPinnedGenerationRotatesAndItsThiefIsCaught(t *testing.T) {
 					t.Errorf("the thief never pinned anything: %v", words)
 				}
 				t.Logf("caught after %s, the owner at generation %d; the thief got %v",
-					time.Since(began).Round(100*time.Millisecond),
+					clock.now().Sub(began),
 					generation(current), words)
 			})
 		})
@@ -547,14 +561,16 @@ func TestAClockThatIsFarOffHoldsNoRotationBack(t *testing.T) {
 			wrong := start(t, d, told)
 			g := right.issue(t, "alice", "shop")
 			var before string
-			rotated := func(s *service, clock time.Time) {
+			rotated := func(s *service, ahead time.Duration) {
 				t.Helper()
+				sent := time.Now().Add(ahead)
 				word, next := s.outcome(t, g.RefreshToken)
 				if word != "rotated" {
 					t.Fatalf("a clock is off by %s: %s, want rotated", off, word)
 				}
-				if c := claimsOf(t, next.Token); c.Iat > clock.Unix()+1 || c.Exp <= clock.Unix() {
-					t.Errorf("a clock is off by %s: iat %d, exp %d at %d", off, c.Iat, c.Exp, clock.Unix())
+				came := time.Now().Add(ahead)
+				if c := claimsOf(t, next.Token); c.Iat > came.Unix() || c.Exp <= sent.Unix() {
+					t.Errorf("a clock is off by %s: iat %d, exp %d at %d", off, c.Iat, c.Exp, came.Unix())
 				}
 				if word, again := s.outcome(t, g.RefreshToken); word != "retried" ||
 					again.RefreshToken != next.RefreshToken {
@@ -564,8 +580,8 @@ func TestAClockThatIsFarOffHoldsNoRotationBack(t *testing.T) {
 				before, g = g.RefreshToken, next
 			}
 			for range 2 {
-				rotated(right, time.Now())
-				rotated(wrong, time.Now().Add(off))
+				rotated(right, 0)
+				rotated(wrong, off)
 			}
 			// The answer of the wrong clock does not stand for the right one: the string before is late, and charged.
 			if word, again := right.outcome(t, before); word != "recovered" || again.RefreshToken != g.RefreshToken {

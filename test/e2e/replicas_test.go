@@ -13,9 +13,12 @@ import (
 func TestReplicasOnOneDatabaseAreOneService(t *testing.T) {
 	eachDatabase(t, func(t *testing.T, d database) {
 		const clients = 100
-		const lasts = 3500 * time.Millisecond // three grace periods
-		together := settings{env: []string{"REFRESHD_PUBLIC_URL=https://auth.example.com"}}
+		const rounds, step = 14, 250 * time.Millisecond // three grace periods
+		together := settings{env: []string{"REFRESHD_PUBLIC_URL=https://auth.example.com",
+			"REFRESHD_PURGE_INTERVAL=0s"}}
+		clock := newClock(t, &together, 0)
 		replicas := []*service{start(t, d, together), start(t, d, together)}
+		clock.stand()
 		issue := call{method: "POST", path: "/jwt/issue", body: object("userId", "alice", "applicationsId", "quick")}
 		issued := replicas[0].granted(t, rival(issue))
 
@@ -27,12 +30,12 @@ func TestReplicasOnOneDatabaseAreOneService(t *testing.T) {
 			mu     sync.Mutex
 			seen   = map[uint32]string{}
 			calls  atomic.Int64
-			began  = time.Now()
+			began  = clock.now()
 		)
 		newest.Store(&issued.RefreshToken)
-		for i := range clients {
-			group.Go(func() {
-				for n := 0; time.Since(began) < lasts; n++ {
+		for n := range rounds {
+			for i := range clients {
+				group.Go(func() {
 					calls.Add(1)
 					sent := *newest.Load()
 					a, err := replicas[(i+n)%2].do(exchangeCall(sent))
@@ -55,14 +58,15 @@ func TestReplicasOnOneDatabaseAreOneService(t *testing.T) {
 							break
 						}
 					}
-				}
-			})
+				})
+			}
+			clock.advance(step) // while they are under way
+			group.Wait()
 		}
-		group.Wait()
 		if message := failed.Load(); message != nil {
 			t.Fatal(*message)
 		}
-		last, took := generation(*newest.Load()), time.Since(began)
+		last, took := generation(*newest.Load()), clock.now().Sub(began)
 		if most := uint32(2 + took/time.Second); last < 4 || last > most {
 			t.Errorf("%d generations in %s, want 4 to %d: one rotation in each grace period", last, took, most)
 		}
