@@ -343,7 +343,7 @@ func raw(t *testing.T, s *service, text string) int {
 		t.Fatal(err)
 	}
 	defer c.Close()
-	if err := c.SetDeadline(time.Now().Add(10 * time.Second)); err != nil {
+	if err := c.SetDeadline(time.Now().Add(rawTimeout)); err != nil {
 		t.Fatal(err)
 	}
 	// The service may answer and close before it has read everything.

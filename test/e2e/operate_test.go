@@ -72,7 +72,8 @@ func TestSIGTERMFinishesWhatIsRunning(t *testing.T) {
 
 // A balancer sees that a process is not ready a moment after it is, and sends to it until then.
 func TestAfterSIGTERMItServesForTheDelayWhileNotReady(t *testing.T) {
-	s := start(t, newDatabase(t, memory), settings{env: []string{"REFRESHD_SHUTDOWN_DELAY=1s"}})
+	t.Parallel() // it takes the delay, in which a busy machine has to make three requests
+	s := start(t, newDatabase(t, memory), settings{env: []string{"REFRESHD_SHUTDOWN_DELAY=15s"}})
 	g := s.issue(t, "alice", "shop")
 	s.Terminate()
 	s.await("not ready", func() bool {

@@ -180,9 +180,6 @@ func TestARevocationOf200000TokensIsOneSmallWrite(t *testing.T) {
 		if d.engine == sqlite && written > 64<<10 { // PostgreSQL's log is the whole server's
 			t.Errorf("the revocation wrote %d bytes to the database's log", written)
 		}
-		if took > 5*time.Second {
-			t.Errorf("the revocation took %s", took)
-		}
 		for _, g := range issued {
 			s.refused(t, g.RefreshToken, "[revoked]refreshToken")
 		}

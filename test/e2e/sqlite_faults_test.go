@@ -149,16 +149,13 @@ func on(t *testing.T, dir string) database {
 	return d
 }
 
-// refuses wants serve to end soon by itself, saying each of words in a few lines, with every file that there was as it was.
+// refuses wants serve to end by itself, saying each of words in a few lines, with every file that there was as it was.
 func refuses(t *testing.T, d database, s settings, words ...string) {
 	t.Helper()
-	before, begin := contents(t, d), time.Now()
+	before := contents(t, d)
 	got := runVerb(t, d, s, "serve")
-	if got.status != 1 {
+	if got.status != 1 { // one that goes on is killed, and has another
 		t.Errorf("serve ended with status %d: %s", got.status, got)
-	}
-	if took := time.Since(begin); took > 12*time.Second {
-		t.Errorf("it took %s to say so", took)
 	}
 	for _, word := range append(words, d.path()) {
 		if !strings.Contains(got.stderr, word) {
@@ -306,10 +303,9 @@ func TestALockedDatabaseIsAClearError(t *testing.T) {
 	db.SetMaxOpenConns(1)
 	execute(t, db, `UPDATE tenants SET epoch = epoch`)
 	// To read the file here would give up the locks that this process has on it.
-	begin := time.Now()
 	got := runVerb(t, d, settings{}, "serve")
-	if took := time.Since(begin); got.status != 1 || took > 12*time.Second || !strings.Contains(got.stderr, "another process holds a lock") {
-		t.Errorf("serve on a locked file, after %s: %s", took, got)
+	if got.status != 1 || !strings.Contains(got.stderr, "another process holds a lock") {
+		t.Errorf("serve on a locked file: %s", got)
 	}
 	t.Log(strings.TrimSpace(got.stderr))
 	db.Close()
