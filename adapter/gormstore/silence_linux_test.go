@@ -100,7 +100,9 @@ func (b *blackHole) vanish(t *testing.T) {
 // serve in seconds, also with a pool full of connections to the one that is gone.
 func TestAHostThatVanishesIsLeftInSeconds(t *testing.T) {
 	t.Parallel()
-	const callers, patience, limit = 12, 10 * time.Second, 20 * time.Second // patience is that of a request
+	// patience is that of a request. Where nothing else runs it takes 10 s at most; limit leaves room for a busy machine.
+	// Without time-outs of our own it would be the kernel's, a quarter of an hour.
+	const callers, patience, limit = 12, 10 * time.Second, time.Minute
 	dsn := postgres.NewDatabase(t)
 	u := must(url.Parse(dsn))(t)
 	hole := newBlackHole(t, u.Host)
@@ -174,8 +176,9 @@ func TestAHostThatVanishesIsLeftInSeconds(t *testing.T) {
 	for _, c := range connections {
 		c.Close()
 	}
-	// One attempt from before may still wait for the silent host, and keep its place in the pool until then.
-	if took := time.Since(begin); took > 2*gormstore.ConnectTimeout {
+	// One attempt from before may still wait for the silent host, and keep its place in the pool until then. If each
+	// connection paid, it would be as many time-outs as there are callers; half of that leaves room for a busy machine.
+	if took := time.Since(begin); took > callers/2*gormstore.ConnectTimeout {
 		t.Errorf("%d connections took %s while the first host was silent", callers, took)
 	}
 }
