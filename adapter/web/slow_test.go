@@ -2,10 +2,12 @@ package web_test
 
 import (
 	"bufio"
+	"errors"
 	"io"
 	"log/slog"
 	"net"
 	"net/http"
+	"os"
 	"strings"
 	"testing"
 	"time"
@@ -15,8 +17,9 @@ import (
 	"github.com/refreshd/refreshd/adapter/web"
 )
 
-// newHastyServer is a server of NewServer whose time-outs are a tenth, and less for an idle connection. wrote gets the error of each answer to /flood,
-// and closed each connection that the server has closed.
+// newHastyServer is a server of NewServer whose time-outs are a tenth, and less for an idle connection: half a second for a
+// header, which a client on a busy machine may miss, too. wrote gets the error of each answer to /flood, and closed each
+// connection that the server has closed.
 func newHastyServer(t *testing.T) (address string, wrote chan error, closed chan string) {
 	t.Helper()
 	wrote, closed = make(chan error, 1), make(chan string, 100)
@@ -75,20 +78,17 @@ func TestSlowClientsAreCutOff(t *testing.T) {
 		"half a header": "POST /x HTTP/1.1\r\nHost: x\r\nX-A: ",
 		"half a body":   "POST /x HTTP/1.1\r\nHost: x\r\nContent-Length: 4\r\n\r\n{}",
 		"half a chunk":  "POST /x HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n4\r\n{}",
-		"an idle one":   "POST /x HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\n{}",
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			c := dial(t, address)
-			if _, err := io.WriteString(c, sent); err != nil {
-				t.Fatal(err)
+			_, err := io.WriteString(c, sent)
+			var answer []byte
+			if err == nil {
+				answer, err = io.ReadAll(c) // returns when the server has closed
 			}
-			answer, err := io.ReadAll(c) // returns when the server has closed
-			if err != nil {
+			if errors.Is(err, os.ErrDeadlineExceeded) {
 				t.Errorf("the connection was not closed: %v", err)
-			}
-			if name == "an idle one" && !strings.HasPrefix(string(answer), "HTTP/1.1 200") {
-				t.Errorf("got %q, want 200 before it was idle", answer)
 			}
 			if strings.HasPrefix(name, "half a") && strings.HasPrefix(string(answer), "HTTP/1.1 200") {
 				t.Errorf("got %q for a part of a request", answer)
@@ -122,15 +122,27 @@ func TestSlowClientsAreCutOff(t *testing.T) {
 			t.Errorf("the server closed %s", got)
 		}
 	})
-	t.Run("a good one meanwhile", func(t *testing.T) {
+	// One that the machine made late is cut off as well, and tries again.
+	t.Run("a good one meanwhile, until it is idle", func(t *testing.T) {
 		t.Parallel()
-		c := dial(t, address)
-		if _, err := io.WriteString(c, "POST /x HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\n{}"); err != nil {
-			t.Fatal(err)
-		}
-		res, err := http.ReadResponse(bufio.NewReader(c), nil)
-		if err != nil || res.StatusCode != 200 {
-			t.Errorf("got %v, %v; want 200", res, err)
+		for begin := time.Now(); ; {
+			c := dial(t, address)
+			_, err := io.WriteString(c, "POST /x HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\n{}")
+			in := bufio.NewReader(c)
+			var res *http.Response
+			if err == nil {
+				res, err = http.ReadResponse(in, nil)
+			}
+			if err != nil && time.Since(begin) < time.Minute {
+				continue
+			}
+			if err != nil || res.StatusCode != 200 {
+				t.Fatalf("got %v, %v; want 200", res, err)
+			}
+			if _, err := io.Copy(io.Discard, in); errors.Is(err, os.ErrDeadlineExceeded) {
+				t.Errorf("the idle connection was not closed: %v", err)
+			}
+			return
 		}
 	})
 }
