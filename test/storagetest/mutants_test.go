@@ -1510,7 +1510,7 @@ var advanceMutants = []mutant{
 				case other := <-swapped:
 					swapped <- own
 					own = other
-				case <-time.After(10 * time.Millisecond): // nobody is there to be mixed up with
+				case <-time.After(time.Second): // nobody is there to be mixed up with
 				}
 				return own.t, own.p, own.err
 			}
