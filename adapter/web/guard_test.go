@@ -121,7 +121,7 @@ func TestCallsAboveTheLimitAreRefusedAtOnceAndRecoveryIsImmediate(t *testing.T) 
 			t.Fatalf("got %v, %v; want 503", res, err)
 		}
 	}
-	if took := time.Since(begin); took < 250*time.Millisecond {
+	if took := time.Since(begin); took < 250*time.Millisecond { // a busy machine only adds to it
 		t.Errorf("two calls on one connection were refused within %s", took)
 	}
 

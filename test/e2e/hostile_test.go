@@ -199,6 +199,7 @@ func TestSlowHeadersAreCutOffAndHoldNobodyUp(t *testing.T) {
 				}
 				_, err := c.in.ReadByte()
 				var timeout net.Error
+				// For as long as the service lets it, and a minute at most.
 				if errors.As(err, &timeout) && timeout.Timeout() && time.Since(begin) <= rawTimeout {
 					if _, err := io.WriteString(c, "a"); err == nil {
 						continue

@@ -67,7 +67,7 @@ func TestLoginsAboveTheLimitEndOnlyEarlierOnes(t *testing.T) {
 						var group sync.WaitGroup
 						for i := range logins {
 							group.Go(func() {
-								time.Sleep(rand.N(20 * time.Millisecond))
+								time.Sleep(rand.N(20 * time.Millisecond)) // so that any may be first
 								l := &logins[i]
 								l.began = time.Now()
 								a, err := services[rand.N(2)].do(issueCall(user, application))

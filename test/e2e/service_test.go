@@ -197,7 +197,7 @@ func (v *service) await(what string, is func() bool) {
 		select {
 		case <-v.ended:
 			v.t.Fatalf("the service ended before it was %s:\n%s", what, read(v.t, v.log))
-		case <-time.After(pause):
+		case <-time.After(pause): // between two questions
 		}
 		if time.Now().After(deadline) {
 			v.t.Fatalf("the service is not %s after %s:\n%s", what, startTimeout, read(v.t, v.log))
@@ -254,7 +254,7 @@ func (v *service) waitForEnd() {
 	v.t.Helper()
 	select {
 	case <-v.ended:
-	case <-time.After(stopTimeout):
+	case <-time.After(stopTimeout): // it is stuck
 		v.cmd.Process.Kill()
 		<-v.ended
 		v.t.Errorf("the service did not end within %s of SIGTERM", stopTimeout)
