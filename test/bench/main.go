@@ -175,7 +175,7 @@ func (b *bench) prepared(ctx context.Context, base string, f func() error) (err 
 	}
 	if base != "" {
 		b.progress("building the service of %s", base)
-		if err = b.buildBase(ctx, base); err != nil {
+		if b.base, b.baseName, err = rig.BuildCommit(ctx, b.dir, base); err != nil {
 			return err
 		}
 	}

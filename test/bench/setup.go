@@ -1,14 +1,7 @@
 package main
 
 import (
-	"context"
-	"errors"
 	"fmt"
-	"io"
-	"os"
-	"os/exec"
-	"path/filepath"
-	"strings"
 
 	"github.com/refreshd/refreshd/adapter/gormstore"
 	"github.com/refreshd/refreshd/test/rig"
@@ -67,46 +60,4 @@ func (m mode) environ() []string {
 // storeOptions tell a store the mode, with as many connections as the service has.
 func storeOptions(m mode) gormstore.Options {
 	return gormstore.Options{MaxConnections: 16, OneByOne: m == oneByOne}
-}
-
-// buildBase builds the program of an older commit. Its source is taken out of the repository into a directory of its
-// own, so that nothing of it is left in the repository.
-func (b *bench) buildBase(ctx context.Context, commit string) error {
-	name, err := exec.CommandContext(ctx, "git", "rev-parse", "--short", "--verify", commit+"^{commit}").Output()
-	if err != nil {
-		return fmt.Errorf("find the commit %q: %w", commit, err)
-	}
-	b.baseName = strings.TrimSpace(string(name))
-	source := filepath.Join(b.dir, "base")
-	if err := os.Mkdir(source, 0o700); err != nil {
-		return err
-	}
-	if err := extract(ctx, b.baseName, source); err != nil {
-		return fmt.Errorf("take out the source of %s: %w", b.baseName, err)
-	}
-	b.base, err = rig.Build(ctx, b.dir, rig.BuildOptions{Name: "refreshd-base", Version: b.baseName, Source: source})
-	return err
-}
-
-// extract writes the files of a commit into a directory.
-func extract(ctx context.Context, commit, dir string) error {
-	top, err := exec.CommandContext(ctx, "git", "rev-parse", "--show-toplevel").Output()
-	if err != nil {
-		return err
-	}
-	archive := exec.CommandContext(ctx, "git", "archive", "--format=tar", commit)
-	archive.Dir = strings.TrimSpace(string(top)) // elsewhere it would be that directory's files only
-	tar := exec.CommandContext(ctx, "tar", "-x", "-C", dir)
-	archive.Stderr, tar.Stderr = os.Stderr, os.Stderr
-	files, err := archive.StdoutPipe()
-	if err != nil {
-		return err
-	}
-	tar.Stdin = files
-	if err := archive.Start(); err != nil {
-		return err
-	}
-	err = tar.Run()
-	_, drained := io.Copy(io.Discard, files)
-	return errors.Join(err, drained, archive.Wait())
 }

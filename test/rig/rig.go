@@ -85,6 +85,9 @@ type Settings struct {
 	Listen      string   // default 127.0.0.1:0; whoever restarts a service on its address gives it
 	AdminListen string   // default 127.0.0.1:0
 	Env         []string // NAME=value; they win over all above
+	// Stderr is what a service writes its log to, instead of the file that Log reads; Listen and AdminListen then need
+	// ports of their own, because the log is where the chosen ones are found.
+	Stderr *os.File
 }
 
 // processes are those that were started.

@@ -218,3 +218,20 @@ func beParent() {
 	fmt.Println(s.API)
 	select {}
 }
+
+func TestServiceWritesItsLogWhereItIsTold(t *testing.T) {
+	addresses, err := FreeAddresses(2)
+	if err != nil {
+		t.Fatal(err)
+	}
+	file, err := os.Create(filepath.Join(t.TempDir(), "stderr"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer file.Close()
+	s := serve(t, Settings{Database: "memory:", Listen: addresses[0], AdminListen: addresses[1], Stderr: file})
+	text, err := os.ReadFile(file.Name())
+	if err != nil || !strings.Contains(string(text), addresses[0]) || s.Log() != "" {
+		t.Errorf("the file has %q (%v), the log of the rig %q; want the lines in the file alone", text, err, s.Log())
+	}
+}

@@ -60,6 +60,9 @@ func (p Program) Start(ctx context.Context, settings Settings) (*Service, error)
 	}
 	defer log.Close() // the process has its own
 	c.Stderr = log
+	if settings.Stderr != nil {
+		c.Stderr = settings.Stderr
+	}
 	s.begun = time.Now()
 	if err := start(c); err != nil {
 		return nil, fmt.Errorf("start the service: %w", err)
