@@ -94,6 +94,14 @@ fuzz: ## run every fuzzer in turn (FUZZTIME=30s each, DIR=domain), and print how
 httpfuzz: ## make requests out of openapi.yaml and hold every answer to it (HTTPFUZZ='-for=10m -seed=1')
 	@$(GO) run ./test/httpfuzz $(HTTPFUZZ)
 
+# make attack QUICK=1, make attack PART=aborted,row; `go run ./test/attack -help` lists the parts.
+# make attack BASE=COMMIT PART=fair: that commit's program beside this one, in the same run.
+.PHONY: attack
+attack: ## attack the service, and hold what its honest users get meanwhile to targets (QUICK=1; PART=name; BASE=commit)
+	@$(GO) run ./test/postgres/ensure
+	@$(GO) run ./test/attack -version='$(VERSION)' $(if $(QUICK),-quick) $(if $(PART),-part='$(PART)') \
+		$(if $(BASE),-base='$(BASE)')
+
 .PHONY: overload
 overload: ## offer the service three times what it can do, for a minute and a half
 	@$(GO) run ./test/bench -version='$(VERSION)' -out= -part=overload

@@ -140,6 +140,14 @@ func get(ctx context.Context, url string) (status int, body string, err error) {
 // PID is the process'.
 func (s *Service) PID() int { return s.cmd.Process.Pid }
 
+// State is how the process ended, once it has.
+func (s *Service) State() *os.ProcessState {
+	if !s.hasEnded() {
+		return nil
+	}
+	return s.cmd.ProcessState
+}
+
 // Ended is closed when the process is gone, however it ended.
 func (s *Service) Ended() <-chan struct{} { return s.ended }
 

@@ -1,0 +1,133 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+const (
+	abortedRate    = 860 // requests a second
+	abortedSockets = 4
+	abortedAfter   = 700 * time.Microsecond // from the request to the reset
+	abortedStrings = 300                    // of the attacker: with three exchanges a second of each it is within every limit
+	abortedSources = 100                    // addresses: within the limit of each
+)
+
+// abortedPart sends requests whose client is gone before the answer. They are within every limit, so what they cost is
+// not the limits' to bound.
+func abortedPart(ctx context.Context, a *attack) error {
+	dsn, err := a.postgres(ctx)
+	if err != nil {
+		return err
+	}
+	counting, through, err := a.behind(dsn)
+	if err != nil {
+		return err
+	}
+	s, err := a.serve(ctx, settings(through, limits...))
+	if err != nil {
+		return err
+	}
+	users, err := honestly(ctx, s.API)
+	if err != nil {
+		return err
+	}
+	own, err := issueMany(ctx, s.API, attackerKey, attackerTenant, "again", "attacker", abortedStrings)
+	if err != nil {
+		return err
+	}
+	var exchanges [][]byte
+	for _, o := range own {
+		exchanges = append(exchanges, exchangeOf(o.current).raw(s.API))
+	}
+	for _, kind := range []struct {
+		name     string
+		requests [][]byte
+	}{
+		{"/readyz", [][]byte{request{Method: http.MethodGet, Path: "/readyz"}.raw(s.API)}},
+		{"key set", [][]byte{request{Method: http.MethodGet, Path: "/t/other/.well-known/jwks.json"}.raw(s.API)}},
+		{"exchange", exchanges},
+		{"list", [][]byte{request{
+			Method: http.MethodGet, Path: "/jwt/refresh?userId=attacker-1", Key: attackerKey, Tenant: attackerTenant,
+		}.raw(s.API)}},
+	} {
+		// The pool is as large as it gets before it is counted: connections that it opens for load are no fault.
+		if err := fillPool(ctx, s.API); err != nil {
+			return err
+		}
+		var most int64 = -1
+		var sent atomic.Int64
+		if err := a.best(ctx, "aborted "+kind.name, s.API, users, true, func(ctx context.Context) error {
+			before := counting.opened.Load()
+			err := abort(ctx, s.API, kind.requests, &sent)
+			if n := counting.opened.Load() - before; most < 0 || n < most {
+				most = n
+			}
+			return err
+		}); err != nil {
+			return err
+		}
+		a.figure("aborted "+kind.name+": requests sent", "%d", sent.Load())
+		a.atMost("aborted "+kind.name+": new database connections", float64(most), 0, "%.0f")
+	}
+	return nil
+}
+
+// fillPool has more requests of the store at once than the pool has connections, twice.
+func fillPool(ctx context.Context, host string) error {
+	return each(400, 64, func(i int) error {
+		a, err := do(ctx, backend, host, request{
+			Method: http.MethodGet, Path: "/jwt/refresh?userId=honest-0-1", Key: honestKey, Tenant: honestTenant,
+		})
+		if err == nil && a.status != http.StatusOK && a.status != http.StatusServiceUnavailable {
+			err = fmt.Errorf("list: status %d", a.status)
+		}
+		return err
+	})
+}
+
+// abort sends the requests, one after another, until ctx is done. An error of the network is what the attack is about.
+func abort(ctx context.Context, host string, requests [][]byte, sent *atomic.Int64) error {
+	var group sync.WaitGroup
+	var next atomic.Int64
+	begin := time.Now()
+	for socket := range abortedSockets {
+		group.Go(func() {
+			pause := time.Second * abortedSockets / abortedRate
+			at := begin.Add(pause * time.Duration(socket) / abortedSockets)
+			for ; sleep(ctx, time.Until(at)) == nil; at = at.Add(pause) {
+				n := int(next.Add(1))
+				if reset(ctx, address(2, n%abortedSources), host, requests[n%len(requests)]) == nil {
+					sent.Add(1)
+				}
+			}
+		})
+	}
+	group.Wait()
+	return errors.Join(context.Cause(ctx))
+}
+
+// reset connects, sends a request, and ends the connection before the answer.
+func reset(ctx context.Context, source, host string, request []byte) error {
+	d := dialer(source)
+	d.Timeout = time.Second
+	c, err := d.DialContext(ctx, "tcp", host)
+	if err != nil {
+		return err
+	}
+	defer c.Close()
+	if err := c.(*net.TCPConn).SetLinger(0); err != nil {
+		return err
+	}
+	if _, err := c.Write(request); err != nil {
+		return err
+	}
+	time.Sleep(abortedAfter)
+	return nil
+}

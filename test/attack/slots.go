@@ -1,0 +1,204 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/url"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+)
+
+const (
+	slots       = 3 // connections that the role may have
+	slotClients = 8
+	slotTime    = 3 * time.Second
+)
+
+// slotsPart gives the service's role fewer connections than its pool wants.
+func slotsPart(ctx context.Context, a *attack) error {
+	dsn, err := a.server.NewDatabase(ctx)
+	if err != nil {
+		return err
+	}
+	a.later(func() error { return a.server.DropDatabase(context.Background(), dsn) })
+	u, err := url.Parse(dsn)
+	if err != nil {
+		return err
+	}
+	role := "attacked_" + a.name
+	c, err := pgx.Connect(ctx, dsn)
+	if err != nil {
+		return err
+	}
+	for _, statement := range []string{
+		"CREATE ROLE %s LOGIN PASSWORD 'attacked'", "GRANT ALL ON SCHEMA public TO %s",
+		fmt.Sprintf("ALTER ROLE %%s CONNECTION LIMIT %d", slots),
+	} {
+		if _, err = c.Exec(ctx, fmt.Sprintf(statement, pgx.Identifier{role}.Sanitize())); err != nil {
+			break
+		}
+	}
+	if err := errors.Join(err, c.Close(ctx)); err != nil {
+		return err
+	}
+	u.User = url.UserPassword(role, "attacked")
+	s := settings(u.String())
+	if _, err := a.program.Run(ctx, s, "migrate"); err != nil {
+		return err
+	}
+	service, err := a.serve(ctx, s)
+	if err != nil {
+		return err
+	}
+	for _, kind := range []string{"issue", "revoke", "exchange"} {
+		var (
+			mu  sync.Mutex
+			all = counts{}
+		)
+		if err := each(slotClients, slotClients, func(i int) error {
+			own, err := a.slotLoad(ctx, service.API, kind, i)
+			mu.Lock()
+			defer mu.Unlock()
+			all.add(own)
+			return err
+		}); err != nil {
+			return err
+		}
+		a.figure(kind+": answers by status", "%s", all)
+		a.atMost(kind+": refused", float64(all.total()-all[http.StatusOK]), 0, "%.0f")
+	}
+	lines := 0
+	for line := range strings.Lines(service.Log()) {
+		if strings.Contains(line, "53300") || strings.Contains(line, "too many connections") {
+			lines++
+		}
+	}
+	a.atMost("lines of the log about it", float64(lines), 5, "%.0f")
+	return nil
+}
+
+// slotLoad is one client's.
+func (a *attack) slotLoad(ctx context.Context, host, kind string, client int) (counts, error) {
+	own := newClient(address(2, client), answerTimeout)
+	defer own.CloseIdleConnections()
+	answers := counts{}
+	// What is revoked has to be there, and is issued before that is counted; a refusal there is tried again.
+	issued := func(n int) (session, error) {
+		for try := 0; ; try++ {
+			s, err := issue(ctx, host, honestKey, honestTenant, fmt.Sprintf(`{"applicationsId": "fast", "userId": "slot-%d-%d"}`, client, n))
+			if err == nil || try == 20 || ctx.Err() != nil {
+				return s, err
+			}
+			if err := sleep(ctx, 50*time.Millisecond); err != nil {
+				return s, err
+			}
+		}
+	}
+	current, err := issued(-1)
+	if err != nil {
+		return answers, err
+	}
+	begin := time.Now()
+	for n := 0; time.Since(begin) < slotTime && ctx.Err() == nil; n++ {
+		var r request
+		switch kind {
+		case "issue":
+			r = request{
+				Method: http.MethodPost, Path: "/jwt/issue", Body: fmt.Sprintf(`{"applicationsId": "shop", "userId": "issued-%d-%d"}`, client, n),
+			}
+		case "revoke":
+			r = request{Method: http.MethodDelete, Path: fmt.Sprintf("/jwt/refresh?userId=nobody-%d-%d", client, n)}
+		default:
+			r = exchangeOf(current.current)
+		}
+		if kind != "exchange" {
+			r.Key, r.Tenant = honestKey, honestTenant
+		}
+		got, err := do(ctx, own, host, r)
+		if err != nil {
+			answers[0]++
+			continue
+		}
+		answers[got.status]++
+		if g, err := granted(got); kind == "exchange" && err == nil {
+			current = g
+		}
+	}
+	return answers, nil
+}
+
+const (
+	copiesRate = 60 // a second
+	copiesTime = 15 * time.Second
+	ownerPause = 2 * time.Second
+)
+
+// copiesPart presents a string that has been replaced, in an application where that does not end the session, while the owner
+// goes on.
+func copiesPart(ctx context.Context, a *attack) error {
+	s, err := a.serve(ctx, settings(a.sqlite(), limits...))
+	if err != nil {
+		return err
+	}
+	owner := newClient(address(1, 0), answerTimeout)
+	current, err := issue(ctx, s.API, honestKey, honestTenant, `{"applicationsId": "kept", "userId": "owner"}`)
+	if err != nil {
+		return err
+	}
+	first := current.current
+	exchange := func() int {
+		r, err := do(ctx, owner, s.API, exchangeOf(current.current))
+		if err != nil {
+			return 0
+		}
+		if g, err := granted(r); err == nil {
+			current = g
+		}
+		return r.status
+	}
+	for range 3 {
+		if status := exchange(); status != http.StatusOK {
+			return fmt.Errorf("an exchange of the owner: status %d", status)
+		}
+		if err := sleep(ctx, ownerPause); err != nil {
+			return err
+		}
+	}
+	copying, end := context.WithCancel(ctx)
+	defer end()
+	ended := make(chan counts, 1)
+	go func() {
+		// From several addresses, so that the limit of one does not spare the owner.
+		clients := make([]*http.Client, 10)
+		for i := range clients {
+			clients[i] = newClient(address(2, i), answerTimeout)
+		}
+		ended <- pace(copying, copiesRate, func(n int) int {
+			return statusOf(copying, clients[n%len(clients)], s.API, exchangeOf(first))
+		})
+	}()
+	if err := sleep(ctx, 3*time.Second); err != nil {
+		return err
+	}
+	got := counts{}
+	for begin := time.Now(); time.Since(begin) < copiesTime; {
+		got[exchange()]++
+		if err := sleep(ctx, ownerPause); err != nil {
+			return err
+		}
+	}
+	end()
+	copies := <-ended
+	a.figure("copies: answers by status", "%s", copies)
+	a.figure("the owner: answers by status", "%s", got)
+	a.atMost("the owner: refused", float64(got.total()-got[http.StatusOK]), 0, "%.0f")
+	if copies[http.StatusBadRequest] == 0 {
+		return errors.New("no copy was refused as one")
+	}
+	return nil
+}
