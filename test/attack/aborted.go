@@ -15,7 +15,7 @@ const (
 	abortedRate    = 860 // requests a second
 	abortedSockets = 4
 	abortedAfter   = 700 * time.Microsecond // from the request to the reset
-	abortedStrings = 300                    // of the attacker: with three exchanges a second of each it is within every limit
+	abortedStrings = 300                    // of the attacker: three exchanges a second of each, within the limit
 	abortedSources = 100                    // addresses: within the limit of each
 )
 

@@ -34,13 +34,13 @@ type seen struct {
 	refused   int           // for a limit or overload: 429 and 503
 	other     int           // another status
 	lost      int           // without an answer in time, or never sent because the one before was not answered
-	p50, p99  time.Duration // of those that were sent, from the instant at which they were due to the answer or its time-out
+	p50, p99  time.Duration // of those that were sent: from when they were due to the answer or its time-out
 	latencies []time.Duration
 }
 
 func (s seen) String() string {
-	return fmt.Sprintf("p50 %s ms, p99 %s ms, %d of %d answered, %d refused, %d lost", ms(s.p50), ms(s.p99), s.answered, s.due,
-		s.refused, s.lost+s.other)
+	return fmt.Sprintf("p50 %s ms, p99 %s ms, %d of %d answered, %d refused, %d lost",
+		ms(s.p50), ms(s.p99), s.answered, s.due, s.refused, s.lost+s.other)
 }
 
 func ms(d time.Duration) string { return fmt.Sprintf("%.1f", milliseconds(d)) }
@@ -91,7 +91,9 @@ func (s seen) summed() seen {
 const afterwards = 2 * time.Second
 
 // load exchanges at each instant that is due, and counts as lost what could not be sent soon after the window.
-func (u *user) load(ctx context.Context, host string, first time.Time, pause time.Duration, end time.Time) (s seen, err error) {
+func (u *user) load(
+	ctx context.Context, host string, first time.Time, pause time.Duration, end time.Time,
+) (s seen, err error) {
 	for at := first; at.Before(end); at = at.Add(pause) {
 		s.due++
 		if time.Now().After(end.Add(afterwards)) {
@@ -119,8 +121,8 @@ func (u *user) load(ctx context.Context, host string, first time.Time, pause tim
 	return s, nil
 }
 
-// exchange presents the next session's string. One that was not answered, or was refused for a limit, is next again: its
-// client repeats it, with the same string.
+// exchange presents the next session's string. One that was not answered, or was refused for a limit, is next again:
+// its client repeats it, with the same string.
 func (u *user) exchange(ctx context.Context, host string) (status int) {
 	s := &u.sessions[u.next%len(u.sessions)]
 	a, err := do(ctx, u.client, host, exchangeOf(s.current))
@@ -153,7 +155,8 @@ func (p pair) ratios() (p50, p99 float64) {
 // slowdown is at most this in a run that is good enough.
 const slowdown = 2
 
-// worst is the greater of the two ratios, or the latter alone. A run whose window without the attack was disturbed has none.
+// worst is the greater of the two ratios, or that of the p99 alone. It is infinite where the window without the attack
+// was disturbed.
 func (p pair) worst(median bool) float64 {
 	p50, p99 := p.ratios()
 	switch {
@@ -179,8 +182,8 @@ func (p pair) better(q pair, median bool) bool {
 	return p.worst(median) < q.worst(median)
 }
 
-// best takes runs until one is good, at most as many as the plan has, and holds the best one to the targets. During is called with a
-// context that ends with the window under attack; what it returns after that does not count, what it returns before is an error.
+// best takes runs until one is good, at most as many as the plan has, and holds the best one to the targets: with the
+// median, or without. During is the attack. Its context ends with the window, and it is an error if it ends before.
 func (a *attack) best(
 	ctx context.Context, what, host string, users []*user, median bool, during func(context.Context) error,
 ) error {
@@ -214,8 +217,8 @@ func (a *attack) best(
 // settle is how long an attack goes on before its window.
 const settle = time.Second
 
-// quiet returns when the service is over the last run: a window without an attack must not be slow because of one. It waits at most
-// for a while, and then leaves the service as it is.
+// quiet returns when the service is over the last run: a window without an attack must not be slow because of one. It
+// waits at most for a while.
 func quiet(ctx context.Context, host string) error {
 	for calm, until := 0, time.Now().Add(20*time.Second); calm < 5 && time.Now().Before(until); {
 		if err := sleep(ctx, 200*time.Millisecond); err != nil {
@@ -230,7 +233,9 @@ func quiet(ctx context.Context, host string) error {
 	return nil
 }
 
-func (a *attack) pair(ctx context.Context, host string, users []*user, during func(context.Context) error) (p pair, err error) {
+func (a *attack) pair(
+	ctx context.Context, host string, users []*user, during func(context.Context) error,
+) (p pair, err error) {
 	if err := quiet(ctx, host); err != nil {
 		return p, err
 	}

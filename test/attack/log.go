@@ -98,7 +98,7 @@ func (a *attack) logless(ctx context.Context, what string, open func() (*os.File
 	return nil
 }
 
-// exchangesUnheard counts those of the plan that are answered with success. It gives up when the service does not answer any more.
+// exchangesUnheard counts those of the plan that are answered with success. It gives up on a service that hangs.
 func (a *attack) exchangesUnheard(ctx context.Context, host string) (int, error) {
 	const clients = 16
 	if a.plan.logged%clients != 0 {
@@ -109,7 +109,8 @@ func (a *attack) exchangesUnheard(ctx context.Context, host string) (int, error)
 	var answered, failed atomic.Int64
 	begin := time.Now()
 	_ = each(clients, clients, func(i int) error { // what fails is counted
-		s, err := issue(ctx, host, honestKey, honestTenant, fmt.Sprintf(`{"applicationsId": "fast", "userId": "unheard-%d"}`, i))
+		s, err := issue(ctx, host, honestKey, honestTenant,
+			fmt.Sprintf(`{"applicationsId": "fast", "userId": "unheard-%d"}`, i))
 		if err != nil {
 			failed.Add(1)
 			return nil

@@ -17,8 +17,8 @@ import (
 	"time"
 )
 
-// loop is what clients do that send one request after another, each as soon as the one before it is answered. They do not
-// wait as they are told to.
+// loop is what clients do that send one request after another, each as soon as the one before it is answered. They do
+// not wait as they are told to.
 type loop struct {
 	Host    string
 	Clients int
@@ -30,9 +30,9 @@ type loop struct {
 // asLoop is the argument that makes this program one that runs a loop, which is on its standard input.
 const asLoop = "loop"
 
-// loop runs until ctx is done, and then returns what the clients were answered. It runs in a process of its own, and
-// behind all others: what the attackers' own machines would have to do is not to be taken for a cost of the service, nor
-// to be waited for by the honest users.
+// loop runs until ctx is done, and then returns what the clients were answered. It runs in a process of its own, at a
+// lower priority: what the attackers' machines would have to do is no cost of the service, and the honest users do not
+// wait for it.
 func (a *attack) loop(ctx context.Context, l loop) (counts, error) {
 	self, err := os.Executable()
 	if err != nil {
@@ -122,8 +122,9 @@ func closedLoop(ctx context.Context, source, host string, make func(n int) []byt
 	for n := 0; ctx.Err() == nil; {
 		c, err := dialer(source).DialContext(ctx, "tcp", host)
 		if err != nil {
-			answers[0]++
-			_ = sleep(ctx, 10*time.Millisecond)
+			if sleep(ctx, 10*time.Millisecond) == nil {
+				answers[0]++
+			}
 			continue
 		}
 		release := context.AfterFunc(ctx, func() { c.SetDeadline(time.Unix(1, 0)) })

@@ -62,7 +62,8 @@ func fairPart(ctx context.Context, a *attack) error {
 	}
 	// Users with a page of tokens to list.
 	if err := each(20*50, 8, func(i int) error {
-		_, err := issue(ctx, s.API, attackerKey, attackerTenant, fmt.Sprintf(`{"applicationsId": "app", "userId": "user-%d"}`, i%20))
+		_, err := issue(ctx, s.API, attackerKey, attackerTenant,
+			fmt.Sprintf(`{"applicationsId": "app", "userId": "user-%d"}`, i%20))
 		return err
 	}); err != nil {
 		return err

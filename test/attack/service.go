@@ -46,7 +46,9 @@ apiKeys:
 `, honestGrace, honestKey, attackerKey, anyKey)
 
 // limits are the defaults, which a service of package rig is not started with.
-var limits = []string{"REFRESHD_RATE_LIMIT_ADDRESS=100", "REFRESHD_RATE_LIMIT_API_KEY=2000", "REFRESHD_RATE_LIMIT_REFRESH_TOKEN=5"}
+var limits = []string{
+	"REFRESHD_RATE_LIMIT_ADDRESS=100", "REFRESHD_RATE_LIMIT_API_KEY=2000", "REFRESHD_RATE_LIMIT_REFRESH_TOKEN=5",
+}
 
 // common is what every service here is told. The public URL is required on PostgreSQL.
 var common = []string{"REFRESHD_PUBLIC_URL=https://auth.example.com", "REFRESHD_PURGE_INTERVAL=0s"}
@@ -98,7 +100,9 @@ const (
 var backend = newClient("127.0.0.2", answerTimeout)
 
 func issue(ctx context.Context, host, key, tenant, body string) (session, error) {
-	a, err := do(ctx, backend, host, request{Method: http.MethodPost, Path: "/jwt/issue", Key: key, Tenant: tenant, Body: body})
+	a, err := do(ctx, backend, host, request{
+		Method: http.MethodPost, Path: "/jwt/issue", Key: key, Tenant: tenant, Body: body,
+	})
 	if err != nil {
 		return session{}, err
 	}

@@ -90,7 +90,8 @@ func (a *attack) slotLoad(ctx context.Context, host, kind string, client int) (c
 	// What is revoked has to be there, and is issued before that is counted; a refusal there is tried again.
 	issued := func(n int) (session, error) {
 		for try := 0; ; try++ {
-			s, err := issue(ctx, host, honestKey, honestTenant, fmt.Sprintf(`{"applicationsId": "fast", "userId": "slot-%d-%d"}`, client, n))
+			s, err := issue(ctx, host, honestKey, honestTenant,
+				fmt.Sprintf(`{"applicationsId": "fast", "userId": "slot-%d-%d"}`, client, n))
 			if err == nil || try == 20 || ctx.Err() != nil {
 				return s, err
 			}
@@ -109,7 +110,8 @@ func (a *attack) slotLoad(ctx context.Context, host, kind string, client int) (c
 		switch kind {
 		case "issue":
 			r = request{
-				Method: http.MethodPost, Path: "/jwt/issue", Body: fmt.Sprintf(`{"applicationsId": "shop", "userId": "issued-%d-%d"}`, client, n),
+				Method: http.MethodPost, Path: "/jwt/issue",
+				Body: fmt.Sprintf(`{"applicationsId": "shop", "userId": "issued-%d-%d"}`, client, n),
 			}
 		case "revoke":
 			r = request{Method: http.MethodDelete, Path: fmt.Sprintf("/jwt/refresh?userId=nobody-%d-%d", client, n)}
@@ -138,8 +140,8 @@ const (
 	ownerPause = 2 * time.Second
 )
 
-// copiesPart presents a string that has been replaced, in an application where that does not end the session, while the owner
-// goes on.
+// copiesPart presents a string that has been replaced, in an application where that does not end the session, while the
+// owner goes on.
 func copiesPart(ctx context.Context, a *attack) error {
 	s, err := a.serve(ctx, settings(a.sqlite(), limits...))
 	if err != nil {

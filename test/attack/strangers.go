@@ -18,8 +18,8 @@ import (
 
 const (
 	floodConnections = 50
-	// floodLog is what a flood may add to the log in a second: of refusals one line a second is logged for each reason, and
-	// of what is let through what the limits let through.
+	// floodLog is what a flood may add to the log in a second: one line for the refusals of each reason, and those of
+	// what the limits let through.
 	floodLog = 50.0 // KiB
 )
 
@@ -60,9 +60,10 @@ func floodsPart(ctx context.Context, a *attack) error {
 		}
 		ended := make(chan result, 1)
 		go func() {
-			answers, err := a.loop(flooding, loop{Host: s.API, Clients: floodConnections, Source: address(2, i), Request: request{
-				Method: kind.method, Path: kind.path,
-			}})
+			answers, err := a.loop(flooding, loop{
+				Host: s.API, Clients: floodConnections, Source: address(2, i),
+				Request: request{Method: kind.method, Path: kind.path},
+			})
 			ended <- result{answers, err}
 		}()
 		got, err := honest(ctx, s.API, users, honestRate, a.plan.window/2)
@@ -82,7 +83,8 @@ func floodsPart(ctx context.Context, a *attack) error {
 		}
 		a.figure(kind.name+": answers a second, by status", "%s", flood.per(took))
 		a.atMost(kind.name+": the flood's log a second", float64(len(lines)-own)/1024/took, floodLog, "%.0f KiB")
-		a.judge(kind.name+": the flood is limited", flood[http.StatusTooManyRequests] > 0, "some 429", fmt.Sprint(flood[http.StatusTooManyRequests]))
+		limited := flood[http.StatusTooManyRequests]
+		a.judge(kind.name+": the flood is limited", limited > 0, "some 429", fmt.Sprint(limited))
 		a.figure(kind.name+": honest exchanges without the flood", "%s", quietly)
 		a.figure(kind.name+": honest exchanges with it", "%s", got)
 		a.atMost(kind.name+": honest exchanges that were not answered", float64(got.unanswered()), 0, "%.0f")
@@ -188,7 +190,8 @@ func statusOf(ctx context.Context, c *http.Client, host string, r request) int {
 	return a.status
 }
 
-// pace calls f so many times a second, each in a goroutine of its own, until ctx is done, and counts what it returned before.
+// pace calls f so many times a second, each in a goroutine of its own, until ctx is done, and counts what it returned
+// before.
 func pace(ctx context.Context, perSecond int, f func(n int) (status int)) counts {
 	var (
 		group sync.WaitGroup
@@ -211,7 +214,7 @@ func pace(ctx context.Context, perSecond int, f func(n int) (status int)) counts
 	return all
 }
 
-// each live session exchanges twice a second; what is not answered is not repeated.
+// liveBeside exchanges each session once, two a second. What is refused is not repeated.
 func liveBeside(ctx context.Context, client *http.Client, host string, live []session) (counts, error) {
 	all := counts{}
 	for _, l := range live {
@@ -221,6 +224,11 @@ func liveBeside(ctx context.Context, client *http.Client, host string, live []se
 		}
 	}
 	return all, nil
+}
+
+func (a *attack) refusedOf(live []session, got counts) {
+	a.atMost(fmt.Sprintf("… of %d live sessions of the same address refused", len(live)),
+		float64(len(live)-got[http.StatusOK]), 0, "%.0f")
 }
 
 // purgedStrings presents those of 130 purged sessions at once, and then 20 a second.
@@ -252,7 +260,7 @@ func (a *attack) purgedStrings(ctx context.Context, host string, live, purged []
 		return err
 	}
 	a.figure("130 purged strings of one address, then 20 a second: their answers", "%s; %s", first, rest)
-	a.atMost(fmt.Sprintf("… of %d live sessions of the same address refused", len(live)), float64(len(live)-got[http.StatusOK]), 0, "%.0f")
+	a.refusedOf(live, got)
 	return nil
 }
 
@@ -293,8 +301,9 @@ func (a *attack) garbageBeside(ctx context.Context, host string, live []session)
 		return err
 	}
 	a.figure("60 garbage strings a second of one address: their answers", "%s", guesses)
-	a.judge("… garbage is limited", guesses[http.StatusTooManyRequests] > 0, "some 429", fmt.Sprint(guesses[http.StatusTooManyRequests]))
-	a.atMost(fmt.Sprintf("… of %d live sessions of the same address refused", len(live)), float64(len(live)-got[http.StatusOK]), 0, "%.0f")
+	limited := guesses[http.StatusTooManyRequests]
+	a.judge("… garbage is limited", limited > 0, "some 429", fmt.Sprint(limited))
+	a.refusedOf(live, got)
 	return nil
 }
 
@@ -335,8 +344,8 @@ func stopPart(ctx context.Context, a *attack) error {
 			return err
 		}
 		defer c.Close()
-		if _, err := fmt.Fprintf(c, "POST /jwt/refresh HTTP/1.1\r\nHost: %s\r\nContent-Type: application/json\r\nContent-Length: 20000\r\n\r\n{",
-			s.API); err != nil {
+		if _, err := fmt.Fprintf(c, "POST /jwt/refresh HTTP/1.1\r\nHost: %s\r\nContent-Type: application/json\r\n"+
+			"Content-Length: 20000\r\n\r\n{", s.API); err != nil {
 			return err
 		}
 		go func() {

@@ -48,9 +48,6 @@ func tenantsPart(ctx context.Context, a *attack) error {
 
 func (a *attack) tenants(ctx context.Context, kind string) error {
 	n := a.plan.tenants
-	if a.base {
-		n = a.plan.baseTenants
-	}
 	few, err := a.database(ctx, kind)
 	if err != nil {
 		return err
@@ -78,14 +75,13 @@ func (a *attack) tenants(ctx context.Context, kind string) error {
 			return err
 		}
 		services = append(services, s)
-		tenant := func(int) (string, string) { return honestTenant, "fast" }
+		tenant := func(int) string { return honestTenant }
 		if i == 1 {
-			tenant = func(k int) (string, string) { return filled(1 + k*(n-1)/workers), "fast" }
+			tenant = func(k int) string { return filled(1 + k*(n-1)/workers) }
 		}
 		sessions := make([]session, workers)
 		for k := range sessions {
-			t, app := tenant(k)
-			if sessions[k], err = issue(ctx, s.API, anyKey, t, fmt.Sprintf(`{"applicationsId": %q, "userId": "u"}`, app)); err != nil {
+			if sessions[k], err = issue(ctx, s.API, anyKey, tenant(k), `{"applicationsId": "fast", "userId": "u"}`); err != nil {
 				return err
 			}
 		}
@@ -95,7 +91,11 @@ func (a *attack) tenants(ctx context.Context, kind string) error {
 	a.figure(fmt.Sprintf("%s: start with two tenants", kind), "%.2f s", services[0].ReadyAfter.Seconds())
 	a.atMost(fmt.Sprintf("%s: start, until ready", kind), big.ReadyAfter.Seconds(), startSeconds, "%.2f s")
 	a.figure(kind+": tenants", "%d", n)
-	a.figure(kind+": resident after the start, two tenants and many", "%.0f, %.0f MiB", services[0].Resources().RSS, big.Resources().RSS)
+	resident := func(when string) {
+		a.figure(kind+": resident "+when+", two tenants and many", "%.0f, %.0f MiB",
+			services[0].Resources().RSS, big.Resources().RSS)
+	}
+	resident("after the start")
 
 	var costs [2][]float64
 	for round := range a.plan.rounds + 1 {
@@ -122,7 +122,7 @@ func (a *attack) tenants(ctx context.Context, kind string) error {
 		return err
 	}
 	a.atMost(kind+": p99 of a key set, 20 a second", milliseconds(p99), keySetP99, "%.1f ms")
-	a.figure(kind+": resident at the end, two tenants and many", "%.0f, %.0f MiB", services[0].Resources().RSS, big.Resources().RSS)
+	resident("at the end")
 	for _, s := range services {
 		if err := s.Kill(); err != nil {
 			return err
@@ -192,9 +192,10 @@ func keySets(ctx context.Context, host string, n int, window time.Duration) (p99
 // filled is the name of a tenant of the filler's, numbered from 1.
 func filled(i int) string { return fmt.Sprintf("t%d", i) }
 
-// fill copies the rows of the tenant acme, of its applications and of its signing key under other names. The keys are genuine: each is made,
-// and sealed for its place under the master key of all services here. It learns the columns from the database, because programs of
-// different ages have different ones. No service may be running.
+// fill copies the rows of the tenant acme, of one of its applications and of its signing key under other names. The
+// keys are genuine: each is made, and sealed for its place under the master key of all services, as this source seals.
+// It learns the columns from the database, because programs of different ages have different ones. No service may be
+// running.
 func fill(ctx context.Context, database string, n int) (err error) {
 	db, engine, err := openSQL(database)
 	if err != nil {
@@ -210,16 +211,18 @@ func fill(ctx context.Context, database string, n int) (err error) {
 			_ = tx.Rollback() // err says why
 		}
 	}()
-	numbers := fmt.Sprintf("(WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < %d) SELECT i FROM n) AS n", n)
-	for table, which := range map[string]string{"tenants": "p.id = 'acme'", "applications": "p.tenant_id = 'acme' AND p.id = 'fast'"} {
-		key := map[string]string{"tenants": "id", "applications": "tenant_id"}[table]
-		names, values, err := copied(tx, engine.columns, table, map[string]string{key: "'t' || n.i"})
+	numbers := fmt.Sprintf(
+		"(WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < %d) SELECT i FROM n) AS n", n)
+	for _, t := range []struct{ name, key, which string }{
+		{"tenants", "id", "p.id = 'acme'"}, {"applications", "tenant_id", "p.tenant_id = 'acme' AND p.id = 'fast'"},
+	} {
+		names, values, err := copied(tx, engine.columns, t.name, map[string]string{t.key: "'t' || n.i"})
 		if err != nil {
 			return err
 		}
-		if _, err := tx.ExecContext(ctx, fmt.Sprintf("INSERT INTO %s (%s) SELECT %s FROM %s AS p, %s WHERE %s", table, names,
-			values, table, numbers, which)); err != nil {
-			return fmt.Errorf("%s: %w", table, err)
+		if _, err := tx.ExecContext(ctx, fmt.Sprintf("INSERT INTO %s (%s) SELECT %s FROM %s AS p, %s WHERE %s",
+			t.name, names, values, t.name, numbers, t.which)); err != nil {
+			return fmt.Errorf("%s: %w", t.name, err)
 		}
 	}
 	names, values, err := copied(tx, engine.columns, "keys", map[string]string{
@@ -229,13 +232,13 @@ func fill(ctx context.Context, database string, n int) (err error) {
 		return err
 	}
 	numbered := strings.Contains(values, "$4")
-	insert, err := tx.PrepareContext(ctx, fmt.Sprintf(
-		"INSERT INTO keys (%s) SELECT %s FROM keys AS p WHERE p.kind = 'signing' AND p.tenant_id = 'acme' AND p.number = 1", names, values))
+	const theKey = "FROM keys AS p WHERE p.kind = 'signing' AND p.tenant_id = 'acme' AND p.number = 1"
+	insert, err := tx.PrepareContext(ctx, fmt.Sprintf("INSERT INTO keys (%s) SELECT %s %s", names, values, theKey))
 	if err != nil {
 		return err
 	}
 	var algorithm string
-	if err := tx.QueryRowContext(ctx, `SELECT algorithm FROM keys WHERE kind = 'signing' AND tenant_id = 'acme'`).Scan(&algorithm); err != nil {
+	if err := tx.QueryRowContext(ctx, "SELECT p.algorithm "+theKey).Scan(&algorithm); err != nil {
 		return err
 	}
 	if algorithm != string(domain.ES256) {
@@ -293,12 +296,12 @@ func openSQL(database string) (db *sql.DB, e engine, err error) {
 		return db, engine{`SELECT name FROM pragma_table_info($1)`, "$3"}, err
 	}
 	db, err = sql.Open("pgx", database)
-	return db, engine{
-		`SELECT column_name FROM information_schema.columns WHERE table_schema = current_schema AND table_name = $1`, "CAST($3 AS bytea)",
-	}, err
+	return db, engine{`SELECT column_name FROM information_schema.columns
+		WHERE table_schema = current_schema AND table_name = $1`, "CAST($3 AS bytea)"}, err
 }
 
-// copied are the columns of a table, and for each the expression that copies it from the row p, or the one in its place.
+// copied are the columns of a table, and for each the expression that copies it from the row p, or the one in its
+// place.
 func copied(tx *sql.Tx, columns, table string, places map[string]string) (names, values string, err error) {
 	rows, err := tx.Query(columns, table)
 	if err != nil {
