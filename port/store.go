@@ -81,18 +81,51 @@ type RefreshTokens interface {
 	// Find returns the refresh token of that tenant and id if it is alive at now, else ErrNotFound.
 	Find(ctx context.Context, tenantID string, id domain.ID, now time.Time) (domain.RefreshToken, error)
 
-	// List returns the refresh tokens that q selects and that are alive at q.Now, by id from high to low, at most q.Limit.
-	List(ctx context.Context, q ListQuery) ([]domain.RefreshToken, error)
+	// List returns a page of the refresh tokens that q selects and that are alive at q.Now, by id from high to low.
+	//
+	// It looks at the refresh tokens of q's user below q.Below one after another, those of other applications and ended
+	// ones included, and the page ends with the first of these:
+	//
+	//   - the q.Limit-th refresh token on it;
+	//   - the refresh token that brings their [PageBytes] to q.MaxBytes or above: it is still on the page, so that each
+	//     page makes progress;
+	//   - the q.MaxRows-th that List looked at.
+	//
+	// A store may count more bytes than PageBytes does, as it keeps them, but never fewer. It neither reads nor holds
+	// much more than a page. If refresh tokens that q selects are left, Next is the id of the last one that was looked at, or
+	// of the last one on the page: the page that follows has it as Below. A page with a Next may be empty, and may be
+	// the last one all the same.
+	List(ctx context.Context, q ListQuery) (Page, error)
 }
 
-// ListQuery selects the refresh tokens of a user.
+// ListQuery selects the refresh tokens of a user, and bounds a page of them.
 type ListQuery struct {
 	TenantID      string
 	UserID        string
 	ApplicationID string    // empty for every application
 	Below         domain.ID // only ids below this one; zero for from the top
-	Limit         int       // at least 1
+	Limit         int       // refresh tokens on the page; at least 1
+	MaxBytes      int       // at least 1
+	MaxRows       int       // at least 1
 	Now           time.Time
+}
+
+// Page is a part of a list. Next is zero if nothing is left, else what Below is for the page that follows.
+type Page struct {
+	Tokens []domain.RefreshToken
+	Next   domain.ID
+}
+
+// PageBytes is how much t counts on a page: the lengths of the texts in it that a caller chose, but for its owner's.
+func PageBytes(t domain.RefreshToken) int {
+	n := len(t.Claims) + len(t.MetaData.Device.Name) + len(t.MetaData.Device.Type) + len(t.MetaData.Device.Description) +
+		len(t.MetaData.Data)
+	for _, list := range [][]string{t.Roles, t.Scopes} {
+		for _, s := range list {
+			n += len(s)
+		}
+	}
+	return n
 }
 
 // Revocations ends refresh tokens. What one of its methods revoked is refused to every call on the store that starts after it

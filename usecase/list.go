@@ -35,32 +35,27 @@ type ListInput struct {
 	Limit         int       // 1 to 1000
 }
 
-// Page is refresh tokens by id from high to low, so newest first. Next is zero on the last page, else what Below should be for
-// the next one.
-type Page struct {
-	Tokens []domain.RefreshToken
-	Next   domain.ID
-}
+// The bounds of a page besides its limit. They bound what one caller costs the others: memory and the store's time.
+const (
+	pageBytes = 1 << 20
+	pageRows  = 5_000
+)
 
-// Of returns a page of a user's refresh tokens.
-func (l *List) Of(ctx context.Context, in ListInput) (Page, error) {
+// Of returns a page of a user's refresh tokens, newest first.
+func (l *List) Of(ctx context.Context, in ListInput) (port.Page, error) {
 	if in.UserID == nil {
-		return Page{}, domain.NewInvalid("userId", domain.Blank, "name the user whose refresh tokens you want")
+		return port.Page{}, domain.NewInvalid("userId", domain.Blank, "name the user whose refresh tokens you want")
 	}
 	s, err := domain.ParseSelector(in.TenantID, domain.SelectorInput{UserID: in.UserID, ApplicationID: in.ApplicationID})
 	if err != nil {
-		return Page{}, err
+		return port.Page{}, err
 	}
-	tokens, err := l.Tokens.List(ctx, port.ListQuery{
+	page, err := l.Tokens.List(ctx, port.ListQuery{
 		TenantID: in.TenantID, UserID: s.Scope.UserID, ApplicationID: s.Scope.ApplicationID,
-		Below: in.Below, Limit: in.Limit + 1, Now: l.Clock.now(), // one more, to know whether there is a next page
+		Below: in.Below, Limit: in.Limit, MaxBytes: pageBytes, MaxRows: pageRows, Now: l.Clock.now(),
 	})
 	if err != nil {
-		return Page{}, fault("list", err)
+		return port.Page{}, fault("list", err)
 	}
-	if len(tokens) <= in.Limit {
-		return Page{Tokens: tokens}, nil
-	}
-	tokens = tokens[:in.Limit]
-	return Page{Tokens: tokens, Next: tokens[in.Limit-1].ID}, nil
+	return page, nil
 }

@@ -386,8 +386,8 @@ func (p *probe) Find(ctx context.Context, tenantID string, id domain.ID, now tim
 	})
 }
 
-func (p *probe) List(ctx context.Context, q port.ListQuery) ([]domain.RefreshToken, error) {
-	return through(ctx, p, "List", func(ctx context.Context) ([]domain.RefreshToken, error) { return p.Store.List(ctx, q) })
+func (p *probe) List(ctx context.Context, q port.ListQuery) (port.Page, error) {
+	return through(ctx, p, "List", func(ctx context.Context) (port.Page, error) { return p.Store.List(ctx, q) })
 }
 
 func (p *probe) Revoke(ctx context.Context, tenantID string, id domain.ID, r port.Revocation) error {

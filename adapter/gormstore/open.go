@@ -35,8 +35,8 @@ type Options struct {
 
 // engine is where the two engines differ beside their hot statements and their migrations.
 type engine struct {
-	name    goose.Dialect
-	advance string
+	name          goose.Dialect
+	advance, list string
 	// writes are how many exchanges, or batches of them, are written at once; together writes a batch.
 	writes   int
 	together func(*Store, context.Context, []*exchange) error
@@ -102,6 +102,7 @@ func openSQLite(ctx context.Context, path string, o Options) (*Store, error) {
 	return newStore(o, engine{
 		name:        goose.DialectSQLite3,
 		advance:     advanceSQLite,
+		list:        listSQLite,
 		keepNewest:  keepNewest,
 		forgetEnded: forgetEndedSQLite,
 		writes:      1,
@@ -146,6 +147,7 @@ func OpenPostgres(ctx context.Context, dsn domain.Secret, o Options) (*Store, er
 	return newStore(o, engine{
 		name:        goose.DialectPostgres,
 		advance:     advancePostgres,
+		list:        listPostgres,
 		writes:      2,
 		together:    (*Store).advanceTogether,
 		revokeScope: revokeScopePostgres,

@@ -499,9 +499,9 @@ func (w *watchedStore) Find(ctx context.Context, tenantID string, id domain.ID, 
 	return w.Store.Find(ctx, tenantID, id, now)
 }
 
-func (w *watchedStore) List(ctx context.Context, q port.ListQuery) ([]domain.RefreshToken, error) {
+func (w *watchedStore) List(ctx context.Context, q port.ListQuery) (port.Page, error) {
 	if err := w.called("List"); err != nil {
-		return nil, err
+		return port.Page{}, err
 	}
 	return w.Store.List(ctx, q)
 }

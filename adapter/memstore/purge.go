@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"container/heap"
 	"context"
+	"slices"
 	"time"
 
 	"github.com/refreshd/refreshd/domain"
@@ -67,6 +68,11 @@ func (s *Store) purgeTokens(step port.PurgeStep) (done port.Purged) {
 		delete(s.tokens, t.ID)
 		if delete(s.ofUser[owner(t)], t.ID); len(s.ofUser[owner(t)]) == 0 {
 			delete(s.ofUser, owner(t))
+		}
+		all := s.ids[userOf(t)]
+		at, _ := slices.BinarySearchFunc(all, t.ID, compareIDs)
+		if s.ids[userOf(t)] = slices.Delete(all, at, at+1); len(all) == 1 {
+			delete(s.ids, userOf(t))
 		}
 		if s.owned[t.TenantID]--; s.owned[t.TenantID] == 0 {
 			delete(s.owned, t.TenantID)

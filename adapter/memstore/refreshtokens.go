@@ -36,6 +36,9 @@ func (s *Store) Insert(ctx context.Context, t domain.RefreshToken) (domain.Refre
 	}
 	s.ofUser[own][t.ID] = true
 	s.tokens[t.ID] = t
+	all := s.ids[userOf(t)]
+	at, _ := slices.BinarySearchFunc(all, t.ID, compareIDs)
+	s.ids[userOf(t)] = slices.Insert(all, at, t.ID)
 	s.owned[t.TenantID]++
 	s.janitor.inserted(t.ID)
 	return cloneToken(t), nil
@@ -112,38 +115,44 @@ func (s *Store) Find(ctx context.Context, tenantID string, id domain.ID, now tim
 }
 
 // List implements port.RefreshTokens.
-func (s *Store) List(ctx context.Context, q port.ListQuery) ([]domain.RefreshToken, error) {
+func (s *Store) List(ctx context.Context, q port.ListQuery) (page port.Page, err error) {
 	if err := s.lock(ctx); err != nil {
-		return nil, err
+		return port.Page{}, err
 	}
 	defer s.mu.Unlock()
-	scope := domain.Scope{TenantID: q.TenantID, ApplicationID: q.ApplicationID, UserID: q.UserID}
-	found := s.living(scope, q.Now, func(t domain.RefreshToken) bool {
-		return t.UserID == q.UserID && (q.Below.IsZero() || bytes.Compare(t.ID[:], q.Below[:]) < 0)
-	})
-	slices.SortFunc(found, func(a, b domain.RefreshToken) int { return bytes.Compare(b.ID[:], a.ID[:]) })
-	found = found[:min(len(found), q.Limit)]
-	for i, t := range found {
-		found[i] = cloneToken(t)
+	ids := s.ids[domain.Scope{TenantID: q.TenantID, UserID: q.UserID}]
+	left := len(ids)
+	if !q.Below.IsZero() {
+		left, _ = slices.BinarySearchFunc(ids, q.Below, compareIDs)
 	}
-	return found, nil
+	size, now := 0, instant(q.Now)
+	for looked := 1; left > 0; looked++ {
+		left--
+		t := s.tokens[ids[left]]
+		if (q.ApplicationID == "" || q.ApplicationID == t.ApplicationID) && s.alive(t, now) {
+			page.Tokens = append(page.Tokens, cloneToken(t))
+			size += port.PageBytes(t)
+		}
+		if len(page.Tokens) == q.Limit || size >= q.MaxBytes || looked == q.MaxRows {
+			if left > 0 {
+				page.Next = t.ID
+			}
+			break
+		}
+	}
+	return page, nil
 }
+
+func compareIDs(a, b domain.ID) int { return bytes.Compare(a[:], b[:]) }
 
 // owner is the scope of the refresh tokens of t's user in t's application.
 func owner(t domain.RefreshToken) domain.Scope {
 	return domain.Scope{TenantID: t.TenantID, ApplicationID: t.ApplicationID, UserID: t.UserID}
 }
 
-// living are the refresh tokens within the scope that are alive at now and that keep holds for, in no order. They are
-// not copies.
-func (s *Store) living(scope domain.Scope, now time.Time, keep func(domain.RefreshToken) bool) []domain.RefreshToken {
-	var found []domain.RefreshToken
-	for _, t := range s.tokens {
-		if scope.Covers(t) && keep(t) && s.alive(t, instant(now)) {
-			found = append(found, t)
-		}
-	}
-	return found
+// userOf is the scope of the refresh tokens of t's user in every application.
+func userOf(t domain.RefreshToken) domain.Scope {
+	return domain.Scope{TenantID: t.TenantID, UserID: t.UserID}
 }
 
 // snapshot is what is known of t, which is not copied.

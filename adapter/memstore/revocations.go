@@ -54,7 +54,12 @@ func (s *Store) KeepNewest(ctx context.Context, scope domain.Scope, keep int, r 
 		return err
 	}
 	defer s.mu.Unlock()
-	alive := s.living(scope, r.At, func(domain.RefreshToken) bool { return true })
+	var alive []domain.RefreshToken
+	for id := range s.ofUser[scope] {
+		if t := s.tokens[id]; s.alive(t, instant(r.At)) {
+			alive = append(alive, t)
+		}
+	}
 	slices.SortFunc(alive, func(a, b domain.RefreshToken) int {
 		return cmp.Or(cmp.Compare(b.Ordinal, a.Ordinal), bytes.Compare(b.ID[:], a.ID[:]))
 	})

@@ -3,7 +3,7 @@
 // It is for tests and for trying things, and it is the shortest answer to what the port's comments mean. It is no cache
 // before another store, and nothing survives the process: of the port's promises it breaks durability, and no other.
 //
-// List and KeepNewest look at every refresh token, and Insert at those of the user in the application.
+// List looks at the refresh tokens of the user, KeepNewest and Insert at those of the user in the application.
 //
 // # Decisions
 //
@@ -35,6 +35,7 @@ type Store struct {
 	tokens       map[domain.ID]domain.RefreshToken
 	owned        map[string]int                      // how many of them are of a tenant
 	ofUser       map[domain.Scope]map[domain.ID]bool // those of a user in an application
+	ids          map[domain.Scope][]domain.ID        // those of a user in all applications, from low to high
 	apiKeys      map[string]domain.APIKey            // by name
 	keys         []domain.SealedKey
 	janitor      janitor
@@ -59,6 +60,7 @@ func New() *Store {
 		tokens:       make(map[domain.ID]domain.RefreshToken),
 		owned:        make(map[string]int),
 		ofUser:       make(map[domain.Scope]map[domain.ID]bool),
+		ids:          make(map[domain.Scope][]domain.ID),
 		apiKeys:      make(map[string]domain.APIKey),
 	}
 }

@@ -68,8 +68,8 @@ func (s *store) Find(ctx context.Context, tenantID string, id domain.ID, now tim
 	return timed(s, "find", func() (domain.RefreshToken, error) { return s.Store.Find(ctx, tenantID, id, now) })
 }
 
-func (s *store) List(ctx context.Context, q port.ListQuery) ([]domain.RefreshToken, error) {
-	return timed(s, "list", func() ([]domain.RefreshToken, error) { return s.Store.List(ctx, q) })
+func (s *store) List(ctx context.Context, q port.ListQuery) (port.Page, error) {
+	return timed(s, "list", func() (port.Page, error) { return s.Store.List(ctx, q) })
 }
 
 func (s *store) Revoke(ctx context.Context, tenantID string, id domain.ID, r port.Revocation) error {

@@ -214,10 +214,10 @@ func (mr *MockStoreMockRecorder) KeepNewest(arg0, arg1, arg2, arg3 interface{}) 
 }
 
 // List mocks base method.
-func (m *MockStore) List(arg0 context.Context, arg1 port.ListQuery) ([]domain.RefreshToken, error) {
+func (m *MockStore) List(arg0 context.Context, arg1 port.ListQuery) (port.Page, error) {
 	m.ctrl.T.Helper()
 	ret := m.ctrl.Call(m, "List", arg0, arg1)
-	ret0, _ := ret[0].([]domain.RefreshToken)
+	ret0, _ := ret[0].(port.Page)
 	ret1, _ := ret[1].(error)
 	return ret0, ret1
 }
@@ -506,10 +506,10 @@ func (mr *MockRefreshTokensMockRecorder) Insert(arg0, arg1 interface{}) *gomock.
 }
 
 // List mocks base method.
-func (m *MockRefreshTokens) List(arg0 context.Context, arg1 port.ListQuery) ([]domain.RefreshToken, error) {
+func (m *MockRefreshTokens) List(arg0 context.Context, arg1 port.ListQuery) (port.Page, error) {
 	m.ctrl.T.Helper()
 	ret := m.ctrl.Call(m, "List", arg0, arg1)
-	ret0, _ := ret[0].([]domain.RefreshToken)
+	ret0, _ := ret[0].(port.Page)
 	ret1, _ := ret[1].(error)
 	return ret0, ret1
 }

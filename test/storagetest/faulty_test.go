@@ -63,7 +63,7 @@ type faulty struct {
 	snapshot          func(context.Context, domain.ID) (domain.Snapshot, error)
 	swap              func(ctx context.Context, before, after domain.RefreshToken, now time.Time) error
 	find              func(context.Context, string, domain.ID, time.Time) (domain.RefreshToken, error)
-	list              func(context.Context, port.ListQuery) ([]domain.RefreshToken, error)
+	list              func(context.Context, port.ListQuery) (port.Page, error)
 	revoke            func(context.Context, string, domain.ID, port.Revocation) error
 	revokeScope       func(context.Context, domain.Scope, domain.ID, port.Revocation) (uint64, error)
 	keepNewest        func(context.Context, domain.Scope, int, port.Revocation) error
@@ -119,7 +119,7 @@ func (f *faulty) Find(ctx context.Context, tenantID string, id domain.ID, now ti
 	return f.find(ctx, tenantID, id, now)
 }
 
-func (f *faulty) List(ctx context.Context, q port.ListQuery) ([]domain.RefreshToken, error) {
+func (f *faulty) List(ctx context.Context, q port.ListQuery) (port.Page, error) {
 	return f.list(ctx, q)
 }
 
@@ -216,12 +216,12 @@ func (f *faulty) onRead(spoil func(*domain.RefreshToken)) {
 		}
 		return t, err
 	}
-	f.list = func(ctx context.Context, q port.ListQuery) ([]domain.RefreshToken, error) {
-		ts, err := f.within.List(ctx, q)
-		for i := range ts {
-			spoil(&ts[i])
+	f.list = func(ctx context.Context, q port.ListQuery) (port.Page, error) {
+		page, err := f.within.List(ctx, q)
+		for i := range page.Tokens {
+			spoil(&page.Tokens[i])
 		}
-		return ts, err
+		return page, err
 	}
 }
 
@@ -391,9 +391,10 @@ func above(before []domain.Snapshot, counts func(domain.Snapshot) bool) (ordinal
 // keepBy makes KeepNewest keep the last in another order.
 func (f *faulty) keepBy(order func(a, b domain.RefreshToken) int) {
 	f.keepNewest = func(ctx context.Context, s domain.Scope, keep int, r port.Revocation) error {
-		ts, err := f.within.List(ctx, port.ListQuery{
+		page, err := f.within.List(ctx, bounded(port.ListQuery{
 			TenantID: s.TenantID, ApplicationID: s.ApplicationID, UserID: s.UserID, Limit: 999, Now: r.At,
-		})
+		}))
+		ts := page.Tokens
 		slices.SortFunc(ts, order)
 		for _, t := range ts[:max(0, len(ts)-keep)] {
 			if ended := f.within.Revoke(ctx, t.TenantID, t.ID, r); !errors.Is(ended, domain.ErrNotFound) {

@@ -369,15 +369,15 @@ var promiseMutants = []mutant{
 		clause: "Store/Values/names that look alike are different",
 		fault:  "users are compared without case",
 		inject: func(f *faulty) {
-			f.list = func(ctx context.Context, q port.ListQuery) ([]domain.RefreshToken, error) {
-				var all []domain.RefreshToken
+			f.list = func(ctx context.Context, q port.ListQuery) (port.Page, error) {
+				var all port.Page
 				for _, user := range slices.Compact([]string{strings.ToLower(q.UserID), strings.ToUpper(q.UserID)}) {
 					q.UserID = user
-					ts, err := f.within.List(ctx, q)
+					page, err := f.within.List(ctx, q)
 					if err != nil {
-						return nil, err
+						return port.Page{}, err
 					}
-					all = append(all, ts...)
+					all.Tokens = append(all.Tokens, page.Tokens...)
 				}
 				return all, nil
 			}
@@ -969,10 +969,10 @@ var readMutants = []mutant{
 		clause: "RefreshTokens/List/goes by id from high to low, byte by byte",
 		fault:  "List goes from low to high",
 		inject: func(f *faulty) {
-			f.list = func(ctx context.Context, q port.ListQuery) ([]domain.RefreshToken, error) {
-				ts, err := f.within.List(ctx, q)
-				slices.Reverse(ts)
-				return ts, err
+			f.list = func(ctx context.Context, q port.ListQuery) (port.Page, error) {
+				page, err := f.within.List(ctx, q)
+				slices.Reverse(page.Tokens)
+				return page, err
 			}
 		},
 	},
@@ -980,18 +980,19 @@ var readMutants = []mutant{
 		clause: "RefreshTokens/List/goes by id from high to low, byte by byte",
 		fault:  "bytes of an id have a sign",
 		inject: func(f *faulty) {
-			f.list = func(ctx context.Context, q port.ListQuery) ([]domain.RefreshToken, error) {
-				ts, err := f.within.List(ctx, q)
-				slices.SortStableFunc(ts, func(a, b domain.RefreshToken) int { return int(int8(b.ID[0])) - int(int8(a.ID[0])) })
-				return ts, err
+			f.list = func(ctx context.Context, q port.ListQuery) (port.Page, error) {
+				page, err := f.within.List(ctx, q)
+				slices.SortStableFunc(page.Tokens,
+					func(a, b domain.RefreshToken) int { return int(int8(b.ID[0])) - int(int8(a.ID[0])) })
+				return page, err
 			}
 		},
 	},
 	{
-		clause: "RefreshTokens/List/pages with Below and Limit, without a gap and without a repetition",
+		clause: listPages,
 		fault:  "a page begins with the last of the one before",
 		inject: func(f *faulty) {
-			f.list = func(ctx context.Context, q port.ListQuery) ([]domain.RefreshToken, error) {
+			f.list = func(ctx context.Context, q port.ListQuery) (port.Page, error) {
 				if !q.Below.IsZero() {
 					q.Below[15]++
 				}
@@ -1000,10 +1001,10 @@ var readMutants = []mutant{
 		},
 	},
 	{
-		clause: "RefreshTokens/List/pages with Below and Limit, without a gap and without a repetition",
+		clause: listPages,
 		fault:  "a page skips its first",
 		inject: func(f *faulty) {
-			f.list = func(ctx context.Context, q port.ListQuery) ([]domain.RefreshToken, error) {
+			f.list = func(ctx context.Context, q port.ListQuery) (port.Page, error) {
 				if !q.Below.IsZero() {
 					q.Below[15]--
 				}
@@ -1012,10 +1013,10 @@ var readMutants = []mutant{
 		},
 	},
 	{
-		clause: "RefreshTokens/List/pages with Below and Limit, without a gap and without a repetition",
+		clause: listPages,
 		fault:  "a page has one too many",
 		inject: func(f *faulty) {
-			f.list = func(ctx context.Context, q port.ListQuery) ([]domain.RefreshToken, error) {
+			f.list = func(ctx context.Context, q port.ListQuery) (port.Page, error) {
 				q.Limit++
 				return f.within.List(ctx, q)
 			}
@@ -1025,7 +1026,7 @@ var readMutants = []mutant{
 		clause: "RefreshTokens/List/is of one tenant and user, and of one application if it is named",
 		fault:  "List forgot the application",
 		inject: func(f *faulty) {
-			f.list = func(ctx context.Context, q port.ListQuery) ([]domain.RefreshToken, error) {
+			f.list = func(ctx context.Context, q port.ListQuery) (port.Page, error) {
 				q.ApplicationID = ""
 				return f.within.List(ctx, q)
 			}
@@ -1035,7 +1036,7 @@ var readMutants = []mutant{
 		clause: "RefreshTokens/List/is of one tenant and user, and of one application if it is named",
 		fault:  "List forgot the tenant",
 		inject: func(f *faulty) {
-			f.list = func(ctx context.Context, q port.ListQuery) ([]domain.RefreshToken, error) {
+			f.list = func(ctx context.Context, q port.ListQuery) (port.Page, error) {
 				q.TenantID = "acme"
 				return f.within.List(ctx, q)
 			}
@@ -1045,7 +1046,7 @@ var readMutants = []mutant{
 		clause: "RefreshTokens/List/leaves out the dead",
 		fault:  "List forgot expiry",
 		inject: func(f *faulty) {
-			f.list = func(ctx context.Context, q port.ListQuery) ([]domain.RefreshToken, error) {
+			f.list = func(ctx context.Context, q port.ListQuery) (port.Page, error) {
 				q.Now = t0
 				return f.within.List(ctx, q)
 			}
@@ -1056,12 +1057,12 @@ var readMutants = []mutant{
 		fault:  "List forgot marks",
 		inject: func(f *faulty) {
 			of := f.inserted()
-			f.list = func(ctx context.Context, q port.ListQuery) ([]domain.RefreshToken, error) {
-				var out []domain.RefreshToken
+			f.list = func(ctx context.Context, q port.ListQuery) (port.Page, error) {
+				var out port.Page
 				for _, id := range of(domain.Scope{TenantID: q.TenantID, UserID: q.UserID}) {
 					s, err := f.within.Snapshot(ctx, id)
 					if s.MarkEpoch = 0; err == nil && s.Alive(q.Now) {
-						out = append(out, s.Token)
+						out.Tokens = append(out.Tokens, s.Token)
 					}
 				}
 				return out, nil
@@ -1073,18 +1074,180 @@ var readMutants = []mutant{
 		fault:  "List cuts first and leaves out the dead later",
 		inject: func(f *faulty) {
 			of := f.inserted()
-			f.list = func(ctx context.Context, q port.ListQuery) ([]domain.RefreshToken, error) {
-				var out []domain.RefreshToken
+			f.list = func(ctx context.Context, q port.ListQuery) (port.Page, error) {
+				var out port.Page
 				all := of(domain.Scope{TenantID: q.TenantID, ApplicationID: q.ApplicationID, UserID: q.UserID})
 				for _, id := range all[:min(len(all), q.Limit)] {
 					if t, err := f.within.Find(ctx, q.TenantID, id, q.Now); err == nil {
-						out = append(out, t)
+						out.Tokens = append(out.Tokens, t)
 					}
 				}
 				return out, nil
 			}
 		},
 	},
+	{
+		clause: listBytes,
+		fault:  "a page is never ended by its bytes",
+		inject: func(f *faulty) {
+			f.list = func(ctx context.Context, q port.ListQuery) (port.Page, error) {
+				q.MaxBytes = unbounded
+				return f.within.List(ctx, q)
+			}
+		},
+	},
+	{
+		clause: listBytes,
+		fault:  "the bytes of roles and scopes do not count",
+		inject: func(f *faulty) {
+			f.list = func(ctx context.Context, q port.ListQuery) (port.Page, error) {
+				return f.pageBy(ctx, q, func(t domain.RefreshToken) int {
+					t.Roles, t.Scopes = nil, nil
+					return port.PageBytes(t)
+				})
+			}
+		},
+	},
+	{
+		clause: listBytes,
+		fault:  "the bytes of metadata do not count",
+		inject: func(f *faulty) {
+			f.list = func(ctx context.Context, q port.ListQuery) (port.Page, error) {
+				return f.pageBy(ctx, q, func(t domain.RefreshToken) int {
+					t.MetaData = domain.MetaData{}
+					return port.PageBytes(t)
+				})
+			}
+		},
+	},
+	{
+		clause: listBytes,
+		fault:  "a page that is ended by its bytes leaves out the refresh token that crosses the bound, and goes on below it",
+		inject: func(f *faulty) {
+			f.list = func(ctx context.Context, q port.ListQuery) (port.Page, error) {
+				page, err := f.within.List(ctx, q)
+				if n := len(page.Tokens); n > 1 && n < q.Limit && !page.Next.IsZero() {
+					page.Tokens = page.Tokens[:n-1]
+				}
+				return page, err
+			}
+		},
+	},
+	{
+		clause: listBytes,
+		fault:  "a refresh token that is larger than a page is on none",
+		inject: func(f *faulty) {
+			f.list = func(ctx context.Context, q port.ListQuery) (port.Page, error) {
+				page, err := f.within.List(ctx, q)
+				if len(page.Tokens) == 1 && port.PageBytes(page.Tokens[0]) > q.MaxBytes {
+					page.Tokens, page.Next = nil, q.Below // for ever
+				}
+				return page, err
+			}
+		},
+	},
+	{
+		clause: listBytes,
+		fault:  "a page that is ended by its bytes claims to be the last",
+		inject: func(f *faulty) {
+			f.list = func(ctx context.Context, q port.ListQuery) (port.Page, error) {
+				page, err := f.within.List(ctx, q)
+				if len(page.Tokens) < q.Limit {
+					page.Next = domain.ID{}
+				}
+				return page, err
+			}
+		},
+	},
+	{
+		clause: listRows,
+		fault:  "a page is never ended by the rows looked at",
+		inject: func(f *faulty) {
+			f.list = func(ctx context.Context, q port.ListQuery) (port.Page, error) {
+				q.MaxRows = unbounded
+				return f.within.List(ctx, q)
+			}
+		},
+	},
+	{
+		clause: listRows,
+		fault:  "only refresh tokens of the application count as looked at",
+		inject: func(f *faulty) {
+			f.list = func(ctx context.Context, q port.ListQuery) (port.Page, error) {
+				if q.ApplicationID != "" {
+					q.MaxRows *= 2
+				}
+				return f.within.List(ctx, q)
+			}
+		},
+	},
+	{
+		clause: listRows,
+		fault:  "an empty page claims to be the last",
+		inject: func(f *faulty) {
+			f.list = func(ctx context.Context, q port.ListQuery) (port.Page, error) {
+				page, err := f.within.List(ctx, q)
+				if len(page.Tokens) == 0 {
+					page.Next = domain.ID{}
+				}
+				return page, err
+			}
+		},
+	},
+	{
+		clause: listRows,
+		fault:  "an empty page goes on where it began",
+		inject: func(f *faulty) {
+			f.list = func(ctx context.Context, q port.ListQuery) (port.Page, error) {
+				page, err := f.within.List(ctx, q)
+				if len(page.Tokens) == 0 && !page.Next.IsZero() {
+					page.Next = q.Below
+				}
+				return page, err
+			}
+		},
+	},
+	{
+		clause: listRows,
+		fault:  "a page that is ended by the rows looked at skips the next one",
+		inject: func(f *faulty) {
+			f.list = func(ctx context.Context, q port.ListQuery) (port.Page, error) {
+				page, err := f.within.List(ctx, q)
+				if len(page.Tokens) < q.Limit && !page.Next.IsZero() {
+					page.Next[15]--
+				}
+				return page, err
+			}
+		},
+	},
+	{
+		clause: listPages,
+		fault:  "a page that is ended by Limit claims to be the last",
+		inject: func(f *faulty) {
+			f.list = func(ctx context.Context, q port.ListQuery) (port.Page, error) {
+				page, err := f.within.List(ctx, q)
+				page.Next = domain.ID{}
+				return page, err
+			}
+		},
+	},
+}
+
+// pageBy is List where a refresh token counts as many bytes as size says.
+func (f *faulty) pageBy(
+	ctx context.Context, q port.ListQuery, size func(domain.RefreshToken) int,
+) (page port.Page, err error) {
+	most, bytes := q.MaxBytes, 0
+	q.MaxBytes = unbounded
+	if page, err = f.within.List(ctx, q); err != nil {
+		return page, err
+	}
+	for i, t := range page.Tokens[:max(0, len(page.Tokens)-1)] {
+		if bytes += size(t); bytes >= most {
+			return port.Page{Tokens: page.Tokens[:i+1], Next: t.ID}, nil
+		}
+	}
+	return page, nil
 }
 
 var advanceMutants = []mutant{
@@ -1933,8 +2096,9 @@ var revocationMutants = []mutant{
 		fault:  "a user without refresh tokens is not found",
 		inject: func(f *faulty) {
 			f.revokeScope = func(ctx context.Context, s domain.Scope, except domain.ID, r port.Revocation) (uint64, error) {
-				ts, err := f.within.List(ctx, port.ListQuery{TenantID: s.TenantID, UserID: s.UserID, Limit: 1, Now: r.At})
-				if err != nil || len(ts) == 0 {
+				page, err := f.within.List(ctx,
+					bounded(port.ListQuery{TenantID: s.TenantID, UserID: s.UserID, Limit: 1, Now: r.At}))
+				if err != nil || len(page.Tokens) == 0 {
 					return 0, domain.ErrNotFound
 				}
 				return f.within.RevokeScope(ctx, s, except, r)

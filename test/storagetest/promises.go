@@ -214,9 +214,7 @@ var promises = []clause{
 			found, err := e.store.Find(e.Context(), "acme", tokenID(1), t0)
 			e.must(err)
 			spoil(found)
-			list, err := e.store.List(e.Context(), port.ListQuery{TenantID: "acme", UserID: "ana", Limit: 1, Now: t0})
-			e.must(err)
-			spoil(list[0])
+			spoil(e.list(port.ListQuery{TenantID: "acme", UserID: "ana", Limit: 1, Now: t0}).Tokens[0])
 		}
 		wantFull(e)
 		next, _, err := e.store.Advance(e.Context(), tokenID(1), domain.Call{
@@ -290,11 +288,9 @@ var promises = []clause{
 		e.insert(t)
 		t.Ordinal = 1
 		e.wantStored("inserted", t)
-		list, err := e.store.List(e.Context(),
-			port.ListQuery{TenantID: "acme", UserID: awkward, ApplicationID: awkward, Limit: 9, Now: t0})
-		e.must(err)
-		e.wantSame("listed", list, []domain.RefreshToken{t})
-		_, _, err = e.store.Advance(e.Context(), t.ID, domain.Call{Generation: 1, Now: t0, Binding: t.Binding})
+		list := e.list(port.ListQuery{TenantID: "acme", UserID: awkward, ApplicationID: awkward, Limit: 9, Now: t0})
+		e.wantSame("listed", list.Tokens, []domain.RefreshToken{t})
+		_, _, err := e.store.Advance(e.Context(), t.ID, domain.Call{Generation: 1, Now: t0, Binding: t.Binding})
 		e.must(err)
 		e.must(e.store.SaveAPIKey(e.Context(), domain.APIKey{
 			Name: awkward, Hash: everyByte, Permissions: domain.Permissions{awkward: {awkward}},
@@ -322,9 +318,8 @@ var promises = []clause{
 			if k.Hash != "hash of "+name {
 				e.Errorf("API key %q: got hash %q", name, k.Hash)
 			}
-			list, err := e.store.List(e.Context(), port.ListQuery{TenantID: "acme", UserID: name, Limit: 9, Now: t0})
-			e.must(err)
-			e.wantSame(fmt.Sprintf("of user %q", name), ids(list), []domain.ID{tokenID(i + 101)})
+			list := e.list(port.ListQuery{TenantID: "acme", UserID: name, Limit: 9, Now: t0})
+			e.wantSame(fmt.Sprintf("of user %q", name), ids(list.Tokens), []domain.ID{tokenID(i + 101)})
 		}
 		revoked := lookalikes[0]
 		e.revokeScope(domain.Scope{TenantID: "acme", UserID: revoked}, domain.ID{}, t0)
@@ -374,9 +369,9 @@ var promises = []clause{
 		if len(k.Permissions) != 0 {
 			e.Errorf("Permissions = %v, want none", k.Permissions)
 		}
-		list, err := e.store.List(e.Context(), port.ListQuery{TenantID: "acme", UserID: "nobody", Limit: 1, Now: t0})
-		if err != nil || len(list) != 0 {
-			e.Errorf("List of nobody = %d refresh tokens, %v, want none", len(list), err)
+		list := e.list(port.ListQuery{TenantID: "acme", UserID: "nobody", Limit: 1, Now: t0})
+		if len(list.Tokens) != 0 || !list.Next.IsZero() {
+			e.Errorf("List of nobody = %d refresh tokens, next %v, want none", len(list.Tokens), list.Next)
 		}
 	}},
 }
@@ -400,7 +395,7 @@ func everyCall(ctx context.Context, s port.Store, t domain.RefreshToken, key dom
 	_, _, errs["Advance"] = s.Advance(ctx, t.ID, domain.Call{Generation: t.Generation, Now: t0})
 	_, errs["Snapshot"] = s.Snapshot(ctx, t.ID)
 	_, errs["Find"] = s.Find(ctx, t.TenantID, t.ID, t0)
-	_, errs["List"] = s.List(ctx, port.ListQuery{TenantID: "acme", UserID: "ana", Limit: 1, Now: t0})
+	_, errs["List"] = s.List(ctx, bounded(port.ListQuery{TenantID: "acme", UserID: "ana", Limit: 1, Now: t0}))
 	_, errs["RevokeScope"] = s.RevokeScope(ctx, domain.Scope{TenantID: "acme"}, domain.ID{}, byCall(t0))
 	_, errs["Tenant"] = s.Tenant(ctx, "acme")
 	_, errs["Tenants"] = s.Tenants(ctx, 1)

@@ -10,9 +10,9 @@
 //	}
 //
 // It sees a store through the port only. So it does not show that a write survives the machine, that a revocation touches a
-// constant number of rows, or that a step of the janitor reads no more than it looks at: an adapter has tests of its own for those. Where a rule is about
-// calls that overlap, the suite races them and checks what must hold in every order; it cannot stop a store between two of
-// its own steps. And it says nothing about speed.
+// constant number of rows, or that a page or a step of the janitor reads no more than it looks at: an adapter has tests of
+// its own for those. Where a rule is about calls that overlap, the suite races them and checks what must hold in every
+// order; it cannot stop a store between two of its own steps. And it says nothing about speed.
 //
 // One clause draws lots: it logs its seed, and the environment variable STORAGETEST_SEED runs that history again.
 //
@@ -223,6 +223,27 @@ func (e *env) revokeScope(s domain.Scope, except domain.ID, at time.Time) uint64
 	epoch, err := e.store.RevokeScope(e.Context(), s, except, byCall(at))
 	e.must(err)
 	return epoch
+}
+
+// list asks for a page, bounded only where q is.
+func (e *env) list(q port.ListQuery) port.Page {
+	e.Helper()
+	page, err := e.store.List(e.Context(), bounded(q))
+	e.must(err)
+	return page
+}
+
+const unbounded = 1 << 40
+
+// bounded gives q the bounds that it lacks, so high that nothing meets them.
+func bounded(q port.ListQuery) port.ListQuery {
+	if q.MaxBytes == 0 {
+		q.MaxBytes = unbounded
+	}
+	if q.MaxRows == 0 {
+		q.MaxRows = unbounded
+	}
+	return q
 }
 
 func byCall(at time.Time) port.Revocation {

@@ -1,8 +1,10 @@
 package storagetest
 
 import (
+	"bytes"
 	"fmt"
 	"slices"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -401,9 +403,8 @@ var reading = []clause{
 		e.shop(domain.Settings{})
 		want := livingToken()
 		e.insert(want)
-		got, err := e.store.List(e.Context(), port.ListQuery{TenantID: "acme", UserID: "ana", Limit: 9, Now: t0})
-		e.must(err)
-		e.wantSame("listed", got, []domain.RefreshToken{want})
+		got := e.list(port.ListQuery{TenantID: "acme", UserID: "ana", Limit: 9, Now: t0})
+		e.wantSame("listed", got.Tokens, []domain.RefreshToken{want})
 	}},
 
 	{"RefreshTokens/List/goes by id from high to low, byte by byte", func(e *env) {
@@ -422,33 +423,101 @@ var reading = []clause{
 			e.insert(t)
 		}
 		slices.Reverse(want)
-		got, err := e.store.List(e.Context(), port.ListQuery{TenantID: "acme", UserID: "ana", Limit: 99, Now: t0})
-		e.must(err)
-		e.wantSame("ids", ids(got), want)
+		got := e.list(port.ListQuery{TenantID: "acme", UserID: "ana", Limit: 99, Now: t0})
+		e.wantSame("ids", ids(got.Tokens), want)
 	}},
 
-	{"RefreshTokens/List/pages with Below and Limit, without a gap and without a repetition", func(e *env) {
+	{listPages, func(e *env) {
 		e.shop(domain.Settings{})
 		var want []domain.ID
 		for i := 10; i > 0; i-- {
 			want = append(want, e.issue(token(i))[0].ID)
 		}
 		for _, limit := range []int{1, 3, 5, 10, 11} {
-			var got []domain.ID
 			q := port.ListQuery{TenantID: "acme", UserID: "ana", Limit: limit, Now: t0}
-			for range len(want) + 1 {
-				page, err := e.store.List(e.Context(), q)
-				e.must(err)
-				if len(page) > limit {
-					e.Errorf("a page of %d, want at most %d", len(page), limit)
+			e.wantPages(fmt.Sprintf("pages of %d", limit), q, want, func(page port.Page, _ port.ListQuery) {
+				if len(page.Tokens) > limit {
+					e.Errorf("a page of %d, want at most %d", len(page.Tokens), limit)
 				}
-				if len(page) == 0 {
-					break
-				}
-				got = append(got, ids(page)...)
-				q.Below = got[len(got)-1]
+			})
+		}
+	}},
+
+	// A page is held in memory for as long as its reader takes, and a thousand refresh tokens may be of any size.
+	{listBytes, func(e *env) {
+		e.shop(domain.Settings{})
+		var want []domain.ID
+		for i := 24; i > 0; i-- {
+			t := token(i)
+			text := strings.Repeat("x", 100)
+			switch i % 6 { // each text that counts is alone on four refresh tokens
+			case 0:
+				t.Roles = []string{text, text + "y"}
+			case 1:
+				t.Scopes = []string{text + "y", text}
+			case 2:
+				t.Claims = domain.Object(`{"a":"` + text + text + `"}`)
+			case 3:
+				t.MetaData.Data = domain.Object(`{"a":"` + text + text + `"}`)
+			case 4:
+				t.MetaData.Device = domain.Device{Name: text, Type: text}
+			case 5:
+				t.MetaData.Device.Description = text + text
 			}
-			e.wantSame(fmt.Sprintf("pages of %d", limit), got, want)
+			want = append(want, e.insert(t).ID)
+		}
+		for _, most := range []int{1, 200, 201, 500, 1_000, 100_000} {
+			q := port.ListQuery{TenantID: "acme", UserID: "ana", Limit: 99, MaxBytes: most, Now: t0}
+			e.wantPages(fmt.Sprintf("pages of %d bytes", most), q, want, func(page port.Page, _ port.ListQuery) {
+				before := 0
+				for _, t := range page.Tokens[:max(0, len(page.Tokens)-1)] {
+					before += port.PageBytes(t)
+				}
+				if before >= most {
+					e.Errorf("a page goes on after %d bytes, want it to end at %d", before, most)
+				}
+			})
+		}
+	}},
+
+	// What is looked at costs the store time, selected or not: a user's ten thousand ended sessions are no reason to stop.
+	{listRows, func(e *env) {
+		e.shop(domain.Settings{})
+		e.application("acme", "bar", domain.Settings{})
+		var all, want, ofShop []domain.ID // from high to low
+		for i := 30; i > 0; i-- {
+			t := tokenOf(i, "acme", []string{"shop", "bar"}[i/4%2], "ana")
+			ended := i%3 == 0 || i > 12 && i < 20 // a run of them, longer than a page
+			if ended {
+				t.ExpiresAt = t0
+			}
+			all = append(all, e.insert(t).ID)
+			if ended {
+				continue
+			}
+			if want = append(want, t.ID); t.ApplicationID == "shop" {
+				ofShop = append(ofShop, t.ID)
+			}
+			e.insert(tokenOf(i+100, "acme", "shop", "bob"))
+		}
+		for _, rows := range []int{1, 2, 5, 29, 30, 31} {
+			looked := func(page port.Page, q port.ListQuery) {
+				n := 0
+				for _, id := range all {
+					if (q.Below.IsZero() || bytes.Compare(id[:], q.Below[:]) < 0) && bytes.Compare(id[:], page.Next[:]) >= 0 {
+						n++
+					}
+				}
+				if n > rows {
+					e.Errorf("a page ends after %d rows were looked at, want at most %d", n, rows)
+				}
+			}
+			q := port.ListQuery{TenantID: "acme", UserID: "ana", Limit: 99, MaxRows: rows, Now: t0}
+			e.wantPages(fmt.Sprintf("pages of %d rows", rows), q, want, looked)
+			q.Limit = 2
+			e.wantPages(fmt.Sprintf("pages of 2 out of %d rows", rows), q, want, looked)
+			q.ApplicationID = "shop"
+			e.wantPages(fmt.Sprintf("pages of 2 out of %d rows, of an application", rows), q, ofShop, looked)
 		}
 	}},
 
@@ -477,19 +546,17 @@ var reading = []clause{
 					want = append(want, t.ID)
 				}
 			}
-			got, err := e.store.List(e.Context(), port.ListQuery{
+			got := e.list(port.ListQuery{
 				TenantID: s.TenantID, UserID: s.UserID, ApplicationID: s.ApplicationID, Limit: 99, Now: t0,
 			})
-			e.must(err)
-			e.wantSame(fmt.Sprintf("%+v", s), ids(got), want)
+			e.wantSame(fmt.Sprintf("%+v", s), ids(got.Tokens), want)
 		}
 	}},
 
 	{"RefreshTokens/List/leaves out the dead", func(e *env) {
 		eachDeath(e, func(how string, t domain.RefreshToken, now time.Time) {
-			list, err := e.store.List(e.Context(), port.ListQuery{TenantID: "acme", UserID: "ana", Limit: 99, Now: now})
-			e.must(err)
-			if slices.Contains(ids(list), t.ID) {
+			list := e.list(port.ListQuery{TenantID: "acme", UserID: "ana", Limit: 99, Now: now})
+			if slices.Contains(ids(list.Tokens), t.ID) {
 				e.Errorf("%s: still listed", how)
 			}
 		})
@@ -502,8 +569,32 @@ var reading = []clause{
 		expired := token(5)
 		expired.ExpiresAt = t0
 		e.issue(expired)
-		got, err := e.store.List(e.Context(), port.ListQuery{TenantID: "acme", UserID: "ana", Limit: 2, Now: t0})
-		e.must(err)
-		e.wantSame("ids", ids(got), []domain.ID{tokenID(3), tokenID(2)})
+		got := e.list(port.ListQuery{TenantID: "acme", UserID: "ana", Limit: 2, Now: t0})
+		e.wantSame("ids", ids(got.Tokens), []domain.ID{tokenID(3), tokenID(2)})
 	}},
+}
+
+const (
+	listPages = "RefreshTokens/List/pages with Below and Limit, without a gap and without a repetition"
+	listBytes = "RefreshTokens/List/ends a page with the refresh token that brings it to MaxBytes, and goes on after it"
+	listRows  = "RefreshTokens/List/ends a page after MaxRows were looked at, ended ones too, and goes on after them"
+)
+
+// wantPages follows q's pages to the end, and checks that together they have the ids of want, and each by itself with check.
+func (e *env) wantPages(what string, q port.ListQuery, want []domain.ID, check func(port.Page, port.ListQuery)) {
+	e.Helper()
+	var got []domain.ID
+	for {
+		page := e.list(q)
+		check(page, q)
+		got = append(got, ids(page.Tokens)...)
+		if page.Next.IsZero() {
+			break
+		}
+		if !q.Below.IsZero() && bytes.Compare(page.Next[:], q.Below[:]) >= 0 {
+			e.Fatalf("%s: the page below %v goes on at %v", what, q.Below, page.Next)
+		}
+		q.Below = page.Next
+	}
+	e.wantSame(what, got, want)
 }
