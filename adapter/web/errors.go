@@ -98,7 +98,7 @@ func NewErrorHandler(render Renderer) echo.HTTPErrorHandler {
 			}
 			setDefault(echo.HeaderRetryAfter, strconv.Itoa(seconds))
 		}
-		if status == http.StatusUnauthorized || status == http.StatusNotFound || status >= 500 || c.Request().Method == http.MethodHead {
+		if status == http.StatusUnauthorized || status == http.StatusNotFound || status >= 500 {
 			header.Del(echo.HeaderContentType)
 			header.Del(echo.HeaderContentLength)
 			if refused := (*Refused)(nil); errors.As(err, &refused) {

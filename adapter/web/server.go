@@ -36,7 +36,7 @@ func New(o Options) *echo.Echo {
 	e.Logger.SetOutput(slog.NewLogLogger(o.Log.Handler(), slog.LevelWarn).Writer())
 	e.IPExtractor = ClientAddr(o.TrustedProxies)
 	e.HTTPErrorHandler = NewErrorHandler(o.Render)
-	e.Pre(o.logged, oneSlashLess)
+	e.Pre(withoutBody, o.logged, oneSlashLess)
 	e.Use(routed)
 	if len(o.Origins.exact) > 0 {
 		e.Use(o.Origins.cors())
