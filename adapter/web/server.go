@@ -39,7 +39,7 @@ func New(o Options) *echo.Echo {
 	e.Pre(withoutBody, o.logged, oneSlashLess)
 	e.Use(routed)
 	if len(o.Origins.exact) > 0 {
-		e.Use(o.Origins.cors())
+		e.Use(o.Origins.cors)
 	}
 	if o.Guard != nil {
 		e.Use(o.Guard.guarded(o.APIKey, o.Unguarded))
