@@ -17,13 +17,17 @@ const tenantHeader = "X-Stencil-TenantId"
 // tenantHeaders are the header and a spelling of it that is in use.
 var tenantHeaders = []string{tenantHeader, "X-Stencil-Tenanid"}
 
-// credential is what Authorization brings, raw or as a bearer token (RFC 6750, section 2.1).
-func credential(c echo.Context) domain.Secret {
+// credential is what Authorization holds, raw or as a bearer token (RFC 6750, section 2.1). Two such headers are refused: what
+// stands before the service may look at the other one.
+func credential(c echo.Context) (domain.Secret, error) {
+	if len(c.Request().Header.Values(echo.HeaderAuthorization)) > 1 {
+		return domain.Secret{}, domain.NewInvalid(echo.HeaderAuthorization, domain.Conflict, "send this header once")
+	}
 	s := strings.TrimSpace(c.Request().Header.Get(echo.HeaderAuthorization))
 	if scheme, rest, found := strings.Cut(s, " "); found && strings.EqualFold(scheme, "Bearer") {
 		s = strings.TrimSpace(rest)
 	}
-	return domain.NewSecret(s)
+	return domain.NewSecret(s), nil
 }
 
 // An API key holds no dot and an access token two, so one header can bring either.
@@ -32,7 +36,7 @@ func isAccessToken(s domain.Secret) bool { return strings.Count(s.Reveal(), ".")
 
 // offeredKey is what may be an API key, for the guard; empty if there is none.
 func offeredKey(c echo.Context) string {
-	if s := credential(c); isAPIKey(s) {
+	if s, err := credential(c); err == nil && isAPIKey(s) {
 		return s.Reveal()
 	}
 	return ""
@@ -57,7 +61,11 @@ func namedTenant(c echo.Context) (string, error) {
 
 // backend identifies a caller that needs an API key with method on path, and the tenant it means: first who, then for whom.
 func (a *API) backend(c echo.Context, method, path string) (tenantID string, err error) {
-	caller, err := a.apiKey(c, credential(c), method, path)
+	key, err := credential(c)
+	if err != nil {
+		return "", err
+	}
+	caller, err := a.apiKey(c, key, method, path)
 	if err != nil {
 		return "", err
 	}
@@ -75,7 +83,10 @@ func (a *API) apiKey(c echo.Context, key domain.Secret, method, path string) (us
 
 // backendOrOwner is backend, but an access token serves as well; owner is then who it belongs to.
 func (a *API) backendOrOwner(c echo.Context, method, path string) (tenantID string, owner *domain.AccessToken, err error) {
-	s := credential(c)
+	s, err := credential(c)
+	if err != nil {
+		return "", nil, err
+	}
 	if !isAccessToken(s) {
 		tenantID, err = a.backend(c, method, path)
 		return tenantID, nil, err

@@ -164,6 +164,16 @@ func TestACookieCountsOnlyFromOurOwnPages(t *testing.T) {
 		"an old browser, our own origin":                 {[]option{header("Origin", "https://refreshd.example")}, true},
 		"an old browser, other origin":                   {[]option{header("Origin", "https://evil.example")}, false},
 		"an old browser, null origin":                    {[]option{header("Origin", "null")}, false},
+		"an old browser, our own host in the clear":      {[]option{header("Origin", "http://refreshd.example")}, false},
+		"an old browser, no origin but a host":           {[]option{header("Origin", "refreshd.example")}, false},
+		"no host, null origin":                           {[]option{host(""), header("Origin", "null")}, false},
+		"no host, an empty origin":                       {[]option{host(""), header("Origin", "")}, false},
+		"no host, an origin without one":                 {[]option{host(""), header("Origin", "https://")}, false},
+		"same origin, null origin":                       {[]option{header("Sec-Fetch-Site", "same-origin"), header("Origin", "null")}, false},
+		"two origins":                                    {[]option{header("Origin", ourOrigin), header("Origin", "https://evil.example")}, false},
+		"two sites":                                      {[]option{header("Sec-Fetch-Site", "none"), header("Sec-Fetch-Site", "cross-site")}, false},
+		"this machine, an old browser":                   {[]option{host("localhost:8080"), header("Origin", "http://localhost:8080")}, true},
+		"this machine, another port":                     {[]option{host("localhost:8080"), header("Origin", "http://localhost:8081")}, false},
 		"same origin with another port's Origin is moot": {[]option{header("Sec-Fetch-Site", "same-origin"), header("Origin", "https://refreshd.example:1")}, true},
 	}
 	for name, test := range tests {
@@ -258,6 +268,38 @@ func TestCookiesAreSecureWhereThePublicURLIs(t *testing.T) {
 	}
 }
 
+// The public URL says which scheme its host has, so that a page in the clear of the same host, which anybody on the way can
+// make up, is another.
+func TestThePublicURLSaysWhatTheOwnOriginIs(t *testing.T) {
+	for _, test := range []struct {
+		publicURL, host, origin string
+		own                     bool
+	}{
+		{"https://refreshd.example/auth", "refreshd.example", "https://refreshd.example", true},
+		{"https://refreshd.example/auth", "refreshd.example", "http://refreshd.example", false},
+		{"https://Refreshd.example", "refreshd.example", "https://refreshd.example", true},
+		{"http://10.0.0.7:8080", "10.0.0.7:8080", "http://10.0.0.7:8080", true},
+		{"http://10.0.0.7:8080", "10.0.0.7:8080", "https://10.0.0.7:8080", false},
+		{"http://10.0.0.7:8080", "10.0.0.8:8080", "http://10.0.0.8:8080", false},
+		{"https://refreshd.example", "other.example", "https://other.example", true},
+		{"https://localhost:8443", "localhost:8443", "http://localhost:8443", false},
+		{"", "127.0.0.1:8080", "http://127.0.0.1:8080", true},
+	} {
+		s := newService(t)
+		s.api.PublicURL = test.publicURL
+		g := s.issue(t, "shop", "ada")
+		want := 400
+		if test.own {
+			want = 200
+		}
+		got := s.do(t, "POST", "/jwt/refresh", host(test.host), header("Origin", test.origin), byCookie(g))
+		if got.status != want {
+			t.Errorf("a page of %s, sent to %s, where the public URL is %s: got %d, want %d",
+				test.origin, test.host, test.publicURL, got.status, want)
+		}
+	}
+}
+
 // A page of another site must not be able to bring a selector to life with the user's cookies, nor an exchange beside one.
 func TestACookieDoesNotCountBesideASelector(t *testing.T) {
 	s := newService(t)
@@ -274,18 +316,20 @@ func TestACookieDoesNotCountBesideASelector(t *testing.T) {
 
 func TestPreflightsAreForConfiguredOrigins(t *testing.T) {
 	s := newService(t)
-	ask := func(origin string) *answer {
+	ask := func(origin, headers string) *answer {
 		return s.do(t, "OPTIONS", "/jwt/refresh", header("Origin", origin), header("Access-Control-Request-Method", "POST"),
-			header("Access-Control-Request-Headers", "content-type,x-stencil-tenantid")).want(t, 204)
+			header("Access-Control-Request-Headers", headers)).want(t, 204)
 	}
-	got := ask(ourOrigin).header
+	// Libraries for tracing add headers to each request of a page, and without leave for them a browser sends nothing.
+	const asked = "baggage, content-type,sentry-trace, traceparent,x-stencil-tenantid"
+	got := ask(ourOrigin, asked).header
 	if got.Get("Access-Control-Allow-Origin") != ourOrigin || got.Get("Access-Control-Allow-Credentials") != "true" {
 		t.Errorf("got %v, want the origin allowed, with credentials", got)
 	}
 	for name, words := range map[string][]string{
 		"Access-Control-Allow-Methods": {"GET", "POST", "DELETE"},
-		"Access-Control-Allow-Headers": {"Authorization", "Content-Type", "X-Stencil-TenantId", "X-Stencil-Tenanid", "X-Request-Id"},
-		"Vary":                         {"Origin"},
+		"Access-Control-Allow-Headers": {asked},
+		"Vary":                         {"Origin", "Access-Control-Request-Headers"},
 	} {
 		all := strings.ToLower(strings.Join(got.Values(name), ","))
 		for _, word := range words {
@@ -294,8 +338,16 @@ func TestPreflightsAreForConfiguredOrigins(t *testing.T) {
 			}
 		}
 	}
-	if got := ask("https://evil.example").header; got.Get("Access-Control-Allow-Origin") != "" {
+	if got := ask("https://evil.example", asked).header; got.Get("Access-Control-Allow-Origin") != "" ||
+		got.Get("Access-Control-Allow-Headers") != "" {
 		t.Errorf("got %v for an origin that is not configured", got)
+	}
+	// What is no list of names is not sent back.
+	const usual = "Authorization,Content-Type,X-Stencil-TenantId,X-Stencil-Tenanid,X-Request-Id"
+	for _, odd := range []string{"", ",", "a,,b", "a b", "a\x00", "a:b", "a/b", "ü", strings.Repeat("a", 1_025)} {
+		if got := ask(ourOrigin, odd).header.Get("Access-Control-Allow-Headers"); got != usual {
+			t.Errorf("asked for %.20q: got %q, want the usual ones", odd, got)
+		}
 	}
 
 	g := s.issue(t, "shop", "ada")

@@ -10,6 +10,7 @@ import (
 	"github.com/labstack/echo/v4"
 
 	"github.com/refreshd/refreshd/adapter/httpapi/docs"
+	"github.com/refreshd/refreshd/adapter/web"
 )
 
 //go:embed openapi.yaml
@@ -44,8 +45,11 @@ func newFile(mediaType string, content []byte) file {
 	return file{mediaType: mediaType, etag: `"` + hex.EncodeToString(sum[:16]) + `"`, content: content}
 }
 
-// serveYAML answers GET /openapi.yaml.
-func (d *document) serveYAML(c echo.Context) error { return d.yaml.serve(c) }
+// serveYAML answers GET /openapi.yaml. A viewer of such documents may be a page of any origin.
+func (d *document) serveYAML(c echo.Context) error {
+	web.AnyOrigin(c)
+	return d.yaml.serve(c)
+}
 
 // servePage answers GET /docs.
 func (d *document) servePage(c echo.Context) error { return d.page.serve(c) }

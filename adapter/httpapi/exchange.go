@@ -4,6 +4,7 @@ import (
 	"errors"
 	"log/slog"
 	"net/http"
+	"net/url"
 	"strings"
 	"time"
 
@@ -104,7 +105,10 @@ func (a *API) exchangeInput(c echo.Context, b refreshBody) (usecase.ExchangeInpu
 // was sent must be good.
 func (a *API) voucher(c echo.Context) (in usecase.ExchangeInput, err error) {
 	var caller usecase.Caller
-	key := credential(c)
+	key, err := credential(c)
+	if err != nil {
+		return in, err
+	}
 	if isAPIKey(key) { // else nothing, or an expired access token, say, that a client's interceptor attached
 		if caller, err = a.apiKey(c, key, http.MethodPost, "/jwt/refresh"); err != nil {
 			return in, err
@@ -192,19 +196,39 @@ func (a *API) cookies(c echo.Context) (tokenStrings []domain.Secret, err error) 
 	return tokenStrings, nil
 }
 
+// ownPage reports whether a request that a browser may have sent comes from a page of the service, or of a configured origin.
 func (a *API) ownPage(c echo.Context) bool {
 	header := c.Request().Header
-	origin, site := header.Get(echo.HeaderOrigin), header.Get("Sec-Fetch-Site")
+	origins, sites := header.Values(echo.HeaderOrigin), header.Values("Sec-Fetch-Site")
+	if len(origins) > 1 || len(sites) > 1 {
+		return false // no browser sends two
+	}
+	origin := header.Get(echo.HeaderOrigin)
 	switch {
+	case origin == "null": // a sandboxed page, of whatever site
+		return false
 	case a.Origins.Has(origin):
 		return true
-	case site != "":
-		return site == "same-origin" || site == "none"
+	case len(sites) == 1:
+		return sites[0] == "same-origin" || sites[0] == "none"
 	default:
 		// A browser too old for Sec-Fetch-Site still sends Origin with a POST from another origin.
-		_, host, _ := strings.Cut(origin, "://")
-		return origin == "" || host == c.Request().Host
+		return len(origins) == 0 || a.isOwn(origin, c.Request().Host)
 	}
+}
+
+// isOwn reports whether origin is that of a request to host. Behind a proxy the request does not show its scheme, and a header
+// may lie about it. So it is that of the public URL where the host is; elsewhere it is one that can carry our cookies: they
+// are Secure except on a loopback address.
+func (a *API) isOwn(origin, host string) bool {
+	scheme, own, _ := strings.Cut(origin, "://")
+	if host == "" || !strings.EqualFold(own, host) {
+		return false
+	}
+	if public, err := url.Parse(a.PublicURL); err == nil && strings.EqualFold(public.Host, host) {
+		return scheme == public.Scheme
+	}
+	return scheme == "https" || scheme == "http" && isLoopback(host)
 }
 
 // maxCookie is the size of cookie that a client has to support (RFC 6265, section 6.1): name, value and attributes

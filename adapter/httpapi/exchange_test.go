@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"math"
 	"regexp"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -261,6 +262,30 @@ func TestTheOldAccessTokenMustNotBeAnotherSessions(t *testing.T) {
 	g := s.do(t, "POST", "/jwt/refresh", body(object{"refreshToken": mine.RefreshToken, "token": mine.Token})).want(t, 200).grant(t)
 	s.wait(time.Hour)
 	s.do(t, "POST", "/jwt/refresh", body(object{"refreshToken": g.RefreshToken, "token": "no.such.token"})).want(t, 200)
+}
+
+// A proxy that looks at the last of two headers lets through what it believes to be another caller's.
+func TestTwoAuthorizationHeadersAreRefusedEverywhere(t *testing.T) {
+	h := newHousehold(t)
+	before, second := h.dump(t), header("Authorization", "Bearer a.b.c")
+	for _, p := range h.probes() {
+		if p.alone || p.operation == "ready" || strings.Contains(p.target, "jwks") {
+			continue // they read none
+		}
+		for name, more := range map[string]option{"another": second, "an empty one": header("Authorization", "")} {
+			options := p.options
+			if p.operation == "exchange" {
+				options = append(slices.Clone(options), as("exchanger"))
+			}
+			got := h.do(t, p.method, p.target, append(slices.Clone(options), more)...)
+			if got.status != 400 || !slices.Equal(got.codes(), []string{"[conflict]Authorization"}) {
+				t.Errorf("%s %s with %s: got %d %v", p.method, p.target, name, got.status, got.codes())
+			}
+		}
+	}
+	if diff := cmp.Diff(before, h.dump(t)); diff != "" {
+		t.Errorf("the store changed: %s", diff)
+	}
 }
 
 // Interceptors of HTTP clients attach what they have to every call. Only an API key is a claim to be somebody.

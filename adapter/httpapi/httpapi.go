@@ -58,21 +58,25 @@ func (a *API) Handler() (http.Handler, error) {
 		return nil, fmt.Errorf("httpapi: openapi.yaml: %w", err)
 	}
 
+	get := func(path string, handle echo.HandlerFunc) {
+		e.GET(path, handle)
+		e.HEAD(path, handle)
+	}
 	e.POST("/jwt/issue", a.issue)
 	e.POST("/jwt/refresh", a.postRefresh)
-	e.GET("/jwt/refresh", a.listTokens)
+	get("/jwt/refresh", a.listTokens)
 	e.DELETE("/jwt/refresh", a.revokeTokens)
-	e.GET("/jwt/refresh/:id", a.retrieve)
+	get("/jwt/refresh/:id", a.retrieve)
 	e.POST("/jwt/refresh/:id", a.postOne)
 	e.DELETE("/jwt/refresh/:id", a.revokeOne)
 
-	e.GET("/t/:tenantId/.well-known/jwks.json", a.tenantKeys)
-	e.GET("/.well-known/jwks.json", a.sharedKeys)
-	e.GET("/healthz", health)
-	e.GET("/readyz", a.ready)
-	e.GET("/openapi.yaml", d.serveYAML)
-	e.GET("/docs", d.servePage)
-	e.GET("/docs/style.css", d.serveStyle)
+	get("/t/:tenantId/.well-known/jwks.json", a.tenantKeys)
+	get("/.well-known/jwks.json", a.sharedKeys)
+	get("/healthz", health)
+	get("/readyz", a.ready)
+	get("/openapi.yaml", d.serveYAML)
+	get("/docs", d.servePage)
+	get("/docs/style.css", d.serveStyle)
 	return e, nil
 }
 

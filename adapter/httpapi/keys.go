@@ -11,12 +11,14 @@ const keySetMaxAge = "public, max-age=300"
 
 // tenantKeys answers GET /t/:tenantId/.well-known/jwks.json.
 func (a *API) tenantKeys(c echo.Context) error {
+	web.AnyOrigin(c) // an error too: else a page sees no status
 	keys, err := a.Publish.Tenant(c.Request().Context(), web.PathParam(c, "tenantId"))
 	return keySet(c, keys, err)
 }
 
 // sharedKeys answers GET /.well-known/jwks.json.
 func (a *API) sharedKeys(c echo.Context) error {
+	web.AnyOrigin(c)
 	keys, err := a.Publish.Shared(c.Request().Context())
 	return keySet(c, keys, err)
 }

@@ -9,6 +9,7 @@ import (
 	"github.com/lestrrat-go/jwx/v2/jwk"
 	"github.com/lestrrat-go/jwx/v2/jws"
 
+	"github.com/refreshd/refreshd/adapter/web"
 	"github.com/refreshd/refreshd/domain"
 	"github.com/refreshd/refreshd/usecase"
 )
@@ -74,6 +75,33 @@ func TestKeySetsMayBeKeptForAWhile(t *testing.T) {
 	a, b := s.do(t, "GET", "/t/acme/.well-known/jwks.json"), s.do(t, "GET", "/t/globex/.well-known/jwks.json")
 	if a.header.Get("ETag") == b.header.Get("ETag") {
 		t.Error("two key sets have one ETag")
+	}
+}
+
+// Verifiers are pages of any origin too. One copy serves all, so a configured origin must not have one of its own.
+func TestKeySetsAndTheDocumentAreReadByPagesOfEveryOrigin(t *testing.T) {
+	for name, configured := range map[string]web.Origins{"an origin is configured": newService(t).api.Origins, "none is": {}} {
+		s := newService(t)
+		s.api.Origins = configured
+		var err error
+		if s.handler, err = s.api.Handler(); err != nil {
+			t.Fatal(err)
+		}
+		for path, status := range map[string]int{
+			"/t/acme/.well-known/jwks.json": 200, "/.well-known/jwks.json": 200, "/openapi.yaml": 200,
+			"/t/nobody/.well-known/jwks.json": 404,
+		} {
+			for _, origin := range []string{ourOrigin, "https://other.example", "null"} {
+				got := s.do(t, "GET", path, header("Origin", origin)).want(t, status).header
+				if values := got.Values("Access-Control-Allow-Origin"); !slices.Equal(values, []string{"*"}) ||
+					got.Get("Access-Control-Allow-Credentials") != "" || got.Get("Vary") != "" {
+					t.Errorf("%s: %s for %s: got %v, want every origin, and no credentials", name, path, origin, got)
+				}
+			}
+		}
+		if got := s.do(t, "GET", "/docs", header("Origin", "https://other.example")).header; got.Get("Access-Control-Allow-Origin") != "" {
+			t.Errorf("%s: got %v for the page of the document", name, got)
+		}
 	}
 }
 

@@ -1,7 +1,7 @@
 package httpapi_test
 
 import (
-	"fmt"
+	"net/url"
 	"slices"
 	"strings"
 	"testing"
@@ -93,13 +93,38 @@ func (s *service) page(t *testing.T, target string, options ...option) (ids []st
 	for _, entry := range list {
 		ids = append(ids, entry.ID)
 	}
-	if link := a.header.Get("Link"); link != "" {
-		next = strings.TrimSuffix(strings.TrimPrefix(link, "<"), `>; rel="next"`)
-		if !strings.HasPrefix(next, "/jwt/refresh?") {
-			t.Errorf("got Link %q, want a relative one", link)
-		}
+	return ids, a.next(t, target)
+}
+
+// next is the page that follows a, an answer to target, as a client finds it: relative to what it asked for. Empty for none.
+func (a *answer) next(t *testing.T, target string) string {
+	t.Helper()
+	link := a.header.Get("Link")
+	if link == "" {
+		return ""
 	}
-	return ids, next
+	reference, isNext := strings.CutSuffix(strings.TrimPrefix(link, "<"), `>; rel="next"`)
+	base, err := url.Parse(target)
+	if err != nil {
+		t.Fatal(err)
+	}
+	next, err := base.Parse(reference)
+	if err != nil || !isNext || !strings.HasPrefix(link, "<?") {
+		t.Fatalf("got Link %q, want a query", link)
+	}
+	return next.String()
+}
+
+// A proxy may take a prefix off the path, and a client must not leave the prefix by following a link (RFC 8288, section 3.1).
+func TestTheNextPageStaysBelowAPrefix(t *testing.T) {
+	s := newService(t)
+	s.issue(t, "shop", "ada")
+	s.issue(t, "shop", "ada")
+	outside := "https://example.com/auth/jwt/refresh?userId=ada&limit=1"
+	got := s.do(t, "GET", "/jwt/refresh?userId=ada&limit=1", backend).want(t, 200).next(t, outside)
+	if !strings.HasPrefix(got, "https://example.com/auth/jwt/refresh?") {
+		t.Errorf("the next page of %s is %s", outside, got)
+	}
 }
 
 func TestAUsersTokensComeNewestFirstAndInPages(t *testing.T) {
@@ -154,8 +179,8 @@ func TestAPageHas100UnlessAskedOtherwise(t *testing.T) {
 	a := s.do(t, "POST", "/jwt/refresh", backend, body(object{"usersId": "ada"})).want(t, 200)
 	var posted []struct{ ID string }
 	a.data(t, &posted)
-	if want := fmt.Sprintf(`<%s>; rel="next"`, next); len(posted) != 100 || a.header.Get("Link") != want {
-		t.Errorf("got %d and %q, want 100 and %q", len(posted), a.header.Get("Link"), want)
+	if got := a.next(t, "/jwt/refresh"); len(posted) != 100 || got != next {
+		t.Errorf("got %d and %q, want 100 and %q", len(posted), got, next)
 	}
 	if rest, last := s.page(t, next); len(rest) != 1 || last != "" {
 		t.Errorf("got %d and %q, want the last one", len(rest), last)

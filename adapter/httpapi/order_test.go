@@ -83,9 +83,10 @@ func TestTheFirstFaultInTheOrderOfChecksIsTold(t *testing.T) {
 func TestAWrongMethodNamesTheRightOnes(t *testing.T) {
 	s := newService(t)
 	for path, allowed := range map[string][]string{
-		"/jwt/issue": {"POST"}, "/jwt/refresh": {"DELETE", "GET", "POST"}, "/jwt/refresh/" + chosenID: {"DELETE", "GET", "POST"},
-		"/t/acme/.well-known/jwks.json": {"GET"}, "/.well-known/jwks.json": {"GET"}, "/healthz": {"GET"}, "/readyz": {"GET"},
-		"/openapi.yaml": {"GET"}, "/docs": {"GET"}, "/docs/style.css": {"GET"},
+		"/jwt/issue": {"POST"}, "/jwt/refresh": {"DELETE", "GET", "HEAD", "POST"},
+		"/jwt/refresh/" + chosenID: {"DELETE", "GET", "HEAD", "POST"}, "/t/acme/.well-known/jwks.json": {"GET", "HEAD"},
+		"/.well-known/jwks.json": {"GET", "HEAD"}, "/healthz": {"GET", "HEAD"}, "/readyz": {"GET", "HEAD"},
+		"/openapi.yaml": {"GET", "HEAD"}, "/docs": {"GET", "HEAD"}, "/docs/style.css": {"GET", "HEAD"},
 	} {
 		for _, method := range []string{"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "QUERY"} {
 			if slices.Contains(allowed, method) {

@@ -74,8 +74,10 @@ func deepPage(ctx context.Context, s *service) (string, error) {
 			return "", err
 		}
 		link := a.header.Get("Link")
-		path, _, _ = strings.Cut(strings.TrimPrefix(link, "<"), ">")
-		if a.status != http.StatusOK || path == "" {
+		query, isLink := strings.CutPrefix(link, "<")
+		query, _, _ = strings.Cut(query, ">")
+		path = "/jwt/refresh" + query
+		if a.status != http.StatusOK || !isLink {
 			return "", fmt.Errorf("list 9 000 refresh tokens: status %d, Link %q: %s", a.status, link, a.body)
 		}
 	}

@@ -43,6 +43,10 @@ func Breaches(doc *openapi3.T, req *http.Request, reqBody []byte, res *http.Resp
 	if len(documented.Value.Content) == 0 && len(resBody) != 0 {
 		found = append(found, fmt.Errorf("a body, and none is documented: %s", resBody))
 	}
+	isHead := req.Method == http.MethodHead
+	if isHead && len(resBody) != 0 {
+		found = append(found, fmt.Errorf("a body in answer to HEAD: %s", resBody))
+	}
 	if carriesToken(resBody) && res.Header.Get("Cache-Control") != "no-store" {
 		found = append(found, errors.New("tokens in an answer that a cache may keep"))
 	}
@@ -56,6 +60,7 @@ func Breaches(doc *openapi3.T, req *http.Request, reqBody []byte, res *http.Resp
 	}
 	options := &openapi3filter.Options{
 		AuthenticationFunc: proofIsSent, IncludeResponseStatus: true, RejectWhenRequestBodyNotSpecified: true, SkipSettingDefaults: true,
+		ExcludeResponseBody: isHead,
 	}
 	asked := &openapi3filter.RequestValidationInput{Request: request, PathParams: params, Route: route, Options: options}
 	answered := &openapi3filter.ResponseValidationInput{
@@ -83,9 +88,12 @@ func hasQuery(route *routers.Route, name string) bool {
 	return route.Operation.Parameters.GetByInAndName("query", name) != nil
 }
 
-// FindRoute is nil for what the document does not have; params are non-nil if it has the path under another method.
+// FindRoute is that of GET for HEAD: the document says once, for all of them, that HEAD is served where GET is. It is nil for what the document does not have; params are non-nil if it has the path under another method.
 func FindRoute(doc *openapi3.T, method string, u *url.URL) (*routers.Route, map[string]string) {
 	got := strings.Split(strings.TrimSuffix(u.EscapedPath(), "/"), "/")
+	if method == http.MethodHead {
+		method = http.MethodGet
+	}
 	var known map[string]string
 	for template, item := range doc.Paths.Map() {
 		params, ok := matchPath(strings.Split(template, "/"), got)

@@ -192,8 +192,8 @@ func (w *world) learn(c *call, a answer, after map[domain.ID]domain.Snapshot) {
 		body.Data.Token = ""
 	}
 	if next := a.Header.Get("Link"); next != "" {
-		target, _, _ := strings.Cut(strings.TrimPrefix(next, "<"), ">")
-		w.links = append(w.links, link{c.get("X-Stencil-TenantId"), target})
+		query, _, _ := strings.Cut(strings.TrimPrefix(next, "<"), ">")
+		w.links = append(w.links, link{c.get("X-Stencil-TenantId"), c.path + query})
 	}
 	if body.Data.Token == "" {
 		return

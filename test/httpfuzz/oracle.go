@@ -52,7 +52,7 @@ func (g *grammar) judge(w *world, c *call, mutated string, a answer, before, aft
 		return wrong
 	}
 	seen := seenAs(request, a)
-	if c.method != http.MethodHead && !g.faultless[seen] {
+	if !g.faultless[seen] {
 		g.faultless[seen] = a.StatusCode/100 == 4
 		for _, breach := range contract.Breaches(g.doc, request, c.content(), a.Response, a.content) {
 			complain("%d: %v", a.StatusCode, breach)
@@ -72,7 +72,8 @@ func (g *grammar) judge(w *world, c *call, mutated string, a answer, before, aft
 			GeneralErrors []problem
 		}
 	}
-	if strings.HasPrefix(a.Header.Get("Content-Type"), jsonMedia) && json.Unmarshal(a.content, &body) != nil {
+	isJSON := strings.HasPrefix(a.Header.Get("Content-Type"), jsonMedia) && c.method != http.MethodHead
+	if isJSON && json.Unmarshal(a.content, &body) != nil {
 		complain("%d: the body is no JSON", a.StatusCode)
 	}
 	if a.StatusCode/100 != 2 {
