@@ -63,12 +63,7 @@ func (p process) serve(ctx context.Context, c config.Config) (err error) {
 	}
 
 	var stopping atomic.Bool
-	ready := func(ctx context.Context) error {
-		if stopping.Load() {
-			return errStopping
-		}
-		return s.store.Ready(ctx)
-	}
+	ready := (&readiness{ctx: ctx, probe: s.store.Ready}).ready // the API's and the admin listener's
 	api, err := s.api(c, publicURL, ready)
 	if err != nil {
 		return err

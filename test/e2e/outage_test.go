@@ -29,7 +29,7 @@ func TestAStoreThatIsDownIsNeverARefusal(t *testing.T) {
 			}
 		}
 		if d.engine == postgreSQL {
-			s.want(t, call{method: "GET", path: "/readyz"}, http.StatusServiceUnavailable)
+			s.awaitNotReady(t)
 			s.want(t, call{method: "GET", path: "/healthz"}, http.StatusOK)
 		}
 		restore()

@@ -108,7 +108,7 @@ CREATE TABLE of_the_next_version (id BIGINT PRIMARY KEY);`)
 		t.Fatalf("migrate with the newest program: %s", got)
 	}
 	want := fmt.Sprintf("run a program of version %d or later", own+1)
-	running.want(t, call{method: "GET", path: "/readyz"}, http.StatusServiceUnavailable)
+	running.awaitNotReady(t)
 	if status, _, body := get(t, running.Admin+"/readyz"); status != http.StatusServiceUnavailable || !strings.Contains(body, want) {
 		t.Errorf("/readyz of a running old program: %d %q, want 503 and %q", status, body, want)
 	}

@@ -177,6 +177,14 @@ func (v *service) launch() {
 	})
 }
 
+// awaitNotReady returns when the service has seen that it is not ready: a probe that succeeded is believed for a second.
+func (v *service) awaitNotReady(t *testing.T) {
+	t.Helper()
+	v.await("not ready", func() bool {
+		return v.mustDo(t, call{method: "GET", path: "/readyz"}).status == http.StatusServiceUnavailable
+	})
+}
+
 // eventually asks until is true, at growing intervals.
 func eventually(t *testing.T, what string, is func() bool) {
 	t.Helper()

@@ -1,0 +1,137 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+// probedStore is one whose probes take a while, and then return what err was when they began.
+type probedStore struct {
+	probes atomic.Int64
+	err    error
+	takes  time.Duration
+}
+
+func (s *probedStore) ready(ctx context.Context) error {
+	s.probes.Add(1)
+	err := s.err
+	select {
+	case <-time.After(s.takes):
+		return err
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+var errAway = errors.New("the store is away")
+
+// A probe for each who asks is a way for strangers to take the connections to the store.
+func TestAllWhoAskShareOneProbe(t *testing.T) {
+	for name, err := range map[string]error{"ready": nil, "not ready": errAway} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				s := &probedStore{err: err, takes: time.Second}
+				r := &readiness{ctx: t.Context(), probe: s.ready}
+				ask := func() {
+					if got := r.ready(t.Context()); !errors.Is(got, err) {
+						t.Errorf("got %v, want %v", got, err)
+					}
+				}
+				for range 100 {
+					go ask()
+				}
+				synctest.Wait()
+				ask() // joins the probe that is under way
+				ask() // is told its result
+				if got := s.probes.Load(); got != 1 {
+					t.Errorf("the store was asked %d times, want once", got)
+				}
+				synctest.Wait()
+			})
+		})
+	}
+}
+
+// A service that is back must be seen to be, and one that is lost.
+func TestAProbeIsBelievedForAMoment(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := &probedStore{}
+		r := &readiness{ctx: t.Context(), probe: s.ready}
+		for _, step := range []struct {
+			after time.Duration
+			store error // from then on
+			want  error
+			asked int64
+		}{
+			{0, nil, nil, 1},
+			{readyFor - 1, errAway, nil, 1},
+			{1, errAway, errAway, 2},
+			{notReadyFor - 1, nil, errAway, 2},
+			{1, nil, nil, 3},
+		} {
+			time.Sleep(step.after)
+			s.err = step.store
+			if got := r.ready(t.Context()); !errors.Is(got, step.want) || s.probes.Load() != step.asked {
+				t.Errorf("after %s: got %v, asked %d times; want %v, %d", step.after, got, s.probes.Load(), step.want, step.asked)
+			}
+		}
+	})
+}
+
+// A statement that is given up costs its connection: a stranger that hangs up again and again would take them all.
+func TestACallerThatLeavesDoesNotEndTheProbe(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := &probedStore{takes: time.Second}
+		r := &readiness{ctx: t.Context(), probe: s.ready}
+		for range 100 {
+			leaving, leave := context.WithCancel(t.Context())
+			go leave()
+			if got := r.ready(leaving); !errors.Is(got, context.Canceled) {
+				t.Errorf("who left got %v", got)
+			}
+		}
+		if got := r.ready(t.Context()); got != nil || s.probes.Load() != 1 {
+			t.Errorf("who stayed got %v, and the store was asked %d times; want nil, once", got, s.probes.Load())
+		}
+	})
+}
+
+func TestAProbeEndsInTime(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := &probedStore{takes: time.Hour}
+		r := &readiness{ctx: t.Context(), probe: s.ready}
+		begun := time.Now()
+		if got := r.ready(t.Context()); !errors.Is(got, context.DeadlineExceeded) || time.Since(begun) != probeTimeout {
+			t.Errorf("got %v after %s, want a time-out after %s", got, time.Since(begun), probeTimeout)
+		}
+	})
+}
+
+// A balancer is to see at the first question that the process is stopping, also while the store does not answer.
+func TestAServiceThatStopsIsNotReady(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		ctx, stop := context.WithCancel(t.Context())
+		s := &probedStore{}
+		r := &readiness{ctx: ctx, probe: s.ready}
+		if got := r.ready(t.Context()); got != nil {
+			t.Fatal(got)
+		}
+		s.takes = time.Hour
+		time.Sleep(readyFor)
+		waiting := make(chan error)
+		go func() { waiting <- r.ready(t.Context()) }()
+		synctest.Wait()
+		begun := time.Now()
+		stop()
+		if got := <-waiting; !errors.Is(got, errStopping) || time.Since(begun) != 0 {
+			t.Errorf("who waited got %v after %s, want %v immediately", got, time.Since(begun), errStopping)
+		}
+		if got := r.ready(t.Context()); !errors.Is(got, errStopping) || s.probes.Load() != 2 {
+			t.Errorf("got %v, and %d probes; want %v, and no probe for it", got, s.probes.Load(), errStopping)
+		}
+	})
+}
