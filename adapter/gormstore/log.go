@@ -9,6 +9,13 @@ import (
 	"gorm.io/gorm/logger"
 )
 
+// The events of the log. README lists all.
+const (
+	eventStatement     = "database.statement"
+	eventSlowStatement = "database.slow_statement"
+	eventMessage       = "database.message" // of GORM itself
+)
+
 // slow is how long a statement may take before it is worth a warning.
 const slow = 500 * time.Millisecond
 
@@ -26,27 +33,28 @@ func newStatementLog(to *slog.Logger) statementLog {
 func (l statementLog) LogMode(logger.LogLevel) logger.Interface { return l }
 
 func (l statementLog) Info(ctx context.Context, format string, args ...any) {
-	l.to.InfoContext(ctx, fmt.Sprintf(format, args...))
+	l.to.InfoContext(ctx, fmt.Sprintf(format, args...), "event", eventMessage)
 }
 
 func (l statementLog) Warn(ctx context.Context, format string, args ...any) {
-	l.to.WarnContext(ctx, fmt.Sprintf(format, args...))
+	l.to.WarnContext(ctx, fmt.Sprintf(format, args...), "event", eventMessage)
 }
 
 func (l statementLog) Error(ctx context.Context, format string, args ...any) {
-	l.to.ErrorContext(ctx, fmt.Sprintf(format, args...))
+	l.to.ErrorContext(ctx, fmt.Sprintf(format, args...), "event", eventMessage)
 }
 
 func (l statementLog) Trace(ctx context.Context, begin time.Time, statement func() (string, int64), _ error) {
-	level, took := slog.LevelDebug, time.Since(begin)
+	level, event, took := slog.LevelDebug, eventStatement, time.Since(begin)
 	if took >= slow {
-		level = slog.LevelWarn
+		level, event = slog.LevelWarn, eventSlowStatement
 	}
 	if !l.to.Enabled(ctx, level) {
 		return
 	}
 	text, rows := statement()
-	l.to.LogAttrs(ctx, level, "statement", slog.String("sql", text), slog.Int64("rows", rows), slog.Duration("took", took))
+	l.to.LogAttrs(ctx, level, "statement", slog.String("event", event), slog.String("sql", text), slog.Int64("rows", rows),
+		slog.Float64("durationMs", float64(took.Microseconds())/1000))
 }
 
 // ParamsFilter keeps values from Trace.

@@ -78,7 +78,7 @@ func (a *API) apiKey(c echo.Context, key domain.Secret, method, path string) (us
 	if caller.Key.Name != "" { // also if it has no permission for this
 		web.Note(c).Authenticated()
 	}
-	return caller, tellWhy(c, err)
+	return caller, tellWhy(c, credentialKind(c), err)
 }
 
 // backendOrOwner is backend, but an access token serves as well; owner is then who it belongs to.
@@ -93,7 +93,7 @@ func (a *API) backendOrOwner(c echo.Context, method, path string) (tenantID stri
 	}
 	caller, err := a.Authenticate.Owner(c.Request().Context(), s)
 	if err != nil {
-		return "", nil, tellWhy(c, err)
+		return "", nil, tellWhy(c, credentialAccessToken, err)
 	}
 	tenantID, err = a.tenantFor(c, caller)
 	return tenantID, caller.Owner, err
@@ -108,7 +108,7 @@ func (a *API) tenantFor(c echo.Context, caller usecase.Caller) (string, error) {
 		return "", domain.NewInvalid(tenantHeader, domain.Blank, "name the tenant in this header")
 	}
 	if err := a.Authenticate.Tenant(c.Request().Context(), caller, tenantID); err != nil {
-		return "", tellWhy(c, err)
+		return "", tellWhy(c, credentialKind(c), err)
 	}
 	record := web.Note(c)
 	record.Tenant = tenantID
@@ -118,10 +118,26 @@ func (a *API) tenantFor(c echo.Context, caller usecase.Caller) (string, error) {
 	return tenantID, nil
 }
 
-// tellWhy puts the reason of a 401 into the log: the answer says nothing, and somebody has to find out.
-func tellWhy(c echo.Context, err error) error {
+// credentialKind returns what the request's credential is by its form.
+func credentialKind(c echo.Context) string {
+	switch s, err := credential(c); {
+	case err != nil || s.IsZero():
+		return credentialNone
+	case isAPIKey(s):
+		return credentialAPIKey
+	case isAccessToken(s):
+		return credentialAccessToken
+	default:
+		return credentialOther
+	}
+}
+
+// tellWhy puts the reason of a 401 into the log: the response says nothing, and somebody has to find out. kind is that of the credential.
+func tellWhy(c echo.Context, kind string, err error) error {
 	if errors.Is(err, domain.ErrUnauthorized) {
-		web.Note(c).Raise(slog.LevelInfo, slog.String("why", err.Error()))
+		record := web.Note(c)
+		record.Event, record.Kind = eventCredentialFailed, kind
+		record.Raise(slog.LevelInfo, slog.String("why", err.Error()))
 	}
 	return err
 }

@@ -122,7 +122,7 @@ func (a *API) voucher(c echo.Context) (in usecase.ExchangeInput, err error) {
 		return in, nil
 	}
 	in.Authenticated = true
-	return in, tellWhy(c, a.Authenticate.Tenant(c.Request().Context(), caller, in.TenantID))
+	return in, tellWhy(c, credentialAPIKey, a.Authenticate.Tenant(c.Request().Context(), caller, in.TenantID))
 }
 
 // refusals are what a refused client reads. All but inactive are final.
@@ -143,30 +143,51 @@ var refusals = map[domain.Outcome]domain.FieldError{
 var unproved = domain.FieldError{Field: "refreshToken", Reason: "unproved",
 	Message: "the refresh token is bound to a key: keep the token string, and send it again with a proof of that key"}
 
-// tell notes the outcome, in the header, the log and the metrics. What may be theft is a warning; what cannot be is an error.
+// tell notes the outcome, in the header, the log and the metrics. What may be theft is a warning, and names the session and its user, for
+// somebody has to tell them; what cannot be is an error.
 func (a *API) tell(c echo.Context, out usecase.Exchanged) {
 	c.Response().Header().Set(outcomeHeader, string(out.Outcome))
-	record := web.Note(c)
-	record.Outcome = string(out.Outcome)
-	if !out.RefreshToken.ID.IsZero() {
-		record.Tenant = out.RefreshToken.TenantID
-		record.Raise(slog.LevelInfo, slog.String("refreshTokenId", out.RefreshToken.ID.String()))
+	record, token := web.Note(c), out.RefreshToken
+	record.Outcome, record.Event = string(out.Outcome), exchangeEvents[out.Outcome]
+	if token.ID.IsZero() {
+		if out.Outcome == domain.RefusedInvalid {
+			record.Event, record.Kind = eventCredentialFailed, credentialTokenString
+		}
+	} else {
+		record.Tenant = token.TenantID
+		record.Raise(slog.LevelInfo, slog.String("refreshTokenId", token.ID.String()))
 	}
+	level, attrs := slog.LevelWarn, []slog.Attr(nil)
 	switch {
 	case errors.Is(out.Why, domain.ErrAhead):
-		record.Raise(slog.LevelError, slog.String("why", out.Why.Error()+": the store went back in time, or a token key leaked"))
+		level, record.Event = slog.LevelError, eventExchangeAhead
+		attrs = []slog.Attr{slog.String("why", out.Why.Error()+": the store went back in time, or a token key leaked")}
 	case out.Restored:
-		record.Raise(slog.LevelWarn,
+		record.Event = eventExchangeRestored
+		attrs = []slog.Attr{
 			slog.String("why", "a later generation than the stored one was rotated, because the store was restored"),
-			slog.Uint64("generation", uint64(out.RefreshToken.Generation)))
+		}
 	case out.AddressChanged:
-		record.Raise(slog.LevelWarn, slog.String("why", "a retry from another client address than the rotation's"),
-			slog.String("rotatedFrom", out.RefreshToken.MetaData.ClientAddress))
+		record.Event = eventExchangeAddressChanged
+		attrs = []slog.Attr{
+			slog.String("why", "a retry from another client address than the rotation's"),
+			slog.String("rotatedFrom", token.MetaData.ClientAddress),
+		}
 	case out.Outcome == domain.Recovered, out.Outcome == domain.RefusedReplayed:
-		record.Raise(slog.LevelWarn, slog.Uint64("generation", uint64(out.RefreshToken.Generation)))
-	case out.Why != nil:
-		record.Raise(slog.LevelInfo, slog.String("why", out.Why.Error()))
+	default:
+		level = slog.LevelInfo
+		if errors.Is(out.Why, domain.ErrAuthenticationRequired) {
+			record.Event, record.Kind = eventCredentialFailed, credentialNone
+		}
+		if out.Why != nil {
+			attrs = []slog.Attr{slog.String("why", out.Why.Error())}
+		}
 	}
+	if level > slog.LevelInfo {
+		attrs = append(attrs, slog.String("applicationId", token.ApplicationID), slog.String("userId", token.UserID),
+			slog.Uint64("generation", uint64(token.Generation)), slog.Time("issuedAt", token.IssuedAt))
+	}
+	record.Raise(level, attrs...)
 	if a.Exchanged != nil {
 		a.Exchanged(out)
 	}

@@ -15,7 +15,6 @@ import (
 	"net/http"
 	"net/netip"
 	"sync"
-	"time"
 
 	"github.com/labstack/echo/v4"
 
@@ -43,7 +42,7 @@ type API struct {
 	// exchange's own.
 	Guard *web.Guard
 	// Observe and Exchanged, if set, are told of every request and of every exchange, refused ones too.
-	Observe   func(route, method string, status int, took time.Duration, outcome string)
+	Observe   func(web.Response)
 	Exchanged func(usecase.Exchanged)
 }
 
@@ -83,10 +82,15 @@ func (a *API) Handler() (http.Handler, error) {
 // documentation is the same for every API of the process.
 var documentation = sync.OnceValues(newDocument)
 
-func health(c echo.Context) error { return done(c, "The process lives.", nil) }
+func health(c echo.Context) error {
+	web.Note(c).Routine = true
+	return done(c, "The process lives.", nil)
+}
 
 func (a *API) ready(c echo.Context) error {
+	web.Note(c).Routine = true
 	if err := a.Ready(c.Request().Context()); err != nil {
+		web.Note(c).Event = eventNotReady
 		return echo.NewHTTPError(http.StatusServiceUnavailable).SetInternal(err)
 	}
 	return done(c, "The service is ready.", nil)

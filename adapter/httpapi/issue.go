@@ -2,6 +2,7 @@ package httpapi
 
 import (
 	"encoding/json"
+	"log/slog"
 	"net/netip"
 	"strings"
 	"time"
@@ -72,6 +73,10 @@ func (a *API) issue(c echo.Context) error {
 	if err != nil {
 		return err
 	}
+	record := web.Note(c)
+	record.Event = eventTokenIssued
+	record.Raise(slog.LevelInfo, slog.String("refreshTokenId", grant.RefreshToken.ID.String()),
+		slog.String("applicationId", grant.RefreshToken.ApplicationID))
 	web.NoStore(c)
 	return done(c, "The refresh token was issued.", newGrantData(grant))
 }

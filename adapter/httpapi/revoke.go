@@ -1,7 +1,6 @@
 package httpapi
 
 import (
-	"fmt"
 	"log/slog"
 	"net/http"
 
@@ -97,36 +96,56 @@ func (a *API) revokeAs(c echo.Context, tenantID string, owner *domain.AccessToke
 	}
 	revoked, err := a.Revoke.Do(c.Request().Context(), in)
 	if err != nil {
-		return err
+		return tellWhy(c, credentialAccessToken, err) // of an owner who means another session
 	}
-	web.Note(c).Raise(slog.LevelInfo, slog.String("revoked", what(revoked.Selector)))
+	tellRevoked(web.Note(c), revoked.Selector)
 	if revoked.Selector.IsToken() {
 		return done(c, "The refresh token was revoked.", revokedData{TokenID: revoked.Selector.TokenID.String()})
 	}
 	data := revokedData{
 		UserID: revoked.Selector.Scope.UserID, ApplicationID: revoked.Selector.Scope.ApplicationID,
-		AllInTenant: s.AllInTenant != nil, RevokedBefore: milliseconds(revoked.At),
-	}
-	if !revoked.Selector.Except.IsZero() {
-		data.ExceptTokenID = revoked.Selector.Except.String()
+		ExceptTokenID: idText(revoked.Selector.Except),
+		AllInTenant:   s.AllInTenant != nil, RevokedBefore: milliseconds(revoked.At),
 	}
 	return done(c, "The refresh tokens were revoked.", data)
 }
 
-// what names what was revoked, for the log.
-func what(s domain.Selector) string {
-	if s.IsToken() {
-		return "refresh token " + s.TokenID.String()
+// The kinds of a revocation.
+const (
+	revokedToken             = "token"
+	revokedUser              = "user"
+	revokedApplication       = "application"
+	revokedUserInApplication = "userInApplication"
+	revokedTenant            = "tenant"
+)
+
+// tellRevoked says in the log what was revoked.
+func tellRevoked(record *web.Record, s domain.Selector) {
+	record.Event, record.Kind = eventTokenRevoked, revokedTenant
+	switch {
+	case s.IsToken():
+		record.Kind = revokedToken
+	case s.Scope.UserID != "" && s.Scope.ApplicationID != "":
+		record.Kind = revokedUserInApplication
+	case s.Scope.UserID != "":
+		record.Kind = revokedUser
+	case s.Scope.ApplicationID != "":
+		record.Kind = revokedApplication
 	}
-	text := "tenant"
-	if s.Scope.ApplicationID != "" {
-		text += fmt.Sprintf(", application %q", s.Scope.ApplicationID)
+	for _, field := range []slog.Attr{
+		slog.String("tokenId", idText(s.TokenID)), slog.String("userId", s.Scope.UserID),
+		slog.String("applicationId", s.Scope.ApplicationID), slog.String("exceptTokenId", idText(s.Except)),
+	} {
+		if field.Value.String() != "" {
+			record.Raise(slog.LevelInfo, field)
+		}
 	}
-	if s.Scope.UserID != "" {
-		text += fmt.Sprintf(", user %q", s.Scope.UserID)
+}
+
+// idText is empty for no id.
+func idText(id domain.ID) string {
+	if id.IsZero() {
+		return ""
 	}
-	if !s.Except.IsZero() {
-		text += ", but refresh token " + s.Except.String()
-	}
-	return text
+	return id.String()
 }

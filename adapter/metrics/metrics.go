@@ -1,8 +1,12 @@
 // Package metrics counts what refreshd does, for Prometheus: requests, exchanges by outcome, calls of the store, connections,
 // what the janitor did.
 //
-// It is told by those who know (httpapi's Observe and Exchanged, the use case's steps of a pass) and stands between the use cases and a store ([Metrics.Store]), so
-// none of these knows of it. No label is what a caller chose: routes are patterns, outcomes and calls are words of a fixed set.
+// It is told by those who know (httpapi's Observe and Exchanged, the use case's steps of a pass) and stands between the use cases and
+// a store ([Metrics.Store]), so none of these knows of it. No label is what a caller chose: routes are patterns, all others are words of
+// a fixed set. None is a tenant either: series would grow with tenants, and whoever may read the metrics would learn their names.
+//
+// Names follow Prometheus' guide: base units, _total for what only grows, labels and their values in snake case, as words that are
+// camel case in the log become here.
 package metrics
 
 import (
@@ -10,8 +14,12 @@ import (
 	"database/sql"
 	"errors"
 	"net/http"
+	"runtime"
+	"runtime/debug"
 	"strconv"
+	"strings"
 	"time"
+	"unicode"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
@@ -24,14 +32,18 @@ import (
 type Metrics struct {
 	registry       *prometheus.Registry
 	requests       *prometheus.HistogramVec
+	issued         prometheus.Counter
+	revocations    *prometheus.CounterVec
+	credentials    *prometheus.CounterVec
 	exchanges      *prometheus.CounterVec
 	addressChanged prometheus.Counter
 	ahead          prometheus.Counter
 	refused        *prometheus.CounterVec
 	calls          *prometheus.HistogramVec
 	purged         prometheus.Counter
-	lookedAt       prometheus.Counter
+	examined       prometheus.Counter
 	lastPass       prometheus.Gauge
+	ready          prometheus.Gauge
 }
 
 // durations reach from an exchange on a fast disk to the time-out of a handler, in seconds.
@@ -43,8 +55,19 @@ func New(version string) *Metrics {
 		registry: prometheus.NewRegistry(),
 		requests: prometheus.NewHistogramVec(prometheus.HistogramOpts{
 			Name: "refreshd_http_request_duration_seconds", Buckets: durations,
-			Help: "Requests by route, method and status, and how long they took.",
-		}, []string{"route", "method", "status"}),
+			Help: "Requests by route, method and status code, and how long they took.",
+		}, []string{"route", "method", "code"}),
+		issued: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "refreshd_tokens_issued_total", Help: "Refresh tokens that were issued; a repeated request counts again.",
+		}),
+		revocations: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "refreshd_revocations_total",
+			Help: "Revocations by request, by what was revoked: a token, or all of a user, an application, both, or a tenant.",
+		}, []string{"kind"}),
+		credentials: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "refreshd_credentials_failed_total",
+			Help: "Credentials that are not valid, or not for the request; none is a request without one that needs one.",
+		}, []string{"kind"}),
 		exchanges: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "refreshd_exchanges_total",
 			Help: "Exchanges by outcome. recovered and replayed are worth an alert when they rise.",
@@ -58,35 +81,58 @@ func New(version string) *Metrics {
 			Help: "Genuine token strings of a generation yet to come: the store went back in time, or a token key leaked.",
 		}),
 		refused: prometheus.NewCounterVec(prometheus.CounterOpts{
-			Name: "refreshd_calls_refused_total",
-			Help: "Calls that were refused before they were worked on: by a rate limit (429), or because too many were under way (overload, 503).",
+			Name: "refreshd_requests_refused_total",
+			Help: "Requests that were refused before they were worked on, by a rate limit (429) or because of overload (503).",
 		}, []string{"reason"}),
 		calls: prometheus.NewHistogramVec(prometheus.HistogramOpts{
 			Name: "refreshd_store_call_duration_seconds", Buckets: durations,
 			Help: "Calls of the store and how long they took; result is ok, answer (such as not found) or error.",
 		}, []string{"call", "result"}),
 		purged: prometheus.NewCounter(prometheus.CounterOpts{
-			Name: "refreshd_purged_tokens_total", Help: "Dead refresh tokens that the janitor of this process has deleted.",
+			Name: "refreshd_purge_tokens_deleted_total",
+			Help: "Expired or revoked refresh tokens that the purge of this process has deleted.",
 		}),
-		lookedAt: prometheus.NewCounter(prometheus.CounterOpts{
-			Name: "refreshd_purge_looked_at_total", Help: "Refresh tokens that the janitor of this process has looked at.",
+		examined: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "refreshd_purge_tokens_examined_total", Help: "Refresh tokens that the purge of this process has looked at.",
 		}),
 		lastPass: prometheus.NewGauge(prometheus.GaugeOpts{
 			Name: "refreshd_purge_last_pass_timestamp_seconds",
-			Help: "When this process last completed a pass of the janitor; 0 for never. Replicas share the passes: take the maximum.",
+			Help: "When this process last completed a pass of the purge; 0 for never. Replicas share the passes: take the maximum.",
+		}),
+		ready: prometheus.NewGauge(prometheus.GaugeOpts{
+			Name: "refreshd_ready", Help: "Whether the last probe of readiness succeeded (1) or not (0); 0 before the first.",
 		}),
 	}
+	// A rate needs the zero before the first.
 	for _, o := range domain.Outcomes {
-		m.exchanges.WithLabelValues(string(o)) // a rate needs the zero before the first
+		m.exchanges.WithLabelValues(string(o))
 	}
-	build := prometheus.NewGauge(prometheus.GaugeOpts{
-		Name: "refreshd_build_info", Help: "1, with the version as a label.", ConstLabels: prometheus.Labels{"version": version},
-	})
-	build.Set(1)
-	m.registry.MustRegister(m.requests, m.exchanges, m.addressChanged, m.ahead, m.refused, m.calls,
-		m.purged, m.lookedAt, m.lastPass, build,
+	for _, kind := range []string{"token", "user", "application", "user_in_application", "tenant"} {
+		m.revocations.WithLabelValues(kind)
+	}
+	for _, kind := range []string{"none", "api_key", "access_token", "token_string", "other"} {
+		m.credentials.WithLabelValues(kind)
+	}
+	m.registry.MustRegister(m.requests, m.issued, m.revocations, m.credentials, m.exchanges, m.addressChanged, m.ahead, m.refused,
+		m.calls, m.purged, m.examined, m.lastPass, m.ready, buildInfo(version),
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return m
+}
+
+func buildInfo(version string) prometheus.Collector {
+	labels := prometheus.Labels{"version": version, "goversion": runtime.Version(), "revision": ""}
+	if info, ok := debug.ReadBuildInfo(); ok {
+		for _, s := range info.Settings {
+			if s.Key == "vcs.revision" {
+				labels["revision"] = s.Value
+			}
+		}
+	}
+	g := prometheus.NewGauge(prometheus.GaugeOpts{
+		Name: "refreshd_build_info", Help: "1, with the build as labels; revision is empty where the source had none.", ConstLabels: labels,
+	})
+	g.Set(1)
+	return g
 }
 
 // Handler serves the metrics.
@@ -94,9 +140,60 @@ func (m *Metrics) Handler() http.Handler {
 	return promhttp.HandlerFor(m.registry, promhttp.HandlerOpts{Registry: m.registry})
 }
 
-// Observe counts a request.
-func (m *Metrics) Observe(route, method string, status int, took time.Duration, _ string) {
-	m.requests.WithLabelValues(route, method, strconv.Itoa(status)).Observe(took.Seconds())
+// Response is a request that was answered. Each of its strings is out of a fixed set.
+type Response struct {
+	Route  string
+	Method string
+	Status int
+	Took   time.Duration
+
+	Event, Kind string // as in the log
+}
+
+// Observe counts a request, and what it did.
+func (m *Metrics) Observe(r Response) {
+	m.requests.WithLabelValues(r.Route, r.Method, strconv.Itoa(r.Status)).Observe(r.Took.Seconds())
+	switch r.Event {
+	case "token.issued":
+		m.issued.Inc()
+	case "token.revoked":
+		m.revocations.WithLabelValues(snake(r.Kind)).Inc()
+	case "credential.failed":
+		m.credentials.WithLabelValues(snake(r.Kind)).Inc()
+	}
+}
+
+// snake returns a word in camel case, as the log has it, in snake case.
+func snake(word string) string {
+	var b strings.Builder
+	for _, r := range word {
+		if unicode.IsUpper(r) {
+			b.WriteByte('_')
+		}
+		b.WriteRune(unicode.ToLower(r))
+	}
+	return b.String()
+}
+
+// Readiness returns probe, with its last result shown. What a caller gave up waiting for is no result.
+func (m *Metrics) Readiness(probe func(context.Context) error) func(context.Context) error {
+	return func(ctx context.Context) error {
+		err := probe(ctx)
+		switch {
+		case err == nil:
+			m.ready.Set(1)
+		case ctx.Err() == nil:
+			m.ready.Set(0)
+		}
+		return err
+	}
+}
+
+// LogLinesLost shows how many lines of the log were lost, read at each scrape.
+func (m *Metrics) LogLinesLost(read func() int64) {
+	m.registry.MustRegister(prometheus.NewCounterFunc(prometheus.CounterOpts{
+		Name: "refreshd_log_lines_lost_total", Help: "Lines of the log that were dropped, because it was not read or could not be written.",
+	}, func() float64 { return float64(read()) }))
 }
 
 // Exchanged counts an exchange; addressChanged and why are those of the domain's decision.
@@ -110,22 +207,22 @@ func (m *Metrics) Exchanged(o domain.Outcome, addressChanged bool, why error) {
 	}
 }
 
-// Refused counts a call that was refused for reason before it was worked on.
-func (m *Metrics) Refused(reason string) { m.refused.WithLabelValues(reason).Inc() }
+// Refused counts a request that was refused for reason before it was worked on.
+func (m *Metrics) Refused(reason string) { m.refused.WithLabelValues(snake(reason)).Inc() }
 
-// InProgress shows how many calls are worked on, read at each scrape; and, at zero, the reasons for which one may be refused.
+// InProgress shows how many requests are worked on, read at each scrape; and, at zero, the reasons for which one may be refused.
 func (m *Metrics) InProgress(read func() int, reasons []string) {
 	for _, reason := range reasons {
-		m.refused.WithLabelValues(reason)
+		m.refused.WithLabelValues(snake(reason))
 	}
 	m.registry.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{
-		Name: "refreshd_calls_in_progress", Help: "Calls that are worked on.",
+		Name: "refreshd_requests_in_progress", Help: "Requests that are worked on.",
 	}, func() float64 { return float64(read()) }))
 }
 
-// Purged counts a step of the janitor; complete tells that a pass has ended with it.
-func (m *Metrics) Purged(lookedAt, deleted int, complete bool) {
-	m.lookedAt.Add(float64(lookedAt))
+// Purged counts a step of the purge; complete reports that a pass has ended with it.
+func (m *Metrics) Purged(examined, deleted int, complete bool) {
+	m.examined.Add(float64(examined))
 	m.purged.Add(float64(deleted))
 	if complete {
 		m.lastPass.SetToCurrentTime()
@@ -165,10 +262,10 @@ func (m *Metrics) Sharing(read func() Sharing) {
 			Help: "Exchanges that wait for a place to write. Above 128 they come faster than the database takes them.",
 		}, func() float64 { return float64(read().Waiting) }),
 		prometheus.NewCounterFunc(prometheus.CounterOpts{
-			Name: "refreshd_exchange_writes_total", Help: "Writes of exchanges, of one or of many together.",
+			Name: "refreshd_exchange_batches_total", Help: "Writes of exchanges, of one or of many together.",
 		}, func() float64 { return float64(read().Writes) }),
 		prometheus.NewCounterFunc(prometheus.CounterOpts{
-			Name: "refreshd_exchanges_written_total", Help: "Exchanges in these writes.",
+			Name: "refreshd_batched_exchanges_total", Help: "Exchanges in these writes.",
 		}, func() float64 { return float64(read().Exchanges) }))
 }
 

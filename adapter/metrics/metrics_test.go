@@ -7,9 +7,12 @@ import (
 	"net/http/httptest"
 	"reflect"
 	"regexp"
+	"runtime"
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/prometheus/client_golang/prometheus/testutil"
 
 	"github.com/refreshd/refreshd/adapter/memstore"
 	"github.com/refreshd/refreshd/adapter/metrics"
@@ -40,7 +43,7 @@ func wantLines(t *testing.T, text string, lines ...string) {
 func TestExchangesAreCountedByTheWordsOfTheTable(t *testing.T) {
 	m := metrics.New("v1")
 	// An alert on a rate needs the zero that comes before the first.
-	wantLines(t, scrape(t, m), `refreshd_exchanges_total{outcome="replayed"} 0`, `refreshd_build_info{version="v1"} 1`)
+	wantLines(t, scrape(t, m), `refreshd_exchanges_total{outcome="replayed"} 0`, `refreshd_build_info{goversion="`+runtime.Version()+`",revision="",version="v1"} 1`)
 	m.Exchanged(domain.Retried, true, nil)
 	m.Exchanged(domain.RefusedInvalid, false, domain.ErrAhead)
 	m.Exchanged(domain.RefusedInvalid, false, nil)
@@ -55,18 +58,18 @@ func TestRefusedCallsAreCountedByReason(t *testing.T) {
 	m.InProgress(func() int { return inProgress }, []string{"clientAddress", "overload"})
 	m.Refused("overload")
 	m.Refused("overload")
-	wantLines(t, scrape(t, m), `refreshd_calls_refused_total{reason="clientAddress"} 0`, `refreshd_calls_refused_total{reason="overload"} 2`,
-		"refreshd_calls_in_progress 3")
+	wantLines(t, scrape(t, m), `refreshd_requests_refused_total{reason="client_address"} 0`,
+		`refreshd_requests_refused_total{reason="overload"} 2`, "refreshd_requests_in_progress 3")
 }
 
 func TestStepsOfTheJanitorAreCountedAndPassesDated(t *testing.T) {
 	m := metrics.New("v1")
 	m.Purged(500, 40, false)
-	wantLines(t, scrape(t, m), "refreshd_purge_looked_at_total 500", "refreshd_purged_tokens_total 40",
+	wantLines(t, scrape(t, m), "refreshd_purge_tokens_examined_total 500", "refreshd_purge_tokens_deleted_total 40",
 		"refreshd_purge_last_pass_timestamp_seconds 0")
 	m.Purged(7, 2, true)
 	text := scrape(t, m)
-	wantLines(t, text, "refreshd_purge_looked_at_total 507", "refreshd_purged_tokens_total 42")
+	wantLines(t, text, "refreshd_purge_tokens_examined_total 507", "refreshd_purge_tokens_deleted_total 42")
 	if strings.Contains(text, "refreshd_purge_last_pass_timestamp_seconds 0\n") {
 		t.Error("a complete pass left no date")
 	}
@@ -74,11 +77,11 @@ func TestStepsOfTheJanitorAreCountedAndPassesDated(t *testing.T) {
 
 func TestRequestsAreCountedByRouteAndStatus(t *testing.T) {
 	m := metrics.New("v1")
-	m.Observe("/jwt/refresh/:id", "GET", 404, 30*time.Millisecond, "")
+	m.Observe(metrics.Response{Route: "/jwt/refresh/{id}", Method: "GET", Status: 404, Took: 30 * time.Millisecond})
 	wantLines(t, scrape(t, m),
-		`refreshd_http_request_duration_seconds_count{method="GET",route="/jwt/refresh/:id",status="404"} 1`,
-		`refreshd_http_request_duration_seconds_bucket{method="GET",route="/jwt/refresh/:id",status="404",le="0.05"} 1`,
-		`refreshd_http_request_duration_seconds_bucket{method="GET",route="/jwt/refresh/:id",status="404",le="0.025"} 0`)
+		`refreshd_http_request_duration_seconds_count{code="404",method="GET",route="/jwt/refresh/{id}"} 1`,
+		`refreshd_http_request_duration_seconds_bucket{code="404",method="GET",route="/jwt/refresh/{id}",le="0.05"} 1`,
+		`refreshd_http_request_duration_seconds_bucket{code="404",method="GET",route="/jwt/refresh/{id}",le="0.025"} 0`)
 }
 
 func TestPoolAndTablesAreReadAtEachScrape(t *testing.T) {
@@ -92,7 +95,7 @@ func TestPoolAndTablesAreReadAtEachScrape(t *testing.T) {
 		}
 		return metrics.Tables{Updates: 100, HOTUpdates: 99, OldestTransaction: time.Minute}, nil
 	})
-	wantLines(t, scrape(t, m), "refreshd_exchanges_waiting 5", "refreshd_exchange_writes_total 6", "refreshd_exchanges_written_total 7",
+	wantLines(t, scrape(t, m), "refreshd_exchanges_waiting 5", "refreshd_exchange_batches_total 6", "refreshd_batched_exchanges_total 7",
 		"refreshd_pool_open_connections 3", "refreshd_pool_wait_seconds_total 2",
 		"refreshd_table_updates_total 100", "refreshd_table_hot_updates_total 99", "refreshd_oldest_transaction_seconds 60")
 	open, broken = 4, true
@@ -100,6 +103,93 @@ func TestPoolAndTablesAreReadAtEachScrape(t *testing.T) {
 	wantLines(t, text, "refreshd_pool_open_connections 4")
 	if strings.Contains(text, "refreshd_table_updates_total") {
 		t.Error("figures of a database that did not answer are shown")
+	}
+}
+
+// What operators have to answer for is counted, and from zero on: a rate needs the zero before the first.
+func TestIssuesRevocationsAndFailedCredentialsAreCountedByKind(t *testing.T) {
+	m := metrics.New("v1")
+	wantLines(t, scrape(t, m), "refreshd_tokens_issued_total 0", `refreshd_revocations_total{kind="user_in_application"} 0`,
+		`refreshd_credentials_failed_total{kind="api_key"} 0`)
+	for _, r := range []metrics.Response{
+		{Event: "token.issued"}, {Event: "token.issued"}, {Event: "token.revoked", Kind: "userInApplication"},
+		{Event: "credential.failed", Kind: "tokenString"}, {Event: "request.refused", Kind: "apiKey"},
+	} {
+		m.Observe(r)
+	}
+	wantLines(t, scrape(t, m), "refreshd_tokens_issued_total 2", `refreshd_revocations_total{kind="user_in_application"} 1`,
+		`refreshd_credentials_failed_total{kind="token_string"} 1`, `refreshd_credentials_failed_total{kind="api_key"} 0`)
+}
+
+func TestTheLastProbeAndTheLostLinesAreShown(t *testing.T) {
+	m := metrics.New("v1")
+	down, lost := errors.New("down"), int64(0)
+	ready := m.Readiness(func(context.Context) error { return down })
+	m.LogLinesLost(func() int64 { return lost })
+	wantLines(t, scrape(t, m), "refreshd_ready 0", "refreshd_log_lines_lost_total 0")
+	for _, down = range []error{nil, errors.New("down"), nil} {
+		if err := ready(t.Context()); err != down {
+			t.Errorf("got %v, want %v", err, down)
+		}
+		want := "refreshd_ready 1"
+		if down != nil {
+			want = "refreshd_ready 0"
+		}
+		wantLines(t, scrape(t, m), want)
+	}
+	lost = 7
+	wantLines(t, scrape(t, m), "refreshd_log_lines_lost_total 7")
+}
+
+var (
+	snakeCase = regexp.MustCompile(`^[a-z][a-z0-9]*(_[a-z0-9]+)*$`)
+	// Of these labels the values are not words.
+	notWords = map[string]bool{"route": true, "method": true, "code": true, "version": true, "goversion": true, "revision": true}
+)
+
+// Whoever writes alerts expects Prometheus' own rules: names, units and help as its linter has them, labels in snake case.
+func TestNamesAndLabelsAreThoseOfPrometheusGuide(t *testing.T) {
+	m := metrics.New("v1")
+	m.Pool(func() sql.DBStats { return sql.DBStats{} })
+	m.Sharing(func() metrics.Sharing { return metrics.Sharing{} })
+	m.TableStatistics(func(context.Context) (metrics.Tables, error) { return metrics.Tables{}, nil })
+	m.InProgress(func() int { return 0 }, []string{"clientAddress", "apiKey", "refreshToken", "overload"})
+	m.LogLinesLost(func() int64 { return 0 })
+	m.Observe(metrics.Response{Route: "/jwt/refresh/{id}", Method: "GET", Status: 200})
+	if _, err := m.Store(memstore.New()).HasData(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	registry := m.Registry()
+	problems, err := testutil.GatherAndLint(registry)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, p := range problems {
+		t.Errorf("%s: %s", p.Metric, p.Text)
+	}
+	families, err := registry.Gather()
+	if err != nil {
+		t.Fatal(err)
+	}
+	checked := 0
+	for _, family := range families {
+		if !strings.HasPrefix(family.GetName(), "refreshd_") {
+			continue
+		}
+		for _, metric := range family.Metric {
+			for _, label := range metric.Label {
+				checked++
+				if !snakeCase.MatchString(label.GetName()) || !notWords[label.GetName()] && !snakeCase.MatchString(label.GetValue()) {
+					t.Errorf("%s: %s=%q is not in snake case", family.GetName(), label.GetName(), label.GetValue())
+				}
+				if label.GetName() == "tenant" {
+					t.Errorf("%s has a label that grows with the number of tenants", family.GetName())
+				}
+			}
+		}
+	}
+	if checked < 20 {
+		t.Errorf("%d labels were looked at", checked)
 	}
 }
 

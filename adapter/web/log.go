@@ -15,11 +15,22 @@ import (
 	"github.com/refreshd/refreshd/domain"
 )
 
+// The events of the log. README lists all.
+const (
+	eventRequest    = "http.request" // unless the request's record says what happened
+	eventRefused    = "request.refused"
+	eventFailed     = "request.failed"
+	eventHTTPServer = "http.server" // of net/http and echo themselves
+)
+
 // A Record is what a handler tells about its request, for the one log line and for Observe.
 type Record struct {
 	RequestID string // for reading: answered in X-Request-Id
 	Tenant    string // a tenant that exists, never what a header claimed
-	Outcome   string // one word out of a fixed set: it becomes a label of a metric
+	Outcome   string // of an exchange: one word out of a fixed set
+	Event     string // what happened, out of a fixed set; empty for nothing but a request
+	Kind      string // of the event, where there are several: out of a fixed set, for it becomes a label of a metric
+	Routine   bool   // the line is one for debugging, unless the request is refused or fails
 
 	level slog.Level
 	attrs []slog.Attr
@@ -40,6 +51,7 @@ func (r *Record) refused(why *Refused, now time.Time) {
 	if loud {
 		r.level = slog.LevelWarn
 	}
+	r.Event, r.Kind = eventRefused, why.Reason
 	r.attrs = append(r.attrs, slog.String("why", why.Error()), slog.Int("refusedBefore", leftOut))
 	if why.hint != "" {
 		r.attrs = append(r.attrs, slog.String("hint", why.hint))
@@ -47,6 +59,16 @@ func (r *Record) refused(why *Refused, now time.Time) {
 }
 
 const recordKey = "refreshd.record"
+
+// A Response is what Observe is told of a request. Each of its strings is out of a fixed set.
+type Response struct {
+	Route  string // as the document writes it: /jwt/refresh/{id}
+	Method string
+	Status int
+	Took   time.Duration
+
+	Event, Kind string // of the record
+}
 
 // Note is the request's record. It belongs to the request's goroutine.
 func Note(c echo.Context) *Record {
@@ -106,19 +128,26 @@ func (o Options) logged(next echo.HandlerFunc) echo.HandlerFunc {
 		}
 
 		took := time.Since(start)
-		method, route := knownMethod(req.Method), c.Path()
-		if route == "" {
-			route = "unmatched"
-		}
+		method, route := knownMethod(req.Method), documented(c.Path())
 		refused := (*Refused)(nil)
 		if errors.As(err, &refused) {
 			record.refused(refused, start)
 		} else {
 			record.Raise(levelOf(req.Context(), res.Status, err), explain(err, res.Status)...)
+			if record.Event == "" {
+				record.Event = eventRequest
+				if isFault(res.Status, err) {
+					record.Event = eventFailed
+				}
+			}
+			if record.Routine && record.level == slog.LevelInfo && res.Status < 400 {
+				record.level = slog.LevelDebug
+			}
 		}
 		if o.Log.Enabled(req.Context(), record.level) {
-			attrs := make([]slog.Attr, 0, 9+len(record.attrs))
+			attrs := make([]slog.Attr, 0, 11+len(record.attrs))
 			attrs = append(attrs,
+				slog.String("event", record.Event),
 				slog.String("id", record.RequestID),
 				slog.String("method", method),
 				slog.String("route", route),
@@ -129,10 +158,15 @@ func (o Options) logged(next echo.HandlerFunc) echo.HandlerFunc {
 				slog.String("client", c.RealIP()),
 				slog.Int64("bytes", res.Size),
 			)
+			if record.Kind != "" {
+				attrs = append(attrs, slog.String("kind", record.Kind))
+			}
 			o.Log.LogAttrs(req.Context(), record.level, "request", append(attrs, record.attrs...)...)
 		}
 		if o.Observe != nil {
-			o.Observe(route, method, res.Status, took, record.Outcome)
+			o.Observe(Response{
+				Route: route, Method: method, Status: res.Status, Took: took, Event: record.Event, Kind: record.Kind,
+			})
 		}
 		if torn {
 			panic(http.ErrAbortHandler)
@@ -149,10 +183,9 @@ func (o Options) logged(next echo.HandlerFunc) echo.HandlerFunc {
 // levelOf is error for what an operator must look at. A client that left before its answer is not that, nor is a handler that says
 // by itself that the service cannot be used now.
 func levelOf(ctx context.Context, status int, err error) slog.Level {
-	faulty := status >= 500 || err != nil && Status(err) >= 500
 	he := (*echo.HTTPError)(nil)
 	switch {
-	case !faulty:
+	case !isFault(status, err):
 		return slog.LevelInfo
 	case errors.As(err, &he) && he.Code == http.StatusServiceUnavailable:
 		return slog.LevelWarn
@@ -163,13 +196,16 @@ func levelOf(ctx context.Context, status int, err error) slog.Level {
 	}
 }
 
+// isFault reports whether a request failed, whatever was sent by then.
+func isFault(status int, err error) bool { return status >= 500 || err != nil && Status(err) >= 500 }
+
 // explain says why the answer is what it is: faults in full, refused inputs by their codes, and other refusals not at all, since
 // their errors may repeat what the caller sent.
 func explain(err error, status int) []slog.Attr {
 	if err == nil {
 		return nil
 	}
-	if status >= 500 || Status(err) >= 500 {
+	if isFault(status, err) {
 		attrs := []slog.Attr{slog.String("error", err.Error())}
 		if panicked := (*panicError)(nil); errors.As(err, &panicked) {
 			attrs = append(attrs, slog.String("stack", string(panicked.stack)))
@@ -194,6 +230,22 @@ func codes(invalid *domain.Invalid) string {
 		all = append(all, f.Code())
 	}
 	return strings.Join(all, " ")
+}
+
+// documented returns a route of echo, /a/:b, as the document writes it, /a/{b}.
+func documented(route string) string {
+	if route == "" {
+		return "unmatched"
+	}
+	before, after, found := strings.Cut(route, "/:")
+	if !found {
+		return route
+	}
+	name, rest, more := strings.Cut(after, "/")
+	if more {
+		rest = documented("/" + rest)
+	}
+	return before + "/{" + name + "}" + rest
 }
 
 // knownMethod keeps a caller from making labels of a metric.

@@ -1,6 +1,7 @@
 package web
 
 import (
+	"log"
 	"log/slog"
 	"net/http"
 	"net/netip"
@@ -24,8 +25,8 @@ type Options struct {
 	APIKey    func(echo.Context) string
 	Unguarded []string
 
-	// Observe, if set, is told of every request once it is answered. Each of route, method and outcome is out of a fixed set.
-	Observe func(route, method string, status int, took time.Duration, outcome string)
+	// Observe, if set, is told of every request once it is answered.
+	Observe func(Response)
 }
 
 // New is an Echo with everything this package does, in the right order, and without a route. Register routes on it one by one:
@@ -33,7 +34,7 @@ type Options struct {
 func New(o Options) *echo.Echo {
 	e := echo.New()
 	e.HideBanner, e.HidePort = true, true
-	e.Logger.SetOutput(slog.NewLogLogger(o.Log.Handler(), slog.LevelWarn).Writer())
+	e.Logger.SetOutput(logLines(o.Log).Writer())
 	e.IPExtractor = ClientAddr(o.TrustedProxies)
 	e.HTTPErrorHandler = NewErrorHandler(o.Render)
 	e.Pre(withoutBody, o.logged, oneSlashLess)
@@ -50,7 +51,7 @@ func New(o Options) *echo.Echo {
 
 // NewServer is an http.Server around handler, without an address. Its time-outs leave a handler the time that this package
 // grants it; a caller that streams for longer raises WriteTimeout.
-func NewServer(handler http.Handler, log *slog.Logger) *http.Server {
+func NewServer(handler http.Handler, to *slog.Logger) *http.Server {
 	return &http.Server{
 		Handler:           handler,
 		ReadHeaderTimeout: 5 * time.Second,
@@ -58,8 +59,13 @@ func NewServer(handler http.Handler, log *slog.Logger) *http.Server {
 		WriteTimeout:      30 * time.Second,
 		IdleTimeout:       120 * time.Second,
 		MaxHeaderBytes:    32 << 10, // two cookies and an Authorization, each with an access token of some KiB
-		ErrorLog:          slog.NewLogLogger(log.Handler(), slog.LevelWarn),
+		ErrorLog:          logLines(to),
 	}
+}
+
+// logLines returns a logger for what a library has to say.
+func logLines(to *slog.Logger) *log.Logger {
+	return slog.NewLogLogger(to.Handler().WithAttrs([]slog.Attr{slog.String("event", eventHTTPServer)}), slog.LevelWarn)
 }
 
 // oneSlashLess makes a path with a trailing slash the path without, before routing. echo's own forgets RawPath.

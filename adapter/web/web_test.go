@@ -392,22 +392,19 @@ func TestRequestID(t *testing.T) {
 }
 
 func TestOneLineSaysWhatHappenedAndNothingSecret(t *testing.T) {
-	type observed struct {
-		Route, Method, Outcome string
-		Status                 int
-	}
-	var got []observed
+	var got []web.Response
 	s := newSite(t, func(o *web.Options) {
-		o.Observe = func(route, method string, status int, took time.Duration, outcome string) {
-			if took < 0 {
-				t.Errorf("took %v", took)
+		o.Observe = func(r web.Response) {
+			if r.Took < 0 {
+				t.Errorf("took %v", r.Took)
 			}
-			got = append(got, observed{route, method, outcome, status})
+			r.Took = 0
+			got = append(got, r)
 		}
 	})
 	s.DELETE("/token/:id", func(c echo.Context) error {
 		note := web.Note(c)
-		note.Tenant, note.Outcome = "acme", "recovered"
+		note.Tenant, note.Outcome, note.Event, note.Kind = "acme", "recovered", "exchange.recovered", "late"
 		note.Raise(slog.LevelWarn, slog.Int("generation", 7))
 		return ok(c)
 	})
@@ -418,7 +415,8 @@ func TestOneLineSaysWhatHappenedAndNothingSecret(t *testing.T) {
 	line := s.line(t)
 	delete(line, "time")
 	delete(line, "durationMs")
-	want := map[string]any{"level": "WARN", "msg": "request", "id": "r1", "method": "DELETE", "route": "/token/:id", "status": 200.0,
+	want := map[string]any{"level": "WARN", "msg": "request", "event": "exchange.recovered", "kind": "late",
+		"id": "r1", "method": "DELETE", "route": "/token/{id}", "status": 200.0,
 		"tenant": "acme", "outcome": "recovered", "client": "192.0.2.1", "bytes": 2.0, "generation": 7.0}
 	if diff := cmp.Diff(want, line); diff != "" {
 		t.Error(diff)
@@ -428,7 +426,10 @@ func TestOneLineSaysWhatHappenedAndNothingSecret(t *testing.T) {
 	if line := s.line(t); line["route"] != "unmatched" || line["method"] != "other" {
 		t.Errorf("got %v: a stranger must not choose labels", line)
 	}
-	wantSeen := []observed{{"/token/:id", "DELETE", "recovered", 200}, {"unmatched", "other", "", 404}}
+	wantSeen := []web.Response{
+		{Route: "/token/{id}", Method: "DELETE", Status: 200, Event: "exchange.recovered", Kind: "late"},
+		{Route: "unmatched", Method: "other", Status: 404, Event: "http.request"},
+	}
 	if diff := cmp.Diff(wantSeen, got); diff != "" {
 		t.Error(diff)
 	}

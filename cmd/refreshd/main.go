@@ -14,8 +14,10 @@ import (
 	"os/signal"
 	"runtime/debug"
 	"syscall"
+	"time"
 
 	"github.com/refreshd/refreshd/adapter/cli"
+	"github.com/refreshd/refreshd/adapter/logsink"
 	"github.com/refreshd/refreshd/config"
 )
 
@@ -26,19 +28,58 @@ var version = ""
 // few MiB here, and at Go's own measure, twice, the collector took a quarter of all time that an exchange takes under load.
 const collectAt = 400
 
-func main() {
+// flushTime is how long the end of the process waits for who reads its log and its output.
+const flushTime = 2 * time.Second
+
+func main() { os.Exit(run()) }
+
+// run is main with a status. Nothing here may wait for who reads the log: see package logsink.
+func run() (status int) {
 	if os.Getenv("GOGC") == "" {
 		debug.SetGCPercent(collectAt)
 	}
-	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
-	defer stop()
-	context.AfterFunc(ctx, func() { signal.Reset(syscall.SIGINT) }) // a second Ctrl-C ends the process at once
-	p := process{environ: os.Environ(), stdout: os.Stdout, stderr: os.Stderr}
-	if err := p.run(ctx, os.Args[1:]); err != nil {
-		fmt.Fprintf(os.Stderr, "refreshd: %v\n", err)
-		stop()
-		os.Exit(1)
+	// Else a write to a pipe that nobody reads any more would end the process, though only on descriptors 1 and 2.
+	signal.Ignore(syscall.SIGPIPE)
+	stderr := logsink.Standard(os.Stderr, syscall.Stderr, logsink.Limit)
+	stdout := logsink.Standard(os.Stdout, syscall.Stdout, logsink.NoLimit)
+	defer func() {
+		crash := recover()
+		flushing, cancel := context.WithTimeout(context.Background(), flushTime)
+		defer cancel()
+		_ = stderr.Close(flushing) // there is nowhere left to say that it failed
+		if crash != nil {
+			panic(crash) // the runtime tells of it behind the lines that led there
+		}
+	}()
+
+	stops := []os.Signal{syscall.SIGINT, syscall.SIGTERM}
+	if cli.IsTerminal(stderr) {
+		stops = append(stops, syscall.SIGHUP) // the terminal was closed
 	}
+	ctx, stop := signal.NotifyContext(context.Background(), stops...)
+	defer stop()
+	context.AfterFunc(ctx, func() { signal.Reset(syscall.SIGINT) }) // a second Ctrl-C ends the process immediately
+	p := process{environ: os.Environ(), stdout: stdout, stderr: stderr}
+	err := p.run(ctx, os.Args[1:])
+	if err != nil {
+		status = 1
+		fmt.Fprintf(stderr, "refreshd: %v\n", err)
+	}
+
+	// A command's output waits for its reader, who may be a pager; but not after a failure, nor after a signal.
+	flushing, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	hurry := func() { time.AfterFunc(flushTime, cancel) }
+	if err != nil {
+		hurry()
+	} else {
+		context.AfterFunc(ctx, hurry)
+	}
+	if failed := stdout.Close(flushing); failed != nil && err == nil && ctx.Err() == nil {
+		status = 1
+		fmt.Fprintf(stderr, "refreshd: what was asked for is done, but its output could not be written: %v\n", failed)
+	}
+	return status
 }
 
 // process is what a run of the program touches of the machine, so that a test can start several.

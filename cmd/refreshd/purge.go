@@ -41,11 +41,11 @@ func (s *service) runJanitor(ctx context.Context, c config.Config) {
 		func(p port.Purged) {
 			s.metrics.Purged(p.LookedAt, p.Deleted, p.Done)
 			if p.Deleted+p.Marks+p.Tenants > 0 {
-				s.log.Debug("purged", "refreshTokens", p.Deleted, "marks", p.Marks, "tenants", p.Tenants)
+				s.log.Debug("purged", "event", eventPurgePass, "refreshTokens", p.Deleted, "marks", p.Marks, "tenants", p.Tenants)
 			}
 		},
 		func(err error) {
-			s.log.Warn("what is dead could not be purged; this will be tried again", "error", err)
+			s.log.Warn("what is dead could not be purged; this will be tried again", "event", eventPurgeFailed, "error", err)
 		})
 }
 

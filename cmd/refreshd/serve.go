@@ -10,11 +10,13 @@ import (
 	"net/http"
 	"net/http/pprof"
 	"os"
+	"os/signal"
 	"path/filepath"
 	"reflect"
 	"slices"
 	"strings"
 	"sync/atomic"
+	"syscall"
 	"time"
 
 	"github.com/refreshd/refreshd/adapter/cli"
@@ -53,17 +55,19 @@ func (p process) serve(ctx context.Context, c config.Config) (err error) {
 	}
 	if address, ok := listener.Addr().(*net.TCPAddr); ok && !address.IP.IsLoopback() &&
 		publicURL == config.DerivePublicURL(listener.Addr().String()) {
-		s.log.Warn("issuers of access tokens begin with an address of this machine: set REFRESHD_PUBLIC_URL", "url", publicURL)
+		s.log.Warn("issuers of access tokens begin with an address of this machine: set REFRESHD_PUBLIC_URL",
+			"event", eventPublicURLMissing, "url", publicURL)
 	}
 	if c.Restored {
-		s.log.Warn("token strings that are newer than the store are exchanged: unset REFRESHD_RESTORED once clients are back")
+		s.log.Warn("token strings that are newer than the store are exchanged: unset REFRESHD_RESTORED once clients are back",
+			"event", eventRestored)
 	}
 	if err := p.fill(ctx, c, s, publicURL); err != nil {
 		return err
 	}
 
 	var stopping atomic.Bool
-	ready := (&readiness{ctx: ctx, probe: s.store.Ready}).ready // the API's and the admin listener's
+	ready := s.metrics.Readiness((&readiness{ctx: ctx, probe: s.store.Ready}).ready) // the API's and the admin listener's
 	api, err := s.api(c, publicURL, ready)
 	if err != nil {
 		return err
@@ -77,14 +81,14 @@ func (p process) serve(ctx context.Context, c config.Config) (err error) {
 	ended := make(chan error, 2)
 	if adminListener != nil {
 		go func() { ended <- admin.Serve(adminListener) }()
-		s.log.Info("admin listening", "address", adminListener.Addr().String())
+		s.log.Info("admin listening", "event", eventListening, "address", adminListener.Addr().String())
 	}
 	go func() { ended <- server.Serve(listener) }()
 	reloading, stopReloading := context.WithCancel(context.WithoutCancel(ctx)) // until the last request is answered
 	reloaded := make(chan struct{})
 	go func() {
 		defer close(reloaded)
-		s.reloadKeys(reloading)
+		s.reloadKeys(reloading, hangups())
 	}()
 	purging, stopPurging := context.WithCancel(ctx)
 	purged := make(chan struct{})
@@ -92,12 +96,12 @@ func (p process) serve(ctx context.Context, c config.Config) (err error) {
 		defer close(purged)
 		s.runJanitor(purging, c)
 	}()
-	s.log.Info("listening", "address", listener.Addr().String(), "url", publicURL, "database", c.Database.Redacted(),
+	s.log.Info("listening", "event", eventListening, "address", listener.Addr().String(), "url", publicURL, "database", c.Database.Redacted(),
 		"version", programVersion())
 
 	select {
 	case <-ctx.Done():
-		s.log.Info("stopping: finishing what is running")
+		s.log.Info("stopping: finishing what is running", "event", eventStopping)
 		stopping.Store(true)
 		// A balancer takes a moment to see that the process is not ready, and until then goes on sending.
 		select {
@@ -219,6 +223,7 @@ func (s *service) admin(ready func(context.Context) error) http.Handler {
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "the process lives") })
 	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, r *http.Request) {
 		if err := ready(r.Context()); err != nil {
+			s.tellNotReady(err)
 			http.Error(w, err.Error(), http.StatusServiceUnavailable)
 			return
 		}
@@ -232,19 +237,41 @@ func (s *service) admin(ready func(context.Context) error) http.Handler {
 	return mux
 }
 
-// reloadKeys keeps the view of the keys fresh until ctx is done. A store that is down for a while is no reason to stop: the
-// keys that are loaded still serve.
-func (s *service) reloadKeys(ctx context.Context) {
+// tellNotReady logs why a probe of the admin listener failed, at most once a second.
+func (s *service) tellNotReady(err error) {
+	now, last := time.Now().UnixNano(), s.notReadyAt.Load()
+	if now-last >= int64(time.Second) && s.notReadyAt.CompareAndSwap(last, now) {
+		s.log.Warn("not ready", "event", eventNotReady, "error", err)
+	}
+}
+
+// hangups receives SIGHUP, which asks a service to read again what it can. On a terminal it has another meaning, see main.
+func hangups() <-chan os.Signal {
+	received := make(chan os.Signal, 1)
+	if !cli.IsTerminal(os.Stderr) {
+		signal.Notify(received, syscall.SIGHUP)
+	}
+	return received
+}
+
+// reloadKeys keeps the view of the keys fresh until ctx is done, and reloads them when hangup receives. A store that is down for a
+// while is no reason to stop: the keys that are loaded still serve.
+func (s *service) reloadKeys(ctx context.Context, hangup <-chan os.Signal) {
 	ticker := time.NewTicker(usecase.KeyReloadInterval)
 	defer ticker.Stop()
-	for {
+	for asked := false; ; asked = false {
 		select {
 		case <-ctx.Done():
 			return
+		case <-hangup:
+			asked = true
 		case <-ticker.C:
-			if err := s.reloadKeysOnce(ctx); err != nil && ctx.Err() == nil {
-				s.log.Warn("the keys could not be reloaded; those loaded before go on serving", "error", err)
-			}
+		}
+		switch err := s.reloadKeysOnce(ctx); {
+		case err != nil && ctx.Err() == nil:
+			s.log.Warn("the keys could not be reloaded; those loaded before go on serving", "event", eventKeysReloadFailed, "error", err)
+		case err == nil && asked:
+			s.log.Info("SIGHUP: the keys were read again; the configuration is read at start only", "event", eventKeysReloaded)
 		}
 	}
 }

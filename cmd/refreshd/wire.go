@@ -1,20 +1,24 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"log/slog"
 	"os"
 	"path/filepath"
+	"sync/atomic"
 	"time"
 
 	"github.com/refreshd/refreshd/adapter/cli"
 	"github.com/refreshd/refreshd/adapter/gormstore"
 	"github.com/refreshd/refreshd/adapter/httpapi"
 	"github.com/refreshd/refreshd/adapter/jwxsigner"
+	"github.com/refreshd/refreshd/adapter/logsink"
 	"github.com/refreshd/refreshd/adapter/memstore"
 	"github.com/refreshd/refreshd/adapter/metrics"
 	"github.com/refreshd/refreshd/adapter/web"
@@ -38,6 +42,8 @@ type service struct {
 	metrics *metrics.Metrics
 	log     *slog.Logger
 	clock   usecase.Clock
+
+	notReadyAt atomic.Int64 // when a probe's failure was last logged, in nanoseconds since 1970
 }
 
 // open connects to the store, checks its schema or, if it is embedded, brings it up, and opens the keys in it. An error has changed
@@ -45,6 +51,9 @@ type service struct {
 func (p process) open(ctx context.Context, c config.Config) (*service, error) {
 	s := &service{
 		signer: jwxsigner.New(rand.Reader), metrics: metrics.New(programVersion()), log: p.logger(c), clock: time.Now,
+	}
+	if sink, ok := p.stderr.(*logsink.Sink); ok {
+		s.metrics.LogLinesLost(sink.Lost)
 	}
 	var err error
 	if s.store, err = s.openStore(ctx, c); err != nil {
@@ -68,7 +77,7 @@ func (s *service) openStore(ctx context.Context, c config.Config) (port.Store, e
 		return nil, err
 	}
 	if c.Database.Engine == config.SQLite {
-		err = store.Migrate(ctx, func(line string) { s.log.Info(line) })
+		err = store.Migrate(ctx, func(line string) { s.log.Info(line, "event", eventMigrated) })
 	}
 	if err == nil {
 		err = store.Ready(ctx)
@@ -219,7 +228,7 @@ func (s *service) api(c config.Config, publicURL string, ready func(context.Cont
 		Ready:        ready,
 		PublicURL:    publicURL,
 		Log:          s.log, Origins: origins, TrustedProxies: c.TrustedProxies, Guard: guard,
-		Observe:   s.metrics.Observe,
+		Observe:   func(r web.Response) { s.metrics.Observe(metrics.Response(r)) },
 		Exchanged: func(e usecase.Exchanged) { s.metrics.Exchanged(e.Outcome, e.AddressChanged, e.Why) },
 	}, nil
 }
@@ -230,8 +239,18 @@ func (s *service) applier() *usecase.Apply {
 
 func (p process) logger(c config.Config) *slog.Logger {
 	o := &slog.HandlerOptions{Level: c.LogLevel}
+	to := func(w io.Writer) *slog.Logger { return slog.New(slog.NewJSONHandler(w, o)) }
 	if c.LogFormat == config.LogText || c.LogFormat == config.LogAuto && cli.IsTerminal(p.stderr) {
-		return slog.New(slog.NewTextHandler(p.stderr, o))
+		to = func(w io.Writer) *slog.Logger { return slog.New(slog.NewTextHandler(w, o)) }
 	}
-	return slog.New(slog.NewJSONHandler(p.stderr, o))
+	if sink, ok := p.stderr.(*logsink.Sink); ok {
+		sink.Announce(func(lines int64) []byte {
+			var line bytes.Buffer
+			to(&line).Log(context.Background(), max(c.LogLevel, slog.LevelWarn),
+				"lines of the log were lost here, because it was not read or could not be written",
+				"event", eventLogLost, "lines", lines)
+			return line.Bytes()
+		})
+	}
+	return to(p.stderr)
 }

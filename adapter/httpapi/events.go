@@ -1,0 +1,37 @@
+package httpapi
+
+import "github.com/refreshd/refreshd/domain"
+
+// The events of the log, of requests that are more than a request. README lists all.
+const (
+	eventNotReady         = "server.not_ready"
+	eventCredentialFailed = "credential.failed"
+	eventTokenIssued      = "token.issued"
+	eventTokenRevoked     = "token.revoked"
+
+	eventExchangeRotated        = "exchange.rotated"
+	eventExchangeRetried        = "exchange.retried"
+	eventExchangeRecovered      = "exchange.recovered"
+	eventExchangeUnchanged      = "exchange.unchanged"
+	eventExchangeRefused        = "exchange.refused"
+	eventExchangeReplayed       = "exchange.replayed"
+	eventExchangeAddressChanged = "exchange.address_changed"
+	eventExchangeAhead          = "exchange.ahead"
+	eventExchangeRestored       = "exchange.restored"
+)
+
+var exchangeEvents = map[domain.Outcome]string{
+	domain.Rotated: eventExchangeRotated, domain.Retried: eventExchangeRetried, domain.Recovered: eventExchangeRecovered,
+	domain.Unchanged: eventExchangeUnchanged, domain.RefusedReplayed: eventExchangeReplayed,
+	domain.RefusedInvalid: eventExchangeRefused, domain.RefusedExpired: eventExchangeRefused,
+	domain.RefusedRevoked: eventExchangeRefused, domain.RefusedInactive: eventExchangeRefused,
+}
+
+// The kinds of credential that may have failed.
+const (
+	credentialNone        = "none" // and one was needed
+	credentialAPIKey      = "apiKey"
+	credentialAccessToken = "accessToken"
+	credentialTokenString = "tokenString"
+	credentialOther       = "other"
+)

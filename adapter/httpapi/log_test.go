@@ -1,0 +1,165 @@
+package httpapi_test
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/refreshd/refreshd/adapter/web"
+	"github.com/refreshd/refreshd/domain"
+)
+
+// told returns what the one line of a request says besides what every line does.
+func told(t *testing.T, a *answer) map[string]any {
+	t.Helper()
+	line := logLine(t, a.header.Get("X-Request-Id"))
+	for _, field := range []string{"time", "msg", "id", "method", "route", "status", "durationMs", "client", "bytes"} {
+		if _, there := line[field]; !there {
+			t.Errorf("no %s in %v", field, line)
+		}
+		delete(line, field)
+	}
+	return line
+}
+
+// What may be theft is looked into by somebody who has to find the user, and by then the session is gone.
+func TestALineOfWhatMayBeTheftNamesTheSessionAndItsUser(t *testing.T) {
+	s := newService(t)
+	began := s.clock().Format(time.RFC3339Nano)
+	line := func(g grant, app, event, outcome string, generation int) map[string]any {
+		return map[string]any{
+			"level": "WARN", "event": event, "tenant": aTenant, "outcome": outcome, "refreshTokenId": g.RefreshTokenID,
+			"applicationId": app, "userId": "ada", "generation": float64(generation), "issuedAt": began,
+		}
+	}
+	g := s.issue(t, "blog", "ada")
+	s.wait(time.Minute)
+	s.next(t, g.RefreshToken, "rotated")
+	got := told(t, s.exchange(t, g.RefreshToken).want(t, 400, "[reused]refreshToken"))
+	if diff := cmp.Diff(line(g, "blog", "exchange.replayed", "replayed", 2), got); diff != "" {
+		t.Errorf("a replay (-want +got):\n%s", diff)
+	}
+
+	began = s.clock().Format(time.RFC3339Nano)
+	g = s.issue(t, "shop", "ada")
+	s.wait(time.Minute)
+	s.exchange(t, g.RefreshToken, from("203.0.113.7:1")).want(t, 200)
+	want := line(g, "shop", "exchange.address_changed", "retried", 2)
+	want["rotatedFrom"], want["why"] = "203.0.113.7", "a retry from another client address than the rotation's"
+	got = told(t, s.exchange(t, g.RefreshToken, from("198.51.100.9:1")).want(t, 200))
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("a retry from another address (-want +got):\n%s", diff)
+	}
+	s.wait(time.Minute)
+	got = told(t, s.exchange(t, g.RefreshToken).want(t, 200))
+	if diff := cmp.Diff(line(g, "shop", "exchange.recovered", "recovered", 2), got); diff != "" {
+		t.Errorf("a recovery (-want +got):\n%s", diff)
+	}
+}
+
+// Whoever looks for what happened searches by the event, and by fields, not in sentences. Users are named where somebody has to be told,
+// or was named by the request; else not.
+func TestTheEventSaysWhatHappened(t *testing.T) {
+	s := newService(t)
+	issued := s.do(t, "POST", "/jwt/issue", backend, body(object{"userId": "ada", "applicationsId": "shop"})).want(t, 200)
+	g := issued.grant(t)
+	if diff := cmp.Diff(map[string]any{
+		"level": "INFO", "event": "token.issued", "tenant": aTenant, "outcome": "", "apiKey": "backend",
+		"refreshTokenId": g.RefreshTokenID, "applicationId": "shop",
+	}, told(t, issued)); diff != "" {
+		t.Errorf("an issue (-want +got):\n%s", diff)
+	}
+	for name, test := range map[string]struct {
+		got         *answer
+		event, kind string
+		level       string
+	}{
+		"rotated":       {s.exchange(t, g.RefreshToken).want(t, 200), "exchange.rotated", "", "INFO"},
+		"retried":       {s.exchange(t, g.RefreshToken).want(t, 200), "exchange.retried", "", "INFO"},
+		"no string":     {s.exchange(t, "rt_nonsense").want(t, 400, "[invalid]refreshToken"), "credential.failed", "tokenString", "INFO"},
+		"listed":        {s.do(t, "GET", "/jwt/refresh?userId=ada", backend).want(t, 200), "http.request", "", "INFO"},
+		"no key":        {s.do(t, "GET", "/jwt/refresh?userId=ada", tenant(aTenant)).want(t, 401), "credential.failed", "none", "INFO"},
+		"not permitted": {s.do(t, "GET", "/jwt/refresh?userId=ada", as("revoker"), tenant(aTenant)).want(t, 401), "credential.failed", "apiKey", "INFO"},
+		"a wrong token": {s.do(t, "DELETE", "/jwt/refresh/"+g.RefreshTokenID, bearer("a.b.c"), tenant(aTenant)).want(t, 401), "credential.failed", "accessToken", "INFO"},
+		"no credential": {s.do(t, "GET", "/jwt/refresh?userId=ada", bearer("x"), tenant(aTenant)).want(t, 401), "credential.failed", "other", "INFO"},
+		"unmatched":     {s.do(t, "GET", "/nope").want(t, 404), "http.request", "", "INFO"},
+		"invalid input": {s.do(t, "POST", "/jwt/issue", backend, body(object{"userId": ""})).want(t, 400, "[blank]applicationsId", "[blank]userId"), "http.request", "", "INFO"},
+		"health":        {s.do(t, "GET", "/healthz").want(t, 200), "http.request", "", "DEBUG"},
+		"readiness":     {s.do(t, "GET", "/readyz/").want(t, 200), "http.request", "", "DEBUG"},
+		"wrong method":  {s.do(t, "PATCH", "/healthz").want(t, 405), "http.request", "", "INFO"},
+	} {
+		got := told(t, test.got)
+		if kind, _ := got["kind"].(string); got["event"] != test.event || kind != test.kind || got["level"] != test.level {
+			t.Errorf("%s: got %v, want %s %q at %s", name, got, test.event, test.kind, test.level)
+		}
+		if got["userId"] != nil {
+			t.Errorf("%s: the user is named: %v", name, got)
+		}
+	}
+	s.store.fail = func(string) error { return fmt.Errorf("%w: down", domain.ErrUnavailable) }
+	for path, want := range map[string][2]string{
+		"/readyz": {"server.not_ready", "WARN"}, "/jwt/refresh?userId=ada": {"request.failed", "ERROR"},
+	} {
+		if got := told(t, s.do(t, "GET", path, backend).want(t, 503)); got["event"] != want[0] || got["level"] != want[1] {
+			t.Errorf("%s without a store: got %v, want %v", path, got, want)
+		}
+	}
+}
+
+// Who revoked what is asked for later, by people and by programs.
+func TestALineOfARevocationHasWhatWasRevokedInFields(t *testing.T) {
+	s := newService(t)
+	one, other := s.issue(t, "shop", "ada"), s.issue(t, "shop", "ada")
+	for query, want := range map[string]map[string]any{
+		"/" + one.RefreshTokenID:                            {"kind": "token", "tokenId": one.RefreshTokenID},
+		"?userId=ada&exceptTokenId=" + other.RefreshTokenID: {"kind": "user", "userId": "ada", "exceptTokenId": other.RefreshTokenID},
+		"?userId=bob":                     {"kind": "user", "userId": "bob"},
+		"?userId=bob&applicationsId=shop": {"kind": "userInApplication", "userId": "bob", "applicationId": "shop"},
+		"?applicationsId=blog":            {"kind": "application", "applicationId": "blog"},
+		"?allInTenant=true":               {"kind": "tenant"},
+	} {
+		for field, value := range map[string]any{
+			"level": "INFO", "event": "token.revoked", "tenant": aTenant, "outcome": "", "apiKey": "backend",
+		} {
+			want[field] = value
+		}
+		if diff := cmp.Diff(want, told(t, s.do(t, "DELETE", "/jwt/refresh"+query, backend).want(t, 200))); diff != "" {
+			t.Errorf("%s (-want +got):\n%s", query, diff)
+		}
+	}
+	// An owner who means another session than its own is let in nowhere, and the log says why.
+	g := s.issue(t, "shop", "ada")
+	got := told(t, s.do(t, "DELETE", "/jwt/refresh/"+one.RefreshTokenID, bearer(g.Token), tenant(aTenant)).want(t, 401))
+	if got["event"] != "credential.failed" || got["kind"] != "accessToken" || got["why"] == nil {
+		t.Errorf("another's session: got %v", got)
+	}
+}
+
+// The document writes routes so, and whoever looks for one in the metrics has it from there.
+func TestRoutesAreObservedAsTheDocumentWritesThem(t *testing.T) {
+	s := newService(t)
+	var seen []string
+	s.api.Observe = func(r web.Response) { seen = append(seen, r.Route) }
+	handler, err := s.api.Handler()
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.handler = handler
+	s.do(t, "GET", "/jwt/refresh/"+s.issue(t, "shop", "ada").RefreshTokenID, backend)
+	s.do(t, "GET", "/t/acme/.well-known/jwks.json")
+	s.do(t, "GET", "/jwt/refresh?userId=ada", backend)
+	document := string(s.do(t, "GET", "/openapi.yaml").body)
+	want := []string{"/jwt/issue", "/jwt/refresh/{id}", "/t/{tenantId}/.well-known/jwks.json", "/jwt/refresh", "/openapi.yaml"}
+	if !slices.Equal(seen, want) {
+		t.Errorf("got %v, want %v", seen, want)
+	}
+	for _, route := range want {
+		if !strings.Contains(document, "\n  "+route+":") {
+			t.Errorf("the document has no %s", route)
+		}
+	}
+}

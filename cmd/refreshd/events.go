@@ -1,0 +1,16 @@
+package main
+
+// The events of the log that are not those of a request or a statement. README lists all.
+const (
+	eventListening        = "server.listening"
+	eventStopping         = "server.stopping"
+	eventNotReady         = "server.not_ready"
+	eventPublicURLMissing = "config.public_url_missing"
+	eventRestored         = "config.restored"
+	eventMigrated         = "database.migrated"
+	eventKeysReloaded     = "keys.reloaded"
+	eventKeysReloadFailed = "keys.reload_failed"
+	eventPurgePass        = "purge.pass"
+	eventPurgeFailed      = "purge.failed"
+	eventLogLost          = "log.lost"
+)
