@@ -61,8 +61,8 @@ func TestALineOfWhatMayBeTheftNamesTheSessionAndItsUser(t *testing.T) {
 	}
 }
 
-// Whoever looks for what happened searches by the event, and by fields, not in sentences. Users are named where somebody has to be told,
-// or was named by the request; else not.
+// A search for what happened goes by the event and by fields, not by sentences. Users are named where somebody has to tell them, or
+// where the request named them; else not.
 func TestTheEventSaysWhatHappened(t *testing.T) {
 	s := newService(t)
 	issued := s.do(t, "POST", "/jwt/issue", backend, body(object{"userId": "ada", "applicationsId": "shop"})).want(t, 200)
@@ -73,25 +73,33 @@ func TestTheEventSaysWhatHappened(t *testing.T) {
 	}, told(t, issued)); diff != "" {
 		t.Errorf("an issue (-want +got):\n%s", diff)
 	}
+	list := func(options ...option) *answer { return s.do(t, "GET", "/jwt/refresh?userId=ada", options...) }
+	revoke := func(accessToken string) *answer {
+		return s.do(t, "DELETE", "/jwt/refresh/"+g.RefreshTokenID, bearer(accessToken), tenant(aTenant))
+	}
+	const request, failed = "http.request", "credential.failed"
 	for name, test := range map[string]struct {
-		got         *answer
-		event, kind string
-		level       string
+		got                *answer
+		status             int
+		event, kind, level string
 	}{
-		"rotated":       {s.exchange(t, g.RefreshToken).want(t, 200), "exchange.rotated", "", "INFO"},
-		"retried":       {s.exchange(t, g.RefreshToken).want(t, 200), "exchange.retried", "", "INFO"},
-		"no string":     {s.exchange(t, "rt_nonsense").want(t, 400, "[invalid]refreshToken"), "credential.failed", "tokenString", "INFO"},
-		"listed":        {s.do(t, "GET", "/jwt/refresh?userId=ada", backend).want(t, 200), "http.request", "", "INFO"},
-		"no key":        {s.do(t, "GET", "/jwt/refresh?userId=ada", tenant(aTenant)).want(t, 401), "credential.failed", "none", "INFO"},
-		"not permitted": {s.do(t, "GET", "/jwt/refresh?userId=ada", as("revoker"), tenant(aTenant)).want(t, 401), "credential.failed", "apiKey", "INFO"},
-		"a wrong token": {s.do(t, "DELETE", "/jwt/refresh/"+g.RefreshTokenID, bearer("a.b.c"), tenant(aTenant)).want(t, 401), "credential.failed", "accessToken", "INFO"},
-		"no credential": {s.do(t, "GET", "/jwt/refresh?userId=ada", bearer("x"), tenant(aTenant)).want(t, 401), "credential.failed", "other", "INFO"},
-		"unmatched":     {s.do(t, "GET", "/nope").want(t, 404), "http.request", "", "INFO"},
-		"invalid input": {s.do(t, "POST", "/jwt/issue", backend, body(object{"userId": ""})).want(t, 400, "[blank]applicationsId", "[blank]userId"), "http.request", "", "INFO"},
-		"health":        {s.do(t, "GET", "/healthz").want(t, 200), "http.request", "", "DEBUG"},
-		"readiness":     {s.do(t, "GET", "/readyz/").want(t, 200), "http.request", "", "DEBUG"},
-		"wrong method":  {s.do(t, "PATCH", "/healthz").want(t, 405), "http.request", "", "INFO"},
+		"rotated":       {s.exchange(t, g.RefreshToken), 200, "exchange.rotated", "", "INFO"},
+		"retried":       {s.exchange(t, g.RefreshToken), 200, "exchange.retried", "", "INFO"},
+		"no string":     {s.exchange(t, "rt_nonsense"), 400, failed, "tokenString", "INFO"},
+		"listed":        {list(backend), 200, request, "", "INFO"},
+		"no credential": {list(tenant(aTenant)), 401, failed, "none", "INFO"},
+		"of no form":    {list(bearer("x"), tenant(aTenant)), 401, failed, "other", "INFO"},
+		"not permitted": {list(as("revoker"), tenant(aTenant)), 401, failed, "apiKey", "INFO"},
+		"a wrong token": {revoke("a.b.c"), 401, failed, "accessToken", "INFO"},
+		"unmatched":     {s.do(t, "GET", "/nope"), 404, request, "", "INFO"},
+		"invalid input": {s.do(t, "POST", "/jwt/issue", backend, body(object{"userId": ""})), 400, request, "", "INFO"},
+		"health":        {s.do(t, "GET", "/healthz"), 200, request, "", "DEBUG"},
+		"readiness":     {s.do(t, "GET", "/readyz/"), 200, request, "", "DEBUG"},
+		"wrong method":  {s.do(t, "PATCH", "/healthz"), 405, request, "", "INFO"},
 	} {
+		if test.got.status != test.status {
+			t.Errorf("%s: got status %d, want %d", name, test.got.status, test.status)
+		}
 		got := told(t, test.got)
 		if kind, _ := got["kind"].(string); got["event"] != test.event || kind != test.kind || got["level"] != test.level {
 			t.Errorf("%s: got %v, want %s %q at %s", name, got, test.event, test.kind, test.level)
@@ -114,21 +122,27 @@ func TestTheEventSaysWhatHappened(t *testing.T) {
 func TestALineOfARevocationHasWhatWasRevokedInFields(t *testing.T) {
 	s := newService(t)
 	one, other := s.issue(t, "shop", "ada"), s.issue(t, "shop", "ada")
-	for query, want := range map[string]map[string]any{
-		"/" + one.RefreshTokenID:                            {"kind": "token", "tokenId": one.RefreshTokenID},
-		"?userId=ada&exceptTokenId=" + other.RefreshTokenID: {"kind": "user", "userId": "ada", "exceptTokenId": other.RefreshTokenID},
-		"?userId=bob":                     {"kind": "user", "userId": "bob"},
-		"?userId=bob&applicationsId=shop": {"kind": "userInApplication", "userId": "bob", "applicationId": "shop"},
-		"?applicationsId=blog":            {"kind": "application", "applicationId": "blog"},
-		"?allInTenant=true":               {"kind": "tenant"},
+	for _, test := range []struct {
+		query string
+		want  map[string]any
+	}{
+		{"/" + one.RefreshTokenID, map[string]any{"kind": "token", "tokenId": one.RefreshTokenID}},
+		{"?userId=ada&exceptTokenId=" + other.RefreshTokenID,
+			map[string]any{"kind": "user", "userId": "ada", "exceptTokenId": other.RefreshTokenID}},
+		{"?userId=bob", map[string]any{"kind": "user", "userId": "bob"}},
+		{"?userId=bob&applicationsId=shop",
+			map[string]any{"kind": "userInApplication", "userId": "bob", "applicationId": "shop"}},
+		{"?applicationsId=blog", map[string]any{"kind": "application", "applicationId": "blog"}},
+		{"?allInTenant=true", map[string]any{"kind": "tenant"}},
 	} {
 		for field, value := range map[string]any{
 			"level": "INFO", "event": "token.revoked", "tenant": aTenant, "outcome": "", "apiKey": "backend",
 		} {
-			want[field] = value
+			test.want[field] = value
 		}
-		if diff := cmp.Diff(want, told(t, s.do(t, "DELETE", "/jwt/refresh"+query, backend).want(t, 200))); diff != "" {
-			t.Errorf("%s (-want +got):\n%s", query, diff)
+		got := told(t, s.do(t, "DELETE", "/jwt/refresh"+test.query, backend).want(t, 200))
+		if diff := cmp.Diff(test.want, got); diff != "" {
+			t.Errorf("%s (-want +got):\n%s", test.query, diff)
 		}
 	}
 	// An owner who means another session than its own is let in nowhere, and the log says why.
@@ -139,7 +153,7 @@ func TestALineOfARevocationHasWhatWasRevokedInFields(t *testing.T) {
 	}
 }
 
-// The document writes routes so, and whoever looks for one in the metrics has it from there.
+// The document writes routes so, and who looks for one in the metrics has it from there.
 func TestRoutesAreObservedAsTheDocumentWritesThem(t *testing.T) {
 	s := newService(t)
 	var seen []string
