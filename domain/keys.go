@@ -1,6 +1,7 @@
 package domain
 
 import (
+	"cmp"
 	"crypto/aes"
 	"crypto/cipher"
 	"crypto/hkdf"
@@ -9,6 +10,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"time"
 )
@@ -35,6 +37,7 @@ type SealedKey struct {
 	StartsAt  time.Time // it serves from then on; zero for from the beginning
 	RetiredAt time.Time // it makes nothing new from then on; zero while it does
 	Sealed    string    // nonce and ciphertext
+	Revision  uint64    // of the write that stored it so: the store sets it
 }
 
 // context binds a ciphertext to its place: moved to another row, it does not open. Lengths lead, so that no two names agree.
@@ -53,44 +56,52 @@ type SigningKey struct {
 	Private   Secret // PKCS #8, DER
 }
 
-// SigningKeys are all of a deployment, in any order.
-type SigningKeys []SigningKey
-
-// SigningAt is the key of a tenant and algorithm that signs at that instant: the newest whose start is not after it; of two
-// that start together the smaller id. The tenant's own come before shared ones. It depends on nothing else, so replicas agree.
-func (ks SigningKeys) SigningAt(tenantID string, a Algorithm, at time.Time) (SigningKey, bool) {
-	var best SigningKey
-	better := func(k SigningKey) bool {
-		switch {
-		case best.ID == "":
-			return true
-		case (k.TenantID == "") != (best.TenantID == ""):
-			return best.TenantID == ""
-		case !k.StartsAt.Equal(best.StartsAt):
-			return k.StartsAt.After(best.StartsAt)
-		default:
-			return k.ID < best.ID
-		}
-	}
-	for _, k := range ks {
-		if k.Algorithm == a && (k.TenantID == tenantID || k.TenantID == "") && !k.StartsAt.After(at) &&
-			(k.RetiredAt.IsZero() || at.Before(k.RetiredAt)) && better(k) {
-			best = k
-		}
-	}
-	return best, best.ID != ""
+// IsKeyID reports whether a signing key could have this `kid`: 1 to 255 printable characters of ASCII. What cannot be one is not
+// worth asking a store for.
+func IsKeyID(id string) bool {
+	return id != "" && len(id) <= 255 && !strings.ContainsFunc(id, func(r rune) bool { return r <= ' ' || r > '~' })
 }
 
-// OfTenant are the keys whose public half a tenant publishes: its own and the shared ones.
-func (ks SigningKeys) OfTenant(tenantID string) SigningKeys {
-	var out SigningKeys
-	for _, k := range ks {
-		if k.TenantID == tenantID || k.TenantID == "" {
-			out = append(out, k)
+// SigningKeys are the keys that serve one tenant: its own, and those that all tenants share. The zero value holds none.
+type SigningKeys struct {
+	all         []SigningKey
+	byAlgorithm map[Algorithm][]SigningKey // each in the order of precedes
+}
+
+// NewSigningKeys returns these keys, which are of one tenant or shared.
+func NewSigningKeys(keys ...SigningKey) SigningKeys {
+	ks := SigningKeys{all: slices.SortedFunc(slices.Values(keys), precedes), byAlgorithm: make(map[Algorithm][]SigningKey)}
+	for _, k := range ks.all {
+		ks.byAlgorithm[k.Algorithm] = append(ks.byAlgorithm[k.Algorithm], k)
+	}
+	return ks
+}
+
+// precedes orders keys by which of two signs where both may: a tenant's own comes before a shared one, then the one that
+// starts later, then the one of the smaller id.
+func precedes(a, b SigningKey) int {
+	if aShared, bShared := a.TenantID == "", b.TenantID == ""; aShared != bShared {
+		if aShared {
+			return 1
+		}
+		return -1
+	}
+	return cmp.Or(b.StartsAt.Compare(a.StartsAt), cmp.Compare(a.ID, b.ID))
+}
+
+// SigningAt is the key of that algorithm that signs at that instant: the newest whose start is not after it; of two that start
+// together the smaller id. The tenant's own come before shared ones. It depends on nothing else, so replicas agree.
+func (ks SigningKeys) SigningAt(a Algorithm, at time.Time) (SigningKey, bool) {
+	for _, k := range ks.byAlgorithm[a] {
+		if !k.StartsAt.After(at) && (k.RetiredAt.IsZero() || at.Before(k.RetiredAt)) {
+			return k, true
 		}
 	}
-	return out
+	return SigningKey{}, false
 }
+
+// All are the keys whose public half the tenant publishes. The caller must not change them.
+func (ks SigningKeys) All() []SigningKey { return ks.all }
 
 // MasterKey seals the keys in the store, and does nothing else.
 type MasterKey struct{ key Secret }

@@ -26,30 +26,29 @@ func TestSigningAt(t *testing.T) {
 	shared1, shared2 := key("shared1", "", at(50), never), key("shared2", "", at(200), never)
 	for _, tt := range []struct {
 		rule string
-		keys domain.SigningKeys
+		keys []domain.SigningKey
 		at   time.Time
 		want string
 	}{
 		{"no key", nil, at(0), ""},
-		{"of another algorithm", domain.SigningKeys{rsa}, at(0), ""},
-		{"of another tenant", domain.SigningKeys{key("x", "other", never, never)}, at(0), ""},
-		{"not yet started", domain.SigningKeys{own2}, at(100).Add(-µs), ""},
-		{"at its start", domain.SigningKeys{own2}, at(100), "own2"},
-		{"from the beginning", domain.SigningKeys{key("x", "acme", never, never)}, at(-1_000_000), "x"},
-		{"the newest that has started", domain.SigningKeys{own1, own2, rsa}, at(99), "own1"},
-		{"the newest", domain.SigningKeys{own1, own2, rsa}, at(100), "own2"},
-		{"of two that start together the smaller id", domain.SigningKeys{key("b", "acme", at(0), never), key("a", "acme", at(0), never), key("c", "acme", at(0), never)}, at(0), "a"},
-		{"the tenant's own before a shared one that is newer", domain.SigningKeys{own1, shared2}, at(300), "own1"},
-		{"a shared one while the tenant's own has not started", domain.SigningKeys{own2, shared1}, at(99), "shared1"},
-		{"the newest of the shared ones", domain.SigningKeys{shared1, shared2}, at(200), "shared2"},
-		{"before it is retired", domain.SigningKeys{key("x", "acme", at(0), at(10))}, at(10).Add(-µs), "x"},
-		{"at its retirement", domain.SigningKeys{key("x", "acme", at(0), at(10))}, at(10), ""},
-		{"a shared one after the tenant's own is retired", domain.SigningKeys{key("x", "acme", at(0), at(10)), shared1}, at(60), "shared1"},
-		{"what was retired since signed then", domain.SigningKeys{key("x", "acme", at(50), at(80)), own1}, at(70), "x"},
+		{"of another algorithm", []domain.SigningKey{rsa}, at(0), ""},
+		{"not yet started", []domain.SigningKey{own2}, at(100).Add(-µs), ""},
+		{"at its start", []domain.SigningKey{own2}, at(100), "own2"},
+		{"from the beginning", []domain.SigningKey{key("x", "acme", never, never)}, at(-1_000_000), "x"},
+		{"the newest that has started", []domain.SigningKey{own1, own2, rsa}, at(99), "own1"},
+		{"the newest", []domain.SigningKey{own1, own2, rsa}, at(100), "own2"},
+		{"of two that start together the smaller id", []domain.SigningKey{key("b", "acme", at(0), never), key("a", "acme", at(0), never), key("c", "acme", at(0), never)}, at(0), "a"},
+		{"the tenant's own before a shared one that is newer", []domain.SigningKey{own1, shared2}, at(300), "own1"},
+		{"a shared one while the tenant's own has not started", []domain.SigningKey{own2, shared1}, at(99), "shared1"},
+		{"the newest of the shared ones", []domain.SigningKey{shared1, shared2}, at(200), "shared2"},
+		{"before it is retired", []domain.SigningKey{key("x", "acme", at(0), at(10))}, at(10).Add(-µs), "x"},
+		{"at its retirement", []domain.SigningKey{key("x", "acme", at(0), at(10))}, at(10), ""},
+		{"a shared one after the tenant's own is retired", []domain.SigningKey{key("x", "acme", at(0), at(10)), shared1}, at(60), "shared1"},
+		{"what was retired since signed then", []domain.SigningKey{key("x", "acme", at(50), at(80)), own1}, at(70), "x"},
 	} {
 		t.Run(tt.rule, func(t *testing.T) {
 			for range len(tt.keys) + 1 { // whatever their order
-				got, ok := tt.keys.SigningAt("acme", domain.EdDSA, tt.at)
+				got, ok := domain.NewSigningKeys(tt.keys...).SigningAt(domain.EdDSA, tt.at)
 				if got.ID != tt.want || ok != (tt.want != "") {
 					t.Errorf("got %q, %t, want %q", got.ID, ok, tt.want)
 				}
@@ -58,19 +57,6 @@ func TestSigningAt(t *testing.T) {
 				}
 			}
 		})
-	}
-}
-
-func TestOfTenant(t *testing.T) {
-	keys := domain.SigningKeys{{ID: "own", TenantID: "acme"}, {ID: "other", TenantID: "other"}, {ID: "shared"}}
-	for tenant, want := range map[string][]string{"acme": {"own", "shared"}, "other": {"other", "shared"}, "none": {"shared"}, "": {"shared"}} {
-		var got []string
-		for _, k := range keys.OfTenant(tenant) {
-			got = append(got, k.ID)
-		}
-		if !slices.Equal(got, want) {
-			t.Errorf("%q: got %q, want %q", tenant, got, want)
-		}
 	}
 }
 
@@ -115,7 +101,10 @@ func TestSealAndOpen(t *testing.T) {
 func TestASealedKeyIsBoundToItsName(t *testing.T) {
 	m := masterKey(t, masterBytes)
 	sealed, _ := m.Seal(sealedName, domain.NewSecret(confidential), strings.NewReader(nonce))
-	bound := map[string]bool{"Kind": true, "TenantID": true, "Algorithm": true, "Number": true, "ID": true, "CreatedAt": false, "StartsAt": false, "RetiredAt": false}
+	bound := map[string]bool{
+		"Kind": true, "TenantID": true, "Algorithm": true, "Number": true, "ID": true,
+		"CreatedAt": false, "StartsAt": false, "RetiredAt": false, "Revision": false,
+	}
 	for field := range reflect.TypeFor[domain.SealedKey]().Fields() {
 		if field.Name == "Sealed" {
 			continue
@@ -126,6 +115,8 @@ func TestASealedKeyIsBoundToItsName(t *testing.T) {
 		case *time.Time:
 			*x = issued.Add(time.Hour)
 		case *uint32:
+			*x++
+		case *uint64:
 			*x++
 		default:
 			v.SetString(v.String() + "x")

@@ -129,19 +129,75 @@ type Settings struct {
 
 // The names of the settings on the wire and in the kickstart file.
 const (
-	FieldCookieDomain        = "cookieDomain"
-	FieldAccessTokenSeconds  = "jwtConfiguration.timeToLiveInSeconds"
-	FieldAccessTokenType     = "jwtConfiguration.accessTokenType"
-	FieldAlgorithm           = "jwtConfiguration.algorithm"
-	FieldExpiration          = "jwtConfiguration.refreshTokenExpirationPolicy"
-	FieldTTLMinutes          = "jwtConfiguration.refreshTokenTimeToLiveInMinutes"
-	FieldMaximumTTLMinutes   = "jwtConfiguration.refreshTokenSlidingWindowConfiguration.maximumTimeToLiveInMinutes"
-	FieldUsage               = "jwtConfiguration.refreshTokenUsagePolicy"
-	FieldGraceSeconds        = "jwtConfiguration.refreshTokenOneTimeUseConfiguration.gracePeriodInSeconds"
-	FieldRecoveryBurst       = "jwtConfiguration.refreshTokenOneTimeUseConfiguration.recoveryBurst"
-	FieldRecoveryInterval    = "jwtConfiguration.refreshTokenOneTimeUseConfiguration.recoveryInterval"
-	FieldMaximumActiveTokens = "jwtConfiguration.maximumActiveTokens"
+	FieldActive                = "active"
+	FieldRequireAuthentication = "requireAuthentication"
+	FieldCookieOnly            = "cookieOnly"
+	FieldCookieDomain          = "cookieDomain"
+	FieldAccessTokenSeconds    = "jwtConfiguration.timeToLiveInSeconds"
+	FieldAccessTokenType       = "jwtConfiguration.accessTokenType"
+	FieldAlgorithm             = "jwtConfiguration.algorithm"
+	FieldExpiration            = "jwtConfiguration.refreshTokenExpirationPolicy"
+	FieldTTLMinutes            = "jwtConfiguration.refreshTokenTimeToLiveInMinutes"
+	FieldMaximumTTLMinutes     = "jwtConfiguration.refreshTokenSlidingWindowConfiguration.maximumTimeToLiveInMinutes"
+	FieldUsage                 = "jwtConfiguration.refreshTokenUsagePolicy"
+	FieldGraceSeconds          = "jwtConfiguration.refreshTokenOneTimeUseConfiguration.gracePeriodInSeconds"
+	FieldRecoveryBurst         = "jwtConfiguration.refreshTokenOneTimeUseConfiguration.recoveryBurst"
+	FieldRecoveryInterval      = "jwtConfiguration.refreshTokenOneTimeUseConfiguration.recoveryInterval"
+	FieldRevokeOnReplay        = "jwtConfiguration.refreshTokenRevocationPolicy.onOneTimeTokenReuse"
+	FieldMaximumActiveTokens   = "jwtConfiguration.maximumActiveTokens"
 )
+
+// Setting is one of Settings, for people.
+type Setting struct {
+	Field string
+	Value string // empty if it is not set
+}
+
+// List is every setting, also those that are not set, in an order that does not change.
+func (s Settings) List() []Setting {
+	return []Setting{
+		{FieldActive, text(s.Active)},
+		{FieldRequireAuthentication, text(s.RequireAuthentication)},
+		{FieldCookieOnly, text(s.CookieOnly)},
+		{FieldCookieDomain, text(s.CookieDomain)},
+		{FieldAccessTokenSeconds, text(s.AccessTokenSeconds)},
+		{FieldAccessTokenType, text(s.AccessTokenType)},
+		{FieldAlgorithm, text(s.Algorithm)},
+		{FieldExpiration, text(s.Expiration)},
+		{FieldTTLMinutes, text(s.TTLMinutes)},
+		{FieldMaximumTTLMinutes, text(s.MaximumTTLMinutes)},
+		{FieldUsage, text(s.Usage)},
+		{FieldGraceSeconds, text(s.GraceSeconds)},
+		{FieldRecoveryBurst, text(s.RecoveryBurst)},
+		{FieldRecoveryInterval, text(s.RecoveryInterval)},
+		{FieldRevokeOnReplay, text(s.RevokeOnReplay)},
+		{FieldMaximumActiveTokens, text(s.MaximumActiveTokens)},
+	}
+}
+
+func text[T any](v *T) string {
+	if v == nil {
+		return ""
+	}
+	if s := fmt.Sprint(*v); s != "" {
+		return s
+	}
+	return `""`
+}
+
+// Settings are those that p follows from, all of them set.
+func (p Policy) Settings() Settings {
+	count := func(d, unit time.Duration) *int64 { return new(int64(d / unit)) }
+	return Settings{
+		Active: &p.Active, RequireAuthentication: &p.RequireAuthentication,
+		CookieOnly: &p.CookieOnly, CookieDomain: &p.CookieDomain,
+		AccessTokenSeconds: count(p.AccessTokenTTL, time.Second), AccessTokenType: &p.AccessTokenType, Algorithm: &p.Algorithm,
+		Expiration: &p.Expiration, TTLMinutes: count(p.TTL, time.Minute), MaximumTTLMinutes: count(p.MaximumTTL, time.Minute),
+		Usage: &p.Usage, GraceSeconds: count(p.GracePeriod, time.Second),
+		RecoveryBurst: &p.RecoveryBurst, RecoveryInterval: &p.RecoveryInterval,
+		RevokeOnReplay: &p.RevokeOnReplay, MaximumActiveTokens: &p.MaximumActiveTokens,
+	}
+}
 
 // validate checks each setting by itself.
 func (s Settings) validate(p *Problems) {

@@ -415,3 +415,29 @@ func TestSlide(t *testing.T) {
 		}
 	}
 }
+
+// What an operator is shown of a change must leave out no setting.
+func TestSettingsAreListedInFull(t *testing.T) {
+	p := domain.DefaultPolicy()
+	p.CookieOnly, p.CookieDomain, p.MaximumActiveTokens = true, "acme.example", 7
+	all := p.Settings()
+	again, err := domain.Combine(domain.Tenant{}, domain.Application{Settings: all})
+	if err != nil || again != p {
+		t.Errorf("the settings of a policy make %+v, %v, want %+v", again, err, p)
+	}
+	fields := map[string]bool{}
+	for _, s := range all.List() {
+		if s.Value == "" || fields[s.Field] {
+			t.Errorf("%s = %q, want a value, once", s.Field, s.Value)
+		}
+		fields[s.Field] = true
+	}
+	if want := reflect.TypeFor[domain.Settings]().NumField(); len(fields) != want {
+		t.Errorf("%d settings are listed, want %d", len(fields), want)
+	}
+	for _, s := range (domain.Settings{CookieDomain: new("")}).List() {
+		if want := map[string]string{domain.FieldCookieDomain: `""`}[s.Field]; s.Value != want {
+			t.Errorf("%s = %q, want %q", s.Field, s.Value, want)
+		}
+	}
+}

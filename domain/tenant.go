@@ -1,7 +1,9 @@
 package domain
 
 import (
+	"fmt"
 	"net/url"
+	"strings"
 )
 
 // Tenant is a customer of the service with users, applications and keys of its own. Nothing of one tenant is visible to
@@ -36,6 +38,10 @@ func (t Tenant) Validate() error {
 	checkText(&p, "name", t.Name, maxName)
 	if t.Issuer != "" && !isIssuer(t.Issuer) {
 		p.Add("issuer", Malformed, "use an https or http URL without query, fragment and user, of at most 255 characters")
+	} else if other := derivedFor(t.Issuer); other != "" && other != t.ID {
+		p.Add("issuer", Conflict, fmt.Sprintf(
+			"this is the issuer that a tenant %q has where it sets none: use one that does not end in /t/ and the id of another tenant",
+			other))
 	}
 	t.Settings.validate(&p)
 	if p.Err() == nil {
@@ -43,6 +49,35 @@ func (t Tenant) Validate() error {
 		p.Merge("", err)
 	}
 	return p.Err()
+}
+
+// derivedIssuer comes between the public URL and the tenant's id in an issuer that is not set.
+const derivedIssuer = "/t/"
+
+// Issuer is `iss` of the tenant's access tokens: set, or else derived from the public URL.
+func Issuer(publicURL, tenantID, set string) string {
+	if set != "" {
+		return set
+	}
+	return strings.TrimSuffix(publicURL, "/") + derivedIssuer + tenantID
+}
+
+// derivedFor is the id of the tenant for which Issuer derives this issuer from some public URL; empty if there is none. The public
+// URL is not known where tenants are written, and may change, so that any will do. Whether the tenant exists does not matter
+// either: it may come.
+func derivedFor(issuer string) (tenantID string) {
+	u, err := url.Parse(issuer)
+	if err != nil {
+		return ""
+	}
+	i := strings.LastIndex(u.EscapedPath(), derivedIssuer)
+	if i < 0 {
+		return ""
+	}
+	if id := u.EscapedPath()[i+len(derivedIssuer):]; IsTenantID(id) {
+		return id
+	}
+	return ""
 }
 
 // isIssuer: RFC 8414, section 2, and http beside https so that a developer can begin.

@@ -18,12 +18,15 @@ type Signer interface {
 	// domain.AccessTokenTypes is an error.
 	Sign(ctx context.Context, key domain.SigningKey, t domain.AccessToken) (string, error)
 
-	// Verify reads a token of any of domain.AccessTokenTypes that one of the keys has signed, `jti` into ID. It checks
-	// signature, `alg` against the key's, that a key of one tenant speaks of no other, and form; not times, which are
-	// for the caller to judge. A token that does not verify, for whatever reason, is ErrUnauthorized; one that names a
-	// key that is not among keys is ErrUnknownKey as well.
-	Verify(ctx context.Context, keys []domain.SigningKey, token string) (domain.AccessToken, error)
+	// Verify reads a token of any of domain.AccessTokenTypes that one of our keys has signed, `jti` into ID. It asks find for
+	// the key that the token names, once, and only if token has the form of ours; an error of find it returns as it is. It
+	// checks signature, `alg` against the key's, that a key of one tenant speaks of no other, and form; not times, which are
+	// for the caller to judge. A token that does not verify, for whatever reason, is ErrUnauthorized.
+	Verify(ctx context.Context, find FindKey, token string) (domain.AccessToken, error)
 
 	// JWKS is the public halves as a JWK Set (RFC 7517, section 5), ordered by `kid`. The same keys give the same bytes.
 	JWKS(keys []domain.SigningKey) ([]byte, error)
 }
+
+// FindKey returns the signing key of that id. Where there is none its error is ErrUnknownKey and ErrUnauthorized.
+type FindKey func(ctx context.Context, id string) (domain.SigningKey, error)

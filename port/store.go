@@ -185,10 +185,14 @@ type Directory interface {
 
 	// Tenant returns ErrNotFound if it does not exist.
 	Tenant(ctx context.Context, id string) (domain.Tenant, error)
+	// TenantByIssuer returns the tenant that has set this issuer, which is not empty; ErrNotFound if none has.
+	TenantByIssuer(ctx context.Context, issuer string) (domain.Tenant, error)
 	// Tenants returns at most limit tenants, by id.
 	Tenants(ctx context.Context, limit int) ([]domain.Tenant, error)
 	// Application returns ErrNotFound if it or its tenant does not exist.
 	Application(ctx context.Context, tenantID, id string) (domain.Application, error)
+	// Applications returns all applications of the tenant, by id; none if it does not exist.
+	Applications(ctx context.Context, tenantID string) ([]domain.Application, error)
 	// Policy is the effective policy of the application. ErrNotFound as above.
 	Policy(ctx context.Context, tenantID, applicationID string) (domain.Policy, error)
 
@@ -212,16 +216,32 @@ type APIKeys interface {
 }
 
 // Keys keeps sealed keys. It cannot open them.
+//
+// Each write of a key takes the next revision of the key ring, 1 for the first, and the key carries it. Revisions are given one
+// after another: when a key of some revision can be read, every key that was written under a smaller one can be read too, unless
+// it was written again since. So a process that has read everything up to a revision misses nothing by reading only what is above
+// it; that is how processes learn of each other's keys. A store that gave out numbers before it waited for others, as a sequence
+// does, would break this: a reader would take the later of two writes for the end, and never see the earlier.
 type Keys interface {
-	// SealedKeys returns all of them, in no order.
-	SealedKeys(ctx context.Context) ([]domain.SealedKey, error)
-	// AddKey stores k. ErrDuplicate, with nothing written, if there is a key of its kind, tenant, algorithm and number, or
-	// (where k has one) of its id.
+	// KeyRevision returns the greatest revision of a key that is stored; 0 if there are no keys.
+	KeyRevision(ctx context.Context) (uint64, error)
+	// KeysSince returns the keys whose revision is above the given one, by revision, at most limit (at least 1). If it returns
+	// fewer, there are no more. Its cost does not depend on how many keys are stored.
+	KeysSince(ctx context.Context, revision uint64, limit int) ([]domain.SealedKey, error)
+	// KeysOfTenant returns the keys of that tenant, or, for an empty id, those that belong to none, in no order. Its cost does
+	// not depend on how many keys other tenants have.
+	KeysOfTenant(ctx context.Context, tenantID string) ([]domain.SealedKey, error)
+	// KeyByID returns the key of that id, which is not empty; ErrNotFound if there is none.
+	KeyByID(ctx context.Context, id string) (domain.SealedKey, error)
+
+	// AddKey stores k, whose Revision does not matter, under the next revision. ErrDuplicate, with nothing written, if there
+	// is a key of its kind, tenant, algorithm and number, or (where k has one) of its id.
 	AddKey(ctx context.Context, k domain.SealedKey) error
 	// Reseal replaces the ciphertext of the key that before names with sealed, in one step, if it still is before.Sealed; else
-	// it returns ErrConflict.
+	// it returns ErrConflict, with nothing written. The key takes the next revision.
 	Reseal(ctx context.Context, before domain.SealedKey, sealed string) error
-	// HasData tells whether the store holds anything at all besides sealed keys: a tenant, an API key, a refresh token. A
+
+	// HasData reports whether the store holds anything at all besides sealed keys: a tenant, an API key, a refresh token. A
 	// store with data and without the check value of its master key has lost something, and must not be written to.
 	HasData(ctx context.Context) (bool, error)
 }

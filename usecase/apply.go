@@ -4,16 +4,18 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"math"
+	"maps"
 	"reflect"
 	"slices"
+	"strings"
+	"time"
 
 	"github.com/refreshd/refreshd/domain"
 	"github.com/refreshd/refreshd/port"
 )
 
 // Apply makes tenants, applications and API keys what a kickstart says they are. It creates and updates, and never deletes:
-// what a kickstart does not mention stays.
+// what a kickstart does not mention stays. Of what it does mention it sets every field: one that is left out takes its default.
 type Apply struct {
 	Directory port.Directory
 	APIKeys   port.APIKeys
@@ -43,132 +45,32 @@ type Applied struct {
 	Kind     string // "tenant", "application" or "API key"
 	Name     string
 	Action   string // "created", "updated" or "unchanged"
+	Changes  []Change
 	Warnings []string
 }
 
-const unchanged = "unchanged"
-
-// Do applies k. First it checks all that k says: an *domain.Invalid then has fields such as
-// `tenants[0].applications[2].jwtConfiguration.algorithm`, and nothing was written. Then it writes each tenant with its
-// applications in one step, all or none, and each API key by itself, and stops at the first error; what it applied
-// before is returned beside the error. A tenant whose settings cannot be combined with a stored application that k does
-// not mention is refused only then, with a field such as `tenants[0].applications["shop"].…`. ErrDuplicate means that
-// another process took an issuer or a key while Do was at work. Do can be called again after any error.
-func (a *Apply) Do(ctx context.Context, k Kickstart) ([]Applied, error) {
-	if err := a.check(ctx, k); err != nil {
-		return nil, err
-	}
-	var done []Applied
-	for i, kt := range k.Tenants {
-		applied, err := a.tenant(ctx, fmt.Sprintf("tenants[%d].", i), kt)
-		if err != nil {
-			return done, err
-		}
-		done = append(done, applied...)
-	}
-	for _, ka := range k.APIKeys {
-		applied, err := a.apiKey(ctx, ka)
-		if err != nil {
-			return done, fault(fmt.Sprintf("apply API key %q", ka.APIKey.Name), err)
-		}
-		done = append(done, applied)
-	}
-	return done, nil
+// Change is a field of an object that was there before. A secret has no values.
+type Change struct {
+	Field    string // as in domain.FieldError, within its object
+	Old, New string
 }
 
-// tenant applies a tenant with its applications. The fields of an *Invalid begin with at.
-func (a *Apply) tenant(ctx context.Context, at string, kt KickstartTenant) ([]Applied, error) {
-	t, apps := kt.Tenant, slices.Clone(kt.Applications)
-	attempted := "apply tenant " + t.ID
-	stored, err := a.Directory.Tenant(ctx, t.ID)
-	action, err := actionFor(t, stored, err)
-	if err != nil {
-		return nil, fault(attempted, err)
-	}
-	done := []Applied{{Kind: "tenant", Name: t.ID, Action: action}}
-	for i := range apps {
-		apps[i].TenantID = t.ID
-		policy, err := domain.Combine(t, apps[i])
-		if err != nil {
-			return nil, fault(attempted, err)
-		}
-		stored, err := a.Directory.Application(ctx, t.ID, apps[i].ID)
-		action, err := actionFor(apps[i], stored, err)
-		if err != nil {
-			return nil, fault(attempted, err)
-		}
-		// Its key is there before it signs, so that no verifier keeps a key set without it. The key stays if the tenant is
-		// then refused, and serves when its algorithm is next in force.
-		if _, err := a.Keys.signing(ctx, t.ID, policy.Algorithm, a.Keys.Clock.now()); err != nil {
-			return nil, err
-		}
-		done = append(done, Applied{
-			Kind: "application", Name: t.ID + "/" + apps[i].ID, Action: action, Warnings: policy.Warnings(),
-		})
-	}
-	if !slices.ContainsFunc(done, func(a Applied) bool { return a.Action != unchanged }) {
-		return done, nil
-	}
-	// With the unchanged ones too: another process may have changed one since it was read.
-	if err := a.Directory.SaveTenant(ctx, t, apps...); err != nil {
-		return nil, fault(attempted, within(at, err))
-	}
-	return done, nil
-}
+const (
+	created   = "created"
+	updated   = "updated"
+	unchanged = "unchanged"
+)
 
-func (a *Apply) apiKey(ctx context.Context, ka KickstartAPIKey) (Applied, error) {
-	key := ka.APIKey
-	key.Hash = a.Keys.hashAPIKey(ka.Key)
-	stored, err := a.APIKeys.APIKeyByName(ctx, key.Name)
-	action, err := actionFor(key, stored, err)
-	if err == nil && action != unchanged {
-		err = a.APIKeys.SaveAPIKey(ctx, key)
-	}
-	return Applied{Kind: "API key", Name: key.Name, Action: action, Warnings: key.Warnings()}, err
-}
-
-// actionFor is what makes wanted of what a read returned.
-func actionFor[T any](wanted, stored T, err error) (string, error) {
-	switch {
-	case errors.Is(err, domain.ErrNotFound):
-		return "created", nil
-	case err != nil:
-		return "", err
-	case reflect.DeepEqual(stored, wanted):
-		return unchanged, nil
-	default:
-		return "updated", nil
-	}
-}
-
-// within puts prefix before the fields of an *Invalid.
-func within(prefix string, err error) error {
-	var invalid *domain.Invalid
-	if !errors.As(err, &invalid) {
-		return err
-	}
+// Validate checks all that can be told without a store. The fields of an *domain.Invalid are such as
+// `tenants[0].applications[2].jwtConfiguration.algorithm`.
+func (k Kickstart) Validate() error {
 	var p domain.Problems
-	p.Merge(prefix, invalid)
-	return p.Err()
-}
-
-func (a *Apply) check(ctx context.Context, k Kickstart) error {
-	var p domain.Problems
-	stored, err := a.Directory.Tenants(ctx, math.MaxInt32)
-	if err != nil {
-		return fault("apply", err)
-	}
 	tenants, issuers := map[string]bool{}, map[string]bool{}
 	for i, kt := range k.Tenants {
 		at := fmt.Sprintf("tenants[%d].", i)
 		p.Merge(at, kt.Tenant.Validate())
 		once(&p, at+"id", tenants, kt.Tenant.ID)
 		once(&p, at+"issuer", issuers, kt.Tenant.Issuer)
-		if slices.ContainsFunc(stored, func(other domain.Tenant) bool {
-			return kt.Tenant.Issuer != "" && other.Issuer == kt.Tenant.Issuer && other.ID != kt.Tenant.ID
-		}) {
-			p.Add(at+"issuer", domain.Duplicate, "this is the issuer of another tenant in the store: every tenant needs its own")
-		}
 		apps := map[string]bool{}
 		for j, app := range kt.Applications {
 			at := fmt.Sprintf("%sapplications[%d].", at, j)
@@ -186,19 +88,8 @@ func (a *Apply) check(ctx context.Context, k Kickstart) error {
 			p.Add(at+"key", domain.Blank, "set the key, or the environment variable that it comes from")
 		case !domain.IsAPIKey(ka.Key.Reveal()):
 			p.Add(at+"key", domain.Malformed, "a key is ak_ and at least 24 more of A-Z a-z 0-9 _ -")
-		default:
-			other, err := a.APIKeys.APIKeyByHash(ctx, a.Keys.hashAPIKey(ka.Key))
-			if err == nil && other.Name != ka.APIKey.Name {
-				p.Add(at+"key", domain.Duplicate, "this key is stored under another name: every name needs a key of its own")
-			} else if err != nil && !errors.Is(err, domain.ErrNotFound) {
-				return fault("apply", err)
-			}
 		}
 		once(&p, at+"key", keys, ka.Key.Reveal())
-		if id := ka.APIKey.TenantID; id != "" && !tenants[id] &&
-			!slices.ContainsFunc(stored, func(t domain.Tenant) bool { return t.ID == id }) {
-			p.Add(at+"tenantId", domain.Malformed, "no tenant has this id: name one of this file or of the store")
-		}
 	}
 	return p.Err()
 }
@@ -211,4 +102,297 @@ func once(p *domain.Problems, field string, seen map[string]bool, value string) 
 		p.Add(field, domain.Repeated, "an earlier entry says the same: each may be there once")
 	}
 	seen[value] = true
+}
+
+// Do applies k. First it checks all that k says, also against what is stored: after an *domain.Invalid nothing was written. Then
+// it writes each tenant with its applications in one step, all or none, and each API key by itself, and stops at the first error;
+// what it applied before is returned beside the error. An *domain.Invalid is possible then too, if another process stored an
+// application meanwhile. ErrDuplicate means that another process took an issuer or a key while Do was at work. Do can be called
+// again after any error.
+func (a *Apply) Do(ctx context.Context, k Kickstart) ([]Applied, error) {
+	p, err := a.plan(ctx, k)
+	if err != nil {
+		return nil, err
+	}
+	var done []Applied
+	for i, pt := range p.tenants {
+		if err := a.tenant(ctx, fmt.Sprintf("tenants[%d].", i), pt); err != nil {
+			return done, err
+		}
+		done = append(done, pt.applied...)
+	}
+	for _, pk := range p.apiKeys {
+		if pk.applied.Action != unchanged {
+			if err := a.APIKeys.SaveAPIKey(ctx, pk.key); err != nil {
+				return done, fault(fmt.Sprintf("apply API key %q", pk.key.Name), err)
+			}
+		}
+		done = append(done, pk.applied)
+	}
+	return done, nil
+}
+
+// DryRun returns what Do would, and writes nothing.
+func (a *Apply) DryRun(ctx context.Context, k Kickstart) ([]Applied, error) {
+	p, err := a.plan(ctx, k)
+	if err != nil {
+		return nil, err
+	}
+	var would []Applied
+	for _, pt := range p.tenants {
+		would = append(would, pt.applied...)
+	}
+	for _, pk := range p.apiKeys {
+		would = append(would, pk.applied)
+	}
+	return would, nil
+}
+
+// plan is what there is to do.
+type plan struct {
+	tenants []plannedTenant
+	apiKeys []plannedAPIKey
+}
+
+type plannedTenant struct {
+	tenant       domain.Tenant
+	applications []domain.Application
+	algorithms   map[domain.Algorithm]bool // that the applications sign with
+	applied      []Applied
+}
+
+type plannedAPIKey struct {
+	key     domain.APIKey
+	applied Applied
+}
+
+// tenant writes a tenant with its applications. The fields of an *Invalid begin with at.
+func (a *Apply) tenant(ctx context.Context, at string, pt plannedTenant) error {
+	// Keys are there before they sign, so that no verifier keeps a key set without them. They stay if the tenant is then
+	// refused, and serve when their algorithm is next in force.
+	for _, algorithm := range slices.Sorted(maps.Keys(pt.algorithms)) {
+		if _, err := a.Keys.signing(ctx, pt.tenant.ID, algorithm, a.Keys.Clock.now()); err != nil {
+			return err
+		}
+	}
+	if !slices.ContainsFunc(pt.applied, func(a Applied) bool { return a.Action != unchanged }) {
+		return nil
+	}
+	// With the unchanged applications too: another process may have changed one since it was read.
+	if err := a.Directory.SaveTenant(ctx, pt.tenant, pt.applications...); err != nil {
+		return fault("apply tenant "+pt.tenant.ID, within(at, err))
+	}
+	return nil
+}
+
+// plan compares k with the store.
+func (a *Apply) plan(ctx context.Context, k Kickstart) (plan, error) {
+	if err := k.Validate(); err != nil {
+		return plan{}, err
+	}
+	var (
+		problems domain.Problems
+		out      plan
+		tenants  = make(map[string]bool)
+	)
+	for i, kt := range k.Tenants {
+		tenants[kt.Tenant.ID] = true
+		pt, err := a.planTenant(ctx, kt)
+		at := fmt.Sprintf("tenants[%d].", i)
+		var invalid *domain.Invalid
+		if errors.As(err, &invalid) {
+			problems.Merge(at, invalid)
+		} else if err != nil {
+			return plan{}, fault("apply tenant "+kt.Tenant.ID, err)
+		}
+		out.tenants = append(out.tenants, pt)
+	}
+	for i, ka := range k.APIKeys {
+		pk, err := a.planAPIKey(ctx, ka, tenants)
+		var invalid *domain.Invalid
+		if errors.As(err, &invalid) {
+			problems.Merge(fmt.Sprintf("apiKeys[%d].", i), invalid)
+		} else if err != nil {
+			return plan{}, fault(fmt.Sprintf("apply API key %q", ka.APIKey.Name), err)
+		}
+		out.apiKeys = append(out.apiKeys, pk)
+	}
+	return out, problems.Err()
+}
+
+func (a *Apply) planTenant(ctx context.Context, kt KickstartTenant) (plannedTenant, error) {
+	t, pt := kt.Tenant, plannedTenant{tenant: kt.Tenant, algorithms: make(map[domain.Algorithm]bool)}
+	if t.Issuer != "" {
+		other, err := a.Directory.TenantByIssuer(ctx, t.Issuer)
+		if err == nil && other.ID != t.ID {
+			return pt, domain.NewInvalid("issuer", domain.Duplicate,
+				"this is the issuer of another tenant in the store: every tenant needs its own")
+		}
+		if err != nil && !errors.Is(err, domain.ErrNotFound) {
+			return pt, err
+		}
+	}
+	stored, err := a.Directory.Tenant(ctx, t.ID)
+	exists := err == nil
+	if err != nil && !errors.Is(err, domain.ErrNotFound) {
+		return pt, err
+	}
+	storedApps, err := a.Directory.Applications(ctx, t.ID)
+	if err != nil {
+		return pt, err
+	}
+	before, after := make(map[string]domain.Application), make(map[string]domain.Application)
+	for _, app := range storedApps {
+		before[app.ID], after[app.ID] = app, app
+	}
+	for _, app := range kt.Applications {
+		app.TenantID = t.ID
+		after[app.ID] = app
+		pt.applications = append(pt.applications, app)
+	}
+	policies, err := domain.CombineAll(t, after)
+	if err != nil {
+		return pt, err
+	}
+	storedPolicy, newPolicy := combined(stored, domain.Application{}), combined(t, domain.Application{})
+	tenant := Applied{Kind: "tenant", Name: t.ID, Action: actionFor(exists, reflect.DeepEqual(stored, t))}
+	if tenant.Action == updated {
+		const derived = "derived from the public URL"
+		tenant.Changes = slices.Concat(
+			change("name", stored.Name, t.Name, notSet), change("issuer", stored.Issuer, t.Issuer, derived),
+			settingChanges(stored.Settings, t.Settings, storedPolicy, newPolicy))
+	}
+	pt.applied = append(pt.applied, tenant)
+	for _, app := range pt.applications {
+		old, exists := before[app.ID]
+		done := Applied{
+			Kind: "application", Name: t.ID + "/" + app.ID, Action: actionFor(exists, reflect.DeepEqual(old, app)),
+			Warnings: policies[app.ID].Warnings(),
+		}
+		if done.Action == updated {
+			done.Changes = append(change("name", old.Name, app.Name, notSet),
+				settingChanges(old.Settings, app.Settings, combined(stored, old), policies[app.ID])...)
+		}
+		pt.algorithms[policies[app.ID].Algorithm] = true
+		pt.applied = append(pt.applied, done)
+	}
+	return pt, nil
+}
+
+// combined is the policy of what is stored, and can therefore be combined.
+func combined(t domain.Tenant, a domain.Application) domain.Policy {
+	p, _ := domain.Combine(t, a)
+	return p
+}
+
+func (a *Apply) planAPIKey(ctx context.Context, ka KickstartAPIKey, tenants map[string]bool) (plannedAPIKey, error) {
+	key := ka.APIKey
+	key.Hash = a.Keys.hashAPIKey(ka.Key)
+	pk := plannedAPIKey{key: key}
+	var problems domain.Problems
+	other, err := a.APIKeys.APIKeyByHash(ctx, key.Hash)
+	if err == nil && other.Name != key.Name {
+		problems.Add("key", domain.Duplicate, "this key is stored under another name: every name needs a key of its own")
+	} else if err != nil && !errors.Is(err, domain.ErrNotFound) {
+		return pk, err
+	}
+	if key.TenantID != "" && !tenants[key.TenantID] {
+		_, err := a.Directory.Tenant(ctx, key.TenantID)
+		if errors.Is(err, domain.ErrNotFound) {
+			problems.Add("tenantId", domain.Malformed, "no tenant has this id: name one of this file or of the store")
+		} else if err != nil {
+			return pk, err
+		}
+	}
+	stored, err := a.APIKeys.APIKeyByName(ctx, key.Name)
+	exists := err == nil
+	if err != nil && !errors.Is(err, domain.ErrNotFound) {
+		return pk, err
+	}
+	pk.applied = Applied{Kind: "API key", Name: key.Name, Action: actionFor(exists, reflect.DeepEqual(stored, key))}
+	if pk.applied.Action == updated {
+		pk.applied.Changes = apiKeyChanges(stored, key)
+	}
+	return pk, problems.Err()
+}
+
+// actionFor is what makes the wanted of what is stored.
+func actionFor(exists, same bool) string {
+	switch {
+	case !exists:
+		return created
+	case same:
+		return unchanged
+	default:
+		return updated
+	}
+}
+
+const notSet = "not set"
+
+// change is that of a field, if it is one. none is the word for an empty value.
+func change(field, before, after, none string) []Change {
+	if before == after {
+		return nil
+	}
+	word := func(s string) string {
+		if s == "" {
+			return none
+		}
+		return s
+	}
+	return []Change{{Field: field, Old: word(before), New: word(after)}}
+}
+
+// settingChanges names what is set, and beside what is not set the value that is then in force.
+func settingChanges(before, after domain.Settings, was, is domain.Policy) (changes []Change) {
+	inForce := func(set domain.Setting, policy domain.Setting) string {
+		if set.Value == "" {
+			return policy.Value + " (" + notSet + ")"
+		}
+		return set.Value
+	}
+	old, now, oldPolicy, newPolicy := before.List(), after.List(), was.Settings().List(), is.Settings().List()
+	for i := range old {
+		if old[i] != now[i] {
+			changes = append(changes, Change{
+				Field: old[i].Field, Old: inForce(old[i], oldPolicy[i]), New: inForce(now[i], newPolicy[i]),
+			})
+		}
+	}
+	return changes
+}
+
+func apiKeyChanges(before, after domain.APIKey) (changes []Change) {
+	if before.Hash != after.Hash {
+		changes = append(changes, Change{Field: "key"})
+	}
+	changes = append(changes, change("tenantId", before.TenantID, after.TenantID, "every tenant")...)
+	endpoints := maps.Clone(before.Permissions)
+	if endpoints == nil {
+		endpoints = domain.Permissions{}
+	}
+	maps.Copy(endpoints, after.Permissions)
+	for _, endpoint := range slices.Sorted(maps.Keys(endpoints)) {
+		methods := func(k domain.APIKey) string { return strings.Join(k.Permissions[endpoint], " ") }
+		changes = append(changes, change("permissions.endpoints."+endpoint, methods(before), methods(after), "none")...)
+	}
+	instant := func(t time.Time) string {
+		if t.IsZero() {
+			return ""
+		}
+		return t.Format(time.RFC3339Nano)
+	}
+	return append(changes, change("expiresAt", instant(before.ExpiresAt), instant(after.ExpiresAt), "never")...)
+}
+
+// within puts prefix before the fields of an *Invalid.
+func within(prefix string, err error) error {
+	var invalid *domain.Invalid
+	if !errors.As(err, &invalid) {
+		return err
+	}
+	var p domain.Problems
+	p.Merge(prefix, invalid)
+	return p.Err()
 }

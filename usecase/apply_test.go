@@ -309,12 +309,12 @@ type meddled struct {
 	change domain.Application
 }
 
-func (m meddled) Application(ctx context.Context, tenantID, id string) (domain.Application, error) {
-	a, err := m.Directory.Application(ctx, tenantID, id)
-	if err == nil && id == m.change.ID {
+func (m meddled) Applications(ctx context.Context, tenantID string) ([]domain.Application, error) {
+	all, err := m.Directory.Applications(ctx, tenantID)
+	if err == nil {
 		err = m.SaveApplication(ctx, m.change)
 	}
-	return a, err
+	return all, err
 }
 
 // What another process makes of an application meanwhile may be impossible with the new tenant.

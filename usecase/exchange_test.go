@@ -25,6 +25,7 @@ func TestAnExchangeIsOneCallOfTheStore(t *testing.T) {
 	w := newWorld(t)
 	issued := w.issued(t, "shop")
 	w.clock.advance(time.Hour)
+	must(t, w.keys.Reload(t.Context())) // as a process does each second
 	w.probe.forget()
 	drawn := w.random.drawn
 
@@ -319,8 +320,8 @@ func TestAnUnknownKeyNumberReloadsTheKeysOnceASecondAtMost(t *testing.T) {
 		w.clock.advance(step.after)
 		w.probe.forget()
 		present()
-		if got := w.probe.count("SealedKeys"); got != step.want || len(w.probe.asked()) != got {
-			t.Errorf("after %s: calls of ports = %v, want SealedKeys %d times", step.after, w.probe.asked(), step.want)
+		if got := w.probe.count("KeysSince"); got != step.want || len(w.probe.asked()) != got {
+			t.Errorf("after %s: calls of ports = %v, want KeysSince %d times", step.after, w.probe.asked(), step.want)
 		}
 	}
 }

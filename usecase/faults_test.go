@@ -14,6 +14,7 @@ import (
 	"github.com/google/go-cmp/cmp/cmpopts"
 
 	"github.com/refreshd/refreshd/domain"
+	"github.com/refreshd/refreshd/port"
 	"github.com/refreshd/refreshd/usecase"
 )
 
@@ -25,8 +26,8 @@ func TestAfterAnyFaultTheSameCallAgainGivesTheSameAnswer(t *testing.T) {
 	calls := clean.w.probe.asked()
 	for _, must := range []string{
 		"Insert", "Advance", "Snapshot", "Swap", "Find", "List", "Revoke", "RevokeScope", "KeepNewest", "SaveTenant",
-		"Tenant", "Tenants", "Application", "Policy", "SaveAPIKey", "APIKeyByName", "APIKeyByHash", "SealedKeys", "AddKey", "Reseal",
-		"HasData", "NewKey", "Sign", "Verify", "JWKS",
+		"Tenant", "TenantByIssuer", "Tenants", "Applications", "Policy", "SaveAPIKey", "APIKeyByName", "APIKeyByHash",
+		"KeyRevision", "KeysSince", "KeysOfTenant", "KeyByID", "AddKey", "Reseal", "HasData", "NewKey", "Sign", "Verify", "JWKS",
 	} {
 		if !slices.Contains(calls, must) {
 			t.Errorf("the story never calls %s, and so no fault of it is tried", must)
@@ -155,6 +156,8 @@ func (s *story) play() {
 	s.exchange("the terminal is out", terminal1, "refused")
 	w.clock.advance(time.Minute)
 	phone5 := s.exchange("the phone is not", phone4, "generation 5")
+	restarted := w.keysConfig()
+	s.step("start again", start(restarted))
 	s.step("the phone logs itself out", func(ctx context.Context) (told, error) {
 		caller, err := w.authenticate.Owner(ctx, phone5.access)
 		if err != nil {
@@ -284,7 +287,12 @@ type session struct {
 // notary is a signer that remembers what it signed. Its signatures are as deterministic as real ones.
 type notary struct {
 	random *counting
-	signed sync.Map // by token
+	signed sync.Map // by token: a signedToken
+}
+
+type signedToken struct {
+	domain.AccessToken
+	keyID string
 }
 
 func (n *notary) NewKey(domain.Algorithm) (domain.Secret, error) {
@@ -295,16 +303,19 @@ func (n *notary) NewKey(domain.Algorithm) (domain.Secret, error) {
 
 func (n *notary) Sign(_ context.Context, key domain.SigningKey, t domain.AccessToken) (string, error) {
 	token := fmt.Sprintf("%x", sha256.Sum256(fmt.Append(nil, key.ID, key.Private.Reveal(), t)))
-	n.signed.Store(token, t)
+	n.signed.Store(token, signedToken{t, key.ID})
 	return token, nil
 }
 
-func (n *notary) Verify(_ context.Context, _ []domain.SigningKey, token string) (domain.AccessToken, error) {
+func (n *notary) Verify(ctx context.Context, find port.FindKey, token string) (domain.AccessToken, error) {
 	t, ok := n.signed.Load(token)
 	if !ok {
 		return domain.AccessToken{}, domain.ErrUnauthorized
 	}
-	return t.(domain.AccessToken), nil
+	if _, err := find(ctx, t.(signedToken).keyID); err != nil {
+		return domain.AccessToken{}, err
+	}
+	return t.(signedToken).AccessToken, nil
 }
 
 func (n *notary) JWKS(keys []domain.SigningKey) ([]byte, error) {
@@ -323,7 +334,7 @@ func (s session) told(g usecase.Grant) told {
 func kickstart() usecase.Kickstart {
 	return usecase.Kickstart{
 		Tenants: []usecase.KickstartTenant{{
-			Tenant: domain.Tenant{ID: "acme", Name: "Acme"},
+			Tenant: domain.Tenant{ID: "acme", Name: "Acme", Issuer: "https://login.acme.example"},
 			Applications: []domain.Application{
 				{ID: "shop", Name: "Shop", Settings: domain.Settings{MaximumActiveTokens: new(int64(2))}},
 				{ID: "terminal", Name: "Terminal", Settings: domain.Settings{Usage: new(domain.Reusable)}},

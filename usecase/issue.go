@@ -78,7 +78,7 @@ func (u *Issue) Do(ctx context.Context, in IssueInput) (Grant, error) {
 		return Grant{}, domain.NewInvalid("applicationsId", domain.Inactive,
 			"the application is switched off: switch it on, or name another one")
 	}
-	issuer := Issuer(u.Minter.PublicURL, in.TenantID, policy.Issuer)
+	issuer := domain.Issuer(u.Minter.PublicURL, in.TenantID, policy.Issuer)
 	if err := domain.CheckAccessTokenSize(asked, policy, issuer); err != nil {
 		return Grant{}, err
 	}

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"sync/atomic"
 	"time"
 
@@ -13,15 +14,7 @@ import (
 	"github.com/refreshd/refreshd/port"
 )
 
-const (
-	// KeyReloadInterval is how old a process's view of the keys may grow.
-	KeyReloadInterval = 30 * time.Second
-	// keyReloadPause keeps strings with made-up key numbers from turning into a load on the store.
-	keyReloadPause   = time.Second
-	keyReloadTimeout = 5 * time.Second
-
-	checkText = "refreshd master key check 1"
-)
+const checkText = "refreshd master key check 1"
 
 // ErrKeysLost means that the store holds data, but not the check value that a master key once left there, or not the keys that
 // the data belongs to. Starting would make new ones beside it, to which no token string and no API key that is out there fits.
@@ -31,58 +24,59 @@ var ErrKeysLost = errors.New("the store holds data but not its keys: it was rest
 type KeysConfig struct {
 	Store  port.Keys
 	Signer port.Signer
-	// Master opens and seals. Previous, where given, opens what Master does not, and what it opened is sealed anew.
+	// Master opens and seals. Previous, where given, opens what Master does not, and what it opened is sealed again by Master when
+	// the keys are opened, and never later: of two processes whose keys are the other way round, each would undo what the other did.
 	Master   domain.MasterKey
 	Previous *domain.MasterKey
 	Clock    Clock
 	Random   io.Reader
+	// ReadOnly is for a look at the store: nothing is written to it. Where it holds no keys yet, some are made up.
+	ReadOnly bool
 }
 
 // Keys holds the opened keys of the deployment: which token key mints, which signing key signs, what hashes API keys. It is the
-// one place where a key is made. It reads the store when it is opened, when [Keys.Reload] is called, and when it meets a key
-// number that it does not know; between these its view may be KeyReloadInterval old, which the rules for starting and
-// retiring keys allow for.
+// one place where a key is made.
+//
+// Nothing in it costs more because there are more tenants, applications or keys. At the start it reads the keys that belong to no
+// tenant; a tenant's signing keys when they are first needed. What changes in the store after that it learns by reading the key
+// ring from the last revision on: every KeyReadInterval, and before it signs or verifies, if the last reading is older than
+// keyMaxAge. If that reading fails, the request does: an exchange needs the store anyway, and a process that is cut off must not
+// sign with a key that has been revoked. Only the JWK Sets are handed out all the same, because verifiers keep them for minutes
+// whatever we do, and one who gets none refuses every access token.
 type Keys struct {
 	KeysConfig
 
-	ring    atomic.Pointer[ring]
-	making  lock // held while a signing key is made
-	loading lock // guards writing ring, and what follows
-	triedAt time.Time
-	tried   error // what came of it
+	ring atomic.Pointer[ring]
+	held held
+
+	reading  lock // held while changes are read; guards what follows
+	triedAt  time.Time
+	tried    error // what came of it
+	readings atomic.Uint64
+
+	loads   flights // by tenant
+	makes   flights // by tenant and algorithm
+	lookUps lock
+	misses  misses
 }
 
-// lock is a mutex that a caller stops waiting for when its context is done: the store can be slow while it is held.
-type lock chan struct{}
-
-func (l lock) acquire(ctx context.Context) error {
-	select {
-	case l <- struct{}{}:
-		return nil
-	case <-ctx.Done():
-		return fmt.Errorf("wait for the keys: %w: %w", domain.ErrUnavailable, ctx.Err())
-	}
-}
-
-func (l lock) release() { <-l }
-
-type ring struct {
-	token   domain.TokenKeys
-	signing domain.SigningKeys
-	api     domain.Secret
-}
-
-// OpenKeys checks the master key against the store, makes the first keys of an empty one, and loads them. It returns
-// domain.ErrWrongMasterKey or ErrKeysLost, having written nothing, where master key and store do not belong together.
+// OpenKeys checks the master key against the store, makes the first keys of an empty one, and loads those that belong to no tenant.
+// It returns domain.ErrWrongMasterKey or ErrKeysLost, having written nothing, where master key and store do not belong together.
+// Signing keys of tenants are not opened: one that was altered is found when it is needed.
 func OpenKeys(ctx context.Context, c KeysConfig) (*Keys, error) {
-	k := &Keys{KeysConfig: c, making: make(lock, 1), loading: make(lock, 1)}
+	k := &Keys{KeysConfig: c, reading: newLock(1), lookUps: newLock(maxLookUps)}
+	k.held.loading = make(map[string]bool)
 	// Data is asked for before keys are: whoever stored what is there by now had all of its keys before. The other way round,
 	// another process that starts for the first time could come between and make this one refuse.
 	hasData, err := c.Store.HasData(ctx)
 	if err != nil {
 		return nil, fault("open keys", err)
 	}
-	stored, err := c.Store.SealedKeys(ctx)
+	revision, err := c.Store.KeyRevision(ctx)
+	if err != nil {
+		return nil, fault("open keys", err)
+	}
+	stored, err := c.Store.KeysOfTenant(ctx, "")
 	if err != nil {
 		return nil, fault("open keys", err)
 	}
@@ -93,13 +87,16 @@ func OpenKeys(ctx context.Context, c KeysConfig) (*Keys, error) {
 	switch complete := there[domain.KeyCheck] && there[domain.KeyToken] && there[domain.KeyAPI]; {
 	case hasData && !complete:
 		return nil, ErrKeysLost
-	case len(stored) == 0:
+	case c.ReadOnly && !complete:
+		return k, k.pretend()
+	case revision == 0 && len(stored) == 0:
 		// The check value goes first: whoever wrote it has decided which master key this store belongs to.
-		if err := k.add(ctx, domain.SealedKey{Kind: domain.KeyCheck, Number: 1}, domain.NewSecret(checkText)); err != nil {
+		check := domain.SealedKey{Kind: domain.KeyCheck, Number: 1}
+		if _, err := k.add(ctx, c.Master, check, domain.NewSecret(checkText)); notFirst(err) != nil {
 			return nil, err
 		}
 	}
-	if err := k.Reload(ctx); err != nil {
+	if err := k.loadFirst(ctx); err != nil {
 		return nil, err
 	}
 	for _, first := range []domain.KeyKind{domain.KeyToken, domain.KeyAPI} {
@@ -110,11 +107,56 @@ func OpenKeys(ctx context.Context, c KeysConfig) (*Keys, error) {
 		if err != nil {
 			return nil, err
 		}
-		if err := k.add(ctx, domain.SealedKey{Kind: first, Number: 1}, secret); err != nil {
+		if _, err := k.add(ctx, *k.ring.Load().inForce, domain.SealedKey{Kind: first, Number: 1}, secret); notFirst(err) != nil {
 			return nil, err
 		}
 	}
-	return k, k.Reload(ctx)
+	if c.Previous != nil && !c.ReadOnly {
+		if err := k.resealAll(ctx); err != nil {
+			return nil, err
+		}
+	}
+	return k, k.loadFirst(ctx)
+}
+
+// notFirst is err, unless it says that another process was first, which is as good.
+func notFirst(err error) error {
+	if errors.Is(err, domain.ErrDuplicate) {
+		return nil
+	}
+	return err
+}
+
+// pretend makes keys that serve no purpose but that there are some.
+func (k *Keys) pretend() error {
+	api, err := k.randomKey()
+	k.ring.Store(&ring{readAt: k.Clock(), inForce: &k.Master, api: api})
+	return err
+}
+
+// loadFirst loads the keys that belong to no tenant. All of them must open.
+func (k *Keys) loadFirst(ctx context.Context) error {
+	// The revision is read first: what is written between the two is then read again, and not missed.
+	r := &ring{readAt: k.Clock()}
+	var err error
+	if r.revision, err = k.Store.KeyRevision(ctx); err != nil {
+		return fault("load keys", err)
+	}
+	stored, err := k.Store.KeysOfTenant(ctx, "")
+	if err != nil {
+		return fault("load keys", err)
+	}
+	if err := k.check(stored); err != nil {
+		return err
+	}
+	for _, s := range stored {
+		if _, _, err := k.open(s); err != nil {
+			return fmt.Errorf("open %s key %d: the store is corrupt, or another master key was at work: %w", s.Kind, s.Number, err)
+		}
+	}
+	k.take(r, stored)
+	k.triedAt = r.readAt
+	return nil
 }
 
 // check tells a wrong master key from a store that lost its check value.
@@ -131,13 +173,31 @@ func (k *Keys) check(stored []domain.SealedKey) error {
 	return ErrKeysLost
 }
 
-func (k *Keys) open(s domain.SealedKey) (plain domain.Secret, byPrevious bool, err error) {
+func (k *Keys) open(s domain.SealedKey) (plain domain.Secret, by *domain.MasterKey, err error) {
 	plain, err = k.Master.Open(s)
 	if err != nil && k.Previous != nil {
 		plain, err = k.Previous.Open(s)
-		return plain, err == nil, err
+		return plain, k.Previous, err
 	}
-	return plain, false, err
+	return plain, &k.Master, err
+}
+
+// opened is what s holds; nothing if no master key of ours opens it.
+func (k *Keys) opened(s domain.SealedKey) domain.Secret {
+	plain, _, err := k.open(s)
+	if err != nil {
+		return domain.Secret{}
+	}
+	return plain
+}
+
+// sealedBy is the master key that opens s; nil if none of ours does.
+func (k *Keys) sealedBy(s domain.SealedKey) *domain.MasterKey {
+	_, by, err := k.open(s)
+	if err != nil {
+		return nil
+	}
+	return by
 }
 
 func (k *Keys) randomKey() (domain.Secret, error) {
@@ -148,62 +208,57 @@ func (k *Keys) randomKey() (domain.Secret, error) {
 	return domain.NewSecret(string(b)), nil
 }
 
-// add seals and stores a key. That another process was first is as good.
-func (k *Keys) add(ctx context.Context, s domain.SealedKey, plain domain.Secret) error {
+// add seals and stores a key. ErrDuplicate if another process was first.
+func (k *Keys) add(
+	ctx context.Context, master domain.MasterKey, s domain.SealedKey, plain domain.Secret,
+) (sealed domain.SealedKey, err error) {
 	s.CreatedAt = k.Clock.now()
-	sealed, err := k.Master.Seal(s, plain, k.Random)
+	sealed, err = master.Seal(s, plain, k.Random)
 	if err != nil {
-		return err
+		return sealed, err
 	}
-	if err := k.Store.AddKey(ctx, sealed); err != nil && !errors.Is(err, domain.ErrDuplicate) {
-		return fault(fmt.Sprintf("add a %s key", s.Kind), err)
+	if err := k.Store.AddKey(ctx, sealed); err != nil {
+		return sealed, fault(fmt.Sprintf("add a %s key", s.Kind), err)
 	}
-	return nil
+	return sealed, nil
 }
 
-// Reload reads the keys from the store. What a previous master key still had to open is sealed anew.
-func (k *Keys) Reload(ctx context.Context) error {
-	if err := k.loading.acquire(ctx); err != nil {
-		return err
-	}
-	defer k.loading.release()
-	return k.reload(ctx)
-}
-
-func (k *Keys) reload(ctx context.Context) (err error) {
-	defer func() { k.triedAt, k.tried = k.Clock.now(), err }()
-	stored, err := k.Store.SealedKeys(ctx)
-	if err != nil {
-		return fault("load keys", err)
-	}
-	if err := k.check(stored); err != nil {
-		return err
-	}
-	r := &ring{}
-	for _, s := range stored {
-		plain, byPrevious, err := k.open(s)
+// resealAll seals what the previous master key still has to open with the master key. The check value comes last, so that a start
+// with the new master key alone is refused until all is done; and then what a process that had not heard of it added meanwhile.
+func (k *Keys) resealAll(ctx context.Context) error {
+	var check *domain.SealedKey
+	since := uint64(0)
+	for {
+		page, err := k.Store.KeysSince(ctx, since, keyPage)
 		if err != nil {
-			return fmt.Errorf("open %s key %d: the store is corrupt, or another master key was at work: %w", s.Kind, s.Number, err)
+			return fault("seal the keys again", err)
 		}
-		if byPrevious {
-			if err := k.reseal(ctx, s, plain); err != nil {
-				return err
+		for _, s := range page {
+			since = s.Revision
+			plain, by, err := k.open(s)
+			switch {
+			case err != nil:
+				return fmt.Errorf("open %s key %d: the store is corrupt, or another master key was at work: %w", s.Kind, s.Number, err)
+			case by == &k.Master:
+			case s.Kind == domain.KeyCheck:
+				check = &s
+			default:
+				if err := k.reseal(ctx, s, plain); err != nil {
+					return err
+				}
 			}
 		}
-		switch s.Kind {
-		case domain.KeyToken:
-			r.token = append(r.token, domain.TokenKey{Number: s.Number, StartsAt: s.StartsAt, Key: plain})
-		case domain.KeyAPI:
-			r.api = plain
-		case domain.KeySigning:
-			r.signing = append(r.signing, domain.SigningKey{
-				ID: s.ID, TenantID: s.TenantID, Algorithm: s.Algorithm, StartsAt: s.StartsAt, RetiredAt: s.RetiredAt, Private: plain,
-			})
-		case domain.KeyCheck:
+		switch {
+		case len(page) == keyPage:
+		case check != nil:
+			if err := k.reseal(ctx, *check, domain.NewSecret(checkText)); err != nil {
+				return err
+			}
+			check = nil
+		default:
+			return nil
 		}
 	}
-	k.ring.Store(r)
-	return nil
 }
 
 func (k *Keys) reseal(ctx context.Context, s domain.SealedKey, plain domain.Secret) error {
@@ -212,26 +267,7 @@ func (k *Keys) reseal(ctx context.Context, s domain.SealedKey, plain domain.Secr
 		return err
 	}
 	if err := k.Store.Reseal(ctx, s, sealed.Sealed); err != nil && !errors.Is(err, domain.ErrConflict) {
-		return fault("seal a key anew", err)
-	}
-	return nil
-}
-
-// reloadForUnknown reloads unless that was tried within the last second. Calls that meet while one reloads share what came of
-// it, also if it failed: what could not be looked up is not refused.
-func (k *Keys) reloadForUnknown(ctx context.Context) error {
-	if err := k.loading.acquire(ctx); err != nil {
-		return err
-	}
-	defer k.loading.release()
-	if since := k.Clock.now().Sub(k.triedAt); since < 0 || since >= keyReloadPause {
-		// Others share what comes of it, so it does not end with the caller who happened to be first.
-		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), keyReloadTimeout)
-		defer cancel()
-		_ = k.reload(ctx) // it is in k.tried
-	}
-	if k.tried != nil {
-		return fmt.Errorf("look up a key: %w: %w", domain.ErrUnavailable, k.tried)
+		return fault("seal a key again", err)
 	}
 	return nil
 }
@@ -245,12 +281,15 @@ func (k *Keys) present(ctx context.Context, s domain.Secret) (t domain.Presented
 	}
 	key, known := k.ring.Load().token.Numbered(t.KeyNumber)
 	if !known {
-		if err := k.reloadForUnknown(ctx); err != nil {
+		if err := k.lookAgain(ctx); err != nil {
 			return t, false, err
 		}
 		if key, known = k.ring.Load().token.Numbered(t.KeyNumber); !known {
 			return t, false, nil
 		}
+	}
+	if key.Key.IsZero() {
+		return t, false, fmt.Errorf("token key %d: %w: %w", key.Number, domain.ErrUnavailable, errUnopened)
 	}
 	return t, t.Genuine(key), nil
 }
@@ -261,61 +300,88 @@ func (k *Keys) mint(t domain.RefreshToken) (domain.Secret, error) {
 	if !ok {
 		return domain.Secret{}, fmt.Errorf("mint: no token key serves at %s", t.RotatedAt)
 	}
+	if key.Key.IsZero() {
+		return domain.Secret{}, fmt.Errorf("mint with token key %d: %w: %w", key.Number, domain.ErrUnavailable, errUnopened)
+	}
 	return key.Mint(t.ID, t.Generation), nil
 }
 
 // signing is the key that signs for the tenant at that instant. The first one of a tenant and algorithm is made when it is
 // asked for, and serves from the beginning of time: whoever makes it first, every process then agrees on it.
 func (k *Keys) signing(ctx context.Context, tenantID string, a domain.Algorithm, at time.Time) (domain.SigningKey, error) {
-	if key, ok := k.ring.Load().signing.SigningAt(tenantID, a, at); ok {
-		return key, nil
-	}
-	// One at a time, and not before looking whether another process was first: an RSA key takes long to make.
-	if err := k.making.acquire(ctx); err != nil {
+	if err := k.fresh(ctx); err != nil {
 		return domain.SigningKey{}, err
 	}
-	defer k.making.release()
-	if err := k.Reload(ctx); err != nil {
-		return domain.SigningKey{}, err
-	}
-	if key, ok := k.ring.Load().signing.SigningAt(tenantID, a, at); ok {
-		return key, nil
-	}
-	private, err := k.Signer.NewKey(a)
-	if err != nil {
-		return domain.SigningKey{}, fault("make a signing key", err)
-	}
-	var id [16]byte
-	if _, err := io.ReadFull(k.Random, id[:]); err != nil {
-		return domain.SigningKey{}, fmt.Errorf("make a signing key: %w", err)
-	}
-	err = k.add(ctx, domain.SealedKey{
-		Kind: domain.KeySigning, TenantID: tenantID, Algorithm: a, Number: 1, ID: base64.RawURLEncoding.EncodeToString(id[:]),
-	}, private)
+	keys, err := k.ofTenant(ctx, tenantID)
 	if err != nil {
 		return domain.SigningKey{}, err
 	}
-	if err := k.Reload(ctx); err != nil {
+	if key, ok := keys.SigningAt(a, at); ok {
+		return key, openedOrNot(key)
+	}
+	// Once for all who wait for it, because an RSA key takes long to make. Other tenants do not wait.
+	err = k.makes.do(ctx, string(a)+" "+tenantID, keyMakeTimeout, func(ctx context.Context) error {
+		return k.makeFirst(ctx, tenantID, a, at)
+	})
+	if err != nil {
 		return domain.SigningKey{}, err
 	}
-	key, ok := k.ring.Load().signing.SigningAt(tenantID, a, at)
+	if keys, err = k.ofTenant(ctx, tenantID); err != nil {
+		return domain.SigningKey{}, err
+	}
+	key, ok := keys.SigningAt(a, at)
 	if !ok {
 		return domain.SigningKey{}, fmt.Errorf("no %s key of tenant %s signs at %s", a, tenantID, at)
 	}
-	return key, nil
+	return key, openedOrNot(key)
+}
+
+// makeFirst makes the first signing key of a tenant and algorithm, unless another process has made it meanwhile.
+func (k *Keys) makeFirst(ctx context.Context, tenantID string, a domain.Algorithm, at time.Time) error {
+	// What is known may be a while old: another process may have made the key, or the master key have been changed.
+	if err := k.Reload(ctx); err != nil {
+		return err
+	}
+	keys, err := k.ofTenant(ctx, tenantID)
+	if err != nil {
+		return err
+	}
+	if _, ok := keys.SigningAt(a, at); ok {
+		return nil
+	}
+	master := k.ring.Load().inForce
+	if master == nil {
+		return fmt.Errorf("make a signing key: %w", domain.ErrWrongMasterKey)
+	}
+	private, err := k.Signer.NewKey(a)
+	if err != nil {
+		return fault("make a signing key", err)
+	}
+	var id [16]byte
+	if _, err := io.ReadFull(k.Random, id[:]); err != nil {
+		return fmt.Errorf("make a signing key: %w", err)
+	}
+	sealed, err := k.add(ctx, *master, domain.SealedKey{
+		Kind: domain.KeySigning, TenantID: tenantID, Algorithm: a, Number: 1, ID: base64.RawURLEncoding.EncodeToString(id[:]),
+	}, private)
+	switch {
+	case errors.Is(err, domain.ErrDuplicate): // another process was first
+		return k.Reload(ctx)
+	case err == nil:
+		k.adopt(sealed)
+	}
+	return err
 }
 
 func (k *Keys) hashAPIKey(key domain.Secret) string { return domain.HashAPIKey(k.ring.Load().api, key) }
 
-// verify reads an access token that one of the published keys has signed; ErrUnauthorized if none has.
+// verify reads an access token that one of the published keys has signed; ErrUnauthorized if none has. ErrUnknownKey comes with the
+// error if the key is unknown, or is one that this process cannot open.
 func (k *Keys) verify(ctx context.Context, token string) (domain.AccessToken, error) {
-	t, err := k.Signer.Verify(ctx, k.ring.Load().signing, token)
-	if errors.Is(err, domain.ErrUnknownKey) { // another process may have made it a moment ago
-		if err := k.reloadForUnknown(ctx); err != nil {
-			return domain.AccessToken{}, fmt.Errorf("verify the access token: %w: %w", domain.ErrUnknownKey, err)
-		}
-		t, err = k.Signer.Verify(ctx, k.ring.Load().signing, token)
+	if err := k.fresh(ctx); err != nil {
+		return domain.AccessToken{}, fmt.Errorf("verify the access token: %w", err)
 	}
+	t, err := k.Signer.Verify(ctx, k.find, token)
 	if err != nil {
 		return domain.AccessToken{}, fault("verify the access token", err)
 	}
@@ -323,17 +389,34 @@ func (k *Keys) verify(ctx context.Context, token string) (domain.AccessToken, er
 }
 
 // jwks is the public keys of a tenant, its own and the shared ones; for an empty tenant the shared ones only. Verifiers keep it for
-// minutes, so it must not lack a key that another process has just made. Where that cannot be looked up, those that are known are
+// minutes, so it must not lack a key that another process made a while ago. Where that cannot be looked up, those that are known are
 // better than none.
 func (k *Keys) jwks(ctx context.Context, tenantID string) ([]byte, error) {
-	unknown := k.reloadForUnknown(ctx)
-	keys := k.ring.Load().signing.OfTenant(tenantID)
-	if unknown != nil && len(keys) == 0 {
-		return nil, unknown
+	var stale error
+	if !recent(k.Clock(), k.ring.Load().readAt, keyMaxAge+1) {
+		soon, cancel := context.WithTimeout(ctx, KeyReadInterval)
+		stale = k.lookAgain(soon)
+		cancel()
 	}
-	set, err := k.Signer.JWKS(keys)
+	keys, err := k.ofTenant(ctx, tenantID)
+	if err != nil {
+		return nil, err
+	}
+	if set := keys.set.Load(); set != nil {
+		return *set, nil
+	}
+	opened := slices.DeleteFunc(slices.Clone(keys.All()), func(key domain.SigningKey) bool { return key.Private.IsZero() })
+	switch {
+	case len(opened) > 0:
+	case stale != nil:
+		return nil, stale
+	case len(keys.All()) > 0:
+		return nil, fault("publish", errUnopened)
+	}
+	set, err := k.Signer.JWKS(opened)
 	if err != nil {
 		return nil, fault("publish", err)
 	}
+	keys.set.Store(&set)
 	return set, nil
 }

@@ -2,8 +2,6 @@ package usecase
 
 import (
 	"context"
-	"fmt"
-	"strings"
 	"time"
 
 	"github.com/refreshd/refreshd/domain"
@@ -37,7 +35,7 @@ func (m Minter) grant(
 	if life == 0 {
 		life = p.AccessTokenTTL
 	}
-	claims := domain.NewAccessToken(t, p, Issuer(m.PublicURL, t.TenantID, p.Issuer), from, now, life)
+	claims := domain.NewAccessToken(t, p, domain.Issuer(m.PublicURL, t.TenantID, p.Issuer), from, now, life)
 	key, err := m.Keys.signing(ctx, t.TenantID, p.Algorithm, claims.IssuedAt)
 	if err != nil {
 		return Grant{}, err
@@ -60,12 +58,4 @@ func (m Minter) grant(
 // secondsUntil is the time from now to at, rounded up to whole seconds.
 func secondsUntil(at, now time.Time) time.Duration {
 	return (at.Sub(now) + time.Second - 1).Truncate(time.Second)
-}
-
-// Issuer is `iss` of a tenant's access tokens: what the tenant set, or else one derived from the public URL.
-func Issuer(publicURL, tenantID, set string) string {
-	if set != "" {
-		return set
-	}
-	return fmt.Sprintf("%s/t/%s", strings.TrimSuffix(publicURL, "/"), tenantID)
 }

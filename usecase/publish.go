@@ -2,46 +2,110 @@ package usecase
 
 import (
 	"context"
+	"errors"
+	"sync"
+	"sync/atomic"
+	"time"
 
 	"github.com/refreshd/refreshd/domain"
 	"github.com/refreshd/refreshd/port"
 )
 
-// Publish hands out public keys.
+// Publish hands out public keys, from memory: anybody may ask for them, and no number of requests is a load on the store. It is not
+// to be copied.
 type Publish struct {
 	Directory port.Directory
 	Keys      *Keys
 	Clock     Clock
+
+	known sync.Map // tenant id -> time.Time of the last look-up, of tenants that existed then
+	only  atomic.Pointer[onlyTenant]
+}
+
+// tenantCheckInterval is how often it is looked up whether a tenant still exists. Verifiers keep its keys longer than that.
+const tenantCheckInterval = time.Minute
+
+// onlyTenant is what a look-up found: the tenant, if there was one and no other.
+type onlyTenant struct {
+	at time.Time
+	id string
 }
 
 // Tenant is the JWK Set of a tenant; ErrNotFound if there is none such. A tenant that has not signed yet gets its key here, so
-// that nobody caches an empty set while the first access token is under way.
+// that nobody caches an empty set while the first access token is under way. A made-up tenant costs one look-up by its id.
 func (p *Publish) Tenant(ctx context.Context, tenantID string) ([]byte, error) {
 	if !domain.IsTenantID(tenantID) {
 		return nil, domain.ErrNotFound
 	}
-	t, err := p.Directory.Tenant(ctx, tenantID)
-	if err != nil {
-		return nil, fault("publish", err)
+	now := p.Clock()
+	checked, known := p.known.Load(tenantID)
+	if known && recent(now, checked.(time.Time), tenantCheckInterval) {
+		return p.Keys.jwks(ctx, tenantID)
 	}
-	policy, err := domain.Combine(t, domain.Application{})
-	if err != nil {
-		return nil, fault("publish", err)
+	if known && !p.known.CompareAndSwap(tenantID, checked, now) { // another request is at it
+		return p.Keys.jwks(ctx, tenantID)
 	}
-	if _, err := p.Keys.signing(ctx, tenantID, policy.Algorithm, p.Clock.now()); err != nil {
+	err := p.check(ctx, tenantID)
+	switch {
+	case err == nil:
+		p.known.Store(tenantID, now)
+	case errors.Is(err, domain.ErrNotFound):
+		p.known.Delete(tenantID)
+		return nil, err
+	case !known:
 		return nil, err
 	}
 	return p.Keys.jwks(ctx, tenantID)
 }
 
-// Shared is the JWK Set of the keys that all tenants share; and, while there is a single tenant, of its own as well.
-func (p *Publish) Shared(ctx context.Context) ([]byte, error) {
-	tenants, err := p.Directory.Tenants(ctx, 2)
-	if err != nil {
-		return nil, fault("publish", err)
+// check looks the tenant up, and makes sure that it has a key.
+func (p *Publish) check(ctx context.Context, tenantID string) error {
+	if err := p.Keys.lookUps.acquire(ctx); err != nil {
+		return err
 	}
-	if len(tenants) == 1 {
-		return p.Tenant(ctx, tenants[0].ID)
+	t, err := p.Directory.Tenant(ctx, tenantID)
+	p.Keys.lookUps.release()
+	if err != nil {
+		return fault("publish", err)
+	}
+	policy, err := domain.Combine(t, domain.Application{})
+	if err != nil {
+		return fault("publish", err)
+	}
+	_, err = p.Keys.signing(ctx, tenantID, policy.Algorithm, p.Clock.now())
+	return err
+}
+
+// Shared is the JWK Set of the keys that all tenants share; and, while there is a single tenant, of its own as well. That there is
+// another is noticed within a second.
+func (p *Publish) Shared(ctx context.Context) ([]byte, error) {
+	now, only := p.Clock(), p.only.Load()
+	// One request a second looks, and the others go by what was seen before.
+	if only == nil || !recent(now, only.at, KeyReadInterval) && p.only.CompareAndSwap(only, &onlyTenant{now, only.id}) {
+		if err := p.Keys.lookUps.acquire(ctx); err != nil {
+			return nil, err
+		}
+		tenants, err := p.Directory.Tenants(ctx, 2)
+		p.Keys.lookUps.release()
+		switch {
+		case err != nil && only == nil:
+			return nil, fault("publish", err)
+		case err == nil:
+			only = &onlyTenant{at: now}
+			if len(tenants) == 1 {
+				only.id = tenants[0].ID
+			}
+			p.only.Store(only)
+		}
+	}
+	if only.id != "" {
+		return p.Tenant(ctx, only.id)
 	}
 	return p.Keys.jwks(ctx, "")
+}
+
+// recent reports whether now is at or after at, by less than interval.
+func recent(now, at time.Time, interval time.Duration) bool {
+	since := now.Sub(at)
+	return since >= 0 && since < interval
 }

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -90,11 +91,13 @@ func TestTheSharedSetHoldsASingleTenantsKeys(t *testing.T) {
 	}
 	must(t, w.store.SaveTenant(t.Context(), domain.Tenant{ID: "acme"}))
 	w.application(t, "acme", "shop", domain.Settings{})
+	w.clock.advance(time.Second)
 	keys := shared()
 	if diff := cmp.Diff([]publicKey{{kidOf(t, w.issued(t, "shop").AccessToken), "ES256"}}, keys); diff != "" {
 		t.Errorf("keys (-want +got):\n%s", diff)
 	}
 	must(t, w.store.SaveTenant(t.Context(), domain.Tenant{ID: "globex"}))
+	w.clock.advance(time.Second)
 	if n := len(shared()); n != 0 {
 		t.Errorf("%d keys with two tenants", n)
 	}

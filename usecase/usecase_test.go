@@ -1,6 +1,7 @@
 package usecase_test
 
 import (
+	order "cmp"
 	"context"
 	"encoding/base64"
 	"encoding/json"
@@ -171,8 +172,22 @@ func (w *world) alive(t *testing.T, id domain.ID) bool {
 
 func (w *world) sealed(t *testing.T) []domain.SealedKey {
 	t.Helper()
-	keys, err := w.store.SealedKeys(t.Context())
+	return sealedIn(t, w.store)
+}
+
+// sealedIn are all keys that a store holds, by name, without their revisions.
+func sealedIn(t *testing.T, store port.Keys) []domain.SealedKey {
+	t.Helper()
+	keys, err := store.KeysSince(t.Context(), 0, 1000)
 	must(t, err)
+	kinds := []domain.KeyKind{domain.KeyCheck, domain.KeyToken, domain.KeyAPI, domain.KeySigning}
+	slices.SortFunc(keys, func(a, b domain.SealedKey) int {
+		return order.Or(slices.Index(kinds, a.Kind)-slices.Index(kinds, b.Kind), strings.Compare(a.TenantID, b.TenantID),
+			strings.Compare(string(a.Algorithm), string(b.Algorithm)), int(a.Number)-int(b.Number))
+	})
+	for i := range keys {
+		keys[i].Revision = 0
+	}
 	return keys
 }
 
@@ -444,8 +459,36 @@ func (p *probe) APIKeyByHash(ctx context.Context, hash string) (domain.APIKey, e
 	return through(ctx, p, "APIKeyByHash", func(ctx context.Context) (domain.APIKey, error) { return p.Store.APIKeyByHash(ctx, hash) })
 }
 
-func (p *probe) SealedKeys(ctx context.Context) ([]domain.SealedKey, error) {
-	return through(ctx, p, "SealedKeys", p.Store.SealedKeys)
+func (p *probe) TenantByIssuer(ctx context.Context, issuer string) (domain.Tenant, error) {
+	return through(ctx, p, "TenantByIssuer", func(ctx context.Context) (domain.Tenant, error) {
+		return p.Store.TenantByIssuer(ctx, issuer)
+	})
+}
+
+func (p *probe) Applications(ctx context.Context, tenantID string) ([]domain.Application, error) {
+	return through(ctx, p, "Applications", func(ctx context.Context) ([]domain.Application, error) {
+		return p.Store.Applications(ctx, tenantID)
+	})
+}
+
+func (p *probe) KeyRevision(ctx context.Context) (uint64, error) {
+	return through(ctx, p, "KeyRevision", p.Store.KeyRevision)
+}
+
+func (p *probe) KeysSince(ctx context.Context, revision uint64, limit int) ([]domain.SealedKey, error) {
+	return through(ctx, p, "KeysSince", func(ctx context.Context) ([]domain.SealedKey, error) {
+		return p.Store.KeysSince(ctx, revision, limit)
+	})
+}
+
+func (p *probe) KeysOfTenant(ctx context.Context, tenantID string) ([]domain.SealedKey, error) {
+	return through(ctx, p, "KeysOfTenant", func(ctx context.Context) ([]domain.SealedKey, error) {
+		return p.Store.KeysOfTenant(ctx, tenantID)
+	})
+}
+
+func (p *probe) KeyByID(ctx context.Context, id string) (domain.SealedKey, error) {
+	return through(ctx, p, "KeyByID", func(ctx context.Context) (domain.SealedKey, error) { return p.Store.KeyByID(ctx, id) })
 }
 
 func (p *probe) AddKey(ctx context.Context, k domain.SealedKey) error {
@@ -472,8 +515,8 @@ func (p *probe) Sign(ctx context.Context, key domain.SigningKey, t domain.Access
 	return through(ctx, p, "Sign", func(ctx context.Context) (string, error) { return p.Signer.Sign(ctx, key, t) })
 }
 
-func (p *probe) Verify(ctx context.Context, keys []domain.SigningKey, token string) (domain.AccessToken, error) {
-	return through(ctx, p, "Verify", func(ctx context.Context) (domain.AccessToken, error) { return p.Signer.Verify(ctx, keys, token) })
+func (p *probe) Verify(ctx context.Context, find port.FindKey, token string) (domain.AccessToken, error) {
+	return through(ctx, p, "Verify", func(ctx context.Context) (domain.AccessToken, error) { return p.Signer.Verify(ctx, find, token) })
 }
 
 func (p *probe) JWKS(keys []domain.SigningKey) ([]byte, error) {

@@ -16,14 +16,19 @@ func TestAppliedIsATableWithACount(t *testing.T) {
 		{Kind: "tenant", Name: "acme", Action: "unchanged"},
 		{Kind: "application", Name: "acme/shop", Action: "created", Warnings: []string{"the first", "the second"}},
 		{Kind: "application", Name: "acme/back office", Action: "created"},
-		{Kind: "API key", Name: "backend", Action: "updated"},
-	})
+		{Kind: "API key", Name: "backend", Action: "updated", Changes: []usecase.Change{
+			{Field: "key"}, {Field: "permissions.endpoints./jwt/issue", Old: "none", New: "POST"},
+		}, Warnings: []string{"the last"}},
+	}, false)
 	const want = `unchanged  tenant       acme
 created    application  acme/shop
            warning: the first
            warning: the second
 created    application  acme/back office
 updated    API key      backend
+           key: changed
+           permissions.endpoints./jwt/issue: none -> POST
+           warning: the last
 2 created, 1 updated, 1 unchanged
 `
 	if got := out.String(); got != want {
@@ -37,10 +42,11 @@ func TestNamesDoNothingToATerminal(t *testing.T) {
 	for _, bad := range []string{"\x1b[2J", "\x1b]0;title\a", "\u009b31m", "\u202e\u2066", "a\rb", "a\nunchanged  tenant  root", "\x00", "\u2028", "\ufeff", "\xff", "\u200b"} {
 		var out strings.Builder
 		cli.PrintApplied(&out, []usecase.Applied{
-			{Kind: "API key", Name: "k" + bad, Action: "created", Warnings: []string{"there is no endpoint /x" + bad}},
-		})
-		if lines := strings.Count(out.String(), "\n"); lines != 3 {
-			t.Errorf("%q: got %d lines, want 3:\n%q", bad, lines, out.String())
+			{Kind: "API key", Name: "k" + bad, Action: "updated", Warnings: []string{"there is no endpoint /x" + bad},
+				Changes: []usecase.Change{{Field: "x" + bad, Old: bad, New: "y" + bad}}},
+		}, false)
+		if lines := strings.Count(out.String(), "\n"); lines != 4 {
+			t.Errorf("%q: got %d lines, want 4:\n%q", bad, lines, out.String())
 		}
 		if strings.ContainsFunc(out.String(), func(r rune) bool { return r != '\n' && !unicode.IsPrint(r) }) || !utf8.ValidString(out.String()) {
 			t.Errorf("%q reaches the terminal as it is: %q", bad, out.String())
@@ -50,8 +56,10 @@ func TestNamesDoNothingToATerminal(t *testing.T) {
 
 func TestNothingAppliedIsSaid(t *testing.T) {
 	var out strings.Builder
-	cli.PrintApplied(&out, nil)
-	if got, want := out.String(), "0 created, 0 updated, 0 unchanged\n"; got != want {
+	cli.PrintApplied(&out, nil, false)
+	cli.PrintApplied(&out, nil, true)
+	want := "0 created, 0 updated, 0 unchanged\n0 created, 0 updated, 0 unchanged (dry run: nothing was written)\n"
+	if got := out.String(); got != want {
 		t.Errorf("got %q, want %q", got, want)
 	}
 }

@@ -86,7 +86,11 @@ func FuzzApplyKickstart(f *testing.F) {
 			t.Fatal(err)
 		}
 		apply := &usecase.Apply{Directory: store, APIKeys: store, Keys: keys}
+		would, dryErr := apply.DryRun(t.Context(), d.Kickstart)
 		applied, err := apply.Do(t.Context(), d.Kickstart)
+		if fmt.Sprint(would, dryErr) != fmt.Sprint(applied, err) {
+			t.Errorf("a dry run says %v, %v, and then it was %v, %v", would, dryErr, applied, err)
+		}
 		if err != nil {
 			if invalid := (*domain.Invalid)(nil); !errors.As(err, &invalid) || len(applied) > 0 {
 				t.Fatalf("got %v, and %v was applied", err, applied)
@@ -98,7 +102,7 @@ func FuzzApplyKickstart(f *testing.F) {
 			return
 		}
 		var out strings.Builder
-		cli.PrintApplied(&out, applied)
+		cli.PrintApplied(&out, applied, false)
 		for line := range strings.SplitSeq(strings.TrimSuffix(out.String(), "\n"), "\n") {
 			if strings.ContainsFunc(line, func(r rune) bool { return !unicode.IsPrint(r) }) {
 				t.Errorf("a line that a terminal would obey: %q", line)

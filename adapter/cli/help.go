@@ -93,13 +93,15 @@ and while an earlier version of the service is running: migrations add, in small
   REFRESHD_DATABASE_URL='postgres://refreshd:PASSWORD@db.example/refreshd' refreshd migrate
 ` + settingsHeading,
 
-	"apply": `Usage: refreshd apply -f FILE [flags]
+	"apply": `Usage: refreshd apply -f FILE [--dry-run] [flags]
 
-Creates or updates the tenants, applications and API keys of a kickstart file, and says what it did.
-It deletes nothing: what the file does not mention stays. Applied again, the same file changes
-nothing. The file is checked before anything is written; each problem is named with its line and
-field. A tenant and its applications are then written in one step. A store in memory is applied to
-by serve, with --kickstart-file.
+Creates or updates the tenants, applications and API keys of a kickstart file, and shows the old and
+the new value of each field that it changes. It deletes nothing: an object that the file does not
+mention stays. A field that is left out of an object takes its default, also if it was set before.
+Applied again, the same file changes nothing. The file is checked before the database is opened, and
+against it before anything is written; each problem is named with its line and field. A tenant and
+its applications are then written in one step. With --dry-run nothing is written. A store in memory
+is applied to by serve, with --kickstart-file.
 
   tenants:
     - id: acme

@@ -4,7 +4,9 @@ import (
 	"context"
 	"database/sql"
 	"maps"
+	"reflect"
 	"slices"
+	"strings"
 	"time"
 
 	"gorm.io/gorm"
@@ -27,11 +29,15 @@ UPDATE tenants SET epoch = epoch WHERE id = $1 AND deleted_at = 0 RETURNING id, 
 
 	selectTenant  = `SELECT id, name, issuer, settings FROM tenants WHERE id = $1 AND deleted_at = 0`
 	selectTenants = `SELECT id, name, issuer, settings FROM tenants WHERE deleted_at = 0 ORDER BY id LIMIT $1`
+	// tenantByIssuer repeats the condition of the index. A deleted tenant has no issuer.
+	tenantByIssuer = `SELECT id, name, issuer, settings FROM tenants WHERE issuer = $1 AND issuer <> ''`
 
 	selectPolicy = `SELECT policy FROM applications WHERE tenant_id = $1 AND id = $2`
 
 	selectApplication  = `SELECT tenant_id, id, name, settings FROM applications WHERE tenant_id = $1 AND id = $2`
-	selectApplications = `SELECT tenant_id, id, name, settings FROM applications WHERE tenant_id = $1`
+	selectApplications = `SELECT tenant_id, id, name, settings FROM applications WHERE tenant_id = $1 ORDER BY id`
+
+	applicationsWithPolicy = `SELECT tenant_id, id, name, settings, policy FROM applications WHERE tenant_id = $1`
 
 	deleteApplication  = `DELETE FROM applications WHERE tenant_id = $1 AND id = $2`
 	deleteApplications = `DELETE FROM applications WHERE tenant_id = $1`
@@ -40,12 +46,24 @@ UPDATE tenants SET epoch = epoch WHERE id = $1 AND deleted_at = 0 RETURNING id, 
 	deleteTenant = `UPDATE tenants SET name = '', issuer = '', settings = '{}', deleted_at = $1 WHERE id = $2`
 )
 
-var (
-	saveApplication = `
-INSERT INTO applications (tenant_id, id, name, settings, ` + columns("", policyColumns) + `)
-VALUES (` + placeholders(4+len(policyColumns)) + `)
+// applicationColumns are all of applications, in the order of applicationArgs.
+var applicationColumns = slices.Concat([]string{"tenant_id", "id", "name", "settings"}, policyColumns)
+
+// saveApplications stores n applications.
+func saveApplications(n int) string {
+	rows := make([]string, n)
+	width := len(applicationColumns)
+	for i := range rows {
+		rows[i] = "(" + placeholdersFrom(1+i*width, width) + ")"
+	}
+	return `INSERT INTO applications (` + columns("", applicationColumns) + `) VALUES ` + strings.Join(rows, ", ") + `
 ON CONFLICT (tenant_id, id) DO UPDATE SET name = excluded.name, settings = excluded.settings, ` + assignments(policyColumns)
-)
+}
+
+// maxSaved is how many applications one statement stores: as many as engines take in few hundreds of values.
+const maxSaved = 64
+
+var saveMostApplications = saveApplications(maxSaved)
 
 // assignments are for an upsert.
 func assignments(names []string) (text string) {
@@ -84,7 +102,8 @@ func one(query *gorm.DB) scanner {
 	return func(dest ...any) error { return queryRow(query, domain.ErrNotFound, dest...) }
 }
 
-// SaveTenant implements port.Directory.
+// SaveTenant implements port.Directory. The lock that it takes makes revocations of the tenant wait, so it writes no more than
+// has changed: of a tenant with thousands of applications that is usually nothing but the tenant.
 func (s *Store) SaveTenant(ctx context.Context, t domain.Tenant, with ...domain.Application) error {
 	return s.transacting(ctx, "save tenant", func(tx *gorm.DB) error {
 		settings, err := encodeSettings(t.Settings)
@@ -95,9 +114,11 @@ func (s *Store) SaveTenant(ctx context.Context, t domain.Tenant, with ...domain.
 			return err
 		}
 		applications := make(map[string]domain.Application)
-		if err := queryRows(tx.Raw(selectApplications, t.ID), func(rows *sql.Rows) error {
-			a, err := scanApplication(rows.Scan)
-			applications[a.ID] = a
+		stored := make(map[string]storedApplication)
+		if err := queryRows(tx.Raw(applicationsWithPolicy, t.ID), func(rows *sql.Rows) error {
+			var policy string
+			a, err := scanApplication(func(dest ...any) error { return rows.Scan(append(dest, &policy)...) })
+			applications[a.ID], stored[a.ID] = a, storedApplication{a, policy}
 			return err
 		}); err != nil {
 			return err
@@ -110,13 +131,26 @@ func (s *Store) SaveTenant(ctx context.Context, t domain.Tenant, with ...domain.
 		if err != nil {
 			return err
 		}
+		changed, longest := []any{}, time.Duration(0)
 		for _, id := range slices.Sorted(maps.Keys(applications)) {
-			if err := storeApplication(tx, applications[id], policies[id]); err != nil {
+			args, err := applicationArgs(applications[id], policies[id])
+			if err != nil {
 				return err
 			}
+			before := stored[id]
+			if reflect.DeepEqual(before.Application, applications[id]) && before.policy == args[len(args)-1] {
+				continue
+			}
+			changed, longest = append(changed, args...), max(longest, policies[id].TTL)
 		}
-		return nil
+		return storeApplications(tx, t.ID, changed, longest)
 	})
+}
+
+// storedApplication is an application with its effective policy, as text.
+type storedApplication struct {
+	domain.Application
+	policy string
 }
 
 // SaveApplication implements port.Directory.
@@ -130,31 +164,58 @@ func (s *Store) SaveApplication(ctx context.Context, a domain.Application) error
 		if err != nil {
 			return err
 		}
-		return storeApplication(tx, a, p)
+		args, err := applicationArgs(a, p)
+		if err != nil {
+			return err
+		}
+		return storeApplications(tx, t.ID, args, p.TTL)
 	})
 }
 
-// storeApplication writes a with its effective policy. The caller holds the lock on the tenant.
-func storeApplication(tx *gorm.DB, a domain.Application, p domain.Policy) error {
+// applicationArgs are the values of applicationColumns. The last one is the policy as text, on which the others depend.
+func applicationArgs(a domain.Application, p domain.Policy) ([]any, error) {
 	settings, err := encodeSettings(a.Settings)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	policy, err := policyArgs(p)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	args := append([]any{a.TenantID, a.ID, a.Name, settings}, policy...)
-	if err := tx.Exec(saveApplication, args...).Error; err != nil {
-		return err
+	return append([]any{a.TenantID, a.ID, a.Name, settings}, policy...), nil
+}
+
+// storeApplications writes applications of the tenant, of which args has the values one after another, and longest is the
+// longest TTL. The caller holds the lock on the tenant.
+func storeApplications(tx *gorm.DB, tenantID string, args []any, longest time.Duration) error {
+	if len(args) == 0 {
+		return nil
 	}
-	return tx.Exec(raiseLongestTTL, p.TTL.Microseconds(), a.TenantID).Error
+	for chunk := range slices.Chunk(args, maxSaved*len(applicationColumns)) {
+		text := saveMostApplications
+		if n := len(chunk) / len(applicationColumns); n < maxSaved {
+			text = saveApplications(n)
+		}
+		if err := tx.Exec(text, chunk...).Error; err != nil {
+			return err
+		}
+	}
+	return tx.Exec(raiseLongestTTL, longest.Microseconds(), tenantID).Error
 }
 
 // Tenant implements port.Directory.
 func (s *Store) Tenant(ctx context.Context, id string) (t domain.Tenant, err error) {
 	err = s.reading(ctx, "tenant", func(db *gorm.DB) (err error) {
 		t, err = scanTenant(one(db.Raw(selectTenant, id)))
+		return err
+	})
+	return t, err
+}
+
+// TenantByIssuer implements port.Directory.
+func (s *Store) TenantByIssuer(ctx context.Context, issuer string) (t domain.Tenant, err error) {
+	err = s.reading(ctx, "tenant by issuer", func(db *gorm.DB) (err error) {
+		t, err = scanTenant(one(db.Raw(tenantByIssuer, issuer)))
 		return err
 	})
 	return t, err
@@ -183,6 +244,22 @@ func (s *Store) Application(ctx context.Context, tenantID, id string) (a domain.
 		return err
 	})
 	return a, err
+}
+
+// Applications implements port.Directory.
+func (s *Store) Applications(ctx context.Context, tenantID string) (all []domain.Application, err error) {
+	err = s.reading(ctx, "applications", func(db *gorm.DB) error {
+		all = nil
+		return queryRows(db.Raw(selectApplications, tenantID), func(rows *sql.Rows) error {
+			a, err := scanApplication(rows.Scan)
+			all = append(all, a)
+			return err
+		})
+	})
+	if err != nil {
+		return nil, err
+	}
+	return all, nil
 }
 
 // Policy implements port.Directory.

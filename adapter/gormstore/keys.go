@@ -10,15 +10,25 @@ import (
 )
 
 const (
-	selectKeys = `SELECT kind, tenant_id, algorithm, number, id, created_at, starts_at, retired_at, sealed FROM keys`
+	keyRevision = `SELECT revision FROM key_ring WHERE one = 1`
+
+	selectKeys = `
+SELECT kind, tenant_id, algorithm, number, id, created_at, starts_at, retired_at, sealed, revision FROM keys`
+	keysSince    = selectKeys + ` WHERE revision > $1 ORDER BY revision LIMIT $2`
+	keysOfTenant = selectKeys + ` WHERE tenant_id = $1`
+	keyByID      = selectKeys + ` WHERE id = $1 AND id <> ''`
+
+	// nextKeyRevision takes the row that orders all writes of keys. It comes first in a transaction: a revision that is given
+	// later is then committed later, which is what port.Keys promises to readers.
+	nextKeyRevision = `UPDATE key_ring SET revision = revision + 1 WHERE one = 1 RETURNING revision`
 
 	addKey = `
-INSERT INTO keys (kind, tenant_id, algorithm, number, id, created_at, starts_at, retired_at, sealed)
-VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)`
+INSERT INTO keys (kind, tenant_id, algorithm, number, id, created_at, starts_at, retired_at, sealed, revision)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)`
 
 	reseal = `
-UPDATE keys SET sealed = $1
-WHERE kind = $2 AND tenant_id = $3 AND algorithm = $4 AND number = $5 AND id = $6 AND sealed = $7`
+UPDATE keys SET sealed = $1, revision = $2
+WHERE kind = $3 AND tenant_id = $4 AND algorithm = $5 AND number = $6 AND id = $7 AND sealed = $8`
 
 	// hasData counts a deleted tenant too: its refresh tokens may still be there.
 	hasData = `
@@ -26,21 +36,50 @@ SELECT CASE WHEN EXISTS (SELECT 1 FROM tenants) OR EXISTS (SELECT 1 FROM api_key
   THEN 1 ELSE 0 END`
 )
 
-// SealedKeys implements port.Keys.
-func (s *Store) SealedKeys(ctx context.Context) (keys []domain.SealedKey, err error) {
-	err = s.reading(ctx, "sealed keys", func(db *gorm.DB) error {
+// KeyRevision implements port.Keys.
+func (s *Store) KeyRevision(ctx context.Context) (revision uint64, err error) {
+	err = s.reading(ctx, "key revision", func(db *gorm.DB) error {
+		return queryRow(db.Raw(keyRevision), sql.ErrNoRows, &revision)
+	})
+	return revision, err
+}
+
+// KeysSince implements port.Keys.
+func (s *Store) KeysSince(ctx context.Context, revision uint64, limit int) ([]domain.SealedKey, error) {
+	return s.sealedKeys(ctx, "keys since a revision", keysSince, int64(revision), limit)
+}
+
+// KeysOfTenant implements port.Keys.
+func (s *Store) KeysOfTenant(ctx context.Context, tenantID string) ([]domain.SealedKey, error) {
+	return s.sealedKeys(ctx, "keys of a tenant", keysOfTenant, tenantID)
+}
+
+// KeyByID implements port.Keys.
+func (s *Store) KeyByID(ctx context.Context, id string) (domain.SealedKey, error) {
+	keys, err := s.sealedKeys(ctx, "key by id", keyByID, id)
+	if err != nil {
+		return domain.SealedKey{}, err
+	}
+	if len(keys) == 0 {
+		return domain.SealedKey{}, domain.ErrNotFound
+	}
+	return keys[0], nil
+}
+
+func (s *Store) sealedKeys(ctx context.Context, operation, query string, args ...any) (keys []domain.SealedKey, err error) {
+	err = s.reading(ctx, operation, func(db *gorm.DB) error {
 		keys = nil
-		return queryRows(db.Raw(selectKeys), func(rows *sql.Rows) error {
+		return queryRows(db.Raw(query, args...), func(rows *sql.Rows) error {
 			var (
-				k                                      domain.SealedKey
-				number, createdAt, startsAt, retiredAt int64
-				sealed                                 []byte
+				k                                                domain.SealedKey
+				number, createdAt, startsAt, retiredAt, revision int64
+				sealed                                           []byte
 			)
 			if err := rows.Scan(&k.Kind, &k.TenantID, &k.Algorithm, &number, &k.ID, &createdAt, &startsAt, &retiredAt,
-				&sealed); err != nil {
+				&sealed, &revision); err != nil {
 				return err
 			}
-			k.Number, k.Sealed = uint32(number), string(sealed)
+			k.Number, k.Sealed, k.Revision = uint32(number), string(sealed), uint64(revision)
 			k.CreatedAt, k.StartsAt, k.RetiredAt = instant(createdAt), instant(startsAt), instant(retiredAt)
 			keys = append(keys, k)
 			return nil
@@ -54,17 +93,25 @@ func (s *Store) SealedKeys(ctx context.Context) (keys []domain.SealedKey, err er
 
 // AddKey implements port.Keys.
 func (s *Store) AddKey(ctx context.Context, k domain.SealedKey) error {
-	return s.writing(ctx, "add key", func(db *gorm.DB) error {
-		return db.Exec(addKey, string(k.Kind), k.TenantID, string(k.Algorithm), int64(k.Number), k.ID,
-			micros(k.CreatedAt), micros(k.StartsAt), micros(k.RetiredAt), []byte(k.Sealed)).Error
+	return s.transacting(ctx, "add key", func(tx *gorm.DB) error {
+		var revision int64
+		if err := queryRow(tx.Raw(nextKeyRevision), sql.ErrNoRows, &revision); err != nil {
+			return err
+		}
+		return tx.Exec(addKey, string(k.Kind), k.TenantID, string(k.Algorithm), int64(k.Number), k.ID,
+			micros(k.CreatedAt), micros(k.StartsAt), micros(k.RetiredAt), []byte(k.Sealed), revision).Error
 	})
 }
 
 // Reseal implements port.Keys.
 func (s *Store) Reseal(ctx context.Context, before domain.SealedKey, sealed string) error {
-	return s.writing(ctx, "reseal", func(db *gorm.DB) error {
-		return wrote(db.Exec(reseal, []byte(sealed), string(before.Kind), before.TenantID, string(before.Algorithm),
-			int64(before.Number), before.ID, []byte(before.Sealed)), domain.ErrConflict)
+	return s.transacting(ctx, "reseal", func(tx *gorm.DB) error {
+		var revision int64
+		if err := queryRow(tx.Raw(nextKeyRevision), sql.ErrNoRows, &revision); err != nil {
+			return err
+		}
+		return wrote(tx.Exec(reseal, []byte(sealed), revision, string(before.Kind), before.TenantID,
+			string(before.Algorithm), int64(before.Number), before.ID, []byte(before.Sealed)), domain.ErrConflict)
 	})
 }
 

@@ -18,10 +18,13 @@ func columns(prefix string, names []string) string {
 }
 
 // placeholders are $1 to $n.
-func placeholders(n int) string {
+func placeholders(n int) string { return placeholdersFrom(1, n) }
+
+// placeholdersFrom are n of them, from $first on.
+func placeholdersFrom(first, n int) string {
 	out := make([]string, n)
 	for i := range out {
-		out[i] = "$" + strconv.Itoa(i+1)
+		out[i] = "$" + strconv.Itoa(first+i)
 	}
 	return strings.Join(out, ", ")
 }

@@ -559,11 +559,25 @@ func (w *watchedStore) APIKeyByHash(ctx context.Context, hash string) (domain.AP
 	return w.Store.APIKeyByHash(ctx, hash)
 }
 
-func (w *watchedStore) SealedKeys(ctx context.Context) ([]domain.SealedKey, error) {
-	if err := w.called("SealedKeys"); err != nil {
+func (w *watchedStore) KeysSince(ctx context.Context, revision uint64, limit int) ([]domain.SealedKey, error) {
+	if err := w.called("KeysSince"); err != nil {
 		return nil, err
 	}
-	return w.Store.SealedKeys(ctx)
+	return w.Store.KeysSince(ctx, revision, limit)
+}
+
+func (w *watchedStore) KeysOfTenant(ctx context.Context, tenantID string) ([]domain.SealedKey, error) {
+	if err := w.called("KeysOfTenant"); err != nil {
+		return nil, err
+	}
+	return w.Store.KeysOfTenant(ctx, tenantID)
+}
+
+func (w *watchedStore) KeyByID(ctx context.Context, id string) (domain.SealedKey, error) {
+	if err := w.called("KeyByID"); err != nil {
+		return domain.SealedKey{}, err
+	}
+	return w.Store.KeyByID(ctx, id)
 }
 
 func (w *watchedStore) AddKey(ctx context.Context, k domain.SealedKey) error {
@@ -620,7 +634,7 @@ func (s *service) dump(t *testing.T) dump {
 		check(err)
 		d.APIKeys = append(d.APIKeys, k)
 	}
-	d.Keys, err = inner.SealedKeys(ctx)
+	d.Keys, err = inner.KeysSince(ctx, 0, 1000)
 	check(err)
 	for _, id := range ids {
 		snapshot, err := inner.Snapshot(ctx, id)

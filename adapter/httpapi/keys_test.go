@@ -4,7 +4,10 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
+	"github.com/google/go-cmp/cmp"
+	"github.com/labstack/echo/v4"
 	"github.com/lestrrat-go/jwx/v2/jwa"
 	"github.com/lestrrat-go/jwx/v2/jwk"
 	"github.com/lestrrat-go/jwx/v2/jws"
@@ -125,12 +128,14 @@ func TestTheSharedKeysAreASingleTenantsOwnToo(t *testing.T) {
 	k := standard(s.keys)
 	k.APIKeys = nil
 	s.apply(t, usecase.Kickstart{Tenants: k.Tenants[:1]})
+	s.wait(time.Second)
 	own := s.do(t, "GET", "/t/acme/.well-known/jwks.json").want(t, 200)
 	shared := s.do(t, "GET", "/.well-known/jwks.json").want(t, 200)
 	if string(own.body) != string(shared.body) {
 		t.Errorf("got %s, want the single tenant's %s", shared.body, own.body)
 	}
 	s.apply(t, k)
+	s.wait(time.Second)
 	if got := s.do(t, "GET", "/.well-known/jwks.json").want(t, 200); len(keyIDs(t, got)) != 0 {
 		t.Errorf("got %s, with two tenants and no shared key", got.body)
 	}
@@ -150,5 +155,26 @@ func TestKeysOfEveryAlgorithmArePublished(t *testing.T) {
 		if !strings.Contains(string(got.body), `"alg":"`+tenant.Tenant.ID+`"`) {
 			t.Errorf("got %s, want a key for %s", got.body, tenant.Tenant.ID)
 		}
+	}
+}
+
+// What a permission may name is what the API routes: a route that is missing there could be granted to nobody but by "*", and one that
+// is there too much is a permission for nothing.
+func TestAPermissionCanNameEveryRouteThatNeedsOne(t *testing.T) {
+	s := newEmptyService(t)
+	routed := map[string][]string{}
+	for _, r := range s.handler.(*echo.Echo).Routes() {
+		if strings.HasPrefix(r.Path, "/jwt/") {
+			routed[r.Path] = append(routed[r.Path], r.Method)
+		}
+	}
+	named := domain.Endpoints()
+	for _, methods := range []map[string][]string{routed, named} {
+		for path := range methods {
+			slices.Sort(methods[path])
+		}
+	}
+	if diff := cmp.Diff(routed, named); diff != "" {
+		t.Errorf("(-routed +can be named)\n%s", diff)
 	}
 }

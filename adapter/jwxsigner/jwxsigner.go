@@ -125,8 +125,8 @@ func (s *Signer) Sign(_ context.Context, with domain.SigningKey, t domain.Access
 	return string(token), nil
 }
 
-// Verify implements [port.Signer]. A key among keys that cannot be read is an operational error, if the token names it.
-func (s *Signer) Verify(_ context.Context, keys []domain.SigningKey, token string) (domain.AccessToken, error) {
+// Verify implements [port.Signer]. That the key which the token names cannot be read is an operational error.
+func (s *Signer) Verify(ctx context.Context, find port.FindKey, token string) (domain.AccessToken, error) {
 	if len(token) > maxToken {
 		return refused("it is longer than 32 KiB")
 	}
@@ -155,14 +155,14 @@ func (s *Signer) Verify(_ context.Context, keys []domain.SigningKey, token strin
 	if err := d.Decode(&h); err != nil || !slices.Contains(domain.AccessTokenTypes, h.Type) {
 		return refused("its header is not an access token's")
 	}
-	i := slices.IndexFunc(keys, func(k domain.SigningKey) bool { return k.ID == h.KeyID })
-	if i < 0 {
-		return domain.AccessToken{}, fmt.Errorf("jwxsigner: verify: %w: %w", domain.ErrUnknownKey, domain.ErrUnauthorized)
+	with, err := find(ctx, h.KeyID)
+	if err != nil {
+		return domain.AccessToken{}, fmt.Errorf("jwxsigner: verify: %w", err)
 	}
-	if h.Algorithm != keys[i].Algorithm {
+	if h.Algorithm != with.Algorithm {
 		return refused("its alg is not that of the key")
 	}
-	k, err := s.key(keys[i])
+	k, err := s.key(with)
 	if err != nil {
 		return domain.AccessToken{}, fmt.Errorf("jwxsigner: verify: %w", err)
 	}
@@ -183,7 +183,7 @@ func (s *Signer) Verify(_ context.Context, keys []domain.SigningKey, token strin
 		return refused("its claims are not an access token's")
 	}
 	t.Type = h.Type
-	if keys[i].TenantID != "" && keys[i].TenantID != t.TenantID {
+	if with.TenantID != "" && with.TenantID != t.TenantID {
 		return refused("its tenant is not the key's")
 	}
 	return t, nil

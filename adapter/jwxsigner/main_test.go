@@ -12,6 +12,7 @@ import (
 	"encoding/base64"
 	"encoding/hex"
 	"encoding/json"
+	"fmt"
 	"os"
 	"strings"
 	"testing"
@@ -21,6 +22,7 @@ import (
 
 	"github.com/refreshd/refreshd/adapter/jwxsigner"
 	"github.com/refreshd/refreshd/domain"
+	"github.com/refreshd/refreshd/port"
 )
 
 // privateKey is a published one, so that tokens made with it can be pinned: RFC 8037, appendix A.1; RFC 6979, appendix A.2.5;
@@ -122,4 +124,16 @@ func parts(t testing.TB, token string) (header, payload map[string]any) {
 		}
 	}
 	return header, payload
+}
+
+// among finds a key among these.
+func among(keys []domain.SigningKey) port.FindKey {
+	return func(_ context.Context, id string) (domain.SigningKey, error) {
+		for _, k := range keys {
+			if k.ID == id {
+				return k, nil
+			}
+		}
+		return domain.SigningKey{}, fmt.Errorf("%w: %w", domain.ErrUnknownKey, domain.ErrUnauthorized)
+	}
 }

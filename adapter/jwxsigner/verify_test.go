@@ -29,7 +29,7 @@ import (
 )
 
 func verify(keys []domain.SigningKey, token string) (domain.AccessToken, error) {
-	return jwxsigner.New(rand.Reader).Verify(context.Background(), keys, token)
+	return jwxsigner.New(rand.Reader).Verify(context.Background(), among(keys), token)
 }
 
 func TestVerifyGivesBackWhatWasSigned(t *testing.T) {
@@ -296,7 +296,7 @@ func TestATokenHasOneSpelling(t *testing.T) {
 			same := token[i : i+1]
 			for _, other := range []string{string(token[i] ^ 1), string(token[i] ^ 4), "", same + "\n", "A" + same, "=", "+"} {
 				changed := token[:i] + other + token[i+1:]
-				if _, err := s.Verify(context.Background(), keys, changed); !errors.Is(err, domain.ErrUnauthorized) {
+				if _, err := s.Verify(context.Background(), among(keys), changed); !errors.Is(err, domain.ErrUnauthorized) {
 					t.Fatalf("%s: byte %d as %q: got %v, want ErrUnauthorized", a, i, other, err)
 				}
 			}
@@ -331,7 +331,7 @@ func TestAKeyThatDoesNotServeIsAnOperationalError(t *testing.T) {
 			s := jwxsigner.New(rand.Reader)
 			header := fmt.Sprintf(`{"alg":"%s","kid":"bad","typ":"at+jwt"}`, bad.Algorithm)
 			_, signErr := s.Sign(context.Background(), bad, accessToken())
-			_, verifyErr := s.Verify(context.Background(), []domain.SigningKey{bad}, signAnything(t, header, wholeClaims))
+			_, verifyErr := s.Verify(context.Background(), among([]domain.SigningKey{bad}), signAnything(t, header, wholeClaims))
 			_, publishErr := s.JWKS([]domain.SigningKey{bad})
 			for verb, err := range map[string]error{"Sign": signErr, "Verify": verifyErr, "JWKS": publishErr} {
 				switch {
@@ -360,7 +360,7 @@ func TestASignerIsSafeForConcurrentUse(t *testing.T) {
 				if err != nil || token != want[i] {
 					t.Errorf("got %s, %v, want %s", token, err, want[i])
 				}
-				if _, err := s.Verify(context.Background(), keys, token); err != nil {
+				if _, err := s.Verify(context.Background(), among(keys), token); err != nil {
 					t.Error(err)
 				}
 				if _, err := s.JWKS(keys); err != nil {

@@ -81,6 +81,20 @@ func (s *Store) Tenant(ctx context.Context, id string) (domain.Tenant, error) {
 	return cloneTenant(t), nil
 }
 
+// TenantByIssuer implements port.Directory.
+func (s *Store) TenantByIssuer(ctx context.Context, issuer string) (domain.Tenant, error) {
+	if err := s.lock(ctx); err != nil {
+		return domain.Tenant{}, err
+	}
+	defer s.mu.Unlock()
+	for _, t := range s.tenants {
+		if t.Issuer == issuer && issuer != "" {
+			return cloneTenant(t), nil
+		}
+	}
+	return domain.Tenant{}, domain.ErrNotFound
+}
+
 // Tenants implements port.Directory.
 func (s *Store) Tenants(ctx context.Context, limit int) ([]domain.Tenant, error) {
 	if err := s.lock(ctx); err != nil {
@@ -106,6 +120,22 @@ func (s *Store) Application(ctx context.Context, tenantID, id string) (domain.Ap
 		return domain.Application{}, domain.ErrNotFound
 	}
 	return cloneApplication(a.Application), nil
+}
+
+// Applications implements port.Directory.
+func (s *Store) Applications(ctx context.Context, tenantID string) ([]domain.Application, error) {
+	if err := s.lock(ctx); err != nil {
+		return nil, err
+	}
+	defer s.mu.Unlock()
+	var all []domain.Application
+	for k, a := range s.applications {
+		if k.tenantID == tenantID {
+			all = append(all, cloneApplication(a.Application))
+		}
+	}
+	slices.SortFunc(all, func(a, b domain.Application) int { return cmp.Compare(a.ID, b.ID) })
+	return all, nil
 }
 
 // Policy implements port.Directory.

@@ -2,7 +2,6 @@ package memstore
 
 import (
 	"context"
-	"slices"
 
 	"github.com/refreshd/refreshd/domain"
 )
@@ -58,13 +57,84 @@ func (s *Store) apiKeyByHash(hash string) (domain.APIKey, bool) {
 	return domain.APIKey{}, false
 }
 
-// SealedKeys implements port.Keys.
-func (s *Store) SealedKeys(ctx context.Context) ([]domain.SealedKey, error) {
+// keyName is what names a sealed key.
+type keyName struct {
+	kind      domain.KeyKind
+	tenantID  string
+	algorithm domain.Algorithm
+	number    uint32
+}
+
+func nameOf(k domain.SealedKey) keyName { return keyName{k.Kind, k.TenantID, k.Algorithm, k.Number} }
+
+// keyRing holds the sealed keys.
+type keyRing struct {
+	keys     map[keyName]domain.SealedKey
+	byID     map[string]keyName
+	ofTenant map[string][]keyName
+	written  []keyName // by which write: that of revision i+1 stands at i
+}
+
+func newKeyRing() keyRing {
+	return keyRing{
+		keys: make(map[keyName]domain.SealedKey), byID: make(map[string]keyName), ofTenant: make(map[string][]keyName),
+	}
+}
+
+// write stores k under the next revision.
+func (r *keyRing) write(k domain.SealedKey) {
+	name := nameOf(k)
+	r.written = append(r.written, name)
+	k.Revision = uint64(len(r.written))
+	r.keys[name] = k
+}
+
+// KeyRevision implements port.Keys.
+func (s *Store) KeyRevision(ctx context.Context) (uint64, error) {
+	if err := s.lock(ctx); err != nil {
+		return 0, err
+	}
+	defer s.mu.Unlock()
+	return uint64(len(s.ring.written)), nil
+}
+
+// KeysSince implements port.Keys.
+func (s *Store) KeysSince(ctx context.Context, revision uint64, limit int) (keys []domain.SealedKey, err error) {
 	if err := s.lock(ctx); err != nil {
 		return nil, err
 	}
 	defer s.mu.Unlock()
-	return slices.Clone(s.keys), nil
+	for i := revision; i < uint64(len(s.ring.written)) && len(keys) < limit; i++ {
+		if k := s.ring.keys[s.ring.written[i]]; k.Revision == i+1 { // else it was written again since
+			keys = append(keys, k)
+		}
+	}
+	return keys, nil
+}
+
+// KeysOfTenant implements port.Keys.
+func (s *Store) KeysOfTenant(ctx context.Context, tenantID string) (keys []domain.SealedKey, err error) {
+	if err := s.lock(ctx); err != nil {
+		return nil, err
+	}
+	defer s.mu.Unlock()
+	for _, name := range s.ring.ofTenant[tenantID] {
+		keys = append(keys, s.ring.keys[name])
+	}
+	return keys, nil
+}
+
+// KeyByID implements port.Keys.
+func (s *Store) KeyByID(ctx context.Context, id string) (domain.SealedKey, error) {
+	if err := s.lock(ctx); err != nil {
+		return domain.SealedKey{}, err
+	}
+	defer s.mu.Unlock()
+	name, ok := s.ring.byID[id]
+	if !ok {
+		return domain.SealedKey{}, domain.ErrNotFound
+	}
+	return s.ring.keys[name], nil
 }
 
 // AddKey implements port.Keys.
@@ -73,13 +143,19 @@ func (s *Store) AddKey(ctx context.Context, k domain.SealedKey) error {
 		return err
 	}
 	defer s.mu.Unlock()
-	for _, other := range s.keys {
-		if sameName(other, k) || k.ID != "" && other.ID == k.ID {
+	name := nameOf(k)
+	if _, taken := s.ring.keys[name]; taken {
+		return domain.ErrDuplicate
+	}
+	if k.ID != "" {
+		if _, taken := s.ring.byID[k.ID]; taken {
 			return domain.ErrDuplicate
 		}
+		s.ring.byID[k.ID] = name
 	}
+	s.ring.ofTenant[k.TenantID] = append(s.ring.ofTenant[k.TenantID], name)
 	k.CreatedAt, k.StartsAt, k.RetiredAt = instant(k.CreatedAt), instant(k.StartsAt), instant(k.RetiredAt)
-	s.keys = append(s.keys, k)
+	s.ring.write(k)
 	return nil
 }
 
@@ -89,16 +165,13 @@ func (s *Store) Reseal(ctx context.Context, before domain.SealedKey, sealed stri
 		return err
 	}
 	defer s.mu.Unlock()
-	i := slices.IndexFunc(s.keys, func(k domain.SealedKey) bool { return sameName(k, before) && k.Sealed == before.Sealed })
-	if i < 0 {
+	k, ok := s.ring.keys[nameOf(before)]
+	if !ok || k.ID != before.ID || k.Sealed != before.Sealed {
 		return domain.ErrConflict
 	}
-	s.keys[i].Sealed = sealed
+	k.Sealed = sealed
+	s.ring.write(k)
 	return nil
-}
-
-func sameName(a, b domain.SealedKey) bool {
-	return a.Kind == b.Kind && a.TenantID == b.TenantID && a.Algorithm == b.Algorithm && a.Number == b.Number
 }
 
 // HasData implements port.Keys.

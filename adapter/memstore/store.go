@@ -37,7 +37,7 @@ type Store struct {
 	ofUser       map[domain.Scope]map[domain.ID]bool // those of a user in an application
 	ids          map[domain.Scope][]domain.ID        // those of a user in all applications, from low to high
 	apiKeys      map[string]domain.APIKey            // by name
-	keys         []domain.SealedKey
+	ring         keyRing
 	janitor      janitor
 }
 
@@ -62,6 +62,7 @@ func New() *Store {
 		ofUser:       make(map[domain.Scope]map[domain.ID]bool),
 		ids:          make(map[domain.Scope][]domain.ID),
 		apiKeys:      make(map[string]domain.APIKey),
+		ring:         newKeyRing(),
 	}
 }
 

@@ -96,12 +96,20 @@ func (s *store) Tenant(ctx context.Context, id string) (domain.Tenant, error) {
 	return timed(s, "tenant", func() (domain.Tenant, error) { return s.Store.Tenant(ctx, id) })
 }
 
+func (s *store) TenantByIssuer(ctx context.Context, issuer string) (domain.Tenant, error) {
+	return timed(s, "tenant_by_issuer", func() (domain.Tenant, error) { return s.Store.TenantByIssuer(ctx, issuer) })
+}
+
 func (s *store) Tenants(ctx context.Context, limit int) ([]domain.Tenant, error) {
 	return timed(s, "tenants", func() ([]domain.Tenant, error) { return s.Store.Tenants(ctx, limit) })
 }
 
 func (s *store) Application(ctx context.Context, tenantID, id string) (domain.Application, error) {
 	return timed(s, "application", func() (domain.Application, error) { return s.Store.Application(ctx, tenantID, id) })
+}
+
+func (s *store) Applications(ctx context.Context, tenantID string) ([]domain.Application, error) {
+	return timed(s, "applications", func() ([]domain.Application, error) { return s.Store.Applications(ctx, tenantID) })
 }
 
 func (s *store) Policy(ctx context.Context, tenantID, applicationID string) (domain.Policy, error) {
@@ -128,8 +136,20 @@ func (s *store) APIKeyByHash(ctx context.Context, hash string) (domain.APIKey, e
 	return timed(s, "api_key_by_hash", func() (domain.APIKey, error) { return s.Store.APIKeyByHash(ctx, hash) })
 }
 
-func (s *store) SealedKeys(ctx context.Context) ([]domain.SealedKey, error) {
-	return timed(s, "sealed_keys", func() ([]domain.SealedKey, error) { return s.Store.SealedKeys(ctx) })
+func (s *store) KeyRevision(ctx context.Context) (uint64, error) {
+	return timed(s, "key_revision", func() (uint64, error) { return s.Store.KeyRevision(ctx) })
+}
+
+func (s *store) KeysSince(ctx context.Context, revision uint64, limit int) ([]domain.SealedKey, error) {
+	return timed(s, "keys_since", func() ([]domain.SealedKey, error) { return s.Store.KeysSince(ctx, revision, limit) })
+}
+
+func (s *store) KeysOfTenant(ctx context.Context, tenantID string) ([]domain.SealedKey, error) {
+	return timed(s, "keys_of_tenant", func() ([]domain.SealedKey, error) { return s.Store.KeysOfTenant(ctx, tenantID) })
+}
+
+func (s *store) KeyByID(ctx context.Context, id string) (domain.SealedKey, error) {
+	return timed(s, "key_by_id", func() (domain.SealedKey, error) { return s.Store.KeyByID(ctx, id) })
 }
 
 func (s *store) AddKey(ctx context.Context, k domain.SealedKey) error {

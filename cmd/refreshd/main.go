@@ -104,7 +104,8 @@ func (p process) run(ctx context.Context, args []string) error {
 		return p.configured(flags, args, func(c config.Config) error { return p.migrate(ctx, c) })
 	case "apply":
 		file := flags.String("f", "", "the kickstart file")
-		return p.configured(flags, args, func(c config.Config) error { return p.apply(ctx, c, *file) })
+		dry := flags.Bool("dry-run", false, "say what would change, and write nothing")
+		return p.configured(flags, args, func(c config.Config) error { return p.apply(ctx, c, *file, *dry) })
 	case "purge":
 		return p.configured(flags, args, func(c config.Config) error { return p.purge(ctx, c) })
 	case "health":

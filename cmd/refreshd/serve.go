@@ -31,6 +31,14 @@ var errStopping = errors.New("the process is stopping")
 
 // serve runs the service until ctx is done, and then finishes what is running.
 func (p process) serve(ctx context.Context, c config.Config) (err error) {
+	var kickstart *cli.Document // read first: a slip in the file must not make a database
+	if c.KickstartFile != "" {
+		document, err := p.readKickstart(c.KickstartFile)
+		if err != nil {
+			return err
+		}
+		kickstart = &document
+	}
 	s, err := p.open(ctx, c)
 	if err != nil {
 		return err
@@ -62,7 +70,7 @@ func (p process) serve(ctx context.Context, c config.Config) (err error) {
 		s.log.Warn("token strings that are newer than the store are exchanged: unset REFRESHD_RESTORED once clients are back",
 			"event", eventRestored)
 	}
-	if err := p.fill(ctx, c, s, publicURL); err != nil {
+	if err := p.fill(ctx, c, s, publicURL, kickstart); err != nil {
 		return err
 	}
 
@@ -84,11 +92,11 @@ func (p process) serve(ctx context.Context, c config.Config) (err error) {
 		s.log.Info("admin listening", "event", eventListening, "address", adminListener.Addr().String())
 	}
 	go func() { ended <- server.Serve(listener) }()
-	reloading, stopReloading := context.WithCancel(context.WithoutCancel(ctx)) // until the last request is answered
-	reloaded := make(chan struct{})
+	reading, stopReading := context.WithCancel(context.WithoutCancel(ctx)) // until the last request is answered
+	read := make(chan struct{})
 	go func() {
-		defer close(reloaded)
-		s.reloadKeys(reloading, hangups())
+		defer close(read)
+		s.readKeys(reading, hangups())
 	}()
 	purging, stopPurging := context.WithCancel(ctx)
 	purged := make(chan struct{})
@@ -116,9 +124,9 @@ func (p process) serve(ctx context.Context, c config.Config) (err error) {
 	defer cancel()
 	// Meanwhile the admin listener says that the process is not ready. A profile that is being taken there is no reason to stay.
 	err = errors.Join(err, server.Shutdown(grace), admin.Close())
-	stopReloading()
+	stopReading()
 	stopPurging()
-	<-reloaded
+	<-read
 	<-purged
 	return err
 }
@@ -135,9 +143,9 @@ func parting(next http.Handler, stopping *atomic.Bool) http.Handler {
 }
 
 // fill puts into the store what the kickstart file says; or, into an embedded store that is empty, what a first user needs.
-func (p process) fill(ctx context.Context, c config.Config, s *service, publicURL string) error {
-	if c.KickstartFile != "" {
-		return p.kickstart(ctx, s, c.KickstartFile)
+func (p process) fill(ctx context.Context, c config.Config, s *service, publicURL string, kickstart *cli.Document) error {
+	if kickstart != nil {
+		return p.kickstart(ctx, s, *kickstart)
 	}
 	if c.Database.Engine == config.Postgres {
 		return nil
@@ -254,11 +262,12 @@ func hangups() <-chan os.Signal {
 	return received
 }
 
-// reloadKeys keeps the view of the keys fresh until ctx is done, and reloads them when hangup receives. A store that is down for a
-// while is no reason to stop: the keys that are loaded still serve.
-func (s *service) reloadKeys(ctx context.Context, hangup <-chan os.Signal) {
-	ticker := time.NewTicker(usecase.KeyReloadInterval)
+// readKeys keeps what is known of the keys up to date until ctx is done, and reads at once when hangup receives. A store that is down
+// for a while is no reason to stop, and is logged once.
+func (s *service) readKeys(ctx context.Context, hangup <-chan os.Signal) {
+	ticker := time.NewTicker(usecase.KeyReadInterval)
 	defer ticker.Stop()
+	failing := false
 	for asked := false; ; asked = false {
 		select {
 		case <-ctx.Done():
@@ -267,17 +276,25 @@ func (s *service) reloadKeys(ctx context.Context, hangup <-chan os.Signal) {
 			asked = true
 		case <-ticker.C:
 		}
-		switch err := s.reloadKeysOnce(ctx); {
-		case err != nil && ctx.Err() == nil:
-			s.log.Warn("the keys could not be reloaded; those loaded before go on serving", "event", eventKeysReloadFailed, "error", err)
+		err := s.readKeysOnce(ctx)
+		if err != nil && ctx.Err() != nil {
+			return
+		}
+		switch {
+		case err != nil && (!failing || asked):
+			s.log.Warn("changes of keys cannot be read; nothing is signed or verified until they can, key sets are published as known",
+				"event", eventKeysReloadFailed, "error", err)
 		case err == nil && asked:
 			s.log.Info("SIGHUP: the keys were read again; the configuration is read at start only", "event", eventKeysReloaded)
+		case err == nil && failing:
+			s.log.Info("changes of keys are read again", "event", eventKeysReloaded)
 		}
+		failing = err != nil
 	}
 }
 
-func (s *service) reloadKeysOnce(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
+func (s *service) readKeysOnce(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
 	defer cancel()
 	return s.keys.Reload(ctx)
 }

@@ -31,8 +31,9 @@ func (p process) migrate(ctx context.Context, c config.Config) (err error) {
 	return nil
 }
 
-// apply makes the store what a kickstart file says.
-func (p process) apply(ctx context.Context, c config.Config, file string) (err error) {
+// apply makes the store what a kickstart file says; a dry run only says what that would change. The file is read and checked before
+// the database is opened: a slip in its name must not make one.
+func (p process) apply(ctx context.Context, c config.Config, file string, dry bool) (err error) {
 	if file == "" {
 		file = c.KickstartFile
 	}
@@ -42,26 +43,47 @@ func (p process) apply(ctx context.Context, c config.Config, file string) (err e
 	if c.Database.Engine == config.Memory {
 		return errors.New("a store in memory is another process's: start `refreshd serve` with REFRESHD_KICKSTART_FILE instead")
 	}
-	s, err := p.open(ctx, c)
+	document, err := p.readKickstart(file)
+	if err != nil {
+		return err
+	}
+	open := p.open
+	if dry {
+		open = p.openReadOnly
+	}
+	s, err := open(ctx, c)
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, s.store.Close()) }()
-	return p.kickstart(ctx, s, file)
+	if !dry {
+		return p.kickstart(ctx, s, document)
+	}
+	would, err := s.applier().DryRun(ctx, document.Kickstart)
+	if err != nil {
+		return document.Explain(err)
+	}
+	cli.PrintApplied(p.stdout, would, true)
+	return nil
 }
 
-func (p process) kickstart(ctx context.Context, s *service, file string) error {
+// readKickstart reads the file and checks all that can be told without a store.
+func (p process) readKickstart(file string) (cli.Document, error) {
 	text, err := os.ReadFile(file)
 	if err != nil {
-		return fmt.Errorf("read the kickstart file: %w", err)
+		return cli.Document{}, fmt.Errorf("read the kickstart file: %w", err)
 	}
 	document, err := cli.ReadKickstart(file, text, p.lookupEnv)
 	if err != nil {
-		return err
+		return cli.Document{}, err
 	}
+	return document, document.Explain(document.Kickstart.Validate())
+}
+
+func (p process) kickstart(ctx context.Context, s *service, document cli.Document) error {
 	applied, err := s.applier().Do(ctx, document.Kickstart)
 	if err == nil || len(applied) > 0 {
-		cli.PrintApplied(p.stdout, applied)
+		cli.PrintApplied(p.stdout, applied, false)
 	}
 	return document.Explain(err)
 }

@@ -59,7 +59,40 @@ func (p process) open(ctx context.Context, c config.Config) (*service, error) {
 	if s.store, err = s.openStore(ctx, c); err != nil {
 		return nil, err
 	}
-	if err := s.openKeys(ctx, c); err != nil {
+	if err := s.openKeys(ctx, c, false); err != nil {
+		return nil, errors.Join(err, s.store.Close())
+	}
+	return s, nil
+}
+
+// openReadOnly is open for a look at the store: it writes nothing, makes no file, and brings no schema up. What is not there is empty.
+func (p process) openReadOnly(ctx context.Context, c config.Config) (*service, error) {
+	s := &service{
+		signer: jwxsigner.New(rand.Reader), metrics: metrics.New(programVersion()), log: p.logger(c), clock: time.Now,
+	}
+	if err := refuseALostDatabase(c); err != nil {
+		return nil, err
+	}
+	if c.Database.Engine == config.SQLite {
+		nothing, err := gormstore.HoldsNothing(c.Database.Path)
+		if err != nil {
+			return nil, err
+		}
+		if nothing {
+			c.Database.Engine, s.store = config.Memory, memstore.New()
+		}
+	}
+	if s.store == nil {
+		store, err := openDatabase(ctx, c, s.log)
+		if err != nil {
+			return nil, err
+		}
+		s.store = store
+		if err := store.Ready(ctx); err != nil {
+			return nil, errors.Join(err, store.Close())
+		}
+	}
+	if err := s.openKeys(ctx, c, true); err != nil {
 		return nil, errors.Join(err, s.store.Close())
 	}
 	return s, nil
@@ -131,12 +164,13 @@ func openDatabase(ctx context.Context, c config.Config, log *slog.Logger) (*gorm
 	return gormstore.OpenPostgres(ctx, c.Database.URL, o)
 }
 
-func (s *service) openKeys(ctx context.Context, c config.Config) error {
-	master, err := masterKey(ctx, c, s.store)
+func (s *service) openKeys(ctx context.Context, c config.Config, readOnly bool) error {
+	master, err := masterKey(ctx, c, s.store, readOnly)
 	if err != nil {
 		return err
 	}
 	k := usecase.KeysConfig{Store: s.store, Signer: s.signer, Master: master, Clock: s.clock, Random: rand.Reader}
+	k.ReadOnly = readOnly
 	if !c.MasterKeyPrevious.IsZero() {
 		previous, err := domain.ParseMasterKey(c.MasterKeyPrevious)
 		if err != nil {
@@ -153,8 +187,8 @@ func (s *service) openKeys(ctx context.Context, c config.Config) error {
 }
 
 // masterKey is the configured one; or, with an embedded store and nothing configured, the one in the file beside it, which is
-// made for an empty store and never again.
-func masterKey(ctx context.Context, c config.Config, store port.Store) (domain.MasterKey, error) {
+// made for an empty store and never again; by a reader that writes nothing it is made up.
+func masterKey(ctx context.Context, c config.Config, store port.Store, readOnly bool) (domain.MasterKey, error) {
 	switch {
 	case !c.MasterKey.IsZero():
 		return domain.ParseMasterKey(c.MasterKey)
@@ -172,7 +206,7 @@ func masterKey(ctx context.Context, c config.Config, store port.Store) (domain.M
 	if !errors.Is(err, fs.ErrNotExist) {
 		return key, err
 	}
-	stored, err := store.SealedKeys(ctx)
+	revision, err := store.KeyRevision(ctx)
 	if err != nil {
 		return domain.MasterKey{}, err
 	}
@@ -180,13 +214,13 @@ func masterKey(ctx context.Context, c config.Config, store port.Store) (domain.M
 	if err != nil {
 		return domain.MasterKey{}, err
 	}
-	if len(stored) > 0 || hasData {
+	if revision > 0 || hasData {
 		return domain.MasterKey{}, fmt.Errorf("the master key file %s is gone, and the store's keys are sealed with what was in it: "+
 			"put it back, or set REFRESHD_MASTER_KEY; nothing was changed", path)
 	}
 	key, text, err := domain.NewMasterKey(rand.Reader)
-	if err != nil {
-		return domain.MasterKey{}, err
+	if err != nil || readOnly {
+		return key, err
 	}
 	return key, cli.WriteKeyFile(path, text)
 }

@@ -112,6 +112,21 @@ func (mr *MockStoreMockRecorder) Application(arg0, arg1, arg2 interface{}) *gomo
 	return mr.mock.ctrl.RecordCallWithMethodType(mr.mock, "Application", reflect.TypeOf((*MockStore)(nil).Application), arg0, arg1, arg2)
 }
 
+// Applications mocks base method.
+func (m *MockStore) Applications(arg0 context.Context, arg1 string) ([]domain.Application, error) {
+	m.ctrl.T.Helper()
+	ret := m.ctrl.Call(m, "Applications", arg0, arg1)
+	ret0, _ := ret[0].([]domain.Application)
+	ret1, _ := ret[1].(error)
+	return ret0, ret1
+}
+
+// Applications indicates an expected call of Applications.
+func (mr *MockStoreMockRecorder) Applications(arg0, arg1 interface{}) *gomock.Call {
+	mr.mock.ctrl.T.Helper()
+	return mr.mock.ctrl.RecordCallWithMethodType(mr.mock, "Applications", reflect.TypeOf((*MockStore)(nil).Applications), arg0, arg1)
+}
+
 // Close mocks base method.
 func (m *MockStore) Close() error {
 	m.ctrl.T.Helper()
@@ -211,6 +226,66 @@ func (m *MockStore) KeepNewest(arg0 context.Context, arg1 domain.Scope, arg2 int
 func (mr *MockStoreMockRecorder) KeepNewest(arg0, arg1, arg2, arg3 interface{}) *gomock.Call {
 	mr.mock.ctrl.T.Helper()
 	return mr.mock.ctrl.RecordCallWithMethodType(mr.mock, "KeepNewest", reflect.TypeOf((*MockStore)(nil).KeepNewest), arg0, arg1, arg2, arg3)
+}
+
+// KeyByID mocks base method.
+func (m *MockStore) KeyByID(arg0 context.Context, arg1 string) (domain.SealedKey, error) {
+	m.ctrl.T.Helper()
+	ret := m.ctrl.Call(m, "KeyByID", arg0, arg1)
+	ret0, _ := ret[0].(domain.SealedKey)
+	ret1, _ := ret[1].(error)
+	return ret0, ret1
+}
+
+// KeyByID indicates an expected call of KeyByID.
+func (mr *MockStoreMockRecorder) KeyByID(arg0, arg1 interface{}) *gomock.Call {
+	mr.mock.ctrl.T.Helper()
+	return mr.mock.ctrl.RecordCallWithMethodType(mr.mock, "KeyByID", reflect.TypeOf((*MockStore)(nil).KeyByID), arg0, arg1)
+}
+
+// KeyRevision mocks base method.
+func (m *MockStore) KeyRevision(arg0 context.Context) (uint64, error) {
+	m.ctrl.T.Helper()
+	ret := m.ctrl.Call(m, "KeyRevision", arg0)
+	ret0, _ := ret[0].(uint64)
+	ret1, _ := ret[1].(error)
+	return ret0, ret1
+}
+
+// KeyRevision indicates an expected call of KeyRevision.
+func (mr *MockStoreMockRecorder) KeyRevision(arg0 interface{}) *gomock.Call {
+	mr.mock.ctrl.T.Helper()
+	return mr.mock.ctrl.RecordCallWithMethodType(mr.mock, "KeyRevision", reflect.TypeOf((*MockStore)(nil).KeyRevision), arg0)
+}
+
+// KeysOfTenant mocks base method.
+func (m *MockStore) KeysOfTenant(arg0 context.Context, arg1 string) ([]domain.SealedKey, error) {
+	m.ctrl.T.Helper()
+	ret := m.ctrl.Call(m, "KeysOfTenant", arg0, arg1)
+	ret0, _ := ret[0].([]domain.SealedKey)
+	ret1, _ := ret[1].(error)
+	return ret0, ret1
+}
+
+// KeysOfTenant indicates an expected call of KeysOfTenant.
+func (mr *MockStoreMockRecorder) KeysOfTenant(arg0, arg1 interface{}) *gomock.Call {
+	mr.mock.ctrl.T.Helper()
+	return mr.mock.ctrl.RecordCallWithMethodType(mr.mock, "KeysOfTenant", reflect.TypeOf((*MockStore)(nil).KeysOfTenant), arg0, arg1)
+}
+
+// KeysSince mocks base method.
+func (m *MockStore) KeysSince(arg0 context.Context, arg1 uint64, arg2 int) ([]domain.SealedKey, error) {
+	m.ctrl.T.Helper()
+	ret := m.ctrl.Call(m, "KeysSince", arg0, arg1, arg2)
+	ret0, _ := ret[0].([]domain.SealedKey)
+	ret1, _ := ret[1].(error)
+	return ret0, ret1
+}
+
+// KeysSince indicates an expected call of KeysSince.
+func (mr *MockStoreMockRecorder) KeysSince(arg0, arg1, arg2 interface{}) *gomock.Call {
+	mr.mock.ctrl.T.Helper()
+	return mr.mock.ctrl.RecordCallWithMethodType(mr.mock, "KeysSince", reflect.TypeOf((*MockStore)(nil).KeysSince), arg0, arg1, arg2)
 }
 
 // List mocks base method.
@@ -362,21 +437,6 @@ func (mr *MockStoreMockRecorder) SaveTenant(arg0, arg1 interface{}, arg2 ...inte
 	return mr.mock.ctrl.RecordCallWithMethodType(mr.mock, "SaveTenant", reflect.TypeOf((*MockStore)(nil).SaveTenant), varargs...)
 }
 
-// SealedKeys mocks base method.
-func (m *MockStore) SealedKeys(arg0 context.Context) ([]domain.SealedKey, error) {
-	m.ctrl.T.Helper()
-	ret := m.ctrl.Call(m, "SealedKeys", arg0)
-	ret0, _ := ret[0].([]domain.SealedKey)
-	ret1, _ := ret[1].(error)
-	return ret0, ret1
-}
-
-// SealedKeys indicates an expected call of SealedKeys.
-func (mr *MockStoreMockRecorder) SealedKeys(arg0 interface{}) *gomock.Call {
-	mr.mock.ctrl.T.Helper()
-	return mr.mock.ctrl.RecordCallWithMethodType(mr.mock, "SealedKeys", reflect.TypeOf((*MockStore)(nil).SealedKeys), arg0)
-}
-
 // Snapshot mocks base method.
 func (m *MockStore) Snapshot(arg0 context.Context, arg1 domain.ID) (domain.Snapshot, error) {
 	m.ctrl.T.Helper()
@@ -419,6 +479,21 @@ func (m *MockStore) Tenant(arg0 context.Context, arg1 string) (domain.Tenant, er
 func (mr *MockStoreMockRecorder) Tenant(arg0, arg1 interface{}) *gomock.Call {
 	mr.mock.ctrl.T.Helper()
 	return mr.mock.ctrl.RecordCallWithMethodType(mr.mock, "Tenant", reflect.TypeOf((*MockStore)(nil).Tenant), arg0, arg1)
+}
+
+// TenantByIssuer mocks base method.
+func (m *MockStore) TenantByIssuer(arg0 context.Context, arg1 string) (domain.Tenant, error) {
+	m.ctrl.T.Helper()
+	ret := m.ctrl.Call(m, "TenantByIssuer", arg0, arg1)
+	ret0, _ := ret[0].(domain.Tenant)
+	ret1, _ := ret[1].(error)
+	return ret0, ret1
+}
+
+// TenantByIssuer indicates an expected call of TenantByIssuer.
+func (mr *MockStoreMockRecorder) TenantByIssuer(arg0, arg1 interface{}) *gomock.Call {
+	mr.mock.ctrl.T.Helper()
+	return mr.mock.ctrl.RecordCallWithMethodType(mr.mock, "TenantByIssuer", reflect.TypeOf((*MockStore)(nil).TenantByIssuer), arg0, arg1)
 }
 
 // Tenants mocks base method.
@@ -653,6 +728,21 @@ func (mr *MockDirectoryMockRecorder) Application(arg0, arg1, arg2 interface{}) *
 	return mr.mock.ctrl.RecordCallWithMethodType(mr.mock, "Application", reflect.TypeOf((*MockDirectory)(nil).Application), arg0, arg1, arg2)
 }
 
+// Applications mocks base method.
+func (m *MockDirectory) Applications(arg0 context.Context, arg1 string) ([]domain.Application, error) {
+	m.ctrl.T.Helper()
+	ret := m.ctrl.Call(m, "Applications", arg0, arg1)
+	ret0, _ := ret[0].([]domain.Application)
+	ret1, _ := ret[1].(error)
+	return ret0, ret1
+}
+
+// Applications indicates an expected call of Applications.
+func (mr *MockDirectoryMockRecorder) Applications(arg0, arg1 interface{}) *gomock.Call {
+	mr.mock.ctrl.T.Helper()
+	return mr.mock.ctrl.RecordCallWithMethodType(mr.mock, "Applications", reflect.TypeOf((*MockDirectory)(nil).Applications), arg0, arg1)
+}
+
 // DeleteApplication mocks base method.
 func (m *MockDirectory) DeleteApplication(arg0 context.Context, arg1, arg2 string, arg3 time.Time) error {
 	m.ctrl.T.Helper()
@@ -742,6 +832,21 @@ func (m *MockDirectory) Tenant(arg0 context.Context, arg1 string) (domain.Tenant
 func (mr *MockDirectoryMockRecorder) Tenant(arg0, arg1 interface{}) *gomock.Call {
 	mr.mock.ctrl.T.Helper()
 	return mr.mock.ctrl.RecordCallWithMethodType(mr.mock, "Tenant", reflect.TypeOf((*MockDirectory)(nil).Tenant), arg0, arg1)
+}
+
+// TenantByIssuer mocks base method.
+func (m *MockDirectory) TenantByIssuer(arg0 context.Context, arg1 string) (domain.Tenant, error) {
+	m.ctrl.T.Helper()
+	ret := m.ctrl.Call(m, "TenantByIssuer", arg0, arg1)
+	ret0, _ := ret[0].(domain.Tenant)
+	ret1, _ := ret[1].(error)
+	return ret0, ret1
+}
+
+// TenantByIssuer indicates an expected call of TenantByIssuer.
+func (mr *MockDirectoryMockRecorder) TenantByIssuer(arg0, arg1 interface{}) *gomock.Call {
+	mr.mock.ctrl.T.Helper()
+	return mr.mock.ctrl.RecordCallWithMethodType(mr.mock, "TenantByIssuer", reflect.TypeOf((*MockDirectory)(nil).TenantByIssuer), arg0, arg1)
 }
 
 // Tenants mocks base method.
@@ -878,6 +983,66 @@ func (mr *MockKeysMockRecorder) HasData(arg0 interface{}) *gomock.Call {
 	return mr.mock.ctrl.RecordCallWithMethodType(mr.mock, "HasData", reflect.TypeOf((*MockKeys)(nil).HasData), arg0)
 }
 
+// KeyByID mocks base method.
+func (m *MockKeys) KeyByID(arg0 context.Context, arg1 string) (domain.SealedKey, error) {
+	m.ctrl.T.Helper()
+	ret := m.ctrl.Call(m, "KeyByID", arg0, arg1)
+	ret0, _ := ret[0].(domain.SealedKey)
+	ret1, _ := ret[1].(error)
+	return ret0, ret1
+}
+
+// KeyByID indicates an expected call of KeyByID.
+func (mr *MockKeysMockRecorder) KeyByID(arg0, arg1 interface{}) *gomock.Call {
+	mr.mock.ctrl.T.Helper()
+	return mr.mock.ctrl.RecordCallWithMethodType(mr.mock, "KeyByID", reflect.TypeOf((*MockKeys)(nil).KeyByID), arg0, arg1)
+}
+
+// KeyRevision mocks base method.
+func (m *MockKeys) KeyRevision(arg0 context.Context) (uint64, error) {
+	m.ctrl.T.Helper()
+	ret := m.ctrl.Call(m, "KeyRevision", arg0)
+	ret0, _ := ret[0].(uint64)
+	ret1, _ := ret[1].(error)
+	return ret0, ret1
+}
+
+// KeyRevision indicates an expected call of KeyRevision.
+func (mr *MockKeysMockRecorder) KeyRevision(arg0 interface{}) *gomock.Call {
+	mr.mock.ctrl.T.Helper()
+	return mr.mock.ctrl.RecordCallWithMethodType(mr.mock, "KeyRevision", reflect.TypeOf((*MockKeys)(nil).KeyRevision), arg0)
+}
+
+// KeysOfTenant mocks base method.
+func (m *MockKeys) KeysOfTenant(arg0 context.Context, arg1 string) ([]domain.SealedKey, error) {
+	m.ctrl.T.Helper()
+	ret := m.ctrl.Call(m, "KeysOfTenant", arg0, arg1)
+	ret0, _ := ret[0].([]domain.SealedKey)
+	ret1, _ := ret[1].(error)
+	return ret0, ret1
+}
+
+// KeysOfTenant indicates an expected call of KeysOfTenant.
+func (mr *MockKeysMockRecorder) KeysOfTenant(arg0, arg1 interface{}) *gomock.Call {
+	mr.mock.ctrl.T.Helper()
+	return mr.mock.ctrl.RecordCallWithMethodType(mr.mock, "KeysOfTenant", reflect.TypeOf((*MockKeys)(nil).KeysOfTenant), arg0, arg1)
+}
+
+// KeysSince mocks base method.
+func (m *MockKeys) KeysSince(arg0 context.Context, arg1 uint64, arg2 int) ([]domain.SealedKey, error) {
+	m.ctrl.T.Helper()
+	ret := m.ctrl.Call(m, "KeysSince", arg0, arg1, arg2)
+	ret0, _ := ret[0].([]domain.SealedKey)
+	ret1, _ := ret[1].(error)
+	return ret0, ret1
+}
+
+// KeysSince indicates an expected call of KeysSince.
+func (mr *MockKeysMockRecorder) KeysSince(arg0, arg1, arg2 interface{}) *gomock.Call {
+	mr.mock.ctrl.T.Helper()
+	return mr.mock.ctrl.RecordCallWithMethodType(mr.mock, "KeysSince", reflect.TypeOf((*MockKeys)(nil).KeysSince), arg0, arg1, arg2)
+}
+
 // Reseal mocks base method.
 func (m *MockKeys) Reseal(arg0 context.Context, arg1 domain.SealedKey, arg2 string) error {
 	m.ctrl.T.Helper()
@@ -890,21 +1055,6 @@ func (m *MockKeys) Reseal(arg0 context.Context, arg1 domain.SealedKey, arg2 stri
 func (mr *MockKeysMockRecorder) Reseal(arg0, arg1, arg2 interface{}) *gomock.Call {
 	mr.mock.ctrl.T.Helper()
 	return mr.mock.ctrl.RecordCallWithMethodType(mr.mock, "Reseal", reflect.TypeOf((*MockKeys)(nil).Reseal), arg0, arg1, arg2)
-}
-
-// SealedKeys mocks base method.
-func (m *MockKeys) SealedKeys(arg0 context.Context) ([]domain.SealedKey, error) {
-	m.ctrl.T.Helper()
-	ret := m.ctrl.Call(m, "SealedKeys", arg0)
-	ret0, _ := ret[0].([]domain.SealedKey)
-	ret1, _ := ret[1].(error)
-	return ret0, ret1
-}
-
-// SealedKeys indicates an expected call of SealedKeys.
-func (mr *MockKeysMockRecorder) SealedKeys(arg0 interface{}) *gomock.Call {
-	mr.mock.ctrl.T.Helper()
-	return mr.mock.ctrl.RecordCallWithMethodType(mr.mock, "SealedKeys", reflect.TypeOf((*MockKeys)(nil).SealedKeys), arg0)
 }
 
 // MockJanitor is a mock of Janitor interface.
@@ -1014,7 +1164,7 @@ func (mr *MockSignerMockRecorder) Sign(arg0, arg1, arg2 interface{}) *gomock.Cal
 }
 
 // Verify mocks base method.
-func (m *MockSigner) Verify(arg0 context.Context, arg1 []domain.SigningKey, arg2 string) (domain.AccessToken, error) {
+func (m *MockSigner) Verify(arg0 context.Context, arg1 port.FindKey, arg2 string) (domain.AccessToken, error) {
 	m.ctrl.T.Helper()
 	ret := m.ctrl.Call(m, "Verify", arg0, arg1, arg2)
 	ret0, _ := ret[0].(domain.AccessToken)

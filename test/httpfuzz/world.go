@@ -215,7 +215,7 @@ func (w *world) kickstart() (k usecase.Kickstart) {
 			},
 		})
 		w.addKey(&k, id, id, domain.Permissions{"/jwt/issue": {"POST"}, "/jwt/refresh": {"*"}}, time.Time{})
-		w.addKey(&k, id+" powerless", id, domain.Permissions{"/jwt/issue": {"DELETE"}}, time.Time{})
+		w.addKey(&k, id+" powerless", id, domain.Permissions{"/tenant": {"DELETE"}}, time.Time{})
 		w.addKey(&k, id+" expired", id, domain.Permissions{"*": {"*"}}, began)
 	}
 	w.addKey(&k, "everywhere", "", domain.Permissions{"*": {"*"}}, time.Time{})

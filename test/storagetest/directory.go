@@ -368,6 +368,70 @@ var directory = []clause{
 		}
 	}},
 
+	{"Directory/TenantByIssuer/finds the tenant that has set it now, and none for no issuer", func(e *env) {
+		acme := domain.Tenant{ID: "acme", Issuer: "https://acme.example"}
+		e.must(e.store.SaveTenant(e.Context(), acme))
+		e.must(e.store.SaveTenant(e.Context(), domain.Tenant{ID: "other"}))
+		got, err := e.store.TenantByIssuer(e.Context(), acme.Issuer)
+		e.must(err)
+		e.wantSame("the tenant", got, acme)
+		for _, issuer := range []string{"", "https://acme.example/", "https://ACME.example"} {
+			_, err := e.store.TenantByIssuer(e.Context(), issuer)
+			e.wantErr(issuer, err, domain.ErrNotFound)
+		}
+		e.must(e.store.DeleteTenant(e.Context(), "acme", t0))
+		_, err = e.store.TenantByIssuer(e.Context(), acme.Issuer)
+		e.wantErr("of a deleted tenant", err, domain.ErrNotFound)
+	}},
+
+	{"Directory/Applications/are all of that tenant and of no other, by id", func(e *env) {
+		e.must(e.store.SaveTenant(e.Context(), domain.Tenant{ID: "acme"}))
+		e.must(e.store.SaveTenant(e.Context(), domain.Tenant{ID: "Acme"}))
+		e.application("Acme", "x", domain.Settings{})
+		want := []domain.Application{
+			{TenantID: "acme", ID: "B", Name: "b"}, {TenantID: "acme", ID: "a", Settings: tenantSettings()}, {TenantID: "acme", ID: "ä"},
+		}
+		for _, i := range []int{2, 0, 1} {
+			e.must(e.store.SaveApplication(e.Context(), want[i]))
+		}
+		got, err := e.store.Applications(e.Context(), "acme")
+		e.must(err)
+		e.wantSame("of acme", got, want)
+		got, err = e.store.Applications(e.Context(), "nobody")
+		e.must(err)
+		if len(got) > 0 {
+			e.Errorf("%d applications of a tenant that does not exist", len(got))
+		}
+	}},
+
+	// A save that leaves out what has not changed must not leave out what has.
+	{"Directory/SaveTenant/of many applications changes the ones that differ, and keeps the others", func(e *env) {
+		t := domain.Tenant{ID: "acme"}
+		const n = 150
+		apps := make([]domain.Application, n)
+		for i := range apps {
+			apps[i] = domain.Application{TenantID: "acme", ID: fmt.Sprintf("app-%03d", i)}
+		}
+		e.must(e.store.SaveTenant(e.Context(), t, apps...))
+		apps[3].Name, apps[77].Settings.TTLMinutes, apps[149].Settings.Active = "third", new(int64(60)), new(false)
+		e.must(e.store.SaveTenant(e.Context(), t, apps[3], apps[77], apps[149]))
+		check := func(when string) {
+			e.Helper()
+			got, err := e.store.Applications(e.Context(), "acme")
+			e.must(err)
+			e.wantSame(when, got, apps)
+			for _, a := range apps {
+				p, err := e.store.Policy(e.Context(), "acme", a.ID)
+				e.must(err)
+				e.wantSame(when+": the policy of "+a.ID, p, combined(t, a))
+			}
+		}
+		check("after a change of three")
+		t.Settings.GraceSeconds = new(int64(7))
+		e.must(e.store.SaveTenant(e.Context(), t))
+		check("after a change of the tenant")
+	}},
+
 	{"Directory/Application/what does not exist in that tenant is not found", func(e *env) {
 		e.shop(domain.Settings{})
 		e.must(e.store.SaveTenant(e.Context(), domain.Tenant{ID: "other"}))

@@ -70,6 +70,8 @@ type faulty struct {
 	saveTenant        func(context.Context, domain.Tenant, ...domain.Application) error
 	saveApplication   func(context.Context, domain.Application) error
 	tenant            func(context.Context, string) (domain.Tenant, error)
+	tenantByIssuer    func(context.Context, string) (domain.Tenant, error)
+	applications      func(context.Context, string) ([]domain.Application, error)
 	tenants           func(context.Context, int) ([]domain.Tenant, error)
 	application       func(context.Context, string, string) (domain.Application, error)
 	policy            func(context.Context, string, string) (domain.Policy, error)
@@ -78,7 +80,10 @@ type faulty struct {
 	saveAPIKey        func(context.Context, domain.APIKey) error
 	apiKeyByName      func(context.Context, string) (domain.APIKey, error)
 	apiKeyByHash      func(context.Context, string) (domain.APIKey, error)
-	sealedKeys        func(context.Context) ([]domain.SealedKey, error)
+	keyRevision       func(context.Context) (uint64, error)
+	keysSince         func(context.Context, uint64, int) ([]domain.SealedKey, error)
+	keysOfTenant      func(context.Context, string) ([]domain.SealedKey, error)
+	keyByID           func(context.Context, string) (domain.SealedKey, error)
 	addKey            func(context.Context, domain.SealedKey) error
 	reseal            func(context.Context, domain.SealedKey, string) error
 	hasData           func(context.Context) (bool, error)
@@ -90,9 +95,11 @@ func newFaulty(s port.Store) *faulty {
 		within: s, ready: s.Ready, close: s.Close, insert: s.Insert, advance: s.Advance, snapshot: s.Snapshot, swap: s.Swap,
 		find: s.Find, list: s.List, revoke: s.Revoke, revokeScope: s.RevokeScope, keepNewest: s.KeepNewest,
 		saveTenant: s.SaveTenant, saveApplication: s.SaveApplication, tenant: s.Tenant, tenants: s.Tenants,
+		tenantByIssuer: s.TenantByIssuer, applications: s.Applications,
 		application: s.Application, policy: s.Policy, deleteApplication: s.DeleteApplication, deleteTenant: s.DeleteTenant,
 		saveAPIKey: s.SaveAPIKey, apiKeyByName: s.APIKeyByName, apiKeyByHash: s.APIKeyByHash,
-		sealedKeys: s.SealedKeys, addKey: s.AddKey, reseal: s.Reseal, hasData: s.HasData, purge: s.Purge,
+		keyRevision: s.KeyRevision, keysSince: s.KeysSince, keysOfTenant: s.KeysOfTenant, keyByID: s.KeyByID,
+		addKey: s.AddKey, reseal: s.Reseal, hasData: s.HasData, purge: s.Purge,
 	}
 }
 
@@ -177,8 +184,26 @@ func (f *faulty) APIKeyByHash(ctx context.Context, hash string) (domain.APIKey, 
 	return f.apiKeyByHash(ctx, hash)
 }
 
-func (f *faulty) SealedKeys(ctx context.Context) ([]domain.SealedKey, error) {
-	return f.sealedKeys(ctx)
+func (f *faulty) TenantByIssuer(ctx context.Context, issuer string) (domain.Tenant, error) {
+	return f.tenantByIssuer(ctx, issuer)
+}
+
+func (f *faulty) Applications(ctx context.Context, tenantID string) ([]domain.Application, error) {
+	return f.applications(ctx, tenantID)
+}
+
+func (f *faulty) KeyRevision(ctx context.Context) (uint64, error) { return f.keyRevision(ctx) }
+
+func (f *faulty) KeysSince(ctx context.Context, revision uint64, limit int) ([]domain.SealedKey, error) {
+	return f.keysSince(ctx, revision, limit)
+}
+
+func (f *faulty) KeysOfTenant(ctx context.Context, tenantID string) ([]domain.SealedKey, error) {
+	return f.keysOfTenant(ctx, tenantID)
+}
+
+func (f *faulty) KeyByID(ctx context.Context, id string) (domain.SealedKey, error) {
+	return f.keyByID(ctx, id)
 }
 
 func (f *faulty) AddKey(ctx context.Context, k domain.SealedKey) error { return f.addKey(ctx, k) }

@@ -10,7 +10,9 @@ import (
 // TestFullFixturesLeaveNoFieldZero: a field that a fixture leaves zero is one that a store may forget unseen. Whoever adds a
 // field to the domain is told here.
 func TestFullFixturesLeaveNoFieldZero(t *testing.T) {
-	for _, fixture := range []any{fullToken(), fullTenant(), fullApplication(), fullAPIKey(), fullSealedKey()} {
+	key := fullSealedKey()
+	key.Revision = 1 // which the store sets
+	for _, fixture := range []any{fullToken(), fullTenant(), fullApplication(), fullAPIKey(), key} {
 		leaves(reflect.ValueOf(fixture), reflect.TypeOf(fixture).Name(), func(path string, v reflect.Value) {
 			if v.IsZero() {
 				t.Errorf("%s is zero", path)

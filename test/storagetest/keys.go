@@ -2,6 +2,7 @@ package storagetest
 
 import (
 	"fmt"
+	"sync"
 
 	"github.com/refreshd/refreshd/domain"
 )
@@ -75,7 +76,7 @@ var keeping = []clause{
 		check := domain.SealedKey{Kind: domain.KeyCheck, Number: 1, CreatedAt: t0, Sealed: "sealed"}
 		e.must(e.store.AddKey(e.Context(), check))
 		e.must(e.store.AddKey(e.Context(), fullSealedKey()))
-		keys, err := e.store.SealedKeys(e.Context())
+		keys, err := sealedKeys(e.Context(), e.store)
 		e.must(err)
 		if len(keys) != 2 {
 			e.Errorf("%d keys, want 2", len(keys))
@@ -94,6 +95,7 @@ var keeping = []clause{
 		again.Sealed = "another"
 		e.wantErr("a token key", e.store.AddKey(e.Context(), again), domain.ErrDuplicate)
 		e.wantKeys(fullSealedKey(), tokenKey(1))
+		e.wantKeyRevision("after two keys and two duplicates", 2)
 	}},
 
 	{"Keys/AddKey/a taken id is a duplicate, and writes nothing", func(e *env) {
@@ -154,6 +156,24 @@ var keeping = []clause{
 		e.wantErr("changed", e.store.Reseal(e.Context(), changed, "anew"), domain.ErrConflict)
 		e.wantErr("unknown", e.store.Reseal(e.Context(), tokenKey(2), "anew"), domain.ErrConflict)
 		e.wantKeys(tokenKey(1))
+		e.wantKeyRevision("after one key and two conflicts", 1)
+	}},
+
+	{"Keys/Reseal/gives the key the next revision", func(e *env) {
+		e.must(e.store.AddKey(e.Context(), tokenKey(1)))
+		e.must(e.store.AddKey(e.Context(), tokenKey(2)))
+		e.must(e.store.Reseal(e.Context(), tokenKey(1), "anew"))
+		e.wantKeyRevision("after three writes", 3)
+		keys, err := e.store.KeysSince(e.Context(), 2, 10)
+		e.must(err)
+		want := tokenKey(1)
+		want.Sealed, want.Revision = "anew", 3
+		e.wantSame("what is newer than the two keys", keys, []domain.SealedKey{want})
+		keys, err = e.store.KeysSince(e.Context(), 0, 10)
+		e.must(err)
+		if len(keys) != 2 {
+			e.Errorf("%d keys in all, want 2", len(keys))
+		}
 	}},
 
 	{"Keys/Reseal/of many at once exactly one succeeds", func(e *env) {
@@ -164,6 +184,120 @@ var keeping = []clause{
 		want := tokenKey(1)
 		want.Sealed = fmt.Sprint("anew ", e.wantOneWinner(errs, domain.ErrConflict))
 		e.wantKeys(want)
+	}},
+
+	{"Keys/KeyRevision/is that of the newest key, and 0 while there is none", func(e *env) {
+		e.wantKeyRevision("empty", 0)
+		for n := range uint32(3) {
+			e.must(e.store.AddKey(e.Context(), tokenKey(n+1)))
+			e.wantKeyRevision("a key later", uint64(n)+1)
+		}
+	}},
+
+	{"Keys/KeysSince/gives what is newer, by revision, and no more than was asked for", func(e *env) {
+		want := []domain.SealedKey{tokenKey(3), fullSealedKey(), tokenKey(1), tokenKey(2)}
+		for i := range want {
+			e.must(e.store.AddKey(e.Context(), want[i]))
+			want[i].Revision = uint64(i) + 1
+		}
+		for since := range want {
+			for limit := 1; limit <= len(want); limit++ {
+				got, err := e.store.KeysSince(e.Context(), uint64(since), limit)
+				e.must(err)
+				what := fmt.Sprintf("%d since %d", limit, since)
+				e.wantSame(what, got, want[since:min(since+limit, len(want))])
+			}
+		}
+		for _, since := range []uint64{4, 5, 1 << 62} {
+			got, err := e.store.KeysSince(e.Context(), since, 10)
+			e.must(err)
+			if len(got) > 0 {
+				e.Errorf("%d keys since %d, want none", len(got), since)
+			}
+		}
+	}},
+
+	// A process that has missed a key refuses what it signed, and publishes a set without it, for as long as it runs.
+	{"Keys/KeysSince/who reads on from the last revision misses no key, however many write at once", func(e *env) {
+		const writers, each = 8, 6
+		hs := e.handles(4)
+		reader := e.handle()
+		var writing sync.WaitGroup
+		var last uint64
+		seen := map[uint32]bool{}
+		read := func() {
+			keys, err := reader.KeysSince(e.Context(), last, 1000)
+			e.must(err)
+			for _, k := range keys {
+				if k.Revision <= last {
+					e.Errorf("revision %d after %d", k.Revision, last)
+				}
+				seen[k.Number], last = true, k.Revision
+			}
+		}
+		for w := range writers {
+			writing.Go(func() {
+				for i := range each {
+					if err := hs[w%len(hs)].AddKey(e.Context(), tokenKey(uint32(w*each+i+1))); err != nil {
+						e.Errorf("AddKey: %v", err)
+					}
+				}
+			})
+		}
+		written := make(chan struct{})
+		go func() { writing.Wait(); close(written) }()
+		for reading := true; reading; {
+			select {
+			case <-written:
+				reading = false
+			default:
+			}
+			read()
+		}
+		if len(seen) != writers*each {
+			e.Errorf("the reader saw %d keys of %d", len(seen), writers*each)
+		}
+		e.wantKeyRevision("in the end", writers*each)
+	}},
+
+	{"Keys/KeysOfTenant/gives those of that tenant; for an empty id those of none", func(e *env) {
+		of := func(tenantID, id string, number uint32) domain.SealedKey {
+			k := fullSealedKey()
+			k.TenantID, k.ID, k.Number = tenantID, id, number
+			return k
+		}
+		keys := []domain.SealedKey{tokenKey(1), of("acme", "a", 1), of("acme", "b", 2), of("Acme", "c", 1), of("", "d", 1)}
+		for _, k := range keys {
+			e.must(e.store.AddKey(e.Context(), k))
+		}
+		for tenantID, want := range map[string][]domain.SealedKey{
+			"acme": keys[1:3], "Acme": keys[3:4], "": {keys[0], keys[4]}, "acm": nil,
+		} {
+			got, err := e.store.KeysOfTenant(e.Context(), tenantID)
+			e.must(err)
+			if len(got) != len(want) {
+				e.Errorf("%q: %d keys, want %d", tenantID, len(got), len(want))
+			}
+			for _, k := range want {
+				stored := keyOf(got, k)
+				stored.Revision = 0
+				e.wantSame(fmt.Sprintf("a key of %q", tenantID), stored, k)
+			}
+		}
+	}},
+
+	{"Keys/KeyByID/finds the key of that id, and none for no id", func(e *env) {
+		e.must(e.store.AddKey(e.Context(), tokenKey(1)))
+		e.must(e.store.AddKey(e.Context(), fullSealedKey()))
+		got, err := e.store.KeyByID(e.Context(), "kid-1")
+		e.must(err)
+		want := fullSealedKey()
+		want.Revision = 2
+		e.wantSame("by its id", got, want)
+		for _, id := range []string{"", "kid", "KID-1", "kid-1 "} {
+			_, err := e.store.KeyByID(e.Context(), id)
+			e.wantErr(fmt.Sprintf("%q", id), err, domain.ErrNotFound)
+		}
 	}},
 
 	{"Keys/HasData/tells of anything but sealed keys", func(e *env) {
@@ -190,12 +324,21 @@ var keeping = []clause{
 // wantKeys checks that these are the sealed keys, in any order.
 func (e *env) wantKeys(want ...domain.SealedKey) {
 	e.Helper()
-	got, err := e.store.SealedKeys(e.Context())
+	got, err := sealedKeys(e.Context(), e.store)
 	e.must(err)
 	if len(got) != len(want) {
 		e.Errorf("%d sealed keys, want %d", len(got), len(want))
 	}
 	for _, k := range want {
 		e.wantSame("a sealed key", keyOf(got, k), k)
+	}
+}
+
+func (e *env) wantKeyRevision(when string, want uint64) {
+	e.Helper()
+	got, err := e.store.KeyRevision(e.Context())
+	e.must(err)
+	if got != want {
+		e.Errorf("%s: KeyRevision = %d, want %d", when, got, want)
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"math/rand/v2"
 	"slices"
 	"strings"
 	"sync"
@@ -228,8 +229,10 @@ var promiseMutants = []mutant{
 		fault:  "a handle caches sealed keys",
 		each:   true,
 		inject: func(f *faulty) {
-			cached := once(func(ctx context.Context, _ struct{}) ([]domain.SealedKey, error) { return f.within.SealedKeys(ctx) })
-			f.sealedKeys = func(ctx context.Context) ([]domain.SealedKey, error) { return cached(ctx, struct{}{}) }
+			cached := once(func(ctx context.Context, since uint64) ([]domain.SealedKey, error) {
+				return f.within.KeysSince(ctx, since, 1000)
+			})
+			f.keysSince = func(ctx context.Context, since uint64, _ int) ([]domain.SealedKey, error) { return cached(ctx, since) }
 		},
 	},
 	{
@@ -2873,6 +2876,43 @@ func stalePolicies(f *faulty) {
 
 var keyMutants = []mutant{
 	{
+		clause: "Directory/TenantByIssuer/finds the tenant that has set it now, and none for no issuer",
+		fault:  "a tenant without an issuer is found by none",
+		inject: func(f *faulty) {
+			f.tenantByIssuer = func(ctx context.Context, issuer string) (domain.Tenant, error) {
+				ts, err := f.within.Tenants(ctx, 1000)
+				for _, t := range ts {
+					if t.Issuer == issuer {
+						return t, err
+					}
+				}
+				return domain.Tenant{}, cmp.Or(err, domain.ErrNotFound)
+			}
+		},
+	},
+	{
+		clause: "Directory/Applications/are all of that tenant and of no other, by id",
+		fault:  "ids are ordered without regard to case",
+		inject: func(f *faulty) {
+			f.applications = func(ctx context.Context, tenantID string) ([]domain.Application, error) {
+				all, err := f.within.Applications(ctx, tenantID)
+				slices.SortFunc(all, func(a, b domain.Application) int {
+					return cmp.Compare(strings.ToLower(a.ID), strings.ToLower(b.ID))
+				})
+				return all, err
+			}
+		},
+	},
+	{
+		clause: "Directory/SaveTenant/of many applications changes the ones that differ, and keeps the others",
+		fault:  "a save stores a hundred applications at most",
+		inject: func(f *faulty) {
+			f.saveTenant = func(ctx context.Context, t domain.Tenant, with ...domain.Application) error {
+				return f.within.SaveTenant(ctx, t, with[:min(len(with), 100)]...)
+			}
+		},
+	},
+	{
 		clause: "APIKeys/SaveAPIKey/keeps every field",
 		fault:  "an API key serves every tenant",
 		inject: func(f *faulty) {
@@ -3025,7 +3065,7 @@ var keyMutants = []mutant{
 		fault:  "a key is told by its ciphertext alone",
 		inject: func(f *faulty) {
 			f.reseal = func(ctx context.Context, before domain.SealedKey, sealed string) error {
-				keys, err := f.within.SealedKeys(ctx)
+				keys, err := sealedKeys(ctx, f.within)
 				for _, k := range keys {
 					if k.Sealed == before.Sealed {
 						err = errors.Join(err, f.within.Reseal(ctx, k, sealed))
@@ -3041,6 +3081,88 @@ var keyMutants = []mutant{
 		inject: blindReseal,
 	},
 	{
+		clause: "Keys/AddKey/a taken name is a duplicate, and writes nothing",
+		fault:  "a duplicate takes a revision",
+		inject: func(f *faulty) {
+			var wasted atomic.Uint64
+			f.addKey = func(ctx context.Context, k domain.SealedKey) error {
+				err := f.within.AddKey(ctx, k)
+				if errors.Is(err, domain.ErrDuplicate) {
+					wasted.Add(1)
+				}
+				return err
+			}
+			f.keyRevision = func(ctx context.Context) (uint64, error) {
+				revision, err := f.within.KeyRevision(ctx)
+				return revision + wasted.Load(), err
+			}
+		},
+	},
+	{
+		clause: "Keys/Reseal/gives the key the next revision",
+		fault:  "a key keeps the revision that it was added under",
+		inject: func(f *faulty) { numberOutside(f, func() {}) },
+	},
+	{
+		clause: "Keys/KeyRevision/is that of the newest key, and 0 while there is none",
+		fault:  "the revision is that of the next key",
+		inject: func(f *faulty) {
+			f.keyRevision = func(ctx context.Context) (uint64, error) {
+				revision, err := f.within.KeyRevision(ctx)
+				return revision + 1, err
+			}
+		},
+	},
+	{
+		clause: "Keys/KeysSince/gives what is newer, by revision, and no more than was asked for",
+		fault:  "a page has no end",
+		inject: func(f *faulty) {
+			f.keysSince = func(ctx context.Context, since uint64, _ int) ([]domain.SealedKey, error) {
+				return f.within.KeysSince(ctx, since, 1000)
+			}
+		},
+	},
+	{
+		clause: "Keys/KeysSince/gives what is newer, by revision, and no more than was asked for",
+		fault:  "since is inclusive",
+		inject: func(f *faulty) {
+			f.keysSince = func(ctx context.Context, since uint64, limit int) ([]domain.SealedKey, error) {
+				return f.within.KeysSince(ctx, max(since, 1)-1, limit)
+			}
+		},
+	},
+	{
+		clause: "Keys/KeysSince/who reads on from the last revision misses no key, however many write at once",
+		fault:  "a revision is drawn before the lock is taken",
+		inject: func(f *faulty) {
+			numberOutside(f, func() { time.Sleep(rand.N(2 * time.Millisecond)) })
+		},
+	},
+	{
+		clause: "Keys/KeysOfTenant/gives those of that tenant; for an empty id those of none",
+		fault:  "keys of no tenant are every tenant's",
+		inject: func(f *faulty) {
+			f.keysOfTenant = func(ctx context.Context, tenantID string) ([]domain.SealedKey, error) {
+				own, err := f.within.KeysOfTenant(ctx, tenantID)
+				shared, more := f.within.KeysOfTenant(ctx, "")
+				return slices.Concat(own, shared), errors.Join(err, more)
+			}
+		},
+	},
+	{
+		clause: "Keys/KeyByID/finds the key of that id, and none for no id",
+		fault:  "keys without an id are found by none",
+		inject: func(f *faulty) {
+			f.keyByID = func(ctx context.Context, id string) (domain.SealedKey, error) {
+				if id == "" {
+					keys, err := f.within.KeysSince(ctx, 0, 1)
+					return keys[0], err
+				}
+				return f.within.KeyByID(ctx, id)
+			}
+		},
+	},
+	{
 		clause: "Keys/Reseal/of many at once exactly one succeeds",
 		fault:  "Reseal reads, compares and writes",
 		inject: blindReseal,
@@ -3050,7 +3172,7 @@ var keyMutants = []mutant{
 		fault:  "sealed keys are data",
 		inject: func(f *faulty) {
 			f.hasData = func(ctx context.Context) (bool, error) {
-				keys, err := f.within.SealedKeys(ctx)
+				keys, err := sealedKeys(ctx, f.within)
 				return len(keys) > 0, err
 			}
 		},
@@ -3067,6 +3189,32 @@ var keyMutants = []mutant{
 	},
 }
 
+// numberOutside numbers keys by itself as they are added, and lets meanwhile happen between a number and its key.
+func numberOutside(f *faulty, meanwhile func()) {
+	var mu sync.Mutex
+	var drawn uint64
+	numbers := map[uint32]uint64{}
+	f.addKey = func(ctx context.Context, k domain.SealedKey) error {
+		mu.Lock()
+		drawn++
+		numbers[k.Number] = drawn
+		mu.Unlock()
+		meanwhile()
+		return f.within.AddKey(ctx, k)
+	}
+	f.keysSince = func(ctx context.Context, since uint64, limit int) ([]domain.SealedKey, error) {
+		keys, err := sealedKeys(ctx, f.within)
+		mu.Lock()
+		for i := range keys {
+			keys[i].Revision = numbers[keys[i].Number]
+		}
+		mu.Unlock()
+		keys = slices.DeleteFunc(keys, func(k domain.SealedKey) bool { return k.Revision <= since })
+		slices.SortFunc(keys, func(a, b domain.SealedKey) int { return cmp.Compare(a.Revision, b.Revision) })
+		return keys[:min(len(keys), limit)], err
+	}
+}
+
 // overwriteKeys: a key under a taken name takes its place.
 func overwriteKeys(f *faulty) {
 	f.addKey = func(ctx context.Context, k domain.SealedKey) error {
@@ -3074,7 +3222,7 @@ func overwriteKeys(f *faulty) {
 		if !errors.Is(err, domain.ErrDuplicate) {
 			return err
 		}
-		keys, err := f.within.SealedKeys(ctx)
+		keys, err := sealedKeys(ctx, f.within)
 		return errors.Join(err, instead(f.within.Reseal(ctx, keyOf(keys, k), k.Sealed), domain.ErrConflict))
 	}
 }
@@ -3082,7 +3230,7 @@ func overwriteKeys(f *faulty) {
 // blindReseal: whatever the ciphertext was, it is replaced.
 func blindReseal(f *faulty) {
 	f.reseal = func(ctx context.Context, before domain.SealedKey, sealed string) error {
-		keys, err := f.within.SealedKeys(ctx)
+		keys, err := sealedKeys(ctx, f.within)
 		if err != nil {
 			return err
 		}

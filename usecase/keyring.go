@@ -1,0 +1,345 @@
+package usecase
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/refreshd/refreshd/domain"
+)
+
+const (
+	// KeyReadInterval is how often a process reads what has changed in the key ring, and the least time between two
+	// readings that requests cause.
+	KeyReadInterval = time.Second
+	// keyMaxAge is how old the last reading may be when a process signs or verifies: a key that was revoked in the store
+	// signs and verifies nothing that much later, in any process.
+	keyMaxAge = 3 * time.Second
+
+	keyReadTimeout = 5 * time.Second
+	keyMakeTimeout = 30 * time.Second // RSA
+	keyPage        = 500
+
+	// maxLookUps is how many look-ups of names that this process does not know run at the same time: strangers can make up
+	// names without end, and must not take more of the store than this.
+	maxLookUps = 4
+	// maxMisses is how many made-up key ids are remembered.
+	maxMisses = 1024
+)
+
+// ring is what a process knows of the key ring in the store, as of revision: the keys that belong to no tenant. It is never
+// changed, only replaced.
+type ring struct {
+	revision uint64
+	// readAt is when the last reading began. It keeps the monotonic clock.
+	readAt time.Time
+	// inForce is the master key that the check value is sealed with; nil if that is none of this process's.
+	inForce *domain.MasterKey
+	// A key that none of our master keys opens has no secret. Whoever needs it gets errUnopened.
+	token  domain.TokenKeys
+	api    domain.Secret
+	shared []domain.SigningKey
+	// sharedRevision is that of the newest in shared.
+	sharedRevision uint64
+}
+
+// tenantKeys are the signing keys that serve one tenant. They are never changed, only replaced.
+type tenantKeys struct {
+	domain.SigningKeys
+	own            []domain.SigningKey
+	sharedRevision uint64                 // of the ring whose shared keys are among them
+	set            atomic.Pointer[[]byte] // the JWK Set, made when it is first asked for
+}
+
+// held are the signing keys that a process has loaded.
+//
+// A tenant's are loaded when they are first needed, and stay, MEMORY. From then on, reading the ring keeps them up to date.
+type held struct {
+	tenants sync.Map // tenant id -> *tenantKeys
+	byID    sync.Map // `kid` -> domain.SigningKey; of tenants that are held, and shared ones
+
+	mu sync.Mutex // held by those who change the maps, and while ring is replaced
+	// loading are the tenants whose keys are being read. The value becomes true if a reading of the ring meets a key of
+	// the tenant meanwhile, which what is being read may lack.
+	loading map[string]bool
+}
+
+// misses are ids of keys that do not exist, as of a revision of the ring: a key that is made later raises that.
+type misses struct {
+	mu       sync.Mutex
+	revision uint64
+	ids      map[string]bool
+}
+
+func (m *misses) has(id string, revision uint64) bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.revision == revision && m.ids[id]
+}
+
+func (m *misses) add(id string, revision uint64) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.ids == nil || m.revision != revision || len(m.ids) >= maxMisses {
+		m.revision, m.ids = revision, make(map[string]bool)
+	}
+	m.ids[id] = true
+}
+
+var errUnopened = fmt.Errorf("%w: the key is sealed with another one", domain.ErrWrongMasterKey)
+
+// Reload reads what has changed in the key ring since the last reading. A process calls it every KeyReadInterval. If it fails,
+// what was known stays.
+func (k *Keys) Reload(ctx context.Context) error {
+	if err := k.reading.acquire(ctx); err != nil {
+		return err
+	}
+	defer k.reading.release()
+	return k.read(ctx)
+}
+
+// fresh makes sure that what this process knows is no older than keyMaxAge, as far as that can be learned. Those who wait while
+// another reads share what comes of it.
+func (k *Keys) fresh(ctx context.Context) error {
+	if recent(k.Clock(), k.ring.Load().readAt, keyMaxAge+1) {
+		return nil
+	}
+	return k.readWith(ctx, false)
+}
+
+// lookAgain reads what has changed, unless that was tried within the last second: it is for what strangers ask for, who must not
+// make more than one reading a second, however many they are.
+func (k *Keys) lookAgain(ctx context.Context) error { return k.readWith(ctx, true) }
+
+func (k *Keys) readWith(ctx context.Context, sparing bool) error {
+	before := k.readings.Load()
+	if err := k.reading.acquire(ctx); err != nil {
+		return err
+	}
+	defer k.reading.release()
+	if k.readings.Load() == before && !(sparing && recent(k.Clock(), k.triedAt, KeyReadInterval)) {
+		// Others share what comes of it, so it does not end with the request that happened to be first.
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), keyReadTimeout)
+		defer cancel()
+		_ = k.read(ctx) // it is in k.tried
+	}
+	if k.tried != nil {
+		return fmt.Errorf("read the keys: %w: %w", domain.ErrUnavailable, k.tried)
+	}
+	return nil
+}
+
+// read takes in what has changed. The caller holds k.reading.
+func (k *Keys) read(ctx context.Context) (err error) {
+	began := k.Clock()
+	defer func() {
+		k.triedAt, k.tried = began, err
+		k.readings.Add(1)
+	}()
+	for {
+		r := *k.ring.Load()
+		changed, err := k.Store.KeysSince(ctx, r.revision, keyPage)
+		if err != nil {
+			return fault("read the keys", err)
+		}
+		complete := len(changed) < keyPage
+		if len(changed) > 0 {
+			r.revision = changed[len(changed)-1].Revision
+		}
+		if complete {
+			r.readAt = began
+		}
+		k.take(&r, changed)
+		if complete {
+			return nil
+		}
+	}
+}
+
+// take replaces the ring with r and what has changed since, and updates the tenants that are held. A key that is known already
+// is not opened again: nothing of it changes but its times, and what it is sealed with.
+func (k *Keys) take(r *ring, changed []domain.SealedKey) {
+	k.held.mu.Lock()
+	defer k.held.mu.Unlock()
+	for _, s := range changed {
+		switch {
+		case s.Kind == domain.KeyCheck:
+			r.inForce = k.sealedBy(s)
+		case s.Kind == domain.KeyToken:
+			key, known := r.token.Numbered(s.Number)
+			if !known || key.Key.IsZero() {
+				key.Key = k.opened(s)
+			}
+			key.Number, key.StartsAt = s.Number, s.StartsAt
+			r.token = slices.DeleteFunc(slices.Clone(r.token), func(t domain.TokenKey) bool { return t.Number == s.Number })
+			r.token = append(r.token, key)
+		case s.Kind == domain.KeyAPI:
+			if r.api.IsZero() {
+				r.api = k.opened(s)
+			}
+		case s.Kind == domain.KeySigning && s.TenantID == "":
+			r.shared, r.sharedRevision = k.with(r.shared, s), s.Revision
+		case s.Kind == domain.KeySigning:
+			if t, ok := k.held.tenants.Load(s.TenantID); ok {
+				k.hold(s.TenantID, k.with(t.(*tenantKeys).own, s), r)
+			} else if _, loading := k.held.loading[s.TenantID]; loading {
+				k.held.loading[s.TenantID] = true
+			}
+		}
+	}
+	k.ring.Store(r)
+}
+
+// with are keys and s, as a new slice.
+func (k *Keys) with(keys []domain.SigningKey, s domain.SealedKey) []domain.SigningKey {
+	next := k.signingKey(s)
+	keys = slices.Clone(keys)
+	if i := slices.IndexFunc(keys, func(key domain.SigningKey) bool { return key.ID == s.ID }); i >= 0 {
+		keys[i] = next
+	} else {
+		keys = append(keys, next)
+	}
+	k.held.byID.Store(s.ID, next)
+	return keys
+}
+
+// signingKey opens s, unless that has been done.
+func (k *Keys) signingKey(s domain.SealedKey) domain.SigningKey {
+	key := domain.SigningKey{
+		ID: s.ID, TenantID: s.TenantID, Algorithm: s.Algorithm, StartsAt: s.StartsAt, RetiredAt: s.RetiredAt,
+	}
+	if known, ok := k.held.byID.Load(s.ID); ok {
+		key.Private = known.(domain.SigningKey).Private
+	}
+	if key.Private.IsZero() {
+		key.Private = k.opened(s)
+	}
+	return key
+}
+
+// hold keeps the tenant's own keys, together with the shared ones of r. The caller holds k.held.mu.
+func (k *Keys) hold(tenantID string, own []domain.SigningKey, r *ring) *tenantKeys {
+	t := &tenantKeys{
+		SigningKeys: domain.NewSigningKeys(slices.Concat(own, r.shared)...), own: own, sharedRevision: r.sharedRevision,
+	}
+	for _, key := range own {
+		k.held.byID.Store(key.ID, key)
+	}
+	k.held.tenants.Store(tenantID, t)
+	return t
+}
+
+// ofTenant are the signing keys that serve the tenant; for an empty id the shared ones. They are read from the store once.
+func (k *Keys) ofTenant(ctx context.Context, tenantID string) (*tenantKeys, error) {
+	for {
+		if t, ok := k.held.tenants.Load(tenantID); ok {
+			if t := t.(*tenantKeys); t.sharedRevision == k.ring.Load().sharedRevision {
+				return t, nil
+			}
+			k.held.mu.Lock()
+			t, _ := k.held.tenants.Load(tenantID)
+			now := k.hold(tenantID, t.(*tenantKeys).own, k.ring.Load())
+			k.held.mu.Unlock()
+			return now, nil
+		}
+		err := k.loads.do(ctx, tenantID, keyReadTimeout, func(ctx context.Context) error { return k.load(ctx, tenantID) })
+		if err != nil {
+			return nil, err
+		}
+	}
+}
+
+// load reads the keys of a tenant.
+func (k *Keys) load(ctx context.Context, tenantID string) error {
+	k.held.mu.Lock()
+	k.held.loading[tenantID] = false
+	k.held.mu.Unlock()
+	defer func() {
+		k.held.mu.Lock()
+		delete(k.held.loading, tenantID)
+		k.held.mu.Unlock()
+	}()
+	for {
+		var own []domain.SigningKey
+		if tenantID != "" {
+			stored, err := k.Store.KeysOfTenant(ctx, tenantID)
+			if err != nil {
+				return fault("load the keys of a tenant", err)
+			}
+			for _, s := range stored {
+				if s.Kind == domain.KeySigning {
+					own = append(own, k.signingKey(s))
+				}
+			}
+		}
+		k.held.mu.Lock()
+		missed := k.held.loading[tenantID]
+		k.held.loading[tenantID] = false
+		if !missed {
+			k.hold(tenantID, own, k.ring.Load())
+		}
+		k.held.mu.Unlock()
+		if !missed {
+			return nil
+		}
+	}
+}
+
+// adopt keeps a key that this process has stored.
+func (k *Keys) adopt(s domain.SealedKey) {
+	k.held.mu.Lock()
+	defer k.held.mu.Unlock()
+	if t, ok := k.held.tenants.Load(s.TenantID); ok {
+		k.hold(s.TenantID, k.with(t.(*tenantKeys).own, s), k.ring.Load())
+	}
+}
+
+// find is the signing key of that id, as port.FindKey says. One of a tenant whose keys have not been needed yet is looked up.
+func (k *Keys) find(ctx context.Context, id string) (domain.SigningKey, error) {
+	unknown := fmt.Errorf("%w: %w", domain.ErrUnknownKey, domain.ErrUnauthorized)
+	if key, ok := k.held.byID.Load(id); ok {
+		return key.(domain.SigningKey), openedOrNot(key.(domain.SigningKey))
+	}
+	revision := k.ring.Load().revision
+	if !domain.IsKeyID(id) || k.misses.has(id, revision) {
+		return domain.SigningKey{}, unknown
+	}
+	if err := k.lookUps.acquire(ctx); err != nil {
+		return domain.SigningKey{}, err
+	}
+	defer k.lookUps.release()
+	s, err := k.Store.KeyByID(ctx, id)
+	switch {
+	case errors.Is(err, domain.ErrNotFound):
+		k.misses.add(id, revision)
+		return domain.SigningKey{}, unknown
+	case err != nil:
+		return domain.SigningKey{}, fault("look up a key", err)
+	case s.TenantID == "": // it was made since the last reading
+		err = k.lookAgain(ctx)
+	default:
+		if _, err = k.ofTenant(ctx, s.TenantID); err == nil {
+			k.adopt(s) // in case that the tenant was held, and the key was made since the last reading
+		}
+	}
+	if err != nil {
+		return domain.SigningKey{}, err
+	}
+	key, ok := k.held.byID.Load(id)
+	if !ok {
+		return domain.SigningKey{}, unknown
+	}
+	return key.(domain.SigningKey), openedOrNot(key.(domain.SigningKey))
+}
+
+// openedOrNot returns an error if the key could not be opened, which makes it unknown here.
+func openedOrNot(key domain.SigningKey) error {
+	if key.Private.IsZero() {
+		return fmt.Errorf("key %q: %w: %w", key.ID, domain.ErrUnknownKey, errUnopened)
+	}
+	return nil
+}
