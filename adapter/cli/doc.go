@@ -12,6 +12,7 @@
 //     match, quotes values, takes `0x10` and `1_000` for numbers, passes over null, and knows lines only in its messages.
 //   - Anchors, aliases, merge keys and tags are refused. The file is short and says what somebody may do: it should read the
 //     same to everyone. So one reader's shorthand lost.
-//   - ${NAME} is replaced after parsing, in values only. Replacing in the text, as envsubst does, lost: a variable could then
-//     add an API key. For the same reason an unset variable is an error, not an empty value.
+//   - ${NAME} and ${file:PATH} are replaced after parsing, in values only. Replacing in the text, as envsubst does,
+//     lost: a variable could then add an API key. For the same reason an unset variable is an error, not an empty
+//     value.
 package cli

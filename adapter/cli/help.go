@@ -120,7 +120,8 @@ is applied to by serve, with --kickstart-file.
       permissions: {endpoints: {"/jwt/issue": [POST], "/jwt/refresh": [GET, DELETE]}}
       expiresAt: 2030-01-31T00:00:00Z         # left out: never
 
-${NAME} in a text is taken from the environment, $$ is a dollar sign. A setting that an application
+${NAME} in a text is taken from the environment, ${file:PATH} from a file, each without a line break
+at its end; $$ is a dollar sign. A setting that an application
 leaves out has the value of its tenant; one that both leave out, its default:
 
   active: true

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"maps"
+	"os"
 	"regexp"
 	"slices"
 	"strconv"
@@ -32,8 +33,9 @@ type Document struct {
 	lines map[string]int // by field, as in domain.FieldError
 }
 
-// ReadKickstart reads the text of a kickstart file; file is its name, for messages. Where a string value says ${NAME}, lookupEnv
-// gives the text to put there; $$ stands for one dollar sign. A file without content is a Kickstart with nothing in it.
+// ReadKickstart reads the text of a kickstart file; file is its name, for messages. Where a string value says ${NAME},
+// lookupEnv gives the text to put there, and ${file:PATH} stands for the content of that file; $$ stands for one dollar
+// sign. A file without content is a Kickstart with nothing in it.
 //
 // The error names every problem, in one line each, with the line of the file and the field.
 func ReadKickstart(file string, text []byte, lookupEnv func(string) (string, bool)) (Document, error) {
@@ -518,9 +520,10 @@ func (r *reader) instant(v value) (time.Time, bool) {
 	return t.UTC().Truncate(time.Microsecond), true
 }
 
-var variable = regexp.MustCompile(`^\{([A-Za-z_][A-Za-z0-9_]*)\}`)
+var variable = regexp.MustCompile(`^\{(?:([A-Za-z_][A-Za-z0-9_]*)|file:([^{}]+))\}`)
 
-// expand puts environment variables where a text names them. What it puts there is not looked at again.
+// expand puts environment variables and the contents of files where a text names them, without the one line break that
+// may end them. What it puts there is not looked at again.
 func (r *reader) expand(v value) (string, bool) {
 	var text strings.Builder
 	complete := true
@@ -537,15 +540,38 @@ func (r *reader) expand(v value) (string, bool) {
 		}
 		name := variable.FindStringSubmatch(after)
 		if name == nil {
-			r.complain(v, "has a $ that names no variable: write ${NAME} for a variable of the environment, $$ for a dollar sign")
+			r.complain(v, "has a $ that names no variable: write ${NAME} for a variable of the environment, "+
+				"${file:PATH} for the content of a file, $$ for a dollar sign")
 			return "", false
 		}
-		s, ok := r.lookupEnv(name[1])
-		if !ok || s == "" {
-			r.complain(v, "needs the environment variable %s, which is not set or empty", name[1])
+		s, missing := r.lookUp(name[1], name[2])
+		if missing != "" {
+			r.complain(v, "needs %s", missing)
 			complete = false
 		}
 		text.WriteString(s)
 		rest = after[len(name[0]):]
 	}
+}
+
+// lookUp gives what a variable of the environment or, if it has no name, the file at path holds, without the one line
+// break that may end it; or what is missing.
+func (r *reader) lookUp(name, path string) (text, missing string) {
+	missing = "the environment variable " + name + ", which is not set or empty"
+	if name == "" {
+		content, err := os.ReadFile(path)
+		if err != nil {
+			return "", "a file that cannot be read: " + err.Error()
+		}
+		text, missing = string(content), "the file "+path+", which is empty"
+	} else {
+		text, _ = r.lookupEnv(name)
+	}
+	if line, ok := strings.CutSuffix(text, "\n"); ok {
+		text = strings.TrimSuffix(line, "\r")
+	}
+	if text == "" {
+		return "", missing
+	}
+	return text, ""
 }

@@ -3,6 +3,8 @@ package cli_test
 import (
 	"errors"
 	"fmt"
+	"os"
+	"path/filepath"
 	"reflect"
 	"strings"
 	"testing"
@@ -372,5 +374,48 @@ func TestExplainLeavesOtherErrorsAlone(t *testing.T) {
 	}
 	if err := fmt.Errorf("apply: %w", domain.ErrUnavailable); !errors.Is(d.Explain(err), domain.ErrUnavailable) {
 		t.Errorf("Explain(%v) = %v", err, d.Explain(err))
+	}
+}
+
+// A secret that a file or `echo` gave has a line break at its end, which nobody sees.
+func TestAVariableIsTakenWithoutTheLineBreakAtItsEnd(t *testing.T) {
+	const key = "ak_0123456789abcdefghijklmn"
+	for name, tt := range map[string]struct{ content, want string }{
+		"none":        {key, key},
+		"a line feed": {key + "\n", key},
+		"of Windows":  {key + "\r\n", key},
+		"two":         {key + "\n\n", key + "\n"},
+		"half of one": {key + "\r", key + "\r"},
+	} {
+		path := filepath.Join(t.TempDir(), "backend key")
+		if err := os.WriteFile(path, []byte(tt.content), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		d := read(t, "apiKeys:\n- key: ${KEY}\n- key: ${file:"+path+"}\n", map[string]string{"KEY": tt.content})
+		for _, k := range d.Kickstart.APIKeys {
+			if got := k.Key.Reveal(); got != tt.want {
+				t.Errorf("%s: key %q, want %q", name, got, tt.want)
+			}
+		}
+	}
+}
+
+func TestAFileThatAVariableNamesMustHoldSomething(t *testing.T) {
+	dir := t.TempDir()
+	empty := filepath.Join(dir, "empty")
+	if err := os.WriteFile(empty, []byte("\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for text, want := range map[string]string{
+		"${file:" + empty + "}":                      "1: apiKeys[0].key: needs the file " + empty + ", which is empty",
+		"${file:" + dir + "}":                        "1: apiKeys[0].key: needs a file that cannot be read: ",
+		"${file:" + filepath.Join(dir, "none") + "}": "1: apiKeys[0].key: needs a file that cannot be read: ",
+		"${file:}": "1: apiKeys[0].key: has a $ that names no variable",
+		"${file:" + filepath.Join(dir, "none") + "x$": "1: apiKeys[0].key: has a $ that names no variable",
+	} {
+		_, err := cli.ReadKickstart(file, []byte("apiKeys: [{key: '"+text+"'}]"), variables(nil))
+		if err == nil || !strings.HasPrefix(err.Error(), file+":"+want) {
+			t.Errorf("%s: %v, want %s", text, err, want)
+		}
 	}
 }
