@@ -15,4 +15,6 @@
 //   - ${NAME} and ${file:PATH} are replaced after parsing, in values only. Replacing in the text, as envsubst does,
 //     lost: a variable could then add an API key. For the same reason an unset variable is an error, not an empty
 //     value.
+//   - The first API key is in a file and on no screen. Showing it on a terminal as well lost: a terminal keeps it, and
+//     README's tour, which reads the file, has to work there too.
 package cli

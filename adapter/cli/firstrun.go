@@ -39,6 +39,33 @@ func FirstRun(random io.Reader) (usecase.Kickstart, domain.Secret, error) {
 	}, key, nil
 }
 
+// unfinished marks the names under which WriteKeyFile writes.
+const unfinished = ".unfinished-"
+
+// RemoveUnfinished removes what calls of WriteKeyFile left in dir that were killed. There must be none under way.
+func RemoveUnfinished(dir string) error {
+	left, err := os.ReadDir(dir)
+	for _, f := range left {
+		if strings.HasPrefix(f.Name(), ".") && strings.Contains(f.Name(), unfinished) {
+			err = errors.Join(err, os.Remove(filepath.Join(dir, f.Name())))
+		}
+	}
+	return err
+}
+
+// ReadAPIKeyFile is the API key that WriteKeyFile stored at path; false if there is no such file, or no API key in it.
+func ReadAPIKeyFile(path string) (domain.Secret, bool, error) {
+	text, err := os.ReadFile(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return domain.Secret{}, false, nil
+	}
+	if err != nil {
+		return domain.Secret{}, false, fmt.Errorf("cli: read key file: %w", err)
+	}
+	key := strings.TrimSuffix(string(text), "\n")
+	return domain.NewSecret(key), domain.IsAPIKey(key), nil
+}
+
 // WriteKeyFile stores a key in a file that only the owner can read, in a directory of the same kind if there is none. It leaves an
 // existing file as it is, and says so with fs.ErrExist: the key in it may be in use, and is nowhere else.
 func WriteKeyFile(path string, key domain.Secret) error {
@@ -46,7 +73,7 @@ func WriteKeyFile(path string, key domain.Secret) error {
 		return fmt.Errorf("cli: write key file: %w", err)
 	}
 	// It gets its name when it is complete on the disk: a power cut would else leave half a key, and no start would get past it.
-	f, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+"-*") // with mode 0600
+	f, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+unfinished+"*") // with mode 0600
 	if err != nil {
 		return fmt.Errorf("cli: write key file: %w", err)
 	}
@@ -86,69 +113,76 @@ func syncDirectory(dir string) error {
 	return nil
 }
 
-// FirstRunNotice is what there is to say about a first run. Key is for a terminal only; where it is zero, the key stands in
-// KeyFile.
+// FirstRunNotice is what there is to say about a first run.
 type FirstRunNotice struct {
 	BaseURL       string // of the API, without a trailing slash
 	TenantID      string
 	ApplicationID string
-	Key           domain.Secret
 	KeyFile       string // absolute, so that the commands work in any directory
 }
 
-// PrintFirstRun shows what the first run made, and commands for bash that try it when they are pasted in order.
+// PrintFirstRun shows what the first run made, and commands for bash that try it when they are pasted in order. It
+// shows no secret: the commands read the API key from its file, on a terminal too, so that what README says holds there
+// as well.
 func PrintFirstRun(w io.Writer, n FirstRunNotice) {
-	// There is nobody to tell that w is closed: the key is stored, if only as a hash.
+	// There is nobody to tell that w is closed: the key is in its file.
 	_ = firstRun.Execute(w, n)
 }
 
-// The commands need curl alone, and hold no exclamation mark, which an interactive bash takes for history.
+// PrintLaterRun reminds of the API key that a first run left in keyFile.
+func PrintLaterRun(w io.Writer, keyFile, baseURL string) {
+	_, _ = fmt.Fprintf(w, "The API key of the first start is in the file %s\nThe API is described at %s/docs\n",
+		keyFile, baseURL)
+}
+
+// The commands need curl alone, and hold no exclamation mark, which an interactive bash takes for history. The last
+// request is to be refused, so it is the one without -f.
 var firstRun = template.Must(template.New("").Funcs(template.FuncMap{"shell": shellQuote}).Parse(
 	`The store was empty. It now has something to try:
 
   tenant       {{.TenantID}}
   application  {{.ApplicationID}}
-{{- if .Key.IsZero}}
   API key      in the file {{.KeyFile}}
                Keep it: the store holds a hash of it only.
-{{- else}}
-  API key      {{.Key.Reveal}}
-               Note it down: it is shown this once, and the store holds a hash of it only.
-{{- end}}
+
+Then, for tenants and applications of your own: write a kickstart.yaml as "refreshd apply --help"
+shows it, and apply it with "refreshd apply -f kickstart.yaml". The API in full, with examples:
+{{.BaseURL}}/docs
 
 Paste these commands into bash, in this order:
 
 # What they share: the address of the service, the API key, and the headers of a backend.
 BASE={{shell .BaseURL}}
-API_KEY={{if .Key.IsZero}}$(cat {{shell .KeyFile}}){{else}}{{.Key.Reveal}}{{end}}
+API_KEY=$(cat {{shell .KeyFile}})
 BACKEND=(-H "Authorization: $API_KEY" -H {{shell (print "X-Stencil-TenantId: " .TenantID)}})
 
 # Issue: a user logs in; the login service gets a refresh token and an access token.
-ISSUED=$(curl -sS "$BASE/jwt/issue" "${BACKEND[@]}" -H 'Content-Type: application/json' \
+ISSUED=$(curl -fsS "$BASE/jwt/issue" "${BACKEND[@]}" -H 'Content-Type: application/json' \
   -d {{shell (printf "{\"userId\": \"alice\", \"applicationsId\": %q}" .ApplicationID)}})
 echo "$ISSUED"
 
 # Exchange: the device sends its token string, and gets an access token and the next token string.
 FIRST=$(echo "$ISSUED" | sed -n 's/.*"refreshToken":"\([^"]*\)".*/\1/p')
-EXCHANGED=$(curl -sS "$BASE/jwt/refresh" -d "refreshToken=$FIRST")
+EXCHANGED=$(curl -fsS "$BASE/jwt/refresh" -d "refreshToken=$FIRST")
 echo "$EXCHANGED"
 
-# Retry: that answer was lost, and the device sends the string again. An answer stands for
+# Retry: that response was lost, and the device sends the string again. A response stands for
 # 30 seconds: a request within, with the old string or the new one, gets it again.
-RETRIED=$(curl -sS "$BASE/jwt/refresh" -d "refreshToken=$FIRST")
+RETRIED=$(curl -fsS "$BASE/jwt/refresh" -d "refreshToken=$FIRST")
 echo "$RETRIED"
 CURRENT=$(echo "$EXCHANGED" | sed -n 's/.*"refreshToken":"\([^"]*\)".*/\1/p')
-AGAIN=$(curl -sS "$BASE/jwt/refresh" -d "refreshToken=$CURRENT")
-tokens() { echo "$1" | sed 's/,"expiresIn".*//'; }   # without the seconds left
-[ "$(tokens "$RETRIED")$(tokens "$AGAIN")" = "$(tokens "$EXCHANGED")$(tokens "$EXCHANGED")" ] &&
-  echo 'the same answer' || echo 'another answer'
+AGAIN=$(curl -fsS "$BASE/jwt/refresh" -d "refreshToken=$CURRENT")
+tokens() { echo "$1" | sed -n 's/,"expiresIn".*//p'; }   # without the seconds left
+[ -n "$(tokens "$EXCHANGED")" ] && [ "$(tokens "$RETRIED")" = "$(tokens "$EXCHANGED")" ] &&
+  [ "$(tokens "$AGAIN")" = "$(tokens "$EXCHANGED")" ] && echo 'the same answer' ||
+  echo 'another answer'
 
 # List: the refresh tokens of a user. There is one, in its second generation.
-curl -sS "$BASE/jwt/refresh?userId=alice" "${BACKEND[@]}"
+curl -fsS "$BASE/jwt/refresh?userId=alice" "${BACKEND[@]}"
 
 # Revoke: that one, by its id.
 ID=$(echo "$ISSUED" | sed -n 's/.*"refreshTokenId":"\([^"]*\)".*/\1/p')
-curl -sS -X DELETE "$BASE/jwt/refresh/$ID" "${BACKEND[@]}"
+curl -fsS -X DELETE "$BASE/jwt/refresh/$ID" "${BACKEND[@]}"
 
 # Refused: the token string that was current until now, with the code [revoked]refreshToken.
 curl -sS "$BASE/jwt/refresh" -d "refreshToken=$CURRENT"

@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"testing/iotest"
@@ -20,13 +21,13 @@ import (
 
 func firstRun(t *testing.T) cli.FirstRunNotice {
 	t.Helper()
-	made, key, err := cli.FirstRun(bytes.NewReader(bytes.Repeat([]byte{0xfb}, 32)))
+	made, _, err := cli.FirstRun(bytes.NewReader(bytes.Repeat([]byte{0xfb}, 32)))
 	if err != nil {
 		t.Fatal(err)
 	}
 	return cli.FirstRunNotice{
 		BaseURL: "http://127.0.0.1:3000", TenantID: made.Tenants[0].Tenant.ID,
-		ApplicationID: made.Tenants[0].Applications[0].ID, Key: key,
+		ApplicationID: made.Tenants[0].Applications[0].ID, KeyFile: "/var/lib/refreshd/first-api-key",
 	}
 }
 
@@ -99,83 +100,166 @@ func TestAKeyFileIsTheOwnersAndIsNeverOverwritten(t *testing.T) {
 	}
 }
 
-func TestTheNoticeShowsTheKeyOrWhereItIs(t *testing.T) {
+func TestTheNoticeSaysWhereTheKeyIsAndWhatComesNext(t *testing.T) {
 	n := firstRun(t)
-	var onTerminal, elsewhere strings.Builder
-	cli.PrintFirstRun(&onTerminal, n)
-	if got := strings.Count(onTerminal.String(), n.Key.Reveal()); got != 2 {
-		t.Errorf("the key stands there %d times, want 2: to note down, and in the commands:\n%s", got, onTerminal.String())
+	var notice strings.Builder
+	cli.PrintFirstRun(&notice, n)
+	for _, want := range []string{
+		"API key      in the file " + n.KeyFile, "API_KEY=$(cat " + n.KeyFile + ")", "refreshd apply -f kickstart.yaml",
+		"http://127.0.0.1:3000/docs",
+	} {
+		if !strings.Contains(notice.String(), want) {
+			t.Errorf("it does not say %q:\n%s", want, notice.String())
+		}
 	}
-	n.Key, n.KeyFile = domain.Secret{}, "/var/lib/refreshd/first-api-key"
-	cli.PrintFirstRun(&elsewhere, n)
-	if got := elsewhere.String(); strings.Contains(got, "ak_") || !strings.Contains(got, "API_KEY=$(cat "+n.KeyFile+")") {
-		t.Errorf("want the file in place of the key:\n%s", got)
-	}
-	for line := range strings.Lines(elsewhere.String()) {
+	for line := range strings.Lines(notice.String()) {
 		if n := utf8.RuneCountInString(strings.TrimRight(line, "\n")); n > 100 {
 			t.Errorf("%d columns, want at most 100: %s", n, line)
 		}
 	}
-	if strings.Contains(elsewhere.String(), "!") {
+	if strings.Contains(notice.String(), "!") {
 		t.Error("an interactive bash takes an exclamation mark for history")
+	}
+	var later strings.Builder
+	cli.PrintLaterRun(&later, n.KeyFile, n.BaseURL)
+	if got := later.String(); !strings.Contains(got, n.KeyFile) || !strings.Contains(got, "http://127.0.0.1:3000/docs") {
+		t.Errorf("a later run says %q", got)
+	}
+}
+
+// A process that is killed while it writes a key leaves a file with a key that is nowhere else.
+func TestWhatAKilledWriterLeftIsRemovedAndNothingElse(t *testing.T) {
+	dir := t.TempDir()
+	keep := []string{"first-api-key", "master.key", ".master.key-2026", "refreshd.db.unfinished-1"}
+	for _, name := range append(keep, ".first-api-key.unfinished-7", ".master.key.unfinished-123") {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte("x"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := cli.RemoveUnfinished(dir); err != nil {
+		t.Fatal(err)
+	}
+	left, err := os.ReadDir(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got []string
+	for _, f := range left {
+		got = append(got, f.Name())
+	}
+	slices.Sort(keep)
+	if diff := cmp.Diff(keep, got); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+}
+
+func TestAKeyFileIsReadAsItWasWritten(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "first-api-key")
+	if _, is, err := cli.ReadAPIKeyFile(path); is || err != nil {
+		t.Errorf("no file: %t, %v, want false", is, err)
+	}
+	want := domain.NewSecret("ak_0123456789abcdefghijklmn")
+	if err := cli.WriteKeyFile(path, want); err != nil {
+		t.Fatal(err)
+	}
+	if got, is, err := cli.ReadAPIKeyFile(path); !is || err != nil || !got.Equal(want) {
+		t.Errorf("got %t, %v, want the key", is, err)
+	}
+	if err := os.WriteFile(path, []byte("ak_half"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, is, err := cli.ReadAPIKeyFile(path); is || err != nil {
+		t.Errorf("half a key: %t, %v, want false", is, err)
+	}
+	if _, _, err := cli.ReadAPIKeyFile(filepath.Dir(path)); err == nil {
+		t.Error("a directory: want an error")
 	}
 }
 
 // The commands are run as they stand, in bash, with a curl that writes down how it was called and answers as the service does.
 // Names need quotes here, so that one left out shows.
 func TestTheCommandsWorkWhenTheyArePasted(t *testing.T) {
+	const answers = `
+  case "$*" in
+  */jwt/issue*) answer rt_first 900;;
+  *rt_first) answer rt_second 900;;
+  *rt_second) answer rt_second 899;;
+  esac`
+	n, out, calls := paste(t, answers)
+	if !strings.Contains(out, "\nthe same answer\n") {
+		t.Fatalf("bash: %s", out)
+	}
+	backend := "-H|Authorization: ak_pasted|-H|X-Stencil-TenantId: default|"
+	want := []string{
+		"-fsS|http://127.0.0.1:3000/jwt/issue|" + backend + `-H|Content-Type: application/json|` +
+			`-d|{"userId": "alice", "applicationsId": "O'Hara \"demo\""}|`,
+		"-fsS|http://127.0.0.1:3000/jwt/refresh|-d|refreshToken=rt_first|",
+		"-fsS|http://127.0.0.1:3000/jwt/refresh|-d|refreshToken=rt_first|",
+		"-fsS|http://127.0.0.1:3000/jwt/refresh|-d|refreshToken=rt_second|",
+		"-fsS|http://127.0.0.1:3000/jwt/refresh?userId=alice|" + backend,
+		"-fsS|-X|DELETE|http://127.0.0.1:3000/jwt/refresh/id-1|" + backend,
+		"-sS|http://127.0.0.1:3000/jwt/refresh|-d|refreshToken=rt_second|",
+		"",
+	}
+	if diff := cmp.Diff(want, strings.Split(calls, "\n")); diff != "" {
+		t.Errorf("calls (-want +got):\n%s", diff)
+	}
+	if n.KeyFile == "" {
+		t.Error("no key file")
+	}
+}
+
+// Two refusals are equal, too, and so are two responses that never came.
+func TestTheCommandsDoNotSayTheSameAnswerOfRefusals(t *testing.T) {
+	for name, answers := range map[string]string{
+		"refused":     "\n  printf '{\"success\":false,\"message\":\"m\",\"data\":null}\\n'",
+		"no response": "\n  :",
+		"retry failed": "\n  case \"$*\" in *issue*) answer rt_first 900;; " +
+			"*) [ -e once ] || answer rt_second 900; touch once;; esac",
+		"another one": "\n  case \"$*\" in *issue*) answer rt_first 900;; *) answer rt_$RANDOM 900;; esac",
+	} {
+		_, out, _ := paste(t, answers)
+		if strings.Contains(out, "the same answer") || !strings.Contains(out, "another answer") {
+			t.Errorf("%s: %s", name, out)
+		}
+	}
+}
+
+// paste runs the commands of a first run with a curl whose answers are of that script.
+func paste(t *testing.T, answers string) (n cli.FirstRunNotice, out, calls string) {
+	t.Helper()
 	dir := t.TempDir()
-	n := firstRun(t)
-	n.KeyFile = filepath.Join(dir, "it's a key; $HOME")
-	if err := cli.WriteKeyFile(n.KeyFile, n.Key); err != nil {
+	n = firstRun(t)
+	n.KeyFile, n.ApplicationID = filepath.Join(dir, "it's a key; $HOME"), `O'Hara "demo"`
+	if err := cli.WriteKeyFile(n.KeyFile, domain.NewSecret("ak_pasted")); err != nil {
 		t.Fatal(err)
 	}
-	key := n.Key.Reveal()
-	n.Key, n.ApplicationID = domain.Secret{}, `O'Hara "demo"`
 	var notice strings.Builder
 	cli.PrintFirstRun(&notice, n)
 	_, commands, found := strings.Cut(notice.String(), "in this order:\n")
 	if !found {
 		t.Fatalf("no commands in:\n%s", notice.String())
 	}
-	const curl = `set -eu
+	curl := `set -u
 answer() {
   printf '{"success":true,"message":"m","data":{"refreshToken":"%s","refreshTokenId":"id-1",' "$1"
   printf '"token":"a.b.c","expiresIn":%s}}\n' "$2"
 }
 curl() {
-  printf '%s|' "$@" >> calls; echo >> calls
-  case "$*" in
-  */jwt/issue*) answer rt_first 900;;
-  *rt_first) answer rt_second 900;;
-  *rt_second) answer rt_second 899;;
-  esac
+  printf '%s|' "$@" >> calls; echo >> calls` + answers + `
 }
 `
 	bash := exec.Command("bash", "-c", curl+commands)
 	bash.Dir = dir
-	out, err := bash.CombinedOutput()
-	if err != nil || !strings.Contains(string(out), "\nthe same answer\n") {
-		t.Fatalf("bash: %v\n%s", err, out)
+	printed, err := bash.CombinedOutput()
+	if err != nil {
+		t.Fatalf("bash: %v\n%s", err, printed)
 	}
-	calls, err := os.ReadFile(filepath.Join(dir, "calls"))
+	text, err := os.ReadFile(filepath.Join(dir, "calls"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	backend := "-H|Authorization: " + key + "|-H|X-Stencil-TenantId: default|"
-	want := []string{
-		"-sS|http://127.0.0.1:3000/jwt/issue|" + backend + `-H|Content-Type: application/json|-d|{"userId": "alice", "applicationsId": "O'Hara \"demo\""}|`,
-		"-sS|http://127.0.0.1:3000/jwt/refresh|-d|refreshToken=rt_first|",
-		"-sS|http://127.0.0.1:3000/jwt/refresh|-d|refreshToken=rt_first|",
-		"-sS|http://127.0.0.1:3000/jwt/refresh|-d|refreshToken=rt_second|",
-		"-sS|http://127.0.0.1:3000/jwt/refresh?userId=alice|" + backend,
-		"-sS|-X|DELETE|http://127.0.0.1:3000/jwt/refresh/id-1|" + backend,
-		"-sS|http://127.0.0.1:3000/jwt/refresh|-d|refreshToken=rt_second|",
-		"",
-	}
-	if diff := cmp.Diff(want, strings.Split(string(calls), "\n")); diff != "" {
-		t.Errorf("calls (-want +got):\n%s", diff)
-	}
+	return n, string(printed), string(text)
 }
 
 func TestAFileIsNoTerminal(t *testing.T) {
@@ -185,6 +269,6 @@ func TestAFileIsNoTerminal(t *testing.T) {
 	}
 	defer f.Close()
 	if cli.IsTerminal(f) || cli.IsTerminal(&strings.Builder{}) {
-		t.Error("IsTerminal of a file or a buffer: want false, else the first API key lands in a log")
+		t.Error("IsTerminal of a file or a buffer: want false")
 	}
 }

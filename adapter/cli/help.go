@@ -76,8 +76,9 @@ SIGINT. Then it is no longer ready, finishes the requests that are running, and 
 Logs go to stderr.
 
 The embedded databases (sqlite:, memory:) are made and migrated at start. If one is empty and there
-is no kickstart file, serve makes a tenant, an application and an API key, and shows how to try
-them. On PostgreSQL serve changes no schema: it refuses to start before "refreshd migrate" has run.
+is no kickstart file, serve makes a tenant, an application and an API key, which it leaves in a file
+beside the database, and shows how to try them. On PostgreSQL serve changes no schema: it refuses to
+start before "refreshd migrate" has run.
 
 With --kickstart-file it does at each start what "refreshd apply" does.
 

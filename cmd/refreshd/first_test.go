@@ -64,3 +64,67 @@ func TestAnOperatorsOwnMasterKeyIsNoTraceOfALostDatabase(t *testing.T) {
 		t.Errorf("with a key that is named: %v", err)
 	}
 }
+
+// Of a first run that was cut short before its key was stored, and whose store was then filled by an operator, nothing
+// is to be finished: the key in its file is no key.
+func TestAFirstRunThatWasBegunIsDroppedWhenTheStoreWasFilledSince(t *testing.T) {
+	dir := t.TempDir()
+	database := "REFRESHD_DATABASE_URL=sqlite:" + filepath.Join(dir, "refreshd.db")
+	kickstart := filepath.Join(t.TempDir(), "kickstart.yaml")
+	if err := os.WriteFile(kickstart, []byte("tenants: [{id: acme, name: Acme}]\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := served(t, database, "REFRESHD_KICKSTART_FILE="+kickstart); err != nil {
+		t.Fatal(err)
+	}
+	begun := filepath.Join(dir, "refreshd.db."+firstKeyName)
+	if err := os.WriteFile(begun, []byte("ak_begun_begun_begun_begun_begun\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	printed, err := served(t, database)
+	if err != nil || printed != "" {
+		t.Errorf("printed %q, %v, want nothing", printed, err)
+	}
+	if found, err := filepath.Glob(filepath.Join(dir, "*"+firstKeyName+"*")); err != nil || len(found) > 0 {
+		t.Errorf("key files %q, %v, want none", found, err)
+	}
+}
+
+// A key that is stored is finished with as it is: its tenant may have been changed since, and must not be set back.
+func TestAFirstRunWhoseKeyIsStoredGetsItsFileAndNothingElse(t *testing.T) {
+	dir := t.TempDir()
+	database := "REFRESHD_DATABASE_URL=sqlite:" + filepath.Join(dir, "refreshd.db")
+	if _, err := served(t, database); err != nil {
+		t.Fatal(err)
+	}
+	file, begun := filepath.Join(dir, firstKeyName), filepath.Join(dir, "refreshd.db."+firstKeyName)
+	if err := os.Rename(file, begun); err != nil {
+		t.Fatal(err)
+	}
+	want, err := os.ReadFile(begun)
+	if err != nil {
+		t.Fatal(err)
+	}
+	kickstart := filepath.Join(t.TempDir(), "kickstart.yaml")
+	const changed = "tenants: [{id: default, name: Changed}]\n"
+	if err := os.WriteFile(kickstart, []byte(changed), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := served(t, database, "REFRESHD_KICKSTART_FILE="+kickstart); err != nil {
+		t.Fatal(err)
+	}
+	printed, err := served(t, database)
+	if err != nil || !strings.Contains(printed, file) {
+		t.Errorf("printed %q, %v, want the file of the key", printed, err)
+	}
+	if got, err := os.ReadFile(file); err != nil || !bytes.Equal(got, want) {
+		t.Errorf("the file holds another key, or none: %v", err)
+	}
+	if _, err := os.Lstat(begun); !os.IsNotExist(err) {
+		t.Errorf("%s: %v, want none", begun, err)
+	}
+	again, err := served(t, database, "REFRESHD_KICKSTART_FILE="+kickstart)
+	if err != nil || !strings.Contains(again, "1 unchanged") {
+		t.Errorf("the tenant was set back: %q, %v", again, err)
+	}
+}

@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"net"
 	"net/http"
@@ -13,8 +14,6 @@ import (
 	"os/signal"
 	"path/filepath"
 	"reflect"
-	"slices"
-	"strings"
 	"sync/atomic"
 	"syscall"
 	"time"
@@ -150,78 +149,169 @@ func (p process) fill(ctx context.Context, c config.Config, s *service, publicUR
 	if c.Database.Engine == config.Postgres {
 		return nil
 	}
+	dir := filepath.Dir(c.Database.Path)
+	if c.Database.Engine == config.Memory {
+		dir = "refreshd-data"
+	}
+	dir, err := filepath.Abs(dir)
+	if err != nil {
+		return err
+	}
+	unlock, err := aloneIn(ctx, dir)
+	if err != nil {
+		return err
+	}
+	defer unlock()
 	k, key, err := cli.FirstRun(rand.Reader)
 	if err != nil {
 		return err
 	}
-	if filled, err := s.filled(ctx, c, k); err != nil || filled {
+	var file string
+	if c.Database.Engine == config.Memory {
+		file, err = s.firstRunInMemory(ctx, dir, k, key)
+	} else {
+		file, err = s.firstRun(ctx, dir, filepath.Base(c.Database.Path), k, key)
+	}
+	switch {
+	case err != nil:
 		return err
+	case file != "":
+		cli.PrintFirstRun(p.stdout, cli.FirstRunNotice{
+			BaseURL: publicURL, TenantID: k.Tenants[0].Tenant.ID, ApplicationID: k.Tenants[0].Applications[0].ID, KeyFile: file,
+		})
+	case cli.IsTerminal(p.stdout):
+		return s.remind(ctx, p.stdout, dir, publicURL)
 	}
-	notice := cli.FirstRunNotice{
-		BaseURL: publicURL, TenantID: k.Tenants[0].Tenant.ID, ApplicationID: k.Tenants[0].Applications[0].ID,
-	}
-	// The file comes first: a key that is in the store and nowhere else would be lost. It also tells, until the end, that a first run
-	// was begun; on a terminal it goes then, for the key is shown.
-	if notice.KeyFile, err = writeFirstKey(c, key); err != nil {
-		return err
-	}
-	if _, err := s.applier().Do(ctx, k); err != nil {
-		return err
-	}
-	if !cli.IsTerminal(p.stdout) {
-		cli.PrintFirstRun(p.stdout, notice)
-		return nil
-	}
-	file := notice.KeyFile
-	notice.Key, notice.KeyFile = key, ""
-	cli.PrintFirstRun(p.stdout, notice)
-	return os.Remove(file)
+	return nil
 }
 
-// filled tells whether the store holds anything but a part of what a first run makes. A first run that was cut short, by a power cut
-// say, is gone through again: its API key comes last, and without one there is nothing to try. That it was a first run shows in the file
-// with the key that it was about to store: a store that somebody filled otherwise gets no key that nobody asked for.
-func (s *service) filled(ctx context.Context, c config.Config, k usecase.Kickstart) (bool, error) {
-	hasData, err := s.store.HasData(ctx)
-	if err != nil || !hasData {
-		return false, err
+// firstRun gives a store that is empty something to try, and an API key in a file in dir, which it returns; none if the
+// store was not empty. No other process may do so meanwhile.
+//
+// The key is first written to a file of the database's own, then stored, then written to the file that people are told
+// of. So the API key of a first-api-key is in the store, and one that is in the store is in a file. Where the file of
+// the first step is there already, a first run was cut short: it is finished, with the key in it.
+func (s *service) firstRun(
+	ctx context.Context, dir, database string, k usecase.Kickstart, key domain.Secret,
+) (file string, err error) {
+	begun := filepath.Join(dir, database+"."+firstKeyName)
+	earlier, isBegun, err := cli.ReadAPIKeyFile(begun)
+	if err != nil {
+		return "", err
 	}
-	beside, err := os.ReadDir(filepath.Dir(c.Database.Path))
-	begun := slices.ContainsFunc(beside, func(f fs.DirEntry) bool { return strings.HasPrefix(f.Name(), firstKeyName) })
-	if err != nil || !begun {
-		return true, err
+	stored := false
+	if isBegun {
+		key, k.APIKeys[0].Key = earlier, earlier
+		if stored, err = s.knows(ctx, key); err != nil {
+			return "", err
+		}
+	}
+	if !stored {
+		filled, err := s.filled(ctx, k, isBegun)
+		if err != nil {
+			return "", err
+		}
+		if filled {
+			return "", removeIfThere(begun)
+		}
+		if !isBegun {
+			if err := cli.WriteKeyFile(begun, key); err != nil {
+				return "", err
+			}
+		}
+		if _, err := s.applier().Do(ctx, k); err != nil {
+			return "", err
+		}
+	}
+	if file, err = writeFirstKey(dir, key); err != nil {
+		return "", err
+	}
+	return file, os.Remove(begun)
+}
+
+// firstRunInMemory does so for a store that nobody else can have, and that ends with the process: a file that is there
+// is of a store that is gone.
+func (s *service) firstRunInMemory(
+	ctx context.Context, dir string, k usecase.Kickstart, key domain.Secret,
+) (file string, err error) {
+	if _, err := s.applier().Do(ctx, k); err != nil {
+		return "", err
+	}
+	file = filepath.Join(dir, firstKeyName+"-memory")
+	if err := removeIfThere(file); err != nil {
+		return "", err
+	}
+	return file, cli.WriteKeyFile(file, key)
+}
+
+func removeIfThere(path string) error {
+	if err := os.Remove(path); !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	return nil
+}
+
+// writeFirstKey writes the key to a file in dir, unless one has it. A file with another key is another database's, and
+// stays.
+func writeFirstKey(dir string, key domain.Secret) (string, error) {
+	first := filepath.Join(dir, firstKeyName)
+	path := first
+	for n := 2; ; n++ {
+		if there, _, err := cli.ReadAPIKeyFile(path); err == nil && there.Equal(key) {
+			return path, nil
+		}
+		if err := cli.WriteKeyFile(path, key); !errors.Is(err, fs.ErrExist) {
+			return path, err
+		}
+		path = fmt.Sprintf("%s-%d", first, n)
+	}
+}
+
+// remind says on a later start where the API key of the first one is, if it still works.
+func (s *service) remind(ctx context.Context, w io.Writer, dir, publicURL string) error {
+	files, err := filepath.Glob(filepath.Join(dir, firstKeyName+"*"))
+	if err != nil {
+		return err
+	}
+	for _, file := range files {
+		key, is, err := cli.ReadAPIKeyFile(file)
+		if err != nil || !is {
+			continue
+		}
+		works, err := s.knows(ctx, key)
+		if err != nil {
+			return err
+		}
+		if works {
+			cli.PrintLaterRun(w, file, publicURL)
+			return nil
+		}
+	}
+	return nil
+}
+
+// knows reports whether key is an API key that the store knows, and that works.
+func (s *service) knows(ctx context.Context, key domain.Secret) (bool, error) {
+	authenticate := usecase.Authenticate{APIKeys: s.store, Directory: s.store, Keys: s.keys, Clock: s.clock}
+	_, err := authenticate.APIKey(ctx, key, http.MethodPost, "/jwt/issue")
+	if errors.Is(err, domain.ErrUnauthorized) {
+		return false, nil
+	}
+	return err == nil, err
+}
+
+// filled reports whether the store holds anything but a part of what a first run makes, which only one that was begun
+// leaves: a store that somebody filled otherwise gets no key that nobody asked for.
+func (s *service) filled(ctx context.Context, k usecase.Kickstart, begun bool) (bool, error) {
+	hasData, err := s.store.HasData(ctx)
+	if err != nil || !hasData || !begun {
+		return hasData, err
 	}
 	if _, err := s.store.APIKeyByName(ctx, k.APIKeys[0].APIKey.Name); !errors.Is(err, domain.ErrNotFound) {
 		return true, err
 	}
 	tenants, err := s.store.Tenants(ctx, 2)
 	return len(tenants) != 1 || !reflect.DeepEqual(tenants[0], k.Tenants[0].Tenant), err
-}
-
-// writeFirstKey writes the key to a file beside the embedded database. One that is there is another database's, and stays; but that
-// of a store in memory, which is gone.
-func writeFirstKey(c config.Config, key domain.Secret) (string, error) {
-	if c.Database.Engine == config.Memory {
-		path, err := filepath.Abs(filepath.Join("refreshd-data", "first-api-key-memory"))
-		if err != nil {
-			return "", err
-		}
-		if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
-			return "", err
-		}
-		return path, cli.WriteKeyFile(path, key)
-	}
-	first, err := filepath.Abs(filepath.Join(filepath.Dir(c.Database.Path), firstKeyName))
-	if err != nil {
-		return "", err
-	}
-	path := first
-	for n := 2; ; n++ {
-		if err := cli.WriteKeyFile(path, key); !errors.Is(err, fs.ErrExist) {
-			return path, err
-		}
-		path = fmt.Sprintf("%s-%d", first, n)
-	}
 }
 
 // admin serves what operators need and the world must not see.

@@ -56,6 +56,13 @@ func (p process) open(ctx context.Context, c config.Config) (*service, error) {
 		s.metrics.LogLinesLost(sink.Lost)
 	}
 	var err error
+	if c.Database.Engine == config.SQLite {
+		unlock, err := aloneIn(ctx, filepath.Dir(c.Database.Path))
+		if err != nil {
+			return nil, err
+		}
+		defer unlock()
+	}
 	if s.store, err = s.openStore(ctx, c); err != nil {
 		return nil, err
 	}
@@ -96,6 +103,28 @@ func (p process) openReadOnly(ctx context.Context, c config.Config) (*service, e
 		return nil, errors.Join(err, s.store.Close())
 	}
 	return s, nil
+}
+
+// aloneIn has processes that are started concurrently in one directory make its database and its keys one after
+// another. Each of them alone could be made exclusively; but between two, a process would take another's first half for
+// the traces of a database that was lost, or overwrite its API key.
+func aloneIn(ctx context.Context, dir string) (unlock func(), err error) {
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return func() {}, nil // to open the database there will tell more
+	}
+	unlock, err = lock(ctx, dir)
+	if err != nil && ctx.Err() != nil {
+		return nil, fmt.Errorf("wait for another process that is starting in %s: %w", dir, err)
+	}
+	if err != nil || unlock == nil {
+		return func() {}, nil
+	}
+	// Nobody else writes here now, so what is unfinished stays so.
+	if err := cli.RemoveUnfinished(dir); err != nil {
+		unlock()
+		return nil, err
+	}
+	return unlock, nil
 }
 
 func (s *service) openStore(ctx context.Context, c config.Config) (port.Store, error) {
@@ -222,7 +251,11 @@ func masterKey(ctx context.Context, c config.Config, store port.Store, readOnly 
 	if err != nil || readOnly {
 		return key, err
 	}
-	return key, cli.WriteKeyFile(path, text)
+	err = cli.WriteKeyFile(path, text)
+	if errors.Is(err, fs.ErrExist) { // of a process that was faster, where there is no lock
+		return readMasterKey(path)
+	}
+	return key, err
 }
 
 func readMasterKey(path string) (domain.MasterKey, error) {

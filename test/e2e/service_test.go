@@ -153,6 +153,12 @@ func (v *service) launch() {
 	if err := v.cmd.Start(); err != nil {
 		v.t.Fatal(err)
 	}
+	v.started()
+}
+
+// started returns when v.cmd, which was started, is ready.
+func (v *service) started() {
+	v.t.Helper()
 	go func() {
 		_ = v.cmd.Wait() // the state of the process tells
 		close(v.ended)

@@ -529,20 +529,7 @@ func TestAFirstStartThatAPowerCutEndedIsCompletedByTheNext(t *testing.T) {
 		v := start(t, left, settings{noKickstart: true})
 		defer v.Stop()
 		starts++
-		keys, err := filepath.Glob(filepath.Join(filepath.Dir(left.path()), "first-api-key*"))
-		if err != nil {
-			t.Fatal(err)
-		}
-		works := 0
-		for _, file := range keys {
-			key := strings.TrimSpace(read(t, file))
-			if a := v.mustDo(t, as(issueCall("alice", "demo"), key, "default")); a.status == http.StatusOK {
-				works++
-			}
-		}
-		if works != 1 {
-			t.Errorf("%s: of the API keys in %q, %d work, want 1", where, keys, works)
-		}
+		leftOfAFirstRun(t, where, filepath.Dir(left.path()), v)
 	})
 	t.Logf("%d power cuts during a first start: the next start completed each", starts)
 }

@@ -2,6 +2,7 @@ package e2e_test
 
 import (
 	"crypto/sha256"
+	"errors"
 	"fmt"
 	"io/fs"
 	"net/http"
@@ -12,6 +13,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 )
@@ -185,16 +187,44 @@ func tryCommands(t *testing.T, printed string) {
 	if !found {
 		t.Fatalf("no commands in: %s", printed)
 	}
-	bash := exec.Command("bash", "-eu")
+	tourShows(t, pasted(t, t.TempDir(), commands))
+}
+
+// pasted is what bash prints when it is given commands in dir.
+func pasted(t *testing.T, dir, commands string) (out string) {
+	t.Helper()
+	bash := exec.Command("bash", "-u")
 	bash.Stdin = strings.NewReader(commands)
-	bash.Dir = t.TempDir()
+	bash.Dir = dir
 	bash.Env = []string{"PATH=" + os.Getenv("PATH")}
-	out, err := bash.CombinedOutput()
-	if err != nil {
-		t.Fatalf("bash: %v\n%s", err, out)
+	b, err := bash.CombinedOutput()
+	if failed := (*exec.ExitError)(nil); err != nil && !errors.As(err, &failed) { // the last command may fail
+		t.Fatalf("bash: %v\n%s", err, b)
 	}
-	var lines []string
-	for line := range strings.Lines(string(out)) {
+	return string(b)
+}
+
+// readmesTour is the commands of README's tour, for the service at base.
+func readmesTour(t *testing.T, base string) string {
+	t.Helper()
+	_, text, found := strings.Cut(read(t, "../../README.md"), "\n## A tour by curl\n")
+	_, text, begins := strings.Cut(text, "\n```sh\n")
+	commands, _, ends := strings.Cut(text, "\n```\n")
+	const written = "BASE=http://127.0.0.1:3000\n"
+	if !found || !begins || !ends || !strings.Contains(commands, written) {
+		t.Fatal("README.md has no tour by curl that begins with the default address")
+	}
+	return strings.Replace(commands, written, "BASE="+base+"\n", 1) + "\n"
+}
+
+// tourShows checks what a tour printed: issue, exchange, retry, the comparison, list, revoke, and the refusal.
+func tourShows(t *testing.T, out string) {
+	t.Helper()
+	var (
+		lines []string
+		err   error
+	)
+	for line := range strings.Lines(out) {
 		if line = strings.TrimSpace(line); line != "" {
 			lines = append(lines, line)
 		}
@@ -270,6 +300,141 @@ func TestTheFirstRunShowsCommandsThatWork(t *testing.T) {
 			}
 			s.want(t, call{method: "GET", path: "/jwt/refresh?userId=alice", key: key, tenant: "default"}, http.StatusOK)
 		})
+	}
+}
+
+// README is the first thing that is read, and its tour the second thing that is pasted.
+func TestREADMEsTourWorksAsItIsPasted(t *testing.T) {
+	d := newDatabase(t, sqlite)
+	d.url = "sqlite:refreshd-data/refreshd.db" // the default
+	s := start(t, d, settings{noKickstart: true})
+	tourShows(t, pasted(t, d.dir, readmesTour(t, s.URL())))
+}
+
+// Two refusals are equal, and are not the same answer.
+func TestREADMEsTourSaysSoWhenItFails(t *testing.T) {
+	d := newDatabase(t, sqlite)
+	d.url = "sqlite:refreshd-data/refreshd.db"
+	s := start(t, d, settings{noKickstart: true})
+	for name, tt := range map[string]struct{ dir, base string }{
+		"without the key":     {t.TempDir(), s.URL()},
+		"without the service": {d.dir, "http://127.0.0.1:1"},
+	} {
+		if out := pasted(t, tt.dir, readmesTour(t, tt.base)); strings.Contains(out, "the same answer") ||
+			!strings.Contains(out, "another answer") {
+			t.Errorf("%s: %s", name, out)
+		}
+	}
+}
+
+// leftOfAFirstRun wants one API key of the first run in one file in dir, which works at s, and no other trace of one.
+func leftOfAFirstRun(t *testing.T, where, dir string, s *service) (key string) {
+	t.Helper()
+	var found []string
+	for name := range files(t, dir) {
+		if strings.Contains(name, "first-api-key") || strings.Contains(name, "unfinished") {
+			found = append(found, name)
+		}
+	}
+	if len(found) != 1 || found[0] != "/first-api-key" {
+		t.Errorf("%s: files %q, want one, first-api-key", where, found)
+		return ""
+	}
+	key = remember("API key", strings.TrimSpace(read(t, filepath.Join(dir, "first-api-key"))))
+	if a := s.mustDo(t, as(issueCall("alice", "demo"), key, "default")); a.status != http.StatusOK {
+		t.Errorf("%s: the key in the file is answered %s", where, a)
+	}
+	return key
+}
+
+// A supervisor that starts four processes in one empty directory, or a person in four terminals, gets one database, one
+// master key, and one API key, which the file has.
+func TestConcurrentFirstStartsMakeOneKey(t *testing.T) {
+	rounds := 20
+	if testing.Short() {
+		rounds = 3
+	}
+	for round := range rounds {
+		d := newDatabase(t, sqlite)
+		services := make([]*service, 4)
+		for i := range services {
+			v := &service{t: t, database: d, settings: settings{noKickstart: true}}
+			v.cmd, v.stdout, v.log = command(t, d, v.settings, "serve")
+			v.ended = make(chan struct{})
+			services[i] = v
+		}
+		var launched sync.WaitGroup
+		for _, v := range services {
+			launched.Go(func() {
+				if err := v.cmd.Start(); err != nil {
+					t.Error(err)
+				}
+			})
+		}
+		launched.Wait()
+		if t.Failed() {
+			t.FailNow()
+		}
+		for _, v := range services {
+			v.started()
+			t.Cleanup(v.Stop)
+		}
+		where := fmt.Sprintf("round %d", round)
+		key := leftOfAFirstRun(t, where, filepath.Dir(d.path()), services[0])
+		told := 0
+		for _, v := range services {
+			if a := v.mustDo(t, as(issueCall("bob", "demo"), key, "default")); a.status != http.StatusOK {
+				t.Errorf("%s: one of the processes answers %s", where, a)
+			}
+			if strings.Contains(read(t, v.stdout), "first-api-key") {
+				told++
+			}
+		}
+		if told != 1 {
+			t.Errorf("%s: %d of the processes told of a key, want 1", where, told)
+		}
+		for _, v := range services {
+			v.Stop()
+		}
+		if t.Failed() {
+			return
+		}
+	}
+}
+
+// Whatever a first start had done when it was killed, the next one makes of it one key that works, in one file.
+func TestAFirstStartThatWasKilledIsFinishedByTheNext(t *testing.T) {
+	kills := 40
+	if testing.Short() {
+		kills = 6
+	}
+	unkilled := time.Duration(0)
+	for n := range kills {
+		d := newDatabase(t, sqlite)
+		cmd, _, _ := command(t, d, settings{}, "serve")
+		begin := time.Now()
+		if err := cmd.Start(); err != nil {
+			t.Fatal(err)
+		}
+		if n == 0 { // how long it takes on this machine, now
+			eventually(t, "a first start", func() bool {
+				_, err := os.Stat(filepath.Join(filepath.Dir(d.path()), "first-api-key"))
+				return err == nil
+			})
+			unkilled = time.Since(begin)
+		} else {
+			time.Sleep(unkilled * 6 / 5 * time.Duration(n) / time.Duration(kills-1))
+		}
+		if err := cmd.Process.Kill(); err != nil {
+			t.Fatal(err)
+		}
+		_ = cmd.Wait()
+		s := start(t, d, settings{noKickstart: true})
+		leftOfAFirstRun(t, fmt.Sprintf("kill %d of %d", n, kills), filepath.Dir(d.path()), s)
+		s.Stop()
+		if t.Failed() {
+			return
+		}
 	}
 }
 

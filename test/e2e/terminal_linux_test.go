@@ -2,7 +2,9 @@ package e2e_test
 
 import (
 	"fmt"
+	"net/http"
 	"os"
+	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
@@ -53,22 +55,53 @@ func openTerminal(t *testing.T) (terminal *os.File, shown func() string) {
 	}
 }
 
-func TestTheFirstRunShowsTheKeyOnATerminalAndNowhereElse(t *testing.T) {
-	d := newDatabase(t, sqlite)
-	terminal, shown := openTerminal(t)
-	s := &service{t: t, database: d}
+// serveOnATerminal starts the service in d on a terminal, and returns what is shown there once it says word.
+func serveOnATerminal(t *testing.T, d database, word string) (s *service, shown string) {
+	t.Helper()
+	terminal, screen := openTerminal(t)
+	s = &service{t: t, database: d}
 	s.cmd, s.stdout, s.log = command(t, d, settings{}, "serve")
 	s.cmd.Stdout = terminal
 	s.launch()
 	t.Cleanup(s.Stop)
-	s.await("showing commands", func() bool { return strings.Contains(shown(), "refreshToken=$CURRENT") })
-	key := keyShown.FindString(shown())
-	if key == "" {
-		t.Fatal("the API key is not shown on a terminal")
+	s.await("saying "+word, func() bool { return strings.Contains(screen(), word) })
+	return s, screen()
+}
+
+// Whoever reads README has a terminal, and what README says has to hold there.
+func TestREADMEsTourWorksAfterAStartOnATerminal(t *testing.T) {
+	d := newDatabase(t, sqlite)
+	d.url = "sqlite:refreshd-data/refreshd.db" // the default
+	s, shown := serveOnATerminal(t, d, "refreshToken=$CURRENT")
+	if keyShown.MatchString(shown) {
+		t.Error("the API key is shown: a terminal keeps what was on it")
 	}
-	remember("API key", key)
-	if found := files(t, d.dir); found["/data/first-api-key"] != "" {
-		t.Errorf("a key that was shown is in a file, too: %v", found)
+	key := leftOfAFirstRun(t, "on a terminal", filepath.Join(d.dir, "refreshd-data"), s)
+	everything := call{method: "DELETE", path: "/jwt/refresh", body: `{"allInTenant": true}`}
+	s.want(t, as(everything, key, "default"), http.StatusOK)
+	tourShows(t, pasted(t, d.dir, readmesTour(t, s.URL())))
+	tryCommands(t, shown+"\n")
+	file := keyInFile.FindStringSubmatch(shown)[1]
+	s.Stop()
+
+	s, shown = serveOnATerminal(t, d, "/docs")
+	if !strings.Contains(shown, file) || !strings.Contains(shown, s.URL()+"/docs") {
+		t.Errorf("the second start does not say where the key and the documents are: %s", shown)
 	}
-	tryCommands(t, shown()+"\n")
+	s.Stop()
+
+	// A key that works no more is not pointed to.
+	if got := runVerb(t, d, settings{}, "apply", "-f", kickstartFile(t, "apiKeys: [{name: first, key: "+newAPIKey()+
+		", tenantId: default, permissions: {endpoints: {\"*\": [\"*\"]}}}]\n")); got.status != 0 {
+		t.Fatalf("apply: %s", got)
+	}
+	terminal, screen := openTerminal(t)
+	s = &service{t: t, database: d}
+	s.cmd, s.stdout, s.log = command(t, d, settings{}, "serve")
+	s.cmd.Stdout = terminal
+	s.launch()
+	s.Stop()
+	if got := screen(); strings.Contains(got, file) {
+		t.Errorf("a file with a key that was replaced is pointed to: %s", got)
+	}
 }

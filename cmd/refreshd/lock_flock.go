@@ -1,0 +1,34 @@
+//go:build darwin || dragonfly || freebsd || linux || netbsd || openbsd
+
+package main
+
+import (
+	"context"
+	"errors"
+	"os"
+	"syscall"
+	"time"
+)
+
+// lock waits until this process is the only one that holds the lock of a directory, and returns what gives it back. The
+// system gives it back when the process ends, in whatever way: no file is left that a person would have to remove. The
+// lock is nil, with no error, where the file system has none.
+func lock(ctx context.Context, dir string) (unlock func(), err error) {
+	d, err := os.Open(dir)
+	if err != nil {
+		return nil, err
+	}
+	for {
+		switch err := syscall.Flock(int(d.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); {
+		case err == nil:
+			return func() { d.Close() }, nil
+		case errors.Is(err, syscall.EINTR):
+			continue
+		case !errors.Is(err, syscall.EWOULDBLOCK):
+			return nil, d.Close()
+		}
+		if err := pause(ctx, 10*time.Millisecond); err != nil {
+			return nil, errors.Join(err, d.Close())
+		}
+	}
+}
