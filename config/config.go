@@ -1,9 +1,10 @@
-// Package config is what a process of refreshd is told before it starts: where it listens, where it stores, which key seals
-// its keys. It is not policy: what a tenant or an application may choose lives in the store and comes by kickstart file or API.
+// Package config is what a process of refreshd is told before it starts: where it listens, where it stores, which key
+// seals its keys. It is not policy: what a tenant or an application may choose is in the store, and comes from a
+// kickstart file.
 //
-// The one thing to know: [Load] is a function of its arguments and of the one file that they name. It reports everything that
-// is wrong at once, and no problem that it reports repeats a value, because any value may be a secret that landed in the wrong
-// place.
+// The one thing to know: [Load] is a function of its arguments and of the files that they name. It reports everything
+// that is wrong together, and no problem that it reports repeats a value, because any value may be a secret that landed
+// in the wrong place.
 //
 // Decisions:
 //
@@ -14,9 +15,15 @@
 //     came from and koanf's merge forgets it.
 //   - A value that is set and empty is a value: it is how a listener or a list of the file is turned off from the environment.
 //     Treating it as unset lost, because then nothing could.
-//   - The master keys have no flag: arguments show in process lists.
-//   - A key that is not known stops the start, also in the environment. A warning lost: the misspelt setting is the one that
-//     somebody relies on.
+//   - The master keys have no flag, and the database's URL has none with a password: arguments show in process lists.
+//     Every secret has a second form, a file that holds it. Load reads that file too: left to the caller, as the master
+//     key's once was, each caller had rules of its own for line breaks, empty files and messages.
+//   - A line break at the end of a value is not part of it: it comes from `echo`, from an editor, from base64. One is
+//     removed, from every source. Removing all white space lost, because a value that is wrong should be seen to be
+//     wrong.
+//   - A key that is not known stops the start, also in the environment. A warning lost: the misspelt setting is the one
+//     that somebody relies on. The exception is what Kubernetes injects for Services, whose names are not this
+//     process's choice (see injected).
 package config
 
 import (
@@ -33,21 +40,22 @@ type Config struct {
 	// Listen and AdminListen are host:port. An empty AdminListen turns that listener off.
 	Listen      string
 	AdminListen string
+	// Pprof has the admin listener serve profiles.
+	Pprof bool
 
 	Database Database
 
-	// MasterKey and MasterKeyPrevious are as they were written, in the form that domain.ParseMasterKey takes, or zero if they are not
-	// set. Load has decoded them once.
+	// MasterKey and MasterKeyPrevious are as they were written, in the form that domain.ParseMasterKey takes, or zero
+	// if they are not set. Load has decoded them once.
 	MasterKey         domain.Secret
 	MasterKeyPrevious domain.Secret
-	// MasterKeyFile names a file whose content has the same form. Load does not read it. Empty if MasterKey is set.
-	MasterKeyFile string
 
 	// KickstartFile is empty if there is none.
 	KickstartFile string
 
-	// PublicURL has no trailing slash. It is empty only if it was not configured and Listen's port is 0: it is then
-	// DerivePublicURL of the address that the system chose.
+	// PublicURL has no trailing slash. Where it is not configured it is DerivePublicURL of Listen; but empty if
+	// Listen's port is 0, since the address is then the system's choice, and with PostgreSQL: replicas that listen on
+	// different addresses would differ in their issuers.
 	PublicURL string
 
 	// CORSOrigins are as browsers send them in Origin, so that they compare byte by byte.
@@ -114,10 +122,12 @@ func Load(args, environ []string, verb *flag.FlagSet) (Config, error) {
 		}
 	}
 
+	l.readSecretFiles(values)
+
 	var c Config
 	refused := map[string]bool{}
 	for _, s := range settings {
-		if err := s.parse(&c, values[s.name].text); err != nil {
+		if err := s.check(&c, values[s.name]); err != nil {
 			refused[s.name] = true
 			l.note(values[s.name].source, s, err.Error())
 		}
@@ -133,21 +143,15 @@ func Load(args, environ []string, verb *flag.FlagSet) (Config, error) {
 // was refused by itself is not held against a second one.
 func (l *loader) checkTogether(c *Config, values map[string]value, refused map[string]bool) {
 	complain := func(name, message string) { l.note(values[name].source, settingNamed(name), message) }
-	spelt := func(name string) string {
-		source := values[name].source
-		return source.spell(settingNamed(name)) + " (" + source.label + ")"
-	}
+	spelt := func(name string) string { return values[name].source.names(settingNamed(name)) }
 
-	if !c.MasterKey.IsZero() && c.MasterKeyFile != "" {
-		complain("master_key_file", "is set beside "+spelt("master_key")+"; keep one of them")
-	}
 	if refused["listen"] {
 		return
 	}
 	if c.Listen == c.AdminListen && !portIsZero(c.Listen) {
 		complain("admin_listen", "is the same address as "+spelt("listen")+"; choose another port, or leave it empty to turn it off")
 	}
-	if c.PublicURL == "" && !refused["public_url"] && !portIsZero(c.Listen) {
+	if c.PublicURL == "" && !refused["public_url"] && !portIsZero(c.Listen) && c.Database.Engine != Postgres {
 		c.PublicURL = DerivePublicURL(c.Listen)
 		if checkPublicURL(c.PublicURL) != nil {
 			complain("public_url", "does not follow from "+spelt("listen")+"; set it, e.g. https://auth.example.com")

@@ -11,6 +11,8 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -87,6 +89,7 @@ func TestEverySourceSetsEverySetting(t *testing.T) {
 	want := config.Config{
 		Listen:            "0.0.0.0:8080",
 		AdminListen:       "[::1]:8081",
+		Pprof:             true,
 		Database:          config.Database{Engine: config.Postgres, URL: domain.NewSecret("postgres://u:pw@db:5432/tokens?sslmode=require"), MaxConnections: 40, WriteCombining: false},
 		MasterKey:         domain.NewSecret(masterKey),
 		MasterKeyPrevious: domain.NewSecret(previousKey),
@@ -106,6 +109,7 @@ func TestEverySourceSetsEverySetting(t *testing.T) {
 	path := writeFile(t, `
 listen: 0.0.0.0:8080
 admin_listen: "[::1]:8081"
+pprof: true
 database_url: postgres://u:pw@db:5432/tokens?sslmode=require
 database_max_connections: 40
 database_write_combining: false
@@ -129,14 +133,14 @@ shutdown_delay: 5s
 shutdown_timeout: 90s
 `)
 	keys := []string{"REFRESHD_MASTER_KEY=" + masterKey, "REFRESHD_MASTER_KEY_PREVIOUS=" + previousKey}
+	const database = "REFRESHD_DATABASE_URL=postgres://u:pw@db:5432/tokens?sslmode=require"
 	tests := map[string]struct{ args, environ []string }{
 		"file named by a flag":            {args: []string{"--config", path}},
 		"file named by the environment":   {environ: []string{"REFRESHD_CONFIG_FILE=" + path}},
 		"a flag's file wins over another": {args: []string{"--config=" + path}, environ: []string{"REFRESHD_CONFIG_FILE=/does/not/exist"}},
 		"environment": {environ: append([]string{
-			"HOME=/", "REFRESHD_LISTEN=0.0.0.0:8080", "REFRESHD_ADMIN_LISTEN=[::1]:8081",
-			"REFRESHD_DATABASE_URL=postgres://u:pw@db:5432/tokens?sslmode=require", "REFRESHD_DATABASE_MAX_CONNECTIONS=40",
-			"REFRESHD_DATABASE_WRITE_COMBINING=false",
+			"HOME=/", "REFRESHD_LISTEN=0.0.0.0:8080", "REFRESHD_ADMIN_LISTEN=[::1]:8081", "REFRESHD_PPROF=true",
+			database, "REFRESHD_DATABASE_MAX_CONNECTIONS=40", "REFRESHD_DATABASE_WRITE_COMBINING=false",
 			"REFRESHD_KICKSTART_FILE=kickstart.yaml", "REFRESHD_PUBLIC_URL=https://auth.example.com/tokens",
 			"REFRESHD_CORS_ORIGINS=https://app.example.com, http://localhost:5173",
 			"REFRESHD_TRUSTED_PROXIES=10.0.0.0/8,::ffff:192.0.2.7,2001:db8::/32",
@@ -145,15 +149,15 @@ shutdown_timeout: 90s
 			"REFRESHD_LOG_FORMAT=json", "REFRESHD_LOG_LEVEL=warn", "REFRESHD_SHUTDOWN_DELAY=5s", "REFRESHD_SHUTDOWN_TIMEOUT=1m30s",
 		}, keys...)},
 		"flags": {args: []string{
-			"--listen=0.0.0.0:8080", "--admin-listen", "[::1]:8081",
-			"-database-url", "postgres://u:pw@db:5432/tokens?sslmode=require", "--database-max-connections=40", "--database-write-combining=false",
+			"--listen=0.0.0.0:8080", "--admin-listen", "[::1]:8081", "--pprof=true",
+			"--database-max-connections=40", "--database-write-combining=false",
 			"--kickstart-file=kickstart.yaml", "--public-url=https://auth.example.com/tokens",
 			"--cors-origins=https://app.example.com,http://localhost:5173",
 			"--trusted-proxies=10.0.0.0/8,192.0.2.7,2001:db8::/32",
 			"--rate-limit-address=7", "--rate-limit-api-key", "0", "--rate-limit-refresh-token=1000000",
 			"--purge-interval=10m", "--purge-after=48h0m", "--restored=true",
 			"--log-format=json", "--log-level=warn", "--shutdown-delay=5s", "--shutdown-timeout=90s",
-		}, environ: keys},
+		}, environ: append([]string{database}, keys...)},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -207,7 +211,12 @@ func TestUnknownKeysAreRefusedByName(t *testing.T) {
 		"environment, lower case":      {nil, []string{"REFRESHD_listen=x:1"}, "environment", "REFRESHD_listen", "did you mean REFRESHD_LISTEN?"},
 		"environment, nothing like it": {nil, []string{"REFRESHD_SPEED=1"}, "environment", "REFRESHD_SPEED", "--help"},
 		"environment, no name":         {nil, []string{"REFRESHD_=1"}, "environment", "REFRESHD_", "--help"},
-		"environment, other Service":   {nil, []string{"REFRESHD_CACHE_SERVICE_HOST=10.0.0.1"}, "environment", "REFRESHD_CACHE_SERVICE_HOST", "enableServiceLinks"},
+		"environment, a port": {
+			nil, []string{"REFRESHD_PORT=8080"}, "environment", "REFRESHD_PORT", "set in REFRESHD_LISTEN",
+		},
+		"environment, a setting's port": {
+			nil, []string{"REFRESHD_LISTEN_PORT=8080"}, "environment", "REFRESHD_LISTEN_PORT", "set in REFRESHD_LISTEN",
+		},
 		"flag, near miss":              {[]string{"--databse-url=memory:"}, nil, "flags", "--databse-url", "did you mean --database-url?"},
 		"flag, value apart":            {[]string{"--speed", "fast"}, nil, "flags", "--speed", "--help"},
 		"flag, a key's spelling":       {[]string{"--log_level=info"}, nil, "flags", "--log_level", "did you mean --log-level?"},
@@ -232,14 +241,207 @@ func TestUnknownKeysAreRefusedByName(t *testing.T) {
 	}
 }
 
-// A Service named refreshd puts these into every pod of its namespace; the pod must start all the same.
-func TestNamesThatKubernetesInjectsArePassedOver(t *testing.T) {
-	got := load(t, nil, []string{
-		"REFRESHD_PORT=tcp://10.0.0.1:3000", "REFRESHD_PORT_3000_TCP=tcp://10.0.0.1:3000", "REFRESHD_PORT_3000_TCP_ADDR=10.0.0.1",
-		"REFRESHD_SERVICE_HOST=10.0.0.1", "REFRESHD_SERVICE_PORT=3000", "REFRESHD_SERVICE_PORT_HTTP=3000",
-	})
-	if diff := cmp.Diff(load(t, nil, nil), got, compareValues); diff != "" {
-		t.Errorf("(-without +with):\n%s", diff)
+// serviceVariables are what Kubernetes puts into every pod of a namespace for a Service.
+func serviceVariables(service string) []string {
+	prefix := strings.ToUpper(strings.ReplaceAll(service, "-", "_"))
+	environ := []string{
+		prefix + "_SERVICE_HOST=10.0.0.1", prefix + "_SERVICE_PORT=3000", prefix + "_SERVICE_PORT_HTTP=3000",
+		prefix + "_SERVICE_PORT_WEB_2=3000", prefix + "_PORT=tcp://10.0.0.1:3000",
+	}
+	for _, protocol := range []string{"TCP", "UDP", "SCTP"} {
+		of := prefix + "_PORT_3000_" + protocol
+		environ = append(environ, of+"=tcp://[fd00::1]:3000", of+"_PROTO=tcp", of+"_PORT=3000", of+"_ADDR=fd00::1")
+	}
+	return environ
+}
+
+// A Service stops no pod of its namespace from starting, however it is called.
+func TestTheVariablesOfAnyServiceAreSkipped(t *testing.T) {
+	services := []string{
+		"refreshd", "refreshd-db", "refreshd-postgresql", "refreshd-admin", "refreshd-port", "refreshd-service",
+	}
+	for _, k := range config.Keys() {
+		services = append(services, strings.ToLower(strings.ReplaceAll(k.Env, "_", "-")))
+	}
+	want := load(t, nil, nil)
+	for _, service := range services {
+		if diff := cmp.Diff(want, load(t, nil, serviceVariables(service)), compareValues); diff != "" {
+			t.Errorf("Service %s (-without +with):\n%s", service, diff)
+		}
+	}
+}
+
+// A setting whose name looks like one of a Service would be skipped in silence.
+func TestNoSettingHasTheNameOfAServicesVariable(t *testing.T) {
+	shape := regexp.MustCompile(`_(SERVICE_HOST|SERVICE_PORT(_\w+)?|PORT|PORT_\d+_(TCP|UDP|SCTP)(_PROTO|_PORT|_ADDR)?)$`)
+	for _, k := range config.Keys() {
+		if shape.MatchString(k.Env) {
+			t.Errorf("%s looks like a variable that Kubernetes injects", k.Env)
+		}
+	}
+}
+
+// The value of each setting that is neither a choice of its own nor refused for another reason here.
+var someValues = map[string]string{
+	"REFRESHD_CONFIG_FILE": "", "REFRESHD_LISTEN": "0.0.0.0:8080", "REFRESHD_ADMIN_LISTEN": "localhost:8081",
+	"REFRESHD_PPROF":        "true",
+	"REFRESHD_DATABASE_URL": "sqlite:some.db", "REFRESHD_DATABASE_URL_FILE": "", "REFRESHD_DATABASE_MAX_CONNECTIONS": "40",
+	"REFRESHD_DATABASE_WRITE_COMBINING": "false", "REFRESHD_MASTER_KEY": masterKey, "REFRESHD_MASTER_KEY_FILE": "",
+	"REFRESHD_MASTER_KEY_PREVIOUS": previousKey, "REFRESHD_MASTER_KEY_PREVIOUS_FILE": "",
+	"REFRESHD_KICKSTART_FILE": "some.yaml",
+	"REFRESHD_PUBLIC_URL":     "https://auth.example.com", "REFRESHD_CORS_ORIGINS": "https://app.example.com",
+	"REFRESHD_TRUSTED_PROXIES": "10.0.0.0/8", "REFRESHD_RATE_LIMIT_ADDRESS": "7", "REFRESHD_RATE_LIMIT_API_KEY": "8",
+	"REFRESHD_RATE_LIMIT_REFRESH_TOKEN": "9", "REFRESHD_PURGE_INTERVAL": "10m", "REFRESHD_PURGE_AFTER": "48h",
+	"REFRESHD_RESTORED": "true", "REFRESHD_LOG_FORMAT": "json", "REFRESHD_LOG_LEVEL": "warn",
+	"REFRESHD_SHUTDOWN_DELAY": "5s", "REFRESHD_SHUTDOWN_TIMEOUT": "90s",
+}
+
+// A secret from echo, a value from an editor, a certificate tool's output: each ends in a line break that nobody sees.
+func TestOneLineBreakAtTheEndOfAnyValueIsRemoved(t *testing.T) {
+	for _, k := range config.Keys() {
+		text, ok := someValues[k.Env]
+		if !ok {
+			t.Errorf("no value for %s", k.Env)
+		}
+		if text == "" {
+			text = writeFile(t, map[string]string{
+				"REFRESHD_DATABASE_URL_FILE": "sqlite:some.db", "REFRESHD_MASTER_KEY_FILE": masterKey,
+				"REFRESHD_MASTER_KEY_PREVIOUS_FILE": previousKey,
+			}[k.Env])
+		}
+		want := load(t, nil, []string{k.Env + "=" + text})
+		if k.Env != "REFRESHD_CONFIG_FILE" && cmp.Equal(want, load(t, nil, nil), compareValues) {
+			t.Fatalf("%s changes nothing", k.Env)
+		}
+		for _, lineBreak := range []string{"\n", "\r\n"} {
+			got := map[string]config.Config{"environment": load(t, nil, []string{k.Env + "=" + text + lineBreak})}
+			if k.Flag != "" {
+				got["flag"] = load(t, []string{"--" + k.Flag, text + lineBreak}, nil)
+			}
+			if k.Name != "" {
+				file := writeFile(t, fmt.Sprintf("%s: %q\n", k.Name, text+lineBreak))
+				got["file"] = load(t, []string{"--config", file}, nil)
+			}
+			for source, c := range got {
+				if diff := cmp.Diff(want, c, compareValues); diff != "" {
+					t.Errorf("%s, %s, %q (-without +with):\n%s", k.Env, source, lineBreak, diff)
+				}
+			}
+		}
+	}
+	for _, text := range []string{"info\n\n", "info\r", "\ninfo", "in\nfo", "info "} {
+		problems(t, nil, []string{"REFRESHD_LOG_LEVEL=" + text})
+	}
+}
+
+// Compose passes a variable that is not set as an empty one.
+func TestAnEmptyValueIsCalledEmpty(t *testing.T) {
+	turnsOff := []string{"REFRESHD_ADMIN_LISTEN"}
+	for _, k := range config.Keys() {
+		if k.Default == "" || slices.Contains(turnsOff, k.Env) {
+			load(t, nil, []string{k.Env + "="})
+			continue
+		}
+		want := "is empty; give it a value, or do not set it: then it is " + k.Default
+		if got := problems(t, nil, []string{k.Env + "="}); len(got) != 1 || got[0].Message != want {
+			t.Errorf("%s: problems %+v, want one that says %q", k.Env, got, want)
+		}
+	}
+}
+
+func TestEverySecretCanBeInAFile(t *testing.T) {
+	for env, text := range map[string]string{
+		"REFRESHD_DATABASE_URL":        "postgres://u:hunter2@db/tokens",
+		"REFRESHD_MASTER_KEY":          masterKey,
+		"REFRESHD_MASTER_KEY_PREVIOUS": previousKey,
+	} {
+		t.Run(env, func(t *testing.T) {
+			want := load(t, nil, []string{env + "=" + text})
+			file := writeFile(t, text+"\n")
+			flag := "--" + strings.ReplaceAll(strings.ToLower(strings.TrimPrefix(env, "REFRESHD_")), "_", "-") + "-file"
+			name := strings.ToLower(strings.TrimPrefix(env, "REFRESHD_")) + "_file"
+			for source, got := range map[string]config.Config{
+				"environment":        load(t, nil, []string{env + "_FILE=" + file}),
+				"beside an empty":    load(t, nil, []string{env + "_FILE=" + file, env + "="}),
+				"a flag":             load(t, []string{flag, file}, nil),
+				"configuration file": load(t, []string{"--config", writeFile(t, name+": "+file)}, nil),
+			} {
+				if diff := cmp.Diff(want, got, compareValues); diff != "" {
+					t.Errorf("%s (-by its value +by a file):\n%s", source, diff)
+				}
+			}
+			both := []string{env + "=" + text, env + "_FILE=" + file}
+			if got := problems(t, nil, both); len(got) != 1 || got[0].Key != env+"_FILE" ||
+				got[0].Message != "is set beside "+env+" (environment); keep one of them" {
+				t.Errorf("beside its value: %+v, want one problem that names both", got)
+			}
+			for what, tt := range map[string]struct{ path, says string }{
+				"no file":        {filepath.Join(t.TempDir(), "hunter2"), "no such file"},
+				"a directory":    {t.TempDir(), "is a directory"},
+				"an empty file":  {writeFile(t, "\n"), "it is empty"},
+				"something else": {writeFile(t, "hunter2"), ""},
+			} {
+				_, err := config.Load(nil, []string{env + "_FILE=" + tt.path}, nil)
+				if err == nil || !strings.Contains(err.Error(), env+"_FILE ") || !strings.Contains(err.Error(), tt.says) ||
+					strings.Contains(err.Error(), "hunter2") || strings.Contains(err.Error(), tt.path) {
+					t.Errorf("%s: %v, want a problem of %s_FILE that says %q and no value", what, err, env, tt.says)
+				}
+			}
+		})
+	}
+}
+
+// Arguments show in process lists, and profiles of the command line showed them to whoever asked.
+func TestAPasswordInAFlagIsWrongUsage(t *testing.T) {
+	for _, text := range []string{
+		"postgres://u:hunter2@h/d", "postgresql://u:hunter2@h:1,g:2/d?sslmode=require",
+		"postgres://h/d?user=u&password=hunter2",
+		"postgres://h/d?p%61ssword=hunter2", "postgres://h/d?sslpassword=hunter2", "host=h user=u password=hunter2",
+		"host=h PASSWORD = hunter2", "postgres://u:hun@ter2@h/d", "mysql://u:hunter2@h/d", "u:hunter2@h/d",
+		"postgres://u:hunter2@h/d\n",
+	} {
+		_, err := config.Load([]string{"--database-url", text}, nil, nil)
+		var refused *config.Error
+		if !errors.As(err, &refused) || !refused.WrongUsage() || strings.Contains(err.Error(), "ter2") ||
+			!strings.Contains(err.Error(), "--database-url holds a password") ||
+			!strings.Contains(err.Error(), "REFRESHD_DATABASE_URL_FILE") {
+			t.Errorf("%s: %v, want a wrong usage that names the file form", text, err)
+		}
+	}
+	for _, text := range []string{
+		"postgres://u@h/d", "postgres://h:5432/d?sslmode=require", "postgres://u@[::1]:5432/d", "sqlite:a:b@c.db", "memory:",
+		"postgres://u@h/d?passfile=/run/secrets/pgpass",
+	} {
+		if got := load(t, []string{"--database-url", text}, nil).Database.URL.Reveal(); got != text {
+			t.Errorf("--database-url %s: URL %s", text, got)
+		}
+	}
+	load(t, []string{"--database-url-file", writeFile(t, "postgres://u:hunter2@h/d")}, nil)
+	for name, tt := range map[string]struct {
+		args, environ []string
+		want          bool
+	}{
+		"an unknown flag":       {[]string{"--speed=1"}, nil, true},
+		"a bad value in a flag": {[]string{"--listen=x"}, nil, true},
+		"of the environment":    {nil, []string{"REFRESHD_LISTEN=x"}, false},
+	} {
+		_, err := config.Load(tt.args, tt.environ, nil)
+		var refused *config.Error
+		if !errors.As(err, &refused) || refused.WrongUsage() != tt.want {
+			t.Errorf("%s: %v, want wrong usage %t", name, err, tt.want)
+		}
+	}
+}
+
+// Two replicas that listen on different addresses would each be another issuer.
+func TestWithPostgreSQLThePublicURLDoesNotFollowTheListenAddress(t *testing.T) {
+	const database = "REFRESHD_DATABASE_URL=postgres://h/d"
+	if got := load(t, nil, []string{database}).PublicURL; got != "" {
+		t.Errorf("PublicURL = %q, want none", got)
+	}
+	const url = "https://auth.example.com"
+	if got := load(t, []string{"--public-url", url}, []string{database}).PublicURL; got != url {
+		t.Errorf("PublicURL = %q, want %q", got, url)
 	}
 }
 
@@ -437,7 +639,7 @@ func TestSettingsThatDoNotGoTogetherNameBoth(t *testing.T) {
 		want          config.Problem
 	}{
 		"master key twice": {
-			[]string{"--master-key-file=key"}, []string{"REFRESHD_MASTER_KEY=" + masterKey},
+			[]string{"--master-key-file=/nowhere"}, []string{"REFRESHD_MASTER_KEY=" + masterKey},
 			config.Problem{Source: "flags", Key: "--master-key-file", Message: "is set beside REFRESHD_MASTER_KEY (environment); keep one of them"},
 		},
 		"one address twice": {
@@ -498,6 +700,8 @@ func TestNoProblemRepeatsAValue(t *testing.T) {
 			args = append(args, "--"+k.Flag, "!"+secret)
 		}
 	}
+	environ = append(environ, "REFRESHD_MASTER_KEY_FILE="+writeFile(t, secret), "REFRESHD_MASTER_KEY=",
+		"REFRESHD_SPEED_PORT="+secret)
 	args = append(args, "--speed", secret, "--velocity="+secret, "--master-key="+secret, secret, "--", "--config")
 	files := map[string]string{
 		"values":        yaml.String(),
@@ -638,6 +842,23 @@ func TestTheREADMEHasEverySetting(t *testing.T) {
 	for _, k := range config.Keys() {
 		if row := readmeRow(k); !strings.Contains(string(text), row+"\n") {
 			t.Errorf("README.md has no line\n%s", row)
+		}
+	}
+}
+
+// A reader pastes what README sets.
+func TestTheREADMESetsNothingUnknown(t *testing.T) {
+	text, err := os.ReadFile("../README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	known := []string{"REFRESHD_DB_SERVICE_HOST", "REFRESHD_PORT"} // of which it says what becomes of them
+	for _, k := range config.Keys() {
+		known = append(known, k.Env)
+	}
+	for _, name := range regexp.MustCompile(`REFRESHD_[A-Z_]*[A-Z]`).FindAllString(string(text), -1) {
+		if !slices.Contains(known, name) {
+			t.Errorf("README.md names %s, which is no setting", name)
 		}
 	}
 }

@@ -3,6 +3,8 @@ package config
 import (
 	"errors"
 	"fmt"
+	"net/url"
+	"regexp"
 	"strings"
 
 	"github.com/refreshd/refreshd/domain"
@@ -80,6 +82,25 @@ func (d *Database) parse(text string) error {
 	}
 	d.URL = domain.NewSecret(text)
 	return nil
+}
+
+// passwordOption finds a password in the form host=HOST password=PASSWORD, which PostgreSQL's own tools take.
+var passwordOption = regexp.MustCompile(`(?i)password\s*=`)
+
+// holdsPassword reports whether text, which may be no URL at all, holds what is meant as a password.
+func holdsPassword(text string) bool {
+	if strings.HasPrefix(text, "sqlite:") {
+		return false // the rest is a path
+	}
+	afterScheme := text[strings.Index(text, "//")+1:]
+	if at := strings.LastIndex(afterScheme, "@"); at >= 0 {
+		if _, password, _ := strings.Cut(afterScheme[:at], ":"); password != "" {
+			return true
+		}
+	}
+	_, options, _ := strings.Cut(text, "?")
+	query, _ := url.ParseQuery(options) // what it cannot read it leaves out, as the driver does
+	return query.Has("password") || query.Has("sslpassword") || passwordOption.MatchString(text)
 }
 
 func checkSQLitePath(path string) error {

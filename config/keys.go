@@ -26,11 +26,17 @@ type setting struct {
 	truth bool // the file may hold true or false
 	// unflagged keeps the setting off the command line.
 	unflagged bool
+	// emptyTurnsOff lets a setting that has a default be empty.
+	emptyTurnsOff bool
+	// secret gives the setting a second form, whose name ends in _file: a file that holds the value.
+	secret bool
+	// holds is the secret setting that this one is the file of.
+	holds string
 	// parse checks text and stores it. Its error says what is wrong and what to do, and does not repeat text.
 	parse func(c *Config, text string) error
 }
 
-var settings = []setting{
+var settings = withFileForms([]setting{
 	{
 		name: configFile, help: "a YAML file with any of the other keys",
 		parse: func(*Config, string) error { return nil },
@@ -43,7 +49,8 @@ var settings = []setting{
 		},
 	},
 	{
-		name: "admin_listen", def: "127.0.0.1:3001", help: "host:port of metrics, pprof and health; empty turns it off",
+		name: "admin_listen", def: "127.0.0.1:3001", emptyTurnsOff: true,
+		help: "host:port of metrics and health; empty turns it off",
 		parse: func(c *Config, text string) (err error) {
 			if text != "" {
 				c.AdminListen, err = parseListen(text)
@@ -52,7 +59,16 @@ var settings = []setting{
 		},
 	},
 	{
-		name: "database_url", def: "sqlite:refreshd-data/refreshd.db", help: "sqlite:PATH, postgres://USER:PASSWORD@HOST/DATABASE or memory:",
+		name: "pprof", def: "false", truth: true,
+		help: "true: profiles at /debug/pprof of the admin listener, for a Host that is localhost or a loopback address",
+		parse: func(c *Config, text string) (err error) {
+			c.Pprof, err = parseChoice(text, truths)
+			return err
+		},
+	},
+	{
+		name: "database_url", def: "sqlite:refreshd-data/refreshd.db", secret: true,
+		help:  "sqlite:PATH, postgres://USER:PASSWORD@HOST/DATABASE or memory:; a flag takes no password",
 		parse: func(c *Config, text string) error { return c.Database.parse(text) },
 	},
 	{
@@ -70,21 +86,15 @@ var settings = []setting{
 		},
 	},
 	{
-		name: "master_key", unflagged: true, help: "32 bytes as base64 that seal every other key; or use the next one",
+		name: "master_key", unflagged: true, secret: true, help: "32 bytes in base64 that seal every other key",
 		parse: func(c *Config, text string) (err error) {
 			c.MasterKey, err = parseMasterKey(text)
 			return err
 		},
 	},
 	{
-		name: "master_key_file", help: "a file that holds the master key",
-		parse: func(c *Config, text string) error {
-			c.MasterKeyFile = text
-			return nil
-		},
-	},
-	{
-		name: "master_key_previous", unflagged: true, help: "the master key before this one, while it is being changed",
+		name: "master_key_previous", unflagged: true, secret: true,
+		help: "the master key before this one, while it is being changed",
 		parse: func(c *Config, text string) (err error) {
 			c.MasterKeyPrevious, err = parseMasterKey(text)
 			return err
@@ -98,7 +108,8 @@ var settings = []setting{
 		},
 	},
 	{
-		name: "public_url", help: "where clients reach the API, for issuers and links; empty: http:// and the listen address",
+		name: "public_url",
+		help: "where clients reach the API, for issuers and links; PostgreSQL: required, else http:// and the listen address",
 		parse: func(c *Config, text string) error {
 			if text == "" {
 				return nil
@@ -193,6 +204,21 @@ var settings = []setting{
 			return err
 		},
 	},
+})
+
+// withFileForms puts the file form of each secret setting after it.
+func withFileForms(rows []setting) []setting {
+	var all []setting
+	for _, s := range rows {
+		all = append(all, s)
+		if s.secret {
+			all = append(all, setting{
+				name: s.name + "_file", holds: s.name, help: "a file that holds " + s.env() + ", instead of it",
+				parse: func(*Config, string) error { return nil }, // Load reads it into the setting that it holds
+			})
+		}
+	}
+	return all
 }
 
 func settingNamed(name string) setting {

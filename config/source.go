@@ -1,11 +1,13 @@
 package config
 
 import (
+	"bytes"
 	"errors"
 	"flag"
 	"fmt"
 	"io/fs"
 	"maps"
+	"os"
 	"regexp"
 	"slices"
 	"strconv"
@@ -27,6 +29,11 @@ type Problem struct {
 	Source  string // "environment", "flags", "file PATH" or "defaults"
 	Key     string // as that source spells it; empty for what concerns the source as a whole
 	Message string // what is wrong and what to do
+}
+
+// WrongUsage reports whether the command line is at fault.
+func (e *Error) WrongUsage() bool {
+	return slices.ContainsFunc(e.Problems, func(p Problem) bool { return p.Source == flags.label })
 }
 
 func (e *Error) Error() string {
@@ -65,9 +72,33 @@ func fileSource(path string) source {
 	return source{"file " + path, func(s setting) string { return s.name }}
 }
 
+// names is how a message names s of this source.
+func (src source) names(s setting) string { return src.spell(s) + " (" + src.label + ")" }
+
 type value struct {
 	text   string
 	source source
+	read   bool // text was read from the file that the source names
+}
+
+// withoutLineBreak is text without the one line break that may end it.
+func withoutLineBreak(text string) string {
+	if line, ok := strings.CutSuffix(text, "\r\n"); ok {
+		return line
+	}
+	return strings.TrimSuffix(text, "\n")
+}
+
+// check parses v into c.
+func (s setting) check(c *Config, v value) error {
+	switch {
+	case v.text == "" && s.def != "" && !s.emptyTurnsOff:
+		return errors.New("is empty; give it a value, or do not set it: then it is " + s.def)
+	case s.secret && v.source.label == flags.label && !v.read && holdsPassword(v.text):
+		return errors.New("holds a password, and arguments show in process lists; set " + s.env() + " or " + s.env() +
+			"_FILE, or leave the password out and set PGPASSFILE")
+	}
+	return s.parse(c, v.text)
 }
 
 // loader reads the sources and gathers what is wrong with them.
@@ -124,7 +155,8 @@ func (l *loader) readFlags(verb *flag.FlagSet, args []string) (map[string]value,
 		}
 		switch s, isSetting := unflagged[name]; {
 		case isSetting:
-			problem("--"+name, "is no flag, because arguments show in process lists; set "+s.env()+", or name a file that holds it")
+			problem("--"+name, "is no flag, because arguments show in process lists; set "+s.env()+
+				", or name a file that holds it: --"+name+"-file")
 		case f == nil:
 			l.noteUnknown(flags, "--"+name, known, "--help lists them")
 		case !hasText && !boolean:
@@ -133,7 +165,7 @@ func (l *loader) readFlags(verb *flag.FlagSet, args []string) (map[string]value,
 			if !hasText {
 				text = "true"
 			}
-			if verb.Set(name, text) != nil {
+			if verb.Set(name, withoutLineBreak(text)) != nil {
 				problem("--"+name, "has a value that it cannot take; see --help")
 			}
 		}
@@ -142,7 +174,7 @@ func (l *loader) readFlags(verb *flag.FlagSet, args []string) (map[string]value,
 	values := map[string]value{}
 	verb.Visit(func(f *flag.Flag) {
 		if s, ok := byFlag[f.Name]; ok {
-			values[s.name] = value{f.Value.String(), flags}
+			values[s.name] = value{text: f.Value.String(), source: flags}
 		}
 	})
 	return values, nil
@@ -161,19 +193,33 @@ func (l *loader) readEnvironment(environ []string) map[string]value {
 		Prefix:      envPrefix,
 		EnvironFunc: func() []string { return environ },
 		TransformFunc: func(name, text string) (string, any) {
-			// Kubernetes injects these for a Service that is called refreshd.
-			if strings.HasPrefix(name, envPrefix+"PORT") || strings.HasPrefix(name, envPrefix+"SERVICE_") {
+			if injected(name, text) {
 				return "", nil
 			}
 			return name, text
 		},
 	}), nil)
 	return l.take(environment, layer.Raw(), slices.Clone(settings), func(name string) string {
-		if strings.Contains(name, "_SERVICE_") || strings.Contains(name, "_PORT") {
-			return "if Kubernetes injected it for a Service, set enableServiceLinks: false in the pod's spec; --help lists the keys"
+		if strings.HasSuffix(name, "_PORT") {
+			return "a port is set in REFRESHD_LISTEN or REFRESHD_ADMIN_LISTEN, as host:port"
 		}
 		return "--help lists them"
 	})
+}
+
+// What Kubernetes injects into every container for each Service of its namespace: for one that is called refreshd-db
+// the names begin with REFRESHD_DB. (kubernetes/pkg/kubelet/envvars) No setting has a name of these shapes.
+var (
+	injectedName = regexp.MustCompile(`^REFRESHD(_[A-Z0-9_]+)?_` +
+		`(SERVICE_HOST|SERVICE_PORT(_[A-Z0-9_]+)?|PORT_[0-9]+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)$`)
+	injectedURL  = regexp.MustCompile(`^REFRESHD(_[A-Z0-9_]+)?_PORT$`)
+	injectedHost = regexp.MustCompile(`^(tcp|udp|sctp)://[^/]+:[0-9]+$`)
+)
+
+// injected reports whether Kubernetes makes such a variable. Of a name that ends in _PORT the value has to be of its
+// form as well: REFRESHD_PORT=8080 is somebody's attempt to set the port, who would be left with another one.
+func injected(name, text string) bool {
+	return injectedName.MatchString(name) || injectedURL.MatchString(name) && injectedHost.MatchString(text)
 }
 
 // yamlLine finds the line in a message of the YAML parser. The rest of the message may quote values.
@@ -233,9 +279,44 @@ func (l *loader) take(src source, found map[string]any, allowed []setting, advic
 			l.note(src, s, err.Error())
 			continue
 		}
-		values[s.name] = value{text, src}
+		values[s.name] = value{text: withoutLineBreak(text), source: src}
 	}
 	return values
+}
+
+// readSecretFiles puts the content of each file that holds a secret in the place of the secret. That a source set the
+// setting to nothing does not count: Compose does that for a variable that is not set.
+func (l *loader) readSecretFiles(values map[string]value) {
+	for _, s := range settings {
+		named := values[s.name]
+		if s.holds == "" || named.text == "" {
+			continue
+		}
+		held := settingNamed(s.holds)
+		if set := values[s.holds]; set.text != "" && set.source.label != defaults.label {
+			l.note(named.source, s, "is set beside "+set.source.names(held)+"; keep one of them")
+			continue
+		}
+		content, err := os.ReadFile(named.text)
+		if err == nil && len(bytes.TrimSpace(content)) == 0 {
+			err = errors.New("it is empty")
+		}
+		if err != nil {
+			l.note(named.source, s, "names a file that cannot be read: "+withoutPath(err))
+			continue
+		}
+		src := source{named.source.label, func(setting) string { return named.source.spell(s) }}
+		values[s.holds] = value{withoutLineBreak(string(content)), src, true}
+	}
+}
+
+// withoutPath is the message of err without the path in it, which is a value.
+func withoutPath(err error) string {
+	var at *fs.PathError
+	if errors.As(err, &at) {
+		return at.Err.Error()
+	}
+	return err.Error()
 }
 
 // text is the value as the environment would spell it. YAML guesses types, so whatever it did not take for text is refused

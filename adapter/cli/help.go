@@ -37,6 +37,7 @@ func help(w io.Writer, text string, settings func(io.Writer) error) error {
 const settingsHeading = `
 Settings: a flag wins over the environment, that over the file that --config names, that over the
 default. In the file a setting has its name in the environment, in lower case, without REFRESHD_.
+One line break at the end of a value is removed. PGPASSFILE and PGPASSWORD work for PostgreSQL.
 
 `
 
@@ -60,8 +61,8 @@ Examples:
   # Try it: an embedded database in ./refreshd-data, and commands to paste.
   refreshd
 
-  # On PostgreSQL. The settings are in the environment, which process lists do not show.
-  export REFRESHD_DATABASE_URL='postgres://refreshd:PASSWORD@db.example/refreshd'
+  # On PostgreSQL. Secrets are in files, or in the environment: process lists show neither.
+  export REFRESHD_DATABASE_URL_FILE=/run/secrets/refreshd-database-url
   export REFRESHD_MASTER_KEY_FILE=/run/secrets/refreshd-master-key
   refreshd migrate
   BACKEND_KEY=ak_... refreshd apply -f kickstart.yaml
@@ -71,14 +72,14 @@ Examples:
 var verbs = map[string]string{
 	"serve": `Usage: refreshd [serve] [flags]
 
-Serves the API on --listen, and metrics, profiles and health on --admin-listen, until SIGTERM or
-SIGINT. Then it is no longer ready, finishes the requests that are running, and ends with status 0.
-Logs go to stderr.
+Serves the API on --listen, and metrics, health and, with --pprof=true, profiles on --admin-listen,
+until SIGTERM or SIGINT. Then it is no longer ready, finishes the requests that are running, and
+ends with status 0. Logs go to stderr.
 
 The embedded databases (sqlite:, memory:) are made and migrated at start. If one is empty and there
 is no kickstart file, serve makes a tenant, an application and an API key, which it leaves in a file
 beside the database, and shows how to try them. On PostgreSQL serve changes no schema: it refuses to
-start before "refreshd migrate" has run.
+start before "refreshd migrate" has run, and without a --public-url.
 
 With --kickstart-file it does at each start what "refreshd apply" does.
 

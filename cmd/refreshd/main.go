@@ -34,7 +34,7 @@ const flushTime = 2 * time.Second
 func main() { os.Exit(run()) }
 
 // run is main with a status. Nothing here may wait for who reads the log: see package logsink.
-func run() (status int) {
+func run() (exit int) {
 	if os.Getenv("GOGC") == "" {
 		debug.SetGCPercent(collectAt)
 	}
@@ -62,7 +62,7 @@ func run() (status int) {
 	p := process{environ: os.Environ(), stdout: stdout, stderr: stderr}
 	err := p.run(ctx, os.Args[1:])
 	if err != nil {
-		status = 1
+		exit = status(err)
 		fmt.Fprintf(stderr, "refreshd: %v\n", err)
 	}
 
@@ -76,10 +76,19 @@ func run() (status int) {
 		context.AfterFunc(ctx, hurry)
 	}
 	if failed := stdout.Close(flushing); failed != nil && err == nil && ctx.Err() == nil {
-		status = 1
+		exit = 1
 		fmt.Fprintf(stderr, "refreshd: what was asked for is done, but its output could not be written: %v\n", failed)
 	}
-	return status
+	return exit
+}
+
+// status is that of a run that failed: 2 if the command line is at fault, else 1.
+func status(err error) int {
+	var refused *config.Error
+	if errors.As(err, &refused) && refused.WrongUsage() {
+		return 2
+	}
+	return 1
 }
 
 // process is what a run of the program touches of the machine, so that a test can start several.

@@ -10,10 +10,12 @@ import (
 	"net"
 	"net/http"
 	"net/http/pprof"
+	"net/netip"
 	"os"
 	"os/signal"
 	"path/filepath"
 	"reflect"
+	"strings"
 	"sync/atomic"
 	"syscall"
 	"time"
@@ -30,6 +32,11 @@ var errStopping = errors.New("the process is stopping")
 
 // serve runs the service until ctx is done, and then finishes what is running.
 func (p process) serve(ctx context.Context, c config.Config) (err error) {
+	if c.Database.Engine == config.Postgres && c.PublicURL == "" {
+		return errors.New("REFRESHD_PUBLIC_URL is not set, or empty: issuers of access tokens begin with it, and have to " +
+			"be the same for all that serve a PostgreSQL database; set it to where clients reach the API, e.g. " +
+			"https://auth.example.com")
+	}
 	var kickstart *cli.Document // read first: a slip in the file must not make a database
 	if c.KickstartFile != "" {
 		document, err := p.readKickstart(c.KickstartFile)
@@ -83,7 +90,7 @@ func (p process) serve(ctx context.Context, c config.Config) (err error) {
 	if err != nil {
 		return err
 	}
-	server, admin := web.NewServer(parting(handler, &stopping), s.log), web.NewServer(s.admin(ready), s.log)
+	server, admin := web.NewServer(parting(handler, &stopping), s.log), web.NewServer(s.admin(ready, c.Pprof), s.log)
 	admin.WriteTimeout = 2 * time.Minute // a profile takes its time
 	ended := make(chan error, 2)
 	if adminListener != nil {
@@ -315,7 +322,7 @@ func (s *service) filled(ctx context.Context, k usecase.Kickstart, begun bool) (
 }
 
 // admin serves what operators need and the world must not see.
-func (s *service) admin(ready func(context.Context) error) http.Handler {
+func (s *service) admin(ready func(context.Context) error, profiles bool) http.Handler {
 	mux := http.NewServeMux()
 	mux.Handle("GET /metrics", s.metrics.Handler())
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "the process lives") })
@@ -327,11 +334,21 @@ func (s *service) admin(ready func(context.Context) error) http.Handler {
 		}
 		fmt.Fprintln(w, "ready")
 	})
-	mux.HandleFunc("/debug/pprof/", pprof.Index)
-	mux.HandleFunc("/debug/pprof/cmdline", pprof.Cmdline)
-	mux.HandleFunc("/debug/pprof/profile", pprof.Profile)
-	mux.HandleFunc("/debug/pprof/symbol", pprof.Symbol)
-	mux.HandleFunc("/debug/pprof/trace", pprof.Trace)
+	if profiles {
+		// Without cmdline, which shows arguments to whom process lists do not.
+		local := http.NewServeMux()
+		local.HandleFunc("/debug/pprof/", pprof.Index)
+		local.HandleFunc("/debug/pprof/profile", pprof.Profile)
+		local.HandleFunc("/debug/pprof/symbol", pprof.Symbol)
+		local.HandleFunc("/debug/pprof/trace", pprof.Trace)
+		mux.HandleFunc("/debug/pprof/", func(w http.ResponseWriter, r *http.Request) {
+			if !isLoopback(r.Host) {
+				http.Error(w, "profiles are for requests to localhost or a loopback address", http.StatusForbidden)
+				return
+			}
+			local.ServeHTTP(w, r)
+		})
+	}
 	return mux
 }
 
@@ -341,6 +358,18 @@ func (s *service) tellNotReady(err error) {
 	if now-last >= int64(time.Second) && s.notReadyAt.CompareAndSwap(last, now) {
 		s.log.Warn("not ready", "event", eventNotReady, "error", err)
 	}
+}
+
+// isLoopback reports whether a Host header names this machine as itself. A page of a stranger in the browser of
+// somebody who can reach the listener reaches it too, by having its own name resolve to the listener's address; but it
+// cannot choose the header.
+func isLoopback(hostport string) bool {
+	host := hostport
+	if h, _, err := net.SplitHostPort(hostport); err == nil {
+		host = h
+	}
+	ip, err := netip.ParseAddr(strings.Trim(host, "[]"))
+	return strings.EqualFold(host, "localhost") || err == nil && ip.Unmap().IsLoopback()
 }
 
 // hangups receives SIGHUP, which asks a service to read again what it can. On a terminal it has another meaning, see main.

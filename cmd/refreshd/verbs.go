@@ -113,7 +113,9 @@ func (p process) health(ctx context.Context, c config.Config) error {
 	if err != nil {
 		return err
 	}
-	response, err := http.DefaultClient.Do(request)
+	// The default client would ask a proxy that the environment names.
+	client := http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
+	response, err := client.Do(request)
 	if err != nil {
 		return fmt.Errorf("nothing answers; is `refreshd serve` running, with this REFRESHD_LISTEN? %w", err)
 	}

@@ -171,7 +171,7 @@ func refuseALostDatabase(c config.Config) error {
 		return err
 	}
 	traces := []string{firstKeyName}
-	if c.MasterKey.IsZero() && c.MasterKeyFile == "" {
+	if c.MasterKey.IsZero() {
 		traces = append(traces, masterKeyName)
 	}
 	for _, name := range traces {
@@ -221,14 +221,13 @@ func masterKey(ctx context.Context, c config.Config, store port.Store, readOnly 
 	switch {
 	case !c.MasterKey.IsZero():
 		return domain.ParseMasterKey(c.MasterKey)
-	case c.MasterKeyFile != "":
-		return readMasterKey(c.MasterKeyFile)
 	case c.Database.Engine == config.Memory:
 		key, _, err := domain.NewMasterKey(rand.Reader)
 		return key, err
 	case c.Database.Engine == config.Postgres:
-		return domain.MasterKey{}, errors.New("PostgreSQL needs a master key of yours: set REFRESHD_MASTER_KEY or " +
-			"REFRESHD_MASTER_KEY_FILE, made with `openssl rand -base64 32`, and keep a copy: without it the store is of no use")
+		return domain.MasterKey{}, errors.New("PostgreSQL needs a master key of yours, and none is set, or an empty one: " +
+			"set REFRESHD_MASTER_KEY or REFRESHD_MASTER_KEY_FILE, made with `openssl rand -base64 32`, and keep a copy: " +
+			"without it the store is of no use")
 	}
 	path := filepath.Join(filepath.Dir(c.Database.Path), masterKeyName)
 	key, err := readMasterKey(path)

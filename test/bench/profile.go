@@ -34,10 +34,14 @@ func (b *bench) profile(ctx context.Context, dir string) error {
 }
 
 func (b *bench) profileOn(ctx context.Context, prefix, url string) (err error) {
-	s, err := b.setup(asItComes, noGrace).serve(ctx, url)
+	how := b.setup(asItComes, noGrace)
+	settings := how.settings(url)
+	settings.Env = append(settings.Env, "REFRESHD_PPROF=true")
+	served, err := how.program.Serve(ctx, settings)
 	if err != nil {
 		return err
 	}
+	s := &service{served}
 	defer func() { err = errors.Join(err, s.Stop()) }()
 	users, err := s.users(ctx, profileUsers)
 	if err != nil {

@@ -100,29 +100,68 @@ func TestConfigurationIsStrict(t *testing.T) {
 	d := newDatabase(t, memory)
 	secret := newMasterKey()
 	for name, tt := range map[string]struct {
-		env  []string
-		args []string
-		says string
+		env    []string
+		args   []string
+		says   string
+		status int // 2 where the command line is at fault
 	}{
-		"unknown key":        {[]string{"REFRESHD_LISTNE=x"}, []string{"serve"}, "REFRESHD_LISTNE is not a known key; did you mean REFRESHD_LISTEN?"},
-		"unknown flag":       {nil, []string{"serve", "--lisen=127.0.0.1:0"}, "--listen"},
-		"unknown verb":       {nil, []string{"run"}, "serve"},
-		"a secret in a flag": {nil, []string{"serve", "--master-key=" + secret}, "REFRESHD_MASTER_KEY"},
-		"a wrong address":    {[]string{"REFRESHD_LISTEN=nonsense"}, []string{"serve"}, "REFRESHD_LISTEN"},
-		"a wrong database":   {[]string{"REFRESHD_DATABASE_URL=mysql://root:" + secret + "@localhost/x"}, []string{"serve"}, "REFRESHD_DATABASE_URL"},
-		"a wrong password":   {[]string{"REFRESHD_DATABASE_URL=postgres://refreshd:" + url.QueryEscape(secret) + "@127.0.0.1:1/x", "REFRESHD_MASTER_KEY=" + secret}, []string{"serve"}, "PostgreSQL"},
-		"a wrong origin":     {[]string{"REFRESHD_CORS_ORIGINS=*"}, []string{"serve"}, "REFRESHD_CORS_ORIGINS"},
-		"migrate, memory":    {nil, []string{"migrate"}, "memory"},
-		"apply, memory":      {nil, []string{"apply", "-f", "x"}, "memory"},
+		"unknown key": {
+			[]string{"REFRESHD_LISTNE=x"}, []string{"serve"},
+			"REFRESHD_LISTNE is not a known key; did you mean REFRESHD_LISTEN?", 1,
+		},
+		"unknown flag":       {nil, []string{"serve", "--lisen=127.0.0.1:0"}, "--listen", 2},
+		"unknown verb":       {nil, []string{"run"}, "serve", 1},
+		"a secret in a flag": {nil, []string{"serve", "--master-key=" + secret}, "REFRESHD_MASTER_KEY", 2},
+		"a password in a flag": {
+			nil, []string{"migrate", "--database-url=postgres://u:" + url.QueryEscape(secret) + "@127.0.0.1:1/x"},
+			"--database-url holds a password, and arguments show in process lists; set REFRESHD_DATABASE_URL or " +
+				"REFRESHD_DATABASE_URL_FILE", 2,
+		},
+		"a flag without one": {nil, []string{"migrate", "--database-url=postgres://u@127.0.0.1:1/x"}, "PostgreSQL", 1},
+		"a secret twice": {
+			[]string{"REFRESHD_MASTER_KEY=" + secret, "REFRESHD_MASTER_KEY_FILE=/nowhere"}, []string{"serve"},
+			"REFRESHD_MASTER_KEY_FILE is set beside REFRESHD_MASTER_KEY (environment); keep one of them", 1,
+		},
+		"a wrong address": {[]string{"REFRESHD_LISTEN=nonsense"}, []string{"serve"}, "REFRESHD_LISTEN", 1},
+		"a port": {
+			[]string{"REFRESHD_PORT=8080"}, []string{"serve"},
+			"REFRESHD_PORT is not a known key; a port is set in REFRESHD_LISTEN", 1,
+		},
+		"an empty value": {[]string{"REFRESHD_LOG_LEVEL="}, []string{"serve"}, "REFRESHD_LOG_LEVEL is empty", 1},
+		"a wrong database": {
+			[]string{"REFRESHD_DATABASE_URL=mysql://root:" + secret + "@localhost/x"}, []string{"serve"},
+			"REFRESHD_DATABASE_URL", 1,
+		},
+		"a wrong password": {
+			[]string{
+				"REFRESHD_DATABASE_URL=postgres://refreshd:" + url.QueryEscape(secret) + "@127.0.0.1:1/x",
+				"REFRESHD_MASTER_KEY=" + secret, "REFRESHD_PUBLIC_URL=https://auth.example.com",
+			}, []string{"serve"}, "PostgreSQL", 1,
+		},
+		"PostgreSQL, no public URL": {
+			[]string{"REFRESHD_DATABASE_URL=postgres://127.0.0.1:1/x", "REFRESHD_MASTER_KEY=" + secret}, []string{"serve"},
+			"REFRESHD_PUBLIC_URL is not set, or empty", 1,
+		},
+		"PostgreSQL, an empty public URL": {
+			[]string{"REFRESHD_DATABASE_URL=postgres://127.0.0.1:1/x", "REFRESHD_PUBLIC_URL="}, []string{"serve"},
+			"REFRESHD_PUBLIC_URL is not set, or empty", 1,
+		},
+		"a wrong origin":  {[]string{"REFRESHD_CORS_ORIGINS=*"}, []string{"serve"}, "REFRESHD_CORS_ORIGINS", 1},
+		"migrate, memory": {nil, []string{"migrate"}, "memory", 1},
+		"apply, memory":   {nil, []string{"apply", "-f", "x"}, "memory", 1},
 	} {
 		got := runVerb(t, d, settings{env: tt.env}, tt.args...)
-		if got.status != 1 || !strings.Contains(got.stderr, tt.says) || strings.Contains(got.String(), secret) {
-			t.Errorf("%s: %s\nwant status 1 and %q", name, got, tt.says)
+		if got.status != tt.status || !strings.Contains(got.stderr, tt.says) || strings.Contains(got.String(), secret) {
+			t.Errorf("%s: %s\nwant status %d and %q", name, got, tt.status, tt.says)
 		}
 	}
-	// What Kubernetes injects for a Service with our name is passed over.
+	// What Kubernetes injects for Services whose names begin with that of this one is skipped.
 	s := start(t, d, settings{env: []string{
-		"REFRESHD_PORT=tcp://10.0.0.1:3000", "REFRESHD_PORT_3000_TCP_ADDR=10.0.0.1", "REFRESHD_SERVICE_HOST=10.0.0.1", "REFRESHD_SERVICE_PORT=3000",
+		"REFRESHD_PORT=tcp://10.0.0.1:3000", "REFRESHD_PORT_3000_TCP_ADDR=10.0.0.1", "REFRESHD_SERVICE_HOST=10.0.0.1",
+		"REFRESHD_SERVICE_PORT=3000", "REFRESHD_POSTGRESQL_SERVICE_HOST=10.3.1.4",
+		"REFRESHD_DATABASE_PORT=tcp://10.3.1.4:5432",
+		"REFRESHD_MASTER_KEY_PORT=tcp://10.3.1.4:1", "REFRESHD_METRICS_SERVICE_PORT_HTTP=3001",
+		"REFRESHD_LOG_LEVEL=info\n", // a line break at the end is not part of a value
 	}})
 
 	for _, tt := range []struct {
@@ -223,13 +262,13 @@ func TestWhatOperatorsSee(t *testing.T) {
 		}
 
 		// The admin listener has what the world must not see, and the API does not have it.
-		for path, want := range map[string]string{"/healthz": "lives", "/readyz": "ready", "/debug/pprof/": "goroutine", "/debug/pprof/cmdline": "serve", "/debug/pprof/goroutine?debug=1": "goroutine profile"} {
+		for path, want := range map[string]string{"/healthz": "lives", "/readyz": "ready"} {
 			if status, _, body := get(t, s.Admin+path); status != http.StatusOK || !strings.Contains(body, want) {
 				t.Errorf("admin %s: %d %.200s", path, status, body)
 			}
-			if status, _, _ := get(t, s.URL()+path); strings.HasPrefix(path, "/debug") && status != http.StatusNotFound {
-				t.Errorf("API %s: %d, want 404", path, status)
-			}
+		}
+		if status, _, _ := get(t, s.Admin+"/debug/pprof/"); status != http.StatusNotFound {
+			t.Errorf("admin /debug/pprof/, which nobody asked for: %d, want 404", status)
 		}
 		if status, _, _ := get(t, s.URL()+"/metrics"); status != http.StatusNotFound {
 			t.Errorf("API /metrics: %d, want 404", status)
@@ -238,6 +277,60 @@ func TestWhatOperatorsSee(t *testing.T) {
 			t.Errorf("admin /jwt/refresh: %d, want 404", status)
 		}
 	})
+}
+
+// getAs asks the listener at url under another name.
+func getAs(t *testing.T, host, url string) (status int, body string) {
+	t.Helper()
+	request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, url, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	request.Host = host
+	response, err := http.DefaultClient.Do(request)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer response.Body.Close()
+	text, err := io.ReadAll(response.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return response.StatusCode, string(text)
+}
+
+// A page of a stranger that has its own name resolve to the operator's machine must not read a profile there, and
+// nobody the arguments of the process. Prometheus finds pods under any name.
+func TestProfilesAreForThisMachineAndOnlyWhereAskedFor(t *testing.T) {
+	s := start(t, newDatabase(t, memory), settings{env: []string{"REFRESHD_PPROF=true"}})
+	_, port, err := net.SplitHostPort(strings.TrimPrefix(s.Admin, "http://"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for host, want := range map[string]int{
+		"localhost:" + port: http.StatusOK, "LOCALHOST": http.StatusOK, "127.0.0.1:" + port: http.StatusOK,
+		"127.9.9.9": http.StatusOK, "[::1]:" + port: http.StatusOK, "[::ffff:127.0.0.1]": http.StatusOK,
+		"evil.example:" + port: http.StatusForbidden, "localhost.evil.example": http.StatusForbidden,
+		"10.0.0.1:" + port: http.StatusForbidden, "127.0.0.1.evil.example": http.StatusForbidden,
+		"0.0.0.0": http.StatusForbidden, "[fe80::1]:" + port: http.StatusForbidden, "localhost.": http.StatusForbidden,
+	} {
+		for _, path := range []string{"/debug/pprof/", "/debug/pprof/goroutine?debug=1", "/debug/pprof/symbol"} {
+			if status, body := getAs(t, host, s.Admin+path); status != want {
+				t.Errorf("%s for Host %s: %d %.100s, want %d", path, host, status, body, want)
+			}
+		}
+		for _, path := range []string{"/metrics", "/healthz", "/readyz"} {
+			if status, body := getAs(t, host, s.Admin+path); status != http.StatusOK {
+				t.Errorf("%s for Host %s: %d %.100s, want 200", path, host, status, body)
+			}
+		}
+	}
+	if status, _, body := get(t, s.Admin+"/debug/pprof/cmdline"); status != http.StatusNotFound {
+		t.Errorf("the command line: %d %s, want 404", status, body)
+	}
+	if status, _, _ := get(t, s.URL()+"/debug/pprof/"); status != http.StatusNotFound {
+		t.Errorf("profiles on the API's listener: %d, want 404", status)
+	}
 }
 
 var reference = regexp.MustCompile(`(?:src|href)="([^"]*)"|url\(([^)]*)\)|@import`)

@@ -67,6 +67,9 @@ func command(t *testing.T, d database, s settings, args ...string) (cmd *exec.Cm
 		"REFRESHD_RATE_LIMIT_ADDRESS=0", "REFRESHD_RATE_LIMIT_API_KEY=0", "REFRESHD_RATE_LIMIT_REFRESH_TOKEN=0",
 		"ACME_KEY=" + acmeKey, "READER_KEY=" + readerKey, "RIVAL_KEY=" + rivalKey, "EXPIRED_KEY=" + expiredKey,
 	}
+	if d.engine == postgreSQL {
+		cmd.Env = append(cmd.Env, "REFRESHD_PUBLIC_URL=https://auth.example.com")
+	}
 	if d.masterKey != "" {
 		cmd.Env = append(cmd.Env, "REFRESHD_MASTER_KEY="+d.masterKey)
 	}

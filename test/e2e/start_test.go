@@ -82,7 +82,8 @@ func TestAMasterKeyThatIsGoneOrWrongRefusesTheStart(t *testing.T) {
 		refusedStart(t, d, settings{}, "master.key is gone", "nothing was changed")
 		refusedStart(t, d, settings{env: []string{"REFRESHD_MASTER_KEY=" + newMasterKey()}}, "master key")
 		refusedStart(t, d, settings{env: []string{"REFRESHD_MASTER_KEY=tooshort"}}, "REFRESHD_MASTER_KEY")
-		refusedStart(t, d, settings{env: []string{"REFRESHD_MASTER_KEY_FILE=/nowhere/key"}}, "/nowhere/key")
+		refusedStart(t, d, settings{env: []string{"REFRESHD_MASTER_KEY_FILE=/nowhere/key"}},
+			"REFRESHD_MASTER_KEY_FILE names a file that cannot be read")
 		refusedStart(t, d, settings{env: []string{"REFRESHD_MASTER_KEY=" + right, "REFRESHD_MASTER_KEY_FILE=" + aside}}, "REFRESHD_MASTER_KEY_FILE")
 		if err := os.WriteFile(path, []byte(newMasterKey()+"\n"), 0o600); err != nil {
 			t.Fatal(err)

@@ -84,7 +84,7 @@ type Settings struct {
 	Kickstart   string   // the text of the file; empty for none
 	Listen      string   // default 127.0.0.1:0; whoever restarts a service on its address gives it
 	AdminListen string   // default 127.0.0.1:0
-	Env         []string // NAME=value; they win over all above
+	Env         []string // NAME=value; they win over all above, and over a public URL that is the same for all
 	// Stderr is what a service writes its log to, instead of the file that Log reads; Listen and AdminListen then need
 	// ports of their own, because the log is where the chosen ones are found.
 	Stderr *os.File
@@ -100,6 +100,7 @@ func (p Program) command(s Settings, args ...string) (c *exec.Cmd, name string, 
 	c = exec.Command(p.Path, args...)
 	c.Dir = p.Dir
 	c.Env = []string{"REFRESHD_DATABASE_URL=" + s.Database, "REFRESHD_MASTER_KEY=" + MasterKey, "REFRESHD_LOG_FORMAT=json",
+		"REFRESHD_PUBLIC_URL=https://rig.example",
 		"REFRESHD_LISTEN=" + orAnyPort(s.Listen), "REFRESHD_ADMIN_LISTEN=" + orAnyPort(s.AdminListen)}
 	for _, limit := range []string{"ADDRESS", "API_KEY", "REFRESH_TOKEN"} { // everybody calls from one address here
 		c.Env = append(c.Env, "REFRESHD_RATE_LIMIT_"+limit+"=0")
