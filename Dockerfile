@@ -18,7 +18,7 @@ USER 65532:65532
 # The embedded database and its master key are made below the working directory.
 WORKDIR /var/lib/refreshd
 VOLUME /var/lib/refreshd
-# Metrics and pprof stay on the container's loopback address unless REFRESHD_ADMIN_LISTEN says otherwise.
+# Metrics stay on the container's loopback address unless REFRESHD_ADMIN_LISTEN says otherwise.
 ENV REFRESHD_LISTEN=0.0.0.0:3000
 EXPOSE 3000
 HEALTHCHECK --interval=10s --timeout=3s --start-period=10s CMD ["/usr/local/bin/refreshd", "health"]
