@@ -134,12 +134,18 @@ func (s *service) openStore(ctx context.Context, c config.Config) (port.Store, e
 	if err := refuseALostDatabase(c); err != nil {
 		return nil, err
 	}
+	migrated := slog.LevelInfo
+	if c.Database.Engine == config.SQLite {
+		if isNew, err := gormstore.HoldsNothing(c.Database.Path); err == nil && isNew {
+			migrated = slog.LevelDebug // of a first start, which has other things to say
+		}
+	}
 	store, err := openDatabase(ctx, c, s.log)
 	if err != nil {
 		return nil, err
 	}
 	if c.Database.Engine == config.SQLite {
-		err = store.Migrate(ctx, func(line string) { s.log.Info(line, "event", eventMigrated) })
+		err = store.Migrate(ctx, func(line string) { s.log.Log(ctx, migrated, line, "event", eventMigrated) })
 	}
 	if err == nil {
 		err = store.Ready(ctx)

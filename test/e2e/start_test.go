@@ -274,6 +274,9 @@ func TestTheFirstRunShowsCommandsThatWork(t *testing.T) {
 			if file == nil {
 				t.Fatalf("no file is named in: %s", printed)
 			}
+			if log := read(t, s.log); strings.Contains(log, "applied ") {
+				t.Errorf("the log of a first start tells of migrations: %s", log)
+			}
 			if !filepath.IsAbs(file[1]) {
 				t.Fatalf("%s is not absolute: the commands work in one directory only", file[1])
 			}
