@@ -92,9 +92,9 @@ type RefreshTokens interface {
 	//   - the q.MaxRows-th that List looked at.
 	//
 	// A store may count more bytes than PageBytes does, as it keeps them, but never fewer. It neither reads nor holds
-	// much more than a page. If refresh tokens that q selects are left, Next is the id of the last one that was looked at, or
-	// of the last one on the page: the page that follows has it as Below. A page with a Next may be empty, and may be
-	// the last one all the same.
+	// much more than a page. If refresh tokens that q selects are left, Next is the id of the last one that was
+	// looked at, or of the last one on the page: the page that follows has it as Below. A page with a Next may be
+	// empty, and may be the last one all the same.
 	List(ctx context.Context, q ListQuery) (Page, error)
 }
 

@@ -32,10 +32,11 @@ func (s *Store) Find(ctx context.Context, tenantID string, id domain.ID, now tim
 // list is the text of List, where whole joins counted with the rest of its rows, as refresh_tokens.
 //
 // It has two LIMITs. The inner one bounds the rows looked at, before anything else is asked of them: it follows
-// refresh_tokens_user. The outer one bounds the page; it lets one row more through, which says that there is a next page. Rows
-// after the one that brings the page to its bytes stay in the database: n is the number of a row among those looked at, size
-// what it adds to the page (NULL: nothing, it is not selected), upto the page's size with it. Only what decides that goes
-// through the windows, for SQLite copies what does; and both engines know the length of a text without reading it.
+// refresh_tokens_user. The outer one bounds the page; it lets one row more through, which says that there is a next
+// page. Rows after the one that brings the page to its bytes stay in the database: n is the number of a row among
+// those looked at, size what it adds to the page (NULL: nothing, it is not selected), upto the page's size with it.
+// Only what decides that goes through the windows, for SQLite copies what does; and both engines know the length of a
+// text without reading it.
 func list(whole string) string {
 	return `
 SELECT ` + columns("refresh_tokens.", tokenColumns) + `, n, COALESCE(upto, 0), CASE WHEN size IS NULL THEN 0 ELSE 1 END
@@ -56,7 +57,8 @@ AND (size IS NOT NULL OR n = $6) AND COALESCE(upto, 0) - COALESCE(size, 0) < $7
 ORDER BY counted.id DESC LIMIT $8`
 }
 
-// Both engines are made to look each row of the page up by its key. By themselves they may read the whole table instead.
+// Both engines are made to look each row of the page up by its key. By themselves they may read the whole table
+// instead.
 var (
 	listSQLite   = list(`CROSS JOIN refresh_tokens WHERE refresh_tokens.id = counted.id`)
 	listPostgres = list(`CROSS JOIN LATERAL (
@@ -74,9 +76,9 @@ var aboveEveryID = bytes.Repeat([]byte{0xff}, len(domain.ID{})+1)
 // fewestRows are looked at in the first statement of a page, however short it is to be.
 const fewestRows = 64
 
-// List implements port.RefreshTokens. A window is computed over all rows that a statement looks at, also when the page ends
-// early. So the first statement looks at no more than a page without ended refresh tokens takes, and each of those that follow
-// at four times as many.
+// List implements port.RefreshTokens. A window is computed over all rows that a statement looks at, also when the
+// page ends early. So the first statement looks at no more than a page without ended refresh tokens takes, and each
+// of those that follow at four times as many.
 func (s *Store) List(ctx context.Context, q port.ListQuery) (page port.Page, err error) {
 	for rows := max(q.Limit+1, fewestRows); ; rows *= 4 {
 		part := q

@@ -61,8 +61,8 @@ func TestAPageReadsNoMoreThanItHolds(t *testing.T) {
 	}
 }
 
-// A list that reads the table, or all that a user ever had, gets slower with every refresh token in the store, and 20 callers
-// of it take the database from all others.
+// A list that reads the table, or all that a user ever had, gets slower with every refresh token in the store, and 20
+// callers of it take the database from all others.
 func TestPostgresListsLookAtNoMoreThanTheyMay(t *testing.T) {
 	t.Parallel()
 	d := onPostgres(t)
@@ -104,7 +104,8 @@ WHERE indexrelname = $1`, index).Scan(&n); err != nil {
 		}
 		return n
 	}
-	// An empty page reads by its key the last row that each of its two statements looks at; that of ana 10 and one more.
+	// An empty page reads by its key the last row that each of its two statements looks at; that of ana 10 and one
+	// more.
 	if got, most := read("refresh_tokens_user"), int64(rounds*(300+20)); got == 0 || got > most {
 		t.Errorf("%d entries of the index on users were read, want at most %d", got, most)
 	}

@@ -17,8 +17,8 @@ const tenantHeader = "X-Stencil-TenantId"
 // tenantHeaders are the header and a spelling of it that is in use.
 var tenantHeaders = []string{tenantHeader, "X-Stencil-Tenanid"}
 
-// credential is what Authorization holds, raw or as a bearer token (RFC 6750, section 2.1). Two such headers are refused: what
-// stands before the service may look at the other one.
+// credential is what Authorization holds, raw or as a bearer token (RFC 6750, section 2.1). Two such headers are
+// refused: what stands before the service may look at the other one.
 func credential(c echo.Context) (domain.Secret, error) {
 	if len(c.Request().Header.Values(echo.HeaderAuthorization)) > 1 {
 		return domain.Secret{}, domain.NewInvalid(echo.HeaderAuthorization, domain.Conflict, "send this header once")

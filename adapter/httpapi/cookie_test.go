@@ -149,31 +149,36 @@ func TestACookieCountsOnlyFromOurOwnPages(t *testing.T) {
 		options []option
 		counts  bool
 	}{
-		"no browser":                                     {nil, true},
-		"same origin":                                    {[]option{header("Sec-Fetch-Site", "same-origin")}, true},
-		"typed":                                          {[]option{header("Sec-Fetch-Site", "none")}, true},
-		"same site":                                      {[]option{header("Sec-Fetch-Site", "same-site")}, false},
-		"cross site":                                     {[]option{header("Sec-Fetch-Site", "cross-site")}, false},
-		"a word that is yet to come":                     {[]option{header("Sec-Fetch-Site", "SAME-ORIGIN")}, false},
-		"cross site, configured origin":                  {[]option{header("Sec-Fetch-Site", "cross-site"), header("Origin", ourOrigin)}, true},
-		"same site, configured origin":                   {[]option{header("Sec-Fetch-Site", "same-site"), header("Origin", ourOrigin)}, true},
-		"cross site, other origin":                       {[]option{header("Sec-Fetch-Site", "cross-site"), header("Origin", "https://evil.example")}, false},
-		"cross site, a longer origin":                    {[]option{header("Sec-Fetch-Site", "cross-site"), header("Origin", ourOrigin+".evil")}, false},
-		"cross site, null origin":                        {[]option{header("Sec-Fetch-Site", "cross-site"), header("Origin", "null")}, false},
-		"an old browser, configured origin":              {[]option{header("Origin", ourOrigin)}, true},
-		"an old browser, our own origin":                 {[]option{header("Origin", "https://refreshd.example")}, true},
-		"an old browser, other origin":                   {[]option{header("Origin", "https://evil.example")}, false},
-		"an old browser, null origin":                    {[]option{header("Origin", "null")}, false},
-		"an old browser, our own host in the clear":      {[]option{header("Origin", "http://refreshd.example")}, false},
-		"an old browser, no origin but a host":           {[]option{header("Origin", "refreshd.example")}, false},
-		"no host, null origin":                           {[]option{host(""), header("Origin", "null")}, false},
-		"no host, an empty origin":                       {[]option{host(""), header("Origin", "")}, false},
-		"no host, an origin without one":                 {[]option{host(""), header("Origin", "https://")}, false},
-		"same origin, null origin":                       {[]option{header("Sec-Fetch-Site", "same-origin"), header("Origin", "null")}, false},
-		"two origins":                                    {[]option{header("Origin", ourOrigin), header("Origin", "https://evil.example")}, false},
-		"two sites":                                      {[]option{header("Sec-Fetch-Site", "none"), header("Sec-Fetch-Site", "cross-site")}, false},
-		"this machine, an old browser":                   {[]option{host("localhost:8080"), header("Origin", "http://localhost:8080")}, true},
-		"this machine, another port":                     {[]option{host("localhost:8080"), header("Origin", "http://localhost:8081")}, false},
+		"no browser":                                {nil, true},
+		"same origin":                               {[]option{header("Sec-Fetch-Site", "same-origin")}, true},
+		"typed":                                     {[]option{header("Sec-Fetch-Site", "none")}, true},
+		"same site":                                 {[]option{header("Sec-Fetch-Site", "same-site")}, false},
+		"cross site":                                {[]option{header("Sec-Fetch-Site", "cross-site")}, false},
+		"a word that is yet to come":                {[]option{header("Sec-Fetch-Site", "SAME-ORIGIN")}, false},
+		"cross site, configured origin":             {[]option{header("Sec-Fetch-Site", "cross-site"), header("Origin", ourOrigin)}, true},
+		"same site, configured origin":              {[]option{header("Sec-Fetch-Site", "same-site"), header("Origin", ourOrigin)}, true},
+		"cross site, other origin":                  {[]option{header("Sec-Fetch-Site", "cross-site"), header("Origin", "https://evil.example")}, false},
+		"cross site, a longer origin":               {[]option{header("Sec-Fetch-Site", "cross-site"), header("Origin", ourOrigin+".evil")}, false},
+		"cross site, null origin":                   {[]option{header("Sec-Fetch-Site", "cross-site"), header("Origin", "null")}, false},
+		"an old browser, configured origin":         {[]option{header("Origin", ourOrigin)}, true},
+		"an old browser, our own origin":            {[]option{header("Origin", "https://refreshd.example")}, true},
+		"an old browser, other origin":              {[]option{header("Origin", "https://evil.example")}, false},
+		"an old browser, null origin":               {[]option{header("Origin", "null")}, false},
+		"an old browser, our own host in the clear": {[]option{header("Origin", "http://refreshd.example")}, false},
+		"an old browser, no origin but a host":      {[]option{header("Origin", "refreshd.example")}, false},
+		"no host, null origin":                      {[]option{host(""), header("Origin", "null")}, false},
+		"no host, an empty origin":                  {[]option{host(""), header("Origin", "")}, false},
+		"no host, an origin without one":            {[]option{host(""), header("Origin", "https://")}, false},
+		"same origin, null origin": {
+			[]option{header("Sec-Fetch-Site", "same-origin"), header("Origin", "null")}, false},
+		"two origins": {
+			[]option{header("Origin", ourOrigin), header("Origin", "https://evil.example")}, false},
+		"two sites": {
+			[]option{header("Sec-Fetch-Site", "none"), header("Sec-Fetch-Site", "cross-site")}, false},
+		"this machine, an old browser": {
+			[]option{host("localhost:8080"), header("Origin", "http://localhost:8080")}, true},
+		"this machine, another port": {
+			[]option{host("localhost:8080"), header("Origin", "http://localhost:8081")}, false},
 		"same origin with another port's Origin is moot": {[]option{header("Sec-Fetch-Site", "same-origin"), header("Origin", "https://refreshd.example:1")}, true},
 	}
 	for name, test := range tests {
@@ -268,8 +273,8 @@ func TestCookiesAreSecureWhereThePublicURLIs(t *testing.T) {
 	}
 }
 
-// The public URL says which scheme its host has, so that a page in the clear of the same host, which anybody on the way can
-// make up, is another.
+// The public URL says which scheme its host has, so that a page in the clear of the same host, which anybody on the
+// way can make up, is another.
 func TestThePublicURLSaysWhatTheOwnOriginIs(t *testing.T) {
 	for _, test := range []struct {
 		publicURL, host, origin string

@@ -37,8 +37,8 @@ func done(c echo.Context, message string, data any) error {
 	return c.JSON(http.StatusOK, envelope{Success: true, Message: message, Data: data})
 }
 
-// doneRows is done with an array of rows that are JSON already. They are sent one after another: put together they would be held
-// twice, and a buffer that grows by doubling up to four times.
+// doneRows is done with an array of rows that are JSON already. They are sent one after another: put together they
+// would be held twice, and a buffer that grows by doubling up to four times.
 func doneRows(c echo.Context, message string, rows [][]byte) error {
 	text, err := json.Marshal(message)
 	if err != nil {

@@ -217,7 +217,8 @@ func (a *API) cookies(c echo.Context) (tokenStrings []domain.Secret, err error) 
 	return tokenStrings, nil
 }
 
-// ownPage reports whether a request that a browser may have sent comes from a page of the service, or of a configured origin.
+// ownPage reports whether a request that a browser may have sent comes from a page of the service, or of a configured
+// origin.
 func (a *API) ownPage(c echo.Context) bool {
 	header := c.Request().Header
 	origins, sites := header.Values(echo.HeaderOrigin), header.Values("Sec-Fetch-Site")
@@ -238,9 +239,9 @@ func (a *API) ownPage(c echo.Context) bool {
 	}
 }
 
-// isOwn reports whether origin is that of a request to host. Behind a proxy the request does not show its scheme, and a header
-// may lie about it. So it is that of the public URL where the host is; elsewhere it is one that can carry our cookies: they
-// are Secure except on a loopback address.
+// isOwn reports whether origin is that of a request to host. Behind a proxy the request does not show its scheme, and
+// a header may lie about it. So it is that of the public URL where the host is; elsewhere it is one that can carry
+// our cookies: they are Secure except on a loopback address.
 func (a *API) isOwn(origin, host string) bool {
 	scheme, own, _ := strings.Cut(origin, "://")
 	if host == "" || !strings.EqualFold(own, host) {

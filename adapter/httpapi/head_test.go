@@ -9,7 +9,8 @@ import (
 	"github.com/refreshd/refreshd/adapter/web"
 )
 
-// Monitors and balancers ask by HEAD. What GET would answer is all that they learn, and all of it (RFC 9110, section 9.3.2).
+// Monitors and balancers ask by HEAD. What GET would answer is all that they learn, and all of it (RFC 9110, section
+// 9.3.2).
 func TestHeadIsGetWithoutTheBody(t *testing.T) {
 	h := newHousehold(t)
 	asked := 0

@@ -83,7 +83,9 @@ func TestKeySetsMayBeKeptForAWhile(t *testing.T) {
 
 // Verifiers are pages of any origin too. One copy serves all, so a configured origin must not have one of its own.
 func TestKeySetsAndTheDocumentAreReadByPagesOfEveryOrigin(t *testing.T) {
-	for name, configured := range map[string]web.Origins{"an origin is configured": newService(t).api.Origins, "none is": {}} {
+	for name, configured := range map[string]web.Origins{
+		"an origin is configured": newService(t).api.Origins, "none is": {},
+	} {
 		s := newService(t)
 		s.api.Origins = configured
 		var err error
@@ -102,7 +104,8 @@ func TestKeySetsAndTheDocumentAreReadByPagesOfEveryOrigin(t *testing.T) {
 				}
 			}
 		}
-		if got := s.do(t, "GET", "/docs", header("Origin", "https://other.example")).header; got.Get("Access-Control-Allow-Origin") != "" {
+		got := s.do(t, "GET", "/docs", header("Origin", "https://other.example")).header
+		if got.Get("Access-Control-Allow-Origin") != "" {
 			t.Errorf("%s: got %v for the page of the document", name, got)
 		}
 	}

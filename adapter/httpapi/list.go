@@ -157,12 +157,12 @@ func (a *API) listPage(c echo.Context, q listQuery) error {
 	return doneRows(c, "The refresh tokens were found.", rows)
 }
 
-// pageBytes is when a page ends, as it is sent: JSON may take six bytes for one that is stored. It is held until its reader has
-// taken it.
+// pageBytes is when a page ends, as it is sent: JSON may take six bytes for one that is stored. It is held until its
+// reader has taken it.
 const pageBytes = 1 << 20
 
-// nextPage is relative to the request, so that it stays below the prefix that a proxy may have taken off the path. The form
-// by POST has the same path, and goes on by GET.
+// nextPage is relative to the request, so that it stays below the prefix that a proxy may have taken off the path.
+// The form by POST has the same path, and goes on by GET.
 func nextPage(below domain.ID, tenantID string, limit int, q listQuery) string {
 	next := url.Values{"userId": {*q.UserID}, "limit": {strconv.Itoa(limit)}, "cursor": {newCursor(below, tenantID, q)}}
 	if q.ApplicationID != nil {

@@ -96,7 +96,8 @@ func (s *service) page(t *testing.T, target string, options ...option) (ids []st
 	return ids, a.next(t, target)
 }
 
-// next is the page that follows a, an answer to target, as a client finds it: relative to what it asked for. Empty for none.
+// next is the page that follows a, an answer to target, as a client finds it: relative to what it asked for. Empty
+// for none.
 func (a *answer) next(t *testing.T, target string) string {
 	t.Helper()
 	link := a.header.Get("Link")
@@ -115,7 +116,8 @@ func (a *answer) next(t *testing.T, target string) string {
 	return next.String()
 }
 
-// A proxy may take a prefix off the path, and a client must not leave the prefix by following a link (RFC 8288, section 3.1).
+// A proxy may take a prefix off the path, and a client must not leave the prefix by following a link (RFC 8288,
+// section 3.1).
 func TestTheNextPageStaysBelowAPrefix(t *testing.T) {
 	s := newService(t)
 	s.issue(t, "shop", "ada")

@@ -15,14 +15,15 @@ import (
 
 func itoa(n int) string { return strconv.Itoa(n) }
 
-// largest is a request of /jwt/issue for as large a record as it takes, and one that is six times as long in an answer: there
-// < and & are escaped.
+// largest is a request of /jwt/issue for as large a record as it takes, and one that is six times as long in an
+// answer: there < and & are escaped.
 func largest(user string) option {
 	return text(`{"applicationsId":"shop","userId":"` + user + `","roles":["` + strings.Repeat("r", 200) + `"],` +
 		`"claims":{"x":"` + strings.Repeat("<", 4_000) + `"},"metaData":{"data":{"x":"` + strings.Repeat("&", 4_000) + `"}}}`)
 }
 
-// A thousand refresh tokens may be of any size: 29 MB of them were one page, and each reader held it as long as it liked.
+// A thousand refresh tokens may be of any size: 29 MB of them were one page, and each reader held it as long as it
+// liked.
 func TestAPageEndsAfterAMebibyte(t *testing.T) {
 	s := newService(t)
 	const n = 60

@@ -43,9 +43,9 @@ var (
 
 const preflightMaxAge = "600"
 
-// cors answers preflights, and tells browsers which pages may read a response. Other origins get no CORS header; their
-// requests are served, since CORS protects only the user of a browser. It is not echo's, which allows either a fixed list of
-// headers or whatever was asked for.
+// cors answers preflights, and tells browsers which pages may read a response. Other origins get no CORS header;
+// their requests are served, since CORS protects only the user of a browser. It is not echo's, which allows either a
+// fixed list of headers or whatever was asked for.
 func (o Origins) cors(next echo.HandlerFunc) echo.HandlerFunc {
 	return func(c echo.Context) error {
 		req, header := c.Request(), c.Response().Header()
@@ -73,9 +73,9 @@ func (o Origins) cors(next echo.HandlerFunc) echo.HandlerFunc {
 	}
 }
 
-// allowedHeaders are those that a preflight asks for. Libraries for tracing add headers of their own to each request of a page,
-// and a browser does not send a request with a header that is not allowed. The origin and its credentials are what is
-// guarded, not the names of headers.
+// allowedHeaders are those that a preflight asks for. Libraries for tracing add headers of their own to each request
+// of a page, and a browser does not send a request with a header that is not allowed. The origin and its credentials
+// are what is guarded, not the names of headers.
 func allowedHeaders(request http.Header) string {
 	asked := strings.Join(request.Values(echo.HeaderAccessControlRequestHeaders), ",")
 	if len(asked) > 1<<10 {
@@ -93,8 +93,8 @@ func allowedHeaders(request http.Header) string {
 // tokenAlphabet is that of the name of a header (RFC 9110, section 5.6.2).
 const tokenAlphabet = "!#$%&'*+-.^_`|~0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 
-// AnyOrigin lets the pages of every origin read the response, without credentials. It is for what is public, and the same for
-// every caller: a configured origin gets the same header, so that a cache may give one copy to all.
+// AnyOrigin lets the pages of every origin read the response, without credentials. It is for what is public, and the
+// same for every caller: a configured origin gets the same header, so that a cache may give one copy to all.
 func AnyOrigin(c echo.Context) {
 	header := c.Response().Header()
 	header.Set(echo.HeaderAccessControlAllowOrigin, "*")

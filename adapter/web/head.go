@@ -7,7 +7,8 @@ import (
 	"github.com/labstack/echo/v4"
 )
 
-// withoutBody answers HEAD as GET is answered, without the body (RFC 9110, section 9.3.2). Handlers and errors need not know.
+// withoutBody answers HEAD as GET is answered, without the body (RFC 9110, section 9.3.2). Handlers and errors need
+// not know.
 func withoutBody(next echo.HandlerFunc) echo.HandlerFunc {
 	return func(c echo.Context) error {
 		if c.Request().Method != http.MethodHead {
@@ -21,8 +22,8 @@ func withoutBody(next echo.HandlerFunc) echo.HandlerFunc {
 	}
 }
 
-// headWriter counts the body instead of sending it, and then sends the header with the body's length. net/http drops the body of
-// a response to HEAD too, but its length with it.
+// headWriter counts the body instead of sending it, and then sends the header with the body's length. net/http drops
+// the body of a response to HEAD too, but its length with it.
 type headWriter struct {
 	http.ResponseWriter
 	status, length int
@@ -58,7 +59,8 @@ func (w *headWriter) send() {
 		w.status = http.StatusOK
 	}
 	header := w.Header()
-	if w.status != http.StatusNoContent && w.status != http.StatusNotModified && header.Get(echo.HeaderContentLength) == "" {
+	bodiless := w.status == http.StatusNoContent || w.status == http.StatusNotModified
+	if !bodiless && header.Get(echo.HeaderContentLength) == "" {
 		header.Set(echo.HeaderContentLength, strconv.Itoa(w.length))
 	}
 	w.ResponseWriter.WriteHeader(w.status)

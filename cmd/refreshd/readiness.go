@@ -7,17 +7,19 @@ import (
 )
 
 const (
-	// readyFor is how long a probe that succeeded is believed: a store that is lost in between shows in the requests themselves.
-	// One that failed is asked again sooner, so that a service that is back gets its share of the requests.
+	// readyFor is how long a probe that succeeded is believed: a store that is lost in between shows in the requests
+	// themselves. One that failed is asked again sooner, so that a service that is back gets its share of the
+	// requests.
 	readyFor    = time.Second
 	notReadyFor = 200 * time.Millisecond
 	// probeTimeout is shorter than anybody waits who asks: `refreshd health` 3 seconds, and a handler 10.
 	probeTimeout = 2 * time.Second
 )
 
-// readiness answers everybody who asks whether the service is ready with one probe of the store: anybody may ask, and a probe for
-// each would be a way to take the store's connections. A caller that leaves does not end the probe, for others wait for it,
-// and on PostgreSQL a statement that is given up costs its connection. When ctx, the service's, is done nobody waits.
+// readiness answers everybody who asks whether the service is ready with one probe of the store: anybody may ask, and
+// a probe for each would be a way to take the store's connections. A caller that leaves does not end the probe, for
+// others wait for it, and on PostgreSQL a statement that is given up costs its connection. When ctx, the service's,
+// is done nobody waits.
 type readiness struct {
 	ctx   context.Context
 	probe func(context.Context) error

@@ -88,7 +88,8 @@ func hasQuery(route *routers.Route, name string) bool {
 	return route.Operation.Parameters.GetByInAndName("query", name) != nil
 }
 
-// FindRoute is that of GET for HEAD: the document says once, for all of them, that HEAD is served where GET is. It is nil for what the document does not have; params are non-nil if it has the path under another method.
+// FindRoute is that of GET for HEAD: the document says once, for all of them, that HEAD is served where GET is. It is
+// nil for what the document does not have; params are non-nil if it has the path under another method.
 func FindRoute(doc *openapi3.T, method string, u *url.URL) (*routers.Route, map[string]string) {
 	got := strings.Split(strings.TrimSuffix(u.EscapedPath(), "/"), "/")
 	if method == http.MethodHead {

@@ -186,7 +186,8 @@ func (v *service) started() {
 	})
 }
 
-// awaitNotReady returns when the service has seen that it is not ready: a probe that succeeded is believed for a second.
+// awaitNotReady returns when the service has seen that it is not ready: a probe that succeeded is believed for a
+// second.
 func (v *service) awaitNotReady(t *testing.T) {
 	t.Helper()
 	v.await("not ready", func() bool {

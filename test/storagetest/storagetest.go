@@ -9,10 +9,11 @@
 //		})
 //	}
 //
-// It sees a store through the port only. So it does not show that a write survives the machine, that a revocation touches a
-// constant number of rows, or that a page or a step of the janitor reads no more than it looks at: an adapter has tests of
-// its own for those. Where a rule is about calls that overlap, the suite races them and checks what must hold in every
-// order; it cannot stop a store between two of its own steps. And it says nothing about speed.
+// It sees a store through the port only. So it does not show that a write survives the machine, that a revocation
+// touches a constant number of rows, or that a page or a step of the janitor reads no more than it looks at: an
+// adapter has tests of its own for those. Where a rule is about calls that overlap, the suite races them and checks
+// what must hold in every order; it cannot stop a store between two of its own steps. And it says nothing about
+// speed.
 //
 // One clause draws lots: it logs its seed, and the environment variable STORAGETEST_SEED runs that history again.
 //

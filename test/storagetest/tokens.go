@@ -480,7 +480,8 @@ var reading = []clause{
 		}
 	}},
 
-	// What is looked at costs the store time, selected or not: a user's ten thousand ended sessions are no reason to stop.
+	// What is looked at costs the store time, selected or not: a user's ten thousand ended sessions are no reason to
+	// stop.
 	{listRows, func(e *env) {
 		e.shop(domain.Settings{})
 		e.application("acme", "bar", domain.Settings{})
@@ -580,7 +581,8 @@ const (
 	listRows  = "RefreshTokens/List/ends a page after MaxRows were looked at, ended ones too, and goes on after them"
 )
 
-// wantPages follows q's pages to the end, and checks that together they have the ids of want, and each by itself with check.
+// wantPages follows q's pages to the end, and checks that together they have the ids of want, and each by itself with
+// check.
 func (e *env) wantPages(what string, q port.ListQuery, want []domain.ID, check func(port.Page, port.ListQuery)) {
 	e.Helper()
 	var got []domain.ID
