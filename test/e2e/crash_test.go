@@ -11,6 +11,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/refreshd/refreshd/test/short"
 )
 
 // virtualUser is a client that does what a client should: it goes on with the last string it was given, or sends again the
@@ -168,6 +170,7 @@ func (v *service) crowdOf(t *testing.T, n int, do func(ctx context.Context, u *v
 }
 
 func TestKill9LogsNobodyOut(t *testing.T) {
+	short.LeaveOut(t, "ten seconds")
 	const users, visitors, kills, between = 16, 4, 20, 100
 	eachDatabase(t, func(t *testing.T, d database) {
 		s := start(t, d, settings{})

@@ -14,6 +14,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/refreshd/refreshd/test/short"
 )
 
 // rawTimeout is when an answer, or the end of a connection, does not come any more.
@@ -181,6 +183,7 @@ func TestABodyThatBreaksOffChangesNothing(t *testing.T) {
 
 // A header that comes byte by byte may hold a connection for as long as the time-out of headers, and nothing else.
 func TestSlowHeadersAreCutOffAndHoldNobodyUp(t *testing.T) {
+	short.LeaveOut(t, "the time-out of a header")
 	t.Parallel()
 	s := start(t, newDatabase(t, memory), settings{})
 	g := s.issue(t, "alice", "chain")
@@ -222,6 +225,7 @@ func TestSlowHeadersAreCutOffAndHoldNobodyUp(t *testing.T) {
 
 // Browsers and balancers keep connections that they do not use. They must cost little, and keep nobody out.
 func Test10000IdleConnectionsCostLittle(t *testing.T) {
+	short.LeaveOut(t, "ten thousand descriptors")
 	var limit syscall.Rlimit
 	if err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &limit); err != nil {
 		t.Fatal(err)

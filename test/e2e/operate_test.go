@@ -14,6 +14,8 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/refreshd/refreshd/test/short"
 )
 
 func TestSIGTERMFinishesWhatIsRunning(t *testing.T) {
@@ -72,6 +74,7 @@ func TestSIGTERMFinishesWhatIsRunning(t *testing.T) {
 
 // A balancer sees that a process is not ready a moment after it is, and sends to it until then.
 func TestAfterSIGTERMItServesForTheDelayWhileNotReady(t *testing.T) {
+	short.LeaveOut(t, "the fifteen seconds of a delay")
 	t.Parallel() // it takes the delay, in which a busy machine has to make three requests
 	s := start(t, newDatabase(t, memory), settings{env: []string{"REFRESHD_SHUTDOWN_DELAY=15s"}})
 	g := s.issue(t, "alice", "shop")

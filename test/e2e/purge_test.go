@@ -7,6 +7,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/refreshd/refreshd/test/short"
 )
 
 var (
@@ -16,6 +18,7 @@ var (
 
 // What an operator sees who purges a store that serves, and whose purge is killed in the middle.
 func TestAPurgeThatWasKilledGoesOnAndTheLivingNoticeNothing(t *testing.T) {
+	short.LeaveOut(t, "ten seconds")
 	const users = 4
 	eachDatabase(t, func(t *testing.T, d database) {
 		dead := 30_000

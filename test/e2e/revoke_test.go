@@ -15,6 +15,8 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/refreshd/refreshd/test/short"
 )
 
 // fingerprint is what a change of any row of refresh_tokens changes: in PostgreSQL the version and place of every row, too.
@@ -132,6 +134,7 @@ func beSQLite(path string) (status int) {
 }
 
 func TestARevocationOf200000TokensIsOneSmallWrite(t *testing.T) {
+	short.LeaveOut(t, "ten seconds")
 	const many, stringsHeld = 200_000, 300
 	eachDatabase(t, func(t *testing.T, d database) {
 		s := start(t, d, settings{})

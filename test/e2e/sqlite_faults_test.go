@@ -16,6 +16,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/refreshd/refreshd/test/short"
 )
 
 // smallDisk is a file system of its own, where we may mount one; a container's root often may not. Its errors are then made by strace,
@@ -281,6 +283,7 @@ func TestADatabaseThatMayNotBeWrittenIsAClearError(t *testing.T) {
 }
 
 func TestALockedDatabaseIsAClearError(t *testing.T) {
+	short.LeaveOut(t, "ten seconds")
 	t.Parallel() // it waits
 	d := newDatabase(t, sqlite)
 	v := start(t, d, settings{expectsErrors: true})

@@ -19,6 +19,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/refreshd/refreshd/test/short"
 )
 
 // crashPoints names the variable that has more power cuts tried, or fewer.
@@ -415,6 +417,7 @@ func recordLoad(t *testing.T, d database, program string, exchanges int64, check
 // A rotation that was answered is in the client's hands alone: if a power cut took it from the database, the client's next exchange
 // would be taken for a forgery.
 func TestAPowerCutLosesNothingThatWasAnswered(t *testing.T) {
+	short.LeaveOut(t, "strace")
 	if runUnraced(t) {
 		return
 	}
@@ -472,6 +475,7 @@ func buildChanged(path, file string, change func(text string) string) error {
 
 // A simulation that cannot lose anything would pass for ever.
 func TestAPowerCutWithoutSyncsLosesWhatWasAnswered(t *testing.T) {
+	short.LeaveOut(t, "strace")
 	if runUnraced(t) {
 		return
 	}
@@ -535,6 +539,7 @@ func TestAFirstStartThatAPowerCutEndedIsCompletedByTheNext(t *testing.T) {
 }
 
 func TestAFirstStartThatSyncsNoKeyFileIsOfNoUse(t *testing.T) {
+	short.LeaveOut(t, "strace")
 	d := newDatabase(t, sqlite)
 	r := firstStart(t, d, overlay(t, "adapter/cli/firstrun.go", func(text string) string {
 		return strings.Replace(text, "f.Sync(), f.Close()", "f.Close()", 1)

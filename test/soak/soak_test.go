@@ -12,6 +12,7 @@ import (
 
 	"github.com/refreshd/refreshd/test/postgres"
 	"github.com/refreshd/refreshd/test/rig"
+	"github.com/refreshd/refreshd/test/short"
 )
 
 const (
@@ -122,6 +123,7 @@ func mutant(t *testing.T, name string, replaced map[string][2]string) rig.Progra
 // A soak that passes whatever it drives would prove nothing: this service forgets a goroutine with each exchange, and every
 // revocation of an application.
 func TestSoakFindsABadService(t *testing.T) {
+	short.LeaveOut(t, "half a minute")
 	t.Parallel()
 	s := newMoment("sqlite")
 	s.program = mutant(t, "refreshd-bad", map[string][2]string{
