@@ -7,6 +7,8 @@ VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 # For one package; the longest ones kill and restart the service on every store, under the race detector: minutes, and
 # several times as many on a busy machine. It ends what is stuck, and judges nothing.
 TIMEOUT ?= 45m
+# The packages of the tests, those first that take longest: the others then run beside them, and not before.
+TESTS := ./test/e2e ./adapter/gormstore ./...
 
 .PHONY: help
 help: ## list the targets
@@ -20,12 +22,12 @@ build: ## build the static binary ./refreshd
 test: race-detector ## run every test, on every store; provides itself with PostgreSQL; about 10 minutes on two cores
 	@echo 'Every test, on every store, under the race detector: about 10 minutes on two cores. make test-short takes two.'
 	@$(GO) run ./test/postgres/ensure
-	@$(GO) run ./test/progress -race -shuffle=on -timeout=$(TIMEOUT) $(TESTFLAGS) ./...
+	@$(GO) run ./test/progress -race -shuffle=on -timeout=$(TIMEOUT) $(TESTFLAGS) $(TESTS)
 
 .PHONY: test-short
 test-short: ## run the tests that need no PostgreSQL, no root and no gcc, without the race detector; two minutes on two cores
 	@echo 'Tests on memory and SQLite, without the race detector and the longest: two minutes on two cores, once it is built.'
-	@$(GO) run ./test/progress -short -shuffle=on -timeout=$(TIMEOUT) $(TESTFLAGS) ./...
+	@$(GO) run ./test/progress -short -shuffle=on -timeout=$(TIMEOUT) $(TESTFLAGS) $(TESTS)
 
 .PHONY: e2e
 e2e: ## drive the real binary on every store, and print what it shows
