@@ -249,7 +249,7 @@ func round(ctx context.Context, o roundOptions) (r result, err error) {
 				continue // one is enough, and the others may take long
 			}
 			began := time.Now()
-			v := h.check(m, 20*time.Second)
+			v := h.check(m, 2*time.Minute) // milliseconds where nothing else runs
 			mu.Lock()
 			r.histories++
 			r.parts += len(h.Operations)
