@@ -75,7 +75,9 @@ func run() (exit int) {
 	} else {
 		context.AfterFunc(ctx, hurry)
 	}
-	if failed := stdout.Close(flushing); failed != nil && err == nil && ctx.Err() == nil {
+	if verb, _ := verbOf(os.Args[1:]); err == nil && verb == "serve" { // it goes on where nobody reads its tour
+		_ = stdout.Close(flushing)
+	} else if failed := stdout.Close(flushing); failed != nil && err == nil {
 		exit = 1
 		fmt.Fprintf(stderr, "refreshd: what was asked for is done, but its output could not be written: %v\n", failed)
 	}
@@ -99,12 +101,7 @@ type process struct {
 
 // run is one run of the program. It returns when the verb is done, or when ctx is.
 func (p process) run(ctx context.Context, args []string) error {
-	verb := "serve"
-	if len(args) > 0 && (args[0] == "" || args[0][0] != '-') {
-		verb, args = args[0], args[1:]
-	} else if len(args) > 0 && (args[0] == "-h" || args[0] == "-help" || args[0] == "--help") {
-		verb = "help"
-	}
+	verb, args := verbOf(args)
 	flags := flag.NewFlagSet(verb, flag.ContinueOnError)
 	switch verb {
 	case "serve":
@@ -129,6 +126,18 @@ func (p process) run(ctx context.Context, args []string) error {
 		return cli.Usage(p.stdout, config.Usage)
 	default:
 		return fmt.Errorf("there is no %q: use serve, migrate, apply, purge, health, version or --help", verb)
+	}
+}
+
+// verbOf returns the verb, and the arguments behind it.
+func verbOf(args []string) (verb string, rest []string) {
+	switch {
+	case len(args) > 0 && (args[0] == "" || args[0][0] != '-'):
+		return args[0], args[1:]
+	case len(args) > 0 && (args[0] == "-h" || args[0] == "-help" || args[0] == "--help"):
+		return "help", args
+	default:
+		return "serve", args
 	}
 }
 

@@ -102,7 +102,7 @@ func (p process) serve(ctx context.Context, c config.Config) (err error) {
 	read := make(chan struct{})
 	go func() {
 		defer close(read)
-		s.readKeys(reading, hangups())
+		s.readKeys(reading, hangups(p.stderr))
 	}()
 	purging, stopPurging := context.WithCancel(ctx)
 	purged := make(chan struct{})
@@ -373,9 +373,9 @@ func isLoopback(hostport string) bool {
 }
 
 // hangups receives SIGHUP, which asks a service to read again what it can. On a terminal it has another meaning, see main.
-func hangups() <-chan os.Signal {
+func hangups(log io.Writer) <-chan os.Signal {
 	received := make(chan os.Signal, 1)
-	if !cli.IsTerminal(os.Stderr) {
+	if !cli.IsTerminal(log) {
 		signal.Notify(received, syscall.SIGHUP)
 	}
 	return received

@@ -621,17 +621,17 @@ func TestARestoredBackupTakesNewerStringsOnlyWhenItIsToldTo(t *testing.T) {
 	if g := s.generationOf(t, issued.RefreshTokenID); g != 2 {
 		t.Errorf("generation %d is stored, want that of the backup, 2", g)
 	}
-	if !says(t, s, "ERROR", "invalid", "the store went back in time") {
-		t.Error("the log does not say at level error that the store went back in time")
-	}
+	s.await("saying at level error that the store went back in time", func() bool {
+		return says(t, s, "ERROR", "invalid", "the store went back in time")
+	})
 	s.Stop()
 
 	s.settings.env = append(s.settings.env, "REFRESHD_RESTORED=true")
 	s.settings.expectsErrors = false
 	s.run()
-	if !strings.Contains(read(t, s.log), "unset REFRESHD_RESTORED") {
-		t.Error("the log does not remind the operator that REFRESHD_RESTORED is set")
-	}
+	s.await("reminding the operator that REFRESHD_RESTORED is set", func() bool {
+		return strings.Contains(read(t, s.log), "unset REFRESHD_RESTORED")
+	})
 	word, next := s.outcome(t, newest.RefreshToken)
 	if word != "rotated" || generation(next.RefreshToken) != 5 {
 		t.Fatalf("the newer string: %s, generation %d; want rotated, 5", word, generation(next.RefreshToken))
@@ -639,9 +639,9 @@ func TestARestoredBackupTakesNewerStringsOnlyWhenItIsToldTo(t *testing.T) {
 	if g := s.generationOf(t, issued.RefreshTokenID); g != 5 {
 		t.Errorf("generation %d is stored, want 5", g)
 	}
-	if !says(t, s, "WARN", "rotated", "restored") {
-		t.Error("the log does not say at level warn that a newer string was rotated")
-	}
+	s.await("saying at level warn that a newer string was rotated", func() bool {
+		return says(t, s, "WARN", "rotated", "restored")
+	})
 	if word, g := s.outcome(t, newest.RefreshToken); word != "recovered" || g.RefreshToken != next.RefreshToken {
 		t.Errorf("the same again: %s, the same string: %t; want recovered, true", word,
 			g.RefreshToken == next.RefreshToken)

@@ -205,7 +205,7 @@ func TestATakenPortIsARefusal(t *testing.T) {
 	}
 }
 
-var logFields = []string{"time", "level", "msg", "id", "method", "route", "status", "durationMs", "tenant", "outcome"}
+var logFields = []string{"time", "level", "msg", "event", "id", "method", "route", "status", "durationMs", "tenant", "outcome"}
 
 func TestWhatOperatorsSee(t *testing.T) {
 	eachStore(t, func(t *testing.T, d database) {
@@ -219,15 +219,20 @@ func TestWhatOperatorsSee(t *testing.T) {
 
 		m := s.metrics()
 		for name, want := range map[string]string{
-			`refreshd_exchanges_total{outcome="rotated"}`:                                                      "1",
-			`refreshd_exchanges_total{outcome="retried"}`:                                                      "1",
-			`refreshd_exchanges_total{outcome="invalid"}`:                                                      "1",
-			`refreshd_exchanges_total{outcome="replayed"}`:                                                     "0",
-			`refreshd_http_request_duration_seconds_count{method="POST",route="/jwt/refresh",status="200"}`:    "2",
-			`refreshd_http_request_duration_seconds_count{method="POST",route="/jwt/refresh",status="400"}`:    "1",
-			`refreshd_http_request_duration_seconds_count{method="GET",route="/jwt/refresh/:id",status="200"}`: "1",
-			`refreshd_store_call_duration_seconds_count{call="insert",result="ok"}`:                            "1",
-			`refreshd_store_call_duration_seconds_count{call="advance",result="ok"}`:                           "1",
+			`refreshd_exchanges_total{outcome="rotated"}`:                                                     "1",
+			`refreshd_exchanges_total{outcome="retried"}`:                                                     "1",
+			`refreshd_exchanges_total{outcome="invalid"}`:                                                     "1",
+			`refreshd_exchanges_total{outcome="replayed"}`:                                                    "0",
+			`refreshd_http_request_duration_seconds_count{code="200",method="POST",route="/jwt/refresh"}`:     "2",
+			`refreshd_http_request_duration_seconds_count{code="400",method="POST",route="/jwt/refresh"}`:     "1",
+			`refreshd_http_request_duration_seconds_count{code="200",method="GET",route="/jwt/refresh/{id}"}`: "1",
+			`refreshd_store_call_duration_seconds_count{call="insert",result="ok"}`:                           "1",
+			`refreshd_tokens_issued_total`:                                                                    "1",
+			`refreshd_revocations_total{kind="token"}`:                                                        "1",
+			`refreshd_credentials_failed_total{kind="token_string"}`:                                          "1",
+			`refreshd_log_lines_lost_total`:                                                                   "0",
+			`refreshd_ready`:                                                                                  "1",
+			`refreshd_store_call_duration_seconds_count{call="advance",result="ok"}`:                          "1",
 		} {
 			if m[name] != want {
 				t.Errorf("%s = %q, want %s", name, m[name], want)
@@ -237,7 +242,8 @@ func TestWhatOperatorsSee(t *testing.T) {
 			t.Errorf("the state of the pool is shown: %t", shown)
 		}
 
-		// One line a request, with what is needed and nothing secret.
+		// One line a request, with what is needed and nothing secret. It is written a moment after the response.
+		s.await("done with its log", func() bool { return strings.Contains(read(t, s.log), `"event":"token.revoked"`) })
 		var exchange map[string]any
 		requests := 0
 		for line := range strings.Lines(read(t, s.log)) {

@@ -113,14 +113,14 @@ func TestTheServicePurgesByItself(t *testing.T) {
 		s.refused(t, dead.RefreshToken, "[revoked]refreshToken")
 		db := d.open(t)
 		execute(t, db, `UPDATE marks SET revoked_at = $1`, time.Now().Add(-6*time.Minute).UnixMicro())
-		s.await("rid of the dead", func() bool { return s.metrics()["refreshd_purged_tokens_total"] == "1" })
+		s.await("rid of the dead", func() bool { return s.metrics()["refreshd_purge_tokens_deleted_total"] == "1" })
 		s.refused(t, dead.RefreshToken, "[invalid]refreshToken")
 		s.exchange(t, living.RefreshToken)
 		s.await("through with a pass", func() bool {
 			at, err := strconv.ParseFloat(s.metrics()["refreshd_purge_last_pass_timestamp_seconds"], 64)
 			return err == nil && time.Since(time.Unix(int64(at), 0)) < time.Minute // it is asked again until it is so
 		})
-		if got := s.metrics()["refreshd_purge_looked_at_total"]; got == "0" || got == "" {
+		if got := s.metrics()["refreshd_purge_tokens_examined_total"]; got == "0" || got == "" {
 			t.Errorf("looked at %q refresh tokens", got)
 		}
 	})

@@ -133,11 +133,8 @@ func trouble(t *testing.T, v *service, refusals int64, make func() (mend func())
 		t.Fatal(*failed)
 	}
 	v.holds(t, crowd, l)
-	log := read(t, v.log)
 	for _, word := range append(says, v.database.path()) {
-		if !strings.Contains(log, word) {
-			t.Errorf("the log does not say %q", word)
-		}
+		v.await("saying "+word, func() bool { return strings.Contains(read(t, v.log), word) })
 	}
 	t.Logf("%d users, %d exchanges answered, %d answered 503 (the first %d after %s), the next 100 answered %s after the end of it",
 		len(crowd), l.answered.Load(), l.unavailable.Load(), refusals, first.Round(time.Millisecond), again.Round(time.Millisecond))

@@ -1,0 +1,391 @@
+package e2e_test
+
+import (
+	"bufio"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/refreshd/refreshd/test/rig"
+)
+
+// logReader is the reading end of a pipe that takes what a service writes.
+type logReader struct {
+	*bufio.Reader
+	end  *os.File
+	seen strings.Builder // what was read
+}
+
+// piped has s write into a pipe, to both of its outputs.
+func piped(t *testing.T, s *service) *logReader {
+	t.Helper()
+	end, write, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.cmd.Stdout, s.cmd.Stderr = write, write
+	t.Cleanup(func() { end.Close() })
+	r := &logReader{end: end}
+	r.Reader = bufio.NewReader(io.TeeReader(end, &r.seen))
+	return r
+}
+
+// begin starts s and reads r until the service says where it listens.
+func (r *logReader) begin(t *testing.T, s *service) {
+	t.Helper()
+	write := s.cmd.Stderr.(*os.File)
+	s.ended = make(chan struct{})
+	if err := s.cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	write.Close() // the service has its own
+	go func() {
+		_ = s.cmd.Wait() // the state of the process tells
+		close(s.ended)
+	}()
+	t.Cleanup(func() {
+		s.cmd.Process.Kill()
+		<-s.ended
+	})
+	for s.client == nil {
+		text, err := r.ReadString('\n')
+		if err != nil {
+			t.Fatalf("the service ended before it listened: %v\n%s", err, r.seen.String())
+		}
+		var line struct{ Msg, Address string }
+		if json.Unmarshal([]byte(text), &line) != nil {
+			continue
+		}
+		switch line.Msg {
+		case "admin listening":
+			s.Admin = "http://" + line.Address
+		case "listening":
+			s.client = newClient()
+			s.setURL("http://" + line.Address)
+		}
+	}
+}
+
+// unread is a service in memory that is not started, and what starts it.
+func unread(t *testing.T) *service {
+	t.Helper()
+	s := &service{t: t, database: newDatabase(t, memory), settings: settings{env: []string{
+		"REFRESHD_KICKSTART_FILE=" + kickstartFile(t, ""), "REFRESHD_LOG_FORMAT=json",
+	}}}
+	s.cmd, s.stdout, s.log = command(t, s.database, s.settings, "serve")
+	return s
+}
+
+const manyExchanges = 10_000
+
+// exchangeMany makes so many exchanges, several at a time, each of which has to be answered.
+func exchangeMany(t *testing.T, s *service) {
+	t.Helper()
+	var (
+		group sync.WaitGroup
+		wrong atomic.Pointer[string]
+	)
+	const users = 8
+	for i := range users {
+		g := s.issue(t, fmt.Sprintf("user%d", i), "shop")
+		group.Go(func() {
+			for range manyExchanges / users {
+				a, err := s.do(call{method: "POST", path: "/jwt/refresh", body: object("refreshToken", g.RefreshToken)})
+				if err != nil || a.status != http.StatusOK {
+					wrong.CompareAndSwap(nil, new(fmt.Sprintf("%s, %v", a, err)))
+					return
+				}
+			}
+		})
+	}
+	group.Wait()
+	if w := wrong.Load(); w != nil {
+		t.Fatalf("an exchange was not answered: %s", *w)
+	}
+}
+
+// servesOn wants everything of s to work, and the lines that get lost, if any do, to be counted; and then s to obey SIGTERM.
+func servesOn(t *testing.T, s *service, loses bool) {
+	t.Helper()
+	exchangeMany(t, s)
+	for _, url := range []string{s.URL() + "/healthz", s.URL() + "/readyz", s.Admin + "/healthz", s.Admin + "/readyz"} {
+		if status, _, body := get(t, url); status != http.StatusOK {
+			t.Errorf("%s: %d %s", url, status, body)
+		}
+	}
+	if lost := s.metrics()["refreshd_log_lines_lost_total"]; lost == "" || (lost != "0") != loses {
+		t.Errorf("%q lines of %d are counted as lost; want that some are: %t", lost, manyExchanges, loses)
+	}
+	s.http.CloseIdleConnections()
+	s.Terminate()
+	s.waitForEnd()
+	if status := s.cmd.ProcessState.ExitCode(); status != 0 {
+		t.Errorf("it ended with %s, want status 0", s.cmd.ProcessState)
+	}
+}
+
+// Whatever becomes of who reads the log, the service serves, and obeys.
+func TestTheLogCanNeitherEndNorStopTheService(t *testing.T) {
+	t.Run("nobody reads any more", func(t *testing.T) { // refreshd serve 2>&1 | head -n 3
+		s := unread(t)
+		r := piped(t, s)
+		r.begin(t, s)
+		r.end.Close()
+		servesOn(t, s, true)
+	})
+	t.Run("nobody reads any more and SIGPIPE is ignored", func(t *testing.T) { // as systemd starts it
+		s := unread(t)
+		sh, err := exec.LookPath("sh")
+		if err != nil {
+			t.Fatal(err)
+		}
+		s.cmd.Path, s.cmd.Args = sh, []string{"sh", "-c", `trap '' PIPE; exec "$0" serve`, program}
+		r := piped(t, s)
+		r.begin(t, s)
+		r.end.Close()
+		servesOn(t, s, true)
+	})
+	t.Run("it is not read", func(t *testing.T) {
+		s := unread(t)
+		piped(t, s).begin(t, s)
+		servesOn(t, s, true)
+	})
+	t.Run("the disk is full", func(t *testing.T) {
+		full, err := os.OpenFile("/dev/full", os.O_WRONLY, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer full.Close()
+		servesOn(t, startedBlind(t, func(s *service) { s.cmd.Stdout, s.cmd.Stderr = full, full }), true)
+	})
+	t.Run("there is none", func(t *testing.T) { // 2>&-
+		servesOn(t, startedBlind(t, func(s *service) {
+			s.cmd.Path, s.cmd.Args = "/bin/sh", []string{"sh", "-c", `exec "$0" serve >&- 2>&-`, program}
+		}), false) // the runtime puts /dev/null there
+	})
+}
+
+// startedBlind is a ready service whose log says nothing, so that its addresses have to be chosen. Another process may take one before it
+// does: then it ends, and is started again on others.
+func startedBlind(t *testing.T, change func(*service)) *service {
+	t.Helper()
+	for range 10 {
+		s := unread(t)
+		change(s)
+		addresses, err := rig.FreeAddresses(2)
+		if err != nil {
+			t.Fatal(err)
+		}
+		s.cmd.Env = append(s.cmd.Env, "REFRESHD_LISTEN="+addresses[0], "REFRESHD_ADMIN_LISTEN="+addresses[1])
+		s.client, s.Admin, s.ended = newClient(), "http://"+addresses[1], make(chan struct{})
+		s.setURL("http://" + addresses[0])
+		if err := s.cmd.Start(); err != nil {
+			t.Fatal(err)
+		}
+		go func() {
+			_ = s.cmd.Wait()
+			close(s.ended)
+		}()
+		t.Cleanup(func() {
+			s.cmd.Process.Kill()
+			<-s.ended
+		})
+		for {
+			if a, err := s.do(call{method: "GET", path: "/readyz"}); err == nil && a.status == http.StatusOK {
+				return s
+			}
+			select {
+			case <-s.ended:
+			case <-time.After(5 * time.Millisecond):
+				continue
+			}
+			break
+		}
+	}
+	t.Fatal("no service is ready after ten starts")
+	return nil
+}
+
+// What could not be kept is told where it is missing, and nothing else is: every line is there once, whole and in order, or is counted.
+func TestWhatTheLogLostIsToldOnceItIsReadAgain(t *testing.T) {
+	s := unread(t)
+	r := piped(t, s)
+	r.begin(t, s)
+	exchangeMany(t, s)
+	lost := s.metrics()["refreshd_log_lines_lost_total"]
+	told, exchanges, stopping := 0, 0, false
+	for {
+		text, err := r.ReadBytes('\n')
+		if err == io.EOF && len(text) == 0 {
+			break
+		}
+		var line struct {
+			Event string
+			Lines int
+		}
+		if err := errors.Join(err, json.Unmarshal(text, &line)); err != nil {
+			t.Fatalf("a torn line: %v in %q", err, text)
+		}
+		switch {
+		case line.Event == "log.lost": // nobody had to write another line for that
+			told += line.Lines
+			s.http.CloseIdleConnections()
+			s.Terminate()
+		case line.Event == "server.stopping":
+			stopping = true
+		case strings.HasPrefix(line.Event, "exchange."):
+			exchanges++
+		}
+	}
+	s.waitForEnd()
+	if status := s.cmd.ProcessState.ExitCode(); status != 0 || !stopping {
+		t.Errorf("it ended with %s, and said so: %t; want status 0 and true", s.cmd.ProcessState, stopping)
+	}
+	if fmt.Sprint(told) != lost || told == 0 {
+		t.Errorf("the log tells of %d lines that were lost, the metrics of %s", told, lost)
+	}
+	if exchanges+told < manyExchanges || exchanges == 0 {
+		t.Errorf("%d exchanges are in the log and %d lines were lost, of %d", exchanges, told, manyExchanges)
+	}
+}
+
+// A process that crashes must end, and say why if it can: a balancer takes one that hangs for a slow one.
+func TestACrashEndsTheProcessThoughNobodyReads(t *testing.T) {
+	s := unread(t)
+	piped(t, s).begin(t, s)
+	exchangeMany(t, s) // the pipe is full
+	if err := s.cmd.Process.Signal(syscall.SIGQUIT); err != nil {
+		t.Fatal(err)
+	}
+	s.waitForEnd()
+	if status := s.cmd.ProcessState.ExitCode(); status != 2 {
+		t.Errorf("it ended with %s, want the status of a crash, 2", s.cmd.ProcessState)
+	}
+}
+
+// What led to a crash stands before it.
+func TestTheLastWordsOfACrashFollowTheLog(t *testing.T) {
+	crashing := filepath.Join(filepath.Dir(program), "crashing")
+	if err := buildChanged(crashing, "cmd/refreshd/serve.go", func(text string) string {
+		const stopping = "\t\tstopping.Store(true)\n"
+		return strings.Replace(text, stopping, stopping+"\t\tpanic(\"these are the last words\")\n", 1)
+	}); err != nil {
+		t.Fatal(err)
+	}
+	s := unread(t)
+	s.cmd.Path = crashing
+	r := piped(t, s)
+	r.begin(t, s)
+	for range 2000 { // more than the pipe takes
+		s.want(t, call{method: "GET", path: "/nowhere"}, http.StatusNotFound)
+	}
+	s.Terminate()
+	rest, err := io.ReadAll(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.waitForEnd()
+	log, crash, found := strings.Cut(string(rest), "panic: these are the last words")
+	if !found || !strings.Contains(crash, "goroutine ") || s.cmd.ProcessState.ExitCode() != 2 {
+		t.Errorf("%s, and the log ends in %q", s.cmd.ProcessState, tail(string(rest)))
+	}
+	if got := strings.Count(log, `"route":"unmatched"`); got != 2000 || !strings.Contains(log, `"event":"server.stopping"`) {
+		t.Errorf("%d of 2000 lines stand before the crash, and after them %q", got, tail(log))
+	}
+}
+
+// Log rotation and systemctl reload send SIGHUP. It must not end a service, nor must who sent it think that more was read again than was.
+func TestSIGHUPReadsTheKeysAgainAndEndsNothing(t *testing.T) {
+	s := start(t, newDatabase(t, sqlite), settings{env: []string{"REFRESHD_LOG_FORMAT=json"}})
+	g := s.issue(t, "alice", "shop")
+	for range 2 {
+		const read = `refreshd_store_call_duration_seconds_count{call="sealed_keys",result="ok"}`
+		before := atoi(t, s.metrics()[read])
+		if err := s.cmd.Process.Signal(syscall.SIGHUP); err != nil {
+			t.Fatal(err)
+		}
+		s.await("reloaded", func() bool { return atoi(t, s.metrics()[read]) > before })
+	}
+	s.await("telling so", func() bool {
+		return strings.Count(read(t, s.log), `"event":"keys.reloaded"`) == 2
+	})
+	s.exchange(t, g.RefreshToken)
+}
+
+// fullPipe returns a pipe that takes nothing until it is read, and how much is in it.
+func fullPipe(t *testing.T) (end, write *os.File, filled int) {
+	t.Helper()
+	end, write, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { end.Close() })
+	if err := write.SetWriteDeadline(time.Now().Add(50 * time.Millisecond)); err != nil {
+		t.Fatal(err)
+	}
+	if filled, err = write.Write(make([]byte, 1<<21)); !errors.Is(err, os.ErrDeadlineExceeded) {
+		t.Fatalf("the pipe took %d bytes: %v", filled, err)
+	}
+	return end, write, filled
+}
+
+// Whoever takes the first line only must not break what the command does; and is told that not all was read.
+func TestACommandWhoseOutputIsNotReadDoesItsWorkAndSaysSo(t *testing.T) {
+	d := newDatabase(t, sqlite)
+	kickstart := func(cmd *exec.Cmd) { cmd.Env = append(cmd.Env, "REFRESHD_KICKSTART_FILE="+kickstartFile(t, "")) }
+	got := runVerb(t, d, settings{under: func(cmd *exec.Cmd) {
+		kickstart(cmd)
+		end, write, err := os.Pipe()
+		if err != nil {
+			t.Fatal(err)
+		}
+		end.Close()
+		t.Cleanup(func() { write.Close() })
+		cmd.Stdout = write
+	}}, "apply")
+	if got.status != 1 || !strings.Contains(got.stderr, "is done, but its output could not be written") {
+		t.Errorf("apply into a closed pipe: %s", got)
+	}
+	again := runVerb(t, d, settings{under: kickstart}, "apply")
+	if again.status != 0 || !strings.Contains(again.stdout, "\n0 created, 0 updated") {
+		t.Errorf("the same again: %s, want that all is there", again)
+	}
+
+	// A reader that takes its time gets everything; and a signal ends what waits for one that takes nothing.
+	for _, signalled := range []bool{false, true} {
+		end, write, filled := fullPipe(t)
+		cmd, _, _ := command(t, d, settings{}, "help")
+		cmd.Stdout = write
+		if err := cmd.Start(); err != nil {
+			t.Fatal(err)
+		}
+		write.Close()
+		if signalled {
+			if err := cmd.Process.Signal(syscall.SIGTERM); err != nil {
+				t.Fatal(err)
+			}
+			if err := cmd.Wait(); err == nil {
+				t.Error("what was not read was written: status 0")
+			}
+		} else {
+			text, err := io.ReadAll(end)
+			if err := cmd.Wait(); err != nil {
+				t.Error(err)
+			}
+			if err != nil || !strings.Contains(string(text[filled:]), "REFRESHD_DATABASE_URL") {
+				t.Errorf("got %d bytes of help, %v", len(text)-filled, err)
+			}
+		}
+	}
+}
