@@ -115,8 +115,8 @@ func exchangeMany(t *testing.T, s *service) {
 	}
 }
 
-// servesOn wants everything of s to work, and the lines that get lost, if any do, to be counted; and then s to obey SIGTERM.
-func servesOn(t *testing.T, s *service, loses bool) {
+// servesOn wants everything of s to work, and the lines that get lost, if any do, to be counted; and then s to obey stop.
+func servesOn(t *testing.T, s *service, loses bool, stop syscall.Signal) {
 	t.Helper()
 	exchangeMany(t, s)
 	for _, url := range []string{s.URL() + "/healthz", s.URL() + "/readyz", s.Admin + "/healthz", s.Admin + "/readyz"} {
@@ -128,7 +128,9 @@ func servesOn(t *testing.T, s *service, loses bool) {
 		t.Errorf("%q lines of %d are counted as lost; want that some are: %t", lost, manyExchanges, loses)
 	}
 	s.http.CloseIdleConnections()
-	s.Terminate()
+	if err := s.cmd.Process.Signal(stop); err != nil {
+		t.Fatal(err)
+	}
 	s.waitForEnd()
 	if status := s.cmd.ProcessState.ExitCode(); status != 0 {
 		t.Errorf("it ended with %s, want status 0", s.cmd.ProcessState)
@@ -142,7 +144,7 @@ func TestTheLogCanNeitherEndNorStopTheService(t *testing.T) {
 		r := piped(t, s)
 		r.begin(t, s)
 		r.end.Close()
-		servesOn(t, s, true)
+		servesOn(t, s, true, syscall.SIGTERM)
 	})
 	t.Run("nobody reads any more and SIGPIPE is ignored", func(t *testing.T) { // as systemd starts it
 		s := unread(t)
@@ -154,12 +156,12 @@ func TestTheLogCanNeitherEndNorStopTheService(t *testing.T) {
 		r := piped(t, s)
 		r.begin(t, s)
 		r.end.Close()
-		servesOn(t, s, true)
+		servesOn(t, s, true, syscall.SIGTERM)
 	})
 	t.Run("it is not read", func(t *testing.T) {
 		s := unread(t)
 		piped(t, s).begin(t, s)
-		servesOn(t, s, true)
+		servesOn(t, s, true, syscall.SIGTERM)
 	})
 	t.Run("the disk is full", func(t *testing.T) {
 		full, err := os.OpenFile("/dev/full", os.O_WRONLY, 0)
@@ -167,12 +169,12 @@ func TestTheLogCanNeitherEndNorStopTheService(t *testing.T) {
 			t.Fatal(err)
 		}
 		defer full.Close()
-		servesOn(t, startedBlind(t, func(s *service) { s.cmd.Stdout, s.cmd.Stderr = full, full }), true)
+		servesOn(t, startedBlind(t, func(s *service) { s.cmd.Stdout, s.cmd.Stderr = full, full }), true, syscall.SIGTERM)
 	})
 	t.Run("there is none", func(t *testing.T) { // 2>&-
 		servesOn(t, startedBlind(t, func(s *service) {
 			s.cmd.Path, s.cmd.Args = "/bin/sh", []string{"sh", "-c", `exec "$0" serve >&- 2>&-`, program}
-		}), false) // the runtime puts /dev/null there
+		}), false, syscall.SIGTERM) // the runtime puts /dev/null there
 	})
 }
 

@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 
 	"golang.org/x/sys/unix"
@@ -15,23 +16,7 @@ import (
 // openTerminal gives a terminal and what is shown on it.
 func openTerminal(t *testing.T) (terminal *os.File, shown func() string) {
 	t.Helper()
-	screen, err := os.OpenFile("/dev/ptmx", os.O_RDWR|unix.O_NOCTTY, 0)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { screen.Close() })
-	if err := unix.IoctlSetPointerInt(int(screen.Fd()), unix.TIOCSPTLCK, 0); err != nil {
-		t.Fatal(err)
-	}
-	number, err := unix.IoctlGetInt(int(screen.Fd()), unix.TIOCGPTN)
-	if err != nil {
-		t.Fatal(err)
-	}
-	terminal, err = os.OpenFile(fmt.Sprintf("/dev/pts/%d", number), os.O_RDWR|unix.O_NOCTTY, 0)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { terminal.Close() })
+	terminal, screen := newTerminal(t)
 	var (
 		mu   sync.Mutex
 		text strings.Builder
@@ -53,6 +38,29 @@ func openTerminal(t *testing.T) (terminal *os.File, shown func() string) {
 		defer mu.Unlock()
 		return strings.ReplaceAll(text.String(), "\r\n", "\n")
 	}
+}
+
+// newTerminal gives a terminal, and the screen from which what it shows is read.
+func newTerminal(t *testing.T) (terminal, screen *os.File) {
+	t.Helper()
+	screen, err := os.OpenFile("/dev/ptmx", os.O_RDWR|unix.O_NOCTTY, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { screen.Close() })
+	if err := unix.IoctlSetPointerInt(int(screen.Fd()), unix.TIOCSPTLCK, 0); err != nil {
+		t.Fatal(err)
+	}
+	number, err := unix.IoctlGetInt(int(screen.Fd()), unix.TIOCGPTN)
+	if err != nil {
+		t.Fatal(err)
+	}
+	terminal, err = os.OpenFile(fmt.Sprintf("/dev/pts/%d", number), os.O_RDWR|unix.O_NOCTTY, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { terminal.Close() })
+	return terminal, screen
 }
 
 // serveOnATerminal starts the service in d on a terminal, and returns what is shown there once it says word.
@@ -103,5 +111,16 @@ func TestREADMEsTourWorksAfterAStartOnATerminal(t *testing.T) {
 	s.Stop()
 	if got := screen(); strings.Contains(got, file) {
 		t.Errorf("a file with a key that was replaced is pointed to: %s", got)
+	}
+}
+
+// Who closes the window of a service that was only tried wants it gone; and Ctrl-S must not stop it, nor keep it from stopping.
+func TestOnATerminalSIGHUPStopsAndAFullScreenDoesNot(t *testing.T) {
+	terminal, screen := newTerminal(t)
+	s := startedBlind(t, func(s *service) { s.cmd.Stdout, s.cmd.Stderr = terminal, terminal })
+	servesOn(t, s, true, syscall.SIGHUP)
+	b := make([]byte, 4096)
+	if n, err := screen.Read(b); err != nil || !strings.Contains(string(b[:n]), "acme") {
+		t.Errorf("the screen shows %q, %v: the service wrote elsewhere", b[:n], err)
 	}
 }
