@@ -132,7 +132,8 @@ func credentialKind(c echo.Context) string {
 	}
 }
 
-// tellWhy puts the reason of a 401 into the log: the response says nothing, and somebody has to find out. kind is that of the credential.
+// tellWhy puts the reason of a 401 into the log: the response says nothing, and somebody has to find out. kind is that
+// of the credential.
 func tellWhy(c echo.Context, kind string, err error) error {
 	if errors.Is(err, domain.ErrUnauthorized) {
 		record := web.Note(c)

@@ -143,8 +143,8 @@ var refusals = map[domain.Outcome]domain.FieldError{
 var unproved = domain.FieldError{Field: "refreshToken", Reason: "unproved",
 	Message: "the refresh token is bound to a key: keep the token string, and send it again with a proof of that key"}
 
-// tell notes the outcome, in the header, the log and the metrics. What may be theft is a warning, and names the session and its user, for
-// somebody has to tell them; what cannot be is an error.
+// tell notes the outcome, in the header, the log and the metrics. What may be theft is a warning, and names the
+// session and its user, for somebody has to tell them; what cannot be is an error.
 func (a *API) tell(c echo.Context, out usecase.Exchanged) {
 	c.Response().Header().Set(outcomeHeader, string(out.Outcome))
 	record, token := web.Note(c), out.RefreshToken

@@ -105,7 +105,8 @@ func attributes(format, line string) (map[string]string, error) {
 // Each request has one line, and the line the attributes that the service gave it, whatever stands in names, ids, headers and paths.
 // On a terminal, where the log is text, nothing of it is obeyed.
 func TestTheLogCannotBeForged(t *testing.T) {
-	known := []string{"time", "level", "msg", "id", "method", "route", "status", "durationMs", "tenant", "outcome", "client", "bytes", "apiKey",
+	known := []string{"time", "level", "msg", "id", "method", "route", "status", "durationMs", "tenant", "outcome",
+		"client", "bytes", "apiKey",
 		"refreshTokenId", "why", "codes", "event", "kind", "userId", "applicationId"}
 	for _, format := range []string{"text", "json"} {
 		for name, bad := range hostile {

@@ -61,8 +61,8 @@ func TestALineOfWhatMayBeTheftNamesTheSessionAndItsUser(t *testing.T) {
 	}
 }
 
-// A search for what happened goes by the event and by fields, not by sentences. Users are named where somebody has to tell them, or
-// where the request named them; else not.
+// A search for what happened goes by the event and by fields, not by sentences. Users are named where somebody has to
+// tell them, or where the request named them; else not.
 func TestTheEventSaysWhatHappened(t *testing.T) {
 	s := newService(t)
 	issued := s.do(t, "POST", "/jwt/issue", backend, body(object{"userId": "ada", "applicationsId": "shop"})).want(t, 200)
@@ -167,7 +167,8 @@ func TestRoutesAreObservedAsTheDocumentWritesThem(t *testing.T) {
 	s.do(t, "GET", "/t/acme/.well-known/jwks.json")
 	s.do(t, "GET", "/jwt/refresh?userId=ada", backend)
 	document := string(s.do(t, "GET", "/openapi.yaml").body)
-	want := []string{"/jwt/issue", "/jwt/refresh/{id}", "/t/{tenantId}/.well-known/jwks.json", "/jwt/refresh", "/openapi.yaml"}
+	want := []string{"/jwt/issue", "/jwt/refresh/{id}", "/t/{tenantId}/.well-known/jwks.json", "/jwt/refresh",
+		"/openapi.yaml"}
 	if !slices.Equal(seen, want) {
 		t.Errorf("got %v, want %v", seen, want)
 	}

@@ -1,12 +1,12 @@
-// Package logsink stands between what writes lines and what takes them: a pipe, a file, a terminal, a socket. A [Sink] is an io.Writer
-// whose Write never waits and never fails, so that nothing which takes the log can block, slow or end the service: not a reader that
-// went away or does not read, and not a full disk.
+// Package logsink stands between what writes lines and what takes them: a pipe, a file, a terminal, a socket. A [Sink]
+// is an io.Writer whose Write never waits and never fails, so that nothing which takes the log can block, slow or end
+// the service: not a reader that went away or does not read, and not a full disk.
 //
 // It does not format: the lines are slog's. It holds bytes, not lines, because what is to be bounded is memory.
 //
-// Rejected: a channel of lines (bounds their number, not their size, and costs an allocation each); a slog.Handler that formats in the
-// writer's goroutine (the values of a record would have to outlive their request); to write where the line is made and to give up
-// after a time (each line then waits that long).
+// Rejected: a channel of lines (bounds their number, not their size, and costs an allocation each); a slog.Handler
+// that formats in the writer's goroutine (the values of a record would have to outlive their request); to write where
+// the line is made and to give up after a time (each line then waits that long).
 package logsink
 
 import (
@@ -25,16 +25,18 @@ const (
 	// NoLimit is for the output of a command, which must not be dropped.
 	NoLimit = math.MaxInt
 
-	// atomicWrite is the size up to which a write to a pipe is not mixed with those of others (PIPE_BUF in pipe(7)): replicas may
-	// share one, and the runtime writes a crash by itself. Longer lines take the chance that they took before.
+	// atomicWrite is the size up to which a write to a pipe is not mixed with those of others (PIPE_BUF in pipe(7)):
+	// replicas may share one, and the runtime writes a crash by itself. Longer lines take the chance that they took
+	// before.
 	atomicWrite = 4096
 
-	// retryAfter is the time after a write that failed until the next. A line that nobody reads costs ten system calls a second.
+	// retryAfter is the time after a write that failed until the next. A line that nobody reads costs ten system calls a
+	// second.
 	retryAfter = 100 * time.Millisecond
 )
 
-// A Sink hands what is written to it to another writer, in order, from one goroutine. What does not fit into its memory is dropped and
-// counted, and a line in the place of what was dropped says how much it was.
+// A Sink hands what is written to it to another writer, in order, from one goroutine. What does not fit into its
+// memory is dropped and counted, and a line in the place of what was dropped says how much it was.
 //
 // A write that failed, or was cut short, is repeated from where it ended until it succeeds: no line is torn.
 type Sink struct {
@@ -65,11 +67,13 @@ func New(to io.Writer, limit int) *Sink {
 	return s
 }
 
-// Write takes p, which is one line or several, whole or not at all. It never waits for the writer behind s, and never returns an error.
+// Write takes p, which is one line or several, whole or not at all. It never waits for the writer behind s, and never
+// returns an error.
 func (s *Sink) Write(p []byte) (int, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.gap > 0 || len(p) > s.limit-s.busy-len(s.waiting) { // behind a gap everything is dropped, or the order would be lost too
+	// Behind a gap everything is dropped, or the order would be lost as well.
+	if s.gap > 0 || len(p) > s.limit-s.busy-len(s.waiting) {
 		s.gap++
 		s.lost++
 	} else {
@@ -96,8 +100,8 @@ func (s *Sink) Lost() int64 {
 // Fd returns the file descriptor behind s, or one that no file has.
 func (s *Sink) Fd() uintptr { return s.fd }
 
-// Close returns when everything is written, when a write fails, or when ctx is done; the error says which. What is written to s
-// later may be lost.
+// Close returns when everything is written, when a write fails, or when ctx is done; the error says which. What is
+// written to s later may be lost.
 func (s *Sink) Close(ctx context.Context) error {
 	s.mu.Lock()
 	s.closing = true
@@ -130,7 +134,8 @@ func (s *Sink) run() {
 	}
 }
 
-// next waits for something to write and puts it into batch, whose memory it gives to what comes after; false is the end.
+// next waits for something to write and puts it into batch, whose memory it gives to what comes after; false is the
+// end.
 func (s *Sink) next(batch *[]byte) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -154,7 +159,8 @@ func (s *Sink) wrote(left int, err error) (last bool) {
 	return err != nil && s.closing
 }
 
-// firstLines returns as many lines as fit into one write that is not mixed with others, or the first line if that alone does not.
+// firstLines returns as many lines as fit into one write that is not mixed with others, or the first line if that
+// alone does not.
 func firstLines(b []byte) []byte {
 	if len(b) <= atomicWrite {
 		return b

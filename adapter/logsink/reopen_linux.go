@@ -7,8 +7,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// reopened puts another description of the pipe or terminal behind fd in its place, and returns a file of it; or f, where that cannot be
-// done: a socket cannot be opened, a file would lose the offset that it shares, and a pipe may be another user's.
+// reopened puts another description of the pipe or terminal behind fd in its place, and returns a file of it; or f,
+// where that cannot be done: a socket cannot be opened, a file would lose the offset that it shares, and a pipe may be
+// another user's.
 func reopened(f *os.File, fd int) *os.File {
 	var stat unix.Stat_t
 	if unix.Fstat(fd, &stat) != nil {
@@ -19,7 +20,8 @@ func reopened(f *os.File, fd int) *os.File {
 			return f
 		}
 	}
-	again, err := unix.Open(fmt.Sprintf("/proc/self/fd/%d", fd), unix.O_WRONLY|unix.O_NONBLOCK|unix.O_NOCTTY|unix.O_CLOEXEC, 0)
+	const mode = unix.O_WRONLY | unix.O_NONBLOCK | unix.O_NOCTTY | unix.O_CLOEXEC
+	again, err := unix.Open(fmt.Sprintf("/proc/self/fd/%d", fd), mode, 0)
 	if err != nil {
 		return f
 	}

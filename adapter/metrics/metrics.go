@@ -1,12 +1,13 @@
 // Package metrics counts what refreshd does, for Prometheus: requests, exchanges by outcome, calls of the store, connections,
 // what the janitor did.
 //
-// It is told by those who know (httpapi's Observe and Exchanged, the use case's steps of a pass) and stands between the use cases and
-// a store ([Metrics.Store]), so none of these knows of it. No label is what a caller chose: routes are patterns, all others are words of
-// a fixed set. None is a tenant either: series would grow with tenants, and whoever may read the metrics would learn their names.
+// It is told by those who know (httpapi's Observe and Exchanged, the use case's steps of a pass) and stands between
+// the use cases and a store ([Metrics.Store]), so none of these knows of it. No label is what a caller chose: routes
+// are patterns, all others are words of a fixed set. None is a tenant either: series would grow with tenants, and
+// whoever may read the metrics would learn their names.
 //
-// Names follow Prometheus' guide: base units, _total for what only grows, labels and their values in snake case, as words that are
-// camel case in the log become here.
+// Names follow Prometheus' guide: base units, _total for what only grows, labels and their values in snake case, as
+// words that are camel case in the log become here.
 package metrics
 
 import (
@@ -97,7 +98,8 @@ func New(version string) *Metrics {
 		}),
 		lastPass: prometheus.NewGauge(prometheus.GaugeOpts{
 			Name: "refreshd_purge_last_pass_timestamp_seconds",
-			Help: "When this process last completed a pass of the purge; 0 for never. Replicas share the passes: take the maximum.",
+			Help: "When this process last completed a pass of the purge; 0 for never. Replicas share the passes: " +
+				"take the maximum.",
 		}),
 		ready: prometheus.NewGauge(prometheus.GaugeOpts{
 			Name: "refreshd_ready", Help: "Whether the last probe of readiness succeeded (1) or not (0); 0 before the first.",
@@ -113,8 +115,8 @@ func New(version string) *Metrics {
 	for _, kind := range []string{"none", "api_key", "access_token", "token_string", "other"} {
 		m.credentials.WithLabelValues(kind)
 	}
-	m.registry.MustRegister(m.requests, m.issued, m.revocations, m.credentials, m.exchanges, m.addressChanged, m.ahead, m.refused,
-		m.calls, m.purged, m.examined, m.lastPass, m.ready, buildInfo(version),
+	m.registry.MustRegister(m.requests, m.issued, m.revocations, m.credentials, m.exchanges, m.addressChanged, m.ahead,
+		m.refused, m.calls, m.purged, m.examined, m.lastPass, m.ready, buildInfo(version),
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return m
 }
@@ -129,7 +131,8 @@ func buildInfo(version string) prometheus.Collector {
 		}
 	}
 	g := prometheus.NewGauge(prometheus.GaugeOpts{
-		Name: "refreshd_build_info", Help: "1, with the build as labels; revision is empty where the source had none.", ConstLabels: labels,
+		Name: "refreshd_build_info", ConstLabels: labels,
+		Help: "1, with the build as labels; revision is empty where the source had none.",
 	})
 	g.Set(1)
 	return g
@@ -192,7 +195,8 @@ func (m *Metrics) Readiness(probe func(context.Context) error) func(context.Cont
 // LogLinesLost shows how many lines of the log were lost, read at each scrape.
 func (m *Metrics) LogLinesLost(read func() int64) {
 	m.registry.MustRegister(prometheus.NewCounterFunc(prometheus.CounterOpts{
-		Name: "refreshd_log_lines_lost_total", Help: "Lines of the log that were dropped, because it was not read or could not be written.",
+		Name: "refreshd_log_lines_lost_total",
+		Help: "Lines of the log that were dropped, because it was not read or could not be written.",
 	}, func() float64 { return float64(read()) }))
 }
 
@@ -210,7 +214,8 @@ func (m *Metrics) Exchanged(o domain.Outcome, addressChanged bool, why error) {
 // Refused counts a request that was refused for reason before it was worked on.
 func (m *Metrics) Refused(reason string) { m.refused.WithLabelValues(snake(reason)).Inc() }
 
-// InProgress shows how many requests are worked on, read at each scrape; and, at zero, the reasons for which one may be refused.
+// InProgress shows how many requests are worked on, read at each scrape; and, at zero, the reasons for which one may
+// be refused.
 func (m *Metrics) InProgress(read func() int, reasons []string) {
 	for _, reason := range reasons {
 		m.refused.WithLabelValues(snake(reason))

@@ -733,3 +733,20 @@ func TestHeadIsAnsweredWithoutABody(t *testing.T) {
 		t.Errorf("got %d %q", rec.Code, rec.Body)
 	}
 }
+
+// What net/http and echo have to say is searched for as everything else is.
+func TestWhatTheLibrariesSayHasAnEvent(t *testing.T) {
+	var log bytes.Buffer
+	to := slog.New(slog.NewJSONHandler(&log, nil))
+	web.NewServer(nil, to).ErrorLog.Print("http: TLS handshake error")
+	web.New(web.Options{Log: to}).Logger.Error("echo says so")
+	lines := strings.Split(strings.TrimSpace(log.String()), "\n")
+	for _, line := range lines {
+		if !strings.Contains(line, `"event":"http.server"`) || !strings.Contains(line, `"level":"WARN"`) {
+			t.Errorf("got %s", line)
+		}
+	}
+	if len(lines) != 2 {
+		t.Errorf("got %d lines, want 2: %s", len(lines), log.String())
+	}
+}

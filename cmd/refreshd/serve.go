@@ -110,8 +110,8 @@ func (p process) serve(ctx context.Context, c config.Config) (err error) {
 		defer close(purged)
 		s.runJanitor(purging, c)
 	}()
-	s.log.Info("listening", "event", eventListening, "address", listener.Addr().String(), "url", publicURL, "database", c.Database.Redacted(),
-		"version", programVersion())
+	s.log.Info("listening", "event", eventListening, "address", listener.Addr().String(), "url", publicURL,
+		"database", c.Database.Redacted(), "version", programVersion())
 
 	select {
 	case <-ctx.Done():

@@ -115,7 +115,8 @@ func exchangeMany(t *testing.T, s *service) {
 	}
 }
 
-// servesOn wants everything of s to work, and the lines that get lost, if any do, to be counted; and then s to obey stop.
+// servesOn wants everything of s to work, and the lines that get lost, if any do, to be counted; and then s to obey
+// stop.
 func servesOn(t *testing.T, s *service, loses bool, stop syscall.Signal) {
 	t.Helper()
 	exchangeMany(t, s)
@@ -178,8 +179,8 @@ func TestTheLogCanNeitherEndNorStopTheService(t *testing.T) {
 	})
 }
 
-// startedBlind is a ready service whose log says nothing, so that its addresses have to be chosen. Another process may take one before it
-// does: then it ends, and is started again on others.
+// startedBlind is a ready service whose log says nothing, so that its addresses have to be chosen. Another process may
+// take one before it does: then it ends, and is started again on others.
 func startedBlind(t *testing.T, change func(*service)) *service {
 	t.Helper()
 	for range 10 {
@@ -219,7 +220,8 @@ func startedBlind(t *testing.T, change func(*service)) *service {
 	return nil
 }
 
-// What could not be kept is told where it is missing, and nothing else is: every line is there once, whole and in order, or is counted.
+// What could not be kept is told where it is missing, and nothing else is: every line is there once, whole and in
+// order, or is counted.
 func TestWhatTheLogLostIsToldOnceItIsReadAgain(t *testing.T) {
 	s := unread(t)
 	r := piped(t, s)
@@ -302,12 +304,14 @@ func TestTheLastWordsOfACrashFollowTheLog(t *testing.T) {
 	if !found || !strings.Contains(crash, "goroutine ") || s.cmd.ProcessState.ExitCode() != 2 {
 		t.Errorf("%s, and the log ends in %q", s.cmd.ProcessState, tail(string(rest)))
 	}
-	if got := strings.Count(log, `"route":"unmatched"`); got != 2000 || !strings.Contains(log, `"event":"server.stopping"`) {
+	got := strings.Count(log, `"route":"unmatched"`)
+	if got != 2000 || !strings.Contains(log, `"event":"server.stopping"`) {
 		t.Errorf("%d of 2000 lines stand before the crash, and after them %q", got, tail(log))
 	}
 }
 
-// Log rotation and systemctl reload send SIGHUP. It must not end a service, nor must who sent it think that more was read again than was.
+// Log rotation and systemctl reload send SIGHUP. It must not end a service, nor must who sent it think that more was
+// read again than was.
 func TestSIGHUPReadsTheKeysAgainAndEndsNothing(t *testing.T) {
 	s := start(t, newDatabase(t, sqlite), settings{env: []string{"REFRESHD_LOG_FORMAT=json"}})
 	g := s.issue(t, "alice", "shop")

@@ -205,7 +205,9 @@ func TestATakenPortIsARefusal(t *testing.T) {
 	}
 }
 
-var logFields = []string{"time", "level", "msg", "event", "id", "method", "route", "status", "durationMs", "tenant", "outcome"}
+var logFields = []string{
+	"time", "level", "msg", "event", "id", "method", "route", "status", "durationMs", "tenant", "outcome",
+}
 
 func TestWhatOperatorsSee(t *testing.T) {
 	eachStore(t, func(t *testing.T, d database) {

@@ -114,7 +114,8 @@ func TestREADMEsTourWorksAfterAStartOnATerminal(t *testing.T) {
 	}
 }
 
-// Who closes the window of a service that was only tried wants it gone; and Ctrl-S must not stop it, nor keep it from stopping.
+// Who closes the window of a service that was only tried wants it gone; and Ctrl-S must not stop it, nor keep it from
+// stopping.
 func TestOnATerminalSIGHUPStopsAndAFullScreenDoesNot(t *testing.T) {
 	terminal, screen := newTerminal(t)
 	s := startedBlind(t, func(s *service) { s.cmd.Stdout, s.cmd.Stderr = terminal, terminal })
