@@ -352,8 +352,11 @@ func (s *service) admin(ready func(context.Context) error, profiles bool) http.H
 	return mux
 }
 
-// tellNotReady logs why a probe of the admin listener failed, at most once a second.
+// tellNotReady logs why a probe of the admin listener failed, at most once a second; a stop has told so itself.
 func (s *service) tellNotReady(err error) {
+	if errors.Is(err, errStopping) {
+		return
+	}
 	now, last := time.Now().UnixNano(), s.notReadyAt.Load()
 	if now-last >= int64(time.Second) && s.notReadyAt.CompareAndSwap(last, now) {
 		s.log.Warn("not ready", "event", eventNotReady, "error", err)

@@ -82,7 +82,7 @@ func constants(d *ast.GenDecl, events map[string]bool, report reporter) {
 			}
 			value, _ := strconv.Unquote(literal.Value)
 			if !eventName.MatchString(value) {
-				report(name.Pos(), "the event %q is not words with dots", value)
+				report(name.Pos(), "%q is no event", value)
 			}
 			events[value] = true
 		}
@@ -193,7 +193,7 @@ func TestALineWithoutAnEventIsFound(t *testing.T) {
 		`func f() { http.Error(w, "x", 503); c.Error(err); _ = err.Error() }`:                    "",
 		`func f() { slog.NewLogLogger(h.WithAttrs(slog.String("event", eventA)), l) }`:           "",
 		`const eventA = "a.b"`:                                                  "",
-		`const eventA = "A b"`:                                                  at + `the event "A b" is not words with dots`,
+		`const eventA = "A b"`:                                                  at + `"A b" is no event`,
 		`func f() { s.log.Info("x") }`:                                          none,
 		`func f() { s.log.Error("x") }`:                                         none,
 		`func f() { slog.NewLogLogger(h, l) }`:                                  none,

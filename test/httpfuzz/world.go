@@ -191,7 +191,7 @@ func (w *world) service(ctx context.Context) (http.Handler, error) {
 		Publish:      &usecase.Publish{Directory: w.store, Keys: keys, Clock: w.clock},
 		Ready:        w.store.Ready,
 		PublicURL:    publicURL,
-		Log:          slog.New(slog.NewJSONHandler(&w.log, nil)),
+		Log:          slog.New(slog.NewJSONHandler(&w.log, &slog.HandlerOptions{Level: slog.LevelDebug})),
 		Origins:      origins, TrustedProxies: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")},
 	}
 	return api.Handler()
