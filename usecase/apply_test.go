@@ -2,6 +2,7 @@ package usecase_test
 
 import (
 	"context"
+	"fmt"
 	"slices"
 	"strings"
 	"testing"
@@ -133,6 +134,14 @@ func TestWhatIsWrongWithAKickstartIsToldBeforeAnythingIsWritten(t *testing.T) {
 			k.APIKeys[0].APIKey.Permissions = domain.Permissions{"/jwt/issue": {"POKE"}}
 		},
 			[]string{"[invalid]apiKeys[0].permissions.endpoints./jwt/issue"}},
+		{"an endpoint that is none", func(k *usecase.Kickstart) {
+			k.APIKeys[0].APIKey.Permissions = domain.Permissions{"/jwt/refrеsh": {"GET"}}
+		},
+			[]string{"[invalid]apiKeys[0].permissions.endpoints./jwt/refrеsh"}},
+		{"the issuer that another tenant derives", func(k *usecase.Kickstart) {
+			k.Tenants[0].Tenant.Issuer = "https://auth.example/t/nobody-yet"
+		},
+			[]string{"[conflict]tenants[1].issuer"}},
 		{"no key", func(k *usecase.Kickstart) { k.APIKeys[0].Key = domain.Secret{} }, []string{"[blank]apiKeys[0].key"}},
 		{"a key of a tenant that is nowhere", func(k *usecase.Kickstart) { k.APIKeys[0].APIKey.TenantID = "nowhere" },
 			[]string{"[invalid]apiKeys[0].tenantId"}},
@@ -389,5 +398,150 @@ func TestApplyRefusesATenantThatMakesAnotherApplicationImpossible(t *testing.T) 
 	must(t, err)
 	if diff := cmp.Diff(domain.Tenant{ID: "acme"}, tenant); diff != "" {
 		t.Errorf("the tenant changed (-before +after):\n%s", diff)
+	}
+}
+
+// changesOf are the changes of each object that has some, as "name field: old -> new".
+func changesOf(done []usecase.Applied) (lines []string) {
+	for _, a := range done {
+		for _, c := range a.Changes {
+			lines = append(lines, fmt.Sprintf("%s %s: %s -> %s", a.Name, c.Field, c.Old, c.New))
+		}
+	}
+	return lines
+}
+
+// An operator has to see what a file changes, above all what it changes by leaving it out; and no secret.
+func TestApplyTellsTheOldAndTheNewValueOfWhatItChanges(t *testing.T) {
+	w := emptyWorld(t)
+	w.replica = w.open(t)
+	k := kickstart()
+	k.Tenants[0].Tenant.Settings.GraceSeconds = new(int64(20))
+	k.Tenants[0].Applications[0].Settings.CookieOnly = new(true)
+	k.Tenants[0].Applications[1].Settings.GraceSeconds = new(int64(5))
+	k.APIKeys[0].APIKey.ExpiresAt = stored(t0).Truncate(time.Hour)
+	if lines := changesOf(applied(t, w, k)); len(lines) > 0 {
+		t.Errorf("when they are created: %q", lines)
+	}
+	k.Tenants[0].Tenant.Name, k.Tenants[0].Tenant.Issuer = "Acme Inc", ""
+	k.Tenants[0].Applications[0].Settings.CookieOnly = nil
+	k.Tenants[0].Applications[1].Settings.GraceSeconds = nil
+	k.Tenants[0].Applications[1].Settings.CookieDomain = new("acme.example")
+	k.APIKeys[0].Key = domain.NewSecret("ak_another-7890123456789012")
+	k.APIKeys[0].APIKey.TenantID, k.APIKeys[0].APIKey.ExpiresAt = "", time.Time{}
+	k.APIKeys[0].APIKey.Permissions = domain.Permissions{"/jwt/issue": {"POST"}, "*": {"GET", "POST"}}
+	want := []string{
+		"acme name: Acme -> Acme Inc",
+		"acme issuer: https://login.acme.example -> derived from the public URL",
+		"acme/shop cookieOnly: true -> false (not set)",
+		`acme/terminal cookieDomain: "" (not set) -> acme.example`,
+		"acme/terminal " + domain.FieldGraceSeconds + ": 5 -> 20 (not set)",
+		"backend key:  -> ",
+		"backend tenantId: acme -> every tenant",
+		"backend permissions.endpoints.*: none -> GET POST",
+		"backend permissions.endpoints./jwt/refresh: GET DELETE -> none",
+		"backend expiresAt: 2031-02-03T03:00:00Z -> never",
+	}
+	w.probe.forget()
+	would, err := w.apply.DryRun(t.Context(), k)
+	must(t, err)
+	if diff := cmp.Diff(want, changesOf(would)); diff != "" {
+		t.Errorf("dry run (-want +got):\n%s", diff)
+	}
+	for _, write := range []string{"SaveTenant", "SaveApplication", "SaveAPIKey", "AddKey", "Reseal"} {
+		if n := w.probe.count(write); n != 0 {
+			t.Errorf("dry run: %d times %s", n, write)
+		}
+	}
+	if diff := cmp.Diff(would, applied(t, w, k)); diff != "" {
+		t.Errorf("a dry run says something else than is done (-would +done):\n%s", diff)
+	}
+}
+
+// A look at a store must leave it as it is, also before the service has ever started on it, and while the master key is changed.
+func TestADryRunOpensTheKeysAndWritesNothing(t *testing.T) {
+	w := emptyWorld(t)
+	readOnly := func() replica {
+		t.Helper()
+		c := w.keysConfig()
+		c.ReadOnly = true
+		previous := newMasterKey(t, w.random)
+		if len(w.sealed(t)) > 0 {
+			c.Master, previous = previous, c.Master
+		}
+		c.Previous = &previous
+		keys, err := usecase.OpenKeys(t.Context(), c)
+		must(t, err)
+		return w.replicaOf(keys)
+	}
+	would, err := readOnly().apply.DryRun(t.Context(), kickstart())
+	must(t, err)
+	if a := actions(would); len(a) != 4 || !strings.HasSuffix(a[3], "created") {
+		t.Errorf("on an empty store: %q", a)
+	}
+	w.replica = w.open(t)
+	applied(t, w, kickstart())
+	before := w.sealed(t)
+	would, err = readOnly().apply.DryRun(t.Context(), kickstart())
+	must(t, err)
+	for _, a := range would {
+		if a.Action != "unchanged" {
+			t.Errorf("after the kickstart: %s %s is %s", a.Kind, a.Name, a.Action)
+		}
+	}
+	if diff := cmp.Diff(before, w.sealed(t)); diff != "" {
+		t.Errorf("keys (-before +after):\n%s", diff)
+	}
+	w.probe.forget()
+	_, err = readOnly().apply.DryRun(t.Context(), kickstart())
+	must(t, err)
+	if n := w.probe.count("AddKey") + w.probe.count("Reseal"); n != 0 {
+		t.Errorf("%d attempts to write", n)
+	}
+}
+
+// What the store refuses for one tenant must be found before another one is written.
+func TestWhatDoesNotGoWithTheStoreIsRefusedBeforeAnythingIsWritten(t *testing.T) {
+	w := emptyWorld(t)
+	w.replica = w.open(t)
+	k := crossed(t, w)
+	w.application(t, "acme", "forgotten", domain.Settings{TTLMinutes: new(int64(100_000))})
+	k.Tenants = append([]usecase.KickstartTenant{{Tenant: domain.Tenant{ID: "first"}}}, k.Tenants...)
+	want := `[conflict]tenants[1].applications["forgotten"].` + domain.FieldMaximumTTLMinutes
+	_, err := w.apply.DryRun(t.Context(), k)
+	wantCodes(t, err, want)
+	done, err := w.apply.Do(t.Context(), k)
+	wantCodes(t, err, want)
+	_, err = w.store.Tenant(t.Context(), "first")
+	wantErr(t, err, domain.ErrNotFound)
+	if len(done) > 0 {
+		t.Errorf("done = %v", actions(done))
+	}
+}
+
+// The cost of an apply is that of what its file says: with twice as many tenants it reads and writes twice as much.
+func TestApplyIsLinear(t *testing.T) {
+	costs := func(tenants int) (calls, keys, others int) {
+		w := emptyWorld(t)
+		store := &measured{Store: w.store}
+		w.probe.Store = store
+		w.replica = w.open(t)
+		w.probe.forget()
+		store.keys, store.tenants = 0, 0
+		var k usecase.Kickstart
+		for i := range tenants {
+			id := fmt.Sprint("tenant-", i)
+			k.Tenants = append(k.Tenants, usecase.KickstartTenant{
+				Tenant:       domain.Tenant{ID: id, Issuer: "https://" + id + ".example"},
+				Applications: []domain.Application{{ID: "shop"}, {ID: "blog"}},
+			})
+		}
+		applied(t, w, k)
+		return len(w.probe.asked()), store.keys, store.tenants
+	}
+	calls, keys, others := costs(100)
+	if twice, twiceKeys, twiceOthers := costs(200); twice != 2*calls || twiceKeys > 2*keys+1 || twiceOthers != 2*others {
+		t.Errorf("200 tenants: %d calls of ports, %d keys and %d tenants read; 100: %d, %d, %d", twice, twiceKeys, twiceOthers,
+			calls, keys, others)
 	}
 }

@@ -56,7 +56,8 @@ type Keys struct {
 
 	loads   flights // by tenant
 	makes   flights // by tenant and algorithm
-	lookUps lock
+	lookUps lock    // of key ids
+	checks  lock    // of tenants whose key sets are asked for
 	misses  misses
 }
 
@@ -64,7 +65,7 @@ type Keys struct {
 // It returns domain.ErrWrongMasterKey or ErrKeysLost, having written nothing, where master key and store do not belong together.
 // Signing keys of tenants are not opened: one that was altered is found when it is needed.
 func OpenKeys(ctx context.Context, c KeysConfig) (*Keys, error) {
-	k := &Keys{KeysConfig: c, reading: newLock(1), lookUps: newLock(maxLookUps)}
+	k := &Keys{KeysConfig: c, reading: newLock(1), lookUps: newLock(maxLookUps), checks: newLock(maxLookUps)}
 	k.held.loading = make(map[string]bool)
 	// Data is asked for before keys are: whoever stored what is there by now had all of its keys before. The other way round,
 	// another process that starts for the first time could come between and make this one refuse.

@@ -60,11 +60,11 @@ func (p *Publish) Tenant(ctx context.Context, tenantID string) ([]byte, error) {
 
 // check looks the tenant up, and makes sure that it has a key.
 func (p *Publish) check(ctx context.Context, tenantID string) error {
-	if err := p.Keys.lookUps.acquire(ctx); err != nil {
+	if err := p.Keys.checks.acquire(ctx); err != nil {
 		return err
 	}
 	t, err := p.Directory.Tenant(ctx, tenantID)
-	p.Keys.lookUps.release()
+	p.Keys.checks.release()
 	if err != nil {
 		return fault("publish", err)
 	}
@@ -82,11 +82,11 @@ func (p *Publish) Shared(ctx context.Context) ([]byte, error) {
 	now, only := p.Clock(), p.only.Load()
 	// One request a second looks, and the others go by what was seen before.
 	if only == nil || !recent(now, only.at, KeyReadInterval) && p.only.CompareAndSwap(only, &onlyTenant{now, only.id}) {
-		if err := p.Keys.lookUps.acquire(ctx); err != nil {
+		if err := p.Keys.checks.acquire(ctx); err != nil {
 			return nil, err
 		}
 		tenants, err := p.Directory.Tenants(ctx, 2)
-		p.Keys.lookUps.release()
+		p.Keys.checks.release()
 		switch {
 		case err != nil && only == nil:
 			return nil, fault("publish", err)

@@ -1,0 +1,400 @@
+package usecase_test
+
+import (
+	"context"
+	"encoding/base64"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/refreshd/refreshd/adapter/jwxsigner"
+	"github.com/refreshd/refreshd/adapter/memstore"
+	"github.com/refreshd/refreshd/domain"
+	"github.com/refreshd/refreshd/port"
+	"github.com/refreshd/refreshd/usecase"
+)
+
+// signingKey stores a second key of a tenant, as an operator's process would.
+func (w *world) signingKey(t *testing.T, k domain.SealedKey) {
+	t.Helper()
+	private, err := w.probe.Signer.NewKey(k.Algorithm)
+	must(t, err)
+	k.Kind, k.CreatedAt = domain.KeySigning, stored(w.clock.now())
+	sealed, err := w.master.Seal(k, private, w.random)
+	must(t, err)
+	must(t, w.store.AddKey(t.Context(), sealed))
+}
+
+func published(t *testing.T, r replica, tenantID string) []string {
+	t.Helper()
+	set, err := r.publish.Tenant(t.Context(), tenantID)
+	must(t, err)
+	var ids []string
+	for _, k := range publicKeys(t, set) {
+		ids = append(ids, k.Kid)
+	}
+	return ids
+}
+
+// What another process makes must be published here before verifiers give up, sign here from its start, and verify here at once.
+func TestAKeyThatAnotherProcessMadeServesInThisOne(t *testing.T) {
+	w := newWorld(t)
+	here, there := w.replica, w.open(t)
+	first := w.issued(t, "shop")
+	old := published(t, here, "acme")
+	published(t, there, "acme")
+
+	w.signingKey(t, domain.SealedKey{
+		TenantID: "acme", Algorithm: domain.ES256, Number: 2, ID: "next", StartsAt: stored(w.clock.now()).Truncate(time.Second),
+	})
+	must(t, there.keys.Reload(t.Context()))
+	byNext, err := there.issue.Do(t.Context(), usecase.IssueInput{TenantID: "acme", ApplicationID: "shop", UserID: "ben"})
+	must(t, err)
+	if kid := kidOf(t, byNext.AccessToken); kid != "next" {
+		t.Fatalf("signed by %s, want next", kid)
+	}
+	if _, err := here.authenticate.Owner(t.Context(), byNext.AccessToken); err != nil {
+		t.Errorf("before this process has read of it: %v", err)
+	}
+	for i, wait := range []struct {
+		how  string
+		wait func()
+	}{
+		{"after a second", func() { w.clock.advance(time.Second); must(t, here.keys.Reload(t.Context())) }},
+		{"without the reading of each second", func() { w.clock.advance(4 * time.Second) }},
+	} {
+		wait.wait()
+		want := append([]string{"next"}, old...)
+		slices.Sort(want)
+		if diff := cmp.Diff(want, published(t, here, "acme")); diff != "" {
+			t.Errorf("%s: published (-want +got):\n%s", wait.how, diff)
+		}
+		g := w.issued(t, "shop")
+		if kid := kidOf(t, g.AccessToken); kid != "next" {
+			t.Errorf("%s: signed by %s, want next", wait.how, kid)
+		}
+		id := fmt.Sprint("other-", i)
+		w.signingKey(t, domain.SealedKey{TenantID: "acme", Algorithm: domain.EdDSA, Number: uint32(i + 1), ID: id})
+		old = append(old, id)
+	}
+	if _, err := here.authenticate.Owner(t.Context(), first.AccessToken); err != nil {
+		t.Errorf("by the key of before: %v", err)
+	}
+}
+
+// A shared key serves every tenant, also those that are loaded already.
+func TestASharedKeyOfAnotherProcessServesAllTenants(t *testing.T) {
+	w := newWorld(t)
+	w.issued(t, "shop")
+	w.signingKey(t, domain.SealedKey{Algorithm: domain.ES256, Number: 1, ID: "shared"})
+	must(t, w.keys.Reload(t.Context()))
+	for _, tenantID := range []string{"acme", "globex"} {
+		if ids := published(t, w.replica, tenantID); !slices.Contains(ids, "shared") {
+			t.Errorf("%s publishes %v, want the shared key too", tenantID, ids)
+		}
+	}
+	g, err := w.issue.Do(t.Context(), usecase.IssueInput{TenantID: "globex", ApplicationID: "shop", UserID: "ana"})
+	must(t, err)
+	if kid := kidOf(t, g.AccessToken); kid != "shared" {
+		t.Errorf("globex, which has no key of its own, signed by %s", kid)
+	}
+	if _, err := w.open(t).authenticate.Owner(t.Context(), g.AccessToken); err != nil {
+		t.Error(err)
+	}
+}
+
+// unreadable is a store whose key ring can be cut off, or held up.
+type unreadable struct {
+	port.Keys
+	cut   atomic.Bool
+	after func(tenantID string) // a tenant's keys were read
+	hold  chan struct{}         // a look-up by id waits for it
+	now   atomic.Int64
+	most  atomic.Int64
+}
+
+func (u *unreadable) KeysSince(ctx context.Context, revision uint64, limit int) ([]domain.SealedKey, error) {
+	if u.cut.Load() {
+		return nil, errPort
+	}
+	return u.Keys.KeysSince(ctx, revision, limit)
+}
+
+func (u *unreadable) KeysOfTenant(ctx context.Context, tenantID string) ([]domain.SealedKey, error) {
+	keys, err := u.Keys.KeysOfTenant(ctx, tenantID)
+	if u.after != nil {
+		u.after(tenantID)
+	}
+	return keys, err
+}
+
+func (u *unreadable) KeyByID(ctx context.Context, id string) (domain.SealedKey, error) {
+	if u.hold != nil {
+		n := u.now.Add(1)
+		for most := u.most.Load(); n > most && !u.most.CompareAndSwap(most, n); most = u.most.Load() {
+		}
+		<-u.hold
+		u.now.Add(-1)
+	}
+	return u.Keys.KeyByID(ctx, id)
+}
+
+func (w *world) openOn(t *testing.T, store port.Keys) replica {
+	t.Helper()
+	c := w.keysConfig()
+	c.Store = store
+	keys, err := usecase.OpenKeys(t.Context(), c)
+	must(t, err)
+	return w.replicaOf(keys)
+}
+
+// A process that is cut off from the ring must not sign for ever with a key that has been revoked meanwhile; but verifiers get its
+// key sets, or they would refuse every access token.
+func TestAProcessThatCannotReadTheRingSignsForThreeSecondsMore(t *testing.T) {
+	w := newWorld(t)
+	store := &unreadable{Keys: w.probe}
+	w.replica = w.openOn(t, store)
+	g := w.issued(t, "shop")
+	set := published(t, w.replica, "acme")
+	store.cut.Store(true)
+	for _, step := range []struct {
+		after time.Duration
+		signs bool
+	}{{3 * time.Second, true}, {time.Microsecond, false}, {time.Hour, false}} {
+		w.clock.advance(step.after)
+		_, err := w.issue.Do(t.Context(), usecase.IssueInput{TenantID: "acme", ApplicationID: "shop", UserID: "ben"})
+		_, verify := w.authenticate.Owner(t.Context(), g.AccessToken)
+		for what, err := range map[string]error{"issue": err, "verify": verify} {
+			if step.signs && err != nil && !strings.Contains(err.Error(), "expired") {
+				t.Errorf("%s: %s: %v", step.after, what, err)
+			} else if !step.signs {
+				wantErr(t, err, domain.ErrUnavailable)
+			}
+		}
+		if diff := cmp.Diff(set, published(t, w.replica, "acme")); diff != "" {
+			t.Errorf("%s: published (-want +got):\n%s", step.after, diff)
+		}
+	}
+	store.cut.Store(false)
+	w.issued(t, "shop") // at once
+}
+
+// Between reading a tenant's keys and holding them a reading of the ring may come by. The key that it brings must not get lost.
+func TestAKeyThatIsMadeWhileItsTenantIsLoadedIsNotMissed(t *testing.T) {
+	w := newWorld(t)
+	w.issued(t, "shop")
+	store := &unreadable{Keys: w.probe}
+	w.replica = w.openOn(t, store)
+	var once sync.Once
+	store.after = func(tenantID string) {
+		if tenantID != "acme" {
+			return
+		}
+		once.Do(func() {
+			w.signingKey(t, domain.SealedKey{TenantID: "acme", Algorithm: domain.EdDSA, Number: 1, ID: "between"})
+			must(t, w.keys.Reload(t.Context()))
+		})
+	}
+	if ids := published(t, w.replica, "acme"); !slices.Contains(ids, "between") {
+		t.Errorf("published %v, want the key that was made meanwhile", ids)
+	}
+}
+
+// tokenBy is an access token that names a key which nobody has.
+func tokenBy(t *testing.T, kid string) domain.Secret {
+	t.Helper()
+	header := base64.RawURLEncoding.EncodeToString(fmt.Appendf(nil, `{"alg":"EdDSA","kid":%q,"typ":"at+jwt"}`, kid))
+	return domain.NewSecret(header + ".e30.AAAA")
+}
+
+// Strangers can make up names without end.
+func TestMadeUpKeyIDsAreNoLoadOnTheStore(t *testing.T) {
+	w := newWorld(t)
+	first := w.issued(t, "shop")
+	w.probe.forget()
+	for range 50 {
+		for _, kid := range []string{"made-up", strings.Repeat("x", 256), "with blank", "\u0000", "ключ", ""} {
+			_, err := w.authenticate.Owner(t.Context(), tokenBy(t, kid))
+			wantErr(t, err, domain.ErrUnauthorized)
+		}
+	}
+	if got := w.probe.count("KeyByID"); got != 1 {
+		t.Errorf("%d look-ups of the same made-up key, want 1", got)
+	}
+	// A key that is made later is found all the same, although its id was asked for before.
+	w.signingKey(t, domain.SealedKey{TenantID: "acme", Algorithm: domain.EdDSA, Number: 1, ID: "made-up"})
+	must(t, w.keys.Reload(t.Context()))
+	w.application(t, "acme", "modern", domain.Settings{Algorithm: new(domain.EdDSA)})
+	if _, err := w.authenticate.Owner(t.Context(), w.issued(t, "modern").AccessToken); err != nil {
+		t.Error(err)
+	}
+
+	// While they wait, however many they are, whoever has a key that is known does not.
+	store := &unreadable{Keys: w.probe, hold: make(chan struct{})}
+	w.replica = w.openOn(t, store)
+	w.rotated(t, first.TokenString)
+	var strangers sync.WaitGroup
+	for i := range 40 {
+		strangers.Go(func() {
+			if _, err := w.authenticate.Owner(t.Context(), tokenBy(t, fmt.Sprint("made-up-", i))); err == nil {
+				t.Error("a made-up key verified")
+			}
+		})
+	}
+	for store.now.Load() == 0 {
+		time.Sleep(time.Millisecond)
+	}
+	w.issued(t, "shop")
+	published(t, w.replica, "acme")
+	if _, err := w.authenticate.Owner(t.Context(), first.AccessToken); err != nil {
+		t.Error(err)
+	}
+	close(store.hold)
+	strangers.Wait()
+	if most := store.most.Load(); most > 4 {
+		t.Errorf("%d look-ups at the same time, want at most 4", most)
+	}
+}
+
+// The key set of a tenant comes from memory, and that of a made-up one costs a look-up.
+func TestKeySetsComeFromMemory(t *testing.T) {
+	w := newWorld(t)
+	published(t, w.replica, "acme")
+	_, err := w.publish.Shared(t.Context())
+	must(t, err)
+	w.probe.forget()
+	for range 100 {
+		published(t, w.replica, "acme")
+		if _, err := w.publish.Shared(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if calls := w.probe.asked(); len(calls) > 0 {
+		t.Errorf("calls of ports = %v, want none", calls)
+	}
+	for i := range 10 {
+		_, err := w.publish.Tenant(t.Context(), fmt.Sprint("made-up-", i))
+		wantErr(t, err, domain.ErrNotFound)
+	}
+	if calls := w.probe.asked(); w.probe.count("Tenant") != 10 || len(calls) != 10 {
+		t.Errorf("calls of ports = %v, want Tenant 10 times", calls)
+	}
+	// A tenant that is deleted is gone after a minute.
+	must(t, w.store.DeleteTenant(t.Context(), "acme", stored(w.clock.now())))
+	w.clock.advance(time.Minute)
+	_, err = w.publish.Tenant(t.Context(), "acme")
+	wantErr(t, err, domain.ErrNotFound)
+}
+
+// measured counts what is read.
+type measured struct {
+	port.Store
+	calls, keys, tenants int
+}
+
+func (m *measured) counted(keys []domain.SealedKey, err error) ([]domain.SealedKey, error) {
+	m.calls++
+	m.keys += len(keys)
+	return keys, err
+}
+
+func (m *measured) KeysSince(ctx context.Context, revision uint64, limit int) ([]domain.SealedKey, error) {
+	return m.counted(m.Store.KeysSince(ctx, revision, limit))
+}
+
+func (m *measured) KeysOfTenant(ctx context.Context, tenantID string) ([]domain.SealedKey, error) {
+	return m.counted(m.Store.KeysOfTenant(ctx, tenantID))
+}
+
+func (m *measured) KeyByID(ctx context.Context, id string) (domain.SealedKey, error) {
+	m.calls++
+	return m.Store.KeyByID(ctx, id)
+}
+
+func (m *measured) AddKey(ctx context.Context, k domain.SealedKey) error {
+	m.calls++
+	return m.Store.AddKey(ctx, k)
+}
+
+func (m *measured) Tenant(ctx context.Context, id string) (domain.Tenant, error) {
+	m.calls, m.tenants = m.calls+1, m.tenants+1
+	return m.Store.Tenant(ctx, id)
+}
+
+func (m *measured) Tenants(ctx context.Context, limit int) ([]domain.Tenant, error) {
+	ts, err := m.Store.Tenants(ctx, limit)
+	m.calls, m.tenants = m.calls+1, m.tenants+len(ts)
+	return ts, err
+}
+
+func (m *measured) read() string {
+	return fmt.Sprintf("%d calls, %d keys, %d tenants", m.calls, m.keys, m.tenants)
+}
+
+// The costs of a start, an issue, an exchange, a verification, a key set and an apply are the same with few tenants and with many, in
+// what is read and written: time would tell more about the machine.
+func TestNoCostGrowsWithTheNumberOfTenants(t *testing.T) {
+	costs := func(tenants int) (told []string) {
+		store := &measured{Store: memstore.New()}
+		w := &world{clock: &clock{t0}, random: newCounting(), store: store.Store.(*memstore.Store)}
+		w.probe = &probe{Store: store, Signer: jwxsigner.New(w.random)}
+		w.master = newMasterKey(t, w.random)
+		w.replica = w.open(t)
+		private, err := w.probe.Signer.NewKey(domain.ES256)
+		must(t, err)
+		for i := range tenants {
+			id := fmt.Sprintf("tenant-%d", i)
+			must(t, w.store.SaveTenant(t.Context(), domain.Tenant{ID: id}, domain.Application{ID: "shop"}))
+			k, err := w.master.Seal(domain.SealedKey{
+				Kind: domain.KeySigning, TenantID: id, Algorithm: domain.ES256, Number: 1, ID: "key-of-" + id,
+			}, private, w.random)
+			must(t, err)
+			must(t, w.store.AddKey(t.Context(), k))
+		}
+		step := func(name string, do func()) {
+			t.Helper()
+			store.calls, store.keys, store.tenants = 0, 0, 0
+			do()
+			told = append(told, name+": "+store.read())
+		}
+		var g usecase.Grant
+		step("start", func() { w.replica = w.open(t) })
+		step("issue", func() {
+			var err error
+			g, err = w.issue.Do(t.Context(), usecase.IssueInput{TenantID: "tenant-7", ApplicationID: "shop", UserID: "ana"})
+			must(t, err)
+		})
+		step("exchange", func() { w.rotated(t, g.TokenString) })
+		step("read the changes", func() { must(t, w.keys.Reload(t.Context())) })
+		step("key set", func() { published(t, w.replica, "tenant-8") })
+		step("made-up tenant", func() { _, _ = w.publish.Tenant(t.Context(), "nobody") })
+		step("made-up key number", func() {
+			w.clock.advance(time.Minute)
+			made := domain.TokenKey{Number: 77, Key: domain.NewSecret("x")}.Mint(domain.ID{1}, 1)
+			wantOutcome(t, w.exchanged(t, made), domain.RefusedInvalid, nil)
+		})
+		step("apply", func() {
+			applied(t, w, usecase.Kickstart{Tenants: []usecase.KickstartTenant{{
+				Tenant:       domain.Tenant{ID: "new", Issuer: "https://new.example"},
+				Applications: []domain.Application{{ID: "shop"}},
+			}}})
+		})
+		other := w.open(t)
+		step("verify in another process", func() {
+			_, err := other.authenticate.Owner(t.Context(), g.AccessToken)
+			must(t, err)
+		})
+		return told
+	}
+	few, many := costs(10), costs(3000)
+	if diff := cmp.Diff(few, many); diff != "" {
+		t.Errorf("what is read (-with 10 tenants +with 3000):\n%s", diff)
+	}
+	t.Log("\n" + strings.Join(many, "\n"))
+}
