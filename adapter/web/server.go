@@ -49,10 +49,10 @@ func New(o Options) *echo.Echo {
 	return e
 }
 
-// NewServer is an http.Server around handler, without an address. Its time-outs leave a handler the time that this package
+// NewServer is a Server around handler, without an address. Its time-outs leave a handler the time that this package
 // grants it; a caller that streams for longer raises WriteTimeout.
-func NewServer(handler http.Handler, to *slog.Logger) *http.Server {
-	return &http.Server{
+func NewServer(handler http.Handler, to *slog.Logger) *Server {
+	return &Server{Server: http.Server{
 		Handler:           handler,
 		ReadHeaderTimeout: 5 * time.Second,
 		ReadTimeout:       15 * time.Second,
@@ -60,7 +60,7 @@ func NewServer(handler http.Handler, to *slog.Logger) *http.Server {
 		IdleTimeout:       120 * time.Second,
 		MaxHeaderBytes:    32 << 10, // two cookies and an Authorization, each with an access token of some KiB
 		ErrorLog:          logLines(to),
-	}
+	}}
 }
 
 // logLines returns a logger for what a library has to say.

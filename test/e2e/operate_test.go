@@ -72,6 +72,24 @@ func TestSIGTERMFinishesWhatIsRunning(t *testing.T) {
 	})
 }
 
+// A stranger with one connection must not make a stop fail: the exit status is how an orchestrator knows that nothing was lost.
+func TestSIGTERMDoesNotWaitForABodyThatTrickles(t *testing.T) {
+	s := start(t, newDatabase(t, memory), settings{})
+	c, err := net.Dial("tcp", strings.TrimPrefix(s.URL(), "http://"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	if _, err := io.WriteString(c, "POST /jwt/refresh HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\nContent-Length: 300\r\n\r\n"); err != nil {
+		t.Fatal(err)
+	}
+	if line, err := bufio.NewReader(c).ReadString('\n'); err != nil || !strings.Contains(line, "100") {
+		t.Fatalf("%q, %v; want 100 Continue", line, err)
+	}
+	s.Terminate()
+	s.Stop() // and exits with 0
+}
+
 // A balancer sees that a process is not ready a moment after it is, and sends to it until then.
 func TestAfterSIGTERMItServesForTheDelayWhileNotReady(t *testing.T) {
 	short.LeaveOut(t, "the fifteen seconds of a delay")

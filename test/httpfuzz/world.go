@@ -42,7 +42,7 @@ type world struct {
 	rng    *rand.Rand
 	random *rand.ChaCha8
 	store  *watched
-	server *http.Server
+	server *web.Server
 	log    lockedBuffer
 	addr   string
 	conn   *conn
