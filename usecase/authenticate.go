@@ -48,14 +48,14 @@ func (a *Authenticate) APIKey(ctx context.Context, key domain.Secret, method, pa
 }
 
 // Owner finds the user behind an access token, who may act on the session it belongs to; ErrUnauthorized unless it verifies and
-// lives.
+// has not expired. If it verifies, and only has expired, the caller is there with the error.
 func (a *Authenticate) Owner(ctx context.Context, accessToken domain.Secret) (Caller, error) {
 	t, err := a.Keys.verify(ctx, accessToken.Reveal())
 	if err != nil {
 		return Caller{}, err
 	}
 	if !a.Clock.now().Before(t.ExpiresAt) {
-		return Caller{}, fmt.Errorf("the access token has expired: %w", domain.ErrUnauthorized)
+		return Caller{Owner: &t}, fmt.Errorf("the access token has expired: %w", domain.ErrUnauthorized)
 	}
 	return Caller{Owner: &t}, nil
 }

@@ -15,10 +15,6 @@ type Exchange struct {
 	Tokens port.RefreshTokens
 	Minter Minter
 	Clock  Clock
-	// Limit, if set, is asked before the store is, and only if the token string is genuine. Its error is Do's as it is: nothing was
-	// decided.
-	// authenticated reports whether an API key stands behind the request.
-	Limit func(id domain.ID, authenticated bool) error
 	// Restored is domain.Call.Restored of every exchange: an operator has said that the store was restored from a backup.
 	Restored bool
 }
@@ -40,6 +36,9 @@ type ExchangeInput struct {
 	Authenticated  bool   // an API key with the permission came along, and serves TenantID
 	Binding        string // what the caller proved; empty for nothing
 	ClientAddress  string
+	// Limit, if set, is called before the store is, and only if the token string is genuine. Its error is Do's as it is: nothing was
+	// decided. authenticated is Authenticated.
+	Limit func(id domain.ID, authenticated bool) error
 }
 
 // Exchanged is how an exchange ended. Grant is empty if it was refused, but for the record, where one was read, and its policy.
@@ -63,13 +62,17 @@ const exchangeAttempts = 5
 // retry is answered with it.
 func (x *Exchange) Do(ctx context.Context, in ExchangeInput) (Exchanged, error) {
 	presented, genuine, err := x.present(ctx, in)
-	if err != nil || !genuine || in.TenantID != "" && !domain.IsTenantID(in.TenantID) {
+	if err != nil || !genuine {
 		return Exchanged{Outcome: domain.RefusedInvalid}, err
 	}
-	if x.Limit != nil {
-		if err := x.Limit(presented.ID, in.Authenticated); err != nil {
+	if in.Limit != nil {
+		if err := in.Limit(presented.ID, in.Authenticated); err != nil {
 			return Exchanged{}, err
 		}
+	}
+	fits, err := x.fits(ctx, presented, in.AccessToken)
+	if err != nil || !fits || in.TenantID != "" && !domain.IsTenantID(in.TenantID) {
+		return Exchanged{Outcome: domain.RefusedInvalid}, err
 	}
 	call := domain.Call{
 		Generation: presented.Generation, Now: x.Clock.now(), TenantID: in.TenantID, Authenticated: in.Authenticated,
@@ -132,14 +135,20 @@ func (x *Exchange) present(ctx context.Context, in ExchangeInput) (best domain.P
 		}
 		genuine = true
 	}
-	if genuine && !in.AccessToken.IsZero() {
-		old, err := x.Minter.Keys.verify(ctx, in.AccessToken.Reveal())
-		if errors.Is(err, domain.ErrUnauthorized) || errors.Is(err, domain.ErrUnknownKey) {
-			return best, true, nil // what cannot be verified is ignored, also if its key could not be looked up
-		}
-		return best, err == nil && old.SessionID == best.ID.String(), err
-	}
 	return best, genuine, nil
+}
+
+// fits reports whether an old access token, if there is one, is of the same session. One that cannot be verified is ignored, also if its
+// key could not be looked up.
+func (x *Exchange) fits(ctx context.Context, t domain.PresentedToken, accessToken domain.Secret) (bool, error) {
+	if accessToken.IsZero() {
+		return true, nil
+	}
+	old, err := x.Minter.Keys.verify(ctx, accessToken.Reveal())
+	if errors.Is(err, domain.ErrUnauthorized) || errors.Is(err, domain.ErrUnknownKey) {
+		return true, nil
+	}
+	return err == nil && old.SessionID == t.ID.String(), err
 }
 
 func (x *Exchange) answer(ctx context.Context, d domain.Decision, p domain.Policy, c domain.Call) (Exchanged, error) {

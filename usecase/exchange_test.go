@@ -263,33 +263,39 @@ func TestTheLimitIsAskedOfGenuineStringsAndBeforeTheStore(t *testing.T) {
 	issued := w.issued(t, "shop")
 	tooMany := errors.New("too many")
 	var asked []domain.ID
-	w.exchange.Limit = func(id domain.ID, _ bool) error {
+	limit := func(id domain.ID, _ bool) error {
 		asked = append(asked, id)
 		return tooMany
 	}
-	w.probe.forget()
 	raw, err := base64.RawURLEncoding.DecodeString(strings.TrimPrefix(issued.TokenString.Reveal(), "rt_"))
 	if err != nil {
 		t.Fatal(err)
 	}
 	raw[30] ^= 1
 	for _, s := range []domain.Secret{domain.NewSecret(withChecksum(raw)), domain.NewSecret("rt_x")} {
-		wantOutcome(t, w.exchangedAs(t, usecase.ExchangeInput{TokenString: s}), domain.RefusedInvalid, nil)
+		wantOutcome(t, w.exchangedAs(t, usecase.ExchangeInput{TokenString: s, Limit: limit}), domain.RefusedInvalid, nil)
 	}
 	if len(asked) > 0 {
 		t.Errorf("the limit was asked of %v, whose strings were forged", asked)
 	}
-	if _, err := w.exchange.Do(t.Context(), usecase.ExchangeInput{TokenString: issued.TokenString}); !errors.Is(err, tooMany) {
-		t.Errorf("got %v, want the limit's error", err)
+	// An access token of another session or a tenant that is none makes a genuine string no guess.
+	other := w.issued(t, "shop")
+	w.probe.forget()
+	for _, in := range []usecase.ExchangeInput{{}, {AccessToken: other.AccessToken}, {TenantID: "no tenant"}} {
+		in.TokenString, in.Limit = issued.TokenString, limit
+		if _, err := w.exchange.Do(t.Context(), in); !errors.Is(err, tooMany) {
+			t.Errorf("got %v, want the limit's error", err)
+		}
 	}
-	if diff := cmp.Diff([]domain.ID{issued.RefreshToken.ID}, asked); diff != "" {
+	id := issued.RefreshToken.ID
+	if diff := cmp.Diff([]domain.ID{id, id, id}, asked); diff != "" {
 		t.Errorf("asked of (-want +got):\n%s", diff)
 	}
 	if got := w.probe.asked(); len(got) > 0 {
 		t.Errorf("a refused exchange called %v", got)
 	}
-	w.exchange.Limit = func(domain.ID, bool) error { return nil }
-	wantOutcome(t, w.exchangedAs(t, usecase.ExchangeInput{TokenString: issued.TokenString}), domain.Rotated, nil)
+	none := func(domain.ID, bool) error { return nil }
+	wantOutcome(t, w.exchangedAs(t, usecase.ExchangeInput{TokenString: issued.TokenString, Limit: none}), domain.Rotated, nil)
 }
 
 func TestAnUnknownKeyNumberReloadsTheKeysOnceASecondAtMost(t *testing.T) {

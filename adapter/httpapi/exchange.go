@@ -42,17 +42,20 @@ func (a *API) exchange(c echo.Context, b refreshBody) error {
 	if err != nil {
 		return err
 	}
-	if out.Outcome == domain.RefusedInvalid && !out.RefreshToken.ID.IsZero() && a.Guard != nil {
-		a.Guard.Unproved(out.RefreshToken.ID, in.Authenticated) // whatever it lacked, the string was genuine
+	record := web.Note(c)
+	if out.Outcome == domain.RefusedInvalid {
+		if err := record.FailedProof(); err != nil { // unless the string was genuine, whatever else it lacked
+			return err
+		}
+	}
+	if chargeable(out) {
+		record.Exchanged()
 	}
 	if errors.Is(out.Why, domain.ErrLifeTooLong) { // nothing is wrong with the token string, and no outcome says so
 		return domain.NewInvalid("timeToLiveInSeconds", domain.Malformed,
 			"this is longer than the policy allows: ask for less, or leave it out")
 	}
 	a.tell(c, out)
-	if out.Outcome == domain.RefusedInvalid {
-		web.Note(c).FailedProof()
-	}
 	switch {
 	case errors.Is(out.Why, domain.ErrAuthenticationRequired):
 		return domain.ErrUnauthorized
@@ -76,6 +79,19 @@ func (a *API) exchange(c echo.Context, b refreshBody) error {
 	return done(c, "The refresh token was exchanged.", data)
 }
 
+// chargeable reports whether the refresh token's limit counts the exchange. A refusal that left the refresh token active does not count: a copy
+// of an old token string must not keep the owner out.
+func chargeable(out usecase.Exchanged) bool {
+	switch out.Outcome {
+	case domain.RefusedInvalid, domain.RefusedInactive:
+		return false
+	case domain.RefusedReplayed:
+		return !out.RefreshToken.RevokedAt.IsZero()
+	default:
+		return true
+	}
+}
+
 // exchangeInput reads what is not in a cookie: who vouches for the call, and the body.
 func (a *API) exchangeInput(c echo.Context, b refreshBody) (usecase.ExchangeInput, error) {
 	in, err := a.voucher(c)
@@ -85,7 +101,7 @@ func (a *API) exchangeInput(c echo.Context, b refreshBody) (usecase.ExchangeInpu
 	if _, err := web.Query[struct{}](c); err != nil {
 		return in, err
 	}
-	in.AccessToken, in.ClientAddress = domain.NewSecret(text(b.Token)), c.RealIP()
+	in.AccessToken, in.ClientAddress, in.Limit = domain.NewSecret(text(b.Token)), c.RealIP(), web.Note(c).Genuine
 	if ttl := b.TimeToLiveInSeconds; ttl != nil {
 		if *ttl < 1 || *ttl > longestLife {
 			return in, domain.NewInvalid("timeToLiveInSeconds", domain.Malformed, "use at least 1, and no more than the policy allows")

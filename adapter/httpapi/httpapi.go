@@ -38,8 +38,7 @@ type API struct {
 	PublicURL      string
 	Origins        web.Origins
 	TrustedProxies []netip.Prefix
-	// Guard, if set, stands before all endpoints but health, readiness and the documents. The limit for refresh tokens is the
-	// exchange's own.
+	// Guard, if set, stands before everything.
 	Guard *web.Guard
 	// Observe and Exchanged, if set, are told of every request and of every exchange, refused ones too.
 	Observe   func(web.Response)
@@ -50,7 +49,17 @@ type API struct {
 func (a *API) Handler() (http.Handler, error) {
 	e := web.New(web.Options{
 		Log: a.Log, Render: renderRefusal, TrustedProxies: a.TrustedProxies, Origins: a.Origins, Observe: a.Observe,
-		Guard: a.Guard, APIKey: offeredKey, Unguarded: []string{"/healthz", "/readyz", "/openapi.yaml", "/docs", "/docs/style.css"},
+		Guard: a.Guard, APIKey: offeredKey,
+		Kinds: map[string]web.Kind{
+			"/jwt/refresh":                       web.Exchange,
+			"/t/:tenantId/.well-known/jwks.json": web.Public,
+			"/.well-known/jwks.json":             web.Public,
+			"/openapi.yaml":                      web.Public,
+			"/docs":                              web.Public,
+			"/docs/style.css":                    web.Public,
+			"/healthz":                           web.Health,
+			"/readyz":                            web.Health,
+		},
 	})
 	d, err := documentation()
 	if err != nil {

@@ -14,13 +14,13 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/refreshd/refreshd/adapter/web"
+	"github.com/refreshd/refreshd/port"
 )
 
 // limit puts a guard before s, whose clock is the test's.
 func (s *service) limit(t *testing.T, l web.RateLimits) {
 	t.Helper()
-	guard := web.NewGuard(l, s.api.TrustedProxies, s.clock, nil)
-	s.api.Guard, s.api.Exchange.Limit = guard, guard.Exchange
+	s.api.Guard = web.NewGuard(l, s.api.TrustedProxies, s.clock, nil)
 	var err error
 	if s.handler, err = s.api.Handler(); err != nil {
 		t.Fatal(err)
@@ -56,47 +56,110 @@ func (a *answer) refusedFor(t *testing.T, reason string) time.Duration {
 	return time.Duration(seconds) * time.Second
 }
 
-func TestAnAddressThatCallsTooOftenIsRefusedEverywhereButWhereItCostsNothing(t *testing.T) {
+// useUp sends a request until it is refused because of its client address, which must be after so many.
+func (h *household) useUp(t *testing.T, n int, method, target string, options ...option) {
+	t.Helper()
+	for range n {
+		if got := h.do(t, method, target, options...); got.status == 429 {
+			t.Fatalf("%s %s: refused before %d requests", method, target, n)
+		}
+	}
+	h.do(t, method, target, options...).refusedFor(t, "clientAddress")
+}
+
+// takeSlots sends guesses of API keys from one address until the last thousand were all refused: no slot for a
+// look-up is free then.
+func (h *household) takeSlots(t *testing.T) {
+	t.Helper()
+	for refused := 0; refused < 1000; {
+		if refused++; h.do(t, "GET", "/jwt/refresh?userId=ada", guess).status != 429 {
+			refused = 0
+		}
+	}
+}
+
+// Every route, 404 and 405 too, is charged to a budget of the client address, and no more is asked of the store. One
+// kind of request takes nothing from another: garbage starves no verifier and no orchestrator.
+func TestEveryRouteIsInABudgetOfItsAddress(t *testing.T) {
 	h := newHousehold(t)
 	h.limit(t, web.RateLimits{Address: 1})
-	for range 10 {
-		h.do(t, "GET", "/t/acme/.well-known/jwks.json").want(t, 200)
+	for _, nothing := range [][2]string{{"GET", "/jwt/nothing"}, {"PUT", "/jwt/refresh"}, {"OPTIONS", "/jwt/refresh"}} {
+		h.useUp(t, 10, nothing[0], nothing[1], tenant(aTenant))
+		h.wait(10 * time.Second)
 	}
-	h.do(t, "GET", "/jwt/refresh?userId=ada", guess).want(t, 401) // calls with an API key that nobody knows are counted apart
+	h.useUp(t, 10, "GET", "/jwt/nothing")
+	h.takeSlots(t)
+	h.useUp(t, 10, "GET", "/t/acme/.well-known/jwks.json")
+	h.useUp(t, 10, "GET", "/healthz")
+
 	before, calls := h.dump(t), h.store.callCount()
 	huge := text(strings.Repeat(" ", 33<<10))
 	for _, p := range h.probes() {
-		if p.alone || p.operation == "ready" {
-			h.do(t, p.method, p.target, p.options...).want(t, 200)
-			continue
+		genuine := p.operation == "exchange" && p.public
+		if !genuine {
+			wait := h.do(t, p.method, p.target, p.options...).refusedFor(t, "clientAddress")
+			if wait != time.Second && p.public {
+				t.Errorf("%s %s: told to wait %s, want 1s", p.method, p.target, wait)
+			}
 		}
-		wait := h.do(t, p.method, p.target, p.options...).refusedFor(t, "clientAddress")
-		if wait != time.Second {
-			t.Errorf("%s %s: told to wait %s, want 1s", p.method, p.target, wait)
+		if p.target != "/jwt/refresh" {
+			h.do(t, p.method, p.target, append(p.options, huge)...).refusedFor(t, "clientAddress")
 		}
-		h.do(t, p.method, p.target, append(p.options, huge)...).refusedFor(t, "clientAddress")
 	}
-	h.do(t, "PUT", "/jwt/refresh").want(t, 405)
-	h.do(t, "GET", "/jwt/nothing").want(t, 404)
-	if got := h.store.callCount() - calls; got != 1 { // readiness asks
-		t.Errorf("the store was called %d times for refused calls, want 0", got-1)
+	h.do(t, "POST", "/jwt/refresh", huge).refusedFor(t, "clientAddress")
+	h.do(t, "PUT", "/jwt/refresh").refusedFor(t, "clientAddress")
+	h.do(t, "GET", "/jwt/nothing").refusedFor(t, "clientAddress")
+	if got := h.store.callCount() - calls; got != 0 {
+		t.Errorf("the store was called %d times for refused requests, want 0", got)
 	}
 	if diff := cmp.Diff(before, h.dump(t)); diff != "" {
 		t.Errorf("the store changed: %s", diff)
 	}
 	h.exchange(t, h.adaShop.RefreshToken, from("192.0.2.2:1")).want(t, 200)
 	h.wait(time.Second)
-	h.exchange(t, h.bobShop.RefreshToken).want(t, 200)
-	h.exchange(t, h.bobShop.RefreshToken).refusedFor(t, "clientAddress")
+	h.do(t, "GET", "/jwt/nothing").want(t, 404)
+	h.do(t, "GET", "/jwt/nothing").refusedFor(t, "clientAddress")
+}
+
+// A verifier behind the address of a flood gets its keys, a probe its answer, a browser its preflight; and none costs
+// another's requests.
+func TestNoBudgetOfAnAddressIsAnothers(t *testing.T) {
+	for name, used := range map[string]func(*testing.T, *household){
+		"garbage": func(t *testing.T, h *household) {
+			for h.exchange(t, "rt_x").status != 429 {
+			}
+		},
+		"unknown paths": func(t *testing.T, h *household) { h.useUp(t, 10, "GET", "/jwt/nothing") },
+		"key sets":      func(t *testing.T, h *household) { h.useUp(t, 10, "GET", "/.well-known/jwks.json") },
+		"health":        func(t *testing.T, h *household) { h.useUp(t, 10, "GET", "/readyz") },
+		"guesses of API keys": func(t *testing.T, h *household) {
+			h.takeSlots(t)
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			h := newHousehold(t)
+			h.limit(t, web.RateLimits{Address: 1})
+			used(t, h)
+			refused := map[string]bool{}
+			for of, target := range map[string]string{
+				"ordinary": "/jwt/nothing", "key sets": "/t/acme/.well-known/jwks.json", "health": "/healthz",
+			} {
+				refused[of] = h.do(t, "GET", target).status == 429
+			}
+			want := map[string]bool{
+				"ordinary": name == "garbage" || name == "unknown paths",
+				"key sets": name == "key sets", "health": name == "health",
+			}
+			if diff := cmp.Diff(want, refused); diff != "" {
+				t.Errorf("refused (-want +got):\n%s", diff)
+			}
+			h.exchange(t, h.adaShop.RefreshToken).want(t, 200)
+		})
+	}
 }
 
 func TestAFailedProofCountsAsTenCalls(t *testing.T) {
 	for name, fails := range map[string]func(*testing.T, *household) *answer{
-		"an API key": func(t *testing.T, h *household) *answer { return h.do(t, "GET", "/jwt/refresh?userId=ada", guess) },
-		"no API key": func(t *testing.T, h *household) *answer { return h.do(t, "GET", "/jwt/refresh?userId=ada") },
-		"an API key, exchange": func(t *testing.T, h *household) *answer {
-			return h.exchange(t, h.adaShop.RefreshToken, guess)
-		},
 		"an access token": func(t *testing.T, h *household) *answer {
 			return h.do(t, "DELETE", "/jwt/refresh?userId=ada", bearer("a.b.c"), tenant(aTenant))
 		},
@@ -129,16 +192,174 @@ func TestAFailedProofCountsAsTenCalls(t *testing.T) {
 	}
 }
 
-// What one string allows is not a guess: an expired session or a mistake in a body must not shut an office out.
+// What is genuine is no guess, whatever became of it, and what guesses nothing is none: an office on Monday, whose
+// sessions were all purged, a page whose access token has expired or a mistake in a body must not shut the office
+// out.
 func TestARefusalThatIsNoGuessCountsOnce(t *testing.T) {
-	h := newHousehold(t)
-	h.do(t, "DELETE", "/jwt/refresh?userId=ada", backend).want(t, 200)
-	h.limit(t, web.RateLimits{Address: 10})
-	for range 50 {
-		h.exchange(t, h.adaShop.RefreshToken).want(t, 400, "[revoked]refreshToken")
-		h.do(t, "POST", "/jwt/refresh", text("{")).want(t, 400, "[invalid]")
+	var purged string
+	for name, refused := range map[string]func(*testing.T, *household) *answer{
+		"a revoked session": func(t *testing.T, h *household) *answer {
+			return h.exchange(t, h.adaShop.RefreshToken).want(t, 400, "[revoked]refreshToken")
+		},
+		"a purged session": func(t *testing.T, h *household) *answer {
+			return h.exchange(t, purged).want(t, 400, "[invalid]refreshToken")
+		},
+		"another tenant's": func(t *testing.T, h *household) *answer {
+			return h.exchange(t, h.bobShop.RefreshToken, tenant(bTenant)).want(t, 400, "[invalid]refreshToken")
+		},
+		"a tenant that is none": func(t *testing.T, h *household) *answer {
+			return h.exchange(t, h.bobShop.RefreshToken, tenant("no tenant")).want(t, 400, "[invalid]refreshToken")
+		},
+		"beside another session's access token": func(t *testing.T, h *household) *answer {
+			b := object{"refreshToken": h.bobShop.RefreshToken, "token": h.adaShop2.Token}
+			return h.do(t, "POST", "/jwt/refresh", body(b)).want(t, 400, "[invalid]refreshToken")
+		},
+		"a mistake": func(t *testing.T, h *household) *answer {
+			return h.do(t, "POST", "/jwt/refresh", text("{")).want(t, 400, "[invalid]")
+		},
+		"no credential": func(t *testing.T, h *household) *answer {
+			return h.do(t, "GET", "/jwt/refresh?userId=ada").want(t, 401)
+		},
+		"an expired access token": func(t *testing.T, h *household) *answer {
+			target := "/jwt/refresh/" + h.bobShop.RefreshTokenID
+			return h.do(t, "DELETE", target, bearer(h.bobShop.Token), tenant(aTenant)).want(t, 401)
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			h := newHousehold(t)
+			purged = h.issue(t, "short", "bob").RefreshToken
+			h.wait(time.Hour) // access tokens have expired, and that session
+			now := h.clock()
+			step := port.PurgeStep{Holder: "test", Now: now, LeaseUntil: now.Add(time.Minute), Before: now, Limit: 1000}
+			if done, err := h.store.Purge(t.Context(), step); err != nil || done.Deleted == 0 {
+				t.Fatalf("purged %+v, %v", done, err)
+			}
+			h.do(t, "DELETE", "/jwt/refresh?userId=ada", backend).want(t, 200)
+			h.limit(t, web.RateLimits{Address: 10})
+			for range 99 {
+				refused(t, h)
+			}
+			h.do(t, "GET", "/jwt/nothing").want(t, 404)
+			h.do(t, "GET", "/jwt/nothing").refusedFor(t, "clientAddress")
+		})
 	}
-	h.exchange(t, h.adaShop.RefreshToken).refusedFor(t, "clientAddress")
+}
+
+// Whatever comes from an address, a genuine token string from there is exchanged: its MAC is verified before it is
+// refused. And who makes logins enough has a limit all the same.
+func TestGuessesNeverShutOutAGenuineString(t *testing.T) {
+	h := newHousehold(t)
+	h.limit(t, web.RateLimits{Address: 10})
+	flood := func(n int) {
+		for i := range n {
+			var got *answer
+			switch i % 3 {
+			case 0:
+				got = h.exchange(t, forged(h.adaShop.RefreshToken))
+			case 1:
+				got = h.do(t, "POST", "/jwt/refresh", text(`{"refreshToken": `))
+			case 2:
+				got = h.do(t, "POST", "/jwt/refresh", cookie("refresh_token", "rt_x"))
+			}
+			if got.status != 400 {
+				got.refusedFor(t, "clientAddress")
+			}
+		}
+	}
+	flood(500)
+	calls := h.store.callCount()
+	flood(500)
+	if got := h.store.callCount() - calls; got != 0 {
+		t.Errorf("the store was called %d times for guesses", got)
+	}
+	const granted = 1000 // ten times the limit, and ten seconds of it
+	for i := range granted {
+		switch i {
+		case 0:
+			h.do(t, "POST", "/jwt/refresh", byCookie(h.bobShop)).want(t, 200)
+		default:
+			h.exchange(t, h.adaShop2.RefreshToken).want(t, 200)
+		}
+		if i%100 == 0 {
+			flood(10)
+		}
+	}
+	calls = h.store.callCount()
+	h.exchange(t, h.bobShop.RefreshToken).refusedFor(t, "clientAddress")
+	if got := h.store.callCount() - calls; got != 0 {
+		t.Errorf("the store was called %d times for an exchange above the limit of genuine ones", got)
+	}
+	h.exchange(t, h.bobShop.RefreshToken, from("192.0.2.2:1")).want(t, 200)
+
+	// Nothing but an exchange comes through that door, and nothing long.
+	h.wait(10 * time.Second)
+	flood(500)
+	h.do(t, "POST", "/jwt/refresh", body(object{"userId": "ada"}), tenant(aTenant)).refusedFor(t, "clientAddress")
+	long := strings.Repeat("x", 13<<10)
+	h.do(t, "POST", "/jwt/refresh", body(object{"refreshToken": h.bobShop.RefreshToken, "token": long})).
+		refusedFor(t, "clientAddress")
+	h.do(t, "POST", "/jwt/refresh", byCookie(h.bobShop), cookie("x", long)).refusedFor(t, "clientAddress")
+	h.do(t, "POST", "/jwt/refresh").refusedFor(t, "clientAddress")
+}
+
+// A replayed copy is worth nothing where a replay does not end the session. Whoever holds one must not keep the owner
+// out with it, at whatever rate, nor with any other exchange that is refused and leaves the session as it is.
+func TestACopyThatIsWorthNothingUsesUpNothingOfTheOwners(t *testing.T) {
+	h := newHousehold(t)
+	k := standard(h.keys)
+	k.Tenants[0].Applications[1].Settings.RevokeOnReplay = new(false)
+	h.apply(t, k)
+	first := h.bobBlog.RefreshToken
+	current := first
+	exchange := func() { current = h.exchange(t, current).want(t, 200).grant(t).RefreshToken }
+	exchange()
+	exchange()
+	h.limit(t, web.RateLimits{RefreshToken: 1})
+	for range 30 {
+		h.exchange(t, first).want(t, 400, "[reused]refreshToken")
+		h.exchange(t, current, tenant(bTenant)).want(t, 400, "[invalid]refreshToken")
+		h.do(t, "POST", "/jwt/refresh", body(object{"refreshToken": current, "timeToLiveInSeconds": 86400})).
+			want(t, 400, "[invalid]timeToLiveInSeconds")
+		h.do(t, "POST", "/jwt/refresh", body(object{"refreshToken": current, "token": h.adaShop2.Token})).
+			want(t, 400, "[invalid]refreshToken")
+	}
+	for range 10 {
+		exchange()
+	}
+	h.exchange(t, current).refusedFor(t, "refreshToken")
+	h.wait(10 * time.Second)
+	h.do(t, "DELETE", "/jwt/refresh?userId=bob", backend).want(t, 200)
+	for range 10 {
+		h.exchange(t, first).want(t, 400, "[revoked]refreshToken")
+	}
+	h.exchange(t, first).refusedFor(t, "refreshToken") // nobody is kept out any more
+}
+
+// After a restart no API key is known to be good, and the guesses of others behind the same address keep the bucket
+// empty that look-ups are charged to. A good key gets in all the same, and guesses do not become a load.
+func TestGuessesNeverShutOutAGoodKeyAfterARestart(t *testing.T) {
+	h := newHousehold(t)
+	h.limit(t, web.RateLimits{Address: 10})
+	const guesses = 1000 // a second
+	h.takeSlots(t)
+	attempts := 0
+	for got := 429; got != 200; attempts++ {
+		if attempts == 60 {
+			t.Fatalf("refused %d times", attempts)
+		}
+		h.wait(time.Second)
+		calls := h.store.callCount()
+		for range guesses {
+			h.do(t, "GET", "/jwt/refresh?userId=ada", guess)
+		}
+		if looked := h.store.callCount() - calls; looked > 512+2 {
+			t.Errorf("%d guesses were looked up in a second, want 512 at most, and what the address has", looked)
+		}
+		got = h.do(t, "GET", "/jwt/refresh?userId=ada", as("backend"), tenant(aTenant)).status
+	}
+	for range 100 { // it is known
+		h.do(t, "GET", "/jwt/refresh?userId=ada", as("backend"), tenant(aTenant)).want(t, 200)
+	}
 }
 
 // A backend may stand behind the same address as a thousand devices, or as whoever guesses.
@@ -154,9 +375,7 @@ func TestABackendAtWorkIsNotShutOutByItsNeighbours(t *testing.T) {
 	}
 	h.do(t, "GET", "/jwt/refresh?userId=ada", guess).want(t, 401)
 	list(as("backend")).want(t, 200)
-	list(as("reader")).refusedFor(t, "clientAddress") // nobody knows yet that it is good
-	h.wait(time.Minute)
-	list(as("reader")).want(t, 200)
+	list(as("reader")).want(t, 200) // though nobody knows yet that it is good
 
 	// A key that was good is a guess once it is not.
 	expired := standard(h.keys)
@@ -164,6 +383,7 @@ func TestABackendAtWorkIsNotShutOutByItsNeighbours(t *testing.T) {
 		expired.APIKeys[i].APIKey.ExpiresAt = h.clock()
 	}
 	h.apply(t, expired)
+	list(as("backend")).want(t, 401)
 	list(as("backend")).want(t, 401)
 	list(as("backend")).refusedFor(t, "clientAddress")
 }
@@ -180,7 +400,8 @@ func TestWhatUsersSendThroughABackendIsNoGuessOfTheBackends(t *testing.T) {
 	h.do(t, "GET", "/.well-known/jwks.json").want(t, 200) // nor did its address pay
 }
 
-// A good key that may not do something pays as for anything else: or a mistake now and then would fill its bucket again.
+// A good key that may not do something pays as for anything else: or a mistake now and then would fill its bucket
+// again.
 func TestAKeyWithoutThePermissionPaysToo(t *testing.T) {
 	h := newHousehold(t)
 	h.limit(t, web.RateLimits{APIKey: 1})

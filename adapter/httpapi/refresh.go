@@ -35,6 +35,9 @@ func (a *API) postRefresh(c echo.Context) error {
 	if !id && !one && !user && !app {
 		return a.exchange(c, b)
 	}
+	if err := web.Note(c).Turn(); err != nil {
+		return err
+	}
 	exchanges := b.RefreshToken != nil || b.Token != nil || b.TimeToLiveInSeconds != nil
 	switch {
 	case exchanges:

@@ -2,11 +2,10 @@ package web
 
 import (
 	"context"
+	"errors"
 	"net/http"
 	"net/netip"
-	"slices"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/labstack/echo/v4"
@@ -14,7 +13,8 @@ import (
 	"github.com/refreshd/refreshd/domain"
 )
 
-// The reasons for which a Guard refuses calls: the limits, each for its own key, and that too much is under way.
+// The reasons for which a Guard refuses requests: the limits, each for its own key, and that too many are in
+// progress.
 const (
 	LimitClientAddress = "clientAddress"
 	LimitAPIKey        = "apiKey"
@@ -26,27 +26,27 @@ const (
 var Refusals = []string{LimitClientAddress, LimitAPIKey, LimitRefreshToken, Overload}
 
 const (
-	// MaxInProgress is how many calls are worked on at once at most, and MinInProgress at least. The store writes 128 exchanges together;
-	// with fewer it would have to be waited for. As many more have to wait for the next writes to be full, and the rest is the queue. What
-	// comes on top is refused, before its body is read.
-	MaxInProgress = 512
-	MinInProgress = 128
-
-	// SlowCall is when a call took so long that fewer are to be worked on at once: where the store is slow, 512 calls are a queue of
-	// seconds. The bound falls by a quarter, at most once in this time, and rises by a quarter of one for each call that was faster.
-	SlowCall = 100 * time.Millisecond
-
-	// overloadRest is how long a connection on which a call was refused for overload is not read again. The client has its answer, and
-	// was told to come back after a second. Without a rest whoever does not wait for that takes, in refusals at a third of what an
-	// exchange costs, most of what the exchanges that are let in could do.
+	// overloadRest is how long a connection on which a request was refused for overload is not read again. The client
+	// has its answer, and was told to come back after a second. Without a rest a client that does not wait for that
+	// takes, in refusals at a third of what an exchange costs, most of what the exchanges that are let in could do.
 	overloadRest = 250 * time.Millisecond
 
-	// A failed proof counts as so many calls.
+	// A failed proof counts as so many requests.
 	failedProof = 10
 
-	// A bucket has to be kept until it is full again: at the limits that are set by default a hundredth of a second after a call of an
-	// address, and a fifth of one after an exchange. What lives on the heap is taken five times (GOGC=400), so not more than is needed.
+	// genuineFactor is how many times the limit of an address it has for genuine token strings, once its ordinary
+	// budget is used up.
+	genuineFactor = 10
+
+	// maxProof is how long, in bytes, the body or the cookies of an exchange may be whose address cannot pay: more
+	// than any genuine exchange's, with an old access token.
+	maxProof = 12 << 10
+
+	// A bucket has to be kept until it is full again: at the limits that are set by default a hundredth of a second
+	// after a request of an address, and a fifth of one after an exchange. What lives on the heap is taken five times
+	// (GOGC=400), so not more than is needed.
 	addressesKept     = 1 << 14
+	genuineKept       = 1 << 12
 	refreshTokensKept = 1 << 14
 	apiKeysKept       = 1 << 12
 
@@ -54,52 +54,92 @@ const (
 	logEvery = time.Second
 )
 
-// RateLimits are calls a second, and ten times as many at once; 0 for no limit.
+// RateLimits are requests a second, and ten times as many concurrently; 0 for no limit.
 type RateLimits struct {
-	Address      int // of a client address, of calls without an API key that is known to be good
+	Address      int // of a client address, of requests without an API key that is known to be good
 	APIKey       int // of an API key
 	RefreshToken int // exchanges of a refresh token
+
+	// Running is how many requests of one caller, other than exchanges, run concurrently; 0 for 8. Half of the
+	// connections to the store are right: one caller then leaves the other half.
+	Running int
 }
 
-// A Guard refuses calls that come too often, and calls that come while too many are under way, before they cost anything.
+// A budget is what a client address has for one kind of requests. What uses up one takes nothing from the others.
+type budget byte
+
+const (
+	ordinaryBudget budget = iota // requests without an API key, 404 and 405
+	offersBudget                 // requests with an API key that is not known to be good
+	publicBudget                 // public documents, which verifiers need
+	healthBudget                 // health and readiness, which orchestrators need
+)
+
+// A Guard refuses requests that come too often, and requests that come while too many are in progress, before they
+// cost anything.
 //
-// Each call pays in one bucket. One with an API key that has been good before pays in the key's, before the key is looked up. All others
-// pay in that of their client address: a failed proof ten times. A call with a key that is not known yet pays in a bucket of its
-// address for such calls alone, and gets back what it paid if the key is good. So neither guesses nor neighbours behind the same
-// address shut out a backend that is at work, nor what its own users send through it, and nobody guesses faster than an address is
-// allowed to. An exchange pays in the bucket of its refresh token besides, once its token string is known to be genuine, and gets it
-// back if it lacked another proof: nobody can use up another one's with forgeries, nor with a copy that is worth nothing.
+// Each request is charged to one bucket. One with an API key that has been good before is charged to the key's,
+// before the key is looked up. All others are charged to their client address: a failed proof ten times. An address
+// has a budget for each of these kinds of requests: ordinary ones, which 404 and 405 are too; those with an API key
+// that is not known yet, which get back what they paid if the key is good; public documents, such as key sets; and
+// health. So neither guesses nor neighbours behind the same address shut out a backend that is at work, what its own
+// users send through it, a verifier or an orchestrator, and nobody guesses faster than an address is allowed to. A
+// flood of requests for health itself does make an orchestrator behind the same address see 429: where strangers
+// share its address, it has to ask the listener for operators.
+//
+// Guesses never shut out a genuine token string. An exchange whose address has used up its ordinary budget still has
+// its body read, if that is short and complete in its length, and the MAC of its token string verified. That costs
+// processor time only, little more than the refusal itself, so it needs no bound of its own, and any bound for each
+// address would be one that guesses can use up. If the MAC holds, the exchange goes on, and is charged to a third
+// bucket of its address, which only genuine token strings are charged to: ten times the limit. If not, it is refused
+// as if it had not been looked at. Until the MAC holds such a request holds no place among those in progress.
+//
+// Only what is malformed or has a wrong MAC is a failed proof. A genuine token string is no guess, whatever became of
+// its session, nor is an access token that has expired: it costs one request.
+//
+// Guesses never shut out a good API key either, though after a restart no key is known to be good. Where the budget
+// for unknown keys is used up, a key is looked up all the same if its slot is free: keys are hashed, with a seed of
+// the process, to a table of slots, each of which allows one look-up a second. The table bounds the look-ups, and a
+// guess cannot aim at the slot of another key: where g guesses a second come, a good key is looked up in about one of
+// g/512 attempts. From then on it is known.
+//
+// An exchange has to fit into the bucket of its refresh token besides, once its token string is known to be genuine.
+// Only exchanges that were answered with tokens, or whose refresh token has ended, are charged to it: nobody can use
+// up another one's with forgeries, nor with a copy that is worth nothing. (To charge first and give back lost: copies
+// that are in progress would use it up meanwhile.)
 //
 // A client of IPv6 is known by the first half of its address, for it has all of the other half to itself.
 type Guard struct {
-	addresses, offers, apiKeys, tokens *Limiter // offers: of an address, the API keys that are not known to be good
-	trusts                             func(netip.Addr) bool
-	refused                            func(reason string)
-	log                                map[string]*sparing // by reason
-	clock                              func() time.Time
-	inProgress                         atomic.Int64
-	bound                              atomic.Int64 // of inProgress, in quarters
-	cutAt                              atomic.Int64 // when it last fell, in nanoseconds since 1970
+	addresses, offers, public, health, genuine *Limiter // by address
+	apiKeys, tokens                            *Limiter
+	unknownKeys                                slots
+	places                                     *places
+	trusts                                     func(netip.Addr) bool
+	refused                                    func(reason string)
+	log                                        map[string]*sparing // by reason
+	clock                                      func() time.Time
 }
 
-// NewGuard is told the trusted proxies only for a hint in the log. refused, if set, is told of each refusal.
+// NewGuard takes the trusted proxies only for a hint in the log. It calls refused, if that is set, for each refusal.
 func NewGuard(l RateLimits, trusted []netip.Prefix, clock func() time.Time, refused func(reason string)) *Guard {
 	g := &Guard{
 		trusts: trustIn(trusted), refused: refused, log: map[string]*sparing{}, clock: clock,
+		places:    newPlaces(l.Running, clock),
 		addresses: NewLimiter(l.Address, addressesKept, clock), offers: NewLimiter(l.Address, apiKeysKept, clock),
+		public: NewLimiter(l.Address, addressesKept, clock), health: NewLimiter(l.Address, apiKeysKept, clock),
+		genuine: NewLimiter(genuineFactor*l.Address, genuineKept, clock), unknownKeys: newSlots(clock),
 		apiKeys: NewLimiter(l.APIKey, apiKeysKept, clock), tokens: NewLimiter(l.RefreshToken, refreshTokensKept, clock),
 	}
-	g.bound.Store(4 * MaxInProgress)
 	for _, reason := range Refusals {
 		g.log[reason] = &sparing{}
 	}
 	return g
 }
 
-// Refused is a call that a Guard refused. Nothing was done.
+// Refused is a request that a Guard refused. Nothing was done.
 type Refused struct {
 	Reason string // one of Refusals
-	// Wait is how long it takes until such a call is let through, if no other one comes before it.
+	// Wait is how long it takes until such a request is let through, if no other one comes before it.
 	Wait time.Duration
 
 	hint string // for the operator
@@ -130,23 +170,10 @@ func (g *Guard) refuse(reason string, wait time.Duration) *Refused {
 	return &Refused{Reason: reason, Wait: wait, log: g.log[reason]}
 }
 
-// InProgress is how many calls are worked on now.
-func (g *Guard) InProgress() int { return int(g.inProgress.Load()) }
+// InProgress is how many requests are worked on now.
+func (g *Guard) InProgress() int { return int(g.places.running.Load()) }
 
-// Exchange counts an exchange of a refresh token whose token string is genuine. Those behind which an API key stands are counted apart.
-// An error is a *Refused.
-func (g *Guard) Exchange(id domain.ID, authenticated bool) error {
-	if wait := g.tokens.Take(exchanger(id, authenticated), 1); wait > 0 {
-		return g.refuse(LimitRefreshToken, wait)
-	}
-	return nil
-}
-
-// Unproved takes back what Exchange counted, for a call that lacked another proof.
-func (g *Guard) Unproved(id domain.ID, authenticated bool) {
-	g.tokens.Charge(exchanger(id, authenticated), -1)
-}
-
+// exchanger is the key of a refresh token's bucket. Exchanges behind which an API key stands are counted apart.
 func exchanger(id domain.ID, authenticated bool) string {
 	if authenticated {
 		return "ak_" + string(id[:])
@@ -154,99 +181,238 @@ func exchanger(id domain.ID, authenticated bool) string {
 	return string(id[:])
 }
 
-// guarded keeps out of the way of routes in free, and of what is answered 405.
-func (g *Guard) guarded(apiKey func(echo.Context) string, free []string) echo.MiddlewareFunc {
-	return func(next echo.HandlerFunc) echo.HandlerFunc {
-		return func(c echo.Context) error {
-			if isWrongMethod(c) || slices.Contains(free, c.Path()) {
-				return next(c)
-			}
-			if err := g.admit(c, apiKey(c)); err != nil {
-				return err
-			}
-			err := next(c)
-			Note(c).payer.settle(err)
+// Kind is what a Guard has to know of a route.
+type Kind byte
+
+const (
+	Work      Kind = iota
+	Exchange       // a POST is an exchange of a token string, unless its handler calls Record.Turn
+	Public         // a public document, which verifiers need
+	preflight      // what CORS answers
+	Health         // health and readiness, which orchestrators need
+	unmatched      // 404 and 405
+)
+
+func (o Options) kind(c echo.Context) Kind {
+	if c.Path() == "" || isWrongMethod(c) {
+		return unmatched
+	}
+	k := o.Kinds[c.Path()]
+	if k == Exchange && c.Request().Method != http.MethodPost {
+		return Work
+	}
+	return k
+}
+
+// inPlace reports whether such requests need a place among those in progress. The others wait for nothing, or for
+// what they share.
+func (k Kind) inPlace() bool { return k <= Public }
+
+// guarded refuses what o.Guard refuses. It stands before 404 and 405. Where a request was let in only to present
+// something genuine, its handler must not write an answer before Record.Genuine, Proved or FailedProof.
+func (o Options) guarded(next echo.HandlerFunc) echo.HandlerFunc {
+	return func(c echo.Context) error {
+		k := o.kind(c)
+		apiKey := ""
+		if k == Work || k == Exchange {
+			apiKey = o.APIKey(c)
+		}
+		if err := o.Guard.admit(c, k, apiKey); err != nil {
 			return err
 		}
+		err := next(c)
+		p := &Note(c).payer
+		if p.mustProve == 0 || p.genuine {
+			p.settle(c, err)
+			return err
+		}
+		if refused := (*Refused)(nil); errors.As(err, &refused) {
+			return err
+		}
+		return p.refuse()
 	}
 }
 
-// payer is who pays for a call.
+// preflights charges what cors answers.
+func (o Options) preflights(next echo.HandlerFunc) echo.HandlerFunc {
+	return func(c echo.Context) error {
+		if c.Request().Method == http.MethodOptions && c.Path() != "" {
+			if err := o.Guard.admit(c, preflight, ""); err != nil {
+				return err
+			}
+		}
+		return next(c)
+	}
+}
+
+// payer is what a request is charged to.
 type payer struct {
 	guard           *Guard
+	kind            Kind
+	req             *http.Request
 	address, apiKey string
-	known           bool // the API key pays
-	good            bool // it is good, as far as this call goes
+	known           bool // the API key is charged
+	paid            int  // by the address
+	good            bool // the API key is good, as far as this request goes
+	genuine         bool // what it presented is genuine
 	failed          bool // a proof failed though the status is not 401
+	// mustProve is set where the address could not pay, and the request is let in only if it presents a genuine token
+	// string: how long the address has to wait.
+	mustProve time.Duration
+
+	token         domain.ID // whose bucket it is charged to
+	authenticated bool
+	caller        uint64        // among those who have a place
+	begun         time.Duration // since the places' start
+	placed        bool          // it has a place
+	turned        bool          // and a turn
+	// client ends when the client leaves, and ctx besides when the handler's time is over.
+	client, ctx context.Context
 }
 
-// admit lets a call in, or returns a *Refused.
-func (g *Guard) admit(c echo.Context, apiKey string) error {
-	if 4*g.inProgress.Load() >= g.bound.Load() {
-		return g.refuse(Overload, 0)
+// admit lets a request in, or returns a *Refused.
+func (g *Guard) admit(c echo.Context, k Kind, apiKey string) error {
+	p := &Note(c).payer
+	*p = payer{
+		guard: g, kind: k, req: c.Request(), address: network(c.RealIP()), apiKey: apiKey,
+		known: apiKey != "" && g.apiKeys.Knows(apiKey),
 	}
-	p := payer{guard: g, address: network(c.RealIP()), apiKey: apiKey, known: apiKey != "" && g.apiKeys.Knows(apiKey)}
-	Note(c).payer = p
+	if k.inPlace() {
+		if p.known {
+			p.caller = g.places.caller(apiKey)
+		} else {
+			p.caller = g.places.caller(p.address) + uint64(p.budget()) // for a caller each
+		}
+		if g.places.full(p.caller, k != Exchange) {
+			return g.refuse(Overload, 0)
+		}
+	}
 	if p.known {
 		if wait := g.apiKeys.Take(apiKey, 1); wait > 0 {
 			return g.refuse(LimitAPIKey, wait)
 		}
-	} else if wait := p.bucket().Take(p.address, 1); wait > 0 {
-		refused := g.refuse(LimitClientAddress, wait)
-		refused.hint = g.hint(c.Request())
-		return refused
+		return nil
+	}
+	switch wait := p.bucket().Take(p.address, 1); {
+	case wait == 0:
+		p.paid = 1
+	case apiKey != "" && g.unknownKeys.take(apiKey):
+	case apiKey == "" && k == Exchange && mayProve(p.req):
+		p.mustProve = wait
+	default:
+		return p.tooMany(wait)
 	}
 	return nil
 }
 
+// mayProve reports whether a request can present a token string in so few bytes that they can be looked at for
+// nothing.
+func mayProve(req *http.Request) bool {
+	cookies := 0
+	for _, line := range req.Header[echo.HeaderCookie] {
+		cookies += len(line)
+	}
+	body := req.ContentLength // -1 if it is not known
+	return 0 <= body && body <= maxProof && cookies <= maxProof && body+int64(cookies) > 0
+}
+
+func (p *payer) budget() budget {
+	switch {
+	case p.kind == Public, p.kind == preflight:
+		return publicBudget
+	case p.kind == Health:
+		return healthBudget
+	case p.apiKey != "":
+		return offersBudget
+	default:
+		return ordinaryBudget
+	}
+}
+
 // bucket is where the address pays.
 func (p *payer) bucket() *Limiter {
-	if p.apiKey != "" {
-		return p.guard.offers
+	switch g := p.guard; p.budget() {
+	case offersBudget:
+		return g.offers
+	case publicBudget:
+		return g.public
+	case healthBudget:
+		return g.health
+	default:
+		return g.addresses
 	}
-	return p.guard.addresses
 }
 
-// begin takes a place among the calls in progress, once nothing has to come from the client any more: a slow one keeps nobody out.
-func (g *Guard) begin() (begun time.Time, err error) {
-	if 4*g.inProgress.Add(1) > g.bound.Load() {
-		g.inProgress.Add(-1)
-		return begun, g.refuse(Overload, 0)
-	}
-	return g.clock(), nil
+// tooMany is the refusal of a request whose address cannot pay.
+func (p *payer) tooMany(wait time.Duration) error {
+	refused := p.guard.refuse(LimitClientAddress, wait)
+	refused.hint = p.guard.hint(p.req)
+	return refused
 }
 
-// end gives the place back, and moves the bound by how long the call took.
-func (g *Guard) end(begun time.Time) {
-	g.inProgress.Add(-1)
-	now, bound := g.clock(), g.bound.Load()
-	if now.Sub(begun) <= SlowCall {
-		if bound < 4*MaxInProgress {
-			g.bound.CompareAndSwap(bound, bound+1)
+// refuse is the refusal of a request that had to present something genuine, and did not.
+func (p *payer) refuse() error { return p.tooMany(p.mustProve) }
+
+// begin takes a place among the requests in progress, once nothing has to come from the client any more: a slow one
+// keeps nobody out. What needs a turn waits for it until client or ctx has ended.
+func (p *payer) begin(client, ctx context.Context) error {
+	p.client, p.ctx = client, ctx
+	switch {
+	case !p.kind.inPlace() || p.mustProve > 0:
+		return nil
+	case p.kind == Exchange:
+		return p.enter()
+	default:
+		return p.turn()
+	}
+}
+
+func (p *payer) enter() error {
+	if !p.guard.places.enter(p.caller) {
+		return p.guard.refuse(Overload, 0)
+	}
+	p.placed, p.begun = true, p.guard.places.now()
+	return nil
+}
+
+func (p *payer) turn() error {
+	if !p.guard.places.enterTurn(p.caller, p.client, p.ctx) {
+		return p.guard.refuse(Overload, 0)
+	}
+	p.placed, p.turned = true, true
+	return nil
+}
+
+// end gives back what begin took. An exchange of a genuine token string moves the bound by how long it took.
+func (p *payer) end() {
+	switch places := p.guard.places; {
+	case !p.placed:
+	case p.turned:
+		places.leaveTurn(p.caller)
+	default:
+		places.leave(p.caller)
+		if p.genuine {
+			places.learn(p.begun)
 		}
-		return
 	}
-	cut := g.cutAt.Load()
-	if since := time.Duration(now.UnixNano() - cut); (since < 0 || since >= SlowCall) && g.cutAt.CompareAndSwap(cut, now.UnixNano()) {
-		g.bound.Store(max(4*MinInProgress, bound-bound/4))
-	}
+	p.placed, p.turned = false, false
 }
 
-// settle charges for a proof that failed. Where a good API key stands behind the call it has paid: what a user of the backend presents is
-// no guess of the backend's, and a permission that the key lacks is a mistake.
-func (p *payer) settle(err error) {
-	if p.good || !p.failed && (err == nil || Status(err) != http.StatusUnauthorized) {
+// settle charges for a proof that failed. Where a good API key stands behind the request it has paid: what a user of
+// the backend presents is no guess of the backend's, and a permission that the key lacks is a mistake.
+func (p *payer) settle(c echo.Context, err error) {
+	offered := c.Request().Header.Get(echo.HeaderAuthorization) != ""
+	failed := p.failed || offered && err != nil && Status(err) == http.StatusUnauthorized
+	if p.good || p.genuine || !failed {
 		return
 	}
-	paid := 1
 	if p.known {
 		p.guard.apiKeys.Forget(p.apiKey)
-		paid = 0
 	}
-	p.bucket().Charge(p.address, failedProof-paid)
+	p.bucket().Charge(p.address, failedProof-p.paid)
 }
 
-// Authenticated tells that the call's API key is good. From then on the key pays.
+// Authenticated says that the request's API key is good. From then on the key pays.
 func (r *Record) Authenticated() {
 	p := &r.payer
 	if p.guard == nil || p.apiKey == "" {
@@ -258,11 +424,69 @@ func (r *Record) Authenticated() {
 	}
 	p.known = true
 	p.guard.apiKeys.Charge(p.apiKey, 1)
-	p.guard.offers.Charge(p.address, -1)
+	if p.paid > 0 {
+		p.guard.offers.Charge(p.address, -p.paid)
+	}
 }
 
-// FailedProof tells that what the call offered as a proof is none, where its status will not be 401.
-func (r *Record) FailedProof() { r.payer.failed = true }
+// Proved says that what the request presented is genuine, though it may be refused.
+func (r *Record) Proved() { r.payer.genuine = true }
+
+// FailedProof says that what the request presented is not genuine, where its status will not be 401. An error is the
+// answer instead.
+func (r *Record) FailedProof() error {
+	p := &r.payer
+	if p.genuine {
+		return nil
+	}
+	if p.mustProve > 0 {
+		return p.refuse()
+	}
+	p.failed = true
+	return nil
+}
+
+// Genuine admits an exchange of a refresh token whose token string is genuine, before the store is asked. An error is
+// a *Refused.
+func (r *Record) Genuine(id domain.ID, authenticated bool) error {
+	p, g := &r.payer, r.payer.guard
+	if g == nil {
+		return nil
+	}
+	p.genuine = true
+	p.token, p.authenticated = id, authenticated
+	if wait := g.tokens.Wait(exchanger(id, authenticated), 1); wait > 0 {
+		return g.refuse(LimitRefreshToken, wait)
+	}
+	if p.mustProve > 0 {
+		if wait := g.genuine.Take(p.address, 1); wait > 0 {
+			return p.tooMany(wait)
+		}
+		return p.enter()
+	}
+	return nil
+}
+
+// Exchanged charges the exchange to the refresh token that Genuine was called for.
+func (r *Record) Exchanged() {
+	if p := &r.payer; p.guard != nil {
+		p.guard.tokens.Charge(exchanger(p.token, p.authenticated), 1)
+	}
+}
+
+// Turn is for a request on the route of the exchange that is something else: it gives back the place of an exchange,
+// and waits for a turn as requests on other routes have done by then. An error is a *Refused.
+func (r *Record) Turn() error {
+	p := &r.payer
+	if p.guard == nil || p.turned {
+		return nil
+	}
+	if p.mustProve > 0 {
+		return p.refuse()
+	}
+	p.end()
+	return p.turn()
+}
 
 // hint says what most likely gives all clients one address.
 func (g *Guard) hint(req *http.Request) string {
@@ -295,14 +519,19 @@ var nat64 = netip.MustParsePrefix("64:ff9b::/96")
 // network is what a client address is known by: of IPv6 its first 64 bits.
 func network(address string) string {
 	addr, err := netip.ParseAddr(address)
-	if err != nil {
+	switch {
+	case err != nil:
 		return address
+	case addr.Is4():
+		b := addr.As4()
+		return string(b[:])
+	case nat64.Contains(addr):
+		b := addr.As16()
+		return string(b[12:])
+	default:
+		b := addr.As16()
+		return string(b[:8])
 	}
-	b := addr.AsSlice()
-	if nat64.Contains(addr) {
-		b = b[12:]
-	}
-	return string(b[:min(len(b), 8)])
 }
 
 // sparing keeps a flood of refusals from becoming a flood of log lines.
@@ -312,7 +541,8 @@ type sparing struct {
 	leftOut  int
 }
 
-// loud tells whether this one is to be logged at warning, and how many have not been since the last that was. A nil s spares nothing.
+// loud tells whether this one is to be logged at warning, and how many have not been since the last that was. A nil s
+// spares nothing.
 func (s *sparing) loud(now time.Time) (loud bool, leftOut int) {
 	if s == nil {
 		return true, 0

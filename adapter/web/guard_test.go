@@ -2,6 +2,7 @@ package web_test
 
 import (
 	"bufio"
+	"fmt"
 	"io"
 	"net"
 	"net/http"
@@ -18,7 +19,7 @@ import (
 	"github.com/refreshd/refreshd/domain"
 )
 
-// A busySite has a handler at /work that holds its calls until they are let go.
+// A busySite has handlers that hold their requests until they are let go: /work is an exchange, and /other is not.
 type busySite struct {
 	*httptest.Server
 	guard   *web.Guard
@@ -38,20 +39,36 @@ func newBusySite(t *testing.T) *busySite {
 		defer b.mu.Unlock()
 		b.refused = append(b.refused, reason)
 	})
-	s := newSite(t, func(o *web.Options) {
-		o.Guard, o.APIKey, o.Unguarded = b.guard, func(echo.Context) string { return "" }, []string{"/healthz"}
-	})
+	s := newGuardedSite(t, b.guard)
 	s.GET("/healthz", ok)
-	s.POST("/work", func(c echo.Context) error {
+	hold := func(c echo.Context) error {
 		b.entered <- struct{}{}
 		<-b.letGo
 		return ok(c)
+	}
+	s.POST("/work", func(c echo.Context) error {
+		if err := web.Note(c).Genuine(domain.ID{1}, false); err != nil {
+			return err
+		}
+		return hold(c)
 	})
+	s.POST("/other", hold)
+	s.POST("/garbage", func(c echo.Context) error { return web.Note(c).FailedProof() })
+	s.POST("/authenticate", func(c echo.Context) error { web.Note(c).Authenticated(); return nil })
 	s.POST("/panic", func(echo.Context) error { panic("on purpose") })
 	b.Server = httptest.NewServer(s)
 	b.Server.Client().Transport.(*http.Transport).MaxIdleConnsPerHost = web.MaxInProgress
 	t.Cleanup(b.Close)
 	return b
+}
+
+// newGuardedSite has a guard before it, to which POST /work is the exchange.
+func newGuardedSite(t *testing.T, guard *web.Guard) site {
+	t.Helper()
+	return newSite(t, func(o *web.Options) {
+		o.Guard, o.APIKey = guard, func(c echo.Context) string { return c.Request().Header.Get("Authorization") }
+		o.Kinds = map[string]web.Kind{"/work": web.Exchange, "/healthz": web.Health}
+	})
 }
 
 func (b *busySite) call(t *testing.T, method, path string, body io.Reader) (status int, retryAfter string) {
@@ -73,19 +90,22 @@ func (b *busySite) call(t *testing.T, method, path string, body io.Reader) (stat
 	return res.StatusCode, res.Header.Get("Retry-After")
 }
 
+// half is what one caller gets.
+const half = web.MaxInProgress / 2
+
 // However many come while the limit is under way, they are refused at once and health stays green; and as soon as one place is
 // free the next is served.
 func TestCallsAboveTheLimitAreRefusedAtOnceAndRecoveryIsImmediate(t *testing.T) {
 	b := newBusySite(t)
-	statuses := make(chan int, web.MaxInProgress)
+	statuses := make(chan int, half)
 	work := func() {
 		status, _ := b.call(t, "POST", "/work", strings.NewReader("{}"))
 		statuses <- status
 	}
-	for range web.MaxInProgress {
+	for range half {
 		go work()
 	}
-	for range web.MaxInProgress {
+	for range half {
 		<-b.entered
 	}
 	for range 4 {
@@ -96,8 +116,8 @@ func TestCallsAboveTheLimitAreRefusedAtOnceAndRecoveryIsImmediate(t *testing.T) 
 			t.Fatalf("health: got %d", status)
 		}
 	}
-	if got := b.guard.InProgress(); got != web.MaxInProgress {
-		t.Errorf("got %d in progress, want %d", got, web.MaxInProgress)
+	if got := b.guard.InProgress(); got != half {
+		t.Errorf("got %d in progress, want %d", got, half)
 	}
 	b.mu.Lock()
 	if len(b.refused) != 4 || slices.ContainsFunc(b.refused, func(r string) bool { return r != web.Overload }) {
@@ -132,7 +152,7 @@ func TestCallsAboveTheLimitAreRefusedAtOnceAndRecoveryIsImmediate(t *testing.T) 
 	go work()
 	<-b.entered // the free place was taken
 	close(b.letGo)
-	for range web.MaxInProgress {
+	for range half {
 		if status := <-statuses; status != 200 {
 			t.Errorf("got %d for what was under way", status)
 		}
@@ -142,17 +162,29 @@ func TestCallsAboveTheLimitAreRefusedAtOnceAndRecoveryIsImmediate(t *testing.T) 
 	}
 }
 
-// occupy has as many calls under way as are let in, of at most n, and tells how many are. They end at release, and then their statuses
-// are gathered.
-func (b *busySite) occupy(t *testing.T, n int) (in int, release func()) {
+// A caller sends requests from an address of its own, or with an API key.
+type caller struct{ address, key string }
+
+// send sends a request, and returns its status.
+func (b *busySite) send(from caller, path string) int {
+	req := httptest.NewRequest("POST", path, strings.NewReader("{}"))
+	if from.address != "" {
+		req.RemoteAddr = from.address + ":1"
+	}
+	if from.key != "" {
+		req.Header.Set("Authorization", from.key)
+	}
+	rec := httptest.NewRecorder()
+	b.Config.Handler.ServeHTTP(rec, req)
+	return rec.Code
+}
+
+// occupy sends n requests, the i-th from from(i), and returns how many are let in. They end at release.
+func (b *busySite) occupy(t *testing.T, n int, path string, from func(i int) caller) (in int, release func()) {
 	t.Helper()
 	statuses := make(chan int, n)
-	for range n {
-		go func() {
-			rec := httptest.NewRecorder()
-			b.Config.Handler.ServeHTTP(rec, httptest.NewRequest("POST", "/work", strings.NewReader("{}")))
-			statuses <- rec.Code
-		}()
+	for i := range n {
+		go func() { statuses <- b.send(from(i), path) }()
 	}
 	refused := 0
 	for in+refused < n {
@@ -176,17 +208,23 @@ func (b *busySite) occupy(t *testing.T, n int) (in int, release func()) {
 	}
 }
 
+func one(address string) func(int) caller {
+	return func(int) caller { return caller{address: address} }
+}
+
+func eachItsOwn(i int) caller { return caller{address: fmt.Sprintf("198.51.%d.%d", i/256, i%256)} }
+
 // A store that is slow must not turn what is let in into a queue of seconds, and one that is fast again must be used at once.
-func TestWhereCallsAreSlowFewerAreLetIn(t *testing.T) {
+func TestWhereExchangesAreSlowFewerAreLetIn(t *testing.T) {
 	b := newBusySite(t)
 	for _, step := range []struct {
 		took time.Duration
 		want int
 	}{
-		{web.SlowCall, 512}, {web.SlowCall + 1, 512}, {web.SlowCall + 1, 384}, {0, 288}, // 288 fast calls are worth 72
-		{time.Second, 360}, {time.Second, 270}, {time.Second, 202}, {time.Second, 151}, {time.Second, 128}, {time.Minute, 128},
+		{web.SlowCall, 512}, {web.SlowCall + 1, 512}, {web.SlowCall + 1, 384}, {0, 288}, // 288 fast ones are worth 72
+		{time.Second, 360}, {time.Second, 270}, {time.Second, 256}, {time.Minute, 256},
 	} {
-		in, release := b.occupy(t, web.MaxInProgress)
+		in, release := b.occupy(t, web.MaxInProgress, "/work", eachItsOwn)
 		if diff := in - step.want; diff < -1 || diff > 1 {
 			t.Errorf("got %d let in, want %d", in, step.want)
 		}
@@ -194,12 +232,12 @@ func TestWhereCallsAreSlowFewerAreLetIn(t *testing.T) {
 		release()
 	}
 	for range 4 * (web.MaxInProgress - web.MinInProgress) {
-		_, release := b.occupy(t, 1)
+		_, release := b.occupy(t, 1, "/work", eachItsOwn)
 		release()
 	}
-	in, release := b.occupy(t, web.MaxInProgress)
+	in, release := b.occupy(t, web.MaxInProgress, "/work", eachItsOwn)
 	if in != web.MaxInProgress {
-		t.Errorf("got %d let in after calls were fast again, want %d", in, web.MaxInProgress)
+		t.Errorf("got %d let in after exchanges were fast again, want %d", in, web.MaxInProgress)
 	}
 	release()
 }
@@ -245,8 +283,14 @@ func TestACallThatPanicsGivesItsPlaceBack(t *testing.T) {
 func TestRetryAfterIsInWholeSecondsAndLongEnough(t *testing.T) {
 	c := &clock{}
 	g := web.NewGuard(web.RateLimits{RefreshToken: 1}, nil, c.now, nil)
-	s := newSite(t, nil)
-	s.GET("/x", func(echo.Context) error { return g.Exchange(domain.ID{1}, false) })
+	s := newSite(t, func(o *web.Options) { o.Guard, o.APIKey = g, func(echo.Context) string { return "" } })
+	s.GET("/x", func(c echo.Context) error {
+		if err := web.Note(c).Genuine(domain.ID{1}, false); err != nil {
+			return err
+		}
+		web.Note(c).Exchanged()
+		return nil
+	})
 	for range 10 {
 		s.send("GET", "/x", "")
 	}

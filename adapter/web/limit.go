@@ -40,10 +40,14 @@ func isWrongMethod(c echo.Context) bool {
 	return wrong
 }
 
-// limited bounds a request in size and in time. The body is read here, whole, since its size is to be known before the handler
-// asks who is calling. Time that the client takes to send it is the server's to bound: the handler's own begins after that.
+// limited bounds a request in size and in time, and answers 404 where no route is meant. The body is read here, whole,
+// since its size is to be known before the handler asks who is calling. Time that the client takes to send it is the
+// server's to bound: the handler's own begins after that.
 func limited(next echo.HandlerFunc) echo.HandlerFunc {
 	return func(c echo.Context) error {
+		if c.Path() == "" {
+			return echo.ErrNotFound
+		}
 		if isWrongMethod(c) {
 			return next(c)
 		}
@@ -61,16 +65,15 @@ func limited(next echo.HandlerFunc) echo.HandlerFunc {
 			}
 			Note(c).body = body
 		}
-		if guard := Note(c).payer.guard; guard != nil {
-			begun, err := guard.begin()
-			if err != nil {
-				return err
-			}
-			defer guard.end(begun)
-		}
 
 		ctx, cancel := context.WithTimeout(req.Context(), handlerTimeout)
 		defer cancel()
+		if p := &Note(c).payer; p.guard != nil {
+			if err := p.begin(req.Context(), ctx); err != nil {
+				return err
+			}
+			defer p.end()
+		}
 		req = req.WithContext(ctx)
 		req.Body = http.NoBody
 		c.SetRequest(req)

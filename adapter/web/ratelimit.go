@@ -3,6 +3,7 @@ package web
 import (
 	"hash/maphash"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -60,12 +61,30 @@ func NewLimiter(perSecond, keys int, clock func() time.Time) *Limiter {
 func (l *Limiter) Take(key string, n int) (wait time.Duration) {
 	now := l.now()
 	l.with(key, func(b *bucket) {
-		fullAt := max(b.fullAt, now) + time.Duration(n)*l.period
-		if wait = fullAt - now - wholeBucket; wait <= 0 {
-			b.fullAt, wait = fullAt, 0
+		var fullAt time.Duration
+		if fullAt, wait = l.after(b, now, n); wait == 0 {
+			b.fullAt = fullAt
 		}
 	})
 	return wait
+}
+
+// Wait is what Take would return. It takes nothing.
+func (l *Limiter) Wait(key string, n int) (wait time.Duration) {
+	h, s := l.find(key)
+	now := l.now()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if i := s.index(h); i >= 0 {
+		_, wait = l.after(&s.buckets[i], now, n)
+	}
+	return wait
+}
+
+// after is when b would be full again after n calls, and how long they have to wait.
+func (l *Limiter) after(b *bucket, now time.Duration, n int) (fullAt, wait time.Duration) {
+	fullAt = max(b.fullAt, now) + time.Duration(n)*l.period
+	return fullAt, max(0, fullAt-now-wholeBucket)
 }
 
 // Charge takes n calls from key's bucket also if there are not as many in it: what comes next has to wait for longer, at most until
@@ -129,4 +148,28 @@ func (s *bucketSet) index(hash uint64) int {
 		}
 	}
 	return -1
+}
+
+// slots are a table for keys, by a hash with a seed of the process. Each slot lets one of its keys through a second.
+type slots struct {
+	clock func() time.Time
+	start time.Time
+	seed  maphash.Seed
+	free  *[slotCount]atomic.Int64 // when, in nanoseconds since start
+}
+
+const (
+	slotCount = 512
+	slotPause = time.Second
+)
+
+func newSlots(clock func() time.Time) slots {
+	return slots{clock: clock, start: clock(), seed: maphash.MakeSeed(), free: new([slotCount]atomic.Int64)}
+}
+
+// take reports whether key's slot was free. It is taken then.
+func (s *slots) take(key string) bool {
+	slot := &s.free[maphash.String(s.seed, key)%slotCount]
+	free, now := slot.Load(), int64(s.clock().Sub(s.start))
+	return free <= now && slot.CompareAndSwap(free, now+int64(slotPause))
 }

@@ -20,10 +20,12 @@ type Options struct {
 	TrustedProxies []netip.Prefix
 	Origins        Origins
 
-	// Guard, if set, stands before all routes but those in Unguarded. APIKey is then what a call offers as an API key, or empty.
-	Guard     *Guard
-	APIKey    func(echo.Context) string
-	Unguarded []string
+	// Guard, if set, stands before all routes, 404 and 405. APIKey then returns what a request offers as an API key, or
+	// "".
+	Guard  *Guard
+	APIKey func(echo.Context) string
+	// Kinds are those of routes that are not [Work].
+	Kinds map[string]Kind
 
 	// Observe, if set, is told of every request once it is answered.
 	Observe func(Response)
@@ -40,10 +42,13 @@ func New(o Options) *echo.Echo {
 	e.Pre(withoutBody, o.logged, oneSlashLess)
 	e.Use(routed)
 	if len(o.Origins.exact) > 0 {
-		e.Use(o.Origins.cors)
+		if o.Guard != nil {
+			e.Use(o.preflights)
+		}
+		e.Use(unlessUnmatched(o.Origins.cors))
 	}
 	if o.Guard != nil {
-		e.Use(o.Guard.guarded(o.APIKey, o.Unguarded))
+		e.Use(o.guarded)
 	}
 	e.Use(limited)
 	return e
@@ -80,17 +85,29 @@ func oneSlashLess(next echo.HandlerFunc) echo.HandlerFunc {
 	}
 }
 
-// routed answers 404 where no route is meant. echo lets the last parameter of a route take the rest of the path, slashes and
-// all, and one in the middle take nothing.
+// routed takes the route away where none is meant, for limited to answer 404. echo lets the last parameter of a route
+// take the rest of the path, slashes and all, and one in the middle take nothing.
 func routed(next echo.HandlerFunc) echo.HandlerFunc {
 	return func(c echo.Context) error {
 		path, route := echo.GetPath(c.Request()), c.Path()
 		wildcard := strings.Contains(route, "*")
-		if route == "" || !wildcard && (strings.Count(path, "/") != strings.Count(route, "/") || strings.Contains(path, "//")) {
+		if !wildcard && (strings.Count(path, "/") != strings.Count(route, "/") || strings.Contains(path, "//")) {
 			c.SetPath("")
-			return echo.ErrNotFound
 		}
 		return next(c)
+	}
+}
+
+// unlessUnmatched keeps m away from requests that no route is meant by.
+func unlessUnmatched(m echo.MiddlewareFunc) echo.MiddlewareFunc {
+	return func(next echo.HandlerFunc) echo.HandlerFunc {
+		with := m(next)
+		return func(c echo.Context) error {
+			if c.Path() == "" {
+				return next(c)
+			}
+			return with(c)
+		}
 	}
 }
 

@@ -281,7 +281,10 @@ func (s *service) api(c config.Config, publicURL string, ready func(context.Cont
 	if err != nil {
 		return nil, err
 	}
-	limits := web.RateLimits{Address: c.RateLimits.Address, APIKey: c.RateLimits.APIKey, RefreshToken: c.RateLimits.RefreshToken}
+	limits := web.RateLimits{
+		Address: c.RateLimits.Address, APIKey: c.RateLimits.APIKey, RefreshToken: c.RateLimits.RefreshToken,
+		Running: max(1, c.Database.MaxConnections/2),
+	}
 	guard := web.NewGuard(limits, c.TrustedProxies, s.clock, s.metrics.Refused)
 	s.metrics.InProgress(guard.InProgress, web.Refusals)
 	minter := usecase.Minter{Keys: s.keys, Signer: s.signer, PublicURL: publicURL}
@@ -291,7 +294,7 @@ func (s *service) api(c config.Config, publicURL string, ready func(context.Cont
 			PurgeAfter: c.PurgeAfter,
 		},
 		Exchange: &usecase.Exchange{
-			Tokens: s.store, Minter: minter, Clock: s.clock, Limit: guard.Exchange, Restored: c.Restored,
+			Tokens: s.store, Minter: minter, Clock: s.clock, Restored: c.Restored,
 		},
 		List:         &usecase.List{Tokens: s.store, Clock: s.clock},
 		Revoke:       &usecase.Revoke{Revocations: s.store, Keys: s.keys, Clock: s.clock},

@@ -31,7 +31,8 @@ func Breaches(doc *openapi3.T, req *http.Request, reqBody []byte, res *http.Resp
 		if params != nil {
 			want, name = http.StatusMethodNotAllowed, "MethodNotAllowed"
 		}
-		refusal := openapi3.NewResponses(openapi3.WithStatus(want, doc.Components.Responses[name]))
+		refusal := openapi3.NewResponses(openapi3.WithStatus(want, doc.Components.Responses[name]),
+			openapi3.WithStatus(http.StatusTooManyRequests, doc.Components.Responses["TooManyRequests"]))
 		route = &routers.Route{Spec: doc, Operation: &openapi3.Operation{Responses: refusal}}
 	}
 	documented := route.Operation.Responses.Status(res.StatusCode)

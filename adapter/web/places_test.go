@@ -1,0 +1,287 @@
+package web_test
+
+import (
+	"context"
+	"fmt"
+	"net/http/httptest"
+	"strconv"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/labstack/echo/v4"
+
+	"github.com/refreshd/refreshd/adapter/web"
+)
+
+// What one caller takes is not the others': greedy callers share what there is, and the next one finds a place.
+func TestACallerHoldsAsManyPlacesAsAreFree(t *testing.T) {
+	b := newBusySite(t)
+	for _, step := range []struct {
+		address, path string
+		want          int
+	}{
+		{"192.0.2.1", "/work", 256}, {"192.0.2.2", "/work", 128}, {"192.0.2.3", "/work", 64},
+		{"[2001:db8::1]", "/work", 32}, {"192.0.2.4", "/other", 8}, {"192.0.2.1", "/work", 0},
+	} {
+		n := web.MaxInProgress
+		if step.path == "/other" {
+			n = step.want
+		}
+		if in, _ := b.occupy(t, n, step.path, one(step.address)); in != step.want {
+			t.Errorf("%s got %d places, want %d", step.address, in, step.want)
+		}
+	}
+	b.empty()
+	if in, release := b.occupy(t, web.MaxInProgress, "/work", one("192.0.2.1")); in != half {
+		t.Errorf("got %d places after all were given back, want %d", in, half)
+	} else {
+		release()
+	}
+}
+
+// empty lets all go that are in progress.
+func (b *busySite) empty() {
+	for n := b.guard.InProgress(); n > 0; n-- {
+		b.letGo <- struct{}{}
+	}
+	for b.guard.InProgress() > 0 {
+		time.Sleep(time.Millisecond)
+	}
+}
+
+// An API key that is known to be good is a caller, whatever address it sends from, and its address is another.
+func TestAGoodKeyIsACallerOfItsOwn(t *testing.T) {
+	b := newBusySite(t)
+	const key = "ak_good"
+	b.send(caller{key: key}, "/authenticate")
+	in, _ := b.occupy(t, half+10, "/work", func(i int) caller {
+		return caller{address: eachItsOwn(i).address, key: key}
+	})
+	if in != half {
+		t.Errorf("a key got %d places, want %d", in, half)
+	}
+	if in, _ := b.occupy(t, 1, "/work", one("198.51.0.0")); in != 1 {
+		t.Error("an address from which the key was used has no place")
+	}
+	b.empty()
+}
+
+// Requests other than exchanges run eight at a time for each caller. The others of the same caller wait in the order
+// in which they came, hold no place meanwhile, and are not refused; nobody else waits.
+func TestRequestsOtherThanExchangesWaitForATurnOfTheirCaller(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newStillSite(t)
+		const turns, waiting = 8, 40
+		order, letGo := make(chan int, turns+waiting), make(chan struct{})
+		b.other = func(n int) { order <- n; <-letGo }
+		statuses := make(chan int, turns+waiting)
+		for n := range turns + waiting {
+			go func() { statuses <- b.sendNumber(t.Context(), "192.0.2.1", n) }()
+			synctest.Wait() // it runs, or waits for its turn
+		}
+		if got := b.guard.InProgress(); got != turns {
+			t.Errorf("got %d in progress, want %d", got, turns)
+		}
+		if status := b.sendTo("192.0.2.1", "/work"); status != 200 {
+			t.Errorf("an exchange of the same caller: got %d", status)
+		}
+		go func() { statuses <- b.sendNumber(t.Context(), "192.0.2.2", 1000) }()
+		synctest.Wait()
+		for n := range turns {
+			if got := <-order; got != n {
+				t.Errorf("got %d, want %d", got, n)
+			}
+		}
+		if got := <-order; got != 1000 {
+			t.Errorf("got %d, want the other caller's", got)
+		}
+		for n := range waiting {
+			letGo <- struct{}{}
+			synctest.Wait()
+			if len(order) == 0 { // it was the other caller's that ended
+				letGo <- struct{}{}
+			}
+			if got := <-order; got != turns+n {
+				t.Errorf("got %d, want %d", got, turns+n)
+			}
+		}
+		close(letGo)
+		for range turns + waiting + 1 {
+			if status := <-statuses; status != 200 {
+				t.Errorf("got %d", status)
+			}
+		}
+		if got := b.guard.InProgress(); got != 0 {
+			t.Errorf("got %d in progress after all were answered", got)
+		}
+	})
+}
+
+// Waiting requests take memory. A caller has as many as are free, so that there is room for the next caller's.
+func TestWaitingRequestsAreBoundedForEachCaller(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newStillSite(t)
+		letGo := make(chan struct{})
+		b.other = func(int) { <-letGo }
+		statuses := make(chan int, 2000)
+		for i, step := range []struct {
+			sent, refused int
+		}{{300, 300 - 8 - 256}, {200, 200 - 8 - 128}, {8 + 64, 0}} {
+			for n := range step.sent {
+				go func() { statuses <- b.sendNumber(t.Context(), fmt.Sprintf("192.0.2.%d", i), n) }()
+			}
+			time.Sleep(time.Second) // those that were refused have been let go
+			for range step.refused {
+				if status := <-statuses; status != 503 {
+					t.Errorf("got %d, want 503", status)
+				}
+			}
+			if len(statuses) > 0 {
+				t.Errorf("caller %d: more than %d were refused", i, step.refused)
+			}
+		}
+		close(letGo)
+		for range 8 + 256 + 8 + 128 + 8 + 64 {
+			if status := <-statuses; status != 200 {
+				t.Errorf("got %d, want 200", status)
+			}
+		}
+	})
+}
+
+// A request waits no longer than its client does, nor than a handler may take. Its turn is then the next one's.
+func TestAWaitForATurnEnds(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newStillSite(t)
+		letGo := make(chan struct{})
+		b.other = func(int) { <-letGo }
+		running := make(chan int, 8)
+		for n := range 8 {
+			go func() { running <- b.sendNumber(t.Context(), "192.0.2.1", n) }()
+		}
+		synctest.Wait()
+		begin := time.Now()
+		if status := b.sendNumber(t.Context(), "192.0.2.1", 8); status != 503 {
+			t.Errorf("got %d, want 503", status)
+		}
+		if took := time.Since(begin); took < 10*time.Second || took > 11*time.Second {
+			t.Errorf("waited %s, want 10s", took)
+		}
+		client, leave := context.WithCancel(t.Context())
+		left := make(chan int)
+		go func() { left <- b.sendNumber(client, "192.0.2.1", 9) }()
+		synctest.Wait()
+		leave()
+		<-left
+		last := make(chan int)
+		go func() { last <- b.sendNumber(t.Context(), "192.0.2.1", 10) }()
+		synctest.Wait()
+		letGo <- struct{}{}
+		letGo <- struct{}{}
+		synctest.Wait()
+		if got := b.guard.InProgress(); got != 7 { // 6 of the first, and the last
+			t.Errorf("got %d in progress, want 7", got)
+		}
+		close(letGo)
+		for range 8 {
+			<-running
+		}
+		if status := <-last; status != 200 || b.guard.InProgress() != 0 {
+			t.Errorf("got %d, and %d in progress", status, b.guard.InProgress())
+		}
+	})
+}
+
+// A list that is slow because it is long says nothing about the store, and must not lower what everybody may have.
+func TestOnlyExchangesMoveTheBound(t *testing.T) {
+	b := newBusySite(t)
+	for range 20 {
+		_, release := b.occupy(t, 8, "/other", one("192.0.2.1"))
+		b.clock.wait(time.Minute)
+		release()
+	}
+	if in, release := b.occupy(t, web.MaxInProgress, "/work", eachItsOwn); in != web.MaxInProgress {
+		t.Errorf("got %d let in, want %d", in, web.MaxInProgress)
+	} else {
+		release()
+	}
+	// Nor must garbage raise it, which is refused quickly however slow the store is.
+	for range 10 {
+		_, release := b.occupy(t, 1, "/work", eachItsOwn)
+		b.clock.wait(time.Second)
+		release()
+	}
+	for range 4 * web.MaxInProgress {
+		b.send(caller{}, "/garbage")
+	}
+	if in, release := b.occupy(t, web.MaxInProgress, "/work", eachItsOwn); in != web.MinInProgress {
+		t.Errorf("got %d let in, want %d", in, web.MinInProgress)
+	} else {
+		release()
+	}
+}
+
+// The bound is lowered by what began under it. Lowered again by what began before, it would be at its least after one
+// bad moment, and be below what a greedy caller still holds: then there is no place for the next caller.
+func TestABoundThatFellIsNotLoweredByWhatBeganBefore(t *testing.T) {
+	b := newBusySite(t)
+	in, _ := b.occupy(t, half, "/work", one("192.0.2.1"))
+	if in != half {
+		t.Fatalf("got %d let in, want %d", in, half)
+	}
+	b.clock.wait(time.Second)
+	b.letGo <- struct{}{} // one is slow, and then another one
+	b.clock.wait(time.Second)
+	b.letGo <- struct{}{}
+	for b.guard.InProgress() > half-2 {
+		time.Sleep(time.Millisecond)
+	}
+	in, _ = b.occupy(t, 200, "/work", eachItsOwn)
+	if want := 384 - (half - 2); in != want {
+		t.Errorf("got %d places for others, want %d", in, want)
+	}
+	b.empty()
+}
+
+func (b *stillSite) handle(c echo.Context) error {
+	n, err := strconv.Atoi(c.QueryParam("n"))
+	if err != nil {
+		return err
+	}
+	b.other(n)
+	return ok(c)
+}
+
+// A stillSite is a busySite without a network and with real, or synctest's, time.
+type stillSite struct {
+	site
+	guard *web.Guard
+	other func(n int)
+}
+
+func newStillSite(t *testing.T) *stillSite {
+	t.Helper()
+	b := &stillSite{guard: web.NewGuard(web.RateLimits{}, nil, time.Now, nil)}
+	b.site = newGuardedSite(t, b.guard)
+	b.POST("/other", b.handle)
+	b.POST("/work", ok)
+	return b
+}
+
+func (b *stillSite) sendTo(address, path string) int {
+	req := httptest.NewRequest("POST", path, strings.NewReader("{}"))
+	req.RemoteAddr = address + ":1"
+	rec := httptest.NewRecorder()
+	b.ServeHTTP(rec, req)
+	return rec.Code
+}
+
+func (b *stillSite) sendNumber(ctx context.Context, address string, n int) int {
+	req := httptest.NewRequestWithContext(ctx, "POST", fmt.Sprint("/other?n=", n), strings.NewReader("{}"))
+	req.RemoteAddr = address + ":1"
+	rec := httptest.NewRecorder()
+	b.ServeHTTP(rec, req)
+	return rec.Code
+}
