@@ -153,9 +153,22 @@ func TestNoBudgetOfAnAddressIsAnothers(t *testing.T) {
 			if diff := cmp.Diff(want, refused); diff != "" {
 				t.Errorf("refused (-want +got):\n%s", diff)
 			}
+			preflight := h.do(t, "OPTIONS", "/jwt/refresh", header("Origin", ourOrigin), header("Access-Control-Request-Method", "POST"))
+			if got := preflight.status == 429; got != (name == "key sets") {
+				t.Errorf("a preflight: got %d", preflight.status)
+			}
 			h.exchange(t, h.adaShop.RefreshToken).want(t, 200)
 		})
 	}
+}
+
+// What CORS answers is a route's request too: it is logged, and must not be without a limit.
+func TestPreflightsAreInABudget(t *testing.T) {
+	h := newHousehold(t)
+	h.limit(t, web.RateLimits{Address: 1})
+	h.useUp(t, 10, "OPTIONS", "/jwt/refresh", header("Origin", ourOrigin), header("Access-Control-Request-Method", "POST"))
+	h.do(t, "GET", "/t/acme/.well-known/jwks.json").refusedFor(t, "clientAddress")
+	h.do(t, "GET", "/jwt/nothing").want(t, 404)
 }
 
 func TestAFailedProofCountsAsTenCalls(t *testing.T) {
