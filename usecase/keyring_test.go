@@ -248,7 +248,7 @@ func TestMadeUpKeyIDsAreNoLoadOnTheStore(t *testing.T) {
 		})
 	}
 	for store.now.Load() == 0 {
-		time.Sleep(time.Millisecond)
+		time.Sleep(time.Millisecond) // between looks
 	}
 	w.issued(t, "shop")
 	published(t, w.replica, "acme")

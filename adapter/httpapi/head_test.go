@@ -67,6 +67,9 @@ func TestHeadCostsWhatGetCosts(t *testing.T) {
 	}
 	h.do(t, "HEAD", target, backend).want(t, 429)
 	h.do(t, "GET", target, backend).refusedFor(t, "apiKey")
-	h.do(t, "HEAD", target, guess).want(t, 401) // ten calls of an address
-	h.do(t, "GET", target, guess).refusedFor(t, "clientAddress")
+	wrong := header("Authorization", "ak_made_up_made_up_made_up_made_up")
+	h.do(t, "HEAD", target, wrong).want(t, 401) // ten requests of an address
+	h.do(t, "HEAD", target, wrong).want(t, 401) // the one look-up a second beyond them
+	h.do(t, "HEAD", target, wrong).want(t, 429)
+	h.do(t, "GET", target, wrong).refusedFor(t, "clientAddress")
 }

@@ -1,4 +1,4 @@
-// Package logsink stands between what writes lines and what takes them: a pipe, a file, a terminal, a socket. A [Sink]
+// Package logsink is a bounded buffer in front of what takes the log: a pipe, a file, a terminal, a socket. A [Sink]
 // is an io.Writer whose Write never waits and never fails, so that nothing which takes the log can block, slow or end
 // the service: not a reader that went away or does not read, and not a full disk.
 //

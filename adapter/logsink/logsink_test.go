@@ -83,7 +83,7 @@ func TestWhatIsNotReadIsDroppedAndCountedInItsPlace(t *testing.T) {
 	r.set(false)
 	// Nothing else has to be written for the gap to be told.
 	for deadline := time.Now().Add(30 * time.Second); !s.Written() && time.Now().Before(deadline); {
-		time.Sleep(time.Millisecond)
+		time.Sleep(time.Millisecond) // between looks
 	}
 	fmt.Fprintln(s, "line", lines)
 	closed(t, s)
@@ -133,7 +133,7 @@ func TestWritesThatFailOrAreCutShortTearAndLoseNoLine(t *testing.T) {
 	}
 	// While it closes, the first failure is the last.
 	deadline := time.Now().Add(time.Minute)
-	for fmt.Fprintln(s, "end"); time.Now().Before(deadline); time.Sleep(time.Millisecond) {
+	for fmt.Fprintln(s, "end"); time.Now().Before(deadline); time.Sleep(time.Millisecond) { // between looks
 		if s.Written() {
 			break
 		}

@@ -50,7 +50,7 @@ func TestNoClientHoldsUpAStop(t *testing.T) {
 						if _, err := io.WriteString(c, " "); err != nil {
 							return
 						}
-						time.Sleep(10 * time.Millisecond)
+						time.Sleep(10 * time.Millisecond) // a slow client
 					}
 				}()
 			}

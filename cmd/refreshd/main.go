@@ -28,12 +28,12 @@ var version = ""
 // few MiB here, and at Go's own measure, twice, the collector took a quarter of all time that an exchange takes under load.
 const collectAt = 400
 
-// flushTime is how long the end of the process waits for who reads its log and its output.
+// flushTime is how long the end of the process waits for the readers of its log and its output.
 const flushTime = 2 * time.Second
 
 func main() { os.Exit(run()) }
 
-// run is main with a status. Nothing here may wait for who reads the log: see package logsink.
+// run is main with a status. Nothing here may wait for the log's reader: see package logsink.
 func run() (exit int) {
 	if os.Getenv("GOGC") == "" {
 		debug.SetGCPercent(collectAt)

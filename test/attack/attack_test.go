@@ -200,7 +200,7 @@ func TestLatencyCountsFromWhenAnExchangeIsDue(t *testing.T) {
 	const hang = 100 * time.Millisecond
 	var once sync.Once
 	host := listen(t, func(w http.ResponseWriter, _ *http.Request) {
-		once.Do(func() { time.Sleep(hang) })
+		once.Do(func() { time.Sleep(hang) }) // a server that hangs
 		_, _ = io.WriteString(w, `{"data": {"refreshToken": "next", "refreshTokenId": "id"}}`)
 	})
 	u := &user{client: newClient(address(1, 0), time.Minute), sessions: []session{{current: "a"}}}

@@ -210,7 +210,7 @@ func startedBlind(t *testing.T, change func(*service)) *service {
 			}
 			select {
 			case <-s.ended:
-			case <-time.After(5 * time.Millisecond):
+			case <-time.After(5 * time.Millisecond): // between looks
 				continue
 			}
 			break

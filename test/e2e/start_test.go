@@ -427,6 +427,7 @@ func TestAFirstStartThatWasKilledIsFinishedByTheNext(t *testing.T) {
 			})
 			unkilled = time.Since(begin)
 		} else {
+			// The kills are spread over as long as a start takes.
 			time.Sleep(unkilled * 6 / 5 * time.Duration(n) / time.Duration(kills-1))
 		}
 		if err := cmd.Process.Kill(); err != nil {

@@ -3135,6 +3135,7 @@ var keyMutants = []mutant{
 		clause: "Keys/KeysSince/who reads on from the last revision misses no key, however many write at once",
 		fault:  "a revision is drawn before the lock is taken",
 		inject: func(f *faulty) {
+			// A writer that is held up between its number and its write.
 			numberOutside(f, func() { time.Sleep(rand.N(2 * time.Millisecond)) })
 		},
 	},
