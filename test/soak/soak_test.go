@@ -19,7 +19,7 @@ const (
 	// moment is the plan's: as many requests are made as belong to it, in whatever time that takes.
 	moment = 4 * time.Second
 	// stuck is when the machine is: nothing is judged by it.
-	stuck = 8 * time.Minute
+	stuck = 20 * time.Minute
 )
 
 // newMoment is a run of so many requests, and of more until all that it is to show has happened.
