@@ -20,13 +20,13 @@ build: ## build the static binary ./refreshd
 
 .PHONY: test
 test: race-detector ## run every test, on every store; provides itself with PostgreSQL; about 10 minutes on two cores
-	@echo 'Every test, on every store, under the race detector: about 10 minutes on two cores. make test-short takes two.'
+	@echo 'Every test, on every store, under the race detector: 10 minutes on two cores (make test-short: 2)'
 	@$(GO) run ./test/postgres/ensure
 	@$(GO) run ./test/progress -race -shuffle=on -timeout=$(TIMEOUT) $(TESTFLAGS) $(TESTS)
 
 .PHONY: test-short
-test-short: ## run the tests that need no PostgreSQL, no root and no gcc, without the race detector; two minutes on two cores
-	@echo 'Tests on memory and SQLite, without the race detector and the longest: two minutes on two cores, once it is built.'
+test-short: ## run the tests that need only Go, without the race detector; two minutes on two cores
+	@echo 'Tests on memory and SQLite, without the race detector: two minutes on two cores, once they are built'
 	@$(GO) run ./test/progress -short -shuffle=on -timeout=$(TIMEOUT) $(TESTFLAGS) $(TESTS)
 
 .PHONY: e2e

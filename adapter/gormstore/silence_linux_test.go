@@ -100,8 +100,8 @@ func (b *blackHole) vanish(t *testing.T) {
 // serve in seconds, also with a pool full of connections to the one that is gone.
 func TestAHostThatVanishesIsLeftInSeconds(t *testing.T) {
 	t.Parallel()
-	// patience is that of a request. Where nothing else runs it takes 10 s at most; limit leaves room for a busy machine.
-	// Without time-outs of our own it would be the kernel's, a quarter of an hour.
+	// patience is that of a request. Where nothing else runs it takes 10 s at most; limit leaves room for a busy
+	// machine. Without time-outs of our own it would be the kernel's, a quarter of an hour.
 	const callers, patience, limit = 12, 10 * time.Second, time.Minute
 	dsn := postgres.NewDatabase(t)
 	u := must(url.Parse(dsn))(t)

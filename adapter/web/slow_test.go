@@ -17,9 +17,9 @@ import (
 	"github.com/refreshd/refreshd/adapter/web"
 )
 
-// newHastyServer is a server of NewServer whose time-outs are a tenth, and less for an idle connection: half a second for a
-// header, which a client on a busy machine may miss, too. wrote gets the error of each answer to /flood, and closed each
-// connection that the server has closed.
+// newHastyServer is a server of NewServer whose time-outs are a tenth, and less for an idle connection: half a second
+// for a header, which a client on a busy machine may miss, too. wrote gets the error of each answer to /flood, and
+// closed each connection that the server has closed.
 func newHastyServer(t *testing.T) (address string, wrote chan error, closed chan string) {
 	t.Helper()
 	wrote, closed = make(chan error, 1), make(chan string, 100)

@@ -145,10 +145,10 @@ func checkSkips(f *ast.File, report reporter) {
 	})
 }
 
-// checkTiming wants a reason wherever a test sleeps, or judges by how long something took: in a comment on that line or
-// the one before. A test may not depend on how much is done in a few seconds, since a busy machine does less. The reasons
-// that hold are few: a bound that is generous by design, and for what; a pause between two questions; work that takes
-// time, such as a slow client's. Time in a bubble of testing/synctest is free.
+// checkTiming wants a reason wherever a test sleeps, or judges by how long something took: in a comment on that line
+// or the one before. A test may not depend on how much is done in a few seconds, since a busy machine does less. The
+// reasons that hold are few: a bound that is generous by design, and for what; a pause between two questions; work
+// that takes time, such as a slow client's. Time in a bubble of testing/synctest is free.
 //
 // A bound that is kept elsewhere, as that of a context, is not found: nothing in the syntax tells it from one that only
 // says that the machine is stuck.
@@ -179,7 +179,7 @@ func checkTiming(f *ast.File, files *token.FileSet, report reporter) {
 	}
 	wants := func(pos token.Pos, what string) {
 		if !commented[files.Position(pos).Line] {
-			report(pos, "%s: say why the test may depend on time, in a comment here", what)
+			report(pos, "%s: a reason is wanted in a comment here", what)
 		}
 	}
 	ast.Inspect(f, func(n ast.Node) bool {

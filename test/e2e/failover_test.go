@@ -143,8 +143,9 @@ func TestFailOverLosesNothingThatWasAnswered(t *testing.T) {
 			"that; without service: %s; %d calls cut off, %d answered 503", from.Address(), to.Address(), before, revokedBefore,
 			killed.Sub(begin).Round(time.Millisecond), promoted.Sub(killed).Round(time.Millisecond), back.Sub(promoted).Round(time.Millisecond),
 			silent.Round(time.Millisecond), l.cutOff.Load()-cutOff, l.unavailable.Load()-unavailable)
-		// The promotion is the operator's. What comes after it is a second where nothing else runs; the rest is for a busy
-		// machine. A service that kept its connections to the old primary would be silent for the half hour that they live.
+		// The promotion is the operator's. What comes after it is a second where nothing else runs; the rest is for a
+		// busy machine. A service that kept its connections to the old primary would be silent for the half hour that
+		// they live.
 		if own := silent - promoted.Sub(begin); own > time.Minute {
 			t.Errorf("%s without service after the promotion, want a minute at most", own)
 		}

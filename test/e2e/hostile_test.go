@@ -43,9 +43,9 @@ func (v *service) dial(t *testing.T) *rawConn {
 // probe is a request whose answer has a status that no other answer of a test has after its last.
 const probe = "GET /probe HTTP/1.1\r\nHost: x\r\n\r\n"
 
-// statuses are those of all answers until the service closes the connection. After the last of want answers it is asked
-// once more: open reports whether the connection may be used for that. The answer to the probe comes after whatever else
-// the service has to say to what was sent, so that it is not missed, and nobody has to wait for it.
+// statuses are those of all answers until the service closes the connection. After the last of want answers it is
+// asked once more: open reports whether the connection may be used for that. The answer to the probe comes after
+// whatever else the service has to say to what was sent, so that it is not missed, and nobody has to wait for it.
 func (c *rawConn) statuses(want int) (got []int, open bool, err error) {
 	for asked := false; ; {
 		if len(got) >= want && !asked {

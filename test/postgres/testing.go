@@ -52,8 +52,8 @@ func sharedServer(tb testing.TB) *Server {
 	return shared.server
 }
 
-// LeaveOut leaves a test that starts a server of its own out of `go test -short`, as NewDatabase and NewBouncer do. In any
-// other run nothing is left out, and a missing server is a failure.
+// LeaveOut leaves a test that starts a server of its own out of `go test -short`, as NewDatabase and NewBouncer do. In
+// any other run nothing is left out, and a missing server is a failure.
 func LeaveOut(tb testing.TB) {
 	tb.Helper()
 	short.LeaveOut(tb, "PostgreSQL")

@@ -69,16 +69,17 @@ func TestSoakOfAMoment(t *testing.T) {
 			}
 			last := s.comparisons[len(s.comparisons)-1]
 			live := last.storeLive - last.modelLive
-			if last.rows+s.purged != s.tally.calls["issue"] || last.rows != last.sessions || live < 0 || live > last.undecided {
-				t.Errorf("in the end got %+v, after %d issues, %d of them purged", last, s.tally.calls["issue"], s.purged)
+			issued := s.tally.calls["issue"]
+			if last.rows+s.purged != issued || last.rows != last.sessions || live < 0 || live > last.undecided {
+				t.Errorf("in the end got %+v, after %d issues, %d of them purged", last, issued, s.purged)
 			}
 			compared := 0
 			for _, c := range s.comparisons {
 				compared += c.generations
 			}
 			if compared < 50 || s.listed < 50 || s.exchanged+s.stale < 100 {
-				t.Errorf("too little was held to the model: %d generations, %d lists, %d live and %d ended refresh tokens", compared,
-					s.listed, s.exchanged, s.stale)
+				t.Errorf("too little was held to the model: %d generations, %d lists, %d live and %d ended tokens",
+					compared, s.listed, s.exchanged, s.stale)
 			}
 		})
 	}

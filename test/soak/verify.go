@@ -151,7 +151,8 @@ func (s *soak) end(ctx context.Context) error {
 			return err
 		}
 		// A process that was killed in a pass keeps its lease for half a minute; the rest is for a busy machine.
-		if !strings.Contains(out, "another process is purging") || time.Since(begin) > 3*time.Minute || ctx.Err() != nil {
+		leased := strings.Contains(out, "another process is purging")
+		if !leased || time.Since(begin) > 3*time.Minute || ctx.Err() != nil {
 			return err
 		}
 	}
