@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bufio"
 	"context"
 	"errors"
 	"fmt"
@@ -46,7 +47,7 @@ func abortedPart(ctx context.Context, a *attack) error {
 	for _, o := range own {
 		exchanges = append(exchanges, exchangeOf(o.current).raw(s.API))
 	}
-	for _, kind := range []struct {
+	kinds := []struct {
 		name     string
 		requests [][]byte
 	}{
@@ -56,7 +57,8 @@ func abortedPart(ctx context.Context, a *attack) error {
 		{"list", [][]byte{request{
 			Method: http.MethodGet, Path: "/jwt/refresh?userId=attacker-1", Key: attackerKey, Tenant: attackerTenant,
 		}.raw(s.API)}},
-	} {
+	}
+	for _, kind := range kinds {
 		// The pool is as large as it gets before it is counted: connections that it opens for load are no fault.
 		if err := fillPool(ctx, s.API); err != nil {
 			return err
@@ -65,7 +67,7 @@ func abortedPart(ctx context.Context, a *attack) error {
 		var sent atomic.Int64
 		if err := a.best(ctx, "aborted "+kind.name, s.API, users, true, func(ctx context.Context) error {
 			before := counting.opened.Load()
-			err := abort(ctx, s.API, kind.requests, &sent)
+			err := abort(ctx, s.API, kind.requests, false, &sent)
 			if n := counting.opened.Load() - before; most < 0 || n < most {
 				most = n
 			}
@@ -74,8 +76,24 @@ func abortedPart(ctx context.Context, a *attack) error {
 			return err
 		}
 		a.figure("aborted "+kind.name+": requests sent", "%d", sent.Load())
+		if err := a.answered(ctx, kind.name, s.API, users, kind.requests); err != nil {
+			return err
+		}
 		a.atMost("aborted "+kind.name+": new database connections", float64(most), 0, "%.0f")
 	}
+	return nil
+}
+
+// answered has the same requests sent, and their answers read: what they cost the honest by being served.
+func (a *attack) answered(ctx context.Context, what, host string, users []*user, requests [][]byte) error {
+	var sent atomic.Int64
+	p, err := a.pair(ctx, host, users, func(ctx context.Context) error { return abort(ctx, host, requests, true, &sent) })
+	if err != nil {
+		return err
+	}
+	p50, p99 := p.ratios()
+	a.figure("the same "+what+" not aborted: p50, p99 with / without", "%.2f, %.2f, of %d requests: %s",
+		p50, p99, sent.Load(), p.during)
 	return nil
 }
 
@@ -92,8 +110,9 @@ func fillPool(ctx context.Context, host string) error {
 	})
 }
 
-// abort sends the requests, one after another, until ctx is done. An error of the network is what the attack is about.
-func abort(ctx context.Context, host string, requests [][]byte, sent *atomic.Int64) error {
+// abort sends the requests, one after another, until ctx is done. It reads the answers, or resets the connections before
+// them. An error of the network is what the attack is about.
+func abort(ctx context.Context, host string, requests [][]byte, read bool, sent *atomic.Int64) error {
 	var group sync.WaitGroup
 	var next atomic.Int64
 	begin := time.Now()
@@ -103,7 +122,7 @@ func abort(ctx context.Context, host string, requests [][]byte, sent *atomic.Int
 			at := begin.Add(pause * time.Duration(socket) / abortedSockets)
 			for ; sleep(ctx, time.Until(at)) == nil; at = at.Add(pause) {
 				n := int(next.Add(1))
-				if reset(ctx, address(2, n%abortedSources), host, requests[n%len(requests)]) == nil {
+				if reset(ctx, address(2, n%abortedSources), host, requests[n%len(requests)], read) == nil {
 					sent.Add(1)
 				}
 			}
@@ -113,8 +132,8 @@ func abort(ctx context.Context, host string, requests [][]byte, sent *atomic.Int
 	return errors.Join(context.Cause(ctx))
 }
 
-// reset connects, sends a request, and ends the connection before the answer.
-func reset(ctx context.Context, source, host string, request []byte) error {
+// reset connects, sends a request, and resets the connection: before the answer, or after it.
+func reset(ctx context.Context, source, host string, request []byte, read bool) error {
 	d := dialer(source)
 	d.Timeout = time.Second
 	c, err := d.DialContext(ctx, "tcp", host)
@@ -123,6 +142,13 @@ func reset(ctx context.Context, source, host string, request []byte) error {
 	}
 	defer c.Close()
 	if err := c.(*net.TCPConn).SetLinger(0); err != nil {
+		return err
+	}
+	if read {
+		if err := c.SetDeadline(time.Now().Add(answerTimeout)); err != nil {
+			return err
+		}
+		_, err := exchangeBytes(c, bufio.NewReader(c), request)
 		return err
 	}
 	if _, err := c.Write(request); err != nil {

@@ -31,7 +31,8 @@ type user struct {
 type seen struct {
 	due       int           // exchanges
 	answered  int           // with success
-	refused   int           // for a limit or overload: 429 and 503
+	refused   int           // for overload, or because the store was not there: 503
+	limited   int           // for a limit: 429
 	other     int           // another status
 	lost      int           // without an answer in time, or never sent because the one before was not answered
 	p50, p99  time.Duration // of those that were sent: from when they were due to the answer or its time-out
@@ -39,8 +40,8 @@ type seen struct {
 }
 
 func (s seen) String() string {
-	return fmt.Sprintf("p50 %s ms, p99 %s ms, %d of %d answered, %d refused, %d lost",
-		ms(s.p50), ms(s.p99), s.answered, s.due, s.refused, s.lost+s.other)
+	return fmt.Sprintf("p50 %s ms, p99 %s ms, %d of %d answered; %d 503, %d 429, %d other, %d lost",
+		ms(s.p50), ms(s.p99), s.answered, s.due, s.refused, s.limited, s.other, s.lost)
 }
 
 func ms(d time.Duration) string { return fmt.Sprintf("%.1f", milliseconds(d)) }
@@ -76,8 +77,8 @@ func honest(ctx context.Context, host string, users []*user, rate float64, windo
 
 func (s seen) and(o seen) seen {
 	return seen{
-		due: s.due + o.due, answered: s.answered + o.answered, refused: s.refused + o.refused, other: s.other + o.other,
-		lost: s.lost + o.lost, latencies: slices.Concat(s.latencies, o.latencies),
+		due: s.due + o.due, answered: s.answered + o.answered, refused: s.refused + o.refused, limited: s.limited + o.limited,
+		other: s.other + o.other, lost: s.lost + o.lost, latencies: slices.Concat(s.latencies, o.latencies),
 	}
 }
 
@@ -111,8 +112,11 @@ func (u *user) load(
 		case http.StatusOK:
 			s.answered++
 			s.latencies = append(s.latencies, took)
-		case http.StatusTooManyRequests, http.StatusServiceUnavailable:
+		case http.StatusServiceUnavailable:
 			s.refused++
+			s.latencies = append(s.latencies, took)
+		case http.StatusTooManyRequests:
+			s.limited++
 			s.latencies = append(s.latencies, took)
 		default:
 			s.other++

@@ -356,7 +356,8 @@ func stopPart(ctx context.Context, a *attack) error {
 			}
 		}()
 	}
-	if err := sleep(ctx, time.Second); err != nil {
+	// Not for long: a body has a time-out of its own, which must not be what ends them.
+	if err := sleep(ctx, 100*time.Millisecond); err != nil {
 		return err
 	}
 	a.judgeStop("SIGTERM while 5 bodies trickle in", s, stopWithin)
