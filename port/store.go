@@ -9,6 +9,11 @@ import (
 
 // Store is everything that refreshd keeps, in one place, so that one handle can be opened and closed. Use cases ask for the
 // part that they need.
+//
+// A context that is done ends a call that waits for its turn: for a connection, or behind another call. What has begun
+// in the database runs to its end, or to a deadline of the store's own, some seconds; so a caller that leaves costs
+// those that stay nothing, and learns no sooner how its call ended. Every wait has such a bound, also with a context
+// that is never done. A call that returned an operational error may or may not have happened.
 type Store interface {
 	RefreshTokens
 	Revocations

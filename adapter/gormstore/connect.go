@@ -112,11 +112,12 @@ func newLink(config *pgx.ConnConfig) *link {
 	return l
 }
 
-// connector opens connections that send no cancel requests. When a caller's time is over while its commit waits for a synchronous
-// standby, a cancel request ends that wait, and the commit is seen by others although the standby does not have it: a retry would
-// be answered from what a fail-over then forgets. Without one the commit stays unseen until it is safe. Our statements
-// end by their own time-outs, and a cancel request would cost a connection at the very moment that the server is slow.
-func (l *link) connector() driver.Connector {
+// connector opens connections that send no cancel requests. When a statement's time is over while its commit waits for
+// a synchronous standby, a cancel request ends that wait, and the commit is seen by others although the standby does
+// not have it: a retry would be answered from what a fail-over then forgets. Without one the commit stays unseen until
+// it is safe. Our statements end by their own time-outs, and a cancel request would cost a connection at the very
+// moment that the server is slow.
+func (l *link) connector() connector {
 	c := l.config.Copy()
 	dial := c.DialFunc
 	c.DialFunc = func(ctx context.Context, network, address string) (net.Conn, error) {
@@ -171,6 +172,7 @@ func (c connector) Connect(ctx context.Context) (driver.Conn, error) {
 	ctx = context.WithValue(ctx, connecting{}, true)
 	first := c.served.Load()
 	var errs []error
+	full := false
 	for i := range int64(len(c.hosts)) {
 		host := (first + i) % int64(len(c.hosts))
 		conn, err := c.hosts[host].Connect(ctx)
@@ -178,7 +180,11 @@ func (c connector) Connect(ctx context.Context) (driver.Conn, error) {
 			c.served.Store(host)
 			return conn, nil
 		}
+		full = full || lacksSlot(err)
 		errs = append(errs, explain(err))
+	}
+	if full {
+		errs = append(errs, errNoSlot)
 	}
 	return nil, errors.Join(errs...)
 }

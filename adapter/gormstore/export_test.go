@@ -3,6 +3,7 @@ package gormstore
 import (
 	"context"
 	"database/sql"
+	"time"
 
 	"github.com/refreshd/refreshd/domain"
 )
@@ -69,8 +70,36 @@ var TokenColumns = tokenColumns
 // ConnectTimeout bounds the attempt at each host.
 const ConnectTimeout = connectTimeout
 
-// Pool are the connections to PostgreSQL.
+// StatementDeadline is how long a statement may take.
+const StatementDeadline = statementDeadline
+
+// Pool are the connections to PostgreSQL, or the one that writes to SQLite.
 func (s *Store) Pool() *sql.DB { return s.pool }
+
+// Readers are the connections that read.
+func (s *Store) Readers() (*sql.DB, error) { return s.read.DB() }
 
 // Within compares a setting that was found with the one that we would have.
 var Within = within
+
+// Remember sets for how long the pool stays small, and how fast it then grows.
+func (s *Store) Remember(smallFor, growEvery time.Duration) {
+	s.engine.limit.smallFor, s.engine.limit.growEvery = smallFor, growEvery
+}
+
+// Grow is what happens when it is time to look for slots again.
+func (s *Store) Grow() {
+	if l := s.engine.limit; l.limited() {
+		l.grow()
+	}
+}
+
+// limited reports whether a connection was refused.
+func (l *poolLimit) limited() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.timer != nil
+}
+
+// LacksSlot reports whether a connection was refused for want of a slot.
+var LacksSlot = lacksSlot

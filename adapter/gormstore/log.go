@@ -23,11 +23,13 @@ const slow = 500 * time.Millisecond
 // it, those that are an answer (a duplicate) too, and formats each statement even where nothing is logged.
 type statementLog struct{ to *slog.Logger }
 
-func newStatementLog(to *slog.Logger) statementLog {
+func newStatementLog(to *slog.Logger) statementLog { return statementLog{orDiscard(to)} }
+
+func orDiscard(to *slog.Logger) *slog.Logger {
 	if to == nil {
-		to = slog.New(slog.DiscardHandler)
+		return slog.New(slog.DiscardHandler)
 	}
-	return statementLog{to}
+	return to
 }
 
 func (l statementLog) LogMode(logger.LogLevel) logger.Interface { return l }

@@ -58,6 +58,8 @@ type engine struct {
 	explain func(error) error
 	// fits asks whether the server, and what stands before it, take what we write; nil where there is nothing to ask.
 	fits func(*gorm.DB) error
+	// limit is told when the server refuses another connection; nil where there is no server.
+	limit *poolLimit
 }
 
 // OpenSQLite opens the database in the file at path, and creates an empty one if there is none. It does not migrate.
@@ -135,7 +137,9 @@ func OpenPostgres(ctx context.Context, dsn domain.Secret, o Options) (*Store, er
 		return nil, errors.New("gormstore: open PostgreSQL: the DSN is malformed: write postgres://USER:PASSWORD@HOST:PORT/DATABASE")
 	}
 	l := newLink(config)
-	pool := newPool(l.connector(), cmp.Or(o.MaxConnections, 20))
+	limit := newPoolLimit(cmp.Or(o.MaxConnections, 20), orDiscard(o.Logger))
+	pool := newPool(serving{l.connector(), limit}, limit.size)
+	limit.pool = pool
 	pool.SetConnMaxLifetime(30 * time.Minute) // so that load moves after a failover, and plans are made anew at last
 	if err := pool.PingContext(ctx); err != nil {
 		return nil, fmt.Errorf("gormstore: open PostgreSQL: %w", errors.Join(err, pool.Close()))
@@ -158,6 +162,7 @@ func OpenPostgres(ctx context.Context, dsn domain.Secret, o Options) (*Store, er
 		migrated:    `SELECT count(*) FROM pg_catalog.pg_class WHERE oid = to_regclass('goose_db_version')`,
 		migrating:   func() *sql.DB { return newPool(l.migrating(), 1) },
 		fits:        l.fits,
+		limit:       limit,
 		present:     func() error { return nil },
 		explain:     func(err error) error { return err },
 	}, dialect, dialect, pool, pool)
@@ -174,6 +179,9 @@ func newPool(c driver.Connector, size int) *sql.DB {
 
 func newStore(o Options, e engine, write, read gorm.Dialector, pools ...*sql.DB) (*Store, error) {
 	s := &Store{engine: e, pool: pools[0], close: func() error {
+		if e.limit != nil {
+			e.limit.close()
+		}
 		var errs []error
 		for _, p := range pools {
 			errs = append(errs, p.Close())

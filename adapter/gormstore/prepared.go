@@ -13,6 +13,10 @@ import (
 // GORM's own PrepareStmt shares statements between connections, behind a lock that is held while one waits for a connection.
 // With a single connection that deadlocks: a transaction has the connection and needs the lock, another call has the lock
 // and needs the connection. It also hands the error of one call's context to the others that wait for the same statement.
+//
+// As on PostgreSQL (see serving), no caller's context ends a statement that has begun: the driver would interrupt it
+// and database/sql would close the connection, that is the only one that writes. A statement needs no deadline here. It
+// waits for locks only, which busy_timeout bounds, and for the disk, which nothing could interrupt.
 type preparing struct {
 	driver.Connector
 	may func() error // whether a connection may be opened
@@ -23,7 +27,10 @@ func (p preparing) Connect(ctx context.Context) (driver.Conn, error) {
 	if err := p.may(); err != nil {
 		return nil, err
 	}
-	c, err := p.Connector.Connect(ctx)
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	c, err := p.Connector.Connect(context.WithoutCancel(ctx))
 	if err != nil {
 		return nil, err
 	}
@@ -61,7 +68,7 @@ func (c *preparedConn) prepared(ctx context.Context, query string) (statement, e
 	if s, ok := c.statements[query]; ok {
 		return s, nil
 	}
-	prepared, err := c.PrepareContext(ctx, query)
+	prepared, err := c.PrepareContext(context.WithoutCancel(ctx), query)
 	if err != nil {
 		return nil, err
 	}
@@ -75,20 +82,34 @@ func (c *preparedConn) prepared(ctx context.Context, query string) (statement, e
 
 // ExecContext implements driver.ExecerContext.
 func (c *preparedConn) ExecContext(ctx context.Context, query string, args []driver.NamedValue) (driver.Result, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
 	s, err := c.prepared(ctx, query)
 	if err != nil {
 		return nil, err
 	}
-	return s.ExecContext(ctx, args)
+	return s.ExecContext(context.WithoutCancel(ctx), args)
 }
 
 // QueryContext implements driver.QueryerContext.
 func (c *preparedConn) QueryContext(ctx context.Context, query string, args []driver.NamedValue) (driver.Rows, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
 	s, err := c.prepared(ctx, query)
 	if err != nil {
 		return nil, err
 	}
-	return s.QueryContext(ctx, args)
+	return s.QueryContext(context.WithoutCancel(ctx), args)
+}
+
+// BeginTx implements driver.ConnBeginTx.
+func (c *preparedConn) BeginTx(ctx context.Context, o driver.TxOptions) (driver.Tx, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	return c.sqliteConn.BeginTx(context.WithoutCancel(ctx), o)
 }
 
 // Close implements driver.Conn.

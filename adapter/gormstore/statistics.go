@@ -3,6 +3,7 @@ package gormstore
 import (
 	"context"
 	"database/sql"
+	"fmt"
 	"time"
 
 	"gorm.io/gorm"
@@ -22,15 +23,32 @@ SELECT COALESCE(s.n_tup_upd, 0), COALESCE(s.n_tup_hot_upd, 0), COALESCE((
     WHERE a.pid <> pg_backend_pid() AND (a.backend_xmin IS NOT NULL OR a.backend_xid IS NOT NULL)), 0)::float8
 FROM pg_stat_user_tables AS s WHERE s.relname = 'refresh_tokens' AND s.schemaname = current_schema()`
 
-// TableStatistics reads them. SQLite has none: the zero value.
-func (s *Store) TableStatistics(ctx context.Context) (t TableStatistics, err error) {
+// TableStatistics reads them. SQLite has none: the zero value. It returns when ctx is done, although its statement may
+// go on: metrics are wanted most while the database does not answer.
+func (s *Store) TableStatistics(ctx context.Context) (TableStatistics, error) {
 	if s.engine.statistics == "" {
-		return t, nil
+		return TableStatistics{}, nil
 	}
-	var seconds float64
-	err = s.reading(ctx, "statistics", func(db *gorm.DB) error {
-		return queryRow(db.Raw(s.engine.statistics), sql.ErrNoRows, &t.Updates, &t.HOTUpdates, &seconds)
-	})
-	t.OldestTransaction = time.Duration(seconds * float64(time.Second))
-	return t, err
+	type result struct {
+		t   TableStatistics
+		err error
+	}
+	done := make(chan result, 1)
+	go func() {
+		var (
+			r       result
+			seconds float64
+		)
+		r.err = s.reading(ctx, "statistics", func(db *gorm.DB) error {
+			return queryRow(db.Raw(s.engine.statistics), sql.ErrNoRows, &r.t.Updates, &r.t.HOTUpdates, &seconds)
+		})
+		r.t.OldestTransaction = time.Duration(seconds * float64(time.Second))
+		done <- r
+	}()
+	select {
+	case r := <-done:
+		return r.t, r.err
+	case <-ctx.Done():
+		return TableStatistics{}, fmt.Errorf("gormstore: statistics: %w", ctx.Err())
+	}
 }

@@ -72,7 +72,10 @@ func (s *Store) run(ctx context.Context, db *gorm.DB, operation string, again fu
 			}
 			return nil
 		}
-		if attempt == maxAttempts || !again(err) || !pause(ctx, attempt) {
+		switch {
+		case errors.Is(err, errNoSlot) && s.engine.limit.refused() && pause(ctx, attempt):
+			attempt = 0 // nothing was sent: f has only to wait for a connection that there is
+		case attempt >= maxAttempts || !again(err) || !pause(ctx, attempt):
 			return fmt.Errorf("gormstore: %s: %w", operation, s.engine.explain(translate(err)))
 		}
 	}
