@@ -14,6 +14,8 @@ import (
 // in the database runs to its end, or to a deadline of the store's own, some seconds; so a caller that leaves costs
 // those that stay nothing, and learns no sooner how its call ended. Every wait has such a bound, also with a context
 // that is never done. A call that returned an operational error may or may not have happened.
+//
+// Many calls that wait for one record, because somebody holds it, do not keep those for other records waiting.
 type Store interface {
 	RefreshTokens
 	Revocations
@@ -69,8 +71,9 @@ type RefreshTokens interface {
 	// generation, at most one succeeds. Calls at once for different refresh tokens may share a write, but never an answer: what one
 	// lacks, the others do not hear of.
 	//
-	// It never waits long for another writer of the same record: at most about a second, then an operational error. A store that
-	// locks more than the record may wait longer for that, and reads marks only after the wait.
+	// It never waits long for another writer that holds the record: at most about a second, then an operational error,
+	// which the calls that wait behind it return too. A store that locks more than the record may wait longer for that,
+	// and reads marks only after the wait.
 	Advance(ctx context.Context, id domain.ID, c domain.Call) (domain.RefreshToken, domain.Policy, error)
 
 	// Snapshot reads the record, the highest epoch of the marks that cover it, and its application's policy, all as of one

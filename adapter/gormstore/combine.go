@@ -17,8 +17,7 @@ const (
 	mostTogether = 64
 	// patience is how long a write keeps its place from others.
 	patience = 250 * time.Millisecond
-	// togetherTimeout bounds a shared write, which no caller's context may end. The server's own time-outs come first, unless it is
-	// gone.
+	// togetherTimeout bounds the wait for a connection of a shared write, which no caller's context may end.
 	togetherTimeout = 12 * time.Second
 )
 
@@ -119,9 +118,9 @@ func (c *combiner) do(ctx context.Context, e *exchange) error {
 	}
 	w := c.begin(e)
 	defer c.end(w)
-	err := c.one(ctx, e)
-	e.settled = err == nil
-	return err
+	e.err = c.one(ctx, e)
+	e.settled = e.err == nil
+	return e.err
 }
 
 // enter takes a free place for e; else it lets e wait, and returns false.
@@ -169,7 +168,7 @@ func (c *combiner) lend(w *write) {
 	defer c.mu.Unlock()
 	if !w.ended {
 		w.lent = true
-		c.pass(nil)
+		c.pass()
 	}
 }
 
@@ -182,18 +181,19 @@ func (c *combiner) end(w *write) {
 	for _, e := range w.batch {
 		delete(c.written, e.id)
 	}
+	c.settle(w.batch)
 	if w.lent {
 		if c.places == 0 {
 			return
 		}
 		c.places-- // for who waits because of these refresh tokens
 	}
-	c.pass(w.batch)
+	c.pass()
 }
 
 // pass gives a place to who waits, or back.
-func (c *combiner) pass(ended []*exchange) {
-	switch batch := c.pick(ended); len(batch) {
+func (c *combiner) pass() {
+	switch batch := c.pick(); len(batch) {
 	case 0:
 		c.places++
 	case 1:
@@ -203,27 +203,40 @@ func (c *combiner) pass(ended []*exchange) {
 	}
 }
 
-// pick chooses who is written next. Who waits while its refresh token is rotated has lost if its generation has just
-// been left, since generations do not come back, or if the rotation's answer stands for it: there is then nothing to
-// ask the database. That is what makes a thousand who present one string bearable for all others.
-func (c *combiner) pick(ended []*exchange) (batch []*exchange) {
+// settle ends the wait of those whose refresh token was in a write that has ended, where there is nothing left to ask
+// the database. Who waits while its refresh token is rotated has lost if its generation has just been left, since
+// generations do not come back, or if the rotation's answer stands for it. That is what makes a thousand who present
+// one string bearable for all others. And if the write waited for the row in vain, so have those who waited for the
+// write.
+func (c *combiner) settle(ended []*exchange) {
 	c.waiting = slices.DeleteFunc(c.waiting, func(e *exchange) bool {
-		lost := slices.ContainsFunc(ended, func(won *exchange) bool {
-			return won.settled && won.err == nil && won.id == e.id &&
-				(won.call.Generation >= e.call.Generation || won.token.AnswerStands(won.policy, e.call.Now))
-		})
-		switch {
-		case lost:
-			e.err = fmt.Errorf("gormstore: advance: %w", domain.ErrConflict)
-			e.turn <- over
-			return true
-		case c.written[e.id], len(batch) == mostTogether:
+		i := slices.IndexFunc(ended, func(ended *exchange) bool { return ended.id == e.id })
+		if i < 0 {
 			return false
-		default:
-			c.written[e.id] = true
-			batch = append(batch, e)
-			return true
 		}
+		switch before := ended[i]; {
+		case before.settled && before.err == nil &&
+			(before.call.Generation >= e.call.Generation || before.token.AnswerStands(before.policy, e.call.Now)):
+			e.err = fmt.Errorf("gormstore: advance: %w", domain.ErrConflict)
+		case lockedOut(before.err):
+			e.err = before.err
+		default:
+			return false
+		}
+		e.turn <- over
+		return true
+	})
+}
+
+// pick chooses who is written next.
+func (c *combiner) pick() (batch []*exchange) {
+	c.waiting = slices.DeleteFunc(c.waiting, func(e *exchange) bool {
+		if c.written[e.id] || len(batch) == mostTogether {
+			return false
+		}
+		c.written[e.id] = true
+		batch = append(batch, e)
+		return true
 	})
 	return batch
 }

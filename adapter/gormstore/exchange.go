@@ -117,7 +117,9 @@ func (s *Store) Advance(ctx context.Context, id domain.ID, c domain.Call) (domai
 
 // advanceAlone is an exchange by itself.
 func (s *Store) advanceAlone(ctx context.Context, e *exchange) error {
-	return s.writing(ctx, "advance", func(db *gorm.DB) error { return s.advanceIn(db, e) })
+	return s.inTurn(ctx, "advance", rowName{token: e.id}, func() error {
+		return s.writing(ctx, "advance", func(db *gorm.DB) error { return s.advanceIn(db, e) })
+	})
 }
 
 func (s *Store) advanceIn(db *gorm.DB, e *exchange) error {
@@ -237,13 +239,16 @@ RETURNING ordinal, issued_epoch`
 // Insert implements port.RefreshTokens.
 func (s *Store) Insert(ctx context.Context, t domain.RefreshToken) (domain.RefreshToken, error) {
 	var row tokenRow
-	err := s.writing(ctx, "insert", func(db *gorm.DB) error {
-		args, err := tokenArgs(t)
-		if err != nil {
-			return err
-		}
-		// AddError translates: a duplicate comes with the row, which GORM does not read itself.
-		return db.AddError(queryRow(raw(db, insert, args...), domain.ErrNotFound, &row.ordinal, &row.issuedEpoch))
+	args, err := tokenArgs(t)
+	if err != nil {
+		return domain.RefreshToken{}, fmt.Errorf("gormstore: insert: %w", err)
+	}
+	// It may wait for another insert of that id.
+	err = s.inTurn(ctx, "insert", rowName{token: t.ID}, func() error {
+		return s.writing(ctx, "insert", func(db *gorm.DB) error {
+			// AddError translates: a duplicate comes with the row, which GORM does not read itself.
+			return db.AddError(queryRow(raw(db, insert, args...), domain.ErrNotFound, &row.ordinal, &row.issuedEpoch))
+		})
 	})
 	if err != nil {
 		return domain.RefreshToken{}, err
@@ -292,11 +297,13 @@ WHERE id = $10 AND generation = $11 AND recovered_at = $12 AND recovery_paid_unt
 
 // Swap implements port.RefreshTokens.
 func (s *Store) Swap(ctx context.Context, before, after domain.RefreshToken, now time.Time) error {
-	return s.writing(ctx, "swap", func(db *gorm.DB) error {
-		return wrote(db.Exec(swap, int64(after.Generation), micros(after.RotatedAt), micros(after.LastUsedAt),
-			after.MetaData.ClientAddress, micros(after.RecoveredAt), micros(after.RevokedAt), string(after.RevokedReason),
-			micros(after.ExpiresAt), after.RecoveryPaidUntil,
-			before.ID[:], int64(before.Generation), micros(before.RecoveredAt), before.RecoveryPaidUntil, micros(now)),
-			domain.ErrConflict)
+	return s.inTurn(ctx, "swap", rowName{token: before.ID}, func() error {
+		return s.writing(ctx, "swap", func(db *gorm.DB) error {
+			return wrote(db.Exec(swap, int64(after.Generation), micros(after.RotatedAt), micros(after.LastUsedAt),
+				after.MetaData.ClientAddress, micros(after.RecoveredAt), micros(after.RevokedAt),
+				string(after.RevokedReason), micros(after.ExpiresAt), after.RecoveryPaidUntil,
+				before.ID[:], int64(before.Generation), micros(before.RecoveredAt), before.RecoveryPaidUntil,
+				micros(now)), domain.ErrConflict)
+		})
 	})
 }

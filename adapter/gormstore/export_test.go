@@ -82,6 +82,31 @@ func (s *Store) Readers() (*sql.DB, error) { return s.read.DB() }
 // Within compares a setting that was found with the one that we would have.
 var Within = within
 
+// Turns are turns for the rows of tenants.
+type Turns struct{ turns }
+
+// Take waits for a turn.
+func (t *Turns) Take(ctx context.Context, tenantID string) error {
+	return t.take(ctx, rowName{tenantID: tenantID})
+}
+
+// Pass ends it.
+func (t *Turns) Pass(tenantID string, err error) { t.pass(rowName{tenantID: tenantID}, err) }
+
+// UnderWay is how many there are.
+func (t *Turns) UnderWay() int {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return len(t.waiting)
+}
+
+// TurnsUnderWay is how many calls have their turn.
+func (s *Store) TurnsUnderWay() int {
+	s.turns.mu.Lock()
+	defer s.turns.mu.Unlock()
+	return len(s.turns.waiting)
+}
+
 // Remember sets for how long the pool stays small, and how fast it then grows.
 func (s *Store) Remember(smallFor, growEvery time.Duration) {
 	s.engine.limit.smallFor, s.engine.limit.growEvery = smallFor, growEvery

@@ -16,8 +16,10 @@ WHERE id = $3 AND tenant_id = $4 AND ` + alive("$1")
 
 // Revoke implements port.Revocations.
 func (s *Store) Revoke(ctx context.Context, tenantID string, id domain.ID, r port.Revocation) error {
-	return s.writing(ctx, "revoke", func(db *gorm.DB) error {
-		return wrote(db.Exec(revoke, micros(r.At), string(r.Reason), id[:], tenantID), domain.ErrNotFound)
+	return s.inTurn(ctx, "revoke", rowName{token: id}, func() error {
+		return s.writing(ctx, "revoke", func(db *gorm.DB) error {
+			return wrote(db.Exec(revoke, micros(r.At), string(r.Reason), id[:], tenantID), domain.ErrNotFound)
+		})
 	})
 }
 
@@ -26,12 +28,14 @@ func (s *Store) RevokeScope(
 	ctx context.Context, scope domain.Scope, except domain.ID, r port.Revocation,
 ) (epoch uint64, err error) {
 	if except.IsZero() && s.engine.revokeScope != "" {
-		err = s.writingMany(ctx, "revoke scope", func(db *gorm.DB) error {
-			return queryRow(db.Raw(s.engine.revokeScope, scope.TenantID, scope.ApplicationID, scope.UserID, micros(r.At),
-				string(r.Reason), domain.MarkSlack.Microseconds()), domain.ErrNotFound, &epoch)
+		err = s.inTurn(ctx, "revoke scope", rowName{tenantID: scope.TenantID}, func() error {
+			return s.writing(ctx, "revoke scope", func(db *gorm.DB) error {
+				return queryRow(db.Raw(s.engine.revokeScope, scope.TenantID, scope.ApplicationID, scope.UserID,
+					micros(r.At), string(r.Reason), domain.MarkSlack.Microseconds()), domain.ErrNotFound, &epoch)
+			})
 		})
 	} else {
-		err = s.transacting(ctx, "revoke scope", func(tx *gorm.DB) (err error) {
+		err = s.tenantWriting(ctx, "revoke scope", scope.TenantID, func(tx *gorm.DB) (err error) {
 			epoch, err = revokeScope(tx, scope, except, r)
 			return err
 		})
@@ -149,14 +153,17 @@ func (s *Store) KeepNewest(ctx context.Context, scope domain.Scope, keep int, r 
 		return db.Exec(s.engine.keepNewest, micros(r.At), scope.TenantID, scope.ApplicationID, scope.UserID, string(r.Reason),
 			keep-1).Error
 	}
-	if s.engine.forgetEnded == "" {
-		return s.writingMany(ctx, "keep newest", limit)
-	}
-	return s.transacting(ctx, "keep newest", func(tx *gorm.DB) error {
-		if err := tx.Exec(s.engine.forgetEnded, micros(r.At), scope.TenantID, scope.ApplicationID,
-			scope.UserID).Error; err != nil {
-			return err
+	of := rowName{tenantID: scope.TenantID, applicationID: scope.ApplicationID, userID: scope.UserID}
+	return s.inTurn(ctx, "keep newest", of, func() error {
+		if s.engine.forgetEnded == "" {
+			return s.writingMany(ctx, "keep newest", limit)
 		}
-		return limit(tx)
+		return s.transacting(ctx, "keep newest", func(tx *gorm.DB) error {
+			if err := tx.Exec(s.engine.forgetEnded, micros(r.At), scope.TenantID, scope.ApplicationID,
+				scope.UserID).Error; err != nil {
+				return err
+			}
+			return limit(tx)
+		})
 	})
 }

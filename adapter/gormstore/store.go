@@ -22,6 +22,7 @@ type Store struct {
 	// On PostgreSQL these are one; in SQLite there is one connection that writes, and others that read.
 	write, read *gorm.DB
 	combiner    *combiner // nil where each exchange is written by itself
+	turns       turns
 	pool        *sql.DB
 	close       func() error
 }
@@ -44,7 +45,7 @@ func (s *Store) reading(ctx context.Context, operation string, f func(db *gorm.D
 	return s.run(ctx, s.read, operation, undone, f)
 }
 
-// writing runs f, which waits for one row at most.
+// writing runs f, which waits for one row at most. Many callers that may wait for the same row go through inTurn first.
 func (s *Store) writing(ctx context.Context, operation string, f func(db *gorm.DB) error) error {
 	return s.run(ctx, s.write, operation, undone, f)
 }
@@ -52,6 +53,16 @@ func (s *Store) writing(ctx context.Context, operation string, f func(db *gorm.D
 // writingMany runs f, which may wait for one row while it holds others.
 func (s *Store) writingMany(ctx context.Context, operation string, f func(db *gorm.DB) error) error {
 	return s.run(ctx, s.write, operation, func(err error) bool { return undone(err) || lockedOut(err) }, f)
+}
+
+// tenantWriting runs f in a transaction that takes the lock on the tenant's row.
+//
+// That wait is not tried again when lock_timeout ends it. Where several rows are locked the wait may be a deadlock; but
+// who locks a tenant's row locks it first, so this is a holder that is slow, and the caller hears of it.
+func (s *Store) tenantWriting(ctx context.Context, operation, tenantID string, f func(tx *gorm.DB) error) error {
+	return s.inTurn(ctx, operation, rowName{tenantID: tenantID}, func() error {
+		return s.writing(ctx, operation, func(db *gorm.DB) error { return db.Transaction(f) })
+	})
 }
 
 // transacting runs f in a transaction, which is undone if f returns an error.

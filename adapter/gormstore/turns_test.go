@@ -1,0 +1,186 @@
+package gormstore_test
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/refreshd/refreshd/adapter/gormstore"
+	"github.com/refreshd/refreshd/domain"
+	"github.com/refreshd/refreshd/port"
+)
+
+// One row that somebody holds takes one connection, whatever waits for it and how many do; so the others of the pool
+// serve everyone else. Those that wait behind a call hear with it that the row is held: one after another they would
+// wait for minutes.
+func TestPostgresAHeldRowTakesOneConnection(t *testing.T) {
+	t.Parallel()
+	const callers = 40
+	id := must(domain.NewID(start, rand.Reader))(t)
+	revocation := port.Revocation{At: start}
+	type call = func(context.Context, *gormstore.Store, domain.RefreshToken) error
+	advance := func(ctx context.Context, s *gormstore.Store, token domain.RefreshToken) error {
+		_, _, err := s.Advance(ctx, token.ID, domain.Call{Generation: 1, Now: start.Add(time.Minute)})
+		return err
+	}
+	const (
+		tenant = `UPDATE tenants SET epoch = epoch`
+		token  = `UPDATE refresh_tokens SET ordinal = ordinal`
+	)
+	for name, tc := range map[string]struct {
+		hold     string
+		oneByOne bool
+		call     call
+	}{
+		"revoke a scope": {tenant, false, func(ctx context.Context, s *gormstore.Store, t domain.RefreshToken) error {
+			return second(s.RevokeScope(ctx, domain.Scope{TenantID: "acme", UserID: t.UserID}, domain.ID{}, revocation))
+		}},
+		"revoke all but one": {tenant, false, func(ctx context.Context, s *gormstore.Store, t domain.RefreshToken) error {
+			return second(s.RevokeScope(ctx, domain.Scope{TenantID: "acme"}, t.ID, revocation))
+		}},
+		"revoke one": {token, false, func(ctx context.Context, s *gormstore.Store, t domain.RefreshToken) error {
+			return s.Revoke(ctx, "acme", t.ID, revocation)
+		}},
+		"swap": {token, false, func(ctx context.Context, s *gormstore.Store, t domain.RefreshToken) error {
+			return s.Swap(ctx, t, t, start)
+		}},
+		"exchange":             {token, false, advance},
+		"exchange, one by one": {token, true, advance},
+		"keep the newest": {token, false, func(ctx context.Context, s *gormstore.Store, t domain.RefreshToken) error {
+			scope := domain.Scope{TenantID: "acme", ApplicationID: "shop", UserID: t.UserID}
+			return s.KeepNewest(ctx, scope, 1, revocation)
+		}},
+		"issue": {fmt.Sprintf(`INSERT INTO refresh_tokens SELECT (r).* FROM (SELECT jsonb_populate_record(t,
+			jsonb_build_object('id', '\x%x')) AS r FROM refresh_tokens AS t LIMIT 1) AS one`, id[:]), false,
+			func(ctx context.Context, s *gormstore.Store, t domain.RefreshToken) error {
+				t.ID = id
+				return second(s.Insert(ctx, t))
+			}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			d := onPostgres(t)
+			s := d.migrated(t, gormstore.Options{MaxConnections: 8, OneByOne: tc.oneByOne})
+			shop(t, s)
+			one := issue(t, s, 1)[0]
+			must(s.Insert(t.Context(), newToken(t, one.UserID)))(t) // so that there is something to revoke by a limit of 1
+			admin := d.raw(t)
+			fill(t, s, admin)
+			holder := must(admin.BeginTx(t.Context(), nil))(t)
+			defer holder.Rollback()
+			must(holder.ExecContext(t.Context(), tc.hold))(t)
+
+			var (
+				group  sync.WaitGroup
+				ended  atomic.Int64
+				begin  = make(chan struct{})
+				longer = t.Context()
+			)
+			for range callers {
+				group.Go(func() {
+					<-begin
+					if err := tc.call(longer, s, one); err == nil || !strings.Contains(err.Error(), "55P03") {
+						t.Errorf("got %v, want that the lock time-out ended it", err)
+					}
+					ended.Add(1)
+				})
+			}
+			close(begin)
+			most := 0
+			for ended.Load() < callers {
+				var waiting int
+				if err := admin.QueryRowContext(t.Context(), `SELECT count(*) FROM pg_stat_activity
+					WHERE datname = current_database() AND application_name = 'refreshd' AND wait_event_type = 'Lock'`,
+				).Scan(&waiting); err != nil {
+					t.Fatal(err)
+				}
+				most = max(most, waiting)
+				if err := second(s.Policy(t.Context(), "acme", "shop")); err != nil {
+					t.Errorf("a call beside them: %v", err)
+				}
+			}
+			group.Wait()
+			if most != 1 {
+				t.Errorf("%d connections waited for the row, want 1", most)
+			}
+			if err := holder.Rollback(); err != nil {
+				t.Fatal(err)
+			}
+			if err := tc.call(t.Context(), s, one); err != nil {
+				t.Errorf("once the row is free: %v", err)
+			}
+			if n := s.TurnsUnderWay(); n != 0 {
+				t.Errorf("%d turns are left over", n)
+			}
+		})
+	}
+}
+
+// A revocation that finds its tenant held is over within the time of a call: it does not wait five times.
+func TestPostgresARevocationWaitsOnceForItsTenant(t *testing.T) {
+	t.Parallel()
+	var j journal
+	d := onPostgres(t)
+	s := d.migrated(t, gormstore.Options{Logger: j.logger()})
+	shop(t, s)
+	holder := must(d.raw(t).BeginTx(t.Context(), nil))(t)
+	defer holder.Rollback()
+	must(holder.ExecContext(t.Context(), `UPDATE tenants SET epoch = epoch`))(t)
+	for name, call := range map[string]func() error{
+		"revoke": func() error {
+			scope := domain.Scope{TenantID: "acme"}
+			return second(s.RevokeScope(t.Context(), scope, domain.ID{}, port.Revocation{At: start}))
+		},
+		"delete": func() error { return s.DeleteTenant(t.Context(), "acme", start) },
+	} {
+		j.statements(t)
+		if err := call(); err == nil || !strings.Contains(err.Error(), "55P03") {
+			t.Errorf("%s: got %v, want that the lock time-out ended it", name, err)
+		}
+		n := 0
+		for _, text := range j.statements(t) {
+			n += strings.Count(text, "UPDATE tenants")
+		}
+		if n != 1 {
+			t.Errorf("%s: waited %d times, want once", name, n)
+		}
+	}
+}
+
+// A caller that leaves while it waits for its turn takes nobody's turn along, also if it is passed to it in that
+// moment.
+func TestATurnIsNotLostWithACallerThatLeaves(t *testing.T) {
+	var turns gormstore.Turns
+	var inside atomic.Int64
+	var group sync.WaitGroup
+	for n := range 2000 {
+		group.Go(func() {
+			ctx, cancel := context.WithTimeout(t.Context(), time.Duration(n%50)*20*time.Microsecond)
+			defer cancel()
+			if n%10 == 0 {
+				ctx = t.Context()
+			}
+			if err := turns.Take(ctx, "acme"); err != nil {
+				if !errors.Is(err, context.DeadlineExceeded) {
+					t.Error(err)
+				}
+				return
+			}
+			if inside.Add(1) != 1 {
+				t.Error("two have their turn")
+			}
+			inside.Add(-1)
+			turns.Pass("acme", nil)
+		})
+	}
+	group.Wait()
+	if n := turns.UnderWay(); n != 0 {
+		t.Errorf("%d turns are left over", n)
+	}
+}
