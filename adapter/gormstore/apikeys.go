@@ -21,7 +21,7 @@ ON CONFLICT (name) DO UPDATE SET
 
 // SaveAPIKey implements port.APIKeys.
 func (s *Store) SaveAPIKey(ctx context.Context, k domain.APIKey) error {
-	return s.transacting(ctx, "save API key", func(tx *gorm.DB) error {
+	return s.tenantWriting(ctx, "save API key", k.TenantID, func(tx *gorm.DB) error {
 		permissions := k.Permissions
 		if permissions == nil {
 			permissions = domain.Permissions{}

@@ -105,7 +105,7 @@ func one(query *gorm.DB) scanner {
 // SaveTenant implements port.Directory. The lock that it takes makes revocations of the tenant wait, so it writes no more than
 // has changed: of a tenant with thousands of applications that is usually nothing but the tenant.
 func (s *Store) SaveTenant(ctx context.Context, t domain.Tenant, with ...domain.Application) error {
-	return s.transacting(ctx, "save tenant", func(tx *gorm.DB) error {
+	return s.tenantWriting(ctx, "save tenant", t.ID, func(tx *gorm.DB) error {
 		settings, err := encodeSettings(t.Settings)
 		if err != nil {
 			return err
@@ -155,7 +155,7 @@ type storedApplication struct {
 
 // SaveApplication implements port.Directory.
 func (s *Store) SaveApplication(ctx context.Context, a domain.Application) error {
-	return s.transacting(ctx, "save application", func(tx *gorm.DB) error {
+	return s.tenantWriting(ctx, "save application", a.TenantID, func(tx *gorm.DB) error {
 		t, err := scanTenant(one(tx.Raw(lockTenant, a.TenantID)))
 		if err != nil {
 			return err
@@ -275,7 +275,7 @@ func (s *Store) Policy(ctx context.Context, tenantID, applicationID string) (dom
 
 // DeleteApplication implements port.Directory.
 func (s *Store) DeleteApplication(ctx context.Context, tenantID, id string, at time.Time) error {
-	return s.transacting(ctx, "delete application", func(tx *gorm.DB) error {
+	return s.tenantWriting(ctx, "delete application", tenantID, func(tx *gorm.DB) error {
 		scope := domain.Scope{TenantID: tenantID, ApplicationID: id}
 		if _, err := revokeScope(tx, scope, domain.ID{}, port.Revocation{At: at, Reason: domain.RevokedByDelete}); err != nil {
 			return err
@@ -286,7 +286,7 @@ func (s *Store) DeleteApplication(ctx context.Context, tenantID, id string, at t
 
 // DeleteTenant implements port.Directory.
 func (s *Store) DeleteTenant(ctx context.Context, id string, at time.Time) error {
-	return s.transacting(ctx, "delete tenant", func(tx *gorm.DB) error {
+	return s.tenantWriting(ctx, "delete tenant", id, func(tx *gorm.DB) error {
 		scope := domain.Scope{TenantID: id}
 		if _, err := revokeScope(tx, scope, domain.ID{}, port.Revocation{At: at, Reason: domain.RevokedByDelete}); err != nil {
 			return err

@@ -44,6 +44,25 @@ func TestPostgresAHeldRowTakesOneConnection(t *testing.T) {
 		"revoke all but one": {tenant, false, func(ctx context.Context, s *gormstore.Store, t domain.RefreshToken) error {
 			return second(s.RevokeScope(ctx, domain.Scope{TenantID: "acme"}, t.ID, revocation))
 		}},
+		"revoke, in turns with others of the tenant": {tenant, false, func() call {
+			var n atomic.Int64
+			return func(ctx context.Context, s *gormstore.Store, t domain.RefreshToken) error {
+				switch n.Add(1) % 6 {
+				case 0:
+					return s.DeleteTenant(ctx, "acme", start)
+				case 1:
+					return s.DeleteApplication(ctx, "acme", "shop", start)
+				case 2:
+					return s.SaveTenant(ctx, domain.Tenant{ID: "acme"})
+				case 3:
+					return s.SaveApplication(ctx, domain.Application{TenantID: "acme", ID: "shop"})
+				case 4:
+					return s.SaveAPIKey(ctx, domain.APIKey{Name: "k", TenantID: "acme", Hash: "h"})
+				default:
+					return second(s.RevokeScope(ctx, domain.Scope{TenantID: "acme"}, domain.ID{}, revocation))
+				}
+			}
+		}()},
 		"revoke one": {token, false, func(ctx context.Context, s *gormstore.Store, t domain.RefreshToken) error {
 			return s.Revoke(ctx, "acme", t.ID, revocation)
 		}},
