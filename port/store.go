@@ -24,8 +24,8 @@ type Store interface {
 	Keys
 	Janitor
 
-	// Ready returns nil if the store answers and its schema is one that this program can work on; else an error that says
-	// which, fit for an operator. It writes nothing.
+	// Ready returns nil if the store answers, lets this process write, and has a schema that this program can work on;
+	// else an error that says which of these fails and what to do about it, fit for an operator. It writes nothing.
 	Ready(ctx context.Context) error
 	// Close frees the handle. Calls under way may fail; nothing that was answered is lost.
 	Close() error

@@ -252,19 +252,44 @@ func settingTime(text string) (time.Duration, bool) {
 	return time.Duration(n) * unit, err == nil
 }
 
-// fits returns an error once it is known that prepared statements do not survive the pooler, or if the server has become read-only.
+// writtenTables are what the role of the service needs SELECT, INSERT, UPDATE and DELETE on; readTables, SELECT.
+var (
+	writtenTables = []string{"tenants", "applications", "refresh_tokens", "marks", "api_keys", "keys", "janitor"}
+	readTables    = []string{"goose_db_version", "schema_compatibility"}
+)
+
+// fit asks whether the server takes writes, and for each privilege that the role lacks. A table that is not there is
+// the migration's affair, and has no privileges.
+const fit = `
+SELECT current_setting('transaction_read_only') = 'on', quote_ident(current_user), COALESCE((
+    SELECT string_agg(p.privilege || ' on ' || t.name, ', ' ORDER BY t.name, p.privilege)
+    FROM (SELECT unnest($1::text[]) AS name, true AS written UNION ALL SELECT unnest($2::text[]), false) AS t,
+      unnest(ARRAY['SELECT', 'INSERT', 'UPDATE', 'DELETE']) AS p (privilege)
+    WHERE (t.written OR p.privilege = 'SELECT') AND NOT has_table_privilege(to_regclass(t.name), p.privilege)), '')`
+
+// fits returns an error once it is known that prepared statements do not survive the pooler, or if the server has
+// become read-only, or if the role may not do what the service does.
 func (l *link) fits(db *gorm.DB) error {
 	if l.broken.Load() {
 		return errPrepared
 	}
-	var readOnly bool
-	if err := queryRow(db.Raw(`SELECT current_setting('transaction_read_only') = 'on'`), sql.ErrNoRows, &readOnly); err != nil {
+	var (
+		readOnly      bool
+		role, lacking string
+	)
+	if err := queryRow(raw(db, fit, writtenTables, readTables), sql.ErrNoRows, &readOnly, &role, &lacking); err != nil {
 		return err
 	}
-	if readOnly {
+	switch {
+	case readOnly:
 		return errReadOnly
+	case lacking != "":
+		return fmt.Errorf("the role %s lacks %s: as the owner of the tables run "+
+			"GRANT SELECT, INSERT, UPDATE, DELETE ON %s TO %[1]s; GRANT SELECT ON %[4]s TO %[1]s",
+			role, lacking, strings.Join(writtenTables, ", "), strings.Join(readTables, ", "))
+	default:
+		return nil
 	}
-	return nil
 }
 
 // probe finds out, where a pooler stands between and the driver prepares statements, whether it gives two clients one server

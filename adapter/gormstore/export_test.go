@@ -82,6 +82,9 @@ func (s *Store) Readers() (*sql.DB, error) { return s.read.DB() }
 // Within compares a setting that was found with the one that we would have.
 var Within = within
 
+// WrittenTables are those that the role of the service writes to; ReadTables, those that it only reads.
+var WrittenTables, ReadTables = writtenTables, readTables
+
 // Turns are turns for the rows of tenants.
 type Turns struct{ turns }
 
