@@ -3,13 +3,16 @@ package gormstore
 import (
 	"context"
 	"crypto/rand"
+	"crypto/tls"
 	"database/sql"
 	"database/sql/driver"
 	"errors"
 	"fmt"
 	"maps"
 	"net"
+	"net/netip"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"sync/atomic"
@@ -110,6 +113,23 @@ func newLink(config *pgx.ConnConfig) *link {
 	}
 	config.ValidateConnect = l.validate
 	return l
+}
+
+// plainTextHosts are those that are not on this machine and to which a connection may not be encrypted.
+func (l *link) plainTextHosts() (hosts []string) {
+	note := func(host string, encrypted *tls.Config) {
+		ip, _ := netip.ParseAddr(host)
+		network, _ := pgconn.NetworkAddress(host, 0)
+		local := network == "unix" || host == "localhost" || ip.Unmap().IsLoopback()
+		if encrypted == nil && !local && !slices.Contains(hosts, host) {
+			hosts = append(hosts, host)
+		}
+	}
+	note(l.config.Host, l.config.TLSConfig)
+	for _, f := range l.config.Fallbacks {
+		note(f.Host, f.TLSConfig)
+	}
+	return hosts
 }
 
 // connector opens connections that send no cancel requests. When a statement's time is over while its commit waits for

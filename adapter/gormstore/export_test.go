@@ -5,6 +5,8 @@ import (
 	"database/sql"
 	"time"
 
+	"github.com/jackc/pgx/v5"
+
 	"github.com/refreshd/refreshd/domain"
 )
 
@@ -131,3 +133,12 @@ func (l *poolLimit) limited() bool {
 
 // LacksSlot reports whether a connection was refused for want of a slot.
 var LacksSlot = lacksSlot
+
+// PlainTextHosts are those of dsn that are not on this machine and to which a connection may not be encrypted.
+func PlainTextHosts(dsn string) ([]string, error) {
+	config, err := pgx.ParseConfig(dsn)
+	if err != nil {
+		return nil, err
+	}
+	return newLink(config).plainTextHosts(), nil
+}

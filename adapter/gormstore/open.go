@@ -137,6 +137,10 @@ func OpenPostgres(ctx context.Context, dsn domain.Secret, o Options) (*Store, er
 		return nil, errors.New("gormstore: open PostgreSQL: the DSN is malformed: write postgres://USER:PASSWORD@HOST:PORT/DATABASE")
 	}
 	l := newLink(config)
+	if hosts := l.plainTextHosts(); len(hosts) > 0 {
+		orDiscard(o.Logger).Warn("the connection to the database may be plain text: "+
+			"set sslmode=verify-full in REFRESHD_DATABASE_URL", "event", "database.plain_text", "hosts", hosts)
+	}
 	limit := newPoolLimit(cmp.Or(o.MaxConnections, 20), orDiscard(o.Logger))
 	pool := newPool(serving{l.connector(), limit}, limit.size)
 	limit.pool = pool

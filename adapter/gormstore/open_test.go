@@ -6,6 +6,7 @@ import (
 	"database/sql"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -207,6 +208,45 @@ func TestPostgresNeverTellsThePassword(t *testing.T) {
 				t.Errorf("the error holds the password: %v", err)
 			}
 		})
+	}
+}
+
+// A password and every user's data would go over a network that others may read. What stays on the machine does not.
+func TestPostgresWarnsOfPlainTextToAnotherMachine(t *testing.T) {
+	for dsn, want := range map[string][]string{
+		"postgres://u@db.example/d":                                      {"db.example"},
+		"postgres://u@db.example/d?sslmode=disable":                      {"db.example"},
+		"postgres://u@db.example/d?sslmode=allow":                        {"db.example"},
+		"postgres://u@db.example/d?sslmode=prefer":                       {"db.example"},
+		"postgres://u@db.example/d?sslmode=require":                      nil,
+		"postgres://u@db.example/d?sslmode=verify-full":                  nil,
+		"postgres://u@10.0.0.1:6432,127.0.0.1,[fd00::1],10.0.0.1/d":      {"10.0.0.1", "fd00::1"},
+		"postgres://u@localhost,127.0.0.2,[::1]/d":                       nil,
+		"postgres://u@/d?host=/run/postgresql":                           nil,
+		"host=db.example user=u dbname=d sslmode=disable":                {"db.example"},
+		"postgres://u@localhost.example/d":                               {"localhost.example"},
+		"postgres://u@/d?host=/run/postgresql,db.example&sslmode=prefer": {"db.example"},
+	} {
+		if got := must(gormstore.PlainTextHosts(dsn))(t); !slices.Equal(got, want) {
+			t.Errorf("%s: got %q, want %q", dsn, got, want)
+		}
+	}
+
+	for dsn, want := range map[string]int{
+		"postgres://user:hunter2secret@192.0.2.1:1/d?connect_timeout=1":                     1,
+		"postgres://user:hunter2secret@127.0.0.1:1/d?connect_timeout=1":                     0,
+		"postgres://user:hunter2secret@192.0.2.1:1/d?connect_timeout=1&sslmode=verify-full": 0,
+	} {
+		var j journal
+		s, err := gormstore.OpenPostgres(t.Context(), domain.NewSecret(dsn), gormstore.Options{Logger: j.logger()})
+		if err == nil {
+			s.Close()
+			t.Fatal("opened")
+		}
+		text := j.text.String()
+		if got := strings.Count(text, `"event":"database.plain_text"`); got != want || strings.Contains(text, "hunter2") {
+			t.Errorf("%s: the log has %q, want %d warnings, and no password", dsn, text, want)
+		}
 	}
 }
 
