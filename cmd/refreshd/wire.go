@@ -46,12 +46,17 @@ type service struct {
 	notReadyAt atomic.Int64 // when a probe's failure was last logged, in nanoseconds since 1970
 }
 
+// newService is what needs no store.
+func (p process) newService(c config.Config) *service {
+	return &service{
+		signer: jwxsigner.New(rand.Reader), metrics: metrics.New(programVersion()), log: p.logger(c), clock: time.Now,
+	}
+}
+
 // open connects to the store, checks its schema or, if it is embedded, brings it up, and opens the keys in it. An error has changed
 // nothing else.
 func (p process) open(ctx context.Context, c config.Config) (*service, error) {
-	s := &service{
-		signer: jwxsigner.New(rand.Reader), metrics: metrics.New(programVersion()), log: p.logger(c), clock: time.Now,
-	}
+	s := p.newService(c)
 	if sink, ok := p.stderr.(*logsink.Sink); ok {
 		s.metrics.LogLinesLost(sink.Lost)
 	}
@@ -74,9 +79,7 @@ func (p process) open(ctx context.Context, c config.Config) (*service, error) {
 
 // openReadOnly is open for a look at the store: it writes nothing, makes no file, and brings no schema up. What is not there is empty.
 func (p process) openReadOnly(ctx context.Context, c config.Config) (*service, error) {
-	s := &service{
-		signer: jwxsigner.New(rand.Reader), metrics: metrics.New(programVersion()), log: p.logger(c), clock: time.Now,
-	}
+	s := p.newService(c)
 	if err := refuseALostDatabase(c); err != nil {
 		return nil, err
 	}
