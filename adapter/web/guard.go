@@ -90,9 +90,10 @@ const (
 // Guesses never shut out a genuine token string. An exchange whose address has used up its ordinary budget still has
 // its body read, if that is short and complete in its length, and the MAC of its token string verified. That costs
 // processor time only, little more than the refusal itself (for a Cookie header full of forgeries, some times as
-// much), so it needs no bound of its own, and any bound for each address would be one that guesses can use up. If the MAC holds, the exchange goes on, and is charged to a third
-// bucket of its address, which only genuine token strings are charged to: ten times the limit. If not, it is refused
-// as if it had not been looked at. Until the MAC holds such a request holds no place among those in progress.
+// much), so it needs no bound of its own, and any bound for each address would be one that guesses can use up. If the
+// MAC holds, the exchange goes on, and is charged to a third bucket of its address, which only genuine token strings
+// are charged to: ten times the limit. If not, it is refused as if it had not been looked at. Until the MAC holds
+// such a request holds no place among those in progress.
 //
 // Only what is malformed or has a wrong MAC is a failed proof. A genuine token string is no guess, whatever became of
 // its session, nor is an access token that has expired: it costs one request.
