@@ -36,8 +36,8 @@ type ExchangeInput struct {
 	Authenticated  bool   // an API key with the permission came along, and serves TenantID
 	Binding        string // what the caller proved; empty for nothing
 	ClientAddress  string
-	// Limit, if set, is called before the store is, and only if the token string is genuine. Its error is Do's as it is: nothing was
-	// decided. authenticated is Authenticated.
+	// Limit, if set, is called before the store is, and only if the token string is genuine. Its error is Do's as it
+	// is: nothing was decided. authenticated is Authenticated.
 	Limit func(id domain.ID, authenticated bool) error
 }
 
@@ -138,8 +138,8 @@ func (x *Exchange) present(ctx context.Context, in ExchangeInput) (best domain.P
 	return best, genuine, nil
 }
 
-// fits reports whether an old access token, if there is one, is of the same session. One that cannot be verified is ignored, also if its
-// key could not be looked up.
+// fits reports whether an old access token, if there is one, is of the same session. One that cannot be verified is
+// ignored, also if its key could not be looked up.
 func (x *Exchange) fits(ctx context.Context, t domain.PresentedToken, accessToken domain.Secret) (bool, error) {
 	if accessToken.IsZero() {
 		return true, nil

@@ -273,7 +273,8 @@ func TestTheLimitIsAskedOfGenuineStringsAndBeforeTheStore(t *testing.T) {
 	}
 	raw[30] ^= 1
 	for _, s := range []domain.Secret{domain.NewSecret(withChecksum(raw)), domain.NewSecret("rt_x")} {
-		wantOutcome(t, w.exchangedAs(t, usecase.ExchangeInput{TokenString: s, Limit: limit}), domain.RefusedInvalid, nil)
+		in := usecase.ExchangeInput{TokenString: s, Limit: limit}
+		wantOutcome(t, w.exchangedAs(t, in), domain.RefusedInvalid, nil)
 	}
 	if len(asked) > 0 {
 		t.Errorf("the limit was asked of %v, whose strings were forged", asked)
@@ -295,7 +296,8 @@ func TestTheLimitIsAskedOfGenuineStringsAndBeforeTheStore(t *testing.T) {
 		t.Errorf("a refused exchange called %v", got)
 	}
 	none := func(domain.ID, bool) error { return nil }
-	wantOutcome(t, w.exchangedAs(t, usecase.ExchangeInput{TokenString: issued.TokenString, Limit: none}), domain.Rotated, nil)
+	in := usecase.ExchangeInput{TokenString: issued.TokenString, Limit: none}
+	wantOutcome(t, w.exchangedAs(t, in), domain.Rotated, nil)
 }
 
 func TestAnUnknownKeyNumberReloadsTheKeysOnceASecondAtMost(t *testing.T) {

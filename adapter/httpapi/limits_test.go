@@ -153,7 +153,7 @@ func TestNoBudgetOfAnAddressIsAnothers(t *testing.T) {
 			if diff := cmp.Diff(want, refused); diff != "" {
 				t.Errorf("refused (-want +got):\n%s", diff)
 			}
-			preflight := h.do(t, "OPTIONS", "/jwt/refresh", header("Origin", ourOrigin), header("Access-Control-Request-Method", "POST"))
+			preflight := h.do(t, "OPTIONS", "/jwt/refresh", asksForPOST)
 			if got := preflight.status == 429; got != (name == "key sets") {
 				t.Errorf("a preflight: got %d", preflight.status)
 			}
@@ -162,11 +162,17 @@ func TestNoBudgetOfAnAddressIsAnothers(t *testing.T) {
 	}
 }
 
+// asksForPOST makes a preflight of a page of ours.
+func asksForPOST(s *service, r *request) {
+	header("Origin", ourOrigin)(s, r)
+	header("Access-Control-Request-Method", "POST")(s, r)
+}
+
 // What CORS answers is a route's request too: it is logged, and must not be without a limit.
 func TestPreflightsAreInABudget(t *testing.T) {
 	h := newHousehold(t)
 	h.limit(t, web.RateLimits{Address: 1})
-	h.useUp(t, 10, "OPTIONS", "/jwt/refresh", header("Origin", ourOrigin), header("Access-Control-Request-Method", "POST"))
+	h.useUp(t, 10, "OPTIONS", "/jwt/refresh", asksForPOST)
 	h.do(t, "GET", "/t/acme/.well-known/jwks.json").refusedFor(t, "clientAddress")
 	h.do(t, "GET", "/jwt/nothing").want(t, 404)
 }

@@ -72,7 +72,8 @@ func TestSIGTERMFinishesWhatIsRunning(t *testing.T) {
 	})
 }
 
-// A stranger with one connection must not make a stop fail: the exit status is how an orchestrator knows that nothing was lost.
+// A stranger with one connection must not make a stop fail: the exit status is how an orchestrator knows that nothing
+// was lost.
 func TestSIGTERMDoesNotWaitForABodyThatTrickles(t *testing.T) {
 	s := start(t, newDatabase(t, memory), settings{})
 	c, err := net.Dial("tcp", strings.TrimPrefix(s.URL(), "http://"))
@@ -80,7 +81,8 @@ func TestSIGTERMDoesNotWaitForABodyThatTrickles(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer c.Close()
-	if _, err := io.WriteString(c, "POST /jwt/refresh HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\nContent-Length: 300\r\n\r\n"); err != nil {
+	const head = "POST /jwt/refresh HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\nContent-Length: 300\r\n\r\n"
+	if _, err := io.WriteString(c, head); err != nil {
 		t.Fatal(err)
 	}
 	if line, err := bufio.NewReader(c).ReadString('\n'); err != nil || !strings.Contains(line, "100") {
