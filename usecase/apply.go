@@ -116,6 +116,13 @@ func (a *Apply) Do(ctx context.Context, k Kickstart) ([]Applied, error) {
 	}
 	var done []Applied
 	for i, pt := range p.tenants {
+		// Keys are there before they sign, so that no verifier keeps a key set without them. They stay if a tenant is then
+		// refused, and serve when their algorithm is next in force.
+		if i%keysTogether == 0 {
+			if err := a.Keys.prepare(ctx, keysOf(p.tenants[i:min(i+keysTogether, len(p.tenants))])); err != nil {
+				return done, err
+			}
+		}
 		if err := a.tenant(ctx, fmt.Sprintf("tenants[%d].", i), pt); err != nil {
 			return done, err
 		}
@@ -166,15 +173,21 @@ type plannedAPIKey struct {
 	applied Applied
 }
 
-// tenant writes a tenant with its applications. The fields of an *Invalid begin with at.
-func (a *Apply) tenant(ctx context.Context, at string, pt plannedTenant) error {
-	// Keys are there before they sign, so that no verifier keeps a key set without them. They stay if the tenant is then
-	// refused, and serve when their algorithm is next in force.
-	for _, algorithm := range slices.Sorted(maps.Keys(pt.algorithms)) {
-		if _, err := a.Keys.signing(ctx, pt.tenant.ID, algorithm, a.Keys.Clock.now()); err != nil {
-			return err
+// keysTogether is for how many tenants keys are made in one write: to make a write durable takes longer than all else.
+const keysTogether = 100
+
+// keysOf are the signing keys that these need.
+func keysOf(tenants []plannedTenant) (wanted []signingKeys) {
+	for _, pt := range tenants {
+		for _, algorithm := range slices.Sorted(maps.Keys(pt.algorithms)) {
+			wanted = append(wanted, signingKeys{pt.tenant.ID, algorithm})
 		}
 	}
+	return wanted
+}
+
+// tenant writes a tenant with its applications. The fields of an *Invalid begin with at.
+func (a *Apply) tenant(ctx context.Context, at string, pt plannedTenant) error {
 	if !slices.ContainsFunc(pt.applied, func(a Applied) bool { return a.Action != unchanged }) {
 		return nil
 	}

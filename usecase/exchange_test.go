@@ -640,7 +640,7 @@ func (w *world) restored(t *testing.T) *world {
 	r := &world{clock: w.clock, random: w.random, store: memstore.New(), master: w.master}
 	r.probe = &probe{Store: r.store, Signer: w.probe.Signer}
 	for _, k := range w.sealed(t) {
-		must(t, r.store.AddKey(t.Context(), k))
+		must(t, r.store.AddKeys(t.Context(), k))
 	}
 	must(t, r.store.SaveTenant(t.Context(), domain.Tenant{ID: "acme", Name: "Acme"}))
 	r.application(t, "acme", "shop", domain.Settings{})

@@ -28,7 +28,7 @@ func (w *world) signingKey(t *testing.T, k domain.SealedKey) {
 	k.Kind, k.CreatedAt = domain.KeySigning, stored(w.clock.now())
 	sealed, err := w.master.Seal(k, private, w.random)
 	must(t, err)
-	must(t, w.store.AddKey(t.Context(), sealed))
+	must(t, w.store.AddKeys(t.Context(), sealed))
 }
 
 func published(t *testing.T, r replica, tenantID string) []string {
@@ -317,9 +317,9 @@ func (m *measured) KeyByID(ctx context.Context, id string) (domain.SealedKey, er
 	return m.Store.KeyByID(ctx, id)
 }
 
-func (m *measured) AddKey(ctx context.Context, k domain.SealedKey) error {
+func (m *measured) AddKeys(ctx context.Context, keys ...domain.SealedKey) error {
 	m.calls++
-	return m.Store.AddKey(ctx, k)
+	return m.Store.AddKeys(ctx, keys...)
 }
 
 func (m *measured) Tenant(ctx context.Context, id string) (domain.Tenant, error) {
@@ -355,7 +355,7 @@ func TestNoCostGrowsWithTheNumberOfTenants(t *testing.T) {
 				Kind: domain.KeySigning, TenantID: id, Algorithm: domain.ES256, Number: 1, ID: "key-of-" + id,
 			}, private, w.random)
 			must(t, err)
-			must(t, w.store.AddKey(t.Context(), k))
+			must(t, w.store.AddKeys(t.Context(), k))
 		}
 		step := func(name string, do func()) {
 			t.Helper()

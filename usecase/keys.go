@@ -93,7 +93,7 @@ func OpenKeys(ctx context.Context, c KeysConfig) (*Keys, error) {
 	case revision == 0 && len(stored) == 0:
 		// The check value goes first: whoever wrote it has decided which master key this store belongs to.
 		check := domain.SealedKey{Kind: domain.KeyCheck, Number: 1}
-		if _, err := k.add(ctx, c.Master, check, domain.NewSecret(checkText)); notFirst(err) != nil {
+		if err := k.add(ctx, c.Master, check, domain.NewSecret(checkText)); err != nil {
 			return nil, err
 		}
 	}
@@ -108,7 +108,7 @@ func OpenKeys(ctx context.Context, c KeysConfig) (*Keys, error) {
 		if err != nil {
 			return nil, err
 		}
-		if _, err := k.add(ctx, *k.ring.Load().inForce, domain.SealedKey{Kind: first, Number: 1}, secret); notFirst(err) != nil {
+		if err := k.add(ctx, *k.ring.Load().inForce, domain.SealedKey{Kind: first, Number: 1}, secret); err != nil {
 			return nil, err
 		}
 	}
@@ -118,14 +118,6 @@ func OpenKeys(ctx context.Context, c KeysConfig) (*Keys, error) {
 		}
 	}
 	return k, k.loadFirst(ctx)
-}
-
-// notFirst is err, unless it says that another process was first, which is as good.
-func notFirst(err error) error {
-	if errors.Is(err, domain.ErrDuplicate) {
-		return nil
-	}
-	return err
 }
 
 // pretend makes keys that serve no purpose but that there are some.
@@ -209,19 +201,17 @@ func (k *Keys) randomKey() (domain.Secret, error) {
 	return domain.NewSecret(string(b)), nil
 }
 
-// add seals and stores a key. ErrDuplicate if another process was first.
-func (k *Keys) add(
-	ctx context.Context, master domain.MasterKey, s domain.SealedKey, plain domain.Secret,
-) (sealed domain.SealedKey, err error) {
+// add seals and stores a key. That another process was first is as good.
+func (k *Keys) add(ctx context.Context, master domain.MasterKey, s domain.SealedKey, plain domain.Secret) error {
 	s.CreatedAt = k.Clock.now()
-	sealed, err = master.Seal(s, plain, k.Random)
+	sealed, err := master.Seal(s, plain, k.Random)
 	if err != nil {
-		return sealed, err
+		return err
 	}
-	if err := k.Store.AddKey(ctx, sealed); err != nil {
-		return sealed, fault(fmt.Sprintf("add a %s key", s.Kind), err)
+	if err := k.Store.AddKeys(ctx, sealed); err != nil && !errors.Is(err, domain.ErrDuplicate) {
+		return fault(fmt.Sprintf("add a %s key", s.Kind), err)
 	}
-	return sealed, nil
+	return nil
 }
 
 // resealAll seals what the previous master key still has to open with the master key. The check value comes last, so that a start
@@ -322,7 +312,11 @@ func (k *Keys) signing(ctx context.Context, tenantID string, a domain.Algorithm,
 	}
 	// Once for all who wait for it, because an RSA key takes long to make. Other tenants do not wait.
 	err = k.makes.do(ctx, string(a)+" "+tenantID, keyMakeTimeout, func(ctx context.Context) error {
-		return k.makeFirst(ctx, tenantID, a, at)
+		err := k.makeFirst(ctx, at, signingKeys{tenantID, a})
+		if errors.Is(err, domain.ErrDuplicate) { // another process was first
+			return k.Reload(ctx)
+		}
+		return err
 	})
 	if err != nil {
 		return domain.SigningKey{}, err
@@ -337,41 +331,74 @@ func (k *Keys) signing(ctx context.Context, tenantID string, a domain.Algorithm,
 	return key, openedOrNot(key)
 }
 
-// makeFirst makes the first signing key of a tenant and algorithm, unless another process has made it meanwhile.
-func (k *Keys) makeFirst(ctx context.Context, tenantID string, a domain.Algorithm, at time.Time) error {
-	// What is known may be a while old: another process may have made the key, or the master key have been changed.
+// signingKeys names those of a tenant for an algorithm.
+type signingKeys struct {
+	tenantID  string
+	algorithm domain.Algorithm
+}
+
+// prepare makes the first signing keys of all these that have none, in one write unless another process is at it too.
+func (k *Keys) prepare(ctx context.Context, wanted []signingKeys) error {
+	now := k.Clock.now()
+	err := k.makeFirst(ctx, now, wanted...)
+	if !errors.Is(err, domain.ErrDuplicate) {
+		return err
+	}
+	for _, w := range wanted {
+		if _, err := k.signing(ctx, w.tenantID, w.algorithm, now); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// makeFirst makes the first signing keys of these that have none which signs at that instant. ErrDuplicate, and none is made, if
+// another process has made one meanwhile.
+func (k *Keys) makeFirst(ctx context.Context, at time.Time, wanted ...signingKeys) error {
+	// What is known may be a while old: another process may have made a key, or the master key have been changed.
 	if err := k.Reload(ctx); err != nil {
 		return err
 	}
-	keys, err := k.ofTenant(ctx, tenantID)
-	if err != nil {
-		return err
+	var made []domain.SealedKey
+	for _, w := range wanted {
+		keys, err := k.ofTenant(ctx, w.tenantID)
+		if err != nil {
+			return err
+		}
+		if _, ok := keys.SigningAt(w.algorithm, at); ok {
+			continue
+		}
+		master := k.ring.Load().inForce
+		if master == nil {
+			return fmt.Errorf("make a signing key: %w", domain.ErrWrongMasterKey)
+		}
+		private, err := k.Signer.NewKey(w.algorithm)
+		if err != nil {
+			return fault("make a signing key", err)
+		}
+		var id [16]byte
+		if _, err := io.ReadFull(k.Random, id[:]); err != nil {
+			return fmt.Errorf("make a signing key: %w", err)
+		}
+		sealed, err := master.Seal(domain.SealedKey{
+			Kind: domain.KeySigning, TenantID: w.tenantID, Algorithm: w.algorithm, Number: 1,
+			ID: base64.RawURLEncoding.EncodeToString(id[:]), CreatedAt: k.Clock.now(),
+		}, private, k.Random)
+		if err != nil {
+			return err
+		}
+		made = append(made, sealed)
 	}
-	if _, ok := keys.SigningAt(a, at); ok {
+	if len(made) == 0 {
 		return nil
 	}
-	master := k.ring.Load().inForce
-	if master == nil {
-		return fmt.Errorf("make a signing key: %w", domain.ErrWrongMasterKey)
+	if err := k.Store.AddKeys(ctx, made...); err != nil {
+		return fault("add signing keys", err)
 	}
-	private, err := k.Signer.NewKey(a)
-	if err != nil {
-		return fault("make a signing key", err)
+	for _, s := range made {
+		k.adopt(s)
 	}
-	var id [16]byte
-	if _, err := io.ReadFull(k.Random, id[:]); err != nil {
-		return fmt.Errorf("make a signing key: %w", err)
-	}
-	sealed, err := k.add(ctx, *master, domain.SealedKey{
-		Kind: domain.KeySigning, TenantID: tenantID, Algorithm: a, Number: 1, ID: base64.RawURLEncoding.EncodeToString(id[:]),
-	}, private)
-	switch {
-	case errors.Is(err, domain.ErrDuplicate): // another process was first
-		return k.Reload(ctx)
-	case err == nil:
-		k.adopt(sealed)
-	}
-	return err
+	return nil
 }
 
 func (k *Keys) hashAPIKey(key domain.Secret) string { return domain.HashAPIKey(k.ring.Load().api, key) }

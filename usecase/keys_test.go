@@ -64,7 +64,7 @@ func TestAWrongMasterKeyChangesNothing(t *testing.T) {
 	if diff := cmp.Diff(before, w.sealed(t)); diff != "" {
 		t.Errorf("keys (-before +after):\n%s", diff)
 	}
-	if n := w.probe.count("AddKey") + w.probe.count("Reseal"); n != 0 {
+	if n := w.probe.count("AddKeys") + w.probe.count("Reseal"); n != 0 {
 		t.Errorf("%d attempts to write", n)
 	}
 }
@@ -83,7 +83,7 @@ func TestDataWithoutItsKeysIsARefusalToStart(t *testing.T) {
 			must(t, store.SaveTenant(t.Context(), domain.Tenant{ID: "acme"}))
 			left := slices.DeleteFunc(w.sealed(t), lost)
 			for _, k := range left {
-				must(t, store.AddKey(t.Context(), k))
+				must(t, store.AddKeys(t.Context(), k))
 			}
 			c := w.keysConfig()
 			c.Store = store
@@ -103,7 +103,7 @@ func TestKeysWithoutACheckValueAreARefusalToStart(t *testing.T) {
 	c.Store = memstore.New()
 	for _, k := range w.sealed(t) {
 		if k.Kind == domain.KeyToken {
-			must(t, c.Store.AddKey(t.Context(), k))
+			must(t, c.Store.AddKeys(t.Context(), k))
 		}
 	}
 	_, err := usecase.OpenKeys(t.Context(), c)
@@ -118,7 +118,7 @@ func TestAKeyThatWasAlteredIsARefusalToStart(t *testing.T) {
 		if k.Kind == domain.KeyToken {
 			k.Number = 2 // moved to another row
 		}
-		must(t, c.Store.AddKey(t.Context(), k))
+		must(t, c.Store.AddKeys(t.Context(), k))
 	}
 	_, err := usecase.OpenKeys(t.Context(), c)
 	wantErr(t, err, domain.ErrWrongMasterKey)
@@ -346,7 +346,7 @@ func TestANewTokenKeyMintsFromItsStart(t *testing.T) {
 	added, err := w.master.Seal(domain.SealedKey{Kind: domain.KeyToken, Number: 2, CreatedAt: stored(w.clock.now()), StartsAt: starts},
 		domain.NewSecret("another 32 bytes, made by nobody"), w.random)
 	must(t, err)
-	must(t, w.store.AddKey(t.Context(), added))
+	must(t, w.store.AddKeys(t.Context(), added))
 	must(t, w.keys.Reload(t.Context()))
 
 	sameGrant(t, w.exchanged(t, first.TokenString).Grant, second.Grant)
@@ -454,7 +454,7 @@ func TestKnownKeysArePublishedWhileNewOnesCannotBeLookedUp(t *testing.T) {
 	number := uint32(77)
 	sealed, err := w.master.Seal(domain.SealedKey{Kind: domain.KeyToken, Number: number}, domain.NewSecret("anything"), w.random)
 	must(t, err)
-	must(t, w.store.AddKey(t.Context(), sealed))
+	must(t, w.store.AddKeys(t.Context(), sealed))
 	unknown := domain.TokenKey{Number: number, Key: domain.NewSecret("anything")}.Mint(domain.ID{1}, 1)
 	w.clock.advance(time.Minute)
 	_, err = running.exchange.Do(t.Context(), usecase.ExchangeInput{TokenString: unknown})

@@ -136,7 +136,7 @@ func TestNoValueReachesTheLog(t *testing.T) {
 		sealed := domain.SealedKey{Kind: domain.KeyToken, Number: 1, Sealed: "canary-sealed"}
 		must(s.Insert(t.Context(), token))(t)
 		if err := errors.Join(
-			s.SaveAPIKey(t.Context(), key), s.AddKey(t.Context(), sealed),
+			s.SaveAPIKey(t.Context(), key), s.AddKeys(t.Context(), sealed),
 		); err != nil {
 			t.Fatal(err)
 		}
@@ -146,7 +146,7 @@ func TestNoValueReachesTheLog(t *testing.T) {
 		key.Name = "another"
 		_, again := s.Insert(t.Context(), token)
 		for what, err := range map[string]error{
-			"Insert": again, "SaveAPIKey": s.SaveAPIKey(t.Context(), key), "AddKey": s.AddKey(t.Context(), sealed),
+			"Insert": again, "SaveAPIKey": s.SaveAPIKey(t.Context(), key), "AddKeys": s.AddKeys(t.Context(), sealed),
 		} {
 			if !errors.Is(err, domain.ErrDuplicate) || strings.Contains(err.Error(), "canary") {
 				t.Errorf("%s again: got error %v, want ErrDuplicate, without values", what, err)

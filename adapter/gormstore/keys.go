@@ -18,9 +18,10 @@ SELECT kind, tenant_id, algorithm, number, id, created_at, starts_at, retired_at
 	keysOfTenant = selectKeys + ` WHERE tenant_id = $1`
 	keyByID      = selectKeys + ` WHERE id = $1 AND id <> ''`
 
-	// nextKeyRevision takes the row that orders all writes of keys. It comes first in a transaction: a revision that is given
-	// later is then committed later, which is what port.Keys promises to readers.
-	nextKeyRevision = `UPDATE key_ring SET revision = revision + 1 WHERE one = 1 RETURNING revision`
+	// nextKeyRevisions takes the row that orders all writes of keys, and returns the last of the revisions that it takes. It
+	// comes first in a transaction: a revision that is given later is then committed later, which is what port.Keys promises to
+	// readers.
+	nextKeyRevisions = `UPDATE key_ring SET revision = revision + $1 WHERE one = 1 RETURNING revision`
 
 	addKey = `
 INSERT INTO keys (kind, tenant_id, algorithm, number, id, created_at, starts_at, retired_at, sealed, revision)
@@ -91,15 +92,21 @@ func (s *Store) sealedKeys(ctx context.Context, operation, query string, args ..
 	return keys, nil
 }
 
-// AddKey implements port.Keys.
-func (s *Store) AddKey(ctx context.Context, k domain.SealedKey) error {
-	return s.transacting(ctx, "add key", func(tx *gorm.DB) error {
-		var revision int64
-		if err := queryRow(tx.Raw(nextKeyRevision), sql.ErrNoRows, &revision); err != nil {
+// AddKeys implements port.Keys.
+func (s *Store) AddKeys(ctx context.Context, keys ...domain.SealedKey) error {
+	return s.transacting(ctx, "add keys", func(tx *gorm.DB) error {
+		var last int64
+		if err := queryRow(tx.Raw(nextKeyRevisions, len(keys)), sql.ErrNoRows, &last); err != nil {
 			return err
 		}
-		return tx.Exec(addKey, string(k.Kind), k.TenantID, string(k.Algorithm), int64(k.Number), k.ID,
-			micros(k.CreatedAt), micros(k.StartsAt), micros(k.RetiredAt), []byte(k.Sealed), revision).Error
+		for i, k := range keys {
+			revision := last - int64(len(keys)-1-i)
+			if err := tx.Exec(addKey, string(k.Kind), k.TenantID, string(k.Algorithm), int64(k.Number), k.ID,
+				micros(k.CreatedAt), micros(k.StartsAt), micros(k.RetiredAt), []byte(k.Sealed), revision).Error; err != nil {
+				return err
+			}
+		}
+		return nil
 	})
 }
 
@@ -107,7 +114,7 @@ func (s *Store) AddKey(ctx context.Context, k domain.SealedKey) error {
 func (s *Store) Reseal(ctx context.Context, before domain.SealedKey, sealed string) error {
 	return s.transacting(ctx, "reseal", func(tx *gorm.DB) error {
 		var revision int64
-		if err := queryRow(tx.Raw(nextKeyRevision), sql.ErrNoRows, &revision); err != nil {
+		if err := queryRow(tx.Raw(nextKeyRevisions, 1), sql.ErrNoRows, &revision); err != nil {
 			return err
 		}
 		return wrote(tx.Exec(reseal, []byte(sealed), revision, string(before.Kind), before.TenantID,

@@ -580,12 +580,12 @@ func (w *watchedStore) KeyByID(ctx context.Context, id string) (domain.SealedKey
 	return w.Store.KeyByID(ctx, id)
 }
 
-func (w *watchedStore) AddKey(ctx context.Context, k domain.SealedKey) error {
-	if err := w.called("AddKey"); err != nil {
+func (w *watchedStore) AddKeys(ctx context.Context, keys ...domain.SealedKey) error {
+	if err := w.called("AddKeys"); err != nil {
 		return err
 	}
-	err := w.Store.AddKey(ctx, k)
-	w.wrote("AddKey", err)
+	err := w.Store.AddKeys(ctx, keys...)
+	w.wrote("AddKeys", err)
 	return err
 }
 

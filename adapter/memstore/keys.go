@@ -137,25 +137,30 @@ func (s *Store) KeyByID(ctx context.Context, id string) (domain.SealedKey, error
 	return s.ring.keys[name], nil
 }
 
-// AddKey implements port.Keys.
-func (s *Store) AddKey(ctx context.Context, k domain.SealedKey) error {
+// AddKeys implements port.Keys.
+func (s *Store) AddKeys(ctx context.Context, keys ...domain.SealedKey) error {
 	if err := s.lock(ctx); err != nil {
 		return err
 	}
 	defer s.mu.Unlock()
-	name := nameOf(k)
-	if _, taken := s.ring.keys[name]; taken {
-		return domain.ErrDuplicate
-	}
-	if k.ID != "" {
-		if _, taken := s.ring.byID[k.ID]; taken {
+	names, ids := make(map[keyName]bool), make(map[string]bool)
+	for _, k := range keys {
+		name := nameOf(k)
+		_, nameTaken := s.ring.keys[name]
+		_, idTaken := s.ring.byID[k.ID]
+		if nameTaken || names[name] || k.ID != "" && (idTaken || ids[k.ID]) {
 			return domain.ErrDuplicate
 		}
-		s.ring.byID[k.ID] = name
+		names[name], ids[k.ID] = true, true
 	}
-	s.ring.ofTenant[k.TenantID] = append(s.ring.ofTenant[k.TenantID], name)
-	k.CreatedAt, k.StartsAt, k.RetiredAt = instant(k.CreatedAt), instant(k.StartsAt), instant(k.RetiredAt)
-	s.ring.write(k)
+	for _, k := range keys {
+		if k.ID != "" {
+			s.ring.byID[k.ID] = nameOf(k)
+		}
+		s.ring.ofTenant[k.TenantID] = append(s.ring.ofTenant[k.TenantID], nameOf(k))
+		k.CreatedAt, k.StartsAt, k.RetiredAt = instant(k.CreatedAt), instant(k.StartsAt), instant(k.RetiredAt)
+		s.ring.write(k)
+	}
 	return nil
 }
 

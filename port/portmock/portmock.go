@@ -67,18 +67,23 @@ func (mr *MockStoreMockRecorder) APIKeyByName(arg0, arg1 interface{}) *gomock.Ca
 	return mr.mock.ctrl.RecordCallWithMethodType(mr.mock, "APIKeyByName", reflect.TypeOf((*MockStore)(nil).APIKeyByName), arg0, arg1)
 }
 
-// AddKey mocks base method.
-func (m *MockStore) AddKey(arg0 context.Context, arg1 domain.SealedKey) error {
+// AddKeys mocks base method.
+func (m *MockStore) AddKeys(arg0 context.Context, arg1 ...domain.SealedKey) error {
 	m.ctrl.T.Helper()
-	ret := m.ctrl.Call(m, "AddKey", arg0, arg1)
+	varargs := []interface{}{arg0}
+	for _, a := range arg1 {
+		varargs = append(varargs, a)
+	}
+	ret := m.ctrl.Call(m, "AddKeys", varargs...)
 	ret0, _ := ret[0].(error)
 	return ret0
 }
 
-// AddKey indicates an expected call of AddKey.
-func (mr *MockStoreMockRecorder) AddKey(arg0, arg1 interface{}) *gomock.Call {
+// AddKeys indicates an expected call of AddKeys.
+func (mr *MockStoreMockRecorder) AddKeys(arg0 interface{}, arg1 ...interface{}) *gomock.Call {
 	mr.mock.ctrl.T.Helper()
-	return mr.mock.ctrl.RecordCallWithMethodType(mr.mock, "AddKey", reflect.TypeOf((*MockStore)(nil).AddKey), arg0, arg1)
+	varargs := append([]interface{}{arg0}, arg1...)
+	return mr.mock.ctrl.RecordCallWithMethodType(mr.mock, "AddKeys", reflect.TypeOf((*MockStore)(nil).AddKeys), varargs...)
 }
 
 // Advance mocks base method.
@@ -954,18 +959,23 @@ func (m *MockKeys) EXPECT() *MockKeysMockRecorder {
 	return m.recorder
 }
 
-// AddKey mocks base method.
-func (m *MockKeys) AddKey(arg0 context.Context, arg1 domain.SealedKey) error {
+// AddKeys mocks base method.
+func (m *MockKeys) AddKeys(arg0 context.Context, arg1 ...domain.SealedKey) error {
 	m.ctrl.T.Helper()
-	ret := m.ctrl.Call(m, "AddKey", arg0, arg1)
+	varargs := []interface{}{arg0}
+	for _, a := range arg1 {
+		varargs = append(varargs, a)
+	}
+	ret := m.ctrl.Call(m, "AddKeys", varargs...)
 	ret0, _ := ret[0].(error)
 	return ret0
 }
 
-// AddKey indicates an expected call of AddKey.
-func (mr *MockKeysMockRecorder) AddKey(arg0, arg1 interface{}) *gomock.Call {
+// AddKeys indicates an expected call of AddKeys.
+func (mr *MockKeysMockRecorder) AddKeys(arg0 interface{}, arg1 ...interface{}) *gomock.Call {
 	mr.mock.ctrl.T.Helper()
-	return mr.mock.ctrl.RecordCallWithMethodType(mr.mock, "AddKey", reflect.TypeOf((*MockKeys)(nil).AddKey), arg0, arg1)
+	varargs := append([]interface{}{arg0}, arg1...)
+	return mr.mock.ctrl.RecordCallWithMethodType(mr.mock, "AddKeys", reflect.TypeOf((*MockKeys)(nil).AddKeys), varargs...)
 }
 
 // HasData mocks base method.

@@ -84,7 +84,8 @@ type faulty struct {
 	keysSince         func(context.Context, uint64, int) ([]domain.SealedKey, error)
 	keysOfTenant      func(context.Context, string) ([]domain.SealedKey, error)
 	keyByID           func(context.Context, string) (domain.SealedKey, error)
-	addKey            func(context.Context, domain.SealedKey) error
+	addKey            func(context.Context, domain.SealedKey) error // one alone
+	addKeys           func(context.Context, ...domain.SealedKey) error
 	reseal            func(context.Context, domain.SealedKey, string) error
 	hasData           func(context.Context) (bool, error)
 	purge             func(context.Context, port.PurgeStep) (port.Purged, error)
@@ -99,7 +100,8 @@ func newFaulty(s port.Store) *faulty {
 		application: s.Application, policy: s.Policy, deleteApplication: s.DeleteApplication, deleteTenant: s.DeleteTenant,
 		saveAPIKey: s.SaveAPIKey, apiKeyByName: s.APIKeyByName, apiKeyByHash: s.APIKeyByHash,
 		keyRevision: s.KeyRevision, keysSince: s.KeysSince, keysOfTenant: s.KeysOfTenant, keyByID: s.KeyByID,
-		addKey: s.AddKey, reseal: s.Reseal, hasData: s.HasData, purge: s.Purge,
+		addKey:  func(ctx context.Context, k domain.SealedKey) error { return s.AddKeys(ctx, k) },
+		addKeys: s.AddKeys, reseal: s.Reseal, hasData: s.HasData, purge: s.Purge,
 	}
 }
 
@@ -206,7 +208,12 @@ func (f *faulty) KeyByID(ctx context.Context, id string) (domain.SealedKey, erro
 	return f.keyByID(ctx, id)
 }
 
-func (f *faulty) AddKey(ctx context.Context, k domain.SealedKey) error { return f.addKey(ctx, k) }
+func (f *faulty) AddKeys(ctx context.Context, keys ...domain.SealedKey) error {
+	if len(keys) == 1 {
+		return f.addKey(ctx, keys[0])
+	}
+	return f.addKeys(ctx, keys...)
+}
 
 func (f *faulty) Reseal(ctx context.Context, before domain.SealedKey, sealed string) error {
 	return f.reseal(ctx, before, sealed)

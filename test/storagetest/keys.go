@@ -72,10 +72,10 @@ var keeping = []clause{
 		}
 	}},
 
-	{"Keys/AddKey/keeps every field", func(e *env) {
+	{"Keys/AddKeys/keeps every field", func(e *env) {
 		check := domain.SealedKey{Kind: domain.KeyCheck, Number: 1, CreatedAt: t0, Sealed: "sealed"}
-		e.must(e.store.AddKey(e.Context(), check))
-		e.must(e.store.AddKey(e.Context(), fullSealedKey()))
+		e.must(e.store.AddKeys(e.Context(), check))
+		e.must(e.store.AddKeys(e.Context(), fullSealedKey()))
 		keys, err := sealedKeys(e.Context(), e.store)
 		e.must(err)
 		if len(keys) != 2 {
@@ -85,28 +85,28 @@ var keeping = []clause{
 		e.wantSame("with few fields", keyOf(keys, check), check)
 	}},
 
-	{"Keys/AddKey/a taken name is a duplicate, and writes nothing", func(e *env) {
-		e.must(e.store.AddKey(e.Context(), fullSealedKey()))
-		e.must(e.store.AddKey(e.Context(), tokenKey(1)))
+	{"Keys/AddKeys/a taken name is a duplicate, and writes nothing", func(e *env) {
+		e.must(e.store.AddKeys(e.Context(), fullSealedKey()))
+		e.must(e.store.AddKeys(e.Context(), tokenKey(1)))
 		again := fullSealedKey()
 		again.ID, again.Sealed = "kid-2", "another"
-		e.wantErr("a signing key", e.store.AddKey(e.Context(), again), domain.ErrDuplicate)
+		e.wantErr("a signing key", e.store.AddKeys(e.Context(), again), domain.ErrDuplicate)
 		again = tokenKey(1)
 		again.Sealed = "another"
-		e.wantErr("a token key", e.store.AddKey(e.Context(), again), domain.ErrDuplicate)
+		e.wantErr("a token key", e.store.AddKeys(e.Context(), again), domain.ErrDuplicate)
 		e.wantKeys(fullSealedKey(), tokenKey(1))
 		e.wantKeyRevision("after two keys and two duplicates", 2)
 	}},
 
-	{"Keys/AddKey/a taken id is a duplicate, and writes nothing", func(e *env) {
-		e.must(e.store.AddKey(e.Context(), fullSealedKey()))
+	{"Keys/AddKeys/a taken id is a duplicate, and writes nothing", func(e *env) {
+		e.must(e.store.AddKeys(e.Context(), fullSealedKey()))
 		again := fullSealedKey()
 		again.TenantID, again.Number, again.Sealed = "other", 7, "another"
-		e.wantErr("AddKey", e.store.AddKey(e.Context(), again), domain.ErrDuplicate)
+		e.wantErr("AddKeys", e.store.AddKeys(e.Context(), again), domain.ErrDuplicate)
 		e.wantKeys(fullSealedKey())
 	}},
 
-	{"Keys/AddKey/each part of the name tells keys apart, and having no id does not clash", func(e *env) {
+	{"Keys/AddKeys/each part of the name tells keys apart, and having no id does not clash", func(e *env) {
 		want := []domain.SealedKey{
 			{Kind: domain.KeyToken, Number: 1},
 			{Kind: domain.KeyToken, Number: 2},
@@ -118,12 +118,27 @@ var keeping = []clause{
 		}
 		for i := range want {
 			want[i].Sealed = fmt.Sprint("sealed ", i)
-			e.must(e.store.AddKey(e.Context(), want[i]))
+			e.must(e.store.AddKeys(e.Context(), want[i]))
 		}
 		e.wantKeys(want...)
 	}},
 
-	{"Keys/AddKey/of many at once under one name exactly one succeeds", func(e *env) {
+	{"Keys/AddKeys/of several, one of which is a duplicate, writes none", func(e *env) {
+		e.must(e.store.AddKeys(e.Context(), tokenKey(1), fullSealedKey(), tokenKey(2)))
+		keys, err := e.store.KeysSince(e.Context(), 1, 10)
+		e.must(err)
+		want := []domain.SealedKey{fullSealedKey(), tokenKey(2)}
+		want[0].Revision, want[1].Revision = 2, 3
+		e.wantSame("the second and third", keys, want)
+		e.wantErr("the last one", e.store.AddKeys(e.Context(), tokenKey(3), tokenKey(4), tokenKey(2)), domain.ErrDuplicate)
+		e.wantErr("by id", e.store.AddKeys(e.Context(), tokenKey(3), domain.SealedKey{Kind: domain.KeySigning, ID: "kid-1"}),
+			domain.ErrDuplicate)
+		e.wantErr("of each other", e.store.AddKeys(e.Context(), tokenKey(3), tokenKey(3)), domain.ErrDuplicate)
+		e.wantKeys(tokenKey(1), fullSealedKey(), tokenKey(2))
+		e.wantKeyRevision("after three keys and three duplicates", 3)
+	}},
+
+	{"Keys/AddKeys/of many at once under one name exactly one succeeds", func(e *env) {
 		hs := e.handles(3)
 		errs := make([]error, 20)
 		sealed := func(i int) domain.SealedKey {
@@ -131,7 +146,7 @@ var keeping = []clause{
 			k.ID, k.Sealed = fmt.Sprint("kid-", i), fmt.Sprint("sealed ", i)
 			return k
 		}
-		together(len(errs), func(i int) { errs[i] = hs[i%3].AddKey(e.Context(), sealed(i)) })
+		together(len(errs), func(i int) { errs[i] = hs[i%3].AddKeys(e.Context(), sealed(i)) })
 		e.wantKeys(sealed(e.wantOneWinner(errs, domain.ErrDuplicate)))
 	}},
 
@@ -139,7 +154,7 @@ var keeping = []clause{
 		want := []domain.SealedKey{fullSealedKey(), tokenKey(1), tokenKey(2)}
 		want[2].Sealed = want[1].Sealed // equal by chance
 		for _, k := range want {
-			e.must(e.store.AddKey(e.Context(), k))
+			e.must(e.store.AddKeys(e.Context(), k))
 		}
 		for i := range want {
 			before := want[i]
@@ -150,7 +165,7 @@ var keeping = []clause{
 	}},
 
 	{"Keys/Reseal/of a key that has changed or does not exist is a conflict, and writes nothing", func(e *env) {
-		e.must(e.store.AddKey(e.Context(), tokenKey(1)))
+		e.must(e.store.AddKeys(e.Context(), tokenKey(1)))
 		changed := tokenKey(1)
 		changed.Sealed = "another"
 		e.wantErr("changed", e.store.Reseal(e.Context(), changed, "anew"), domain.ErrConflict)
@@ -160,8 +175,8 @@ var keeping = []clause{
 	}},
 
 	{"Keys/Reseal/gives the key the next revision", func(e *env) {
-		e.must(e.store.AddKey(e.Context(), tokenKey(1)))
-		e.must(e.store.AddKey(e.Context(), tokenKey(2)))
+		e.must(e.store.AddKeys(e.Context(), tokenKey(1)))
+		e.must(e.store.AddKeys(e.Context(), tokenKey(2)))
 		e.must(e.store.Reseal(e.Context(), tokenKey(1), "anew"))
 		e.wantKeyRevision("after three writes", 3)
 		keys, err := e.store.KeysSince(e.Context(), 2, 10)
@@ -177,7 +192,7 @@ var keeping = []clause{
 	}},
 
 	{"Keys/Reseal/of many at once exactly one succeeds", func(e *env) {
-		e.must(e.store.AddKey(e.Context(), tokenKey(1)))
+		e.must(e.store.AddKeys(e.Context(), tokenKey(1)))
 		hs := e.handles(3)
 		errs := make([]error, 20)
 		together(len(errs), func(i int) { errs[i] = hs[i%3].Reseal(e.Context(), tokenKey(1), fmt.Sprint("anew ", i)) })
@@ -189,7 +204,7 @@ var keeping = []clause{
 	{"Keys/KeyRevision/is that of the newest key, and 0 while there is none", func(e *env) {
 		e.wantKeyRevision("empty", 0)
 		for n := range uint32(3) {
-			e.must(e.store.AddKey(e.Context(), tokenKey(n+1)))
+			e.must(e.store.AddKeys(e.Context(), tokenKey(n+1)))
 			e.wantKeyRevision("a key later", uint64(n)+1)
 		}
 	}},
@@ -197,7 +212,7 @@ var keeping = []clause{
 	{"Keys/KeysSince/gives what is newer, by revision, and no more than was asked for", func(e *env) {
 		want := []domain.SealedKey{tokenKey(3), fullSealedKey(), tokenKey(1), tokenKey(2)}
 		for i := range want {
-			e.must(e.store.AddKey(e.Context(), want[i]))
+			e.must(e.store.AddKeys(e.Context(), want[i]))
 			want[i].Revision = uint64(i) + 1
 		}
 		for since := range want {
@@ -238,8 +253,8 @@ var keeping = []clause{
 		for w := range writers {
 			writing.Go(func() {
 				for i := range each {
-					if err := hs[w%len(hs)].AddKey(e.Context(), tokenKey(uint32(w*each+i+1))); err != nil {
-						e.Errorf("AddKey: %v", err)
+					if err := hs[w%len(hs)].AddKeys(e.Context(), tokenKey(uint32(w*each+i+1))); err != nil {
+						e.Errorf("AddKeys: %v", err)
 					}
 				}
 			})
@@ -268,7 +283,7 @@ var keeping = []clause{
 		}
 		keys := []domain.SealedKey{tokenKey(1), of("acme", "a", 1), of("acme", "b", 2), of("Acme", "c", 1), of("", "d", 1)}
 		for _, k := range keys {
-			e.must(e.store.AddKey(e.Context(), k))
+			e.must(e.store.AddKeys(e.Context(), k))
 		}
 		for tenantID, want := range map[string][]domain.SealedKey{
 			"acme": keys[1:3], "Acme": keys[3:4], "": {keys[0], keys[4]}, "acm": nil,
@@ -287,8 +302,8 @@ var keeping = []clause{
 	}},
 
 	{"Keys/KeyByID/finds the key of that id, and none for no id", func(e *env) {
-		e.must(e.store.AddKey(e.Context(), tokenKey(1)))
-		e.must(e.store.AddKey(e.Context(), fullSealedKey()))
+		e.must(e.store.AddKeys(e.Context(), tokenKey(1)))
+		e.must(e.store.AddKeys(e.Context(), fullSealedKey()))
 		got, err := e.store.KeyByID(e.Context(), "kid-1")
 		e.must(err)
 		want := fullSealedKey()
@@ -310,8 +325,8 @@ var keeping = []clause{
 			}
 		}
 		want("empty", false)
-		e.must(e.store.AddKey(e.Context(), tokenKey(1)))
-		e.must(e.store.AddKey(e.Context(), fullSealedKey()))
+		e.must(e.store.AddKeys(e.Context(), tokenKey(1)))
+		e.must(e.store.AddKeys(e.Context(), fullSealedKey()))
 		want("with sealed keys", false)
 		e.must(e.store.SaveTenant(e.Context(), domain.Tenant{ID: "acme"}))
 		want("with a tenant", true)

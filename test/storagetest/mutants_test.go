@@ -122,7 +122,7 @@ var promiseMutants = []mutant{
 		clause: "Store/Ready/is nil on a store that is ready, and writes nothing",
 		fault:  "Ready writes a row to see whether it can",
 		inject: func(f *faulty) {
-			f.ready = func(ctx context.Context) error { return f.within.AddKey(ctx, tokenKey(1)) }
+			f.ready = func(ctx context.Context) error { return f.within.AddKeys(ctx, tokenKey(1)) }
 		},
 	},
 	{
@@ -3010,53 +3010,53 @@ var keyMutants = []mutant{
 		},
 	},
 	{
-		clause: "Keys/AddKey/keeps every field",
+		clause: "Keys/AddKeys/keeps every field",
 		fault:  "a retired key serves on",
 		inject: func(f *faulty) {
 			f.addKey = func(ctx context.Context, k domain.SealedKey) error {
 				k.RetiredAt = time.Time{}
-				return f.within.AddKey(ctx, k)
+				return f.within.AddKeys(ctx, k)
 			}
 		},
 	},
 	{
-		clause: "Keys/AddKey/a taken name is a duplicate, and writes nothing",
+		clause: "Keys/AddKeys/a taken name is a duplicate, and writes nothing",
 		fault:  "a key of a taken name overwrites",
 		inject: overwriteKeys,
 	},
 	{
-		clause: "Keys/AddKey/a taken id is a duplicate, and writes nothing",
+		clause: "Keys/AddKeys/a taken id is a duplicate, and writes nothing",
 		fault:  "two keys have one id",
 		inject: func(f *faulty) {
 			f.addKey = func(ctx context.Context, k domain.SealedKey) error {
-				return instead(f.within.AddKey(ctx, k), domain.ErrDuplicate)
+				return instead(f.within.AddKeys(ctx, k), domain.ErrDuplicate)
 			}
 		},
 	},
 	{
-		clause: "Keys/AddKey/each part of the name tells keys apart, and having no id does not clash",
+		clause: "Keys/AddKeys/each part of the name tells keys apart, and having no id does not clash",
 		fault:  "no id is an id",
 		inject: func(f *faulty) {
 			f.addKey = func(ctx context.Context, k domain.SealedKey) error {
 				if k.ID == "" {
 					k.ID = "none"
 				}
-				return f.within.AddKey(ctx, k)
+				return f.within.AddKeys(ctx, k)
 			}
 		},
 	},
 	{
-		clause: "Keys/AddKey/each part of the name tells keys apart, and having no id does not clash",
+		clause: "Keys/AddKeys/each part of the name tells keys apart, and having no id does not clash",
 		fault:  "a key's name is without its tenant",
 		inject: func(f *faulty) {
 			f.addKey = func(ctx context.Context, k domain.SealedKey) error {
 				k.TenantID = ""
-				return f.within.AddKey(ctx, k)
+				return f.within.AddKeys(ctx, k)
 			}
 		},
 	},
 	{
-		clause: "Keys/AddKey/of many at once under one name exactly one succeeds",
+		clause: "Keys/AddKeys/of many at once under one name exactly one succeeds",
 		fault:  "of two keys made at once the later one stays",
 		inject: overwriteKeys,
 	},
@@ -3081,12 +3081,12 @@ var keyMutants = []mutant{
 		inject: blindReseal,
 	},
 	{
-		clause: "Keys/AddKey/a taken name is a duplicate, and writes nothing",
+		clause: "Keys/AddKeys/a taken name is a duplicate, and writes nothing",
 		fault:  "a duplicate takes a revision",
 		inject: func(f *faulty) {
 			var wasted atomic.Uint64
 			f.addKey = func(ctx context.Context, k domain.SealedKey) error {
-				err := f.within.AddKey(ctx, k)
+				err := f.within.AddKeys(ctx, k)
 				if errors.Is(err, domain.ErrDuplicate) {
 					wasted.Add(1)
 				}
@@ -3095,6 +3095,20 @@ var keyMutants = []mutant{
 			f.keyRevision = func(ctx context.Context) (uint64, error) {
 				revision, err := f.within.KeyRevision(ctx)
 				return revision + wasted.Load(), err
+			}
+		},
+	},
+	{
+		clause: "Keys/AddKeys/of several, one of which is a duplicate, writes none",
+		fault:  "keys are added one after another",
+		inject: func(f *faulty) {
+			f.addKeys = func(ctx context.Context, keys ...domain.SealedKey) error {
+				for _, k := range keys {
+					if err := f.within.AddKeys(ctx, k); err != nil {
+						return err
+					}
+				}
+				return nil
 			}
 		},
 	},
@@ -3201,7 +3215,7 @@ func numberOutside(f *faulty, meanwhile func()) {
 		numbers[k.Number] = drawn
 		mu.Unlock()
 		meanwhile()
-		return f.within.AddKey(ctx, k)
+		return f.within.AddKeys(ctx, k)
 	}
 	f.keysSince = func(ctx context.Context, since uint64, limit int) ([]domain.SealedKey, error) {
 		keys, err := sealedKeys(ctx, f.within)
@@ -3219,7 +3233,7 @@ func numberOutside(f *faulty, meanwhile func()) {
 // overwriteKeys: a key under a taken name takes its place.
 func overwriteKeys(f *faulty) {
 	f.addKey = func(ctx context.Context, k domain.SealedKey) error {
-		err := f.within.AddKey(ctx, k)
+		err := f.within.AddKeys(ctx, k)
 		if !errors.Is(err, domain.ErrDuplicate) {
 			return err
 		}
