@@ -6,7 +6,7 @@ import (
 	"github.com/refreshd/refreshd/adapter/web"
 )
 
-// keySetMaxAge is for how long a verifier may keep a key set: a signing key is published for longer than this before it signs.
+// keySetMaxAge is for how long a verifier may keep a key set.
 const keySetMaxAge = "public, max-age=300"
 
 // tenantKeys answers GET /t/:tenantId/.well-known/jwks.json.
