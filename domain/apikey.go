@@ -47,13 +47,14 @@ func HashAPIKey(hashKey, key Secret) string {
 	return string(h.Sum(nil))
 }
 
-// administration are the endpoints that "*" does not cover. Their methods are not known yet: they may be any of apiMethods.
+// administration are the endpoints that "*" does not cover. Their methods are not known yet: they may be any of
+// apiMethods.
 var administration = []string{"/api-key", "/key", "/tenant", "/application", "/audit"}
 
 var apiMethods = []string{"GET", "POST", "PUT", "PATCH", "DELETE"}
 
-// Endpoints are the paths and methods that a permission can name besides those of administration, as the API routes them. A
-// permission that names any other would grant nothing, now, and perhaps something in a later release.
+// Endpoints are the paths and methods that a permission can name besides those of administration, as the API routes
+// them. A permission that names any other would grant nothing, now, and perhaps something in a later release.
 func Endpoints() map[string][]string {
 	return map[string][]string{
 		"/jwt/issue":       {"POST"},

@@ -56,8 +56,8 @@ type SigningKey struct {
 	Private   Secret // PKCS #8, DER
 }
 
-// IsKeyID reports whether a signing key could have this `kid`: 1 to 255 printable characters of ASCII. What cannot be one is not
-// worth asking a store for.
+// IsKeyID reports whether a signing key could have this `kid`: 1 to 255 printable characters of ASCII. What cannot be
+// one is not worth asking a store for.
 func IsKeyID(id string) bool {
 	return id != "" && len(id) <= 255 && !strings.ContainsFunc(id, func(r rune) bool { return r <= ' ' || r > '~' })
 }
@@ -81,8 +81,8 @@ func NewSigningKeys(keys ...SigningKey) SigningKeys {
 	return ks
 }
 
-// precedes orders keys by which of two signs where both may: a tenant's own comes before a shared one, then the one that
-// starts later, then the one of the smaller id.
+// precedes orders keys by which of two signs where both may: a tenant's own comes before a shared one, then the one
+// that starts later, then the one of the smaller id.
 func precedes(a, b SigningKey) int {
 	if aShared, bShared := a.TenantID == "", b.TenantID == ""; aShared != bShared {
 		if aShared {
@@ -93,8 +93,9 @@ func precedes(a, b SigningKey) int {
 	return cmp.Or(b.StartsAt.Compare(a.StartsAt), cmp.Compare(a.ID, b.ID))
 }
 
-// SigningAt is the key of that algorithm that signs at that instant: the newest whose start is not after it; of two that start
-// together the smaller id. The tenant's own come before shared ones. It depends on nothing else, so replicas agree.
+// SigningAt is the key of that algorithm that signs at that instant: the newest whose start is not after it; of two
+// that start together the smaller id. The tenant's own come before shared ones. It depends on nothing else, so replicas
+// agree.
 func (ks SigningKeys) SigningAt(a Algorithm, at time.Time) (SigningKey, bool) {
 	for _, k := range ks.byAlgorithm[a] {
 		if !k.StartsAt.After(at) && (k.RetiredAt.IsZero() || at.Before(k.RetiredAt)) {

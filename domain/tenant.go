@@ -62,9 +62,9 @@ func Issuer(publicURL, tenantID, set string) string {
 	return strings.TrimSuffix(publicURL, "/") + derivedIssuer + tenantID
 }
 
-// derivedFor is the id of the tenant for which Issuer derives this issuer from some public URL; empty if there is none. The public
-// URL is not known where tenants are written, and may change, so that any will do. Whether the tenant exists does not matter
-// either: it may come.
+// derivedFor is the id of the tenant for which Issuer derives this issuer from some public URL; empty if there is none.
+// The public URL is not known where tenants are written, and may change, so that any will do. Whether the tenant exists
+// does not matter either: it may come.
 func derivedFor(issuer string) (tenantID string) {
 	u, err := url.Parse(issuer)
 	if err != nil {

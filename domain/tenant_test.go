@@ -81,7 +81,8 @@ func TestIssuer(t *testing.T) {
 	}
 }
 
-// An access token of one tenant must not name the issuer of another: whoever keys sessions or users by issuer would mix them up.
+// An access token of one tenant must not name the issuer of another: whoever keys sessions or users by issuer would mix
+// them up.
 func TestAnIssuerIsNeverTheOneThatAnotherTenantDerives(t *testing.T) {
 	for _, publicURL := range []string{"https://auth.example", "http://127.0.0.1:3000/", "https://x.example/a/b", "https://x.example/t/acme"} {
 		derived := domain.Issuer(publicURL, "acme", "")

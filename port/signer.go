@@ -18,10 +18,11 @@ type Signer interface {
 	// domain.AccessTokenTypes is an error.
 	Sign(ctx context.Context, key domain.SigningKey, t domain.AccessToken) (string, error)
 
-	// Verify reads a token of any of domain.AccessTokenTypes that one of our keys has signed, `jti` into ID. It asks find for
-	// the key that the token names, once, and only if token has the form of ours; an error of find it returns as it is. It
-	// checks signature, `alg` against the key's, that a key of one tenant speaks of no other, and form; not times, which are
-	// for the caller to judge. A token that does not verify, for whatever reason, is ErrUnauthorized.
+	// Verify reads a token of any of domain.AccessTokenTypes that one of our keys has signed, `jti` into ID. It asks
+	// find for the key that the token names, once, and only if token has the form of ours; an error of find it returns
+	// as it is. It checks signature, `alg` against the key's, that a key of one tenant speaks of no other, and form;
+	// not times, which are for the caller to judge. A token that does not verify, for whatever reason, is
+	// ErrUnauthorized.
 	Verify(ctx context.Context, find FindKey, token string) (domain.AccessToken, error)
 
 	// JWKS is the public halves as a JWK Set (RFC 7517, section 5), ordered by `kid`. The same keys give the same bytes.

@@ -14,8 +14,9 @@ import (
 	"github.com/refreshd/refreshd/port"
 )
 
-// Apply makes tenants, applications and API keys what a kickstart says they are. It creates and updates, and never deletes:
-// what a kickstart does not mention stays. Of what it does mention it sets every field: one that is left out takes its default.
+// Apply makes tenants, applications and API keys what a kickstart says they are. It creates and updates, and never
+// deletes: what a kickstart does not mention stays. Of what it does mention it sets every field: one that is left out
+// takes its default.
 type Apply struct {
 	Directory port.Directory
 	APIKeys   port.APIKeys
@@ -104,11 +105,11 @@ func once(p *domain.Problems, field string, seen map[string]bool, value string) 
 	seen[value] = true
 }
 
-// Do applies k. First it checks all that k says, also against what is stored: after an *domain.Invalid nothing was written. Then
-// it writes each tenant with its applications in one step, all or none, and each API key by itself, and stops at the first error;
-// what it applied before is returned beside the error. An *domain.Invalid is possible then too, if another process stored an
-// application meanwhile. ErrDuplicate means that another process took an issuer or a key while Do was at work. Do can be called
-// again after any error.
+// Do applies k. First it checks all that k says, also against what is stored: after an *domain.Invalid nothing was
+// written. Then it writes each tenant with its applications in one step, all or none, and each API key by itself, and
+// stops at the first error; what it applied before is returned beside the error. An *domain.Invalid is possible then
+// too, if another process stored an application meanwhile. ErrDuplicate means that another process took an issuer or a
+// key while Do was at work. Do can be called again after any error.
 func (a *Apply) Do(ctx context.Context, k Kickstart) ([]Applied, error) {
 	p, err := a.plan(ctx, k)
 	if err != nil {
@@ -116,8 +117,8 @@ func (a *Apply) Do(ctx context.Context, k Kickstart) ([]Applied, error) {
 	}
 	var done []Applied
 	for i, pt := range p.tenants {
-		// Keys are there before they sign, so that no verifier keeps a key set without them. They stay if a tenant is then
-		// refused, and serve when their algorithm is next in force.
+		// Keys are there before they sign, so that no verifier keeps a key set without them. They stay if a tenant is
+		// then refused, and serve when their algorithm is next in force.
 		if i%keysTogether == 0 {
 			if err := a.Keys.prepare(ctx, keysOf(p.tenants[i:min(i+keysTogether, len(p.tenants))])); err != nil {
 				return done, err

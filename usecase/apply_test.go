@@ -458,7 +458,8 @@ func TestApplyTellsTheOldAndTheNewValueOfWhatItChanges(t *testing.T) {
 	}
 }
 
-// A look at a store must leave it as it is, also before the service has ever started on it, and while the master key is changed.
+// A look at a store must leave it as it is, also before the service has ever started on it, and while the master key is
+// changed.
 func TestADryRunOpensTheKeysAndWritesNothing(t *testing.T) {
 	w := emptyWorld(t)
 	readOnly := func() replica {

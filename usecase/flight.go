@@ -9,8 +9,8 @@ import (
 	"github.com/refreshd/refreshd/domain"
 )
 
-// lock is a mutex with a number of places. A caller stops waiting for one when its context is done: the store can be slow while
-// it is held.
+// lock is a mutex with a number of places. A caller stops waiting for one when its context is done: the store can be
+// slow while it is held.
 type lock chan struct{}
 
 func newLock(places int) lock { return make(lock, places) }
@@ -37,8 +37,8 @@ type flight struct {
 	err  error
 }
 
-// do does work, or waits for the one of this name that is under way. The work has a deadline of its own and does not end with the
-// request that happened to be first.
+// do does work, or waits for the one of this name that is under way. The work has a deadline of its own and does not
+// end with the request that happened to be first.
 func (f *flights) do(ctx context.Context, name string, limit time.Duration, work func(context.Context) error) error {
 	f.mu.Lock()
 	if other, ok := f.under[name]; ok {

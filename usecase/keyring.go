@@ -16,23 +16,23 @@ const (
 	// KeyReadInterval is how often a process reads what has changed in the key ring, and the least time between two
 	// readings that requests cause.
 	KeyReadInterval = time.Second
-	// keyMaxAge is how old the last reading may be when a process signs or verifies: a key that was revoked in the store
-	// signs and verifies nothing that much later, in any process.
+	// keyMaxAge is how old the last reading may be when a process signs or verifies: a key that was revoked in the
+	// store signs and verifies nothing that much later, in any process.
 	keyMaxAge = 3 * time.Second
 
 	keyReadTimeout = 5 * time.Second
 	keyMakeTimeout = 30 * time.Second // RSA
 	keyPage        = 500
 
-	// maxLookUps is how many look-ups of names that this process does not know run at the same time: strangers can make up
-	// names without end, and must not take more of the store than this.
+	// maxLookUps is how many look-ups of names that this process does not know run at the same time: strangers can make
+	// up names without end, and must not take more of the store than this.
 	maxLookUps = 4
 	// maxMisses is how many made-up key ids are remembered.
 	maxMisses = 1024
 )
 
-// ring is what a process knows of the key ring in the store, as of revision: the keys that belong to no tenant. It is never
-// changed, only replaced.
+// ring is what a process knows of the key ring in the store, as of revision: the keys that belong to no tenant. It is
+// never changed, only replaced.
 type ring struct {
 	revision uint64
 	// readAt is when the last reading began. It keeps the monotonic clock.
@@ -57,8 +57,8 @@ type tenantKeys struct {
 
 // held are the signing keys that a process has loaded.
 //
-// A tenant's are loaded when they are first needed, and stay: 3 KB of live heap for one key of ES256, with its JWK Set and what the
-// signer makes of it. From then on, reading the ring keeps them up to date.
+// A tenant's are loaded when they are first needed, and stay: 3 KB of live heap for one key of ES256, with its JWK Set
+// and what the signer makes of it. From then on, reading the ring keeps them up to date.
 type held struct {
 	tenants sync.Map // tenant id -> *tenantKeys
 	byID    sync.Map // `kid` -> domain.SigningKey; of tenants that are held, and shared ones
@@ -93,8 +93,8 @@ func (m *misses) add(id string, revision uint64) {
 
 var errUnopened = fmt.Errorf("%w: the key is sealed with another one", domain.ErrWrongMasterKey)
 
-// Reload reads what has changed in the key ring since the last reading. A process calls it every KeyReadInterval. If it fails,
-// what was known stays.
+// Reload reads what has changed in the key ring since the last reading. A process calls it every KeyReadInterval. If it
+// fails, what was known stays.
 func (k *Keys) Reload(ctx context.Context) error {
 	if err := k.reading.acquire(ctx); err != nil {
 		return err
@@ -103,8 +103,8 @@ func (k *Keys) Reload(ctx context.Context) error {
 	return k.read(ctx)
 }
 
-// fresh makes sure that what this process knows is no older than keyMaxAge, as far as that can be learned. Those who wait while
-// another reads share what comes of it.
+// fresh makes sure that what this process knows is no older than keyMaxAge, as far as that can be learned. Those who
+// wait while another reads share what comes of it.
 func (k *Keys) fresh(ctx context.Context) error {
 	if recent(k.Clock(), k.ring.Load().readAt, keyMaxAge+1) {
 		return nil
@@ -112,8 +112,8 @@ func (k *Keys) fresh(ctx context.Context) error {
 	return k.readWith(ctx, false)
 }
 
-// lookAgain reads what has changed, unless that was tried within the last second: it is for what strangers ask for, who must not
-// make more than one reading a second, however many they are.
+// lookAgain reads what has changed, unless that was tried within the last second: it is for what strangers ask for, who
+// must not make more than one reading a second, however many they are.
 func (k *Keys) lookAgain(ctx context.Context) error { return k.readWith(ctx, true) }
 
 func (k *Keys) readWith(ctx context.Context, sparing bool) error {
@@ -161,8 +161,8 @@ func (k *Keys) read(ctx context.Context) (err error) {
 	}
 }
 
-// take replaces the ring with r and what has changed since, and updates the tenants that are held. A key that is known already
-// is not opened again: nothing of it changes but its times, and what it is sealed with.
+// take replaces the ring with r and what has changed since, and updates the tenants that are held. A key that is known
+// already is not opened again: nothing of it changes but its times, and what it is sealed with.
 func (k *Keys) take(r *ring, changed []domain.SealedKey) {
 	k.held.mu.Lock()
 	defer k.held.mu.Unlock()
@@ -234,7 +234,8 @@ func (k *Keys) hold(tenantID string, own []domain.SigningKey, r *ring) *tenantKe
 	return t
 }
 
-// ofTenant are the signing keys that serve the tenant; for an empty id the shared ones. They are read from the store once.
+// ofTenant are the signing keys that serve the tenant; for an empty id the shared ones. They are read from the store
+// once.
 func (k *Keys) ofTenant(ctx context.Context, tenantID string) (*tenantKeys, error) {
 	for {
 		if t, ok := k.held.tenants.Load(tenantID); ok {
@@ -299,7 +300,8 @@ func (k *Keys) adopt(s domain.SealedKey) {
 	}
 }
 
-// find is the signing key of that id, as port.FindKey says. One of a tenant whose keys have not been needed yet is looked up.
+// find is the signing key of that id, as port.FindKey says. One of a tenant whose keys have not been needed yet is
+// looked up.
 func (k *Keys) find(ctx context.Context, id string) (domain.SigningKey, error) {
 	unknown := fmt.Errorf("%w: %w", domain.ErrUnknownKey, domain.ErrUnauthorized)
 	if key, ok := k.held.byID.Load(id); ok {

@@ -42,7 +42,8 @@ func published(t *testing.T, r replica, tenantID string) []string {
 	return ids
 }
 
-// What another process makes must be published here before verifiers give up, sign here from its start, and verify here at once.
+// What another process makes must be published here before verifiers give up, sign here from its start, and verify here
+// at once.
 func TestAKeyThatAnotherProcessMadeServesInThisOne(t *testing.T) {
 	w := newWorld(t)
 	here, there := w.replica, w.open(t)
@@ -154,8 +155,8 @@ func (w *world) openOn(t *testing.T, store port.Keys) replica {
 	return w.replicaOf(keys)
 }
 
-// A process that is cut off from the ring must not sign for ever with a key that has been revoked meanwhile; but verifiers get its
-// key sets, or they would refuse every access token.
+// A process that is cut off from the ring must not sign for ever with a key that has been revoked meanwhile; but
+// verifiers get its key sets, or they would refuse every access token.
 func TestAProcessThatCannotReadTheRingSignsForThreeSecondsMore(t *testing.T) {
 	w := newWorld(t)
 	store := &unreadable{Keys: w.probe}
@@ -185,7 +186,8 @@ func TestAProcessThatCannotReadTheRingSignsForThreeSecondsMore(t *testing.T) {
 	w.issued(t, "shop") // at once
 }
 
-// Between reading a tenant's keys and holding them a reading of the ring may come by. The key that it brings must not get lost.
+// Between reading a tenant's keys and holding them a reading of the ring may come by. The key that it brings must not
+// get lost.
 func TestAKeyThatIsMadeWhileItsTenantIsLoadedIsNotMissed(t *testing.T) {
 	w := newWorld(t)
 	w.issued(t, "shop")
@@ -337,8 +339,8 @@ func (m *measured) read() string {
 	return fmt.Sprintf("%d calls, %d keys, %d tenants", m.calls, m.keys, m.tenants)
 }
 
-// The costs of a start, an issue, an exchange, a verification, a key set and an apply are the same with few tenants and with many, in
-// what is read and written: time would tell more about the machine.
+// The costs of a start, an issue, an exchange, a verification, a key set and an apply are the same with few tenants and
+// with many, in what is read and written: time would tell more about the machine.
 func TestNoCostGrowsWithTheNumberOfTenants(t *testing.T) {
 	costs := func(tenants int) (told []string) {
 		store := &measured{Store: memstore.New()}

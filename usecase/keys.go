@@ -24,8 +24,9 @@ var ErrKeysLost = errors.New("the store holds data but not its keys: it was rest
 type KeysConfig struct {
 	Store  port.Keys
 	Signer port.Signer
-	// Master opens and seals. Previous, where given, opens what Master does not, and what it opened is sealed again by Master when
-	// the keys are opened, and never later: of two processes whose keys are the other way round, each would undo what the other did.
+	// Master opens and seals. Previous, where given, opens what Master does not, and what it opened is sealed again by
+	// Master when the keys are opened, and never later: of two processes whose keys are the other way round, each would
+	// undo what the other did.
 	Master   domain.MasterKey
 	Previous *domain.MasterKey
 	Clock    Clock
@@ -34,15 +35,16 @@ type KeysConfig struct {
 	ReadOnly bool
 }
 
-// Keys holds the opened keys of the deployment: which token key mints, which signing key signs, what hashes API keys. It is the
-// one place where a key is made.
+// Keys holds the opened keys of the deployment: which token key mints, which signing key signs, what hashes API keys.
+// It is the one place where a key is made.
 //
-// Nothing in it costs more because there are more tenants, applications or keys. At the start it reads the keys that belong to no
-// tenant; a tenant's signing keys when they are first needed. What changes in the store after that it learns by reading the key
-// ring from the last revision on: every KeyReadInterval, and before it signs or verifies, if the last reading is older than
-// keyMaxAge. If that reading fails, the request does: an exchange needs the store anyway, and a process that is cut off must not
-// sign with a key that has been revoked. Only the JWK Sets are handed out all the same, because verifiers keep them for minutes
-// whatever we do, and one who gets none refuses every access token.
+// Nothing in it costs more because there are more tenants, applications or keys. At the start it reads the keys that
+// belong to no tenant; a tenant's signing keys when they are first needed. What changes in the store after that it
+// learns by reading the key ring from the last revision on: every KeyReadInterval, and before it signs or verifies, if
+// the last reading is older than keyMaxAge. If that reading fails, the request does: an exchange needs the store
+// anyway, and a process that is cut off must not sign with a key that has been revoked. Only the JWK Sets are handed
+// out all the same, because verifiers keep them for minutes whatever we do, and one who gets none refuses every access
+// token.
 type Keys struct {
 	KeysConfig
 
@@ -61,9 +63,9 @@ type Keys struct {
 	misses  misses
 }
 
-// OpenKeys checks the master key against the store, makes the first keys of an empty one, and loads those that belong to no tenant.
-// It returns domain.ErrWrongMasterKey or ErrKeysLost, having written nothing, where master key and store do not belong together.
-// Signing keys of tenants are not opened: one that was altered is found when it is needed.
+// OpenKeys checks the master key against the store, makes the first keys of an empty one, and loads those that belong
+// to no tenant. It returns domain.ErrWrongMasterKey or ErrKeysLost, having written nothing, where master key and store
+// do not belong together. Signing keys of tenants are not opened: one that was altered is found when it is needed.
 func OpenKeys(ctx context.Context, c KeysConfig) (*Keys, error) {
 	k := &Keys{KeysConfig: c, reading: newLock(1), lookUps: newLock(maxLookUps), checks: newLock(maxLookUps)}
 	k.held.loading = make(map[string]bool)
@@ -214,8 +216,9 @@ func (k *Keys) add(ctx context.Context, master domain.MasterKey, s domain.Sealed
 	return nil
 }
 
-// resealAll seals what the previous master key still has to open with the master key. The check value comes last, so that a start
-// with the new master key alone is refused until all is done; and then what a process that had not heard of it added meanwhile.
+// resealAll seals what the previous master key still has to open with the master key. The check value comes last, so
+// that a start with the new master key alone is refused until all is done; and then what a process that had not heard
+// of it added meanwhile.
 func (k *Keys) resealAll(ctx context.Context) error {
 	var check *domain.SealedKey
 	since := uint64(0)
@@ -352,8 +355,8 @@ func (k *Keys) prepare(ctx context.Context, wanted []signingKeys) error {
 	return nil
 }
 
-// makeFirst makes the first signing keys of these that have none which signs at that instant. ErrDuplicate, and none is made, if
-// another process has made one meanwhile.
+// makeFirst makes the first signing keys of these that have none which signs at that instant. ErrDuplicate, and none is
+// made, if another process has made one meanwhile.
 func (k *Keys) makeFirst(ctx context.Context, at time.Time, wanted ...signingKeys) error {
 	// What is known may be a while old: another process may have made a key, or the master key have been changed.
 	if err := k.Reload(ctx); err != nil {
@@ -403,8 +406,8 @@ func (k *Keys) makeFirst(ctx context.Context, at time.Time, wanted ...signingKey
 
 func (k *Keys) hashAPIKey(key domain.Secret) string { return domain.HashAPIKey(k.ring.Load().api, key) }
 
-// verify reads an access token that one of the published keys has signed; ErrUnauthorized if none has. ErrUnknownKey comes with the
-// error if the key is unknown, or is one that this process cannot open.
+// verify reads an access token that one of the published keys has signed; ErrUnauthorized if none has. ErrUnknownKey
+// comes with the error if the key is unknown, or is one that this process cannot open.
 func (k *Keys) verify(ctx context.Context, token string) (domain.AccessToken, error) {
 	if err := k.fresh(ctx); err != nil {
 		return domain.AccessToken{}, fmt.Errorf("verify the access token: %w", err)
@@ -416,9 +419,9 @@ func (k *Keys) verify(ctx context.Context, token string) (domain.AccessToken, er
 	return t, nil
 }
 
-// jwks is the public keys of a tenant, its own and the shared ones; for an empty tenant the shared ones only. Verifiers keep it for
-// minutes, so it must not lack a key that another process made a while ago. Where that cannot be looked up, those that are known are
-// better than none.
+// jwks is the public keys of a tenant, its own and the shared ones; for an empty tenant the shared ones only. Verifiers
+// keep it for minutes, so it must not lack a key that another process made a while ago. Where that cannot be looked up,
+// those that are known are better than none.
 func (k *Keys) jwks(ctx context.Context, tenantID string) ([]byte, error) {
 	var stale error
 	if !recent(k.Clock(), k.ring.Load().readAt, keyMaxAge+1) {

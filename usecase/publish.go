@@ -11,8 +11,8 @@ import (
 	"github.com/refreshd/refreshd/port"
 )
 
-// Publish hands out public keys, from memory: anybody may ask for them, and no number of requests is a load on the store. It is not
-// to be copied.
+// Publish hands out public keys, from memory: anybody may ask for them, and no number of requests is a load on the
+// store. It is not to be copied.
 type Publish struct {
 	Directory port.Directory
 	Keys      *Keys
@@ -22,7 +22,8 @@ type Publish struct {
 	only  atomic.Pointer[onlyTenant]
 }
 
-// tenantCheckInterval is how often it is looked up whether a tenant still exists. Verifiers keep its keys longer than that.
+// tenantCheckInterval is how often it is looked up whether a tenant still exists. Verifiers keep its keys longer than
+// that.
 const tenantCheckInterval = time.Minute
 
 // onlyTenant is what a look-up found: the tenant, if there was one and no other.
@@ -31,8 +32,9 @@ type onlyTenant struct {
 	id string
 }
 
-// Tenant is the JWK Set of a tenant; ErrNotFound if there is none such. A tenant that has not signed yet gets its key here, so
-// that nobody caches an empty set while the first access token is under way. A made-up tenant costs one look-up by its id.
+// Tenant is the JWK Set of a tenant; ErrNotFound if there is none such. A tenant that has not signed yet gets its key
+// here, so that nobody caches an empty set while the first access token is under way. A made-up tenant costs one
+// look-up by its id.
 func (p *Publish) Tenant(ctx context.Context, tenantID string) ([]byte, error) {
 	if !domain.IsTenantID(tenantID) {
 		return nil, domain.ErrNotFound
@@ -76,8 +78,8 @@ func (p *Publish) check(ctx context.Context, tenantID string) error {
 	return err
 }
 
-// Shared is the JWK Set of the keys that all tenants share; and, while there is a single tenant, of its own as well. That there is
-// another is noticed within a second.
+// Shared is the JWK Set of the keys that all tenants share; and, while there is a single tenant, of its own as well.
+// That there is another is noticed within a second.
 func (p *Publish) Shared(ctx context.Context) ([]byte, error) {
 	now, only := p.Clock(), p.only.Load()
 	// One request a second looks, and the others go by what was seen before.

@@ -8,8 +8,8 @@ import (
 	"github.com/refreshd/refreshd/usecase"
 )
 
-// PrintApplied writes what became of each object of a kickstart, with its changes and warnings below it, and how many of each there
-// were. dry says that it would have become that, and nothing was written.
+// PrintApplied writes what became of each object of a kickstart, with its changes and warnings below it, and how many
+// of each there were. dry says that it would have become that, and nothing was written.
 func PrintApplied(w io.Writer, applied []usecase.Applied, dry bool) {
 	var actions, kinds int
 	count := map[string]int{}

@@ -102,8 +102,8 @@ func one(query *gorm.DB) scanner {
 	return func(dest ...any) error { return queryRow(query, domain.ErrNotFound, dest...) }
 }
 
-// SaveTenant implements port.Directory. The lock that it takes makes revocations of the tenant wait, so it writes no more than
-// has changed: of a tenant with thousands of applications that is usually nothing but the tenant.
+// SaveTenant implements port.Directory. The lock that it takes makes revocations of the tenant wait, so it writes no
+// more than has changed: of a tenant with thousands of applications that is usually nothing but the tenant.
 func (s *Store) SaveTenant(ctx context.Context, t domain.Tenant, with ...domain.Application) error {
 	return s.tenantWriting(ctx, "save tenant", t.ID, func(tx *gorm.DB) error {
 		settings, err := encodeSettings(t.Settings)
@@ -185,8 +185,8 @@ func applicationArgs(a domain.Application, p domain.Policy) ([]any, error) {
 	return append([]any{a.TenantID, a.ID, a.Name, settings}, policy...), nil
 }
 
-// storeApplications writes applications of the tenant, of which args has the values one after another, and longest is the
-// longest TTL. The caller holds the lock on the tenant.
+// storeApplications writes applications of the tenant, of which args has the values one after another, and longest is
+// the longest TTL. The caller holds the lock on the tenant.
 func storeApplications(tx *gorm.DB, tenantID string, args []any, longest time.Duration) error {
 	if len(args) == 0 {
 		return nil

@@ -18,9 +18,9 @@ SELECT kind, tenant_id, algorithm, number, id, created_at, starts_at, retired_at
 	keysOfTenant = selectKeys + ` WHERE tenant_id = $1`
 	keyByID      = selectKeys + ` WHERE id = $1 AND id <> ''`
 
-	// nextKeyRevisions takes the row that orders all writes of keys, and returns the last of the revisions that it takes. It
-	// comes first in a transaction: a revision that is given later is then committed later, which is what port.Keys promises to
-	// readers.
+	// nextKeyRevisions takes the row that orders all writes of keys, and returns the last of the revisions that it
+	// takes. It comes first in a transaction: a revision that is given later is then committed later, which is what
+	// port.Keys promises to readers.
 	nextKeyRevisions = `UPDATE key_ring SET revision = revision + $1 WHERE one = 1 RETURNING revision`
 
 	addKey = `

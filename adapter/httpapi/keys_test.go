@@ -162,8 +162,8 @@ func TestKeysOfEveryAlgorithmArePublished(t *testing.T) {
 	}
 }
 
-// What a permission may name is what the API routes: a route that is missing there could be granted to nobody but by "*", and one that
-// is there too much is a permission for nothing.
+// What a permission may name is what the API routes: a route that is missing there could be granted to nobody but by
+// "*", and one that is there too much is a permission for nothing.
 func TestAPermissionCanNameEveryRouteThatNeedsOne(t *testing.T) {
 	s := newEmptyService(t)
 	routed := map[string][]string{}

@@ -31,8 +31,8 @@ func (p process) migrate(ctx context.Context, c config.Config) (err error) {
 	return nil
 }
 
-// apply makes the store what a kickstart file says; a dry run only says what that would change. The file is read and checked before
-// the database is opened: a slip in its name must not make one.
+// apply makes the store what a kickstart file says; a dry run only says what that would change. The file is read and
+// checked before the database is opened: a slip in its name must not make one.
 func (p process) apply(ctx context.Context, c config.Config, file string, dry bool) (err error) {
 	if file == "" {
 		file = c.KickstartFile

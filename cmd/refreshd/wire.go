@@ -77,7 +77,8 @@ func (p process) open(ctx context.Context, c config.Config) (*service, error) {
 	return s, nil
 }
 
-// openReadOnly is open for a look at the store: it writes nothing, makes no file, and brings no schema up. What is not there is empty.
+// openReadOnly is open for a look at the store: it writes nothing, makes no file, and brings no schema up. What is not
+// there is empty.
 func (p process) openReadOnly(ctx context.Context, c config.Config) (*service, error) {
 	s := p.newService(c)
 	if err := refuseALostDatabase(c); err != nil {

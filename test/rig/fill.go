@@ -16,9 +16,10 @@ import (
 // Filled is the id of the i-th tenant that Fill makes, from 0.
 func Filled(i int) string { return fmt.Sprintf("filled-%06d", i) }
 
-// Fill makes n tenants, each with the applications of the tenant like and a signing key for ES256 of its own, in a database that
-// the service has been started on with MasterKey. It does so by SQL, 100 000 in seconds, and on either engine. Processes that are
-// running read its keys as if another process had made them. It can be called once for a database.
+// Fill makes n tenants, each with the applications of the tenant like and a signing key for ES256 of its own, in a
+// database that the service has been started on with MasterKey. It does so by SQL, 100 000 in seconds, and on either
+// engine. Processes that are running read its keys as if another process had made them. It can be called once for a
+// database.
 func Fill(ctx context.Context, db *sql.DB, like string, n int) error {
 	const chunk = 500
 	master, err := domain.ParseMasterKey(domain.NewSecret(MasterKey))
