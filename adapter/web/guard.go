@@ -60,8 +60,9 @@ type RateLimits struct {
 	APIKey       int // of an API key
 	RefreshToken int // exchanges of a refresh token
 
-	// Running is how many requests of one caller, other than exchanges, run concurrently; 0 for 8. Half of the
-	// connections to the store are right: one caller then leaves the other half.
+	// Running is how many requests of one caller, other than exchanges, run concurrently; 0 for 8. Right are
+	// half of the connections to the store, so that one caller leaves the other half, and no more than two a
+	// processor, of which one computes while the other waits for the store.
 	Running int
 }
 

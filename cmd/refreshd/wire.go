@@ -11,6 +11,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"runtime"
 	"sync/atomic"
 	"time"
 
@@ -287,7 +288,7 @@ func (s *service) api(c config.Config, publicURL string, ready func(context.Cont
 	}
 	limits := web.RateLimits{
 		Address: c.RateLimits.Address, APIKey: c.RateLimits.APIKey, RefreshToken: c.RateLimits.RefreshToken,
-		Running: max(1, c.Database.MaxConnections/2),
+		Running: max(1, min(c.Database.MaxConnections/2, 2*runtime.GOMAXPROCS(0))),
 	}
 	guard := web.NewGuard(limits, c.TrustedProxies, s.clock, s.metrics.Refused)
 	s.metrics.InProgress(guard.InProgress, web.Refusals)
