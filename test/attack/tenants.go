@@ -226,7 +226,7 @@ func fill(ctx context.Context, database string, n int) (err error) {
 		}
 	}
 	names, values, err := copied(tx, engine.columns, "keys", map[string]string{
-		"tenant_id": "$1", "id": "$2", "sealed": engine.bytes, "revision": "p.revision + $4",
+		"tenant_id": "$1", "id": "$2", "sealed": engine.bytes, "revision": "(SELECT revision FROM key_ring) + $4",
 	})
 	if err != nil {
 		return err

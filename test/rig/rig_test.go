@@ -2,10 +2,8 @@ package rig
 
 import (
 	"context"
-	"database/sql"
 	"errors"
 	"fmt"
-	"net/http"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -237,50 +235,5 @@ func TestServiceWritesItsLogWhereItIsTold(t *testing.T) {
 	text, err := os.ReadFile(file.Name())
 	if err != nil || !strings.Contains(string(text), addresses[0]) || s.Log() != "" {
 		t.Errorf("the file has %q (%v), the log of the rig %q; want the lines in the file alone", text, err, s.Log())
-	}
-}
-
-// What Fill makes must be what the service would have made, or what is measured on it is worth nothing.
-func TestFilledTenantsAreServed(t *testing.T) {
-	database := "sqlite:" + filepath.Join(t.TempDir(), "filled.db")
-	s := serve(t, Settings{Database: database, Kickstart: `
-tenants: [{id: like, name: Like, applications: [{id: shop, name: Shop}]}]
-apiKeys: [{name: all, key: ak_0123456789abcdef01234567, permissions: {endpoints: {"*": ["*"]}}}]
-`})
-	db, err := sql.Open("sqlite", "file:"+strings.TrimPrefix(database, "sqlite:")+"?_pragma=busy_timeout(5000)")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer db.Close()
-	const n = 501 // more than one statement takes
-	if err := Fill(t.Context(), db, "like", n); err != nil {
-		t.Fatal(err)
-	}
-	for _, i := range []int{0, 499, n - 1} {
-		status, body, err := get(t.Context(), "http://"+s.API+"/t/"+Filled(i)+"/.well-known/jwks.json")
-		if status != 200 || strings.Count(body, `"kid"`) != 1 || err != nil {
-			t.Errorf("tenant %d: the key set is %d %q, %v, want one key", i, status, body, err)
-		}
-		request, err := http.NewRequestWithContext(t.Context(), http.MethodPost, "http://"+s.API+"/jwt/issue",
-			strings.NewReader(`{"userId": "ana", "applicationsId": "shop"}`))
-		if err != nil {
-			t.Fatal(err)
-		}
-		for name, value := range map[string]string{
-			"Authorization": "ak_0123456789abcdef01234567", "X-Stencil-TenantId": Filled(i), "Content-Type": "application/json",
-		} {
-			request.Header.Set(name, value)
-		}
-		response, err := http.DefaultClient.Do(request)
-		if err != nil {
-			t.Fatal(err)
-		}
-		response.Body.Close()
-		if response.StatusCode != 200 {
-			t.Errorf("tenant %d: issue is answered %d, want 200", i, response.StatusCode)
-		}
-	}
-	if status, _, err := get(t.Context(), "http://"+s.API+"/t/"+Filled(n)+"/.well-known/jwks.json"); status != 404 || err != nil {
-		t.Errorf("a tenant too much: %d, %v, want 404", status, err)
 	}
 }
