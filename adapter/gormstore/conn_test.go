@@ -248,7 +248,8 @@ func TestPostgresAStatementEndsWhereItsServerHasStopped(t *testing.T) {
 		}
 	})
 	group.Wait()
-	if took := time.Since(begin); took > 2*gormstore.StatementDeadline {
+	// The deadline is the promise; a minute more is for a machine that is busy.
+	if took := time.Since(begin); took > gormstore.StatementDeadline+time.Minute {
 		t.Errorf("ended after %s, want %s", took, gormstore.StatementDeadline)
 	}
 	// The server itself goes on, so new connections serve.

@@ -96,7 +96,7 @@ func (l *poolLimit) end(err error) {
 	}
 	l.timer = time.AfterFunc(l.smallFor, l.grow)
 	l.log.Warn("the database refuses more connections: calls wait for those that are open",
-		"event", "database.pool_limited", "open", l.count(), "configured", l.size)
+		"event", eventPoolLimited, "open", l.count(), "configured", l.size)
 }
 
 // lost is called when a connection that was open is closed.
@@ -131,7 +131,7 @@ func (l *poolLimit) grow() {
 		return
 	}
 	l.timer = nil
-	l.log.Info("the connection pool may grow to its configured size again", "event", "database.pool_restored",
+	l.log.Info("the connection pool may grow to its configured size again", "event", eventPoolRestored,
 		"configured", l.size)
 }
 

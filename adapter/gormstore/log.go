@@ -14,6 +14,9 @@ const (
 	eventStatement     = "database.statement"
 	eventSlowStatement = "database.slow_statement"
 	eventMessage       = "database.message" // of GORM itself
+	eventPoolLimited   = "database.pool_limited"
+	eventPoolRestored  = "database.pool_restored"
+	eventPlainText     = "database.plain_text"
 )
 
 // slow is how long a statement may take before it is worth a warning.

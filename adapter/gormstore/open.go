@@ -139,7 +139,7 @@ func OpenPostgres(ctx context.Context, dsn domain.Secret, o Options) (*Store, er
 	l := newLink(config)
 	if hosts := l.plainTextHosts(); len(hosts) > 0 {
 		orDiscard(o.Logger).Warn("the connection to the database may be plain text: "+
-			"set sslmode=verify-full in REFRESHD_DATABASE_URL", "event", "database.plain_text", "hosts", hosts)
+			"set sslmode=verify-full in REFRESHD_DATABASE_URL", "event", eventPlainText, "hosts", hosts)
 	}
 	limit := newPoolLimit(cmp.Or(o.MaxConnections, 20), orDiscard(o.Logger))
 	pool := newPool(serving{l.connector(), limit}, limit.size)

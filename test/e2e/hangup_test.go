@@ -49,6 +49,7 @@ func TestClientsThatHangUpCostNoDatabaseConnection(t *testing.T) {
 						t.Error(err)
 					}
 					if hangUp {
+						// Clients hang up before, while and after their request is worked on.
 						time.Sleep(time.Duration(j%8) * 200 * time.Microsecond)
 						err = c.(*net.TCPConn).SetLinger(0) // a reset, which the service sees immediately
 					} else {
