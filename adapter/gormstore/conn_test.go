@@ -212,6 +212,7 @@ func TestSQLiteACallerThatLeavesCostsNoConnection(t *testing.T) {
 // also in the middle of the rows; and what it keeps from its caller for so long costs one connection, not the service.
 func TestPostgresAStatementEndsWhereItsServerHasStopped(t *testing.T) {
 	t.Parallel()
+	postgres.LeaveOut(t)
 	server := must(postgres.StartServer(t.Context(), postgres.Options{Own: true}))(t)
 	t.Cleanup(func() { server.Stop() })
 	dsn := must(server.NewDatabase(t.Context()))(t)
