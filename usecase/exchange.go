@@ -38,7 +38,7 @@ type ExchangeInput struct {
 	ClientAddress  string
 	// Limit, if set, is called before the store is, and only if the token string is genuine. Its error is Do's as it
 	// is: nothing was decided. authenticated is Authenticated.
-	Limit func(id domain.ID, authenticated bool) error
+	Limit func(t domain.PresentedToken, authenticated bool) error
 }
 
 // Exchanged is how an exchange ended. Grant is empty if it was refused, but for the record, where one was read, and its policy.
@@ -66,7 +66,7 @@ func (x *Exchange) Do(ctx context.Context, in ExchangeInput) (Exchanged, error) 
 		return Exchanged{Outcome: domain.RefusedInvalid}, err
 	}
 	if in.Limit != nil {
-		if err := in.Limit(presented.ID, in.Authenticated); err != nil {
+		if err := in.Limit(presented, in.Authenticated); err != nil {
 			return Exchanged{}, err
 		}
 	}

@@ -263,8 +263,8 @@ func TestTheLimitIsAskedOfGenuineStringsAndBeforeTheStore(t *testing.T) {
 	issued := w.issued(t, "shop")
 	tooMany := errors.New("too many")
 	var asked []domain.ID
-	limit := func(id domain.ID, _ bool) error {
-		asked = append(asked, id)
+	limit := func(p domain.PresentedToken, _ bool) error {
+		asked = append(asked, p.ID)
 		return tooMany
 	}
 	raw, err := base64.RawURLEncoding.DecodeString(strings.TrimPrefix(issued.TokenString.Reveal(), "rt_"))
@@ -295,7 +295,7 @@ func TestTheLimitIsAskedOfGenuineStringsAndBeforeTheStore(t *testing.T) {
 	if got := w.probe.asked(); len(got) > 0 {
 		t.Errorf("a refused exchange called %v", got)
 	}
-	none := func(domain.ID, bool) error { return nil }
+	none := func(domain.PresentedToken, bool) error { return nil }
 	in := usecase.ExchangeInput{TokenString: issued.TokenString, Limit: none}
 	wantOutcome(t, w.exchangedAs(t, in), domain.Rotated, nil)
 }

@@ -51,6 +51,23 @@ func (s *Store) Waiting() int { return Combiner{s.combiner}.Waiting() }
 // Free is how many writes could begin now.
 func (s *Store) Free() int { return Combiner{s.combiner}.Free() }
 
+// HoldPlaces takes all places to write, as writes would that do not end, so that what comes waits for the same write
+// for as long as a test needs.
+func (s *Store) HoldPlaces() (release func()) {
+	c := s.combiner
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	held := c.places
+	c.places = 0
+	return func() {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		for range held {
+			c.pass()
+		}
+	}
+}
+
 // ID is the refresh token that e means.
 func (e *exchange) ID() domain.ID { return e.id }
 

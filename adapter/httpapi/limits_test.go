@@ -321,6 +321,26 @@ func TestGuessesNeverShutOutAGenuineString(t *testing.T) {
 	h.do(t, "POST", "/jwt/refresh").refusedFor(t, "clientAddress")
 }
 
+// One string that is worth nothing, sent again and again, must neither use up what the genuine strings of its address
+// have beyond the ordinary budget, nor become a load.
+func TestACopyThatIsWorthNothingIsNoWayAroundTheLimits(t *testing.T) {
+	h := newHousehold(t)
+	h.limit(t, web.RateLimits{Address: 10, RefreshToken: 1})
+	asked := 0
+	for range 2000 {
+		got := h.exchange(t, h.bobShop.RefreshToken, tenant(bTenant))
+		if got.status == 400 {
+			asked++
+			continue
+		}
+		got.refusedFor(t, "clientAddress")
+	}
+	if asked > 110 {
+		t.Errorf("%d requests went through, want the 100 of the address and the 10 of the string", asked)
+	}
+	h.exchange(t, h.adaShop.RefreshToken).want(t, 200)
+}
+
 // A replayed copy is worth nothing where a replay does not end the session. Whoever holds one must not keep the owner
 // out with it, at whatever rate, nor with any other exchange that is refused and leaves the session as it is.
 func TestACopyThatIsWorthNothingUsesUpNothingOfTheOwners(t *testing.T) {

@@ -2,7 +2,9 @@ package web
 
 import (
 	"context"
+	"encoding/binary"
 	"errors"
+	"fmt"
 	"net/http"
 	"net/netip"
 	"sync"
@@ -94,7 +96,10 @@ const (
 // much), so it needs no bound of its own, and any bound for each address would be one that guesses can use up. If the
 // MAC holds, the exchange goes on, and is charged to a third bucket of its address, which only genuine token strings
 // are charged to: ten times the limit. If not, it is refused as if it had not been looked at. Until the MAC holds
-// such a request holds no place among those in progress.
+// such a request holds no place among those in progress. A token string that was worth nothing, because it is an old
+// one say, or the request named another tenant, goes this way as often as a refresh token may be exchanged, and no
+// more: the budget is not for one copy that is sent again and again. An exchange that offers an API key as well is
+// one of the requests with an API key, below.
 //
 // Only what is malformed or has a wrong MAC is a failed proof. A genuine token string is no guess, whatever became of
 // its session, nor is an access token that has expired: it costs one request.
@@ -114,6 +119,7 @@ const (
 type Guard struct {
 	addresses, offers, public, health, genuine *Limiter // by address
 	apiKeys, tokens                            *Limiter
+	worthless                                  *Limiter // by token string and address
 	unknownKeys                                slots
 	places                                     *places
 	trusts                                     func(netip.Addr) bool
@@ -131,6 +137,7 @@ func NewGuard(l RateLimits, trusted []netip.Prefix, clock func() time.Time, refu
 		public: NewLimiter(l.Address, addressesKept, clock), health: NewLimiter(l.Address, apiKeysKept, clock),
 		genuine: NewLimiter(genuineFactor*l.Address, genuineKept, clock), unknownKeys: newSlots(clock),
 		apiKeys: NewLimiter(l.APIKey, apiKeysKept, clock), tokens: NewLimiter(l.RefreshToken, refreshTokensKept, clock),
+		worthless: NewLimiter(l.RefreshToken, apiKeysKept, clock),
 	}
 	for _, reason := range Refusals {
 		g.log[reason] = &sparing{}
@@ -189,7 +196,8 @@ type Kind byte
 const (
 	Work      Kind = iota
 	Exchange       // a POST is an exchange of a token string, unless its handler calls Record.Turn
-	Public         // a public document, which verifiers need
+	Public         // what is public and short, and asks the store: a key set, which verifiers need
+	Document       // a public document of the program's own, in the budget of Public
 	preflight      // what CORS answers
 	Health         // health and readiness, which orchestrators need
 	unmatched      // 404 and 405
@@ -207,7 +215,7 @@ func (o Options) kind(c echo.Context) Kind {
 }
 
 // inPlace reports whether such requests need a place among those in progress. The others wait for nothing, or for
-// what they share.
+// what they share: above all for their clients, since a document is longer than a client that does not read takes.
 func (k Kind) inPlace() bool { return k <= Public }
 
 // guarded refuses what o.Guard refuses. It stands before 404 and 405. Where a request was let in only to present
@@ -262,8 +270,9 @@ type payer struct {
 	// string: how long the address has to wait.
 	mustProve time.Duration
 
-	token         domain.ID // whose bucket it is charged to
+	token         domain.PresentedToken // whose bucket it is charged to
 	authenticated bool
+	asking        bool          // the store is asked about the token
 	caller        uint64        // among those who have a place
 	begun         time.Duration // since the places' start
 	placed        bool          // it has a place
@@ -320,7 +329,7 @@ func mayProve(req *http.Request) bool {
 
 func (p *payer) budget() budget {
 	switch {
-	case p.kind == Public, p.kind == preflight:
+	case p.kind == Public, p.kind == Document, p.kind == preflight:
 		return publicBudget
 	case p.kind == Health:
 		return healthBudget
@@ -379,13 +388,16 @@ func (p *payer) enter() error {
 
 func (p *payer) turn() error {
 	if !p.guard.places.enterTurn(p.caller, p.client, p.ctx) {
+		if p.client.Err() != nil { // no refusal: the client has left
+			return fmt.Errorf("wait for a turn: %w", p.client.Err())
+		}
 		return p.guard.refuse(Overload, 0)
 	}
 	p.placed, p.turned = true, true
 	return nil
 }
 
-// end gives back what begin took. An exchange of a genuine token string moves the bound by how long it took.
+// end gives back what begin took. An exchange that asked the store moves the bound by how long it took.
 func (p *payer) end() {
 	switch places := p.guard.places; {
 	case !p.placed:
@@ -393,11 +405,11 @@ func (p *payer) end() {
 		places.leaveTurn(p.caller)
 	default:
 		places.leave(p.caller)
-		if p.genuine {
+		if p.asking {
 			places.learn(p.begun)
 		}
 	}
-	p.placed, p.turned = false, false
+	p.placed, p.turned, p.asking = false, false, false
 }
 
 // settle charges for a proof that failed. Where a good API key stands behind the request it has paid: what a user of
@@ -450,30 +462,46 @@ func (r *Record) FailedProof() error {
 
 // Genuine admits an exchange of a refresh token whose token string is genuine, before the store is asked. An error is
 // a *Refused.
-func (r *Record) Genuine(id domain.ID, authenticated bool) error {
+func (r *Record) Genuine(t domain.PresentedToken, authenticated bool) error {
 	p, g := &r.payer, r.payer.guard
 	if g == nil {
 		return nil
 	}
 	p.genuine = true
-	p.token, p.authenticated = id, authenticated
-	if wait := g.tokens.Wait(exchanger(id, authenticated), 1); wait > 0 {
+	p.token, p.authenticated = t, authenticated
+	if wait := g.tokens.Wait(exchanger(t.ID, authenticated), 1); wait > 0 {
 		return g.refuse(LimitRefreshToken, wait)
 	}
 	if p.mustProve > 0 {
+		if wait := g.worthless.Wait(p.copy(), 1); wait > 0 {
+			return p.tooMany(wait)
+		}
 		if wait := g.genuine.Take(p.address, 1); wait > 0 {
 			return p.tooMany(wait)
 		}
-		return p.enter()
+		if err := p.enter(); err != nil {
+			return err
+		}
 	}
+	p.asking = true
 	return nil
 }
 
-// Exchanged charges the exchange to the refresh token that Genuine was called for.
-func (r *Record) Exchanged() {
-	if p := &r.payer; p.guard != nil {
-		p.guard.tokens.Charge(exchanger(p.token, p.authenticated), 1)
+// Exchanged charges the exchange to the refresh token that Genuine was called for; or, if it does not count, because
+// the token string was worth nothing, to that token string at its address.
+func (r *Record) Exchanged(counts bool) {
+	switch p := &r.payer; {
+	case p.guard == nil || !p.genuine:
+	case counts:
+		p.guard.tokens.Charge(exchanger(p.token.ID, p.authenticated), 1)
+	default:
+		p.guard.worthless.Charge(p.copy(), 1)
 	}
+}
+
+// copy is the key of a token string at an address.
+func (p *payer) copy() string {
+	return string(binary.BigEndian.AppendUint32(p.token.ID[:], p.token.Generation)) + p.address
 }
 
 // Turn is for a request on the route of the exchange that is something else: it gives back the place of an exchange,

@@ -39,11 +39,11 @@ func BenchmarkGuard(b *testing.B) {
 			e := web.New(o)
 			e.POST("/exchange", func(c echo.Context) error {
 				if on {
-					id := domain.ID{c.Request().RemoteAddr[10]}
-					if err := web.Note(c).Genuine(id, false); err != nil {
+					presented := domain.PresentedToken{ID: domain.ID{c.Request().RemoteAddr[10]}}
+					if err := web.Note(c).Genuine(presented, false); err != nil {
 						return err
 					}
-					web.Note(c).Exchanged()
+					web.Note(c).Exchanged(true)
 				}
 				return c.NoContent(http.StatusOK)
 			})

@@ -47,12 +47,13 @@ func newBusySite(t *testing.T) *busySite {
 		return ok(c)
 	}
 	s.POST("/work", func(c echo.Context) error {
-		if err := web.Note(c).Genuine(domain.ID{1}, false); err != nil {
+		if err := web.Note(c).Genuine(domain.PresentedToken{ID: domain.ID{1}}, false); err != nil {
 			return err
 		}
 		return hold(c)
 	})
 	s.POST("/other", hold)
+	s.POST("/document", hold)
 	s.POST("/garbage", func(c echo.Context) error { return web.Note(c).FailedProof() })
 	s.POST("/authenticate", func(c echo.Context) error { web.Note(c).Authenticated(); return nil })
 	s.POST("/panic", func(echo.Context) error { panic("on purpose") })
@@ -67,7 +68,9 @@ func newGuardedSite(t *testing.T, guard *web.Guard) site {
 	t.Helper()
 	return newSite(t, func(o *web.Options) {
 		o.Guard, o.APIKey = guard, func(c echo.Context) string { return c.Request().Header.Get("Authorization") }
-		o.Kinds = map[string]web.Kind{"/work": web.Exchange, "/healthz": web.Health}
+		o.Kinds = map[string]web.Kind{
+			"/work": web.Exchange, "/document": web.Document, "/healthz": web.Health,
+		}
 	})
 }
 
@@ -285,10 +288,10 @@ func TestRetryAfterIsInWholeSecondsAndLongEnough(t *testing.T) {
 	g := web.NewGuard(web.RateLimits{RefreshToken: 1}, nil, c.now, nil)
 	s := newSite(t, func(o *web.Options) { o.Guard, o.APIKey = g, func(echo.Context) string { return "" } })
 	s.GET("/x", func(c echo.Context) error {
-		if err := web.Note(c).Genuine(domain.ID{1}, false); err != nil {
+		if err := web.Note(c).Genuine(domain.PresentedToken{ID: domain.ID{1}}, false); err != nil {
 			return err
 		}
-		web.Note(c).Exchanged()
+		web.Note(c).Exchanged(true)
 		return nil
 	})
 	for range 10 {

@@ -6,6 +6,7 @@ import (
 	"net/http/httptest"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -39,6 +40,22 @@ func TestACallerHoldsAsManyPlacesAsAreFree(t *testing.T) {
 	} else {
 		release()
 	}
+}
+
+// A document is longer than what a client that does not read takes of it. Such clients hold nothing up.
+func TestReadersOfDocumentsHoldNoPlaces(t *testing.T) {
+	b := newBusySite(t)
+	const readers = web.MaxInProgress + 100
+	in, release := b.occupy(t, readers, "/document", eachItsOwn)
+	if in != readers || b.guard.InProgress() != 0 {
+		t.Errorf("got %d of %d let in, and %d in progress; want all, and none", in, readers, b.guard.InProgress())
+	}
+	in, releaseWork := b.occupy(t, 1, "/work", one("192.0.2.1"))
+	if in != 1 {
+		t.Error("an exchange beside them has no place")
+	}
+	go releaseWork() // the two let one another's requests go
+	release()
 }
 
 // empty lets all go that are in progress.
@@ -173,8 +190,12 @@ func TestAWaitForATurnEnds(t *testing.T) {
 		left := make(chan int)
 		go func() { left <- b.sendNumber(client, "192.0.2.1", 9) }()
 		synctest.Wait()
+		refusals := b.refused.Load()
 		leave()
 		<-left
+		if got := b.refused.Load(); got != refusals {
+			t.Error("a client that left counts as refused")
+		}
 		last := make(chan int)
 		go func() { last <- b.sendNumber(t.Context(), "192.0.2.1", 10) }()
 		synctest.Wait()
@@ -257,13 +278,15 @@ func (b *stillSite) handle(c echo.Context) error {
 // A stillSite is a busySite without a network and with real, or synctest's, time.
 type stillSite struct {
 	site
-	guard *web.Guard
-	other func(n int)
+	guard   *web.Guard
+	refused atomic.Int64
+	other   func(n int)
 }
 
 func newStillSite(t *testing.T) *stillSite {
 	t.Helper()
-	b := &stillSite{guard: web.NewGuard(web.RateLimits{}, nil, time.Now, nil)}
+	b := &stillSite{}
+	b.guard = web.NewGuard(web.RateLimits{}, nil, time.Now, func(string) { b.refused.Add(1) })
 	b.site = newGuardedSite(t, b.guard)
 	b.POST("/other", b.handle)
 	b.POST("/work", ok)
