@@ -92,9 +92,17 @@ func (s *Store) sealedKeys(ctx context.Context, operation, query string, args ..
 	return keys, nil
 }
 
+// keyWriting runs f in a transaction that begins with nextKeyRevisions. It waits for that row and for no other: who
+// writes keys holds it.
+func (s *Store) keyWriting(ctx context.Context, operation string, f func(tx *gorm.DB) error) error {
+	return s.inTurn(ctx, operation, rowName{keyRing: true}, func() error {
+		return s.writing(ctx, operation, func(db *gorm.DB) error { return db.Transaction(f) })
+	})
+}
+
 // AddKeys implements port.Keys.
 func (s *Store) AddKeys(ctx context.Context, keys ...domain.SealedKey) error {
-	return s.transacting(ctx, "add keys", func(tx *gorm.DB) error {
+	return s.keyWriting(ctx, "add keys", func(tx *gorm.DB) error {
 		var last int64
 		if err := queryRow(tx.Raw(nextKeyRevisions, len(keys)), sql.ErrNoRows, &last); err != nil {
 			return err
@@ -112,7 +120,7 @@ func (s *Store) AddKeys(ctx context.Context, keys ...domain.SealedKey) error {
 
 // Reseal implements port.Keys.
 func (s *Store) Reseal(ctx context.Context, before domain.SealedKey, sealed string) error {
-	return s.transacting(ctx, "reseal", func(tx *gorm.DB) error {
+	return s.keyWriting(ctx, "reseal", func(tx *gorm.DB) error {
 		var revision int64
 		if err := queryRow(tx.Raw(nextKeyRevisions, 1), sql.ErrNoRows, &revision); err != nil {
 			return err

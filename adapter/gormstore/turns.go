@@ -10,10 +10,11 @@ import (
 )
 
 // rowName is what a call may have to wait for in the database: the row of a tenant, the refresh tokens of a user in an
-// application, or one refresh token.
+// application, one refresh token, or the row that orders the writes of keys.
 type rowName struct {
 	tenantID, applicationID, userID string
 	token                           domain.ID
+	keyRing                         bool
 }
 
 // turns let one call of this process at a time wait for a row. The others wait here, without a connection: else the

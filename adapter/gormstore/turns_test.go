@@ -81,6 +81,19 @@ func TestPostgresAHeldRowTakesOneConnection(t *testing.T) {
 				t.ID = id
 				return second(s.Insert(ctx, t))
 			}},
+		"add and reseal keys": {`UPDATE key_ring SET revision = revision`, false, func() call {
+			var n atomic.Int64
+			return func(ctx context.Context, s *gormstore.Store, _ domain.RefreshToken) error {
+				key := domain.SealedKey{Kind: domain.KeyToken, Number: uint32(n.Add(1)), CreatedAt: start, Sealed: "sealed"}
+				if key.Number%2 == 1 {
+					return s.AddKeys(ctx, key)
+				}
+				if err := s.Reseal(ctx, key, "again"); !errors.Is(err, domain.ErrConflict) {
+					return err
+				}
+				return nil // that key was never added
+			}
+		}()},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
