@@ -71,9 +71,9 @@ type RefreshTokens interface {
 	// generation, at most one succeeds. Calls at once for different refresh tokens may share a write, but never an answer: what one
 	// lacks, the others do not hear of.
 	//
-	// It never waits long for another writer that holds the record: at most about a second, then an operational error,
-	// which the calls that wait behind it return too. A store that locks more than the record may wait longer for that,
-	// and reads marks only after the wait.
+	// It never waits long for another writer that holds the record: a second, and no more than another one behind calls
+	// that wait for it too; then it returns an operational error. A store that locks more than the record may wait
+	// longer for that, and reads marks only after the wait.
 	Advance(ctx context.Context, id domain.ID, c domain.Call) (domain.RefreshToken, domain.Policy, error)
 
 	// Snapshot reads the record, the highest epoch of the marks that cover it, and its application's policy, all as of one

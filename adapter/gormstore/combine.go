@@ -31,7 +31,8 @@ type exchange struct {
 	policy  domain.Policy
 	err     error
 
-	turn chan turn
+	turn  chan turn
+	since time.Time // when it began to wait for its turn
 }
 
 // turn is what an exchange that waited is told.
@@ -132,7 +133,7 @@ func (c *combiner) enter(e *exchange) bool {
 		c.written[e.id] = true
 		return true
 	}
-	e.turn = make(chan turn, 1)
+	e.turn, e.since = make(chan turn, 1), time.Now()
 	c.waiting = append(c.waiting, e)
 	return false
 }
@@ -206,8 +207,8 @@ func (c *combiner) pass() {
 // settle ends the wait of those whose refresh token was in a write that has ended, where there is nothing left to ask
 // the database. Who waits while its refresh token is rotated has lost if its generation has just been left, since
 // generations do not come back, or if the rotation's answer stands for it. That is what makes a thousand who present
-// one string bearable for all others. And if the write waited for the row in vain, so have those who waited for the
-// write.
+// one string bearable for all others. And if the write waited for the row in vain, those who have waited long for the
+// write fail with it, as in turns.
 func (c *combiner) settle(ended []*exchange) {
 	c.waiting = slices.DeleteFunc(c.waiting, func(e *exchange) bool {
 		i := slices.IndexFunc(ended, func(ended *exchange) bool { return ended.id == e.id })
@@ -218,7 +219,7 @@ func (c *combiner) settle(ended []*exchange) {
 		case before.settled && before.err == nil &&
 			(before.call.Generation >= e.call.Generation || before.token.AnswerStands(before.policy, e.call.Now)):
 			e.err = fmt.Errorf("gormstore: advance: %w", domain.ErrConflict)
-		case lockedOut(before.err):
+		case failsWith(before.err, e.since):
 			e.err = before.err
 		default:
 			return false

@@ -23,6 +23,7 @@ type writes struct {
 	mu                 sync.Mutex
 	begun              []*write
 	failing            error              // what a batch fails with, after it has got its rows
+	failingAlone       error              // what one by itself fails with
 	panicking, hanging bool               // what a batch does instead
 	held               map[domain.ID]bool // rows that a batch passes over
 	policy             domain.Policy      // of all
@@ -62,7 +63,7 @@ func (w *writes) one(ctx context.Context, e *gormstore.Exchange) error {
 		return ctx.Err()
 	}
 	e.Answer(w.rotate(e))
-	return nil
+	return w.failingAlone
 }
 
 func (w *writes) many(ctx context.Context, batch []*gormstore.Exchange) error {
@@ -261,6 +262,38 @@ func TestAnExchangeBehindOneThatFailedIsWritten(t *testing.T) {
 		}
 		close(begun[1].finish)
 		w.wantAnswer(again, 1)
+	})
+}
+
+// A wait for the row that was in vain is that of those who have waited long for it, and not that of one who has just
+// come.
+func TestAnExchangeThatHasJustComeDoesNotFailWithTheOneBefore(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWrites(t, 1)
+		first, soon := w.call(t.Context(), 1), w.call(t.Context(), 1)
+		time.Sleep(990 * time.Millisecond)
+		late := w.call(t.Context(), 1)
+		time.Sleep(10 * time.Millisecond)
+		w.failingAlone = errLockTimeOut
+		close(w.started()[0].finish)
+		synctest.Wait()
+		for name, got := range map[string]<-chan result{"the one that waited": first, "one that came with it": soon} {
+			select {
+			case r := <-got:
+				if !errors.Is(r.err, errLockTimeOut) {
+					t.Errorf("%s: got %v, want the lock time-out", name, r.err)
+				}
+			default:
+				t.Errorf("%s still waits", name)
+			}
+		}
+		begun := w.started()
+		if got := sizes(begun); !slices.Equal(got, []int{1}) {
+			t.Fatalf("got writes of %v, want one for the one that came late", got)
+		}
+		w.failingAlone = nil
+		close(begun[0].finish)
+		w.wantAnswer(late, 1)
 	})
 }
 

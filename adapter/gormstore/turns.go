@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 	"sync"
+	"time"
 
 	"github.com/refreshd/refreshd/domain"
 )
@@ -21,13 +22,29 @@ type rowName struct {
 // callers of one row that somebody holds would take all connections, and stop the calls of everyone else. It costs
 // those callers nothing, for the row orders them anyway.
 //
-// If the one that waited in the database did so in vain, those behind it fail with it: the row is held, they have
-// waited as long as a call may, and one after another they would wait for minutes.
+// If the one that waited in the database did so in vain, those behind it that have waited for longWait fail with it:
+// the row is held, and one after another they would wait for minutes. One that came later is not failed by a wait
+// that was all but over: the first of these waits in the database next. So calls of others make one wait longer by
+// longWait at most.
 //
-// There is an entry only while a call is under way, and a waiting call is a channel.
+// There is an entry only while a call is under way.
 type turns struct {
 	mu      sync.Mutex
-	waiting map[rowName][]chan error // in the order of their coming, behind the call that has its turn
+	waiting map[rowName][]waiter // in the order of their coming, behind the call that has its turn
+}
+
+// waiter is a call that waits behind another.
+type waiter struct {
+	turn  chan error
+	since time.Time
+}
+
+// longWait is half of lock_timeout.
+const longWait = 500 * time.Millisecond
+
+// failsWith reports whether a call that has waited behind another one since then fails with it, which ended with err.
+func failsWith(err error, since time.Time) bool {
+	return lockedOut(err) && time.Since(since) >= longWait
 }
 
 // take returns nil when it is the caller's turn, who then has to call pass; or the error of the call that had it; or
@@ -37,14 +54,14 @@ func (t *turns) take(ctx context.Context, r rowName) error {
 	behind, taken := t.waiting[r]
 	if !taken {
 		if t.waiting == nil {
-			t.waiting = map[rowName][]chan error{}
+			t.waiting = map[rowName][]waiter{}
 		}
 		t.waiting[r] = nil
 		t.mu.Unlock()
 		return nil
 	}
 	turn := make(chan error, 1)
-	t.waiting[r] = append(behind, turn)
+	t.waiting[r] = append(behind, waiter{turn, time.Now()})
 	t.mu.Unlock()
 	select {
 	case err := <-turn:
@@ -58,7 +75,7 @@ func (t *turns) take(ctx context.Context, r rowName) error {
 // leave takes back a call whose caller has gone. The turn may just have been passed to it.
 func (t *turns) leave(r rowName, turn chan error) {
 	t.mu.Lock()
-	if i := slices.Index(t.waiting[r], turn); i >= 0 {
+	if i := slices.IndexFunc(t.waiting[r], func(w waiter) bool { return w.turn == turn }); i >= 0 {
 		t.waiting[r] = slices.Delete(t.waiting[r], i, i+1)
 	}
 	t.mu.Unlock()
@@ -76,15 +93,16 @@ func (t *turns) pass(r rowName, err error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	behind := t.waiting[r]
-	if !lockedOut(err) && len(behind) > 0 {
-		behind[0] <- nil
-		t.waiting[r] = behind[1:]
+	for len(behind) > 0 && failsWith(err, behind[0].since) {
+		behind[0].turn <- err
+		behind = behind[1:]
+	}
+	if len(behind) == 0 {
+		delete(t.waiting, r)
 		return
 	}
-	for _, turn := range behind {
-		turn <- err
-	}
-	delete(t.waiting, r)
+	behind[0].turn <- nil
+	t.waiting[r] = behind[1:]
 }
 
 // inTurn runs f, which may wait for r and for no other rowName that this process would wait for elsewhere.

@@ -9,7 +9,10 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
+
+	"github.com/jackc/pgx/v5/pgconn"
 
 	"github.com/refreshd/refreshd/adapter/gormstore"
 	"github.com/refreshd/refreshd/domain"
@@ -183,6 +186,59 @@ func TestPostgresARevocationWaitsOnceForItsTenant(t *testing.T) {
 			t.Errorf("%s: waited %d times, want once", name, n)
 		}
 	}
+}
+
+// errLockTimeOut is the error of a statement that has waited for its row in vain.
+var errLockTimeOut = fmt.Errorf("statement: %w", &pgconn.PgError{Code: "55P03"})
+
+// Of the calls behind one that waited in vain those fail that have waited half of its time. One that came a moment
+// before has a wait of its own, and those behind it go on waiting.
+func TestACallThatHasJustComeHasATurnOfItsOwn(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var turns gormstore.Turns
+		if err := turns.Take(t.Context(), "acme"); err != nil {
+			t.Fatal(err)
+		}
+		take := func() <-chan error {
+			got := make(chan error, 1)
+			go func() { got <- turns.Take(t.Context(), "acme") }()
+			synctest.Wait()
+			return got
+		}
+		want := func(name string, got <-chan error, want error) {
+			t.Helper()
+			synctest.Wait()
+			select {
+			case err := <-got:
+				if !errors.Is(err, want) {
+					t.Errorf("%s: got %v, want %v", name, err, want)
+				}
+			default:
+				t.Errorf("%s still waits", name)
+			}
+		}
+		early := take()
+		time.Sleep(500 * time.Millisecond)
+		half := take()
+		time.Sleep(490 * time.Millisecond)
+		late, last := take(), take()
+		time.Sleep(10 * time.Millisecond)
+		turns.Pass("acme", errLockTimeOut)
+		want("one that came with it", early, errLockTimeOut)
+		want("one that came half-way", half, errLockTimeOut)
+		want("one that came late", late, nil)
+		select {
+		case err := <-last:
+			t.Errorf("the last one does not wait for its turn: %v", err)
+		default:
+		}
+		time.Sleep(time.Second)
+		turns.Pass("acme", errLockTimeOut)
+		want("the last one", last, errLockTimeOut)
+		if n := turns.UnderWay(); n != 0 {
+			t.Errorf("%d turns are left over", n)
+		}
+	})
 }
 
 // A caller that leaves while it waits for its turn takes nobody's turn along, also if it is passed to it in that
