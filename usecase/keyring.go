@@ -291,10 +291,14 @@ func (k *Keys) load(ctx context.Context, tenantID string) error {
 	}
 }
 
-// adopt keeps a key that this process has stored.
+// adopt keeps a key that this process has stored or looked up, unless it is known by now. What is known may be newer,
+// and where it is older, the next reading of the ring brings what is newer; it does not bring again what it brought.
 func (k *Keys) adopt(s domain.SealedKey) {
 	k.held.mu.Lock()
 	defer k.held.mu.Unlock()
+	if _, known := k.held.byID.Load(s.ID); known {
+		return
+	}
 	if t, ok := k.held.tenants.Load(s.TenantID); ok {
 		k.hold(s.TenantID, k.with(t.(*tenantKeys).own, s), k.ring.Load())
 	}

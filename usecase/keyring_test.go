@@ -208,6 +208,62 @@ func TestAKeyThatIsMadeWhileItsTenantIsLoadedIsNotMissed(t *testing.T) {
 	}
 }
 
+// retiring is a store in which a key can be retired, as an operator's tool would.
+type retiring struct {
+	port.Keys
+	key     domain.SealedKey // as it is then; nothing while it has no id
+	meeting func()           // a key was looked up by its id
+}
+
+func (r *retiring) KeysSince(ctx context.Context, revision uint64, limit int) ([]domain.SealedKey, error) {
+	keys, err := r.Keys.KeysSince(ctx, revision, limit)
+	if r.key.ID != "" && revision < r.key.Revision {
+		keys = append(keys, r.key)
+	}
+	return keys, err
+}
+
+func (r *retiring) KeyByID(ctx context.Context, id string) (domain.SealedKey, error) {
+	key, err := r.Keys.KeyByID(ctx, id)
+	r.meeting()
+	return key, err
+}
+
+// Between looking a key up and holding it a reading of the ring may come by, which says that the key is retired. The
+// ring says so once: were the older state kept, this process would sign with the key for ever.
+func TestAKeyThatIsRetiredWhileItIsLookedUpStaysRetired(t *testing.T) {
+	w := newWorld(t)
+	first := kidOf(t, w.issued(t, "shop").AccessToken)
+	store := &retiring{Keys: w.probe}
+	w.replica = w.openOn(t, store)
+	published(t, w.replica, "acme") // the tenant's keys are held
+	there := w.open(t)
+	w.signingKey(t, domain.SealedKey{
+		TenantID: "acme", Algorithm: domain.ES256, Number: 2, ID: "next",
+		StartsAt: stored(w.clock.now()).Truncate(time.Second),
+	})
+	must(t, there.keys.Reload(t.Context()))
+	byNext, err := there.issue.Do(t.Context(), usecase.IssueInput{TenantID: "acme", ApplicationID: "shop", UserID: "ben"})
+	must(t, err)
+	store.meeting = func() {
+		key, err := w.store.KeyByID(t.Context(), "next")
+		must(t, err)
+		key.RetiredAt, key.Revision = key.StartsAt, key.Revision+1
+		store.key = key
+		must(t, w.keys.Reload(t.Context()))
+	}
+	if _, err := w.authenticate.Owner(t.Context(), byNext.AccessToken); err != nil {
+		t.Fatal(err)
+	}
+	if store.key.ID == "" {
+		t.Fatal("the key was not looked up")
+	}
+	must(t, w.keys.Reload(t.Context()))
+	if kid := kidOf(t, w.issued(t, "shop").AccessToken); kid != first {
+		t.Errorf("signed by %s, which is retired; want %s", kid, first)
+	}
+}
+
 // tokenBy is an access token that names a key which nobody has.
 func tokenBy(t *testing.T, kid string) domain.Secret {
 	t.Helper()
