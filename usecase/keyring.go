@@ -183,7 +183,7 @@ func (k *Keys) take(r *ring, changed []domain.SealedKey) {
 				r.api = k.opened(s)
 			}
 		case s.Kind == domain.KeySigning && s.TenantID == "":
-			r.shared, r.sharedRevision = k.with(r.shared, s), s.Revision
+			r.shared, r.sharedRevision = k.with(r.shared, s), max(r.sharedRevision, s.Revision)
 		case s.Kind == domain.KeySigning:
 			if t, ok := k.held.tenants.Load(s.TenantID); ok {
 				k.hold(s.TenantID, k.with(t.(*tenantKeys).own, s), r)
