@@ -3,6 +3,7 @@ package usecase
 import (
 	"context"
 	"fmt"
+	"runtime/debug"
 	"sync"
 	"time"
 
@@ -33,37 +34,55 @@ type flights struct {
 }
 
 type flight struct {
-	done chan struct{}
+	done chan struct{} // closed when err is there
 	err  error
 }
 
-// do does work, or waits for the one of this name that is under way. The work has a deadline of its own and does not
-// end with the request that happened to be first.
+// do waits for the work of this name that is under way, or begins it. All wait alike, also the one who began it: the
+// work has a goroutine and a deadline of its own, and a caller leaves when its context is done.
 func (f *flights) do(ctx context.Context, name string, limit time.Duration, work func(context.Context) error) error {
-	f.mu.Lock()
-	if other, ok := f.under[name]; ok {
-		f.mu.Unlock()
-		select {
-		case <-other.done:
-			return other.err
-		case <-ctx.Done():
-			return fmt.Errorf("wait for the keys: %w: %w", domain.ErrUnavailable, ctx.Err())
-		}
+	own := f.join(ctx, name, limit, work)
+	select {
+	case <-own.done:
+		return own.err
+	case <-ctx.Done():
+		return fmt.Errorf("wait for the keys: %w: %w", domain.ErrUnavailable, ctx.Err())
 	}
-	own := &flight{done: make(chan struct{}), err: domain.ErrUnavailable} // which the others get if work panics
+}
+
+func (f *flights) join(
+	ctx context.Context, name string, limit time.Duration, work func(context.Context) error,
+) *flight {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if other, ok := f.under[name]; ok {
+		return other
+	}
+	own := &flight{done: make(chan struct{})}
 	if f.under == nil {
 		f.under = make(map[string]*flight)
 	}
 	f.under[name] = own
-	f.mu.Unlock()
-	defer func() {
-		f.mu.Lock()
-		delete(f.under, name)
-		f.mu.Unlock()
-		close(own.done)
+	go func() {
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), limit)
+		defer func() {
+			cancel()
+			f.mu.Lock()
+			delete(f.under, name)
+			f.mu.Unlock()
+			close(own.done)
+		}()
+		own.err = guarded(ctx, work)
 	}()
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), limit)
-	defer cancel()
-	own.err = work(ctx)
-	return own.err
+	return own
+}
+
+// guarded is work, in a goroutine where nobody else would catch a panic.
+func guarded(ctx context.Context, work func(context.Context) error) (err error) {
+	defer func() {
+		if v := recover(); v != nil {
+			err = fmt.Errorf("%w: panic: %v\n%s", domain.ErrUnavailable, v, debug.Stack())
+		}
+	}()
+	return work(ctx)
 }

@@ -118,20 +118,19 @@ func (k *Keys) lookAgain(ctx context.Context) error { return k.readWith(ctx, tru
 
 func (k *Keys) readWith(ctx context.Context, sparing bool) error {
 	before := k.readings.Load()
-	if err := k.reading.acquire(ctx); err != nil {
-		return err
-	}
-	defer k.reading.release()
-	if k.readings.Load() == before && !(sparing && recent(k.Clock(), k.triedAt, KeyReadInterval)) {
-		// Others share what comes of it, so it does not end with the request that happened to be first.
-		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), keyReadTimeout)
-		defer cancel()
-		_ = k.read(ctx) // it is in k.tried
-	}
-	if k.tried != nil {
-		return fmt.Errorf("read the keys: %w: %w", domain.ErrUnavailable, k.tried)
-	}
-	return nil
+	return k.reads.do(ctx, fmt.Sprint(sparing), keyReadTimeout, func(ctx context.Context) error {
+		if err := k.reading.acquire(ctx); err != nil {
+			return err
+		}
+		defer k.reading.release()
+		if k.readings.Load() == before && !(sparing && recent(k.Clock(), k.triedAt, KeyReadInterval)) {
+			_ = k.read(ctx) // it is in k.tried
+		}
+		if k.tried != nil {
+			return fmt.Errorf("read the keys: %w: %w", domain.ErrUnavailable, k.tried)
+		}
+		return nil
+	})
 }
 
 // read takes in what has changed. The caller holds k.reading.

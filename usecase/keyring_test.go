@@ -186,6 +186,116 @@ func TestAProcessThatCannotReadTheRingSignsForThreeSecondsMore(t *testing.T) {
 	w.issued(t, "shop") // at once
 }
 
+// stalling is a store and a signer whose calls for keys wait for hold.
+type stalling struct {
+	*probe
+	hold chan struct{} // nothing waits while it is nil
+	at   chan string   // what waits
+}
+
+func (s *stalling) wait(what string) {
+	if s.hold != nil {
+		s.at <- what
+		<-s.hold
+	}
+}
+
+func (s *stalling) KeysSince(ctx context.Context, revision uint64, limit int) ([]domain.SealedKey, error) {
+	s.wait("KeysSince")
+	return s.probe.KeysSince(ctx, revision, limit)
+}
+
+func (s *stalling) KeysOfTenant(ctx context.Context, tenantID string) ([]domain.SealedKey, error) {
+	s.wait("KeysOfTenant")
+	return s.probe.KeysOfTenant(ctx, tenantID)
+}
+
+func (s *stalling) NewKey(a domain.Algorithm) (domain.Secret, error) {
+	s.wait("NewKey")
+	return s.probe.NewKey(a)
+}
+
+// openStalling starts a process on a store and with a signer that will stall.
+func (w *world) openStalling(t *testing.T) (*stalling, replica) {
+	t.Helper()
+	s := &stalling{probe: w.probe, at: make(chan string, 100)}
+	c := w.keysConfig()
+	c.Store, c.Signer = s, s
+	keys, err := usecase.OpenKeys(t.Context(), c)
+	must(t, err)
+	return s, w.replicaOf(keys)
+}
+
+// A request has 10 seconds. What it waits for may take longer, and others wait for the same: the one who came first
+// leaves as they do, and takes nothing along.
+func TestTheFirstWhoWaitsForKeysMayLeaveToo(t *testing.T) {
+	for what, prepare := range map[string]func(*world){
+		"KeysSince":    func(w *world) { published(t, w.replica, "acme"); w.clock.advance(time.Minute) },
+		"KeysOfTenant": func(*world) {},
+		"NewKey":       func(*world) {},
+	} {
+		t.Run(what, func(t *testing.T) {
+			w := newWorld(t)
+			if what != "NewKey" {
+				w.issued(t, "shop") // so that there is a key
+			}
+			var s *stalling
+			s, w.replica = w.openStalling(t)
+			prepare(w)
+			hold := make(chan struct{})
+			s.hold = hold
+			ctx, leave := context.WithCancel(t.Context())
+			in := usecase.IssueInput{TenantID: "acme", ApplicationID: "shop", UserID: "ana"}
+			first, second := make(chan error, 1), make(chan error, 1)
+			call := func(ctx context.Context, came chan<- error) {
+				_, err := w.issue.Do(ctx, in)
+				came <- err
+			}
+			go call(ctx, first)
+			for got := <-s.at; got != what; got = <-s.at {
+				hold <- struct{}{} // on the way there
+			}
+			go call(t.Context(), second)
+			leave()
+			select {
+			case err := <-first:
+				wantErr(t, err, context.Canceled)
+			case <-time.After(10 * time.Second):
+				t.Fatal("the first one has left, and waits")
+			}
+			close(hold)
+			must(t, <-second)
+		})
+	}
+}
+
+// panicking is a signer that panics once.
+type panicking struct {
+	port.Signer
+	once sync.Once
+}
+
+func (p *panicking) NewKey(a domain.Algorithm) (domain.Secret, error) {
+	p.once.Do(func() { panic("a fault of the signer") })
+	return p.Signer.NewKey(a)
+}
+
+// What requests wait for runs in a goroutine of its own, in which a panic would end the process.
+func TestAPanicInWhatRequestsWaitForIsAnError(t *testing.T) {
+	w := newWorld(t)
+	c := w.keysConfig()
+	c.Signer = &panicking{Signer: w.probe}
+	keys, err := usecase.OpenKeys(t.Context(), c)
+	must(t, err)
+	w.replica = w.replicaOf(keys)
+	_, err = w.issue.Do(t.Context(), usecase.IssueInput{TenantID: "acme", ApplicationID: "shop", UserID: "ana"})
+	wantErr(t, err, domain.ErrUnavailable)
+	if !strings.Contains(err.Error(), "a fault of the signer") {
+		t.Errorf("got %v, want that it says what panicked", err)
+	}
+	w.issued(t, "shop")
+}
+
 // Between reading a tenant's keys and holding them a reading of the ring may come by. The key that it brings must not
 // get lost.
 func TestAKeyThatIsMadeWhileItsTenantIsLoadedIsNotMissed(t *testing.T) {

@@ -56,6 +56,7 @@ type Keys struct {
 	tried    error // what came of it
 	readings atomic.Uint64
 
+	reads   flights // of changes, by whether they are sparing
 	loads   flights // by tenant
 	makes   flights // by tenant and algorithm
 	lookUps lock    // of key ids
