@@ -27,6 +27,9 @@ const (
 	// maxLookUps is how many look-ups of names that this process does not know run at the same time: strangers can make
 	// up names without end, and must not take more of the store than this.
 	maxLookUps = 4
+	// maxMakes is how many private keys are made at the same time: one of RSA takes a processor for a while. Key sets
+	// take one of these places at most.
+	maxMakes = 2
 	// maxMisses is how many made-up key ids are remembered.
 	maxMisses = 1024
 )

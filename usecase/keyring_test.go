@@ -9,6 +9,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
@@ -186,16 +187,17 @@ func TestAProcessThatCannotReadTheRingSignsForThreeSecondsMore(t *testing.T) {
 	w.issued(t, "shop") // at once
 }
 
-// stalling is a store and a signer whose calls for keys wait for hold.
+// stalling is a store and a signer of which one call waits for hold.
 type stalling struct {
 	*probe
-	hold chan struct{} // nothing waits while it is nil
-	at   chan string   // what waits
+	what string // the call
+	hold chan struct{}
+	at   chan struct{} // has as many as have begun to wait
 }
 
-func (s *stalling) wait(what string) {
-	if s.hold != nil {
-		s.at <- what
+func (s *stalling) wait(call string) {
+	if s.what == call {
+		s.at <- struct{}{}
 		<-s.hold
 	}
 }
@@ -215,10 +217,10 @@ func (s *stalling) NewKey(a domain.Algorithm) (domain.Secret, error) {
 	return s.probe.NewKey(a)
 }
 
-// openStalling starts a process on a store and with a signer that will stall.
+// openStalling starts a process on a store and with a signer of which no call stalls yet.
 func (w *world) openStalling(t *testing.T) (*stalling, replica) {
 	t.Helper()
-	s := &stalling{probe: w.probe, at: make(chan string, 100)}
+	s := &stalling{probe: w.probe, hold: make(chan struct{}), at: make(chan struct{}, 100)}
 	c := w.keysConfig()
 	c.Store, c.Signer = s, s
 	keys, err := usecase.OpenKeys(t.Context(), c)
@@ -242,8 +244,7 @@ func TestTheFirstWhoWaitsForKeysMayLeaveToo(t *testing.T) {
 			var s *stalling
 			s, w.replica = w.openStalling(t)
 			prepare(w)
-			hold := make(chan struct{})
-			s.hold = hold
+			s.what = what
 			ctx, leave := context.WithCancel(t.Context())
 			in := usecase.IssueInput{TenantID: "acme", ApplicationID: "shop", UserID: "ana"}
 			first, second := make(chan error, 1), make(chan error, 1)
@@ -252,9 +253,7 @@ func TestTheFirstWhoWaitsForKeysMayLeaveToo(t *testing.T) {
 				came <- err
 			}
 			go call(ctx, first)
-			for got := <-s.at; got != what; got = <-s.at {
-				hold <- struct{}{} // on the way there
-			}
+			<-s.at
 			go call(t.Context(), second)
 			leave()
 			select {
@@ -263,10 +262,52 @@ func TestTheFirstWhoWaitsForKeysMayLeaveToo(t *testing.T) {
 			case <-time.After(10 * time.Second):
 				t.Fatal("the first one has left, and waits")
 			}
-			close(hold)
+			close(s.hold)
 			must(t, <-second)
 		})
 	}
+}
+
+// Anybody may ask for the key sets of tenants that have no key yet, and to make one takes a processor for a while. They
+// are made one after another, and a login for which there is no key either does not wait for all of them.
+func TestKeySetsMakeOneKeyAtATime(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		ids := []string{"a", "b", "c", "d", "e"}
+		for _, id := range ids {
+			must(t, w.store.SaveTenant(t.Context(), domain.Tenant{ID: id}))
+		}
+		var s *stalling
+		s, w.replica = w.openStalling(t)
+		s.what = "NewKey"
+		var all sync.WaitGroup
+		for _, id := range ids {
+			all.Go(func() {
+				set, err := w.publish.Tenant(t.Context(), id)
+				if err != nil || len(publicKeys(t, set)) != 1 {
+					t.Errorf("key set of %s: got %s, %v, want one key", id, set, err)
+				}
+			})
+		}
+		synctest.Wait()
+		if n := len(s.at); n != 1 {
+			t.Errorf("%d keys are made for key sets at the same time, want 1", n)
+		}
+		for _, id := range []string{"acme", "globex"} {
+			all.Go(func() {
+				in := usecase.IssueInput{TenantID: id, ApplicationID: "shop", UserID: "ana"}
+				if _, err := w.issue.Do(t.Context(), in); err != nil {
+					t.Errorf("login of %s: %v", id, err)
+				}
+			})
+		}
+		synctest.Wait()
+		if n := len(s.at); n != 2 {
+			t.Errorf("%d keys are made at the same time, want 2, one of them for a login", n)
+		}
+		close(s.hold)
+		all.Wait()
+	})
 }
 
 // panicking is a signer that panics once.

@@ -59,6 +59,9 @@ type Keys struct {
 	reads   flights // of changes, by whether they are sparing
 	loads   flights // by tenant
 	makes   flights // by tenant and algorithm
+	making  lock    // held while a key is made
+	offers  flights // by tenant and algorithm: makes for key sets
+	offered lock    // held by the one of these that is under way
 	lookUps lock    // of key ids
 	checks  lock    // of tenants whose key sets are asked for
 	misses  misses
@@ -68,7 +71,10 @@ type Keys struct {
 // to no tenant. It returns domain.ErrWrongMasterKey or ErrKeysLost, having written nothing, where master key and store
 // do not belong together. Signing keys of tenants are not opened: one that was altered is found when it is needed.
 func OpenKeys(ctx context.Context, c KeysConfig) (*Keys, error) {
-	k := &Keys{KeysConfig: c, reading: newLock(1), lookUps: newLock(maxLookUps), checks: newLock(maxLookUps)}
+	k := &Keys{
+		KeysConfig: c, reading: newLock(1), making: newLock(maxMakes), offered: newLock(1),
+		lookUps: newLock(maxLookUps), checks: newLock(maxLookUps),
+	}
 	k.held.loading = make(map[string]bool)
 	// Data is asked for before keys are: whoever stored what is there by now had all of its keys before. The other way round,
 	// another process that starts for the first time could come between and make this one refuse.
@@ -307,14 +313,11 @@ func (k *Keys) signing(ctx context.Context, tenantID string, a domain.Algorithm,
 	if err := k.fresh(ctx); err != nil {
 		return domain.SigningKey{}, err
 	}
-	keys, err := k.ofTenant(ctx, tenantID)
-	if err != nil {
-		return domain.SigningKey{}, err
+	key, ok, err := k.made(ctx, tenantID, a, at)
+	if ok || err != nil {
+		return key, err
 	}
-	if key, ok := keys.SigningAt(a, at); ok {
-		return key, openedOrNot(key)
-	}
-	// Once for all who wait for it, because an RSA key takes long to make. Other tenants do not wait.
+	// Once for all who wait for it, because an RSA key takes long to make.
 	err = k.makes.do(ctx, string(a)+" "+tenantID, keyMakeTimeout, func(ctx context.Context) error {
 		err := k.makeFirst(ctx, at, signingKeys{tenantID, a})
 		if errors.Is(err, domain.ErrDuplicate) { // another process was first
@@ -325,14 +328,56 @@ func (k *Keys) signing(ctx context.Context, tenantID string, a domain.Algorithm,
 	if err != nil {
 		return domain.SigningKey{}, err
 	}
-	if keys, err = k.ofTenant(ctx, tenantID); err != nil {
-		return domain.SigningKey{}, err
+	if key, ok, err = k.made(ctx, tenantID, a, at); err == nil && !ok {
+		err = fmt.Errorf("no %s key of tenant %s signs at %s", a, tenantID, at)
 	}
-	key, ok := keys.SigningAt(a, at)
-	if !ok {
-		return domain.SigningKey{}, fmt.Errorf("no %s key of tenant %s signs at %s", a, tenantID, at)
+	return key, err
+}
+
+// made is the key that signs for the tenant at that instant, if there is one.
+func (k *Keys) made(
+	ctx context.Context, tenantID string, a domain.Algorithm, at time.Time,
+) (key domain.SigningKey, ok bool, err error) {
+	keys, err := k.ofTenant(ctx, tenantID)
+	if err != nil {
+		return domain.SigningKey{}, false, err
 	}
-	return key, openedOrNot(key)
+	if key, ok = keys.SigningAt(a, at); ok {
+		err = openedOrNot(key)
+	}
+	return key, ok, err
+}
+
+// offer makes sure that the tenant has a key to publish. Anybody may ask for that: for how many tenants ever, their
+// keys are made one after another, and whoever signs does not wait for them.
+func (k *Keys) offer(ctx context.Context, tenantID string, a domain.Algorithm, at time.Time) error {
+	if err := k.fresh(ctx); err != nil {
+		return err
+	}
+	if _, ok, err := k.made(ctx, tenantID, a, at); ok || err != nil {
+		return err
+	}
+	return k.offers.do(ctx, string(a)+" "+tenantID, keyMakeTimeout, func(ctx context.Context) error {
+		if err := k.offered.acquire(ctx); err != nil {
+			return err
+		}
+		defer k.offered.release()
+		_, err := k.signing(ctx, tenantID, a, at)
+		return err
+	})
+}
+
+// newKey makes a private key.
+func (k *Keys) newKey(ctx context.Context, a domain.Algorithm) (domain.Secret, error) {
+	if err := k.making.acquire(ctx); err != nil {
+		return domain.Secret{}, err
+	}
+	defer k.making.release()
+	private, err := k.Signer.NewKey(a)
+	if err != nil {
+		return domain.Secret{}, fault("make a signing key", err)
+	}
+	return private, nil
 }
 
 // signingKeys names those of a tenant for an algorithm.
@@ -376,9 +421,9 @@ func (k *Keys) makeFirst(ctx context.Context, at time.Time, wanted ...signingKey
 		if master == nil {
 			return fmt.Errorf("make a signing key: %w", domain.ErrWrongMasterKey)
 		}
-		private, err := k.Signer.NewKey(w.algorithm)
+		private, err := k.newKey(ctx, w.algorithm)
 		if err != nil {
-			return fault("make a signing key", err)
+			return err
 		}
 		var id [16]byte
 		if _, err := io.ReadFull(k.Random, id[:]); err != nil {

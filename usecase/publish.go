@@ -74,8 +74,7 @@ func (p *Publish) check(ctx context.Context, tenantID string) error {
 	if err != nil {
 		return fault("publish", err)
 	}
-	_, err = p.Keys.signing(ctx, tenantID, policy.Algorithm, p.Clock.now())
-	return err
+	return p.Keys.offer(ctx, tenantID, policy.Algorithm, p.Clock.now())
 }
 
 // Shared is the JWK Set of the keys that all tenants share; and, while there is a single tenant, of its own as well.
