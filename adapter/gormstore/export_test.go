@@ -3,6 +3,7 @@ package gormstore
 import (
 	"context"
 	"database/sql"
+	"log/slog"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -146,6 +147,45 @@ func (l *poolLimit) limited() bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.timer != nil
+}
+
+// PoolLimit is a poolLimit of a pool that opens no connection by itself.
+type PoolLimit struct{ *poolLimit }
+
+// NewPoolLimit returns one for that many connections.
+func NewPoolLimit(size int, log *slog.Logger) PoolLimit {
+	l := newPoolLimit(size, log)
+	l.pool = newPool(serving{limit: l}, size)
+	return PoolLimit{l}
+}
+
+// Open opens a connection, or is refused one.
+func (l PoolLimit) Open(refused bool) error {
+	if !l.begin() {
+		return errNoSlot
+	}
+	if refused {
+		l.end(errNoSlot)
+		return errNoSlot
+	}
+	l.end(nil)
+	return nil
+}
+
+// Lose closes a connection.
+func (l PoolLimit) Lose() { l.lost() }
+
+// Ticking reports whether something is to happen later. It then happens growEvery later.
+func (l PoolLimit) Ticking() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.timer != nil && l.timer.Reset(l.growEvery)
+}
+
+// Close ends it.
+func (l PoolLimit) Close() error {
+	l.close()
+	return l.pool.Close()
 }
 
 // LacksSlot reports whether a connection was refused for want of a slot.

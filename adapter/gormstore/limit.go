@@ -59,6 +59,7 @@ type poolLimit struct {
 	now     int         // how many there may be
 	step    int         // by which now grows next
 	timer   *time.Timer // nil where nothing was refused
+	resting bool        // the timer stands still, for the pool does not use what it may open
 	closed  bool
 }
 
@@ -84,12 +85,13 @@ func (l *poolLimit) end(err error) {
 	l.opening--
 	if err == nil {
 		l.open.Add(1)
+		l.wake()
 		return
 	}
 	if !errors.Is(err, errNoSlot) || l.closed {
 		return
 	}
-	l.now, l.step = max(1, min(l.now, l.count())), 1
+	l.now, l.step, l.resting = max(1, min(l.now, l.count())), 1, false
 	if l.timer != nil {
 		l.timer.Reset(l.smallFor)
 		return
@@ -111,8 +113,17 @@ func (l *poolLimit) refused() bool {
 	defer l.mu.Unlock()
 	if l.timer != nil && l.opening == 0 {
 		l.set(max(1, l.count()))
+		l.wake()
 	}
 	return !l.closed && l.count()+l.opening > 0
+}
+
+// wake starts the timer again, under the lock, once the pool has as many connections as it may have.
+func (l *poolLimit) wake() {
+	if l.resting && !l.closed && l.count() >= l.now {
+		l.resting = false
+		l.timer.Reset(l.growEvery)
+	}
 }
 
 // grow lets the pool open a few more connections.
@@ -122,10 +133,12 @@ func (l *poolLimit) grow() {
 	if l.closed || l.timer == nil {
 		return
 	}
-	if l.count() >= l.now { // or it is not known whether there are more
-		l.set(min(l.size, l.now+l.step))
-		l.step *= 2
+	if l.count() < l.now && l.now < l.size { // it is not known whether there are more
+		l.resting = true
+		return
 	}
+	l.set(min(l.size, l.now+l.step))
+	l.step *= 2
 	if l.now < l.size {
 		l.timer.Reset(l.growEvery)
 		return

@@ -10,6 +10,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -129,6 +130,42 @@ func TestPostgresAPoolThatCannotGrowWaitsForWhatThereIs(t *testing.T) {
 	if got := j.events(t); !slices.Equal(got, []string{"database.pool_restored"}) {
 		t.Errorf("the log has %q, want that the pool is as it was, once", got)
 	}
+}
+
+// A pool that was refused a connection and is then idle does nothing, for as long as it is idle. Once it needs what it
+// may open it grows as before.
+func TestAPoolThatIsIdleLooksForNoSlots(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var j journal
+		limit := gormstore.NewPoolLimit(8, j.logger())
+		defer limit.Close()
+		for range 3 {
+			if err := limit.Open(false); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if err := limit.Open(true); err == nil {
+			t.Fatal("a connection that was refused is open")
+		}
+		limit.Lose()
+		time.Sleep(time.Hour)
+		if limit.Ticking() {
+			t.Error("an idle pool looks for slots")
+		}
+		time.Sleep(time.Hour)
+		for open := 3; open <= 8; open++ {
+			if err := limit.Open(false); err != nil {
+				t.Errorf("connection %d: %v", open, err)
+			}
+			time.Sleep(time.Minute)
+		}
+		if got := j.events(t); !slices.Equal(got, []string{"database.pool_limited", "database.pool_restored"}) {
+			t.Errorf("the log has %q, want that the pool was limited, and is as it was", got)
+		}
+		if limit.Ticking() {
+			t.Error("a pool that is as it was looks for slots")
+		}
+	})
 }
 
 // With no connection at all there is none to wait for.

@@ -145,10 +145,12 @@ func OpenPostgres(ctx context.Context, dsn domain.Secret, o Options) (*Store, er
 	pool := newPool(serving{l.connector(), limit}, limit.size)
 	limit.pool = pool
 	pool.SetConnMaxLifetime(30 * time.Minute) // so that load moves after a failover, and plans are made anew at last
-	if err := pool.PingContext(ctx); err != nil {
-		return nil, fmt.Errorf("gormstore: open PostgreSQL: %w", errors.Join(err, pool.Close()))
+	err = pool.PingContext(ctx)
+	if err == nil {
+		err = l.probe(ctx)
 	}
-	if err := l.probe(ctx); err != nil {
+	if err != nil {
+		limit.close()
 		return nil, fmt.Errorf("gormstore: open PostgreSQL: %w", errors.Join(err, pool.Close()))
 	}
 	dialect := postgresDialect{&postgres.Dialector{Config: &postgres.Config{Conn: pool}}}
