@@ -17,16 +17,12 @@ func (s *Store) SaveTenant(ctx context.Context, t domain.Tenant, with ...domain.
 		return err
 	}
 	defer s.mu.Unlock()
-	for _, other := range s.tenants {
-		if t.Issuer != "" && other.Issuer == t.Issuer && other.ID != t.ID {
-			return domain.ErrDuplicate
-		}
+	if other, taken := s.byIssuer[t.Issuer]; taken && other != t.ID {
+		return domain.ErrDuplicate
 	}
 	own := make(map[string]domain.Application)
-	for k, a := range s.applications {
-		if k.tenantID == t.ID {
-			own[a.ID] = a.Application
-		}
+	for id, a := range s.applications[t.ID] {
+		own[id] = a.Application
 	}
 	for _, a := range with {
 		a.TenantID = t.ID
@@ -35,6 +31,10 @@ func (s *Store) SaveTenant(ctx context.Context, t domain.Tenant, with ...domain.
 	policies, err := domain.CombineAll(t, own)
 	if err != nil {
 		return err
+	}
+	delete(s.byIssuer, s.tenants[t.ID].Issuer)
+	if t.Issuer != "" {
+		s.byIssuer[t.Issuer] = t.ID
 	}
 	s.tenants[t.ID] = cloneTenant(t)
 	delete(s.deleted, t.ID)
@@ -46,7 +46,10 @@ func (s *Store) SaveTenant(ctx context.Context, t domain.Tenant, with ...domain.
 
 // store keeps a with its effective policy.
 func (s *Store) store(a domain.Application, p domain.Policy) {
-	s.applications[applicationKey{a.TenantID, a.ID}] = application{a, p}
+	if s.applications[a.TenantID] == nil {
+		s.applications[a.TenantID] = make(map[string]application)
+	}
+	s.applications[a.TenantID][a.ID] = application{a, p}
 	s.longest[a.TenantID] = max(s.longest[a.TenantID], p.TTL)
 }
 
@@ -87,12 +90,11 @@ func (s *Store) TenantByIssuer(ctx context.Context, issuer string) (domain.Tenan
 		return domain.Tenant{}, err
 	}
 	defer s.mu.Unlock()
-	for _, t := range s.tenants {
-		if t.Issuer == issuer && issuer != "" {
-			return cloneTenant(t), nil
-		}
+	id, ok := s.byIssuer[issuer]
+	if !ok {
+		return domain.Tenant{}, domain.ErrNotFound
 	}
-	return domain.Tenant{}, domain.ErrNotFound
+	return cloneTenant(s.tenants[id]), nil
 }
 
 // Tenants implements port.Directory.
@@ -115,7 +117,7 @@ func (s *Store) Application(ctx context.Context, tenantID, id string) (domain.Ap
 		return domain.Application{}, err
 	}
 	defer s.mu.Unlock()
-	a, ok := s.applications[applicationKey{tenantID, id}]
+	a, ok := s.applications[tenantID][id]
 	if !ok {
 		return domain.Application{}, domain.ErrNotFound
 	}
@@ -129,10 +131,8 @@ func (s *Store) Applications(ctx context.Context, tenantID string) ([]domain.App
 	}
 	defer s.mu.Unlock()
 	var all []domain.Application
-	for k, a := range s.applications {
-		if k.tenantID == tenantID {
-			all = append(all, cloneApplication(a.Application))
-		}
+	for _, a := range s.applications[tenantID] {
+		all = append(all, cloneApplication(a.Application))
 	}
 	slices.SortFunc(all, func(a, b domain.Application) int { return cmp.Compare(a.ID, b.ID) })
 	return all, nil
@@ -144,7 +144,7 @@ func (s *Store) Policy(ctx context.Context, tenantID, applicationID string) (dom
 		return domain.Policy{}, err
 	}
 	defer s.mu.Unlock()
-	a, ok := s.applications[applicationKey{tenantID, applicationID}]
+	a, ok := s.applications[tenantID][applicationID]
 	if !ok {
 		return domain.Policy{}, domain.ErrNotFound
 	}
@@ -157,11 +157,10 @@ func (s *Store) DeleteApplication(ctx context.Context, tenantID, id string, at t
 		return err
 	}
 	defer s.mu.Unlock()
-	k := applicationKey{tenantID, id}
-	if _, ok := s.applications[k]; !ok {
+	if _, ok := s.applications[tenantID][id]; !ok {
 		return domain.ErrNotFound
 	}
-	delete(s.applications, k)
+	delete(s.applications[tenantID], id)
 	s.mark(domain.Scope{TenantID: tenantID, ApplicationID: id}, port.Revocation{At: at, Reason: domain.RevokedByDelete})
 	return nil
 }
@@ -172,12 +171,19 @@ func (s *Store) DeleteTenant(ctx context.Context, id string, at time.Time) error
 		return err
 	}
 	defer s.mu.Unlock()
-	if _, ok := s.tenants[id]; !ok {
+	t, ok := s.tenants[id]
+	if !ok {
 		return domain.ErrNotFound
 	}
+	delete(s.byIssuer, t.Issuer)
 	delete(s.tenants, id)
-	maps.DeleteFunc(s.applications, func(k applicationKey, _ application) bool { return k.tenantID == id })
-	maps.DeleteFunc(s.apiKeys, func(_ string, k domain.APIKey) bool { return k.TenantID == id })
+	delete(s.applications, id)
+	for name, k := range s.apiKeys {
+		if k.TenantID == id {
+			delete(s.byHash, k.Hash)
+			delete(s.apiKeys, name)
+		}
+	}
 	s.deleted[id] = instant(at)
 	s.mark(domain.Scope{TenantID: id}, port.Revocation{At: at, Reason: domain.RevokedByDelete})
 	return nil

@@ -15,9 +15,13 @@ func (s *Store) SaveAPIKey(ctx context.Context, k domain.APIKey) error {
 	if _, ok := s.tenants[k.TenantID]; !ok && k.TenantID != "" {
 		return domain.ErrNotFound
 	}
-	if other, ok := s.apiKeyByHash(k.Hash); ok && other.Name != k.Name {
+	if other, taken := s.byHash[k.Hash]; taken && other != k.Name {
 		return domain.ErrDuplicate
 	}
+	if before, ok := s.apiKeys[k.Name]; ok {
+		delete(s.byHash, before.Hash)
+	}
+	s.byHash[k.Hash] = k.Name
 	s.apiKeys[k.Name] = cloneAPIKey(k)
 	return nil
 }
@@ -41,20 +45,11 @@ func (s *Store) APIKeyByHash(ctx context.Context, hash string) (domain.APIKey, e
 		return domain.APIKey{}, err
 	}
 	defer s.mu.Unlock()
-	k, ok := s.apiKeyByHash(hash)
+	name, ok := s.byHash[hash]
 	if !ok {
 		return domain.APIKey{}, domain.ErrNotFound
 	}
-	return cloneAPIKey(k), nil
-}
-
-func (s *Store) apiKeyByHash(hash string) (domain.APIKey, bool) {
-	for _, k := range s.apiKeys {
-		if k.Hash == hash {
-			return k, true
-		}
-	}
-	return domain.APIKey{}, false
+	return cloneAPIKey(s.apiKeys[name]), nil
 }
 
 // keyName is what names a sealed key.

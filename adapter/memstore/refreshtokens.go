@@ -19,7 +19,7 @@ func (s *Store) Insert(ctx context.Context, t domain.RefreshToken) (domain.Refre
 	if _, ok := s.tokens[t.ID]; ok {
 		return domain.RefreshToken{}, domain.ErrDuplicate
 	}
-	if a, ok := s.applications[applicationKey{t.TenantID, t.ApplicationID}]; !ok || !a.policy.Active {
+	if a, ok := s.applications[t.TenantID][t.ApplicationID]; !ok || !a.policy.Active {
 		return domain.RefreshToken{}, domain.ErrNotFound
 	}
 	t = cloneToken(t)
@@ -52,7 +52,7 @@ func (s *Store) Advance(ctx context.Context, id domain.ID, c domain.Call) (domai
 	defer s.mu.Unlock()
 	now := instant(c.Now)
 	t, ok := s.tokens[id]
-	p := s.applications[applicationKey{t.TenantID, t.ApplicationID}].policy
+	p := s.applications[t.TenantID][t.ApplicationID].policy
 	if !ok || !s.alive(t, now) || t.Generation != c.Generation || t.Generation == domain.MaxGeneration ||
 		t.AnswerStands(p, now) || !t.MayMove(p, now) ||
 		c.TenantID != "" && c.TenantID != t.TenantID ||
@@ -157,7 +157,7 @@ func userOf(t domain.RefreshToken) domain.Scope {
 
 // snapshot is what is known of t, which is not copied.
 func (s *Store) snapshot(t domain.RefreshToken) domain.Snapshot {
-	a, ok := s.applications[applicationKey{t.TenantID, t.ApplicationID}]
+	a, ok := s.applications[t.TenantID][t.ApplicationID]
 	return domain.Snapshot{Token: t, MarkEpoch: s.markEpoch(t), Gone: !ok, Policy: a.policy}
 }
 

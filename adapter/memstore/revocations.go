@@ -33,7 +33,7 @@ func (s *Store) RevokeScope(ctx context.Context, scope domain.Scope, except doma
 	if _, ok := s.tenants[scope.TenantID]; !ok {
 		return 0, domain.ErrNotFound
 	}
-	if _, ok := s.applications[applicationKey{scope.TenantID, scope.ApplicationID}]; !ok && scope.ApplicationID != "" {
+	if _, ok := s.applications[scope.TenantID][scope.ApplicationID]; !ok && scope.ApplicationID != "" {
 		return 0, domain.ErrNotFound
 	}
 	if except.IsZero() {

@@ -27,21 +27,21 @@ var _ port.Store = (*Store)(nil)
 type Store struct {
 	mu           sync.Mutex
 	tenants      map[string]domain.Tenant
-	applications map[applicationKey]application
-	epochs       map[string]uint64        // by tenant, also by one that was deleted
-	longest      map[string]time.Duration // the longest TTL that a policy ever had, by the same
-	deleted      map[string]time.Time     // when, by tenants that were deleted and not created again
+	byIssuer     map[string]string                 // the id of the tenant that has set it
+	applications map[string]map[string]application // by tenant and id
+	epochs       map[string]uint64                 // by tenant, also by one that was deleted
+	longest      map[string]time.Duration          // the longest TTL that a policy ever had, by the same
+	deleted      map[string]time.Time              // when, by tenants that were deleted and not created again
 	marks        map[domain.Scope]domain.Mark
 	tokens       map[domain.ID]domain.RefreshToken
 	owned        map[string]int                      // how many of them are of a tenant
 	ofUser       map[domain.Scope]map[domain.ID]bool // those of a user in an application
 	ids          map[domain.Scope][]domain.ID        // those of a user in all applications, from low to high
 	apiKeys      map[string]domain.APIKey            // by name
+	byHash       map[string]string                   // the name of the API key that has it
 	ring         keyRing
 	janitor      janitor
 }
-
-type applicationKey struct{ tenantID, id string }
 
 type application struct {
 	domain.Application
@@ -52,7 +52,8 @@ type application struct {
 func New() *Store {
 	return &Store{
 		tenants:      make(map[string]domain.Tenant),
-		applications: make(map[applicationKey]application),
+		byIssuer:     make(map[string]string),
+		applications: make(map[string]map[string]application),
 		epochs:       make(map[string]uint64),
 		longest:      make(map[string]time.Duration),
 		deleted:      make(map[string]time.Time),
@@ -62,6 +63,7 @@ func New() *Store {
 		ofUser:       make(map[domain.Scope]map[domain.ID]bool),
 		ids:          make(map[domain.Scope][]domain.ID),
 		apiKeys:      make(map[string]domain.APIKey),
+		byHash:       make(map[string]string),
 		ring:         newKeyRing(),
 	}
 }
