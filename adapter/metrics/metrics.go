@@ -44,7 +44,6 @@ type Metrics struct {
 	purged         prometheus.Counter
 	examined       prometheus.Counter
 	lastPass       prometheus.Gauge
-	ready          prometheus.Gauge
 }
 
 // durations reach from an exchange on a fast disk to the time-out of a handler, in seconds.
@@ -101,9 +100,6 @@ func New(version string) *Metrics {
 			Help: "When this process last completed a pass of the purge; 0 for never. Replicas share the passes: " +
 				"take the maximum.",
 		}),
-		ready: prometheus.NewGauge(prometheus.GaugeOpts{
-			Name: "refreshd_ready", Help: "Whether the last probe of readiness succeeded (1) or not (0); 0 before the first.",
-		}),
 	}
 	// A rate needs the zero before the first.
 	for _, o := range domain.Outcomes {
@@ -116,7 +112,7 @@ func New(version string) *Metrics {
 		m.credentials.WithLabelValues(kind)
 	}
 	m.registry.MustRegister(m.requests, m.issued, m.revocations, m.credentials, m.exchanges, m.addressChanged, m.ahead,
-		m.refused, m.calls, m.purged, m.examined, m.lastPass, m.ready, buildInfo(version),
+		m.refused, m.calls, m.purged, m.examined, m.lastPass, buildInfo(version),
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return m
 }
@@ -178,18 +174,17 @@ func snake(word string) string {
 	return b.String()
 }
 
-// Readiness returns probe, with its last result shown. What a caller gave up waiting for is no result.
-func (m *Metrics) Readiness(probe func(context.Context) error) func(context.Context) error {
-	return func(ctx context.Context) error {
-		err := probe(ctx)
-		switch {
-		case err == nil:
-			m.ready.Set(1)
-		case ctx.Err() == nil:
-			m.ready.Set(0)
+// Ready shows whether the service is ready, read at each scrape.
+func (m *Metrics) Ready(read func() bool) {
+	m.registry.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+		Name: "refreshd_ready",
+		Help: "Whether the last probe of readiness succeeded (1) or not (0); 0 before the first, and when stopping.",
+	}, func() float64 {
+		if read() {
+			return 1
 		}
-		return err
-	}
+		return 0
+	}))
 }
 
 // LogLinesLost shows how many lines of the log were lost, read at each scrape.

@@ -126,24 +126,14 @@ func TestIssuesRevocationsAndFailedCredentialsAreCountedByKind(t *testing.T) {
 		`refreshd_credentials_failed_total{kind="token_string"} 1`, `refreshd_credentials_failed_total{kind="api_key"} 0`)
 }
 
-func TestTheLastProbeAndTheLostLinesAreShown(t *testing.T) {
+func TestReadinessAndTheLostLinesAreReadAtEachScrape(t *testing.T) {
 	m := metrics.New("v1")
-	down, lost := errors.New("down"), int64(0)
-	ready := m.Readiness(func(context.Context) error { return down })
+	ready, lost := false, int64(0)
+	m.Ready(func() bool { return ready })
 	m.LogLinesLost(func() int64 { return lost })
 	wantLines(t, scrape(t, m), "refreshd_ready 0", "refreshd_log_lines_lost_total 0")
-	for _, down = range []error{nil, errors.New("down"), nil} {
-		if err := ready(t.Context()); err != down {
-			t.Errorf("got %v, want %v", err, down)
-		}
-		want := "refreshd_ready 1"
-		if down != nil {
-			want = "refreshd_ready 0"
-		}
-		wantLines(t, scrape(t, m), want)
-	}
-	lost = 7
-	wantLines(t, scrape(t, m), "refreshd_log_lines_lost_total 7")
+	ready, lost = true, 7
+	wantLines(t, scrape(t, m), "refreshd_ready 1", "refreshd_log_lines_lost_total 7")
 }
 
 var (
@@ -161,6 +151,7 @@ func TestNamesAndLabelsAreThoseOfPrometheusGuide(t *testing.T) {
 	m.TableStatistics(func(context.Context) (metrics.Tables, error) { return metrics.Tables{}, nil })
 	m.InProgress(func() int { return 0 }, []string{"clientAddress", "apiKey", "refreshToken", "overload"})
 	m.LogLinesLost(func() int64 { return 0 })
+	m.Ready(func() bool { return true })
 	m.Observe(metrics.Response{Route: "/jwt/refresh/{id}", Method: "GET", Status: 200})
 	if _, err := m.Store(memstore.New()).HasData(t.Context()); err != nil {
 		t.Fatal(err)

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"fmt"
 	"sync"
 	"time"
 )
@@ -17,20 +18,25 @@ const (
 )
 
 // readiness answers everybody who asks whether the service is ready with one probe of the store: anybody may ask, and
-// a probe for each would be a way to take the store's connections. A caller that leaves does not end the probe, for
-// others wait for it, and on PostgreSQL a statement that is given up costs its connection. When ctx, the service's,
-// is done nobody waits.
+// a probe for each would be a way to take the store's connections. So a caller that leaves does not end the probe,
+// others wait for it. When ctx, the service's, is done nobody waits.
+//
+// A call of the store may last longer than its context: on PostgreSQL until its statement has ended, which is 12
+// seconds where the server is silent. A probe is then not waited for any more, and has timed out; but the next one
+// begins only when it has ended, so that probes hold one connection at most.
 type readiness struct {
 	ctx   context.Context
 	probe func(context.Context) error
 
 	mu   sync.Mutex
-	last *probing // under way, or over; nil before the first
+	last *probing // nil before the first
+	isUp bool     // the last result was nil
 }
 
 // probing is one probe.
 type probing struct {
 	done  chan struct{} // closed when err and until are there
+	ended chan struct{} // closed when the call of the store has returned: after done, and long after it if it timed out
 	err   error
 	until time.Time
 }
@@ -51,13 +57,20 @@ func (r *readiness) ready(ctx context.Context) error {
 	}
 }
 
-// current is a probe that is under way or still believed. It begins one if there is none.
+// isReady reports whether the last probe that has a result succeeded, and the service is not stopping.
+func (r *readiness) isReady() bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.isUp && r.ctx.Err() == nil
+}
+
+// current is a probe that has not ended or is still believed. It begins one if there is none.
 func (r *readiness) current() *probing {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.last != nil {
 		select {
-		case <-r.last.done:
+		case <-r.last.ended:
 			if time.Now().Before(r.last.until) {
 				return r.last
 			}
@@ -65,18 +78,37 @@ func (r *readiness) current() *probing {
 			return r.last
 		}
 	}
-	p := &probing{done: make(chan struct{})}
+	p := &probing{done: make(chan struct{}), ended: make(chan struct{})}
 	r.last = p
-	go func() {
-		defer close(p.done)
-		ctx, cancel := context.WithTimeout(r.ctx, probeTimeout)
-		defer cancel()
-		p.err = r.probe(ctx)
-		believed := readyFor
-		if p.err != nil {
-			believed = notReadyFor
-		}
-		p.until = time.Now().Add(believed)
-	}()
+	go r.run(p)
 	return p
+}
+
+// run makes the probe p, and returns when it has ended.
+func (r *readiness) run(p *probing) {
+	ctx, cancel := context.WithTimeout(r.ctx, probeTimeout)
+	defer cancel()
+	result := make(chan error, 1)
+	go func() { result <- r.probe(ctx) }()
+	select {
+	case err := <-result:
+		r.publish(p, err)
+	case <-ctx.Done():
+		r.publish(p, fmt.Errorf("the store has not answered within %s: %w", probeTimeout, ctx.Err()))
+		<-result // too late to be believed
+	}
+	close(p.ended)
+}
+
+// publish gives the result to those who wait for p.
+func (r *readiness) publish(p *probing, err error) {
+	believed := readyFor
+	if err != nil {
+		believed = notReadyFor
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.isUp = err == nil
+	p.err, p.until = err, time.Now().Add(believed)
+	close(p.done)
 }

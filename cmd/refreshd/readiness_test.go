@@ -82,7 +82,7 @@ func TestAProbeIsBelievedForAMoment(t *testing.T) {
 	})
 }
 
-// A statement that is given up costs its connection: a stranger that hangs up again and again would take them all.
+// A stranger that hangs up again and again must not take the result from those who wait.
 func TestACallerThatLeavesDoesNotEndTheProbe(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := &probedStore{takes: time.Second}
@@ -100,13 +100,82 @@ func TestACallerThatLeavesDoesNotEndTheProbe(t *testing.T) {
 	})
 }
 
-func TestAProbeEndsInTime(t *testing.T) {
+// silentStore is one whose server is silent: its calls end when it ends them, not with their contexts.
+type silentStore struct {
+	probes atomic.Int64
+	result chan error
+}
+
+func (s *silentStore) ready(context.Context) error {
+	s.probes.Add(1)
+	return <-s.result
+}
+
+// A call of a store may last longer than its context. Those who ask for readiness wait no longer for that, and they are
+// told so, as is the gauge; but each who asks would take one more connection of a store that is silent.
+func TestAProbeThatDoesNotEndIsNotReadyInTimeAndIsTheOnlyOne(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s := &probedStore{takes: time.Hour}
+		s := &silentStore{result: make(chan error, 1)}
 		r := &readiness{ctx: t.Context(), probe: s.ready}
-		begun := time.Now()
-		if got := r.ready(t.Context()); !errors.Is(got, context.DeadlineExceeded) || time.Since(begun) != probeTimeout {
-			t.Errorf("got %v after %s, want a time-out after %s", got, time.Since(begun), probeTimeout)
+		s.result <- nil
+		if got := r.ready(t.Context()); got != nil || !r.isReady() {
+			t.Fatalf("got %v, gauge %t; want nil, true", got, r.isReady())
+		}
+		time.Sleep(readyFor)
+		for i, wait := range []time.Duration{probeTimeout, 0, 0} { // the others are told immediately
+			begun := time.Now()
+			if got := r.ready(t.Context()); !errors.Is(got, context.DeadlineExceeded) || time.Since(begun) != wait {
+				t.Errorf("%d: got %v after %s, want a time-out after %s", i, got, time.Since(begun), wait)
+			}
+			if r.isReady() || s.probes.Load() != 2 {
+				t.Errorf("%d: gauge %t, %d probes; want false, 2", i, r.isReady(), s.probes.Load())
+			}
+			time.Sleep(5 * time.Second)
+		}
+		s.result <- nil // the call ends, too late
+		synctest.Wait()
+		if r.isReady() {
+			t.Error("a probe that timed out is ready")
+		}
+		s.result <- nil
+		if got := r.ready(t.Context()); got != nil || !r.isReady() || s.probes.Load() != 3 {
+			t.Errorf("got %v, gauge %t, %d probes; want nil, true, 3", got, r.isReady(), s.probes.Load())
+		}
+	})
+}
+
+// An alert goes by the gauge: it has to fall also where nobody waits for the result.
+func TestTheGaugeIsThatOfTheProbeAndNotOfThoseWhoWait(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		ctx, stop := context.WithCancel(t.Context())
+		s := &silentStore{result: make(chan error, 1)}
+		r := &readiness{ctx: ctx, probe: s.ready}
+		if r.isReady() {
+			t.Error("got ready before the first probe")
+		}
+		s.result <- nil
+		if got := r.ready(t.Context()); got != nil || !r.isReady() {
+			t.Fatalf("got %v, gauge %t; want nil, true", got, r.isReady())
+		}
+		time.Sleep(readyFor)
+		leaving, leave := context.WithTimeout(t.Context(), time.Second)
+		defer leave()
+		if got := r.ready(leaving); !errors.Is(got, context.DeadlineExceeded) || !r.isReady() {
+			t.Errorf("got %v, gauge %t; want that the caller gave up, and no result yet", got, r.isReady())
+		}
+		time.Sleep(probeTimeout)
+		if r.isReady() {
+			t.Error("the gauge is that of a probe before one that timed out")
+		}
+		s.result <- nil
+		synctest.Wait()
+		s.result <- nil
+		if got := r.ready(t.Context()); got != nil || !r.isReady() {
+			t.Errorf("got %v, gauge %t; want nil, true", got, r.isReady())
+		}
+		stop()
+		if r.isReady() {
+			t.Error("got ready when stopping")
 		}
 	})
 }

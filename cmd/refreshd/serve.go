@@ -81,8 +81,9 @@ func (p process) serve(ctx context.Context, c config.Config) (err error) {
 	}
 
 	var stopping atomic.Bool
-	ready := s.metrics.Readiness((&readiness{ctx: ctx, probe: s.store.Ready}).ready) // the API's and the admin listener's
-	api, err := s.api(c, publicURL, ready)
+	readiness := &readiness{ctx: ctx, probe: s.store.Ready} // the API's and the admin listener's
+	s.metrics.Ready(readiness.isReady)
+	api, err := s.api(c, publicURL, readiness.ready)
 	if err != nil {
 		return err
 	}
@@ -90,7 +91,7 @@ func (p process) serve(ctx context.Context, c config.Config) (err error) {
 	if err != nil {
 		return err
 	}
-	server, admin := web.NewServer(parting(handler, &stopping), s.log), web.NewServer(s.admin(ready, c.Pprof), s.log)
+	server, admin := web.NewServer(parting(handler, &stopping), s.log), web.NewServer(s.admin(readiness.ready, c.Pprof), s.log)
 	admin.WriteTimeout = 2 * time.Minute // a profile takes its time
 	ended := make(chan error, 2)
 	if adminListener != nil {
