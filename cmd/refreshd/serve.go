@@ -99,18 +99,9 @@ func (p process) serve(ctx context.Context, c config.Config) (err error) {
 		s.log.Info("admin listening", "event", eventListening, "address", adminListener.Addr().String())
 	}
 	go func() { ended <- server.Serve(listener) }()
-	reading, stopReading := context.WithCancel(context.WithoutCancel(ctx)) // until the last request is answered
-	read := make(chan struct{})
-	go func() {
-		defer close(read)
-		s.readKeys(reading, hangups(p.stderr))
-	}()
-	purging, stopPurging := context.WithCancel(ctx)
-	purged := make(chan struct{})
-	go func() {
-		defer close(purged)
-		s.runJanitor(purging, c)
-	}()
+	// Keys are read until the last request is answered.
+	reading := begin(context.WithoutCancel(ctx), func(ctx context.Context) { s.readKeys(ctx, hangups(p.stderr)) })
+	purging := begin(ctx, func(ctx context.Context) { s.runJanitor(ctx, c) })
 	s.log.Info("listening", "event", eventListening, "address", listener.Addr().String(), "url", publicURL,
 		"database", c.Database.Redacted(), "version", programVersion())
 
@@ -129,12 +120,13 @@ func (p process) serve(ctx context.Context, c config.Config) (err error) {
 	stopping.Store(true)
 	grace, cancel := context.WithTimeout(context.Background(), c.ShutdownTimeout)
 	defer cancel()
-	// Meanwhile the admin listener says that the process is not ready. A profile that is being taken there is no reason to stay.
+	purging.cancel()
+	// Meanwhile the admin listener says that the process is not ready. A profile that is being taken there is no reason
+	// to stay.
 	err = errors.Join(err, server.Shutdown(grace), admin.Close())
-	stopReading()
-	stopPurging()
-	<-read
-	<-purged
+	reading.cancel()
+	reading.wait(grace)
+	purging.wait(grace)
 	return err
 }
 
