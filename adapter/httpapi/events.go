@@ -4,7 +4,6 @@ import "github.com/refreshd/refreshd/domain"
 
 // The events of the log, of requests that are more than a request. README lists all.
 const (
-	eventNotReady         = "server.not_ready"
 	eventCredentialFailed = "credential.failed"
 	eventTokenIssued      = "token.issued"
 	eventTokenRevoked     = "token.revoked"

@@ -30,7 +30,7 @@ type API struct {
 	Revoke       *usecase.Revoke
 	Authenticate *usecase.Authenticate
 	Publish      *usecase.Publish
-	// Ready returns nil while the service can take calls.
+	// Ready returns nil while the service can take requests. It logs why it does not: anybody may ask.
 	Ready func(context.Context) error
 
 	Log *slog.Logger
@@ -99,7 +99,7 @@ func health(c echo.Context) error {
 func (a *API) ready(c echo.Context) error {
 	web.Note(c).Routine = true
 	if err := a.Ready(c.Request().Context()); err != nil {
-		web.Note(c).Event = eventNotReady
+		web.Note(c).Logged = true
 		return echo.NewHTTPError(http.StatusServiceUnavailable).SetInternal(err)
 	}
 	return done(c, "The service is ready.", nil)

@@ -110,7 +110,7 @@ func TestTheEventSaysWhatHappened(t *testing.T) {
 	}
 	s.store.fail = func(string) error { return fmt.Errorf("%w: down", domain.ErrUnavailable) }
 	for path, want := range map[string][2]string{
-		"/readyz": {"server.not_ready", "WARN"}, "/jwt/refresh?userId=ada": {"request.failed", "ERROR"},
+		"/readyz": {request, "DEBUG"}, "/jwt/refresh?userId=ada": {"request.failed", "ERROR"},
 	} {
 		if got := told(t, s.do(t, "GET", path, backend).want(t, 503)); got["event"] != want[0] || got["level"] != want[1] {
 			t.Errorf("%s without a store: got %v, want %v", path, got, want)

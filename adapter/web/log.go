@@ -31,6 +31,7 @@ type Record struct {
 	Event     string // what happened, out of a fixed set; empty for nothing but a request
 	Kind      string // of the event, where there are several: out of a fixed set, for it becomes a label of a metric
 	Routine   bool   // the line is one for debugging, unless the request is refused or fails
+	Logged    bool   // why the request failed is in a line of its own: this one is for debugging
 
 	level slog.Level
 	attrs []slog.Attr
@@ -136,11 +137,11 @@ func (o Options) logged(next echo.HandlerFunc) echo.HandlerFunc {
 			record.Raise(levelOf(req.Context(), res.Status, err), explain(err, res.Status)...)
 			if record.Event == "" {
 				record.Event = eventRequest
-				if isFault(res.Status, err) {
+				if isFault(res.Status, err) && !record.Logged {
 					record.Event = eventFailed
 				}
 			}
-			if record.Routine && record.level == slog.LevelInfo && res.Status < 400 {
+			if record.Logged || record.Routine && record.level == slog.LevelInfo && res.Status < 400 {
 				record.level = slog.LevelDebug
 			}
 		}
@@ -180,15 +181,11 @@ func (o Options) logged(next echo.HandlerFunc) echo.HandlerFunc {
 	}
 }
 
-// levelOf is error for what an operator must look at. A client that left before its answer is not that, nor is a handler that says
-// by itself that the service cannot be used now.
+// levelOf is error for what an operator must look at, which a client that left before its response is not.
 func levelOf(ctx context.Context, status int, err error) slog.Level {
-	he := (*echo.HTTPError)(nil)
 	switch {
 	case !isFault(status, err):
 		return slog.LevelInfo
-	case errors.As(err, &he) && he.Code == http.StatusServiceUnavailable:
-		return slog.LevelWarn
 	case errors.Is(err, context.Canceled) && ctx.Err() != nil:
 		return slog.LevelWarn
 	default:

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"log/slog"
 	"sync"
 	"time"
 )
@@ -27,6 +28,9 @@ const (
 type readiness struct {
 	ctx   context.Context
 	probe func(context.Context) error
+	log   *slog.Logger
+
+	loggedAt time.Time // of the last failure; no two probes are concurrent
 
 	mu   sync.Mutex
 	last *probing // nil before the first
@@ -100,15 +104,21 @@ func (r *readiness) run(p *probing) {
 	close(p.ended)
 }
 
-// publish gives the result to those who wait for p.
+// publish gives the result to those who wait for p. A failure is logged here, at most once a second, and not where it
+// is answered: there are two such places, and as many requests as anybody likes. A stop is logged as such.
 func (r *readiness) publish(p *probing, err error) {
 	believed := readyFor
 	if err != nil {
 		believed = notReadyFor
 	}
 	r.mu.Lock()
-	defer r.mu.Unlock()
 	r.isUp = err == nil
 	p.err, p.until = err, time.Now().Add(believed)
 	close(p.done)
+	r.mu.Unlock()
+
+	if now := time.Now(); err != nil && r.ctx.Err() == nil && now.Sub(r.loggedAt) >= time.Second {
+		r.loggedAt = now
+		r.log.Warn("not ready", "event", eventNotReady, "error", err)
+	}
 }

@@ -1,8 +1,11 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"errors"
+	"log/slog"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -27,7 +30,10 @@ func (s *probedStore) ready(ctx context.Context) error {
 	}
 }
 
-var errAway = errors.New("the store is away")
+var (
+	errAway = errors.New("the store is away")
+	discard = slog.New(slog.DiscardHandler)
+)
 
 // A probe for each who asks is a way for strangers to take the connections to the store.
 func TestAllWhoAskShareOneProbe(t *testing.T) {
@@ -35,7 +41,7 @@ func TestAllWhoAskShareOneProbe(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				s := &probedStore{err: err, takes: time.Second}
-				r := &readiness{ctx: t.Context(), probe: s.ready}
+				r := &readiness{ctx: t.Context(), probe: s.ready, log: discard}
 				ask := func() {
 					if got := r.ready(t.Context()); !errors.Is(got, err) {
 						t.Errorf("got %v, want %v", got, err)
@@ -60,7 +66,7 @@ func TestAllWhoAskShareOneProbe(t *testing.T) {
 func TestAProbeIsBelievedForAMoment(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := &probedStore{}
-		r := &readiness{ctx: t.Context(), probe: s.ready}
+		r := &readiness{ctx: t.Context(), probe: s.ready, log: discard}
 		for _, step := range []struct {
 			after time.Duration
 			store error // from then on
@@ -86,7 +92,7 @@ func TestAProbeIsBelievedForAMoment(t *testing.T) {
 func TestACallerThatLeavesDoesNotEndTheProbe(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := &probedStore{takes: time.Second}
-		r := &readiness{ctx: t.Context(), probe: s.ready}
+		r := &readiness{ctx: t.Context(), probe: s.ready, log: discard}
 		for range 100 {
 			leaving, leave := context.WithCancel(t.Context())
 			go leave()
@@ -116,7 +122,7 @@ func (s *silentStore) ready(context.Context) error {
 func TestAProbeThatDoesNotEndIsNotReadyInTimeAndIsTheOnlyOne(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := &silentStore{result: make(chan error, 1)}
-		r := &readiness{ctx: t.Context(), probe: s.ready}
+		r := &readiness{ctx: t.Context(), probe: s.ready, log: discard}
 		s.result <- nil
 		if got := r.ready(t.Context()); got != nil || !r.isReady() {
 			t.Fatalf("got %v, gauge %t; want nil, true", got, r.isReady())
@@ -149,7 +155,7 @@ func TestTheGaugeIsThatOfTheProbeAndNotOfThoseWhoWait(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		ctx, stop := context.WithCancel(t.Context())
 		s := &silentStore{result: make(chan error, 1)}
-		r := &readiness{ctx: ctx, probe: s.ready}
+		r := &readiness{ctx: ctx, probe: s.ready, log: discard}
 		if r.isReady() {
 			t.Error("got ready before the first probe")
 		}
@@ -185,7 +191,7 @@ func TestAServiceThatStopsIsNotReady(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		ctx, stop := context.WithCancel(t.Context())
 		s := &probedStore{}
-		r := &readiness{ctx: ctx, probe: s.ready}
+		r := &readiness{ctx: ctx, probe: s.ready, log: discard}
 		if got := r.ready(t.Context()); got != nil {
 			t.Fatal(got)
 		}
@@ -201,6 +207,36 @@ func TestAServiceThatStopsIsNotReady(t *testing.T) {
 		}
 		if got := r.ready(t.Context()); !errors.Is(got, errStopping) || s.probes.Load() != 2 {
 			t.Errorf("got %v, and %d probes; want %v, and no probe for it", got, s.probes.Load(), errStopping)
+		}
+	})
+}
+
+// Anybody may ask for readiness, on two listeners, and none of it must fill the log; but why the service is not ready
+// has to be found there.
+func TestAFailingProbeIsLoggedAtMostOnceASecond(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		ctx, stop := context.WithCancel(t.Context())
+		var log bytes.Buffer
+		s := &probedStore{err: errAway}
+		r := &readiness{ctx: ctx, probe: s.ready, log: slog.New(slog.NewJSONHandler(&log, nil))}
+		for range 110 {
+			for range 3 {
+				if got := r.ready(t.Context()); !errors.Is(got, errAway) {
+					t.Errorf("got %v, want %v", got, errAway)
+				}
+			}
+			time.Sleep(notReadyFor / 10) // 2.2 s together
+		}
+		s.takes = time.Hour
+		go r.ready(t.Context())
+		synctest.Wait()
+		stop()
+		synctest.Wait()
+		const line = `"level":"WARN","msg":"not ready","event":"server.not_ready","error":"the store is away"`
+		got, lines := strings.Count(log.String(), line), strings.Count(log.String(), "\n")
+		if got != 3 || lines != got || s.probes.Load() != 12 {
+			t.Errorf("got %d warnings in %d lines of %d probes, want 3 of 12, and nothing of a stop:\n%s",
+				got, lines, s.probes.Load(), log.String())
 		}
 	})
 }

@@ -81,7 +81,7 @@ func (p process) serve(ctx context.Context, c config.Config) (err error) {
 	}
 
 	var stopping atomic.Bool
-	readiness := &readiness{ctx: ctx, probe: s.store.Ready} // the API's and the admin listener's
+	readiness := &readiness{ctx: ctx, probe: s.store.Ready, log: s.log} // the API's and the admin listener's
 	s.metrics.Ready(readiness.isReady)
 	api, err := s.api(c, publicURL, readiness.ready)
 	if err != nil {
@@ -321,7 +321,6 @@ func (s *service) admin(ready func(context.Context) error, profiles bool) http.H
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "the process lives") })
 	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, r *http.Request) {
 		if err := ready(r.Context()); err != nil {
-			s.tellNotReady(err)
 			http.Error(w, err.Error(), http.StatusServiceUnavailable)
 			return
 		}
@@ -343,17 +342,6 @@ func (s *service) admin(ready func(context.Context) error, profiles bool) http.H
 		})
 	}
 	return mux
-}
-
-// tellNotReady logs why a probe of the admin listener failed, at most once a second; a stop has told so itself.
-func (s *service) tellNotReady(err error) {
-	if errors.Is(err, errStopping) {
-		return
-	}
-	now, last := time.Now().UnixNano(), s.notReadyAt.Load()
-	if now-last >= int64(time.Second) && s.notReadyAt.CompareAndSwap(last, now) {
-		s.log.Warn("not ready", "event", eventNotReady, "error", err)
-	}
 }
 
 // isLoopback reports whether a Host header names this machine as itself. A page of a stranger in the browser of

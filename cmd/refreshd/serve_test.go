@@ -3,13 +3,10 @@ package main
 import (
 	"bytes"
 	"context"
-	"errors"
 	"io"
-	"log/slog"
 	"net"
 	"strings"
 	"testing"
-	"time"
 )
 
 // stopAt ends a run once its log says so.
@@ -51,22 +48,6 @@ func TestAServiceForOthersIsWarnedOfAPublicURLOfThisMachine(t *testing.T) {
 				t.Errorf("warned: %t, want %t\n%s", got, test.warned, log.String())
 			}
 		})
-	}
-}
-
-// A probe a second of each of many balancers must not fill the log, but why none succeeds has to be found there.
-func TestAFailingProbeIsLoggedAtMostOnceASecond(t *testing.T) {
-	var log bytes.Buffer
-	s := &service{log: slog.New(slog.NewJSONHandler(&log, nil))}
-	s.tellNotReady(errStopping)
-	for range 100 {
-		s.tellNotReady(errors.New("the database is down"))
-	}
-	s.notReadyAt.Add(-int64(time.Second))
-	s.tellNotReady(errors.New("the database is down"))
-	got := strings.Count(log.String(), `"level":"WARN","msg":"not ready","event":"server.not_ready","error":"the database is down"`)
-	if lines := strings.Count(log.String(), "\n"); got < 2 || got > 3 || lines != got {
-		t.Errorf("got %d warnings in %d lines, want one a second and nothing of a stop:\n%s", got, lines, log.String())
 	}
 }
 

@@ -12,7 +12,6 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
-	"sync/atomic"
 	"time"
 
 	"github.com/refreshd/refreshd/adapter/cli"
@@ -43,8 +42,6 @@ type service struct {
 	metrics *metrics.Metrics
 	log     *slog.Logger
 	clock   usecase.Clock
-
-	notReadyAt atomic.Int64 // when a probe's failure was last logged, in nanoseconds since 1970
 }
 
 // newService is what needs no store.
