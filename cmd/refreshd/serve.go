@@ -10,12 +10,10 @@ import (
 	"net"
 	"net/http"
 	"net/http/pprof"
-	"net/netip"
 	"os"
 	"os/signal"
 	"path/filepath"
 	"reflect"
-	"strings"
 	"sync/atomic"
 	"syscall"
 	"time"
@@ -334,7 +332,9 @@ func (s *service) admin(ready func(context.Context) error, profiles bool) http.H
 		local.HandleFunc("/debug/pprof/symbol", pprof.Symbol)
 		local.HandleFunc("/debug/pprof/trace", pprof.Trace)
 		mux.HandleFunc("/debug/pprof/", func(w http.ResponseWriter, r *http.Request) {
-			if !isLoopback(r.Host) {
+			// A page of a stranger in the browser of somebody who can reach the listener reaches it too, by having its
+			// own name resolve to the listener's address; but it cannot choose the header.
+			if !web.IsLoopback(r.Host) {
 				http.Error(w, "profiles are for requests to localhost or a loopback address", http.StatusForbidden)
 				return
 			}
@@ -342,18 +342,6 @@ func (s *service) admin(ready func(context.Context) error, profiles bool) http.H
 		})
 	}
 	return mux
-}
-
-// isLoopback reports whether a Host header names this machine as itself. A page of a stranger in the browser of
-// somebody who can reach the listener reaches it too, by having its own name resolve to the listener's address; but it
-// cannot choose the header.
-func isLoopback(hostport string) bool {
-	host := hostport
-	if h, _, err := net.SplitHostPort(hostport); err == nil {
-		host = h
-	}
-	ip, err := netip.ParseAddr(strings.Trim(host, "[]"))
-	return strings.EqualFold(host, "localhost") || err == nil && ip.Unmap().IsLoopback()
 }
 
 // hangups receives SIGHUP, which asks a service to read again what it can. On a terminal it has another meaning, see main.

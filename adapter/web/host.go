@@ -1,0 +1,18 @@
+package web
+
+import (
+	"net"
+	"net/netip"
+	"strings"
+)
+
+// IsLoopback reports whether a Host header names this machine as itself.
+func IsLoopback(hostport string) bool {
+	host := hostport
+	if h, _, err := net.SplitHostPort(hostport); err == nil {
+		host = h
+	}
+	host = strings.Trim(host, "[]")
+	ip, err := netip.ParseAddr(host)
+	return err == nil && ip.IsLoopback() || strings.EqualFold(host, "localhost")
+}
