@@ -26,6 +26,23 @@ var exchangeEvents = map[domain.Outcome]string{
 	domain.RefusedRevoked: eventExchangeRefused, domain.RefusedInactive: eventExchangeRefused,
 }
 
+// Counted are the events that are counted for the operator, and their kinds.
+var Counted = Events{
+	Issued: eventTokenIssued, Revoked: eventTokenRevoked, CredentialFailed: eventCredentialFailed,
+	RevocationKinds: []string{
+		revokedToken, revokedUser, revokedApplication, revokedUserInApplication, revokedTenant,
+	},
+	CredentialKinds: []string{
+		credentialNone, credentialAPIKey, credentialAccessToken, credentialTokenString, credentialOther,
+	},
+}
+
+// Events are the words of the log for what is counted.
+type Events struct {
+	Issued, Revoked, CredentialFailed string
+	RevocationKinds, CredentialKinds  []string
+}
+
 // The kinds of credential that may have failed.
 const (
 	credentialNone        = "none" // and one was needed

@@ -44,6 +44,7 @@ type Metrics struct {
 	purged         prometheus.Counter
 	examined       prometheus.Counter
 	lastPass       prometheus.Gauge
+	counted        map[string]func(kind string) // by event
 }
 
 // durations reach from an exchange on a fast disk to the time-out of a handler, in seconds.
@@ -105,12 +106,6 @@ func New(version string) *Metrics {
 	for _, o := range domain.Outcomes {
 		m.exchanges.WithLabelValues(string(o))
 	}
-	for _, kind := range []string{"token", "user", "application", "user_in_application", "tenant"} {
-		m.revocations.WithLabelValues(kind)
-	}
-	for _, kind := range []string{"none", "api_key", "access_token", "token_string", "other"} {
-		m.credentials.WithLabelValues(kind)
-	}
 	m.registry.MustRegister(m.requests, m.issued, m.revocations, m.credentials, m.exchanges, m.addressChanged, m.ahead,
 		m.refused, m.calls, m.purged, m.examined, m.lastPass, buildInfo(version),
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
@@ -152,13 +147,29 @@ type Response struct {
 // Observe counts a request, and what it did.
 func (m *Metrics) Observe(r Response) {
 	m.requests.WithLabelValues(r.Route, r.Method, strconv.Itoa(r.Status)).Observe(r.Took.Seconds())
-	switch r.Event {
-	case "token.issued":
-		m.issued.Inc()
-	case "token.revoked":
-		m.revocations.WithLabelValues(snake(r.Kind)).Inc()
-	case "credential.failed":
-		m.credentials.WithLabelValues(snake(r.Kind)).Inc()
+	if count := m.counted[r.Event]; count != nil {
+		count(r.Kind)
+	}
+}
+
+// Events are the words of the log for what Observe counts.
+type Events struct {
+	Issued, Revoked, CredentialFailed string
+	RevocationKinds, CredentialKinds  []string
+}
+
+// Count has Observe count these events. Their kinds are shown from zero on, which a rate needs.
+func (m *Metrics) Count(e Events) {
+	m.counted = map[string]func(kind string){
+		e.Issued:           func(string) { m.issued.Inc() },
+		e.Revoked:          func(kind string) { m.revocations.WithLabelValues(snake(kind)).Inc() },
+		e.CredentialFailed: func(kind string) { m.credentials.WithLabelValues(snake(kind)).Inc() },
+	}
+	for _, kind := range e.RevocationKinds {
+		m.revocations.WithLabelValues(snake(kind))
+	}
+	for _, kind := range e.CredentialKinds {
+		m.credentials.WithLabelValues(snake(kind))
 	}
 }
 

@@ -15,6 +15,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus/testutil"
 
+	"github.com/refreshd/refreshd/adapter/httpapi"
 	"github.com/refreshd/refreshd/adapter/memstore"
 	"github.com/refreshd/refreshd/adapter/metrics"
 	"github.com/refreshd/refreshd/domain"
@@ -112,6 +113,7 @@ func TestPoolAndTablesAreReadAtEachScrape(t *testing.T) {
 // What operators have to answer for is counted, and from zero on: a rate needs the zero before the first.
 func TestIssuesRevocationsAndFailedCredentialsAreCountedByKind(t *testing.T) {
 	m := metrics.New("v1")
+	m.Count(metrics.Events(httpapi.Counted))
 	wantLines(t, scrape(t, m), "refreshd_tokens_issued_total 0",
 		`refreshd_revocations_total{kind="user_in_application"} 0`,
 		`refreshd_credentials_failed_total{kind="api_key"} 0`)
@@ -150,6 +152,7 @@ func TestNamesAndLabelsAreThoseOfPrometheusGuide(t *testing.T) {
 	m.Sharing(func() metrics.Sharing { return metrics.Sharing{} })
 	m.TableStatistics(func(context.Context) (metrics.Tables, error) { return metrics.Tables{}, nil })
 	m.InProgress(func() int { return 0 }, []string{"clientAddress", "apiKey", "refreshToken", "overload"})
+	m.Count(metrics.Events(httpapi.Counted))
 	m.LogLinesLost(func() int64 { return 0 })
 	m.Ready(func() bool { return true })
 	m.Observe(metrics.Response{Route: "/jwt/refresh/{id}", Method: "GET", Status: 200})

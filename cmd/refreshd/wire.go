@@ -289,6 +289,7 @@ func (s *service) api(c config.Config, publicURL string, ready func(context.Cont
 	}
 	guard := web.NewGuard(limits, c.TrustedProxies, s.clock, s.metrics.Refused)
 	s.metrics.InProgress(guard.InProgress, web.Refusals)
+	s.metrics.Count(metrics.Events(httpapi.Counted))
 	minter := usecase.Minter{Keys: s.keys, Signer: s.signer, PublicURL: publicURL}
 	return &httpapi.API{
 		Issue: &usecase.Issue{
