@@ -7,10 +7,10 @@ import (
 	"time"
 )
 
-// BurstSeconds is how many seconds' worth of calls a Limiter lets through at once.
-const BurstSeconds = 10
+// burstSeconds is how many seconds' worth of calls a Limiter lets through at once.
+const burstSeconds = 10
 
-// A Limiter keeps a token bucket for each key: so many calls a second, and [BurstSeconds] times as many at once. It is safe for
+// A Limiter keeps a token bucket for each key: so many calls a second, and burstSeconds times as many at once. It is safe for
 // concurrent use, and takes all the memory that it will ever take when it is made.
 //
 // A bucket is one number: when it will be full again. One that is full is as good as one that is not there, so nothing has to be
@@ -29,7 +29,7 @@ type Limiter struct {
 }
 
 // wholeBucket is how long an empty one takes to be full.
-const wholeBucket = BurstSeconds * time.Second
+const wholeBucket = burstSeconds * time.Second
 
 const bucketsInSet = 15 // with the lock, four lines of a processor's cache
 

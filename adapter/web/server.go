@@ -38,7 +38,7 @@ func New(o Options) *echo.Echo {
 	e.HideBanner, e.HidePort = true, true
 	e.Logger.SetOutput(logLines(o.Log).Writer())
 	e.IPExtractor = ClientAddr(o.TrustedProxies)
-	e.HTTPErrorHandler = NewErrorHandler(o.Render)
+	e.HTTPErrorHandler = newErrorHandler(o.Render)
 	e.Pre(withoutBody, o.logged, oneSlashLess)
 	e.Use(routed)
 	if len(o.Origins.exact) > 0 {
