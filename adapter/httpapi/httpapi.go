@@ -93,7 +93,7 @@ var documentation = sync.OnceValues(newDocument)
 
 func health(c echo.Context) error {
 	web.Note(c).Routine = true
-	return done(c, "The process lives.", nil)
+	return done(c, "The process is running.", nil)
 }
 
 func (a *API) ready(c echo.Context) error {

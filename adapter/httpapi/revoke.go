@@ -39,8 +39,8 @@ func (a *API) revokeOne(c echo.Context) error {
 	return a.revokeSelected(c, "/jwt/refresh/:id", revokeBody{TokenID: &id})
 }
 
-// revokeSelected revokes by the selector in one place: the path, which is in places already, the query or the body. A body or a
-// query that selects nothing is a place too: whoever sent it beside another may think that it counts.
+// revokeSelected revokes by the selector in one place: the path, which is in places already, the query or the body. A
+// body or a query that selects nothing is a place too: its sender may think that it counts.
 func (a *API) revokeSelected(c echo.Context, path string, places ...revokeBody) error {
 	tenantID, owner, err := a.backendOrOwner(c, http.MethodDelete, path)
 	if err != nil {

@@ -4,7 +4,7 @@
 // It is told by those who know (httpapi's Observe and Exchanged, the use case's steps of a pass) and stands between
 // the use cases and a store ([Metrics.Store]), so none of these knows of it. No label is what a caller chose: routes
 // are patterns, all others are words of a fixed set. None is a tenant either: series would grow with tenants, and
-// whoever may read the metrics would learn their names.
+// readers of the metrics would learn their names.
 //
 // Names follow Prometheus' guide: base units, _total for what only grows, labels and their values in snake case, as
 // words that are camel case in the log become here.

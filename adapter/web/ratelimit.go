@@ -7,11 +7,11 @@ import (
 	"time"
 )
 
-// burstSeconds is how many seconds' worth of calls a Limiter lets through at once.
+// burstSeconds is how many seconds' worth of requests a full bucket holds.
 const burstSeconds = 10
 
-// A Limiter keeps a token bucket for each key: so many calls a second, and burstSeconds times as many at once. It is safe for
-// concurrent use, and takes all the memory that it will ever take when it is made.
+// A Limiter keeps a token bucket for each key: so many requests a second, and burstSeconds times as many in a burst. It
+// is safe for concurrent use, and takes all the memory that it will ever take when it is made.
 //
 // A bucket is one number: when it will be full again. One that is full is as good as one that is not there, so nothing has to be
 // swept. Keys are hashed with a seed of the process, and only the hash is kept; it chooses one of many small sets, each under a
@@ -94,7 +94,7 @@ func (l *Limiter) Charge(key string, n int) {
 	l.with(key, func(b *bucket) { b.fullAt = min(max(b.fullAt, now)+time.Duration(n)*l.period, now+2*wholeBucket) })
 }
 
-// Knows tells whether key has a bucket. It forgets one only for want of room, or when it is told to.
+// Knows reports whether key has a bucket. It forgets one only for want of room, or when it is told to.
 func (l *Limiter) Knows(key string) bool {
 	h, s := l.find(key)
 	s.mu.Lock()

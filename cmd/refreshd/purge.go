@@ -45,7 +45,7 @@ func (s *service) runJanitor(ctx context.Context, c config.Config) {
 			}
 		},
 		func(err error) {
-			s.log.Warn("what is dead could not be purged; this will be tried again", "event", eventPurgeFailed, "error", err)
+			s.log.Warn("the purge failed and will be tried again", "event", eventPurgeFailed, "error", err)
 		})
 }
 

@@ -89,7 +89,8 @@ func (p process) serve(ctx context.Context, c config.Config) (err error) {
 	if err != nil {
 		return err
 	}
-	server, admin := web.NewServer(parting(handler, &stopping), s.log), web.NewServer(s.admin(readiness.ready, c.Pprof), s.log)
+	server := web.NewServer(closeConnections(handler, &stopping), s.log)
+	admin := web.NewServer(s.admin(readiness.ready, c.Pprof), s.log)
 	admin.WriteTimeout = 2 * time.Minute // a profile takes its time
 	ended := make(chan error, 2)
 	if adminListener != nil {
@@ -128,9 +129,10 @@ func (p process) serve(ctx context.Context, c config.Config) (err error) {
 	return err
 }
 
-// parting says with each answer of a process that is stopping that its connection ends here. The caller's next call then opens one,
-// which a balancer gives to another replica; else it would be on its way when the idle connections are closed, and get lost.
-func parting(next http.Handler, stopping *atomic.Bool) http.Handler {
+// closeConnections has each response of a process that is stopping close its connection. The client's next request then
+// opens one, which a balancer gives to another replica; else that request would be lost if it is on its way when the
+// idle connections are closed.
+func closeConnections(next http.Handler, stopping *atomic.Bool) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if stopping.Load() {
 			w.Header().Set("Connection", "close")
@@ -140,7 +142,9 @@ func parting(next http.Handler, stopping *atomic.Bool) http.Handler {
 }
 
 // fill puts into the store what the kickstart file says; or, into an embedded store that is empty, what a first user needs.
-func (p process) fill(ctx context.Context, c config.Config, s *service, publicURL string, kickstart *cli.Document) error {
+func (p process) fill(
+	ctx context.Context, c config.Config, s *service, publicURL string, kickstart *cli.Document,
+) error {
 	if kickstart != nil {
 		return p.kickstart(ctx, s, *kickstart)
 	}
@@ -316,7 +320,7 @@ func (s *service) filled(ctx context.Context, k usecase.Kickstart, begun bool) (
 func (s *service) admin(ready func(context.Context) error, profiles bool) http.Handler {
 	mux := http.NewServeMux()
 	mux.Handle("GET /metrics", s.metrics.Handler())
-	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "the process lives") })
+	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "ok") })
 	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, r *http.Request) {
 		if err := ready(r.Context()); err != nil {
 			http.Error(w, err.Error(), http.StatusServiceUnavailable)
@@ -344,7 +348,8 @@ func (s *service) admin(ready func(context.Context) error, profiles bool) http.H
 	return mux
 }
 
-// hangups receives SIGHUP, which asks a service to read again what it can. On a terminal it has another meaning, see main.
+// hangups receives SIGHUP, which asks a service to read again what it can. On a terminal it has another meaning, see
+// main.
 func hangups(log io.Writer) <-chan os.Signal {
 	received := make(chan os.Signal, 1)
 	if !cli.IsTerminal(log) {
@@ -353,8 +358,8 @@ func hangups(log io.Writer) <-chan os.Signal {
 	return received
 }
 
-// readKeys keeps what is known of the keys up to date until ctx is done, and reads at once when hangup receives. A store that is down
-// for a while is no reason to stop, and is logged once.
+// readKeys keeps the known keys up to date until ctx is done. It reads immediately when hangup receives. A store that is
+// down for a while is no reason to stop, and is logged once.
 func (s *service) readKeys(ctx context.Context, hangup <-chan os.Signal) {
 	ticker := time.NewTicker(usecase.KeyReadInterval)
 	defer ticker.Stop()
@@ -373,10 +378,11 @@ func (s *service) readKeys(ctx context.Context, hangup <-chan os.Signal) {
 		}
 		switch {
 		case err != nil && (!failing || asked):
-			s.log.Warn("changes of keys cannot be read; nothing is signed or verified until they can, key sets are published as known",
-				"event", eventKeysReloadFailed, "error", err)
+			s.log.Warn("changes of keys cannot be read; nothing is signed or verified until they can, "+
+				"key sets are published as known", "event", eventKeysReloadFailed, "error", err)
 		case err == nil && asked:
-			s.log.Info("SIGHUP: the keys were read again; the configuration is read at start only", "event", eventKeysReloaded)
+			s.log.Info("SIGHUP: the keys were read again; the configuration is read at start only",
+				"event", eventKeysReloaded)
 		case err == nil && failing:
 			s.log.Info("changes of keys are read again", "event", eventKeysReloaded)
 		}

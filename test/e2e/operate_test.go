@@ -293,7 +293,7 @@ func TestWhatOperatorsSee(t *testing.T) {
 		}
 
 		// The admin listener has what the world must not see, and the API does not have it.
-		for path, want := range map[string]string{"/healthz": "lives", "/readyz": "ready"} {
+		for path, want := range map[string]string{"/healthz": "ok", "/readyz": "ready"} {
 			if status, _, body := get(t, s.Admin+path); status != http.StatusOK || !strings.Contains(body, want) {
 				t.Errorf("admin %s: %d %.200s", path, status, body)
 			}
