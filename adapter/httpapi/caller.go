@@ -34,8 +34,8 @@ func credential(c echo.Context) (domain.Secret, error) {
 func isAPIKey(s domain.Secret) bool      { return strings.HasPrefix(s.Reveal(), "ak_") }
 func isAccessToken(s domain.Secret) bool { return strings.Count(s.Reveal(), ".") == 2 }
 
-// offeredKey is what may be an API key, for the guard; empty if there is none, or if there are two headers that may hold
-// one.
+// offeredKey is what may be an API key, for the guard; empty if there is none, or if there are two headers that may
+// hold one.
 func offeredKey(c echo.Context) string {
 	if s, err := credential(c); err == nil && isAPIKey(s) {
 		return s.Reveal()

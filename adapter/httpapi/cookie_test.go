@@ -149,17 +149,22 @@ func TestACookieCountsOnlyFromOurOwnPages(t *testing.T) {
 		options []option
 		counts  bool
 	}{
-		"no browser":                                {nil, true},
-		"same origin":                               {[]option{header("Sec-Fetch-Site", "same-origin")}, true},
-		"typed":                                     {[]option{header("Sec-Fetch-Site", "none")}, true},
-		"same site":                                 {[]option{header("Sec-Fetch-Site", "same-site")}, false},
-		"cross site":                                {[]option{header("Sec-Fetch-Site", "cross-site")}, false},
-		"a word that is yet to come":                {[]option{header("Sec-Fetch-Site", "SAME-ORIGIN")}, false},
-		"cross site, configured origin":             {[]option{header("Sec-Fetch-Site", "cross-site"), header("Origin", ourOrigin)}, true},
-		"same site, configured origin":              {[]option{header("Sec-Fetch-Site", "same-site"), header("Origin", ourOrigin)}, true},
-		"cross site, other origin":                  {[]option{header("Sec-Fetch-Site", "cross-site"), header("Origin", "https://evil.example")}, false},
-		"cross site, a longer origin":               {[]option{header("Sec-Fetch-Site", "cross-site"), header("Origin", ourOrigin+".evil")}, false},
-		"cross site, null origin":                   {[]option{header("Sec-Fetch-Site", "cross-site"), header("Origin", "null")}, false},
+		"no browser":                 {nil, true},
+		"same origin":                {[]option{header("Sec-Fetch-Site", "same-origin")}, true},
+		"typed":                      {[]option{header("Sec-Fetch-Site", "none")}, true},
+		"same site":                  {[]option{header("Sec-Fetch-Site", "same-site")}, false},
+		"cross site":                 {[]option{header("Sec-Fetch-Site", "cross-site")}, false},
+		"a word that is yet to come": {[]option{header("Sec-Fetch-Site", "SAME-ORIGIN")}, false},
+		"cross site, configured origin": {
+			[]option{header("Sec-Fetch-Site", "cross-site"), header("Origin", ourOrigin)}, true},
+		"same site, configured origin": {
+			[]option{header("Sec-Fetch-Site", "same-site"), header("Origin", ourOrigin)}, true},
+		"cross site, other origin": {
+			[]option{header("Sec-Fetch-Site", "cross-site"), header("Origin", "https://evil.example")}, false},
+		"cross site, a longer origin": {
+			[]option{header("Sec-Fetch-Site", "cross-site"), header("Origin", ourOrigin+".evil")}, false},
+		"cross site, null origin": {
+			[]option{header("Sec-Fetch-Site", "cross-site"), header("Origin", "null")}, false},
 		"an old browser, configured origin":         {[]option{header("Origin", ourOrigin)}, true},
 		"an old browser, our own origin":            {[]option{header("Origin", "https://refreshd.example")}, true},
 		"an old browser, other origin":              {[]option{header("Origin", "https://evil.example")}, false},

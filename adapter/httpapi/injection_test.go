@@ -243,7 +243,8 @@ func TestWhatIsStoredComesBackAsDataOnly(t *testing.T) {
 				s.do(t, "POST", "/jwt/issue", backend, body(sent)).want(t, 200)
 				first := "/jwt/refresh?" + url.Values{"userId": {user}, "limit": {"1"}}.Encode()
 				page1 := s.do(t, "GET", first, backend).want(t, 200)
-				if values := page1.header.Values("Link"); len(values) != 1 || strings.ContainsFunc(values[0], func(r rune) bool { return r < ' ' || r > '~' }) ||
+				unprintable := func(r rune) bool { return r < ' ' || r > '~' }
+				if values := page1.header.Values("Link"); len(values) != 1 || strings.ContainsFunc(values[0], unprintable) ||
 					strings.Count(values[0], "<") != 1 || strings.Count(values[0], ">") != 1 {
 					t.Fatalf("got Link %q", values)
 				}

@@ -74,8 +74,8 @@ func Message(err error) string {
 // A Renderer writes the body of a refusal, in the dialect's way, with the given status.
 type Renderer func(c echo.Context, status int, err error) error
 
-// newErrorHandler answers errors. 401 and 404 tell nothing to strangers and 5xx nothing of ours: they have no body. For all
-// others it calls render. Headers that the status asks for are set before, unless the handler did.
+// newErrorHandler answers errors. 401 and 404 tell nothing to strangers, and 5xx nothing internal: they have no body.
+// For all others it calls render. Headers that the status asks for are set before, unless the handler did.
 func newErrorHandler(render Renderer) echo.HTTPErrorHandler {
 	return func(err error, c echo.Context) {
 		if c.Response().Committed {

@@ -9,9 +9,11 @@ import (
 // Cookies travel in the clear to such a host, and profiles are shown to it.
 func TestIsLoopback(t *testing.T) {
 	for host, want := range map[string]bool{
-		"localhost": true, "LocalHost:3000": true, "127.0.0.1": true, "127.8.8.8:3000": true, "[::1]:3000": true, "[::1]": true,
+		"localhost": true, "LocalHost:3000": true, "127.0.0.1": true, "127.8.8.8:3000": true, "[::1]:3000": true,
+		"[::1]":                 true,
 		"[::ffff:127.0.0.1]:80": true,
-		"":                      false, ":3000": false, "0.0.0.0:3000": false, "10.0.0.1:3000": false, "[::]:3000": false, "auth.example": false,
+		"":                      false, ":3000": false, "0.0.0.0:3000": false, "10.0.0.1:3000": false, "[::]:3000": false,
+		"auth.example":           false,
 		"localhost.example:3000": false, "127.0.0.1.example": false, "127.1": false, "localhost@auth.example": false,
 	} {
 		if got := web.IsLoopback(host); got != want {

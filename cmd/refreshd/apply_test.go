@@ -58,9 +58,13 @@ func TestApplyReadsItsFileBeforeItMakesADatabase(t *testing.T) {
 			strings.Replace(applied, "/jwt/issue", "/jwt/isue", 1),
 			"kickstart.yaml:9: apiKeys[0].permissions.endpoints./jwt/isue: there is no such endpoint; did you mean /jwt/issue?",
 		},
-		"another method": {strings.Replace(applied, "POST", "DELETE", 1), "kickstart.yaml:9: apiKeys[0].permissions.endpoints./jwt/issue: "},
+		"another method": {
+			strings.Replace(applied, "POST", "DELETE", 1),
+			"kickstart.yaml:9: apiKeys[0].permissions.endpoints./jwt/issue: ",
+		},
 		"another tenant's issuer": {
-			strings.Replace(applied, "name: Acme", "issuer: https://auth.example/t/globex", 1), "kickstart.yaml:3: tenants[0].issuer: ",
+			strings.Replace(applied, "name: Acme", "issuer: https://auth.example/t/globex", 1),
+			"kickstart.yaml:3: tenants[0].issuer: ",
 		},
 	} {
 		for _, args := range [][]string{nil, {"--dry-run"}} {
@@ -80,7 +84,8 @@ func TestApplyReadsItsFileBeforeItMakesADatabase(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		_, err := served(t, "REFRESHD_DATABASE_URL=sqlite:"+filepath.Join(dir, "data", "refreshd.db"), "REFRESHD_KICKSTART_FILE="+file)
+		_, err := served(t, "REFRESHD_DATABASE_URL=sqlite:"+filepath.Join(dir, "data", "refreshd.db"),
+			"REFRESHD_KICKSTART_FILE="+file)
 		if err == nil || !strings.Contains(err.Error(), tt.says) {
 			t.Errorf("serve, %s: error %v, want %q", name, err, tt.says)
 		}

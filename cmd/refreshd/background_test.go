@@ -7,7 +7,8 @@ import (
 	"time"
 )
 
-// A stop waits for what ends soon, and for nothing beyond its grace: a call of the store may end long after its context.
+// A stop waits for what ends soon, and for nothing beyond its grace: a call of the store may end long after its
+// context.
 func TestAStopWaitsForTheBackgroundWithinItsGrace(t *testing.T) {
 	for name, test := range map[string]struct{ takes, want time.Duration }{
 		"ends in time": {time.Second, time.Second}, "a silent database": {12 * time.Second, 5 * time.Second},

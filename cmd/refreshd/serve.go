@@ -358,8 +358,8 @@ func hangups(log io.Writer) <-chan os.Signal {
 	return received
 }
 
-// readKeys keeps the known keys up to date until ctx is done. It reads immediately when hangup receives. A store that is
-// down for a while is no reason to stop, and is logged once.
+// readKeys keeps the known keys up to date until ctx is done. It reads immediately when hangup receives. A store that
+// is down for a while is no reason to stop, and is logged once.
 func (s *service) readKeys(ctx context.Context, hangup <-chan os.Signal) {
 	ticker := time.NewTicker(usecase.KeyReadInterval)
 	defer ticker.Stop()

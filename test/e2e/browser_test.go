@@ -18,7 +18,9 @@ func cookieOf(a answer, name string) *http.Cookie {
 func TestABrowserKeepsItsTokensInCookies(t *testing.T) {
 	const origin = "https://shop.example"
 	eachStore(t, func(t *testing.T, d database) {
-		s := start(t, d, settings{env: []string{"REFRESHD_CORS_ORIGINS=" + origin, loud, "REFRESHD_PUBLIC_URL=http://127.0.0.1:3000"}})
+		s := start(t, d, settings{env: []string{
+			"REFRESHD_CORS_ORIGINS=" + origin, loud, "REFRESHD_PUBLIC_URL=http://127.0.0.1:3000",
+		}})
 		by := func(cookies string, header ...string) call {
 			c := call{method: "POST", path: "/jwt/refresh", header: map[string]string{"Cookie": cookies}}
 			for i := 0; i < len(header); i += 2 {

@@ -11,8 +11,8 @@ import (
 	"time"
 )
 
-// A client that hangs up in the middle of its request costs the others nothing: no connection to the database is closed for it, and
-// none opened.
+// A client that hangs up in the middle of its request costs the others nothing: no connection to the database is closed
+// for it, and none opened.
 func TestClientsThatHangUpCostNoDatabaseConnection(t *testing.T) {
 	const connections, sockets, each = 4, 4, 200
 	d := newDatabase(t, postgreSQL).migrated(t)
@@ -26,7 +26,8 @@ func TestClientsThatHangUpCostNoDatabaseConnection(t *testing.T) {
 	body := `{"refreshToken":"` + g.RefreshToken + `"}`
 	host := strings.TrimPrefix(v.URL(), "http://")
 	request := func(method, path, headers, body string) string {
-		return fmt.Sprintf("%s %s HTTP/1.1\r\nHost: %s\r\n%sContent-Length: %d\r\n\r\n%s", method, path, host, headers, len(body), body)
+		return fmt.Sprintf("%s %s HTTP/1.1\r\nHost: %s\r\n%sContent-Length: %d\r\n\r\n%s",
+			method, path, host, headers, len(body), body)
 	}
 	backend := "Authorization: " + acmeKey + "\r\nX-Stencil-TenantId: acme\r\n"
 	requests := []string{
@@ -71,7 +72,8 @@ func TestClientsThatHangUpCostNoDatabaseConnection(t *testing.T) {
 	before := processes()
 	flood(each, true)
 	if after := processes(); !slices.Equal(after, before) {
-		t.Errorf("the server's processes were %q and are %q after %d clients hung up; want the same", before, after, sockets*each)
+		t.Errorf("the server's processes were %q and are %q after %d clients hung up; want the same",
+			before, after, sockets*each)
 	}
 	v.want(t, call{method: "GET", path: "/readyz"}, http.StatusOK)
 	v.exchange(t, g.RefreshToken)
