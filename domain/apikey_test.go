@@ -122,7 +122,8 @@ func TestAPIKeyServesItsTenant(t *testing.T) {
 
 func TestAPIKeyValidate(t *testing.T) {
 	good := domain.APIKey{Name: "backend", TenantID: "acme", Permissions: domain.Permissions{
-		"/jwt/issue": {"POST"}, "/jwt/refresh": {"GET", "POST", "DELETE"}, "/jwt/refresh/:id": {"*"}, "*": {"*"}, "/tenant": {"PUT"},
+		"/jwt/issue": {"POST"}, "/jwt/refresh": {"GET", "POST", "DELETE"}, "/jwt/refresh/:id": {"*"}, "*": {"*"},
+		"/tenant":     {"PUT"},
 		"/tenant/:id": {"PATCH"}, "/audit": {"*"},
 	}}
 	wantCodes(t, good.Validate())
@@ -132,7 +133,8 @@ func TestAPIKeyValidate(t *testing.T) {
 		"": {"GET"}, "/": {"GET"}, "jwt/refresh": {"GET"}, "/jwt/refresh/": {"GET"}, "**": {"GET"},
 		"/jwt/refresh/:id": {"get"}, "/jwt/issue": {"POST", ""}, "/tenant": {"OPTIONS"}, "/application": {"GET,POST"},
 		// A slip would grant nothing, and show as a 401 that nobody understands.
-		"/jwt/isue": {"POST"}, "/jwt/refrеsh": {"GET"}, "/jwt/refresh/:tokenId": {"GET"}, "/jwt/refresh/1": {"GET"}, "/jwt": {"GET"},
+		"/jwt/isue": {"POST"}, "/jwt/refrеsh": {"GET"}, "/jwt/refresh/:tokenId": {"GET"}, "/jwt/refresh/1": {"GET"},
+		"/jwt":     {"GET"},
 		"/tenants": {"GET"}, "/tenant/x": {"GET"}, "/tenant/:id/key": {"GET"}, "/JWT/issue": {"POST"}, "*/": {"*"},
 		"/jwt/refresh": {"PUT"},
 	} {
@@ -140,7 +142,8 @@ func TestAPIKeyValidate(t *testing.T) {
 			wantCodes(t, domain.APIKey{Name: "x", Permissions: domain.Permissions{endpoint: methods}}.Validate(), "[invalid]permissions.endpoints."+endpoint)
 		})
 	}
-	wantCodes(t, domain.APIKey{Name: "x", Permissions: domain.Permissions{"/jwt/issue": {}}}.Validate(), "[blank]permissions.endpoints./jwt/issue")
+	wantCodes(t, domain.APIKey{Name: "x", Permissions: domain.Permissions{"/jwt/issue": {}}}.Validate(),
+		"[blank]permissions.endpoints./jwt/issue")
 	wantCodes(t, domain.APIKey{Name: "x", Permissions: domain.Permissions{"/jwt/issue": {"DELETE"}}}.Validate(),
 		"[invalid]permissions.endpoints./jwt/issue")
 }

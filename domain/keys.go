@@ -71,7 +71,9 @@ type SigningKeys struct {
 // NewSigningKeys returns these keys, which are of one tenant or shared.
 func NewSigningKeys(keys ...SigningKey) SigningKeys {
 	ks := SigningKeys{all: slices.Clone(keys), byAlgorithm: make(map[Algorithm][]SigningKey)}
-	slices.SortFunc(ks.all, func(a, b SigningKey) int { return cmp.Or(cmp.Compare(a.Algorithm, b.Algorithm), precedes(a, b)) })
+	slices.SortFunc(ks.all, func(a, b SigningKey) int {
+		return cmp.Or(cmp.Compare(a.Algorithm, b.Algorithm), precedes(a, b))
+	})
 	for from, to := 0, 0; from < len(ks.all); from = to {
 		a := ks.all[from].Algorithm
 		for to = from; to < len(ks.all) && ks.all[to].Algorithm == a; to++ {

@@ -37,13 +37,16 @@ func TestSigningAt(t *testing.T) {
 		{"from the beginning", []domain.SigningKey{key("x", "acme", never, never)}, at(-1_000_000), "x"},
 		{"the newest that has started", []domain.SigningKey{own1, own2, rsa}, at(99), "own1"},
 		{"the newest", []domain.SigningKey{own1, own2, rsa}, at(100), "own2"},
-		{"of two that start together the smaller id", []domain.SigningKey{key("b", "acme", at(0), never), key("a", "acme", at(0), never), key("c", "acme", at(0), never)}, at(0), "a"},
+		{"of two that start together the smaller id", []domain.SigningKey{
+			key("b", "acme", at(0), never), key("a", "acme", at(0), never), key("c", "acme", at(0), never),
+		}, at(0), "a"},
 		{"the tenant's own before a shared one that is newer", []domain.SigningKey{own1, shared2}, at(300), "own1"},
 		{"a shared one while the tenant's own has not started", []domain.SigningKey{own2, shared1}, at(99), "shared1"},
 		{"the newest of the shared ones", []domain.SigningKey{shared1, shared2}, at(200), "shared2"},
 		{"before it is retired", []domain.SigningKey{key("x", "acme", at(0), at(10))}, at(10).Add(-µs), "x"},
 		{"at its retirement", []domain.SigningKey{key("x", "acme", at(0), at(10))}, at(10), ""},
-		{"a shared one after the tenant's own is retired", []domain.SigningKey{key("x", "acme", at(0), at(10)), shared1}, at(60), "shared1"},
+		{"a shared one after the tenant's own is retired",
+			[]domain.SigningKey{key("x", "acme", at(0), at(10)), shared1}, at(60), "shared1"},
 		{"what was retired since signed then", []domain.SigningKey{key("x", "acme", at(50), at(80)), own1}, at(70), "x"},
 	} {
 		t.Run(tt.rule, func(t *testing.T) {

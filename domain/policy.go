@@ -191,7 +191,8 @@ func (p Policy) Settings() Settings {
 	return Settings{
 		Active: &p.Active, RequireAuthentication: &p.RequireAuthentication,
 		CookieOnly: &p.CookieOnly, CookieDomain: &p.CookieDomain,
-		AccessTokenSeconds: count(p.AccessTokenTTL, time.Second), AccessTokenType: &p.AccessTokenType, Algorithm: &p.Algorithm,
+		AccessTokenSeconds: count(p.AccessTokenTTL, time.Second), AccessTokenType: &p.AccessTokenType,
+		Algorithm:  &p.Algorithm,
 		Expiration: &p.Expiration, TTLMinutes: count(p.TTL, time.Minute), MaximumTTLMinutes: count(p.MaximumTTL, time.Minute),
 		Usage: &p.Usage, GraceSeconds: count(p.GracePeriod, time.Second),
 		RecoveryBurst: &p.RecoveryBurst, RecoveryInterval: &p.RecoveryInterval,

@@ -84,14 +84,17 @@ func TestIssuer(t *testing.T) {
 // An access token of one tenant must not name the issuer of another: whoever keys sessions or users by issuer would mix
 // them up.
 func TestAnIssuerIsNeverTheOneThatAnotherTenantDerives(t *testing.T) {
-	for _, publicURL := range []string{"https://auth.example", "http://127.0.0.1:3000/", "https://x.example/a/b", "https://x.example/t/acme"} {
+	for _, publicURL := range []string{
+		"https://auth.example", "http://127.0.0.1:3000/", "https://x.example/a/b", "https://x.example/t/acme",
+	} {
 		derived := domain.Issuer(publicURL, "acme", "")
 		wantCodes(t, domain.Tenant{ID: "acme", Issuer: derived}.Validate())
 		wantCodes(t, domain.Tenant{ID: "evil", Issuer: derived}.Validate(), "[conflict]issuer")
 	}
 	for issuer, fine := range map[string]bool{
 		"https://auth.example/t/acme": false, "https://auth.example/x/t/Acme": false, "https://auth.example/t/t/~": false,
-		"https://auth.example/t/t/": true, "https://t/acme": true, "https://auth.example/at/acme": true, "https://auth.example/t/acme/": true,
+		"https://auth.example/t/t/": true, "https://t/acme": true, "https://auth.example/at/acme": true,
+		"https://auth.example/t/acme/":  true,
 		"https://auth.example/t/acme/x": true, "https://auth.example/t/..": true, "https://auth.example/t": true,
 		"https://auth.example/t/" + strings.Repeat("x", 65): true, "https://auth.example/t/a%20b": true,
 	} {

@@ -83,7 +83,9 @@ func TestPostgresACallerThatLeavesCostsNoConnection(t *testing.T) {
 	calls := map[string]func(context.Context) error{
 		"ready": s.Ready,
 		"list": func(ctx context.Context) error {
-			return second(s.List(ctx, port.ListQuery{TenantID: "acme", UserID: "u", Limit: 10, MaxBytes: 1 << 20, MaxRows: 5000, Now: start}))
+			return second(s.List(ctx, port.ListQuery{
+				TenantID: "acme", UserID: "u", Limit: 10, MaxBytes: 1 << 20, MaxRows: 5000, Now: start,
+			}))
 		},
 		"key set":    func(ctx context.Context) error { return second(s.KeysOfTenant(ctx, "acme")) },
 		"API key":    func(ctx context.Context) error { return second(s.APIKeyByHash(ctx, "hash")) },

@@ -274,8 +274,10 @@ func settingTime(text string) (time.Duration, bool) {
 
 // writtenTables are what the role of the service needs SELECT, INSERT, UPDATE and DELETE on; readTables, SELECT.
 var (
-	writtenTables = []string{"tenants", "applications", "refresh_tokens", "marks", "api_keys", "keys", "key_ring", "janitor"}
-	readTables    = []string{"goose_db_version", "schema_compatibility"}
+	writtenTables = []string{
+		"tenants", "applications", "refresh_tokens", "marks", "api_keys", "keys", "key_ring", "janitor",
+	}
+	readTables = []string{"goose_db_version", "schema_compatibility"}
 )
 
 // fit asks whether the server takes writes, and for each privilege that the role lacks. A table that is not there is

@@ -67,7 +67,9 @@ func (s *Store) KeyByID(ctx context.Context, id string) (domain.SealedKey, error
 	return keys[0], nil
 }
 
-func (s *Store) sealedKeys(ctx context.Context, operation, query string, args ...any) (keys []domain.SealedKey, err error) {
+func (s *Store) sealedKeys(
+	ctx context.Context, operation, query string, args ...any,
+) (keys []domain.SealedKey, err error) {
 	err = s.reading(ctx, operation, func(db *gorm.DB) error {
 		keys = nil
 		return queryRows(db.Raw(query, args...), func(rows *sql.Rows) error {

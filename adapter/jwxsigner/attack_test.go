@@ -330,7 +330,8 @@ func TestABombIsRefusedUnread(t *testing.T) {
 			t.Errorf("%s: got %v, want ErrUnauthorized", name, err)
 		}
 		// About 200, and more under the race detector, which empties pools; what was read would cost one for each of thousands of parts.
-		if allocated := testing.AllocsPerRun(3, func() { _, _ = s.Verify(context.Background(), among(keys), token) }); allocated > 1000 {
+		verify := func() { _, _ = s.Verify(context.Background(), among(keys), token) }
+		if allocated := testing.AllocsPerRun(3, verify); allocated > 1000 {
 			t.Errorf("%s: %v allocations", name, allocated)
 		}
 	}

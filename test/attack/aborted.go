@@ -110,8 +110,8 @@ func fillPool(ctx context.Context, host string) error {
 	})
 }
 
-// abort sends the requests, one after another, until ctx is done. It reads the answers, or resets the connections before
-// them. An error of the network is what the attack is about.
+// abort sends the requests, one after another, until ctx is done. It reads the responses, or resets the connections
+// before them. An error of the network is what the attack is about.
 func abort(ctx context.Context, host string, requests [][]byte, read bool, sent *atomic.Int64) error {
 	var group sync.WaitGroup
 	var next atomic.Int64

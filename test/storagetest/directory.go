@@ -389,7 +389,8 @@ var directory = []clause{
 		e.must(e.store.SaveTenant(e.Context(), domain.Tenant{ID: "Acme"}))
 		e.application("Acme", "x", domain.Settings{})
 		want := []domain.Application{
-			{TenantID: "acme", ID: "B", Name: "b"}, {TenantID: "acme", ID: "a", Settings: tenantSettings()}, {TenantID: "acme", ID: "ä"},
+			{TenantID: "acme", ID: "B", Name: "b"}, {TenantID: "acme", ID: "a", Settings: tenantSettings()},
+			{TenantID: "acme", ID: "ä"},
 		}
 		for _, i := range []int{2, 0, 1} {
 			e.must(e.store.SaveApplication(e.Context(), want[i]))

@@ -232,7 +232,9 @@ var promiseMutants = []mutant{
 			cached := once(func(ctx context.Context, since uint64) ([]domain.SealedKey, error) {
 				return f.within.KeysSince(ctx, since, 1000)
 			})
-			f.keysSince = func(ctx context.Context, since uint64, _ int) ([]domain.SealedKey, error) { return cached(ctx, since) }
+			f.keysSince = func(ctx context.Context, since uint64, _ int) ([]domain.SealedKey, error) {
+				return cached(ctx, since)
+			}
 		},
 	},
 	{
