@@ -5,6 +5,7 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"io"
 	"io/fs"
 	"maps"
 	"os"
@@ -15,7 +16,6 @@ import (
 
 	"github.com/knadh/koanf/parsers/yaml"
 	"github.com/knadh/koanf/providers/env/v2"
-	"github.com/knadh/koanf/providers/file"
 	"github.com/knadh/koanf/v2"
 
 	"github.com/refreshd/refreshd/domain"
@@ -237,12 +237,12 @@ func (l *loader) readFile(env, flags map[string]value) map[string]value {
 	}
 	src := fileSource(path)
 	layer := koanf.New(".")
-	if err := layer.Load(file.Provider(path), yaml.Parser()); err != nil {
-		var unreadable *fs.PathError
-		if errors.As(err, &unreadable) {
-			l.note(where.source, settingNamed(configFile), "names a file that cannot be read: "+unreadable.Err.Error())
-			return nil
-		}
+	text, err := readAtMost(path, maxConfigFile)
+	if err != nil {
+		l.note(where.source, settingNamed(configFile), "names a file that cannot be read: "+withoutPath(err))
+		return nil
+	}
+	if err := layer.Load(fileText(text), yaml.Parser()); err != nil {
 		message := "is not a YAML mapping in which each key stands once"
 		if line := yamlLine.FindString(err.Error()); line != "" {
 			message += ", see " + line
@@ -297,7 +297,7 @@ func (l *loader) readSecretFiles(values map[string]value) {
 			l.note(named.source, s, "is set beside "+set.source.names(held)+"; keep one of them")
 			continue
 		}
-		content, err := os.ReadFile(named.text)
+		content, err := readAtMost(named.text, maxSecretFile)
 		if err == nil && len(bytes.TrimSpace(content)) == 0 {
 			err = errors.New("it is empty")
 		}
@@ -308,6 +308,34 @@ func (l *loader) readSecretFiles(values map[string]value) {
 		src := source{named.source.label, func(setting) string { return named.source.spell(s) }}
 		values[s.holds] = value{withoutLineBreak(string(content)), src, true}
 	}
+}
+
+// The most bytes that a file may have: a configuration, or one secret.
+const (
+	maxConfigFile = 1 << 20
+	maxSecretFile = 64 << 10
+)
+
+// fileText is a koanf.Provider. koanf's own provider of files reads one whole, however long it is.
+type fileText []byte
+
+func (t fileText) ReadBytes() ([]byte, error) { return t, nil }
+func (t fileText) Read() (map[string]any, error) {
+	return nil, errors.New("config: text has no keys yet")
+}
+
+// readAtMost is os.ReadFile of a file that may be a pipe, or a device without an end.
+func readAtMost(path string, limit int64) ([]byte, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	content, err := io.ReadAll(io.LimitReader(f, limit+1))
+	if err == nil && int64(len(content)) > limit {
+		err = fmt.Errorf("it is larger than %d KiB", limit>>10)
+	}
+	return content, err
 }
 
 // withoutPath is the message of err without the path in it, which is a value.

@@ -47,6 +47,8 @@ type Exchanged struct {
 	Outcome domain.Outcome
 	// Why is set for some refusals: domain.ErrAuthenticationRequired, ErrUnproved, ErrAhead, ErrLifeTooLong.
 	Why error
+	// Presented is the generation of the token string, where a record was read.
+	Presented uint32
 	// AddressChanged reports a retry with the string before the current one, from another client address than the
 	// rotation's.
 	AddressChanged bool
@@ -154,6 +156,7 @@ func (x *Exchange) fits(ctx context.Context, t domain.PresentedToken, accessToke
 func (x *Exchange) answer(ctx context.Context, d domain.Decision, p domain.Policy, c domain.Call) (Exchanged, error) {
 	out := Exchanged{
 		Grant: Grant{RefreshToken: d.After, Policy: p}, Outcome: d.Outcome, Why: d.Why, AddressChanged: d.AddressChanged,
+		Presented: c.Generation,
 	}
 	if d.Outcome.Refused() {
 		return out, nil

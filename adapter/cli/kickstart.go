@@ -554,12 +554,27 @@ func (r *reader) expand(v value) (string, bool) {
 	}
 }
 
+// ReadFile is os.ReadFile of what may be a pipe, or a device without an end. It is an error if there is more than a
+// kickstart file may have.
+func ReadFile(path string) ([]byte, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	text, err := io.ReadAll(io.LimitReader(f, maxKickstart+1))
+	if err == nil && len(text) > maxKickstart {
+		err = fmt.Errorf("%s is larger than 1 MiB", path)
+	}
+	return text, err
+}
+
 // lookUp gives what a variable of the environment or, if it has no name, the file at path holds, without the one line
 // break that may end it; or what is missing.
 func (r *reader) lookUp(name, path string) (text, missing string) {
 	missing = "the environment variable " + name + ", which is not set or empty"
 	if name == "" {
-		content, err := os.ReadFile(path)
+		content, err := ReadFile(path)
 		if err != nil {
 			return "", "a file that cannot be read: " + err.Error()
 		}

@@ -187,7 +187,9 @@ func (a *API) tell(c echo.Context, out usecase.Exchanged) {
 			slog.String("why", "a retry from another client address than the rotation's"),
 			slog.String("rotatedFrom", token.MetaData.ClientAddress),
 		}
-	case out.Outcome == domain.Recovered, out.Outcome == domain.RefusedReplayed:
+	case out.Outcome == domain.RefusedReplayed:
+		attrs = []slog.Attr{slog.String("lastClient", token.MetaData.ClientAddress)} // before
+	case out.Outcome == domain.Recovered:
 	default:
 		level = slog.LevelInfo
 		if errors.Is(out.Why, domain.ErrAuthenticationRequired) {
@@ -199,7 +201,8 @@ func (a *API) tell(c echo.Context, out usecase.Exchanged) {
 	}
 	if level > slog.LevelInfo {
 		attrs = append(attrs, slog.String("applicationId", token.ApplicationID), slog.String("userId", token.UserID),
-			slog.Uint64("generation", uint64(token.Generation)), slog.Time("issuedAt", token.IssuedAt))
+			slog.Uint64("presented", uint64(out.Presented)), slog.Uint64("generation", uint64(token.Generation)),
+			slog.Time("issuedAt", token.IssuedAt))
 	}
 	record.Raise(level, attrs...)
 	if a.Exchanged != nil {

@@ -156,10 +156,16 @@ type Refused struct {
 }
 
 func (e *Refused) Error() string {
-	if e.Reason == Overload {
-		return "too many calls are under way"
+	switch e.Reason {
+	case LimitClientAddress:
+		return "too many requests from one client address"
+	case LimitAPIKey:
+		return "too many requests with one API key"
+	case LimitRefreshToken:
+		return "too many exchanges of one refresh token"
+	default:
+		return "too many requests are in progress"
 	}
-	return "too many calls of one " + e.Reason
 }
 
 func (e *Refused) status() int {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net"
 	"net/http"
 	"runtime/debug"
 	"strings"
@@ -186,11 +187,17 @@ func levelOf(ctx context.Context, status int, err error) slog.Level {
 	switch {
 	case !isFault(status, err):
 		return slog.LevelInfo
-	case errors.Is(err, context.Canceled) && ctx.Err() != nil:
-		return slog.LevelWarn
+	case left(ctx, err):
+		return slog.LevelInfo
 	default:
 		return slog.LevelError
 	}
+}
+
+// left reports whether the client has left, or took no more of its response.
+func left(ctx context.Context, err error) bool {
+	write := (*net.OpError)(nil)
+	return errors.Is(err, context.Canceled) && ctx.Err() != nil || errors.As(err, &write) && write.Op == "write"
 }
 
 // isFault reports whether a request failed, whatever was sent by then.

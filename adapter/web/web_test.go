@@ -8,10 +8,12 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"net/netip"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -554,7 +556,18 @@ func TestAClientThatLeftIsNoFault(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	s.ServeHTTP(httptest.NewRecorder(), httptest.NewRequest("GET", "/x", nil).WithContext(ctx))
-	if line := s.line(t); line["level"] != "WARN" || line["status"] != 503.0 {
+	if line := s.line(t); line["level"] != "INFO" || line["status"] != 503.0 {
+		t.Errorf("got %v", line)
+	}
+}
+
+func TestAClientThatTakesNoMoreOfAResponseIsNoFault(t *testing.T) {
+	s := newSite(t, nil)
+	s.GET("/x", func(c echo.Context) error {
+		return errors.Join(ok(c), &net.OpError{Op: "write", Net: "tcp", Err: syscall.ECONNRESET})
+	})
+	s.send("GET", "/x", "")
+	if line := s.line(t); line["level"] != "INFO" {
 		t.Errorf("got %v", line)
 	}
 }

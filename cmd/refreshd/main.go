@@ -87,11 +87,16 @@ func run() (exit int) {
 // status is that of a run that failed: 2 if the command line is at fault, else 1.
 func status(err error) int {
 	var refused *config.Error
-	if errors.As(err, &refused) && refused.WrongUsage() {
+	if errors.As(err, &refused) && refused.WrongUsage() || errors.As(err, new(usageError)) {
 		return 2
 	}
 	return 1
 }
+
+// usageError is what is wrong with a command line, beside its flags.
+type usageError string
+
+func (e usageError) Error() string { return string(e) }
 
 // process is what a run of the program touches of the machine, so that a test can start several.
 type process struct {
@@ -125,7 +130,7 @@ func (p process) run(ctx context.Context, args []string) error {
 	case "help":
 		return cli.Usage(p.stdout, config.Usage)
 	default:
-		return fmt.Errorf("there is no %q: use serve, migrate, apply, purge, health, version or --help", verb)
+		return usageError(fmt.Sprintf("there is no %q: use serve, migrate, apply, purge, health, version or --help", verb))
 	}
 }
 

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"net"
 	"net/http"
-	"os"
 	"strings"
 	"time"
 
@@ -38,7 +37,7 @@ func (p process) apply(ctx context.Context, c config.Config, file string, dry bo
 		file = c.KickstartFile
 	}
 	if file == "" {
-		return errors.New("name the kickstart file: refreshd apply -f kickstart.yaml")
+		return usageError("name the kickstart file: refreshd apply -f kickstart.yaml")
 	}
 	if c.Database.Engine == config.Memory {
 		return errors.New("a store in memory is another process's: start `refreshd serve` with REFRESHD_KICKSTART_FILE instead")
@@ -69,7 +68,7 @@ func (p process) apply(ctx context.Context, c config.Config, file string, dry bo
 
 // readKickstart reads the file and checks all that can be told without a store.
 func (p process) readKickstart(file string) (cli.Document, error) {
-	text, err := os.ReadFile(file)
+	text, err := cli.ReadFile(file)
 	if err != nil {
 		return cli.Document{}, fmt.Errorf("read the kickstart file: %w", err)
 	}

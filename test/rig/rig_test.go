@@ -232,7 +232,14 @@ func TestServiceWritesItsLogWhereItIsTold(t *testing.T) {
 	}
 	defer file.Close()
 	s := serve(t, Settings{Database: "memory:", Listen: addresses[0], AdminListen: addresses[1], Stderr: file})
-	text, err := os.ReadFile(file.Name())
+	var text []byte
+	for deadline := time.Now().Add(time.Minute); ; { // the log is written beside the service
+		if text, err = os.ReadFile(file.Name()); err != nil || strings.Contains(string(text), addresses[0]) ||
+			time.Now().After(deadline) {
+			break
+		}
+		time.Sleep(time.Millisecond) // between looks
+	}
 	if err != nil || !strings.Contains(string(text), addresses[0]) || s.Log() != "" {
 		t.Errorf("the file has %q (%v), the log of the rig %q; want the lines in the file alone", text, err, s.Log())
 	}
