@@ -77,8 +77,8 @@ func (a *API) exchange(c echo.Context, b refreshBody) error {
 	return done(c, "The refresh token was exchanged.", data)
 }
 
-// chargeable reports whether the refresh token's limit counts the exchange. A refusal that left the refresh token active
-// does not count: a copy of an old token string must not keep the owner out.
+// chargeable reports whether the refresh token's limit counts the exchange. A refusal that left the refresh token
+// active does not count: a copy of an old token string must not keep the owner out.
 func chargeable(out usecase.Exchanged) bool {
 	switch out.Outcome {
 	case domain.RefusedInvalid, domain.RefusedInactive:
