@@ -133,7 +133,7 @@ func TestConfigurationIsStrict(t *testing.T) {
 			"REFRESHD_LISTNE is not a known key; did you mean REFRESHD_LISTEN?", 1,
 		},
 		"unknown flag":       {nil, []string{"serve", "--lisen=127.0.0.1:0"}, "--listen", 2},
-		"unknown verb":       {nil, []string{"run"}, "serve", 1},
+		"unknown verb":       {nil, []string{"run"}, "serve", 2},
 		"a secret in a flag": {nil, []string{"serve", "--master-key=" + secret}, "REFRESHD_MASTER_KEY", 2},
 		"a password in a flag": {
 			nil, []string{"migrate", "--database-url=postgres://u:" + url.QueryEscape(secret) + "@127.0.0.1:1/x"},
