@@ -23,7 +23,7 @@ import (
 	"github.com/refreshd/refreshd/test/postgres"
 )
 
-// events are the values of event in the log since the last call.
+// events are the events of the pool in the log since the last call.
 func (j *journal) events(t *testing.T) (events []string) {
 	t.Helper()
 	j.mu.Lock()
@@ -33,7 +33,7 @@ func (j *journal) events(t *testing.T) (events []string) {
 		if err := d.Decode(&line); err != nil {
 			t.Fatal(err)
 		}
-		if line.Event != "" && line.Event != "database.statement" {
+		if strings.HasPrefix(line.Event, "database.pool_") {
 			events = append(events, line.Event)
 		}
 	}
