@@ -287,7 +287,7 @@ func TestFilledTenantsSign(t *testing.T) {
 		}
 		t.Cleanup(func() { _ = s.Kill() })
 		if _, err := issue(t.Context(), s.API, anyKey, filled(3), `{"applicationsId": "fast", "userId": "u"}`); err == nil {
-			if _, err := keySets(t.Context(), s.API, 3, 200*time.Millisecond); err != nil {
+			if _, _, err := keySets(t.Context(), s.API, 3, 200*time.Millisecond); err != nil {
 				t.Error(err)
 			}
 			return

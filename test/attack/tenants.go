@@ -117,10 +117,11 @@ func (a *attack) tenants(ctx context.Context, kind string) error {
 	a.figure(kind+": processor time of an exchange, two tenants and many", "%.3f, %.3f ms", with2, withMany)
 	a.atMost(kind+": processor time of an exchange, many / two", withMany/with2, costRatio, "%.2f")
 
-	p99, err := keySets(ctx, big.API, n, a.plan.window)
+	p99, health, err := keySets(ctx, big.API, n, a.plan.window)
 	if err != nil {
 		return err
 	}
+	a.figure(kind+": p99 of /healthz, in turn with the key sets", "%.1f ms", milliseconds(health))
 	a.atMost(kind+": p99 of a key set, 20 a second", milliseconds(p99), keySetP99, "%.1f ms")
 	resident("at the end")
 	for _, s := range services {
@@ -163,30 +164,37 @@ func exchangeCost(ctx context.Context, s *rig.Service, sessions []session, n int
 	return milliseconds(after.CPU-before.CPU) / float64(n/len(sessions)*len(sessions)), nil
 }
 
-// keySets requests those of random tenants, and returns the latency's p99. Each must have one key at least.
-func keySets(ctx context.Context, host string, n int, window time.Duration) (p99 time.Duration, err error) {
+// keySets requests those of random tenants, and returns the p99 of their latency, and that of /healthz in turn with
+// them: what the machine costs. Each key set must have one key at least.
+func keySets(ctx context.Context, host string, n int, window time.Duration) (p99, health time.Duration, err error) {
 	client := newClient("127.0.0.4", answerTimeout)
 	defer client.CloseIdleConnections()
-	var took []time.Duration
+	var took, healthy []time.Duration
 	begin := time.Now()
 	for i := 0; time.Since(begin) < window; i++ {
 		at := begin.Add(time.Duration(i) * time.Second / keySetRate)
 		if err := sleep(ctx, time.Until(at)); err != nil {
-			return 0, err
+			return 0, 0, err
 		}
+		if _, err := do(ctx, client, host, request{Method: http.MethodGet, Path: "/healthz"}); err != nil {
+			return 0, 0, err
+		}
+		healthy = append(healthy, time.Since(at))
+		at = time.Now()
 		tenant := filled(1 + mathrand.IntN(n))
 		a, err := do(ctx, client, host, request{Method: http.MethodGet, Path: "/t/" + tenant + "/.well-known/jwks.json"})
 		if err != nil {
-			return 0, err
+			return 0, 0, err
 		}
 		var set struct{ Keys []json.RawMessage }
 		if err := json.Unmarshal(a.body, &set); err != nil || a.status != http.StatusOK || len(set.Keys) == 0 {
-			return 0, fmt.Errorf("the key set of %s: status %d: %s", tenant, a.status, a.body)
+			return 0, 0, fmt.Errorf("the key set of %s: status %d: %s", tenant, a.status, a.body)
 		}
 		took = append(took, time.Since(at))
 	}
 	slices.Sort(took)
-	return figures.Percentile(took, .99), nil
+	slices.Sort(healthy)
+	return figures.Percentile(took, .99), figures.Percentile(healthy, .99), nil
 }
 
 // filled is the name of a tenant of the filler's, numbered from 1.
