@@ -267,7 +267,7 @@ func (a *API) isOwn(origin, host string) bool {
 	if public, err := url.Parse(a.PublicURL); err == nil && strings.EqualFold(public.Host, host) {
 		return scheme == public.Scheme
 	}
-	return scheme == "https" || scheme == "http" && isLoopback(host)
+	return scheme == "https" || scheme == "http" && web.IsLoopback(host)
 }
 
 // maxCookie is the size of cookie that a client has to support (RFC 6265, section 6.1): name, value and attributes
@@ -305,6 +305,6 @@ func (a *API) deleteCookie(c echo.Context, name string, p domain.Policy) {
 func (a *API) newCookie(c echo.Context, name, value string, p domain.Policy) *http.Cookie {
 	return &http.Cookie{
 		Name: name, Value: value, Path: "/", Domain: p.CookieDomain, HttpOnly: true, SameSite: http.SameSiteLaxMode,
-		Secure: strings.HasPrefix(a.PublicURL, "https://") || !isLoopback(c.Request().Host),
+		Secure: strings.HasPrefix(a.PublicURL, "https://") || !web.IsLoopback(c.Request().Host),
 	}
 }

@@ -6,7 +6,7 @@ import (
 	"strings"
 )
 
-// IsLoopback reports whether a Host header names this machine as itself.
+// IsLoopback reports whether a Host header names this machine as itself: only there a cookie may travel in the clear.
 func IsLoopback(hostport string) bool {
 	host := hostport
 	if h, _, err := net.SplitHostPort(hostport); err == nil {
