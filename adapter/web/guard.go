@@ -276,7 +276,8 @@ type payer struct {
 	// string: how long the address has to wait.
 	mustProve time.Duration
 
-	token         domain.PresentedToken // whose bucket it is charged to
+	token         domain.ID // whose bucket it is charged to
+	generation    uint32    // of the token string
 	authenticated bool
 	asking        bool          // the store is asked about the token
 	caller        uint64        // among those who have a place
@@ -474,7 +475,7 @@ func (r *Record) Genuine(t domain.PresentedToken, authenticated bool) error {
 		return nil
 	}
 	p.genuine = true
-	p.token, p.authenticated = t, authenticated
+	p.token, p.generation, p.authenticated = t.ID, t.Generation, authenticated
 	if wait := g.tokens.Wait(exchanger(t.ID, authenticated), 1); wait > 0 {
 		return g.refuse(LimitRefreshToken, wait)
 	}
@@ -499,7 +500,7 @@ func (r *Record) Exchanged(counts bool) {
 	switch p := &r.payer; {
 	case p.guard == nil || !p.genuine:
 	case counts:
-		p.guard.tokens.Charge(exchanger(p.token.ID, p.authenticated), 1)
+		p.guard.tokens.Charge(exchanger(p.token, p.authenticated), 1)
 	default:
 		p.guard.worthless.Charge(p.copy(), 1)
 	}
@@ -507,7 +508,7 @@ func (r *Record) Exchanged(counts bool) {
 
 // copy is the key of a token string at an address.
 func (p *payer) copy() string {
-	return string(binary.BigEndian.AppendUint32(p.token.ID[:], p.token.Generation)) + p.address
+	return string(binary.BigEndian.AppendUint32(p.token[:], p.generation)) + p.address
 }
 
 // Turn is for a request on the route of the exchange that is something else: it gives back the place of an exchange,
