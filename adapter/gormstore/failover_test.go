@@ -115,7 +115,7 @@ func (p pair) hidesWhatTheStandbyLacks(t *testing.T) {
 	if _, _, err := p.store.Advance(t.Context(), p.token.ID, call); !errors.Is(err, os.ErrDeadlineExceeded) {
 		t.Fatalf("an exchange without the standby: got %v, want that its time is over", err)
 	}
-	// A cancel request would arrive on a connection of its own, at once: a second is when it would have.
+	// A cancel request would arrive immediately, on a connection of its own: within this second.
 	for deadline := time.Now().Add(time.Second); time.Now().Before(deadline); {
 		if got := must(p.store.Snapshot(t.Context(), p.token.ID))(t).Token.Generation; got != 1 {
 			t.Fatalf("generation %d is seen, and the standby does not have it", got)

@@ -53,25 +53,26 @@ type zeros struct{}
 
 func (zeros) Read(p []byte) (int, error) { return len(p), nil }
 
+// dialWithSmallWindow connects so that what is not read is too much soon.
+func dialWithSmallWindow(t *testing.T, address string) net.Conn {
+	t.Helper()
+	c, err := net.Dial("tcp", address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { c.Close() })
+	if err := c.(*net.TCPConn).SetReadBuffer(4 << 10); err != nil {
+		t.Fatal(err)
+	}
+	if err := c.SetDeadline(time.Now().Add(time.Minute)); err != nil {
+		t.Fatal(err)
+	}
+	return c
+}
+
 // Each of these holds a connection for as long as it is let.
 func TestSlowClientsAreCutOff(t *testing.T) {
 	address, wrote, _ := newHastyServer(t)
-	dial := func(t *testing.T, address string) net.Conn {
-		t.Helper()
-		c, err := net.Dial("tcp", address)
-		if err != nil {
-			t.Fatal(err)
-		}
-		t.Cleanup(func() { c.Close() })
-		// A small window, so that what is not read is too much soon.
-		if err := c.(*net.TCPConn).SetReadBuffer(4 << 10); err != nil {
-			t.Fatal(err)
-		}
-		if err := c.SetDeadline(time.Now().Add(time.Minute)); err != nil {
-			t.Fatal(err)
-		}
-		return c
-	}
 	for name, sent := range map[string]string{
 		"nothing":       "",
 		"half a line":   "POST /x HT",
@@ -81,7 +82,7 @@ func TestSlowClientsAreCutOff(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			c := dial(t, address)
+			c := dialWithSmallWindow(t, address)
 			_, err := io.WriteString(c, sent)
 			var answer []byte
 			if err == nil {
@@ -97,7 +98,7 @@ func TestSlowClientsAreCutOff(t *testing.T) {
 	}
 	t.Run("who does not read the answer", func(t *testing.T) {
 		t.Parallel()
-		c := dial(t, address)
+		c := dialWithSmallWindow(t, address)
 		if _, err := io.WriteString(c, "GET /flood HTTP/1.1\r\nHost: x\r\n\r\n"); err != nil {
 			t.Fatal(err)
 		}
@@ -108,7 +109,7 @@ func TestSlowClientsAreCutOff(t *testing.T) {
 	t.Run("who sends on and never reads", func(t *testing.T) {
 		t.Parallel()
 		address, _, closed := newHastyServer(t)
-		c := dial(t, address)
+		c := dialWithSmallWindow(t, address)
 		requests := strings.Repeat("POST /x HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\n{}", 1000)
 		go func() {
 			for {
@@ -126,7 +127,7 @@ func TestSlowClientsAreCutOff(t *testing.T) {
 	t.Run("a good one meanwhile, until it is idle", func(t *testing.T) {
 		t.Parallel()
 		for begin := time.Now(); ; {
-			c := dial(t, address)
+			c := dialWithSmallWindow(t, address)
 			_, err := io.WriteString(c, "POST /x HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\n{}")
 			in := bufio.NewReader(c)
 			var res *http.Response
