@@ -15,11 +15,7 @@ const attackers = 200
 // rowPart has somebody else hold the row of a tenant, as a long transaction of an operator does, and clients revoke in
 // that tenant meanwhile.
 func rowPart(ctx context.Context, a *attack) error {
-	dsn, err := a.postgres(ctx)
-	if err != nil {
-		return err
-	}
-	s, err := a.serve(ctx, settings(dsn, limits...))
+	s, dsn, err := a.onPostgres(ctx)
 	if err != nil {
 		return err
 	}
@@ -48,11 +44,7 @@ func rowPart(ctx context.Context, a *attack) error {
 
 // fairPart has one key do what it may, with as many clients as it can have.
 func fairPart(ctx context.Context, a *attack) error {
-	dsn, err := a.postgres(ctx)
-	if err != nil {
-		return err
-	}
-	s, err := a.serve(ctx, settings(dsn, limits...))
+	s, _, err := a.onPostgres(ctx)
 	if err != nil {
 		return err
 	}

@@ -167,3 +167,12 @@ func honestly(ctx context.Context, host string) (users []*user, err error) {
 	}
 	return users, nil
 }
+
+// onPostgres starts the service, with its default limits, on a database of its own.
+func (a *attack) onPostgres(ctx context.Context) (s *rig.Service, dsn string, err error) {
+	if dsn, err = a.postgres(ctx); err != nil {
+		return nil, "", err
+	}
+	s, err = a.serve(ctx, settings(dsn, limits...))
+	return s, dsn, err
+}

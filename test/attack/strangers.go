@@ -97,11 +97,7 @@ func floodsPart(ctx context.Context, a *attack) error {
 
 // guessesPart has strangers fail at the address that honest clients share with them.
 func guessesPart(ctx context.Context, a *attack) error {
-	dsn, err := a.postgres(ctx)
-	if err != nil {
-		return err
-	}
-	s, err := a.serve(ctx, settings(dsn, limits...))
+	s, dsn, err := a.onPostgres(ctx)
 	if err != nil {
 		return err
 	}
