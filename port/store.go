@@ -86,13 +86,16 @@ type RefreshTokens interface {
 	// MetaData.ClientAddress, and nothing else.
 	Swap(ctx context.Context, before, after domain.RefreshToken, now time.Time) error
 
-	// Find returns the refresh token of that tenant and id if it is alive at now, else ErrNotFound.
-	Find(ctx context.Context, tenantID string, id domain.ID, now time.Time) (domain.RefreshToken, error)
+	// Find returns the refresh token of that tenant and id, active or ended, with the mark that ended it. ErrNotFound if
+	// it is unknown, purged, or another tenant's. Whether it is active is for the caller to decide, by
+	// [domain.Session.End].
+	Find(ctx context.Context, tenantID string, id domain.ID) (domain.Session, error)
 
-	// List returns a page of the refresh tokens that q selects and that are alive at q.Now, by id from high to low.
+	// List returns a page of the refresh tokens that q selects, by id from high to low, each as Find returns it.
 	//
-	// It looks at the refresh tokens of q's user below q.Below one after another, those of other applications and ended
-	// ones included, and the page ends with the first of these:
+	// It looks at refresh tokens below q.Below one after another: at those of q's user, in every application, if q names
+	// a user; else at those of its application, if it names one; else at all of the tenant. Those that q.State leaves
+	// out are looked at too. The page ends with the first of these:
 	//
 	//   - the q.Limit-th refresh token on it;
 	//   - the refresh token that brings their [PageBytes] to q.MaxBytes or above: it is still on the page, so that each
@@ -103,25 +106,42 @@ type RefreshTokens interface {
 	// much more than a page. If refresh tokens that q selects are left, Next is the id of the last one that was
 	// looked at, or of the last one on the page: the page that follows has it as Below. A page with a Next may be
 	// empty, and may be the last one all the same.
+	//
+	// Pages that follow each other show each refresh token once that q selected from before the first page was read
+	// until after the last one was, whatever is stored or revoked meanwhile.
 	List(ctx context.Context, q ListQuery) (Page, error)
+
+	// Count returns how many refresh tokens q selects, on all pages together: q.Below and q.MaxBytes do not matter to
+	// it. It counts to q.Limit and no further, and looks at no more than q.MaxRows refresh tokens, as List does, from
+	// the highest id on. more reports that there may be others than it counted.
+	Count(ctx context.Context, q ListQuery) (n int, more bool, err error)
+
+	// Change stores, of each change's After, Roles, Scopes, Claims, MetaData.Device and MetaData.Data, and nothing else,
+	// in one step, if each of the refresh tokens named by Before.ID is of that tenant, still has what Before has of
+	// these five, and is alive at now. Else it writes nothing and returns ErrConflict; also if two changes name one
+	// refresh token. No changes are no call.
+	//
+	// It serves for a thousand changes, and does not disturb an exchange that happens meanwhile: both are stored.
+	Change(ctx context.Context, tenantID string, changes []domain.Change, now time.Time) error
 }
 
-// ListQuery selects the refresh tokens of a user, and bounds a page of them.
+// ListQuery selects refresh tokens of a tenant, and bounds a page of them.
 type ListQuery struct {
 	TenantID      string
-	UserID        string
-	ApplicationID string    // empty for every application
-	Below         domain.ID // only ids below this one; zero for from the top
-	Limit         int       // refresh tokens on the page; at least 1
-	MaxBytes      int       // at least 1
-	MaxRows       int       // at least 1
+	UserID        string              // empty for every user
+	ApplicationID string              // empty for every application
+	State         domain.SessionState // as of Now
+	Below         domain.ID           // only ids below this one; zero for from the top
+	Limit         int                 // refresh tokens on the page; at least 1
+	MaxBytes      int                 // at least 1
+	MaxRows       int                 // at least 1
 	Now           time.Time
 }
 
 // Page is a part of a list. Next is zero if nothing is left, else what Below is for the page that follows.
 type Page struct {
-	Tokens []domain.RefreshToken
-	Next   domain.ID
+	Sessions []domain.Session
+	Next     domain.ID
 }
 
 // PageBytes is how much t counts on a page: the lengths of the texts in it that a caller chose, but for its owner's.

@@ -138,8 +138,8 @@ func (s *story) play() {
 	s.step("list", func(ctx context.Context) (told, error) {
 		page, err := w.list.Of(ctx, usecase.ListInput{TenantID: "acme", UserID: new("ana"), Limit: 10})
 		var ids string
-		for _, t := range page.Tokens {
-			ids += t.ID.String() + " "
+		for _, session := range page.Sessions {
+			ids += session.Token.ID.String() + " "
 		}
 		return told{words: ids}, err
 	})

@@ -19,11 +19,14 @@ func (l *List) One(ctx context.Context, tenantID, id string) (domain.RefreshToke
 	if !ok {
 		return domain.RefreshToken{}, domain.ErrNotFound
 	}
-	t, err := l.Tokens.Find(ctx, tenantID, parsed, l.Clock.now())
+	found, err := l.Tokens.Find(ctx, tenantID, parsed)
 	if err != nil {
 		return domain.RefreshToken{}, fault("retrieve", err)
 	}
-	return t, nil
+	if !found.Alive(l.Clock.now()) {
+		return domain.RefreshToken{}, domain.ErrNotFound
+	}
+	return found.Token, nil
 }
 
 // ListInput selects a page of a user's refresh tokens.
@@ -51,7 +54,7 @@ func (l *List) Of(ctx context.Context, in ListInput) (port.Page, error) {
 		return port.Page{}, err
 	}
 	page, err := l.Tokens.List(ctx, port.ListQuery{
-		TenantID: in.TenantID, UserID: s.Scope.UserID, ApplicationID: s.Scope.ApplicationID,
+		TenantID: in.TenantID, UserID: s.Scope.UserID, ApplicationID: s.Scope.ApplicationID, State: domain.ActiveSessions,
 		Below: in.Below, Limit: in.Limit, MaxBytes: pageBytes, MaxRows: pageRows, Now: l.Clock.now(),
 	})
 	if err != nil {

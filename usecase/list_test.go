@@ -26,8 +26,8 @@ func TestPagesFollowEachOtherWithoutGapAndRepeat(t *testing.T) {
 		for pages := 1; ; pages++ {
 			page, err := w.list.Of(t.Context(), in)
 			must(t, err)
-			for _, token := range page.Tokens {
-				got = append(got, token.ID)
+			for _, session := range page.Sessions {
+				got = append(got, session.Token.ID)
 			}
 			if in.Below = page.Next; in.Below.IsZero() {
 				if want := (7 + limit - 1) / limit; pages != want {
@@ -35,8 +35,8 @@ func TestPagesFollowEachOtherWithoutGapAndRepeat(t *testing.T) {
 				}
 				break
 			}
-			if len(page.Tokens) != limit {
-				t.Errorf("limit %d: a page of %d that is not the last", limit, len(page.Tokens))
+			if len(page.Sessions) != limit {
+				t.Errorf("limit %d: a page of %d that is not the last", limit, len(page.Sessions))
 			}
 		}
 		if diff := cmp.Diff(want, got); diff != "" {
@@ -62,15 +62,15 @@ func TestAListIsOfTheLivingOfOneUserInOneTenant(t *testing.T) {
 		TenantID: "acme", UserID: new("ana"), ApplicationID: new("shop"), Limit: 10,
 	})
 	must(t, err)
-	if diff := cmp.Diff([]domain.RefreshToken{mine.RefreshToken}, page.Tokens); diff != "" {
+	if diff := cmp.Diff([]domain.Session{{Token: mine.RefreshToken}}, page.Sessions); diff != "" {
 		t.Errorf("tokens (-want +got):\n%s", diff)
 	}
 
 	w.clock.at = mine.RefreshToken.ExpiresAt
 	page, err = w.list.Of(t.Context(), usecase.ListInput{TenantID: "acme", UserID: new("ana"), Limit: 10})
 	must(t, err)
-	if len(page.Tokens) != 0 || !page.Next.IsZero() {
-		t.Errorf("%d tokens after all have expired", len(page.Tokens))
+	if len(page.Sessions) != 0 || !page.Next.IsZero() {
+		t.Errorf("%d tokens after all have expired", len(page.Sessions))
 	}
 }
 

@@ -395,10 +395,26 @@ func (p *probe) Swap(ctx context.Context, before, after domain.RefreshToken, now
 	return p.do(ctx, "Swap", func(ctx context.Context) error { return p.Store.Swap(ctx, before, after, now) })
 }
 
-func (p *probe) Find(ctx context.Context, tenantID string, id domain.ID, now time.Time) (domain.RefreshToken, error) {
-	return through(ctx, p, "Find", func(ctx context.Context) (domain.RefreshToken, error) {
-		return p.Store.Find(ctx, tenantID, id, now)
+func (p *probe) Find(ctx context.Context, tenantID string, id domain.ID) (domain.Session, error) {
+	return through(ctx, p, "Find", func(ctx context.Context) (domain.Session, error) {
+		return p.Store.Find(ctx, tenantID, id)
 	})
+}
+
+func (p *probe) Count(ctx context.Context, q port.ListQuery) (int, bool, error) {
+	type counted struct {
+		n    int
+		more bool
+	}
+	c, err := through(ctx, p, "Count", func(ctx context.Context) (c counted, err error) {
+		c.n, c.more, err = p.Store.Count(ctx, q)
+		return c, err
+	})
+	return c.n, c.more, err
+}
+
+func (p *probe) Change(ctx context.Context, tenantID string, changes []domain.Change, now time.Time) error {
+	return p.do(ctx, "Change", func(ctx context.Context) error { return p.Store.Change(ctx, tenantID, changes, now) })
 }
 
 func (p *probe) List(ctx context.Context, q port.ListQuery) (port.Page, error) {

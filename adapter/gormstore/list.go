@@ -2,9 +2,11 @@ package gormstore
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"database/sql"
-	"time"
+	"fmt"
+	"slices"
 
 	"gorm.io/gorm"
 
@@ -12,58 +14,184 @@ import (
 	"github.com/refreshd/refreshd/port"
 )
 
-var find = `
-SELECT ` + columns("refresh_tokens.", tokenColumns) + ` FROM refresh_tokens
-WHERE id = $1 AND tenant_id = $2 AND ` + alive("$3")
+// The mark that ended a refresh token: of those that cover it and are above it the lowest. Epochs of a tenant are given
+// once, so there is one of that epoch. Both forms are probes of the marks' key for each row that is returned.
+const (
+	markedSQLite = `
+LEFT JOIN marks AS m ON ` + covering + ` AND m.epoch = (
+  SELECT min(m.epoch) FROM marks AS m WHERE ` + covering + ` AND m.epoch > refresh_tokens.issued_epoch)`
 
-// Find implements port.RefreshTokens.
-func (s *Store) Find(ctx context.Context, tenantID string, id domain.ID, now time.Time) (t domain.RefreshToken, err error) {
-	err = s.reading(ctx, "find", func(db *gorm.DB) (err error) {
-		var row tokenRow
-		if err := queryRow(db.Raw(find, id[:], tenantID, micros(now)), domain.ErrNotFound, row.dest()...); err != nil {
-			return err
-		}
-		t, err = row.token()
-		return err
-	})
-	return t, err
+	markedPostgres = `
+LEFT JOIN LATERAL (
+  SELECT * FROM marks AS m WHERE ` + covering + ` AND m.epoch > refresh_tokens.issued_epoch ORDER BY m.epoch LIMIT 1
+) AS m ON true`
+)
+
+// sessionColumns are what sessionRow reads, where m is the mark that ended the refresh token.
+var sessionColumns = columns("refresh_tokens.", tokenColumns) + `,
+  COALESCE(m.application_id, ''), COALESCE(m.user_id, ''), COALESCE(m.epoch, 0), COALESCE(m.revoked_at, 0),
+  COALESCE(m.reason, ''), COALESCE(m.keep_until, 0),
+  CASE WHEN EXISTS (SELECT 1 FROM applications AS a WHERE ` + ofApplication + `) THEN 0 ELSE 1 END`
+
+// sessionRow is a refresh token with the mark that ended it.
+type sessionRow struct {
+	tokenRow
+	markApplicationID, markUserID, reason string
+	epoch, markedAt, keepUntil            int64
+	gone                                  bool
 }
 
-// list is the text of List, where whole joins counted with the rest of its rows, as refresh_tokens.
+func (r *sessionRow) dest() []any {
+	return append(r.tokenRow.dest(), &r.markApplicationID, &r.markUserID, &r.epoch, &r.markedAt, &r.reason, &r.keepUntil,
+		&r.gone)
+}
+
+func (r *sessionRow) session() (s domain.Session, err error) {
+	s.Gone = r.gone
+	if s.Token, err = r.token(); err != nil || r.epoch == 0 {
+		return s, err
+	}
+	s.Mark = domain.Mark{
+		Scope: domain.Scope{TenantID: r.tenantID, ApplicationID: r.markApplicationID, UserID: r.markUserID},
+		Epoch: uint64(r.epoch), At: instant(r.markedAt), Reason: domain.RevocationReason(r.reason),
+		KeepUntil: instant(r.keepUntil),
+	}
+	return s, nil
+}
+
+// find is the text of Find, where marked joins the mark.
+func find(marked string) string {
+	return `SELECT ` + sessionColumns + ` FROM refresh_tokens` + marked + ` WHERE refresh_tokens.id = $1 AND refresh_tokens.tenant_id = $2`
+}
+
+// Find implements port.RefreshTokens.
+func (s *Store) Find(ctx context.Context, tenantID string, id domain.ID) (found domain.Session, err error) {
+	err = s.reading(ctx, "find", func(db *gorm.DB) (err error) {
+		var row sessionRow
+		if err := queryRow(raw(db, s.engine.find, id[:], tenantID), domain.ErrNotFound, row.dest()...); err != nil {
+			return err
+		}
+		found, err = row.session()
+		return err
+	})
+	return found, err
+}
+
+// listed is whose refresh tokens a list looks at. Each has an index that gives them by id.
+type listed int
+
+const (
+	ofTenant listed = iota
+	ofOneApplication
+	ofUser
+	listedKinds
+)
+
+// whose is what the conditions of q's list are.
+func whose(q port.ListQuery) listed {
+	switch {
+	case q.UserID != "":
+		return ofUser
+	case q.ApplicationID != "":
+		return ofOneApplication
+	default:
+		return ofTenant
+	}
+}
+
+// where are the conditions that lead to the rows to look at, and selected those on each of them, where owner and the
+// placeholder after it are for owners.
+func (l listed) where(owner int) string {
+	return [...]string{
+		`tenant_id = $1`,
+		fmt.Sprintf(`tenant_id = $1 AND application_id = $%d`, owner),
+		fmt.Sprintf(`tenant_id = $1 AND user_id = $%d`, owner),
+	}[l]
+}
+
+// selected is what of the rows that were looked at is in a list of the state $2 at the instant $3.
+func (l listed) selected(owner int) string {
+	state := `($2 = 'all' OR (` + alive("$3") + `) = ($2 = 'active'))`
+	if l == ofUser {
+		return fmt.Sprintf(`($%d = '' OR application_id = $%[1]d) AND `, owner+1) + state
+	}
+	return state
+}
+
+// args are q's arguments for where and selected: those at the beginning, and those for owners.
+func (l listed) args(q port.ListQuery) (first, owners []any) {
+	state := cmp.Or(q.State, domain.ActiveSessions)
+	first = []any{q.TenantID, string(state), micros(q.Now)}
+	switch l {
+	case ofUser:
+		owners = []any{q.UserID, q.ApplicationID}
+	case ofOneApplication:
+		owners = []any{q.ApplicationID}
+	}
+	return first, owners
+}
+
+// lookedAtColumns are what decides about a row.
+const lookedAtColumns = `id, tenant_id, application_id, user_id, revoked_at, expires_at, issued_epoch`
+
+// list is the text of List, where whole joins counted with the rest of its rows, as refresh_tokens, and with the mark.
 //
-// It has two LIMITs. The inner one bounds the rows looked at, before anything else is asked of them: it follows
-// refresh_tokens_user. The outer one bounds the page; it lets one row more through, which says that there is a next
+// It has two LIMITs. The inner one bounds the rows looked at, before anything else is asked of them: it follows an
+// index. The outer one bounds the page; it lets one row more through, which says that there is a next
 // page. Rows after the one that brings the page to its bytes stay in the database: n is the number of a row among
 // those looked at, size what it adds to the page (NULL: nothing, it is not selected), upto the page's size with it.
 // Only what decides that goes through the windows, for SQLite copies what does; and both engines know the length of a
 // text without reading it.
-func list(whole string) string {
+func (l listed) list(whole string) string {
 	return `
-SELECT ` + columns("refresh_tokens.", tokenColumns) + `, n, COALESCE(upto, 0), CASE WHEN size IS NULL THEN 0 ELSE 1 END
+SELECT ` + sessionColumns + `, n, COALESCE(upto, 0), CASE WHEN size IS NULL THEN 0 ELSE 1 END
 FROM (
   SELECT id, n, size, sum(size) OVER (ORDER BY id DESC ROWS UNBOUNDED PRECEDING) AS upto
   FROM (
     SELECT id, row_number() OVER (ORDER BY id DESC) AS n,
-      CASE WHEN ($3 = '' OR application_id = $3) AND ` + alive("$5") + ` THEN bytes END AS size
+      CASE WHEN ` + l.selected(8) + ` THEN bytes END AS size
     FROM (
-      SELECT id, tenant_id, application_id, user_id, revoked_at, expires_at, issued_epoch, ` + pageBytes + ` AS bytes
+      SELECT ` + lookedAtColumns + `, ` + pageBytes + ` AS bytes
       FROM refresh_tokens
-      WHERE tenant_id = $1 AND user_id = $2 AND id < $4
-      ORDER BY id DESC LIMIT $6
+      WHERE ` + l.where(8) + ` AND id < $4
+      ORDER BY id DESC LIMIT $5
     ) AS refresh_tokens
   ) AS measured
 ) AS counted ` + whole + `
-AND (size IS NOT NULL OR n = $6) AND COALESCE(upto, 0) - COALESCE(size, 0) < $7
-ORDER BY counted.id DESC LIMIT $8`
+AND (size IS NOT NULL OR n = $5) AND COALESCE(upto, 0) - COALESCE(size, 0) < $6
+ORDER BY counted.id DESC LIMIT $7`
 }
 
 // Both engines are made to look each row of the page up by its key. By themselves they may read the whole table
 // instead.
-var (
-	listSQLite   = list(`CROSS JOIN refresh_tokens WHERE refresh_tokens.id = counted.id`)
-	listPostgres = list(`CROSS JOIN LATERAL (
+const (
+	wholeSQLite   = `CROSS JOIN refresh_tokens` + markedSQLite + ` WHERE refresh_tokens.id = counted.id`
+	wholePostgres = `CROSS JOIN LATERAL (
   SELECT * FROM refresh_tokens AS r WHERE r.id = counted.id OFFSET 0
-) AS refresh_tokens WHERE true`)
+) AS refresh_tokens` + markedPostgres + ` WHERE true`
+)
+
+// count is the text of Count: how many rows it looked at, and how many of them are selected.
+func (l listed) count() string {
+	return `
+SELECT count(*), COALESCE(sum(CASE WHEN ` + l.selected(5) + ` THEN 1 ELSE 0 END), 0)
+FROM (
+  SELECT ` + lookedAtColumns + ` FROM refresh_tokens WHERE ` + l.where(5) + ` ORDER BY id DESC LIMIT $4
+) AS refresh_tokens`
+}
+
+// each makes a text for each listed.
+func each(text func(listed) string) (texts [listedKinds]string) {
+	for l := range listedKinds {
+		texts[l] = text(l)
+	}
+	return texts
+}
+
+var (
+	listsSQLite   = each(func(l listed) string { return l.list(wholeSQLite) })
+	listsPostgres = each(func(l listed) string { return l.list(wholePostgres) })
+	counts        = each(listed.count)
 )
 
 // pageBytes is port.PageBytes of a row as it is stored: lists have their brackets, commas, quotes and escapes.
@@ -87,8 +215,8 @@ func (s *Store) List(ctx context.Context, q port.ListQuery) (page port.Page, err
 		if err != nil {
 			return port.Page{}, err
 		}
-		page.Tokens, page.Next = append(page.Tokens, got.Tokens...), got.Next
-		q.Limit -= len(got.Tokens)
+		page.Sessions, page.Next = append(page.Sessions, got.Sessions...), got.Next
+		q.Limit -= len(got.Sessions)
 		q.MaxBytes -= size
 		q.MaxRows -= part.MaxRows
 		q.Below = got.Next
@@ -104,30 +232,49 @@ func (s *Store) listPart(ctx context.Context, q port.ListQuery) (page port.Page,
 	if !q.Below.IsZero() {
 		below = q.Below[:]
 	}
+	l := whose(q)
+	first, owners := l.args(q)
+	args := slices.Concat(first, []any{below, q.MaxRows, q.MaxBytes, q.Limit + 1}, owners)
 	err = s.reading(ctx, "list", func(db *gorm.DB) error {
 		page, size = port.Page{}, 0
-		return queryRows(raw(db, s.engine.list,
-			q.TenantID, q.UserID, q.ApplicationID, below, micros(q.Now), q.MaxRows, q.MaxBytes, q.Limit+1,
-		), func(rows *sql.Rows) error {
-			var row tokenRow
+		return queryRows(raw(db, s.engine.lists[l], args...), func(rows *sql.Rows) error {
+			var row sessionRow
 			var n, upto int
 			var selected bool
 			if err := rows.Scan(append(row.dest(), &n, &upto, &selected)...); err != nil {
 				return err
 			}
-			if len(page.Tokens) == q.Limit { // this one is for the next page
-				page.Next = page.Tokens[q.Limit-1].ID
+			if len(page.Sessions) == q.Limit { // this one is for the next page
+				page.Next = page.Sessions[q.Limit-1].Token.ID
 				return nil
 			}
-			t, err := row.token()
+			session, err := row.session()
 			if selected {
-				page.Tokens = append(page.Tokens, t)
+				page.Sessions = append(page.Sessions, session)
 			}
 			if size = upto; n == q.MaxRows || size >= q.MaxBytes {
-				page.Next = t.ID
+				page.Next = session.Token.ID
 			}
 			return err
 		})
 	})
 	return page, size, err
+}
+
+// Count implements port.RefreshTokens. Of all states the first q.Limit rows and one more say everything.
+func (s *Store) Count(ctx context.Context, q port.ListQuery) (n int, more bool, err error) {
+	l := whose(q)
+	rows := q.MaxRows
+	if q.State == domain.AllSessions && q.UserID == "" {
+		rows = min(rows, q.Limit+1)
+	}
+	first, owners := l.args(q)
+	var looked int
+	err = s.reading(ctx, "count", func(db *gorm.DB) error {
+		return queryRow(raw(db, counts[l], slices.Concat(first, []any{rows}, owners)...), sql.ErrNoRows, &looked, &n)
+	})
+	if err != nil {
+		return 0, false, err
+	}
+	return min(n, q.Limit), n > q.Limit || looked == q.MaxRows, nil
 }

@@ -20,7 +20,11 @@ func pageOf(user string, limit int) port.ListQuery {
 // listed are the first nine refresh tokens of acme's user.
 func listed(t *testing.T, s *gormstore.Store, user string) []domain.RefreshToken {
 	t.Helper()
-	return must(s.List(t.Context(), pageOf(user, 9)))(t).Tokens
+	var tokens []domain.RefreshToken
+	for _, session := range must(s.List(t.Context(), pageOf(user, 9)))(t).Sessions {
+		tokens = append(tokens, session.Token)
+	}
+	return tokens
 }
 
 // large stores n refresh tokens of a user, each with about 4 KiB of claims and of data.
@@ -51,8 +55,8 @@ func TestAPageReadsNoMoreThanItHolds(t *testing.T) {
 			runtime.ReadMemStats(&before)
 			page := must(s.List(t.Context(), q))(t)
 			runtime.ReadMemStats(&after)
-			if len(page.Tokens) != 9 || page.Next != page.Tokens[8].ID {
-				t.Errorf("got a page of %d refresh tokens, next %v, want 9", len(page.Tokens), page.Next)
+			if len(page.Sessions) != 9 || page.Next != page.Sessions[8].Token.ID {
+				t.Errorf("got a page of %d refresh tokens, next %v, want 9", len(page.Sessions), page.Next)
 			}
 			if got := after.TotalAlloc - before.TotalAlloc; got > 400<<10 {
 				t.Errorf("a page of 64 KiB took %d KiB, and 300 refresh tokens have 2 400", got>>10)
@@ -86,11 +90,11 @@ func TestPostgresListsLookAtNoMoreThanTheyMay(t *testing.T) {
 	for range rounds {
 		ended := pageOf("machine", 10)
 		ended.MaxRows = 300
-		if page := must(s.List(t.Context(), ended))(t); len(page.Tokens) != 0 || page.Next.IsZero() {
-			t.Errorf("got a page of %d, next %v, want an empty one with a next", len(page.Tokens), page.Next)
+		if page := must(s.List(t.Context(), ended))(t); len(page.Sessions) != 0 || page.Next.IsZero() {
+			t.Errorf("got a page of %d, next %v, want an empty one with a next", len(page.Sessions), page.Next)
 		}
-		if page := must(s.List(t.Context(), pageOf("ana", 10)))(t); len(page.Tokens) != 10 {
-			t.Errorf("got a page of %d, want 10", len(page.Tokens))
+		if page := must(s.List(t.Context(), pageOf("ana", 10)))(t); len(page.Sessions) != 10 {
+			t.Errorf("got a page of %d, want 10", len(page.Sessions))
 		}
 	}
 	if err := s.Close(); err != nil {

@@ -36,10 +36,13 @@ type Options struct {
 // engine is where the two engines differ beside their hot statements and their migrations.
 type engine struct {
 	name          goose.Dialect
-	advance, list string
+	advance, find string
+	lists         [listedKinds]string
 	// writes are how many exchanges, or batches of them, are written at once; together writes a batch.
 	writes   int
 	together func(*Store, context.Context, []*exchange) error
+	// change writes all changes or none; none with domain.ErrConflict.
+	change func(s *Store, ctx context.Context, tenantID string, changes []changeRow, now int64) error
 	// revokeScope revokes a scope and spares nothing of it, in one statement; empty where that takes a transaction.
 	revokeScope string
 	// keepNewest applies a limit. forgetEnded takes from it what has ended for good; empty where keepNewest does so too.
@@ -104,7 +107,9 @@ func openSQLite(ctx context.Context, path string, o Options) (*Store, error) {
 	return newStore(o, engine{
 		name:        goose.DialectSQLite3,
 		advance:     advanceSQLite,
-		list:        listSQLite,
+		find:        find(markedSQLite),
+		lists:       listsSQLite,
+		change:      (*Store).changeInTurn,
 		keepNewest:  keepNewest,
 		forgetEnded: forgetEndedSQLite,
 		writes:      1,
@@ -157,7 +162,9 @@ func OpenPostgres(ctx context.Context, dsn domain.Secret, o Options) (*Store, er
 	return newStore(o, engine{
 		name:        goose.DialectPostgres,
 		advance:     advancePostgres,
-		list:        listPostgres,
+		find:        find(markedPostgres),
+		lists:       listsPostgres,
+		change:      (*Store).changeTogether,
 		writes:      2,
 		together:    (*Store).advanceTogether,
 		revokeScope: revokeScopePostgres,

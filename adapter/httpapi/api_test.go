@@ -399,11 +399,11 @@ func (s *service) exchange(t *testing.T, tokenString string, options ...option) 
 func (s *service) alive(t *testing.T, id string) bool {
 	t.Helper()
 	parsed, _ := domain.ParseID(id)
-	_, err := s.store.Store.Find(t.Context(), aTenant, parsed, s.clock())
+	found, err := s.store.Store.Find(t.Context(), aTenant, parsed)
 	if err != nil && !errors.Is(err, domain.ErrNotFound) {
 		t.Fatal(err)
 	}
-	return err == nil
+	return err == nil && found.Alive(s.clock())
 }
 
 // A watchedStore counts calls, remembers what was inserted, and fails where a test says so.
@@ -490,11 +490,27 @@ func (w *watchedStore) Swap(ctx context.Context, before, after domain.RefreshTok
 	return err
 }
 
-func (w *watchedStore) Find(ctx context.Context, tenantID string, id domain.ID, now time.Time) (domain.RefreshToken, error) {
+func (w *watchedStore) Find(ctx context.Context, tenantID string, id domain.ID) (domain.Session, error) {
 	if err := w.called("Find"); err != nil {
-		return domain.RefreshToken{}, err
+		return domain.Session{}, err
 	}
-	return w.Store.Find(ctx, tenantID, id, now)
+	return w.Store.Find(ctx, tenantID, id)
+}
+
+func (w *watchedStore) Count(ctx context.Context, q port.ListQuery) (int, bool, error) {
+	if err := w.called("Count"); err != nil {
+		return 0, false, err
+	}
+	return w.Store.Count(ctx, q)
+}
+
+func (w *watchedStore) Change(ctx context.Context, tenantID string, changes []domain.Change, now time.Time) error {
+	if err := w.called("Change"); err != nil {
+		return err
+	}
+	err := w.Store.Change(ctx, tenantID, changes, now)
+	w.wrote("Change", err)
+	return err
 }
 
 func (w *watchedStore) List(ctx context.Context, q port.ListQuery) (port.Page, error) {

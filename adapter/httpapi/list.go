@@ -139,15 +139,15 @@ func (a *API) listPage(c echo.Context, q listQuery) error {
 	if err != nil {
 		return err
 	}
-	rows, size := make([][]byte, 0, len(page.Tokens)), 0
-	for i, t := range page.Tokens {
-		row, err := json.Marshal(newTokenData(t))
+	rows, size := make([][]byte, 0, len(page.Sessions)), 0
+	for i, session := range page.Sessions {
+		row, err := json.Marshal(newTokenData(session.Token))
 		if err != nil {
 			return err
 		}
 		rows = append(rows, row)
-		if size += len(row); size >= pageBytes && i < len(page.Tokens)-1 {
-			page.Next = t.ID
+		if size += len(row); size >= pageBytes && i < len(page.Sessions)-1 {
+			page.Next = session.Token.ID
 			break
 		}
 	}

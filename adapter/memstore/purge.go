@@ -57,6 +57,7 @@ func (s *Store) Purge(ctx context.Context, step port.PurgeStep) (port.Purged, er
 func (s *Store) purgeTokens(step port.PurgeStep) (done port.Purged) {
 	j := &s.janitor
 	j.tokensDone = len(j.ahead) < step.Limit
+	dead := make(map[domain.Scope][]domain.ID) // from low to high
 	for done.LookedAt < step.Limit && len(j.ahead) > 0 {
 		done.LookedAt++
 		j.after = heap.Pop(&j.ahead).(domain.ID)
@@ -69,17 +70,34 @@ func (s *Store) purgeTokens(step port.PurgeStep) (done port.Purged) {
 		if delete(s.ofUser[owner(t)], t.ID); len(s.ofUser[owner(t)]) == 0 {
 			delete(s.ofUser, owner(t))
 		}
-		all := s.ids[userOf(t)]
-		at, _ := slices.BinarySearchFunc(all, t.ID, compareIDs)
-		if s.ids[userOf(t)] = slices.Delete(all, at, at+1); len(all) == 1 {
-			delete(s.ids, userOf(t))
+		for _, scope := range listed(t) {
+			dead[scope] = append(dead[scope], t.ID)
 		}
 		if s.owned[t.TenantID]--; s.owned[t.TenantID] == 0 {
 			delete(s.owned, t.TenantID)
 		}
 		done.Deleted++
 	}
+	for scope, ids := range dead {
+		s.unlist(scope, ids)
+	}
 	return done
+}
+
+// unlist takes ids, from low to high, out of a list. It moves what is above them once, not once for each.
+func (s *Store) unlist(scope domain.Scope, ids []domain.ID) {
+	all := s.ids[scope]
+	if len(all) == len(ids) {
+		delete(s.ids, scope)
+		return
+	}
+	from, _ := slices.BinarySearchFunc(all, ids[0], compareIDs)
+	to, _ := slices.BinarySearchFunc(all, ids[len(ids)-1], compareIDs)
+	kept := slices.DeleteFunc(all[from:to+1], func(id domain.ID) bool {
+		_, dead := slices.BinarySearchFunc(ids, id, compareIDs)
+		return dead
+	})
+	s.ids[scope] = slices.Delete(all, from+len(kept), to+1)
 }
 
 // inserted tells of one more refresh token.

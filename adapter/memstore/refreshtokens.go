@@ -3,6 +3,7 @@ package memstore
 import (
 	"bytes"
 	"context"
+	"maps"
 	"slices"
 	"time"
 
@@ -36,9 +37,11 @@ func (s *Store) Insert(ctx context.Context, t domain.RefreshToken) (domain.Refre
 	}
 	s.ofUser[own][t.ID] = true
 	s.tokens[t.ID] = t
-	all := s.ids[userOf(t)]
-	at, _ := slices.BinarySearchFunc(all, t.ID, compareIDs)
-	s.ids[userOf(t)] = slices.Insert(all, at, t.ID)
+	for _, scope := range listed(t) {
+		all := s.ids[scope]
+		at, _ := slices.BinarySearchFunc(all, t.ID, compareIDs)
+		s.ids[scope] = slices.Insert(all, at, t.ID)
+	}
 	s.owned[t.TenantID]++
 	s.janitor.inserted(t.ID)
 	return cloneToken(t), nil
@@ -101,17 +104,36 @@ func (s *Store) Swap(ctx context.Context, before, after domain.RefreshToken, now
 	return nil
 }
 
-// Find implements port.RefreshTokens.
-func (s *Store) Find(ctx context.Context, tenantID string, id domain.ID, now time.Time) (domain.RefreshToken, error) {
+// Change implements port.RefreshTokens.
+func (s *Store) Change(ctx context.Context, tenantID string, changes []domain.Change, now time.Time) error {
 	if err := s.lock(ctx); err != nil {
-		return domain.RefreshToken{}, err
+		return err
+	}
+	defer s.mu.Unlock()
+	changed := make(map[domain.ID]domain.RefreshToken, len(changes))
+	for _, c := range changes {
+		t, ok := s.tokens[c.Before.ID]
+		if _, twice := changed[c.Before.ID]; !ok || twice || t.TenantID != tenantID || !c.Fits(t) ||
+			!s.alive(t, instant(now)) {
+			return domain.ErrConflict
+		}
+		changed[t.ID] = c.Changed(t)
+	}
+	maps.Copy(s.tokens, changed)
+	return nil
+}
+
+// Find implements port.RefreshTokens.
+func (s *Store) Find(ctx context.Context, tenantID string, id domain.ID) (domain.Session, error) {
+	if err := s.lock(ctx); err != nil {
+		return domain.Session{}, err
 	}
 	defer s.mu.Unlock()
 	t, ok := s.tokens[id]
-	if !ok || t.TenantID != tenantID || !s.alive(t, instant(now)) {
-		return domain.RefreshToken{}, domain.ErrNotFound
+	if !ok || t.TenantID != tenantID {
+		return domain.Session{}, domain.ErrNotFound
 	}
-	return cloneToken(t), nil
+	return s.session(t), nil
 }
 
 // List implements port.RefreshTokens.
@@ -120,20 +142,20 @@ func (s *Store) List(ctx context.Context, q port.ListQuery) (page port.Page, err
 		return port.Page{}, err
 	}
 	defer s.mu.Unlock()
-	ids := s.ids[domain.Scope{TenantID: q.TenantID, UserID: q.UserID}]
+	ids := s.ids[lookedAt(q)]
 	left := len(ids)
 	if !q.Below.IsZero() {
 		left, _ = slices.BinarySearchFunc(ids, q.Below, compareIDs)
 	}
-	size, now := 0, instant(q.Now)
+	size := 0
 	for looked := 1; left > 0; looked++ {
 		left--
 		t := s.tokens[ids[left]]
-		if (q.ApplicationID == "" || q.ApplicationID == t.ApplicationID) && s.alive(t, now) {
-			page.Tokens = append(page.Tokens, cloneToken(t))
+		if s.selects(q, t) {
+			page.Sessions = append(page.Sessions, s.session(t))
 			size += port.PageBytes(t)
 		}
-		if len(page.Tokens) == q.Limit || size >= q.MaxBytes || looked == q.MaxRows {
+		if len(page.Sessions) == q.Limit || size >= q.MaxBytes || looked == q.MaxRows {
 			if left > 0 {
 				page.Next = t.ID
 			}
@@ -143,16 +165,60 @@ func (s *Store) List(ctx context.Context, q port.ListQuery) (page port.Page, err
 	return page, nil
 }
 
+// Count implements port.RefreshTokens.
+func (s *Store) Count(ctx context.Context, q port.ListQuery) (n int, more bool, err error) {
+	if err := s.lock(ctx); err != nil {
+		return 0, false, err
+	}
+	defer s.mu.Unlock()
+	ids := s.ids[lookedAt(q)]
+	for looked, id := range slices.Backward(ids) {
+		if n == q.Limit || len(ids)-looked > q.MaxRows {
+			return n, true, nil
+		}
+		if s.selects(q, s.tokens[id]) {
+			n++
+		}
+	}
+	return n, false, nil
+}
+
+// lookedAt is the scope of the refresh tokens that a list looks at.
+func lookedAt(q port.ListQuery) domain.Scope {
+	if q.UserID != "" {
+		return domain.Scope{TenantID: q.TenantID, UserID: q.UserID}
+	}
+	return domain.Scope{TenantID: q.TenantID, ApplicationID: q.ApplicationID}
+}
+
+// listed are the scopes of the lists that look at t.
+func listed(t domain.RefreshToken) [3]domain.Scope {
+	return [...]domain.Scope{
+		{TenantID: t.TenantID, UserID: t.UserID}, {TenantID: t.TenantID, ApplicationID: t.ApplicationID}, {TenantID: t.TenantID},
+	}
+}
+
+// selects reports whether q, which looks at t, selects it.
+func (s *Store) selects(q port.ListQuery, t domain.RefreshToken) bool {
+	return (q.ApplicationID == "" || q.ApplicationID == t.ApplicationID) && q.State.Includes(s.alive(t, instant(q.Now)))
+}
+
+// session is t, copied, with the mark that ended it.
+func (s *Store) session(t domain.RefreshToken) domain.Session {
+	found := domain.Session{Token: cloneToken(t), Gone: s.snapshot(t).Gone}
+	for _, m := range s.covering(t) {
+		if m.Epoch > t.IssuedEpoch && (found.Mark.Epoch == 0 || m.Epoch < found.Mark.Epoch) {
+			found.Mark = m
+		}
+	}
+	return found
+}
+
 func compareIDs(a, b domain.ID) int { return bytes.Compare(a[:], b[:]) }
 
 // owner is the scope of the refresh tokens of t's user in t's application.
 func owner(t domain.RefreshToken) domain.Scope {
 	return domain.Scope{TenantID: t.TenantID, ApplicationID: t.ApplicationID, UserID: t.UserID}
-}
-
-// userOf is the scope of the refresh tokens of t's user in every application.
-func userOf(t domain.RefreshToken) domain.Scope {
-	return domain.Scope{TenantID: t.TenantID, UserID: t.UserID}
 }
 
 // snapshot is what is known of t, which is not copied.

@@ -3,7 +3,8 @@
 // It is for tests and for trying things, and it is the shortest answer to what the port's comments mean. It is no cache
 // before another store, and nothing survives the process: of the port's promises it breaks durability, and no other.
 //
-// List looks at the refresh tokens of the user, KeepNewest and Insert at those of the user in the application.
+// List and Count look at the refresh tokens of the user, the application or the tenant, KeepNewest and Insert at those of
+// the user in the application.
 //
 // # Decisions
 //
@@ -36,7 +37,7 @@ type Store struct {
 	tokens       map[domain.ID]domain.RefreshToken
 	owned        map[string]int                      // how many of them are of a tenant
 	ofUser       map[domain.Scope]map[domain.ID]bool // those of a user in an application
-	ids          map[domain.Scope][]domain.ID        // those of a user in all applications, from low to high
+	ids          map[domain.Scope][]domain.ID        // those of a user, of an application, of a tenant, from low to high
 	apiKeys      map[string]domain.APIKey            // by name
 	byHash       map[string]string                   // the name of the API key that has it
 	ring         keyRing

@@ -64,12 +64,24 @@ func (s *store) Swap(ctx context.Context, before, after domain.RefreshToken, now
 	return timedOnly(s, "swap", func() error { return s.Store.Swap(ctx, before, after, now) })
 }
 
-func (s *store) Find(ctx context.Context, tenantID string, id domain.ID, now time.Time) (domain.RefreshToken, error) {
-	return timed(s, "find", func() (domain.RefreshToken, error) { return s.Store.Find(ctx, tenantID, id, now) })
+func (s *store) Find(ctx context.Context, tenantID string, id domain.ID) (domain.Session, error) {
+	return timed(s, "find", func() (domain.Session, error) { return s.Store.Find(ctx, tenantID, id) })
 }
 
 func (s *store) List(ctx context.Context, q port.ListQuery) (port.Page, error) {
 	return timed(s, "list", func() (port.Page, error) { return s.Store.List(ctx, q) })
+}
+
+func (s *store) Count(ctx context.Context, q port.ListQuery) (n int, more bool, err error) {
+	err = timedOnly(s, "count", func() error {
+		n, more, err = s.Store.Count(ctx, q)
+		return err
+	})
+	return n, more, err
+}
+
+func (s *store) Change(ctx context.Context, tenantID string, changes []domain.Change, now time.Time) error {
+	return timedOnly(s, "change", func() error { return s.Store.Change(ctx, tenantID, changes, now) })
 }
 
 func (s *store) Revoke(ctx context.Context, tenantID string, id domain.ID, r port.Revocation) error {

@@ -132,6 +132,20 @@ func (mr *MockStoreMockRecorder) Applications(arg0, arg1 interface{}) *gomock.Ca
 	return mr.mock.ctrl.RecordCallWithMethodType(mr.mock, "Applications", reflect.TypeOf((*MockStore)(nil).Applications), arg0, arg1)
 }
 
+// Change mocks base method.
+func (m *MockStore) Change(arg0 context.Context, arg1 string, arg2 []domain.Change, arg3 time.Time) error {
+	m.ctrl.T.Helper()
+	ret := m.ctrl.Call(m, "Change", arg0, arg1, arg2, arg3)
+	ret0, _ := ret[0].(error)
+	return ret0
+}
+
+// Change indicates an expected call of Change.
+func (mr *MockStoreMockRecorder) Change(arg0, arg1, arg2, arg3 interface{}) *gomock.Call {
+	mr.mock.ctrl.T.Helper()
+	return mr.mock.ctrl.RecordCallWithMethodType(mr.mock, "Change", reflect.TypeOf((*MockStore)(nil).Change), arg0, arg1, arg2, arg3)
+}
+
 // Close mocks base method.
 func (m *MockStore) Close() error {
 	m.ctrl.T.Helper()
@@ -144,6 +158,22 @@ func (m *MockStore) Close() error {
 func (mr *MockStoreMockRecorder) Close() *gomock.Call {
 	mr.mock.ctrl.T.Helper()
 	return mr.mock.ctrl.RecordCallWithMethodType(mr.mock, "Close", reflect.TypeOf((*MockStore)(nil).Close))
+}
+
+// Count mocks base method.
+func (m *MockStore) Count(arg0 context.Context, arg1 port.ListQuery) (int, bool, error) {
+	m.ctrl.T.Helper()
+	ret := m.ctrl.Call(m, "Count", arg0, arg1)
+	ret0, _ := ret[0].(int)
+	ret1, _ := ret[1].(bool)
+	ret2, _ := ret[2].(error)
+	return ret0, ret1, ret2
+}
+
+// Count indicates an expected call of Count.
+func (mr *MockStoreMockRecorder) Count(arg0, arg1 interface{}) *gomock.Call {
+	mr.mock.ctrl.T.Helper()
+	return mr.mock.ctrl.RecordCallWithMethodType(mr.mock, "Count", reflect.TypeOf((*MockStore)(nil).Count), arg0, arg1)
 }
 
 // DeleteApplication mocks base method.
@@ -175,18 +205,18 @@ func (mr *MockStoreMockRecorder) DeleteTenant(arg0, arg1, arg2 interface{}) *gom
 }
 
 // Find mocks base method.
-func (m *MockStore) Find(arg0 context.Context, arg1 string, arg2 domain.ID, arg3 time.Time) (domain.RefreshToken, error) {
+func (m *MockStore) Find(arg0 context.Context, arg1 string, arg2 domain.ID) (domain.Session, error) {
 	m.ctrl.T.Helper()
-	ret := m.ctrl.Call(m, "Find", arg0, arg1, arg2, arg3)
-	ret0, _ := ret[0].(domain.RefreshToken)
+	ret := m.ctrl.Call(m, "Find", arg0, arg1, arg2)
+	ret0, _ := ret[0].(domain.Session)
 	ret1, _ := ret[1].(error)
 	return ret0, ret1
 }
 
 // Find indicates an expected call of Find.
-func (mr *MockStoreMockRecorder) Find(arg0, arg1, arg2, arg3 interface{}) *gomock.Call {
+func (mr *MockStoreMockRecorder) Find(arg0, arg1, arg2 interface{}) *gomock.Call {
 	mr.mock.ctrl.T.Helper()
-	return mr.mock.ctrl.RecordCallWithMethodType(mr.mock, "Find", reflect.TypeOf((*MockStore)(nil).Find), arg0, arg1, arg2, arg3)
+	return mr.mock.ctrl.RecordCallWithMethodType(mr.mock, "Find", reflect.TypeOf((*MockStore)(nil).Find), arg0, arg1, arg2)
 }
 
 // HasData mocks base method.
@@ -555,19 +585,49 @@ func (mr *MockRefreshTokensMockRecorder) Advance(arg0, arg1, arg2 interface{}) *
 	return mr.mock.ctrl.RecordCallWithMethodType(mr.mock, "Advance", reflect.TypeOf((*MockRefreshTokens)(nil).Advance), arg0, arg1, arg2)
 }
 
-// Find mocks base method.
-func (m *MockRefreshTokens) Find(arg0 context.Context, arg1 string, arg2 domain.ID, arg3 time.Time) (domain.RefreshToken, error) {
+// Change mocks base method.
+func (m *MockRefreshTokens) Change(arg0 context.Context, arg1 string, arg2 []domain.Change, arg3 time.Time) error {
 	m.ctrl.T.Helper()
-	ret := m.ctrl.Call(m, "Find", arg0, arg1, arg2, arg3)
-	ret0, _ := ret[0].(domain.RefreshToken)
+	ret := m.ctrl.Call(m, "Change", arg0, arg1, arg2, arg3)
+	ret0, _ := ret[0].(error)
+	return ret0
+}
+
+// Change indicates an expected call of Change.
+func (mr *MockRefreshTokensMockRecorder) Change(arg0, arg1, arg2, arg3 interface{}) *gomock.Call {
+	mr.mock.ctrl.T.Helper()
+	return mr.mock.ctrl.RecordCallWithMethodType(mr.mock, "Change", reflect.TypeOf((*MockRefreshTokens)(nil).Change), arg0, arg1, arg2, arg3)
+}
+
+// Count mocks base method.
+func (m *MockRefreshTokens) Count(arg0 context.Context, arg1 port.ListQuery) (int, bool, error) {
+	m.ctrl.T.Helper()
+	ret := m.ctrl.Call(m, "Count", arg0, arg1)
+	ret0, _ := ret[0].(int)
+	ret1, _ := ret[1].(bool)
+	ret2, _ := ret[2].(error)
+	return ret0, ret1, ret2
+}
+
+// Count indicates an expected call of Count.
+func (mr *MockRefreshTokensMockRecorder) Count(arg0, arg1 interface{}) *gomock.Call {
+	mr.mock.ctrl.T.Helper()
+	return mr.mock.ctrl.RecordCallWithMethodType(mr.mock, "Count", reflect.TypeOf((*MockRefreshTokens)(nil).Count), arg0, arg1)
+}
+
+// Find mocks base method.
+func (m *MockRefreshTokens) Find(arg0 context.Context, arg1 string, arg2 domain.ID) (domain.Session, error) {
+	m.ctrl.T.Helper()
+	ret := m.ctrl.Call(m, "Find", arg0, arg1, arg2)
+	ret0, _ := ret[0].(domain.Session)
 	ret1, _ := ret[1].(error)
 	return ret0, ret1
 }
 
 // Find indicates an expected call of Find.
-func (mr *MockRefreshTokensMockRecorder) Find(arg0, arg1, arg2, arg3 interface{}) *gomock.Call {
+func (mr *MockRefreshTokensMockRecorder) Find(arg0, arg1, arg2 interface{}) *gomock.Call {
 	mr.mock.ctrl.T.Helper()
-	return mr.mock.ctrl.RecordCallWithMethodType(mr.mock, "Find", reflect.TypeOf((*MockRefreshTokens)(nil).Find), arg0, arg1, arg2, arg3)
+	return mr.mock.ctrl.RecordCallWithMethodType(mr.mock, "Find", reflect.TypeOf((*MockRefreshTokens)(nil).Find), arg0, arg1, arg2)
 }
 
 // Insert mocks base method.

@@ -62,8 +62,10 @@ type faulty struct {
 	advance           func(context.Context, domain.ID, domain.Call) (domain.RefreshToken, domain.Policy, error)
 	snapshot          func(context.Context, domain.ID) (domain.Snapshot, error)
 	swap              func(ctx context.Context, before, after domain.RefreshToken, now time.Time) error
-	find              func(context.Context, string, domain.ID, time.Time) (domain.RefreshToken, error)
+	find              func(context.Context, string, domain.ID) (domain.Session, error)
 	list              func(context.Context, port.ListQuery) (port.Page, error)
+	count             func(context.Context, port.ListQuery) (int, bool, error)
+	change            func(ctx context.Context, tenantID string, changes []domain.Change, now time.Time) error
 	revoke            func(context.Context, string, domain.ID, port.Revocation) error
 	revokeScope       func(context.Context, domain.Scope, domain.ID, port.Revocation) (uint64, error)
 	keepNewest        func(context.Context, domain.Scope, int, port.Revocation) error
@@ -94,7 +96,7 @@ type faulty struct {
 func newFaulty(s port.Store) *faulty {
 	return &faulty{
 		within: s, ready: s.Ready, close: s.Close, insert: s.Insert, advance: s.Advance, snapshot: s.Snapshot, swap: s.Swap,
-		find: s.Find, list: s.List, revoke: s.Revoke, revokeScope: s.RevokeScope, keepNewest: s.KeepNewest,
+		find: s.Find, list: s.List, count: s.Count, change: s.Change, revoke: s.Revoke, revokeScope: s.RevokeScope, keepNewest: s.KeepNewest,
 		saveTenant: s.SaveTenant, saveApplication: s.SaveApplication, tenant: s.Tenant, tenants: s.Tenants,
 		tenantByIssuer: s.TenantByIssuer, applications: s.Applications,
 		application: s.Application, policy: s.Policy, deleteApplication: s.DeleteApplication, deleteTenant: s.DeleteTenant,
@@ -124,8 +126,16 @@ func (f *faulty) Swap(ctx context.Context, before, after domain.RefreshToken, no
 	return f.swap(ctx, before, after, now)
 }
 
-func (f *faulty) Find(ctx context.Context, tenantID string, id domain.ID, now time.Time) (domain.RefreshToken, error) {
-	return f.find(ctx, tenantID, id, now)
+func (f *faulty) Find(ctx context.Context, tenantID string, id domain.ID) (domain.Session, error) {
+	return f.find(ctx, tenantID, id)
+}
+
+func (f *faulty) Count(ctx context.Context, q port.ListQuery) (int, bool, error) {
+	return f.count(ctx, q)
+}
+
+func (f *faulty) Change(ctx context.Context, tenantID string, changes []domain.Change, now time.Time) error {
+	return f.change(ctx, tenantID, changes, now)
 }
 
 func (f *faulty) List(ctx context.Context, q port.ListQuery) (port.Page, error) {
@@ -241,17 +251,17 @@ func (f *faulty) onRead(spoil func(*domain.RefreshToken)) {
 		}
 		return s, err
 	}
-	f.find = func(ctx context.Context, tenantID string, id domain.ID, now time.Time) (domain.RefreshToken, error) {
-		t, err := f.within.Find(ctx, tenantID, id, now)
+	f.find = func(ctx context.Context, tenantID string, id domain.ID) (domain.Session, error) {
+		found, err := f.within.Find(ctx, tenantID, id)
 		if err == nil {
-			spoil(&t)
+			spoil(&found.Token)
 		}
-		return t, err
+		return found, err
 	}
 	f.list = func(ctx context.Context, q port.ListQuery) (port.Page, error) {
 		page, err := f.within.List(ctx, q)
-		for i := range page.Tokens {
-			spoil(&page.Tokens[i])
+		for i := range page.Sessions {
+			spoil(&page.Sessions[i].Token)
 		}
 		return page, err
 	}
@@ -298,29 +308,46 @@ func (f *faulty) advanceHolds(hold func(domain.Snapshot, domain.Call) bool) {
 	}
 }
 
-// findForgets makes Find find what would be alive if something were overlooked.
-func (f *faulty) findForgets(overlook func(*domain.Snapshot)) {
-	f.find = func(ctx context.Context, tenantID string, id domain.ID, now time.Time) (domain.RefreshToken, error) {
-		t, err := f.within.Find(ctx, tenantID, id, now)
+// onSession spoils each session that Find and List give.
+func (f *faulty) onSession(spoil func(*domain.Session)) {
+	f.find = func(ctx context.Context, tenantID string, id domain.ID) (domain.Session, error) {
+		found, err := f.within.Find(ctx, tenantID, id)
 		if err == nil {
-			return t, nil
+			spoil(&found)
 		}
-		s, missing := f.within.Snapshot(ctx, id)
-		if overlook(&s); missing == nil && s.Token.TenantID == tenantID && s.Alive(now) {
-			return s.Token, nil
+		return found, err
+	}
+	f.list = func(ctx context.Context, q port.ListQuery) (port.Page, error) {
+		page, err := f.within.List(ctx, q)
+		for i := range page.Sessions {
+			spoil(&page.Sessions[i])
 		}
-		return t, err
+		return page, err
 	}
 }
 
-// findRefuses makes Find refuse more than what is dead.
-func (f *faulty) findRefuses(refuse func(domain.Snapshot) bool) {
-	f.find = func(ctx context.Context, tenantID string, id domain.ID, now time.Time) (domain.RefreshToken, error) {
-		if s, err := f.within.Snapshot(ctx, id); err == nil && refuse(s) {
-			return domain.RefreshToken{}, domain.ErrNotFound
+// listsAs makes List and Count take each session that they look at for another one.
+func (f *faulty) listsAs(mistake func(s *domain.Session, now time.Time)) {
+	f.list = func(ctx context.Context, q port.ListQuery) (page port.Page, err error) {
+		all, err := f.within.List(ctx, wholly(q))
+		for _, s := range all.Sessions {
+			seen := s
+			if mistake(&seen, q.Now); q.State.Includes(seen.Alive(q.Now)) {
+				page.Sessions = append(page.Sessions, s)
+			}
 		}
-		return f.within.Find(ctx, tenantID, id, now)
+		return page, err
 	}
+	f.count = func(ctx context.Context, q port.ListQuery) (int, bool, error) {
+		page, err := f.list(ctx, q)
+		return len(page.Sessions), false, err
+	}
+}
+
+// wholly is q for sessions of every state.
+func wholly(q port.ListQuery) port.ListQuery {
+	q.State = domain.AllSessions
+	return q
 }
 
 // swapAs makes Swap believe something else of what its caller read.
@@ -426,7 +453,10 @@ func (f *faulty) keepBy(order func(a, b domain.RefreshToken) int) {
 		page, err := f.within.List(ctx, bounded(port.ListQuery{
 			TenantID: s.TenantID, ApplicationID: s.ApplicationID, UserID: s.UserID, Limit: 999, Now: r.At,
 		}))
-		ts := page.Tokens
+		var ts []domain.RefreshToken
+		for _, s := range page.Sessions {
+			ts = append(ts, s.Token)
+		}
 		slices.SortFunc(ts, order)
 		for _, t := range ts[:max(0, len(ts)-keep)] {
 			if ended := f.within.Revoke(ctx, t.TenantID, t.ID, r); !errors.Is(ended, domain.ErrNotFound) {

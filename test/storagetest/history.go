@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/refreshd/refreshd/domain"
+	"github.com/refreshd/refreshd/port"
 )
 
 const (
@@ -452,5 +453,30 @@ func (h *history) compare() {
 		h.wantSame("policy", s.Policy, p)
 		s.Token.IssuedEpoch = 0
 		h.wantSame("the record", s.Token, t.RefreshToken)
+	}
+	h.compareLists()
+}
+
+// compareLists holds one of the lists of the tenant's, an application's, or a user's refresh tokens, of each state,
+// against the model.
+func (h *history) compareLists() {
+	h.Helper()
+	s := domain.Scope{TenantID: h.tenantID(), ApplicationID: pick(h, "", h.appID()), UserID: pick(h, "", h.userID())}
+	for _, state := range states {
+		q := port.ListQuery{
+			TenantID: s.TenantID, ApplicationID: s.ApplicationID, UserID: s.UserID, State: state, Limit: 999, Now: h.now,
+		}
+		var want []domain.ID
+		for _, t := range h.tokens {
+			if s.Covers(t.RefreshToken) && state.Includes(h.alive(t)) {
+				want = append(want, t.ID)
+			}
+		}
+		slices.SortFunc(want, func(a, b domain.ID) int { return bytes.Compare(b[:], a[:]) })
+		h.wantSame(fmt.Sprintf("listed of state %q in %+v", state, s), ids(h.list(q).Sessions), want)
+		n, more, err := h.store.Count(h.Context(), bounded(q))
+		if h.must(err); n != len(want) || more {
+			h.Fatalf("counted of state %q in %+v: %d, more = %t, want %d", state, s, n, more, len(want))
+		}
 	}
 }

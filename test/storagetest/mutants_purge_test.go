@@ -442,7 +442,7 @@ var purgeMutants = []mutant{
 		clause: "Janitor/Purge/deletes what is left of a tenant, and it begins at epoch 0 if it is created again",
 		fault:  "a mark survives its tenant, and kills at birth",
 		inject: func(f *faulty) {
-			f.findRefuses(func(s domain.Snapshot) bool { return s.Token.ID == tokenID(2) })
+			f.onSession(func(s *domain.Session) { s.Gone = s.Gone || s.Token.ID == tokenID(2) })
 		},
 	},
 	{
@@ -463,7 +463,7 @@ var purgeMutants = []mutant{
 		clause: "Janitor/Purge/leaves a deleted tenant its epoch and marks while a refresh token of it is stored",
 		fault:  "nobody asks whether a refresh token is left",
 		inject: func(f *faulty) {
-			f.findForgets(func(s *domain.Snapshot) { s.MarkEpoch = 0 })
+			f.onSession(func(s *domain.Session) { s.Mark, s.Gone = domain.Mark{}, false })
 		},
 	},
 	{

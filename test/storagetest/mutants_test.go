@@ -182,18 +182,18 @@ var promiseMutants = []mutant{
 		each:   true,
 		inject: func(f *faulty) {
 			var mu sync.Mutex
-			known := make(map[domain.ID]domain.RefreshToken)
-			f.find = func(ctx context.Context, tenantID string, id domain.ID, now time.Time) (domain.RefreshToken, error) {
+			known := make(map[domain.ID]domain.Session)
+			f.find = func(ctx context.Context, tenantID string, id domain.ID) (domain.Session, error) {
 				mu.Lock()
 				defer mu.Unlock()
-				if t, ok := known[id]; ok {
-					return t, nil
+				if found, ok := known[id]; ok {
+					return found, nil
 				}
-				t, err := f.within.Find(ctx, tenantID, id, now)
+				found, err := f.within.Find(ctx, tenantID, id)
 				if err == nil {
-					known[id] = t
+					known[id] = found
 				}
-				return t, err
+				return found, err
 			}
 		},
 	},
@@ -382,7 +382,7 @@ var promiseMutants = []mutant{
 					if err != nil {
 						return port.Page{}, err
 					}
-					all.Tokens = append(all.Tokens, page.Tokens...)
+					all.Sessions = append(all.Sessions, page.Sessions...)
 				}
 				return all, nil
 			}
@@ -422,7 +422,7 @@ var promiseMutants = []mutant{
 		clause: "Store/History/aliveness and exchanges agree with the domain, whatever happened before",
 		fault:  "the predicate forgot expiry",
 		inject: func(f *faulty) {
-			f.findForgets(func(s *domain.Snapshot) { s.Token.ExpiresAt = t0.Add(1e6 * time.Hour) })
+			f.listsAs(func(s *domain.Session, _ time.Time) { s.Token.ExpiresAt = t0.Add(1e6 * time.Hour) })
 		},
 	},
 	{
@@ -833,69 +833,68 @@ var readMutants = []mutant{
 		clause: "RefreshTokens/Find/what is unknown or of another tenant is not found",
 		fault:  "Find forgot the tenant",
 		inject: func(f *faulty) {
-			f.find = func(ctx context.Context, tenantID string, id domain.ID, now time.Time) (domain.RefreshToken, error) {
+			f.find = func(ctx context.Context, tenantID string, id domain.ID) (domain.Session, error) {
 				if s, err := f.within.Snapshot(ctx, id); err == nil {
 					tenantID = s.Token.TenantID
 				}
-				return f.within.Find(ctx, tenantID, id, now)
+				return f.within.Find(ctx, tenantID, id)
 			}
 		},
 	},
 	{
-		clause: "RefreshTokens/Find/what is dead is not found",
-		fault:  "Find forgot expiry",
+		clause: findEnded,
+		fault:  "what has ended is not found",
 		inject: func(f *faulty) {
-			f.findForgets(func(s *domain.Snapshot) { s.Token.ExpiresAt = t0.Add(1e6 * time.Hour) })
-		},
-	},
-	{
-		clause: "RefreshTokens/Find/what is dead is not found",
-		fault:  "a token lives a microsecond too long",
-		inject: func(f *faulty) {
-			f.findForgets(func(s *domain.Snapshot) { s.Token.ExpiresAt = s.Token.ExpiresAt.Add(tick) })
-		},
-	},
-	{
-		clause: "RefreshTokens/Find/what is dead is not found",
-		fault:  "Find forgot marks",
-		inject: func(f *faulty) {
-			f.findForgets(func(s *domain.Snapshot) { s.MarkEpoch = 0 })
-		},
-	},
-	{
-		clause: "RefreshTokens/Find/what is dead is not found",
-		fault:  "Find forgot that a token may be revoked itself",
-		inject: func(f *faulty) {
-			f.findForgets(func(s *domain.Snapshot) { s.Token.RevokedAt = time.Time{} })
-		},
-	},
-	{
-		clause: "RefreshTokens/Find/what is dead is not found",
-		fault:  "a token is revoked from its instant on only",
-		inject: func(f *faulty) {
-			f.findForgets(func(s *domain.Snapshot) {
-				if s.Token.RevokedAt.After(t0) {
-					s.Token.RevokedAt = time.Time{}
+			f.find = func(ctx context.Context, tenantID string, id domain.ID) (domain.Session, error) {
+				if s, err := f.within.Snapshot(ctx, id); err == nil && !s.Alive(t0) {
+					return domain.Session{}, domain.ErrNotFound
 				}
-			})
+				return f.within.Find(ctx, tenantID, id)
+			}
 		},
 	},
 	{
-		clause: "RefreshTokens/Find/what is dead is not found",
-		fault:  "Find forgot deleted applications",
+		clause: findEnded,
+		fault:  "what is of a deleted application or tenant is not found",
 		inject: func(f *faulty) {
-			f.findForgets(func(s *domain.Snapshot) {
-				if s.Gone {
-					s.Gone, s.MarkEpoch = false, 0
+			f.find = func(ctx context.Context, tenantID string, id domain.ID) (domain.Session, error) {
+				if s, err := f.within.Snapshot(ctx, id); err == nil && s.Gone {
+					return domain.Session{}, domain.ErrNotFound
 				}
-			})
+				return f.within.Find(ctx, tenantID, id)
+			}
 		},
+	},
+	{
+		clause: findEnded,
+		fault:  "a session has no mark",
+		inject: func(f *faulty) { f.onSession(func(s *domain.Session) { s.Mark = domain.Mark{} }) },
+	},
+	{
+		clause: findEnded,
+		fault:  "a session has the mark without its instant",
+		inject: func(f *faulty) { f.onSession(func(s *domain.Session) { s.Mark.At = s.Token.IssuedAt.Add(tick) }) },
+	},
+	{
+		clause: findEnded,
+		fault:  "a session has the mark without its reason",
+		inject: func(f *faulty) { f.onSession(func(s *domain.Session) { s.Mark.Reason = domain.RevokedByCall }) },
+	},
+	{
+		clause: findEnded,
+		fault:  "a revocation has no reason",
+		inject: func(f *faulty) { f.onSession(func(s *domain.Session) { s.Token.RevokedReason = "" }) },
 	},
 	{
 		clause: "RefreshTokens/Find/what is of an inactive application or tenant is found",
 		fault:  "the inactive are dead",
 		inject: func(f *faulty) {
-			f.findRefuses(func(s domain.Snapshot) bool { return !s.Policy.Active })
+			f.find = func(ctx context.Context, tenantID string, id domain.ID) (domain.Session, error) {
+				if s, err := f.within.Snapshot(ctx, id); err == nil && !s.Policy.Active {
+					return domain.Session{}, domain.ErrNotFound
+				}
+				return f.within.Find(ctx, tenantID, id)
+			}
 		},
 	},
 	{
@@ -976,7 +975,7 @@ var readMutants = []mutant{
 		inject: func(f *faulty) {
 			f.list = func(ctx context.Context, q port.ListQuery) (port.Page, error) {
 				page, err := f.within.List(ctx, q)
-				slices.Reverse(page.Tokens)
+				slices.Reverse(page.Sessions)
 				return page, err
 			}
 		},
@@ -987,8 +986,8 @@ var readMutants = []mutant{
 		inject: func(f *faulty) {
 			f.list = func(ctx context.Context, q port.ListQuery) (port.Page, error) {
 				page, err := f.within.List(ctx, q)
-				slices.SortStableFunc(page.Tokens,
-					func(a, b domain.RefreshToken) int { return int(int8(b.ID[0])) - int(int8(a.ID[0])) })
+				slices.SortStableFunc(page.Sessions,
+					func(a, b domain.Session) int { return int(int8(b.Token.ID[0])) - int(int8(a.Token.ID[0])) })
 				return page, err
 			}
 		},
@@ -1048,29 +1047,102 @@ var readMutants = []mutant{
 		},
 	},
 	{
-		clause: "RefreshTokens/List/leaves out the dead",
+		clause: listStates,
 		fault:  "List forgot expiry",
 		inject: func(f *faulty) {
+			f.listsAs(func(s *domain.Session, _ time.Time) { s.Token.ExpiresAt = t0.Add(1e6 * time.Hour) })
+		},
+	},
+	{
+		clause: listStates,
+		fault:  "a session lives a microsecond too long",
+		inject: func(f *faulty) {
+			f.listsAs(func(s *domain.Session, _ time.Time) { s.Token.ExpiresAt = s.Token.ExpiresAt.Add(tick) })
+		},
+	},
+	{
+		clause: listStates,
+		fault:  "List forgot marks",
+		inject: func(f *faulty) {
+			f.listsAs(func(s *domain.Session, _ time.Time) { s.Mark = domain.Mark{} })
+		},
+	},
+	{
+		clause: listStates,
+		fault:  "List forgot that a session may be revoked itself",
+		inject: func(f *faulty) {
+			f.listsAs(func(s *domain.Session, _ time.Time) { s.Token.RevokedAt = time.Time{} })
+		},
+	},
+	{
+		clause: listStates,
+		fault:  "a session is revoked from its instant on only",
+		inject: func(f *faulty) {
+			f.listsAs(func(s *domain.Session, now time.Time) {
+				if s.Token.RevokedAt.After(now) {
+					s.Token.RevokedAt = time.Time{}
+				}
+			})
+		},
+	},
+	{
+		clause: listStates,
+		fault:  "a mark counts from its instant on only",
+		inject: func(f *faulty) {
+			f.listsAs(func(s *domain.Session, now time.Time) {
+				if s.Mark.At.After(now) {
+					s.Mark = domain.Mark{}
+				}
+			})
+		},
+	},
+	{
+		clause: listStates,
+		fault:  "a list of ended sessions shows all",
+		inject: func(f *faulty) {
 			f.list = func(ctx context.Context, q port.ListQuery) (port.Page, error) {
-				q.Now = t0
+				if q.State == domain.EndedSessions {
+					q.State = domain.AllSessions
+				}
 				return f.within.List(ctx, q)
 			}
 		},
 	},
 	{
-		clause: "RefreshTokens/List/leaves out the dead",
-		fault:  "List forgot marks",
+		clause: listStates,
+		fault:  "a list of all shows the active ones",
 		inject: func(f *faulty) {
-			of := f.inserted()
 			f.list = func(ctx context.Context, q port.ListQuery) (port.Page, error) {
-				var out port.Page
-				for _, id := range of(domain.Scope{TenantID: q.TenantID, UserID: q.UserID}) {
-					s, err := f.within.Snapshot(ctx, id)
-					if s.MarkEpoch = 0; err == nil && s.Alive(q.Now) {
-						out.Tokens = append(out.Tokens, s.Token)
-					}
+				if q.State == domain.AllSessions {
+					q.State = domain.ActiveSessions
 				}
-				return out, nil
+				return f.within.List(ctx, q)
+			}
+		},
+	},
+	{
+		clause: listEnded,
+		fault:  "List shows ended sessions without their mark",
+		inject: func(f *faulty) {
+			f.list = func(ctx context.Context, q port.ListQuery) (port.Page, error) {
+				page, err := f.within.List(ctx, q)
+				for i := range page.Sessions {
+					page.Sessions[i].Mark = domain.Mark{}
+				}
+				return page, err
+			}
+		},
+	},
+	{
+		clause: listEnded,
+		fault:  "List never says that an application is gone",
+		inject: func(f *faulty) {
+			f.list = func(ctx context.Context, q port.ListQuery) (port.Page, error) {
+				page, err := f.within.List(ctx, q)
+				for i := range page.Sessions {
+					page.Sessions[i].Gone = false
+				}
+				return page, err
 			}
 		},
 	},
@@ -1078,16 +1150,10 @@ var readMutants = []mutant{
 		clause: "RefreshTokens/List/the dead do not use up the limit",
 		fault:  "List cuts first and leaves out the dead later",
 		inject: func(f *faulty) {
-			of := f.inserted()
 			f.list = func(ctx context.Context, q port.ListQuery) (port.Page, error) {
-				var out port.Page
-				all := of(domain.Scope{TenantID: q.TenantID, ApplicationID: q.ApplicationID, UserID: q.UserID})
-				for _, id := range all[:min(len(all), q.Limit)] {
-					if t, err := f.within.Find(ctx, q.TenantID, id, q.Now); err == nil {
-						out.Tokens = append(out.Tokens, t)
-					}
-				}
-				return out, nil
+				page, err := f.within.List(ctx, wholly(q))
+				page.Sessions = slices.DeleteFunc(page.Sessions, func(s domain.Session) bool { return !q.State.Includes(s.Alive(q.Now)) })
+				return page, err
 			}
 		},
 	},
@@ -1131,8 +1197,8 @@ var readMutants = []mutant{
 		inject: func(f *faulty) {
 			f.list = func(ctx context.Context, q port.ListQuery) (port.Page, error) {
 				page, err := f.within.List(ctx, q)
-				if n := len(page.Tokens); n > 1 && n < q.Limit && !page.Next.IsZero() {
-					page.Tokens = page.Tokens[:n-1]
+				if n := len(page.Sessions); n > 1 && n < q.Limit && !page.Next.IsZero() {
+					page.Sessions = page.Sessions[:n-1]
 				}
 				return page, err
 			}
@@ -1144,8 +1210,8 @@ var readMutants = []mutant{
 		inject: func(f *faulty) {
 			f.list = func(ctx context.Context, q port.ListQuery) (port.Page, error) {
 				page, err := f.within.List(ctx, q)
-				if len(page.Tokens) == 1 && port.PageBytes(page.Tokens[0]) > q.MaxBytes {
-					page.Tokens, page.Next = nil, q.Below // for ever
+				if len(page.Sessions) == 1 && port.PageBytes(page.Sessions[0].Token) > q.MaxBytes {
+					page.Sessions, page.Next = nil, q.Below // for ever
 				}
 				return page, err
 			}
@@ -1157,7 +1223,7 @@ var readMutants = []mutant{
 		inject: func(f *faulty) {
 			f.list = func(ctx context.Context, q port.ListQuery) (port.Page, error) {
 				page, err := f.within.List(ctx, q)
-				if len(page.Tokens) < q.Limit {
+				if len(page.Sessions) < q.Limit {
 					page.Next = domain.ID{}
 				}
 				return page, err
@@ -1192,7 +1258,7 @@ var readMutants = []mutant{
 		inject: func(f *faulty) {
 			f.list = func(ctx context.Context, q port.ListQuery) (port.Page, error) {
 				page, err := f.within.List(ctx, q)
-				if len(page.Tokens) == 0 {
+				if len(page.Sessions) == 0 {
 					page.Next = domain.ID{}
 				}
 				return page, err
@@ -1205,7 +1271,7 @@ var readMutants = []mutant{
 		inject: func(f *faulty) {
 			f.list = func(ctx context.Context, q port.ListQuery) (port.Page, error) {
 				page, err := f.within.List(ctx, q)
-				if len(page.Tokens) == 0 && !page.Next.IsZero() {
+				if len(page.Sessions) == 0 && !page.Next.IsZero() {
 					page.Next = q.Below
 				}
 				return page, err
@@ -1218,7 +1284,7 @@ var readMutants = []mutant{
 		inject: func(f *faulty) {
 			f.list = func(ctx context.Context, q port.ListQuery) (port.Page, error) {
 				page, err := f.within.List(ctx, q)
-				if len(page.Tokens) < q.Limit && !page.Next.IsZero() {
+				if len(page.Sessions) < q.Limit && !page.Next.IsZero() {
 					page.Next[15]--
 				}
 				return page, err
@@ -1247,9 +1313,9 @@ func (f *faulty) pageBy(
 	if page, err = f.within.List(ctx, q); err != nil {
 		return page, err
 	}
-	for i, t := range page.Tokens[:max(0, len(page.Tokens)-1)] {
-		if bytes += size(t); bytes >= most {
-			return port.Page{Tokens: page.Tokens[:i+1], Next: t.ID}, nil
+	for i, s := range page.Sessions[:max(0, len(page.Sessions)-1)] {
+		if bytes += size(s.Token); bytes >= most {
+			return port.Page{Sessions: page.Sessions[:i+1], Next: s.Token.ID}, nil
 		}
 	}
 	return page, nil
@@ -2058,9 +2124,9 @@ var revocationMutants = []mutant{
 		clause: "Revocations/RevokeScope/covers its scope and nothing beside it",
 		fault:  "an empty user is compared like a name",
 		inject: func(f *faulty) {
-			f.findForgets(func(s *domain.Snapshot) {
+			f.onSession(func(s *domain.Session) {
 				if s.Token.UserID != "" {
-					s.MarkEpoch = 0
+					s.Mark = domain.Mark{}
 				}
 			})
 		},
@@ -2069,7 +2135,11 @@ var revocationMutants = []mutant{
 		clause: "Revocations/RevokeScope/what is stored later is alive, also under a clock that is behind",
 		fault:  "the mark is compared with at least",
 		inject: func(f *faulty) {
-			f.findRefuses(func(s domain.Snapshot) bool { return s.MarkEpoch > 0 && s.MarkEpoch >= s.Token.IssuedEpoch })
+			f.onSession(func(s *domain.Session) {
+				if shot, err := f.within.Snapshot(context.Background(), s.Token.ID); err == nil && shot.MarkEpoch > 0 {
+					s.Gone = s.Gone || shot.MarkEpoch >= s.Token.IssuedEpoch
+				}
+			})
 		},
 	},
 	{
@@ -2081,7 +2151,7 @@ var revocationMutants = []mutant{
 				last = r.At
 				return f.within.RevokeScope(ctx, s, except, r)
 			}
-			f.findRefuses(func(s domain.Snapshot) bool { return s.Token.IssuedAt.Before(last) })
+			f.onSession(func(s *domain.Session) { s.Gone = s.Gone || s.Token.IssuedAt.Before(last) })
 		},
 	},
 	{
@@ -2103,7 +2173,7 @@ var revocationMutants = []mutant{
 			f.revokeScope = func(ctx context.Context, s domain.Scope, except domain.ID, r port.Revocation) (uint64, error) {
 				page, err := f.within.List(ctx,
 					bounded(port.ListQuery{TenantID: s.TenantID, UserID: s.UserID, Limit: 1, Now: r.At}))
-				if err != nil || len(page.Tokens) == 0 {
+				if err != nil || len(page.Sessions) == 0 {
 					return 0, domain.ErrNotFound
 				}
 				return f.within.RevokeScope(ctx, s, except, r)
@@ -2770,7 +2840,7 @@ var directoryMutants = []mutant{
 		clause: "Directory/DeleteApplication/created again, it begins without the refresh tokens of before",
 		fault:  "a deletion forgets the mark",
 		inject: func(f *faulty) {
-			f.findForgets(func(s *domain.Snapshot) { s.MarkEpoch = 0 })
+			f.onSession(func(s *domain.Session) { s.Mark = domain.Mark{} })
 		},
 	},
 	{
@@ -2785,10 +2855,10 @@ var directoryMutants = []mutant{
 				issued[t.ID] = t
 				return f.within.Insert(ctx, t)
 			}
-			f.find = func(_ context.Context, _ string, id domain.ID, _ time.Time) (domain.RefreshToken, error) {
+			f.find = func(_ context.Context, _ string, id domain.ID) (domain.Session, error) {
 				mu.Lock()
 				defer mu.Unlock()
-				return issued[id], nil
+				return domain.Session{Token: issued[id]}, nil
 			}
 		},
 	},
@@ -2840,7 +2910,7 @@ var directoryMutants = []mutant{
 		clause: "Directory/DeleteTenant/created again, it goes on from its epoch, without what it had before",
 		fault:  "a tenant created again has its refresh tokens back",
 		inject: func(f *faulty) {
-			f.findForgets(func(s *domain.Snapshot) { s.MarkEpoch = 0 })
+			f.onSession(func(s *domain.Session) { s.Mark = domain.Mark{} })
 		},
 	},
 }

@@ -212,10 +212,10 @@ var promises = []clause{
 			e.must(err)
 			byHash.Permissions["/more"] = []string{"GET"}
 			spoil(e.snapshot(tokenID(1)).Token)
-			found, err := e.store.Find(e.Context(), "acme", tokenID(1), t0)
+			found, err := e.store.Find(e.Context(), "acme", tokenID(1))
 			e.must(err)
-			spoil(found)
-			spoil(e.list(port.ListQuery{TenantID: "acme", UserID: "ana", Limit: 1, Now: t0}).Tokens[0])
+			spoil(found.Token)
+			spoil(e.list(port.ListQuery{TenantID: "acme", UserID: "ana", Limit: 1, Now: t0}).Sessions[0].Token)
 		}
 		wantFull(e)
 		next, _, err := e.store.Advance(e.Context(), tokenID(1), domain.Call{
@@ -290,7 +290,7 @@ var promises = []clause{
 		t.Ordinal = 1
 		e.wantStored("inserted", t)
 		list := e.list(port.ListQuery{TenantID: "acme", UserID: awkward, ApplicationID: awkward, Limit: 9, Now: t0})
-		e.wantSame("listed", list.Tokens, []domain.RefreshToken{t})
+		e.wantSame("listed", list.Sessions, []domain.Session{{Token: t}})
 		_, _, err := e.store.Advance(e.Context(), t.ID, domain.Call{Generation: 1, Now: t0, Binding: t.Binding})
 		e.must(err)
 		e.must(e.store.SaveAPIKey(e.Context(), domain.APIKey{
@@ -320,7 +320,7 @@ var promises = []clause{
 				e.Errorf("API key %q: got hash %q", name, k.Hash)
 			}
 			list := e.list(port.ListQuery{TenantID: "acme", UserID: name, Limit: 9, Now: t0})
-			e.wantSame(fmt.Sprintf("of user %q", name), ids(list.Tokens), []domain.ID{tokenID(i + 101)})
+			e.wantSame(fmt.Sprintf("of user %q", name), ids(list.Sessions), []domain.ID{tokenID(i + 101)})
 		}
 		revoked := lookalikes[0]
 		e.revokeScope(domain.Scope{TenantID: "acme", UserID: revoked}, domain.ID{}, t0)
@@ -371,8 +371,8 @@ var promises = []clause{
 			e.Errorf("Permissions = %v, want none", k.Permissions)
 		}
 		list := e.list(port.ListQuery{TenantID: "acme", UserID: "nobody", Limit: 1, Now: t0})
-		if len(list.Tokens) != 0 || !list.Next.IsZero() {
-			e.Errorf("List of nobody = %d refresh tokens, next %v, want none", len(list.Tokens), list.Next)
+		if len(list.Sessions) != 0 || !list.Next.IsZero() {
+			e.Errorf("List of nobody = %d refresh tokens, next %v, want none", len(list.Sessions), list.Next)
 		}
 	}},
 }
@@ -382,6 +382,7 @@ func everyCall(ctx context.Context, s port.Store, t domain.RefreshToken, key dom
 	errs := map[string]error{
 		"Ready":             s.Ready(ctx),
 		"Swap":              s.Swap(ctx, t, t, t0),
+		"Change":            s.Change(ctx, t.TenantID, []domain.Change{{Before: t, After: t}}, t0),
 		"Revoke":            s.Revoke(ctx, t.TenantID, t.ID, byCall(t0)),
 		"KeepNewest":        s.KeepNewest(ctx, domain.Scope{TenantID: "acme"}, 1, byCall(t0)),
 		"SaveTenant":        s.SaveTenant(ctx, domain.Tenant{ID: "acme"}),
@@ -395,8 +396,9 @@ func everyCall(ctx context.Context, s port.Store, t domain.RefreshToken, key dom
 	_, errs["Insert"] = s.Insert(ctx, token(99))
 	_, _, errs["Advance"] = s.Advance(ctx, t.ID, domain.Call{Generation: t.Generation, Now: t0})
 	_, errs["Snapshot"] = s.Snapshot(ctx, t.ID)
-	_, errs["Find"] = s.Find(ctx, t.TenantID, t.ID, t0)
+	_, errs["Find"] = s.Find(ctx, t.TenantID, t.ID)
 	_, errs["List"] = s.List(ctx, bounded(port.ListQuery{TenantID: "acme", UserID: "ana", Limit: 1, Now: t0}))
+	_, _, errs["Count"] = s.Count(ctx, bounded(port.ListQuery{TenantID: "acme", UserID: "ana", Limit: 1, Now: t0}))
 	_, errs["RevokeScope"] = s.RevokeScope(ctx, domain.Scope{TenantID: "acme"}, domain.ID{}, byCall(t0))
 	_, errs["Tenant"] = s.Tenant(ctx, "acme")
 	_, errs["Tenants"] = s.Tenants(ctx, 1)
@@ -447,10 +449,10 @@ func scribble(s domain.Settings) {
 	*s.Expiration, *s.Usage = "changed", "changed"
 }
 
-func ids(ts []domain.RefreshToken) []domain.ID {
+func ids(sessions []domain.Session) []domain.ID {
 	var out []domain.ID
-	for _, t := range ts {
-		out = append(out, t.ID)
+	for _, s := range sessions {
+		out = append(out, s.Token.ID)
 	}
 	return out
 }

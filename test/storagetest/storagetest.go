@@ -193,11 +193,11 @@ func (e *env) advance(t domain.RefreshToken, now time.Time) domain.RefreshToken 
 // alive asks a handle for the token's life, as a reader sees it.
 func (e *env) alive(s port.Store, t domain.RefreshToken, now time.Time) bool {
 	e.Helper()
-	_, err := s.Find(e.Context(), t.TenantID, t.ID, now)
+	found, err := s.Find(e.Context(), t.TenantID, t.ID)
 	if err != nil && !errors.Is(err, domain.ErrNotFound) {
 		e.Fatalf("Find: %v", err)
 	}
-	return err == nil
+	return err == nil && found.Alive(now)
 }
 
 func (e *env) wantAlive(what string, now time.Time, ts ...domain.RefreshToken) {

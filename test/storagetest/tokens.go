@@ -237,44 +237,77 @@ func (e *env) wantOneWinner(errs []error, loser error) int {
 // Where a refresh token has just died, in each way there is. Each is given one that was issued at t0, alive, and returns the
 // instant at which it is dead.
 var deaths = []struct {
-	name string
-	kill func(*env, domain.RefreshToken) time.Time
+	name   string
+	after  time.Duration // how long after t0 it ended, and why
+	reason domain.EndReason
+	kill   func(*env, domain.RefreshToken) time.Time
 }{
-	{"expired this instant", func(_ *env, t domain.RefreshToken) time.Time { return t.ExpiresAt }},
-	{"expired long ago", func(_ *env, t domain.RefreshToken) time.Time { return t.ExpiresAt.Add(1000 * time.Hour) }},
-	{"revoked itself", func(e *env, t domain.RefreshToken) time.Time {
+	{"expired this instant", 24 * time.Hour, domain.EndedByExpiry, func(_ *env, t domain.RefreshToken) time.Time { return t.ExpiresAt }},
+	{"expired long ago", 24 * time.Hour, domain.EndedByExpiry, func(_ *env, t domain.RefreshToken) time.Time { return t.ExpiresAt.Add(1000 * time.Hour) }},
+	{"revoked itself", 0, "revoked", func(e *env, t domain.RefreshToken) time.Time {
 		e.must(e.store.Revoke(e.Context(), t.TenantID, t.ID, byCall(t0)))
 		return t0
 	}},
-	{"revoked itself in the future, by a clock that is ahead", func(e *env, t domain.RefreshToken) time.Time {
+	{"revoked itself in the future, by a clock that is ahead", time.Minute, "revoked", func(e *env, t domain.RefreshToken) time.Time {
 		e.must(e.store.Revoke(e.Context(), t.TenantID, t.ID, byCall(t0.Add(time.Minute))))
 		return t0
 	}},
-	{"covered by the tenant's mark", func(e *env, t domain.RefreshToken) time.Time {
+	{"covered by the tenant's mark", 0, "revoked", func(e *env, t domain.RefreshToken) time.Time {
 		e.revokeScope(domain.Scope{TenantID: t.TenantID}, domain.ID{}, t0)
 		return t0
 	}},
-	{"covered by the application's mark", func(e *env, t domain.RefreshToken) time.Time {
+	{"covered by the application's mark", 0, "revoked", func(e *env, t domain.RefreshToken) time.Time {
 		e.revokeScope(domain.Scope{TenantID: t.TenantID, ApplicationID: t.ApplicationID}, domain.ID{}, t0)
 		return t0
 	}},
-	{"covered by the user's mark", func(e *env, t domain.RefreshToken) time.Time {
+	{"covered by the user's mark", 0, "revoked", func(e *env, t domain.RefreshToken) time.Time {
 		e.revokeScope(domain.Scope{TenantID: t.TenantID, UserID: t.UserID}, domain.ID{}, t0)
 		return t0
 	}},
-	{"covered by the mark of user and application, made in the future", func(e *env, t domain.RefreshToken) time.Time {
+	{"covered by the mark of user and application, made in the future", time.Minute, "revoked", func(e *env, t domain.RefreshToken) time.Time {
 		e.revokeScope(domain.Scope{TenantID: t.TenantID, ApplicationID: t.ApplicationID, UserID: t.UserID},
 			domain.ID{}, t0.Add(time.Minute))
 		return t0
 	}},
-	{"its application deleted", func(e *env, t domain.RefreshToken) time.Time {
+	{"its application deleted", 0, "deleted", func(e *env, t domain.RefreshToken) time.Time {
 		e.must(e.store.DeleteApplication(e.Context(), t.TenantID, t.ApplicationID, t0))
 		return t0
 	}},
-	{"its tenant deleted", func(e *env, t domain.RefreshToken) time.Time {
+	{"its tenant deleted", 0, "deleted", func(e *env, t domain.RefreshToken) time.Time {
 		e.must(e.store.DeleteTenant(e.Context(), t.TenantID, t0))
 		return t0
 	}},
+}
+
+// states are those of a list.
+var states = []domain.SessionState{domain.ActiveSessions, domain.EndedSessions, domain.AllSessions}
+
+// listsOf are the lists that look at t.
+func listsOf(t domain.RefreshToken) []port.ListQuery {
+	q := port.ListQuery{TenantID: t.TenantID, Limit: 999, Now: t0}
+	user, application, both := q, q, q
+	user.UserID, application.ApplicationID = t.UserID, t.ApplicationID
+	both.UserID, both.ApplicationID = t.UserID, t.ApplicationID
+	return []port.ListQuery{user, both, application, q}
+}
+
+// wantEnding checks that Find says how t, which has died in one way, has ended.
+func (e *env) wantEnding(how string, t domain.RefreshToken, now time.Time) domain.Session {
+	e.Helper()
+	found, err := e.store.Find(e.Context(), t.TenantID, t.ID)
+	e.must(err)
+	stored := e.snapshot(t.ID).Token
+	e.wantSame(how+": the record", found.Token, stored)
+	for _, death := range deaths {
+		if death.name == how {
+			want := domain.Ending{At: t0.Add(death.after), Reason: death.reason}
+			got, ended := found.End(now)
+			if e.wantSame(how+": the ending", got, want); !ended {
+				e.Errorf("%s: it has not ended", how)
+			}
+		}
+	}
+	return found
 }
 
 // eachDeath runs check on a token that died in each way, at an instant when it is dead.
@@ -294,27 +327,27 @@ var reading = []clause{
 		e.shop(domain.Settings{})
 		want := livingToken()
 		e.insert(want)
-		got, err := e.store.Find(e.Context(), "acme", want.ID, t0)
+		got, err := e.store.Find(e.Context(), "acme", want.ID)
 		e.must(err)
-		e.wantSame("found", got, want)
+		e.wantSame("found", got, domain.Session{Token: want})
 	}},
 
 	{"RefreshTokens/Find/what is unknown or of another tenant is not found", func(e *env) {
 		e.shop(domain.Settings{})
 		e.must(e.store.SaveTenant(e.Context(), domain.Tenant{ID: "other"}))
 		e.issue(token(1))
-		_, err := e.store.Find(e.Context(), "other", tokenID(1), t0)
+		_, err := e.store.Find(e.Context(), "other", tokenID(1))
 		e.wantErr("of another tenant", err, domain.ErrNotFound)
-		_, err = e.store.Find(e.Context(), "", tokenID(1), t0)
+		_, err = e.store.Find(e.Context(), "", tokenID(1))
 		e.wantErr("of no tenant", err, domain.ErrNotFound)
-		_, err = e.store.Find(e.Context(), "acme", tokenID(2), t0)
+		_, err = e.store.Find(e.Context(), "acme", tokenID(2))
 		e.wantErr("unknown", err, domain.ErrNotFound)
 	}},
 
-	{"RefreshTokens/Find/what is dead is not found", func(e *env) {
+	// An operator asks when and why.
+	{findEnded, func(e *env) {
 		eachDeath(e, func(how string, t domain.RefreshToken, now time.Time) {
-			_, err := e.store.Find(e.Context(), t.TenantID, t.ID, now)
-			e.wantErr(how, err, domain.ErrNotFound)
+			e.wantEnding(how, t, now)
 		})
 	}},
 
@@ -404,7 +437,7 @@ var reading = []clause{
 		want := livingToken()
 		e.insert(want)
 		got := e.list(port.ListQuery{TenantID: "acme", UserID: "ana", Limit: 9, Now: t0})
-		e.wantSame("listed", got.Tokens, []domain.RefreshToken{want})
+		e.wantSame("listed", got.Sessions, []domain.Session{{Token: want}})
 	}},
 
 	{"RefreshTokens/List/goes by id from high to low, byte by byte", func(e *env) {
@@ -424,7 +457,7 @@ var reading = []clause{
 		}
 		slices.Reverse(want)
 		got := e.list(port.ListQuery{TenantID: "acme", UserID: "ana", Limit: 99, Now: t0})
-		e.wantSame("ids", ids(got.Tokens), want)
+		e.wantSame("ids", ids(got.Sessions), want)
 	}},
 
 	{listPages, func(e *env) {
@@ -436,8 +469,8 @@ var reading = []clause{
 		for _, limit := range []int{1, 3, 5, 10, 11} {
 			q := port.ListQuery{TenantID: "acme", UserID: "ana", Limit: limit, Now: t0}
 			e.wantPages(fmt.Sprintf("pages of %d", limit), q, want, func(page port.Page, _ port.ListQuery) {
-				if len(page.Tokens) > limit {
-					e.Errorf("a page of %d, want at most %d", len(page.Tokens), limit)
+				if len(page.Sessions) > limit {
+					e.Errorf("a page of %d, want at most %d", len(page.Sessions), limit)
 				}
 			})
 		}
@@ -470,8 +503,8 @@ var reading = []clause{
 			q := port.ListQuery{TenantID: "acme", UserID: "ana", Limit: 99, MaxBytes: most, Now: t0}
 			e.wantPages(fmt.Sprintf("pages of %d bytes", most), q, want, func(page port.Page, _ port.ListQuery) {
 				before := 0
-				for _, t := range page.Tokens[:max(0, len(page.Tokens)-1)] {
-					before += port.PageBytes(t)
+				for _, t := range page.Sessions[:max(0, len(page.Sessions)-1)] {
+					before += port.PageBytes(t.Token)
 				}
 				if before >= most {
 					e.Errorf("a page goes on after %d bytes, want it to end at %d", before, most)
@@ -550,15 +583,46 @@ var reading = []clause{
 			got := e.list(port.ListQuery{
 				TenantID: s.TenantID, UserID: s.UserID, ApplicationID: s.ApplicationID, Limit: 99, Now: t0,
 			})
-			e.wantSame(fmt.Sprintf("%+v", s), ids(got.Tokens), want)
+			e.wantSame(fmt.Sprintf("%+v", s), ids(got.Sessions), want)
 		}
 	}},
 
-	{"RefreshTokens/List/leaves out the dead", func(e *env) {
+	{listStates, func(e *env) {
 		eachDeath(e, func(how string, t domain.RefreshToken, now time.Time) {
-			list := e.list(port.ListQuery{TenantID: "acme", UserID: "ana", Limit: 99, Now: now})
-			if slices.Contains(ids(list.Tokens), t.ID) {
-				e.Errorf("%s: still listed", how)
+			for _, q := range listsOf(t) {
+				q.Now = now
+				for _, state := range states {
+					q.State = state
+					shown := slices.Contains(ids(e.list(q).Sessions), t.ID)
+					if want := state != domain.ActiveSessions; shown != want {
+						e.Errorf("%s: in a list of state %q: %t, want %t", how, state, shown, want)
+					}
+				}
+				q.Now = t0
+				if how != "expired this instant" && how != "expired long ago" {
+					continue // it was not active at t0 either
+				}
+				for _, state := range states {
+					q.State = state
+					shown := slices.Contains(ids(e.list(q).Sessions), t.ID)
+					if want := state != domain.EndedSessions; shown != want {
+						e.Errorf("before it is %s: in a list of state %q: %t, want %t", how, state, shown, want)
+					}
+				}
+			}
+		})
+	}},
+
+	{listEnded, func(e *env) {
+		eachDeath(e, func(how string, t domain.RefreshToken, now time.Time) {
+			want := e.wantEnding(how, t, now)
+			for _, q := range listsOf(t) {
+				q.State, q.Now = domain.EndedSessions, now
+				for _, s := range e.list(q).Sessions {
+					if s.Token.ID == t.ID {
+						e.wantSame(how+", listed", s, want)
+					}
+				}
 			}
 		})
 	}},
@@ -571,14 +635,17 @@ var reading = []clause{
 		expired.ExpiresAt = t0
 		e.issue(expired)
 		got := e.list(port.ListQuery{TenantID: "acme", UserID: "ana", Limit: 2, Now: t0})
-		e.wantSame("ids", ids(got.Tokens), []domain.ID{tokenID(3), tokenID(2)})
+		e.wantSame("ids", ids(got.Sessions), []domain.ID{tokenID(3), tokenID(2)})
 	}},
 }
 
 const (
-	listPages = "RefreshTokens/List/pages with Below and Limit, without a gap and without a repetition"
-	listBytes = "RefreshTokens/List/ends a page with the refresh token that brings it to MaxBytes, and goes on after it"
-	listRows  = "RefreshTokens/List/ends a page after MaxRows were looked at, ended ones too, and goes on after them"
+	findEnded  = "RefreshTokens/Find/what has ended is found, with when and why"
+	listStates = "RefreshTokens/List/shows active, ended or all sessions, as of its instant"
+	listEnded  = "RefreshTokens/List/shows what has ended as Find does, with when and why"
+	listPages  = "RefreshTokens/List/pages with Below and Limit, without a gap and without a repetition"
+	listBytes  = "RefreshTokens/List/ends a page with the refresh token that brings it to MaxBytes, and goes on after it"
+	listRows   = "RefreshTokens/List/ends a page after MaxRows were looked at, ended ones too, and goes on after them"
 )
 
 // wantPages follows q's pages to the end, and checks that together they have the ids of want, and each by itself with
@@ -589,7 +656,7 @@ func (e *env) wantPages(what string, q port.ListQuery, want []domain.ID, check f
 	for {
 		page := e.list(q)
 		check(page, q)
-		got = append(got, ids(page.Tokens)...)
+		got = append(got, ids(page.Sessions)...)
 		if page.Next.IsZero() {
 			break
 		}

@@ -1,0 +1,156 @@
+package gormstore
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"slices"
+	"time"
+
+	"gorm.io/gorm"
+
+	"github.com/refreshd/refreshd/domain"
+)
+
+// changedColumns are those that a change compares and writes. No index stands on them.
+var changedColumns = []string{"roles", "scopes", "claims", "device_name", "device_type", "device_description", "data"}
+
+// changeRow is a change as it is compared and written: the values of changedColumns.
+type changeRow struct {
+	id            domain.ID
+	before, after []string
+}
+
+// changedValues are those of t. A list has one spelling: encoding/json writes what was read from it again byte by byte.
+func changedValues(t domain.RefreshToken) ([]string, error) {
+	roles, err := encodeList(t.Roles)
+	if err != nil {
+		return nil, err
+	}
+	scopes, err := encodeList(t.Scopes)
+	d := t.MetaData.Device
+	return []string{roles, scopes, string(t.Claims), d.Name, d.Type, d.Description, string(t.MetaData.Data)}, err
+}
+
+// changeRows are the changes by id: two that change the same refresh tokens lock them in the same order.
+func changeRows(changes []domain.Change) ([]changeRow, error) {
+	rows := make([]changeRow, len(changes))
+	for i, c := range changes {
+		rows[i].id = c.Before.ID
+		var err error
+		if rows[i].before, err = changedValues(c.Before); err != nil {
+			return nil, err
+		}
+		if rows[i].after, err = changedValues(c.After); err != nil {
+			return nil, err
+		}
+	}
+	slices.SortFunc(rows, func(a, b changeRow) int { return bytes.Compare(a.id[:], b.id[:]) })
+	for i := range rows[1:] {
+		if rows[i].id == rows[i+1].id {
+			return nil, domain.ErrConflict
+		}
+	}
+	return rows, nil
+}
+
+// changeOne changes a refresh token: after is $1 to $7, before $8 to $14, and then id, tenant and instant.
+var changeOne = `
+UPDATE refresh_tokens SET (` + columns("", changedColumns) + `) = (` + placeholders(7) + `)
+WHERE (` + columns("", changedColumns) + `) = (` + placeholdersFrom(8, 7) + `)
+  AND id = $15 AND tenant_id = $16 AND ` + alive("$17")
+
+// changeMany changes many refresh tokens, or none. It locks those that fit, by id, so that no two wait for each other;
+// of what changed before the lock was got PostgreSQL compares the newest version. How many were locked is a column of
+// each of them, and not a subquery beside the UPDATE, because the UPDATE too looks again at a row that has changed, and
+// would then ask everything else again.
+var changeMany = `
+WITH locked AS (
+  SELECT c.*
+  FROM unnest($1::bytea[], ` + changedArrays(2) + `, ` + changedArrays(9) + `)
+    AS c (id, ` + columns("new_", changedColumns) + `, ` + columns("old_", changedColumns) + `), refresh_tokens
+  WHERE refresh_tokens.id = c.id AND refresh_tokens.tenant_id = $16
+    AND (` + columns("refresh_tokens.", changedColumns) + `) = (` + columns("c.old_", changedColumns) + `)
+    AND ` + alive("$17") + `
+  ORDER BY refresh_tokens.id FOR NO KEY UPDATE OF refresh_tokens
+), counted AS (
+  SELECT *, count(*) OVER () AS fit FROM locked
+)
+UPDATE refresh_tokens SET (` + columns("", changedColumns) + `) = ROW (` + columns("c.new_", changedColumns) + `)
+FROM counted AS c
+WHERE refresh_tokens.id = c.id AND c.fit = cardinality($1::bytea[])`
+
+// changedArrays are the placeholders of an array for each of changedColumns.
+func changedArrays(first int) string {
+	text := ""
+	for i := range changedColumns {
+		if i > 0 {
+			text += ", "
+		}
+		text += fmt.Sprintf("$%d::text[]", first+i)
+	}
+	return text
+}
+
+// Change implements port.RefreshTokens. Of several refresh tokens those who wait for the same ones wait for each other
+// here, by the owner of the first.
+func (s *Store) Change(ctx context.Context, tenantID string, changes []domain.Change, now time.Time) error {
+	if err := ctx.Err(); err != nil || len(changes) == 0 {
+		return err
+	}
+	rows, err := changeRows(changes)
+	if err != nil {
+		return fmt.Errorf("gormstore: change: %w", err)
+	}
+	of := rowName{token: rows[0].id}
+	if len(rows) > 1 {
+		of = rowName{tenantID: tenantID, userID: changes[0].Before.UserID}
+	}
+	return s.inTurn(ctx, "change", of, func() error {
+		if len(rows) > 1 {
+			return s.engine.change(s, ctx, tenantID, rows, micros(now))
+		}
+		return s.writing(ctx, "change", func(db *gorm.DB) error {
+			return changeAlone(db, tenantID, rows[0], micros(now))
+		})
+	})
+}
+
+func changeAlone(db *gorm.DB, tenantID string, c changeRow, now int64) error {
+	args := make([]any, 0, 2*len(changedColumns)+3)
+	for _, v := range slices.Concat(c.after, c.before) {
+		args = append(args, v)
+	}
+	return wrote(db.Exec(changeOne, append(args, c.id[:], tenantID, now)...), domain.ErrConflict)
+}
+
+// changeTogether is for PostgreSQL: one statement.
+func (s *Store) changeTogether(ctx context.Context, tenantID string, rows []changeRow, now int64) error {
+	ids := make([][]byte, len(rows))
+	values := make([][]string, 2*len(changedColumns))
+	for i, c := range rows {
+		ids[i] = c.id[:]
+		for j, v := range slices.Concat(c.after, c.before) {
+			values[j] = append(values[j], v)
+		}
+	}
+	args := []any{ids}
+	for _, v := range values {
+		args = append(args, v)
+	}
+	return s.writingMany(ctx, "change", func(db *gorm.DB) error {
+		return wrote(db.Exec(changeMany, slices.Concat(args, []any{tenantID, now})...), domain.ErrConflict)
+	})
+}
+
+// changeInTurn is for SQLite: one transaction.
+func (s *Store) changeInTurn(ctx context.Context, tenantID string, rows []changeRow, now int64) error {
+	return s.transacting(ctx, "change", func(tx *gorm.DB) error {
+		for _, c := range rows {
+			if err := changeAlone(tx, tenantID, c, now); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
