@@ -30,9 +30,12 @@ func checkAgainstContract(t *testing.T, req *http.Request, reqBody []byte, res *
 		t.Fatal(err)
 	}
 	where := "nowhere"
-	if route, _ := contract.FindRoute(doc, req.Method, req.URL); route != nil {
-		where = route.Operation.OperationID
+	if reading := contract.Read(doc, req, reqBody); reading.Operation != nil {
+		where = reading.Operation.OperationID
 		seen.add(fmt.Sprint(where, " ", res.StatusCode))
+		for _, spelling := range reading.Spellings {
+			seen.add(fmt.Sprint(spelling, " ", res.StatusCode))
+		}
 	}
 	shape := shapeOf(where, req, reqBody, res, resBody)
 	faultless.Lock()
@@ -101,6 +104,8 @@ func TestTheContractCheckSeesEachBreach(t *testing.T) {
 		issued = `{"success":true,"message":"","data":{"refreshToken":"rt_AQAAAQGbL248Wn1Bngxbeo0vHDQAAAAB3hAZjVCWmlimJBYjKllee6EoYl10QQVJ",` +
 			`"refreshTokenId":"` + id + `","token":"a.b.c","expiresIn":900,"refreshTokenExpiresIn":2592000}}`
 		revoked = `{"success":true,"message":"","data":{"tokenId":"` + id + `"}}`
+		found   = `{"success":true,"message":"","data":{"id":"` + id + `","tenantId":"acme","applicationsId":"a","userId":"u",` +
+			`"generation":1,"insertInstant":1,"lastUsedInstant":1,"expirationInstant":1,"roles":[],"scopes":[],"claims":{},"metaData":{}}}`
 	)
 	type call struct {
 		method, path, body string
@@ -174,6 +179,25 @@ func TestTheContractCheckSeesEachBreach(t *testing.T) {
 		"revoke, but one of nobody's":      {with(revoke, func(c *call) { c.body = `{"exceptTokenId":"x"}` }), true},
 		"revoke, two that do not go":       {with(revoke, func(c *call) { c.body = `{"userId":"u","tokenId":"x"}` }), true},
 		"revoke, user spelled twice":       {with(revoke, func(c *call) { c.body = `{"userId":"u","userID":"u"}` }), true},
+		"revoke, two places":               {with(revoke, func(c *call) { c.path += "?userId=u" }), true},
+		"revoke, of one and of more":       {with(revoke, func(c *call) { c.answer = strings.Replace(revoked, `{"tokenId"`, `{"revokedBefore":1,"tokenId"`, 1) }), true},
+		"revoke, of nothing":               {with(revoke, func(c *call) { c.answer = `{"success":true,"message":"","data":{"revokedBefore":1}}` }), true},
+		"retrieve by POST":                 {call{method: "POST", path: "/jwt/refresh", body: `{"id":"` + id + `"}`, status: 200, answer: found}, false},
+		"retrieve by POST, one":            {call{method: "POST", path: "/jwt/refresh/" + id, status: 200, answer: found}, false},
+		"retrieve by POST, a query":        {call{method: "POST", path: "/jwt/refresh?x=1", body: `{"id":"` + id + `"}`, status: 200, answer: found}, true},
+		"retrieve by POST, no key":         {call{method: "POST", path: "/jwt/refresh", body: `{"id":"` + id + `"}`, status: 200, answer: found, drop: "Authorization"}, true},
+		"retrieve by POST, two ids":        {call{method: "POST", path: "/jwt/refresh", body: `{"id":"` + id + `","tokenId":"x"}`, status: 200, answer: found}, true},
+		"retrieve by POST, answers more":   {call{method: "POST", path: "/jwt/refresh", body: `{"id":"` + id + `"}`, status: 200, answer: revoked}, true},
+		"list by POST, alias, form":        {call{method: "POST", path: "/jwt/refresh", body: `userID=u`, form: true, status: 200, answer: `{"success":true,"message":"","data":[]}`}, false},
+		"list by POST, user spelled twice": {call{method: "POST", path: "/jwt/refresh", body: `{"userID":"u","usersId":"u"}`, status: 200, answer: `{"success":true,"message":"","data":[]}`}, true},
+		"list by POST, unknown name":       {call{method: "POST", path: "/jwt/refresh", body: `{"userID":"u","limit":"1"}`, status: 200, answer: `{"success":true,"message":"","data":[]}`}, true},
+		"revoke by POST":                   {call{method: "POST", path: "/jwt/refresh", body: `{"TokenString":"x"}`, status: 200, answer: revoked}, false},
+		"revoke by POST, token":            {call{method: "POST", path: "/jwt/refresh", body: `{"token":"x"}`, status: 200, answer: revoked}, true},
+		"revoke by POST, all in tenant":    {call{method: "POST", path: "/jwt/refresh", body: `{"allInTenant":true}`, status: 200, answer: revoked}, true},
+		"revoke by POST, one":              {call{method: "POST", path: "/jwt/refresh/" + id, body: `{"tokenId":"` + id + `"}`, status: 200, answer: revoked}, false},
+		"revoke by POST, one, another":     {call{method: "POST", path: "/jwt/refresh/" + id, body: `{"tokenId":"x"}`, status: 200, answer: revoked}, true},
+		"revoke by POST, one, no id":       {call{method: "POST", path: "/jwt/refresh/" + id, body: `{}`, status: 200, answer: revoked}, true},
+		"exchange that is not found":       {call{method: "POST", path: "/jwt/refresh", body: `{}`, status: 404}, true},
 		"revoke, allInTenant and a user":   {with(revoke, func(c *call) { c.body = `{"userId":"u","allInTenant":true}` }), true},
 		"revoke, allInTenant false":        {with(revoke, func(c *call) { c.body = `{"allInTenant":false}` }), true},
 		"path that is unknown":             {call{method: "GET", path: "/jwt/nothing", status: 404}, false},

@@ -3,14 +3,14 @@
 package contract
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
+	"maps"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 
 	"github.com/getkin/kin-openapi/openapi3"
@@ -21,8 +21,11 @@ import (
 // Breaches is what is wrong with one answer: a status that is not documented for the operation, a promised header that is not
 // there, a body that does not fit, or one where none is documented. Where the answer is a success the request must be one that the
 // document allows, proof included, so that the service cannot quietly accept more than it says.
+//
+// A request in one of the spellings that the document does not have is held to it as the one that it stands for.
 func Breaches(doc *openapi3.T, req *http.Request, reqBody []byte, res *http.Response, resBody []byte) []error {
-	route, params := FindRoute(doc, req.Method, req.URL)
+	reading := Read(doc, req, reqBody)
+	route, params := FindRoute(doc, reading.Request.Method, reading.Request.URL)
 	if route == nil {
 		if req.Method == http.MethodOptions && res.StatusCode == http.StatusNoContent {
 			return nil // a preflight: CORS is not in the document
@@ -34,6 +37,15 @@ func Breaches(doc *openapi3.T, req *http.Request, reqBody []byte, res *http.Resp
 		refusal := openapi3.NewResponses(openapi3.WithStatus(want, doc.Components.Responses[name]),
 			openapi3.WithStatus(http.StatusTooManyRequests, doc.Components.Responses["TooManyRequests"]))
 		route = &routers.Route{Spec: doc, Operation: &openapi3.Operation{Responses: refusal}}
+	}
+	if reading.Form && len(reqBody) > 0 && route.Operation.RequestBody == nil { // whose media type may be refused
+		operation := *route.Operation
+		operation.Responses = openapi3.NewResponses(
+			openapi3.WithStatus(http.StatusUnsupportedMediaType, doc.Components.Responses["UnsupportedMediaType"]))
+		for status, response := range route.Operation.Responses.Map() {
+			operation.Responses.Set(status, response)
+		}
+		route.Operation = &operation
 	}
 	documented := route.Operation.Responses.Status(res.StatusCode)
 	if documented == nil {
@@ -54,11 +66,7 @@ func Breaches(doc *openapi3.T, req *http.Request, reqBody []byte, res *http.Resp
 	if carriesToken(resBody) && route.Operation.OperationID == "exchange" && res.Header.Get("Refreshd-Outcome") == "" {
 		found = append(found, errors.New("an exchange that does not say its outcome"))
 	}
-	request := req.Clone(context.Background())
-	request.Body, request.ContentLength = http.NoBody, int64(len(reqBody))
-	if len(reqBody) > 0 {
-		request.Body = io.NopCloser(bytes.NewReader(reqBody))
-	}
+	request := reading.Request.Clone(context.Background())
 	options := &openapi3filter.Options{
 		AuthenticationFunc: proofIsSent, IncludeResponseStatus: true, RejectWhenRequestBodyNotSpecified: true, SkipSettingDefaults: true,
 		ExcludeResponseBody: isHead,
@@ -76,13 +84,58 @@ func Breaches(doc *openapi3.T, req *http.Request, reqBody []byte, res *http.Resp
 		if err := openapi3filter.ValidateRequest(context.Background(), asked); err != nil {
 			found = append(found, fmt.Errorf("done, and the request is none that the document allows: %w", err))
 		}
-		for name := range req.URL.Query() {
+		for name := range request.URL.Query() {
 			if !hasQuery(route, name) {
 				found = append(found, fmt.Errorf("done, with the query %s that is not documented", name))
 			}
 		}
+		found = append(found, reading.beyondSchemas(req, resBody)...)
 	}
 	return found
+}
+
+// beyondSchemas is what is wrong with a success by the rules that are in the document's text, and not in its schemas.
+func (r Reading) beyondSchemas(sent *http.Request, resBody []byte) (found []error) {
+	if r.Form {
+		if sent.URL.RawQuery != "" {
+			found = append(found, errors.New("done, with a query beside a selector in the body of a POST"))
+		}
+		if !isAPIKey(sent.Header) {
+			found = append(found, errors.New("done, by a POST that stands for another call, and no apiKey was sent"))
+		}
+	}
+	if r.Operation.OperationID != "revoke" && r.Operation.OperationID != "revokeOne" {
+		return found
+	}
+	if r.Operation.OperationID == "revoke" {
+		var names []string
+		object, form := r.fields()
+		for name := range object {
+			names = append(names, name)
+		}
+		for name := range form {
+			names = append(names, name)
+		}
+		for name := range r.Request.URL.Query() {
+			names = append(names, name)
+		}
+		if slices.Sort(names); !isSelector(names) || len(r.Body) > 0 && r.Request.URL.RawQuery != "" {
+			found = append(found, fmt.Errorf("done, with what is no selector in one place: %v", names))
+		}
+	}
+	var envelope struct{ Data map[string]any }
+	_ = json.Unmarshal(resBody, &envelope) // its schema was held already
+	_, wide := envelope.Data["revokedBefore"]
+	delete(envelope.Data, "revokedBefore")
+	names := slices.Sorted(maps.Keys(envelope.Data))
+	if single := slices.Equal(names, []string{"tokenId"}); single == wide || !isSelector(names) {
+		found = append(found, fmt.Errorf("neither one refresh token nor a selector with its instant was revoked: %s", resBody))
+	}
+	return found
+}
+
+func isSelector(names []string) bool {
+	return slices.ContainsFunc(Selectors, func(s []string) bool { return slices.Equal(s, names) })
 }
 
 func hasQuery(route *routers.Route, name string) bool {
@@ -133,19 +186,25 @@ func matchPath(template, got []string) (map[string]string, bool) {
 
 func proofIsSent(_ context.Context, in *openapi3filter.AuthenticationInput) error {
 	header := in.RequestValidationInput.Request.Header
-	authorization := header.Get("Authorization")
-	if scheme, rest, found := strings.Cut(authorization, " "); found && strings.EqualFold(scheme, "Bearer") {
-		authorization = strings.TrimSpace(rest)
-	}
 	sent := map[string]bool{
-		"apiKey":      strings.HasPrefix(authorization, "ak_"),
-		"accessToken": strings.Count(authorization, ".") == 2,
+		"apiKey":      isAPIKey(header),
+		"accessToken": strings.Count(credential(header), ".") == 2,
 		"tenant":      header.Get("X-Stencil-TenantId") != "" || header.Get("X-Stencil-Tenanid") != "",
 	}
 	if !sent[in.SecuritySchemeName] {
 		return errors.New("no " + in.SecuritySchemeName + " was sent")
 	}
 	return nil
+}
+
+func isAPIKey(header http.Header) bool { return strings.HasPrefix(credential(header), "ak_") }
+
+func credential(header http.Header) string {
+	authorization := header.Get("Authorization")
+	if scheme, rest, found := strings.Cut(authorization, " "); found && strings.EqualFold(scheme, "Bearer") {
+		return strings.TrimSpace(rest)
+	}
+	return authorization
 }
 
 func carriesToken(body []byte) bool {

@@ -17,6 +17,7 @@ import (
 // A call is a request before it is written: its parts, so that a mutation can change one of them.
 type call struct {
 	operation string // of the document
+	form      string // the POST that stands for it, where it is sent as one
 	session   *session
 	tenant    string
 

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -226,10 +227,11 @@ func (r *report) count(c *call, mutated string, status int) {
 	if mutated != "" {
 		r.mutated++
 	} else {
-		if r.byOperation[c.operation] == nil {
-			r.byOperation[c.operation] = map[int]int{}
+		name := cmp.Or(c.form, c.operation)
+		if r.byOperation[name] == nil {
+			r.byOperation[name] = map[int]int{}
 		}
-		r.byOperation[c.operation][status]++
+		r.byOperation[name][status]++
 	}
 }
 
@@ -244,7 +246,7 @@ func (r report) print(w io.Writer, seed uint64) {
 	}
 	fmt.Fprintf(w, "\nunchanged requests, by operation of openapi.yaml and status\n")
 	for _, id := range slices.Sorted(maps.Keys(r.byOperation)) {
-		fmt.Fprintf(w, "%-28s", id)
+		fmt.Fprintf(w, "%-42s", id)
 		for _, status := range slices.Sorted(maps.Keys(r.byOperation[id])) {
 			fmt.Fprintf(w, "  %d: %d", status, r.byOperation[id][status])
 		}

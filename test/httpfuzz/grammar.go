@@ -11,6 +11,7 @@ import (
 	"github.com/getkin/kin-openapi/openapi3"
 
 	"github.com/refreshd/refreshd/domain"
+	"github.com/refreshd/refreshd/test/contract"
 )
 
 // A grammar makes requests out of the document: which operations there are, what each takes, and which names go together in a
@@ -44,7 +45,7 @@ func newGrammar(text []byte) (*grammar, error) {
 }
 
 // weights are how often an operation is chosen; the others once.
-var weights = map[string]int{"issue": 12, "exchange": 24, "list": 10, "retrieve": 6, "revoke": 8, "revokeOne": 6, "retrieveOrRevokeByPost": 6}
+var weights = map[string]int{"issue": 12, "exchange": 20, "list": 12, "retrieve": 8, "revoke": 14, "revokeOne": 8}
 
 // fewSessions are what a world begins with: nothing but issues comes before.
 const fewSessions = 15
@@ -84,8 +85,62 @@ func (g *grammar) valid(w *world) (*call, error) {
 	if g.byCookie(w, c) {
 		c.header = append(c.header, field{"Cookie", "refresh_token=" + c.session.current()})
 	}
-	g.proof(w, c, op)
+	byOwner := g.proof(w, c, op)
+	g.respell(w, c, op, byOwner)
 	return c, nil
+}
+
+// respell puts some calls in spellings that the document does not have, and the service takes as well.
+func (g *grammar) respell(w *world, c *call, op operation, byOwner bool) {
+	if !byOwner && w.rng.IntN(2) == 0 { // an owner's access token does not serve for these
+		c.post(w)
+	}
+	for _, fields := range [][]field{c.query, c.body} {
+		for i, f := range fields {
+			aliases := contract.AliasesIn(op.Operation, f.name)
+			if c.form != "" { // at the exchange's path this is the access token
+				aliases = slices.DeleteFunc(aliases, func(name string) bool { return name == "token" })
+			}
+			if len(aliases) > 0 && w.rng.IntN(4) == 0 {
+				fields[i].name = pick(w.rng, aliases)
+			}
+		}
+	}
+}
+
+// post makes the call one of those forms that stand for its operation and have its names, if there is one.
+func (c *call) post(w *world) {
+	id := ""
+	if c.session != nil {
+		id = c.session.id.String()
+	}
+	names := map[string]any{}
+	for _, f := range slices.Concat(c.query, c.body) {
+		names[f.name] = f.value
+	}
+	if c.operation == "retrieve" && id != "" && w.rng.IntN(2) == 0 {
+		names["id"] = id
+	}
+	if c.operation == "revokeOne" {
+		names["tokenId"] = id
+	}
+	sorted := slices.Sorted(maps.Keys(names))
+	for _, f := range contract.Forms {
+		if f.Stands != c.operation || !slices.Equal(f.Names, sorted) {
+			continue
+		}
+		if !strings.HasSuffix(f.Path, "}") {
+			c.path = f.Path
+		}
+		c.form, c.method, c.query, c.body = f.String(), "POST", nil, nil
+		for _, name := range sorted {
+			c.body = append(c.body, field{name, names[name]})
+		}
+		if c.media == "" && len(c.body) > 0 {
+			c.media = pick(w.rng, []string{jsonMedia, formMedia})
+		}
+		return
+	}
 }
 
 func splitTarget(target string) (path string, query []field) {
@@ -99,7 +154,6 @@ func splitTarget(target string) (path string, query []field) {
 
 func (g *grammar) parameters(w *world, c *call, op operation) error {
 	all := slices.Concat(op.item.Parameters, op.Parameters)
-	spelled := map[string]bool{} // names that are the same under an alias
 	for _, i := range w.rng.Perm(len(all)) {
 		p := all[i].Value
 		schema := p.Schema.Value
@@ -108,15 +162,9 @@ func (g *grammar) parameters(w *world, c *call, op operation) error {
 			value := text(w.value(c, p.Name, schema))
 			c.path = strings.ReplaceAll(c.path, "{"+p.Name+"}", pathEscape(value))
 		case "query":
-			name := p.Name
-			if of, ok := p.Extensions["x-alias-of"].(string); ok {
-				name = of
-			}
-			required := op.id == "list" && name == "userId"
-			if spelled[name] || p.Name == "cursor" || op.id == "revoke" || !required && w.rng.IntN(2) == 0 {
+			if p.Name == "cursor" || op.id == "revoke" || !p.Required && w.rng.IntN(2) == 0 {
 				continue // a cursor comes from a link, and the selector of a revocation is one place's: the body's, or see below
 			}
-			spelled[name] = true
 			c.query = append(c.query, field{p.Name, w.value(c, p.Name, schema)})
 		case "header":
 			if p.Name == "If-None-Match" && w.rng.IntN(2) == 0 {
@@ -158,9 +206,6 @@ func (g *grammar) requestBody(w *world, c *call, op operation) error {
 	schema := op.RequestBody.Value.Content[media].Schema
 	names := map[string]*openapi3.Schema{}
 	properties(schema, names)
-	if !op.RequestBody.Value.Required && op.id == "retrieveOrRevokeByPost" && w.rng.IntN(2) == 0 {
-		return nil // which means retrieve
-	}
 	chosen, err := g.names(w, c, op.id+" "+media, schema.Value, names)
 	if err != nil {
 		return err
@@ -181,13 +226,14 @@ func (g *grammar) names(w *world, c *call, key string, schema *openapi3.Schema, 
 	if c.operation == "exchange" && w.rng.IntN(4) > 0 {
 		return pick(w.rng, [][]string{{"refreshToken"}, {"refreshToken"}, {"refreshToken", "token"}, {"refreshToken", "timeToLiveInSeconds"}}), nil
 	}
-	if known := g.fitting[key]; len(known) >= 12 {
-		for range 8 {
-			names := pick(w.rng, known)
-			if !isWide(names) || w.rng.IntN(8) == 0 {
+	if c.operation == "revoke" {
+		for {
+			if names := pick(w.rng, contract.Selectors); !isWide(names) || w.rng.IntN(8) == 0 {
 				return names, nil
 			}
 		}
+	}
+	if known := g.fitting[key]; len(known) >= 12 {
 		return pick(w.rng, known), nil
 	}
 	for range 500 {
@@ -195,15 +241,12 @@ func (g *grammar) names(w *world, c *call, key string, schema *openapi3.Schema, 
 		most := 3
 		if c.operation == "issue" {
 			most = 6
-			names = []string{pick(w.rng, []string{"userId", "userID", "usersId"}), pick(w.rng, []string{"applicationsId", "applicationId"})}
+			names = slices.Clone(schema.Required)
 		}
 		for range w.rng.IntN(most) + 1 {
 			if name := pick(w.rng, sorted); !slices.Contains(names, name) {
 				names = append(names, name)
 			}
-		}
-		if isWide(names) && w.rng.IntN(8) > 0 {
-			continue
 		}
 		candidate := map[string]any{}
 		for _, name := range names {
@@ -219,9 +262,8 @@ func (g *grammar) names(w *world, c *call, key string, schema *openapi3.Schema, 
 
 // isWide tells what would leave the world without a refresh token if it came often.
 func isWide(names []string) bool {
-	user := slices.ContainsFunc(names, func(n string) bool { return strings.HasPrefix(strings.ToLower(n), "user") })
-	return slices.Contains(names, "allInTenant") ||
-		!user && len(names) == 1 && (names[0] == "applicationsId" || names[0] == "applicationId")
+	user := slices.Contains(names, "userId")
+	return slices.Contains(names, "allInTenant") || !user && len(names) == 1 && names[0] == "applicationsId"
 }
 
 // plain is a value as encoding/json would read it.
@@ -250,21 +292,17 @@ func properties(ref *openapi3.SchemaRef, into map[string]*openapi3.Schema) {
 }
 
 // proof adds what the operation's security asks for: an API key or, where one serves, the owner's access token.
-func (g *grammar) proof(w *world, c *call, op operation) {
+func (g *grammar) proof(w *world, c *call, op operation) (byOwner bool) {
 	needs := op.Security
 	if needs == nil || len(*needs) == 0 {
-		return
+		return false
 	}
 	alternative := pick(w.rng, *needs)
-	selects := slices.ContainsFunc(slices.Concat(c.body, c.query), func(f field) bool {
-		return !slices.Contains([]string{"refreshToken", "token", "timeToLiveInSeconds"}, f.name)
-	})
-	locked := c.session != nil && c.session.application == "locked"
-	if op.id == "exchange" && (selects || locked) { // with a selector it is another call, which needs the key
+	if op.id == "exchange" && c.session != nil && c.session.application == "locked" {
 		alternative = (*needs)[len(*needs)-1]
 	}
-	if _, byOwner := alternative["accessToken"]; byOwner && (c.session == nil || c.session.access == "") {
-		alternative = (*needs)[0]
+	if _, byOwner = alternative["accessToken"]; byOwner && (c.session == nil || c.session.access == "") {
+		alternative, byOwner = (*needs)[0], false
 	}
 	for _, scheme := range slices.Sorted(maps.Keys(alternative)) {
 		switch scheme {
@@ -276,6 +314,7 @@ func (g *grammar) proof(w *world, c *call, op operation) {
 			c.set("Authorization", pick(w.rng, []string{"", "Bearer "})+w.keys[pick(w.rng, []string{c.tenant, c.tenant, "everywhere"})])
 		}
 	}
+	return byOwner
 }
 
 // value is one to the point for a name, or else one that the schema allows.
@@ -284,12 +323,12 @@ func (w *world) value(c *call, name string, schema *openapi3.Schema) any {
 	switch name {
 	case "tenantId":
 		return c.tenant
-	case "userId", "userID", "usersId":
+	case "userId":
 		if s != nil {
 			return s.user
 		}
 		return pick(w.rng, users[:1+w.rng.IntN(len(users))]) // the first most often
-	case "applicationsId", "applicationId":
+	case "applicationsId":
 		if s != nil {
 			return s.application
 		}
@@ -327,11 +366,8 @@ func (w *world) value(c *call, name string, schema *openapi3.Schema) any {
 			}
 			return s.current()
 		case "token":
-			if c.operation == "exchange" {
-				return s.access
-			}
-			return pick(w.rng, s.strings)
-		case "tokenString", "TokenString":
+			return s.access
+		case "tokenString":
 			return pick(w.rng, s.strings)
 		case "id", "tokenId", "exceptTokenId":
 			return s.id.String()
