@@ -1,11 +1,14 @@
 package httpapi
 
 import (
+	"cmp"
 	"crypto/sha256"
 	_ "embed"
 	"encoding/hex"
 	"net/http"
+	"strconv"
 	"strings"
+	"sync"
 
 	"github.com/labstack/echo/v4"
 
@@ -19,6 +22,36 @@ var openapiYAML []byte
 // docsPolicy lets the page load its style sheet and nothing else: no script, no frame, nothing from elsewhere.
 const docsPolicy = "default-src 'none'; style-src 'self'; img-src 'self' data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 
+// Examples are what the documents of a running service name, so that what is copied from them works there.
+type Examples struct {
+	// URL is where clients reach the API.
+	URL string
+	// TenantID and ApplicationID are the only tenant and an application of it. Empty, the documents say which to put in:
+	// of several tenants none is named to everybody.
+	TenantID, ApplicationID string
+}
+
+// fill returns openapi.yaml with these examples in place of those that it has for itself, which are a first start's. A
+// string of Go in ASCII is one of YAML too, whatever is in it.
+func (x Examples) fill() []byte {
+	url, tenant := strconv.QuoteToASCII(x.URL), strconv.QuoteToASCII(cmp.Or(x.TenantID, "your-tenant"))
+	application := strconv.QuoteToASCII(cmp.Or(x.ApplicationID, "your-application"))
+	return []byte(strings.NewReplacer(
+		"- url: http://127.0.0.1:3000\n", "- url: "+url+"\n",
+		"example: default\n", "example: "+tenant+"\n",
+		"tenantId: default\n", "tenantId: "+tenant+"\n",
+		"applicationsId: demo", "applicationsId: "+application,
+	).Replace(string(openapiYAML)))
+}
+
+// documentFor is made once for the same examples: it takes some 30 ms, and tests make hundreds of APIs.
+func documentFor(x Examples) (*document, error) {
+	made, _ := documents.LoadOrStore(x, sync.OnceValues(func() (*document, error) { return newDocument(x.fill()) }))
+	return made.(func() (*document, error))()
+}
+
+var documents sync.Map // Examples -> func() (*document, error)
+
 // document is openapi.yaml and the page that is made of it, both ready to send.
 type document struct{ yaml, page, style file }
 
@@ -28,13 +61,13 @@ type file struct {
 	content   []byte
 }
 
-func newDocument() (*document, error) {
-	page, err := docs.Render(openapiYAML)
+func newDocument(openapi []byte) (*document, error) {
+	page, err := docs.Render(openapi)
 	if err != nil {
 		return nil, err
 	}
 	return &document{
-		yaml:  newFile("application/yaml", openapiYAML),
+		yaml:  newFile("application/yaml", openapi),
 		page:  newFile("text/html; charset=utf-8", page),
 		style: newFile("text/css; charset=utf-8", docs.Style),
 	}, nil

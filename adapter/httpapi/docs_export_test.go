@@ -3,8 +3,8 @@ package httpapi
 import "github.com/labstack/echo/v4"
 
 // DocumentRoutes are the handlers of the document, by path.
-func DocumentRoutes() (map[string]echo.HandlerFunc, error) {
-	d, err := newDocument()
+func DocumentRoutes(x Examples) (map[string]echo.HandlerFunc, error) {
+	d, err := documentFor(x)
 	if err != nil {
 		return nil, err
 	}

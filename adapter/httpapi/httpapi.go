@@ -14,7 +14,6 @@ import (
 	"log/slog"
 	"net/http"
 	"net/netip"
-	"sync"
 
 	"github.com/labstack/echo/v4"
 
@@ -35,7 +34,10 @@ type API struct {
 
 	Log *slog.Logger
 	// PublicURL is where clients reach the API.
-	PublicURL      string
+	PublicURL string
+	// ExampleTenantID and ExampleApplicationID are for the documents, see [Examples].
+	ExampleTenantID, ExampleApplicationID string
+
 	Origins        web.Origins
 	TrustedProxies []netip.Prefix
 	// Guard, if set, stands before everything.
@@ -61,7 +63,7 @@ func (a *API) Handler() (http.Handler, error) {
 			"/readyz":                            web.Health,
 		},
 	})
-	d, err := documentation()
+	d, err := documentFor(Examples{a.PublicURL, a.ExampleTenantID, a.ExampleApplicationID})
 	if err != nil {
 		return nil, fmt.Errorf("httpapi: openapi.yaml: %w", err)
 	}
@@ -87,9 +89,6 @@ func (a *API) Handler() (http.Handler, error) {
 	get("/docs/style.css", d.serveStyle)
 	return e, nil
 }
-
-// documentation is the same for every API of the process.
-var documentation = sync.OnceValues(newDocument)
 
 func health(c echo.Context) error {
 	web.Note(c).Routine = true

@@ -81,7 +81,7 @@ func (p process) serve(ctx context.Context, c config.Config) (err error) {
 	var stopping atomic.Bool
 	readiness := &readiness{ctx: ctx, probe: s.store.Ready, log: s.log} // the API's and the admin listener's
 	s.metrics.Ready(readiness.isReady)
-	api, err := s.api(c, publicURL, readiness.ready)
+	api, err := s.api(ctx, c, publicURL, readiness.ready)
 	if err != nil {
 		return err
 	}

@@ -278,8 +278,14 @@ func readMasterKey(path string) (domain.MasterKey, error) {
 }
 
 // api puts the use cases behind HTTP.
-func (s *service) api(c config.Config, publicURL string, ready func(context.Context) error) (*httpapi.API, error) {
+func (s *service) api(
+	ctx context.Context, c config.Config, publicURL string, ready func(context.Context) error,
+) (*httpapi.API, error) {
 	origins, err := web.ParseOrigins(c.CORSOrigins)
+	if err != nil {
+		return nil, err
+	}
+	tenantID, applicationID, err := s.examples(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -304,11 +310,25 @@ func (s *service) api(c config.Config, publicURL string, ready func(context.Cont
 		Authenticate: &usecase.Authenticate{APIKeys: s.store, Directory: s.store, Keys: s.keys, Clock: s.clock},
 		Publish:      &usecase.Publish{Directory: s.store, Keys: s.keys, Clock: s.clock},
 		Ready:        ready,
-		PublicURL:    publicURL,
-		Log:          s.log, Origins: origins, TrustedProxies: c.TrustedProxies, Guard: guard,
+		PublicURL:    publicURL, ExampleTenantID: tenantID, ExampleApplicationID: applicationID,
+		Log: s.log, Origins: origins, TrustedProxies: c.TrustedProxies, Guard: guard,
 		Observe:   func(r web.Response) { s.metrics.Observe(metrics.Response(r)) },
 		Exchanged: func(e usecase.Exchanged) { s.metrics.Exchanged(e.Outcome, e.AddressChanged, e.Why) },
 	}, nil
+}
+
+// examples are for the documents that everybody may read: the tenant and its first application, if there is one tenant
+// and no other. Of several none is named, since they are not to learn of each other there.
+func (s *service) examples(ctx context.Context) (tenantID, applicationID string, err error) {
+	tenants, err := s.store.Tenants(ctx, 2)
+	if err != nil || len(tenants) != 1 {
+		return "", "", err
+	}
+	applications, err := s.store.Applications(ctx, tenants[0].ID)
+	if err != nil || len(applications) == 0 {
+		return tenants[0].ID, "", err
+	}
+	return tenants[0].ID, applications[0].ID, nil
 }
 
 func (s *service) applier() *usecase.Apply {

@@ -16,11 +16,19 @@ type spec struct {
 	}
 	Tags       []struct{ Name, Description string }
 	Paths      ordered[ordered[yaml.Node]]
+	Servers    []struct{ URL string }
 	Components struct {
+		SecuritySchemes     ordered[securityScheme] `yaml:"securitySchemes"`
 		Parameters, Headers ordered[parameter]
 		Responses           ordered[response]
 		Schemas             ordered[schema]
 	}
+}
+
+// securityScheme is one of the headers that say who is calling. Example is what the samples send in it.
+type securityScheme struct {
+	Name    string
+	Example string `yaml:"x-example"`
 }
 
 type operation struct {

@@ -14,8 +14,13 @@ import (
 	"go.yaml.in/yaml/v3"
 )
 
-// origin stands in the samples: where the service listens unless it is told otherwise.
-const origin = "http://127.0.0.1:3000"
+// origin is where the document says that the service is.
+func (s *spec) origin() string {
+	if len(s.Servers) == 0 {
+		return ""
+	}
+	return s.Servers[0].URL
+}
 
 type view struct {
 	Title, Version, Summary string
@@ -144,7 +149,7 @@ func (s *spec) operation(method, path string, op operation) (*operationView, err
 			v.Bodies = append(v.Bodies, bodyView{content.Name, op.RequestBody.Required, root})
 		}
 	}
-	if v.Samples, err = curls(method, path, op); err != nil {
+	if v.Samples, err = s.curls(method, path, op); err != nil {
 		return nil, err
 	}
 	for _, entry := range op.Responses {
@@ -284,7 +289,7 @@ func (s *spec) field(name string, of schema) (field, error) {
 }
 
 // curls are the examples of an operation as commands to paste; without a body there is one, with it one for each example.
-func curls(method, path string, op operation) ([]sample, error) {
+func (s *spec) curls(method, path string, op operation) ([]sample, error) {
 	query := url.Values{}
 	for _, p := range op.Parameters {
 		switch {
@@ -295,7 +300,7 @@ func curls(method, path string, op operation) ([]sample, error) {
 			query.Set(p.Name, p.Example)
 		}
 	}
-	target := origin + path
+	target := s.origin() + path
 	if len(query) > 0 {
 		target += "?" + query.Encode()
 	}
@@ -306,7 +311,10 @@ func curls(method, path string, op operation) ([]sample, error) {
 		}
 		words[0] += " " + quote(target)
 		if withKey {
-			words = append(words, `-H "Authorization: $API_KEY"`, "-H 'X-Stencil-TenantId: acme'")
+			words = append(words, `-H "Authorization: $API_KEY"`)
+			if tenant, err := s.Components.SecuritySchemes.find("tenant"); err == nil {
+				words = append(words, "-H "+quote(tenant.Name+": "+tenant.Example))
+			}
 		}
 		return highlight(strings.Join(append(words, extra...), " \\\n  "))
 	}
