@@ -7,6 +7,7 @@ import (
 	"database/sql"
 	"fmt"
 	"slices"
+	"strings"
 
 	"gorm.io/gorm"
 
@@ -87,7 +88,7 @@ const (
 	listedKinds
 )
 
-// whose is what the conditions of q's list are.
+// whose says what q's list looks at.
 func whose(q port.ListQuery) listed {
 	switch {
 	case q.UserID != "":
@@ -99,14 +100,53 @@ func whose(q port.ListQuery) listed {
 	}
 }
 
-// where are the conditions that lead to the rows to look at, and selected those on each of them, where owner and the
-// placeholder after it are for owners.
-func (l listed) where(owner int) string {
-	return [...]string{
-		`tenant_id = $1`,
-		fmt.Sprintf(`tenant_id = $1 AND application_id = $%d`, owner),
-		fmt.Sprintf(`tenant_id = $1 AND user_id = $%d`, owner),
-	}[l]
+// walk is how an engine is led along the index of a list, from high to low.
+type walk struct {
+	where func(l listed, below string, owner int) string // below is a placeholder, owner the number of one
+	order func(l listed) []string                        // from high to low each
+}
+
+var (
+	walkSQLite = walk{
+		where: func(l listed, below string, owner int) string {
+			return l.equal(owner) + ` AND id < ` + below
+		},
+		order: func(listed) []string { return []string{"id"} },
+	}
+
+	// walkPostgres compares rows, and names every column of the index in the order. With equality PostgreSQL could also
+	// take the primary key, and does so where one tenant has most rows: it plans once for all tenants, and a list of the
+	// smallest would read through those of all others.
+	walkPostgres = walk{
+		where: func(l listed, below string, owner int) string {
+			keys, from := `(tenant_id, id)`, `($1, `
+			if l != ofTenant {
+				keys, from = `(tenant_id, `+l.owner()+`, id)`, fmt.Sprintf(`($1, $%d, `, owner)
+			}
+			return keys + ` < ` + from + below + `) AND ` + keys + ` >= ` + from + `''::bytea)`
+		},
+		order: func(l listed) []string {
+			if l == ofTenant {
+				return []string{"tenant_id", "id"}
+			}
+			return []string{"tenant_id", l.owner(), "id"}
+		},
+	}
+)
+
+// descending is an order by these columns of prefix.
+func descending(prefix string, names []string) string {
+	return prefix + strings.Join(names, " DESC, "+prefix) + " DESC"
+}
+
+// owner is the column beside the tenant that leads to the rows to look at.
+func (l listed) owner() string { return [...]string{``, `application_id`, `user_id`}[l] }
+
+func (l listed) equal(owner int) string {
+	if l == ofTenant {
+		return `tenant_id = $1`
+	}
+	return fmt.Sprintf(`tenant_id = $1 AND %s = $%d`, l.owner(), owner)
 }
 
 // selected is what of the rows that were looked at is in a list of the state $2 at the instant $3.
@@ -142,24 +182,25 @@ const lookedAtColumns = `id, tenant_id, application_id, user_id, revoked_at, exp
 // those looked at, size what it adds to the page (NULL: nothing, it is not selected), upto the page's size with it.
 // Only what decides that goes through the windows, for SQLite copies what does; and both engines know the length of a
 // text without reading it.
-func (l listed) list(whole string) string {
+func (l listed) list(w walk, whole string) string {
+	order := descending("", w.order(l))
 	return `
 SELECT ` + sessionColumns + `, n, COALESCE(upto, 0), CASE WHEN size IS NULL THEN 0 ELSE 1 END
 FROM (
-  SELECT id, n, size, sum(size) OVER (ORDER BY id DESC ROWS UNBOUNDED PRECEDING) AS upto
+  SELECT id, tenant_id, application_id, user_id, n, size, sum(size) OVER (ORDER BY ` + order + ` ROWS UNBOUNDED PRECEDING) AS upto
   FROM (
-    SELECT id, row_number() OVER (ORDER BY id DESC) AS n,
+    SELECT id, tenant_id, application_id, user_id, row_number() OVER (ORDER BY ` + order + `) AS n,
       CASE WHEN ` + l.selected(8) + ` THEN bytes END AS size
     FROM (
       SELECT ` + lookedAtColumns + `, ` + pageBytes + ` AS bytes
       FROM refresh_tokens
-      WHERE ` + l.where(8) + ` AND id < $4
-      ORDER BY id DESC LIMIT $5
+      WHERE ` + w.where(l, `$4`, 8) + `
+      ORDER BY ` + order + ` LIMIT $5
     ) AS refresh_tokens
   ) AS measured
 ) AS counted ` + whole + `
 AND (size IS NOT NULL OR n = $5) AND COALESCE(upto, 0) - COALESCE(size, 0) < $6
-ORDER BY counted.id DESC LIMIT $7`
+ORDER BY ` + descending("counted.", w.order(l)) + ` LIMIT $7`
 }
 
 // Both engines are made to look each row of the page up by its key. By themselves they may read the whole table
@@ -172,11 +213,12 @@ const (
 )
 
 // count is the text of Count: how many rows it looked at, and how many of them are selected.
-func (l listed) count() string {
+func (l listed) count(w walk) string {
 	return `
-SELECT count(*), COALESCE(sum(CASE WHEN ` + l.selected(5) + ` THEN 1 ELSE 0 END), 0)
+SELECT count(*), COALESCE(sum(CASE WHEN ` + l.selected(6) + ` THEN 1 ELSE 0 END), 0)
 FROM (
-  SELECT ` + lookedAtColumns + ` FROM refresh_tokens WHERE ` + l.where(5) + ` ORDER BY id DESC LIMIT $4
+  SELECT ` + lookedAtColumns + ` FROM refresh_tokens WHERE ` + w.where(l, `$4`, 6) + `
+  ORDER BY ` + descending("", w.order(l)) + ` LIMIT $5
 ) AS refresh_tokens`
 }
 
@@ -189,9 +231,10 @@ func each(text func(listed) string) (texts [listedKinds]string) {
 }
 
 var (
-	listsSQLite   = each(func(l listed) string { return l.list(wholeSQLite) })
-	listsPostgres = each(func(l listed) string { return l.list(wholePostgres) })
-	counts        = each(listed.count)
+	listsSQLite    = each(func(l listed) string { return l.list(walkSQLite, wholeSQLite) })
+	listsPostgres  = each(func(l listed) string { return l.list(walkPostgres, wholePostgres) })
+	countsSQLite   = each(func(l listed) string { return l.count(walkSQLite) })
+	countsPostgres = each(func(l listed) string { return l.count(walkPostgres) })
 )
 
 // pageBytes is port.PageBytes of a row as it is stored: lists have their brackets, commas, quotes and escapes.
@@ -271,7 +314,7 @@ func (s *Store) Count(ctx context.Context, q port.ListQuery) (n int, more bool, 
 	first, owners := l.args(q)
 	var looked int
 	err = s.reading(ctx, "count", func(db *gorm.DB) error {
-		return queryRow(raw(db, counts[l], slices.Concat(first, []any{rows}, owners)...), sql.ErrNoRows, &looked, &n)
+		return queryRow(raw(db, s.engine.counts[l], slices.Concat(first, []any{aboveEveryID, rows}, owners)...), sql.ErrNoRows, &looked, &n)
 	})
 	if err != nil {
 		return 0, false, err

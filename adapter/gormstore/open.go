@@ -37,7 +37,7 @@ type Options struct {
 type engine struct {
 	name          goose.Dialect
 	advance, find string
-	lists         [listedKinds]string
+	lists, counts [listedKinds]string
 	// writes are how many exchanges, or batches of them, are written at once; together writes a batch.
 	writes   int
 	together func(*Store, context.Context, []*exchange) error
@@ -109,6 +109,7 @@ func openSQLite(ctx context.Context, path string, o Options) (*Store, error) {
 		advance:     advanceSQLite,
 		find:        find(markedSQLite),
 		lists:       listsSQLite,
+		counts:      countsSQLite,
 		change:      (*Store).changeInTurn,
 		keepNewest:  keepNewest,
 		forgetEnded: forgetEndedSQLite,
@@ -164,6 +165,7 @@ func OpenPostgres(ctx context.Context, dsn domain.Secret, o Options) (*Store, er
 		advance:     advancePostgres,
 		find:        find(markedPostgres),
 		lists:       listsPostgres,
+		counts:      countsPostgres,
 		change:      (*Store).changeTogether,
 		writes:      2,
 		together:    (*Store).advanceTogether,

@@ -67,6 +67,7 @@ var parts = []part{
 	{name: "memory", about: "exchange on the store in memory", run: memoryPart},
 	{name: "hot", about: "one token string that many present at once", run: hotPart},
 	{name: "growth", about: "exchange of random tokens, and lists, as the table grows", run: growthPart},
+	{name: "lists", about: "pages and counts of a million refresh tokens, half of them ended; only if it is named", run: listsPart, apart: true},
 	{name: "calls", about: "issue, retrieve, list, revoke", run: callsPart},
 	{name: "space", about: "bytes per refresh token as it is rotated", run: spacePart},
 	{name: "purge", about: "exchange while dead refresh tokens are purged", run: purgePart},
