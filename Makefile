@@ -103,6 +103,10 @@ fuzz: ## run every fuzzer in turn (FUZZTIME=30s each, DIR=domain), and print how
 httpfuzz: ## make requests out of openapi.yaml and hold every answer to it (HTTPFUZZ='-for=10m -seed=1')
 	@$(GO) run ./test/httpfuzz $(HTTPFUZZ)
 
+.PHONY: interop
+interop: ## make clients out of openapi.yaml with oapi-codegen and openapi-typescript, and call the service (network, npm)
+	@$(GO) run ./test/interop
+
 # make attack QUICK=1, make attack PART=aborted,row; `go run ./test/attack -help` lists the parts.
 # make attack BASE=COMMIT PART=fair: that commit's program beside this one, in the same run.
 .PHONY: attack

@@ -84,8 +84,9 @@ func shapeFaults(text []byte) ([]string, error) {
 
 // yaml11 matches plain scalars that YAML 1.2 reads as strings, and YAML 1.1 as booleans, octal numbers, numbers to base
 // 60 or with underscores, dates, or the value of a mapping.
-var yaml11 = regexp.MustCompile(`^(?:y|Y|yes|Yes|YES|n|N|no|No|NO|on|On|ON|off|Off|OFF|true|True|TRUE|false|False|FALSE|` +
-	`[-+]?0b?[0-7_]+|[-+]?[0-9][0-9_]*|[-+]?[0-9][0-9_]*(?::[0-5]?[0-9])+(?:\.[0-9_]*)?|[0-9]{4}-[0-9]{1,2}-[0-9]{1,2}.*|=)$`)
+var yaml11 = regexp.MustCompile(`^(?:y|Y|yes|Yes|YES|n|N|no|No|NO|on|On|ON|off|Off|OFF|` +
+	`[-+]?0b?[0-7_]+|[-+]?[0-9][0-9_]*|[-+]?[0-9][0-9_]*(?::[0-5]?[0-9])+(?:\.[0-9_]*)?|` +
+	`[0-9]{4}-[0-9]{1,2}-[0-9]{1,2}.*|=)$`)
 
 func isExample(path string) bool { return strings.Contains(path, "/examples/") }
 
@@ -123,13 +124,14 @@ components:
   schemas:
     IssueResult: {type: object, required: [userId], properties: {userId: {type: string}}}
     Free: {type: object, propertyNames: {not: {enum: [a]}}}
-  responses: {Done: {description: It is so., content: {application/json: {examples: {x: {value: {not: 1, at: '12:30'}}}}}}}
+  responses: {Done: {content: {application/json: {examples: {x: {value: {not: 1, at: '12:30'}}}}}}}
 `
 	for name, test := range map[string]struct{ old, new, want string }{
 		"none": {"", "", ""},
 		"a choice of required lists": {"required: [userId]", "oneOf: [{required: [userId]}, {required: [userID]}]",
 			"a choice of schemas"},
-		"a choice of results":          {"{type: string}", "{anyOf: [{type: string}, {type: integer}]}", "a choice of schemas"},
+		"a choice of results": {"{type: string}", "{anyOf: [{type: string}, {type: integer}]}",
+			"a choice of schemas"},
 		"a response named as a schema": {"{Done: {", "{IssueResult: {description: x}, Done: {", "the name of IssueResult"},
 		"a schema named as a client's": {"IssueResult:", "IssueResponse:", "the operation issue"},
 		"an alias":                     {"{type: string}}}", "{type: string}, userID: {x-alias-of: userId}}}", "an alias"},

@@ -3,11 +3,16 @@ package main
 import (
 	"bytes"
 	"context"
+	"crypto/rand"
 	"encoding/base64"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/refreshd/refreshd/adapter/cli"
+	"github.com/refreshd/refreshd/adapter/memstore"
+	"github.com/refreshd/refreshd/domain"
 )
 
 // served starts the service with environ, stops it once it listens, and returns what it printed.
@@ -127,4 +132,36 @@ func TestAFirstRunWhoseKeyIsStoredGetsItsFileAndNothingElse(t *testing.T) {
 	if err != nil || !strings.Contains(again, "1 unchanged") {
 		t.Errorf("the tenant was set back: %q, %v", again, err)
 	}
+}
+
+// The documents are for everybody: they name the tenant that a first start makes, and none of several, who are not to
+// learn of each other.
+func TestTheDocumentsNameTheOnlyTenant(t *testing.T) {
+	ctx := t.Context()
+	k, _, err := cli.FirstRun(rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	first := k.Tenants[0]
+	s := &service{store: memstore.New()}
+	check := func(what, wantTenant, wantApplication string) {
+		t.Helper()
+		tenant, application, err := s.examples(ctx)
+		if err != nil || tenant != wantTenant || application != wantApplication {
+			t.Errorf("%s: got %q, %q, %v; want %q, %q", what, tenant, application, err, wantTenant, wantApplication)
+		}
+	}
+	check("an empty store", "", "")
+	if err := s.store.SaveTenant(ctx, first.Tenant); err != nil {
+		t.Fatal(err)
+	}
+	check("a tenant without applications", "default", "")
+	if err := s.store.SaveTenant(ctx, first.Tenant, first.Applications...); err != nil {
+		t.Fatal(err)
+	}
+	check("a first start", "default", "demo")
+	if err := s.store.SaveTenant(ctx, domain.Tenant{ID: "acme", Name: "Acme"}); err != nil {
+		t.Fatal(err)
+	}
+	check("two tenants", "", "")
 }
