@@ -65,7 +65,7 @@ func shapeFaults(text []byte) ([]string, error) {
 		}
 	}
 	components := member(root.Content[0], "components")
-	for _, kind := range []string{"schemas", "responses", "parameters", "requestBodies"} {
+	for _, kind := range []string{"schemas", "responses", "parameters", "requestBodies", "securitySchemes"} {
 		of := member(components, kind)
 		if of == nil {
 			continue
