@@ -45,10 +45,12 @@ const (
 // Policy is what is in force for the refresh tokens of one application: default, tenant and application, merged by
 // [Combine]. Every field has a value.
 type Policy struct {
-	Active                bool // of the application and of its tenant
-	RequireAuthentication bool // an exchange needs an API key as well
-	CookieOnly            bool // an exchange by cookie is answered by cookie only
+	Active                bool   // of the application and of its tenant
+	RequireAuthentication bool   // an exchange needs an API key as well
+	CookieOnly            bool   // the response to an exchange by cookie holds no token string in its body
+	CookieName            string // of the refresh token's cookie; empty for DefaultCookieName
 	CookieDomain          string
+	CookieHostOnly        bool   // cookies without a Domain may be set at issue
 	Issuer                string // of the tenant; empty for the one derived from the public URL
 
 	AccessTokenTTL  time.Duration
@@ -72,6 +74,7 @@ type Policy struct {
 func DefaultPolicy() Policy {
 	return Policy{
 		Active:           true,
+		CookieOnly:       true,
 		AccessTokenTTL:   15 * time.Minute,
 		AccessTokenType:  TypeATJWT,
 		Algorithm:        ES256,
@@ -87,7 +90,9 @@ func DefaultPolicy() Policy {
 }
 
 // UsesCookies reports whether clients of the application may hold their tokens in cookies.
-func (p Policy) UsesCookies() bool { return p.CookieDomain != "" }
+func (p Policy) UsesCookies() bool {
+	return p.CookieName != "" || p.CookieDomain != "" || p.CookieHostOnly
+}
 
 // forever stands for "no maximum": later than any expiry, and small enough that adding it to an instant in microseconds
 // cannot overflow.
@@ -111,7 +116,9 @@ type Settings struct {
 	Active                *bool
 	RequireAuthentication *bool
 	CookieOnly            *bool
+	CookieName            *string
 	CookieDomain          *string
+	CookieHostOnly        *bool
 
 	AccessTokenSeconds  *int64
 	AccessTokenType     *AccessTokenType
@@ -132,7 +139,9 @@ const (
 	FieldActive                = "active"
 	FieldRequireAuthentication = "requireAuthentication"
 	FieldCookieOnly            = "cookieOnly"
+	FieldCookieName            = "cookieName"
 	FieldCookieDomain          = "cookieDomain"
+	FieldCookieHostOnly        = "cookieHostOnly"
 	FieldAccessTokenSeconds    = "jwtConfiguration.timeToLiveInSeconds"
 	FieldAccessTokenType       = "jwtConfiguration.accessTokenType"
 	FieldAlgorithm             = "jwtConfiguration.algorithm"
@@ -159,7 +168,9 @@ func (s Settings) List() []Setting {
 		{FieldActive, text(s.Active)},
 		{FieldRequireAuthentication, text(s.RequireAuthentication)},
 		{FieldCookieOnly, text(s.CookieOnly)},
+		{FieldCookieName, text(s.CookieName)},
 		{FieldCookieDomain, text(s.CookieDomain)},
+		{FieldCookieHostOnly, text(s.CookieHostOnly)},
 		{FieldAccessTokenSeconds, text(s.AccessTokenSeconds)},
 		{FieldAccessTokenType, text(s.AccessTokenType)},
 		{FieldAlgorithm, text(s.Algorithm)},
@@ -190,7 +201,8 @@ func (p Policy) Settings() Settings {
 	count := func(d, unit time.Duration) *int64 { return new(int64(d / unit)) }
 	return Settings{
 		Active: &p.Active, RequireAuthentication: &p.RequireAuthentication,
-		CookieOnly: &p.CookieOnly, CookieDomain: &p.CookieDomain,
+		CookieOnly: &p.CookieOnly, CookieName: &p.CookieName,
+		CookieDomain: &p.CookieDomain, CookieHostOnly: &p.CookieHostOnly,
 		AccessTokenSeconds: count(p.AccessTokenTTL, time.Second), AccessTokenType: &p.AccessTokenType,
 		Algorithm:  &p.Algorithm,
 		Expiration: &p.Expiration, TTLMinutes: count(p.TTL, time.Minute), MaximumTTLMinutes: count(p.MaximumTTL, time.Minute),
@@ -219,6 +231,9 @@ func (s Settings) validate(p *Problems) {
 	oneOf(p, FieldAlgorithm, s.Algorithm, Algorithms...)
 	oneOf(p, FieldExpiration, s.Expiration, Fixed, SlidingWindow, SlidingWindowWithMaximumLifetime)
 	oneOf(p, FieldUsage, s.Usage, OneTimeUse, Reusable)
+	if s.CookieName != nil && *s.CookieName != "" {
+		CheckCookieName(p, FieldCookieName, *s.CookieName)
+	}
 	if s.CookieDomain != nil && *s.CookieDomain != "" && !isDomainName(*s.CookieDomain) {
 		p.Add(FieldCookieDomain, Malformed, "use a host name such as example.com, without scheme, port or leading dot")
 	}
@@ -258,7 +273,9 @@ func isDomainName(s string) bool {
 func (s Settings) apply(p Policy) Policy {
 	set(&p.RequireAuthentication, s.RequireAuthentication)
 	set(&p.CookieOnly, s.CookieOnly)
+	set(&p.CookieName, s.CookieName)
 	set(&p.CookieDomain, s.CookieDomain)
+	set(&p.CookieHostOnly, s.CookieHostOnly)
 	set(&p.AccessTokenType, s.AccessTokenType)
 	set(&p.Algorithm, s.Algorithm)
 	set(&p.Expiration, s.Expiration)
@@ -337,6 +354,15 @@ func (p Policy) validate() error {
 	if p.RecoveryInterval <= p.RecoveryBurst {
 		problems.Add(FieldRecoveryInterval, Conflict,
 			"recoveryInterval is not above recoveryBurst: raise it, or lower the other")
+	}
+	switch {
+	case p.CookieDomain == "":
+	case IsHostOnlyName(p.CookieName):
+		problems.Add(FieldCookieDomain, Conflict,
+			"a cookie whose name begins with __Host- has no domain: set cookieDomain to \"\", or choose another cookieName")
+	case p.CookieHostOnly:
+		problems.Add(FieldCookieDomain, Conflict,
+			"cookieHostOnly is for cookies without a domain: set cookieDomain to \"\", or cookieHostOnly to false")
 	}
 	return problems.Err()
 }

@@ -49,7 +49,9 @@ var settingOf = map[string]struct {
 }{
 	"Active":                {"Active", false, true, false, false},
 	"RequireAuthentication": {"RequireAuthentication", true, false, true, false},
-	"CookieOnly":            {"CookieOnly", true, false, true, false},
+	"CookieOnly":            {"CookieOnly", false, true, false, true},
+	"CookieName":            {"CookieName", "a_session", "b_session", "a_session", "b_session"},
+	"CookieHostOnly":        {"CookieHostOnly", true, false, true, false},
 	"CookieDomain":          {"CookieDomain", "a.example", "b.example", "a.example", "b.example"},
 	"AccessTokenSeconds":    {"AccessTokenTTL", int64(61), int64(62), 61 * time.Second, 62 * time.Second},
 	"AccessTokenType":       {"AccessTokenType", domain.TypeJWT, domain.TypeATJWT, domain.TypeJWT, domain.TypeATJWT},
@@ -148,7 +150,7 @@ func TestDefaultPolicyIsTheDocumentedOne(t *testing.T) {
 		Active: true, AccessTokenTTL: 900 * time.Second, AccessTokenType: "at+jwt", Algorithm: "ES256",
 		Expiration: "SlidingWindowWithMaximumLifetime", TTL: 43_200 * time.Minute, MaximumTTL: 525_600 * time.Minute,
 		Usage: "OneTimeUse", GracePeriod: 30 * time.Second, RecoveryBurst: 2, RecoveryInterval: 10,
-		RevokeOnReplay: true,
+		RevokeOnReplay: true, CookieOnly: true,
 	}
 	if diff := cmp.Diff(want, combined(t, domain.Tenant{}, domain.Application{})); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
@@ -214,6 +216,9 @@ func TestSettingsWords(t *testing.T) {
 		{"CookieDomain", "cookieDomain", []any{"", "example.com", "a.b.example.com", "xn--bcher-kva.example", "EXAMPLE.com", strings.Repeat("a", 63) + ".com"},
 			[]any{"localhost", ".example.com", "example.com.", "exa mple.com", "https://example.com", "example.com:80", "example.com/", "a..b", "-a.com", "a-.com",
 				"127.0.0.1", "::1", "bücher.example", "a_b.com", "example.com;", "example.com\r\n", strings.Repeat("a", 64) + ".com", strings.Repeat("abcd.", 51) + "com"}},
+		{"CookieName", "cookieName",
+			[]any{"", "refresh_token", "shop", "shop.session", "__Host-shop", "__Secure-s", "!#$%&'*+-.^_`|~", strings.Repeat("a", 64)},
+			[]any{"a b", "a=b", "a;b", "a,b", "a\"", "a/b", "a\tb", "a\r\nSet-Cookie: x", "é", "access_token", "shop_access", "_access"}},
 	} {
 		for _, v := range tt.good {
 			wantCodes(t, domain.Tenant{ID: "acme", Settings: with(tt.setting, v)}.Validate())
@@ -419,7 +424,7 @@ func TestSlide(t *testing.T) {
 // What an operator is shown of a change must leave out no setting.
 func TestSettingsAreListedInFull(t *testing.T) {
 	p := domain.DefaultPolicy()
-	p.CookieOnly, p.CookieDomain, p.MaximumActiveTokens = true, "acme.example", 7
+	p.CookieOnly, p.CookieName, p.CookieDomain, p.MaximumActiveTokens = false, "shop", "acme.example", 7
 	all := p.Settings()
 	again, err := domain.Combine(domain.Tenant{}, domain.Application{Settings: all})
 	if err != nil || again != p {

@@ -417,7 +417,7 @@ func TestApplyTellsTheOldAndTheNewValueOfWhatItChanges(t *testing.T) {
 	w.replica = w.open(t)
 	k := kickstart()
 	k.Tenants[0].Tenant.Settings.GraceSeconds = new(int64(20))
-	k.Tenants[0].Applications[0].Settings.CookieOnly = new(true)
+	k.Tenants[0].Applications[0].Settings.CookieOnly = new(false)
 	k.Tenants[0].Applications[1].Settings.GraceSeconds = new(int64(5))
 	k.APIKeys[0].APIKey.ExpiresAt = stored(t0).Truncate(time.Hour)
 	if lines := changesOf(applied(t, w, k)); len(lines) > 0 {
@@ -433,7 +433,7 @@ func TestApplyTellsTheOldAndTheNewValueOfWhatItChanges(t *testing.T) {
 	want := []string{
 		"acme name: Acme -> Acme Inc",
 		"acme issuer: https://login.acme.example -> derived from the public URL",
-		"acme/shop cookieOnly: true -> false (not set)",
+		"acme/shop cookieOnly: false -> true (not set)",
 		`acme/terminal cookieDomain: "" (not set) -> acme.example`,
 		"acme/terminal " + domain.FieldGraceSeconds + ": 5 -> 20 (not set)",
 		"backend key:  -> ",

@@ -128,8 +128,11 @@ leaves out has the value of its tenant; one that both leave out, its default:
 
   active: true
   requireAuthentication: false             # true: an exchange needs an API key, too
-  cookieOnly: false                        # true: who sends a cookie is answered by cookie only
+  cookieOnly: true                         # false: refreshToken is in the body as well
+  cookieName: ""                           # empty: refresh_token and access_token; session: session
+                                           # and session_access
   cookieDomain: ""                         # e.g. example.com, for its subdomains, too
+  cookieHostOnly: false                    # true: issue may set cookies without a domain
   jwtConfiguration:
     timeToLiveInSeconds: 900               # of an access token
     accessTokenType: at+jwt                # or JWT, for verifiers that refuse at+jwt

@@ -263,7 +263,9 @@ func (r *reader) settings(s *domain.Settings) members {
 		"active":                intoPointer(&s.Active, r.boolean),
 		"requireAuthentication": intoPointer(&s.RequireAuthentication, r.boolean),
 		"cookieOnly":            intoPointer(&s.CookieOnly, r.boolean),
+		"cookieName":            intoPointer(&s.CookieName, r.text),
 		"cookieDomain":          intoPointer(&s.CookieDomain, r.text),
+		"cookieHostOnly":        intoPointer(&s.CookieHostOnly, r.boolean),
 		"jwtConfiguration": r.object(members{
 			"timeToLiveInSeconds":             intoPointer(&s.AccessTokenSeconds, r.number),
 			"accessTokenType":                 intoPointer(&s.AccessTokenType, word[domain.AccessTokenType](r)),

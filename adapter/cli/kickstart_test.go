@@ -103,6 +103,8 @@ func TestEverySettingCanBeSet(t *testing.T) {
 		"Active":                {"active: false", false},
 		"RequireAuthentication": {"requireAuthentication: true", true},
 		"CookieOnly":            {"cookieOnly: true", true},
+		"CookieName":            {"cookieName: shop_session", "shop_session"},
+		"CookieHostOnly":        {"cookieHostOnly: true", true},
 		"CookieDomain":          {"cookieDomain: acme.example", "acme.example"},
 		"AccessTokenSeconds":    {"jwtConfiguration: {timeToLiveInSeconds: 11}", int64(11)},
 		"AccessTokenType":       {"jwtConfiguration: {accessTokenType: JWT}", domain.TypeJWT},

@@ -196,7 +196,9 @@ type policyJSON struct {
 	Active                bool   `json:"active"`
 	RequireAuthentication bool   `json:"requireAuthentication"`
 	CookieOnly            bool   `json:"cookieOnly"`
+	CookieName            string `json:"cookieName"`
 	CookieDomain          string `json:"cookieDomain"`
+	CookieHostOnly        bool   `json:"cookieHostOnly"`
 	Issuer                string `json:"issuer"`
 
 	AccessTokenTTL  time.Duration          `json:"accessTokenTtl"`
@@ -258,7 +260,9 @@ type settingsJSON struct {
 	Active                *bool   `json:"active,omitempty"`
 	RequireAuthentication *bool   `json:"requireAuthentication,omitempty"`
 	CookieOnly            *bool   `json:"cookieOnly,omitempty"`
+	CookieName            *string `json:"cookieName,omitempty"`
 	CookieDomain          *string `json:"cookieDomain,omitempty"`
+	CookieHostOnly        *bool   `json:"cookieHostOnly,omitempty"`
 
 	AccessTokenSeconds  *int64                   `json:"accessTokenSeconds,omitempty"`
 	AccessTokenType     *domain.AccessTokenType  `json:"accessTokenType,omitempty"`

@@ -12,7 +12,7 @@ const applied = `tenants:
 - id: acme
   name: Acme
   applications:
-  - {id: admin, name: Admin, cookieOnly: true}
+  - {id: admin, name: Admin, cookieOnly: false}
 apiKeys:
 - name: backend
   key: ak_backend_backend_backend_backend
@@ -109,10 +109,10 @@ func TestADryRunPrintsWhatWouldChangeAndWritesNothing(t *testing.T) {
 		t.Fatal(err)
 	}
 	before := contents(t, dir)
-	changed := strings.NewReplacer(", cookieOnly: true", "", "[POST]", "['*']").Replace(applied)
+	changed := strings.NewReplacer(", cookieOnly: false", "", "[POST]", "['*']").Replace(applied)
 	printed, err = applying(t, dir, changed, "--dry-run")
 	for _, want := range []string{
-		"updated    application  acme/admin\n           cookieOnly: true -> false (not set)\n",
+		"updated    application  acme/admin\n           cookieOnly: false -> true (not set)\n",
 		"updated    API key      backend\n           permissions.endpoints./jwt/issue: POST -> *\n",
 		"0 created, 2 updated, 1 unchanged (dry run: nothing was written)\n",
 	} {

@@ -100,7 +100,8 @@ func fullTenant() domain.Tenant {
 
 func tenantSettings() domain.Settings {
 	return domain.Settings{
-		Active: new(true), RequireAuthentication: new(true), CookieOnly: new(true), CookieDomain: new("acme.example"),
+		Active: new(true), RequireAuthentication: new(true), CookieOnly: new(true), CookieName: new("acme_session"),
+		CookieDomain: new(""), CookieHostOnly: new(true),
 		AccessTokenSeconds: new(int64(601)), AccessTokenType: new(domain.TypeJWT), Algorithm: new(domain.EdDSA),
 		Expiration: new(domain.SlidingWindow), TTLMinutes: new(int64(1_002)), MaximumTTLMinutes: new(int64(5_270_003)),
 		Usage: new(domain.OneTimeUse), GraceSeconds: new(int64(104)), RecoveryBurst: new(int64(5)), RecoveryInterval: new(int64(106)),
@@ -111,7 +112,8 @@ func tenantSettings() domain.Settings {
 // fullApplication has no field that is zero, and differs from its tenant in each setting that it can.
 func fullApplication() domain.Application {
 	return domain.Application{TenantID: "acme", ID: "shop", Name: awkward + "!", Settings: domain.Settings{
-		Active: new(true), RequireAuthentication: new(true), CookieOnly: new(true), CookieDomain: new("shop.acme.example"),
+		Active: new(true), RequireAuthentication: new(true), CookieOnly: new(true), CookieName: new("shop_session"),
+		CookieDomain: new("shop.acme.example"), CookieHostOnly: new(false),
 		AccessTokenSeconds: new(int64(1_201)), AccessTokenType: new(domain.TypeATJWT), Algorithm: new(domain.PS256),
 		Expiration: new(domain.Fixed), TTLMinutes: new(int64(2_002)), MaximumTTLMinutes: new(int64(2_003)),
 		Usage: new(domain.OneTimeUse), GraceSeconds: new(int64(204)), RecoveryBurst: new(int64(25)), RecoveryInterval: new(int64(206)),
@@ -132,7 +134,7 @@ func combined(t domain.Tenant, a domain.Application) domain.Policy {
 func zeroSettings() domain.Settings {
 	s := fullApplication().Settings
 	s.Active, s.RequireAuthentication, s.CookieOnly, s.RevokeOnReplay = new(false), new(false), new(false), new(false)
-	s.CookieDomain = new("")
+	s.CookieName, s.CookieDomain, s.CookieHostOnly = new(""), new(""), new(false)
 	s.GraceSeconds, s.RecoveryBurst, s.MaximumActiveTokens = new(int64(0)), new(int64(0)), new(int64(0))
 	return s
 }

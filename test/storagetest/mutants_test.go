@@ -963,6 +963,17 @@ var readMutants = []mutant{
 		},
 	},
 	{
+		clause: "RefreshTokens/Snapshot/has the policy in force, in every field",
+		fault:  "Snapshot reads no cookie name",
+		inject: func(f *faulty) {
+			f.snapshot = func(ctx context.Context, id domain.ID) (domain.Snapshot, error) {
+				s, err := f.within.Snapshot(ctx, id)
+				s.Policy.CookieName = ""
+				return s, err
+			}
+		},
+	},
+	{
 		clause: "RefreshTokens/List/keeps every field",
 		fault:  "List reads no claims",
 		inject: func(f *faulty) {

@@ -437,7 +437,7 @@ func wantFull(e *env) {
 
 // scribble changes what the settings point to.
 func scribble(s domain.Settings) {
-	for _, p := range []*bool{s.Active, s.RequireAuthentication, s.CookieOnly, s.RevokeOnReplay} {
+	for _, p := range []*bool{s.Active, s.RequireAuthentication, s.CookieOnly, s.CookieHostOnly, s.RevokeOnReplay} {
 		*p = !*p
 	}
 	for _, p := range []*int64{
@@ -446,7 +446,7 @@ func scribble(s domain.Settings) {
 		*p++
 	}
 	*s.CookieDomain, *s.AccessTokenType, *s.Algorithm = "changed", "changed", "changed"
-	*s.Expiration, *s.Usage = "changed", "changed"
+	*s.CookieName, *s.Expiration, *s.Usage = "changed", "changed", "changed"
 }
 
 func ids(sessions []domain.Session) []domain.ID {
