@@ -234,7 +234,7 @@ func (s Settings) validate(p *Problems) {
 	if s.CookieName != nil && *s.CookieName != "" {
 		CheckCookieName(p, FieldCookieName, *s.CookieName)
 	}
-	if s.CookieDomain != nil && *s.CookieDomain != "" && !isDomainName(*s.CookieDomain) {
+	if s.CookieDomain != nil && *s.CookieDomain != "" && !IsDomainName(*s.CookieDomain) {
 		p.Add(FieldCookieDomain, Malformed, "use a host name such as example.com, without scheme, port or leading dot")
 	}
 }
@@ -250,8 +250,8 @@ func oneOf[T ~string](p *Problems, field string, v *T, allowed ...T) {
 	p.Add(field, Malformed, "use one of "+strings.Join(words, ", "))
 }
 
-// isDomainName tells whether s is a host name of RFC 1123, section 2.1, with at least two labels, and no address.
-func isDomainName(s string) bool {
+// IsDomainName reports whether s is a host name of RFC 1123, section 2.1, with at least two labels, and no address.
+func IsDomainName(s string) bool {
 	labels := strings.Split(s, ".")
 	if _, err := netip.ParseAddr(s); err == nil || len(s) > 253 || len(labels) < 2 {
 		return false

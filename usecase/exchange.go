@@ -21,11 +21,10 @@ type Exchange struct {
 
 // ExchangeInput is what a client presents.
 type ExchangeInput struct {
-	// TokenString is the one that the client sent; zero if it left that to what follows.
+	// TokenString is the one that the client sent, and counts alone; zero if it left that to what follows.
 	TokenString domain.Secret
-	// Ambient are token strings that came along by themselves, as cookies do. One that is not genuine is passed over where another
-	// string is: somebody else's page can leave such a cookie. All that are must be of one refresh token, and the highest
-	// generation counts.
+	// Ambient are token strings that came along by themselves, as cookies do. Of those that are genuine the highest
+	// generation of each session counts, and of several sessions the one that counts by [domain.Choose].
 	Ambient []domain.Secret
 	// AccessToken is the old one, where the client sends it. If it verifies and belongs to another session, the exchange is
 	// refused; else it does not matter.
@@ -36,8 +35,8 @@ type ExchangeInput struct {
 	Authenticated  bool   // an API key with the permission came along, and serves TenantID
 	Binding        string // what the caller proved; empty for nothing
 	ClientAddress  string
-	// Limit, if set, is called before the store is, and only if the token string is genuine. Its error is Do's as it
-	// is: nothing was decided. authenticated is Authenticated.
+	// Limit, if set, is called before the store is, and only if the token string is genuine; last for the one that is
+	// exchanged. Its error is Do's as it is: nothing was decided. authenticated is Authenticated.
 	Limit func(t domain.PresentedToken, authenticated bool) error
 }
 
@@ -54,23 +53,54 @@ type Exchanged struct {
 	AddressChanged bool
 	// Restored reports a rotation to the successor of a later generation than was stored.
 	Restored bool
+	// Deletable reports that no string that was sent has to be kept: each is exchanged, of the same session, not genuine,
+	// unknown, expired, revoked or replayed. Those must be kept that are another tenant's, lacked a proof, or are of an
+	// inactive application; and those in Ambient that may be another product's.
+	Deletable bool
 }
 
 // exchangeAttempts is how often what was read may turn out to have changed before the exchange gives up.
 const exchangeAttempts = 5
 
-// Do exchanges. Whatever it answers, what it decided is durable by then. An *domain.Invalid means that the call was wrong and
-// changed nothing; any other error that the client should send the same string again: nothing was decided, or it was and the
-// retry is answered with it.
+// Do exchanges. Whatever it answers, what it decided is durable by then. ErrSeveralSessions and ErrTooManySessions mean
+// that it could not choose and changed nothing; any other error that the client should send the same string again:
+// nothing was decided, or it was and the retry is answered with it.
 func (x *Exchange) Do(ctx context.Context, in ExchangeInput) (Exchanged, error) {
-	presented, genuine, err := x.present(ctx, in)
-	if err != nil || !genuine {
-		return Exchanged{Outcome: domain.RefusedInvalid}, err
-	}
-	if in.Limit != nil {
-		if err := in.Limit(presented, in.Authenticated); err != nil {
-			return Exchanged{}, err
+	if !in.TokenString.IsZero() {
+		presented, genuine, err := x.Minter.Keys.present(ctx, in.TokenString)
+		if err != nil || !genuine {
+			return Exchanged{Outcome: domain.RefusedInvalid, Deletable: true}, err
 		}
+		return x.exchange(ctx, presented, in)
+	}
+	c, err := x.Minter.Keys.choose(ctx, x.Tokens, in.Ambient, in.TenantID, x.Clock.now(), in.limit)
+	if err != nil {
+		return Exchanged{}, err
+	}
+	if !c.found {
+		ended := c.choice.Ended
+		return Exchanged{
+			Grant:   Grant{RefreshToken: ended.Snapshot.Token, Policy: ended.Snapshot.Policy},
+			Outcome: c.choice.Outcome, Presented: ended.Presented.Generation, Deletable: c.deletable,
+		}, nil
+	}
+	out, err := x.exchange(ctx, c.presented, in)
+	out.Deletable = out.Deletable && c.deletable
+	return out, err
+}
+
+// limit is Limit, if it is set.
+func (in ExchangeInput) limit(t domain.PresentedToken) error {
+	if in.Limit == nil {
+		return nil
+	}
+	return in.Limit(t, in.Authenticated)
+}
+
+// exchange exchanges a genuine token string.
+func (x *Exchange) exchange(ctx context.Context, presented domain.PresentedToken, in ExchangeInput) (Exchanged, error) {
+	if err := in.limit(presented); err != nil {
+		return Exchanged{}, err
 	}
 	fits, err := x.fits(ctx, presented, in.AccessToken)
 	if err != nil || !fits || in.TenantID != "" && !domain.IsTenantID(in.TenantID) {
@@ -89,7 +119,7 @@ func (x *Exchange) Do(ctx context.Context, in ExchangeInput) (Exchanged, error) 
 		var snapshot domain.Snapshot
 		snapshot, err = x.Tokens.Snapshot(ctx, presented.ID)
 		if errors.Is(err, domain.ErrNotFound) {
-			return Exchanged{Outcome: domain.RefusedInvalid}, nil
+			return Exchanged{Outcome: domain.RefusedInvalid, Deletable: true}, nil
 		}
 		if err != nil {
 			break
@@ -114,32 +144,6 @@ func (x *Exchange) Do(ctx context.Context, in ExchangeInput) (Exchanged, error) 
 	return x.answer(ctx, domain.Decision{Outcome: domain.Rotated, After: token, AnsweredAt: token.RotatedAt}, policy, call)
 }
 
-// present finds the token string that counts among those that came along.
-func (x *Exchange) present(ctx context.Context, in ExchangeInput) (best domain.PresentedToken, genuine bool, err error) {
-	sent := in.Ambient
-	if !in.TokenString.IsZero() {
-		sent = append([]domain.Secret{in.TokenString}, sent...)
-	}
-	for i, s := range sent {
-		t, ok, err := x.Minter.Keys.present(ctx, s)
-		if err != nil || !ok && i == 0 && !in.TokenString.IsZero() {
-			return t, false, err
-		}
-		if !ok {
-			continue
-		}
-		if genuine && t.ID != best.ID {
-			return t, false, domain.NewInvalid("refreshToken", domain.Conflict,
-				"two token strings of different refresh tokens came along: send one")
-		}
-		if t.Generation > best.Generation {
-			best = t
-		}
-		genuine = true
-	}
-	return best, genuine, nil
-}
-
 // fits reports whether an old access token, if there is one, is of the same session. One that cannot be verified is
 // ignored, also if its key could not be looked up.
 func (x *Exchange) fits(ctx context.Context, t domain.PresentedToken, accessToken domain.Secret) (bool, error) {
@@ -156,7 +160,7 @@ func (x *Exchange) fits(ctx context.Context, t domain.PresentedToken, accessToke
 func (x *Exchange) answer(ctx context.Context, d domain.Decision, p domain.Policy, c domain.Call) (Exchanged, error) {
 	out := Exchanged{
 		Grant: Grant{RefreshToken: d.After, Policy: p}, Outcome: d.Outcome, Why: d.Why, AddressChanged: d.AddressChanged,
-		Presented: c.Generation,
+		Presented: c.Generation, Deletable: d.Outcome != domain.RefusedInvalid && d.Outcome != domain.RefusedInactive,
 	}
 	if d.Outcome.Refused() {
 		return out, nil

@@ -193,7 +193,9 @@ func TestOfSeveralTokenStringsTheHighestGenerationCounts(t *testing.T) {
 	second := w.rotated(t, first.TokenString)
 	w.clock.advance(time.Hour)
 
-	got := w.exchangedAs(t, usecase.ExchangeInput{TokenString: first.TokenString, Ambient: []domain.Secret{second.TokenString, first.TokenString}})
+	got := w.exchangedAs(t, usecase.ExchangeInput{
+		Ambient: []domain.Secret{first.TokenString, second.TokenString, first.TokenString},
+	})
 	wantOutcome(t, got, domain.Rotated, nil)
 	if got.RefreshToken.Generation != 3 {
 		t.Errorf("generation = %d, want 3", got.RefreshToken.Generation)

@@ -42,6 +42,9 @@ type IssueInput struct {
 	// until the first exchange that moves the expiry; zero leaves it to the policy. ExpiresAt is cut to the second.
 	IssuedAt  time.Time
 	ExpiresAt time.Time
+	// Cookies says that the tokens go to a browser in cookies, which the policy must have a domain for, or say that they
+	// have none.
+	Cookies bool
 }
 
 // Do issues. It returns an *domain.Invalid for what cannot be stored, for an application that is not active, and for
@@ -77,6 +80,11 @@ func (u *Issue) Do(ctx context.Context, in IssueInput) (Grant, error) {
 	if !policy.Active {
 		return Grant{}, domain.NewInvalid("applicationsId", domain.Inactive,
 			"the application is switched off: switch it on, or name another one")
+	}
+	if in.Cookies && policy.CookieDomain == "" && !policy.CookieHostOnly {
+		return Grant{}, domain.NewInvalid(domain.FieldCookieDomain, domain.Blank,
+			"set the application's cookieDomain to the domain that your pages share, "+
+				"or cookieHostOnly to true where they have this service's host")
 	}
 	issuer := domain.Issuer(u.Minter.PublicURL, in.TenantID, policy.Issuer)
 	if err := domain.CheckAccessTokenSize(asked, policy, issuer); err != nil {

@@ -102,9 +102,12 @@ func newEmptyService(t testing.TB) *service {
 		Issue: &usecase.Issue{
 			Tokens: store, Revocations: store, Directory: store, Minter: minter, Clock: s.clock, Random: rand.Reader,
 		},
-		Exchange:     &usecase.Exchange{Tokens: store, Minter: minter, Clock: s.clock},
-		List:         &usecase.List{Tokens: store, Clock: s.clock},
-		Revoke:       &usecase.Revoke{Revocations: store, Keys: keys, Clock: s.clock},
+		Exchange: &usecase.Exchange{Tokens: store, Minter: minter, Clock: s.clock},
+		List:     &usecase.List{Tokens: store, Clock: s.clock},
+		Revoke:   &usecase.Revoke{Revocations: store, Keys: keys, Clock: s.clock},
+		Logout: &usecase.Logout{
+			Tokens: store, Revocations: store, Directory: store, Keys: keys, Clock: s.clock,
+		},
 		Authenticate: &usecase.Authenticate{APIKeys: store, Directory: store, Keys: keys, Clock: s.clock},
 		Publish:      &usecase.Publish{Directory: store, Keys: keys, Clock: s.clock},
 		Ready:        store.Ready,
@@ -134,10 +137,10 @@ func (s *service) apply(t testing.TB, k usecase.Kickstart) {
 func standard(keys map[string]string) usecase.Kickstart {
 	apps := func() []domain.Application {
 		return []domain.Application{
-			{ID: "shop", Name: "Shop"},
+			{ID: "shop", Name: "Shop", Settings: domain.Settings{CookieOnly: new(false)}},
 			{ID: "blog", Name: "Blog", Settings: domain.Settings{GraceSeconds: new(int64(0)), RecoveryBurst: new(int64(0))}},
 			{ID: "locked", Name: "Locked", Settings: domain.Settings{RequireAuthentication: new(true)}},
-			{ID: "cookies", Name: "Cookies", Settings: domain.Settings{CookieOnly: new(true), CookieDomain: new("acme.example")}},
+			{ID: "cookies", Name: "Cookies", Settings: domain.Settings{CookieDomain: new("acme.example")}},
 			{ID: "kiosk", Name: "Kiosk", Settings: domain.Settings{Usage: new(domain.Reusable)}},
 			{ID: "short", Name: "Short", Settings: domain.Settings{TTLMinutes: new(int64(10)), AccessTokenSeconds: new(int64(60))}},
 		}
@@ -302,10 +305,16 @@ func (s *service) do(t *testing.T, method, target string, options ...option) *an
 	s.handler.ServeHTTP(rec, r.Request)
 	res := rec.Result()
 	a := &answer{status: res.StatusCode, header: res.Header, body: rec.Body.Bytes(), cookie: map[string]*http.Cookie{}}
+	forms := map[string]bool{}
 	for _, c := range res.Cookies() {
-		if a.cookie[c.Name] != nil {
-			t.Errorf("%s %s: the cookie %s is set twice", method, target, c.Name)
+		if before := a.cookie[c.Name]; before != nil && before.MaxAge >= 0 {
+			t.Errorf("%s %s: something follows the cookie %s that is set", method, target, c.Name)
 		}
+		form := c.Name + " " + c.Domain
+		if forms[form] {
+			t.Errorf("%s %s: the cookie %s is set twice", method, target, form)
+		}
+		forms[form] = true
 		a.cookie[c.Name] = c
 		secrets.add(c.Value)
 	}

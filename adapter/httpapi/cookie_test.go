@@ -2,6 +2,7 @@ package httpapi_test
 
 import (
 	"net/http"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -17,13 +18,25 @@ func (a *answer) keepsCookies(t *testing.T) *answer {
 	return a
 }
 
-// dropsCookies checks that the answer deletes both cookies, with the domain that they were set with.
-func (a *answer) dropsCookies(t *testing.T, domain string) *answer {
+// dropsCookies checks that the response deletes both cookies, without a domain and with each of these.
+func (a *answer) dropsCookies(t *testing.T, domains ...string) *answer {
 	t.Helper()
-	for _, name := range []string{"refresh_token", "access_token"} {
-		if c := a.cookie[name]; c == nil || c.MaxAge != -1 || c.Value != "" || c.Domain != domain || c.Path != "/" {
-			t.Errorf("got %v, want %s deleted for the domain %q", a.header["Set-Cookie"], name, domain)
+	var got, want []string
+	for _, c := range (&http.Response{Header: a.header}).Cookies() {
+		if c.MaxAge != -1 || c.Value != "" || c.Path != "/" {
+			t.Errorf("got %s, want a cookie deleted", c.Raw)
 		}
+		got = append(got, c.Name+" "+c.Domain)
+	}
+	for _, name := range []string{"refresh_token", "access_token"} {
+		for _, domain := range append([]string{""}, domains...) {
+			want = append(want, name+" "+domain)
+		}
+	}
+	slices.Sort(got)
+	slices.Sort(want)
+	if !slices.Equal(got, want) {
+		t.Errorf("got %q deleted, want %q", got, want)
 	}
 	return a
 }
@@ -120,20 +133,44 @@ func TestARefusalDeletesTheCookies(t *testing.T) {
 			s := newService(t)
 			g := s.issue(t, test.app, "ada")
 			test.prepare(t, s, g)
-			got := s.do(t, "POST", "/jwt/refresh", byCookie(g)).want(t, 400, test.code)
-			switch {
-			case test.keeps:
+			got := s.do(t, "POST", "/jwt/refresh", host("auth.acme.example"), byCookie(g)).want(t, 400, test.code)
+			if test.keeps {
 				got.keepsCookies(t)
-			case test.app == "cookies":
-				got.dropsCookies(t, "acme.example")
-			default:
-				got.dropsCookies(t, "")
+				return
 			}
+			got.dropsCookies(t, "auth.acme.example", "acme.example")
 		})
 	}
-	t.Run("invalid", func(t *testing.T) {
+	t.Run("not genuine", func(t *testing.T) {
+		newService(t).do(t, "POST", "/jwt/refresh", cookie("refresh_token", forgedString)).
+			want(t, 400, "[invalid]refreshToken").dropsCookies(t, "refreshd.example")
+	})
+	t.Run("another product's", func(t *testing.T) {
 		newService(t).do(t, "POST", "/jwt/refresh", cookie("refresh_token", "rt_garbage")).
-			want(t, 400, "[invalid]refreshToken").dropsCookies(t, "")
+			want(t, 400, "[invalid]refreshToken").keepsCookies(t)
+	})
+	t.Run("another tenant's", func(t *testing.T) {
+		s := newService(t)
+		g := s.issue(t, "shop", "ada")
+		s.do(t, "POST", "/jwt/refresh", tenant(bTenant), byCookie(g)).want(t, 400, "[invalid]refreshToken").keepsCookies(t)
+		s.do(t, "POST", "/jwt/refresh", tenant("no tenant"), byCookie(g)).want(t, 400, "[invalid]refreshToken").keepsCookies(t)
+	})
+	t.Run("a proof is missing", func(t *testing.T) {
+		s := newService(t)
+		g := s.issue(t, "locked", "ada")
+		s.do(t, "POST", "/jwt/refresh", byCookie(g)).want(t, 401).keepsCookies(t)
+	})
+	t.Run("another session's access token", func(t *testing.T) {
+		s := newService(t)
+		g := s.issue(t, "shop", "ada")
+		s.do(t, "POST", "/jwt/refresh", byCookie(g), body(object{"token": s.issue(t, "shop", "ada").Token})).
+			want(t, 400, "[invalid]refreshToken").keepsCookies(t)
+	})
+	t.Run("a lifetime above the policy's", func(t *testing.T) {
+		s := newService(t)
+		g := s.issue(t, "shop", "ada")
+		s.do(t, "POST", "/jwt/refresh", byCookie(g), body(object{"timeToLiveInSeconds": 86_400})).
+			want(t, 400, "[invalid]timeToLiveInSeconds").keepsCookies(t)
 	})
 	t.Run("the store is down", func(t *testing.T) {
 		s := newService(t)
@@ -142,6 +179,9 @@ func TestARefusalDeletesTheCookies(t *testing.T) {
 		s.do(t, "POST", "/jwt/refresh", byCookie(g)).want(t, 503).keepsCookies(t)
 	})
 }
+
+// forgedString has the form of a token string.
+var forgedString = "rt_" + strings.Repeat("A", 64)
 
 // Browsers add cookies to what other sites make them send. Only what the browser calls our own, or a configured origin, counts.
 func TestACookieCountsOnlyFromOurOwnPages(t *testing.T) {
@@ -174,8 +214,9 @@ func TestACookieCountsOnlyFromOurOwnPages(t *testing.T) {
 		"no host, null origin":                      {[]option{host(""), header("Origin", "null")}, false},
 		"no host, an empty origin":                  {[]option{host(""), header("Origin", "")}, false},
 		"no host, an origin without one":            {[]option{host(""), header("Origin", "https://")}, false},
+		// A page whose policy is to send no referrer has no origin to name either.
 		"same origin, null origin": {
-			[]option{header("Sec-Fetch-Site", "same-origin"), header("Origin", "null")}, false},
+			[]option{header("Sec-Fetch-Site", "same-origin"), header("Origin", "null")}, true},
 		"two origins": {
 			[]option{header("Origin", ourOrigin), header("Origin", "https://evil.example")}, false},
 		"two sites": {
@@ -214,16 +255,14 @@ func TestStringsOfOneRefreshTokenAreOne(t *testing.T) {
 	first := s.issue(t, "shop", "ada")
 	second := s.next(t, first.RefreshToken, "rotated")
 	s.wait(time.Hour) // the first alone would now be a recovery
-
-	got := s.do(t, "POST", "/jwt/refresh", body(object{"refreshToken": first.RefreshToken}), cookie("refresh_token", second.RefreshToken)).want(t, 200)
-	if got.outcome() != "rotated" || got.cookie["refresh_token"] == nil {
-		t.Errorf("got outcome %q, cookies %v; want the newest to count, and the cookies set", got.outcome(), got.header["Set-Cookie"])
-	}
-	third := got.grant(t)
-	s.wait(time.Hour)
-	got = s.do(t, "POST", "/jwt/refresh", cookie("refresh_token", third.RefreshToken), cookie("refresh_token", second.RefreshToken)).want(t, 200)
-	if got.outcome() != "rotated" {
-		t.Errorf("got outcome %q, want the newest of two cookies to count", got.outcome())
+	for _, pair := range [][]option{
+		{cookie("refresh_token", first.RefreshToken), cookie("refresh_token", second.RefreshToken)},
+		{cookie("refresh_token", second.RefreshToken), cookie("refresh_token", first.RefreshToken)},
+	} {
+		got := s.do(t, "POST", "/jwt/refresh", pair...).want(t, 200)
+		if got.outcome() != "rotated" && got.outcome() != "retried" {
+			t.Errorf("got outcome %q, want the newest of two cookies to count", got.outcome())
+		}
 	}
 }
 
@@ -231,29 +270,51 @@ func TestStringsOfOneRefreshTokenAreOne(t *testing.T) {
 func TestACookieThatIsNotGenuineIsPassedOverBesideOneThatIs(t *testing.T) {
 	s := newService(t)
 	g := s.issue(t, "shop", "ada")
-	got := s.do(t, "POST", "/jwt/refresh", cookie("refresh_token", "rt_garbage"), byCookie(g)).want(t, 200)
-	g = got.grant(t)
-	s.wait(time.Minute)
-	got = s.do(t, "POST", "/jwt/refresh", byCookie(g), cookie("refresh_token", "garbage")).want(t, 200)
-	s.wait(time.Minute)
-	g = s.exchange(t, got.grant(t).RefreshToken, cookie("refresh_token", "rt_garbage")).want(t, 200).grant(t)
+	for _, other := range []string{"rt_garbage", forgedString, "garbage"} {
+		g = s.do(t, "POST", "/jwt/refresh", cookie("refresh_token", other), byCookie(g)).want(t, 200).grant(t)
+		s.wait(time.Minute)
+		g = s.do(t, "POST", "/jwt/refresh", byCookie(g), cookie("refresh_token", other)).want(t, 200).grant(t)
+		s.wait(time.Minute)
+	}
+}
 
-	// What the client itself sent is not passed over, and says nothing about the cookies.
+// A string in the body is what the client chose. Beside it cookies are neither read nor set nor deleted: a page could
+// otherwise sign a browser in as somebody else.
+func TestAStringInTheBodyCountsAlone(t *testing.T) {
+	s := newService(t)
+	g := s.issue(t, "cookies", "ada")
+	dead := s.issue(t, "cookies", "ada")
+	s.do(t, "DELETE", "/jwt/refresh/"+dead.RefreshTokenID, backend).want(t, 200)
+	for name, beside := range map[string]option{
+		"garbage":       cookie("refresh_token", "garbage"),
+		"forgedString":        cookie("refresh_token", forgedString),
+		"the same":      byCookie(g),
+		"a dead one":    byCookie(dead),
+		"another":       byCookie(s.issue(t, "cookies", "eve")),
+		"a cookie name": header("Cookie", "refresh_token=x"),
+	} {
+		s.wait(time.Minute)
+		got := s.exchange(t, g.RefreshToken, beside, header("Sec-Fetch-Site", "same-origin")).want(t, 200).keepsCookies(t)
+		if g = got.grant(t); got.outcome() != "rotated" || g.RefreshToken == "" {
+			t.Errorf("beside %s: got %s and %q in the body", name, got.outcome(), g.RefreshToken)
+		}
+	}
 	before := s.dump(t)
 	s.exchange(t, "rt_garbage", byCookie(g)).want(t, 400, "[invalid]refreshToken").keepsCookies(t)
+	s.exchange(t, forgedString, byCookie(dead)).want(t, 400, "[invalid]refreshToken").keepsCookies(t)
+	s.exchange(t, dead.RefreshToken, byCookie(dead)).want(t, 400, "[revoked]refreshToken").keepsCookies(t)
 	if diff := cmp.Diff(before, s.dump(t)); diff != "" {
 		t.Errorf("the store changed: %s", diff)
 	}
 }
 
-func TestStringsOfTwoRefreshTokensAreRefused(t *testing.T) {
+// Neither of two sessions is more the user's than the other. With both cookies gone, the next login ends it.
+func TestTwoActiveSessionsAreRefusedAndTheirCookiesDeleted(t *testing.T) {
 	s := newService(t)
 	mine, other := s.issue(t, "shop", "ada"), s.issue(t, "shop", "ada")
 	before := s.dump(t)
-	s.do(t, "POST", "/jwt/refresh", body(object{"refreshToken": mine.RefreshToken}), cookie("refresh_token", other.RefreshToken)).
-		want(t, 400, "[conflict]refreshToken").keepsCookies(t)
 	s.do(t, "POST", "/jwt/refresh", cookie("refresh_token", mine.RefreshToken), cookie("refresh_token", other.RefreshToken)).
-		want(t, 400, "[conflict]refreshToken").keepsCookies(t)
+		want(t, 400, "[conflict]refreshToken").dropsCookies(t, "refreshd.example")
 	if diff := cmp.Diff(before, s.dump(t)); diff != "" {
 		t.Errorf("the store changed: %s", diff)
 	}

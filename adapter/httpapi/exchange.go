@@ -4,8 +4,6 @@ import (
 	"errors"
 	"log/slog"
 	"net/http"
-	"net/url"
-	"strings"
 	"time"
 
 	"github.com/labstack/echo/v4"
@@ -22,25 +20,23 @@ const longestLife = 86_400
 
 // exchange answers POST /jwt/refresh with a token string in the body or in a cookie.
 func (a *API) exchange(c echo.Context, b refreshBody) error {
-	in, err := a.exchangeInput(c, b)
+	in, name, err := a.exchangeInput(c, b)
 	if err != nil {
 		return err
 	}
-	cookies, err := a.cookies(c)
-	if err != nil && b.RefreshToken == nil {
-		return err
-	}
-	byCookie := err == nil && len(cookies) > 0
-	if byCookie {
-		in.Ambient = cookies
-	}
-	if in.TokenString.IsZero() && len(in.Ambient) == 0 {
-		return domain.NewInvalid("refreshToken", domain.Blank, "send the token string in refreshToken, or in the cookie refresh_token")
+	if in.TokenString.IsZero() {
+		if in.Ambient, err = a.cookies(c, name); err != nil {
+			return err
+		}
+		if len(in.Ambient) == 0 {
+			return domain.NewInvalid("refreshToken", domain.Blank,
+				"send the token string in refreshToken, or in the cookie refresh_token, or in the one that cookieName names")
+		}
 	}
 
 	out, err := a.Exchange.Do(c.Request().Context(), in)
 	if err != nil {
-		return err
+		return a.refuseCookies(c, name, err)
 	}
 	record := web.Note(c)
 	if out.Outcome == domain.RefusedInvalid {
@@ -54,23 +50,23 @@ func (a *API) exchange(c echo.Context, b refreshBody) error {
 			"this is longer than the policy allows: ask for less, or leave it out")
 	}
 	a.tell(c, out)
+	byCookie := len(in.Ambient) > 0
 	switch {
 	case errors.Is(out.Why, domain.ErrAuthenticationRequired):
 		return domain.ErrUnauthorized
 	case errors.Is(out.Why, domain.ErrUnproved):
 		return refuse(c, "The refresh token cannot be exchanged.", []domain.FieldError{unproved})
 	case out.Outcome.Refused():
-		// A string in the body says nothing about those in the cookies.
-		if byCookie && b.RefreshToken == nil && out.Outcome != domain.RefusedInactive {
-			a.deleteCookies(c, out.Policy)
+		if byCookie && out.Deletable {
+			a.deleteCookies(c, name, out.Policy)
 		}
 		return refuse(c, "The refresh token cannot be exchanged.", []domain.FieldError{refusals[out.Outcome]})
 	}
 	web.NoStore(c)
 	data := newGrantData(out.Grant)
 	if byCookie {
-		a.setCookies(c, out.Grant)
-		if out.Policy.CookieOnly && b.RefreshToken == nil {
+		a.renewCookies(c, out.Grant, name, len(in.Ambient), out.Deletable)
+		if out.Policy.CookieOnly {
 			data.RefreshToken = ""
 		}
 	}
@@ -90,29 +86,32 @@ func chargeable(out usecase.Exchanged) bool {
 	}
 }
 
-// exchangeInput reads what is not in a cookie: who vouches for the call, and the body.
-func (a *API) exchangeInput(c echo.Context, b refreshBody) (usecase.ExchangeInput, error) {
-	in, err := a.voucher(c)
-	if err != nil {
-		return in, err
+// exchangeInput reads what is not in a cookie: who vouches for the call, and the body; and the name of the cookie.
+func (a *API) exchangeInput(c echo.Context, b refreshBody) (in usecase.ExchangeInput, name string, err error) {
+	if in, err = a.voucher(c); err != nil {
+		return in, "", err
 	}
-	if _, err := web.Query[struct{}](c); err != nil {
-		return in, err
+	query, err := web.Query[cookieQuery](c)
+	if err != nil {
+		return in, "", err
+	}
+	if name, err = cookieName(b.CookieName, query.CookieName); err != nil {
+		return in, "", err
 	}
 	in.AccessToken, in.ClientAddress, in.Limit = domain.NewSecret(text(b.Token)), c.RealIP(), web.Note(c).Genuine
 	if ttl := b.TimeToLiveInSeconds; ttl != nil {
 		if *ttl < 1 || *ttl > longestLife {
-			return in, domain.NewInvalid("timeToLiveInSeconds", domain.Malformed, "use at least 1, and no more than the policy allows")
+			return in, "", domain.NewInvalid("timeToLiveInSeconds", domain.Malformed, "use at least 1, and no more than the policy allows")
 		}
 		in.AccessTokenTTL = time.Duration(*ttl) * time.Second
 	}
 	if b.RefreshToken != nil {
 		if *b.RefreshToken == "" {
-			return in, domain.NewInvalid("refreshToken", domain.Blank, "send the token string")
+			return in, "", domain.NewInvalid("refreshToken", domain.Blank, "send the token string")
 		}
 		in.TokenString = domain.NewSecret(*b.RefreshToken)
 	}
-	return in, nil
+	return in, name, nil
 }
 
 // voucher is the tenant that an exchange names, and whether an API key stands behind the call. None is needed here, but one that
@@ -207,104 +206,5 @@ func (a *API) tell(c echo.Context, out usecase.Exchanged) {
 	record.Raise(level, attrs...)
 	if a.Exchanged != nil {
 		a.Exchanged(out)
-	}
-}
-
-const (
-	refreshCookie = "refresh_token"
-	accessCookie  = "access_token"
-)
-
-// cookies are the token strings in the cookies of a request that a page may send. A browser adds cookies to what other sites make
-// it send, so they count only if the browser says that the request came from our own origin, or if its origin is a configured
-// one.
-//
-// The access token's cookie is not read. The exchange would be refused if it were another session's, and it easily is: a login
-// that sets only the other cookie, or a neighbouring domain, leaves it behind.
-func (a *API) cookies(c echo.Context) (tokenStrings []domain.Secret, err error) {
-	for _, cookie := range c.Cookies() {
-		if cookie.Name == refreshCookie && cookie.Value != "" {
-			tokenStrings = append(tokenStrings, domain.NewSecret(cookie.Value))
-		}
-	}
-	if len(tokenStrings) > 0 && !a.ownPage(c) {
-		return nil, domain.NewInvalid("refreshToken", domain.Malformed,
-			"the cookie does not count on a request from another site: send the token string in the body, or configure the origin")
-	}
-	return tokenStrings, nil
-}
-
-// ownPage reports whether a request that a browser may have sent comes from a page of the service, or of a configured
-// origin.
-func (a *API) ownPage(c echo.Context) bool {
-	header := c.Request().Header
-	origins, sites := header.Values(echo.HeaderOrigin), header.Values("Sec-Fetch-Site")
-	if len(origins) > 1 || len(sites) > 1 {
-		return false // no browser sends two
-	}
-	origin := header.Get(echo.HeaderOrigin)
-	switch {
-	case origin == "null": // a sandboxed page, of whatever site
-		return false
-	case a.Origins.Has(origin):
-		return true
-	case len(sites) == 1:
-		return sites[0] == "same-origin" || sites[0] == "none"
-	default:
-		// A browser too old for Sec-Fetch-Site still sends Origin with a POST from another origin.
-		return len(origins) == 0 || a.isOwn(origin, c.Request().Host)
-	}
-}
-
-// isOwn reports whether origin is that of a request to host. Behind a proxy the request does not show its scheme, and
-// a header may lie about it. So it is that of the public URL where the host is; elsewhere it is one that can carry
-// our cookies: they are Secure except on a loopback address.
-func (a *API) isOwn(origin, host string) bool {
-	scheme, own, _ := strings.Cut(origin, "://")
-	if host == "" || !strings.EqualFold(own, host) {
-		return false
-	}
-	if public, err := url.Parse(a.PublicURL); err == nil && strings.EqualFold(public.Host, host) {
-		return scheme == public.Scheme
-	}
-	return scheme == "https" || scheme == "http" && web.IsLoopback(host)
-}
-
-// maxCookie is the size of cookie that a client has to support (RFC 6265, section 6.1): name, value and attributes
-// together. Browsers drop larger ones.
-const maxCookie = 4096
-
-// setCookies sets both cookies for as long as their tokens can be used. An access token that is too large for a
-// cookie is in the body only; the cookie of an earlier one is then deleted.
-func (a *API) setCookies(c echo.Context, g usecase.Grant) {
-	refresh := a.newCookie(c, refreshCookie, g.TokenString.Reveal(), g.Policy)
-	refresh.MaxAge = int(g.RefreshTokenExpiresIn / time.Second)
-	c.SetCookie(refresh)
-	access := a.newCookie(c, accessCookie, g.AccessToken.Reveal(), g.Policy)
-	access.MaxAge = int(g.ExpiresIn / time.Second)
-	if len(access.String()) > maxCookie {
-		a.deleteCookie(c, accessCookie, g.Policy)
-		return
-	}
-	c.SetCookie(access)
-}
-
-func (a *API) deleteCookies(c echo.Context, p domain.Policy) {
-	a.deleteCookie(c, refreshCookie, p)
-	a.deleteCookie(c, accessCookie, p)
-}
-
-func (a *API) deleteCookie(c echo.Context, name string, p domain.Policy) {
-	cookie := a.newCookie(c, name, "", p)
-	cookie.MaxAge = -1 // Max-Age=0 on the wire
-	c.SetCookie(cookie)
-}
-
-// newCookie is Secure, but where the service is only tried: on this machine, and without a public address that says otherwise. A
-// proxy may show its own address of this machine as the request's host.
-func (a *API) newCookie(c echo.Context, name, value string, p domain.Policy) *http.Cookie {
-	return &http.Cookie{
-		Name: name, Value: value, Path: "/", Domain: p.CookieDomain, HttpOnly: true, SameSite: http.SameSiteLaxMode,
-		Secure: strings.HasPrefix(a.PublicURL, "https://") || !web.IsLoopback(c.Request().Host),
 	}
 }

@@ -459,7 +459,7 @@ func TestALifetimeAbovePolicyHidesNoReplay(t *testing.T) {
 				t.Errorf("got outcome %q, and the refresh token is alive: %t", got.outcome(), s.alive(t, first.RefreshTokenID))
 			}
 			if name == "cookie" {
-				got.dropsCookies(t, "")
+				got.dropsCookies(t, "refreshd.example")
 			}
 			s.exchange(t, third.RefreshToken).want(t, 400, "[revoked]refreshToken")
 		})

@@ -27,6 +27,7 @@ type API struct {
 	Exchange     *usecase.Exchange
 	List         *usecase.List
 	Revoke       *usecase.Revoke
+	Logout       *usecase.Logout
 	Authenticate *usecase.Authenticate
 	Publish      *usecase.Publish
 	// Ready returns nil while the service can take requests. It logs why it does not: anybody may ask.

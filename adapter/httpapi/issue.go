@@ -34,6 +34,7 @@ type issueBody struct {
 	UserAgent         *string `json:"userAgent"`
 	InsertInstant     *int64  `json:"insertInstant"`
 	ExpirationInstant *int64  `json:"expirationInstant"`
+	Cookies           bool    `json:"cookies"`
 }
 
 // grantData is the response to an issue and to an exchange. ExpiresIn and RefreshTokenExpiresIn are in seconds.
@@ -78,6 +79,9 @@ func (a *API) issue(c echo.Context) error {
 	record.Raise(slog.LevelInfo, slog.String("refreshTokenId", grant.RefreshToken.ID.String()),
 		slog.String("applicationId", grant.RefreshToken.ApplicationID))
 	web.NoStore(c)
+	if body.Cookies {
+		a.issuedCookies(c, grant)
+	}
 	return done(c, "The refresh token was issued.", newGrantData(grant))
 }
 
@@ -85,7 +89,7 @@ func (b issueBody) input(tenantID string) (usecase.IssueInput, error) {
 	var p domain.Problems
 	in := usecase.IssueInput{
 		TenantID: tenantID, ApplicationID: text(b.ApplicationID), UserID: text(b.UserID), Roles: b.Roles, Scopes: b.Scopes,
-		Claims: object(&p, "claims", b.Claims),
+		Claims: object(&p, "claims", b.Claims), Cookies: b.Cookies,
 	}
 	if b.RefreshTokenID != nil {
 		var ok bool

@@ -12,6 +12,7 @@ type refreshBody struct {
 	RefreshToken        *string `json:"refreshToken"`
 	Token               *string `json:"token"`
 	TimeToLiveInSeconds *int64  `json:"timeToLiveInSeconds"`
+	CookieName          *string `json:"cookieName"`
 
 	ID            *string `json:"id"`
 	TokenID       *string `json:"tokenId"`
@@ -38,7 +39,7 @@ func (a *API) postRefresh(c echo.Context) error {
 	if err := web.Note(c).Turn(); err != nil {
 		return err
 	}
-	exchanges := b.RefreshToken != nil || b.Token != nil || b.TimeToLiveInSeconds != nil
+	exchanges := b.RefreshToken != nil || b.Token != nil || b.TimeToLiveInSeconds != nil || b.CookieName != nil
 	switch {
 	case exchanges:
 		return domain.NewInvalid("refreshToken", domain.Conflict,

@@ -30,8 +30,19 @@ type revokedData struct {
 	RevokedBefore int64  `json:"revokedBefore,omitempty"`
 }
 
-// revokeTokens answers DELETE /jwt/refresh.
-func (a *API) revokeTokens(c echo.Context) error { return a.revokeSelected(c, "/jwt/refresh") }
+// revokeTokens answers DELETE /jwt/refresh. The guard takes each that has no Authorization for a logout by cookie.
+func (a *API) revokeTokens(c echo.Context) error {
+	if name, tokenStrings, err := a.leaving(c); err != nil || len(tokenStrings) > 0 {
+		if err != nil {
+			return err
+		}
+		return a.logout(c, name, tokenStrings)
+	}
+	if err := web.Note(c).Turn(); err != nil {
+		return err
+	}
+	return a.revokeSelected(c, "/jwt/refresh")
+}
 
 // revokeOne answers DELETE /jwt/refresh/:id.
 func (a *API) revokeOne(c echo.Context) error {
@@ -94,9 +105,17 @@ func (a *API) revokeAs(c echo.Context, tenantID string, owner *domain.AccessToke
 		secret := domain.NewSecret(*s.TokenString)
 		in.TokenString = &secret
 	}
+	policy, err := a.ownerPolicy(c, owner)
+	if err != nil {
+		return err
+	}
 	revoked, err := a.Revoke.Do(c.Request().Context(), in)
 	if err != nil {
 		return tellWhy(c, credentialAccessToken, err) // of an owner who means another session
+	}
+	if policy != nil && endsOwn(*owner, revoked.Selector) {
+		name, _ := policy.CookieNames()
+		a.deleteCookies(c, name, *policy)
 	}
 	tellRevoked(web.Note(c), revoked.Selector)
 	if revoked.Selector.IsToken() {

@@ -201,7 +201,7 @@ type Kind byte
 
 const (
 	Work      Kind = iota
-	Exchange       // a POST is an exchange of a token string, unless its handler calls Record.Turn
+	Exchange       // a POST, and a DELETE without Authorization, presents a token string, unless its handler calls Record.Turn
 	Public         // what is public and short, and asks the store: a key set, which verifiers need
 	Document       // a public document of the program's own, in the budget of Public
 	preflight      // what CORS answers
@@ -214,7 +214,13 @@ func (o Options) kind(c echo.Context) Kind {
 		return unmatched
 	}
 	k := o.Kinds[c.Path()]
-	if k == Exchange && c.Request().Method != http.MethodPost {
+	if k != Exchange {
+		return k
+	}
+	switch req := c.Request(); {
+	case req.Method == http.MethodPost:
+	case req.Method == http.MethodDelete && req.Header.Get(echo.HeaderAuthorization) == "": // a logout by cookie
+	default:
 		return Work
 	}
 	return k
@@ -279,6 +285,7 @@ type payer struct {
 	token         domain.ID // whose bucket it is charged to
 	generation    uint32    // of the token string
 	authenticated bool
+	presented     []string      // copies that were admitted before this one
 	asking        bool          // the store is asked about the token
 	caller        uint64        // among those who have a place
 	begun         time.Duration // since the places' start
@@ -468,42 +475,76 @@ func (r *Record) FailedProof() error {
 }
 
 // Genuine admits an exchange of a refresh token whose token string is genuine, before the store is asked. An error is
-// a *Refused.
+// a *Refused. A request in which several token strings were sent calls it for each one that the store is asked about,
+// and pays for each as a request of its own would. The last one is that which Exchanged charges.
 func (r *Record) Genuine(t domain.PresentedToken, authenticated bool) error {
 	p, g := &r.payer, r.payer.guard
 	if g == nil {
 		return nil
 	}
-	p.genuine = true
-	p.token, p.generation, p.authenticated = t.ID, t.Generation, authenticated
 	if wait := g.tokens.Wait(exchanger(t.ID, authenticated), 1); wait > 0 {
+		p.genuine = true
 		return g.refuse(LimitRefreshToken, wait)
 	}
-	if p.mustProve > 0 {
+	return p.present(t, authenticated)
+}
+
+// Leaving is Genuine for a logout: however often a refresh token is exchanged, it can be revoked.
+func (r *Record) Leaving(t domain.PresentedToken) error {
+	if r.payer.guard == nil {
+		return nil
+	}
+	return r.payer.present(t, false)
+}
+
+func (p *payer) present(t domain.PresentedToken, authenticated bool) error {
+	g, first := p.guard, !p.asking
+	if !first {
+		p.presented = append(p.presented, p.copy())
+	}
+	p.genuine = true
+	p.token, p.generation, p.authenticated = t.ID, t.Generation, authenticated
+	switch {
+	case p.mustProve > 0:
 		if wait := g.worthless.Wait(p.copy(), 1); wait > 0 {
 			return p.tooMany(wait)
 		}
 		if wait := g.genuine.Take(p.address, 1); wait > 0 {
 			return p.tooMany(wait)
 		}
-		if err := p.enter(); err != nil {
-			return err
+		if first {
+			if err := p.enter(); err != nil {
+				return err
+			}
 		}
+	case first: // it has paid
+	case p.known:
+		g.apiKeys.Charge(p.apiKey, 1)
+	default:
+		p.bucket().Charge(p.address, 1)
 	}
 	p.asking = true
 	return nil
 }
 
 // Exchanged charges the exchange to the refresh token that Genuine was called for; or, if it does not count, because
-// the token string was worth nothing, to that token string at its address.
+// the token string was worth nothing, to that token string at its address. The other ones that Genuine was called for
+// are charged as worth nothing.
 func (r *Record) Exchanged(counts bool) {
-	switch p := &r.payer; {
-	case p.guard == nil || !p.genuine:
-	case counts:
-		p.guard.tokens.Charge(exchanger(p.token, p.authenticated), 1)
-	default:
-		p.guard.worthless.Charge(p.copy(), 1)
+	p := &r.payer
+	if p.guard == nil || !p.genuine {
+		return
 	}
+	for _, other := range p.presented {
+		if other != p.copy() {
+			p.guard.worthless.Charge(other, 1)
+		}
+	}
+	if counts {
+		p.guard.tokens.Charge(exchanger(p.token, p.authenticated), 1)
+		return
+	}
+	p.guard.worthless.Charge(p.copy(), 1)
 }
 
 // copy is the key of a token string at an address.

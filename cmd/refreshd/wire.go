@@ -305,8 +305,11 @@ func (s *service) api(
 		Exchange: &usecase.Exchange{
 			Tokens: s.store, Minter: minter, Clock: s.clock, Restored: c.Restored,
 		},
-		List:         &usecase.List{Tokens: s.store, Clock: s.clock},
-		Revoke:       &usecase.Revoke{Revocations: s.store, Keys: s.keys, Clock: s.clock},
+		List:   &usecase.List{Tokens: s.store, Clock: s.clock},
+		Revoke: &usecase.Revoke{Revocations: s.store, Keys: s.keys, Clock: s.clock},
+		Logout: &usecase.Logout{
+			Tokens: s.store, Revocations: s.store, Directory: s.store, Keys: s.keys, Clock: s.clock,
+		},
 		Authenticate: &usecase.Authenticate{APIKeys: s.store, Directory: s.store, Keys: s.keys, Clock: s.clock},
 		Publish:      &usecase.Publish{Directory: s.store, Keys: s.keys, Clock: s.clock},
 		Ready:        ready,

@@ -119,7 +119,9 @@ func (r Reading) beyondSchemas(sent *http.Request, resBody []byte) (found []erro
 		for name := range r.Request.URL.Query() {
 			names = append(names, name)
 		}
-		if slices.Sort(names); !isSelector(names) || len(r.Body) > 0 && r.Request.URL.RawQuery != "" {
+		logout := len(r.Body) == 0 && credential(sent.Header) == "" && sent.Header.Get("Cookie") != "" &&
+			(len(names) == 0 || slices.Equal(names, []string{"cookieName"}))
+		if slices.Sort(names); !isSelector(names) && !logout || len(r.Body) > 0 && r.Request.URL.RawQuery != "" {
 			found = append(found, fmt.Errorf("done, with what is no selector in one place: %v", names))
 		}
 	}
@@ -188,6 +190,7 @@ func proofIsSent(_ context.Context, in *openapi3filter.AuthenticationInput) erro
 	header := in.RequestValidationInput.Request.Header
 	sent := map[string]bool{
 		"apiKey":      isAPIKey(header),
+		"cookie":      header.Get("Cookie") != "" && header.Get("Authorization") == "",
 		"accessToken": strings.Count(credential(header), ".") == 2,
 		"tenant":      header.Get("X-Stencil-TenantId") != "" || header.Get("X-Stencil-Tenanid") != "",
 	}

@@ -128,8 +128,8 @@ func TestSoakFindsABadService(t *testing.T) {
 	t.Parallel()
 	s := newMoment("sqlite")
 	s.program = mutant(t, "refreshd-bad", map[string][2]string{
-		"usecase/exchange.go": {"	presented, genuine, err := x.present(ctx, in)\n",
-			"	go func() { select {} }()\n	presented, genuine, err := x.present(ctx, in)\n"},
+		"usecase/exchange.go": {"	fits, err := x.fits(ctx, presented, in.AccessToken)\n",
+			"	go func() { select {} }()\n	fits, err := x.fits(ctx, presented, in.AccessToken)\n"},
 		"usecase/revoke.go": {"		_, err = r.Revocations.RevokeScope(",
 			"		if selector.Scope.ApplicationID != \"\" {\n			return Revoked{Selector: selector, At: at}, nil\n		}\n		_, err = r.Revocations.RevokeScope("},
 	})

@@ -1,0 +1,273 @@
+package httpapi
+
+import (
+	"errors"
+	"net/http"
+	"net/netip"
+	"net/url"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/labstack/echo/v4"
+
+	"github.com/refreshd/refreshd/adapter/web"
+	"github.com/refreshd/refreshd/domain"
+	"github.com/refreshd/refreshd/usecase"
+)
+
+// cookieQuery is the query of what a browser sends with its cookies.
+type cookieQuery struct {
+	CookieName *string `json:"cookieName"`
+}
+
+// cookieName returns the name of the refresh token's cookie that a request names, in one of these places or in several.
+func cookieName(places ...*string) (string, error) {
+	var named *string
+	for _, name := range places {
+		switch {
+		case name == nil:
+		case named != nil && *named != *name:
+			return "", domain.NewInvalid(domain.FieldCookieName, domain.Conflict, "body and query name two cookies: send one")
+		default:
+			named = name
+		}
+	}
+	if named == nil {
+		return domain.DefaultCookieName, nil
+	}
+	var p domain.Problems
+	domain.CheckCookieName(&p, domain.FieldCookieName, *named)
+	return *named, p.Err()
+}
+
+// cookies are the values of the cookies of that name in a request that a page may send. A browser adds cookies to what
+// other sites make it send, so they count only on a request of an own page.
+//
+// The access token's cookie is not read. The exchange would be refused if it were another session's, and it easily is:
+// a login that sets only the other cookie, or a neighbouring domain, leaves it behind.
+func (a *API) cookies(c echo.Context, name string) (tokenStrings []domain.Secret, err error) {
+	for _, cookie := range c.Cookies() {
+		if cookie.Name == name && cookie.Value != "" {
+			tokenStrings = append(tokenStrings, domain.NewSecret(cookie.Value))
+		}
+	}
+	if len(tokenStrings) > 0 && !a.ownPage(c) {
+		return nil, domain.NewInvalid("refreshToken", domain.Malformed,
+			"the cookie does not count on a request from another site: send the token string in the body, or configure the origin")
+	}
+	return tokenStrings, nil
+}
+
+// ownPage reports whether a request that a browser may have sent comes from a page of the service, or of a configured
+// origin. A browser says that itself in Sec-Fetch-Site, which no page can set. Where it does not, an Origin other than
+// the service's own is another site's; an old browser leaves Origin out where no other origin is at work.
+func (a *API) ownPage(c echo.Context) bool {
+	header := c.Request().Header
+	origins, sites := header.Values(echo.HeaderOrigin), header.Values("Sec-Fetch-Site")
+	switch {
+	case len(origins) > 1 || len(sites) > 1: // no browser sends two
+		return false
+	case len(origins) == 1 && a.Origins.Has(origins[0]):
+		return true
+	case len(sites) == 1:
+		return sites[0] == "same-origin" || sites[0] == "none"
+	default:
+		return len(origins) == 0 || a.isOwn(origins[0], c.Request().Host)
+	}
+}
+
+// isOwn reports whether origin is that of a request to host. Behind a proxy the request does not show its scheme, and
+// a header may lie about it. So it is that of the public URL where the host is; elsewhere it is one that can carry
+// our cookies: they are Secure except on a loopback address.
+func (a *API) isOwn(origin, host string) bool {
+	scheme, own, _ := strings.Cut(origin, "://")
+	if host == "" || !strings.EqualFold(own, host) {
+		return false
+	}
+	if public, err := url.Parse(a.PublicURL); err == nil && strings.EqualFold(public.Host, host) {
+		return scheme == public.Scheme
+	}
+	return scheme == "https" || scheme == "http" && web.IsLoopback(host)
+}
+
+const (
+	// maxCookie is the size of cookie that a client has to support (RFC 6265, section 6.1): name, value and attributes
+	// together. Browsers drop larger ones.
+	maxCookie = 4096
+	// maxSetCookies is how many bytes of Set-Cookie headers a response that deletes cookies has at most, if the access
+	// token's cookie is left out for it: common proxies answer 502 where a response's headers are longer than 4 096.
+	maxSetCookies = 3500
+	// maxDomains bounds the domains of a host for which a cookie is deleted.
+	maxDomains = 4
+	maxHost    = 253 // bytes of a host name
+)
+
+// cookieJar is how a response sets and deletes cookies. Lines are collected, because what is set has to come last: a
+// browser obeys them one after another.
+type cookieJar struct {
+	secure bool
+	lines  []string
+}
+
+func (j *cookieJar) add(c *http.Cookie) {
+	c.Path = "/"
+	c.Secure = j.secure || domain.IsSecureName(c.Name) // which browsers refuse otherwise, also on this machine
+	if line := c.String(); line != "" {
+		j.lines = append(j.lines, line)
+	}
+}
+
+func (j *cookieJar) length() (n int) {
+	for _, line := range j.lines {
+		n += len("Set-Cookie: \r\n") + len(line)
+	}
+	return n
+}
+
+func (j *cookieJar) send(c echo.Context) {
+	for _, line := range j.lines {
+		c.Response().Header().Add(echo.HeaderSetCookie, line)
+	}
+}
+
+func tokenCookie(name string, value domain.Secret, left time.Duration, p domain.Policy) *http.Cookie {
+	return &http.Cookie{
+		Name: name, Value: value.Reveal(), Domain: p.CookieDomain, MaxAge: int(left / time.Second), HttpOnly: true,
+		SameSite: http.SameSiteLaxMode,
+	}
+}
+
+// set sets both cookies for as long as their tokens can be used. An access token that is too large for a cookie, or for
+// a response that deletes cookies, is in the body only; the cookie of an earlier one is then deleted.
+func (j *cookieJar) set(g usecase.Grant) {
+	refreshName, accessName := g.Policy.CookieNames()
+	deletes := len(j.lines) > 0
+	j.add(tokenCookie(refreshName, g.TokenString, g.RefreshTokenExpiresIn, g.Policy))
+	before, length := len(j.lines), j.length()
+	access := tokenCookie(accessName, g.AccessToken, g.ExpiresIn, g.Policy)
+	j.add(access)
+	alone := len(access.String())
+	fits := length+alone <= maxSetCookies || alone > maxSetCookies // where a proxy takes this one without the others
+	if alone > maxCookie || deletes && !fits {
+		j.lines = j.lines[:before]
+		j.delete(accessName, g.Policy.CookieDomain)
+	}
+}
+
+// delete deletes the cookie in the form that has this domain; empty for the one that has none. It needs no other
+// attribute than those of the form: a cookie is what its name, domain and path say (RFC 6265, section 5.3, step 11).
+func (j *cookieJar) delete(name, domain string) {
+	j.add(&http.Cookie{Name: name, Domain: domain, MaxAge: -1}) // Max-Age=0 on the wire
+}
+
+// deleteAll deletes both cookies that go with a refresh token's cookie of that name, in all of these forms but those
+// that are set.
+func (j *cookieJar) deleteAll(name string, domains []string, set domain.Policy, isSet bool) {
+	setRefresh, setAccess := set.CookieNames()
+	for _, one := range []string{name, domain.AccessCookieName(name)} {
+		kept := isSet && (one == setRefresh || one == setAccess)
+		for _, d := range domains {
+			if kept && strings.EqualFold(d, set.CookieDomain) || d != "" && domain.IsHostOnlyName(one) {
+				continue
+			}
+			j.delete(one, d)
+		}
+	}
+}
+
+// renewCookies sets the cookies of a grant, in the place of those that were read under name. Where several values were
+// read, or the policy has other names, all other forms of those that were read are deleted first, if none of them has to
+// be kept.
+func (a *API) renewCookies(c echo.Context, g usecase.Grant, name string, read int, deletable bool) {
+	j := a.jar(c)
+	refreshName, _ := g.Policy.CookieNames()
+	domains := a.cookieDomains(c, g.Policy)
+	taken := slices.Contains(domains, strings.ToLower(g.Policy.CookieDomain)) // else the browser ignores what is set
+	if deletable && taken && (read > 1 || name != refreshName) {
+		j.deleteAll(name, domains, g.Policy, true)
+	}
+	j.set(g)
+	j.send(c)
+}
+
+// deleteCookies deletes the cookies that were read under name, in all forms in which they can have reached the service.
+func (a *API) deleteCookies(c echo.Context, name string, p domain.Policy) {
+	j := a.jar(c)
+	j.deleteAll(name, a.cookieDomains(c, p), p, false)
+	j.send(c)
+}
+
+// refuseCookies deletes the cookies if err says that a request's cookies are of several sessions, of which none can be
+// chosen; a login then ends it. It returns err, or that of the guard.
+func (a *API) refuseCookies(c echo.Context, name string, err error) error {
+	record := web.Note(c)
+	switch {
+	case errors.Is(err, usecase.ErrTooManySessions):
+		record.Proved()
+	case errors.Is(err, usecase.ErrSeveralSessions):
+		record.Exchanged(false)
+	default:
+		return err
+	}
+	a.deleteCookies(c, name, domain.Policy{})
+	return err
+}
+
+// jar sets cookies that are Secure, but where the service is only tried: on this machine, and without a public address
+// that says otherwise. A proxy may show its own address of this machine as the request's host.
+func (a *API) jar(c echo.Context) *cookieJar {
+	return &cookieJar{secure: strings.HasPrefix(a.PublicURL, "https://") || !web.IsLoopback(c.Request().Host)}
+}
+
+// issuedCookies sets the cookies of a grant for a backend to pass on. The request is the backend's, so that the public
+// URL says whether browsers reach the service in the clear.
+func (a *API) issuedCookies(c echo.Context, g usecase.Grant) {
+	public, err := url.Parse(a.PublicURL)
+	j := &cookieJar{secure: err != nil || public.Scheme != "http" || !web.IsLoopback(public.Host)}
+	j.set(g)
+	j.send(c)
+}
+
+// cookieDomains are the domains of the forms in which a cookie can have reached the service: none ("", it is then the
+// host's alone), and each that the host lies in. The host is the request's, or that of the public URL, where a proxy
+// shows another one. A browser ignores a domain that is not its own or that is a public suffix, such as co.uk. Of many
+// the shortest count, since pages share those, and that of the policy.
+func (a *API) cookieDomains(c echo.Context, p domain.Policy) []string {
+	domains := []string{""}
+	add := func(d string) {
+		if !slices.Contains(domains, d) {
+			domains = append(domains, d)
+		}
+	}
+	hosts := []string{c.Request().Host}
+	if public, err := url.Parse(a.PublicURL); err == nil {
+		hosts = append(hosts, public.Host)
+	}
+	for _, host := range hosts {
+		parents := parentDomains(host)
+		for _, d := range parents[max(0, len(parents)-maxDomains):] {
+			add(d)
+		}
+		if d := strings.ToLower(p.CookieDomain); slices.Contains(parents, d) {
+			add(d)
+		}
+	}
+	return domains
+}
+
+// parentDomains are the host, in lower case, and each parent of it that has two labels or more; none of an address.
+func parentDomains(hostport string) (domains []string) {
+	u := url.URL{Host: hostport}
+	host := strings.ToLower(u.Hostname())
+	if _, err := netip.ParseAddr(host); err == nil || len(host) > maxHost {
+		return nil
+	}
+	for strings.Contains(host, ".") {
+		if domain.IsDomainName(host) {
+			domains = append(domains, host)
+		}
+		_, host, _ = strings.Cut(host, ".")
+	}
+	return domains
+}

@@ -1,0 +1,110 @@
+package httpapi_test
+
+import (
+	"net/http"
+	"slices"
+	"strings"
+	"testing"
+)
+
+// A jar is what a browser keeps of cookies (RFC 6265, sections 5.3 and 5.4; RFC 6265bis for prefixes and for telling a
+// cookie without a domain from one with the host's). All requests go over https, at one time.
+type jar struct{ cookies []kept }
+
+type kept struct {
+	name, value, domain string
+	hostOnly            bool
+}
+
+// publicSuffixes are those that the tests have hosts under.
+var publicSuffixes = []string{"example", "co.uk", "uk", "net"}
+
+// receive obeys the Set-Cookie headers of a response of host, one after another.
+func (j *jar) receive(host string, h http.Header) {
+	for _, c := range (&http.Response{Header: h}).Cookies() {
+		k := kept{name: c.Name, value: c.Value, domain: host, hostOnly: true}
+		if c.Domain != "" {
+			k.domain, k.hostOnly = strings.ToLower(strings.TrimPrefix(c.Domain, ".")), false
+			if slices.Contains(publicSuffixes, k.domain) || !domainMatch(host, k.domain) {
+				continue
+			}
+		}
+		lower := strings.ToLower(c.Name)
+		if (strings.HasPrefix(lower, "__host-") && !(c.Secure && k.hostOnly && c.Path == "/")) ||
+			(strings.HasPrefix(lower, "__secure-") && !c.Secure) || len(c.String()) > 4096 {
+			continue
+		}
+		same := func(o kept) bool { return o.name == k.name && o.domain == k.domain && o.hostOnly == k.hostOnly }
+		j.cookies = slices.DeleteFunc(j.cookies, same)
+		if c.MaxAge >= 0 {
+			j.cookies = append(j.cookies, k)
+		}
+	}
+}
+
+// put stores a cookie that something else has set: without a domain if domain is empty.
+func (j *jar) put(host, name, value, domain string) {
+	k := kept{name, value, host, true}
+	if domain != "" {
+		k.domain, k.hostOnly = domain, false
+	}
+	j.cookies = append(j.cookies, k)
+}
+
+func domainMatch(host, domain string) bool {
+	return host == domain || strings.HasSuffix(host, "."+domain)
+}
+
+// header is the Cookie header of a request to host.
+func (j *jar) header(host string) string {
+	var pairs []string
+	for _, k := range j.cookies {
+		if k.hostOnly && k.domain == host || !k.hostOnly && domainMatch(host, k.domain) {
+			pairs = append(pairs, k.name+"="+k.value)
+		}
+	}
+	return strings.Join(pairs, "; ")
+}
+
+// values are those of a name, in the order in which they came.
+func (j *jar) values(name string) (values []string) {
+	for _, k := range j.cookies {
+		if k.name == name {
+			values = append(values, k.value)
+		}
+	}
+	return values
+}
+
+func (j *jar) has(value string) bool {
+	return slices.ContainsFunc(j.cookies, func(k kept) bool { return k.value == value })
+}
+
+// A browser shows a page of the service's own origin at host, in a browser.
+type browser struct {
+	s    *service
+	jar  jar
+	host string
+}
+
+func (s *service) browser(h string) *browser { return &browser{s: s, host: h} }
+
+// send sends a request as the page does, with the cookies of the browser, and keeps those of the response.
+func (p *browser) send(t *testing.T, method, target string, options ...option) *answer {
+	t.Helper()
+	own := []option{host(p.host), header("Sec-Fetch-Site", "same-origin")}
+	if cookies := p.jar.header(strings.Split(p.host, ":")[0]); cookies != "" {
+		own = append(own, header("Cookie", cookies))
+	}
+	got := p.s.do(t, method, target, append(own, options...)...)
+	p.jar.receive(strings.Split(p.host, ":")[0], got.header)
+	return got
+}
+
+// login issues a session in cookies, which the login service passes on.
+func (p *browser) login(t *testing.T, app string) grant {
+	t.Helper()
+	got := p.s.do(t, "POST", "/jwt/issue", backend, body(object{"applicationsId": app, "userId": "ada", "cookies": true}))
+	p.jar.receive(strings.Split(p.host, ":")[0], got.want(t, 200).header)
+	return got.grant(t)
+}
