@@ -58,8 +58,8 @@ var apiMethods = []string{"GET", "POST", "PUT", "PATCH", "DELETE"}
 func Endpoints() map[string][]string {
 	return map[string][]string{
 		"/jwt/issue":       {"POST"},
-		"/jwt/refresh":     {"GET", "POST", "DELETE"},
-		"/jwt/refresh/:id": {"GET", "POST", "DELETE"},
+		"/jwt/refresh":     {"GET", "POST", "PATCH", "DELETE"},
+		"/jwt/refresh/:id": {"GET", "POST", "PATCH", "DELETE"},
 	}
 }
 

@@ -33,6 +33,7 @@ const (
 	Blank     Reason = "blank"     // missing or empty
 	Malformed Reason = "invalid"   // present, and not what it should be
 	TooLong   Reason = "tooLong"   // above the documented size
+	TooMany   Reason = "tooMany"   // selects more than the documented number
 	Unknown   Reason = "unknown"   // a name that this document does not have
 	Repeated  Reason = "repeated"  // the same name twice, or the same thing said twice
 	Conflict  Reason = "conflict"  // does not go together with another field

@@ -150,11 +150,17 @@ func (t RefreshToken) Validate() error {
 	checkTenantID(&p, "tenantId", t.TenantID)
 	checkOwnerID(&p, "applicationsId", t.ApplicationID)
 	checkOwnerID(&p, "userId", t.UserID)
-	checkEntries(&p, "roles", t.Roles, func(p *Problems, field, s string) { checkOwnerID(p, field, s) })
-	checkEntries(&p, "scopes", t.Scopes, checkScope)
 	if len(t.Binding) > MaxBinding {
 		p.Add("binding", TooLong, "use at most 255 bytes")
 	}
+	t.checkContent(&p)
+	return p.Err()
+}
+
+// checkContent notes what is wrong with roles, scopes, claims and metadata: what a caller may change later.
+func (t RefreshToken) checkContent(p *Problems) {
+	checkEntries(p, "roles", t.Roles, func(p *Problems, field, s string) { checkOwnerID(p, field, s) })
+	checkEntries(p, "scopes", t.Scopes, checkScope)
 	if len(t.Claims) > maxObject {
 		p.Add("claims", TooLong, "use at most 4096 bytes of JSON")
 	}
@@ -165,13 +171,12 @@ func (t RefreshToken) Validate() error {
 		}
 	}
 	d := t.MetaData.Device
-	checkText(&p, "metaData.device.name", d.Name, maxDeviceField)
-	checkText(&p, "metaData.device.type", d.Type, maxDeviceField)
-	checkText(&p, "metaData.device.description", d.Description, maxDeviceField)
+	checkText(p, "metaData.device.name", d.Name, maxDeviceField)
+	checkText(p, "metaData.device.type", d.Type, maxDeviceField)
+	checkText(p, "metaData.device.description", d.Description, maxDeviceField)
 	if len(d.Name)+len(d.Type)+len(d.Description)+len(t.MetaData.Data) > maxObject {
 		p.Add("metaData", TooLong, "use at most 4096 bytes of JSON")
 	}
-	return p.Err()
 }
 
 func checkEntries(p *Problems, field string, entries []string, check func(*Problems, string, string)) {
@@ -212,9 +217,13 @@ func (t RefreshToken) SameIssue(asked RefreshToken) bool {
 		return false
 	}
 	return t.ID == asked.ID && t.TenantID == asked.TenantID && t.ApplicationID == asked.ApplicationID &&
-		t.UserID == asked.UserID && t.Binding == asked.Binding && slices.Equal(t.Roles, asked.Roles) &&
-		slices.Equal(t.Scopes, asked.Scopes) && t.Claims == asked.Claims &&
-		t.MetaData.Device == asked.MetaData.Device && t.MetaData.Data == asked.MetaData.Data
+		t.UserID == asked.UserID && t.Binding == asked.Binding && t.SameContent(asked)
+}
+
+// SameContent reports whether a [Patch] would find the same in t and u: roles, scopes, claims, device and data.
+func (t RefreshToken) SameContent(u RefreshToken) bool {
+	return slices.Equal(t.Roles, u.Roles) && slices.Equal(t.Scopes, u.Scopes) && t.Claims == u.Claims &&
+		t.MetaData.Device == u.MetaData.Device && t.MetaData.Data == u.MetaData.Data
 }
 
 // AsIssued is t as its insert stored it, as far as a repeated issue is answered from it.
