@@ -14,7 +14,10 @@ type Media int
 const (
 	JSON       Media = iota // application/json
 	JSONOrForm              // or application/x-www-form-urlencoded
+	MergePatch              // application/json, or application/merge-patch+json (RFC 7396, section 4)
 )
+
+const mimeMergePatch = "application/merge-patch+json"
 
 // HasBody reports whether the request has a body of at least one byte. Without one, its Content-Type means nothing.
 func HasBody(c echo.Context) bool { return len(Note(c).body) > 0 }
@@ -52,11 +55,17 @@ func isForm(c echo.Context, media Media) (bool, error) {
 		}
 	}
 	accept := echo.MIMEApplicationJSON
-	if media == JSONOrForm {
+	switch media {
+	case JSONOrForm:
 		accept += ", " + echo.MIMEApplicationForm
+	case MergePatch:
+		accept += ", " + mimeMergePatch
 	}
 	refuse := func() (bool, error) {
 		c.Response().Header().Set("Accept", accept)
+		if media == MergePatch {
+			c.Response().Header().Set("Accept-Patch", accept) // RFC 5789, section 2.2
+		}
 		return false, echo.NewHTTPError(http.StatusUnsupportedMediaType, "the Content-Type must be one of: "+accept+"; in UTF-8")
 	}
 	types := header.Values(echo.HeaderContentType)
@@ -71,7 +80,7 @@ func isForm(c echo.Context, media Media) (bool, error) {
 		return refuse()
 	}
 	switch {
-	case mediaType == echo.MIMEApplicationJSON:
+	case mediaType == echo.MIMEApplicationJSON, mediaType == mimeMergePatch && media == MergePatch:
 		return false, nil
 	case mediaType == echo.MIMEApplicationForm && media == JSONOrForm:
 		return true, nil

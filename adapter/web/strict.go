@@ -34,7 +34,8 @@ var ErrEmptyBody error = domain.NewInvalid("", domain.Blank, "the body is empty,
 // T is a struct whose fields carry `json:"name"`, and may carry `alias:"other,another"`: names that mean the same field. Field
 // errors have the first name, whichever was sent. A field is a string, bool or signed integer, a struct, a slice or map[string]
 // of these, a pointer to one of these, which stays nil where nothing was sent, or a json.RawMessage, which takes any JSON object
-// as it came: inside, names are free and null is allowed. Anything else in T panics.
+// as it came: inside, names are free and null is allowed. A pointer to such a pointer takes null too, which sets the outer
+// one and leaves the inner one nil. Anything else in T panics.
 //
 // Control characters, NUL too, are content, and arrive.
 func DecodeJSON[T any](data []byte) (T, error) {
@@ -360,6 +361,11 @@ func (w *walker) peek() byte {
 // decode reads the value at hand into v, or notes what is wrong with it; either way it ends behind the value.
 func (w *walker) decode(v reflect.Value, path string, depth int) {
 	first := w.peek()
+	if first == 'n' && v.Kind() == reflect.Pointer && v.Type().Elem().Kind() == reflect.Pointer {
+		v.Set(reflect.New(v.Type().Elem()))
+		w.skip()
+		return
+	}
 	if first == 'n' {
 		w.add(path, domain.Malformed, "must be "+want(v.Type())+", not null; leave it out instead")
 		w.skip()

@@ -33,6 +33,15 @@ type input struct {
 	MetaData  metaData            `json:"metaData"`
 	Endpoints map[string][]string `json:"endpoints"`
 	Devices   []device            `json:"devices"`
+	Patch     *patch              `json:"patch"`
+}
+
+// patch is what null can be sent for.
+type patch struct {
+	Name   **string          `json:"name" alias:"label"`
+	Roles  **[]string        `json:"roles"`
+	Claims **json.RawMessage `json:"claims"`
+	Device **device          `json:"device"`
 }
 
 func ptr[T any](v T) *T { return &v }
@@ -98,6 +107,14 @@ func TestStrictJSONRefuses(t *testing.T) {
 		{"null for a free-form object", `{"claims":null}`, "[invalid]claims"},
 		{"null in a list", `{"roles":["a",null]}`, "[invalid]roles"},
 		{"null in a map", `{"endpoints":{"/a":null}}`, "[invalid]endpoints./a"},
+		{"null around what takes it", `{"patch":null}`, "[invalid]patch"},
+		{"null in a list that takes it", `{"patch":{"roles":[null]}}`, "[invalid]patch.roles"},
+		{"null in an object that takes it", `{"patch":{"device":{"name":null}}}`, "[invalid]patch.device.name"},
+		{"null twice", `{"patch":{"name":null,"label":null}}`, "[repeated]patch.name"},
+		{"a wrong type for what takes null", `{"patch":{"name":1,"roles":{},"claims":[],"device":""}}`,
+			"[invalid]patch.name [invalid]patch.roles [invalid]patch.claims [invalid]patch.device"},
+		{"a repeated name in free form that takes null", `{"patch":{"claims":{"a":null,"a":null}}}`, "[repeated]patch.claims.a"},
+		{"a lone surrogate in free form that takes null", `{"patch":{"claims":{"a":"\ud800"}}}`, "[invalid]patch.claims.a"},
 		{"a number for a string", `{"userId":1}`, "[invalid]userId"},
 		{"a wrong type under an alias", `{"userID":1}`, "[invalid]userId"},
 		{"an object for a string", `{"userId":{"a":{}}}`, "[invalid]userId"},
@@ -146,6 +163,12 @@ func TestStrictJSONAccepts(t *testing.T) {
 		{"a surrogate pair", `{"userId":"\ud83d\ude00\\ud800"}`, input{UserID: ptr("😀\\ud800")}},
 		{"extremes", `{"ttl":-9223372036854775808,"small":127}`, input{TTL: ptr(int64(-1 << 63)), Small: 127}},
 		{"minus nothing", `{"ttl":-0}`, input{TTL: ptr(int64(0))}},
+		{"null where it is taken", `{"patch":{"label":null,"roles":null,"claims":null,"device":null}}`,
+			input{Patch: &patch{ptr[*string](nil), ptr[*[]string](nil), ptr[*json.RawMessage](nil), ptr[*device](nil)}}},
+		{"a value where null is taken", `{"patch":{"name":"a","roles":[],"claims":{"a":null},"device":{"type":"b"}}}`,
+			input{Patch: &patch{
+				ptr(ptr("a")), ptr(ptr([]string{})), ptr(ptr(json.RawMessage(`{"a":null}`))), ptr(ptr(device{Type: "b"})),
+			}}},
 		{"free form as it came", `{"claims": {"A":null, "a":[1,{"A":2}], "":"\u00e4"} }`,
 			input{Claims: json.RawMessage(`{"A":null, "a":[1,{"A":2}], "":"\u00e4"}`)}},
 		{"the deepest free form", `{"claims":` + deepest + `}`, input{Claims: json.RawMessage(deepest)}},

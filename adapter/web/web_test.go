@@ -345,6 +345,31 @@ func TestMediaTypes(t *testing.T) {
 	}
 }
 
+// A merge patch has a media type of its own (RFC 7396, section 4); a refusal says which a PATCH may have (RFC 5789,
+// section 2.2).
+func TestMediaTypesOfAMergePatch(t *testing.T) {
+	s := newSite(t, nil)
+	s.PATCH("/patch", func(c echo.Context) error {
+		_, err := web.Body[userInput](c, web.MergePatch)
+		if err != nil {
+			return err
+		}
+		return c.NoContent(204)
+	})
+	const accepted = "application/json, application/merge-patch+json"
+	for contentType, want := range map[string]int{
+		"application/json": 204, "application/merge-patch+json": 204, "Application/Merge-Patch+JSON; charset=utf-8": 204,
+		"application/merge-patch+json; charset=latin1": 415, "application/json-patch+json": 415,
+		"application/x-www-form-urlencoded": 415, "text/plain": 415, "": 415,
+	} {
+		rec := s.send("PATCH", "/patch", `{"userId":"a"}`, "Content-Type", contentType)
+		told := rec.Header().Get("Accept-Patch")
+		if rec.Code != want || (want == 415) != (told == accepted) || rec.Header().Get("Accept") != told {
+			t.Errorf("%q: got %d, Accept-Patch %q, Accept %q; want %d", contentType, rec.Code, told, rec.Header().Get("Accept"), want)
+		}
+	}
+}
+
 func TestTheQueryIsStrict(t *testing.T) {
 	s := newSite(t, nil)
 	s.GET("/x", func(c echo.Context) error {
