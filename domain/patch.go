@@ -65,13 +65,20 @@ func (p Patch) Validate() error {
 	}
 	var problems Problems
 	t.checkContent(&problems)
+	if p.Claims != nil {
+		for _, m := range p.Claims.patch.members {
+			if m.value.text == "null" { // who would remove one thinks that it is a caller's
+				checkClaimName(&problems, m.name)
+			}
+		}
+	}
 	return problems.Err()
 }
 
-// Changed is t as p changes it. It returns an *Invalid that names t if the result cannot be stored, or if its access
+// Patched is t as p changes it. It returns an *Invalid that names t if the result cannot be stored, or if its access
 // tokens would become too large for what carries them. An access token that is too large already, since the policy was
 // changed, may become smaller: otherwise a role could not be taken away.
-func (t RefreshToken) Changed(p Patch, policy Policy, issuer string) (RefreshToken, error) {
+func (t RefreshToken) Patched(p Patch, policy Policy, issuer string) (RefreshToken, error) {
 	after, err := p.apply(t)
 	if err != nil {
 		return RefreshToken{}, fmt.Errorf("refresh token %s: %w", t.ID, err)

@@ -165,10 +165,7 @@ func (t RefreshToken) checkContent(p *Problems) {
 		p.Add("claims", TooLong, "use at most 4096 bytes of JSON")
 	}
 	for _, name := range t.Claims.names() {
-		// Some verifiers match names in any case (Go's encoding/json does), so `Sub` is as dangerous as `sub`.
-		if i := slices.IndexFunc(reservedClaims, func(r string) bool { return strings.EqualFold(r, name) }); i >= 0 {
-			p.Add("claims."+reservedClaims[i], Conflict, "this claim is ours to set: choose another name")
-		}
+		checkClaimName(p, name)
 	}
 	d := t.MetaData.Device
 	checkText(p, "metaData.device.name", d.Name, maxDeviceField)
@@ -176,6 +173,13 @@ func (t RefreshToken) checkContent(p *Problems) {
 	checkText(p, "metaData.device.description", d.Description, maxDeviceField)
 	if len(d.Name)+len(d.Type)+len(d.Description)+len(t.MetaData.Data) > maxObject {
 		p.Add("metaData", TooLong, "use at most 4096 bytes of JSON")
+	}
+}
+
+func checkClaimName(p *Problems, name string) {
+	// Some verifiers match names in any case (Go's encoding/json does), so `Sub` is as dangerous as `sub`.
+	if i := slices.IndexFunc(reservedClaims, func(r string) bool { return strings.EqualFold(r, name) }); i >= 0 {
+		p.Add("claims."+reservedClaims[i], Conflict, "this claim is ours to set: choose another name")
 	}
 }
 

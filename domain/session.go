@@ -91,9 +91,7 @@ type Change struct{ Before, After RefreshToken }
 
 // Fits reports whether stored, a record of the same id, still has what Before has of the five.
 func (c Change) Fits(stored RefreshToken) bool {
-	return slices.Equal(stored.Roles, c.Before.Roles) && slices.Equal(stored.Scopes, c.Before.Scopes) &&
-		stored.Claims == c.Before.Claims && stored.MetaData.Device == c.Before.MetaData.Device &&
-		stored.MetaData.Data == c.Before.MetaData.Data
+	return stored.SameContent(c.Before)
 }
 
 // Changed is stored with what After has of the five.
