@@ -3,6 +3,7 @@ package docs
 import (
 	"fmt"
 	"path"
+	"slices"
 	"strings"
 
 	"go.yaml.in/yaml/v3"
@@ -77,21 +78,33 @@ type example struct {
 }
 
 type schema struct {
-	Ref                              string `yaml:"$ref"`
-	Title, Description, Type, Format string
-	Const                            yaml.Node
-	Enum                             []yaml.Node
-	Default                          yaml.Node
-	Minimum, Maximum                 *int64
-	MaxLength                        *int64 `yaml:"maxLength"`
-	MaxItems                         *int64 `yaml:"maxItems"`
-	Items                            *schema
-	Properties                       ordered[schema]
-	AdditionalProperties             yaml.Node `yaml:"additionalProperties"`
-	Required                         []string
-	OneOf                            []schema `yaml:"oneOf"`
-	Asked                            bool     `yaml:"x-required"`
-	AliasOf                          string   `yaml:"x-alias-of"`
+	Ref                        string `yaml:"$ref"`
+	Title, Description, Format string
+	Type                       kinds
+	Const                      yaml.Node
+	Enum                       []yaml.Node
+	Default                    yaml.Node
+	Minimum, Maximum           *int64
+	MaxLength                  *int64 `yaml:"maxLength"`
+	MaxItems                   *int64 `yaml:"maxItems"`
+	Items                      *schema
+	Properties                 ordered[schema]
+	AdditionalProperties       yaml.Node `yaml:"additionalProperties"`
+	Required                   []string
+	OneOf                      []schema `yaml:"oneOf"`
+	Asked                      bool     `yaml:"x-required"`
+	AliasOf                    string   `yaml:"x-alias-of"`
+}
+
+// kinds are the types that a value may have, one or a list of them.
+type kinds []string
+
+func (k *kinds) UnmarshalYAML(node *yaml.Node) error {
+	if node.Kind == yaml.SequenceNode {
+		return node.Decode((*[]string)(k))
+	}
+	*k = kinds{node.Value}
+	return nil
 }
 
 // ordered is a mapping in the order of the document: the author's order is the reader's.
@@ -163,12 +176,12 @@ func typeOf(s schema, items string) string {
 			values[i] = v.Value
 		}
 		words = append(words, strings.Join(values, " | "))
-	case s.Type == "array":
-		words = append(words, "array of "+items)
+	case slices.Contains(s.Type, "array"):
+		words = append(words, strings.Replace(strings.Join(s.Type, " or "), "array", "array of "+items, 1))
 	case s.Format == "uuid":
 		words = append(words, "UUID")
 	default:
-		words = append(words, s.Type)
+		words = append(words, strings.Join(s.Type, " or "))
 	}
 	switch {
 	case s.Minimum != nil && s.Maximum != nil:
