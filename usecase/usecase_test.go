@@ -47,6 +47,7 @@ type replica struct {
 	issue        *usecase.Issue
 	exchange     *usecase.Exchange
 	list         *usecase.List
+	patch        *usecase.Patch
 	revoke       *usecase.Revoke
 	authenticate *usecase.Authenticate
 	publish      *usecase.Publish
@@ -112,6 +113,7 @@ func (w *world) replicaOf(keys *usecase.Keys) replica {
 		},
 		exchange:     &usecase.Exchange{Tokens: w.probe, Minter: minter, Clock: clock},
 		list:         &usecase.List{Tokens: w.probe, Clock: clock},
+		patch:        &usecase.Patch{Tokens: w.probe, Directory: w.probe, PublicURL: publicURL, Clock: clock},
 		revoke:       &usecase.Revoke{Revocations: w.probe, Keys: keys, Clock: clock},
 		authenticate: &usecase.Authenticate{APIKeys: w.probe, Directory: w.probe, Keys: keys, Clock: clock},
 		publish:      &usecase.Publish{Directory: w.probe, Keys: keys, Clock: clock},

@@ -1,0 +1,496 @@
+package usecase_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/refreshd/refreshd/domain"
+	"github.com/refreshd/refreshd/port"
+	"github.com/refreshd/refreshd/usecase"
+)
+
+// claimPatch sets one claim.
+func claimPatch(t *testing.T, name string, value any) domain.Patch {
+	t.Helper()
+	p, ok := domain.NewObjectPatch(fmt.Appendf(nil, `{%q:%q}`, name, fmt.Sprint(value)))
+	if !ok {
+		t.Fatalf("%q is no name of a claim", name)
+	}
+	return domain.Patch{Claims: &p}
+}
+
+func rolesPatch(roles ...string) domain.Patch { return domain.Patch{Roles: &roles} }
+
+func (r replica) changed(t *testing.T, g usecase.Grant, p domain.Patch) {
+	t.Helper()
+	s, err := r.patch.One(t.Context(), g.RefreshToken.TenantID, g.RefreshToken.ID.String(), p)
+	must(t, err)
+	if s.Token.ID != g.RefreshToken.ID {
+		t.Fatalf("changed %s, want %s", s.Token.ID, g.RefreshToken.ID)
+	}
+}
+
+func wantRoles(t *testing.T, g usecase.Grant, want ...any) {
+	t.Helper()
+	got, _ := claimsOf(t, g.AccessToken)["roles"].([]any)
+	if diff := cmp.Diff(append([]any{}, want...), append([]any{}, got...)); diff != "" {
+		t.Errorf("roles of the access token (-want +got):\n%s", diff)
+	}
+}
+
+// A role that was taken away is in no access token that is handed out afterwards, whichever way an exchange ends; and
+// the token string goes on as if nothing had been changed.
+func TestTheNextExchangeCarriesAChange(t *testing.T) {
+	t.Run("rotated", func(t *testing.T) {
+		w := newWorld(t)
+		g := w.issued(t, "shop")
+		w.changed(t, g, rolesPatch("admin"))
+		wantRoles(t, w.rotated(t, g.TokenString).Grant, "admin")
+	})
+	t.Run("retried", func(t *testing.T) {
+		w := newWorld(t)
+		g := w.issued(t, "shop")
+		w.changed(t, g, rolesPatch("admin"))
+		first := w.rotated(t, g.TokenString)
+		w.clock.advance(time.Second)
+		w.changed(t, g, rolesPatch("viewer"))
+		for _, sent := range []domain.Secret{g.TokenString, first.TokenString} {
+			again := w.exchanged(t, sent)
+			wantOutcome(t, again, domain.Retried, nil)
+			wantRoles(t, again.Grant, "viewer")
+			if !again.TokenString.Equal(first.TokenString) {
+				t.Error("the retry was answered with another token string")
+			}
+			before, after := claimsOf(t, first.AccessToken), claimsOf(t, again.AccessToken)
+			if before["iat"] != after["iat"] || before["jti"] == after["jti"] {
+				t.Errorf("iat %v and %v, want the same; jti %v and %v, want others", before["iat"], after["iat"], before["jti"], after["jti"])
+			}
+		}
+	})
+	t.Run("recovered", func(t *testing.T) {
+		w := newWorld(t)
+		g := w.issued(t, "shop")
+		first := w.rotated(t, g.TokenString)
+		w.clock.advance(time.Hour)
+		w.changed(t, g, rolesPatch("viewer"))
+		again := w.exchanged(t, g.TokenString)
+		wantOutcome(t, again, domain.Recovered, nil)
+		wantRoles(t, again.Grant, "viewer")
+		if !again.TokenString.Equal(first.TokenString) {
+			t.Error("the recovery was answered with another token string")
+		}
+		w.clock.advance(time.Hour)
+		w.changed(t, g, rolesPatch("editor"))
+		repeated := w.exchanged(t, g.TokenString)
+		wantOutcome(t, repeated, domain.Recovered, nil)
+		wantRoles(t, repeated.Grant, "editor")
+	})
+	t.Run("unchanged", func(t *testing.T) {
+		w := newWorld(t)
+		g := w.issued(t, "reusable")
+		w.changed(t, g, rolesPatch("viewer"))
+		again := w.exchanged(t, g.TokenString)
+		wantOutcome(t, again, domain.Unchanged, nil)
+		wantRoles(t, again.Grant, "viewer")
+	})
+	t.Run("after the application was inactive", func(t *testing.T) {
+		w := newWorld(t)
+		g := w.issued(t, "shop")
+		w.application(t, "acme", "shop", domain.Settings{Active: new(false)})
+		w.changed(t, g, rolesPatch("viewer"))
+		w.application(t, "acme", "shop", domain.Settings{})
+		wantRoles(t, w.rotated(t, g.TokenString).Grant, "viewer")
+	})
+}
+
+// A change is no exchange: it moves neither generation nor expiry, and a replay is caught after it as before.
+func TestAChangeLeavesTheRestOfTheRecord(t *testing.T) {
+	w := newWorld(t)
+	g := w.issued(t, "shop")
+	first := w.rotated(t, g.TokenString)
+	want := w.record(t, g.RefreshToken.ID)
+	w.clock.advance(time.Hour)
+	data, _ := domain.NewObjectPatch([]byte(`{"a":1}`))
+	p := claimPatch(t, "plan", "gold")
+	p.Roles, p.Scopes, p.Data = new([]string{"admin"}), new([]string{"read"}), &data
+	p.Device = &domain.DevicePatch{Name: new("phone")}
+	s, err := w.patch.One(t.Context(), "acme", g.RefreshToken.ID.String(), p)
+	must(t, err)
+	want.Roles, want.Scopes, want.Claims = []string{"admin"}, []string{"read"}, `{"plan":"gold"}`
+	want.MetaData.Device.Name, want.MetaData.Data = "phone", `{"a":1}`
+	if diff := cmp.Diff(want, w.record(t, g.RefreshToken.ID)); diff != "" {
+		t.Errorf("stored (-want +got):\n%s", diff)
+	}
+	if diff := cmp.Diff(domain.Session{Token: want}, s); diff != "" {
+		t.Errorf("answered (-want +got):\n%s", diff)
+	}
+	second := w.rotated(t, first.TokenString)
+	w.clock.advance(time.Hour)
+	w.rotated(t, second.TokenString)
+	w.clock.advance(time.Hour)
+	wantOutcome(t, w.exchanged(t, first.TokenString), domain.RefusedReplayed, nil)
+}
+
+// What one backend changes is no reason to lose what another one changed.
+func TestAChangeIsMergedIntoWhatIsStoredByThen(t *testing.T) {
+	w := newWorld(t)
+	g := w.issued(t, "shop")
+	meddler := &meddler{RefreshTokens: w.probe, times: 4, meddle: func(n int) {
+		w.changed(t, g, claimPatch(t, fmt.Sprintf("other%d", n), n))
+	}}
+	change := *w.patch
+	change.Tokens = meddler
+	_, err := change.One(t.Context(), "acme", g.RefreshToken.ID.String(), claimPatch(t, "mine", 0))
+	must(t, err)
+	const want = `{"other1":"1","other2":"2","other3":"3","other4":"4","mine":"0"}`
+	if got := w.record(t, g.RefreshToken.ID).Claims; got != want {
+		t.Errorf("claims = %s, want %s", got, want)
+	}
+
+	// It does not try for ever.
+	meddler.times = 100
+	_, err = change.One(t.Context(), "acme", g.RefreshToken.ID.String(), claimPatch(t, "mine", 1))
+	wantErr(t, err, domain.ErrBusy)
+	if got := w.record(t, g.RefreshToken.ID).Claims; strings.Contains(string(got), `"mine":"1"`) {
+		t.Errorf("claims = %s after a change that gave up", got)
+	}
+}
+
+// meddler changes what was read before it is written, so many times.
+type meddler struct {
+	port.RefreshTokens
+	done, times int
+	meddle      func(n int)
+}
+
+func (m *meddler) Change(ctx context.Context, tenantID string, changes []domain.Change, now time.Time) error {
+	if m.done < m.times {
+		m.done++
+		m.meddle(m.done)
+	}
+	return m.RefreshTokens.Change(ctx, tenantID, changes, now)
+}
+
+// A session that ends meanwhile is not changed; the others are.
+func TestASessionThatEndsMeanwhileIsLeftOut(t *testing.T) {
+	for name, end := range map[string]func(*world, usecase.Grant) error{
+		"revoked": func(w *world, g usecase.Grant) error {
+			_, err := w.revoke.Do(t.Context(), usecase.RevokeInput{TenantID: "acme", TokenString: &g.TokenString})
+			return err
+		},
+		"its application deleted": func(w *world, g usecase.Grant) error {
+			return w.store.DeleteApplication(t.Context(), "acme", g.RefreshToken.ApplicationID, w.clock.now())
+		},
+	} {
+		w := newWorld(t)
+		stays, ends := w.issued(t, "shop"), w.issued(t, "reusable")
+		change := *w.patch
+		change.Tokens = &meddler{RefreshTokens: w.probe, times: 1, meddle: func(int) { must(t, end(w, ends)) }}
+		n, err := change.OfUser(t.Context(), usecase.PatchInput{TenantID: "acme", UserID: new("ana"), Patch: rolesPatch("viewer")})
+		if err != nil || n != 1 {
+			t.Errorf("%s: changed %d (%v), want 1", name, n, err)
+		}
+		if a, b := w.record(t, stays.RefreshToken.ID).Roles, w.record(t, ends.RefreshToken.ID).Roles; len(a) != 1 || len(b) != 0 {
+			t.Errorf("%s: roles %v and %v, want those of the active session changed", name, a, b)
+		}
+
+		w = newWorld(t)
+		ends = w.issued(t, "shop")
+		change = *w.patch
+		change.Tokens = &meddler{RefreshTokens: w.probe, times: 1, meddle: func(int) { must(t, end(w, ends)) }}
+		_, err = change.One(t.Context(), "acme", ends.RefreshToken.ID.String(), rolesPatch("viewer"))
+		wantErr(t, err, domain.ErrNotFound)
+	}
+}
+
+// The application was deleted after its session was read, and before its policy was.
+func TestAnApplicationThatIsDeletedMeanwhile(t *testing.T) {
+	w := newWorld(t)
+	g := w.issued(t, "shop")
+	change := *w.patch
+	change.Directory = &deleting{w.probe, func() error { return w.store.DeleteApplication(t.Context(), "acme", "shop", w.clock.now()) }}
+	_, err := change.One(t.Context(), "acme", g.RefreshToken.ID.String(), rolesPatch("viewer"))
+	wantErr(t, err, domain.ErrNotFound)
+}
+
+type deleting struct {
+	port.Directory
+	remove func() error
+}
+
+func (d *deleting) Policy(ctx context.Context, tenantID, applicationID string) (domain.Policy, error) {
+	if d.remove != nil {
+		if err := d.remove(); err != nil {
+			return domain.Policy{}, err
+		}
+		d.remove = nil
+	}
+	return d.Directory.Policy(ctx, tenantID, applicationID)
+}
+
+func TestAChangeOfAUserCoversWhatItSelects(t *testing.T) {
+	type session struct{ tenantID, applicationID, userID string }
+	all := []session{
+		{"acme", "shop", "ana"}, {"acme", "shop", "ana"}, {"acme", "reusable", "ana"}, {"acme", "shop", "bob"},
+		{"globex", "shop", "ana"}, {"acme", "shop", "ana"},
+	}
+	for name, tc := range map[string]struct {
+		in   usecase.PatchInput
+		want []int // of all; the last one has ended
+	}{
+		"user":                      {usecase.PatchInput{UserID: new("ana")}, []int{0, 1, 2}},
+		"user and application":      {usecase.PatchInput{UserID: new("ana"), ApplicationID: new("shop")}, []int{0, 1}},
+		"another application":       {usecase.PatchInput{UserID: new("ana"), ApplicationID: new("guarded")}, nil},
+		"an unknown application":    {usecase.PatchInput{UserID: new("ana"), ApplicationID: new("nothing")}, nil},
+		"a user without a session":  {usecase.PatchInput{UserID: new("eve")}, nil},
+		"a user of another session": {usecase.PatchInput{UserID: new("bob")}, []int{3}},
+	} {
+		w := newWorld(t)
+		var grants []usecase.Grant
+		for _, s := range all {
+			g, err := w.issue.Do(t.Context(), usecase.IssueInput{TenantID: s.tenantID, ApplicationID: s.applicationID, UserID: s.userID})
+			must(t, err)
+			grants = append(grants, g)
+		}
+		_, err := w.revoke.Do(t.Context(), usecase.RevokeInput{TenantID: "acme", TokenString: &grants[5].TokenString})
+		must(t, err)
+		tc.in.TenantID, tc.in.Patch = "acme", rolesPatch("viewer")
+		for range 2 { // the second time nothing is left to write, and they count all the same
+			n, err := w.patch.OfUser(t.Context(), tc.in)
+			if err != nil || n != len(tc.want) {
+				t.Errorf("%s: changed %d (%v), want %d", name, n, err, len(tc.want))
+			}
+		}
+		if n := w.probe.count("Change"); n > 1 {
+			t.Errorf("%s: %d writes, want 1 at most", name, n)
+		}
+		for i, g := range grants {
+			if got := len(w.record(t, g.RefreshToken.ID).Roles) > 0; got != slices.Contains(tc.want, i) {
+				t.Errorf("%s: session %d changed: %t", name, i, got)
+			}
+		}
+	}
+}
+
+func TestAChangeIsRefusedBeforeTheStoreIsAsked(t *testing.T) {
+	w := newWorld(t)
+	g := w.issued(t, "shop")
+	w.probe.forget()
+	of := func(in usecase.PatchInput) error {
+		in.TenantID = "acme"
+		_, err := w.patch.OfUser(t.Context(), in)
+		return err
+	}
+	wantCodes(t, of(usecase.PatchInput{UserID: new("ana")}), "[blank]")
+	wantCodes(t, of(usecase.PatchInput{Patch: rolesPatch("a")}), "[blank]userId")
+	wantCodes(t, of(usecase.PatchInput{UserID: new(""), ApplicationID: new(""), Patch: rolesPatch("a", "a")}),
+		"[repeated]roles[1]", "[blank]applicationsId", "[blank]userId")
+	_, err := w.patch.One(t.Context(), "acme", g.RefreshToken.ID.String(), domain.Patch{})
+	wantCodes(t, err, "[blank]")
+	_, err = w.patch.One(t.Context(), "acme", "no id", rolesPatch("a"))
+	wantErr(t, err, domain.ErrNotFound)
+	if calls := w.probe.asked(); len(calls) > 0 {
+		t.Errorf("the store was asked %v", calls)
+	}
+}
+
+func TestWhatHasEndedIsNotChanged(t *testing.T) {
+	w := newWorld(t)
+	g := w.issued(t, "shop")
+	for name, tc := range map[string]struct {
+		tenantID, id string
+		before       func() error
+	}{
+		"unknown":          {"acme", "018f2a3b-4c5d-766e-877f-8091a2b3c4d5", nil},
+		"another tenant's": {"globex", g.RefreshToken.ID.String(), nil},
+	} {
+		_, err := w.patch.One(t.Context(), tc.tenantID, tc.id, rolesPatch("viewer"))
+		if !errors.Is(err, domain.ErrNotFound) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	w.clock.at = g.RefreshToken.ExpiresAt
+	_, err := w.patch.One(t.Context(), "acme", g.RefreshToken.ID.String(), rolesPatch("viewer"))
+	wantErr(t, err, domain.ErrNotFound)
+	if got := w.record(t, g.RefreshToken.ID).Roles; len(got) > 0 {
+		t.Errorf("roles = %v", got)
+	}
+}
+
+// Issued again, the request would be answered with what is no longer so.
+func TestAnIssueIsNotRepeatedAfterAChange(t *testing.T) {
+	w := newWorld(t)
+	id, err := domain.NewID(w.clock.now(), w.random)
+	must(t, err)
+	in := usecase.IssueInput{ID: id, TenantID: "acme", ApplicationID: "shop", UserID: "ana", Roles: []string{"admin"}}
+	g, err := w.issue.Do(t.Context(), in)
+	must(t, err)
+	_, err = w.issue.Do(t.Context(), in)
+	must(t, err)
+	w.changed(t, g, rolesPatch("viewer"))
+	_, err = w.issue.Do(t.Context(), in)
+	wantCodes(t, err, "[duplicate]refreshTokenId")
+	wantRoles(t, w.rotated(t, g.TokenString).Grant, "viewer")
+}
+
+// manySessions stores n sessions of a user, each with as many claims as there may be.
+func (w *world) manySessions(t *testing.T, user string, n int) (ids []domain.ID) {
+	t.Helper()
+	now := stored(w.clock.now())
+	for i := range n {
+		id, err := domain.NewID(now.Add(time.Duration(i)*time.Millisecond), w.random)
+		must(t, err)
+		_, err = w.store.Insert(t.Context(), domain.RefreshToken{
+			ID: id, TenantID: "acme", ApplicationID: "shop", UserID: user, Generation: 1, IssuedAt: now, RotatedAt: now, LastUsedAt: now,
+			ExpiresAt: now.Add(time.Hour).Truncate(time.Second),
+			Claims:    domain.Object(`{"a":"` + strings.Repeat("x", 4000) + `"}`),
+		})
+		must(t, err)
+		ids = append(ids, id)
+	}
+	return ids
+}
+
+// A thousand sessions do not fit on one page, and one more is refused as a whole.
+func TestAThousandSessionsAreChangedTogether(t *testing.T) {
+	w := newWorld(t)
+	ids := w.manySessions(t, "ana", 1000)
+	n, err := w.patch.OfUser(t.Context(), usecase.PatchInput{TenantID: "acme", UserID: new("ana"), Patch: rolesPatch("viewer")})
+	if err != nil || n != 1000 {
+		t.Fatalf("changed %d (%v), want 1000", n, err)
+	}
+	if lists, writes := w.probe.count("List"), w.probe.count("Change"); lists < 4 || writes != 1 {
+		t.Errorf("%d pages and %d writes, want several pages and one write", lists, writes)
+	}
+	for _, id := range ids {
+		if got := w.record(t, id).Roles; len(got) != 1 {
+			t.Fatalf("roles of %s = %v", id, got)
+		}
+	}
+	w.manySessions(t, "ana", 1)
+	w.probe.forget()
+	_, err = w.patch.OfUser(t.Context(), usecase.PatchInput{TenantID: "acme", UserID: new("ana"), Patch: rolesPatch("editor")})
+	wantCodes(t, err, "[tooMany]userId")
+	if w.probe.count("Change") > 0 || w.record(t, ids[0]).Roles[0] != "viewer" {
+		t.Error("some of 1001 sessions were changed")
+	}
+}
+
+// All or none: one session that cannot take the patch keeps the others from it too, and is named. Of many some are.
+func TestASessionThatCannotTakeAChangeIsNamed(t *testing.T) {
+	w := newWorld(t)
+	small := w.issued(t, "shop")
+	full := w.manySessions(t, "ana", 30)
+	large, _ := domain.NewObjectPatch([]byte(`{"b":"` + strings.Repeat("x", 100) + `"}`))
+	_, err := w.patch.OfUser(t.Context(), usecase.PatchInput{
+		TenantID: "acme", UserID: new("ana"), Patch: domain.Patch{Claims: &large},
+	})
+	var invalid *domain.Invalid
+	if !errors.As(err, &invalid) || len(invalid.Fields) != 20 {
+		t.Fatalf("error = %v, want 20 problems", err)
+	}
+	for i, f := range invalid.Fields { // newest first
+		if id := full[len(full)-1-i]; f.Code() != "[tooLong]claims" || !strings.Contains(f.Message, id.String()) {
+			t.Errorf("problem %d is %s: %s, want it to name %s", i, f.Code(), f.Message, id)
+		}
+	}
+	if got := w.record(t, small.RefreshToken.ID).Claims; got != "" || w.probe.count("Change") > 0 {
+		t.Errorf("the claims of a session that could take the patch became %s", got)
+	}
+}
+
+// The ended sessions of a user could be read for ever.
+func TestReadingForAChangeIsBounded(t *testing.T) {
+	w := newWorld(t)
+	endless := &endless{RefreshTokens: w.probe}
+	change := *w.patch
+	change.Tokens = endless
+	_, err := change.OfUser(t.Context(), usecase.PatchInput{TenantID: "acme", UserID: new("ana"), Patch: rolesPatch("a")})
+	wantCodes(t, err, "[tooMany]userId")
+	if endless.pages != 40 {
+		t.Errorf("%d pages were read, want 40", endless.pages)
+	}
+}
+
+// endless is a user whose sessions have all ended.
+type endless struct {
+	port.RefreshTokens
+	pages int
+}
+
+func (e *endless) List(_ context.Context, q port.ListQuery) (port.Page, error) {
+	e.pages++
+	if q.MaxRows != 5_000 || q.MaxBytes != 1<<20 || q.Limit < 1 {
+		return port.Page{}, fmt.Errorf("a page of %+v", q)
+	}
+	return port.Page{Next: domain.ID{0: 1, 15: byte(100 - e.pages)}}, nil
+}
+
+// Two backends change different claims of the same sessions, and exchanges go on meanwhile: all of it is there in the end.
+func TestConcurrentChangesLoseNothing(t *testing.T) {
+	w := newWorld(t)
+	a, b := w.issued(t, "graceless"), w.issued(t, "graceless")
+	const rounds = 100
+	var all sync.WaitGroup
+	again := func(change func() error) {
+		for {
+			err := change()
+			if err == nil {
+				return
+			}
+			if !errors.Is(err, domain.ErrBusy) {
+				t.Error(err)
+				return
+			}
+		}
+	}
+	for writer := range 3 {
+		all.Go(func() {
+			for i := range rounds {
+				p := claimPatch(t, fmt.Sprintf("w%d", writer), i)
+				again(func() error {
+					if writer == 0 {
+						_, err := w.patch.One(t.Context(), "acme", a.RefreshToken.ID.String(), p)
+						return err
+					}
+					n, err := w.patch.OfUser(t.Context(), usecase.PatchInput{TenantID: "acme", UserID: new("ana"), Patch: p})
+					if err == nil && n != 2 {
+						t.Errorf("changed %d, want 2", n)
+					}
+					return err
+				})
+				if got := w.record(t, a.RefreshToken.ID).Claims; !strings.Contains(string(got), fmt.Sprintf(`"w%d":"%d"`, writer, i)) {
+					t.Errorf("claims = %s after the change of w%d to %d", got, writer, i)
+				}
+			}
+		})
+	}
+	all.Go(func() {
+		current := a.TokenString
+		for range rounds {
+			current = w.rotated(t, current).TokenString
+		}
+	})
+	all.Wait()
+	for _, g := range []usecase.Grant{a, b} {
+		got := w.record(t, g.RefreshToken.ID)
+		for writer := range 3 {
+			if want := fmt.Sprintf(`"w%d":"%d"`, writer, rounds-1); writer > 0 || g.RefreshToken.ID == a.RefreshToken.ID {
+				if !strings.Contains(string(got.Claims), want) {
+					t.Errorf("claims = %s, want %s in it", got.Claims, want)
+				}
+			}
+		}
+	}
+	if got := w.record(t, a.RefreshToken.ID).Generation; got != rounds+1 {
+		t.Errorf("generation = %d, want %d", got, rounds+1)
+	}
+}
