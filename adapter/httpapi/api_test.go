@@ -37,7 +37,7 @@ const (
 // The API keys of a service, by what they may do. Without a tenant in the name they are acme's.
 var keyNames = []string{
 	"backend", "everywhere", "reader", "revoker", "issuer", "exchanger", "powerless", "expired", "globex backend", "globex exchanger",
-	"everything of acme",
+	"everything of acme", "patcher",
 }
 
 var began = time.Date(2027, time.March, 4, 5, 6, 7, 891_234_000, time.UTC)
@@ -104,6 +104,7 @@ func newEmptyService(t testing.TB) *service {
 		},
 		Exchange: &usecase.Exchange{Tokens: store, Minter: minter, Clock: s.clock},
 		List:     &usecase.List{Tokens: store, Clock: s.clock},
+		Patch:    &usecase.Patch{Tokens: store, Directory: store, PublicURL: publicURL, Clock: s.clock},
 		Revoke:   &usecase.Revoke{Revocations: store, Keys: keys, Clock: s.clock},
 		Logout: &usecase.Logout{
 			Tokens: store, Revocations: store, Directory: store, Keys: keys, Clock: s.clock,
@@ -163,6 +164,7 @@ func standard(keys map[string]string) usecase.Kickstart {
 			key("everywhere", "", domain.Permissions{"*": {"*"}}),
 			key("everything of acme", aTenant, domain.Permissions{"*": {"*"}}),
 			key("reader", aTenant, domain.Permissions{"/jwt/refresh": {"GET"}}),
+			key("patcher", aTenant, domain.Permissions{"/jwt/refresh": {"PATCH"}}),
 			key("revoker", aTenant, domain.Permissions{"/jwt/refresh": {"DELETE"}}),
 			key("issuer", aTenant, domain.Permissions{"/jwt/issue": {"*"}}),
 			key("exchanger", aTenant, domain.Permissions{"/jwt/refresh": {"POST"}}),

@@ -305,7 +305,7 @@ func TestBadInput(t *testing.T) {
 		{"retrieve: a body, HEAD", "HEAD", one, text(`{}`), 400, ""},
 		{"issue: HEAD", "HEAD", "/jwt/issue", nil, 405, ""},
 		{"retrieve: PUT", "PUT", one, text(`{}`), 405, ""},
-		{"list: PATCH", "PATCH", "/jwt/refresh", text(`{}`), 405, ""},
+		{"list: PUT", "PUT", "/jwt/refresh", text(`{}`), 405, ""},
 		{"issue: GET", "GET", "/jwt/issue?userId=ada&applicationsId=shop", nil, 405, ""},
 		{"issue: DELETE", "DELETE", "/jwt/issue", nil, 405, ""},
 		{"nothing: POST", "POST", "/jwt/revoke", text(`{}`), 404, ""},

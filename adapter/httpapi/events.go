@@ -6,6 +6,7 @@ import "github.com/refreshd/refreshd/domain"
 const (
 	eventCredentialFailed = "credential.failed"
 	eventTokenIssued      = "token.issued"
+	eventTokenChanged     = "token.changed"
 	eventTokenRevoked     = "token.revoked"
 
 	eventExchangeRotated        = "exchange.rotated"

@@ -43,6 +43,8 @@ func (h *household) probes() []probe {
 		{operation: "list", method: "GET", target: "/jwt/refresh?userId=ada", options: b},
 		{operation: "retrieve", method: "GET", target: one, options: b},
 		{operation: "retrieve", method: "POST", target: one, options: b},
+		{operation: "changeOne", method: "PATCH", target: one, options: []option{patcher, text(`{"roles":["a"]}`)}},
+		{operation: "change", method: "PATCH", target: "/jwt/refresh?userId=bob", options: []option{patcher, text(`{"claims":{"a":1}}`)}},
 		{operation: "jwks", method: "GET", target: "/t/acme/.well-known/jwks.json", public: true},
 		{operation: "sharedJwks", method: "GET", target: "/.well-known/jwks.json", public: true},
 		{operation: "ready", method: "GET", target: "/readyz", public: true},
@@ -136,7 +138,7 @@ func TestAStoreThatIsDownIs503Everywhere(t *testing.T) {
 
 // Each single call of the store may be the one that fails; none of them may turn into something else.
 func TestAnyCallOfTheStoreThatFailsIs503(t *testing.T) {
-	for _, method := range []string{"Insert", "Advance", "Find", "List", "Revoke", "RevokeScope", "Tenant", "Tenants", "Policy", "APIKeyByHash", "Ready"} {
+	for _, method := range []string{"Insert", "Advance", "Find", "List", "Change", "Revoke", "RevokeScope", "Tenant", "Tenants", "Policy", "APIKeyByHash", "Ready"} {
 		h := newHousehold(t)
 		failed := false
 		h.store.fail = func(m string) error {

@@ -26,6 +26,7 @@ type API struct {
 	Issue        *usecase.Issue
 	Exchange     *usecase.Exchange
 	List         *usecase.List
+	Patch        *usecase.Patch
 	Revoke       *usecase.Revoke
 	Logout       *usecase.Logout
 	Authenticate *usecase.Authenticate
@@ -76,9 +77,11 @@ func (a *API) Handler() (http.Handler, error) {
 	e.POST("/jwt/issue", a.issue)
 	e.POST("/jwt/refresh", a.postRefresh)
 	get("/jwt/refresh", a.listTokens)
+	e.PATCH("/jwt/refresh", a.patchTokens)
 	e.DELETE("/jwt/refresh", a.revokeTokens)
 	get("/jwt/refresh/:id", a.retrieve)
 	e.POST("/jwt/refresh/:id", a.postOne)
+	e.PATCH("/jwt/refresh/:id", a.patchOne)
 	e.DELETE("/jwt/refresh/:id", a.revokeOne)
 
 	get("/t/:tenantId/.well-known/jwks.json", a.tenantKeys)

@@ -32,7 +32,7 @@ func TestTheFirstFaultInTheOrderOfChecksIsTold(t *testing.T) {
 		{"route before size", "POST", "/jwt/nothing", []option{huge}, 404, nil},
 		{"route before key", "GET", "/jwt", []option{stranger}, 404, nil},
 		{"method before size", "PUT", "/jwt/refresh", []option{huge}, 405, nil},
-		{"method before key", "PATCH", one, []option{stranger}, 405, nil},
+		{"method before key", "PUT", one, []option{stranger}, 405, nil},
 		{"method before tenant", "GET", "/jwt/issue", []option{noTenant}, 405, nil},
 		{"size before key", "POST", "/jwt/issue", []option{huge}, 413, nil},
 		{"size before tenant", "DELETE", "/jwt/refresh", []option{noTenant, huge}, 413, nil},
@@ -65,6 +65,15 @@ func TestTheFirstFaultInTheOrderOfChecksIsTold(t *testing.T) {
 		{"media type before two places", "DELETE", one + "?userId=ada", []option{backend, xml}, 415, nil},
 		{"media type before query, exchange", "POST", "/jwt/refresh?x=1", []option{xml}, 415, nil},
 		{"media type before query, POST one", "POST", one + "?x=1", []option{backend, xml}, 415, nil},
+		{"key before body, PATCH", "PATCH", one, []option{tenant(aTenant), text(`{`)}, 401, nil},
+		{"permission before body, PATCH", "PATCH", one, []option{backend, text(`{`)}, 401, nil},
+		{"tenant header before media type, PATCH", "PATCH", one, []option{as("patcher"), xml}, 400,
+			[]string{"[blank]X-Stencil-TenantId"}},
+		{"media type before body, PATCH", "PATCH", one, []option{patcher, raw("text/plain", `{`)}, 415, nil},
+		{"body before object, PATCH", "PATCH", "/jwt/refresh/" + chosenID, []option{patcher, text(`{}`)}, 400, []string{"[blank]"}},
+		{"query before object, PATCH", "PATCH", "/jwt/refresh/" + chosenID + "?x=1", []option{patcher, text(`{"roles":[]}`)}, 400,
+			[]string{"[unknown]x"}},
+		{"object last, PATCH", "PATCH", "/jwt/refresh/" + chosenID, []option{patcher, text(`{"roles":[]}`)}, 404, nil},
 		{"body before object", "POST", "/jwt/issue", []option{backend, body(object{"applicationsId": "nothing"})}, 400, []string{"[blank]userId"}},
 		{"query before object", "GET", "/jwt/refresh/" + chosenID + "?x=1", []option{backend}, 400, []string{"[unknown]x"}},
 		{"body before object, DELETE", "DELETE", "/jwt/refresh/" + chosenID, []option{backend, body(object{"userId": "a"})}, 400, []string{"[conflict]"}},
@@ -83,8 +92,8 @@ func TestTheFirstFaultInTheOrderOfChecksIsTold(t *testing.T) {
 func TestAWrongMethodNamesTheRightOnes(t *testing.T) {
 	s := newService(t)
 	for path, allowed := range map[string][]string{
-		"/jwt/issue": {"POST"}, "/jwt/refresh": {"DELETE", "GET", "HEAD", "POST"},
-		"/jwt/refresh/" + chosenID: {"DELETE", "GET", "HEAD", "POST"}, "/t/acme/.well-known/jwks.json": {"GET", "HEAD"},
+		"/jwt/issue": {"POST"}, "/jwt/refresh": {"DELETE", "GET", "HEAD", "PATCH", "POST"},
+		"/jwt/refresh/" + chosenID: {"DELETE", "GET", "HEAD", "PATCH", "POST"}, "/t/acme/.well-known/jwks.json": {"GET", "HEAD"},
 		"/.well-known/jwks.json": {"GET", "HEAD"}, "/healthz": {"GET", "HEAD"}, "/readyz": {"GET", "HEAD"},
 		"/openapi.yaml": {"GET", "HEAD"}, "/docs": {"GET", "HEAD"}, "/docs/style.css": {"GET", "HEAD"},
 	} {

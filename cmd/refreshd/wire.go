@@ -306,6 +306,7 @@ func (s *service) api(
 			Tokens: s.store, Minter: minter, Clock: s.clock, Restored: c.Restored,
 		},
 		List:   &usecase.List{Tokens: s.store, Clock: s.clock},
+		Patch:  &usecase.Patch{Tokens: s.store, Directory: s.store, PublicURL: publicURL, Clock: s.clock},
 		Revoke: &usecase.Revoke{Revocations: s.store, Keys: s.keys, Clock: s.clock},
 		Logout: &usecase.Logout{
 			Tokens: s.store, Revocations: s.store, Directory: s.store, Keys: s.keys, Clock: s.clock,

@@ -71,7 +71,7 @@ func badInput(g grant, cursor string) []refusal {
 		status(at("GET", "/debug/pprof/"), 404),
 		status(at("GET", "/jwt/refresh/../issue"), 404),
 		status(at("PUT", "/jwt/refresh"), 405),
-		status(at("PATCH", "/jwt/refresh/"+g.RefreshTokenID), 405),
+		status(at("PUT", "/jwt/refresh/"+g.RefreshTokenID), 405),
 		status(at("GET", "/jwt/issue"), 405),
 		status(at("DELETE", "/jwt/issue"), 405),
 		status(at("POST", "/healthz"), 405),

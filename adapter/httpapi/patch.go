@@ -1,0 +1,147 @@
+package httpapi
+
+import (
+	"encoding/json"
+	"log/slog"
+	"net/http"
+	"strings"
+
+	"github.com/labstack/echo/v4"
+
+	"github.com/refreshd/refreshd/adapter/web"
+	"github.com/refreshd/refreshd/domain"
+	"github.com/refreshd/refreshd/usecase"
+)
+
+// patchBody is a JSON merge patch (RFC 7396). Where null removes, the field is a pointer to a pointer; an object's
+// members may be null inside.
+type patchBody struct {
+	Roles    **[]string        `json:"roles"`
+	Scopes   **[]string        `json:"scopes"`
+	Claims   **json.RawMessage `json:"claims"`
+	MetaData *struct {
+		Device **struct {
+			Name        **string `json:"name"`
+			Type        **string `json:"type"`
+			Description **string `json:"description"`
+		} `json:"device"`
+		Data **json.RawMessage `json:"data"`
+	} `json:"metaData"`
+}
+
+type patchQuery struct {
+	UserID        *string `json:"userId" alias:"userID,usersId"`
+	ApplicationID *string `json:"applicationsId" alias:"applicationId"`
+}
+
+// changedData is the response to a patch of a user's sessions: how many there are.
+type changedData struct {
+	Changed int `json:"changed"`
+}
+
+// patchTokens answers PATCH /jwt/refresh.
+func (a *API) patchTokens(c echo.Context) error {
+	tenantID, p, err := a.patch(c, "/jwt/refresh")
+	if err != nil {
+		return err
+	}
+	q, err := web.Query[patchQuery](c)
+	if err != nil {
+		return err
+	}
+	n, err := a.Patch.OfUser(c.Request().Context(), usecase.PatchInput{
+		TenantID: tenantID, UserID: q.UserID, ApplicationID: q.ApplicationID, Patch: p,
+	})
+	if err != nil {
+		return err
+	}
+	attrs := []slog.Attr{slog.String("userId", text(q.UserID)), slog.Int("changed", n)}
+	if q.ApplicationID != nil {
+		attrs = append(attrs, slog.String("applicationId", *q.ApplicationID))
+	}
+	tellChanged(web.Note(c), p, attrs...)
+	return done(c, "The refresh tokens were changed.", changedData{Changed: n})
+}
+
+// patchOne answers PATCH /jwt/refresh/:id.
+func (a *API) patchOne(c echo.Context) error {
+	tenantID, p, err := a.patch(c, "/jwt/refresh/:id")
+	if err != nil {
+		return err
+	}
+	if _, err := web.Query[struct{}](c); err != nil {
+		return err
+	}
+	s, err := a.Patch.One(c.Request().Context(), tenantID, web.PathParam(c, "id"), p)
+	if err != nil {
+		return err
+	}
+	tellChanged(web.Note(c), p, slog.String("refreshTokenId", s.Token.ID.String()))
+	return done(c, "The refresh token was changed.", newTokenData(s.Token))
+}
+
+// patch identifies the caller, who needs an API key with PATCH on path, and reads what to change.
+func (a *API) patch(c echo.Context, path string) (tenantID string, p domain.Patch, err error) {
+	if tenantID, err = a.backend(c, http.MethodPatch, path); err != nil {
+		return "", p, err
+	}
+	body, err := web.Body[patchBody](c, web.MergePatch)
+	if err != nil {
+		return "", p, err
+	}
+	p, err = body.patch()
+	return tenantID, p, err
+}
+
+func (b patchBody) patch() (domain.Patch, error) {
+	var problems domain.Problems
+	p := domain.Patch{
+		Roles: removable(b.Roles), Scopes: removable(b.Scopes), Claims: objectPatch(&problems, "claims", b.Claims),
+	}
+	if m := b.MetaData; m != nil {
+		p.Data = objectPatch(&problems, "metaData.data", m.Data)
+		switch {
+		case m.Device == nil:
+		case *m.Device == nil:
+			p.Device = &domain.DevicePatch{Name: new(""), Type: new(""), Description: new("")}
+		default:
+			d := *m.Device
+			p.Device = &domain.DevicePatch{
+				Name: removable(d.Name), Type: removable(d.Type), Description: removable(d.Description),
+			}
+		}
+	}
+	return p, problems.Err()
+}
+
+// removable is nil if nothing was sent, and the zero value for null.
+func removable[T any](sent **T) *T {
+	switch {
+	case sent == nil:
+		return nil
+	case *sent == nil:
+		return new(T)
+	default:
+		return *sent
+	}
+}
+
+func objectPatch(problems *domain.Problems, field string, sent **json.RawMessage) *domain.ObjectPatch {
+	switch {
+	case sent == nil:
+		return nil
+	case *sent == nil:
+		return &domain.RemoveObject
+	}
+	p, ok := domain.NewObjectPatch(**sent)
+	if !ok {
+		problems.Add(field, domain.Malformed, "this must be an object")
+	}
+	return &p
+}
+
+// tellChanged says in the log what was changed: the names of the fields, and no value.
+func tellChanged(record *web.Record, p domain.Patch, which ...slog.Attr) {
+	record.Event = eventTokenChanged
+	record.Raise(slog.LevelInfo, append(which, slog.String("fields", strings.Join(p.Fields(), " ")))...)
+}
