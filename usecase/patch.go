@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"time"
 
 	"github.com/refreshd/refreshd/domain"
@@ -31,6 +32,7 @@ type PatchInput struct {
 const (
 	// patchAttempts is how often one of the sessions may turn out to have changed or ended before Patch gives up.
 	patchAttempts = 5
+	firstPause    = 5 * time.Millisecond // half of what the second attempt waits for at most; each later one twice as long
 	// maxPatched is how many sessions one request changes.
 	maxPatched = 1_000
 	// maxPatchPages bounds what is read to find them, ended refresh tokens included: a thousand of the largest take
@@ -96,7 +98,10 @@ func (u *Patch) OfUser(ctx context.Context, in PatchInput) (int, error) {
 func (u *Patch) change(
 	ctx context.Context, tenantID string, p domain.Patch, read func(now time.Time) ([]domain.Session, error),
 ) ([]domain.Change, error) {
-	for range patchAttempts {
+	for attempt := range patchAttempts {
+		if err := pause(ctx, attempt); err != nil {
+			return nil, fault("patch", err)
+		}
 		now := u.Clock.now()
 		sessions, err := read(now)
 		var changes, written []domain.Change
@@ -119,6 +124,22 @@ func (u *Patch) change(
 		}
 	}
 	return nil, fmt.Errorf("patch: %w", domain.ErrBusy)
+}
+
+// pause waits before a further attempt, for a random time: two callers that change the same sessions in a loop would
+// otherwise meet again at each attempt.
+func pause(ctx context.Context, attempt int) error {
+	if attempt == 0 {
+		return nil
+	}
+	timer := time.NewTimer(rand.N(firstPause << attempt))
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
 }
 
 // active reads all sessions that q selects.
