@@ -686,18 +686,24 @@ func (c accessClaims) rve() int64 {
 
 func claimsOf(t *testing.T, accessToken string) (c accessClaims) {
 	t.Helper()
+	readClaims(t, accessToken, &c)
+	return c
+}
+
+// readClaims reads those that `to` has fields for.
+func readClaims(t *testing.T, accessToken string, to any) {
+	t.Helper()
 	parts := strings.Split(accessToken, ".")
 	if len(parts) != 3 {
 		t.Fatalf("an access token has %d parts", len(parts))
 	}
 	payload, err := base64.RawURLEncoding.DecodeString(parts[1])
 	if err == nil {
-		err = json.Unmarshal(payload, &c)
+		err = json.Unmarshal(payload, to)
 	}
 	if err != nil {
 		t.Fatal(err)
 	}
-	return c
 }
 
 // accessTokens checks each one that was answered.
