@@ -1,6 +1,7 @@
 package httpapi
 
 import (
+	"encoding/base64"
 	"errors"
 	"log/slog"
 	"strings"
@@ -12,27 +13,57 @@ import (
 	"github.com/refreshd/refreshd/usecase"
 )
 
+// Stencil is the platform that the API was first written for.
 const tenantHeader = "X-Stencil-TenantId"
 
-// tenantHeaders are the header and a spelling of it that is in use.
-var tenantHeaders = []string{tenantHeader, "X-Stencil-Tenanid"}
+// tenantHeaders are the header, a spelling of it that is in use, and its name without the platform.
+var tenantHeaders = []string{tenantHeader, "X-Stencil-Tenanid", "X-Tenant-Id"}
 
-// credential is what Authorization holds, raw or as a bearer token (RFC 6750, section 2.1). Two such headers are
-// refused: what stands before the service may look at the other one.
+// credential is what Authorization holds: raw, as a bearer token (RFC 6750, section 2.1), or, if it is an API key, by
+// Basic (RFC 7617). Two such headers are refused: what stands before the service may look at the other one.
+//
+// Everything that tells credentials apart by their form does so by what this returns. So a way to write a key that the
+// handlers accept is a way that the guard counts.
 func credential(c echo.Context) (domain.Secret, error) {
 	if len(c.Request().Header.Values(echo.HeaderAuthorization)) > 1 {
 		return domain.Secret{}, domain.NewInvalid(echo.HeaderAuthorization, domain.Conflict, "send this header once")
 	}
 	s := strings.TrimSpace(c.Request().Header.Get(echo.HeaderAuthorization))
-	if scheme, rest, found := strings.Cut(s, " "); found && strings.EqualFold(scheme, "Bearer") {
-		s = strings.TrimSpace(rest)
+	if scheme, rest, found := strings.Cut(s, " "); found {
+		switch rest = strings.TrimSpace(rest); {
+		case strings.EqualFold(scheme, "Bearer"):
+			s = rest
+		case strings.EqualFold(scheme, "Basic"):
+			if key, ok := basicKey(rest); ok {
+				s = key
+			}
+		}
 	}
 	return domain.NewSecret(s), nil
 }
 
-// An API key holds no dot and an access token two, so one header can bring either.
-func isAPIKey(s domain.Secret) bool      { return strings.HasPrefix(s.Reveal(), "ak_") }
-func isAccessToken(s domain.Secret) bool { return strings.Count(s.Reveal(), ".") == 2 }
+// basicKey returns the API key in the credentials of Basic: a raw key, or the user-id, with an empty password, in
+// base64. The two cannot be confused: no base64 holds a "_". A key with a password is returned with it, so that it is
+// refused as a wrong key, and not passed over as something else. It is false for all that begins with no API key.
+func basicKey(credentials string) (string, bool) {
+	if isAPIKey(domain.NewSecret(credentials)) {
+		return credentials, true
+	}
+	pair, err := base64.StdEncoding.Strict().DecodeString(credentials)
+	if err != nil || !isAPIKey(domain.NewSecret(string(pair))) {
+		return "", false
+	}
+	if key, password, found := strings.Cut(string(pair), ":"); found && password == "" {
+		return key, true
+	}
+	return string(pair) + ":", true // no key has a colon
+}
+
+// An API key holds no dot and an access token two and no blank, so one header can hold either.
+func isAPIKey(s domain.Secret) bool { return strings.HasPrefix(s.Reveal(), "ak_") }
+func isAccessToken(s domain.Secret) bool {
+	return strings.Count(s.Reveal(), ".") == 2 && !strings.Contains(s.Reveal(), " ")
+}
 
 // offeredKey is what may be an API key, for the guard; empty if there is none, or if there are two headers that may
 // hold one.

@@ -121,6 +121,60 @@ func TestEveryRouteIsInABudgetOfItsAddress(t *testing.T) {
 	h.do(t, "GET", "/jwt/nothing").refusedFor(t, "clientAddress")
 }
 
+// The guard knows a key in every form that the handlers take: else one of them would be a way around its limit, or its
+// guesses would use up the budget of the users behind the same address.
+func TestAKeyHasOneLimitInAllItsForms(t *testing.T) {
+	forms := map[string]func(string) string{
+		"raw": func(key string) string { return key }, "Bearer": func(key string) string { return "Bearer " + key },
+		"raw by Basic": func(key string) string { return "Basic " + key },
+		"by Basic":     func(key string) string { return basic(key + ":") },
+	}
+	list := func(h *household, form, key string) *answer {
+		return h.do(t, "GET", "/jwt/refresh?userId=ada", header("Authorization", forms[form](key)), tenant(aTenant))
+	}
+	h := newHousehold(t)
+	h.limit(t, web.RateLimits{APIKey: 1})
+	for i := 0; i < 10; {
+		for form := range forms {
+			if i++; i <= 10 {
+				list(h, form, h.keys["backend"]).want(t, 200)
+			}
+		}
+	}
+	for form := range forms {
+		list(h, form, h.keys["backend"]).refusedFor(t, "apiKey")
+	}
+	forms["by Basic, with a password"] = func(key string) string { return basic(key + ":x") }
+	for form := range forms {
+		h := newHousehold(t)
+		h.limit(t, web.RateLimits{Address: 10})
+		for i := 0; ; i++ {
+			got := list(h, form, "ak_"+rand.Text())
+			if got.status == 429 {
+				break
+			}
+			if got.want(t, 401); i == 1_000 {
+				t.Fatalf("%s: no guess was refused", form)
+			}
+		}
+		// The budget that is used up is that of unknown keys. The one for requests without a key is whole.
+		for range 100 {
+			h.do(t, "GET", "/jwt/nothing").want(t, 404)
+		}
+		h.do(t, "GET", "/jwt/nothing").refusedFor(t, "clientAddress")
+	}
+	// A key that is sent with an exchange must be right, in every form.
+	for form, write := range forms {
+		h.exchange(t, h.adaShop.RefreshToken, header("Authorization", write("ak_"+rand.Text()))).want(t, 401)
+		want := 200
+		if form == "by Basic, with a password" {
+			want = 401
+		}
+		h.exchange(t, h.adaShop.RefreshToken, header("Authorization", write(h.keys["exchanger"]))).want(t, want)
+	}
+	h.exchange(t, h.adaShop.RefreshToken, header("Authorization", basic("user:pass"))).want(t, 200)
+}
+
 // A verifier behind the address of a flood gets its keys, a probe its answer, a browser its preflight; and none costs
 // another's requests.
 func TestNoBudgetOfAnAddressIsAnothers(t *testing.T) {

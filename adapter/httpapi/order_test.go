@@ -2,6 +2,7 @@ package httpapi_test
 
 import (
 	"bufio"
+	"encoding/base64"
 	"net/http"
 	"net/http/httptest"
 	"slices"
@@ -153,18 +154,38 @@ func TestAPathIsUnescapedOnce(t *testing.T) {
 	s.do(t, "GET", "/JWT/refresh?userId=ada", backend).want(t, 404)
 }
 
-func TestAnAPIKeyServesRawAndAsBearer(t *testing.T) {
-	s := newService(t)
-	key := s.keys["reader"]
+func basic(pair string) string { return "Basic " + base64.StdEncoding.EncodeToString([]byte(pair)) }
+
+func TestAnAPIKeyServesRawAsBearerAndByBasic(t *testing.T) {
+	s := newEmptyService(t)
+	s.keys["reader"] += "ab" // so that its base64 needs padding
+	s.apply(t, standard(s.keys))
+	key, other := s.keys["reader"], s.keys["everywhere"]
+	unpadded := strings.TrimRight(basic(key+":"), "=")
+	if unpadded == basic(key+":") {
+		t.Fatal("the base64 of the key needs no padding, and a test of it would show nothing")
+	}
 	for authorization, status := range map[string]int{
 		key: 200, "Bearer " + key: 200, "bearer " + key: 200, "BEARER   " + key + " ": 200,
-		"": 401, "Bearer": 401, "Bearer ": 401, "Basic " + key: 401, "Token " + key: 401, key + "x": 401, key[:len(key)-1]: 401,
-		strings.ToUpper(key): 401, "ak_": 401, key + "," + key: 401, "Bearer Bearer " + key: 401, "a.b.c": 401, "Bearer a.b.c": 401,
+		"Basic " + key: 200, "basic  " + key + " ": 200, basic(key + ":"): 200, "BASIC" + basic(key + ":")[5:]: 200,
+		"": 401, "Bearer": 401, "Bearer ": 401, "Basic": 401, "Basic ": 401, "Token " + key: 401, key + "x": 401,
+		key[:len(key)-1]: 401, strings.ToUpper(key): 401, "ak_": 401, key + "," + key: 401, "Bearer Bearer " + key: 401,
+		"a.b.c": 401, "Bearer a.b.c": 401, "Basic a.b.c": 401, basic("a.b.c:"): 401,
+		// Basic with anything but the key and an empty password.
+		basic(key): 401, basic(key + ":x"): 401, basic(key + "::"): 401, basic(key + ":" + key): 401, basic(key + ":" + other): 401,
+		basic("x:" + key): 401, basic(":" + key): 401, basic(" " + key + ":"): 401, basic("user:pass"): 401, basic(""): 401,
+		"Basic " + key + ":": 401, "Basic " + basic(key+":"): 401, "Bearer " + basic(key + ":")[6:]: 401, basic(key + ":")[6:]: 401,
+		unpadded: 401, basic(key+":") + "=": 401, unpadded[:len(unpadded)-1] + "B=": 401,
+		unpadded[:10] + " " + unpadded[10:] + "=": 401,
 	} {
 		got := s.do(t, "GET", "/jwt/refresh?userId=ada", header("Authorization", authorization), tenant(aTenant)).want(t, status)
 		if want := `Bearer realm="refreshd"`; status == 401 && (got.header.Get("WWW-Authenticate") != want || len(got.body) > 0) {
 			t.Errorf("%q: got %q and %q, want %s and no body", authorization, got.header.Get("WWW-Authenticate"), got.body, want)
 		}
+	}
+	for _, second := range []string{key, "Bearer " + key, basic(key + ":"), ""} {
+		s.do(t, "GET", "/jwt/refresh?userId=ada", header("Authorization", basic(key+":")), header("Authorization", second), tenant(aTenant)).
+			want(t, 400, "[conflict]Authorization")
 	}
 	for name, status := range map[string]int{"reader": 200, "backend": 200, "everywhere": 200, "revoker": 401, "issuer": 401, "powerless": 401, "expired": 401, "globex backend": 401} {
 		s.do(t, "GET", "/jwt/refresh?userId=ada", as(name), tenant(aTenant)).want(t, status)
@@ -222,7 +243,10 @@ func TestTheTenantHeader(t *testing.T) {
 		"X-Stencil-TenantId: acme\r\n": 200, "x-stencil-tenantid: acme\r\n": 200, "X-STENCIL-TENANTID: acme\r\n": 200,
 		"X-Stencil-Tenanid: acme\r\n": 200, "x-stencil-tenanid:acme  \r\n": 200, "X-Stencil-TenantID: acme\r\n": 200,
 		"X-Stencil-TenantId: acme\r\nX-Stencil-Tenanid: acme\r\n": 200, "X-Stencil-TenantId: acme\r\nX-Stencil-TenantId: acme\r\n": 200,
-		"": 400, "X-Stencil-TenantId:\r\n": 400, "X-Stencil-TenantId:   \r\n": 400, "X-Tenant-Id: acme\r\n": 400,
+		"": 400, "X-Stencil-TenantId:\r\n": 400, "X-Stencil-TenantId:   \r\n": 400, "X-Tenant-Id: acme\r\n": 200,
+		"x-tenant-id: acme\r\nX-Stencil-TenantId: acme\r\n": 200, "X-TENANT-ID: \r\nX-Stencil-TenantId: acme\r\n": 200,
+		"X-Tenant-Id: globex\r\n": 401, "X-Tenant-Id: acme\r\nX-Tenant-Id: globex\r\n": 400, "X-Tenant: acme\r\n": 400,
+		"X-Tenant-Id: globex\r\nX-Stencil-TenantId: acme\r\n": 400, "X-Tenant-Id: acme\r\nX-Stencil-Tenanid: globex\r\n": 400,
 		"X-Stencil-TenantId: acme\r\nX-Stencil-Tenanid: globex\r\n": 400, "X-Stencil-TenantId: acme\r\nX-Stencil-TenantId: globex\r\n": 400,
 		"X-Stencil-TenantId: globex\r\n": 401, "X-Stencil-TenantId: nobody\r\n": 401, "X-Stencil-TenantId: ACME\r\n": 401,
 		"X-Stencil-TenantId: acme,globex\r\n": 401,

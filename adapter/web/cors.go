@@ -35,9 +35,12 @@ func (o Origins) Has(origin string) bool { return o.exact[origin] }
 
 // What a configured origin may read, and for how many seconds a browser may keep the answer to a preflight.
 var (
-	exposedHeaders = strings.Join([]string{"Refreshd-Outcome", echo.HeaderXRequestID, "Link", echo.HeaderRetryAfter}, ",")
-	usualHeaders   = strings.Join([]string{
-		echo.HeaderAuthorization, echo.HeaderContentType, "X-Stencil-TenantId", "X-Stencil-Tenanid", echo.HeaderXRequestID,
+	exposedHeaders = strings.Join([]string{
+		"Refreshd-Outcome", echo.HeaderXRequestID, "Link", "X-Total-Count", echo.HeaderRetryAfter,
+	}, ",")
+	usualHeaders = strings.Join([]string{
+		echo.HeaderAuthorization, echo.HeaderContentType, "X-Stencil-TenantId", "X-Stencil-Tenanid", "X-Tenant-Id",
+		echo.HeaderXRequestID,
 	}, ",")
 )
 

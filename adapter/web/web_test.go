@@ -758,7 +758,7 @@ func TestCORS(t *testing.T) {
 				if !strings.Contains(got.Get("Access-Control-Allow-Methods"), "POST") || !strings.Contains(got.Get("Access-Control-Allow-Headers"), "X-Stencil-TenantId") {
 					t.Errorf("got %v", got)
 				}
-			} else if !strings.Contains(got.Get("Access-Control-Expose-Headers"), "Refreshd-Outcome,X-Request-Id,Link") {
+			} else if !strings.Contains(got.Get("Access-Control-Expose-Headers"), "Refreshd-Outcome,X-Request-Id,Link,X-Total-Count") {
 				t.Errorf("got %v", got)
 			}
 		})

@@ -192,7 +192,8 @@ func proofIsSent(_ context.Context, in *openapi3filter.AuthenticationInput) erro
 		"apiKey":      isAPIKey(header),
 		"cookie":      header.Get("Cookie") != "" && header.Get("Authorization") == "",
 		"accessToken": strings.Count(credential(header), ".") == 2,
-		"tenant":      header.Get("X-Stencil-TenantId") != "" || header.Get("X-Stencil-Tenanid") != "",
+		"tenant": header.Get("X-Stencil-TenantId") != "" || header.Get("X-Stencil-Tenanid") != "" ||
+			header.Get("X-Tenant-Id") != "",
 	}
 	if !sent[in.SecuritySchemeName] {
 		return errors.New("no " + in.SecuritySchemeName + " was sent")
@@ -205,6 +206,11 @@ func isAPIKey(header http.Header) bool { return strings.HasPrefix(credential(hea
 func credential(header http.Header) string {
 	authorization := header.Get("Authorization")
 	if scheme, rest, found := strings.Cut(authorization, " "); found && strings.EqualFold(scheme, "Bearer") {
+		return strings.TrimSpace(rest)
+	} else if found && strings.EqualFold(scheme, "Basic") {
+		if user, _, ok := (&http.Request{Header: header}).BasicAuth(); ok {
+			return user
+		}
 		return strings.TrimSpace(rest)
 	}
 	return authorization
