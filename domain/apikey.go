@@ -21,8 +21,8 @@ type APIKey struct {
 
 // Permissions are methods by endpoint, e.g. "/jwt/refresh": ["GET", "DELETE"]. No entry means no permission.
 //
-// A name covers itself and one further segment. "*" stands for every method; or for every endpoint, but for those of
-// administration, which have to be named.
+// A name covers itself and one further segment. "*" stands for every method; or for every endpoint but those of
+// administration, [SessionsPermission] and [RevocationsPermission], which have to be named.
 type Permissions map[string][]string
 
 const (
@@ -51,6 +51,15 @@ func HashAPIKey(hashKey, key Secret) string {
 // apiMethods.
 var administration = []string{"/api-key", "/key", "/tenant", "/application", "/audit"}
 
+// Names of permissions that are no paths. Each opens what a key for "*" that leaked must not: whole tenants' data.
+const (
+	SessionsPermission    = "/sessions"    // GET: lists of an application's or a tenant's refresh tokens
+	RevocationsPermission = "/revocations" // GET: the stream of revocations
+)
+
+// wide are these names, and the methods that they can have.
+var wide = map[string][]string{SessionsPermission: {"GET"}, RevocationsPermission: {"GET"}}
+
 var apiMethods = []string{"GET", "POST", "PUT", "PATCH", "DELETE"}
 
 // Endpoints are the paths and methods that a permission can name besides those of administration, as the API routes
@@ -73,6 +82,9 @@ func methodsOf(endpoint string) (methods []string) {
 			return apiMethods
 		}
 	}
+	if methods, ok := wide[endpoint]; ok {
+		return methods
+	}
 	return Endpoints()[endpoint]
 }
 
@@ -88,7 +100,7 @@ func (p Permissions) Allow(method, path string) bool {
 
 func covers(endpoint, path string) bool {
 	if endpoint == "*" {
-		return !slices.ContainsFunc(administration, func(a string) bool { return path == a || strings.HasPrefix(path, a+"/") })
+		return wide[path] == nil && !slices.ContainsFunc(administration, func(a string) bool { return path == a || strings.HasPrefix(path, a+"/") })
 	}
 	rest, ok := strings.CutPrefix(path, endpoint)
 	return ok && (rest == "" || rest[0] == '/' && strings.Count(rest, "/") == 1)
@@ -107,7 +119,7 @@ func (k APIKey) Validate() error {
 		allowed := methodsOf(endpoint)
 		if len(allowed) == 0 {
 			message := "there is no such endpoint"
-			known := slices.Sorted(maps.Keys(Endpoints()))
+			known := slices.Concat(slices.Sorted(maps.Keys(Endpoints())), slices.Sorted(maps.Keys(wide)))
 			if near := Nearest(endpoint, slices.Concat(known, administration)); near != "" {
 				message += fmt.Sprintf("; did you mean %s?", near)
 			} else {

@@ -71,6 +71,12 @@ func TestPermissionsAllow(t *testing.T) {
 		{"everything of everything is without administration too", domain.Permissions{"*": {"*"}}, []ask{
 			{"DELETE", "/jwt/refresh", true}, {"GET", "/tenant", false}, {"DELETE", "/api-key/:id", false},
 		}},
+		{"everything is without the lists and the stream of whole tenants", domain.Permissions{"*": {"*"}, "/jwt/refresh": {"*"}}, []ask{
+			{"GET", "/sessions", false}, {"GET", "/revocations", false},
+		}},
+		{"a whole tenant's sessions that are named", domain.Permissions{"/sessions": {"GET"}}, []ask{
+			{"GET", "/sessions", true}, {"GET", "/revocations", false}, {"GET", "/jwt/refresh", false}, {"GET", "/jwt/refresh/:id", false},
+		}},
 		{"administration that is named", domain.Permissions{"/tenant": {"GET"}, "*": {"POST"}}, []ask{
 			{"GET", "/tenant", true}, {"GET", "/tenant/:id", true}, {"POST", "/tenant", false}, {"GET", "/application", false},
 		}},
@@ -123,7 +129,8 @@ func TestAPIKeyServesItsTenant(t *testing.T) {
 func TestAPIKeyValidate(t *testing.T) {
 	good := domain.APIKey{Name: "backend", TenantID: "acme", Permissions: domain.Permissions{
 		"/jwt/issue": {"POST"}, "/jwt/refresh": {"GET", "POST", "DELETE"}, "/jwt/refresh/:id": {"*"}, "*": {"*"},
-		"/tenant":     {"PUT"},
+		"/tenant":   {"PUT"},
+		"/sessions": {"GET"}, "/revocations": {"*"},
 		"/tenant/:id": {"PATCH"}, "/audit": {"*"},
 	}}
 	wantCodes(t, good.Validate())
@@ -136,7 +143,7 @@ func TestAPIKeyValidate(t *testing.T) {
 		"/jwt/isue": {"POST"}, "/jwt/refrеsh": {"GET"}, "/jwt/refresh/:tokenId": {"GET"}, "/jwt/refresh/1": {"GET"},
 		"/jwt":     {"GET"},
 		"/tenants": {"GET"}, "/tenant/x": {"GET"}, "/tenant/:id/key": {"GET"}, "/JWT/issue": {"POST"}, "*/": {"*"},
-		"/jwt/refresh": {"PUT"},
+		"/jwt/refresh": {"PUT"}, "/sessions": {"DELETE"}, "/revocations": {"POST"}, "/sessions/:id": {"GET"}, "/session": {"GET"},
 	} {
 		t.Run(fmt.Sprintf("%s %q", endpoint, methods), func(t *testing.T) {
 			wantCodes(t, domain.APIKey{Name: "x", Permissions: domain.Permissions{endpoint: methods}}.Validate(), "[invalid]permissions.endpoints."+endpoint)
@@ -149,9 +156,11 @@ func TestAPIKeyValidate(t *testing.T) {
 }
 
 func TestAMisspelledEndpointIsToldTheRightOne(t *testing.T) {
-	err := domain.APIKey{Name: "x", Permissions: domain.Permissions{"/jwt/isue": {"POST"}}}.Validate()
-	if want := "did you mean /jwt/issue?"; err == nil || !strings.Contains(err.Error(), want) {
-		t.Errorf("got %v, want %q", err, want)
+	for wrong, right := range map[string]string{"/jwt/isue": "/jwt/issue", "/session": "/sessions"} {
+		err := domain.APIKey{Name: "x", Permissions: domain.Permissions{wrong: {"GET"}}}.Validate()
+		if want := "did you mean " + right + "?"; err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("got %v, want %q", err, want)
+		}
 	}
 }
 

@@ -18,8 +18,8 @@ import (
 )
 
 // FirstRun is what serve applies to an empty embedded store, so that there is something to try: a tenant, an application, both
-// with the default policy, and an API key for that tenant which may do all but administration. The Secret is that key, in its
-// 32 bytes of random.
+// with the default policy, and an API key for that tenant which may do all but administration, and list all sessions.
+// The Secret is that key, in its 32 bytes of random.
 func FirstRun(random io.Reader) (usecase.Kickstart, domain.Secret, error) {
 	var raw [32]byte
 	if _, err := io.ReadFull(random, raw[:]); err != nil {
@@ -33,8 +33,10 @@ func FirstRun(random io.Reader) (usecase.Kickstart, domain.Secret, error) {
 			Applications: []domain.Application{{ID: "demo", Name: "Demo"}},
 		}},
 		APIKeys: []usecase.KickstartAPIKey{{
-			APIKey: domain.APIKey{Name: "first", TenantID: tenant, Permissions: domain.Permissions{"*": {"*"}}},
-			Key:    key,
+			APIKey: domain.APIKey{Name: "first", TenantID: tenant, Permissions: domain.Permissions{
+				"*": {"*"}, domain.SessionsPermission: {"GET"},
+			}},
+			Key: key,
 		}},
 	}, key, nil
 }

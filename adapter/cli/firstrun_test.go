@@ -56,7 +56,8 @@ func TestTheFirstRunMakesWhatApplyTakes(t *testing.T) {
 	if !apiKey.APIKey.Serves(tenant.ID) || apiKey.APIKey.Serves("another") {
 		t.Error("the key serves another tenant, or not its own")
 	}
-	if p := apiKey.APIKey.Permissions; !p.Allow("POST", "/jwt/issue") || !p.Allow("DELETE", "/jwt/refresh/:id") || p.Allow("GET", "/api-key") {
+	if p := apiKey.APIKey.Permissions; !p.Allow("POST", "/jwt/issue") || !p.Allow("DELETE", "/jwt/refresh/:id") ||
+		!p.Allow("GET", "/sessions") || p.Allow("GET", "/api-key") {
 		t.Errorf("permissions = %v, want all but administration", p)
 	}
 }
