@@ -1,11 +1,13 @@
 package usecase_test
 
 import (
+	"slices"
 	"testing"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/refreshd/refreshd/adapter/memstore"
 	"github.com/refreshd/refreshd/domain"
 	"github.com/refreshd/refreshd/usecase"
 )
@@ -87,7 +89,8 @@ func TestACallerActsOnItsTenantOnly(t *testing.T) {
 		must(t, err)
 		return c
 	}
-	owner, err := w.authenticate.Owner(t.Context(), w.issued(t, "shop").AccessToken)
+	mine := w.issued(t, "shop")
+	owner, err := w.authenticate.Owner(t.Context(), mine.AccessToken)
 	must(t, err)
 	for _, tc := range []struct {
 		name     string
@@ -106,12 +109,13 @@ func TestACallerActsOnItsTenantOnly(t *testing.T) {
 		t.Run(tc.name, func(t *testing.T) { wantErr(t, w.authenticate.Tenant(t.Context(), tc.caller, tc.tenantID), tc.want) })
 	}
 	must(t, w.store.DeleteTenant(t.Context(), "acme", w.clock.now()))
-	wantErr(t, w.authenticate.Tenant(t.Context(), owner, "acme"), domain.ErrUnauthorized)
+	_, err = w.authenticate.Owner(t.Context(), mine.AccessToken)
+	wantErr(t, err, domain.ErrUnauthorized)
 	_, err = w.authenticate.APIKey(t.Context(), acme, "GET", "/jwt/refresh")
 	wantErr(t, err, domain.ErrUnauthorized)
 }
 
-func TestAnOwnerIsWhoHoldsALivingAccessToken(t *testing.T) {
+func TestAnOwnerIsWhoHoldsAnAccessToken(t *testing.T) {
 	w := newWorld(t)
 	g, err := w.issue.Do(t.Context(), fullIssue(domain.ID{}))
 	must(t, err)
@@ -131,6 +135,91 @@ func TestAnOwnerIsWhoHoldsALivingAccessToken(t *testing.T) {
 	_, err = w.authenticate.Owner(t.Context(), g.AccessToken)
 	must(t, err)
 	w.clock.at = want.ExpiresAt
-	_, err = w.authenticate.Owner(t.Context(), g.AccessToken)
+	caller, err := w.authenticate.Owner(t.Context(), g.AccessToken)
 	wantErr(t, err, domain.ErrUnauthorized)
+	if caller.Owner == nil {
+		t.Error("an access token that only has expired is taken for a guess")
+	}
+}
+
+// A session that was ended because it was stolen must not be able to end, or to read, those of its owner for as long as
+// its access token lasts. One read tells.
+func TestAnOwnersSessionIsActive(t *testing.T) {
+	for name, end := range map[string]func(*testing.T, *world, usecase.Grant){
+		"revoked": func(t *testing.T, w *world, g usecase.Grant) {
+			_, err := w.revoke.Do(t.Context(), usecase.RevokeInput{TenantID: "acme", TokenString: &g.TokenString})
+			must(t, err)
+		},
+		"revoked with its user": func(t *testing.T, w *world, _ usecase.Grant) {
+			_, err := w.revoke.Do(t.Context(), usecase.RevokeInput{
+				TenantID: "acme", Selector: domain.SelectorInput{UserID: new("ana")},
+			})
+			must(t, err)
+		},
+		"replayed": func(t *testing.T, w *world, g usecase.Grant) {
+			second := w.rotated(t, g.TokenString)
+			w.clock.advance(time.Minute)
+			w.rotated(t, second.TokenString)
+			wantOutcome(t, w.exchanged(t, g.TokenString), domain.RefusedReplayed, nil)
+		},
+		"application deleted": func(t *testing.T, w *world, _ usecase.Grant) {
+			must(t, w.store.DeleteApplication(t.Context(), "acme", "shop", w.clock.now()))
+		},
+		"purged": func(t *testing.T, w *world, _ usecase.Grant) { w.probe.Store = memstore.New() },
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t)
+			g := w.issued(t, "shop")
+			w.probe.forget()
+			_, err := w.authenticate.Owner(t.Context(), g.AccessToken)
+			must(t, err)
+			if got := w.probe.asked(); !slices.Equal(got, []string{"Verify", "Find"}) {
+				t.Errorf("calls of ports: %v, want one read", got)
+			}
+			end(t, w, g)
+			caller, err := w.authenticate.Owner(t.Context(), g.AccessToken)
+			wantErr(t, err, domain.ErrUnauthorized)
+			if caller.Owner == nil {
+				t.Error("a genuine access token is taken for a guess")
+			}
+		})
+	}
+}
+
+// What we sign verifies, and that is not enough: it may be for somebody else than its user.
+func TestAnAccessTokenForSomebodyElseIsNoOwners(t *testing.T) {
+	w := newWorld(t)
+	g := w.issued(t, "shop")
+	good, err := w.authenticate.Owner(t.Context(), g.AccessToken)
+	must(t, err)
+	for name, change := range map[string]func(*domain.AccessToken){
+		"for an actor":               func(a *domain.AccessToken) { a.Claims = `{"act":{"sub":"support"}}` },
+		"for an actor, empty":        func(a *domain.AccessToken) { a.Claims = `{"plan":"gold","act":null}` },
+		"bound to a key":             func(a *domain.AccessToken) { a.Claims = `{"cnf":{"jkt":"x"}}` },
+		"for another audience":       func(a *domain.AccessToken) { a.Audience = "api" },
+		"of another application":     func(a *domain.AccessToken) { a.ApplicationID, a.Audience = "reusable", "reusable" },
+		"of another user":            func(a *domain.AccessToken) { a.Subject = "bob" },
+		"of no session":              func(a *domain.AccessToken) { a.SessionID = "" },
+		"of a session not there":     func(a *domain.AccessToken) { a.SessionID = domain.ID{9}.String() },
+		"of another tenant":          func(a *domain.AccessToken) { a.TenantID = "globex" },
+		"with an unreadable session": func(a *domain.AccessToken) { a.SessionID = "7" },
+	} {
+		t.Run(name, func(t *testing.T) {
+			changed := *good.Owner
+			change(&changed)
+			w.probe.verified = &changed
+			caller, err := w.authenticate.Owner(t.Context(), g.AccessToken)
+			wantErr(t, err, domain.ErrUnauthorized)
+			if caller.Owner == nil {
+				t.Error("a genuine access token is taken for a guess")
+			}
+		})
+	}
+	same := *good.Owner
+	w.probe.verified = &same
+	_, err = w.authenticate.Owner(t.Context(), g.AccessToken)
+	must(t, err)
+	same.Claims = `{"actor":"x","Act":1}` // other names
+	_, err = w.authenticate.Owner(t.Context(), g.AccessToken)
+	must(t, err)
 }

@@ -1,41 +1,88 @@
 package usecase
 
 import (
+	"cmp"
 	"context"
+	"errors"
+	"fmt"
 
 	"github.com/refreshd/refreshd/domain"
 	"github.com/refreshd/refreshd/port"
 )
 
-// List reads refresh tokens. What is dead is not there.
+// List reads refresh tokens.
 type List struct {
 	Tokens port.RefreshTokens
 	Clock  Clock
 }
 
-// One returns the refresh token of that tenant and id, or ErrNotFound; also for an id that can be none.
-func (l *List) One(ctx context.Context, tenantID, id string) (domain.RefreshToken, error) {
-	parsed, ok := domain.ParseID(id)
-	if !ok {
-		return domain.RefreshToken{}, domain.ErrNotFound
-	}
-	found, err := l.Tokens.Find(ctx, tenantID, parsed)
-	if err != nil {
-		return domain.RefreshToken{}, fault("retrieve", err)
-	}
-	if !found.Alive(l.Clock.now()) {
-		return domain.RefreshToken{}, domain.ErrNotFound
-	}
-	return found.Token, nil
+// A Session is a refresh token as it is retrieved.
+type Session struct {
+	domain.RefreshToken
+	Ending *domain.Ending // nil for an active one
 }
 
-// ListInput selects a page of a user's refresh tokens.
+func newSession(s domain.Session, end domain.Ending, ended bool) Session {
+	if !ended {
+		return Session{RefreshToken: s.Token}
+	}
+	return Session{RefreshToken: s.Token, Ending: &end}
+}
+
+// OneInput selects a refresh token.
+type OneInput struct {
+	TenantID, ID string
+	State        domain.SessionState // the zero value is active
+	// Owner is set where an access token stands in for an API key: it serves for the active ones of its user.
+	Owner *domain.AccessToken
+}
+
+// One returns the refresh token of that tenant and id, if it is in that state; else ErrNotFound, also for an id that
+// can be none. An owner gets ErrUnauthorized for all but its own user's, whether or not there is such a refresh token.
+func (l *List) One(ctx context.Context, in OneInput) (Session, error) {
+	if in.Owner != nil && in.State != "" {
+		return Session{}, errOwnersState
+	}
+	id, ok := domain.ParseID(in.ID)
+	s, err := domain.Session{}, domain.ErrNotFound
+	if ok {
+		s, err = l.Tokens.Find(ctx, in.TenantID, id)
+	}
+	if in.Owner != nil && (errors.Is(err, domain.ErrNotFound) || err == nil && s.Token.UserID != in.Owner.Subject) {
+		return Session{}, errNotOwn
+	}
+	if err != nil {
+		return Session{}, fault("retrieve", err)
+	}
+	end, ended := s.End(l.Clock.now())
+	if !in.State.Includes(!ended) {
+		return Session{}, fault("retrieve", domain.ErrNotFound)
+	}
+	return newSession(s, end, ended), nil
+}
+
+var (
+	errNotOwn      = fmt.Errorf("the access token serves for its own user's sessions only: %w", domain.ErrUnauthorized)
+	errOwnersState = domain.NewInvalid("state", domain.Conflict,
+		"an access token shows active sessions only: leave this out, or use an API key")
+)
+
+// ListInput selects refresh tokens, and a page of them.
 type ListInput struct {
 	TenantID      string
-	UserID        *string
-	ApplicationID *string   // nil for every application
-	Below         domain.ID // where the page before ended; zero for the first
-	Limit         int       // 1 to 1000
+	UserID        *string             // nil for every user
+	ApplicationID *string             // nil for every application
+	State         domain.SessionState // the zero value is active
+	Below         domain.ID           // where the page before ended; zero for the first
+	Limit         int                 // 1 to 1000
+	// Owner is set where an access token stands in for an API key: it serves for the active ones of its user.
+	Owner *domain.AccessToken
+}
+
+// SessionPage is a page of a list. Next is zero if nothing is left, else what Below is for the page that follows.
+type SessionPage struct {
+	Sessions []Session
+	Next     domain.ID
 }
 
 // The bounds of a page besides its limit. They bound what one caller costs the others: memory and the store's time.
@@ -44,21 +91,62 @@ const (
 	pageRows  = 5_000
 )
 
-// Of returns a page of a user's refresh tokens, newest first.
-func (l *List) Of(ctx context.Context, in ListInput) (port.Page, error) {
-	if in.UserID == nil {
-		return port.Page{}, domain.NewInvalid("userId", domain.Blank, "name the user whose refresh tokens you want")
-	}
-	s, err := domain.ParseSelector(in.TenantID, domain.SelectorInput{UserID: in.UserID, ApplicationID: in.ApplicationID})
+// The bounds of a count.
+const (
+	countLimit = 10_000
+	countRows  = 20_000
+)
+
+// Page returns a page of refresh tokens, newest first.
+func (l *List) Page(ctx context.Context, in ListInput) (SessionPage, error) {
+	q, err := l.query(in)
 	if err != nil {
-		return port.Page{}, err
+		return SessionPage{}, err
 	}
-	page, err := l.Tokens.List(ctx, port.ListQuery{
-		TenantID: in.TenantID, UserID: s.Scope.UserID, ApplicationID: s.Scope.ApplicationID, State: domain.ActiveSessions,
-		Below: in.Below, Limit: in.Limit, MaxBytes: pageBytes, MaxRows: pageRows, Now: l.Clock.now(),
-	})
+	q.Below, q.Limit, q.MaxBytes, q.MaxRows = in.Below, in.Limit, pageBytes, pageRows
+	found, err := l.Tokens.List(ctx, q)
 	if err != nil {
-		return port.Page{}, fault("list", err)
+		return SessionPage{}, fault("list", err)
+	}
+	page := SessionPage{Sessions: make([]Session, len(found.Sessions)), Next: found.Next}
+	for i, s := range found.Sessions {
+		end, ended := s.End(q.Now)
+		page.Sessions[i] = newSession(s, end, ended)
 	}
 	return page, nil
+}
+
+// Count returns how many refresh tokens there are on all pages together, or, if more, that there may be more than n:
+// it counts to 10 000, and looks at 20 000.
+func (l *List) Count(ctx context.Context, in ListInput) (n int, more bool, err error) {
+	q, err := l.query(in)
+	if err != nil {
+		return 0, false, err
+	}
+	q.Limit, q.MaxBytes, q.MaxRows = countLimit, pageBytes, countRows
+	n, more, err = l.Tokens.Count(ctx, q)
+	if err != nil {
+		return 0, false, fault("count", err)
+	}
+	return n, more, nil
+}
+
+// query is what in selects, without the bounds.
+func (l *List) query(in ListInput) (port.ListQuery, error) {
+	q := port.ListQuery{TenantID: in.TenantID, State: cmp.Or(in.State, domain.ActiveSessions), Now: l.Clock.now()}
+	if in.UserID != nil || in.ApplicationID != nil {
+		s, err := domain.ParseSelector(in.TenantID, domain.SelectorInput{UserID: in.UserID, ApplicationID: in.ApplicationID})
+		if err != nil {
+			return port.ListQuery{}, err
+		}
+		q.UserID, q.ApplicationID = s.Scope.UserID, s.Scope.ApplicationID
+	}
+	switch {
+	case in.Owner == nil:
+	case q.UserID != in.Owner.Subject:
+		return port.ListQuery{}, errNotOwn
+	case in.State != "":
+		return port.ListQuery{}, errOwnersState
+	}
+	return q, nil
 }

@@ -24,10 +24,10 @@ func TestPagesFollowEachOtherWithoutGapAndRepeat(t *testing.T) {
 		var got []domain.ID
 		in := usecase.ListInput{TenantID: "acme", UserID: new("ana"), Limit: limit}
 		for pages := 1; ; pages++ {
-			page, err := w.list.Of(t.Context(), in)
+			page, err := w.list.Page(t.Context(), in)
 			must(t, err)
-			for _, session := range page.Sessions {
-				got = append(got, session.Token.ID)
+			for _, token := range page.Sessions {
+				got = append(got, token.ID)
 			}
 			if in.Below = page.Next; in.Below.IsZero() {
 				if want := (7 + limit - 1) / limit; pages != want {
@@ -58,16 +58,16 @@ func TestAListIsOfTheLivingOfOneUserInOneTenant(t *testing.T) {
 		_, err := w.issue.Do(t.Context(), other)
 		must(t, err)
 	}
-	page, err := w.list.Of(t.Context(), usecase.ListInput{
+	page, err := w.list.Page(t.Context(), usecase.ListInput{
 		TenantID: "acme", UserID: new("ana"), ApplicationID: new("shop"), Limit: 10,
 	})
 	must(t, err)
-	if diff := cmp.Diff([]domain.Session{{Token: mine.RefreshToken}}, page.Sessions); diff != "" {
+	if diff := cmp.Diff([]usecase.Session{{RefreshToken: mine.RefreshToken}}, page.Sessions); diff != "" {
 		t.Errorf("tokens (-want +got):\n%s", diff)
 	}
 
 	w.clock.at = mine.RefreshToken.ExpiresAt
-	page, err = w.list.Of(t.Context(), usecase.ListInput{TenantID: "acme", UserID: new("ana"), Limit: 10})
+	page, err = w.list.Page(t.Context(), usecase.ListInput{TenantID: "acme", UserID: new("ana"), Limit: 10})
 	must(t, err)
 	if len(page.Sessions) != 0 || !page.Next.IsZero() {
 		t.Errorf("%d tokens after all have expired", len(page.Sessions))
@@ -75,21 +75,23 @@ func TestAListIsOfTheLivingOfOneUserInOneTenant(t *testing.T) {
 }
 
 // What is left empty by mistake must not become a wider question.
-func TestAListNamesItsUser(t *testing.T) {
+func TestAListSaysInFullWhatItIsOf(t *testing.T) {
 	w := newWorld(t)
 	w.probe.forget()
 	for name, tc := range map[string]struct {
 		in   usecase.ListInput
 		want string
 	}{
-		"no user":              {usecase.ListInput{}, "[blank]userId"},
-		"an empty user":        {usecase.ListInput{UserID: new("")}, "[blank]userId"},
-		"an empty application": {usecase.ListInput{UserID: new("ana"), ApplicationID: new("")}, "[blank]applicationsId"},
-		"a control character":  {usecase.ListInput{UserID: new("ana\x00")}, "[invalid]userId"},
+		"an empty user":              {usecase.ListInput{UserID: new("")}, "[blank]userId"},
+		"an empty application":       {usecase.ListInput{UserID: new("ana"), ApplicationID: new("")}, "[blank]applicationsId"},
+		"an empty application alone": {usecase.ListInput{ApplicationID: new("")}, "[blank]applicationsId"},
+		"a control character":        {usecase.ListInput{UserID: new("ana\x00")}, "[invalid]userId"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			tc.in.TenantID, tc.in.Limit = "acme", 10
-			_, err := w.list.Of(t.Context(), tc.in)
+			_, err := w.list.Page(t.Context(), tc.in)
+			wantCodes(t, err, tc.want)
+			_, _, err = w.list.Count(t.Context(), tc.in)
 			wantCodes(t, err, tc.want)
 		})
 	}
@@ -98,25 +100,211 @@ func TestAListNamesItsUser(t *testing.T) {
 	}
 }
 
-// Unknown, dead, of another tenant, and no id at all are one thing to readers.
-func TestOneRefreshTokenIsFoundByItsTenantAlone(t *testing.T) {
+// Each of a list's four forms in each of its three states shows what it says, of one tenant, and counts as many.
+func TestAListShowsItsScopeInItsState(t *testing.T) {
 	w := newWorld(t)
-	mine, dead := w.issued(t, "shop"), w.issued(t, "shop")
-	_, err := w.revoke.Do(t.Context(), usecase.RevokeInput{TenantID: "acme", TokenString: &dead.TokenString})
+	names := map[domain.ID]string{}
+	issue := func(name, tenantID, applicationID, userID string) usecase.Grant {
+		w.clock.advance(time.Second)
+		g, err := w.issue.Do(t.Context(), usecase.IssueInput{TenantID: tenantID, ApplicationID: applicationID, UserID: userID})
+		must(t, err)
+		names[g.RefreshToken.ID] = name
+		return g
+	}
+	revoke := func(in domain.SelectorInput) {
+		_, err := w.revoke.Do(t.Context(), usecase.RevokeInput{TenantID: "acme", Selector: in})
+		must(t, err)
+	}
+	one := issue("ana shop one", "acme", "shop", "ana")
+	issue("ana shop", "acme", "shop", "ana")
+	issue("ana reusable", "acme", "reusable", "ana")
+	issue("bob reusable", "acme", "reusable", "bob")
+	issue("bob shop", "acme", "shop", "bob")
+	issue("foreign", "globex", "shop", "ana")
+	revoke(domain.SelectorInput{TokenID: new(one.RefreshToken.ID.String())})
+	revoke(domain.SelectorInput{UserID: new("bob"), ApplicationID: new("reusable")})
+	issue("bob new", "acme", "reusable", "bob")
+
+	ana, shop := new("ana"), new("shop")
+	for _, tc := range []struct {
+		name          string
+		in            usecase.ListInput
+		active, ended []string
+	}{
+		{"a user", usecase.ListInput{UserID: ana}, []string{"ana reusable", "ana shop"}, []string{"ana shop one"}},
+		{"a user in an application", usecase.ListInput{UserID: ana, ApplicationID: shop}, []string{"ana shop"}, []string{"ana shop one"}},
+		{"an application", usecase.ListInput{ApplicationID: shop}, []string{"bob shop", "ana shop"}, []string{"ana shop one"}},
+		{"another application", usecase.ListInput{ApplicationID: new("reusable")}, []string{"bob new", "ana reusable"}, []string{"bob reusable"}},
+		{"a tenant", usecase.ListInput{}, []string{"bob new", "bob shop", "ana reusable", "ana shop"}, []string{"bob reusable", "ana shop one"}},
+		{"a user without any", usecase.ListInput{UserID: new("nobody")}, nil, nil},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			all := slices.Concat(tc.active, tc.ended)
+			for state, want := range map[domain.SessionState][]string{
+				"": tc.active, domain.ActiveSessions: tc.active, domain.EndedSessions: tc.ended, domain.AllSessions: all,
+			} {
+				tc.in.TenantID, tc.in.State, tc.in.Limit = "acme", state, 1000
+				page, err := w.list.Page(t.Context(), tc.in)
+				must(t, err)
+				var got []string
+				for i, s := range page.Sessions {
+					got = append(got, names[s.ID])
+					if ended := slices.Contains(tc.ended, names[s.ID]); ended != (s.Ending != nil) {
+						t.Errorf("%s: %s has the ending %v", state, names[s.ID], s.Ending)
+					}
+					if i > 0 && page.Sessions[i-1].ID.String() <= s.ID.String() {
+						t.Errorf("%s: %s is not below the one before", state, names[s.ID])
+					}
+				}
+				if diff := cmp.Diff(slices.Sorted(slices.Values(want)), slices.Sorted(slices.Values(got))); diff != "" {
+					t.Errorf("%s (-want +got):\n%s", state, diff)
+				}
+				n, more, err := w.list.Count(t.Context(), tc.in)
+				must(t, err)
+				if n != len(want) || more {
+					t.Errorf("%s: counted %d, more: %t, want %d", state, n, more, len(want))
+				}
+			}
+		})
+	}
+}
+
+// An operator reads when a session ended, and why. What ended it first counts.
+func TestAnEndedSessionSaysWhenAndWhy(t *testing.T) {
+	w := newWorld(t)
+	called, replayed, expired, wide := w.issued(t, "shop"), w.issued(t, "shop"), w.issued(t, "shop"), w.issued(t, "reusable")
+	w.clock.advance(time.Minute)
+	second := w.rotated(t, replayed.TokenString)
+	w.clock.advance(time.Minute)
+	w.rotated(t, second.TokenString)
+	at := map[domain.ID]domain.Ending{expired.RefreshToken.ID: {At: expired.RefreshToken.ExpiresAt, Reason: domain.EndedByExpiry}}
+	end := func(g usecase.Grant, reason domain.RevocationReason) {
+		at[g.RefreshToken.ID] = domain.Ending{At: stored(w.clock.now()), Reason: domain.EndReason(reason)}
+		w.clock.advance(time.Minute)
+	}
+	_, err := w.revoke.Do(t.Context(), usecase.RevokeInput{TenantID: "acme", TokenString: &called.TokenString})
 	must(t, err)
-	got, err := w.list.One(t.Context(), "acme", mine.RefreshToken.ID.String())
+	end(called, domain.RevokedByCall)
+	wantOutcome(t, w.exchanged(t, replayed.TokenString), domain.RefusedReplayed, nil)
+	end(replayed, domain.RevokedByReplay)
+	_, err = w.revoke.Do(t.Context(), usecase.RevokeInput{TenantID: "acme", Selector: domain.SelectorInput{ApplicationID: new("reusable")}})
 	must(t, err)
-	if diff := cmp.Diff(mine.RefreshToken, got); diff != "" {
+	end(wide, domain.RevokedByCall)
+	w.clock.at = expired.RefreshToken.ExpiresAt
+
+	page, err := w.list.Page(t.Context(), usecase.ListInput{TenantID: "acme", UserID: new("ana"), State: domain.EndedSessions, Limit: 10})
+	must(t, err)
+	got := map[domain.ID]domain.Ending{}
+	for _, s := range page.Sessions {
+		got[s.ID] = *s.Ending
+		one, err := w.list.One(t.Context(), usecase.OneInput{TenantID: "acme", ID: s.ID.String(), State: domain.EndedSessions})
+		must(t, err)
+		if diff := cmp.Diff(s, one); diff != "" {
+			t.Errorf("the session by itself (-in the list +alone):\n%s", diff)
+		}
+	}
+	if diff := cmp.Diff(at, got); diff != "" {
+		t.Errorf("endings (-want +got):\n%s", diff)
+	}
+}
+
+// Unknown, ended, of another tenant, and no id at all are one thing to those who ask for active ones; and a state shows
+// no other's.
+func TestOneRefreshTokenIsFoundByItsTenantInItsState(t *testing.T) {
+	w := newWorld(t)
+	mine, ended := w.issued(t, "shop"), w.issued(t, "shop")
+	_, err := w.revoke.Do(t.Context(), usecase.RevokeInput{TenantID: "acme", TokenString: &ended.TokenString})
+	must(t, err)
+	got, err := w.list.One(t.Context(), usecase.OneInput{TenantID: "acme", ID: mine.RefreshToken.ID.String()})
+	must(t, err)
+	if diff := cmp.Diff(usecase.Session{RefreshToken: mine.RefreshToken}, got); diff != "" {
 		t.Errorf("token (-want +got):\n%s", diff)
 	}
-	for _, tc := range []struct{ tenantID, id string }{
-		{"globex", mine.RefreshToken.ID.String()},
-		{"acme", dead.RefreshToken.ID.String()},
-		{"acme", domain.ID{9}.String()},
-		{"acme", "no UUID"},
-		{"acme", ""},
+	const active, gone, all = domain.ActiveSessions, domain.EndedSessions, domain.AllSessions
+	for _, tc := range []struct {
+		tenantID, id string
+		states       []domain.SessionState // that show it
+	}{
+		{"acme", mine.RefreshToken.ID.String(), []domain.SessionState{"", active, all}},
+		{"acme", ended.RefreshToken.ID.String(), []domain.SessionState{gone, all}},
+		{"globex", mine.RefreshToken.ID.String(), nil},
+		{"globex", ended.RefreshToken.ID.String(), nil},
+		{"acme", domain.ID{9}.String(), nil},
+		{"acme", "no UUID", nil},
+		{"acme", "", nil},
 	} {
-		_, err := w.list.One(t.Context(), tc.tenantID, tc.id)
-		wantErr(t, err, domain.ErrNotFound)
+		for _, state := range []domain.SessionState{"", active, gone, all} {
+			_, err := w.list.One(t.Context(), usecase.OneInput{TenantID: tc.tenantID, ID: tc.id, State: state})
+			if slices.Contains(tc.states, state) {
+				must(t, err)
+			} else {
+				wantErr(t, err, domain.ErrNotFound)
+			}
+		}
+	}
+}
+
+// An access token shows the active sessions of its user, and nothing of anybody else: also not whether there is
+// something.
+func TestAnOwnerSeesItsUsersActiveSessions(t *testing.T) {
+	w := newWorld(t)
+	mine := w.issued(t, "shop")
+	w.clock.advance(time.Second)
+	other, ended := w.issued(t, "reusable"), w.issued(t, "shop")
+	_, err := w.revoke.Do(t.Context(), usecase.RevokeInput{TenantID: "acme", TokenString: &ended.TokenString})
+	must(t, err)
+	bobs, err := w.issue.Do(t.Context(), usecase.IssueInput{TenantID: "acme", ApplicationID: "shop", UserID: "bob"})
+	must(t, err)
+	caller, err := w.authenticate.Owner(t.Context(), mine.AccessToken)
+	must(t, err)
+
+	one := func(id string, state domain.SessionState) error {
+		_, err := w.list.One(t.Context(), usecase.OneInput{TenantID: "acme", ID: id, State: state, Owner: caller.Owner})
+		return err
+	}
+	must(t, one(mine.RefreshToken.ID.String(), ""))
+	must(t, one(other.RefreshToken.ID.String(), ""))
+	wantErr(t, one(ended.RefreshToken.ID.String(), ""), domain.ErrNotFound)
+	for _, id := range []string{bobs.RefreshToken.ID.String(), domain.ID{9}.String(), "no UUID", ""} {
+		wantErr(t, one(id, ""), domain.ErrUnauthorized)
+	}
+	wantCodes(t, one(ended.RefreshToken.ID.String(), domain.EndedSessions), "[conflict]state")
+
+	for name, tc := range map[string]struct {
+		in   usecase.ListInput
+		ids  []domain.ID
+		err  error
+		code string
+	}{
+		"its user": {in: usecase.ListInput{UserID: new("ana")}, ids: []domain.ID{other.RefreshToken.ID, mine.RefreshToken.ID}},
+		"its user in an application": {
+			in: usecase.ListInput{UserID: new("ana"), ApplicationID: new("reusable")}, ids: []domain.ID{other.RefreshToken.ID},
+		},
+		"another user":           {in: usecase.ListInput{UserID: new("bob")}, err: domain.ErrUnauthorized},
+		"an application":         {in: usecase.ListInput{ApplicationID: new("shop")}, err: domain.ErrUnauthorized},
+		"the tenant":             {in: usecase.ListInput{}, err: domain.ErrUnauthorized},
+		"another user, ended":    {in: usecase.ListInput{UserID: new("bob"), State: domain.AllSessions}, err: domain.ErrUnauthorized},
+		"its user, ended":        {in: usecase.ListInput{UserID: new("ana"), State: domain.EndedSessions}, code: "[conflict]state"},
+		"its user, named active": {in: usecase.ListInput{UserID: new("ana"), State: domain.ActiveSessions}, code: "[conflict]state"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			tc.in.TenantID, tc.in.Limit, tc.in.Owner = "acme", 10, caller.Owner
+			page, err := w.list.Page(t.Context(), tc.in)
+			n, _, countErr := w.list.Count(t.Context(), tc.in)
+			if tc.code != "" {
+				wantCodes(t, err, tc.code)
+				wantCodes(t, countErr, tc.code)
+				return
+			}
+			wantErr(t, err, tc.err)
+			wantErr(t, countErr, tc.err)
+			var got []domain.ID
+			for _, s := range page.Sessions {
+				got = append(got, s.ID)
+			}
+			if diff := cmp.Diff(tc.ids, got); diff != "" || n != len(tc.ids) {
+				t.Errorf("counted %d; ids (-want +got):\n%s", n, diff)
+			}
+		})
 	}
 }

@@ -2,6 +2,7 @@ package usecase
 
 import (
 	"context"
+	"fmt"
 	"time"
 
 	"github.com/refreshd/refreshd/domain"
@@ -20,7 +21,8 @@ type RevokeInput struct {
 	TenantID    string
 	TokenString *domain.Secret // any genuine one of any generation; nil if the caller wrote none
 	Selector    domain.SelectorInput
-	// Owner is set where an access token stands in for an API key: it serves for its own refresh token only.
+	// Owner is set where an access token stands in for an API key: it serves for its own refresh token, for all of its
+	// own user, and for all of these but its own.
 	Owner *domain.AccessToken
 }
 
@@ -38,8 +40,9 @@ func (r *Revoke) Do(ctx context.Context, in RevokeInput) (Revoked, error) {
 	if err != nil {
 		return Revoked{}, err
 	}
-	if in.Owner != nil && (!selector.IsToken() || selector.TokenID.String() != in.Owner.SessionID) {
-		return Revoked{}, domain.ErrUnauthorized
+	if in.Owner != nil && !isOwn(*in.Owner, selector) {
+		return Revoked{}, fmt.Errorf("the access token serves for its own session and its own user only: %w",
+			domain.ErrUnauthorized)
 	}
 	at := r.Clock.now()
 	how := port.Revocation{At: at, Reason: domain.RevokedByCall}
@@ -52,6 +55,14 @@ func (r *Revoke) Do(ctx context.Context, in RevokeInput) (Revoked, error) {
 		return Revoked{}, fault("revoke", err)
 	}
 	return Revoked{Selector: selector, At: at}, nil
+}
+
+func isOwn(owner domain.AccessToken, s domain.Selector) bool {
+	if s.IsToken() {
+		return s.TokenID.String() == owner.SessionID
+	}
+	return s.Scope == domain.Scope{TenantID: owner.TenantID, UserID: owner.Subject} &&
+		(s.Except.IsZero() || s.Except.String() == owner.SessionID)
 }
 
 func (r *Revoke) selector(ctx context.Context, in RevokeInput) (domain.Selector, error) {

@@ -2,6 +2,7 @@ package usecase_test
 
 import (
 	"encoding/base64"
+	"strings"
 	"testing"
 	"time"
 
@@ -145,43 +146,92 @@ func TestASelectorSaysOneThingInFull(t *testing.T) {
 	}
 }
 
-// An access token lets its owner log out, and end nothing else: not even by a selector that covers only its own session.
-func TestAnOwnerRevokesItsOwnSessionOnly(t *testing.T) {
-	w := newWorld(t)
-	mine, other := w.issued(t, "shop"), w.issued(t, "shop")
-	caller, err := w.authenticate.Owner(t.Context(), mine.AccessToken)
-	must(t, err)
-	w.probe.forget()
-	for name, in := range map[string]usecase.RevokeInput{
-		"another session by string": {TokenString: &other.TokenString},
-		"another session by id":     {Selector: domain.SelectorInput{TokenID: new(other.RefreshToken.ID.String())}},
-		"its user":                  {Selector: domain.SelectorInput{UserID: new("ana")}},
-		"its user but itself":       {Selector: domain.SelectorInput{UserID: new("ana"), ExceptTokenID: new(mine.RefreshToken.ID.String())}},
-		"its tenant":                {Selector: domain.SelectorInput{AllInTenant: new(true)}},
+// An access token lets its owner log out here, everywhere, and everywhere else; and ends nothing else.
+func TestAnOwnerRevokesItsOwn(t *testing.T) {
+	type grants struct{ mine, other, bobs usecase.Grant }
+	prepare := func(t *testing.T) (*world, grants, *domain.AccessToken) {
+		w := newWorld(t)
+		g := grants{mine: w.issued(t, "shop"), other: w.issued(t, "reusable")}
+		var err error
+		g.bobs, err = w.issue.Do(t.Context(), usecase.IssueInput{TenantID: "acme", ApplicationID: "shop", UserID: "bob"})
+		must(t, err)
+		caller, err := w.authenticate.Owner(t.Context(), g.mine.AccessToken)
+		must(t, err)
+		w.probe.forget()
+		return w, g, caller.Owner
+	}
+	id := func(g usecase.Grant) *string { return new(g.RefreshToken.ID.String()) }
+	for name, tc := range map[string]struct {
+		in   func(grants) usecase.RevokeInput
+		left string // of mine, other and bobs
+	}{
+		"its session by string": {func(g grants) usecase.RevokeInput {
+			return usecase.RevokeInput{TokenString: &g.mine.TokenString}
+		}, "other bobs"},
+		"its session by id": {func(g grants) usecase.RevokeInput {
+			return usecase.RevokeInput{Selector: domain.SelectorInput{TokenID: id(g.mine)}}
+		}, "other bobs"},
+		"its user": {func(grants) usecase.RevokeInput {
+			return usecase.RevokeInput{Selector: domain.SelectorInput{UserID: new("ana")}}
+		}, "bobs"},
+		"its user but itself": {func(g grants) usecase.RevokeInput {
+			return usecase.RevokeInput{Selector: domain.SelectorInput{UserID: new("ana"), ExceptTokenID: id(g.mine)}}
+		}, "mine bobs"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			in.TenantID, in.Owner = "acme", caller.Owner
+			w, g, owner := prepare(t)
+			in := tc.in(g)
+			in.TenantID, in.Owner = "acme", owner
 			_, err := w.revoke.Do(t.Context(), in)
-			wantErr(t, err, domain.ErrUnauthorized)
+			must(t, err)
+			var left []string
+			for _, one := range []struct {
+				name string
+				usecase.Grant
+			}{{"mine", g.mine}, {"other", g.other}, {"bobs", g.bobs}} {
+				if w.alive(t, one.RefreshToken.ID) {
+					left = append(left, one.name)
+				}
+			}
+			if got := strings.Join(left, " "); got != tc.left {
+				t.Errorf("active: %q, want %q", got, tc.left)
+			}
 		})
 	}
-	if calls := w.probe.asked(); len(calls) > 0 {
-		t.Errorf("calls of ports: %v", calls)
-	}
-	for _, in := range []usecase.RevokeInput{
-		{TokenString: &mine.TokenString},
-		{Selector: domain.SelectorInput{TokenID: new(mine.RefreshToken.ID.String())}},
+	for name, selects := range map[string]func(grants) usecase.RevokeInput{
+		"another session by string": func(g grants) usecase.RevokeInput { return usecase.RevokeInput{TokenString: &g.other.TokenString} },
+		"another user's by string":  func(g grants) usecase.RevokeInput { return usecase.RevokeInput{TokenString: &g.bobs.TokenString} },
+		"another session by id": func(g grants) usecase.RevokeInput {
+			return usecase.RevokeInput{Selector: domain.SelectorInput{TokenID: id(g.other)}}
+		},
+		"another user": func(grants) usecase.RevokeInput {
+			return usecase.RevokeInput{Selector: domain.SelectorInput{UserID: new("bob")}}
+		},
+		"another user but itself": func(g grants) usecase.RevokeInput {
+			return usecase.RevokeInput{Selector: domain.SelectorInput{UserID: new("bob"), ExceptTokenID: id(g.mine)}}
+		},
+		"its user but another session": func(g grants) usecase.RevokeInput {
+			return usecase.RevokeInput{Selector: domain.SelectorInput{UserID: new("ana"), ExceptTokenID: id(g.other)}}
+		},
+		"its user in its application": func(grants) usecase.RevokeInput {
+			return usecase.RevokeInput{Selector: domain.SelectorInput{UserID: new("ana"), ApplicationID: new("shop")}}
+		},
+		"its application": func(grants) usecase.RevokeInput {
+			return usecase.RevokeInput{Selector: domain.SelectorInput{ApplicationID: new("shop")}}
+		},
+		"its tenant": func(grants) usecase.RevokeInput {
+			return usecase.RevokeInput{Selector: domain.SelectorInput{AllInTenant: new(true)}}
+		},
 	} {
-		w := newWorld(t) // the same ids and token strings as above, for the same randomness
-		again, another := w.issued(t, "shop"), w.issued(t, "shop")
-		if !again.TokenString.Equal(mine.TokenString) {
-			t.Fatal("the token strings differ")
-		}
-		in.TenantID, in.Owner = "acme", caller.Owner
-		_, err := w.revoke.Do(t.Context(), in)
-		must(t, err)
-		if w.alive(t, again.RefreshToken.ID) || !w.alive(t, another.RefreshToken.ID) {
-			t.Error("the owner's session should be dead, and no other")
-		}
+		t.Run(name, func(t *testing.T) {
+			w, g, owner := prepare(t)
+			in := selects(g)
+			in.TenantID, in.Owner = "acme", owner
+			_, err := w.revoke.Do(t.Context(), in)
+			wantErr(t, err, domain.ErrUnauthorized)
+			if calls := w.probe.asked(); len(calls) > 0 {
+				t.Errorf("calls of ports: %v", calls)
+			}
+		})
 	}
 }

@@ -115,7 +115,7 @@ func (w *world) replicaOf(keys *usecase.Keys) replica {
 		list:         &usecase.List{Tokens: w.probe, Clock: clock},
 		patch:        &usecase.Patch{Tokens: w.probe, Directory: w.probe, PublicURL: publicURL, Clock: clock},
 		revoke:       &usecase.Revoke{Revocations: w.probe, Keys: keys, Clock: clock},
-		authenticate: &usecase.Authenticate{APIKeys: w.probe, Directory: w.probe, Keys: keys, Clock: clock},
+		authenticate: &usecase.Authenticate{APIKeys: w.probe, Tokens: w.probe, Directory: w.probe, Keys: keys, Clock: clock},
 		publish:      &usecase.Publish{Directory: w.probe, Keys: keys, Clock: clock},
 		apply:        &usecase.Apply{Directory: w.probe, APIKeys: w.probe, Keys: keys},
 	}
@@ -293,6 +293,8 @@ type probe struct {
 	failAt int // the number of the call, from 1
 	how    fault
 	struck int // how many calls there were when one failed; 0 before
+
+	verified *domain.AccessToken // if set, what an access token that verifies says instead
 }
 
 // fault is a way in which a call of a port fails.
@@ -534,7 +536,13 @@ func (p *probe) Sign(ctx context.Context, key domain.SigningKey, t domain.Access
 }
 
 func (p *probe) Verify(ctx context.Context, find port.FindKey, token string) (domain.AccessToken, error) {
-	return through(ctx, p, "Verify", func(ctx context.Context) (domain.AccessToken, error) { return p.Signer.Verify(ctx, find, token) })
+	return through(ctx, p, "Verify", func(ctx context.Context) (domain.AccessToken, error) {
+		t, err := p.Signer.Verify(ctx, find, token)
+		if err == nil && p.verified != nil {
+			t = *p.verified
+		}
+		return t, err
+	})
 }
 
 func (p *probe) JWKS(keys []domain.SigningKey) ([]byte, error) {

@@ -37,7 +37,7 @@ const (
 // The API keys of a service, by what they may do. Without a tenant in the name they are acme's.
 var keyNames = []string{
 	"backend", "everywhere", "reader", "revoker", "issuer", "exchanger", "powerless", "expired", "globex backend", "globex exchanger",
-	"everything of acme", "patcher",
+	"everything of acme", "patcher", "operator", "lister",
 }
 
 var began = time.Date(2027, time.March, 4, 5, 6, 7, 891_234_000, time.UTC)
@@ -109,7 +109,7 @@ func newEmptyService(t testing.TB) *service {
 		Logout: &usecase.Logout{
 			Tokens: store, Revocations: store, Directory: store, Keys: keys, Clock: s.clock,
 		},
-		Authenticate: &usecase.Authenticate{APIKeys: store, Directory: store, Keys: keys, Clock: s.clock},
+		Authenticate: &usecase.Authenticate{APIKeys: store, Tokens: store, Directory: store, Keys: keys, Clock: s.clock},
 		Publish:      &usecase.Publish{Directory: store, Keys: keys, Clock: s.clock},
 		Ready:        store.Ready,
 		Log:          slog.New(slog.NewJSONHandler(&captured, &slog.HandlerOptions{Level: slog.LevelDebug})),
@@ -168,6 +168,8 @@ func standard(keys map[string]string) usecase.Kickstart {
 			key("revoker", aTenant, domain.Permissions{"/jwt/refresh": {"DELETE"}}),
 			key("issuer", aTenant, domain.Permissions{"/jwt/issue": {"*"}}),
 			key("exchanger", aTenant, domain.Permissions{"/jwt/refresh": {"POST"}}),
+			key("operator", aTenant, domain.Permissions{"*": {"*"}, "/sessions": {"GET"}}),
+			key("lister", aTenant, domain.Permissions{"/sessions": {"GET"}}),
 			key("powerless", aTenant, nil),
 			expired,
 			key("globex backend", bTenant, backend),

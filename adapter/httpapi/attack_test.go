@@ -142,10 +142,14 @@ func TestAnAccessTokenServesInItsTimeAndTenant(t *testing.T) {
 	before := s.dump(t)
 	s.do(t, "DELETE", one, bearer(g.Token), tenant(bTenant)).want(t, 401)
 	s.do(t, "DELETE", one, bearer(g.Token)).want(t, 400, "[blank]X-Stencil-TenantId")
-	s.do(t, "GET", one, bearer(g.Token), tenant(aTenant)).want(t, 401)
+	s.do(t, "GET", one, bearer(g.Token), tenant(bTenant)).want(t, 401)
+	s.do(t, "GET", one, bearer(g.Token)).want(t, 400, "[blank]X-Stencil-TenantId")
+	s.do(t, "GET", "/jwt/refresh?userId=ada", bearer(g.Token), tenant(bTenant)).want(t, 401)
 	s.do(t, "POST", "/jwt/issue", bearer(g.Token), tenant(aTenant), body(object{"userId": "ada", "applicationsId": "shop"})).want(t, 401)
 	s.wait(15 * time.Minute)
 	s.do(t, "DELETE", one, bearer(g.Token), tenant(aTenant)).want(t, 401)
+	s.do(t, "GET", one, bearer(g.Token), tenant(aTenant)).want(t, 401)
+	s.do(t, "GET", "/jwt/refresh?userId=ada", bearer(g.Token), tenant(aTenant)).want(t, 401)
 	if diff := cmp.Diff(before, s.dump(t)); diff != "" {
 		t.Errorf("the store changed: %s", diff)
 	}
@@ -165,6 +169,7 @@ func TestRefusalsDoNotTellWhatTheyRefuse(t *testing.T) {
 	expired := s.issue(t, "short", "ada")
 	s.do(t, "DELETE", "/jwt/refresh/"+revoked.RefreshTokenID, backend).want(t, 200)
 	s.wait(11 * time.Minute)
+	bobs := s.issue(t, "shop", "bob")
 
 	unknownID := "018c0000-0000-7000-8000-00000000002a"
 	parsed, _ := domain.ParseID(unknownID)
@@ -195,7 +200,8 @@ func TestRefusalsDoNotTellWhatTheyRefuse(t *testing.T) {
 			"none that could be":  list(as("backend"), tenant("../x")),
 			"another tenant":      list(as("backend"), tenant(bTenant)),
 			"everywhere's nobody": list(as("everywhere"), tenant("nowhere")),
-			"an access token":     list(bearer(live.Token), tenant(aTenant)),
+			"an access token's":   list(bearer(revoked.Token), tenant(aTenant)),
+			"everything of a key": func(t *testing.T) *answer { return s.do(t, "GET", "/jwt/refresh", as("everywhere"), tenant(aTenant)) },
 			"a forged one":        list(bearer("a.b.c"), tenant(aTenant)),
 		},
 		"which refresh token": {
@@ -207,6 +213,19 @@ func TestRefusalsDoNotTellWhatTheyRefuse(t *testing.T) {
 			"a token string":     one(live.RefreshToken, backend),
 			"as SQL":             one("'%20OR%201=1--", backend),
 			"live, in uppercase": one(strings.ToUpper(unknownID), backend),
+		},
+		"which of somebody else's": {
+			"unknown":           one(unknownID, bearer(bobs.Token), tenant(aTenant)),
+			"another user's":    one(live.RefreshTokenID, bearer(bobs.Token), tenant(aTenant)),
+			"a revoked one":     one(revoked.RefreshTokenID, bearer(bobs.Token), tenant(aTenant)),
+			"another tenant's":  one(foreign.RefreshTokenID, bearer(bobs.Token), tenant(aTenant)),
+			"one that can't be": one("x", bearer(bobs.Token), tenant(aTenant)),
+		},
+		"which ended one": {
+			"unknown":           one(unknownID+"?state=all", backend),
+			"another tenant's":  one(foreign.RefreshTokenID+"?state=all", backend),
+			"an active one":     one(live.RefreshTokenID+"?state=ended", backend),
+			"one that can't be": one("x?state=ended", backend),
 		},
 		"which to revoke": {
 			"unknown":          revoke(object{"tokenId": unknownID}, backend),

@@ -91,13 +91,14 @@ func namedTenant(c echo.Context) (string, error) {
 	return tenant, nil
 }
 
-// backend identifies a caller that needs an API key with method on path, and the tenant it means: first who, then for whom.
-func (a *API) backend(c echo.Context, method, path string) (tenantID string, err error) {
+// backend identifies a caller that needs an API key with method on one of paths, and the tenant it means: first who,
+// then for whom.
+func (a *API) backend(c echo.Context, method string, paths ...string) (tenantID string, err error) {
 	key, err := credential(c)
 	if err != nil {
 		return "", err
 	}
-	caller, err := a.apiKey(c, key, method, path)
+	caller, err := a.apiKey(c, key, method, paths...)
 	if err != nil {
 		return "", err
 	}
@@ -105,8 +106,8 @@ func (a *API) backend(c echo.Context, method, path string) (tenantID string, err
 }
 
 // apiKey finds the caller behind an API key, and tells the guard that it is good.
-func (a *API) apiKey(c echo.Context, key domain.Secret, method, path string) (usecase.Caller, error) {
-	caller, err := a.Authenticate.APIKey(c.Request().Context(), key, method, path)
+func (a *API) apiKey(c echo.Context, key domain.Secret, method string, paths ...string) (usecase.Caller, error) {
+	caller, err := a.Authenticate.APIKey(c.Request().Context(), key, method, paths...)
 	if caller.Key.Name != "" { // also if it has no permission for this
 		web.Note(c).Authenticated()
 	}
@@ -114,17 +115,19 @@ func (a *API) apiKey(c echo.Context, key domain.Secret, method, path string) (us
 }
 
 // backendOrOwner is backend, but an access token serves as well; owner is then who it belongs to.
-func (a *API) backendOrOwner(c echo.Context, method, path string) (tenantID string, owner *domain.AccessToken, err error) {
+func (a *API) backendOrOwner(c echo.Context, method string, paths ...string) (
+	tenantID string, owner *domain.AccessToken, err error,
+) {
 	s, err := credential(c)
 	if err != nil {
 		return "", nil, err
 	}
 	if !isAccessToken(s) {
-		tenantID, err = a.backend(c, method, path)
+		tenantID, err = a.backend(c, method, paths...)
 		return tenantID, nil, err
 	}
 	caller, err := a.Authenticate.Owner(c.Request().Context(), s)
-	if caller.Owner != nil { // also if it has expired
+	if caller.Owner != nil { // also if it is refused: what has a right signature is no guess
 		web.Note(c).Proved()
 	}
 	if err != nil {

@@ -1,6 +1,7 @@
 package httpapi
 
 import (
+	"cmp"
 	"crypto/sha256"
 	"crypto/subtle"
 	"encoding/base64"
@@ -17,11 +18,18 @@ import (
 	"github.com/refreshd/refreshd/usecase"
 )
 
+// listQuery is the query of GET /jwt/refresh; oneQuery that of GET /jwt/refresh/:id.
 type listQuery struct {
 	UserID        *string `json:"userId" alias:"userID,usersId"`
 	ApplicationID *string `json:"applicationsId" alias:"applicationId"`
+	State         *string `json:"state"`
 	Limit         *int64  `json:"limit"`
 	Cursor        *string `json:"cursor"`
+	Count         *bool   `json:"count"`
+}
+
+type oneQuery struct {
+	State *string `json:"state"`
 }
 
 const (
@@ -39,6 +47,10 @@ type tokenData struct {
 	InsertInstant     int64           `json:"insertInstant"`
 	LastUsedInstant   int64           `json:"lastUsedInstant"`
 	ExpirationInstant int64           `json:"expirationInstant"`
+	State             string          `json:"state"`
+	EndedInstant      int64           `json:"endedInstant,omitempty"`
+	EndedReason       string          `json:"endedReason,omitempty"`
+	Current           *bool           `json:"current,omitempty"` // with an owner's access token
 	Roles             []string        `json:"roles"`
 	Scopes            []string        `json:"scopes"`
 	Claims            json.RawMessage `json:"claims"`
@@ -57,9 +69,26 @@ type deviceData struct {
 	Description string `json:"description,omitempty"`
 }
 
+// newSessionData is s as owner sees it, who is nil for an API key.
+func newSessionData(s usecase.Session, owner *domain.AccessToken) tokenData {
+	d := newTokenData(s.RefreshToken)
+	if s.Ending != nil {
+		d.State, d.EndedReason = string(domain.EndedSessions), string(s.Ending.Reason)
+		if !s.Ending.At.IsZero() {
+			d.EndedInstant = milliseconds(s.Ending.At)
+		}
+	}
+	if owner != nil {
+		d.Current = new(d.ID == owner.SessionID)
+	}
+	return d
+}
+
+// newTokenData is an active refresh token.
 func newTokenData(t domain.RefreshToken) tokenData {
 	d := tokenData{
-		ID: t.ID.String(), TenantID: t.TenantID, ApplicationID: t.ApplicationID, UserID: t.UserID, Generation: t.Generation,
+		State: string(domain.ActiveSessions),
+		ID:    t.ID.String(), TenantID: t.TenantID, ApplicationID: t.ApplicationID, UserID: t.UserID, Generation: t.Generation,
 		InsertInstant:   milliseconds(t.IssuedAt),
 		LastUsedInstant: milliseconds(t.LastUsedAt), ExpirationInstant: milliseconds(t.ExpiresAt),
 		Roles: append([]string{}, t.Roles...), Scopes: append([]string{}, t.Scopes...), Claims: json.RawMessage("{}"),
@@ -76,9 +105,27 @@ func newTokenData(t domain.RefreshToken) tokenData {
 }
 
 // retrieve answers GET /jwt/refresh/:id.
-func (a *API) retrieve(c echo.Context) error { return a.retrieveOne(c, web.PathParam(c, "id")) }
+func (a *API) retrieve(c echo.Context) error {
+	tenantID, owner, err := a.backendOrOwner(c, http.MethodGet, "/jwt/refresh/:id")
+	if err != nil {
+		return err
+	}
+	q, err := web.Query[oneQuery](c)
+	if err != nil {
+		return err
+	}
+	if err := noBody(c); err != nil {
+		return err
+	}
+	in := usecase.OneInput{TenantID: tenantID, ID: web.PathParam(c, "id"), Owner: owner}
+	if in.State, err = sessionState(q.State); err != nil {
+		return err
+	}
+	return a.retrieveOne(c, in)
+}
 
-func (a *API) retrieveOne(c echo.Context, id string) error {
+// retrievePosted is retrieve for a client that can only POST. Only an API key serves.
+func (a *API) retrievePosted(c echo.Context, id string) error {
 	tenantID, err := a.backend(c, http.MethodGet, "/jwt/refresh/:id")
 	if err != nil {
 		return err
@@ -86,42 +133,82 @@ func (a *API) retrieveOne(c echo.Context, id string) error {
 	if _, err := web.Query[struct{}](c); err != nil {
 		return err
 	}
-	if err := noBody(c); err != nil {
-		return err
-	}
-	t, err := a.List.One(c.Request().Context(), tenantID, id)
+	return a.retrieveOne(c, usecase.OneInput{TenantID: tenantID, ID: id})
+}
+
+func (a *API) retrieveOne(c echo.Context, in usecase.OneInput) error {
+	s, err := a.List.One(c.Request().Context(), in)
 	if err != nil {
-		return err
+		return tellWhy(c, credentialAccessToken, err) // of an owner who means another user's
 	}
-	return done(c, "The refresh token was found.", newTokenData(t))
+	return done(c, "The refresh token was found.", newSessionData(s, in.Owner))
+}
+
+// sessionState is empty for nil.
+func sessionState(s *string) (domain.SessionState, error) {
+	if s == nil {
+		return "", nil
+	}
+	switch state := domain.SessionState(*s); state {
+	case domain.ActiveSessions, domain.EndedSessions, domain.AllSessions:
+		return state, nil
+	default:
+		return "", domain.NewInvalid("state", domain.Malformed, "use active, ended or all")
+	}
 }
 
 // noBody refuses a body on a GET or a HEAD, where a caller may think that a selector in it counts.
 func noBody(c echo.Context) error {
-	if c.Request().Method != http.MethodPost && web.HasBody(c) {
+	if web.HasBody(c) {
 		return domain.NewInvalid("", domain.Conflict, "a GET takes no body: put the parameters into the query")
 	}
 	return nil
 }
 
-// listTokens answers GET /jwt/refresh.
-func (a *API) listTokens(c echo.Context) error { return a.listPage(c, listQuery{}) }
+// listTokens answers GET /jwt/refresh. Which permission it needs depends on whether the query names a user. One that
+// cannot be read may have meant to: it is told what is wrong with it if it has either.
+func (a *API) listTokens(c echo.Context) error {
+	q, malformed := web.Query[listQuery](c)
+	paths := []string{"/jwt/refresh"}
+	switch {
+	case malformed != nil:
+		paths = append(paths, domain.SessionsPermission)
+	case q.UserID == nil:
+		paths = []string{domain.SessionsPermission}
+	}
+	tenantID, owner, err := a.backendOrOwner(c, http.MethodGet, paths...)
+	if err != nil {
+		return err
+	}
+	if err := noBody(c); err != nil {
+		return err
+	}
+	if malformed != nil {
+		return malformed
+	}
+	return a.listPage(c, tenantID, owner, q)
+}
 
-// listPage lists what the query says; a POST form has its q from the body.
-func (a *API) listPage(c echo.Context, q listQuery) error {
+// listPosted is the first page of listTokens for a client that can only POST. Only an API key serves.
+func (a *API) listPosted(c echo.Context, userID string) error {
 	tenantID, err := a.backend(c, http.MethodGet, "/jwt/refresh")
 	if err != nil {
 		return err
 	}
-	if c.Request().Method == http.MethodPost {
-		_, err = web.Query[struct{}](c)
-	} else if err = noBody(c); err == nil {
-		q, err = web.Query[listQuery](c)
-	}
-	if err != nil {
+	if _, err := web.Query[struct{}](c); err != nil {
 		return err
 	}
-	in := usecase.ListInput{TenantID: tenantID, UserID: q.UserID, ApplicationID: q.ApplicationID, Limit: defaultLimit}
+	return a.listPage(c, tenantID, nil, listQuery{UserID: &userID})
+}
+
+func (a *API) listPage(c echo.Context, tenantID string, owner *domain.AccessToken, q listQuery) error {
+	in := usecase.ListInput{
+		TenantID: tenantID, UserID: q.UserID, ApplicationID: q.ApplicationID, Limit: defaultLimit, Owner: owner,
+	}
+	var err error
+	if in.State, err = sessionState(q.State); err != nil {
+		return err
+	}
 	if q.Limit != nil {
 		if *q.Limit < 1 || *q.Limit > maximumLimit {
 			return domain.NewInvalid("limit", domain.Malformed, "use 1 to 1000")
@@ -130,31 +217,46 @@ func (a *API) listPage(c echo.Context, q listQuery) error {
 	}
 	if q.Cursor != nil {
 		var ok bool
-		if in.Below, ok = openCursor(*q.Cursor, tenantID, q); !ok {
+		if in.Below, ok = openCursor(*q.Cursor, in); !ok {
 			return domain.NewInvalid("cursor", domain.Malformed,
 				"this cursor does not belong to this query: follow the Link header as it is, or begin without a cursor")
 		}
 	}
-	page, err := a.List.Of(c.Request().Context(), in)
+	page, err := a.List.Page(c.Request().Context(), in)
 	if err != nil {
-		return err
+		return tellWhy(c, credentialAccessToken, err) // of an owner who means another user's
+	}
+	if q.Count != nil && *q.Count {
+		n, more, err := a.List.Count(c.Request().Context(), in)
+		if err != nil {
+			return err
+		}
+		c.Response().Header().Set("X-Total-Count", totalCount(n, more))
 	}
 	rows, size := make([][]byte, 0, len(page.Sessions)), 0
 	for i, session := range page.Sessions {
-		row, err := json.Marshal(newTokenData(session.Token))
+		row, err := json.Marshal(newSessionData(session, owner))
 		if err != nil {
 			return err
 		}
 		rows = append(rows, row)
 		if size += len(row); size >= pageBytes && i < len(page.Sessions)-1 {
-			page.Next = session.Token.ID
+			page.Next = session.ID
 			break
 		}
 	}
 	if !page.Next.IsZero() {
-		c.Response().Header().Set("Link", fmt.Sprintf(`<%s>; rel="next"`, nextPage(page.Next, tenantID, in.Limit, q)))
+		c.Response().Header().Set("Link", fmt.Sprintf(`<%s>; rel="next"`, nextPage(page.Next, in)))
 	}
 	return doneRows(c, "The refresh tokens were found.", rows)
+}
+
+// totalCount ends with a + where there may be more.
+func totalCount(n int, more bool) string {
+	if more {
+		return strconv.Itoa(n) + "+"
+	}
+	return strconv.Itoa(n)
 }
 
 // pageBytes is when a page ends, as it is sent: JSON may take six bytes for one that is stored. It is held until its
@@ -162,31 +264,37 @@ func (a *API) listPage(c echo.Context, q listQuery) error {
 const pageBytes = 1 << 20
 
 // nextPage is relative to the request, so that it stays below the prefix that a proxy may have taken off the path.
-// The form by POST has the same path, and goes on by GET.
-func nextPage(below domain.ID, tenantID string, limit int, q listQuery) string {
-	next := url.Values{"userId": {*q.UserID}, "limit": {strconv.Itoa(limit)}, "cursor": {newCursor(below, tenantID, q)}}
-	if q.ApplicationID != nil {
-		next.Set("applicationsId", *q.ApplicationID)
+// The form by POST has the same path, and goes on by GET. It leaves count out: the number is that of all pages.
+func nextPage(below domain.ID, in usecase.ListInput) string {
+	next := url.Values{"limit": {strconv.Itoa(in.Limit)}, "cursor": {newCursor(below, in)}}
+	for name, value := range map[string]*string{"userId": in.UserID, "applicationsId": in.ApplicationID} {
+		if value != nil {
+			next.Set(name, *value)
+		}
+	}
+	if in.State != "" {
+		next.Set("state", string(in.State))
 	}
 	return "?" + next.Encode()
 }
 
 // A cursor is where the page before ended, and a checksum of what was listed: it is no secret and no proof, but it cannot be
 // taken from one query to another by mistake.
-func newCursor(below domain.ID, tenantID string, q listQuery) string {
-	return base64.RawURLEncoding.EncodeToString(append(below[:], cursorSum(below, tenantID, q)...))
+func newCursor(below domain.ID, in usecase.ListInput) string {
+	return base64.RawURLEncoding.EncodeToString(append(below[:], cursorSum(below, in)...))
 }
 
-func openCursor(s, tenantID string, q listQuery) (domain.ID, bool) {
+func openCursor(s string, in usecase.ListInput) (domain.ID, bool) {
 	b, err := base64.RawURLEncoding.Strict().DecodeString(s)
 	if err != nil || len(b) != 24 || base64.RawURLEncoding.EncodeToString(b) != s {
 		return domain.ID{}, false
 	}
 	below := domain.ID(b[:16])
-	return below, !below.IsZero() && subtle.ConstantTimeCompare(b[16:], cursorSum(below, tenantID, q)) == 1
+	return below, !below.IsZero() && subtle.ConstantTimeCompare(b[16:], cursorSum(below, in)) == 1
 }
 
-func cursorSum(below domain.ID, tenantID string, q listQuery) []byte {
-	sum := sha256.Sum256(fmt.Appendf(nil, "%s %q %q %q", below, tenantID, text(q.UserID), text(q.ApplicationID)))
+func cursorSum(below domain.ID, in usecase.ListInput) []byte {
+	sum := sha256.Sum256(fmt.Appendf(nil, "%s %q %q %q %q", below, in.TenantID, text(in.UserID), text(in.ApplicationID),
+		cmp.Or(in.State, domain.ActiveSessions)))
 	return sum[:8]
 }

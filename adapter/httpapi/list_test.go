@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
 )
 
 func TestARefreshTokenIsShownWithoutItsTokenString(t *testing.T) {
@@ -20,8 +21,8 @@ func TestARefreshTokenIsShownWithoutItsTokenString(t *testing.T) {
 	want := map[string]any{
 		"id": chosenID, "tenantId": "acme", "applicationsId": "shop", "userId": "ada", "generation": 2.0,
 		"insertInstant": millis(began), "lastUsedInstant": millis(s.clock()),
-		"expirationInstant": millis(s.clock().Add(30 * 24 * time.Hour).Truncate(time.Second)),
-		"roles":             []any{"customer", "tester"}, "scopes": []any{"orders:read", "orders:write"},
+		"expirationInstant": millis(s.clock().Add(30 * 24 * time.Hour).Truncate(time.Second)), "state": "active",
+		"roles": []any{"customer", "tester"}, "scopes": []any{"orders:read", "orders:write"},
 		"claims": map[string]any{"plan": "gold", "seats": 12345678901234567.0},
 		"metaData": map[string]any{
 			"device":            map[string]any{"name": "Phone of Ada", "type": "MOBILE", "description": "Android 16"},
@@ -216,6 +217,199 @@ func TestACursorBelongsToItsQuery(t *testing.T) {
 		{"/jwt/refresh?userId=ada&cursor=%0A" + cursor, backend},
 	} {
 		s.do(t, "GET", test.target, test.who).want(t, 400, "[invalid]cursor")
+	}
+}
+
+// Who was the victim of a replay, and when? An operator reads it off the list, until it is purged.
+func TestAnOperatorListsWhatEndedAndWhy(t *testing.T) {
+	h := newHousehold(t)
+	h.wait(time.Minute)
+	second := h.next(t, h.adaBlog.RefreshToken, "rotated")
+	h.next(t, second.RefreshToken, "rotated")
+	h.wait(time.Minute)
+	h.exchange(t, h.adaBlog.RefreshToken).want(t, 400, "[reused]refreshToken")
+	replayedAt := h.clock().UnixMilli()
+	h.wait(time.Minute)
+	h.do(t, "DELETE", "/jwt/refresh/"+h.bobShop.RefreshTokenID, backend).want(t, 200)
+	h.do(t, "DELETE", "/jwt/refresh?userId=bob&applicationsId=blog", backend).want(t, 200)
+	revokedAt := h.clock().UnixMilli()
+
+	type entry struct {
+		ID, UserID, State, EndedReason string
+		EndedInstant                   int64
+		Current                        *bool
+	}
+	replayed := entry{h.adaBlog.RefreshTokenID, "ada", "ended", "replayed", replayedAt, nil}
+	revoked := entry{h.bobShop.RefreshTokenID, "bob", "ended", "revoked", revokedAt, nil}
+	marked := entry{h.bobBlog.RefreshTokenID, "bob", "ended", "revoked", revokedAt, nil}
+	one := entry{h.adaShop.RefreshTokenID, "ada", "active", "", 0, nil}
+	two := entry{h.adaShop2.RefreshTokenID, "ada", "active", "", 0, nil}
+	for query, want := range map[string][]entry{
+		"?applicationsId=blog&state=ended":            {marked, replayed},
+		"?applicationsId=blog&state=all":              {marked, replayed},
+		"?applicationsId=blog":                        nil,
+		"?applicationsId=shop&state=all":              {revoked, two, one},
+		"?applicationsId=shop":                        {two, one},
+		"?state=ended":                                {marked, revoked, replayed},
+		"?state=active":                               {two, one},
+		"?state=all":                                  {marked, revoked, replayed, two, one},
+		"?userId=ada&state=ended":                     {replayed},
+		"?userId=ada&applicationsId=shop&state=ended": nil,
+		"?userId=bob&state=all":                       {marked, revoked},
+	} {
+		var got []entry
+		a := h.do(t, "GET", "/jwt/refresh"+query+"&count=true", as("operator"), tenant(aTenant)).want(t, 200)
+		a.data(t, &got)
+		if diff := cmp.Diff(want, got, cmpopts.EquateEmpty()); diff != "" {
+			t.Errorf("%s (-want +got):\n%s", query, diff)
+		}
+		if total := a.header.Get("X-Total-Count"); total != itoa(len(want)) {
+			t.Errorf("%s: counted %s, want %d", query, total, len(want))
+		}
+	}
+	if a := h.do(t, "GET", "/jwt/refresh?userId=ada", backend).want(t, 200); len(a.header.Values("X-Total-Count")) > 0 {
+		t.Error("a list was counted that nobody asked to count")
+	}
+	for query, want := range map[string]int{"": 404, "?state=active": 404, "?state=ended": 200, "?state=all": 200} {
+		a := h.do(t, "GET", "/jwt/refresh/"+h.adaBlog.RefreshTokenID+query, backend).want(t, want)
+		if want == 200 {
+			var got entry
+			if a.data(t, &got); got != replayed {
+				t.Errorf("%s: got %+v, want %+v", query, got, replayed)
+			}
+		}
+	}
+}
+
+// Whole tenants are read by who may: not by each key that a login service holds. A query that cannot be read is told
+// what is wrong with it by either permission.
+func TestListsWithoutAUserNeedAPermissionOfTheirOwn(t *testing.T) {
+	s := newService(t)
+	g := s.issue(t, "shop", "ada")
+	for target, may := range map[string]string{
+		"/jwt/refresh":                              "operator lister",
+		"/jwt/refresh?state=ended":                  "operator lister",
+		"/jwt/refresh?applicationsId=shop":          "operator lister",
+		"/jwt/refresh?userId=ada":                   "operator backend reader everywhere",
+		"/jwt/refresh?usersId=ada&state=all":        "operator backend reader everywhere",
+		"/jwt/refresh/" + g.RefreshTokenID:          "operator backend reader everywhere",
+		"/jwt/refresh/" + g.RefreshTokenID + "/":    "operator backend reader everywhere",
+		"/jwt/refresh?colour=red":                   "400 operator lister backend reader everywhere",
+		"/jwt/refresh?userId=ada&colour=red":        "400 operator lister backend reader everywhere",
+		"/jwt/refresh?applicationsId=shop&userid=x": "400 operator lister backend reader everywhere",
+	} {
+		for _, name := range []string{
+			"operator", "lister", "backend", "reader", "everywhere", "everything of acme", "revoker", "issuer", "exchanger", "powerless",
+			"expired", "globex backend",
+		} {
+			want := 401
+			if slices.Contains(strings.Fields(may), name) || name == "everything of acme" && strings.Contains(may, "everywhere") {
+				want = 200
+				if strings.HasPrefix(may, "400") {
+					want = 400
+				}
+			}
+			for _, method := range []string{"GET", "HEAD"} {
+				if got := s.do(t, method, target, as(name), tenant(aTenant)); got.status != want {
+					t.Errorf("%s %s as %s: got %d, want %d", method, target, name, got.status, want)
+				}
+			}
+		}
+	}
+	s.do(t, "GET", "/jwt/refresh", as("operator"), tenant(bTenant)).want(t, 401)
+	s.do(t, "GET", "/jwt/refresh", as("operator")).want(t, 400, "[blank]X-Stencil-TenantId")
+}
+
+// A page that is of another state would begin in the middle of it, without a sign; so would one of another scope.
+func TestACursorBelongsToItsStateAndScope(t *testing.T) {
+	s := newService(t)
+	for range 2 {
+		for _, user := range []string{"ada", "bob"} {
+			s.issue(t, "shop", user)
+			ended := s.issue(t, "shop", user)
+			s.do(t, "DELETE", "/jwt/refresh/"+ended.RefreshTokenID, backend).want(t, 200)
+		}
+	}
+	queries := map[string][]string{} // those that are the same
+	for _, scope := range []string{"", "&userId=ada", "&applicationsId=shop", "&userId=ada&applicationsId=shop"} {
+		for _, state := range []string{"&state=active", "&state=ended", "&state=all"} {
+			same := []string{"/jwt/refresh?limit=1" + scope + state}
+			if state == "&state=active" {
+				same = append(same, "/jwt/refresh?limit=1"+scope)
+			}
+			for _, one := range same {
+				queries[one] = same
+			}
+		}
+	}
+	operator := []option{as("operator"), tenant(aTenant)}
+	for query := range queries {
+		_, next, found := strings.Cut(s.do(t, "GET", query, operator...).want(t, 200).next(t, query), "cursor=")
+		if !found {
+			t.Fatalf("%s: no next page", query)
+		}
+		cursor, _, _ := strings.Cut(next, "&")
+		for other, same := range queries {
+			got := s.do(t, "GET", other+"&cursor="+cursor, operator...)
+			if slices.Contains(same, query) {
+				got.want(t, 200)
+			} else {
+				got.want(t, 400, "[invalid]cursor")
+			}
+		}
+	}
+}
+
+// Sessions end and begin while somebody reads the pages. Those that stay as they are come once each.
+func TestPagesOfEachStateHoldWhileSessionsEnd(t *testing.T) {
+	for _, scope := range []string{"", "applicationsId=shop", "userId=ada", "userId=ada&applicationsId=shop"} {
+		for _, state := range []string{"active", "ended", "all"} {
+			t.Run(scope+" "+state, func(t *testing.T) {
+				s := newService(t)
+				stays := map[string][]string{}
+				var ends []string
+				for i := range 30 {
+					s.wait(time.Millisecond)
+					id := s.issue(t, "shop", "ada").RefreshTokenID
+					switch i % 3 {
+					case 0:
+						stays["active"] = append(stays["active"], id)
+					case 1:
+						s.do(t, "DELETE", "/jwt/refresh/"+id, backend).want(t, 200)
+						stays["ended"] = append(stays["ended"], id)
+					default:
+						ends = append(ends, id)
+					}
+				}
+				stays["all"] = slices.Concat(stays["active"], stays["ended"], ends)
+				var got []string
+				for next := "/jwt/refresh?limit=4&state=" + state + "&" + scope; next != ""; {
+					a := s.do(t, "GET", next, as("operator"), tenant(aTenant)).want(t, 200)
+					var list []struct{ ID, State string }
+					a.data(t, &list)
+					for _, one := range list {
+						got = append(got, one.ID)
+						if state != "all" && one.State != state {
+							t.Errorf("%s is %s", one.ID, one.State)
+						}
+					}
+					if next = a.next(t, next); len(ends) > 0 {
+						s.do(t, "DELETE", "/jwt/refresh/"+ends[0], backend).want(t, 200)
+						ends = ends[1:]
+						s.issue(t, "shop", "ada") // above the pages
+					}
+				}
+				if !slices.IsSortedFunc(got, func(a, b string) int { return strings.Compare(b, a) }) ||
+					len(slices.Compact(slices.Clone(got))) != len(got) {
+					t.Errorf("got %v, want each once, newest first", got)
+				}
+				for _, id := range stays[state] {
+					if !slices.Contains(got, id) {
+						t.Errorf("%s is on no page", id)
+					}
+				}
+			})
+		}
 	}
 }
 

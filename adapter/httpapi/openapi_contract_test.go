@@ -105,7 +105,7 @@ func TestTheContractCheckSeesEachBreach(t *testing.T) {
 			`"refreshTokenId":"` + id + `","token":"a.b.c","expiresIn":900,"refreshTokenExpiresIn":2592000}}`
 		revoked = `{"success":true,"message":"","data":{"tokenId":"` + id + `"}}`
 		found   = `{"success":true,"message":"","data":{"id":"` + id + `","tenantId":"acme","applicationsId":"a","userId":"u",` +
-			`"generation":1,"insertInstant":1,"lastUsedInstant":1,"expirationInstant":1,"roles":[],"scopes":[],"claims":{},"metaData":{}}}`
+			`"generation":1,"insertInstant":1,"lastUsedInstant":1,"expirationInstant":1,"state":"active","roles":[],"scopes":[],"claims":{},"metaData":{}}}`
 	)
 	type call struct {
 		method, path, body string

@@ -45,9 +45,9 @@ func (a *API) postRefresh(c echo.Context) error {
 		return domain.NewInvalid("refreshToken", domain.Conflict,
 			"to exchange, send refreshToken without a selector; to revoke, DELETE /jwt/refresh with one selector")
 	case id && !one && !user && !app:
-		return a.retrieveOne(c, *b.ID)
+		return a.retrievePosted(c, *b.ID)
 	case user && !id && !one && !app:
-		return a.listPage(c, listQuery{UserID: b.UserID})
+		return a.listPosted(c, *b.UserID)
 	case !id && (one || app):
 		return a.revokePosted(c, "/jwt/refresh", func() (revokeBody, error) {
 			return revokeBody{
@@ -64,7 +64,7 @@ func (a *API) postRefresh(c echo.Context) error {
 func (a *API) postOne(c echo.Context) error {
 	id := web.PathParam(c, "id")
 	if !web.HasBody(c) {
-		return a.retrieveOne(c, id)
+		return a.retrievePosted(c, id)
 	}
 	return a.revokePosted(c, "/jwt/refresh/:id", func() (revokeBody, error) {
 		b, err := web.Body[refreshBody](c, web.JSONOrForm)

@@ -283,7 +283,7 @@ func TestAnOwnersAccessTokenServesForItsOwn(t *testing.T) {
 			if got := h.living(t); got != "as2 ab bs bb foreign" {
 				t.Errorf("got alive %q", got)
 			}
-			revoke(t, h).want(t, 404)
+			revoke(t, h).want(t, 401) // its session has ended
 		})
 	}
 }
@@ -298,24 +298,38 @@ func TestAnOwnersAccessTokenServesForNothingElse(t *testing.T) {
 		options        []option
 		status         int
 	}{
-		"another of the same user":  {"DELETE", "/jwt/refresh/" + h.adaShop2.RefreshTokenID, []option{bearer(token), tenant(aTenant)}, 401},
-		"another user's":            {"DELETE", "/jwt/refresh/" + h.bobShop.RefreshTokenID, []option{bearer(token), tenant(aTenant)}, 401},
-		"an unknown one":            {"DELETE", "/jwt/refresh/" + chosenID, []option{bearer(token), tenant(aTenant)}, 401},
-		"another's token string":    {"DELETE", "/jwt/refresh", []option{bearer(token), tenant(aTenant), body(object{"tokenString": h.bobShop.RefreshToken})}, 401},
-		"all of itself":             {"DELETE", "/jwt/refresh", []option{bearer(token), tenant(aTenant), body(object{"userId": "ada"})}, 401},
-		"all but itself":            {"DELETE", "/jwt/refresh", []option{bearer(token), tenant(aTenant), body(object{"userId": "ada", "exceptTokenId": h.adaShop.RefreshTokenID})}, 401},
-		"everything":                {"DELETE", "/jwt/refresh", []option{bearer(token), tenant(aTenant), body(object{"allInTenant": true})}, 401},
-		"itself, another tenant":    {"DELETE", "/jwt/refresh/" + h.adaShop.RefreshTokenID, []option{bearer(token), tenant(bTenant)}, 401},
-		"itself, no tenant":         {"DELETE", "/jwt/refresh/" + h.adaShop.RefreshTokenID, []option{bearer(token)}, 400},
-		"a forged one":              {"DELETE", "/jwt/refresh/" + h.adaShop.RefreshTokenID, []option{bearer(forged), tenant(aTenant)}, 401},
-		"the other tenant's":        {"DELETE", "/jwt/refresh/" + h.foreign.RefreshTokenID, []option{bearer(token), tenant(bTenant)}, 401},
-		"the token string as proof": {"DELETE", "/jwt/refresh/" + h.adaShop.RefreshTokenID, []option{bearer(h.adaShop.RefreshToken), tenant(aTenant)}, 401},
-		"retrieve":                  {"GET", "/jwt/refresh/" + h.adaShop.RefreshTokenID, []option{bearer(token), tenant(aTenant)}, 401},
-		"list":                      {"GET", "/jwt/refresh?userId=ada", []option{bearer(token), tenant(aTenant)}, 401},
-		"issue":                     {"POST", "/jwt/issue", []option{bearer(token), tenant(aTenant), body(object{"userId": "ada", "applicationsId": "shop"})}, 401},
-		"revoke by POST":            {"POST", "/jwt/refresh/" + h.adaShop.RefreshTokenID, []option{bearer(token), tenant(aTenant), body(object{"tokenId": h.adaShop.RefreshTokenID})}, 401},
-		"revoke by POST, in a body": {"POST", "/jwt/refresh", []option{bearer(token), tenant(aTenant), body(object{"tokenId": h.adaShop.RefreshTokenID})}, 401},
-		"retrieve by POST":          {"POST", "/jwt/refresh/" + h.adaShop.RefreshTokenID, []option{bearer(token), tenant(aTenant)}, 401},
+		"another of the same user":   {"DELETE", "/jwt/refresh/" + h.adaShop2.RefreshTokenID, []option{bearer(token), tenant(aTenant)}, 401},
+		"another user's":             {"DELETE", "/jwt/refresh/" + h.bobShop.RefreshTokenID, []option{bearer(token), tenant(aTenant)}, 401},
+		"an unknown one":             {"DELETE", "/jwt/refresh/" + chosenID, []option{bearer(token), tenant(aTenant)}, 401},
+		"another's token string":     {"DELETE", "/jwt/refresh", []option{bearer(token), tenant(aTenant), body(object{"tokenString": h.bobShop.RefreshToken})}, 401},
+		"all of another user":        {"DELETE", "/jwt/refresh", []option{bearer(token), tenant(aTenant), body(object{"userId": "bob"})}, 401},
+		"all but another":            {"DELETE", "/jwt/refresh", []option{bearer(token), tenant(aTenant), body(object{"userId": "ada", "exceptTokenId": h.adaShop2.RefreshTokenID})}, 401},
+		"another user's but itself":  {"DELETE", "/jwt/refresh", []option{bearer(token), tenant(aTenant), body(object{"userId": "bob", "exceptTokenId": h.adaShop.RefreshTokenID})}, 401},
+		"its user in an application": {"DELETE", "/jwt/refresh?userId=ada&applicationsId=shop", []option{bearer(token), tenant(aTenant)}, 401},
+		"its application":            {"DELETE", "/jwt/refresh?applicationsId=shop", []option{bearer(token), tenant(aTenant)}, 401},
+		"nothing":                    {"DELETE", "/jwt/refresh", []option{bearer(token), tenant(aTenant)}, 400},
+		"all of itself, by Basic":    {"DELETE", "/jwt/refresh?userId=ada", []option{header("Authorization", basic(token+":")), tenant(aTenant)}, 401},
+		"a list, by Basic":           {"GET", "/jwt/refresh?userId=ada", []option{header("Authorization", "Basic "+token), tenant(aTenant)}, 401},
+		"everything":                 {"DELETE", "/jwt/refresh", []option{bearer(token), tenant(aTenant), body(object{"allInTenant": true})}, 401},
+		"itself, another tenant":     {"DELETE", "/jwt/refresh/" + h.adaShop.RefreshTokenID, []option{bearer(token), tenant(bTenant)}, 401},
+		"itself, no tenant":          {"DELETE", "/jwt/refresh/" + h.adaShop.RefreshTokenID, []option{bearer(token)}, 400},
+		"a forged one":               {"DELETE", "/jwt/refresh/" + h.adaShop.RefreshTokenID, []option{bearer(forged), tenant(aTenant)}, 401},
+		"the other tenant's":         {"DELETE", "/jwt/refresh/" + h.foreign.RefreshTokenID, []option{bearer(token), tenant(bTenant)}, 401},
+		"the token string as proof":  {"DELETE", "/jwt/refresh/" + h.adaShop.RefreshTokenID, []option{bearer(h.adaShop.RefreshToken), tenant(aTenant)}, 401},
+		"retrieve another user's":    {"GET", "/jwt/refresh/" + h.bobShop.RefreshTokenID, []option{bearer(token), tenant(aTenant)}, 401},
+		"retrieve an unknown one":    {"GET", "/jwt/refresh/" + chosenID, []option{bearer(token), tenant(aTenant)}, 401},
+		"retrieve another tenant's":  {"GET", "/jwt/refresh/" + h.foreign.RefreshTokenID, []option{bearer(token), tenant(aTenant)}, 401},
+		"retrieve in any state":      {"GET", "/jwt/refresh/" + h.adaShop.RefreshTokenID + "?state=all", []option{bearer(token), tenant(aTenant)}, 400},
+		"list another user":          {"GET", "/jwt/refresh?userId=bob", []option{bearer(token), tenant(aTenant)}, 401},
+		"list an application":        {"GET", "/jwt/refresh?applicationsId=shop", []option{bearer(token), tenant(aTenant)}, 401},
+		"list the tenant":            {"GET", "/jwt/refresh", []option{bearer(token), tenant(aTenant)}, 401},
+		"list ended ones":            {"GET", "/jwt/refresh?userId=ada&state=ended", []option{bearer(token), tenant(aTenant)}, 400},
+		"list, another tenant":       {"GET", "/jwt/refresh?userId=ada", []option{bearer(token), tenant(bTenant)}, 401},
+		"list by POST":               {"POST", "/jwt/refresh", []option{bearer(token), tenant(aTenant), body(object{"userId": "ada"})}, 401},
+		"issue":                      {"POST", "/jwt/issue", []option{bearer(token), tenant(aTenant), body(object{"userId": "ada", "applicationsId": "shop"})}, 401},
+		"revoke by POST":             {"POST", "/jwt/refresh/" + h.adaShop.RefreshTokenID, []option{bearer(token), tenant(aTenant), body(object{"tokenId": h.adaShop.RefreshTokenID})}, 401},
+		"revoke by POST, in a body":  {"POST", "/jwt/refresh", []option{bearer(token), tenant(aTenant), body(object{"tokenId": h.adaShop.RefreshTokenID})}, 401},
+		"retrieve by POST":           {"POST", "/jwt/refresh/" + h.adaShop.RefreshTokenID, []option{bearer(token), tenant(aTenant)}, 401},
 	} {
 		got := h.do(t, test.method, test.target, test.options...)
 		if got.status != test.status {

@@ -311,10 +311,12 @@ func (s *service) api(
 		Logout: &usecase.Logout{
 			Tokens: s.store, Revocations: s.store, Directory: s.store, Keys: s.keys, Clock: s.clock,
 		},
-		Authenticate: &usecase.Authenticate{APIKeys: s.store, Directory: s.store, Keys: s.keys, Clock: s.clock},
-		Publish:      &usecase.Publish{Directory: s.store, Keys: s.keys, Clock: s.clock},
-		Ready:        ready,
-		PublicURL:    publicURL, ExampleTenantID: tenantID, ExampleApplicationID: applicationID,
+		Authenticate: &usecase.Authenticate{
+			APIKeys: s.store, Tokens: s.store, Directory: s.store, Keys: s.keys, Clock: s.clock,
+		},
+		Publish:   &usecase.Publish{Directory: s.store, Keys: s.keys, Clock: s.clock},
+		Ready:     ready,
+		PublicURL: publicURL, ExampleTenantID: tenantID, ExampleApplicationID: applicationID,
 		Log: s.log, Origins: origins, TrustedProxies: c.TrustedProxies, Guard: guard,
 		Observe:   func(r web.Response) { s.metrics.Observe(metrics.Response(r)) },
 		Exchanged: func(e usecase.Exchanged) { s.metrics.Exchanged(e.Outcome, e.AddressChanged, e.Why) },

@@ -190,7 +190,7 @@ func (w *world) service(ctx context.Context) (http.Handler, error) {
 		Logout: &usecase.Logout{
 			Tokens: w.store, Revocations: w.store, Directory: w.store, Keys: keys, Clock: w.clock,
 		},
-		Authenticate: &usecase.Authenticate{APIKeys: w.store, Directory: w.store, Keys: keys, Clock: w.clock},
+		Authenticate: &usecase.Authenticate{APIKeys: w.store, Tokens: w.store, Directory: w.store, Keys: keys, Clock: w.clock},
 		Publish:      &usecase.Publish{Directory: w.store, Keys: keys, Clock: w.clock},
 		Ready:        w.store.Ready,
 		PublicURL:    publicURL,
