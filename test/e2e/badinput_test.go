@@ -2,6 +2,7 @@ package e2e_test
 
 import (
 	"bufio"
+	"encoding/base64"
 	"fmt"
 	"io"
 	"net"
@@ -85,7 +86,10 @@ func badInput(g grant, cursor string) []refusal {
 		status(as(issue(""), newAPIKey(), "acme"), 401),
 		status(as(issue(""), expiredKey, "acme"), 401),
 		status(as(issue(""), readerKey, "acme"), 401),
-		status(as(issue(""), "Basic "+acmeKey, "acme"), 401),
+		status(as(issue(""), "Token "+acmeKey, "acme"), 401),
+		status(as(issue(""), "Basic "+acmeKey[:20], "acme"), 401),
+		status(as(issue(""), "Basic "+base64.StdEncoding.EncodeToString([]byte(acmeKey+":x")), "acme"), 401),
+		status(as(issue(""), "Basic "+base64.StdEncoding.EncodeToString([]byte("acme:"+acmeKey)), "acme"), 401),
 		status(as(issue(""), acmeKey+" ", "rival"), 401),
 		status(as(issue(""), acmeKey, "no such tenant"), 401),
 		status(as(issue(""), acmeKey, strings.Repeat("a", 5000)), 401),
@@ -203,7 +207,12 @@ func badInput(g grant, cursor string) []refusal {
 		status(at("GET", "/jwt/refresh/"+strings.Repeat("a", 3000)), 404),
 		status(at("GET", "/jwt/refresh/'%20OR%201=1"), 404),
 		bad(at("GET", "/jwt/refresh/"+g.RefreshTokenID+"?userId=alice"), "[unknown]userId"),
-		bad(at("GET", "/jwt/refresh"), "[blank]userId"),
+		status(as(at("GET", "/jwt/refresh"), readerKey, "acme"), 401),
+		status(as(at("GET", "/jwt/refresh?applicationsId=shop&state=all"), readerKey, "acme"), 401),
+		bad(at("GET", "/jwt/refresh?state=dead"), "[invalid]state"),
+		bad(at("GET", "/jwt/refresh?count=yes"), "[invalid]count"),
+		bad(at("GET", "/jwt/refresh/"+g.RefreshTokenID+"?state="), "[invalid]state"),
+		bad(at("GET", "/jwt/refresh?userId=alice&state=all&limit=1&cursor="+cursor), "[invalid]cursor"),
 		bad(at("GET", "/jwt/refresh?userId="), "[blank]userId"),
 		bad(at("GET", "/jwt/refresh?userid=alice"), "[unknown]userid"),
 		bad(at("GET", "/jwt/refresh?userId=alice&userId=bob"), "[repeated]userId"),

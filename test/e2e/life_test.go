@@ -178,10 +178,13 @@ func TestEveryWayToRevoke(t *testing.T) {
 		mine, other := s.issue(t, "alice", "shop"), s.issue(t, "alice", "shop")
 		for _, r := range []call{
 			{method: "DELETE", path: "/jwt/refresh/" + other.RefreshTokenID},
-			{method: "DELETE", path: "/jwt/refresh?userId=alice"},
+			{method: "DELETE", path: "/jwt/refresh?userId=bob"},
+			{method: "DELETE", path: "/jwt/refresh?userId=alice&exceptTokenId=" + other.RefreshTokenID},
 			{method: "DELETE", path: "/jwt/refresh", body: `{"allInTenant": true}`},
-			{method: "GET", path: "/jwt/refresh?userId=alice"},
-			{method: "GET", path: "/jwt/refresh/" + mine.RefreshTokenID},
+			{method: "GET", path: "/jwt/refresh?userId=bob"},
+			{method: "GET", path: "/jwt/refresh?applicationsId=shop"},
+			{method: "GET", path: "/jwt/refresh"},
+			{method: "POST", path: "/jwt/refresh/" + mine.RefreshTokenID},
 		} {
 			s.want(t, as(r, "Bearer "+mine.Token, "acme"), http.StatusUnauthorized)
 			s.want(t, as(r, "Bearer "+mine.Token, "rival"), http.StatusUnauthorized)
