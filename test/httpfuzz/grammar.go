@@ -1,6 +1,7 @@
 package main
 
 import (
+	"encoding/base64"
 	"encoding/json"
 	"fmt"
 	"maps"
@@ -154,6 +155,7 @@ func splitTarget(target string) (path string, query []field) {
 
 func (g *grammar) parameters(w *world, c *call, op operation) error {
 	all := slices.Concat(op.item.Parameters, op.Parameters)
+	ofUser := op.id == "list" && w.rng.IntN(3) == 0 // and nothing else, as by POST
 	for _, i := range w.rng.Perm(len(all)) {
 		p := all[i].Value
 		schema := p.Schema.Value
@@ -162,7 +164,11 @@ func (g *grammar) parameters(w *world, c *call, op operation) error {
 			value := text(w.value(c, p.Name, schema))
 			c.path = strings.ReplaceAll(c.path, "{"+p.Name+"}", pathEscape(value))
 		case "query":
-			if p.Name == "cursor" || op.id == "revoke" || !p.Required && w.rng.IntN(2) == 0 {
+			if ofUser && p.Name == "userId" {
+				c.query = append(c.query, field{p.Name, w.value(c, p.Name, schema)})
+				continue
+			}
+			if ofUser || p.Name == "cursor" || op.id == "revoke" || !p.Required && w.rng.IntN(2) == 0 {
 				continue // a cursor comes from a link, and the selector of a revocation is one place's: the body's, or see below
 			}
 			c.query = append(c.query, field{p.Name, w.value(c, p.Name, schema)})
@@ -301,7 +307,12 @@ func (g *grammar) proof(w *world, c *call, op operation) (byOwner bool) {
 	if op.id == "exchange" && c.session != nil && c.session.application == "locked" {
 		alternative = (*needs)[len(*needs)-1]
 	}
-	if _, byOwner = alternative["accessToken"]; byOwner && (c.session == nil || c.session.access == "") {
+	var names []string
+	for _, f := range slices.Concat(c.query, c.body) {
+		names = append(names, f.name)
+	}
+	// An owner's is sent for what it may serve for, and by the mutations for the rest.
+	if _, byOwner = alternative["accessToken"]; byOwner && (c.session == nil || c.session.access == "" || isWide(names)) {
 		alternative, byOwner = (*needs)[0], false
 	}
 	for _, scheme := range slices.Sorted(maps.Keys(alternative)) {
@@ -310,8 +321,12 @@ func (g *grammar) proof(w *world, c *call, op operation) (byOwner bool) {
 			c.set("X-Stencil-TenantId", c.tenant)
 		case "accessToken":
 			c.set("Authorization", "Bearer "+c.session.access)
+			// The document says in words that this does not go with it.
+			c.query = slices.DeleteFunc(c.query, func(f field) bool { return f.name == "state" })
 		case "apiKey":
-			c.set("Authorization", pick(w.rng, []string{"", "Bearer "})+w.keys[pick(w.rng, []string{c.tenant, c.tenant, "everywhere"})])
+			key := w.keys[pick(w.rng, []string{c.tenant, c.tenant, "everywhere"})]
+			basic := "Basic " + base64.StdEncoding.EncodeToString([]byte(key+":"))
+			c.set("Authorization", pick(w.rng, []string{key, "Bearer " + key, "Basic " + key, basic}))
 		}
 	}
 	return byOwner

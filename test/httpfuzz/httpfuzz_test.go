@@ -165,7 +165,7 @@ func TestWhatIsBrokenIsFound(t *testing.T) {
 			return inner
 		}, "changed"},
 		"a name that is passed over": {changed(func(_ *world, r *http.Request) {
-			if r.Method != http.MethodGet || r.URL.Path != "/jwt/refresh" {
+			if r.Method == http.MethodGet && r.URL.Path != "/jwt/refresh" {
 				r.URL.RawQuery = ""
 			}
 		}), "200: done, "},
@@ -177,6 +177,16 @@ func TestWhatIsBrokenIsFound(t *testing.T) {
 		"a service that believes any key": {changed(func(w *world, r *http.Request) {
 			if strings.Contains(r.Header.Get("Authorization"), "ak_") {
 				r.Header.Set("Authorization", w.keys["everywhere"])
+			}
+		}), "without a proof that covers it"},
+		"a service that takes an access token for a key": {changed(func(w *world, r *http.Request) {
+			if strings.Count(r.Header.Get("Authorization"), ".") == 2 {
+				r.Header.Set("Authorization", w.keys["everywhere"])
+			}
+		}), "without a proof that covers it"},
+		"a service that lists a tenant to any key": {changed(func(w *world, r *http.Request) {
+			if r.Header.Get("Authorization") == w.keys["everywhere"] && r.Method == http.MethodGet {
+				r.Header.Set("Authorization", w.keys[r.Header.Get("X-Stencil-TenantId")])
 			}
 		}), "without a proof that covers it"},
 		"a service that mixes tenants up": {changed(func(w *world, r *http.Request) {

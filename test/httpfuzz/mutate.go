@@ -385,7 +385,8 @@ var mutations = []mutation{
 	{"broken proof", func(w *world, c *call) bool {
 		key := w.keys[c.tenant]
 		c.set("Authorization", pick(w.rng, []string{
-			key[:len(key)-1], key + "A", strings.ToUpper(key), "Basic " + key, "Bearer", "Bearer  ", "Bearer " + key + ", Bearer x", "ak_", "ak_" + strings.Repeat("A", 32), "..", "a.b.c",
+			key[:len(key)-1], key + "A", strings.ToUpper(key), "Token " + key, "Bearer", "Bearer  ", "Bearer " + key + ", Bearer x", "ak_", "ak_" + strings.Repeat("A", 32), "..", "a.b.c",
+			"Basic " + base64.StdEncoding.EncodeToString([]byte(key+":x")), "Basic " + base64.StdEncoding.EncodeToString([]byte("x:"+key)),
 			"Bearer ..", "ak_é", "ak_" + strings.Repeat("A", 5000), "\u202e",
 		}))
 		return true
@@ -421,7 +422,7 @@ var mutations = []mutation{
 		return true
 	}},
 	{"two tenants", func(w *world, c *call) bool {
-		c.header = append(c.header, field{pick(w.rng, []string{"X-Stencil-TenantId", "x-stencil-tenanid"}), pick(w.rng, tenants)})
+		c.header = append(c.header, field{pick(w.rng, []string{"X-Stencil-TenantId", "x-stencil-tenanid", "X-Tenant-Id"}), pick(w.rng, tenants)})
 		return true
 	}},
 	{"strange header", func(w *world, c *call) bool {

@@ -25,7 +25,7 @@ var headersOfAnswers = []string{
 	"Access-Control-Expose-Headers", "Access-Control-Max-Age",
 	"Accept", "Accept-Encoding", "Allow", "Cache-Control", "Connection", "Content-Length", "Content-Security-Policy", "Content-Type", "Date",
 	"Etag", "Link", "Pragma", "Referrer-Policy", "Refreshd-Outcome", "Retry-After", "Set-Cookie", "Transfer-Encoding", "Vary",
-	"Www-Authenticate", "X-Content-Type-Options", "X-Request-Id",
+	"Www-Authenticate", "X-Content-Type-Options", "X-Request-Id", "X-Total-Count",
 }
 
 // judge says what is wrong with an answer, given what the store held before and after.
@@ -119,14 +119,18 @@ func (g *grammar) judge(w *world, c *call, mutated string, a answer, before, aft
 	}
 	_ = json.Unmarshal(body.Data, &data) // a list is no object, and has none of these
 	tenant := strings.TrimSpace(request.Header.Get("X-Stencil-TenantId"))
-	if tenant == "" {
-		tenant = strings.TrimSpace(request.Header.Get("X-Stencil-Tenanid"))
-	}
-	for _, shown := range tenantsIn(body.Data) {
-		if shown != tenant {
-			complain("a refresh token of tenant %q is shown to %q", shown, tenant)
+	for _, name := range []string{"X-Stencil-Tenanid", "X-Tenant-Id"} {
+		if tenant == "" {
+			tenant = strings.TrimSpace(request.Header.Get(name))
 		}
 	}
+	shown := shownIn(body.Data)
+	for _, one := range shown {
+		if one.TenantID != tenant {
+			complain("a refresh token of tenant %q is shown to %q", one.TenantID, tenant)
+		}
+	}
+	proof := proof{request: request, tenant: tenant, before: before}
 	switch {
 	case data.Token != "" && a.Header.Get("Refreshd-Outcome") != "": // an exchange
 		for _, id := range append(changed, idOf(data.RefreshTokenID)) {
@@ -154,7 +158,7 @@ func (g *grammar) judge(w *world, c *call, mutated string, a answer, before, aft
 				complain("the issue changed refresh token %s", id)
 			}
 		}
-		g.mustBeProved(w, request, tenant, "", complain)
+		w.mustBeProved(proof, complain)
 	case data.TokenID != "":
 		for _, id := range changed {
 			if id.String() != data.TokenID {
@@ -164,7 +168,8 @@ func (g *grammar) judge(w *world, c *call, mutated string, a answer, before, aft
 		if scopes > 0 || !c.has(data.TokenID) && !slices.Contains(c.presented(), idOf(data.TokenID)) {
 			complain("revoked more or another than asked for")
 		}
-		g.mustBeProved(w, request, tenant, data.TokenID, complain)
+		proof.owner = func(s *session) bool { return s.id.String() == data.TokenID }
+		w.mustBeProved(proof, complain)
 	case data.RevokedBefore != 0:
 		for _, id := range changed {
 			t := after[id].Token
@@ -182,11 +187,21 @@ func (g *grammar) judge(w *world, c *call, mutated string, a answer, before, aft
 		if data.AllInTenant != c.named("all") {
 			complain("the selector was widened to the tenant")
 		}
-		g.mustBeProved(w, request, tenant, "", complain)
+		proof.owner = func(s *session) bool {
+			return data.UserID == s.user && data.ApplicationsID == "" && (data.ExceptTokenID == "" || data.ExceptTokenID == s.id.String())
+		}
+		w.mustBeProved(proof, complain)
 	case wrote:
 		complain("%d: what only reads has changed refresh tokens %s", a.StatusCode, changed)
-	case len(tenantsIn(body.Data)) > 0:
-		g.mustBeProved(w, request, tenant, "", complain)
+	case len(shown) > 0:
+		// Of an owner they are its user's, and active.
+		proof.owner = func(s *session) bool {
+			return !slices.ContainsFunc(shown, func(one record) bool {
+				return one.UserID != s.user || one.State != string(domain.ActiveSessions)
+			})
+		}
+		proof.wide = bytes.HasPrefix(body.Data, []byte("[")) && !c.named("user")
+		w.mustBeProved(proof, complain)
 	}
 	return wrong
 }
@@ -271,18 +286,31 @@ func seenAs(r *http.Request, a answer) string {
 	return fmt.Sprint(r.Method, path, a.StatusCode, header, string(a.content))
 }
 
-// mustBeProved complains if a request was served that no good API key stands behind, nor an access token for its own refresh token.
-func (g *grammar) mustBeProved(w *world, r *http.Request, tenant, tokenID string, complain func(string, ...any)) {
-	sent := r.Header.Get("Authorization")
-	if scheme, rest, found := strings.Cut(sent, " "); found && strings.EqualFold(scheme, "Bearer") {
+// A proof is what must stand behind a request that was served: a good API key or, where owner is set, the access token
+// of an active session that owner reports true for.
+type proof struct {
+	request *http.Request
+	tenant  string
+	before  map[domain.ID]domain.Snapshot
+	owner   func(*session) bool
+	wide    bool // it is a list without a user, for which "*" is not enough
+}
+
+func (w *world) mustBeProved(p proof, complain func(string, ...any)) {
+	sent := p.request.Header.Get("Authorization")
+	scheme, rest, _ := strings.Cut(sent, " ")
+	switch user, password, basic := p.request.BasicAuth(); {
+	case basic && password == "":
+		sent = user
+	case strings.EqualFold(scheme, "Bearer"), strings.EqualFold(scheme, "Basic"):
 		sent = rest
 	}
 	switch sent = strings.TrimSpace(sent); {
-	case sent == w.keys[tenant], sent == w.keys["everywhere"]:
+	case sent == w.keys[p.tenant], sent == w.keys["everywhere"] && !p.wide:
 		return
 	}
 	for _, s := range w.sessions {
-		if tokenID != "" && s.id.String() == tokenID && s.tenant == tenant && s.access == sent {
+		if p.owner != nil && s.access == sent && s.tenant == p.tenant && p.before[s.id].Alive(w.now) && p.owner(s) {
 			return
 		}
 	}
@@ -364,19 +392,17 @@ func idOf(s string) domain.ID {
 }
 
 // tenantsIn are the tenants that stand in an answer's data.
-func tenantsIn(data json.RawMessage) (found []string) {
-	var one struct{ TenantID string }
-	var many []struct{ TenantID string }
+func shownIn(data json.RawMessage) (found []record) {
+	var one record
 	if json.Unmarshal(data, &one) == nil && one.TenantID != "" {
-		found = append(found, one.TenantID)
+		return []record{one}
 	}
-	if json.Unmarshal(data, &many) == nil {
-		for _, m := range many {
-			found = append(found, m.TenantID)
-		}
-	}
+	_ = json.Unmarshal(data, &found) // what is no list shows none
 	return found
 }
+
+// A record is what an answer shows of a refresh token.
+type record struct{ TenantID, UserID, State string }
 
 // judgeLog holds the log to one line for each request that was answered, each an object with the same beginning and none an error.
 func (w *world) judgeLog() (wrong []string) {

@@ -217,7 +217,9 @@ func (w *world) kickstart() (k usecase.Kickstart) {
 				{ID: "dark", Name: "Dark", Settings: domain.Settings{Active: new(false)}},
 			},
 		})
-		w.addKey(&k, id, id, domain.Permissions{"/jwt/issue": {"POST"}, "/jwt/refresh": {"*"}}, time.Time{})
+		w.addKey(&k, id, id, domain.Permissions{
+			"/jwt/issue": {"POST"}, "/jwt/refresh": {"*"}, "/sessions": {"GET"},
+		}, time.Time{})
 		w.addKey(&k, id+" powerless", id, domain.Permissions{"/tenant": {"DELETE"}}, time.Time{})
 		w.addKey(&k, id+" expired", id, domain.Permissions{"*": {"*"}}, began)
 	}
