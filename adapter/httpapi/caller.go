@@ -152,6 +152,8 @@ func (a *API) tenantFor(c echo.Context, caller usecase.Caller) (string, error) {
 	record.Tenant = tenantID
 	if caller.Owner == nil {
 		record.Raise(slog.LevelInfo, slog.String("apiKey", caller.Key.Name))
+	} else {
+		record.Raise(slog.LevelInfo, slog.String("sessionId", caller.Owner.SessionID))
 	}
 	return tenantID, nil
 }

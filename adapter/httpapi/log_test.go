@@ -148,11 +148,40 @@ func TestALineOfARevocationHasWhatWasRevokedInFields(t *testing.T) {
 			t.Errorf("%s (-want +got):\n%s", test.query, diff)
 		}
 	}
-	// An owner who means another session than its own is let in nowhere, and the log says why.
+	// By its user: the session that was used.
 	g := s.issue(t, "shop", "ada")
+	owner := told(t, s.do(t, "DELETE", "/jwt/refresh?userId=ada&exceptTokenId="+g.RefreshTokenID, bearer(g.Token), tenant(aTenant)).want(t, 200))
+	want := map[string]any{
+		"level": "INFO", "event": "token.revoked", "tenant": aTenant, "outcome": "", "kind": "user", "userId": "ada",
+		"exceptTokenId": g.RefreshTokenID, "sessionId": g.RefreshTokenID,
+	}
+	if diff := cmp.Diff(want, owner); diff != "" {
+		t.Errorf("an owner's (-want +got):\n%s", diff)
+	}
+	// An owner who means another session than its own is let in nowhere, and the log says why.
 	got := told(t, s.do(t, "DELETE", "/jwt/refresh/"+one.RefreshTokenID, bearer(g.Token), tenant(aTenant)).want(t, 401))
 	if got["event"] != "credential.failed" || got["kind"] != "accessToken" || got["why"] == nil {
 		t.Errorf("another's session: got %v", got)
+	}
+	for target, why := range map[string]string{
+		"/jwt/refresh?userId=bob":                     "own user's sessions only",
+		"/jwt/refresh":                                "own user's sessions only",
+		"/jwt/refresh/" + chosenID:                    "own user's sessions only",
+		"/jwt/refresh?userId=ada&applicationsId=none": "",
+	} {
+		got := told(t, s.do(t, "GET", target, bearer(g.Token), tenant(aTenant)))
+		if said, _ := got["why"].(string); (why == "") != (said == "") || !strings.Contains(said, why) {
+			t.Errorf("GET %s: got %v, want why: %s", target, got, why)
+		}
+	}
+	s.do(t, "DELETE", "/jwt/refresh?userId=ada", backend).want(t, 200)
+	got = told(t, s.do(t, "GET", "/jwt/refresh?userId=ada", bearer(g.Token), tenant(aTenant)).want(t, 401))
+	if said, _ := got["why"].(string); !strings.Contains(said, "session has ended") || got["sessionId"] != nil {
+		t.Errorf("of an ended session: got %v", got)
+	}
+	got = told(t, s.do(t, "GET", "/jwt/refresh", backend).want(t, 401))
+	if said, _ := got["why"].(string); !strings.Contains(said, "no GET on /sessions") {
+		t.Errorf("a list of the tenant: got %v", got)
 	}
 }
 
