@@ -1,0 +1,94 @@
+package main
+
+import (
+	"context"
+	"fmt"
+)
+
+// everyForm is each way in which a host below example.test can set a cookie that reaches the service at Path=/.
+var everyForm = []form{{}, {domain: authHost}, {domain: "app.example.test"}, {domain: "example.test"}}
+
+// logoutPart logs out in each way that there is, from each own page, with both cookies in the jar in every form.
+func logoutPart(ctx context.Context, h *harness) error {
+	for _, way := range []struct {
+		about string
+		ended bool // the session had ended before
+		want  int
+		how   func(session, answer) object
+	}{
+		{"by cookie", false, 200, func(session, answer) object { return object{"tenant": tenant} }},
+		{"by cookie, of a session that had ended", true, 404, func(session, answer) object {
+			return object{"tenant": tenant}
+		}},
+		{"by the owner's access token", false, 200, func(s session, a answer) object {
+			return object{"tenant": tenant, "id": a.Data.RefreshTokenID, "token": a.Data.Token}
+		}},
+	} {
+		for _, host := range []string{wwwHost, authHost} {
+			about := way.about + ", from " + host
+			if err := logout(ctx, h, host, about, way.ended, way.want, way.how); err != nil {
+				return fmt.Errorf("%s: %w", about, err)
+			}
+		}
+	}
+	return nil
+}
+
+func logout(
+	ctx context.Context, h *harness, host, about string, ended bool, want int, how func(session, answer) object,
+) error {
+	p, err := h.browser.newProfile(ctx)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = p.close(context.WithoutCancel(ctx)) }()
+	t, err := p.open(ctx, "https://"+host+"/test/page")
+	if err != nil {
+		return err
+	}
+	// The session stands in the jar in every form: set by login services that differed.
+	s, err := h.world.issue(ctx, tenant, "shop", "ada", nil)
+	if err != nil {
+		return err
+	}
+	var lines []string
+	for _, f := range everyForm {
+		lines = append(lines, f.line("refresh_token", s.String), f.line("access_token", s.Token))
+	}
+	if err := t.set(ctx, authHost, lines...); err != nil {
+		return err
+	}
+	a, err := t.exchange(ctx, nil)
+	if err != nil {
+		return err
+	}
+	before, err := p.cookies(ctx)
+	if err != nil {
+		return err
+	}
+	if got := len(withName(before, "refresh_token", "access_token")); !a.ok() || got != 2*len(everyForm) {
+		return fmt.Errorf("before it: %s, %d cookies: %s", a, got, describe(before))
+	}
+	if ended {
+		if err := h.world.revoke(ctx, s); err != nil {
+			return err
+		}
+	}
+	got, err := t.logout(ctx, how(s, a))
+	if err != nil {
+		return err
+	}
+	after, err := p.cookies(ctx)
+	if err != nil {
+		return err
+	}
+	generation, err := h.world.generation(ctx, tenant, s.ID)
+	if err != nil {
+		return err
+	}
+	left := withName(after, "refresh_token", "access_token")
+	h.check(got.Status == want && len(left) == 0 && generation == 0,
+		"%s: %d, session active: %t, %d cookies before, left: %s",
+		about, got.Status, generation > 0, len(before), describe(left))
+	return nil
+}
