@@ -115,10 +115,12 @@ attack: ## attack the service, and hold what its honest users get meanwhile to t
 	@$(GO) run ./test/attack -version='$(VERSION)' $(if $(QUICK),-quick) $(if $(PART),-part='$(PART)') \
 		$(if $(BASE),-base='$(BASE)')
 
-# make browser PART=pairs,storm; `go run ./test/browser -help` lists the parts. Installs Chromium where there is none.
+# make browser PART=pairs,storm; make browser PART=docs SHOTS=dir leaves pictures of /docs. `go run ./test/browser -help`
+# lists the parts. Installs Chromium where there is none.
 .PHONY: browser
 browser: ## hold the rules for cookies to what Chromium does with them (PART=name); about three minutes
-	@$(GO) run ./test/browser -version='$(VERSION)' $(if $(PART),-part='$(PART)')
+	@$(GO) run ./test/browser -version='$(VERSION)' $(if $(PART),-part='$(PART)') \
+		$(if $(SHOTS),-shots='$(SHOTS)')
 
 .PHONY: overload
 overload: ## offer the service three times what it can do, for a minute and a half

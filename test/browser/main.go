@@ -34,16 +34,19 @@ type part struct {
 
 var parts = []part{
 	{"pairs", "two cookies of sessions in every state, form and order: one login suffices", 4 * time.Minute, pairsPart},
+	{"tossed", "cookies that a neighbour sets below its domain, in every other form", time.Minute, tossedPart},
 	{"storm", "five tabs that reload and exchange, responses late and out of order", 3 * time.Minute, stormPart},
 	{"logout", "what each way to log out leaves in the browser", time.Minute, logoutPart},
 	{"strangers", "requests from another site and from a neighbour", time.Minute, strangersPart},
 	{"policies", "names, hosts and bodies by the application's policy", time.Minute, policiesPart},
+	{"docs", "the API's page, wide and narrow", time.Minute, docsPart},
 }
 
 // harness is what all parts share.
 type harness struct {
 	world   *world
 	browser *chromium
+	shots   string // the directory for pictures; empty: none are taken
 
 	begun  time.Time
 	part   string
@@ -68,6 +71,7 @@ func main() {
 func start(ctx context.Context, args []string) (err error) {
 	flags := flag.NewFlagSet("browser", flag.ContinueOnError)
 	names := flags.String("part", "", "only these parts, separated by commas")
+	shots := flags.String("shots", "", "a directory for pictures of /docs; none are taken without it")
 	version := flags.String("version", "", "of the source, for the report")
 	flags.Usage = func() {
 		fmt.Fprintln(flags.Output(), "Holds the rules for cookies to what Chromium does. Flags:")
@@ -92,7 +96,7 @@ func start(ctx context.Context, args []string) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
-	h := &harness{begun: time.Now()}
+	h := &harness{begun: time.Now(), shots: *shots}
 	h.progress("building the service")
 	program, err := rig.Build(ctx, dir, rig.BuildOptions{Version: *version})
 	if err != nil {

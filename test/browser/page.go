@@ -89,9 +89,11 @@ func (t *page) set(ctx context.Context, host string, lines ...string) error {
 	return t.run(ctx, "await set(given.host, given.lines);", object{"host": host, "lines": lines}, nil)
 }
 
-// form is how a cookie was set: what its name, domain and path are, and so which others it stands beside.
+// form is how a cookie was set: what tells it from others of its name in a jar.
 type form struct {
-	domain, path string // empty: host-only; the path is then /
+	domain      string // empty: host-only
+	path        string // empty: /
+	partitioned bool
 }
 
 func (f form) line(name, value string) string {
@@ -103,6 +105,9 @@ func (f form) line(name, value string) string {
 	if f.domain != "" {
 		line += "; Domain=" + f.domain
 	}
+	if f.partitioned {
+		line += "; Partitioned"
+	}
 	return line
 }
 
@@ -113,6 +118,9 @@ func (f form) String() string {
 	}
 	if f.path != "" {
 		s += " Path=" + f.path
+	}
+	if f.partitioned {
+		s += " Partitioned"
 	}
 	return s
 }

@@ -151,7 +151,8 @@ func strangers(ctx context.Context, h *harness, about, host string) error {
 	// Another site's requests carry no cookie (SameSite=Lax) but where the page goes to a GET; a neighbour's do: there
 	// the service's own rule stands alone.
 	h.check(wrong == 0 && sent > len(attacks)/2 && (host == foreignHost) == (carried == 0),
-		"%s (%s): %d attacks, %d requests reached the service, %d of them not GET and with the victim's cookies; %d changed something",
+		"%s (%s): %d attacks, %d requests reached the service, %d of them not GET and with the victim's cookies; "+
+			"%d changed something",
 		about, host, len(attacks), sent, carried, wrong)
 	end, err := own.exchange(ctx, nil)
 	if err != nil {
