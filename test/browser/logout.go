@@ -46,20 +46,23 @@ func logout(
 	if err != nil {
 		return err
 	}
-	// The session stands in the jar in every form: set by login services that differed.
 	s, err := h.world.issue(ctx, tenant, "shop", "ada", nil)
 	if err != nil {
 		return err
 	}
+	if err := t.set(ctx, authHost, form{}.line("refresh_token", s.String)); err != nil {
+		return err
+	}
+	a, err := t.exchange(ctx, nil)
+	if err != nil {
+		return err
+	}
+	// The session stands in the jar in every form: set by login services that differed.
 	var lines []string
 	for _, f := range everyForm {
 		lines = append(lines, f.line("refresh_token", s.String), f.line("access_token", s.Token))
 	}
 	if err := t.set(ctx, authHost, lines...); err != nil {
-		return err
-	}
-	a, err := t.exchange(ctx, nil)
-	if err != nil {
 		return err
 	}
 	before, err := p.cookies(ctx)
