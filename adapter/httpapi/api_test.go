@@ -13,6 +13,7 @@ import (
 	"net/netip"
 	"net/url"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -314,7 +315,7 @@ func (s *service) do(t *testing.T, method, target string, options ...option) *an
 		if before := a.cookie[c.Name]; before != nil && before.MaxAge >= 0 {
 			t.Errorf("%s %s: something follows the cookie %s that is set", method, target, c.Name)
 		}
-		form := c.Name + " " + c.Domain
+		form := strings.Join([]string{c.Name, c.Domain, c.Path, strconv.FormatBool(c.Partitioned)}, " ")
 		if forms[form] {
 			t.Errorf("%s %s: the cookie %s is set twice", method, target, form)
 		}

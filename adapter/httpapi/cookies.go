@@ -111,7 +111,9 @@ type cookieJar struct {
 }
 
 func (j *cookieJar) add(c *http.Cookie) {
-	c.Path = "/"
+	if c.Path == "" {
+		c.Path = "/"
+	}
 	c.Secure = j.secure || domain.IsSecureName(c.Name) // which browsers refuse otherwise, also on this machine
 	if line := c.String(); line != "" {
 		j.lines = append(j.lines, line)
@@ -161,6 +163,18 @@ func (j *cookieJar) delete(name, domain string) {
 	j.add(&http.Cookie{Name: name, Domain: domain, MaxAge: -1}) // Max-Age=0 on the wire
 }
 
+// deleteForm deletes the cookie in a form that a browser tells from others by more than the domain, if there is room.
+// Only a cookie that is Secure can be partitioned.
+func (j *cookieJar) deleteForm(c *http.Cookie) {
+	c.MaxAge = -1
+	if c.Partitioned && !j.secure {
+		return
+	}
+	if j.add(c); j.length() > maxSetCookies {
+		j.lines = j.lines[:len(j.lines)-1]
+	}
+}
+
 // deleteAll deletes both cookies that go with a refresh token's cookie of that name, in all of these forms but those
 // that are set.
 func (j *cookieJar) deleteAll(name string, domains []string, set domain.Policy, isSet bool) {
@@ -192,11 +206,32 @@ func (a *API) renewCookies(c echo.Context, g usecase.Grant, name string, read in
 }
 
 // deleteCookies deletes the cookies that were read under name, in all forms in which they can have reached the service.
+// A refresh token's cookie that something else has set may have another path, or be partitioned: left behind, one of
+// an active session would be in conflict with that of each later login. As many of these forms are deleted as a
+// response's headers have room for.
 func (a *API) deleteCookies(c echo.Context, name string, p domain.Policy) {
 	j := a.jar(c)
-	j.deleteAll(name, a.cookieDomains(c, p), p, false)
+	domains := a.cookieDomains(c, p)
+	j.deleteAll(name, domains, p, false)
+	paths := cookiePaths
+	if domain.IsHostOnlyName(name) {
+		domains, paths = []string{""}, []string{"/"}
+	}
+	for _, partitioned := range []bool{false, true} {
+		for _, path := range paths {
+			for _, d := range domains {
+				if partitioned || path != "/" {
+					j.deleteForm(&http.Cookie{Name: name, Domain: d, Path: path, Partitioned: partitioned})
+				}
+			}
+		}
+	}
 	j.send(c)
 }
+
+// cookiePaths are those of cookies that browsers send to the service: what it reads cookies for is /jwt/refresh and
+// below (RFC 6265, section 5.1.4).
+var cookiePaths = []string{"/", "/jwt", "/jwt/", "/jwt/refresh"}
 
 // refuseCookies deletes the cookies if err says that a request's cookies are of several sessions, of which none can be
 // chosen; a login then ends it. It returns err, or that of the guard.

@@ -14,6 +14,8 @@ type jar struct{ cookies []kept }
 type kept struct {
 	name, value, domain string
 	hostOnly            bool
+	path                string
+	partitioned         bool
 }
 
 // publicSuffixes are those that the tests have hosts under.
@@ -22,7 +24,7 @@ var publicSuffixes = []string{"example", "co.uk", "uk", "net"}
 // receive obeys the Set-Cookie headers of a response of host, one after another.
 func (j *jar) receive(host string, h http.Header) {
 	for _, c := range (&http.Response{Header: h}).Cookies() {
-		k := kept{name: c.Name, value: c.Value, domain: host, hostOnly: true}
+		k := kept{name: c.Name, value: c.Value, domain: host, hostOnly: true, path: c.Path, partitioned: c.Partitioned}
 		if c.Domain != "" {
 			k.domain, k.hostOnly = strings.ToLower(strings.TrimPrefix(c.Domain, ".")), false
 			if slices.Contains(publicSuffixes, k.domain) || !domainMatch(host, k.domain) {
@@ -34,8 +36,10 @@ func (j *jar) receive(host string, h http.Header) {
 			(strings.HasPrefix(lower, "__secure-") && !c.Secure) || len(c.String()) > 4096 {
 			continue
 		}
-		same := func(o kept) bool { return o.name == k.name && o.domain == k.domain && o.hostOnly == k.hostOnly }
-		j.cookies = slices.DeleteFunc(j.cookies, same)
+		j.cookies = slices.DeleteFunc(j.cookies, func(o kept) bool {
+			o.value = k.value
+			return o == k
+		})
 		if c.MaxAge >= 0 {
 			j.cookies = append(j.cookies, k)
 		}
@@ -44,7 +48,7 @@ func (j *jar) receive(host string, h http.Header) {
 
 // put stores a cookie that something else has set: without a domain if domain is empty.
 func (j *jar) put(host, name, value, domain string) {
-	k := kept{name, value, host, true}
+	k := kept{name: name, value: value, domain: host, hostOnly: true, path: "/"}
 	if domain != "" {
 		k.domain, k.hostOnly = domain, false
 	}

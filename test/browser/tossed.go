@@ -24,11 +24,24 @@ const mostLogins = 3
 // tossedPart has a neighbour set a cookie of the service's name beside that of a user who is logged in. The neighbour
 // may cost the user one login for each cookie that it sets.
 func tossedPart(ctx context.Context, h *harness) error {
+	p, err := h.browser.newProfile(ctx)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = p.close(context.WithoutCancel(ctx)) }()
+	own, err := p.open(ctx, "https://"+wwwHost+"/test/page")
+	if err != nil {
+		return err
+	}
+	neighbour, err := p.open(ctx, "https://"+neighbourHost+"/test/page")
+	if err != nil {
+		return err
+	}
 	t := figures.NewTable("a neighbour's cookie", "of an ended session: logins", "of its own live session: logins")
 	for _, f := range tossedForms {
 		row := []string{f.String()}
 		for _, live := range []bool{false, true} {
-			logins, seen, err := tossed(ctx, h, f, live)
+			logins, seen, err := tossed(ctx, h, p, own, neighbour, f, live)
 			if err != nil {
 				return fmt.Errorf("%s: %w", f, err)
 			}
@@ -43,18 +56,10 @@ func tossedPart(ctx context.Context, h *harness) error {
 	return nil
 }
 
-func tossed(ctx context.Context, h *harness, f form, live bool) (logins int, seen answer, err error) {
-	p, err := h.browser.newProfile(ctx)
-	if err != nil {
-		return 0, seen, err
-	}
-	defer func() { _ = p.close(context.WithoutCancel(ctx)) }()
-	own, err := p.open(ctx, "https://"+wwwHost+"/test/page")
-	if err != nil {
-		return 0, seen, err
-	}
-	neighbour, err := p.open(ctx, "https://"+neighbourHost+"/test/page")
-	if err != nil {
+func tossed(
+	ctx context.Context, h *harness, p *profile, own, neighbour *page, f form, live bool,
+) (logins int, seen answer, err error) {
+	if err := p.clear(ctx); err != nil {
 		return 0, seen, err
 	}
 	s, err := h.world.issue(ctx, tenant, "shop", "mallory", nil)
