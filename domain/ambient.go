@@ -49,13 +49,14 @@ type Choice struct {
 	// Ended is a candidate that has ended, if there is one and none counts, and Outcome its refusal; else RefusedInvalid.
 	Ended   Candidate
 	Outcome Outcome
-	// Kept reports that a candidate that does not count may count in another request: it is another tenant's.
+	// Kept reports that a candidate that does not count may count in another request: it is another tenant's, or of an
+	// inactive application.
 	Kept bool
 }
 
 // Choose decides which of several candidates a request means that names tenantID, or no tenant. Those do not count that
 // are unknown, have ended, or are of another tenant: a cookie that a browser happened to keep shuts nobody out. One
-// whose application is inactive counts, since it may come back.
+// whose application is inactive counts where no other does: it may come back, and is no reason to end another.
 func Choose(candidates []Candidate, tenantID string, now time.Time) Choice {
 	c := Choice{Outcome: RefusedInvalid}
 	for _, one := range candidates {
@@ -72,6 +73,10 @@ func Choose(candidates []Candidate, tenantID string, now time.Time) Choice {
 		default:
 			c.Counting = append(c.Counting, one)
 		}
+	}
+	inactive := func(one Candidate) bool { return !one.Snapshot.Policy.Active }
+	if active := slices.DeleteFunc(slices.Clone(c.Counting), inactive); len(active) > 0 && len(active) < len(c.Counting) {
+		c.Counting, c.Kept = active, true
 	}
 	return c
 }
