@@ -13,6 +13,7 @@ import (
 	"net/http/httptest"
 	"net/http/httputil"
 	"net/url"
+	"path/filepath"
 	"strings"
 	"sync"
 	"time"
@@ -47,6 +48,7 @@ tenants:
         cookieDomain: app.example.test
         jwtConfiguration:
           refreshTokenOneTimeUseConfiguration: {gracePeriodInSeconds: 2, recoveryBurst: 100, recoveryInterval: 1000}
+      - {id: sleeping, name: Sleeping, cookieDomain: app.example.test}
       - id: strict
         name: Strict
         cookieDomain: app.example.test
@@ -66,9 +68,11 @@ apiKeys:
 
 // world is the service behind a proxy with TLS, the pages, and the login service's backend.
 type world struct {
-	service *rig.Service
-	proxy   *httptest.Server
-	api     http.Handler // the service, as a browser reaches it
+	program  rig.Program
+	settings rig.Settings
+	service  *rig.Service
+	proxy    *httptest.Server
+	api      http.Handler // the service, as a browser reaches it
 
 	mu      sync.Mutex
 	delay   func(*http.Request) time.Duration // of the service's response on its way to the browser; nil: none
@@ -98,14 +102,18 @@ func (w *world) requests() []request {
 }
 
 func newWorld(ctx context.Context, p rig.Program) (*world, error) {
-	service, err := p.Serve(ctx, rig.Settings{Database: "memory:", Kickstart: kickstart, Env: []string{
-		"REFRESHD_PUBLIC_URL=https://" + authHost, "REFRESHD_CORS_ORIGINS=https://" + wwwHost,
-		"REFRESHD_TRUSTED_PROXIES=127.0.0.0/8",
-	}})
+	settings := rig.Settings{
+		Database: "sqlite:" + filepath.Join(p.Dir, "browser.db"), Kickstart: kickstart,
+		Env: []string{
+			"REFRESHD_PUBLIC_URL=https://" + authHost, "REFRESHD_CORS_ORIGINS=https://" + wwwHost,
+			"REFRESHD_TRUSTED_PROXIES=127.0.0.0/8",
+		},
+	}
+	service, err := p.Serve(ctx, settings)
 	if err != nil {
 		return nil, err
 	}
-	w := &world{service: service}
+	w := &world{program: p, settings: settings, service: service}
 	proxy := &httputil.ReverseProxy{
 		Rewrite: func(r *httputil.ProxyRequest) {
 			r.SetURL(&url.URL{Scheme: "http", Host: service.API})
@@ -144,6 +152,15 @@ func (w *world) stop() error {
 		err = fmt.Errorf("the service logged an error: %s", lines[0])
 	}
 	return errors.Join(err, w.service.Stop())
+}
+
+// deactivate makes an application inactive, as an operator does.
+func (w *world) deactivate(ctx context.Context, application string) error {
+	settings := w.settings
+	before, after, _ := strings.Cut(kickstart, "{id: "+application+",")
+	settings.Kickstart = before + "{id: " + application + ", active: false," + after
+	_, err := w.program.Run(ctx, settings, "apply")
+	return err
 }
 
 func (w *world) address() string { return w.proxy.Listener.Addr().String() }
