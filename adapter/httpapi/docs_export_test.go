@@ -8,5 +8,7 @@ func DocumentRoutes(x Examples) (map[string]echo.HandlerFunc, error) {
 	if err != nil {
 		return nil, err
 	}
-	return map[string]echo.HandlerFunc{"/openapi.yaml": d.serveYAML, "/docs": d.servePage, "/docs/style.css": d.serveStyle}, nil
+	return map[string]echo.HandlerFunc{
+		"/openapi.yaml": d.serveYAML, "/docs": d.servePage, "/docs/style.css": d.serveStyle, "/docs/script.js": d.serveScript,
+	}, nil
 }

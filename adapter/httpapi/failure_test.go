@@ -52,6 +52,7 @@ func (h *household) probes() []probe {
 		{operation: "openapi", method: "GET", target: "/openapi.yaml", public: true, alone: true},
 		{operation: "docs", method: "GET", target: "/docs", public: true, alone: true},
 		{operation: "docsStyle", method: "GET", target: "/docs/style.css", public: true, alone: true},
+		{operation: "docsScript", method: "GET", target: "/docs/script.js", public: true, alone: true},
 		{operation: "revoke", method: "DELETE", target: "/jwt/refresh?userId=nobody", options: b},
 		{operation: "revoke", method: "DELETE", target: "/jwt/refresh", options: with(object{"tokenString": h.adaShop2.RefreshToken})},
 		{operation: "revoke", method: "POST", target: "/jwt/refresh", options: with(object{"applicationsId": "blog"})},
@@ -368,6 +369,7 @@ func TestTheDocumentsAreServedToAnybody(t *testing.T) {
 	s := newService(t)
 	for path, words := range map[string][]string{
 		"/openapi.yaml": {"openapi: 3.1", "operationId: exchange"}, "/docs": {"<html", "/docs/style.css"}, "/docs/style.css": {"{"},
+		"/docs/script.js": {`"use strict"`},
 	} {
 		got := s.do(t, "GET", path).want(t, 200)
 		for _, word := range words {

@@ -61,6 +61,7 @@ func (a *API) Handler() (http.Handler, error) {
 			"/openapi.yaml":                      web.Document,
 			"/docs":                              web.Document,
 			"/docs/style.css":                    web.Document,
+			"/docs/script.js":                    web.Document,
 			"/healthz":                           web.Health,
 			"/readyz":                            web.Health,
 		},
@@ -91,6 +92,7 @@ func (a *API) Handler() (http.Handler, error) {
 	get("/openapi.yaml", d.serveYAML)
 	get("/docs", d.servePage)
 	get("/docs/style.css", d.serveStyle)
+	get("/docs/script.js", d.serveScript)
 	return e, nil
 }
 

@@ -97,6 +97,7 @@ func TestAWrongMethodNamesTheRightOnes(t *testing.T) {
 		"/jwt/refresh/" + chosenID: {"DELETE", "GET", "HEAD", "PATCH", "POST"}, "/t/acme/.well-known/jwks.json": {"GET", "HEAD"},
 		"/.well-known/jwks.json": {"GET", "HEAD"}, "/healthz": {"GET", "HEAD"}, "/readyz": {"GET", "HEAD"},
 		"/openapi.yaml": {"GET", "HEAD"}, "/docs": {"GET", "HEAD"}, "/docs/style.css": {"GET", "HEAD"},
+		"/docs/script.js": {"GET", "HEAD"},
 	} {
 		for _, method := range []string{"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "QUERY"} {
 			if slices.Contains(allowed, method) {

@@ -2,6 +2,8 @@ package docs_test
 
 import (
 	"bytes"
+	"encoding/hex"
+	"math"
 	"os"
 	"regexp"
 	"strings"
@@ -23,24 +25,210 @@ func render(t *testing.T) string {
 	return string(page)
 }
 
-// The page must work with the network unplugged and under a policy that forbids every script and inline style.
-func TestThePageRunsNothingAndLoadsOnlyItsStyle(t *testing.T) {
+// The page must work with the network unplugged, and under a policy that forbids every script and style but its files.
+func TestThePageRunsAndLoadsOnlyItsFiles(t *testing.T) {
+	const script = `<script src="/docs/script.js" defer></script>`
 	page := render(t)
-	for _, bad := range []string{"<script", "<style", " style=", "<iframe", "<img", "javascript:", "@import"} {
-		if strings.Contains(page, bad) || bytes.Contains(docs.Style, []byte(bad)) {
-			t.Errorf("the page holds %q", bad)
+	if !strings.Contains(page, script) {
+		t.Errorf("the page does not hold %s", script)
+	}
+	bad := regexp.MustCompile(`<script|<style|<iframe|<img|\sstyle=|<[^>]*\son[a-z]+=|javascript:|@import|url\(`)
+	for name, text := range map[string]string{
+		"page": strings.Replace(page, script, "", 1), "style sheet": string(docs.Style),
+	} {
+		if found := bad.FindString(text); found != "" {
+			t.Errorf("the %s holds %q", name, found)
 		}
 	}
 	loads := regexp.MustCompile(`(?:src|href|action)="([^#"][^"]*)"`).FindAllStringSubmatch(page, -1)
-	allowed := map[string]bool{"/docs/style.css": true, "/openapi.yaml": true, "data:,": true}
+	allowed := map[string]bool{"/docs/style.css": true, "/docs/script.js": true, "/openapi.yaml": true, "data:,": true}
 	for _, load := range loads {
 		if !allowed[load[1]] {
 			t.Errorf("the page points at %s; want only files of the program", load[1])
 		}
 	}
-	if bytes.Contains(docs.Style, []byte("url(")) {
-		t.Error("the style sheet loads something")
+}
+
+// The script must make neither markup nor code of the page's text, store nothing, and ask the network for nothing.
+func TestTheScriptWritesTextOnly(t *testing.T) {
+	bad := regexp.MustCompile(`innerHTML|outerHTML|insertAdjacentHTML|document\.write|DOMParser|eval\(|Function\(|import|` +
+		`fetch|XMLHttp|WebSocket|cookie|Storage`)
+	if found := bad.Find(docs.Script); found != nil {
+		t.Errorf("the script holds %q", found)
 	}
+}
+
+// Without the script there is no control that does nothing: what only the script can do is hidden or made by it.
+func TestThePageOffersNothingThatNeedsTheScript(t *testing.T) {
+	page := render(t)
+	if want := `<div id="searching" role="search" hidden>`; !strings.Contains(page, want) {
+		t.Errorf("the page does not hold %s", want)
+	}
+	for _, button := range regexp.MustCompile(`<button[^>]*>`).FindAllString(page, -1) {
+		if !strings.Contains(button, "popovertarget=") {
+			t.Errorf("got %s, want none that needs the script", button)
+		}
+	}
+	for _, id := range regexp.MustCompile(`querySelector\("#([a-z]+)"\)`).FindAllSubmatch(docs.Script, -1) {
+		if strings.Count(page, `id="`+string(id[1])+`"`) != 1 {
+			t.Errorf("the script looks for #%s, which the page does not have once", id[1])
+		}
+	}
+}
+
+func TestEveryOperationIsInTheContents(t *testing.T) {
+	page := render(t)
+	_, contents, _ := strings.Cut(page, `<div id="toc"`)
+	contents, main, _ := strings.Cut(contents, "</nav>")
+	operations := regexp.MustCompile(`<article id="([^"]*)">\s*<h3><a href="#([^"]*)">`).FindAllStringSubmatch(main, -1)
+	if len(operations) == 0 || len(operations) != strings.Count(main, "<article") {
+		t.Fatalf("got %d operations with a heading, want all %d", len(operations), strings.Count(main, "<article"))
+	}
+	for _, operation := range operations {
+		if operation[2] != operation[1] || !strings.Contains(contents, `href="#`+operation[1]+`"`) {
+			t.Errorf("%s: its heading leads to #%s; want to itself, and a link in the contents", operation[1], operation[2])
+		}
+	}
+}
+
+// The codes that a client meets lead to the row that says what to do, in prose and in examples.
+func TestEveryErrorCodeLeadsToWhereItIsExplained(t *testing.T) {
+	page := render(t)
+	codes := regexp.MustCompile(`(\S*)(\[[A-Za-z]+\][A-Za-z0-9.-]*)`).FindAllStringSubmatch(page, -1)
+	linked := 0
+	for _, code := range codes {
+		switch {
+		case strings.HasPrefix(code[2], "[reason]"): // the form of a code
+		case strings.Contains(code[1], `href="#error-`):
+			linked++
+		case !strings.Contains(code[1], `id="error-`):
+			t.Errorf("%s: got neither a link nor a row that explains it: %s", code[2], code[0])
+		}
+	}
+	for _, want := range []string{
+		`<code id="error-reused-refreshToken">[reused]refreshToken</code>`,
+		`<a href="#error-reused-refreshToken">[reused]refreshToken</a>`,
+		`<code id="error-duplicate">duplicate</code>`, `<a href="#error-duplicate">[duplicate]refreshTokenId</a>`,
+		`<span class="s">&#34;<a href="#error-blank">[blank]userId</a>&#34;</span>`,
+	} {
+		if !strings.Contains(page, want) {
+			t.Errorf("the page does not hold %s", want)
+		}
+	}
+	if linked < 20 {
+		t.Errorf("got %d codes that are links, want those of every example", linked)
+	}
+}
+
+// A token string is longer than its box: the style lets it break at any letter, and cuts nothing off.
+func TestTokenStringsAreNotCut(t *testing.T) {
+	page, style := render(t), string(docs.Style)
+	for _, want := range []string{`<span class="s long">&#34;rt_`, `<span class="s long">&#34;eyJ`} {
+		if !strings.Contains(page, want) {
+			t.Errorf("the page does not hold %s", want)
+		}
+	}
+	for _, want := range []string{".long { word-break: break-all; }", "white-space: pre-wrap; overflow-wrap: anywhere;"} {
+		if !strings.Contains(style, want) {
+			t.Errorf("the style sheet does not hold %s", want)
+		}
+	}
+	if strings.Contains(style, "text-overflow") {
+		t.Error("the style sheet cuts text")
+	}
+}
+
+func TestEveryRequestAndTheDocumentsAddressCanBeCopied(t *testing.T) {
+	page := render(t)
+	requests := regexp.MustCompile(`<pre( data-copy="[^"]+")?><code>curl `).FindAllStringSubmatch(page, -1)
+	if len(requests) == 0 {
+		t.Error("the page has no request")
+	}
+	for _, request := range requests {
+		if request[1] == "" {
+			t.Error("a request cannot be copied")
+		}
+	}
+	address := regexp.MustCompile(`<code data-copy="[^"]+">http://[^/<]+/openapi.yaml</code>`)
+	if !address.MatchString(page) {
+		t.Error("the document's address cannot be copied")
+	}
+}
+
+// A reader who goes from heading to heading, or who needs labels, finds them.
+func TestThePageIsInOrderForAScreenReader(t *testing.T) {
+	page := render(t)
+	last := 0
+	for _, heading := range regexp.MustCompile(`<h([1-6])`).FindAllStringSubmatch(page, -1) {
+		level := int(heading[1][0] - '0')
+		if level > last+1 || last > 0 && level == 1 {
+			t.Errorf("got a heading of level %d after one of level %d", level, last)
+		}
+		last = level
+	}
+	for _, want := range []string{
+		`<html lang="en">`, `name="viewport" content="width=device-width, initial-scale=1"`, `<nav aria-label=`,
+		`type="search" aria-label=`, `<p id="found" role="status">`, `<p id="said" role="status">`,
+		`class="skip" href="#main"`,
+	} {
+		if !strings.Contains(page, want) {
+			t.Errorf("the page does not hold %s", want)
+		}
+	}
+}
+
+// WCAG 2.2 asks for a contrast of 4.5 between text and what is behind it, and of 3 for the edges of controls and the focus.
+func TestTheColoursCanBeTold(t *testing.T) {
+	const text, edge = 4.5, 3
+	style := string(docs.Style)
+	colour := regexp.MustCompile(`--([a-z-]+): #([0-9a-f]{6})`)
+	colours := map[string]string{}
+	for i, block := range regexp.MustCompile(`:root \{[^}]*\}`).FindAllString(style, -1) {
+		for _, c := range colour.FindAllStringSubmatch(block, -1) {
+			colours[c[1]] = c[2]
+		}
+		for behind, all := range map[string]map[string]float64{
+			"bg": {
+				"text": text, "soft": text, "accent": text, "get": text, "post": text, "delete": text, "ok": text, "warn": text,
+				"bad": text, "edge": edge,
+			},
+			"side": {
+				"text": text, "soft": text, "accent": edge, "get": text, "post": text, "delete": text, "edge": edge,
+			},
+			"chip":    {"text": text, "soft": text, "get": text, "post": text, "delete": text},
+			"code-bg": {"code-text": text, "k": text, "s": text, "v": text},
+			"found":   {"found-text": text},
+		} {
+			for name, want := range all {
+				if got := contrast(t, colours[name], colours[behind]); got < want {
+					t.Errorf("theme %d: %s on %s: got a contrast of %.2f, want %.1f", i, name, behind, got, want)
+				}
+			}
+		}
+	}
+}
+
+func contrast(t *testing.T, a, b string) float64 {
+	t.Helper()
+	luminance := func(colour string) float64 {
+		var sum float64
+		rgb, err := hex.DecodeString(colour)
+		if err != nil || len(rgb) != 3 {
+			t.Fatalf("%q is no colour of the style sheet", colour)
+		}
+		for i, weight := range []float64{.2126, .7152, .0722} {
+			c := float64(rgb[i]) / 255
+			if c <= .04045 {
+				c /= 12.92
+			} else {
+				c = math.Pow((c+.055)/1.055, 2.4)
+			}
+			sum += weight * c
+		}
+		return sum
+	}
+	x, y := luminance(a), luminance(b)
+	return (max(x, y) + .05) / (min(x, y) + .05)
 }
 
 func TestEveryLinkWithinThePageLeadsSomewhere(t *testing.T) {
@@ -117,7 +305,7 @@ func TestTextOfTheDocumentIsNeverMarkup(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, bad := range []string{"<script", "<b>", "<i>"} {
+	for _, bad := range []string{"<script>", "<b>", "<i>"} {
 		if bytes.Contains(page, []byte(bad)) {
 			t.Errorf("the page holds %s unescaped", bad)
 		}

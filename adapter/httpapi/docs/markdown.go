@@ -1,9 +1,12 @@
 package docs
 
 import (
+	"bytes"
+	"fmt"
 	"html"
 	"html/template"
 	"regexp"
+	"slices"
 	"strings"
 )
 
@@ -12,6 +15,11 @@ var (
 	link     = regexp.MustCompile(`\[([^\]]+)\]\((#[A-Za-z0-9-]+)\)`)
 	listItem = regexp.MustCompile(`^(?:(-)|\d+\.) (.*)`)
 	slugs    = regexp.MustCompile(`[^a-z0-9]+`)
+
+	explainedCode = regexp.MustCompile(`<code>[A-Za-z0-9.\[\]-]+</code>`)
+	// errorCode is a `[reason]field` as inline and highlight write it.
+	errorCode = regexp.MustCompile(
+		`(<code>|<span class="s(?: long)?">&#34;)\[([A-Za-z]+)\]([A-Za-z0-9.-]*)(</code>|&#34;</span>)`)
 )
 
 // section is the text under one `## ` heading; the first has no title.
@@ -69,18 +77,37 @@ func list(out *strings.Builder, lines []string, bullets bool) {
 		}
 	}
 	out.WriteString("<" + tag + ">\n")
-	for _, item := range items {
-		out.WriteString("<li>" + inline(item) + "</li>\n")
+	for i, item := range items {
+		open := "<li>"
+		if !bullets {
+			open = fmt.Sprintf(`<li value="%d">`, i+1) // it keeps its number where the search hides those before it
+		}
+		out.WriteString(open + inline(item) + "</li>\n")
 	}
 	out.WriteString("</" + tag + ">\n")
 }
 
-// table takes a heading, a line of dashes, and rows.
+// table takes a heading, a line of dashes, and rows. Where the first column holds error codes or their reasons the rows
+// explain them: each code there gets an id, to which linkCodes links.
 func table(out *strings.Builder, lines []string) {
+	explains := strings.HasPrefix(lines[0], "| code") || strings.HasPrefix(lines[0], "| reason")
+	cells := func(line string) []string {
+		return strings.Split(strings.TrimSuffix(strings.TrimPrefix(line, "|"), "|"), "|")
+	}
+	headings := cells(lines[0])
 	row := func(line, tag string) {
 		out.WriteString("<tr>")
-		for cell := range strings.SplitSeq(strings.TrimSuffix(strings.TrimPrefix(line, "|"), "|"), "|") {
-			out.WriteString("<" + tag + ">" + inline(strings.TrimSpace(cell)) + "</" + tag + ">")
+		for i, cell := range cells(line) {
+			text := inline(strings.TrimSpace(cell))
+			if explains && i == 0 {
+				text = explainedCode.ReplaceAllStringFunc(text, withID)
+			}
+			open := "<" + tag
+			if tag == "td" && i > 0 && i < len(headings) {
+				// A narrow screen has no columns: there the heading stands before each cell.
+				open += ` data-label="` + html.EscapeString(strings.TrimSpace(headings[i])) + `"`
+			}
+			out.WriteString(open + ">" + text + "</" + tag + ">")
 		}
 		out.WriteString("</tr>\n")
 	}
@@ -91,6 +118,35 @@ func table(out *strings.Builder, lines []string) {
 		row(line, "td")
 	}
 	out.WriteString("</tbody></table></div>\n")
+}
+
+// codeID is the id of the row that explains a code: `error-reused-refreshToken`, and `error-reused` for a reason alone.
+func codeID(reason, field string) string {
+	if field == "" {
+		return "error-" + reason
+	}
+	return "error-" + reason + "-" + field
+}
+
+func withID(code string) string {
+	name := strings.TrimSuffix(strings.TrimPrefix(code, "<code>"), "</code>")
+	reason, field, _ := strings.Cut(strings.TrimPrefix(name, "["), "]")
+	return `<code id="` + codeID(reason, field) + `">` + name + "</code>"
+}
+
+// linkCodes makes each error code of the page a link to the row that explains it, or its reason. It works on the finished
+// page, since a code may stand before its row. Text is escaped there, so only what inline and highlight wrote can match.
+func linkCodes(page []byte) []byte {
+	return errorCode.ReplaceAllFunc(page, func(match []byte) []byte {
+		m := errorCode.FindSubmatch(match)
+		for _, id := range []string{codeID(string(m[2]), string(m[3])), codeID(string(m[2]), "")} {
+			if bytes.Contains(page, []byte(` id="`+id+`"`)) {
+				code := fmt.Sprintf(`<a href="#%s">[%s]%s</a>`, id, m[2], m[3])
+				return slices.Concat(m[1], []byte(code), m[4])
+			}
+		}
+		return match
+	})
 }
 
 // inline reads code first: nothing inside it is marked up.

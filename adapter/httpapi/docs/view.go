@@ -23,9 +23,9 @@ func (s *spec) origin() string {
 }
 
 type view struct {
-	Title, Version, Summary string
-	Guide                   []section
-	Groups                  []group
+	Title, Version, Summary, Origin string
+	Guide                           []section
+	Groups                          []group
 }
 
 type group struct {
@@ -81,7 +81,8 @@ func newView(openapi []byte) (*view, error) {
 	if err := yaml.Unmarshal(openapi, &s); err != nil {
 		return nil, err
 	}
-	v := &view{Title: s.Info.Title, Version: s.Info.Version, Summary: s.Info.Summary, Guide: sections(s.Info.Description)}
+	v := &view{Title: s.Info.Title, Version: s.Info.Version, Summary: s.Info.Summary, Origin: s.origin(),
+		Guide: sections(s.Info.Description)}
 	byTag := map[string][]*operationView{}
 	for _, path := range s.Paths {
 		var shared []parameter
@@ -395,6 +396,10 @@ func toJSON(node *yaml.Node, indent string) (string, error) {
 
 var jsonToken = regexp.MustCompile(`"(?:[^"\\]|\\.)*"(\s*:)?| (?:true|false|null|-?\d+)\b`)
 
+// longWord is the length from which a word is a token string, which may break at any letter: it fills its line, and does not
+// begin on the next.
+const longWord = 40
+
 // highlight colours names, strings and other values.
 func highlight(text string) template.HTML {
 	var out strings.Builder
@@ -407,6 +412,8 @@ func highlight(text string) template.HTML {
 			class = "k"
 		case text[m[0]] != '"':
 			class = "v"
+		case m[1]-m[0] > longWord && !strings.Contains(text[m[0]:m[1]], " "):
+			class = "s long"
 		}
 		out.WriteString(`<span class="` + class + `">` + html.EscapeString(text[m[0]:m[1]]) + "</span>")
 		at = m[1]
