@@ -39,7 +39,7 @@ var parts = []part{
 	{"logout", "what each way to log out leaves in the browser", time.Minute, logoutPart},
 	{"strangers", "requests from another site and from a neighbour", time.Minute, strangersPart},
 	{"policies", "names, hosts and bodies by the application's policy", time.Minute, policiesPart},
-	{"docs", "the API's page, wide and narrow", time.Minute, docsPart},
+	{"docs", "the API's page, wide and narrow, searched, copied from, and on a phone", 2 * time.Minute, docsPart},
 }
 
 // harness is what all parts share.
