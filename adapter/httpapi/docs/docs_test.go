@@ -272,6 +272,18 @@ func TestThePageShowsWhatTheDocumentSays(t *testing.T) {
 	}
 }
 
+func TestStrongTextMayHoldCode(t *testing.T) {
+	text := strings.Replace(small, `description: "D"`, "description: 'x **Without `a*b**c`** y'", 1)
+	page, err := docs.Render([]byte(text))
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := "x <strong>Without <code>a&#42;b&#42;&#42;c</code></strong> y"
+	if !bytes.Contains(page, []byte(want)) {
+		t.Errorf("the page does not hold %s", want)
+	}
+}
+
 func TestTheSameDocumentGivesTheSamePage(t *testing.T) {
 	if first, second := render(t), render(t); first != second {
 		t.Error("two renderings differ: the ETag would change between replicas")

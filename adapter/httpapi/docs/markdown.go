@@ -155,11 +155,10 @@ func inline(text string) string {
 	for i, part := range parts {
 		part = html.EscapeString(part)
 		if i%2 == 1 {
-			parts[i] = "<code>" + part + "</code>"
+			parts[i] = "<code>" + strings.ReplaceAll(part, "*", "&#42;") + "</code>"
 			continue
 		}
-		part = strong.ReplaceAllString(part, "<strong>$1</strong>")
 		parts[i] = link.ReplaceAllString(part, `<a href="$2">$1</a>`)
 	}
-	return strings.Join(parts, "")
+	return strong.ReplaceAllString(strings.Join(parts, ""), "<strong>$1</strong>") // which may hold code
 }
