@@ -290,7 +290,7 @@ func TestAStringInTheBodyCountsAlone(t *testing.T) {
 	s.do(t, "DELETE", "/jwt/refresh/"+dead.RefreshTokenID, backend).want(t, 200)
 	for name, beside := range map[string]option{
 		"garbage":       cookie("refresh_token", "garbage"),
-		"forgedString":        cookie("refresh_token", forgedString),
+		"forgedString":  cookie("refresh_token", forgedString),
 		"the same":      byCookie(g),
 		"a dead one":    byCookie(dead),
 		"another":       byCookie(s.issue(t, "cookies", "eve")),
