@@ -96,7 +96,7 @@ func TestAFaultlessStorePassesEveryClause(t *testing.T) {
 
 func mutants() []mutant {
 	return slices.Concat(promiseMutants, insertMutants, readMutants, advanceMutants, swapMutants, revocationMutants,
-		directoryMutants, keyMutants, purgeMutants)
+		directoryMutants, keyMutants, purgeMutants, listMutants, changeMutants)
 }
 
 // once makes f answer each key with its first answer.
@@ -1038,7 +1038,7 @@ var readMutants = []mutant{
 		},
 	},
 	{
-		clause: "RefreshTokens/List/is of one tenant and user, and of one application if it is named",
+		clause: listScope,
 		fault:  "List forgot the application",
 		inject: func(f *faulty) {
 			f.list = func(ctx context.Context, q port.ListQuery) (port.Page, error) {
@@ -1048,7 +1048,7 @@ var readMutants = []mutant{
 		},
 	},
 	{
-		clause: "RefreshTokens/List/is of one tenant and user, and of one application if it is named",
+		clause: listScope,
 		fault:  "List forgot the tenant",
 		inject: func(f *faulty) {
 			f.list = func(ctx context.Context, q port.ListQuery) (port.Page, error) {

@@ -555,7 +555,7 @@ var reading = []clause{
 		}
 	}},
 
-	{"RefreshTokens/List/is of one tenant and user, and of one application if it is named", func(e *env) {
+	{listScope, func(e *env) {
 		var all []domain.RefreshToken
 		for _, tenant := range []string{"acme", "other"} {
 			e.must(e.store.SaveTenant(e.Context(), domain.Tenant{ID: tenant}))
@@ -573,6 +573,14 @@ var reading = []clause{
 			{TenantID: "acme", ApplicationID: "none", UserID: "ana"},
 			{TenantID: "none", UserID: "ana"},
 			{TenantID: "acme", UserID: "shop"},
+			{TenantID: "acme"},
+			{TenantID: "other"},
+			{TenantID: "none"},
+			{TenantID: "acme", ApplicationID: "shop"},
+			{TenantID: "other", ApplicationID: "bar"},
+			{TenantID: "acme", ApplicationID: "ana"},
+			{TenantID: "none", ApplicationID: "shop"},
+			{},
 		} {
 			var want []domain.ID
 			for _, t := range slices.Backward(all) {
@@ -641,6 +649,7 @@ var reading = []clause{
 
 const (
 	findEnded  = "RefreshTokens/Find/what has ended is found, with when and why"
+	listScope  = "RefreshTokens/List/is of one tenant, of one user and of one application if they are named"
 	listStates = "RefreshTokens/List/shows active, ended or all sessions, as of its instant"
 	listEnded  = "RefreshTokens/List/shows what has ended as Find does, with when and why"
 	listPages  = "RefreshTokens/List/pages with Below and Limit, without a gap and without a repetition"
