@@ -58,7 +58,7 @@ func changeRows(changes []domain.Change) ([]changeRow, error) {
 var changeOne = `
 UPDATE refresh_tokens SET (` + columns("", changedColumns) + `) = (` + placeholders(7) + `)
 WHERE (` + columns("", changedColumns) + `) = (` + placeholdersFrom(8, 7) + `)
-  AND id = $15 AND tenant_id = $16 AND ` + alive("$17")
+  AND id = $15 AND ` + tenantIs("$16") + ` AND ` + alive("$17")
 
 // changeMany changes many refresh tokens, or none. It locks those that fit, by id, so that no two wait for each other;
 // of what changed before the lock was got PostgreSQL compares the newest version. How many were locked is a column of
@@ -69,7 +69,7 @@ WITH locked AS (
   SELECT c.*
   FROM unnest($1::bytea[], ` + changedArrays(2) + `, ` + changedArrays(9) + `)
     AS c (id, ` + columns("new_", changedColumns) + `, ` + columns("old_", changedColumns) + `), refresh_tokens
-  WHERE refresh_tokens.id = c.id AND refresh_tokens.tenant_id = $16
+  WHERE refresh_tokens.id = c.id AND ` + tenantIs("$16") + `
     AND (` + columns("refresh_tokens.", changedColumns) + `) = (` + columns("c.old_", changedColumns) + `)
     AND ` + alive("$17") + `
   ORDER BY refresh_tokens.id FOR NO KEY UPDATE OF refresh_tokens

@@ -62,7 +62,9 @@ func (r *sessionRow) session() (s domain.Session, err error) {
 
 // find is the text of Find, where marked joins the mark.
 func find(marked string) string {
-	return `SELECT ` + sessionColumns + ` FROM refresh_tokens` + marked + ` WHERE refresh_tokens.id = $1 AND refresh_tokens.tenant_id = $2`
+	return `
+SELECT ` + sessionColumns + ` FROM refresh_tokens` + marked + `
+WHERE refresh_tokens.id = $1 AND ` + tenantIs("$2")
 }
 
 // Find implements port.RefreshTokens.
@@ -100,53 +102,48 @@ func whose(q port.ListQuery) listed {
 	}
 }
 
-// walk is how an engine is led along the index of a list, from high to low.
+// owner is the column that, beside the tenant's, says whose refresh tokens they are.
+func (l listed) owner() string { return [...]string{"", "application_id", "user_id"}[l] }
+
+// walk leads an engine along the index of a list.
 type walk struct {
-	where func(l listed, below string, owner int) string // below is a placeholder, owner the number of one
-	order func(l listed) []string                        // from high to low each
+	where func(l listed, owner int) string // from $4 down; owner is the number of the placeholder for whose they are
+	order func(l listed) []string          // the columns to go by, the id last
 }
 
 var (
 	walkSQLite = walk{
-		where: func(l listed, below string, owner int) string {
-			return l.equal(owner) + ` AND id < ` + below
+		where: func(l listed, owner int) string {
+			if l == ofTenant {
+				return `tenant_id = $1 AND id < $4`
+			}
+			return fmt.Sprintf(`tenant_id = $1 AND %s = $%d AND id < $4`, l.owner(), owner)
 		},
 		order: func(listed) []string { return []string{"id"} },
 	}
 
-	// walkPostgres compares rows, and names every column of the index in the order. With equality PostgreSQL could also
-	// take the primary key, and does so where one tenant has most rows: it plans once for all tenants, and a list of the
-	// smallest would read through those of all others.
+	// walkPostgres has an order that only the right index gives. While the table is new all indexes look as good to
+	// PostgreSQL, and if only the id had an order, the list of a user could be read from the index of the tenant.
 	walkPostgres = walk{
-		where: func(l listed, below string, owner int) string {
-			keys, from := `(tenant_id, id)`, `($1, `
-			if l != ofTenant {
-				keys, from = `(tenant_id, `+l.owner()+`, id)`, fmt.Sprintf(`($1, $%d, `, owner)
+		where: func(l listed, owner int) string {
+			if l == ofTenant {
+				return `tenant_id = $1 AND id < $4`
 			}
-			return keys + ` < ` + from + below + `) AND ` + keys + ` >= ` + from + `''::bytea)`
+			return fmt.Sprintf(`tenant_id = $1 AND (%[1]s, id) < ($%[2]d, $4) AND (%[1]s, id) >= ($%[2]d, ''::bytea)`,
+				l.owner(), owner)
 		},
 		order: func(l listed) []string {
 			if l == ofTenant {
-				return []string{"tenant_id", "id"}
+				return []string{"id"}
 			}
-			return []string{"tenant_id", l.owner(), "id"}
+			return []string{l.owner(), "id"}
 		},
 	}
 )
 
-// descending is an order by these columns of prefix.
-func descending(prefix string, names []string) string {
+// down is an order by columns of prefix, from high to low.
+func down(prefix string, names []string) string {
 	return prefix + strings.Join(names, " DESC, "+prefix) + " DESC"
-}
-
-// owner is the column beside the tenant that leads to the rows to look at.
-func (l listed) owner() string { return [...]string{``, `application_id`, `user_id`}[l] }
-
-func (l listed) equal(owner int) string {
-	if l == ofTenant {
-		return `tenant_id = $1`
-	}
-	return fmt.Sprintf(`tenant_id = $1 AND %s = $%d`, l.owner(), owner)
 }
 
 // selected is what of the rows that were looked at is in a list of the state $2 at the instant $3.
@@ -183,24 +180,24 @@ const lookedAtColumns = `id, tenant_id, application_id, user_id, revoked_at, exp
 // Only what decides that goes through the windows, for SQLite copies what does; and both engines know the length of a
 // text without reading it.
 func (l listed) list(w walk, whole string) string {
-	order := descending("", w.order(l))
+	keys, order := columns("", w.order(l)), down("", w.order(l))
 	return `
 SELECT ` + sessionColumns + `, n, COALESCE(upto, 0), CASE WHEN size IS NULL THEN 0 ELSE 1 END
 FROM (
-  SELECT id, tenant_id, application_id, user_id, n, size, sum(size) OVER (ORDER BY ` + order + ` ROWS UNBOUNDED PRECEDING) AS upto
+  SELECT ` + keys + `, n, size, sum(size) OVER (ORDER BY ` + order + ` ROWS UNBOUNDED PRECEDING) AS upto
   FROM (
-    SELECT id, tenant_id, application_id, user_id, row_number() OVER (ORDER BY ` + order + `) AS n,
+    SELECT ` + keys + `, row_number() OVER (ORDER BY ` + order + `) AS n,
       CASE WHEN ` + l.selected(8) + ` THEN bytes END AS size
     FROM (
       SELECT ` + lookedAtColumns + `, ` + pageBytes + ` AS bytes
       FROM refresh_tokens
-      WHERE ` + w.where(l, `$4`, 8) + `
+      WHERE ` + w.where(l, 8) + `
       ORDER BY ` + order + ` LIMIT $5
     ) AS refresh_tokens
   ) AS measured
 ) AS counted ` + whole + `
 AND (size IS NOT NULL OR n = $5) AND COALESCE(upto, 0) - COALESCE(size, 0) < $6
-ORDER BY ` + descending("counted.", w.order(l)) + ` LIMIT $7`
+ORDER BY ` + down("counted.", w.order(l)) + ` LIMIT $7`
 }
 
 // Both engines are made to look each row of the page up by its key. By themselves they may read the whole table
@@ -217,8 +214,8 @@ func (l listed) count(w walk) string {
 	return `
 SELECT count(*), COALESCE(sum(CASE WHEN ` + l.selected(6) + ` THEN 1 ELSE 0 END), 0)
 FROM (
-  SELECT ` + lookedAtColumns + ` FROM refresh_tokens WHERE ` + w.where(l, `$4`, 6) + `
-  ORDER BY ` + descending("", w.order(l)) + ` LIMIT $5
+  SELECT ` + lookedAtColumns + ` FROM refresh_tokens WHERE ` + w.where(l, 6) + `
+  ORDER BY ` + down("", w.order(l)) + ` LIMIT $5
 ) AS refresh_tokens`
 }
 

@@ -1,0 +1,242 @@
+package gormstore_test
+
+import (
+	"context"
+	"database/sql"
+	"regexp"
+	"strconv"
+	"strings"
+	"testing"
+
+	"github.com/refreshd/refreshd/adapter/gormstore"
+	"github.com/refreshd/refreshd/domain"
+	"github.com/refreshd/refreshd/port"
+)
+
+// tokenStatement is a statement that reads or changes refresh tokens by one of their indexes.
+type tokenStatement struct {
+	name, text string
+	index      string // on PostgreSQL
+	search     string // in SQLite's plan
+}
+
+// tokenStatements are those of Find, List, Count and Change. One text serves for each state of a list.
+func tokenStatements(t *testing.T, s *gormstore.Store, j *journal) (all []tokenStatement) {
+	t.Helper()
+	tokens := issue(t, s, 2)
+	recorded := func(name, index, search string, call func() error) {
+		t.Helper()
+		j.statements(t)
+		if err := call(); err != nil {
+			t.Fatal(err)
+		}
+		got := j.statements(t)
+		if len(got) < 1 {
+			t.Fatalf("%s: no statement", name)
+		}
+		all = append(all, tokenStatement{name, got[0], index, search})
+	}
+	for _, of := range []struct {
+		name, index, search string
+		query               port.ListQuery
+	}{
+		{"a user", "refresh_tokens_user", "(tenant_id=? AND user_id=? AND id<?)", port.ListQuery{UserID: "user-0"}},
+		{"an application", "refresh_tokens_application", "(tenant_id=? AND application_id=? AND id<?)",
+			port.ListQuery{ApplicationID: "shop"}},
+		{"a user in an application", "refresh_tokens_user", "(tenant_id=? AND user_id=? AND id<?)",
+			port.ListQuery{UserID: "user-0", ApplicationID: "shop"}},
+		{"a tenant", "refresh_tokens_tenant", "(tenant_id=? AND id<?)", port.ListQuery{}},
+	} {
+		for _, state := range []domain.SessionState{domain.ActiveSessions, domain.EndedSessions, domain.AllSessions} {
+			q := of.query
+			q.TenantID, q.State, q.Limit, q.MaxBytes, q.MaxRows, q.Now = "acme", state, 10, 1<<20, 5_000, start
+			what := string(state) + " of " + of.name
+			recorded("list "+what, of.index, "INDEX "+of.index+" "+of.search, func() error {
+				_, err := s.List(t.Context(), q)
+				return err
+			})
+			recorded("count "+what, of.index, "INDEX "+of.index+" "+of.search, func() error {
+				_, _, err := s.Count(t.Context(), q)
+				return err
+			})
+		}
+	}
+	const byID = "INDEX sqlite_autoindex_refresh_tokens_1 (id=?)"
+	recorded("find", "refresh_tokens_pkey", byID, func() error {
+		_, err := s.Find(t.Context(), "acme", tokens[0].ID)
+		return err
+	})
+	one := domain.Change{Before: tokens[0], After: tokens[0]}
+	other := domain.Change{Before: tokens[1], After: tokens[1]}
+	recorded("change one", "refresh_tokens_pkey", byID, func() error {
+		return s.Change(t.Context(), "acme", []domain.Change{one}, start)
+	})
+	recorded("change two", "refresh_tokens_pkey", byID, func() error {
+		return s.Change(t.Context(), "acme", []domain.Change{one, other}, start)
+	})
+	// The indexes of the lists must not lure what was there before them.
+	now := port.Revocation{At: start, Reason: domain.RevokedByCall}
+	recorded("insert", "refresh_tokens_ordinal", "INDEX refresh_tokens_ordinal (tenant_id=? AND application_id=? AND user_id=?",
+		func() error {
+			_, err := s.Insert(t.Context(), newToken(t, "user-1"))
+			return err
+		})
+	recorded("keep newest", "refresh_tokens_ordinal",
+		"INDEX refresh_tokens_ordinal (tenant_id=? AND application_id=? AND user_id=?", func() error {
+			return s.KeepNewest(t.Context(), domain.Scope{TenantID: "acme", ApplicationID: "shop", UserID: "user-1"}, 1, now)
+		})
+	recorded("revoke", "refresh_tokens_pkey", byID, func() error { return s.Revoke(t.Context(), "acme", tokens[0].ID, now) })
+	return all
+}
+
+// An operator's list of a small tenant must not read through the sessions of a large one, and none may read the table
+// or sort what it does not look at. Of each the plan is asked that serves for all arguments, as the store's connections
+// have it.
+func TestPostgresListsCountsAndChangesFollowTheirIndexes(t *testing.T) {
+	t.Parallel()
+	d := onPostgres(t)
+	var j journal
+	s := d.migrated(t, gormstore.Options{Logger: j.logger()})
+	shop(t, s)
+	statements := tokenStatements(t, s, &j)
+	conn := must(d.raw(t).Conn(t.Context()))(t)
+	defer conn.Close()
+	run := func(query string) string {
+		t.Helper()
+		return planText(t, conn, query)
+	}
+	for name, value := range gormstore.SessionSettings {
+		if name != "statement_timeout" && name != "lock_timeout" {
+			run(`SET ` + name + ` = '` + value + `'`)
+		}
+	}
+	parameter := regexp.MustCompile(`\$(\d+)`)
+	// Few rows are sorted: the marks that cover one refresh token, and the records of one change, by id.
+	sortKey := regexp.MustCompile(`Sort Key: (\S+)`)
+	explain := func(when string) {
+		t.Helper()
+		for _, statement := range statements {
+			most := 0
+			for _, p := range parameter.FindAllStringSubmatch(statement.text, -1) {
+				most = max(most, must(strconv.Atoi(p[1]))(t))
+			}
+			run(`PREPARE step AS ` + statement.text)
+			plan := run(`EXPLAIN EXECUTE step (` + strings.TrimSuffix(strings.Repeat("NULL, ", most), ", ") + `)`)
+			run(`DEALLOCATE step`)
+			what := when + ": " + statement.name
+			if !strings.Contains(plan, " "+statement.index+" ") {
+				t.Errorf("%s: %s is not used:\n%s", what, statement.index, plan)
+			}
+			bads := []string{"Seq Scan", "Hash Join", "Merge"}
+			if statement.name != "keep newest" { // which sorts what a limit counts, and looks up by key what it takes
+				bads = append(bads, "Bitmap")
+			}
+			for _, bad := range bads {
+				if strings.Contains(plan, bad) {
+					t.Errorf("%s: the plan has a %s:\n%s", what, bad, plan)
+				}
+			}
+			for _, key := range sortKey.FindAllStringSubmatch(plan, -1) {
+				if !strings.HasSuffix(key[1], ".epoch") && !(statement.name == "change two" && strings.HasSuffix(key[1], ".id")) &&
+					statement.name != "keep newest" {
+					t.Errorf("%s: the plan sorts by %s:\n%s", what, key[1], plan)
+				}
+			}
+			for _, other := range []string{"pkey", "user", "application", "tenant", "ordinal"} {
+				read := strings.Contains(plan, "refresh_tokens_"+other+" on refresh_tokens refresh_tokens_")
+				byKey := statement.name == "keep newest" && other == "pkey"
+				if read && !byKey && statement.index != "refresh_tokens_"+other {
+					t.Errorf("%s: reads by refresh_tokens_%s:\n%s", what, other, plan)
+				}
+			}
+		}
+	}
+	explain("on a new table")
+	rest := strings.NewReplacer("tenant_id, application_id, user_id",
+		"CASE WHEN n % 20 = 0 THEN 'other' ELSE 'acme' END, 'shop', 'user ' || n / 100").
+		Replace(strings.Join(gormstore.TokenColumns[1:], ", "))
+	execute(t, d.raw(t),
+		`INSERT INTO refresh_tokens (`+strings.Join(gormstore.TokenColumns, ", ")+`)
+			SELECT decode(lpad(to_hex(n), 32, '0'), 'hex'), `+rest+`
+			FROM generate_series(1, 40000) AS n, (SELECT * FROM refresh_tokens LIMIT 1) AS r`,
+		`INSERT INTO marks SELECT 'acme', '', 'user ' || n, n, 1, '', 1 FROM generate_series(1, 5000) AS n`,
+		`ANALYZE`)
+	explain("where one tenant has most")
+}
+
+// planText runs a query and joins the lines that it returns.
+func planText(t *testing.T, conn interface {
+	QueryContext(context.Context, string, ...any) (*sql.Rows, error)
+}, query string) string {
+	t.Helper()
+	rows := must(conn.QueryContext(t.Context(), query))(t)
+	defer rows.Close()
+	var lines []string
+	for rows.Next() {
+		var line string
+		if err := rows.Scan(&line); err != nil {
+			t.Fatal(err)
+		}
+		lines = append(lines, line)
+	}
+	if err := rows.Err(); err != nil {
+		t.Fatal(err)
+	}
+	return strings.Join(lines, "\n")
+}
+
+func TestSQLiteListsCountsAndChangesFollowTheirIndexes(t *testing.T) {
+	t.Parallel()
+	d := onSQLite(t)
+	var j journal
+	s := d.migrated(t, gormstore.Options{Logger: j.logger()})
+	shop(t, s)
+	statements := tokenStatements(t, s, &j)
+	db := d.raw(t)
+	for _, statement := range statements {
+		plan := strings.Join(planOf(t, db, statement.text), "\n")
+		if !strings.Contains(plan, statement.search) {
+			t.Errorf("%s: want %q in\n%s", statement.name, statement.search, plan)
+		}
+		for _, bad := range []string{"SCAN m", "SCAN a", "SCAN r", "refresh_tokens_ordinal"} {
+			for line := range strings.SplitSeq(plan, "\n") {
+				// A subquery that was put under that name has been looked up by then, and is read to its end.
+				if strings.HasPrefix(line, bad) && line != "SCAN refresh_tokens" && line != "SCAN measured" {
+					t.Errorf("%s: the plan has %q:\n%s", statement.name, line, plan)
+				}
+			}
+		}
+		if first, _, _ := strings.Cut(plan, "TEMP B-TREE"); !strings.Contains(first, statement.search) {
+			t.Errorf("%s: sorts before it has looked at the rows:\n%s", statement.name, plan)
+		}
+	}
+}
+
+// A change may lie beside the exchanges of the same refresh tokens all day. If it touched an index, each would.
+func TestPostgresAChangeIsAHOTUpdate(t *testing.T) {
+	t.Parallel()
+	d := onPostgres(t)
+	db := d.raw(t)
+	s := d.migrated(t, gormstore.Options{})
+	shop(t, s)
+	tokens := issue(t, s, 20)
+	var changes []domain.Change
+	for _, token := range tokens {
+		after := token
+		after.Roles = []string{"clerk"}
+		changes = append(changes, domain.Change{Before: token, After: after})
+	}
+	for _, some := range [][]domain.Change{changes[:1], changes[1:]} {
+		if err := s.Change(t.Context(), "acme", some, start); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	awaitClosed(t, db)
+	// The table is new, and its first page full of what was just inserted: some versions go to the next page.
+	if got := statistics(t, db, "refresh_tokens"); got.updated != 20 || got.hot < 10 {
+		t.Errorf("got %+v, want 20 updates, most of them HOT", got)
+	}
+}
