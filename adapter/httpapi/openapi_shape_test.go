@@ -44,6 +44,10 @@ func shapeFaults(text []byte) ([]string, error) {
 					complain("line %d: %s: a choice of schemas: say the rule in words, and hold it in test/contract",
 						key.Line, at)
 				}
+			case "const":
+				if member(n, "type") == nil && !isExample(path) {
+					complain("line %d: %s: a constant without its type, which clients then do not know", key.Line, at)
+				}
 			case "x-alias-of":
 				complain("line %d: %s: an alias: it belongs into contract.Aliases", key.Line, at)
 			case "operationId":
@@ -135,6 +139,7 @@ components:
 		"a response named as a schema": {"{Done: {", "{IssueResult: {description: x}, Done: {", "the name of IssueResult"},
 		"a schema named as a client's": {"IssueResult:", "IssueResponse:", "the operation issue"},
 		"an alias":                     {"{type: string}}}", "{type: string}, userID: {x-alias-of: userId}}}", "an alias"},
+		"a constant without a type":    {"{type: string}", "{const: x}", "a constant without its type"},
 		"two operations of one id":     {"    get:", "    put: {operationId: issue}\n    get:", "two operations"},
 		"a boolean of YAML 1.1":        {"'Yes'", "Yes", "Yes is no string"},
 		"a key that is one":            {"{x: {value", "{on: {value", "on is no string"},
