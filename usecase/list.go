@@ -91,10 +91,10 @@ const (
 	pageRows  = 5_000
 )
 
-// The bounds of a count.
+// The bounds of a count. It costs the store what two pages cost at most.
 const (
 	countLimit = 10_000
-	countRows  = 20_000
+	countRows  = 10_000
 )
 
 // Page returns a page of refresh tokens, newest first.
@@ -116,8 +116,8 @@ func (l *List) Page(ctx context.Context, in ListInput) (SessionPage, error) {
 	return page, nil
 }
 
-// Count returns how many refresh tokens there are on all pages together, or, if more, that there may be more than n:
-// it counts to 10 000, and looks at 20 000.
+// Count returns how many refresh tokens there are on all pages together; if more, there may be more than n, since it
+// looks at no more than 10 000.
 func (l *List) Count(ctx context.Context, in ListInput) (n int, more bool, err error) {
 	q, err := l.query(in)
 	if err != nil {

@@ -77,6 +77,39 @@ func TestAPageMayBeEmptyAndHaveANext(t *testing.T) {
 	}
 }
 
+// A count is bounded as a page is, and says so: of what it did not look at it knows nothing.
+func TestACountSaysWhereItEnded(t *testing.T) {
+	s := newService(t)
+	insert := func(from, to int, expires time.Time) {
+		for i := from; i < to; i++ {
+			if _, err := s.store.Store.Insert(t.Context(), domain.RefreshToken{
+				ID: domain.ID{0xff, 14: byte(i >> 8), 15: byte(i)}, TenantID: aTenant, ApplicationID: "kiosk",
+				UserID: "u" + itoa(i%3), Generation: 1, IssuedAt: began, RotatedAt: began, LastUsedAt: began, ExpiresAt: expires,
+			}); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	count := func(state string) string {
+		a := s.do(t, "GET", "/jwt/refresh?limit=1&count=true&applicationsId=kiosk&state="+state, as("operator"), tenant(aTenant))
+		return a.want(t, 200).header.Get("X-Total-Count")
+	}
+	insert(0, 6_000, began.Add(time.Second))
+	insert(6_000, 9_000, began.Add(time.Hour))
+	s.wait(time.Minute)
+	for state, want := range map[string]string{"active": "3000", "ended": "6000", "all": "9000"} {
+		if got := count(state); got != want {
+			t.Errorf("%s: counted %s, want %s", state, got, want)
+		}
+	}
+	insert(9_000, 12_000, began.Add(time.Hour))
+	for state, want := range map[string]string{"active": "6000+", "ended": "4000+", "all": "10000+"} {
+		if got := count(state); got != want {
+			t.Errorf("%s: counted %s, want %s", state, got, want)
+		}
+	}
+}
+
 // stalled is a reader that takes nothing until it is released.
 type stalled struct {
 	header  http.Header
