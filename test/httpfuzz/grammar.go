@@ -46,7 +46,7 @@ func newGrammar(text []byte) (*grammar, error) {
 }
 
 // weights are how often an operation is chosen; the others once.
-var weights = map[string]int{"issue": 12, "exchange": 20, "list": 12, "retrieve": 8, "revoke": 14, "revokeOne": 8}
+var weights = map[string]int{"issue": 12, "exchange": 20, "list": 12, "retrieve": 8, "revoke": 18, "revokeOne": 8}
 
 // fewSessions are what a world begins with: nothing but issues comes before.
 const fewSessions = 15
@@ -297,7 +297,8 @@ func properties(ref *openapi3.SchemaRef, into map[string]*openapi3.Schema) {
 	}
 }
 
-// proof adds what the operation's security asks for: an API key or, where one serves, the owner's access token.
+// proof adds what the operation's security asks for: an API key or, where one serves, the owner's access token or the
+// cookie. byOwner is for the two latter.
 func (g *grammar) proof(w *world, c *call, op operation) (byOwner bool) {
 	needs := op.Security
 	if needs == nil || len(*needs) == 0 {
@@ -315,6 +316,18 @@ func (g *grammar) proof(w *world, c *call, op operation) (byOwner bool) {
 	if _, byOwner = alternative["accessToken"]; byOwner && (c.session == nil || c.session.access == "" || isWide(names)) {
 		alternative, byOwner = (*needs)[0], false
 	}
+	_, byCookie := alternative["cookie"]
+	if byCookie && (c.session == nil || w.rng.IntN(2) == 0) { // the API key most often, as it covers more
+		alternative, byCookie = (*needs)[0], false
+	}
+	if byCookie {
+		c.query, c.body, c.media = nil, nil, ""
+		if w.rng.IntN(2) == 0 {
+			c.query = []field{{"cookieName", "refresh_token"}}
+		}
+		c.set("Cookie", "refresh_token="+c.session.current())
+		c.set("Sec-Fetch-Site", pick(w.rng, []string{"same-origin", "none"}))
+	}
 	for _, scheme := range slices.Sorted(maps.Keys(alternative)) {
 		switch scheme {
 		case "tenant":
@@ -329,7 +342,7 @@ func (g *grammar) proof(w *world, c *call, op operation) (byOwner bool) {
 			c.set("Authorization", pick(w.rng, []string{key, "Bearer " + key, "Basic " + key, basic}))
 		}
 	}
-	return byOwner
+	return byOwner || byCookie
 }
 
 // value is one to the point for a name, or else one that the schema allows.
@@ -338,6 +351,8 @@ func (w *world) value(c *call, name string, schema *openapi3.Schema) any {
 	switch name {
 	case "tenantId":
 		return c.tenant
+	case "cookieName":
+		return "refresh_token"
 	case "userId":
 		if s != nil {
 			return s.user

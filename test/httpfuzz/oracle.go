@@ -81,7 +81,7 @@ func (g *grammar) judge(w *world, c *call, mutated string, a answer, before, aft
 			for field, problems := range body.Errors.FieldErrors {
 				for _, p := range problems {
 					for _, word := range []string{"[unknown]", "[repeated]", "[tooLong]", "[blank]", "[conflict]"} {
-						if strings.HasPrefix(p.Code, word) && p.Code != "[blank]refreshToken" { // which a cookie could have brought
+						if strings.HasPrefix(p.Code, word) && !askable[p.Code] {
 							complain("a request that the document allows is refused: %s%s", p.Code, field)
 						}
 					}
@@ -206,6 +206,10 @@ func (g *grammar) judge(w *world, c *call, mutated string, a answer, before, aft
 	return wrong
 }
 
+// askable are codes of requests that the document allows: what a cookie could have brought, and what an application that
+// sets no cookies cannot do.
+var askable = map[string]bool{"[blank]refreshToken": true, "[blank]cookieDomain": true}
+
 type problem struct{ Code string }
 
 func isMalformed(p problem) bool { return strings.HasPrefix(p.Code, "[invalid]") }
@@ -232,6 +236,9 @@ func (g grant) judge(w *world, a answer, t domain.RefreshToken, complain func(st
 			g.ExpiresIn, g.RefreshTokenExpiresIn, expires.UTC(), t.ExpiresAt, w.now)
 	}
 	for _, cookie := range a.Cookies() {
+		if cookie.MaxAge < 0 { // another form of it is deleted
+			continue
+		}
 		want := map[string]int64{"refresh_token": g.RefreshTokenExpiresIn, "access_token": g.ExpiresIn}[cookie.Name]
 		if int64(cookie.MaxAge) != want {
 			complain("a cookie lasts %d seconds, and its token %d: %s", cookie.MaxAge, want, cookie.Raw)
@@ -309,12 +316,29 @@ func (w *world) mustBeProved(p proof, complain func(string, ...any)) {
 	case sent == w.keys[p.tenant], sent == w.keys["everywhere"] && !p.wide:
 		return
 	}
+	if sent == "" && w.loggedOut(r, tenant, tokenID) {
+		return
+	}
 	for _, s := range w.sessions {
 		if p.owner != nil && s.access == sent && s.tenant == p.tenant && p.before[s.id].Alive(w.now) && p.owner(s) {
 			return
 		}
 	}
 	complain("served without a proof that covers it")
+}
+
+// loggedOut reports whether the request is a logout of that session by its cookie, from a page that may send one.
+func (w *world) loggedOut(r *http.Request, tenant, tokenID string) bool {
+	site, origin := r.Header.Get("Sec-Fetch-Site"), r.Header.Get("Origin")
+	foreign := site != "" && site != "same-origin" && site != "none" || site == "" && origin != "" && origin != "https://"+r.Host
+	if r.Method != http.MethodDelete || foreign && origin != ourOrigin {
+		return false
+	}
+	return slices.ContainsFunc(w.sessions, func(s *session) bool {
+		return s.id.String() == tokenID && s.tenant == tenant && slices.ContainsFunc(s.strings, func(known string) bool {
+			return slices.ContainsFunc(r.Cookies(), func(c *http.Cookie) bool { return c.Value == known })
+		})
+	})
 }
 
 func differing(before, after map[domain.ID]domain.Snapshot) (ids []domain.ID) {
