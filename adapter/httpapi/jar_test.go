@@ -112,3 +112,7 @@ func (p *browser) login(t *testing.T, app string) grant {
 	p.jar.receive(strings.Split(p.host, ":")[0], got.want(t, 200).header)
 	return got.grant(t)
 }
+
+func containsWord(list, word string) bool {
+	return slices.ContainsFunc(strings.Split(list, ","), func(w string) bool { return strings.TrimSpace(w) == word })
+}

@@ -1,0 +1,173 @@
+package httpapi_test
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/refreshd/refreshd/domain"
+	"github.com/refreshd/refreshd/port"
+)
+
+// A browser may hold two cookies of one name: without a domain, and with one. The login service set the one and an
+// exchange the other; the domain was changed; a neighbour left one. Whatever they hold, nobody is kept out for longer
+// than one login, what is of no use is gone from the browser, and what is somebody else's stays.
+func TestNoPairOfCookiesTrapsAUserForLongerThanOneLogin(t *testing.T) {
+	const host = "auth.acme.example"
+	states := []string{
+		"", "live", "newer", "revoked", "expired", "purged", "inactive", "another tenant's", "another application's",
+		"not genuine", "another product's",
+	}
+	// look returns the session that counts by a cookie, and whether the cookie has to stay; told apart from the service's
+	// own rule.
+	look := func(state string, named bool) (session string, stays bool) {
+		switch state {
+		case "live", "newer":
+			return "live", false
+		case "inactive", "another application's":
+			return state, false
+		case "another tenant's":
+			if named {
+				return "", true
+			}
+			return state, false
+		default:
+			return "", state == "another product's"
+		}
+	}
+	for _, form := range []struct{ name, domain string }{{"host only", ""}, {"domain", "acme.example"}} {
+		for _, named := range []bool{false, true} {
+			t.Run(fmt.Sprintf("%s, tenant named %t", form.name, named), func(t *testing.T) {
+				s := newService(t)
+				s.set(t, "cookies", func(settings *domain.Settings) {
+					settings.CookieDomain, settings.CookieHostOnly = &form.domain, new(form.domain == "")
+				})
+				var options []option
+				if named {
+					options = append(options, tenant(aTenant))
+				}
+				values := s.cookieValues(t)
+				for _, first := range states {
+					for _, second := range states {
+						if first == "" && second == "" {
+							continue
+						}
+						t.Run(first+" beside "+second, func(t *testing.T) {
+							b := s.browser(host)
+							fresh := s.freshValues(t, values)
+							sessions, others := map[string]bool{}, []string{}
+							for _, one := range []struct{ state, domain string }{{first, ""}, {second, "acme.example"}} {
+								if one.state == "" {
+									continue
+								}
+								b.jar.put(host, "refresh_token", fresh[one.state], one.domain)
+								session, stays := look(one.state, named)
+								if session != "" {
+									sessions[session] = true
+								}
+								if stays {
+									others = append(others, one.domain+" "+fresh[one.state])
+								}
+							}
+							set := form.domain // by the policy of the session that counts
+							switch {
+							case sessions["another application's"]:
+								set = ""
+							case sessions["another tenant's"]:
+								set = "acme.example"
+							}
+							before := b.jar.values("refresh_token")
+							got := b.send(t, "POST", "/jwt/refresh", options...)
+							after := b.jar.values("refresh_token")
+							inactive := len(sessions) == 1 && sessions["inactive"]
+							switch {
+							case len(sessions) > 1:
+								got.want(t, 400, "[conflict]refreshToken")
+								if len(after) > 0 {
+									t.Errorf("of a conflict the browser keeps %d cookies", len(after))
+								}
+							case inactive:
+								if got.want(t, 400, "[inactive]refreshToken"); !slices.Equal(before, after) {
+									t.Error("of an inactive application a cookie was touched")
+								}
+							case len(sessions) == 1:
+								got.want(t, 200)
+								if len(before) == 2 && len(others) == 0 && len(after) != 1 {
+									t.Errorf("the browser keeps %d of two cookies, want one", len(after))
+								}
+								for _, other := range others {
+									domain, value, _ := strings.Cut(other, " ")
+									if domain != set && !slices.Contains(after, value) {
+										t.Error("a cookie of somebody else is gone")
+									}
+								}
+							case got.status != 400:
+								t.Errorf("got %d, want 400", got.status)
+							case len(others) > 0 && !slices.Equal(before, after):
+								t.Error("a cookie was touched beside one that stays")
+							case len(others) == 0 && len(after) > 0:
+								t.Errorf("the browser keeps %d cookies that are of no use", len(after))
+							}
+							// An inactive application's session counts, since it may come back: the login makes it a
+							// conflict, and one more ends that.
+							logins := 0
+							for ; got.status != 200 && logins < 3; logins++ {
+								b.login(t, "cookies")
+								got = b.send(t, "POST", "/jwt/refresh", options...)
+							}
+							most := 1
+							if inactive {
+								most = 2
+							}
+							if got.status != 200 || logins > most {
+								t.Errorf("after %d logins: got %d %v", logins, got.status, got.codes())
+							}
+						})
+					}
+				}
+			})
+		}
+	}
+}
+
+// cookieValues are token strings that keep their state whatever is done with others.
+func (s *service) cookieValues(t *testing.T) map[string]string {
+	t.Helper()
+	values := map[string]string{"not genuine": forgedString, "another product's": "s%3Aabcdef.0123456789"}
+	end := func(app string) string {
+		g := s.issue(t, app, "ada")
+		s.do(t, "DELETE", "/jwt/refresh/"+g.RefreshTokenID, backend).want(t, 200)
+		return g.RefreshToken
+	}
+	values["purged"] = end("cookies")
+	_, err := s.store.Store.Purge(t.Context(), port.PurgeStep{
+		Holder: "test", Now: s.clock(), LeaseUntil: s.clock().Add(time.Second), EndedBefore: s.clock(), Before: s.clock(),
+		MayDiffer: time.Hour, Limit: 1000,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.exchange(t, values["purged"]).want(t, 400, "[invalid]refreshToken")
+	values["expired"] = s.issue(t, "short", "ada").RefreshToken
+	values["inactive"] = s.issue(t, "kiosk", "ada").RefreshToken
+	s.setActive(t, "kiosk", false)
+	s.wait(time.Hour)
+	values["revoked"] = end("cookies")
+	return values
+}
+
+// freshValues are these and those of sessions that an exchange moves on.
+func (s *service) freshValues(t *testing.T, values map[string]string) map[string]string {
+	t.Helper()
+	fresh := map[string]string{}
+	for state, value := range values {
+		fresh[state] = value
+	}
+	fresh["live"] = s.issue(t, "cookies", "ada").RefreshToken
+	fresh["newer"] = s.next(t, fresh["live"], "rotated").RefreshToken
+	fresh["another application's"] = s.issue(t, "shop", "ada").RefreshToken
+	fresh["another tenant's"] = s.issueAt(t, globex, "cookies", "ada").RefreshToken
+	return fresh
+}
