@@ -32,7 +32,7 @@ type chosen struct {
 }
 
 // choose finds the token string in cookies that counts. Of one session it is the string of the highest generation, and
-// the store is not asked: nearly every request is so. Of several sessions each is read, after limit admitted it.
+// the store is not asked: nearly every request is so. Of several sessions each is read, after limit, if it is set, admitted it.
 func (k *Keys) choose(
 	ctx context.Context, tokens port.RefreshTokens, ambient []domain.Secret, tenantID string, now time.Time,
 	limit func(domain.PresentedToken) error,
@@ -59,8 +59,10 @@ func (k *Keys) choose(
 	}
 	candidates := make([]domain.Candidate, len(came.Sessions))
 	for i, t := range came.Sessions {
-		if err := limit(t); err != nil {
-			return chosen{}, err
+		if limit != nil {
+			if err := limit(t); err != nil {
+				return chosen{}, err
+			}
 		}
 		s, err := tokens.Snapshot(ctx, t.ID)
 		if err != nil && !errors.Is(err, domain.ErrNotFound) {

@@ -35,9 +35,11 @@ type ExchangeInput struct {
 	Authenticated  bool   // an API key with the permission came along, and serves TenantID
 	Binding        string // what the caller proved; empty for nothing
 	ClientAddress  string
-	// Limit, if set, is called before the store is, and only if the token string is genuine; last for the one that is
-	// exchanged. Its error is Do's as it is: nothing was decided. authenticated is Authenticated.
+	// Limit, if set, is called before the store is, and only if the token string is genuine. Its error is Do's as it
+	// is: nothing was decided. authenticated is Authenticated.
 	Limit func(t domain.PresentedToken, authenticated bool) error
+	// LimitRead, if set, is Limit for each of several sessions that is read to choose one; Limit follows for that one.
+	LimitRead func(t domain.PresentedToken) error
 }
 
 // Exchanged is how an exchange ended. Grant is empty if it was refused, but for the record, where one was read, and its policy.
@@ -73,7 +75,7 @@ func (x *Exchange) Do(ctx context.Context, in ExchangeInput) (Exchanged, error) 
 		}
 		return x.exchange(ctx, presented, in)
 	}
-	c, err := x.Minter.Keys.choose(ctx, x.Tokens, in.Ambient, in.TenantID, x.Clock.now(), in.limit)
+	c, err := x.Minter.Keys.choose(ctx, x.Tokens, in.Ambient, in.TenantID, x.Clock.now(), in.LimitRead)
 	if err != nil {
 		return Exchanged{}, err
 	}
@@ -89,18 +91,12 @@ func (x *Exchange) Do(ctx context.Context, in ExchangeInput) (Exchanged, error) 
 	return out, err
 }
 
-// limit is Limit, if it is set.
-func (in ExchangeInput) limit(t domain.PresentedToken) error {
-	if in.Limit == nil {
-		return nil
-	}
-	return in.Limit(t, in.Authenticated)
-}
-
 // exchange exchanges a genuine token string.
 func (x *Exchange) exchange(ctx context.Context, presented domain.PresentedToken, in ExchangeInput) (Exchanged, error) {
-	if err := in.limit(presented); err != nil {
-		return Exchanged{}, err
+	if in.Limit != nil {
+		if err := in.Limit(presented, in.Authenticated); err != nil {
+			return Exchanged{}, err
+		}
 	}
 	fits, err := x.fits(ctx, presented, in.AccessToken)
 	if err != nil || !fits || in.TenantID != "" && !domain.IsTenantID(in.TenantID) {

@@ -31,20 +31,18 @@ type LogoutInput struct {
 // it that starts later succeeds. It returns ErrNotFound if no session counts or the one that does has ended;
 // ErrSeveralSessions and ErrTooManySessions, with nothing revoked, where it cannot choose.
 func (l *Logout) Do(ctx context.Context, in LogoutInput) (domain.ID, error) {
-	limit := in.Limit
-	if limit == nil {
-		limit = func(domain.PresentedToken) error { return nil }
-	}
 	now := l.Clock.now()
-	c, err := l.Keys.choose(ctx, l.Tokens, in.Ambient, in.TenantID, now, limit)
+	c, err := l.Keys.choose(ctx, l.Tokens, in.Ambient, in.TenantID, now, in.Limit)
 	if err != nil {
 		return domain.ID{}, err
 	}
 	if !c.found {
 		return domain.ID{}, domain.ErrNotFound
 	}
-	if err := limit(c.presented); err != nil {
-		return domain.ID{}, err
+	if in.Limit != nil {
+		if err := in.Limit(c.presented); err != nil {
+			return domain.ID{}, err
+		}
 	}
 	if !domain.IsTenantID(in.TenantID) {
 		return domain.ID{}, domain.ErrNotFound

@@ -241,6 +241,13 @@ func TestAFailedProofCountsAsTenCalls(t *testing.T) {
 		"a cookie": func(t *testing.T, h *household) *answer {
 			return h.do(t, "POST", "/jwt/refresh", cookie("refresh_token", forged(h.adaShop.RefreshToken)))
 		},
+		"a logout": func(t *testing.T, h *household) *answer {
+			got := h.do(t, "DELETE", "/jwt/refresh", tenant(aTenant), cookie("refresh_token", forged(h.adaShop.RefreshToken)))
+			if got.status == 404 { // which deletes the cookie
+				return &answer{status: 400}
+			}
+			return got
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			h := newHousehold(t)
@@ -286,6 +293,14 @@ func TestARefusalThatIsNoGuessCountsOnce(t *testing.T) {
 		"beside another session's access token": func(t *testing.T, h *household) *answer {
 			b := object{"refreshToken": h.bobShop.RefreshToken, "token": h.adaShop2.Token}
 			return h.do(t, "POST", "/jwt/refresh", body(b)).want(t, 400, "[invalid]refreshToken")
+		},
+		"a logout of a session that has ended": func(t *testing.T, h *household) *answer {
+			return h.do(t, "DELETE", "/jwt/refresh", tenant(aTenant), byCookie(h.adaShop)).want(t, 404)
+		},
+		"cookies of too many sessions": func(t *testing.T, h *household) *answer {
+			options := []option{byCookie(h.adaShop), byCookie(h.adaShop2), byCookie(h.bobShop), byCookie(h.bobBlog)}
+			options = append(options, cookie("refresh_token", purged))
+			return h.do(t, "POST", "/jwt/refresh", options...).want(t, 400, "[conflict]refreshToken")
 		},
 		"a mistake": func(t *testing.T, h *household) *answer {
 			return h.do(t, "POST", "/jwt/refresh", text("{")).want(t, 400, "[invalid]")
@@ -624,4 +639,65 @@ func TestAFloodOfRefusalsIsOneWarningASecondWhichSaysWhatToSet(t *testing.T) {
 	if line := logLine(t, refused.header.Get("X-Request-Id")); line["hint"] != nil || line["client"] != "203.0.113.9" {
 		t.Errorf("got %v, want no hint where the proxy is trusted", line)
 	}
+}
+
+// A request with cookies of several sessions makes the store read each, and pays for each.
+func TestCookiesOfSeveralSessionsPayForEach(t *testing.T) {
+	h := newHousehold(t)
+	h.do(t, "DELETE", "/jwt/refresh?userId=ada", backend).want(t, 200)
+	h.limit(t, web.RateLimits{Address: 10})
+	three := []option{byCookie(h.adaShop), byCookie(h.adaShop2), byCookie(h.bobShop)}
+	for range 25 { // three reads and an exchange each, of a hundred
+		h.do(t, "POST", "/jwt/refresh", three...).want(t, 200)
+	}
+	h.do(t, "GET", "/jwt/nothing").refusedFor(t, "clientAddress")
+
+	// What is genuine goes on from what an address has for that, and pays there.
+	calls, served := h.store.callCount(), 0
+	for h.do(t, "POST", "/jwt/refresh", three...).status == 200 {
+		served++
+	}
+	if reads := h.store.callCount() - calls; served < 200 || served > 250 || reads > 1300 {
+		t.Errorf("%d requests were served by %d calls of the store, want a quarter of a thousand", served, reads)
+	}
+}
+
+// A page can always log out: guesses of its neighbours and exchanges of its own do not keep a session from being ended.
+func TestNothingShutsOutALogout(t *testing.T) {
+	h := newHousehold(t)
+	h.limit(t, web.RateLimits{Address: 10, RefreshToken: 1})
+	for range 30 {
+		h.do(t, "DELETE", "/jwt/refresh", tenant(aTenant), cookie("refresh_token", forged(h.adaShop.RefreshToken)))
+	}
+	h.do(t, "GET", "/jwt/nothing").refusedFor(t, "clientAddress")
+	h.do(t, "DELETE", "/jwt/refresh", tenant(aTenant), byCookie(h.bobShop)).want(t, 200)
+	calls := h.store.callCount()
+	h.do(t, "DELETE", "/jwt/refresh", tenant(aTenant), cookie("refresh_token", forged(h.adaShop.RefreshToken))).
+		refusedFor(t, "clientAddress")
+	h.do(t, "DELETE", "/jwt/refresh?userId=ada", tenant(aTenant), byCookie(h.adaShop)).refusedFor(t, "clientAddress")
+	h.do(t, "DELETE", "/jwt/refresh", tenant(aTenant)).refusedFor(t, "clientAddress")
+	if n := h.store.callCount() - calls; n != 0 {
+		t.Errorf("the store was called %d times for what is no logout", n)
+	}
+
+	h.wait(time.Minute)
+	for range 10 {
+		h.exchange(t, h.adaShop.RefreshToken).want(t, 200)
+	}
+	h.exchange(t, h.adaShop.RefreshToken).refusedFor(t, "refreshToken")
+	h.do(t, "DELETE", "/jwt/refresh", tenant(aTenant), byCookie(h.adaShop)).want(t, 200)
+}
+
+// Somebody who has a copy of an ended session's string can use up that session's limit. A browser that still keeps the
+// string beside a live one must not hear of it.
+func TestTheLimitOfAnEndedSessionKeepsNoOtherOut(t *testing.T) {
+	h := newHousehold(t)
+	h.do(t, "DELETE", "/jwt/refresh?userId=ada", backend).want(t, 200)
+	h.limit(t, web.RateLimits{RefreshToken: 1})
+	for range 10 {
+		h.exchange(t, h.adaShop.RefreshToken).want(t, 400, "[revoked]refreshToken")
+	}
+	h.exchange(t, h.adaShop.RefreshToken).refusedFor(t, "refreshToken")
+	h.do(t, "POST", "/jwt/refresh", byCookie(h.adaShop), byCookie(h.bobShop)).want(t, 200)
+	h.do(t, "POST", "/jwt/refresh", byCookie(h.bobShop), byCookie(h.adaShop)).want(t, 200)
 }

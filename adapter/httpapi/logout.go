@@ -45,7 +45,7 @@ func (a *API) logout(c echo.Context, name string, tokenStrings []domain.Secret) 
 	}
 	record := web.Note(c)
 	id, err := a.Logout.Do(c.Request().Context(), usecase.LogoutInput{
-		TenantID: tenantID, Ambient: tokenStrings, Limit: record.Leaving,
+		TenantID: tenantID, Ambient: tokenStrings, Limit: record.Presented,
 	})
 	if err != nil && !errors.Is(err, domain.ErrNotFound) {
 		return a.refuseCookies(c, name, err)

@@ -475,8 +475,7 @@ func (r *Record) FailedProof() error {
 }
 
 // Genuine admits an exchange of a refresh token whose token string is genuine, before the store is asked. An error is
-// a *Refused. A request in which several token strings were sent calls it for each one that the store is asked about,
-// and pays for each as a request of its own would. The last one is that which Exchanged charges.
+// a *Refused.
 func (r *Record) Genuine(t domain.PresentedToken, authenticated bool) error {
 	p, g := &r.payer, r.payer.guard
 	if g == nil {
@@ -489,8 +488,13 @@ func (r *Record) Genuine(t domain.PresentedToken, authenticated bool) error {
 	return p.present(t, authenticated)
 }
 
-// Leaving is Genuine for a logout: however often a refresh token is exchanged, it can be revoked.
-func (r *Record) Leaving(t domain.PresentedToken) error {
+// Presented is Genuine for what asks the store about a token string and does not exchange it: a logout, and the choice
+// among several. However often a refresh token is exchanged, it can be revoked; and one that is worth nothing, which
+// a browser happens to keep, holds up no other.
+//
+// A request may call Presented and Genuine for one token string after another, and pays for each as a request of its
+// own would. The last one is that which Exchanged charges.
+func (r *Record) Presented(t domain.PresentedToken) error {
 	if r.payer.guard == nil {
 		return nil
 	}
