@@ -10,11 +10,14 @@ import (
 // name. A browser holds a cookie of one name in a few forms at most, and each session costs a read.
 const MaxAmbientSessions = 4
 
-// IsTokenStringForm reports whether s has the form of a token string, genuine or not. What has not may be another
-// product's.
+// IsTokenStringForm reports whether s has the form of a token string: `rt_` and 64 characters of base64url, genuine or
+// not. Any other may be another product's.
 func IsTokenStringForm(s string) bool {
-	return len(s) == tokenStringLength && strings.HasPrefix(s, tokenStringPrefix)
+	rest, ours := strings.CutPrefix(s, tokenStringPrefix)
+	return ours && len(s) == tokenStringLength && strings.Trim(rest, base64urlAlphabet) == ""
 }
+
+const base64urlAlphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
 
 // Ambient is what a request carries of token strings that its sender did not choose: a browser sends every cookie of a
 // name, whoever set it, and a server cannot tell them apart (RFC 6265, section 4.1.2 and 5.4). The zero value is empty.
