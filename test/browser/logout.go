@@ -12,21 +12,24 @@ var everyForm = []form{{}, {domain: authHost}, {domain: "app.example.test"}, {do
 func logoutPart(ctx context.Context, h *harness) error {
 	for _, way := range []struct {
 		about string
-		ended bool // the session had ended before
+		state string // of the session: "ended" before; or "two" are active, and none is chosen
 		want  int
 		how   func(session, answer) object
 	}{
-		{"by cookie", false, 200, func(session, answer) object { return object{"tenant": tenant} }},
-		{"by cookie, of a session that had ended", true, 404, func(session, answer) object {
+		{"by cookie", "", 200, func(session, answer) object { return object{"tenant": tenant} }},
+		{"by cookie, of a session that had ended", "ended", 404, func(session, answer) object {
 			return object{"tenant": tenant}
 		}},
-		{"by the owner's access token", false, 200, func(s session, a answer) object {
+		{"by cookie, of two active sessions", "two", 400, func(session, answer) object {
+			return object{"tenant": tenant}
+		}},
+		{"by the owner's access token", "", 200, func(s session, a answer) object {
 			return object{"tenant": tenant, "id": a.Data.RefreshTokenID, "token": a.Data.Token}
 		}},
 	} {
 		for _, host := range []string{wwwHost, authHost} {
 			about := way.about + ", from " + host
-			if err := logout(ctx, h, host, about, way.ended, way.want, way.how); err != nil {
+			if err := logout(ctx, h, host, about, way.state, way.want, way.how); err != nil {
 				return fmt.Errorf("%s: %w", about, err)
 			}
 		}
@@ -35,7 +38,7 @@ func logoutPart(ctx context.Context, h *harness) error {
 }
 
 func logout(
-	ctx context.Context, h *harness, host, about string, ended bool, want int, how func(session, answer) object,
+	ctx context.Context, h *harness, host, about, state string, want int, how func(session, answer) object,
 ) error {
 	p, err := h.browser.newProfile(ctx)
 	if err != nil {
@@ -72,8 +75,17 @@ func logout(
 	if got := len(withName(before, "refresh_token", "access_token")); !a.ok() || got != 2*len(everyForm) {
 		return fmt.Errorf("before it: %s, %d cookies: %s", a, got, describe(before))
 	}
-	if ended {
+	switch state {
+	case "ended":
 		if err := h.world.revoke(ctx, s); err != nil {
+			return err
+		}
+	case "two":
+		other, err := h.world.issue(ctx, tenant, "shop", "bob", nil)
+		if err != nil {
+			return err
+		}
+		if err := t.set(ctx, authHost, everyForm[1].line("refresh_token", other.String)); err != nil {
 			return err
 		}
 	}
@@ -90,7 +102,7 @@ func logout(
 		return err
 	}
 	left := withName(after, "refresh_token", "access_token")
-	h.check(got.Status == want && len(left) == 0 && generation == 0,
+	h.check(got.Status == want && len(left) == 0 && (generation > 0) == (state == "two"),
 		"%s: %d, session active: %t, %d cookies before, left: %s",
 		about, got.Status, generation > 0, len(before), describe(left))
 	return nil

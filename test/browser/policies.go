@@ -14,6 +14,7 @@ func policiesPart(ctx context.Context, h *harness) error {
 		run   func(context.Context, *harness, *profile, *page) error // its page is of the login service
 	}{
 		{"cookieOnly", onlyCookies},
+		{"sandboxed frames", sandboxedFrames},
 		{"cookieHostOnly", hostOnly},
 		{"cookieName __Host-refresh", prefixed},
 		{"two applications below one domain", sideBySide},
@@ -59,6 +60,30 @@ func onlyCookies(ctx context.Context, h *harness, p *profile, t *page) error {
 		if scripts != "" {
 			h.fail("cookieOnly %t: scripts read %q", !want, scripts)
 		}
+	}
+	return nil
+}
+
+// sandboxedFrames: the scripts in a sandboxed frame of an own page may be another's, and count as those of no own page.
+func sandboxedFrames(ctx context.Context, h *harness, p *profile, t *page) error {
+	if err := t.login(ctx, "shop", "ada"); err != nil {
+		return err
+	}
+	for _, host := range []string{authHost, wwwHost} {
+		own, err := p.open(ctx, "https://"+host+"/test/page")
+		if err != nil {
+			return err
+		}
+		h.world.forget()
+		if err := own.eval(ctx, attackLibrary+sandboxed, "", nil); err != nil {
+			return err
+		}
+		seen := h.world.requests()
+		if len(seen) != 1 {
+			return fmt.Errorf("%d requests, want one", len(seen))
+		}
+		h.check(seen[0].status == 400 && seen[0].origin == "null",
+			"a sandboxed frame in a page of %s: Origin %s, cookies %t: %d", host, seen[0].origin, seen[0].cookies, seen[0].status)
 	}
 	return nil
 }

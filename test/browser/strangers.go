@@ -31,16 +31,18 @@ var attacks = []struct {
 		i.src = url + '?userId=ada'; });`, false},
 	{"POST of a form into a frame", `const f = document.createElement('iframe'); f.name = 'sink'; document.body.append(f);
 		await new Promise(done => { f.onload = done; submit('POST', {}, 'sink'); });`, false},
-	{"POST by fetch from a sandboxed frame", `const f = document.createElement('iframe'); f.sandbox = 'allow-scripts';
-		f.srcdoc = '<script>fetch("' + url + '", {method: "POST", credentials: "include", mode: "no-cors"})' +
-			'.finally(() => parent.postMessage("sent", "*"))</' + 'script>';
-		await new Promise(done => { addEventListener('message', done); document.body.append(f); });`, false},
+	{"POST by fetch from a sandboxed frame", sandboxed, false},
 	{"POST of a form, the page goes there", `submit('POST', {});`, true},
 	{"POST of a form that names the cookie", `submit('POST', {cookieName: 'refresh_token'});`, true},
 	{"POST of a form that asks for a DELETE", `submit('POST', {_method: 'DELETE'});`, true},
 	{"POST of a form that revokes", `submit('POST', {tokenId: '` + sessionMark + `'});`, true},
 	{"GET of a form", `submit('GET', {userId: 'ada'});`, true},
 }
+
+const sandboxed = `const f = document.createElement('iframe'); f.sandbox = 'allow-scripts';
+	f.srcdoc = '<script>fetch("' + url + '", {method: "POST", credentials: "include", mode: "no-cors"})' +
+		'.finally(() => parent.postMessage("sent", "*"))</' + 'script>';
+	await new Promise(done => { addEventListener('message', done); document.body.append(f); });`
 
 // sessionMark stands for the victim's session in a script.
 const sessionMark = "SESSION"

@@ -83,6 +83,7 @@ type world struct {
 // request is one that reached the service.
 type request struct {
 	method  string
+	origin  string
 	cookies bool // it carried a refresh token's cookie
 	status  int
 }
@@ -125,7 +126,7 @@ func newWorld(ctx context.Context, p rig.Program) (*world, error) {
 			_, err := r.Request.Cookie("refresh_token")
 			w.mu.Lock()
 			delay := w.delay
-			w.seen = append(w.seen, request{r.Request.Method, err == nil, r.StatusCode})
+			w.seen = append(w.seen, request{r.Request.Method, r.Request.Header.Get("Origin"), err == nil, r.StatusCode})
 			w.mu.Unlock()
 			if delay == nil {
 				return nil
