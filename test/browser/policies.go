@@ -83,7 +83,8 @@ func sandboxedFrames(ctx context.Context, h *harness, p *profile, t *page) error
 			return fmt.Errorf("%d requests, want one", len(seen))
 		}
 		h.check(seen[0].status == 400 && seen[0].origin == "null",
-			"a sandboxed frame in a page of %s: Origin %s, cookies %t: %d", host, seen[0].origin, seen[0].cookies, seen[0].status)
+			"a sandboxed frame in a page of %s: Origin %s, cookies %t: %d",
+			host, seen[0].origin, seen[0].cookies, seen[0].status)
 	}
 	return nil
 }
