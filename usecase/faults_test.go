@@ -25,7 +25,7 @@ func TestAfterAnyFaultTheSameCallAgainGivesTheSameAnswer(t *testing.T) {
 	clean.play()
 	calls := clean.w.probe.asked()
 	for _, must := range []string{
-		"Insert", "Advance", "Snapshot", "Swap", "Find", "List", "Count", "Revoke", "RevokeScope", "KeepNewest", "SaveTenant",
+		"Insert", "Advance", "Snapshot", "Swap", "Find", "List", "Change", "Count", "Revoke", "RevokeScope", "KeepNewest", "SaveTenant",
 		"Tenant", "TenantByIssuer", "Tenants", "Applications", "Policy", "SaveAPIKey", "APIKeyByName", "APIKeyByHash",
 		"KeyRevision", "KeysSince", "KeysOfTenant", "KeyByID", "AddKeys", "Reseal", "HasData", "NewKey", "Sign", "Verify", "JWKS",
 	} {
@@ -135,6 +135,16 @@ func (s *story) play() {
 	s.exchange("a thief has its first token string", tablet1, "refused")
 	s.exchange("which ends the session", tablet3, "refused")
 
+	s.step("the terminal gets a role", func(ctx context.Context) (told, error) {
+		t, err := w.patch.One(ctx, "acme", terminal.String(), rolesPatch("clerk"))
+		return told{words: fmt.Sprint(t.Token.Roles)}, err
+	})
+	s.step("ana's phone and terminal get a claim", func(ctx context.Context) (told, error) {
+		p, _ := domain.NewObjectPatch([]byte(`{"plan":{"name":"gold"}}`))
+		n, err := w.patch.OfUser(ctx, usecase.PatchInput{TenantID: "acme", UserID: new("ana"), Patch: domain.Patch{Claims: &p}})
+		return told{words: fmt.Sprint(n)}, err
+	})
+	s.exchange("the terminal goes on", terminal1, "generation 1")
 	s.step("list", func(ctx context.Context) (told, error) {
 		page, err := w.list.Page(ctx, usecase.ListInput{TenantID: "acme", UserID: new("ana"), Limit: 10})
 		var ids string
