@@ -137,7 +137,7 @@ func (s *story) play() {
 
 	s.step("the terminal gets a role", func(ctx context.Context) (told, error) {
 		t, err := w.patch.One(ctx, "acme", terminal.String(), rolesPatch("clerk"))
-		return told{words: fmt.Sprint(t.Token.Roles)}, err
+		return told{words: fmt.Sprint(t.Roles)}, err
 	})
 	s.step("ana's phone and terminal get a claim", func(ctx context.Context) (told, error) {
 		p, _ := domain.NewObjectPatch([]byte(`{"plan":{"name":"gold"}}`))

@@ -45,13 +45,13 @@ const (
 // One changes the session of that tenant and id, and returns it as changed. It returns an *domain.Invalid for a patch
 // that cannot be, or that the session cannot take, and ErrNotFound for a session that is unknown, has ended or is
 // another tenant's; nothing was written then.
-func (u *Patch) One(ctx context.Context, tenantID, id string, p domain.Patch) (domain.Session, error) {
+func (u *Patch) One(ctx context.Context, tenantID, id string, p domain.Patch) (domain.RefreshToken, error) {
 	if err := p.Validate(); err != nil {
-		return domain.Session{}, err
+		return domain.RefreshToken{}, err
 	}
 	parsed, ok := domain.ParseID(id)
 	if !ok {
-		return domain.Session{}, domain.ErrNotFound
+		return domain.RefreshToken{}, domain.ErrNotFound
 	}
 	changes, err := u.change(ctx, tenantID, p, func(now time.Time) ([]domain.Session, error) {
 		s, err := u.Tokens.Find(ctx, tenantID, parsed)
@@ -61,9 +61,9 @@ func (u *Patch) One(ctx context.Context, tenantID, id string, p domain.Patch) (d
 		return []domain.Session{s}, err
 	})
 	if err != nil {
-		return domain.Session{}, err
+		return domain.RefreshToken{}, err
 	}
-	return domain.Session{Token: changes[0].After}, nil
+	return changes[0].After, nil
 }
 
 // OfUser changes every session that was active before it began, or none, and returns how many there are. A session that

@@ -72,12 +72,12 @@ func (a *API) patchOne(c echo.Context) error {
 	if _, err := web.Query[struct{}](c); err != nil {
 		return err
 	}
-	s, err := a.Patch.One(c.Request().Context(), tenantID, web.PathParam(c, "id"), p)
+	t, err := a.Patch.One(c.Request().Context(), tenantID, web.PathParam(c, "id"), p)
 	if err != nil {
 		return err
 	}
-	tellChanged(web.Note(c), p, slog.String("refreshTokenId", s.Token.ID.String()))
-	return done(c, "The refresh token was changed.", newTokenData(s.Token))
+	tellChanged(web.Note(c), p, slog.String("refreshTokenId", t.ID.String()))
+	return done(c, "The refresh token was changed.", newTokenData(t))
 }
 
 // patch identifies the caller, who needs an API key with PATCH on path, and reads what to change.
