@@ -122,6 +122,11 @@ browser: ## hold the rules for cookies to what Chromium does with them (PART=nam
 	@$(GO) run ./test/browser -version='$(VERSION)' $(if $(PART),-part='$(PART)') \
 		$(if $(SHOTS),-shots='$(SHOTS)')
 
+.PHONY: integrating
+integrating: ## run the code of INTEGRATING.md in all its languages; needs Node 20 and the npm registry (350 MB)
+	$(GO) vet -tags integrating ./test/integrating
+	$(GO) test -tags integrating -v -count=1 -timeout=$(TIMEOUT) ./test/integrating
+
 .PHONY: overload
 overload: ## offer the service three times what it can do, for a minute and a half
 	@$(GO) run ./test/bench -version='$(VERSION)' -out= -part=overload
