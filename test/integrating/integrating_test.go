@@ -137,6 +137,26 @@ func TestTheLoginServiceOfTheDocument(t *testing.T) {
 		phone := s.client(t, "/register", "alice") // the first user is an administrator
 		laptop := s.client(t, "/login", "alice")
 		bob := s.client(t, "/register", "bob")
+		t.Run("the commands to paste", func(t *testing.T) {
+			n := 0
+			for _, b := range blocks(t) {
+				if b.language != "sh" || !strings.Contains(b.text, "curl") {
+					continue
+				}
+				n++
+				commands := strings.NewReplacer("http://127.0.0.1:8080", s.http, "alice", "carol").Replace(b.text)
+				out, err := exec.Command("bash", "-euc", commands).Output()
+				if err != nil {
+					t.Fatalf("%s: %v", commands, err)
+				}
+				if got := (reply{body: string(out)}).data(t); got.RefreshToken == "" || got.Token == "" {
+					t.Errorf("%s: got %s", commands, out)
+				}
+			}
+			if n == 0 {
+				t.Error("the document has no commands with curl")
+			}
+		})
 		t.Run("refusals", func(t *testing.T) {
 			want(t, http.StatusConflict, "POST", s.http+"/register", credentials("bob"))
 			want(t, http.StatusUnauthorized, "POST", s.http+"/login", `{"user": "bob", "password": "wrong"}`)
@@ -465,4 +485,34 @@ func TestAUsersOwnAccessTokenServesForItsSessions(t *testing.T) {
 		own(http.StatusOK, laptop.Token, "DELETE", "?userId=alice")
 		exchange(http.StatusBadRequest, laptop)
 	})
+}
+
+// The kickstart files of the document are accepted, and make applications that are what the document says of them.
+func TestTheKickstartFilesOfTheDocument(t *testing.T) {
+	w := newWorld(t)
+	for _, b := range blocks(t) {
+		if filepath.Ext(b.file) == ".yaml" {
+			w.apply(t, b.file)
+		}
+	}
+	issue := func(application string) reply {
+		return w.backend(t, "POST", "/jwt/issue", fmt.Sprintf(`{"userId": "alice", "applicationsId": %q, "cookies": %t}`,
+			application, application == "shop"))
+	}
+	var names []string
+	for _, c := range (&http.Response{Header: issue("shop").header}).Cookies() {
+		names = append(names, c.Name)
+	}
+	slices.Sort(names)
+	if !slices.Equal(names, []string{"__Host-shop", "__Host-shop_access"}) {
+		t.Errorf("the cookies of shop are %v", names)
+	}
+
+	first := issue("rendered").data(t).RefreshToken
+	body := fmt.Sprintf(`{"refreshToken": %q}`, first)
+	want(t, http.StatusUnauthorized, "POST", w.refreshd+"/jwt/refresh", body)
+	r := w.backend(t, "POST", "/jwt/refresh", body)
+	if r.header.Get("Refreshd-Outcome") != "unchanged" || r.data(t).RefreshToken != first {
+		t.Errorf("an exchange of rendered is %s, want the same refresh token", r.header.Get("Refreshd-Outcome"))
+	}
 }
