@@ -1,7 +1,7 @@
 // Command interop makes clients of the service out of its own document, with the generators that people use, and has
 // them call it: oapi-codegen for Go, openapi-typescript with openapi-fetch for TypeScript. Each client is compiled with
-// all checks and without a cast, so that what it may send and what it gets are typed; then it issues, exchanges, lists
-// and revokes at the real binary, which is at its first start. The commands on the page /docs are pasted into a shell
+// all checks and without a cast, so that what it may send and what it gets are typed; then it issues, exchanges, lists,
+// changes and revokes at the real binary, which is at its first start. The commands on the page /docs are pasted into a shell
 // there as well.
 //
 // The generators and all that they need are pinned by the lock files in testdata, and fetched when they are not there

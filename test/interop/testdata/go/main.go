@@ -76,6 +76,27 @@ func run(ctx context.Context) error {
 	}
 	fmt.Printf("listed 1 session of %s, generation %d\n", one.UserId, one.Generation)
 
+	changed, err := api.ChangeOneWithResponse(ctx, session.RefreshTokenId.String(), refreshd.Patch{
+		Roles: &[]string{"customer", "editor"},
+	})
+	if err != nil {
+		return err
+	}
+	if changed.JSON200 == nil || !slices.Equal(changed.JSON200.Data.Roles, refreshd.Roles{"customer", "editor"}) {
+		return fmt.Errorf("change: %s %s", changed.Status(), changed.Body)
+	}
+	ofUser, err := api.ChangeWithResponse(ctx, &refreshd.ChangeParams{UserId: user}, refreshd.Patch{
+		Claims: &map[string]any{"plan": "gold", "trial": nil},
+	})
+	if err != nil {
+		return err
+	}
+	if ofUser.JSON200 == nil || ofUser.JSON200.Data.Changed != 1 {
+		return fmt.Errorf("change the user's: %s %s", ofUser.Status(), ofUser.Body)
+	}
+	fmt.Printf("changed its roles to %v, and a claim of %d session\n",
+		changed.JSON200.Data.Roles, ofUser.JSON200.Data.Changed)
+
 	refused, err := api.IssueWithResponse(ctx, refreshd.IssueRequest{UserId: "", ApplicationsId: os.Getenv("APPLICATION")})
 	if err != nil {
 		return err

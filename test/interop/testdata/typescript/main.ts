@@ -53,6 +53,18 @@ want(one !== undefined && sessions.length === 1 && one.id === session.refreshTok
 want(one.generation === 2 && one.roles[0] === "customer", "the session", one);
 console.log(`listed 1 session of ${one.userId}, generation ${one.generation}`);
 
+const changed = await api.PATCH("/jwt/refresh/{id}", {
+  params: { path: { id: session.refreshTokenId } },
+  body: { roles: ["customer", "editor"], metaData: { device: { description: null } } },
+});
+want(changed.data?.data.roles.join() === "customer,editor", "change", changed.error ?? changed.data);
+const ofUser = await api.PATCH("/jwt/refresh", {
+  params: { query: { userId } },
+  body: { claims: { plan: "gold", trial: null } },
+});
+want(ofUser.data?.data.changed === 1, "change the user's", ofUser.error ?? ofUser.data);
+console.log(`changed its roles to ${changed.data.data.roles.join()}, and a claim of ${ofUser.data.data.changed} session`);
+
 const refused = await api.POST("/jwt/issue", { body: { userId: "", applicationsId } });
 want(refused.error !== undefined && "errors" in refused.error, "an issue without a user", refused.data);
 const code = refused.error.errors.fieldErrors?.["userId"]?.[0]?.code;
