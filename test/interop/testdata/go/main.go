@@ -63,7 +63,7 @@ func run(ctx context.Context) error {
 	fmt.Printf("exchanged, %s, the access token is for %d s\n",
 		exchanged.Headers200.RefreshdOutcome, next.ExpiresIn)
 
-	list, err := api.ListWithResponse(ctx, &refreshd.ListParams{UserId: user, Limit: new(10)})
+	list, err := api.ListWithResponse(ctx, &refreshd.ListParams{UserId: new(user), Limit: new(10)})
 	if err != nil {
 		return err
 	}
@@ -118,7 +118,7 @@ func run(ctx context.Context) error {
 		*revoked.JSON200.Data.TokenId != session.RefreshTokenId {
 		return fmt.Errorf("revoke: %s %s", revoked.Status(), revoked.Body)
 	}
-	gone, err := api.RetrieveWithResponse(ctx, session.RefreshTokenId.String())
+	gone, err := api.RetrieveWithResponse(ctx, session.RefreshTokenId.String(), nil)
 	if err != nil {
 		return err
 	}

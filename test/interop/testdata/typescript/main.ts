@@ -63,7 +63,8 @@ const ofUser = await api.PATCH("/jwt/refresh", {
   body: { claims: { plan: "gold", trial: null } },
 });
 want(ofUser.data?.data.changed === 1, "change the user's", ofUser.error ?? ofUser.data);
-console.log(`changed its roles to ${changed.data.data.roles.join()}, and a claim of ${ofUser.data.data.changed} session`);
+const roles = changed.data.data.roles.join();
+console.log(`changed its roles to ${roles}, and a claim of ${ofUser.data.data.changed} session`);
 
 const refused = await api.POST("/jwt/issue", { body: { userId: "", applicationsId } });
 want(refused.error !== undefined && "errors" in refused.error, "an issue without a user", refused.data);
