@@ -121,7 +121,9 @@ func TestCookiesOfMoreThanFourSessionsAreDeletedUnread(t *testing.T) {
 	for range 5 {
 		last = s.issue(t, "shop", "ada")
 		s.do(t, "DELETE", "/jwt/refresh/"+last.RefreshTokenID, backend).want(t, 200)
-		b.jar.cookies = append(b.jar.cookies, kept{"refresh_token", last.RefreshToken, "acme.example", false})
+		b.jar.cookies = append(b.jar.cookies, kept{
+			name: "refresh_token", value: last.RefreshToken, domain: "acme.example", path: "/",
+		})
 	}
 	calls := s.store.callCount()
 	b.send(t, "POST", "/jwt/refresh").want(t, 400, "[conflict]refreshToken")

@@ -169,6 +169,7 @@ func (g *grammar) judge(w *world, c *call, mutated string, a answer, before, aft
 			complain("revoked more or another than asked for")
 		}
 		proof.owner = func(s *session) bool { return s.id.String() == data.TokenID }
+		proof.revoked = data.TokenID
 		w.mustBeProved(proof, complain)
 	case data.RevokedBefore != 0:
 		for _, id := range changed {
@@ -300,7 +301,8 @@ type proof struct {
 	tenant  string
 	before  map[domain.ID]domain.Snapshot
 	owner   func(*session) bool
-	wide    bool // it is a list without a user, for which "*" is not enough
+	wide    bool   // it is a list without a user, for which "*" is not enough
+	revoked string // the id of the one refresh token that was revoked, which its cookie proves too
 }
 
 func (w *world) mustBeProved(p proof, complain func(string, ...any)) {
@@ -316,7 +318,7 @@ func (w *world) mustBeProved(p proof, complain func(string, ...any)) {
 	case sent == w.keys[p.tenant], sent == w.keys["everywhere"] && !p.wide:
 		return
 	}
-	if sent == "" && w.loggedOut(r, tenant, tokenID) {
+	if sent == "" && p.revoked != "" && w.loggedOut(p.request, p.tenant, p.revoked) {
 		return
 	}
 	for _, s := range w.sessions {
