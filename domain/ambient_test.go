@@ -1,6 +1,7 @@
 package domain_test
 
 import (
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -45,7 +46,8 @@ func TestChoose(t *testing.T) {
 	}{
 		"a live one beside each that ended": {list(revoked, marked, gone, expired, lastGeneration, cutShort, unknown, live), "", list(live), "", false},
 		"two that live":                     {list(live, other), "acme", list(live, other), "", false},
-		"an inactive one may be meant":      {list(live, inactive), "", list(live, inactive), "", false},
+		"an inactive one beside a live one": {list(inactive, live), "", list(live), "", true},
+		"an inactive one may be meant":      {list(inactive, revoked), "", list(inactive), "", false},
 		"so may one that lacks a proof":     {list(bound, live), "", list(bound, live), "", false},
 		"another tenant's, named":           {list(foreign, live), "acme", list(live), "", true},
 		"another tenant's, not named":       {list(foreign, live), "", list(foreign, live), "", false},
@@ -122,6 +124,42 @@ func TestTokenStringForm(t *testing.T) {
 	} {
 		if got := domain.IsTokenStringForm(s); got != want {
 			t.Errorf("%q: got %t", s, got)
+		}
+	}
+}
+
+// An application that is switched off must not shut a user out of another one, nor lose its own session by that.
+func TestASessionOfAnInactiveApplicationCountsWhereNoOtherDoes(t *testing.T) {
+	now := time.Unix(1_700_000_000, 0)
+	candidate := func(id byte, active bool) domain.Candidate {
+		s := domain.Snapshot{
+			Token:  domain.RefreshToken{ID: domain.ID{id}, Generation: 1, IssuedAt: now, ExpiresAt: now.Add(time.Hour)},
+			Policy: domain.DefaultPolicy(),
+		}
+		s.Policy.Active = active
+		return domain.Candidate{Presented: domain.PresentedToken{ID: s.Token.ID, Generation: 1}, Known: true, Snapshot: s}
+	}
+	on, other, off, alsoOff := candidate(1, true), candidate(2, true), candidate(3, false), candidate(4, false)
+	for _, test := range []struct {
+		name       string
+		candidates []domain.Candidate
+		want       []domain.ID
+		kept       bool
+	}{
+		{"beside an active one", []domain.Candidate{off, on}, []domain.ID{{1}}, true},
+		{"in front of one", []domain.Candidate{on, off}, []domain.ID{{1}}, true},
+		{"alone", []domain.Candidate{off}, []domain.ID{{3}}, false},
+		{"two", []domain.Candidate{off, alsoOff}, []domain.ID{{3}, {4}}, false},
+		{"beside two active ones", []domain.Candidate{on, off, other}, []domain.ID{{1}, {2}}, true},
+		{"none", []domain.Candidate{on, other}, []domain.ID{{1}, {2}}, false},
+	} {
+		got := domain.Choose(test.candidates, "", now)
+		ids := make([]domain.ID, len(got.Counting))
+		for i, one := range got.Counting {
+			ids[i] = one.Presented.ID
+		}
+		if !slices.Equal(ids, test.want) || got.Kept != test.kept {
+			t.Errorf("%s: got %v, kept %t; want %v, %t", test.name, ids, got.Kept, test.want, test.kept)
 		}
 	}
 }
