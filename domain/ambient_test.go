@@ -1,7 +1,6 @@
 package domain_test
 
 import (
-	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -25,6 +24,7 @@ func TestChoose(t *testing.T) {
 	}
 	live, other := session(1, nil), session(2, nil)
 	inactive := session(3, func(s *domain.Snapshot) { s.Policy.Active = false })
+	asleep := session(14, func(s *domain.Snapshot) { s.Policy.Active = false })
 	bound := session(4, func(s *domain.Snapshot) { s.Token.Binding = "x" })
 	foreign := session(5, func(s *domain.Snapshot) { s.Token.TenantID = "globex" })
 	foreignEnded := session(6, func(s *domain.Snapshot) { s.Token.TenantID, s.Token.RevokedAt = "globex", now })
@@ -46,8 +46,11 @@ func TestChoose(t *testing.T) {
 	}{
 		"a live one beside each that ended": {list(revoked, marked, gone, expired, lastGeneration, cutShort, unknown, live), "", list(live), "", false},
 		"two that live":                     {list(live, other), "acme", list(live, other), "", false},
-		"an inactive one beside a live one": {list(inactive, live), "", list(live), "", true},
-		"an inactive one may be meant":      {list(inactive, revoked), "", list(inactive), "", false},
+		"an inactive one beside a live one": {list(live, inactive), "", list(live), "", true},
+		"in another order":                  {list(inactive, revoked, live), "", list(live), "", true},
+		"an inactive one may be meant":      {list(revoked, inactive), "", list(inactive), "", false},
+		"two inactive ones":                 {list(inactive, asleep), "", list(inactive, asleep), "", false},
+		"an inactive one beside two":        {list(live, inactive, other), "", list(live, other), "", true},
 		"so may one that lacks a proof":     {list(bound, live), "", list(bound, live), "", false},
 		"another tenant's, named":           {list(foreign, live), "acme", list(live), "", true},
 		"another tenant's, not named":       {list(foreign, live), "", list(foreign, live), "", false},
@@ -124,42 +127,6 @@ func TestTokenStringForm(t *testing.T) {
 	} {
 		if got := domain.IsTokenStringForm(s); got != want {
 			t.Errorf("%q: got %t", s, got)
-		}
-	}
-}
-
-// An application that is switched off must not shut a user out of another one, nor lose its own session by that.
-func TestASessionOfAnInactiveApplicationCountsWhereNoOtherDoes(t *testing.T) {
-	now := time.Unix(1_700_000_000, 0)
-	candidate := func(id byte, active bool) domain.Candidate {
-		s := domain.Snapshot{
-			Token:  domain.RefreshToken{ID: domain.ID{id}, Generation: 1, IssuedAt: now, ExpiresAt: now.Add(time.Hour)},
-			Policy: domain.DefaultPolicy(),
-		}
-		s.Policy.Active = active
-		return domain.Candidate{Presented: domain.PresentedToken{ID: s.Token.ID, Generation: 1}, Known: true, Snapshot: s}
-	}
-	on, other, off, alsoOff := candidate(1, true), candidate(2, true), candidate(3, false), candidate(4, false)
-	for _, test := range []struct {
-		name       string
-		candidates []domain.Candidate
-		want       []domain.ID
-		kept       bool
-	}{
-		{"beside an active one", []domain.Candidate{off, on}, []domain.ID{{1}}, true},
-		{"in front of one", []domain.Candidate{on, off}, []domain.ID{{1}}, true},
-		{"alone", []domain.Candidate{off}, []domain.ID{{3}}, false},
-		{"two", []domain.Candidate{off, alsoOff}, []domain.ID{{3}, {4}}, false},
-		{"beside two active ones", []domain.Candidate{on, off, other}, []domain.ID{{1}, {2}}, true},
-		{"none", []domain.Candidate{on, other}, []domain.ID{{1}, {2}}, false},
-	} {
-		got := domain.Choose(test.candidates, "", now)
-		ids := make([]domain.ID, len(got.Counting))
-		for i, one := range got.Counting {
-			ids[i] = one.Presented.ID
-		}
-		if !slices.Equal(ids, test.want) || got.Kept != test.kept {
-			t.Errorf("%s: got %v, kept %t; want %v, %t", test.name, ids, got.Kept, test.want, test.kept)
 		}
 	}
 }
