@@ -82,11 +82,7 @@ type message struct {
 type event struct{ session, method string }
 
 // startChromium starts a browser that sends every request to the address, whatever its host.
-func startChromium(ctx context.Context, dir, address string) (b *chromium, err error) {
-	path, err := findChromium(ctx)
-	if err != nil {
-		return nil, err
-	}
+func startChromium(ctx context.Context, path, dir, address string) (b *chromium, err error) {
 	b = &chromium{
 		profile: filepath.Join(dir, "chromium"), ended: make(chan struct{}),
 		calls: map[int]chan<- message{}, waiters: map[event][]chan<- struct{}{},

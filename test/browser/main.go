@@ -91,6 +91,10 @@ func start(ctx context.Context, args []string) (err error) {
 	if err != nil {
 		return err
 	}
+	path, err := findChromium(ctx)
+	if err != nil {
+		return err
+	}
 	dir, err := os.MkdirTemp("", "refreshd-browser-")
 	if err != nil {
 		return err
@@ -107,7 +111,7 @@ func start(ctx context.Context, args []string) (err error) {
 	}
 	defer func() { err = errors.Join(err, h.world.stop()) }()
 	h.progress("starting Chromium")
-	if h.browser, err = startChromium(ctx, dir, h.world.address()); err != nil {
+	if h.browser, err = startChromium(ctx, path, dir, h.world.address()); err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, h.browser.stop()) }()
