@@ -32,7 +32,8 @@ type chosen struct {
 }
 
 // choose finds the token string in cookies that counts. Of one session it is the string of the highest generation, and
-// the store is not asked: nearly every request is so. Of several sessions each is read, after limit, if it is set, admitted it.
+// the store is not asked: nearly every request is so. Of several sessions each is read, once limit, if it is set, has
+// admitted it.
 func (k *Keys) choose(
 	ctx context.Context, tokens port.RefreshTokens, ambient []domain.Secret, tenantID string, now time.Time,
 	limit func(domain.PresentedToken) error,

@@ -155,8 +155,10 @@ func TestARefusalDeletesTheCookies(t *testing.T) {
 	t.Run("another tenant's", func(t *testing.T) {
 		s := newService(t)
 		g := s.issue(t, "shop", "ada")
-		s.do(t, "POST", "/jwt/refresh", tenant(bTenant), byCookie(g)).want(t, 400, "[invalid]refreshToken").keepsCookies(t)
-		s.do(t, "POST", "/jwt/refresh", tenant("no tenant"), byCookie(g)).want(t, 400, "[invalid]refreshToken").keepsCookies(t)
+		s.do(t, "POST", "/jwt/refresh", tenant(bTenant), byCookie(g)).
+			want(t, 400, "[invalid]refreshToken").keepsCookies(t)
+		s.do(t, "POST", "/jwt/refresh", tenant("no tenant"), byCookie(g)).
+			want(t, 400, "[invalid]refreshToken").keepsCookies(t)
 	})
 	t.Run("a proof is missing", func(t *testing.T) {
 		s := newService(t)
@@ -297,7 +299,8 @@ func TestAStringInTheBodyCountsAlone(t *testing.T) {
 		"a cookie name": header("Cookie", "refresh_token=x"),
 	} {
 		s.wait(time.Minute)
-		got := s.exchange(t, g.RefreshToken, beside, header("Sec-Fetch-Site", "same-origin")).want(t, 200).keepsCookies(t)
+		got := s.exchange(t, g.RefreshToken, beside, header("Sec-Fetch-Site", "same-origin")).
+			want(t, 200).keepsCookies(t)
 		if g = got.grant(t); got.outcome() != "rotated" || g.RefreshToken == "" {
 			t.Errorf("beside %s: got %s and %q in the body", name, got.outcome(), g.RefreshToken)
 		}
@@ -328,7 +331,8 @@ func TestTwoActiveSessionsAreRefusedAndTheirCookiesDeleted(t *testing.T) {
 func TestTheAccessCookieIsNotRead(t *testing.T) {
 	s := newService(t)
 	mine, other := s.issue(t, "shop", "ada"), s.issue(t, "shop", "ada")
-	s.do(t, "POST", "/jwt/refresh", cookie("refresh_token", mine.RefreshToken), cookie("access_token", other.Token)).want(t, 200)
+	s.do(t, "POST", "/jwt/refresh", cookie("refresh_token", mine.RefreshToken), cookie("access_token", other.Token)).
+		want(t, 200)
 }
 
 // nginx shows its own upstream address as the host unless it is told otherwise.
@@ -382,7 +386,8 @@ func TestACookieDoesNotCountBesideASelector(t *testing.T) {
 	for _, selector := range []object{{"tokenId": g.RefreshTokenID}, {"userId": "ada"}, {"id": g.RefreshTokenID}, {"applicationsId": "shop"}} {
 		s.do(t, "POST", "/jwt/refresh", byCookie(g), body(selector)).want(t, 401).keepsCookies(t)
 	}
-	s.do(t, "POST", "/jwt/refresh", byCookie(g), backend, body(object{"id": g.RefreshTokenID})).want(t, 200).keepsCookies(t)
+	s.do(t, "POST", "/jwt/refresh", byCookie(g), backend, body(object{"id": g.RefreshTokenID})).
+		want(t, 200).keepsCookies(t)
 	if diff := cmp.Diff(before, s.dump(t)); diff != "" {
 		t.Errorf("the store changed: %s", diff)
 	}

@@ -70,7 +70,8 @@ func TestARequestNamesItsCookieOnce(t *testing.T) {
 	s.do(t, "POST", "/jwt/refresh?cookieName=shop", sent, form("cookieName", "shop")).want(t, 200)
 	// Where the body has the string, no cookie is read: a client may name one at every request.
 	s.exchange(t, g.RefreshToken, sent).want(t, 200).keepsCookies(t)
-	s.do(t, "POST", "/jwt/refresh", body(object{"refreshToken": g.RefreshToken, "cookieName": "shop"})).want(t, 200).keepsCookies(t)
+	s.do(t, "POST", "/jwt/refresh", body(object{"refreshToken": g.RefreshToken, "cookieName": "shop"})).
+		want(t, 200).keepsCookies(t)
 }
 
 // An application that is given a name takes its users with it: the next exchange moves their cookies.
@@ -104,7 +105,8 @@ func TestACookieWithAPrefixIsSecureOnThisMachineToo(t *testing.T) {
 		s := newService(t)
 		s.set(t, "shop", func(settings *domain.Settings) { settings.CookieName = &name })
 		g := s.issue(t, "shop", "ada")
-		got := s.do(t, "POST", "/jwt/refresh", host("localhost:3000"), cookie("refresh_token", g.RefreshToken)).want(t, 200)
+		got := s.do(t, "POST", "/jwt/refresh", host("localhost:3000"), cookie("refresh_token", g.RefreshToken)).
+			want(t, 200)
 		for _, c := range []string{name, name + "_access"} {
 			if got.cookie[c] == nil || !got.cookie[c].Secure || got.cookie[c].MaxAge < 0 {
 				t.Errorf("got %v, want %s set, and Secure", got.header["Set-Cookie"], c)
@@ -203,7 +205,8 @@ func TestACookieIsDeletedInEveryFormInWhichItCanHaveCome(t *testing.T) {
 	} {
 		s := newService(t)
 		s.api.PublicURL = test.publicURL
-		got := s.do(t, "POST", "/jwt/refresh", host(test.host), cookie("refresh_token", forgedString)).want(t, 400, "[invalid]refreshToken")
+		got := s.do(t, "POST", "/jwt/refresh", host(test.host), cookie("refresh_token", forgedString)).
+			want(t, 400, "[invalid]refreshToken")
 		t.Run(test.host[:min(len(test.host), 40)], func(t *testing.T) { got.dropsCookies(t, test.domains...) })
 		for _, line := range got.header["Set-Cookie"] {
 			if len(line) > 100 {
@@ -295,8 +298,10 @@ func TestAnIssueSetsTheCookies(t *testing.T) {
 	if c := got.cookie["shop"]; c == nil || c.Domain != "" || got.cookie["shop_access"] == nil {
 		t.Errorf("got %v, want cookies without a domain", got.header["Set-Cookie"])
 	}
-	s.do(t, "POST", "/jwt/issue", backend, body(object{"applicationsId": "cookies", "userId": "ada"})).want(t, 200).keepsCookies(t)
-	s.do(t, "POST", "/jwt/issue", backend, body(object{"applicationsId": "cookies", "userId": "ada", "cookies": false})).want(t, 200).keepsCookies(t)
+	s.do(t, "POST", "/jwt/issue", backend, body(object{"applicationsId": "cookies", "userId": "ada"})).
+		want(t, 200).keepsCookies(t)
+	s.do(t, "POST", "/jwt/issue", backend, body(object{"applicationsId": "cookies", "userId": "ada", "cookies": false})).
+		want(t, 200).keepsCookies(t)
 
 	// A lost response is asked for again.
 	again := body(object{"applicationsId": "cookies", "userId": "ada", "cookies": true, "refreshTokenId": idAt(t, s.clock())})

@@ -54,7 +54,8 @@ func (a *API) cookies(c echo.Context, name string) (tokenStrings []domain.Secret
 	}
 	if len(tokenStrings) > 0 && !a.ownPage(c) {
 		return nil, domain.NewInvalid("refreshToken", domain.Malformed,
-			"the cookie does not count on a request from another site: send the token string in the body, or configure the origin")
+			"the cookie does not count on a request from another site: "+
+				"send the token string in the body, or configure the origin")
 	}
 	return tokenStrings, nil
 }
@@ -191,8 +192,8 @@ func (j *cookieJar) deleteAll(name string, domains []string, set domain.Policy, 
 }
 
 // renewCookies sets the cookies of a grant, in the place of those that were read under name. Where several values were
-// read, or the policy has other names, all other forms of those that were read are deleted first, if none of them has to
-// be kept.
+// read, or the policy has other names, all other forms of those that were read are deleted first, if none of them has
+// to be kept.
 func (a *API) renewCookies(c echo.Context, g usecase.Grant, name string, read int, deletable bool) {
 	j := a.jar(c)
 	refreshName, _ := g.Policy.CookieNames()

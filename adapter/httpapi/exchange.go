@@ -102,7 +102,8 @@ func (a *API) exchangeInput(c echo.Context, b refreshBody) (in usecase.ExchangeI
 	in.LimitRead = web.Note(c).Presented
 	if ttl := b.TimeToLiveInSeconds; ttl != nil {
 		if *ttl < 1 || *ttl > longestLife {
-			return in, "", domain.NewInvalid("timeToLiveInSeconds", domain.Malformed, "use at least 1, and no more than the policy allows")
+			return in, "", domain.NewInvalid("timeToLiveInSeconds", domain.Malformed,
+				"use at least 1, and no more than the policy allows")
 		}
 		in.AccessTokenTTL = time.Duration(*ttl) * time.Second
 	}

@@ -94,22 +94,22 @@ type browser struct {
 func (s *service) browser(h string) *browser { return &browser{s: s, host: h} }
 
 // send sends a request as the page does, with the cookies of the browser, and keeps those of the response.
-func (p *browser) send(t *testing.T, method, target string, options ...option) *answer {
+func (b *browser) send(t *testing.T, method, target string, options ...option) *answer {
 	t.Helper()
-	own := []option{host(p.host), header("Sec-Fetch-Site", "same-origin")}
-	if cookies := p.jar.header(strings.Split(p.host, ":")[0]); cookies != "" {
+	own := []option{host(b.host), header("Sec-Fetch-Site", "same-origin")}
+	if cookies := b.jar.header(strings.Split(b.host, ":")[0]); cookies != "" {
 		own = append(own, header("Cookie", cookies))
 	}
-	got := p.s.do(t, method, target, append(own, options...)...)
-	p.jar.receive(strings.Split(p.host, ":")[0], got.header)
+	got := b.s.do(t, method, target, append(own, options...)...)
+	b.jar.receive(strings.Split(b.host, ":")[0], got.header)
 	return got
 }
 
 // login issues a session in cookies, which the login service passes on.
-func (p *browser) login(t *testing.T, app string) grant {
+func (b *browser) login(t *testing.T, app string) grant {
 	t.Helper()
-	got := p.s.do(t, "POST", "/jwt/issue", backend, body(object{"applicationsId": app, "userId": "ada", "cookies": true}))
-	p.jar.receive(strings.Split(p.host, ":")[0], got.want(t, 200).header)
+	got := b.s.do(t, "POST", "/jwt/issue", backend, body(object{"applicationsId": app, "userId": "ada", "cookies": true}))
+	b.jar.receive(strings.Split(b.host, ":")[0], got.want(t, 200).header)
 	return got.grant(t)
 }
 

@@ -222,5 +222,6 @@ func TestAnOwnersRevocationOfItsSessionDeletesTheCookies(t *testing.T) {
 		t.Error("the session was revoked, and its cookies could not be deleted")
 	}
 	s.wait(time.Minute)
-	s.do(t, "DELETE", "/jwt/refresh/"+g.RefreshTokenID, backend, header("Sec-Fetch-Site", "same-origin")).want(t, 200).keepsCookies(t)
+	s.do(t, "DELETE", "/jwt/refresh/"+g.RefreshTokenID, backend, header("Sec-Fetch-Site", "same-origin")).
+		want(t, 200).keepsCookies(t)
 }

@@ -201,7 +201,7 @@ type Kind byte
 
 const (
 	Work      Kind = iota
-	Exchange       // a POST, and a DELETE without Authorization, presents a token string, unless its handler calls Record.Turn
+	Exchange       // POST, and DELETE without Authorization, present a token string, unless the handler calls Turn
 	Public         // what is public and short, and asks the store: a key set, which verifiers need
 	Document       // a public document of the program's own, in the budget of Public
 	preflight      // what CORS answers

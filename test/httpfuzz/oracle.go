@@ -207,8 +207,8 @@ func (g *grammar) judge(w *world, c *call, mutated string, a answer, before, aft
 	return wrong
 }
 
-// askable are codes of requests that the document allows: what a cookie could have brought, and what an application that
-// sets no cookies cannot do.
+// askable are codes of requests that the document allows: what a cookie could have brought, and what an application
+// that sets no cookies cannot do.
 var askable = map[string]bool{"[blank]refreshToken": true, "[blank]cookieDomain": true}
 
 type problem struct{ Code string }
@@ -332,7 +332,8 @@ func (w *world) mustBeProved(p proof, complain func(string, ...any)) {
 // loggedOut reports whether the request is a logout of that session by its cookie, from a page that may send one.
 func (w *world) loggedOut(r *http.Request, tenant, tokenID string) bool {
 	site, origin := r.Header.Get("Sec-Fetch-Site"), r.Header.Get("Origin")
-	foreign := site != "" && site != "same-origin" && site != "none" || site == "" && origin != "" && origin != "https://"+r.Host
+	foreign := site != "" && site != "same-origin" && site != "none" ||
+		site == "" && origin != "" && origin != "https://"+r.Host
 	if r.Method != http.MethodDelete || foreign && origin != ourOrigin {
 		return false
 	}

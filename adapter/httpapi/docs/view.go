@@ -163,7 +163,9 @@ func (s *spec) operation(method, path string, op operation) (*operationView, err
 	return v, nil
 }
 
-var proofNames = map[string]string{"apiKey": "API key", "tenant": "tenant", "accessToken": "access token", "cookie": "cookie"}
+var proofNames = map[string]string{
+	"apiKey": "API key", "tenant": "tenant", "accessToken": "access token", "cookie": "cookie",
+}
 
 func (s *spec) answer(status string, r response) (answer, error) {
 	r, err := s.Components.Responses.orFind(r.Ref, r)
