@@ -46,7 +46,9 @@ func newGrammar(text []byte) (*grammar, error) {
 }
 
 // weights are how often an operation is chosen; the others once.
-var weights = map[string]int{"issue": 12, "exchange": 20, "list": 12, "retrieve": 8, "revoke": 18, "revokeOne": 8}
+var weights = map[string]int{
+	"issue": 12, "exchange": 20, "list": 12, "retrieve": 8, "revoke": 18, "revokeOne": 8, "change": 4, "changeOne": 4,
+}
 
 // fewSessions are what a world begins with: nothing but issues comes before.
 const fewSessions = 15
@@ -416,7 +418,9 @@ func (w *world) generic(s *openapi3.Schema) any {
 	switch {
 	case len(s.Enum) > 0:
 		return pick(w.rng, s.Enum)
-	case s.Type.Is("array"):
+	case s.Type.Includes("null") && w.rng.IntN(4) == 0:
+		return nil
+	case s.Type.Includes("array"):
 		list := []any{}
 		for range w.rng.IntN(4) {
 			if entry := w.generic(s.Items.Value); !s.UniqueItems || !slices.Contains(list, entry) {
@@ -424,12 +428,17 @@ func (w *world) generic(s *openapi3.Schema) any {
 			}
 		}
 		return list
-	case s.Type.Is("object"):
+	case s.Type.Includes("object"):
 		object := map[string]any{}
-		for _, name := range slices.Sorted(maps.Keys(s.Properties)) {
+		names := slices.Sorted(maps.Keys(s.Properties))
+		for _, name := range names {
 			if w.rng.IntN(2) == 0 {
 				object[name] = w.generic(s.Properties[name].Value)
 			}
+		}
+		if len(object) == 0 && s.MinProps > 0 {
+			name := pick(w.rng, names)
+			object[name] = w.generic(s.Properties[name].Value)
 		}
 		if len(s.Properties) == 0 {
 			for range w.rng.IntN(3) {
@@ -437,9 +446,9 @@ func (w *world) generic(s *openapi3.Schema) any {
 			}
 		}
 		return object
-	case s.Type.Is("integer"):
+	case s.Type.Includes("integer"):
 		return 1 + w.rng.IntN(100)
-	case s.Type.Is("boolean"):
+	case s.Type.Includes("boolean"):
 		return w.rng.IntN(2) == 0
 	case strings.HasPrefix(s.Pattern, "^rt_"):
 		return "rt_" + strings.Repeat("A", 64)

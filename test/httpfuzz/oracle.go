@@ -23,7 +23,8 @@ import (
 var headersOfAnswers = []string{
 	"Access-Control-Allow-Credentials", "Access-Control-Allow-Headers", "Access-Control-Allow-Methods", "Access-Control-Allow-Origin",
 	"Access-Control-Expose-Headers", "Access-Control-Max-Age",
-	"Accept", "Accept-Encoding", "Allow", "Cache-Control", "Connection", "Content-Length", "Content-Security-Policy", "Content-Type", "Date",
+	"Accept", "Accept-Encoding", "Accept-Patch", "Allow", "Cache-Control", "Connection", "Content-Length",
+	"Content-Security-Policy", "Content-Type", "Date",
 	"Etag", "Link", "Pragma", "Referrer-Policy", "Refreshd-Outcome", "Retry-After", "Set-Cookie", "Transfer-Encoding", "Vary",
 	"Www-Authenticate", "X-Content-Type-Options", "X-Request-Id", "X-Total-Count",
 }
@@ -192,6 +193,11 @@ func (g *grammar) judge(w *world, c *call, mutated string, a answer, before, aft
 			return data.UserID == s.user && data.ApplicationsID == "" && (data.ExceptTokenID == "" || data.ExceptTokenID == s.id.String())
 		}
 		w.mustBeProved(proof, complain)
+	case request.Method == http.MethodPatch:
+		for _, id := range changed {
+			c.judgePatch(before[id], after[id], tenant, complain)
+		}
+		w.mustBeProved(proof, complain)
 	case wrote:
 		complain("%d: what only reads has changed refresh tokens %s", a.StatusCode, changed)
 	case len(shown) > 0:
@@ -270,6 +276,21 @@ func (c *call) judgeImport(w *world, t domain.RefreshToken, complain func(string
 	stored, err := netip.ParseAddr(t.MetaData.ClientAddress)
 	if (err == nil) != (address != "") || stored != asked.Unmap().WithZone("") {
 		complain("the client address is %q, and the call says %q", t.MetaData.ClientAddress, address)
+	}
+}
+
+// judgePatch complains where a session changed that the call does not select, or in anything else than a PATCH changes.
+func (c *call) judgePatch(before, after domain.Snapshot, tenant string, complain func(string, ...any)) {
+	t, said := after.Token, c.said()
+	application := said.Get("applicationsId") + said.Get("applicationId")
+	ofUser := c.has(t.UserID) && (application == "" || application == t.ApplicationID)
+	if t.TenantID != tenant || !c.has(t.ID.String()) && !ofUser {
+		complain("the patch changed refresh token %s", t.ID)
+	}
+	t.Roles, t.Scopes, t.Claims = before.Token.Roles, before.Token.Scopes, before.Token.Claims
+	t.MetaData.Device, t.MetaData.Data = before.Token.MetaData.Device, before.Token.MetaData.Data
+	if after.Token = t; !reflect.DeepEqual(before, after) {
+		complain("the patch changed refresh token %s in something else than it can", t.ID)
 	}
 }
 

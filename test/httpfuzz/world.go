@@ -186,6 +186,7 @@ func (w *world) service(ctx context.Context) (http.Handler, error) {
 		},
 		Exchange: &usecase.Exchange{Tokens: w.store, Minter: minter, Clock: w.clock},
 		List:     &usecase.List{Tokens: w.store, Clock: w.clock},
+		Patch:    &usecase.Patch{Tokens: w.store, Directory: w.store, PublicURL: publicURL, Clock: w.clock},
 		Revoke:   &usecase.Revoke{Revocations: w.store, Keys: keys, Clock: w.clock},
 		Logout: &usecase.Logout{
 			Tokens: w.store, Revocations: w.store, Directory: w.store, Keys: keys, Clock: w.clock,
