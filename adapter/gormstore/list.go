@@ -5,6 +5,7 @@ import (
 	"cmp"
 	"context"
 	"database/sql"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -105,41 +106,40 @@ func whose(q port.ListQuery) listed {
 // owner is the column that, beside the tenant's, says whose refresh tokens they are.
 func (l listed) owner() string { return [...]string{"", "application_id", "user_id"}[l] }
 
-// walk leads an engine along the index of a list.
-type walk struct {
-	where func(l listed, owner int) string // from $4 down; owner is the number of the placeholder for whose they are
-	order func(l listed) []string          // the columns to go by, the id last
+// keysPostgres are the columns that a list goes by, beside the tenant. While the table is new all indexes look as good
+// to PostgreSQL, and if only the id had an order, the list of a user could be read from the index of the tenant. Of
+// this order there is one index.
+func (l listed) keysPostgres() []string {
+	if l == ofTenant {
+		return []string{"id"}
+	}
+	return []string{l.owner(), "id"}
 }
 
-var (
-	walkSQLite = walk{
-		where: func(l listed, owner int) string {
-			if l == ofTenant {
-				return `tenant_id = $1 AND id < $4`
-			}
-			return fmt.Sprintf(`tenant_id = $1 AND %s = $%d AND id < $4`, l.owner(), owner)
-		},
-		order: func(listed) []string { return []string{"id"} },
+// wherePostgres leads to the rows below $4, where owner is the number of the placeholder for whose they are. That one
+// is not compared for equality, or it would have no part in the order.
+func (l listed) wherePostgres(owner int) string {
+	if l == ofTenant {
+		return `tenant_id = $1 AND id < $4`
 	}
+	return fmt.Sprintf(`tenant_id = $1 AND (%[1]s, id) < ($%[2]d, $4) AND (%[1]s, id) >= ($%[2]d, ''::bytea)`,
+		l.owner(), owner)
+}
 
-	// walkPostgres has an order that only the right index gives. While the table is new all indexes look as good to
-	// PostgreSQL, and if only the id had an order, the list of a user could be read from the index of the tenant.
-	walkPostgres = walk{
-		where: func(l listed, owner int) string {
-			if l == ofTenant {
-				return `tenant_id = $1 AND id < $4`
-			}
-			return fmt.Sprintf(`tenant_id = $1 AND (%[1]s, id) < ($%[2]d, $4) AND (%[1]s, id) >= ($%[2]d, ''::bytea)`,
-				l.owner(), owner)
-		},
-		order: func(l listed) []string {
-			if l == ofTenant {
-				return []string{"id"}
-			}
-			return []string{l.owner(), "id"}
-		},
+// indexSQLite is named in each statement: by itself SQLite takes the index of the tenant for an application, because it
+// trusts a range of ids to be small.
+func (l listed) indexSQLite() string {
+	return [...]string{"refresh_tokens_tenant", "refresh_tokens_application", "refresh_tokens_user"}[l]
+}
+
+// whereSQLite leads to the rows of table below a placeholder.
+func (l listed) whereSQLite(table, below string, owner int) string {
+	text := table + `.tenant_id = $1 AND ` + table + `.id < ` + below
+	if l == ofTenant {
+		return text
 	}
-)
+	return fmt.Sprintf(`%s AND %s.%s = $%d`, text, table, l.owner(), owner)
+}
 
 // down is an order by columns of prefix, from high to low.
 func down(prefix string, names []string) string {
@@ -148,9 +148,10 @@ func down(prefix string, names []string) string {
 
 // selected is what of the rows that were looked at is in a list of the state $2 at the instant $3.
 func (l listed) selected(owner int) string {
-	state := `($2 = 'all' OR (` + alive("$3") + `) = ($2 = 'active'))`
+	// A CASE asks for the marks only where it has to; SQLite works out both sides of an AND whose value is compared.
+	state := `CASE WHEN $2 = 'all' THEN TRUE WHEN ` + alive("$3") + ` THEN $2 = 'active' ELSE $2 = 'ended' END`
 	if l == ofUser {
-		return fmt.Sprintf(`($%d = '' OR application_id = $%[1]d) AND `, owner+1) + state
+		return fmt.Sprintf(`($%d = '' OR refresh_tokens.application_id = $%[1]d) AND `, owner+1) + state
 	}
 	return state
 }
@@ -171,16 +172,17 @@ func (l listed) args(q port.ListQuery) (first, owners []any) {
 // lookedAtColumns are what decides about a row.
 const lookedAtColumns = `id, tenant_id, application_id, user_id, revoked_at, expires_at, issued_epoch`
 
-// list is the text of List, where whole joins counted with the rest of its rows, as refresh_tokens, and with the mark.
+// listPostgres is the text of List, but for its last part.
 //
 // It has two LIMITs. The inner one bounds the rows looked at, before anything else is asked of them: it follows an
-// index. The outer one bounds the page; it lets one row more through, which says that there is a next
-// page. Rows after the one that brings the page to its bytes stay in the database: n is the number of a row among
-// those looked at, size what it adds to the page (NULL: nothing, it is not selected), upto the page's size with it.
-// Only what decides that goes through the windows, for SQLite copies what does; and both engines know the length of a
-// text without reading it.
-func (l listed) list(w walk, whole string) string {
-	keys, order := columns("", w.order(l)), down("", w.order(l))
+// index. The outer one bounds the page; it lets one row more through, which says that there is a next page. Rows after
+// the one that brings the page to its bytes stay in the database: n is the number of a row among those looked at, size
+// what it adds to the page (NULL: nothing, it is not selected), upto the page's size with it. The database knows the
+// length of a text without reading it.
+//
+// Each row of the page is looked up by its key: by itself PostgreSQL may read the whole table instead.
+func (l listed) listPostgres() string {
+	keys, order := columns("", l.keysPostgres()), down("", l.keysPostgres())
 	return `
 SELECT ` + sessionColumns + `, n, COALESCE(upto, 0), CASE WHEN size IS NULL THEN 0 ELSE 1 END
 FROM (
@@ -191,32 +193,53 @@ FROM (
     FROM (
       SELECT ` + lookedAtColumns + `, ` + pageBytes + ` AS bytes
       FROM refresh_tokens
-      WHERE ` + w.where(l, 8) + `
+      WHERE ` + l.wherePostgres(8) + `
       ORDER BY ` + order + ` LIMIT $5
     ) AS refresh_tokens
   ) AS measured
-) AS counted ` + whole + `
-AND (size IS NOT NULL OR n = $5) AND COALESCE(upto, 0) - COALESCE(size, 0) < $6
-ORDER BY ` + down("counted.", w.order(l)) + ` LIMIT $7`
+) AS counted CROSS JOIN LATERAL (
+  SELECT * FROM refresh_tokens AS r WHERE r.id = counted.id OFFSET 0
+) AS refresh_tokens` + markedPostgres + `
+WHERE (size IS NOT NULL OR n = $5) AND COALESCE(upto, 0) - COALESCE(size, 0) < $6
+ORDER BY ` + down("counted.", l.keysPostgres()) + ` LIMIT $7`
 }
 
-// Both engines are made to look each row of the page up by its key. By themselves they may read the whole table
-// instead.
-const (
-	wholeSQLite   = `CROSS JOIN refresh_tokens` + markedSQLite + ` WHERE refresh_tokens.id = counted.id`
-	wholePostgres = `CROSS JOIN LATERAL (
-  SELECT * FROM refresh_tokens AS r WHERE r.id = counted.id OFFSET 0
-) AS refresh_tokens` + markedPostgres + ` WHERE true`
-)
-
-// count is the text of Count: how many rows it looked at, and how many of them are selected.
-func (l listed) count(w walk) string {
+// lastSQLite gives the id of the last row that may be looked at: the one at a placeholder below another one. It reads
+// the index alone.
+func (l listed) lastSQLite(below, rows string, owner int) string {
 	return `
-SELECT count(*), COALESCE(sum(CASE WHEN ` + l.selected(6) + ` THEN 1 ELSE 0 END), 0)
-FROM (
-  SELECT ` + lookedAtColumns + ` FROM refresh_tokens WHERE ` + w.where(l, 6) + `
-  ORDER BY ` + down("", w.order(l)) + ` LIMIT $5
+SELECT r.id FROM refresh_tokens AS r INDEXED BY ` + l.indexSQLite() + `
+WHERE ` + l.whereSQLite("r", below, owner) + `
+ORDER BY r.id DESC LIMIT 1 OFFSET ` + rows + ` - 1`
+}
+
+// listSQLite gives what is selected of the rows below $4, and not below $5. SQLite works out a row when it is asked for
+// it, so that a page is ended by asking for no more: windows, as PostgreSQL needs them, took as long as all the rest.
+func (l listed) listSQLite() string {
+	return `
+SELECT ` + sessionColumns + ` FROM refresh_tokens INDEXED BY ` + l.indexSQLite() + markedSQLite + `
+WHERE ` + l.whereSQLite("refresh_tokens", "$4", 6) + ` AND refresh_tokens.id >= $5 AND ` + l.selected(6) + `
+ORDER BY refresh_tokens.id DESC`
+}
+
+// The texts of Count: how many rows it looked at, and how many of them are selected.
+
+func (l listed) counted() string {
+	return `
+SELECT count(*), COALESCE(sum(CASE WHEN ` + l.selected(6) + ` THEN 1 ELSE 0 END), 0) FROM `
+}
+
+func (l listed) countPostgres() string {
+	return l.counted() + `(
+  SELECT ` + lookedAtColumns + ` FROM refresh_tokens WHERE ` + l.wherePostgres(6) + `
+  ORDER BY ` + down("", l.keysPostgres()) + ` LIMIT $5
 ) AS refresh_tokens`
+}
+
+func (l listed) countSQLite() string {
+	return l.counted() + `refresh_tokens INDEXED BY ` + l.indexSQLite() + `
+WHERE ` + l.whereSQLite("refresh_tokens", "$4", 6) + `
+  AND refresh_tokens.id >= COALESCE((` + l.lastSQLite("$4", "$5", 6) + `), x'')`
 }
 
 // each makes a text for each listed.
@@ -228,10 +251,11 @@ func each(text func(listed) string) (texts [listedKinds]string) {
 }
 
 var (
-	listsSQLite    = each(func(l listed) string { return l.list(walkSQLite, wholeSQLite) })
-	listsPostgres  = each(func(l listed) string { return l.list(walkPostgres, wholePostgres) })
-	countsSQLite   = each(func(l listed) string { return l.count(walkSQLite) })
-	countsPostgres = each(func(l listed) string { return l.count(walkPostgres) })
+	listsSQLite    = each(listed.listSQLite)
+	lastsSQLite    = each(func(l listed) string { return l.lastSQLite("$2", "$3", 4) })
+	listsPostgres  = each(listed.listPostgres)
+	countsSQLite   = each(listed.countSQLite)
+	countsPostgres = each(listed.countPostgres)
 )
 
 // pageBytes is port.PageBytes of a row as it is stored: lists have their brackets, commas, quotes and escapes.
@@ -244,10 +268,69 @@ var aboveEveryID = bytes.Repeat([]byte{0xff}, len(domain.ID{})+1)
 // fewestRows are looked at in the first statement of a page, however short it is to be.
 const fewestRows = 64
 
-// List implements port.RefreshTokens. A window is computed over all rows that a statement looks at, also when the
+// List implements port.RefreshTokens.
+func (s *Store) List(ctx context.Context, q port.ListQuery) (port.Page, error) {
+	page, err := s.engine.list(s, ctx, q)
+	if err != nil {
+		return port.Page{}, err
+	}
+	return page, nil
+}
+
+// below is where q's page begins.
+func below(q port.ListQuery) []byte {
+	if q.Below.IsZero() {
+		return aboveEveryID
+	}
+	return q.Below[:]
+}
+
+// listAsRead is List for SQLite. What comes or goes between its two statements changes how many rows are looked at, and
+// nothing else: the page says which it has looked at by an id.
+func (s *Store) listAsRead(ctx context.Context, q port.ListQuery) (page port.Page, err error) {
+	l := whose(q)
+	first, owners := l.args(q)
+	err = s.reading(ctx, "list", func(db *gorm.DB) error {
+		var last []byte // empty where all that is left may be looked at
+		from := slices.Concat([]any{q.TenantID, below(q), q.MaxRows}, owners[:min(len(owners), 1)])
+		if err := queryRow(raw(db, lastsSQLite[l], from...), nil, &last); err != nil {
+			return err
+		}
+		page = port.Page{}
+		if len(last) > 0 {
+			copy(page.Next[:], last)
+		}
+		size := 0
+		err := queryRows(raw(db, listsSQLite[l], slices.Concat(first, []any{below(q), page.Next[:]}, owners)...),
+			func(rows *sql.Rows) error {
+				if n := len(page.Sessions); n == q.Limit || size >= q.MaxBytes { // this one is for the next page
+					page.Next = page.Sessions[n-1].Token.ID
+					return errPageEnds
+				}
+				var row sessionRow
+				if err := rows.Scan(row.dest()...); err != nil {
+					return err
+				}
+				session, err := row.session()
+				page.Sessions = append(page.Sessions, session)
+				size += port.PageBytes(session.Token)
+				return err
+			})
+		if errors.Is(err, errPageEnds) {
+			return nil
+		}
+		return err
+	})
+	return page, err
+}
+
+// errPageEnds ends the reading of rows.
+var errPageEnds = errors.New("the page ends")
+
+// listInParts is List for PostgreSQL. A window is computed over all rows that a statement looks at, also when the
 // page ends early. So the first statement looks at no more than a page without ended refresh tokens takes, and each
 // of those that follow at four times as many.
-func (s *Store) List(ctx context.Context, q port.ListQuery) (page port.Page, err error) {
+func (s *Store) listInParts(ctx context.Context, q port.ListQuery) (page port.Page, err error) {
 	for rows := max(q.Limit+1, fewestRows); ; rows *= 4 {
 		part := q
 		part.MaxRows = min(rows, q.MaxRows)
@@ -268,16 +351,12 @@ func (s *Store) List(ctx context.Context, q port.ListQuery) (page port.Page, err
 
 // listPart is List in one statement. It returns how much the page counts besides.
 func (s *Store) listPart(ctx context.Context, q port.ListQuery) (page port.Page, size int, err error) {
-	below := aboveEveryID
-	if !q.Below.IsZero() {
-		below = q.Below[:]
-	}
 	l := whose(q)
 	first, owners := l.args(q)
-	args := slices.Concat(first, []any{below, q.MaxRows, q.MaxBytes, q.Limit + 1}, owners)
+	args := slices.Concat(first, []any{below(q), q.MaxRows, q.MaxBytes, q.Limit + 1}, owners)
 	err = s.reading(ctx, "list", func(db *gorm.DB) error {
 		page, size = port.Page{}, 0
-		return queryRows(raw(db, s.engine.lists[l], args...), func(rows *sql.Rows) error {
+		return queryRows(raw(db, listsPostgres[l], args...), func(rows *sql.Rows) error {
 			var row sessionRow
 			var n, upto int
 			var selected bool
@@ -305,13 +384,14 @@ func (s *Store) listPart(ctx context.Context, q port.ListQuery) (page port.Page,
 func (s *Store) Count(ctx context.Context, q port.ListQuery) (n int, more bool, err error) {
 	l := whose(q)
 	rows := q.MaxRows
-	if q.State == domain.AllSessions && q.UserID == "" {
+	if q.State == domain.AllSessions && (q.UserID == "" || q.ApplicationID == "") {
 		rows = min(rows, q.Limit+1)
 	}
 	first, owners := l.args(q)
 	var looked int
 	err = s.reading(ctx, "count", func(db *gorm.DB) error {
-		return queryRow(raw(db, s.engine.counts[l], slices.Concat(first, []any{aboveEveryID, rows}, owners)...), sql.ErrNoRows, &looked, &n)
+		return queryRow(raw(db, s.engine.counts[l], slices.Concat(first, []any{aboveEveryID, rows}, owners)...),
+			sql.ErrNoRows, &looked, &n)
 	})
 	if err != nil {
 		return 0, false, err

@@ -120,32 +120,3 @@ WHERE indexrelname = $1`, index).Scan(&n); err != nil {
 		t.Errorf("refresh_tokens was read whole %d times, want 0", got)
 	}
 }
-
-func TestSQLiteListsSearchByKey(t *testing.T) {
-	t.Parallel()
-	d := onSQLite(t)
-	var j journal
-	s := d.migrated(t, gormstore.Options{Logger: j.logger()})
-	shop(t, s)
-	j.statements(t)
-	listed(t, s, "ana")
-	list := j.statements(t)[0]
-	db := d.raw(t)
-
-	// What was looked at is known before anything is sorted or looked up.
-	got := planOf(t, db, list)
-	first, last := 0, 0
-	for i, step := range got {
-		switch {
-		case step == "SEARCH refresh_tokens USING INDEX refresh_tokens_user (tenant_id=? AND user_id=? AND id<?)":
-			first = i
-		case step == "SEARCH refresh_tokens USING INDEX sqlite_autoindex_refresh_tokens_1 (id=?)":
-			last = i
-		case step == "SCAN m", step == "SCAN a", strings.Contains(step, "TEMP B-TREE") && first == 0:
-			t.Errorf("got the step %q", step)
-		}
-	}
-	if first == 0 || last < first {
-		t.Errorf("got plan\n%s\nwant the user's index, and then the keys", strings.Join(got, "\n"))
-	}
-}

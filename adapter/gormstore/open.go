@@ -20,6 +20,7 @@ import (
 	"modernc.org/sqlite"
 
 	"github.com/refreshd/refreshd/domain"
+	"github.com/refreshd/refreshd/port"
 )
 
 // Options of a store. The zero value is fine.
@@ -37,10 +38,12 @@ type Options struct {
 type engine struct {
 	name          goose.Dialect
 	advance, find string
-	lists, counts [listedKinds]string
+	counts        [listedKinds]string
 	// writes are how many exchanges, or batches of them, are written at once; together writes a batch.
 	writes   int
 	together func(*Store, context.Context, []*exchange) error
+	// list is List.
+	list func(*Store, context.Context, port.ListQuery) (port.Page, error)
 	// change writes all changes or none; none with domain.ErrConflict.
 	change func(s *Store, ctx context.Context, tenantID string, changes []changeRow, now int64) error
 	// revokeScope revokes a scope and spares nothing of it, in one statement; empty where that takes a transaction.
@@ -108,7 +111,7 @@ func openSQLite(ctx context.Context, path string, o Options) (*Store, error) {
 		name:        goose.DialectSQLite3,
 		advance:     advanceSQLite,
 		find:        find(markedSQLite),
-		lists:       listsSQLite,
+		list:        (*Store).listAsRead,
 		counts:      countsSQLite,
 		change:      (*Store).changeInTurn,
 		keepNewest:  keepNewest,
@@ -164,7 +167,7 @@ func OpenPostgres(ctx context.Context, dsn domain.Secret, o Options) (*Store, er
 		name:        goose.DialectPostgres,
 		advance:     advancePostgres,
 		find:        find(markedPostgres),
-		lists:       listsPostgres,
+		list:        (*Store).listInParts,
 		counts:      countsPostgres,
 		change:      (*Store).changeTogether,
 		writes:      2,

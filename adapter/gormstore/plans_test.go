@@ -34,18 +34,20 @@ func tokenStatements(t *testing.T, s *gormstore.Store, j *journal) (all []tokenS
 		if len(got) < 1 {
 			t.Fatalf("%s: no statement", name)
 		}
-		all = append(all, tokenStatement{name, got[0], index, search})
+		for _, text := range got {
+			all = append(all, tokenStatement{name, text, index, search})
+		}
 	}
 	for _, of := range []struct {
 		name, index, search string
 		query               port.ListQuery
 	}{
-		{"a user", "refresh_tokens_user", "(tenant_id=? AND user_id=? AND id<?)", port.ListQuery{UserID: "user-0"}},
-		{"an application", "refresh_tokens_application", "(tenant_id=? AND application_id=? AND id<?)",
+		{"a user", "refresh_tokens_user", "(tenant_id=? AND user_id=? AND id", port.ListQuery{UserID: "user-0"}},
+		{"an application", "refresh_tokens_application", "(tenant_id=? AND application_id=? AND id",
 			port.ListQuery{ApplicationID: "shop"}},
-		{"a user in an application", "refresh_tokens_user", "(tenant_id=? AND user_id=? AND id<?)",
+		{"a user in an application", "refresh_tokens_user", "(tenant_id=? AND user_id=? AND id",
 			port.ListQuery{UserID: "user-0", ApplicationID: "shop"}},
-		{"a tenant", "refresh_tokens_tenant", "(tenant_id=? AND id<?)", port.ListQuery{}},
+		{"a tenant", "refresh_tokens_tenant", "(tenant_id=? AND id", port.ListQuery{}},
 	} {
 		for _, state := range []domain.SessionState{domain.ActiveSessions, domain.EndedSessions, domain.AllSessions} {
 			q := of.query
@@ -76,16 +78,17 @@ func tokenStatements(t *testing.T, s *gormstore.Store, j *journal) (all []tokenS
 	})
 	// The indexes of the lists must not lure what was there before them.
 	now := port.Revocation{At: start, Reason: domain.RevokedByCall}
-	recorded("insert", "refresh_tokens_ordinal", "INDEX refresh_tokens_ordinal (tenant_id=? AND application_id=? AND user_id=?",
-		func() error {
-			_, err := s.Insert(t.Context(), newToken(t, "user-1"))
-			return err
-		})
-	recorded("keep newest", "refresh_tokens_ordinal",
-		"INDEX refresh_tokens_ordinal (tenant_id=? AND application_id=? AND user_id=?", func() error {
-			return s.KeepNewest(t.Context(), domain.Scope{TenantID: "acme", ApplicationID: "shop", UserID: "user-1"}, 1, now)
-		})
-	recorded("revoke", "refresh_tokens_pkey", byID, func() error { return s.Revoke(t.Context(), "acme", tokens[0].ID, now) })
+	const byOrdinal = "INDEX refresh_tokens_ordinal (tenant_id=? AND application_id=? AND user_id=?"
+	recorded("insert", "refresh_tokens_ordinal", byOrdinal, func() error {
+		_, err := s.Insert(t.Context(), newToken(t, "user-1"))
+		return err
+	})
+	recorded("keep newest", "refresh_tokens_ordinal", byOrdinal, func() error {
+		return s.KeepNewest(t.Context(), domain.Scope{TenantID: "acme", ApplicationID: "shop", UserID: "user-1"}, 1, now)
+	})
+	recorded("revoke", "refresh_tokens_pkey", byID, func() error {
+		return s.Revoke(t.Context(), "acme", tokens[0].ID, now)
+	})
 	return all
 }
 
@@ -195,19 +198,16 @@ func TestSQLiteListsCountsAndChangesFollowTheirIndexes(t *testing.T) {
 	db := d.raw(t)
 	for _, statement := range statements {
 		plan := strings.Join(planOf(t, db, statement.text), "\n")
+		// By the index alone, where that has all that is asked.
+		plan = strings.ReplaceAll(plan, "COVERING INDEX", "INDEX")
 		if !strings.Contains(plan, statement.search) {
 			t.Errorf("%s: want %q in\n%s", statement.name, statement.search, plan)
 		}
-		for _, bad := range []string{"SCAN m", "SCAN a", "SCAN r", "refresh_tokens_ordinal"} {
-			for line := range strings.SplitSeq(plan, "\n") {
-				// A subquery that was put under that name has been looked up by then, and is read to its end.
-				if strings.HasPrefix(line, bad) && line != "SCAN refresh_tokens" && line != "SCAN measured" {
-					t.Errorf("%s: the plan has %q:\n%s", statement.name, line, plan)
-				}
-			}
+		if strings.Contains(plan, "SCAN") {
+			t.Errorf("%s: reads a table whole:\n%s", statement.name, plan)
 		}
-		if first, _, _ := strings.Cut(plan, "TEMP B-TREE"); !strings.Contains(first, statement.search) {
-			t.Errorf("%s: sorts before it has looked at the rows:\n%s", statement.name, plan)
+		if strings.Contains(plan, "TEMP B-TREE") && statement.name != "keep newest" {
+			t.Errorf("%s: sorts:\n%s", statement.name, plan)
 		}
 	}
 }

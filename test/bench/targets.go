@@ -54,8 +54,11 @@ var targets = []target{
 	atMost("purge", 2, "%.2f", "p99 of 32 users while a million dead rows are purged / without"),
 }
 
-// overloadTargets are those of the part that runs only if it is named.
-var overloadTargets = slices.Concat(overloadTargetsOf(combined), overloadTargetsOf(narrow))
+// apartTargets are those of the parts that run only if they are named.
+var apartTargets = slices.Concat([]target{
+	atMost("lists PostgreSQL", 50, "%.1f ms", "PostgreSQL: pages and counts of a million, half of them ended: the worst p99"),
+	atMost("lists SQLite", 50, "%.1f ms", "SQLite: pages and counts of a million, half of them ended: the worst p99"),
+}, overloadTargetsOf(combined), overloadTargetsOf(narrow))
 
 func overloadTargetsOf(m mode) []target {
 	of := func(name string) string { return "overload " + name + " " + string(m) }
@@ -74,7 +77,7 @@ func overloadTargetsOf(m mode) []target {
 // figure for.
 func (r *report) summary(all bool) *figures.Table {
 	t := figures.NewTable("target", "bound", "measured", "")
-	for i, target := range slices.Concat(targets, overloadTargets) {
+	for i, target := range slices.Concat(targets, apartTargets) {
 		bound := "≥ "
 		if target.atMost {
 			bound = "≤ "
