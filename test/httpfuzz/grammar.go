@@ -47,7 +47,7 @@ func newGrammar(text []byte) (*grammar, error) {
 
 // weights are how often an operation is chosen; the others once.
 var weights = map[string]int{
-	"issue": 12, "exchange": 20, "list": 12, "retrieve": 8, "revoke": 18, "revokeOne": 8, "change": 4, "changeOne": 4,
+	"issue": 12, "exchange": 20, "list": 12, "retrieve": 14, "revoke": 18, "revokeOne": 8, "change": 4, "changeOne": 4,
 }
 
 // fewSessions are what a world begins with: nothing but issues comes before.
