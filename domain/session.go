@@ -25,7 +25,7 @@ func (s Session) Alive(now time.Time) bool {
 // EndReason says why a session ended: a RevocationReason, or EndedByExpiry.
 type EndReason string
 
-// EndedByExpiry: it was not exchanged in time, or reached its maximum lifetime.
+// EndedByExpiry says that a session was not exchanged in time, or reached its maximum lifetime.
 const EndedByExpiry EndReason = "expired"
 
 // Ending is when a session ended, and why.
