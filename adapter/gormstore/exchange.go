@@ -22,8 +22,8 @@ const (
 )
 
 // tenantIs compares the tenant of a refresh token that is looked up by its id. It is written so that no index can serve
-// it: while the table is new PostgreSQL has no reason to prefer the primary key to an index that begins with the tenant,
-// and would keep reading all of a tenant's entries for one of them until the table is analysed.
+// it: while the table is new PostgreSQL has no reason to prefer the primary key to the index of users, which begins with
+// the tenant, and until its next plan would read all of a tenant's entries there for one of them.
 func tenantIs(id string) string { return `refresh_tokens.tenant_id || '' = ` + id }
 
 // unended: not revoked itself, not expired, and not below the epoch of a mark. One probe of the marks' key answers for all

@@ -8,7 +8,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"strings"
 
 	"gorm.io/gorm"
 
@@ -106,24 +105,30 @@ func whose(q port.ListQuery) listed {
 // owner is the column that, beside the tenant's, says whose refresh tokens they are.
 func (l listed) owner() string { return [...]string{"", "application_id", "user_id"}[l] }
 
-// keysPostgres are the columns that a list goes by, beside the tenant. While the table is new all indexes look as good
-// to PostgreSQL, and if only the id had an order, the list of a user could be read from the index of the tenant. Of
-// this order there is one index.
-func (l listed) keysPostgres() []string {
-	if l == ofTenant {
-		return []string{"id"}
+// keyPostgres is the first column that a list goes by on PostgreSQL, the id being the second, and what it is in q's list,
+// where owner is the number of the placeholder for whose they are. It is nothing that any other statement compares, see
+// the migration.
+func (l listed) keyPostgres(owner int) (key, value string) {
+	switch l {
+	case ofTenant:
+		return `(tenant_id || '/')`, `$1::text || '/'`
+	case ofOneApplication:
+		return `(tenant_id || '/' || application_id)`, fmt.Sprintf(`$1::text || '/' || $%d::text`, owner)
+	default:
+		return `user_id`, fmt.Sprintf(`$%d`, owner)
 	}
-	return []string{l.owner(), "id"}
 }
 
-// wherePostgres leads to the rows below $4, where owner is the number of the placeholder for whose they are. That one
-// is not compared for equality, or it would have no part in the order.
+// wherePostgres leads to the rows below $4. The key is not compared for equality, or it would have no part in the order:
+// PostgreSQL, which plans once for all tenants and users, could then take any index that has the id, and reads all of
+// the store for the smallest tenant where it thinks of the largest.
 func (l listed) wherePostgres(owner int) string {
-	if l == ofTenant {
-		return `tenant_id = $1 AND id < $4`
+	key, value := l.keyPostgres(owner)
+	text := `(` + key + `, id) < (` + value + `, $4) AND (` + key + `, id) >= (` + value + `, ''::bytea)`
+	if l == ofUser {
+		return `tenant_id = $1 AND ` + text
 	}
-	return fmt.Sprintf(`tenant_id = $1 AND (%[1]s, id) < ($%[2]d, $4) AND (%[1]s, id) >= ($%[2]d, ''::bytea)`,
-		l.owner(), owner)
+	return text
 }
 
 // indexSQLite is named in each statement: by itself SQLite takes the index of the tenant for an application, because it
@@ -139,11 +144,6 @@ func (l listed) whereSQLite(table, below string, owner int) string {
 		return text
 	}
 	return fmt.Sprintf(`%s AND %s.%s = $%d`, text, table, l.owner(), owner)
-}
-
-// down is an order by columns of prefix, from high to low.
-func down(prefix string, names []string) string {
-	return prefix + strings.Join(names, " DESC, "+prefix) + " DESC"
 }
 
 // selected is what of the rows that were looked at is in a list of the state $2 at the instant $3.
@@ -182,26 +182,26 @@ const lookedAtColumns = `id, tenant_id, application_id, user_id, revoked_at, exp
 //
 // Each row of the page is looked up by its key: by itself PostgreSQL may read the whole table instead.
 func (l listed) listPostgres() string {
-	keys, order := columns("", l.keysPostgres()), down("", l.keysPostgres())
+	key, _ := l.keyPostgres(8)
 	return `
 SELECT ` + sessionColumns + `, n, COALESCE(upto, 0), CASE WHEN size IS NULL THEN 0 ELSE 1 END
 FROM (
-  SELECT ` + keys + `, n, size, sum(size) OVER (ORDER BY ` + order + ` ROWS UNBOUNDED PRECEDING) AS upto
+  SELECT key, id, n, size, sum(size) OVER (ORDER BY key DESC, id DESC ROWS UNBOUNDED PRECEDING) AS upto
   FROM (
-    SELECT ` + keys + `, row_number() OVER (ORDER BY ` + order + `) AS n,
+    SELECT key, id, row_number() OVER (ORDER BY key DESC, id DESC) AS n,
       CASE WHEN ` + l.selected(8) + ` THEN bytes END AS size
     FROM (
-      SELECT ` + lookedAtColumns + `, ` + pageBytes + ` AS bytes
+      SELECT ` + key + ` AS key, ` + lookedAtColumns + `, ` + pageBytes + ` AS bytes
       FROM refresh_tokens
       WHERE ` + l.wherePostgres(8) + `
-      ORDER BY ` + order + ` LIMIT $5
+      ORDER BY ` + key + ` DESC, id DESC LIMIT $5
     ) AS refresh_tokens
   ) AS measured
 ) AS counted CROSS JOIN LATERAL (
   SELECT * FROM refresh_tokens AS r WHERE r.id = counted.id OFFSET 0
 ) AS refresh_tokens` + markedPostgres + `
 WHERE (size IS NOT NULL OR n = $5) AND COALESCE(upto, 0) - COALESCE(size, 0) < $6
-ORDER BY ` + down("counted.", l.keysPostgres()) + ` LIMIT $7`
+ORDER BY counted.key DESC, counted.id DESC LIMIT $7`
 }
 
 // lastSQLite gives the id of the last row that may be looked at: the one at a placeholder below another one. It reads
@@ -230,9 +230,10 @@ SELECT count(*), COALESCE(sum(CASE WHEN ` + l.selected(6) + ` THEN 1 ELSE 0 END)
 }
 
 func (l listed) countPostgres() string {
+	key, _ := l.keyPostgres(6)
 	return l.counted() + `(
   SELECT ` + lookedAtColumns + ` FROM refresh_tokens WHERE ` + l.wherePostgres(6) + `
-  ORDER BY ` + down("", l.keysPostgres()) + ` LIMIT $5
+  ORDER BY ` + key + ` DESC, id DESC LIMIT $5
 ) AS refresh_tokens`
 }
 

@@ -61,7 +61,7 @@ func TestPostgresAStepOfThePurgeFollowsThePrimaryKey(t *testing.T) {
 			"SELECT tenant_id, application_id": {`('', '', '', 500)`, []string{"marks_pkey"}},
 			"DELETE FROM marks WHERE (":        {`('', '', '', 'a', 'b', 'c', 1)`, []string{"marks_pkey"}},
 			"SELECT id, deleted_at":            {`('', 500)`, []string{"tenants_pkey"}},
-			"UPDATE tenants":                   {`('acme', 1)`, []string{"tenants_pkey", "Index Only Scan using refresh_tokens_"}},
+			"UPDATE tenants":                   {`('acme', 1)`, []string{"tenants_pkey", "refresh_tokens_user"}},
 			"SELECT application_id":            {`('acme', 500)`, []string{"marks_pkey"}},
 			"DELETE FROM marks WHERE tenant":   {`('acme', 'a', 'b')`, []string{"marks_pkey"}},
 			"DELETE FROM tenants":              {`('acme')`, []string{"tenants_pkey"}},
