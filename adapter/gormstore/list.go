@@ -105,30 +105,17 @@ func whose(q port.ListQuery) listed {
 // owner is the column that, beside the tenant's, says whose refresh tokens they are.
 func (l listed) owner() string { return [...]string{"", "application_id", "user_id"}[l] }
 
-// keyPostgres is the first column that a list goes by on PostgreSQL, the id being the second, and what it is in q's list,
-// where owner is the number of the placeholder for whose they are. It is nothing that any other statement compares, see
-// the migration.
-func (l listed) keyPostgres(owner int) (key, value string) {
+// wherePostgres leads to the rows below $4, where owner is the number of the placeholder for whose they are. What it
+// compares of a tenant and an application no other statement does, see the migration.
+func (l listed) wherePostgres(owner int) string {
 	switch l {
 	case ofTenant:
-		return `(tenant_id || '/')`, `$1::text || '/'`
+		return `tenant_id || '/' = $1::text || '/' AND id < $4`
 	case ofOneApplication:
-		return `(tenant_id || '/' || application_id)`, fmt.Sprintf(`$1::text || '/' || $%d::text`, owner)
+		return fmt.Sprintf(`tenant_id || '/' || application_id = $1::text || '/' || $%d::text AND id < $4`, owner)
 	default:
-		return `user_id`, fmt.Sprintf(`$%d`, owner)
+		return fmt.Sprintf(`tenant_id = $1 AND user_id = $%d AND id < $4`, owner)
 	}
-}
-
-// wherePostgres leads to the rows below $4. The key is not compared for equality, or it would have no part in the order:
-// PostgreSQL, which plans once for all tenants and users, could then take any index that has the id, and reads all of
-// the store for the smallest tenant where it thinks of the largest.
-func (l listed) wherePostgres(owner int) string {
-	key, value := l.keyPostgres(owner)
-	text := `(` + key + `, id) < (` + value + `, $4) AND (` + key + `, id) >= (` + value + `, ''::bytea)`
-	if l == ofUser {
-		return `tenant_id = $1 AND ` + text
-	}
-	return text
 }
 
 // indexSQLite is named in each statement: by itself SQLite takes the index of the tenant for an application, because it
@@ -182,26 +169,25 @@ const lookedAtColumns = `id, tenant_id, application_id, user_id, revoked_at, exp
 //
 // Each row of the page is looked up by its key: by itself PostgreSQL may read the whole table instead.
 func (l listed) listPostgres() string {
-	key, _ := l.keyPostgres(8)
 	return `
 SELECT ` + sessionColumns + `, n, COALESCE(upto, 0), CASE WHEN size IS NULL THEN 0 ELSE 1 END
 FROM (
-  SELECT key, id, n, size, sum(size) OVER (ORDER BY key DESC, id DESC ROWS UNBOUNDED PRECEDING) AS upto
+  SELECT id, n, size, sum(size) OVER (ORDER BY id DESC ROWS UNBOUNDED PRECEDING) AS upto
   FROM (
-    SELECT key, id, row_number() OVER (ORDER BY key DESC, id DESC) AS n,
+    SELECT id, row_number() OVER (ORDER BY id DESC) AS n,
       CASE WHEN ` + l.selected(8) + ` THEN bytes END AS size
     FROM (
-      SELECT ` + key + ` AS key, ` + lookedAtColumns + `, ` + pageBytes + ` AS bytes
+      SELECT ` + lookedAtColumns + `, ` + pageBytes + ` AS bytes
       FROM refresh_tokens
       WHERE ` + l.wherePostgres(8) + `
-      ORDER BY ` + key + ` DESC, id DESC LIMIT $5
+      ORDER BY id DESC LIMIT $5
     ) AS refresh_tokens
   ) AS measured
 ) AS counted CROSS JOIN LATERAL (
   SELECT * FROM refresh_tokens AS r WHERE r.id = counted.id OFFSET 0
 ) AS refresh_tokens` + markedPostgres + `
 WHERE (size IS NOT NULL OR n = $5) AND COALESCE(upto, 0) - COALESCE(size, 0) < $6
-ORDER BY counted.key DESC, counted.id DESC LIMIT $7`
+ORDER BY counted.id DESC LIMIT $7`
 }
 
 // lastSQLite gives the id of the last row that may be looked at: the one at a placeholder below another one. It reads
@@ -230,10 +216,9 @@ SELECT count(*), COALESCE(sum(CASE WHEN ` + l.selected(6) + ` THEN 1 ELSE 0 END)
 }
 
 func (l listed) countPostgres() string {
-	key, _ := l.keyPostgres(6)
 	return l.counted() + `(
   SELECT ` + lookedAtColumns + ` FROM refresh_tokens WHERE ` + l.wherePostgres(6) + `
-  ORDER BY ` + key + ` DESC, id DESC LIMIT $5
+  ORDER BY id DESC LIMIT $5
 ) AS refresh_tokens`
 }
 

@@ -161,7 +161,7 @@ func TestPostgresListsCountsAndChangesFollowTheirIndexes(t *testing.T) {
 	execute(t, d.raw(t),
 		`INSERT INTO refresh_tokens (`+strings.Join(gormstore.TokenColumns, ", ")+`)
 			SELECT decode(lpad(to_hex(n), 32, '0'), 'hex'), `+rest+`
-			FROM generate_series(1, 40000) AS n, (SELECT * FROM refresh_tokens LIMIT 1) AS r`,
+			FROM generate_series(1, 200000) AS n, (SELECT * FROM refresh_tokens LIMIT 1) AS r`,
 		`INSERT INTO marks SELECT 'acme', '', 'user ' || n, n, 1, '', 1 FROM generate_series(1, 5000) AS n`,
 		`ANALYZE`)
 	explain("where one tenant has most")
