@@ -37,8 +37,12 @@ func everySetting(t *testing.T, number int64, text string, truth bool) (s domain
 func TestEverySettingIsKept(t *testing.T) {
 	onBoth(t, func(t *testing.T, d database) {
 		s := d.migrated(t, gormstore.Options{})
+		// These two exclude each other.
+		all, hostOnly := everySetting(t, 1000, "x", true), everySetting(t, 1000, "x", true)
+		all.CookieHostOnly, hostOnly.CookieDomain = new(false), new("")
 		for _, tenant := range []domain.Tenant{
-			{ID: "all", Name: "All", Issuer: "https://all.example", Settings: everySetting(t, 1000, "x", true)},
+			{ID: "all", Name: "All", Issuer: "https://all.example", Settings: all},
+			{ID: "hostOnly", Name: "Host only", Settings: hostOnly},
 			{ID: "zero", Name: "Zero", Settings: everySetting(t, 0, "", false)},
 			{ID: "none", Name: "None"},
 		} {

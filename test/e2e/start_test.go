@@ -472,12 +472,12 @@ func TestKickstartIsIdempotentAndRefusesNonsense(t *testing.T) {
 	eachDatabase(t, func(t *testing.T, d database) {
 		file := kickstartFile(t, "")
 		first := runVerb(t, d, settings{}, "apply", "-f", file)
-		if first.status != 0 || !strings.Contains(first.stdout, "22 created, 0 updated, 0 unchanged") {
+		if first.status != 0 || !strings.Contains(first.stdout, "23 created, 0 updated, 0 unchanged") {
 			t.Fatalf("first: %s", first)
 		}
 		stored := d.dump(t)
 		again := runVerb(t, d, settings{}, "apply", "--f="+file)
-		if again.status != 0 || !strings.Contains(again.stdout, "0 created, 0 updated, 22 unchanged") {
+		if again.status != 0 || !strings.Contains(again.stdout, "0 created, 0 updated, 23 unchanged") {
 			t.Errorf("again: %s", again)
 		}
 		if diff := cmp.Diff(stored, d.dump(t)); diff != "" {
