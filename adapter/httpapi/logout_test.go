@@ -210,6 +210,11 @@ func TestAnOwnersRevocationOfItsSessionDeletesTheCookies(t *testing.T) {
 	g := s.issue(t, "shop", "ada")
 	own := []option{header("Sec-Fetch-Site", "same-origin"), bearer(g.Token), tenant(aTenant)}
 	s.do(t, "DELETE", "/jwt/refresh/"+s.issue(t, "shop", "ada").RefreshTokenID, own...).want(t, 401).keepsCookies(t)
+	// All of the user's, its own included, is the same; all but its own is not.
+	s.do(t, "DELETE", "/jwt/refresh?userId=ada&exceptTokenId="+g.RefreshTokenID, own...).want(t, 200).keepsCookies(t)
+	all := s.issue(t, "blog", "bob")
+	s.do(t, "DELETE", "/jwt/refresh?userId=bob", header("Sec-Fetch-Site", "same-origin"), bearer(all.Token), tenant(aTenant)).
+		want(t, 200).dropsCookies(t, "refreshd.example")
 	s.store.fail = func(method string) error {
 		if method == "Policy" {
 			return errStoreDown
