@@ -165,24 +165,25 @@ const lookedAtColumns = `id, tenant_id, application_id, user_id, revoked_at, exp
 // index. The outer one bounds the page; it lets one row more through, which says that there is a next page. Rows after
 // the one that brings the page to its bytes stay in the database: n is the number of a row among those looked at, size
 // what it adds to the page (NULL: nothing, it is not selected), upto the page's size with it. The database knows the
-// length of a text without reading it.
+// length of a text without reading it. OFFSET 0 has size worked out once for each row.
 //
 // Each row of the page is looked up by its key: by itself PostgreSQL may read the whole table instead.
 func (l listed) listPostgres() string {
 	return `
 SELECT ` + sessionColumns + `, n, COALESCE(upto, 0), CASE WHEN size IS NULL THEN 0 ELSE 1 END
 FROM (
-  SELECT id, n, size, sum(size) OVER (ORDER BY id DESC ROWS UNBOUNDED PRECEDING) AS upto
+  SELECT id, size, row_number() OVER page AS n, sum(size) OVER page AS upto
   FROM (
-    SELECT id, row_number() OVER (ORDER BY id DESC) AS n,
-      CASE WHEN ` + l.selected(8) + ` THEN bytes END AS size
+    SELECT id, CASE WHEN ` + l.selected(8) + ` THEN bytes END AS size
     FROM (
       SELECT ` + lookedAtColumns + `, ` + pageBytes + ` AS bytes
       FROM refresh_tokens
       WHERE ` + l.wherePostgres(8) + `
       ORDER BY id DESC LIMIT $5
     ) AS refresh_tokens
+    ORDER BY id DESC OFFSET 0
   ) AS measured
+  WINDOW page AS (ORDER BY id DESC ROWS UNBOUNDED PRECEDING)
 ) AS counted CROSS JOIN LATERAL (
   SELECT * FROM refresh_tokens AS r WHERE r.id = counted.id OFFSET 0
 ) AS refresh_tokens` + markedPostgres + `
