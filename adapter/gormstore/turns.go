@@ -10,8 +10,8 @@ import (
 	"github.com/refreshd/refreshd/domain"
 )
 
-// rowName is what a call may have to wait for in the database: the row of a tenant, the refresh tokens of a user in an
-// application, one refresh token, or the row that orders the writes of keys.
+// rowName is what a call may have to wait for in the database: the row of a tenant, the refresh tokens of a user, in an
+// application or in all, one refresh token, or the row that orders the writes of keys.
 type rowName struct {
 	tenantID, applicationID, userID string
 	token                           domain.ID
