@@ -16,7 +16,7 @@ type block struct {
 }
 
 // fileName is a first line that names the file which the block is to be copied into.
-var fileName = regexp.MustCompile(`^(?://|#) ([a-z/]+\.[a-z]+|[A-Z][a-z]+\.java)$`)
+var fileName = regexp.MustCompile(`^(?://|#|<!--) ([a-z/]+\.[a-z]+|[A-Z][a-z]+\.java)(?: -->)?$`)
 
 // blocks returns the fenced pieces of the document, in their order.
 func blocks(t *testing.T) (found []block) {
@@ -77,7 +77,7 @@ func writeFile(t *testing.T, path, text string) {
 
 // A block that no test takes out is code that nobody ran. Those of ours that are not code are named here.
 func TestEveryBlockOfTheDocumentNamesItsFile(t *testing.T) {
-	run := map[string]bool{"go": true, "js": true, "python": true, "yaml": true}
+	run := map[string]bool{"go": true, "html": true, "js": true, "python": true, "yaml": true}
 	seen := map[string]bool{}
 	for _, b := range blocks(t) {
 		switch {

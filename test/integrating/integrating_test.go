@@ -6,14 +6,17 @@
 package integrating_test
 
 import (
+	"cmp"
 	"encoding/base64"
 	"encoding/json"
 	"fmt"
+	"net"
 	"net/http"
 	"net/url"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -47,7 +50,7 @@ func run(t *testing.T, dir, name string, args ...string) {
 // buildGo makes the reader's module and builds it. It has this module's requirements, so nothing has to be fetched.
 func buildGo(t *testing.T, dir string) {
 	t.Helper()
-	write(t, dir, ".go")
+	write(t, dir, ".go", ".mjs", ".html")
 	for _, name := range []string{"go.mod", "go.sum"} {
 		text, err := os.ReadFile(filepath.Join("../..", name))
 		if err != nil {
@@ -92,15 +95,21 @@ func eachShop(t *testing.T, test func(t *testing.T, s *shop)) {
 // inLanguage runs a test on a service of its own; the document's code is built once for all tests of a language.
 func inLanguage(t *testing.T, l language, test func(t *testing.T, s *shop)) {
 	t.Helper()
-	dir := filepath.Join(builds, l.name)
-	if _, err := os.Stat(dir); err != nil {
-		l.build(t, dir)
-	}
-	s := &shop{world: newWorld(t), language: l, dir: dir}
+	s := &shop{world: newWorld(t), language: l, dir: built(t, l)}
 	s.start(t, s.dir, s.world.login, l.login...)
 	s.start(t, s.dir, s.world.api, l.api...)
 	s.http = "http://" + s.world.login
 	test(t, s)
+}
+
+// built returns the directory of the document's code in a language.
+func built(t *testing.T, l language) string {
+	t.Helper()
+	dir := filepath.Join(builds, l.name)
+	if _, err := os.Stat(dir); err != nil {
+		l.build(t, dir)
+	}
+	return dir
 }
 
 func credentials(user string) string {
@@ -161,7 +170,14 @@ func TestTheLoginServiceOfTheDocument(t *testing.T) {
 			want(t, http.StatusConflict, "POST", s.http+"/register", credentials("bob"))
 			want(t, http.StatusUnauthorized, "POST", s.http+"/login", `{"user": "bob", "password": "wrong"}`)
 			want(t, http.StatusUnauthorized, "POST", s.http+"/login", `{"user": "nobody", "password": "correct horse"}`)
-			want(t, http.StatusBadRequest, "POST", s.http+"/register", `{"user": "carol"}`)
+			for _, path := range []string{"/register", "/login", "/password"} {
+				for _, body := range []string{
+					`{}`, `{"user": "carol"}`, `{"password": "correct horse"}`, `{"user": 1, "password": "x", "newPassword": "y"}`,
+					fmt.Sprintf(`{"user": %q, "password": "x", "newPassword": "y"}`, strings.Repeat("c", 256)),
+				} {
+					want(t, http.StatusBadRequest, "POST", s.http+path, body)
+				}
+			}
 			want(t, http.StatusBadRequest, "POST", s.http+"/register", `{"user"`)
 			want(t, http.StatusNotFound, "POST", s.http+"/nowhere", `{}`)
 			want(t, http.StatusUnsupportedMediaType, "POST", s.http+"/login", credentials("bob"),
@@ -196,6 +212,14 @@ func TestTheLoginServiceOfTheDocument(t *testing.T) {
 			change := `{"user": "bob", "roles": ["editor"]}`
 			want(t, http.StatusUnauthorized, "POST", s.http+"/roles", change)
 			want(t, http.StatusForbidden, "POST", s.http+"/roles", change, "Authorization", user)
+			for _, roles := range []string{`{"user": "bob"}`, `{"user": "bob", "roles": null}`, `{"user": "bob", "roles": "x"}`,
+				`{"user": "bob", "roles": [1]}`, `{"user": "bob", "roles": [""]}`} {
+				want(t, http.StatusBadRequest, "POST", s.http+"/roles", roles, "Authorization", admin)
+			}
+			// What refreshd refuses is not stored either: it would refuse each login.
+			want(t, http.StatusInternalServerError, "POST", s.http+"/roles",
+				fmt.Sprintf(`{"user": "bob", "roles": [%q]}`, strings.Repeat("r", 5000)), "Authorization", admin)
+			want(t, http.StatusOK, "POST", s.http+"/login", credentials("bob"))
 			want(t, http.StatusOK, "POST", s.http+"/roles", change, "Authorization", admin)
 			// Within the grace period of bob's exchange, so this is a retry: it carries the change as well.
 			bob.do(t, "open")
@@ -206,9 +230,13 @@ func TestTheLoginServiceOfTheDocument(t *testing.T) {
 			}
 		})
 		t.Run("password change ends all sessions", func(t *testing.T) {
+			s.apply(t, "shop.yaml")
+			elsewhere := s.backend(t, "POST", "/jwt/issue", `{"userId": "bob", "applicationsId": "shop"}`).data(t)
 			change := `{"user": "bob", "password": "correct horse", "newPassword": "battery staple"}`
 			want(t, http.StatusOK, "POST", s.http+"/password", change)
 			wantLoggedOut(t, bob)
+			want(t, http.StatusBadRequest, "POST", s.refreshd+"/jwt/refresh",
+				fmt.Sprintf(`{"refreshToken": %q}`, elsewhere.RefreshToken))
 			want(t, http.StatusUnauthorized, "POST", s.http+"/login", credentials("bob"))
 			want(t, http.StatusOK, "POST", s.http+"/login", `{"user": "bob", "password": "battery staple"}`)
 			phone.do(t, "open")
@@ -299,6 +327,63 @@ func TestTheVerifiersOfTheDocument(t *testing.T) {
 		verifiers(t, s.world, func(token string) int {
 			return send(t, http.DefaultClient, "GET", "http://"+s.world.api+"/hello", "", "Authorization", "Bearer "+token).status
 		})
+	})
+}
+
+// A verifier that starts before refreshd does not take the users for logged out, and reads the keys when they are there.
+func TestAnAccessTokenIsNotRefusedWhereTheKeysAreUnavailable(t *testing.T) {
+	for _, l := range languages {
+		t.Run(l.name, func(t *testing.T) {
+			dir, w := built(t, l), newWorld(t)
+			token := w.backend(t, "POST", "/jwt/issue",
+				`{"userId": "alice", "applicationsId": "demo", "roles": ["admin"]}`).data(t).Token
+			w.stop(t)
+			balancer := &http.Server{Addr: strings.TrimPrefix(w.refreshd, "http://"), Handler: http.HandlerFunc(
+				func(rw http.ResponseWriter, _ *http.Request) { rw.WriteHeader(http.StatusServiceUnavailable) })}
+			listener, err := net.Listen("tcp", balancer.Addr)
+			if err != nil {
+				t.Fatal(err)
+			}
+			go func() { _ = balancer.Serve(listener) }()
+			t.Cleanup(func() { _ = balancer.Close() })
+			w.start(t, dir, w.api, l.api...)
+			w.start(t, dir, w.login, l.login...)
+			change := `{"user": "nobody", "roles": []}`
+			want(t, http.StatusServiceUnavailable, "GET", "http://"+w.api+"/hello", "", "Authorization", "Bearer "+token)
+			want(t, http.StatusServiceUnavailable, "POST", "http://"+w.login+"/roles", change, "Authorization", "Bearer "+token)
+			if err := balancer.Close(); err != nil {
+				t.Fatal(err)
+			}
+			w.serve(t)
+			want(t, http.StatusOK, "GET", "http://"+w.api+"/hello", "", "Authorization", "Bearer "+token)
+			want(t, http.StatusNotFound, "POST", "http://"+w.login+"/roles", change, "Authorization", "Bearer "+token)
+		})
+	}
+}
+
+// The login service has the page, the modules that it names, and the API's path.
+func TestTheLoginServiceHasThePageOfTheDocument(t *testing.T) {
+	named := regexp.MustCompile(`(?:src="|from '\.)(/[a-z]+\.mjs)`)
+	eachShop(t, func(t *testing.T, s *shop) {
+		files, types := []string{"/"}, map[string]string{"/": "text/html"}
+		for i := 0; i < len(files); i++ {
+			r := want(t, http.StatusOK, "GET", s.http+files[i], "")
+			if got, want := r.header.Get("Content-Type"), cmp.Or(types[files[i]], "text/javascript"); got != want+"; charset=utf-8" {
+				t.Errorf("%s is of type %s, want %s", files[i], got, want)
+			}
+			for _, m := range named.FindAllStringSubmatch(r.body, -1) {
+				files = append(files, m[1])
+			}
+		}
+		if got := strings.Join(files, " "); got != "/ /page.mjs /session.mjs" {
+			t.Errorf("the page consists of %s", got)
+		}
+		token := want(t, http.StatusOK, "POST", s.http+"/register", credentials("alice")).data(t).Token
+		want(t, http.StatusUnauthorized, "GET", s.http+"/hello", "")
+		r := want(t, http.StatusOK, "GET", s.http+"/hello", "", "Authorization", "Bearer "+token)
+		if !strings.Contains(r.body, `"hello":"alice"`) {
+			t.Errorf("the API by way of the login service: %s", r.body)
+		}
 	})
 }
 

@@ -18,7 +18,7 @@ func init() { languages = append(languages, node) }
 
 func buildNode(t *testing.T, dir string) {
 	t.Helper()
-	write(t, dir, ".mjs")
+	write(t, dir, ".mjs", ".html")
 	for _, name := range []string{"driver.mjs", "browser.mjs"} {
 		copyFile(t, filepath.Join("testdata", name), filepath.Join(dir, name))
 	}

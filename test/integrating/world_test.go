@@ -47,6 +47,7 @@ func TestMain(m *testing.M) {
 type world struct {
 	rig.Program
 	settings   rig.Settings
+	service    *rig.Service
 	refreshd   string // URL
 	login, api string // host:port
 	key        string // the API key of the first start
@@ -69,18 +70,8 @@ func newWorld(t *testing.T) *world {
 		Database: "sqlite:refreshd-data/refreshd.db", Listen: addresses[0],
 		Env: []string{"REFRESHD_PUBLIC_URL=" + w.refreshd, "REFRESHD_CORS_ORIGINS=http://" + w.login},
 	}
-	service, err := p.Serve(t.Context(), w.settings)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := service.Stop(); err != nil {
-			t.Error(err)
-		}
-		for _, line := range service.ErrorsLogged() {
-			t.Errorf("the service logged an error: %s", line)
-		}
-	})
+	w.serve(t)
+	t.Cleanup(func() { w.stop(t) })
 	key, err := os.ReadFile(filepath.Join(p.Dir, "refreshd-data", "first-api-key"))
 	if err != nil {
 		t.Fatal(err)
@@ -90,6 +81,26 @@ func newWorld(t *testing.T) *world {
 	w.apply(t, "demo.yaml")
 	w.proxy = newProxy(t, w.refreshd)
 	return w
+}
+
+// serve starts the service, at the address that it had before.
+func (w *world) serve(t *testing.T) {
+	t.Helper()
+	service, err := w.Serve(t.Context(), w.settings)
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.service = service
+}
+
+func (w *world) stop(t *testing.T) {
+	t.Helper()
+	if err := w.service.Stop(); err != nil {
+		t.Error(err)
+	}
+	for _, line := range w.service.ErrorsLogged() {
+		t.Errorf("the service logged an error: %s", line)
+	}
 }
 
 // apply applies a kickstart file of the service's directory.
@@ -102,8 +113,8 @@ func (w *world) apply(t *testing.T, file string) {
 
 // environment is what the document's programs are told.
 func (w *world) environment(listen string) []string {
-	return append(os.Environ(), "REFRESHD="+w.refreshd, "ISSUER="+w.refreshd+"/t/default", "LISTEN="+listen,
-		"API_KEY_FILE="+filepath.Join(w.Dir, "refreshd-data", "first-api-key"))
+	return append(os.Environ(), "REFRESHD="+w.refreshd, "ISSUER="+w.refreshd+"/t/default", "API=http://"+w.api,
+		"LISTEN="+listen, "API_KEY_FILE="+filepath.Join(w.Dir, "refreshd-data", "first-api-key"))
 }
 
 // start runs one of the document's programs, and returns when it accepts connections at address.
