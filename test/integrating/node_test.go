@@ -3,6 +3,7 @@
 package integrating_test
 
 import (
+	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
@@ -43,19 +44,30 @@ func TestTheClientInJavaScript(t *testing.T) {
 		}
 		writeFile(t, file, strings.Replace(string(text), "http://127.0.0.1:3000", s.refreshd, 1))
 		page := func() *driver {
-			b := s.newDriver(t, s.dir, "", "env", "LOGIN="+s.http, "API=http://"+s.world.api, "node",
-				"browser.mjs")
+			b := s.newDriver(t, s.dir, "", "env", "LOGIN="+s.http, "node", "browser.mjs")
 			if got := b.do(t, "login alice"); !strings.HasPrefix(got, "200 ") || strings.Contains(got, "rt_") {
 				t.Fatalf("the page's login: %s", got)
 			}
 			return b
 		}
 		first, second := page(), page()
-		if got := first.do(t, "page"); !strings.Contains(got, `"hello":"alice"`) {
-			t.Errorf("the page of the document said %s", got)
+		want(t, http.StatusOK, "POST", s.http+"/register", credentials("bob"))
+		for _, step := range []struct{ command, said string }{
+			{"page", `{"hello":"alice","roles":["admin"]}`},
+			{"submit nobody", "wrong name or password"},
+			{"submit bob", `{"hello":"bob","roles":[]}`},
+			{"click", "Please log in."},
+			{"page", "Please log in."},
+			{"submit alice", `{"hello":"alice","roles":["admin"]}`},
+			{"page", `{"hello":"alice","roles":["admin"]}`},
+		} {
+			if got := first.do(t, step.command); got != step.said {
+				t.Errorf("%s: the page of the document said %s, want %s", step.command, got, step.said)
+			}
 		}
-		if got := first.do(t, "devices"); strings.Count(got, `"current":true`) != 1 || strings.Count(got, `"id":`) != 4 {
-			t.Errorf("devices: %s, want four, one of them current", got)
+		first.do(t, "open")
+		if got := first.do(t, "devices"); strings.Count(got, `"current":true`) != 1 || strings.Count(got, `"id":`) != 5 {
+			t.Errorf("devices: %s, want five, one of them current", got)
 		}
 		second.do(t, "token")
 		second.do(t, "logout")
@@ -66,9 +78,6 @@ func TestTheClientInJavaScript(t *testing.T) {
 		second.do(t, "open")
 		if _, kind := second.ask(t, "token"); kind != "logged out" {
 			t.Errorf("the page after its logout: %q", kind)
-		}
-		if got := second.do(t, "page"); got != "/login" {
-			t.Errorf("the page of the document, logged out, said %s", got)
 		}
 		phone.do(t, "others")
 		wantLoggedOut(t, laptop)
@@ -83,6 +92,48 @@ func TestTheClientInJavaScript(t *testing.T) {
 		}
 		if _, kind := phone.ask(t, "token"); kind != "logged out" {
 			t.Errorf("the client after its logout: %q", kind)
+		}
+	})
+}
+
+// A session that ended elsewhere, for a client that has an access token of it: it is logged out, and not told to try later.
+func TestTheClientInJavaScriptOfASessionThatEnded(t *testing.T) {
+	inLanguage(t, node, func(t *testing.T, s *shop) {
+		want(t, http.StatusOK, "POST", s.http+"/register", credentials("alice"))
+		for _, command := range []string{"logout", "devices", "others"} {
+			phone := s.client(t, "/login", "alice")
+			phone.do(t, "token")
+			s.backend(t, "DELETE", "/jwt/refresh?userId=alice", "")
+			wantKind := "logged out"
+			if command == "logout" { // which is what it was to do
+				wantKind = ""
+			}
+			if _, kind := phone.ask(t, command); kind != wantKind {
+				t.Errorf("%s: %q: %s, want %q", command, kind, phone.why, wantKind)
+			}
+			if phone.stored(t) != "" {
+				t.Errorf("%s: the client kept a refresh token of a session that has ended", command)
+			}
+		}
+		// A request that fails for another reason is neither.
+		phone := s.client(t, "/login", "alice")
+		phone.do(t, "token")
+		s.stop(t)
+		for _, command := range []string{"logout", "devices", "others"} {
+			if _, kind := phone.ask(t, command); kind != "unavailable" || phone.stored(t) == "" {
+				t.Errorf("%s without refreshd: %q", command, kind)
+			}
+		}
+		s.serve(t)
+		phone.do(t, "logout")
+
+		page := s.newDriver(t, s.dir, "", "env", "LOGIN="+s.http, "node", "browser.mjs")
+		page.do(t, "login alice")
+		other := s.backend(t, "POST", "/jwt/issue", `{"userId": "alice", "applicationsId": "demo"}`).data(t)
+		page.do(t, "second "+other.RefreshToken)
+		page.do(t, "logout") // of two sessions: 400, and the cookies are deleted
+		if got := page.do(t, "cookies"); got != "" {
+			t.Errorf("cookies after the logout of a browser that had two sessions: %s", got)
 		}
 	})
 }

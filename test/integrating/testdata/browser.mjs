@@ -3,26 +3,33 @@
 import { createInterface } from 'node:readline';
 import { LoggedOut, Session, Unavailable } from './session.mjs';
 
-const { LOGIN: login, API: api, REFRESHD: refreshd } = process.env;
+const { LOGIN: login, REFRESHD: refreshd } = process.env;
 const jar = new Map();
+let second; // a cookie of a name that is in the jar, for another domain
 const send = globalThis.fetch;
 globalThis.fetch = async (target, options = {}) => {
-  const url = new URL(target, api);
+  const url = new URL(target, login);
   const headers = new Headers(options.headers);
   if (options.method && options.method !== 'GET') headers.set('Origin', login);
   headers.set('Sec-Fetch-Site', url.origin === login ? 'same-origin' : 'same-site');
-  const included = options.credentials === 'include';
-  if (included && jar.size > 0) headers.set('Cookie', [...jar].map(([name, value]) => `${name}=${value}`).join('; '));
+  const credentials = options.credentials ?? 'same-origin';
+  const included = credentials === 'include' || (credentials === 'same-origin' && url.origin === login);
+  const sent = [...jar].map(([name, value]) => `${name}=${value}`).concat(second ?? []);
+  if (included && sent.length > 0) headers.set('Cookie', sent.join('; '));
   const response = await send(url, { ...options, headers });
   for (const line of included ? response.headers.getSetCookie() : []) {
     const [pair, ...attributes] = line.split('; ');
     const [name, value] = pair.split(/=(.*)/);
     if (attributes.some((a) => a.toLowerCase().startsWith('domain='))) continue; // 127.0.0.1 has no domain
-    if (attributes.includes('Max-Age=0')) jar.delete(name);
+    if (attributes.includes('Max-Age=0')) jar.delete(name) && (second = undefined);
     else jar.set(name, value);
   }
   return response;
 };
+
+// The document's page has these elements.
+const elements = { said: {}, logout: {}, login: { elements: { user: {}, password: {} } } };
+globalThis.document = { getElementById: (id) => elements[id] };
 
 let session;
 const out = console.log;
@@ -39,13 +46,18 @@ const commands = {
   },
   cookies: () => [...jar.keys()].sort().join(' '),
   token: () => session.accessToken(),
+  second: (value) => (second = `refresh_token=${value}`) && 'done',
   page: async () => {
-    let said = '';
-    console.log = (value) => (said = JSON.stringify(value));
-    globalThis.location = { assign: (where) => (said = where) };
-    await import('./page.mjs').finally(() => (console.log = out));
-    return said;
+    await import(`./page.mjs?${Math.random()}`); // as often as it is loaded
+    return elements.said.textContent;
   },
+  submit: async (user) => {
+    elements.login.elements.user.value = user;
+    elements.login.elements.password.value = 'correct horse';
+    await elements.login.onsubmit({ preventDefault() {}, target: elements.login });
+    return elements.said.textContent;
+  },
+  click: async () => (await elements.logout.onclick()) ?? elements.said.textContent,
   devices: async () => JSON.stringify(await session.devices()),
   others: async () => (await session.logoutEverywhereElse()) ?? 'done',
   logout: async () => (await session.logout()) ?? 'done',
