@@ -119,7 +119,7 @@ is applied to by serve, with --kickstart-file.
     - name: backend
       key: ${BACKEND_KEY}                     # ak_ and at least 24 more of A-Z a-z 0-9 _ -
       tenantId: acme                          # left out: every tenant
-      permissions: {endpoints: {"/jwt/issue": [POST], "/jwt/refresh": [GET, DELETE]}}
+      permissions: {endpoints: {"/jwt/issue": [POST], "/jwt/refresh": [GET, PATCH, DELETE]}}
       expiresAt: 2030-01-31T00:00:00Z         # left out: never
 
 ${NAME} in a text is taken from the environment, ${file:PATH} from a file, each without a line break
