@@ -95,6 +95,31 @@ func TestEveryBlockOfTheDocumentNamesItsFile(t *testing.T) {
 	}
 }
 
+// The commands that make clients name the versions that test/interop has tried.
+func TestTheGeneratorsOfTheDocumentAreThoseOfInterop(t *testing.T) {
+	for file, version := range map[string]*regexp.Regexp{
+		"typescript/package.json": regexp.MustCompile(`(openapi-typescript)": "([^"]+)"`),
+		"go/go.mod":               regexp.MustCompile(`(github.com/oapi-codegen/oapi-codegen/v2) (v\S+)`),
+	} {
+		text, err := os.ReadFile(filepath.Join("../interop/testdata", file))
+		if err != nil {
+			t.Fatal(err)
+		}
+		m := version.FindStringSubmatch(string(text))
+		if m == nil {
+			t.Fatalf("%s has no %s", file, version)
+		}
+		command := regexp.MustCompile(regexp.QuoteMeta(m[1]) + `[a-z/-]*@` + regexp.QuoteMeta(m[2]) + ` `)
+		n := 0
+		for _, b := range blocks(t) {
+			n += len(command.FindAllString(b.text, -1))
+		}
+		if n != 1 {
+			t.Errorf("the document has %d commands with %s of version %s, want one", n, m[1], m[2])
+		}
+	}
+}
+
 // Links to sections are broken by a heading that is written again.
 func TestEveryLinkOfTheDocumentLeadsToAHeading(t *testing.T) {
 	text, err := os.ReadFile("../../INTEGRATING.md")

@@ -149,12 +149,15 @@ func TestTheLoginServiceOfTheDocument(t *testing.T) {
 		t.Run("the commands to paste", func(t *testing.T) {
 			n := 0
 			for _, b := range blocks(t) {
-				if b.language != "sh" || !strings.Contains(b.text, "curl") {
+				if b.language != "sh" || !strings.Contains(b.text, " -d '") {
 					continue
 				}
 				n++
-				commands := strings.NewReplacer("http://127.0.0.1:8080", s.http, "alice", "carol").Replace(b.text)
-				out, err := exec.Command("bash", "-euc", commands).Output()
+				commands := strings.NewReplacer("http://127.0.0.1:8080", s.http, "http://127.0.0.1:3000", s.refreshd,
+					"alice", "carol").Replace(b.text)
+				c := exec.Command("bash", "-euc", commands)
+				c.Dir = s.Dir
+				out, err := c.Output()
 				if err != nil {
 					t.Fatalf("%s: %v", commands, err)
 				}
@@ -162,8 +165,19 @@ func TestTheLoginServiceOfTheDocument(t *testing.T) {
 					t.Errorf("%s: got %s", commands, out)
 				}
 			}
-			if n == 0 {
-				t.Error("the document has no commands with curl")
+			if n != 2 {
+				t.Errorf("the document has commands that log in and import; got %d that send something", n)
+			}
+			var list struct {
+				Data []struct{ InsertInstant int64 }
+			}
+			text := s.backend(t, "GET", "/jwt/refresh?userId=carol", "").body
+			if err := json.Unmarshal([]byte(text), &list); err != nil {
+				t.Fatal(err)
+			}
+			// Imported 20 days into its life; the other is of today.
+			if len(list.Data) != 2 || list.Data[0].InsertInstant-list.Data[1].InsertInstant > -19*24*3_600_000 {
+				t.Errorf("the sessions of carol: %s, want one that began 20 days ago", text)
 			}
 		})
 		t.Run("refusals", func(t *testing.T) {
@@ -575,6 +589,8 @@ func TestAUsersOwnAccessTokenServesForItsSessions(t *testing.T) {
 // The kickstart files of the document are accepted, and make applications that are what the document says of them.
 func TestTheKickstartFilesOfTheDocument(t *testing.T) {
 	w := newWorld(t)
+	const key = "ak_login-service-login-service-login"
+	w.settings.Env = append(w.settings.Env, "LOGIN_SERVICE_KEY="+key)
 	for _, b := range blocks(t) {
 		if filepath.Ext(b.file) == ".yaml" {
 			w.apply(t, b.file)
@@ -592,6 +608,28 @@ func TestTheKickstartFilesOfTheDocument(t *testing.T) {
 	if !slices.Equal(names, []string{"__Host-shop", "__Host-shop_access"}) {
 		t.Errorf("the cookies of shop are %v", names)
 	}
+
+	var sessions []tokens
+	for range 11 {
+		sessions = append(sessions, issue("demo").data(t))
+	}
+	if got := sessions[0].ExpiresIn; got != 300 {
+		t.Errorf("an access token of demo ends in %d seconds, want 300", got)
+	}
+	for i, status := range map[int]int{0: http.StatusBadRequest, 1: http.StatusOK} { // ten are left
+		want(t, status, "POST", w.refreshd+"/jwt/refresh", fmt.Sprintf(`{"refreshToken": %q}`, sessions[i].RefreshToken))
+	}
+
+	// The key for production serves for what a login service does, and for nothing else.
+	backend := []string{"Authorization", key, "X-Stencil-TenantId", "default"}
+	byUser := w.refreshd + "/jwt/refresh?userId=bob"
+	bob := `{"userId": "bob", "applicationsId": "rendered"}`
+	exchange := fmt.Sprintf(`{"refreshToken": %q}`, want(t, 200, "POST", w.refreshd+"/jwt/issue", bob, backend...).data(t).RefreshToken)
+	want(t, http.StatusOK, "PATCH", byUser, `{"roles": ["x"]}`, backend...)
+	want(t, http.StatusOK, "GET", byUser, "", backend...)
+	want(t, http.StatusUnauthorized, "POST", w.refreshd+"/jwt/refresh", exchange, backend...)
+	want(t, http.StatusUnauthorized, "GET", w.refreshd+"/jwt/refresh?applicationsId=rendered", "", backend...)
+	want(t, http.StatusOK, "DELETE", byUser, "", backend...)
 
 	first := issue("rendered").data(t).RefreshToken
 	body := fmt.Sprintf(`{"refreshToken": %q}`, first)
