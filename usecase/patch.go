@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"sync"
 	"time"
 
 	"github.com/refreshd/refreshd/domain"
@@ -14,11 +15,18 @@ import (
 // Patch changes what the access tokens of active sessions say about their user, and the sessions' metadata. The next
 // exchange carries it, a retry included. A patch is merged into what is stored when it is written, so of two that are
 // applied concurrently neither is lost.
+//
+// In a process the patches of one user are applied one after another: of two that read concurrently one would have read
+// in vain. A patch that reads more than [smallBytes] is a large one. Of these largePatches are applied concurrently, one
+// of a tenant, first in, first out: so a tenant waits for one patch of each other tenant at most. A patch that waits
+// holds nothing of what it read.
 type Patch struct {
 	Tokens    port.RefreshTokens
 	Directory port.Directory
 	PublicURL string // as the Minter's
 	Clock     Clock
+
+	turns patchTurns
 }
 
 // PatchInput selects the active sessions of a user.
@@ -33,11 +41,16 @@ const (
 	// patchAttempts is how often one of the sessions may turn out to have changed or ended before Patch gives up.
 	patchAttempts = 5
 	firstPause    = 5 * time.Millisecond // half of what the second attempt waits for at most; each later one twice as long
-	// maxPatched is how many sessions one request changes.
+	// maxPatched is how many sessions one request changes. The sizes of a refresh token bound what they take: claims,
+	// roles and scopes fit into an access token of 8 KiB, and metadata into 4 KiB.
 	maxPatched = 1_000
 	// maxPatchPages bounds what is read to find them, ended refresh tokens included: a thousand of the largest take
-	// about ten pages of [pageBytes], which leaves 150 000 ended ones to look at.
+	// about twelve pages of [pageBytes], which leaves 140 000 ended ones to look at.
 	maxPatchPages = 40
+	// smallBytes is as much as any number of requests may hold: a quarter of a page.
+	smallBytes = pageBytes / 4
+	// largePatches is how many patches that read more are applied concurrently.
+	largePatches = 2
 	// maxNamed is how many of the sessions that cannot take a patch are named.
 	maxNamed = 20
 )
@@ -53,22 +66,46 @@ func (u *Patch) One(ctx context.Context, tenantID, id string, p domain.Patch) (d
 	if !ok {
 		return domain.RefreshToken{}, domain.ErrNotFound
 	}
-	changes, err := u.change(ctx, tenantID, p, func(now time.Time) ([]domain.Session, error) {
+	read := func(now time.Time) (domain.RefreshToken, error) {
 		s, err := u.Tokens.Find(ctx, tenantID, parsed)
 		if err == nil && !s.Alive(now) {
 			err = domain.ErrNotFound
 		}
-		return []domain.Session{s}, err
+		return s.Token, err
+	}
+	t, err := read(u.Clock.now()) // to know whose it is
+	if err != nil {
+		return domain.RefreshToken{}, fault("patch", err)
+	}
+	pass, err := u.turns.take(ctx, patchTurn{tenantID, t.UserID}, 1)
+	if err != nil {
+		return domain.RefreshToken{}, err
+	}
+	defer pass()
+	var after domain.RefreshToken
+	err = attempts(ctx, func() error {
+		now := u.Clock.now()
+		t, err := read(now)
+		if err != nil {
+			return err
+		}
+		d := u.decider(p)
+		after, err = d.decide(ctx, t)
+		if err != nil {
+			return err
+		}
+		return u.write(ctx, tenantID, d, now)
 	})
 	if err != nil {
 		return domain.RefreshToken{}, err
 	}
-	return changes[0].After, nil
+	return after, nil
 }
 
 // OfUser changes every session that was active before it began, or none, and returns how many there are. A session that
 // is issued meanwhile is left as its issue says. OfUser returns an *domain.Invalid for a patch that cannot be, for more
-// than 1 000 sessions, and for a session that cannot take the patch, which it names.
+// than 1 000 sessions, and for a session that cannot take the patch, which it names; and ErrNotFound for an application
+// that is unknown.
 func (u *Patch) OfUser(ctx context.Context, in PatchInput) (int, error) {
 	var problems domain.Problems
 	problems.Merge("", in.Patch.Validate())
@@ -84,46 +121,105 @@ func (u *Patch) OfUser(ctx context.Context, in PatchInput) (int, error) {
 	if err := problems.Err(); err != nil {
 		return 0, err
 	}
-	changes, err := u.change(ctx, in.TenantID, in.Patch, func(now time.Time) ([]domain.Session, error) {
-		return u.active(ctx, port.ListQuery{
-			TenantID: in.TenantID, UserID: s.Scope.UserID, ApplicationID: s.Scope.ApplicationID,
-			State: domain.ActiveSessions, MaxBytes: pageBytes, MaxRows: pageRows, Now: now,
-		})
-	})
-	return len(changes), err
+	q := port.ListQuery{
+		TenantID: in.TenantID, UserID: s.Scope.UserID, ApplicationID: s.Scope.ApplicationID,
+		State: domain.ActiveSessions, MaxRows: pageRows,
+	}
+	pass, err := u.turns.take(ctx, patchTurn{q.TenantID, q.UserID}, 1)
+	if err != nil {
+		return 0, err
+	}
+	defer pass()
+	q.MaxBytes = smallBytes
+	n, err := u.ofUser(ctx, q, 1, in.Patch)
+	if !errors.Is(err, errLarge) {
+		return n, err
+	}
+	for _, turn := range []struct {
+		of     patchTurn
+		places int
+	}{{patchTurn{tenantID: q.TenantID}, 1}, {patchTurn{}, largePatches}} {
+		pass, err := u.turns.take(ctx, turn.of, turn.places)
+		if err != nil {
+			return 0, err
+		}
+		defer pass()
+	}
+	q.MaxBytes = pageBytes
+	n, err = u.ofUser(ctx, q, maxPatchPages, in.Patch)
+	if errors.Is(err, errLarge) {
+		return 0, domain.NewInvalid("userId", domain.TooMany, "this user has too many ended refresh tokens to look "+
+			"through, which are deleted some time after their end: change the sessions one by one, or wait")
+	}
+	return n, err
 }
 
-// change reads sessions, decides and writes, again if one of them was changed or ended meanwhile. It returns all
-// changes, also those that differ in nothing and were not written.
-func (u *Patch) change(
-	ctx context.Context, tenantID string, p domain.Patch, read func(now time.Time) ([]domain.Session, error),
-) ([]domain.Change, error) {
-	for attempt := range patchAttempts {
-		if err := pause(ctx, attempt); err != nil {
-			return nil, fault("patch", err)
-		}
-		now := u.Clock.now()
-		sessions, err := read(now)
-		var changes, written []domain.Change
-		if err == nil {
-			changes, err = u.decide(ctx, sessions, p)
-		}
-		for _, c := range changes {
-			if !c.After.SameContent(c.Before) {
-				written = append(written, c)
+// errLarge says that there is more than so many pages.
+var errLarge = errors.New("more pages")
+
+// ofUser changes what q selects, which must fit on so many pages, or else the error is errLarge. It decides page by
+// page, and keeps of each what is to be written.
+func (u *Patch) ofUser(ctx context.Context, q port.ListQuery, pages int, p domain.Patch) (n int, err error) {
+	err = attempts(ctx, func() error {
+		q := q
+		q.Now, n = u.Clock.now(), 0
+		d := u.decider(p)
+		if q.ApplicationID != "" {
+			if _, err := d.policy(ctx, q.TenantID, q.ApplicationID); err != nil {
+				return err
 			}
 		}
-		if err == nil && len(written) > 0 {
-			err = u.Tokens.Change(ctx, tenantID, written, now)
+		for page := 1; ; page++ {
+			q.Limit = maxPatched + 1 - n
+			found, err := u.Tokens.List(ctx, q)
+			if err != nil {
+				return err
+			}
+			if n += len(found.Sessions); n > maxPatched {
+				return domain.NewInvalid("userId", domain.TooMany, "this user has more than 1000 active sessions: "+
+					"change them by application, or one by one")
+			}
+			if q.Below = found.Next; page == pages && !q.Below.IsZero() {
+				return errLarge
+			}
+			for _, s := range found.Sessions {
+				if _, err := d.decide(ctx, s.Token); err != nil {
+					return err
+				}
+			}
+			if q.Below.IsZero() {
+				return u.write(ctx, q.TenantID, d, q.Now)
+			}
 		}
-		if err == nil {
-			return changes, nil
+	})
+	return n, err
+}
+
+// write stores what d decided.
+func (u *Patch) write(ctx context.Context, tenantID string, d *decider, now time.Time) error {
+	if err := d.problems.Err(); err != nil {
+		return err
+	}
+	if len(d.changes) == 0 {
+		return nil
+	}
+	return u.Tokens.Change(ctx, tenantID, d.changes, now)
+}
+
+// attempts runs f, which reads, decides and writes, again if one of the sessions was changed or ended meanwhile.
+func attempts(ctx context.Context, f func() error) error {
+	for attempt := range patchAttempts {
+		if err := pause(ctx, attempt); err != nil {
+			return fmt.Errorf("patch: wait for another attempt: %w: %w", domain.ErrBusy, err)
 		}
-		if !errors.Is(err, domain.ErrConflict) {
-			return nil, fault("patch", err)
+		switch err := f(); {
+		case err == nil || errors.Is(err, errLarge):
+			return err
+		case !errors.Is(err, domain.ErrConflict):
+			return fault("patch", err)
 		}
 	}
-	return nil, fmt.Errorf("patch: %w", domain.ErrBusy)
+	return fmt.Errorf("patch: %w", domain.ErrBusy)
 }
 
 // pause waits before a further attempt, for a random time: two callers that change the same sessions in a loop would
@@ -142,61 +238,96 @@ func pause(ctx context.Context, attempt int) error {
 	}
 }
 
-// active reads all sessions that q selects.
-func (u *Patch) active(ctx context.Context, q port.ListQuery) (found []domain.Session, err error) {
-	for range maxPatchPages {
-		q.Limit = maxPatched + 1 - len(found)
-		page, err := u.Tokens.List(ctx, q)
-		if err != nil {
-			return nil, err
-		}
-		found = append(found, page.Sessions...)
-		if len(found) > maxPatched {
-			return nil, domain.NewInvalid("userId", domain.TooMany, "this user has more than 1000 active sessions: "+
-				"change them by application, or one by one")
-		}
-		if q.Below = page.Next; q.Below.IsZero() {
-			return found, nil
-		}
-	}
-	return nil, domain.NewInvalid("userId", domain.TooMany,
-		"this user has too many refresh tokens to look at, ended ones included: change the sessions one by one")
+// decider applies a patch to one session after another.
+type decider struct {
+	*Patch
+	patch    domain.Patch
+	policies map[string]domain.Policy // by application
+	changes  []domain.Change          // those that differ in something
+	problems domain.Problems
+	refused  int
 }
 
-// decide applies p to each session. ErrConflict means that an application was deleted meanwhile.
-func (u *Patch) decide(ctx context.Context, sessions []domain.Session, p domain.Patch) ([]domain.Change, error) {
-	policies := map[string]domain.Policy{}
-	changes := make([]domain.Change, 0, len(sessions))
-	var problems domain.Problems
-	refused := 0
-	for _, s := range sessions {
-		t := s.Token
-		policy, known := policies[t.ApplicationID]
-		if !known {
-			var err error
-			policy, err = u.Directory.Policy(ctx, t.TenantID, t.ApplicationID)
-			if errors.Is(err, domain.ErrNotFound) {
-				err = domain.ErrConflict
-			}
-			if err != nil {
-				return nil, err
-			}
-			policies[t.ApplicationID] = policy
+func (u *Patch) decider(p domain.Patch) *decider {
+	return &decider{Patch: u, patch: p, policies: map[string]domain.Policy{}}
+}
+
+func (d *decider) policy(ctx context.Context, tenantID, applicationID string) (domain.Policy, error) {
+	policy, known := d.policies[applicationID]
+	if !known {
+		var err error
+		if policy, err = d.Directory.Policy(ctx, tenantID, applicationID); err != nil {
+			return policy, err
 		}
-		after, err := t.Patched(p, policy, domain.Issuer(u.PublicURL, t.TenantID, policy.Issuer))
-		if invalid := (*domain.Invalid)(nil); err != nil && !errors.As(err, &invalid) {
-			return nil, err
-		}
-		problems.Merge("", err)
-		if err != nil {
-			if refused++; refused == maxNamed {
-				break
-			}
-		}
-		changes = append(changes, domain.Change{Before: t, After: after})
+		d.policies[applicationID] = policy
 	}
-	if err := problems.Err(); err != nil {
-		return nil, err
+	return policy, nil
+}
+
+// decide returns t as it is to be, if it can take the patch; else it notes why not. ErrConflict means that t's
+// application was deleted meanwhile.
+func (d *decider) decide(ctx context.Context, t domain.RefreshToken) (domain.RefreshToken, error) {
+	policy, err := d.policy(ctx, t.TenantID, t.ApplicationID)
+	if errors.Is(err, domain.ErrNotFound) {
+		err = domain.ErrConflict
 	}
-	return changes, nil
+	if err != nil {
+		return t, err
+	}
+	after, err := t.Patched(d.patch, policy, domain.Issuer(d.PublicURL, t.TenantID, policy.Issuer))
+	if invalid := (*domain.Invalid)(nil); errors.As(err, &invalid) {
+		d.problems.Merge("", err)
+		if d.refused++; d.refused == maxNamed {
+			return t, d.problems.Err()
+		}
+		d.changes = nil // nothing is going to be written
+		return t, nil
+	}
+	if err == nil && d.refused == 0 && !after.SameContent(t) {
+		d.changes = append(d.changes, domain.Change{Before: t, After: after})
+	}
+	return after, err
+}
+
+// patchTurns are the turns that patches wait for. The zero value is ready.
+type patchTurns struct {
+	mu   sync.Mutex
+	held map[patchTurn]*patchQueue // there is one only while somebody has or awaits a turn
+}
+
+// patchTurn is a user's, a tenant's if the user is empty, or everybody's if both are.
+type patchTurn struct{ tenantID, userID string }
+
+type patchQueue struct {
+	places chan struct{} // Go serves those that wait to send in the order of their coming
+	inside int           // with those that wait
+}
+
+// take waits for one of so many places, first in, first out. pass gives it back.
+func (t *patchTurns) take(ctx context.Context, of patchTurn, places int) (pass func(), err error) {
+	t.mu.Lock()
+	if t.held == nil {
+		t.held = map[patchTurn]*patchQueue{}
+	}
+	q := t.held[of]
+	if q == nil {
+		q = &patchQueue{places: make(chan struct{}, places)}
+		t.held[of] = q
+	}
+	q.inside++
+	t.mu.Unlock()
+	leave := func() {
+		t.mu.Lock()
+		defer t.mu.Unlock()
+		if q.inside--; q.inside == 0 {
+			delete(t.held, of)
+		}
+	}
+	select {
+	case q.places <- struct{}{}:
+		return func() { <-q.places; leave() }, nil
+	case <-ctx.Done():
+		leave()
+		return nil, fmt.Errorf("patch: wait behind other patches: %w: %w", domain.ErrBusy, ctx.Err())
+	}
 }

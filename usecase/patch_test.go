@@ -8,6 +8,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
@@ -25,6 +26,11 @@ func claimPatch(t *testing.T, name string, value any) domain.Patch {
 		t.Fatalf("%q is no name of a claim", name)
 	}
 	return domain.Patch{Claims: &p}
+}
+
+// patching is what another process patches with, by these refresh tokens.
+func (w *world) patching(tokens port.RefreshTokens) *usecase.Patch {
+	return &usecase.Patch{Tokens: tokens, Directory: w.probe, PublicURL: publicURL, Clock: w.clock.now}
 }
 
 func rolesPatch(roles ...string) domain.Patch { return domain.Patch{Roles: &roles} }
@@ -146,8 +152,7 @@ func TestAChangeIsMergedIntoWhatIsStoredByThen(t *testing.T) {
 	meddler := &meddler{RefreshTokens: w.probe, times: 4, meddle: func(n int) {
 		w.changed(t, g, claimPatch(t, fmt.Sprintf("other%d", n), n))
 	}}
-	change := *w.patch
-	change.Tokens = meddler
+	change := w.patching(meddler)
 	_, err := change.One(t.Context(), "acme", g.RefreshToken.ID.String(), claimPatch(t, "mine", 0))
 	must(t, err)
 	const want = `{"other1":"1","other2":"2","other3":"3","other4":"4","mine":"0"}`
@@ -192,8 +197,7 @@ func TestASessionThatEndsMeanwhileIsLeftOut(t *testing.T) {
 	} {
 		w := newWorld(t)
 		stays, ends := w.issued(t, "shop"), w.issued(t, "reusable")
-		change := *w.patch
-		change.Tokens = &meddler{RefreshTokens: w.probe, times: 1, meddle: func(int) { must(t, end(w, ends)) }}
+		change := w.patching(&meddler{RefreshTokens: w.probe, times: 1, meddle: func(int) { must(t, end(w, ends)) }})
 		n, err := change.OfUser(t.Context(), usecase.PatchInput{TenantID: "acme", UserID: new("ana"), Patch: rolesPatch("viewer")})
 		if err != nil || n != 1 {
 			t.Errorf("%s: changed %d (%v), want 1", name, n, err)
@@ -204,8 +208,7 @@ func TestASessionThatEndsMeanwhileIsLeftOut(t *testing.T) {
 
 		w = newWorld(t)
 		ends = w.issued(t, "shop")
-		change = *w.patch
-		change.Tokens = &meddler{RefreshTokens: w.probe, times: 1, meddle: func(int) { must(t, end(w, ends)) }}
+		change = w.patching(&meddler{RefreshTokens: w.probe, times: 1, meddle: func(int) { must(t, end(w, ends)) }})
 		_, err = change.One(t.Context(), "acme", ends.RefreshToken.ID.String(), rolesPatch("viewer"))
 		wantErr(t, err, domain.ErrNotFound)
 	}
@@ -215,7 +218,7 @@ func TestASessionThatEndsMeanwhileIsLeftOut(t *testing.T) {
 func TestAnApplicationThatIsDeletedMeanwhile(t *testing.T) {
 	w := newWorld(t)
 	g := w.issued(t, "shop")
-	change := *w.patch
+	change := w.patching(w.probe)
 	change.Directory = &deleting{w.probe, func() error { return w.store.DeleteApplication(t.Context(), "acme", "shop", w.clock.now()) }}
 	_, err := change.One(t.Context(), "acme", g.RefreshToken.ID.String(), rolesPatch("viewer"))
 	wantErr(t, err, domain.ErrNotFound)
@@ -249,7 +252,6 @@ func TestAChangeOfAUserCoversWhatItSelects(t *testing.T) {
 		"user":                      {usecase.PatchInput{UserID: new("ana")}, []int{0, 1, 2}},
 		"user and application":      {usecase.PatchInput{UserID: new("ana"), ApplicationID: new("shop")}, []int{0, 1}},
 		"another application":       {usecase.PatchInput{UserID: new("ana"), ApplicationID: new("guarded")}, nil},
-		"an unknown application":    {usecase.PatchInput{UserID: new("ana"), ApplicationID: new("nothing")}, nil},
 		"a user without a session":  {usecase.PatchInput{UserID: new("eve")}, nil},
 		"a user of another session": {usecase.PatchInput{UserID: new("bob")}, []int{3}},
 	} {
@@ -344,14 +346,20 @@ func TestAnIssueIsNotRepeatedAfterAChange(t *testing.T) {
 // manySessions stores n sessions of a user, each with as many claims as there may be.
 func (w *world) manySessions(t *testing.T, user string, n int) (ids []domain.ID) {
 	t.Helper()
+	return w.manySessionsOf(t, "acme", user, n, 4000)
+}
+
+func (w *world) manySessionsOf(t *testing.T, tenantID, user string, n, size int) (ids []domain.ID) {
+	t.Helper()
 	now := stored(w.clock.now())
 	for i := range n {
 		id, err := domain.NewID(now.Add(time.Duration(i)*time.Millisecond), w.random)
 		must(t, err)
 		_, err = w.store.Insert(t.Context(), domain.RefreshToken{
-			ID: id, TenantID: "acme", ApplicationID: "shop", UserID: user, Generation: 1, IssuedAt: now, RotatedAt: now, LastUsedAt: now,
+			ID: id, TenantID: tenantID, ApplicationID: "shop", UserID: user,
+			Generation: 1, IssuedAt: now, RotatedAt: now, LastUsedAt: now,
 			ExpiresAt: now.Add(time.Hour).Truncate(time.Second),
-			Claims:    domain.Object(`{"a":"` + strings.Repeat("x", 4000) + `"}`),
+			Claims:    domain.Object(`{"a":"` + strings.Repeat("x", size) + `"}`),
 		})
 		must(t, err)
 		ids = append(ids, id)
@@ -407,31 +415,198 @@ func TestASessionThatCannotTakeAChangeIsNamed(t *testing.T) {
 	}
 }
 
-// The ended sessions of a user could be read for ever.
+// A typo is not to look like a change that had nothing to do, as it is with a DELETE.
+func TestAChangeInAnUnknownApplicationIsNotFound(t *testing.T) {
+	w := newWorld(t)
+	g := w.issued(t, "shop")
+	in := usecase.PatchInput{TenantID: "acme", UserID: new("ana"), ApplicationID: new("shpo"), Patch: rolesPatch("a")}
+	_, err := w.patch.OfUser(t.Context(), in)
+	wantErr(t, err, domain.ErrNotFound)
+
+	in.ApplicationID = new("shop")
+	change := w.patching(&meddler{RefreshTokens: w.probe, times: 1, meddle: func(int) {
+		must(t, w.store.DeleteApplication(t.Context(), "acme", "shop", w.clock.now()))
+	}})
+	_, err = change.OfUser(t.Context(), in)
+	wantErr(t, err, domain.ErrNotFound)
+	if got := w.record(t, g.RefreshToken.ID).Roles; len(got) > 0 {
+		t.Errorf("roles = %v", got)
+	}
+}
+
+// The ended sessions of a user could be read for ever. Who has too many of them is not told of active ones.
 func TestReadingForAChangeIsBounded(t *testing.T) {
 	w := newWorld(t)
 	endless := &endless{RefreshTokens: w.probe}
-	change := *w.patch
-	change.Tokens = endless
+	change := w.patching(endless)
 	_, err := change.OfUser(t.Context(), usecase.PatchInput{TenantID: "acme", UserID: new("ana"), Patch: rolesPatch("a")})
 	wantCodes(t, err, "[tooMany]userId")
-	if endless.pages != 40 {
-		t.Errorf("%d pages were read, want 40", endless.pages)
+	if text := err.Error(); !strings.Contains(text, "too many ended refresh tokens") {
+		t.Errorf("error = %s, want it to name the ended ones", text)
+	}
+	if want := append([]int{1 << 18}, slices.Repeat([]int{1 << 20}, 40)...); !slices.Equal(endless.pages, want) {
+		t.Errorf("pages of %v bytes were read, want %v", endless.pages, want)
 	}
 }
 
 // endless is a user whose sessions have all ended.
 type endless struct {
 	port.RefreshTokens
-	pages int
+	pages []int // their bytes
 }
 
 func (e *endless) List(_ context.Context, q port.ListQuery) (port.Page, error) {
-	e.pages++
-	if q.MaxRows != 5_000 || q.MaxBytes != 1<<20 || q.Limit < 1 {
+	e.pages = append(e.pages, q.MaxBytes)
+	if q.MaxRows != 5_000 || q.Limit < 1 {
 		return port.Page{}, fmt.Errorf("a page of %+v", q)
 	}
-	return port.Page{Next: domain.ID{0: 1, 15: byte(100 - e.pages)}}, nil
+	return port.Page{Next: domain.ID{0: 1, 15: byte(100 - len(e.pages))}}, nil
+}
+
+// gauge counts the patches that are between the first page that they read and the end of their write.
+type gauge struct {
+	port.RefreshTokens
+	mu    sync.Mutex
+	large map[patched]bool
+	most  int       // of large ones
+	order []patched // of their writes
+	fault string
+}
+
+type patched struct{ tenantID, userID string }
+
+func (g *gauge) List(ctx context.Context, q port.ListQuery) (port.Page, error) {
+	if q.MaxBytes == 1<<20 && q.Below.IsZero() {
+		g.enter(patched{q.TenantID, q.UserID})
+	}
+	time.Sleep(time.Millisecond) // of synctest: whoever can run meanwhile does
+	return g.RefreshTokens.List(ctx, q)
+}
+
+func (g *gauge) enter(of patched) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	for other := range g.large {
+		if other.tenantID == of.tenantID {
+			g.fault = fmt.Sprintf("%v came in while %v was inside", of, other)
+		}
+	}
+	g.large[of] = true
+	g.most = max(g.most, len(g.large))
+}
+
+func (g *gauge) Change(ctx context.Context, tenantID string, changes []domain.Change, now time.Time) error {
+	time.Sleep(time.Millisecond) // of synctest
+	err := g.RefreshTokens.Change(ctx, tenantID, changes, now)
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	of := patched{tenantID, changes[0].Before.UserID}
+	delete(g.large, of)
+	g.order = append(g.order, of)
+	return err
+}
+
+// Patches of one user that come concurrently take turns: each reads once, writes once and succeeds, however many there
+// are. Without turns each but the first would find at its write that it has read in vain.
+func TestConcurrentChangesOfAUserTakeTurns(t *testing.T) {
+	for name, sessions := range map[string]int{"few sessions": 3, "many sessions": 300} {
+		synctest.Test(t, func(t *testing.T) {
+			w := newWorld(t)
+			ids := w.manySessionsOf(t, "acme", "ana", sessions, 1000)
+			store := &gauge{RefreshTokens: w.probe, large: map[patched]bool{}}
+			patch := w.patching(store)
+			const callers = 16
+			var all sync.WaitGroup
+			for n := range callers {
+				p := claimPatch(t, fmt.Sprintf("c%d", n), n)
+				all.Go(func() {
+					if n%4 == 0 {
+						_, err := patch.One(t.Context(), "acme", ids[0].String(), p)
+						must(t, err)
+						return
+					}
+					in := usecase.PatchInput{TenantID: "acme", UserID: new("ana"), Patch: p}
+					if n, err := patch.OfUser(t.Context(), in); err != nil || n != sessions {
+						t.Errorf("%s: changed %d (%v), want %d", name, n, err, sessions)
+					}
+				})
+			}
+			all.Wait()
+			if got := w.probe.count("Change"); got != callers || store.most > 1 || store.fault != "" {
+				t.Errorf("%s: %d writes, want %d; %d large ones concurrently, want 1 at most; %s",
+					name, got, callers, store.most, store.fault)
+			}
+			claims := string(w.record(t, ids[0]).Claims)
+			for n := range callers {
+				if want := fmt.Sprintf(`"c%d":"%[1]d"`, n); !strings.Contains(claims, want) {
+					t.Errorf("%s: claims = %.200s, want %s in it", name, claims, want)
+				}
+			}
+		})
+	}
+}
+
+// Of the patches that read more than a quarter of a page two are under way in a process, one of a tenant: what they hold
+// is bounded, and a tenant with many of them does not hold up another one.
+func TestLargeChangesAreFewAndFair(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		store := &gauge{RefreshTokens: w.probe, large: map[patched]bool{}}
+		patch := w.patching(store)
+		var all sync.WaitGroup
+		change := func(tenantID, userID string) {
+			w.manySessionsOf(t, tenantID, userID, 70, 4000)
+			all.Go(func() {
+				in := usecase.PatchInput{TenantID: tenantID, UserID: &userID, Patch: rolesPatch("viewer")}
+				if n, err := patch.OfUser(t.Context(), in); err != nil || n != 70 {
+					t.Errorf("%s of %s: changed %d (%v), want 70", userID, tenantID, n, err)
+				}
+			})
+			synctest.Wait() // they come in this order
+		}
+		for n := range 8 {
+			change("acme", fmt.Sprint("user", n))
+		}
+		others := []string{"globex", "initech", "umbrella"}
+		for _, tenantID := range others {
+			must(t, w.store.SaveTenant(t.Context(), domain.Tenant{ID: tenantID, Name: tenantID}))
+			w.application(t, tenantID, "shop", domain.Settings{})
+			change(tenantID, "user")
+		}
+		all.Wait()
+		if store.most != 2 || store.fault != "" {
+			t.Errorf("%d large ones concurrently, want 2; %s", store.most, store.fault)
+		}
+		for i, of := range store.order[:2*len(others)] {
+			others = slices.DeleteFunc(others, func(id string) bool { return id == of.tenantID })
+			t.Log(i, of)
+		}
+		if len(others) > 0 {
+			t.Errorf("%v came after six, want them to take turns with the tenant that came first", others)
+		}
+	})
+}
+
+// Who waits in vain for a turn hears that, and leaves nothing behind: it is not the store that failed.
+func TestAWaitForATurnEndsWithTheRequest(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		g := w.issued(t, "shop")
+		patch := w.patching(nil)
+		patch.Tokens = &meddler{RefreshTokens: w.probe, times: 1, meddle: func(int) {
+			ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+			defer cancel()
+			_, err := patch.OfUser(ctx, usecase.PatchInput{TenantID: "acme", UserID: new("ana"), Patch: rolesPatch("a")})
+			wantErr(t, err, domain.ErrBusy)
+			if errors.Is(err, domain.ErrUnavailable) || !strings.Contains(err.Error(), "wait behind other patches") {
+				t.Errorf("error = %v, want it to say what the patch waited for", err)
+			}
+		}}
+		for range 2 {
+			_, err := patch.One(t.Context(), "acme", g.RefreshToken.ID.String(), rolesPatch("b"))
+			must(t, err)
+		}
+	})
 }
 
 // Two backends change different claims of the same sessions, and exchanges go on meanwhile: all of it is there in the end.
