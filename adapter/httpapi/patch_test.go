@@ -105,7 +105,14 @@ func TestAPatchOfAUser(t *testing.T) {
 	}
 	patch("userId=ada", `{"roles":["editor"]}`, 2)
 	patch("usersId=ada&applicationId=shop", `{"scopes":["read"]}`, 1)
-	patch("userID=ada&applicationsId=nothing", `{"scopes":["write"]}`, 0)
+	// A mistyped application is no change of nothing, as a DELETE of it is no revocation of nothing.
+	for _, method := range []string{"PATCH", "DELETE"} {
+		caller, body := patcher, text(`{"scopes":["write"]}`)
+		if method == "DELETE" {
+			caller, body = backend, text("")
+		}
+		s.do(t, method, "/jwt/refresh?userId=ada&applicationsId=nothing", caller, body).want(t, 404)
+	}
 	patch("userId=eve", `{"scopes":["write"]}`, 0)
 	for name, want := range map[string]struct {
 		grant
