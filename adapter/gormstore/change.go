@@ -3,8 +3,10 @@ package gormstore
 import (
 	"bytes"
 	"context"
+	"crypto/sha256"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"gorm.io/gorm"
@@ -64,32 +66,63 @@ WHERE (` + columns("", changedColumns) + `) = (` + placeholdersFrom(8, 7) + `)
 // of what changed before the lock was got PostgreSQL compares the newest version. How many were locked is a column of
 // each of them, and not a subquery beside the UPDATE, because the UPDATE too looks again at a row that has changed, and
 // would then ask everything else again.
+//
+// What stays is sent as NULL, and of objects only the SHA-256 of what was read. Texts of a thousand refresh tokens are
+// megabytes, which the process would hold three times over while they are sent; and PostgreSQL leaves a long text where
+// it is stored if the row is given back the reference to it.
 var changeMany = `
 WITH locked AS (
   SELECT c.*
-  FROM unnest($1::bytea[], ` + changedArrays(2) + `, ` + changedArrays(9) + `)
+  FROM unnest($1::bytea[], ` + changedArrays(2, func(string) string { return "text" }) + `,
+      ` + changedArrays(9, comparedType) + `)
     AS c (id, ` + columns("new_", changedColumns) + `, ` + columns("old_", changedColumns) + `), refresh_tokens
   WHERE refresh_tokens.id = c.id AND ` + tenantIs("$16") + `
-    AND (` + columns("refresh_tokens.", changedColumns) + `) = (` + columns("c.old_", changedColumns) + `)
+    AND (` + eachChanged(compared) + `) = (` + columns("c.old_", changedColumns) + `)
     AND ` + alive("$17") + `
   ORDER BY refresh_tokens.id FOR NO KEY UPDATE OF refresh_tokens
 ), counted AS (
   SELECT *, count(*) OVER () AS fit FROM locked
 )
-UPDATE refresh_tokens SET (` + columns("", changedColumns) + `) = ROW (` + columns("c.new_", changedColumns) + `)
+UPDATE refresh_tokens SET (` + columns("", changedColumns) + `) = ROW (` + eachChanged(replaced) + `)
 FROM counted AS c
 WHERE refresh_tokens.id = c.id AND c.fit = cardinality($1::bytea[])`
 
-// changedArrays are the placeholders of an array for each of changedColumns.
-func changedArrays(first int) string {
-	text := ""
-	for i := range changedColumns {
-		if i > 0 {
-			text += ", "
-		}
-		text += fmt.Sprintf("$%d::text[]", first+i)
+// isObject reports whether a column has a JSON object, which can be long.
+func isObject(column string) bool { return column == "claims" || column == "data" }
+
+// compared is what changeMany compares of a column, and comparedType the type of that.
+func compared(column string) string {
+	if isObject(column) {
+		return `sha256(convert_to(refresh_tokens.` + column + `, 'UTF8'))`
 	}
-	return text
+	return `refresh_tokens.` + column
+}
+
+func comparedType(column string) string {
+	if isObject(column) {
+		return "bytea"
+	}
+	return "text"
+}
+
+// replaced is what changeMany stores in a column.
+func replaced(column string) string {
+	return `COALESCE(c.new_` + column + `, refresh_tokens.` + column + `)`
+}
+
+func eachChanged(text func(column string) string) string {
+	texts := make([]string, len(changedColumns))
+	for i, column := range changedColumns {
+		texts[i] = text(column)
+	}
+	return strings.Join(texts, ", ")
+}
+
+// changedArrays are the placeholders of an array for each of changedColumns.
+func changedArrays(first int, elements func(column string) string) string {
+	return eachChanged(func(column string) string {
+		return fmt.Sprintf("$%d::%s[]", first+slices.Index(changedColumns, column), elements(column))
+	})
 }
 
 // Change implements port.RefreshTokens. Of several refresh tokens those who wait for the same ones wait for each other
@@ -127,20 +160,43 @@ func changeAlone(db *gorm.DB, tenantID string, c changeRow, now int64) error {
 // changeTogether is for PostgreSQL: one statement.
 func (s *Store) changeTogether(ctx context.Context, tenantID string, rows []changeRow, now int64) error {
 	ids := make([][]byte, len(rows))
-	values := make([][]string, 2*len(changedColumns))
 	for i, c := range rows {
 		ids[i] = c.id[:]
-		for j, v := range slices.Concat(c.after, c.before) {
-			values[j] = append(values[j], v)
-		}
 	}
 	args := []any{ids}
-	for _, v := range values {
-		args = append(args, v)
+	for j := range changedColumns {
+		after := make([]*string, len(rows)) // nil for what stays
+		for i, c := range rows {
+			if c.after[j] != c.before[j] {
+				after[i] = &c.after[j]
+			}
+		}
+		args = append(args, after)
+	}
+	for j, column := range changedColumns {
+		if isObject(column) {
+			args = append(args, digests(rows, j))
+			continue
+		}
+		before := make([]string, len(rows))
+		for i, c := range rows {
+			before[i] = c.before[j]
+		}
+		args = append(args, before)
 	}
 	return s.writingMany(ctx, "change", func(db *gorm.DB) error {
 		return wrote(db.Exec(changeMany, slices.Concat(args, []any{tenantID, now})...), domain.ErrConflict)
 	})
+}
+
+// digests are those of column j as it was read.
+func digests(rows []changeRow, j int) [][]byte {
+	all := make([][]byte, len(rows))
+	for i, c := range rows {
+		d := sha256.Sum256([]byte(c.before[j]))
+		all[i] = d[:]
+	}
+	return all
 }
 
 // changeInTurn is for SQLite: one transaction.
