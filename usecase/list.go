@@ -40,7 +40,7 @@ type OneInput struct {
 // One returns the refresh token of that tenant and id, if it is in that state; else ErrNotFound, also for an id that
 // can be none. An owner gets ErrUnauthorized for all but its own user's, whether or not there is such a refresh token.
 func (l *List) One(ctx context.Context, in OneInput) (Session, error) {
-	if in.Owner != nil && in.State != "" {
+	if in.Owner != nil && !isOwnersState(in.State) {
 		return Session{}, errOwnersState
 	}
 	id, ok := domain.ParseID(in.ID)
@@ -60,6 +60,9 @@ func (l *List) One(ctx context.Context, in OneInput) (Session, error) {
 	}
 	return newSession(s, end, ended), nil
 }
+
+// isOwnersState reports whether an owner may ask for s: it shows the active ones, also where it names them.
+func isOwnersState(s domain.SessionState) bool { return s == "" || s == domain.ActiveSessions }
 
 var (
 	errNotOwn      = fmt.Errorf("the access token serves for its own user's sessions only: %w", domain.ErrUnauthorized)
@@ -145,7 +148,7 @@ func (l *List) query(in ListInput) (port.ListQuery, error) {
 	case in.Owner == nil:
 	case q.UserID != in.Owner.Subject:
 		return port.ListQuery{}, errNotOwn
-	case in.State != "":
+	case !isOwnersState(in.State):
 		return port.ListQuery{}, errOwnersState
 	}
 	return q, nil

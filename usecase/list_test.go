@@ -264,6 +264,8 @@ func TestAnOwnerSeesItsUsersActiveSessions(t *testing.T) {
 	}
 	must(t, one(mine.RefreshToken.ID.String(), ""))
 	must(t, one(other.RefreshToken.ID.String(), ""))
+	must(t, one(other.RefreshToken.ID.String(), domain.ActiveSessions))
+	wantCodes(t, one(mine.RefreshToken.ID.String(), domain.AllSessions), "[conflict]state")
 	wantErr(t, one(ended.RefreshToken.ID.String(), ""), domain.ErrNotFound)
 	for _, id := range []string{bobs.RefreshToken.ID.String(), domain.ID{9}.String(), "no UUID", ""} {
 		wantErr(t, one(id, ""), domain.ErrUnauthorized)
@@ -280,12 +282,16 @@ func TestAnOwnerSeesItsUsersActiveSessions(t *testing.T) {
 		"its user in an application": {
 			in: usecase.ListInput{UserID: new("ana"), ApplicationID: new("reusable")}, ids: []domain.ID{other.RefreshToken.ID},
 		},
-		"another user":           {in: usecase.ListInput{UserID: new("bob")}, err: domain.ErrUnauthorized},
-		"an application":         {in: usecase.ListInput{ApplicationID: new("shop")}, err: domain.ErrUnauthorized},
-		"the tenant":             {in: usecase.ListInput{}, err: domain.ErrUnauthorized},
-		"another user, ended":    {in: usecase.ListInput{UserID: new("bob"), State: domain.AllSessions}, err: domain.ErrUnauthorized},
-		"its user, ended":        {in: usecase.ListInput{UserID: new("ana"), State: domain.EndedSessions}, code: "[conflict]state"},
-		"its user, named active": {in: usecase.ListInput{UserID: new("ana"), State: domain.ActiveSessions}, code: "[conflict]state"},
+		"another user":        {in: usecase.ListInput{UserID: new("bob")}, err: domain.ErrUnauthorized},
+		"an application":      {in: usecase.ListInput{ApplicationID: new("shop")}, err: domain.ErrUnauthorized},
+		"the tenant":          {in: usecase.ListInput{}, err: domain.ErrUnauthorized},
+		"another user, ended": {in: usecase.ListInput{UserID: new("bob"), State: domain.AllSessions}, err: domain.ErrUnauthorized},
+		"its user, ended":     {in: usecase.ListInput{UserID: new("ana"), State: domain.EndedSessions}, code: "[conflict]state"},
+		"its user, all":       {in: usecase.ListInput{UserID: new("ana"), State: domain.AllSessions}, code: "[conflict]state"},
+		"its user, named active": {
+			in:  usecase.ListInput{UserID: new("ana"), State: domain.ActiveSessions},
+			ids: []domain.ID{other.RefreshToken.ID, mine.RefreshToken.ID},
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			tc.in.TenantID, tc.in.Limit, tc.in.Owner = "acme", 10, caller.Owner
