@@ -31,6 +31,26 @@ type chosen struct {
 	deletable bool
 }
 
+// cameWith returns what token strings in cookies are. The error is ErrTooManySessions if they are of too many.
+func (k *Keys) cameWith(ctx context.Context, ambient []domain.Secret) (domain.Ambient, error) {
+	var came domain.Ambient
+	for _, s := range ambient {
+		t, genuine, err := k.present(ctx, s)
+		switch {
+		case err != nil:
+			return domain.Ambient{}, err
+		case genuine:
+			came.Add(t)
+		case !domain.IsTokenStringForm(s.Reveal()):
+			came.Foreign = true
+		}
+	}
+	if len(came.Sessions) > domain.MaxAmbientSessions {
+		return domain.Ambient{}, ErrTooManySessions
+	}
+	return came, nil
+}
+
 // choose finds the token string in cookies that counts. Of one session it is the string of the highest generation, and
 // the store is not asked: nearly every request is so. Of several sessions each is read, once limit, if it is set, has
 // admitted it.
@@ -38,24 +58,14 @@ func (k *Keys) choose(
 	ctx context.Context, tokens port.RefreshTokens, ambient []domain.Secret, tenantID string, now time.Time,
 	limit func(domain.PresentedToken) error,
 ) (chosen, error) {
-	var came domain.Ambient
-	for _, s := range ambient {
-		t, genuine, err := k.present(ctx, s)
-		switch {
-		case err != nil:
-			return chosen{}, err
-		case genuine:
-			came.Add(t)
-		case !domain.IsTokenStringForm(s.Reveal()):
-			came.Foreign = true
-		}
+	came, err := k.cameWith(ctx, ambient)
+	if err != nil {
+		return chosen{}, err
 	}
-	switch n := len(came.Sessions); {
-	case n > domain.MaxAmbientSessions:
-		return chosen{}, ErrTooManySessions
-	case n == 0:
+	switch len(came.Sessions) {
+	case 0:
 		return chosen{choice: domain.Choice{Outcome: domain.RefusedInvalid}, deletable: !came.Foreign}, nil
-	case n == 1:
+	case 1:
 		return chosen{presented: came.Sessions[0], found: true, deletable: !came.Foreign}, nil
 	}
 	candidates := make([]domain.Candidate, len(came.Sessions))

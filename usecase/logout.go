@@ -8,10 +8,9 @@ import (
 	"github.com/refreshd/refreshd/port"
 )
 
-// Logout revokes the session that a browser's cookies name. What the holder of a token string can do with it anyway, to
+// Logout revokes the sessions that a browser's cookies name. What the holder of a token string can do with it anyway, to
 // end its session by exchanging an old one, needs no other credential.
 type Logout struct {
-	Tokens      port.RefreshTokens
 	Revocations port.Revocations
 	Directory   port.Directory
 	Keys        *Keys
@@ -20,38 +19,48 @@ type Logout struct {
 
 // LogoutInput is what a browser sends.
 type LogoutInput struct {
-	TenantID string          // must be the session's
+	TenantID string          // must be the sessions'
 	Ambient  []domain.Secret // the token strings in the cookies
 	// Limit, if set, is called before the store is, for each session that has a genuine token string. Its error is Do's
 	// as it is.
 	Limit func(domain.PresentedToken) error
 }
 
-// Do revokes the session, chosen as an exchange chooses it, and returns its id. When it has returned, no exchange of
-// it that starts later succeeds. It returns ErrNotFound if no session counts or the one that does has ended;
-// ErrSeveralSessions and ErrTooManySessions, with nothing revoked, where it cannot choose.
-func (l *Logout) Do(ctx context.Context, in LogoutInput) (domain.ID, error) {
-	now := l.Clock.now()
-	c, err := l.Keys.choose(ctx, l.Tokens, in.Ambient, in.TenantID, now, in.Limit)
+// Do revokes every active session of the tenant that the cookies name, and returns their ids. It does not choose one as
+// an exchange does: the cookies of all are deleted, and a session that stayed active would be one that nobody can see.
+// When it has returned, no exchange of them that starts later succeeds.
+//
+// It returns ErrNotFound if none is active, and ErrTooManySessions with nothing revoked. After any other error some may
+// have been revoked: the same request again revokes the others.
+func (l *Logout) Do(ctx context.Context, in LogoutInput) ([]domain.ID, error) {
+	came, err := l.Keys.cameWith(ctx, in.Ambient)
 	if err != nil {
-		return domain.ID{}, err
+		return nil, err
 	}
-	if !c.found {
-		return domain.ID{}, domain.ErrNotFound
-	}
-	if in.Limit != nil {
-		if err := in.Limit(c.presented); err != nil {
-			return domain.ID{}, err
+	for _, t := range came.Sessions {
+		if in.Limit != nil {
+			if err := in.Limit(t); err != nil {
+				return nil, err
+			}
 		}
 	}
 	if !domain.IsTenantID(in.TenantID) {
-		return domain.ID{}, domain.ErrNotFound
+		return nil, domain.ErrNotFound
 	}
-	err = l.Revocations.Revoke(ctx, in.TenantID, c.presented.ID, port.Revocation{At: now, Reason: domain.RevokedByCall})
-	if err != nil {
-		return domain.ID{}, fault("log out", err)
+	var revoked []domain.ID
+	how := port.Revocation{At: l.Clock.now(), Reason: domain.RevokedByCall}
+	for _, t := range came.Sessions {
+		switch err := l.Revocations.Revoke(ctx, in.TenantID, t.ID, how); {
+		case err == nil:
+			revoked = append(revoked, t.ID)
+		case !errors.Is(err, domain.ErrNotFound):
+			return nil, fault("log out", err)
+		}
 	}
-	return c.presented.ID, nil
+	if len(revoked) == 0 {
+		return nil, domain.ErrNotFound
+	}
+	return revoked, nil
 }
 
 // Policy returns the policy of the application that an access token is for, which names its cookies; the default one if

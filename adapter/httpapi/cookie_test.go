@@ -242,7 +242,7 @@ func TestACookieCountsOnlyFromOurOwnPages(t *testing.T) {
 				got.want(t, 200)
 				return
 			}
-			got.want(t, 400, "[invalid]refreshToken").keepsCookies(t)
+			got.want(t, 400, "[invalid]Origin").keepsCookies(t)
 			if got.outcome() != "" || !cmp.Equal(before, s.dump(t)) {
 				t.Errorf("got outcome %q and perhaps a change of what another site may not touch", got.outcome())
 			}

@@ -53,11 +53,18 @@ func (a *API) cookies(c echo.Context, name string) (tokenStrings []domain.Secret
 		}
 	}
 	if len(tokenStrings) > 0 && !a.ownPage(c) {
-		return nil, domain.NewInvalid("refreshToken", domain.Malformed,
+		// The field is not refreshToken: the token string may be good, and is to be kept.
+		return nil, domain.NewInvalid(echo.HeaderOrigin, domain.Malformed,
 			"the cookie does not count on a request from another site: "+
 				"send the token string in the body, or configure the origin")
 	}
 	return tokenStrings, nil
+}
+
+// isBrowser reports whether a request says that a browser sent it, and from where.
+func isBrowser(c echo.Context) bool {
+	header := c.Request().Header
+	return header.Get(echo.HeaderOrigin) != "" || header.Get("Sec-Fetch-Site") != ""
 }
 
 // ownPage reports whether a request that a browser may have sent comes from a page of the service, or of a configured
@@ -240,7 +247,9 @@ func (a *API) refuseCookies(c echo.Context, name string, err error) error {
 	record := web.Note(c)
 	switch {
 	case errors.Is(err, usecase.ErrTooManySessions):
-		record.Proved()
+		if refused := record.Unread(); refused != nil {
+			return refused
+		}
 	case errors.Is(err, usecase.ErrSeveralSessions):
 		record.Exchanged(false)
 	default:

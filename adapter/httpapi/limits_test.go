@@ -688,6 +688,40 @@ func TestNothingShutsOutALogout(t *testing.T) {
 	h.do(t, "DELETE", "/jwt/refresh", tenant(aTenant), byCookie(h.adaShop)).want(t, 200)
 }
 
+// Strings of more sessions than are looked up are worth nothing, and cost an address what other genuine ones do. They
+// are refused as such also where guesses have used up what the address has.
+func TestCookiesOfTooManySessionsPay(t *testing.T) {
+	h := newHousehold(t)
+	var five []option
+	for range 5 {
+		five = append(five, byCookie(h.issue(t, "shop", "ada")))
+	}
+	for method, options := range map[string][]option{"POST": five, "DELETE": append(five, tenant(aTenant))} {
+		h.limit(t, web.RateLimits{Address: 1})
+		h.useUp(t, 10, "GET", "/jwt/nothing")
+		answered, calls := 0, h.store.callCount()
+		for range 300 {
+			got := h.do(t, method, "/jwt/refresh", options...)
+			if got.status == 429 {
+				got.refusedFor(t, "clientAddress")
+				continue
+			}
+			got.want(t, 400, "[conflict]refreshToken")
+			answered++
+		}
+		if n := h.store.callCount() - calls; answered != 100 || n != 0 {
+			t.Errorf("%s: %d were answered by %d calls of the store, want 100 and none", method, answered, n)
+		}
+	}
+	// They do not use up what the genuine string of a neighbour goes on with.
+	h.limit(t, web.RateLimits{Address: 1, RefreshToken: 1})
+	h.useUp(t, 10, "GET", "/jwt/nothing")
+	for range 300 {
+		h.do(t, "POST", "/jwt/refresh", five...)
+	}
+	h.exchange(t, h.bobShop.RefreshToken).want(t, 200)
+}
+
 // Somebody who has a copy of an ended session's string can use up that session's limit. A browser that still keeps the
 // string beside a live one must not hear of it.
 func TestTheLimitOfAnEndedSessionKeepsNoOtherOut(t *testing.T) {

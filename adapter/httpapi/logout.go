@@ -2,6 +2,10 @@ package httpapi
 
 import (
 	"errors"
+	"log/slog"
+	"net/http"
+	"slices"
+	"strings"
 
 	"github.com/labstack/echo/v4"
 
@@ -10,32 +14,51 @@ import (
 	"github.com/refreshd/refreshd/usecase"
 )
 
-// leaving returns the cookies of a logout: a DELETE without a selector, a body and Authorization, from an own page. It
-// returns none for any other request. No form of another site can send a DELETE, which is why no POST is a logout.
-func (a *API) leaving(c echo.Context) (name string, tokenStrings []domain.Secret, err error) {
+// leaving is what a logout by cookie sends.
+type leaving struct {
+	cookieName   string
+	tokenStrings []domain.Secret // empty if the browser has none
+}
+
+// leaving returns nil unless the request is a logout by cookie: a DELETE without a selector, a body and Authorization,
+// from an own page, in a browser or with one of the two cookies. No form of another site can send a DELETE, which is
+// why no POST is a logout.
+func (a *API) leaving(c echo.Context) (*leaving, error) {
 	credential, err := credential(c)
-	if err != nil || !credential.IsZero() || web.HasBody(c) || c.Request().Header.Get(echo.HeaderCookie) == "" {
-		return "", nil, nil
+	browser := isBrowser(c) && a.ownPage(c)
+	if err != nil || !credential.IsZero() || web.HasBody(c) || !browser && c.Request().Header.Get(echo.HeaderCookie) == "" {
+		return nil, nil
 	}
 	for parameter := range c.Request().URL.Query() {
 		if parameter != domain.FieldCookieName {
-			return "", nil, nil
+			return nil, nil
 		}
 	}
 	query, err := web.Query[cookieQuery](c)
 	if err != nil {
-		return "", nil, err
+		return nil, err
 	}
-	if name, err = cookieName(query.CookieName); err != nil {
-		return "", nil, err
+	name, err := cookieName(query.CookieName)
+	if err != nil {
+		return nil, err
 	}
-	tokenStrings, err = a.cookies(c, name)
-	return name, tokenStrings, err
+	tokenStrings, err := a.cookies(c, name)
+	if err != nil {
+		return nil, err
+	}
+	has := func(name string) bool {
+		return slices.ContainsFunc(c.Cookies(), func(k *http.Cookie) bool { return k.Name == name })
+	}
+	if !browser && !(a.ownPage(c) && (has(name) || has(domain.AccessCookieName(name)))) {
+		return nil, nil
+	}
+	return &leaving{name, tokenStrings}, nil
 }
 
-// logout revokes the session that the cookies name. They are deleted whatever they hold, once the store has answered:
-// who logs out of a session that has ended, or was never there, is logged out.
-func (a *API) logout(c echo.Context, name string, tokenStrings []domain.Secret) error {
+// logout revokes every session that the cookies name. They are deleted whatever they hold, also where no session was
+// active (404): no script of the page could. They stay only where the request was not decided: no tenant is named, the
+// store failed (5xx), or a limit was reached (429).
+func (a *API) logout(c echo.Context, l leaving) error {
 	tenantID, err := namedTenant(c)
 	if err != nil {
 		return err
@@ -44,32 +67,40 @@ func (a *API) logout(c echo.Context, name string, tokenStrings []domain.Secret) 
 		return domain.NewInvalid(tenantHeader, domain.Blank, "name the tenant in this header")
 	}
 	record := web.Note(c)
-	id, err := a.Logout.Do(c.Request().Context(), usecase.LogoutInput{
-		TenantID: tenantID, Ambient: tokenStrings, Limit: record.Presented,
+	ids, err := a.Logout.Do(c.Request().Context(), usecase.LogoutInput{
+		TenantID: tenantID, Ambient: l.tokenStrings, Limit: record.Presented,
 	})
 	if err != nil && !errors.Is(err, domain.ErrNotFound) {
-		return a.refuseCookies(c, name, err)
+		return a.refuseCookies(c, l.cookieName, err)
 	}
-	if err != nil {
+	if err != nil && len(l.tokenStrings) > 0 {
 		if failed := record.FailedProof(); failed != nil { // unless one was genuine
 			return failed
 		}
 	}
 	record.Exchanged(err == nil)
-	a.deleteCookies(c, name, domain.Policy{})
+	a.deleteCookies(c, l.cookieName, domain.Policy{})
 	if err != nil {
 		return err
 	}
 	record.Tenant = tenantID
-	tellRevoked(record, domain.Selector{TokenID: id})
-	return done(c, "The refresh token was revoked.", revokedData{TokenID: id.String()})
+	if len(ids) == 1 {
+		tellRevoked(record, domain.Selector{TokenID: ids[0]})
+		return done(c, "The refresh token was revoked.", revokedData{TokenID: ids[0].String()})
+	}
+	record.Event, record.Kind = eventTokenRevoked, revokedToken
+	data := revokedData{TokenID: ids[0].String()}
+	for _, id := range ids {
+		data.TokenIDs = append(data.TokenIDs, id.String())
+	}
+	record.Raise(slog.LevelInfo, slog.String("tokenId", strings.Join(data.TokenIDs, " ")))
+	return done(c, "The refresh tokens were revoked.", data)
 }
 
 // ownerPolicy returns the policy that names the cookies of an owner who sends a request from an own page in a browser;
 // nil for any other caller. It is read before anything is revoked, so that a failure leaves everything as it was.
 func (a *API) ownerPolicy(c echo.Context, owner *domain.AccessToken) (*domain.Policy, error) {
-	header := c.Request().Header
-	browser := header.Get(echo.HeaderCookie) != "" || header.Get("Sec-Fetch-Site") != ""
+	browser := isBrowser(c) || c.Request().Header.Get(echo.HeaderCookie) != ""
 	if owner == nil || !browser || !a.ownPage(c) {
 		return nil, nil
 	}

@@ -79,7 +79,8 @@ func TestALogoutOfASessionThatHasEndedDeletesTheCookies(t *testing.T) {
 	b.wantNoCookies(t)
 }
 
-func TestALogoutWithSeveralCookiesMeansTheOneThatCounts(t *testing.T) {
+// The cookies of all sessions are deleted, so all have to end: one that stayed active would be one that nobody can see.
+func TestALogoutRevokesEverySessionOfItsCookies(t *testing.T) {
 	s := newService(t)
 	values := s.cookieValues(t)
 	for _, state := range []string{"revoked", "expired", "purged", "not genuine", "another product's"} {
@@ -92,18 +93,120 @@ func TestALogoutWithSeveralCookiesMeansTheOneThatCounts(t *testing.T) {
 			t.Errorf("beside %s: the session is active", state)
 		}
 	}
-	// An inactive application's session can be left.
-	b := s.browser(acmeHost)
-	b.jar.put(acmeHost, "refresh_token", values["inactive"], "")
-	b.send(t, "DELETE", "/jwt/refresh", tenant(aTenant)).want(t, 200)
 
-	b = s.browser(acmeHost)
+	b := s.browser(acmeHost)
+	foreign, other := s.issueAt(t, globex, "cookies", "ada"), s.issue(t, "cookies", "ada")
+	want := []string{b.login(t, "cookies").RefreshTokenID}
+	for _, app := range []string{"cookies", "shop"} {
+		g := s.issue(t, app, "ada")
+		b.jar.put(acmeHost, "refresh_token", g.RefreshToken, "")
+		want = append(want, g.RefreshTokenID)
+	}
+	b.jar.put(acmeHost, "refresh_token", foreign.RefreshToken, acmeHost)
+	// That of an application that is inactive may become active again, and would then be exchanged.
+	s.setActive(t, "shop", false)
+	var done struct {
+		TokenID  string
+		TokenIDs []string
+	}
+	b.send(t, "DELETE", "/jwt/refresh", tenant(aTenant)).want(t, 200).data(t, &done)
+	b.wantNoCookies(t)
+	if diff := cmp.Diff(want, done.TokenIDs); diff != "" || done.TokenID != want[0] {
+		t.Errorf("tokenId %s, tokenIds (-want +got):\n%s", done.TokenID, diff)
+	}
+	for _, id := range want {
+		if s.alive(t, id) {
+			t.Errorf("%s is active", id)
+		}
+	}
+	s.exchange(t, foreign.RefreshToken).want(t, 200)
+	s.exchange(t, other.RefreshToken).want(t, 200)
+}
+
+// A failure in the middle leaves the cookies, so that the same request again ends what is left.
+func TestALogoutThatFailedIsRepeated(t *testing.T) {
+	s := newService(t)
+	b := s.browser(acmeHost)
 	one, two := b.login(t, "cookies"), s.issue(t, "cookies", "ada")
 	b.jar.put(acmeHost, "refresh_token", two.RefreshToken, "")
+	revoked := 0
+	s.store.fail = func(method string) error {
+		if method == "Revoke" {
+			if revoked++; revoked == 2 {
+				return errStoreDown
+			}
+		}
+		return nil
+	}
+	b.send(t, "DELETE", "/jwt/refresh", tenant(aTenant)).want(t, 503).keepsCookies(t)
+	b.send(t, "DELETE", "/jwt/refresh", tenant(aTenant)).want(t, 200)
+	b.wantNoCookies(t)
+	if s.alive(t, one.RefreshTokenID) || s.alive(t, two.RefreshTokenID) {
+		t.Error("a session is active after the logout was repeated")
+	}
+}
+
+// Somebody fills the browser with sessions: what it holds is deleted, and none is chosen to be read.
+func TestALogoutOfMoreThanFourSessionsDeletesTheCookies(t *testing.T) {
+	s := newService(t)
+	b := s.browser(acmeHost)
+	for range 5 {
+		b.jar.cookies = append(b.jar.cookies, kept{
+			name: "refresh_token", value: s.issue(t, "cookies", "ada").RefreshToken, domain: "acme.example", path: "/",
+		})
+	}
+	before := s.dump(t)
 	b.send(t, "DELETE", "/jwt/refresh", tenant(aTenant)).want(t, 400, "[conflict]refreshToken")
 	b.wantNoCookies(t)
-	if !s.alive(t, one.RefreshTokenID) || !s.alive(t, two.RefreshTokenID) {
-		t.Error("of two active sessions one was revoked")
+	if diff := cmp.Diff(before, s.dump(t)); diff != "" {
+		t.Errorf("the store changed: %s", diff)
+	}
+}
+
+// A page without a session that counts is told so, and is rid of what is left of one: most often the access token.
+func TestALogoutWithoutASessionDeletesBothCookies(t *testing.T) {
+	acme := tenant(aTenant)
+	for name, test := range map[string]struct {
+		query   string
+		options []option
+	}{
+		"same origin":                   {"", []option{header("Sec-Fetch-Site", "same-origin")}},
+		"typed":                         {"", []option{header("Sec-Fetch-Site", "none")}},
+		"a configured origin":           {"", []option{header("Sec-Fetch-Site", "cross-site"), header("Origin", ourOrigin)}},
+		"an old browser, own origin":    {"", []option{header("Origin", "https://"+acmeHost)}},
+		"another product's cookie":      {"", []option{header("Sec-Fetch-Site", "same-origin"), cookie("x", "y")}},
+		"an empty cookie":               {"", []option{cookie("refresh_token", "")}},
+		"the access token's cookie":     {"", []option{cookie("access_token", "x")}},
+		"a name":                        {"shop", []option{header("Sec-Fetch-Site", "same-origin")}},
+		"the access token's, by a name": {"shop", []option{cookie("shop_access", "x")}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := newService(t)
+			target, refresh, access := "/jwt/refresh", "refresh_token", "access_token"
+			if test.query != "" {
+				target, refresh, access = target+"?cookieName="+test.query, test.query, test.query+"_access"
+			}
+			b, calls := s.browser(acmeHost), s.store.callCount()
+			for _, domain := range []string{"", acmeHost, "acme.example"} {
+				b.jar.put(acmeHost, refresh, "", domain)
+				b.jar.put(acmeHost, access, "x", domain)
+			}
+			got := s.do(t, "DELETE", target, append(test.options, host(acmeHost), acme)...).want(t, 404)
+			b.jar.receive(acmeHost, got.header)
+			b.wantNoCookies(t)
+			if n := s.store.callCount() - calls; n != 0 {
+				t.Errorf("the store was called %d times for no session", n)
+			}
+		})
+	}
+	s := newService(t)
+	for name, options := range map[string][]option{
+		"no browser":               {acme},
+		"no browser, other cookie": {acme, cookie("x", "y")},
+		"another site":             {acme, header("Sec-Fetch-Site", "cross-site"), cookie("access_token", "x")},
+		"another origin":           {acme, header("Origin", "https://evil.example"), cookie("refresh_token", "")},
+	} {
+		t.Run(name, func(t *testing.T) { s.do(t, "DELETE", "/jwt/refresh", options...).want(t, 401).keepsCookies(t) })
 	}
 }
 
@@ -120,25 +223,25 @@ func TestOnlyADeleteWithNothingButItsCookieIsALogout(t *testing.T) {
 		status         int
 		codes          []string
 	}{
-		"no tenant":             {"DELETE", "/jwt/refresh", []option{own, byCookie(g)}, 400, []string{"[blank]X-Stencil-TenantId"}},
-		"no cookie":             {"DELETE", "/jwt/refresh", []option{own, acme}, 401, nil},
-		"no cookie of the name": {"DELETE", "/jwt/refresh?cookieName=other", []option{own, acme, byCookie(g)}, 401, nil},
-		"a wrong name":          {"DELETE", "/jwt/refresh?cookieName=access_token", []option{own, acme, byCookie(g)}, 400, []string{"[invalid]cookieName"}},
-		"an empty name":         {"DELETE", "/jwt/refresh?cookieName=", []option{own, acme, byCookie(g)}, 400, []string{"[blank]cookieName"}},
-		"two names":             {"DELETE", "/jwt/refresh?cookieName=a&cookieName=b", []option{own, acme, byCookie(g)}, 400, []string{"[repeated]cookieName"}},
-		"a selector":            {"DELETE", "/jwt/refresh?userId=ada", []option{own, acme, byCookie(g)}, 401, nil},
-		"a path":                {"DELETE", "/jwt/refresh/" + g.RefreshTokenID, []option{own, acme, byCookie(g)}, 401, nil},
-		"a body":                {"DELETE", "/jwt/refresh", []option{own, acme, byCookie(g), body(object{})}, 401, nil},
-		"a body with a name":    {"DELETE", "/jwt/refresh", []option{own, acme, byCookie(g), body(object{"cookieName": "refresh_token"})}, 401, nil},
-		"an API key":            {"DELETE", "/jwt/refresh", []option{own, backend, byCookie(g)}, 400, []string{"[blank]"}},
-		"another credential":    {"DELETE", "/jwt/refresh", []option{own, acme, byCookie(g), bearer("x")}, 401, nil},
-		"the other cookie":      {"DELETE", "/jwt/refresh", []option{own, acme, cookie("access_token", g.RefreshToken)}, 401, nil},
+		"no tenant":                         {"DELETE", "/jwt/refresh", []option{own, byCookie(g)}, 400, []string{"[blank]X-Stencil-TenantId"}},
+		"no cookie, no browser":             {"DELETE", "/jwt/refresh", []option{acme}, 401, nil},
+		"no cookie of the name, no browser": {"DELETE", "/jwt/refresh?cookieName=other", []option{acme, byCookie(g)}, 401, nil},
+		"no cookie, no tenant":              {"DELETE", "/jwt/refresh", []option{own}, 400, []string{"[blank]X-Stencil-TenantId"}},
+		"a wrong name":                      {"DELETE", "/jwt/refresh?cookieName=access_token", []option{own, acme, byCookie(g)}, 400, []string{"[invalid]cookieName"}},
+		"an empty name":                     {"DELETE", "/jwt/refresh?cookieName=", []option{own, acme, byCookie(g)}, 400, []string{"[blank]cookieName"}},
+		"two names":                         {"DELETE", "/jwt/refresh?cookieName=a&cookieName=b", []option{own, acme, byCookie(g)}, 400, []string{"[repeated]cookieName"}},
+		"a selector":                        {"DELETE", "/jwt/refresh?userId=ada", []option{own, acme, byCookie(g)}, 401, nil},
+		"a path":                            {"DELETE", "/jwt/refresh/" + g.RefreshTokenID, []option{own, acme, byCookie(g)}, 401, nil},
+		"a body":                            {"DELETE", "/jwt/refresh", []option{own, acme, byCookie(g), body(object{})}, 401, nil},
+		"a body with a name":                {"DELETE", "/jwt/refresh", []option{own, acme, byCookie(g), body(object{"cookieName": "refresh_token"})}, 401, nil},
+		"an API key":                        {"DELETE", "/jwt/refresh", []option{own, backend, byCookie(g)}, 400, []string{"[blank]"}},
+		"another credential":                {"DELETE", "/jwt/refresh", []option{own, acme, byCookie(g), bearer("x")}, 401, nil},
 		"another site": {"DELETE", "/jwt/refresh", []option{header("Sec-Fetch-Site", "cross-site"), acme, byCookie(g)}, 400,
-			[]string{"[invalid]refreshToken"}},
+			[]string{"[invalid]Origin"}},
 		"a neighbour": {"DELETE", "/jwt/refresh", []option{header("Sec-Fetch-Site", "same-site"), acme, byCookie(g)}, 400,
-			[]string{"[invalid]refreshToken"}},
+			[]string{"[invalid]Origin"}},
 		"an old browser, another origin": {"DELETE", "/jwt/refresh", []option{header("Origin", "https://evil.example"), acme, byCookie(g)}, 400,
-			[]string{"[invalid]refreshToken"}},
+			[]string{"[invalid]Origin"}},
 		"GET":  {"GET", "/jwt/refresh", []option{own, acme, byCookie(g)}, 401, nil},
 		"HEAD": {"HEAD", "/jwt/refresh", []option{own, acme, byCookie(g)}, 401, nil},
 	} {

@@ -22,24 +22,28 @@ type revokeBody struct {
 }
 
 type revokedData struct {
-	TokenID       string `json:"tokenId,omitempty"`
-	UserID        string `json:"userId,omitempty"`
-	ApplicationID string `json:"applicationsId,omitempty"`
-	ExceptTokenID string `json:"exceptTokenId,omitempty"`
-	AllInTenant   bool   `json:"allInTenant,omitempty"`
-	RevokedBefore int64  `json:"revokedBefore,omitempty"`
+	TokenID       string   `json:"tokenId,omitempty"`
+	TokenIDs      []string `json:"tokenIds,omitempty"` // by a logout of several sessions, TokenID among them
+	UserID        string   `json:"userId,omitempty"`
+	ApplicationID string   `json:"applicationsId,omitempty"`
+	ExceptTokenID string   `json:"exceptTokenId,omitempty"`
+	AllInTenant   bool     `json:"allInTenant,omitempty"`
+	RevokedBefore int64    `json:"revokedBefore,omitempty"`
 }
 
 // revokeTokens answers DELETE /jwt/refresh. The guard takes each that has no Authorization for a logout by cookie.
 func (a *API) revokeTokens(c echo.Context) error {
-	if name, tokenStrings, err := a.leaving(c); err != nil || len(tokenStrings) > 0 {
-		if err != nil {
+	l, err := a.leaving(c)
+	if err != nil {
+		return err
+	}
+	if l == nil || len(l.tokenStrings) == 0 { // it presents nothing
+		if err := web.Note(c).Turn(); err != nil {
 			return err
 		}
-		return a.logout(c, name, tokenStrings)
 	}
-	if err := web.Note(c).Turn(); err != nil {
-		return err
+	if l != nil {
+		return a.logout(c, *l)
 	}
 	return a.revokeSelected(c, "/jwt/refresh")
 }

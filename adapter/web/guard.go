@@ -231,7 +231,7 @@ func (o Options) kind(c echo.Context) Kind {
 func (k Kind) inPlace() bool { return k <= Public }
 
 // guarded refuses what o.Guard refuses. It stands before 404 and 405. Where a request was let in only to present
-// something genuine, its handler must not write an answer before Record.Genuine, Proved or FailedProof.
+// something genuine, its handler must not write an answer before Record.Genuine, Proved, Unread or FailedProof.
 func (o Options) guarded(next echo.HandlerFunc) echo.HandlerFunc {
 	return func(c echo.Context) error {
 		k := o.kind(c)
@@ -459,6 +459,23 @@ func (r *Record) Authenticated() {
 
 // Proved says that what the request presented is genuine, though it may be refused.
 func (r *Record) Proved() { r.payer.genuine = true }
+
+// Unread is Proved for token strings that are genuine and of which none is looked up. Such a request costs what any
+// other with a genuine one does; that it is worth nothing is known beforehand. An error is a *Refused.
+func (r *Record) Unread() error {
+	p, g := &r.payer, r.payer.guard
+	if g != nil && p.mustProve > 0 { // else it has paid
+		if wait := g.worthless.Wait(p.copy(), 1); wait > 0 { // of no token string: all of these are one
+			return p.tooMany(wait)
+		}
+		if wait := g.genuine.Take(p.address, 1); wait > 0 {
+			return p.tooMany(wait)
+		}
+		g.worthless.Charge(p.copy(), 1)
+	}
+	p.genuine = true
+	return nil
+}
 
 // FailedProof says that what the request presented is not genuine, where its status will not be 401. An error is the
 // answer instead.

@@ -197,8 +197,8 @@ func badInput(g grant, cursor string) []refusal {
 		bad(post("/jwt/refresh", object("refreshToken", g.RefreshToken, "userId", "alice")), "[conflict]refreshToken"),
 		bad(header(refresh(""), "Cookie", "refresh_token=rt_x"), "[invalid]refreshToken"),
 		bad(header(refresh(object("refreshToken", "rt_x")), "Cookie", "refresh_token="+g.RefreshToken), "[invalid]refreshToken"),
-		bad(call{method: "POST", path: "/jwt/refresh", header: map[string]string{"Cookie": "refresh_token=" + g.RefreshToken, "Sec-Fetch-Site": "cross-site"}}, "[invalid]refreshToken"),
-		bad(call{method: "POST", path: "/jwt/refresh", header: map[string]string{"Cookie": "refresh_token=" + g.RefreshToken, "Origin": "https://evil.example"}}, "[invalid]refreshToken"),
+		bad(call{method: "POST", path: "/jwt/refresh", header: map[string]string{"Cookie": "refresh_token=" + g.RefreshToken, "Sec-Fetch-Site": "cross-site"}}, "[invalid]Origin"),
+		bad(call{method: "POST", path: "/jwt/refresh", header: map[string]string{"Cookie": "refresh_token=" + g.RefreshToken, "Origin": "https://evil.example"}}, "[invalid]Origin"),
 
 		// Reading.
 		status(at("GET", "/jwt/refresh/"+unknownID), 404),

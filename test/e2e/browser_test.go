@@ -56,7 +56,7 @@ func TestABrowserKeepsItsTokensInCookies(t *testing.T) {
 
 		// Another site's page cannot make the browser exchange; a configured one can.
 		for _, header := range [][]string{{"Sec-Fetch-Site", "cross-site"}, {"Sec-Fetch-Site", "same-site"}, {"Origin", "https://evil.example"}, {"Origin", "null"}} {
-			if a := s.want(t, by("refresh_token="+refresh.Value, header...), http.StatusBadRequest, "[invalid]refreshToken"); len(a.header["Set-Cookie"]) != 0 {
+			if a := s.want(t, by("refresh_token="+refresh.Value, header...), http.StatusBadRequest, "[invalid]Origin"); len(a.header["Set-Cookie"]) != 0 {
 				t.Errorf("%v: cookies %q", header, a.header["Set-Cookie"])
 			}
 		}

@@ -115,6 +115,7 @@ func (g *grammar) judge(w *world, c *call, mutated string, a answer, before, aft
 	var data struct {
 		grant
 		TokenID, UserID, ApplicationsID, ExceptTokenID string
+		TokenIDs                                       []string
 		AllInTenant                                    bool
 		RevokedBefore                                  int64
 	}
@@ -161,13 +162,19 @@ func (g *grammar) judge(w *world, c *call, mutated string, a answer, before, aft
 		}
 		w.mustBeProved(proof, complain)
 	case data.TokenID != "":
+		revoked := append(data.TokenIDs, data.TokenID) // of several by a logout, which names one of them twice
 		for _, id := range changed {
-			if id.String() != data.TokenID {
-				complain("revoked %s, and refresh token %s changed", data.TokenID, id)
+			if !slices.Contains(revoked, id.String()) {
+				complain("revoked %s, and refresh token %s changed", revoked, id)
 			}
 		}
-		if scopes > 0 || !c.has(data.TokenID) && !slices.Contains(c.presented(), idOf(data.TokenID)) {
-			complain("revoked more or another than asked for")
+		for _, id := range revoked {
+			if scopes > 0 || !c.has(id) && !slices.Contains(c.presented(), idOf(id)) {
+				complain("revoked more or another than asked for")
+			}
+			if len(data.TokenIDs) > 0 && !w.loggedOut(request, tenant, id) {
+				complain("revoked several, and the request is no logout of %s", id)
+			}
 		}
 		proof.owner = func(s *session) bool { return s.id.String() == data.TokenID }
 		proof.revoked = data.TokenID
