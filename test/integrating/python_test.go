@@ -23,11 +23,11 @@ func TestTheVerifierOfTheDocumentInPython(t *testing.T) {
 	}
 	w, dir := newWorld(t), t.TempDir()
 	write(t, dir, ".py")
-	verifiers(t, w, func(token string) int {
+	verify := func(token string) int {
 		t.Helper()
-		// The first exit status is that of a refusal; a missing package, say, is another.
-		c := exec.Command("/usr/bin/python3", "-c",
-			"import sys, jwt, verify\ntry: verify.verify(sys.argv[1])\nexcept jwt.PyJWTError: sys.exit(77)", token)
+		// The exit statuses are those of a refusal and of unknown keys; a missing package, say, is another.
+		c := exec.Command("/usr/bin/python3", "-c", "import sys, jwt, verify\ntry: verify.verify(sys.argv[1])\n"+
+			"except jwt.PyJWKClientError: sys.exit(78)\nexcept jwt.PyJWTError: sys.exit(77)", token)
 		c.Dir, c.Env = dir, append(os.Environ(), "ISSUER="+w.refreshd+"/t/default")
 		out, err := c.CombinedOutput()
 		switch c.ProcessState.ExitCode() {
@@ -35,8 +35,22 @@ func TestTheVerifierOfTheDocumentInPython(t *testing.T) {
 			return http.StatusOK
 		case 77:
 			return http.StatusUnauthorized
+		case 78:
+			return http.StatusServiceUnavailable
 		}
 		t.Fatalf("python: %v\n%s", err, out)
 		return 0
+	}
+	verifiers(t, w, func(token string) int {
+		if status := verify(token); status != http.StatusServiceUnavailable {
+			return status
+		}
+		return http.StatusUnauthorized // by a key that is not in the set
 	})
+	good := w.backend(t, "POST", "/jwt/issue", `{"userId": "alice", "applicationsId": "demo"}`).data(t).Token
+	w.stop(t)
+	if got := verify(good); got != http.StatusServiceUnavailable {
+		t.Errorf("without refreshd: %d, want 503", got)
+	}
+	w.serve(t)
 }

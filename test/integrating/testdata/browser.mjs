@@ -5,7 +5,7 @@ import { LoggedOut, Session, Unavailable } from './session.mjs';
 
 const { LOGIN: login, REFRESHD: refreshd } = process.env;
 const jar = new Map();
-let second; // a cookie of a name that is in the jar, for another domain
+let others = []; // cookies of a name that is in the jar, for other domains
 const send = globalThis.fetch;
 globalThis.fetch = async (target, options = {}) => {
   const url = new URL(target, login);
@@ -14,14 +14,14 @@ globalThis.fetch = async (target, options = {}) => {
   headers.set('Sec-Fetch-Site', url.origin === login ? 'same-origin' : 'same-site');
   const credentials = options.credentials ?? 'same-origin';
   const included = credentials === 'include' || (credentials === 'same-origin' && url.origin === login);
-  const sent = [...jar].map(([name, value]) => `${name}=${value}`).concat(second ?? []);
+  const sent = [...jar].map(([name, value]) => `${name}=${value}`).concat(others);
   if (included && sent.length > 0) headers.set('Cookie', sent.join('; '));
   const response = await send(url, { ...options, headers });
   for (const line of included ? response.headers.getSetCookie() : []) {
     const [pair, ...attributes] = line.split('; ');
     const [name, value] = pair.split(/=(.*)/);
     if (attributes.some((a) => a.toLowerCase().startsWith('domain='))) continue; // 127.0.0.1 has no domain
-    if (attributes.includes('Max-Age=0')) jar.delete(name) && (second = undefined);
+    if (attributes.includes('Max-Age=0')) jar.delete(name) && (others = []);
     else jar.set(name, value);
   }
   return response;
@@ -46,7 +46,7 @@ const commands = {
   },
   cookies: () => [...jar.keys()].sort().join(' '),
   token: () => session.accessToken(),
-  second: (value) => (second = `refresh_token=${value}`) && 'done',
+  other: (value) => `${others.push(`refresh_token=${value}`)}`,
   page: async () => {
     await import(`./page.mjs?${Math.random()}`); // as often as it is loaded
     return elements.said.textContent;
