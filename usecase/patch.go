@@ -38,9 +38,11 @@ type PatchInput struct {
 }
 
 const (
-	// patchAttempts is how often one of the sessions may turn out to have changed or ended before Patch gives up.
-	patchAttempts = 5
-	firstPause    = 5 * time.Millisecond // half of what the second attempt waits for at most; each later one twice as long
+	// patchAttempts is how often one of the sessions may turn out to have changed or ended before Patch gives up. In
+	// this process patches take turns, so that was another one, an end or a revocation.
+	patchAttempts = 10
+	firstPause    = 10 * time.Millisecond // that the second attempt waits for at most; each later one twice as long
+	longestPause  = 160 * time.Millisecond
 	// maxPatched is how many sessions one request changes. The sizes of a refresh token bound what they take: claims,
 	// roles and scopes fit into an access token of 8 KiB, and metadata into 4 KiB.
 	maxPatched = 1_000
@@ -228,7 +230,7 @@ func pause(ctx context.Context, attempt int) error {
 	if attempt == 0 {
 		return nil
 	}
-	timer := time.NewTimer(rand.N(firstPause << attempt))
+	timer := time.NewTimer(rand.N(min(firstPause<<(attempt-1), longestPause)))
 	defer timer.Stop()
 	select {
 	case <-timer.C:

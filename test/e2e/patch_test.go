@@ -138,6 +138,43 @@ func TestConcurrentPatchesLoseNothing(t *testing.T) {
 	})
 }
 
+// Backends that change the same user through one process wait for each other, and none is told to come again. A 503
+// would be an error in the log, which start refuses.
+func TestConcurrentPatchesInAProcessAllSucceed(t *testing.T) {
+	eachDatabase(t, func(t *testing.T, d database) {
+		v := start(t, d, settings{})
+		g := v.issue(t, "patched", "chain")
+		for range 19 {
+			v.issue(t, "patched", "chain")
+		}
+		const backends, rounds = 4, 25
+		var all sync.WaitGroup
+		for n := range backends {
+			all.Go(func() {
+				for i := range rounds {
+					a, err := v.do(patchCall("?userId=patched", fmt.Sprintf(`{"claims":{"c%d_%d":1}}`, n, i)))
+					if err != nil || a.status != http.StatusOK {
+						t.Errorf("PATCH %d of backend %d: %v %s", i, n, err, a)
+						return
+					}
+				}
+			})
+		}
+		all.Wait()
+		if t.Failed() {
+			return
+		}
+		access := v.exchange(t, g.RefreshToken).Token
+		for n := range backends {
+			for i := range rounds {
+				if name := fmt.Sprintf("c%d_%d", n, i); claimIn(t, access, name) == nil {
+					t.Errorf("%s is lost", name)
+				}
+			}
+		}
+	})
+}
+
 // A user with a thousand sessions gets another role in one request, and one with more of them in none.
 func TestAThousandSessionsArePatchedTogether(t *testing.T) {
 	eachDatabase(t, func(t *testing.T, d database) {
