@@ -75,6 +75,9 @@ const maxAttempts = 5
 // run is the way of every call to the database: it runs f again after an error that again says so, and translates what f
 // returns, once.
 func (s *Store) run(ctx context.Context, db *gorm.DB, operation string, again func(error) bool, f func(db *gorm.DB) error) error {
+	if err := ctx.Err(); err != nil { // else the log would say that the database took too long
+		return fmt.Errorf("gormstore: %s: not begun, since the call had ended before: %w", operation, err)
+	}
 	for attempt := 1; ; attempt++ {
 		err := f(db.WithContext(ctx))
 		if err == nil {

@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"path/filepath"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -270,5 +271,18 @@ func TestATurnIsNotLostWithACallerThatLeaves(t *testing.T) {
 	group.Wait()
 	if n := turns.UnderWay(); n != 0 {
 		t.Errorf("%d turns are left over", n)
+	}
+}
+
+// A call whose time was over before it came to the store is no fault of the database, and does not read like one.
+func TestACallThatHadEndedBeforeIsNotBegun(t *testing.T) {
+	t.Parallel()
+	s := must(gormstore.OpenSQLite(t.Context(), filepath.Join(t.TempDir(), "a.db"), gormstore.Options{}))(t)
+	defer s.Close()
+	ctx, cancel := context.WithDeadline(t.Context(), time.Now().Add(-time.Second))
+	defer cancel()
+	_, err := s.APIKeyByHash(ctx, "h")
+	if !errors.Is(err, context.DeadlineExceeded) || !strings.Contains(err.Error(), "not begun") {
+		t.Errorf("error = %v, want it to say that nothing was begun", err)
 	}
 }

@@ -20,6 +20,10 @@ const (
 	// queue of seconds.
 	SlowCall = 100 * time.Millisecond
 
+	// turnTime is how much of a request's time is left at least when it gets its turn. With next to nothing left the
+	// first thing that it asks of the store would fail, and the log would say that the store took too long.
+	turnTime = time.Second
+
 	// defaultTurns is how many requests of one caller, other than exchanges, run concurrently: half of the default
 	// pool.
 	defaultTurns = 8
@@ -144,8 +148,8 @@ func (p *places) leave(caller uint64) {
 	s.set(caller, h)
 }
 
-// enterTurn takes a place and a turn. Where the caller has no turn left it waits for one, until client or ctx has
-// ended. It reports whether it has them.
+// enterTurn takes a place and a turn. Where the caller has no turn left it waits for one, until client has ended or
+// turnTime before ctx will. It reports whether it has them.
 func (p *places) enterTurn(caller uint64, client, ctx context.Context) bool {
 	s := p.of(caller)
 	s.mu.Lock()
@@ -170,6 +174,11 @@ func (p *places) enterTurn(caller uint64, client, ctx context.Context) bool {
 	s.set(caller, h)
 	s.mu.Unlock()
 
+	if end, ok := ctx.Deadline(); ok {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithDeadline(ctx, end.Add(-turnTime))
+		defer cancel()
+	}
 	select {
 	case <-mine:
 		return true

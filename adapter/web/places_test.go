@@ -168,7 +168,8 @@ func TestWaitingRequestsAreBoundedForEachCaller(t *testing.T) {
 	})
 }
 
-// A request waits no longer than its client does, nor than a handler may take. Its turn is then the next one's.
+// A request waits no longer than its client does, nor than leaves it a second of the time that a handler may take: with
+// no time left it would fail at the store, and be logged as a fault of that. Its turn is then the next one's.
 func TestAWaitForATurnEnds(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newStillSite(t)
@@ -183,8 +184,8 @@ func TestAWaitForATurnEnds(t *testing.T) {
 		if status := b.sendNumber(t.Context(), "192.0.2.1", 8); status != 503 {
 			t.Errorf("got %d, want 503", status)
 		}
-		if took := time.Since(begin); took < 10*time.Second || took > 11*time.Second {
-			t.Errorf("waited %s, want 10s", took)
+		if took := time.Since(begin); took < 9*time.Second || took >= 10*time.Second {
+			t.Errorf("waited %s, want 9s", took)
 		}
 		client, leave := context.WithCancel(t.Context())
 		left := make(chan int)
