@@ -17,9 +17,9 @@ import (
 // applied concurrently neither is lost.
 //
 // In a process the patches of one user are applied one after another: of two that read concurrently one would have read
-// in vain. A patch that reads more than [smallBytes] is a large one. Of these largePatches are applied concurrently, one
-// of a tenant, first in, first out: so a tenant waits for one patch of each other tenant at most. A patch that waits
-// holds nothing of what it read.
+// in vain. A patch that reads more than [smallBytes] is a large one. Of these largePatches are applied concurrently,
+// one of a tenant, first in, first out: so a tenant waits for one patch of each other tenant at most. A patch that
+// waits holds nothing of what it read.
 type Patch struct {
 	Tokens    port.RefreshTokens
 	Directory port.Directory

@@ -546,8 +546,8 @@ func TestConcurrentChangesOfAUserTakeTurns(t *testing.T) {
 	}
 }
 
-// Of the patches that read more than a quarter of a page two are under way in a process, one of a tenant: what they hold
-// is bounded, and a tenant with many of them does not hold up another one.
+// Of the patches that read more than a quarter of a page two are under way in a process, one of a tenant: what they
+// hold is bounded, and a tenant with many of them does not hold up another one.
 func TestLargeChangesAreFewAndFair(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)

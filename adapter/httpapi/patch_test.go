@@ -113,7 +113,7 @@ func TestAPatchOfAUser(t *testing.T) {
 		}
 		s.do(t, method, "/jwt/refresh?userId=ada&applicationsId=nothing", caller, body).want(t, 404)
 	}
-	patch("userId=eve", `{"scopes":["write"]}`, 0)
+	patch("userID=eve", `{"scopes":["write"]}`, 0)
 	for name, want := range map[string]struct {
 		grant
 		roles, scope string
