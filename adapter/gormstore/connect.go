@@ -149,10 +149,15 @@ func (l *link) connector() connector {
 	return newConnector(c)
 }
 
-// migrating opens connections for migrations, which may take long and may be cancelled.
-func (l *link) migrating() driver.Connector {
+// migrating opens connections for migrations, which may take long and may be cancelled. Those that run apart from a
+// transaction wait for others without being in anybody's way.
+func (l *link) migrating(apart bool) driver.Connector {
 	c := l.config.Copy()
 	c.RuntimeParams["statement_timeout"] = "0"
+	if apart {
+		c.RuntimeParams["lock_timeout"] = "0"
+		c.RuntimeParams["idle_in_transaction_session_timeout"] = "0"
+	}
 	c.ValidateConnect = pgconn.ValidateConnectTargetSessionAttrsReadWrite
 	return newConnector(c)
 }

@@ -1,6 +1,7 @@
 package gormstore
 
 import (
+	"bytes"
 	"context"
 	"database/sql"
 	"embed"
@@ -9,6 +10,7 @@ import (
 	"io/fs"
 	"path/filepath"
 
+	"github.com/jackc/pgx/v5"
 	"github.com/pressly/goose/v3"
 	"gorm.io/gorm"
 )
@@ -25,14 +27,18 @@ func (e engine) sources() (fs.FS, error) {
 	return fs.Sub(migrations, dir)
 }
 
-// Migrate brings the schema to where this program needs it, and tells progress, which may be nil, of each step. On a schema
-// that is newer it does nothing. It may run while others do, and while the service serves.
+// Migrate brings the schema to where this program needs it, and tells progress, which may be nil, of each step. On a
+// schema that is newer it does nothing. It may run while others do, and while the service serves.
 func (s *Store) Migrate(ctx context.Context, progress func(string)) error {
-	// There is no lock, because poolers and distributed engines have none that would hold. Of two that run at once one fails
-	// to create what the other has created, is rolled back, and finds the work done when it looks again.
+	// There is no lock on all of it, because poolers and distributed engines have none that would hold. Of two that run
+	// concurrently one fails to create what the other has created, is rolled back, and finds the work done when it looks
+	// again.
 	newest, err := s.engine.version()
 	if err != nil {
 		return fmt.Errorf("gormstore: migrate: %w", err)
+	}
+	if progress == nil {
+		progress = func(string) {}
 	}
 	for attempt := 1; ; attempt++ {
 		err := s.migrateTo(ctx, newest, progress)
@@ -45,27 +51,104 @@ func (s *Store) Migrate(ctx context.Context, progress func(string)) error {
 	}
 }
 
-func (s *Store) migrateTo(ctx context.Context, version int64, progress func(string)) error {
+func (s *Store) migrateTo(ctx context.Context, newest int64, progress func(string)) error {
 	sources, err := s.engine.sources()
 	if err != nil {
 		return err
 	}
-	pool := s.engine.migrating()
+	pool := s.engine.migrating(false)
 	defer pool.Close()
-	p, err := goose.NewProvider(s.engine.name, pool, sources, goose.WithDisableGlobalRegistry(true))
+	p, err := s.engine.provider(pool, sources)
 	if err != nil {
 		return err
 	}
-	done, err := p.UpTo(ctx, version)
-	if partial := new(goose.PartialError); errors.As(err, &partial) {
-		done = partial.Applied
+	all, err := p.Status(ctx)
+	if err != nil {
+		return err
 	}
-	if progress != nil {
+	for _, m := range all {
+		if m.State != goose.StatePending {
+			continue
+		}
+		text, err := fs.ReadFile(sources, m.Source.Path)
+		if err != nil {
+			return err
+		}
+		apply := p.UpTo
+		if bytes.Contains(text, noTransaction) {
+			apply = s.upApart
+		}
+		done, err := apply(ctx, m.Source.Version)
+		if err != nil {
+			return err
+		}
 		for _, m := range done {
 			progress("applied " + filepath.Base(m.Source.Path))
 		}
 	}
-	return err
+	version, err := p.GetDBVersion(ctx)
+	if err != nil || version > newest {
+		return err
+	}
+	return nil
+}
+
+func (e engine) provider(pool *sql.DB, sources fs.FS) (*goose.Provider, error) {
+	return goose.NewProvider(e.name, pool, sources, goose.WithDisableGlobalRegistry(true))
+}
+
+// noTransaction begins a migration that PostgreSQL does not allow in a transaction: one that makes an index and lets
+// everybody write meanwhile.
+var noTransaction = []byte("-- +goose NO TRANSACTION")
+
+// upApart applies such migrations. They take no lock that an exchange would wait for, and wait themselves for every
+// transaction that has begun before: a backup's may take an hour.
+//
+// Two of them would end in a deadlock, since the one that waits for its turn is itself what the other waits for. So each
+// first takes a row, and asks for it again and again instead of waiting. The transaction that holds the row neither
+// touches the table of the index nor keeps a snapshot, and nobody waits for it.
+func (s *Store) upApart(ctx context.Context, version int64) ([]*goose.MigrationResult, error) {
+	sources, err := s.engine.sources()
+	if err != nil {
+		return nil, err
+	}
+	pool := s.engine.migrating(true)
+	defer pool.Close()
+	var held *sql.Tx
+	for held == nil {
+		if held, err = holdSchema(ctx, pool); err != nil {
+			return nil, err
+		}
+		if held == nil && !pause(ctx, 10) {
+			return nil, ctx.Err()
+		}
+	}
+	defer held.Rollback()
+	p, err := s.engine.provider(pool, sources)
+	if err != nil {
+		return nil, err
+	}
+	return p.UpTo(ctx, version)
+}
+
+// holdSchema returns a transaction that holds the row of schema_compatibility; nil while another one does.
+func holdSchema(ctx context.Context, pool *sql.DB) (*sql.Tx, error) {
+	tx, err := pool.BeginTx(ctx, nil)
+	if err != nil {
+		return nil, err
+	}
+	var one int
+	// By the simple protocol: any other leaves a portal open, and with it the snapshot.
+	err = tx.QueryRowContext(ctx, `SELECT one FROM schema_compatibility FOR UPDATE SKIP LOCKED`,
+		pgx.QueryExecModeSimpleProtocol).Scan(&one)
+	switch {
+	case err == nil:
+		return tx, nil
+	case errors.Is(err, sql.ErrNoRows):
+		return nil, tx.Rollback()
+	default:
+		return nil, errors.Join(err, tx.Rollback())
+	}
 }
 
 // version is the newest migration that this program knows.

@@ -56,8 +56,8 @@ type engine struct {
 	statistics string
 	// migrated asks whether any migration ever ran.
 	migrated string
-	// migrating opens a pool for migrations.
-	migrating func() *sql.DB
+	// migrating opens a pool for migrations; apart, for those that run without a transaction.
+	migrating func(apart bool) *sql.DB
 	// present is asked after each call that succeeded, and returns an error if what it saw or wrote is not where the next process
 	// looks. explain adds to an error what an operator can do about it.
 	present func() error
@@ -120,7 +120,7 @@ func openSQLite(ctx context.Context, path string, o Options) (*Store, error) {
 		together:    (*Store).advanceInTurn,
 		purgeTokens: purgeTokensSQLite,
 		migrated:    `SELECT count(*) FROM sqlite_master WHERE type = 'table' AND name = 'goose_db_version'`,
-		migrating:   func() *sql.DB { return newPool(writing, 1) },
+		migrating:   func(bool) *sql.DB { return newPool(writing, 1) },
 		present:     file.present,
 		explain:     file.explain,
 	}, sqliteDialect{pool: write}, sqliteDialect{pool: read}, write, read, hold)
@@ -178,7 +178,7 @@ func OpenPostgres(ctx context.Context, dsn domain.Secret, o Options) (*Store, er
 		clock:       clockPostgres,
 		statistics:  statistics,
 		migrated:    `SELECT count(*) FROM pg_catalog.pg_class WHERE oid = to_regclass('goose_db_version')`,
-		migrating:   func() *sql.DB { return newPool(l.migrating(), 1) },
+		migrating:   func(apart bool) *sql.DB { return newPool(l.migrating(apart), 2) },
 		fits:        l.fits,
 		limit:       limit,
 		present:     func() error { return nil },

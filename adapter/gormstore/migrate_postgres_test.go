@@ -1,0 +1,152 @@
+package gormstore_test
+
+import (
+	"context"
+	"database/sql"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/refreshd/refreshd/adapter/gormstore"
+	"github.com/refreshd/refreshd/domain"
+)
+
+// beforeLists is a store as the program left it that knew two migrations, with n refresh tokens of users of their own.
+func beforeLists(t *testing.T, d database, n int) (*gormstore.Store, []domain.RefreshToken) {
+	t.Helper()
+	s := d.migrated(t, gormstore.Options{})
+	shop(t, s)
+	tokens := issue(t, s, n)
+	execute(t, d.raw(t), `DROP INDEX refresh_tokens_tenant, refresh_tokens_application`,
+		`DELETE FROM goose_db_version WHERE version_id > 2`)
+	wantReady(t, s, "the schema is behind (version 2,")
+	return s, tokens
+}
+
+// holdTable begins a transaction that has written to refresh_tokens, and stays open until release.
+func holdTable(t *testing.T, db *sql.DB, id domain.ID) (release func()) {
+	t.Helper()
+	tx := must(db.BeginTx(t.Context(), nil))(t)
+	t.Cleanup(func() { tx.Rollback() })
+	if _, err := tx.ExecContext(t.Context(), `UPDATE refresh_tokens SET data = data WHERE id = $1`, id[:]); err != nil {
+		t.Fatal(err)
+	}
+	return func() {
+		t.Helper()
+		if err := tx.Commit(); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// makingIndex reports whether a session has been making an index for longer than that many seconds.
+func makingIndex(t *testing.T, db *sql.DB, seconds int) (making bool) {
+	t.Helper()
+	if err := db.QueryRowContext(t.Context(), `SELECT count(*) > 0 FROM pg_stat_activity
+WHERE datname = current_database() AND state = 'active' AND query LIKE 'CREATE INDEX%'
+  AND clock_timestamp() - query_start > make_interval(secs => $1)`, seconds).Scan(&making); err != nil {
+		t.Fatal(err)
+	}
+	return making
+}
+
+// indexes are the indexes of the lists, and whether each is valid.
+func indexes(t *testing.T, db *sql.DB) string {
+	t.Helper()
+	rows := must(db.QueryContext(t.Context(), `SELECT c.relname || CASE WHEN i.indisvalid THEN '' ELSE ' invalid' END
+FROM pg_index AS i JOIN pg_class AS c ON c.oid = i.indexrelid
+WHERE c.relname IN ('refresh_tokens_tenant', 'refresh_tokens_application') ORDER BY c.relname`))(t)
+	defer rows.Close()
+	var all []string
+	for rows.Next() {
+		var one string
+		if err := rows.Scan(&one); err != nil {
+			t.Fatal(err)
+		}
+		all = append(all, one)
+	}
+	if err := rows.Err(); err != nil {
+		t.Fatal(err)
+	}
+	return strings.Join(all, ", ")
+}
+
+// An index that takes its time must not take the service's. Without CONCURRENTLY it waits for every transaction that
+// has written to the table, and every exchange waits behind it.
+func TestPostgresExchangesGoOnWhileAMigrationMakesIndexes(t *testing.T) {
+	t.Parallel()
+	d := onPostgres(t)
+	s, tokens := beforeLists(t, d, 3)
+	db := d.raw(t)
+	release := holdTable(t, db, tokens[0].ID)
+	const replicas = 2 // that start together, and each migrates
+	migrated := make(chan error, replicas)
+	for range replicas {
+		other := d.open(t, gormstore.Options{})
+		defer other.Close()
+		go func() { migrated <- other.Migrate(t.Context(), nil) }()
+	}
+	// Longer than lock_timeout, which bounds all other waits: the migration has to bear an hour.
+	for !makingIndex(t, db, 2) {
+		for i, token := range tokens[1:] {
+			tokens[1+i] = rotate(t, s, token)
+		}
+		select {
+		case err := <-migrated:
+			t.Fatalf("Migrate = %v while a transaction is open", err)
+		default:
+		}
+	}
+	rotate(t, s, must(s.Insert(t.Context(), newToken(t, "new")))(t))
+	if got := tokens[1].Generation; got < 10 {
+		t.Errorf("%d exchanges in two seconds", got)
+	}
+	release()
+	for range replicas {
+		if err := <-migrated; err != nil {
+			t.Errorf("Migrate = %v", err)
+		}
+	}
+	if got, want := indexes(t, db), "refresh_tokens_application, refresh_tokens_tenant"; got != want {
+		t.Errorf("got indexes %q, want %q", got, want)
+	}
+	wantReady(t, s, "")
+}
+
+// An index that was begun and not ended looks as if it were there, and serves nobody.
+func TestPostgresAMigrationThatWasInterruptedIsDoneAgain(t *testing.T) {
+	t.Parallel()
+	d := onPostgres(t)
+	s, tokens := beforeLists(t, d, 1)
+	db := d.raw(t)
+	release := holdTable(t, db, tokens[0].ID)
+	ctx, interrupt := context.WithCancel(t.Context())
+	defer interrupt()
+	migrated := make(chan error)
+	go func() { migrated <- s.Migrate(ctx, nil) }()
+	for !makingIndex(t, db, 0) || indexes(t, db) == "" {
+		time.Sleep(time.Millisecond) // lets the server make the index
+	}
+	interrupt()
+	if err := <-migrated; err == nil {
+		t.Error("Migrate = nil though it was interrupted")
+	}
+	if got, want := indexes(t, db), "refresh_tokens_tenant invalid"; got != want {
+		t.Errorf("got indexes %q, want %q", got, want)
+	}
+	wantReady(t, s, "the schema is behind (version 2,")
+	release()
+	for _, want := range []string{"applied 00003_lists.sql", ""} {
+		var got []string
+		if err := s.Migrate(t.Context(), func(step string) { got = append(got, step) }); err != nil {
+			t.Fatal(err)
+		}
+		if got := strings.Join(got, ", "); got != want {
+			t.Errorf("got steps %q, want %q", got, want)
+		}
+	}
+	if got, want := indexes(t, db), "refresh_tokens_application, refresh_tokens_tenant"; got != want {
+		t.Errorf("got indexes %q, want %q", got, want)
+	}
+	wantReady(t, s, "")
+}
