@@ -27,8 +27,9 @@ func (e engine) sources() (fs.FS, error) {
 	return fs.Sub(migrations, dir)
 }
 
-// Migrate brings the schema to where this program needs it, and tells progress, which may be nil, of each step. On a
-// schema that is newer it does nothing. It may run while others do, and while the service serves.
+// Migrate brings the schema to where this program needs it, and the stored policies to what this program combines, and
+// tells progress, which may be nil, of each step. On a schema that is newer it does nothing. It may run while others do,
+// and while the service serves.
 func (s *Store) Migrate(ctx context.Context, progress func(string)) error {
 	// There is no lock on all of it, because poolers and distributed engines have none that would hold. Of two that run
 	// concurrently one fails to create what the other has created, is rolled back, and finds the work done when it looks
@@ -90,7 +91,7 @@ func (s *Store) migrateTo(ctx context.Context, newest int64, progress func(strin
 	if err != nil || version > newest {
 		return err
 	}
-	return nil
+	return s.combineAgain(ctx, progress)
 }
 
 func (e engine) provider(pool *sql.DB, sources fs.FS) (*goose.Provider, error) {

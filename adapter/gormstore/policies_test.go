@@ -1,0 +1,154 @@
+package gormstore_test
+
+import (
+	"database/sql"
+	"fmt"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/refreshd/refreshd/adapter/gormstore"
+	"github.com/refreshd/refreshd/domain"
+)
+
+// migrateSteps are what Migrate tells.
+func migrateSteps(t *testing.T, s *gormstore.Store) string {
+	t.Helper()
+	var steps []string
+	if err := s.Migrate(t.Context(), func(step string) { steps = append(steps, step) }); err != nil {
+		t.Fatalf("Migrate: %v", err)
+	}
+	return strings.Join(steps, "\n")
+}
+
+// crowdOf are many tenants with an application each, one with more than a page of them, and one that has set what the
+// others leave to the default. It returns the policies.
+func crowdOf(t *testing.T, s *gormstore.Store) map[domain.Application]domain.Policy {
+	t.Helper()
+	want := make(map[domain.Application]domain.Policy)
+	save := func(tenant domain.Tenant, with ...domain.Application) {
+		t.Helper()
+		if err := s.SaveTenant(t.Context(), tenant, with...); err != nil {
+			t.Fatal(err)
+		}
+		for _, a := range with {
+			want[domain.Application{TenantID: tenant.ID, ID: a.ID}] = must(domain.Combine(tenant, a))(t)
+		}
+	}
+	var many []domain.Application
+	for i := range 1030 {
+		many = append(many, domain.Application{ID: fmt.Sprintf("app-%04d", i)})
+	}
+	save(domain.Tenant{ID: "acme"}, many...)
+	for i := range 70 {
+		save(domain.Tenant{ID: fmt.Sprintf("tenant-%d", i)}, domain.Application{ID: "shop"})
+	}
+	bodies := domain.Settings{CookieOnly: new(false)}
+	save(domain.Tenant{ID: "own"}, domain.Application{ID: "body", Settings: bodies}, domain.Application{ID: "shop"})
+	save(domain.Tenant{ID: "bodies", Settings: bodies}, domain.Application{ID: "shop"})
+	return want
+}
+
+// policiesOf are the policies of the same applications.
+func policiesOf(t *testing.T, s *gormstore.Store, of map[domain.Application]domain.Policy) map[domain.Application]domain.Policy {
+	t.Helper()
+	got := make(map[domain.Application]domain.Policy)
+	for a := range of {
+		got[a] = must(s.Policy(t.Context(), a.TenantID, a.ID))(t)
+	}
+	return got
+}
+
+// anOlderProgram leaves the policies as one would that has other defaults for three settings, and does not know another
+// one.
+func anOlderProgram(t *testing.T, db *sql.DB) {
+	t.Helper()
+	execute(t, db, `UPDATE applications SET grace_period = 7000000, policy = replace(replace(replace(replace(policy,
+'"cookieOnly":true', '"cookieOnly":false'), '"cookieHostOnly":false,', ''), '"gracePeriod":30000000000', '"gracePeriod":7000000000'),
+'"ttl":', '"ttl":1,"before":')`, `UPDATE tenants SET longest_ttl = 1`)
+}
+
+// Who has never said cookieOnly gets what is documented, whichever program saved the application: a default that
+// changes would else be that of new applications only.
+func TestMigrateGivesStoredApplicationsTheDefaultsOfThisProgram(t *testing.T) {
+	onBoth(t, func(t *testing.T, d database) {
+		s := d.migrated(t, gormstore.Options{})
+		want := crowdOf(t, s)
+		db := d.raw(t)
+		anOlderProgram(t, db)
+		for a, p := range policiesOf(t, s, want) {
+			if p.CookieOnly || p.TTL != 1 || p.GracePeriod.Seconds() != 7 {
+				t.Fatalf("%s/%s has %+v: not what an older program left", a.TenantID, a.ID, p)
+			}
+		}
+		if got, want := migrateSteps(t, s), fmt.Sprintf("combined the policies of %d applications again", len(want)); got != want {
+			t.Errorf("got steps %q, want %q", got, want)
+		}
+		if diff := cmp.Diff(want, policiesOf(t, s, want)); diff != "" {
+			t.Errorf("policies (-want +got):\n%s", diff)
+		}
+		grace := domain.DefaultPolicy().GracePeriod.Microseconds()
+		var others, shortest int64
+		if err := db.QueryRowContext(t.Context(), `SELECT count(*), (SELECT min(longest_ttl) FROM tenants) FROM applications
+WHERE grace_period <> $1`, grace).Scan(&others, &shortest); err != nil {
+			t.Fatal(err)
+		}
+		if want := domain.DefaultPolicy().TTL.Microseconds(); others != 0 || shortest != want {
+			t.Errorf("%d applications have another grace period beside the policy, and a longest TTL is %d, want 0, and %d",
+				others, shortest, want)
+		}
+		if got := migrateSteps(t, s); got != "" {
+			t.Errorf("migrated again: got steps %q, want none", got)
+		}
+	})
+}
+
+// A program that is older than the schema does not know what it would take away.
+func TestMigrateLeavesThePoliciesOfANewerProgram(t *testing.T) {
+	onBoth(t, func(t *testing.T, d database) {
+		s := d.migrated(t, gormstore.Options{})
+		shop(t, s)
+		db := d.raw(t)
+		execute(t, db, `INSERT INTO goose_db_version (version_id, is_applied) VALUES (7, true)`,
+			`UPDATE applications SET policy = replace(policy, '{"active":true', '{"ofTheNextVersion":{"a":[1]},"active":true')`)
+		if got, want := must(s.Policy(t.Context(), "acme", "shop"))(t), domain.DefaultPolicy(); got != want {
+			t.Errorf("got the policy %+v, want %+v", got, want)
+		}
+		if got := migrateSteps(t, s); got != "" {
+			t.Errorf("got steps %q, want none", got)
+		}
+		var kept int
+		if err := db.QueryRowContext(t.Context(), `SELECT count(*) FROM applications WHERE policy LIKE '%ofTheNextVersion%'`).
+			Scan(&kept); err != nil {
+			t.Fatal(err)
+		}
+		if kept != 1 {
+			t.Error("a newer program's policy was replaced")
+		}
+	})
+}
+
+// What an older program allowed must not keep a newer one from starting.
+func TestMigrateKeepsThePolicyOfWhatCannotBeCombined(t *testing.T) {
+	onBoth(t, func(t *testing.T, d database) {
+		s := d.migrated(t, gormstore.Options{})
+		shop(t, s)
+		if err := s.SaveApplication(t.Context(), domain.Application{TenantID: "acme", ID: "web"}); err != nil {
+			t.Fatal(err)
+		}
+		anOlderProgram(t, d.raw(t))
+		execute(t, d.raw(t), `UPDATE applications SET settings = '{"ttlMinutes":-1}' WHERE id = 'shop'`)
+		got := migrateSteps(t, s)
+		for _, want := range []string{"the application shop of the tenant acme keeps its policy: ", "policies of 1 applications"} {
+			if !strings.Contains(got, want) {
+				t.Errorf("got steps %q, want %q in them", got, want)
+			}
+		}
+		for id, want := range map[string]bool{"shop": false, "web": true} {
+			if got := must(s.Policy(t.Context(), "acme", id))(t); got.CookieOnly != want {
+				t.Errorf("%s: cookieOnly is %t, want %t", id, got.CookieOnly, want)
+			}
+		}
+	})
+}
