@@ -3,7 +3,6 @@ package domain
 import (
 	"fmt"
 	"maps"
-	"net/netip"
 	"slices"
 	"strings"
 	"time"
@@ -250,10 +249,13 @@ func oneOf[T ~string](p *Problems, field string, v *T, allowed ...T) {
 	p.Add(field, Malformed, "use one of "+strings.Join(words, ", "))
 }
 
-// IsDomainName reports whether s is a host name of RFC 1123, section 2.1, with at least two labels, and no address.
+// IsDomainName reports whether s is a host name of RFC 1123, section 2.1, with at least two labels, and no address. The
+// last label begins with a letter: what ends in a number is an address for browsers, in decimal or hexadecimal, or
+// nothing (127.1 is 127.0.0.1).
 func IsDomainName(s string) bool {
+	isLetter := func(c byte) bool { return 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' }
 	labels := strings.Split(s, ".")
-	if _, err := netip.ParseAddr(s); err == nil || len(s) > 253 || len(labels) < 2 {
+	if len(s) > 253 || len(labels) < 2 {
 		return false
 	}
 	for _, l := range labels {
@@ -261,12 +263,12 @@ func IsDomainName(s string) bool {
 			return false
 		}
 		for _, c := range []byte(l) {
-			if c != '-' && (c < '0' || c > '9') && (c < 'a' || c > 'z') && (c < 'A' || c > 'Z') {
+			if c != '-' && (c < '0' || c > '9') && !isLetter(c) {
 				return false
 			}
 		}
 	}
-	return true
+	return isLetter(labels[len(labels)-1][0])
 }
 
 // apply lays the settings over p.

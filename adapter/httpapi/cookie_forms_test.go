@@ -7,6 +7,8 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
+
+	"github.com/refreshd/refreshd/domain"
 )
 
 // A browser tells cookies of one name apart by domain, path and partition, and a login service, or a neighbour, may have
@@ -63,6 +65,46 @@ func TestDeletedCookiesLeaveRoomInTheHeaders(t *testing.T) {
 	}
 	if bytes > 3500 || first["refresh_token"] < 5 || first["access_token"] < 5 {
 		t.Errorf("got %d bytes and %v deleted at Path=/, want at most 3500 bytes and all of those", bytes, first)
+	}
+}
+
+// Behind a proxy there are two hosts, the request's and that of the public URL. What there is no room for is the access
+// token's, and of it the forms of the second host: what is left of it expires soon, and is in conflict with nothing.
+func TestTheMostImportantFormsOfTwoLongHostsAreDeleted(t *testing.T) {
+	s := newService(t)
+	parts := func(letter string) string { return strings.Repeat(strings.Repeat(letter, 60)+".", 3) + "acme.example" }
+	s.api.PublicURL = "https://" + parts("b")
+	dead := s.issue(t, "cookies", "ada")
+	s.do(t, "DELETE", "/jwt/refresh/"+dead.RefreshTokenID, backend).want(t, 200)
+	name := strings.Repeat("n", 64)
+	refused := s.do(t, "POST", "/jwt/refresh?cookieName="+name, host(parts("a")), cookie(name, dead.RefreshToken))
+	refused.want(t, 400, "[revoked]refreshToken")
+	s.set(t, "cookies", func(settings *domain.Settings) { settings.CookieName = &name })
+	live := s.issue(t, "cookies", "ada")
+	renewed := s.do(t, "POST", "/jwt/refresh?cookieName="+name, host(parts("a")), cookie(name, dead.RefreshToken),
+		cookie(name, live.RefreshToken))
+	renewed.want(t, 200)
+	for what, got := range map[string]*answer{"refused": refused, "renewed": renewed} {
+		bytes, deleted, set := 0, map[string]bool{}, 0
+		for _, line := range got.header["Set-Cookie"] {
+			bytes += len("Set-Cookie: \r\n") + len(line)
+		}
+		for _, c := range (&http.Response{Header: got.header}).Cookies() {
+			if c.Name == name && c.Path == "/" && !c.Partitioned && c.MaxAge < 0 {
+				deleted[c.Domain] = true
+			} else if c.Name == name && c.MaxAge > 0 {
+				set++
+			}
+		}
+		want := []string{"", parts("a"), parts("b"), strings.Repeat("a", 60) + ".acme.example"}
+		for _, d := range want {
+			if !deleted[d] {
+				t.Errorf("%s: the form with domain %q is not deleted", what, d)
+			}
+		}
+		if bytes > 3500 || (set == 1) != (what == "renewed") {
+			t.Errorf("%s: got %d bytes of Set-Cookie, and the cookie set %d times", what, bytes, set)
+		}
 	}
 }
 

@@ -1,7 +1,9 @@
 package httpapi_test
 
 import (
+	"log"
 	"net/http"
+	"os"
 	"slices"
 	"strings"
 	"testing"
@@ -74,7 +76,8 @@ func TestARequestNamesItsCookieOnce(t *testing.T) {
 		want(t, 200).keepsCookies(t)
 }
 
-// An application that is given a name takes its users with it: the next exchange moves their cookies.
+// An application that is given a name takes its users with it: the next exchange moves their cookies. The access token's
+// under the name of before may be a neighbour's, below a domain that both have, so it is left to expire.
 func TestTheCookiesAreThoseOfThePolicy(t *testing.T) {
 	s := newService(t)
 	b := s.browser(acmeHost)
@@ -88,7 +91,7 @@ func TestTheCookiesAreThoseOfThePolicy(t *testing.T) {
 		names = append(names, k.name)
 	}
 	slices.Sort(names)
-	if want := []string{"__Host-acme", "__Host-acme_access"}; !slices.Equal(names, want) {
+	if want := []string{"__Host-acme", "__Host-acme_access", "access_token"}; !slices.Equal(names, want) {
 		t.Errorf("the browser keeps %q, want %q", names, want)
 	}
 	s.wait(time.Minute)
@@ -96,7 +99,27 @@ func TestTheCookiesAreThoseOfThePolicy(t *testing.T) {
 		t.Errorf("got outcome %q", got.outcome())
 	}
 	b.send(t, "DELETE", "/jwt/refresh?cookieName=__Host-acme", tenant(aTenant)).want(t, 200)
-	b.wantNoCookies(t)
+	if len(b.jar.cookies) != 1 || len(b.jar.values("access_token")) != 1 {
+		t.Errorf("the browser keeps %d cookies, want the access token's of before", len(b.jar.cookies))
+	}
+}
+
+// Where a request names another cookie than the policy does, the access token's beside it is nobody's to delete.
+func TestAnExchangeDeletesTheNameThatWasReadAndNoOther(t *testing.T) {
+	s := newService(t)
+	s.set(t, "shop", func(settings *domain.Settings) {
+		settings.CookieName, settings.CookieDomain = new("shop"), new("acme.example")
+	})
+	b := s.browser(acmeHost)
+	g := s.issue(t, "shop", "ada")
+	for _, domain := range []string{"", acmeHost, "acme.example"} {
+		b.jar.put(acmeHost, "refresh_token", g.RefreshToken, domain)
+	}
+	b.jar.put(acmeHost, "access_token", "a neighbour's", "acme.example")
+	b.send(t, "POST", "/jwt/refresh").want(t, 200)
+	if len(b.jar.values("refresh_token")) != 0 || !b.jar.has("a neighbour's") || len(b.jar.values("shop")) != 1 {
+		t.Errorf("the browser keeps %v, want shop, shop_access and the neighbour's", b.jar.cookies)
+	}
 }
 
 // Browsers take such a name only with Secure, and Chromium and Firefox take Secure on this machine in the clear.
@@ -182,6 +205,15 @@ func TestAnExchangeByOneSessionsCookiesIsOneStatement(t *testing.T) {
 
 // A cookie that reached the service has one of these forms, whichever host it was set for.
 func TestACookieIsDeletedInEveryFormInWhichItCanHaveCome(t *testing.T) {
+	// net/http writes to the standard logger, for each cookie, what it does not take for a domain.
+	var logged strings.Builder
+	log.SetOutput(&logged)
+	defer log.SetOutput(os.Stderr)
+	defer func() {
+		if logged.Len() > 0 {
+			t.Errorf("the standard logger has %q", logged.String())
+		}
+	}()
 	for _, test := range []struct {
 		host, publicURL string
 		domains         []string
@@ -194,8 +226,18 @@ func TestACookieIsDeletedInEveryFormInWhichItCanHaveCome(t *testing.T) {
 		{"acme.example", "", []string{"acme.example"}},
 		{"AUTH.Acme.example:8443", "", []string{"auth.acme.example", "acme.example"}},
 		{"auth.acme.co.uk", "", []string{"auth.acme.co.uk", "acme.co.uk", "co.uk"}},
-		{"a.b.c.d.acme.example", "", []string{"c.d.acme.example", "d.acme.example", "acme.example", "b.c.d.acme.example"}},
-		{"my_auth.acme.example", "", []string{"acme.example"}},
+		{"a.b.c.d.acme.example", "", []string{
+			"a.b.c.d.acme.example", "c.d.acme.example", "d.acme.example", "acme.example",
+		}},
+		{"a.b.c.d.e.acme.example", "", []string{
+			"a.b.c.d.e.acme.example", "d.e.acme.example", "e.acme.example", "acme.example",
+		}},
+		{"my_auth.acme.example", "", []string{"my_auth.acme.example", "acme.example"}},
+		{"auth-.-acme.example", "", []string{"auth-.-acme.example", "-acme.example"}},
+		{"127.1", "", nil},
+		{"1.2.3.4.5", "", nil},
+		{"acme.0x10", "", nil},
+		{"acme;x.example", "", nil},
 		{"refreshd:3000", "https://auth.acme.example/x", []string{"auth.acme.example", "acme.example"}},
 		{"auth.acme.example", "https://auth.acme.example", []string{"auth.acme.example", "acme.example"}},
 		{"eu.acme.example", "https://auth.acme.example", []string{"eu.acme.example", "acme.example", "auth.acme.example"}},
@@ -223,7 +265,7 @@ func TestWhatDeletesCookiesFitsIntoTheHeadersThatProxiesTake(t *testing.T) {
 	const many = "a.b.c.d.acme.example"
 	dead := s.issue(t, "cookies", "ada")
 	s.do(t, "DELETE", "/jwt/refresh/"+dead.RefreshTokenID, backend).want(t, 200)
-	for size, want := range map[int]struct{ kept bool }{0: {true}, 1200: {true}, 1900: {false}} {
+	for size, want := range map[int]struct{ kept bool }{0: {true}, 1200: {true}, 1900: {false}, 2400: {false}} {
 		g := s.do(t, "POST", "/jwt/issue", backend, body(object{
 			"applicationsId": "cookies", "userId": "ada", "claims": object{"a": strings.Repeat("x", size)},
 		})).want(t, 200).grant(t)

@@ -3,7 +3,6 @@ package httpapi
 import (
 	"errors"
 	"net/http"
-	"net/netip"
 	"net/url"
 	"slices"
 	"strings"
@@ -106,7 +105,7 @@ const (
 	// maxSetCookies is how many bytes of Set-Cookie headers a response that deletes cookies has at most, if the access
 	// token's cookie is left out for it: common proxies answer 502 where a response's headers are longer than 4 096.
 	maxSetCookies = 3500
-	// maxDomains bounds the domains of a host for which a cookie is deleted.
+	// maxDomains bounds the domains of a host for which a cookie is deleted, besides that of the policy.
 	maxDomains = 4
 	maxHost    = 253 // bytes of a host name
 )
@@ -114,25 +113,52 @@ const (
 // cookieJar is how a response sets and deletes cookies. Lines are collected, because what is set has to come last: a
 // browser obeys them one after another.
 type cookieJar struct {
-	secure bool
-	lines  []string
+	secure   bool
+	reserved int // bytes of maxSetCookies that no deletion takes
+	lines    []string
 }
 
-func (j *cookieJar) add(c *http.Cookie) {
-	if c.Path == "" {
+// line returns c as a Set-Cookie header has it. The caller has checked the domain, and it is written here: net/http
+// writes no name with an underscore, which browsers take, and reports it to the standard logger for each cookie.
+func (j *cookieJar) line(c http.Cookie) string {
+	d := c.Domain
+	if c.Domain = ""; c.Path == "" {
 		c.Path = "/"
 	}
 	c.Secure = j.secure || domain.IsSecureName(c.Name) // which browsers refuse otherwise, also on this machine
-	if line := c.String(); line != "" {
+	line := c.String()
+	if d != "" {
+		line += "; Domain=" + d
+	}
+	return line
+}
+
+// size is how many bytes a line takes in a response.
+func size(line string) int { return len("Set-Cookie: \r\n") + len(line) }
+
+func (j *cookieJar) length() (n int) {
+	for _, line := range j.lines {
+		n += size(line)
+	}
+	return n
+}
+
+// delete deletes the cookie of that name, domain (empty for none), path and partition, if there is room: no other
+// attribute tells cookies apart (RFC 6265, section 5.3, step 11). What matters most is deleted first, therefore.
+func (j *cookieJar) delete(c http.Cookie) {
+	c.MaxAge = -1 // Max-Age=0 on the wire
+	if line := j.line(c); j.length()+size(line) <= maxSetCookies-j.reserved {
 		j.lines = append(j.lines, line)
 	}
 }
 
-func (j *cookieJar) length() (n int) {
-	for _, line := range j.lines {
-		n += len("Set-Cookie: \r\n") + len(line)
+// deleteIn deletes the cookie of that name in each of domains.
+func (j *cookieJar) deleteIn(domains []string, name string) {
+	for _, d := range domains {
+		if d == "" || !domain.IsHostOnlyName(name) {
+			j.delete(http.Cookie{Name: name, Domain: d})
+		}
 	}
-	return n
 }
 
 func (j *cookieJar) send(c echo.Context) {
@@ -141,8 +167,8 @@ func (j *cookieJar) send(c echo.Context) {
 	}
 }
 
-func tokenCookie(name string, value domain.Secret, left time.Duration, p domain.Policy) *http.Cookie {
-	return &http.Cookie{
+func tokenCookie(name string, value domain.Secret, left time.Duration, p domain.Policy) http.Cookie {
+	return http.Cookie{
 		Name: name, Value: value.Reveal(), Domain: p.CookieDomain, MaxAge: int(left / time.Second), HttpOnly: true,
 		SameSite: http.SameSiteLaxMode,
 	}
@@ -152,75 +178,50 @@ func tokenCookie(name string, value domain.Secret, left time.Duration, p domain.
 // a response that deletes cookies, is in the body only; the cookie of an earlier one is then deleted.
 func (j *cookieJar) set(g usecase.Grant) {
 	refreshName, accessName := g.Policy.CookieNames()
-	deletes := len(j.lines) > 0
-	j.add(tokenCookie(refreshName, g.TokenString, g.RefreshTokenExpiresIn, g.Policy))
-	before, length := len(j.lines), j.length()
-	access := tokenCookie(accessName, g.AccessToken, g.ExpiresIn, g.Policy)
-	j.add(access)
-	alone := len(access.String())
-	fits := length+alone <= maxSetCookies || alone > maxSetCookies // where a proxy takes this one without the others
-	if alone > maxCookie || deletes && !fits {
-		j.lines = j.lines[:before]
-		j.delete(accessName, g.Policy.CookieDomain)
+	refresh := j.line(tokenCookie(refreshName, g.TokenString, g.RefreshTokenExpiresIn, g.Policy))
+	access := j.line(tokenCookie(accessName, g.AccessToken, g.ExpiresIn, g.Policy))
+	tooLarge := len(access) > maxCookie
+	noRoom := len(j.lines) > 0 && j.length()+size(refresh)+size(access) > maxSetCookies
+	if tooLarge || noRoom {
+		access = j.line(http.Cookie{Name: accessName, Domain: g.Policy.CookieDomain, MaxAge: -1})
 	}
+	j.lines = append(j.lines, refresh, access)
 }
 
-// delete deletes the cookie in the form that has this domain; empty for the one that has none. It needs no other
-// attribute than those of the form: a cookie is what its name, domain and path say (RFC 6265, section 5.3, step 11).
-func (j *cookieJar) delete(name, domain string) {
-	j.add(&http.Cookie{Name: name, Domain: domain, MaxAge: -1}) // Max-Age=0 on the wire
-}
-
-// deleteForm deletes the cookie in a form that a browser tells from others by more than the domain, if there is room.
-// Only a cookie that is Secure can be partitioned.
-func (j *cookieJar) deleteForm(c *http.Cookie) {
-	c.MaxAge = -1
-	if c.Partitioned && !j.secure {
-		return
-	}
-	if j.add(c); j.length() > maxSetCookies {
-		j.lines = j.lines[:len(j.lines)-1]
-	}
-}
-
-// deleteAll deletes both cookies that go with a refresh token's cookie of that name, in all of these forms but those
-// that are set.
-func (j *cookieJar) deleteAll(name string, domains []string, set domain.Policy, isSet bool) {
-	setRefresh, setAccess := set.CookieNames()
-	for _, one := range []string{name, domain.AccessCookieName(name)} {
-		kept := isSet && (one == setRefresh || one == setAccess)
-		for _, d := range domains {
-			if kept && strings.EqualFold(d, set.CookieDomain) || d != "" && domain.IsHostOnlyName(one) {
-				continue
-			}
-			j.delete(one, d)
-		}
-	}
-}
-
-// renewCookies sets the cookies of a grant, in the place of those that were read under name. Where several values were
-// read, or the policy has other names, all other forms of those that were read are deleted first, if none of them has
-// to be kept.
+// renewCookies sets the cookies of a grant, in the place of those that were read under name, if none of these has to be
+// kept. Where the policy has another name, that which was read is deleted, and no access token's: below a domain that
+// several applications share, the cookie of that name may be a neighbour's, and an own one expires with its token.
+// Where several values were read, all other forms of both cookies are deleted.
 func (a *API) renewCookies(c echo.Context, g usecase.Grant, name string, read int, deletable bool) {
 	j := a.jar(c)
-	refreshName, _ := g.Policy.CookieNames()
+	refreshName, accessName := g.Policy.CookieNames()
 	domains := a.cookieDomains(c, g.Policy)
-	taken := slices.Contains(domains, strings.ToLower(g.Policy.CookieDomain)) // else the browser ignores what is set
-	if deletable && taken && (read > 1 || name != refreshName) {
-		j.deleteAll(name, domains, g.Policy, true)
+	ownDomain := strings.ToLower(g.Policy.CookieDomain)
+	if deletable && slices.Contains(domains, ownDomain) { // else the browser ignores what is set
+		// Enough for what is set, and for the line that deletes the access token's cookie, which is shorter.
+		j.reserved = 2 * size(j.line(tokenCookie(refreshName, g.TokenString, g.RefreshTokenExpiresIn, g.Policy)))
+		switch {
+		case name != refreshName:
+			j.deleteIn(domains, name)
+		case read > 1:
+			others := slices.DeleteFunc(domains, func(d string) bool { return d == ownDomain })
+			j.deleteIn(others, refreshName)
+			j.deleteIn(others, accessName)
+		}
 	}
 	j.set(g)
 	j.send(c)
 }
 
-// deleteCookies deletes the cookies that were read under name, in all forms in which they can have reached the service.
-// A refresh token's cookie that something else has set may have another path, or be partitioned: left behind, one of
-// an active session would be in conflict with that of each later login. As many of these forms are deleted as a
-// response's headers have room for.
+// deleteCookies deletes the cookies that were read under name, and the access token's beside them, in all forms in which
+// they can have reached the service. A refresh token's cookie that something else has set may have another path, or be
+// partitioned: left behind, one of an active session would be in conflict with that of each later login. As many of
+// these forms are deleted as a response's headers have room for.
 func (a *API) deleteCookies(c echo.Context, name string, p domain.Policy) {
 	j := a.jar(c)
 	domains := a.cookieDomains(c, p)
-	j.deleteAll(name, domains, p, false)
+	j.deleteIn(domains, name)
+	j.deleteIn(domains, domain.AccessCookieName(name))
 	paths := cookiePaths
 	if domain.IsHostOnlyName(name) {
 		domains, paths = []string{""}, []string{"/"}
@@ -228,8 +229,9 @@ func (a *API) deleteCookies(c echo.Context, name string, p domain.Policy) {
 	for _, partitioned := range []bool{false, true} {
 		for _, path := range paths {
 			for _, d := range domains {
-				if partitioned || path != "/" {
-					j.deleteForm(&http.Cookie{Name: name, Domain: d, Path: path, Partitioned: partitioned})
+				other := partitioned || path != "/"
+				if canBe := j.secure || !partitioned; other && canBe { // only what is Secure can be partitioned
+					j.delete(http.Cookie{Name: name, Domain: d, Path: path, Partitioned: partitioned})
 				}
 			}
 		}
@@ -277,7 +279,8 @@ func (a *API) issuedCookies(c echo.Context, g usecase.Grant) {
 // cookieDomains are the domains of the forms in which a cookie can have reached the service: none ("", it is then the
 // host's alone), and each that the host lies in. The host is the request's, or that of the public URL, where a proxy
 // shows another one. A browser ignores a domain that is not its own or that is a public suffix, such as co.uk. Of many
-// the shortest count, since pages share those, and that of the policy.
+// the host itself and the shortest count, since pages share those, and that of the policy. Those that most likely are
+// in use come first.
 func (a *API) cookieDomains(c echo.Context, p domain.Policy) []string {
 	domains := []string{""}
 	add := func(d string) {
@@ -291,10 +294,13 @@ func (a *API) cookieDomains(c echo.Context, p domain.Policy) []string {
 	}
 	for _, host := range hosts {
 		parents := parentDomains(host)
-		for _, d := range parents[max(0, len(parents)-maxDomains):] {
+		if d := strings.ToLower(p.CookieDomain); slices.Contains(parents, d) {
 			add(d)
 		}
-		if d := strings.ToLower(p.CookieDomain); slices.Contains(parents, d) {
+		if n := len(parents); n > maxDomains {
+			parents = append(parents[:1], parents[n-maxDomains+1:]...)
+		}
+		for _, d := range slices.Backward(parents) {
 			add(d)
 		}
 	}
@@ -305,14 +311,17 @@ func (a *API) cookieDomains(c echo.Context, p domain.Policy) []string {
 func parentDomains(hostport string) (domains []string) {
 	u := url.URL{Host: hostport}
 	host := strings.ToLower(u.Hostname())
-	if _, err := netip.ParseAddr(host); err == nil || len(host) > maxHost {
+	if len(host) > maxHost {
 		return nil
 	}
 	for strings.Contains(host, ".") {
-		if domain.IsDomainName(host) {
+		if domain.IsDomainName(anywhere.Replace(host)) {
 			domains = append(domains, host)
 		}
 		_, host, _ = strings.Cut(host, ".")
 	}
 	return domains
 }
+
+// anywhere puts a letter for what browsers take anywhere in the name of a host, and RFC 1123 does not.
+var anywhere = strings.NewReplacer("_", "x", "-", "x")
