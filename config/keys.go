@@ -10,7 +10,7 @@ import (
 
 const envPrefix = "REFRESHD_"
 
-// highestRate is the highest limit of calls a second that says anything.
+// highestRate is the highest limit of requests a second that says anything.
 const highestRate = 1_000_000
 
 // configFile is the one setting that says where the others are; it cannot stand in the file.
@@ -134,21 +134,21 @@ var settings = withFileForms([]setting{
 	},
 	{
 		name: "rate_limit_address", def: "100", count: true,
-		help: "calls a second of a client address without a good API key, ten times as many at once; a failed proof counts as ten; 0: any number",
+		help: "requests a second of a client address without a good API key, with a burst of ten times as many; a failed proof counts as ten; 0: any number",
 		parse: func(c *Config, text string) (err error) {
 			c.RateLimits.Address, err = parseCount(text, 0, highestRate)
 			return err
 		},
 	},
 	{
-		name: "rate_limit_api_key", def: "2000", count: true, help: "calls a second of an API key, ten times as many at once; 0: any number",
+		name: "rate_limit_api_key", def: "2000", count: true, help: "requests a second of an API key, with a burst of ten times as many; 0: any number",
 		parse: func(c *Config, text string) (err error) {
 			c.RateLimits.APIKey, err = parseCount(text, 0, highestRate)
 			return err
 		},
 	},
 	{
-		name: "rate_limit_refresh_token", def: "5", count: true, help: "exchanges a second of a refresh token, ten times as many at once; 0: any number",
+		name: "rate_limit_refresh_token", def: "5", count: true, help: "exchanges a second of a refresh token, with a burst of ten times as many; 0: any number",
 		parse: func(c *Config, text string) (err error) {
 			c.RateLimits.RefreshToken, err = parseCount(text, 0, highestRate)
 			return err

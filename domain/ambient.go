@@ -13,8 +13,8 @@ const MaxAmbientSessions = 4
 // IsTokenStringForm reports whether s has the form of a token string: `rt_` and 64 characters of base64url, genuine or
 // not. Any other may be another product's.
 func IsTokenStringForm(s string) bool {
-	rest, ours := strings.CutPrefix(s, tokenStringPrefix)
-	return ours && len(s) == tokenStringLength && strings.Trim(rest, base64urlAlphabet) == ""
+	rest, ok := strings.CutPrefix(s, tokenStringPrefix)
+	return ok && len(s) == tokenStringLength && strings.Trim(rest, base64urlAlphabet) == ""
 }
 
 const base64urlAlphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"

@@ -67,7 +67,7 @@ func (p Patch) Validate() error {
 	t.checkContent(&problems)
 	if p.Claims != nil {
 		for _, m := range p.Claims.patch.members {
-			if m.value.text == "null" { // who would remove one thinks that it is a caller's
+			if m.value.text == "null" { // a removal would seem to change it
 				checkClaimName(&problems, m.name)
 			}
 		}

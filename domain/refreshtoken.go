@@ -179,7 +179,7 @@ func (t RefreshToken) checkContent(p *Problems) {
 func checkClaimName(p *Problems, name string) {
 	// Some verifiers match names in any case (Go's encoding/json does), so `Sub` is as dangerous as `sub`.
 	if i := slices.IndexFunc(reservedClaims, func(r string) bool { return strings.EqualFold(r, name) }); i >= 0 {
-		p.Add("claims."+reservedClaims[i], Conflict, "this claim is ours to set: choose another name")
+		p.Add("claims."+reservedClaims[i], Conflict, "the service sets this claim: choose another name")
 	}
 }
 

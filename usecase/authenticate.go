@@ -56,8 +56,8 @@ func (a *Authenticate) APIKey(ctx context.Context, key domain.Secret, method str
 // user, and belongs to a session of that user that is active. If it verifies, and only the rest fails, the caller is
 // there with the error: it is no guess.
 //
-// The session is read each time. Without that, whoever has an access token of a session that was revoked because it was
-// stolen could still end the sessions of its owner.
+// The session is read each time. Otherwise the thief of a session could end its owner's other sessions after it was
+// revoked, until the access token expires.
 func (a *Authenticate) Owner(ctx context.Context, accessToken domain.Secret) (Caller, error) {
 	t, err := a.Keys.verify(ctx, accessToken.Reveal())
 	if err != nil {

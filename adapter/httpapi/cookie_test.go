@@ -393,6 +393,22 @@ func TestACookieDoesNotCountBesideASelector(t *testing.T) {
 	}
 }
 
+// A client that reads the table knows for each code whether to keep the token string.
+func TestEachRefusalOfAnExchangeIsInTheTable(t *testing.T) {
+	s := newService(t)
+	_, table, _ := strings.Cut(string(s.do(t, "GET", "/openapi.yaml").want(t, 200).body), "## When an exchange is refused")
+	table, _, _ = strings.Cut(table, "## Retries")
+	codes := []string{"[inactive]refreshToken", "[unproved]refreshToken", "[conflict]refreshToken", "[invalid]Origin"}
+	for _, reason := range []string{"blank", "invalid", "expired", "revoked", "reused"} {
+		codes = append(codes, "["+reason+"]refreshToken")
+	}
+	for _, code := range codes {
+		if !strings.Contains(table, "| `"+code+"` |") {
+			t.Errorf("the table has no row for %s", code)
+		}
+	}
+}
+
 func TestPreflightsAreForConfiguredOrigins(t *testing.T) {
 	s := newService(t)
 	ask := func(origin, headers string) *answer {

@@ -85,8 +85,8 @@ func (a *API) ownPage(c echo.Context) bool {
 }
 
 // isOwn reports whether origin is that of a request to host. Behind a proxy the request does not show its scheme, and
-// a header may lie about it. So it is that of the public URL where the host is; elsewhere it is one that can carry
-// our cookies: they are Secure except on a loopback address.
+// a header may lie about it. So it is that of the public URL where the host is; elsewhere it is one over which browsers
+// send the cookies: they are Secure except on a loopback address.
 func (a *API) isOwn(origin, host string) bool {
 	scheme, own, _ := strings.Cut(origin, "://")
 	if host == "" || !strings.EqualFold(own, host) {

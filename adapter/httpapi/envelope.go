@@ -93,7 +93,7 @@ func refuse(c echo.Context, message string, fields []domain.FieldError) error {
 	return c.JSON(http.StatusBadRequest, envelope{Message: message, Errors: r})
 }
 
-const tooMany = "Too many calls: nothing was done."
+const tooMany = "Too many requests: nothing was done."
 
 // milliseconds is how an instant stands on the wire.
 func milliseconds(t time.Time) int64 { return t.UnixMilli() }

@@ -86,9 +86,9 @@ func chargeable(out usecase.Exchanged) bool {
 	}
 }
 
-// exchangeInput reads what is not in a cookie: who vouches for the call, and the body; and the name of the cookie.
+// exchangeInput reads what is not in a cookie: the API key and the tenant, and the body; and the name of the cookie.
 func (a *API) exchangeInput(c echo.Context, b refreshBody) (in usecase.ExchangeInput, name string, err error) {
-	if in, err = a.voucher(c); err != nil {
+	if in, err = a.authenticated(c); err != nil {
 		return in, "", err
 	}
 	query, err := web.Query[cookieQuery](c)
@@ -116,9 +116,9 @@ func (a *API) exchangeInput(c echo.Context, b refreshBody) (in usecase.ExchangeI
 	return in, name, nil
 }
 
-// voucher is the tenant that an exchange names, and whether an API key stands behind the call. None is needed here, but one that
-// was sent must be good.
-func (a *API) voucher(c echo.Context) (in usecase.ExchangeInput, err error) {
+// authenticated returns the tenant that an exchange names, and whether it has an API key. None is needed here, but one
+// that was sent must be good.
+func (a *API) authenticated(c echo.Context) (in usecase.ExchangeInput, err error) {
 	var caller usecase.Caller
 	key, err := credential(c)
 	if err != nil {

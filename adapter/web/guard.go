@@ -56,7 +56,7 @@ const (
 	logEvery = time.Second
 )
 
-// RateLimits are requests a second, and ten times as many concurrently; 0 for no limit.
+// RateLimits are requests a second, with a burst of ten times as many; 0 for no limit.
 type RateLimits struct {
 	Address      int // of a client address, of requests without an API key that is known to be good
 	APIKey       int // of an API key
@@ -188,7 +188,7 @@ func (g *Guard) refuse(reason string, wait time.Duration) *Refused {
 // InProgress is how many requests are worked on now.
 func (g *Guard) InProgress() int { return int(g.places.running.Load()) }
 
-// exchanger is the key of a refresh token's bucket. Exchanges behind which an API key stands are counted apart.
+// exchanger is the key of a refresh token's bucket. Exchanges with an API key are counted separately.
 func exchanger(id domain.ID, authenticated bool) string {
 	if authenticated {
 		return "ak_" + string(id[:])
@@ -426,7 +426,7 @@ func (p *payer) end() {
 	p.placed, p.turned, p.asking = false, false, false
 }
 
-// settle charges for a proof that failed. Where a good API key stands behind the request it has paid: what a user of
+// settle charges for a proof that failed. Where the request has a good API key it has paid: what a user of
 // the backend presents is no guess of the backend's, and a permission that the key lacks is a mistake.
 func (p *payer) settle(c echo.Context, err error) {
 	offered := c.Request().Header.Get(echo.HeaderAuthorization) != ""
@@ -506,8 +506,8 @@ func (r *Record) Genuine(t domain.PresentedToken, authenticated bool) error {
 }
 
 // Presented is Genuine for what asks the store about a token string and does not exchange it: a logout, and the choice
-// among several. However often a refresh token is exchanged, it can be revoked; and one that is worth nothing, which
-// a browser happens to keep, holds up no other.
+// among several. However often a refresh token is exchanged, it can be revoked; and the limit of one that has ended,
+// whose cookie a browser may still keep, refuses no other.
 //
 // A request may call Presented and Genuine for one token string after another, and pays for each as a request of its
 // own would. The last one is that which Exchanged charges.

@@ -284,6 +284,18 @@ func TestStrongTextMayHoldCode(t *testing.T) {
 	}
 }
 
+func TestEmphasizedTextIsRendered(t *testing.T) {
+	text := strings.Replace(small, `description: "D"`, "description: 'under *Other spellings*, `*` and 2 * 3 * 4'", 1)
+	page, err := docs.Render([]byte(text))
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := "under <em>Other spellings</em>, <code>&#42;</code> and 2 * 3 * 4"
+	if !bytes.Contains(page, []byte(want)) {
+		t.Errorf("the page does not hold %s", want)
+	}
+}
+
 func TestTheSameDocumentGivesTheSamePage(t *testing.T) {
 	if first, second := render(t), render(t); first != second {
 		t.Error("two renderings differ: the ETag would change between replicas")

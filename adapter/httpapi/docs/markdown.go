@@ -12,6 +12,7 @@ import (
 
 var (
 	strong   = regexp.MustCompile(`\*\*(.+?)\*\*`)
+	emphasis = regexp.MustCompile(`\*([^*\s](?:[^*]*[^*\s])?)\*`)
 	link     = regexp.MustCompile(`\[([^\]]+)\]\((#[A-Za-z0-9-]+)\)`)
 	listItem = regexp.MustCompile(`^(?:(-)|\d+\.) (.*)`)
 	slugs    = regexp.MustCompile(`[^a-z0-9]+`)
@@ -44,8 +45,8 @@ func slug(title string) string {
 	return strings.Trim(slugs.ReplaceAllString(strings.ToLower(title), "-"), "-")
 }
 
-// markdown knows paragraphs, lists, tables, code, strong text and links within the page. Everything else is shown as it is typed,
-// and all text is escaped.
+// markdown knows paragraphs, lists, tables, code, strong and emphasized text, and links within the page. Everything else
+// is shown as it is typed, and all text is escaped.
 func markdown(text string) template.HTML {
 	var out strings.Builder
 	for block := range strings.SplitSeq(strings.TrimSpace(text), "\n\n") {
@@ -160,5 +161,6 @@ func inline(text string) string {
 		}
 		parts[i] = link.ReplaceAllString(part, `<a href="$2">$1</a>`)
 	}
-	return strong.ReplaceAllString(strings.Join(parts, ""), "<strong>$1</strong>") // which may hold code
+	text = strong.ReplaceAllString(strings.Join(parts, ""), "<strong>$1</strong>") // which may hold code
+	return emphasis.ReplaceAllString(text, "<em>$1</em>")
 }
