@@ -8,8 +8,8 @@ import (
 	"github.com/refreshd/refreshd/port"
 )
 
-// Logout revokes the sessions that a browser's cookies name. What the holder of a token string can do with it anyway, to
-// end its session by exchanging an old one, needs no other credential.
+// Logout revokes the sessions that a browser's cookies name. What the holder of a token string can do with it anyway,
+// to end its session by exchanging an old one, needs no other credential.
 type Logout struct {
 	Revocations port.Revocations
 	Directory   port.Directory

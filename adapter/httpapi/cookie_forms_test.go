@@ -11,8 +11,8 @@ import (
 	"github.com/refreshd/refreshd/domain"
 )
 
-// A browser tells cookies of one name apart by domain, path and partition, and a login service, or a neighbour, may have
-// set ours with any: what stays behind is in conflict with the cookie of each later login.
+// A browser tells cookies of one name apart by domain, path and partition, and a login service, or a neighbour, may
+// have set ours with any: what stays behind is in conflict with the cookie of each later login.
 func TestACookieIsDeletedInEachPathAndPartition(t *testing.T) {
 	s := newService(t)
 	got := s.do(t, "POST", "/jwt/refresh", host("auth.acme.example"),

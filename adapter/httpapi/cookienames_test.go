@@ -59,8 +59,10 @@ func TestARequestNamesItsCookieOnce(t *testing.T) {
 		"empty":                  {"", body(object{"cookieName": ""}), []string{"[blank]cookieName"}},
 		"too long":               {"?cookieName=" + strings.Repeat("a", 65), sent, []string{"[tooLong]cookieName"}},
 		"twice":                  {"?cookieName=a&cookieName=a", sent, []string{"[repeated]cookieName"}},
-		"beside a selector":      {"", body(object{"cookieName": "shop", "tokenId": g.RefreshTokenID}), []string{"[conflict]refreshToken"}},
-		"none of that name":      {"?cookieName=Shop", sent, []string{"[blank]refreshToken"}},
+		"beside a selector": {
+			"", body(object{"cookieName": "shop", "tokenId": g.RefreshTokenID}), []string{"[conflict]refreshToken"},
+		},
+		"none of that name": {"?cookieName=Shop", sent, []string{"[blank]refreshToken"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			s.do(t, "POST", "/jwt/refresh"+test.target, sent, test.option).want(t, 400, test.codes...).keepsCookies(t)
@@ -76,8 +78,8 @@ func TestARequestNamesItsCookieOnce(t *testing.T) {
 		want(t, 200).keepsCookies(t)
 }
 
-// An application that is given a name takes its users with it: the next exchange moves their cookies. The access token's
-// under the name of before may be a neighbour's, below a domain that both have, so it is left to expire.
+// An application that is given a name takes its users with it: the next exchange moves their cookies. The access
+// token's under the name of before may be a neighbour's, below a domain that both have, so it is left to expire.
 func TestTheCookiesAreThoseOfThePolicy(t *testing.T) {
 	s := newService(t)
 	b := s.browser(acmeHost)
@@ -159,7 +161,8 @@ func TestCookiesOfMoreThanFourSessionsAreDeletedUnread(t *testing.T) {
 
 	// Four are read, and the strings of one session are one.
 	live := s.issue(t, "shop", "ada")
-	options := []option{cookie("refresh_token", live.RefreshToken), cookie("refresh_token", s.next(t, live.RefreshToken, "rotated").RefreshToken)}
+	next := s.next(t, live.RefreshToken, "rotated")
+	options := []option{cookie("refresh_token", live.RefreshToken), cookie("refresh_token", next.RefreshToken)}
 	for range 3 {
 		g := s.issue(t, "shop", "ada")
 		s.do(t, "DELETE", "/jwt/refresh/"+g.RefreshTokenID, backend).want(t, 200)
@@ -346,9 +349,12 @@ func TestAnIssueSetsTheCookies(t *testing.T) {
 		want(t, 200).keepsCookies(t)
 
 	// A lost response is asked for again.
-	again := body(object{"applicationsId": "cookies", "userId": "ada", "cookies": true, "refreshTokenId": idAt(t, s.clock())})
+	again := body(object{
+		"applicationsId": "cookies", "userId": "ada", "cookies": true, "refreshTokenId": idAt(t, s.clock()),
+	})
 	first := s.do(t, "POST", "/jwt/issue", backend, again).want(t, 200).header["Set-Cookie"]
-	if second := s.do(t, "POST", "/jwt/issue", backend, again).want(t, 200).header["Set-Cookie"]; !slices.Equal(first, second) {
+	second := s.do(t, "POST", "/jwt/issue", backend, again).want(t, 200).header["Set-Cookie"]
+	if !slices.Equal(first, second) {
 		t.Errorf("got %v and then %v", first, second)
 	}
 }
@@ -360,7 +366,9 @@ func TestGetAndHeadTouchNoCookie(t *testing.T) {
 	s.do(t, "DELETE", "/jwt/refresh/"+g.RefreshTokenID, backend).want(t, 200)
 	own := []option{byCookie(g), cookie("refresh_token", forgedString), header("Sec-Fetch-Site", "same-origin")}
 	for _, method := range []string{"GET", "HEAD", "OPTIONS"} {
-		for _, target := range []string{"/jwt/refresh", "/jwt/refresh?userId=ada", "/jwt/refresh/" + g.RefreshTokenID, "/healthz", "/docs"} {
+		for _, target := range []string{
+			"/jwt/refresh", "/jwt/refresh?userId=ada", "/jwt/refresh/" + g.RefreshTokenID, "/healthz", "/docs",
+		} {
 			s.do(t, method, target, own...).keepsCookies(t)
 			s.do(t, method, target, append(own, backend)...).keepsCookies(t)
 		}

@@ -213,10 +213,10 @@ func (a *API) renewCookies(c echo.Context, g usecase.Grant, name string, read in
 	j.send(c)
 }
 
-// deleteCookies deletes the cookies that were read under name, and the access token's beside them, in all forms in which
-// they can have reached the service. A refresh token's cookie that something else has set may have another path, or be
-// partitioned: left behind, one of an active session would be in conflict with that of each later login. As many of
-// these forms are deleted as a response's headers have room for.
+// deleteCookies deletes the cookies that were read under name, and the access token's beside them, in all forms in
+// which they can have reached the service. A refresh token's cookie that something else has set may have another path,
+// or be partitioned: left behind, one of an active session would be in conflict with that of each later login. As many
+// of these forms are deleted as a response's headers have room for.
 func (a *API) deleteCookies(c echo.Context, name string, p domain.Policy) {
 	j := a.jar(c)
 	domains := a.cookieDomains(c, p)

@@ -26,7 +26,8 @@ type leaving struct {
 func (a *API) leaving(c echo.Context) (*leaving, error) {
 	credential, err := credential(c)
 	browser := isBrowser(c) && a.ownPage(c)
-	if err != nil || !credential.IsZero() || web.HasBody(c) || !browser && c.Request().Header.Get(echo.HeaderCookie) == "" {
+	hasCookie := c.Request().Header.Get(echo.HeaderCookie) != ""
+	if err != nil || !credential.IsZero() || web.HasBody(c) || !browser && !hasCookie {
 		return nil, nil
 	}
 	for parameter := range c.Request().URL.Query() {

@@ -223,24 +223,51 @@ func TestOnlyADeleteWithNothingButItsCookieIsALogout(t *testing.T) {
 		status         int
 		codes          []string
 	}{
-		"no tenant":                         {"DELETE", "/jwt/refresh", []option{own, byCookie(g)}, 400, []string{"[blank]X-Stencil-TenantId"}},
-		"no cookie, no browser":             {"DELETE", "/jwt/refresh", []option{acme}, 401, nil},
-		"no cookie of the name, no browser": {"DELETE", "/jwt/refresh?cookieName=other", []option{acme, byCookie(g)}, 401, nil},
-		"no cookie, no tenant":              {"DELETE", "/jwt/refresh", []option{own}, 400, []string{"[blank]X-Stencil-TenantId"}},
-		"a wrong name":                      {"DELETE", "/jwt/refresh?cookieName=access_token", []option{own, acme, byCookie(g)}, 400, []string{"[invalid]cookieName"}},
-		"an empty name":                     {"DELETE", "/jwt/refresh?cookieName=", []option{own, acme, byCookie(g)}, 400, []string{"[blank]cookieName"}},
-		"two names":                         {"DELETE", "/jwt/refresh?cookieName=a&cookieName=b", []option{own, acme, byCookie(g)}, 400, []string{"[repeated]cookieName"}},
-		"a selector":                        {"DELETE", "/jwt/refresh?userId=ada", []option{own, acme, byCookie(g)}, 401, nil},
-		"a path":                            {"DELETE", "/jwt/refresh/" + g.RefreshTokenID, []option{own, acme, byCookie(g)}, 401, nil},
-		"a body":                            {"DELETE", "/jwt/refresh", []option{own, acme, byCookie(g), body(object{})}, 401, nil},
-		"a body with a name":                {"DELETE", "/jwt/refresh", []option{own, acme, byCookie(g), body(object{"cookieName": "refresh_token"})}, 401, nil},
-		"an API key":                        {"DELETE", "/jwt/refresh", []option{own, backend, byCookie(g)}, 400, []string{"[blank]"}},
-		"another credential":                {"DELETE", "/jwt/refresh", []option{own, acme, byCookie(g), bearer("x")}, 401, nil},
-		"another site": {"DELETE", "/jwt/refresh", []option{header("Sec-Fetch-Site", "cross-site"), acme, byCookie(g)}, 400,
+		"no tenant": {"DELETE", "/jwt/refresh",
+			[]option{own, byCookie(g)}, 400, []string{"[blank]X-Stencil-TenantId"},
+		},
+		"no cookie, no browser": {"DELETE", "/jwt/refresh", []option{acme}, 401, nil},
+		"no cookie of the name, no browser": {"DELETE", "/jwt/refresh?cookieName=other",
+			[]option{acme, byCookie(g)}, 401, nil,
+		},
+		"no cookie, no tenant": {"DELETE", "/jwt/refresh",
+			[]option{own}, 400, []string{"[blank]X-Stencil-TenantId"},
+		},
+		"a wrong name": {"DELETE", "/jwt/refresh?cookieName=access_token",
+			[]option{own, acme, byCookie(g)}, 400, []string{"[invalid]cookieName"},
+		},
+		"an empty name": {"DELETE", "/jwt/refresh?cookieName=",
+			[]option{own, acme, byCookie(g)}, 400, []string{"[blank]cookieName"},
+		},
+		"two names": {"DELETE", "/jwt/refresh?cookieName=a&cookieName=b",
+			[]option{own, acme, byCookie(g)}, 400, []string{"[repeated]cookieName"},
+		},
+		"a selector": {"DELETE", "/jwt/refresh?userId=ada",
+			[]option{own, acme, byCookie(g)}, 401, nil,
+		},
+		"a path": {"DELETE", "/jwt/refresh/" + g.RefreshTokenID,
+			[]option{own, acme, byCookie(g)}, 401, nil,
+		},
+		"a body": {"DELETE", "/jwt/refresh",
+			[]option{own, acme, byCookie(g), body(object{})}, 401, nil,
+		},
+		"a body with a name": {"DELETE", "/jwt/refresh",
+			[]option{own, acme, byCookie(g), body(object{"cookieName": "refresh_token"})}, 401, nil,
+		},
+		"an API key": {"DELETE", "/jwt/refresh",
+			[]option{own, backend, byCookie(g)}, 400, []string{"[blank]"},
+		},
+		"another credential": {"DELETE", "/jwt/refresh",
+			[]option{own, acme, byCookie(g), bearer("x")}, 401, nil,
+		},
+		"another site": {"DELETE", "/jwt/refresh",
+			[]option{header("Sec-Fetch-Site", "cross-site"), acme, byCookie(g)}, 400,
 			[]string{"[invalid]Origin"}},
-		"a neighbour": {"DELETE", "/jwt/refresh", []option{header("Sec-Fetch-Site", "same-site"), acme, byCookie(g)}, 400,
+		"a neighbour": {"DELETE", "/jwt/refresh",
+			[]option{header("Sec-Fetch-Site", "same-site"), acme, byCookie(g)}, 400,
 			[]string{"[invalid]Origin"}},
-		"an old browser, another origin": {"DELETE", "/jwt/refresh", []option{header("Origin", "https://evil.example"), acme, byCookie(g)}, 400,
+		"an old browser, another origin": {"DELETE", "/jwt/refresh",
+			[]option{header("Origin", "https://evil.example"), acme, byCookie(g)}, 400,
 			[]string{"[invalid]Origin"}},
 		"GET":  {"GET", "/jwt/refresh", []option{own, acme, byCookie(g)}, 401, nil},
 		"HEAD": {"HEAD", "/jwt/refresh", []option{own, acme, byCookie(g)}, 401, nil},
@@ -250,9 +277,11 @@ func TestOnlyADeleteWithNothingButItsCookieIsALogout(t *testing.T) {
 		})
 	}
 	for name, posted := range map[string]option{
-		"_method": body(object{"_method": "DELETE"}), "a form": form("_method", "DELETE"), "a name": form("cookieName", "other"),
+		"_method": body(object{"_method": "DELETE"}), "a form": form("_method", "DELETE"),
+		"a name": form("cookieName", "other"),
 	} {
-		s.do(t, "POST", "/jwt/refresh", own, acme, byCookie(g), posted, header("X-HTTP-Method-Override", "DELETE")).keepsCookies(t)
+		s.do(t, "POST", "/jwt/refresh", own, acme, byCookie(g), posted, header("X-HTTP-Method-Override", "DELETE")).
+			keepsCookies(t)
 		if !s.alive(t, g.RefreshTokenID) {
 			t.Errorf("%s: a POST logged the user out", name)
 		}
@@ -268,14 +297,15 @@ func TestOnlyADeleteWithNothingButItsCookieIsALogout(t *testing.T) {
 func TestAConfiguredOriginMayLogOut(t *testing.T) {
 	s := newService(t)
 	g := s.issue(t, "cookies", "ada")
-	asked := s.do(t, "OPTIONS", "/jwt/refresh", header("Origin", ourOrigin), header("Access-Control-Request-Method", "DELETE"),
+	asked := s.do(t, "OPTIONS", "/jwt/refresh", header("Origin", ourOrigin),
+		header("Access-Control-Request-Method", "DELETE"),
 		header("Access-Control-Request-Headers", "x-stencil-tenantid")).want(t, 204)
 	if got := asked.header; got.Get("Access-Control-Allow-Credentials") != "true" ||
 		!containsWord(got.Get("Access-Control-Allow-Methods"), "DELETE") {
 		t.Errorf("got %v, want DELETE with credentials allowed", got)
 	}
-	s.do(t, "DELETE", "/jwt/refresh", header("Origin", ourOrigin), header("Sec-Fetch-Site", "same-site"), tenant(aTenant), byCookie(g)).
-		want(t, 200).dropsCookies(t, "refreshd.example")
+	s.do(t, "DELETE", "/jwt/refresh", header("Origin", ourOrigin), header("Sec-Fetch-Site", "same-site"),
+		tenant(aTenant), byCookie(g)).want(t, 200).dropsCookies(t, "refreshd.example")
 }
 
 // A page that ends its own session by its access token is logged out as well: the cookies are none that it can delete.

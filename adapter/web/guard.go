@@ -426,8 +426,8 @@ func (p *payer) end() {
 	p.placed, p.turned, p.asking = false, false, false
 }
 
-// settle charges for a proof that failed. Where the request has a good API key it has paid: what a user of
-// the backend presents is no guess of the backend's, and a permission that the key lacks is a mistake.
+// settle charges for a proof that failed. Where the request has a good API key it has paid: what a user of the backend
+// presents is no guess of the backend's, and a permission that the key lacks is a mistake.
 func (p *payer) settle(c echo.Context, err error) {
 	offered := c.Request().Header.Get(echo.HeaderAuthorization) != ""
 	failed := p.failed || offered && err != nil && Status(err) == http.StatusUnauthorized

@@ -45,8 +45,8 @@ func slug(title string) string {
 	return strings.Trim(slugs.ReplaceAllString(strings.ToLower(title), "-"), "-")
 }
 
-// markdown knows paragraphs, lists, tables, code, strong and emphasized text, and links within the page. Everything else
-// is shown as it is typed, and all text is escaped.
+// markdown knows paragraphs, lists, tables, code, strong and emphasized text, and links within the page. Everything
+// else is shown as it is typed, and all text is escaped.
 func markdown(text string) template.HTML {
 	var out strings.Builder
 	for block := range strings.SplitSeq(strings.TrimSpace(text), "\n\n") {
@@ -135,8 +135,9 @@ func withID(code string) string {
 	return `<code id="` + codeID(reason, field) + `">` + name + "</code>"
 }
 
-// linkCodes makes each error code of the page a link to the row that explains it, or its reason. It works on the finished
-// page, since a code may stand before its row. Text is escaped there, so only what inline and highlight wrote can match.
+// linkCodes makes each error code of the page a link to the row that explains it, or its reason. It works on the
+// finished page, since a code may stand before its row. Text is escaped there, so only what inline and highlight wrote can
+// match.
 func linkCodes(page []byte) []byte {
 	return errorCode.ReplaceAllFunc(page, func(match []byte) []byte {
 		m := errorCode.FindSubmatch(match)
