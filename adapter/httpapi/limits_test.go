@@ -688,6 +688,16 @@ func TestNothingShutsOutALogout(t *testing.T) {
 	h.do(t, "DELETE", "/jwt/refresh", tenant(aTenant), byCookie(h.adaShop)).want(t, 200)
 }
 
+// A logout without a token string presents nothing, so it is neither a failed proof nor a way around the limit; and a
+// request that is refused deletes no cookie.
+func TestALogoutWithoutASessionCountsOnce(t *testing.T) {
+	h := newHousehold(t)
+	h.limit(t, web.RateLimits{Address: 1})
+	page := []option{tenant(aTenant), header("Sec-Fetch-Site", "same-origin"), cookie("access_token", "x")}
+	h.useUp(t, 10, "DELETE", "/jwt/refresh", page...)
+	h.do(t, "DELETE", "/jwt/refresh", page...).refusedFor(t, "clientAddress")
+}
+
 // Strings of more sessions than are looked up are worth nothing, and cost an address what other genuine ones do. They
 // are refused as such also where guesses have used up what the address has.
 func TestCookiesOfTooManySessionsPay(t *testing.T) {
