@@ -2,6 +2,7 @@ package httpapi
 
 import (
 	"errors"
+	"math/rand/v2"
 	"net/http"
 	"net/url"
 	"slices"
@@ -105,7 +106,10 @@ const (
 	// maxSetCookies is how many bytes of Set-Cookie headers a response that deletes cookies has at most, if the access
 	// token's cookie is left out for it: common proxies answer 502 where a response's headers are longer than 4 096.
 	maxSetCookies = 3500
-	// maxDomains bounds the domains of a host for which a cookie is deleted, besides that of the policy.
+	// roomForRest is how many of these bytes the likely forms of cookies leave to the others. The longest line of a
+	// deletion, by the names that are accepted, is shorter than half of it.
+	roomForRest = 1000
+	// maxDomains bounds the domains of a host for which a deletion is likely to be needed, besides that of the policy.
 	maxDomains = 4
 	maxHost    = 253 // bytes of a host name
 )
@@ -114,7 +118,8 @@ const (
 // browser obeys them one after another.
 type cookieJar struct {
 	secure   bool
-	reserved int // bytes of maxSetCookies that no deletion takes
+	reserved int    // bytes of maxSetCookies that no deletion takes
+	kept     string // the line that would delete what is set later
 	lines    []string
 }
 
@@ -143,13 +148,19 @@ func (j *cookieJar) length() (n int) {
 	return n
 }
 
-// delete deletes the cookie of that name, domain (empty for none), path and partition, if there is room: no other
-// attribute tells cookies apart (RFC 6265, section 5.3, step 11). What matters most is deleted first, therefore.
-func (j *cookieJar) delete(c http.Cookie) {
+// delete deletes the cookie of that name, domain (empty for none), path and partition: no other attribute tells cookies
+// apart (RFC 6265, section 5.3, step 11). It reports false if there is no room.
+func (j *cookieJar) delete(c http.Cookie) bool {
 	c.MaxAge = -1 // Max-Age=0 on the wire
-	if line := j.line(c); j.length()+size(line) <= maxSetCookies-j.reserved {
-		j.lines = append(j.lines, line)
+	line := j.line(c)
+	if line == j.kept || slices.Contains(j.lines, line) {
+		return true
 	}
+	if j.length()+size(line) > maxSetCookies-j.reserved {
+		return false
+	}
+	j.lines = append(j.lines, line)
+	return true
 }
 
 // deleteIn deletes the cookie of that name in each of domains.
@@ -157,6 +168,45 @@ func (j *cookieJar) deleteIn(domains []string, name string) {
 	for _, d := range domains {
 		if d == "" || !domain.IsHostOnlyName(name) {
 			j.delete(http.Cookie{Name: name, Domain: d})
+		}
+	}
+}
+
+// deleteRest deletes the cookie of that name in each of domains, path and partition, as far as there is room. Those that
+// another host can set where browsers reach the service come first, and leave room to the others. Their order is
+// random: in a fixed one a neighbour would choose a form for which there is never room.
+func (j *cookieJar) deleteRest(name string, domains []string, publicPaths, otherPaths []string) {
+	if domain.IsHostOnlyName(name) { // it has one form
+		return
+	}
+	var first, then []http.Cookie
+	add := func(to *[]http.Cookie, d string, paths []string) {
+		for _, path := range paths {
+			*to = append(*to, http.Cookie{Name: name, Domain: d, Path: path})
+			if j.secure { // else it cannot be partitioned
+				*to = append(*to, http.Cookie{Name: name, Domain: d, Path: path, Partitioned: true})
+			}
+		}
+	}
+	for _, d := range domains {
+		if d == "" {
+			add(&then, d, publicPaths)
+		} else {
+			add(&first, d, publicPaths)
+		}
+		add(&then, d, otherPaths)
+	}
+	j.reserved += roomForRest / 2
+	j.deleteInAnyOrder(first)
+	j.reserved -= roomForRest / 2
+	j.deleteInAnyOrder(append(first, then...))
+}
+
+// deleteInAnyOrder deletes cookies until there is no room for the next.
+func (j *cookieJar) deleteInAnyOrder(cookies []http.Cookie) {
+	for _, i := range rand.Perm(len(cookies)) {
+		if !j.delete(cookies[i]) {
+			return
 		}
 	}
 }
@@ -195,53 +245,77 @@ func (j *cookieJar) set(g usecase.Grant) {
 func (a *API) renewCookies(c echo.Context, g usecase.Grant, name string, read int, deletable bool) {
 	j := a.jar(c)
 	refreshName, accessName := g.Policy.CookieNames()
-	domains := a.cookieDomains(c, g.Policy)
+	likely, all := a.cookieDomains(c, g.Policy)
 	ownDomain := strings.ToLower(g.Policy.CookieDomain)
-	if deletable && slices.Contains(domains, ownDomain) { // else the browser ignores what is set
+	if deletable && (name != refreshName || read > 1) && slices.Contains(likely, ownDomain) { // else nothing can be set
+		refresh := size(j.line(tokenCookie(refreshName, g.TokenString, g.RefreshTokenExpiresIn, g.Policy)))
+		j.kept = j.line(http.Cookie{Name: refreshName, Domain: ownDomain, MaxAge: -1})
 		// Enough for what is set, and for the line that deletes the access token's cookie, which is shorter.
-		j.reserved = 2 * size(j.line(tokenCookie(refreshName, g.TokenString, g.RefreshTokenExpiresIn, g.Policy)))
-		switch {
-		case name != refreshName:
-			j.deleteIn(domains, name)
-		case read > 1:
-			others := slices.DeleteFunc(domains, func(d string) bool { return d == ownDomain })
-			j.deleteIn(others, refreshName)
+		j.reserved = 2 * refresh
+		j.deleteIn(likely, name)
+		if name == refreshName {
+			others := slices.DeleteFunc(slices.Clone(likely), func(d string) bool { return d == ownDomain })
 			j.deleteIn(others, accessName)
 		}
+		// What is left has ended or is of this session, and is in nobody's way: no access token is left out for it.
+		j.reserved = refresh + size(j.line(tokenCookie(accessName, g.AccessToken, g.ExpiresIn, g.Policy)))
+		j.deleteRest(name, all, a.publicPaths(c), servicePaths(c))
 	}
 	j.set(g)
 	j.send(c)
 }
 
-// deleteCookies deletes the cookies that were read under name, and the access token's beside them, in all forms in
-// which they can have reached the service. A refresh token's cookie that something else has set may have another path,
-// or be partitioned: left behind, one of an active session would be in conflict with that of each later login. As many
-// of these forms are deleted as a response's headers have room for.
+// deleteCookies deletes the cookies that were read under name, and the access token's beside them. A refresh token's
+// cookie that something else has set may have another path, or be partitioned: left behind, one of an active session
+// would be in conflict with that of each later login. So it is deleted in all forms in which it can have reached the
+// service; where they are more than a response's headers have room for, a few responses delete them all.
 func (a *API) deleteCookies(c echo.Context, name string, p domain.Policy) {
 	j := a.jar(c)
-	domains := a.cookieDomains(c, p)
-	j.deleteIn(domains, name)
-	j.deleteIn(domains, domain.AccessCookieName(name))
-	paths := cookiePaths
-	if domain.IsHostOnlyName(name) {
-		domains, paths = []string{""}, []string{"/"}
-	}
-	for _, partitioned := range []bool{false, true} {
-		for _, path := range paths {
-			for _, d := range domains {
-				other := partitioned || path != "/"
-				if canBe := j.secure || !partitioned; other && canBe { // only what is Secure can be partitioned
-					j.delete(http.Cookie{Name: name, Domain: d, Path: path, Partitioned: partitioned})
-				}
-			}
-		}
-	}
+	likely, all := a.cookieDomains(c, p)
+	j.reserved = roomForRest
+	j.deleteIn(likely, name)
+	j.deleteIn(likely, domain.AccessCookieName(name))
+	j.reserved = 0
+	j.deleteRest(name, all, a.publicPaths(c), servicePaths(c))
 	j.send(c)
 }
 
-// cookiePaths are those of cookies that browsers send to the service: what it reads cookies for is /jwt/refresh and
-// below (RFC 6265, section 5.1.4).
-var cookiePaths = []string{"/", "/jwt", "/jwt/", "/jwt/refresh"}
+// publicPaths are those of cookies that browsers send to the service by its public URL, which may have a path that a
+// proxy removes.
+func (a *API) publicPaths(c echo.Context) []string {
+	prefix := ""
+	if public, err := url.Parse(a.PublicURL); err == nil {
+		prefix = public.EscapedPath()
+	}
+	return cookiePaths(prefix + readPath(c))
+}
+
+// servicePaths are those of cookies that browsers send to the service itself.
+func servicePaths(c echo.Context) []string { return cookiePaths(readPath(c)) }
+
+// readPath is the path for which cookies are read, with a slash at the end if the request has one, or goes on below it.
+func readPath(c echo.Context) string {
+	const path = "/jwt/refresh"
+	if sent, _, _ := strings.Cut(c.Request().RequestURI, "?"); strings.Contains(sent, path+"/") { // routes do without it
+		return path + "/"
+	}
+	return path
+}
+
+// cookiePaths are those of cookies that browsers send to path (RFC 6265, section 5.1.4): with a slash at the end and
+// without, a cookie is another one.
+func cookiePaths(path string) []string {
+	paths := []string{"/"}
+	for i := 1; i < len(path); i++ {
+		if path[i] == '/' {
+			paths = append(paths, path[:i], path[:i+1])
+		}
+	}
+	if !strings.HasSuffix(path, "/") {
+		paths = append(paths, path)
+	}
+	return slices.DeleteFunc(paths, func(p string) bool { return strings.Contains(p, ";") }) // no Path can have that
+}
 
 // refuseCookies deletes the cookies if err says that a request's cookies are of several sessions, of which none can be
 // chosen; a login then ends it. It returns err, or that of the guard.
@@ -278,14 +352,14 @@ func (a *API) issuedCookies(c echo.Context, g usecase.Grant) {
 
 // cookieDomains are the domains of the forms in which a cookie can have reached the service: none ("", it is then the
 // host's alone), and each that the host lies in. The host is the request's, or that of the public URL, where a proxy
-// shows another one. A browser ignores a domain that is not its own or that is a public suffix, such as co.uk. Of many
-// the host itself and the shortest count, since pages share those, and that of the policy. Those that most likely are
-// in use come first.
-func (a *API) cookieDomains(c echo.Context, p domain.Policy) []string {
-	domains := []string{""}
-	add := func(d string) {
-		if !slices.Contains(domains, d) {
-			domains = append(domains, d)
+// shows another one. A browser ignores a domain that is not its own or that is a public suffix, such as co.uk. Likely
+// are the host itself and the shortest, since pages share those, and that of the policy. Those that most likely are in
+// use come first.
+func (a *API) cookieDomains(c echo.Context, p domain.Policy) (likely, all []string) {
+	likely, all = []string{""}, []string{""}
+	add := func(to *[]string, d string) {
+		if !slices.Contains(*to, d) {
+			*to = append(*to, d)
 		}
 	}
 	hosts := []string{c.Request().Host}
@@ -294,17 +368,20 @@ func (a *API) cookieDomains(c echo.Context, p domain.Policy) []string {
 	}
 	for _, host := range hosts {
 		parents := parentDomains(host)
+		for _, d := range parents {
+			add(&all, d)
+		}
 		if d := strings.ToLower(p.CookieDomain); slices.Contains(parents, d) {
-			add(d)
+			add(&likely, d)
 		}
 		if n := len(parents); n > maxDomains {
 			parents = append(parents[:1], parents[n-maxDomains+1:]...)
 		}
 		for _, d := range slices.Backward(parents) {
-			add(d)
+			add(&likely, d)
 		}
 	}
-	return domains
+	return likely, all
 }
 
 // parentDomains are the host, in lower case, and each parent of it that has two labels or more; none of an address.

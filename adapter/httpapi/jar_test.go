@@ -59,10 +59,14 @@ func domainMatch(host, domain string) bool {
 	return host == domain || strings.HasSuffix(host, "."+domain)
 }
 
-// header is the Cookie header of a request to host.
-func (j *jar) header(host string) string {
+// header is the Cookie header of a request for path of host.
+func (j *jar) header(host, path string) string {
 	var pairs []string
 	for _, k := range j.cookies {
+		rest, below := strings.CutPrefix(path, k.path)
+		if !below || rest != "" && rest[0] != '/' && !strings.HasSuffix(k.path, "/") { // RFC 6265, section 5.1.4
+			continue
+		}
 		if k.hostOnly && k.domain == host || !k.hostOnly && domainMatch(host, k.domain) {
 			pairs = append(pairs, k.name+"="+k.value)
 		}
@@ -89,6 +93,8 @@ type browser struct {
 	s    *service
 	jar  jar
 	host string
+	// prefix begins the path at which the browser reaches the service, and a proxy removes it.
+	prefix string
 }
 
 func (s *service) browser(h string) *browser { return &browser{s: s, host: h} }
@@ -97,7 +103,8 @@ func (s *service) browser(h string) *browser { return &browser{s: s, host: h} }
 func (b *browser) send(t *testing.T, method, target string, options ...option) *answer {
 	t.Helper()
 	own := []option{host(b.host), header("Sec-Fetch-Site", "same-origin")}
-	if cookies := b.jar.header(strings.Split(b.host, ":")[0]); cookies != "" {
+	path, _, _ := strings.Cut(b.prefix+target, "?")
+	if cookies := b.jar.header(strings.Split(b.host, ":")[0], path); cookies != "" {
 		own = append(own, header("Cookie", cookies))
 	}
 	got := b.s.do(t, method, target, append(own, options...)...)

@@ -135,6 +135,52 @@ func TestNoPairOfCookiesTrapsAUserForLongerThanOneLogin(t *testing.T) {
 	}
 }
 
+// A neighbour chooses domain, path and partition of what it sets. Each costs the user one login at most.
+func TestNoFormOfANeighboursCookieTrapsAUserForLongerThanOneLogin(t *testing.T) {
+	for _, test := range []struct {
+		prefix, target string
+		paths          []string
+	}{
+		{"", "/jwt/refresh", []string{"/", "/jwt", "/jwt/", "/jwt/refresh"}},
+		{"", "/jwt/refresh/", []string{"/", "/jwt", "/jwt/", "/jwt/refresh", "/jwt/refresh/"}},
+		{"/id", "/jwt/refresh", []string{"/", "/id", "/id/", "/id/jwt", "/id/jwt/", "/id/jwt/refresh"}},
+		{"/id", "/jwt/refresh/", []string{"/id", "/id/jwt/refresh", "/id/jwt/refresh/"}},
+	} {
+		s := newService(t)
+		s.api.PublicURL = "https://" + acmeHost + test.prefix
+		s.set(t, "cookies", func(settings *domain.Settings) { settings.CookieDomain = new(acmeHost) })
+		for _, path := range test.paths {
+			for _, partitioned := range []bool{false, true} {
+				t.Run(fmt.Sprint(test.prefix+test.target, " ", path, " ", partitioned), func(t *testing.T) {
+					b := s.browser(acmeHost)
+					b.prefix = test.prefix
+					b.jar.cookies = append(b.jar.cookies, kept{
+						name: "refresh_token", value: s.issue(t, "cookies", "mallory").RefreshToken,
+						domain: "acme.example", path: path, partitioned: partitioned,
+					})
+					b.login(t, "cookies")
+					b.send(t, "POST", test.target).want(t, 400, "[conflict]refreshToken")
+					b.wantNoCookies(t)
+					b.login(t, "cookies")
+					b.send(t, "POST", test.target).want(t, 200)
+
+					// Those of ended sessions are in nobody's way, and do not add up.
+					b.jar.cookies = append(b.jar.cookies, kept{
+						name: "refresh_token", value: forgedString, domain: "acme.example", path: path, partitioned: partitioned,
+					})
+					for i := 0; i < 60 && len(b.jar.values("refresh_token")) > 1; i++ {
+						b.send(t, "POST", test.target).want(t, 200)
+						s.wait(time.Minute)
+					}
+					if n := len(b.jar.values("refresh_token")); n != 1 || len(b.jar.values("access_token")) != 1 {
+						t.Errorf("the browser keeps %d cookies of that name, want one, and one of the access token", n)
+					}
+				})
+			}
+		}
+	}
+}
+
 // cookieValues are token strings that keep their state whatever is done with others.
 func (s *service) cookieValues(t *testing.T) map[string]string {
 	t.Helper()
