@@ -3,15 +3,21 @@ package usecase
 import (
 	"context"
 	"errors"
+	"fmt"
 
 	"github.com/refreshd/refreshd/domain"
 	"github.com/refreshd/refreshd/port"
 )
 
+// ErrOtherTenants is an ErrNotFound: the cookies are of an active session, of another tenant than the request names. They
+// have to be kept, or nobody could end that session before it expires.
+var ErrOtherTenants = fmt.Errorf("an active session of another tenant: %w", domain.ErrNotFound)
+
 // Logout revokes the sessions that a browser's cookies name. What the holder of a token string can do with it anyway,
 // to end its session by exchanging an old one, needs no other credential.
 type Logout struct {
 	Revocations port.Revocations
+	Tokens      port.RefreshTokens
 	Directory   port.Directory
 	Keys        *Keys
 	Clock       Clock
@@ -30,7 +36,7 @@ type LogoutInput struct {
 // an exchange does: the cookies of all are deleted, and a session that stayed active would be one that nobody can see.
 // When it has returned, no exchange of them that starts later succeeds.
 //
-// It returns ErrNotFound if none is active, and ErrTooManySessions with nothing revoked. After any other error some may
+// It returns ErrNotFound if none is active, ErrOtherTenants if only another tenant's is, and ErrTooManySessions with nothing revoked. After any other error some may
 // have been revoked: the same request again revokes the others.
 func (l *Logout) Do(ctx context.Context, in LogoutInput) ([]domain.ID, error) {
 	came, err := l.Keys.cameWith(ctx, in.Ambient)
@@ -45,7 +51,7 @@ func (l *Logout) Do(ctx context.Context, in LogoutInput) ([]domain.ID, error) {
 		}
 	}
 	if !domain.IsTenantID(in.TenantID) {
-		return nil, domain.ErrNotFound
+		return nil, l.none(ctx, came.Sessions)
 	}
 	var revoked []domain.ID
 	how := port.Revocation{At: l.Clock.now(), Reason: domain.RevokedByCall}
@@ -58,9 +64,22 @@ func (l *Logout) Do(ctx context.Context, in LogoutInput) ([]domain.ID, error) {
 		}
 	}
 	if len(revoked) == 0 {
-		return nil, domain.ErrNotFound
+		return nil, l.none(ctx, came.Sessions)
 	}
 	return revoked, nil
+}
+
+// none returns ErrOtherTenants if one of sessions is active, and otherwise ErrNotFound. The tenant's own have ended.
+func (l *Logout) none(ctx context.Context, sessions []domain.PresentedToken) error {
+	for _, t := range sessions {
+		switch s, err := l.Tokens.Snapshot(ctx, t.ID); {
+		case err == nil && s.Alive(l.Clock.now()):
+			return ErrOtherTenants
+		case err != nil && !errors.Is(err, domain.ErrNotFound):
+			return fault("log out: read the session", err)
+		}
+	}
+	return domain.ErrNotFound
 }
 
 // Policy returns the policy of the application that an access token is for, which names its cookies; the default one if

@@ -108,7 +108,7 @@ func newEmptyService(t testing.TB) *service {
 		Patch:    &usecase.Patch{Tokens: store, Directory: store, PublicURL: publicURL, Clock: s.clock},
 		Revoke:   &usecase.Revoke{Revocations: store, Keys: keys, Clock: s.clock},
 		Logout: &usecase.Logout{
-			Revocations: store, Directory: store, Keys: keys, Clock: s.clock,
+			Revocations: store, Tokens: store, Directory: store, Keys: keys, Clock: s.clock,
 		},
 		Authenticate: &usecase.Authenticate{APIKeys: store, Tokens: store, Directory: store, Keys: keys, Clock: s.clock},
 		Publish:      &usecase.Publish{Directory: store, Keys: keys, Clock: s.clock},

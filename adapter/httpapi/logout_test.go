@@ -53,7 +53,6 @@ func TestALogoutByCookieRevokesTheSessionAndDeletesItsCookies(t *testing.T) {
 func TestALogoutOfASessionThatHasEndedDeletesTheCookies(t *testing.T) {
 	s := newService(t)
 	values := s.cookieValues(t)
-	values["another tenant's"] = s.issueAt(t, globex, "cookies", "ada").RefreshToken
 	for state, value := range values {
 		if state == "inactive" {
 			continue
@@ -70,13 +69,39 @@ func TestALogoutOfASessionThatHasEndedDeletesTheCookies(t *testing.T) {
 			}
 		}
 	}
-	b := s.browser(acmeHost)
-	b.jar.put(acmeHost, "refresh_token", s.issue(t, "cookies", "ada").RefreshToken, "")
-	b.send(t, "DELETE", "/jwt/refresh", tenant("nobody's")).want(t, 404)
-	b.wantNoCookies(t)
-	b.jar.put(acmeHost, "refresh_token", s.issue(t, "cookies", "ada").RefreshToken, "")
-	b.send(t, "DELETE", "/jwt/refresh", tenant("no tenant")).want(t, 404)
-	b.wantNoCookies(t)
+}
+
+// Without its cookie nobody could end a session before it expires.
+func TestALogoutThatNamesAnotherTenantKeepsTheCookiesOfAnActiveSession(t *testing.T) {
+	s := newService(t)
+	values := s.cookieValues(t)
+	for _, name := range []string{bTenant, "nobody's", "no tenant"} {
+		b := s.browser(acmeHost)
+		b.jar.put(acmeHost, "refresh_token", values["revoked"], acmeHost)
+		b.send(t, "DELETE", "/jwt/refresh", tenant(name)).want(t, 404)
+		b.wantNoCookies(t)
+
+		g := b.login(t, "cookies")
+		b.jar.put(acmeHost, "refresh_token", values["revoked"], acmeHost)
+		before := s.dump(t)
+		b.send(t, "DELETE", "/jwt/refresh", tenant(name)).want(t, 404).keepsCookies(t)
+		if diff := cmp.Diff(before, s.dump(t)); diff != "" {
+			t.Errorf("%s: the store changed: %s", name, diff)
+		}
+		s.store.fail = func(method string) error {
+			if method == "Snapshot" {
+				return errStoreDown
+			}
+			return nil
+		}
+		b.send(t, "DELETE", "/jwt/refresh", tenant(name)).want(t, 503).keepsCookies(t)
+		s.store.fail = nil
+		b.send(t, "DELETE", "/jwt/refresh", tenant(aTenant)).want(t, 200)
+		b.wantNoCookies(t)
+		if s.alive(t, g.RefreshTokenID) {
+			t.Errorf("%s: the session is active after a logout", name)
+		}
+	}
 }
 
 // The cookies of all sessions are deleted, so all have to end: one that stayed active would be one that nobody can see.

@@ -309,7 +309,7 @@ func (s *service) api(
 		Patch:  &usecase.Patch{Tokens: s.store, Directory: s.store, PublicURL: publicURL, Clock: s.clock},
 		Revoke: &usecase.Revoke{Revocations: s.store, Keys: s.keys, Clock: s.clock},
 		Logout: &usecase.Logout{
-			Revocations: s.store, Directory: s.store, Keys: s.keys, Clock: s.clock,
+			Revocations: s.store, Tokens: s.store, Directory: s.store, Keys: s.keys, Clock: s.clock,
 		},
 		Authenticate: &usecase.Authenticate{
 			APIKeys: s.store, Tokens: s.store, Directory: s.store, Keys: s.keys, Clock: s.clock,

@@ -189,7 +189,7 @@ func (w *world) service(ctx context.Context) (http.Handler, error) {
 		Patch:    &usecase.Patch{Tokens: w.store, Directory: w.store, PublicURL: publicURL, Clock: w.clock},
 		Revoke:   &usecase.Revoke{Revocations: w.store, Keys: keys, Clock: w.clock},
 		Logout: &usecase.Logout{
-			Revocations: w.store, Directory: w.store, Keys: keys, Clock: w.clock,
+			Revocations: w.store, Tokens: w.store, Directory: w.store, Keys: keys, Clock: w.clock,
 		},
 		Authenticate: &usecase.Authenticate{APIKeys: w.store, Tokens: w.store, Directory: w.store, Keys: keys, Clock: w.clock},
 		Publish:      &usecase.Publish{Directory: w.store, Keys: keys, Clock: w.clock},
