@@ -9,8 +9,8 @@ import (
 	"github.com/refreshd/refreshd/port"
 )
 
-// ErrOtherTenants is an ErrNotFound: the cookies are of an active session, of another tenant than the request names. They
-// have to be kept, or nobody could end that session before it expires.
+// ErrOtherTenants is an ErrNotFound: the cookies are of an active session of another tenant than the request names.
+// They have to be kept, or nobody could end that session before it expires.
 var ErrOtherTenants = fmt.Errorf("an active session of another tenant: %w", domain.ErrNotFound)
 
 // Logout revokes the sessions that a browser's cookies name. What the holder of a token string can do with it anyway,
@@ -36,8 +36,9 @@ type LogoutInput struct {
 // an exchange does: the cookies of all are deleted, and a session that stayed active would be one that nobody can see.
 // When it has returned, no exchange of them that starts later succeeds.
 //
-// It returns ErrNotFound if none is active, ErrOtherTenants if only another tenant's is, and ErrTooManySessions with nothing revoked. After any other error some may
-// have been revoked: the same request again revokes the others.
+// It returns ErrNotFound if none is active, ErrOtherTenants if only another tenant's is, and
+// ErrTooManySessions with nothing revoked. After any other error some may have been revoked: the same request again
+// revokes the others.
 func (l *Logout) Do(ctx context.Context, in LogoutInput) ([]domain.ID, error) {
 	came, err := l.Keys.cameWith(ctx, in.Ambient)
 	if err != nil {

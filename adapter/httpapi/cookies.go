@@ -172,8 +172,8 @@ func (j *cookieJar) deleteIn(domains []string, name string) {
 	}
 }
 
-// deleteRest deletes the cookie of that name in each of domains, path and partition, as far as there is room. Those that
-// another host can set where browsers reach the service come first, and leave room to the others. Their order is
+// deleteRest deletes the cookie of that name in each of domains, path and partition, as far as there is room. Those
+// that another host can set where browsers reach the service come first, and leave room to the others. Their order is
 // random: in a fixed one a neighbour would choose a form for which there is never room.
 func (j *cookieJar) deleteRest(name string, domains []string, publicPaths, otherPaths []string) {
 	if domain.IsHostOnlyName(name) { // it has one form

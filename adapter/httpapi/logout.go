@@ -57,9 +57,9 @@ func (a *API) leaving(c echo.Context) (*leaving, error) {
 }
 
 // logout revokes every session that the cookies name. They are deleted whatever they hold, also where no session was
-// active (404): no script of the page could. They stay only where they are of another tenant's active session, and none
-// was revoked; and where the request was not decided: no tenant is named, the store failed (5xx), or a limit was reached
-// (429).
+// active (404): no script of the page could. They stay only where they are of another tenant's active session, and
+// none was revoked; and where the request was not decided: no tenant is named, the store failed (5xx), or a limit was
+// reached (429).
 func (a *API) logout(c echo.Context, l leaving) error {
 	tenantID, err := namedTenant(c)
 	if err != nil {
