@@ -1,7 +1,7 @@
 package domain
 
 import (
-	"slices"
+	"cmp"
 	"time"
 )
 
@@ -62,7 +62,7 @@ func (s Session) End(now time.Time) (ending Ending, ended bool) {
 	return ending, ended
 }
 
-// SessionState is which sessions a list shows.
+// SessionState is which sessions a list shows. The zero value shows none.
 type SessionState string
 
 const (
@@ -71,16 +71,20 @@ const (
 	AllSessions    SessionState = "all"
 )
 
-// Includes reports whether a list of that state shows a session that is alive, or one that is not. The zero value is
-// ActiveSessions.
+// OrActive is s, or ActiveSessions where a caller does not say.
+func (s SessionState) OrActive() SessionState { return cmp.Or(s, ActiveSessions) }
+
+// Includes reports whether a list of that state shows a session that is alive, or one that is not.
 func (s SessionState) Includes(alive bool) bool {
 	switch s {
 	case AllSessions:
 		return true
 	case EndedSessions:
 		return !alive
-	default:
+	case ActiveSessions:
 		return alive
+	default:
+		return false
 	}
 }
 
@@ -88,16 +92,3 @@ func (s SessionState) Includes(alive bool) bool {
 // the record as it was read, After the record as it is to be: of it Roles, Scopes, Claims, MetaData.Device and
 // MetaData.Data count, and nothing else.
 type Change struct{ Before, After RefreshToken }
-
-// Fits reports whether stored, a record of the same id, still has what Before has of the five.
-func (c Change) Fits(stored RefreshToken) bool {
-	return stored.SameContent(c.Before)
-}
-
-// Changed is stored with what After has of the five.
-func (c Change) Changed(stored RefreshToken) RefreshToken {
-	stored.Roles, stored.Scopes = slices.Clone(c.After.Roles), slices.Clone(c.After.Scopes)
-	stored.Claims = c.After.Claims
-	stored.MetaData.Device, stored.MetaData.Data = c.After.MetaData.Device, c.After.MetaData.Data
-	return stored
-}

@@ -112,8 +112,9 @@ type RefreshTokens interface {
 	List(ctx context.Context, q ListQuery) (Page, error)
 
 	// Count returns how many refresh tokens q selects, on all pages together: q.Below and q.MaxBytes do not matter to
-	// it. It counts to q.Limit and no further, and looks at no more than q.MaxRows refresh tokens, as List does, from
-	// the highest id on. more reports that there may be others than it counted.
+	// it. It looks at no more than q.MaxRows refresh tokens, as List does, from the highest id on, and n is at most
+	// q.Limit. more reports whether there may be others: it found one more than q.Limit, or it looked at q.MaxRows,
+	// also where those were all that there are. Where neither is so, n is the exact number.
 	Count(ctx context.Context, q ListQuery) (n int, more bool, err error)
 
 	// Change stores, of each change's After, Roles, Scopes, Claims, MetaData.Device and MetaData.Data, and nothing else,
@@ -130,7 +131,7 @@ type ListQuery struct {
 	TenantID      string
 	UserID        string              // empty for every user
 	ApplicationID string              // empty for every application
-	State         domain.SessionState // as of Now
+	State         domain.SessionState // as of Now; one of the three
 	Below         domain.ID           // only ids below this one; zero for from the top
 	Limit         int                 // refresh tokens on the page; at least 1
 	MaxBytes      int                 // at least 1

@@ -1,7 +1,6 @@
 package usecase
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -32,7 +31,7 @@ func newSession(s domain.Session, end domain.Ending, ended bool) Session {
 // OneInput selects a refresh token.
 type OneInput struct {
 	TenantID, ID string
-	State        domain.SessionState // the zero value is active
+	State        domain.SessionState // zero if the caller does not say
 	// Owner is set where an access token stands in for an API key: it serves for the active ones of its user.
 	Owner *domain.AccessToken
 }
@@ -55,7 +54,7 @@ func (l *List) One(ctx context.Context, in OneInput) (Session, error) {
 		return Session{}, fault("retrieve", err)
 	}
 	end, ended := s.End(l.Clock.now())
-	if !in.State.Includes(!ended) {
+	if !in.State.OrActive().Includes(!ended) {
 		return Session{}, fault("retrieve", domain.ErrNotFound)
 	}
 	return newSession(s, end, ended), nil
@@ -75,7 +74,7 @@ type ListInput struct {
 	TenantID      string
 	UserID        *string             // nil for every user
 	ApplicationID *string             // nil for every application
-	State         domain.SessionState // the zero value is active
+	State         domain.SessionState // zero if the caller does not say
 	Below         domain.ID           // where the page before ended; zero for the first
 	Limit         int                 // 1 to 1000
 	// Owner is set where an access token stands in for an API key: it serves for the active ones of its user.
@@ -90,15 +89,13 @@ type SessionPage struct {
 
 // The bounds of a page besides its limit. They bound what one caller costs the others: memory and the store's time.
 const (
-	pageBytes = 1 << 20
-	pageRows  = 5_000
+	maxPageBytes = 1 << 20
+	maxPageRows  = 5_000
 )
 
-// The bounds of a count. It costs the store what two pages cost at most.
-const (
-	countLimit = 10_000
-	countRows  = 10_000
-)
+// maxCounted is how many refresh tokens a count looks at. Where each has to be compared with a mark, that takes SQLite,
+// the slower of the two engines, 25 ms, and 60 for 25 000.
+const maxCounted = 10_000
 
 // Page returns a page of refresh tokens, newest first.
 func (l *List) Page(ctx context.Context, in ListInput) (SessionPage, error) {
@@ -106,7 +103,7 @@ func (l *List) Page(ctx context.Context, in ListInput) (SessionPage, error) {
 	if err != nil {
 		return SessionPage{}, err
 	}
-	q.Below, q.Limit, q.MaxBytes, q.MaxRows = in.Below, in.Limit, pageBytes, pageRows
+	q.Below, q.Limit, q.MaxBytes, q.MaxRows = in.Below, in.Limit, maxPageBytes, maxPageRows
 	found, err := l.Tokens.List(ctx, q)
 	if err != nil {
 		return SessionPage{}, fault("list", err)
@@ -119,14 +116,15 @@ func (l *List) Page(ctx context.Context, in ListInput) (SessionPage, error) {
 	return page, nil
 }
 
-// Count returns how many refresh tokens there are on all pages together; if more, there may be more than n, since it
-// looks at no more than 10 000.
+// Count returns how many refresh tokens there are on all pages together. It looks at the newest 10 000 of the user, the
+// application or the tenant; more reports that these were not all, so that there may be more than n.
 func (l *List) Count(ctx context.Context, in ListInput) (n int, more bool, err error) {
 	q, err := l.query(in)
 	if err != nil {
 		return 0, false, err
 	}
-	q.Limit, q.MaxBytes, q.MaxRows = countLimit, pageBytes, countRows
+	// One row further says whether there are more.
+	q.Limit, q.MaxBytes, q.MaxRows = maxCounted, maxPageBytes, maxCounted+1
 	n, more, err = l.Tokens.Count(ctx, q)
 	if err != nil {
 		return 0, false, fault("count", err)
@@ -136,7 +134,7 @@ func (l *List) Count(ctx context.Context, in ListInput) (n int, more bool, err e
 
 // query is what in selects, without the bounds.
 func (l *List) query(in ListInput) (port.ListQuery, error) {
-	q := port.ListQuery{TenantID: in.TenantID, State: cmp.Or(in.State, domain.ActiveSessions), Now: l.Clock.now()}
+	q := port.ListQuery{TenantID: in.TenantID, State: in.State.OrActive(), Now: l.Clock.now()}
 	if in.UserID != nil || in.ApplicationID != nil {
 		s, err := domain.ParseSelector(in.TenantID, domain.SelectorInput{UserID: in.UserID, ApplicationID: in.ApplicationID})
 		if err != nil {

@@ -1,6 +1,7 @@
 package usecase_test
 
 import (
+	"fmt"
 	"slices"
 	"testing"
 	"time"
@@ -167,6 +168,42 @@ func TestAListShowsItsScopeInItsState(t *testing.T) {
 			}
 		})
 	}
+}
+
+// Counting costs the store, and ends. Where there is no more than it looks at, the number is exact, whatever ended.
+func TestACountIsExactUpToTenThousand(t *testing.T) {
+	const most = 10_000
+	w := newWorld(t)
+	insert := func(n int) {
+		t.Helper()
+		token, err := domain.NewRefreshToken(domain.RefreshToken{
+			ID: domain.ID{0: 1, 14: byte(n >> 8), 15: byte(n)}, TenantID: "acme", ApplicationID: "shop",
+			UserID: fmt.Sprint("user-", n),
+		}, domain.DefaultPolicy(), t0)
+		must(t, err)
+		if n > most-3 { // the newest
+			token.RevokedAt, token.RevokedReason = t0, domain.RevokedByCall
+		}
+		_, err = w.store.Insert(t.Context(), token)
+		must(t, err)
+	}
+	want := func(state domain.SessionState, want int, wantMore bool) {
+		t.Helper()
+		n, more, err := w.list.Count(t.Context(), usecase.ListInput{TenantID: "acme", State: state})
+		if must(t, err); n != want || more != wantMore {
+			t.Errorf("%s: counted %d, more: %t, want %d, %t", state, n, more, want, wantMore)
+		}
+	}
+	for n := range most {
+		insert(n)
+	}
+	want(domain.AllSessions, most, false)
+	want(domain.ActiveSessions, most-2, false)
+	want(domain.EndedSessions, 2, false)
+	insert(most)
+	want(domain.AllSessions, most, true)
+	want(domain.ActiveSessions, most-2, true)
+	want(domain.EndedSessions, 3, true)
 }
 
 // An operator reads when a session ended, and why. What ended it first counts.

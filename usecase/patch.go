@@ -47,10 +47,10 @@ const (
 	// roles and scopes fit into an access token of 8 KiB, and metadata into 4 KiB.
 	maxPatched = 1_000
 	// maxPatchPages bounds what is read to find them, ended refresh tokens included: a thousand of the largest take
-	// about twelve pages of [pageBytes], which leaves 140 000 ended ones to look at.
+	// about twelve pages of [maxPageBytes], which leaves 140 000 ended ones to look at.
 	maxPatchPages = 40
 	// smallBytes is as much as any number of requests may hold: a quarter of a page.
-	smallBytes = pageBytes / 4
+	smallBytes = maxPageBytes / 4
 	// largePatches is how many patches that read more are applied concurrently.
 	largePatches = 2
 	// maxNamed is how many of the sessions that cannot take a patch are named.
@@ -125,7 +125,7 @@ func (u *Patch) OfUser(ctx context.Context, in PatchInput) (int, error) {
 	}
 	q := port.ListQuery{
 		TenantID: in.TenantID, UserID: s.Scope.UserID, ApplicationID: s.Scope.ApplicationID,
-		State: domain.ActiveSessions, MaxRows: pageRows,
+		State: domain.ActiveSessions, MaxRows: maxPageRows,
 	}
 	pass, err := u.turns.take(ctx, patchTurn{q.TenantID, q.UserID}, 1)
 	if err != nil {
@@ -147,7 +147,7 @@ func (u *Patch) OfUser(ctx context.Context, in PatchInput) (int, error) {
 		}
 		defer pass()
 	}
-	q.MaxBytes = pageBytes
+	q.MaxBytes = maxPageBytes
 	n, err = u.ofUser(ctx, q, maxPatchPages, in.Patch)
 	if errors.Is(err, errLarge) {
 		return 0, domain.NewInvalid("userId", domain.TooMany, "this user has too many ended refresh tokens to look "+

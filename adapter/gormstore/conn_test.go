@@ -84,7 +84,8 @@ func TestPostgresACallerThatLeavesCostsNoConnection(t *testing.T) {
 		"ready": s.Ready,
 		"list": func(ctx context.Context) error {
 			return second(s.List(ctx, port.ListQuery{
-				TenantID: "acme", UserID: "u", Limit: 10, MaxBytes: 1 << 20, MaxRows: 5000, Now: start,
+				TenantID: "acme", UserID: "u", State: domain.ActiveSessions,
+				Limit: 10, MaxBytes: 1 << 20, MaxRows: 5000, Now: start,
 			}))
 		},
 		"key set":    func(ctx context.Context) error { return second(s.KeysOfTenant(ctx, "acme")) },

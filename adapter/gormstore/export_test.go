@@ -84,6 +84,12 @@ func (e *exchange) Answer(t domain.RefreshToken, p domain.Policy) { e.token, e.p
 // SessionSettings are what our statements are written for.
 var SessionSettings = sessionSettings
 
+// ChangedColumns and ChangedValues are what a change compares and writes.
+var (
+	ChangedColumns = changedColumns
+	ChangedValues  = changedValues
+)
+
 // TokenColumns are those of refresh_tokens.
 var TokenColumns = tokenColumns
 

@@ -2,7 +2,6 @@ package gormstore
 
 import (
 	"bytes"
-	"cmp"
 	"context"
 	"database/sql"
 	"errors"
@@ -145,8 +144,7 @@ func (l listed) selected(owner int) string {
 
 // args are q's arguments for where and selected: those at the beginning, and those for owners.
 func (l listed) args(q port.ListQuery) (first, owners []any) {
-	state := cmp.Or(q.State, domain.ActiveSessions)
-	first = []any{q.TenantID, string(state), micros(q.Now)}
+	first = []any{q.TenantID, string(q.State), micros(q.Now)}
 	switch l {
 	case ofUser:
 		owners = []any{q.UserID, q.ApplicationID}
@@ -176,7 +174,7 @@ FROM (
   FROM (
     SELECT id, CASE WHEN ` + l.selected(8) + ` THEN bytes END AS size
     FROM (
-      SELECT ` + lookedAtColumns + `, ` + pageBytes + ` AS bytes
+      SELECT ` + lookedAtColumns + `, ` + storedBytes + ` AS bytes
       FROM refresh_tokens
       WHERE ` + l.wherePostgres(8) + `
       ORDER BY id DESC LIMIT $5
@@ -245,8 +243,8 @@ var (
 	countsPostgres = each(listed.countPostgres)
 )
 
-// pageBytes is port.PageBytes of a row as it is stored: lists have their brackets, commas, quotes and escapes.
-const pageBytes = `octet_length(roles) + octet_length(scopes) + octet_length(claims) + octet_length(data)` +
+// storedBytes is port.PageBytes of a row as it is stored: lists have their brackets, commas, quotes and escapes.
+const storedBytes = `octet_length(roles) + octet_length(scopes) + octet_length(claims) + octet_length(data)` +
 	` + octet_length(device_name) + octet_length(device_type) + octet_length(device_description)`
 
 // aboveEveryID sorts after every id, because it is longer.

@@ -13,7 +13,8 @@ import (
 // pageOf asks for the first page of acme's user, with bounds that few lists meet.
 func pageOf(user string, limit int) port.ListQuery {
 	return port.ListQuery{
-		TenantID: "acme", UserID: user, Limit: limit, MaxBytes: 1 << 20, MaxRows: 5_000, Now: start,
+		TenantID: "acme", UserID: user, State: domain.ActiveSessions,
+		Limit: limit, MaxBytes: 1 << 20, MaxRows: 5_000, Now: start,
 	}
 }
 

@@ -1,7 +1,6 @@
 package httpapi
 
 import (
-	"cmp"
 	"crypto/sha256"
 	"crypto/subtle"
 	"encoding/base64"
@@ -240,7 +239,7 @@ func (a *API) listPage(c echo.Context, tenantID string, owner *domain.AccessToke
 			return err
 		}
 		rows = append(rows, row)
-		if size += len(row); size >= pageBytes && i < len(page.Sessions)-1 {
+		if size += len(row); size >= sentBytes && i < len(page.Sessions)-1 {
 			page.Next = session.ID
 			break
 		}
@@ -259,9 +258,9 @@ func totalCount(n int, more bool) string {
 	return strconv.Itoa(n)
 }
 
-// pageBytes is when a page ends, as it is sent: JSON may take six bytes for one that is stored. It is held until its
+// sentBytes is when a page ends, as it is sent: JSON may take six bytes for one that is stored. It is held until its
 // reader has taken it.
-const pageBytes = 1 << 20
+const sentBytes = 1 << 20
 
 // nextPage is relative to the request, so that it stays below the prefix that a proxy may have taken off the path.
 // The form by POST has the same path, and goes on by GET. It leaves count out: the number is that of all pages.
@@ -295,6 +294,6 @@ func openCursor(s string, in usecase.ListInput) (domain.ID, bool) {
 
 func cursorSum(below domain.ID, in usecase.ListInput) []byte {
 	sum := sha256.Sum256(fmt.Appendf(nil, "%s %q %q %q %q", below, in.TenantID, text(in.UserID), text(in.ApplicationID),
-		cmp.Or(in.State, domain.ActiveSessions)))
+		in.State.OrActive()))
 	return sum[:8]
 }

@@ -113,11 +113,14 @@ func (s *Store) Change(ctx context.Context, tenantID string, changes []domain.Ch
 	changed := make(map[domain.ID]domain.RefreshToken, len(changes))
 	for _, c := range changes {
 		t, ok := s.tokens[c.Before.ID]
-		if _, twice := changed[c.Before.ID]; !ok || twice || t.TenantID != tenantID || !c.Fits(t) ||
+		if _, twice := changed[c.Before.ID]; !ok || twice || t.TenantID != tenantID || !t.SameContent(c.Before) ||
 			!s.alive(t, instant(now)) {
 			return domain.ErrConflict
 		}
-		changed[t.ID] = c.Changed(t)
+		after := cloneToken(c.After)
+		t.Roles, t.Scopes, t.Claims = after.Roles, after.Scopes, after.Claims
+		t.MetaData.Device, t.MetaData.Data = after.MetaData.Device, after.MetaData.Data
+		changed[t.ID] = t
 	}
 	maps.Copy(s.tokens, changed)
 	return nil
@@ -172,15 +175,12 @@ func (s *Store) Count(ctx context.Context, q port.ListQuery) (n int, more bool, 
 	}
 	defer s.mu.Unlock()
 	ids := s.ids[lookedAt(q)]
-	for looked, id := range slices.Backward(ids) {
-		if n == q.Limit || len(ids)-looked > q.MaxRows {
-			return n, true, nil
-		}
+	for _, id := range ids[max(0, len(ids)-q.MaxRows):] {
 		if s.selects(q, s.tokens[id]) {
 			n++
 		}
 	}
-	return n, false, nil
+	return min(n, q.Limit), n > q.Limit || len(ids) >= q.MaxRows, nil
 }
 
 // lookedAt is the scope of the refresh tokens that a list looks at.

@@ -21,6 +21,7 @@ const (
 	countSame  = "RefreshTokens/Count/counts what List shows on all pages together"
 	countLimit = "RefreshTokens/Count/counts to Limit, and says that there may be others"
 	countRows  = "RefreshTokens/Count/ends after MaxRows were looked at, and says that there may be others"
+	countExact = "RefreshTokens/Count/says that there may be others if and only if Limit or MaxRows ended it"
 )
 
 // crowd stores n refresh tokens of two users in two applications of acme, every third of them expired at t0 and a run
@@ -229,7 +230,7 @@ var listing = []clause{
 						continue
 					}
 					n, more, err := e.store.Count(e.Context(), bounded(q))
-					if e.must(err); n != min(total, q.Limit) || !more && total > q.Limit || more && total < q.Limit {
+					if e.must(err); n != min(total, q.Limit) || !more && total > q.Limit {
 						e.Errorf("state %q of user %q, application %q, limit %d of %d: counted %d, more = %t", q.State, q.UserID,
 							q.ApplicationID, q.Limit, total, n, more)
 					}
@@ -252,10 +253,29 @@ var listing = []clause{
 						}
 					}
 					n, more, err := e.store.Count(e.Context(), bounded(q))
-					e.must(err)
-					if n != want || !more && q.MaxRows < len(looked) || more && q.MaxRows > len(looked) {
+					if e.must(err); n != want || !more && q.MaxRows < len(looked) {
 						e.Errorf("state %q of user %q, application %q, %d rows of %d: counted %d, more = %t, want %d", q.State,
 							q.UserID, q.ApplicationID, q.MaxRows, len(looked), n, more, want)
+					}
+				}
+			}
+		}
+	}},
+
+	{countExact, func(e *env) {
+		all := e.crowd(30)
+		for _, q := range listsOf(all[0]) {
+			looked := len(lookedAt(q, all))
+			for _, q.State = range states {
+				total := len(selected(q, all))
+				for _, q.Limit = range []int{max(1, total-1), max(1, total), total + 1} {
+					for _, q.MaxRows = range []int{looked - 1, looked, looked + 1} {
+						want := q.MaxRows <= looked || q.Limit < total
+						_, more, err := e.store.Count(e.Context(), bounded(q))
+						if e.must(err); more != want {
+							e.Errorf("state %q of user %q, application %q, limit %d of %d, %d rows of %d: more = %t, want %t", q.State,
+								q.UserID, q.ApplicationID, q.Limit, total, q.MaxRows, looked, more, want)
+						}
 					}
 				}
 			}

@@ -255,6 +255,28 @@ var listMutants = []mutant{
 		},
 	},
 	{
+		clause: countExact,
+		fault:  "a count of just Limit says that there may be others",
+		inject: func(f *faulty) {
+			f.count = func(ctx context.Context, q port.ListQuery) (int, bool, error) {
+				n, more, err := f.within.Count(ctx, q)
+				return n, more || n == q.Limit, err
+			}
+		},
+	},
+	{
+		clause: countExact,
+		fault:  "a count that looked at just MaxRows claims to be all",
+		inject: func(f *faulty) {
+			f.count = func(ctx context.Context, q port.ListQuery) (int, bool, error) {
+				n, _, err := f.within.Count(ctx, q)
+				q.MaxRows = min(q.MaxRows, unbounded-1) + 1
+				_, more, failed := f.within.Count(ctx, q)
+				return n, more, errors.Join(err, failed)
+			}
+		},
+	},
+	{
 		clause: countRows,
 		fault:  "Count looks from the lowest id on",
 		inject: func(f *faulty) {
@@ -522,6 +544,11 @@ var changeMutants = []mutant{
 		fault:  "one of two is lost",
 		inject: func(f *faulty) {
 			f.changesAs(func(stored domain.RefreshToken, c *domain.Change) { c.Before.Roles = stored.Roles })
+			change := f.change
+			f.change = func(ctx context.Context, tenantID string, changes []domain.Change, now time.Time) error {
+				time.Sleep(time.Millisecond) // so that another one comes between the reading and this
+				return change(ctx, tenantID, changes, now)
+			}
 		},
 	},
 	{
@@ -546,6 +573,11 @@ var changeMutants = []mutant{
 			f.changesToo(func(c domain.Change, t *domain.RefreshToken) {
 				t.Generation, t.RotatedAt, t.LastUsedAt = c.After.Generation, c.After.RotatedAt, c.After.LastUsedAt
 			})
+			change := f.change
+			f.change = func(ctx context.Context, tenantID string, changes []domain.Change, now time.Time) error {
+				time.Sleep(time.Millisecond) // so that an exchange comes between the reading and this
+				return change(ctx, tenantID, changes, now)
+			}
 		},
 	},
 	{

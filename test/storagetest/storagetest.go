@@ -236,8 +236,9 @@ func (e *env) list(q port.ListQuery) port.Page {
 
 const unbounded = 1 << 40
 
-// bounded gives q the bounds that it lacks, so high that nothing meets them.
+// bounded gives q the bounds that it lacks, so high that nothing meets them, and a state.
 func bounded(q port.ListQuery) port.ListQuery {
+	q.State = q.State.OrActive()
 	if q.MaxBytes == 0 {
 		q.MaxBytes = unbounded
 	}
