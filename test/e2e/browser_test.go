@@ -6,13 +6,14 @@ import (
 	"testing"
 )
 
-func cookieOf(a answer, name string) *http.Cookie {
+// cookieOf returns the last cookie of that name. A browser obeys one after another: other forms of it are deleted first.
+func cookieOf(a answer, name string) (last *http.Cookie) {
 	for _, c := range (&http.Response{Header: a.header}).Cookies() {
 		if c.Name == name {
-			return c
+			last = c
 		}
 	}
-	return nil
+	return last
 }
 
 func TestABrowserKeepsItsTokensInCookies(t *testing.T) {
