@@ -245,6 +245,9 @@ func (c *caller) paste(ctx context.Context) error {
 	commands := code.FindAllStringSubmatch(string(page), -1)
 	for _, match := range commands {
 		command := html.UnescapeString(tag.ReplaceAllString(match[1], ""))
+		if !strings.Contains(command, "://") { // a sentence about an option
+			continue
+		}
 		shell := exec.CommandContext(ctx, "bash", "-c", command)
 		shell.Env = append(os.Environ(), c.environment()...)
 		out, err := shell.Output()
