@@ -113,8 +113,8 @@ type RefreshTokens interface {
 
 	// Count returns how many refresh tokens q selects, on all pages together: q.Below and q.MaxBytes do not matter to
 	// it. It looks at no more than q.MaxRows refresh tokens, as List does, from the highest id on, and n is at most
-	// q.Limit. more reports whether there may be others: it found one more than q.Limit, or it looked at q.MaxRows,
-	// also where those were all that there are. Where neither is so, n is the exact number.
+	// q.Limit. more reports whether there may be others: it found one more than q.Limit, or there are refresh tokens
+	// that it did not look at. Where neither is so, n is the exact number.
 	Count(ctx context.Context, q ListQuery) (n int, more bool, err error)
 
 	// Change stores, of each change's After, Roles, Scopes, Claims, MetaData.Device and MetaData.Data, and nothing else,

@@ -127,9 +127,9 @@ func (l *List) Count(ctx context.Context, in ListInput) (n int, more bool, err e
 	if err != nil {
 		return 0, false, err
 	}
-	q.Limit, q.MaxBytes, q.MaxRows = maxCounted, maxPageBytes, maxCompared+1 // one row further says whether there are more
+	q.Limit, q.MaxBytes, q.MaxRows = maxCounted, maxPageBytes, maxCompared
 	if q.State == domain.AllSessions {
-		q.MaxRows = maxCounted + 1
+		q.MaxRows = maxCounted
 	}
 	n, more, err = l.Tokens.Count(ctx, q)
 	if err != nil {

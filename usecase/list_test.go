@@ -199,8 +199,8 @@ func TestACountIsExactUpToItsBound(t *testing.T) {
 	}
 	want(domain.ActiveSessions, compared-2, false)
 	want(domain.EndedSessions, 2, false)
-	insert(compared)
-	want(domain.ActiveSessions, compared-2, true)
+	insert(compared) // the oldest, an active one, is no longer looked at
+	want(domain.ActiveSessions, compared-3, true)
 	want(domain.EndedSessions, 3, true)
 	for n := compared + 1; n < most; n++ {
 		insert(n)

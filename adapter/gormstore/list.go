@@ -207,22 +207,26 @@ WHERE ` + l.whereSQLite("refresh_tokens", "$4", 6) + ` AND refresh_tokens.id >= 
 ORDER BY refresh_tokens.id DESC`
 }
 
-// The texts of Count: how many rows it looked at, and how many of them are selected.
+// The texts of Count: how many of the rows that it looks at are selected, and whether there are others. That is asked
+// where it has looked at as many as it may, and reads the index alone.
 
-func (l listed) counted() string {
+func (l listed) counted(others string) string {
 	return `
-SELECT count(*), COALESCE(sum(CASE WHEN ` + l.selected(6) + ` THEN 1 ELSE 0 END), 0) FROM `
+SELECT COALESCE(sum(CASE WHEN ` + l.selected(6) + ` THEN 1 ELSE 0 END), 0),
+  CASE WHEN count(*) < $5 THEN FALSE ELSE EXISTS (` + others + `) END
+FROM `
 }
 
 func (l listed) countPostgres() string {
-	return l.counted() + `(
+	return l.counted(`
+  SELECT 1 FROM refresh_tokens WHERE `+l.wherePostgres(6)+` ORDER BY id DESC LIMIT 1 OFFSET $5`) + `(
   SELECT ` + lookedAtColumns + ` FROM refresh_tokens WHERE ` + l.wherePostgres(6) + `
   ORDER BY id DESC LIMIT $5
 ) AS refresh_tokens`
 }
 
 func (l listed) countSQLite() string {
-	return l.counted() + `refresh_tokens INDEXED BY ` + l.indexSQLite() + `
+	return l.counted(l.lastSQLite("$4", "$5 + 1", 6)) + `refresh_tokens INDEXED BY ` + l.indexSQLite() + `
 WHERE ` + l.whereSQLite("refresh_tokens", "$4", 6) + `
   AND refresh_tokens.id >= COALESCE((` + l.lastSQLite("$4", "$5", 6) + `), x'')`
 }
@@ -373,13 +377,13 @@ func (s *Store) Count(ctx context.Context, q port.ListQuery) (n int, more bool, 
 		rows = min(rows, q.Limit+1)
 	}
 	first, owners := l.args(q)
-	var looked int
+	var others bool
 	err = s.reading(ctx, "count", func(db *gorm.DB) error {
 		return queryRow(raw(db, s.engine.counts[l], slices.Concat(first, []any{aboveEveryID, rows}, owners)...),
-			sql.ErrNoRows, &looked, &n)
+			sql.ErrNoRows, &n, &others)
 	})
 	if err != nil {
 		return 0, false, err
 	}
-	return min(n, q.Limit), n > q.Limit || looked == q.MaxRows, nil
+	return min(n, q.Limit), n > q.Limit || others, nil
 }

@@ -57,7 +57,7 @@ func (s *Store) Purge(ctx context.Context, step port.PurgeStep) (port.Purged, er
 func (s *Store) purgeTokens(step port.PurgeStep) (done port.Purged) {
 	j := &s.janitor
 	j.tokensDone = len(j.ahead) < step.Limit
-	dead := make(map[domain.Scope][]domain.ID) // from low to high
+	deleted := make(map[domain.Scope][]domain.ID) // from low to high
 	for done.LookedAt < step.Limit && len(j.ahead) > 0 {
 		done.LookedAt++
 		j.after = heap.Pop(&j.ahead).(domain.ID)
@@ -71,14 +71,14 @@ func (s *Store) purgeTokens(step port.PurgeStep) (done port.Purged) {
 			delete(s.ofUser, owner(t))
 		}
 		for _, scope := range listed(t) {
-			dead[scope] = append(dead[scope], t.ID)
+			deleted[scope] = append(deleted[scope], t.ID)
 		}
 		if s.owned[t.TenantID]--; s.owned[t.TenantID] == 0 {
 			delete(s.owned, t.TenantID)
 		}
 		done.Deleted++
 	}
-	for scope, ids := range dead {
+	for scope, ids := range deleted {
 		s.unlist(scope, ids)
 	}
 	return done
@@ -94,8 +94,8 @@ func (s *Store) unlist(scope domain.Scope, ids []domain.ID) {
 	from, _ := slices.BinarySearchFunc(all, ids[0], compareIDs)
 	to, _ := slices.BinarySearchFunc(all, ids[len(ids)-1], compareIDs)
 	kept := slices.DeleteFunc(all[from:to+1], func(id domain.ID) bool {
-		_, dead := slices.BinarySearchFunc(ids, id, compareIDs)
-		return dead
+		_, found := slices.BinarySearchFunc(ids, id, compareIDs)
+		return found
 	})
 	s.ids[scope] = slices.Delete(all, from+len(kept), to+1)
 }

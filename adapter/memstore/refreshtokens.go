@@ -180,7 +180,7 @@ func (s *Store) Count(ctx context.Context, q port.ListQuery) (n int, more bool, 
 			n++
 		}
 	}
-	return min(n, q.Limit), n > q.Limit || len(ids) >= q.MaxRows, nil
+	return min(n, q.Limit), n > q.Limit || len(ids) > q.MaxRows, nil
 }
 
 // lookedAt is the scope of the refresh tokens that a list looks at.

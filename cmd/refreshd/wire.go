@@ -323,8 +323,8 @@ func (s *service) api(
 	}, nil
 }
 
-// examples are for the documents that everybody may read: the tenant and its first application, if there is one tenant
-// and no other. Of several none is named, since they are not to learn of each other there.
+// examples are for the documents, which are public: the tenant and its first application, if there is just one tenant.
+// Of several tenants none is named, or each would learn of another.
 func (s *service) examples(ctx context.Context) (tenantID, applicationID string, err error) {
 	tenants, err := s.store.Tenants(ctx, 2)
 	if err != nil || len(tenants) != 1 {

@@ -247,7 +247,7 @@ var advancing = append([]clause{
 		}
 	}},
 
-	{"RefreshTokens/Advance/refuses the dead", func(e *env) {
+	{"RefreshTokens/Advance/refuses an ended one", func(e *env) {
 		eachDeath(e, func(how string, t domain.RefreshToken, now time.Time) {
 			before := e.snapshot(t.ID).Token
 			_, _, err := e.store.Advance(e.Context(), t.ID, domain.Call{Generation: t.Generation, Now: now})
@@ -288,7 +288,7 @@ var advancing = append([]clause{
 		}
 	}},
 
-	{"RefreshTokens/Advance/of many at once with one generation exactly one succeeds", func(e *env) {
+	{"RefreshTokens/Advance/of many concurrent calls with one generation exactly one succeeds", func(e *env) {
 		e.shop(noGrace())
 		hs := e.handles(3)
 		t := e.issue(token(1))[0]
@@ -304,7 +304,7 @@ var advancing = append([]clause{
 		}
 	}},
 
-	{"RefreshTokens/Advance/of many at once with a refresh token each, each has its own answer and no other's fault", func(e *env) {
+	{"RefreshTokens/Advance/of many concurrent calls for different refresh tokens each has its own result", func(e *env) {
 		e.shop(domain.Settings{})
 		hs := e.handles(3)
 		tokens := make([]domain.RefreshToken, 120)

@@ -14,8 +14,8 @@ const (
 	changeStores  = "RefreshTokens/Change/stores its five fields and nothing else"
 	changeFits    = "RefreshTokens/Change/refuses what was changed since in one of the five"
 	changeAll     = "RefreshTokens/Change/stores all or none"
-	changeDead    = "RefreshTokens/Change/refuses the dead, the unknown and another tenant's"
-	changeAdvance = "RefreshTokens/Change/and Advance at once lose neither's write"
+	changeDead    = "RefreshTokens/Change/refuses an ended one, an unknown one and another tenant's"
+	changeAdvance = "RefreshTokens/Change/and a concurrent Advance are both stored"
 )
 
 // changed is t with another value of each field that a change stores.
@@ -151,7 +151,7 @@ var changing = []clause{
 		}
 	}},
 
-	{"RefreshTokens/Change/of many at once that read the same exactly one succeeds", func(e *env) {
+	{"RefreshTokens/Change/of many concurrent calls that read the same exactly one succeeds", func(e *env) {
 		e.shop(domain.Settings{})
 		hs := e.handles(3)
 		ts := e.issue(token(1), token(2), token(3))

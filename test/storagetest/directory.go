@@ -56,7 +56,7 @@ var directory = []clause{
 		e.must(e.store.SaveTenant(e.Context(), domain.Tenant{ID: "c", Issuer: "https://auth.example"}))
 	}},
 
-	{"Directory/SaveTenant/of many at once with one issuer exactly one succeeds", func(e *env) {
+	{"Directory/SaveTenant/of many concurrent calls with one issuer exactly one succeeds", func(e *env) {
 		hs := e.handles(3)
 		errs := make([]error, 20)
 		together(len(errs), func(i int) {

@@ -138,7 +138,7 @@ var keeping = []clause{
 		e.wantKeyRevision("after three keys and three duplicates", 3)
 	}},
 
-	{"Keys/AddKeys/of many at once under one name exactly one succeeds", func(e *env) {
+	{"Keys/AddKeys/of many concurrent calls under one name exactly one succeeds", func(e *env) {
 		hs := e.handles(3)
 		errs := make([]error, 20)
 		sealed := func(i int) domain.SealedKey {
@@ -191,7 +191,7 @@ var keeping = []clause{
 		}
 	}},
 
-	{"Keys/Reseal/of many at once exactly one succeeds", func(e *env) {
+	{"Keys/Reseal/of many concurrent calls exactly one succeeds", func(e *env) {
 		e.must(e.store.AddKeys(e.Context(), tokenKey(1)))
 		hs := e.handles(3)
 		errs := make([]error, 20)

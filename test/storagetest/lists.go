@@ -270,7 +270,7 @@ var listing = []clause{
 				total := len(selected(q, all))
 				for _, q.Limit = range []int{max(1, total-1), max(1, total), total + 1} {
 					for _, q.MaxRows = range []int{looked - 1, looked, looked + 1} {
-						want := q.MaxRows <= looked || q.Limit < total
+						want := q.MaxRows < looked || q.Limit < total
 						_, more, err := e.store.Count(e.Context(), bounded(q))
 						if e.must(err); more != want {
 							e.Errorf("state %q of user %q, application %q, limit %d of %d, %d rows of %d: more = %t, want %t", q.State,

@@ -266,11 +266,11 @@ var listMutants = []mutant{
 	},
 	{
 		clause: countExact,
-		fault:  "a count that looked at just MaxRows claims to be all",
+		fault:  "a count that looked at just MaxRows says that there may be others",
 		inject: func(f *faulty) {
 			f.count = func(ctx context.Context, q port.ListQuery) (int, bool, error) {
 				n, _, err := f.within.Count(ctx, q)
-				q.MaxRows = min(q.MaxRows, unbounded-1) + 1
+				q.MaxRows--
 				_, more, failed := f.within.Count(ctx, q)
 				return n, more, errors.Join(err, failed)
 			}
@@ -531,7 +531,7 @@ var changeMutants = []mutant{
 		},
 	},
 	{
-		clause: "RefreshTokens/Change/of many at once that read the same exactly one succeeds",
+		clause: "RefreshTokens/Change/of many concurrent calls that read the same exactly one succeeds",
 		fault:  "the last one to write wins",
 		inject: func(f *faulty) {
 			f.changesAs(func(stored domain.RefreshToken, c *domain.Change) {

@@ -123,7 +123,7 @@ var purgeMutants = []mutant{
 		},
 	},
 	{
-		clause: "Janitor/Purge/of many at once exactly one has the lease",
+		clause: "Janitor/Purge/of many concurrent calls exactly one has the lease",
 		fault:  "a lease is looked for first and taken later",
 		inject: func(f *faulty) {
 			f.purgesAs(func(s *port.PurgeStep) { s.Holder = "one" })

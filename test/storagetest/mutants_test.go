@@ -643,7 +643,7 @@ var insertMutants = []mutant{
 		},
 	},
 	{
-		clause: "RefreshTokens/Insert/of many at once with one id exactly one succeeds",
+		clause: "RefreshTokens/Insert/of many concurrent calls with one id exactly one succeeds",
 		fault:  "issues look first and insert later",
 		inject: func(f *faulty) {
 			f.insertIgnores(domain.ErrDuplicate, func(context.Context, domain.RefreshToken) bool { return true })
@@ -1675,21 +1675,21 @@ var advanceMutants = []mutant{
 		},
 	},
 	{
-		clause: "RefreshTokens/Advance/refuses the dead",
+		clause: "RefreshTokens/Advance/refuses an ended one",
 		fault:  "an exchange forgot expiry",
 		inject: func(f *faulty) {
 			f.advanceForgets(func(s *domain.Snapshot, _ *domain.Call) { s.Token.ExpiresAt = t0.Add(1e6 * time.Hour) })
 		},
 	},
 	{
-		clause: "RefreshTokens/Advance/refuses the dead",
+		clause: "RefreshTokens/Advance/refuses an ended one",
 		fault:  "an exchange overlooks marks",
 		inject: func(f *faulty) {
 			f.advanceForgets(func(s *domain.Snapshot, _ *domain.Call) { s.MarkEpoch = 0 })
 		},
 	},
 	{
-		clause: "RefreshTokens/Advance/refuses the dead",
+		clause: "RefreshTokens/Advance/refuses an ended one",
 		fault:  "an exchange makes the revoked alive",
 		inject: func(f *faulty) {
 			f.advanceForgets(func(s *domain.Snapshot, _ *domain.Call) { s.Token.RevokedAt = time.Time{} })
@@ -1732,12 +1732,12 @@ var advanceMutants = []mutant{
 		},
 	},
 	{
-		clause: "RefreshTokens/Advance/of many at once with one generation exactly one succeeds",
+		clause: "RefreshTokens/Advance/of many concurrent calls with one generation exactly one succeeds",
 		fault:  "updates are lost: read, decide, write",
 		inject: lostUpdates,
 	},
 	{
-		clause: "RefreshTokens/Advance/of many at once with a refresh token each, each has its own answer and no other's fault",
+		clause: "RefreshTokens/Advance/of many concurrent calls for different refresh tokens each has its own result",
 		fault:  "two that call at once get each other's answer",
 		inject: func(f *faulty) {
 			type answer struct {
@@ -1762,7 +1762,7 @@ var advanceMutants = []mutant{
 		},
 	},
 	{
-		clause: "RefreshTokens/Advance/of many at once with a refresh token each, each has its own answer and no other's fault",
+		clause: "RefreshTokens/Advance/of many concurrent calls for different refresh tokens each has its own result",
 		fault:  "one call that fails fails for another that is made at the same time",
 		inject: func(f *faulty) {
 			var failed atomic.Bool
@@ -2028,14 +2028,14 @@ var swapMutants = []mutant{
 		},
 	},
 	{
-		clause: "RefreshTokens/Swap/refuses the dead and the unknown",
+		clause: "RefreshTokens/Swap/refuses an ended one and an unknown one",
 		fault:  "Swap forgot expiry",
 		inject: func(f *faulty) {
 			f.swapAs(func(_ domain.RefreshToken, _, _ *domain.RefreshToken, now *time.Time) { *now = t0 })
 		},
 	},
 	{
-		clause: "RefreshTokens/Swap/refuses the dead and the unknown",
+		clause: "RefreshTokens/Swap/refuses an ended one and an unknown one",
 		fault:  "what is unknown is swapped",
 		inject: func(f *faulty) {
 			f.swap = func(ctx context.Context, before, after domain.RefreshToken, now time.Time) error {
@@ -2047,7 +2047,7 @@ var swapMutants = []mutant{
 		},
 	},
 	{
-		clause: "RefreshTokens/Swap/of many at once that charge one recovery exactly one succeeds",
+		clause: "RefreshTokens/Swap/of many concurrent calls that charge one recovery exactly one succeeds",
 		fault:  "Swap has no condition",
 		inject: func(f *faulty) {
 			f.swap = func(ctx context.Context, before, after domain.RefreshToken, now time.Time) error {
@@ -2056,7 +2056,7 @@ var swapMutants = []mutant{
 		},
 	},
 	{
-		clause: "RefreshTokens/Swap/and Advance at once lose neither's write",
+		clause: "RefreshTokens/Swap/and a concurrent Advance are both stored",
 		fault:  "an exchange beside it overwrites what Swap wrote",
 		inject: func(f *faulty) {
 			f.swap = func(context.Context, domain.RefreshToken, domain.RefreshToken, time.Time) error { return nil }
@@ -2249,7 +2249,7 @@ var revocationMutants = []mutant{
 		},
 	},
 	{
-		clause: "Revocations/RevokeScope/many at once have an epoch each, and the mark takes the highest",
+		clause: "Revocations/RevokeScope/many concurrent calls have an epoch each, and the mark takes the highest",
 		fault:  "two at once share an epoch",
 		inject: func(f *faulty) {
 			f.revokeScope = func(ctx context.Context, s domain.Scope, except domain.ID, r port.Revocation) (uint64, error) {
@@ -2259,7 +2259,7 @@ var revocationMutants = []mutant{
 		},
 	},
 	{
-		clause: "Revocations/RevokeScope/many at once have an epoch each, and the mark takes the highest",
+		clause: "Revocations/RevokeScope/many concurrent calls have an epoch each, and the mark takes the highest",
 		fault:  "a late writer lowers the mark",
 		inject: func(f *faulty) {
 			f.snapshot = func(ctx context.Context, id domain.ID) (domain.Snapshot, error) {
@@ -2492,7 +2492,7 @@ var directoryMutants = []mutant{
 		},
 	},
 	{
-		clause: "Directory/SaveTenant/of many at once with one issuer exactly one succeeds",
+		clause: "Directory/SaveTenant/of many concurrent calls with one issuer exactly one succeeds",
 		fault:  "an issuer is looked for first and taken later",
 		inject: func(f *faulty) {
 			f.saveTenant = func(ctx context.Context, t domain.Tenant, with ...domain.Application) error {
@@ -3139,7 +3139,7 @@ var keyMutants = []mutant{
 		},
 	},
 	{
-		clause: "Keys/AddKeys/of many at once under one name exactly one succeeds",
+		clause: "Keys/AddKeys/of many concurrent calls under one name exactly one succeeds",
 		fault:  "of two keys made at once the later one stays",
 		inject: overwriteKeys,
 	},
@@ -3261,7 +3261,7 @@ var keyMutants = []mutant{
 		},
 	},
 	{
-		clause: "Keys/Reseal/of many at once exactly one succeeds",
+		clause: "Keys/Reseal/of many concurrent calls exactly one succeeds",
 		fault:  "Reseal reads, compares and writes",
 		inject: blindReseal,
 	},

@@ -133,7 +133,7 @@ var purging = []clause{
 		refused("one", t0.Add(2*lease), all[3:]...)
 	}},
 
-	{"Janitor/Purge/of many at once exactly one has the lease", func(e *env) {
+	{"Janitor/Purge/of many concurrent calls exactly one has the lease", func(e *env) {
 		e.shop(domain.Settings{})
 		e.issue(token(1), token(2), token(3))
 		hs := e.handles(3)

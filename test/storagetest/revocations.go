@@ -188,7 +188,7 @@ var revoking = []clause{
 		}
 	}},
 
-	{"Revocations/RevokeScope/many at once have an epoch each, and the mark takes the highest", func(e *env) {
+	{"Revocations/RevokeScope/many concurrent calls have an epoch each, and the mark takes the highest", func(e *env) {
 		e.shop(domain.Settings{})
 		hs := e.handles(3)
 		t := e.issue(token(1))[0]

@@ -58,7 +58,7 @@ var swapping = []clause{
 		e.wantStored("stored", after)
 	}},
 
-	{"RefreshTokens/Swap/refuses the dead and the unknown", func(e *env) {
+	{"RefreshTokens/Swap/refuses an ended one and an unknown one", func(e *env) {
 		eachDeath(e, func(how string, t domain.RefreshToken, now time.Time) {
 			before := e.snapshot(t.ID).Token
 			after := before
@@ -69,7 +69,7 @@ var swapping = []clause{
 		e.wantErr("unknown", e.store.Swap(e.Context(), token(99), token(99), t0), domain.ErrConflict)
 	}},
 
-	{"RefreshTokens/Swap/of many at once that charge one recovery exactly one succeeds", func(e *env) {
+	{"RefreshTokens/Swap/of many concurrent calls that charge one recovery exactly one succeeds", func(e *env) {
 		e.shop(domain.Settings{})
 		hs := e.handles(3)
 		before := e.issue(token(1))[0]
@@ -101,7 +101,7 @@ var swapping = []clause{
 	}},
 
 	// A recovery and a first rotation that meet: either order is fine, a lost write is not.
-	{"RefreshTokens/Swap/and Advance at once lose neither's write", func(e *env) {
+	{"RefreshTokens/Swap/and a concurrent Advance are both stored", func(e *env) {
 		e.shop(domain.Settings{})
 		hs := e.handles(2)
 		for i := range 25 {

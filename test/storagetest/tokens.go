@@ -200,7 +200,7 @@ var inserting = []clause{
 		}
 	}},
 
-	{"RefreshTokens/Insert/of many at once with one id exactly one succeeds", func(e *env) {
+	{"RefreshTokens/Insert/of many concurrent calls with one id exactly one succeeds", func(e *env) {
 		e.shop(domain.Settings{})
 		hs := e.handles(3)
 		errs := make([]error, 30)
