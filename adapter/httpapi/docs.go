@@ -8,7 +8,6 @@ import (
 	"net/http"
 	"strconv"
 	"strings"
-	"sync"
 
 	"github.com/labstack/echo/v4"
 
@@ -19,9 +18,9 @@ import (
 //go:embed openapi.yaml
 var openapiYAML []byte
 
-// docsPolicy lets the page load its style sheet and its script, and nothing else: no inline script, no frame, nothing from
-// elsewhere. A policy cannot name one file without the address of the service, so it says 'self'; no other response of the
-// service has the media type of a script. The script cannot turn text into markup either.
+// docsPolicy lets the page load its style sheet and its script, and nothing else: no inline script, no frame, nothing
+// from elsewhere. A policy cannot name one file without the address of the service, so it says 'self'; no other
+// response of the service has the media type of a script. The script cannot turn text into markup either.
 const docsPolicy = "default-src 'none'; script-src 'self'; style-src 'self'; img-src data:; base-uri 'none'; " +
 	"form-action 'none'; frame-ancestors 'none'; require-trusted-types-for 'script'; trusted-types 'none'"
 
@@ -29,8 +28,8 @@ const docsPolicy = "default-src 'none'; script-src 'self'; style-src 'self'; img
 type Examples struct {
 	// URL is where clients reach the API.
 	URL string
-	// TenantID and ApplicationID are the only tenant and an application of it. Empty, the documents say which to put in:
-	// of several tenants none is named to everybody.
+	// TenantID and ApplicationID are the only tenant and an application of it. Empty, the documents say which to put
+	// in: of several tenants none is named to everybody.
 	TenantID, ApplicationID string
 }
 
@@ -47,13 +46,8 @@ func (x Examples) fill() []byte {
 	).Replace(string(openapiYAML)))
 }
 
-// documentFor is made once for the same examples: it takes some 30 ms, and tests make hundreds of APIs.
-func documentFor(x Examples) (*document, error) {
-	made, _ := documents.LoadOrStore(x, sync.OnceValues(func() (*document, error) { return newDocument(x.fill()) }))
-	return made.(func() (*document, error))()
-}
-
-var documents sync.Map // Examples -> func() (*document, error)
+// documentFor takes some 30 ms. Tests, which make hundreds of APIs, put a cache before it.
+var documentFor = func(x Examples) (*document, error) { return newDocument(x.fill()) }
 
 // document is openapi.yaml and the page that is made of it, with the page's own files, all ready to send.
 type document struct{ yaml, page, style, script file }
@@ -105,8 +99,8 @@ func (f file) serve(c echo.Context) error {
 	return f.serveFor(c, "no-cache")
 }
 
-// serveFor answers with the content, or with 304 to a caller that has it. It is not http.ServeContent, which would add ranges and
-// conditions, and statuses that the document does not have.
+// serveFor answers with the content, or with 304 to a caller that has it. It is not http.ServeContent, which would add
+// ranges and conditions, and statuses that the document does not have.
 func (f file) serveFor(c echo.Context, cacheControl string) error {
 	c.Response().Header().Set("ETag", f.etag)
 	c.Response().Header().Set(echo.HeaderCacheControl, cacheControl)

@@ -1,11 +1,11 @@
-// Package docs turns an OpenAPI document into one page for people. It is no general renderer: it knows the parts of OpenAPI 3.1 and
-// of Markdown that our document uses, and a test fails when the document uses more.
+// Package docs turns an OpenAPI document into one page for people. It is no general renderer: it knows the parts of
+// OpenAPI 3.1 and of Markdown that our document uses, and a test fails when the document uses more.
 //
-// The page is plain HTML, a style sheet and a small script of its own, which adds search and copy buttons and nothing else.
-// Its content security policy forbids every other script. The page works without any, with the network unplugged, in a text
-// browser, on paper, and under the browser's own search. The options that lost: swagger-ui and Redoc, megabytes of vendored
-// script to show one text; a page generated ahead and committed, which needs a second check that nobody forgot to generate
-// it again.
+// The page is plain HTML, a style sheet and a small script of its own, which adds search and copy buttons and nothing
+// else. Its content security policy forbids every other script. The page works without any, with the network unplugged,
+// in a text browser, on paper, and under the browser's own search. The options that lost: swagger-ui and Redoc,
+// megabytes of vendored script to show one text; a page generated ahead and committed, which needs a second check that
+// nobody forgot to generate it again.
 package docs
 
 import (

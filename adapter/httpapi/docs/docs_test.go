@@ -51,8 +51,8 @@ func TestThePageRunsAndLoadsOnlyItsFiles(t *testing.T) {
 
 // The script must make neither markup nor code of the page's text, store nothing, and ask the network for nothing.
 func TestTheScriptWritesTextOnly(t *testing.T) {
-	bad := regexp.MustCompile(`innerHTML|outerHTML|insertAdjacentHTML|document\.write|DOMParser|eval\(|Function\(|import|` +
-		`fetch|XMLHttp|WebSocket|cookie|Storage`)
+	bad := regexp.MustCompile(`innerHTML|outerHTML|insertAdjacentHTML|document\.write|DOMParser|eval\(|Function\(|` +
+		`import|fetch|XMLHttp|WebSocket|cookie|Storage`)
 	if found := bad.Find(docs.Script); found != nil {
 		t.Errorf("the script holds %q", found)
 	}
@@ -177,7 +177,8 @@ func TestThePageIsInOrderForAScreenReader(t *testing.T) {
 	}
 }
 
-// WCAG 2.2 asks for a contrast of 4.5 between text and what is behind it, and of 3 for the edges of controls and the focus.
+// WCAG 2.2 asks for a contrast of 4.5 between text and what is behind it, and of 3 for the edges of controls and the
+// focus.
 func TestTheColoursCanBeTold(t *testing.T) {
 	const text, edge = 4.5, 3
 	style := string(docs.Style)

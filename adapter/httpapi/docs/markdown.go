@@ -136,8 +136,8 @@ func withID(code string) string {
 }
 
 // linkCodes makes each error code of the page a link to the row that explains it, or its reason. It works on the
-// finished page, since a code may stand before its row. Text is escaped there, so only what inline and highlight wrote can
-// match.
+// finished page, since a code may stand before its row. Text is escaped there, so only what inline and highlight wrote
+// can match.
 func linkCodes(page []byte) []byte {
 	return errorCode.ReplaceAllFunc(page, func(match []byte) []byte {
 		m := errorCode.FindSubmatch(match)

@@ -8,8 +8,8 @@
   const toc = document.querySelector("#toc");
 
   // Search. The page is cut into units, which are the operations and the sections of the guide, and these into pieces:
-  // fields, paragraphs, rows, samples. A unit is shown if its text has all words, and of it the pieces that have them. It
-  // is shown whole if its heading has them, or none of its pieces has them all.
+  // fields, paragraphs, rows, samples. A unit is shown if its text has all words, and of it the pieces that have them.
+  // It is shown whole if its heading has them, or none of its pieces has them all.
   const lower = (element) => element.textContent.toLowerCase();
   const pieces = "dt, p, li, tbody tr, .answer > summary, .samples details";
   const containers = ".part, .variant, .scroll, ul, ol, .text details";
@@ -35,7 +35,8 @@
     }));
   };
 
-  // filter shows of a unit what matches, what holds it, and what is within it. It returns the number of fields that match.
+  // filter shows of a unit what matches, what holds it, and what is within it. It returns the number of fields that
+  // match.
   const filter = (unit, has) => {
     const matching = unit.pieces.filter((piece) => has(piece.text));
     const whole = !matching.length || has(unit.heading);

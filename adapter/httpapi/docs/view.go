@@ -51,7 +51,8 @@ type bodyView struct {
 	Root      field
 }
 
-// field is a parameter, a header, or a schema at a place; Fields are its members, Variants the forms it may take instead.
+// field is a parameter, a header, or a schema at a place; Fields are its members, Variants the forms it may take
+// instead.
 type field struct {
 	Name, Type, In string
 	Aliases        []string
@@ -291,7 +292,8 @@ func (s *spec) field(name string, of schema) (field, error) {
 	return f, nil
 }
 
-// curls are the examples of an operation as commands to paste; without a body there is one, with it one for each example.
+// curls are the examples of an operation as commands to paste; without a body there is one, with it one for each
+// example.
 func (s *spec) curls(method, path string, op operation) ([]sample, error) {
 	query := url.Values{}
 	for _, p := range op.Parameters {
@@ -398,8 +400,8 @@ func toJSON(node *yaml.Node, indent string) (string, error) {
 
 var jsonToken = regexp.MustCompile(`"(?:[^"\\]|\\.)*"(\s*:)?| (?:true|false|null|-?\d+)\b`)
 
-// longWord is the length from which a word is a token string, which may break at any letter: it fills its line, and does not
-// begin on the next.
+// longWord is the length from which a word is a token string, which may break at any letter: it fills its line, and
+// does not begin on the next.
 const longWord = 40
 
 // highlight colours names, strings and other values.
