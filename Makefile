@@ -104,7 +104,7 @@ httpfuzz: ## make requests out of openapi.yaml and hold every answer to it (HTTP
 	@$(GO) run ./test/httpfuzz $(HTTPFUZZ)
 
 .PHONY: interop
-interop: ## make clients out of openapi.yaml with oapi-codegen and openapi-typescript, and call the service (network, npm)
+interop: ## make clients of openapi.yaml with oapi-codegen and openapi-typescript, and use them (network, npm)
 	@$(GO) run ./test/interop
 
 # make attack QUICK=1, make attack PART=aborted,row; `go run ./test/attack -help` lists the parts.
@@ -115,8 +115,8 @@ attack: ## attack the service, and hold what its honest users get meanwhile to t
 	@$(GO) run ./test/attack -version='$(VERSION)' $(if $(QUICK),-quick) $(if $(PART),-part='$(PART)') \
 		$(if $(BASE),-base='$(BASE)')
 
-# make browser PART=pairs,storm; make browser PART=docs SHOTS=dir leaves pictures of /docs. `go run ./test/browser -help`
-# lists the parts. Installs Chromium where there is none.
+# make browser PART=pairs,storm; make browser PART=docs SHOTS=dir leaves pictures of /docs.
+# `go run ./test/browser -help` lists the parts. Installs Chromium where there is none.
 .PHONY: browser
 browser: ## hold the rules for cookies to what Chromium does with them (PART=name); about three minutes
 	@$(GO) run ./test/browser -version='$(VERSION)' $(if $(PART),-part='$(PART)') \

@@ -22,12 +22,13 @@ const (
 )
 
 // tenantIs compares the tenant of a refresh token that is looked up by its id. It is written so that no index can serve
-// it: while the table is new PostgreSQL has no reason to prefer the primary key to the index of users, which begins with
-// the tenant, and until its next plan would read all of a tenant's entries there for one of them.
+// it: while the table is new PostgreSQL has no reason to prefer the primary key to the index of users, which begins
+// with the tenant, and until its next plan would read all of a tenant's entries there for one of them.
+// TestPostgresListsCountsAndChangesFollowTheirIndexes fails without it.
 func tenantIs(id string) string { return `refresh_tokens.tenant_id || '' = ` + id }
 
-// unended: not revoked itself, not expired, and not below the epoch of a mark. One probe of the marks' key answers for all
-// four kinds of mark.
+// unended: not revoked itself, not expired, and not below the epoch of a mark. One probe of the marks' key answers for
+// all four kinds of mark.
 func unended(now string) string {
 	return `refresh_tokens.revoked_at = 0 AND refresh_tokens.expires_at > ` + now +
 		` AND NOT EXISTS (SELECT 1 FROM marks AS m WHERE ` + covering + ` AND m.epoch > refresh_tokens.issued_epoch)`
@@ -90,9 +91,10 @@ var (
 	// In SQLite RETURNING knows the updated table only.
 	advanceSQLite = advance(columns("", otherColumns) + ", (SELECT a.policy FROM applications AS a WHERE " + ofApplication + ")")
 
-	// advanceMany is advance for many refresh tokens, each still a compare-and-swap of its own. It locks the rows that fit, and
-	// passes over those that somebody else holds: so it waits for none, and sorting by id, against
-	// deadlocks, would only cost. What was locked cannot change until it is written; of what changed between the beginning of the statement and the lock, PostgreSQL compares the newest version.
+	// advanceMany is advance for many refresh tokens, each still a compare-and-swap of its own. It locks the rows that
+	// fit, and passes over those that somebody else holds: so it waits for none, and sorting by id, against deadlocks,
+	// would only cost. What was locked cannot change until it is written; of what changed between the beginning of the
+	// statement and the lock, PostgreSQL compares the newest version.
 	advanceMany = `
 WITH locked AS (
   SELECT c.*, a.slide_window, a.slide_maximum, a.policy
@@ -150,8 +152,8 @@ func (e *exchange) read(row *tokenRow, policy policyText) (err error) {
 	return err
 }
 
-// advanceTogether is a batch in one statement. Left unsettled are those that it did not write, whether their rows were held by
-// somebody else or there was nothing to do; and all, if the database could not take one of them.
+// advanceTogether is a batch in one statement. Left unsettled are those that it did not write, whether their rows were
+// held by somebody else or there was nothing to do; and all, if the database could not take one of them.
 func (s *Store) advanceTogether(ctx context.Context, batch []*exchange) error {
 	n := len(batch)
 	var (

@@ -28,12 +28,12 @@ func (e engine) sources() (fs.FS, error) {
 }
 
 // Migrate brings the schema to where this program needs it, and the stored policies to what this program combines, and
-// tells progress, which may be nil, of each step. On a schema that is newer it does nothing. It may run while others do,
-// and while the service serves.
+// tells progress, which may be nil, of each step. On a schema that is newer it does nothing. It may run while others
+// do, and while the service serves.
 func (s *Store) Migrate(ctx context.Context, progress func(string)) error {
 	// There is no lock on all of it, because poolers and distributed engines have none that would hold. Of two that run
-	// concurrently one fails to create what the other has created, is rolled back, and finds the work done when it looks
-	// again.
+	// concurrently one fails to create what the other has created, is rolled back, and finds the work done when it
+	// looks again.
 	newest, err := s.engine.version()
 	if err != nil {
 		return fmt.Errorf("gormstore: migrate: %w", err)
@@ -105,9 +105,9 @@ var noTransaction = []byte("-- +goose NO TRANSACTION")
 // upApart applies such migrations. They take no lock that an exchange would wait for, and wait themselves for every
 // transaction that has begun before: a backup's may take an hour.
 //
-// Two of them would end in a deadlock, since the one that waits for its turn is itself what the other waits for. So each
-// first takes a row, and asks for it again and again instead of waiting. The transaction that holds the row neither
-// touches the table of the index nor keeps a snapshot, and nobody waits for it.
+// Two of them would end in a deadlock, since the one that waits for its turn is itself what the other waits for. So
+// each first takes a row, and asks for it again and again instead of waiting. The transaction that holds the row
+// neither touches the table of the index nor keeps a snapshot, and nobody waits for it.
 func (s *Store) upApart(ctx context.Context, version int64) ([]*goose.MigrationResult, error) {
 	sources, err := s.engine.sources()
 	if err != nil {
@@ -172,10 +172,11 @@ func (e engine) version() (newest int64, err error) {
 	return newest, nil
 }
 
-// Ready returns nil if the database answers, takes writes, and its schema is this program's, or a newer one that it can work on.
+// Ready returns nil if the database answers, takes writes, and its schema is this program's, or a newer one that it can
+// work on.
 //
-// A schema is newer only by additions as long as its table schema_compatibility says so: oldest_reader is the version of the
-// oldest program that can work on it, and a migration that takes something away raises it.
+// A schema is newer only by additions as long as its table schema_compatibility says so: oldest_reader is the version
+// of the oldest program that can work on it, and a migration that takes something away raises it.
 func (s *Store) Ready(ctx context.Context) error {
 	own, err := s.engine.version()
 	if err != nil {

@@ -22,11 +22,14 @@ func migrateSteps(t *testing.T, s *gormstore.Store) string {
 	return strings.Join(steps, "\n")
 }
 
+// policies are those of applications, of which the two ids are set.
+type policies map[domain.Application]domain.Policy
+
 // crowdOf are many tenants with an application each, one with more than a page of them, and one that has set what the
 // others leave to the default. It returns the policies.
-func crowdOf(t *testing.T, s *gormstore.Store) map[domain.Application]domain.Policy {
+func crowdOf(t *testing.T, s *gormstore.Store) policies {
 	t.Helper()
-	want := make(map[domain.Application]domain.Policy)
+	want := make(policies)
 	save := func(tenant domain.Tenant, with ...domain.Application) {
 		t.Helper()
 		if err := s.SaveTenant(t.Context(), tenant, with...); err != nil {
@@ -51,9 +54,9 @@ func crowdOf(t *testing.T, s *gormstore.Store) map[domain.Application]domain.Pol
 }
 
 // policiesOf are the policies of the same applications.
-func policiesOf(t *testing.T, s *gormstore.Store, of map[domain.Application]domain.Policy) map[domain.Application]domain.Policy {
+func policiesOf(t *testing.T, s *gormstore.Store, of policies) policies {
 	t.Helper()
-	got := make(map[domain.Application]domain.Policy)
+	got := make(policies)
 	for a := range of {
 		got[a] = must(s.Policy(t.Context(), a.TenantID, a.ID))(t)
 	}
@@ -65,7 +68,8 @@ func policiesOf(t *testing.T, s *gormstore.Store, of map[domain.Application]doma
 func anOlderProgram(t *testing.T, db *sql.DB) {
 	t.Helper()
 	execute(t, db, `UPDATE applications SET grace_period = 7000000, policy = replace(replace(replace(replace(policy,
-'"cookieOnly":true', '"cookieOnly":false'), '"cookieHostOnly":false,', ''), '"gracePeriod":30000000000', '"gracePeriod":7000000000'),
+'"cookieOnly":true', '"cookieOnly":false'), '"cookieHostOnly":false,', ''),
+'"gracePeriod":30000000000', '"gracePeriod":7000000000'),
 '"ttl":', '"ttl":1,"before":')`, `UPDATE tenants SET longest_ttl = 1`)
 }
 
@@ -82,8 +86,9 @@ func TestMigrateGivesStoredApplicationsTheDefaultsOfThisProgram(t *testing.T) {
 				t.Fatalf("%s/%s has %+v: not what an older program left", a.TenantID, a.ID, p)
 			}
 		}
-		if got, want := migrateSteps(t, s), fmt.Sprintf("combined the policies of %d applications again", len(want)); got != want {
-			t.Errorf("got steps %q, want %q", got, want)
+		wantSteps := fmt.Sprintf("combined the policies of %d applications again", len(want))
+		if got := migrateSteps(t, s); got != wantSteps {
+			t.Errorf("got steps %q, want %q", got, wantSteps)
 		}
 		if diff := cmp.Diff(want, policiesOf(t, s, want)); diff != "" {
 			t.Errorf("policies (-want +got):\n%s", diff)
@@ -140,7 +145,9 @@ func TestMigrateKeepsThePolicyOfWhatCannotBeCombined(t *testing.T) {
 		anOlderProgram(t, d.raw(t))
 		execute(t, d.raw(t), `UPDATE applications SET settings = '{"ttlMinutes":-1}' WHERE id = 'shop'`)
 		got := migrateSteps(t, s)
-		for _, want := range []string{"the application shop of the tenant acme keeps its policy: ", "policies of 1 applications"} {
+		for _, want := range []string{
+			"the application shop of the tenant acme keeps its policy: ", "policies of 1 applications",
+		} {
 			if !strings.Contains(got, want) {
 				t.Errorf("got steps %q, want %q in them", got, want)
 			}

@@ -80,7 +80,8 @@ ON CONFLICT (tenant_id, application_id, user_id) DO UPDATE SET
 // make it dead.
 var spare = `
 UPDATE refresh_tokens SET issued_epoch = $1
-WHERE id = $2 AND ` + tenantIs("$3") + ` AND ($4 = '' OR application_id = $4) AND ($5 = '' OR user_id = $5) AND ` + alive("$6")
+WHERE id = $2 AND ` + tenantIs("$3") + ` AND ($4 = '' OR application_id = $4) AND ($5 = '' OR user_id = $5)
+  AND ` + alive("$6")
 
 func revokeScope(tx *gorm.DB, scope domain.Scope, except domain.ID, r port.Revocation) (epoch uint64, err error) {
 	var raised, longestTTL int64
