@@ -3,6 +3,7 @@ package domain_test
 import (
 	"encoding/json"
 	"fmt"
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
@@ -300,4 +301,25 @@ func repeats(text string) bool {
 		return found
 	}
 	return value()
+}
+
+// A field of a patch that Fields does not name would be changed and not be logged, and a patch of it alone be refused.
+func TestAPatchNamesEachOfItsFields(t *testing.T) {
+	names := make(map[string]bool)
+	fields := reflect.TypeFor[domain.Patch]().NumField()
+	for i := range fields {
+		var p domain.Patch
+		field := reflect.ValueOf(&p).Elem().Field(i)
+		field.Set(reflect.New(field.Type().Elem()))
+		got := p.Fields()
+		if len(got) != 1 {
+			t.Errorf("a patch of %s has the fields %q, want one", reflect.TypeFor[domain.Patch]().Field(i).Name, got)
+		}
+		for _, name := range got {
+			names[name] = true
+		}
+	}
+	if len(names) != fields {
+		t.Errorf("got %d names of %d fields", len(names), fields)
+	}
 }
