@@ -21,22 +21,22 @@ build: ## build the static binary ./refreshd
 .PHONY: test
 test: race-detector ## run every test, on every store; provides itself with PostgreSQL; about 10 minutes on two cores
 	@echo 'Every test, on every store, under the race detector: 10 minutes on two cores (make test-short: 2)'
-	@$(GO) run ./test/postgres/ensure
-	@$(GO) run ./test/progress -race -shuffle=on -timeout=$(TIMEOUT) $(TESTFLAGS) $(TESTS)
+	@$(GO) run ./test/support/postgres/ensure
+	@$(GO) run ./test/support/progress -race -shuffle=on -timeout=$(TIMEOUT) $(TESTFLAGS) $(TESTS)
 
 .PHONY: test-short
 test-short: ## run the tests that need only Go, without the race detector; two minutes on two cores
 	@echo 'Tests on memory and SQLite, without the race detector: two minutes on two cores, once they are built'
-	@$(GO) run ./test/progress -short -shuffle=on -timeout=$(TIMEOUT) $(TESTFLAGS) $(TESTS)
+	@$(GO) run ./test/support/progress -short -shuffle=on -timeout=$(TIMEOUT) $(TESTFLAGS) $(TESTS)
 
 .PHONY: e2e
 e2e: ## drive the real binary on every store, and print what it shows
-	@$(GO) run ./test/postgres/ensure
+	@$(GO) run ./test/support/postgres/ensure
 	$(GO) test -v -count=1 -timeout=$(TIMEOUT) ./test/e2e
 
 .PHONY: storms
 storms: ## 50 tabs on one session for 32 s, 3 000 logins in bursts on PostgreSQL, 600 on SQLite; print the figures
-	@$(GO) run ./test/postgres/ensure
+	@$(GO) run ./test/support/postgres/ensure
 	@cd test/e2e && E2E_STORMS=1 $(GO) test -count=1 -timeout=$(TIMEOUT) -run '^(TestFiftyTabs|TestLogins)'
 
 # How many power cuts to try: make powerloss POINTS=5000
@@ -47,18 +47,18 @@ powerloss: ## cut the power of the service on SQLite at hundreds of moments (POI
 
 .PHONY: failover
 failover: ## kill the database, restart and upgrade the service, put PgBouncer in front: under load, with figures
-	@$(GO) run ./test/postgres/ensure
+	@$(GO) run ./test/support/postgres/ensure
 	$(GO) test -v -count=1 -timeout=$(TIMEOUT) -run 'FailOver|PgBouncer|Rolling' ./test/e2e
 	$(GO) test -v -count=1 -timeout=$(TIMEOUT) -run 'FailOver|Vanishes|PgBouncer|Pooler' ./adapter/gormstore
 
-# make prove FOR=1h MUTANTS= SEED=7; a history that is wrong is kept in .prove: go run ./test/prove -replay FILE
+# make prove FOR=1h MUTANTS= SEED=7; a history that is wrong is kept in .prove: go run ./test/system/prove -replay FILE
 FOR     ?= 10m
 MUTANTS ?= all
 SEED    ?= 0
 .PHONY: prove
 prove: ## check each refresh token while machines die and networks lie (FOR=10m), and find broken services (MUTANTS=all)
-	@$(GO) run ./test/postgres/ensure
-	@$(GO) run ./test/prove -for='$(FOR)' -mutants='$(MUTANTS)' -seed='$(SEED)'
+	@$(GO) run ./test/support/postgres/ensure
+	@$(GO) run ./test/system/prove -for='$(FOR)' -mutants='$(MUTANTS)' -seed='$(SEED)'
 
 .PHONY: test-full
 test-full: ## run every test twice, nothing from the test cache
@@ -77,70 +77,70 @@ lint: ## gofmt, go vet, staticcheck, and whether generated code is fresh
 generate: ## make the generated code anew
 	$(GO) generate ./...
 
-# make bench QUICK=1, make bench PART=exchange,sqlite; `go run ./test/bench -help` lists the parts. FULL=1 takes an hour.
+# make bench QUICK=1, make bench PART=exchange,sqlite; `go run ./test/system/bench -help` lists the parts. FULL=1 takes an hour.
 # make bench BASE=COMMIT PART=exchange,cost: that commit's program beside this one, in the same run.
 OUT ?= bench.md
 .PHONY: bench
 bench: ## measure the service against its limits, ten minutes (QUICK=1: three; PART=name; BASE=commit; OUT=bench.md)
-	@$(GO) run ./test/bench -version='$(VERSION)' -out='$(OUT)' $(if $(QUICK),-quick) $(if $(FULL),-full) \
+	@$(GO) run ./test/system/bench -version='$(VERSION)' -out='$(OUT)' $(if $(QUICK),-quick) $(if $(FULL),-full) \
 		$(if $(PART),-part='$(PART)') $(if $(BASE),-base='$(BASE)')
 
-# make soak MINUTES=3, make soak DATABASE=sqlite; `go run ./test/soak -help` tells of more.
+# make soak MINUTES=3, make soak DATABASE=sqlite; `go run ./test/system/soak -help` tells of more.
 MINUTES ?= 30
 DATABASE ?= postgres
 .PHONY: soak
 soak: ## run two processes under load for half an hour: does anything grow, is all stored (MINUTES=30; DATABASE=sqlite)
-	@$(GO) run ./test/soak -version='$(VERSION)' -minutes='$(MINUTES)' -database='$(DATABASE)'
+	@$(GO) run ./test/system/soak -version='$(VERSION)' -minutes='$(MINUTES)' -database='$(DATABASE)'
 
 # Seconds for each: make fuzz FUZZTIME=10m, PKG=./domain for those of one package.
 # For each fuzzer; those below a folder only: make fuzz FUZZTIME=10m DIR=domain
 FUZZTIME ?= 30s
 .PHONY: fuzz
 fuzz: ## run every fuzzer in turn (FUZZTIME=30s each, DIR=domain), and print how many inputs each tried
-	@$(GO) run ./test/fuzz -fuzztime='$(FUZZTIME)' $(DIR)
+	@$(GO) run ./test/system/fuzz -fuzztime='$(FUZZTIME)' $(DIR)
 
 .PHONY: httpfuzz
 httpfuzz: ## make requests out of openapi.yaml and hold every answer to it (HTTPFUZZ='-for=10m -seed=1')
-	@$(GO) run ./test/httpfuzz $(HTTPFUZZ)
+	@$(GO) run ./test/system/httpfuzz $(HTTPFUZZ)
 
 .PHONY: interop
 interop: ## make clients of openapi.yaml with oapi-codegen and openapi-typescript, and use them (network, npm)
-	@$(GO) run ./test/interop
+	@$(GO) run ./test/system/interop
 
-# make attack QUICK=1, make attack PART=aborted,row; `go run ./test/attack -help` lists the parts.
+# make attack QUICK=1, make attack PART=aborted,row; `go run ./test/system/attack -help` lists the parts.
 # make attack BASE=COMMIT PART=fair: that commit's program beside this one, in the same run.
 .PHONY: attack
 attack: ## attack the service, and hold what its honest users get meanwhile to targets (QUICK=1; PART=name; BASE=commit)
-	@$(GO) run ./test/postgres/ensure
-	@$(GO) run ./test/attack -version='$(VERSION)' $(if $(QUICK),-quick) $(if $(PART),-part='$(PART)') \
+	@$(GO) run ./test/support/postgres/ensure
+	@$(GO) run ./test/system/attack -version='$(VERSION)' $(if $(QUICK),-quick) $(if $(PART),-part='$(PART)') \
 		$(if $(BASE),-base='$(BASE)')
 
 # make browser PART=pairs,storm; make browser PART=docs SHOTS=dir leaves pictures of /docs.
-# `go run ./test/browser -help` lists the parts. Installs Chromium where there is none.
+# `go run ./test/system/browser -help` lists the parts. Installs Chromium where there is none.
 .PHONY: browser
 browser: ## hold the rules for cookies to what Chromium does with them (PART=name); about three minutes
-	@$(GO) run ./test/browser -version='$(VERSION)' $(if $(PART),-part='$(PART)') \
+	@$(GO) run ./test/system/browser -version='$(VERSION)' $(if $(PART),-part='$(PART)') \
 		$(if $(SHOTS),-shots='$(SHOTS)')
 
 .PHONY: integrating
 integrating: ## run the code of INTEGRATING.md in all its languages; needs Node 20 and the npm registry (350 MB)
-	$(GO) vet -tags integrating ./test/integrating
-	$(GO) test -tags integrating -v -count=1 -timeout=$(TIMEOUT) ./test/integrating
+	$(GO) vet -tags integrating ./test/system/integrating
+	$(GO) test -tags integrating -v -count=1 -timeout=$(TIMEOUT) ./test/system/integrating
 
 .PHONY: overload
 overload: ## offer the service three times what it can do, for a minute and a half
-	@$(GO) run ./test/bench -version='$(VERSION)' -out= -part=overload
+	@$(GO) run ./test/system/bench -version='$(VERSION)' -out= -part=overload
 
 PROFILES ?= .profiles
 .PHONY: profile
 profile: ## leave CPU and allocation profiles of the service under load (PROFILES=.profiles), and print the top of each
-	@$(GO) run ./test/bench -version='$(VERSION)' -profile='$(PROFILES)'
+	@$(GO) run ./test/system/bench -version='$(VERSION)' -profile='$(PROFILES)'
 
 # A pattern, a count and the like: make gobench BENCHFLAGS='-count=10' BENCH=Sign
 BENCH ?= .
 .PHONY: gobench
 gobench: ## run the Go benchmarks beside the code (BENCH=pattern, BENCHFLAGS=-count=10)
-	@$(GO) run ./test/postgres/ensure
+	@$(GO) run ./test/support/postgres/ensure
 	@packages=$$(grep -rl --include='*_test.go' '^func Benchmark' . | xargs -r -n 1 dirname | sort -u); \
 	[ -n "$$packages" ] || { echo 'no benchmarks'; exit 1; }; \
 	$(GO) test -run '^$$' -bench '$(BENCH)' -benchmem -timeout=30m $(BENCHFLAGS) $$packages

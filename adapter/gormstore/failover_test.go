@@ -14,7 +14,7 @@ import (
 
 	"github.com/refreshd/refreshd/adapter/gormstore"
 	"github.com/refreshd/refreshd/domain"
-	"github.com/refreshd/refreshd/test/postgres"
+	"github.com/refreshd/refreshd/test/support/postgres"
 )
 
 // pair is a primary with a synchronous standby, a store that knows both by its DSN, and a refresh token in it.

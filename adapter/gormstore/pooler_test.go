@@ -13,8 +13,8 @@ import (
 	"github.com/refreshd/refreshd/adapter/gormstore"
 	"github.com/refreshd/refreshd/domain"
 	"github.com/refreshd/refreshd/port"
-	"github.com/refreshd/refreshd/test/postgres"
 	"github.com/refreshd/refreshd/test/storagetest"
+	"github.com/refreshd/refreshd/test/support/postgres"
 )
 
 const (

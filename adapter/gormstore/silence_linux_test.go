@@ -18,7 +18,7 @@ import (
 
 	"github.com/refreshd/refreshd/adapter/gormstore"
 	"github.com/refreshd/refreshd/domain"
-	"github.com/refreshd/refreshd/test/postgres"
+	"github.com/refreshd/refreshd/test/support/postgres"
 )
 
 // blackHole passes connections on to a server, until it vanishes: then its sockets drop every packet that arrives, so that nothing is

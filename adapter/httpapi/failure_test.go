@@ -16,7 +16,7 @@ import (
 
 	"github.com/refreshd/refreshd/domain"
 	"github.com/refreshd/refreshd/port"
-	"github.com/refreshd/refreshd/test/contract"
+	"github.com/refreshd/refreshd/test/support/contract"
 )
 
 // errStoreDown is what a store says that cannot be reached. The address in it is ours, and nobody else's to read.

@@ -11,7 +11,7 @@ import (
 	"sync"
 	"testing"
 
-	"github.com/refreshd/refreshd/test/contract"
+	"github.com/refreshd/refreshd/test/support/contract"
 )
 
 // captured is every log line of the package's tests.

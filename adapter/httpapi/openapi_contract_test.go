@@ -11,7 +11,7 @@ import (
 
 	"github.com/getkin/kin-openapi/openapi3"
 
-	"github.com/refreshd/refreshd/test/contract"
+	"github.com/refreshd/refreshd/test/support/contract"
 )
 
 var document = sync.OnceValues(func() (*openapi3.T, error) {

@@ -41,7 +41,7 @@ func shapeFaults(text []byte) ([]string, error) {
 			switch key.Value {
 			case "oneOf", "anyOf", "allOf", "not":
 				if !isExample(path) && !inPropertyNames(path) {
-					complain("line %d: %s: a choice of schemas: say the rule in words, and hold it in test/contract",
+					complain("line %d: %s: a choice of schemas: say the rule in words, and hold it in test/support/contract",
 						key.Line, at)
 				}
 			case "const":

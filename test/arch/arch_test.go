@@ -143,10 +143,10 @@ func TestCheckFindsWhatBreaksARule(t *testing.T) {
 
 		{"composition root", "cmd/refreshd/main.go", `import (_ ` + ours + `adapter/gormstore"; _ ` + ours + `config")`, ""},
 		{"composition root, ORM", "cmd/refreshd/main.go", `import _ "gorm.io/gorm"`, "cmd/refreshd/main.go:2: cmd/refreshd imports gorm.io/gorm"},
-		{"composition root, what is for tests", "cmd/refreshd/main.go", `import _ ` + ours + `test/postgres"`, "cmd/refreshd/main.go:2: cmd/refreshd imports test/postgres"},
+		{"composition root, what is for tests", "cmd/refreshd/main.go", `import _ ` + ours + `test/support/postgres"`, "cmd/refreshd/main.go:2: cmd/refreshd imports test/support/postgres"},
 		{"composition root, mocks", "cmd/refreshd/main.go", `import _ ` + ours + `port/portmock"`, "cmd/refreshd/main.go:2: cmd/refreshd imports port/portmock"},
 		{"conformance suite, an adapter", "test/storagetest/a.go", `import _ ` + ours + `adapter/memstore"`, "test/storagetest/a.go:2: test/storagetest imports adapter/memstore"},
-		{"PostgreSQL for tests", "test/postgres/a.go", `import _ "github.com/jackc/pgx/v5"`, ""},
+		{"PostgreSQL for tests", "test/support/postgres/a.go", `import _ "github.com/jackc/pgx/v5"`, ""},
 
 		{"a secret, compared", "usecase/a.go", `func f(a, b s) bool { return a.Reveal() == b.Reveal() }`, "usecase/a.go:2: a secret is compared with ==: use crypto/subtle or hmac.Equal"},
 		{"a secret, in a variable", "usecase/a.go", `func f(a s, b string) bool { v := a.Reveal(); return b != v }`, "usecase/a.go:2: a secret is compared with !=: use crypto/subtle or hmac.Equal"},
@@ -158,7 +158,7 @@ func TestCheckFindsWhatBreaksARule(t *testing.T) {
 
 		{"a test that skips", "usecase/a_test.go", `func f(t *testing.T) { t.Skip() }`, "usecase/a_test.go:2: t.Skip: a test that skips hides what it does not test"},
 		{"a helper that skips", "test/e2e/a.go", `func f(tb testing.TB) { tb.Skipf("") }`, "test/e2e/a.go:2: tb.Skipf: a test that skips hides what it does not test"},
-		{"what a short run leaves out", "test/short/a.go", `func f(tb testing.TB) { tb.Skipf("") }`, ""},
+		{"what a short run leaves out", "test/support/short/a.go", `func f(tb testing.TB) { tb.Skipf("") }`, ""},
 		{"a test that sleeps", "usecase/a_test.go", `import "time"; func f() { time.Sleep(1) }`,
 			"usecase/a_test.go:2: time.Sleep: a reason is wanted in a comment here"},
 		{"a test that sleeps with a reason", "usecase/a_test.go",

@@ -129,7 +129,7 @@ func checkPure(f *ast.File, report reporter) {
 }
 
 // skipping is the package that leaves tests out of `go test -short`, and out of nothing else.
-const skipping = "test/short"
+const skipping = "test/support/short"
 
 // checkSkips looks in every file, because helpers outside of test files take a testing.TB too.
 func checkSkips(f *ast.File, report reporter) {

@@ -12,7 +12,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/refreshd/refreshd/test/short"
+	"github.com/refreshd/refreshd/test/support/short"
 )
 
 // virtualUser is a client that does what a client should: it goes on with the last string it was given, or sends again the

@@ -25,7 +25,7 @@ import (
 	"sync"
 	"testing"
 
-	"github.com/refreshd/refreshd/test/postgres"
+	"github.com/refreshd/refreshd/test/support/postgres"
 )
 
 var (

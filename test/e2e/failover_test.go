@@ -10,7 +10,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/refreshd/refreshd/test/postgres"
+	"github.com/refreshd/refreshd/test/support/postgres"
 )
 
 // victim is a refresh token that is revoked.

@@ -15,7 +15,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/refreshd/refreshd/test/short"
+	"github.com/refreshd/refreshd/test/support/short"
 )
 
 // rawTimeout is when an answer, or the end of a connection, does not come any more.

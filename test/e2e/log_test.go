@@ -17,7 +17,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/refreshd/refreshd/test/rig"
+	"github.com/refreshd/refreshd/test/support/rig"
 )
 
 // logReader is the reading end of a pipe that takes what a service writes.

@@ -15,7 +15,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"github.com/refreshd/refreshd/test/short"
+	"github.com/refreshd/refreshd/test/support/short"
 )
 
 func TestSIGTERMFinishesWhatIsRunning(t *testing.T) {

@@ -7,7 +7,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/refreshd/refreshd/test/postgres"
+	"github.com/refreshd/refreshd/test/support/postgres"
 )
 
 const (

@@ -8,7 +8,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/refreshd/refreshd/test/short"
+	"github.com/refreshd/refreshd/test/support/short"
 )
 
 var (

@@ -16,7 +16,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"github.com/refreshd/refreshd/test/short"
+	"github.com/refreshd/refreshd/test/support/short"
 )
 
 // fingerprint is what a change of any row of refresh_tokens changes: in PostgreSQL the version and place of every row, too.

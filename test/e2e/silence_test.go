@@ -6,7 +6,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/refreshd/refreshd/test/postgres"
+	"github.com/refreshd/refreshd/test/support/postgres"
 )
 
 // A server that is stopped acknowledges what it is sent, and says nothing; a call of the store then lasts until its

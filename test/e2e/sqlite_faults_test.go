@@ -17,7 +17,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/refreshd/refreshd/test/short"
+	"github.com/refreshd/refreshd/test/support/short"
 )
 
 // smallDisk is a file system of its own, where we may mount one; a container's root often may not. Its errors are then made by strace,

@@ -20,7 +20,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/refreshd/refreshd/test/short"
+	"github.com/refreshd/refreshd/test/support/short"
 )
 
 // crashPoints names the variable that has more power cuts tried, or fewer.

@@ -6,7 +6,7 @@ import (
 	"strings"
 	"sync"
 
-	"github.com/refreshd/refreshd/test/figures"
+	"github.com/refreshd/refreshd/test/support/figures"
 )
 
 // storms is set for the long version of the tests below, whose figures are then printed after the last one.

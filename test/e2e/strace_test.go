@@ -13,8 +13,8 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/refreshd/refreshd/test/apt"
-	"github.com/refreshd/refreshd/test/short"
+	"github.com/refreshd/refreshd/test/support/apt"
+	"github.com/refreshd/refreshd/test/support/short"
 )
 
 // strace is the program of that name. What a process asks of its disk, and in which order with what it answers, only the kernel

@@ -1,0 +1,44 @@
+// Command ensure makes sure, before the tests start, that there is a PostgreSQL server for them, and PgBouncer, and says which
+// stores they will run on. It installs what package postgres would install; doing it once and first keeps the time that a
+// download takes out of the tests' own, and tells a missing server from a failing test.
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+
+	"github.com/refreshd/refreshd/test/support/postgres"
+)
+
+func main() {
+	server, err := describe(context.Background())
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+	fmt.Println("stores under test: memory, SQLite, PostgreSQL (" + server + ")")
+}
+
+func describe(ctx context.Context) (string, error) {
+	if _, err := postgres.PgBouncer(ctx); err != nil {
+		return "", err
+	}
+	// Some tests kill their server: they start one of their own in any case.
+	bin, err := postgres.Binaries(ctx)
+	if err != nil {
+		return "", err
+	}
+	if os.Getenv(postgres.Variable) != "" {
+		s, err := postgres.StartServer(ctx, postgres.Options{})
+		if err != nil {
+			return "", err
+		}
+		return "the server that " + postgres.Variable + " names", s.Stop()
+	}
+	version, err := exec.CommandContext(ctx, filepath.Join(bin, "postgres"), "--version").Output()
+	return strings.TrimSpace(string(version)) + ", " + bin, err
+}

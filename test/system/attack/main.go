@@ -1,0 +1,247 @@
+// Command attack attacks the service, the real binary over HTTP, and holds what its honest users get meanwhile to the
+// promise that what one client does costs no other client anything.
+//
+// It starts everything by itself, on the loopback: the service, built from this source, and a PostgreSQL that waits for
+// the disk. It prints a table in Markdown to standard output, and its progress to standard error. It ends with status 1
+// if a target was missed, or a part failed, unless -report is given. With -base an older program is built as well, and
+// is attacked in the same way; its figures stand beside those of this one, and do not decide the status.
+//
+// # Method
+//
+// Honest load is four users, each with a client address of its own (127.0.1.1 to 127.0.1.4), who exchange 40 times a
+// second together, in an open loop: a request is due at its instant, and its latency counts from then, so that an
+// exchange that could not be sent because the one before it was not answered counts as slow. Each exchange is of a
+// session that rests for longer than the grace period, so that it is a write. One that was refused or not answered is
+// repeated with the same string, as clients do. All rate limits have their defaults, and honest load is within each.
+//
+// Where the honest latency under attack is compared with the one before it, a run is one window of each, and the best
+// of three runs counts: the driver, the service and the database share a machine that is not quiet. What must not
+// happen at all, such as a refusal, is judged in the same run as the latency.
+//
+// An attacker has addresses of its own too, as many as it needs to be within the limits where the attack is meant to be
+// (127.0.2.1 and up).
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"slices"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/refreshd/refreshd/test/support/postgres"
+	"github.com/refreshd/refreshd/test/support/rig"
+)
+
+// part is what can be run by itself.
+type part struct {
+	name, about string
+	limit       time.Duration // for one program; a part that takes longer has failed
+	run         func(context.Context, *attack) error
+}
+
+var parts = []part{
+	{"aborted", "860 requests a second that are sent and reset, PostgreSQL", 12 * time.Minute, abortedPart},
+	{"readers", "20 readers of the largest pages that do not read", 4 * time.Minute, readersPart},
+	{"tenants", "100 000 tenants: exchange, key set, start, memory", 10 * time.Minute, tenantsPart},
+	{"apply", "apply of 2 000 and 4 000 new tenants", 20 * time.Minute, applyPart},
+	{"row", "a held tenant row and 200 clients that revoke in that tenant, PostgreSQL", 6 * time.Minute, rowPart},
+	{"fair", "200 clients of another tenant's key, PostgreSQL", 8 * time.Minute, fairPart},
+	{"log", "stderr closed, full, and never read", 4 * time.Minute, logPart},
+	{"floods", "50 connections of one address on 404, 405, health and documents", 4 * time.Minute, floodsPart},
+	{"guesses", "made-up API keys, forged and purged strings beside honest clients of one address", 4 * time.Minute,
+		guessesPart},
+	{"stop", "a trickling body while the service stops", 2 * time.Minute, stopPart},
+	{"slots", "fewer database connections than the pool wants, PostgreSQL", 2 * time.Minute, slotsPart},
+	{"copies", "a token string that is no longer current, 60 times a second", 2 * time.Minute, copiesPart},
+}
+
+// attack is one program under attack, and what all parts share.
+type attack struct {
+	plan    plan
+	dir     string
+	program rig.Program
+	name    string // of the program, in the table
+	base    bool   // it is not the one of this source
+	server  *postgres.Server
+	report  *report
+	part    string
+	ends    []func() error // of the part that runs
+	files   int
+}
+
+// plan is how long a run takes.
+type plan struct {
+	window    time.Duration // of honest load, without an attack and with one
+	runs      int           // of which the best counts
+	tenants   int           // in the large store
+	exchanges int           // for one measurement of processor time
+	rounds    int           // of such measurements
+	logged    int           // exchanges while the log cannot be written
+	applied   int           // tenants
+}
+
+var (
+	normalPlan = plan{
+		window: 8 * time.Second, runs: 3, tenants: 100_000, exchanges: 3000, rounds: 5, logged: 10_000, applied: 2000,
+	}
+	quickPlan = plan{
+		window: 4 * time.Second, runs: 2, tenants: 10_000, exchanges: 1000, rounds: 3, logged: 2000, applied: 500,
+	}
+)
+
+func main() {
+	// SIGPIPE too, which otherwise ends a program whose output nobody reads any more, and leaves what it started.
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP, syscall.SIGPIPE)
+	defer stop()
+	if len(os.Args) == 2 && os.Args[1] == asLoop {
+		if err := beLoop(os.Stdin, os.Stdout); err != nil {
+			fmt.Fprintln(os.Stderr, "attack:", err)
+			os.Exit(1)
+		}
+		return
+	}
+	if err := start(ctx, os.Args[1:]); err != nil {
+		if errors.Is(err, flag.ErrHelp) {
+			return
+		}
+		fmt.Fprintln(os.Stderr, "attack:", err)
+		os.Exit(1)
+	}
+}
+
+func start(ctx context.Context, args []string) (err error) {
+	flags := flag.NewFlagSet("attack", flag.ContinueOnError)
+	quick := flags.Bool("quick", false, "shorter windows and fewer tenants, for a first look")
+	names := flags.String("part", "", "only these parts, separated by commas")
+	base := flags.String("base", "", "a commit whose program is attacked as well")
+	printOnly := flags.Bool("report", false, "end with status 0 although a target was missed or a part failed")
+	version := flags.String("version", "", "of the source, for the report")
+	flags.Usage = func() {
+		fmt.Fprintln(flags.Output(), "Attacks the service. Flags:")
+		flags.PrintDefaults()
+		fmt.Fprintln(flags.Output(), "Parts:")
+		for _, p := range parts {
+			fmt.Fprintf(flags.Output(), "  %-8s %s\n", p.name, p.about)
+		}
+	}
+	if err := flags.Parse(args); err != nil {
+		return err
+	}
+	if flags.NArg() > 0 {
+		return fmt.Errorf("%q is no flag", flags.Arg(0))
+	}
+	chosen, err := choose(*names)
+	if err != nil {
+		return err
+	}
+	a := &attack{plan: normalPlan, name: "this", report: &report{begun: time.Now()}}
+	if *quick {
+		a.plan = quickPlan
+	}
+	if a.dir, err = os.MkdirTemp("", "refreshd-attack-"); err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, os.RemoveAll(a.dir)) }()
+	a.progress("building the service")
+	if a.program, err = rig.Build(ctx, a.dir, rig.BuildOptions{Version: *version}); err != nil {
+		return err
+	}
+	programs := []*attack{a}
+	if *base != "" {
+		a.progress("building the service of %s", *base)
+		b := *a
+		b.base = true
+		if b.program, b.name, err = rig.BuildCommit(ctx, a.dir, *base); err != nil {
+			return err
+		}
+		programs = []*attack{&b, a}
+	}
+	a.progress("starting PostgreSQL")
+	server, err := postgres.StartServer(ctx, postgres.Options{Durable: true, Own: true})
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, server.Stop()) }()
+	for _, p := range chosen {
+		for _, program := range programs {
+			program.server = server
+			program.one(ctx, p)
+			if ctx.Err() != nil {
+				return errors.New("interrupted")
+			}
+		}
+	}
+	if _, err := io.WriteString(os.Stdout, a.report.text(a.program.Version)); err != nil {
+		return err
+	}
+	if missed := a.report.missed(); missed > 0 && !*printOnly {
+		return fmt.Errorf("%d targets were missed", missed)
+	}
+	return nil
+}
+
+func choose(names string) ([]part, error) {
+	if names == "" {
+		return parts, nil
+	}
+	var chosen []part
+	for name := range strings.SplitSeq(names, ",") {
+		i := slices.IndexFunc(parts, func(p part) bool { return p.name == name })
+		if i < 0 {
+			return nil, fmt.Errorf("there is no part %q: -help lists them", name)
+		}
+		chosen = append(chosen, parts[i])
+	}
+	return chosen, nil
+}
+
+// one runs a part. Its failure is a target that was missed: the next part runs all the same.
+func (a *attack) one(ctx context.Context, p part) {
+	a.part = p.name
+	begun := time.Now()
+	ctx, cancel := context.WithTimeoutCause(ctx, p.limit, fmt.Errorf("it takes longer than %s", p.limit))
+	defer cancel()
+	err := p.run(ctx, a)
+	for _, end := range slices.Backward(a.ends) {
+		err = errors.Join(err, end())
+	}
+	a.ends = nil
+	if err != nil {
+		if cause := context.Cause(ctx); cause != nil {
+			err = errors.Join(cause, err)
+		}
+		a.progress("failed: %v", err)
+		a.judge("the part runs to its end", false, "yes", "no")
+	}
+	a.progress("took %s", time.Since(begun).Round(time.Second))
+}
+
+// later calls end when the part is over, the last one first.
+func (a *attack) later(end func() error) { a.ends = append(a.ends, end) }
+
+func (a *attack) progress(format string, args ...any) {
+	at := a.name
+	if a.part != "" {
+		at = a.part + ", " + a.name
+	}
+	fmt.Fprintf(os.Stderr, "%5.0fs  %s: %s\n", time.Since(a.report.begun).Seconds(), at, fmt.Sprintf(format, args...))
+}
+
+// sleep returns early with the cause when ctx is done.
+func sleep(ctx context.Context, d time.Duration) error {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}

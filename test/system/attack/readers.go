@@ -1,0 +1,165 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"net/http"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"github.com/refreshd/refreshd/test/support/rig"
+)
+
+const (
+	readers       = 20
+	readersTokens = 1000 // of the user whose pages they request
+	readersHold   = 15 * time.Second
+	readersMiB    = 200
+)
+
+// readersPart holds the largest pages that there are, and does not read them.
+func readersPart(ctx context.Context, a *attack) error {
+	for _, kind := range []string{sqlite, postgreS} {
+		database, err := a.database(ctx, kind)
+		if err != nil {
+			return err
+		}
+		s, err := a.serve(ctx, settings(database, limits...))
+		if err != nil {
+			return err
+		}
+		if err := a.readers(ctx, kind, s); err != nil {
+			return fmt.Errorf("%s: %w", kind, err)
+		}
+		if err := s.Kill(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (a *attack) readers(ctx context.Context, kind string, s *rig.Service) error {
+	body, err := largest(ctx, s.API)
+	if err != nil {
+		return err
+	}
+	a.progress("%s: issuing %d refresh tokens, each by a request of %d bytes", kind, readersTokens, len(body))
+	if err := each(readersTokens, 8, func(int) error {
+		_, err := issue(ctx, s.API, attackerKey, attackerTenant, body)
+		return err
+	}); err != nil {
+		return err
+	}
+	idle := s.Resources().RSS
+	page := request{
+		Method: http.MethodGet, Path: "/jwt/refresh?userId=big&limit=1000", Key: attackerKey, Tenant: attackerTenant,
+	}
+	first, err := do(ctx, backend, s.API, page)
+	if err != nil {
+		return err
+	}
+	if first.status != http.StatusOK || len(first.body) < 1000 {
+		return fmt.Errorf("the page: status %d, %d bytes", first.status, len(first.body))
+	}
+	var open atomic.Int64
+	holding, end := context.WithTimeout(ctx, readersHold)
+	defer end()
+	for i := range readers {
+		go hold(holding, address(2, i), s.API, page.raw(s.API), &open)
+	}
+	var highest float64
+	var together int64
+	for sleep(holding, 100*time.Millisecond) == nil {
+		highest, together = max(highest, s.Resources().RSS), max(together, open.Load())
+	}
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	if together < readers {
+		return fmt.Errorf("only %d of %d readers had a connection", together, readers)
+	}
+	a.figure(kind+": bytes of the largest issue, and of a page", "%d, %d", len(body), len(first.body))
+	a.figure(kind+": resident before", "%.0f MiB", idle)
+	highest = max(highest, rig.Memory(s.PID(), "VmHWM"))
+	a.atMost(kind+": resident with 20 readers that do not read", highest, readersMiB, "%.0f MiB")
+	status, err := do(ctx, backend, s.API, request{Method: http.MethodGet, Path: "/readyz"})
+	a.judge(kind+": ready meanwhile", err == nil && status.status == http.StatusOK, "200", fmt.Sprint(status.status))
+	return nil
+}
+
+// hold requests the page again and again, whenever the service ended the connection, and never reads an answer.
+func hold(ctx context.Context, source, host string, request []byte, open *atomic.Int64) {
+	for ctx.Err() == nil {
+		d := dialer(source)
+		c, err := d.DialContext(ctx, "tcp", host)
+		if err != nil {
+			_ = sleep(ctx, 100*time.Millisecond)
+			continue
+		}
+		open.Add(1)
+		_ = c.(*net.TCPConn).SetReadBuffer(4096)
+		_, err = c.Write(request)
+		// The end of a connection whose data nobody reads does not show. One more line does, when it is refused by a reset.
+		for err == nil && sleep(ctx, time.Second) == nil {
+			_, err = c.Write([]byte("\r\n"))
+		}
+		open.Add(-1)
+		c.Close()
+	}
+}
+
+// largest is the body of the largest refresh token that issue accepts: each member as large as it can be beside those
+// before it.
+func largest(ctx context.Context, host string) (string, error) {
+	type sizes struct{ data, device, claims, roles, scopes int }
+	body := func(n sizes) string {
+		return fmt.Sprintf(`{"applicationsId":"app","userId":"big",
+			"metaData":{"device":{"name":%q,"type":%[1]q,"description":%[1]q},"data":{"d":%q}},
+			"claims":{"c":%q},"roles":%s,"scopes":%s}`,
+			angles(n.device), angles(n.data), letters(n.claims), words(n.roles), words(n.scopes))
+	}
+	var n sizes
+	for _, m := range []struct {
+		size *int
+		most int
+	}{{&n.data, 32 << 10}, {&n.device, 255}, {&n.claims, 32 << 10}, {&n.roles, 120}, {&n.scopes, 120}} {
+		low, high := -1, m.most+1 // low was accepted, high was not
+		for high-low > 1 {
+			*m.size = (low + high) / 2
+			a, err := do(ctx, backend, host, request{
+				Method: http.MethodPost, Path: "/jwt/issue", Key: attackerKey, Tenant: attackerTenant, Body: body(n),
+			})
+			switch {
+			case err != nil:
+				return "", err
+			case a.status == http.StatusOK:
+				low = *m.size
+			case a.status == http.StatusBadRequest || a.status == http.StatusRequestEntityTooLarge:
+				high = *m.size
+			default:
+				return "", fmt.Errorf("issue: status %d: %s", a.status, a.body)
+			}
+		}
+		if low < 0 {
+			return "", fmt.Errorf("issue accepts none of %d bytes", len(body(n)))
+		}
+		*m.size = low
+	}
+	return body(n), nil
+}
+
+func letters(n int) string { return strings.Repeat("x", n) }
+
+// angles are longer in an answer than in a request, where JSON is written to be safe within HTML.
+func angles(n int) string { return strings.Repeat("<", n) }
+
+// words are different ones, as long as a role may be.
+func words(n int) string {
+	list := make([]string, n)
+	for i := range list {
+		list[i] = fmt.Sprintf("%q", fmt.Sprintf("%04d", i)+letters(244))
+	}
+	return "[" + strings.Join(list, ",") + "]"
+}

@@ -1,0 +1,253 @@
+// Command bench measures the service, the real binary over HTTP, against what it stands on, and holds the figures to the
+// project's targets.
+//
+// It starts everything by itself, on the loopback: the service, built from this source, and a PostgreSQL that waits for the
+// disk. It prints tables in Markdown to standard output and to a file, and what it does meanwhile to standard error. It ends with
+// status 1 as soon as any answer of any call is not what it has to be; a figure that misses its target is only told.
+//
+// # Method
+//
+// Driver, service and database share the machine, and the machine is not quiet. So what counts is ratios, not rates: the variants
+// of a comparison take turns (A B C, A B C, …), a ratio is taken within each round, and the median of the rounds is shown. What of
+// the CPU something else took is shown too, and a round that it disturbed is taken again, a bounded number of times.
+//
+// Load is a closed loop: each virtual user has a connection, and sends its next request as soon as the last one is
+// answered. Within a grace period an exchange of one session is answered without a write, so the exchanges that count
+// walk a pool of a million sessions, in random order, under the default policy; the outcome of each is counted, and
+// has to be "rotated". The pool is made by SQL: copies of the row of one session that was issued and exchanged
+// through the API, under other ids, whose token strings the driver mints with the service's own key. The other parts
+// loop over one session a user, and set the grace period to zero; their tables say so. Each response is checked:
+// status 200, a new string, an access token of the same refresh token. The driver's own use of the CPU is shown,
+// because the service has to share with it.
+//
+// With -base an older program is built as well, and takes its turns with this one: on databases of its own, made by
+// the same SQL, which learns the columns from the schema; with the same signature algorithm, and once more as it
+// came.
+//
+// The limit is pgbench, with the same number of clients and the same settings of the session, on the service's own
+// schema: the bare update of one row by its key that any rotation comes to, on random rows of the pool and on one row
+// a client, and gormstore's whole statement. Its text comes from the store itself, which tells a logger what it
+// sends. pgbench's clients chain generations as users do, and the sum of all generations has to grow by what pgbench
+// says it did.
+//
+// A window of each run counts; what comes before it warms up. CPU is read from /proc at both ends of the window (PostgreSQL: the
+// postmaster's tree), allocations from the service's metrics, WAL from PostgreSQL. Transactions and HOT updates are PostgreSQL's
+// own counters of a database that only one service uses, read after it has ended, since a backend hands them in late.
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"runtime"
+	"slices"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/refreshd/refreshd/test/support/rig"
+)
+
+// part is what can be run by itself.
+type part struct {
+	name, about string
+	run         func(context.Context, *bench) error
+	apart       bool // only if it is named
+}
+
+var parts = []part{
+	{name: "exchange", about: "exchange of a pool on PostgreSQL, against pgbench", run: exchangePart},
+	{name: "store", about: "exchange in the store alone, against pgbench", run: storePart},
+	{name: "cost", about: "bytes of a row, and what an exchange and a retry take of PostgreSQL", run: costPart},
+	{name: "sqlite", about: "exchange on SQLite, against the bare statement", run: sqlitePart},
+	{name: "memory", about: "exchange on the store in memory", run: memoryPart},
+	{name: "hot", about: "one token string that many present at once", run: hotPart},
+	{name: "growth", about: "exchange of random tokens, and lists, as the table grows", run: growthPart},
+	{name: "lists", about: "pages and counts of a million refresh tokens, half of them ended; only if it is named", run: listsPart, apart: true},
+	{name: "calls", about: "issue, retrieve, list, revoke", run: callsPart},
+	{name: "space", about: "bytes per refresh token as it is rotated", run: spacePart},
+	{name: "purge", about: "exchange while dead refresh tokens are purged", run: purgePart},
+	{name: "overload", about: "exchange at three times what the service can do; only if it is named", run: overloadPart, apart: true},
+}
+
+// bench is what the parts share.
+type bench struct {
+	plan               plan
+	version            string
+	dir                string
+	program            rig.Program
+	base               rig.Program // an older one to compare with, if it has a name
+	baseName           string
+	server             *server
+	pgbench            *pgbench
+	report             *report
+	shared             *bulk
+	counted, disturbed int // rounds
+	begun              time.Time
+	ends               []func() error // of the part that runs
+}
+
+func main() {
+	// SIGPIPE too, which otherwise ends a program whose output nobody reads any more, and leaves what it started.
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP, syscall.SIGPIPE)
+	defer stop()
+	if err := start(ctx, os.Args[1:]); err != nil {
+		if errors.Is(err, flag.ErrHelp) {
+			return
+		}
+		fmt.Fprintln(os.Stderr, "bench:", err)
+		os.Exit(1)
+	}
+}
+
+func start(ctx context.Context, args []string) error {
+	flags := flag.NewFlagSet("bench", flag.ContinueOnError)
+	quick := flags.Bool("quick", false, "two to three minutes, for a first look")
+	long := flags.Bool("full", false, "an hour or more, with what does not fit into ten minutes: 1000 rotations of 10 000 tokens")
+	profiles := flags.String("profile", "", "measure nothing, and leave profiles of the service under load in this directory")
+	names := flags.String("part", "", "only these parts, separated by commas")
+	out := flags.String("out", "bench.md", "the file that the report is written to as well; empty for none")
+	base := flags.String("base", "", "a commit whose program the parts exchange and cost measure beside this one")
+	version := flags.String("version", "", "of the source, for the report")
+	flags.Usage = func() {
+		fmt.Fprintln(flags.Output(), "Measures the service. Flags:")
+		flags.PrintDefaults()
+		fmt.Fprintln(flags.Output(), "Parts:")
+		for _, p := range parts {
+			fmt.Fprintf(flags.Output(), "  %-10s %s\n", p.name, p.about)
+		}
+	}
+	if err := flags.Parse(args); err != nil {
+		return err
+	}
+	chosen, err := choose(*names)
+	if err != nil {
+		return err
+	}
+	b := &bench{plan: normalPlan, version: *version, report: &report{figures: map[string]float64{}}, begun: time.Now()}
+	switch {
+	case *quick && *long:
+		return errors.New("a run is quick or full: choose one")
+	case *quick:
+		b.plan = quickPlan
+	case *long:
+		b.plan = fullPlan
+	}
+	if *profiles != "" {
+		return b.prepared(ctx, "", func() error { return b.profile(ctx, *profiles) })
+	}
+	err = b.prepared(ctx, *base, func() error { return b.all(ctx, chosen) })
+	text := b.report.text.String() // if a part failed, of those before it
+	if err == nil && *out != "" {
+		err = os.WriteFile(*out, []byte(text), 0o644)
+	}
+	_, unwritten := io.WriteString(os.Stdout, text)
+	return errors.Join(err, unwritten)
+}
+
+// usual are the parts that run if none is named.
+func usual() []part {
+	return slices.DeleteFunc(slices.Clone(parts), func(p part) bool { return p.apart })
+}
+
+func choose(names string) ([]part, error) {
+	if names == "" {
+		return usual(), nil
+	}
+	var chosen []part
+	for name := range strings.SplitSeq(names, ",") {
+		i := slices.IndexFunc(parts, func(p part) bool { return p.name == name })
+		if i < 0 {
+			return nil, fmt.Errorf("there is no part %q: -help lists them", name)
+		}
+		chosen = append(chosen, parts[i])
+	}
+	return chosen, nil
+}
+
+// prepared calls f with everything in place, and leaves nothing behind.
+func (b *bench) prepared(ctx context.Context, base string, f func() error) (err error) {
+	if b.dir, err = os.MkdirTemp("", "refreshd-bench-"); err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, os.RemoveAll(b.dir)) }()
+	b.progress("building the service")
+	if b.program, err = rig.Build(ctx, b.dir, rig.BuildOptions{Version: b.version}); err != nil {
+		return err
+	}
+	if base != "" {
+		b.progress("building the service of %s", base)
+		if b.base, b.baseName, err = rig.BuildCommit(ctx, b.dir, base); err != nil {
+			return err
+		}
+	}
+	b.progress("starting PostgreSQL")
+	b.server, err = startServer(ctx)
+	defer func() { err = errors.Join(err, b.server.stop()) }()
+	if err != nil {
+		return err
+	}
+	if b.pgbench, err = newPgbench(ctx, b.dir, b.server); err != nil {
+		return err
+	}
+	if err = f(); err != nil && ctx.Err() != nil {
+		return errors.New("interrupted")
+	}
+	return err
+}
+
+// all runs the parts.
+func (b *bench) all(ctx context.Context, chosen []part) error {
+	b.title()
+	for _, p := range chosen {
+		begun := time.Now()
+		if err := b.one(ctx, p); err != nil {
+			return fmt.Errorf("%s: %w", p.name, err)
+		}
+		b.progress("%s took %s", p.name, time.Since(begun).Round(time.Second))
+	}
+	b.report.section("Targets")
+	b.report.say("In %d of the %d rounds that count something else took more than %.0f %% of the machine.", b.disturbed, b.counted, 100*noisy)
+	b.report.table(b.report.summary(len(chosen) >= len(usual())))
+	return nil
+}
+
+func (b *bench) one(ctx context.Context, p part) (err error) {
+	defer func() {
+		for _, end := range slices.Backward(b.ends) {
+			err = errors.Join(err, end())
+		}
+		b.ends = nil
+	}()
+	return p.run(ctx, b)
+}
+
+// later has end called when the part is over, last come first served.
+func (b *bench) later(end func() error) { b.ends = append(b.ends, end) }
+
+func (b *bench) progress(format string, args ...any) {
+	fmt.Fprintf(os.Stderr, "%4.0fs  %s\n", time.Since(b.begun).Seconds(), fmt.Sprintf(format, args...))
+}
+
+// title says what the figures depend on.
+func (b *bench) title() {
+	fmt.Fprintf(&b.report.text, "# Measured %s\n\n", b.begun.UTC().Format(time.DateOnly))
+	b.report.say("%s, on %d processors (%s), %s/%s, %s. %s. Plan: %s, %d rounds of %s, %d of the first part.", b.program.Version, runtime.NumCPU(),
+		processor(), runtime.GOOS, runtime.GOARCH, runtime.Version(), b.server.settings, b.plan.name, b.plan.rounds, b.plan.window.length,
+		b.plan.exchangeRounds)
+}
+
+// processor is its model, where the system tells.
+func processor() string {
+	text, _ := os.ReadFile("/proc/cpuinfo")
+	_, rest, found := strings.Cut(string(text), "model name")
+	if !found {
+		return "model unknown"
+	}
+	line, _, _ := strings.Cut(rest, "\n")
+	return strings.TrimSpace(strings.TrimLeft(line, "\t :"))
+}

@@ -1,0 +1,276 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/refreshd/refreshd/test/support/figures"
+	"github.com/refreshd/refreshd/test/support/rig"
+)
+
+const (
+	// overloadUsers is how many connections there are: more than the service works on at once.
+	overloadUsers = 2048
+	// overloadWindow is how long each load is offered, and overloadWarm what of it does not count.
+	overloadWindow, overloadWarm = 4 * time.Second, time.Second
+	overloadRounds               = 2
+	// healthPause is how often the service is asked whether it is well.
+	healthPause = 20 * time.Millisecond
+)
+
+var overloadFactors = []int{1, 2, 3}
+
+// overloadPart offers exchanges at up to three times the rate that the service can do, whether or not the ones before were answered,
+// and then none: to the service as it comes, and to one that has only two connections to its database.
+//
+// The best that the service can do is measured first, by a closed loop of several numbers of users. A call of an open loop is due at its
+// instant, and its latency counts from then; it takes a user who has nothing under way. One that is answered 503 presents its string
+// again when it is next called upon, and does not wait as it was told to. A call for which no user is left is not sent, and counted.
+//
+// Driver, service and database share the machine. As it comes, the service uses all of it at its best, so that what the driver and the
+// service spend on calls that are refused is lost to those that are not: an overload on top of that cannot but cost throughput. With two
+// connections it is the database that everything waits for, as it is where that has a machine of its own.
+func overloadPart(ctx context.Context, b *bench) error {
+	for _, m := range []mode{asItComes, narrow} {
+		if err := b.overload(ctx, m); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (b *bench) overload(ctx context.Context, m mode) error {
+	b.report.section("Overload, PostgreSQL, " + string(m))
+	how := b.setup(m, noGrace)
+	dsn, err := b.newDatabase(ctx, how)
+	if err != nil {
+		return err
+	}
+	s, err := how.serve(ctx, dsn)
+	if err != nil {
+		return err
+	}
+	b.later(s.Stop)
+	users, err := s.users(ctx, overloadUsers)
+	if err != nil {
+		return err
+	}
+	measured := meter{driver: rig.OwnCPU, service: s, server: b.server}
+	best, at, err := b.capacity(ctx, measured, users)
+	if err != nil {
+		return err
+	}
+	b.report.say("The best of a closed loop: %.0f exchanges a second, of %d users, without a grace period. "+
+		"Offered in an open loop of %d users, medians of %d rounds of %s:", best, at, overloadUsers, overloadRounds,
+		overloadWindow-overloadWarm)
+	t := figures.NewTable("offered", "a second", "accepted", "of the best", "p50, ms", "p99, ms", "refused", "p50, ms", "p99, ms", "not sent",
+		"health p99, ms", "not green", "afterwards", "CPU a call, µs: driver", "service", "PostgreSQL", "others' CPU")
+	for _, factor := range overloadFactors {
+		var rounds []offered
+		for round := range overloadRounds {
+			b.progress("overload, %s: %d times the best, round %d of %d", m, factor, round+1, overloadRounds)
+			o, err := offer(ctx, measured, users, best*float64(factor))
+			if err != nil {
+				return s.Explain(err)
+			}
+			after, err := exchanges(ctx, window{0, time.Second}, meter{}, users[:at]) // the second that begins now
+			if err != nil {
+				return s.Explain(err)
+			}
+			o.recovered = after.rate / best
+			rounds = append(rounds, o)
+			if err := s.Forget(); err != nil {
+				return err
+			}
+		}
+		of := func(f func(offered) float64) float64 {
+			var all []float64
+			for _, o := range rounds {
+				all = append(all, f(o))
+			}
+			return figures.Median(all)
+		}
+		share := of(func(o offered) float64 { return o.accepted.rate / best })
+		p99 := of(func(o offered) float64 { return milliseconds(o.accepted.latency.p99) })
+		refused := of(func(o offered) float64 { return milliseconds(o.refused.latency.p99) })
+		health := of(func(o offered) float64 { return milliseconds(o.health.p99) })
+		sick := of(func(o offered) float64 { return float64(o.sick) })
+		recovered := of(func(o offered) float64 { return o.recovered })
+		t.Add(fmt.Sprintf("%d × the best", factor), figures.Format(best*float64(factor), "%.0f"),
+			figures.Format(of(func(o offered) float64 { return o.accepted.rate }), "%.0f"), figures.Format(share, "%.2f"),
+			figures.Format(of(func(o offered) float64 { return milliseconds(o.accepted.latency.p50) }), "%.1f"), figures.Format(p99, "%.1f"),
+			figures.Format(of(func(o offered) float64 { return o.refused.rate }), "%.0f"),
+			figures.Format(of(func(o offered) float64 { return milliseconds(o.refused.latency.p50) }), "%.1f"), figures.Format(refused, "%.1f"),
+			figures.Format(of(func(o offered) float64 { return o.missed }), "%.0f"),
+			figures.Format(health, "%.1f"), figures.Format(sick, "%.0f"), figures.Format(recovered, "%.2f"),
+			figures.Format(1e3*of(func(o offered) float64 { return milliseconds(o.all.driver) }), "%.0f"),
+			figures.Format(1e3*of(func(o offered) float64 { return milliseconds(o.all.service) }), "%.0f"),
+			figures.Format(1e3*of(func(o offered) float64 { return milliseconds(o.all.database) }), "%.0f"),
+			figures.Format(100*of(func(o offered) float64 { return o.all.others }), "%.0f %%"))
+		if factor == overloadFactors[len(overloadFactors)-1] {
+			for name, value := range map[string]float64{
+				"throughput": share, "p99": p99, "refused": refused, "health": health, "sick": sick, "recovery": recovered,
+			} {
+				b.report.figure("overload "+name+" "+string(m), value)
+			}
+		}
+	}
+	b.report.table(t)
+	return s.Stop()
+}
+
+func milliseconds(d time.Duration) float64 { return float64(d) / float64(time.Millisecond) }
+
+// capacity is the best rate of a closed loop, and of how many users: up to as many as are never refused.
+func (b *bench) capacity(ctx context.Context, m meter, users []*user) (best float64, at int, err error) {
+	for _, n := range []int{32, 64, 128} {
+		var rates []float64
+		for range 3 {
+			b.progress("overload: the best, %d users", n)
+			r, err := exchanges(ctx, window{200 * time.Millisecond, 600 * time.Millisecond}, m, users[:n])
+			if err != nil {
+				return 0, 0, err
+			}
+			rates = append(rates, r.rate)
+		}
+		if rate := figures.Median(rates); rate > best {
+			best, at = rate, n
+		}
+	}
+	return best, at, m.service.Forget()
+}
+
+// offered is what came of a load.
+type offered struct {
+	accepted, refused, all run
+	missed                 float64 // calls a second that were not sent, because every user had one under way
+	health                 latencies
+	sick                   int     // answers to the questions after health that were not green
+	recovered              float64 // in the second after, in parts of the best
+}
+
+// offer calls at a rate, whatever comes of it.
+func offer(ctx context.Context, m meter, users []*user, rate float64) (o offered, err error) {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	disconnect, err := connect(ctx, users, overloadWindow)
+	defer disconnect()
+	if err != nil {
+		return o, err
+	}
+	begin := time.Now()
+	opens, closes := begin.Add(overloadWarm), begin.Add(overloadWindow)
+
+	idle := make(chan int, len(users))
+	due := make([]chan time.Time, len(users))
+	accepted, refused := make([][]time.Duration, len(users)), make([][]time.Duration, len(users))
+	var group sync.WaitGroup
+	for i, u := range users {
+		due[i] = make(chan time.Time, 1)
+		idle <- i
+		group.Go(func() {
+			for at := range due[i] {
+				done, err := u.attempt()
+				if err != nil {
+					cancel(err)
+					return
+				}
+				if end := time.Now(); !at.Before(opens) && at.Before(closes) {
+					if done {
+						accepted[i] = append(accepted[i], end.Sub(at))
+					} else {
+						refused[i] = append(refused[i], end.Sub(at))
+					}
+				}
+				idle <- i
+			}
+		})
+	}
+	var missed atomic.Int64
+	group.Go(func() {
+		defer func() {
+			for i := range due {
+				close(due[i])
+			}
+		}()
+		for sent := 0; ctx.Err() == nil; time.Sleep(500 * time.Microsecond) {
+			now := time.Now()
+			if !now.Before(closes) {
+				return
+			}
+			for ; sent < int(now.Sub(begin).Seconds()*rate); sent++ {
+				at := begin.Add(time.Duration(float64(sent) / rate * float64(time.Second)))
+				select {
+				case i := <-idle:
+					due[i] <- at
+				default:
+					if at.After(opens) {
+						missed.Add(1)
+					}
+				}
+			}
+		}
+	})
+	var asked []time.Duration
+	group.Go(func() { asked, o.sick = watchHealth(ctx, m.service, closes) })
+
+	from, err := m.open(ctx, opens)
+	if err == nil {
+		err = sleepUntil(ctx, closes)
+	}
+	to := reading{driver: m.driver(), at: time.Now()}
+	m.readCPU(&to)
+	group.Wait()
+	if cause := context.Cause(ctx); cause != nil {
+		return o, cause
+	}
+	if err != nil {
+		return o, err
+	}
+	from.at, to.at = opens, closes
+	to.objects, to.bytes, to.written = from.objects, from.bytes, from.written // not asked
+	var yes, no []time.Duration
+	for i := range users {
+		yes, no = append(yes, accepted[i]...), append(no, refused[i]...)
+	}
+	o.all = between(from, to, append(append([]time.Duration(nil), yes...), no...))
+	o.accepted, o.refused = between(from, to, yes), between(from, to, no)
+	o.missed, o.health = float64(missed.Load())/closes.Sub(opens).Seconds(), newLatencies(asked)
+	return o, nil
+}
+
+// attempt is exchange for a user who may be refused because too much is under way, and then keeps the string.
+func (u *user) attempt() (done bool, err error) {
+	status, err := u.call(u.request)
+	switch {
+	case err != nil:
+		return false, err
+	case status == http.StatusServiceUnavailable && len(u.body) == 0:
+		return false, nil
+	}
+	return true, u.take(status)
+}
+
+// watchHealth asks the paths after health, in turn, on connections of their own, and tells how long answers took and how many were
+// not green.
+func watchHealth(ctx context.Context, s *service, until time.Time) (took []time.Duration, sick int) {
+	urls := []string{"http://" + s.API + "/healthz", "http://" + s.API + "/readyz", "http://" + s.Admin + "/healthz"}
+	for i := 0; time.Now().Before(until) && ctx.Err() == nil; i++ {
+		begin := time.Now()
+		a, err := call(ctx, http.MethodGet, urls[i%len(urls)], nil)
+		if errors.Is(err, context.Canceled) {
+			return took, sick
+		}
+		if err != nil || a.status != http.StatusOK {
+			sick++
+		}
+		took = append(took, time.Since(begin))
+		_ = sleepUntil(ctx, begin.Add(healthPause))
+	}
+	return took, sick
+}

@@ -1,0 +1,112 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"time"
+
+	"github.com/refreshd/refreshd/test/support/rig"
+)
+
+const (
+	apiKey = "ak_benchmark_benchmark_benchmark"
+
+	tenant      = "acme"
+	application = "shop"
+)
+
+// kickstart is the text of the file, but for the policy.
+const kickstart = `
+tenants:
+  - id: ` + tenant + `
+    name: Acme
+    jwtConfiguration: {%s}
+    applications: [{id: ` + application + `, name: Shop}]
+apiKeys: [{name: bench, key: ` + apiKey + `, permissions: {endpoints: {"*": ["*"]}}}]
+`
+
+// service is a running one, with a tenant, an application and an API key.
+type service struct{ *rig.Service }
+
+// serve starts a service on a store, and returns when it is ready.
+func (how setup) serve(ctx context.Context, database string) (*service, error) {
+	s, err := how.program.Serve(ctx, how.settings(database))
+	return &service{s}, err
+}
+
+// briefly calls f with a service that ends afterwards, and returns how long it took to be ready.
+func (how setup) briefly(
+	ctx context.Context, database string, f func(*service) error,
+) (started time.Duration, err error) {
+	s, err := how.serve(ctx, database)
+	if err != nil {
+		return 0, err
+	}
+	return s.ReadyAfter, errors.Join(f(s), s.Stop())
+}
+
+// allocations are the objects and bytes that the service has allocated since it began.
+func (s *service) allocations(ctx context.Context) (objects, bytes float64, err error) {
+	values, err := s.Metrics(ctx, "go_memstats_mallocs_total", "go_memstats_alloc_bytes_total")
+	if err != nil {
+		return 0, 0, err
+	}
+	return values[0], values[1], nil
+}
+
+// users are n of them, each with a refresh token of its own.
+func (s *service) users(ctx context.Context, n int) (users []*user, err error) {
+	for i := range n {
+		g, err := s.issue(ctx, fmt.Sprintf(`{"applicationsId": %q, "userId": "user-%d"}`, application, i))
+		if err != nil {
+			return nil, err
+		}
+		u, err := newUser(s.API, string(g.tokenString), string(g.id))
+		if err != nil {
+			return nil, err
+		}
+		users = append(users, u)
+	}
+	return users, nil
+}
+
+func (s *service) issue(ctx context.Context, body string) (grant, error) {
+	a, err := call(ctx, http.MethodPost, "http://"+s.API+"/jwt/issue", []byte(body))
+	if err != nil {
+		return grant{}, err
+	}
+	g, err := parseGrant(a.status, a.body)
+	if err != nil {
+		return grant{}, fmt.Errorf("issue: %w", err)
+	}
+	return g, nil
+}
+
+type answer struct {
+	status int
+	header http.Header
+	body   []byte
+}
+
+// call does what is not counted by the thousand.
+func call(ctx context.Context, method, url string, body []byte) (a answer, err error) {
+	request, err := http.NewRequestWithContext(ctx, method, url, bytes.NewReader(body))
+	if err != nil {
+		return a, err
+	}
+	request.Header.Set("Authorization", apiKey)
+	request.Header.Set("X-Stencil-TenantId", tenant)
+	request.Header.Set("Content-Type", "application/json")
+	response, err := rig.Client.Do(request)
+	if err != nil {
+		return a, err
+	}
+	defer response.Body.Close()
+	a = answer{status: response.StatusCode, header: response.Header}
+	a.body, err = io.ReadAll(response.Body)
+	return a, err
+}

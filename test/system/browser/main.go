@@ -1,0 +1,198 @@
+// Command browser holds the rules for cookies to what Chromium does with them: the real binary behind a proxy with TLS,
+// pages of its own origin, of a configured one, of neighbouring subdomains and of another site, and a login service
+// that passes cookies on.
+//
+// It starts everything by itself and installs Chromium where there is none and it may. All hosts are names below .test
+// that only this browser resolves. It prints what each part saw, in Markdown, to standard output, and its progress to
+// standard error. It ends with status 1 if anything was not as it has to be.
+//
+// It judges by what happened: what a page was answered, what the service stores, and what the browser's jar holds, read
+// from the browser itself, because a cookie that is HttpOnly is hidden from pages.
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"os"
+	"os/signal"
+	"slices"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/refreshd/refreshd/test/support/rig"
+)
+
+// part is what can be run by itself.
+type part struct {
+	name, about string
+	limit       time.Duration // a part that takes longer has failed
+	run         func(context.Context, *harness) error
+}
+
+var parts = []part{
+	{"pairs", "two cookies of sessions in every state, form and order: one login suffices", 4 * time.Minute, pairsPart},
+	{"tossed", "cookies that a neighbour sets below its domain, in every other form", time.Minute, tossedPart},
+	{"storm", "five tabs that reload and exchange, responses late and out of order", 3 * time.Minute, stormPart},
+	{"logout", "what each way to log out leaves in the browser", time.Minute, logoutPart},
+	{"strangers", "requests from another site and from a neighbour", time.Minute, strangersPart},
+	{"policies", "names, hosts and bodies by the application's policy", time.Minute, policiesPart},
+	{"docs", "the API's page, wide and narrow, searched, copied from, and on a phone", 2 * time.Minute, docsPart},
+}
+
+// harness is what all parts share.
+type harness struct {
+	world   *world
+	browser *chromium
+	shots   string // the directory for pictures; empty: none are taken
+
+	begun  time.Time
+	part   string
+	failed int
+	out    strings.Builder
+}
+
+func main() {
+	// SIGPIPE too, which otherwise ends a program whose output is no longer read, before it stops what it started.
+	ctx, stop := signal.NotifyContext(context.Background(),
+		os.Interrupt, syscall.SIGTERM, syscall.SIGHUP, syscall.SIGPIPE)
+	defer stop()
+	if err := start(ctx, os.Args[1:]); err != nil {
+		if errors.Is(err, flag.ErrHelp) {
+			return
+		}
+		fmt.Fprintln(os.Stderr, "browser:", err)
+		os.Exit(1)
+	}
+}
+
+func start(ctx context.Context, args []string) (err error) {
+	flags := flag.NewFlagSet("browser", flag.ContinueOnError)
+	names := flags.String("part", "", "only these parts, separated by commas")
+	shots := flags.String("shots", "", "a directory for pictures of /docs; none are taken without it")
+	version := flags.String("version", "", "of the source, for the report")
+	flags.Usage = func() {
+		fmt.Fprintln(flags.Output(), "Holds the rules for cookies to what Chromium does. Flags:")
+		flags.PrintDefaults()
+		fmt.Fprintln(flags.Output(), "Parts:")
+		for _, p := range parts {
+			fmt.Fprintf(flags.Output(), "  %-9s %s\n", p.name, p.about)
+		}
+	}
+	if err := flags.Parse(args); err != nil {
+		return err
+	}
+	if flags.NArg() > 0 {
+		return fmt.Errorf("%q is no flag", flags.Arg(0))
+	}
+	chosen, err := choose(*names)
+	if err != nil {
+		return err
+	}
+	path, err := findChromium(ctx)
+	if err != nil {
+		return err
+	}
+	dir, err := os.MkdirTemp("", "refreshd-browser-")
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
+	h := &harness{begun: time.Now(), shots: *shots}
+	h.progress("building the service")
+	program, err := rig.Build(ctx, dir, rig.BuildOptions{Version: *version})
+	if err != nil {
+		return err
+	}
+	if h.world, err = newWorld(ctx, program); err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, h.world.stop()) }()
+	h.progress("starting Chromium")
+	if h.browser, err = startChromium(ctx, path, dir, h.world.address()); err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, h.browser.stop()) }()
+	fmt.Fprintf(&h.out, "# In a browser %s\n\n%s, %s.\n",
+		h.begun.UTC().Format(time.DateOnly), program.Version, h.browser.version)
+	for _, p := range chosen {
+		h.one(ctx, p)
+		if ctx.Err() != nil {
+			return errors.New("interrupted")
+		}
+	}
+	if _, err := os.Stdout.WriteString(h.out.String()); err != nil {
+		return err
+	}
+	if h.failed > 0 {
+		return fmt.Errorf("%d times something was not as it has to be", h.failed)
+	}
+	return nil
+}
+
+func choose(names string) ([]part, error) {
+	if names == "" {
+		return parts, nil
+	}
+	var chosen []part
+	for name := range strings.SplitSeq(names, ",") {
+		i := slices.IndexFunc(parts, func(p part) bool { return p.name == name })
+		if i < 0 {
+			return nil, fmt.Errorf("there is no part %q: -help lists them", name)
+		}
+		chosen = append(chosen, parts[i])
+	}
+	return chosen, nil
+}
+
+// one runs a part. After a failure the next part runs all the same.
+func (h *harness) one(ctx context.Context, p part) {
+	h.part = p.name
+	begun := time.Now()
+	fmt.Fprintf(&h.out, "\n## %s: %s\n\n", p.name, p.about)
+	ctx, cancel := context.WithTimeoutCause(ctx, p.limit, fmt.Errorf("it takes longer than %s", p.limit))
+	defer cancel()
+	if err := p.run(ctx, h); err != nil {
+		h.fail("the part did not run to its end: %v", err)
+	}
+	h.world.slow(nil)
+	h.progress("took %s", time.Since(begun).Round(100*time.Millisecond))
+}
+
+func (h *harness) progress(format string, args ...any) {
+	name := h.part
+	if name == "" {
+		name = "start"
+	}
+	fmt.Fprintf(os.Stderr, "%5.0fs  %s: %s\n", time.Since(h.begun).Seconds(), name, fmt.Sprintf(format, args...))
+}
+
+// shownFailures of all are printed: one fault often shows in hundreds of cases.
+const shownFailures = 40
+
+// fail notes what is not as it has to be.
+func (h *harness) fail(format string, args ...any) {
+	h.failed++
+	if h.failed <= shownFailures {
+		text := fmt.Sprintf(format, args...)
+		h.progress("WRONG: %s", text)
+		fmt.Fprintf(&h.out, "- **wrong**: %s\n", text)
+	}
+}
+
+// check notes what happened, and that it is wrong unless it is as it has to be.
+func (h *harness) check(ok bool, format string, args ...any) {
+	if !ok {
+		h.fail(format, args...)
+		return
+	}
+	h.note(format, args...)
+}
+
+func (h *harness) note(format string, args ...any) {
+	text := fmt.Sprintf(format, args...)
+	h.progress("%s", text)
+	fmt.Fprintf(&h.out, "- %s\n", text)
+}

@@ -1,0 +1,261 @@
+package main
+
+import (
+	"cmp"
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"maps"
+	"net/http"
+	"os"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/refreshd/refreshd/domain"
+)
+
+// A plan is what to do: worlds one after the other, each with so many requests, until the time is over.
+type plan struct {
+	seed     uint64
+	stores   []string
+	worlds   int           // 0 for as many as fit into the time
+	requests int           // in each world
+	long     time.Duration // 0 for no limit
+	findings int           // after which to stop
+	show     io.Writer     // every request with its answer; nil for none
+	wrap     func(*world, http.Handler) http.Handler
+	hold     func(*world, *call) // is called at the end of the last world, while it is still served
+}
+
+// A report is what was done, and what was found.
+type report struct {
+	worlds, requests int
+	mutated          int                       // of the requests
+	byMutation       map[string]map[string]int // by mutation, "" for none: how many were answered by 2xx, 4xx, …
+	byStatus         map[int]int
+	byOperation      map[string]map[int]int // of unchanged requests
+	findings         []finding
+	took             time.Duration
+}
+
+type finding struct {
+	store         string
+	seed          uint64
+	request       int // in its world, from 1; 0 for what only its whole log shows
+	mutation      string
+	wrong         []string
+	wire, command string
+	status        int
+	content       string
+}
+
+func (f finding) String() string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "FOUND on %s, request %d, %q:\n", f.store, f.request, f.mutation)
+	for _, w := range f.wrong {
+		fmt.Fprintf(&b, "  - %s\n", w)
+	}
+	if f.request > 0 {
+		fmt.Fprintf(&b, "  sent     %.1500q\n  answered %d %.500q\n  as curl  %.3000s\n", f.wire, f.status, f.content, f.command)
+	}
+	fmt.Fprintf(&b, "  again    go run ./test/system/httpfuzz -store=%s -seed=%d -worlds=1 -requests=%d -hold\n", f.store, f.seed, f.request)
+	return b.String()
+}
+
+// run fuzzes. An error means that it could not; what it found wrong is in the report.
+func run(ctx context.Context, p plan) (report, error) {
+	r := report{byMutation: map[string]map[string]int{}, byStatus: map[int]int{}, byOperation: map[string]map[int]int{}}
+	document, err := os.ReadFile(documentPath())
+	if err != nil {
+		return r, err
+	}
+	g, err := newGrammar(document)
+	if err != nil {
+		return r, err
+	}
+	begun := time.Now()
+	over := func() bool {
+		return ctx.Err() != nil || p.long > 0 && time.Since(begun) > p.long || len(r.findings) >= p.findings
+	}
+	for i := 0; (p.worlds == 0 || i < p.worlds) && !over(); i++ {
+		g.fitting = map[string][][]string{} // what a world does depends on nothing but its seed
+		store := p.stores[i%len(p.stores)]
+		w, err := newWorld(ctx, store, p.seed+uint64(i), p.wrap)
+		if err != nil {
+			return r, err
+		}
+		last, err := r.live(ctx, p, g, w, store, over)
+		if err == nil && p.hold != nil && last != nil {
+			p.hold(w, last)
+		}
+		if closed := w.close(); err == nil {
+			err = closed
+		}
+		if err != nil {
+			return r, fmt.Errorf("world %d on %s: %w", w.seed, store, err)
+		}
+		r.worlds++
+	}
+	r.took = time.Since(begun)
+	return r, nil
+}
+
+// documentPath is openapi.yaml from the top of the tree, or from this folder, where `go test` runs.
+func documentPath() string {
+	const path = "adapter/httpapi/openapi.yaml"
+	if _, err := os.Stat(path); err == nil {
+		return path
+	}
+	return "../../../" + path
+}
+
+// live sends the requests of one world.
+func (r *report) live(ctx context.Context, p plan, g *grammar, w *world, store string, over func() bool) (last *call, err error) {
+	found := finding{store: store, seed: w.seed}
+	for i := 1; i <= p.requests && !over(); i++ {
+		w.now = w.now.Add(pick(w.rng, []time.Duration{0, time.Millisecond, time.Second, time.Second, 5 * time.Second, time.Minute}))
+		if w.rng.IntN(60) == 0 {
+			w.now = w.now.Add(pick(w.rng, []time.Duration{time.Hour, 26 * time.Hour, 31 * 24 * time.Hour}))
+		}
+		c, err := g.valid(w)
+		if err != nil {
+			return c, err
+		}
+		mutated := ""
+		if len(w.sessions) >= fewSessions && w.rng.IntN(4) > 0 {
+			c, mutated = w.mutate(c)
+		}
+		scopes := w.store.scopes
+		a, err := w.send(c)
+		if err != nil {
+			return c, fmt.Errorf("request %d, %q: %w; it was %.600q", i, mutated, err, c.wire())
+		}
+		after, err := w.snapshot(ctx)
+		if err != nil {
+			return c, err
+		}
+		wrong := g.judge(w, c, mutated, a, w.previous, after, w.store.scopes-scopes)
+		r.count(c, mutated, a.StatusCode)
+		if p.show != nil {
+			fmt.Fprintf(p.show, "%d %q %.300q\n   %d %.200q\n", i, mutated, c.wire(), a.StatusCode, a.content)
+		}
+		w.learn(c, a, after)
+		w.previous = after
+		if last = c; len(wrong) > 0 {
+			f := found
+			f.request, f.mutation, f.wrong, f.wire, f.command = i, mutated, wrong, string(c.wire()), c.curl(w.addr)
+			f.status, f.content = a.StatusCode, string(a.content)
+			if r.findings = append(r.findings, f); len(r.findings) >= p.findings {
+				return last, nil
+			}
+		}
+	}
+	// The line of a request is written behind its answer; a server that has shut down has written them all.
+	if p.hold == nil {
+		if err := w.server.Shutdown(ctx); err != nil {
+			return last, err
+		}
+		if found.wrong = w.judgeLog(); len(found.wrong) > 0 {
+			found.mutation = "the log of the whole world"
+			r.findings = append(r.findings, found)
+		}
+	}
+	return last, nil
+}
+
+// mutate makes one change, of some that fit the one that was made least often in this world: many fit nearly every call.
+func (w *world) mutate(c *call) (changed *call, name string) {
+	changed = c
+	for range 24 {
+		m, candidate := pick(w.rng, mutations), c.clone()
+		if m.apply(w, candidate) && (name == "" || w.made[m.name] < w.made[name]) {
+			changed, name = candidate, m.name
+		}
+	}
+	w.made[name]++
+	return changed, name
+}
+
+func (c *call) clone() *call {
+	d := *c
+	d.query, d.header, d.body = slices.Clone(c.query), slices.Clone(c.header), slices.Clone(c.body)
+	return &d
+}
+
+// learn takes over what an answer tells, as the client would.
+func (w *world) learn(c *call, a answer, after map[domain.ID]domain.Snapshot) {
+	var body struct {
+		Data struct{ RefreshToken, RefreshTokenID, Token string }
+	}
+	if a.StatusCode != http.StatusOK || json.Unmarshal(a.content, &body) != nil {
+		body.Data.Token = ""
+	}
+	if next := a.Header.Get("Link"); next != "" {
+		query, _, _ := strings.Cut(strings.TrimPrefix(next, "<"), ">")
+		w.links = append(w.links, link{c.get("X-Stencil-TenantId"), c.path + query})
+	}
+	if body.Data.Token == "" {
+		return
+	}
+	for _, cookie := range a.Cookies() {
+		if cookie.Name == "refresh_token" {
+			body.Data.RefreshToken = cookie.Value
+		}
+	}
+	t := after[idOf(body.Data.RefreshTokenID)].Token
+	i := slices.IndexFunc(w.sessions, func(s *session) bool { return s.id == t.ID })
+	if i < 0 {
+		i = len(w.sessions)
+		w.sessions = append(w.sessions, &session{tenant: t.TenantID, application: t.ApplicationID, user: t.UserID, id: t.ID})
+	}
+	s := w.sessions[i]
+	s.access = body.Data.Token
+	if !slices.Contains(s.strings, body.Data.RefreshToken) {
+		s.strings = append(s.strings, body.Data.RefreshToken)
+	}
+}
+
+func (r *report) count(c *call, mutated string, status int) {
+	r.requests++
+	r.byStatus[status]++
+	if r.byMutation[mutated] == nil {
+		r.byMutation[mutated] = map[string]int{}
+	}
+	r.byMutation[mutated][fmt.Sprintf("%dxx", status/100)]++
+	if mutated != "" {
+		r.mutated++
+	} else {
+		name := cmp.Or(c.form, c.operation)
+		if r.byOperation[name] == nil {
+			r.byOperation[name] = map[int]int{}
+		}
+		r.byOperation[name][status]++
+	}
+}
+
+func (r report) print(w io.Writer, seed uint64) {
+	for _, f := range r.findings {
+		fmt.Fprintln(w, f)
+	}
+	fmt.Fprintf(w, "%-28s %8s %8s %8s\n", "one mutation", "2xx, 3xx", "4xx", "5xx")
+	for _, m := range mutations {
+		n := r.byMutation[m.name]
+		fmt.Fprintf(w, "%-28s %8d %8d %8d\n", m.name, n["2xx"]+n["3xx"], n["4xx"], n["5xx"])
+	}
+	fmt.Fprintf(w, "\nunchanged requests, by operation of openapi.yaml and status\n")
+	for _, id := range slices.Sorted(maps.Keys(r.byOperation)) {
+		fmt.Fprintf(w, "%-42s", id)
+		for _, status := range slices.Sorted(maps.Keys(r.byOperation[id])) {
+			fmt.Fprintf(w, "  %d: %d", status, r.byOperation[id][status])
+		}
+		fmt.Fprintln(w)
+	}
+	fmt.Fprintf(w, "\nstatuses")
+	for _, status := range slices.Sorted(maps.Keys(r.byStatus)) {
+		fmt.Fprintf(w, "  %d: %d", status, r.byStatus[status])
+	}
+	fmt.Fprintf(w, "\nseed %d, %d worlds, %d requests, %d of them with one of %d mutations, %s: %d findings\n",
+		seed, r.worlds, r.requests, r.mutated, len(mutations), r.took.Round(100*time.Millisecond), len(r.findings))
+}

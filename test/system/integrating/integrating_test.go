@@ -1,0 +1,641 @@
+// Package integrating runs the code of INTEGRATING.md: the blocks are taken out of the document as a reader would copy
+// them, started beside the real service after its first start, and driven as browsers and apps would.
+//
+// The Go code is run always. With the build tag integrating, which is `make integrating`, the code in other languages is
+// run as well: it needs Node 20, the npm registry and PyJWT, which a machine for Go may lack.
+package integrating_test
+
+import (
+	"cmp"
+	"encoding/base64"
+	"encoding/json"
+	"fmt"
+	"net"
+	"net/http"
+	"net/url"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+)
+
+// language is one in which the document has a login service, a client and an API.
+type language struct {
+	name               string
+	build              func(t *testing.T, dir string)
+	login, api, driver []string // commands
+}
+
+var golang = language{
+	name: "go", build: buildGo,
+	login: []string{"./bin/login"}, api: []string{"./bin/api"}, driver: []string{"./bin/driver"},
+}
+
+// languages are those that are run; files with the build tag add to them.
+var languages = []language{golang}
+
+func run(t *testing.T, dir, name string, args ...string) {
+	t.Helper()
+	c := exec.Command(name, args...)
+	c.Dir = dir
+	if out, err := c.CombinedOutput(); err != nil {
+		t.Fatalf("%s %s: %v\n%s", name, strings.Join(args, " "), err, out)
+	}
+}
+
+// buildGo makes the reader's module and builds it. It has this module's requirements, so nothing has to be fetched.
+func buildGo(t *testing.T, dir string) {
+	t.Helper()
+	write(t, dir, ".go", ".mjs", ".html")
+	for _, name := range []string{"go.mod", "go.sum"} {
+		text, err := os.ReadFile(filepath.Join("../../..", name))
+		if err != nil {
+			t.Fatal(err)
+		}
+		writeFile(t, filepath.Join(dir, name),
+			strings.Replace(string(text), "module github.com/refreshd/refreshd\n", "module example.com/shop\n", 1))
+	}
+	copyFile(t, "testdata/driver.go", filepath.Join(dir, "driver", "main.go"))
+	if out, err := exec.Command("gofmt", "-l", dir).CombinedOutput(); err != nil || len(out) > 0 {
+		t.Errorf("gofmt: %v, not formatted: %s", err, out)
+	}
+	run(t, dir, "go", "vet", "./login", "./session", "./verify", "./api", "./driver")
+	run(t, dir, "go", "build", "-o", "bin/", "./login", "./api", "./driver")
+}
+
+func copyFile(t *testing.T, from, to string) {
+	t.Helper()
+	text, err := os.ReadFile(from)
+	if err != nil {
+		t.Fatal(err)
+	}
+	writeFile(t, to, string(text))
+}
+
+// shop is a world with the document's login service and API in one language.
+type shop struct {
+	*world
+	language
+	dir  string
+	http string // the login service's URL
+}
+
+// eachShop runs a test in each language.
+func eachShop(t *testing.T, test func(t *testing.T, s *shop)) {
+	t.Helper()
+	for _, l := range languages {
+		t.Run(l.name, func(t *testing.T) { inLanguage(t, l, test) })
+	}
+}
+
+// inLanguage runs a test on a service of its own; the document's code is built once for all tests of a language.
+func inLanguage(t *testing.T, l language, test func(t *testing.T, s *shop)) {
+	t.Helper()
+	s := &shop{world: newWorld(t), language: l, dir: built(t, l)}
+	s.start(t, s.dir, s.world.login, l.login...)
+	s.start(t, s.dir, s.world.api, l.api...)
+	s.http = "http://" + s.world.login
+	test(t, s)
+}
+
+// built returns the directory of the document's code in a language.
+func built(t *testing.T, l language) string {
+	t.Helper()
+	dir := filepath.Join(builds, l.name)
+	if _, err := os.Stat(dir); err != nil {
+		l.build(t, dir)
+	}
+	return dir
+}
+
+func credentials(user string) string {
+	return fmt.Sprintf(`{"user": %q, "password": "correct horse"}`, user)
+}
+
+// client registers or logs in, and starts the document's client with what it got.
+func (s *shop) client(t *testing.T, path, user string) *driver {
+	t.Helper()
+	got := want(t, http.StatusOK, "POST", s.http+path, credentials(user)).data(t)
+	if !strings.HasPrefix(got.RefreshToken, "rt_") || got.Token == "" || got.ExpiresIn < 1 || got.RefreshTokenID == "" {
+		t.Fatalf("%s: got %+v", path, got)
+	}
+	return s.newDriver(t, s.dir, got.RefreshToken, s.driver...)
+}
+
+// hello wants the API to take an access token, and returns what it says.
+func (s *shop) hello(t *testing.T, token string) (user string, roles []string) {
+	t.Helper()
+	r := want(t, http.StatusOK, "GET", "http://"+s.world.api+"/hello", "", "Authorization", "Bearer "+token)
+	var body struct {
+		Hello string
+		Roles []string
+	}
+	if err := json.Unmarshal([]byte(r.body), &body); err != nil {
+		t.Fatal(err)
+	}
+	return body.Hello, body.Roles
+}
+
+// The document's programs do what it says of them, in the order of a user's life.
+func TestTheLoginServiceOfTheDocument(t *testing.T) {
+	eachShop(t, func(t *testing.T, s *shop) {
+		phone := s.client(t, "/register", "alice") // the first user is an administrator
+		laptop := s.client(t, "/login", "alice")
+		bob := s.client(t, "/register", "bob")
+		t.Run("the commands to paste", func(t *testing.T) {
+			n := 0
+			for _, b := range blocks(t) {
+				if b.language != "sh" || !strings.Contains(b.text, " -d '") {
+					continue
+				}
+				n++
+				commands := strings.NewReplacer("http://127.0.0.1:8080", s.http, "http://127.0.0.1:3000", s.refreshd,
+					"alice", "carol").Replace(b.text)
+				c := exec.Command("bash", "-euc", commands)
+				c.Dir = s.Dir
+				out, err := c.Output()
+				if err != nil {
+					t.Fatalf("%s: %v", commands, err)
+				}
+				if got := (reply{body: string(out)}).data(t); got.RefreshToken == "" || got.Token == "" {
+					t.Errorf("%s: got %s", commands, out)
+				}
+			}
+			if n != 2 {
+				t.Errorf("the document has commands that log in and import; got %d that send something", n)
+			}
+			var list struct {
+				Data []struct{ InsertInstant int64 }
+			}
+			text := s.backend(t, "GET", "/jwt/refresh?userId=carol", "").body
+			if err := json.Unmarshal([]byte(text), &list); err != nil {
+				t.Fatal(err)
+			}
+			// Imported 20 days into its life; the other is of today.
+			if len(list.Data) != 2 || list.Data[0].InsertInstant-list.Data[1].InsertInstant > -19*24*3_600_000 {
+				t.Errorf("the sessions of carol: %s, want one that began 20 days ago", text)
+			}
+		})
+		t.Run("refusals", func(t *testing.T) {
+			want(t, http.StatusConflict, "POST", s.http+"/register", credentials("bob"))
+			want(t, http.StatusUnauthorized, "POST", s.http+"/login", `{"user": "bob", "password": "wrong"}`)
+			want(t, http.StatusUnauthorized, "POST", s.http+"/login", `{"user": "nobody", "password": "correct horse"}`)
+			for _, path := range []string{"/register", "/login", "/password"} {
+				for _, body := range []string{
+					`{}`, `{"user": "carol"}`, `{"password": "correct horse"}`, `{"user": 1, "password": "x", "newPassword": "y"}`,
+					fmt.Sprintf(`{"user": %q, "password": "x", "newPassword": "y"}`, strings.Repeat("c", 256)),
+				} {
+					want(t, http.StatusBadRequest, "POST", s.http+path, body)
+				}
+			}
+			want(t, http.StatusBadRequest, "POST", s.http+"/register", `{"user"`)
+			want(t, http.StatusNotFound, "POST", s.http+"/nowhere", `{}`)
+			want(t, http.StatusUnsupportedMediaType, "POST", s.http+"/login", credentials("bob"),
+				"Content-Type", "application/x-www-form-urlencoded")
+		})
+		t.Run("the API takes the client's access token", func(t *testing.T) {
+			s.proxy.will()
+			user, roles := s.hello(t, phone.do(t, "token"))
+			if user != "alice" || !slices.Equal(roles, []string{"admin"}) {
+				t.Errorf("got %s with roles %v, want alice with admin", user, roles)
+			}
+			phone.do(t, "token")
+			if got := s.proxy.said(); got != "rotated" {
+				t.Errorf("exchanges: %s, want one: the access token is still valid", got)
+			}
+			if got := phone.do(t, "fetch http://"+s.world.api+"/hello"); !strings.Contains(got, `"hello":"alice"`) {
+				t.Errorf("the client's request to the API: %s", got)
+			}
+		})
+		t.Run("callers share an exchange", func(t *testing.T) {
+			s.proxy.will()
+			got := strings.Fields(laptop.do(t, "three"))
+			if len(got) != 3 || got[0] != got[1] || got[1] != got[2] {
+				t.Errorf("got %d access tokens that differ", len(got))
+			}
+			if got := s.proxy.said(); got != "rotated" {
+				t.Errorf("exchanges: %s, want one", got)
+			}
+		})
+		t.Run("role change", func(t *testing.T) {
+			admin, user := "Bearer "+phone.do(t, "token"), "Bearer "+bob.do(t, "token")
+			change := `{"user": "bob", "roles": ["editor"]}`
+			want(t, http.StatusUnauthorized, "POST", s.http+"/roles", change)
+			want(t, http.StatusForbidden, "POST", s.http+"/roles", change, "Authorization", user)
+			for _, roles := range []string{`{"user": "bob"}`, `{"user": "bob", "roles": null}`, `{"user": "bob", "roles": "x"}`,
+				`{"user": "bob", "roles": [1]}`, `{"user": "bob", "roles": [""]}`} {
+				want(t, http.StatusBadRequest, "POST", s.http+"/roles", roles, "Authorization", admin)
+			}
+			// What refreshd refuses is not stored either: it would refuse each login.
+			want(t, http.StatusInternalServerError, "POST", s.http+"/roles",
+				fmt.Sprintf(`{"user": "bob", "roles": [%q]}`, strings.Repeat("r", 5000)), "Authorization", admin)
+			want(t, http.StatusOK, "POST", s.http+"/login", credentials("bob"))
+			want(t, http.StatusOK, "POST", s.http+"/roles", change, "Authorization", admin)
+			// Within the grace period of bob's exchange, so this is a retry: it carries the change as well.
+			bob.do(t, "open")
+			s.proxy.will()
+			name, roles := s.hello(t, bob.do(t, "token"))
+			if name != "bob" || !slices.Equal(roles, []string{"editor"}) || s.proxy.said() != "retried" {
+				t.Errorf("%s: %s has roles %v, want editor by a retry", s.proxy.said(), name, roles)
+			}
+		})
+		t.Run("password change ends all sessions", func(t *testing.T) {
+			s.apply(t, "shop.yaml")
+			elsewhere := s.backend(t, "POST", "/jwt/issue", `{"userId": "bob", "applicationsId": "shop"}`).data(t)
+			change := `{"user": "bob", "password": "correct horse", "newPassword": "battery staple"}`
+			want(t, http.StatusOK, "POST", s.http+"/password", change)
+			wantLoggedOut(t, bob)
+			want(t, http.StatusBadRequest, "POST", s.refreshd+"/jwt/refresh",
+				fmt.Sprintf(`{"refreshToken": %q}`, elsewhere.RefreshToken))
+			want(t, http.StatusUnauthorized, "POST", s.http+"/login", credentials("bob"))
+			want(t, http.StatusOK, "POST", s.http+"/login", `{"user": "bob", "password": "battery staple"}`)
+			phone.do(t, "open")
+			phone.do(t, "token") // another user's session is as it was
+		})
+	})
+}
+
+// wantLoggedOut wants a client's next exchange to be refused for good, and the client to drop its refresh token.
+func wantLoggedOut(t *testing.T, d *driver) {
+	t.Helper()
+	d.do(t, "open")
+	if _, kind := d.ask(t, "token"); kind != "logged out" {
+		t.Errorf("got %q, want the client to be logged out", kind)
+	}
+	if got := d.stored(t); got != "" {
+		t.Error("the client kept a refresh token that is refused for good")
+	}
+}
+
+// What a client does with each response is a table in the document: each row of it, by a client of a real session.
+func TestTheClientDoesWhatTheTableSays(t *testing.T) {
+	refusal := func(status int, codes ...string) fault {
+		errs := make([]string, len(codes))
+		for i, code := range codes {
+			errs[i] = fmt.Sprintf(`{"code": %q, "message": "m"}`, code)
+		}
+		body := `{"success": false, "message": "m", "errors": {"fieldErrors": {"refreshToken": [` + strings.Join(errs, ",") + `]}}}`
+		return fault{status: status, body: body, header: http.Header{"Content-Type": {"application/json"}}}
+	}
+	unavailable := fault{status: http.StatusServiceUnavailable, header: http.Header{"Retry-After": {"1"}}}
+	eachShop(t, func(t *testing.T, s *shop) {
+		for i, tt := range []struct {
+			name    string
+			faults  []fault
+			kind    string // empty: an access token
+			said    string
+			dropped bool
+		}{
+			{"a response is lost", []fault{{lose: true}}, "", "lost, retried", false},
+			{"two responses are lost", []fault{{lose: true}, {lose: true}}, "", "lost, lost, retried", false},
+			{"503", []fault{unavailable}, "", "Service Unavailable, rotated", false},
+			{"429", []fault{refusal(429, "[tooMany]request")}, "", "Too Many Requests, rotated", false},
+			{"500", []fault{{status: 500}}, "", "Internal Server Error, rotated", false},
+			{"502 by a proxy", []fault{{status: 502, body: "<html>"}}, "", "Bad Gateway, rotated", false},
+			{"503 for a minute", []fault{{status: 503, header: http.Header{"Retry-After": {"60"}}}}, "unavailable",
+				"Service Unavailable", false},
+			{"401", []fault{{status: 401}}, "unavailable", "Unauthorized", false},
+			{"404 by a proxy", []fault{{status: 404, body: "<html>"}}, "unavailable", "Not Found", false},
+			{"inactive", []fault{refusal(400, "[inactive]refreshToken")}, "unavailable", "Bad Request", false},
+			{"unproved", []fault{refusal(400, "[unproved]refreshToken")}, "unavailable", "Bad Request", false},
+			{"a bug", []fault{refusal(400, "[unknown]refreshTokn")}, "unavailable", "Bad Request", false},
+			{"invalid", []fault{refusal(400, "[invalid]refreshToken")}, "logged out", "Bad Request", true},
+			{"expired", []fault{refusal(400, "[expired]refreshToken")}, "logged out", "Bad Request", true},
+			{"revoked", []fault{refusal(400, "[revoked]refreshToken")}, "logged out", "Bad Request", true},
+			{"reused", []fault{refusal(400, "[reused]refreshToken")}, "logged out", "Bad Request", true},
+		} {
+			t.Run(tt.name, func(t *testing.T) {
+				user := fmt.Sprintf("user%d", i)
+				d := s.client(t, "/register", user)
+				before := d.stored(t)
+				s.proxy.will(tt.faults...)
+				token, kind := d.ask(t, "token")
+				if kind != tt.kind || s.proxy.said() != tt.said {
+					t.Errorf("got %q after %s, want %q after %s", kind, s.proxy.said(), tt.kind, tt.said)
+				}
+				after := d.stored(t)
+				switch {
+				case tt.kind == "":
+					if name, _ := s.hello(t, token); name != user || after == before || after == "" {
+						t.Errorf("got an access token of %s; the refresh token changed: %t", name, after != before)
+					}
+				case tt.dropped && after != "", !tt.dropped && after != before:
+					t.Errorf("the client dropped its refresh token: %t, want %t", after == "", tt.dropped)
+				}
+				if tt.kind == "unavailable" { // the session was not harmed
+					s.proxy.will()
+					d.do(t, "token")
+				}
+			})
+		}
+	})
+}
+
+// The document tells a reader to check six things; each of its verifiers does.
+func TestTheVerifiersOfTheDocument(t *testing.T) {
+	eachShop(t, func(t *testing.T, s *shop) {
+		verifiers(t, s.world, func(token string) int {
+			return send(t, http.DefaultClient, "GET", "http://"+s.world.api+"/hello", "", "Authorization", "Bearer "+token).status
+		})
+	})
+}
+
+// A verifier that starts before refreshd does not take the users for logged out, and reads the keys when they are there.
+func TestAnAccessTokenIsNotRefusedWhereTheKeysAreUnavailable(t *testing.T) {
+	for _, l := range languages {
+		t.Run(l.name, func(t *testing.T) {
+			dir, w := built(t, l), newWorld(t)
+			token := w.backend(t, "POST", "/jwt/issue",
+				`{"userId": "alice", "applicationsId": "demo", "roles": ["admin"]}`).data(t).Token
+			w.stop(t)
+			balancer := &http.Server{Addr: strings.TrimPrefix(w.refreshd, "http://"), Handler: http.HandlerFunc(
+				func(rw http.ResponseWriter, _ *http.Request) { rw.WriteHeader(http.StatusServiceUnavailable) })}
+			listener, err := net.Listen("tcp", balancer.Addr)
+			if err != nil {
+				t.Fatal(err)
+			}
+			go func() { _ = balancer.Serve(listener) }()
+			t.Cleanup(func() { _ = balancer.Close() })
+			w.start(t, dir, w.api, l.api...)
+			w.start(t, dir, w.login, l.login...)
+			change := `{"user": "nobody", "roles": []}`
+			want(t, http.StatusServiceUnavailable, "GET", "http://"+w.api+"/hello", "", "Authorization", "Bearer "+token)
+			want(t, http.StatusServiceUnavailable, "POST", "http://"+w.login+"/roles", change, "Authorization", "Bearer "+token)
+			if err := balancer.Close(); err != nil {
+				t.Fatal(err)
+			}
+			w.serve(t)
+			want(t, http.StatusOK, "GET", "http://"+w.api+"/hello", "", "Authorization", "Bearer "+token)
+			want(t, http.StatusNotFound, "POST", "http://"+w.login+"/roles", change, "Authorization", "Bearer "+token)
+		})
+	}
+}
+
+// The login service has the page, the modules that it names, and the API's path.
+func TestTheLoginServiceHasThePageOfTheDocument(t *testing.T) {
+	named := regexp.MustCompile(`(?:src="|from '\.)(/[a-z]+\.mjs)`)
+	eachShop(t, func(t *testing.T, s *shop) {
+		files, types := []string{"/"}, map[string]string{"/": "text/html"}
+		for i := 0; i < len(files); i++ {
+			r := want(t, http.StatusOK, "GET", s.http+files[i], "")
+			if got, want := r.header.Get("Content-Type"), cmp.Or(types[files[i]], "text/javascript"); got != want+"; charset=utf-8" {
+				t.Errorf("%s is of type %s, want %s", files[i], got, want)
+			}
+			for _, m := range named.FindAllStringSubmatch(r.body, -1) {
+				files = append(files, m[1])
+			}
+		}
+		if got := strings.Join(files, " "); got != "/ /page.mjs /session.mjs" {
+			t.Errorf("the page consists of %s", got)
+		}
+		token := want(t, http.StatusOK, "POST", s.http+"/register", credentials("alice")).data(t).Token
+		want(t, http.StatusUnauthorized, "GET", s.http+"/hello", "")
+		r := want(t, http.StatusOK, "GET", s.http+"/hello", "", "Authorization", "Bearer "+token)
+		if !strings.Contains(r.body, `"hello":"alice"`) {
+			t.Errorf("the API by way of the login service: %s", r.body)
+		}
+	})
+}
+
+// verifiers wants status to be 200 for a good access token only.
+func verifiers(t *testing.T, w *world, status func(token string) int) {
+	t.Helper()
+	writeFile(t, filepath.Join(w.Dir, "others.yaml"), `
+tenants:
+  - id: neighbour
+    name: Neighbour
+    applications: [{id: demo, name: Demo}]
+  - id: default
+    name: Default
+    applications:
+      - {id: other, name: Other}
+      - {id: demo, name: Demo, cookieHostOnly: true, jwtConfiguration: {accessTokenType: JWT}}
+apiKeys:
+  - {name: neighbour, key: ak_neighbour-neighbour-neighbour, tenantId: neighbour, permissions: {endpoints: {"*": ["*"]}}}
+`)
+	issue := func(application string) tokens {
+		return w.backend(t, "POST", "/jwt/issue", fmt.Sprintf(`{"userId": "alice", "applicationsId": %q}`, application)).data(t)
+	}
+	good := issue("demo")
+	short := want(t, http.StatusOK, "POST", w.refreshd+"/jwt/refresh",
+		fmt.Sprintf(`{"refreshToken": %q, "timeToLiveInSeconds": 1}`, good.RefreshToken)).data(t).Token
+	w.apply(t, "others.yaml")
+	neighbour := want(t, http.StatusOK, "POST", w.refreshd+"/jwt/issue", `{"userId": "alice", "applicationsId": "demo"}`,
+		"Authorization", "ak_neighbour-neighbour-neighbour", "X-Stencil-TenantId", "neighbour").data(t).Token
+	plain := issue("demo").Token // of type JWT
+	w.apply(t, "demo.yaml")
+
+	header, rest, _ := strings.Cut(good.Token, ".")
+	payload, signature, _ := strings.Cut(rest, ".")
+	encode := base64.RawURLEncoding.EncodeToString
+	decoded, err := base64.RawURLEncoding.DecodeString(payload)
+	if err != nil {
+		t.Fatal(err)
+	}
+	changed := encode([]byte(strings.Replace(string(decoded), "alice", "mallory", 1)))
+	time.Sleep(2 * time.Second) // the access token for one second has expired then
+	for _, tt := range []struct {
+		name, token string
+		want        int
+	}{
+		{"good", good.Token, http.StatusOK},
+		{"another application", issue("other").Token, http.StatusUnauthorized},
+		{"expired", short, http.StatusUnauthorized},
+		{"another tenant", neighbour, http.StatusUnauthorized},
+		{"another type", plain, http.StatusUnauthorized},
+		{"changed", header + "." + changed + "." + signature, http.StatusUnauthorized},
+		{"not signed", encode([]byte(`{"alg":"none","typ":"at+jwt"}`)) + "." + payload + ".", http.StatusUnauthorized},
+		{"no token", "", http.StatusUnauthorized},
+		{"a refresh token", good.RefreshToken, http.StatusUnauthorized},
+	} {
+		if got := status(tt.token); got != tt.want {
+			t.Errorf("%s: got %d, want %d", tt.name, got, tt.want)
+		}
+	}
+}
+
+// cookieNames are the cookies that a browser has for a host.
+func cookieNames(t *testing.T, client *http.Client, target string) string {
+	t.Helper()
+	at, err := url.Parse(target)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var names []string
+	for _, c := range client.Jar.Cookies(at) {
+		names = append(names, c.Name)
+	}
+	slices.Sort(names)
+	return strings.Join(names, " ")
+}
+
+// What the document says of cookies, at the login service and at refreshd.
+func TestTheCookiesOfTheDocument(t *testing.T) {
+	eachShop(t, func(t *testing.T, s *shop) {
+		want(t, http.StatusOK, "POST", s.http+"/register", credentials("alice"))
+		b := browser(t)
+		page := []string{"Origin", s.http, "Sec-Fetch-Site", "same-site"}
+		login := func() reply {
+			return send(t, b, "POST", s.http+"/login", `{"user": "alice", "password": "correct horse", "cookies": true}`)
+		}
+		exchange := func(header ...string) reply {
+			return send(t, b, "POST", s.refreshd+"/jwt/refresh", "", header...)
+		}
+
+		got := login()
+		if got.status != http.StatusOK || got.data(t).RefreshToken != "" || got.data(t).Token == "" {
+			t.Fatalf("login: %d %s, want an access token and no refresh token", got.status, got.body)
+		}
+		for _, c := range (&http.Response{Header: got.header}).Cookies() {
+			if !c.HttpOnly || c.SameSite != http.SameSiteLaxMode || c.Path != "/" || c.Domain != "" || c.MaxAge < 1 {
+				t.Errorf("cookie %s of the login: %v", c.Name, got.header["Set-Cookie"])
+			}
+		}
+		if names := cookieNames(t, b, s.refreshd); names != "access_token refresh_token" {
+			t.Fatalf("cookies after the login: %s", names)
+		}
+		if r := exchange("Origin", "https://evil.example", "Sec-Fetch-Site", "cross-site"); r.status != 400 {
+			t.Errorf("another site's exchange: %d %s", r.status, r.body)
+		}
+		r := exchange(page...)
+		if r.status != http.StatusOK || r.header.Get("Refreshd-Outcome") != "rotated" || r.data(t).RefreshToken != "" {
+			t.Fatalf("the page's exchange: %d %s %s", r.status, r.header.Get("Refreshd-Outcome"), r.body)
+		}
+		if user, _ := s.hello(t, r.data(t).Token); user != "alice" {
+			t.Errorf("an access token of %s", user)
+		}
+		logout := append([]string{"X-Stencil-TenantId", "default"}, page...)
+		if r := send(t, b, "DELETE", s.refreshd+"/jwt/refresh", "", logout...); r.status != http.StatusOK {
+			t.Errorf("logout: %d %s", r.status, r.body)
+		}
+		if names := cookieNames(t, b, s.refreshd); names != "" {
+			t.Errorf("cookies after the logout: %s", names)
+		}
+
+		// A session that ended elsewhere: the refusal deletes its cookies, and a login brings new ones.
+		login()
+		change := `{"user": "alice", "password": "correct horse", "newPassword": "correct horse"}`
+		want(t, http.StatusOK, "POST", s.http+"/password", change)
+		if r := exchange(page...); r.status != 400 || !strings.Contains(r.body, "[revoked]refreshToken") {
+			t.Errorf("the exchange of a session that ended: %d %s", r.status, r.body)
+		}
+		if names := cookieNames(t, b, s.refreshd); names != "" {
+			t.Errorf("cookies after the refusal: %s", names)
+		}
+		login()
+		if r := exchange(page...); r.status != http.StatusOK {
+			t.Errorf("the exchange after another login: %d %s", r.status, r.body)
+		}
+	})
+}
+
+// deviceIn is a session as a user reads it in the list.
+type deviceIn struct {
+	ID       string
+	Current  bool
+	MetaData struct {
+		LastClientAddress string
+		Device            struct{ Description string }
+	}
+}
+
+// The table "Logout" and the section "Devices": a user's own access token is enough for the user's own sessions.
+func TestAUsersOwnAccessTokenServesForItsSessions(t *testing.T) {
+	eachShop(t, func(t *testing.T, s *shop) {
+		login := func(path, agent string) tokens {
+			return want(t, http.StatusOK, "POST", s.http+path, credentials("alice"), "User-Agent", agent).data(t)
+		}
+		own := func(status int, token, method, target string) reply {
+			t.Helper()
+			return want(t, status, method, s.refreshd+"/jwt/refresh"+target, "",
+				"Authorization", "Bearer "+token, "X-Stencil-TenantId", "default")
+		}
+		phone, laptop, tablet := login("/register", "phone/1.0"), login("/login", "laptop/2.0"), login("/login", "tablet/3.0")
+
+		var list struct{ Data []deviceIn }
+		text := own(http.StatusOK, laptop.Token, "GET", "?userId=alice").body
+		if err := json.Unmarshal([]byte(text), &list); err != nil {
+			t.Fatal(err)
+		}
+		if len(list.Data) != 3 || strings.Contains(text, "rt_") {
+			t.Fatalf("got %s, want three sessions and no refresh token", text)
+		}
+		for i, want := range []string{"tablet/3.0", "laptop/2.0", "phone/1.0"} { // newest first
+			d := list.Data[i]
+			if d.Current != (want == "laptop/2.0") || d.MetaData.LastClientAddress != "127.0.0.1" ||
+				!strings.Contains(text, want) {
+				t.Errorf("session %d of the list: %+v, want %s, the laptop's current", i, d, want)
+			}
+		}
+		own(http.StatusOK, tablet.Token, "DELETE", "/"+tablet.RefreshTokenID)
+		exchange := func(status int, g tokens) {
+			t.Helper()
+			want(t, status, "POST", s.refreshd+"/jwt/refresh", fmt.Sprintf(`{"refreshToken": %q}`, g.RefreshToken))
+		}
+		exchange(http.StatusBadRequest, tablet)
+		own(http.StatusOK, laptop.Token, "DELETE", "?userId=alice&exceptTokenId="+laptop.RefreshTokenID)
+		exchange(http.StatusBadRequest, phone)
+		exchange(http.StatusOK, laptop)
+		own(http.StatusUnauthorized, laptop.Token, "GET", "?userId=bob")
+		own(http.StatusOK, laptop.Token, "DELETE", "?userId=alice")
+		exchange(http.StatusBadRequest, laptop)
+	})
+}
+
+// The kickstart files of the document are accepted, and make applications that are what the document says of them.
+func TestTheKickstartFilesOfTheDocument(t *testing.T) {
+	w := newWorld(t)
+	const key = "ak_login-service-login-service-login"
+	w.settings.Env = append(w.settings.Env, "LOGIN_SERVICE_KEY="+key)
+	for _, b := range blocks(t) {
+		if filepath.Ext(b.file) == ".yaml" {
+			w.apply(t, b.file)
+		}
+	}
+	issue := func(application string) reply {
+		return w.backend(t, "POST", "/jwt/issue", fmt.Sprintf(`{"userId": "alice", "applicationsId": %q, "cookies": %t}`,
+			application, application == "shop"))
+	}
+	var names []string
+	for _, c := range (&http.Response{Header: issue("shop").header}).Cookies() {
+		names = append(names, c.Name)
+	}
+	slices.Sort(names)
+	if !slices.Equal(names, []string{"__Host-shop", "__Host-shop_access"}) {
+		t.Errorf("the cookies of shop are %v", names)
+	}
+
+	var sessions []tokens
+	for range 11 {
+		sessions = append(sessions, issue("demo").data(t))
+	}
+	if got := sessions[0].ExpiresIn; got != 300 {
+		t.Errorf("an access token of demo ends in %d seconds, want 300", got)
+	}
+	for i, status := range map[int]int{0: http.StatusBadRequest, 1: http.StatusOK} { // ten are left
+		want(t, status, "POST", w.refreshd+"/jwt/refresh", fmt.Sprintf(`{"refreshToken": %q}`, sessions[i].RefreshToken))
+	}
+
+	// The key for production serves for what a login service does, and for nothing else.
+	backend := []string{"Authorization", key, "X-Stencil-TenantId", "default"}
+	byUser := w.refreshd + "/jwt/refresh?userId=bob"
+	bob := `{"userId": "bob", "applicationsId": "rendered"}`
+	exchange := fmt.Sprintf(`{"refreshToken": %q}`, want(t, 200, "POST", w.refreshd+"/jwt/issue", bob, backend...).data(t).RefreshToken)
+	want(t, http.StatusOK, "PATCH", byUser, `{"roles": ["x"]}`, backend...)
+	want(t, http.StatusOK, "GET", byUser, "", backend...)
+	want(t, http.StatusUnauthorized, "POST", w.refreshd+"/jwt/refresh", exchange, backend...)
+	want(t, http.StatusUnauthorized, "GET", w.refreshd+"/jwt/refresh?applicationsId=rendered", "", backend...)
+	want(t, http.StatusOK, "DELETE", byUser, "", backend...)
+
+	first := issue("rendered").data(t).RefreshToken
+	body := fmt.Sprintf(`{"refreshToken": %q}`, first)
+	want(t, http.StatusUnauthorized, "POST", w.refreshd+"/jwt/refresh", body)
+	r := w.backend(t, "POST", "/jwt/refresh", body)
+	if r.header.Get("Refreshd-Outcome") != "unchanged" || r.data(t).RefreshToken != first {
+		t.Errorf("an exchange of rendered is %s, want the same refresh token", r.header.Get("Refreshd-Outcome"))
+	}
+}

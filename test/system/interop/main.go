@@ -1,0 +1,280 @@
+// Command interop makes clients of the service out of its own document, with the generators that people use, and has
+// them call it: oapi-codegen for Go, openapi-typescript with openapi-fetch for TypeScript. Each client is compiled with
+// all checks and without a cast, so that what it may send and what it gets are typed; then it issues, exchanges, lists,
+// changes and revokes at the real binary, which is at its first start. The commands on the page /docs are pasted into a shell
+// there as well.
+//
+// The generators and all that they need are pinned by the lock files in testdata, and fetched when they are not there
+// yet: so it is no part of `make test`, which has TestTheDocumentHasNoShapeThatGeneratorsRefuse for a network that is
+// down.
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"html"
+	"io"
+	"net/http"
+	"os"
+	"os/exec"
+	"os/signal"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"syscall"
+
+	"go.yaml.in/yaml/v3"
+
+	"github.com/refreshd/refreshd/test/support/rig"
+)
+
+func main() {
+	flag.Usage = func() {
+		fmt.Fprintln(flag.CommandLine.Output(), "go run ./test/system/interop: from the top of the tree")
+	}
+	flag.Parse()
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	if err := run(ctx, "test/system/interop/testdata"); err != nil {
+		fmt.Fprintln(os.Stderr, "interop:", err)
+		os.Exit(1)
+	}
+}
+
+// run is the whole test; testdata is the folder with what the generators are given besides the document.
+func run(ctx context.Context, testdata string) (err error) {
+	dir, err := os.MkdirTemp("", "refreshd-interop")
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
+	program, err := rig.Build(ctx, dir, rig.BuildOptions{})
+	if err != nil {
+		return err
+	}
+	service, err := program.Serve(ctx, rig.Settings{
+		Database: "sqlite:" + filepath.Join(dir, "first", "refreshd.db"),
+		Env:      []string{"REFRESHD_PUBLIC_URL=", "REFRESHD_MASTER_KEY="},
+	})
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, service.Stop()) }()
+	key, err := os.ReadFile(filepath.Join(dir, "first", "first-api-key"))
+	if err != nil {
+		return err
+	}
+	c, err := readDocument(ctx, "http://"+service.API, strings.TrimSpace(string(key)))
+	if err != nil {
+		return err
+	}
+	fmt.Printf("the document of %s: tenant %s, application %s\n", c.url, c.tenant, c.application)
+	return service.Explain(errors.Join(
+		c.paste(ctx),
+		c.oapiCodegen(ctx, filepath.Join(testdata, "go"), filepath.Join(dir, "go")),
+		c.openapiTypeScript(ctx, filepath.Join(testdata, "typescript"), filepath.Join(dir, "typescript")),
+	))
+}
+
+// A caller is what a client has to know; all but the API key is from the document.
+type caller struct {
+	document                      []byte
+	url, tenant, application, key string
+}
+
+func readDocument(ctx context.Context, at, key string) (*caller, error) {
+	text, err := get(ctx, at+"/openapi.yaml")
+	if err != nil {
+		return nil, err
+	}
+	var document struct {
+		Servers []struct{ URL string }
+		Paths   map[string]struct {
+			Post struct {
+				RequestBody struct {
+					Content map[string]struct {
+						Examples map[string]struct {
+							Value struct {
+								ApplicationsID string `yaml:"applicationsId"`
+							}
+						}
+					}
+				} `yaml:"requestBody"`
+			}
+		}
+		Components struct {
+			SecuritySchemes map[string]struct {
+				Example string `yaml:"x-example"`
+			} `yaml:"securitySchemes"`
+		}
+	}
+	if err := yaml.Unmarshal(text, &document); err != nil {
+		return nil, err
+	}
+	c := &caller{document: text, key: key, tenant: document.Components.SecuritySchemes["tenant"].Example}
+	issue := document.Paths["/jwt/issue"].Post.RequestBody.Content["application/json"]
+	c.application = issue.Examples["minimal"].Value.ApplicationsID
+	if len(document.Servers) == 1 {
+		c.url = document.Servers[0].URL
+	}
+	if c.url != at || c.tenant != "default" || c.application != "demo" {
+		return nil, fmt.Errorf("the document names %q, %q, %q; want %s, and what a first start makes",
+			c.url, c.tenant, c.application, at)
+	}
+	return c, nil
+}
+
+func get(ctx context.Context, url string) ([]byte, error) {
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
+	if err != nil {
+		return nil, err
+	}
+	response, err := rig.Client.Do(request)
+	if err != nil {
+		return nil, err
+	}
+	defer response.Body.Close()
+	text, err := io.ReadAll(response.Body)
+	if err == nil && response.StatusCode != http.StatusOK {
+		err = fmt.Errorf("GET %s: %s", url, response.Status)
+	}
+	return text, err
+}
+
+func (c *caller) oapiCodegen(ctx context.Context, from, dir string) error {
+	if err := c.prepare(from, dir, "refreshd"); err != nil {
+		return err
+	}
+	for _, command := range [][]string{
+		{"go", "tool", "oapi-codegen", "-config", "oapi-codegen.yaml", "openapi.yaml"},
+		{"go", "vet", "./..."},
+		{"go", "build", "-o", "interop", "."},
+	} {
+		if err := c.quietly(ctx, dir, command...); err != nil {
+			return fmt.Errorf("oapi-codegen: %w", err)
+		}
+	}
+	return c.call(ctx, dir, "oapi-codegen", "./interop")
+}
+
+func (c *caller) openapiTypeScript(ctx context.Context, from, dir string) error {
+	if err := c.prepare(from, dir); err != nil {
+		return err
+	}
+	for _, command := range [][]string{
+		{"npm", "ci", "--ignore-scripts", "--no-fund", "--no-audit"},
+		{"node_modules/.bin/openapi-typescript", "openapi.yaml", "-o", "refreshd.d.ts"},
+		{"node_modules/.bin/tsc"},
+	} {
+		if err := c.quietly(ctx, dir, command...); err != nil {
+			return fmt.Errorf("openapi-typescript: %w", err)
+		}
+	}
+	return c.call(ctx, dir, "openapi-typescript", "node", "out/main.js")
+}
+
+// prepare makes the folder of a client, with the document in it.
+func (c *caller) prepare(from, dir string, folders ...string) error {
+	if err := os.CopyFS(dir, os.DirFS(from)); err != nil {
+		return err
+	}
+	for _, folder := range folders {
+		if err := os.Mkdir(filepath.Join(dir, folder), 0o755); err != nil {
+			return err
+		}
+	}
+	return os.WriteFile(filepath.Join(dir, "openapi.yaml"), c.document, 0o644)
+}
+
+// quietly runs a command in dir. What it wrote is told where it fails.
+func (c *caller) quietly(ctx context.Context, dir string, command ...string) error {
+	run := exec.CommandContext(ctx, command[0], command[1:]...)
+	if strings.Contains(command[0], "/") {
+		run.Path = filepath.Join(dir, command[0])
+		run.Err = nil
+	}
+	run.Dir = dir
+	run.Env = append(os.Environ(), "GOFLAGS=-mod=readonly", "GOWORK=off")
+	if out, err := run.CombinedOutput(); err != nil {
+		return fmt.Errorf("%s: %w\n%s", strings.Join(command, " "), err, out)
+	}
+	fmt.Printf("  %s\n", strings.Join(command, " "))
+	return nil
+}
+
+// call runs a client. It says by itself what it did.
+func (c *caller) call(ctx context.Context, dir, name string, command ...string) error {
+	run := exec.CommandContext(ctx, command[0], command[1:]...)
+	if strings.HasPrefix(command[0], "./") {
+		run.Path, run.Err = filepath.Join(dir, command[0]), nil
+	}
+	run.Dir, run.Stdout, run.Stderr = dir, os.Stdout, os.Stderr
+	run.Env = append(os.Environ(), c.environment()...)
+	fmt.Printf("%s\n", name)
+	if err := run.Run(); err != nil {
+		return fmt.Errorf("%s: the client: %w", name, err)
+	}
+	return nil
+}
+
+func (c *caller) environment() []string {
+	return []string{"BASE_URL=" + c.url, "TENANT=" + c.tenant, "APPLICATION=" + c.application, "API_KEY=" + c.key}
+}
+
+var (
+	code     = regexp.MustCompile(`(?s)<code>(curl .*?)</code>`)
+	tag      = regexp.MustCompile(`<[^>]*>`)
+	status   = regexp.MustCompile(`(?m)^HTTP/1\.1 ([0-9]{3}) `)
+	codes400 = regexp.MustCompile(`"code":"([^"]*)"`)
+)
+
+// excused are the refusals of an example whose token string, id or instants can only be made up. There is no other one.
+var excused = []string{
+	"[invalid]refreshToken", "[invalid]refreshTokenId", "[invalid]insertInstant", "[invalid]expirationInstant",
+}
+
+// paste runs the commands on the page /docs.
+func (c *caller) paste(ctx context.Context) error {
+	page, err := get(ctx, c.url+"/docs")
+	if err != nil {
+		return err
+	}
+	var errs []error
+	statuses := map[string]int{}
+	commands := code.FindAllStringSubmatch(string(page), -1)
+	for _, match := range commands {
+		command := html.UnescapeString(tag.ReplaceAllString(match[1], ""))
+		if !strings.Contains(command, "://") { // a sentence about an option
+			continue
+		}
+		shell := exec.CommandContext(ctx, "bash", "-c", command)
+		shell.Env = append(os.Environ(), c.environment()...)
+		out, err := shell.Output()
+		if err != nil {
+			errs = append(errs, fmt.Errorf("%s: %w", command, err))
+			continue
+		}
+		got := ""
+		if m := status.FindSubmatch(out); m != nil {
+			got = string(m[1])
+		}
+		statuses[got]++
+		codes := codes400.FindAllStringSubmatch(string(out), -1)
+		refused := slices.ContainsFunc(codes, func(m []string) bool { return !slices.Contains(excused, m[1]) })
+		switch {
+		case got == "400" && len(codes) > 0 && !refused:
+		case got == "200" || got == "404":
+		default:
+			errs = append(errs, fmt.Errorf("pasted, it does not work: %s\n%s", command, out))
+		}
+	}
+	if len(commands) < 10 || statuses["200"] < 5 {
+		errs = append(errs, fmt.Errorf("%d commands on the page, by status %v: too few to say anything",
+			len(commands), statuses))
+	}
+	fmt.Printf("pasted %d commands of /docs, by status: %v\n", len(commands), statuses)
+	return errors.Join(errs...)
+}

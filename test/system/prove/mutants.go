@@ -1,0 +1,366 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/refreshd/refreshd/test/support/rig"
+)
+
+// change puts another text in the place of one that stands in a file of ours exactly once.
+type change struct{ file, from, to string }
+
+// clockPatch gives the program under test the prover's clock. It, and nothing else, is what a program that is proved differs in from
+// one that is shipped, and it is put in by `go build -overlay`: there is no hook in the source.
+var clockPatch = []change{{"cmd/refreshd/wire.go", "clock: time.Now,\n", "clock: provedClock(time.Now),\n"}}
+
+// mutant is a way to break the service.
+type mutant struct {
+	name    string
+	says    string
+	changes []change
+	// setting is where it shows soonest.
+	setting setting
+}
+
+// root is the directory of the module that go build takes the service from.
+var root = sync.OnceValues(func() (string, error) {
+	out, err := exec.Command("go", "list", "-m", "-f", "{{.Dir}}", "github.com/refreshd/refreshd").Output()
+	return strings.TrimSpace(string(out)), err
+})
+
+// overlay writes the changed files to dir, and the file that names them for go build.
+func overlay(dir string, changes []change) (path string, err error) {
+	root, err := root()
+	if err != nil {
+		return "", fmt.Errorf("find this module: %w", err)
+	}
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return "", err
+	}
+	texts := map[string]string{"cmd/refreshd/prove_clock.go": clockSource}
+	for _, c := range slices.Concat(clockPatch, changes) {
+		text, ok := texts[c.file]
+		if !ok {
+			b, err := os.ReadFile(filepath.Join(root, c.file))
+			if err != nil {
+				return "", err
+			}
+			text = string(b)
+		}
+		if n := strings.Count(text, c.from); n != 1 {
+			return "", fmt.Errorf("%s has the text to replace %d times, not once: %.200q", c.file, n, c.from)
+		}
+		texts[c.file] = strings.Replace(text, c.from, c.to, 1)
+	}
+	replace := map[string]string{}
+	for file, text := range texts {
+		name := filepath.Join(dir, strings.ReplaceAll(file, "/", "_"))
+		if err := os.WriteFile(name, []byte(text), 0o600); err != nil {
+			return "", err
+		}
+		replace[filepath.Join(root, file)] = name
+	}
+	b, err := json.Marshal(map[string]any{"Replace": replace})
+	if err != nil {
+		return "", err
+	}
+	path = filepath.Join(dir, "overlay.json")
+	return path, os.WriteFile(path, b, 0o600)
+}
+
+func buildProgram(ctx context.Context, dir, name string, m *mutant) (rig.Program, error) {
+	if m == nil {
+		m = &mutant{}
+	}
+	path, err := overlay(filepath.Join(dir, name+"-source"), m.changes)
+	if err != nil {
+		return rig.Program{}, fmt.Errorf("%s: %w", name, err)
+	}
+	return rig.Build(ctx, dir, rig.BuildOptions{Name: name, Overlay: path})
+}
+
+// findMutants runs every mutant until it is found.
+func findMutants(ctx context.Context, o options, dir string, w io.Writer) error {
+	chosen := mutants
+	if o.mutants != "all" {
+		names := strings.Split(o.mutants, ",")
+		chosen = slices.DeleteFunc(slices.Clone(mutants), func(m mutant) bool { return !slices.Contains(names, m.name) })
+		if len(chosen) != len(names) {
+			return fmt.Errorf("there are not all of the mutants %q", o.mutants)
+		}
+	}
+	fmt.Fprintf(w, "\n| mutant | found by | after |\n|---|---|---|\n")
+	var missed []string
+	for i, m := range chosen {
+		program, err := buildProgram(ctx, dir, m.name, &m)
+		if err != nil {
+			return err
+		}
+		ro := roundOptions{options: o, program: program, setting: m.setting, seed: o.seed + uint64(i), duration: 2 * time.Minute, progress: io.Discard}
+		ro.keep = filepath.Join(o.keep, "mutants", m.name)
+		r, err := round(ctx, ro)
+		by := "nobody: NOT FOUND"
+		switch {
+		case err != nil && !r.failed():
+			return fmt.Errorf("%s: %w", m.name, err)
+		case len(r.wrong) > r.undecided:
+			by = "a history: " + r.wrong[0]
+		case len(r.faults) > 0:
+			by = fmt.Sprintf("an answer: %.120s", r.faults[0])
+		default:
+			missed = append(missed, m.name)
+		}
+		fmt.Fprintf(w, "| %s: %s | %s | %.0f s, %d calls |\n", m.name, m.says, by, r.took.Seconds(), r.calls)
+	}
+	fmt.Fprintf(w, "%d of %d mutants found\n", len(chosen)-len(missed), len(chosen))
+	if len(missed) > 0 {
+		return fmt.Errorf("not found: %s", strings.Join(missed, ", "))
+	}
+	return nil
+}
+
+const (
+	storeExchange = "adapter/gormstore/exchange.go"
+	storeRevoke   = "adapter/gormstore/revoke.go"
+	rule          = "domain/exchange.go"
+	record        = "domain/refreshtoken.go"
+	useCase       = "usecase/exchange.go"
+)
+
+var (
+	several = setting{Engine: "postgres", Services: 3, Jumps: true, OneByOne: true}
+	sharing = setting{Engine: "postgres", Services: 1, Jumps: true}
+)
+
+// onePlace lets exchanges share writes as often as they can.
+var onePlace = change{"adapter/gormstore/open.go", "newCombiner(e.writes,", "newCombiner(1,"}
+
+var mutants = []mutant{
+	{
+		name: "read-then-write", says: "the generation is read and compared before the write, which compares nothing", setting: several,
+		changes: []change{
+			{storeExchange, "AND refresh_tokens.generation = ` + c.generation + `\n", "AND ` + c.generation + ` > 0\n"},
+			{storeExchange, "	e, run := &exchange{id: id, call: c}, s.advanceAlone\n", `	var generation int64
+	if err := s.reading(ctx, "peek", func(db *gorm.DB) error {
+		return queryRow(raw(db, "SELECT generation FROM refresh_tokens WHERE id = $1", id[:]), domain.ErrConflict, &generation)
+	}); err != nil {
+		return domain.RefreshToken{}, domain.Policy{}, err
+	}
+	if generation != int64(c.Generation) {
+		return domain.RefreshToken{}, domain.Policy{}, domain.ErrConflict
+	}
+	e, run := &exchange{id: id, call: c}, s.advanceAlone
+`},
+		},
+	},
+	{
+		name: "revocation-late", says: "a revocation commits a moment after it was answered", setting: several,
+		changes: []change{{"usecase/revoke.go", "_, err = r.Revocations.RevokeScope(ctx, selector.Scope, selector.Except, how)", `go func() {
+			time.Sleep(150 * time.Millisecond)
+			_, _ = r.Revocations.RevokeScope(context.WithoutCancel(ctx), selector.Scope, selector.Except, how)
+		}()`}},
+	},
+	{
+		name: "mark-by-clock", says: "a mark ends what was issued before it by the clock, not by the epoch", setting: several,
+		changes: []change{
+			{storeExchange, "AND m.epoch > refresh_tokens.issued_epoch)`", "AND m.revoked_at > refresh_tokens.issued_at)`"},
+			{storeExchange, "COALESCE((SELECT max(m.epoch) FROM",
+				"COALESCE((SELECT max(CASE WHEN m.revoked_at > refresh_tokens.issued_at THEN refresh_tokens.issued_epoch + 1 ELSE 0 END) FROM"},
+		},
+	},
+	{
+		name: "sibling", says: "a retry with the string before the current one rotates once more", setting: several,
+		changes: []change{{useCase, "		case decision.Write:\n", `
+		case decision.Outcome == domain.Retried && call.Generation < snapshot.Token.Generation:
+			decision.Outcome, decision.AnsweredAt = domain.Rotated, call.Now
+			decision.After = snapshot.Token.Rotated(snapshot.Policy, call.Now, "")
+			err = x.Tokens.Swap(ctx, snapshot.Token, decision.After, call.Now)
+		case decision.Write:
+`}},
+	},
+	{
+		name: "retry-moves", says: "a retry moves the last answer, and the grace period with it", setting: several,
+		changes: []change{{rule, "		return Decision{Outcome: Retried, After: t, AnsweredAt: t.lastAnswer(),", `
+		after := t
+		if after.RotatedAt = c.Now; !t.RecoveredAt.IsZero() {
+			after.RotatedAt, after.RecoveredAt = t.RotatedAt, c.Now
+		}
+		return Decision{Outcome: Retried, After: after, Write: true, AnsweredAt: t.lastAnswer(),`}},
+	},
+	{
+		name: "retry-from-now", says: "the access token of a retry counts from the retry", setting: several,
+		changes: []change{{rule, "Retried, After: t, AnsweredAt: t.lastAnswer(),", "Retried, After: t, AnsweredAt: c.Now,"}},
+	},
+	{
+		name: "halves", says: "the access token of a retry is the old one, though it has all but expired", setting: several,
+		changes: []change{
+			{"domain/accesstoken.go", "from = from.Add(passed / half * half)", "from = from.Add(passed / lifetime * half)"},
+		},
+	},
+	{
+		name: "hold-forgotten", says: "the current string rotates whenever it is presented", setting: several,
+		changes: []change{
+			{storeExchange, "(refresh_tokens.generation = 1 OR abs(`", "(refresh_tokens.generation > 0 OR abs(`"},
+		},
+	},
+	{
+		name: "first-held", says: "an answer stands from the issue on", setting: several,
+		changes: []change{
+			{record, "return t.Generation > 1 && now.Sub(", "return now.Sub("},
+			{storeExchange, "(refresh_tokens.generation = 1 OR abs(`", "(refresh_tokens.generation = 0 OR abs(`"},
+		},
+	},
+	{
+		name: "one-sided-clock", says: "an answer from the future stands: negative ages count as zero", setting: several,
+		changes: []change{
+			{record, "now.Sub(t.lastAnswer()).Abs() < p.GracePeriod", "max(0, now.Sub(t.lastAnswer())) < p.GracePeriod"},
+			{storeExchange, "(refresh_tokens.generation = 1 OR abs(`", "(refresh_tokens.generation = 1 OR (`"},
+		},
+	},
+	{
+		name: "pinned", says: "a repeated recovery moves the last answer, and holds the next rotation back", setting: several,
+		changes: []change{{rule, "	if !t.RecoveredAt.IsZero() {\n		return t\n", `	if !t.RecoveredAt.IsZero() {
+		t.RecoveredAt = now
+		return t
+`}},
+	},
+	{
+		name: "recovery-twice", says: "a recovery is charged each time that it is asked for", setting: several,
+		changes: []change{{rule, "	if !t.RecoveredAt.IsZero() {\n		return t\n", `	if !t.RecoveredAt.IsZero() {
+		t.RecoveryPaidUntil = max(t.RecoveryPaidUntil, int64(t.Generation)) + p.RecoveryInterval
+		return t
+`}},
+	},
+	{
+		name: "recovery-free", says: "a recovery is never charged", setting: several,
+		changes: []change{{rule, "		t.RecoveryPaidUntil = max(t.RecoveryPaidUntil, int64(t.Generation)) + p.RecoveryInterval\n", ""}},
+	},
+	{
+		name: "expiry-off-by-one", says: "a refresh token still lives at the instant at which it expires", setting: several,
+		changes: []change{
+			{rule, "!now.Before(s.Token.ExpiresAt)", "now.After(s.Token.ExpiresAt)"},
+			{storeExchange, "AND refresh_tokens.expires_at > ` + now", "AND refresh_tokens.expires_at >= ` + now"},
+		},
+	},
+	{
+		name: "answer-before-commit", says: "a shared write is answered before its commit", setting: sharing,
+		changes: []change{
+			onePlace,
+			{storeExchange, `	err := s.writing(ctx, "advance together", func(db *gorm.DB) error {
+		clear(rows) // what an attempt before this one read was undone
+		return queryRows(`, `	early := make(chan error, maxAttempts)
+	go s.transacting(context.WithoutCancel(ctx), "advance together", func(db *gorm.DB) error {
+		clear(rows)
+		err := queryRows(`},
+			{storeExchange, `				rows[place-1], policies[place-1] = &row, policy
+				return nil
+			})
+	})
+`, `				rows[place-1], policies[place-1] = &row, policy
+				return nil
+			})
+		early <- err
+		time.Sleep(100 * time.Millisecond)
+		return err
+	})
+	err := <-early
+`},
+		},
+	},
+	{
+		name: "mix-up", says: "two who share a write get each other's answers", setting: sharing,
+		changes: []change{
+			onePlace,
+			{storeExchange, "if rows[i] == nil {", "if rows[i] == nil || rows[(i+1)%n] == nil {"},
+			{storeExchange, "e.read(rows[i], policies[i])", "e.read(rows[(i+1)%n], policies[(i+1)%n])"},
+		},
+	},
+	{
+		name: "proof-after-write", says: "whether the caller proved what the application asks for is checked after the write", setting: several,
+		changes: []change{
+			{storeExchange, "AND a.require_authentication <= ` + c.authenticated + `\n", "AND ` + c.authenticated + ` >= 0\n"},
+			{useCase, "	return x.answer(ctx, domain.Decision{Outcome: domain.Rotated,",
+				`	if policy.RequireAuthentication && !call.Authenticated {
+		return Exchanged{Outcome: domain.RefusedInvalid, Why: domain.ErrAuthenticationRequired}, nil
+	}
+	return x.answer(ctx, domain.Decision{Outcome: domain.Rotated,`},
+		},
+	},
+	{
+		name: "life-from-issue", says: "a sliding life does not slide", setting: several,
+		changes: []change{{storeExchange, " THEN ` + wholeSeconds(moved) + `\n", " THEN refresh_tokens.expires_at\n"}},
+	},
+	{
+		name: "revoked-in-memory", says: "a replica remembers for a second that a refresh token was active", setting: several,
+		changes: []change{
+			{useCase, "		decision := snapshot.Decide(call)\n", `
+		if last, ok := remembered.Load(presented.ID); ok && call.Now.Sub(last.(time.Time)) < 5*time.Second {
+			snapshot.Token.RevokedAt, snapshot.MarkEpoch = time.Time{}, 0
+		}
+		decision := snapshot.Decide(call)
+`},
+			{useCase, "	return x.answer(ctx, domain.Decision{Outcome: domain.Rotated,", `
+	remembered.Store(presented.ID, call.Now)
+	return x.answer(ctx, domain.Decision{Outcome: domain.Rotated,`},
+			{useCase, "// exchangeAttempts is how often", "var remembered sync.Map\n\n// exchangeAttempts is how often"},
+			{useCase, "	\"fmt\"\n", "	\"fmt\"\n	\"sync\"\n"},
+		},
+	},
+	{
+		name: "replay-forgiven", says: "a replay is refused, and the refresh token lives on", setting: several,
+		changes: []change{{rule, "	case p.RevokeOnReplay:\n", "	case p.RevokeOnReplay && p.TTL < 0:\n"}},
+	},
+	{
+		name: "no-maximum", says: "a sliding life has no end", setting: several,
+		changes: []change{
+			{storeExchange, "`refresh_tokens.issued_at + `+a+`.slide_", "`refresh_tokens.issued_at + 100 * `+a+`.slide_"},
+		},
+	},
+	{
+		name: "grace-off-by-one", says: "a retry is answered at the very end of its grace period", setting: several,
+		changes: []change{
+			{record, ".Abs() < p.GracePeriod", ".Abs() <= p.GracePeriod"},
+			{storeExchange, "rotated_at)) >= a.grace_period)", "rotated_at)) > a.grace_period)"},
+		},
+	},
+	{
+		name: "revocation-too-wide", says: "a user's revocation in one application ends the others' in it too", setting: several,
+		changes: []change{{storeRevoke,
+			"queryRow(db.Raw(s.engine.revokeScope, scope.TenantID, scope.ApplicationID, scope.UserID,",
+			`queryRow(db.Raw(s.engine.revokeScope, scope.TenantID, scope.ApplicationID,
+				map[bool]string{false: scope.UserID}[scope.ApplicationID != ""],`}},
+	},
+	{
+		name: "revocation-again", says: "a revocation happens once more a moment after it was answered", setting: several,
+		changes: []change{{"usecase/revoke.go", "	return Revoked{Selector: selector, At: at}, nil\n", `	if !selector.IsToken() {
+		go func() {
+			time.Sleep(200 * time.Millisecond)
+			_, _ = r.Revocations.RevokeScope(context.WithoutCancel(ctx), selector.Scope, selector.Except, how)
+		}()
+	}
+	return Revoked{Selector: selector, At: at}, nil
+`}},
+	},
+	{
+		name: "limit-by-id", says: "the limit keeps the highest ids, not the latest logins", setting: several,
+		changes: []change{
+			{storeRevoke, "AND (ordinal, id) < (", "AND id < ("},
+			{storeRevoke, "  SELECT refresh_tokens.ordinal, refresh_tokens.id FROM", "  SELECT refresh_tokens.id FROM"},
+			{storeRevoke, "ORDER BY refresh_tokens.ordinal DESC, refresh_tokens.id DESC", "ORDER BY refresh_tokens.id DESC"},
+		},
+	},
+	{
+		name: "limit-exceeded", says: "the limit keeps one more than it allows", setting: several,
+		changes: []change{{storeRevoke, "			keep-1).Error\n", "			keep).Error\n"}},
+	},
+}

@@ -1,0 +1,310 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"net/url"
+	"path/filepath"
+	"sync"
+	"syscall"
+	"time"
+
+	"github.com/refreshd/refreshd/test/support/postgres"
+	"github.com/refreshd/refreshd/test/support/rig"
+)
+
+// setting is what one round is run under.
+type setting struct {
+	Engine   string // postgres or sqlite
+	Services int
+	Jumps    bool // the clocks move by a second at a time, else by milliseconds
+	OneByOne bool // no shared writes
+}
+
+func (s setting) String() string {
+	text := fmt.Sprintf("%s, %d service(s), clocks that flow", s.Engine, s.Services)
+	if s.Jumps {
+		text = fmt.Sprintf("%s, %d service(s), clocks that jump", s.Engine, s.Services)
+	}
+	if s.OneByOne {
+		text += ", one by one"
+	}
+	return text
+}
+
+// speed is how much faster than the world the clocks run.
+const speed = 5
+
+// member is one service with its two wires: to its clients and to its database.
+type member struct {
+	mu       sync.Mutex // held by whoever does something to the process
+	service  *rig.Service
+	settings rig.Settings
+	clients  *wire
+	database *wire // nil for SQLite
+	clock    clock
+}
+
+// world is the processes of a round.
+type world struct {
+	program rig.Program
+	mu      sync.Mutex // held by whoever kills the server
+	server  *postgres.Server
+	members []*member
+}
+
+// newWorld starts all of them. What it returns with an error has to be closed too.
+func newWorld(ctx context.Context, program rig.Program, s setting, env []string) (w *world, err error) {
+	w = &world{program: program}
+	database := "sqlite:" + filepath.Join(program.Dir, fmt.Sprintf("prove-%d.db", time.Now().UnixNano()))
+	if s.Engine == "postgres" {
+		if w.server, err = postgres.StartServer(ctx, postgres.Options{Durable: true}); err != nil {
+			return w, err
+		}
+		if database, err = w.server.NewDatabase(ctx); err != nil {
+			return w, err
+		}
+		if out, err := program.Run(ctx, rig.Settings{Database: database}, "migrate"); err != nil {
+			return w, fmt.Errorf("%w\n%s", err, out)
+		}
+	}
+	base := time.Now().Truncate(time.Second)
+	for i := range s.Services {
+		addresses, err := rig.FreeAddresses(4)
+		if err != nil {
+			return w, err
+		}
+		m := &member{clock: clock{base: base, every: time.Millisecond, jump: speed * second / 1000}}
+		if s.Jumps {
+			m.clock.every, m.clock.jump = time.Second/speed, second
+		}
+		// The first two are as far apart as the model allows.
+		m.clock.offset = [...]instant{0, skew, skew / 2}[i]
+		m.settings = rig.Settings{Database: database, Kickstart: kickstart(), Listen: addresses[0], AdminListen: addresses[1]}
+		if w.server != nil {
+			u, err := url.Parse(database)
+			if err != nil {
+				return w, err
+			}
+			if m.database, err = newWire(fmt.Sprintf("database %d", i), addresses[2], u.Host); err != nil {
+				return w, err
+			}
+			u.Host = addresses[2]
+			m.settings.Database = u.String()
+		}
+		// The janitor compares its clock with PostgreSQL's, which is the world's: it has proofs of its own.
+		m.settings.Env = append([]string{
+			m.clock.environment(), "REFRESHD_PUBLIC_URL=https://prove.example", "REFRESHD_LOG_LEVEL=warn", "REFRESHD_PURGE_INTERVAL=0s",
+			fmt.Sprintf("REFRESHD_DATABASE_WRITE_COMBINING=%t", !s.OneByOne),
+		}, env...)
+		if m.clients, err = newWire(fmt.Sprintf("clients %d", i), addresses[3], addresses[0]); err != nil {
+			return w, err
+		}
+		w.members = append(w.members, m)
+		if m.service, err = program.Serve(ctx, m.settings); err != nil {
+			return w, err
+		}
+	}
+	return w, nil
+}
+
+func (w *world) replicas() (all []replica) {
+	for _, m := range w.members {
+		all = append(all, replica{url: "http://" + m.clients.proxy.Listen, clock: m.clock})
+	}
+	return all
+}
+
+func (w *world) close(ctx context.Context) error {
+	var errs []error
+	for _, m := range w.members {
+		if m.service != nil {
+			errs = append(errs, m.service.Stop())
+		}
+		if m.clients != nil {
+			m.clients.close()
+		}
+		if m.database != nil {
+			m.database.close()
+		}
+	}
+	if w.server != nil {
+		errs = append(errs, w.server.Stop())
+	}
+	return errors.Join(errs...)
+}
+
+// restart starts a service that is down, and waits until it is ready: its database may still be down itself.
+func (m *member) restart(ctx context.Context, p rig.Program) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Minute)
+	defer cancel()
+	for {
+		s, err := p.Serve(ctx, m.settings)
+		if err == nil {
+			m.service = s
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			return err
+		case <-time.After(50 * time.Millisecond):
+		}
+	}
+}
+
+// nemesis makes something fail every now and then, until ctx is done, and leaves everything healthy. There may be several.
+type nemesis struct {
+	world  *world
+	random *rand.Rand
+	counts *words
+}
+
+// errBusy: another one is at it.
+var errBusy = errors.New("something is happening to it already")
+
+// deed is one kind of failure.
+type deed struct {
+	name  string
+	often int
+	do    func(context.Context) error
+}
+
+func (n *nemesis) deeds() []deed {
+	any := func() *member { return n.world.members[n.random.IntN(len(n.world.members))] }
+	ill := func(choose func(*member) *wire, i func() illness) func(context.Context) error {
+		return func(ctx context.Context) error {
+			w := choose(any())
+			if err := w.fall(i()); err != nil {
+				return err
+			}
+			pause(ctx, n.random, 2*time.Second)
+			return w.heal(context.WithoutCancel(ctx))
+		}
+	}
+	toClients := func(m *member) *wire { return m.clients }
+	toDatabase := func(m *member) *wire { return m.database }
+	delay := func(toCaller bool) func() illness {
+		return func() illness {
+			return illness{"latency", fmt.Sprintf(`"latency": %d, "jitter": 100`, 100+n.random.IntN(900)), toCaller}
+		}
+	}
+	swallow := func(toCaller bool) func() illness {
+		return func() illness {
+			return illness{"timeout", fmt.Sprintf(`"timeout": %d`, 100+n.random.IntN(900)), toCaller}
+		}
+	}
+	reset := func(toCaller bool) func() illness {
+		return func() illness {
+			return illness{"reset_peer", fmt.Sprintf(`"timeout": %d`, n.random.IntN(50)), toCaller}
+		}
+	}
+	short := func(toCaller bool) func() illness {
+		return func() illness { return illness{"limit_data", fmt.Sprintf(`"bytes": %d`, n.random.IntN(400)), toCaller} }
+	}
+	deeds := []deed{
+		{"calls delayed", 2, ill(toClients, delay(false))},
+		{"answers delayed", 2, ill(toClients, delay(true))},
+		{"calls lost", 2, ill(toClients, swallow(false))},
+		{"answers lost", 4, ill(toClients, swallow(true))},
+		{"answers cut short", 3, ill(toClients, short(true))},
+		{"calls cut short", 1, ill(toClients, short(false))},
+		{"client connections reset", 2, ill(toClients, reset(true))},
+		{"client connections cut", 2, func(context.Context) error { return any().clients.cut() }},
+		{"service killed (kill -9)", 3, n.kill},
+		{"service stopped and started", 2, n.stop},
+		{"service paused (SIGSTOP)", 2, n.freeze},
+	}
+	if n.world.server != nil {
+		deeds = append(deeds, []deed{
+			{"statements delayed", 2, ill(toDatabase, delay(false))},
+			{"results delayed", 2, ill(toDatabase, delay(true))},
+			{"statements lost", 1, ill(toDatabase, swallow(false))},
+			{"results lost", 4, ill(toDatabase, swallow(true))},
+			{"results cut short", 2, ill(toDatabase, short(true))},
+			{"database connections cut", 3, func(context.Context) error { return any().database.cut() }},
+			{"PostgreSQL killed (kill -9)", 2, n.killDatabase},
+		}...)
+	}
+	return deeds
+}
+
+func (n *nemesis) run(ctx context.Context) error {
+	deeds := n.deeds()
+	total := 0
+	for _, d := range deeds {
+		total += d.often
+	}
+	for {
+		pause(ctx, n.random, 2*time.Second)
+		if ctx.Err() != nil {
+			return nil
+		}
+		at := n.random.IntN(total)
+		for _, d := range deeds {
+			if at -= d.often; at < 0 {
+				err := d.do(ctx)
+				if err != nil && !errors.Is(err, errBusy) {
+					return fmt.Errorf("%s: %w", d.name, err)
+				}
+				if err == nil {
+					n.counts.add("fault:", d.name)
+				}
+				break
+			}
+		}
+	}
+}
+
+// to does something to the process of a member that nobody else is at.
+func (n *nemesis) to(do func(*member) error) error {
+	m := n.world.members[n.random.IntN(len(n.world.members))]
+	if !m.mu.TryLock() {
+		return errBusy
+	}
+	defer m.mu.Unlock()
+	return do(m)
+}
+
+func (n *nemesis) kill(ctx context.Context) error {
+	return n.to(func(m *member) error {
+		if err := m.service.Kill(); err != nil {
+			return err
+		}
+		pause(ctx, n.random, 500*time.Millisecond)
+		return m.restart(ctx, n.world.program)
+	})
+}
+
+func (n *nemesis) stop(ctx context.Context) error {
+	return n.to(func(m *member) error {
+		if err := m.service.Stop(); err != nil {
+			return err
+		}
+		return m.restart(ctx, n.world.program)
+	})
+}
+
+// freeze is a process that the machine forgets for a while: what it had read before, it writes after.
+func (n *nemesis) freeze(ctx context.Context) error {
+	return n.to(func(m *member) error {
+		if err := syscall.Kill(m.service.PID(), syscall.SIGSTOP); err != nil {
+			return err
+		}
+		pause(ctx, n.random, 1500*time.Millisecond)
+		return syscall.Kill(m.service.PID(), syscall.SIGCONT)
+	})
+}
+
+func (n *nemesis) killDatabase(ctx context.Context) error {
+	if !n.world.mu.TryLock() {
+		return errBusy
+	}
+	defer n.world.mu.Unlock()
+	if err := n.world.server.Kill(); err != nil {
+		return err
+	}
+	pause(ctx, n.random, 300*time.Millisecond)
+	return n.world.server.Start()
+}
