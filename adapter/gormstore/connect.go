@@ -2,17 +2,13 @@ package gormstore
 
 import (
 	"context"
-	"crypto/rand"
-	"crypto/tls"
 	"database/sql"
 	"database/sql/driver"
 	"errors"
 	"fmt"
 	"maps"
 	"net"
-	"net/netip"
 	"regexp"
-	"slices"
 	"strconv"
 	"strings"
 	"sync/atomic"
@@ -20,32 +16,24 @@ import (
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
-	"github.com/jackc/pgx/v5/stdlib"
 	"gorm.io/gorm"
 )
 
 const (
-	// connectTimeout bounds the attempt at each host, where the DSN does not: a host that is silent must not take the time that a
-	// caller has for the one that would answer.
+	// connectTimeout bounds the attempt at each host, where the DSN does not: a host that is silent must not take the
+	// time that a caller has for the one that would answer.
 	connectTimeout = 3 * time.Second
 
-	// silence is for how long a host may leave what we sent unacknowledged. The kernel would wait for a quarter of an hour for one
-	// that is gone without a word: without power, or behind a cable that was pulled.
+	// silence is for how long a host may leave what we sent unacknowledged. The kernel would wait for a quarter of an
+	// hour for one that is gone without a word: without power, or behind a cable that was pulled.
 	silence = 4 * time.Second
 )
 
 // keepAlive finds out in seconds that the peer of an idle connection is gone.
 var keepAlive = net.KeepAliveConfig{Enable: true, Idle: 3 * time.Second, Interval: time.Second, Count: 3}
 
-const useExecMode = "put default_query_exec_mode=exec into REFRESHD_DATABASE_URL"
-
-var (
-	errReadOnly = errors.New("the server takes no writes: it is a standby, or was made read-only. Name the primary; or all hosts, " +
-		"separated by commas, with target_session_attrs=read-write")
-	errPrepared = errors.New("a pooler in transaction mode (PgBouncer: pool_mode) gives each transaction another server " +
-		"connection, and our prepared statements are not there: " + useExecMode)
-	errStartup = errors.New("a pooler (PgBouncer) refuses the settings that each connection brings: " + forPooler())
-)
+var errReadOnly = errors.New("the server takes no writes: it is a standby, or was made read-only. Name the primary; " +
+	"or all hosts, separated by commas, with target_session_attrs=read-write")
 
 // sessionSettings are what our statements are written for. An operator's own application_name stays; these are ours.
 var sessionSettings = map[string]string{
@@ -62,21 +50,10 @@ var sessionSettings = map[string]string{
 	"jit":             "off",
 }
 
-// promised are those of them that a promise rests on. A pooler may have passed over them, so each connection is asked: the waits
-// may be shorter than ours, and not longer.
+// promised are those of them that a promise rests on. A pooler may have passed over them, so each connection is asked:
+// the waits may be shorter than ours, and not longer.
 var promised = []string{
 	"default_transaction_isolation", "lock_timeout", "statement_timeout", "idle_in_transaction_session_timeout",
-}
-
-// forPooler says where our settings have to be, where a pooler does not take them from a connection.
-func forPooler() string {
-	var names, set []string
-	for _, name := range append(promised, "plan_cache_mode", "enable_seqscan", "jit") {
-		names = append(names, name)
-		set = append(set, fmt.Sprintf("ALTER ROLE … SET %s = '%s';", name, sessionSettings[name]))
-	}
-	return "put ignore_startup_parameters = " + strings.Join(names, ", ") + " into pgbouncer.ini, and give them to the role as an " +
-		"administrator: " + strings.Join(set, " ")
 }
 
 // link is the way to PostgreSQL, and what has come to light of it.
@@ -86,8 +63,8 @@ type link struct {
 	broken atomic.Bool // and has lost a prepared statement
 }
 
-// newLink makes config ready for connections that serve. They bear a fail-over: they end in seconds when their server falls silent,
-// begin only where writes are taken, and are not used again after a server has refused one.
+// newLink makes config ready for connections that serve. They bear a fail-over: they end in seconds when their server
+// falls silent, begin only where writes are taken, and are not used again after a server has refused one.
 func newLink(config *pgx.ConnConfig) *link {
 	l := &link{config: config}
 	if config.RuntimeParams["application_name"] == "" {
@@ -102,7 +79,8 @@ func newLink(config *pgx.ConnConfig) *link {
 	closing := config.OnPgError // on what is fatal
 	config.OnPgError = func(c *pgconn.PgConn, e *pgconn.PgError) bool {
 		switch e.Code {
-		case "25006": // read-only transaction: the server has become a standby, and the next connection finds the primary
+		// A read-only transaction: the server has become a standby, and the next connection finds the primary.
+		case "25006":
 			return false
 		case "26000", "42P05": // a prepared statement that is not there, or already is
 			if l.pooled.Load() {
@@ -113,23 +91,6 @@ func newLink(config *pgx.ConnConfig) *link {
 	}
 	config.ValidateConnect = l.validate
 	return l
-}
-
-// plainTextHosts are those that are not on this machine and to which a connection may not be encrypted.
-func (l *link) plainTextHosts() (hosts []string) {
-	note := func(host string, encrypted *tls.Config) {
-		ip, _ := netip.ParseAddr(host)
-		network, _ := pgconn.NetworkAddress(host, 0)
-		local := network == "unix" || host == "localhost" || ip.Unmap().IsLoopback()
-		if encrypted == nil && !local && !slices.Contains(hosts, host) {
-			hosts = append(hosts, host)
-		}
-	}
-	note(l.config.Host, l.config.TLSConfig)
-	for _, f := range l.config.Fallbacks {
-		note(f.Host, f.TLSConfig)
-	}
-	return hosts
 }
 
 // connector opens connections that send no cancel requests. When a statement's time is over while its commit waits for
@@ -162,67 +123,6 @@ func (l *link) migrating(apart bool) driver.Connector {
 	return newConnector(c)
 }
 
-// connector begins with the host that served last: while one before it in the DSN is silent, each new connection would otherwise
-// wait for that one first.
-type connector struct {
-	hosts  []driver.Connector
-	served *atomic.Int64 // the index of the host that did last
-}
-
-func newConnector(config *pgx.ConnConfig) connector {
-	c := connector{served: new(atomic.Int64)}
-	all := append([]*pgconn.FallbackConfig{{Host: config.Host, Port: config.Port, TLSConfig: config.TLSConfig}}, config.Fallbacks...)
-	for len(all) > 0 {
-		// A host may come twice in a row, with TLS and without.
-		n := 1
-		for n < len(all) && all[n].Host == all[0].Host && all[n].Port == all[0].Port {
-			n++
-		}
-		one := config.Copy()
-		one.Host, one.Port, one.TLSConfig, one.Fallbacks = all[0].Host, all[0].Port, all[0].TLSConfig, all[1:n]
-		c.hosts = append(c.hosts, stdlib.GetConnector(*one))
-		all = all[n:]
-	}
-	return c
-}
-
-// Driver implements driver.Connector.
-func (c connector) Driver() driver.Driver { return c.hosts[0].Driver() }
-
-// connecting in a context tells the dialing of a connection from that of a cancel request, which the driver dials for on its own.
-type connecting struct{}
-
-// Connect implements driver.Connector.
-func (c connector) Connect(ctx context.Context) (driver.Conn, error) {
-	ctx = context.WithValue(ctx, connecting{}, true)
-	first := c.served.Load()
-	var errs []error
-	full := false
-	for i := range int64(len(c.hosts)) {
-		host := (first + i) % int64(len(c.hosts))
-		conn, err := c.hosts[host].Connect(ctx)
-		if err == nil {
-			c.served.Store(host)
-			return conn, nil
-		}
-		full = full || lacksSlot(err)
-		errs = append(errs, explain(err))
-	}
-	if full {
-		errs = append(errs, errNoSlot)
-	}
-	return nil, errors.Join(errs...)
-}
-
-// explain says what to do about what a pooler answers. PgBouncer has one SQLSTATE for everything that it refuses.
-func explain(err error) error {
-	var e *pgconn.PgError
-	if errors.As(err, &e) && strings.Contains(e.Message, "unsupported startup parameter") {
-		return fmt.Errorf("%w: %w", err, errStartup)
-	}
-	return err
-}
-
 // validate looks at a connection before its first use. One that cannot serve is none, and the next host is tried.
 func (l *link) validate(ctx context.Context, c *pgconn.PgConn) error {
 	query := `SELECT pg_backend_pid(), current_setting('transaction_read_only')`
@@ -243,8 +143,9 @@ func (l *link) validate(ctx context.Context, c *pgconn.PgConn) error {
 	}
 	for i, name := range promised {
 		if got, want := string(row[2+i]), sessionSettings[name]; !within(got, want) {
-			return fmt.Errorf("%s is %q although the connection brought %q (a time may be less, not 0): a pooler passes over what a "+
-				"connection brings; so as an administrator ALTER ROLE … SET %s = '%s', and let the pooler connect anew (RECONNECT)",
+			return fmt.Errorf("%s is %q although the connection brought %q (a time may be less, not 0): a pooler passes over "+
+				"what a connection brings; so as an administrator ALTER ROLE … SET %s = '%s', and let the pooler "+
+				"connect anew (RECONNECT)",
 				name, got, want, name, want)
 		}
 	}
@@ -271,8 +172,8 @@ func settingTime(text string) (time.Duration, bool) {
 	}
 	n, err := strconv.ParseInt(m[1], 10, 32)
 	unit := map[string]time.Duration{
-		"us": time.Microsecond, "": time.Millisecond, "ms": time.Millisecond, "s": time.Second, "min": time.Minute, "h": time.Hour,
-		"d": 24 * time.Hour,
+		"us": time.Microsecond, "": time.Millisecond, "ms": time.Millisecond, "s": time.Second, "min": time.Minute,
+		"h": time.Hour, "d": 24 * time.Hour,
 	}[m[2]]
 	return time.Duration(n) * unit, err == nil
 }
@@ -317,31 +218,4 @@ func (l *link) fits(db *gorm.DB) error {
 	default:
 		return nil
 	}
-}
-
-// probe finds out, where a pooler stands between and the driver prepares statements, whether it gives two clients one server
-// connection: what the one prepares is then in the other's way. A pooler that is busy may hide it; fits tells later.
-func (l *link) probe(ctx context.Context) error {
-	switch l.config.DefaultQueryExecMode {
-	case pgx.QueryExecModeExec, pgx.QueryExecModeSimpleProtocol, pgx.QueryExecModeCacheDescribe:
-		return nil // nothing has a name that would outlive a round trip
-	}
-	if !l.pooled.Load() {
-		return nil
-	}
-	name, c := "refreshd_"+strings.ToLower(rand.Text()), l.connector()
-	for range 2 {
-		conn, err := c.Connect(ctx)
-		if err != nil {
-			return err
-		}
-		defer conn.Close()
-		if _, err := conn.(*stdlib.Conn).Conn().PgConn().Prepare(ctx, name, "SELECT 1", nil); err != nil && !l.broken.Load() {
-			return err
-		}
-	}
-	if l.broken.Load() {
-		return errPrepared
-	}
-	return nil
 }
