@@ -53,41 +53,12 @@ type IssueInput struct {
 // that limit the new one is ended only by an issue that overlapped this one or began later.
 func (u *Issue) Do(ctx context.Context, in IssueInput) (Grant, error) {
 	now, chosen := u.Clock.now(), !in.ID.IsZero()
-	if !chosen {
-		var err error
-		if in.ID, err = domain.NewID(now, u.Random); err != nil {
-			return Grant{}, fmt.Errorf("issue: %w", err)
-		}
-	}
-	asked := domain.RefreshToken{
-		ID: in.ID, TenantID: in.TenantID, ApplicationID: in.ApplicationID, UserID: in.UserID,
-		Roles: in.Roles, Scopes: in.Scopes, Claims: in.Claims, MetaData: in.MetaData, Binding: in.Binding,
-		IssuedAt: in.IssuedAt, ExpiresAt: in.ExpiresAt,
-	}
-	// What is wrong with the input is told before what is missing from the store, and never reaches it.
-	var problems domain.Problems
-	problems.Merge("", asked.Validate())
-	if chosen {
-		problems.Merge("", in.ID.CheckChosen(now))
-	}
-	if err := problems.Err(); err != nil {
+	asked, err := u.asked(in, now)
+	if err != nil {
 		return Grant{}, err
 	}
-	policy, err := u.Directory.Policy(ctx, in.TenantID, in.ApplicationID)
+	policy, err := u.policy(ctx, asked, in.Cookies)
 	if err != nil {
-		return Grant{}, fault("issue: read the policy", err)
-	}
-	if !policy.Active {
-		return Grant{}, domain.NewInvalid("applicationsId", domain.Inactive,
-			"the application is switched off: switch it on, or name another one")
-	}
-	if in.Cookies && policy.CookieDomain == "" && !policy.CookieHostOnly {
-		return Grant{}, domain.NewInvalid(domain.FieldCookieDomain, domain.Blank,
-			"set the application's cookieDomain to the domain that your pages share, "+
-				"or cookieHostOnly to true where they have this service's host")
-	}
-	issuer := domain.Issuer(u.Minter.PublicURL, in.TenantID, policy.Issuer)
-	if err := domain.CheckAccessTokenSize(asked, policy, issuer); err != nil {
 		return Grant{}, err
 	}
 	var token domain.RefreshToken
@@ -117,6 +88,48 @@ func (u *Issue) Do(ctx context.Context, in IssueInput) (Grant, error) {
 		}
 	}
 	return u.Minter.grant(ctx, token, policy, token.RotatedAt, now, 0)
+}
+
+// asked returns the refresh token that in describes, under a new id if in has none. It is checked as far as that needs
+// no store: what is wrong with the input is told before what is missing from the store, and never reaches it.
+func (u *Issue) asked(in IssueInput, now time.Time) (domain.RefreshToken, error) {
+	chosen := !in.ID.IsZero()
+	if !chosen {
+		var err error
+		if in.ID, err = domain.NewID(now, u.Random); err != nil {
+			return domain.RefreshToken{}, fmt.Errorf("issue: %w", err)
+		}
+	}
+	asked := domain.RefreshToken{
+		ID: in.ID, TenantID: in.TenantID, ApplicationID: in.ApplicationID, UserID: in.UserID,
+		Roles: in.Roles, Scopes: in.Scopes, Claims: in.Claims, MetaData: in.MetaData, Binding: in.Binding,
+		IssuedAt: in.IssuedAt, ExpiresAt: in.ExpiresAt,
+	}
+	var problems domain.Problems
+	problems.Merge("", asked.Validate())
+	if chosen {
+		problems.Merge("", in.ID.CheckChosen(now))
+	}
+	return asked, problems.Err()
+}
+
+// policy returns the policy that asked is issued under, or an *domain.Invalid if that policy does not allow it.
+func (u *Issue) policy(ctx context.Context, asked domain.RefreshToken, cookies bool) (domain.Policy, error) {
+	policy, err := u.Directory.Policy(ctx, asked.TenantID, asked.ApplicationID)
+	if err != nil {
+		return domain.Policy{}, fault("issue: read the policy", err)
+	}
+	if !policy.Active {
+		return domain.Policy{}, domain.NewInvalid("applicationsId", domain.Inactive,
+			"the application is switched off: switch it on, or name another one")
+	}
+	if cookies && policy.CookieDomain == "" && !policy.CookieHostOnly {
+		return domain.Policy{}, domain.NewInvalid(domain.FieldCookieDomain, domain.Blank,
+			"set the application's cookieDomain to the domain that your pages share, "+
+				"or cookieHostOnly to true where they have this service's host")
+	}
+	issuer := domain.Issuer(u.Minter.PublicURL, asked.TenantID, policy.Issuer)
+	return policy, domain.CheckAccessTokenSize(asked, policy, issuer)
 }
 
 // again finds what an earlier request of the same content issued, as it was issued.
