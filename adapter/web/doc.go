@@ -1,5 +1,5 @@
-// Package web is what every HTTP dialect of refreshd shares: request ids, the log line, limits, strict decoding, and the one table
-// from errors to statuses. It has no endpoint and writes no body: how an answer reads is the dialect's.
+// Package web is what every HTTP dialect of refreshd shares: request ids, the log line, limits, reading bodies and queries,
+// and the one table from errors to statuses. It has no endpoint and writes no body: how an answer reads is the dialect's.
 //
 // A dialect calls [New], registers its routes, and returns errors from its handlers. A handler reads its input with [Query],
 // [Body] and [PathParam], never with echo's Bind, and says for the log what happened with [Note].
@@ -10,10 +10,6 @@
 // It is 32 KiB at most, and the exchange takes one from anybody anyway.
 //
 // Decisions:
-//   - Strict decoding walks the bytes by itself and assigns by itself. encoding/json matches names in any case, takes the last
-//     of repeated names and replaces invalid UTF-8, all silently, so its result cannot be trusted unless everything that it is
-//     lenient about was refused before; and it knows no aliases. It still judges the grammar (one parser less to be wrong), and
-//     a fuzz test holds the result to what it would have decoded.
 //   - The client address is found with net/netip. echo's extractors trust private networks unless told otherwise and give up
 //     on an address with a port, which some proxies write.
 //   - CORS is echo's, behind an exact comparison: its own list takes wildcards, and an empty one means everybody.

@@ -6,6 +6,8 @@ import (
 	"strings"
 
 	"github.com/labstack/echo/v4"
+
+	"github.com/refreshd/refreshd/adapter/web/strict"
 )
 
 // Media says which media types a body may have.
@@ -22,26 +24,26 @@ const mimeMergePatch = "application/merge-patch+json"
 // HasBody reports whether the request has a body of at least one byte. Without one, its Content-Type means nothing.
 func HasBody(c echo.Context) bool { return len(Note(c).body) > 0 }
 
-// Body reads the request's body into a T, strictly: see [DecodeJSON] and [DecodeForm]. The error is ErrEmptyBody if there is
+// Body reads the request's body into a T, strictly: see [strict.DecodeJSON] and [strict.DecodeForm]. The error is strict.ErrEmptyBody if there is
 // none, a 415 if it is of another media type, has none, or is encoded (compressed), else a *domain.Invalid.
 func Body[T any](c echo.Context, media Media) (T, error) {
 	var none T
 	if !HasBody(c) {
-		return none, ErrEmptyBody
+		return none, strict.ErrEmptyBody
 	}
 	form, err := isForm(c, media)
 	if err != nil {
 		return none, err
 	}
 	if form {
-		return DecodeForm[T](string(Note(c).body))
+		return strict.DecodeForm[T](string(Note(c).body))
 	}
-	return DecodeJSON[T](Note(c).body)
+	return strict.DecodeJSON[T](Note(c).body)
 }
 
-// Query reads the query into a T, strictly: see [DecodeForm]. For an endpoint without parameters T is struct{}.
+// Query reads the query into a T, strictly: see [strict.DecodeForm]. For an endpoint without parameters T is struct{}.
 func Query[T any](c echo.Context) (T, error) {
-	return DecodeForm[T](c.Request().URL.RawQuery)
+	return strict.DecodeForm[T](c.Request().URL.RawQuery)
 }
 
 func isForm(c echo.Context, media Media) (bool, error) {

@@ -464,6 +464,10 @@ func TestOneLineSaysWhatHappenedAndNothingSecret(t *testing.T) {
 
 // A client that posts a bare token string as a form has sent it as a name, and one with a bug sends it as a member's.
 func TestNamesTheCallerMadeUpAreNotLogged(t *testing.T) {
+	type input struct {
+		UserID string          `json:"userId"`
+		Claims json.RawMessage `json:"claims"`
+	}
 	s := newSite(t, nil)
 	s.POST("/x", func(c echo.Context) error {
 		_, err := web.Body[input](c, web.JSONOrForm)

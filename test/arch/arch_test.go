@@ -42,7 +42,8 @@ var table = []rule{
 	{dir: "config", ours: set{"domain"}, libraries: set{"github.com/knadh/koanf"}},
 
 	{dir: "adapter", ours: set{"port", "domain"}, libraries: set{"*"}},
-	{dir: "adapter/web", ours: set{"usecase", "domain"}, libraries: set{"*"}},
+	{dir: "adapter/web", ours: set{"adapter/web/strict", "usecase", "domain"}, libraries: set{"*"}},
+	{dir: "adapter/web/strict", ours: set{"domain"}, libraries: set{"go.yaml.in/yaml/v3"}},
 	{dir: "adapter/httpapi", ours: set{"adapter/web", "usecase", "domain"}, libraries: set{"*"}},
 	{dir: "adapter/cli", ours: set{"adapter/web", "usecase", "domain"}, libraries: set{"*"}},
 	{dir: "adapter/gormstore", ours: set{"port", "domain"}, libraries: set{"*"}},
@@ -130,6 +131,7 @@ func TestCheckFindsWhatBreaksARule(t *testing.T) {
 		{"dialect", "adapter/httpapi/a.go", `import (_ ` + ours + `adapter/web"; _ ` + ours + `usecase"; _ "github.com/labstack/echo/v4/middleware")`, ""},
 		{"dialect, a port", "adapter/httpapi/a.go", `import _ ` + ours + `port"`, "adapter/httpapi/a.go:2: adapter/httpapi imports port"},
 		{"dialect, a store", "adapter/httpapi/a.go", `import _ ` + ours + `adapter/gormstore"`, "adapter/httpapi/a.go:2: adapter/httpapi imports adapter/gormstore"},
+		{"decoder, a use case", "adapter/web/strict/a.go", `import _ ` + ours + `usecase"`, "adapter/web/strict/a.go:2: adapter/web/strict imports usecase"},
 		{"web, a dialect", "adapter/web/a.go", `import _ ` + ours + `adapter/httpapi"`, "adapter/web/a.go:2: adapter/web imports adapter/httpapi"},
 		{"command line, ORM", "adapter/cli/a.go", `import _ "gorm.io/gorm"`, "adapter/cli/a.go:2: adapter/cli imports gorm.io/gorm"},
 		{"store", "adapter/gormstore/rows/a.go", `import (_ "gorm.io/gorm"; _ "github.com/jackc/pgx/v5/stdlib"; _ ` + ours + `adapter/gormstore"; _ ` + ours + `port")`, ""},

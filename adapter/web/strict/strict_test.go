@@ -1,4 +1,4 @@
-package web_test
+package strict_test
 
 import (
 	"encoding/json"
@@ -9,7 +9,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"github.com/refreshd/refreshd/adapter/web"
+	"github.com/refreshd/refreshd/adapter/web/strict"
 	"github.com/refreshd/refreshd/domain"
 )
 
@@ -46,18 +46,23 @@ type patch struct {
 
 func ptr[T any](v T) *T { return &v }
 
+func fieldsOf(t *testing.T, err error) []domain.FieldError {
+	t.Helper()
+	var invalid *domain.Invalid
+	if !errors.As(err, &invalid) {
+		t.Fatalf("got %T, want *domain.Invalid", err)
+	}
+	return invalid.Fields
+}
+
 // codesOf is the problems in err, as a client would read them.
 func codesOf(t *testing.T, err error) string {
 	t.Helper()
 	if err == nil {
 		return ""
 	}
-	var invalid *domain.Invalid
-	if !errors.As(err, &invalid) {
-		t.Fatalf("got %T, want *domain.Invalid", err)
-	}
 	var codes []string
-	for _, f := range invalid.Fields {
+	for _, f := range fieldsOf(t, err) {
 		codes = append(codes, f.Code())
 	}
 	return strings.Join(codes, " ")
@@ -137,7 +142,7 @@ func TestStrictJSONRefuses(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			in, err := web.DecodeJSON[input]([]byte(tt.body))
+			in, err := strict.DecodeJSON[input]([]byte(tt.body))
 			if got := codesOf(t, err); got != tt.want {
 				t.Errorf("got %q, want %q", got, tt.want)
 			}
@@ -178,7 +183,7 @@ func TestStrictJSONAccepts(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			got, err := web.DecodeJSON[input]([]byte(tt.body))
+			got, err := strict.DecodeJSON[input]([]byte(tt.body))
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -201,8 +206,8 @@ func TestMessagesSayWhatToDoAndNeverTheValue(t *testing.T) {
 		{`["4711"]`, "the body must be an object, not a list"},
 	}
 	for _, tt := range tests {
-		_, err := web.DecodeJSON[input]([]byte(tt.body))
-		if got := web.FieldErrors(err)[0].Message; got != tt.want {
+		_, err := strict.DecodeJSON[input]([]byte(tt.body))
+		if got := fieldsOf(t, err)[0].Message; got != tt.want {
 			t.Errorf("%s: got %q, want %q", tt.body, got, tt.want)
 		}
 		if strings.Contains(err.Error(), "4711") {
@@ -217,19 +222,19 @@ func TestAnAnswerIsNotLongerThanTwentyProblems(t *testing.T) {
 	for i := range 2000 {
 		body.WriteString(`,"` + string(rune('a'+i%26)) + strings.Repeat("x", i%50) + `":1`)
 	}
-	_, err := web.DecodeJSON[input]([]byte("{" + body.String()[1:] + "}"))
-	if got := len(web.FieldErrors(err)); got != 20 {
+	_, err := strict.DecodeJSON[input]([]byte("{" + body.String()[1:] + "}"))
+	if got := len(fieldsOf(t, err)); got != 20 {
 		t.Errorf("got %d problems, want 20", got)
 	}
 }
 
 func TestEmptyBodyIsToldApart(t *testing.T) {
-	_, err := web.DecodeJSON[input](nil)
-	if !errors.Is(err, web.ErrEmptyBody) {
+	_, err := strict.DecodeJSON[input](nil)
+	if !errors.Is(err, strict.ErrEmptyBody) {
 		t.Errorf("got %v, want ErrEmptyBody", err)
 	}
-	_, err = web.DecodeJSON[input]([]byte("x"))
-	if errors.Is(err, web.ErrEmptyBody) {
+	_, err = strict.DecodeJSON[input]([]byte("x"))
+	if errors.Is(err, strict.ErrEmptyBody) {
 		t.Error("a wrong body is taken for none")
 	}
 }
@@ -269,7 +274,7 @@ func TestStrictForm(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			got, err := web.DecodeForm[input](tt.form)
+			got, err := strict.DecodeForm[input](tt.form)
 			if codes := codesOf(t, err); codes != tt.codes {
 				t.Errorf("got %q, want %q", codes, tt.codes)
 			}
@@ -283,36 +288,36 @@ func TestStrictForm(t *testing.T) {
 // A type that cannot be decoded strictly is a fault of the programmer, which the first request of any test must show.
 func TestTargetsThatCannotBeStrictPanic(t *testing.T) {
 	tests := map[string]func(){
-		"no struct": func() { _, _ = web.DecodeJSON[string]([]byte(`{}`)) },
-		"no tag":    func() { _, _ = web.DecodeJSON[struct{ A string }]([]byte(`{}`)) },
-		"embedded":  func() { _, _ = web.DecodeJSON[struct{ input }]([]byte(`{}`)) },
+		"no struct": func() { _, _ = strict.DecodeJSON[string]([]byte(`{}`)) },
+		"no tag":    func() { _, _ = strict.DecodeJSON[struct{ A string }]([]byte(`{}`)) },
+		"embedded":  func() { _, _ = strict.DecodeJSON[struct{ input }]([]byte(`{}`)) },
 		"any": func() {
-			_, _ = web.DecodeJSON[struct {
+			_, _ = strict.DecodeJSON[struct {
 				A any `json:"a"`
 			}]([]byte(`{}`))
 		},
 		"float": func() {
-			_, _ = web.DecodeForm[struct {
+			_, _ = strict.DecodeForm[struct {
 				A []float64 `json:"a"`
 			}]("")
 		},
 		"bytes": func() {
-			_, _ = web.DecodeForm[struct {
+			_, _ = strict.DecodeForm[struct {
 				A []byte `json:"a"`
 			}]("")
 		},
 		"integer keys": func() {
-			_, _ = web.DecodeForm[struct {
+			_, _ = strict.DecodeForm[struct {
 				A map[int]string `json:"a"`
 			}]("")
 		},
 		"decodes self": func() {
-			_, _ = web.DecodeForm[struct {
+			_, _ = strict.DecodeForm[struct {
 				A time.Time `json:"a"`
 			}]("")
 		},
 		"one name, two": func() {
-			_, _ = web.DecodeForm[struct {
+			_, _ = strict.DecodeForm[struct {
 				A string `json:"a" alias:"b"`
 				B string `json:"b"`
 			}]("")
@@ -349,7 +354,7 @@ func BenchmarkDecodeJSON(b *testing.B) {
 	body := []byte(`{"userId":"ann","roles":["admin","user"],"claims":{"plan":"pro","seats":[1,2,3]},"metaData":{"device":{"name":"phone","type":"MOBILE"}}}`)
 	b.ReportAllocs()
 	for b.Loop() {
-		if _, err := web.DecodeJSON[input](body); err != nil {
+		if _, err := strict.DecodeJSON[input](body); err != nil {
 			b.Fatal(err)
 		}
 	}

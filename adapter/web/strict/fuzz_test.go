@@ -1,4 +1,4 @@
-package web_test
+package strict_test
 
 import (
 	"bytes"
@@ -15,7 +15,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"github.com/refreshd/refreshd/adapter/web"
+	"github.com/refreshd/refreshd/adapter/web/strict"
 )
 
 // reference decides by itself, token by token of encoding/json, whether a document is one that DecodeJSON promises to take. It
@@ -152,7 +152,7 @@ func FuzzStrictJSONTakesWhatTheReferenceTakes(f *testing.F) {
 		f.Add([]byte(seed))
 	}
 	f.Fuzz(func(t *testing.T, data []byte) {
-		got, err := web.DecodeJSON[plain](data)
+		got, err := strict.DecodeJSON[plain](data)
 		if want := accepted(data, reflect.TypeFor[plain]()); (err == nil) != want {
 			t.Fatalf("%q: got %v; the reference takes it: %t", data, err, want)
 		}
@@ -191,7 +191,7 @@ func FuzzStrictFormTakesWhatTheReferenceTakes(f *testing.F) {
 		f.Add(seed)
 	}
 	f.Fuzz(func(t *testing.T, form string) {
-		got, err := web.DecodeForm[scalars](form)
+		got, err := strict.DecodeForm[scalars](form)
 		want, ok := formByReference(form)
 		if (err == nil) != ok {
 			t.Fatalf("%q: got %v; the reference takes it: %t", form, err, ok)

@@ -1,4 +1,10 @@
-package web
+// Package strict reads JSON and forms into structs, and refuses what two readers could understand differently.
+//
+// It walks the bytes by itself and assigns by itself. encoding/json matches names in any case, takes the last of repeated
+// names and replaces invalid UTF-8, all silently, so its result cannot be trusted unless everything that it is lenient
+// about was refused before; and it knows no aliases. It still judges the grammar (one parser less to be wrong), and a fuzz
+// test holds the result to what it would have decoded.
+package strict
 
 import (
 	"bytes"
@@ -171,7 +177,7 @@ func planOf(t reflect.Type) *plan {
 	}
 	p := &plan{byName: map[string]field{}}
 	if t.Kind() != reflect.Struct {
-		panic(fmt.Sprintf("web: %v is no struct", t))
+		panic(fmt.Sprintf("strict: %v is no struct", t))
 	}
 	for i := range t.NumField() {
 		sf := t.Field(i)
@@ -180,7 +186,7 @@ func planOf(t reflect.Type) *plan {
 			continue
 		}
 		if name == "" || !sf.IsExported() || sf.Anonymous {
-			panic(fmt.Sprintf("web: %v.%s must be an ordinary exported field with a json tag", t, sf.Name))
+			panic(fmt.Sprintf("strict: %v.%s must be an ordinary exported field with a json tag", t, sf.Name))
 		}
 		mustDecode(sf.Type)
 		names := []string{name}
@@ -189,7 +195,7 @@ func planOf(t reflect.Type) *plan {
 		}
 		for _, n := range names {
 			if _, taken := p.byName[n]; taken {
-				panic(fmt.Sprintf("web: %v has the name %q twice", t, n))
+				panic(fmt.Sprintf("strict: %v has the name %q twice", t, n))
 			}
 			p.byName[n] = field{index: i, name: name}
 		}
@@ -210,7 +216,7 @@ func mustDecode(t reflect.Type) {
 		return
 	}
 	if p := reflect.PointerTo(t); p.Implements(jsonUnmarshaler) || p.Implements(textUnmarshaler) {
-		panic(fmt.Sprintf("web: %v decodes itself; decode a plain type and convert it", t))
+		panic(fmt.Sprintf("strict: %v decodes itself; decode a plain type and convert it", t))
 	}
 	switch t.Kind() {
 	case reflect.String, reflect.Bool, reflect.Int, reflect.Int8, reflect.Int16, reflect.Int32, reflect.Int64, reflect.Struct:
@@ -218,11 +224,11 @@ func mustDecode(t reflect.Type) {
 		mustDecode(t.Elem())
 	case reflect.Map:
 		if t.Key() != reflect.TypeFor[string]() {
-			panic(fmt.Sprintf("web: the keys of %v are no strings", t))
+			panic(fmt.Sprintf("strict: the keys of %v are no strings", t))
 		}
 		mustDecode(t.Elem())
 	default:
-		panic(fmt.Sprintf("web: cannot decode into %v", t))
+		panic(fmt.Sprintf("strict: cannot decode into %v", t))
 	}
 }
 
