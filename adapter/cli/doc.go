@@ -1,5 +1,5 @@
 // Package cli is what the command line reads and writes: the kickstart file, the help texts, what apply did, what the first
-// start shows. It is not the command line itself: the verbs are put together in cmd/refreshd, and settings are the config
+// start shows. It is not the command line itself: the verbs are put together in cmd/run, and settings are the config
 // package's.
 //
 // The one thing to know is that [ReadKickstart] checks how a kickstart file is written, and the use case what it says.

@@ -33,7 +33,7 @@ func testClock() time.Time {
 // clocked is the program with a clock that a test sets, built once.
 var clocked = sync.OnceValues(func() (path string, err error) {
 	path = filepath.Join(filepath.Dir(program), "clocked")
-	return path, buildChanged(path, "cmd/refreshd/wire.go", func(text string) string {
+	return path, buildChanged(path, "cmd/run/wire.go", func(text string) string {
 		const clock = "clock: time.Now,\n"
 		if strings.Count(text, clock) != 1 {
 			return text

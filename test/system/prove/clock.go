@@ -30,7 +30,7 @@ func (c clock) when(t instant) time.Time {
 }
 
 // clockSource goes into the program under test, and into no other: it replaces time.Now in the composition root.
-const clockSource = `package main
+const clockSource = `package run
 
 import (
 	"fmt"

@@ -21,7 +21,7 @@ type change struct{ file, from, to string }
 
 // clockPatch gives the program under test the prover's clock. It, and nothing else, is what a program that is proved differs in from
 // one that is shipped, and it is put in by `go build -overlay`: there is no hook in the source.
-var clockPatch = []change{{"cmd/refreshd/wire.go", "clock: time.Now,\n", "clock: provedClock(time.Now),\n"}}
+var clockPatch = []change{{"cmd/run/wire.go", "clock: time.Now,\n", "clock: provedClock(time.Now),\n"}}
 
 // mutant is a way to break the service.
 type mutant struct {
@@ -47,7 +47,7 @@ func overlay(dir string, changes []change) (path string, err error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return "", err
 	}
-	texts := map[string]string{"cmd/refreshd/prove_clock.go": clockSource}
+	texts := map[string]string{"cmd/run/prove_clock.go": clockSource}
 	for _, c := range slices.Concat(clockPatch, changes) {
 		text, ok := texts[c.file]
 		if !ok {

@@ -1,4 +1,4 @@
-package main
+package run
 
 import (
 	"bytes"
@@ -47,7 +47,7 @@ type service struct {
 // newService is what needs no store.
 func (p process) newService(c config.Config) *service {
 	return &service{
-		signer: jwxsigner.New(rand.Reader), metrics: metrics.New(programVersion()), log: p.logger(c), clock: time.Now,
+		signer: jwxsigner.New(rand.Reader), metrics: metrics.New(p.programVersion()), log: p.logger(c), clock: time.Now,
 	}
 }
 

@@ -1,4 +1,4 @@
-package main
+package run
 
 // The events of the log that are not those of a request or a statement. README lists all.
 const (

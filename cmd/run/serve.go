@@ -1,4 +1,4 @@
-package main
+package run
 
 import (
 	"context"
@@ -102,7 +102,7 @@ func (p process) serve(ctx context.Context, c config.Config) (err error) {
 	reading := begin(context.WithoutCancel(ctx), func(ctx context.Context) { s.readKeys(ctx, hangups(p.stderr)) })
 	purging := begin(ctx, func(ctx context.Context) { s.runJanitor(ctx, c) })
 	s.log.Info("listening", "event", eventListening, "address", listener.Addr().String(), "url", publicURL,
-		"database", c.Database.Redacted(), "version", programVersion())
+		"database", c.Database.Redacted(), "version", p.programVersion())
 
 	select {
 	case <-ctx.Done():
