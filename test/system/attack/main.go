@@ -31,7 +31,6 @@ import (
 	"os"
 	"os/signal"
 	"slices"
-	"strings"
 	"syscall"
 	"time"
 
@@ -45,6 +44,9 @@ type part struct {
 	limit       time.Duration // for one program; a part that takes longer has failed
 	run         func(context.Context, *attack) error
 }
+
+// Label makes it a rig.Part.
+func (p part) Label() (name, about string) { return p.name, p.about }
 
 var parts = []part{
 	{"aborted", "860 requests a second that are sent and reset, PostgreSQL", 12 * time.Minute, abortedPart},
@@ -119,25 +121,17 @@ func main() {
 func start(ctx context.Context, args []string) (err error) {
 	flags := flag.NewFlagSet("attack", flag.ContinueOnError)
 	quick := flags.Bool("quick", false, "shorter windows and fewer tenants, for a first look")
-	names := flags.String("part", "", "only these parts, separated by commas")
+	chosenParts := rig.PartFlag(flags, "Attacks the service.", parts, parts)
 	base := flags.String("base", "", "a commit whose program is attacked as well")
 	printOnly := flags.Bool("report", false, "end with status 0 although a target was missed or a part failed")
 	version := flags.String("version", "", "of the source, for the report")
-	flags.Usage = func() {
-		fmt.Fprintln(flags.Output(), "Attacks the service. Flags:")
-		flags.PrintDefaults()
-		fmt.Fprintln(flags.Output(), "Parts:")
-		for _, p := range parts {
-			fmt.Fprintf(flags.Output(), "  %-8s %s\n", p.name, p.about)
-		}
-	}
 	if err := flags.Parse(args); err != nil {
 		return err
 	}
 	if flags.NArg() > 0 {
 		return fmt.Errorf("%q is no flag", flags.Arg(0))
 	}
-	chosen, err := choose(*names)
+	chosen, err := chosenParts()
 	if err != nil {
 		return err
 	}
@@ -185,21 +179,6 @@ func start(ctx context.Context, args []string) (err error) {
 		return fmt.Errorf("%d targets were missed", missed)
 	}
 	return nil
-}
-
-func choose(names string) ([]part, error) {
-	if names == "" {
-		return parts, nil
-	}
-	var chosen []part
-	for name := range strings.SplitSeq(names, ",") {
-		i := slices.IndexFunc(parts, func(p part) bool { return p.name == name })
-		if i < 0 {
-			return nil, fmt.Errorf("there is no part %q: -help lists them", name)
-		}
-		chosen = append(chosen, parts[i])
-	}
-	return chosen, nil
 }
 
 // one runs a part. Its failure is a target that was missed: the next part runs all the same.

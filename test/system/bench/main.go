@@ -59,6 +59,9 @@ type part struct {
 	apart       bool // only if it is named
 }
 
+// Label makes it a rig.Part.
+func (p part) Label() (name, about string) { return p.name, p.about }
+
 var parts = []part{
 	{name: "exchange", about: "exchange of a pool on PostgreSQL, against pgbench", run: exchangePart},
 	{name: "store", about: "exchange in the store alone, against pgbench", run: storePart},
@@ -109,22 +112,14 @@ func start(ctx context.Context, args []string) error {
 	quick := flags.Bool("quick", false, "two to three minutes, for a first look")
 	long := flags.Bool("full", false, "an hour or more, with what does not fit into ten minutes: 1000 rotations of 10 000 tokens")
 	profiles := flags.String("profile", "", "measure nothing, and leave profiles of the service under load in this directory")
-	names := flags.String("part", "", "only these parts, separated by commas")
+	chosenParts := rig.PartFlag(flags, "Measures the service.", parts, usual())
 	out := flags.String("out", "bench.md", "the file that the report is written to as well; empty for none")
 	base := flags.String("base", "", "a commit whose program the parts exchange and cost measure beside this one")
 	version := flags.String("version", "", "of the source, for the report")
-	flags.Usage = func() {
-		fmt.Fprintln(flags.Output(), "Measures the service. Flags:")
-		flags.PrintDefaults()
-		fmt.Fprintln(flags.Output(), "Parts:")
-		for _, p := range parts {
-			fmt.Fprintf(flags.Output(), "  %-10s %s\n", p.name, p.about)
-		}
-	}
 	if err := flags.Parse(args); err != nil {
 		return err
 	}
-	chosen, err := choose(*names)
+	chosen, err := chosenParts()
 	if err != nil {
 		return err
 	}
@@ -152,21 +147,6 @@ func start(ctx context.Context, args []string) error {
 // usual are the parts that run if none is named.
 func usual() []part {
 	return slices.DeleteFunc(slices.Clone(parts), func(p part) bool { return p.apart })
-}
-
-func choose(names string) ([]part, error) {
-	if names == "" {
-		return usual(), nil
-	}
-	var chosen []part
-	for name := range strings.SplitSeq(names, ",") {
-		i := slices.IndexFunc(parts, func(p part) bool { return p.name == name })
-		if i < 0 {
-			return nil, fmt.Errorf("there is no part %q: -help lists them", name)
-		}
-		chosen = append(chosen, parts[i])
-	}
-	return chosen, nil
 }
 
 // prepared calls f with everything in place, and leaves nothing behind.

@@ -17,7 +17,6 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
-	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -31,6 +30,9 @@ type part struct {
 	limit       time.Duration // a part that takes longer has failed
 	run         func(context.Context, *harness) error
 }
+
+// Label makes it a rig.Part.
+func (p part) Label() (name, about string) { return p.name, p.about }
 
 var parts = []part{
 	{"pairs", "two cookies of sessions in every state, form and order: one login suffices", 4 * time.Minute, pairsPart},
@@ -70,24 +72,16 @@ func main() {
 
 func start(ctx context.Context, args []string) (err error) {
 	flags := flag.NewFlagSet("browser", flag.ContinueOnError)
-	names := flags.String("part", "", "only these parts, separated by commas")
+	chosenParts := rig.PartFlag(flags, "Holds the rules for cookies to what Chromium does.", parts, parts)
 	shots := flags.String("shots", "", "a directory for pictures of /docs; none are taken without it")
 	version := flags.String("version", "", "of the source, for the report")
-	flags.Usage = func() {
-		fmt.Fprintln(flags.Output(), "Holds the rules for cookies to what Chromium does. Flags:")
-		flags.PrintDefaults()
-		fmt.Fprintln(flags.Output(), "Parts:")
-		for _, p := range parts {
-			fmt.Fprintf(flags.Output(), "  %-9s %s\n", p.name, p.about)
-		}
-	}
 	if err := flags.Parse(args); err != nil {
 		return err
 	}
 	if flags.NArg() > 0 {
 		return fmt.Errorf("%q is no flag", flags.Arg(0))
 	}
-	chosen, err := choose(*names)
+	chosen, err := chosenParts()
 	if err != nil {
 		return err
 	}
@@ -130,21 +124,6 @@ func start(ctx context.Context, args []string) (err error) {
 		return fmt.Errorf("%d times something was not as it has to be", h.failed)
 	}
 	return nil
-}
-
-func choose(names string) ([]part, error) {
-	if names == "" {
-		return parts, nil
-	}
-	var chosen []part
-	for name := range strings.SplitSeq(names, ",") {
-		i := slices.IndexFunc(parts, func(p part) bool { return p.name == name })
-		if i < 0 {
-			return nil, fmt.Errorf("there is no part %q: -help lists them", name)
-		}
-		chosen = append(chosen, parts[i])
-	}
-	return chosen, nil
 }
 
 // one runs a part. After a failure the next part runs all the same.
