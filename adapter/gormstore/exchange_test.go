@@ -260,31 +260,6 @@ WHERE indexrelname = 'refresh_tokens_user'`).Scan(&searches); err != nil {
 	}
 }
 
-// planOf is how SQLite runs a statement, whatever its arguments.
-func planOf(t *testing.T, db *sql.DB, statement string) (plan []string) {
-	t.Helper()
-	args := make([]any, 0, 30)
-	for strings.Contains(statement, fmt.Sprintf("$%d", len(args)+1)) {
-		args = append(args, 0)
-	}
-	rows := must(db.QueryContext(t.Context(), "EXPLAIN QUERY PLAN "+statement, args...))(t)
-	defer rows.Close()
-	for rows.Next() {
-		var id, parent, unused int
-		var detail string
-		if err := rows.Scan(&id, &parent, &unused, &detail); err != nil {
-			t.Fatal(err)
-		}
-		if !strings.HasPrefix(detail, "CORRELATED") {
-			plan = append(plan, detail)
-		}
-	}
-	if err := rows.Err(); err != nil {
-		t.Fatal(err)
-	}
-	return plan
-}
-
 func TestSQLiteExchangesSearchByKey(t *testing.T) {
 	t.Parallel()
 	d := onSQLite(t)

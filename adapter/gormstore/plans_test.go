@@ -169,17 +169,25 @@ func TestPostgresListsCountsAndChangesFollowTheirIndexes(t *testing.T) {
 	explain("where one tenant has most")
 }
 
-// planText runs a query and joins the lines that it returns.
-func planText(t *testing.T, conn interface {
+// querier is a pool or one of its connections.
+type querier interface {
 	QueryContext(context.Context, string, ...any) (*sql.Rows, error)
-}, query string) string {
+}
+
+// lines runs a query and returns the last column of its rows.
+func lines(t *testing.T, db querier, query string, args ...any) (lines []string) {
 	t.Helper()
-	rows := must(conn.QueryContext(t.Context(), query))(t)
+	rows := must(db.QueryContext(t.Context(), query, args...))(t)
 	defer rows.Close()
-	var lines []string
+	columns := must(rows.Columns())(t)
 	for rows.Next() {
+		row := make([]any, len(columns))
+		for i := range row {
+			row[i] = new(any)
+		}
 		var line string
-		if err := rows.Scan(&line); err != nil {
+		row[len(row)-1] = &line
+		if err := rows.Scan(row...); err != nil {
 			t.Fatal(err)
 		}
 		lines = append(lines, line)
@@ -187,7 +195,24 @@ func planText(t *testing.T, conn interface {
 	if err := rows.Err(); err != nil {
 		t.Fatal(err)
 	}
-	return strings.Join(lines, "\n")
+	return lines
+}
+
+// planText runs a query and joins the lines that it returns.
+func planText(t *testing.T, db querier, query string) string {
+	t.Helper()
+	return strings.Join(lines(t, db, query), "\n")
+}
+
+// planOf is how SQLite runs a statement, whatever its arguments.
+func planOf(t *testing.T, db querier, statement string) []string {
+	t.Helper()
+	args := make([]any, 0, 30)
+	for strings.Contains(statement, fmt.Sprintf("$%d", len(args)+1)) {
+		args = append(args, 0)
+	}
+	plan := lines(t, db, "EXPLAIN QUERY PLAN "+statement, args...)
+	return slices.DeleteFunc(plan, func(detail string) bool { return strings.HasPrefix(detail, "CORRELATED") })
 }
 
 func TestSQLiteListsCountsAndChangesFollowTheirIndexes(t *testing.T) {
