@@ -91,6 +91,15 @@ func namedTenant(c echo.Context) (string, error) {
 	return tenant, nil
 }
 
+// requiredTenant is namedTenant, but refuses a request that names none.
+func requiredTenant(c echo.Context) (string, error) {
+	tenantID, err := namedTenant(c)
+	if err == nil && tenantID == "" {
+		err = domain.NewInvalid(tenantHeader, domain.Blank, "name the tenant in this header")
+	}
+	return tenantID, err
+}
+
 // backend identifies a caller that needs an API key with method on one of paths, and the tenant it means: first who,
 // then for whom.
 func (a *API) backend(c echo.Context, method string, paths ...string) (tenantID string, err error) {
@@ -138,12 +147,9 @@ func (a *API) backendOrOwner(c echo.Context, method string, paths ...string) (
 }
 
 func (a *API) tenantFor(c echo.Context, caller usecase.Caller) (string, error) {
-	tenantID, err := namedTenant(c)
+	tenantID, err := requiredTenant(c)
 	if err != nil {
 		return "", err
-	}
-	if tenantID == "" {
-		return "", domain.NewInvalid(tenantHeader, domain.Blank, "name the tenant in this header")
 	}
 	if err := a.Authenticate.Tenant(c.Request().Context(), caller, tenantID); err != nil {
 		return "", tellWhy(c, credentialKind(c), err)

@@ -61,12 +61,9 @@ func (a *API) leaving(c echo.Context) (*leaving, error) {
 // none was revoked; and where the request was not decided: no tenant is named, the store failed (5xx), or a limit was
 // reached (429).
 func (a *API) logout(c echo.Context, l leaving) error {
-	tenantID, err := namedTenant(c)
+	tenantID, err := requiredTenant(c)
 	if err != nil {
 		return err
-	}
-	if tenantID == "" {
-		return domain.NewInvalid(tenantHeader, domain.Blank, "name the tenant in this header")
 	}
 	record := web.Note(c)
 	ids, err := a.Logout.Do(c.Request().Context(), usecase.LogoutInput{
