@@ -127,6 +127,16 @@ func newEmptyService(t testing.TB) *service {
 	return s
 }
 
+// setPublicURL serves the API of s at another public URL.
+func (s *service) setPublicURL(t testing.TB, publicURL string) {
+	t.Helper()
+	s.api.PublicURL = publicURL
+	var err error
+	if s.handler, err = s.api.Handler(); err != nil {
+		t.Fatal(err)
+	}
+}
+
 func (s *service) apply(t testing.TB, k usecase.Kickstart) {
 	t.Helper()
 	apply := &usecase.Apply{Directory: s.store, APIKeys: s.store, Keys: s.store.opened}

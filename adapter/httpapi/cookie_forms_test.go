@@ -24,7 +24,7 @@ func TestACookieIsDeletedInEachPathAndPartition(t *testing.T) {
 	} {
 		t.Run(test.publicURL+test.target, func(t *testing.T) {
 			s := newService(t)
-			s.api.PublicURL = test.publicURL
+			s.setPublicURL(t, test.publicURL)
 			got := s.do(t, "POST", test.target, host("auth.acme.example"),
 				cookie("refresh_token", s.issue(t, "shop", "ada").RefreshToken),
 				cookie("refresh_token", s.issue(t, "shop", "bob").RefreshToken)).want(t, 400, "[conflict]refreshToken")
@@ -92,7 +92,7 @@ func TestAFewResponsesDeleteEveryFormOfACookie(t *testing.T) {
 			[]string{"/", "/a", "/a/", "/a/jwt", "/a/jwt/", "/a/jwt/refresh", "/jwt", "/jwt/", "/jwt/refresh"}},
 	} {
 		s := newService(t)
-		s.api.PublicURL = test.publicURL
+		s.setPublicURL(t, test.publicURL)
 		deleted := map[deletedForm]int{}
 		for range test.responses {
 			got := s.do(t, "POST", "/jwt/refresh?cookieName="+test.name, host(test.host), cookie(test.name, forgedString))
@@ -149,7 +149,7 @@ func TestDeletedCookiesLeaveRoomInTheHeaders(t *testing.T) {
 func TestTheMostImportantFormsOfTwoLongHostsAreDeleted(t *testing.T) {
 	s := newService(t)
 	parts := func(letter string) string { return strings.Repeat(strings.Repeat(letter, 60)+".", 3) + "acme.example" }
-	s.api.PublicURL = "https://" + parts("b")
+	s.setPublicURL(t, "https://"+parts("b"))
 	dead := s.issue(t, "cookies", "ada")
 	s.do(t, "DELETE", "/jwt/refresh/"+dead.RefreshTokenID, backend).want(t, 200)
 	name := strings.Repeat("n", 64)

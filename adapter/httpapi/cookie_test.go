@@ -338,7 +338,7 @@ func TestTheAccessCookieIsNotRead(t *testing.T) {
 // nginx shows its own upstream address as the host unless it is told otherwise.
 func TestCookiesAreSecureWhereThePublicURLIs(t *testing.T) {
 	s := newService(t)
-	s.api.PublicURL = publicURL
+	s.setPublicURL(t, publicURL)
 	g := s.issue(t, "shop", "ada")
 	got := s.do(t, "POST", "/jwt/refresh", host("127.0.0.1:3000"), byCookie(g)).want(t, 200)
 	if c := got.cookie["refresh_token"]; c == nil || !c.Secure {
@@ -364,7 +364,7 @@ func TestThePublicURLSaysWhatTheOwnOriginIs(t *testing.T) {
 		{"", "127.0.0.1:8080", "http://127.0.0.1:8080", true},
 	} {
 		s := newService(t)
-		s.api.PublicURL = test.publicURL
+		s.setPublicURL(t, test.publicURL)
 		g := s.issue(t, "shop", "ada")
 		want := 400
 		if test.own {

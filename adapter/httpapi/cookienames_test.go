@@ -243,7 +243,7 @@ func TestACookieIsDeletedInEveryFormInWhichItCanHaveCome(t *testing.T) {
 		{"", "", nil},
 	} {
 		s := newService(t)
-		s.api.PublicURL = test.publicURL
+		s.setPublicURL(t, test.publicURL)
 		got := s.do(t, "POST", "/jwt/refresh", host(test.host), cookie("refresh_token", forgedString)).
 			want(t, 400, "[invalid]refreshToken")
 		t.Run(test.host[:min(len(test.host), 40)], func(t *testing.T) { got.dropsCookies(t, test.domains...) })
@@ -306,7 +306,7 @@ func TestAnIssueSetsTheCookies(t *testing.T) {
 		{"http://localhost:3000", false}, {"https://localhost", true}, {"", true},
 	} {
 		s := newService(t)
-		s.api.PublicURL = test.publicURL
+		s.setPublicURL(t, test.publicURL)
 		got := issue(s, t, "cookies").want(t, 200)
 		g := got.grant(t)
 		for name, want := range map[string]string{"refresh_token": g.RefreshToken, "access_token": g.Token} {

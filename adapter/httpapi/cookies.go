@@ -93,8 +93,8 @@ func (a *API) isOwn(origin, host string) bool {
 	if host == "" || !strings.EqualFold(own, host) {
 		return false
 	}
-	if public, err := url.Parse(a.PublicURL); err == nil && strings.EqualFold(public.Host, host) {
-		return scheme == public.Scheme
+	if strings.EqualFold(a.public.Host, host) {
+		return scheme == a.public.Scheme
 	}
 	return scheme == "https" || scheme == "http" && web.IsLoopback(host)
 }
@@ -283,11 +283,7 @@ func (a *API) deleteCookies(c echo.Context, name string, p domain.Policy) {
 // publicPaths are those of cookies that browsers send to the service by its public URL, which may have a path that a
 // proxy removes.
 func (a *API) publicPaths(c echo.Context) []string {
-	prefix := ""
-	if public, err := url.Parse(a.PublicURL); err == nil {
-		prefix = public.EscapedPath()
-	}
-	return cookiePaths(prefix + readPath(c))
+	return cookiePaths(a.public.EscapedPath() + readPath(c))
 }
 
 // servicePaths are those of cookies that browsers send to the service itself.
@@ -344,8 +340,7 @@ func (a *API) jar(c echo.Context) *cookieJar {
 // issuedCookies sets the cookies of a grant for a backend to pass on. The request is the backend's, so that the public
 // URL says whether browsers reach the service in the clear.
 func (a *API) issuedCookies(c echo.Context, g usecase.Grant) {
-	public, err := url.Parse(a.PublicURL)
-	j := &cookieJar{secure: err != nil || public.Scheme != "http" || !web.IsLoopback(public.Host)}
+	j := &cookieJar{secure: a.public.Scheme != "http" || !web.IsLoopback(a.public.Host)}
 	j.set(g)
 	j.send(c)
 }
@@ -362,11 +357,7 @@ func (a *API) cookieDomains(c echo.Context, p domain.Policy) (likely, all []stri
 			*to = append(*to, d)
 		}
 	}
-	hosts := []string{c.Request().Host}
-	if public, err := url.Parse(a.PublicURL); err == nil {
-		hosts = append(hosts, public.Host)
-	}
-	for _, host := range hosts {
+	for _, host := range []string{c.Request().Host, a.public.Host} {
 		parents := parentDomains(host)
 		for _, d := range parents {
 			add(&all, d)

@@ -14,6 +14,7 @@ import (
 	"log/slog"
 	"net/http"
 	"net/netip"
+	"net/url"
 
 	"github.com/labstack/echo/v4"
 
@@ -37,6 +38,7 @@ type API struct {
 	Log *slog.Logger
 	// PublicURL is where clients reach the API.
 	PublicURL string
+	public    *url.URL // PublicURL, from Handler on
 	// ExampleTenantID and ExampleApplicationID are for the documents, see [Examples].
 	ExampleTenantID, ExampleApplicationID string
 
@@ -49,8 +51,13 @@ type API struct {
 	Exchanged func(usecase.Exchanged)
 }
 
-// Handler is the API with its documentation. An error means that openapi.yaml, which is part of the program, is broken.
+// Handler is the API with its documentation. An error means that PublicURL is none, or that openapi.yaml, which is part
+// of the program, is broken.
 func (a *API) Handler() (http.Handler, error) {
+	var err error
+	if a.public, err = url.Parse(a.PublicURL); err != nil {
+		return nil, fmt.Errorf("httpapi: the public URL: %w", err)
+	}
 	e := web.New(web.Options{
 		Log: a.Log, Render: renderRefusal, TrustedProxies: a.TrustedProxies, Origins: a.Origins, Observe: a.Observe,
 		Guard: a.Guard, APIKey: offeredKey,

@@ -147,7 +147,7 @@ func TestNoFormOfANeighboursCookieTrapsAUserForLongerThanOneLogin(t *testing.T) 
 		{"/id", "/jwt/refresh/", []string{"/id", "/id/jwt/refresh", "/id/jwt/refresh/"}},
 	} {
 		s := newService(t)
-		s.api.PublicURL = "https://" + acmeHost + test.prefix
+		s.setPublicURL(t, "https://"+acmeHost+test.prefix)
 		s.set(t, "cookies", func(settings *domain.Settings) { settings.CookieDomain = new(acmeHost) })
 		for _, path := range test.paths {
 			for _, partitioned := range []bool{false, true} {
