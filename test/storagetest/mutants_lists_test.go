@@ -313,6 +313,16 @@ func (f *faulty) changesAs(believe func(stored domain.RefreshToken, c *domain.Ch
 	}
 }
 
+// changesUnrotated is a Change for which a rotation in between is a conflict.
+func (f *faulty) changesUnrotated(ctx context.Context, tenantID string, changes []domain.Change, now time.Time) error {
+	for _, c := range changes {
+		if s, err := f.within.Snapshot(ctx, c.Before.ID); err == nil && s.Token.Generation != c.Before.Generation {
+			return domain.ErrConflict
+		}
+	}
+	return f.within.Change(ctx, tenantID, changes, now)
+}
+
 // changesToo makes Change store more, by a Swap of what it has changed.
 func (f *faulty) changesToo(more func(c domain.Change, t *domain.RefreshToken)) {
 	f.change = func(ctx context.Context, tenantID string, changes []domain.Change, now time.Time) error {
@@ -438,14 +448,7 @@ var changeMutants = []mutant{
 		clause: "RefreshTokens/Change/compares nothing else",
 		fault:  "a change of before a rotation is a conflict",
 		inject: func(f *faulty) {
-			f.change = func(ctx context.Context, tenantID string, changes []domain.Change, now time.Time) error {
-				for _, c := range changes {
-					if s, err := f.within.Snapshot(ctx, c.Before.ID); err == nil && s.Token.Generation != c.Before.Generation {
-						return domain.ErrConflict
-					}
-				}
-				return f.within.Change(ctx, tenantID, changes, now)
-			}
+			f.change = f.changesUnrotated
 		},
 	},
 	{
@@ -586,12 +589,7 @@ var changeMutants = []mutant{
 		inject: func(f *faulty) {
 			f.change = func(ctx context.Context, tenantID string, changes []domain.Change, now time.Time) error {
 				time.Sleep(time.Millisecond) // so that one is
-				for _, c := range changes {
-					if s, err := f.within.Snapshot(ctx, c.Before.ID); err == nil && s.Token.Generation != c.Before.Generation {
-						return domain.ErrConflict
-					}
-				}
-				return f.within.Change(ctx, tenantID, changes, now)
+				return f.changesUnrotated(ctx, tenantID, changes, now)
 			}
 		},
 	},
