@@ -124,7 +124,8 @@ func (r *report) live(ctx context.Context, p plan, g *grammar, w *world, store s
 			return c, err
 		}
 		mutated := ""
-		if len(w.sessions) >= fewSessions && w.rng.IntN(4) > 0 {
+		owed := c.form != "" && w.formed[c.form] == 0 // each form is to succeed
+		if len(w.sessions) >= fewSessions && !owed && w.rng.IntN(4) > 0 {
 			c, mutated = w.mutate(c)
 		}
 		scopes := w.store.scopes
@@ -140,6 +141,9 @@ func (r *report) live(ctx context.Context, p plan, g *grammar, w *world, store s
 		r.count(c, mutated, a.StatusCode)
 		if p.show != nil {
 			fmt.Fprintf(p.show, "%d %q %.300q\n   %d %.200q\n", i, mutated, c.wire(), a.StatusCode, a.content)
+		}
+		if c.form != "" && mutated == "" && a.StatusCode == http.StatusOK {
+			w.formed[c.form]++
 		}
 		w.learn(c, a, after)
 		w.previous = after

@@ -43,6 +43,21 @@ func TestEveryAnswerIsWhatTheDocumentSays(t *testing.T) {
 	}
 }
 
+// Whether a form is tried must not be a matter of the seed: a single world is enough for all of them.
+func TestEveryFormSucceedsInEveryWorld(t *testing.T) {
+	for seed := range uint64(8) {
+		r, err := run(t.Context(), plan{seed: seed, stores: []string{"memory"}, worlds: 1, requests: 400, findings: 1})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, f := range contract.Forms {
+			if r.byOperation[f.String()][http.StatusOK] == 0 {
+				t.Errorf("seed %d: %s never succeeded", seed, f)
+			}
+		}
+	}
+}
+
 // Seeds are of use only if they make the same requests again.
 func TestASeedMakesTheSameRequestsAgain(t *testing.T) {
 	var runs [2]bytes.Buffer

@@ -54,6 +54,7 @@ type world struct {
 	links    []link // next pages that were offered
 	previous map[domain.ID]domain.Snapshot
 	made     map[string]int // mutations, by name
+	formed   map[string]int // unchanged calls in a form that succeeded, by form
 	answered int            // requests that the service itself answered, each of which has a line in the log
 }
 
@@ -110,7 +111,7 @@ func newWorld(ctx context.Context, storeKind string, seed uint64, wrap func(*wor
 	copy(key[:], fmt.Sprintf("httpfuzz world %d", seed))
 	w = &world{
 		seed: seed, rng: rand.New(rand.NewPCG(seed, 0)), random: rand.NewChaCha8(key), now: began, keys: map[string]string{},
-		previous: map[domain.ID]domain.Snapshot{}, made: map[string]int{},
+		previous: map[domain.ID]domain.Snapshot{}, made: map[string]int{}, formed: map[string]int{},
 	}
 	defer func() {
 		if err != nil {
