@@ -108,11 +108,3 @@ func (a *API) ownerPolicy(c echo.Context, owner *domain.AccessToken) (*domain.Po
 	p, err := a.Logout.Policy(c.Request().Context(), *owner)
 	return &p, err
 }
-
-// endsOwn reports whether what was revoked includes the owner's own session.
-func endsOwn(owner domain.AccessToken, s domain.Selector) bool {
-	if s.IsToken() {
-		return s.TokenID.String() == owner.SessionID
-	}
-	return s.Except.IsZero() || s.Except.String() != owner.SessionID
-}

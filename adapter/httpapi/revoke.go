@@ -117,7 +117,8 @@ func (a *API) revokeAs(c echo.Context, tenantID string, owner *domain.AccessToke
 	if err != nil {
 		return tellWhy(c, credentialAccessToken, err) // of an owner who means another session
 	}
-	if policy != nil && endsOwn(*owner, revoked.Selector) {
+	// An owner is let revoke nothing but its own: only one that leaves its own session out keeps its cookies.
+	if policy != nil && revoked.Selector.Except.IsZero() {
 		name, _ := policy.CookieNames()
 		a.deleteCookies(c, name, *policy)
 	}
