@@ -10,6 +10,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/refreshd/refreshd/test/support/rig"
 )
 
 const (
@@ -120,7 +122,7 @@ func abort(ctx context.Context, host string, requests [][]byte, read bool, sent 
 		group.Go(func() {
 			pause := time.Second * abortedSockets / abortedRate
 			at := begin.Add(pause * time.Duration(socket) / abortedSockets)
-			for ; sleep(ctx, time.Until(at)) == nil; at = at.Add(pause) {
+			for ; rig.Sleep(ctx, time.Until(at)) == nil; at = at.Add(pause) {
 				n := int(next.Add(1))
 				if reset(ctx, address(2, n%abortedSources), host, requests[n%len(requests)], read) == nil {
 					sent.Add(1)

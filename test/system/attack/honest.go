@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/refreshd/refreshd/test/support/figures"
+	"github.com/refreshd/refreshd/test/support/rig"
 )
 
 const (
@@ -101,7 +102,7 @@ func (u *user) load(
 			s.lost++
 			continue
 		}
-		if err := sleep(ctx, time.Until(at)); err != nil {
+		if err := rig.Sleep(ctx, time.Until(at)); err != nil {
 			return s, err
 		}
 		status := u.exchange(ctx, host)
@@ -225,7 +226,7 @@ const settle = time.Second
 // waits at most for a while.
 func quiet(ctx context.Context, host string) error {
 	for calm, until := 0, time.Now().Add(20*time.Second); calm < 5 && time.Now().Before(until); {
-		if err := sleep(ctx, 200*time.Millisecond); err != nil {
+		if err := rig.Sleep(ctx, 200*time.Millisecond); err != nil {
 			return err
 		}
 		begin := time.Now()
@@ -250,7 +251,7 @@ func (a *attack) pair(
 	defer end()
 	ended := make(chan error, 1)
 	go func() { ended <- during(attacking) }()
-	if err := sleep(ctx, settle); err != nil {
+	if err := rig.Sleep(ctx, settle); err != nil {
 		return p, err
 	}
 	if p.during, err = honest(ctx, host, users, honestRate, a.plan.window); err != nil {

@@ -15,6 +15,8 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"github.com/refreshd/refreshd/test/support/rig"
 )
 
 // loop is what clients do that send one request after another, each as soon as the one before it is answered. They do
@@ -122,7 +124,7 @@ func closedLoop(ctx context.Context, source, host string, make func(n int) []byt
 	for n := 0; ctx.Err() == nil; {
 		c, err := dialer(source).DialContext(ctx, "tcp", host)
 		if err != nil {
-			if sleep(ctx, 10*time.Millisecond) == nil {
+			if rig.Sleep(ctx, 10*time.Millisecond) == nil {
 				answers[0]++
 			}
 			continue

@@ -212,15 +212,3 @@ func (a *attack) progress(format string, args ...any) {
 	}
 	fmt.Fprintf(os.Stderr, "%5.0fs  %s: %s\n", time.Since(a.report.begun).Seconds(), at, fmt.Sprintf(format, args...))
 }
-
-// sleep returns early with the cause when ctx is done.
-func sleep(ctx context.Context, d time.Duration) error {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-t.C:
-		return nil
-	case <-ctx.Done():
-		return context.Cause(ctx)
-	}
-}

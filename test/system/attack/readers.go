@@ -71,7 +71,7 @@ func (a *attack) readers(ctx context.Context, kind string, s *rig.Service) error
 	}
 	var highest float64
 	var together int64
-	for sleep(holding, 100*time.Millisecond) == nil {
+	for rig.Sleep(holding, 100*time.Millisecond) == nil {
 		highest, together = max(highest, s.Resources().RSS), max(together, open.Load())
 	}
 	if ctx.Err() != nil {
@@ -95,14 +95,14 @@ func hold(ctx context.Context, source, host string, request []byte, open *atomic
 		d := dialer(source)
 		c, err := d.DialContext(ctx, "tcp", host)
 		if err != nil {
-			_ = sleep(ctx, 100*time.Millisecond)
+			_ = rig.Sleep(ctx, 100*time.Millisecond)
 			continue
 		}
 		open.Add(1)
 		_ = c.(*net.TCPConn).SetReadBuffer(4096)
 		_, err = c.Write(request)
 		// The end of a connection whose data nobody reads does not show. One more line does, when it is refused by a reset.
-		for err == nil && sleep(ctx, time.Second) == nil {
+		for err == nil && rig.Sleep(ctx, time.Second) == nil {
 			_, err = c.Write([]byte("\r\n"))
 		}
 		open.Add(-1)

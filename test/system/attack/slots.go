@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+
+	"github.com/refreshd/refreshd/test/support/rig"
 )
 
 const (
@@ -95,7 +97,7 @@ func (a *attack) slotLoad(ctx context.Context, host, kind string, client int) (c
 			if err == nil || try == 20 || ctx.Err() != nil {
 				return s, err
 			}
-			if err := sleep(ctx, 50*time.Millisecond); err != nil {
+			if err := rig.Sleep(ctx, 50*time.Millisecond); err != nil {
 				return s, err
 			}
 		}
@@ -167,7 +169,7 @@ func copiesPart(ctx context.Context, a *attack) error {
 		if status := exchange(); status != http.StatusOK {
 			return fmt.Errorf("an exchange of the owner: status %d", status)
 		}
-		if err := sleep(ctx, ownerPause); err != nil {
+		if err := rig.Sleep(ctx, ownerPause); err != nil {
 			return err
 		}
 	}
@@ -184,13 +186,13 @@ func copiesPart(ctx context.Context, a *attack) error {
 			return statusOf(copying, clients[n%len(clients)], s.API, exchangeOf(first))
 		})
 	}()
-	if err := sleep(ctx, 3*time.Second); err != nil {
+	if err := rig.Sleep(ctx, 3*time.Second); err != nil {
 		return err
 	}
 	got := counts{}
 	for begin := time.Now(); time.Since(begin) < copiesTime; {
 		got[exchange()]++
-		if err := sleep(ctx, ownerPause); err != nil {
+		if err := rig.Sleep(ctx, ownerPause); err != nil {
 			return err
 		}
 	}

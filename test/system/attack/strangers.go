@@ -159,13 +159,13 @@ func (a *attack) keyGuesses(ctx context.Context, dsn string, s **rig.Service) (e
 			return statusOf(guessing, shared, host, list(fmt.Sprintf("ak_%032d", rand.IntN(1e9)), "nobody"))
 		})
 	}()
-	if err := sleep(ctx, 5*time.Second); err != nil {
+	if err := rig.Sleep(ctx, 5*time.Second); err != nil {
 		return err
 	}
 	tries := 0
 	for status := 0; status != http.StatusOK && tries <= keyTries; tries++ {
 		if status = statusOf(ctx, shared, host, list(honestKey, "nobody")); status != http.StatusOK {
-			if err := sleep(ctx, time.Second); err != nil {
+			if err := rig.Sleep(ctx, time.Second); err != nil {
 				return err
 			}
 		}
@@ -198,7 +198,7 @@ func pace(ctx context.Context, perSecond int, f func(n int) (status int)) counts
 		all   = counts{}
 	)
 	begin := time.Now()
-	for n := 0; sleep(ctx, time.Until(begin.Add(time.Duration(n)*time.Second/time.Duration(perSecond)))) == nil; n++ {
+	for n := 0; rig.Sleep(ctx, time.Until(begin.Add(time.Duration(n)*time.Second/time.Duration(perSecond)))) == nil; n++ {
 		group.Go(func() {
 			status := f(n)
 			if ctx.Err() != nil {
@@ -218,7 +218,7 @@ func liveBeside(ctx context.Context, client *http.Client, host string, live []se
 	all := counts{}
 	for _, l := range live {
 		all[statusOf(ctx, client, host, exchangeOf(l.current))]++
-		if err := sleep(ctx, 500*time.Millisecond); err != nil {
+		if err := rig.Sleep(ctx, 500*time.Millisecond); err != nil {
 			return all, err
 		}
 	}
@@ -290,7 +290,7 @@ func (a *attack) garbageBeside(ctx context.Context, host string, live []session)
 	go func() {
 		ended <- pace(going, 60, func(n int) int { return statusOf(going, shared, host, exchangeOf(garbage(n))) })
 	}()
-	if err := sleep(ctx, 3*time.Second); err != nil {
+	if err := rig.Sleep(ctx, 3*time.Second); err != nil {
 		return err
 	}
 	got, err := liveBeside(ctx, shared, host, live)
@@ -348,7 +348,7 @@ func stopPart(ctx context.Context, a *attack) error {
 			return err
 		}
 		go func() {
-			for sleep(trickling, 300*time.Millisecond) == nil {
+			for rig.Sleep(trickling, 300*time.Millisecond) == nil {
 				if _, err := c.Write([]byte(" ")); err != nil {
 					return
 				}
@@ -356,7 +356,7 @@ func stopPart(ctx context.Context, a *attack) error {
 		}()
 	}
 	// Not for long: a body has a time-out of its own, which must not be what ends them.
-	if err := sleep(ctx, 100*time.Millisecond); err != nil {
+	if err := rig.Sleep(ctx, 100*time.Millisecond); err != nil {
 		return err
 	}
 	a.judgeStop("SIGTERM while 5 bodies trickle in", s, stopWithin)

@@ -173,7 +173,7 @@ func keySets(ctx context.Context, host string, n int, window time.Duration) (p99
 	begin := time.Now()
 	for i := 0; time.Since(begin) < window; i++ {
 		at := begin.Add(time.Duration(i) * time.Second / keySetRate)
-		if err := sleep(ctx, time.Until(at)); err != nil {
+		if err := rig.Sleep(ctx, time.Until(at)); err != nil {
 			return 0, 0, err
 		}
 		if _, err := do(ctx, client, host, request{Method: http.MethodGet, Path: "/healthz"}); err != nil {

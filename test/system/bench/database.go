@@ -74,7 +74,7 @@ func (s *server) spaceCheckpoints(ctx context.Context) error {
 		}
 	}
 	for timeout := "5min"; timeout == "5min"; {
-		if err := sleepUntil(ctx, time.Now().Add(10*time.Millisecond)); err != nil {
+		if err := rig.Sleep(ctx, time.Until(time.Now().Add(10*time.Millisecond))); err != nil {
 			return err
 		}
 		if err := s.admin.QueryRow(ctx, `SELECT current_setting('checkpoint_timeout')`).Scan(&timeout); err != nil {

@@ -221,7 +221,7 @@ func offer(ctx context.Context, m meter, users []*user, rate float64) (o offered
 
 	from, err := m.open(ctx, opens)
 	if err == nil {
-		err = sleepUntil(ctx, closes)
+		err = rig.Sleep(ctx, time.Until(closes))
 	}
 	to := reading{driver: m.driver(), at: time.Now()}
 	m.readCPU(&to)
@@ -270,7 +270,7 @@ func watchHealth(ctx context.Context, s *service, until time.Time) (took []time.
 			sick++
 		}
 		took = append(took, time.Since(begin))
-		_ = sleepUntil(ctx, begin.Add(healthPause))
+		_ = rig.Sleep(ctx, time.Until(begin.Add(healthPause)))
 	}
 	return took, sick
 }

@@ -125,7 +125,7 @@ func (p *pgbench) runOnce(ctx context.Context, w window, dsn string, n int, s sc
 	from, err := m.open(ctx, begin.Add(w.warm))
 	to := from
 	if err == nil {
-		err = sleepUntil(ctx, from.at.Add(w.length))
+		err = rig.Sleep(ctx, time.Until(from.at.Add(w.length)))
 	}
 	if err == nil {
 		to, err = m.shut(ctx)

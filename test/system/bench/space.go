@@ -9,6 +9,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/refreshd/refreshd/test/support/figures"
+	"github.com/refreshd/refreshd/test/support/rig"
 )
 
 // spacePart rotates refresh tokens, each hundreds of times, at 70 % of what the service was seen to do, and looks at what table and
@@ -99,7 +100,7 @@ func (b *bench) rotate(ctx context.Context, r *roamers, s *service, n int, pace 
 							return err
 						}
 					}
-					if err := sleepUntil(ctx, begun.Add(time.Duration(turn)*interval)); err != nil {
+					if err := rig.Sleep(ctx, time.Until(begun.Add(time.Duration(turn)*interval))); err != nil {
 						return err
 					}
 					if err := r.exchange(i); err != nil {

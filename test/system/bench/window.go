@@ -41,7 +41,7 @@ type reading struct {
 
 // open reads when a window opens, and shut when it closes. Both read CPU next to the window, because the rest of reading costs some.
 func (m meter) open(ctx context.Context, at time.Time) (r reading, err error) {
-	if err := sleepUntil(ctx, at); err != nil {
+	if err := rig.Sleep(ctx, time.Until(at)); err != nil {
 		return r, err
 	}
 	if err := m.ask(ctx, &r); err != nil {
@@ -143,17 +143,6 @@ func closedLoop(ctx context.Context, w window, m meter, n int, call func(i int) 
 		all = append(all, t...)
 	}
 	return between(from, to, all), nil
-}
-
-func sleepUntil(ctx context.Context, t time.Time) error {
-	timer := time.NewTimer(time.Until(t))
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return nil
-	case <-ctx.Done():
-		return context.Cause(ctx)
-	}
 }
 
 // exchanges has users exchange in a closed loop.

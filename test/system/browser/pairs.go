@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/refreshd/refreshd/test/support/figures"
+	"github.com/refreshd/refreshd/test/support/rig"
 )
 
 // kind is what a cookie's value is to the service.
@@ -65,7 +66,7 @@ func kinds(ctx context.Context, h *harness) ([]kind, error) {
 		}
 		return 'A'
 	}, revoked.String[len(revoked.String)-8:])
-	if err := sleep(ctx, time.Until(expires)+10*time.Millisecond); err != nil { // until it has expired
+	if err := rig.Sleep(ctx, time.Until(expires)+10*time.Millisecond); err != nil { // until it has expired
 		return nil, err
 	}
 	for s, want := range map[session]string{

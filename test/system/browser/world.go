@@ -131,7 +131,7 @@ func newWorld(ctx context.Context, p rig.Program) (*world, error) {
 			if delay == nil {
 				return nil
 			}
-			return sleep(r.Request.Context(), delay(r.Request))
+			return rig.Sleep(r.Request.Context(), delay(r.Request))
 		},
 	}
 	// A page that left takes its request with it; what else goes wrong is seen by the page.
@@ -332,16 +332,4 @@ func readClaims(token string) (c claims, err error) {
 		err = json.Unmarshal(text, &c)
 	}
 	return c, err
-}
-
-// sleep returns early with the cause when ctx is done.
-func sleep(ctx context.Context, d time.Duration) error {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-t.C:
-		return nil
-	case <-ctx.Done():
-		return context.Cause(ctx)
-	}
 }
