@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+
+	"github.com/refreshd/refreshd/test/support/rig"
 )
 
 // library is what a page's scripts call, as an application's own would.
@@ -65,7 +67,10 @@ func (a answer) String() string {
 }
 
 // who says whose session an exchange was of.
-func (a answer) who() (claims, error) { return readClaims(a.Data.Token) }
+func (a answer) who() (c claims, err error) {
+	err = rig.ReadClaims(a.Data.Token, &c)
+	return c, err
+}
 
 func (t *page) run(ctx context.Context, body string, given, result any) error {
 	return t.eval(ctx, library+body, given, result)

@@ -3,7 +3,6 @@ package main
 import (
 	"bytes"
 	"context"
-	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -320,16 +319,4 @@ type claims struct {
 	Application string `json:"applicationId"`
 	Tenant      string `json:"tid"`
 	Session     string `json:"sid"`
-}
-
-func readClaims(token string) (c claims, err error) {
-	parts := strings.Split(token, ".")
-	if len(parts) != 3 {
-		return c, fmt.Errorf("%d parts in an access token", len(parts))
-	}
-	text, err := base64.RawURLEncoding.DecodeString(parts[1])
-	if err == nil {
-		err = json.Unmarshal(text, &c)
-	}
-	return c, err
 }

@@ -4,15 +4,15 @@ import (
 	"bytes"
 	"context"
 	"crypto/sha256"
-	"encoding/base64"
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
 	"io"
 	"net/http"
-	"strings"
 	"sync"
 	"time"
+
+	"github.com/refreshd/refreshd/test/support/rig"
 )
 
 // patience is how long a client waits for an answer.
@@ -121,7 +121,8 @@ func (c *caller) grant(h *history, word string, a answer) (out output, tokenStri
 		c.faults.add("the holder of %s was answered with a token string of %s (%v)", id, named, err)
 		return output{}, ""
 	}
-	claims, err := parseAccessToken(g.Token)
+	var claims accessClaims
+	err = rig.ReadClaims(g.Token, &claims) // that the signature is right is package jwxsigner's to prove
 	want := accessClaims{id, h.tenant, h.Application, h.user, claims.IssuedAt, claims.ExpiresAt, claims.Epoch}
 	if err != nil || claims != want {
 		c.faults.add("the holder of %+v was answered with an access token of %+v (%v)", want, claims, err)
@@ -143,19 +144,6 @@ type accessClaims struct {
 	IssuedAt    int64  `json:"iat"`
 	ExpiresAt   int64  `json:"exp"`
 	Epoch       int64  `json:"rve"`
-}
-
-// parseAccessToken reads the claims. That its signature is right is package jwxsigner's to prove.
-func parseAccessToken(s string) (c accessClaims, err error) {
-	parts := strings.Split(s, ".")
-	if len(parts) != 3 {
-		return c, fmt.Errorf("an access token has three parts, not %d", len(parts))
-	}
-	payload, err := base64.RawURLEncoding.DecodeString(parts[1])
-	if err != nil {
-		return c, err
-	}
-	return c, json.Unmarshal(payload, &c)
 }
 
 // faults are answers that are wrong by themselves, whatever the history.
