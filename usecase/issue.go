@@ -13,12 +13,12 @@ import (
 
 // Issue creates a refresh token, with its first token string and an access token.
 type Issue struct {
-	Tokens      port.RefreshTokens
-	Revocations port.Revocations
-	Directory   port.Directory
-	Minter      Minter
-	Clock       Clock
-	Random      io.Reader
+	Tokens       port.RefreshTokens
+	Revocations  port.Revocations
+	Applications port.Applications
+	Minter       Minter
+	Clock        Clock
+	Random       io.Reader
 	// PurgeAfter is for how long the dead are kept, as in [Purge]; 0 if they are never deleted. An id that is older is issued under
 	// no more: its first refresh token may be gone, and nothing would tell the new one from it.
 	PurgeAfter time.Duration
@@ -115,7 +115,7 @@ func (u *Issue) asked(in IssueInput, now time.Time) (domain.RefreshToken, error)
 
 // policy returns the policy that asked is issued under, or an *domain.Invalid if that policy does not allow it.
 func (u *Issue) policy(ctx context.Context, asked domain.RefreshToken, cookies bool) (domain.Policy, error) {
-	policy, err := u.Directory.Policy(ctx, asked.TenantID, asked.ApplicationID)
+	policy, err := u.Applications.Policy(ctx, asked.TenantID, asked.ApplicationID)
 	if err != nil {
 		return domain.Policy{}, fault("issue: read the policy", err)
 	}

@@ -21,10 +21,10 @@ import (
 // one of a tenant, first in, first out: so a tenant waits for one patch of each other tenant at most. A patch that
 // waits holds nothing of what it read.
 type Patch struct {
-	Tokens    port.RefreshTokens
-	Directory port.Directory
-	PublicURL string // as the Minter's
-	Clock     Clock
+	Tokens       port.RefreshTokens
+	Applications port.Applications
+	PublicURL    string // as the Minter's
+	Clock        Clock
 
 	turns patchTurns
 }
@@ -258,7 +258,7 @@ func (d *decider) policy(ctx context.Context, tenantID, applicationID string) (d
 	policy, known := d.policies[applicationID]
 	if !known {
 		var err error
-		if policy, err = d.Directory.Policy(ctx, tenantID, applicationID); err != nil {
+		if policy, err = d.Applications.Policy(ctx, tenantID, applicationID); err != nil {
 			return policy, err
 		}
 		d.policies[applicationID] = policy
