@@ -1,13 +1,7 @@
-// Package arch holds the code to its layout: which package may import which, as a table, checked by parsing imports.
-//
-// It is not a linter of style. It reads every file whether or not the build takes it, so that a build tag hides nothing.
-// Test files are free in their imports: a use case is tested on a real store. The imports are parsed here, rather than
-// listed by `go list`, because then the check itself can be tested on files that break a rule.
-package arch_test
+package arch
 
 import (
 	"os"
-	"slices"
 	"strings"
 	"testing"
 	"testing/fstest"
@@ -15,68 +9,11 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-const module = "github.com/refreshd/refreshd"
-
 // folders are the only ones at the top, besides those whose names begin with a dot, and working.
 var folders = []string{"adapter", "cmd", "config", "domain", "port", "test", "usecase"}
 
 // working is the folder that `refreshd serve` makes for its embedded database where it is started.
 const working = "refreshd-data"
-
-// rule is what the packages in a folder may import. A package below a folder follows the longest row that holds it; those
-// of one row may import each other.
-type rule struct {
-	dir       string
-	ours      set      // folders of this module; "*" leaves out those for tests, but to those for tests
-	notStdlib []string // "x/..." stands for what is directly below x
-	libraries set      // other modules, besides those that the folder owns
-}
-
-var table = []rule{
-	{dir: "domain", notStdlib: slices.Concat(world, []string{
-		"context", "io/fs", "io/ioutil", "math/rand", "math/rand/...", "crypto/rand", "unsafe", "embed", "testing",
-	})},
-	{dir: "port", ours: set{"domain"}, notStdlib: world},
-	{dir: "port/portmock", ours: set{"port", "domain"}, libraries: set{"github.com/golang/mock/gomock"}},
-	{dir: "usecase", ours: set{"port", "domain"}, notStdlib: world},
-	{dir: "config", ours: set{"domain"}, libraries: set{"github.com/knadh/koanf"}},
-
-	{dir: "adapter", ours: set{"port", "domain"}, libraries: set{"*"}},
-	{dir: "adapter/web", ours: set{"adapter/web/strict", "usecase", "domain"}, libraries: set{"*"}},
-	{dir: "adapter/web/strict", ours: set{"domain"}, libraries: set{"go.yaml.in/yaml/v3"}},
-	{dir: "adapter/httpapi", ours: set{"adapter/web", "usecase", "domain"}, libraries: set{"*"}},
-	{dir: "adapter/cli", ours: set{"adapter/web", "usecase", "domain"}, libraries: set{"*"}},
-	{dir: "adapter/gormstore", ours: set{"port", "domain"}, libraries: set{"*"}},
-	{dir: "adapter/jwxsigner", ours: set{"port", "domain"}, libraries: set{"*"}},
-	{dir: "adapter/memstore", ours: set{"port", "domain"}},
-
-	{dir: "cmd", ours: set{"*"}, libraries: set{"*"}},
-	{dir: "test", ours: set{"*"}, libraries: set{"*"}},
-	{dir: "test/storagetest", ours: set{"port", "domain"}, libraries: set{"github.com/google/go-cmp"}},
-}
-
-// world is what adapters are for. Of net, package netip and package url are values and may be used anywhere.
-var world = []string{
-	"database/...", "net", "net/http", "net/http/...", "net/mail", "net/rpc", "net/rpc/...", "net/smtp", "net/textproto",
-	"os", "os/...", "log", "syscall",
-}
-
-// owner keeps a library in one place, so that moving off it is one package's work.
-type owner struct {
-	library string
-	by      []string
-}
-
-var owned = []owner{
-	{"github.com/labstack/echo", []string{"adapter/web", "adapter/httpapi"}},
-	{"github.com/lestrrat-go/jwx", []string{"adapter/jwxsigner"}},
-	{"github.com/golang/mock", []string{"port/portmock"}},
-	{"gorm.io", []string{"adapter/gormstore"}},
-	{"github.com/jackc/pgx", []string{"adapter/gormstore", "test"}},
-	{"modernc.org/sqlite", []string{"adapter/gormstore", "test"}},
-	{"github.com/pressly/goose", []string{"adapter/gormstore"}},
-	{"github.com/knadh/koanf", []string{"config"}},
-}
 
 // clock is what the domain must not use of package time: it is told what time it is.
 var clock = []string{
@@ -143,10 +80,18 @@ func TestCheckFindsWhatBreaksARule(t *testing.T) {
 		{"configuration", "config/a.go", `import (_ "github.com/knadh/koanf/v2"; _ ` + ours + `domain")`, ""},
 		{"configuration, a use case", "config/a.go", `import _ ` + ours + `usecase"`, "config/a.go:2: config imports usecase"},
 
-		{"composition root", "cmd/refreshd/main.go", `import (_ ` + ours + `adapter/gormstore"; _ ` + ours + `config")`, ""},
-		{"composition root, ORM", "cmd/refreshd/main.go", `import _ "gorm.io/gorm"`, "cmd/refreshd/main.go:2: cmd/refreshd imports gorm.io/gorm"},
-		{"composition root, what is for tests", "cmd/refreshd/main.go", `import _ ` + ours + `test/support/postgres"`, "cmd/refreshd/main.go:2: cmd/refreshd imports test/support/postgres"},
-		{"composition root, mocks", "cmd/refreshd/main.go", `import _ ` + ours + `port/portmock"`, "cmd/refreshd/main.go:2: cmd/refreshd imports port/portmock"},
+		{"dialect, the document", "adapter/httpapi/a.go", `import (_ ` + ours + `adapter/manifest"; _ ` + ours + `adapter/web/apidocs"; _ ` + ours + `usecase/admin")`, ""},
+		{"documentation, the domain", "adapter/web/apidocs/a.go", `import _ ` + ours + `domain"`, "adapter/web/apidocs/a.go:2: adapter/web/apidocs imports domain"},
+		{"manifest, a use case", "adapter/manifest/a.go", `import _ ` + ours + `usecase"`, "adapter/manifest/a.go:2: adapter/manifest imports usecase"},
+		{"use case, administration", "usecase/a.go", `import _ ` + ours + `usecase/admin"`, "usecase/a.go:2: usecase imports usecase/admin"},
+		{"administration", "usecase/admin/a.go", `import (_ ` + ours + `usecase"; _ ` + ours + `port")`, ""},
+
+		{"main", "cmd/refreshd/main.go", `import _ ` + ours + `cmd/run"`, ""},
+		{"main, a store", "cmd/refreshd/main.go", `import _ ` + ours + `adapter/memstore"`, "cmd/refreshd/main.go:2: cmd/refreshd imports adapter/memstore"},
+		{"composition root", "cmd/run/main.go", `import (_ ` + ours + `adapter/gormstore"; _ ` + ours + `config")`, ""},
+		{"composition root, ORM", "cmd/run/main.go", `import _ "gorm.io/gorm"`, "cmd/run/main.go:2: cmd/run imports gorm.io/gorm"},
+		{"composition root, what is for tests", "cmd/run/main.go", `import _ ` + ours + `test/support/postgres"`, "cmd/run/main.go:2: cmd/run imports test/support/postgres"},
+		{"composition root, mocks", "cmd/run/main.go", `import _ ` + ours + `port/portmock"`, "cmd/run/main.go:2: cmd/run imports port/portmock"},
 		{"conformance suite, an adapter", "test/storagetest/a.go", `import _ ` + ours + `adapter/memstore"`, "test/storagetest/a.go:2: test/storagetest imports adapter/memstore"},
 		{"PostgreSQL for tests", "test/support/postgres/a.go", `import _ "github.com/jackc/pgx/v5"`, ""},
 

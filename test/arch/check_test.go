@@ -1,4 +1,4 @@
-package arch_test
+package arch
 
 import (
 	"fmt"
@@ -8,7 +8,6 @@ import (
 	"io/fs"
 	"path"
 	"slices"
-	"strconv"
 	"strings"
 )
 
@@ -68,8 +67,7 @@ func checkImports(dir string, f *ast.File, report reporter) {
 		imported := importPath(spec)
 		switch own, ours := strings.CutPrefix(imported, module+"/"); {
 		case ours:
-			to := ruleOf(own)
-			if to != from && (!from.ours.has(own) || isForTests(own) && !isForTests(dir)) {
+			if !mayImport(dir, own) {
 				report(spec.Pos(), "%s imports %s", dir, own)
 			}
 		case !strings.Contains(strings.Split(imported, "/")[0], "."):
@@ -278,40 +276,4 @@ func checkComparisons(f *ast.File, report reporter) {
 			return true
 		})
 	}
-}
-
-// ruleOf returns the row of the longest folder that holds dir.
-func ruleOf(dir string) (found *rule) {
-	for i, r := range table {
-		if matches(dir, r.dir) && (found == nil || len(r.dir) > len(found.dir)) {
-			found = &table[i]
-		}
-	}
-	return found
-}
-
-// set is a list of paths; each stands for everything below it as well, and "*" for everything.
-type set []string
-
-func (s set) has(p string) bool {
-	return slices.ContainsFunc(s, func(dir string) bool { return dir == "*" || matches(p, dir) })
-}
-
-// matches tells whether p is dir or lies below it; a row of its own takes a package out of its parent's reach.
-func matches(p, dir string) bool {
-	return within(p, dir) && !slices.ContainsFunc(table, func(r rule) bool {
-		return len(r.dir) > len(dir) && within(r.dir, dir) && within(p, r.dir)
-	})
-}
-
-func isForTests(p string) bool { return within(p, "test") || within(p, "port/portmock") }
-
-func within(p, dir string) bool { return p == dir || strings.HasPrefix(p, dir+"/") }
-
-func importPath(spec *ast.ImportSpec) string {
-	p, err := strconv.Unquote(spec.Path.Value)
-	if err != nil {
-		panic(err) // the parser accepted it
-	}
-	return p
 }

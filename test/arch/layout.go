@@ -1,0 +1,149 @@
+// Package arch holds the code to its layout: which package may import which, as a table, checked by parsing imports.
+//
+// It is not a linter of style. It reads every file whether or not the build takes it, so that a build tag hides nothing.
+// Test files are free in their imports: a use case is tested on a real store. The imports are parsed here, rather than
+// listed by `go list`, because then the check itself can be tested on files that break a rule.
+package arch
+
+import (
+	"go/ast"
+	"slices"
+	"strconv"
+	"strings"
+)
+
+const module = "github.com/refreshd/refreshd"
+
+// level is a height in the layout: imports point to the same level or a lower one.
+type level int
+
+const (
+	domain level = iota
+	config
+	port
+	usecase
+	adapter
+	dialect
+	cmd
+	tests // outside of the program; it may import all of it
+)
+
+// rule is what the packages in a folder may import. A package below a folder follows the longest row that holds it; those
+// of one row may import each other.
+type rule struct {
+	dir       string
+	level     level
+	ours      set      // folders of this module; "*" leaves out those for tests, but to those for tests
+	notStdlib []string // "x/..." stands for what is directly below x
+	libraries set      // other modules, besides those that the folder owns
+}
+
+// dialects are the HTTP APIs. Each has its own row in the table, the same for all, so none imports another one.
+var dialects = []string{"adapter/httpapi"}
+
+var table = slices.Concat([]rule{
+	{dir: "domain", level: domain, notStdlib: slices.Concat(world, []string{
+		"context", "io/fs", "io/ioutil", "math/rand", "math/rand/...", "crypto/rand", "unsafe", "embed", "testing",
+	})},
+	{dir: "config", level: config, ours: set{"domain"}, libraries: set{"github.com/knadh/koanf"}},
+	{dir: "port", level: port, ours: set{"domain"}, notStdlib: world},
+	{dir: "port/portmock", level: tests, ours: set{"port", "domain"}, libraries: set{"github.com/golang/mock/gomock"}},
+	{dir: "usecase", level: usecase, ours: set{"port", "domain"}, notStdlib: world},
+	{dir: "usecase/admin", level: usecase, ours: set{"usecase", "port", "domain"}, notStdlib: world},
+
+	{dir: "adapter", level: adapter, ours: set{"port", "domain"}, libraries: set{"*"}},
+	{dir: "adapter/web", level: adapter, ours: set{"adapter/web/strict", "usecase", "domain"}, libraries: set{"*"}},
+	{dir: "adapter/web/strict", level: adapter, ours: set{"domain"}, libraries: set{"go.yaml.in/yaml/v3"}},
+	{dir: "adapter/web/apidocs", level: adapter, libraries: set{"*"}},
+	{dir: "adapter/manifest", level: adapter, ours: set{"adapter/web/strict", "domain"}, libraries: set{"*"}},
+	{
+		dir: "adapter/cli", level: adapter, libraries: set{"*"},
+		ours: set{"adapter/manifest", "adapter/web/strict", "usecase", "usecase/admin", "domain"},
+	},
+	{dir: "adapter/gormstore", level: adapter, ours: set{"port", "domain"}, libraries: set{"*"}},
+	{dir: "adapter/jwxsigner", level: adapter, ours: set{"port", "domain"}, libraries: set{"*"}},
+	{dir: "adapter/memstore", level: adapter, ours: set{"port", "domain"}},
+
+	{dir: "cmd", level: cmd, ours: set{"cmd/run"}},
+	{dir: "cmd/run", level: cmd, ours: set{"*"}, libraries: set{"*"}},
+	{dir: "test", level: tests, ours: set{"*"}, libraries: set{"*"}},
+	{dir: "test/storagetest", level: tests, ours: set{"port", "domain"}, libraries: set{"github.com/google/go-cmp"}},
+}, perDialect(rule{
+	level: dialect, libraries: set{"*"},
+	ours: set{
+		"adapter/web", "adapter/web/strict", "adapter/web/apidocs", "adapter/manifest", "usecase", "usecase/admin", "domain",
+	},
+}))
+
+// perDialect returns r once for each dialect.
+func perDialect(r rule) (rows []rule) {
+	for _, r.dir = range dialects {
+		rows = append(rows, r)
+	}
+	return rows
+}
+
+// world is what adapters are for. Of net, package netip and package url are values and may be used anywhere.
+var world = []string{
+	"database/...", "net", "net/http", "net/http/...", "net/mail", "net/rpc", "net/rpc/...", "net/smtp", "net/textproto",
+	"os", "os/...", "log", "syscall",
+}
+
+// owner keeps a library in one place, so that moving off it is one package's work.
+type owner struct {
+	library string
+	by      []string
+}
+
+var owned = []owner{
+	{"github.com/labstack/echo", slices.Concat([]string{"adapter/web"}, dialects)},
+	{"github.com/lestrrat-go/jwx", []string{"adapter/jwxsigner"}},
+	{"github.com/golang/mock", []string{"port/portmock"}},
+	{"gorm.io", []string{"adapter/gormstore"}},
+	{"github.com/jackc/pgx", []string{"adapter/gormstore", "test"}},
+	{"modernc.org/sqlite", []string{"adapter/gormstore", "test"}},
+	{"github.com/pressly/goose", []string{"adapter/gormstore"}},
+	{"github.com/knadh/koanf", []string{"config"}},
+}
+
+// ruleOf returns the row of the longest folder that holds dir.
+func ruleOf(dir string) (found *rule) {
+	for i, r := range table {
+		if matches(dir, r.dir) && (found == nil || len(r.dir) > len(found.dir)) {
+			found = &table[i]
+		}
+	}
+	return found
+}
+
+// set is a list of paths; each stands for everything below it as well, and "*" for everything.
+type set []string
+
+func (s set) has(p string) bool {
+	return slices.ContainsFunc(s, func(dir string) bool { return dir == "*" || matches(p, dir) })
+}
+
+// matches reports whether p is dir or lies below it; a row of its own takes a package out of its parent's reach.
+func matches(p, dir string) bool {
+	return within(p, dir) && !slices.ContainsFunc(table, func(r rule) bool {
+		return len(r.dir) > len(dir) && within(r.dir, dir) && within(p, r.dir)
+	})
+}
+
+// mayImport reports whether the packages in dir may import own; both have a row.
+func mayImport(dir, own string) bool {
+	from, to := ruleOf(dir), ruleOf(own)
+	return to == from || from.ours.has(own) && (!isForTests(own) || isForTests(dir))
+}
+
+func isForTests(p string) bool { return within(p, "test") || within(p, "port/portmock") }
+
+func within(p, dir string) bool { return p == dir || strings.HasPrefix(p, dir+"/") }
+
+func importPath(spec *ast.ImportSpec) string {
+	p, err := strconv.Unquote(spec.Path.Value)
+	if err != nil {
+		panic(err) // the parser accepted it
+	}
+	return p
+}
