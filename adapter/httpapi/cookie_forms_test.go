@@ -125,6 +125,22 @@ func TestAFewResponsesDeleteEveryFormOfACookie(t *testing.T) {
 	}
 }
 
+// A client that obeys only the last deletion, as the cookie file of curl 7.88 does, has lost the refresh token: its cookie
+// in the form in which the service sets it comes last.
+func TestTheLikeliestFormOfARefreshTokensCookieIsDeletedLast(t *testing.T) {
+	s := newService(t)
+	for _, method := range []string{"DELETE", "POST"} {
+		g := s.issue(t, "shop", "ada")
+		s.do(t, "DELETE", "/jwt/refresh?userId=ada", backend).want(t, 200)
+		got := s.do(t, method, "/jwt/refresh", host("localhost:3000"), tenant(aTenant),
+			header("Sec-Fetch-Site", "same-origin"), cookie("refresh_token", g.RefreshToken))
+		lines := got.header["Set-Cookie"]
+		if len(lines) < 2 || lines[len(lines)-1] != "refresh_token=; Path=/; Max-Age=0" {
+			t.Errorf("%s: got %d and %q, want the refresh token's cookie deleted last", method, got.status, lines)
+		}
+	}
+}
+
 // The forms of a long host are more than a response's headers have room for. Those that are left out are the ones
 // that only a neighbour sets.
 func TestDeletedCookiesLeaveRoomInTheHeaders(t *testing.T) {

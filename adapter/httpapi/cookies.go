@@ -277,6 +277,9 @@ func (a *API) deleteCookies(c echo.Context, name string, p domain.Policy) {
 	j.deleteIn(likely, domain.AccessCookieName(name))
 	j.reserved = 0
 	j.deleteRest(name, all, a.publicPaths(c), servicePaths(c))
+	// The likeliest form of the refresh token's cookie comes last. Browsers delete in any order, but the cookie file of
+	// curl 7.88 forgets each deletion that another one follows.
+	slices.Reverse(j.lines)
 	j.send(c)
 }
 
