@@ -6,6 +6,7 @@
 package integrating_test
 
 import (
+	"bufio"
 	"cmp"
 	"encoding/base64"
 	"encoding/json"
@@ -21,6 +22,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/refreshd/refreshd/test/support/rig"
 )
 
 // language is one in which the document has a login service, a client and an API.
@@ -169,7 +172,11 @@ func TestTheLoginServiceOfTheDocument(t *testing.T) {
 				t.Errorf("the document has commands that log in and import; got %d that send something", n)
 			}
 			var list struct {
-				Data []struct{ InsertInstant int64 }
+				Data []struct {
+					InsertInstant int64
+					Roles         []string
+					MetaData      struct{ Device struct{ Description string } }
+				}
 			}
 			text := s.backend(t, "GET", "/jwt/refresh?userId=carol", "").body
 			if err := json.Unmarshal([]byte(text), &list); err != nil {
@@ -179,15 +186,26 @@ func TestTheLoginServiceOfTheDocument(t *testing.T) {
 			if len(list.Data) != 2 || list.Data[0].InsertInstant-list.Data[1].InsertInstant > -19*24*3_600_000 {
 				t.Errorf("the sessions of carol: %s, want one that began 20 days ago", text)
 			}
+			if len(list.Data) == 2 && (!slices.Equal(list.Data[0].Roles, []string{"editor"}) ||
+				list.Data[0].MetaData.Device.Description != "shop-app/3.2 (Android 16)") {
+				t.Errorf("the imported session of carol: %s, want its roles and its device", text)
+			}
 		})
 		t.Run("refusals", func(t *testing.T) {
-			want(t, http.StatusConflict, "POST", s.http+"/register", credentials("bob"))
+			want(t, http.StatusConflict, "POST", s.http+"/register", `{"user": "bob", "password": "another"}`)
 			want(t, http.StatusUnauthorized, "POST", s.http+"/login", `{"user": "bob", "password": "wrong"}`)
 			want(t, http.StatusUnauthorized, "POST", s.http+"/login", `{"user": "nobody", "password": "correct horse"}`)
 			for _, path := range []string{"/register", "/login", "/password"} {
 				for _, body := range []string{
 					`{}`, `{"user": "carol"}`, `{"password": "correct horse"}`, `{"user": 1, "password": "x", "newPassword": "y"}`,
 					fmt.Sprintf(`{"user": %q, "password": "x", "newPassword": "y"}`, strings.Repeat("c", 256)),
+					// A name that refreshd refuses would be stored, and could never log in.
+					`{"user": "a\u0000b", "password": "x", "newPassword": "y"}`,
+					`{"user": "a\ud800", "password": "x", "newPassword": "y"}`,
+					`{"user": "a\u0085b", "password": "x", "newPassword": "y"}`,
+					`{"user": " a", "password": "x", "newPassword": "y"}`,
+					`{"user": "a\u00a0", "password": "x", "newPassword": "y"}`,
+					"{\"user\": \"a\xff\", \"password\": \"x\", \"newPassword\": \"y\"}",
 				} {
 					want(t, http.StatusBadRequest, "POST", s.http+path, body)
 				}
@@ -230,9 +248,22 @@ func TestTheLoginServiceOfTheDocument(t *testing.T) {
 				`{"user": "bob", "roles": [1]}`, `{"user": "bob", "roles": [""]}`} {
 				want(t, http.StatusBadRequest, "POST", s.http+"/roles", roles, "Authorization", admin)
 			}
-			// What refreshd refuses is not stored either: it would refuse each login.
-			want(t, http.StatusInternalServerError, "POST", s.http+"/roles",
-				fmt.Sprintf(`{"user": "bob", "roles": [%q]}`, strings.Repeat("r", 5000)), "Authorization", admin)
+			many := make([]string, 101) // names that differ
+			for i := range many {
+				many[i] = fmt.Sprintf("role%03d", i)
+			}
+			large := slices.Clone(many[:36]) // too much for an access token
+			for i := range large {
+				large[i] += strings.Repeat("r", 240)
+			}
+			// What refreshd refuses is not stored: it would refuse each login.
+			for _, roles := range [][]string{{strings.Repeat("r", 256)}, {"x", "x"}, {"a\x00"}, {" a"}, many, large} {
+				text, err := json.Marshal(map[string]any{"user": "bob", "roles": roles})
+				if err != nil {
+					t.Fatal(err)
+				}
+				want(t, http.StatusBadRequest, "POST", s.http+"/roles", string(text), "Authorization", admin)
+			}
 			want(t, http.StatusOK, "POST", s.http+"/login", credentials("bob"))
 			want(t, http.StatusOK, "POST", s.http+"/roles", change, "Authorization", admin)
 			// Within the grace period of bob's exchange, so this is a retry: it carries the change as well.
@@ -584,6 +615,127 @@ func TestAUsersOwnAccessTokenServesForItsSessions(t *testing.T) {
 		own(http.StatusOK, laptop.Token, "DELETE", "?userId=alice")
 		exchange(http.StatusBadRequest, laptop)
 	})
+}
+
+// The login service tells a client to send a request again if refreshd is unavailable. So the same request succeeds
+// then, and does all that the first was to do.
+func TestARequestToTheLoginServiceCanBeRepeatedAfterA503(t *testing.T) {
+	eachShop(t, func(t *testing.T, s *shop) {
+		phone := s.client(t, "/register", "alice")
+		change := `{"user": "alice", "password": "correct horse", "newPassword": "battery staple"}`
+		s.stop(t)
+		want(t, http.StatusServiceUnavailable, "POST", s.http+"/register", credentials("bob"))
+		want(t, http.StatusServiceUnavailable, "POST", s.http+"/password", change)
+		s.serve(t)
+		want(t, http.StatusOK, "POST", s.http+"/register", credentials("bob"))
+		want(t, http.StatusOK, "POST", s.http+"/password", change)
+		wantLoggedOut(t, phone)
+		want(t, http.StatusUnauthorized, "POST", s.http+"/login", credentials("alice"))
+		want(t, http.StatusOK, "POST", s.http+"/login", `{"user": "alice", "password": "battery staple"}`)
+		wrong := `{"user": "alice", "password": "correct horse", "newPassword": "another"}`
+		want(t, http.StatusUnauthorized, "POST", s.http+"/password", wrong)
+		nobody := `{"user": "nobody", "password": "correct horse", "newPassword": "another"}`
+		want(t, http.StatusUnauthorized, "POST", s.http+"/password", nobody)
+	})
+}
+
+// The login service passes on of a User-Agent what refreshd takes, so that no header prevents a login.
+func TestEveryUserAgentMayLogIn(t *testing.T) {
+	eachShop(t, func(t *testing.T, s *shop) {
+		want(t, http.StatusOK, "POST", s.http+"/register", credentials("alice"))
+		for name, agent := range map[string]string{
+			"longest": strings.Repeat("a", 1024), "too long": strings.Repeat("a", 1025),
+			"two bytes each": strings.Repeat("é", 600), "a tab": "a\tb", "not UTF-8": "a\xff\x85b", "none": "",
+			"a character at the end": strings.Repeat("a", 1023) + "é",
+		} {
+			r := send(t, rig.Client, "POST", s.http+"/login", credentials("alice"), "User-Agent", agent)
+			if r.status != http.StatusOK {
+				t.Errorf("%s: got %d %s, want 200", name, r.status, r.body)
+			}
+		}
+	})
+}
+
+// A body may reach the login service in pieces, and a piece may end within a character.
+func TestTheLoginServiceReadsABodyThatComesInPieces(t *testing.T) {
+	eachShop(t, func(t *testing.T, s *shop) {
+		body := credentials("zoë")
+		cut := strings.Index(body, "ë") + 1
+		conn, err := net.Dial("tcp", s.world.login)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer conn.Close()
+		fmt.Fprintf(conn, "POST /register HTTP/1.1\r\nHost: %s\r\nContent-Type: application/json\r\n"+
+			"Connection: close\r\nContent-Length: %d\r\n\r\n%s", s.world.login, len(body), body[:cut])
+		time.Sleep(200 * time.Millisecond) // so that the service reads the first piece alone; else this proves less
+		fmt.Fprint(conn, body[cut:])
+		response, err := http.ReadResponse(bufio.NewReader(conn), nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		response.Body.Close()
+		if response.StatusCode != http.StatusOK {
+			t.Errorf("got %d, want 200", response.StatusCode)
+		}
+		want(t, http.StatusOK, "POST", s.http+"/login", body)
+	})
+}
+
+// A caller whose context is done does not wait for an exchange, also not for that of another caller; the exchange goes
+// on, and its response is kept.
+func TestTheClientInGoHonoursTheContext(t *testing.T) {
+	inLanguage(t, golang, func(t *testing.T, s *shop) {
+		phone := s.client(t, "/register", "alice")
+		first := phone.stored(t)
+		held := make(chan struct{})
+		s.proxy.will(fault{hold: held})
+		got := phone.do(t, "impatient") // two callers, whose contexts are done while refreshd has not responded
+		close(held)
+		if got != "context canceled, context canceled" {
+			t.Errorf("got %s, want that both contexts are done", got)
+		}
+		phone.do(t, "token")
+		if s.proxy.said() != "rotated" || phone.stored(t) == first {
+			t.Errorf("exchanges: %s, want one, and its refresh token stored", s.proxy.said())
+		}
+	})
+}
+
+// The commands that make the login service's key leave it in a file for its owner alone, and refreshd takes it.
+func TestTheCommandsThatMakeTheKeyForProduction(t *testing.T) {
+	w := newWorld(t)
+	n := 0
+	for _, b := range blocks(t) {
+		commands, starts := strings.CutSuffix(b.text, "API_KEY_FILE=login-key node login.mjs\n")
+		if !starts {
+			continue
+		}
+		n++
+		c := exec.Command("bash", "-euc", strings.ReplaceAll(commands, "./refreshd", w.Path))
+		c.Dir, c.Env = w.Dir, append(os.Environ(), "REFRESHD_MASTER_KEY="+rig.MasterKey)
+		if out, err := c.CombinedOutput(); err != nil {
+			t.Fatalf("%v: %s", err, out)
+		}
+	}
+	if n != 1 {
+		t.Fatalf("got %d blocks that make the key, want one", n)
+	}
+	file := filepath.Join(w.Dir, "login-key")
+	info, err := os.Stat(file)
+	if err != nil || info.Mode().Perm() != 0o600 {
+		t.Fatalf("login-key: %v %v, want a file for its owner alone", info, err)
+	}
+	key, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	backend := []string{"Authorization", strings.TrimSpace(string(key)), "X-Stencil-TenantId", "default"}
+	// A session that was idle for longer than the policy allows is active after its import, as the document says.
+	idle := fmt.Sprintf(`{"userId": "alice", "applicationsId": "demo", "insertInstant": %d}`,
+		time.Now().AddDate(0, 0, -100).UnixMilli())
+	imported := want(t, http.StatusOK, "POST", w.refreshd+"/jwt/issue", idle, backend...).data(t)
+	want(t, http.StatusOK, "POST", w.refreshd+"/jwt/refresh", fmt.Sprintf(`{"refreshToken": %q}`, imported.RefreshToken))
 }
 
 // The kickstart files of the document are accepted, and make applications that are what the document says of them.

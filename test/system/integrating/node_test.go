@@ -3,8 +3,11 @@
 package integrating_test
 
 import (
+	"errors"
+	"io/fs"
 	"net/http"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -96,6 +99,26 @@ func TestTheClientInJavaScript(t *testing.T) {
 	})
 }
 
+// The app of the document stores the refresh token of its login, and leaves none behind after its logout.
+func TestTheAppInJavaScript(t *testing.T) {
+	inLanguage(t, node, func(t *testing.T, s *shop) {
+		want(t, http.StatusOK, "POST", s.http+"/register", credentials("alice"))
+		c := exec.Command("node", "app.mjs")
+		c.Dir, c.Env = s.dir, append(s.environment(""), "LOGIN="+s.http)
+		out, err := c.CombinedOutput()
+		if got := string(out); err != nil || got != `{"hello":"alice","roles":["admin"]}`+"\n" {
+			t.Errorf("app.mjs: %v, it wrote %s", err, got)
+		}
+		if _, err := os.Stat(filepath.Join(s.dir, "refresh-token")); !errors.Is(err, fs.ErrNotExist) {
+			t.Errorf("app.mjs has logged out, and left its store behind: %v", err)
+		}
+		list := s.backend(t, "GET", "/jwt/refresh?userId=alice", "").body
+		if strings.Count(list, `"insertInstant"`) != 1 {
+			t.Errorf("sessions of alice: %s, want that of the registration", list)
+		}
+	})
+}
+
 // A session that ended elsewhere, for a client that has an access token of it: it is logged out, and not told to try later.
 func TestTheClientInJavaScriptOfASessionThatEnded(t *testing.T) {
 	inLanguage(t, node, func(t *testing.T, s *shop) {
@@ -119,13 +142,19 @@ func TestTheClientInJavaScriptOfASessionThatEnded(t *testing.T) {
 		phone := s.client(t, "/login", "alice")
 		phone.do(t, "token")
 		s.stop(t)
-		for _, command := range []string{"logout", "devices", "others"} {
+		for _, command := range []string{"devices", "others"} {
 			if _, kind := phone.ask(t, command); kind != "unavailable" || phone.stored(t) == "" {
 				t.Errorf("%s without refreshd: %q", command, kind)
 			}
 		}
+		// A logout leaves nothing in the store, and says that the session was not ended.
+		if _, kind := phone.ask(t, "logout"); kind != "unavailable" || phone.stored(t) != "" {
+			t.Errorf("logout without refreshd: %q, stored: %t", kind, phone.stored(t) != "")
+		}
 		s.serve(t)
-		phone.do(t, "logout")
+		if _, kind := phone.ask(t, "token"); kind != "logged out" {
+			t.Errorf("after a logout without refreshd: %q", kind)
+		}
 
 		page := s.newDriver(t, s.dir, "", "env", "LOGIN="+s.http, "node", "browser.mjs")
 		page.do(t, "login alice")

@@ -305,8 +305,9 @@ func (d *driver) stored(t *testing.T) string {
 
 // fault is what the proxy does to one exchange. The zero value does nothing.
 type fault struct {
-	lose   bool // the response is lost, after refreshd sent it
-	status int  // the response is this one, and refreshd has not seen the request
+	hold   chan struct{} // the request is held until it is closed, if it is not nil
+	lose   bool          // the response is lost, after refreshd sent it
+	status int           // the response is this one, and refreshd has not seen the request
 	body   string
 	header http.Header
 }
@@ -333,6 +334,9 @@ func newProxy(t *testing.T, target string) *proxy {
 			return
 		}
 		f := p.next()
+		if f.hold != nil {
+			<-f.hold
+		}
 		if f.status != 0 {
 			for name, values := range f.header {
 				w.Header()[name] = values

@@ -7,12 +7,14 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"io/fs"
 	"net/http"
 	"os"
 	"strings"
 	"sync"
+	"time"
 
 	"example.com/shop/session"
 )
@@ -51,6 +53,26 @@ func main() {
 			}
 			group.Wait()
 			result, err = strings.Join(results, " "), errors.Join(errs...)
+		case "impatient":
+			// Two callers, whose context is done while they wait for one exchange.
+			waiting, cancel := context.WithCancel(ctx)
+			errs := make([]error, 2)
+			var group sync.WaitGroup
+			for i := range errs {
+				group.Go(func() { _, errs[i] = current.AccessToken(waiting) })
+			}
+			time.Sleep(100 * time.Millisecond) // so that they wait
+			cancel()
+			group.Wait()
+			said := make([]string, len(errs))
+			for i, err := range errs {
+				if errors.Is(err, session.ErrUnavailable) && errors.Is(err, context.Canceled) {
+					said[i] = context.Canceled.Error()
+				} else {
+					said[i] = fmt.Sprint(err)
+				}
+			}
+			result = strings.Join(said, ", ")
 		case "fetch":
 			result, err = get(ctx, current, argument)
 		default:
