@@ -1,6 +1,9 @@
 package domain
 
-import "time"
+import (
+	"slices"
+	"time"
+)
 
 // Scope is what a wide revocation covers: a tenant, narrowed to an application, a user, or both. Empty means not narrowed.
 type Scope struct {
@@ -60,25 +63,43 @@ type SelectorInput struct {
 // ParseSelector checks that in says one thing, and says it fully. A selector is never widened: what is empty, or does not go
 // together, is an *Invalid. An id that can be none is ErrNotFound.
 func ParseSelector(tenantID string, in SelectorInput) (Selector, error) {
-	var p Problems
-	owner := func(field string, v *string) string {
-		if v == nil {
-			return ""
-		}
-		checkOwnerID(&p, field, *v)
-		return *v
+	if err := in.validate(); err != nil {
+		return Selector{}, err
 	}
-	s := Selector{Scope: Scope{
-		TenantID:      tenantID,
-		ApplicationID: owner("applicationsId", in.ApplicationID),
-		UserID:        owner("userId", in.UserID),
-	}}
+	s := Selector{Scope: Scope{TenantID: tenantID, ApplicationID: valueOf(in.ApplicationID), UserID: valueOf(in.UserID)}}
+	var ok bool
+	if in.TokenID != nil {
+		if s.TokenID, ok = ParseID(*in.TokenID); !ok {
+			return Selector{}, ErrNotFound
+		}
+	}
+	if in.ExceptTokenID != nil {
+		if s.Except, ok = ParseID(*in.ExceptTokenID); !ok {
+			return Selector{}, ErrNotFound
+		}
+	}
+	return s, nil
+}
+
+// valueOf returns what v points to, or the empty string if it is nil.
+func valueOf(v *string) string {
+	if v == nil {
+		return ""
+	}
+	return *v
+}
+
+func (in SelectorInput) validate() error {
+	var p Problems
+	if in.ApplicationID != nil {
+		checkOwnerID(&p, "applicationsId", *in.ApplicationID)
+	}
+	if in.UserID != nil {
+		checkOwnerID(&p, "userId", *in.UserID)
+	}
 	alone := func(field string, others ...bool) {
-		for _, set := range others {
-			if set {
-				p.Add(field, Conflict, "this selects by itself: leave the other selectors out")
-				return
-			}
+		if slices.Contains(others, true) {
+			p.Add(field, Conflict, "this selects by itself: leave the other selectors out")
 		}
 	}
 	if in.TokenID != nil {
@@ -105,19 +126,5 @@ func ParseSelector(tenantID string, in SelectorInput) (Selector, error) {
 		p.Add("", Blank, "name what to revoke: tokenId, tokenString, userId, applicationsId, userId and applicationsId, "+
 			"userId and exceptTokenId, or allInTenant")
 	}
-	if err := p.Err(); err != nil {
-		return Selector{}, err
-	}
-	var ok bool
-	if in.TokenID != nil {
-		if s.TokenID, ok = ParseID(*in.TokenID); !ok {
-			return Selector{}, ErrNotFound
-		}
-	}
-	if in.ExceptTokenID != nil {
-		if s.Except, ok = ParseID(*in.ExceptTokenID); !ok {
-			return Selector{}, ErrNotFound
-		}
-	}
-	return s, nil
+	return p.Err()
 }
