@@ -127,32 +127,12 @@ func (s *Signer) Sign(_ context.Context, with domain.SigningKey, t domain.Access
 
 // Verify implements [port.Signer]. That the key which the token names cannot be read is an operational error.
 func (s *Signer) Verify(ctx context.Context, find port.FindKey, token string) (domain.AccessToken, error) {
-	if len(token) > maxToken {
-		return refused("it is longer than 32 KiB")
+	c, why := parseCompact(token)
+	if why != "" {
+		return refused(why)
 	}
-	if strings.ContainsAny(token, "\r\n") {
-		return refused("it has line breaks, which base64 would pass over")
-	}
-	if strings.Count(token, ".") != 2 {
-		return refused("it is not three segments")
-	}
-	head, rest, _ := strings.Cut(token, ".")
-	body, tail, _ := strings.Cut(rest, ".")
-	header, headErr := segment.DecodeString(head)
-	payload, bodyErr := segment.DecodeString(body)
-	signature, tailErr := segment.DecodeString(tail)
-	if headErr != nil || bodyErr != nil || tailErr != nil {
-		return refused("its segments are not base64url")
-	}
-
-	var h struct {
-		Type      domain.AccessTokenType `json:"typ"`
-		Algorithm domain.Algorithm       `json:"alg"`
-		KeyID     string                 `json:"kid"`
-	}
-	d := json.NewDecoder(bytes.NewReader(header))
-	d.DisallowUnknownFields()
-	if err := d.Decode(&h); err != nil || !slices.Contains(domain.AccessTokenTypes, h.Type) {
+	h, ok := decodeHeader(c.header)
+	if !ok {
 		return refused("its header is not an access token's")
 	}
 	with, err := find(ctx, h.KeyID)
@@ -166,19 +146,18 @@ func (s *Signer) Verify(ctx context.Context, find port.FindKey, token string) (d
 	if err != nil {
 		return domain.AccessToken{}, fmt.Errorf("jwxsigner: verify: %w", err)
 	}
-	if token[:len(head)+1] != k.headers[h.Type] {
+	if c.head != k.headers[h.Type] {
 		return refused("its header is not spelled as ours")
 	}
-	signed := []byte(token[:len(head)+1+len(body)])
-	if err := k.verifier.Verify(signed, signature, k.private.Public()); err != nil {
+	if err := k.verifier.Verify(c.signed, c.signature, k.private.Public()); err != nil {
 		return refused("its signature is not the key's")
 	}
 	if k.algorithm == jwa.ES256 {
-		if ours, err := k.signer.Sign(signed, k.private); err != nil || !bytes.Equal(ours, signature) {
+		if ours, err := k.signer.Sign(c.signed, k.private); err != nil || !bytes.Equal(ours, c.signature) {
 			return refused("its signature is the other one of the same")
 		}
 	}
-	t, err := decodeClaims(payload)
+	t, err := decodeClaims(c.payload)
 	if err != nil {
 		return refused("its claims are not an access token's")
 	}
@@ -187,6 +166,52 @@ func (s *Signer) Verify(ctx context.Context, find port.FindKey, token string) (d
 		return refused("its tenant is not the key's")
 	}
 	return t, nil
+}
+
+// compact is a token in the compact form (RFC 7515, section 7.1).
+type compact struct {
+	head                       string // the header as it came, with the dot behind
+	signed                     []byte // what the signature is over
+	header, payload, signature []byte // decoded
+}
+
+// parseCompact returns why the token is not in that form, or an empty string if it is.
+func parseCompact(token string) (c compact, why string) {
+	if len(token) > maxToken {
+		return c, "it is longer than 32 KiB"
+	}
+	if strings.ContainsAny(token, "\r\n") {
+		return c, "it has line breaks, which base64 would pass over"
+	}
+	if strings.Count(token, ".") != 2 {
+		return c, "it is not three segments"
+	}
+	head, rest, _ := strings.Cut(token, ".")
+	body, tail, _ := strings.Cut(rest, ".")
+	var errs [3]error
+	c.header, errs[0] = segment.DecodeString(head)
+	c.payload, errs[1] = segment.DecodeString(body)
+	c.signature, errs[2] = segment.DecodeString(tail)
+	if errs != [3]error{} {
+		return c, "its segments are not base64url"
+	}
+	c.head, c.signed = token[:len(head)+1], []byte(token[:len(head)+1+len(body)])
+	return c, ""
+}
+
+// header is that of an access token.
+type header struct {
+	Type      domain.AccessTokenType `json:"typ"`
+	Algorithm domain.Algorithm       `json:"alg"`
+	KeyID     string                 `json:"kid"`
+}
+
+// decodeHeader reports whether the header says what that of an access token does, and no more.
+func decodeHeader(text []byte) (h header, ok bool) {
+	d := json.NewDecoder(bytes.NewReader(text))
+	d.DisallowUnknownFields()
+	err := d.Decode(&h)
+	return h, err == nil && slices.Contains(domain.AccessTokenTypes, h.Type)
 }
 
 // maxSignature is the length of one by an RSA key of 2048 bits, the longest that NewKey makes, in bytes.
