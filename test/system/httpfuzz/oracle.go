@@ -29,195 +29,274 @@ var headersOfAnswers = []string{
 	"Www-Authenticate", "X-Content-Type-Options", "X-Request-Id", "X-Total-Count",
 }
 
+// judgement is what is known of an answer, and what is found to be wrong with it.
+type judgement struct {
+	world         *world
+	call          *call
+	mutated       string
+	answer        answer
+	before, after map[domain.ID]domain.Snapshot // what the store held
+	scopes        int                           // how many were revoked meanwhile
+
+	changed []domain.ID // the refresh tokens that differ
+	request *http.Request
+	tenant  string // that the request names
+	wrong   []string
+}
+
 // judge says what is wrong with an answer, given what the store held before and after.
-func (g *grammar) judge(w *world, c *call, mutated string, a answer, before, after map[domain.ID]domain.Snapshot, scopes int) (wrong []string) {
-	complain := func(format string, args ...any) { wrong = append(wrong, fmt.Sprintf(format, args...)) }
-	changed := differing(before, after)
-	wrote := len(changed) > 0 || scopes > 0
-	request, err := http.ReadRequest(bufio.NewReader(bytes.NewReader(c.wire())))
-	if a.Header.Get("X-Request-Id") == "" { // net/http has answered by itself
-		if wrote {
-			complain("net/http refused the request, and the store changed")
-		}
-		if !slices.Contains([]int{400, 417, 431, 501, 505}, a.StatusCode) || mutated == "" {
-			complain("%d, without a request id", a.StatusCode)
-		}
-		return wrong
+func (g *grammar) judge(
+	w *world, c *call, mutated string, a answer, before, after map[domain.ID]domain.Snapshot, scopes int,
+) (wrong []string) {
+	j := &judgement{
+		world: w, call: c, mutated: mutated, answer: a, before: before, after: after, scopes: scopes,
+		changed: differing(before, after),
+	}
+	if a.Header.Get("X-Request-Id") == "" {
+		j.unanswered()
+		return j.wrong
 	}
 	w.answered++
 	if a.StatusCode >= 500 {
-		complain("%d: a fault of ours", a.StatusCode)
+		j.complain("%d: a fault of ours", a.StatusCode)
 	}
-	if err != nil {
-		complain("the service answered what is no HTTP request: %v", err)
-		return wrong
+	var err error
+	if j.request, err = http.ReadRequest(bufio.NewReader(bytes.NewReader(c.wire()))); err != nil {
+		j.complain("the service answered what is no HTTP request: %v", err)
+		return j.wrong
 	}
-	seen := seenAs(request, a)
-	if !g.faultless[seen] {
+	j.tenant = tenantOf(j.request)
+	g.judgeContract(j)
+	var body body
+	isJSON := strings.HasPrefix(a.Header.Get("Content-Type"), jsonMedia) && c.method != http.MethodHead
+	if isJSON && json.Unmarshal(a.content, &body) != nil {
+		j.complain("%d: the body is no JSON", a.StatusCode)
+	}
+	if a.StatusCode/100 == 2 {
+		j.success(body)
+	} else {
+		j.refusal(body)
+	}
+	return j.wrong
+}
+
+func (j *judgement) complain(format string, args ...any) {
+	j.wrong = append(j.wrong, fmt.Sprintf(format, args...))
+}
+
+func (j *judgement) wrote() bool { return len(j.changed) > 0 || j.scopes > 0 }
+
+// body is an answer's.
+type body struct {
+	Data   json.RawMessage
+	Errors struct {
+		FieldErrors   map[string][]problem
+		GeneralErrors []problem
+	}
+}
+
+// tenantOf returns the tenant that the request names in one of the spellings of that header.
+func tenantOf(r *http.Request) string {
+	for _, name := range []string{"X-Stencil-TenantId", "X-Stencil-Tenanid", "X-Tenant-Id"} {
+		if tenant := strings.TrimSpace(r.Header.Get(name)); tenant != "" {
+			return tenant
+		}
+	}
+	return ""
+}
+
+// unanswered judges what net/http has answered by itself.
+func (j *judgement) unanswered() {
+	if j.wrote() {
+		j.complain("net/http refused the request, and the store changed")
+	}
+	if !slices.Contains([]int{400, 417, 431, 501, 505}, j.answer.StatusCode) || j.mutated == "" {
+		j.complain("%d, without a request id", j.answer.StatusCode)
+	}
+}
+
+// judgeContract holds an answer to the document. A refusal that was without fault is not held to it again.
+func (g *grammar) judgeContract(j *judgement) {
+	a := j.answer
+	if seen := seenAs(j.request, a); !g.faultless[seen] {
 		g.faultless[seen] = a.StatusCode/100 == 4
-		for _, breach := range contract.Breaches(g.doc, request, c.content(), a.Response, a.content) {
-			complain("%d: %v", a.StatusCode, breach)
+		for _, breach := range contract.Breaches(g.doc, j.request, j.call.content(), a.Response, a.content) {
+			j.complain("%d: %v", a.StatusCode, breach)
 			g.faultless[seen] = false
 		}
 	}
 	for name := range a.Header {
 		if !slices.Contains(headersOfAnswers, name) {
-			complain("the answer has the header %s", name)
+			j.complain("the answer has the header %s", name)
 		}
 	}
+}
 
-	var body struct {
-		Data   json.RawMessage
-		Errors struct {
-			FieldErrors   map[string][]problem
-			GeneralErrors []problem
+func (j *judgement) refusal(b body) {
+	if j.mutated == "" {
+		j.refusalOfTheDocumented(b)
+	}
+	if slices.ContainsFunc(b.Errors.FieldErrors["timeToLiveInSeconds"], isMalformed) && j.call.hidesReplay(j.before) {
+		j.complain("an old token string is refused for the lifetime that it asks for")
+	}
+	if !j.wrote() {
+		return
+	}
+	// A replay revokes: the one refusal that writes.
+	outcome, presented := j.answer.Header.Get("Refreshd-Outcome"), j.call.presented()
+	for _, id := range j.changed {
+		if outcome != string(domain.RefusedReplayed) || !slices.Contains(presented, id) || j.after[id].Token.RevokedAt.IsZero() {
+			j.complain("%d %q: a refused request changed refresh token %s", j.answer.StatusCode, outcome, id)
 		}
 	}
-	isJSON := strings.HasPrefix(a.Header.Get("Content-Type"), jsonMedia) && c.method != http.MethodHead
-	if isJSON && json.Unmarshal(a.content, &body) != nil {
-		complain("%d: the body is no JSON", a.StatusCode)
+	if j.scopes > 0 {
+		j.complain("%d: a refused request revoked a scope", j.answer.StatusCode)
 	}
-	if a.StatusCode/100 != 2 {
-		if mutated == "" {
-			for field, problems := range body.Errors.FieldErrors {
-				for _, p := range problems {
-					for _, word := range []string{"[unknown]", "[repeated]", "[tooLong]", "[blank]", "[conflict]"} {
-						if strings.HasPrefix(p.Code, word) && !askable[p.Code] {
-							complain("a request that the document allows is refused: %s%s", p.Code, field)
-						}
-					}
+}
+
+// refusalOfTheDocumented judges the refusal of a request that was made out of the document, and not changed.
+func (j *judgement) refusalOfTheDocumented(b body) {
+	for field, problems := range b.Errors.FieldErrors {
+		for _, p := range problems {
+			for _, word := range []string{"[unknown]", "[repeated]", "[tooLong]", "[blank]", "[conflict]"} {
+				if strings.HasPrefix(p.Code, word) && !askable[p.Code] {
+					j.complain("a request that the document allows is refused: %s%s", p.Code, field)
 				}
 			}
-			if len(body.Errors.GeneralErrors) > 0 || slices.Contains([]int{405, 413, 415}, a.StatusCode) {
-				complain("a request that the document allows is refused: %d %s", a.StatusCode, a.content)
-			}
 		}
-		if slices.ContainsFunc(body.Errors.FieldErrors["timeToLiveInSeconds"], isMalformed) && c.hidesReplay(before) {
-			complain("an old token string is refused for the lifetime that it asks for")
-		}
-		if !wrote {
-			return wrong
-		}
-		// A replay revokes: the one refusal that writes.
-		presented := c.presented()
-		for _, id := range changed {
-			if a.Header.Get("Refreshd-Outcome") != string(domain.RefusedReplayed) || !slices.Contains(presented, id) ||
-				after[id].Token.RevokedAt.IsZero() {
-				complain("%d %q: a refused request changed refresh token %s", a.StatusCode, a.Header.Get("Refreshd-Outcome"), id)
-			}
-		}
-		if scopes > 0 {
-			complain("%d: a refused request revoked a scope", a.StatusCode)
-		}
-		return wrong
 	}
+	if status := j.answer.StatusCode; len(b.Errors.GeneralErrors) > 0 || slices.Contains([]int{405, 413, 415}, status) {
+		j.complain("a request that the document allows is refused: %d %s", status, j.answer.content)
+	}
+}
 
-	var data struct {
-		grant
-		TokenID, UserID, ApplicationsID, ExceptTokenID string
-		TokenIDs                                       []string
-		AllInTenant                                    bool
-		RevokedBefore                                  int64
-	}
-	_ = json.Unmarshal(body.Data, &data) // a list is no object, and has none of these
-	tenant := strings.TrimSpace(request.Header.Get("X-Stencil-TenantId"))
-	for _, name := range []string{"X-Stencil-Tenanid", "X-Tenant-Id"} {
-		if tenant == "" {
-			tenant = strings.TrimSpace(request.Header.Get(name))
-		}
-	}
-	shown := shownIn(body.Data)
+// done is what a success says that it did.
+type done struct {
+	grant
+	TokenID, UserID, ApplicationsID, ExceptTokenID string
+	TokenIDs                                       []string
+	AllInTenant                                    bool
+	RevokedBefore                                  int64
+}
+
+func (j *judgement) success(b body) {
+	var d done
+	_ = json.Unmarshal(b.Data, &d) // a list is no object, and has none of these
+	shown := shownIn(b.Data)
 	for _, one := range shown {
-		if one.TenantID != tenant {
-			complain("a refresh token of tenant %q is shown to %q", one.TenantID, tenant)
+		if one.TenantID != j.tenant {
+			j.complain("a refresh token of tenant %q is shown to %q", one.TenantID, j.tenant)
 		}
 	}
-	proof := proof{request: request, tenant: tenant, before: before}
 	switch {
-	case data.Token != "" && a.Header.Get("Refreshd-Outcome") != "": // an exchange
-		for _, id := range append(changed, idOf(data.RefreshTokenID)) {
-			if !slices.Contains(c.presented(), id) || id.String() != data.RefreshTokenID {
-				complain("the exchange is about %s, and was not asked to be", id)
-			}
+	case d.Token != "" && j.answer.Header.Get("Refreshd-Outcome") != "":
+		j.exchange(d)
+	case d.Token != "":
+		j.issue(d)
+	case d.TokenID != "":
+		j.revocation(d)
+	case d.RevokedBefore != 0:
+		j.wideRevocation(d, b.Data)
+	case j.request.Method == http.MethodPatch:
+		for _, id := range j.changed {
+			j.call.judgePatch(j.before[id], j.after[id], j.tenant, j.complain)
 		}
-		if tenant != "" && after[idOf(data.RefreshTokenID)].Token.TenantID != tenant {
-			complain("the exchange is of another tenant than %q", tenant)
-		}
-		id := idOf(data.RefreshTokenID)
-		data.judge(w, a, after[id].Token, complain)
-		judgeOutcome(domain.Outcome(a.Header.Get("Refreshd-Outcome")), before[id].Token, after[id].Token, wrote, complain)
-	case data.Token != "": // an issue
-		issued := after[idOf(data.RefreshTokenID)].Token
-		if issued.TenantID != tenant || !c.has(issued.UserID) || !c.has(issued.ApplicationID) {
-			complain("issued for %s, %s, %s, which was not asked for", issued.TenantID, issued.ApplicationID, issued.UserID)
-		}
-		data.judge(w, a, issued, complain)
-		if _, known := before[issued.ID]; !known {
-			c.judgeImport(w, issued, complain)
-		}
-		for _, id := range changed {
-			if t := after[id].Token; t.TenantID != issued.TenantID || t.ApplicationID != issued.ApplicationID || t.UserID != issued.UserID {
-				complain("the issue changed refresh token %s", id)
-			}
-		}
-		w.mustBeProved(proof, complain)
-	case data.TokenID != "":
-		revoked := append(data.TokenIDs, data.TokenID) // of several by a logout, which names one of them twice
-		for _, id := range changed {
-			if !slices.Contains(revoked, id.String()) {
-				complain("revoked %s, and refresh token %s changed", revoked, id)
-			}
-		}
-		for _, id := range revoked {
-			if scopes > 0 || !c.has(id) && !slices.Contains(c.presented(), idOf(id)) {
-				complain("revoked more or another than asked for")
-			}
-			if len(data.TokenIDs) > 0 && !w.loggedOut(request, tenant, id) {
-				complain("revoked several, and the request is no logout of %s", id)
-			}
-		}
-		proof.owner = func(s *session) bool { return s.id.String() == data.TokenID }
-		proof.revoked = data.TokenID
-		w.mustBeProved(proof, complain)
-	case data.RevokedBefore != 0:
-		for _, id := range changed {
-			t := after[id].Token
-			spared := data.ExceptTokenID == id.String() && before[id].Alive(w.now) != after[id].Alive(w.now)
-			if t.TenantID != tenant || spared || data.UserID != "" && data.UserID != t.UserID || data.ApplicationsID != "" && data.ApplicationsID != t.ApplicationID {
-				complain("revoked %s, and refresh token %s changed", body.Data, id)
-			}
-		}
-		for name, value := range map[string]string{"user": data.UserID, "application": data.ApplicationsID, "except": data.ExceptTokenID} {
-			asked := c.named(name)
-			if asked != (value != "") || value != "" && !c.has(value) {
-				complain("the selector was widened or narrowed to %s", body.Data)
-			}
-		}
-		if data.AllInTenant != c.named("all") {
-			complain("the selector was widened to the tenant")
-		}
-		proof.owner = func(s *session) bool {
-			return data.UserID == s.user && data.ApplicationsID == "" && (data.ExceptTokenID == "" || data.ExceptTokenID == s.id.String())
-		}
-		w.mustBeProved(proof, complain)
-	case request.Method == http.MethodPatch:
-		for _, id := range changed {
-			c.judgePatch(before[id], after[id], tenant, complain)
-		}
-		w.mustBeProved(proof, complain)
-	case wrote:
-		complain("%d: what only reads has changed refresh tokens %s", a.StatusCode, changed)
+		j.mustBeProved(proof{})
+	case j.wrote():
+		j.complain("%d: what only reads has changed refresh tokens %s", j.answer.StatusCode, j.changed)
 	case len(shown) > 0:
-		// Of an owner they are its user's, and active.
-		proof.owner = func(s *session) bool {
-			return !slices.ContainsFunc(shown, func(one record) bool {
-				return one.UserID != s.user || one.State != string(domain.ActiveSessions)
-			})
-		}
-		proof.wide = bytes.HasPrefix(body.Data, []byte("[")) && !c.named("user")
-		w.mustBeProved(proof, complain)
+		j.mustBeProved(proof{
+			// Of an owner they are its user's, and active.
+			owner: func(s *session) bool {
+				return !slices.ContainsFunc(shown, func(one record) bool {
+					return one.UserID != s.user || one.State != string(domain.ActiveSessions)
+				})
+			},
+			wide: bytes.HasPrefix(b.Data, []byte("[")) && !j.call.named("user"),
+		})
 	}
-	return wrong
+}
+
+// exchange needs no proof but the token string.
+func (j *judgement) exchange(d done) {
+	id := idOf(d.RefreshTokenID)
+	for _, id := range append(j.changed, id) {
+		if !slices.Contains(j.call.presented(), id) || id.String() != d.RefreshTokenID {
+			j.complain("the exchange is about %s, and was not asked to be", id)
+		}
+	}
+	after := j.after[id].Token
+	if j.tenant != "" && after.TenantID != j.tenant {
+		j.complain("the exchange is of another tenant than %q", j.tenant)
+	}
+	d.judge(j.world, j.answer, after, j.complain)
+	outcome := domain.Outcome(j.answer.Header.Get("Refreshd-Outcome"))
+	judgeOutcome(outcome, j.before[id].Token, after, j.wrote(), j.complain)
+}
+
+func (j *judgement) issue(d done) {
+	issued := j.after[idOf(d.RefreshTokenID)].Token
+	if issued.TenantID != j.tenant || !j.call.has(issued.UserID) || !j.call.has(issued.ApplicationID) {
+		j.complain("issued for %s, %s, %s, which was not asked for", issued.TenantID, issued.ApplicationID, issued.UserID)
+	}
+	d.judge(j.world, j.answer, issued, j.complain)
+	if _, known := j.before[issued.ID]; !known {
+		j.call.judgeImport(j.world, issued, j.complain)
+	}
+	for _, id := range j.changed {
+		t := j.after[id].Token
+		if t.TenantID != issued.TenantID || t.ApplicationID != issued.ApplicationID || t.UserID != issued.UserID {
+			j.complain("the issue changed refresh token %s", id)
+		}
+	}
+	j.mustBeProved(proof{})
+}
+
+// revocation judges that of refresh tokens by their ids. A logout, which names one of several twice, may revoke several.
+func (j *judgement) revocation(d done) {
+	revoked := append(d.TokenIDs, d.TokenID)
+	for _, id := range j.changed {
+		if !slices.Contains(revoked, id.String()) {
+			j.complain("revoked %s, and refresh token %s changed", revoked, id)
+		}
+	}
+	for _, id := range revoked {
+		if j.scopes > 0 || !j.call.has(id) && !slices.Contains(j.call.presented(), idOf(id)) {
+			j.complain("revoked more or another than asked for")
+		}
+		if len(d.TokenIDs) > 0 && !j.world.loggedOut(j.request, j.tenant, id) {
+			j.complain("revoked several, and the request is no logout of %s", id)
+		}
+	}
+	j.mustBeProved(proof{
+		owner:   func(s *session) bool { return s.id.String() == d.TokenID },
+		revoked: d.TokenID,
+	})
+}
+
+func (j *judgement) wideRevocation(d done, data json.RawMessage) {
+	for _, id := range j.changed {
+		t := j.after[id].Token
+		spared := d.ExceptTokenID == id.String() && j.before[id].Alive(j.world.now) != j.after[id].Alive(j.world.now)
+		if t.TenantID != j.tenant || spared || d.UserID != "" && d.UserID != t.UserID ||
+			d.ApplicationsID != "" && d.ApplicationsID != t.ApplicationID {
+			j.complain("revoked %s, and refresh token %s changed", data, id)
+		}
+	}
+	for name, value := range map[string]string{
+		"user": d.UserID, "application": d.ApplicationsID, "except": d.ExceptTokenID,
+	} {
+		asked := j.call.named(name)
+		if asked != (value != "") || value != "" && !j.call.has(value) {
+			j.complain("the selector was widened or narrowed to %s", data)
+		}
+	}
+	if d.AllInTenant != j.call.named("all") {
+		j.complain("the selector was widened to the tenant")
+	}
+	j.mustBeProved(proof{owner: func(s *session) bool {
+		return d.UserID == s.user && d.ApplicationsID == "" && (d.ExceptTokenID == "" || d.ExceptTokenID == s.id.String())
+	}})
 }
 
 // askable are codes of requests that the document allows: what a cookie could have brought, and what an application
@@ -325,36 +404,33 @@ func seenAs(r *http.Request, a answer) string {
 // A proof is what must stand behind a request that was served: a good API key or, where owner is set, the access token
 // of an active session that owner reports true for.
 type proof struct {
-	request *http.Request
-	tenant  string
-	before  map[domain.ID]domain.Snapshot
 	owner   func(*session) bool
 	wide    bool   // it is a list without a user, for which "*" is not enough
 	revoked string // the id of the one refresh token that was revoked, which its cookie proves too
 }
 
-func (w *world) mustBeProved(p proof, complain func(string, ...any)) {
-	sent := p.request.Header.Get("Authorization")
+func (j *judgement) mustBeProved(p proof) {
+	sent := j.request.Header.Get("Authorization")
 	scheme, rest, _ := strings.Cut(sent, " ")
-	switch user, password, basic := p.request.BasicAuth(); {
+	switch user, password, basic := j.request.BasicAuth(); {
 	case basic && password == "":
 		sent = user
 	case strings.EqualFold(scheme, "Bearer"), strings.EqualFold(scheme, "Basic"):
 		sent = rest
 	}
 	switch sent = strings.TrimSpace(sent); {
-	case sent == w.keys[p.tenant], sent == w.keys["everywhere"] && !p.wide:
+	case sent == j.world.keys[j.tenant], sent == j.world.keys["everywhere"] && !p.wide:
 		return
 	}
-	if sent == "" && p.revoked != "" && w.loggedOut(p.request, p.tenant, p.revoked) {
+	if sent == "" && p.revoked != "" && j.world.loggedOut(j.request, j.tenant, p.revoked) {
 		return
 	}
-	for _, s := range w.sessions {
-		if p.owner != nil && s.access == sent && s.tenant == p.tenant && p.before[s.id].Alive(w.now) && p.owner(s) {
+	for _, s := range j.world.sessions {
+		if p.owner != nil && s.access == sent && s.tenant == j.tenant && j.before[s.id].Alive(j.world.now) && p.owner(s) {
 			return
 		}
 	}
-	complain("served without a proof that covers it")
+	j.complain("served without a proof that covers it")
 }
 
 // loggedOut reports whether the request is a logout of that session by its cookie, from a page that may send one.
