@@ -30,22 +30,10 @@ func Breaches(doc *openapi3.T, req *http.Request, reqBody []byte, res *http.Resp
 		if req.Method == http.MethodOptions && res.StatusCode == http.StatusNoContent {
 			return nil // a preflight: CORS is not in the document
 		}
-		want, name := http.StatusNotFound, "NotFound"
-		if params != nil {
-			want, name = http.StatusMethodNotAllowed, "MethodNotAllowed"
-		}
-		refusal := openapi3.NewResponses(openapi3.WithStatus(want, doc.Components.Responses[name]),
-			openapi3.WithStatus(http.StatusTooManyRequests, doc.Components.Responses["TooManyRequests"]))
-		route = &routers.Route{Spec: doc, Operation: &openapi3.Operation{Responses: refusal}}
+		route = unrouted(doc, params != nil)
 	}
-	if reading.Form && len(reqBody) > 0 && route.Operation.RequestBody == nil { // whose media type may be refused
-		operation := *route.Operation
-		operation.Responses = openapi3.NewResponses(
-			openapi3.WithStatus(http.StatusUnsupportedMediaType, doc.Components.Responses["UnsupportedMediaType"]))
-		for status, response := range route.Operation.Responses.Map() {
-			operation.Responses.Set(status, response)
-		}
-		route.Operation = &operation
+	if reading.Form && len(reqBody) > 0 && route.Operation.RequestBody == nil {
+		route.Operation = withoutForm(doc, route.Operation)
 	}
 	documented := route.Operation.Responses.Status(res.StatusCode)
 	if documented == nil {
@@ -68,8 +56,8 @@ func Breaches(doc *openapi3.T, req *http.Request, reqBody []byte, res *http.Resp
 	}
 	request := reading.Request.Clone(context.Background())
 	options := &openapi3filter.Options{
-		AuthenticationFunc: proofIsSent, IncludeResponseStatus: true, RejectWhenRequestBodyNotSpecified: true, SkipSettingDefaults: true,
-		ExcludeResponseBody: isHead,
+		AuthenticationFunc: proofIsSent, IncludeResponseStatus: true, RejectWhenRequestBodyNotSpecified: true,
+		SkipSettingDefaults: true, ExcludeResponseBody: isHead,
 	}
 	asked := &openapi3filter.RequestValidationInput{Request: request, PathParams: params, Route: route, Options: options}
 	answered := &openapi3filter.ResponseValidationInput{
@@ -81,17 +69,46 @@ func Breaches(doc *openapi3.T, req *http.Request, reqBody []byte, res *http.Resp
 	}
 	// What documents no 400 cannot refuse a query or a body, and reads neither.
 	if res.StatusCode/100 == 2 && route.Operation.Responses.Status(http.StatusBadRequest) != nil {
-		if err := openapi3filter.ValidateRequest(context.Background(), asked); err != nil {
-			found = append(found, fmt.Errorf("done, and the request is none that the document allows: %w", err))
-		}
-		for name := range request.URL.Query() {
-			if !hasQuery(route, name) {
-				found = append(found, fmt.Errorf("done, with the query %s that is not documented", name))
-			}
-		}
+		found = append(found, undocumented(asked)...)
 		found = append(found, reading.beyondSchemas(req, resBody)...)
 	}
 	return found
+}
+
+// undocumented is what the document does not allow of a request that was done.
+func undocumented(asked *openapi3filter.RequestValidationInput) (found []error) {
+	if err := openapi3filter.ValidateRequest(context.Background(), asked); err != nil {
+		found = append(found, fmt.Errorf("done, and the request is none that the document allows: %w", err))
+	}
+	for name := range asked.Request.URL.Query() {
+		if !hasQuery(asked.Route, name) {
+			found = append(found, fmt.Errorf("done, with the query %s that is not documented", name))
+		}
+	}
+	return found
+}
+
+// unrouted is what a request is held to for which the document has no operation; otherMethod, if it has the path under
+// another method.
+func unrouted(doc *openapi3.T, otherMethod bool) *routers.Route {
+	want, name := http.StatusNotFound, "NotFound"
+	if otherMethod {
+		want, name = http.StatusMethodNotAllowed, "MethodNotAllowed"
+	}
+	refusal := openapi3.NewResponses(openapi3.WithStatus(want, doc.Components.Responses[name]),
+		openapi3.WithStatus(http.StatusTooManyRequests, doc.Components.Responses["TooManyRequests"]))
+	return &routers.Route{Spec: doc, Operation: &openapi3.Operation{Responses: refusal}}
+}
+
+// withoutForm is an operation that documents no body, for a request with a form: its media type may be refused.
+func withoutForm(doc *openapi3.T, of *openapi3.Operation) *openapi3.Operation {
+	operation := *of
+	operation.Responses = openapi3.NewResponses(
+		openapi3.WithStatus(http.StatusUnsupportedMediaType, doc.Components.Responses["UnsupportedMediaType"]))
+	for status, response := range of.Responses.Map() {
+		operation.Responses.Set(status, response)
+	}
+	return &operation
 }
 
 // beyondSchemas is what is wrong with a success by the rules that are in the document's text, and not in its schemas.

@@ -238,39 +238,18 @@ func round(ctx context.Context, o roundOptions) (r result, err error) {
 		return r, err
 	}
 
-	m, complete := model(applications), make(chan *history, 1000)
 	running, end := context.WithTimeout(ctx, o.duration)
 	defer end()
+	k := &checker{keep: o.keep, complete: make(chan *history, 1000), end: end}
 	var checking sync.WaitGroup
-	var mu sync.Mutex
-	checking.Go(func() {
-		for h := range complete {
-			if r.failed() {
-				continue // one is enough, and the others may take long
-			}
-			began := time.Now()
-			v := h.check(m, 2*time.Minute) // milliseconds where nothing else runs
-			mu.Lock()
-			r.histories++
-			r.parts += len(h.Operations)
-			r.longest = max(r.longest, time.Since(began))
-			if v.CheckResult != porcupine.Ok {
-				end()
-				if v.CheckResult == porcupine.Unknown {
-					r.undecided++
-				}
-				path, err := h.keep(o.keep, m, v)
-				if err != nil {
-					path = err.Error()
-				}
-				r.wrong = append(r.wrong, path)
-			}
-			mu.Unlock()
-		}
-	})
+	checking.Go(k.run)
 
 	found := newFaults()
-	c := &crowd{caller: newCaller(backendKey, found), recorder: newRecorder(func(h *history) { complete <- h }), replicas: world.replicas()}
+	c := &crowd{
+		caller:   newCaller(backendKey, found),
+		recorder: newRecorder(func(h *history) { k.complete <- h }),
+		replicas: world.replicas(),
+	}
 	random := func(n int) *rand.Rand { return rand.New(rand.NewPCG(o.seed, uint64(n))) }
 	var callers sync.WaitGroup
 	const perDevice = 4 // its tabs, and a thief
@@ -292,27 +271,12 @@ func round(ctx context.Context, o roundOptions) (r result, err error) {
 			}
 		})
 	}
-	ticker := time.NewTicker(10 * time.Second)
-	defer ticker.Stop()
-	for going := true; going; {
-		select {
-		case <-running.Done():
-			going = false
-		case <-found.first:
-			end()
-		case <-ticker.C:
-			c.mu.Lock()
-			calls, open := c.calls, len(c.histories)
-			c.mu.Unlock()
-			mu.Lock()
-			fmt.Fprintf(o.progress, "  %4.0f s: %d calls, %d histories checked, %d under way\n", time.Since(begin).Seconds(), calls, r.histories, open)
-			mu.Unlock()
-		}
-	}
+	watch(running, begin, o.progress, c, k, found)
 	befalls.Wait()
 	callers.Wait()
-	close(complete)
+	close(k.complete)
 	checking.Wait()
+	r = k.result
 	r.calls, r.lost, r.loggedOut, r.faults = c.calls, c.lost, c.out.Load(), found.list()
 	r.words, r.befallen = c.words.n, befallen.n
 	for _, member := range world.members {
@@ -321,4 +285,66 @@ func round(ctx context.Context, o roundOptions) (r result, err error) {
 		}
 	}
 	return r, errors.Join(nemesisErrs[:]...)
+}
+
+// checker checks histories while the round goes on that they are of, and ends it at the first that is wrong.
+type checker struct {
+	keep     string
+	complete chan *history
+	end      func()
+
+	mu     sync.Mutex
+	result result
+}
+
+// run checks what is complete until that is closed.
+func (k *checker) run() {
+	m := model(applications)
+	for h := range k.complete {
+		if k.result.failed() {
+			continue // one is enough, and the others may take long
+		}
+		began := time.Now()
+		v := h.check(m, 2*time.Minute) // milliseconds where nothing else runs
+		k.mu.Lock()
+		r := &k.result
+		r.histories++
+		r.parts += len(h.Operations)
+		r.longest = max(r.longest, time.Since(began))
+		if v.CheckResult != porcupine.Ok {
+			k.end()
+			if v.CheckResult == porcupine.Unknown {
+				r.undecided++
+			}
+			path, err := h.keep(k.keep, m, v)
+			if err != nil {
+				path = err.Error()
+			}
+			r.wrong = append(r.wrong, path)
+		}
+		k.mu.Unlock()
+	}
+}
+
+// watch prints how far the round is until running is done, and ends it at the first fault.
+func watch(running context.Context, begin time.Time, w io.Writer, c *crowd, k *checker, found *faults) {
+	ticker := time.NewTicker(10 * time.Second)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-running.Done():
+			return
+		case <-found.first:
+			k.end()
+			return
+		case <-ticker.C:
+			c.mu.Lock()
+			calls, open := c.calls, len(c.histories)
+			c.mu.Unlock()
+			k.mu.Lock()
+			fmt.Fprintf(w, "  %4.0f s: %d calls, %d histories checked, %d under way\n",
+				time.Since(begin).Seconds(), calls, k.result.histories, open)
+			k.mu.Unlock()
+		}
+	}
 }
