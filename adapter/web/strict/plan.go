@@ -1,0 +1,99 @@
+package strict
+
+import (
+	"encoding"
+	"encoding/json"
+	"fmt"
+	"reflect"
+	"strings"
+	"sync"
+)
+
+// A field is one name that a struct knows.
+type field struct {
+	index int
+	name  string // the first name, also when found by an alias
+}
+
+// A plan is the names of one struct type.
+type plan struct {
+	byName map[string]field
+	object bool // it names its members itself: byName is empty
+}
+
+var plans sync.Map // reflect.Type to *plan
+
+func planOf(t reflect.Type) *plan {
+	if p, ok := plans.Load(t); ok {
+		return p.(*plan)
+	}
+	p := &plan{byName: map[string]field{}}
+	if t.Kind() != reflect.Struct {
+		panic(fmt.Sprintf("strict: %v is no struct", t))
+	}
+	if p.object = reflect.PointerTo(t).Implements(anObject); p.object {
+		plans.Store(t, p)
+		return p
+	}
+	for i := range t.NumField() {
+		sf := t.Field(i)
+		name, _, _ := strings.Cut(sf.Tag.Get("json"), ",")
+		if name == "-" {
+			continue
+		}
+		if name == "" || !sf.IsExported() || sf.Anonymous {
+			panic(fmt.Sprintf("strict: %v.%s must be an ordinary exported field with a json tag", t, sf.Name))
+		}
+		mustDecode(sf.Type)
+		names := []string{name}
+		if alias := sf.Tag.Get("alias"); alias != "" {
+			names = append(names, strings.Split(alias, ",")...)
+		}
+		for _, n := range names {
+			if _, taken := p.byName[n]; taken {
+				panic(fmt.Sprintf("strict: %v has the name %q twice", t, n))
+			}
+			p.byName[n] = field{index: i, name: name}
+		}
+	}
+	plans.Store(t, p)
+	return p
+}
+
+// plan is that of one object: its names may depend on it.
+func (ms Members) plan() *plan {
+	p := &plan{byName: make(map[string]field, len(ms))}
+	for i, m := range ms {
+		p.byName[m.Name] = field{index: i, name: m.Name}
+	}
+	return p
+}
+
+var (
+	anObject        = reflect.TypeFor[Object]()
+	rawObject       = reflect.TypeFor[json.RawMessage]()
+	jsonUnmarshaler = reflect.TypeFor[json.Unmarshaler]()
+	textUnmarshaler = reflect.TypeFor[encoding.TextUnmarshaler]()
+)
+
+// mustDecode panics for a type that decode has no case for. Structs are looked at when they are met: they may be recursive.
+func mustDecode(t reflect.Type) {
+	if t == rawObject {
+		return
+	}
+	if p := reflect.PointerTo(t); p.Implements(jsonUnmarshaler) || p.Implements(textUnmarshaler) {
+		panic(fmt.Sprintf("strict: %v decodes itself; decode a plain type and convert it", t))
+	}
+	switch t.Kind() {
+	case reflect.String, reflect.Bool, reflect.Int, reflect.Int8, reflect.Int16, reflect.Int32, reflect.Int64, reflect.Struct:
+	case reflect.Pointer, reflect.Slice:
+		mustDecode(t.Elem())
+	case reflect.Map:
+		if t.Key() != reflect.TypeFor[string]() {
+			panic(fmt.Sprintf("strict: the keys of %v are no strings", t))
+		}
+		mustDecode(t.Elem())
+	default:
+		panic(fmt.Sprintf("strict: cannot decode into %v", t))
+	}
+}
