@@ -110,145 +110,6 @@ func (p Policy) Slide() (window, maximum time.Duration) {
 	}
 }
 
-// Settings are what a tenant or an application says about its policy; nil where it says nothing. The units are the wire's.
-type Settings struct {
-	Active                *bool
-	RequireAuthentication *bool
-	CookieOnly            *bool
-	CookieName            *string
-	CookieDomain          *string
-	CookieHostOnly        *bool
-
-	AccessTokenSeconds  *int64
-	AccessTokenType     *AccessTokenType
-	Algorithm           *Algorithm
-	Expiration          *ExpirationPolicy
-	TTLMinutes          *int64
-	MaximumTTLMinutes   *int64
-	Usage               *UsagePolicy
-	GraceSeconds        *int64
-	RecoveryBurst       *int64
-	RecoveryInterval    *int64
-	RevokeOnReplay      *bool
-	MaximumActiveTokens *int64
-}
-
-// The names of the settings on the wire and in the kickstart file.
-const (
-	FieldActive                = "active"
-	FieldRequireAuthentication = "requireAuthentication"
-	FieldCookieOnly            = "cookieOnly"
-	FieldCookieName            = "cookieName"
-	FieldCookieDomain          = "cookieDomain"
-	FieldCookieHostOnly        = "cookieHostOnly"
-	FieldAccessTokenSeconds    = "jwtConfiguration.timeToLiveInSeconds"
-	FieldAccessTokenType       = "jwtConfiguration.accessTokenType"
-	FieldAlgorithm             = "jwtConfiguration.algorithm"
-	FieldExpiration            = "jwtConfiguration.refreshTokenExpirationPolicy"
-	FieldTTLMinutes            = "jwtConfiguration.refreshTokenTimeToLiveInMinutes"
-	FieldMaximumTTLMinutes     = "jwtConfiguration.refreshTokenSlidingWindowConfiguration.maximumTimeToLiveInMinutes"
-	FieldUsage                 = "jwtConfiguration.refreshTokenUsagePolicy"
-	FieldGraceSeconds          = "jwtConfiguration.refreshTokenOneTimeUseConfiguration.gracePeriodInSeconds"
-	FieldRecoveryBurst         = "jwtConfiguration.refreshTokenOneTimeUseConfiguration.recoveryBurst"
-	FieldRecoveryInterval      = "jwtConfiguration.refreshTokenOneTimeUseConfiguration.recoveryInterval"
-	FieldRevokeOnReplay        = "jwtConfiguration.refreshTokenRevocationPolicy.onOneTimeTokenReuse"
-	FieldMaximumActiveTokens   = "jwtConfiguration.maximumActiveTokens"
-)
-
-// Setting is one of Settings, for people.
-type Setting struct {
-	Field string
-	Value string // empty if it is not set
-}
-
-// List is every setting, also those that are not set, in an order that does not change.
-func (s Settings) List() []Setting {
-	return []Setting{
-		{FieldActive, text(s.Active)},
-		{FieldRequireAuthentication, text(s.RequireAuthentication)},
-		{FieldCookieOnly, text(s.CookieOnly)},
-		{FieldCookieName, text(s.CookieName)},
-		{FieldCookieDomain, text(s.CookieDomain)},
-		{FieldCookieHostOnly, text(s.CookieHostOnly)},
-		{FieldAccessTokenSeconds, text(s.AccessTokenSeconds)},
-		{FieldAccessTokenType, text(s.AccessTokenType)},
-		{FieldAlgorithm, text(s.Algorithm)},
-		{FieldExpiration, text(s.Expiration)},
-		{FieldTTLMinutes, text(s.TTLMinutes)},
-		{FieldMaximumTTLMinutes, text(s.MaximumTTLMinutes)},
-		{FieldUsage, text(s.Usage)},
-		{FieldGraceSeconds, text(s.GraceSeconds)},
-		{FieldRecoveryBurst, text(s.RecoveryBurst)},
-		{FieldRecoveryInterval, text(s.RecoveryInterval)},
-		{FieldRevokeOnReplay, text(s.RevokeOnReplay)},
-		{FieldMaximumActiveTokens, text(s.MaximumActiveTokens)},
-	}
-}
-
-func text[T any](v *T) string {
-	if v == nil {
-		return ""
-	}
-	if s := fmt.Sprint(*v); s != "" {
-		return s
-	}
-	return `""`
-}
-
-// Settings are those that p follows from, all of them set.
-func (p Policy) Settings() Settings {
-	count := func(d, unit time.Duration) *int64 { return new(int64(d / unit)) }
-	return Settings{
-		Active: &p.Active, RequireAuthentication: &p.RequireAuthentication,
-		CookieOnly: &p.CookieOnly, CookieName: &p.CookieName,
-		CookieDomain: &p.CookieDomain, CookieHostOnly: &p.CookieHostOnly,
-		AccessTokenSeconds: count(p.AccessTokenTTL, time.Second), AccessTokenType: &p.AccessTokenType,
-		Algorithm:  &p.Algorithm,
-		Expiration: &p.Expiration, TTLMinutes: count(p.TTL, time.Minute), MaximumTTLMinutes: count(p.MaximumTTL, time.Minute),
-		Usage: &p.Usage, GraceSeconds: count(p.GracePeriod, time.Second),
-		RecoveryBurst: &p.RecoveryBurst, RecoveryInterval: &p.RecoveryInterval,
-		RevokeOnReplay: &p.RevokeOnReplay, MaximumActiveTokens: &p.MaximumActiveTokens,
-	}
-}
-
-// validate checks each setting by itself.
-func (s Settings) validate(p *Problems) {
-	within := func(field string, v *int64, low, high int64) {
-		if v != nil && (*v < low || *v > high) {
-			p.Add(field, Malformed, fmt.Sprintf("use %d to %d", low, high))
-		}
-	}
-	const tenYears = 10 * 366 * 24 * 60 // minutes
-	within(FieldAccessTokenSeconds, s.AccessTokenSeconds, 1, 86_400)
-	within(FieldTTLMinutes, s.TTLMinutes, 1, tenYears)
-	within(FieldMaximumTTLMinutes, s.MaximumTTLMinutes, 1, tenYears)
-	within(FieldGraceSeconds, s.GraceSeconds, 0, 3_600)
-	within(FieldRecoveryBurst, s.RecoveryBurst, 0, 100)
-	within(FieldRecoveryInterval, s.RecoveryInterval, 2, 1_000)
-	within(FieldMaximumActiveTokens, s.MaximumActiveTokens, 0, 10_000)
-	oneOf(p, FieldAccessTokenType, s.AccessTokenType, AccessTokenTypes...)
-	oneOf(p, FieldAlgorithm, s.Algorithm, Algorithms...)
-	oneOf(p, FieldExpiration, s.Expiration, Fixed, SlidingWindow, SlidingWindowWithMaximumLifetime)
-	oneOf(p, FieldUsage, s.Usage, OneTimeUse, Reusable)
-	if s.CookieName != nil && *s.CookieName != "" {
-		CheckCookieName(p, FieldCookieName, *s.CookieName)
-	}
-	if s.CookieDomain != nil && *s.CookieDomain != "" && !IsDomainName(*s.CookieDomain) {
-		p.Add(FieldCookieDomain, Malformed, "use a host name such as example.com, without scheme, port or leading dot")
-	}
-}
-
-func oneOf[T ~string](p *Problems, field string, v *T, allowed ...T) {
-	if v == nil || slices.Contains(allowed, *v) {
-		return
-	}
-	words := make([]string, len(allowed))
-	for i, a := range allowed {
-		words[i] = string(a)
-	}
-	p.Add(field, Malformed, "use one of "+strings.Join(words, ", "))
-}
-
 // IsDomainName reports whether s is a host name of RFC 1123, section 2.1, with at least two labels, and no address. The
 // last label begins with a letter: what ends in a number is an address for browsers, in decimal or hexadecimal, or
 // nothing (127.1 is 127.0.0.1).
@@ -271,47 +132,13 @@ func IsDomainName(s string) bool {
 	return isLetter(labels[len(labels)-1][0])
 }
 
-// apply lays the settings over p.
-func (s Settings) apply(p Policy) Policy {
-	set(&p.RequireAuthentication, s.RequireAuthentication)
-	set(&p.CookieOnly, s.CookieOnly)
-	set(&p.CookieName, s.CookieName)
-	set(&p.CookieDomain, s.CookieDomain)
-	set(&p.CookieHostOnly, s.CookieHostOnly)
-	set(&p.AccessTokenType, s.AccessTokenType)
-	set(&p.Algorithm, s.Algorithm)
-	set(&p.Expiration, s.Expiration)
-	set(&p.Usage, s.Usage)
-	set(&p.RecoveryBurst, s.RecoveryBurst)
-	set(&p.RecoveryInterval, s.RecoveryInterval)
-	set(&p.RevokeOnReplay, s.RevokeOnReplay)
-	set(&p.MaximumActiveTokens, s.MaximumActiveTokens)
-	setDuration(&p.AccessTokenTTL, s.AccessTokenSeconds, time.Second)
-	setDuration(&p.TTL, s.TTLMinutes, time.Minute)
-	setDuration(&p.MaximumTTL, s.MaximumTTLMinutes, time.Minute)
-	setDuration(&p.GracePeriod, s.GraceSeconds, time.Second)
-	// Active is the one setting that an application cannot win back from its tenant.
-	p.Active = p.Active && (s.Active == nil || *s.Active)
-	return p
-}
-
-func set[T any](to *T, from *T) {
-	if from != nil {
-		*to = *from
-	}
-}
-
-func setDuration(to *time.Duration, from *int64, unit time.Duration) {
-	if from != nil {
-		*to = time.Duration(*from) * unit
-	}
-}
-
 // Combine merges default, tenant and application, field by field. It returns an *Invalid for a combination that cannot
 // be meant; each setting by itself is [Tenant.Validate]'s and [Application.Validate]'s to check. A store calls it
 // whenever an application is written, under the lock of its tenant, and keeps the result beside the application.
 func Combine(t Tenant, a Application) (Policy, error) {
-	p := a.Settings.apply(t.Settings.apply(DefaultPolicy()))
+	p := DefaultPolicy()
+	t.Settings.apply(&p)
+	a.Settings.apply(&p)
 	p.Issuer = t.Issuer
 	if err := p.validate(); err != nil {
 		return Policy{}, err

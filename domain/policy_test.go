@@ -239,8 +239,9 @@ func TestAllProblemsAreNamedAtOnce(t *testing.T) {
 	err := domain.Tenant{ID: "a b", Issuer: "ftp://x", Settings: domain.Settings{
 		RecoveryInterval: new(int64(1)), Usage: new(domain.UsagePolicy("x")), CookieDomain: new("x"),
 	}}.Validate()
-	wantCodes(t, err, "[invalid]id", "[invalid]issuer", "[invalid]jwtConfiguration.refreshTokenOneTimeUseConfiguration.recoveryInterval",
-		"[invalid]jwtConfiguration.refreshTokenUsagePolicy", "[invalid]cookieDomain")
+	wantCodes(t, err, "[invalid]id", "[invalid]issuer", "[invalid]cookieDomain",
+		"[invalid]jwtConfiguration.refreshTokenUsagePolicy",
+		"[invalid]jwtConfiguration.refreshTokenOneTimeUseConfiguration.recoveryInterval")
 }
 
 func TestImpossibleCombinations(t *testing.T) {
@@ -420,6 +421,38 @@ func TestSlide(t *testing.T) {
 		}
 		if late := issued.Add(maximum).Add(maximum); late.Before(issued) || late.UnixMicro() < issued.UnixMicro() {
 			t.Errorf("%s: the maximum overflows", tt.expiration)
+		}
+	}
+}
+
+// A setting that has no row would be read from no file, shown to no operator and lost by a copy. So every field of Settings
+// is set through Fields, and found in itself, in a copy and in the list, under a name of its own.
+func TestEverySettingHasARow(t *testing.T) {
+	var s domain.Settings
+	names := map[string]bool{}
+	for _, f := range s.Fields() {
+		if names[f.Name] {
+			t.Errorf("%s is there twice", f.Name)
+		}
+		names[f.Name] = true
+		into := reflect.ValueOf(f.Into).Elem()
+		if !into.IsNil() {
+			t.Errorf("%s is the place of another name too", f.Name)
+		}
+		into.Set(reflect.New(into.Type().Elem()))
+		listed := slices.IndexFunc(s.List(), func(s domain.Setting) bool { return s.Field == f.Name && s.Value != "" })
+		if listed != len(names)-1 {
+			t.Errorf("%s is entry %d of the list, want %d", f.Name, listed, len(names)-1)
+		}
+	}
+	clone := s.Clone()
+	if diff := cmp.Diff(s, clone); diff != "" {
+		t.Errorf("a copy (-want +got):\n%s", diff)
+	}
+	for field := range reflect.TypeFor[domain.Settings]().Fields() {
+		is, copied := reflect.ValueOf(s).FieldByIndex(field.Index), reflect.ValueOf(clone).FieldByIndex(field.Index)
+		if is.IsNil() || is.Pointer() == copied.Pointer() {
+			t.Errorf("%s has no row, or is shared with the copy", field.Name)
 		}
 	}
 }
