@@ -19,44 +19,13 @@ func cloneToken(t domain.RefreshToken) domain.RefreshToken {
 }
 
 func cloneTenant(t domain.Tenant) domain.Tenant {
-	t.Settings = cloneSettings(t.Settings)
+	t.Settings = t.Settings.Clone()
 	return t
 }
 
 func cloneApplication(a domain.Application) domain.Application {
-	a.Settings = cloneSettings(a.Settings)
+	a.Settings = a.Settings.Clone()
 	return a
-}
-
-func cloneSettings(s domain.Settings) domain.Settings {
-	return domain.Settings{
-		Active:                clonePointer(s.Active),
-		RequireAuthentication: clonePointer(s.RequireAuthentication),
-		CookieOnly:            clonePointer(s.CookieOnly),
-		CookieName:            clonePointer(s.CookieName),
-		CookieDomain:          clonePointer(s.CookieDomain),
-		CookieHostOnly:        clonePointer(s.CookieHostOnly),
-		AccessTokenSeconds:    clonePointer(s.AccessTokenSeconds),
-		AccessTokenType:       clonePointer(s.AccessTokenType),
-		Algorithm:             clonePointer(s.Algorithm),
-		Expiration:            clonePointer(s.Expiration),
-		TTLMinutes:            clonePointer(s.TTLMinutes),
-		MaximumTTLMinutes:     clonePointer(s.MaximumTTLMinutes),
-		Usage:                 clonePointer(s.Usage),
-		GraceSeconds:          clonePointer(s.GraceSeconds),
-		RecoveryBurst:         clonePointer(s.RecoveryBurst),
-		RecoveryInterval:      clonePointer(s.RecoveryInterval),
-		RevokeOnReplay:        clonePointer(s.RevokeOnReplay),
-		MaximumActiveTokens:   clonePointer(s.MaximumActiveTokens),
-	}
-}
-
-func clonePointer[T any](p *T) *T {
-	if p == nil {
-		return nil
-	}
-	v := *p
-	return &v
 }
 
 func cloneAPIKey(k domain.APIKey) domain.APIKey {
