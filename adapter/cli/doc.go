@@ -8,8 +8,6 @@
 //
 // Decisions:
 //
-//   - The file is walked as a tree of yaml.Node. Decoding into structs with KnownFields lost: it stops where types do not
-//     match, quotes values, takes `0x10` and `1_000` for numbers, passes over null, and knows lines only in its messages.
 //   - Anchors, aliases, merge keys and tags are refused. The file is short and says what somebody may do: it should read the
 //     same to everyone. So one reader's shorthand lost.
 //   - ${NAME} and ${file:PATH} are replaced after parsing, in values only. Replacing in the text, as envsubst does,

@@ -1,0 +1,132 @@
+// Package manifest is how a tenant, an application and an API key are written: in a kickstart file, and wherever else one is
+// read or shown as a whole. It reads JSON and YAML, and writes both.
+//
+// The one thing to know is [strict.Object]: each type says once which members it has, and where in the domain's entity their
+// values are, and both readers and both writers go by that. The names of settings are the domain's, which names them in its
+// errors; their dots are objects within objects here.
+//
+// What is no part of a document: the hash of an API key, and the tenant of an application, which the document is within. An API
+// key itself is read and never written.
+package manifest
+
+import (
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/refreshd/refreshd/adapter/web/strict"
+	"github.com/refreshd/refreshd/domain"
+)
+
+// Document is all of them.
+type Document struct {
+	Tenants []Tenant
+	APIKeys []APIKey
+}
+
+// Tenant is a tenant with its applications.
+type Tenant struct {
+	domain.Tenant
+	Applications []Application
+}
+
+// Application is an application within its tenant: TenantID is not set.
+type Application struct{ domain.Application }
+
+// APIKey is an API key; Hash is not set.
+type APIKey struct {
+	domain.APIKey
+	Key domain.Secret
+}
+
+// Members implements strict.Object.
+func (d *Document) Members() strict.Members {
+	return strict.Members{{Name: "tenants", Into: &d.Tenants}, {Name: "apiKeys", Into: &d.APIKeys}}
+}
+
+// Members implements strict.Object.
+func (t *Tenant) Members() strict.Members {
+	return slices.Concat(
+		strict.Members{{Name: "id", Into: &t.ID}, {Name: "name", Into: &t.Name}, {Name: "issuer", Into: &t.Issuer}},
+		settings(&t.Settings),
+		strict.Members{{Name: "applications", Into: &t.Applications}})
+}
+
+// Members implements strict.Object.
+func (a *Application) Members() strict.Members {
+	return slices.Concat(
+		strict.Members{{Name: "id", Into: &a.ID}, {Name: "name", Into: &a.Name}}, settings(&a.Settings))
+}
+
+// Members implements strict.Object. Permissions are then as stores return them: nil would be a change at each start.
+func (k *APIKey) Members() strict.Members {
+	if k.Permissions == nil {
+		k.Permissions = domain.Permissions{}
+	}
+	return strict.Members{
+		{Name: "name", Into: &k.Name},
+		{Name: "key", Into: (*secret)(&k.Key)},
+		{Name: "tenantId", Into: (*tenantID)(&k.TenantID)},
+		{Name: "permissions", Into: strict.Members{{Name: "endpoints", Into: &k.Permissions}}},
+		{Name: "expiresAt", Into: (*instant)(&k.ExpiresAt)},
+	}
+}
+
+// settings are those of a tenant or an application.
+func settings(s *domain.Settings) (ms strict.Members) {
+	for _, f := range s.Fields() {
+		ms = within(ms, f.Name, f.Into)
+	}
+	return ms
+}
+
+// within adds the member at that path, in the objects that it leads through.
+func within(ms strict.Members, path string, into any) strict.Members {
+	name, rest, nested := strings.Cut(path, ".")
+	if !nested {
+		return append(ms, strict.Member{Name: name, Into: into})
+	}
+	i := slices.IndexFunc(ms, func(m strict.Member) bool { return m.Name == name })
+	if i < 0 {
+		i = len(ms)
+		ms = append(ms, strict.Member{Name: name, Into: strict.Members{}})
+	}
+	ms[i].Into = within(ms[i].Into.(strict.Members), rest, into)
+	return ms
+}
+
+type secret domain.Secret
+
+func (s *secret) SetText(text string) string {
+	*s = secret(domain.NewSecret(text))
+	return ""
+}
+
+func (*secret) Want() string { return "" }
+
+// tenantID refuses the empty text that would make a key one for every tenant.
+type tenantID string
+
+func (id *tenantID) SetText(text string) string {
+	if text == "" {
+		return "is empty: name the tenant, or leave tenantId out for a key that serves every tenant"
+	}
+	*id = tenantID(text)
+	return ""
+}
+
+func (*tenantID) Want() string { return "" }
+
+// instant is in the precision of the stores, so that the same document is no change. The zero time would mean never.
+type instant time.Time
+
+func (i *instant) SetText(text string) string {
+	t, err := time.Parse(time.RFC3339, text)
+	if err != nil || t.Year() < 2000 {
+		return "must be " + i.Want() + ", in this millennium"
+	}
+	*i = instant(t.UTC().Truncate(time.Microsecond))
+	return ""
+}
+
+func (*instant) Want() string { return "an instant as in RFC 3339, e.g. 2030-01-31T12:00:00Z" }
