@@ -122,10 +122,11 @@ type instant time.Time
 
 func (i *instant) SetText(text string) string {
 	t, err := time.Parse(time.RFC3339, text)
-	if err != nil || t.Year() < 2000 {
+	t = t.UTC().Truncate(time.Microsecond) // first: the year in which it is written is another near its ends
+	if err != nil || t.Year() < 2000 || t.Year() > 9999 {
 		return "must be " + i.Want() + ", in this millennium"
 	}
-	*i = instant(t.UTC().Truncate(time.Microsecond))
+	*i = instant(t)
 	return ""
 }
 

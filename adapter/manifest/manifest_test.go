@@ -216,11 +216,13 @@ func TestDocumentsInJSONAreAsStrict(t *testing.T) {
 		}
 	}
 	for text, want := range map[string]string{
-		`{"tenantId":""}`:                      "[invalid]tenantId",
-		`{"expiresAt":"2030-01-31"}`:           "[invalid]expiresAt",
-		`{"expiresAt":"0001-01-01T00:00:00Z"}`: "[invalid]expiresAt",
-		`{"expiresAt":1900000000}`:             "[invalid]expiresAt",
-		`{"hash":"x"}`:                         "[unknown]hash",
+		`{"tenantId":""}`:                           "[invalid]tenantId",
+		`{"expiresAt":"2030-01-31"}`:                "[invalid]expiresAt",
+		`{"expiresAt":"0001-01-01T00:00:00Z"}`:      "[invalid]expiresAt",
+		`{"expiresAt":"2000-01-01T00:00:00+01:00"}`: "[invalid]expiresAt", // written so, it could not be read again
+		`{"expiresAt":"9999-12-31T23:59:59-01:00"}`: "[invalid]expiresAt",
+		`{"expiresAt":1900000000}`:                  "[invalid]expiresAt",
+		`{"hash":"x"}`:                              "[unknown]hash",
 	} {
 		_, err := manifest.ReadJSON[manifest.APIKey]([]byte(text))
 		var invalid *domain.Invalid
