@@ -59,9 +59,9 @@ func ReadKickstart(file string, text []byte, lookupEnv func(string) (string, boo
 	return Document{Kickstart: k, file: file, lines: lines}, nil
 }
 
-// Explain turns the *domain.Invalid that usecase.Apply returned for this document into an error that names, in one line each, the
-// line of the file and the field. What the file leaves out is shown at the line of what it belongs to. Other errors are
-// returned as they are.
+// Explain turns the *domain.Invalid that usecase.Apply returned for this document into an error that names, in one
+// line each, the line of the file and the field. What the file leaves out is shown at the line of what it belongs to.
+// Other errors are returned as they are.
 func (d Document) Explain(err error) error {
 	var invalid *domain.Invalid
 	if !errors.As(err, &invalid) {

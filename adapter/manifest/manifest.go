@@ -1,12 +1,12 @@
-// Package manifest is how a tenant, an application and an API key are written: in a kickstart file, and wherever else one is
-// read or shown as a whole. It reads JSON and YAML, and writes both.
+// Package manifest is how a tenant, an application and an API key are written: in a kickstart file, and wherever else
+// one is read or shown as a whole. It reads JSON and YAML, and writes both.
 //
-// The one thing to know is [strict.Object]: each type says once which members it has, and where in the domain's entity their
-// values are, and both readers and both writers go by that. The names of settings are the domain's, which names them in its
-// errors; their dots are objects within objects here.
+// The one thing to know is [strict.Object]: each type says once which members it has, and where in the domain's entity
+// their values are, and both readers and both writers go by that. The names of settings are the domain's, which names
+// them in its errors; their dots are objects within objects here.
 //
-// What is no part of a document: the hash of an API key, and the tenant of an application, which the document is within. An API
-// key itself is read and never written.
+// What is no part of a document: the hash of an API key, and the tenant of an application, which the document is
+// within. An API key itself is read and never written.
 package manifest
 
 import (

@@ -103,8 +103,8 @@ func readBack[T any, O interface {
 	same(t, "JSON\n"+string(text), want, got)
 }
 
-// A field that a document leaves out is lost by whoever reads an entity, changes a word and writes it back. By reflection, so
-// that a field that an entity gets later is tested too.
+// A field that a document leaves out is lost by whoever reads an entity, changes a word and writes it back. By
+// reflection, so that a field that an entity gets later is tested too.
 func TestEveryFieldIsReadAsItWasWritten(t *testing.T) {
 	for start := range int64(24) { // each field has each of the awkward texts once
 		n := start
@@ -234,8 +234,10 @@ func TestDocumentsInJSONAreAsStrict(t *testing.T) {
 
 // A document that is taken is the same when it is written and read again, in either form.
 func FuzzADocumentIsReadAsItWasWritten(f *testing.F) {
-	f.Add("tenants:\n- id: a\n  name: '$ ${X}'\n  active: false\n  jwtConfiguration: {algorithm: EdDSA}\n  applications: [{id: \"\\u2028é\"}]\n")
-	f.Add("apiKeys:\n- name: ' a'\n  tenantId: 'true'\n  permissions: {endpoints: {/a: [GET], '$': []}}\n  expiresAt: 2030-01-31T00:00:00.1+02:00\n")
+	f.Add("tenants:\n- id: a\n  name: '$ ${X}'\n  active: false\n  jwtConfiguration: {algorithm: EdDSA}\n" +
+		"  applications: [{id: \"\\u2028é\"}]\n")
+	f.Add("apiKeys:\n- name: ' a'\n  tenantId: 'true'\n  permissions: {endpoints: {/a: [GET], '$': []}}\n" +
+		"  expiresAt: 2030-01-31T00:00:00.1+02:00\n")
 	f.Add("tenants: [{name: |\n  a\n\n   b\n  , cookieName: ''}]")
 	f.Fuzz(func(t *testing.T, text string) {
 		d, _, problems := manifest.ReadYAML[manifest.Document]([]byte(text), nil)
@@ -274,8 +276,8 @@ func names() map[string]bool {
 	return known
 }
 
-// README's table is where an operator looks a setting up: each is there once, with its default, and with each word that it can
-// say.
+// README's table is where an operator looks a setting up: each is there once, with its default, and with each word
+// that it can say.
 func TestTheTableInREADMEHasEverySetting(t *testing.T) {
 	text, err := os.ReadFile("../../README.md")
 	if err != nil {
@@ -322,8 +324,8 @@ func TestTheTableInREADMEHasEverySetting(t *testing.T) {
 
 // A name that was changed in one place and not in another sends people to look for what is not there.
 func TestDocumentsNameSettingsThatExist(t *testing.T) {
-	looksLikeASetting := regexp.MustCompile(`^(jwtConfiguration|cookie[A-Z]\w*|requireAuthentication|accessTokenType|recovery(Burst|Interval)|` +
-		`onOneTime\w*|maximum\w+|refreshToken\w+(Configuration|Policy|InMinutes)|\w+In(Seconds|Minutes))$`)
+	looksLikeASetting := regexp.MustCompile(`^(jwtConfiguration|cookie[A-Z]\w*|requireAuthentication|accessTokenType|` +
+		`recovery(Burst|Interval)|onOneTime\w*|maximum\w+|refreshToken\w+(Configuration|Policy|InMinutes)|\w+In(Seconds|Minutes))$`)
 	inQuotes := regexp.MustCompile("`[\\w.]+[:`]")
 	known, found := names(), 0
 	for _, file := range []string{"README.md", "INTEGRATING.md", "SECURITY.md", "adapter/httpapi/openapi.yaml"} {

@@ -34,9 +34,9 @@ func (l Lines) Of(field string) int {
 // ReadJSON reads a T of this package, or returns an *domain.Invalid.
 func ReadJSON[T any](data []byte) (T, error) { return strict.DecodeJSON[T](data, strict.Options{}) }
 
-// ReadYAML reads a T of this package; a document without content is the zero T. Of each text in it, expand returns what it
-// stands for, or messages that say why it stands for nothing; nil where texts stand for themselves. Without problems, Lines
-// are where its fields are; with one, T is zero.
+// ReadYAML reads a T of this package; a document without content is the zero T. Of each text in it, expand returns
+// what it stands for, or messages that say why it stands for nothing; nil where texts stand for themselves. Without
+// problems, Lines are where its fields are; with one, T is zero.
 func ReadYAML[T any](text []byte, expand func(string) (string, []string)) (T, Lines, []Problem) {
 	var none T
 	root, problems := parse(text)
@@ -81,8 +81,8 @@ func problem(line int, message string) []Problem {
 	return []Problem{{Line: line, FieldError: domain.FieldError{Reason: domain.Malformed, Message: message}}}
 }
 
-// notYAML is what the parser said after it had read the line last. Its own line, in its message, is that of what it lacks, or
-// of what that is in, or one before: so it is left out.
+// notYAML is what the parser said after it had read the line last. Its own line, in its message, is that of what it
+// lacks, or of what that is in, or one before: so it is left out.
 func notYAML(last int, err error) []Problem {
 	why := strings.TrimPrefix(err.Error(), "yaml: ")
 	if rest, ok := strings.CutPrefix(why, "line "); ok {

@@ -21,8 +21,8 @@ const (
 	other // of YAML too
 )
 
-// source is a document that is gone over once, from value to value. The caller of a method that returns a value is behind that
-// value afterwards; of a value that it does not want it calls skip.
+// source is a document that is gone over once, from value to value. The caller of a method that returns a value is
+// behind that value afterwards; of a value that it does not want it calls skip.
 type source interface {
 	words
 	kind() kind
@@ -124,7 +124,8 @@ func (d *decoder) decode(v reflect.Value, path string, depth int) {
 	}
 }
 
-// written reports whether the value at hand is one, and written as one may be. If not, that is noted, and it is skipped.
+// written reports whether the value at hand is one, and written as one may be. If not, that is noted, and it is
+// skipped.
 func (d *decoder) written(want, path string, depth int) bool {
 	message := d.src.plain(want)
 	switch k := d.src.kind(); {

@@ -18,8 +18,8 @@ import (
 	"github.com/refreshd/refreshd/adapter/web/strict"
 )
 
-// reference decides by itself, token by token of encoding/json, whether a document is one that DecodeJSON promises to take. It
-// shares nothing with it but the struct.
+// reference decides by itself, token by token of encoding/json, whether a document is one that DecodeJSON promises to
+// take. It shares nothing with it but the struct.
 type reference struct{ d *json.Decoder }
 
 var errReference = errors.New("the reference refuses this")
@@ -140,7 +140,8 @@ func (r reference) value(t reflect.Type, depth int) error {
 	return errReference
 }
 
-// A document is taken if, and only if, an independent reading of the rules takes it; and is then what encoding/json makes of it.
+// A document is taken if, and only if, an independent reading of the rules takes it; and is then what encoding/json
+// makes of it.
 func FuzzStrictJSONTakesWhatTheReferenceTakes(f *testing.F) {
 	deep := func(n int) string { return `{"c":` + strings.Repeat(`{"a":`, n) + "1" + strings.Repeat("}", n) + "}" }
 	for _, seed := range []string{
@@ -182,7 +183,8 @@ type scalars struct {
 	B *bool   `json:"b"`
 }
 
-// A form is taken if, and only if, net/url reads it, each of its names is one of ours, once, and each value is what the field takes.
+// A form is taken if, and only if, net/url reads it, each of its names is one of ours, once, and each value is what
+// the field takes.
 func FuzzStrictFormTakesWhatTheReferenceTakes(f *testing.F) {
 	for _, seed := range []string{
 		"", "s=a&p=&i=-5&n=1&b=true", "s=a+b%20c%00", "s=%ff", "s=%", "s=a&s=b", "p=1&q=1", "q=1", "x=1", "S=1", "s", "=", "&&", "s=a;i=1", "%73=a", "i=01", "i=-0", "i=-", "i=+1",

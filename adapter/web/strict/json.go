@@ -12,8 +12,8 @@ import (
 	"github.com/refreshd/refreshd/domain"
 )
 
-// A jsonSource goes over a document that is known to be well-formed JSON in valid UTF-8, which is why it looks at first bytes
-// only and runs into no end.
+// A jsonSource goes over a document that is known to be well-formed JSON in valid UTF-8, which is why it looks at
+// first bytes only and runs into no end.
 type jsonSource struct {
 	bodyWords
 	data []byte
@@ -146,7 +146,8 @@ func (w *jsonSource) free(d *decoder, path string, depth int) {
 	}
 }
 
-// unquote reads the string at hand; not ok if an escape in it is half a surrogate pair, which encoding/json would replace.
+// unquote reads the string at hand; not ok if an escape in it is half a surrogate pair, which encoding/json would
+// replace.
 func (w *jsonSource) unquote() (s string, ok bool) {
 	start := w.pos
 	w.skip()

@@ -76,7 +76,8 @@ var (
 	textUnmarshaler = reflect.TypeFor[encoding.TextUnmarshaler]()
 )
 
-// mustDecode panics for a type that decode has no case for. Structs are looked at when they are met: they may be recursive.
+// mustDecode panics for a type that decode has no case for. Structs are looked at when they are met: they may be
+// recursive.
 func mustDecode(t reflect.Type) {
 	if t == rawObject {
 		return
@@ -85,7 +86,8 @@ func mustDecode(t reflect.Type) {
 		panic(fmt.Sprintf("strict: %v decodes itself; decode a plain type and convert it", t))
 	}
 	switch t.Kind() {
-	case reflect.String, reflect.Bool, reflect.Int, reflect.Int8, reflect.Int16, reflect.Int32, reflect.Int64, reflect.Struct:
+	case reflect.String, reflect.Bool, reflect.Struct,
+		reflect.Int, reflect.Int8, reflect.Int16, reflect.Int32, reflect.Int64:
 	case reflect.Pointer, reflect.Slice:
 		mustDecode(t.Elem())
 	case reflect.Map:

@@ -1,14 +1,14 @@
 // Package strict reads JSON, forms and YAML into Go values, and refuses what two readers could understand differently.
 //
-// All three keep the same rules, and those are here once (decoder.go): which names there are, that each is there once, what
-// kind of value each takes, how deep values nest. A [source] is all that differs, and the wording of a refusal.
+// All three keep the same rules, and those are here once (decoder.go): which names there are, that each is there once,
+// what kind of value each takes, how deep values nest. A [source] is all that differs, and the wording of a refusal.
 //
-// It walks the document by itself and assigns by itself. encoding/json matches names in any case, takes the last of repeated
-// names and replaces invalid UTF-8, all silently, so its result cannot be trusted unless everything that it is lenient
-// about was refused before; and it knows no aliases. It still judges the grammar (one parser less to be wrong), and a fuzz
-// test holds the result to what it would have decoded. Decoding YAML into structs with KnownFields lost for like reasons: it
-// stops where types do not match, quotes values, takes `0x10` and `1_000` for numbers, skips null, and knows lines only in
-// its messages.
+// It walks the document by itself and assigns by itself. encoding/json matches names in any case, takes the last of
+// repeated names and replaces invalid UTF-8, all silently, so its result cannot be trusted unless everything that it
+// is lenient about was refused before; and it knows no aliases. It still judges the grammar (one parser less to be
+// wrong), and a fuzz test holds the result to what it would have decoded. Decoding YAML into structs with KnownFields
+// lost for like reasons: it stops where types do not match, quotes values, takes `0x10` and `1_000` for numbers, skips
+// null, and knows lines only in its messages.
 package strict
 
 import (
@@ -30,8 +30,8 @@ const (
 	maxShown    = 64 // bytes of a name that the client chose
 )
 
-// Options are what a protocol's own rules ask for. Without any, a name that is not known is refused, and a value without
-// content is one.
+// Options are what a protocol's own rules ask for. Without any, a name that is not known is refused, and a value
+// without content is one.
 type Options struct {
 	IgnoreUnknown bool // skip names that are not known (RFC 6749, sections 3.1 and 3.2)
 	EmptyIsAbsent bool // a text without content, under whichever name, was not sent (RFC 6749, sections 3.1 and 3.2)
@@ -40,15 +40,16 @@ type Options struct {
 // ErrEmptyBody is the *domain.Invalid for a body without content, for callers that treat none apart from a wrong one.
 var ErrEmptyBody error = domain.NewInvalid("", domain.Blank, "the body is empty, and must not be")
 
-// DecodeJSON reads one JSON object into a T, or returns an *domain.Invalid with every problem (the first 20). It refuses what
-// encoding/json lets pass: names in another case, unknown and repeated names at any depth, null, trailing bytes, invalid UTF-8
-// and lone surrogates, nesting deeper than 32.
+// DecodeJSON reads one JSON object into a T, or returns an *domain.Invalid with every problem (the first 20). It
+// refuses what encoding/json lets pass: names in another case, unknown and repeated names at any depth, null, trailing
+// bytes, invalid UTF-8 and lone surrogates, nesting deeper than 32.
 //
-// T is a struct whose fields carry `json:"name"`, and may carry `alias:"other,another"`: names that mean the same field. Field
-// errors have the first name, whichever was sent. A field is a string, bool or signed integer, a struct, a slice or map[string]
-// of these, a pointer to one of these, which stays nil where nothing was sent, or a json.RawMessage, which takes any JSON object
-// as it came: inside, names are free and null is allowed. A pointer to such a pointer takes null too, which sets the outer
-// one and leaves the inner one nil. Anything else in T panics. A struct that is an [Object] names its members itself.
+// T is a struct whose fields carry `json:"name"`, and may carry `alias:"other,another"`: names that mean the same
+// field. Field errors have the first name, whichever was sent. A field is a string, bool or signed integer, a struct,
+// a slice or map[string] of these, a pointer to one of these, which stays nil where nothing was sent, or a
+// json.RawMessage, which takes any JSON object as it came: inside, names are free and null is allowed. A pointer to
+// such a pointer takes null too, which sets the outer one and leaves the inner one nil. Anything else in T panics. A
+// struct that is an [Object] names its members itself.
 //
 // Control characters, NUL too, are content, and arrive.
 func DecodeJSON[T any](data []byte, o Options) (T, error) {
@@ -81,8 +82,8 @@ func DecodeJSON[T any](data []byte, o Options) (T, error) {
 	return in, nil
 }
 
-// DecodeForm reads application/x-www-form-urlencoded text, a form or a query, into a T as DecodeJSON does. Only strings,
-// integers and booleans (true or false) can be sent so; a name without a value is the empty string, sent.
+// DecodeForm reads application/x-www-form-urlencoded text, a form or a query, into a T as DecodeJSON does. Only
+// strings, integers and booleans (true or false) can be sent so; a name without a value is the empty string, sent.
 func DecodeForm[T any](encoded string, o Options) (T, error) {
 	var in, none T
 	v := reflect.ValueOf(&in).Elem()
@@ -95,13 +96,13 @@ func DecodeForm[T any](encoded string, o Options) (T, error) {
 	return in, nil
 }
 
-// DecodeYAML reads a YAML object into a T as DecodeJSON does, without json.RawMessage in it, and returns the line of each
-// field that is there. Anchors, aliases, merge keys and tags are refused, and numbers that two readers take differently.
-// Of each text, expand returns what it stands for, or messages that say why it stands for nothing; nil for texts that stand
-// for themselves.
+// DecodeYAML reads a YAML object into a T as DecodeJSON does, without json.RawMessage in it, and returns the line of
+// each field that is there. Anchors, aliases, merge keys and tags are refused, and numbers that two readers take
+// differently. Of each text, expand returns what it stands for, or messages that say why it stands for nothing; nil
+// for texts that stand for themselves.
 //
-// The problems are all that there are, in the order of the document, rather than an error: each has its line. The path of an
-// entry of a list is like roles[0].
+// The problems are all that there are, in the order of the document, rather than an error: each has its line. The path
+// of an entry of a list is like roles[0].
 func DecodeYAML[T any](
 	root *yaml.Node, o Options, expand func(string) (text string, messages []string),
 ) (in T, lines map[string]int, problems []Problem) {
@@ -129,7 +130,8 @@ type Object interface {
 // Members are the names in an object, in the order in which a document is written.
 type Members []Member
 
-// Member is a name in an object, and the place of its value: an Object, a Text, or a pointer to what a field of a struct may be.
+// Member is a name in an object, and the place of its value: an Object, a Text, or a pointer to what a field of a
+// struct may be.
 type Member struct {
 	Name string
 	Into any

@@ -13,8 +13,8 @@ import (
 	"github.com/refreshd/refreshd/domain"
 )
 
-// A yamlSource goes over the nodes that the parser made. The reader of a refusal is a person with the file open: lines are
-// told, and names as they are.
+// A yamlSource goes over the nodes that the parser made. The reader of a refusal is a person with the file open: lines
+// are told, and names as they are.
 type yamlSource struct {
 	node   *yaml.Node
 	at     int // the line of the value at hand: of its name, if it has one
@@ -121,7 +121,8 @@ func (y *yamlSource) integer(bits int) (int64, string) {
 func (y *yamlSource) skip() {}
 
 var yamlKinds = [...]string{
-	object: "an object", list: "a list", text: "text", boolean: "true or false", number: "a number", date: "a date", other: "text",
+	object: "an object", list: "a list", text: "text", boolean: "true or false", number: "a number", date: "a date",
+	other: "text",
 }
 
 func (y *yamlSource) line() int { return y.at }
@@ -129,7 +130,8 @@ func (y *yamlSource) line() int { return y.at }
 func (y *yamlSource) want(t reflect.Type) string { return want(t, "text in quotes") }
 
 func (y *yamlSource) mismatch(want string, k kind) string {
-	if isScalar := want != "an object" && want != "a list"; isScalar && y.expand != nil && strings.Contains(y.node.Value, "${") {
+	ofText := want != "an object" && want != "a list" && y.expand != nil
+	if ofText && strings.Contains(y.node.Value, "${") {
 		return "must be " + want + ": a variable stands for text only"
 	}
 	return "must be " + want + ", not " + yamlKinds[k]

@@ -31,8 +31,8 @@ func codesIn(problems []strict.Problem) string {
 	return strings.Join(codes, " ")
 }
 
-// JSON is YAML as well, so one text can be read by both front ends: the rules must not depend on which it was. Only the path of
-// an entry of a list does.
+// JSON is YAML as well, so one text can be read by both front ends: the rules must not depend on which it was. Only
+// the path of an entry of a list does.
 func TestJSONAndYAMLKeepTheSameRules(t *testing.T) {
 	tests := []struct{ text, codes string }{
 		{`{}`, ""},
@@ -129,8 +129,8 @@ type written struct {
 	OO []written           `json:"oo" yaml:"oo"`
 }
 
-// acceptedNode decides by itself whether a node is one that DecodeYAML promises to take for a t. It shares nothing with it but
-// the struct.
+// acceptedNode decides by itself whether a node is one that DecodeYAML promises to take for a t. It shares nothing
+// with it but the struct.
 func acceptedNode(n *yaml.Node, t reflect.Type, depth int) bool {
 	for t.Kind() == reflect.Pointer {
 		t = t.Elem()
@@ -194,13 +194,15 @@ func hasNullName(n *yaml.Node) bool {
 	return false
 }
 
-// A document is taken if, and only if, an independent reading of the rules takes it; and is then what the library makes of it.
+// A document is taken if, and only if, an independent reading of the rules takes it; and is then what the library
+// makes of it.
 func FuzzStrictYAMLTakesWhatTheReferenceTakes(f *testing.F) {
 	for _, seed := range []string{
 		"{}", "s: a\ni: -5\nn: -128\nb: false\np: ''\n", "s: a\ns: b", "S: a", "p:", "i: 1.0", "i: 010", "i: 0x1", "i: 1_0", "n: 128",
 		"l: a", "l: [a, ~]", "ll: [[1], []]\nm: {a: [b], a: []}", "o: {o: {o: {}}}\noo: [{}, {s: ''}]", "s: &a b\np: *a",
 		"<<: {s: a}", "s: !!str a", "? [a]\n: b", "m: {1: [a], true: [], ~: []}", "s: 2030-01-31", "b: yes", "b: TRUE", "i: -0",
-		"s: |\n  a\n  b\n", "- a", "i: 9223372036854775808", "x: [{y: 1}]", "'': a", strings.Repeat(`{"o":`, 31) + "{}" + strings.Repeat("}", 31),
+		"s: |\n  a\n  b\n", "- a", "i: 9223372036854775808", "x: [{y: 1}]", "'': a",
+		strings.Repeat(`{"o":`, 31) + "{}" + strings.Repeat("}", 31),
 		strings.Repeat(`{"o":`, 32) + "{}" + strings.Repeat("}", 32),
 	} {
 		f.Add(seed)
