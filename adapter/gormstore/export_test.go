@@ -205,3 +205,22 @@ func PlainTextHosts(dsn string) ([]string, error) {
 	}
 	return newLink(config).plainTextHosts(), nil
 }
+
+// EncodePolicy and DecodePolicy are the codec of the policy column.
+func EncodePolicy(p domain.Policy) (string, error) {
+	args, err := policyArgs(p)
+	if err != nil {
+		return "", err
+	}
+	return args[len(args)-1].(string), nil
+}
+
+func DecodePolicy(text string) (domain.Policy, error) {
+	return new(policyCache).decode(policyText(text))
+}
+
+// EncodeSettings and DecodeSettings are the codec of the settings columns.
+var (
+	EncodeSettings = encodeSettings
+	DecodeSettings = decodeSettings
+)
