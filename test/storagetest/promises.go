@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"reflect"
 	"time"
 
 	"github.com/refreshd/refreshd/domain"
@@ -437,16 +438,16 @@ func wantFull(e *env) {
 
 // scribble changes what the settings point to.
 func scribble(s domain.Settings) {
-	for _, p := range []*bool{s.Active, s.RequireAuthentication, s.CookieOnly, s.CookieHostOnly, s.RevokeOnReplay} {
-		*p = !*p
+	for _, f := range s.Fields() {
+		switch v := reflect.ValueOf(f.Into).Elem().Elem(); v.Kind() {
+		case reflect.Bool:
+			v.SetBool(!v.Bool())
+		case reflect.Int64:
+			v.SetInt(v.Int() + 1)
+		default:
+			v.SetString("changed")
+		}
 	}
-	for _, p := range []*int64{
-		s.AccessTokenSeconds, s.TTLMinutes, s.MaximumTTLMinutes, s.GraceSeconds, s.RecoveryBurst, s.RecoveryInterval, s.MaximumActiveTokens,
-	} {
-		*p++
-	}
-	*s.CookieDomain, *s.AccessTokenType, *s.Algorithm = "changed", "changed", "changed"
-	*s.CookieName, *s.Expiration, *s.Usage = "changed", "changed", "changed"
 }
 
 func ids(sessions []domain.Session) []domain.ID {
