@@ -138,7 +138,7 @@ type Member struct {
 }
 
 // Members implements Object: an object within another needs no type of its own.
-func (m Members) Members() Members { return m }
+func (ms Members) Members() Members { return ms }
 
 // Text is a value that documents hold as text.
 type Text interface {
