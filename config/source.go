@@ -18,7 +18,7 @@ import (
 	"github.com/knadh/koanf/providers/env/v2"
 	"github.com/knadh/koanf/v2"
 
-	"github.com/refreshd/refreshd/domain"
+	"github.com/refreshd/refreshd/config/spelling"
 )
 
 // Error is a configuration that was refused: everything that is wrong with it.
@@ -391,7 +391,7 @@ func nearest(key string, known []string) string {
 	for i, name := range known {
 		folded[i] = fold(name)
 	}
-	i := slices.Index(folded, domain.Nearest(fold(key), folded))
+	i := slices.Index(folded, spelling.Nearest(fold(key), folded))
 	if i < 0 {
 		return ""
 	}

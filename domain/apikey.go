@@ -80,6 +80,15 @@ func Endpoints() map[string][]string {
 	return named
 }
 
+// endpointNames are all that a permission can name, sorted within what is the API's and what is administration's.
+func endpointNames() []string {
+	names := append(slices.Sorted(maps.Keys(Endpoints())), RevocationsPermission, SessionsPermission)
+	for _, a := range administration {
+		names = append(names, a.endpoint)
+	}
+	return append(names, `"*"`)
+}
+
 var apiMethods = []string{"GET", "POST", "PUT", "PATCH", "DELETE"}
 
 // methodsOf are the methods that a permission for the endpoint can name; none if there is no such endpoint. One of
@@ -139,18 +148,10 @@ func (k APIKey) Validate() error {
 		field := "permissions.endpoints." + endpoint
 		allowed := methodsOf(endpoint)
 		if len(allowed) == 0 {
-			message := "there is no such endpoint"
-			known := append(slices.Sorted(maps.Keys(Endpoints())), RevocationsPermission, SessionsPermission)
-			near := slices.Clone(known)
-			for _, a := range administration {
-				near = append(near, a.endpoint)
-			}
-			if near := Nearest(endpoint, near); near != "" {
-				message += fmt.Sprintf("; did you mean %s?", near)
-			} else {
-				message += fmt.Sprintf(`: name one of %s, or "*"`, strings.Join(known, ", "))
-			}
-			p.Add(field, Malformed, message)
+			p.fields = append(p.fields, FieldError{
+				Field: field, Reason: Malformed, Message: "there is no such endpoint",
+				Name: endpoint, Known: endpointNames(),
+			})
 			continue
 		}
 		if len(methods) == 0 {

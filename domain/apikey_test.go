@@ -3,10 +3,14 @@ package domain_test
 import (
 	"crypto/hmac"
 	"crypto/sha256"
+	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/google/go-cmp/cmp"
 
 	"github.com/refreshd/refreshd/domain"
 )
@@ -155,12 +159,29 @@ func TestAPIKeyValidate(t *testing.T) {
 		"[invalid]permissions.endpoints./jwt/issue")
 }
 
-func TestAMisspelledEndpointIsToldTheRightOne(t *testing.T) {
-	for wrong, right := range map[string]string{"/jwt/isue": "/jwt/issue", "/session": "/sessions"} {
-		err := domain.APIKey{Name: "x", Permissions: domain.Permissions{wrong: {"GET"}}}.Validate()
-		if want := "did you mean " + right + "?"; err == nil || !strings.Contains(err.Error(), want) {
-			t.Errorf("got %v, want %q", err, want)
+func TestAnUnknownEndpointIsToldTheKnownOnes(t *testing.T) {
+	err := domain.APIKey{Name: "x", Permissions: domain.Permissions{"/jwt/isue": {"GET"}}}.Validate()
+	var invalid *domain.Invalid
+	if !errors.As(err, &invalid) {
+		t.Fatalf("got %v, want an *Invalid", err)
+	}
+	got := invalid.Fields[0]
+	if got.Name != "/jwt/isue" {
+		t.Errorf("name: got %q, want /jwt/isue", got.Name)
+	}
+	for _, want := range []string{"/jwt/issue", "/sessions", "/tenant", `"*"`} {
+		if !slices.Contains(got.Known, want) {
+			t.Errorf("known: got %q, want %s among them", got.Known, want)
 		}
+		if !strings.Contains(err.Error(), want) {
+			t.Errorf("error: got %v, want %s in it", err, want)
+		}
+	}
+	var merged domain.Problems
+	merged.Merge("apiKeys[0].", err)
+	got.Field = "apiKeys[0]." + got.Field
+	if diff := cmp.Diff(&domain.Invalid{Fields: []domain.FieldError{got}}, merged.Err()); diff != "" {
+		t.Errorf("merged (-want +got):\n%s", diff)
 	}
 }
 

@@ -48,6 +48,18 @@ type FieldError struct {
 	Field   string
 	Reason  Reason
 	Message string
+	// Name is what the field names, and Known what it could, where that is what is wrong: so that an adapter can suggest
+	// the nearest in place of listing all.
+	Name  string
+	Known []string
+}
+
+// Text returns the message, with the names that are known.
+func (e FieldError) Text() string {
+	if len(e.Known) == 0 {
+		return e.Message
+	}
+	return e.Message + ": name one of " + strings.Join(e.Known, ", ")
 }
 
 // Code is `[reason]field`, stable, for programs.
@@ -59,7 +71,7 @@ type Invalid struct{ Fields []FieldError }
 func (e *Invalid) Error() string {
 	parts := make([]string, len(e.Fields))
 	for i, f := range e.Fields {
-		parts[i] = f.Code() + ": " + f.Message
+		parts[i] = f.Code() + ": " + f.Text()
 	}
 	return "invalid input: " + strings.Join(parts, "; ")
 }
@@ -88,7 +100,8 @@ func (p *Problems) Merge(prefix string, err error) {
 		return
 	}
 	for _, f := range invalid.Fields {
-		p.Add(prefix+f.Field, f.Reason, f.Message)
+		f.Field = prefix + f.Field
+		p.fields = append(p.fields, f)
 	}
 }
 

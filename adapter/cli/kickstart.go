@@ -14,6 +14,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/refreshd/refreshd/adapter/manifest"
+	"github.com/refreshd/refreshd/config/spelling"
 	"github.com/refreshd/refreshd/domain"
 	"github.com/refreshd/refreshd/usecase"
 )
@@ -69,6 +70,11 @@ func (d Document) Explain(err error) error {
 	}
 	problems := make([]manifest.Problem, len(invalid.Fields))
 	for i, f := range invalid.Fields {
+		if near := spelling.Nearest(f.Name, f.Known); near != "" {
+			f.Message += "; did you mean " + near + "?"
+		} else {
+			f.Message = f.Text()
+		}
 		problems[i] = manifest.Problem{Line: d.lines.Of(f.Field), FieldError: f}
 	}
 	return &fileError{d.file, problems}

@@ -369,6 +369,19 @@ apiKeys:
 	}
 }
 
+func TestExplainSuggestsTheNameThatWasMeant(t *testing.T) {
+	for name, want := range map[string]string{
+		"/jwt/isue": "there is no such endpoint; did you mean /jwt/issue?",
+		"/session":  "there is no such endpoint; did you mean /sessions?",
+		"/far/away": "there is no such endpoint: name one of /jwt/issue, ",
+	} {
+		err := domain.APIKey{Name: "x", Permissions: domain.Permissions{name: {"GET"}}}.Validate()
+		if got := (cli.Document{}).Explain(err).Error(); !strings.Contains(got, want) {
+			t.Errorf("endpoint %s: got %q, want %q in it", name, got, want)
+		}
+	}
+}
+
 func TestExplainLeavesOtherErrorsAlone(t *testing.T) {
 	var d cli.Document
 	if err := d.Explain(nil); err != nil {

@@ -45,7 +45,8 @@ var table = slices.Concat([]rule{
 	{dir: "domain", level: domain, notStdlib: slices.Concat(world, []string{
 		"context", "io/fs", "io/ioutil", "math/rand", "math/rand/...", "crypto/rand", "unsafe", "embed", "testing",
 	})},
-	{dir: "config", level: config, ours: set{"domain"}, libraries: set{"github.com/knadh/koanf"}},
+	{dir: "config", level: config, ours: set{"config/spelling", "domain"}, libraries: set{"github.com/knadh/koanf"}},
+	{dir: "config/spelling", level: config, notStdlib: world},
 	{dir: "port", level: port, ours: set{"domain"}, notStdlib: world},
 	{dir: "port/portmock", level: tests, ours: set{"port", "domain"}, libraries: set{"github.com/golang/mock/gomock"}},
 	{dir: "usecase", level: usecase, ours: set{"port", "domain"}, notStdlib: world},
@@ -53,12 +54,18 @@ var table = slices.Concat([]rule{
 
 	{dir: "adapter", level: adapter, ours: set{"port", "domain"}, libraries: set{"*"}},
 	{dir: "adapter/web", level: adapter, ours: set{"adapter/web/strict", "usecase", "domain"}, libraries: set{"*"}},
-	{dir: "adapter/web/strict", level: adapter, ours: set{"domain"}, libraries: set{"go.yaml.in/yaml/v3"}},
+	{
+		dir: "adapter/web/strict", level: adapter, libraries: set{"go.yaml.in/yaml/v3"},
+		ours: set{"config/spelling", "domain"},
+	},
 	{dir: "adapter/web/apidocs", level: adapter, libraries: set{"*"}},
-	{dir: "adapter/manifest", level: adapter, ours: set{"adapter/web/strict", "domain"}, libraries: set{"*"}},
+	{
+		dir: "adapter/manifest", level: adapter, libraries: set{"*"},
+		ours: set{"adapter/web/strict", "config/spelling", "domain"},
+	},
 	{
 		dir: "adapter/cli", level: adapter, libraries: set{"*"},
-		ours: set{"adapter/manifest", "adapter/web/strict", "usecase", "usecase/admin", "domain"},
+		ours: set{"adapter/manifest", "adapter/web/strict", "config/spelling", "usecase", "usecase/admin", "domain"},
 	},
 	{dir: "adapter/gormstore", level: adapter, ours: set{"port", "domain"}, libraries: set{"*"}},
 	{dir: "adapter/jwxsigner", level: adapter, ours: set{"port", "domain"}, libraries: set{"*"}},
@@ -71,7 +78,8 @@ var table = slices.Concat([]rule{
 }, perDialect(rule{
 	level: dialect, libraries: set{"*"},
 	ours: set{
-		"adapter/web", "adapter/web/strict", "adapter/web/apidocs", "adapter/manifest", "usecase", "usecase/admin", "domain",
+		"adapter/web", "adapter/web/strict", "adapter/web/apidocs", "adapter/manifest",
+		"usecase", "usecase/admin", "domain",
 	},
 }))
 

@@ -10,7 +10,7 @@ import (
 
 	"go.yaml.in/yaml/v3"
 
-	"github.com/refreshd/refreshd/domain"
+	"github.com/refreshd/refreshd/config/spelling"
 )
 
 // A yamlSource goes over the nodes that the parser made. The reader of a refusal is a person with the file open: lines
@@ -141,7 +141,7 @@ func (y *yamlSource) null(string) string { return "has no value: give it one, or
 
 func (y *yamlSource) unknown(name string, p *plan) string {
 	names := slices.Sorted(maps.Keys(p.byName))
-	if near := domain.Nearest(name, names); near != "" {
+	if near := spelling.Nearest(name, names); near != "" {
 		return "is not known here; did you mean " + near + "?"
 	}
 	return "is not known here; known are " + strings.Join(names, ", ")

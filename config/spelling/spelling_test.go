@@ -1,10 +1,10 @@
-package domain_test
+package spelling_test
 
 import (
 	"strings"
 	"testing"
 
-	"github.com/refreshd/refreshd/domain"
+	"github.com/refreshd/refreshd/config/spelling"
 )
 
 func TestNearestFindsASlipAndNothingElse(t *testing.T) {
@@ -13,7 +13,7 @@ func TestNearestFindsASlipAndNothingElse(t *testing.T) {
 		"isuer": "issuer", "Issuer": "issuer", "actvie": "active", "cookiedomain": "cookieDomain",
 		"colour": "", "x": "", "": "", strings.Repeat("issuer", 20): "",
 	} {
-		if got := domain.Nearest(name, known); got != want {
+		if got := spelling.Nearest(name, known); got != want {
 			t.Errorf("Nearest(%q) = %q, want %q", name, got, want)
 		}
 	}

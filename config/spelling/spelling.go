@@ -1,9 +1,10 @@
-package domain
+// Package spelling finds the name that was meant by a misspelled one, for the messages that refuse it.
+package spelling
 
 import "strings"
 
-// Nearest is the known name that name is most likely a slip of, for a message that refuses it; empty if none is near. Case does
-// not count.
+// Nearest returns the known name that name is most likely a slip of, or an empty string if none is near. Case does not
+// count.
 func Nearest(name string, known []string) string {
 	const longest = 64 // the time that it takes grows with the length
 	if len(name) > longest {
