@@ -149,9 +149,7 @@ func (w *jsonSource) free(d *decoder, path string, depth int) {
 // unquote reads the string at hand; not ok if an escape in it is half a surrogate pair, which encoding/json would
 // replace.
 func (w *jsonSource) unquote() (s string, ok bool) {
-	start := w.pos
-	w.skip()
-	raw := w.data[start:w.pos]
+	raw := w.literal()
 	if bytes.IndexByte(raw, '\\') < 0 {
 		return string(raw[1 : len(raw)-1]), true
 	}

@@ -68,6 +68,35 @@ func codesOf(t *testing.T, err error) string {
 	return strings.Join(codes, " ")
 }
 
+// White space between any two tokens means nothing (RFC 8259, section 2): most clients put some after a comma.
+func TestStrictJSONReadsWhiteSpaceBetweenTokens(t *testing.T) {
+	tokens := []string{
+		"{", `"userId"`, ":", `"4711"`, ",", `"ttl"`, ":", "5", ",", `"all"`, ":", "true", ",",
+		`"roles"`, ":", "[", `"a"`, ",", `"b"`, "]", ",", `"claims"`, ":", "{", `"x"`, ":", "1", ",", `"y"`, ":", "null", "}", ",",
+		`"metaData"`, ":", "{", `"device"`, ":", "{", `"name"`, ":", `"n"`, ",", `"type"`, ":", `"t"`, "}", "}", ",",
+		`"endpoints"`, ":", "{", `"/a"`, ":", "[", `"GET"`, ",", `"PUT"`, "]", ",", `"/b"`, ":", "[", "]", "}", "}",
+	}
+	decode := func(space string) input {
+		t.Helper()
+		in, err := strict.DecodeJSON[input]([]byte(strings.Join(tokens, space)), strict.Options{})
+		if err != nil {
+			t.Errorf("white space %q: %v", space, err)
+		}
+		var claims any
+		if err := json.Unmarshal(in.Claims, &claims); err != nil {
+			t.Errorf("white space %q, claims: %v", space, err)
+		}
+		in.Claims, _ = json.Marshal(claims)
+		return in
+	}
+	want := decode("")
+	for _, space := range []string{" ", "\n\t", "\r\n  "} {
+		if diff := cmp.Diff(want, decode(space)); diff != "" {
+			t.Errorf("white space %q (-want +got):\n%s", space, diff)
+		}
+	}
+}
+
 func TestStrictJSONRefuses(t *testing.T) {
 	nested := func(n int) string { return strings.Repeat("[", n) + strings.Repeat("]", n) }
 	tests := []struct{ name, body, want string }{
