@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -88,40 +89,62 @@ func (b *bench) overload(ctx context.Context, m mode) error {
 				return err
 			}
 		}
-		of := func(f func(offered) float64) float64 {
-			var all []float64
-			for _, o := range rounds {
-				all = append(all, f(o))
-			}
-			return figures.Median(all)
-		}
-		share := of(func(o offered) float64 { return o.accepted.rate / best })
-		p99 := of(func(o offered) float64 { return milliseconds(o.accepted.latency.p99) })
-		refused := of(func(o offered) float64 { return milliseconds(o.refused.latency.p99) })
-		health := of(func(o offered) float64 { return milliseconds(o.health.p99) })
-		sick := of(func(o offered) float64 { return float64(o.sick) })
-		recovered := of(func(o offered) float64 { return o.recovered })
-		t.Add(fmt.Sprintf("%d × the best", factor), figures.Format(best*float64(factor), "%.0f"),
-			figures.Format(of(func(o offered) float64 { return o.accepted.rate }), "%.0f"), figures.Format(share, "%.2f"),
-			figures.Format(of(func(o offered) float64 { return milliseconds(o.accepted.latency.p50) }), "%.1f"), figures.Format(p99, "%.1f"),
-			figures.Format(of(func(o offered) float64 { return o.refused.rate }), "%.0f"),
-			figures.Format(of(func(o offered) float64 { return milliseconds(o.refused.latency.p50) }), "%.1f"), figures.Format(refused, "%.1f"),
-			figures.Format(of(func(o offered) float64 { return o.missed }), "%.0f"),
-			figures.Format(health, "%.1f"), figures.Format(sick, "%.0f"), figures.Format(recovered, "%.2f"),
-			figures.Format(1e3*of(func(o offered) float64 { return milliseconds(o.all.driver) }), "%.0f"),
-			figures.Format(1e3*of(func(o offered) float64 { return milliseconds(o.all.service) }), "%.0f"),
-			figures.Format(1e3*of(func(o offered) float64 { return milliseconds(o.all.database) }), "%.0f"),
-			figures.Format(100*of(func(o offered) float64 { return o.all.others }), "%.0f %%"))
+		cells, targets := overloadRow(rounds, best)
+		t.Add(append([]string{fmt.Sprintf("%d × the best", factor)}, cells...)...)
 		if factor == overloadFactors[len(overloadFactors)-1] {
-			for name, value := range map[string]float64{
-				"throughput": share, "p99": p99, "refused": refused, "health": health, "sick": sick, "recovery": recovered,
-			} {
+			for name, value := range targets {
 				b.report.figure("overload "+name+" "+string(m), value)
 			}
 		}
 	}
 	b.report.table(t)
 	return s.Stop()
+}
+
+// overloadRow returns the medians of rounds at one rate as cells of the table, and those of them that have a target.
+func overloadRow(rounds []offered, best float64) (cells []string, targets map[string]float64) {
+	of := func(f func(offered) float64) float64 {
+		var all []float64
+		for _, o := range rounds {
+			all = append(all, f(o))
+		}
+		return figures.Median(all)
+	}
+	ms := func(f func(offered) time.Duration) float64 {
+		return of(func(o offered) float64 { return milliseconds(f(o)) })
+	}
+	targets = map[string]float64{
+		"throughput": of(func(o offered) float64 { return o.accepted.rate / best }),
+		"p99":        ms(func(o offered) time.Duration { return o.accepted.latency.p99 }),
+		"refused":    ms(func(o offered) time.Duration { return o.refused.latency.p99 }),
+		"health":     ms(func(o offered) time.Duration { return o.health.p99 }),
+		"sick":       of(func(o offered) float64 { return float64(o.sick) }),
+		"recovery":   of(func(o offered) float64 { return o.recovered }),
+	}
+	for _, cell := range []struct {
+		value  float64
+		format string
+	}{
+		{of(func(o offered) float64 { return o.rate }), "%.0f"},
+		{of(func(o offered) float64 { return o.accepted.rate }), "%.0f"},
+		{targets["throughput"], "%.2f"},
+		{ms(func(o offered) time.Duration { return o.accepted.latency.p50 }), "%.1f"},
+		{targets["p99"], "%.1f"},
+		{of(func(o offered) float64 { return o.refused.rate }), "%.0f"},
+		{ms(func(o offered) time.Duration { return o.refused.latency.p50 }), "%.1f"},
+		{targets["refused"], "%.1f"},
+		{of(func(o offered) float64 { return o.missed }), "%.0f"},
+		{targets["health"], "%.1f"},
+		{targets["sick"], "%.0f"},
+		{targets["recovery"], "%.2f"},
+		{1e3 * ms(func(o offered) time.Duration { return o.all.driver }), "%.0f"},
+		{1e3 * ms(func(o offered) time.Duration { return o.all.service }), "%.0f"},
+		{1e3 * ms(func(o offered) time.Duration { return o.all.database }), "%.0f"},
+		{100 * of(func(o offered) float64 { return o.all.others }), "%.0f %%"},
+	} {
+		cells = append(cells, figures.Format(cell.value, cell.format))
+	}
+	return cells, targets
 }
 
 func milliseconds(d time.Duration) float64 { return float64(d) / float64(time.Millisecond) }
@@ -147,6 +170,7 @@ func (b *bench) capacity(ctx context.Context, m meter, users []*user) (best floa
 
 // offered is what came of a load.
 type offered struct {
+	rate                   float64 // calls a second that were due
 	accepted, refused, all run
 	missed                 float64 // calls a second that were not sent, because every user had one under way
 	health                 latencies
@@ -164,64 +188,22 @@ func offer(ctx context.Context, m meter, users []*user, rate float64) (o offered
 		return o, err
 	}
 	begin := time.Now()
-	opens, closes := begin.Add(overloadWarm), begin.Add(overloadWindow)
-
-	idle := make(chan int, len(users))
-	due := make([]chan time.Time, len(users))
-	accepted, refused := make([][]time.Duration, len(users)), make([][]time.Duration, len(users))
+	l := newOpenLoop(users, begin)
 	var group sync.WaitGroup
-	for i, u := range users {
-		due[i] = make(chan time.Time, 1)
-		idle <- i
+	for i := range users {
 		group.Go(func() {
-			for at := range due[i] {
-				done, err := u.attempt()
-				if err != nil {
-					cancel(err)
-					return
-				}
-				if end := time.Now(); !at.Before(opens) && at.Before(closes) {
-					if done {
-						accepted[i] = append(accepted[i], end.Sub(at))
-					} else {
-						refused[i] = append(refused[i], end.Sub(at))
-					}
-				}
-				idle <- i
+			if err := l.serve(i); err != nil {
+				cancel(err)
 			}
 		})
 	}
-	var missed atomic.Int64
-	group.Go(func() {
-		defer func() {
-			for i := range due {
-				close(due[i])
-			}
-		}()
-		for sent := 0; ctx.Err() == nil; time.Sleep(500 * time.Microsecond) {
-			now := time.Now()
-			if !now.Before(closes) {
-				return
-			}
-			for ; sent < int(now.Sub(begin).Seconds()*rate); sent++ {
-				at := begin.Add(time.Duration(float64(sent) / rate * float64(time.Second)))
-				select {
-				case i := <-idle:
-					due[i] <- at
-				default:
-					if at.After(opens) {
-						missed.Add(1)
-					}
-				}
-			}
-		}
-	})
+	group.Go(func() { l.dispatch(ctx, rate) })
 	var asked []time.Duration
-	group.Go(func() { asked, o.sick = watchHealth(ctx, m.service, closes) })
+	group.Go(func() { asked, o.sick = watchHealth(ctx, m.service, l.closes) })
 
-	from, err := m.open(ctx, opens)
+	from, err := m.open(ctx, l.opens)
 	if err == nil {
-		err = rig.Sleep(ctx, time.Until(closes))
+		err = rig.Sleep(ctx, time.Until(l.closes))
 	}
 	to := reading{driver: m.driver(), at: time.Now()}
 	m.readCPU(&to)
@@ -232,16 +214,81 @@ func offer(ctx context.Context, m meter, users []*user, rate float64) (o offered
 	if err != nil {
 		return o, err
 	}
-	from.at, to.at = opens, closes
+	from.at, to.at = l.opens, l.closes
 	to.objects, to.bytes, to.written = from.objects, from.bytes, from.written // not asked
-	var yes, no []time.Duration
-	for i := range users {
-		yes, no = append(yes, accepted[i]...), append(no, refused[i]...)
-	}
-	o.all = between(from, to, append(append([]time.Duration(nil), yes...), no...))
+	yes, no := slices.Concat(l.accepted...), slices.Concat(l.refused...)
+	o.rate, o.all = rate, between(from, to, slices.Concat(yes, no))
 	o.accepted, o.refused = between(from, to, yes), between(from, to, no)
-	o.missed, o.health = float64(missed.Load())/closes.Sub(opens).Seconds(), newLatencies(asked)
+	o.missed, o.health = float64(l.missed.Load())/l.closes.Sub(l.opens).Seconds(), newLatencies(asked)
 	return o, nil
+}
+
+// openLoop gives each call, when it is due, to a user who has none under way.
+type openLoop struct {
+	users                []*user
+	begin, opens, closes time.Time // what is due between the last two counts
+	idle                 chan int
+	due                  []chan time.Time
+	accepted, refused    [][]time.Duration // by user
+	missed               atomic.Int64
+}
+
+func newOpenLoop(users []*user, begin time.Time) *openLoop {
+	l := &openLoop{
+		users: users, begin: begin, opens: begin.Add(overloadWarm), closes: begin.Add(overloadWindow),
+		idle: make(chan int, len(users)), due: make([]chan time.Time, len(users)),
+		accepted: make([][]time.Duration, len(users)), refused: make([][]time.Duration, len(users)),
+	}
+	for i := range users {
+		l.due[i] = make(chan time.Time, 1)
+		l.idle <- i
+	}
+	return l
+}
+
+// serve makes the calls of one user until there are no more.
+func (l *openLoop) serve(i int) error {
+	for at := range l.due[i] {
+		done, err := l.users[i].attempt()
+		if err != nil {
+			return err
+		}
+		if end := time.Now(); !at.Before(l.opens) && at.Before(l.closes) {
+			if done {
+				l.accepted[i] = append(l.accepted[i], end.Sub(at))
+			} else {
+				l.refused[i] = append(l.refused[i], end.Sub(at))
+			}
+		}
+		l.idle <- i
+	}
+	return nil
+}
+
+// dispatch hands out the calls that are due, and ends the users when that is over.
+func (l *openLoop) dispatch(ctx context.Context, rate float64) {
+	defer func() {
+		for _, due := range l.due {
+			close(due)
+		}
+	}()
+	for sent := 0; ctx.Err() == nil; time.Sleep(500 * time.Microsecond) {
+		now := time.Now()
+		if !now.Before(l.closes) {
+			return
+		}
+		for ; sent < int(now.Sub(l.begin).Seconds()*rate); sent++ {
+			at := l.begin.Add(time.Duration(float64(sent) / rate * float64(time.Second)))
+			select {
+			case i := <-l.idle:
+				l.due[i] <- at
+			default:
+				if at.After(l.opens) {
+					l.missed.Add(1)
+				}
+			}
+		}
+	}
 }
 
 // attempt is exchange for a user who may be refused because too much is under way, and then keeps the string.
