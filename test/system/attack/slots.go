@@ -28,28 +28,11 @@ func slotsPart(ctx context.Context, a *attack) error {
 		return err
 	}
 	a.later(func() error { return a.server.DropDatabase(context.Background(), dsn) })
-	u, err := url.Parse(dsn)
+	limited, err := a.asLimitedRole(ctx, dsn)
 	if err != nil {
 		return err
 	}
-	role := "attacked_" + a.name
-	c, err := pgx.Connect(ctx, dsn)
-	if err != nil {
-		return err
-	}
-	for _, statement := range []string{
-		"CREATE ROLE %s LOGIN PASSWORD 'attacked'", "GRANT ALL ON SCHEMA public TO %s",
-		fmt.Sprintf("ALTER ROLE %%s CONNECTION LIMIT %d", slots),
-	} {
-		if _, err = c.Exec(ctx, fmt.Sprintf(statement, pgx.Identifier{role}.Sanitize())); err != nil {
-			break
-		}
-	}
-	if err := errors.Join(err, c.Close(ctx)); err != nil {
-		return err
-	}
-	u.User = url.UserPassword(role, "attacked")
-	s := settings(u.String())
+	s := settings(limited)
 	if _, err := a.program.Run(ctx, s, "migrate"); err != nil {
 		return err
 	}
@@ -82,6 +65,32 @@ func slotsPart(ctx context.Context, a *attack) error {
 	}
 	a.atMost("lines of the log about it", float64(lines), 5, "%.0f")
 	return nil
+}
+
+// asLimitedRole makes a role with few connections in the database, and returns the DSN for it.
+func (a *attack) asLimitedRole(ctx context.Context, dsn string) (string, error) {
+	u, err := url.Parse(dsn)
+	if err != nil {
+		return "", err
+	}
+	role := "attacked_" + a.name
+	c, err := pgx.Connect(ctx, dsn)
+	if err != nil {
+		return "", err
+	}
+	for _, statement := range []string{
+		"CREATE ROLE %s LOGIN PASSWORD 'attacked'", "GRANT ALL ON SCHEMA public TO %s",
+		fmt.Sprintf("ALTER ROLE %%s CONNECTION LIMIT %d", slots),
+	} {
+		if _, err = c.Exec(ctx, fmt.Sprintf(statement, pgx.Identifier{role}.Sanitize())); err != nil {
+			break
+		}
+	}
+	if err := errors.Join(err, c.Close(ctx)); err != nil {
+		return "", err
+	}
+	u.User = url.UserPassword(role, "attacked")
+	return u.String(), nil
 }
 
 // slotLoad is one client's.

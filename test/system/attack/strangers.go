@@ -34,65 +34,76 @@ func floodsPart(ctx context.Context, a *attack) error {
 	if err != nil {
 		return err
 	}
-	for i, kind := range []struct {
-		name   string
-		method string
-		path   string
-	}{
+	for i, kind := range []floodKind{
 		{"404", http.MethodGet, "/nope"},
 		{"405", http.MethodPut, "/jwt/refresh"},
 		{"/healthz", http.MethodGet, "/healthz"},
 		{"/openapi.yaml", http.MethodGet, "/openapi.yaml"},
 		{"/docs", http.MethodGet, "/docs"},
 	} {
-		if err := quiet(ctx, s.API); err != nil {
+		if err := a.flood(ctx, s, users, kind, address(2, i)); err != nil {
 			return err
 		}
-		quietly, err := honest(ctx, s.API, users, honestRate, a.plan.window/2)
-		if err != nil {
-			return err
-		}
-		flooding, end := context.WithCancel(ctx)
-		begin := time.Now()
-		type result struct {
-			answers counts
-			err     error
-		}
-		ended := make(chan result, 1)
-		go func() {
-			answers, err := a.loop(flooding, loop{
-				Host: s.API, Clients: floodConnections, Source: address(2, i),
-				Request: request{Method: kind.method, Path: kind.path},
-			})
-			ended <- result{answers, err}
-		}()
-		time.Sleep(floodBurst)
-		logged, counted := len(s.Log()), time.Now()
-		got, err := honest(ctx, s.API, users, honestRate, a.plan.window/2)
-		end()
-		flooded := <-ended
-		if err := errors.Join(err, flooded.err); err != nil {
-			return err
-		}
-		flood := flooded.answers
-		took := time.Since(begin).Seconds()
-		counting := time.Since(counted).Seconds()
-		lines := s.Log()[logged:]
-		own := 0
-		for line := range strings.Lines(lines) {
-			if strings.Contains(line, address(1, 0)[:len("127.0.1.")]) { // of the honest users, a line for each exchange
-				own += len(line)
-			}
-		}
-		a.figure(kind.name+": answers a second, by status", "%s", flood.per(took))
-		a.atMost(kind.name+": the flood's log a second", float64(len(lines)-own)/1024/counting, floodLog, "%.0f KiB")
-		limited := flood[http.StatusTooManyRequests]
-		a.judge(kind.name+": the flood is limited", limited > 0, "some 429", fmt.Sprint(limited))
-		a.figure(kind.name+": honest exchanges without the flood", "%s", quietly)
-		a.figure(kind.name+": honest exchanges with it", "%s", got)
-		a.atMost(kind.name+": honest exchanges that were not answered", float64(got.unanswered()), 0, "%.0f")
 	}
 	return nil
+}
+
+type floodKind struct{ name, method, path string }
+
+// flood floods one route from source, after a time without for comparison.
+func (a *attack) flood(ctx context.Context, s *rig.Service, users []*user, kind floodKind, source string) error {
+	if err := quiet(ctx, s.API); err != nil {
+		return err
+	}
+	quietly, err := honest(ctx, s.API, users, honestRate, a.plan.window/2)
+	if err != nil {
+		return err
+	}
+	flooding, end := context.WithCancel(ctx)
+	begin := time.Now()
+	type result struct {
+		answers counts
+		err     error
+	}
+	ended := make(chan result, 1)
+	go func() {
+		answers, err := a.loop(flooding, loop{
+			Host: s.API, Clients: floodConnections, Source: source,
+			Request: request{Method: kind.method, Path: kind.path},
+		})
+		ended <- result{answers, err}
+	}()
+	time.Sleep(floodBurst)
+	logged, counted := len(s.Log()), time.Now()
+	got, err := honest(ctx, s.API, users, honestRate, a.plan.window/2)
+	end()
+	flooded := <-ended
+	if err := errors.Join(err, flooded.err); err != nil {
+		return err
+	}
+	flood := flooded.answers
+	took := time.Since(begin).Seconds()
+	counting := time.Since(counted).Seconds()
+	lines := s.Log()[logged:]
+	a.figure(kind.name+": answers a second, by status", "%s", flood.per(took))
+	own := len(lines) - honestLog(lines)
+	a.atMost(kind.name+": the flood's log a second", float64(own)/1024/counting, floodLog, "%.0f KiB")
+	limited := flood[http.StatusTooManyRequests]
+	a.judge(kind.name+": the flood is limited", limited > 0, "some 429", fmt.Sprint(limited))
+	a.figure(kind.name+": honest exchanges without the flood", "%s", quietly)
+	a.figure(kind.name+": honest exchanges with it", "%s", got)
+	a.atMost(kind.name+": honest exchanges that were not answered", float64(got.unanswered()), 0, "%.0f")
+	return nil
+}
+
+// honestLog is how many bytes of the log are of the honest users, who get a line for each exchange.
+func honestLog(log string) (n int) {
+	for line := range strings.Lines(log) {
+		if strings.Contains(line, address(1, 0)[:len("127.0.1.")]) {
+			n += len(line)
+		}
+	}
+	return n
 }
 
 // guessesPart has strangers fail at the address that honest clients share with them.

@@ -52,68 +52,30 @@ func (a *attack) tenants(ctx context.Context, kind string) error {
 	if err != nil {
 		return err
 	}
-	many, err := a.database(ctx, kind)
+	many, err := a.filledDatabase(ctx, kind, n)
 	if err != nil {
 		return err
 	}
-	s, err := a.serve(ctx, settings(many))
+	small, err := a.serveTenants(ctx, few, func(int) string { return honestTenant })
 	if err != nil {
 		return err
 	}
-	if err := s.Stop(); err != nil {
+	big, err := a.serveTenants(ctx, many, func(k int) string { return filled(1 + k*(n-1)/workers) })
+	if err != nil {
 		return err
 	}
-	a.progress("%s: filling the store with %d tenants", kind, n)
-	if err := fill(ctx, many, n); err != nil {
-		return fmt.Errorf("fill the store: %w", err)
-	}
-	var services []*rig.Service
-	var holders [][]session
-	for i, database := range []string{few, many} {
-		s, err := a.serve(ctx, settings(database))
-		if err != nil {
-			return err
-		}
-		services = append(services, s)
-		tenant := func(int) string { return honestTenant }
-		if i == 1 {
-			tenant = func(k int) string { return filled(1 + k*(n-1)/workers) }
-		}
-		sessions := make([]session, workers)
-		for k := range sessions {
-			if sessions[k], err = issue(ctx, s.API, anyKey, tenant(k), `{"applicationsId": "fast", "userId": "u"}`); err != nil {
-				return err
-			}
-		}
-		holders = append(holders, sessions)
-	}
-	big := services[1]
-	a.figure(fmt.Sprintf("%s: start with two tenants", kind), "%.2f s", services[0].ReadyAfter.Seconds())
+	a.figure(fmt.Sprintf("%s: start with two tenants", kind), "%.2f s", small.ReadyAfter.Seconds())
 	a.atMost(fmt.Sprintf("%s: start, until ready", kind), big.ReadyAfter.Seconds(), startSeconds, "%.2f s")
 	a.figure(kind+": tenants", "%d", n)
 	resident := func(when string) {
 		a.figure(kind+": resident "+when+", two tenants and many", "%.0f, %.0f MiB",
-			services[0].Resources().RSS, big.Resources().RSS)
+			small.Resources().RSS, big.Resources().RSS)
 	}
 	resident("after the start")
-
-	var costs [2][]float64
-	for round := range a.plan.rounds + 1 {
-		for i, s := range services {
-			cost, err := exchangeCost(ctx, s, holders[i], a.plan.exchanges)
-			if err != nil {
-				return err
-			}
-			if round > 0 { // the first one warms up
-				costs[i] = append(costs[i], cost)
-			}
-			if err := s.Forget(); err != nil {
-				return err
-			}
-		}
-		a.progress("%s: processor time, round %d of %d", kind, round, a.plan.rounds)
+	with2, withMany, err := a.exchangeCosts(ctx, kind, small, big)
+	if err != nil {
+		return err
 	}
-	with2, withMany := figures.Median(costs[0]), figures.Median(costs[1])
 	a.figure(kind+": processor time of an exchange, two tenants and many", "%.3f, %.3f ms", with2, withMany)
 	a.atMost(kind+": processor time of an exchange, many / two", withMany/with2, costRatio, "%.2f")
 
@@ -124,12 +86,76 @@ func (a *attack) tenants(ctx context.Context, kind string) error {
 	a.figure(kind+": p99 of /healthz, in turn with the key sets", "%.1f ms", milliseconds(health))
 	a.atMost(kind+": p99 of a key set, 20 a second", milliseconds(p99), keySetP99, "%.1f ms")
 	resident("at the end")
-	for _, s := range services {
-		if err := s.Kill(); err != nil {
-			return err
+	if err := small.Kill(); err != nil {
+		return err
+	}
+	return big.Kill()
+}
+
+// filledDatabase is one with n tenants, and with what a service has made in it.
+func (a *attack) filledDatabase(ctx context.Context, kind string, n int) (string, error) {
+	database, err := a.database(ctx, kind)
+	if err != nil {
+		return "", err
+	}
+	s, err := a.serve(ctx, settings(database))
+	if err != nil {
+		return "", err
+	}
+	if err := s.Stop(); err != nil {
+		return "", err
+	}
+	a.progress("%s: filling the store with %d tenants", kind, n)
+	if err := fill(ctx, database, n); err != nil {
+		return "", fmt.Errorf("fill the store: %w", err)
+	}
+	return database, nil
+}
+
+// tenantsService is a service with a session for each worker.
+type tenantsService struct {
+	*rig.Service
+	sessions []session
+}
+
+// serveTenants starts a service, and issues to worker k in the tenant with the name that tenant has for k.
+func (a *attack) serveTenants(
+	ctx context.Context, database string, tenant func(k int) string,
+) (s tenantsService, err error) {
+	if s.Service, err = a.serve(ctx, settings(database)); err != nil {
+		return s, err
+	}
+	s.sessions = make([]session, workers)
+	for k := range s.sessions {
+		s.sessions[k], err = issue(ctx, s.API, anyKey, tenant(k), `{"applicationsId": "fast", "userId": "u"}`)
+		if err != nil {
+			return s, err
 		}
 	}
-	return nil
+	return s, nil
+}
+
+// exchangeCosts are the medians of exchangeCost of both services, measured in turn.
+func (a *attack) exchangeCosts(
+	ctx context.Context, kind string, small, big tenantsService,
+) (with2, withMany float64, err error) {
+	var costs [2][]float64
+	for round := range a.plan.rounds + 1 {
+		for i, s := range []tenantsService{small, big} {
+			cost, err := exchangeCost(ctx, s.Service, s.sessions, a.plan.exchanges)
+			if err != nil {
+				return 0, 0, err
+			}
+			if round > 0 { // the first one warms up
+				costs[i] = append(costs[i], cost)
+			}
+			if err := s.Forget(); err != nil {
+				return 0, 0, err
+			}
+		}
+		a.progress("%s: processor time, round %d of %d", kind, round, a.plan.rounds)
+	}
+	return figures.Median(costs[0]), figures.Median(costs[1]), nil
 }
 
 // exchangeCost is the processor time that the service used for one of n exchanges, in milliseconds.
@@ -219,12 +245,27 @@ func fill(ctx context.Context, database string, n int) (err error) {
 			_ = tx.Rollback() // err says why
 		}
 	}()
+	if err := fillTenants(ctx, tx, engine, n); err != nil {
+		return err
+	}
+	if err := fillKeys(ctx, tx, engine, n); err != nil {
+		return err
+	}
+	if err := tx.Commit(); err != nil {
+		return err
+	}
+	_, err = db.ExecContext(ctx, "ANALYZE")
+	return err
+}
+
+// fillTenants copies the rows of the tenant and of its application.
+func fillTenants(ctx context.Context, tx *sql.Tx, e engine, n int) error {
 	numbers := fmt.Sprintf(
 		"(WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < %d) SELECT i FROM n) AS n", n)
 	for _, t := range []struct{ name, key, which string }{
 		{"tenants", "id", "p.id = 'acme'"}, {"applications", "tenant_id", "p.tenant_id = 'acme' AND p.id = 'fast'"},
 	} {
-		names, values, err := copied(tx, engine.columns, t.name, map[string]string{t.key: "'t' || n.i"})
+		names, values, err := copied(tx, e.columns, t.name, map[string]string{t.key: "'t' || n.i"})
 		if err != nil {
 			return err
 		}
@@ -233,8 +274,13 @@ func fill(ctx context.Context, database string, n int) (err error) {
 			return fmt.Errorf("%s: %w", t.name, err)
 		}
 	}
-	names, values, err := copied(tx, engine.columns, "keys", map[string]string{
-		"tenant_id": "$1", "id": "$2", "sealed": engine.bytes, "revision": "(SELECT revision FROM key_ring) + $4",
+	return nil
+}
+
+// fillKeys makes a signing key for each tenant.
+func fillKeys(ctx context.Context, tx *sql.Tx, e engine, n int) error {
+	names, values, err := copied(tx, e.columns, "keys", map[string]string{
+		"tenant_id": "$1", "id": "$2", "sealed": e.bytes, "revision": "(SELECT revision FROM key_ring) + $4",
 	})
 	if err != nil {
 		return err
@@ -257,18 +303,8 @@ func fill(ctx context.Context, database string, n int) (err error) {
 		return err
 	}
 	for i := 1; i <= n; i++ {
-		private, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+		k, err := sealedKey(master, filled(i))
 		if err != nil {
-			return err
-		}
-		text, err := x509.MarshalPKCS8PrivateKey(private)
-		if err != nil {
-			return err
-		}
-		k := domain.SealedKey{
-			Kind: domain.KeySigning, TenantID: filled(i), Algorithm: domain.ES256, Number: 1, ID: "attack-" + filled(i),
-		}
-		if k, err = master.Seal(k, domain.NewSecret(string(text)), rand.Reader); err != nil {
 			return err
 		}
 		args := []any{k.TenantID, k.ID, []byte(k.Sealed)}
@@ -279,16 +315,26 @@ func fill(ctx context.Context, database string, n int) (err error) {
 			return fmt.Errorf("keys: %w", err)
 		}
 	}
-	if numbered {
-		if _, err := tx.ExecContext(ctx, fmt.Sprintf("UPDATE key_ring SET revision = revision + %d", n)); err != nil {
-			return err
-		}
+	if !numbered {
+		return nil
 	}
-	if err := tx.Commit(); err != nil {
-		return err
-	}
-	_, err = db.ExecContext(ctx, "ANALYZE")
+	_, err = tx.ExecContext(ctx, fmt.Sprintf("UPDATE key_ring SET revision = revision + %d", n))
 	return err
+}
+
+func sealedKey(master domain.MasterKey, tenant string) (domain.SealedKey, error) {
+	k := domain.SealedKey{
+		Kind: domain.KeySigning, TenantID: tenant, Algorithm: domain.ES256, Number: 1, ID: "attack-" + tenant,
+	}
+	private, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		return k, err
+	}
+	text, err := x509.MarshalPKCS8PrivateKey(private)
+	if err != nil {
+		return k, err
+	}
+	return master.Seal(k, domain.NewSecret(string(text)), rand.Reader)
 }
 
 // engine is what differs between the two in the SQL here.
