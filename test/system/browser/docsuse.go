@@ -177,7 +177,11 @@ func (d *docsReader) searches(ctx context.Context) error {
 		len(got.Sections) == len(whole.Sections) && got.Fields == whole.Fields && got.Open == whole.Open,
 		"Escape shows the page as it was: %d operations, %d sections, %d fields",
 		len(got.Operations), len(got.Sections), got.Fields)
-	// A link from what is shown to what is not.
+	return d.linkToHidden(ctx)
+}
+
+// linkToHidden follows a link from what a search shows to what it does not.
+func (d *docsReader) linkToHidden(ctx context.Context) error {
 	if _, err := d.typed(ctx, "[duplicate]refreshTokenId"); err != nil {
 		return err
 	}

@@ -52,51 +52,13 @@ func logout(
 	if err != nil {
 		return err
 	}
-	s, err := h.world.issue(ctx, tenant, "shop", "ada", nil)
+	s, a, before, err := everywhere(ctx, h, p, t)
 	if err != nil {
 		return err
 	}
-	if err := t.set(ctx, authHost, form{}.line("refresh_token", s.String)); err != nil {
-		return err
-	}
-	a, err := t.exchange(ctx, nil)
+	other, err := bring(ctx, h, t, s, state)
 	if err != nil {
 		return err
-	}
-	// The session stands in the jar in every form: set by login services that differed.
-	var lines []string
-	for _, f := range everyForm {
-		lines = append(lines, f.line("refresh_token", s.String), f.line("access_token", s.Token))
-	}
-	if err := t.set(ctx, authHost, lines...); err != nil {
-		return err
-	}
-	before, err := p.cookies(ctx)
-	if err != nil {
-		return err
-	}
-	if got := len(withName(before, "refresh_token", "access_token")); !a.ok() || got != 2*len(everyForm) {
-		return fmt.Errorf("before it: %s, %d cookies: %s", a, got, describe(before))
-	}
-	other := s
-	switch state {
-	case "gone":
-		for _, f := range everyForm {
-			if err := t.set(ctx, authHost, f.line("refresh_token", "")+"; Max-Age=0"); err != nil {
-				return err
-			}
-		}
-	case "ended":
-		if err := h.world.revoke(ctx, s); err != nil {
-			return err
-		}
-	case "two":
-		if other, err = h.world.issue(ctx, tenant, "shop", "bob", nil); err != nil {
-			return err
-		}
-		if err := t.set(ctx, authHost, everyForm[1].line("refresh_token", other.String)); err != nil {
-			return err
-		}
 	}
 	got, err := t.logout(ctx, how(s, a))
 	if err != nil {
@@ -120,4 +82,60 @@ func logout(
 		"%s: %d, session active: %t, %d cookies before, left: %s",
 		about, got.Status, active, len(before), describe(left))
 	return nil
+}
+
+// everywhere puts the cookies of a new session into the jar in every form, and returns its last exchange.
+func everywhere(
+	ctx context.Context, h *harness, p *profile, t *page,
+) (s session, a answer, before []cookie, err error) {
+	if s, err = h.world.issue(ctx, tenant, "shop", "ada", nil); err != nil {
+		return s, a, nil, err
+	}
+	if err := t.set(ctx, authHost, form{}.line("refresh_token", s.String)); err != nil {
+		return s, a, nil, err
+	}
+	if a, err = t.exchange(ctx, nil); err != nil {
+		return s, a, nil, err
+	}
+	// The session stands in the jar in every form: set by login services that differed.
+	var lines []string
+	for _, f := range everyForm {
+		lines = append(lines, f.line("refresh_token", s.String), f.line("access_token", s.Token))
+	}
+	if err := t.set(ctx, authHost, lines...); err != nil {
+		return s, a, nil, err
+	}
+	if before, err = p.cookies(ctx); err != nil {
+		return s, a, nil, err
+	}
+	if got := len(withName(before, "refresh_token", "access_token")); !a.ok() || got != 2*len(everyForm) {
+		return s, a, nil, fmt.Errorf("before it: %s, %d cookies: %s", a, got, describe(before))
+	}
+	return s, a, before, nil
+}
+
+// bring brings the session s and its cookies into the state, and returns the session that is active beside it: s itself
+// where there is no other.
+func bring(ctx context.Context, h *harness, t *page, s session, state string) (other session, err error) {
+	other = s
+	switch state {
+	case "gone":
+		for _, f := range everyForm {
+			if err := t.set(ctx, authHost, f.line("refresh_token", "")+"; Max-Age=0"); err != nil {
+				return other, err
+			}
+		}
+	case "ended":
+		if err := h.world.revoke(ctx, s); err != nil {
+			return other, err
+		}
+	case "two":
+		if other, err = h.world.issue(ctx, tenant, "shop", "bob", nil); err != nil {
+			return other, err
+		}
+		if err := t.set(ctx, authHost, everyForm[1].line("refresh_token", other.String)); err != nil {
+			return other, err
+		}
+	}
+	return other, nil
 }

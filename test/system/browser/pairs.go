@@ -209,36 +209,38 @@ var pairUsers = []string{"ada", "bob"}
 
 const newcomer = "carol" // who logs in where an exchange was refused
 
+// pairing is one case: cookies of one name, and what the service may make of them.
+type pairing struct {
+	*harness
+	profile *profile
+	page    *page
+	named   bool // the request names the tenant
+	items   []item
+	lines   []string  // that set the cookies
+	counted []session // that the exchange may take
+	replay  bool      // one of these is replayed
+	stays   bool      // all that the request carries stays after a refusal
+	left    []cookie  // after the first exchanges
+}
+
 func pair(ctx context.Context, h *harness, p *profile, t *page, named bool, items []item, n *pairsCount) error {
 	if err := p.clear(ctx); err != nil {
 		return err
 	}
-	options := object{}
-	if named {
-		options["tenant"] = tenant
-	}
-	var (
-		lines   []string
-		counted []session
-		replay  bool
-		stays   = true // all that the request carries stays after a refusal
-	)
+	c := &pairing{harness: h, profile: p, page: t, named: named, items: items, stays: true}
 	for i, it := range items {
 		s, err := it.kind.value(ctx, h, pairUsers[i])
 		if err != nil {
 			return err
 		}
-		lines = append(lines, it.form.line("refresh_token", s.String))
+		c.lines = append(c.lines, it.form.line("refresh_token", s.String))
 		if it.kind.counts(named) {
-			counted = append(counted, s)
-			replay = replay || it.kind.name == replayed
+			c.counted = append(c.counted, s)
+			c.replay = c.replay || it.kind.name == replayed
 		}
-		stays = stays && it.kind.stays(named)
+		c.stays = c.stays && it.kind.stays(named)
 	}
 	n.cases++
-	wrong := func(format string, args ...any) {
-		h.fail("%s, tenant named %t: %s", describeItems(items), named, fmt.Sprintf(format, args...))
-	}
 
 	// Each answer is followed by a second exchange: what the first response left must not spoil the next request.
 	var got []answer
@@ -246,64 +248,93 @@ func pair(ctx context.Context, h *harness, p *profile, t *page, named bool, item
 		await set(given.host, given.lines);
 		const first = await exchange(given.options);
 		return first.status == 200 ? [first, await exchange(given.options)] : [first];
-	`, object{"host": authHost, "lines": lines, "options": options}, &got)
+	`, object{"host": authHost, "lines": c.lines, "options": c.options()}, &got)
 	if err != nil {
 		return err
 	}
-	jar, err := p.cookies(ctx)
-	if err != nil {
+	if c.left, err = c.jar(ctx); err != nil {
 		return err
 	}
-	left := withName(jar, "refresh_token")
 	a := got[0]
 	if n.first == nil {
 		n.first = map[string]int{}
 	}
 	n.first[a.String()]++
-
-	// One session that counts is exchanged; of none or two the request is refused.
-	taken := len(counted) == 1 && !replay
-	if a.ok() != taken {
-		wrong("%s, with %d sessions that count", a, len(counted))
+	user, err := c.judge(a)
+	if err != nil {
+		return err
 	}
-	if conflict := slices.Contains(a.Codes, "[conflict]refreshToken"); conflict != (len(counted) > 1) {
-		wrong("%s, with %d sessions that count", a, len(counted))
-	}
-	user := newcomer
-	if a.ok() {
-		who, err := a.who()
-		if err != nil {
-			return err
-		}
-		if taken && (who.Session != counted[0].ID || who.Subject != counted[0].user || who.Tenant != counted[0].tenant) {
-			wrong("it was exchanged as %+v, want %+v", who, counted[0])
-		}
-		user = who.Subject
-	} else {
-		if stays && len(left) != len(items) {
-			wrong("%s, left: %s, want both", a, describe(left))
-		}
-		if !slices.ContainsFunc(items, func(i item) bool { return i.kind.stays(named) }) && len(left) > 0 {
-			wrong("%s, left: %s, want none", a, describe(left))
-		}
-		n.logins = max(n.logins, 1)
-		err := t.run(ctx, `
-			await login(given.application, given.user);
-			return [await exchange(given.options), await exchange(given.options)];
-		`, object{"application": "shop", "user": newcomer, "options": options}, &got)
-		if err != nil {
-			return err
-		}
-		if jar, err = p.cookies(ctx); err != nil {
+	if !a.ok() {
+		n.logins, user = max(n.logins, 1), newcomer
+		if got, err = c.login(ctx); err != nil {
 			return err
 		}
 	}
 	for _, a := range got {
 		if who, _ := a.who(); !a.ok() || who.Subject != user {
 			n.logins = 2
-			wrong("in the end: %s as %q, want %q", a, who.Subject, user)
+			c.wrong("in the end: %s as %q, want %q", a, who.Subject, user)
 		}
 	}
-	n.left = append(n.left, len(withName(jar, "refresh_token")))
-	return nil
+	left, err := c.jar(ctx)
+	n.left = append(n.left, len(left))
+	return err
+}
+
+func (c *pairing) wrong(format string, args ...any) {
+	c.fail("%s, tenant named %t: %s", describeItems(c.items), c.named, fmt.Sprintf(format, args...))
+}
+
+// options are those of an exchange.
+func (c *pairing) options() object {
+	if c.named {
+		return object{"tenant": tenant}
+	}
+	return object{}
+}
+
+// jar returns the cookies of the name that the service sets.
+func (c *pairing) jar(ctx context.Context) ([]cookie, error) {
+	all, err := c.profile.cookies(ctx)
+	return withName(all, "refresh_token"), err
+}
+
+// judge holds the first answer to the rules: one session that counts is exchanged; of none or two the request is
+// refused. It returns the user whose session was exchanged.
+func (c *pairing) judge(a answer) (user string, err error) {
+	taken := len(c.counted) == 1 && !c.replay
+	if a.ok() != taken {
+		c.wrong("%s, with %d sessions that count", a, len(c.counted))
+	}
+	if conflict := slices.Contains(a.Codes, "[conflict]refreshToken"); conflict != (len(c.counted) > 1) {
+		c.wrong("%s, with %d sessions that count", a, len(c.counted))
+	}
+	if a.ok() {
+		who, err := a.who()
+		if err != nil {
+			return "", err
+		}
+		want := c.counted
+		if taken && (who.Session != want[0].ID || who.Subject != want[0].user || who.Tenant != want[0].tenant) {
+			c.wrong("it was exchanged as %+v, want %+v", who, want[0])
+		}
+		return who.Subject, nil
+	}
+	if c.stays && len(c.left) != len(c.items) {
+		c.wrong("%s, left: %s, want both", a, describe(c.left))
+	}
+	stays := func(i item) bool { return i.kind.stays(c.named) }
+	if !slices.ContainsFunc(c.items, stays) && len(c.left) > 0 {
+		c.wrong("%s, left: %s, want none", a, describe(c.left))
+	}
+	return "", nil
+}
+
+// login logs the newcomer in, and exchanges twice.
+func (c *pairing) login(ctx context.Context) (got []answer, err error) {
+	err = c.page.run(ctx, `
+		await login(given.application, given.user);
+		return [await exchange(given.options), await exchange(given.options)];
+	`, object{"application": "shop", "user": newcomer, "options": c.options()}, &got)
+	return got, err
 }

@@ -96,34 +96,9 @@ func storm(ctx context.Context, h *harness, about, application string, late time
 			return err
 		}
 	}
-	outcomes, sessions, left, last := map[string]int{}, map[string]bool{}, 0, 0
-	for last < stormTabs {
-		var r stormReport
-		select {
-		case text := <-reports:
-			if err := json.Unmarshal(text, &r); err != nil {
-				return err
-			}
-		case <-ctx.Done():
-			return context.Cause(ctx)
-		}
-		if r.Last {
-			last++
-		}
-		if r.Left {
-			left++
-			continue
-		}
-		outcomes[r.Answer.Outcome]++
-		if !r.Answer.ok() {
-			h.fail("%s: tab %d, load %d: %s", about, r.Tab, r.Round, r.Answer)
-			continue
-		}
-		who, err := r.Answer.who()
-		if err != nil {
-			return err
-		}
-		sessions[who.Session] = true
+	seen, err := gather(ctx, h, about, reports)
+	if err != nil {
+		return err
 	}
 	h.world.slow(nil)
 	end, err := first.exchange(ctx, nil)
@@ -131,10 +106,52 @@ func storm(ctx context.Context, h *harness, about, application string, late time
 		return err
 	}
 	who, err := end.who()
-	h.check(err == nil && len(sessions) == 1 && sessions[who.Session],
+	h.check(err == nil && len(seen.sessions) == 1 && seen.sessions[who.Session],
 		"%s: %d loads left before their response, %s; %d session in all tabs, and at the end: %s",
-		about, left, count(outcomes), len(sessions), end)
+		about, seen.left, count(seen.outcomes), len(seen.sessions), end)
 	return nil
+}
+
+// stormSeen is what the tabs reported.
+type stormSeen struct {
+	outcomes map[string]int
+	sessions map[string]bool
+	left     int // loads that were left before their response
+}
+
+// gather reads reports until each tab has sent its last.
+func gather(ctx context.Context, h *harness, about string, reports <-chan json.RawMessage) (stormSeen, error) {
+	seen := stormSeen{outcomes: map[string]int{}, sessions: map[string]bool{}}
+	last := 0
+	for last < stormTabs {
+		var r stormReport
+		select {
+		case text := <-reports:
+			if err := json.Unmarshal(text, &r); err != nil {
+				return seen, err
+			}
+		case <-ctx.Done():
+			return seen, context.Cause(ctx)
+		}
+		if r.Last {
+			last++
+		}
+		if r.Left {
+			seen.left++
+			continue
+		}
+		seen.outcomes[r.Answer.Outcome]++
+		if !r.Answer.ok() {
+			h.fail("%s: tab %d, load %d: %s", about, r.Tab, r.Round, r.Answer)
+			continue
+		}
+		who, err := r.Answer.who()
+		if err != nil {
+			return seen, err
+		}
+		seen.sessions[who.Session] = true
+	}
+	return seen, nil
 }
 
 func count(n map[string]int) string {

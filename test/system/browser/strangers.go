@@ -74,39 +74,76 @@ func strangersPart(ctx context.Context, h *harness) error {
 	return nil
 }
 
+// victim is a user with a session in the browser.
+type victim struct {
+	*harness
+	profile *profile
+	page    *page // its own
+	id      string
+}
+
+// newVictim logs ada in, and exchanges.
+func newVictim(ctx context.Context, h *harness, p *profile) (*victim, error) {
+	own, err := p.open(ctx, "https://"+wwwHost+"/test/page")
+	if err != nil {
+		return nil, err
+	}
+	if err := own.login(ctx, "shop", "ada"); err != nil {
+		return nil, err
+	}
+	a, err := own.exchange(ctx, nil)
+	if err != nil {
+		return nil, err
+	}
+	if !a.ok() {
+		return nil, fmt.Errorf("the victim's own exchange: %s", a)
+	}
+	return &victim{h, p, own, a.Data.RefreshTokenID}, nil
+}
+
+// victimState is what no attack may change.
+type victimState struct {
+	Generation int
+	Jar        []cookie
+}
+
+func (v *victim) state(ctx context.Context) (s victimState, err error) {
+	if s.Generation, err = v.world.generation(ctx, tenant, v.id); err != nil {
+		return s, err
+	}
+	s.Jar, err = v.profile.cookies(ctx)
+	slices.SortFunc(s.Jar, func(a, b cookie) int {
+		return slices.Compare([]string{a.Name, a.Domain}, []string{b.Name, b.Domain})
+	})
+	return s, err
+}
+
+// suffer has the page t make an attack, and returns the requests that reached the service.
+func (v *victim) suffer(ctx context.Context, t *page, script string, navigates bool) ([]request, error) {
+	v.world.forget()
+	loaded := v.browser.await(t.session, "Page.loadEventFired")
+	if err := t.eval(ctx, attackLibrary+script, v.id, nil); err != nil {
+		return nil, err
+	}
+	if navigates {
+		if err := loaded(ctx); err != nil {
+			return nil, err
+		}
+	}
+	return v.world.requests(), nil
+}
+
 func strangers(ctx context.Context, h *harness, about, host string) error {
 	p, err := h.browser.newProfile(ctx)
 	if err != nil {
 		return err
 	}
 	defer func() { _ = p.close(context.WithoutCancel(ctx)) }()
-	own, err := p.open(ctx, "https://"+wwwHost+"/test/page")
+	v, err := newVictim(ctx, h, p)
 	if err != nil {
 		return err
 	}
-	if err := own.login(ctx, "shop", "ada"); err != nil {
-		return err
-	}
-	a, err := own.exchange(ctx, nil)
-	if err != nil {
-		return err
-	}
-	if !a.ok() {
-		return fmt.Errorf("the victim's own exchange: %s", a)
-	}
-	id := a.Data.RefreshTokenID
-	state := func() (string, []cookie, error) {
-		generation, err := h.world.generation(ctx, tenant, id)
-		if err != nil {
-			return "", nil, err
-		}
-		cookies, err := p.cookies(ctx)
-		slices.SortFunc(cookies, func(a, b cookie) int {
-			return slices.Compare([]string{a.Name, a.Domain}, []string{b.Name, b.Domain})
-		})
-		return fmt.Sprintf("generation %d", generation), cookies, err
-	}
-	beforeState, beforeJar, err := state()
+	before, err := v.state(ctx)
 	if err != nil {
 		return err
 	}
@@ -119,17 +156,10 @@ func strangers(ctx context.Context, h *harness, about, host string) error {
 		if err := t.navigate(ctx, "https://"+host+"/test/page"); err != nil {
 			return err
 		}
-		h.world.forget()
-		loaded := h.browser.await(t.session, "Page.loadEventFired")
-		if err := t.eval(ctx, attackLibrary+attack.script, id, nil); err != nil {
+		seen, err := v.suffer(ctx, t, attack.script, attack.navigates)
+		if err != nil {
 			return fmt.Errorf("%s: %w", attack.about, err)
 		}
-		if attack.navigates {
-			if err := loaded(ctx); err != nil {
-				return fmt.Errorf("%s: %w", attack.about, err)
-			}
-		}
-		seen := h.world.requests()
 		for _, r := range seen {
 			sent++
 			if r.cookies && r.method != http.MethodGet {
@@ -139,15 +169,14 @@ func strangers(ctx context.Context, h *harness, about, host string) error {
 				h.fail("%s, %s: %s was answered %d", about, attack.about, r.method, r.status)
 			}
 		}
-		afterState, afterJar, err := state()
+		after, err := v.state(ctx)
 		if err != nil {
 			return err
 		}
-		if diff := cmp.Diff(beforeJar, afterJar); diff != "" || beforeState != afterState {
+		if diff := cmp.Diff(before, after); diff != "" {
 			wrong++
-			h.fail("%s, %s: %s, then %s; the jar (-before +after):\n%s",
-				about, attack.about, beforeState, afterState, diff)
-			beforeState, beforeJar = afterState, afterJar
+			h.fail("%s, %s: the session and the jar (-before +after):\n%s", about, attack.about, diff)
+			before = after
 		}
 	}
 	// Another site's requests carry no cookie (SameSite=Lax) but where the page goes to a GET; a neighbour's do: there
@@ -156,11 +185,11 @@ func strangers(ctx context.Context, h *harness, about, host string) error {
 		"%s (%s): %d attacks, %d requests reached the service, %d of them not GET and with the victim's cookies; "+
 			"%d changed something",
 		about, host, len(attacks), sent, carried, wrong)
-	end, err := own.exchange(ctx, nil)
+	end, err := v.page.exchange(ctx, nil)
 	if err != nil {
 		return err
 	}
-	if !end.ok() || end.Data.RefreshTokenID != id {
+	if !end.ok() || end.Data.RefreshTokenID != v.id {
 		h.fail("%s: the victim's exchange afterwards: %s", about, end)
 	}
 	return nil
