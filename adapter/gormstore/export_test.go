@@ -224,3 +224,15 @@ var (
 	EncodeSettings = encodeSettings
 	DecodeSettings = decodeSettings
 )
+
+// PolicyCache is a policyCache, for its tests.
+type PolicyCache struct{ policyCache }
+
+// MaxCachedPolicies is how many it holds.
+const MaxCachedPolicies = maxCachedPolicies
+
+// Decode returns the policy that the text holds.
+func (c *PolicyCache) Decode(text string) (domain.Policy, error) { return c.decode(policyText(text)) }
+
+// Len is how many policies it holds.
+func (c *PolicyCache) Len() int { return len(c.read) }
