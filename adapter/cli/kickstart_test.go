@@ -173,6 +173,8 @@ func TestNonsenseIsRefusedWithLineAndField(t *testing.T) {
 		{"a control character", "\n\n# \x07\n", []string{"3: this is not text in UTF-8, or has a control character"}},
 		{"larger than 1 MiB", strings.Repeat("#", 1<<20) + "\n", []string{" is larger than 1 MiB"}},
 		{"two documents", "tenants: []\n---\ntenants: []\n", []string{"2: a second document begins here"}},
+		{"two documents, the first with a slip", "tenant: []\n---\ntenants: []\n",
+			[]string{"1: tenant: is not known here", "2: a second document begins here"}},
 		{"an empty second document", "tenants: []\n---\n", []string{"2: a second document begins here"}},
 		{"nonsense after the document", "tenants: []\n...\n[", []string{"3: not valid YAML"}},
 

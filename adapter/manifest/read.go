@@ -43,10 +43,14 @@ func ReadYAML[T any](text []byte, expand func(string) (string, []string)) (T, Li
 	if root == nil {
 		return none, nil, problems
 	}
-	return strict.DecodeYAML[T](root, strict.Options{}, expand)
+	in, lines, more := strict.DecodeYAML[T](root, strict.Options{}, expand)
+	if len(problems) > 0 {
+		return none, nil, append(problems, more...)
+	}
+	return in, lines, more
 }
 
-// parse returns the one document in the text: nil if there is none, or no YAML.
+// parse returns the first document in the text, nil if there is none, and what is wrong with the text as YAML.
 func parse(text []byte) (*yaml.Node, []Problem) {
 	// The parser does not say where such a character stands.
 	for i := 0; i < len(text); {
@@ -65,14 +69,14 @@ func parse(text []byte) (*yaml.Node, []Problem) {
 	} else if err != nil {
 		return nil, notYAML(lines.line, err)
 	}
-	if err := decoder.Decode(&second); err == nil {
-		return nil, problem(second.Line, "a second document begins here: a kickstart file is one")
-	} else if !errors.Is(err, io.EOF) {
-		return nil, notYAML(lines.line, err)
-	}
 	root := first.Content[0]
 	if root.Tag == "!!null" && root.Value == "" && root.Anchor == "" && root.Style&yaml.TaggedStyle == 0 {
-		return nil, nil
+		root = nil
+	}
+	if err := decoder.Decode(&second); err == nil {
+		return root, problem(second.Line, "a second document begins here: a kickstart file is one")
+	} else if !errors.Is(err, io.EOF) {
+		return root, notYAML(lines.line, err)
 	}
 	return root, nil
 }

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"net/url"
 	"reflect"
@@ -149,6 +150,7 @@ func FuzzStrictJSONTakesWhatTheReferenceTakes(f *testing.F) {
 		`{"l":["a",null]}`, `{"ll":[[1],[]],"m":{"a":["b"],"a":[]}}`, `{"c":{"a":null,"b":{"x":1,"x":2}}}`, `{"c":[]}`, `{"o":{"o":{"o":{}}},"oo":[{},{"s":""}]}`,
 		`{"s":"\ud800"}`, `{"s":"\ud83d\ude00"}`, `{"s":"\\ud800"}`, `{"s":"\udc00\ud800"}`, `{"\ud800":1}`, `{"s":"\u0000"}`, deep(30), deep(31), deep(32), `{"c":{"a":1e999}}`,
 		`{"x":1}`, `{"x":[{"y":"}]\""}],"i":1}`, `{} `, `{}x`, "\xef\xbb\xbf{}", "{\"s\":\"\xff\"}", `[{}]`, `"s"`, `{"ſ":"a"}`,
+		`{ "s" : "a" , "i" : 1 , "l" : [ "a" , "b" ] , "c" : { "d" : 1 , "e" : [ 2 , 3 ] } , "o" : { "s" : "b" , "b" : true } }`,
 	} {
 		f.Add([]byte(seed))
 	}
@@ -156,6 +158,13 @@ func FuzzStrictJSONTakesWhatTheReferenceTakes(f *testing.F) {
 		got, err := strict.DecodeJSON[plain](data, strict.Options{})
 		if want := accepted(data, reflect.TypeFor[plain]()); (err == nil) != want {
 			t.Fatalf("%q: got %v; the reference takes it: %t", data, err, want)
+		}
+		var indented bytes.Buffer
+		if json.Indent(&indented, data, "", " ") == nil {
+			_, errIndented := strict.DecodeJSON[plain](indented.Bytes(), strict.Options{})
+			if fmt.Sprint(errIndented) != fmt.Sprint(err) {
+				t.Fatalf("%q: got %v, and with blanks %v", data, err, errIndented)
+			}
 		}
 		if err != nil {
 			if diff := cmp.Diff(plain{}, got); diff != "" {
