@@ -270,7 +270,7 @@ func (s *Store) Policy(ctx context.Context, tenantID, applicationID string) (dom
 	}); err != nil {
 		return domain.Policy{}, err
 	}
-	return text.policy()
+	return s.policies.decode(text)
 }
 
 // DeleteApplication implements port.Directory.

@@ -140,15 +140,15 @@ func (s *Store) advanceIn(db *gorm.DB, e *exchange) error {
 		append(row.otherDest(), (*string)(&policy))...); err != nil {
 		return err
 	}
-	return e.read(&row, policy)
+	return s.readExchange(e, &row, policy)
 }
 
-// read makes the answer of what an exchange has written.
-func (e *exchange) read(row *tokenRow, policy policyText) (err error) {
+// readExchange sets the result of e from what its statement returned.
+func (s *Store) readExchange(e *exchange, row *tokenRow, policy policyText) (err error) {
 	if e.token, err = row.advanced(e); err != nil {
 		return err
 	}
-	e.policy, err = policy.policy()
+	e.policy, err = s.policies.decode(policy)
 	return err
 }
 
@@ -195,7 +195,7 @@ func (s *Store) advanceTogether(ctx context.Context, batch []*exchange) error {
 			continue
 		}
 		e.settled = true
-		if err := e.read(rows[i], policies[i]); err != nil {
+		if err := s.readExchange(e, rows[i], policies[i]); err != nil {
 			e.err = fmt.Errorf("gormstore: advance: %w", err)
 		}
 	}
@@ -286,7 +286,7 @@ func (s *Store) Snapshot(ctx context.Context, id domain.ID) (domain.Snapshot, er
 		if shot.Token, err = token.token(); err != nil || shot.Gone {
 			return err
 		}
-		shot.Policy, err = policy.policy()
+		shot.Policy, err = s.policies.decode(policy)
 		return err
 	})
 	if err != nil {

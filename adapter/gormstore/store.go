@@ -23,6 +23,7 @@ type Store struct {
 	write, read *gorm.DB
 	combiner    *combiner // nil where each exchange is written by itself
 	turns       turns
+	policies    policyCache
 	pool        *sql.DB
 	close       func() error
 }
@@ -134,61 +135,4 @@ func translate(err error) error {
 		return fmt.Errorf("%w: %w", err, errPrepared)
 	}
 	return err
-}
-
-// raw is db.Raw for the hot statements. GORM copies a text byte by byte, to look for placeholders that ours do not have: a fifth
-// of an exchange's time, and more memory than all the rest of it.
-func raw(db *gorm.DB, text string, args ...any) *gorm.DB {
-	tx := db.Raw("")
-	tx.Statement.SQL.WriteString(text)
-	tx.Statement.Vars = args
-	return tx
-}
-
-// queryRow reads the first row into dest, or returns none if there is no row. A statement that writes and returns a row has
-// committed when this returns nil: Scan ends with Close, and returns its error.
-func queryRow(query *gorm.DB, none error, dest ...any) error {
-	err := query.Row().Scan(dest...)
-	if errors.Is(err, sql.ErrNoRows) {
-		return none
-	}
-	return err
-}
-
-// queryRows calls scan for each row.
-func queryRows(query *gorm.DB, scan func(rows *sql.Rows) error) error {
-	rows, err := query.Rows()
-	if err != nil {
-		return err
-	}
-	defer rows.Close()
-	for rows.Next() {
-		if err := scan(rows); err != nil {
-			return err
-		}
-	}
-	return rows.Err()
-}
-
-// wrote returns none if the statement has touched no row.
-func wrote(result *gorm.DB, none error) error {
-	if result.Error != nil {
-		return result.Error
-	}
-	if result.RowsAffected == 0 {
-		return none
-	}
-	return nil
-}
-
-// exists returns domain.ErrNotFound if the query, a count, is zero.
-func exists(query *gorm.DB) error {
-	var n int64
-	if err := queryRow(query, sql.ErrNoRows, &n); err != nil {
-		return err
-	}
-	if n == 0 {
-		return domain.ErrNotFound
-	}
-	return nil
 }

@@ -282,7 +282,7 @@ var mutants = []mutant{
 		changes: []change{
 			onePlace,
 			{storeExchange, "if rows[i] == nil {", "if rows[i] == nil || rows[(i+1)%n] == nil {"},
-			{storeExchange, "e.read(rows[i], policies[i])", "e.read(rows[(i+1)%n], policies[(i+1)%n])"},
+			{storeExchange, "s.readExchange(e, rows[i], policies[i])", "s.readExchange(e, rows[(i+1)%n], policies[(i+1)%n])"},
 		},
 	},
 	{
