@@ -204,7 +204,7 @@ func TestPostgresAClockThatIsFarAheadPurgesNothing(t *testing.T) {
 		}
 	}
 	var taken int
-	if err := db.QueryRowContext(t.Context(), `SELECT count(*) FROM janitor`).Scan(&taken); err != nil || taken != 0 {
+	if err := db.QueryRowContext(t.Context(), `SELECT count(*) FROM jobs`).Scan(&taken); err != nil || taken != 0 {
 		t.Errorf("got %d rows (%v) of who purges, want none: a step that was refused has taken the lease", taken, err)
 	}
 	for _, ahead := range []time.Duration{50 * time.Second, -50 * time.Second} {

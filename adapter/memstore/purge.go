@@ -28,6 +28,18 @@ type janitor struct {
 	lastEndedAt time.Time
 }
 
+// Release implements port.Jobs.
+func (s *Store) Release(ctx context.Context, job, holder string) error {
+	if err := s.lock(ctx); err != nil {
+		return err
+	}
+	defer s.mu.Unlock()
+	if j := &s.janitor; job == port.JobPurge && j.holder == holder {
+		j.leaseUntil = time.Time{}
+	}
+	return nil
+}
+
 // Purge implements port.Janitor.
 func (s *Store) Purge(ctx context.Context, step port.PurgeStep) (port.Purged, error) {
 	if err := s.lock(ctx); err != nil {

@@ -176,6 +176,18 @@ func (s *store) HasData(ctx context.Context) (bool, error) {
 	return timed(s, "has_data", func() (bool, error) { return s.Store.HasData(ctx) })
 }
 
+func (s *store) Record(ctx context.Context, e domain.Event) error {
+	return timedOnly(s, "record", func() error { return s.Store.Record(ctx, e) })
+}
+
+func (s *store) Events(ctx context.Context, q port.EventQuery) (port.EventPage, error) {
+	return timed(s, "events", func() (port.EventPage, error) { return s.Store.Events(ctx, q) })
+}
+
+func (s *store) Release(ctx context.Context, job, holder string) error {
+	return timedOnly(s, "release", func() error { return s.Store.Release(ctx, job, holder) })
+}
+
 func (s *store) Purge(ctx context.Context, step port.PurgeStep) (port.Purged, error) {
 	return timed(s, "purge", func() (port.Purged, error) { return s.Store.Purge(ctx, step) })
 }

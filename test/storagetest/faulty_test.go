@@ -90,7 +90,10 @@ type faulty struct {
 	addKeys           func(context.Context, ...domain.SealedKey) error
 	reseal            func(context.Context, domain.SealedKey, string) error
 	hasData           func(context.Context) (bool, error)
+	record            func(context.Context, domain.Event) error
+	events            func(context.Context, port.EventQuery) (port.EventPage, error)
 	purge             func(context.Context, port.PurgeStep) (port.Purged, error)
+	release           func(ctx context.Context, job, holder string) error
 }
 
 func newFaulty(s port.Store) *faulty {
@@ -104,11 +107,22 @@ func newFaulty(s port.Store) *faulty {
 		keyRevision: s.KeyRevision, keysSince: s.KeysSince, keysOfTenant: s.KeysOfTenant, keyByID: s.KeyByID,
 		addKey:  func(ctx context.Context, k domain.SealedKey) error { return s.AddKeys(ctx, k) },
 		addKeys: s.AddKeys, reseal: s.Reseal, hasData: s.HasData, purge: s.Purge,
+		record: s.Record, events: s.Events, release: s.Release,
 	}
 }
 
 func (f *faulty) Ready(ctx context.Context) error { return f.ready(ctx) }
 func (f *faulty) Close() error                    { return f.close() }
+
+func (f *faulty) Record(ctx context.Context, e domain.Event) error { return f.record(ctx, e) }
+
+func (f *faulty) Events(ctx context.Context, q port.EventQuery) (port.EventPage, error) {
+	return f.events(ctx, q)
+}
+
+func (f *faulty) Release(ctx context.Context, job, holder string) error {
+	return f.release(ctx, job, holder)
+}
 
 func (f *faulty) Insert(ctx context.Context, t domain.RefreshToken) (domain.RefreshToken, error) {
 	return f.insert(ctx, t)

@@ -96,7 +96,7 @@ func TestAFaultlessStorePassesEveryClause(t *testing.T) {
 
 func mutants() []mutant {
 	return slices.Concat(promiseMutants, insertMutants, readMutants, advanceMutants, swapMutants, revocationMutants,
-		directoryMutants, keyMutants, purgeMutants, listMutants, changeMutants)
+		directoryMutants, keyMutants, eventMutants, purgeMutants, listMutants, changeMutants)
 }
 
 // once makes f answer each key with its first answer.

@@ -392,6 +392,8 @@ func everyCall(ctx context.Context, s port.Store, t domain.RefreshToken, key dom
 		"SaveAPIKey":        s.SaveAPIKey(ctx, domain.APIKey{Name: "backend", Hash: "hash"}),
 		"AddKeys":           s.AddKeys(ctx, tokenKey(99)),
 		"Reseal":            s.Reseal(ctx, key, "sealed anew"),
+		"Record":            s.Record(ctx, event(99)),
+		"Release":           s.Release(ctx, port.JobPurge, "one"),
 	}
 	_, errs["Insert"] = s.Insert(ctx, token(99))
 	_, _, errs["Advance"] = s.Advance(ctx, t.ID, domain.Call{Generation: t.Generation, Now: t0})
@@ -413,6 +415,7 @@ func everyCall(ctx context.Context, s port.Store, t domain.RefreshToken, key dom
 	_, errs["KeysOfTenant"] = s.KeysOfTenant(ctx, "")
 	_, errs["KeyByID"] = s.KeyByID(ctx, "kid-1")
 	_, errs["HasData"] = s.HasData(ctx)
+	_, errs["Events"] = s.Events(ctx, port.EventQuery{Limit: 1, MaxBytes: 1})
 	_, errs["Purge"] = s.Purge(ctx, port.PurgeStep{Holder: "one", Now: t0, LeaseUntil: t0.Add(time.Minute), Before: t0, Limit: 1})
 	return errs
 }

@@ -1,0 +1,208 @@
+package domain
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+)
+
+// Version counts the writes of an object; 0 is that of an object that does not exist.
+type Version uint64
+
+// EventKind says what an event reports: the kind of the object, and what was done to it.
+type EventKind string
+
+const (
+	TenantCreate EventKind = "tenant.create"
+	TenantUpdate EventKind = "tenant.update"
+	TenantDelete EventKind = "tenant.delete"
+
+	ApplicationCreate EventKind = "application.create"
+	ApplicationUpdate EventKind = "application.update"
+	ApplicationDelete EventKind = "application.delete"
+
+	APIKeyCreate EventKind = "apiKey.create"
+	APIKeyUpdate EventKind = "apiKey.update"
+	APIKeyDelete EventKind = "apiKey.delete"
+
+	KeyAdd EventKind = "key.add"
+
+	TokenRevoke     EventKind = "token.revoke"     // one refresh token
+	TokenRevokeMany EventKind = "token.revokeMany" // all of a scope
+	TokenChange     EventKind = "token.change"     // roles, scopes, claims or metadata
+	TokenReplay     EventKind = "token.replay"     // revoked by the use of an old token string
+	TokenRecover    EventKind = "token.recover"    // first use of the previous token string, late
+	TokenRestore    EventKind = "token.restore"    // moved to a later generation than was stored
+	TokenLimit      EventKind = "token.limit"      // revoked by maximumActiveTokens
+
+	PurgePass EventKind = "purge.pass"
+)
+
+// EventKinds are all of them.
+var EventKinds = []EventKind{
+	TenantCreate, TenantUpdate, TenantDelete, ApplicationCreate, ApplicationUpdate, ApplicationDelete,
+	APIKeyCreate, APIKeyUpdate, APIKeyDelete, KeyAdd, TokenRevoke, TokenRevokeMany, TokenChange, TokenReplay,
+	TokenRecover, TokenRestore, TokenLimit, PurgePass,
+}
+
+// ActorKind says what an actor is.
+type ActorKind string
+
+const (
+	ActorAPIKey    ActorKind = "apiKey"    // ID and Name are the API key's
+	ActorOwner     ActorKind = "owner"     // an access token: ID is its user, Name its session
+	ActorClient    ActorKind = "client"    // a token string, or the cookie with one
+	ActorKickstart ActorKind = "kickstart" // Name is the base name of the file
+	ActorService   ActorKind = "service"   // this program, by itself
+)
+
+// Actor is who did something. It holds no secret.
+type Actor struct {
+	Kind     ActorKind
+	ID, Name string
+	Address  string // of the client; empty where there was no request
+}
+
+// Origin is where a write comes from.
+type Origin struct {
+	Actor     Actor
+	RequestID string // empty where there was no request
+}
+
+// Service is the origin of what this program does by itself.
+func Service() Origin { return Origin{Actor: Actor{Kind: ActorService}} }
+
+// Event is one entry of the audit trail: who did what to which object, and when. It is stored in the same step as the
+// change that it reports, and holds no secret.
+type Event struct {
+	ID ID // by the clock of the process that wrote it; a write is idempotent by it
+	At time.Time
+	Origin
+	Kind EventKind
+
+	TenantID string // of the object; empty for one that belongs to no tenant
+	// ObjectID is the id of the tenant, the application, the API key or the refresh token; of a key its id or, where it
+	// has none, its kind and number; empty for a scope or for several refresh tokens.
+	ObjectID string
+	// ApplicationID and UserID narrow the scope of a revocation, a limit or a change of a user's sessions.
+	ApplicationID, UserID string
+
+	// Before and After are the object. Before has only what changed; After is whole where it is a configuration.
+	// Each has at most [MaxEventBytes].
+	Before, After Object
+
+	// The store sets what follows.
+
+	Version Version      // the object's new version; of a wide revocation its epoch
+	Tokens  []EndedToken // the refresh tokens that the write ended or changed, where it touched each of them
+}
+
+// EndedToken names a refresh token in an event.
+type EndedToken struct {
+	ID                    ID
+	ApplicationID, UserID string
+}
+
+// NewEvent returns an event that was caused at now, with an id that takes 10 bytes of random.
+func NewEvent(kind EventKind, by Origin, now time.Time, random io.Reader) (Event, error) {
+	id, err := NewID(now, random)
+	if err != nil {
+		return Event{}, fmt.Errorf("make an event: %w", err)
+	}
+	return Event{ID: id, At: now, Origin: by, Kind: kind}, nil
+}
+
+// FirstID is the lowest id of an event that was made at that instant, to the millisecond.
+func FirstID(at time.Time) (id ID) {
+	for i, ms := 0, at.UnixMilli(); i < 6; i++ {
+		id[i] = byte(ms >> (40 - 8*i))
+	}
+	return id
+}
+
+// MaxEventBytes is the size of the largest Before or After of an event, in bytes.
+const MaxEventBytes = 32 << 10
+
+// EventObject is v, which marshals to a JSON object, for an event. One that is too large is replaced by its names and
+// its size, so that the event is stored all the same.
+func EventObject(v any) Object {
+	text, err := json.Marshal(v)
+	if err != nil {
+		panic(fmt.Sprintf("an event holds a %T: %v", v, err)) // the types that events hold can all be encoded
+	}
+	if len(text) <= MaxEventBytes {
+		o, _ := NewObject(text)
+		return o
+	}
+	const mostNames = 64 // of which none is longer than an id
+	names := Object(text).names()
+	short, err := json.Marshal(map[string]any{
+		"truncated": true, "bytes": len(text), "names": names[:min(len(names), mostNames)],
+	})
+	if err != nil || len(short) > MaxEventBytes {
+		return `{"truncated":true}`
+	}
+	return Object(short)
+}
+
+// EventObjects are before and after of an event about a configuration object, of which these are the fields: nil for
+// one that does not exist. An object that is created or deleted is whole on its side; of one that is updated before has
+// what changed, with null for what was not set.
+func EventObjects(before, after []Setting) (b, a Object) {
+	was, is := valuesOf(before), valuesOf(after)
+	changed := make(map[string]any)
+	for field, old := range was {
+		if old != is[field] {
+			changed[field] = old
+		}
+	}
+	for field := range is {
+		if _, set := was[field]; !set {
+			changed[field] = nil
+		}
+	}
+	if before != nil {
+		b = EventObject(changed)
+	}
+	if after != nil {
+		a = EventObject(is)
+	}
+	return b, a
+}
+
+func valuesOf(fields []Setting) map[string]string {
+	values := make(map[string]string, len(fields))
+	for _, s := range fields {
+		if s.Value != "" {
+			values[s.Field] = s.Value
+		}
+	}
+	return values
+}
+
+// Fields are those of the tenant, for an event.
+func (t Tenant) Fields() []Setting {
+	return append([]Setting{{"name", t.Name}, {"issuer", t.Issuer}}, t.Settings.List()...)
+}
+
+// Fields are those of the application, for an event.
+func (a Application) Fields() []Setting {
+	return append([]Setting{{"name", a.Name}}, a.Settings.List()...)
+}
+
+// Fields are those of the API key, for an event: all but its hash.
+func (k APIKey) Fields() []Setting {
+	fields := []Setting{{"name", k.Name}, {"tenantId", k.TenantID}}
+	if !k.ExpiresAt.IsZero() {
+		fields = append(fields, Setting{"expiresAt", k.ExpiresAt.UTC().Format(time.RFC3339Nano)})
+	}
+	for _, endpoint := range slices.Sorted(maps.Keys(k.Permissions)) {
+		fields = append(fields,
+			Setting{"permissions.endpoints." + endpoint, strings.Join(k.Permissions[endpoint], " ")})
+	}
+	return fields
+}
