@@ -116,6 +116,30 @@ func NewEvent(kind EventKind, by Origin, now time.Time, random io.Reader) (Event
 	return Event{ID: id, At: now, Origin: by, Kind: kind}, nil
 }
 
+// RevocationEvent is the event of a revocation at now of what s selects.
+func RevocationEvent(
+	tenantID string, s Selector, reason RevocationReason, by Origin, now time.Time, random io.Reader,
+) (Event, error) {
+	after := map[string]string{"revokedReason": string(reason)}
+	if s.IsToken() {
+		e, err := NewEvent(TokenRevoke, by, now, random)
+		e.TenantID, e.ObjectID, e.After = tenantID, s.TokenID.String(), EventObject(after)
+		return e, err
+	}
+	if !s.Except.IsZero() {
+		after["exceptTokenId"] = s.Except.String()
+	}
+	e, err := NewEvent(TokenRevokeMany, by, now, random)
+	e.After = EventObject(after)
+	return e.About(s.Scope), err
+}
+
+// About returns e as one about the objects of a scope.
+func (e Event) About(s Scope) Event {
+	e.TenantID, e.ApplicationID, e.UserID = s.TenantID, s.ApplicationID, s.UserID
+	return e
+}
+
 // FirstID is the lowest id of an event that was made at that instant, to the millisecond.
 func FirstID(at time.Time) (id ID) {
 	for i, ms := 0, at.UnixMilli(); i < 6; i++ {

@@ -35,6 +35,7 @@ type ExchangeInput struct {
 	Authenticated  bool   // an API key with the permission came along, and serves TenantID
 	Binding        string // what the caller proved; empty for nothing
 	ClientAddress  string
+	RequestID      string
 	// Limit, if set, is called before the store is, and only if the token string is genuine. Its error is Do's as it
 	// is: nothing was decided. authenticated is Authenticated.
 	Limit func(t domain.PresentedToken, authenticated bool) error

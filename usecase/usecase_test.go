@@ -425,18 +425,18 @@ func (p *probe) List(ctx context.Context, q port.ListQuery) (port.Page, error) {
 	return through(ctx, p, "List", func(ctx context.Context) (port.Page, error) { return p.Store.List(ctx, q) })
 }
 
-func (p *probe) Revoke(ctx context.Context, tenantID string, id domain.ID, r port.Revocation) error {
-	return p.do(ctx, "Revoke", func(ctx context.Context) error { return p.Store.Revoke(ctx, tenantID, id, r) })
+func (p *probe) Revoke(ctx context.Context, tenantID string, id domain.ID, r port.Revocation, e domain.Event) error {
+	return p.do(ctx, "Revoke", func(ctx context.Context) error { return p.Store.Revoke(ctx, tenantID, id, r, e) })
 }
 
-func (p *probe) RevokeScope(ctx context.Context, s domain.Scope, except domain.ID, r port.Revocation) (uint64, error) {
+func (p *probe) RevokeScope(ctx context.Context, s domain.Scope, except domain.ID, r port.Revocation, e domain.Event) (uint64, error) {
 	return through(ctx, p, "RevokeScope", func(ctx context.Context) (uint64, error) {
-		return p.Store.RevokeScope(ctx, s, except, r)
+		return p.Store.RevokeScope(ctx, s, except, r, e)
 	})
 }
 
-func (p *probe) KeepNewest(ctx context.Context, s domain.Scope, keep int, r port.Revocation) error {
-	return p.do(ctx, "KeepNewest", func(ctx context.Context) error { return p.Store.KeepNewest(ctx, s, keep, r) })
+func (p *probe) KeepNewest(ctx context.Context, s domain.Scope, keep int, r port.Revocation, e domain.Event) error {
+	return p.do(ctx, "KeepNewest", func(ctx context.Context) error { return p.Store.KeepNewest(ctx, s, keep, r, e) })
 }
 
 func (p *probe) SaveTenant(ctx context.Context, t domain.Tenant, with ...domain.Application) error {

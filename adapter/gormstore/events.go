@@ -58,6 +58,67 @@ func eventFrom(first int, with, version, tokens string) string {
 SELECT ` + strings.Join(given, ", ") + `, ` + version + `, ` + tokens + ` FROM ` + with
 }
 
+// tokenWrite is a statement that writes one refresh token, or none.
+type tokenWrite struct {
+	alone    string // SQLite cannot write in a WITH
+	together string // with the event, for PostgreSQL: one round trip
+}
+
+// newTokenWrite returns one for an UPDATE of refresh_tokens that has so many arguments.
+func newTokenWrite(update string, args int) tokenWrite {
+	alone := update + `
+RETURNING refresh_tokens.id, refresh_tokens.application_id, refresh_tokens.user_id`
+	return tokenWrite{alone, `
+WITH written AS (` + alone + `
+) ` + eventFrom(args+1, `written`, `0`, `json_build_array(`+tokenInEvent+`)::text`)}
+}
+
+// tokenInEvent is a row that was written, as an element of the tokens of an event.
+const tokenInEvent = `json_build_array(encode(id, 'hex'), application_id, user_id)`
+
+// writeToken runs w, for the refresh token of that id, and stores e in the same step. It returns none if w writes
+// nothing.
+func (s *Store) writeToken(
+	ctx context.Context, operation string, id domain.ID, w tokenWrite, e domain.Event, none error, args ...any,
+) error {
+	return s.onceOnly(ctx, e, func() error {
+		return s.inTurn(ctx, operation, rowName{token: id}, func() error {
+			return s.writing(ctx, operation, func(db *gorm.DB) error {
+				if s.engine.writesInWith {
+					return wrote(db.Exec(w.together, append(args, eventArgs(e)...)...), none)
+				}
+				return db.Transaction(func(tx *gorm.DB) error {
+					tokens, err := tokensWritten(tx.Raw(w.alone, args...))
+					if err == nil && len(tokens) == 0 {
+						err = none
+					}
+					if err != nil {
+						return err
+					}
+					e := e
+					e.Tokens = tokens
+					return appendEvent(tx, e)
+				})
+			})
+		})
+	})
+}
+
+// tokensWritten runs a statement that returns what tokenInEvent is made of.
+func tokensWritten(query *gorm.DB) (tokens []domain.EndedToken, err error) {
+	err = queryRows(query, func(rows *sql.Rows) error {
+		var (
+			t  domain.EndedToken
+			id []byte
+		)
+		err := rows.Scan(&id, &t.ApplicationID, &t.UserID)
+		copy(t.ID[:], id)
+		tokens = append(tokens, t)
+		return err
+	})
+	return tokens, err
+}
+
 // appendEvent stores e in the transaction of the change that it reports.
 func appendEvent(tx *gorm.DB, e domain.Event) error {
 	tokens, err := encodeTokens(e.Tokens)

@@ -22,6 +22,7 @@ import (
 	"github.com/refreshd/refreshd/adapter/gormstore"
 	"github.com/refreshd/refreshd/domain"
 	"github.com/refreshd/refreshd/port"
+	"github.com/refreshd/refreshd/test/storagetest"
 )
 
 var start = time.Date(2026, 3, 1, 12, 0, 0, 1000, time.UTC)
@@ -221,7 +222,7 @@ func TestPostgresExchangesAreHOTAndReadNoTable(t *testing.T) {
 			}
 		}
 		group.Wait()
-		if _, err := s.RevokeScope(t.Context(), scope, domain.ID{}, port.Revocation{At: start}); err != nil {
+		if _, err := s.RevokeScope(t.Context(), scope, domain.ID{}, port.Revocation{At: start}, storagetest.NewEvent()); err != nil {
 			t.Fatal(err)
 		}
 		if _, err := s.Snapshot(t.Context(), tokens[0].ID); err != nil {
@@ -350,8 +351,7 @@ func logins(t *testing.T, s *gormstore.Store, d database, n int) {
 func login(t *testing.T, s *gormstore.Store) domain.RefreshToken {
 	t.Helper()
 	token := must(s.Insert(t.Context(), newToken(t, "machine")))(t)
-	if err := s.KeepNewest(t.Context(), domain.Scope{TenantID: "acme", ApplicationID: "shop", UserID: "machine"}, 2,
-		port.Revocation{At: start, Reason: domain.RevokedByLimit}); err != nil {
+	if err := s.KeepNewest(t.Context(), domain.Scope{TenantID: "acme", ApplicationID: "shop", UserID: "machine"}, 2, port.Revocation{At: start, Reason: domain.RevokedByLimit}, storagetest.NewEvent()); err != nil {
 		t.Fatal(err)
 	}
 	return token
@@ -446,8 +446,7 @@ func counted(t *testing.T, db *sql.DB) (n int) {
 // revokeAll ends what machine has by a mark.
 func revokeAll(t *testing.T, s *gormstore.Store) {
 	t.Helper()
-	if _, err := s.RevokeScope(t.Context(), domain.Scope{TenantID: "acme", UserID: "machine"}, domain.ID{},
-		port.Revocation{At: start, Reason: domain.RevokedByCall}); err != nil {
+	if _, err := s.RevokeScope(t.Context(), domain.Scope{TenantID: "acme", UserID: "machine"}, domain.ID{}, port.Revocation{At: start, Reason: domain.RevokedByCall}, storagetest.NewEvent()); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -558,8 +557,7 @@ func TestOfTiesTheGreaterIDIsKept(t *testing.T) {
 		tied := tokens[:4]
 		slices.SortFunc(tied, func(a, b domain.RefreshToken) int { return bytes.Compare(b.ID[:], a.ID[:]) })
 		for _, keep := range []int{3, 3, 1} {
-			if err := s.KeepNewest(t.Context(), domain.Scope{TenantID: "acme", ApplicationID: "shop", UserID: "ana"}, keep,
-				port.Revocation{At: start, Reason: domain.RevokedByLimit}); err != nil {
+			if err := s.KeepNewest(t.Context(), domain.Scope{TenantID: "acme", ApplicationID: "shop", UserID: "ana"}, keep, port.Revocation{At: start, Reason: domain.RevokedByLimit}, storagetest.NewEvent()); err != nil {
 				t.Fatal(err)
 			}
 			var got, want []domain.ID
@@ -664,7 +662,7 @@ func TestPostgresARevocationOutlivesAnExchangeThatWaited(t *testing.T) {
 	}()
 	awaitBlocked(t, db)
 	// The revocation does not wait for the row.
-	if _, err := s.RevokeScope(t.Context(), domain.Scope{TenantID: "acme"}, domain.ID{}, port.Revocation{At: start}); err != nil {
+	if _, err := s.RevokeScope(t.Context(), domain.Scope{TenantID: "acme"}, domain.ID{}, port.Revocation{At: start}, storagetest.NewEvent()); err != nil {
 		t.Fatal(err)
 	}
 	release()
@@ -683,7 +681,7 @@ func TestPostgresIssuedDuringARevocationIsDeadAndIssuedAfterIsAlive(t *testing.T
 	s := d.migrated(t, gormstore.Options{})
 	shop(t, s)
 	revoke := func() error {
-		_, err := s.RevokeScope(t.Context(), domain.Scope{TenantID: "acme"}, domain.ID{}, port.Revocation{At: start})
+		_, err := s.RevokeScope(t.Context(), domain.Scope{TenantID: "acme"}, domain.ID{}, port.Revocation{At: start}, storagetest.NewEvent())
 		return err
 	}
 	if err := revoke(); err != nil {
@@ -749,8 +747,8 @@ func TestPostgresADeadlockIsTriedAgain(t *testing.T) {
 	}
 	done := make(chan error)
 	go func() {
-		done <- s.KeepNewest(t.Context(), domain.Scope{TenantID: "acme", ApplicationID: "shop", UserID: "user"}, 1,
-			port.Revocation{At: start, Reason: domain.RevokedByLimit})
+		done <- s.KeepNewest(t.Context(), domain.Scope{TenantID: "acme", ApplicationID: "shop", UserID: "user"}, 1, port.Revocation{At: start, Reason: domain.RevokedByLimit}, storagetest.NewEvent())
+
 	}()
 	awaitBlocked(t, db) // it has the first, and wants the second
 	_, err := tx.ExecContext(t.Context(), lock, tokens[0].ID[:])
@@ -929,7 +927,7 @@ func TestPostgresASharedWriteComparesWhatItHasLocked(t *testing.T) {
 		alive     bool
 	}{
 		{"it is revoked", func(ctx context.Context, s *gormstore.Store, last domain.RefreshToken) error {
-			return s.Revoke(ctx, "acme", last.ID, revoked)
+			return s.Revoke(ctx, "acme", last.ID, revoked, storagetest.NewEvent())
 		}, domain.ErrConflict, false},
 		{"it is used", func(ctx context.Context, s *gormstore.Store, last domain.RefreshToken) error {
 			after := last
@@ -942,11 +940,11 @@ func TestPostgresASharedWriteComparesWhatItHasLocked(t *testing.T) {
 			return s.Swap(ctx, last, after, start)
 		}, domain.ErrConflict, true},
 		{"all but it are revoked", func(ctx context.Context, s *gormstore.Store, last domain.RefreshToken) error {
-			_, err := s.RevokeScope(ctx, domain.Scope{TenantID: "acme"}, last.ID, revoked)
+			_, err := s.RevokeScope(ctx, domain.Scope{TenantID: "acme"}, last.ID, revoked, storagetest.NewEvent())
 			return err
 		}, nil, true},
 		{"all are revoked, and it was under way", func(ctx context.Context, s *gormstore.Store, _ domain.RefreshToken) error {
-			_, err := s.RevokeScope(ctx, domain.Scope{TenantID: "acme"}, domain.ID{}, revoked)
+			_, err := s.RevokeScope(ctx, domain.Scope{TenantID: "acme"}, domain.ID{}, revoked, storagetest.NewEvent())
 			return err
 		}, nil, false},
 	} {

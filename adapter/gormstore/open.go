@@ -46,10 +46,8 @@ type engine struct {
 	list func(*Store, context.Context, port.ListQuery) (port.Page, error)
 	// change writes all changes or none; none with domain.ErrConflict.
 	change func(s *Store, ctx context.Context, tenantID string, changes []changeRow, now int64) error
-	// revokeScope revokes a scope and spares nothing of it, in one statement; empty where that takes a transaction.
-	revokeScope string
-	// keepNewest applies a limit. forgetEnded takes from it what has ended for good; empty where keepNewest does so too.
-	keepNewest, forgetEnded string
+	// writesInWith reports whether a statement can write in its WITH, and so a change and its event be one.
+	writesInWith bool
 	// purgeTokens deletes what was dead in a range of ids; clock asks what time it is, and is empty where the process knows as well.
 	purgeTokens, clock string
 	// eventsOfTenant asks for the next events of a tenant.
@@ -116,8 +114,6 @@ func openSQLite(ctx context.Context, path string, o Options) (*Store, error) {
 		list:           (*Store).listAsRead,
 		counts:         countsSQLite,
 		change:         (*Store).changeInTurn,
-		keepNewest:     keepNewest,
-		forgetEnded:    forgetEndedSQLite,
 		writes:         1,
 		together:       (*Store).advanceInTurn,
 		purgeTokens:    purgeTokensSQLite,
@@ -168,6 +164,7 @@ func OpenPostgres(ctx context.Context, dsn domain.Secret, o Options) (*Store, er
 	dialect := postgresDialect{&postgres.Dialector{Config: &postgres.Config{Conn: pool}}}
 	return newStore(o, engine{
 		name:           goose.DialectPostgres,
+		writesInWith:   true,
 		advance:        advancePostgres,
 		find:           find(markedPostgres),
 		list:           (*Store).listInParts,
@@ -175,8 +172,6 @@ func OpenPostgres(ctx context.Context, dsn domain.Secret, o Options) (*Store, er
 		change:         (*Store).changeTogether,
 		writes:         2,
 		together:       (*Store).advanceTogether,
-		revokeScope:    revokeScopePostgres,
-		keepNewest:     keepNewestPostgres,
 		purgeTokens:    purgeTokensPostgres,
 		clock:          clockPostgres,
 		statistics:     statistics,

@@ -13,6 +13,7 @@ import (
 	"github.com/refreshd/refreshd/adapter/gormstore"
 	"github.com/refreshd/refreshd/domain"
 	"github.com/refreshd/refreshd/port"
+	"github.com/refreshd/refreshd/test/storagetest"
 )
 
 // tokenStatement is a statement that reads or changes refresh tokens by one of their indexes.
@@ -86,10 +87,10 @@ func tokenStatements(t *testing.T, s *gormstore.Store, j *journal) (all []tokenS
 		return err
 	})
 	recorded("keep newest", "refresh_tokens_ordinal", byOrdinal, func() error {
-		return s.KeepNewest(t.Context(), domain.Scope{TenantID: "acme", ApplicationID: "shop", UserID: "user-1"}, 1, now)
+		return s.KeepNewest(t.Context(), domain.Scope{TenantID: "acme", ApplicationID: "shop", UserID: "user-1"}, 1, now, storagetest.NewEvent())
 	})
 	recorded("revoke", "refresh_tokens_pkey", byID, func() error {
-		return s.Revoke(t.Context(), "acme", tokens[0].ID, now)
+		return s.Revoke(t.Context(), "acme", tokens[0].ID, now, storagetest.NewEvent())
 	})
 	return all
 }

@@ -10,6 +10,7 @@ import (
 	"github.com/refreshd/refreshd/adapter/gormstore"
 	"github.com/refreshd/refreshd/domain"
 	"github.com/refreshd/refreshd/port"
+	"github.com/refreshd/refreshd/test/storagetest"
 )
 
 const century = 100 * 365 * 24 * time.Hour // so that instants may be made up
@@ -40,7 +41,7 @@ func TestPostgresAStepOfThePurgeFollowsThePrimaryKey(t *testing.T) {
 	s := d.migrated(t, gormstore.Options{Logger: j.logger()})
 	shop(t, s)
 	issue(t, s, 3)
-	must(s.RevokeScope(t.Context(), domain.Scope{TenantID: "acme"}, domain.ID{}, port.Revocation{At: start}))(t)
+	must(s.RevokeScope(t.Context(), domain.Scope{TenantID: "acme"}, domain.ID{}, port.Revocation{At: start}, storagetest.NewEvent()))(t)
 	if err := s.DeleteTenant(t.Context(), "acme", start); err != nil {
 		t.Fatal(err)
 	}
@@ -242,7 +243,7 @@ func TestPostgresAMarkThatIsBeingRaisedIsNotPurged(t *testing.T) {
 	s := d.migrated(t, gormstore.Options{})
 	shop(t, s)
 	scope := domain.Scope{TenantID: "acme"}
-	must(s.RevokeScope(t.Context(), scope, domain.ID{}, port.Revocation{At: start}))(t)
+	must(s.RevokeScope(t.Context(), scope, domain.ID{}, port.Revocation{At: start}, storagetest.NewEvent()))(t)
 	step := purgeStep(10)
 	must(s.Purge(t.Context(), step))(t) // no refresh tokens; the next step is at the marks
 	commit := committing(t, d.raw(t), `UPDATE marks SET epoch = 2, keep_until = $1`, step.Before.UnixMicro()+1)
@@ -290,7 +291,7 @@ func TestPostgresATenantThatIsBeingCreatedAgainIsNotPurged(t *testing.T) {
 	if err := <-done; err != nil {
 		t.Error(err)
 	}
-	epoch := must(s.RevokeScope(t.Context(), domain.Scope{TenantID: "acme"}, domain.ID{}, port.Revocation{At: start}))(t)
+	epoch := must(s.RevokeScope(t.Context(), domain.Scope{TenantID: "acme"}, domain.ID{}, port.Revocation{At: start}, storagetest.NewEvent()))(t)
 	if epoch != 2 {
 		t.Errorf("the next epoch is %d, want 2", epoch)
 	}
@@ -334,7 +335,7 @@ func TestWhatAMarkRevokedIsDeadAfterTheMarkIsGone(t *testing.T) {
 		s := d.migrated(t, gormstore.Options{})
 		shop(t, s)
 		token := issue(t, s, 1)[0]
-		must(s.RevokeScope(t.Context(), domain.Scope{TenantID: "acme"}, domain.ID{}, port.Revocation{At: start}))(t)
+		must(s.RevokeScope(t.Context(), domain.Scope{TenantID: "acme"}, domain.ID{}, port.Revocation{At: start}, storagetest.NewEvent()))(t)
 		long := int64(domain.DefaultPolicy().TTL/time.Minute) * 10
 		if err := s.SaveTenant(t.Context(), domain.Tenant{ID: "acme", Settings: domain.Settings{TTLMinutes: &long}}); err != nil {
 			t.Fatal(err)

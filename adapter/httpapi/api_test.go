@@ -534,29 +534,29 @@ func (w *watchedStore) List(ctx context.Context, q port.ListQuery) (port.Page, e
 	return w.Store.List(ctx, q)
 }
 
-func (w *watchedStore) Revoke(ctx context.Context, tenantID string, id domain.ID, r port.Revocation) error {
+func (w *watchedStore) Revoke(ctx context.Context, tenantID string, id domain.ID, r port.Revocation, e domain.Event) error {
 	if err := w.called("Revoke"); err != nil {
 		return err
 	}
-	err := w.Store.Revoke(ctx, tenantID, id, r)
+	err := w.Store.Revoke(ctx, tenantID, id, r, e)
 	w.wrote("Revoke", err)
 	return err
 }
 
-func (w *watchedStore) RevokeScope(ctx context.Context, scope domain.Scope, except domain.ID, r port.Revocation) (uint64, error) {
+func (w *watchedStore) RevokeScope(ctx context.Context, scope domain.Scope, except domain.ID, r port.Revocation, e domain.Event) (uint64, error) {
 	if err := w.called("RevokeScope"); err != nil {
 		return 0, err
 	}
-	epoch, err := w.Store.RevokeScope(ctx, scope, except, r)
+	epoch, err := w.Store.RevokeScope(ctx, scope, except, r, e)
 	w.wrote("RevokeScope", err)
 	return epoch, err
 }
 
-func (w *watchedStore) KeepNewest(ctx context.Context, scope domain.Scope, keep int, r port.Revocation) error {
+func (w *watchedStore) KeepNewest(ctx context.Context, scope domain.Scope, keep int, r port.Revocation, e domain.Event) error {
 	if err := w.called("KeepNewest"); err != nil {
 		return err
 	}
-	err := w.Store.KeepNewest(ctx, scope, keep, r)
+	err := w.Store.KeepNewest(ctx, scope, keep, r, e)
 	w.wrote("KeepNewest", err)
 	return err
 }

@@ -149,13 +149,24 @@ func (a *API) tenantFor(c echo.Context, caller usecase.Caller) (string, error) {
 		return "", tellWhy(c, credentialKind(c), err)
 	}
 	record := web.Note(c)
-	record.Tenant = tenantID
+	record.Tenant, record.Actor = tenantID, caller.Actor()
 	if caller.Owner == nil {
 		record.Raise(slog.LevelInfo, slog.String("apiKey", caller.Key.Name))
 	} else {
 		record.Raise(slog.LevelInfo, slog.String("sessionId", caller.Owner.SessionID))
 	}
 	return tenantID, nil
+}
+
+// origin is where what the request writes comes from: the caller, or a client that has shown no credential.
+func origin(c echo.Context) domain.Origin {
+	record := web.Note(c)
+	actor := record.Actor
+	if actor.Kind == "" {
+		actor.Kind = domain.ActorClient
+	}
+	actor.Address = c.RealIP()
+	return domain.Origin{Actor: actor, RequestID: record.RequestID}
 }
 
 // credentialKind returns what the request's credential is by its form.

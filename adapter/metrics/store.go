@@ -84,16 +84,20 @@ func (s *store) Change(ctx context.Context, tenantID string, changes []domain.Ch
 	return timedOnly(s, "change", func() error { return s.Store.Change(ctx, tenantID, changes, now) })
 }
 
-func (s *store) Revoke(ctx context.Context, tenantID string, id domain.ID, r port.Revocation) error {
-	return timedOnly(s, "revoke", func() error { return s.Store.Revoke(ctx, tenantID, id, r) })
+func (s *store) Revoke(ctx context.Context, tenantID string, id domain.ID, r port.Revocation, e domain.Event) error {
+	return timedOnly(s, "revoke", func() error { return s.Store.Revoke(ctx, tenantID, id, r, e) })
 }
 
-func (s *store) RevokeScope(ctx context.Context, scope domain.Scope, except domain.ID, r port.Revocation) (uint64, error) {
-	return timed(s, "revoke_scope", func() (uint64, error) { return s.Store.RevokeScope(ctx, scope, except, r) })
+func (s *store) RevokeScope(
+	ctx context.Context, scope domain.Scope, except domain.ID, r port.Revocation, e domain.Event,
+) (uint64, error) {
+	return timed(s, "revoke_scope", func() (uint64, error) { return s.Store.RevokeScope(ctx, scope, except, r, e) })
 }
 
-func (s *store) KeepNewest(ctx context.Context, scope domain.Scope, keep int, r port.Revocation) error {
-	return timedOnly(s, "keep_newest", func() error { return s.Store.KeepNewest(ctx, scope, keep, r) })
+func (s *store) KeepNewest(
+	ctx context.Context, scope domain.Scope, keep int, r port.Revocation, e domain.Event,
+) error {
+	return timedOnly(s, "keep_newest", func() error { return s.Store.KeepNewest(ctx, scope, keep, r, e) })
 }
 
 func (s *store) SaveTenant(ctx context.Context, t domain.Tenant, with ...domain.Application) error {

@@ -265,17 +265,17 @@ func (mr *MockStoreMockRecorder) Insert(arg0, arg1 interface{}) *gomock.Call {
 }
 
 // KeepNewest mocks base method.
-func (m *MockStore) KeepNewest(arg0 context.Context, arg1 domain.Scope, arg2 int, arg3 port.Revocation) error {
+func (m *MockStore) KeepNewest(arg0 context.Context, arg1 domain.Scope, arg2 int, arg3 port.Revocation, arg4 domain.Event) error {
 	m.ctrl.T.Helper()
-	ret := m.ctrl.Call(m, "KeepNewest", arg0, arg1, arg2, arg3)
+	ret := m.ctrl.Call(m, "KeepNewest", arg0, arg1, arg2, arg3, arg4)
 	ret0, _ := ret[0].(error)
 	return ret0
 }
 
 // KeepNewest indicates an expected call of KeepNewest.
-func (mr *MockStoreMockRecorder) KeepNewest(arg0, arg1, arg2, arg3 interface{}) *gomock.Call {
+func (mr *MockStoreMockRecorder) KeepNewest(arg0, arg1, arg2, arg3, arg4 interface{}) *gomock.Call {
 	mr.mock.ctrl.T.Helper()
-	return mr.mock.ctrl.RecordCallWithMethodType(mr.mock, "KeepNewest", reflect.TypeOf((*MockStore)(nil).KeepNewest), arg0, arg1, arg2, arg3)
+	return mr.mock.ctrl.RecordCallWithMethodType(mr.mock, "KeepNewest", reflect.TypeOf((*MockStore)(nil).KeepNewest), arg0, arg1, arg2, arg3, arg4)
 }
 
 // KeyByID mocks base method.
@@ -440,32 +440,32 @@ func (mr *MockStoreMockRecorder) Reseal(arg0, arg1, arg2 interface{}) *gomock.Ca
 }
 
 // Revoke mocks base method.
-func (m *MockStore) Revoke(arg0 context.Context, arg1 string, arg2 domain.ID, arg3 port.Revocation) error {
+func (m *MockStore) Revoke(arg0 context.Context, arg1 string, arg2 domain.ID, arg3 port.Revocation, arg4 domain.Event) error {
 	m.ctrl.T.Helper()
-	ret := m.ctrl.Call(m, "Revoke", arg0, arg1, arg2, arg3)
+	ret := m.ctrl.Call(m, "Revoke", arg0, arg1, arg2, arg3, arg4)
 	ret0, _ := ret[0].(error)
 	return ret0
 }
 
 // Revoke indicates an expected call of Revoke.
-func (mr *MockStoreMockRecorder) Revoke(arg0, arg1, arg2, arg3 interface{}) *gomock.Call {
+func (mr *MockStoreMockRecorder) Revoke(arg0, arg1, arg2, arg3, arg4 interface{}) *gomock.Call {
 	mr.mock.ctrl.T.Helper()
-	return mr.mock.ctrl.RecordCallWithMethodType(mr.mock, "Revoke", reflect.TypeOf((*MockStore)(nil).Revoke), arg0, arg1, arg2, arg3)
+	return mr.mock.ctrl.RecordCallWithMethodType(mr.mock, "Revoke", reflect.TypeOf((*MockStore)(nil).Revoke), arg0, arg1, arg2, arg3, arg4)
 }
 
 // RevokeScope mocks base method.
-func (m *MockStore) RevokeScope(arg0 context.Context, arg1 domain.Scope, arg2 domain.ID, arg3 port.Revocation) (uint64, error) {
+func (m *MockStore) RevokeScope(arg0 context.Context, arg1 domain.Scope, arg2 domain.ID, arg3 port.Revocation, arg4 domain.Event) (uint64, error) {
 	m.ctrl.T.Helper()
-	ret := m.ctrl.Call(m, "RevokeScope", arg0, arg1, arg2, arg3)
+	ret := m.ctrl.Call(m, "RevokeScope", arg0, arg1, arg2, arg3, arg4)
 	ret0, _ := ret[0].(uint64)
 	ret1, _ := ret[1].(error)
 	return ret0, ret1
 }
 
 // RevokeScope indicates an expected call of RevokeScope.
-func (mr *MockStoreMockRecorder) RevokeScope(arg0, arg1, arg2, arg3 interface{}) *gomock.Call {
+func (mr *MockStoreMockRecorder) RevokeScope(arg0, arg1, arg2, arg3, arg4 interface{}) *gomock.Call {
 	mr.mock.ctrl.T.Helper()
-	return mr.mock.ctrl.RecordCallWithMethodType(mr.mock, "RevokeScope", reflect.TypeOf((*MockStore)(nil).RevokeScope), arg0, arg1, arg2, arg3)
+	return mr.mock.ctrl.RecordCallWithMethodType(mr.mock, "RevokeScope", reflect.TypeOf((*MockStore)(nil).RevokeScope), arg0, arg1, arg2, arg3, arg4)
 }
 
 // SaveAPIKey mocks base method.
@@ -756,46 +756,46 @@ func (m *MockRevocations) EXPECT() *MockRevocationsMockRecorder {
 }
 
 // KeepNewest mocks base method.
-func (m *MockRevocations) KeepNewest(arg0 context.Context, arg1 domain.Scope, arg2 int, arg3 port.Revocation) error {
+func (m *MockRevocations) KeepNewest(arg0 context.Context, arg1 domain.Scope, arg2 int, arg3 port.Revocation, arg4 domain.Event) error {
 	m.ctrl.T.Helper()
-	ret := m.ctrl.Call(m, "KeepNewest", arg0, arg1, arg2, arg3)
+	ret := m.ctrl.Call(m, "KeepNewest", arg0, arg1, arg2, arg3, arg4)
 	ret0, _ := ret[0].(error)
 	return ret0
 }
 
 // KeepNewest indicates an expected call of KeepNewest.
-func (mr *MockRevocationsMockRecorder) KeepNewest(arg0, arg1, arg2, arg3 interface{}) *gomock.Call {
+func (mr *MockRevocationsMockRecorder) KeepNewest(arg0, arg1, arg2, arg3, arg4 interface{}) *gomock.Call {
 	mr.mock.ctrl.T.Helper()
-	return mr.mock.ctrl.RecordCallWithMethodType(mr.mock, "KeepNewest", reflect.TypeOf((*MockRevocations)(nil).KeepNewest), arg0, arg1, arg2, arg3)
+	return mr.mock.ctrl.RecordCallWithMethodType(mr.mock, "KeepNewest", reflect.TypeOf((*MockRevocations)(nil).KeepNewest), arg0, arg1, arg2, arg3, arg4)
 }
 
 // Revoke mocks base method.
-func (m *MockRevocations) Revoke(arg0 context.Context, arg1 string, arg2 domain.ID, arg3 port.Revocation) error {
+func (m *MockRevocations) Revoke(arg0 context.Context, arg1 string, arg2 domain.ID, arg3 port.Revocation, arg4 domain.Event) error {
 	m.ctrl.T.Helper()
-	ret := m.ctrl.Call(m, "Revoke", arg0, arg1, arg2, arg3)
+	ret := m.ctrl.Call(m, "Revoke", arg0, arg1, arg2, arg3, arg4)
 	ret0, _ := ret[0].(error)
 	return ret0
 }
 
 // Revoke indicates an expected call of Revoke.
-func (mr *MockRevocationsMockRecorder) Revoke(arg0, arg1, arg2, arg3 interface{}) *gomock.Call {
+func (mr *MockRevocationsMockRecorder) Revoke(arg0, arg1, arg2, arg3, arg4 interface{}) *gomock.Call {
 	mr.mock.ctrl.T.Helper()
-	return mr.mock.ctrl.RecordCallWithMethodType(mr.mock, "Revoke", reflect.TypeOf((*MockRevocations)(nil).Revoke), arg0, arg1, arg2, arg3)
+	return mr.mock.ctrl.RecordCallWithMethodType(mr.mock, "Revoke", reflect.TypeOf((*MockRevocations)(nil).Revoke), arg0, arg1, arg2, arg3, arg4)
 }
 
 // RevokeScope mocks base method.
-func (m *MockRevocations) RevokeScope(arg0 context.Context, arg1 domain.Scope, arg2 domain.ID, arg3 port.Revocation) (uint64, error) {
+func (m *MockRevocations) RevokeScope(arg0 context.Context, arg1 domain.Scope, arg2 domain.ID, arg3 port.Revocation, arg4 domain.Event) (uint64, error) {
 	m.ctrl.T.Helper()
-	ret := m.ctrl.Call(m, "RevokeScope", arg0, arg1, arg2, arg3)
+	ret := m.ctrl.Call(m, "RevokeScope", arg0, arg1, arg2, arg3, arg4)
 	ret0, _ := ret[0].(uint64)
 	ret1, _ := ret[1].(error)
 	return ret0, ret1
 }
 
 // RevokeScope indicates an expected call of RevokeScope.
-func (mr *MockRevocationsMockRecorder) RevokeScope(arg0, arg1, arg2, arg3 interface{}) *gomock.Call {
+func (mr *MockRevocationsMockRecorder) RevokeScope(arg0, arg1, arg2, arg3, arg4 interface{}) *gomock.Call {
 	mr.mock.ctrl.T.Helper()
-	return mr.mock.ctrl.RecordCallWithMethodType(mr.mock, "RevokeScope", reflect.TypeOf((*MockRevocations)(nil).RevokeScope), arg0, arg1, arg2, arg3)
+	return mr.mock.ctrl.RecordCallWithMethodType(mr.mock, "RevokeScope", reflect.TypeOf((*MockRevocations)(nil).RevokeScope), arg0, arg1, arg2, arg3, arg4)
 }
 
 // MockDirectory is a mock of Directory interface.

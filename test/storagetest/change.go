@@ -127,7 +127,7 @@ var changing = []clause{
 		refused("one was changed since", domain.Change{Before: read, After: changed(read)})
 		refused("one is unknown", domain.Change{Before: token(99), After: token(99)})
 		refused("one is another tenant's", domain.Change{Before: ts[5], After: changed(ts[5])})
-		e.must(e.store.Revoke(e.Context(), "acme", ts[4].ID, byCall(t0)))
+		e.must(e.store.Revoke(e.Context(), "acme", ts[4].ID, byCall(t0), NewEvent()))
 		refused("one is revoked", domain.Change{Before: ts[4], After: changed(ts[4])})
 		refused("one is there twice", domain.Change{Before: ts[1], After: ts[1]})
 		e.must(e.change("acme", all()...))

@@ -3,6 +3,7 @@ package storagetest
 import (
 	"encoding/binary"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/refreshd/refreshd/domain"
@@ -182,3 +183,12 @@ var recording = []clause{
 		}
 	}},
 }
+
+// NewEvent returns an event of an id that no other has in this process.
+func NewEvent() domain.Event {
+	e := event(int(events.Add(1)))
+	e.ID[8] |= 1 // above those of event
+	return e
+}
+
+var events atomic.Uint32

@@ -66,9 +66,9 @@ type faulty struct {
 	list              func(context.Context, port.ListQuery) (port.Page, error)
 	count             func(context.Context, port.ListQuery) (int, bool, error)
 	change            func(ctx context.Context, tenantID string, changes []domain.Change, now time.Time) error
-	revoke            func(context.Context, string, domain.ID, port.Revocation) error
-	revokeScope       func(context.Context, domain.Scope, domain.ID, port.Revocation) (uint64, error)
-	keepNewest        func(context.Context, domain.Scope, int, port.Revocation) error
+	revoke            func(context.Context, string, domain.ID, port.Revocation, domain.Event) error
+	revokeScope       func(context.Context, domain.Scope, domain.ID, port.Revocation, domain.Event) (uint64, error)
+	keepNewest        func(context.Context, domain.Scope, int, port.Revocation, domain.Event) error
 	saveTenant        func(context.Context, domain.Tenant, ...domain.Application) error
 	saveApplication   func(context.Context, domain.Application) error
 	tenant            func(context.Context, string) (domain.Tenant, error)
@@ -156,16 +156,16 @@ func (f *faulty) List(ctx context.Context, q port.ListQuery) (port.Page, error) 
 	return f.list(ctx, q)
 }
 
-func (f *faulty) Revoke(ctx context.Context, tenantID string, id domain.ID, r port.Revocation) error {
-	return f.revoke(ctx, tenantID, id, r)
+func (f *faulty) Revoke(ctx context.Context, tenantID string, id domain.ID, r port.Revocation, e domain.Event) error {
+	return f.revoke(ctx, tenantID, id, r, e)
 }
 
-func (f *faulty) RevokeScope(ctx context.Context, s domain.Scope, except domain.ID, r port.Revocation) (uint64, error) {
-	return f.revokeScope(ctx, s, except, r)
+func (f *faulty) RevokeScope(ctx context.Context, s domain.Scope, except domain.ID, r port.Revocation, e domain.Event) (uint64, error) {
+	return f.revokeScope(ctx, s, except, r, e)
 }
 
-func (f *faulty) KeepNewest(ctx context.Context, s domain.Scope, keep int, r port.Revocation) error {
-	return f.keepNewest(ctx, s, keep, r)
+func (f *faulty) KeepNewest(ctx context.Context, s domain.Scope, keep int, r port.Revocation, e domain.Event) error {
+	return f.keepNewest(ctx, s, keep, r, e)
 }
 
 func (f *faulty) SaveTenant(ctx context.Context, t domain.Tenant, with ...domain.Application) error {
@@ -463,7 +463,7 @@ func above(before []domain.Snapshot, counts func(domain.Snapshot) bool) (ordinal
 
 // keepBy makes KeepNewest keep the last in another order.
 func (f *faulty) keepBy(order func(a, b domain.RefreshToken) int) {
-	f.keepNewest = func(ctx context.Context, s domain.Scope, keep int, r port.Revocation) error {
+	f.keepNewest = func(ctx context.Context, s domain.Scope, keep int, r port.Revocation, e domain.Event) error {
 		page, err := f.within.List(ctx, bounded(port.ListQuery{
 			TenantID: s.TenantID, ApplicationID: s.ApplicationID, UserID: s.UserID, Limit: 999, Now: r.At,
 		}))
@@ -473,7 +473,7 @@ func (f *faulty) keepBy(order func(a, b domain.RefreshToken) int) {
 		}
 		slices.SortFunc(ts, order)
 		for _, t := range ts[:max(0, len(ts)-keep)] {
-			if ended := f.within.Revoke(ctx, t.TenantID, t.ID, r); !errors.Is(ended, domain.ErrNotFound) {
+			if ended := f.within.Revoke(ctx, t.TenantID, t.ID, r, NewEvent()); !errors.Is(ended, domain.ErrNotFound) {
 				err = errors.Join(err, ended)
 			}
 		}
@@ -493,7 +493,7 @@ func (f *faulty) keepForgets(which func(s domain.Snapshot, at time.Time) bool) {
 			t.Ordinal = 0
 		}
 	})
-	f.keepNewest = func(ctx context.Context, s domain.Scope, keep int, r port.Revocation) error {
+	f.keepNewest = func(ctx context.Context, s domain.Scope, keep int, r port.Revocation, e domain.Event) error {
 		for _, id := range of(s) {
 			shot, err := f.within.Snapshot(ctx, id)
 			if err != nil {
@@ -505,7 +505,7 @@ func (f *faulty) keepForgets(which func(s domain.Snapshot, at time.Time) bool) {
 				mu.Unlock()
 			}
 		}
-		return f.within.KeepNewest(ctx, s, keep, r)
+		return f.within.KeepNewest(ctx, s, keep, r, e)
 	}
 }
 

@@ -401,13 +401,13 @@ var promiseMutants = []mutant{
 		clause: "Store/Values/tenants that look alike are different",
 		fault:  "tenants are compared without case",
 		inject: func(f *faulty) {
-			f.revokeScope = func(ctx context.Context, s domain.Scope, except domain.ID, r port.Revocation) (uint64, error) {
+			f.revokeScope = func(ctx context.Context, s domain.Scope, except domain.ID, r port.Revocation, e domain.Event) (uint64, error) {
 				upper := s
 				upper.TenantID = strings.ToUpper(s.TenantID)
-				if _, err := f.within.RevokeScope(ctx, upper, except, r); err != nil {
+				if _, err := f.within.RevokeScope(ctx, upper, except, r, NewEvent()); err != nil {
 					return 0, err
 				}
-				return f.within.RevokeScope(ctx, s, except, r)
+				return f.within.RevokeScope(ctx, s, except, r, e)
 			}
 		},
 	},
@@ -541,9 +541,9 @@ var promiseMutants = []mutant{
 		clause: "Store/History/aliveness and exchanges agree with the domain, whatever happened before",
 		fault:  "the newest are kept of all applications together",
 		inject: func(f *faulty) {
-			f.keepNewest = func(ctx context.Context, s domain.Scope, keep int, r port.Revocation) error {
+			f.keepNewest = func(ctx context.Context, s domain.Scope, keep int, r port.Revocation, e domain.Event) error {
 				s.ApplicationID = ""
-				return f.within.KeepNewest(ctx, s, keep, r)
+				return f.within.KeepNewest(ctx, s, keep, r, e)
 			}
 		},
 	},
@@ -915,9 +915,9 @@ var readMutants = []mutant{
 		fault:  "Snapshot has the tenant's epoch",
 		inject: func(f *faulty) {
 			var epoch uint64
-			f.revokeScope = func(ctx context.Context, s domain.Scope, except domain.ID, r port.Revocation) (uint64, error) {
+			f.revokeScope = func(ctx context.Context, s domain.Scope, except domain.ID, r port.Revocation, e domain.Event) (uint64, error) {
 				var err error
-				epoch, err = f.within.RevokeScope(ctx, s, except, r)
+				epoch, err = f.within.RevokeScope(ctx, s, except, r, e)
 				return epoch, err
 			}
 			f.snapshot = func(ctx context.Context, id domain.ID) (domain.Snapshot, error) {
@@ -2069,9 +2069,9 @@ var revocationMutants = []mutant{
 		clause: "Revocations/Revoke/ends the one, keeps instant and reason, and touches nothing else",
 		fault:  "every reason is a call",
 		inject: func(f *faulty) {
-			f.revoke = func(ctx context.Context, tenantID string, id domain.ID, r port.Revocation) error {
+			f.revoke = func(ctx context.Context, tenantID string, id domain.ID, r port.Revocation, e domain.Event) error {
 				r.Reason = domain.RevokedByCall
-				return f.within.Revoke(ctx, tenantID, id, r)
+				return f.within.Revoke(ctx, tenantID, id, r, e)
 			}
 		},
 	},
@@ -2079,11 +2079,11 @@ var revocationMutants = []mutant{
 		clause: "Revocations/Revoke/ends the one, keeps instant and reason, and touches nothing else",
 		fault:  "one revocation ends all of the user",
 		inject: func(f *faulty) {
-			f.revoke = func(ctx context.Context, tenantID string, id domain.ID, r port.Revocation) error {
-				if err := f.within.Revoke(ctx, tenantID, id, r); err != nil {
+			f.revoke = func(ctx context.Context, tenantID string, id domain.ID, r port.Revocation, e domain.Event) error {
+				if err := f.within.Revoke(ctx, tenantID, id, r, e); err != nil {
 					return err
 				}
-				_, err := f.within.RevokeScope(ctx, domain.Scope{TenantID: tenantID, UserID: "ana"}, domain.ID{}, r)
+				_, err := f.within.RevokeScope(ctx, domain.Scope{TenantID: tenantID, UserID: "ana"}, domain.ID{}, r, NewEvent())
 				return err
 			}
 		},
@@ -2092,11 +2092,11 @@ var revocationMutants = []mutant{
 		clause: "Revocations/Revoke/what is unknown or of another tenant is not found, and stays alive",
 		fault:  "Revoke forgot the tenant",
 		inject: func(f *faulty) {
-			f.revoke = func(ctx context.Context, tenantID string, id domain.ID, r port.Revocation) error {
+			f.revoke = func(ctx context.Context, tenantID string, id domain.ID, r port.Revocation, e domain.Event) error {
 				if s, err := f.within.Snapshot(ctx, id); err == nil {
 					tenantID = s.Token.TenantID
 				}
-				return f.within.Revoke(ctx, tenantID, id, r)
+				return f.within.Revoke(ctx, tenantID, id, r, e)
 			}
 		},
 	},
@@ -2104,8 +2104,8 @@ var revocationMutants = []mutant{
 		clause: "Revocations/Revoke/what is dead is not found, and keeps the first instant and reason",
 		fault:  "the dead are revoked once more",
 		inject: func(f *faulty) {
-			f.revoke = func(ctx context.Context, tenantID string, id domain.ID, r port.Revocation) error {
-				return instead(f.within.Revoke(ctx, tenantID, id, r), domain.ErrNotFound)
+			f.revoke = func(ctx context.Context, tenantID string, id domain.ID, r port.Revocation, e domain.Event) error {
+				return instead(f.within.Revoke(ctx, tenantID, id, r, e), domain.ErrNotFound)
 			}
 		},
 	},
@@ -2113,8 +2113,8 @@ var revocationMutants = []mutant{
 		clause: "Revocations/RevokeScope/covers its scope and nothing beside it",
 		fault:  "the mark is the tenant's, whatever the scope",
 		inject: func(f *faulty) {
-			f.revokeScope = func(ctx context.Context, s domain.Scope, except domain.ID, r port.Revocation) (uint64, error) {
-				return f.within.RevokeScope(ctx, domain.Scope{TenantID: s.TenantID}, except, r)
+			f.revokeScope = func(ctx context.Context, s domain.Scope, except domain.ID, r port.Revocation, e domain.Event) (uint64, error) {
+				return f.within.RevokeScope(ctx, domain.Scope{TenantID: s.TenantID}, except, r, e)
 			}
 		},
 	},
@@ -2122,11 +2122,11 @@ var revocationMutants = []mutant{
 		clause: "Revocations/RevokeScope/covers its scope and nothing beside it",
 		fault:  "the mark forgot the tenant",
 		inject: func(f *faulty) {
-			f.revokeScope = func(ctx context.Context, s domain.Scope, except domain.ID, r port.Revocation) (uint64, error) {
+			f.revokeScope = func(ctx context.Context, s domain.Scope, except domain.ID, r port.Revocation, e domain.Event) (uint64, error) {
 				other := s
 				other.TenantID = "other"
-				_, err := f.within.RevokeScope(ctx, other, except, r)
-				epoch, own := f.within.RevokeScope(ctx, s, except, r)
+				_, err := f.within.RevokeScope(ctx, other, except, r, NewEvent())
+				epoch, own := f.within.RevokeScope(ctx, s, except, r, e)
 				return epoch, errors.Join(err, own)
 			}
 		},
@@ -2158,9 +2158,9 @@ var revocationMutants = []mutant{
 		fault:  "the mark is compared by clock",
 		inject: func(f *faulty) {
 			var last time.Time
-			f.revokeScope = func(ctx context.Context, s domain.Scope, except domain.ID, r port.Revocation) (uint64, error) {
+			f.revokeScope = func(ctx context.Context, s domain.Scope, except domain.ID, r port.Revocation, e domain.Event) (uint64, error) {
 				last = r.At
-				return f.within.RevokeScope(ctx, s, except, r)
+				return f.within.RevokeScope(ctx, s, except, r, e)
 			}
 			f.onSession(func(s *domain.Session) { s.Gone = s.Gone || s.Token.IssuedAt.Before(last) })
 		},
@@ -2170,9 +2170,9 @@ var revocationMutants = []mutant{
 		fault:  "tenants share one epoch",
 		inject: func(f *faulty) {
 			var shared uint64
-			f.revokeScope = func(ctx context.Context, s domain.Scope, except domain.ID, r port.Revocation) (uint64, error) {
+			f.revokeScope = func(ctx context.Context, s domain.Scope, except domain.ID, r port.Revocation, e domain.Event) (uint64, error) {
 				shared++
-				_, err := f.within.RevokeScope(ctx, s, except, r)
+				_, err := f.within.RevokeScope(ctx, s, except, r, e)
 				return shared, err
 			}
 		},
@@ -2181,13 +2181,13 @@ var revocationMutants = []mutant{
 		clause: "Revocations/RevokeScope/needs no user to exist",
 		fault:  "a user without refresh tokens is not found",
 		inject: func(f *faulty) {
-			f.revokeScope = func(ctx context.Context, s domain.Scope, except domain.ID, r port.Revocation) (uint64, error) {
+			f.revokeScope = func(ctx context.Context, s domain.Scope, except domain.ID, r port.Revocation, e domain.Event) (uint64, error) {
 				page, err := f.within.List(ctx,
 					bounded(port.ListQuery{TenantID: s.TenantID, UserID: s.UserID, Limit: 1, Now: r.At}))
 				if err != nil || len(page.Sessions) == 0 {
 					return 0, domain.ErrNotFound
 				}
-				return f.within.RevokeScope(ctx, s, except, r)
+				return f.within.RevokeScope(ctx, s, except, r, e)
 			}
 		},
 	},
@@ -2195,8 +2195,8 @@ var revocationMutants = []mutant{
 		clause: "Revocations/RevokeScope/an unknown tenant or application is not found, and writes nothing",
 		fault:  "a mark needs no application",
 		inject: func(f *faulty) {
-			f.revokeScope = func(ctx context.Context, s domain.Scope, except domain.ID, r port.Revocation) (uint64, error) {
-				epoch, err := f.within.RevokeScope(ctx, s, except, r)
+			f.revokeScope = func(ctx context.Context, s domain.Scope, except domain.ID, r port.Revocation, e domain.Event) (uint64, error) {
+				epoch, err := f.within.RevokeScope(ctx, s, except, r, e)
 				return epoch, instead(err, domain.ErrNotFound)
 			}
 		},
@@ -2205,10 +2205,10 @@ var revocationMutants = []mutant{
 		clause: "Revocations/RevokeScope/an unknown tenant or application is not found, and writes nothing",
 		fault:  "a refused revocation has grown the epoch",
 		inject: func(f *faulty) {
-			f.revokeScope = func(ctx context.Context, s domain.Scope, except domain.ID, r port.Revocation) (uint64, error) {
-				epoch, err := f.within.RevokeScope(ctx, s, except, r)
+			f.revokeScope = func(ctx context.Context, s domain.Scope, except domain.ID, r port.Revocation, e domain.Event) (uint64, error) {
+				epoch, err := f.within.RevokeScope(ctx, s, except, r, e)
 				if errors.Is(err, domain.ErrNotFound) {
-					_, _ = f.within.RevokeScope(ctx, domain.Scope{TenantID: s.TenantID, UserID: "nobody"}, domain.ID{}, r)
+					_, _ = f.within.RevokeScope(ctx, domain.Scope{TenantID: s.TenantID, UserID: "nobody"}, domain.ID{}, r, NewEvent())
 				}
 				return epoch, err
 			}
@@ -2218,11 +2218,11 @@ var revocationMutants = []mutant{
 		clause: "Revocations/RevokeScope/works while application and tenant are inactive",
 		fault:  "the inactive cannot be revoked",
 		inject: func(f *faulty) {
-			f.revokeScope = func(ctx context.Context, s domain.Scope, except domain.ID, r port.Revocation) (uint64, error) {
+			f.revokeScope = func(ctx context.Context, s domain.Scope, except domain.ID, r port.Revocation, e domain.Event) (uint64, error) {
 				if p, err := f.within.Policy(ctx, "acme", "shop"); err != nil || !p.Active {
 					return 0, domain.ErrNotFound
 				}
-				return f.within.RevokeScope(ctx, s, except, r)
+				return f.within.RevokeScope(ctx, s, except, r, e)
 			}
 		},
 	},
@@ -2230,8 +2230,8 @@ var revocationMutants = []mutant{
 		clause: "Revocations/RevokeScope/spares the one that it is told to",
 		fault:  "nobody is spared",
 		inject: func(f *faulty) {
-			f.revokeScope = func(ctx context.Context, s domain.Scope, _ domain.ID, r port.Revocation) (uint64, error) {
-				return f.within.RevokeScope(ctx, s, domain.ID{}, r)
+			f.revokeScope = func(ctx context.Context, s domain.Scope, _ domain.ID, r port.Revocation, e domain.Event) (uint64, error) {
+				return f.within.RevokeScope(ctx, s, domain.ID{}, r, e)
 			}
 		},
 	},
@@ -2239,10 +2239,10 @@ var revocationMutants = []mutant{
 		clause: "Revocations/RevokeScope/to spare what is dead or not within the scope is not found, and writes nothing",
 		fault:  "whom to spare is not looked at",
 		inject: func(f *faulty) {
-			f.revokeScope = func(ctx context.Context, s domain.Scope, except domain.ID, r port.Revocation) (uint64, error) {
-				epoch, err := f.within.RevokeScope(ctx, s, except, r)
+			f.revokeScope = func(ctx context.Context, s domain.Scope, except domain.ID, r port.Revocation, e domain.Event) (uint64, error) {
+				epoch, err := f.within.RevokeScope(ctx, s, except, r, e)
 				if errors.Is(err, domain.ErrNotFound) {
-					return f.within.RevokeScope(ctx, s, domain.ID{}, r)
+					return f.within.RevokeScope(ctx, s, domain.ID{}, r, e)
 				}
 				return epoch, err
 			}
@@ -2252,8 +2252,8 @@ var revocationMutants = []mutant{
 		clause: "Revocations/RevokeScope/many concurrent calls have an epoch each, and the mark takes the highest",
 		fault:  "two at once share an epoch",
 		inject: func(f *faulty) {
-			f.revokeScope = func(ctx context.Context, s domain.Scope, except domain.ID, r port.Revocation) (uint64, error) {
-				epoch, err := f.within.RevokeScope(ctx, s, except, r)
+			f.revokeScope = func(ctx context.Context, s domain.Scope, except domain.ID, r port.Revocation, e domain.Event) (uint64, error) {
+				epoch, err := f.within.RevokeScope(ctx, s, except, r, e)
 				return epoch | 1, err
 			}
 		},
@@ -2318,8 +2318,8 @@ var revocationMutants = []mutant{
 		clause: keepHighest,
 		fault:  "KeepNewest gives no reason",
 		inject: func(f *faulty) {
-			f.keepNewest = func(ctx context.Context, s domain.Scope, keep int, r port.Revocation) error {
-				return f.within.KeepNewest(ctx, s, keep, byCall(r.At))
+			f.keepNewest = func(ctx context.Context, s domain.Scope, keep int, r port.Revocation, e domain.Event) error {
+				return f.within.KeepNewest(ctx, s, keep, byCall(r.At), e)
 			}
 		},
 	},
@@ -2327,8 +2327,8 @@ var revocationMutants = []mutant{
 		clause: "Revocations/KeepNewest/revokes nothing if there are no more than it keeps",
 		fault:  "KeepNewest keeps one too few",
 		inject: func(f *faulty) {
-			f.keepNewest = func(ctx context.Context, s domain.Scope, keep int, r port.Revocation) error {
-				return f.within.KeepNewest(ctx, s, keep-1, r)
+			f.keepNewest = func(ctx context.Context, s domain.Scope, keep int, r port.Revocation, e domain.Event) error {
+				return f.within.KeepNewest(ctx, s, keep-1, r, e)
 			}
 		},
 	},
@@ -2336,9 +2336,9 @@ var revocationMutants = []mutant{
 		clause: "Revocations/KeepNewest/touches no one else's",
 		fault:  "KeepNewest forgot the user",
 		inject: func(f *faulty) {
-			f.keepNewest = func(ctx context.Context, s domain.Scope, keep int, r port.Revocation) error {
+			f.keepNewest = func(ctx context.Context, s domain.Scope, keep int, r port.Revocation, e domain.Event) error {
 				s.UserID = ""
-				return f.within.KeepNewest(ctx, s, keep, r)
+				return f.within.KeepNewest(ctx, s, keep, r, e)
 			}
 		},
 	},
@@ -2347,10 +2347,10 @@ var revocationMutants = []mutant{
 		fault:  "KeepNewest counts the dead",
 		inject: func(f *faulty) {
 			of := f.inserted()
-			f.keepNewest = func(ctx context.Context, s domain.Scope, keep int, r port.Revocation) error {
+			f.keepNewest = func(ctx context.Context, s domain.Scope, keep int, r port.Revocation, e domain.Event) error {
 				all := of(s)
 				for _, id := range all[min(len(all), keep):] {
-					if err := f.within.Revoke(ctx, s.TenantID, id, r); err != nil && !errors.Is(err, domain.ErrNotFound) {
+					if err := f.within.Revoke(ctx, s.TenantID, id, r, NewEvent()); err != nil && !errors.Is(err, domain.ErrNotFound) {
 						return err
 					}
 				}
@@ -2396,9 +2396,9 @@ var revocationMutants = []mutant{
 					t.Ordinal, t.ExpiresAt = 0, t.ExpiresAt.Add(tick)
 				}
 			})
-			f.keepNewest = func(ctx context.Context, s domain.Scope, keep int, r port.Revocation) error {
+			f.keepNewest = func(ctx context.Context, s domain.Scope, keep int, r port.Revocation, e domain.Event) error {
 				kept.Store(true)
-				return f.within.KeepNewest(ctx, s, keep, r)
+				return f.within.KeepNewest(ctx, s, keep, r, e)
 			}
 		},
 	},
@@ -2415,8 +2415,8 @@ var revocationMutants = []mutant{
 		clause: "Revocations/KeepNewest/after many concurrent issues the newest are alive, and no more",
 		fault:  "KeepNewest counts without those beside it",
 		inject: func(f *faulty) {
-			f.keepNewest = func(ctx context.Context, s domain.Scope, keep int, r port.Revocation) error {
-				return f.within.KeepNewest(ctx, s, keep+1, r)
+			f.keepNewest = func(ctx context.Context, s domain.Scope, keep int, r port.Revocation, e domain.Event) error {
+				return f.within.KeepNewest(ctx, s, keep+1, r, e)
 			}
 		},
 	},
@@ -2823,7 +2823,7 @@ var directoryMutants = []mutant{
 		fault:  "a deletion ends the whole tenant's refresh tokens",
 		inject: func(f *faulty) {
 			f.deleteApplication = func(ctx context.Context, tenantID, id string, at time.Time) error {
-				_, err := f.within.RevokeScope(ctx, domain.Scope{TenantID: tenantID}, domain.ID{}, byCall(at))
+				_, err := f.within.RevokeScope(ctx, domain.Scope{TenantID: tenantID}, domain.ID{}, byCall(at), NewEvent())
 				return errors.Join(err, f.within.DeleteApplication(ctx, tenantID, id, at))
 			}
 		},
@@ -2833,7 +2833,7 @@ var directoryMutants = []mutant{
 		fault:  "a deletion only revokes",
 		inject: func(f *faulty) {
 			f.deleteApplication = func(ctx context.Context, tenantID, id string, at time.Time) error {
-				_, err := f.within.RevokeScope(ctx, domain.Scope{TenantID: tenantID, ApplicationID: id}, domain.ID{}, byCall(at))
+				_, err := f.within.RevokeScope(ctx, domain.Scope{TenantID: tenantID, ApplicationID: id}, domain.ID{}, byCall(at), NewEvent())
 				return err
 			}
 		},

@@ -85,10 +85,10 @@ var promises = []clause{
 				}
 			}
 			if i%2 == 0 {
-				_, err := hs[i%3].RevokeScope(e.Context(), domain.Scope{TenantID: "acme", UserID: "ana"}, domain.ID{}, byCall(t0))
+				_, err := hs[i%3].RevokeScope(e.Context(), domain.Scope{TenantID: "acme", UserID: "ana"}, domain.ID{}, byCall(t0), NewEvent())
 				e.must(err)
 			} else {
-				e.must(hs[i%3].Revoke(e.Context(), "acme", t.ID, byCall(t0)))
+				e.must(hs[i%3].Revoke(e.Context(), "acme", t.ID, byCall(t0), NewEvent()))
 			}
 			for j, h := range hs {
 				_, _, err := h.Advance(e.Context(), t.ID, domain.Call{Generation: 1, Now: t0})
@@ -244,7 +244,7 @@ var promises = []clause{
 		want = want.Rotated(p, now, "")
 		e.wantSame("advanced", next, want)
 		e.wantStored("advanced", want)
-		e.must(e.store.Revoke(e.Context(), want.TenantID, want.ID, byCall(now.Add(tick).In(zone))))
+		e.must(e.store.Revoke(e.Context(), want.TenantID, want.ID, byCall(now.Add(tick).In(zone)), NewEvent()))
 		want.RevokedAt, want.RevokedReason = now.Add(tick), domain.RevokedByCall
 		e.wantStored("revoked", want)
 	}},
@@ -383,8 +383,8 @@ func everyCall(ctx context.Context, s port.Store, t domain.RefreshToken, key dom
 		"Ready":             s.Ready(ctx),
 		"Swap":              s.Swap(ctx, t, t, t0),
 		"Change":            s.Change(ctx, t.TenantID, []domain.Change{{Before: t, After: t}}, t0),
-		"Revoke":            s.Revoke(ctx, t.TenantID, t.ID, byCall(t0)),
-		"KeepNewest":        s.KeepNewest(ctx, domain.Scope{TenantID: "acme"}, 1, byCall(t0)),
+		"Revoke":            s.Revoke(ctx, t.TenantID, t.ID, byCall(t0), NewEvent()),
+		"KeepNewest":        s.KeepNewest(ctx, domain.Scope{TenantID: "acme"}, 1, byCall(t0), NewEvent()),
 		"SaveTenant":        s.SaveTenant(ctx, domain.Tenant{ID: "acme"}),
 		"SaveApplication":   s.SaveApplication(ctx, domain.Application{TenantID: "acme", ID: "shop"}),
 		"DeleteApplication": s.DeleteApplication(ctx, "acme", "shop", t0),
@@ -401,7 +401,7 @@ func everyCall(ctx context.Context, s port.Store, t domain.RefreshToken, key dom
 	_, errs["Find"] = s.Find(ctx, t.TenantID, t.ID)
 	_, errs["List"] = s.List(ctx, bounded(port.ListQuery{TenantID: "acme", UserID: "ana", Limit: 1, Now: t0}))
 	_, _, errs["Count"] = s.Count(ctx, bounded(port.ListQuery{TenantID: "acme", UserID: "ana", Limit: 1, Now: t0}))
-	_, errs["RevokeScope"] = s.RevokeScope(ctx, domain.Scope{TenantID: "acme"}, domain.ID{}, byCall(t0))
+	_, errs["RevokeScope"] = s.RevokeScope(ctx, domain.Scope{TenantID: "acme"}, domain.ID{}, byCall(t0), NewEvent())
 	_, errs["Tenant"] = s.Tenant(ctx, "acme")
 	_, errs["Tenants"] = s.Tenants(ctx, 1)
 	_, errs["Application"] = s.Application(ctx, "acme", "shop")

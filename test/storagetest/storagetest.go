@@ -221,7 +221,7 @@ func (e *env) wantDead(what string, now time.Time, ts ...domain.RefreshToken) {
 // revokeScope revokes and gives back the epoch.
 func (e *env) revokeScope(s domain.Scope, except domain.ID, at time.Time) uint64 {
 	e.Helper()
-	epoch, err := e.store.RevokeScope(e.Context(), s, except, byCall(at))
+	epoch, err := e.store.RevokeScope(e.Context(), s, except, byCall(at), NewEvent())
 	e.must(err)
 	return epoch
 }

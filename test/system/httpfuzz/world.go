@@ -84,8 +84,8 @@ func (w *watched) Insert(ctx context.Context, t domain.RefreshToken) (domain.Ref
 	return stored, err
 }
 
-func (w *watched) RevokeScope(ctx context.Context, s domain.Scope, except domain.ID, r port.Revocation) (uint64, error) {
-	epoch, err := w.Store.RevokeScope(ctx, s, except, r)
+func (w *watched) RevokeScope(ctx context.Context, s domain.Scope, except domain.ID, r port.Revocation, e domain.Event) (uint64, error) {
+	epoch, err := w.Store.RevokeScope(ctx, s, except, r, e)
 	if err == nil {
 		w.scopes++
 	}
