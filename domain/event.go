@@ -98,7 +98,7 @@ type Event struct {
 	// The store sets what follows.
 
 	Version Version      // the object's new version; of a wide revocation its epoch
-	Tokens  []EndedToken // the refresh tokens that the write ended or changed, where it touched each of them
+	Tokens  []EndedToken // by id: the refresh tokens that the write ended or changed, where it touched each of them
 }
 
 // EndedToken names a refresh token in an event.
@@ -132,6 +132,93 @@ func RevocationEvent(
 	e, err := NewEvent(TokenRevokeMany, by, now, random)
 	e.After = EventObject(after)
 	return e.About(s.Scope), err
+}
+
+// ExchangeEvent is the event of an exchange that decided d on before, where d has one.
+func ExchangeEvent(d Decision, before RefreshToken, c Call, requestID string, random io.Reader) (Event, error) {
+	by := Origin{Actor: Actor{Kind: ActorClient, Address: c.ClientAddress}, RequestID: requestID}
+	e, err := NewEvent(d.Event, by, c.Now, random)
+	e.TenantID, e.ObjectID = before.TenantID, before.ID.String()
+	switch d.Event {
+	case TokenReplay:
+		e.After = EventObject(map[string]any{
+			"revokedReason": d.After.RevokedReason, "generation": before.Generation, "presentedGeneration": c.Generation,
+		})
+	case TokenRecover:
+		e.Before = EventObject(map[string]any{"recoveryPaidUntil": before.RecoveryPaidUntil})
+		e.After = EventObject(map[string]any{
+			"recoveryPaidUntil": d.After.RecoveryPaidUntil, "generation": before.Generation,
+		})
+	case TokenRestore:
+		e.Before = EventObject(map[string]any{"generation": before.Generation})
+		e.After = EventObject(map[string]any{"generation": d.After.Generation})
+	}
+	return e, err
+}
+
+// ChangeEvent is the event of changes of refresh tokens of a scope, of which before and after have what they change: by
+// the id of each, or, if one is asked for by its id, of that one.
+func ChangeEvent(changes []Change, one ID, s Scope, by Origin, now time.Time, random io.Reader) (Event, error) {
+	e, err := NewEvent(TokenChange, by, now, random)
+	if err != nil {
+		return Event{}, err
+	}
+	e = e.About(s)
+	size := 0
+	before, after := make(map[string]any), make(map[string]any)
+	for _, c := range changes {
+		// A thousand of the largest would be megabytes, only to be cut.
+		if size += c.Before.contentSize() + c.After.contentSize(); size > 4*MaxEventBytes {
+			e.Before = EventObject(map[string]any{"truncated": true, "refreshTokens": len(changes)})
+			e.After = e.Before
+			return e, nil
+		}
+		b, a := c.Before.contentBeside(c.After), c.After.contentBeside(c.Before)
+		if before[c.Before.ID.String()], after[c.Before.ID.String()] = b, a; !one.IsZero() {
+			before, after = b, a
+		}
+	}
+	if !one.IsZero() {
+		e.ObjectID = one.String()
+	}
+	e.Before, e.After = EventObject(before), EventObject(after)
+	return e, nil
+}
+
+// contentSize is about how long what a [Patch] changes is in an event.
+func (t RefreshToken) contentSize() int {
+	n := len(t.Claims) + len(t.MetaData.Data)
+	for _, list := range [][]string{t.Roles, t.Scopes} {
+		for _, s := range list {
+			n += len(s)
+		}
+	}
+	return n
+}
+
+// contentBeside is what a [Patch] changes of t, as far as u differs.
+func (t RefreshToken) contentBeside(u RefreshToken) map[string]any {
+	fields := make(map[string]any)
+	add := func(name string, same bool, value any) {
+		if !same {
+			fields[name] = value
+		}
+	}
+	object := func(o Object) any {
+		if o == "" {
+			return nil
+		}
+		return json.RawMessage(o)
+	}
+	d, v := t.MetaData.Device, u.MetaData.Device
+	add("roles", slices.Equal(t.Roles, u.Roles), t.Roles)
+	add("scopes", slices.Equal(t.Scopes, u.Scopes), t.Scopes)
+	add("claims", t.Claims == u.Claims, object(t.Claims))
+	add("metaData.device.name", d.Name == v.Name, d.Name)
+	add("metaData.device.type", d.Type == v.Type, d.Type)
+	add("metaData.device.description", d.Description == v.Description, d.Description)
+	add("metaData.data", t.MetaData.Data == u.MetaData.Data, object(t.MetaData.Data))
+	return fields
 }
 
 // About returns e as one about the objects of a scope.

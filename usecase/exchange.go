@@ -127,7 +127,7 @@ func (x *Exchange) exchange(ctx context.Context, presented domain.PresentedToken
 			token, policy, err = x.Tokens.Advance(ctx, presented.ID, call)
 			continue
 		case decision.Write:
-			err = x.Tokens.Swap(ctx, snapshot.Token, decision.After, call.Now)
+			err = x.write(ctx, snapshot.Token, decision, call, in.RequestID)
 		}
 		if err == nil {
 			out, err := x.answer(ctx, decision, snapshot.Policy, call)
@@ -139,6 +139,20 @@ func (x *Exchange) exchange(ctx context.Context, presented domain.PresentedToken
 		return Exchanged{}, fault("exchange", err)
 	}
 	return x.answer(ctx, domain.Decision{Outcome: domain.Rotated, After: token, AnsweredAt: token.RotatedAt}, policy, call)
+}
+
+// write stores what was decided on before.
+func (x *Exchange) write(
+	ctx context.Context, before domain.RefreshToken, d domain.Decision, c domain.Call, requestID string,
+) error {
+	if d.Event == "" {
+		return x.Tokens.Use(ctx, before, d.After, c.Now)
+	}
+	event, err := domain.ExchangeEvent(d, before, c, requestID, x.Minter.Keys.Random)
+	if err != nil {
+		return err
+	}
+	return x.Tokens.Swap(ctx, before, d.After, c.Now, event)
 }
 
 // fits reports whether an old access token, if there is one, is of the same session. One that cannot be verified is

@@ -343,10 +343,10 @@ func TestAnExchangeGivesUpWhenOthersAreAlwaysFaster(t *testing.T) {
 		name          string
 		applicationID string
 		advances      int // conflicts
-		swaps         int
+		uses          int
 	}{
 		{"at rotating", "shop", 6, 0},
-		{"at swapping", "reusable", 1, 5},
+		{"at using", "reusable", 1, 5},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			issued := w.issued(t, tc.applicationID)
@@ -356,7 +356,8 @@ func TestAnExchangeGivesUpWhenOthersAreAlwaysFaster(t *testing.T) {
 			tokens.EXPECT().Advance(gomock.Any(), issued.RefreshToken.ID, gomock.Any()).
 				Return(domain.RefreshToken{}, domain.Policy{}, domain.ErrConflict).Times(tc.advances)
 			tokens.EXPECT().Snapshot(gomock.Any(), issued.RefreshToken.ID).Return(snapshot, nil).Times(5)
-			tokens.EXPECT().Swap(gomock.Any(), gomock.Any(), gomock.Any(), gomock.Any()).Return(domain.ErrConflict).Times(tc.swaps)
+			tokens.EXPECT().Use(gomock.Any(), gomock.Any(), gomock.Any(), gomock.Any()).
+				Return(domain.ErrConflict).Times(tc.uses)
 			x := *w.exchange
 			x.Tokens = tokens
 			out, err := x.Do(t.Context(), usecase.ExchangeInput{TokenString: issued.TokenString})

@@ -111,9 +111,11 @@ func (w *world) replicaOf(keys *usecase.Keys) replica {
 		issue: &usecase.Issue{
 			Tokens: w.probe, Revocations: w.probe, Directory: w.probe, Minter: minter, Clock: clock, Random: w.random,
 		},
-		exchange:     &usecase.Exchange{Tokens: w.probe, Minter: minter, Clock: clock},
-		list:         &usecase.List{Tokens: w.probe, Clock: clock},
-		patch:        &usecase.Patch{Tokens: w.probe, Directory: w.probe, PublicURL: publicURL, Clock: clock},
+		exchange: &usecase.Exchange{Tokens: w.probe, Minter: minter, Clock: clock},
+		list:     &usecase.List{Tokens: w.probe, Clock: clock},
+		patch: &usecase.Patch{
+			Tokens: w.probe, Directory: w.probe, PublicURL: publicURL, Clock: clock, Random: w.random,
+		},
 		revoke:       &usecase.Revoke{Revocations: w.probe, Keys: keys, Clock: clock},
 		authenticate: &usecase.Authenticate{APIKeys: w.probe, Tokens: w.probe, Directory: w.probe, Keys: keys, Clock: clock},
 		publish:      &usecase.Publish{Directory: w.probe, Keys: keys, Clock: clock},
@@ -395,8 +397,16 @@ func (p *probe) Snapshot(ctx context.Context, id domain.ID) (domain.Snapshot, er
 	return through(ctx, p, "Snapshot", func(ctx context.Context) (domain.Snapshot, error) { return p.Store.Snapshot(ctx, id) })
 }
 
-func (p *probe) Swap(ctx context.Context, before, after domain.RefreshToken, now time.Time) error {
-	return p.do(ctx, "Swap", func(ctx context.Context) error { return p.Store.Swap(ctx, before, after, now) })
+func (p *probe) Use(ctx context.Context, before, after domain.RefreshToken, now time.Time) error {
+	return p.do(ctx, "Use", func(ctx context.Context) error { return p.Store.Use(ctx, before, after, now) })
+}
+
+func (p *probe) Record(ctx context.Context, e domain.Event) error {
+	return p.do(ctx, "Record", func(ctx context.Context) error { return p.Store.Record(ctx, e) })
+}
+
+func (p *probe) Swap(ctx context.Context, before, after domain.RefreshToken, now time.Time, e domain.Event) error {
+	return p.do(ctx, "Swap", func(ctx context.Context) error { return p.Store.Swap(ctx, before, after, now, e) })
 }
 
 func (p *probe) Find(ctx context.Context, tenantID string, id domain.ID) (domain.Session, error) {
@@ -417,19 +427,27 @@ func (p *probe) Count(ctx context.Context, q port.ListQuery) (int, bool, error) 
 	return c.n, c.more, err
 }
 
-func (p *probe) Change(ctx context.Context, tenantID string, changes []domain.Change, now time.Time) error {
-	return p.do(ctx, "Change", func(ctx context.Context) error { return p.Store.Change(ctx, tenantID, changes, now) })
+func (p *probe) Change(
+	ctx context.Context, tenantID string, changes []domain.Change, now time.Time, e domain.Event,
+) error {
+	return p.do(ctx, "Change", func(ctx context.Context) error {
+		return p.Store.Change(ctx, tenantID, changes, now, e)
+	})
 }
 
 func (p *probe) List(ctx context.Context, q port.ListQuery) (port.Page, error) {
 	return through(ctx, p, "List", func(ctx context.Context) (port.Page, error) { return p.Store.List(ctx, q) })
 }
 
-func (p *probe) Revoke(ctx context.Context, tenantID string, id domain.ID, r port.Revocation, e domain.Event) error {
+func (p *probe) Revoke(
+	ctx context.Context, tenantID string, id domain.ID, r port.Revocation, e domain.Event,
+) error {
 	return p.do(ctx, "Revoke", func(ctx context.Context) error { return p.Store.Revoke(ctx, tenantID, id, r, e) })
 }
 
-func (p *probe) RevokeScope(ctx context.Context, s domain.Scope, except domain.ID, r port.Revocation, e domain.Event) (uint64, error) {
+func (p *probe) RevokeScope(
+	ctx context.Context, s domain.Scope, except domain.ID, r port.Revocation, e domain.Event,
+) (uint64, error) {
 	return through(ctx, p, "RevokeScope", func(ctx context.Context) (uint64, error) {
 		return p.Store.RevokeScope(ctx, s, except, r, e)
 	})
@@ -547,4 +565,9 @@ func (p *probe) Verify(ctx context.Context, find port.FindKey, token string) (do
 
 func (p *probe) JWKS(keys []domain.SigningKey) ([]byte, error) {
 	return through(context.Background(), p, "JWKS", func(context.Context) ([]byte, error) { return p.Signer.JWKS(keys) })
+}
+
+// byBackend is where the requests of these tests come from.
+var byBackend = domain.Origin{
+	Actor: domain.Actor{Kind: domain.ActorAPIKey, Name: "backend", Address: "192.0.2.1"}, RequestID: "request-1",
 }

@@ -80,7 +80,8 @@ func TestAMarkIsKeptAsLongAsAnythingItRevokedCouldLive(t *testing.T) {
 		db := d.raw(t)
 		revoke := func(at, want time.Time) {
 			t.Helper()
-			if _, err := s.RevokeScope(t.Context(), domain.Scope{TenantID: "acme"}, domain.ID{}, port.Revocation{At: at}, storagetest.NewEvent()); err != nil {
+			if _, err := s.RevokeScope(t.Context(), domain.Scope{TenantID: "acme"}, domain.ID{},
+				port.Revocation{At: at}, storagetest.NewEvent()); err != nil {
 				t.Fatal(err)
 			}
 			var us int64

@@ -1,6 +1,7 @@
 package gormstore
 
 import (
+	"bytes"
 	"context"
 	"database/sql"
 	"encoding/hex"
@@ -96,7 +97,7 @@ func (s *Store) writeToken(
 						return err
 					}
 					e := e
-					e.Tokens = tokens
+					e.Version, e.Tokens = 0, tokens
 					return appendEvent(tx, e)
 				})
 			})
@@ -121,6 +122,7 @@ func tokensWritten(query *gorm.DB) (tokens []domain.EndedToken, err error) {
 
 // appendEvent stores e in the transaction of the change that it reports.
 func appendEvent(tx *gorm.DB, e domain.Event) error {
+	slices.SortFunc(e.Tokens, func(a, b domain.EndedToken) int { return bytes.Compare(a.ID[:], b.ID[:]) })
 	tokens, err := encodeTokens(e.Tokens)
 	if err != nil {
 		return err

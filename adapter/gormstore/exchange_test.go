@@ -222,7 +222,8 @@ func TestPostgresExchangesAreHOTAndReadNoTable(t *testing.T) {
 			}
 		}
 		group.Wait()
-		if _, err := s.RevokeScope(t.Context(), scope, domain.ID{}, port.Revocation{At: start}, storagetest.NewEvent()); err != nil {
+		if _, err := s.RevokeScope(t.Context(), scope, domain.ID{},
+			port.Revocation{At: start}, storagetest.NewEvent()); err != nil {
 			t.Fatal(err)
 		}
 		if _, err := s.Snapshot(t.Context(), tokens[0].ID); err != nil {
@@ -446,7 +447,8 @@ func counted(t *testing.T, db *sql.DB) (n int) {
 // revokeAll ends what machine has by a mark.
 func revokeAll(t *testing.T, s *gormstore.Store) {
 	t.Helper()
-	if _, err := s.RevokeScope(t.Context(), domain.Scope{TenantID: "acme", UserID: "machine"}, domain.ID{}, port.Revocation{At: start, Reason: domain.RevokedByCall}, storagetest.NewEvent()); err != nil {
+	if _, err := s.RevokeScope(t.Context(), domain.Scope{TenantID: "acme", UserID: "machine"}, domain.ID{},
+		port.Revocation{At: start, Reason: domain.RevokedByCall}, storagetest.NewEvent()); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -662,7 +664,8 @@ func TestPostgresARevocationOutlivesAnExchangeThatWaited(t *testing.T) {
 	}()
 	awaitBlocked(t, db)
 	// The revocation does not wait for the row.
-	if _, err := s.RevokeScope(t.Context(), domain.Scope{TenantID: "acme"}, domain.ID{}, port.Revocation{At: start}, storagetest.NewEvent()); err != nil {
+	if _, err := s.RevokeScope(t.Context(), domain.Scope{TenantID: "acme"}, domain.ID{},
+		port.Revocation{At: start}, storagetest.NewEvent()); err != nil {
 		t.Fatal(err)
 	}
 	release()
@@ -681,7 +684,8 @@ func TestPostgresIssuedDuringARevocationIsDeadAndIssuedAfterIsAlive(t *testing.T
 	s := d.migrated(t, gormstore.Options{})
 	shop(t, s)
 	revoke := func() error {
-		_, err := s.RevokeScope(t.Context(), domain.Scope{TenantID: "acme"}, domain.ID{}, port.Revocation{At: start}, storagetest.NewEvent())
+		_, err := s.RevokeScope(t.Context(), domain.Scope{TenantID: "acme"}, domain.ID{},
+			port.Revocation{At: start}, storagetest.NewEvent())
 		return err
 	}
 	if err := revoke(); err != nil {
@@ -747,7 +751,8 @@ func TestPostgresADeadlockIsTriedAgain(t *testing.T) {
 	}
 	done := make(chan error)
 	go func() {
-		done <- s.KeepNewest(t.Context(), domain.Scope{TenantID: "acme", ApplicationID: "shop", UserID: "user"}, 1, port.Revocation{At: start, Reason: domain.RevokedByLimit}, storagetest.NewEvent())
+		done <- s.KeepNewest(t.Context(), domain.Scope{TenantID: "acme", ApplicationID: "shop", UserID: "user"}, 1,
+			port.Revocation{At: start, Reason: domain.RevokedByLimit}, storagetest.NewEvent())
 
 	}()
 	awaitBlocked(t, db) // it has the first, and wants the second
@@ -932,12 +937,12 @@ func TestPostgresASharedWriteComparesWhatItHasLocked(t *testing.T) {
 		{"it is used", func(ctx context.Context, s *gormstore.Store, last domain.RefreshToken) error {
 			after := last
 			after.LastUsedAt = start.Add(time.Hour)
-			return s.Swap(ctx, last, after, start)
+			return s.Swap(ctx, last, after, start, storagetest.NewEvent())
 		}, nil, true},
 		{"it is recovered", func(ctx context.Context, s *gormstore.Store, last domain.RefreshToken) error {
 			after := last
 			after.RecoveredAt, after.RecoveryPaidUntil = start, 12
-			return s.Swap(ctx, last, after, start)
+			return s.Swap(ctx, last, after, start, storagetest.NewEvent())
 		}, domain.ErrConflict, true},
 		{"all but it are revoked", func(ctx context.Context, s *gormstore.Store, last domain.RefreshToken) error {
 			_, err := s.RevokeScope(ctx, domain.Scope{TenantID: "acme"}, last.ID, revoked, storagetest.NewEvent())

@@ -87,8 +87,10 @@ func TestPostgresAPoolThatCannotGrowWaitsForWhatThereIs(t *testing.T) {
 					if err == nil {
 						_, _, err = s.Advance(t.Context(), token.ID, call)
 					}
-					err = errors.Join(err, s.Revoke(t.Context(), "acme", token.ID, port.Revocation{At: start}, storagetest.NewEvent()),
-						second(s.RevokeScope(t.Context(), domain.Scope{TenantID: "acme", UserID: token.UserID}, domain.ID{}, port.Revocation{At: start}, storagetest.NewEvent())), s.Ready(t.Context()))
+					err = errors.Join(err, s.Revoke(t.Context(), "acme", token.ID,
+						port.Revocation{At: start}, storagetest.NewEvent()),
+						second(s.RevokeScope(t.Context(), domain.Scope{TenantID: "acme", UserID: token.UserID}, domain.ID{},
+							port.Revocation{At: start}, storagetest.NewEvent())), s.Ready(t.Context()))
 					if err != nil {
 						t.Errorf("a call failed that had only to wait: %v", err)
 						return

@@ -45,7 +45,7 @@ type engine struct {
 	// list is List.
 	list func(*Store, context.Context, port.ListQuery) (port.Page, error)
 	// change writes all changes or none; none with domain.ErrConflict.
-	change func(s *Store, ctx context.Context, tenantID string, changes []changeRow, now int64) error
+	change func(s *Store, ctx context.Context, tenantID string, changes []changeRow, now int64, e domain.Event) error
 	// writesInWith reports whether a statement can write in its WITH, and so a change and its event be one.
 	writesInWith bool
 	// purgeTokens deletes what was dead in a range of ids; clock asks what time it is, and is empty where the process knows as well.

@@ -262,7 +262,8 @@ func TestACallWithAContextThatIsDoneIsAnError(t *testing.T) {
 		if _, err := s.KeyRevision(ctx); err == nil {
 			t.Error("KeyRevision: got no error, want one")
 		}
-		if _, err := s.RevokeScope(ctx, domain.Scope{TenantID: "acme"}, domain.ID{}, port.Revocation{}, storagetest.NewEvent()); err == nil {
+		if _, err := s.RevokeScope(ctx, domain.Scope{TenantID: "acme"}, domain.ID{},
+			port.Revocation{}, storagetest.NewEvent()); err == nil {
 			t.Error("RevokeScope: got no error, want one")
 		}
 		if err := s.Ready(t.Context()); err != nil {

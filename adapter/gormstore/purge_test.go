@@ -41,7 +41,8 @@ func TestPostgresAStepOfThePurgeFollowsThePrimaryKey(t *testing.T) {
 	s := d.migrated(t, gormstore.Options{Logger: j.logger()})
 	shop(t, s)
 	issue(t, s, 3)
-	must(s.RevokeScope(t.Context(), domain.Scope{TenantID: "acme"}, domain.ID{}, port.Revocation{At: start}, storagetest.NewEvent()))(t)
+	must(s.RevokeScope(t.Context(), domain.Scope{TenantID: "acme"}, domain.ID{},
+		port.Revocation{At: start}, storagetest.NewEvent()))(t)
 	if err := s.DeleteTenant(t.Context(), "acme", start); err != nil {
 		t.Fatal(err)
 	}
@@ -291,7 +292,8 @@ func TestPostgresATenantThatIsBeingCreatedAgainIsNotPurged(t *testing.T) {
 	if err := <-done; err != nil {
 		t.Error(err)
 	}
-	epoch := must(s.RevokeScope(t.Context(), domain.Scope{TenantID: "acme"}, domain.ID{}, port.Revocation{At: start}, storagetest.NewEvent()))(t)
+	epoch := must(s.RevokeScope(t.Context(), domain.Scope{TenantID: "acme"}, domain.ID{},
+		port.Revocation{At: start}, storagetest.NewEvent()))(t)
 	if epoch != 2 {
 		t.Errorf("the next epoch is %d, want 2", epoch)
 	}
@@ -335,7 +337,8 @@ func TestWhatAMarkRevokedIsDeadAfterTheMarkIsGone(t *testing.T) {
 		s := d.migrated(t, gormstore.Options{})
 		shop(t, s)
 		token := issue(t, s, 1)[0]
-		must(s.RevokeScope(t.Context(), domain.Scope{TenantID: "acme"}, domain.ID{}, port.Revocation{At: start}, storagetest.NewEvent()))(t)
+		must(s.RevokeScope(t.Context(), domain.Scope{TenantID: "acme"}, domain.ID{},
+			port.Revocation{At: start}, storagetest.NewEvent()))(t)
 		long := int64(domain.DefaultPolicy().TTL/time.Minute) * 10
 		if err := s.SaveTenant(t.Context(), domain.Tenant{ID: "acme", Settings: domain.Settings{TTLMinutes: &long}}); err != nil {
 			t.Fatal(err)

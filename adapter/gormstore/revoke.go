@@ -15,7 +15,9 @@ UPDATE refresh_tokens SET revoked_at = $1, revoked_reason = $2
 WHERE id = $3 AND `+tenantIs("$4")+` AND `+alive("$1"), 4)
 
 // Revoke implements port.Revocations.
-func (s *Store) Revoke(ctx context.Context, tenantID string, id domain.ID, r port.Revocation, e domain.Event) error {
+func (s *Store) Revoke(
+	ctx context.Context, tenantID string, id domain.ID, r port.Revocation, e domain.Event,
+) error {
 	return s.writeToken(ctx, "revoke", id, revoke, e, domain.ErrNotFound,
 		micros(r.At), string(r.Reason), id[:], tenantID)
 }
@@ -153,7 +155,7 @@ WITH forgotten AS (
   FOR NO KEY UPDATE SKIP LOCKED))
 ), ended AS (` + keepNewest + `
 )
-` + eventFrom(7, `ended`, `0`, `json_agg(`+tokenInEvent+`)::text`) + `
+` + eventFrom(7, `ended`, `0`, `json_agg(`+tokenInEvent+` ORDER BY id)::text`) + `
 HAVING count(*) > 0`
 
 	forgetEndedSQLite = `UPDATE refresh_tokens SET ordinal = 0 WHERE rowid IN (` + ended("rowid", "$1") + `)`

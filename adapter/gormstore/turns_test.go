@@ -44,7 +44,8 @@ func TestPostgresAHeldRowTakesOneConnection(t *testing.T) {
 		call     call
 	}{
 		"revoke a scope": {tenant, false, func(ctx context.Context, s *gormstore.Store, t domain.RefreshToken) error {
-			return second(s.RevokeScope(ctx, domain.Scope{TenantID: "acme", UserID: t.UserID}, domain.ID{}, revocation, storagetest.NewEvent()))
+			return second(s.RevokeScope(ctx, domain.Scope{TenantID: "acme", UserID: t.UserID},
+				domain.ID{}, revocation, storagetest.NewEvent()))
 		}},
 		"revoke all but one": {tenant, false, func(ctx context.Context, s *gormstore.Store, t domain.RefreshToken) error {
 			return second(s.RevokeScope(ctx, domain.Scope{TenantID: "acme"}, t.ID, revocation, storagetest.NewEvent()))
@@ -64,7 +65,8 @@ func TestPostgresAHeldRowTakesOneConnection(t *testing.T) {
 				case 4:
 					return s.SaveAPIKey(ctx, domain.APIKey{Name: "k", TenantID: "acme", Hash: "h"})
 				default:
-					return second(s.RevokeScope(ctx, domain.Scope{TenantID: "acme"}, domain.ID{}, revocation, storagetest.NewEvent()))
+					return second(s.RevokeScope(ctx, domain.Scope{TenantID: "acme"},
+						domain.ID{}, revocation, storagetest.NewEvent()))
 				}
 			}
 		}()},
@@ -72,7 +74,7 @@ func TestPostgresAHeldRowTakesOneConnection(t *testing.T) {
 			return s.Revoke(ctx, "acme", t.ID, revocation, storagetest.NewEvent())
 		}},
 		"swap": {token, false, func(ctx context.Context, s *gormstore.Store, t domain.RefreshToken) error {
-			return s.Swap(ctx, t, t, start)
+			return s.Swap(ctx, t, t, start, storagetest.NewEvent())
 		}},
 		"exchange":             {token, false, advance},
 		"exchange, one by one": {token, true, advance},
@@ -172,7 +174,8 @@ func TestPostgresARevocationWaitsOnceForItsTenant(t *testing.T) {
 	for name, call := range map[string]func() error{
 		"revoke": func() error {
 			scope := domain.Scope{TenantID: "acme"}
-			return second(s.RevokeScope(t.Context(), scope, domain.ID{}, port.Revocation{At: start}, storagetest.NewEvent()))
+			return second(s.RevokeScope(t.Context(), scope, domain.ID{},
+				port.Revocation{At: start}, storagetest.NewEvent()))
 		},
 		"delete": func() error { return s.DeleteTenant(t.Context(), "acme", start) },
 	} {

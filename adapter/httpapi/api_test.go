@@ -105,7 +105,7 @@ func newEmptyService(t testing.TB) *service {
 		},
 		Exchange: &usecase.Exchange{Tokens: store, Minter: minter, Clock: s.clock},
 		List:     &usecase.List{Tokens: store, Clock: s.clock},
-		Patch:    &usecase.Patch{Tokens: store, Directory: store, PublicURL: publicURL, Clock: s.clock},
+		Patch:    &usecase.Patch{Tokens: store, Directory: store, PublicURL: publicURL, Clock: s.clock, Random: rand.Reader},
 		Revoke:   &usecase.Revoke{Revocations: store, Keys: keys, Clock: s.clock},
 		Logout: &usecase.Logout{
 			Revocations: store, Tokens: store, Directory: store, Keys: keys, Clock: s.clock,
@@ -495,11 +495,22 @@ func (w *watchedStore) Snapshot(ctx context.Context, id domain.ID) (domain.Snaps
 	return w.Store.Snapshot(ctx, id)
 }
 
-func (w *watchedStore) Swap(ctx context.Context, before, after domain.RefreshToken, now time.Time) error {
+func (w *watchedStore) Use(ctx context.Context, before, after domain.RefreshToken, now time.Time) error {
+	if err := w.called("Use"); err != nil {
+		return err
+	}
+	err := w.Store.Use(ctx, before, after, now)
+	w.wrote("Use", err)
+	return err
+}
+
+func (w *watchedStore) Swap(
+	ctx context.Context, before, after domain.RefreshToken, now time.Time, e domain.Event,
+) error {
 	if err := w.called("Swap"); err != nil {
 		return err
 	}
-	err := w.Store.Swap(ctx, before, after, now)
+	err := w.Store.Swap(ctx, before, after, now, e)
 	w.wrote("Swap", err)
 	return err
 }
@@ -518,11 +529,13 @@ func (w *watchedStore) Count(ctx context.Context, q port.ListQuery) (int, bool, 
 	return w.Store.Count(ctx, q)
 }
 
-func (w *watchedStore) Change(ctx context.Context, tenantID string, changes []domain.Change, now time.Time) error {
+func (w *watchedStore) Change(
+	ctx context.Context, tenantID string, changes []domain.Change, now time.Time, e domain.Event,
+) error {
 	if err := w.called("Change"); err != nil {
 		return err
 	}
-	err := w.Store.Change(ctx, tenantID, changes, now)
+	err := w.Store.Change(ctx, tenantID, changes, now, e)
 	w.wrote("Change", err)
 	return err
 }
@@ -534,7 +547,9 @@ func (w *watchedStore) List(ctx context.Context, q port.ListQuery) (port.Page, e
 	return w.Store.List(ctx, q)
 }
 
-func (w *watchedStore) Revoke(ctx context.Context, tenantID string, id domain.ID, r port.Revocation, e domain.Event) error {
+func (w *watchedStore) Revoke(
+	ctx context.Context, tenantID string, id domain.ID, r port.Revocation, e domain.Event,
+) error {
 	if err := w.called("Revoke"); err != nil {
 		return err
 	}
@@ -543,7 +558,9 @@ func (w *watchedStore) Revoke(ctx context.Context, tenantID string, id domain.ID
 	return err
 }
 
-func (w *watchedStore) RevokeScope(ctx context.Context, scope domain.Scope, except domain.ID, r port.Revocation, e domain.Event) (uint64, error) {
+func (w *watchedStore) RevokeScope(
+	ctx context.Context, scope domain.Scope, except domain.ID, r port.Revocation, e domain.Event,
+) (uint64, error) {
 	if err := w.called("RevokeScope"); err != nil {
 		return 0, err
 	}
@@ -552,7 +569,9 @@ func (w *watchedStore) RevokeScope(ctx context.Context, scope domain.Scope, exce
 	return epoch, err
 }
 
-func (w *watchedStore) KeepNewest(ctx context.Context, scope domain.Scope, keep int, r port.Revocation, e domain.Event) error {
+func (w *watchedStore) KeepNewest(
+	ctx context.Context, scope domain.Scope, keep int, r port.Revocation, e domain.Event,
+) error {
 	if err := w.called("KeepNewest"); err != nil {
 		return err
 	}

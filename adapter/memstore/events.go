@@ -26,6 +26,7 @@ func (l *events) add(e domain.Event, v domain.Version, tokens ...domain.RefreshT
 	for _, t := range tokens {
 		e.Tokens = append(e.Tokens, domain.EndedToken{ID: t.ID, ApplicationID: t.ApplicationID, UserID: t.UserID})
 	}
+	slices.SortFunc(e.Tokens, func(a, b domain.EndedToken) int { return compareIDs(a.ID, b.ID) })
 	if l.byID == nil {
 		l.byID = make(map[domain.ID]domain.Event)
 	}

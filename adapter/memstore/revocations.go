@@ -11,7 +11,9 @@ import (
 )
 
 // Revoke implements port.Revocations.
-func (s *Store) Revoke(ctx context.Context, tenantID string, id domain.ID, r port.Revocation, e domain.Event) error {
+func (s *Store) Revoke(
+	ctx context.Context, tenantID string, id domain.ID, r port.Revocation, e domain.Event,
+) error {
 	if err := s.lock(ctx); err != nil {
 		return err
 	}

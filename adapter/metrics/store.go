@@ -60,8 +60,12 @@ func (s *store) Snapshot(ctx context.Context, id domain.ID) (domain.Snapshot, er
 	return timed(s, "snapshot", func() (domain.Snapshot, error) { return s.Store.Snapshot(ctx, id) })
 }
 
-func (s *store) Swap(ctx context.Context, before, after domain.RefreshToken, now time.Time) error {
-	return timedOnly(s, "swap", func() error { return s.Store.Swap(ctx, before, after, now) })
+func (s *store) Use(ctx context.Context, before, after domain.RefreshToken, now time.Time) error {
+	return timedOnly(s, "use", func() error { return s.Store.Use(ctx, before, after, now) })
+}
+
+func (s *store) Swap(ctx context.Context, before, after domain.RefreshToken, now time.Time, e domain.Event) error {
+	return timedOnly(s, "swap", func() error { return s.Store.Swap(ctx, before, after, now, e) })
 }
 
 func (s *store) Find(ctx context.Context, tenantID string, id domain.ID) (domain.Session, error) {
@@ -80,11 +84,15 @@ func (s *store) Count(ctx context.Context, q port.ListQuery) (n int, more bool, 
 	return n, more, err
 }
 
-func (s *store) Change(ctx context.Context, tenantID string, changes []domain.Change, now time.Time) error {
-	return timedOnly(s, "change", func() error { return s.Store.Change(ctx, tenantID, changes, now) })
+func (s *store) Change(
+	ctx context.Context, tenantID string, changes []domain.Change, now time.Time, e domain.Event,
+) error {
+	return timedOnly(s, "change", func() error { return s.Store.Change(ctx, tenantID, changes, now, e) })
 }
 
-func (s *store) Revoke(ctx context.Context, tenantID string, id domain.ID, r port.Revocation, e domain.Event) error {
+func (s *store) Revoke(
+	ctx context.Context, tenantID string, id domain.ID, r port.Revocation, e domain.Event,
+) error {
 	return timedOnly(s, "revoke", func() error { return s.Store.Revoke(ctx, tenantID, id, r, e) })
 }
 

@@ -133,17 +133,17 @@ func (mr *MockStoreMockRecorder) Applications(arg0, arg1 interface{}) *gomock.Ca
 }
 
 // Change mocks base method.
-func (m *MockStore) Change(arg0 context.Context, arg1 string, arg2 []domain.Change, arg3 time.Time) error {
+func (m *MockStore) Change(arg0 context.Context, arg1 string, arg2 []domain.Change, arg3 time.Time, arg4 domain.Event) error {
 	m.ctrl.T.Helper()
-	ret := m.ctrl.Call(m, "Change", arg0, arg1, arg2, arg3)
+	ret := m.ctrl.Call(m, "Change", arg0, arg1, arg2, arg3, arg4)
 	ret0, _ := ret[0].(error)
 	return ret0
 }
 
 // Change indicates an expected call of Change.
-func (mr *MockStoreMockRecorder) Change(arg0, arg1, arg2, arg3 interface{}) *gomock.Call {
+func (mr *MockStoreMockRecorder) Change(arg0, arg1, arg2, arg3, arg4 interface{}) *gomock.Call {
 	mr.mock.ctrl.T.Helper()
-	return mr.mock.ctrl.RecordCallWithMethodType(mr.mock, "Change", reflect.TypeOf((*MockStore)(nil).Change), arg0, arg1, arg2, arg3)
+	return mr.mock.ctrl.RecordCallWithMethodType(mr.mock, "Change", reflect.TypeOf((*MockStore)(nil).Change), arg0, arg1, arg2, arg3, arg4)
 }
 
 // Close mocks base method.
@@ -531,17 +531,17 @@ func (mr *MockStoreMockRecorder) Snapshot(arg0, arg1 interface{}) *gomock.Call {
 }
 
 // Swap mocks base method.
-func (m *MockStore) Swap(arg0 context.Context, arg1, arg2 domain.RefreshToken, arg3 time.Time) error {
+func (m *MockStore) Swap(arg0 context.Context, arg1, arg2 domain.RefreshToken, arg3 time.Time, arg4 domain.Event) error {
 	m.ctrl.T.Helper()
-	ret := m.ctrl.Call(m, "Swap", arg0, arg1, arg2, arg3)
+	ret := m.ctrl.Call(m, "Swap", arg0, arg1, arg2, arg3, arg4)
 	ret0, _ := ret[0].(error)
 	return ret0
 }
 
 // Swap indicates an expected call of Swap.
-func (mr *MockStoreMockRecorder) Swap(arg0, arg1, arg2, arg3 interface{}) *gomock.Call {
+func (mr *MockStoreMockRecorder) Swap(arg0, arg1, arg2, arg3, arg4 interface{}) *gomock.Call {
 	mr.mock.ctrl.T.Helper()
-	return mr.mock.ctrl.RecordCallWithMethodType(mr.mock, "Swap", reflect.TypeOf((*MockStore)(nil).Swap), arg0, arg1, arg2, arg3)
+	return mr.mock.ctrl.RecordCallWithMethodType(mr.mock, "Swap", reflect.TypeOf((*MockStore)(nil).Swap), arg0, arg1, arg2, arg3, arg4)
 }
 
 // Tenant mocks base method.
@@ -589,6 +589,20 @@ func (mr *MockStoreMockRecorder) Tenants(arg0, arg1 interface{}) *gomock.Call {
 	return mr.mock.ctrl.RecordCallWithMethodType(mr.mock, "Tenants", reflect.TypeOf((*MockStore)(nil).Tenants), arg0, arg1)
 }
 
+// Use mocks base method.
+func (m *MockStore) Use(arg0 context.Context, arg1, arg2 domain.RefreshToken, arg3 time.Time) error {
+	m.ctrl.T.Helper()
+	ret := m.ctrl.Call(m, "Use", arg0, arg1, arg2, arg3)
+	ret0, _ := ret[0].(error)
+	return ret0
+}
+
+// Use indicates an expected call of Use.
+func (mr *MockStoreMockRecorder) Use(arg0, arg1, arg2, arg3 interface{}) *gomock.Call {
+	mr.mock.ctrl.T.Helper()
+	return mr.mock.ctrl.RecordCallWithMethodType(mr.mock, "Use", reflect.TypeOf((*MockStore)(nil).Use), arg0, arg1, arg2, arg3)
+}
+
 // MockRefreshTokens is a mock of RefreshTokens interface.
 type MockRefreshTokens struct {
 	ctrl     *gomock.Controller
@@ -629,17 +643,17 @@ func (mr *MockRefreshTokensMockRecorder) Advance(arg0, arg1, arg2 interface{}) *
 }
 
 // Change mocks base method.
-func (m *MockRefreshTokens) Change(arg0 context.Context, arg1 string, arg2 []domain.Change, arg3 time.Time) error {
+func (m *MockRefreshTokens) Change(arg0 context.Context, arg1 string, arg2 []domain.Change, arg3 time.Time, arg4 domain.Event) error {
 	m.ctrl.T.Helper()
-	ret := m.ctrl.Call(m, "Change", arg0, arg1, arg2, arg3)
+	ret := m.ctrl.Call(m, "Change", arg0, arg1, arg2, arg3, arg4)
 	ret0, _ := ret[0].(error)
 	return ret0
 }
 
 // Change indicates an expected call of Change.
-func (mr *MockRefreshTokensMockRecorder) Change(arg0, arg1, arg2, arg3 interface{}) *gomock.Call {
+func (mr *MockRefreshTokensMockRecorder) Change(arg0, arg1, arg2, arg3, arg4 interface{}) *gomock.Call {
 	mr.mock.ctrl.T.Helper()
-	return mr.mock.ctrl.RecordCallWithMethodType(mr.mock, "Change", reflect.TypeOf((*MockRefreshTokens)(nil).Change), arg0, arg1, arg2, arg3)
+	return mr.mock.ctrl.RecordCallWithMethodType(mr.mock, "Change", reflect.TypeOf((*MockRefreshTokens)(nil).Change), arg0, arg1, arg2, arg3, arg4)
 }
 
 // Count mocks base method.
@@ -719,17 +733,31 @@ func (mr *MockRefreshTokensMockRecorder) Snapshot(arg0, arg1 interface{}) *gomoc
 }
 
 // Swap mocks base method.
-func (m *MockRefreshTokens) Swap(arg0 context.Context, arg1, arg2 domain.RefreshToken, arg3 time.Time) error {
+func (m *MockRefreshTokens) Swap(arg0 context.Context, arg1, arg2 domain.RefreshToken, arg3 time.Time, arg4 domain.Event) error {
 	m.ctrl.T.Helper()
-	ret := m.ctrl.Call(m, "Swap", arg0, arg1, arg2, arg3)
+	ret := m.ctrl.Call(m, "Swap", arg0, arg1, arg2, arg3, arg4)
 	ret0, _ := ret[0].(error)
 	return ret0
 }
 
 // Swap indicates an expected call of Swap.
-func (mr *MockRefreshTokensMockRecorder) Swap(arg0, arg1, arg2, arg3 interface{}) *gomock.Call {
+func (mr *MockRefreshTokensMockRecorder) Swap(arg0, arg1, arg2, arg3, arg4 interface{}) *gomock.Call {
 	mr.mock.ctrl.T.Helper()
-	return mr.mock.ctrl.RecordCallWithMethodType(mr.mock, "Swap", reflect.TypeOf((*MockRefreshTokens)(nil).Swap), arg0, arg1, arg2, arg3)
+	return mr.mock.ctrl.RecordCallWithMethodType(mr.mock, "Swap", reflect.TypeOf((*MockRefreshTokens)(nil).Swap), arg0, arg1, arg2, arg3, arg4)
+}
+
+// Use mocks base method.
+func (m *MockRefreshTokens) Use(arg0 context.Context, arg1, arg2 domain.RefreshToken, arg3 time.Time) error {
+	m.ctrl.T.Helper()
+	ret := m.ctrl.Call(m, "Use", arg0, arg1, arg2, arg3)
+	ret0, _ := ret[0].(error)
+	return ret0
+}
+
+// Use indicates an expected call of Use.
+func (mr *MockRefreshTokensMockRecorder) Use(arg0, arg1, arg2, arg3 interface{}) *gomock.Call {
+	mr.mock.ctrl.T.Helper()
+	return mr.mock.ctrl.RecordCallWithMethodType(mr.mock, "Use", reflect.TypeOf((*MockRefreshTokens)(nil).Use), arg0, arg1, arg2, arg3)
 }
 
 // MockRevocations is a mock of Revocations interface.

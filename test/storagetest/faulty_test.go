@@ -61,11 +61,12 @@ type faulty struct {
 	insert            func(context.Context, domain.RefreshToken) (domain.RefreshToken, error)
 	advance           func(context.Context, domain.ID, domain.Call) (domain.RefreshToken, domain.Policy, error)
 	snapshot          func(context.Context, domain.ID) (domain.Snapshot, error)
-	swap              func(ctx context.Context, before, after domain.RefreshToken, now time.Time) error
+	use               func(ctx context.Context, before, after domain.RefreshToken, now time.Time) error
+	swap              func(ctx context.Context, before, after domain.RefreshToken, now time.Time, e domain.Event) error
 	find              func(context.Context, string, domain.ID) (domain.Session, error)
 	list              func(context.Context, port.ListQuery) (port.Page, error)
 	count             func(context.Context, port.ListQuery) (int, bool, error)
-	change            func(ctx context.Context, tenantID string, changes []domain.Change, now time.Time) error
+	change            func(ctx context.Context, tenantID string, changes []domain.Change, now time.Time, e domain.Event) error
 	revoke            func(context.Context, string, domain.ID, port.Revocation, domain.Event) error
 	revokeScope       func(context.Context, domain.Scope, domain.ID, port.Revocation, domain.Event) (uint64, error)
 	keepNewest        func(context.Context, domain.Scope, int, port.Revocation, domain.Event) error
@@ -98,7 +99,7 @@ type faulty struct {
 
 func newFaulty(s port.Store) *faulty {
 	return &faulty{
-		within: s, ready: s.Ready, close: s.Close, insert: s.Insert, advance: s.Advance, snapshot: s.Snapshot, swap: s.Swap,
+		within: s, ready: s.Ready, close: s.Close, insert: s.Insert, advance: s.Advance, snapshot: s.Snapshot, use: s.Use, swap: s.Swap,
 		find: s.Find, list: s.List, count: s.Count, change: s.Change, revoke: s.Revoke, revokeScope: s.RevokeScope, keepNewest: s.KeepNewest,
 		saveTenant: s.SaveTenant, saveApplication: s.SaveApplication, tenant: s.Tenant, tenants: s.Tenants,
 		tenantByIssuer: s.TenantByIssuer, applications: s.Applications,
@@ -136,8 +137,12 @@ func (f *faulty) Snapshot(ctx context.Context, id domain.ID) (domain.Snapshot, e
 	return f.snapshot(ctx, id)
 }
 
-func (f *faulty) Swap(ctx context.Context, before, after domain.RefreshToken, now time.Time) error {
-	return f.swap(ctx, before, after, now)
+func (f *faulty) Use(ctx context.Context, before, after domain.RefreshToken, now time.Time) error {
+	return f.use(ctx, before, after, now)
+}
+
+func (f *faulty) Swap(ctx context.Context, before, after domain.RefreshToken, now time.Time, e domain.Event) error {
+	return f.swap(ctx, before, after, now, e)
 }
 
 func (f *faulty) Find(ctx context.Context, tenantID string, id domain.ID) (domain.Session, error) {
@@ -148,23 +153,31 @@ func (f *faulty) Count(ctx context.Context, q port.ListQuery) (int, bool, error)
 	return f.count(ctx, q)
 }
 
-func (f *faulty) Change(ctx context.Context, tenantID string, changes []domain.Change, now time.Time) error {
-	return f.change(ctx, tenantID, changes, now)
+func (f *faulty) Change(
+	ctx context.Context, tenantID string, changes []domain.Change, now time.Time, e domain.Event,
+) error {
+	return f.change(ctx, tenantID, changes, now, e)
 }
 
 func (f *faulty) List(ctx context.Context, q port.ListQuery) (port.Page, error) {
 	return f.list(ctx, q)
 }
 
-func (f *faulty) Revoke(ctx context.Context, tenantID string, id domain.ID, r port.Revocation, e domain.Event) error {
+func (f *faulty) Revoke(
+	ctx context.Context, tenantID string, id domain.ID, r port.Revocation, e domain.Event,
+) error {
 	return f.revoke(ctx, tenantID, id, r, e)
 }
 
-func (f *faulty) RevokeScope(ctx context.Context, s domain.Scope, except domain.ID, r port.Revocation, e domain.Event) (uint64, error) {
+func (f *faulty) RevokeScope(
+	ctx context.Context, s domain.Scope, except domain.ID, r port.Revocation, e domain.Event,
+) (uint64, error) {
 	return f.revokeScope(ctx, s, except, r, e)
 }
 
-func (f *faulty) KeepNewest(ctx context.Context, s domain.Scope, keep int, r port.Revocation, e domain.Event) error {
+func (f *faulty) KeepNewest(
+	ctx context.Context, s domain.Scope, keep int, r port.Revocation, e domain.Event,
+) error {
 	return f.keepNewest(ctx, s, keep, r, e)
 }
 
@@ -366,11 +379,11 @@ func wholly(q port.ListQuery) port.ListQuery {
 
 // swapAs makes Swap believe something else of what its caller read.
 func (f *faulty) swapAs(believe func(stored domain.RefreshToken, before, after *domain.RefreshToken, now *time.Time)) {
-	f.swap = func(ctx context.Context, before, after domain.RefreshToken, now time.Time) error {
+	f.swap = func(ctx context.Context, before, after domain.RefreshToken, now time.Time, e domain.Event) error {
 		if s, err := f.within.Snapshot(ctx, before.ID); err == nil {
 			believe(s.Token, &before, &after, &now)
 		}
-		return f.within.Swap(ctx, before, after, now)
+		return f.within.Swap(ctx, before, after, now, e)
 	}
 }
 

@@ -203,7 +203,8 @@ func (h *history) exchange() {
 		h.wantSame("Advance gave", got, decision.After)
 		t.RefreshToken = t.Rotated(p, c.Now, c.ClientAddress)
 	} else if decision.Write {
-		h.wantVerdict("Swap "+call, h.store.Swap(h.Context(), before.Token, decision.After, c.Now), true, domain.ErrConflict)
+		h.wantVerdict("Swap "+call, h.store.Swap(h.Context(), before.Token, decision.After, c.Now,
+			NewEvent()), true, domain.ErrConflict)
 		t.RefreshToken = decision.After
 		t.IssuedEpoch = 0
 	}
@@ -249,7 +250,8 @@ func (h *history) swap() {
 	}
 	ok := h.alive(t) && before.Generation == t.Generation && before.RecoveredAt.Equal(t.RecoveredAt) &&
 		before.RecoveryPaidUntil == t.RecoveryPaidUntil
-	h.wantVerdict("Swap "+describe(after), h.store.Swap(h.Context(), before, after, h.now), ok, domain.ErrConflict)
+	h.wantVerdict("Swap "+describe(after), h.store.Swap(h.Context(), before, after, h.now,
+		NewEvent()), ok, domain.ErrConflict)
 	if ok {
 		t.RefreshToken = after
 	}
@@ -262,7 +264,8 @@ func (h *history) revoke() {
 	}
 	tenant := pick(h, t.TenantID, t.TenantID, "other")
 	ok := h.alive(t) && tenant == t.TenantID
-	h.wantVerdict("Revoke "+describe(t.RefreshToken), h.store.Revoke(h.Context(), tenant, t.ID, byCall(h.now), NewEvent()), ok, domain.ErrNotFound)
+	h.wantVerdict("Revoke "+describe(t.RefreshToken), h.store.Revoke(h.Context(), tenant, t.ID,
+		byCall(h.now), NewEvent()), ok, domain.ErrNotFound)
 	if ok {
 		t.RevokedAt, t.RevokedReason = h.now, domain.RevokedByCall
 	}

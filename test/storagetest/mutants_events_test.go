@@ -4,6 +4,7 @@ import (
 	"context"
 	"slices"
 	"sync"
+	"time"
 
 	"github.com/refreshd/refreshd/domain"
 	"github.com/refreshd/refreshd/port"
@@ -115,4 +116,138 @@ var eventMutants = []mutant{
 		each:   true,
 		inject: func(f *faulty) { f.events = once(f.within.Events) },
 	},
+}
+
+// eachWrite puts what happens in the place of every method that stores an event: within is the method on the store
+// within, with the event that it is given.
+func (f *faulty) eachWrite(happens func(ctx context.Context, e domain.Event, within func(domain.Event) error) error) {
+	f.revoke = func(ctx context.Context, tenantID string, id domain.ID, r port.Revocation, e domain.Event) error {
+		return happens(ctx, e, func(e domain.Event) error { return f.within.Revoke(ctx, tenantID, id, r, e) })
+	}
+	f.revokeScope = func(
+		ctx context.Context, s domain.Scope, except domain.ID, r port.Revocation, e domain.Event,
+	) (epoch uint64, err error) {
+		err = happens(ctx, e, func(e domain.Event) (err error) {
+			epoch, err = f.within.RevokeScope(ctx, s, except, r, e)
+			return err
+		})
+		return epoch, err
+	}
+	f.keepNewest = func(ctx context.Context, s domain.Scope, keep int, r port.Revocation, e domain.Event) error {
+		return happens(ctx, e, func(e domain.Event) error { return f.within.KeepNewest(ctx, s, keep, r, e) })
+	}
+	f.swap = func(ctx context.Context, before, after domain.RefreshToken, now time.Time, e domain.Event) error {
+		return happens(ctx, e, func(e domain.Event) error { return f.within.Swap(ctx, before, after, now, e) })
+	}
+	f.change = func(
+		ctx context.Context, tenantID string, changes []domain.Change, now time.Time, e domain.Event,
+	) error {
+		return happens(ctx, e, func(e domain.Event) error { return f.within.Change(ctx, tenantID, changes, now, e) })
+	}
+}
+
+// hide returns a function that gives an event another id, under which no reader sees it.
+func (f *faulty) hide() (hidden func(domain.Event) domain.Event) {
+	var mu sync.Mutex
+	ids := map[domain.ID]bool{}
+	f.onEvents(func(_ port.EventQuery, page *port.EventPage) {
+		mu.Lock()
+		defer mu.Unlock()
+		page.Events = slices.DeleteFunc(page.Events, func(e domain.Event) bool { return ids[e.ID] })
+	})
+	return func(e domain.Event) domain.Event {
+		mu.Lock()
+		defer mu.Unlock()
+		e.ID = NewEvent().ID
+		ids[e.ID] = true
+		return e
+	}
+}
+
+// eventWriteMutants are stores that are wrong about the events of all their methods.
+func eventWriteMutants() (all []mutant) {
+	for _, w := range eventWrites() {
+		all = append(all,
+			mutant{
+				clause: w.name + eventWith,
+				fault:  w.name + ": the event is forgotten",
+				inject: func(f *faulty) {
+					hidden := f.hide()
+					f.eachWrite(func(_ context.Context, e domain.Event, within func(domain.Event) error) error {
+						return within(hidden(e))
+					})
+				},
+			},
+			mutant{
+				clause: w.name + eventNone,
+				fault:  w.name + ": the event is stored first",
+				inject: func(f *faulty) {
+					hidden := f.hide()
+					f.eachWrite(func(ctx context.Context, e domain.Event, within func(domain.Event) error) error {
+						if err := f.within.Record(ctx, e); err != nil {
+							return err
+						}
+						return within(hidden(e))
+					})
+				},
+			},
+			mutant{
+				clause: w.name + eventWith,
+				fault:  w.name + ": the event is recorded by itself afterwards",
+				inject: func(f *faulty) {
+					hidden := f.hide()
+					f.eachWrite(func(ctx context.Context, e domain.Event, within func(domain.Event) error) error {
+						if err := within(hidden(e)); err != nil {
+							return err
+						}
+						return f.within.Record(ctx, e)
+					})
+				},
+			},
+			mutant{
+				clause: w.name + eventOnce,
+				fault:  w.name + ": the same event twice is an error",
+				inject: func(f *faulty) {
+					var mu sync.Mutex
+					seen := map[domain.ID]bool{}
+					f.eachWrite(func(_ context.Context, e domain.Event, within func(domain.Event) error) error {
+						mu.Lock()
+						again := seen[e.ID]
+						seen[e.ID] = true
+						mu.Unlock()
+						if again {
+							return domain.ErrDuplicate
+						}
+						return within(e)
+					})
+				},
+			},
+			mutant{
+				clause: w.name + eventMany,
+				fault:  w.name + ": two that overlap both look for the event, and both write",
+				inject: func(f *faulty) {
+					hidden := f.hide()
+					var mu sync.Mutex
+					stored := map[domain.ID]bool{}
+					f.eachWrite(func(ctx context.Context, e domain.Event, within func(domain.Event) error) error {
+						mu.Lock()
+						done := stored[e.ID]
+						mu.Unlock()
+						if done {
+							return nil
+						}
+						time.Sleep(time.Millisecond) // so that another one looks
+						if err := within(hidden(e)); err != nil {
+							return err
+						}
+						mu.Lock()
+						defer mu.Unlock()
+						stored[e.ID] = true
+						return f.within.Record(ctx, e)
+					})
+				},
+			},
+		)
+	}
+	return all
 }

@@ -320,7 +320,9 @@ var purgeMutants = []mutant{
 		clause: "Janitor/Purge/takes a mark that was raised since for written then",
 		fault:  "a mark that is raised keeps its instant",
 		inject: func(f *faulty) {
-			f.revokeScope = func(ctx context.Context, s domain.Scope, except domain.ID, r port.Revocation, e domain.Event) (uint64, error) {
+			f.revokeScope = func(
+				ctx context.Context, s domain.Scope, except domain.ID, r port.Revocation, e domain.Event,
+			) (uint64, error) {
 				return f.within.RevokeScope(ctx, s, except, byCall(t0), e)
 			}
 		},
@@ -418,7 +420,9 @@ var purgeMutants = []mutant{
 				purged = purged || p.Marks > 0
 				return p, err
 			}
-			f.revokeScope = func(ctx context.Context, s domain.Scope, except domain.ID, r port.Revocation, e domain.Event) (uint64, error) {
+			f.revokeScope = func(
+				ctx context.Context, s domain.Scope, except domain.ID, r port.Revocation, e domain.Event,
+			) (uint64, error) {
 				epoch, err := f.within.RevokeScope(ctx, s, except, r, e)
 				if purged {
 					epoch = 1

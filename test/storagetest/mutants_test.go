@@ -96,7 +96,7 @@ func TestAFaultlessStorePassesEveryClause(t *testing.T) {
 
 func mutants() []mutant {
 	return slices.Concat(promiseMutants, insertMutants, readMutants, advanceMutants, swapMutants, revocationMutants,
-		directoryMutants, keyMutants, eventMutants, purgeMutants, listMutants, changeMutants)
+		directoryMutants, keyMutants, eventMutants, eventWriteMutants(), purgeMutants, listMutants, changeMutants)
 }
 
 // once makes f answer each key with its first answer.
@@ -401,7 +401,9 @@ var promiseMutants = []mutant{
 		clause: "Store/Values/tenants that look alike are different",
 		fault:  "tenants are compared without case",
 		inject: func(f *faulty) {
-			f.revokeScope = func(ctx context.Context, s domain.Scope, except domain.ID, r port.Revocation, e domain.Event) (uint64, error) {
+			f.revokeScope = func(
+				ctx context.Context, s domain.Scope, except domain.ID, r port.Revocation, e domain.Event,
+			) (uint64, error) {
 				upper := s
 				upper.TenantID = strings.ToUpper(s.TenantID)
 				if _, err := f.within.RevokeScope(ctx, upper, except, r, NewEvent()); err != nil {
@@ -541,7 +543,9 @@ var promiseMutants = []mutant{
 		clause: "Store/History/aliveness and exchanges agree with the domain, whatever happened before",
 		fault:  "the newest are kept of all applications together",
 		inject: func(f *faulty) {
-			f.keepNewest = func(ctx context.Context, s domain.Scope, keep int, r port.Revocation, e domain.Event) error {
+			f.keepNewest = func(
+				ctx context.Context, s domain.Scope, keep int, r port.Revocation, e domain.Event,
+			) error {
 				s.ApplicationID = ""
 				return f.within.KeepNewest(ctx, s, keep, r, e)
 			}
@@ -915,7 +919,9 @@ var readMutants = []mutant{
 		fault:  "Snapshot has the tenant's epoch",
 		inject: func(f *faulty) {
 			var epoch uint64
-			f.revokeScope = func(ctx context.Context, s domain.Scope, except domain.ID, r port.Revocation, e domain.Event) (uint64, error) {
+			f.revokeScope = func(
+				ctx context.Context, s domain.Scope, except domain.ID, r port.Revocation, e domain.Event,
+			) (uint64, error) {
 				var err error
 				epoch, err = f.within.RevokeScope(ctx, s, except, r, e)
 				return epoch, err
@@ -1352,7 +1358,7 @@ var advanceMutants = []mutant{
 				if err == nil {
 					after := t
 					after.RecoveryPaidUntil = 0
-					err = f.within.Swap(ctx, t, after, c.Now)
+					err = f.within.Swap(ctx, t, after, c.Now, NewEvent())
 				}
 				return t, p, err
 			}
@@ -1455,7 +1461,7 @@ var advanceMutants = []mutant{
 				if err == nil {
 					after := t
 					after.RecoveredAt = before.Token.RecoveredAt
-					err = f.within.Swap(ctx, t, after, c.Now)
+					err = f.within.Swap(ctx, t, after, c.Now, NewEvent())
 				}
 				return t, p, err
 			}
@@ -1629,9 +1635,9 @@ var advanceMutants = []mutant{
 		fault:  "an exchange that waits for a recovery does not see it",
 		inject: func(f *faulty) {
 			recovered := make(chan struct{}, 1)
-			f.swap = func(ctx context.Context, before, after domain.RefreshToken, now time.Time) error {
+			f.swap = func(ctx context.Context, before, after domain.RefreshToken, now time.Time, e domain.Event) error {
 				defer func() { recovered <- struct{}{} }()
-				return f.within.Swap(ctx, before, after, now)
+				return f.within.Swap(ctx, before, after, now, e)
 			}
 			f.advanceForgets(func(s *domain.Snapshot, _ *domain.Call) { s.Token.RecoveredAt = time.Time{} })
 			forgetful := f.advance
@@ -1931,9 +1937,9 @@ var swapMutants = []mutant{
 		fault:  "Swap stores the whole record",
 		inject: func(f *faulty) {
 			var last domain.RefreshToken
-			f.swap = func(ctx context.Context, before, after domain.RefreshToken, now time.Time) error {
+			f.swap = func(ctx context.Context, before, after domain.RefreshToken, now time.Time, e domain.Event) error {
 				last = after
-				return f.within.Swap(ctx, before, after, now)
+				return f.within.Swap(ctx, before, after, now, e)
 			}
 			f.onRead(func(t *domain.RefreshToken) {
 				if last.ID == t.ID {
@@ -1994,15 +2000,57 @@ var swapMutants = []mutant{
 		},
 	},
 	{
-		clause: "RefreshTokens/Swap/of many concurrent ones that only move the last use all succeed",
-		fault:  "of many that swap exactly one succeeds, whatever it changes",
+		clause: useMany,
+		fault:  "of many uses exactly one succeeds",
 		inject: func(f *faulty) {
-			var swapped atomic.Bool
-			f.swap = func(ctx context.Context, before, after domain.RefreshToken, now time.Time) error {
-				if swapped.Swap(true) {
+			var used atomic.Bool
+			f.use = func(ctx context.Context, before, after domain.RefreshToken, now time.Time) error {
+				if used.Swap(true) {
 					return domain.ErrConflict
 				}
-				return f.within.Swap(ctx, before, after, now)
+				return f.within.Use(ctx, before, after, now)
+			}
+		},
+	},
+	{
+		clause: useStores,
+		fault:  "a use stores all that a Swap does",
+		inject: func(f *faulty) {
+			f.use = func(ctx context.Context, before, after domain.RefreshToken, now time.Time) error {
+				return f.within.Swap(ctx, before, after, now, NewEvent())
+			}
+		},
+	},
+	{
+		clause: useStores,
+		fault:  "a use never shortens a life",
+		inject: func(f *faulty) {
+			f.use = func(ctx context.Context, before, after domain.RefreshToken, now time.Time) error {
+				if after.ExpiresAt.Before(before.ExpiresAt) {
+					after.ExpiresAt = before.ExpiresAt
+				}
+				return f.within.Use(ctx, before, after, now)
+			}
+		},
+	},
+	{
+		clause: useRefuses,
+		fault:  "a use of one that has ended is stored",
+		inject: func(f *faulty) {
+			f.use = func(ctx context.Context, before, after domain.RefreshToken, now time.Time) error {
+				return instead(f.within.Use(ctx, before, after, now), domain.ErrConflict)
+			}
+		},
+	},
+	{
+		clause: useRefuses,
+		fault:  "a use compares no budget",
+		inject: func(f *faulty) {
+			f.use = func(ctx context.Context, before, after domain.RefreshToken, now time.Time) error {
+				if s, err := f.within.Snapshot(ctx, before.ID); err == nil {
+					before.RecoveryPaidUntil = s.Token.RecoveryPaidUntil
+				}
+				return f.within.Use(ctx, before, after, now)
 			}
 		},
 	},
@@ -2019,11 +2067,11 @@ var swapMutants = []mutant{
 		clause: "RefreshTokens/Swap/compares nothing else",
 		fault:  "Swap compares the last use",
 		inject: func(f *faulty) {
-			f.swap = func(ctx context.Context, before, after domain.RefreshToken, now time.Time) error {
+			f.swap = func(ctx context.Context, before, after domain.RefreshToken, now time.Time, e domain.Event) error {
 				if s, err := f.within.Snapshot(ctx, before.ID); err == nil && !s.Token.LastUsedAt.Equal(before.LastUsedAt) {
 					return domain.ErrConflict
 				}
-				return f.within.Swap(ctx, before, after, now)
+				return f.within.Swap(ctx, before, after, now, e)
 			}
 		},
 	},
@@ -2038,11 +2086,11 @@ var swapMutants = []mutant{
 		clause: "RefreshTokens/Swap/refuses an ended one and an unknown one",
 		fault:  "what is unknown is swapped",
 		inject: func(f *faulty) {
-			f.swap = func(ctx context.Context, before, after domain.RefreshToken, now time.Time) error {
+			f.swap = func(ctx context.Context, before, after domain.RefreshToken, now time.Time, e domain.Event) error {
 				if _, err := f.within.Snapshot(ctx, before.ID); err != nil {
 					return nil
 				}
-				return f.within.Swap(ctx, before, after, now)
+				return f.within.Swap(ctx, before, after, now, e)
 			}
 		},
 	},
@@ -2050,8 +2098,8 @@ var swapMutants = []mutant{
 		clause: "RefreshTokens/Swap/of many concurrent calls that charge one recovery exactly one succeeds",
 		fault:  "Swap has no condition",
 		inject: func(f *faulty) {
-			f.swap = func(ctx context.Context, before, after domain.RefreshToken, now time.Time) error {
-				return instead(f.within.Swap(ctx, before, after, now), domain.ErrConflict)
+			f.swap = func(ctx context.Context, before, after domain.RefreshToken, now time.Time, e domain.Event) error {
+				return instead(f.within.Swap(ctx, before, after, now, e), domain.ErrConflict)
 			}
 		},
 	},
@@ -2059,7 +2107,9 @@ var swapMutants = []mutant{
 		clause: "RefreshTokens/Swap/and a concurrent Advance are both stored",
 		fault:  "an exchange beside it overwrites what Swap wrote",
 		inject: func(f *faulty) {
-			f.swap = func(context.Context, domain.RefreshToken, domain.RefreshToken, time.Time) error { return nil }
+			f.swap = func(context.Context, domain.RefreshToken, domain.RefreshToken, time.Time, domain.Event) error {
+				return nil
+			}
 		},
 	},
 }
@@ -2069,7 +2119,9 @@ var revocationMutants = []mutant{
 		clause: "Revocations/Revoke/ends the one, keeps instant and reason, and touches nothing else",
 		fault:  "every reason is a call",
 		inject: func(f *faulty) {
-			f.revoke = func(ctx context.Context, tenantID string, id domain.ID, r port.Revocation, e domain.Event) error {
+			f.revoke = func(
+				ctx context.Context, tenantID string, id domain.ID, r port.Revocation, e domain.Event,
+			) error {
 				r.Reason = domain.RevokedByCall
 				return f.within.Revoke(ctx, tenantID, id, r, e)
 			}
@@ -2079,11 +2131,14 @@ var revocationMutants = []mutant{
 		clause: "Revocations/Revoke/ends the one, keeps instant and reason, and touches nothing else",
 		fault:  "one revocation ends all of the user",
 		inject: func(f *faulty) {
-			f.revoke = func(ctx context.Context, tenantID string, id domain.ID, r port.Revocation, e domain.Event) error {
+			f.revoke = func(
+				ctx context.Context, tenantID string, id domain.ID, r port.Revocation, e domain.Event,
+			) error {
 				if err := f.within.Revoke(ctx, tenantID, id, r, e); err != nil {
 					return err
 				}
-				_, err := f.within.RevokeScope(ctx, domain.Scope{TenantID: tenantID, UserID: "ana"}, domain.ID{}, r, NewEvent())
+				_, err := f.within.RevokeScope(ctx, domain.Scope{TenantID: tenantID, UserID: "ana"},
+					domain.ID{}, r, NewEvent())
 				return err
 			}
 		},
@@ -2092,7 +2147,9 @@ var revocationMutants = []mutant{
 		clause: "Revocations/Revoke/what is unknown or of another tenant is not found, and stays alive",
 		fault:  "Revoke forgot the tenant",
 		inject: func(f *faulty) {
-			f.revoke = func(ctx context.Context, tenantID string, id domain.ID, r port.Revocation, e domain.Event) error {
+			f.revoke = func(
+				ctx context.Context, tenantID string, id domain.ID, r port.Revocation, e domain.Event,
+			) error {
 				if s, err := f.within.Snapshot(ctx, id); err == nil {
 					tenantID = s.Token.TenantID
 				}
@@ -2104,7 +2161,9 @@ var revocationMutants = []mutant{
 		clause: "Revocations/Revoke/what is dead is not found, and keeps the first instant and reason",
 		fault:  "the dead are revoked once more",
 		inject: func(f *faulty) {
-			f.revoke = func(ctx context.Context, tenantID string, id domain.ID, r port.Revocation, e domain.Event) error {
+			f.revoke = func(
+				ctx context.Context, tenantID string, id domain.ID, r port.Revocation, e domain.Event,
+			) error {
 				return instead(f.within.Revoke(ctx, tenantID, id, r, e), domain.ErrNotFound)
 			}
 		},
@@ -2113,7 +2172,9 @@ var revocationMutants = []mutant{
 		clause: "Revocations/RevokeScope/covers its scope and nothing beside it",
 		fault:  "the mark is the tenant's, whatever the scope",
 		inject: func(f *faulty) {
-			f.revokeScope = func(ctx context.Context, s domain.Scope, except domain.ID, r port.Revocation, e domain.Event) (uint64, error) {
+			f.revokeScope = func(
+				ctx context.Context, s domain.Scope, except domain.ID, r port.Revocation, e domain.Event,
+			) (uint64, error) {
 				return f.within.RevokeScope(ctx, domain.Scope{TenantID: s.TenantID}, except, r, e)
 			}
 		},
@@ -2122,7 +2183,9 @@ var revocationMutants = []mutant{
 		clause: "Revocations/RevokeScope/covers its scope and nothing beside it",
 		fault:  "the mark forgot the tenant",
 		inject: func(f *faulty) {
-			f.revokeScope = func(ctx context.Context, s domain.Scope, except domain.ID, r port.Revocation, e domain.Event) (uint64, error) {
+			f.revokeScope = func(
+				ctx context.Context, s domain.Scope, except domain.ID, r port.Revocation, e domain.Event,
+			) (uint64, error) {
 				other := s
 				other.TenantID = "other"
 				_, err := f.within.RevokeScope(ctx, other, except, r, NewEvent())
@@ -2158,7 +2221,9 @@ var revocationMutants = []mutant{
 		fault:  "the mark is compared by clock",
 		inject: func(f *faulty) {
 			var last time.Time
-			f.revokeScope = func(ctx context.Context, s domain.Scope, except domain.ID, r port.Revocation, e domain.Event) (uint64, error) {
+			f.revokeScope = func(
+				ctx context.Context, s domain.Scope, except domain.ID, r port.Revocation, e domain.Event,
+			) (uint64, error) {
 				last = r.At
 				return f.within.RevokeScope(ctx, s, except, r, e)
 			}
@@ -2170,7 +2235,9 @@ var revocationMutants = []mutant{
 		fault:  "tenants share one epoch",
 		inject: func(f *faulty) {
 			var shared uint64
-			f.revokeScope = func(ctx context.Context, s domain.Scope, except domain.ID, r port.Revocation, e domain.Event) (uint64, error) {
+			f.revokeScope = func(
+				ctx context.Context, s domain.Scope, except domain.ID, r port.Revocation, e domain.Event,
+			) (uint64, error) {
 				shared++
 				_, err := f.within.RevokeScope(ctx, s, except, r, e)
 				return shared, err
@@ -2181,7 +2248,9 @@ var revocationMutants = []mutant{
 		clause: "Revocations/RevokeScope/needs no user to exist",
 		fault:  "a user without refresh tokens is not found",
 		inject: func(f *faulty) {
-			f.revokeScope = func(ctx context.Context, s domain.Scope, except domain.ID, r port.Revocation, e domain.Event) (uint64, error) {
+			f.revokeScope = func(
+				ctx context.Context, s domain.Scope, except domain.ID, r port.Revocation, e domain.Event,
+			) (uint64, error) {
 				page, err := f.within.List(ctx,
 					bounded(port.ListQuery{TenantID: s.TenantID, UserID: s.UserID, Limit: 1, Now: r.At}))
 				if err != nil || len(page.Sessions) == 0 {
@@ -2195,7 +2264,9 @@ var revocationMutants = []mutant{
 		clause: "Revocations/RevokeScope/an unknown tenant or application is not found, and writes nothing",
 		fault:  "a mark needs no application",
 		inject: func(f *faulty) {
-			f.revokeScope = func(ctx context.Context, s domain.Scope, except domain.ID, r port.Revocation, e domain.Event) (uint64, error) {
+			f.revokeScope = func(
+				ctx context.Context, s domain.Scope, except domain.ID, r port.Revocation, e domain.Event,
+			) (uint64, error) {
 				epoch, err := f.within.RevokeScope(ctx, s, except, r, e)
 				return epoch, instead(err, domain.ErrNotFound)
 			}
@@ -2205,10 +2276,13 @@ var revocationMutants = []mutant{
 		clause: "Revocations/RevokeScope/an unknown tenant or application is not found, and writes nothing",
 		fault:  "a refused revocation has grown the epoch",
 		inject: func(f *faulty) {
-			f.revokeScope = func(ctx context.Context, s domain.Scope, except domain.ID, r port.Revocation, e domain.Event) (uint64, error) {
+			f.revokeScope = func(
+				ctx context.Context, s domain.Scope, except domain.ID, r port.Revocation, e domain.Event,
+			) (uint64, error) {
 				epoch, err := f.within.RevokeScope(ctx, s, except, r, e)
 				if errors.Is(err, domain.ErrNotFound) {
-					_, _ = f.within.RevokeScope(ctx, domain.Scope{TenantID: s.TenantID, UserID: "nobody"}, domain.ID{}, r, NewEvent())
+					_, _ = f.within.RevokeScope(ctx, domain.Scope{TenantID: s.TenantID, UserID: "nobody"},
+						domain.ID{}, r, NewEvent())
 				}
 				return epoch, err
 			}
@@ -2218,7 +2292,9 @@ var revocationMutants = []mutant{
 		clause: "Revocations/RevokeScope/works while application and tenant are inactive",
 		fault:  "the inactive cannot be revoked",
 		inject: func(f *faulty) {
-			f.revokeScope = func(ctx context.Context, s domain.Scope, except domain.ID, r port.Revocation, e domain.Event) (uint64, error) {
+			f.revokeScope = func(
+				ctx context.Context, s domain.Scope, except domain.ID, r port.Revocation, e domain.Event,
+			) (uint64, error) {
 				if p, err := f.within.Policy(ctx, "acme", "shop"); err != nil || !p.Active {
 					return 0, domain.ErrNotFound
 				}
@@ -2230,7 +2306,9 @@ var revocationMutants = []mutant{
 		clause: "Revocations/RevokeScope/spares the one that it is told to",
 		fault:  "nobody is spared",
 		inject: func(f *faulty) {
-			f.revokeScope = func(ctx context.Context, s domain.Scope, _ domain.ID, r port.Revocation, e domain.Event) (uint64, error) {
+			f.revokeScope = func(
+				ctx context.Context, s domain.Scope, _ domain.ID, r port.Revocation, e domain.Event,
+			) (uint64, error) {
 				return f.within.RevokeScope(ctx, s, domain.ID{}, r, e)
 			}
 		},
@@ -2239,7 +2317,9 @@ var revocationMutants = []mutant{
 		clause: "Revocations/RevokeScope/to spare what is dead or not within the scope is not found, and writes nothing",
 		fault:  "whom to spare is not looked at",
 		inject: func(f *faulty) {
-			f.revokeScope = func(ctx context.Context, s domain.Scope, except domain.ID, r port.Revocation, e domain.Event) (uint64, error) {
+			f.revokeScope = func(
+				ctx context.Context, s domain.Scope, except domain.ID, r port.Revocation, e domain.Event,
+			) (uint64, error) {
 				epoch, err := f.within.RevokeScope(ctx, s, except, r, e)
 				if errors.Is(err, domain.ErrNotFound) {
 					return f.within.RevokeScope(ctx, s, domain.ID{}, r, e)
@@ -2252,7 +2332,9 @@ var revocationMutants = []mutant{
 		clause: "Revocations/RevokeScope/many concurrent calls have an epoch each, and the mark takes the highest",
 		fault:  "two at once share an epoch",
 		inject: func(f *faulty) {
-			f.revokeScope = func(ctx context.Context, s domain.Scope, except domain.ID, r port.Revocation, e domain.Event) (uint64, error) {
+			f.revokeScope = func(
+				ctx context.Context, s domain.Scope, except domain.ID, r port.Revocation, e domain.Event,
+			) (uint64, error) {
 				epoch, err := f.within.RevokeScope(ctx, s, except, r, e)
 				return epoch | 1, err
 			}
@@ -2318,7 +2400,9 @@ var revocationMutants = []mutant{
 		clause: keepHighest,
 		fault:  "KeepNewest gives no reason",
 		inject: func(f *faulty) {
-			f.keepNewest = func(ctx context.Context, s domain.Scope, keep int, r port.Revocation, e domain.Event) error {
+			f.keepNewest = func(
+				ctx context.Context, s domain.Scope, keep int, r port.Revocation, e domain.Event,
+			) error {
 				return f.within.KeepNewest(ctx, s, keep, byCall(r.At), e)
 			}
 		},
@@ -2327,7 +2411,9 @@ var revocationMutants = []mutant{
 		clause: "Revocations/KeepNewest/revokes nothing if there are no more than it keeps",
 		fault:  "KeepNewest keeps one too few",
 		inject: func(f *faulty) {
-			f.keepNewest = func(ctx context.Context, s domain.Scope, keep int, r port.Revocation, e domain.Event) error {
+			f.keepNewest = func(
+				ctx context.Context, s domain.Scope, keep int, r port.Revocation, e domain.Event,
+			) error {
 				return f.within.KeepNewest(ctx, s, keep-1, r, e)
 			}
 		},
@@ -2336,7 +2422,9 @@ var revocationMutants = []mutant{
 		clause: "Revocations/KeepNewest/touches no one else's",
 		fault:  "KeepNewest forgot the user",
 		inject: func(f *faulty) {
-			f.keepNewest = func(ctx context.Context, s domain.Scope, keep int, r port.Revocation, e domain.Event) error {
+			f.keepNewest = func(
+				ctx context.Context, s domain.Scope, keep int, r port.Revocation, e domain.Event,
+			) error {
 				s.UserID = ""
 				return f.within.KeepNewest(ctx, s, keep, r, e)
 			}
@@ -2347,10 +2435,13 @@ var revocationMutants = []mutant{
 		fault:  "KeepNewest counts the dead",
 		inject: func(f *faulty) {
 			of := f.inserted()
-			f.keepNewest = func(ctx context.Context, s domain.Scope, keep int, r port.Revocation, e domain.Event) error {
+			f.keepNewest = func(
+				ctx context.Context, s domain.Scope, keep int, r port.Revocation, e domain.Event,
+			) error {
 				all := of(s)
 				for _, id := range all[min(len(all), keep):] {
-					if err := f.within.Revoke(ctx, s.TenantID, id, r, NewEvent()); err != nil && !errors.Is(err, domain.ErrNotFound) {
+					if err := f.within.Revoke(ctx, s.TenantID, id, r,
+						NewEvent()); err != nil && !errors.Is(err, domain.ErrNotFound) {
 						return err
 					}
 				}
@@ -2396,7 +2487,9 @@ var revocationMutants = []mutant{
 					t.Ordinal, t.ExpiresAt = 0, t.ExpiresAt.Add(tick)
 				}
 			})
-			f.keepNewest = func(ctx context.Context, s domain.Scope, keep int, r port.Revocation, e domain.Event) error {
+			f.keepNewest = func(
+				ctx context.Context, s domain.Scope, keep int, r port.Revocation, e domain.Event,
+			) error {
 				kept.Store(true)
 				return f.within.KeepNewest(ctx, s, keep, r, e)
 			}
@@ -2415,7 +2508,9 @@ var revocationMutants = []mutant{
 		clause: "Revocations/KeepNewest/after many concurrent issues the newest are alive, and no more",
 		fault:  "KeepNewest counts without those beside it",
 		inject: func(f *faulty) {
-			f.keepNewest = func(ctx context.Context, s domain.Scope, keep int, r port.Revocation, e domain.Event) error {
+			f.keepNewest = func(
+				ctx context.Context, s domain.Scope, keep int, r port.Revocation, e domain.Event,
+			) error {
 				return f.within.KeepNewest(ctx, s, keep+1, r, e)
 			}
 		},
@@ -2823,7 +2918,8 @@ var directoryMutants = []mutant{
 		fault:  "a deletion ends the whole tenant's refresh tokens",
 		inject: func(f *faulty) {
 			f.deleteApplication = func(ctx context.Context, tenantID, id string, at time.Time) error {
-				_, err := f.within.RevokeScope(ctx, domain.Scope{TenantID: tenantID}, domain.ID{}, byCall(at), NewEvent())
+				_, err := f.within.RevokeScope(ctx, domain.Scope{TenantID: tenantID}, domain.ID{},
+					byCall(at), NewEvent())
 				return errors.Join(err, f.within.DeleteApplication(ctx, tenantID, id, at))
 			}
 		},
@@ -2833,7 +2929,8 @@ var directoryMutants = []mutant{
 		fault:  "a deletion only revokes",
 		inject: func(f *faulty) {
 			f.deleteApplication = func(ctx context.Context, tenantID, id string, at time.Time) error {
-				_, err := f.within.RevokeScope(ctx, domain.Scope{TenantID: tenantID, ApplicationID: id}, domain.ID{}, byCall(at), NewEvent())
+				_, err := f.within.RevokeScope(ctx, domain.Scope{TenantID: tenantID, ApplicationID: id}, domain.ID{},
+					byCall(at), NewEvent())
 				return err
 			}
 		},

@@ -85,7 +85,8 @@ var promises = []clause{
 				}
 			}
 			if i%2 == 0 {
-				_, err := hs[i%3].RevokeScope(e.Context(), domain.Scope{TenantID: "acme", UserID: "ana"}, domain.ID{}, byCall(t0), NewEvent())
+				_, err := hs[i%3].RevokeScope(e.Context(), domain.Scope{TenantID: "acme", UserID: "ana"}, domain.ID{},
+					byCall(t0), NewEvent())
 				e.must(err)
 			} else {
 				e.must(hs[i%3].Revoke(e.Context(), "acme", t.ID, byCall(t0), NewEvent()))
@@ -381,8 +382,9 @@ var promises = []clause{
 func everyCall(ctx context.Context, s port.Store, t domain.RefreshToken, key domain.SealedKey) map[string]error {
 	errs := map[string]error{
 		"Ready":             s.Ready(ctx),
-		"Swap":              s.Swap(ctx, t, t, t0),
-		"Change":            s.Change(ctx, t.TenantID, []domain.Change{{Before: t, After: t}}, t0),
+		"Use":               s.Use(ctx, t, t, t0),
+		"Swap":              s.Swap(ctx, t, t, t0, NewEvent()),
+		"Change":            s.Change(ctx, t.TenantID, []domain.Change{{Before: t, After: t}}, t0, NewEvent()),
 		"Revoke":            s.Revoke(ctx, t.TenantID, t.ID, byCall(t0), NewEvent()),
 		"KeepNewest":        s.KeepNewest(ctx, domain.Scope{TenantID: "acme"}, 1, byCall(t0), NewEvent()),
 		"SaveTenant":        s.SaveTenant(ctx, domain.Tenant{ID: "acme"}),

@@ -296,7 +296,10 @@ var purging = []clause{
 			kill func()
 		}{
 			{"expired", func() {}},
-			{"revoked itself", func() { e.must(e.store.Revoke(e.Context(), "acme", tokenID(2), byCall(at), NewEvent())) }},
+			{"revoked itself", func() {
+				e.must(e.store.Revoke(e.Context(), "acme", tokenID(2),
+					byCall(at), NewEvent()))
+			}},
 			{"covered by the tenant's mark", scoped(domain.Scope{TenantID: "acme"})},
 			{"covered by the application's mark", scoped(domain.Scope{TenantID: "acme", ApplicationID: "shop"})},
 			{"covered by the user's mark", scoped(domain.Scope{TenantID: "acme", UserID: "ana"})},
@@ -374,7 +377,8 @@ var purging = []clause{
 		e.wantErr("Snapshot", err, domain.ErrNotFound)
 		_, _, err = e.store.Advance(e.Context(), t.ID, domain.Call{Generation: 1, Now: t0.Add(-tick)})
 		e.wantErr("Advance", err, domain.ErrConflict)
-		e.wantErr("Revoke", e.store.Revoke(e.Context(), "acme", t.ID, byCall(t0.Add(-tick)), NewEvent()), domain.ErrNotFound)
+		e.wantErr("Revoke", e.store.Revoke(e.Context(), "acme", t.ID,
+			byCall(t0.Add(-tick)), NewEvent()), domain.ErrNotFound)
 		e.wantAlive("the id again", t0, e.issue(token(1))...)
 	}},
 

@@ -33,9 +33,11 @@ var revoking = []clause{
 		e.shop(domain.Settings{})
 		e.must(e.store.SaveTenant(e.Context(), domain.Tenant{ID: "other"}))
 		t := e.issue(token(1))[0]
-		e.wantErr("unknown", e.store.Revoke(e.Context(), "acme", tokenID(2), byCall(t0), NewEvent()), domain.ErrNotFound)
+		e.wantErr("unknown", e.store.Revoke(e.Context(), "acme", tokenID(2),
+			byCall(t0), NewEvent()), domain.ErrNotFound)
 		for _, tenant := range []string{"other", "none", ""} {
-			e.wantErr("as tenant "+tenant, e.store.Revoke(e.Context(), tenant, t.ID, byCall(t0), NewEvent()), domain.ErrNotFound)
+			e.wantErr("as tenant "+tenant, e.store.Revoke(e.Context(), tenant, t.ID,
+				byCall(t0), NewEvent()), domain.ErrNotFound)
 		}
 		e.wantStored("afterwards", t)
 	}},
@@ -179,7 +181,8 @@ var revoking = []clause{
 			"another user's": ts[1].ID, "an expired one": ts[2].ID, "a revoked one": ts[3].ID, "another tenant's": ts[4].ID,
 			"an unknown one": tokenID(99),
 		} {
-			_, err := e.store.RevokeScope(e.Context(), domain.Scope{TenantID: "acme", UserID: "ana"}, except, byCall(t0), NewEvent())
+			_, err := e.store.RevokeScope(e.Context(), domain.Scope{TenantID: "acme", UserID: "ana"}, except,
+				byCall(t0), NewEvent())
 			e.wantErr(name, err, domain.ErrNotFound)
 		}
 		e.wantAlive("afterwards", t0, ts[0], ts[1], ts[4])
@@ -232,7 +235,8 @@ var revoking = []clause{
 			if i == issuers {
 				for range revocations {
 					began.Add(1)
-					if _, err := hs[0].RevokeScope(e.Context(), domain.Scope{TenantID: "acme", UserID: "ana"}, domain.ID{}, byCall(t0), NewEvent()); err != nil {
+					if _, err := hs[0].RevokeScope(e.Context(), domain.Scope{TenantID: "acme", UserID: "ana"}, domain.ID{},
+						byCall(t0), NewEvent()); err != nil {
 						fail(err)
 					}
 					returned.Add(1)
@@ -285,7 +289,8 @@ var revoking = []clause{
 					for range callers * exchanges / 3 {
 						<-progress
 					}
-					_, errs[i] = hs[0].RevokeScope(e.Context(), domain.Scope{TenantID: "acme", UserID: "ana"}, domain.ID{}, byCall(t0), NewEvent())
+					_, errs[i] = hs[0].RevokeScope(e.Context(), domain.Scope{TenantID: "acme", UserID: "ana"}, domain.ID{},
+						byCall(t0), NewEvent())
 					close(revoked)
 					return
 				}
@@ -436,12 +441,13 @@ var revoking = []clause{
 		// By a clock that is behind, what expired lately is exchanged and extended. It then counts where it was issued.
 		next := lately[0]
 		next.ExpiresAt = t0.Add(time.Hour)
-		e.must(e.store.Swap(e.Context(), lately[0], next, final))
+		e.must(e.store.Swap(e.Context(), lately[0], next, final, NewEvent()))
 		alive, lately = append(alive, next), lately[1:]
 		e.must(e.store.KeepNewest(e.Context(), owner, 5, byCall(t0), NewEvent()))
 		want("extended by a clock that is behind")
 		r := byCall(t0)
-		e.must(e.store.KeepNewest(e.Context(), owner, 3, r, NewEvent())) // of spared, soon, the extended one, long and newest
+		e.must(e.store.KeepNewest(e.Context(), owner, 3, r,
+			NewEvent())) // of spared, soon, the extended one, long and newest
 		for i := range 2 {
 			alive[i].RevokedAt, alive[i].RevokedReason = r.At, r.Reason
 		}
@@ -468,7 +474,7 @@ var revoking = []clause{
 				if i == 0 {
 					errs[0] = hs[0].KeepNewest(e.Context(), owner, 2, byCall(t0), NewEvent())
 				} else {
-					errs[1] = hs[1].Swap(e.Context(), moving, after, behind)
+					errs[1] = hs[1].Swap(e.Context(), moving, after, behind, NewEvent())
 				}
 			})
 			e.must(errors.Join(errs...))

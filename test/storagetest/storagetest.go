@@ -62,7 +62,8 @@ type clause struct {
 }
 
 func clauses() []clause {
-	return slices.Concat(promises, inserting, reading, listing, advancing, swapping, changing, revoking, directory, keeping, recording, purging, histories)
+	return slices.Concat(promises, inserting, reading, listing, advancing, swapping, changing, revoking, directory, keeping, recording, eventClauses(), purging,
+		histories)
 }
 
 // tb is what a clause needs of a *testing.T, so that the suite can be tested without one that fails.
