@@ -221,6 +221,31 @@ func (t RefreshToken) contentBeside(u RefreshToken) map[string]any {
 	return fields
 }
 
+// KeysEvent is the event of keys that are added.
+func KeysEvent(by Origin, now time.Time, random io.Reader, keys ...SealedKey) (Event, error) {
+	e, err := NewEvent(KeyAdd, by, now, random)
+	if err != nil {
+		return Event{}, err
+	}
+	fields := make(map[string]any, len(keys))
+	for _, k := range keys {
+		fields[k.name()] = map[string]any{"kind": k.Kind, "tenantId": k.TenantID, "algorithm": k.Algorithm}
+	}
+	if len(keys) == 1 {
+		e.TenantID, e.ObjectID = keys[0].TenantID, keys[0].name()
+	}
+	e.After = EventObject(fields)
+	return e, nil
+}
+
+// name is how an event names the key.
+func (k SealedKey) name() string {
+	if k.ID != "" {
+		return k.ID
+	}
+	return fmt.Sprintf("%s/%d", k.Kind, k.Number)
+}
+
 // About returns e as one about the objects of a scope.
 func (e Event) About(s Scope) Event {
 	e.TenantID, e.ApplicationID, e.UserID = s.TenantID, s.ApplicationID, s.UserID

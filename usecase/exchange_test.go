@@ -17,6 +17,7 @@ import (
 	"github.com/refreshd/refreshd/domain"
 	"github.com/refreshd/refreshd/port"
 	"github.com/refreshd/refreshd/port/portmock"
+	"github.com/refreshd/refreshd/test/storagetest"
 	"github.com/refreshd/refreshd/usecase"
 )
 
@@ -643,7 +644,7 @@ func (w *world) restored(t *testing.T) *world {
 	r := &world{clock: w.clock, random: w.random, store: memstore.New(), master: w.master}
 	r.probe = &probe{Store: r.store, Signer: w.probe.Signer}
 	for _, k := range w.sealed(t) {
-		must(t, r.store.AddKeys(t.Context(), k))
+		must(t, r.store.AddKeys(t.Context(), storagetest.NewEvent(), k))
 	}
 	must(t, r.store.SaveTenant(t.Context(), domain.Tenant{ID: "acme", Name: "Acme"}))
 	r.application(t, "acme", "shop", domain.Settings{})

@@ -529,8 +529,8 @@ func (p *probe) KeyByID(ctx context.Context, id string) (domain.SealedKey, error
 	return through(ctx, p, "KeyByID", func(ctx context.Context) (domain.SealedKey, error) { return p.Store.KeyByID(ctx, id) })
 }
 
-func (p *probe) AddKeys(ctx context.Context, keys ...domain.SealedKey) error {
-	return p.do(ctx, "AddKeys", func(ctx context.Context) error { return p.Store.AddKeys(ctx, keys...) })
+func (p *probe) AddKeys(ctx context.Context, e domain.Event, keys ...domain.SealedKey) error {
+	return p.do(ctx, "AddKeys", func(ctx context.Context) error { return p.Store.AddKeys(ctx, e, keys...) })
 }
 
 func (p *probe) Reseal(ctx context.Context, before domain.SealedKey, sealed string) error {

@@ -223,13 +223,13 @@ const eventsAtOnce = 16
 func (s *Store) Events(ctx context.Context, q port.EventQuery) (page port.EventPage, err error) {
 	size := 0
 	for {
-		found, err := s.eventsBelow(ctx, q, min(eventsAtOnce, q.Limit-len(page.Events)+1))
+		found, err := s.eventsBelow(ctx, q, max(1, min(eventsAtOnce, q.Limit-len(page.Events)+1)))
 		if err != nil {
 			return port.EventPage{}, err
 		}
 		for _, e := range found {
-			if len(page.Events) == q.Limit || size >= q.MaxBytes {
-				page.Next = page.Events[len(page.Events)-1].ID
+			if n := len(page.Events); n > 0 && (n >= q.Limit || size >= q.MaxBytes) {
+				page.Next = page.Events[n-1].ID
 				return page, nil
 			}
 			page.Events, size, q.Below = append(page.Events, e), size+port.EventBytes(e), e.ID

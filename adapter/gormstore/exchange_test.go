@@ -137,7 +137,7 @@ func TestNoValueReachesTheLog(t *testing.T) {
 		sealed := domain.SealedKey{Kind: domain.KeyToken, Number: 1, Sealed: "canary-sealed"}
 		must(s.Insert(t.Context(), token))(t)
 		if err := errors.Join(
-			s.SaveAPIKey(t.Context(), key), s.AddKeys(t.Context(), sealed),
+			s.SaveAPIKey(t.Context(), key), s.AddKeys(t.Context(), storagetest.NewEvent(), sealed),
 		); err != nil {
 			t.Fatal(err)
 		}
@@ -147,7 +147,8 @@ func TestNoValueReachesTheLog(t *testing.T) {
 		key.Name = "another"
 		_, again := s.Insert(t.Context(), token)
 		for what, err := range map[string]error{
-			"Insert": again, "SaveAPIKey": s.SaveAPIKey(t.Context(), key), "AddKeys": s.AddKeys(t.Context(), sealed),
+			"Insert": again, "SaveAPIKey": s.SaveAPIKey(t.Context(), key), "AddKeys": s.AddKeys(t.Context(),
+				storagetest.NewEvent(), sealed),
 		} {
 			if !errors.Is(err, domain.ErrDuplicate) || strings.Contains(err.Error(), "canary") {
 				t.Errorf("%s again: got error %v, want ErrDuplicate, without values", what, err)

@@ -93,7 +93,7 @@ func TestPostgresAHeldRowTakesOneConnection(t *testing.T) {
 			return func(ctx context.Context, s *gormstore.Store, _ domain.RefreshToken) error {
 				key := domain.SealedKey{Kind: domain.KeyToken, Number: uint32(n.Add(1)), CreatedAt: start, Sealed: "sealed"}
 				if key.Number%2 == 1 {
-					return s.AddKeys(ctx, key)
+					return s.AddKeys(ctx, storagetest.NewEvent(), key)
 				}
 				if err := s.Reseal(ctx, key, "again"); !errors.Is(err, domain.ErrConflict) {
 					return err

@@ -629,11 +629,11 @@ func (w *watchedStore) KeyByID(ctx context.Context, id string) (domain.SealedKey
 	return w.Store.KeyByID(ctx, id)
 }
 
-func (w *watchedStore) AddKeys(ctx context.Context, keys ...domain.SealedKey) error {
+func (w *watchedStore) AddKeys(ctx context.Context, e domain.Event, keys ...domain.SealedKey) error {
 	if err := w.called("AddKeys"); err != nil {
 		return err
 	}
-	err := w.Store.AddKeys(ctx, keys...)
+	err := w.Store.AddKeys(ctx, e, keys...)
 	w.wrote("AddKeys", err)
 	return err
 }

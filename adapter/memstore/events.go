@@ -63,8 +63,8 @@ func (s *Store) Events(ctx context.Context, q port.EventQuery) (page port.EventP
 		if q.TenantID != "" && q.TenantID != e.TenantID {
 			continue
 		}
-		if len(page.Events) == q.Limit || size >= q.MaxBytes {
-			page.Next = page.Events[len(page.Events)-1].ID
+		if n := len(page.Events); n > 0 && (n >= q.Limit || size >= q.MaxBytes) {
+			page.Next = page.Events[n-1].ID
 			break
 		}
 		e.Tokens = slices.Clone(e.Tokens)

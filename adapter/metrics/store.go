@@ -176,8 +176,8 @@ func (s *store) KeyByID(ctx context.Context, id string) (domain.SealedKey, error
 	return timed(s, "key_by_id", func() (domain.SealedKey, error) { return s.Store.KeyByID(ctx, id) })
 }
 
-func (s *store) AddKeys(ctx context.Context, keys ...domain.SealedKey) error {
-	return timedOnly(s, "add_keys", func() error { return s.Store.AddKeys(ctx, keys...) })
+func (s *store) AddKeys(ctx context.Context, e domain.Event, keys ...domain.SealedKey) error {
+	return timedOnly(s, "add_keys", func() error { return s.Store.AddKeys(ctx, e, keys...) })
 }
 
 func (s *store) Reseal(ctx context.Context, before domain.SealedKey, sealed string) error {

@@ -68,10 +68,10 @@ func (mr *MockStoreMockRecorder) APIKeyByName(arg0, arg1 interface{}) *gomock.Ca
 }
 
 // AddKeys mocks base method.
-func (m *MockStore) AddKeys(arg0 context.Context, arg1 ...domain.SealedKey) error {
+func (m *MockStore) AddKeys(arg0 context.Context, arg1 domain.Event, arg2 ...domain.SealedKey) error {
 	m.ctrl.T.Helper()
-	varargs := []interface{}{arg0}
-	for _, a := range arg1 {
+	varargs := []interface{}{arg0, arg1}
+	for _, a := range arg2 {
 		varargs = append(varargs, a)
 	}
 	ret := m.ctrl.Call(m, "AddKeys", varargs...)
@@ -80,9 +80,9 @@ func (m *MockStore) AddKeys(arg0 context.Context, arg1 ...domain.SealedKey) erro
 }
 
 // AddKeys indicates an expected call of AddKeys.
-func (mr *MockStoreMockRecorder) AddKeys(arg0 interface{}, arg1 ...interface{}) *gomock.Call {
+func (mr *MockStoreMockRecorder) AddKeys(arg0, arg1 interface{}, arg2 ...interface{}) *gomock.Call {
 	mr.mock.ctrl.T.Helper()
-	varargs := append([]interface{}{arg0}, arg1...)
+	varargs := append([]interface{}{arg0, arg1}, arg2...)
 	return mr.mock.ctrl.RecordCallWithMethodType(mr.mock, "AddKeys", reflect.TypeOf((*MockStore)(nil).AddKeys), varargs...)
 }
 
@@ -1091,10 +1091,10 @@ func (m *MockKeys) EXPECT() *MockKeysMockRecorder {
 }
 
 // AddKeys mocks base method.
-func (m *MockKeys) AddKeys(arg0 context.Context, arg1 ...domain.SealedKey) error {
+func (m *MockKeys) AddKeys(arg0 context.Context, arg1 domain.Event, arg2 ...domain.SealedKey) error {
 	m.ctrl.T.Helper()
-	varargs := []interface{}{arg0}
-	for _, a := range arg1 {
+	varargs := []interface{}{arg0, arg1}
+	for _, a := range arg2 {
 		varargs = append(varargs, a)
 	}
 	ret := m.ctrl.Call(m, "AddKeys", varargs...)
@@ -1103,9 +1103,9 @@ func (m *MockKeys) AddKeys(arg0 context.Context, arg1 ...domain.SealedKey) error
 }
 
 // AddKeys indicates an expected call of AddKeys.
-func (mr *MockKeysMockRecorder) AddKeys(arg0 interface{}, arg1 ...interface{}) *gomock.Call {
+func (mr *MockKeysMockRecorder) AddKeys(arg0, arg1 interface{}, arg2 ...interface{}) *gomock.Call {
 	mr.mock.ctrl.T.Helper()
-	varargs := append([]interface{}{arg0}, arg1...)
+	varargs := append([]interface{}{arg0, arg1}, arg2...)
 	return mr.mock.ctrl.RecordCallWithMethodType(mr.mock, "AddKeys", reflect.TypeOf((*MockKeys)(nil).AddKeys), varargs...)
 }
 

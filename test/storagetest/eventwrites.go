@@ -132,6 +132,22 @@ func eventWrites() []eventWrite {
 				return change(e, s, one, nil, 1, 99)
 			},
 		},
+		{
+			name: "Keys/AddKeys", err: domain.ErrDuplicate,
+			prepare: func(*env) {},
+			write: func(e *env, s port.Store, one domain.Event) (uint64, error) {
+				return 0, s.AddKeys(e.Context(), one, tokenKey(2), fullSealedKey())
+			},
+			refused: func(e *env, s port.Store, one domain.Event) error {
+				return s.AddKeys(e.Context(), one, tokenKey(2), tokenKey(3), tokenKey(2))
+			},
+			stored: naming(),
+			state: func(e *env) any {
+				keys, err := sealedKeys(e.Context(), e.store)
+				e.must(err)
+				return keys
+			},
+		},
 	}
 }
 
@@ -156,6 +172,7 @@ func eventClauses() (all []clause) {
 func (w eventWrite) with() clause {
 	return clause{w.name + eventWith, func(e *env) {
 		w.prepare(e)
+		e.knownEvents()
 		before := w.state(e)
 		other := e.handle()
 		_, err := w.write(e, other, fullEvent(1))
@@ -171,6 +188,7 @@ func (w eventWrite) with() clause {
 func (w eventWrite) none() clause {
 	return clause{w.name + eventNone, func(e *env) {
 		w.prepare(e)
+		e.knownEvents()
 		before := w.state(e)
 		e.wantErr("a call that is refused", w.refused(e, e.store, event(1)), w.err)
 		e.wantEvents("after it")
@@ -184,6 +202,7 @@ func (w eventWrite) none() clause {
 func (w eventWrite) once() clause {
 	return clause{w.name + eventOnce, func(e *env) {
 		w.prepare(e)
+		e.knownEvents()
 		hs := e.handles(3)
 		first, err := w.write(e, hs[0], event(1))
 		e.must(err)
@@ -203,6 +222,7 @@ func (w eventWrite) once() clause {
 func (w eventWrite) concurrently() clause {
 	return clause{w.name + eventMany, func(e *env) {
 		w.prepare(e)
+		e.knownEvents()
 		hs := e.handles(3)
 		results, errs := make([]uint64, 9), make([]error, 9)
 		together(len(errs), func(i int) { results[i], errs[i] = w.write(e, hs[i%3], event(1)) })

@@ -87,8 +87,8 @@ type faulty struct {
 	keysSince         func(context.Context, uint64, int) ([]domain.SealedKey, error)
 	keysOfTenant      func(context.Context, string) ([]domain.SealedKey, error)
 	keyByID           func(context.Context, string) (domain.SealedKey, error)
-	addKey            func(context.Context, domain.SealedKey) error // one alone
-	addKeys           func(context.Context, ...domain.SealedKey) error
+	addKey            func(context.Context, domain.Event, domain.SealedKey) error // one alone
+	addKeys           func(context.Context, domain.Event, ...domain.SealedKey) error
 	reseal            func(context.Context, domain.SealedKey, string) error
 	hasData           func(context.Context) (bool, error)
 	record            func(context.Context, domain.Event) error
@@ -106,7 +106,7 @@ func newFaulty(s port.Store) *faulty {
 		application: s.Application, policy: s.Policy, deleteApplication: s.DeleteApplication, deleteTenant: s.DeleteTenant,
 		saveAPIKey: s.SaveAPIKey, apiKeyByName: s.APIKeyByName, apiKeyByHash: s.APIKeyByHash,
 		keyRevision: s.KeyRevision, keysSince: s.KeysSince, keysOfTenant: s.KeysOfTenant, keyByID: s.KeyByID,
-		addKey:  func(ctx context.Context, k domain.SealedKey) error { return s.AddKeys(ctx, k) },
+		addKey:  func(ctx context.Context, e domain.Event, k domain.SealedKey) error { return s.AddKeys(ctx, e, k) },
 		addKeys: s.AddKeys, reseal: s.Reseal, hasData: s.HasData, purge: s.Purge,
 		record: s.Record, events: s.Events, release: s.Release,
 	}
@@ -245,11 +245,11 @@ func (f *faulty) KeyByID(ctx context.Context, id string) (domain.SealedKey, erro
 	return f.keyByID(ctx, id)
 }
 
-func (f *faulty) AddKeys(ctx context.Context, keys ...domain.SealedKey) error {
+func (f *faulty) AddKeys(ctx context.Context, e domain.Event, keys ...domain.SealedKey) error {
 	if len(keys) == 1 {
-		return f.addKey(ctx, keys[0])
+		return f.addKey(ctx, e, keys[0])
 	}
-	return f.addKeys(ctx, keys...)
+	return f.addKeys(ctx, e, keys...)
 }
 
 func (f *faulty) Reseal(ctx context.Context, before domain.SealedKey, sealed string) error {

@@ -120,7 +120,9 @@ var eventMutants = []mutant{
 
 // eachWrite puts what happens in the place of every method that stores an event: within is the method on the store
 // within, with the event that it is given.
-func (f *faulty) eachWrite(happens func(ctx context.Context, e domain.Event, within func(domain.Event) error) error) {
+func (f *faulty) eachWrite(
+	happens func(ctx context.Context, e domain.Event, within func(domain.Event) error,
+) error) {
 	f.revoke = func(ctx context.Context, tenantID string, id domain.ID, r port.Revocation, e domain.Event) error {
 		return happens(ctx, e, func(e domain.Event) error { return f.within.Revoke(ctx, tenantID, id, r, e) })
 	}
@@ -135,6 +137,12 @@ func (f *faulty) eachWrite(happens func(ctx context.Context, e domain.Event, wit
 	}
 	f.keepNewest = func(ctx context.Context, s domain.Scope, keep int, r port.Revocation, e domain.Event) error {
 		return happens(ctx, e, func(e domain.Event) error { return f.within.KeepNewest(ctx, s, keep, r, e) })
+	}
+	f.addKey = func(ctx context.Context, e domain.Event, k domain.SealedKey) error {
+		return happens(ctx, e, func(e domain.Event) error { return f.within.AddKeys(ctx, e, k) })
+	}
+	f.addKeys = func(ctx context.Context, e domain.Event, keys ...domain.SealedKey) error {
+		return happens(ctx, e, func(e domain.Event) error { return f.within.AddKeys(ctx, e, keys...) })
 	}
 	f.swap = func(ctx context.Context, before, after domain.RefreshToken, now time.Time, e domain.Event) error {
 		return happens(ctx, e, func(e domain.Event) error { return f.within.Swap(ctx, before, after, now, e) })

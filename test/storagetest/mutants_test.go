@@ -122,7 +122,7 @@ var promiseMutants = []mutant{
 		clause: "Store/Ready/is nil on a store that is ready, and writes nothing",
 		fault:  "Ready writes a row to see whether it can",
 		inject: func(f *faulty) {
-			f.ready = func(ctx context.Context) error { return f.within.AddKeys(ctx, tokenKey(1)) }
+			f.ready = func(ctx context.Context) error { return f.within.AddKeys(ctx, NewEvent(), tokenKey(1)) }
 		},
 	},
 	{
@@ -3193,9 +3193,9 @@ var keyMutants = []mutant{
 		clause: "Keys/AddKeys/keeps every field",
 		fault:  "a retired key serves on",
 		inject: func(f *faulty) {
-			f.addKey = func(ctx context.Context, k domain.SealedKey) error {
+			f.addKey = func(ctx context.Context, e domain.Event, k domain.SealedKey) error {
 				k.RetiredAt = time.Time{}
-				return f.within.AddKeys(ctx, k)
+				return f.within.AddKeys(ctx, e, k)
 			}
 		},
 	},
@@ -3208,8 +3208,8 @@ var keyMutants = []mutant{
 		clause: "Keys/AddKeys/a taken id is a duplicate, and writes nothing",
 		fault:  "two keys have one id",
 		inject: func(f *faulty) {
-			f.addKey = func(ctx context.Context, k domain.SealedKey) error {
-				return instead(f.within.AddKeys(ctx, k), domain.ErrDuplicate)
+			f.addKey = func(ctx context.Context, e domain.Event, k domain.SealedKey) error {
+				return instead(f.within.AddKeys(ctx, e, k), domain.ErrDuplicate)
 			}
 		},
 	},
@@ -3217,11 +3217,11 @@ var keyMutants = []mutant{
 		clause: "Keys/AddKeys/each part of the name tells keys apart, and having no id does not clash",
 		fault:  "no id is an id",
 		inject: func(f *faulty) {
-			f.addKey = func(ctx context.Context, k domain.SealedKey) error {
+			f.addKey = func(ctx context.Context, e domain.Event, k domain.SealedKey) error {
 				if k.ID == "" {
 					k.ID = "none"
 				}
-				return f.within.AddKeys(ctx, k)
+				return f.within.AddKeys(ctx, e, k)
 			}
 		},
 	},
@@ -3229,9 +3229,9 @@ var keyMutants = []mutant{
 		clause: "Keys/AddKeys/each part of the name tells keys apart, and having no id does not clash",
 		fault:  "a key's name is without its tenant",
 		inject: func(f *faulty) {
-			f.addKey = func(ctx context.Context, k domain.SealedKey) error {
+			f.addKey = func(ctx context.Context, e domain.Event, k domain.SealedKey) error {
 				k.TenantID = ""
-				return f.within.AddKeys(ctx, k)
+				return f.within.AddKeys(ctx, e, k)
 			}
 		},
 	},
@@ -3265,8 +3265,8 @@ var keyMutants = []mutant{
 		fault:  "a duplicate takes a revision",
 		inject: func(f *faulty) {
 			var wasted atomic.Uint64
-			f.addKey = func(ctx context.Context, k domain.SealedKey) error {
-				err := f.within.AddKeys(ctx, k)
+			f.addKey = func(ctx context.Context, e domain.Event, k domain.SealedKey) error {
+				err := f.within.AddKeys(ctx, e, k)
 				if errors.Is(err, domain.ErrDuplicate) {
 					wasted.Add(1)
 				}
@@ -3282,9 +3282,9 @@ var keyMutants = []mutant{
 		clause: "Keys/AddKeys/of several, one of which is a duplicate, writes none",
 		fault:  "keys are added one after another",
 		inject: func(f *faulty) {
-			f.addKeys = func(ctx context.Context, keys ...domain.SealedKey) error {
+			f.addKeys = func(ctx context.Context, e domain.Event, keys ...domain.SealedKey) error {
 				for _, k := range keys {
-					if err := f.within.AddKeys(ctx, k); err != nil {
+					if err := f.within.AddKeys(ctx, NewEvent(), k); err != nil {
 						return err
 					}
 				}
@@ -3389,13 +3389,13 @@ func numberOutside(f *faulty, meanwhile func()) {
 	var mu sync.Mutex
 	var drawn uint64
 	numbers := map[uint32]uint64{}
-	f.addKey = func(ctx context.Context, k domain.SealedKey) error {
+	f.addKey = func(ctx context.Context, e domain.Event, k domain.SealedKey) error {
 		mu.Lock()
 		drawn++
 		numbers[k.Number] = drawn
 		mu.Unlock()
 		meanwhile()
-		return f.within.AddKeys(ctx, k)
+		return f.within.AddKeys(ctx, e, k)
 	}
 	f.keysSince = func(ctx context.Context, since uint64, limit int) ([]domain.SealedKey, error) {
 		keys, err := sealedKeys(ctx, f.within)
@@ -3412,8 +3412,8 @@ func numberOutside(f *faulty, meanwhile func()) {
 
 // overwriteKeys: a key under a taken name takes its place.
 func overwriteKeys(f *faulty) {
-	f.addKey = func(ctx context.Context, k domain.SealedKey) error {
-		err := f.within.AddKeys(ctx, k)
+	f.addKey = func(ctx context.Context, e domain.Event, k domain.SealedKey) error {
+		err := f.within.AddKeys(ctx, e, k)
 		if !errors.Is(err, domain.ErrDuplicate) {
 			return err
 		}

@@ -37,8 +37,8 @@ var promises = []clause{
 		e.shop(domain.Settings{})
 		stored := e.issue(token(1))[0]
 		key := tokenKey(1)
-		e.must(e.store.AddKeys(e.Context(), key))
-		e.must(e.store.AddKeys(e.Context(), fullSealedKey()))
+		e.must(e.store.AddKeys(e.Context(), NewEvent(), key))
+		e.must(e.store.AddKeys(e.Context(), NewEvent(), fullSealedKey()))
 		e.must(e.store.SaveAPIKey(e.Context(), domain.APIKey{Name: "backend", Hash: "hash"}))
 		ctx, cancel := context.WithCancel(e.Context())
 		cancel()
@@ -165,7 +165,7 @@ var promises = []clause{
 		hs := e.handles(2)
 		for i := range 4 {
 			k := tokenKey(uint32(i + 1))
-			e.must(hs[i%2].AddKeys(e.Context(), k))
+			e.must(hs[i%2].AddKeys(e.Context(), NewEvent(), k))
 			e.must(hs[i%2].Reseal(e.Context(), k, "sealed anew"))
 			for _, h := range hs {
 				keys, err := sealedKeys(e.Context(), h)
@@ -262,7 +262,7 @@ var promises = []clause{
 		e.must(e.store.SaveAPIKey(e.Context(), domain.APIKey{Name: "backend", Hash: "hash"}))
 		k, err := e.store.APIKeyByName(e.Context(), "backend")
 		e.must(err)
-		e.must(e.store.AddKeys(e.Context(), domain.SealedKey{Kind: domain.KeyToken, Number: 1}))
+		e.must(e.store.AddKeys(e.Context(), NewEvent(), domain.SealedKey{Kind: domain.KeyToken, Number: 1}))
 		keys, err := sealedKeys(e.Context(), e.store)
 		e.must(err)
 		for name, at := range map[string]time.Time{
@@ -392,7 +392,7 @@ func everyCall(ctx context.Context, s port.Store, t domain.RefreshToken, key dom
 		"DeleteApplication": s.DeleteApplication(ctx, "acme", "shop", t0),
 		"DeleteTenant":      s.DeleteTenant(ctx, "acme", t0),
 		"SaveAPIKey":        s.SaveAPIKey(ctx, domain.APIKey{Name: "backend", Hash: "hash"}),
-		"AddKeys":           s.AddKeys(ctx, tokenKey(99)),
+		"AddKeys":           s.AddKeys(ctx, event(98), tokenKey(99)),
 		"Reseal":            s.Reseal(ctx, key, "sealed anew"),
 		"Record":            s.Record(ctx, event(99)),
 		"Release":           s.Release(ctx, port.JobPurge, "one"),

@@ -81,6 +81,7 @@ type env struct {
 	tb
 	store  port.Store
 	handle func() port.Store // opens one more
+	known  map[domain.ID]bool
 }
 
 func newEnv(t tb, open func() port.Store) *env {

@@ -93,6 +93,7 @@ var swapping = []clause{
 	{useStores, func(e *env) {
 		e.shop(domain.Settings{})
 		before := e.issue(livingToken())[0]
+		e.knownEvents()
 		want := before
 		for _, expiry := range []time.Duration{48 * time.Hour, time.Hour} {
 			want.LastUsedAt, want.ExpiresAt = want.LastUsedAt.Add(time.Hour+tick), t0.Add(expiry)
