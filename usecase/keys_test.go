@@ -215,7 +215,7 @@ func TestAFirstStartThatIsOvertakenByAnotherSucceeds(t *testing.T) {
 func TestAFirstStartThatBrokeOffGoesOn(t *testing.T) {
 	w := emptyWorld(t)
 	c := w.keysConfig()
-	c.Random = io.LimitReader(w.random, 20) // enough for the check value
+	c.Random = io.LimitReader(w.random, 30) // enough for the check value and its event
 	if _, err := usecase.OpenKeys(t.Context(), c); !errors.Is(err, io.ErrUnexpectedEOF) {
 		t.Fatalf("error = %v, want that the randomness ended", err)
 	}

@@ -122,7 +122,7 @@ var eventMutants = []mutant{
 // within, with the event that it is given.
 func (f *faulty) eachWrite(
 	happens func(ctx context.Context, e domain.Event, within func(domain.Event) error,
-) error) {
+	) error) {
 	f.revoke = func(ctx context.Context, tenantID string, id domain.ID, r port.Revocation, e domain.Event) error {
 		return happens(ctx, e, func(e domain.Event) error { return f.within.Revoke(ctx, tenantID, id, r, e) })
 	}
@@ -175,6 +175,10 @@ func (f *faulty) hide() (hidden func(domain.Event) domain.Event) {
 // eventWriteMutants are stores that are wrong about the events of all their methods.
 func eventWriteMutants() (all []mutant) {
 	for _, w := range eventWrites() {
+		afterwards := eventWith // where the store adds to the event
+		if sameState(w.stored(event(1)), event(1)) {
+			afterwards = eventOnce
+		}
 		all = append(all,
 			mutant{
 				clause: w.name + eventWith,
@@ -200,7 +204,7 @@ func eventWriteMutants() (all []mutant) {
 				},
 			},
 			mutant{
-				clause: w.name + eventWith,
+				clause: w.name + afterwards,
 				fault:  w.name + ": the event is recorded by itself afterwards",
 				inject: func(f *faulty) {
 					hidden := f.hide()
