@@ -211,8 +211,8 @@ func (t RefreshToken) contentBeside(u RefreshToken) map[string]any {
 		return json.RawMessage(o)
 	}
 	d, v := t.MetaData.Device, u.MetaData.Device
-	add("roles", slices.Equal(t.Roles, u.Roles), t.Roles)
-	add("scopes", slices.Equal(t.Scopes, u.Scopes), t.Scopes)
+	add("roles", slices.Equal(t.Roles, u.Roles), append([]string{}, t.Roles...)) // never null
+	add("scopes", slices.Equal(t.Scopes, u.Scopes), append([]string{}, t.Scopes...))
 	add("claims", t.Claims == u.Claims, object(t.Claims))
 	add("metaData.device.name", d.Name == v.Name, d.Name)
 	add("metaData.device.type", d.Type == v.Type, d.Type)

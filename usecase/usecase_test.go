@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
 
 	"github.com/refreshd/refreshd/adapter/jwxsigner"
 	"github.com/refreshd/refreshd/adapter/memstore"
@@ -570,4 +571,30 @@ func (p *probe) JWKS(keys []domain.SigningKey) ([]byte, error) {
 // byBackend is where the requests of these tests come from.
 var byBackend = domain.Origin{
 	Actor: domain.Actor{Kind: domain.ActorAPIKey, Name: "backend", Address: "192.0.2.1"}, RequestID: "request-1",
+}
+
+// events are all that are stored, from the lowest id to the highest.
+func (w *world) events(t *testing.T) []domain.Event {
+	t.Helper()
+	page, err := w.store.Events(t.Context(), port.EventQuery{Limit: 1000, MaxBytes: 1 << 30})
+	must(t, err)
+	slices.Reverse(page.Events)
+	return page.Events
+}
+
+// wantEvents compares events but for their ids, which must differ and have the time of the event.
+func wantEvents(t *testing.T, got []domain.Event, want ...domain.Event) {
+	t.Helper()
+	ids := make(map[domain.ID]bool)
+	for i, e := range got {
+		made, ok := e.ID.Time()
+		if !ok || ids[e.ID] || !made.Equal(e.At.Truncate(time.Millisecond)) {
+			t.Errorf("event %d has the id %s, made at %s, want a new one of %s", i, e.ID, made, e.At)
+		}
+		ids[e.ID] = true
+		got[i].ID = domain.ID{}
+	}
+	if d := cmp.Diff(want, got, cmpopts.EquateEmpty()); d != "" {
+		t.Errorf("events: (-want +got)\n%s", d)
+	}
 }

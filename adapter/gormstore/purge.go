@@ -14,7 +14,7 @@ import (
 	"github.com/refreshd/refreshd/port"
 )
 
-// The janitor walks the primary keys of refresh tokens, marks and tenants, and keeps in the table jobs who walks and how far.
+// The janitor walks the primary keys of refresh tokens, marks, tenants and events, and keeps in the table jobs who walks and how far.
 // A step is one short transaction. It takes the row of that table first, so steps happen one after another whatever the lease
 // says, and what a step deletes commits together with where it has got to.
 //
@@ -52,6 +52,7 @@ const (
 	stageTokens = iota
 	stageMarks
 	stageTenants
+	stageEvents
 )
 
 // position is where a pass has got to, as the cursor of the job has it. The zero value, for which the cursor is empty,
@@ -131,6 +132,10 @@ SELECT application_id, user_id FROM marks WHERE tenant_id = $1 ORDER BY applicat
 	purgeMarksOfTenant = `DELETE FROM marks WHERE tenant_id = $1 AND (application_id, user_id) <= ($2, $3)`
 
 	purgeTenant = `DELETE FROM tenants WHERE id = $1`
+
+	nextEvents = `SELECT id FROM events WHERE id > $1 AND id < $2 ORDER BY id LIMIT $3`
+
+	deleteEvents = `DELETE FROM events WHERE id > $1 AND id <= $2`
 )
 
 // Purge implements port.Janitor.
@@ -168,8 +173,10 @@ func (s *Store) purge(tx *gorm.DB, step port.PurgeStep) (done port.Purged, err e
 		err = s.purgeTokens(tx, step, &at, &done)
 	case stageMarks:
 		err = purgeSomeMarks(tx, step, &at, &done)
-	default:
+	case stageTenants:
 		err = purgeOneTenant(tx, step, &at, &done)
+	default:
+		err = purgeEvents(tx, step, &at, &done)
 	}
 	if err != nil {
 		return port.Purged{}, err
@@ -275,7 +282,9 @@ func purgeOneTenant(tx *gorm.DB, step port.PurgeStep, at *position, done *port.P
 		return err
 	}
 	if found == "" {
-		done.Done = seen < step.Limit
+		if seen < step.Limit {
+			*at = position{Stage: stageEvents}
+		}
 		return nil
 	}
 	locked := tx.Exec(lockDeletedTenant, found, micros(step.Before))
@@ -300,4 +309,26 @@ func purgeOneTenant(tx *gorm.DB, step port.PurgeStep, at *position, done *port.P
 	}
 	done.Tenants = 1
 	return tx.Exec(purgeTenant, found).Error
+}
+
+// purgeEvents walks on from where the last step ended, and not from the lowest id: there PostgreSQL would read past all
+// that the pass has deleted, until a vacuum.
+func purgeEvents(tx *gorm.DB, step port.PurgeStep, at *position, done *port.Purged) error {
+	from, err := at.after()
+	if err != nil {
+		return err
+	}
+	var last []byte
+	if err := queryRows(tx.Raw(nextEvents, from[:], step.EventsBefore[:], step.Limit), func(rows *sql.Rows) error {
+		done.Events++
+		return rows.Scan(&last)
+	}); err != nil {
+		return err
+	}
+	done.Done = done.Events < step.Limit
+	if done.Events == 0 {
+		return nil
+	}
+	at.ID = hex.EncodeToString(last)
+	return tx.Exec(deleteEvents, from[:], last).Error
 }
