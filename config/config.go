@@ -71,6 +71,8 @@ type Config struct {
 	// long a dead refresh token stays; minutes at least.
 	PurgeInterval time.Duration
 	PurgeAfter    time.Duration
+	// AuditRetention is how long events are kept.
+	AuditRetention time.Duration
 
 	LogFormat LogFormat
 	LogLevel  slog.Level

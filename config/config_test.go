@@ -79,6 +79,7 @@ func TestDefaultsAreTheDocumentedOnes(t *testing.T) {
 		RateLimits:      config.RateLimits{Address: 100, APIKey: 2000, RefreshToken: 5},
 		PurgeInterval:   time.Hour,
 		PurgeAfter:      24 * time.Hour,
+		AuditRetention:  2160 * time.Hour,
 		LogFormat:       config.LogAuto,
 		LogLevel:        slog.LevelInfo,
 		ShutdownTimeout: 15 * time.Second,
@@ -103,6 +104,7 @@ func TestEverySourceSetsEverySetting(t *testing.T) {
 		RateLimits:        config.RateLimits{Address: 7, APIKey: 0, RefreshToken: 1_000_000},
 		PurgeInterval:     10 * time.Minute,
 		PurgeAfter:        48 * time.Hour,
+		AuditRetention:    time.Hour,
 		Restored:          true,
 		LogFormat:         config.LogJSON,
 		LogLevel:          slog.LevelWarn,
@@ -129,6 +131,7 @@ rate_limit_api_key: 0
 rate_limit_refresh_token: "1000000"
 purge_interval: 10m
 purge_after: 48h
+audit_retention: 1h
 restored: true
 log_format: json
 log_level: warn
@@ -148,7 +151,8 @@ shutdown_timeout: 90s
 			"REFRESHD_CORS_ORIGINS=https://app.example.com, http://localhost:5173",
 			"REFRESHD_TRUSTED_PROXIES=10.0.0.0/8,::ffff:192.0.2.7,2001:db8::/32",
 			"REFRESHD_RATE_LIMIT_ADDRESS=7", "REFRESHD_RATE_LIMIT_API_KEY=0", "REFRESHD_RATE_LIMIT_REFRESH_TOKEN=1000000",
-			"REFRESHD_PURGE_INTERVAL=600s", "REFRESHD_PURGE_AFTER=48h", "REFRESHD_RESTORED=true",
+			"REFRESHD_PURGE_INTERVAL=600s", "REFRESHD_PURGE_AFTER=48h", "REFRESHD_AUDIT_RETENTION=60m",
+			"REFRESHD_RESTORED=true",
 			"REFRESHD_LOG_FORMAT=json", "REFRESHD_LOG_LEVEL=warn", "REFRESHD_SHUTDOWN_DELAY=5s", "REFRESHD_SHUTDOWN_TIMEOUT=1m30s",
 		}, keys...)},
 		"flags": {args: []string{
@@ -158,7 +162,7 @@ shutdown_timeout: 90s
 			"--cors-origins=https://app.example.com,http://localhost:5173",
 			"--trusted-proxies=10.0.0.0/8,192.0.2.7,2001:db8::/32",
 			"--rate-limit-address=7", "--rate-limit-api-key", "0", "--rate-limit-refresh-token=1000000",
-			"--purge-interval=10m", "--purge-after=48h0m", "--restored=true",
+			"--purge-interval=10m", "--purge-after=48h0m", "--audit-retention=1h", "--restored=true",
 			"--log-format=json", "--log-level=warn", "--shutdown-delay=5s", "--shutdown-timeout=90s",
 		}, environ: append([]string{database}, keys...)},
 	}
@@ -295,7 +299,8 @@ var someValues = map[string]string{
 	"REFRESHD_PUBLIC_URL":     "https://auth.example.com", "REFRESHD_CORS_ORIGINS": "https://app.example.com",
 	"REFRESHD_TRUSTED_PROXIES": "10.0.0.0/8", "REFRESHD_RATE_LIMIT_ADDRESS": "7", "REFRESHD_RATE_LIMIT_API_KEY": "8",
 	"REFRESHD_RATE_LIMIT_REFRESH_TOKEN": "9", "REFRESHD_PURGE_INTERVAL": "10m", "REFRESHD_PURGE_AFTER": "48h",
-	"REFRESHD_RESTORED": "true", "REFRESHD_LOG_FORMAT": "json", "REFRESHD_LOG_LEVEL": "warn",
+	"REFRESHD_AUDIT_RETENTION": "1h",
+	"REFRESHD_RESTORED":        "true", "REFRESHD_LOG_FORMAT": "json", "REFRESHD_LOG_LEVEL": "warn",
 	"REFRESHD_SHUTDOWN_DELAY": "5s", "REFRESHD_SHUTDOWN_TIMEOUT": "90s",
 }
 
@@ -478,6 +483,7 @@ func TestBadValuesAreRefused(t *testing.T) {
 		"RATE_LIMIT_REFRESH_TOKEN": {"", "-1", "1000001"},
 		"PURGE_INTERVAL":           {"", "1", "-1h", "999ms", "169h", "daily"},
 		"PURGE_AFTER":              {"", "24", "0s", "-24h", "4m59s", "8761h", "later"},
+		"AUDIT_RETENTION":          {"", "90", "0s", "-1h", "59m59s", "87601h", "never"},
 		"RESTORED":                 {"", "1", "yes", "TRUE"},
 		"LOG_FORMAT":               {"", "xml", "JSON"},
 		"LOG_LEVEL":                {"", "trace", "INFO", "info+1"},

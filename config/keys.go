@@ -180,6 +180,14 @@ var settings = withFileForms([]setting{
 		},
 	},
 	{
+		name: "audit_retention", def: "2160h",
+		help: "how long the events of the audit trail are kept, 1h to 87600h: who changed or revoked what",
+		parse: func(c *draft, text string) (err error) {
+			c.AuditRetention, err = parseAuditRetention(text)
+			return err
+		},
+	},
+	{
 		name: "restored", def: "false", truth: true,
 		help: "true after a restore from a backup: token strings of a later generation than the stored one are exchanged, with a warning in the log; false: refused",
 		parse: func(c *draft, text string) (err error) {

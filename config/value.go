@@ -174,6 +174,14 @@ func parsePurgeAfter(text string) (time.Duration, error) {
 	return d, nil
 }
 
+func parseAuditRetention(text string) (time.Duration, error) {
+	d, err := time.ParseDuration(text)
+	if err != nil || d < time.Hour || d > 10*365*24*time.Hour {
+		return 0, errors.New("is not a duration of 1h to 87600h, with its unit, e.g. 2160h")
+	}
+	return d, nil
+}
+
 type choice[T any] struct {
 	name  string
 	value T

@@ -97,6 +97,8 @@ type Decision struct {
 	After RefreshToken
 	// Write reports that After differs from what is stored, and must be durable before anything is answered.
 	Write bool
+	// Event is how the audit trail reports the write; empty if it moves nothing but the last use and the expiry.
+	Event EventKind
 	// AnsweredAt is the instant of the answer, from which the access token's life counts.
 	AnsweredAt time.Time
 	// AddressChanged reports that a retry with the string before the current one came from another client address than the
@@ -137,7 +139,9 @@ func (s Snapshot) decide(c Call) Decision {
 		return s.refuse(RefusedInactive, nil)
 	case c.Generation > t.Generation && c.Restored && c.Generation < MaxGeneration:
 		t.Generation = c.Generation
-		return s.answer(Rotated, t.Rotated(p, c.Now, c.ClientAddress), c.Now)
+		d := s.answer(Rotated, t.Rotated(p, c.Now, c.ClientAddress), c.Now)
+		d.Event = TokenRestored
+		return d
 	case c.Generation > t.Generation:
 		return s.refuse(RefusedInvalid, ErrAhead)
 
@@ -149,10 +153,14 @@ func (s Snapshot) decide(c Call) Decision {
 	case current:
 		return s.answer(Rotated, t.Rotated(p, c.Now, c.ClientAddress), c.Now)
 	case before && t.recoverable(p):
-		return s.answer(Recovered, t.recovered(p, c.Now).used(p, c.Now), c.Now)
+		d := s.answer(Recovered, t.recovered(p, c.Now).used(p, c.Now), c.Now)
+		if t.RecoveredAt.IsZero() {
+			d.Event = TokenRecovered
+		}
+		return d
 	case p.RevokeOnReplay:
 		t.RevokedAt, t.RevokedReason = c.Now, RevokedByReplay
-		return Decision{Outcome: RefusedReplayed, After: t, Write: true}
+		return Decision{Outcome: RefusedReplayed, After: t, Write: true, Event: TokenReplayed}
 	default:
 		return s.refuse(RefusedReplayed, nil)
 	}

@@ -3,6 +3,8 @@ package port
 import (
 	"context"
 	"time"
+
+	"github.com/refreshd/refreshd/domain"
 )
 
 // Janitor deletes what is dead, a little at a time: in passes over everything that is stored, each of which is many calls of
@@ -37,6 +39,8 @@ type Janitor interface {
 	// s.Before; then each tenant that was deleted at or before it and has no refresh token stored, after all of its marks: it
 	// begins at epoch 0 if it is created again.
 	//
+	// Then it deletes, in steps of no more than s.Limit, the events whose id is below s.EventsBefore.
+	//
 	// s.Before must lie so far back that no call is still under way which began before it, minutes at least.
 	Purge(ctx context.Context, s PurgeStep) (Purged, error)
 }
@@ -48,8 +52,10 @@ type PurgeStep struct {
 	LeaseUntil  time.Time
 	EndedBefore time.Time // zero to begin a pass whenever the last one ended
 	Before      time.Time
-	MayDiffer   time.Duration // how far apart clocks may be; [domain.ClocksMayDiffer] but where Now is made up
-	Limit       int           // at least 1
+	// EventsBefore is above the ids of the events that are deleted; zero for none.
+	EventsBefore domain.ID
+	MayDiffer    time.Duration // how far apart clocks may be; [domain.ClocksMayDiffer] but where Now is made up
+	Limit        int           // at least 1
 }
 
 // Purged is what a step did.
@@ -58,5 +64,6 @@ type Purged struct {
 	Deleted  int  // refresh tokens, of those
 	Marks    int  // that were deleted
 	Tenants  int  // whose last trace was deleted
+	Events   int  // that were deleted
 	Done     bool // the pass is at its end; the next step begins another
 }

@@ -26,11 +26,16 @@ type Keys interface {
 	// KeyByID returns the key of that id, which is not empty; ErrNotFound if there is none.
 	KeyByID(ctx context.Context, id string) (domain.SealedKey, error)
 
-	// AddKeys stores these keys in one step, all or none, each under the next revision; which revision they came with
-	// does not matter. ErrDuplicate, with nothing written, if for one of them there is a key of its kind, tenant,
+	// AddKeys stores these keys, at least one, in one step, all or none, each under the next revision; which revision
+	// they came with does not matter. The event is stored with them. ErrDuplicate, with nothing written, if for one of them there is a key of its kind, tenant,
 	// algorithm and number, or (where it has one) of its id.
-	AddKeys(ctx context.Context, keys ...domain.SealedKey) error
+	AddKeys(ctx context.Context, e domain.Event, keys ...domain.SealedKey) error
 	// Reseal replaces the ciphertext of the key that before names with sealed, in one step, if it still is before.Sealed; else
 	// it returns ErrConflict, with nothing written. The key takes the next revision.
 	Reseal(ctx context.Context, before domain.SealedKey, sealed string) error
+
+	// HasData reports whether the store holds anything at all besides sealed keys: a tenant, an API key, a refresh
+	// token. A store with data and without the check value of its master key has lost something, and must not be
+	// written to.
+	HasData(ctx context.Context) (bool, error)
 }

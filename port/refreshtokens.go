@@ -56,11 +56,15 @@ type RefreshTokens interface {
 	// moment, dead or alive. It returns ErrNotFound if there is no such record.
 	Snapshot(ctx context.Context, id domain.ID) (domain.Snapshot, error)
 
-	// Swap stores after in the place of before, in one step, if the record still has before's Generation, RecoveredAt
-	// and RecoveryPaidUntil, and is alive at now; else it writes nothing and returns ErrConflict. Stored are Generation,
-	// RotatedAt, LastUsedAt, ExpiresAt, RecoveredAt, RecoveryPaidUntil, RevokedAt, RevokedReason and
-	// MetaData.ClientAddress, and nothing else.
-	Swap(ctx context.Context, before, after domain.RefreshToken, now time.Time) error
+	// Use stores after's LastUsedAt and ExpiresAt, and nothing else, in one step, if the record still has before's
+	// Generation, RecoveredAt and RecoveryPaidUntil, and is alive at now; else it writes nothing and returns
+	// ErrConflict.
+	Use(ctx context.Context, before, after domain.RefreshToken, now time.Time) error
+
+	// Swap stores after in the place of before under the conditions of Use. Stored are Generation, RotatedAt,
+	// LastUsedAt, ExpiresAt, RecoveredAt, RecoveryPaidUntil, RevokedAt, RevokedReason and MetaData.ClientAddress, and
+	// nothing else. The event names the refresh token.
+	Swap(ctx context.Context, before, after domain.RefreshToken, now time.Time, e domain.Event) error
 
 	// Find returns the refresh token of that tenant and id, active or ended, with the mark that ended it. ErrNotFound if
 	// it is unknown, purged, or another tenant's. Whether it is active is for the caller to decide, by
@@ -96,10 +100,10 @@ type RefreshTokens interface {
 	// Change stores, of each change's After, Roles, Scopes, Claims, MetaData.Device and MetaData.Data, and nothing else,
 	// in one step, if each of the refresh tokens named by Before.ID is of that tenant, still has what Before has of
 	// these five, and is alive at now. Else it writes nothing and returns ErrConflict; also if two changes name one
-	// refresh token. No changes are no call.
+	// refresh token. No changes are no call. The event names the refresh tokens.
 	//
 	// It serves for a thousand changes, and does not disturb an exchange that happens meanwhile: both are stored.
-	Change(ctx context.Context, tenantID string, changes []domain.Change, now time.Time) error
+	Change(ctx context.Context, tenantID string, changes []domain.Change, now time.Time, e domain.Event) error
 }
 
 // ListQuery selects refresh tokens of a tenant, and bounds a page of them.

@@ -12,7 +12,8 @@ import (
 // be dead where it is an issue.
 type Revocations interface {
 	// Revoke revokes the refresh token of that tenant and id if it is alive at r.At, else it returns ErrNotFound.
-	Revoke(ctx context.Context, tenantID string, id domain.ID, r Revocation) error
+	// The event names it.
+	Revoke(ctx context.Context, tenantID string, id domain.ID, r Revocation, e domain.Event) error
 
 	// RevokeScope revokes every refresh token in the scope that was stored before, and none that is stored later, in a number
 	// of writes that does not depend on how many there are: the tenant's epoch grows by one, and the scope's mark takes the new
@@ -24,19 +25,23 @@ type Revocations interface {
 	// is not within the scope and alive at r.At, nothing is written and ErrNotFound returned.
 	//
 	// It returns ErrNotFound, with nothing written, if the tenant does not exist or the scope names an application that does
-	// not. A user needs no existence. Revocations of one tenant happen one after another.
-	RevokeScope(ctx context.Context, s domain.Scope, except domain.ID, r Revocation) (epoch uint64, err error)
+	// not. A user needs no existence. Revocations of one tenant happen one after another. The event has the new epoch as
+	// its version, and names no refresh tokens.
+	RevokeScope(
+		ctx context.Context, s domain.Scope, except domain.ID, r Revocation, e domain.Event,
+	) (epoch uint64, err error)
 
 	// KeepNewest revokes, of the refresh tokens within the scope that are alive at r.At, all but the keep (at least 1)
 	// with the highest (Ordinal, ID). A scope of a user in an application is all that it has to serve. When several
 	// calls run at once, and each began after its own Insert returned, at most keep are alive when all have returned,
-	// and no token that is among the keep highest of all was revoked.
+	// and no token that is among the keep highest of all was revoked. The event names those that the call revoked; it is
+	// stored only if there are some.
 	//
 	// It may also set to 0 the Ordinal of refresh tokens within the scope that have ended for good and are not revoked
 	// themselves, so that a store need not read them at each login: those below the epoch of a mark that covers them, and
 	// those that expired at least twice [domain.ClocksMayDiffer] before r.At. They then count as 0 in what Insert sets. No
 	// other loses its Ordinal, above all none that a process whose clock is behind could still exchange.
-	KeepNewest(ctx context.Context, s domain.Scope, keep int, r Revocation) error
+	KeepNewest(ctx context.Context, s domain.Scope, keep int, r Revocation, e domain.Event) error
 }
 
 // Revocation is when and why.

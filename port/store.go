@@ -18,7 +18,9 @@ type Store interface {
 	Applications
 	APIKeys
 	Keys
+	Events
 	Janitor
+	Jobs
 
 	// Ready returns nil if the store answers, lets this process write, and has a schema that this program can work on;
 	// else an error that says which of these fails and what to do about it, fit for an operator. It writes nothing.

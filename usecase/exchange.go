@@ -35,6 +35,7 @@ type ExchangeInput struct {
 	Authenticated  bool   // an API key with the permission came along, and serves TenantID
 	Binding        string // what the caller proved; empty for nothing
 	ClientAddress  string
+	RequestID      string
 	// Limit, if set, is called before the store is, and only if the token string is genuine. Its error is Do's as it
 	// is: nothing was decided. authenticated is Authenticated.
 	Limit func(t domain.PresentedToken, authenticated bool) error
@@ -126,7 +127,7 @@ func (x *Exchange) exchange(ctx context.Context, presented domain.PresentedToken
 			token, policy, err = x.Tokens.Advance(ctx, presented.ID, call)
 			continue
 		case decision.Write:
-			err = x.Tokens.Swap(ctx, snapshot.Token, decision.After, call.Now)
+			err = x.write(ctx, snapshot.Token, decision, call, in.RequestID)
 		}
 		if err == nil {
 			out, err := x.answer(ctx, decision, snapshot.Policy, call)
@@ -138,6 +139,20 @@ func (x *Exchange) exchange(ctx context.Context, presented domain.PresentedToken
 		return Exchanged{}, fault("exchange", err)
 	}
 	return x.answer(ctx, domain.Decision{Outcome: domain.Rotated, After: token, AnsweredAt: token.RotatedAt}, policy, call)
+}
+
+// write stores what was decided on before.
+func (x *Exchange) write(
+	ctx context.Context, before domain.RefreshToken, d domain.Decision, c domain.Call, requestID string,
+) error {
+	if d.Event == "" {
+		return x.Tokens.Use(ctx, before, d.After, c.Now)
+	}
+	event, err := domain.ExchangeEvent(d, before, c, requestID, x.Minter.Keys.Random)
+	if err != nil {
+		return err
+	}
+	return x.Tokens.Swap(ctx, before, d.After, c.Now, event)
 }
 
 // fits reports whether an old access token, if there is one, is of the same session. One that cannot be verified is

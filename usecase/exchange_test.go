@@ -17,6 +17,7 @@ import (
 	"github.com/refreshd/refreshd/domain"
 	"github.com/refreshd/refreshd/port"
 	"github.com/refreshd/refreshd/port/portmock"
+	"github.com/refreshd/refreshd/test/storagetest"
 	"github.com/refreshd/refreshd/usecase"
 )
 
@@ -343,10 +344,10 @@ func TestAnExchangeGivesUpWhenOthersAreAlwaysFaster(t *testing.T) {
 		name          string
 		applicationID string
 		advances      int // conflicts
-		swaps         int
+		uses          int
 	}{
 		{"at rotating", "shop", 6, 0},
-		{"at swapping", "reusable", 1, 5},
+		{"at using", "reusable", 1, 5},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			issued := w.issued(t, tc.applicationID)
@@ -356,7 +357,8 @@ func TestAnExchangeGivesUpWhenOthersAreAlwaysFaster(t *testing.T) {
 			tokens.EXPECT().Advance(gomock.Any(), issued.RefreshToken.ID, gomock.Any()).
 				Return(domain.RefreshToken{}, domain.Policy{}, domain.ErrConflict).Times(tc.advances)
 			tokens.EXPECT().Snapshot(gomock.Any(), issued.RefreshToken.ID).Return(snapshot, nil).Times(5)
-			tokens.EXPECT().Swap(gomock.Any(), gomock.Any(), gomock.Any(), gomock.Any()).Return(domain.ErrConflict).Times(tc.swaps)
+			tokens.EXPECT().Use(gomock.Any(), gomock.Any(), gomock.Any(), gomock.Any()).
+				Return(domain.ErrConflict).Times(tc.uses)
 			x := *w.exchange
 			x.Tokens = tokens
 			out, err := x.Do(t.Context(), usecase.ExchangeInput{TokenString: issued.TokenString})
@@ -642,7 +644,7 @@ func (w *world) restored(t *testing.T) *world {
 	r := &world{clock: w.clock, random: w.random, store: memstore.New(), master: w.master}
 	r.probe = &probe{Store: r.store, Signer: w.probe.Signer}
 	for _, k := range w.sealed(t) {
-		must(t, r.store.AddKeys(t.Context(), k))
+		must(t, r.store.AddKeys(t.Context(), storagetest.NewEvent(), k))
 	}
 	must(t, r.store.SaveTenant(t.Context(), domain.Tenant{ID: "acme", Name: "Acme"}))
 	r.application(t, "acme", "shop", domain.Settings{})

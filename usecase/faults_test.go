@@ -133,7 +133,7 @@ func (s *story) play() {
 	s.exchange("which ends the session", tablet3, "refused")
 
 	s.step("the terminal gets a role", func(ctx context.Context) (told, error) {
-		t, err := w.patch.One(ctx, "acme", terminal.String(), rolesPatch("clerk"))
+		t, err := w.patch.One(ctx, "acme", terminal.String(), rolesPatch("clerk"), byBackend)
 		return told{words: fmt.Sprint(t.Roles)}, err
 	})
 	s.step("ana's phone and terminal get a claim", func(ctx context.Context) (told, error) {

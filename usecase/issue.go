@@ -42,6 +42,7 @@ type IssueInput struct {
 	// until the first exchange that moves the expiry; zero leaves it to the policy. ExpiresAt is cut to the second.
 	IssuedAt  time.Time
 	ExpiresAt time.Time
+	By        domain.Origin
 	// Cookies says that the tokens go to a browser in cookies, which the policy must have a domain for, or say that they
 	// have none.
 	Cookies bool
@@ -78,8 +79,15 @@ func (u *Issue) Do(ctx context.Context, in IssueInput) (Grant, error) {
 	}
 	if policy.MaximumActiveTokens > 0 {
 		scope := domain.Scope{TenantID: in.TenantID, ApplicationID: in.ApplicationID, UserID: in.UserID}
-		err := u.Revocations.KeepNewest(ctx, scope, int(policy.MaximumActiveTokens),
-			port.Revocation{At: now, Reason: domain.RevokedByLimit})
+		event, err := domain.NewEvent(domain.TokenLimited, in.By, now, u.Random)
+		if err != nil {
+			return Grant{}, fault("issue: keep the newest", err)
+		}
+		event.After = domain.EventObject(map[string]any{
+			domain.FieldMaximumActiveTokens: policy.MaximumActiveTokens, "revokedReason": domain.RevokedByLimit,
+		})
+		err = u.Revocations.KeepNewest(ctx, scope, int(policy.MaximumActiveTokens),
+			port.Revocation{At: now, Reason: domain.RevokedByLimit}, event.About(scope))
 		if err == nil && again { // it may have ended itself, if the limit was lowered since
 			token, err = u.again(ctx, asked, now)
 		}

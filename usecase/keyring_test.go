@@ -18,6 +18,7 @@ import (
 	"github.com/refreshd/refreshd/adapter/memstore"
 	"github.com/refreshd/refreshd/domain"
 	"github.com/refreshd/refreshd/port"
+	"github.com/refreshd/refreshd/test/storagetest"
 	"github.com/refreshd/refreshd/usecase"
 )
 
@@ -29,7 +30,7 @@ func (w *world) signingKey(t *testing.T, k domain.SealedKey) {
 	k.Kind, k.CreatedAt = domain.KeySigning, stored(w.clock.now())
 	sealed, err := w.master.Seal(k, private, w.random)
 	must(t, err)
-	must(t, w.store.AddKeys(t.Context(), sealed))
+	must(t, w.store.AddKeys(t.Context(), storagetest.NewEvent(), sealed))
 }
 
 func published(t *testing.T, r replica, tenantID string) []string {
@@ -526,9 +527,9 @@ func (m *measured) KeyByID(ctx context.Context, id string) (domain.SealedKey, er
 	return m.Store.KeyByID(ctx, id)
 }
 
-func (m *measured) AddKeys(ctx context.Context, keys ...domain.SealedKey) error {
+func (m *measured) AddKeys(ctx context.Context, e domain.Event, keys ...domain.SealedKey) error {
 	m.calls++
-	return m.Store.AddKeys(ctx, keys...)
+	return m.Store.AddKeys(ctx, e, keys...)
 }
 
 func (m *measured) Tenant(ctx context.Context, id string) (domain.Tenant, error) {
@@ -564,7 +565,7 @@ func TestNoCostGrowsWithTheNumberOfTenants(t *testing.T) {
 				Kind: domain.KeySigning, TenantID: id, Algorithm: domain.ES256, Number: 1, ID: "key-of-" + id,
 			}, private, w.random)
 			must(t, err)
-			must(t, w.store.AddKeys(t.Context(), k))
+			must(t, w.store.AddKeys(t.Context(), storagetest.NewEvent(), k))
 		}
 		step := func(name string, do func()) {
 			t.Helper()

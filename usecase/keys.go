@@ -223,7 +223,11 @@ func (k *Keys) add(ctx context.Context, master domain.MasterKey, s domain.Sealed
 	if err != nil {
 		return err
 	}
-	if err := k.Store.AddKeys(ctx, sealed); err != nil && !errors.Is(err, domain.ErrDuplicate) {
+	event, err := domain.KeysEvent(domain.Service(), s.CreatedAt, k.Random, sealed)
+	if err != nil {
+		return err
+	}
+	if err := k.Store.AddKeys(ctx, event, sealed); err != nil && !errors.Is(err, domain.ErrDuplicate) {
 		return fault(fmt.Sprintf("add a %s key", s.Kind), err)
 	}
 	return nil
@@ -447,7 +451,11 @@ func (k *Keys) makeFirst(ctx context.Context, at time.Time, wanted ...signingKey
 	if len(made) == 0 {
 		return nil
 	}
-	if err := k.Store.AddKeys(ctx, made...); err != nil {
+	event, err := domain.KeysEvent(domain.Service(), k.Clock.now(), k.Random, made...)
+	if err != nil {
+		return err
+	}
+	if err := k.Store.AddKeys(ctx, event, made...); err != nil {
 		return fault("add signing keys", err)
 	}
 	for _, s := range made {

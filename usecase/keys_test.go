@@ -13,6 +13,7 @@ import (
 
 	"github.com/refreshd/refreshd/adapter/memstore"
 	"github.com/refreshd/refreshd/domain"
+	"github.com/refreshd/refreshd/test/storagetest"
 	"github.com/refreshd/refreshd/usecase"
 )
 
@@ -82,7 +83,7 @@ func TestDataWithoutItsKeysIsARefusalToStart(t *testing.T) {
 			must(t, store.SaveTenant(t.Context(), domain.Tenant{ID: "acme"}))
 			left := slices.DeleteFunc(w.sealed(t), lost)
 			for _, k := range left {
-				must(t, store.AddKeys(t.Context(), k))
+				must(t, store.AddKeys(t.Context(), storagetest.NewEvent(), k))
 			}
 			c := w.keysConfig()
 			c.Store = store
@@ -102,7 +103,7 @@ func TestKeysWithoutACheckValueAreARefusalToStart(t *testing.T) {
 	c.Store = memstore.New()
 	for _, k := range w.sealed(t) {
 		if k.Kind == domain.KeyToken {
-			must(t, c.Store.AddKeys(t.Context(), k))
+			must(t, c.Store.AddKeys(t.Context(), storagetest.NewEvent(), k))
 		}
 	}
 	_, err := usecase.OpenKeys(t.Context(), c)
@@ -117,7 +118,7 @@ func TestAKeyThatWasAlteredIsARefusalToStart(t *testing.T) {
 		if k.Kind == domain.KeyToken {
 			k.Number = 2 // moved to another row
 		}
-		must(t, c.Store.AddKeys(t.Context(), k))
+		must(t, c.Store.AddKeys(t.Context(), storagetest.NewEvent(), k))
 	}
 	_, err := usecase.OpenKeys(t.Context(), c)
 	wantErr(t, err, domain.ErrWrongMasterKey)
@@ -213,7 +214,7 @@ func TestAFirstStartThatIsOvertakenByAnotherSucceeds(t *testing.T) {
 func TestAFirstStartThatBrokeOffGoesOn(t *testing.T) {
 	w := emptyWorld(t)
 	c := w.keysConfig()
-	c.Random = io.LimitReader(w.random, 20) // enough for the check value
+	c.Random = io.LimitReader(w.random, 30) // enough for the check value and its event
 	if _, err := usecase.OpenKeys(t.Context(), c); !errors.Is(err, io.ErrUnexpectedEOF) {
 		t.Fatalf("error = %v, want that the randomness ended", err)
 	}
@@ -345,7 +346,7 @@ func TestANewTokenKeyMintsFromItsStart(t *testing.T) {
 	added, err := w.master.Seal(domain.SealedKey{Kind: domain.KeyToken, Number: 2, CreatedAt: stored(w.clock.now()), StartsAt: starts},
 		domain.NewSecret("another 32 bytes, made by nobody"), w.random)
 	must(t, err)
-	must(t, w.store.AddKeys(t.Context(), added))
+	must(t, w.store.AddKeys(t.Context(), storagetest.NewEvent(), added))
 	must(t, w.keys.Reload(t.Context()))
 
 	sameGrant(t, w.exchanged(t, first.TokenString).Grant, second.Grant)
@@ -453,7 +454,7 @@ func TestKnownKeysArePublishedWhileNewOnesCannotBeLookedUp(t *testing.T) {
 	number := uint32(77)
 	sealed, err := w.master.Seal(domain.SealedKey{Kind: domain.KeyToken, Number: number}, domain.NewSecret("anything"), w.random)
 	must(t, err)
-	must(t, w.store.AddKeys(t.Context(), sealed))
+	must(t, w.store.AddKeys(t.Context(), storagetest.NewEvent(), sealed))
 	unknown := domain.TokenKey{Number: number, Key: domain.NewSecret("anything")}.Mint(domain.ID{1}, 1)
 	w.clock.advance(time.Minute)
 	_, err = running.exchange.Do(t.Context(), usecase.ExchangeInput{TokenString: unknown})

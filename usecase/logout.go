@@ -27,6 +27,7 @@ type Logout struct {
 type LogoutInput struct {
 	TenantID string          // must be the sessions'
 	Ambient  []domain.Secret // the token strings in the cookies
+	By       domain.Origin
 	// Limit, if set, is called before the store is, for each session that has a genuine token string. Its error is Do's
 	// as it is.
 	Limit func(domain.PresentedToken) error
@@ -57,7 +58,12 @@ func (l *Logout) Do(ctx context.Context, in LogoutInput) ([]domain.ID, error) {
 	var revoked []domain.ID
 	how := port.Revocation{At: l.Clock.now(), Reason: domain.RevokedByCall}
 	for _, t := range came.Sessions {
-		switch err := l.Revocations.Revoke(ctx, in.TenantID, t.ID, how); {
+		event, err := domain.RevocationEvent(
+			in.TenantID, domain.Selector{TokenID: t.ID}, how.Reason, in.By, how.At, l.Keys.Random)
+		if err != nil {
+			return nil, fault("log out", err)
+		}
+		switch err := l.Revocations.Revoke(ctx, in.TenantID, t.ID, how, event); {
 		case err == nil:
 			revoked = append(revoked, t.ID)
 		case !errors.Is(err, domain.ErrNotFound):

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/refreshd/refreshd/domain"
+	"github.com/refreshd/refreshd/test/storagetest"
 	"github.com/refreshd/refreshd/usecase"
 )
 
@@ -68,7 +69,7 @@ func TestAGrantIsSignedWithTheKeyOfItsIssuedAt(t *testing.T) {
 		StartsAt: from.Truncate(time.Second).Add(time.Minute),
 	}, private, w.random)
 	must(t, err)
-	must(t, w.store.AddKeys(t.Context(), key))
+	must(t, w.store.AddKeys(t.Context(), storagetest.NewEvent(), key))
 	must(t, w.keys.Reload(t.Context()))
 	for after, next := range map[time.Duration]bool{
 		0: false, 59 * time.Second: false, 2 * time.Minute: false, 449 * time.Second: false, 451 * time.Second: true,

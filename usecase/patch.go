@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"math/rand/v2"
 	"sync"
 	"time"
@@ -25,6 +26,7 @@ type Patch struct {
 	Applications port.Applications
 	PublicURL    string // as the Minter's
 	Clock        Clock
+	Random       io.Reader
 
 	turns patchTurns
 }
@@ -35,6 +37,7 @@ type PatchInput struct {
 	UserID        *string
 	ApplicationID *string // nil for every application
 	Patch         domain.Patch
+	By            domain.Origin
 }
 
 const (
@@ -60,7 +63,9 @@ const (
 // One changes the session of that tenant and id, and returns it as changed. It returns an *domain.Invalid for a patch
 // that cannot be, or that the session cannot take, and ErrNotFound for a session that is unknown, has ended or is
 // another tenant's; nothing was written then.
-func (u *Patch) One(ctx context.Context, tenantID, id string, p domain.Patch) (domain.RefreshToken, error) {
+func (u *Patch) One(
+	ctx context.Context, tenantID, id string, p domain.Patch, by domain.Origin,
+) (domain.RefreshToken, error) {
 	if err := p.Validate(); err != nil {
 		return domain.RefreshToken{}, err
 	}
@@ -96,7 +101,8 @@ func (u *Patch) One(ctx context.Context, tenantID, id string, p domain.Patch) (d
 		if err != nil {
 			return err
 		}
-		return u.write(ctx, tenantID, d, now)
+		s := domain.Scope{TenantID: tenantID, ApplicationID: t.ApplicationID, UserID: t.UserID}
+		return u.write(ctx, s, t.ID, d, by, now)
 	})
 	if err != nil {
 		return domain.RefreshToken{}, err
@@ -133,7 +139,7 @@ func (u *Patch) OfUser(ctx context.Context, in PatchInput) (int, error) {
 	}
 	defer pass()
 	q.MaxBytes = smallBytes
-	n, err := u.ofUser(ctx, q, 1, in.Patch)
+	n, err := u.ofUser(ctx, q, 1, in)
 	if !errors.Is(err, errLarge) {
 		return n, err
 	}
@@ -148,7 +154,7 @@ func (u *Patch) OfUser(ctx context.Context, in PatchInput) (int, error) {
 		defer pass()
 	}
 	q.MaxBytes = maxPageBytes
-	n, err = u.ofUser(ctx, q, maxPatchPages, in.Patch)
+	n, err = u.ofUser(ctx, q, maxPatchPages, in)
 	if errors.Is(err, errLarge) {
 		return 0, domain.NewInvalid("userId", domain.TooMany, "this user has too many ended refresh tokens to look "+
 			"through, which are deleted some time after their end: change the sessions one by one, or wait")
@@ -161,11 +167,11 @@ var errLarge = errors.New("more pages")
 
 // ofUser changes what q selects, which must fit on so many pages, or else the error is errLarge. It decides page by
 // page, and keeps of each what is to be written.
-func (u *Patch) ofUser(ctx context.Context, q port.ListQuery, pages int, p domain.Patch) (n int, err error) {
+func (u *Patch) ofUser(ctx context.Context, q port.ListQuery, pages int, in PatchInput) (n int, err error) {
 	err = attempts(ctx, func() error {
 		q := q
 		q.Now, n = u.Clock.now(), 0
-		d := u.decider(p)
+		d := u.decider(in.Patch)
 		if q.ApplicationID != "" {
 			if _, err := d.policy(ctx, q.TenantID, q.ApplicationID); err != nil {
 				return err
@@ -190,22 +196,29 @@ func (u *Patch) ofUser(ctx context.Context, q port.ListQuery, pages int, p domai
 				}
 			}
 			if q.Below.IsZero() {
-				return u.write(ctx, q.TenantID, d, q.Now)
+				s := domain.Scope{TenantID: q.TenantID, ApplicationID: q.ApplicationID, UserID: q.UserID}
+				return u.write(ctx, s, domain.ID{}, d, in.By, q.Now)
 			}
 		}
 	})
 	return n, err
 }
 
-// write stores what d decided.
-func (u *Patch) write(ctx context.Context, tenantID string, d *decider, now time.Time) error {
+// write stores what d decided about the sessions of a scope, or about one.
+func (u *Patch) write(
+	ctx context.Context, s domain.Scope, one domain.ID, d *decider, by domain.Origin, now time.Time,
+) error {
 	if err := d.problems.Err(); err != nil {
 		return err
 	}
 	if len(d.changes) == 0 {
 		return nil
 	}
-	return u.Tokens.Change(ctx, tenantID, d.changes, now)
+	event, err := domain.ChangeEvent(d.changes, one, s, by, now, u.Random)
+	if err != nil {
+		return err
+	}
+	return u.Tokens.Change(ctx, s.TenantID, d.changes, now, event)
 }
 
 // attempts runs f, which reads, decides and writes, again if one of the sessions was changed or ended meanwhile.

@@ -30,14 +30,14 @@ func claimPatch(t *testing.T, name string, value any) domain.Patch {
 
 // patching is what another process patches with, by these refresh tokens.
 func (w *world) patching(tokens port.RefreshTokens) *usecase.Patch {
-	return &usecase.Patch{Tokens: tokens, Applications: w.probe, PublicURL: publicURL, Clock: w.clock.now}
+	return &usecase.Patch{Tokens: tokens, Applications: w.probe, PublicURL: publicURL, Clock: w.clock.now, Random: w.random}
 }
 
 func rolesPatch(roles ...string) domain.Patch { return domain.Patch{Roles: &roles} }
 
 func (r replica) changed(t *testing.T, g usecase.Grant, p domain.Patch) {
 	t.Helper()
-	got, err := r.patch.One(t.Context(), g.RefreshToken.TenantID, g.RefreshToken.ID.String(), p)
+	got, err := r.patch.One(t.Context(), g.RefreshToken.TenantID, g.RefreshToken.ID.String(), p, byBackend)
 	must(t, err)
 	if got.ID != g.RefreshToken.ID {
 		t.Fatalf("changed %s, want %s", got.ID, g.RefreshToken.ID)
@@ -128,7 +128,7 @@ func TestAChangeLeavesTheRestOfTheRecord(t *testing.T) {
 	p := claimPatch(t, "plan", "gold")
 	p.Roles, p.Scopes, p.Data = new([]string{"admin"}), new([]string{"read"}), &data
 	p.Device = &domain.DevicePatch{Name: new("phone")}
-	answered, err := w.patch.One(t.Context(), "acme", g.RefreshToken.ID.String(), p)
+	answered, err := w.patch.One(t.Context(), "acme", g.RefreshToken.ID.String(), p, byBackend)
 	must(t, err)
 	want.Roles, want.Scopes, want.Claims = []string{"admin"}, []string{"read"}, `{"plan":"gold"}`
 	want.MetaData.Device.Name, want.MetaData.Data = "phone", `{"a":1}`
@@ -153,7 +153,7 @@ func TestAChangeIsMergedIntoWhatIsStoredByThen(t *testing.T) {
 		w.changed(t, g, claimPatch(t, fmt.Sprintf("other%d", n), n))
 	}}
 	change := w.patching(meddler)
-	_, err := change.One(t.Context(), "acme", g.RefreshToken.ID.String(), claimPatch(t, "mine", 0))
+	_, err := change.One(t.Context(), "acme", g.RefreshToken.ID.String(), claimPatch(t, "mine", 0), byBackend)
 	must(t, err)
 	const want = `{"other1":"1","other2":"2","other3":"3","other4":"4","mine":"0"}`
 	if got := w.record(t, g.RefreshToken.ID).Claims; got != want {
@@ -162,7 +162,7 @@ func TestAChangeIsMergedIntoWhatIsStoredByThen(t *testing.T) {
 
 	// It does not try for ever.
 	meddler.times = 100
-	_, err = change.One(t.Context(), "acme", g.RefreshToken.ID.String(), claimPatch(t, "mine", 1))
+	_, err = change.One(t.Context(), "acme", g.RefreshToken.ID.String(), claimPatch(t, "mine", 1), byBackend)
 	wantErr(t, err, domain.ErrBusy)
 	if got := w.record(t, g.RefreshToken.ID).Claims; strings.Contains(string(got), `"mine":"1"`) {
 		t.Errorf("claims = %s after a change that gave up", got)
@@ -176,12 +176,14 @@ type meddler struct {
 	meddle      func(n int)
 }
 
-func (m *meddler) Change(ctx context.Context, tenantID string, changes []domain.Change, now time.Time) error {
+func (m *meddler) Change(
+	ctx context.Context, tenantID string, changes []domain.Change, now time.Time, e domain.Event,
+) error {
 	if m.done < m.times {
 		m.done++
 		m.meddle(m.done)
 	}
-	return m.RefreshTokens.Change(ctx, tenantID, changes, now)
+	return m.RefreshTokens.Change(ctx, tenantID, changes, now, e)
 }
 
 // A session that ends meanwhile is not changed; the others are.
@@ -209,7 +211,7 @@ func TestASessionThatEndsMeanwhileIsLeftOut(t *testing.T) {
 		w = newWorld(t)
 		ends = w.issued(t, "shop")
 		change = w.patching(&meddler{RefreshTokens: w.probe, times: 1, meddle: func(int) { must(t, end(w, ends)) }})
-		_, err = change.One(t.Context(), "acme", ends.RefreshToken.ID.String(), rolesPatch("viewer"))
+		_, err = change.One(t.Context(), "acme", ends.RefreshToken.ID.String(), rolesPatch("viewer"), byBackend)
 		wantErr(t, err, domain.ErrNotFound)
 	}
 }
@@ -220,7 +222,7 @@ func TestAnApplicationThatIsDeletedMeanwhile(t *testing.T) {
 	g := w.issued(t, "shop")
 	change := w.patching(w.probe)
 	change.Applications = &deleting{w.probe, func() error { return w.store.DeleteApplication(t.Context(), "acme", "shop", w.clock.now()) }}
-	_, err := change.One(t.Context(), "acme", g.RefreshToken.ID.String(), rolesPatch("viewer"))
+	_, err := change.One(t.Context(), "acme", g.RefreshToken.ID.String(), rolesPatch("viewer"), byBackend)
 	wantErr(t, err, domain.ErrNotFound)
 }
 
@@ -295,9 +297,9 @@ func TestAChangeIsRefusedBeforeTheStoreIsAsked(t *testing.T) {
 	wantCodes(t, of(usecase.PatchInput{Patch: rolesPatch("a")}), "[blank]userId")
 	wantCodes(t, of(usecase.PatchInput{UserID: new(""), ApplicationID: new(""), Patch: rolesPatch("a", "a")}),
 		"[repeated]roles[1]", "[blank]applicationsId", "[blank]userId")
-	_, err := w.patch.One(t.Context(), "acme", g.RefreshToken.ID.String(), domain.Patch{})
+	_, err := w.patch.One(t.Context(), "acme", g.RefreshToken.ID.String(), domain.Patch{}, byBackend)
 	wantCodes(t, err, "[blank]")
-	_, err = w.patch.One(t.Context(), "acme", "no id", rolesPatch("a"))
+	_, err = w.patch.One(t.Context(), "acme", "no id", rolesPatch("a"), byBackend)
 	wantErr(t, err, domain.ErrNotFound)
 	if calls := w.probe.asked(); len(calls) > 0 {
 		t.Errorf("the store was asked %v", calls)
@@ -314,13 +316,13 @@ func TestWhatHasEndedIsNotChanged(t *testing.T) {
 		"unknown":          {"acme", "018f2a3b-4c5d-766e-877f-8091a2b3c4d5", nil},
 		"another tenant's": {"globex", g.RefreshToken.ID.String(), nil},
 	} {
-		_, err := w.patch.One(t.Context(), tc.tenantID, tc.id, rolesPatch("viewer"))
+		_, err := w.patch.One(t.Context(), tc.tenantID, tc.id, rolesPatch("viewer"), byBackend)
 		if !errors.Is(err, domain.ErrNotFound) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
 	w.clock.at = g.RefreshToken.ExpiresAt
-	_, err := w.patch.One(t.Context(), "acme", g.RefreshToken.ID.String(), rolesPatch("viewer"))
+	_, err := w.patch.One(t.Context(), "acme", g.RefreshToken.ID.String(), rolesPatch("viewer"), byBackend)
 	wantErr(t, err, domain.ErrNotFound)
 	if got := w.record(t, g.RefreshToken.ID).Roles; len(got) > 0 {
 		t.Errorf("roles = %v", got)
@@ -495,9 +497,11 @@ func (g *gauge) enter(of patched) {
 	g.most = max(g.most, len(g.large))
 }
 
-func (g *gauge) Change(ctx context.Context, tenantID string, changes []domain.Change, now time.Time) error {
+func (g *gauge) Change(
+	ctx context.Context, tenantID string, changes []domain.Change, now time.Time, e domain.Event,
+) error {
 	time.Sleep(time.Millisecond) // of synctest
-	err := g.RefreshTokens.Change(ctx, tenantID, changes, now)
+	err := g.RefreshTokens.Change(ctx, tenantID, changes, now, e)
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	of := patched{tenantID, changes[0].Before.UserID}
@@ -521,7 +525,7 @@ func TestConcurrentChangesOfAUserTakeTurns(t *testing.T) {
 				p := claimPatch(t, fmt.Sprintf("c%d", n), n)
 				all.Go(func() {
 					if n%4 == 0 {
-						_, err := patch.One(t.Context(), "acme", ids[0].String(), p)
+						_, err := patch.One(t.Context(), "acme", ids[0].String(), p, byBackend)
 						must(t, err)
 						return
 					}
@@ -603,7 +607,7 @@ func TestAWaitForATurnEndsWithTheRequest(t *testing.T) {
 			}
 		}}
 		for range 2 {
-			_, err := patch.One(t.Context(), "acme", g.RefreshToken.ID.String(), rolesPatch("b"))
+			_, err := patch.One(t.Context(), "acme", g.RefreshToken.ID.String(), rolesPatch("b"), byBackend)
 			must(t, err)
 		}
 	})
@@ -633,7 +637,7 @@ func TestConcurrentChangesLoseNothing(t *testing.T) {
 				p := claimPatch(t, fmt.Sprintf("w%d", writer), i)
 				again(func() error {
 					if writer == 0 {
-						_, err := w.patch.One(t.Context(), "acme", a.RefreshToken.ID.String(), p)
+						_, err := w.patch.One(t.Context(), "acme", a.RefreshToken.ID.String(), p, byBackend)
 						return err
 					}
 					n, err := w.patch.OfUser(t.Context(), usecase.PatchInput{TenantID: "acme", UserID: new("ana"), Patch: p})

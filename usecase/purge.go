@@ -3,6 +3,7 @@ package usecase
 import (
 	"context"
 	"errors"
+	"io"
 	"time"
 
 	"github.com/refreshd/refreshd/domain"
@@ -21,6 +22,8 @@ const (
 	// PurgeLease is for how long a process that was killed in a pass keeps others from going on with it. It runs from the beginning
 	// of a step, and is renewed when the next step is over: it covers two steps and the pause between them, and something for clocks.
 	PurgeLease = 30 * time.Second
+	// purgeEndTimeout bounds what is still to be written when a pass has ended, or was cut off.
+	purgeEndTimeout = 2 * time.Second
 	// purgeLooks are how often in an interval a process looks whether a pass is due, or was left unfinished by another one.
 	purgeLooks = 10
 )
@@ -29,6 +32,8 @@ const (
 // their holders hear why they are refused; afterwards they are unknown.
 type Purge struct {
 	Janitor port.Janitor
+	Events  port.Events
+	Jobs    port.Jobs
 	Clock   Clock
 	// Pause returns nil when that time has passed, or an error as soon as ctx is done.
 	Pause func(ctx context.Context, d time.Duration) error
@@ -36,6 +41,9 @@ type Purge struct {
 	Holder string
 	// After is how long the dead stay: longer than any call takes and clocks differ, so minutes at least.
 	After time.Duration
+	// KeepEvents is how long events stay; 0 for ever.
+	KeepEvents time.Duration
+	Random     io.Reader
 }
 
 // Pass goes on with the pass that is under way, or begins one, until its end, and tells progress, which may be nil, of each step. It
@@ -59,6 +67,14 @@ func (p *Purge) Run(ctx context.Context, interval time.Duration, progress func(p
 }
 
 func (p *Purge) pass(ctx context.Context, endedBefore time.Time, progress func(port.Purged)) (sum port.Purged, err error) {
+	defer func() {
+		if err != nil && !errors.Is(err, domain.ErrConflict) {
+			p.release(ctx)
+		}
+		if failed := p.record(ctx, sum); failed != nil {
+			err = errors.Join(err, fault("purge: record the pass", failed))
+		}
+	}()
 	for {
 		begin := p.Clock()
 		done, err := p.step(ctx, endedBefore)
@@ -70,6 +86,7 @@ func (p *Purge) pass(ctx context.Context, endedBefore time.Time, progress func(p
 		}
 		sum.LookedAt, sum.Deleted = sum.LookedAt+done.LookedAt, sum.Deleted+done.Deleted
 		sum.Marks, sum.Tenants, sum.Done = sum.Marks+done.Marks, sum.Tenants+done.Tenants, done.Done
+		sum.Events += done.Events
 		if done.Done {
 			return sum, nil
 		}
@@ -84,8 +101,38 @@ func (p *Purge) step(ctx context.Context, endedBefore time.Time) (port.Purged, e
 	ctx, cancel := context.WithTimeout(ctx, purgeStepTimeout)
 	defer cancel()
 	now := p.Clock.now()
-	return p.Janitor.Purge(ctx, port.PurgeStep{
+	step := port.PurgeStep{
 		Holder: p.Holder, Now: now, LeaseUntil: now.Add(PurgeLease), EndedBefore: endedBefore, Before: now.Add(-p.After),
 		MayDiffer: domain.ClocksMayDiffer, Limit: purgeStep,
+	}
+	if p.KeepEvents > 0 {
+		step.EventsBefore = domain.FirstID(now.Add(-p.KeepEvents))
+	}
+	return p.Janitor.Purge(ctx, step)
+}
+
+// release gives the lease back after a pass that was cut off, so that another process can go on with it before the
+// lease has run out. If that fails the lease runs out.
+func (p *Purge) release(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), purgeEndTimeout)
+	defer cancel()
+	_ = p.Jobs.Release(ctx, port.JobPurge, p.Holder)
+}
+
+// record stores the event of a pass, or of this process' part of one, that deleted something. Events alone are nothing
+// here: the event of a pass is itself deleted one day, and that pass would have an event, for ever.
+func (p *Purge) record(ctx context.Context, sum port.Purged) error {
+	if sum.Deleted+sum.Marks+sum.Tenants == 0 {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), purgeEndTimeout)
+	defer cancel()
+	event, err := domain.NewEvent(domain.PurgePass, domain.Service(), p.Clock.now(), p.Random)
+	if err != nil {
+		return err
+	}
+	event.After = domain.EventObject(map[string]int{
+		"refreshTokens": sum.Deleted, "marks": sum.Marks, "tenants": sum.Tenants, "events": sum.Events,
 	})
+	return p.Events.Record(ctx, event)
 }

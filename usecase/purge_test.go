@@ -35,7 +35,10 @@ func (p *pauses) pause(ctx context.Context, d time.Duration) error {
 // purger has a process' janitor on w, that deletes what has been dead for a day.
 func (w *world) purger(holder string) (*usecase.Purge, *pauses) {
 	p := &pauses{clock: w.clock}
-	return &usecase.Purge{Janitor: w.probe, Clock: w.clock.now, Pause: p.pause, Holder: holder, After: 24 * time.Hour}, p
+	return &usecase.Purge{
+		Janitor: w.probe, Events: w.probe, Jobs: w.probe, Clock: w.clock.now, Pause: p.pause, Holder: holder,
+		After: 24 * time.Hour, Random: w.random,
+	}, p
 }
 
 // sessions stores n refresh tokens, every other one of which expires now.
@@ -127,11 +130,65 @@ func TestThePauseIsFourTimesAsLongAsTheStep(t *testing.T) {
 	}
 }
 
+// killed is a process that has no time to give a lease back.
+type killed struct{}
+
+func (killed) Release(context.Context, string, string) error { return errors.New("killed") }
+
+// A clean stop gives the lease back: what it left is not kept waiting.
+func TestAPassThatWasStoppedGoesOnInAnotherProcessRightAway(t *testing.T) {
+	w := newWorld(t)
+	_, dead := w.sessions(t, 600)
+	w.clock.advance(24 * time.Hour)
+	first, pauses := w.purger("first")
+	ctx, stop := context.WithCancel(t.Context())
+	pauses.at = func(int) { stop() }
+	_, err := first.Pass(ctx, nil)
+	wantErr(t, err, domain.ErrUnavailable)
+	second, _ := w.purger("second")
+	got, err := second.Pass(t.Context(), nil)
+	if err != nil || got != (port.Purged{LookedAt: 100, Deleted: 50, Done: true}) {
+		t.Errorf("got %+v, %v, want the other 50 of 100 deleted", got, err)
+	}
+	if n := w.count(t, dead); n != 0 {
+		t.Errorf("%d dead are stored, want 0", n)
+	}
+}
+
+// Each process says what its part of a pass has deleted. A pass that deleted nothing but events has no event, or there
+// would be one for ever.
+func TestAPassThatDeletedSomethingIsAnEventWithItsCounts(t *testing.T) {
+	w := newWorld(t)
+	w.sessions(t, 40)
+	w.clock.advance(24 * time.Hour)
+	purge, _ := w.purger("one")
+	purge.KeepEvents = time.Hour
+	deleted, at := len(w.events(t)), time.Time{}
+	for range 2 { // the second one finds nothing
+		_, err := purge.Pass(t.Context(), nil)
+		must(t, err)
+		if at.IsZero() {
+			at = stored(w.clock.now())
+		}
+	}
+	want := domain.Event{
+		At: at, Origin: domain.Service(), Kind: domain.PurgePass,
+		After: domain.Object(fmt.Sprintf(`{"events":%d,"marks":0,"refreshTokens":20,"tenants":0}`, deleted)),
+	}
+	wantEvents(t, w.events(t), want)
+	w.clock.advance(time.Hour)
+	w.clock.advance(time.Millisecond)
+	_, err := purge.Pass(t.Context(), nil)
+	must(t, err)
+	wantEvents(t, w.events(t))
+}
+
 func TestAPassThatWasCutOffGoesOnWhereItWas(t *testing.T) {
 	w := newWorld(t)
 	_, dead := w.sessions(t, 1400)
 	w.clock.advance(24 * time.Hour)
 	first, pauses := w.purger("first")
+	first.Jobs = killed{}
 	ctx, kill := context.WithCancel(t.Context())
 	pauses.at = func(n int) {
 		if n == 2 {

@@ -21,6 +21,7 @@ type RevokeInput struct {
 	TenantID    string
 	TokenString *domain.Secret // any genuine one of any generation; nil if the caller wrote none
 	Selector    domain.SelectorInput
+	By          domain.Origin
 	// Owner is set where an access token stands in for an API key: it serves for its own refresh token, for all of its
 	// own user, and for all of these but its own.
 	Owner *domain.AccessToken
@@ -46,10 +47,14 @@ func (r *Revoke) Do(ctx context.Context, in RevokeInput) (Revoked, error) {
 	}
 	at := r.Clock.now()
 	how := port.Revocation{At: at, Reason: domain.RevokedByCall}
+	event, err := domain.RevocationEvent(in.TenantID, selector, how.Reason, in.By, at, r.Keys.Random)
+	if err != nil {
+		return Revoked{}, fault("revoke", err)
+	}
 	if selector.IsToken() {
-		err = r.Revocations.Revoke(ctx, in.TenantID, selector.TokenID, how)
+		err = r.Revocations.Revoke(ctx, in.TenantID, selector.TokenID, how, event)
 	} else {
-		_, err = r.Revocations.RevokeScope(ctx, selector.Scope, selector.Except, how)
+		_, err = r.Revocations.RevokeScope(ctx, selector.Scope, selector.Except, how, event)
 	}
 	if err != nil {
 		return Revoked{}, fault("revoke", err)

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
 
 	"github.com/refreshd/refreshd/adapter/jwxsigner"
 	"github.com/refreshd/refreshd/adapter/memstore"
@@ -111,9 +112,11 @@ func (w *world) replicaOf(keys *usecase.Keys) replica {
 		issue: &usecase.Issue{
 			Tokens: w.probe, Revocations: w.probe, Applications: w.probe, Minter: minter, Clock: clock, Random: w.random,
 		},
-		exchange:     &usecase.Exchange{Tokens: w.probe, Minter: minter, Clock: clock},
-		list:         &usecase.List{Tokens: w.probe, Clock: clock},
-		patch:        &usecase.Patch{Tokens: w.probe, Applications: w.probe, PublicURL: publicURL, Clock: clock},
+		exchange: &usecase.Exchange{Tokens: w.probe, Minter: minter, Clock: clock},
+		list:     &usecase.List{Tokens: w.probe, Clock: clock},
+		patch: &usecase.Patch{
+			Tokens: w.probe, Applications: w.probe, PublicURL: publicURL, Clock: clock, Random: w.random,
+		},
 		revoke:       &usecase.Revoke{Revocations: w.probe, Keys: keys, Clock: clock},
 		authenticate: &usecase.Authenticate{APIKeys: w.probe, Tokens: w.probe, Tenants: w.probe, Keys: keys, Clock: clock},
 		publish:      &usecase.Publish{Tenants: w.probe, Keys: keys, Clock: clock},
@@ -395,8 +398,16 @@ func (p *probe) Snapshot(ctx context.Context, id domain.ID) (domain.Snapshot, er
 	return through(ctx, p, "Snapshot", func(ctx context.Context) (domain.Snapshot, error) { return p.Store.Snapshot(ctx, id) })
 }
 
-func (p *probe) Swap(ctx context.Context, before, after domain.RefreshToken, now time.Time) error {
-	return p.do(ctx, "Swap", func(ctx context.Context) error { return p.Store.Swap(ctx, before, after, now) })
+func (p *probe) Use(ctx context.Context, before, after domain.RefreshToken, now time.Time) error {
+	return p.do(ctx, "Use", func(ctx context.Context) error { return p.Store.Use(ctx, before, after, now) })
+}
+
+func (p *probe) Record(ctx context.Context, e domain.Event) error {
+	return p.do(ctx, "Record", func(ctx context.Context) error { return p.Store.Record(ctx, e) })
+}
+
+func (p *probe) Swap(ctx context.Context, before, after domain.RefreshToken, now time.Time, e domain.Event) error {
+	return p.do(ctx, "Swap", func(ctx context.Context) error { return p.Store.Swap(ctx, before, after, now, e) })
 }
 
 func (p *probe) Find(ctx context.Context, tenantID string, id domain.ID) (domain.Session, error) {
@@ -417,26 +428,34 @@ func (p *probe) Count(ctx context.Context, q port.ListQuery) (int, bool, error) 
 	return c.n, c.more, err
 }
 
-func (p *probe) Change(ctx context.Context, tenantID string, changes []domain.Change, now time.Time) error {
-	return p.do(ctx, "Change", func(ctx context.Context) error { return p.Store.Change(ctx, tenantID, changes, now) })
+func (p *probe) Change(
+	ctx context.Context, tenantID string, changes []domain.Change, now time.Time, e domain.Event,
+) error {
+	return p.do(ctx, "Change", func(ctx context.Context) error {
+		return p.Store.Change(ctx, tenantID, changes, now, e)
+	})
 }
 
 func (p *probe) List(ctx context.Context, q port.ListQuery) (port.Page, error) {
 	return through(ctx, p, "List", func(ctx context.Context) (port.Page, error) { return p.Store.List(ctx, q) })
 }
 
-func (p *probe) Revoke(ctx context.Context, tenantID string, id domain.ID, r port.Revocation) error {
-	return p.do(ctx, "Revoke", func(ctx context.Context) error { return p.Store.Revoke(ctx, tenantID, id, r) })
+func (p *probe) Revoke(
+	ctx context.Context, tenantID string, id domain.ID, r port.Revocation, e domain.Event,
+) error {
+	return p.do(ctx, "Revoke", func(ctx context.Context) error { return p.Store.Revoke(ctx, tenantID, id, r, e) })
 }
 
-func (p *probe) RevokeScope(ctx context.Context, s domain.Scope, except domain.ID, r port.Revocation) (uint64, error) {
+func (p *probe) RevokeScope(
+	ctx context.Context, s domain.Scope, except domain.ID, r port.Revocation, e domain.Event,
+) (uint64, error) {
 	return through(ctx, p, "RevokeScope", func(ctx context.Context) (uint64, error) {
-		return p.Store.RevokeScope(ctx, s, except, r)
+		return p.Store.RevokeScope(ctx, s, except, r, e)
 	})
 }
 
-func (p *probe) KeepNewest(ctx context.Context, s domain.Scope, keep int, r port.Revocation) error {
-	return p.do(ctx, "KeepNewest", func(ctx context.Context) error { return p.Store.KeepNewest(ctx, s, keep, r) })
+func (p *probe) KeepNewest(ctx context.Context, s domain.Scope, keep int, r port.Revocation, e domain.Event) error {
+	return p.do(ctx, "KeepNewest", func(ctx context.Context) error { return p.Store.KeepNewest(ctx, s, keep, r, e) })
 }
 
 func (p *probe) SaveTenant(ctx context.Context, t domain.Tenant, with ...domain.Application) error {
@@ -511,8 +530,8 @@ func (p *probe) KeyByID(ctx context.Context, id string) (domain.SealedKey, error
 	return through(ctx, p, "KeyByID", func(ctx context.Context) (domain.SealedKey, error) { return p.Store.KeyByID(ctx, id) })
 }
 
-func (p *probe) AddKeys(ctx context.Context, keys ...domain.SealedKey) error {
-	return p.do(ctx, "AddKeys", func(ctx context.Context) error { return p.Store.AddKeys(ctx, keys...) })
+func (p *probe) AddKeys(ctx context.Context, e domain.Event, keys ...domain.SealedKey) error {
+	return p.do(ctx, "AddKeys", func(ctx context.Context) error { return p.Store.AddKeys(ctx, e, keys...) })
 }
 
 func (p *probe) Reseal(ctx context.Context, before domain.SealedKey, sealed string) error {
@@ -547,4 +566,35 @@ func (p *probe) Verify(ctx context.Context, find port.FindKey, token string) (do
 
 func (p *probe) JWKS(keys []domain.SigningKey) ([]byte, error) {
 	return through(context.Background(), p, "JWKS", func(context.Context) ([]byte, error) { return p.Signer.JWKS(keys) })
+}
+
+// byBackend is where the requests of these tests come from.
+var byBackend = domain.Origin{
+	Actor: domain.Actor{Kind: domain.ActorAPIKey, Name: "backend", Address: "192.0.2.1"}, RequestID: "request-1",
+}
+
+// events are all that are stored, from the lowest id to the highest.
+func (w *world) events(t *testing.T) []domain.Event {
+	t.Helper()
+	page, err := w.store.Events(t.Context(), port.EventQuery{Limit: 1000, MaxBytes: 1 << 30})
+	must(t, err)
+	slices.Reverse(page.Events)
+	return page.Events
+}
+
+// wantEvents compares events but for their ids, which must differ and have the time of the event.
+func wantEvents(t *testing.T, got []domain.Event, want ...domain.Event) {
+	t.Helper()
+	ids := make(map[domain.ID]bool)
+	for i, e := range got {
+		made, ok := e.ID.Time()
+		if !ok || ids[e.ID] || !made.Equal(e.At.Truncate(time.Millisecond)) {
+			t.Errorf("event %d has the id %s, made at %s, want a new one of %s", i, e.ID, made, e.At)
+		}
+		ids[e.ID] = true
+		got[i].ID = domain.ID{}
+	}
+	if d := cmp.Diff(want, got, cmpopts.EquateEmpty()); d != "" {
+		t.Errorf("events: (-want +got)\n%s", d)
+	}
 }

@@ -57,10 +57,10 @@ func changeRows(changes []domain.Change) ([]changeRow, error) {
 }
 
 // changeOne changes a refresh token: after is $1 to $7, before $8 to $14, and then id, tenant and instant.
-var changeOne = `
-UPDATE refresh_tokens SET (` + columns("", changedColumns) + `) = (` + placeholders(7) + `)
-WHERE (` + columns("", changedColumns) + `) = (` + placeholdersFrom(8, 7) + `)
-  AND id = $15 AND ` + tenantIs("$16") + ` AND ` + alive("$17")
+var changeOne = newTokenWrite(`
+UPDATE refresh_tokens SET (`+columns("", changedColumns)+`) = (`+placeholders(7)+`)
+WHERE (`+columns("", changedColumns)+`) = (`+placeholdersFrom(8, 7)+`)
+  AND id = $15 AND `+tenantIs("$16")+` AND `+alive("$17"), 17)
 
 // changeMany changes many refresh tokens, or none. It locks those that fit, by id, so that no two wait for each other;
 // of what changed before the lock was got PostgreSQL compares the newest version. How many were locked is a column of
@@ -82,10 +82,14 @@ WITH locked AS (
   ORDER BY refresh_tokens.id FOR NO KEY UPDATE OF refresh_tokens
 ), counted AS (
   SELECT *, count(*) OVER () AS fit FROM locked
-)
+), changed AS (
 UPDATE refresh_tokens SET (` + columns("", changedColumns) + `) = ROW (` + eachChanged(replaced) + `)
 FROM counted AS c
-WHERE refresh_tokens.id = c.id AND c.fit = cardinality($1::bytea[])`
+WHERE refresh_tokens.id = c.id AND c.fit = cardinality($1::bytea[])
+RETURNING refresh_tokens.id, refresh_tokens.application_id, refresh_tokens.user_id
+)
+` + eventFrom(18, `changed`, `0`, `json_agg(`+tokenInEvent+` ORDER BY id)::text`) + `
+HAVING count(*) > 0`
 
 // isObject reports whether a column has a JSON object, which can be long.
 func isObject(column string) bool { return column == "claims" || column == "data" }
@@ -127,7 +131,9 @@ func changedArrays(first int, elements func(column string) string) string {
 
 // Change implements port.RefreshTokens. Of several refresh tokens those who wait for the same ones wait for each other
 // here, by the owner of the first.
-func (s *Store) Change(ctx context.Context, tenantID string, changes []domain.Change, now time.Time) error {
+func (s *Store) Change(
+	ctx context.Context, tenantID string, changes []domain.Change, now time.Time, e domain.Event,
+) error {
 	if err := ctx.Err(); err != nil || len(changes) == 0 {
 		return err
 	}
@@ -135,30 +141,31 @@ func (s *Store) Change(ctx context.Context, tenantID string, changes []domain.Ch
 	if err != nil {
 		return fmt.Errorf("gormstore: change: %w", err)
 	}
-	of := rowName{token: rows[0].id}
-	if len(rows) > 1 {
-		of = rowName{tenantID: tenantID, userID: changes[0].Before.UserID}
+	if len(rows) == 1 {
+		return s.writeToken(ctx, "change", rows[0].id, changeOne, e, domain.ErrConflict,
+			changeArgs(tenantID, rows[0], micros(now))...)
 	}
-	return s.inTurn(ctx, "change", of, func() error {
-		if len(rows) > 1 {
-			return s.engine.change(s, ctx, tenantID, rows, micros(now))
-		}
-		return s.writing(ctx, "change", func(db *gorm.DB) error {
-			return changeAlone(db, tenantID, rows[0], micros(now))
+	return s.onceOnly(ctx, e, func() error {
+		of := rowName{tenantID: tenantID, userID: changes[0].Before.UserID}
+		return s.inTurn(ctx, "change", of, func() error {
+			return s.engine.change(s, ctx, tenantID, rows, micros(now), e)
 		})
 	})
 }
 
-func changeAlone(db *gorm.DB, tenantID string, c changeRow, now int64) error {
+// changeArgs are those of changeOne.
+func changeArgs(tenantID string, c changeRow, now int64) []any {
 	args := make([]any, 0, 2*len(changedColumns)+3)
 	for _, v := range slices.Concat(c.after, c.before) {
 		args = append(args, v)
 	}
-	return wrote(db.Exec(changeOne, append(args, c.id[:], tenantID, now)...), domain.ErrConflict)
+	return append(args, c.id[:], tenantID, now)
 }
 
 // changeTogether is for PostgreSQL: one statement.
-func (s *Store) changeTogether(ctx context.Context, tenantID string, rows []changeRow, now int64) error {
+func (s *Store) changeTogether(
+	ctx context.Context, tenantID string, rows []changeRow, now int64, e domain.Event,
+) error {
 	ids := make([][]byte, len(rows))
 	for i, c := range rows {
 		ids[i] = c.id[:]
@@ -185,7 +192,7 @@ func (s *Store) changeTogether(ctx context.Context, tenantID string, rows []chan
 		args = append(args, before)
 	}
 	return s.writingMany(ctx, "change", func(db *gorm.DB) error {
-		return wrote(db.Exec(changeMany, slices.Concat(args, []any{tenantID, now})...), domain.ErrConflict)
+		return wrote(db.Exec(changeMany, slices.Concat(args, []any{tenantID, now}, eventArgs(e))...), domain.ErrConflict)
 	})
 }
 
@@ -200,13 +207,22 @@ func digests(rows []changeRow, j int) [][]byte {
 }
 
 // changeInTurn is for SQLite: one transaction.
-func (s *Store) changeInTurn(ctx context.Context, tenantID string, rows []changeRow, now int64) error {
+func (s *Store) changeInTurn(
+	ctx context.Context, tenantID string, rows []changeRow, now int64, e domain.Event,
+) error {
 	return s.transacting(ctx, "change", func(tx *gorm.DB) error {
+		e := e
+		e.Version, e.Tokens = 0, nil
 		for _, c := range rows {
-			if err := changeAlone(tx, tenantID, c, now); err != nil {
+			changed, err := tokensWritten(tx.Raw(changeOne.alone, changeArgs(tenantID, c, now)...))
+			if err == nil && len(changed) == 0 {
+				err = domain.ErrConflict
+			}
+			if err != nil {
 				return err
 			}
+			e.Tokens = append(e.Tokens, changed...)
 		}
-		return nil
+		return appendEvent(tx, e)
 	})
 }

@@ -20,6 +20,7 @@ import (
 	"github.com/refreshd/refreshd/adapter/gormstore"
 	"github.com/refreshd/refreshd/domain"
 	"github.com/refreshd/refreshd/port"
+	"github.com/refreshd/refreshd/test/storagetest"
 	"github.com/refreshd/refreshd/test/support/postgres"
 )
 
@@ -99,7 +100,7 @@ func TestPostgresACallerThatLeavesCostsNoConnection(t *testing.T) {
 			return err
 		},
 		"revoke a user": func(ctx context.Context) error {
-			return second(s.RevokeScope(ctx, ofUser, domain.ID{}, port.Revocation{At: start}))
+			return second(s.RevokeScope(ctx, ofUser, domain.ID{}, port.Revocation{At: start}, storagetest.NewEvent()))
 		},
 		"save": func(ctx context.Context) error { return s.SaveTenant(ctx, domain.Tenant{ID: "acme"}) },
 	}
@@ -180,7 +181,7 @@ func TestSQLiteACallerThatLeavesCostsNoConnection(t *testing.T) {
 		ctx, cancel := context.WithTimeout(t.Context(), rand.N(500*time.Microsecond))
 		_ = s.SaveTenant(ctx, domain.Tenant{ID: "acme"})
 		_, _ = s.Snapshot(ctx, token.ID)
-		_ = second(s.RevokeScope(ctx, ofUser, domain.ID{}, port.Revocation{At: start}))
+		_ = second(s.RevokeScope(ctx, ofUser, domain.ID{}, port.Revocation{At: start}, storagetest.NewEvent()))
 		cancel()
 	}
 	// While another process writes, a caller leaves.

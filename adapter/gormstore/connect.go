@@ -181,7 +181,7 @@ func settingTime(text string) (time.Duration, bool) {
 // writtenTables are what the role of the service needs SELECT, INSERT, UPDATE and DELETE on; readTables, SELECT.
 var (
 	writtenTables = []string{
-		"tenants", "applications", "refresh_tokens", "marks", "api_keys", "keys", "key_ring", "janitor",
+		"tenants", "applications", "refresh_tokens", "marks", "api_keys", "keys", "key_ring", "events", "jobs",
 	}
 	readTables = []string{"goose_db_version", "schema_compatibility"}
 )

@@ -10,6 +10,7 @@ import (
 	"github.com/refreshd/refreshd/adapter/gormstore"
 	"github.com/refreshd/refreshd/domain"
 	"github.com/refreshd/refreshd/port"
+	"github.com/refreshd/refreshd/test/storagetest"
 )
 
 // everySetting says something in every field, so that a field which a column or a JSON name was forgotten for is missed.
@@ -79,7 +80,8 @@ func TestAMarkIsKeptAsLongAsAnythingItRevokedCouldLive(t *testing.T) {
 		db := d.raw(t)
 		revoke := func(at, want time.Time) {
 			t.Helper()
-			if _, err := s.RevokeScope(t.Context(), domain.Scope{TenantID: "acme"}, domain.ID{}, port.Revocation{At: at}); err != nil {
+			if _, err := s.RevokeScope(t.Context(), domain.Scope{TenantID: "acme"}, domain.ID{},
+				port.Revocation{At: at}, storagetest.NewEvent()); err != nil {
 				t.Fatal(err)
 			}
 			var us int64

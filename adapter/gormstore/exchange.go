@@ -296,21 +296,47 @@ func (s *Store) Snapshot(ctx context.Context, id domain.ID) (domain.Snapshot, er
 	return shot, nil
 }
 
-var swap = `
+// unchanged are the conditions of Use and Swap, from $first on: of the record as it was read, and the instant.
+func unchanged(first int) string {
+	return fmt.Sprintf(`
+WHERE id = $%d AND generation = $%d AND recovered_at = $%d AND recovery_paid_until = $%d AND `,
+		first, first+1, first+2, first+3) + alive(fmt.Sprintf("$%d", first+4))
+}
+
+// unchangedArgs are the arguments of unchanged.
+func unchangedArgs(before domain.RefreshToken, now time.Time) []any {
+	return []any{
+		before.ID[:], int64(before.Generation), micros(before.RecoveredAt), before.RecoveryPaidUntil, micros(now),
+	}
+}
+
+var (
+	use = `
+UPDATE refresh_tokens SET last_used_at = $1, expires_at = $2` + unchanged(3)
+
+	swap = newTokenWrite(`
 UPDATE refresh_tokens SET
   generation = $1, rotated_at = $2, last_used_at = $3, client_address = $4, recovered_at = $5, revoked_at = $6,
-  revoked_reason = $7, expires_at = $8, recovery_paid_until = $9
-WHERE id = $10 AND generation = $11 AND recovered_at = $12 AND recovery_paid_until = $13 AND ` + alive("$14")
+  revoked_reason = $7, expires_at = $8, recovery_paid_until = $9`+unchanged(10), 14)
+)
 
-// Swap implements port.RefreshTokens.
-func (s *Store) Swap(ctx context.Context, before, after domain.RefreshToken, now time.Time) error {
-	return s.inTurn(ctx, "swap", rowName{token: before.ID}, func() error {
-		return s.writing(ctx, "swap", func(db *gorm.DB) error {
-			return wrote(db.Exec(swap, int64(after.Generation), micros(after.RotatedAt), micros(after.LastUsedAt),
-				after.MetaData.ClientAddress, micros(after.RecoveredAt), micros(after.RevokedAt),
-				string(after.RevokedReason), micros(after.ExpiresAt), after.RecoveryPaidUntil,
-				before.ID[:], int64(before.Generation), micros(before.RecoveredAt), before.RecoveryPaidUntil,
-				micros(now)), domain.ErrConflict)
+// Use implements port.RefreshTokens.
+func (s *Store) Use(ctx context.Context, before, after domain.RefreshToken, now time.Time) error {
+	return s.inTurn(ctx, "use", rowName{token: before.ID}, func() error {
+		return s.writing(ctx, "use", func(db *gorm.DB) error {
+			args := []any{micros(after.LastUsedAt), micros(after.ExpiresAt)}
+			return wrote(db.Exec(use, append(args, unchangedArgs(before, now)...)...), domain.ErrConflict)
 		})
 	})
+}
+
+// Swap implements port.RefreshTokens.
+func (s *Store) Swap(ctx context.Context, before, after domain.RefreshToken, now time.Time, e domain.Event) error {
+	args := []any{
+		int64(after.Generation), micros(after.RotatedAt), micros(after.LastUsedAt), after.MetaData.ClientAddress,
+		micros(after.RecoveredAt), micros(after.RevokedAt), string(after.RevokedReason), micros(after.ExpiresAt),
+		after.RecoveryPaidUntil,
+	}
+	return s.writeToken(ctx, "swap", before.ID, swap, e, domain.ErrConflict,
+		append(args, unchangedArgs(before, now)...)...)
 }

@@ -22,6 +22,7 @@ import (
 	"github.com/refreshd/refreshd/adapter/gormstore"
 	"github.com/refreshd/refreshd/domain"
 	"github.com/refreshd/refreshd/port"
+	"github.com/refreshd/refreshd/test/storagetest"
 )
 
 var start = time.Date(2026, 3, 1, 12, 0, 0, 1000, time.UTC)
@@ -136,7 +137,7 @@ func TestNoValueReachesTheLog(t *testing.T) {
 		sealed := domain.SealedKey{Kind: domain.KeyToken, Number: 1, Sealed: "canary-sealed"}
 		must(s.Insert(t.Context(), token))(t)
 		if err := errors.Join(
-			s.SaveAPIKey(t.Context(), key), s.AddKeys(t.Context(), sealed),
+			s.SaveAPIKey(t.Context(), key), s.AddKeys(t.Context(), storagetest.NewEvent(), sealed),
 		); err != nil {
 			t.Fatal(err)
 		}
@@ -146,7 +147,8 @@ func TestNoValueReachesTheLog(t *testing.T) {
 		key.Name = "another"
 		_, again := s.Insert(t.Context(), token)
 		for what, err := range map[string]error{
-			"Insert": again, "SaveAPIKey": s.SaveAPIKey(t.Context(), key), "AddKeys": s.AddKeys(t.Context(), sealed),
+			"Insert": again, "SaveAPIKey": s.SaveAPIKey(t.Context(), key), "AddKeys": s.AddKeys(t.Context(),
+				storagetest.NewEvent(), sealed),
 		} {
 			if !errors.Is(err, domain.ErrDuplicate) || strings.Contains(err.Error(), "canary") {
 				t.Errorf("%s again: got error %v, want ErrDuplicate, without values", what, err)
@@ -221,7 +223,8 @@ func TestPostgresExchangesAreHOTAndReadNoTable(t *testing.T) {
 			}
 		}
 		group.Wait()
-		if _, err := s.RevokeScope(t.Context(), scope, domain.ID{}, port.Revocation{At: start}); err != nil {
+		if _, err := s.RevokeScope(t.Context(), scope, domain.ID{},
+			port.Revocation{At: start}, storagetest.NewEvent()); err != nil {
 			t.Fatal(err)
 		}
 		if _, err := s.Snapshot(t.Context(), tokens[0].ID); err != nil {
@@ -325,8 +328,7 @@ func logins(t *testing.T, s *gormstore.Store, d database, n int) {
 func login(t *testing.T, s *gormstore.Store) domain.RefreshToken {
 	t.Helper()
 	token := must(s.Insert(t.Context(), newToken(t, "machine")))(t)
-	if err := s.KeepNewest(t.Context(), domain.Scope{TenantID: "acme", ApplicationID: "shop", UserID: "machine"}, 2,
-		port.Revocation{At: start, Reason: domain.RevokedByLimit}); err != nil {
+	if err := s.KeepNewest(t.Context(), domain.Scope{TenantID: "acme", ApplicationID: "shop", UserID: "machine"}, 2, port.Revocation{At: start, Reason: domain.RevokedByLimit}, storagetest.NewEvent()); err != nil {
 		t.Fatal(err)
 	}
 	return token
@@ -422,7 +424,7 @@ func counted(t *testing.T, db *sql.DB) (n int) {
 func revokeAll(t *testing.T, s *gormstore.Store) {
 	t.Helper()
 	if _, err := s.RevokeScope(t.Context(), domain.Scope{TenantID: "acme", UserID: "machine"}, domain.ID{},
-		port.Revocation{At: start, Reason: domain.RevokedByCall}); err != nil {
+		port.Revocation{At: start, Reason: domain.RevokedByCall}, storagetest.NewEvent()); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -533,8 +535,7 @@ func TestOfTiesTheGreaterIDIsKept(t *testing.T) {
 		tied := tokens[:4]
 		slices.SortFunc(tied, func(a, b domain.RefreshToken) int { return bytes.Compare(b.ID[:], a.ID[:]) })
 		for _, keep := range []int{3, 3, 1} {
-			if err := s.KeepNewest(t.Context(), domain.Scope{TenantID: "acme", ApplicationID: "shop", UserID: "ana"}, keep,
-				port.Revocation{At: start, Reason: domain.RevokedByLimit}); err != nil {
+			if err := s.KeepNewest(t.Context(), domain.Scope{TenantID: "acme", ApplicationID: "shop", UserID: "ana"}, keep, port.Revocation{At: start, Reason: domain.RevokedByLimit}, storagetest.NewEvent()); err != nil {
 				t.Fatal(err)
 			}
 			var got, want []domain.ID
@@ -639,7 +640,8 @@ func TestPostgresARevocationOutlivesAnExchangeThatWaited(t *testing.T) {
 	}()
 	awaitBlocked(t, db)
 	// The revocation does not wait for the row.
-	if _, err := s.RevokeScope(t.Context(), domain.Scope{TenantID: "acme"}, domain.ID{}, port.Revocation{At: start}); err != nil {
+	if _, err := s.RevokeScope(t.Context(), domain.Scope{TenantID: "acme"}, domain.ID{},
+		port.Revocation{At: start}, storagetest.NewEvent()); err != nil {
 		t.Fatal(err)
 	}
 	release()
@@ -658,7 +660,8 @@ func TestPostgresIssuedDuringARevocationIsDeadAndIssuedAfterIsAlive(t *testing.T
 	s := d.migrated(t, gormstore.Options{})
 	shop(t, s)
 	revoke := func() error {
-		_, err := s.RevokeScope(t.Context(), domain.Scope{TenantID: "acme"}, domain.ID{}, port.Revocation{At: start})
+		_, err := s.RevokeScope(t.Context(), domain.Scope{TenantID: "acme"}, domain.ID{},
+			port.Revocation{At: start}, storagetest.NewEvent())
 		return err
 	}
 	if err := revoke(); err != nil {
@@ -725,7 +728,8 @@ func TestPostgresADeadlockIsTriedAgain(t *testing.T) {
 	done := make(chan error)
 	go func() {
 		done <- s.KeepNewest(t.Context(), domain.Scope{TenantID: "acme", ApplicationID: "shop", UserID: "user"}, 1,
-			port.Revocation{At: start, Reason: domain.RevokedByLimit})
+			port.Revocation{At: start, Reason: domain.RevokedByLimit}, storagetest.NewEvent())
+
 	}()
 	awaitBlocked(t, db) // it has the first, and wants the second
 	_, err := tx.ExecContext(t.Context(), lock, tokens[0].ID[:])
@@ -904,24 +908,24 @@ func TestPostgresASharedWriteComparesWhatItHasLocked(t *testing.T) {
 		alive     bool
 	}{
 		{"it is revoked", func(ctx context.Context, s *gormstore.Store, last domain.RefreshToken) error {
-			return s.Revoke(ctx, "acme", last.ID, revoked)
+			return s.Revoke(ctx, "acme", last.ID, revoked, storagetest.NewEvent())
 		}, domain.ErrConflict, false},
 		{"it is used", func(ctx context.Context, s *gormstore.Store, last domain.RefreshToken) error {
 			after := last
 			after.LastUsedAt = start.Add(time.Hour)
-			return s.Swap(ctx, last, after, start)
+			return s.Swap(ctx, last, after, start, storagetest.NewEvent())
 		}, nil, true},
 		{"it is recovered", func(ctx context.Context, s *gormstore.Store, last domain.RefreshToken) error {
 			after := last
 			after.RecoveredAt, after.RecoveryPaidUntil = start, 12
-			return s.Swap(ctx, last, after, start)
+			return s.Swap(ctx, last, after, start, storagetest.NewEvent())
 		}, domain.ErrConflict, true},
 		{"all but it are revoked", func(ctx context.Context, s *gormstore.Store, last domain.RefreshToken) error {
-			_, err := s.RevokeScope(ctx, domain.Scope{TenantID: "acme"}, last.ID, revoked)
+			_, err := s.RevokeScope(ctx, domain.Scope{TenantID: "acme"}, last.ID, revoked, storagetest.NewEvent())
 			return err
 		}, nil, true},
 		{"all are revoked, and it was under way", func(ctx context.Context, s *gormstore.Store, _ domain.RefreshToken) error {
-			_, err := s.RevokeScope(ctx, domain.Scope{TenantID: "acme"}, domain.ID{}, revoked)
+			_, err := s.RevokeScope(ctx, domain.Scope{TenantID: "acme"}, domain.ID{}, revoked, storagetest.NewEvent())
 			return err
 		}, nil, false},
 	} {

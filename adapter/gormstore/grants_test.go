@@ -33,7 +33,9 @@ func TestPostgresARoleThatOwnsNothingServesWithTheGrantsOfTheDocument(t *testing
 		if err := tables.Scan(&name); err != nil {
 			t.Fatal(err)
 		}
-		got = append(got, name)
+		if name != "janitor" { // which only older programs know
+			got = append(got, name)
+		}
 	}
 	want := slices.Concat(gormstore.WrittenTables, gormstore.ReadTables)
 	slices.Sort(got)

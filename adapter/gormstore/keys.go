@@ -103,20 +103,24 @@ func (s *Store) keyWriting(ctx context.Context, operation string, f func(tx *gor
 }
 
 // AddKeys implements port.Keys.
-func (s *Store) AddKeys(ctx context.Context, keys ...domain.SealedKey) error {
-	return s.keyWriting(ctx, "add keys", func(tx *gorm.DB) error {
-		var last int64
-		if err := queryRow(tx.Raw(nextKeyRevisions, len(keys)), sql.ErrNoRows, &last); err != nil {
-			return err
-		}
-		for i, k := range keys {
-			revision := last - int64(len(keys)-1-i)
-			if err := tx.Exec(addKey, string(k.Kind), k.TenantID, string(k.Algorithm), int64(k.Number), k.ID,
-				micros(k.CreatedAt), micros(k.StartsAt), micros(k.RetiredAt), []byte(k.Sealed), revision).Error; err != nil {
+func (s *Store) AddKeys(ctx context.Context, e domain.Event, keys ...domain.SealedKey) error {
+	e.Version, e.Tokens = 0, nil
+	return s.onceOnly(ctx, e, func() error {
+		return s.keyWriting(ctx, "add keys", func(tx *gorm.DB) error {
+			var last int64
+			if err := queryRow(tx.Raw(nextKeyRevisions, len(keys)), sql.ErrNoRows, &last); err != nil {
 				return err
 			}
-		}
-		return nil
+			for i, k := range keys {
+				revision := last - int64(len(keys)-1-i)
+				if err := tx.Exec(addKey, string(k.Kind), k.TenantID, string(k.Algorithm), int64(k.Number), k.ID,
+					micros(k.CreatedAt), micros(k.StartsAt), micros(k.RetiredAt), []byte(k.Sealed),
+					revision).Error; err != nil {
+					return err
+				}
+			}
+			return appendEvent(tx, e)
+		})
 	})
 }
 

@@ -20,6 +20,7 @@ import (
 	"github.com/refreshd/refreshd/adapter/gormstore"
 	"github.com/refreshd/refreshd/domain"
 	"github.com/refreshd/refreshd/port"
+	"github.com/refreshd/refreshd/test/storagetest"
 	"github.com/refreshd/refreshd/test/support/postgres"
 )
 
@@ -86,9 +87,10 @@ func TestPostgresAPoolThatCannotGrowWaitsForWhatThereIs(t *testing.T) {
 					if err == nil {
 						_, _, err = s.Advance(t.Context(), token.ID, call)
 					}
-					err = errors.Join(err, s.Revoke(t.Context(), "acme", token.ID, port.Revocation{At: start}),
-						second(s.RevokeScope(t.Context(), domain.Scope{TenantID: "acme", UserID: token.UserID},
-							domain.ID{}, port.Revocation{At: start})), s.Ready(t.Context()))
+					err = errors.Join(err, s.Revoke(t.Context(), "acme", token.ID,
+						port.Revocation{At: start}, storagetest.NewEvent()),
+						second(s.RevokeScope(t.Context(), domain.Scope{TenantID: "acme", UserID: token.UserID}, domain.ID{},
+							port.Revocation{At: start}, storagetest.NewEvent())), s.Ready(t.Context()))
 					if err != nil {
 						t.Errorf("a call failed that had only to wait: %v", err)
 						return

@@ -45,13 +45,13 @@ type engine struct {
 	// list is List.
 	list func(*Store, context.Context, port.ListQuery) (port.Page, error)
 	// change writes all changes or none; none with domain.ErrConflict.
-	change func(s *Store, ctx context.Context, tenantID string, changes []changeRow, now int64) error
-	// revokeScope revokes a scope and spares nothing of it, in one statement; empty where that takes a transaction.
-	revokeScope string
-	// keepNewest applies a limit. forgetEnded takes from it what has ended for good; empty where keepNewest does so too.
-	keepNewest, forgetEnded string
+	change func(s *Store, ctx context.Context, tenantID string, changes []changeRow, now int64, e domain.Event) error
+	// writesInWith reports whether a statement can write in its WITH, and so a change and its event be one.
+	writesInWith bool
 	// purgeTokens deletes what was dead in a range of ids; clock asks what time it is, and is empty where the process knows as well.
 	purgeTokens, clock string
+	// eventsOfTenant asks for the next events of a tenant.
+	eventsOfTenant string
 	// statistics asks how exchanges are stored; empty where there is nothing to ask.
 	statistics string
 	// migrated asks whether any migration ever ran.
@@ -108,21 +108,20 @@ func openSQLite(ctx context.Context, path string, o Options) (*Store, error) {
 	}
 	read := newPool(preparing{reading, file.present}, cmp.Or(o.MaxConnections, max(4, runtime.NumCPU())))
 	return newStore(o, engine{
-		name:        goose.DialectSQLite3,
-		advance:     advanceSQLite,
-		find:        find(markedSQLite),
-		list:        (*Store).listAsRead,
-		counts:      countsSQLite,
-		change:      (*Store).changeInTurn,
-		keepNewest:  keepNewest,
-		forgetEnded: forgetEndedSQLite,
-		writes:      1,
-		together:    (*Store).advanceInTurn,
-		purgeTokens: purgeTokensSQLite,
-		migrated:    `SELECT count(*) FROM sqlite_master WHERE type = 'table' AND name = 'goose_db_version'`,
-		migrating:   func(bool) *sql.DB { return newPool(writing, 1) },
-		present:     file.present,
-		explain:     file.explain,
+		name:           goose.DialectSQLite3,
+		advance:        advanceSQLite,
+		find:           find(markedSQLite),
+		list:           (*Store).listAsRead,
+		counts:         countsSQLite,
+		change:         (*Store).changeInTurn,
+		writes:         1,
+		together:       (*Store).advanceInTurn,
+		purgeTokens:    purgeTokensSQLite,
+		eventsOfTenant: eventsOfTenantSQLite,
+		migrated:       `SELECT count(*) FROM sqlite_master WHERE type = 'table' AND name = 'goose_db_version'`,
+		migrating:      func(bool) *sql.DB { return newPool(writing, 1) },
+		present:        file.present,
+		explain:        file.explain,
 	}, sqliteDialect{pool: write}, sqliteDialect{pool: read}, write, read, hold)
 }
 
@@ -164,25 +163,25 @@ func OpenPostgres(ctx context.Context, dsn domain.Secret, o Options) (*Store, er
 	}
 	dialect := postgresDialect{&postgres.Dialector{Config: &postgres.Config{Conn: pool}}}
 	return newStore(o, engine{
-		name:        goose.DialectPostgres,
-		advance:     advancePostgres,
-		find:        find(markedPostgres),
-		list:        (*Store).listInParts,
-		counts:      countsPostgres,
-		change:      (*Store).changeTogether,
-		writes:      2,
-		together:    (*Store).advanceTogether,
-		revokeScope: revokeScopePostgres,
-		keepNewest:  keepNewestPostgres,
-		purgeTokens: purgeTokensPostgres,
-		clock:       clockPostgres,
-		statistics:  statistics,
-		migrated:    `SELECT count(*) FROM pg_catalog.pg_class WHERE oid = to_regclass('goose_db_version')`,
-		migrating:   func(apart bool) *sql.DB { return newPool(l.migrating(apart), 2) },
-		fits:        l.fits,
-		limit:       limit,
-		present:     func() error { return nil },
-		explain:     func(err error) error { return err },
+		name:           goose.DialectPostgres,
+		writesInWith:   true,
+		advance:        advancePostgres,
+		find:           find(markedPostgres),
+		list:           (*Store).listInParts,
+		counts:         countsPostgres,
+		change:         (*Store).changeTogether,
+		writes:         2,
+		together:       (*Store).advanceTogether,
+		purgeTokens:    purgeTokensPostgres,
+		clock:          clockPostgres,
+		statistics:     statistics,
+		eventsOfTenant: eventsOfTenantPostgres,
+		migrated:       `SELECT count(*) FROM pg_catalog.pg_class WHERE oid = to_regclass('goose_db_version')`,
+		migrating:      func(apart bool) *sql.DB { return newPool(l.migrating(apart), 2) },
+		fits:           l.fits,
+		limit:          limit,
+		present:        func() error { return nil },
+		explain:        func(err error) error { return err },
 	}, dialect, dialect, pool, pool)
 }
 

@@ -117,7 +117,7 @@ func TestConformance(t *testing.T) {
 		storagetest.Run(t, func(t *testing.T) func() port.Store {
 			// Emptying a database takes a hundredth of the time of making one.
 			if _, err := db.ExecContext(t.Context(),
-				`TRUNCATE tenants, applications, refresh_tokens, marks, api_keys, keys, janitor;
+				`TRUNCATE tenants, applications, refresh_tokens, marks, api_keys, keys, events, jobs;
 				UPDATE key_ring SET revision = 0`); err != nil {
 				t.Fatal(err)
 			}
@@ -262,7 +262,8 @@ func TestACallWithAContextThatIsDoneIsAnError(t *testing.T) {
 		if _, err := s.KeyRevision(ctx); err == nil {
 			t.Error("KeyRevision: got no error, want one")
 		}
-		if _, err := s.RevokeScope(ctx, domain.Scope{TenantID: "acme"}, domain.ID{}, port.Revocation{}); err == nil {
+		if _, err := s.RevokeScope(ctx, domain.Scope{TenantID: "acme"}, domain.ID{},
+			port.Revocation{}, storagetest.NewEvent()); err == nil {
 			t.Error("RevokeScope: got no error, want one")
 		}
 		if err := s.Ready(t.Context()); err != nil {

@@ -69,7 +69,7 @@ func TestConformanceBehindPgBouncer(t *testing.T) {
 	}
 	storagetest.Run(t, func(t *testing.T) func() port.Store {
 		if _, err := db.ExecContext(t.Context(),
-			`TRUNCATE tenants, applications, refresh_tokens, marks, api_keys, keys, janitor;
+			`TRUNCATE tenants, applications, refresh_tokens, marks, api_keys, keys, events, jobs;
 				UPDATE key_ring SET revision = 0`); err != nil {
 			t.Fatal(err)
 		}

@@ -3,7 +3,10 @@ package gormstore
 import (
 	"context"
 	"database/sql"
+	"encoding/hex"
+	"encoding/json"
 	"errors"
+	"fmt"
 
 	"gorm.io/gorm"
 
@@ -11,7 +14,7 @@ import (
 	"github.com/refreshd/refreshd/port"
 )
 
-// The janitor walks the primary keys of refresh tokens, marks and tenants, and keeps in the table janitor who walks and how far.
+// The janitor walks the primary keys of refresh tokens, marks, tenants and events, and keeps in the table jobs who walks and how far.
 // A step is one short transaction. It takes the row of that table first, so steps happen one after another whatever the lease
 // says, and what a step deletes commits together with where it has got to.
 //
@@ -49,35 +52,49 @@ const (
 	stageTokens = iota
 	stageMarks
 	stageTenants
+	stageEvents
 )
 
-// position is where a pass has got to.
+// position is where a pass has got to, as the cursor of the job has it. The zero value, for which the cursor is empty,
+// is between two passes.
 type position struct {
-	stage                                    int64
-	afterToken                               domain.ID // zero at the beginning
-	afterTenant, afterApplication, afterUser string
+	Stage       int    `json:"stage"`
+	ID          string `json:"id,omitempty"` // in hex: of the last one looked at, as are the next three
+	Tenant      string `json:"tenant,omitempty"`
+	Application string `json:"application,omitempty"`
+	User        string `json:"user,omitempty"`
+}
+
+// after is ID; zeros at the beginning.
+func (p position) after() (id domain.ID, err error) {
+	if p.ID == "" {
+		return id, nil
+	}
+	if id, err = idOf(p.ID); err != nil {
+		return id, fmt.Errorf("read where the pass has got to: %w", err)
+	}
+	return id, nil
 }
 
 const (
 	// clockPostgres is the time now, not that at which the transaction began, in microseconds.
 	clockPostgres = `SELECT (EXTRACT(EPOCH FROM clock_timestamp()) * 1000000)::bigint`
 
-	// lease is an upsert, so that an empty table will do. What is later than $5 and $7 was left by a clock that was wrong.
+	// lease is an upsert, so that an empty table will do. What is later than $4 and $6 was left by a clock that was
+	// wrong.
 	lease = `
-INSERT INTO janitor (one, holder, lease_until, stage, after_token, after_tenant, after_application, after_user, ended_at)
-VALUES (1, $1, $2, 0, $3, '', '', '', 0)
-ON CONFLICT (one) DO UPDATE SET holder = excluded.holder, lease_until = excluded.lease_until
-WHERE (janitor.holder = excluded.holder OR janitor.lease_until <= $4 OR janitor.lease_until > $5)
-  AND (janitor.ended_at <= $6 OR $6 = 0 OR janitor.ended_at > $7 OR janitor.stage <> 0 OR janitor.after_token <> $3)
-RETURNING stage, after_token, after_tenant, after_application, after_user`
+INSERT INTO jobs (name, holder, lease_until, cursor, ended_at) VALUES ('` + port.JobPurge + `', $1, $2, '', 0)
+ON CONFLICT (name) DO UPDATE SET holder = excluded.holder, lease_until = excluded.lease_until
+WHERE (jobs.holder = excluded.holder OR jobs.lease_until <= $3 OR jobs.lease_until > $4)
+  AND (jobs.ended_at <= $5 OR $5 = 0 OR jobs.ended_at > $6 OR jobs.cursor <> '')
+RETURNING cursor`
 
-	moveJanitor = `
-UPDATE janitor SET stage = $1, after_token = $2, after_tenant = $3, after_application = $4, after_user = $5`
+	moveJob = `UPDATE jobs SET cursor = $1 WHERE name = '` + port.JobPurge + `'`
 
 	// endPass frees the lease.
-	endPass = `
-UPDATE janitor SET stage = 0, after_token = $1, after_tenant = '', after_application = '', after_user = '',
-  lease_until = 0, ended_at = $2`
+	endPass = `UPDATE jobs SET cursor = '', lease_until = 0, ended_at = $1 WHERE name = '` + port.JobPurge + `'`
+
+	release = `UPDATE jobs SET lease_until = 0 WHERE name = $1 AND holder = $2`
 
 	nextTokens = `SELECT id FROM refresh_tokens WHERE id > $1 ORDER BY id LIMIT $2`
 
@@ -115,6 +132,10 @@ SELECT application_id, user_id FROM marks WHERE tenant_id = $1 ORDER BY applicat
 	purgeMarksOfTenant = `DELETE FROM marks WHERE tenant_id = $1 AND (application_id, user_id) <= ($2, $3)`
 
 	purgeTenant = `DELETE FROM tenants WHERE id = $1`
+
+	nextEvents = `SELECT id FROM events WHERE id > $1 AND id < $2 ORDER BY id LIMIT $3`
+
+	deleteEvents = `DELETE FROM events WHERE id > $1 AND id <= $2`
 )
 
 // Purge implements port.Janitor.
@@ -130,35 +151,49 @@ func (s *Store) Purge(ctx context.Context, step port.PurgeStep) (done port.Purge
 }
 
 func (s *Store) purge(tx *gorm.DB, step port.PurgeStep) (done port.Purged, err error) {
-	var (
-		at    position
-		start domain.ID
-		after []byte
-	)
 	if err := s.compareClocks(tx, step); err != nil {
 		return port.Purged{}, err
 	}
-	if err := queryRow(tx.Raw(lease, step.Holder, micros(step.LeaseUntil), start[:], micros(step.Now),
-		micros(step.LeaseUntil.Add(step.MayDiffer)), micros(step.EndedBefore), micros(step.Now.Add(step.MayDiffer))), domain.ErrConflict,
-		&at.stage, &after, &at.afterTenant, &at.afterApplication, &at.afterUser); err != nil {
+	var (
+		at     position
+		cursor string
+	)
+	if err := queryRow(tx.Raw(lease, step.Holder, micros(step.LeaseUntil), micros(step.Now),
+		micros(step.LeaseUntil.Add(step.MayDiffer)), micros(step.EndedBefore), micros(step.Now.Add(step.MayDiffer))),
+		domain.ErrConflict, &cursor); err != nil {
 		return port.Purged{}, err
 	}
-	copy(at.afterToken[:], after)
-	switch at.stage {
+	if cursor != "" {
+		if err := json.Unmarshal([]byte(cursor), &at); err != nil {
+			return port.Purged{}, fmt.Errorf("read where the pass has got to: %w", err)
+		}
+	}
+	switch at.Stage {
 	case stageTokens:
 		err = s.purgeTokens(tx, step, &at, &done)
 	case stageMarks:
 		err = purgeSomeMarks(tx, step, &at, &done)
-	default:
+	case stageTenants:
 		err = purgeOneTenant(tx, step, &at, &done)
+	default:
+		err = purgeEvents(tx, step, &at, &done)
 	}
 	if err != nil {
 		return port.Purged{}, err
 	}
 	if done.Done {
-		return done, tx.Exec(endPass, start[:], micros(step.Now)).Error
+		return done, tx.Exec(endPass, micros(step.Now)).Error
 	}
-	return done, tx.Exec(moveJanitor, at.stage, at.afterToken[:], at.afterTenant, at.afterApplication, at.afterUser).Error
+	moved, err := json.Marshal(at)
+	if err != nil {
+		return port.Purged{}, err
+	}
+	return done, tx.Exec(moveJob, string(moved)).Error
+}
+
+// Release implements port.Jobs.
+func (s *Store) Release(ctx context.Context, job, holder string) error {
+	return s.writing(ctx, "release", func(db *gorm.DB) error { return db.Exec(release, job, holder).Error })
 }
 
 func (s *Store) compareClocks(tx *gorm.DB, step port.PurgeStep) error {
@@ -173,7 +208,11 @@ func (s *Store) compareClocks(tx *gorm.DB, step port.PurgeStep) error {
 }
 
 func (s *Store) purgeTokens(tx *gorm.DB, step port.PurgeStep, at *position, done *port.Purged) error {
-	from, last := at.afterToken, []byte(nil)
+	from, err := at.after()
+	if err != nil {
+		return err
+	}
+	var last []byte
 	if err := queryRows(tx.Raw(nextTokens, from[:], step.Limit), func(rows *sql.Rows) error {
 		done.LookedAt++
 		return rows.Scan(&last)
@@ -181,7 +220,7 @@ func (s *Store) purgeTokens(tx *gorm.DB, step port.PurgeStep, at *position, done
 		return err
 	}
 	if done.LookedAt > 0 {
-		copy(at.afterToken[:], last)
+		at.ID = hex.EncodeToString(last)
 		deleted := tx.Exec(s.engine.purgeTokens, from[:], last, micros(step.Before))
 		if deleted.Error != nil {
 			return deleted.Error
@@ -189,30 +228,30 @@ func (s *Store) purgeTokens(tx *gorm.DB, step port.PurgeStep, at *position, done
 		done.Deleted = int(deleted.RowsAffected)
 	}
 	if done.LookedAt < step.Limit {
-		*at = position{stage: stageMarks}
+		*at = position{Stage: stageMarks}
 	}
 	return nil
 }
 
 func purgeSomeMarks(tx *gorm.DB, step port.PurgeStep, at *position, done *port.Purged) error {
 	from, seen := *at, 0
-	if err := queryRows(tx.Raw(nextMarks, from.afterTenant, from.afterApplication, from.afterUser, step.Limit),
+	if err := queryRows(tx.Raw(nextMarks, from.Tenant, from.Application, from.User, step.Limit),
 		func(rows *sql.Rows) error {
 			seen++
-			return rows.Scan(&at.afterTenant, &at.afterApplication, &at.afterUser)
+			return rows.Scan(&at.Tenant, &at.Application, &at.User)
 		}); err != nil {
 		return err
 	}
 	if seen > 0 {
-		deleted := tx.Exec(purgeMarks, from.afterTenant, from.afterApplication, from.afterUser,
-			at.afterTenant, at.afterApplication, at.afterUser, micros(step.Before))
+		deleted := tx.Exec(purgeMarks, from.Tenant, from.Application, from.User,
+			at.Tenant, at.Application, at.User, micros(step.Before))
 		if deleted.Error != nil {
 			return deleted.Error
 		}
 		done.Marks = int(deleted.RowsAffected)
 	}
 	if seen < step.Limit {
-		*at = position{stage: stageTenants}
+		*at = position{Stage: stageTenants}
 	}
 	return nil
 }
@@ -221,7 +260,7 @@ func purgeSomeMarks(tx *gorm.DB, step port.PurgeStep, at *position, done *port.P
 // several steps.
 func purgeOneTenant(tx *gorm.DB, step port.PurgeStep, at *position, done *port.Purged) error {
 	var (
-		from  = at.afterTenant
+		from  = at.Tenant
 		seen  int
 		found string // empty if none; no tenant has that id
 	)
@@ -234,7 +273,7 @@ func purgeOneTenant(tx *gorm.DB, step port.PurgeStep, at *position, done *port.P
 			return err
 		}
 		seen++
-		at.afterTenant = id
+		at.Tenant = id
 		if deletedAt != 0 && deletedAt <= micros(step.Before) {
 			found = id
 		}
@@ -243,7 +282,9 @@ func purgeOneTenant(tx *gorm.DB, step port.PurgeStep, at *position, done *port.P
 		return err
 	}
 	if found == "" {
-		done.Done = seen < step.Limit
+		if seen < step.Limit {
+			*at = position{Stage: stageEvents}
+		}
 		return nil
 	}
 	locked := tx.Exec(lockDeletedTenant, found, micros(step.Before))
@@ -263,9 +304,31 @@ func purgeOneTenant(tx *gorm.DB, step port.PurgeStep, at *position, done *port.P
 		}
 	}
 	if done.Marks == step.Limit {
-		at.afterTenant = from // there may be more of them
+		at.Tenant = from // there may be more of them
 		return nil
 	}
 	done.Tenants = 1
 	return tx.Exec(purgeTenant, found).Error
+}
+
+// purgeEvents walks on from where the last step ended, and not from the lowest id: there PostgreSQL would read past all
+// that the pass has deleted, until a vacuum.
+func purgeEvents(tx *gorm.DB, step port.PurgeStep, at *position, done *port.Purged) error {
+	from, err := at.after()
+	if err != nil {
+		return err
+	}
+	var last []byte
+	if err := queryRows(tx.Raw(nextEvents, from[:], step.EventsBefore[:], step.Limit), func(rows *sql.Rows) error {
+		done.Events++
+		return rows.Scan(&last)
+	}); err != nil {
+		return err
+	}
+	done.Done = done.Events < step.Limit
+	if done.Events == 0 {
+		return nil
+	}
+	at.ID = hex.EncodeToString(last)
+	return tx.Exec(deleteEvents, from[:], last).Error
 }

@@ -10,6 +10,7 @@ import (
 	"github.com/refreshd/refreshd/adapter/gormstore"
 	"github.com/refreshd/refreshd/domain"
 	"github.com/refreshd/refreshd/port"
+	"github.com/refreshd/refreshd/test/storagetest"
 )
 
 const century = 100 * 365 * 24 * time.Hour // so that instants may be made up
@@ -40,7 +41,8 @@ func TestPostgresAStepOfThePurgeFollowsThePrimaryKey(t *testing.T) {
 	s := d.migrated(t, gormstore.Options{Logger: j.logger()})
 	shop(t, s)
 	issue(t, s, 3)
-	must(s.RevokeScope(t.Context(), domain.Scope{TenantID: "acme"}, domain.ID{}, port.Revocation{At: start}))(t)
+	must(s.RevokeScope(t.Context(), domain.Scope{TenantID: "acme"}, domain.ID{},
+		port.Revocation{At: start}, storagetest.NewEvent()))(t)
 	if err := s.DeleteTenant(t.Context(), "acme", start); err != nil {
 		t.Fatal(err)
 	}
@@ -171,7 +173,7 @@ func TestPostgresAClockThatIsFarAheadPurgesNothing(t *testing.T) {
 		}
 	}
 	var taken int
-	if err := db.QueryRowContext(t.Context(), `SELECT count(*) FROM janitor`).Scan(&taken); err != nil || taken != 0 {
+	if err := db.QueryRowContext(t.Context(), `SELECT count(*) FROM jobs`).Scan(&taken); err != nil || taken != 0 {
 		t.Errorf("got %d rows (%v) of who purges, want none: a step that was refused has taken the lease", taken, err)
 	}
 	for _, ahead := range []time.Duration{50 * time.Second, -50 * time.Second} {
@@ -209,7 +211,7 @@ func TestPostgresAMarkThatIsBeingRaisedIsNotPurged(t *testing.T) {
 	s := d.migrated(t, gormstore.Options{})
 	shop(t, s)
 	scope := domain.Scope{TenantID: "acme"}
-	must(s.RevokeScope(t.Context(), scope, domain.ID{}, port.Revocation{At: start}))(t)
+	must(s.RevokeScope(t.Context(), scope, domain.ID{}, port.Revocation{At: start}, storagetest.NewEvent()))(t)
 	step := purgeStep(10)
 	must(s.Purge(t.Context(), step))(t) // no refresh tokens; the next step is at the marks
 	commit := committing(t, d.raw(t), `UPDATE marks SET epoch = 2, keep_until = $1`, step.Before.UnixMicro()+1)
@@ -257,7 +259,8 @@ func TestPostgresATenantThatIsBeingCreatedAgainIsNotPurged(t *testing.T) {
 	if err := <-done; err != nil {
 		t.Error(err)
 	}
-	epoch := must(s.RevokeScope(t.Context(), domain.Scope{TenantID: "acme"}, domain.ID{}, port.Revocation{At: start}))(t)
+	epoch := must(s.RevokeScope(t.Context(), domain.Scope{TenantID: "acme"}, domain.ID{},
+		port.Revocation{At: start}, storagetest.NewEvent()))(t)
 	if epoch != 2 {
 		t.Errorf("the next epoch is %d, want 2", epoch)
 	}
@@ -301,7 +304,8 @@ func TestWhatAMarkRevokedIsDeadAfterTheMarkIsGone(t *testing.T) {
 		s := d.migrated(t, gormstore.Options{})
 		shop(t, s)
 		token := issue(t, s, 1)[0]
-		must(s.RevokeScope(t.Context(), domain.Scope{TenantID: "acme"}, domain.ID{}, port.Revocation{At: start}))(t)
+		must(s.RevokeScope(t.Context(), domain.Scope{TenantID: "acme"}, domain.ID{},
+			port.Revocation{At: start}, storagetest.NewEvent()))(t)
 		long := int64(domain.DefaultPolicy().TTL/time.Minute) * 10
 		if err := s.SaveTenant(t.Context(), domain.Tenant{ID: "acme", Settings: domain.Settings{TTLMinutes: &long}}); err != nil {
 			t.Fatal(err)

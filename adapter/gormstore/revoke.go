@@ -10,45 +10,53 @@ import (
 	"github.com/refreshd/refreshd/port"
 )
 
-var revoke = `
+var revoke = newTokenWrite(`
 UPDATE refresh_tokens SET revoked_at = $1, revoked_reason = $2
-WHERE id = $3 AND ` + tenantIs("$4") + ` AND ` + alive("$1")
+WHERE id = $3 AND `+tenantIs("$4")+` AND `+alive("$1"), 4)
 
 // Revoke implements port.Revocations.
-func (s *Store) Revoke(ctx context.Context, tenantID string, id domain.ID, r port.Revocation) error {
-	return s.inTurn(ctx, "revoke", rowName{token: id}, func() error {
-		return s.writing(ctx, "revoke", func(db *gorm.DB) error {
-			return wrote(db.Exec(revoke, micros(r.At), string(r.Reason), id[:], tenantID), domain.ErrNotFound)
-		})
-	})
+func (s *Store) Revoke(
+	ctx context.Context, tenantID string, id domain.ID, r port.Revocation, e domain.Event,
+) error {
+	return s.writeToken(ctx, "revoke", id, revoke, e, domain.ErrNotFound,
+		micros(r.At), string(r.Reason), id[:], tenantID)
 }
 
 // RevokeScope implements port.Revocations.
 func (s *Store) RevokeScope(
-	ctx context.Context, scope domain.Scope, except domain.ID, r port.Revocation,
-) (epoch uint64, err error) {
-	if except.IsZero() && s.engine.revokeScope != "" {
-		err = s.inTurn(ctx, "revoke scope", rowName{tenantID: scope.TenantID}, func() error {
-			return s.writing(ctx, "revoke scope", func(db *gorm.DB) error {
-				return queryRow(db.Raw(s.engine.revokeScope, scope.TenantID, scope.ApplicationID, scope.UserID,
-					micros(r.At), string(r.Reason), domain.MarkSlack.Microseconds()), domain.ErrNotFound, &epoch)
+	ctx context.Context, scope domain.Scope, except domain.ID, r port.Revocation, e domain.Event,
+) (uint64, error) {
+	epoch, err := s.once(ctx, e, func() (epoch domain.Version, err error) {
+		if except.IsZero() && s.engine.writesInWith {
+			return epoch, s.inTurn(ctx, "revoke scope", rowName{tenantID: scope.TenantID}, func() error {
+				return s.writing(ctx, "revoke scope", func(db *gorm.DB) error {
+					args := append([]any{scope.TenantID, scope.ApplicationID, scope.UserID, micros(r.At), string(r.Reason),
+						domain.MarkSlack.Microseconds()}, eventArgs(e)...)
+					// AddError translates: that the event is there comes with the row, which GORM does not read itself.
+					return db.AddError(queryRow(db.Raw(revokeScopePostgres, args...), domain.ErrNotFound, &epoch))
+				})
 			})
+		}
+		return epoch, s.tenantWriting(ctx, "revoke scope", scope.TenantID, func(tx *gorm.DB) error {
+			raised, err := revokeScope(tx, scope, except, r)
+			if err != nil {
+				return err
+			}
+			e := e
+			e.Version, e.Tokens = domain.Version(raised), nil
+			epoch = e.Version
+			return appendEvent(tx, e)
 		})
-	} else {
-		err = s.tenantWriting(ctx, "revoke scope", scope.TenantID, func(tx *gorm.DB) (err error) {
-			epoch, err = revokeScope(tx, scope, except, r)
-			return err
-		})
-	}
+	})
 	if err != nil {
 		return 0, err
 	}
-	return epoch, nil
+	return uint64(epoch), nil
 }
 
 // revokeScopePostgres is revokeScope in one statement: the tenant's row is locked for one round trip and the commit, where a
 // transaction holds it for four. SQLite cannot write in a WITH, and has no round trips.
-const revokeScopePostgres = `
+var revokeScopePostgres = `
 WITH raised AS (
   UPDATE tenants SET epoch = epoch + 1
   WHERE id = $1 AND deleted_at = 0 AND ($2 = '' OR EXISTS (SELECT 1 FROM applications WHERE tenant_id = $1 AND id = $2))
@@ -57,7 +65,8 @@ WITH raised AS (
   INSERT INTO marks (tenant_id, application_id, user_id, epoch, revoked_at, reason, keep_until)
   SELECT $1, $2, $3, epoch, $4::bigint, $5, $4::bigint + longest_ttl + $6::bigint FROM raised` + remark + `
 )
-SELECT epoch FROM raised`
+` + eventFrom(7, `raised`, `epoch`, `''`) + `
+RETURNING version`
 
 const (
 	// raiseEpoch comes first: its row lock orders the revocations of a tenant.
@@ -115,7 +124,8 @@ UPDATE refresh_tokens SET revoked_at = $1, revoked_reason = $5
 WHERE ` + limited + ` AND ` + alive("$1") + ` AND (ordinal, id) < (
   SELECT refresh_tokens.ordinal, refresh_tokens.id FROM refresh_tokens
   WHERE ` + limited + ` AND ` + alive("$1") + `
-  ORDER BY refresh_tokens.ordinal DESC, refresh_tokens.id DESC LIMIT 1 OFFSET $6)`
+  ORDER BY refresh_tokens.ordinal DESC, refresh_tokens.id DESC LIMIT 1 OFFSET $6)
+RETURNING refresh_tokens.id, refresh_tokens.application_id, refresh_tokens.user_id`
 
 // What a mark or its expiry has ended is not revoked itself, and would stay in the index until it is purged: each
 // login would read all of it. So its ordinal becomes 0, and it leaves the index. It has to have ended for good,
@@ -143,28 +153,41 @@ WITH forgotten AS (
   UPDATE refresh_tokens SET ordinal = 0 WHERE id = ANY (ARRAY(` +
 		ended("id", `LEAST($1, (`+clockPostgres+`))`) + `
   FOR NO KEY UPDATE SKIP LOCKED))
-)` + keepNewest
+), ended AS (` + keepNewest + `
+)
+` + eventFrom(7, `ended`, `0`, `json_agg(`+tokenInEvent+` ORDER BY id)::text`) + `
+HAVING count(*) > 0`
 
 	forgetEndedSQLite = `UPDATE refresh_tokens SET ordinal = 0 WHERE rowid IN (` + ended("rowid", "$1") + `)`
 )
 
 // KeepNewest implements port.Revocations, for a user in an application.
-func (s *Store) KeepNewest(ctx context.Context, scope domain.Scope, keep int, r port.Revocation) error {
-	limit := func(db *gorm.DB) error {
-		return db.Exec(s.engine.keepNewest, micros(r.At), scope.TenantID, scope.ApplicationID, scope.UserID, string(r.Reason),
-			keep-1).Error
+func (s *Store) KeepNewest(
+	ctx context.Context, scope domain.Scope, keep int, r port.Revocation, e domain.Event,
+) error {
+	args := []any{
+		micros(r.At), scope.TenantID, scope.ApplicationID, scope.UserID, string(r.Reason), keep - 1,
 	}
 	of := rowName{tenantID: scope.TenantID, applicationID: scope.ApplicationID, userID: scope.UserID}
-	return s.inTurn(ctx, "keep newest", of, func() error {
-		if s.engine.forgetEnded == "" {
-			return s.writingMany(ctx, "keep newest", limit)
-		}
-		return s.transacting(ctx, "keep newest", func(tx *gorm.DB) error {
-			if err := tx.Exec(s.engine.forgetEnded, micros(r.At), scope.TenantID, scope.ApplicationID,
-				scope.UserID).Error; err != nil {
-				return err
+	return s.onceOnly(ctx, e, func() error {
+		return s.inTurn(ctx, "keep newest", of, func() error {
+			if s.engine.writesInWith {
+				return s.writingMany(ctx, "keep newest", func(db *gorm.DB) error {
+					return db.Exec(keepNewestPostgres, append(args, eventArgs(e)...)...).Error
+				})
 			}
-			return limit(tx)
+			return s.transacting(ctx, "keep newest", func(tx *gorm.DB) error {
+				if err := tx.Exec(forgetEndedSQLite, args[:4]...).Error; err != nil {
+					return err
+				}
+				e := e
+				var err error
+				if e.Tokens, err = tokensWritten(tx.Raw(keepNewest, args...)); err != nil || len(e.Tokens) == 0 {
+					return err
+				}
+				e.Version = 0
+				return appendEvent(tx, e)
+			})
 		})
 	})
 }

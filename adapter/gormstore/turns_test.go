@@ -18,6 +18,7 @@ import (
 	"github.com/refreshd/refreshd/adapter/gormstore"
 	"github.com/refreshd/refreshd/domain"
 	"github.com/refreshd/refreshd/port"
+	"github.com/refreshd/refreshd/test/storagetest"
 )
 
 // One row that somebody holds takes one connection, whatever waits for it and how many do; so the others of the pool
@@ -43,10 +44,11 @@ func TestPostgresAHeldRowTakesOneConnection(t *testing.T) {
 		call     call
 	}{
 		"revoke a scope": {tenant, false, func(ctx context.Context, s *gormstore.Store, t domain.RefreshToken) error {
-			return second(s.RevokeScope(ctx, domain.Scope{TenantID: "acme", UserID: t.UserID}, domain.ID{}, revocation))
+			return second(s.RevokeScope(ctx, domain.Scope{TenantID: "acme", UserID: t.UserID},
+				domain.ID{}, revocation, storagetest.NewEvent()))
 		}},
 		"revoke all but one": {tenant, false, func(ctx context.Context, s *gormstore.Store, t domain.RefreshToken) error {
-			return second(s.RevokeScope(ctx, domain.Scope{TenantID: "acme"}, t.ID, revocation))
+			return second(s.RevokeScope(ctx, domain.Scope{TenantID: "acme"}, t.ID, revocation, storagetest.NewEvent()))
 		}},
 		"revoke, in turns with others of the tenant": {tenant, false, func() call {
 			var n atomic.Int64
@@ -63,21 +65,22 @@ func TestPostgresAHeldRowTakesOneConnection(t *testing.T) {
 				case 4:
 					return s.SaveAPIKey(ctx, domain.APIKey{Name: "k", TenantID: "acme", Hash: "h"})
 				default:
-					return second(s.RevokeScope(ctx, domain.Scope{TenantID: "acme"}, domain.ID{}, revocation))
+					return second(s.RevokeScope(ctx, domain.Scope{TenantID: "acme"},
+						domain.ID{}, revocation, storagetest.NewEvent()))
 				}
 			}
 		}()},
 		"revoke one": {token, false, func(ctx context.Context, s *gormstore.Store, t domain.RefreshToken) error {
-			return s.Revoke(ctx, "acme", t.ID, revocation)
+			return s.Revoke(ctx, "acme", t.ID, revocation, storagetest.NewEvent())
 		}},
 		"swap": {token, false, func(ctx context.Context, s *gormstore.Store, t domain.RefreshToken) error {
-			return s.Swap(ctx, t, t, start)
+			return s.Swap(ctx, t, t, start, storagetest.NewEvent())
 		}},
 		"exchange":             {token, false, advance},
 		"exchange, one by one": {token, true, advance},
 		"keep the newest": {token, false, func(ctx context.Context, s *gormstore.Store, t domain.RefreshToken) error {
 			scope := domain.Scope{TenantID: "acme", ApplicationID: "shop", UserID: t.UserID}
-			return s.KeepNewest(ctx, scope, 1, revocation)
+			return s.KeepNewest(ctx, scope, 1, revocation, storagetest.NewEvent())
 		}},
 		"issue": {fmt.Sprintf(`INSERT INTO refresh_tokens SELECT (r).* FROM (SELECT jsonb_populate_record(t,
 			jsonb_build_object('id', '\x%x')) AS r FROM refresh_tokens AS t LIMIT 1) AS one`, id[:]), false,
@@ -90,7 +93,7 @@ func TestPostgresAHeldRowTakesOneConnection(t *testing.T) {
 			return func(ctx context.Context, s *gormstore.Store, _ domain.RefreshToken) error {
 				key := domain.SealedKey{Kind: domain.KeyToken, Number: uint32(n.Add(1)), CreatedAt: start, Sealed: "sealed"}
 				if key.Number%2 == 1 {
-					return s.AddKeys(ctx, key)
+					return s.AddKeys(ctx, storagetest.NewEvent(), key)
 				}
 				if err := s.Reseal(ctx, key, "again"); !errors.Is(err, domain.ErrConflict) {
 					return err
@@ -171,7 +174,8 @@ func TestPostgresARevocationWaitsOnceForItsTenant(t *testing.T) {
 	for name, call := range map[string]func() error{
 		"revoke": func() error {
 			scope := domain.Scope{TenantID: "acme"}
-			return second(s.RevokeScope(t.Context(), scope, domain.ID{}, port.Revocation{At: start}))
+			return second(s.RevokeScope(t.Context(), scope, domain.ID{},
+				port.Revocation{At: start}, storagetest.NewEvent()))
 		},
 		"delete": func() error { return s.DeleteTenant(t.Context(), "acme", start) },
 	} {

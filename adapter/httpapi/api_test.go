@@ -105,7 +105,7 @@ func newEmptyService(t testing.TB) *service {
 		},
 		Exchange: &usecase.Exchange{Tokens: store, Minter: minter, Clock: s.clock},
 		List:     &usecase.List{Tokens: store, Clock: s.clock},
-		Patch:    &usecase.Patch{Tokens: store, Applications: store, PublicURL: publicURL, Clock: s.clock},
+		Patch:    &usecase.Patch{Tokens: store, Applications: store, PublicURL: publicURL, Clock: s.clock, Random: rand.Reader},
 		Revoke:   &usecase.Revoke{Revocations: store, Keys: keys, Clock: s.clock},
 		Logout: &usecase.Logout{
 			Revocations: store, Tokens: store, Applications: store, Keys: keys, Clock: s.clock,
@@ -505,11 +505,22 @@ func (w *watchedStore) Snapshot(ctx context.Context, id domain.ID) (domain.Snaps
 	return w.Store.Snapshot(ctx, id)
 }
 
-func (w *watchedStore) Swap(ctx context.Context, before, after domain.RefreshToken, now time.Time) error {
+func (w *watchedStore) Use(ctx context.Context, before, after domain.RefreshToken, now time.Time) error {
+	if err := w.called("Use"); err != nil {
+		return err
+	}
+	err := w.Store.Use(ctx, before, after, now)
+	w.wrote("Use", err)
+	return err
+}
+
+func (w *watchedStore) Swap(
+	ctx context.Context, before, after domain.RefreshToken, now time.Time, e domain.Event,
+) error {
 	if err := w.called("Swap"); err != nil {
 		return err
 	}
-	err := w.Store.Swap(ctx, before, after, now)
+	err := w.Store.Swap(ctx, before, after, now, e)
 	w.wrote("Swap", err)
 	return err
 }
@@ -528,11 +539,13 @@ func (w *watchedStore) Count(ctx context.Context, q port.ListQuery) (int, bool, 
 	return w.Store.Count(ctx, q)
 }
 
-func (w *watchedStore) Change(ctx context.Context, tenantID string, changes []domain.Change, now time.Time) error {
+func (w *watchedStore) Change(
+	ctx context.Context, tenantID string, changes []domain.Change, now time.Time, e domain.Event,
+) error {
 	if err := w.called("Change"); err != nil {
 		return err
 	}
-	err := w.Store.Change(ctx, tenantID, changes, now)
+	err := w.Store.Change(ctx, tenantID, changes, now, e)
 	w.wrote("Change", err)
 	return err
 }
@@ -544,29 +557,35 @@ func (w *watchedStore) List(ctx context.Context, q port.ListQuery) (port.Page, e
 	return w.Store.List(ctx, q)
 }
 
-func (w *watchedStore) Revoke(ctx context.Context, tenantID string, id domain.ID, r port.Revocation) error {
+func (w *watchedStore) Revoke(
+	ctx context.Context, tenantID string, id domain.ID, r port.Revocation, e domain.Event,
+) error {
 	if err := w.called("Revoke"); err != nil {
 		return err
 	}
-	err := w.Store.Revoke(ctx, tenantID, id, r)
+	err := w.Store.Revoke(ctx, tenantID, id, r, e)
 	w.wrote("Revoke", err)
 	return err
 }
 
-func (w *watchedStore) RevokeScope(ctx context.Context, scope domain.Scope, except domain.ID, r port.Revocation) (uint64, error) {
+func (w *watchedStore) RevokeScope(
+	ctx context.Context, scope domain.Scope, except domain.ID, r port.Revocation, e domain.Event,
+) (uint64, error) {
 	if err := w.called("RevokeScope"); err != nil {
 		return 0, err
 	}
-	epoch, err := w.Store.RevokeScope(ctx, scope, except, r)
+	epoch, err := w.Store.RevokeScope(ctx, scope, except, r, e)
 	w.wrote("RevokeScope", err)
 	return epoch, err
 }
 
-func (w *watchedStore) KeepNewest(ctx context.Context, scope domain.Scope, keep int, r port.Revocation) error {
+func (w *watchedStore) KeepNewest(
+	ctx context.Context, scope domain.Scope, keep int, r port.Revocation, e domain.Event,
+) error {
 	if err := w.called("KeepNewest"); err != nil {
 		return err
 	}
-	err := w.Store.KeepNewest(ctx, scope, keep, r)
+	err := w.Store.KeepNewest(ctx, scope, keep, r, e)
 	w.wrote("KeepNewest", err)
 	return err
 }
@@ -620,11 +639,11 @@ func (w *watchedStore) KeyByID(ctx context.Context, id string) (domain.SealedKey
 	return w.Store.KeyByID(ctx, id)
 }
 
-func (w *watchedStore) AddKeys(ctx context.Context, keys ...domain.SealedKey) error {
+func (w *watchedStore) AddKeys(ctx context.Context, e domain.Event, keys ...domain.SealedKey) error {
 	if err := w.called("AddKeys"); err != nil {
 		return err
 	}
-	err := w.Store.AddKeys(ctx, keys...)
+	err := w.Store.AddKeys(ctx, e, keys...)
 	w.wrote("AddKeys", err)
 	return err
 }

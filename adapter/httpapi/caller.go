@@ -127,7 +127,7 @@ func (a *API) caller(c echo.Context, action domain.Action, owners bool) (usecase
 		return usecase.Caller{}, errNoTenant()
 	}
 	record := web.Note(c)
-	record.Tenant = caller.TenantID
+	record.Tenant, record.Actor = caller.TenantID, caller.Actor()
 	if caller.Owner == nil {
 		record.Raise(slog.LevelInfo, slog.String("apiKey", caller.Key.Name))
 	} else {
@@ -160,6 +160,17 @@ func (a *API) identify(c echo.Context, action domain.Action, owners bool) (
 		return caller, false, tellWhy(c, credentialKind(c), err)
 	}
 	return caller, tenantID != "", twoTenants
+}
+
+// origin is where what the request writes comes from: the caller, or a client that has shown no credential.
+func origin(c echo.Context) domain.Origin {
+	record := web.Note(c)
+	actor := record.Actor
+	if actor.Kind == "" {
+		actor.Kind = domain.ActorClient
+	}
+	actor.Address = c.RealIP()
+	return domain.Origin{Actor: actor, RequestID: record.RequestID}
 }
 
 // credentialKind returns what the request's credential is by its form.

@@ -98,6 +98,7 @@ func (a *API) exchangeInput(c echo.Context, b refreshBody) (in usecase.ExchangeI
 		return in, "", err
 	}
 	in.AccessToken, in.ClientAddress, in.Limit = domain.NewSecret(text(b.Token)), c.RealIP(), web.Note(c).Genuine
+	in.RequestID = web.Note(c).RequestID
 	in.LimitRead = web.Note(c).Presented
 	if ttl := b.TimeToLiveInSeconds; ttl != nil {
 		if *ttl < 1 || *ttl > longestLife {

@@ -16,6 +16,7 @@ import (
 
 	"github.com/refreshd/refreshd/domain"
 	"github.com/refreshd/refreshd/port"
+	"github.com/refreshd/refreshd/test/storagetest"
 	"github.com/refreshd/refreshd/test/support/contract"
 )
 
@@ -293,7 +294,8 @@ func TestAStringFromTheFutureIsExchangedAfterARestore(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := s.store.Store.Swap(t.Context(), later.Token, before.Token, s.clock()); err != nil {
+	if err := s.store.Store.Swap(t.Context(), later.Token, before.Token, s.clock(),
+		storagetest.NewEvent()); err != nil {
 		t.Fatal(err)
 	}
 	s.wait(time.Minute)

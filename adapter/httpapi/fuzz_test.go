@@ -32,13 +32,17 @@ type revocations struct {
 	spared []domain.ID
 }
 
-func (r *revocations) Revoke(_ context.Context, tenantID string, id domain.ID, _ port.Revocation) error {
+func (r *revocations) Revoke(
+	_ context.Context, tenantID string, id domain.ID, _ port.Revocation, _ domain.Event,
+) error {
 	r.tokens = append(r.tokens, id)
 	r.scopes = append(r.scopes, domain.Scope{TenantID: tenantID})
 	return nil
 }
 
-func (r *revocations) RevokeScope(_ context.Context, s domain.Scope, except domain.ID, _ port.Revocation) (uint64, error) {
+func (r *revocations) RevokeScope(
+	_ context.Context, s domain.Scope, except domain.ID, _ port.Revocation, _ domain.Event,
+) (uint64, error) {
 	r.scopes, r.spared = append(r.scopes, s), append(r.spared, except)
 	return 1, nil
 }

@@ -70,6 +70,7 @@ func (a *API) issue(c echo.Context) error {
 	if err != nil {
 		return err
 	}
+	in.By = origin(c)
 	grant, err := a.Issue.Do(c.Request().Context(), in)
 	if err != nil {
 		return err

@@ -67,7 +67,7 @@ func (a *API) logout(c echo.Context, l leaving) error {
 	}
 	record := web.Note(c)
 	ids, err := a.Logout.Do(c.Request().Context(), usecase.LogoutInput{
-		TenantID: tenantID, Ambient: l.tokenStrings, Limit: record.Presented,
+		TenantID: tenantID, Ambient: l.tokenStrings, By: origin(c), Limit: record.Presented,
 	})
 	if err != nil && !errors.Is(err, domain.ErrNotFound) {
 		return a.refuseCookies(c, l.cookieName, err)

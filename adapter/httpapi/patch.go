@@ -49,7 +49,7 @@ func (a *API) patchTokens(c echo.Context) error {
 		return err
 	}
 	n, err := a.Patch.OfUser(c.Request().Context(), usecase.PatchInput{
-		TenantID: tenantID, UserID: q.UserID, ApplicationID: q.ApplicationID, Patch: p,
+		TenantID: tenantID, UserID: q.UserID, ApplicationID: q.ApplicationID, Patch: p, By: origin(c),
 	})
 	if err != nil {
 		return err
@@ -71,7 +71,7 @@ func (a *API) patchOne(c echo.Context) error {
 	if _, err := web.Query[struct{}](c); err != nil {
 		return err
 	}
-	t, err := a.Patch.One(c.Request().Context(), tenantID, web.PathParam(c, "id"), p)
+	t, err := a.Patch.One(c.Request().Context(), tenantID, web.PathParam(c, "id"), p, origin(c))
 	if err != nil {
 		return err
 	}

@@ -101,7 +101,7 @@ func (a *API) revokePosted(c echo.Context, action domain.Action, selector func()
 }
 
 func (a *API) revokeAs(c echo.Context, tenantID string, owner *domain.AccessToken, s revokeBody) error {
-	in := usecase.RevokeInput{TenantID: tenantID, Owner: owner, Selector: domain.SelectorInput{
+	in := usecase.RevokeInput{TenantID: tenantID, Owner: owner, By: origin(c), Selector: domain.SelectorInput{
 		TokenID: s.TokenID, UserID: s.UserID, ApplicationID: s.ApplicationID, ExceptTokenID: s.ExceptTokenID, AllInTenant: s.AllInTenant,
 	}}
 	if s.TokenString != nil {

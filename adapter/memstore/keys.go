@@ -133,11 +133,14 @@ func (s *Store) KeyByID(ctx context.Context, id string) (domain.SealedKey, error
 }
 
 // AddKeys implements port.Keys.
-func (s *Store) AddKeys(ctx context.Context, keys ...domain.SealedKey) error {
+func (s *Store) AddKeys(ctx context.Context, e domain.Event, keys ...domain.SealedKey) error {
 	if err := s.lock(ctx); err != nil {
 		return err
 	}
 	defer s.mu.Unlock()
+	if _, done := s.events.stored(e); done {
+		return nil
+	}
 	names, ids := make(map[keyName]bool), make(map[string]bool)
 	for _, k := range keys {
 		name := nameOf(k)
@@ -156,6 +159,7 @@ func (s *Store) AddKeys(ctx context.Context, keys ...domain.SealedKey) error {
 		k.CreatedAt, k.StartsAt, k.RetiredAt = instant(k.CreatedAt), instant(k.StartsAt), instant(k.RetiredAt)
 		s.ring.write(k)
 	}
+	s.events.add(e, 0)
 	return nil
 }
 

@@ -28,6 +28,18 @@ type janitor struct {
 	lastEndedAt time.Time
 }
 
+// Release implements port.Jobs.
+func (s *Store) Release(ctx context.Context, job, holder string) error {
+	if err := s.lock(ctx); err != nil {
+		return err
+	}
+	defer s.mu.Unlock()
+	if j := &s.janitor; job == port.JobPurge && j.holder == holder {
+		j.leaseUntil = time.Time{}
+	}
+	return nil
+}
+
 // Purge implements port.Janitor.
 func (s *Store) Purge(ctx context.Context, step port.PurgeStep) (port.Purged, error) {
 	if err := s.lock(ctx); err != nil {
@@ -48,7 +60,7 @@ func (s *Store) Purge(ctx context.Context, step port.PurgeStep) (port.Purged, er
 		return s.purgeTokens(step), nil
 	}
 	done := s.purgeTraces(step)
-	if done.Done = done.Marks+done.Tenants < step.Limit; done.Done {
+	if done.Done = done.Marks+done.Tenants+done.Events < step.Limit; done.Done {
 		*j = janitor{lastEndedAt: step.Now, ahead: j.behind, behind: j.ahead}
 	}
 	return done, nil
@@ -137,7 +149,7 @@ func (s *Store) wasDead(t domain.RefreshToken, at time.Time) bool {
 	return false
 }
 
-// purgeTraces deletes marks, and tenants that are left without refresh tokens, each after its marks.
+// purgeTraces deletes marks, then tenants that are left without refresh tokens, then events.
 func (s *Store) purgeTraces(step port.PurgeStep) (done port.Purged) {
 	over := func(tenantID string) bool {
 		at, deleted := s.deleted[tenantID]
@@ -162,6 +174,14 @@ func (s *Store) purgeTraces(step port.PurgeStep) (done port.Purged) {
 			delete(s.longest, id)
 			done.Tenants++
 		}
+	}
+	for len(s.events.ids) > 0 && compareIDs(s.events.ids[0], step.EventsBefore) < 0 {
+		if done.Marks+done.Tenants+done.Events == step.Limit {
+			return done
+		}
+		delete(s.events.byID, s.events.ids[0])
+		s.events.ids = s.events.ids[1:]
+		done.Events++
 	}
 	return done
 }

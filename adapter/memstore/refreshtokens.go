@@ -84,16 +84,43 @@ func (s *Store) Snapshot(ctx context.Context, id domain.ID) (domain.Snapshot, er
 	return snapshot, nil
 }
 
-// Swap implements port.RefreshTokens.
-func (s *Store) Swap(ctx context.Context, before, after domain.RefreshToken, now time.Time) error {
+// fits returns the record if before may still be replaced.
+func (s *Store) fits(before domain.RefreshToken, now time.Time) (domain.RefreshToken, error) {
+	t, ok := s.tokens[before.ID]
+	if !ok || !s.alive(t, instant(now)) || t.Generation != before.Generation ||
+		!t.RecoveredAt.Equal(instant(before.RecoveredAt)) || t.RecoveryPaidUntil != before.RecoveryPaidUntil {
+		return domain.RefreshToken{}, domain.ErrConflict
+	}
+	return t, nil
+}
+
+// Use implements port.RefreshTokens.
+func (s *Store) Use(ctx context.Context, before, after domain.RefreshToken, now time.Time) error {
 	if err := s.lock(ctx); err != nil {
 		return err
 	}
 	defer s.mu.Unlock()
-	t, ok := s.tokens[before.ID]
-	if !ok || !s.alive(t, instant(now)) || t.Generation != before.Generation ||
-		!t.RecoveredAt.Equal(instant(before.RecoveredAt)) || t.RecoveryPaidUntil != before.RecoveryPaidUntil {
-		return domain.ErrConflict
+	t, err := s.fits(before, now)
+	if err != nil {
+		return err
+	}
+	t.LastUsedAt, t.ExpiresAt = instant(after.LastUsedAt), instant(after.ExpiresAt)
+	s.tokens[t.ID] = t
+	return nil
+}
+
+// Swap implements port.RefreshTokens.
+func (s *Store) Swap(ctx context.Context, before, after domain.RefreshToken, now time.Time, e domain.Event) error {
+	if err := s.lock(ctx); err != nil {
+		return err
+	}
+	defer s.mu.Unlock()
+	if _, done := s.events.stored(e); done {
+		return nil
+	}
+	t, err := s.fits(before, now)
+	if err != nil {
+		return err
 	}
 	t.Generation, t.RotatedAt = after.Generation, instant(after.RotatedAt)
 	t.MetaData.ClientAddress = after.MetaData.ClientAddress
@@ -101,15 +128,21 @@ func (s *Store) Swap(ctx context.Context, before, after domain.RefreshToken, now
 	t.RecoveredAt, t.RecoveryPaidUntil = instant(after.RecoveredAt), after.RecoveryPaidUntil
 	t.RevokedAt, t.RevokedReason = instant(after.RevokedAt), after.RevokedReason
 	s.tokens[t.ID] = t
+	s.events.add(e, 0, t)
 	return nil
 }
 
 // Change implements port.RefreshTokens.
-func (s *Store) Change(ctx context.Context, tenantID string, changes []domain.Change, now time.Time) error {
+func (s *Store) Change(
+	ctx context.Context, tenantID string, changes []domain.Change, now time.Time, e domain.Event,
+) error {
 	if err := s.lock(ctx); err != nil {
 		return err
 	}
 	defer s.mu.Unlock()
+	if _, done := s.events.stored(e); done || len(changes) == 0 {
+		return nil
+	}
 	changed := make(map[domain.ID]domain.RefreshToken, len(changes))
 	for _, c := range changes {
 		t, ok := s.tokens[c.Before.ID]
@@ -123,6 +156,7 @@ func (s *Store) Change(ctx context.Context, tenantID string, changes []domain.Ch
 		changed[t.ID] = t
 	}
 	maps.Copy(s.tokens, changed)
+	s.events.add(e, 0, slices.Collect(maps.Values(changed))...)
 	return nil
 }
 

@@ -11,49 +11,66 @@ import (
 )
 
 // Revoke implements port.Revocations.
-func (s *Store) Revoke(ctx context.Context, tenantID string, id domain.ID, r port.Revocation) error {
+func (s *Store) Revoke(
+	ctx context.Context, tenantID string, id domain.ID, r port.Revocation, e domain.Event,
+) error {
 	if err := s.lock(ctx); err != nil {
 		return err
 	}
 	defer s.mu.Unlock()
+	if _, done := s.events.stored(e); done {
+		return nil
+	}
 	t, ok := s.tokens[id]
 	if !ok || t.TenantID != tenantID || !s.alive(t, instant(r.At)) {
 		return domain.ErrNotFound
 	}
 	s.revoke(t, r)
+	s.events.add(e, 0, t)
 	return nil
 }
 
 // RevokeScope implements port.Revocations.
-func (s *Store) RevokeScope(ctx context.Context, scope domain.Scope, except domain.ID, r port.Revocation) (uint64, error) {
+func (s *Store) RevokeScope(
+	ctx context.Context, scope domain.Scope, except domain.ID, r port.Revocation, e domain.Event,
+) (uint64, error) {
 	if err := s.lock(ctx); err != nil {
 		return 0, err
 	}
 	defer s.mu.Unlock()
+	if before, done := s.events.stored(e); done {
+		return uint64(before.Version), nil
+	}
 	if _, ok := s.tenants[scope.TenantID]; !ok {
 		return 0, domain.ErrNotFound
 	}
 	if _, ok := s.applications[scope.TenantID][scope.ApplicationID]; !ok && scope.ApplicationID != "" {
 		return 0, domain.ErrNotFound
 	}
-	if except.IsZero() {
-		return s.mark(scope, r), nil
-	}
 	spared, ok := s.tokens[except]
-	if !ok || !scope.Covers(spared) || !s.alive(spared, instant(r.At)) {
+	if !except.IsZero() && (!ok || !scope.Covers(spared) || !s.alive(spared, instant(r.At))) {
 		return 0, domain.ErrNotFound
 	}
-	spared.IssuedEpoch = s.mark(scope, r)
-	s.tokens[except] = spared
-	return spared.IssuedEpoch, nil
+	epoch := s.mark(scope, r)
+	if !except.IsZero() {
+		spared.IssuedEpoch = epoch
+		s.tokens[except] = spared
+	}
+	s.events.add(e, domain.Version(epoch))
+	return epoch, nil
 }
 
 // KeepNewest implements port.Revocations.
-func (s *Store) KeepNewest(ctx context.Context, scope domain.Scope, keep int, r port.Revocation) error {
+func (s *Store) KeepNewest(
+	ctx context.Context, scope domain.Scope, keep int, r port.Revocation, e domain.Event,
+) error {
 	if err := s.lock(ctx); err != nil {
 		return err
 	}
 	defer s.mu.Unlock()
+	if _, done := s.events.stored(e); done {
+		return nil
+	}
 	var alive []domain.RefreshToken
 	for id := range s.ofUser[scope] {
 		if t := s.tokens[id]; s.alive(t, instant(r.At)) {
@@ -63,8 +80,12 @@ func (s *Store) KeepNewest(ctx context.Context, scope domain.Scope, keep int, r 
 	slices.SortFunc(alive, func(a, b domain.RefreshToken) int {
 		return cmp.Or(cmp.Compare(b.Ordinal, a.Ordinal), bytes.Compare(b.ID[:], a.ID[:]))
 	})
-	for _, t := range alive[min(len(alive), keep):] {
+	ended := alive[min(len(alive), keep):]
+	for _, t := range ended {
 		s.revoke(t, r)
+	}
+	if len(ended) > 0 {
+		s.events.add(e, 0, ended...)
 	}
 	return nil
 }

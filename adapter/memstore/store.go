@@ -41,6 +41,7 @@ type Store struct {
 	apiKeys      map[string]domain.APIKey            // by name
 	byHash       map[string]string                   // the name of the API key that has it
 	ring         keyRing
+	events       events
 	janitor      janitor
 }
 

@@ -60,8 +60,12 @@ func (s *store) Snapshot(ctx context.Context, id domain.ID) (domain.Snapshot, er
 	return timed(s, "snapshot", func() (domain.Snapshot, error) { return s.Store.Snapshot(ctx, id) })
 }
 
-func (s *store) Swap(ctx context.Context, before, after domain.RefreshToken, now time.Time) error {
-	return timedOnly(s, "swap", func() error { return s.Store.Swap(ctx, before, after, now) })
+func (s *store) Use(ctx context.Context, before, after domain.RefreshToken, now time.Time) error {
+	return timedOnly(s, "use", func() error { return s.Store.Use(ctx, before, after, now) })
+}
+
+func (s *store) Swap(ctx context.Context, before, after domain.RefreshToken, now time.Time, e domain.Event) error {
+	return timedOnly(s, "swap", func() error { return s.Store.Swap(ctx, before, after, now, e) })
 }
 
 func (s *store) Find(ctx context.Context, tenantID string, id domain.ID) (domain.Session, error) {
@@ -80,20 +84,28 @@ func (s *store) Count(ctx context.Context, q port.ListQuery) (n int, more bool, 
 	return n, more, err
 }
 
-func (s *store) Change(ctx context.Context, tenantID string, changes []domain.Change, now time.Time) error {
-	return timedOnly(s, "change", func() error { return s.Store.Change(ctx, tenantID, changes, now) })
+func (s *store) Change(
+	ctx context.Context, tenantID string, changes []domain.Change, now time.Time, e domain.Event,
+) error {
+	return timedOnly(s, "change", func() error { return s.Store.Change(ctx, tenantID, changes, now, e) })
 }
 
-func (s *store) Revoke(ctx context.Context, tenantID string, id domain.ID, r port.Revocation) error {
-	return timedOnly(s, "revoke", func() error { return s.Store.Revoke(ctx, tenantID, id, r) })
+func (s *store) Revoke(
+	ctx context.Context, tenantID string, id domain.ID, r port.Revocation, e domain.Event,
+) error {
+	return timedOnly(s, "revoke", func() error { return s.Store.Revoke(ctx, tenantID, id, r, e) })
 }
 
-func (s *store) RevokeScope(ctx context.Context, scope domain.Scope, except domain.ID, r port.Revocation) (uint64, error) {
-	return timed(s, "revoke_scope", func() (uint64, error) { return s.Store.RevokeScope(ctx, scope, except, r) })
+func (s *store) RevokeScope(
+	ctx context.Context, scope domain.Scope, except domain.ID, r port.Revocation, e domain.Event,
+) (uint64, error) {
+	return timed(s, "revoke_scope", func() (uint64, error) { return s.Store.RevokeScope(ctx, scope, except, r, e) })
 }
 
-func (s *store) KeepNewest(ctx context.Context, scope domain.Scope, keep int, r port.Revocation) error {
-	return timedOnly(s, "keep_newest", func() error { return s.Store.KeepNewest(ctx, scope, keep, r) })
+func (s *store) KeepNewest(
+	ctx context.Context, scope domain.Scope, keep int, r port.Revocation, e domain.Event,
+) error {
+	return timedOnly(s, "keep_newest", func() error { return s.Store.KeepNewest(ctx, scope, keep, r, e) })
 }
 
 func (s *store) SaveTenant(ctx context.Context, t domain.Tenant, with ...domain.Application) error {
@@ -164,8 +176,8 @@ func (s *store) KeyByID(ctx context.Context, id string) (domain.SealedKey, error
 	return timed(s, "key_by_id", func() (domain.SealedKey, error) { return s.Store.KeyByID(ctx, id) })
 }
 
-func (s *store) AddKeys(ctx context.Context, keys ...domain.SealedKey) error {
-	return timedOnly(s, "add_keys", func() error { return s.Store.AddKeys(ctx, keys...) })
+func (s *store) AddKeys(ctx context.Context, e domain.Event, keys ...domain.SealedKey) error {
+	return timedOnly(s, "add_keys", func() error { return s.Store.AddKeys(ctx, e, keys...) })
 }
 
 func (s *store) Reseal(ctx context.Context, before domain.SealedKey, sealed string) error {
@@ -174,6 +186,18 @@ func (s *store) Reseal(ctx context.Context, before domain.SealedKey, sealed stri
 
 func (s *store) HasData(ctx context.Context) (bool, error) {
 	return timed(s, "has_data", func() (bool, error) { return s.Store.HasData(ctx) })
+}
+
+func (s *store) Record(ctx context.Context, e domain.Event) error {
+	return timedOnly(s, "record", func() error { return s.Store.Record(ctx, e) })
+}
+
+func (s *store) Events(ctx context.Context, q port.EventQuery) (port.EventPage, error) {
+	return timed(s, "events", func() (port.EventPage, error) { return s.Store.Events(ctx, q) })
+}
+
+func (s *store) Release(ctx context.Context, job, holder string) error {
+	return timedOnly(s, "release", func() error { return s.Store.Release(ctx, job, holder) })
 }
 
 func (s *store) Purge(ctx context.Context, step port.PurgeStep) (port.Purged, error) {

@@ -15,8 +15,11 @@ import (
 )
 
 // janitor purges store as this process.
-func janitor(store port.Janitor, clock usecase.Clock, c config.Config) *usecase.Purge {
-	return &usecase.Purge{Janitor: store, Clock: clock, Pause: pause, Holder: rand.Text(), After: c.PurgeAfter}
+func janitor(store port.Store, clock usecase.Clock, c config.Config) *usecase.Purge {
+	return &usecase.Purge{
+		Janitor: store, Events: store, Jobs: store, Clock: clock, Pause: pause, Holder: rand.Text(),
+		After: c.PurgeAfter, KeepEvents: c.AuditRetention, Random: rand.Reader,
+	}
 }
 
 func pause(ctx context.Context, d time.Duration) error {
@@ -35,8 +38,9 @@ func (s *service) runJanitor(ctx context.Context, c config.Config) error {
 	janitor(s.store, s.clock, c).Run(ctx, c.PurgeInterval,
 		func(p port.Purged) {
 			s.metrics.Purged(p.LookedAt, p.Deleted, p.Done)
-			if p.Deleted+p.Marks+p.Tenants > 0 {
-				s.log.Debug("purged", "event", eventPurgePass, "refreshTokens", p.Deleted, "marks", p.Marks, "tenants", p.Tenants)
+			if p.Deleted+p.Marks+p.Tenants+p.Events > 0 {
+				s.log.Debug("purged", "event", eventPurgePass, "refreshTokens", p.Deleted, "marks", p.Marks,
+					"tenants", p.Tenants, "events", p.Events)
 			}
 		},
 		func(err error) {
@@ -78,8 +82,8 @@ func purgeOnce(ctx context.Context, pass *usecase.Purge, to io.Writer, clock fun
 		}
 	})
 	var clocks *domain.ClockError
-	switch did := fmt.Sprintf("looked at %d refresh tokens and deleted %d, %d marks and %d tenants in %s",
-		total.LookedAt, total.Deleted, total.Marks, total.Tenants, clock().Sub(begin).Round(time.Millisecond)); {
+	switch did := fmt.Sprintf("looked at %d refresh tokens and deleted %d, %d marks, %d tenants and %d events in %s",
+		total.LookedAt, total.Deleted, total.Marks, total.Tenants, total.Events, clock().Sub(begin).Round(time.Millisecond)); {
 	case err == nil:
 		fmt.Fprintln(to, "the pass is complete:", did)
 		return nil

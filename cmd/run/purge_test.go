@@ -2,6 +2,7 @@ package run
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"io"
 	"path/filepath"
@@ -33,10 +34,19 @@ func (s *steps) Purge(context.Context, port.PurgeStep) (port.Purged, error) {
 	return p, nil
 }
 
+func (s *steps) Release(context.Context, string, string) error { return nil }
+
+func (s *steps) Events(context.Context, port.EventQuery) (port.EventPage, error) {
+	return port.EventPage{}, nil
+}
+
+func (s *steps) Record(context.Context, domain.Event) error { return nil }
+
 func (s *steps) once(ctx context.Context) (told string, err error) {
 	var out strings.Builder
 	err = purgeOnce(ctx, &usecase.Purge{
-		Janitor: s, Clock: s.clock, Pause: func(ctx context.Context, _ time.Duration) error { return ctx.Err() },
+		Janitor: s, Events: s, Jobs: s, Clock: s.clock, Random: rand.Reader,
+		Pause: func(ctx context.Context, _ time.Duration) error { return ctx.Err() },
 	}, &out, s.clock)
 	return out.String(), err
 }
@@ -47,7 +57,7 @@ func TestAPurgeTellsHowFarItIsEachSecondAndWhatItDid(t *testing.T) {
 	got, err := s.once(t.Context())
 	want := `looked at 1500 refresh tokens (1250 a second), deleted 60
 looked at 3000 refresh tokens (1250 a second), deleted 120
-the pass is complete: looked at 3000 refresh tokens and deleted 120, 3 marks and 1 tenants in 3.2s
+the pass is complete: looked at 3000 refresh tokens and deleted 120, 3 marks, 1 tenants and 0 events in 3.2s
 `
 	if err != nil || got != want {
 		t.Errorf("got %v and\n%s\nwant none and\n%s", err, got, want)
@@ -66,7 +76,7 @@ func TestAPurgeThatEndsTooEarlySaysWhatToDo(t *testing.T) {
 		"overtaken": {t.Context(), steps{does: []port.Purged{{LookedAt: 500, Deleted: 9}}, ends: domain.ErrConflict}, "looked at 500 refresh tokens and deleted 9,"},
 		"wrong clock": {t.Context(), steps{ends: &domain.ClockError{Ahead: 744 * time.Hour}},
 			"the clock of this machine is 744h0m0s ahead of that of the database: set both by NTP. Until then nothing is purged"},
-		"cut off":    {cut, steps{does: []port.Purged{{LookedAt: 500}}}, "looked at 500 refresh tokens and deleted 0, 0 marks and 0 tenants in 400ms. The next one goes on from there"},
+		"cut off":    {cut, steps{does: []port.Purged{{LookedAt: 500}}}, "looked at 500 refresh tokens and deleted 0, 0 marks, 0 tenants and 0 events in 400ms. The next one goes on from there"},
 		"store down": {t.Context(), steps{ends: errors.New("no route to host")}, "no route to host"},
 	} {
 		got, err := tt.s.once(tt.ctx)

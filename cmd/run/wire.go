@@ -180,8 +180,10 @@ func (s *service) newAPI(
 		Exchange: &usecase.Exchange{
 			Tokens: s.store, Minter: minter, Clock: s.clock, Restored: c.Restored,
 		},
-		List:   &usecase.List{Tokens: s.store, Clock: s.clock},
-		Patch:  &usecase.Patch{Tokens: s.store, Applications: s.store, PublicURL: publicURL, Clock: s.clock},
+		List: &usecase.List{Tokens: s.store, Clock: s.clock},
+		Patch: &usecase.Patch{
+			Tokens: s.store, Applications: s.store, PublicURL: publicURL, Clock: s.clock, Random: rand.Reader,
+		},
 		Revoke: &usecase.Revoke{Revocations: s.store, Keys: s.keys, Clock: s.clock},
 		Logout: &usecase.Logout{
 			Revocations: s.store, Tokens: s.store, Applications: s.store, Keys: s.keys, Clock: s.clock,

@@ -63,7 +63,7 @@ func TestAPurgeThatWasKilledGoesOnAndTheLivingNoticeNothing(t *testing.T) {
 				t.Fatal(err)
 			}
 			// The first step makes the row, with what it deleted.
-			s.await("being purged", func() bool { return len(rows(t, db, `SELECT one FROM janitor`)) > 0 })
+			s.await("being purged", func() bool { return len(rows(t, db, `SELECT name FROM jobs`)) > 0 })
 			_ = cmd.Process.Kill() // or it has ended
 			if err := cmd.Wait(); err == nil {
 				continue

@@ -122,7 +122,7 @@ var advancing = append([]clause{
 		t = e.advance(t, t0)
 		after := t
 		after.RecoveredAt = t0
-		e.must(e.store.Swap(e.Context(), t, after, t0))
+		e.must(e.store.Swap(e.Context(), t, after, t0, NewEvent()))
 		e.advance(after, t0)
 	}},
 
@@ -406,7 +406,7 @@ var advancing = append([]clause{
 			errs := make([]error, 2)
 			together(2, func(j int) {
 				if j == i%2 { // now the one is first, now the other
-					errs[0] = hs[0].Swap(e.Context(), before, after, now)
+					errs[0] = hs[0].Swap(e.Context(), before, after, now, NewEvent())
 				} else {
 					_, _, errs[1] = hs[1].Advance(e.Context(), before.ID, domain.Call{Generation: before.Generation, Now: now})
 				}

@@ -27,7 +27,7 @@ func changed(t domain.RefreshToken) domain.RefreshToken {
 }
 
 func (e *env) change(tenantID string, changes ...domain.Change) error {
-	return e.store.Change(e.Context(), tenantID, changes, t0)
+	return e.store.Change(e.Context(), tenantID, changes, t0, NewEvent())
 }
 
 var changing = []clause{
@@ -87,7 +87,7 @@ var changing = []clause{
 	{changeDead, func(e *env) {
 		eachDeath(e, func(how string, t domain.RefreshToken, now time.Time) {
 			before := e.snapshot(t.ID).Token
-			e.wantErr(how, e.store.Change(e.Context(), t.TenantID, []domain.Change{{Before: before, After: changed(before)}}, now),
+			e.wantErr(how, e.store.Change(e.Context(), t.TenantID, []domain.Change{{Before: before, After: changed(before)}}, now, NewEvent()),
 				domain.ErrConflict)
 			e.wantStored(how+": afterwards", before)
 		})
@@ -127,7 +127,7 @@ var changing = []clause{
 		refused("one was changed since", domain.Change{Before: read, After: changed(read)})
 		refused("one is unknown", domain.Change{Before: token(99), After: token(99)})
 		refused("one is another tenant's", domain.Change{Before: ts[5], After: changed(ts[5])})
-		e.must(e.store.Revoke(e.Context(), "acme", ts[4].ID, byCall(t0)))
+		e.must(e.store.Revoke(e.Context(), "acme", ts[4].ID, byCall(t0), NewEvent()))
 		refused("one is revoked", domain.Change{Before: ts[4], After: changed(ts[4])})
 		refused("one is there twice", domain.Change{Before: ts[1], After: ts[1]})
 		e.must(e.change("acme", all()...))
@@ -163,7 +163,7 @@ var changing = []clause{
 				after.Roles = []string{fmt.Sprint("role ", i)}
 				cs = append(cs, domain.Change{Before: t, After: after})
 			}
-			errs[i] = hs[i%3].Change(e.Context(), "acme", cs, t0)
+			errs[i] = hs[i%3].Change(e.Context(), "acme", cs, t0, NewEvent())
 		})
 		winner := e.wantOneWinner(errs, domain.ErrConflict)
 		for i, t := range ts {
@@ -202,7 +202,7 @@ var changing = []clause{
 					cs = append(cs, domain.Change{Before: found.Token, After: after})
 				}
 				if err == nil {
-					err = hs[i%3].Change(e.Context(), "acme", cs, t0)
+					err = hs[i%3].Change(e.Context(), "acme", cs, t0, NewEvent())
 				}
 				if !errors.Is(err, domain.ErrConflict) {
 					mu.Lock()
@@ -238,7 +238,7 @@ var changing = []clause{
 			advancing := make([]error, len(ts))
 			together(len(ts)+1, func(j int) {
 				if j == len(ts) {
-					changing = hs[0].Change(e.Context(), "acme", cs, t0)
+					changing = hs[0].Change(e.Context(), "acme", cs, t0, NewEvent())
 					return
 				}
 				for g := range uint32(rotations) {
@@ -264,7 +264,7 @@ var changing = []clause{
 		e.shop(noGrace())
 		for i, h := range e.handles(3) {
 			t := e.issue(token(i + 1))[0]
-			e.must(h.Change(e.Context(), "acme", []domain.Change{{Before: t, After: changed(t)}}, t0))
+			e.must(h.Change(e.Context(), "acme", []domain.Change{{Before: t, After: changed(t)}}, t0, NewEvent()))
 			for _, other := range e.handles(3) {
 				got, policy, err := other.Advance(e.Context(), t.ID, domain.Call{Generation: t.Generation, Now: t0})
 				e.must(err)

@@ -61,14 +61,15 @@ type faulty struct {
 	insert            func(context.Context, domain.RefreshToken) (domain.RefreshToken, error)
 	advance           func(context.Context, domain.ID, domain.Call) (domain.RefreshToken, domain.Policy, error)
 	snapshot          func(context.Context, domain.ID) (domain.Snapshot, error)
-	swap              func(ctx context.Context, before, after domain.RefreshToken, now time.Time) error
+	use               func(ctx context.Context, before, after domain.RefreshToken, now time.Time) error
+	swap              func(ctx context.Context, before, after domain.RefreshToken, now time.Time, e domain.Event) error
 	find              func(context.Context, string, domain.ID) (domain.Session, error)
 	list              func(context.Context, port.ListQuery) (port.Page, error)
 	count             func(context.Context, port.ListQuery) (int, bool, error)
-	change            func(ctx context.Context, tenantID string, changes []domain.Change, now time.Time) error
-	revoke            func(context.Context, string, domain.ID, port.Revocation) error
-	revokeScope       func(context.Context, domain.Scope, domain.ID, port.Revocation) (uint64, error)
-	keepNewest        func(context.Context, domain.Scope, int, port.Revocation) error
+	change            func(ctx context.Context, tenantID string, changes []domain.Change, now time.Time, e domain.Event) error
+	revoke            func(context.Context, string, domain.ID, port.Revocation, domain.Event) error
+	revokeScope       func(context.Context, domain.Scope, domain.ID, port.Revocation, domain.Event) (uint64, error)
+	keepNewest        func(context.Context, domain.Scope, int, port.Revocation, domain.Event) error
 	saveTenant        func(context.Context, domain.Tenant, ...domain.Application) error
 	saveApplication   func(context.Context, domain.Application) error
 	tenant            func(context.Context, string) (domain.Tenant, error)
@@ -86,29 +87,43 @@ type faulty struct {
 	keysSince         func(context.Context, uint64, int) ([]domain.SealedKey, error)
 	keysOfTenant      func(context.Context, string) ([]domain.SealedKey, error)
 	keyByID           func(context.Context, string) (domain.SealedKey, error)
-	addKey            func(context.Context, domain.SealedKey) error // one alone
-	addKeys           func(context.Context, ...domain.SealedKey) error
+	addKey            func(context.Context, domain.Event, domain.SealedKey) error // one alone
+	addKeys           func(context.Context, domain.Event, ...domain.SealedKey) error
 	reseal            func(context.Context, domain.SealedKey, string) error
 	hasData           func(context.Context) (bool, error)
+	record            func(context.Context, domain.Event) error
+	events            func(context.Context, port.EventQuery) (port.EventPage, error)
 	purge             func(context.Context, port.PurgeStep) (port.Purged, error)
+	release           func(ctx context.Context, job, holder string) error
 }
 
 func newFaulty(s port.Store) *faulty {
 	return &faulty{
-		within: s, ready: s.Ready, close: s.Close, insert: s.Insert, advance: s.Advance, snapshot: s.Snapshot, swap: s.Swap,
+		within: s, ready: s.Ready, close: s.Close, insert: s.Insert, advance: s.Advance, snapshot: s.Snapshot, use: s.Use, swap: s.Swap,
 		find: s.Find, list: s.List, count: s.Count, change: s.Change, revoke: s.Revoke, revokeScope: s.RevokeScope, keepNewest: s.KeepNewest,
 		saveTenant: s.SaveTenant, saveApplication: s.SaveApplication, tenant: s.Tenant, tenants: s.Tenants,
 		tenantByIssuer: s.TenantByIssuer, applications: s.Applications,
 		application: s.Application, policy: s.Policy, deleteApplication: s.DeleteApplication, deleteTenant: s.DeleteTenant,
 		saveAPIKey: s.SaveAPIKey, apiKeyByName: s.APIKeyByName, apiKeyByHash: s.APIKeyByHash,
 		keyRevision: s.KeyRevision, keysSince: s.KeysSince, keysOfTenant: s.KeysOfTenant, keyByID: s.KeyByID,
-		addKey:  func(ctx context.Context, k domain.SealedKey) error { return s.AddKeys(ctx, k) },
+		addKey:  func(ctx context.Context, e domain.Event, k domain.SealedKey) error { return s.AddKeys(ctx, e, k) },
 		addKeys: s.AddKeys, reseal: s.Reseal, hasData: s.HasData, purge: s.Purge,
+		record: s.Record, events: s.Events, release: s.Release,
 	}
 }
 
 func (f *faulty) Ready(ctx context.Context) error { return f.ready(ctx) }
 func (f *faulty) Close() error                    { return f.close() }
+
+func (f *faulty) Record(ctx context.Context, e domain.Event) error { return f.record(ctx, e) }
+
+func (f *faulty) Events(ctx context.Context, q port.EventQuery) (port.EventPage, error) {
+	return f.events(ctx, q)
+}
+
+func (f *faulty) Release(ctx context.Context, job, holder string) error {
+	return f.release(ctx, job, holder)
+}
 
 func (f *faulty) Insert(ctx context.Context, t domain.RefreshToken) (domain.RefreshToken, error) {
 	return f.insert(ctx, t)
@@ -122,8 +137,12 @@ func (f *faulty) Snapshot(ctx context.Context, id domain.ID) (domain.Snapshot, e
 	return f.snapshot(ctx, id)
 }
 
-func (f *faulty) Swap(ctx context.Context, before, after domain.RefreshToken, now time.Time) error {
-	return f.swap(ctx, before, after, now)
+func (f *faulty) Use(ctx context.Context, before, after domain.RefreshToken, now time.Time) error {
+	return f.use(ctx, before, after, now)
+}
+
+func (f *faulty) Swap(ctx context.Context, before, after domain.RefreshToken, now time.Time, e domain.Event) error {
+	return f.swap(ctx, before, after, now, e)
 }
 
 func (f *faulty) Find(ctx context.Context, tenantID string, id domain.ID) (domain.Session, error) {
@@ -134,24 +153,32 @@ func (f *faulty) Count(ctx context.Context, q port.ListQuery) (int, bool, error)
 	return f.count(ctx, q)
 }
 
-func (f *faulty) Change(ctx context.Context, tenantID string, changes []domain.Change, now time.Time) error {
-	return f.change(ctx, tenantID, changes, now)
+func (f *faulty) Change(
+	ctx context.Context, tenantID string, changes []domain.Change, now time.Time, e domain.Event,
+) error {
+	return f.change(ctx, tenantID, changes, now, e)
 }
 
 func (f *faulty) List(ctx context.Context, q port.ListQuery) (port.Page, error) {
 	return f.list(ctx, q)
 }
 
-func (f *faulty) Revoke(ctx context.Context, tenantID string, id domain.ID, r port.Revocation) error {
-	return f.revoke(ctx, tenantID, id, r)
+func (f *faulty) Revoke(
+	ctx context.Context, tenantID string, id domain.ID, r port.Revocation, e domain.Event,
+) error {
+	return f.revoke(ctx, tenantID, id, r, e)
 }
 
-func (f *faulty) RevokeScope(ctx context.Context, s domain.Scope, except domain.ID, r port.Revocation) (uint64, error) {
-	return f.revokeScope(ctx, s, except, r)
+func (f *faulty) RevokeScope(
+	ctx context.Context, s domain.Scope, except domain.ID, r port.Revocation, e domain.Event,
+) (uint64, error) {
+	return f.revokeScope(ctx, s, except, r, e)
 }
 
-func (f *faulty) KeepNewest(ctx context.Context, s domain.Scope, keep int, r port.Revocation) error {
-	return f.keepNewest(ctx, s, keep, r)
+func (f *faulty) KeepNewest(
+	ctx context.Context, s domain.Scope, keep int, r port.Revocation, e domain.Event,
+) error {
+	return f.keepNewest(ctx, s, keep, r, e)
 }
 
 func (f *faulty) SaveTenant(ctx context.Context, t domain.Tenant, with ...domain.Application) error {
@@ -218,11 +245,11 @@ func (f *faulty) KeyByID(ctx context.Context, id string) (domain.SealedKey, erro
 	return f.keyByID(ctx, id)
 }
 
-func (f *faulty) AddKeys(ctx context.Context, keys ...domain.SealedKey) error {
+func (f *faulty) AddKeys(ctx context.Context, e domain.Event, keys ...domain.SealedKey) error {
 	if len(keys) == 1 {
-		return f.addKey(ctx, keys[0])
+		return f.addKey(ctx, e, keys[0])
 	}
-	return f.addKeys(ctx, keys...)
+	return f.addKeys(ctx, e, keys...)
 }
 
 func (f *faulty) Reseal(ctx context.Context, before domain.SealedKey, sealed string) error {
@@ -352,11 +379,11 @@ func wholly(q port.ListQuery) port.ListQuery {
 
 // swapAs makes Swap believe something else of what its caller read.
 func (f *faulty) swapAs(believe func(stored domain.RefreshToken, before, after *domain.RefreshToken, now *time.Time)) {
-	f.swap = func(ctx context.Context, before, after domain.RefreshToken, now time.Time) error {
+	f.swap = func(ctx context.Context, before, after domain.RefreshToken, now time.Time, e domain.Event) error {
 		if s, err := f.within.Snapshot(ctx, before.ID); err == nil {
 			believe(s.Token, &before, &after, &now)
 		}
-		return f.within.Swap(ctx, before, after, now)
+		return f.within.Swap(ctx, before, after, now, e)
 	}
 }
 
@@ -449,7 +476,7 @@ func above(before []domain.Snapshot, counts func(domain.Snapshot) bool) (ordinal
 
 // keepBy makes KeepNewest keep the last in another order.
 func (f *faulty) keepBy(order func(a, b domain.RefreshToken) int) {
-	f.keepNewest = func(ctx context.Context, s domain.Scope, keep int, r port.Revocation) error {
+	f.keepNewest = func(ctx context.Context, s domain.Scope, keep int, r port.Revocation, e domain.Event) error {
 		page, err := f.within.List(ctx, bounded(port.ListQuery{
 			TenantID: s.TenantID, ApplicationID: s.ApplicationID, UserID: s.UserID, Limit: 999, Now: r.At,
 		}))
@@ -459,7 +486,7 @@ func (f *faulty) keepBy(order func(a, b domain.RefreshToken) int) {
 		}
 		slices.SortFunc(ts, order)
 		for _, t := range ts[:max(0, len(ts)-keep)] {
-			if ended := f.within.Revoke(ctx, t.TenantID, t.ID, r); !errors.Is(ended, domain.ErrNotFound) {
+			if ended := f.within.Revoke(ctx, t.TenantID, t.ID, r, NewEvent()); !errors.Is(ended, domain.ErrNotFound) {
 				err = errors.Join(err, ended)
 			}
 		}
@@ -479,7 +506,7 @@ func (f *faulty) keepForgets(which func(s domain.Snapshot, at time.Time) bool) {
 			t.Ordinal = 0
 		}
 	})
-	f.keepNewest = func(ctx context.Context, s domain.Scope, keep int, r port.Revocation) error {
+	f.keepNewest = func(ctx context.Context, s domain.Scope, keep int, r port.Revocation, e domain.Event) error {
 		for _, id := range of(s) {
 			shot, err := f.within.Snapshot(ctx, id)
 			if err != nil {
@@ -491,7 +518,7 @@ func (f *faulty) keepForgets(which func(s domain.Snapshot, at time.Time) bool) {
 				mu.Unlock()
 			}
 		}
-		return f.within.KeepNewest(ctx, s, keep, r)
+		return f.within.KeepNewest(ctx, s, keep, r, e)
 	}
 }
 

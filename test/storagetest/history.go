@@ -203,7 +203,8 @@ func (h *history) exchange() {
 		h.wantSame("Advance gave", got, decision.After)
 		t.RefreshToken = t.Rotated(p, c.Now, c.ClientAddress)
 	} else if decision.Write {
-		h.wantVerdict("Swap "+call, h.store.Swap(h.Context(), before.Token, decision.After, c.Now), true, domain.ErrConflict)
+		h.wantVerdict("Swap "+call, h.store.Swap(h.Context(), before.Token, decision.After, c.Now,
+			NewEvent()), true, domain.ErrConflict)
 		t.RefreshToken = decision.After
 		t.IssuedEpoch = 0
 	}
@@ -249,7 +250,8 @@ func (h *history) swap() {
 	}
 	ok := h.alive(t) && before.Generation == t.Generation && before.RecoveredAt.Equal(t.RecoveredAt) &&
 		before.RecoveryPaidUntil == t.RecoveryPaidUntil
-	h.wantVerdict("Swap "+describe(after), h.store.Swap(h.Context(), before, after, h.now), ok, domain.ErrConflict)
+	h.wantVerdict("Swap "+describe(after), h.store.Swap(h.Context(), before, after, h.now,
+		NewEvent()), ok, domain.ErrConflict)
 	if ok {
 		t.RefreshToken = after
 	}
@@ -262,7 +264,8 @@ func (h *history) revoke() {
 	}
 	tenant := pick(h, t.TenantID, t.TenantID, "other")
 	ok := h.alive(t) && tenant == t.TenantID
-	h.wantVerdict("Revoke "+describe(t.RefreshToken), h.store.Revoke(h.Context(), tenant, t.ID, byCall(h.now)), ok, domain.ErrNotFound)
+	h.wantVerdict("Revoke "+describe(t.RefreshToken), h.store.Revoke(h.Context(), tenant, t.ID,
+		byCall(h.now), NewEvent()), ok, domain.ErrNotFound)
 	if ok {
 		t.RevokedAt, t.RevokedReason = h.now, domain.RevokedByCall
 	}
@@ -289,7 +292,7 @@ func (h *history) revokeSome() {
 		id = except.ID
 		ok = ok && s.Covers(except.RefreshToken) && h.alive(except)
 	}
-	_, err := h.store.RevokeScope(h.Context(), s, id, byCall(h.now))
+	_, err := h.store.RevokeScope(h.Context(), s, id, byCall(h.now), NewEvent())
 	h.wantVerdict(fmt.Sprintf("RevokeScope %+v except %s", s, id), err, ok, domain.ErrNotFound)
 	if ok {
 		h.end(s, except)
@@ -308,7 +311,7 @@ func (h *history) end(s domain.Scope, except *modelToken) {
 func (h *history) keepNewest() {
 	s := domain.Scope{TenantID: h.tenantID(), ApplicationID: h.appID(), UserID: h.userID()}
 	keep := 1 + h.random.IntN(3)
-	h.must(h.store.KeepNewest(h.Context(), s, keep, byCall(h.now)))
+	h.must(h.store.KeepNewest(h.Context(), s, keep, byCall(h.now), NewEvent()))
 	var alive []*modelToken
 	for _, t := range h.tokens {
 		if s.Covers(t.RefreshToken) && h.alive(t) {

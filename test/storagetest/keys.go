@@ -74,8 +74,8 @@ var keeping = []clause{
 
 	{"Keys/AddKeys/keeps every field", func(e *env) {
 		check := domain.SealedKey{Kind: domain.KeyCheck, Number: 1, CreatedAt: t0, Sealed: "sealed"}
-		e.must(e.store.AddKeys(e.Context(), check))
-		e.must(e.store.AddKeys(e.Context(), fullSealedKey()))
+		e.must(e.store.AddKeys(e.Context(), NewEvent(), check))
+		e.must(e.store.AddKeys(e.Context(), NewEvent(), fullSealedKey()))
 		keys, err := sealedKeys(e.Context(), e.store)
 		e.must(err)
 		if len(keys) != 2 {
@@ -86,23 +86,23 @@ var keeping = []clause{
 	}},
 
 	{"Keys/AddKeys/a taken name is a duplicate, and writes nothing", func(e *env) {
-		e.must(e.store.AddKeys(e.Context(), fullSealedKey()))
-		e.must(e.store.AddKeys(e.Context(), tokenKey(1)))
+		e.must(e.store.AddKeys(e.Context(), NewEvent(), fullSealedKey()))
+		e.must(e.store.AddKeys(e.Context(), NewEvent(), tokenKey(1)))
 		again := fullSealedKey()
 		again.ID, again.Sealed = "kid-2", "another"
-		e.wantErr("a signing key", e.store.AddKeys(e.Context(), again), domain.ErrDuplicate)
+		e.wantErr("a signing key", e.store.AddKeys(e.Context(), NewEvent(), again), domain.ErrDuplicate)
 		again = tokenKey(1)
 		again.Sealed = "another"
-		e.wantErr("a token key", e.store.AddKeys(e.Context(), again), domain.ErrDuplicate)
+		e.wantErr("a token key", e.store.AddKeys(e.Context(), NewEvent(), again), domain.ErrDuplicate)
 		e.wantKeys(fullSealedKey(), tokenKey(1))
 		e.wantKeyRevision("after two keys and two duplicates", 2)
 	}},
 
 	{"Keys/AddKeys/a taken id is a duplicate, and writes nothing", func(e *env) {
-		e.must(e.store.AddKeys(e.Context(), fullSealedKey()))
+		e.must(e.store.AddKeys(e.Context(), NewEvent(), fullSealedKey()))
 		again := fullSealedKey()
 		again.TenantID, again.Number, again.Sealed = "other", 7, "another"
-		e.wantErr("AddKeys", e.store.AddKeys(e.Context(), again), domain.ErrDuplicate)
+		e.wantErr("AddKeys", e.store.AddKeys(e.Context(), NewEvent(), again), domain.ErrDuplicate)
 		e.wantKeys(fullSealedKey())
 	}},
 
@@ -118,22 +118,25 @@ var keeping = []clause{
 		}
 		for i := range want {
 			want[i].Sealed = fmt.Sprint("sealed ", i)
-			e.must(e.store.AddKeys(e.Context(), want[i]))
+			e.must(e.store.AddKeys(e.Context(), NewEvent(), want[i]))
 		}
 		e.wantKeys(want...)
 	}},
 
 	{"Keys/AddKeys/of several, one of which is a duplicate, writes none", func(e *env) {
-		e.must(e.store.AddKeys(e.Context(), tokenKey(1), fullSealedKey(), tokenKey(2)))
+		e.must(e.store.AddKeys(e.Context(), NewEvent(), tokenKey(1), fullSealedKey(), tokenKey(2)))
 		keys, err := e.store.KeysSince(e.Context(), 1, 10)
 		e.must(err)
 		want := []domain.SealedKey{fullSealedKey(), tokenKey(2)}
 		want[0].Revision, want[1].Revision = 2, 3
 		e.wantSame("the second and third", keys, want)
-		e.wantErr("the last one", e.store.AddKeys(e.Context(), tokenKey(3), tokenKey(4), tokenKey(2)), domain.ErrDuplicate)
-		e.wantErr("by id", e.store.AddKeys(e.Context(), tokenKey(3), domain.SealedKey{Kind: domain.KeySigning, ID: "kid-1"}),
+		e.wantErr("the last one", e.store.AddKeys(e.Context(),
+			NewEvent(), tokenKey(3), tokenKey(4), tokenKey(2)), domain.ErrDuplicate)
+		e.wantErr("by id", e.store.AddKeys(e.Context(),
+			NewEvent(), tokenKey(3), domain.SealedKey{Kind: domain.KeySigning, ID: "kid-1"}),
 			domain.ErrDuplicate)
-		e.wantErr("of each other", e.store.AddKeys(e.Context(), tokenKey(3), tokenKey(3)), domain.ErrDuplicate)
+		e.wantErr("of each other", e.store.AddKeys(e.Context(),
+			NewEvent(), tokenKey(3), tokenKey(3)), domain.ErrDuplicate)
 		e.wantKeys(tokenKey(1), fullSealedKey(), tokenKey(2))
 		e.wantKeyRevision("after three keys and three duplicates", 3)
 	}},
@@ -146,7 +149,7 @@ var keeping = []clause{
 			k.ID, k.Sealed = fmt.Sprint("kid-", i), fmt.Sprint("sealed ", i)
 			return k
 		}
-		together(len(errs), func(i int) { errs[i] = hs[i%3].AddKeys(e.Context(), sealed(i)) })
+		together(len(errs), func(i int) { errs[i] = hs[i%3].AddKeys(e.Context(), NewEvent(), sealed(i)) })
 		e.wantKeys(sealed(e.wantOneWinner(errs, domain.ErrDuplicate)))
 	}},
 
@@ -154,7 +157,7 @@ var keeping = []clause{
 		want := []domain.SealedKey{fullSealedKey(), tokenKey(1), tokenKey(2)}
 		want[2].Sealed = want[1].Sealed // equal by chance
 		for _, k := range want {
-			e.must(e.store.AddKeys(e.Context(), k))
+			e.must(e.store.AddKeys(e.Context(), NewEvent(), k))
 		}
 		for i := range want {
 			before := want[i]
@@ -165,7 +168,7 @@ var keeping = []clause{
 	}},
 
 	{"Keys/Reseal/of a key that has changed or does not exist is a conflict, and writes nothing", func(e *env) {
-		e.must(e.store.AddKeys(e.Context(), tokenKey(1)))
+		e.must(e.store.AddKeys(e.Context(), NewEvent(), tokenKey(1)))
 		changed := tokenKey(1)
 		changed.Sealed = "another"
 		e.wantErr("changed", e.store.Reseal(e.Context(), changed, "anew"), domain.ErrConflict)
@@ -175,8 +178,8 @@ var keeping = []clause{
 	}},
 
 	{"Keys/Reseal/gives the key the next revision", func(e *env) {
-		e.must(e.store.AddKeys(e.Context(), tokenKey(1)))
-		e.must(e.store.AddKeys(e.Context(), tokenKey(2)))
+		e.must(e.store.AddKeys(e.Context(), NewEvent(), tokenKey(1)))
+		e.must(e.store.AddKeys(e.Context(), NewEvent(), tokenKey(2)))
 		e.must(e.store.Reseal(e.Context(), tokenKey(1), "anew"))
 		e.wantKeyRevision("after three writes", 3)
 		keys, err := e.store.KeysSince(e.Context(), 2, 10)
@@ -192,7 +195,7 @@ var keeping = []clause{
 	}},
 
 	{"Keys/Reseal/of many concurrent calls exactly one succeeds", func(e *env) {
-		e.must(e.store.AddKeys(e.Context(), tokenKey(1)))
+		e.must(e.store.AddKeys(e.Context(), NewEvent(), tokenKey(1)))
 		hs := e.handles(3)
 		errs := make([]error, 20)
 		together(len(errs), func(i int) { errs[i] = hs[i%3].Reseal(e.Context(), tokenKey(1), fmt.Sprint("anew ", i)) })
@@ -204,7 +207,7 @@ var keeping = []clause{
 	{"Keys/KeyRevision/is that of the newest key, and 0 while there is none", func(e *env) {
 		e.wantKeyRevision("empty", 0)
 		for n := range uint32(3) {
-			e.must(e.store.AddKeys(e.Context(), tokenKey(n+1)))
+			e.must(e.store.AddKeys(e.Context(), NewEvent(), tokenKey(n+1)))
 			e.wantKeyRevision("a key later", uint64(n)+1)
 		}
 	}},
@@ -212,7 +215,7 @@ var keeping = []clause{
 	{"Keys/KeysSince/gives what is newer, by revision, and no more than was asked for", func(e *env) {
 		want := []domain.SealedKey{tokenKey(3), fullSealedKey(), tokenKey(1), tokenKey(2)}
 		for i := range want {
-			e.must(e.store.AddKeys(e.Context(), want[i]))
+			e.must(e.store.AddKeys(e.Context(), NewEvent(), want[i]))
 			want[i].Revision = uint64(i) + 1
 		}
 		for since := range want {
@@ -253,7 +256,7 @@ var keeping = []clause{
 		for w := range writers {
 			writing.Go(func() {
 				for i := range each {
-					if err := hs[w%len(hs)].AddKeys(e.Context(), tokenKey(uint32(w*each+i+1))); err != nil {
+					if err := hs[w%len(hs)].AddKeys(e.Context(), NewEvent(), tokenKey(uint32(w*each+i+1))); err != nil {
 						e.Errorf("AddKeys: %v", err)
 					}
 				}
@@ -283,7 +286,7 @@ var keeping = []clause{
 		}
 		keys := []domain.SealedKey{tokenKey(1), of("acme", "a", 1), of("acme", "b", 2), of("Acme", "c", 1), of("", "d", 1)}
 		for _, k := range keys {
-			e.must(e.store.AddKeys(e.Context(), k))
+			e.must(e.store.AddKeys(e.Context(), NewEvent(), k))
 		}
 		for tenantID, want := range map[string][]domain.SealedKey{
 			"acme": keys[1:3], "Acme": keys[3:4], "": {keys[0], keys[4]}, "acm": nil,
@@ -302,8 +305,8 @@ var keeping = []clause{
 	}},
 
 	{"Keys/KeyByID/finds the key of that id, and none for no id", func(e *env) {
-		e.must(e.store.AddKeys(e.Context(), tokenKey(1)))
-		e.must(e.store.AddKeys(e.Context(), fullSealedKey()))
+		e.must(e.store.AddKeys(e.Context(), NewEvent(), tokenKey(1)))
+		e.must(e.store.AddKeys(e.Context(), NewEvent(), fullSealedKey()))
 		got, err := e.store.KeyByID(e.Context(), "kid-1")
 		e.must(err)
 		want := fullSealedKey()
@@ -325,8 +328,8 @@ var keeping = []clause{
 			}
 		}
 		want("empty", false)
-		e.must(e.store.AddKeys(e.Context(), tokenKey(1)))
-		e.must(e.store.AddKeys(e.Context(), fullSealedKey()))
+		e.must(e.store.AddKeys(e.Context(), NewEvent(), tokenKey(1)))
+		e.must(e.store.AddKeys(e.Context(), NewEvent(), fullSealedKey()))
 		want("with sealed keys", false)
 		e.must(e.store.SaveTenant(e.Context(), domain.Tenant{ID: "acme"}))
 		want("with a tenant", true)

@@ -135,7 +135,7 @@ var listing = []clause{
 	{listPurged, func(e *env) {
 		e.shop(domain.Settings{})
 		ts := e.issue(token(1), token(2), token(3))
-		e.must(e.store.Revoke(e.Context(), "acme", ts[1].ID, byCall(t0)))
+		e.must(e.store.Revoke(e.Context(), "acme", ts[1].ID, byCall(t0), NewEvent()))
 		e.purgeAll(t0.Add(time.Hour), 2)
 		_, err := e.store.Find(e.Context(), "acme", ts[1].ID)
 		e.wantErr("Find", err, domain.ErrNotFound)
@@ -162,7 +162,7 @@ var listing = []clause{
 		var group sync.WaitGroup
 		group.Go(func() { // ends those between, and issues others between and above
 			for i := 0; i < 400 && ctx.Err() == nil; i++ {
-				end := hs[1].Revoke(e.Context(), "acme", tokenID(10*(i%40+1)+5), byCall(t0))
+				end := hs[1].Revoke(e.Context(), "acme", tokenID(10*(i%40+1)+5), byCall(t0), NewEvent())
 				_, issue := hs[1].Insert(e.Context(), token(10*(i%50+1)+1+i/50))
 				for _, err := range []error{end, issue} {
 					if !errors.Is(err, domain.ErrNotFound) && !errors.Is(err, domain.ErrDuplicate) {

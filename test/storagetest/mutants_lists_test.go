@@ -302,31 +302,37 @@ var listMutants = []mutant{
 
 // changesAs makes Change believe something else of each change, where stored is what the record is.
 func (f *faulty) changesAs(believe func(stored domain.RefreshToken, c *domain.Change)) {
-	f.change = func(ctx context.Context, tenantID string, changes []domain.Change, now time.Time) error {
+	f.change = func(
+		ctx context.Context, tenantID string, changes []domain.Change, now time.Time, e domain.Event,
+	) error {
 		changes = slices.Clone(changes)
 		for i := range changes {
 			if s, err := f.within.Snapshot(ctx, changes[i].Before.ID); err == nil {
 				believe(s.Token, &changes[i])
 			}
 		}
-		return f.within.Change(ctx, tenantID, changes, now)
+		return f.within.Change(ctx, tenantID, changes, now, e)
 	}
 }
 
 // changesUnrotated is a Change for which a rotation in between is a conflict.
-func (f *faulty) changesUnrotated(ctx context.Context, tenantID string, changes []domain.Change, now time.Time) error {
+func (f *faulty) changesUnrotated(
+	ctx context.Context, tenantID string, changes []domain.Change, now time.Time, e domain.Event,
+) error {
 	for _, c := range changes {
 		if s, err := f.within.Snapshot(ctx, c.Before.ID); err == nil && s.Token.Generation != c.Before.Generation {
 			return domain.ErrConflict
 		}
 	}
-	return f.within.Change(ctx, tenantID, changes, now)
+	return f.within.Change(ctx, tenantID, changes, now, e)
 }
 
 // changesToo makes Change store more, by a Swap of what it has changed.
 func (f *faulty) changesToo(more func(c domain.Change, t *domain.RefreshToken)) {
-	f.change = func(ctx context.Context, tenantID string, changes []domain.Change, now time.Time) error {
-		if err := f.within.Change(ctx, tenantID, changes, now); err != nil {
+	f.change = func(
+		ctx context.Context, tenantID string, changes []domain.Change, now time.Time, e domain.Event,
+	) error {
+		if err := f.within.Change(ctx, tenantID, changes, now, e); err != nil {
 			return err
 		}
 		for _, c := range changes {
@@ -336,7 +342,8 @@ func (f *faulty) changesToo(more func(c domain.Change, t *domain.RefreshToken)) 
 			}
 			after := s.Token
 			more(c, &after)
-			if err := f.within.Swap(ctx, s.Token, after, now); err != nil && !errors.Is(err, domain.ErrConflict) {
+			if err := f.within.Swap(ctx, s.Token, after, now,
+				NewEvent()); err != nil && !errors.Is(err, domain.ErrConflict) {
 				return err
 			}
 		}
@@ -390,11 +397,13 @@ var changeMutants = []mutant{
 		clause: changeStores,
 		fault:  "no changes are a conflict",
 		inject: func(f *faulty) {
-			f.change = func(ctx context.Context, tenantID string, changes []domain.Change, now time.Time) error {
+			f.change = func(
+				ctx context.Context, tenantID string, changes []domain.Change, now time.Time, e domain.Event,
+			) error {
 				if len(changes) == 0 {
 					return domain.ErrConflict
 				}
-				return f.within.Change(ctx, tenantID, changes, now)
+				return f.within.Change(ctx, tenantID, changes, now, e)
 			}
 		},
 	},
@@ -455,8 +464,10 @@ var changeMutants = []mutant{
 		clause: changeDead,
 		fault:  "Change forgot expiry",
 		inject: func(f *faulty) {
-			f.change = func(ctx context.Context, tenantID string, changes []domain.Change, _ time.Time) error {
-				return f.within.Change(ctx, tenantID, changes, t0)
+			f.change = func(
+				ctx context.Context, tenantID string, changes []domain.Change, _ time.Time, e domain.Event,
+			) error {
+				return f.within.Change(ctx, tenantID, changes, t0, e)
 			}
 		},
 	},
@@ -464,11 +475,14 @@ var changeMutants = []mutant{
 		clause: changeDead,
 		fault:  "Change skips what is dead or unknown",
 		inject: func(f *faulty) {
-			f.change = func(ctx context.Context, tenantID string, changes []domain.Change, now time.Time) error {
+			f.change = func(
+				ctx context.Context, tenantID string, changes []domain.Change, now time.Time, e domain.Event,
+			) error {
 				return f.within.Change(ctx, tenantID, slices.DeleteFunc(slices.Clone(changes), func(c domain.Change) bool {
 					s, err := f.within.Snapshot(ctx, c.Before.ID)
 					return err != nil || !s.Alive(now)
-				}), now)
+				}), now, NewEvent())
+
 			}
 		},
 	},
@@ -476,8 +490,10 @@ var changeMutants = []mutant{
 		clause: changeDead,
 		fault:  "Change forgot the tenant",
 		inject: func(f *faulty) {
-			f.change = func(ctx context.Context, _ string, changes []domain.Change, now time.Time) error {
-				return f.within.Change(ctx, changes[0].Before.TenantID, changes, now)
+			f.change = func(
+				ctx context.Context, _ string, changes []domain.Change, now time.Time, e domain.Event,
+			) error {
+				return f.within.Change(ctx, changes[0].Before.TenantID, changes, now, e)
 			}
 		},
 	},
@@ -485,9 +501,11 @@ var changeMutants = []mutant{
 		clause: changeAll,
 		fault:  "Change stores what fits",
 		inject: func(f *faulty) {
-			f.change = func(ctx context.Context, tenantID string, changes []domain.Change, now time.Time) (err error) {
+			f.change = func(
+				ctx context.Context, tenantID string, changes []domain.Change, now time.Time, e domain.Event,
+			) (err error) {
 				for _, c := range changes {
-					err = errors.Join(err, f.within.Change(ctx, tenantID, []domain.Change{c}, now))
+					err = errors.Join(err, f.within.Change(ctx, tenantID, []domain.Change{c}, now, NewEvent()))
 				}
 				return err
 			}
@@ -497,9 +515,11 @@ var changeMutants = []mutant{
 		clause: changeAll,
 		fault:  "Change stores what comes before the first that does not fit",
 		inject: func(f *faulty) {
-			f.change = func(ctx context.Context, tenantID string, changes []domain.Change, now time.Time) error {
+			f.change = func(
+				ctx context.Context, tenantID string, changes []domain.Change, now time.Time, e domain.Event,
+			) error {
 				for _, c := range changes {
-					if err := f.within.Change(ctx, tenantID, []domain.Change{c}, now); err != nil {
+					if err := f.within.Change(ctx, tenantID, []domain.Change{c}, now, NewEvent()); err != nil {
 						return err
 					}
 				}
@@ -511,7 +531,9 @@ var changeMutants = []mutant{
 		clause: changeAll,
 		fault:  "of two changes of one refresh token the last counts",
 		inject: func(f *faulty) {
-			f.change = func(ctx context.Context, tenantID string, changes []domain.Change, now time.Time) error {
+			f.change = func(
+				ctx context.Context, tenantID string, changes []domain.Change, now time.Time, e domain.Event,
+			) error {
 				last := map[domain.ID]domain.Change{}
 				for _, c := range changes {
 					last[c.Before.ID] = c
@@ -520,7 +542,7 @@ var changeMutants = []mutant{
 				for _, c := range last {
 					once = append(once, c)
 				}
-				return f.within.Change(ctx, tenantID, once, now)
+				return f.within.Change(ctx, tenantID, once, now, e)
 			}
 		},
 	},
@@ -528,8 +550,10 @@ var changeMutants = []mutant{
 		clause: "RefreshTokens/Change/serves for a thousand",
 		fault:  "Change stores the first 500",
 		inject: func(f *faulty) {
-			f.change = func(ctx context.Context, tenantID string, changes []domain.Change, now time.Time) error {
-				return f.within.Change(ctx, tenantID, changes[:min(len(changes), 500)], now)
+			f.change = func(
+				ctx context.Context, tenantID string, changes []domain.Change, now time.Time, e domain.Event,
+			) error {
+				return f.within.Change(ctx, tenantID, changes[:min(len(changes), 500)], now, NewEvent())
 			}
 		},
 	},
@@ -548,9 +572,11 @@ var changeMutants = []mutant{
 		inject: func(f *faulty) {
 			f.changesAs(func(stored domain.RefreshToken, c *domain.Change) { c.Before.Roles = stored.Roles })
 			change := f.change
-			f.change = func(ctx context.Context, tenantID string, changes []domain.Change, now time.Time) error {
+			f.change = func(
+				ctx context.Context, tenantID string, changes []domain.Change, now time.Time, e domain.Event,
+			) error {
 				time.Sleep(time.Millisecond) // so that another one comes between the reading and this
-				return change(ctx, tenantID, changes, now)
+				return change(ctx, tenantID, changes, now, e)
 			}
 		},
 	},
@@ -559,13 +585,15 @@ var changeMutants = []mutant{
 		fault:  "two that meet end each other",
 		inject: func(f *faulty) {
 			var mu sync.Mutex
-			f.change = func(ctx context.Context, tenantID string, changes []domain.Change, now time.Time) error {
+			f.change = func(
+				ctx context.Context, tenantID string, changes []domain.Change, now time.Time, e domain.Event,
+			) error {
 				if !mu.TryLock() {
 					return errors.New("deadlock detected")
 				}
 				defer mu.Unlock()
 				time.Sleep(time.Millisecond) // so that they meet
-				return f.within.Change(ctx, tenantID, changes, now)
+				return f.within.Change(ctx, tenantID, changes, now, e)
 			}
 		},
 	},
@@ -577,9 +605,11 @@ var changeMutants = []mutant{
 				t.Generation, t.RotatedAt, t.LastUsedAt = c.After.Generation, c.After.RotatedAt, c.After.LastUsedAt
 			})
 			change := f.change
-			f.change = func(ctx context.Context, tenantID string, changes []domain.Change, now time.Time) error {
+			f.change = func(
+				ctx context.Context, tenantID string, changes []domain.Change, now time.Time, e domain.Event,
+			) error {
 				time.Sleep(time.Millisecond) // so that an exchange comes between the reading and this
-				return change(ctx, tenantID, changes, now)
+				return change(ctx, tenantID, changes, now, e)
 			}
 		},
 	},
@@ -587,9 +617,11 @@ var changeMutants = []mutant{
 		clause: changeAdvance,
 		fault:  "a change is a conflict where an exchange was faster",
 		inject: func(f *faulty) {
-			f.change = func(ctx context.Context, tenantID string, changes []domain.Change, now time.Time) error {
+			f.change = func(
+				ctx context.Context, tenantID string, changes []domain.Change, now time.Time, e domain.Event,
+			) error {
 				time.Sleep(time.Millisecond) // so that one is
-				return f.changesUnrotated(ctx, tenantID, changes, now)
+				return f.changesUnrotated(ctx, tenantID, changes, now, e)
 			}
 		},
 	},

@@ -8,6 +8,60 @@ import (
 	"github.com/refreshd/refreshd/port"
 )
 
+var eventPurgeMutants = []mutant{
+	{
+		clause: purgeEvents,
+		fault:  "a pass keeps all events",
+		inject: func(f *faulty) { f.purgesAs(func(s *port.PurgeStep) { s.EventsBefore = domain.ID{} }) },
+	},
+	{
+		clause: purgeEvents,
+		fault:  "a pass deletes the event of the very id",
+		inject: func(f *faulty) {
+			f.purgesAs(func(s *port.PurgeStep) {
+				if !s.EventsBefore.IsZero() {
+					s.EventsBefore[15]++
+				}
+			})
+		},
+	},
+	{
+		clause: releaseFrees,
+		fault:  "a lease that is released runs on",
+		inject: func(f *faulty) { f.release = func(context.Context, string, string) error { return nil } },
+	},
+	{
+		clause: releaseFrees,
+		fault:  "a job that is released begins anew",
+		inject: func(f *faulty) {
+			f.release = func(ctx context.Context, _, holder string) error {
+				for { // to the end of the pass
+					p, err := f.within.Purge(ctx, stepOf(holder, t0, time.Time{}, 1))
+					if err != nil || p.Done {
+						return err
+					}
+				}
+			}
+		},
+	},
+	{
+		clause: releaseOthers,
+		fault:  "anybody releases a lease",
+		inject: func(f *faulty) {
+			f.release = func(ctx context.Context, job, _ string) error { return f.within.Release(ctx, job, "one") }
+		},
+	},
+	{
+		clause: releaseOthers,
+		fault:  "the lease of any job is released",
+		inject: func(f *faulty) {
+			f.release = func(ctx context.Context, _, holder string) error {
+				return f.within.Release(ctx, port.JobPurge, holder)
+			}
+		},
+	},
+}
+
 // purgesAs makes Purge believe something else of its step.
 func (f *faulty) purgesAs(believe func(*port.PurgeStep)) {
 	f.purge = func(ctx context.Context, s port.PurgeStep) (port.Purged, error) {
@@ -320,8 +374,10 @@ var purgeMutants = []mutant{
 		clause: "Janitor/Purge/takes a mark that was raised since for written then",
 		fault:  "a mark that is raised keeps its instant",
 		inject: func(f *faulty) {
-			f.revokeScope = func(ctx context.Context, s domain.Scope, except domain.ID, r port.Revocation) (uint64, error) {
-				return f.within.RevokeScope(ctx, s, except, byCall(t0))
+			f.revokeScope = func(
+				ctx context.Context, s domain.Scope, except domain.ID, r port.Revocation, e domain.Event,
+			) (uint64, error) {
+				return f.within.RevokeScope(ctx, s, except, byCall(t0), e)
 			}
 		},
 	},
@@ -418,8 +474,10 @@ var purgeMutants = []mutant{
 				purged = purged || p.Marks > 0
 				return p, err
 			}
-			f.revokeScope = func(ctx context.Context, s domain.Scope, except domain.ID, r port.Revocation) (uint64, error) {
-				epoch, err := f.within.RevokeScope(ctx, s, except, r)
+			f.revokeScope = func(
+				ctx context.Context, s domain.Scope, except domain.ID, r port.Revocation, e domain.Event,
+			) (uint64, error) {
+				epoch, err := f.within.RevokeScope(ctx, s, except, r, e)
 				if purged {
 					epoch = 1
 				}

@@ -96,7 +96,7 @@ func TestAFaultlessStorePassesEveryClause(t *testing.T) {
 
 func mutants() []mutant {
 	return slices.Concat(promiseMutants, insertMutants, readMutants, advanceMutants, swapMutants, revocationMutants,
-		directoryMutants, keyMutants, purgeMutants, listMutants, changeMutants)
+		directoryMutants, keyMutants, eventMutants, eventWriteMutants(), eventPurgeMutants, purgeMutants, listMutants, changeMutants)
 }
 
 // once makes f answer each key with its first answer.
@@ -122,7 +122,7 @@ var promiseMutants = []mutant{
 		clause: "Store/Ready/is nil on a store that is ready, and writes nothing",
 		fault:  "Ready writes a row to see whether it can",
 		inject: func(f *faulty) {
-			f.ready = func(ctx context.Context) error { return f.within.AddKeys(ctx, tokenKey(1)) }
+			f.ready = func(ctx context.Context) error { return f.within.AddKeys(ctx, NewEvent(), tokenKey(1)) }
 		},
 	},
 	{
@@ -401,13 +401,15 @@ var promiseMutants = []mutant{
 		clause: "Store/Values/tenants that look alike are different",
 		fault:  "tenants are compared without case",
 		inject: func(f *faulty) {
-			f.revokeScope = func(ctx context.Context, s domain.Scope, except domain.ID, r port.Revocation) (uint64, error) {
+			f.revokeScope = func(
+				ctx context.Context, s domain.Scope, except domain.ID, r port.Revocation, e domain.Event,
+			) (uint64, error) {
 				upper := s
 				upper.TenantID = strings.ToUpper(s.TenantID)
-				if _, err := f.within.RevokeScope(ctx, upper, except, r); err != nil {
+				if _, err := f.within.RevokeScope(ctx, upper, except, r, NewEvent()); err != nil {
 					return 0, err
 				}
-				return f.within.RevokeScope(ctx, s, except, r)
+				return f.within.RevokeScope(ctx, s, except, r, e)
 			}
 		},
 	},
@@ -541,9 +543,11 @@ var promiseMutants = []mutant{
 		clause: "Store/History/aliveness and exchanges agree with the domain, whatever happened before",
 		fault:  "the newest are kept of all applications together",
 		inject: func(f *faulty) {
-			f.keepNewest = func(ctx context.Context, s domain.Scope, keep int, r port.Revocation) error {
+			f.keepNewest = func(
+				ctx context.Context, s domain.Scope, keep int, r port.Revocation, e domain.Event,
+			) error {
 				s.ApplicationID = ""
-				return f.within.KeepNewest(ctx, s, keep, r)
+				return f.within.KeepNewest(ctx, s, keep, r, e)
 			}
 		},
 	},
@@ -915,9 +919,11 @@ var readMutants = []mutant{
 		fault:  "Snapshot has the tenant's epoch",
 		inject: func(f *faulty) {
 			var epoch uint64
-			f.revokeScope = func(ctx context.Context, s domain.Scope, except domain.ID, r port.Revocation) (uint64, error) {
+			f.revokeScope = func(
+				ctx context.Context, s domain.Scope, except domain.ID, r port.Revocation, e domain.Event,
+			) (uint64, error) {
 				var err error
-				epoch, err = f.within.RevokeScope(ctx, s, except, r)
+				epoch, err = f.within.RevokeScope(ctx, s, except, r, e)
 				return epoch, err
 			}
 			f.snapshot = func(ctx context.Context, id domain.ID) (domain.Snapshot, error) {
@@ -1352,7 +1358,7 @@ var advanceMutants = []mutant{
 				if err == nil {
 					after := t
 					after.RecoveryPaidUntil = 0
-					err = f.within.Swap(ctx, t, after, c.Now)
+					err = f.within.Swap(ctx, t, after, c.Now, NewEvent())
 				}
 				return t, p, err
 			}
@@ -1455,7 +1461,7 @@ var advanceMutants = []mutant{
 				if err == nil {
 					after := t
 					after.RecoveredAt = before.Token.RecoveredAt
-					err = f.within.Swap(ctx, t, after, c.Now)
+					err = f.within.Swap(ctx, t, after, c.Now, NewEvent())
 				}
 				return t, p, err
 			}
@@ -1629,9 +1635,9 @@ var advanceMutants = []mutant{
 		fault:  "an exchange that waits for a recovery does not see it",
 		inject: func(f *faulty) {
 			recovered := make(chan struct{}, 1)
-			f.swap = func(ctx context.Context, before, after domain.RefreshToken, now time.Time) error {
+			f.swap = func(ctx context.Context, before, after domain.RefreshToken, now time.Time, e domain.Event) error {
 				defer func() { recovered <- struct{}{} }()
-				return f.within.Swap(ctx, before, after, now)
+				return f.within.Swap(ctx, before, after, now, e)
 			}
 			f.advanceForgets(func(s *domain.Snapshot, _ *domain.Call) { s.Token.RecoveredAt = time.Time{} })
 			forgetful := f.advance
@@ -1931,9 +1937,9 @@ var swapMutants = []mutant{
 		fault:  "Swap stores the whole record",
 		inject: func(f *faulty) {
 			var last domain.RefreshToken
-			f.swap = func(ctx context.Context, before, after domain.RefreshToken, now time.Time) error {
+			f.swap = func(ctx context.Context, before, after domain.RefreshToken, now time.Time, e domain.Event) error {
 				last = after
-				return f.within.Swap(ctx, before, after, now)
+				return f.within.Swap(ctx, before, after, now, e)
 			}
 			f.onRead(func(t *domain.RefreshToken) {
 				if last.ID == t.ID {
@@ -1994,15 +2000,57 @@ var swapMutants = []mutant{
 		},
 	},
 	{
-		clause: "RefreshTokens/Swap/of many concurrent ones that only move the last use all succeed",
-		fault:  "of many that swap exactly one succeeds, whatever it changes",
+		clause: useMany,
+		fault:  "of many uses exactly one succeeds",
 		inject: func(f *faulty) {
-			var swapped atomic.Bool
-			f.swap = func(ctx context.Context, before, after domain.RefreshToken, now time.Time) error {
-				if swapped.Swap(true) {
+			var used atomic.Bool
+			f.use = func(ctx context.Context, before, after domain.RefreshToken, now time.Time) error {
+				if used.Swap(true) {
 					return domain.ErrConflict
 				}
-				return f.within.Swap(ctx, before, after, now)
+				return f.within.Use(ctx, before, after, now)
+			}
+		},
+	},
+	{
+		clause: useStores,
+		fault:  "a use stores all that a Swap does",
+		inject: func(f *faulty) {
+			f.use = func(ctx context.Context, before, after domain.RefreshToken, now time.Time) error {
+				return f.within.Swap(ctx, before, after, now, NewEvent())
+			}
+		},
+	},
+	{
+		clause: useStores,
+		fault:  "a use never shortens a life",
+		inject: func(f *faulty) {
+			f.use = func(ctx context.Context, before, after domain.RefreshToken, now time.Time) error {
+				if after.ExpiresAt.Before(before.ExpiresAt) {
+					after.ExpiresAt = before.ExpiresAt
+				}
+				return f.within.Use(ctx, before, after, now)
+			}
+		},
+	},
+	{
+		clause: useRefuses,
+		fault:  "a use of one that has ended is stored",
+		inject: func(f *faulty) {
+			f.use = func(ctx context.Context, before, after domain.RefreshToken, now time.Time) error {
+				return instead(f.within.Use(ctx, before, after, now), domain.ErrConflict)
+			}
+		},
+	},
+	{
+		clause: useRefuses,
+		fault:  "a use compares no budget",
+		inject: func(f *faulty) {
+			f.use = func(ctx context.Context, before, after domain.RefreshToken, now time.Time) error {
+				if s, err := f.within.Snapshot(ctx, before.ID); err == nil {
+					before.RecoveryPaidUntil = s.Token.RecoveryPaidUntil
+				}
+				return f.within.Use(ctx, before, after, now)
 			}
 		},
 	},
@@ -2019,11 +2067,11 @@ var swapMutants = []mutant{
 		clause: "RefreshTokens/Swap/compares nothing else",
 		fault:  "Swap compares the last use",
 		inject: func(f *faulty) {
-			f.swap = func(ctx context.Context, before, after domain.RefreshToken, now time.Time) error {
+			f.swap = func(ctx context.Context, before, after domain.RefreshToken, now time.Time, e domain.Event) error {
 				if s, err := f.within.Snapshot(ctx, before.ID); err == nil && !s.Token.LastUsedAt.Equal(before.LastUsedAt) {
 					return domain.ErrConflict
 				}
-				return f.within.Swap(ctx, before, after, now)
+				return f.within.Swap(ctx, before, after, now, e)
 			}
 		},
 	},
@@ -2038,11 +2086,11 @@ var swapMutants = []mutant{
 		clause: "RefreshTokens/Swap/refuses an ended one and an unknown one",
 		fault:  "what is unknown is swapped",
 		inject: func(f *faulty) {
-			f.swap = func(ctx context.Context, before, after domain.RefreshToken, now time.Time) error {
+			f.swap = func(ctx context.Context, before, after domain.RefreshToken, now time.Time, e domain.Event) error {
 				if _, err := f.within.Snapshot(ctx, before.ID); err != nil {
 					return nil
 				}
-				return f.within.Swap(ctx, before, after, now)
+				return f.within.Swap(ctx, before, after, now, e)
 			}
 		},
 	},
@@ -2050,8 +2098,8 @@ var swapMutants = []mutant{
 		clause: "RefreshTokens/Swap/of many concurrent calls that charge one recovery exactly one succeeds",
 		fault:  "Swap has no condition",
 		inject: func(f *faulty) {
-			f.swap = func(ctx context.Context, before, after domain.RefreshToken, now time.Time) error {
-				return instead(f.within.Swap(ctx, before, after, now), domain.ErrConflict)
+			f.swap = func(ctx context.Context, before, after domain.RefreshToken, now time.Time, e domain.Event) error {
+				return instead(f.within.Swap(ctx, before, after, now, e), domain.ErrConflict)
 			}
 		},
 	},
@@ -2059,7 +2107,9 @@ var swapMutants = []mutant{
 		clause: "RefreshTokens/Swap/and a concurrent Advance are both stored",
 		fault:  "an exchange beside it overwrites what Swap wrote",
 		inject: func(f *faulty) {
-			f.swap = func(context.Context, domain.RefreshToken, domain.RefreshToken, time.Time) error { return nil }
+			f.swap = func(context.Context, domain.RefreshToken, domain.RefreshToken, time.Time, domain.Event) error {
+				return nil
+			}
 		},
 	},
 }
@@ -2069,9 +2119,11 @@ var revocationMutants = []mutant{
 		clause: "Revocations/Revoke/ends the one, keeps instant and reason, and touches nothing else",
 		fault:  "every reason is a call",
 		inject: func(f *faulty) {
-			f.revoke = func(ctx context.Context, tenantID string, id domain.ID, r port.Revocation) error {
+			f.revoke = func(
+				ctx context.Context, tenantID string, id domain.ID, r port.Revocation, e domain.Event,
+			) error {
 				r.Reason = domain.RevokedByCall
-				return f.within.Revoke(ctx, tenantID, id, r)
+				return f.within.Revoke(ctx, tenantID, id, r, e)
 			}
 		},
 	},
@@ -2079,11 +2131,14 @@ var revocationMutants = []mutant{
 		clause: "Revocations/Revoke/ends the one, keeps instant and reason, and touches nothing else",
 		fault:  "one revocation ends all of the user",
 		inject: func(f *faulty) {
-			f.revoke = func(ctx context.Context, tenantID string, id domain.ID, r port.Revocation) error {
-				if err := f.within.Revoke(ctx, tenantID, id, r); err != nil {
+			f.revoke = func(
+				ctx context.Context, tenantID string, id domain.ID, r port.Revocation, e domain.Event,
+			) error {
+				if err := f.within.Revoke(ctx, tenantID, id, r, e); err != nil {
 					return err
 				}
-				_, err := f.within.RevokeScope(ctx, domain.Scope{TenantID: tenantID, UserID: "ana"}, domain.ID{}, r)
+				_, err := f.within.RevokeScope(ctx, domain.Scope{TenantID: tenantID, UserID: "ana"},
+					domain.ID{}, r, NewEvent())
 				return err
 			}
 		},
@@ -2092,11 +2147,13 @@ var revocationMutants = []mutant{
 		clause: "Revocations/Revoke/what is unknown or of another tenant is not found, and stays alive",
 		fault:  "Revoke forgot the tenant",
 		inject: func(f *faulty) {
-			f.revoke = func(ctx context.Context, tenantID string, id domain.ID, r port.Revocation) error {
+			f.revoke = func(
+				ctx context.Context, tenantID string, id domain.ID, r port.Revocation, e domain.Event,
+			) error {
 				if s, err := f.within.Snapshot(ctx, id); err == nil {
 					tenantID = s.Token.TenantID
 				}
-				return f.within.Revoke(ctx, tenantID, id, r)
+				return f.within.Revoke(ctx, tenantID, id, r, e)
 			}
 		},
 	},
@@ -2104,8 +2161,10 @@ var revocationMutants = []mutant{
 		clause: "Revocations/Revoke/what is dead is not found, and keeps the first instant and reason",
 		fault:  "the dead are revoked once more",
 		inject: func(f *faulty) {
-			f.revoke = func(ctx context.Context, tenantID string, id domain.ID, r port.Revocation) error {
-				return instead(f.within.Revoke(ctx, tenantID, id, r), domain.ErrNotFound)
+			f.revoke = func(
+				ctx context.Context, tenantID string, id domain.ID, r port.Revocation, e domain.Event,
+			) error {
+				return instead(f.within.Revoke(ctx, tenantID, id, r, e), domain.ErrNotFound)
 			}
 		},
 	},
@@ -2113,8 +2172,10 @@ var revocationMutants = []mutant{
 		clause: "Revocations/RevokeScope/covers its scope and nothing beside it",
 		fault:  "the mark is the tenant's, whatever the scope",
 		inject: func(f *faulty) {
-			f.revokeScope = func(ctx context.Context, s domain.Scope, except domain.ID, r port.Revocation) (uint64, error) {
-				return f.within.RevokeScope(ctx, domain.Scope{TenantID: s.TenantID}, except, r)
+			f.revokeScope = func(
+				ctx context.Context, s domain.Scope, except domain.ID, r port.Revocation, e domain.Event,
+			) (uint64, error) {
+				return f.within.RevokeScope(ctx, domain.Scope{TenantID: s.TenantID}, except, r, e)
 			}
 		},
 	},
@@ -2122,11 +2183,13 @@ var revocationMutants = []mutant{
 		clause: "Revocations/RevokeScope/covers its scope and nothing beside it",
 		fault:  "the mark forgot the tenant",
 		inject: func(f *faulty) {
-			f.revokeScope = func(ctx context.Context, s domain.Scope, except domain.ID, r port.Revocation) (uint64, error) {
+			f.revokeScope = func(
+				ctx context.Context, s domain.Scope, except domain.ID, r port.Revocation, e domain.Event,
+			) (uint64, error) {
 				other := s
 				other.TenantID = "other"
-				_, err := f.within.RevokeScope(ctx, other, except, r)
-				epoch, own := f.within.RevokeScope(ctx, s, except, r)
+				_, err := f.within.RevokeScope(ctx, other, except, r, NewEvent())
+				epoch, own := f.within.RevokeScope(ctx, s, except, r, e)
 				return epoch, errors.Join(err, own)
 			}
 		},
@@ -2158,9 +2221,11 @@ var revocationMutants = []mutant{
 		fault:  "the mark is compared by clock",
 		inject: func(f *faulty) {
 			var last time.Time
-			f.revokeScope = func(ctx context.Context, s domain.Scope, except domain.ID, r port.Revocation) (uint64, error) {
+			f.revokeScope = func(
+				ctx context.Context, s domain.Scope, except domain.ID, r port.Revocation, e domain.Event,
+			) (uint64, error) {
 				last = r.At
-				return f.within.RevokeScope(ctx, s, except, r)
+				return f.within.RevokeScope(ctx, s, except, r, e)
 			}
 			f.onSession(func(s *domain.Session) { s.Gone = s.Gone || s.Token.IssuedAt.Before(last) })
 		},
@@ -2170,9 +2235,11 @@ var revocationMutants = []mutant{
 		fault:  "tenants share one epoch",
 		inject: func(f *faulty) {
 			var shared uint64
-			f.revokeScope = func(ctx context.Context, s domain.Scope, except domain.ID, r port.Revocation) (uint64, error) {
+			f.revokeScope = func(
+				ctx context.Context, s domain.Scope, except domain.ID, r port.Revocation, e domain.Event,
+			) (uint64, error) {
 				shared++
-				_, err := f.within.RevokeScope(ctx, s, except, r)
+				_, err := f.within.RevokeScope(ctx, s, except, r, e)
 				return shared, err
 			}
 		},
@@ -2181,13 +2248,15 @@ var revocationMutants = []mutant{
 		clause: "Revocations/RevokeScope/needs no user to exist",
 		fault:  "a user without refresh tokens is not found",
 		inject: func(f *faulty) {
-			f.revokeScope = func(ctx context.Context, s domain.Scope, except domain.ID, r port.Revocation) (uint64, error) {
+			f.revokeScope = func(
+				ctx context.Context, s domain.Scope, except domain.ID, r port.Revocation, e domain.Event,
+			) (uint64, error) {
 				page, err := f.within.List(ctx,
 					bounded(port.ListQuery{TenantID: s.TenantID, UserID: s.UserID, Limit: 1, Now: r.At}))
 				if err != nil || len(page.Sessions) == 0 {
 					return 0, domain.ErrNotFound
 				}
-				return f.within.RevokeScope(ctx, s, except, r)
+				return f.within.RevokeScope(ctx, s, except, r, e)
 			}
 		},
 	},
@@ -2195,8 +2264,10 @@ var revocationMutants = []mutant{
 		clause: "Revocations/RevokeScope/an unknown tenant or application is not found, and writes nothing",
 		fault:  "a mark needs no application",
 		inject: func(f *faulty) {
-			f.revokeScope = func(ctx context.Context, s domain.Scope, except domain.ID, r port.Revocation) (uint64, error) {
-				epoch, err := f.within.RevokeScope(ctx, s, except, r)
+			f.revokeScope = func(
+				ctx context.Context, s domain.Scope, except domain.ID, r port.Revocation, e domain.Event,
+			) (uint64, error) {
+				epoch, err := f.within.RevokeScope(ctx, s, except, r, e)
 				return epoch, instead(err, domain.ErrNotFound)
 			}
 		},
@@ -2205,10 +2276,13 @@ var revocationMutants = []mutant{
 		clause: "Revocations/RevokeScope/an unknown tenant or application is not found, and writes nothing",
 		fault:  "a refused revocation has grown the epoch",
 		inject: func(f *faulty) {
-			f.revokeScope = func(ctx context.Context, s domain.Scope, except domain.ID, r port.Revocation) (uint64, error) {
-				epoch, err := f.within.RevokeScope(ctx, s, except, r)
+			f.revokeScope = func(
+				ctx context.Context, s domain.Scope, except domain.ID, r port.Revocation, e domain.Event,
+			) (uint64, error) {
+				epoch, err := f.within.RevokeScope(ctx, s, except, r, e)
 				if errors.Is(err, domain.ErrNotFound) {
-					_, _ = f.within.RevokeScope(ctx, domain.Scope{TenantID: s.TenantID, UserID: "nobody"}, domain.ID{}, r)
+					_, _ = f.within.RevokeScope(ctx, domain.Scope{TenantID: s.TenantID, UserID: "nobody"},
+						domain.ID{}, r, NewEvent())
 				}
 				return epoch, err
 			}
@@ -2218,11 +2292,13 @@ var revocationMutants = []mutant{
 		clause: "Revocations/RevokeScope/works while application and tenant are inactive",
 		fault:  "the inactive cannot be revoked",
 		inject: func(f *faulty) {
-			f.revokeScope = func(ctx context.Context, s domain.Scope, except domain.ID, r port.Revocation) (uint64, error) {
+			f.revokeScope = func(
+				ctx context.Context, s domain.Scope, except domain.ID, r port.Revocation, e domain.Event,
+			) (uint64, error) {
 				if p, err := f.within.Policy(ctx, "acme", "shop"); err != nil || !p.Active {
 					return 0, domain.ErrNotFound
 				}
-				return f.within.RevokeScope(ctx, s, except, r)
+				return f.within.RevokeScope(ctx, s, except, r, e)
 			}
 		},
 	},
@@ -2230,8 +2306,10 @@ var revocationMutants = []mutant{
 		clause: "Revocations/RevokeScope/spares the one that it is told to",
 		fault:  "nobody is spared",
 		inject: func(f *faulty) {
-			f.revokeScope = func(ctx context.Context, s domain.Scope, _ domain.ID, r port.Revocation) (uint64, error) {
-				return f.within.RevokeScope(ctx, s, domain.ID{}, r)
+			f.revokeScope = func(
+				ctx context.Context, s domain.Scope, _ domain.ID, r port.Revocation, e domain.Event,
+			) (uint64, error) {
+				return f.within.RevokeScope(ctx, s, domain.ID{}, r, e)
 			}
 		},
 	},
@@ -2239,10 +2317,12 @@ var revocationMutants = []mutant{
 		clause: "Revocations/RevokeScope/to spare what is dead or not within the scope is not found, and writes nothing",
 		fault:  "whom to spare is not looked at",
 		inject: func(f *faulty) {
-			f.revokeScope = func(ctx context.Context, s domain.Scope, except domain.ID, r port.Revocation) (uint64, error) {
-				epoch, err := f.within.RevokeScope(ctx, s, except, r)
+			f.revokeScope = func(
+				ctx context.Context, s domain.Scope, except domain.ID, r port.Revocation, e domain.Event,
+			) (uint64, error) {
+				epoch, err := f.within.RevokeScope(ctx, s, except, r, e)
 				if errors.Is(err, domain.ErrNotFound) {
-					return f.within.RevokeScope(ctx, s, domain.ID{}, r)
+					return f.within.RevokeScope(ctx, s, domain.ID{}, r, e)
 				}
 				return epoch, err
 			}
@@ -2252,8 +2332,10 @@ var revocationMutants = []mutant{
 		clause: "Revocations/RevokeScope/many concurrent calls have an epoch each, and the mark takes the highest",
 		fault:  "two at once share an epoch",
 		inject: func(f *faulty) {
-			f.revokeScope = func(ctx context.Context, s domain.Scope, except domain.ID, r port.Revocation) (uint64, error) {
-				epoch, err := f.within.RevokeScope(ctx, s, except, r)
+			f.revokeScope = func(
+				ctx context.Context, s domain.Scope, except domain.ID, r port.Revocation, e domain.Event,
+			) (uint64, error) {
+				epoch, err := f.within.RevokeScope(ctx, s, except, r, e)
 				return epoch | 1, err
 			}
 		},
@@ -2318,8 +2400,10 @@ var revocationMutants = []mutant{
 		clause: keepHighest,
 		fault:  "KeepNewest gives no reason",
 		inject: func(f *faulty) {
-			f.keepNewest = func(ctx context.Context, s domain.Scope, keep int, r port.Revocation) error {
-				return f.within.KeepNewest(ctx, s, keep, byCall(r.At))
+			f.keepNewest = func(
+				ctx context.Context, s domain.Scope, keep int, r port.Revocation, e domain.Event,
+			) error {
+				return f.within.KeepNewest(ctx, s, keep, byCall(r.At), e)
 			}
 		},
 	},
@@ -2327,8 +2411,10 @@ var revocationMutants = []mutant{
 		clause: "Revocations/KeepNewest/revokes nothing if there are no more than it keeps",
 		fault:  "KeepNewest keeps one too few",
 		inject: func(f *faulty) {
-			f.keepNewest = func(ctx context.Context, s domain.Scope, keep int, r port.Revocation) error {
-				return f.within.KeepNewest(ctx, s, keep-1, r)
+			f.keepNewest = func(
+				ctx context.Context, s domain.Scope, keep int, r port.Revocation, e domain.Event,
+			) error {
+				return f.within.KeepNewest(ctx, s, keep-1, r, e)
 			}
 		},
 	},
@@ -2336,9 +2422,11 @@ var revocationMutants = []mutant{
 		clause: "Revocations/KeepNewest/touches no one else's",
 		fault:  "KeepNewest forgot the user",
 		inject: func(f *faulty) {
-			f.keepNewest = func(ctx context.Context, s domain.Scope, keep int, r port.Revocation) error {
+			f.keepNewest = func(
+				ctx context.Context, s domain.Scope, keep int, r port.Revocation, e domain.Event,
+			) error {
 				s.UserID = ""
-				return f.within.KeepNewest(ctx, s, keep, r)
+				return f.within.KeepNewest(ctx, s, keep, r, e)
 			}
 		},
 	},
@@ -2347,10 +2435,13 @@ var revocationMutants = []mutant{
 		fault:  "KeepNewest counts the dead",
 		inject: func(f *faulty) {
 			of := f.inserted()
-			f.keepNewest = func(ctx context.Context, s domain.Scope, keep int, r port.Revocation) error {
+			f.keepNewest = func(
+				ctx context.Context, s domain.Scope, keep int, r port.Revocation, e domain.Event,
+			) error {
 				all := of(s)
 				for _, id := range all[min(len(all), keep):] {
-					if err := f.within.Revoke(ctx, s.TenantID, id, r); err != nil && !errors.Is(err, domain.ErrNotFound) {
+					if err := f.within.Revoke(ctx, s.TenantID, id, r,
+						NewEvent()); err != nil && !errors.Is(err, domain.ErrNotFound) {
 						return err
 					}
 				}
@@ -2396,9 +2487,11 @@ var revocationMutants = []mutant{
 					t.Ordinal, t.ExpiresAt = 0, t.ExpiresAt.Add(tick)
 				}
 			})
-			f.keepNewest = func(ctx context.Context, s domain.Scope, keep int, r port.Revocation) error {
+			f.keepNewest = func(
+				ctx context.Context, s domain.Scope, keep int, r port.Revocation, e domain.Event,
+			) error {
 				kept.Store(true)
-				return f.within.KeepNewest(ctx, s, keep, r)
+				return f.within.KeepNewest(ctx, s, keep, r, e)
 			}
 		},
 	},
@@ -2415,8 +2508,10 @@ var revocationMutants = []mutant{
 		clause: "Revocations/KeepNewest/after many concurrent issues the newest are alive, and no more",
 		fault:  "KeepNewest counts without those beside it",
 		inject: func(f *faulty) {
-			f.keepNewest = func(ctx context.Context, s domain.Scope, keep int, r port.Revocation) error {
-				return f.within.KeepNewest(ctx, s, keep+1, r)
+			f.keepNewest = func(
+				ctx context.Context, s domain.Scope, keep int, r port.Revocation, e domain.Event,
+			) error {
+				return f.within.KeepNewest(ctx, s, keep+1, r, e)
 			}
 		},
 	},
@@ -2823,7 +2918,8 @@ var directoryMutants = []mutant{
 		fault:  "a deletion ends the whole tenant's refresh tokens",
 		inject: func(f *faulty) {
 			f.deleteApplication = func(ctx context.Context, tenantID, id string, at time.Time) error {
-				_, err := f.within.RevokeScope(ctx, domain.Scope{TenantID: tenantID}, domain.ID{}, byCall(at))
+				_, err := f.within.RevokeScope(ctx, domain.Scope{TenantID: tenantID}, domain.ID{},
+					byCall(at), NewEvent())
 				return errors.Join(err, f.within.DeleteApplication(ctx, tenantID, id, at))
 			}
 		},
@@ -2833,7 +2929,8 @@ var directoryMutants = []mutant{
 		fault:  "a deletion only revokes",
 		inject: func(f *faulty) {
 			f.deleteApplication = func(ctx context.Context, tenantID, id string, at time.Time) error {
-				_, err := f.within.RevokeScope(ctx, domain.Scope{TenantID: tenantID, ApplicationID: id}, domain.ID{}, byCall(at))
+				_, err := f.within.RevokeScope(ctx, domain.Scope{TenantID: tenantID, ApplicationID: id}, domain.ID{},
+					byCall(at), NewEvent())
 				return err
 			}
 		},
@@ -3096,9 +3193,9 @@ var keyMutants = []mutant{
 		clause: "Keys/AddKeys/keeps every field",
 		fault:  "a retired key serves on",
 		inject: func(f *faulty) {
-			f.addKey = func(ctx context.Context, k domain.SealedKey) error {
+			f.addKey = func(ctx context.Context, e domain.Event, k domain.SealedKey) error {
 				k.RetiredAt = time.Time{}
-				return f.within.AddKeys(ctx, k)
+				return f.within.AddKeys(ctx, e, k)
 			}
 		},
 	},
@@ -3111,8 +3208,8 @@ var keyMutants = []mutant{
 		clause: "Keys/AddKeys/a taken id is a duplicate, and writes nothing",
 		fault:  "two keys have one id",
 		inject: func(f *faulty) {
-			f.addKey = func(ctx context.Context, k domain.SealedKey) error {
-				return instead(f.within.AddKeys(ctx, k), domain.ErrDuplicate)
+			f.addKey = func(ctx context.Context, e domain.Event, k domain.SealedKey) error {
+				return instead(f.within.AddKeys(ctx, e, k), domain.ErrDuplicate)
 			}
 		},
 	},
@@ -3120,11 +3217,11 @@ var keyMutants = []mutant{
 		clause: "Keys/AddKeys/each part of the name tells keys apart, and having no id does not clash",
 		fault:  "no id is an id",
 		inject: func(f *faulty) {
-			f.addKey = func(ctx context.Context, k domain.SealedKey) error {
+			f.addKey = func(ctx context.Context, e domain.Event, k domain.SealedKey) error {
 				if k.ID == "" {
 					k.ID = "none"
 				}
-				return f.within.AddKeys(ctx, k)
+				return f.within.AddKeys(ctx, e, k)
 			}
 		},
 	},
@@ -3132,9 +3229,9 @@ var keyMutants = []mutant{
 		clause: "Keys/AddKeys/each part of the name tells keys apart, and having no id does not clash",
 		fault:  "a key's name is without its tenant",
 		inject: func(f *faulty) {
-			f.addKey = func(ctx context.Context, k domain.SealedKey) error {
+			f.addKey = func(ctx context.Context, e domain.Event, k domain.SealedKey) error {
 				k.TenantID = ""
-				return f.within.AddKeys(ctx, k)
+				return f.within.AddKeys(ctx, e, k)
 			}
 		},
 	},
@@ -3168,8 +3265,8 @@ var keyMutants = []mutant{
 		fault:  "a duplicate takes a revision",
 		inject: func(f *faulty) {
 			var wasted atomic.Uint64
-			f.addKey = func(ctx context.Context, k domain.SealedKey) error {
-				err := f.within.AddKeys(ctx, k)
+			f.addKey = func(ctx context.Context, e domain.Event, k domain.SealedKey) error {
+				err := f.within.AddKeys(ctx, e, k)
 				if errors.Is(err, domain.ErrDuplicate) {
 					wasted.Add(1)
 				}
@@ -3185,9 +3282,9 @@ var keyMutants = []mutant{
 		clause: "Keys/AddKeys/of several, one of which is a duplicate, writes none",
 		fault:  "keys are added one after another",
 		inject: func(f *faulty) {
-			f.addKeys = func(ctx context.Context, keys ...domain.SealedKey) error {
+			f.addKeys = func(ctx context.Context, e domain.Event, keys ...domain.SealedKey) error {
 				for _, k := range keys {
-					if err := f.within.AddKeys(ctx, k); err != nil {
+					if err := f.within.AddKeys(ctx, NewEvent(), k); err != nil {
 						return err
 					}
 				}
@@ -3292,13 +3389,13 @@ func numberOutside(f *faulty, meanwhile func()) {
 	var mu sync.Mutex
 	var drawn uint64
 	numbers := map[uint32]uint64{}
-	f.addKey = func(ctx context.Context, k domain.SealedKey) error {
+	f.addKey = func(ctx context.Context, e domain.Event, k domain.SealedKey) error {
 		mu.Lock()
 		drawn++
 		numbers[k.Number] = drawn
 		mu.Unlock()
 		meanwhile()
-		return f.within.AddKeys(ctx, k)
+		return f.within.AddKeys(ctx, e, k)
 	}
 	f.keysSince = func(ctx context.Context, since uint64, limit int) ([]domain.SealedKey, error) {
 		keys, err := sealedKeys(ctx, f.within)
@@ -3315,8 +3412,8 @@ func numberOutside(f *faulty, meanwhile func()) {
 
 // overwriteKeys: a key under a taken name takes its place.
 func overwriteKeys(f *faulty) {
-	f.addKey = func(ctx context.Context, k domain.SealedKey) error {
-		err := f.within.AddKeys(ctx, k)
+	f.addKey = func(ctx context.Context, e domain.Event, k domain.SealedKey) error {
+		err := f.within.AddKeys(ctx, e, k)
 		if !errors.Is(err, domain.ErrDuplicate) {
 			return err
 		}

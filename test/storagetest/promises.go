@@ -38,8 +38,8 @@ var promises = []clause{
 		e.shop(domain.Settings{})
 		stored := e.issue(token(1))[0]
 		key := tokenKey(1)
-		e.must(e.store.AddKeys(e.Context(), key))
-		e.must(e.store.AddKeys(e.Context(), fullSealedKey()))
+		e.must(e.store.AddKeys(e.Context(), NewEvent(), key))
+		e.must(e.store.AddKeys(e.Context(), NewEvent(), fullSealedKey()))
 		e.must(e.store.SaveAPIKey(e.Context(), domain.APIKey{Name: "backend", Hash: "hash"}))
 		ctx, cancel := context.WithCancel(e.Context())
 		cancel()
@@ -86,10 +86,11 @@ var promises = []clause{
 				}
 			}
 			if i%2 == 0 {
-				_, err := hs[i%3].RevokeScope(e.Context(), domain.Scope{TenantID: "acme", UserID: "ana"}, domain.ID{}, byCall(t0))
+				_, err := hs[i%3].RevokeScope(e.Context(), domain.Scope{TenantID: "acme", UserID: "ana"}, domain.ID{},
+					byCall(t0), NewEvent())
 				e.must(err)
 			} else {
-				e.must(hs[i%3].Revoke(e.Context(), "acme", t.ID, byCall(t0)))
+				e.must(hs[i%3].Revoke(e.Context(), "acme", t.ID, byCall(t0), NewEvent()))
 			}
 			for j, h := range hs {
 				_, _, err := h.Advance(e.Context(), t.ID, domain.Call{Generation: 1, Now: t0})
@@ -165,7 +166,7 @@ var promises = []clause{
 		hs := e.handles(2)
 		for i := range 4 {
 			k := tokenKey(uint32(i + 1))
-			e.must(hs[i%2].AddKeys(e.Context(), k))
+			e.must(hs[i%2].AddKeys(e.Context(), NewEvent(), k))
 			e.must(hs[i%2].Reseal(e.Context(), k, "sealed anew"))
 			for _, h := range hs {
 				keys, err := sealedKeys(e.Context(), h)
@@ -245,7 +246,7 @@ var promises = []clause{
 		want = want.Rotated(p, now, "")
 		e.wantSame("advanced", next, want)
 		e.wantStored("advanced", want)
-		e.must(e.store.Revoke(e.Context(), want.TenantID, want.ID, byCall(now.Add(tick).In(zone))))
+		e.must(e.store.Revoke(e.Context(), want.TenantID, want.ID, byCall(now.Add(tick).In(zone)), NewEvent()))
 		want.RevokedAt, want.RevokedReason = now.Add(tick), domain.RevokedByCall
 		e.wantStored("revoked", want)
 	}},
@@ -262,7 +263,7 @@ var promises = []clause{
 		e.must(e.store.SaveAPIKey(e.Context(), domain.APIKey{Name: "backend", Hash: "hash"}))
 		k, err := e.store.APIKeyByName(e.Context(), "backend")
 		e.must(err)
-		e.must(e.store.AddKeys(e.Context(), domain.SealedKey{Kind: domain.KeyToken, Number: 1}))
+		e.must(e.store.AddKeys(e.Context(), NewEvent(), domain.SealedKey{Kind: domain.KeyToken, Number: 1}))
 		keys, err := sealedKeys(e.Context(), e.store)
 		e.must(err)
 		for name, at := range map[string]time.Time{
@@ -382,17 +383,20 @@ var promises = []clause{
 func everyCall(ctx context.Context, s port.Store, t domain.RefreshToken, key domain.SealedKey) map[string]error {
 	errs := map[string]error{
 		"Ready":             s.Ready(ctx),
-		"Swap":              s.Swap(ctx, t, t, t0),
-		"Change":            s.Change(ctx, t.TenantID, []domain.Change{{Before: t, After: t}}, t0),
-		"Revoke":            s.Revoke(ctx, t.TenantID, t.ID, byCall(t0)),
-		"KeepNewest":        s.KeepNewest(ctx, domain.Scope{TenantID: "acme"}, 1, byCall(t0)),
+		"Use":               s.Use(ctx, t, t, t0),
+		"Swap":              s.Swap(ctx, t, t, t0, NewEvent()),
+		"Change":            s.Change(ctx, t.TenantID, []domain.Change{{Before: t, After: t}}, t0, NewEvent()),
+		"Revoke":            s.Revoke(ctx, t.TenantID, t.ID, byCall(t0), NewEvent()),
+		"KeepNewest":        s.KeepNewest(ctx, domain.Scope{TenantID: "acme"}, 1, byCall(t0), NewEvent()),
 		"SaveTenant":        s.SaveTenant(ctx, domain.Tenant{ID: "acme"}),
 		"SaveApplication":   s.SaveApplication(ctx, domain.Application{TenantID: "acme", ID: "shop"}),
 		"DeleteApplication": s.DeleteApplication(ctx, "acme", "shop", t0),
 		"DeleteTenant":      s.DeleteTenant(ctx, "acme", t0),
 		"SaveAPIKey":        s.SaveAPIKey(ctx, domain.APIKey{Name: "backend", Hash: "hash"}),
-		"AddKeys":           s.AddKeys(ctx, tokenKey(99)),
+		"AddKeys":           s.AddKeys(ctx, event(98), tokenKey(99)),
 		"Reseal":            s.Reseal(ctx, key, "sealed anew"),
+		"Record":            s.Record(ctx, event(99)),
+		"Release":           s.Release(ctx, port.JobPurge, "one"),
 	}
 	_, errs["Insert"] = s.Insert(ctx, token(99))
 	_, _, errs["Advance"] = s.Advance(ctx, t.ID, domain.Call{Generation: t.Generation, Now: t0})
@@ -400,7 +404,7 @@ func everyCall(ctx context.Context, s port.Store, t domain.RefreshToken, key dom
 	_, errs["Find"] = s.Find(ctx, t.TenantID, t.ID)
 	_, errs["List"] = s.List(ctx, bounded(port.ListQuery{TenantID: "acme", UserID: "ana", Limit: 1, Now: t0}))
 	_, _, errs["Count"] = s.Count(ctx, bounded(port.ListQuery{TenantID: "acme", UserID: "ana", Limit: 1, Now: t0}))
-	_, errs["RevokeScope"] = s.RevokeScope(ctx, domain.Scope{TenantID: "acme"}, domain.ID{}, byCall(t0))
+	_, errs["RevokeScope"] = s.RevokeScope(ctx, domain.Scope{TenantID: "acme"}, domain.ID{}, byCall(t0), NewEvent())
 	_, errs["Tenant"] = s.Tenant(ctx, "acme")
 	_, errs["Tenants"] = s.Tenants(ctx, 1)
 	_, errs["Application"] = s.Application(ctx, "acme", "shop")
@@ -414,6 +418,7 @@ func everyCall(ctx context.Context, s port.Store, t domain.RefreshToken, key dom
 	_, errs["KeysOfTenant"] = s.KeysOfTenant(ctx, "")
 	_, errs["KeyByID"] = s.KeyByID(ctx, "kid-1")
 	_, errs["HasData"] = s.HasData(ctx)
+	_, errs["Events"] = s.Events(ctx, port.EventQuery{Limit: 1, MaxBytes: 1})
 	_, errs["Purge"] = s.Purge(ctx, port.PurgeStep{Holder: "one", Now: t0, LeaseUntil: t0.Add(time.Minute), Before: t0, Limit: 1})
 	return errs
 }

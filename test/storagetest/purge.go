@@ -39,6 +39,24 @@ func (e *env) purgeStep(s port.PurgeStep) port.Purged {
 	return p
 }
 
+// purgeEvents takes steps to the end of a pass that deletes events below an id.
+func (e *env) purgeEvents(below domain.ID, limit int) (deleted int) {
+	e.Helper()
+	for range 10_000 {
+		s := stepOf("one", t0, t0.Add(-24*time.Hour), limit)
+		s.EventsBefore = below
+		p := e.purgeStep(s)
+		if p.Events > limit {
+			e.Errorf("a step of at most %d deleted %d events", limit, p.Events)
+		}
+		if deleted += p.Events; p.Done {
+			return deleted
+		}
+	}
+	e.Fatalf("a pass is not at its end")
+	return 0
+}
+
 // purgeAll takes steps to the end of a pass, and gives what they did together.
 func (e *env) purgeAll(before time.Time, limit int) (sum port.Purged) {
 	e.Helper()
@@ -86,7 +104,64 @@ func (e *env) wantLeft(what string, of []domain.RefreshToken, want ...domain.Ref
 	e.wantSame(what+": what is stored", e.stored(of...), names)
 }
 
+const (
+	purgeEvents   = "Janitor/Purge/deletes the events below an id, and no others"
+	releaseFrees  = "Jobs/Release/lets another holder go on where the job was"
+	releaseOthers = "Jobs/Release/ends no lease of another holder or job"
+)
+
 var purging = []clause{
+	{purgeEvents, func(e *env) {
+		e.knownEvents()
+		const n = 7
+		var all []domain.Event
+		for i := range n {
+			one := event(i + 1)
+			one.TenantID = []string{"acme", "", "gone"}[i%3]
+			all = append(all, one)
+			e.must(e.store.Record(e.Context(), one))
+		}
+		if got := e.purgeEvents(domain.ID{}, 2); got != 0 {
+			e.Errorf("without an id: deleted %d events, want none", got)
+		}
+		e.wantEvents("without an id", all...)
+		left := 0
+		for _, limit := range []int{1, 2, 500} {
+			if got := e.purgeEvents(eventID(left+3), limit); got != 2 {
+				e.Errorf("at most %d a step: deleted %d events, want 2", limit, got)
+			}
+			left += 2
+			e.wantEvents("afterwards", all[left:]...)
+		}
+		e.must(e.store.Record(e.Context(), event(1))) // it is unknown now
+		e.wantEvents("recorded again", event(1), all[left])
+	}},
+
+	{releaseFrees, func(e *env) {
+		e.shop(domain.Settings{})
+		ts := e.issue(token(1), token(2))
+		hs := e.handles(2)
+		e.wantSame("the first step", e.purgeStep(stepOf("one", t0, t0, 1)), port.Purged{LookedAt: 1})
+		_, err := hs[1].Purge(e.Context(), stepOf("two", t0, t0.Add(24*time.Hour), 1))
+		e.wantErr("while the lease is another's", err, domain.ErrConflict)
+		e.must(hs[0].Release(e.Context(), port.JobPurge, "one"))
+		p, err := hs[1].Purge(e.Context(), stepOf("two", t0, t0.Add(24*time.Hour), 1))
+		e.must(err)
+		e.wantSame("the next step, by another", p, port.Purged{LookedAt: 1, Deleted: 1})
+		e.wantLeft("afterwards", ts, ts[0])
+	}},
+
+	{releaseOthers, func(e *env) {
+		e.must(e.store.Release(e.Context(), port.JobPurge, "one")) // there is none
+		e.shop(domain.Settings{})
+		e.issue(token(1))
+		e.wantSame("the first step", e.purgeStep(stepOf("one", t0, t0, 1)), port.Purged{LookedAt: 1})
+		e.must(e.store.Release(e.Context(), port.JobPurge, "two"))
+		e.must(e.store.Release(e.Context(), "another", "one"))
+		_, err := e.store.Purge(e.Context(), stepOf("two", t0, t0, 1))
+		e.wantErr("the lease is another's still", err, domain.ErrConflict)
+	}},
+
 	{"Janitor/Purge/goes on where it was, whoever takes the next step", func(e *env) {
 		e.shop(domain.Settings{})
 		hs := e.handles(3)
@@ -296,7 +371,10 @@ var purging = []clause{
 			kill func()
 		}{
 			{"expired", func() {}},
-			{"revoked itself", func() { e.must(e.store.Revoke(e.Context(), "acme", tokenID(2), byCall(at))) }},
+			{"revoked itself", func() {
+				e.must(e.store.Revoke(e.Context(), "acme", tokenID(2),
+					byCall(at), NewEvent()))
+			}},
 			{"covered by the tenant's mark", scoped(domain.Scope{TenantID: "acme"})},
 			{"covered by the application's mark", scoped(domain.Scope{TenantID: "acme", ApplicationID: "shop"})},
 			{"covered by the user's mark", scoped(domain.Scope{TenantID: "acme", UserID: "ana"})},
@@ -374,7 +452,8 @@ var purging = []clause{
 		e.wantErr("Snapshot", err, domain.ErrNotFound)
 		_, _, err = e.store.Advance(e.Context(), t.ID, domain.Call{Generation: 1, Now: t0.Add(-tick)})
 		e.wantErr("Advance", err, domain.ErrConflict)
-		e.wantErr("Revoke", e.store.Revoke(e.Context(), "acme", t.ID, byCall(t0.Add(-tick))), domain.ErrNotFound)
+		e.wantErr("Revoke", e.store.Revoke(e.Context(), "acme", t.ID,
+			byCall(t0.Add(-tick)), NewEvent()), domain.ErrNotFound)
 		e.wantAlive("the id again", t0, e.issue(token(1))...)
 	}},
 

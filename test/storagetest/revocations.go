@@ -21,7 +21,7 @@ var revoking = []clause{
 		at := t0.Add(time.Hour + tick)
 		r := byCall(at)
 		r.Reason = domain.RevokedByLimit
-		e.must(e.store.Revoke(e.Context(), "acme", want.ID, r))
+		e.must(e.store.Revoke(e.Context(), "acme", want.ID, r, NewEvent()))
 		want.RevokedAt, want.RevokedReason = at, domain.RevokedByLimit
 		e.wantStored("the one", want)
 		e.wantStored("another", other)
@@ -33,9 +33,11 @@ var revoking = []clause{
 		e.shop(domain.Settings{})
 		e.must(e.store.SaveTenant(e.Context(), domain.Tenant{ID: "other"}))
 		t := e.issue(token(1))[0]
-		e.wantErr("unknown", e.store.Revoke(e.Context(), "acme", tokenID(2), byCall(t0)), domain.ErrNotFound)
+		e.wantErr("unknown", e.store.Revoke(e.Context(), "acme", tokenID(2),
+			byCall(t0), NewEvent()), domain.ErrNotFound)
 		for _, tenant := range []string{"other", "none", ""} {
-			e.wantErr("as tenant "+tenant, e.store.Revoke(e.Context(), tenant, t.ID, byCall(t0)), domain.ErrNotFound)
+			e.wantErr("as tenant "+tenant, e.store.Revoke(e.Context(), tenant, t.ID,
+				byCall(t0), NewEvent()), domain.ErrNotFound)
 		}
 		e.wantStored("afterwards", t)
 	}},
@@ -48,7 +50,7 @@ var revoking = []clause{
 			if now.Before(t.ExpiresAt) {
 				r.At = now
 			}
-			e.wantErr(how, e.store.Revoke(e.Context(), t.TenantID, t.ID, r), domain.ErrNotFound)
+			e.wantErr(how, e.store.Revoke(e.Context(), t.TenantID, t.ID, r, NewEvent()), domain.ErrNotFound)
 			e.wantStored(how+": afterwards", before)
 		})
 	}},
@@ -126,7 +128,7 @@ var revoking = []clause{
 			{TenantID: "none"}, {TenantID: "none", UserID: "ana"}, {TenantID: "none", ApplicationID: "shop"},
 			{TenantID: "acme", ApplicationID: "none"}, {TenantID: "other", ApplicationID: "shop", UserID: "ana"}, {},
 		} {
-			epoch, err := e.store.RevokeScope(e.Context(), s, domain.ID{}, byCall(t0))
+			epoch, err := e.store.RevokeScope(e.Context(), s, domain.ID{}, byCall(t0), NewEvent())
 			if !errors.Is(err, domain.ErrNotFound) {
 				e.Errorf("%+v: got epoch %d, error %v, want ErrNotFound", s, epoch, err)
 			}
@@ -174,12 +176,13 @@ var revoking = []clause{
 		expired := token(3)
 		expired.ExpiresAt = t0
 		ts := e.issue(token(1), tokenOf(2, "acme", "shop", "bob"), expired, token(4), tokenOf(5, "other", "shop", "ana"))
-		e.must(e.store.Revoke(e.Context(), "acme", ts[3].ID, byCall(t0)))
+		e.must(e.store.Revoke(e.Context(), "acme", ts[3].ID, byCall(t0), NewEvent()))
 		for name, except := range map[string]domain.ID{
 			"another user's": ts[1].ID, "an expired one": ts[2].ID, "a revoked one": ts[3].ID, "another tenant's": ts[4].ID,
 			"an unknown one": tokenID(99),
 		} {
-			_, err := e.store.RevokeScope(e.Context(), domain.Scope{TenantID: "acme", UserID: "ana"}, except, byCall(t0))
+			_, err := e.store.RevokeScope(e.Context(), domain.Scope{TenantID: "acme", UserID: "ana"}, except,
+				byCall(t0), NewEvent())
 			e.wantErr(name, err, domain.ErrNotFound)
 		}
 		e.wantAlive("afterwards", t0, ts[0], ts[1], ts[4])
@@ -195,7 +198,7 @@ var revoking = []clause{
 		epochs, errs := make([]uint64, 30), make([]error, 30)
 		together(len(epochs), func(i int) {
 			s := []domain.Scope{{TenantID: "acme"}, {TenantID: "acme", UserID: "ana"}}[i%2]
-			epochs[i], errs[i] = hs[i%3].RevokeScope(e.Context(), s, domain.ID{}, byCall(t0))
+			epochs[i], errs[i] = hs[i%3].RevokeScope(e.Context(), s, domain.ID{}, byCall(t0), NewEvent())
 		})
 		want := make([]uint64, len(epochs))
 		for i := range want {
@@ -232,7 +235,8 @@ var revoking = []clause{
 			if i == issuers {
 				for range revocations {
 					began.Add(1)
-					if _, err := hs[0].RevokeScope(e.Context(), domain.Scope{TenantID: "acme", UserID: "ana"}, domain.ID{}, byCall(t0)); err != nil {
+					if _, err := hs[0].RevokeScope(e.Context(), domain.Scope{TenantID: "acme", UserID: "ana"}, domain.ID{},
+						byCall(t0), NewEvent()); err != nil {
 						fail(err)
 					}
 					returned.Add(1)
@@ -285,7 +289,8 @@ var revoking = []clause{
 					for range callers * exchanges / 3 {
 						<-progress
 					}
-					_, errs[i] = hs[0].RevokeScope(e.Context(), domain.Scope{TenantID: "acme", UserID: "ana"}, domain.ID{}, byCall(t0))
+					_, errs[i] = hs[0].RevokeScope(e.Context(), domain.Scope{TenantID: "acme", UserID: "ana"}, domain.ID{},
+						byCall(t0), NewEvent())
 					close(revoked)
 					return
 				}
@@ -321,7 +326,7 @@ var revoking = []clause{
 		ts := e.issue(token(3), token(5), token(4), token(1), token(2))
 		r := byCall(t0.Add(tick))
 		r.Reason = domain.RevokedByLimit
-		e.must(e.store.KeepNewest(e.Context(), owner, 2, r))
+		e.must(e.store.KeepNewest(e.Context(), owner, 2, r, NewEvent()))
 		for i := range ts[:3] {
 			ts[i].RevokedAt, ts[i].RevokedReason = r.At, r.Reason
 		}
@@ -339,7 +344,7 @@ var revoking = []clause{
 				t, err := hs[i%3].Insert(e.Context(), token(100*round+(i*7)%12+1))
 				e.must(err)
 				ts = append(ts, t)
-				e.must(hs[i%3].KeepNewest(e.Context(), owner, keep, byCall(t0)))
+				e.must(hs[i%3].KeepNewest(e.Context(), owner, keep, byCall(t0), NewEvent()))
 				ended := max(0, len(ts)-keep)
 				e.wantDead(fmt.Sprintf("of %d, kept are %d", len(ts), keep), t0, ts[:ended]...)
 				e.wantAlive(fmt.Sprintf("of %d, kept are %d", len(ts), keep), t0, ts[ended:]...)
@@ -350,10 +355,10 @@ var revoking = []clause{
 
 	{"Revocations/KeepNewest/revokes nothing if there are no more than it keeps", func(e *env) {
 		e.shop(domain.Settings{})
-		e.must(e.store.KeepNewest(e.Context(), owner, 1, byCall(t0)))
+		e.must(e.store.KeepNewest(e.Context(), owner, 1, byCall(t0), NewEvent()))
 		ts := e.issue(token(1), token(2))
 		for _, keep := range []int{2, 3} {
-			e.must(e.store.KeepNewest(e.Context(), owner, keep, byCall(t0)))
+			e.must(e.store.KeepNewest(e.Context(), owner, keep, byCall(t0), NewEvent()))
 			e.wantAlive("kept", t0, ts...)
 		}
 	}},
@@ -367,7 +372,7 @@ var revoking = []clause{
 		own := e.issue(token(4), token(5))
 		others = append(others,
 			e.issue(tokenOf(6, "acme", "shop", "bob"), tokenOf(7, "acme", "bar", "ana"), tokenOf(8, "other", "shop", "ana"))...)
-		e.must(e.store.KeepNewest(e.Context(), owner, 1, byCall(t0)))
+		e.must(e.store.KeepNewest(e.Context(), owner, 1, byCall(t0), NewEvent()))
 		e.wantAlive("of others", t0, others...)
 		e.wantDead("the older one", t0, own[0])
 		e.wantAlive("the newest", t0, own[1])
@@ -384,7 +389,7 @@ var revoking = []clause{
 		}
 		revoked := func(n int) domain.RefreshToken {
 			t := e.issue(token(n))[0]
-			e.must(e.store.Revoke(e.Context(), "acme", t.ID, byCall(t0)))
+			e.must(e.store.Revoke(e.Context(), "acme", t.ID, byCall(t0), NewEvent()))
 			return e.snapshot(t.ID).Token
 		}
 		ended := []domain.RefreshToken{expired(1), revoked(5)}
@@ -392,7 +397,7 @@ var revoking = []clause{
 		ended = append(ended, expired(4), revoked(7))
 		r := byCall(t0)
 		r.Reason = domain.RevokedByLimit
-		e.must(e.store.KeepNewest(e.Context(), owner, 2, r))
+		e.must(e.store.KeepNewest(e.Context(), owner, 2, r, NewEvent()))
 		e.wantAlive("the two that were alive", t0, ts...)
 		for _, t := range ended {
 			e.wantStored("dead already", t)
@@ -430,18 +435,19 @@ var revoking = []clause{
 			}
 		}
 		for _, keep := range []int{5, 4} {
-			e.must(e.store.KeepNewest(e.Context(), owner, keep, byCall(t0)))
+			e.must(e.store.KeepNewest(e.Context(), owner, keep, byCall(t0), NewEvent()))
 			want(fmt.Sprintf("keeps %d", keep))
 		}
 		// By a clock that is behind, what expired lately is exchanged and extended. It then counts where it was issued.
 		next := lately[0]
 		next.ExpiresAt = t0.Add(time.Hour)
-		e.must(e.store.Swap(e.Context(), lately[0], next, final))
+		e.must(e.store.Swap(e.Context(), lately[0], next, final, NewEvent()))
 		alive, lately = append(alive, next), lately[1:]
-		e.must(e.store.KeepNewest(e.Context(), owner, 5, byCall(t0)))
+		e.must(e.store.KeepNewest(e.Context(), owner, 5, byCall(t0), NewEvent()))
 		want("extended by a clock that is behind")
 		r := byCall(t0)
-		e.must(e.store.KeepNewest(e.Context(), owner, 3, r)) // of spared, soon, the extended one, long and newest
+		e.must(e.store.KeepNewest(e.Context(), owner, 3, r,
+			NewEvent())) // of spared, soon, the extended one, long and newest
 		for i := range 2 {
 			alive[i].RevokedAt, alive[i].RevokedReason = r.At, r.Reason
 		}
@@ -462,13 +468,13 @@ var revoking = []clause{
 			after, errs := moving, make([]error, 2)
 			after.ExpiresAt = t0.Add(time.Hour)
 			if round%2 == 0 { // one before as well
-				e.must(hs[0].KeepNewest(e.Context(), owner, 2, byCall(t0)))
+				e.must(hs[0].KeepNewest(e.Context(), owner, 2, byCall(t0), NewEvent()))
 			}
 			together(2, func(i int) {
 				if i == 0 {
-					errs[0] = hs[0].KeepNewest(e.Context(), owner, 2, byCall(t0))
+					errs[0] = hs[0].KeepNewest(e.Context(), owner, 2, byCall(t0), NewEvent())
 				} else {
-					errs[1] = hs[1].Swap(e.Context(), moving, after, behind)
+					errs[1] = hs[1].Swap(e.Context(), moving, after, behind, NewEvent())
 				}
 			})
 			e.must(errors.Join(errs...))
@@ -477,7 +483,7 @@ var revoking = []clause{
 			for _, t := range marked {
 				e.wantForgotten("marked", t)
 			}
-			e.must(hs[0].KeepNewest(e.Context(), owner, 1, byCall(t0)))
+			e.must(hs[0].KeepNewest(e.Context(), owner, 1, byCall(t0), NewEvent()))
 			e.wantDead("moved, and older", t0, after)
 			e.wantStored("the newest, alone", newest)
 		}
@@ -500,7 +506,7 @@ var revoking = []clause{
 					l := login{began: clock.Add(1)}
 					h := hs[i%3]
 					if l.t, l.err = h.Insert(e.Context(), token(100*round+(i*29)%len(logins)+1)); l.err == nil {
-						l.err = h.KeepNewest(e.Context(), owner, keep, byCall(t0))
+						l.err = h.KeepNewest(e.Context(), owner, keep, byCall(t0), NewEvent())
 					}
 					l.returned = clock.Add(1)
 					logins[i] = l

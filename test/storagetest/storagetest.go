@@ -62,7 +62,8 @@ type clause struct {
 }
 
 func clauses() []clause {
-	return slices.Concat(promises, inserting, reading, listing, advancing, swapping, changing, revoking, directory, keeping, purging, histories)
+	return slices.Concat(promises, inserting, reading, listing, advancing, swapping, changing, revoking, directory, keeping, recording, eventClauses(), purging,
+		histories)
 }
 
 // tb is what a clause needs of a *testing.T, so that the suite can be tested without one that fails.
@@ -80,6 +81,7 @@ type env struct {
 	tb
 	store  port.Store
 	handle func() port.Store // opens one more
+	known  map[domain.ID]bool
 }
 
 func newEnv(t tb, open func() port.Store) *env {
@@ -221,7 +223,7 @@ func (e *env) wantDead(what string, now time.Time, ts ...domain.RefreshToken) {
 // revokeScope revokes and gives back the epoch.
 func (e *env) revokeScope(s domain.Scope, except domain.ID, at time.Time) uint64 {
 	e.Helper()
-	epoch, err := e.store.RevokeScope(e.Context(), s, except, byCall(at))
+	epoch, err := e.store.RevokeScope(e.Context(), s, except, byCall(at), NewEvent())
 	e.must(err)
 	return epoch
 }

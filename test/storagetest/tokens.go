@@ -111,10 +111,10 @@ var inserting = []clause{
 		e.revokeScope(domain.Scope{TenantID: "acme", ApplicationID: "shop"}, domain.ID{}, t0)
 		third := wantOrdinal("after marked ones", 4, day)
 		fourth := wantOrdinal("after it", 5, day)
-		e.must(e.store.Revoke(e.Context(), "acme", third.ID, byCall(t0)))
+		e.must(e.store.Revoke(e.Context(), "acme", third.ID, byCall(t0), NewEvent()))
 		fifth := wantOrdinal("with one below the greatest revoked", 6, day)
 		for _, t := range []domain.RefreshToken{fourth, fifth} {
-			e.must(e.store.Revoke(e.Context(), "acme", t.ID, byCall(t0)))
+			e.must(e.store.Revoke(e.Context(), "acme", t.ID, byCall(t0), NewEvent()))
 		}
 		wantOrdinal("with the greatest two revoked, above the marked ones", 4, day)
 	}},
@@ -192,7 +192,7 @@ var inserting = []clause{
 		ts[1].ExpiresAt = t0.Add(-time.Hour)
 		e.issue(ts[1])
 		ts[2] = e.issue(token(5))[0]
-		e.must(e.store.Revoke(e.Context(), "acme", ts[2].ID, byCall(t0)))
+		e.must(e.store.Revoke(e.Context(), "acme", ts[2].ID, byCall(t0), NewEvent()))
 		for _, t := range ts {
 			before := e.snapshot(t.ID)
 			e.wantInsert(describe(t), t, domain.ErrDuplicate)
@@ -245,11 +245,11 @@ var deaths = []struct {
 	{"expired this instant", 24 * time.Hour, domain.EndedByExpiry, func(_ *env, t domain.RefreshToken) time.Time { return t.ExpiresAt }},
 	{"expired long ago", 24 * time.Hour, domain.EndedByExpiry, func(_ *env, t domain.RefreshToken) time.Time { return t.ExpiresAt.Add(1000 * time.Hour) }},
 	{"revoked itself", 0, "revoked", func(e *env, t domain.RefreshToken) time.Time {
-		e.must(e.store.Revoke(e.Context(), t.TenantID, t.ID, byCall(t0)))
+		e.must(e.store.Revoke(e.Context(), t.TenantID, t.ID, byCall(t0), NewEvent()))
 		return t0
 	}},
 	{"revoked itself in the future, by a clock that is ahead", time.Minute, "revoked", func(e *env, t domain.RefreshToken) time.Time {
-		e.must(e.store.Revoke(e.Context(), t.TenantID, t.ID, byCall(t0.Add(time.Minute))))
+		e.must(e.store.Revoke(e.Context(), t.TenantID, t.ID, byCall(t0.Add(time.Minute)), NewEvent()))
 		return t0
 	}},
 	{"covered by the tenant's mark", 0, "revoked", func(e *env, t domain.RefreshToken) time.Time {
@@ -638,7 +638,7 @@ var reading = []clause{
 	{"RefreshTokens/List/the dead do not use up the limit", func(e *env) {
 		e.shop(domain.Settings{})
 		ts := e.issue(token(1), token(2), token(3), token(4))
-		e.must(e.store.Revoke(e.Context(), "acme", ts[3].ID, byCall(t0)))
+		e.must(e.store.Revoke(e.Context(), "acme", ts[3].ID, byCall(t0), NewEvent()))
 		expired := token(5)
 		expired.ExpiresAt = t0
 		e.issue(expired)

@@ -11,6 +11,7 @@ import (
 
 	"github.com/refreshd/refreshd/domain"
 	"github.com/refreshd/refreshd/port"
+	"github.com/refreshd/refreshd/test/storagetest"
 	"github.com/refreshd/refreshd/test/support/contract"
 )
 
@@ -80,8 +81,10 @@ func TestASeedMakesTheSameRequestsAgain(t *testing.T) {
 // widening is a store that revokes all of a tenant where a user or an application is meant.
 type widening struct{ port.Store }
 
-func (s widening) RevokeScope(ctx context.Context, scope domain.Scope, except domain.ID, r port.Revocation) (uint64, error) {
-	return s.Store.RevokeScope(ctx, domain.Scope{TenantID: scope.TenantID}, except, r)
+func (s widening) RevokeScope(
+	ctx context.Context, scope domain.Scope, except domain.ID, r port.Revocation, e domain.Event,
+) (uint64, error) {
+	return s.Store.RevokeScope(ctx, domain.Scope{TenantID: scope.TenantID}, except, r, e)
 }
 
 // forgetful is a store that takes every issue for one of now.
@@ -168,12 +171,14 @@ func TestWhatIsBrokenIsFound(t *testing.T) {
 		"a refused request that writes": {refused(func(w *world, r *http.Request) {
 			if len(w.store.ids) > 0 {
 				t := w.previous[w.store.ids[0]].Token
-				_ = w.store.Revoke(r.Context(), t.TenantID, t.ID, port.Revocation{At: w.now, Reason: domain.RevokedByCall})
+				_ = w.store.Revoke(r.Context(), t.TenantID, t.ID,
+					port.Revocation{At: w.now, Reason: domain.RevokedByCall}, storagetest.NewEvent())
 			}
 		}), "a refused request changed refresh token"},
 		"a refused request that revokes nobody's": {refused(func(w *world, r *http.Request) {
 			scope := domain.Scope{TenantID: "acme", UserID: "nobody"}
-			_, _ = w.store.RevokeScope(r.Context(), scope, domain.ID{}, port.Revocation{At: w.now, Reason: domain.RevokedByCall})
+			_, _ = w.store.RevokeScope(r.Context(), scope, domain.ID{},
+				port.Revocation{At: w.now, Reason: domain.RevokedByCall}, storagetest.NewEvent())
 		}), "a refused request revoked a scope"},
 		"a selector that is widened": {func(w *world, inner http.Handler) http.Handler {
 			w.store.Store = widening{w.store.Store}

@@ -85,8 +85,10 @@ func (w *watched) Insert(ctx context.Context, t domain.RefreshToken) (domain.Ref
 	return stored, err
 }
 
-func (w *watched) RevokeScope(ctx context.Context, s domain.Scope, except domain.ID, r port.Revocation) (uint64, error) {
-	epoch, err := w.Store.RevokeScope(ctx, s, except, r)
+func (w *watched) RevokeScope(
+	ctx context.Context, s domain.Scope, except domain.ID, r port.Revocation, e domain.Event,
+) (uint64, error) {
+	epoch, err := w.Store.RevokeScope(ctx, s, except, r, e)
 	if err == nil {
 		w.scopes++
 	}
@@ -187,7 +189,7 @@ func (w *world) service(ctx context.Context) (http.Handler, error) {
 		},
 		Exchange: &usecase.Exchange{Tokens: w.store, Minter: minter, Clock: w.clock},
 		List:     &usecase.List{Tokens: w.store, Clock: w.clock},
-		Patch:    &usecase.Patch{Tokens: w.store, Applications: w.store, PublicURL: publicURL, Clock: w.clock},
+		Patch:    &usecase.Patch{Tokens: w.store, Applications: w.store, PublicURL: publicURL, Clock: w.clock, Random: w.random},
 		Revoke:   &usecase.Revoke{Revocations: w.store, Keys: keys, Clock: w.clock},
 		Logout: &usecase.Logout{
 			Revocations: w.store, Tokens: w.store, Applications: w.store, Keys: keys, Clock: w.clock,

@@ -165,9 +165,9 @@ var mutants = []mutant{
 	},
 	{
 		name: "revocation-late", says: "a revocation commits a moment after it was answered", setting: several,
-		changes: []change{{"usecase/revoke.go", "_, err = r.Revocations.RevokeScope(ctx, selector.Scope, selector.Except, how)", `go func() {
+		changes: []change{{"usecase/revoke.go", "_, err = r.Revocations.RevokeScope(ctx, selector.Scope, selector.Except, how, event)", `go func() {
 			time.Sleep(150 * time.Millisecond)
-			_, _ = r.Revocations.RevokeScope(context.WithoutCancel(ctx), selector.Scope, selector.Except, how)
+			_, _ = r.Revocations.RevokeScope(context.WithoutCancel(ctx), selector.Scope, selector.Except, how, event)
 		}()`}},
 	},
 	{
@@ -336,8 +336,8 @@ var mutants = []mutant{
 	{
 		name: "revocation-too-wide", says: "a user's revocation in one application ends the others' in it too", setting: several,
 		changes: []change{{storeRevoke,
-			"queryRow(db.Raw(s.engine.revokeScope, scope.TenantID, scope.ApplicationID, scope.UserID,",
-			`queryRow(db.Raw(s.engine.revokeScope, scope.TenantID, scope.ApplicationID,
+			"args := append([]any{scope.TenantID, scope.ApplicationID, scope.UserID,",
+			`args := append([]any{scope.TenantID, scope.ApplicationID,
 				map[bool]string{false: scope.UserID}[scope.ApplicationID != ""],`}},
 	},
 	{
@@ -345,7 +345,8 @@ var mutants = []mutant{
 		changes: []change{{"usecase/revoke.go", "	return Revoked{Selector: selector, At: at}, nil\n", `	if !selector.IsToken() {
 		go func() {
 			time.Sleep(200 * time.Millisecond)
-			_, _ = r.Revocations.RevokeScope(context.WithoutCancel(ctx), selector.Scope, selector.Except, how)
+			event.ID[15]++
+			_, _ = r.Revocations.RevokeScope(context.WithoutCancel(ctx), selector.Scope, selector.Except, how, event)
 		}()
 	}
 	return Revoked{Selector: selector, At: at}, nil
@@ -361,6 +362,6 @@ var mutants = []mutant{
 	},
 	{
 		name: "limit-exceeded", says: "the limit keeps one more than it allows", setting: several,
-		changes: []change{{storeRevoke, "			keep-1).Error\n", "			keep).Error\n"}},
+		changes: []change{{storeRevoke, "string(r.Reason), keep - 1,\n", "string(r.Reason), keep,\n"}},
 	},
 }

@@ -1,0 +1,274 @@
+package gormstore
+
+import (
+	"bytes"
+	"context"
+	"database/sql"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"gorm.io/gorm"
+
+	"github.com/refreshd/refreshd/domain"
+	"github.com/refreshd/refreshd/port"
+)
+
+// eventColumns are all of events: those of eventArgs, and those that the store fills in.
+var (
+	givenColumns = []string{
+		"id", "at", "kind", "actor_kind", "actor_id", "actor_name", "actor_address", "request_id",
+		"tenant_id", "object_id", "application_id", "user_id", "before", "after",
+	}
+	eventColumns = slices.Concat(givenColumns, []string{"version", "tokens"})
+)
+
+// eventArgs are the values of givenColumns.
+func eventArgs(e domain.Event) []any {
+	return []any{
+		e.ID[:], micros(e.At), string(e.Kind), string(e.Actor.Kind), e.Actor.ID, e.Actor.Name, e.Actor.Address,
+		e.RequestID, e.TenantID, e.ObjectID, e.ApplicationID, e.UserID, string(e.Before), string(e.After),
+	}
+}
+
+var (
+	insertEvent = `INSERT INTO events (` + columns("", eventColumns) + `) VALUES (` +
+		placeholders(len(eventColumns)) + `)`
+
+	selectEvents = `SELECT ` + columns("", eventColumns) + ` FROM events WHERE (id < $1 OR $1 = $2)`
+	// The two orders are that of an index each.
+	eventsOfAll            = selectEvents + ` ORDER BY id DESC LIMIT $3`
+	eventsOfTenantPostgres = selectEvents + ` AND tenant_id || '/' = $4 || '/' ORDER BY id DESC LIMIT $3`
+	eventsOfTenantSQLite   = selectEvents + ` AND tenant_id = $4 ORDER BY id DESC LIMIT $3`
+
+	eventVersion = `SELECT version FROM events WHERE id = $1`
+)
+
+// eventFrom is an insertEvent of givenColumns from $first on, in a statement that writes something else and has what
+// it wrote in the WITH of that name: version and tokens are expressions on it. Nothing is stored if there is no row.
+func eventFrom(first int, with, version, tokens string) string {
+	given := make([]string, len(givenColumns))
+	for i, column := range givenColumns {
+		given[i] = fmt.Sprintf("$%d::%s", first+i, map[string]string{"id": "bytea", "at": "bigint"}[column])
+		given[i] = strings.TrimSuffix(given[i], "::")
+	}
+	return `INSERT INTO events (` + columns("", eventColumns) + `)
+SELECT ` + strings.Join(given, ", ") + `, ` + version + `, ` + tokens + ` FROM ` + with
+}
+
+// tokenWrite is a statement that writes one refresh token, or none.
+type tokenWrite struct {
+	alone    string // SQLite cannot write in a WITH
+	together string // with the event, for PostgreSQL: one round trip
+}
+
+// newTokenWrite returns one for an UPDATE of refresh_tokens that has so many arguments.
+func newTokenWrite(update string, args int) tokenWrite {
+	alone := update + `
+RETURNING refresh_tokens.id, refresh_tokens.application_id, refresh_tokens.user_id`
+	return tokenWrite{alone, `
+WITH written AS (` + alone + `
+) ` + eventFrom(args+1, `written`, `0`, `json_build_array(`+tokenInEvent+`)::text`)}
+}
+
+// tokenInEvent is a row that was written, as an element of the tokens of an event.
+const tokenInEvent = `json_build_array(encode(id, 'hex'), application_id, user_id)`
+
+// writeToken runs w, for the refresh token of that id, and stores e in the same step. It returns none if w writes
+// nothing.
+func (s *Store) writeToken(
+	ctx context.Context, operation string, id domain.ID, w tokenWrite, e domain.Event, none error, args ...any,
+) error {
+	return s.onceOnly(ctx, e, func() error {
+		return s.inTurn(ctx, operation, rowName{token: id}, func() error {
+			return s.writing(ctx, operation, func(db *gorm.DB) error {
+				if s.engine.writesInWith {
+					return wrote(db.Exec(w.together, append(args, eventArgs(e)...)...), none)
+				}
+				return db.Transaction(func(tx *gorm.DB) error {
+					tokens, err := tokensWritten(tx.Raw(w.alone, args...))
+					if err == nil && len(tokens) == 0 {
+						err = none
+					}
+					if err != nil {
+						return err
+					}
+					e := e
+					e.Version, e.Tokens = 0, tokens
+					return appendEvent(tx, e)
+				})
+			})
+		})
+	})
+}
+
+// tokensWritten runs a statement that returns what tokenInEvent is made of.
+func tokensWritten(query *gorm.DB) (tokens []domain.EndedToken, err error) {
+	err = queryRows(query, func(rows *sql.Rows) error {
+		var (
+			t  domain.EndedToken
+			id []byte
+		)
+		err := rows.Scan(&id, &t.ApplicationID, &t.UserID)
+		copy(t.ID[:], id)
+		tokens = append(tokens, t)
+		return err
+	})
+	return tokens, err
+}
+
+// appendEvent stores e in the transaction of the change that it reports.
+func appendEvent(tx *gorm.DB, e domain.Event) error {
+	slices.SortFunc(e.Tokens, func(a, b domain.EndedToken) int { return bytes.Compare(a.ID[:], b.ID[:]) })
+	tokens, err := encodeTokens(e.Tokens)
+	if err != nil {
+		return err
+	}
+	return tx.Exec(insertEvent, append(eventArgs(e), int64(e.Version), tokens)...).Error
+}
+
+// encodeTokens writes them as PostgreSQL does in a statement: json_build_array of each.
+func encodeTokens(tokens []domain.EndedToken) (string, error) {
+	if len(tokens) == 0 {
+		return "", nil
+	}
+	rows := make([][3]string, len(tokens))
+	for i, t := range tokens {
+		rows[i] = [...]string{hex.EncodeToString(t.ID[:]), t.ApplicationID, t.UserID}
+	}
+	text, err := json.Marshal(rows)
+	return string(text), err
+}
+
+func decodeTokens(text string) ([]domain.EndedToken, error) {
+	if text == "" {
+		return nil, nil
+	}
+	var rows [][3]string
+	if err := json.Unmarshal([]byte(text), &rows); err != nil {
+		return nil, fmt.Errorf("read the refresh tokens of an event: %w", err)
+	}
+	tokens := make([]domain.EndedToken, len(rows))
+	for i, r := range rows {
+		id, err := idOf(r[0])
+		if err != nil {
+			return nil, fmt.Errorf("read the refresh tokens of an event: %w", err)
+		}
+		tokens[i] = domain.EndedToken{ID: id, ApplicationID: r[1], UserID: r[2]}
+	}
+	return tokens, nil
+}
+
+// idOf reads an id in hex.
+func idOf(text string) (id domain.ID, err error) {
+	b, err := hex.DecodeString(text)
+	if err == nil && len(b) != len(id) {
+		err = fmt.Errorf("%d bytes are no id", len(b))
+	}
+	copy(id[:], b)
+	return id, err
+}
+
+// once runs write, which changes something and stores e in one step. Where it reports that it changed nothing, e may be
+// stored already: then this is the call that stored it, made again, and once returns the version in e. So a call that
+// changes something pays nothing for being idempotent.
+func (s *Store) once(
+	ctx context.Context, e domain.Event, write func() (domain.Version, error),
+) (domain.Version, error) {
+	version, err := write()
+	if err == nil || !isResult(err) {
+		return version, err
+	}
+	var stored int64
+	switch failed := s.reading(ctx, "look for an event", func(db *gorm.DB) error {
+		return queryRow(db.Raw(eventVersion, e.ID[:]), domain.ErrNotFound, &stored)
+	}); {
+	case failed == nil:
+		return domain.Version(stored), nil
+	case errors.Is(failed, domain.ErrNotFound):
+		return 0, err
+	default:
+		return 0, failed
+	}
+}
+
+// onceOnly is once for what has no version.
+func (s *Store) onceOnly(ctx context.Context, e domain.Event, write func() error) error {
+	_, err := s.once(ctx, e, func() (domain.Version, error) { return 0, write() })
+	return err
+}
+
+// isResult reports whether err says why nothing was written, and not that the call failed.
+func isResult(err error) bool {
+	var invalid *domain.Invalid
+	return errors.Is(err, domain.ErrNotFound) || errors.Is(err, domain.ErrConflict) ||
+		errors.Is(err, domain.ErrDuplicate) || errors.As(err, &invalid)
+}
+
+// Record implements port.Events.
+func (s *Store) Record(ctx context.Context, e domain.Event) error {
+	e.Version, e.Tokens = 0, nil
+	return s.onceOnly(ctx, e, func() error {
+		return s.writing(ctx, "record", func(db *gorm.DB) error { return appendEvent(db, e) })
+	})
+}
+
+// eventsAtOnce is how many events are read in one statement: as many of the largest as fill a page of a megabyte.
+const eventsAtOnce = 16
+
+// Events implements port.Events.
+func (s *Store) Events(ctx context.Context, q port.EventQuery) (page port.EventPage, err error) {
+	size := 0
+	for {
+		found, err := s.eventsBelow(ctx, q, max(1, min(eventsAtOnce, q.Limit-len(page.Events)+1)))
+		if err != nil {
+			return port.EventPage{}, err
+		}
+		for _, e := range found {
+			if n := len(page.Events); n > 0 && (n >= q.Limit || size >= q.MaxBytes) {
+				page.Next = page.Events[n-1].ID
+				return page, nil
+			}
+			page.Events, size, q.Below = append(page.Events, e), size+port.EventBytes(e), e.ID
+		}
+		if len(found) == 0 {
+			return page, nil
+		}
+	}
+}
+
+// eventsBelow are the next events that q selects.
+func (s *Store) eventsBelow(ctx context.Context, q port.EventQuery, limit int) (events []domain.Event, err error) {
+	query, args := eventsOfAll, []any{q.Below[:], make([]byte, len(domain.ID{})), limit}
+	if q.TenantID != "" {
+		query, args = s.engine.eventsOfTenant, append(args, q.TenantID)
+	}
+	err = s.reading(ctx, "events", func(db *gorm.DB) error {
+		events = nil
+		return queryRows(db.Raw(query, args...), func(rows *sql.Rows) error {
+			e, err := scanEvent(rows.Scan)
+			events = append(events, e)
+			return err
+		})
+	})
+	return events, err
+}
+
+func scanEvent(scan scanner) (e domain.Event, err error) {
+	var (
+		id          []byte
+		at, version int64
+		tokens      string
+	)
+	if err := scan(&id, &at, &e.Kind, &e.Actor.Kind, &e.Actor.ID, &e.Actor.Name, &e.Actor.Address, &e.RequestID,
+		&e.TenantID, &e.ObjectID, &e.ApplicationID, &e.UserID, &e.Before, &e.After, &version, &tokens); err != nil {
+		return domain.Event{}, err
+	}
+	copy(e.ID[:], id)
+	e.At, e.Version = instant(at), domain.Version(version)
+	e.Tokens, err = decodeTokens(tokens)
+	return e, err
+}

@@ -1,0 +1,344 @@
+package domain
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+)
+
+// Version counts the writes of an object; 0 is that of an object that does not exist.
+type Version uint64
+
+// EventKind says what an event reports: the kind of the object, and what was done to it.
+type EventKind string
+
+const (
+	TenantCreated EventKind = "tenant.created"
+	TenantUpdated EventKind = "tenant.updated"
+	TenantDeleted EventKind = "tenant.deleted"
+
+	ApplicationCreated EventKind = "application.created"
+	ApplicationUpdated EventKind = "application.updated"
+	ApplicationDeleted EventKind = "application.deleted"
+
+	APIKeyCreated EventKind = "apiKey.created"
+	APIKeyUpdated EventKind = "apiKey.updated"
+	APIKeyDeleted EventKind = "apiKey.deleted"
+
+	KeyAdded EventKind = "key.added"
+
+	TokenRevoked      EventKind = "token.revoked"   // one refresh token
+	ManyTokensRevoked EventKind = "tokens.revoked"  // all of a scope
+	TokenChanged      EventKind = "token.changed"   // roles, scopes, claims or metadata
+	TokenReplayed     EventKind = "token.replayed"  // revoked by the use of an old token string
+	TokenRecovered    EventKind = "token.recovered" // first use of the previous token string, late
+	TokenRestored     EventKind = "token.restored"  // moved to a later generation than was stored
+	TokenLimited      EventKind = "token.limited"   // revoked by maximumActiveTokens
+
+	PurgePass EventKind = "purge.pass"
+)
+
+// EventKinds are all of them.
+var EventKinds = []EventKind{
+	TenantCreated, TenantUpdated, TenantDeleted, ApplicationCreated, ApplicationUpdated, ApplicationDeleted,
+	APIKeyCreated, APIKeyUpdated, APIKeyDeleted, KeyAdded, TokenRevoked, ManyTokensRevoked, TokenChanged, TokenReplayed,
+	TokenRecovered, TokenRestored, TokenLimited, PurgePass,
+}
+
+// ActorKind says what an actor is.
+type ActorKind string
+
+const (
+	ActorAPIKey    ActorKind = "apiKey"    // ID and Name are the API key's
+	ActorOwner     ActorKind = "owner"     // an access token: ID is its user, Name its session
+	ActorClient    ActorKind = "client"    // a token string, or the cookie with one
+	ActorKickstart ActorKind = "kickstart" // Name is the base name of the file
+	ActorService   ActorKind = "service"   // this program, by itself
+)
+
+// Actor is who did something. It holds no secret.
+type Actor struct {
+	Kind     ActorKind
+	ID, Name string
+	Address  string // of the client; empty where there was no request
+}
+
+// Origin is where a write comes from.
+type Origin struct {
+	Actor     Actor
+	RequestID string // empty where there was no request
+}
+
+// Service is the origin of what this program does by itself.
+func Service() Origin { return Origin{Actor: Actor{Kind: ActorService}} }
+
+// Event is one entry of the audit trail: who did what to which object, and when. It is stored in the same step as the
+// change that it reports, and holds no secret.
+type Event struct {
+	ID ID // by the clock of the process that wrote it; a write is idempotent by it
+	At time.Time
+	Origin
+	Kind EventKind
+
+	TenantID string // of the object; empty for one that belongs to no tenant
+	// ObjectID is the id of the tenant, the application, the API key or the refresh token; of a key its id or, where it
+	// has none, its kind and number; empty for a scope or for several refresh tokens.
+	ObjectID string
+	// ApplicationID and UserID narrow the scope of a revocation, a limit or a change of a user's sessions.
+	ApplicationID, UserID string
+
+	// Before and After are the object. Before has only what changed; After is whole where it is a configuration.
+	// Each has at most [MaxEventBytes].
+	Before, After Object
+
+	// The store sets what follows.
+
+	Version Version      // the object's new version; of a wide revocation its epoch
+	Tokens  []EndedToken // by id: the refresh tokens that the write ended or changed, where it touched each of them
+}
+
+// EndedToken names a refresh token in an event.
+type EndedToken struct {
+	ID                    ID
+	ApplicationID, UserID string
+}
+
+// NewEvent returns an event that was caused at now, with an id that takes 10 bytes of random.
+func NewEvent(kind EventKind, by Origin, now time.Time, random io.Reader) (Event, error) {
+	id, err := NewID(now, random)
+	if err != nil {
+		return Event{}, fmt.Errorf("make an event: %w", err)
+	}
+	return Event{ID: id, At: now, Origin: by, Kind: kind}, nil
+}
+
+// RevocationEvent is the event of a revocation at now of what s selects.
+func RevocationEvent(
+	tenantID string, s Selector, reason RevocationReason, by Origin, now time.Time, random io.Reader,
+) (Event, error) {
+	after := map[string]string{"revokedReason": string(reason)}
+	if s.IsToken() {
+		e, err := NewEvent(TokenRevoked, by, now, random)
+		e.TenantID, e.ObjectID, e.After = tenantID, s.TokenID.String(), EventObject(after)
+		return e, err
+	}
+	if !s.Except.IsZero() {
+		after["exceptTokenId"] = s.Except.String()
+	}
+	e, err := NewEvent(ManyTokensRevoked, by, now, random)
+	e.After = EventObject(after)
+	return e.About(s.Scope), err
+}
+
+// ExchangeEvent is the event of an exchange that decided d on before, where d has one.
+func ExchangeEvent(d Decision, before RefreshToken, c Call, requestID string, random io.Reader) (Event, error) {
+	by := Origin{Actor: Actor{Kind: ActorClient, Address: c.ClientAddress}, RequestID: requestID}
+	e, err := NewEvent(d.Event, by, c.Now, random)
+	e.TenantID, e.ObjectID = before.TenantID, before.ID.String()
+	switch d.Event {
+	case TokenReplayed:
+		e.After = EventObject(map[string]any{
+			"revokedReason": d.After.RevokedReason, "generation": before.Generation, "presentedGeneration": c.Generation,
+		})
+	case TokenRecovered:
+		e.Before = EventObject(map[string]any{"recoveryPaidUntil": before.RecoveryPaidUntil})
+		e.After = EventObject(map[string]any{
+			"recoveryPaidUntil": d.After.RecoveryPaidUntil, "generation": before.Generation,
+		})
+	case TokenRestored:
+		e.Before = EventObject(map[string]any{"generation": before.Generation})
+		e.After = EventObject(map[string]any{"generation": d.After.Generation})
+	}
+	return e, err
+}
+
+// ChangeEvent is the event of changes of refresh tokens of a scope, of which before and after have what they change: by
+// the id of each, or, if one is asked for by its id, of that one.
+func ChangeEvent(changes []Change, one ID, s Scope, by Origin, now time.Time, random io.Reader) (Event, error) {
+	e, err := NewEvent(TokenChanged, by, now, random)
+	if err != nil {
+		return Event{}, err
+	}
+	e = e.About(s)
+	size := 0
+	before, after := make(map[string]any), make(map[string]any)
+	for _, c := range changes {
+		// A thousand of the largest would be megabytes, only to be cut.
+		if size += c.Before.contentSize() + c.After.contentSize(); size > 4*MaxEventBytes {
+			e.Before = EventObject(map[string]any{"truncated": true, "refreshTokens": len(changes)})
+			e.After = e.Before
+			return e, nil
+		}
+		b, a := c.Before.contentBeside(c.After), c.After.contentBeside(c.Before)
+		if before[c.Before.ID.String()], after[c.Before.ID.String()] = b, a; !one.IsZero() {
+			before, after = b, a
+		}
+	}
+	if !one.IsZero() {
+		e.ObjectID = one.String()
+	}
+	e.Before, e.After = EventObject(before), EventObject(after)
+	return e, nil
+}
+
+// contentSize is about how long what a [Patch] changes is in an event.
+func (t RefreshToken) contentSize() int {
+	n := len(t.Claims) + len(t.MetaData.Data)
+	for _, list := range [][]string{t.Roles, t.Scopes} {
+		for _, s := range list {
+			n += len(s)
+		}
+	}
+	return n
+}
+
+// contentBeside is what a [Patch] changes of t, as far as u differs.
+func (t RefreshToken) contentBeside(u RefreshToken) map[string]any {
+	fields := make(map[string]any)
+	add := func(name string, same bool, value any) {
+		if !same {
+			fields[name] = value
+		}
+	}
+	object := func(o Object) any {
+		if o == "" {
+			return nil
+		}
+		return json.RawMessage(o)
+	}
+	d, v := t.MetaData.Device, u.MetaData.Device
+	add("roles", slices.Equal(t.Roles, u.Roles), append([]string{}, t.Roles...)) // never null
+	add("scopes", slices.Equal(t.Scopes, u.Scopes), append([]string{}, t.Scopes...))
+	add("claims", t.Claims == u.Claims, object(t.Claims))
+	add("metaData.device.name", d.Name == v.Name, d.Name)
+	add("metaData.device.type", d.Type == v.Type, d.Type)
+	add("metaData.device.description", d.Description == v.Description, d.Description)
+	add("metaData.data", t.MetaData.Data == u.MetaData.Data, object(t.MetaData.Data))
+	return fields
+}
+
+// KeysEvent is the event of keys that are added.
+func KeysEvent(by Origin, now time.Time, random io.Reader, keys ...SealedKey) (Event, error) {
+	e, err := NewEvent(KeyAdded, by, now, random)
+	if err != nil {
+		return Event{}, err
+	}
+	fields := make(map[string]any, len(keys))
+	for _, k := range keys {
+		fields[k.name()] = map[string]any{"kind": k.Kind, "tenantId": k.TenantID, "algorithm": k.Algorithm}
+	}
+	if len(keys) == 1 {
+		e.TenantID, e.ObjectID = keys[0].TenantID, keys[0].name()
+	}
+	e.After = EventObject(fields)
+	return e, nil
+}
+
+// name is how an event names the key.
+func (k SealedKey) name() string {
+	if k.ID != "" {
+		return k.ID
+	}
+	return fmt.Sprintf("%s/%d", k.Kind, k.Number)
+}
+
+// About returns e as one about the objects of a scope.
+func (e Event) About(s Scope) Event {
+	e.TenantID, e.ApplicationID, e.UserID = s.TenantID, s.ApplicationID, s.UserID
+	return e
+}
+
+// FirstID is the lowest id of an event that was made at that instant, to the millisecond.
+func FirstID(at time.Time) (id ID) {
+	for i, ms := 0, at.UnixMilli(); i < 6; i++ {
+		id[i] = byte(ms >> (40 - 8*i))
+	}
+	return id
+}
+
+// MaxEventBytes is the size of the largest Before or After of an event, in bytes.
+const MaxEventBytes = 32 << 10
+
+// EventObject is v, which marshals to a JSON object, for an event. One that is too large is replaced by its names and
+// its size, so that the event is stored all the same.
+func EventObject(v any) Object {
+	text, err := json.Marshal(v)
+	if err != nil {
+		panic(fmt.Sprintf("an event holds a %T: %v", v, err)) // the types that events hold can all be encoded
+	}
+	if len(text) <= MaxEventBytes {
+		o, _ := NewObject(text)
+		return o
+	}
+	const mostNames = 64 // of which none is longer than an id
+	names := Object(text).names()
+	short, err := json.Marshal(map[string]any{
+		"truncated": true, "bytes": len(text), "names": names[:min(len(names), mostNames)],
+	})
+	if err != nil || len(short) > MaxEventBytes {
+		return `{"truncated":true}`
+	}
+	return Object(short)
+}
+
+// EventObjects are before and after of an event about a configuration object, of which these are the fields: nil for
+// one that does not exist. An object that is created or deleted is whole on its side; of one that is updated before has
+// what changed, with null for what was not set.
+func EventObjects(before, after []Setting) (b, a Object) {
+	was, is := valuesOf(before), valuesOf(after)
+	changed := make(map[string]any)
+	for field, old := range was {
+		if old != is[field] {
+			changed[field] = old
+		}
+	}
+	for field := range is {
+		if _, set := was[field]; !set {
+			changed[field] = nil
+		}
+	}
+	if before != nil {
+		b = EventObject(changed)
+	}
+	if after != nil {
+		a = EventObject(is)
+	}
+	return b, a
+}
+
+func valuesOf(fields []Setting) map[string]string {
+	values := make(map[string]string, len(fields))
+	for _, s := range fields {
+		if s.Value != "" {
+			values[s.Field] = s.Value
+		}
+	}
+	return values
+}
+
+// Fields are those of the tenant, for an event.
+func (t Tenant) Fields() []Setting {
+	return append([]Setting{{"name", t.Name}, {"issuer", t.Issuer}}, t.Settings.List()...)
+}
+
+// Fields are those of the application, for an event.
+func (a Application) Fields() []Setting {
+	return append([]Setting{{"name", a.Name}}, a.Settings.List()...)
+}
+
+// Fields are those of the API key, for an event: all but its hash.
+func (k APIKey) Fields() []Setting {
+	fields := []Setting{{"name", k.Name}, {"tenantId", k.TenantID}}
+	if !k.ExpiresAt.IsZero() {
+		fields = append(fields, Setting{"expiresAt", k.ExpiresAt.UTC().Format(time.RFC3339Nano)})
+	}
+	for _, endpoint := range slices.Sorted(maps.Keys(k.Permissions)) {
+		fields = append(fields,
+			Setting{"permissions.endpoints." + endpoint, strings.Join(k.Permissions[endpoint], " ")})
+	}
+	return fields
+}

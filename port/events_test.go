@@ -1,0 +1,67 @@
+package port_test
+
+import (
+	"reflect"
+	"slices"
+	"testing"
+
+	"github.com/refreshd/refreshd/domain"
+	"github.com/refreshd/refreshd/port"
+)
+
+// withoutEvent are the methods that write and store no event: logins and uses, which every request makes; the janitor,
+// whose pass is recorded; and what changes a key's seal and nothing that it does.
+var withoutEvent = []string{"Insert", "Advance", "Use", "Purge", "Reseal", "Release"}
+
+// next are the methods whose events come next. Nothing may be added.
+var next = []string{"SaveTenant", "SaveApplication", "DeleteTenant", "DeleteApplication", "SaveAPIKey"}
+
+// readers are the methods that write nothing.
+var readers = []string{
+	"Ready", "Close", "Snapshot", "Find", "List", "Count", "Tenant", "TenantByIssuer", "Tenants", "Application",
+	"Applications", "Policy", "APIKeyByName", "APIKeyByHash", "KeyRevision", "KeysSince", "KeysOfTenant", "KeyByID",
+	"HasData", "Events",
+}
+
+// What an operator may ask about later cannot be written without saying who did it: a new method takes an event, or is
+// named here.
+func TestEveryMethodThatWritesTakesAnEvent(t *testing.T) {
+	store := reflect.TypeFor[port.Store]()
+	event := reflect.TypeFor[domain.Event]()
+	var methods []string
+	for m := range store.Methods() {
+		methods = append(methods, m.Name)
+		takes := false
+		for in := range m.Type.Ins() {
+			takes = takes || in == event || holds(in, event)
+		}
+		switch exempt := slices.Contains(withoutEvent, m.Name) || slices.Contains(readers, m.Name) ||
+			slices.Contains(next, m.Name); {
+		case takes && exempt:
+			t.Errorf("%s takes an event, and is named among those that take none", m.Name)
+		case !takes && !exempt:
+			t.Errorf("%s takes no event", m.Name)
+		}
+	}
+	for _, name := range slices.Concat(withoutEvent, readers) {
+		if !slices.Contains(methods, name) {
+			t.Errorf("there is no %s", name)
+		}
+	}
+}
+
+// holds reports whether a struct, or the elements of a slice of them, has a field of that type.
+func holds(in, field reflect.Type) bool {
+	if in.Kind() == reflect.Slice {
+		in = in.Elem()
+	}
+	if in.Kind() != reflect.Struct {
+		return false
+	}
+	for f := range in.Fields() {
+		if f.Type == field {
+			return true
+		}
+	}
+	return false
+}

@@ -1,0 +1,205 @@
+package storagetest
+
+import (
+	"encoding/binary"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"github.com/refreshd/refreshd/domain"
+	"github.com/refreshd/refreshd/port"
+)
+
+// eventID is an id of an event, that is of no refresh token of the suite; a higher n has a higher id.
+func eventID(n int) domain.ID {
+	id := domain.ID{0x01, 0x9a, 0xff, 0x00, 0x7f, 0x80, 0x7e, 0xee, 0x80}
+	binary.BigEndian.PutUint32(id[12:], uint32(n))
+	return id
+}
+
+// event is a plain one, about acme.
+func event(n int) domain.Event {
+	return domain.Event{
+		ID: eventID(n), At: t0.Add(time.Duration(n) * tick), Origin: domain.Service(), Kind: domain.PurgePass, TenantID: "acme",
+	}
+}
+
+// fullEvent has no field that is zero, but for those that the store sets.
+func fullEvent(n int) domain.Event {
+	return domain.Event{
+		ID: eventID(n), At: t0.Add(12*time.Minute + 12*tick),
+		Origin: domain.Origin{
+			Actor: domain.Actor{
+				Kind: domain.ActorAPIKey, ID: tokenID(7).String(), Name: awkward, Address: "2001:db8::2",
+			},
+			RequestID: "request.1_-",
+		},
+		Kind: domain.ManyTokensRevoked, TenantID: "acme", ObjectID: awkward + "o", ApplicationID: awkward + "a",
+		UserID: awkward + "u", Before: `{"z":1,"a":12345678901234567890.10}`, After: `{"name":"\u0000 é 🗝"}`,
+	}
+}
+
+// all are the events from the highest id to the lowest, read page by page.
+func (e *env) all() (events []domain.Event) {
+	e.Helper()
+	q := port.EventQuery{Limit: 1000, MaxBytes: unbounded}
+	for {
+		page, err := e.store.Events(e.Context(), q)
+		e.must(err)
+		events = append(events, page.Events...)
+		if q.Below = page.Next; q.Below.IsZero() {
+			return events
+		}
+	}
+}
+
+// knownEvents makes wantEvents leave out the events that are stored now: those of what a clause has prepared.
+func (e *env) knownEvents() {
+	e.Helper()
+	e.known = make(map[domain.ID]bool)
+	for _, one := range e.all() {
+		e.known[one.ID] = true
+	}
+}
+
+// wantEvents checks that these events are stored, and no others: given from the lowest id to the highest.
+func (e *env) wantEvents(what string, want ...domain.Event) {
+	e.Helper()
+	var got []domain.Event
+	for _, one := range e.all() {
+		if !e.known[one.ID] {
+			got = append([]domain.Event{one}, got...)
+		}
+	}
+	e.wantSame(what+": the events", got, want)
+}
+
+const (
+	recordStores  = "Events/Record/stores every field but those that the store sets"
+	recordOnce    = "Events/Record/twice is once"
+	eventsTenant  = "Events/Events/of a tenant are its own"
+	eventsPages   = "Events/Events/pages show each once, newest first"
+	eventsBytes   = "Events/Events/a page ends with its bytes"
+	eventsHandles = "Store/Handles/an event is seen at every one, at once"
+)
+
+var recording = []clause{
+	{recordStores, func(e *env) {
+		want := fullEvent(1)
+		given := want
+		given.Version, given.Tokens = 7, []domain.EndedToken{{ID: tokenID(1)}}
+		e.must(e.store.Record(e.Context(), given))
+		e.wantEvents("stored", want)
+		plain := domain.Event{ID: eventID(2), At: t0, Kind: domain.PurgePass}
+		e.must(e.store.Record(e.Context(), plain))
+		e.wantEvents("stored", want, plain)
+		large := event(3)
+		large.Before = domain.Object(`{"a":"` + strings.Repeat("b", domain.MaxEventBytes-8) + `"}`)
+		large.After = large.Before
+		e.must(e.store.Record(e.Context(), large))
+		e.wantEvents("a large one", want, plain, large)
+	}},
+
+	{recordOnce, func(e *env) {
+		e.must(e.store.Record(e.Context(), event(1)))
+		again := event(1)
+		again.Kind = domain.KeyAdded
+		e.must(e.store.Record(e.Context(), again))
+		e.wantEvents("afterwards", event(1))
+		hs := e.handles(3)
+		errs := make([]error, 9)
+		together(len(errs), func(i int) { errs[i] = hs[i%3].Record(e.Context(), event(2)) })
+		for _, err := range errs {
+			e.must(err)
+		}
+		e.wantEvents("of many at the same time", event(1), event(2))
+	}},
+
+	{eventsTenant, func(e *env) {
+		for i, tenant := range []string{"acme", "", "Acme", "acm", "acme", "acme2"} {
+			one := event(i + 1)
+			one.TenantID = tenant
+			e.must(e.store.Record(e.Context(), one))
+		}
+		for _, tenant := range []string{"acme", "Acme", "acm", "none"} {
+			page, err := e.store.Events(e.Context(), port.EventQuery{TenantID: tenant, Limit: 10, MaxBytes: unbounded})
+			e.must(err)
+			var want []domain.Event
+			for _, one := range e.all() {
+				if one.TenantID == tenant {
+					want = append(want, one)
+				}
+			}
+			e.wantSame("of "+tenant, page, port.EventPage{Events: want})
+		}
+		if got := len(e.all()); got != 6 {
+			e.Errorf("of all: got %d events, want 6", got)
+		}
+	}},
+
+	{eventsPages, func(e *env) {
+		const n = 53
+		for i := range n { // not in their order
+			e.must(e.store.Record(e.Context(), event(1+i*17%n)))
+		}
+		for _, tenant := range []string{"", "acme"} {
+			for _, limit := range []int{1, 7, n - 1, n, n + 1} {
+				q := port.EventQuery{TenantID: tenant, Limit: limit, MaxBytes: unbounded}
+				for next := n; ; {
+					page, err := e.store.Events(e.Context(), q)
+					e.must(err)
+					var want port.EventPage
+					for range min(limit, next) {
+						want.Events = append(want.Events, event(next))
+						next--
+					}
+					if next > 0 {
+						want.Next = eventID(next + 1)
+					}
+					e.wantSame("the page", page, want)
+					if q.Below = page.Next; next == 0 || q.Below.IsZero() {
+						break
+					}
+				}
+			}
+		}
+	}},
+
+	{eventsBytes, func(e *env) {
+		for i := range 5 {
+			one := event(i + 1)
+			one.After = domain.Object(`{"a":"` + strings.Repeat("b", 92) + `"}`) // 100 bytes
+			e.must(e.store.Record(e.Context(), one))
+		}
+		for max, want := range map[int]int{1: 1, 100: 1, 101: 2, 300: 3, 301: 4, 500: 5} {
+			page, err := e.store.Events(e.Context(), port.EventQuery{Limit: 10, MaxBytes: max})
+			e.must(err)
+			if len(page.Events) != want || page.Next.IsZero() != (want == 5) {
+				e.Errorf("at most %d bytes: got %d events, next %s, want %d", max, len(page.Events), page.Next, want)
+			}
+		}
+	}},
+
+	{eventsHandles, func(e *env) {
+		hs := e.handles(3)
+		for i := range 6 {
+			e.must(hs[i%3].Record(e.Context(), event(i+1)))
+			for j, h := range hs {
+				page, err := h.Events(e.Context(), port.EventQuery{Limit: 1, MaxBytes: unbounded})
+				e.must(err)
+				if len(page.Events) != 1 || page.Events[0].ID != eventID(i+1) {
+					e.Errorf("recorded at handle %d: not seen at handle %d", i%3, j)
+				}
+			}
+		}
+	}},
+}
+
+// NewEvent returns an event of an id that no other has in this process.
+func NewEvent() domain.Event {
+	e := event(int(events.Add(1)))
+	e.ID[8] |= 1 // above those of event
+	return e
+}
+
+var events atomic.Uint32

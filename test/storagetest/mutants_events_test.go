@@ -1,0 +1,265 @@
+package storagetest
+
+import (
+	"context"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/refreshd/refreshd/domain"
+	"github.com/refreshd/refreshd/port"
+)
+
+// onEvents changes what each page of events holds.
+func (f *faulty) onEvents(change func(q port.EventQuery, page *port.EventPage)) {
+	within := f.events
+	f.events = func(ctx context.Context, q port.EventQuery) (port.EventPage, error) {
+		page, err := within(ctx, q)
+		if err == nil {
+			change(q, &page)
+		}
+		return page, err
+	}
+}
+
+var eventMutants = []mutant{
+	{
+		clause: recordStores,
+		fault:  "an event loses its request",
+		inject: func(f *faulty) {
+			f.onEvents(func(_ port.EventQuery, page *port.EventPage) {
+				for i := range page.Events {
+					page.Events[i].RequestID = ""
+				}
+			})
+		},
+	},
+	{
+		clause: recordStores,
+		fault:  "the caller says which version an event is about",
+		inject: func(f *faulty) {
+			var mu sync.Mutex
+			given := map[domain.ID]domain.Version{}
+			f.record = func(ctx context.Context, e domain.Event) error {
+				mu.Lock()
+				defer mu.Unlock()
+				given[e.ID] = e.Version
+				return f.within.Record(ctx, e)
+			}
+			f.onEvents(func(_ port.EventQuery, page *port.EventPage) {
+				mu.Lock()
+				defer mu.Unlock()
+				for i, e := range page.Events {
+					page.Events[i].Version = given[e.ID]
+				}
+			})
+		},
+	},
+	{
+		clause: recordOnce,
+		fault:  "an event that is recorded twice is a duplicate",
+		inject: func(f *faulty) {
+			var mu sync.Mutex
+			seen := map[domain.ID]bool{}
+			f.record = func(ctx context.Context, e domain.Event) error {
+				mu.Lock()
+				defer mu.Unlock()
+				if seen[e.ID] {
+					return domain.ErrDuplicate
+				}
+				seen[e.ID] = true
+				return f.within.Record(ctx, e)
+			}
+		},
+	},
+	{
+		clause: eventsTenant,
+		fault:  "a tenant sees the events of all",
+		inject: func(f *faulty) {
+			f.events = func(ctx context.Context, q port.EventQuery) (port.EventPage, error) {
+				q.TenantID = ""
+				return f.within.Events(ctx, q)
+			}
+		},
+	},
+	{
+		clause: eventsPages,
+		fault:  "events are listed oldest first",
+		inject: func(f *faulty) {
+			f.onEvents(func(_ port.EventQuery, page *port.EventPage) { slices.Reverse(page.Events) })
+		},
+	},
+	{
+		clause: eventsPages,
+		fault:  "a full page of events is always followed by another",
+		inject: func(f *faulty) {
+			f.onEvents(func(q port.EventQuery, page *port.EventPage) {
+				if len(page.Events) == q.Limit {
+					page.Next = page.Events[q.Limit-1].ID
+				}
+			})
+		},
+	},
+	{
+		clause: eventsBytes,
+		fault:  "a page of events does not count bytes",
+		inject: func(f *faulty) {
+			f.events = func(ctx context.Context, q port.EventQuery) (port.EventPage, error) {
+				q.MaxBytes = unbounded
+				return f.within.Events(ctx, q)
+			}
+		},
+	},
+	{
+		clause: eventsHandles,
+		fault:  "a handle caches its events",
+		each:   true,
+		inject: func(f *faulty) { f.events = once(f.within.Events) },
+	},
+}
+
+// eachWrite puts what happens in the place of every method that stores an event: within is the method on the store
+// within, with the event that it is given.
+func (f *faulty) eachWrite(
+	happens func(ctx context.Context, e domain.Event, within func(domain.Event) error,
+	) error) {
+	f.revoke = func(ctx context.Context, tenantID string, id domain.ID, r port.Revocation, e domain.Event) error {
+		return happens(ctx, e, func(e domain.Event) error { return f.within.Revoke(ctx, tenantID, id, r, e) })
+	}
+	f.revokeScope = func(
+		ctx context.Context, s domain.Scope, except domain.ID, r port.Revocation, e domain.Event,
+	) (epoch uint64, err error) {
+		err = happens(ctx, e, func(e domain.Event) (err error) {
+			epoch, err = f.within.RevokeScope(ctx, s, except, r, e)
+			return err
+		})
+		return epoch, err
+	}
+	f.keepNewest = func(ctx context.Context, s domain.Scope, keep int, r port.Revocation, e domain.Event) error {
+		return happens(ctx, e, func(e domain.Event) error { return f.within.KeepNewest(ctx, s, keep, r, e) })
+	}
+	f.addKey = func(ctx context.Context, e domain.Event, k domain.SealedKey) error {
+		return happens(ctx, e, func(e domain.Event) error { return f.within.AddKeys(ctx, e, k) })
+	}
+	f.addKeys = func(ctx context.Context, e domain.Event, keys ...domain.SealedKey) error {
+		return happens(ctx, e, func(e domain.Event) error { return f.within.AddKeys(ctx, e, keys...) })
+	}
+	f.swap = func(ctx context.Context, before, after domain.RefreshToken, now time.Time, e domain.Event) error {
+		return happens(ctx, e, func(e domain.Event) error { return f.within.Swap(ctx, before, after, now, e) })
+	}
+	f.change = func(
+		ctx context.Context, tenantID string, changes []domain.Change, now time.Time, e domain.Event,
+	) error {
+		return happens(ctx, e, func(e domain.Event) error { return f.within.Change(ctx, tenantID, changes, now, e) })
+	}
+}
+
+// hide returns a function that gives an event another id, under which no reader sees it.
+func (f *faulty) hide() (hidden func(domain.Event) domain.Event) {
+	var mu sync.Mutex
+	ids := map[domain.ID]bool{}
+	f.onEvents(func(_ port.EventQuery, page *port.EventPage) {
+		mu.Lock()
+		defer mu.Unlock()
+		page.Events = slices.DeleteFunc(page.Events, func(e domain.Event) bool { return ids[e.ID] })
+	})
+	return func(e domain.Event) domain.Event {
+		mu.Lock()
+		defer mu.Unlock()
+		e.ID = NewEvent().ID
+		ids[e.ID] = true
+		return e
+	}
+}
+
+// eventWriteMutants are stores that are wrong about the events of all their methods.
+func eventWriteMutants() (all []mutant) {
+	for _, w := range eventWrites() {
+		afterwards := eventWith // where the store adds to the event
+		if sameState(w.stored(event(1)), event(1)) {
+			afterwards = eventOnce
+		}
+		all = append(all,
+			mutant{
+				clause: w.name + eventWith,
+				fault:  w.name + ": the event is forgotten",
+				inject: func(f *faulty) {
+					hidden := f.hide()
+					f.eachWrite(func(_ context.Context, e domain.Event, within func(domain.Event) error) error {
+						return within(hidden(e))
+					})
+				},
+			},
+			mutant{
+				clause: w.name + eventNone,
+				fault:  w.name + ": the event is stored first",
+				inject: func(f *faulty) {
+					hidden := f.hide()
+					f.eachWrite(func(ctx context.Context, e domain.Event, within func(domain.Event) error) error {
+						if err := f.within.Record(ctx, e); err != nil {
+							return err
+						}
+						return within(hidden(e))
+					})
+				},
+			},
+			mutant{
+				clause: w.name + afterwards,
+				fault:  w.name + ": the event is recorded by itself afterwards",
+				inject: func(f *faulty) {
+					hidden := f.hide()
+					f.eachWrite(func(ctx context.Context, e domain.Event, within func(domain.Event) error) error {
+						if err := within(hidden(e)); err != nil {
+							return err
+						}
+						return f.within.Record(ctx, e)
+					})
+				},
+			},
+			mutant{
+				clause: w.name + eventOnce,
+				fault:  w.name + ": the same event twice is an error",
+				inject: func(f *faulty) {
+					var mu sync.Mutex
+					seen := map[domain.ID]bool{}
+					f.eachWrite(func(_ context.Context, e domain.Event, within func(domain.Event) error) error {
+						mu.Lock()
+						again := seen[e.ID]
+						seen[e.ID] = true
+						mu.Unlock()
+						if again {
+							return domain.ErrDuplicate
+						}
+						return within(e)
+					})
+				},
+			},
+			mutant{
+				clause: w.name + eventMany,
+				fault:  w.name + ": two that overlap both look for the event, and both write",
+				inject: func(f *faulty) {
+					hidden := f.hide()
+					var mu sync.Mutex
+					stored := map[domain.ID]bool{}
+					f.eachWrite(func(ctx context.Context, e domain.Event, within func(domain.Event) error) error {
+						mu.Lock()
+						done := stored[e.ID]
+						mu.Unlock()
+						if done {
+							return nil
+						}
+						time.Sleep(time.Millisecond) // so that another one looks
+						if err := within(hidden(e)); err != nil {
+							return err
+						}
+						mu.Lock()
+						defer mu.Unlock()
+						stored[e.ID] = true
+						return f.within.Record(ctx, e)
+					})
+				},
+			},
+		)
+	}
+	return all
+}

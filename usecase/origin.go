@@ -1,0 +1,11 @@
+package usecase
+
+import "github.com/refreshd/refreshd/domain"
+
+// Actor is the caller, as an event names it. Its client's address is the adapter's to add.
+func (c Caller) Actor() domain.Actor {
+	if c.Owner != nil {
+		return domain.Actor{Kind: domain.ActorOwner, ID: c.Owner.Subject, Name: c.Owner.SessionID}
+	}
+	return domain.Actor{Kind: domain.ActorAPIKey, Name: c.Key.Name}
+}
