@@ -54,8 +54,8 @@ type Config struct {
 	KickstartFile string
 
 	// PublicURL has no trailing slash. Where it is not configured it is DerivePublicURL of Listen; but empty if
-	// Listen's port is 0, since the address is then the system's choice, and with PostgreSQL: replicas that listen on
-	// different addresses would differ in their issuers.
+	// Listen's port is 0, since the address is then the system's choice, or the database is not local: replicas
+	// that listen on different addresses would differ in their issuers.
 	PublicURL string
 
 	// CORSOrigins are as browsers send them in Origin, so that they compare byte by byte.
@@ -98,9 +98,10 @@ const (
 // Load merges defaults, the file that --config or REFRESHD_CONFIG_FILE names, environ (as os.Environ gives it) and args (what
 // follows the verb), each over the one before it, and checks the result. verb holds the flags of the verb itself, or is nil; they are
 // parsed along, and Load adds its own to it, so it must not have one of the same name. Arguments that are no flags are refused.
+// The URL of the database has to be of one of the schemes; messages list them in this order.
 //
 // An error is flag.ErrHelp, where args ask for help, or an [*Error]. The Config is then not usable.
-func Load(args, environ []string, verb *flag.FlagSet) (Config, error) {
+func Load(args, environ []string, verb *flag.FlagSet, schemes ...Scheme) (Config, error) {
 	if verb == nil {
 		verb = flag.NewFlagSet("refreshd", flag.ContinueOnError)
 	}
@@ -124,7 +125,7 @@ func Load(args, environ []string, verb *flag.FlagSet) (Config, error) {
 
 	l.readSecretFiles(values)
 
-	var c Config
+	c := draft{schemes: schemes}
 	refused := map[string]bool{}
 	for _, s := range settings {
 		if err := s.check(&c, values[s.name]); err != nil {
@@ -136,12 +137,12 @@ func Load(args, environ []string, verb *flag.FlagSet) (Config, error) {
 	if len(l.problems) > 0 {
 		return Config{}, &Error{Problems: l.problems}
 	}
-	return c, nil
+	return c.Config, nil
 }
 
 // checkTogether holds the rules that concern more than one setting, and derives what follows from another one. A setting that
 // was refused by itself is not held against a second one.
-func (l *loader) checkTogether(c *Config, values map[string]value, refused map[string]bool) {
+func (l *loader) checkTogether(c *draft, values map[string]value, refused map[string]bool) {
 	complain := func(name, message string) { l.note(values[name].source, settingNamed(name), message) }
 	spelt := func(name string) string { return values[name].source.names(settingNamed(name)) }
 
@@ -151,7 +152,7 @@ func (l *loader) checkTogether(c *Config, values map[string]value, refused map[s
 	if c.Listen == c.AdminListen && !portIsZero(c.Listen) {
 		complain("admin_listen", "is the same address as "+spelt("listen")+"; choose another port, or leave it empty to turn it off")
 	}
-	if c.PublicURL == "" && !refused["public_url"] && !portIsZero(c.Listen) && c.Database.Engine != Postgres {
+	if c.PublicURL == "" && !refused["public_url"] && !portIsZero(c.Listen) && !c.isShared() {
 		c.PublicURL = DerivePublicURL(c.Listen)
 		if checkPublicURL(c.PublicURL) != nil {
 			complain("public_url", "does not follow from "+spelt("listen")+"; set it, e.g. https://auth.example.com")

@@ -29,6 +29,9 @@ var (
 	previousKey = base64.RawURLEncoding.EncodeToString([]byte("\xff\xfe another 32 bytes, used before"))
 )
 
+// schemes are those of the stores that come with refreshd.
+var schemes = []config.Scheme{config.Memory, config.SQLite, config.Postgres, config.PostgreSQL}
+
 var compareValues = cmp.Options{
 	cmp.Comparer(func(a, b netip.Prefix) bool { return a == b }),
 }
@@ -45,7 +48,7 @@ func writeFile(t *testing.T, content string) string {
 
 func load(t *testing.T, args, environ []string) config.Config {
 	t.Helper()
-	c, err := config.Load(args, environ, nil)
+	c, err := config.Load(args, environ, nil, schemes...)
 	if err != nil {
 		t.Fatalf("Load(%q, %q): %v", args, environ, err)
 	}
@@ -55,7 +58,7 @@ func load(t *testing.T, args, environ []string) config.Config {
 // problems are what Load finds wrong.
 func problems(t *testing.T, args, environ []string) []config.Problem {
 	t.Helper()
-	c, err := config.Load(args, environ, nil)
+	c, err := config.Load(args, environ, nil, schemes...)
 	if err == nil {
 		t.Fatalf("Load(%q, %q) = %+v, want an error", args, environ, c)
 	}
@@ -71,7 +74,7 @@ func TestDefaultsAreTheDocumentedOnes(t *testing.T) {
 	want := config.Config{
 		Listen:          "127.0.0.1:3000",
 		AdminListen:     "127.0.0.1:3001",
-		Database:        config.Database{Engine: config.SQLite, URL: domain.NewSecret("sqlite:refreshd-data/refreshd.db"), Path: "refreshd-data/refreshd.db", MaxConnections: 16, WriteCombining: true},
+		Database:        config.Database{Scheme: "sqlite", URL: domain.NewSecret("sqlite:refreshd-data/refreshd.db"), Redacted: "sqlite:refreshd-data/refreshd.db", MaxConnections: 16, WriteCombining: true},
 		PublicURL:       "http://127.0.0.1:3000",
 		RateLimits:      config.RateLimits{Address: 100, APIKey: 2000, RefreshToken: 5},
 		PurgeInterval:   time.Hour,
@@ -90,7 +93,7 @@ func TestEverySourceSetsEverySetting(t *testing.T) {
 		Listen:            "0.0.0.0:8080",
 		AdminListen:       "[::1]:8081",
 		Pprof:             true,
-		Database:          config.Database{Engine: config.Postgres, URL: domain.NewSecret("postgres://u:pw@db:5432/tokens?sslmode=require"), MaxConnections: 40, WriteCombining: false},
+		Database:          config.Database{Scheme: "postgres", URL: domain.NewSecret("postgres://u:pw@db:5432/tokens?sslmode=require"), Redacted: "postgres://db:5432/tokens", MaxConnections: 40, WriteCombining: false},
 		MasterKey:         domain.NewSecret(masterKey),
 		MasterKeyPrevious: domain.NewSecret(previousKey),
 		KickstartFile:     "kickstart.yaml",
@@ -381,7 +384,7 @@ func TestEverySecretCanBeInAFile(t *testing.T) {
 				"an empty file":  {writeFile(t, "\n"), "it is empty"},
 				"something else": {writeFile(t, "hunter2"), ""},
 			} {
-				_, err := config.Load(nil, []string{env + "_FILE=" + tt.path}, nil)
+				_, err := config.Load(nil, []string{env + "_FILE=" + tt.path}, nil, schemes...)
 				if err == nil || !strings.Contains(err.Error(), env+"_FILE ") || !strings.Contains(err.Error(), tt.says) ||
 					strings.Contains(err.Error(), "hunter2") || strings.Contains(err.Error(), tt.path) {
 					t.Errorf("%s: %v, want a problem of %s_FILE that says %q and no value", what, err, env, tt.says)
@@ -400,7 +403,7 @@ func TestAPasswordInAFlagIsWrongUsage(t *testing.T) {
 		"host=h PASSWORD = hunter2", "postgres://u:hun@ter2@h/d", "mysql://u:hunter2@h/d", "u:hunter2@h/d",
 		"postgres://u:hunter2@h/d\n",
 	} {
-		_, err := config.Load([]string{"--database-url", text}, nil, nil)
+		_, err := config.Load([]string{"--database-url", text}, nil, nil, schemes...)
 		var refused *config.Error
 		if !errors.As(err, &refused) || !refused.WrongUsage() || strings.Contains(err.Error(), "ter2") ||
 			!strings.Contains(err.Error(), "--database-url holds a password") ||
@@ -425,7 +428,7 @@ func TestAPasswordInAFlagIsWrongUsage(t *testing.T) {
 		"a bad value in a flag": {[]string{"--listen=x"}, nil, true},
 		"of the environment":    {nil, []string{"REFRESHD_LISTEN=x"}, false},
 	} {
-		_, err := config.Load(tt.args, tt.environ, nil)
+		_, err := config.Load(tt.args, tt.environ, nil, schemes...)
 		var refused *config.Error
 		if !errors.As(err, &refused) || refused.WrongUsage() != tt.want {
 			t.Errorf("%s: %v, want wrong usage %t", name, err, tt.want)
@@ -582,7 +585,7 @@ func TestFlagsThatCannotBeReadAreRefused(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			verb := flag.NewFlagSet("verb", flag.ExitOnError)
 			verb.Int("count", 0, "")
-			_, err := config.Load(tt.args, nil, verb)
+			_, err := config.Load(tt.args, nil, verb, schemes...)
 			var refused *config.Error
 			if !errors.As(err, &refused) || len(refused.Problems) != 1 {
 				t.Fatalf("Load(%q): %v, want one problem", tt.args, err)
@@ -599,7 +602,7 @@ func TestAVerbHasFlagsOfItsOwn(t *testing.T) {
 	verb := flag.NewFlagSet("apply", flag.ContinueOnError)
 	file := verb.String("f", "", "kickstart file")
 	dry := verb.Bool("dry", false, "write nothing")
-	c, err := config.Load([]string{"-f", "-", "--dry", "--log-level=error"}, nil, verb)
+	c, err := config.Load([]string{"-f", "-", "--dry", "--log-level=error"}, nil, verb, schemes...)
 	if err != nil || *file != "-" || !*dry || c.LogLevel != slog.LevelError {
 		t.Errorf("f, dry, log level, error = %q, %t, %v, %v, want -, true, ERROR, nil", *file, *dry, c.LogLevel, err)
 	}
@@ -607,7 +610,7 @@ func TestAVerbHasFlagsOfItsOwn(t *testing.T) {
 
 func TestHelpIsAskedForByItsUsualNames(t *testing.T) {
 	for _, arg := range []string{"-h", "--help", "-help"} {
-		if _, err := config.Load([]string{"--litsen=x", arg}, nil, nil); !errors.Is(err, flag.ErrHelp) {
+		if _, err := config.Load([]string{"--litsen=x", arg}, nil, nil, schemes...); !errors.Is(err, flag.ErrHelp) {
 			t.Errorf("Load(%s): %v, want flag.ErrHelp", arg, err)
 		}
 	}
@@ -666,7 +669,7 @@ func TestAllProblemsAreReportedAtOnce(t *testing.T) {
 	path := writeFile(t, "log_format: xml\nlitsen: a:1\nlog_level:\n\"evil\\n  flags\": x\n")
 	_, err := config.Load(
 		[]string{"--config", path, "--speed=9", "--listen=nowhere"},
-		[]string{"REFRESHD_DATABASE_URL=mysql:x", "REFRESHD_LITSEN=x", "REFRESHD_PUBLIC_URL=x"}, nil)
+		[]string{"REFRESHD_DATABASE_URL=mysql:x", "REFRESHD_LITSEN=x", "REFRESHD_PUBLIC_URL=x"}, nil, schemes...)
 	want := `config: 9 problems
   flags: --speed is not a known key; --help lists them
   environment: REFRESHD_LITSEN is not a known key; did you mean REFRESHD_LISTEN?
@@ -733,7 +736,7 @@ func TestSecretsAreNeverShown(t *testing.T) {
 		"REFRESHD_MASTER_KEY=" + masterKey, "REFRESHD_MASTER_KEY_PREVIOUS=" + previousKey,
 		"REFRESHD_DATABASE_URL=postgres://alice:hunter2@db/tokens?sslpassword=swordfish",
 	})
-	shown := map[string]string{"Redacted": c.Database.Redacted()}
+	shown := map[string]string{"Redacted": c.Database.Redacted}
 	for _, verb := range []string{"%v", "%+v", "%#v", "%s", "%q", "%x", "%d"} {
 		shown[verb] = fmt.Sprintf(verb, c)
 		shown[verb+" of a pointer"] = fmt.Sprintf(verb, &c)
@@ -763,24 +766,24 @@ func TestSecretsAreNeverShown(t *testing.T) {
 
 func TestADatabaseIsNamedWithoutItsPassword(t *testing.T) {
 	tests := map[string]struct {
-		engine         config.Engine
-		path, redacted string
+		scheme, rest, redacted string
 	}{
-		"memory:":                   {config.Memory, "", "memory:"},
-		"sqlite:/var/lib/r.db":      {config.SQLite, "/var/lib/r.db", "sqlite:/var/lib/r.db"},
-		"sqlite:a b/c@d:e.db":       {config.SQLite, "a b/c@d:e.db", "sqlite:a b/c@d:e.db"},
-		"postgres://u:pw@h:5432/d":  {config.Postgres, "", "postgres://h:5432/d"},
-		"postgresql://u@h/d":        {config.Postgres, "", "postgresql://h/d"},
-		"postgres://u:p%40w@h":      {config.Postgres, "", "postgres://h/"},
-		"postgres://u:pw@[::1]:1/d": {config.Postgres, "", "postgres://[::1]:1/d"},
-		"postgres://u:pw@a:1,b:2/d?target_session_attrs=primary": {config.Postgres, "", "postgres://a:1,b:2/d"},
-		"postgres:///d?host=/run/pg&password=pw":                 {config.Postgres, "", "postgres:///d"},
+		"memory:":                   {"memory", "", "memory:"},
+		"sqlite:/var/lib/r.db":      {"sqlite", "/var/lib/r.db", "sqlite:/var/lib/r.db"},
+		"sqlite:a b/c@d:e.db":       {"sqlite", "a b/c@d:e.db", "sqlite:a b/c@d:e.db"},
+		"postgres://u:pw@h:5432/d":  {"postgres", "//u:pw@h:5432/d", "postgres://h:5432/d"},
+		"postgresql://u@h/d":        {"postgresql", "//u@h/d", "postgresql://h/d"},
+		"postgres://u:p%40w@h":      {"postgres", "//u:p%40w@h", "postgres://h/"},
+		"postgres://u:pw@[::1]:1/d": {"postgres", "//u:pw@[::1]:1/d", "postgres://[::1]:1/d"},
+		"postgres://u:pw@a:1,b:2/d?target_session_attrs=primary": {"postgres", "//u:pw@a:1,b:2/d?target_session_attrs=primary", "postgres://a:1,b:2/d"},
+		"postgres:///d?host=/run/pg&password=pw":                 {"postgres", "///d?host=/run/pg&password=pw", "postgres:///d"},
 	}
 	for text, tt := range tests {
 		t.Run(text, func(t *testing.T) {
 			db := load(t, nil, []string{"REFRESHD_DATABASE_URL=" + text}).Database
-			if db.Engine != tt.engine || db.Path != tt.path || db.URL.Reveal() != text || db.Redacted() != tt.redacted {
-				t.Errorf("engine, path, URL, redacted = %q, %q, %q, %q, want %+v and the URL as written", db.Engine, db.Path, db.URL.Reveal(), db.Redacted(), tt)
+			if db.Scheme != tt.scheme || db.Rest() != tt.rest || db.URL.Reveal() != text || db.Redacted != tt.redacted {
+				t.Errorf("scheme, rest, URL, redacted = %q, %q, %q, %q, want %+v and the URL as written",
+					db.Scheme, db.Rest(), db.URL.Reveal(), db.Redacted, tt)
 			}
 		})
 	}
@@ -791,11 +794,11 @@ func TestADatabaseIsNamedWithoutItsPassword(t *testing.T) {
 func TestNoPasswordMovesIntoWhatIsShown(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		password := rapid.StringOfN(rapid.RuneFrom([]rune("aZ19:@/?#%,[]&=+ ")), 0, 12, -1).Draw(t, "password")
-		c, err := config.Load(nil, []string{"REFRESHD_DATABASE_URL=postgres://user:" + password + "@host:5432/tokens?sslmode=require"}, nil)
+		c, err := config.Load(nil, []string{"REFRESHD_DATABASE_URL=postgres://user:" + password + "@host:5432/tokens?sslmode=require"}, nil, schemes...)
 		if err != nil {
 			return
 		}
-		if got, want := c.Database.Redacted(), "postgres://host:5432/tokens"; got != want {
+		if got, want := c.Database.Redacted, "postgres://host:5432/tokens"; got != want {
 			t.Errorf("Redacted = %q, want %q", got, want)
 		}
 	})

@@ -5,92 +5,108 @@ import (
 	"fmt"
 	"net/url"
 	"regexp"
+	"slices"
 	"strings"
 
 	"github.com/refreshd/refreshd/domain"
 )
 
-// Engine is the kind of store.
-type Engine string
-
-const (
-	SQLite   Engine = "sqlite"
-	Postgres Engine = "postgres"
-	Memory   Engine = "memory" // gone when the process ends
-)
-
 // Database says where refresh tokens are stored.
 type Database struct {
-	Engine Engine
-	// URL is as it was written. Only PostgreSQL's driver has a use for it.
+	// Scheme is the name of the one of those given to [Load] that the URL has.
+	Scheme string
+	// URL is as it was written.
 	URL domain.Secret
-	// Path is the file of SQLite, and empty otherwise. It may be relative; its directory may not exist yet.
-	Path           string
+	// Redacted names the database for people, in logs and messages: the URL without what may be secret in it.
+	Redacted       string
 	MaxConnections int
 	// WriteCombining lets exchanges that wait for the database share the next write.
 	WriteCombining bool
 }
 
-// Redacted names the database for people: engine, hosts and database, or path. Of a PostgreSQL URL neither user nor options are
-// shown, because a password can be in either.
-func (d Database) Redacted() string {
-	switch d.Engine {
-	case SQLite:
-		return "sqlite:" + d.Path
-	case Postgres:
-		scheme, rest, _ := strings.Cut(d.URL.Reveal(), "://")
-		hosts, database, err := splitPostgres(rest)
-		if err != nil {
-			return scheme + "://[redacted]"
-		}
-		return scheme + "://" + hosts + "/" + database
-	case Memory:
-		return "memory:"
-	default:
-		return ""
-	}
+// Rest is what follows the scheme and its colon in the URL. It may hold a password.
+func (d Database) Rest() string { return strings.TrimPrefix(d.URL.Reveal(), d.Scheme+":") }
+
+// Scheme is what a configuration needs to know about the database URLs that begin with a name and a colon. It knows
+// nothing of the store that opens them.
+type Scheme struct {
+	// Name is in lower case, as in RFC 3986, section 3.1.
+	Name string
+	// Form is how such a URL is written, for messages; empty for a scheme that the form of another one mentions.
+	Form string
+	// Parse checks what follows the colon, and returns it without what may be secret. Its error says what is wrong with
+	// the URL and what to do, as a sentence without a subject, and does not repeat any of it. Where Parse is nil
+	// everything is accepted, and nothing of it is shown.
+	Parse func(rest string) (redacted string, err error)
+	// NoPassword says that these URLs never hold a password, even where a part of one has the form of it.
+	NoPassword bool
+	// Local says that only processes of one machine use the database. PublicURL may then follow from the listen address.
+	Local bool
 }
 
-func (d *Database) parse(text string) error {
-	const known = "memory:, sqlite:PATH and postgres://USER:PASSWORD@HOST/DATABASE, also as postgresql://"
-	scheme, rest, found := strings.Cut(text, ":")
+// The schemes of the stores that come with refreshd.
+var (
+	Memory = Scheme{Name: "memory", Form: "memory:", Local: true, Parse: parseMemory}
+	SQLite = Scheme{Name: "sqlite", Form: "sqlite:PATH", Local: true, NoPassword: true, Parse: parseSQLite}
+
+	Postgres = Scheme{
+		Name: "postgres", Form: "postgres://USER:PASSWORD@HOST/DATABASE, also as postgresql://",
+		Parse: func(rest string) (string, error) { return parsePostgres("postgres", rest) },
+	}
+	PostgreSQL = Scheme{
+		Name: "postgresql", Parse: func(rest string) (string, error) { return parsePostgres("postgresql", rest) },
+	}
+)
+
+// parse reads a URL of one of the schemes.
+func (d *Database) parse(text string, schemes []Scheme) error {
+	name, rest, found := strings.Cut(text, ":")
 	if !found {
-		return errors.New("has no scheme; known are " + known)
+		return errors.New("has no scheme; known are " + forms(schemes))
 	}
-	switch scheme {
-	case "sqlite":
-		if err := checkSQLitePath(rest); err != nil {
+	i := slices.IndexFunc(schemes, func(s Scheme) bool { return s.Name == name })
+	if i < 0 {
+		return errors.New("has an unknown scheme; known are " + forms(schemes))
+	}
+	redacted := "[redacted]"
+	if schemes[i].Parse != nil {
+		var err error
+		if redacted, err = schemes[i].Parse(rest); err != nil {
 			return err
 		}
-		d.Engine, d.Path = SQLite, rest
-	case "postgres", "postgresql":
-		rest, found := strings.CutPrefix(rest, "//")
-		if !found {
-			return fmt.Errorf("has no // after %s:; write %[1]s://USER:PASSWORD@HOST/DATABASE", scheme)
-		}
-		if _, _, err := splitPostgres(rest); err != nil {
-			return err
-		}
-		d.Engine = Postgres
-	case "memory":
-		if rest != "" {
-			return errors.New("has something after memory: where nothing may stand")
-		}
-		d.Engine = Memory
-	default:
-		return errors.New("has an unknown scheme; known are " + known)
 	}
-	d.URL = domain.NewSecret(text)
+	d.Scheme, d.URL, d.Redacted = name, domain.NewSecret(text), name+":"+redacted
 	return nil
+}
+
+// forms lists how URLs of the schemes are written.
+func forms(schemes []Scheme) string {
+	var all []string
+	for _, s := range schemes {
+		if s.Form != "" {
+			all = append(all, s.Form)
+		}
+	}
+	if len(all) < 2 {
+		return strings.Join(all, "")
+	}
+	return strings.Join(all[:len(all)-1], ", ") + " and " + all[len(all)-1]
+}
+
+func parseMemory(rest string) (string, error) {
+	if rest != "" {
+		return "", errors.New("has something after memory: where nothing may stand")
+	}
+	return "", nil
 }
 
 // passwordOption finds a password in the form host=HOST password=PASSWORD, which PostgreSQL's own tools take.
 var passwordOption = regexp.MustCompile(`(?i)password\s*=`)
 
 // holdsPassword reports whether text, which may be no URL at all, holds what is meant as a password.
-func holdsPassword(text string) bool {
-	if strings.HasPrefix(text, "sqlite:") {
-		return false // the rest is a path
+func holdsPassword(text string, schemes []Scheme) bool {
+	if slices.ContainsFunc(schemes, func(s Scheme) bool { return s.NoPassword && strings.HasPrefix(text, s.Name+":") }) {
+		return false
 	}
 	afterScheme := text[strings.Index(text, "//")+1:]
 	if at := strings.LastIndex(afterScheme, "@"); at >= 0 {
@@ -103,18 +119,31 @@ func holdsPassword(text string) bool {
 	return query.Has("password") || query.Has("sslpassword") || passwordOption.MatchString(text)
 }
 
-func checkSQLitePath(path string) error {
+func parseSQLite(path string) (string, error) {
 	switch {
 	case path == "":
-		return errors.New("names no file; write sqlite:PATH")
+		return "", errors.New("names no file; write sqlite:PATH")
 	case path == ":memory:":
-		return errors.New("asks SQLite for a store in memory; write memory: alone")
+		return "", errors.New("asks SQLite for a store in memory; write memory: alone")
 	case strings.HasPrefix(path, "//"):
-		return errors.New("has two slashes, as a URL would; write sqlite:PATH, e.g. sqlite:/var/lib/refreshd/refreshd.db")
+		return "", errors.New("has two slashes, as a URL would; write sqlite:PATH, e.g. sqlite:/var/lib/refreshd/refreshd.db")
 	case strings.ContainsAny(path, "?#%") || strings.ContainsFunc(path, func(r rune) bool { return r < ' ' || r == 0x7f }):
-		return errors.New("has a path with ?, #, % or a control character; options of SQLite cannot be set, name another file")
+		return "", errors.New("has a path with ?, #, % or a control character; options of SQLite cannot be set, name another file")
 	}
-	return nil
+	return path, nil
+}
+
+// parsePostgres shows hosts and database. A password can be in the user as well as in the options.
+func parsePostgres(scheme, rest string) (redacted string, err error) {
+	rest, found := strings.CutPrefix(rest, "//")
+	if !found {
+		return "", fmt.Errorf("has no // after %s:; write %[1]s://USER:PASSWORD@HOST/DATABASE", scheme)
+	}
+	hosts, database, err := splitPostgres(rest)
+	if err != nil {
+		return "", err
+	}
+	return "//" + hosts + "/" + database, nil
 }
 
 // splitPostgres takes what stands after :// apart just as far as is needed to tell hosts and database from what is secret; the driver

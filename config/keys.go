@@ -33,17 +33,28 @@ type setting struct {
 	// holds is the secret setting that this one is the file of.
 	holds string
 	// parse checks text and stores it. Its error says what is wrong and what to do, and does not repeat text.
-	parse func(c *Config, text string) error
+	parse func(c *draft, text string) error
+}
+
+// draft is a configuration that is being read, and what its settings are checked against.
+type draft struct {
+	Config
+	schemes []Scheme
+}
+
+// isShared reports whether the database is known to be one that is not local.
+func (c *draft) isShared() bool {
+	return slices.ContainsFunc(c.schemes, func(s Scheme) bool { return s.Name == c.Database.Scheme && !s.Local })
 }
 
 var settings = withFileForms([]setting{
 	{
 		name: configFile, help: "a YAML file with any of the other keys",
-		parse: func(*Config, string) error { return nil },
+		parse: func(*draft, string) error { return nil },
 	},
 	{
 		name: "listen", def: "127.0.0.1:3000", help: "host:port of the API; port 0 takes a free one",
-		parse: func(c *Config, text string) (err error) {
+		parse: func(c *draft, text string) (err error) {
 			c.Listen, err = parseListen(text)
 			return err
 		},
@@ -51,7 +62,7 @@ var settings = withFileForms([]setting{
 	{
 		name: "admin_listen", def: "127.0.0.1:3001", emptyTurnsOff: true,
 		help: "host:port of metrics and health; empty turns it off",
-		parse: func(c *Config, text string) (err error) {
+		parse: func(c *draft, text string) (err error) {
 			if text != "" {
 				c.AdminListen, err = parseListen(text)
 			}
@@ -61,7 +72,7 @@ var settings = withFileForms([]setting{
 	{
 		name: "pprof", def: "false", truth: true,
 		help: "true: profiles at /debug/pprof of the admin listener, for a Host that is localhost or a loopback address",
-		parse: func(c *Config, text string) (err error) {
+		parse: func(c *draft, text string) (err error) {
 			c.Pprof, err = parseChoice(text, truths)
 			return err
 		},
@@ -69,25 +80,25 @@ var settings = withFileForms([]setting{
 	{
 		name: "database_url", def: "sqlite:refreshd-data/refreshd.db", secret: true,
 		help:  "sqlite:PATH, postgres://USER:PASSWORD@HOST/DATABASE or memory:; a flag takes no password",
-		parse: func(c *Config, text string) error { return c.Database.parse(text) },
+		parse: func(c *draft, text string) error { return c.Database.parse(text, c.schemes) },
 	},
 	{
 		name: "database_max_connections", def: "16", count: true, help: "connections to the database at most, 1 to 1000",
-		parse: func(c *Config, text string) (err error) {
+		parse: func(c *draft, text string) (err error) {
 			c.Database.MaxConnections, err = parseCount(text, 1, 1000)
 			return err
 		},
 	},
 	{
 		name: "database_write_combining", def: "true", truth: true, help: "whether exchanges that wait for the database share the next write: true or false",
-		parse: func(c *Config, text string) (err error) {
+		parse: func(c *draft, text string) (err error) {
 			c.Database.WriteCombining, err = parseChoice(text, truths)
 			return err
 		},
 	},
 	{
 		name: "master_key", unflagged: true, secret: true, help: "32 bytes in base64 that seal every other key",
-		parse: func(c *Config, text string) (err error) {
+		parse: func(c *draft, text string) (err error) {
 			c.MasterKey, err = parseMasterKey(text)
 			return err
 		},
@@ -95,14 +106,14 @@ var settings = withFileForms([]setting{
 	{
 		name: "master_key_previous", unflagged: true, secret: true,
 		help: "the master key before this one, while it is being changed",
-		parse: func(c *Config, text string) (err error) {
+		parse: func(c *draft, text string) (err error) {
 			c.MasterKeyPrevious, err = parseMasterKey(text)
 			return err
 		},
 	},
 	{
 		name: "kickstart_file", help: "tenants, applications and API keys to create or update at start",
-		parse: func(c *Config, text string) error {
+		parse: func(c *draft, text string) error {
 			c.KickstartFile = text
 			return nil
 		},
@@ -110,7 +121,7 @@ var settings = withFileForms([]setting{
 	{
 		name: "public_url",
 		help: "where clients reach the API, for issuers and links; PostgreSQL: required, else http:// and the listen address",
-		parse: func(c *Config, text string) error {
+		parse: func(c *draft, text string) error {
 			if text == "" {
 				return nil
 			}
@@ -120,14 +131,14 @@ var settings = withFileForms([]setting{
 	},
 	{
 		name: "cors_origins", list: true, help: "origins of browser pages that may call the API, exact, separated by commas",
-		parse: func(c *Config, text string) (err error) {
+		parse: func(c *draft, text string) (err error) {
 			c.CORSOrigins, err = parseList(text, parseOrigin)
 			return err
 		},
 	},
 	{
 		name: "trusted_proxies", list: true, help: "addresses or CIDR ranges whose X-Forwarded-For is believed, separated by commas",
-		parse: func(c *Config, text string) (err error) {
+		parse: func(c *draft, text string) (err error) {
 			c.TrustedProxies, err = parseList(text, parseProxy)
 			return err
 		},
@@ -135,35 +146,35 @@ var settings = withFileForms([]setting{
 	{
 		name: "rate_limit_address", def: "100", count: true,
 		help: "requests a second of a client address without a good API key, with a burst of ten times as many; a failed proof counts as ten; 0: any number",
-		parse: func(c *Config, text string) (err error) {
+		parse: func(c *draft, text string) (err error) {
 			c.RateLimits.Address, err = parseCount(text, 0, highestRate)
 			return err
 		},
 	},
 	{
 		name: "rate_limit_api_key", def: "2000", count: true, help: "requests a second of an API key, with a burst of ten times as many; 0: any number",
-		parse: func(c *Config, text string) (err error) {
+		parse: func(c *draft, text string) (err error) {
 			c.RateLimits.APIKey, err = parseCount(text, 0, highestRate)
 			return err
 		},
 	},
 	{
 		name: "rate_limit_refresh_token", def: "5", count: true, help: "exchanges a second of a refresh token, with a burst of ten times as many; 0: any number",
-		parse: func(c *Config, text string) (err error) {
+		parse: func(c *draft, text string) (err error) {
 			c.RateLimits.RefreshToken, err = parseCount(text, 0, highestRate)
 			return err
 		},
 	},
 	{
 		name: "purge_interval", def: "1h", help: "how often the dead are deleted, by one of all replicas, 1s to 168h; 0s: never by this one",
-		parse: func(c *Config, text string) (err error) {
+		parse: func(c *draft, text string) (err error) {
 			c.PurgeInterval, err = parsePurgeInterval(text)
 			return err
 		},
 	},
 	{
 		name: "purge_after", def: "24h", help: "how long a dead refresh token is kept, 5m to 8760h; its holder hears [expired], [revoked] or [reused] so long, then [invalid]",
-		parse: func(c *Config, text string) (err error) {
+		parse: func(c *draft, text string) (err error) {
 			c.PurgeAfter, err = parsePurgeAfter(text)
 			return err
 		},
@@ -171,35 +182,35 @@ var settings = withFileForms([]setting{
 	{
 		name: "restored", def: "false", truth: true,
 		help: "true after a restore from a backup: token strings of a later generation than the stored one are exchanged, with a warning in the log; false: refused",
-		parse: func(c *Config, text string) (err error) {
+		parse: func(c *draft, text string) (err error) {
 			c.Restored, err = parseChoice(text, truths)
 			return err
 		},
 	},
 	{
 		name: "log_format", def: "auto", help: "text, json, or auto: text on a terminal, else json",
-		parse: func(c *Config, text string) (err error) {
+		parse: func(c *draft, text string) (err error) {
 			c.LogFormat, err = parseChoice(text, logFormats)
 			return err
 		},
 	},
 	{
 		name: "log_level", def: "info", help: "debug, info, warn or error",
-		parse: func(c *Config, text string) (err error) {
+		parse: func(c *draft, text string) (err error) {
 			c.LogLevel, err = parseChoice(text, logLevels)
 			return err
 		},
 	},
 	{
 		name: "shutdown_delay", def: "0s", help: "after SIGTERM, how long to be not ready and still take requests, for a balancer to see it",
-		parse: func(c *Config, text string) (err error) {
+		parse: func(c *draft, text string) (err error) {
 			c.ShutdownDelay, err = parseDelay(text)
 			return err
 		},
 	},
 	{
 		name: "shutdown_timeout", def: "15s", help: "how long requests that are running then may take, e.g. 15s or 1m",
-		parse: func(c *Config, text string) (err error) {
+		parse: func(c *draft, text string) (err error) {
 			c.ShutdownTimeout, err = parseDuration(text)
 			return err
 		},
@@ -214,7 +225,7 @@ func withFileForms(rows []setting) []setting {
 		if s.secret {
 			all = append(all, setting{
 				name: s.name + "_file", holds: s.name, help: "a file that holds " + s.env() + ", instead of it",
-				parse: func(*Config, string) error { return nil }, // Load reads it into the setting that it holds
+				parse: func(*draft, string) error { return nil }, // Load reads it into the setting that it holds
 			})
 		}
 	}

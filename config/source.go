@@ -90,11 +90,11 @@ func withoutLineBreak(text string) string {
 }
 
 // check parses v into c.
-func (s setting) check(c *Config, v value) error {
+func (s setting) check(c *draft, v value) error {
 	switch {
 	case v.text == "" && s.def != "" && !s.emptyTurnsOff:
 		return errors.New("is empty; give it a value, or do not set it: then it is " + s.def)
-	case s.secret && v.source.label == flags.label && !v.read && holdsPassword(v.text):
+	case s.secret && v.source.label == flags.label && !v.read && holdsPassword(v.text, c.schemes):
 		return errors.New("holds a password, and arguments show in process lists; set " + s.env() + " or " + s.env() +
 			"_FILE, or leave the password out and set PGPASSFILE")
 	}

@@ -128,8 +128,8 @@ func TestTheComposeFileWorksWithTheSecretsThatItAsksFor(t *testing.T) {
 	secrets := filepath.Join(dir, ".secrets") + "/"
 	c, err := config.Load(nil, []string{
 		"REFRESHD_DATABASE_URL_FILE=" + secrets + "database-url", "REFRESHD_MASTER_KEY_FILE=" + secrets + "master-key",
-	}, nil)
-	if err != nil || c.Database.Engine != config.Postgres || c.MasterKey.Reveal() != master {
+	}, nil, config.Postgres)
+	if err != nil || c.Database.Scheme != "postgres" || c.MasterKey.Reveal() != master {
 		t.Errorf("the service is configured as %+v, %v", c, err)
 	}
 

@@ -29,10 +29,11 @@ func applying(t *testing.T, dir, text string, args ...string) (printed string, e
 		}
 	}
 	var stdout bytes.Buffer
-	p := process{stdout: &stdout, stderr: &bytes.Buffer{}, environ: []string{
+	o := Options{Stdout: &stdout, Stderr: &bytes.Buffer{}, Environ: []string{
 		"REFRESHD_DATABASE_URL=sqlite:" + filepath.Join(dir, "data", "refreshd.db"),
 	}}
-	err = p.run(t.Context(), append([]string{"apply", "-f", file}, args...))
+	o.Args = append([]string{"apply", "-f", file}, args...)
+	err = Run(t.Context(), o)
 	return stdout.String(), err
 }
 

@@ -12,5 +12,6 @@ const (
 	eventKeysReloadFailed = "keys.reload_failed"
 	eventPurgePass        = "purge.pass"
 	eventPurgeFailed      = "purge.failed"
+	eventWorkerFailed     = "background.failed"
 	eventLogLost          = "log.lost"
 )

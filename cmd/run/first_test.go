@@ -22,10 +22,11 @@ func served(t *testing.T, environ ...string) (printed string, err error) {
 	defer stop()
 	var stdout bytes.Buffer
 	log := &stopAt{text: `"msg":"listening"`, stop: stop}
-	p := process{stdout: &stdout, stderr: log, environ: append([]string{
+	o := Options{Stdout: &stdout, Stderr: log, Environ: append([]string{
 		"REFRESHD_LISTEN=127.0.0.1:0", "REFRESHD_ADMIN_LISTEN=", "REFRESHD_LOG_FORMAT=json",
 	}, environ...)}
-	err = p.run(ctx, []string{"serve"})
+	o.Args = []string{"serve"}
+	err = Run(ctx, o)
 	return stdout.String(), err
 }
 

@@ -6,8 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
-	"os"
 	"time"
 
 	"github.com/refreshd/refreshd/config"
@@ -32,11 +30,8 @@ func pause(ctx context.Context, d time.Duration) error {
 	}
 }
 
-// runJanitor makes passes until ctx is done, unless this process is told to make none.
-func (s *service) runJanitor(ctx context.Context, c config.Config) {
-	if c.PurgeInterval == 0 {
-		return
-	}
+// runJanitor makes passes until ctx is done.
+func (s *service) runJanitor(ctx context.Context, c config.Config) error {
 	janitor(s.store, s.clock, c).Run(ctx, c.PurgeInterval,
 		func(p port.Purged) {
 			s.metrics.Purged(p.LookedAt, p.Deleted, p.Done)
@@ -47,20 +42,16 @@ func (s *service) runJanitor(ctx context.Context, c config.Config) {
 		func(err error) {
 			s.log.Warn("the purge failed and will be tried again", "event", eventPurgeFailed, "error", err)
 		})
+	return nil
 }
 
 // purge makes one pass.
 func (p process) purge(ctx context.Context, c config.Config) (err error) {
-	if c.Database.Engine == config.Memory {
-		return errors.New("a store in memory is another process's: `refreshd serve` purges it every REFRESHD_PURGE_INTERVAL")
+	kind := p.storeOf(c)
+	if err := placeOf(kind, c.Database).refuses("purge"); err != nil {
+		return err
 	}
-	if c.Database.Engine == config.SQLite {
-		// Opening it would make one.
-		if _, err := os.Stat(c.Database.Path); errors.Is(err, fs.ErrNotExist) {
-			return fmt.Errorf("there is no database at %s: set REFRESHD_DATABASE_URL", c.Database.Path)
-		}
-	}
-	store, err := openDatabase(ctx, c, p.logger(c))
+	store, err := kind.Open(ctx, c.Database, p.logger(c))
 	if err != nil {
 		return err
 	}

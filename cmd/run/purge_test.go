@@ -82,8 +82,11 @@ func TestAPurgeWithoutADatabaseIsARefusal(t *testing.T) {
 		"memory:":           "REFRESHD_PURGE_INTERVAL",
 		"sqlite:" + missing: "there is no database at " + missing,
 	} {
-		p := process{stdout: io.Discard, stderr: io.Discard, environ: []string{"REFRESHD_DATABASE_URL=" + url}}
-		if err := p.run(t.Context(), []string{"purge"}); err == nil || !strings.Contains(err.Error(), says) {
+		o := Options{
+			Stdout: io.Discard, Stderr: io.Discard, Args: []string{"purge"},
+			Environ: []string{"REFRESHD_DATABASE_URL=" + url},
+		}
+		if err := Run(t.Context(), o); err == nil || !strings.Contains(err.Error(), says) {
 			t.Errorf("%s: error %v, want one that says %q", url, err, says)
 		}
 	}

@@ -99,8 +99,11 @@ func (e usageError) Error() string { return string(e) }
 // Options are what a run of the program needs to be told. Nothing else of the machine tells two runs apart, so a test
 // can start several in one process.
 type Options struct {
-	Version        string   // of the program; if empty, that of the main module
-	Args           []string // what follows the name of the program. [Main] sets this and all below
+	Version string  // of the program; if empty, that of the main module
+	Stores  []Store // beside those that come with refreshd
+
+	// Main sets these from the process.
+	Args           []string // what follows the name of the program
 	Environ        []string // as [os.Environ]
 	Stdout, Stderr io.Writer
 }
@@ -108,18 +111,19 @@ type Options struct {
 // process is a run of the program.
 type process struct {
 	version        string
+	stores         []Store
 	environ        []string
 	stdout, stderr io.Writer
 }
 
 // Run is one run of the program. It returns when the verb is done, or when ctx is.
 func Run(ctx context.Context, o Options) error {
-	p := process{version: o.Version, environ: o.Environ, stdout: o.Stdout, stderr: o.Stderr}
-	return p.run(ctx, o.Args)
-}
-
-func (p process) run(ctx context.Context, args []string) error {
-	verb, args := verbOf(args)
+	stores, err := withStores(o.Stores)
+	if err != nil {
+		return err
+	}
+	p := process{version: o.Version, stores: stores, environ: o.Environ, stdout: o.Stdout, stderr: o.Stderr}
+	verb, args := verbOf(o.Args)
 	flags := flag.NewFlagSet(verb, flag.ContinueOnError)
 	switch verb {
 	case "serve":
@@ -161,7 +165,7 @@ func verbOf(args []string) (verb string, rest []string) {
 
 // configured loads the configuration and does what the verb does with it, or shows the verb's help.
 func (p process) configured(flags *flag.FlagSet, args []string, do func(config.Config) error) error {
-	c, err := config.Load(args, p.environ, flags)
+	c, err := config.Load(args, p.environ, flags, p.schemes()...)
 	if errors.Is(err, flag.ErrHelp) {
 		return cli.VerbUsage(p.stdout, flags.Name(), config.Usage)
 	}

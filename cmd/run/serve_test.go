@@ -37,11 +37,11 @@ func TestAServiceForOthersIsWarnedOfAPublicURLOfThisMachine(t *testing.T) {
 			t.Chdir(t.TempDir())
 			ctx, stop := context.WithCancel(t.Context())
 			log := &stopAt{text: `"msg":"listening"`, stop: stop}
-			p := process{stdout: io.Discard, stderr: log, environ: []string{
+			o := Options{Stdout: io.Discard, Stderr: log, Args: []string{"serve"}, Environ: []string{
 				"REFRESHD_DATABASE_URL=memory:", "REFRESHD_LISTEN=" + test.listen, "REFRESHD_ADMIN_LISTEN=",
 				"REFRESHD_PUBLIC_URL=" + test.publicURL, "REFRESHD_LOG_FORMAT=json",
 			}}
-			if err := p.run(ctx, []string{"serve"}); err != nil {
+			if err := Run(ctx, o); err != nil {
 				t.Fatal(err)
 			}
 			if got := strings.Contains(log.String(), "set REFRESHD_PUBLIC_URL"); got != test.warned {

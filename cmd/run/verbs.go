@@ -15,18 +15,22 @@ import (
 
 // migrate brings the schema up to what this program works on.
 func (p process) migrate(ctx context.Context, c config.Config) (err error) {
-	if c.Database.Engine == config.Memory {
-		return errors.New("a store in memory has no schema: there is nothing to migrate")
+	kind := p.storeOf(c)
+	if err := placeOf(kind, c.Database).refuses("migrate"); err != nil {
+		return err
 	}
-	store, err := openDatabase(ctx, c, p.logger(c))
+	store, err := kind.Open(ctx, c.Database, p.logger(c))
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, store.Close()) }()
+	if store.Migrate == nil {
+		return fmt.Errorf("%s has no schema: there is nothing to migrate", c.Database.Redacted)
+	}
 	if err := store.Migrate(ctx, func(line string) { fmt.Fprintln(p.stdout, line) }); err != nil {
 		return err
 	}
-	fmt.Fprintf(p.stdout, "the schema of %s is up to date\n", c.Database.Redacted())
+	fmt.Fprintf(p.stdout, "the schema of %s is up to date\n", c.Database.Redacted)
 	return nil
 }
 
@@ -39,8 +43,8 @@ func (p process) apply(ctx context.Context, c config.Config, file string, dry bo
 	if file == "" {
 		return usageError("name the kickstart file: refreshd apply -f kickstart.yaml")
 	}
-	if c.Database.Engine == config.Memory {
-		return errors.New("a store in memory is another process's: start `refreshd serve` with REFRESHD_KICKSTART_FILE instead")
+	if err := placeOf(p.storeOf(c), c.Database).refuses("apply"); err != nil {
+		return err
 	}
 	document, err := p.readKickstart(file)
 	if err != nil {

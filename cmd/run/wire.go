@@ -7,15 +7,11 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"log/slog"
-	"os"
-	"path/filepath"
 	"runtime"
 	"time"
 
 	"github.com/refreshd/refreshd/adapter/cli"
-	"github.com/refreshd/refreshd/adapter/gormstore"
 	"github.com/refreshd/refreshd/adapter/httpapi"
 	"github.com/refreshd/refreshd/adapter/jwxsigner"
 	"github.com/refreshd/refreshd/adapter/logsink"
@@ -28,15 +24,11 @@ import (
 	"github.com/refreshd/refreshd/usecase"
 )
 
-// The files beside an embedded database.
-const (
-	masterKeyName = "master.key"
-	firstKeyName  = "first-api-key"
-)
-
 // service is the parts of a running refreshd, put together.
 type service struct {
 	store   port.Store
+	kind    Store
+	place   place
 	signer  port.Signer
 	keys    *usecase.Keys
 	metrics *metrics.Metrics
@@ -46,27 +38,26 @@ type service struct {
 
 // newService is what needs no store.
 func (p process) newService(c config.Config) *service {
+	kind := p.storeOf(c)
 	return &service{
-		signer: jwxsigner.New(rand.Reader), metrics: metrics.New(p.programVersion()), log: p.logger(c), clock: time.Now,
+		kind: kind, place: placeOf(kind, c.Database), signer: jwxsigner.New(rand.Reader),
+		metrics: metrics.New(p.programVersion()), log: p.logger(c), clock: time.Now,
 	}
 }
 
-// open connects to the store, checks its schema or, if it is embedded, brings it up, and opens the keys in it. An error has changed
-// nothing else.
+// open connects to the store, checks its schema or, if it is local, brings it up, and opens the keys in it. An error has
+// changed nothing else.
 func (p process) open(ctx context.Context, c config.Config) (*service, error) {
 	s := p.newService(c)
 	if sink, ok := p.stderr.(*logsink.Sink); ok {
 		s.metrics.LogLinesLost(sink.Lost)
 	}
-	var err error
-	if c.Database.Engine == config.SQLite {
-		unlock, err := aloneIn(ctx, filepath.Dir(c.Database.Path))
-		if err != nil {
-			return nil, err
-		}
-		defer unlock()
+	unlock, err := s.place.alone(ctx)
+	if err != nil {
+		return nil, err
 	}
-	if s.store, err = s.openStore(ctx, c); err != nil {
+	defer unlock()
+	if err := s.openStore(ctx, c); err != nil {
 		return nil, err
 	}
 	if err := s.openKeys(ctx, c, false); err != nil {
@@ -75,31 +66,55 @@ func (p process) open(ctx context.Context, c config.Config) (*service, error) {
 	return s, nil
 }
 
+// openStore opens the store. A local one it migrates: nobody else does.
+func (s *service) openStore(ctx context.Context, c config.Config) error {
+	isEmpty, err := s.place.isEmpty(!c.MasterKey.IsZero())
+	if err != nil {
+		return err
+	}
+	store, err := s.kind.Open(ctx, c.Database, s.log)
+	if err != nil {
+		return err
+	}
+	if s.kind.Local && store.Migrate != nil {
+		level := slog.LevelInfo
+		if isEmpty {
+			level = slog.LevelDebug // of a first start, which has other things to say
+		}
+		err = store.Migrate(ctx, func(line string) { s.log.Log(ctx, level, line, "event", eventMigrated) })
+	}
+	if err == nil {
+		err = store.Ready(ctx)
+	}
+	if err != nil {
+		return errors.Join(err, store.Close())
+	}
+	if store.Measure != nil {
+		store.Measure(s.metrics)
+	}
+	s.store = s.metrics.Store(store.Store)
+	return nil
+}
+
 // openReadOnly is open for a look at the store: it writes nothing, makes no file, and brings no schema up. What is not
 // there is empty.
 func (p process) openReadOnly(ctx context.Context, c config.Config) (*service, error) {
 	s := p.newService(c)
-	if err := refuseALostDatabase(c); err != nil {
+	isEmpty, err := s.place.isEmpty(!c.MasterKey.IsZero())
+	if err != nil {
 		return nil, err
 	}
-	if c.Database.Engine == config.SQLite {
-		nothing, err := gormstore.HoldsNothing(c.Database.Path)
+	if isEmpty {
+		s.place, s.store = inMemory{}, memstore.New()
+	} else {
+		store, err := s.kind.Open(ctx, c.Database, s.log)
 		if err != nil {
 			return nil, err
 		}
-		if nothing {
-			c.Database.Engine, s.store = config.Memory, memstore.New()
-		}
-	}
-	if s.store == nil {
-		store, err := openDatabase(ctx, c, s.log)
-		if err != nil {
-			return nil, err
-		}
-		s.store = store
 		if err := store.Ready(ctx); err != nil {
 			return nil, errors.Join(err, store.Close())
 		}
+		s.store = store.Store
 	}
 	if err := s.openKeys(ctx, c, true); err != nil {
 		return nil, errors.Join(err, s.store.Close())
@@ -107,102 +122,8 @@ func (p process) openReadOnly(ctx context.Context, c config.Config) (*service, e
 	return s, nil
 }
 
-// aloneIn has processes that are started concurrently in one directory make its database and its keys one after
-// another. Each of them alone could be made exclusively; but between two, a process would take another's first half for
-// the traces of a database that was lost, or overwrite its API key.
-func aloneIn(ctx context.Context, dir string) (unlock func(), err error) {
-	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return func() {}, nil // to open the database there will tell more
-	}
-	unlock, err = lock(ctx, dir)
-	if err != nil && ctx.Err() != nil {
-		return nil, fmt.Errorf("wait for another process that is starting in %s: %w", dir, err)
-	}
-	if err != nil || unlock == nil {
-		return func() {}, nil
-	}
-	// Nobody else writes here now, so what is unfinished stays so.
-	if err := cli.RemoveUnfinished(dir); err != nil {
-		unlock()
-		return nil, err
-	}
-	return unlock, nil
-}
-
-func (s *service) openStore(ctx context.Context, c config.Config) (port.Store, error) {
-	if c.Database.Engine == config.Memory {
-		return s.metrics.Store(memstore.New()), nil
-	}
-	if err := refuseALostDatabase(c); err != nil {
-		return nil, err
-	}
-	migrated := slog.LevelInfo
-	if c.Database.Engine == config.SQLite {
-		if isNew, err := gormstore.HoldsNothing(c.Database.Path); err == nil && isNew {
-			migrated = slog.LevelDebug // of a first start, which has other things to say
-		}
-	}
-	store, err := openDatabase(ctx, c, s.log)
-	if err != nil {
-		return nil, err
-	}
-	if c.Database.Engine == config.SQLite {
-		err = store.Migrate(ctx, func(line string) { s.log.Log(ctx, migrated, line, "event", eventMigrated) })
-	}
-	if err == nil {
-		err = store.Ready(ctx)
-	}
-	if err != nil {
-		return nil, errors.Join(err, store.Close())
-	}
-	s.metrics.Pool(store.Stats)
-	if c.Database.WriteCombining {
-		s.metrics.Sharing(func() metrics.Sharing { return metrics.Sharing(store.Sharing()) })
-	}
-	if c.Database.Engine == config.Postgres {
-		s.metrics.TableStatistics(func(ctx context.Context) (metrics.Tables, error) {
-			t, err := store.TableStatistics(ctx)
-			return metrics.Tables(t), err
-		})
-	}
-	return s.metrics.Store(store), nil
-}
-
-// refuseALostDatabase returns an error where a database that was here before is not: a new one in its place would answer every token
-// string that is out there with [invalid], and the clients would drop it. The keys beside a database are written after it; but a master
-// key that is named in the configuration may be an operator's, laid down before.
-func refuseALostDatabase(c config.Config) error {
-	if c.Database.Engine != config.SQLite {
-		return nil
-	}
-	if nothing, err := gormstore.HoldsNothing(c.Database.Path); err != nil || !nothing {
-		return err
-	}
-	traces := []string{firstKeyName}
-	if c.MasterKey.IsZero() {
-		traces = append(traces, masterKeyName)
-	}
-	for _, name := range traces {
-		trace := filepath.Join(filepath.Dir(c.Database.Path), name)
-		if _, err := os.Lstat(trace); err == nil {
-			return fmt.Errorf("the database %s is not there or empty, but %s beside it is: a database was here before. Put it back, or "+
-				"name the right one in REFRESHD_DATABASE_URL; `refreshd migrate` makes a new one here, which knows nothing that was "+
-				"issued before. Nothing was changed", c.Database.Path, trace)
-		}
-	}
-	return nil
-}
-
-func openDatabase(ctx context.Context, c config.Config, log *slog.Logger) (*gormstore.Store, error) {
-	o := gormstore.Options{MaxConnections: c.Database.MaxConnections, OneByOne: !c.Database.WriteCombining, Logger: log}
-	if c.Database.Engine == config.SQLite {
-		return gormstore.OpenSQLite(ctx, c.Database.Path, o)
-	}
-	return gormstore.OpenPostgres(ctx, c.Database.URL, o)
-}
-
 func (s *service) openKeys(ctx context.Context, c config.Config, readOnly bool) error {
-	master, err := masterKey(ctx, c, s.store, readOnly)
+	master, err := s.masterKey(ctx, c, readOnly)
 	if err != nil {
 		return err
 	}
@@ -223,62 +144,16 @@ func (s *service) openKeys(ctx context.Context, c config.Config, readOnly bool) 
 	return err
 }
 
-// masterKey is the configured one; or, with an embedded store and nothing configured, the one in the file beside it, which is
-// made for an empty store and never again; by a reader that writes nothing it is made up.
-func masterKey(ctx context.Context, c config.Config, store port.Store, readOnly bool) (domain.MasterKey, error) {
-	switch {
-	case !c.MasterKey.IsZero():
+// masterKey is the configured one, or that of the place of the store.
+func (s *service) masterKey(ctx context.Context, c config.Config, readOnly bool) (domain.MasterKey, error) {
+	if !c.MasterKey.IsZero() {
 		return domain.ParseMasterKey(c.MasterKey)
-	case c.Database.Engine == config.Memory:
-		key, _, err := domain.NewMasterKey(rand.Reader)
-		return key, err
-	case c.Database.Engine == config.Postgres:
-		return domain.MasterKey{}, errors.New("PostgreSQL needs a master key of yours, and none is set, or an empty one: " +
-			"set REFRESHD_MASTER_KEY or REFRESHD_MASTER_KEY_FILE, made with `openssl rand -base64 32`, and keep a copy: " +
-			"without it the store is of no use")
 	}
-	path := filepath.Join(filepath.Dir(c.Database.Path), masterKeyName)
-	key, err := readMasterKey(path)
-	if !errors.Is(err, fs.ErrNotExist) {
-		return key, err
-	}
-	revision, err := store.KeyRevision(ctx)
-	if err != nil {
-		return domain.MasterKey{}, err
-	}
-	hasData, err := store.HasData(ctx)
-	if err != nil {
-		return domain.MasterKey{}, err
-	}
-	if revision > 0 || hasData {
-		return domain.MasterKey{}, fmt.Errorf("the master key file %s is gone, and the store's keys are sealed with what was in it: "+
-			"put it back, or set REFRESHD_MASTER_KEY; nothing was changed", path)
-	}
-	key, text, err := domain.NewMasterKey(rand.Reader)
-	if err != nil || readOnly {
-		return key, err
-	}
-	err = cli.WriteKeyFile(path, text)
-	if errors.Is(err, fs.ErrExist) { // of a process that was faster, where there is no lock
-		return readMasterKey(path)
-	}
-	return key, err
+	return s.place.masterKey(ctx, s.store, readOnly)
 }
 
-func readMasterKey(path string) (domain.MasterKey, error) {
-	text, err := os.ReadFile(path)
-	if err != nil {
-		return domain.MasterKey{}, fmt.Errorf("read the master key: %w", err)
-	}
-	key, err := domain.ParseMasterKey(domain.NewSecret(string(text)))
-	if err != nil {
-		return domain.MasterKey{}, fmt.Errorf("the master key file %s: %w", path, err)
-	}
-	return key, nil
-}
-
-// api puts the use cases behind HTTP.
-func (s *service) api(
+// newAPI puts the use cases behind HTTP.
+func (s *service) newAPI(
 	ctx context.Context, c config.Config, publicURL string, ready func(context.Context) error,
 ) (*httpapi.API, error) {
 	origins, err := web.ParseOrigins(c.CORSOrigins)

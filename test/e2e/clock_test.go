@@ -34,10 +34,11 @@ func testClock() time.Time {
 var clocked = sync.OnceValues(func() (path string, err error) {
 	path = filepath.Join(filepath.Dir(program), "clocked")
 	return path, buildChanged(path, "cmd/run/wire.go", func(text string) string {
-		const clock = "clock: time.Now,\n"
+		const clock, imports = "clock: time.Now,\n", "import (\n"
 		if strings.Count(text, clock) != 1 {
 			return text
 		}
+		text = strings.Replace(text, imports, imports+"\t\"os\"\n", 1)
 		return strings.Replace(text, clock, "clock: testClock,\n", 1) + clockSource
 	})
 })

@@ -282,7 +282,7 @@ func TestACrashEndsTheProcessThoughNobodyReads(t *testing.T) {
 func TestTheLastWordsOfACrashFollowTheLog(t *testing.T) {
 	crashing := filepath.Join(filepath.Dir(program), "crashing")
 	if err := buildChanged(crashing, "cmd/run/serve.go", func(text string) string {
-		const stopping = "\t\tstopping.Store(true)\n"
+		const stopping = "\t\tv.stopping.Store(true)\n"
 		return strings.Replace(text, stopping, stopping+"\t\tpanic(\"these are the last words\")\n", 1)
 	}); err != nil {
 		t.Fatal(err)

@@ -1,0 +1,42 @@
+package run
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"net/http/pprof"
+
+	"github.com/refreshd/refreshd/adapter/web"
+)
+
+// newAdmin serves what operators need and the world must not see.
+func (s *service) newAdmin(ready func(context.Context) error, profiles bool) http.Handler {
+	mux := http.NewServeMux()
+	mux.Handle("GET /metrics", s.metrics.Handler())
+	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "ok") })
+	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, r *http.Request) {
+		if err := ready(r.Context()); err != nil {
+			http.Error(w, err.Error(), http.StatusServiceUnavailable)
+			return
+		}
+		fmt.Fprintln(w, "ready")
+	})
+	if profiles {
+		// Without cmdline, which shows arguments to whom process lists do not.
+		local := http.NewServeMux()
+		local.HandleFunc("/debug/pprof/", pprof.Index)
+		local.HandleFunc("/debug/pprof/profile", pprof.Profile)
+		local.HandleFunc("/debug/pprof/symbol", pprof.Symbol)
+		local.HandleFunc("/debug/pprof/trace", pprof.Trace)
+		mux.HandleFunc("/debug/pprof/", func(w http.ResponseWriter, r *http.Request) {
+			// A page of a stranger in the browser of somebody who can reach the listener reaches it too, by having its
+			// own name resolve to the listener's address; but it cannot choose the header.
+			if !web.IsLoopback(r.Host) {
+				http.Error(w, "profiles are for requests to localhost or a loopback address", http.StatusForbidden)
+				return
+			}
+			local.ServeHTTP(w, r)
+		})
+	}
+	return mux
+}

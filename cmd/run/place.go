@@ -1,0 +1,101 @@
+package run
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"path/filepath"
+
+	"github.com/refreshd/refreshd/adapter/cli"
+	"github.com/refreshd/refreshd/config"
+	"github.com/refreshd/refreshd/domain"
+	"github.com/refreshd/refreshd/port"
+	"github.com/refreshd/refreshd/usecase"
+)
+
+// place is where a database is, and what a process does because of that.
+type place interface {
+	// refuses returns why a verb has nothing to do on a database here; nil if it has.
+	refuses(verb string) error
+	// alone waits until no other process of this machine opens the database for the first time.
+	alone(ctx context.Context) (unlock func(), err error)
+	// isEmpty reports whether the database is still to be made. Its error is that of a database that was lost.
+	isEmpty(masterKeyIsSet bool) (bool, error)
+	// masterKey returns the master key where none is configured. If readOnly it writes nothing.
+	masterKey(ctx context.Context, store port.Store, readOnly bool) (domain.MasterKey, error)
+	// dir is where the files are that people are told of, empty if a store here is filled by people only.
+	dir() string
+	// firstRun gives an empty store something to try, and an API key in a file in dir, which it returns; none if the
+	// store was not empty. No other process may do so meanwhile.
+	firstRun(ctx context.Context, s *service, dir string, k usecase.Kickstart, key domain.Secret) (file string, err error)
+}
+
+// placeOf returns where the database d of the kind s is.
+func placeOf(s Store, d config.Database) place {
+	switch {
+	case s.Embedded != nil:
+		return inFile{path: s.Embedded.File(d), holdsNothing: s.Embedded.HoldsNothing}
+	case s.Local:
+		return inMemory{}
+	default:
+		return onServer{title: s.Title}
+	}
+}
+
+// onServer is the place of a database that many processes reach, of any machine.
+type onServer struct{ title string }
+
+func (onServer) refuses(string) error                  { return nil }
+func (onServer) alone(context.Context) (func(), error) { return func() {}, nil }
+func (onServer) isEmpty(bool) (bool, error)            { return false, nil }
+func (onServer) dir() string                           { return "" }
+
+func (o onServer) masterKey(context.Context, port.Store, bool) (domain.MasterKey, error) {
+	return domain.MasterKey{}, fmt.Errorf("%s needs a master key of yours, and none is set, or an empty one: "+
+		"set REFRESHD_MASTER_KEY or REFRESHD_MASTER_KEY_FILE, made with `openssl rand -base64 32`, and keep a copy: "+
+		"without it the store is of no use", o.title)
+}
+
+func (onServer) firstRun(context.Context, *service, string, usecase.Kickstart, domain.Secret) (string, error) {
+	return "", nil
+}
+
+// inMemory is the place of a store that one process has, and that ends with it: each start is the first.
+type inMemory struct{}
+
+func (inMemory) refuses(verb string) error {
+	switch verb {
+	case "migrate":
+		return errors.New("a store in memory has no schema: there is nothing to migrate")
+	case "apply":
+		return errors.New("a store in memory is another process's: start `refreshd serve` with REFRESHD_KICKSTART_FILE instead")
+	case "purge":
+		return errors.New("a store in memory is another process's: `refreshd serve` purges it every REFRESHD_PURGE_INTERVAL")
+	default:
+		return nil
+	}
+}
+
+func (inMemory) alone(context.Context) (func(), error) { return func() {}, nil }
+func (inMemory) isEmpty(bool) (bool, error)            { return true, nil }
+func (inMemory) dir() string                           { return "refreshd-data" }
+
+func (inMemory) masterKey(context.Context, port.Store, bool) (domain.MasterKey, error) {
+	key, _, err := domain.NewMasterKey(rand.Reader)
+	return key, err
+}
+
+// firstRun replaces the file of a store that is gone.
+func (inMemory) firstRun(
+	ctx context.Context, s *service, dir string, k usecase.Kickstart, key domain.Secret,
+) (file string, err error) {
+	if _, err := s.applier().Do(ctx, k); err != nil {
+		return "", err
+	}
+	file = filepath.Join(dir, firstKeyName+"-memory")
+	if err := removeIfThere(file); err != nil {
+		return "", err
+	}
+	return file, cli.WriteKeyFile(file, key)
+}

@@ -1,0 +1,139 @@
+package run
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"log/slog"
+	"regexp"
+	"slices"
+
+	"github.com/refreshd/refreshd/adapter/gormstore"
+	"github.com/refreshd/refreshd/adapter/memstore"
+	"github.com/refreshd/refreshd/adapter/metrics"
+	"github.com/refreshd/refreshd/config"
+	"github.com/refreshd/refreshd/port"
+)
+
+// Store is a kind of store: which database URLs are its own, how they are opened, and what a service does for such a
+// database at its start.
+//
+// Of a Store with nothing but a name and Open, the database is that of a server: REFRESHD_MASTER_KEY and
+// REFRESHD_PUBLIC_URL have to be set, since all processes on it need the same, the schema is changed by `refreshd
+// migrate` only, and the first API keys come from a kickstart file.
+//
+// A Local one is brought up, and filled with a first API key, at the first start. If it is not Embedded it is in the
+// memory of one process, and ends with it.
+type Store struct {
+	config.Scheme
+	// Title is what messages call the database system; if empty, the name of the scheme.
+	Title string
+	// Open opens the database. It does not change the schema. Log lines need an attribute "event".
+	Open func(ctx context.Context, d config.Database, log *slog.Logger) (Opened, error)
+	// Embedded is set if the database is in a file of this machine. The store is then Local.
+	Embedded *Embedded
+}
+
+// Embedded is where a database is that no server keeps. Its keys are in files beside it.
+type Embedded struct {
+	// File is the path of the database.
+	File func(d config.Database) string
+	// HoldsNothing reports whether there is no database at path, or an empty one. It changes nothing.
+	HoldsNothing func(path string) (bool, error)
+}
+
+// Opened is a store that was opened.
+type Opened struct {
+	port.Store
+	// Migrate brings the schema up to date, and tells progress, which is not nil, of each step. Nil if there is no schema.
+	Migrate func(ctx context.Context, progress func(line string)) error
+	// Measure, which may be nil, has m read what the store knows about itself.
+	Measure func(m *metrics.Metrics)
+}
+
+// stores are those that come with refreshd.
+var stores = []Store{
+	{Scheme: config.Memory, Open: openMemory},
+	{
+		Scheme: config.SQLite, Open: openSQLite,
+		Embedded: &Embedded{File: config.Database.Rest, HoldsNothing: gormstore.HoldsNothing},
+	},
+	{Scheme: config.Postgres, Title: "PostgreSQL", Open: openPostgres},
+	{Scheme: config.PostgreSQL, Title: "PostgreSQL", Open: openPostgres},
+}
+
+// schemeName is a scheme as RFC 3986, section 3.1, writes it in its canonical form.
+var schemeName = regexp.MustCompile(`^[a-z][a-z0-9+.-]*$`)
+
+// withStores returns the stores that come with refreshd, and others. Two of one scheme are refused: which of them opens
+// a database must not depend on an order.
+func withStores(others []Store) ([]Store, error) {
+	all := slices.Clone(stores)
+	for _, s := range others {
+		switch {
+		case !schemeName.MatchString(s.Name):
+			return nil, fmt.Errorf("run: %q is not the name of a scheme", s.Name)
+		case slices.ContainsFunc(all, func(other Store) bool { return other.Name == s.Name }):
+			return nil, fmt.Errorf("run: there are two stores of the scheme %s", s.Name)
+		case s.Open == nil:
+			return nil, fmt.Errorf("run: the store of the scheme %s has no Open", s.Name)
+		case s.Embedded != nil && (s.Embedded.File == nil || s.Embedded.HoldsNothing == nil):
+			return nil, fmt.Errorf("run: the store of the scheme %s is embedded, and has no File or HoldsNothing", s.Name)
+		}
+		s.Local = s.Local || s.Embedded != nil
+		s.Title = cmp.Or(s.Title, s.Name)
+		all = append(all, s)
+	}
+	return all, nil
+}
+
+// storeOf returns the kind of the configured store.
+func (p process) storeOf(c config.Config) Store {
+	return p.stores[slices.IndexFunc(p.stores, func(s Store) bool { return s.Name == c.Database.Scheme })]
+}
+
+// schemes are those of the known stores.
+func (p process) schemes() []config.Scheme {
+	schemes := make([]config.Scheme, len(p.stores))
+	for i, s := range p.stores {
+		schemes[i] = s.Scheme
+	}
+	return schemes
+}
+
+func openMemory(context.Context, config.Database, *slog.Logger) (Opened, error) {
+	return Opened{Store: memstore.New()}, nil
+}
+
+func openSQLite(ctx context.Context, d config.Database, log *slog.Logger) (Opened, error) {
+	s, err := gormstore.OpenSQLite(ctx, d.Rest(), gormOptions(d, log))
+	if err != nil {
+		return Opened{}, err
+	}
+	return Opened{Store: s, Migrate: s.Migrate, Measure: func(m *metrics.Metrics) { measure(m, s, d) }}, nil
+}
+
+func openPostgres(ctx context.Context, d config.Database, log *slog.Logger) (Opened, error) {
+	s, err := gormstore.OpenPostgres(ctx, d.URL, gormOptions(d, log))
+	if err != nil {
+		return Opened{}, err
+	}
+	return Opened{Store: s, Migrate: s.Migrate, Measure: func(m *metrics.Metrics) {
+		measure(m, s, d)
+		m.TableStatistics(func(ctx context.Context) (metrics.Tables, error) {
+			t, err := s.TableStatistics(ctx)
+			return metrics.Tables(t), err
+		})
+	}}, nil
+}
+
+func gormOptions(d config.Database, log *slog.Logger) gormstore.Options {
+	return gormstore.Options{MaxConnections: d.MaxConnections, OneByOne: !d.WriteCombining, Logger: log}
+}
+
+func measure(m *metrics.Metrics, s *gormstore.Store, d config.Database) {
+	m.Pool(s.Stats)
+	if d.WriteCombining {
+		m.Sharing(func() metrics.Sharing { return metrics.Sharing(s.Sharing()) })
+	}
+}
