@@ -27,7 +27,8 @@ type worker struct {
 	run func(ctx context.Context) error
 }
 
-// workers returns the workers of a service. One that may work in a single replica at a time takes a lease from the store.
+// workers returns the workers of a service. One that must work in a single replica at a time takes a lease from the
+// store.
 func (s *service) workers(c config.Config, log io.Writer) []worker {
 	workers := []worker{{name: "key reload", forRequests: true, run: func(ctx context.Context) error {
 		return s.readKeys(ctx, hangups(log))
@@ -77,7 +78,8 @@ func (w worker) try(ctx context.Context, log *slog.Logger) (err error) {
 			log = log.With("stack", string(debug.Stack()))
 		}
 		if err != nil {
-			log.Error("a background worker failed: the service stops", "event", eventWorkerFailed, "worker", w.name, "error", err)
+			log.Error("a background worker failed: the service stops",
+				"event", eventWorkerFailed, "worker", w.name, "error", err)
 			err = fmt.Errorf("%s: %w", w.name, err)
 		}
 	}()

@@ -45,9 +45,9 @@ func (f inFile) refuses(verb string) error {
 	return nil
 }
 
-// isEmpty returns an error where a database that was here before is not: a new one in its place would answer every token
-// string that is out there with [invalid], and the clients would drop it. The keys beside a database are written after
-// it; but a master key that is named in the configuration may be an operator's, laid down before.
+// isEmpty returns an error where a database that was here before is not: a new one in its place would refuse every
+// token string that was issued as [invalid], and the clients would drop it. The keys beside a database are written
+// after it; but a master key that is named in the configuration may be an operator's, put there before.
 func (f inFile) isEmpty(masterKeyIsSet bool) (bool, error) {
 	if nothing, err := f.holdsNothing(f.path); err != nil || !nothing {
 		return false, err
@@ -59,9 +59,9 @@ func (f inFile) isEmpty(masterKeyIsSet bool) (bool, error) {
 	for _, name := range traces {
 		trace := filepath.Join(f.dir(), name)
 		if _, err := os.Lstat(trace); err == nil {
-			return false, fmt.Errorf("the database %s is not there or empty, but %s beside it is: a database was here before. Put it "+
-				"back, or name the right one in REFRESHD_DATABASE_URL; `refreshd migrate` makes a new one here, which knows nothing "+
-				"that was issued before. Nothing was changed", f.path, trace)
+			return false, fmt.Errorf("the database %s is not there or empty, but %s beside it is: a database was here "+
+				"before. Put it back, or name the right one in REFRESHD_DATABASE_URL; `refreshd migrate` makes a new one "+
+				"here, which knows nothing that was issued before. Nothing was changed", f.path, trace)
 		}
 	}
 	return true, nil
@@ -84,8 +84,8 @@ func (f inFile) masterKey(ctx context.Context, store port.Store, readOnly bool) 
 		return domain.MasterKey{}, err
 	}
 	if revision > 0 || hasData {
-		return domain.MasterKey{}, fmt.Errorf("the master key file %s is gone, and the store's keys are sealed with what was in it: "+
-			"put it back, or set REFRESHD_MASTER_KEY; nothing was changed", path)
+		return domain.MasterKey{}, fmt.Errorf("the master key file %s is gone, and the store's keys are sealed with "+
+			"what was in it: put it back, or set REFRESHD_MASTER_KEY; nothing was changed", path)
 	}
 	key, text, err := domain.NewMasterKey(rand.Reader)
 	if err != nil || readOnly {
@@ -168,8 +168,8 @@ func (p process) fill(ctx context.Context, s *service, publicURL string, kicksta
 }
 
 // firstRun takes the steps that are left. The key is first written to a file of the database's own, then stored, then
-// written to the file that people are told of. So the API key of a first-api-key is in the store, and one that is in the
-// store is in a file.
+// written to the file that people are told of. So the API key of a first-api-key is in the store, and one that is in
+// the store is in a file.
 func (f inFile) firstRun(
 	ctx context.Context, s *service, dir string, k usecase.Kickstart, key domain.Secret,
 ) (file string, err error) {
@@ -202,7 +202,7 @@ type firstRunStage int
 
 const (
 	notBegun     firstRunStage = iota // the store is empty
-	keyWritten                        // the key is in the file of the first step, and the store holds a part of the rest at most
+	keyWritten                        // the key is in the file of the first step; the store holds a part of the rest
 	keyStored                         // the key is in the store, too
 	filledByUser                      // the store was filled otherwise: it gets no key that nobody asked for
 )

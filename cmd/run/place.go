@@ -69,7 +69,8 @@ func (inMemory) refuses(verb string) error {
 	case "migrate":
 		return errors.New("a store in memory has no schema: there is nothing to migrate")
 	case "apply":
-		return errors.New("a store in memory is another process's: start `refreshd serve` with REFRESHD_KICKSTART_FILE instead")
+		return errors.New("a store in memory is another process's: start `refreshd serve` with REFRESHD_KICKSTART_FILE " +
+			"instead")
 	case "purge":
 		return errors.New("a store in memory is another process's: `refreshd serve` purges it every REFRESHD_PURGE_INTERVAL")
 	default:

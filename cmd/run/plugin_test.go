@@ -153,8 +153,9 @@ func TestAProgramWithAStoreOfItsOwnIssuesAndExchanges(t *testing.T) {
 		"Authorization": {"ak_backend_backend_backend_backend"}, "X-Stencil-Tenantid": {"acme"},
 		"Content-Type": {"application/json"},
 	}, `{"userId": "alice", "applicationsId": "web"}`)
-	exchanged := post(t, "http://"+s.API+"/jwt/refresh", http.Header{"Content-Type": {"application/x-www-form-urlencoded"}},
-		url.Values{"refreshToken": {issued.RefreshToken}}.Encode())
+	exchanged := post(t, "http://"+s.API+"/jwt/refresh", http.Header{
+		"Content-Type": {"application/x-www-form-urlencoded"},
+	}, url.Values{"refreshToken": {issued.RefreshToken}}.Encode())
 	if exchanged.Token == "" || exchanged.RefreshToken == "" || exchanged.RefreshToken == issued.RefreshToken {
 		t.Errorf("the exchange answered %+v", exchanged)
 	}

@@ -95,7 +95,8 @@ func TestALocalStoreIsMigratedAndFilledAtItsStart(t *testing.T) {
 			}
 			printed, _, err := runAnother(t, another, "serve", "foreign:data")
 			if err != nil || !migrated || !measured || !strings.Contains(printed, key) {
-				t.Fatalf("migrated %t, measured %t, printed %q, %v; want both, and where the key is", migrated, measured, printed, err)
+				t.Fatalf("migrated %t, measured %t, printed %q, %v; want both, and where the key is",
+					migrated, measured, printed, err)
 			}
 			if _, err := os.Stat(key); err != nil {
 				t.Error(err)
@@ -121,11 +122,13 @@ func TestALocalStoreIsMigratedAndFilledAtItsStart(t *testing.T) {
 // Which store opens a database must not depend on an order, and a program that is put together wrongly must not start.
 func TestStoresThatCannotBeUsedAreRefused(t *testing.T) {
 	for says, another := range map[string]Store{
-		"two stores of the scheme sqlite":   {Scheme: config.Scheme{Name: "sqlite"}, Open: openAnother},
-		`"My Store" is not the name`:        {Scheme: config.Scheme{Name: "My Store"}, Open: openAnother},
-		`"" is not the name`:                {Open: openAnother},
-		"scheme foreign has no Open":        {Scheme: config.Scheme{Name: "foreign"}},
-		"foreign is embedded, and has no F": {Scheme: config.Scheme{Name: "foreign"}, Open: openAnother, Embedded: &Embedded{}},
+		"two stores of the scheme sqlite": {Scheme: config.Scheme{Name: "sqlite"}, Open: openAnother},
+		`"My Store" is not the name`:      {Scheme: config.Scheme{Name: "My Store"}, Open: openAnother},
+		`"" is not the name`:              {Open: openAnother},
+		"scheme foreign has no Open":      {Scheme: config.Scheme{Name: "foreign"}},
+		"foreign is embedded, and has no F": {
+			Scheme: config.Scheme{Name: "foreign"}, Open: openAnother, Embedded: &Embedded{},
+		},
 	} {
 		if _, _, err := runAnother(t, another, "version", "memory:"); err == nil || !strings.Contains(err.Error(), says) {
 			t.Errorf("error %v, want one that says %q", err, says)

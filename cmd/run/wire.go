@@ -45,8 +45,8 @@ func (p process) newService(c config.Config) *service {
 	}
 }
 
-// open connects to the store, checks its schema or, if it is local, brings it up, and opens the keys in it. An error has
-// changed nothing else.
+// open connects to the store, checks its schema or, if it is local, brings it up, and opens the keys in it. An error
+// has changed nothing else.
 func (p process) open(ctx context.Context, c config.Config) (*service, error) {
 	s := p.newService(c)
 	if sink, ok := p.stderr.(*logsink.Sink); ok {
