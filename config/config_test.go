@@ -764,6 +764,38 @@ func TestSecretsAreNeverShown(t *testing.T) {
 	}
 }
 
+// A program may have stores that this package knows nothing of. What they do not say about their URLs is taken to be
+// secret, and their database to be shared.
+func TestAURLOfAnotherStoreIsCheckedByIt(t *testing.T) {
+	known := append(slices.Clone(schemes), config.Scheme{Name: "plain"}, config.Scheme{
+		Name: "checked", Form: "checked:NAME", Local: true, NoPassword: true,
+		Parse: func(rest string) (string, error) {
+			if rest == "bad" {
+				return "", errors.New("is bad")
+			}
+			return "shown", nil
+		},
+	})
+	for url, want := range map[string]struct{ redacted, publicURL, problem string }{
+		"plain:a":       {"plain:[redacted]", "", ""},
+		"plain:u:pw@h":  {"", "", "holds a password"},
+		"checked:u:p@h": {"checked:shown", "http://127.0.0.1:3000", ""},
+		"checked:bad":   {"", "", "is bad"},
+		"other:x":       {"", "", "HOST/DATABASE, also as postgresql:// and checked:NAME"},
+	} {
+		c, err := config.Load([]string{"--database-url=" + url}, nil, nil, known...)
+		if want.problem != "" {
+			if err == nil || !strings.Contains(err.Error(), want.problem) {
+				t.Errorf("%s: error %v, want one that says %q", url, err, want.problem)
+			}
+			continue
+		}
+		if err != nil || c.Database.Redacted != want.redacted || c.PublicURL != want.publicURL {
+			t.Errorf("%s: redacted %q, public URL %q, %v; want %+v", url, c.Database.Redacted, c.PublicURL, err, want)
+		}
+	}
+}
+
 func TestADatabaseIsNamedWithoutItsPassword(t *testing.T) {
 	tests := map[string]struct {
 		scheme, rest, redacted string

@@ -2,6 +2,7 @@ package run
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -23,7 +24,7 @@ type worker struct {
 	name string
 	// forRequests says that requests need the worker: it goes on until the last one is answered.
 	forRequests bool
-	// run returns nil once ctx is done.
+	// run returns nil once ctx is done, and not sooner.
 	run func(ctx context.Context) error
 }
 
@@ -39,7 +40,7 @@ func (s *service) workers(c config.Config, log io.Writer) []worker {
 	return workers
 }
 
-// background is a number of workers that run. When one of them fails the service has to stop: the next process begins
+// background is a group of running workers. When one of them fails the service has to stop: a supervisor then starts it
 // with all of them.
 type background struct {
 	// stop ends the workers that no request needs. end ends all.
@@ -69,8 +70,8 @@ func begin(ctx context.Context, log *slog.Logger, workers []worker) *background 
 	return b
 }
 
-// try runs the worker. What it panics with is an error: a process that ends in the middle of its requests would lose
-// them.
+// try runs the worker, and logs why it failed. A panic is an error: if it ended the process, the running requests would
+// be lost.
 func (w worker) try(ctx context.Context, log *slog.Logger) (err error) {
 	defer func() {
 		if crash := recover(); crash != nil {
@@ -83,7 +84,10 @@ func (w worker) try(ctx context.Context, log *slog.Logger) (err error) {
 			err = fmt.Errorf("%s: %w", w.name, err)
 		}
 	}()
-	return w.run(ctx)
+	if err := w.run(ctx); err != nil || ctx.Err() != nil {
+		return err
+	}
+	return errors.New("it ended by itself")
 }
 
 // wait returns when all workers have ended, or ctx if that is sooner: a call of the store may last longer than its

@@ -43,6 +43,7 @@ func TestAWorkerThatFailsIsLoggedByNameAndStopsTheService(t *testing.T) {
 		want, logs string
 	}{
 		"error": {func(context.Context) error { return errAway }, "purge: the store is away", `"error":"the store is away"}`},
+		"end":   {func(context.Context) error { return nil }, "purge: it ended by itself", `"error":"it ended by itself"}`},
 		"panic": {func(context.Context) error { panic("off by one") }, "purge: panic: off by one", `background_test.go`},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -54,11 +55,14 @@ func TestAWorkerThatFailsIsLoggedByNameAndStopsTheService(t *testing.T) {
 					{name: "key reload", forRequests: true, run: func(ctx context.Context) error {
 						time.Sleep(time.Second) // a request that is still running
 						served = ctx.Err() == nil
+						<-ctx.Done()
 						return nil
 					}},
 				})
 				<-b.failed.Done()
 				b.stop()
+				time.Sleep(2 * time.Second)
+				b.end()
 				if err := b.wait(t.Context()); err == nil || err.Error() != test.want {
 					t.Errorf("got error %v, want %s", err, test.want)
 				}

@@ -96,13 +96,12 @@ type usageError string
 
 func (e usageError) Error() string { return string(e) }
 
-// Options are what a run of the program needs to be told. Nothing else of the machine tells two runs apart, so a test
-// can start several in one process.
+// Options are all that two runs of the program differ in, so one process can run it several times.
 type Options struct {
 	Version string  // of the program; if empty, that of the main module
 	Stores  []Store // beside those that come with refreshd
 
-	// Main sets these from the process.
+	// Main sets the fields below from its process. Run needs both writers.
 	Args           []string // what follows the name of the program
 	Environ        []string // as [os.Environ]
 	Stdout, Stderr io.Writer
@@ -116,7 +115,7 @@ type process struct {
 	stdout, stderr io.Writer
 }
 
-// Run is one run of the program. It returns when the verb is done, or when ctx is.
+// Run runs the program once. It returns when the verb is done, or soon after ctx is.
 func Run(ctx context.Context, o Options) error {
 	stores, err := withStores(o.Stores)
 	if err != nil {

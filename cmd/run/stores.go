@@ -15,20 +15,20 @@ import (
 	"github.com/refreshd/refreshd/port"
 )
 
-// Store is a kind of store: which database URLs are its own, how they are opened, and what a service does for such a
-// database at its start.
+// Store is a kind of store: which database URLs belong to it, how they are opened, and what a service does at its start
+// because of where the database is.
 //
-// Of a Store with nothing but a name and Open, the database is that of a server: REFRESHD_MASTER_KEY and
-// REFRESHD_PUBLIC_URL have to be set, since all processes on it need the same, the schema is changed by `refreshd
-// migrate` only, and the first API keys come from a kickstart file.
+// A Store with only a name and Open is shared: REFRESHD_MASTER_KEY and REFRESHD_PUBLIC_URL have to be set, since all
+// processes need the same values; only `refreshd migrate` changes the schema; and the first API keys come from a
+// kickstart file.
 //
-// A Local one is brought up, and filled with a first API key, at the first start. If it is not Embedded it is in the
-// memory of one process, and ends with it.
+// A Local store is migrated at each start, and given an API key at the first one. If it is not Embedded, it is in the
+// memory of one process and ends with it.
 type Store struct {
 	config.Scheme
-	// Title is what messages call the database system; if empty, the name of the scheme.
+	// Title names the database system in messages; if empty, it is the name of the scheme.
 	Title string
-	// Open opens the database. It does not change the schema. Log lines need an attribute "event".
+	// Open opens the database, and does not change the schema.
 	Open func(ctx context.Context, d config.Database, log *slog.Logger) (Opened, error)
 	// Embedded is set if the database is in a file of this machine. The store is then Local.
 	Embedded *Embedded
@@ -42,12 +42,13 @@ type Embedded struct {
 	HoldsNothing func(path string) (bool, error)
 }
 
-// Opened is a store that was opened.
+// Opened is an open store.
 type Opened struct {
 	port.Store
-	// Migrate brings the schema up to date, and tells progress, which is not nil, of each step. Nil if there is no schema.
+	// Migrate brings the schema up to date, and calls progress, which is not nil, after each step. Nil if there is no
+	// schema.
 	Migrate func(ctx context.Context, progress func(line string)) error
-	// Measure, which may be nil, has m read what the store knows about itself.
+	// Measure, which may be nil, registers metrics of the store's own.
 	Measure func(m *metrics.Metrics)
 }
 
@@ -65,8 +66,8 @@ var stores = []Store{
 // schemeName is a scheme as RFC 3986, section 3.1, writes it in its canonical form.
 var schemeName = regexp.MustCompile(`^[a-z][a-z0-9+.-]*$`)
 
-// withStores returns the stores that come with refreshd, and others. Two of one scheme are refused: which of them opens
-// a database must not depend on an order.
+// withStores returns the stores that come with refreshd, and others. It refuses two of one scheme: which of them opens a
+// database must not depend on their order.
 func withStores(others []Store) ([]Store, error) {
 	all := slices.Clone(stores)
 	for _, s := range others {
