@@ -47,48 +47,59 @@ func HashAPIKey(hashKey, key Secret) string {
 	return string(h.Sum(nil))
 }
 
-// administration are the endpoints that "*" does not cover. Their methods are not known yet: they may be any of
-// apiMethods.
-var administration = []string{"/api-key", "/key", "/tenant", "/application", "/audit"}
-
 // Names of permissions that are no paths. Each opens what a key for "*" that leaked must not: whole tenants' data.
 const (
 	SessionsPermission    = "/sessions"    // GET: lists of an application's or a tenant's refresh tokens
 	RevocationsPermission = "/revocations" // GET: the stream of revocations
 )
 
-// wide are these names, and the methods that they can have.
-var wide = map[string][]string{SessionsPermission: {"GET"}, RevocationsPermission: {"GET"}}
+// isWide reports whether endpoint is one of these names.
+func isWide(endpoint string) bool {
+	return endpoint == SessionsPermission || endpoint == RevocationsPermission
+}
 
-var apiMethods = []string{"GET", "POST", "PUT", "PATCH", "DELETE"}
+// isAdministration reports whether path is of an endpoint of administration.
+func isAdministration(path string) bool {
+	for _, a := range administration {
+		if rest, ok := strings.CutPrefix(path, a.endpoint); ok && (rest == "" || rest[0] == '/') {
+			return true
+		}
+	}
+	return false
+}
 
 // Endpoints are the paths and methods that a permission can name besides those of administration, as the API routes
 // them. A permission that names any other would grant nothing, now, and perhaps something in a later release.
 func Endpoints() map[string][]string {
-	return map[string][]string{
-		"/jwt/issue":       {"POST"},
-		"/jwt/refresh":     {"GET", "POST", "PATCH", "DELETE"},
-		"/jwt/refresh/:id": {"GET", "POST", "PATCH", "DELETE"},
-	}
-}
-
-// methodsOf are the methods that a permission for the endpoint can name; none if there is no such endpoint.
-func methodsOf(endpoint string) (methods []string) {
-	if endpoint == "*" || slices.Contains(administration, endpoint) {
-		return apiMethods
-	}
-	for _, a := range administration {
-		if covers(a, endpoint) && strings.HasPrefix(endpoint, a+"/:") {
-			return apiMethods
+	named := map[string][]string{}
+	for _, s := range spellings {
+		if !isWide(s.endpoint) && !isAdministration(s.endpoint) {
+			named[s.endpoint] = methodsOf(s.endpoint)
 		}
 	}
-	if methods, ok := wide[endpoint]; ok {
-		return methods
-	}
-	return Endpoints()[endpoint]
+	return named
 }
 
-// Allow tells whether method may be called on path, e.g. "DELETE" on "/jwt/refresh/:id".
+var apiMethods = []string{"GET", "POST", "PUT", "PATCH", "DELETE"}
+
+// methodsOf are the methods that a permission for the endpoint can name; none if there is no such endpoint. One of
+// administration may name what is below it by a parameter.
+func methodsOf(endpoint string) (methods []string) {
+	if parent, parameter, found := strings.Cut(endpoint, "/:"); found && isAdministration(parent) &&
+		!strings.Contains(parameter, "/") {
+		endpoint = parent
+	}
+	for _, method := range apiMethods {
+		if slices.ContainsFunc(spellings, func(s spelling) bool {
+			return s.method == method && (s.endpoint == endpoint || endpoint == "*")
+		}) {
+			methods = append(methods, method)
+		}
+	}
+	return methods
+}
+
+// Allow reports whether method is allowed on path, e.g. "DELETE" on "/jwt/refresh/:id".
 func (p Permissions) Allow(method, path string) bool {
 	for endpoint, methods := range p {
 		if covers(endpoint, path) && (slices.Contains(methods, method) || slices.Contains(methods, "*")) {
@@ -98,9 +109,19 @@ func (p Permissions) Allow(method, path string) bool {
 	return false
 }
 
+// Permit reports whether the action is allowed.
+func (p Permissions) Permit(a Action) bool {
+	for _, s := range spellings {
+		if a != "" && s.action == a && p.Allow(s.method, s.endpoint) {
+			return true
+		}
+	}
+	return false
+}
+
 func covers(endpoint, path string) bool {
 	if endpoint == "*" {
-		return wide[path] == nil && !slices.ContainsFunc(administration, func(a string) bool { return path == a || strings.HasPrefix(path, a+"/") })
+		return !isWide(path) && !isAdministration(path)
 	}
 	rest, ok := strings.CutPrefix(path, endpoint)
 	return ok && (rest == "" || rest[0] == '/' && strings.Count(rest, "/") == 1)
@@ -119,8 +140,12 @@ func (k APIKey) Validate() error {
 		allowed := methodsOf(endpoint)
 		if len(allowed) == 0 {
 			message := "there is no such endpoint"
-			known := slices.Concat(slices.Sorted(maps.Keys(Endpoints())), slices.Sorted(maps.Keys(wide)))
-			if near := Nearest(endpoint, slices.Concat(known, administration)); near != "" {
+			known := append(slices.Sorted(maps.Keys(Endpoints())), RevocationsPermission, SessionsPermission)
+			near := slices.Clone(known)
+			for _, a := range administration {
+				near = append(near, a.endpoint)
+			}
+			if near := Nearest(endpoint, near); near != "" {
 				message += fmt.Sprintf("; did you mean %s?", near)
 			} else {
 				message += fmt.Sprintf(`: name one of %s, or "*"`, strings.Join(known, ", "))
@@ -141,13 +166,13 @@ func (k APIKey) Validate() error {
 	return p.Err()
 }
 
-// Permits tells whether the key may do method on path at now.
-func (k APIKey) Permits(method, path string, now time.Time) bool {
-	return !k.Expired(now) && k.Permissions.Allow(method, path)
+// Permits reports whether the key allows the action at now.
+func (k APIKey) Permits(a Action, now time.Time) bool {
+	return !k.Expired(now) && k.Permissions.Permit(a)
 }
 
-// Expired tells whether the key's life, if it has an end, is over.
+// Expired reports whether the key's life, if it has an end, is over.
 func (k APIKey) Expired(now time.Time) bool { return !k.ExpiresAt.IsZero() && !now.Before(k.ExpiresAt) }
 
-// Serves tells whether the key is one for that tenant.
+// Serves reports whether the key is one for that tenant.
 func (k APIKey) Serves(tenantID string) bool { return k.TenantID == "" || k.TenantID == tenantID }

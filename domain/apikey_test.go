@@ -96,20 +96,20 @@ func TestAPIKeyPermits(t *testing.T) {
 	forever := k
 	forever.ExpiresAt = time.Time{}
 	for _, tt := range []struct {
-		rule         string
-		key          domain.APIKey
-		method, path string
-		now          time.Time
-		want         bool
+		rule   string
+		key    domain.APIKey
+		action domain.Action
+		now    time.Time
+		want   bool
 	}{
-		{"before it expires", k, "POST", "/jwt/issue", issued.Add(-µs), true},
-		{"at its expiry", k, "POST", "/jwt/issue", issued, false},
-		{"another endpoint", k, "POST", "/jwt/refresh", issued.Add(-µs), false},
-		{"another method", k, "GET", "/jwt/issue", issued.Add(-µs), false},
-		{"a key that never expires", forever, "POST", "/jwt/issue", issued.Add(100 * 365 * day), true},
-		{"never expiring does not permit more", forever, "DELETE", "/jwt/issue", issued, false},
+		{"before it expires", k, domain.TokenIssue, issued.Add(-µs), true},
+		{"at its expiry", k, domain.TokenIssue, issued, false},
+		{"another endpoint", k, domain.TokenExchange, issued.Add(-µs), false},
+		{"another method", k, domain.TokenRead, issued.Add(-µs), false},
+		{"a key that never expires", forever, domain.TokenIssue, issued.Add(100 * 365 * day), true},
+		{"never expiring does not permit more", forever, domain.TokenRevoke, issued, false},
 	} {
-		if got := tt.key.Permits(tt.method, tt.path, tt.now); got != tt.want {
+		if got := tt.key.Permits(tt.action, tt.now); got != tt.want {
 			t.Errorf("%s: got %t, want %t", tt.rule, got, tt.want)
 		}
 	}

@@ -74,7 +74,7 @@ func TestApplyCreatesThenLeavesThenUpdates(t *testing.T) {
 	if p.TTL != time.Hour || p.Usage != domain.Reusable {
 		t.Errorf("the policy in force is %+v, want the tenant's TTL and the application's usage", p)
 	}
-	if _, err := w.authenticate.APIKey(t.Context(), k.APIKeys[0].Key, "GET", "/jwt/refresh"); err != nil {
+	if _, err := w.byKey(t, k.APIKeys[0].Key, domain.TokenList); err != nil {
 		t.Errorf("the key of the file: %v", err)
 	}
 }

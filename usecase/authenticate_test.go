@@ -31,35 +31,86 @@ func withKeys(t *testing.T) (w *world, acme, all, brief domain.Secret) {
 func TestAnAPIKeyDoesWhatItIsPermitted(t *testing.T) {
 	w, acme, _, brief := withKeys(t)
 	for _, tc := range []struct {
-		name         string
-		key          domain.Secret
-		method, path string
-		want         error
+		name   string
+		key    domain.Secret
+		action domain.Action
+		want   error
 	}{
-		{"permitted", acme, "GET", "/jwt/refresh", nil},
-		{"permitted, a segment further", acme, "GET", "/jwt/refresh/:id", nil},
-		{"another method", acme, "DELETE", "/jwt/refresh", domain.ErrUnauthorized},
-		{"another endpoint", acme, "GET", "/jwt/issue", domain.ErrUnauthorized},
-		{"unknown", domain.NewSecret(acme.Reveal() + "x"), "GET", "/jwt/refresh", domain.ErrUnauthorized},
-		{"no key", domain.Secret{}, "GET", "/jwt/refresh", domain.ErrUnauthorized},
-		{"not yet expired", brief, "GET", "/jwt/refresh", nil},
+		{"permitted", acme, domain.TokenList, nil},
+		{"permitted, a segment further", acme, domain.TokenRead, nil},
+		{"another method", acme, domain.TokenRevokeMany, domain.ErrUnauthorized},
+		{"another endpoint", acme, domain.TokenIssue, domain.ErrUnauthorized},
+		{"unknown", domain.NewSecret(acme.Reveal() + "x"), domain.TokenList, domain.ErrUnauthorized},
+		{"no key", domain.Secret{}, domain.TokenList, domain.ErrUnauthorized},
+		{"not yet expired", brief, domain.TokenList, nil},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
-			_, err := w.authenticate.APIKey(t.Context(), tc.key, tc.method, tc.path)
+			_, err := w.byKey(t, tc.key, tc.action)
 			wantErr(t, err, tc.want)
 		})
 	}
 	w.clock.advance(time.Hour)
-	_, err := w.authenticate.APIKey(t.Context(), brief, "GET", "/jwt/refresh")
+	_, err := w.byKey(t, brief, domain.TokenList)
 	wantErr(t, err, domain.ErrUnauthorized)
-	_, err = w.authenticate.APIKey(t.Context(), acme, "GET", "/jwt/refresh")
+	_, err = w.byKey(t, acme, domain.TokenList)
 	must(t, err)
+}
+
+// byKey asks with an API key, for no tenant in particular.
+func (r replica) byKey(t *testing.T, key domain.Secret, action domain.Action) (usecase.Caller, error) {
+	return r.authenticate.Do(t.Context(), usecase.Credential{APIKey: key}, action, "")
+}
+
+// byToken asks with an access token, for no tenant in particular.
+func (r replica) byToken(t *testing.T, token domain.Secret) (usecase.Caller, error) {
+	return r.authenticate.Do(t.Context(), usecase.Credential{AccessToken: token}, domain.TokenList, "")
+}
+
+// A request that names no tenant is for the one of its credential, if that has one.
+func TestARequestWithoutATenantIsForItsCallers(t *testing.T) {
+	w, acme, all, _ := withKeys(t)
+	for name, tc := range map[string]struct {
+		cred usecase.Credential
+		want string
+	}{
+		"a tenant's key": {usecase.Credential{APIKey: acme}, "acme"},
+		"a key for all":  {usecase.Credential{APIKey: all}, ""},
+		"an owner":       {usecase.Credential{AccessToken: w.issued(t, "shop").AccessToken}, "acme"},
+	} {
+		caller, err := w.authenticate.Do(t.Context(), tc.cred, domain.TokenList, "")
+		must(t, err)
+		if caller.TenantID != tc.want {
+			t.Errorf("%s: got tenant %q, want %q", name, caller.TenantID, tc.want)
+		}
+	}
+}
+
+// Whatever else is sent beside it, an access token does what owners may do, and nothing else; and no caller does what is
+// no action.
+func TestAnOwnerMayDoWhatIsAnOwnersOnly(t *testing.T) {
+	w, _, all, _ := withKeys(t)
+	token := w.issued(t, "shop").AccessToken
+	w.probe.forget()
+	for _, action := range []domain.Action{domain.TokenIssue, domain.TokenChange, domain.TokenChangeMany, domain.FeedRead, ""} {
+		caller, err := w.authenticate.Do(t.Context(), usecase.Credential{AccessToken: token}, action, "acme")
+		wantErr(t, err, domain.ErrUnauthorized)
+		if caller.Owner != nil || caller.Key.Name != "" || caller.TenantID != "" {
+			t.Errorf("%s: got %+v", action, caller)
+		}
+	}
+	if calls := w.probe.asked(); len(calls) > 0 {
+		t.Errorf("calls of ports: %v", calls)
+	}
+	for _, cred := range []usecase.Credential{{}, {APIKey: all}} {
+		_, err := w.authenticate.Do(t.Context(), cred, "", "acme")
+		wantErr(t, err, domain.ErrUnauthorized)
+	}
 }
 
 func TestWhatCannotBeAnAPIKeyDoesNotReachTheStore(t *testing.T) {
 	w := newWorld(t)
 	for _, s := range []string{"", "ak_", "ak_short", "no.access.token", "ak_with.a.dot.5678901234567890123"} {
-		_, err := w.authenticate.APIKey(t.Context(), domain.NewSecret(s), "GET", "/jwt/refresh")
+		_, err := w.byKey(t, domain.NewSecret(s), domain.TokenList)
 		wantErr(t, err, domain.ErrUnauthorized)
 	}
 	if calls := w.probe.asked(); len(calls) > 0 {
@@ -75,43 +126,51 @@ func TestARemovedAPIKeyIsDeadAtOnce(t *testing.T) {
 		{Key: other, APIKey: domain.APIKey{Name: "acme", TenantID: "acme", Permissions: domain.Permissions{"*": {"*"}}}},
 	}})
 	must(t, err)
-	_, err = w.authenticate.APIKey(t.Context(), acme, "GET", "/jwt/refresh")
+	_, err = w.byKey(t, acme, domain.TokenList)
 	wantErr(t, err, domain.ErrUnauthorized)
-	_, err = w.authenticate.APIKey(t.Context(), other, "GET", "/jwt/refresh")
+	_, err = w.byKey(t, other, domain.TokenList)
 	must(t, err)
 }
 
 // No answer tells a stranger's tenant from one that does not exist.
 func TestACallerActsOnItsTenantOnly(t *testing.T) {
 	w, acme, all, _ := withKeys(t)
-	caller := func(key domain.Secret) usecase.Caller {
-		c, err := w.authenticate.APIKey(t.Context(), key, "GET", "/jwt/refresh")
-		must(t, err)
-		return c
-	}
+	byKey := func(key domain.Secret) usecase.Credential { return usecase.Credential{APIKey: key} }
 	mine := w.issued(t, "shop")
-	owner, err := w.authenticate.Owner(t.Context(), mine.AccessToken)
-	must(t, err)
+	owner := usecase.Credential{AccessToken: mine.AccessToken}
 	for _, tc := range []struct {
 		name     string
-		caller   usecase.Caller
+		cred     usecase.Credential
 		tenantID string
 		want     error
 	}{
-		{"a tenant's key", caller(acme), "acme", nil},
-		{"a tenant's key, another tenant", caller(acme), "globex", domain.ErrUnauthorized},
-		{"a tenant's key, an unknown tenant", caller(acme), "unknown", domain.ErrUnauthorized},
-		{"a key for all", caller(all), "globex", nil},
-		{"a key for all, an unknown tenant", caller(all), "unknown", domain.ErrUnauthorized},
+		{"a tenant's key", byKey(acme), "acme", nil},
+		{"a tenant's key, another tenant", byKey(acme), "globex", domain.ErrUnauthorized},
+		{"a tenant's key, an unknown tenant", byKey(acme), "unknown", domain.ErrUnauthorized},
+		{"a key for all", byKey(all), "globex", nil},
+		{"a key for all, an unknown tenant", byKey(all), "unknown", domain.ErrUnauthorized},
 		{"an owner", owner, "acme", nil},
 		{"an owner, another tenant", owner, "globex", domain.ErrUnauthorized},
 	} {
-		t.Run(tc.name, func(t *testing.T) { wantErr(t, w.authenticate.Tenant(t.Context(), tc.caller, tc.tenantID), tc.want) })
+		t.Run(tc.name, func(t *testing.T) {
+			caller, err := w.authenticate.Do(t.Context(), tc.cred, domain.TokenList, tc.tenantID)
+			wantErr(t, err, tc.want)
+			want := ""
+			if tc.want == nil {
+				want = tc.tenantID
+			}
+			if caller.TenantID != want {
+				t.Errorf("got a caller for tenant %q, want %q", caller.TenantID, want)
+			}
+			if caller.Key.Name == "" && caller.Owner == nil {
+				t.Error("a good credential is taken for a guess")
+			}
+		})
 	}
 	must(t, w.store.DeleteTenant(t.Context(), "acme", w.clock.now()))
-	_, err = w.authenticate.Owner(t.Context(), mine.AccessToken)
+	_, err := w.byToken(t, mine.AccessToken)
 	wantErr(t, err, domain.ErrUnauthorized)
-	_, err = w.authenticate.APIKey(t.Context(), acme, "GET", "/jwt/refresh")
+	_, err = w.byKey(t, acme, domain.TokenList)
 	wantErr(t, err, domain.ErrUnauthorized)
 }
 
@@ -119,7 +178,7 @@ func TestAnOwnerIsWhoHoldsAnAccessToken(t *testing.T) {
 	w := newWorld(t)
 	g, err := w.issue.Do(t.Context(), fullIssue(domain.ID{}))
 	must(t, err)
-	got, err := w.authenticate.Owner(t.Context(), g.AccessToken)
+	got, err := w.byToken(t, g.AccessToken)
 	must(t, err)
 	iat := stored(t0).Truncate(time.Second)
 	want := domain.NewAccessToken(g.RefreshToken, g.Policy, "https://login.acme.example", iat, iat, 15*time.Minute)
@@ -128,14 +187,14 @@ func TestAnOwnerIsWhoHoldsAnAccessToken(t *testing.T) {
 		t.Errorf("owner (-want +got):\n%s", diff)
 	}
 	for _, s := range []domain.Secret{{}, domain.NewSecret("no.access.token"), g.TokenString, domain.NewSecret(g.AccessToken.Reveal() + "A")} {
-		_, err := w.authenticate.Owner(t.Context(), s)
+		_, err := w.byToken(t, s)
 		wantErr(t, err, domain.ErrUnauthorized)
 	}
 	w.clock.at = want.ExpiresAt.Add(-time.Microsecond)
-	_, err = w.authenticate.Owner(t.Context(), g.AccessToken)
+	_, err = w.byToken(t, g.AccessToken)
 	must(t, err)
 	w.clock.at = want.ExpiresAt
-	caller, err := w.authenticate.Owner(t.Context(), g.AccessToken)
+	caller, err := w.byToken(t, g.AccessToken)
 	wantErr(t, err, domain.ErrUnauthorized)
 	if caller.Owner == nil {
 		t.Error("an access token that only has expired is taken for a guess")
@@ -171,13 +230,13 @@ func TestAnOwnersSessionIsActive(t *testing.T) {
 			w := newWorld(t)
 			g := w.issued(t, "shop")
 			w.probe.forget()
-			_, err := w.authenticate.Owner(t.Context(), g.AccessToken)
+			_, err := w.byToken(t, g.AccessToken)
 			must(t, err)
 			if got := w.probe.asked(); !slices.Equal(got, []string{"Verify", "Find"}) {
 				t.Errorf("calls of ports: %v, want one read", got)
 			}
 			end(t, w, g)
-			caller, err := w.authenticate.Owner(t.Context(), g.AccessToken)
+			caller, err := w.byToken(t, g.AccessToken)
 			wantErr(t, err, domain.ErrUnauthorized)
 			if caller.Owner == nil {
 				t.Error("a genuine access token is taken for a guess")
@@ -190,7 +249,7 @@ func TestAnOwnersSessionIsActive(t *testing.T) {
 func TestAnAccessTokenForSomebodyElseIsNoOwners(t *testing.T) {
 	w := newWorld(t)
 	g := w.issued(t, "shop")
-	good, err := w.authenticate.Owner(t.Context(), g.AccessToken)
+	good, err := w.byToken(t, g.AccessToken)
 	must(t, err)
 	for name, change := range map[string]func(*domain.AccessToken){
 		"for an actor":               func(a *domain.AccessToken) { a.Claims = `{"act":{"sub":"support"}}` },
@@ -208,7 +267,7 @@ func TestAnAccessTokenForSomebodyElseIsNoOwners(t *testing.T) {
 			changed := *good.Owner
 			change(&changed)
 			w.probe.verified = &changed
-			caller, err := w.authenticate.Owner(t.Context(), g.AccessToken)
+			caller, err := w.byToken(t, g.AccessToken)
 			wantErr(t, err, domain.ErrUnauthorized)
 			if caller.Owner == nil {
 				t.Error("a genuine access token is taken for a guess")
@@ -217,9 +276,9 @@ func TestAnAccessTokenForSomebodyElseIsNoOwners(t *testing.T) {
 	}
 	same := *good.Owner
 	w.probe.verified = &same
-	_, err = w.authenticate.Owner(t.Context(), g.AccessToken)
+	_, err = w.byToken(t, g.AccessToken)
 	must(t, err)
 	same.Claims = `{"actor":"x","Act":1}` // other names
-	_, err = w.authenticate.Owner(t.Context(), g.AccessToken)
+	_, err = w.byToken(t, g.AccessToken)
 	must(t, err)
 }

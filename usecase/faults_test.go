@@ -99,11 +99,8 @@ func (s *story) play() {
 		return told{words: fmt.Sprint(len(done))}, err
 	})
 	s.step("authenticate", func(ctx context.Context) (told, error) {
-		caller, err := w.authenticate.APIKey(ctx, backendKey, "POST", "/jwt/issue")
-		if err != nil {
-			return told{}, err
-		}
-		return told{words: caller.Key.Name}, w.authenticate.Tenant(ctx, caller, "acme")
+		caller, err := w.authenticate.Do(ctx, usecase.Credential{APIKey: backendKey}, domain.TokenIssue, "acme")
+		return told{words: caller.Key.Name}, err
 	})
 	s.step("publish", func(ctx context.Context) (told, error) {
 		set, err := w.publish.Shared(ctx)
@@ -173,7 +170,7 @@ func (s *story) play() {
 	restarted := w.keysConfig()
 	s.step("start again", start(restarted))
 	s.step("the phone logs itself out", func(ctx context.Context) (told, error) {
-		caller, err := w.authenticate.Owner(ctx, phone5.access)
+		caller, err := w.authenticate.Do(ctx, usecase.Credential{AccessToken: phone5.access}, domain.TokenRevoke, "")
 		if caller.Owner != nil && errors.Is(err, domain.ErrUnauthorized) {
 			return told{}, nil // its session has ended, which is what was wanted
 		}

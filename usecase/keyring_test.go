@@ -61,7 +61,7 @@ func TestAKeyThatAnotherProcessMadeServesInThisOne(t *testing.T) {
 	if kid := kidOf(t, byNext.AccessToken); kid != "next" {
 		t.Fatalf("signed by %s, want next", kid)
 	}
-	if _, err := here.authenticate.Owner(t.Context(), byNext.AccessToken); err != nil {
+	if _, err := here.byToken(t, byNext.AccessToken); err != nil {
 		t.Errorf("before this process has read of it: %v", err)
 	}
 	for i, wait := range []struct {
@@ -85,7 +85,7 @@ func TestAKeyThatAnotherProcessMadeServesInThisOne(t *testing.T) {
 		w.signingKey(t, domain.SealedKey{TenantID: "acme", Algorithm: domain.EdDSA, Number: uint32(i + 1), ID: id})
 		old = append(old, id)
 	}
-	if _, err := here.authenticate.Owner(t.Context(), first.AccessToken); err != nil {
+	if _, err := here.byToken(t, first.AccessToken); err != nil {
 		t.Errorf("by the key of before: %v", err)
 	}
 }
@@ -106,7 +106,7 @@ func TestASharedKeyOfAnotherProcessServesAllTenants(t *testing.T) {
 	if kid := kidOf(t, g.AccessToken); kid != "shared" {
 		t.Errorf("globex, which has no key of its own, signed by %s", kid)
 	}
-	if _, err := w.open(t).authenticate.Owner(t.Context(), g.AccessToken); err != nil {
+	if _, err := w.open(t).byToken(t, g.AccessToken); err != nil {
 		t.Error(err)
 	}
 }
@@ -171,7 +171,7 @@ func TestAProcessThatCannotReadTheRingSignsForThreeSecondsMore(t *testing.T) {
 	}{{3 * time.Second, true}, {time.Microsecond, false}, {time.Hour, false}} {
 		w.clock.advance(step.after)
 		_, err := w.issue.Do(t.Context(), usecase.IssueInput{TenantID: "acme", ApplicationID: "shop", UserID: "ben"})
-		_, verify := w.authenticate.Owner(t.Context(), g.AccessToken)
+		_, verify := w.byToken(t, g.AccessToken)
 		for what, err := range map[string]error{"issue": err, "verify": verify} {
 			if step.signs && err != nil && !strings.Contains(err.Error(), "expired") {
 				t.Errorf("%s: %s: %v", step.after, what, err)
@@ -403,7 +403,7 @@ func TestAKeyThatIsRetiredWhileItIsLookedUpStaysRetired(t *testing.T) {
 		store.key = key
 		must(t, w.keys.Reload(t.Context()))
 	}
-	if _, err := w.authenticate.Owner(t.Context(), byNext.AccessToken); err != nil {
+	if _, err := w.byToken(t, byNext.AccessToken); err != nil {
 		t.Fatal(err)
 	}
 	if store.key.ID == "" {
@@ -429,7 +429,7 @@ func TestMadeUpKeyIDsAreNoLoadOnTheStore(t *testing.T) {
 	w.probe.forget()
 	for range 50 {
 		for _, kid := range []string{"made-up", strings.Repeat("x", 256), "with blank", "\u0000", "ключ", ""} {
-			_, err := w.authenticate.Owner(t.Context(), tokenBy(t, kid))
+			_, err := w.byToken(t, tokenBy(t, kid))
 			wantErr(t, err, domain.ErrUnauthorized)
 		}
 	}
@@ -440,7 +440,7 @@ func TestMadeUpKeyIDsAreNoLoadOnTheStore(t *testing.T) {
 	w.signingKey(t, domain.SealedKey{TenantID: "acme", Algorithm: domain.EdDSA, Number: 1, ID: "made-up"})
 	must(t, w.keys.Reload(t.Context()))
 	w.application(t, "acme", "modern", domain.Settings{Algorithm: new(domain.EdDSA)})
-	if _, err := w.authenticate.Owner(t.Context(), w.issued(t, "modern").AccessToken); err != nil {
+	if _, err := w.byToken(t, w.issued(t, "modern").AccessToken); err != nil {
 		t.Error(err)
 	}
 
@@ -451,7 +451,7 @@ func TestMadeUpKeyIDsAreNoLoadOnTheStore(t *testing.T) {
 	var strangers sync.WaitGroup
 	for i := range 40 {
 		strangers.Go(func() {
-			if _, err := w.authenticate.Owner(t.Context(), tokenBy(t, fmt.Sprint("made-up-", i))); err == nil {
+			if _, err := w.byToken(t, tokenBy(t, fmt.Sprint("made-up-", i))); err == nil {
 				t.Error("a made-up key verified")
 			}
 		})
@@ -461,7 +461,7 @@ func TestMadeUpKeyIDsAreNoLoadOnTheStore(t *testing.T) {
 	}
 	w.issued(t, "shop")
 	published(t, w.replica, "acme")
-	if _, err := w.authenticate.Owner(t.Context(), first.AccessToken); err != nil {
+	if _, err := w.byToken(t, first.AccessToken); err != nil {
 		t.Error(err)
 	}
 	close(store.hold)
@@ -596,7 +596,7 @@ func TestNoCostGrowsWithTheNumberOfTenants(t *testing.T) {
 		})
 		other := w.open(t)
 		step("verify in another process", func() {
-			_, err := other.authenticate.Owner(t.Context(), g.AccessToken)
+			_, err := other.byToken(t, g.AccessToken)
 			must(t, err)
 		})
 		return told

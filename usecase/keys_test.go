@@ -258,7 +258,7 @@ func TestAnotherMasterKeyChangesNoKey(t *testing.T) {
 		got := r.exchanged(t, first.TokenString)
 		wantOutcome(t, got, domain.Retried, nil)
 		sameGrant(t, got.Grant, want.Grant)
-		if _, err := r.authenticate.APIKey(t.Context(), backendKey, "POST", "/jwt/issue"); err != nil {
+		if _, err := r.byKey(t, backendKey, domain.TokenIssue); err != nil {
 			t.Errorf("%s: %v", name, err)
 		}
 	}

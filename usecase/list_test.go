@@ -296,7 +296,7 @@ func TestAnOwnerSeesItsUsersActiveSessions(t *testing.T) {
 	must(t, err)
 	bobs, err := w.issue.Do(t.Context(), usecase.IssueInput{TenantID: "acme", ApplicationID: "shop", UserID: "bob"})
 	must(t, err)
-	caller, err := w.authenticate.Owner(t.Context(), mine.AccessToken)
+	caller, err := w.byToken(t, mine.AccessToken)
 	must(t, err)
 
 	one := func(id string, state domain.SessionState) error {

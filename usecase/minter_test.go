@@ -95,7 +95,7 @@ func TestTheTypeOfAnAccessTokenIsThePolicys(t *testing.T) {
 		if !strings.Contains(string(header), want) {
 			t.Errorf("%s: got header %s, want %s", application, header, want)
 		}
-		if _, err := w.authenticate.Owner(t.Context(), g.AccessToken); err != nil {
+		if _, err := w.byToken(t, g.AccessToken); err != nil {
 			t.Errorf("%s: %v", application, err)
 		}
 	}

@@ -155,7 +155,7 @@ func TestAnOwnerRevokesItsOwn(t *testing.T) {
 		var err error
 		g.bobs, err = w.issue.Do(t.Context(), usecase.IssueInput{TenantID: "acme", ApplicationID: "shop", UserID: "bob"})
 		must(t, err)
-		caller, err := w.authenticate.Owner(t.Context(), g.mine.AccessToken)
+		caller, err := w.byToken(t, g.mine.AccessToken)
 		must(t, err)
 		w.probe.forget()
 		return w, g, caller.Owner

@@ -100,68 +100,62 @@ func requiredTenant(c echo.Context) (string, error) {
 	return tenantID, err
 }
 
-// backend identifies a caller that needs an API key with method on one of paths, and the tenant it means: first who,
-// then for whom.
-func (a *API) backend(c echo.Context, method string, paths ...string) (tenantID string, err error) {
-	key, err := credential(c)
-	if err != nil {
-		return "", err
-	}
-	caller, err := a.apiKey(c, key, method, paths...)
-	if err != nil {
-		return "", err
-	}
-	return a.tenantFor(c, caller)
-}
-
-// apiKey finds the caller behind an API key, and tells the guard that it is good.
-func (a *API) apiKey(c echo.Context, key domain.Secret, method string, paths ...string) (usecase.Caller, error) {
-	caller, err := a.Authenticate.APIKey(c.Request().Context(), key, method, paths...)
-	if caller.Key.Name != "" { // also if it has no permission for this
-		web.Note(c).Authenticated()
-	}
-	return caller, tellWhy(c, credentialKind(c), err)
+// backend identifies a caller that needs an API key for the action, and the tenant it means: first who, then for whom.
+func (a *API) backend(c echo.Context, action domain.Action) (tenantID string, err error) {
+	caller, err := a.caller(c, action, false)
+	return caller.TenantID, err
 }
 
 // backendOrOwner is backend, but an access token serves as well; owner is then who it belongs to.
-func (a *API) backendOrOwner(c echo.Context, method string, paths ...string) (
+func (a *API) backendOrOwner(c echo.Context, action domain.Action) (
 	tenantID string, owner *domain.AccessToken, err error,
 ) {
-	s, err := credential(c)
-	if err != nil {
-		return "", nil, err
-	}
-	if !isAccessToken(s) {
-		tenantID, err = a.backend(c, method, paths...)
-		return tenantID, nil, err
-	}
-	caller, err := a.Authenticate.Owner(c.Request().Context(), s)
-	if caller.Owner != nil { // also if it is refused: what has a right signature is no guess
-		web.Note(c).Proved()
-	}
-	if err != nil {
-		return "", nil, tellWhy(c, credentialAccessToken, err)
-	}
-	tenantID, err = a.tenantFor(c, caller)
-	return tenantID, caller.Owner, err
+	caller, err := a.caller(c, action, true)
+	return caller.TenantID, caller.Owner, err
 }
 
-func (a *API) tenantFor(c echo.Context, caller usecase.Caller) (string, error) {
-	tenantID, err := requiredTenant(c)
-	if err != nil {
-		return "", err
-	}
-	if err := a.Authenticate.Tenant(c.Request().Context(), caller, tenantID); err != nil {
-		return "", tellWhy(c, credentialKind(c), err)
+func (a *API) caller(c echo.Context, action domain.Action, owners bool) (usecase.Caller, error) {
+	caller, named, err := a.identify(c, action, owners)
+	switch {
+	case err != nil:
+		return usecase.Caller{}, err
+	case !named:
+		return usecase.Caller{}, domain.NewInvalid(tenantHeader, domain.Blank, "name the tenant in this header")
 	}
 	record := web.Note(c)
-	record.Tenant = tenantID
+	record.Tenant = caller.TenantID
 	if caller.Owner == nil {
 		record.Raise(slog.LevelInfo, slog.String("apiKey", caller.Key.Name))
 	} else {
 		record.Raise(slog.LevelInfo, slog.String("sessionId", caller.Owner.SessionID))
 	}
-	return tenantID, nil
+	return caller, nil
+}
+
+// identify finds out who sent the request, tells the guard, and reports whether the request names a tenant.
+func (a *API) identify(c echo.Context, action domain.Action, owners bool) (
+	caller usecase.Caller, named bool, err error,
+) {
+	s, err := credential(c)
+	if err != nil {
+		return caller, false, err
+	}
+	cred := usecase.Credential{APIKey: s}
+	if owners && isAccessToken(s) {
+		cred = usecase.Credential{AccessToken: s}
+	}
+	tenantID, twoTenants := namedTenant(c)
+	caller, err = a.Authenticate.Do(c.Request().Context(), cred, action, tenantID)
+	if caller.Key.Name != "" { // also if it may not do this
+		web.Note(c).Authenticated()
+	}
+	if caller.Owner != nil { // also if it is refused: what has a right signature is no guess
+		web.Note(c).Proved()
+	}
+	if err != nil {
+		return caller, false, tellWhy(c, credentialKind(c), err)
+	}
+	return caller, tenantID != "", twoTenants
 }
 
 // credentialKind returns what the request's credential is by its form.

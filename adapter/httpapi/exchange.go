@@ -3,7 +3,6 @@ package httpapi
 import (
 	"errors"
 	"log/slog"
-	"net/http"
 	"time"
 
 	"github.com/labstack/echo/v4"
@@ -119,25 +118,17 @@ func (a *API) exchangeInput(c echo.Context, b refreshBody) (in usecase.ExchangeI
 // authenticated returns the tenant that an exchange names, and whether it has an API key. None is needed here, but one
 // that was sent must be good.
 func (a *API) authenticated(c echo.Context) (in usecase.ExchangeInput, err error) {
-	var caller usecase.Caller
 	key, err := credential(c)
 	if err != nil {
 		return in, err
 	}
-	if isAPIKey(key) { // else nothing, or an expired access token, say, that a client's interceptor attached
-		if caller, err = a.apiKey(c, key, http.MethodPost, "/jwt/refresh"); err != nil {
-			return in, err
-		}
-	}
-	if in.TenantID, err = namedTenant(c); err != nil || !isAPIKey(key) {
+	if !isAPIKey(key) { // nothing, or an expired access token, say, that a client's interceptor attached
+		in.TenantID, err = namedTenant(c)
 		return in, err
 	}
-	if in.TenantID == "" {
-		in.TenantID = caller.Key.TenantID // a key of one tenant is of no use with another one's token strings
-		return in, nil
-	}
-	in.Authenticated = true
-	return in, tellWhy(c, credentialAPIKey, a.Authenticate.Tenant(c.Request().Context(), caller, in.TenantID))
+	caller, named, err := a.identify(c, domain.TokenExchange, false)
+	in.TenantID, in.Authenticated = caller.TenantID, named // a key of one tenant is of no use with another one's strings
+	return in, err
 }
 
 // refusals are what a refused client reads. All but inactive are final.

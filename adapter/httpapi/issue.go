@@ -55,7 +55,7 @@ func newGrantData(g usecase.Grant) grantData {
 
 // issue answers POST /jwt/issue.
 func (a *API) issue(c echo.Context) error {
-	tenantID, err := a.backend(c, "POST", "/jwt/issue")
+	tenantID, err := a.backend(c, domain.TokenIssue)
 	if err != nil {
 		return err
 	}

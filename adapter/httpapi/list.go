@@ -6,7 +6,6 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"fmt"
-	"net/http"
 	"net/url"
 	"strconv"
 
@@ -105,7 +104,7 @@ func newTokenData(t domain.RefreshToken) tokenData {
 
 // retrieve answers GET /jwt/refresh/:id.
 func (a *API) retrieve(c echo.Context) error {
-	tenantID, owner, err := a.backendOrOwner(c, http.MethodGet, "/jwt/refresh/:id")
+	tenantID, owner, err := a.backendOrOwner(c, domain.TokenRead)
 	if err != nil {
 		return err
 	}
@@ -125,7 +124,7 @@ func (a *API) retrieve(c echo.Context) error {
 
 // retrievePosted is retrieve for a client that can only POST. Only an API key serves.
 func (a *API) retrievePosted(c echo.Context, id string) error {
-	tenantID, err := a.backend(c, http.MethodGet, "/jwt/refresh/:id")
+	tenantID, err := a.backend(c, domain.TokenRead)
 	if err != nil {
 		return err
 	}
@@ -168,14 +167,14 @@ func noBody(c echo.Context) error {
 // cannot be read may have meant to: it is told what is wrong with it if it has either.
 func (a *API) listTokens(c echo.Context) error {
 	q, malformed := web.Query[listQuery](c)
-	paths := []string{"/jwt/refresh"}
+	action := domain.TokenList
 	switch {
 	case malformed != nil:
-		paths = append(paths, domain.SessionsPermission)
+		action = domain.TokenListAny
 	case q.UserID == nil:
-		paths = []string{domain.SessionsPermission}
+		action = domain.TokenListWide
 	}
-	tenantID, owner, err := a.backendOrOwner(c, http.MethodGet, paths...)
+	tenantID, owner, err := a.backendOrOwner(c, action)
 	if err != nil {
 		return err
 	}
@@ -190,7 +189,7 @@ func (a *API) listTokens(c echo.Context) error {
 
 // listPosted is the first page of listTokens for a client that can only POST. Only an API key serves.
 func (a *API) listPosted(c echo.Context, userID string) error {
-	tenantID, err := a.backend(c, http.MethodGet, "/jwt/refresh")
+	tenantID, err := a.backend(c, domain.TokenList)
 	if err != nil {
 		return err
 	}

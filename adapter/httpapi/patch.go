@@ -3,7 +3,6 @@ package httpapi
 import (
 	"encoding/json"
 	"log/slog"
-	"net/http"
 	"strings"
 
 	"github.com/labstack/echo/v4"
@@ -41,7 +40,7 @@ type changedData struct {
 
 // patchTokens answers PATCH /jwt/refresh.
 func (a *API) patchTokens(c echo.Context) error {
-	tenantID, p, err := a.patch(c, "/jwt/refresh")
+	tenantID, p, err := a.patch(c, domain.TokenChangeMany)
 	if err != nil {
 		return err
 	}
@@ -65,7 +64,7 @@ func (a *API) patchTokens(c echo.Context) error {
 
 // patchOne answers PATCH /jwt/refresh/:id.
 func (a *API) patchOne(c echo.Context) error {
-	tenantID, p, err := a.patch(c, "/jwt/refresh/:id")
+	tenantID, p, err := a.patch(c, domain.TokenChange)
 	if err != nil {
 		return err
 	}
@@ -80,9 +79,9 @@ func (a *API) patchOne(c echo.Context) error {
 	return done(c, "The refresh token was changed.", newTokenData(t))
 }
 
-// patch identifies the caller, who needs an API key with PATCH on path, and reads what to change.
-func (a *API) patch(c echo.Context, path string) (tenantID string, p domain.Patch, err error) {
-	if tenantID, err = a.backend(c, http.MethodPatch, path); err != nil {
+// patch identifies the caller, who needs an API key for the action, and reads what to change.
+func (a *API) patch(c echo.Context, action domain.Action) (tenantID string, p domain.Patch, err error) {
+	if tenantID, err = a.backend(c, action); err != nil {
 		return "", p, err
 	}
 	body, err := web.Body[patchBody](c, web.MergePatch)

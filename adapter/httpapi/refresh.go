@@ -49,7 +49,7 @@ func (a *API) postRefresh(c echo.Context) error {
 	case user && !id && !one && !app:
 		return a.listPosted(c, *b.UserID)
 	case !id && (one || app):
-		return a.revokePosted(c, "/jwt/refresh", func() (revokeBody, error) {
+		return a.revokePosted(c, domain.TokenRevokeMany, func() (revokeBody, error) {
 			return revokeBody{
 				TokenID: b.TokenID, TokenString: b.TokenString, UserID: b.UserID, ApplicationID: b.ApplicationID,
 			}, nil
@@ -66,7 +66,7 @@ func (a *API) postOne(c echo.Context) error {
 	if !web.HasBody(c) {
 		return a.retrievePosted(c, id)
 	}
-	return a.revokePosted(c, "/jwt/refresh/:id", func() (revokeBody, error) {
+	return a.revokePosted(c, domain.TokenRevoke, func() (revokeBody, error) {
 		b, err := web.Body[refreshBody](c, web.JSONOrForm)
 		if err == nil && (b.TokenID == nil || b != refreshBody{TokenID: b.TokenID} || *b.TokenID != id) {
 			err = domain.NewInvalid("tokenId", domain.Conflict,

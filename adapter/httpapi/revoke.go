@@ -2,7 +2,6 @@ package httpapi
 
 import (
 	"log/slog"
-	"net/http"
 
 	"github.com/labstack/echo/v4"
 
@@ -45,19 +44,19 @@ func (a *API) revokeTokens(c echo.Context) error {
 	if l != nil {
 		return a.logout(c, *l)
 	}
-	return a.revokeSelected(c, "/jwt/refresh")
+	return a.revokeSelected(c, domain.TokenRevokeMany)
 }
 
 // revokeOne answers DELETE /jwt/refresh/:id.
 func (a *API) revokeOne(c echo.Context) error {
 	id := web.PathParam(c, "id")
-	return a.revokeSelected(c, "/jwt/refresh/:id", revokeBody{TokenID: &id})
+	return a.revokeSelected(c, domain.TokenRevoke, revokeBody{TokenID: &id})
 }
 
 // revokeSelected revokes by the selector in one place: the path, which is in places already, the query or the body. A
 // body or a query that selects nothing is a place too: its sender may think that it counts.
-func (a *API) revokeSelected(c echo.Context, path string, places ...revokeBody) error {
-	tenantID, owner, err := a.backendOrOwner(c, http.MethodDelete, path)
+func (a *API) revokeSelected(c echo.Context, action domain.Action, places ...revokeBody) error {
+	tenantID, owner, err := a.backendOrOwner(c, action)
 	if err != nil {
 		return err
 	}
@@ -85,9 +84,9 @@ func (a *API) revokeSelected(c echo.Context, path string, places ...revokeBody) 
 	}
 }
 
-// revokePosted is DELETE on path for a client that can only POST. Only an API key serves, and selector is read after it.
-func (a *API) revokePosted(c echo.Context, path string, selector func() (revokeBody, error)) error {
-	tenantID, err := a.backend(c, http.MethodDelete, path)
+// revokePosted revokes for a client that can only POST. Only an API key serves, and selector is read after it.
+func (a *API) revokePosted(c echo.Context, action domain.Action, selector func() (revokeBody, error)) error {
+	tenantID, err := a.backend(c, action)
 	if err != nil {
 		return err
 	}

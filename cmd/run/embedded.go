@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
-	"net/http"
 	"os"
 	"path/filepath"
 	"reflect"
@@ -301,7 +300,7 @@ func (s *service) remind(ctx context.Context, w io.Writer, dir, publicURL string
 // knows reports whether key is an API key that the store knows, and that works.
 func (s *service) knows(ctx context.Context, key domain.Secret) (bool, error) {
 	authenticate := usecase.Authenticate{APIKeys: s.store, Tenants: s.store, Keys: s.keys, Clock: s.clock}
-	_, err := authenticate.APIKey(ctx, key, http.MethodPost, "/jwt/issue")
+	_, err := authenticate.Do(ctx, usecase.Credential{APIKey: key}, domain.TokenIssue, "")
 	if errors.Is(err, domain.ErrUnauthorized) {
 		return false, nil
 	}
