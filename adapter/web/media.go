@@ -17,6 +17,7 @@ const (
 	JSON       Media = iota // application/json
 	JSONOrForm              // or application/x-www-form-urlencoded
 	MergePatch              // application/json, or application/merge-patch+json (RFC 7396, section 4)
+	FormOnly                // application/x-www-form-urlencoded (RFC 6749, section 3.2)
 )
 
 const mimeMergePatch = "application/merge-patch+json"
@@ -36,14 +37,14 @@ func Body[T any](c echo.Context, media Media) (T, error) {
 		return none, err
 	}
 	if form {
-		return strict.DecodeForm[T](string(Note(c).body))
+		return strict.DecodeForm[T](string(Note(c).body), strict.Options{})
 	}
-	return strict.DecodeJSON[T](Note(c).body)
+	return strict.DecodeJSON[T](Note(c).body, strict.Options{})
 }
 
 // Query reads the query into a T, strictly: see [strict.DecodeForm]. For an endpoint without parameters T is struct{}.
 func Query[T any](c echo.Context) (T, error) {
-	return strict.DecodeForm[T](c.Request().URL.RawQuery)
+	return strict.DecodeForm[T](c.Request().URL.RawQuery, strict.Options{})
 }
 
 func isForm(c echo.Context, media Media) (bool, error) {
@@ -62,6 +63,8 @@ func isForm(c echo.Context, media Media) (bool, error) {
 		accept += ", " + echo.MIMEApplicationForm
 	case MergePatch:
 		accept += ", " + mimeMergePatch
+	case FormOnly:
+		accept = echo.MIMEApplicationForm
 	}
 	refuse := func() (bool, error) {
 		c.Response().Header().Set("Accept", accept)
@@ -82,9 +85,9 @@ func isForm(c echo.Context, media Media) (bool, error) {
 		return refuse()
 	}
 	switch {
-	case mediaType == echo.MIMEApplicationJSON, mediaType == mimeMergePatch && media == MergePatch:
+	case mediaType == echo.MIMEApplicationJSON && media != FormOnly, mediaType == mimeMergePatch && media == MergePatch:
 		return false, nil
-	case mediaType == echo.MIMEApplicationForm && media == JSONOrForm:
+	case mediaType == echo.MIMEApplicationForm && (media == JSONOrForm || media == FormOnly):
 		return true, nil
 	default:
 		return refuse()

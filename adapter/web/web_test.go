@@ -370,6 +370,27 @@ func TestMediaTypesOfAMergePatch(t *testing.T) {
 	}
 }
 
+// The endpoints of RFC 6749, section 3.2, take forms; one of another media type must hear so, not that it is malformed.
+func TestAnEndpointForFormsTakesFormsAlone(t *testing.T) {
+	s := newSite(t, nil)
+	s.POST("/token", func(c echo.Context) error {
+		if _, err := web.Body[userInput](c, web.FormOnly); err != nil {
+			return err
+		}
+		return c.NoContent(204)
+	})
+	for contentType, want := range map[string]int{
+		"application/x-www-form-urlencoded": 204, "Application/X-WWW-Form-URLencoded; charset=UTF-8": 204,
+		"application/json": 415, "application/merge-patch+json": 415, "text/plain": 415, "": 415,
+	} {
+		rec := s.send("POST", "/token", "userId=a", "Content-Type", contentType)
+		accept := map[bool]string{true: "application/x-www-form-urlencoded"}[want == 415]
+		if rec.Code != want || rec.Header().Get("Accept") != accept {
+			t.Errorf("%q: got %d, Accept %q; want %d, %q", contentType, rec.Code, rec.Header().Get("Accept"), want, accept)
+		}
+	}
+}
+
 func TestTheQueryIsStrict(t *testing.T) {
 	s := newSite(t, nil)
 	s.GET("/x", func(c echo.Context) error {

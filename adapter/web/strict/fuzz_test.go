@@ -152,7 +152,7 @@ func FuzzStrictJSONTakesWhatTheReferenceTakes(f *testing.F) {
 		f.Add([]byte(seed))
 	}
 	f.Fuzz(func(t *testing.T, data []byte) {
-		got, err := strict.DecodeJSON[plain](data)
+		got, err := strict.DecodeJSON[plain](data, strict.Options{})
 		if want := accepted(data, reflect.TypeFor[plain]()); (err == nil) != want {
 			t.Fatalf("%q: got %v; the reference takes it: %t", data, err, want)
 		}
@@ -191,7 +191,7 @@ func FuzzStrictFormTakesWhatTheReferenceTakes(f *testing.F) {
 		f.Add(seed)
 	}
 	f.Fuzz(func(t *testing.T, form string) {
-		got, err := strict.DecodeForm[scalars](form)
+		got, err := strict.DecodeForm[scalars](form, strict.Options{})
 		want, ok := formByReference(form)
 		if (err == nil) != ok {
 			t.Fatalf("%q: got %v; the reference takes it: %t", form, err, ok)

@@ -30,6 +30,13 @@ const (
 	maxShown    = 64 // bytes of a name that we did not choose
 )
 
+// Options are what a protocol's own rules ask for. Without any, a name that is not known is refused, and a value without
+// content is one.
+type Options struct {
+	IgnoreUnknown bool // skip names that are not known (RFC 6749, sections 3.1 and 3.2)
+	EmptyIsAbsent bool // a text without content, under whichever name, was not sent (RFC 6749, sections 3.1 and 3.2)
+}
+
 // ErrEmptyBody is the *domain.Invalid for a body without content, for callers that treat none apart from a wrong one.
 var ErrEmptyBody error = domain.NewInvalid("", domain.Blank, "the body is empty, and must not be")
 
@@ -44,7 +51,7 @@ var ErrEmptyBody error = domain.NewInvalid("", domain.Blank, "the body is empty,
 // one and leaves the inner one nil. Anything else in T panics.
 //
 // Control characters, NUL too, are content, and arrive.
-func DecodeJSON[T any](data []byte) (T, error) {
+func DecodeJSON[T any](data []byte, o Options) (T, error) {
 	var in, none T
 	v := reflect.ValueOf(&in).Elem()
 	planOf(v.Type())
@@ -62,7 +69,7 @@ func DecodeJSON[T any](data []byte) (T, error) {
 		}
 		return none, domain.NewInvalid("", domain.Malformed, message)
 	}
-	w := walker{data: data}
+	w := walker{data: data, options: o}
 	if first := w.peek(); first != '{' {
 		return none, domain.NewInvalid("", domain.Malformed, "the body must be an object, not "+kindOf(first))
 	}
@@ -75,12 +82,12 @@ func DecodeJSON[T any](data []byte) (T, error) {
 
 // DecodeForm reads application/x-www-form-urlencoded text, a form or a query, into a T as DecodeJSON does. Only strings,
 // integers and booleans (true or false) can be sent so; a name without a value is the empty string, sent.
-func DecodeForm[T any](encoded string) (T, error) {
+func DecodeForm[T any](encoded string, o Options) (T, error) {
 	var in, none T
 	v := reflect.ValueOf(&in).Elem()
 	p := planOf(v.Type())
 	var found problems
-	m := members{plan: p, problems: &found}
+	m := members{plan: p, options: o, problems: &found}
 	for pair := range strings.SplitSeq(encoded, "&") {
 		if pair == "" {
 			continue
@@ -90,6 +97,9 @@ func DecodeForm[T any](encoded string) (T, error) {
 			continue
 		}
 		rawName, rawValue, _ := strings.Cut(pair, "=")
+		if rawValue == "" && o.EmptyIsAbsent {
+			continue
+		}
 		name, err := unescape(rawName)
 		if err != nil {
 			found.add("", domain.Malformed, "a parameter's name "+err.Error())
@@ -289,6 +299,7 @@ func (p *problems) err() error {
 // members watches over the names in one object.
 type members struct {
 	plan     *plan
+	options  Options
 	problems *problems
 	sent     map[int]string  // by field, the name it was sent under
 	unknown  map[string]bool // already complained about
@@ -298,7 +309,7 @@ type members struct {
 func (m *members) take(parent, name string) (field, bool) {
 	f, known := m.plan.byName[name]
 	if !known {
-		if !m.unknown[name] {
+		if !m.unknown[name] && !m.options.IgnoreUnknown {
 			m.complain(parent, name)
 		}
 		return field{}, false
@@ -352,8 +363,9 @@ func join(parent, name string) string {
 // A walker goes once over a document that is known to be well-formed JSON in valid UTF-8, which is why it looks at first bytes
 // only and runs into no end.
 type walker struct {
-	data []byte
-	pos  int
+	data    []byte
+	pos     int
+	options Options
 	problems
 }
 
@@ -393,9 +405,11 @@ func (w *walker) decode(v reflect.Value, path string, depth int) {
 	case v.Type() == rawObject:
 		w.mismatch(v, path, first)
 	case v.Kind() == reflect.Struct && first == '{':
-		m := members{plan: planOf(v.Type()), problems: &w.problems}
+		m := members{plan: planOf(v.Type()), options: w.options, problems: &w.problems}
 		w.object(path, func(name string) {
-			if f, ok := m.take(path, name); ok {
+			if w.options.EmptyIsAbsent && bytes.HasPrefix(w.data[w.pos:], []byte(`""`)) {
+				w.skip()
+			} else if f, ok := m.take(path, name); ok {
 				w.decode(v.Field(f.index), join(path, f.name), depth+1)
 			} else {
 				w.skip()
@@ -514,6 +528,7 @@ func (w *walker) object(path string, member func(name string)) {
 		name, ok := w.text()
 		w.peek()
 		w.pos++ // the colon
+		w.peek()
 		if ok {
 			member(name)
 			continue

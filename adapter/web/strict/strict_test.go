@@ -142,7 +142,7 @@ func TestStrictJSONRefuses(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			in, err := strict.DecodeJSON[input]([]byte(tt.body))
+			in, err := strict.DecodeJSON[input]([]byte(tt.body), strict.Options{})
 			if got := codesOf(t, err); got != tt.want {
 				t.Errorf("got %q, want %q", got, tt.want)
 			}
@@ -183,7 +183,7 @@ func TestStrictJSONAccepts(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			got, err := strict.DecodeJSON[input]([]byte(tt.body))
+			got, err := strict.DecodeJSON[input]([]byte(tt.body), strict.Options{})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -206,7 +206,7 @@ func TestMessagesSayWhatToDoAndNeverTheValue(t *testing.T) {
 		{`["4711"]`, "the body must be an object, not a list"},
 	}
 	for _, tt := range tests {
-		_, err := strict.DecodeJSON[input]([]byte(tt.body))
+		_, err := strict.DecodeJSON[input]([]byte(tt.body), strict.Options{})
 		if got := fieldsOf(t, err)[0].Message; got != tt.want {
 			t.Errorf("%s: got %q, want %q", tt.body, got, tt.want)
 		}
@@ -222,18 +222,18 @@ func TestAnAnswerIsNotLongerThanTwentyProblems(t *testing.T) {
 	for i := range 2000 {
 		body.WriteString(`,"` + string(rune('a'+i%26)) + strings.Repeat("x", i%50) + `":1`)
 	}
-	_, err := strict.DecodeJSON[input]([]byte("{" + body.String()[1:] + "}"))
+	_, err := strict.DecodeJSON[input]([]byte("{"+body.String()[1:]+"}"), strict.Options{})
 	if got := len(fieldsOf(t, err)); got != 20 {
 		t.Errorf("got %d problems, want 20", got)
 	}
 }
 
 func TestEmptyBodyIsToldApart(t *testing.T) {
-	_, err := strict.DecodeJSON[input](nil)
+	_, err := strict.DecodeJSON[input](nil, strict.Options{})
 	if !errors.Is(err, strict.ErrEmptyBody) {
 		t.Errorf("got %v, want ErrEmptyBody", err)
 	}
-	_, err = strict.DecodeJSON[input]([]byte("x"))
+	_, err = strict.DecodeJSON[input]([]byte("x"), strict.Options{})
 	if errors.Is(err, strict.ErrEmptyBody) {
 		t.Error("a wrong body is taken for none")
 	}
@@ -274,7 +274,7 @@ func TestStrictForm(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			got, err := strict.DecodeForm[input](tt.form)
+			got, err := strict.DecodeForm[input](tt.form, strict.Options{})
 			if codes := codesOf(t, err); codes != tt.codes {
 				t.Errorf("got %q, want %q", codes, tt.codes)
 			}
@@ -285,42 +285,76 @@ func TestStrictForm(t *testing.T) {
 	}
 }
 
+// RFC 6749, sections 3.1 and 3.2, in the words that OAuth clients rely on; what is known is as strict as ever.
+func TestOptionsOfRFC6749(t *testing.T) {
+	o := strict.Options{IgnoreUnknown: true, EmptyIsAbsent: true}
+	tests := []struct {
+		form, json, codes string
+		want              input
+	}{
+		{"x=1&x=2&userId=a", `{"x":1,"x":{"y":[]},"userId":"a"}`, "", input{UserID: ptr("a")}},
+		{"userid=b&userId=a", `{"userid":"b","userId":"a"}`, "", input{UserID: ptr("a")}},
+		{"userId=&ttl=", `{"userId":"", "ttl" : ""}`, "", input{}},
+		{"userId=&userId=a&userId", `{"userId": "","userId":"a","userId":""}`, "", input{UserID: ptr("a")}},
+		{"ttl=1&ttl=1", `{"ttl":1,"ttl":1}`, "[repeated]ttl", input{}},
+		{"ttl=x", `{"ttl":"x"}`, "[invalid]ttl", input{}},
+	}
+	for _, tt := range tests {
+		for name, decode := range map[string]func() (input, error){
+			tt.form: func() (input, error) { return strict.DecodeForm[input](tt.form, o) },
+			tt.json: func() (input, error) { return strict.DecodeJSON[input]([]byte(tt.json), o) },
+		} {
+			got, err := decode()
+			if codes := codesOf(t, err); codes != tt.codes {
+				t.Errorf("%s: got %q, want %q", name, codes, tt.codes)
+			}
+			if diff := cmp.Diff(tt.want, got); diff != "" {
+				t.Errorf("%s: %s", name, diff)
+			}
+		}
+	}
+	got, err := strict.DecodeJSON[input]([]byte(`{"x":1,"metaData":{"x":1,"device":{"x":1,"type":""}}}`), o)
+	if diff := cmp.Diff(input{MetaData: metaData{Device: &device{}}}, got); diff != "" || err != nil {
+		t.Errorf("below: %v %s", err, diff)
+	}
+}
+
 // A type that cannot be decoded strictly is a fault of the programmer, which the first request of any test must show.
 func TestTargetsThatCannotBeStrictPanic(t *testing.T) {
 	tests := map[string]func(){
-		"no struct": func() { _, _ = strict.DecodeJSON[string]([]byte(`{}`)) },
-		"no tag":    func() { _, _ = strict.DecodeJSON[struct{ A string }]([]byte(`{}`)) },
-		"embedded":  func() { _, _ = strict.DecodeJSON[struct{ input }]([]byte(`{}`)) },
+		"no struct": func() { _, _ = strict.DecodeJSON[string]([]byte(`{}`), strict.Options{}) },
+		"no tag":    func() { _, _ = strict.DecodeJSON[struct{ A string }]([]byte(`{}`), strict.Options{}) },
+		"embedded":  func() { _, _ = strict.DecodeJSON[struct{ input }]([]byte(`{}`), strict.Options{}) },
 		"any": func() {
 			_, _ = strict.DecodeJSON[struct {
 				A any `json:"a"`
-			}]([]byte(`{}`))
+			}]([]byte(`{}`), strict.Options{})
 		},
 		"float": func() {
 			_, _ = strict.DecodeForm[struct {
 				A []float64 `json:"a"`
-			}]("")
+			}]("", strict.Options{})
 		},
 		"bytes": func() {
 			_, _ = strict.DecodeForm[struct {
 				A []byte `json:"a"`
-			}]("")
+			}]("", strict.Options{})
 		},
 		"integer keys": func() {
 			_, _ = strict.DecodeForm[struct {
 				A map[int]string `json:"a"`
-			}]("")
+			}]("", strict.Options{})
 		},
 		"decodes self": func() {
 			_, _ = strict.DecodeForm[struct {
 				A time.Time `json:"a"`
-			}]("")
+			}]("", strict.Options{})
 		},
 		"one name, two": func() {
 			_, _ = strict.DecodeForm[struct {
 				A string `json:"a" alias:"b"`
 				B string `json:"b"`
-			}]("")
+			}]("", strict.Options{})
 		},
 	}
 	for name, decode := range tests {
@@ -354,7 +388,7 @@ func BenchmarkDecodeJSON(b *testing.B) {
 	body := []byte(`{"userId":"ann","roles":["admin","user"],"claims":{"plan":"pro","seats":[1,2,3]},"metaData":{"device":{"name":"phone","type":"MOBILE"}}}`)
 	b.ReportAllocs()
 	for b.Loop() {
-		if _, err := strict.DecodeJSON[input](body); err != nil {
+		if _, err := strict.DecodeJSON[input](body, strict.Options{}); err != nil {
 			b.Fatal(err)
 		}
 	}
