@@ -182,7 +182,7 @@ func (m *mount) guarded(next echo.HandlerFunc) echo.HandlerFunc {
 // preflights charges what cors answers.
 func (m *mount) preflights(next echo.HandlerFunc) echo.HandlerFunc {
 	return func(c echo.Context) error {
-		if c.Request().Method == http.MethodOptions && c.Path() != "" {
+		if c.Request().Method == http.MethodOptions && Note(c).path != nil {
 			if err := m.Guard.admit(c, preflight, ""); err != nil {
 				return err
 			}

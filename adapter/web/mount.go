@@ -139,21 +139,18 @@ func (e *endpoint) serve(c echo.Context) error {
 	return e.Handle(c)
 }
 
-// routed finds out which route is meant, and takes that of echo away where none is, for limited to answer 404. echo
-// lets the last parameter of a route take the rest of the path, slashes and all, and one in the middle take nothing.
+// routed finds out which route is meant. echo lets the last parameter of a route take the rest of the path, slashes and
+// all, and one in the middle take nothing: there none is.
 func (m *mount) routed(next echo.HandlerFunc) echo.HandlerFunc {
 	return func(c echo.Context) error {
-		sent, route := echo.GetPath(c.Request()), c.Path()
-		wildcard := strings.Contains(route, "*")
-		if !wildcard && (strings.Count(sent, "/") != strings.Count(route, "/") || strings.Contains(sent, "//")) {
-			c.SetPath("")
+		record, sent, route := Note(c), echo.GetPath(c.Request()), c.Path()
+		if strings.Contains(route, "*") ||
+			strings.Count(sent, "/") == strings.Count(route, "/") && !strings.Contains(sent, "//") {
+			record.path = m.paths[route]
 		}
-		record := Note(c)
-		if record.path = m.paths[c.Path()]; record.path == nil {
-			c.SetPath("")
-			return next(c)
+		if record.path != nil {
+			record.endpoint = record.path.endpoint(c.Request().Method)
 		}
-		record.endpoint = record.path.endpoint(c.Request().Method)
 		return next(c)
 	}
 }

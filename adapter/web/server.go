@@ -109,7 +109,7 @@ func unlessUnmatched(m echo.MiddlewareFunc) echo.MiddlewareFunc {
 	return func(next echo.HandlerFunc) echo.HandlerFunc {
 		with := m(next)
 		return func(c echo.Context) error {
-			if c.Path() == "" {
+			if Note(c).path == nil {
 				return next(c)
 			}
 			return with(c)
