@@ -46,7 +46,8 @@ var began = time.Date(2027, time.March, 4, 5, 6, 7, 891_234_000, time.UTC)
 // A service is the whole API over a store in memory that is watched, at a time that only a test moves.
 type service struct {
 	api     *httpapi.API
-	handler http.Handler
+	options web.Options
+	handler http.Handler // of these, see mount
 	store   *watchedStore
 	keys    map[string]string // API keys by name
 
@@ -110,31 +111,41 @@ func newEmptyService(t testing.TB) *service {
 		Logout: &usecase.Logout{
 			Revocations: store, Tokens: store, Applications: store, Keys: keys, Clock: s.clock,
 		},
-		Authenticate: &usecase.Authenticate{APIKeys: store, Tokens: store, Tenants: store, Keys: keys, Clock: s.clock},
-		Publish:      &usecase.Publish{Tenants: store, Keys: keys, Clock: s.clock},
-		Ready:        store.Ready,
-		Log:          slog.New(slog.NewJSONHandler(&captured, &slog.HandlerOptions{Level: slog.LevelDebug})),
-		Origins:      origins, TrustedProxies: []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8")},
+		Publish: &usecase.Publish{Tenants: store, Keys: keys, Clock: s.clock},
+		Ready:   store.Ready,
 		Exchanged: func(e usecase.Exchanged) {
 			store.mu.Lock()
 			defer store.mu.Unlock()
 			store.outcomes = append(store.outcomes, e.Outcome)
 		},
 	}
-	if s.handler, err = s.api.Handler(); err != nil {
+	s.options = web.Options{
+		Authenticate:   &usecase.Authenticate{APIKeys: store, Tokens: store, Tenants: store, Keys: keys, Clock: s.clock},
+		Log:            slog.New(slog.NewJSONHandler(&captured, &slog.HandlerOptions{Level: slog.LevelDebug})),
+		Pages:          web.Pages{Origins: origins},
+		TrustedProxies: []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8")},
+	}
+	s.mount(t)
+	return s
+}
+
+// mount makes the handler of what the service is now.
+func (s *service) mount(t testing.TB) {
+	t.Helper()
+	dialect, err := s.api.Dialect()
+	if err != nil {
 		t.Fatal(err)
 	}
-	return s
+	if s.handler, err = web.New(s.options, dialect); err != nil {
+		t.Fatal(err)
+	}
 }
 
 // setPublicURL serves the API of s at another public URL.
 func (s *service) setPublicURL(t testing.TB, publicURL string) {
 	t.Helper()
-	s.api.PublicURL = publicURL
-	var err error
-	if s.handler, err = s.api.Handler(); err != nil {
-		t.Fatal(err)
-	}
+	s.options.Pages.PublicURL = publicURL
+	s.mount(t)
 }
 
 func (s *service) apply(t testing.TB, k usecase.Kickstart) {

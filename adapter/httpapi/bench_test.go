@@ -14,11 +14,8 @@ import (
 // and the recorder of the answer are in its figures.
 func BenchmarkExchange(b *testing.B) {
 	s := newService(b)
-	s.api.Log, s.api.Exchanged = slog.New(slog.DiscardHandler), nil
-	var err error
-	if s.handler, err = s.api.Handler(); err != nil {
-		b.Fatal(err)
-	}
+	s.options.Log, s.api.Exchanged = slog.New(slog.DiscardHandler), nil
+	s.mount(b)
 	post := func(path, body string) (g grant) {
 		r := httptest.NewRequest(http.MethodPost, path, strings.NewReader(body))
 		r.Header.Set("Content-Type", "application/json")

@@ -10,7 +10,6 @@ import (
 	"testing"
 
 	"github.com/getkin/kin-openapi/openapi3"
-	"github.com/labstack/echo/v4"
 	"go.yaml.in/yaml/v3"
 
 	"github.com/refreshd/refreshd/adapter/httpapi"
@@ -19,23 +18,12 @@ import (
 // firstStart are the examples of a first start.
 var firstStart = httpapi.Examples{URL: "http://127.0.0.1:3000", TenantID: "default", ApplicationID: "demo"}
 
-func documentServer(t *testing.T, x httpapi.Examples) *echo.Echo {
+func documentServer(t *testing.T, x httpapi.Examples) http.Handler {
 	t.Helper()
-	routes, err := httpapi.DocumentRoutes(x)
-	if err != nil {
-		t.Fatal(err)
-	}
-	e := echo.New()
-	e.Use(func(next echo.HandlerFunc) echo.HandlerFunc {
-		return func(c echo.Context) error {
-			c.Response().Header().Set("X-Request-Id", "test")
-			return next(c)
-		}
-	})
-	for path, handler := range routes {
-		e.GET(path, handler)
-	}
-	return e
+	s := newEmptyService(t)
+	s.api.Examples = x
+	s.mount(t)
+	return s.handler
 }
 
 func TestTheDocumentIsServedAsItSaysItself(t *testing.T) {

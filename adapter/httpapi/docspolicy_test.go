@@ -16,17 +16,13 @@ import (
 // write no markup, and lets nothing be loaded from elsewhere.
 func TestThePolicyOfThePageAllowsOnlyItsOwnScript(t *testing.T) {
 	e := documentServer(t, firstStart)
-	routes, err := httpapi.DocumentRoutes(firstStart)
-	if err != nil {
-		t.Fatal(err)
-	}
 	want := map[string]string{
 		"default-src": "'none'", "script-src": "'self'", "style-src": "'self'", "img-src": "data:", "base-uri": "'none'",
 		"form-action": "'none'", "frame-ancestors": "'none'",
 		"require-trusted-types-for": "'script'", "trusted-types": "'none'",
 	}
 	var scripts []string
-	for path := range routes {
+	for _, path := range []string{"/openapi.yaml", "/docs", "/docs/style.css", "/docs/script.js"} {
 		rec := httptest.NewRecorder()
 		e.ServeHTTP(rec, httptest.NewRequest(http.MethodGet, path, nil))
 		got := map[string]string{}

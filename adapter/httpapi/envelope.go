@@ -63,15 +63,19 @@ func doneRows(c echo.Context, message string, rows [][]byte) error {
 	return err
 }
 
-// renderRefusal writes the answers that adapter/web leaves to the dialect: 400, 405, 413, 415, 429.
+// renderRefusal writes all refusals: 401, 404 and 5xx without a body, which tell nothing to strangers, and nothing
+// internal.
 func renderRefusal(c echo.Context, status int, err error) error {
+	if status == http.StatusUnauthorized || status == http.StatusNotFound || status >= 500 {
+		return web.NoBody(c, status)
+	}
 	if refused := (*web.Refused)(nil); errors.As(err, &refused) {
 		return c.JSON(status, envelope{Message: tooMany, Errors: &refusal{GeneralErrors: []problem{{
 			Code: "[tooMany]" + refused.Reason, Message: fmt.Sprintf("%s: wait for Retry-After seconds, and send it again", refused),
 		}}}})
 	}
 	if status != http.StatusBadRequest {
-		return c.JSON(status, envelope{Message: web.Message(err)})
+		return c.JSON(status, envelope{Message: web.Message(status, err)})
 	}
 	return refuse(c, "The request is not valid: nothing was done.", web.FieldErrors(err))
 }

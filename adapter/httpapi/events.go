@@ -1,13 +1,15 @@
 package httpapi
 
-import "github.com/refreshd/refreshd/domain"
+import (
+	"github.com/refreshd/refreshd/adapter/web"
+	"github.com/refreshd/refreshd/domain"
+)
 
 // The events of the log, of requests that are more than a request. README lists all.
 const (
-	eventCredentialFailed = "credential.failed"
-	eventTokenIssued      = "token.issued"
-	eventTokenChanged     = "token.changed"
-	eventTokenRevoked     = "token.revoked"
+	eventTokenIssued  = "token.issued"
+	eventTokenChanged = "token.changed"
+	eventTokenRevoked = "token.revoked"
 
 	eventExchangeRotated        = "exchange.rotated"
 	eventExchangeRetried        = "exchange.retried"
@@ -29,13 +31,11 @@ var exchangeEvents = map[domain.Outcome]string{
 
 // Counted are the events that are counted for the operator, and their kinds.
 var Counted = Events{
-	Issued: eventTokenIssued, Revoked: eventTokenRevoked, CredentialFailed: eventCredentialFailed,
+	Issued: eventTokenIssued, Revoked: eventTokenRevoked, CredentialFailed: web.EventCredentialFailed,
 	RevocationKinds: []string{
 		revokedToken, revokedUser, revokedApplication, revokedUserInApplication, revokedTenant,
 	},
-	CredentialKinds: []string{
-		credentialNone, credentialAPIKey, credentialAccessToken, credentialTokenString, credentialOther,
-	},
+	CredentialKinds: web.CredentialKinds,
 }
 
 // Events are the words of the log for what is counted.
@@ -43,12 +43,3 @@ type Events struct {
 	Issued, Revoked, CredentialFailed string
 	RevocationKinds, CredentialKinds  []string
 }
-
-// The kinds of credential that may have failed.
-const (
-	credentialNone        = "none" // and one was needed
-	credentialAPIKey      = "apiKey"
-	credentialAccessToken = "accessToken"
-	credentialTokenString = "tokenString"
-	credentialOther       = "other"
-)

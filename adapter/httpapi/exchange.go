@@ -24,7 +24,7 @@ func (a *API) exchange(c echo.Context, b refreshBody) error {
 		return err
 	}
 	if in.TokenString.IsZero() {
-		if in.Ambient, err = a.cookies(c, name); err != nil {
+		if in.Ambient, err = cookies.Read(c, name); err != nil {
 			return err
 		}
 		if len(in.Ambient) == 0 {
@@ -57,14 +57,14 @@ func (a *API) exchange(c echo.Context, b refreshBody) error {
 		return refuse(c, "The refresh token cannot be exchanged.", []domain.FieldError{unproved})
 	case out.Outcome.Refused():
 		if byCookie && out.Deletable {
-			a.deleteCookies(c, name, out.Policy)
+			cookies.Delete(c, name, out.Policy)
 		}
 		return refuse(c, "The refresh token cannot be exchanged.", []domain.FieldError{refusals[out.Outcome]})
 	}
 	web.NoStore(c)
 	data := newGrantData(out.Grant)
 	if byCookie {
-		a.renewCookies(c, out.Grant, name, len(in.Ambient), out.Deletable)
+		cookies.Renew(c, out.Grant, name, len(in.Ambient), out.Deletable)
 		if out.Policy.CookieOnly {
 			data.RefreshToken = ""
 		}
@@ -87,9 +87,12 @@ func chargeable(out usecase.Exchanged) bool {
 
 // exchangeInput reads what is not in a cookie: the API key and the tenant, and the body; and the name of the cookie.
 func (a *API) exchangeInput(c echo.Context, b refreshBody) (in usecase.ExchangeInput, name string, err error) {
-	if in, err = a.authenticated(c); err != nil {
+	caller, authenticated, err := web.Offered(c, domain.TokenExchange)
+	if err != nil {
 		return in, "", err
 	}
+	// A key of one tenant is of no use with another one's token strings, also where the request names none.
+	in.TenantID, in.Authenticated = caller.TenantID, authenticated
 	query, err := web.Query[cookieQuery](c)
 	if err != nil {
 		return in, "", err
@@ -114,22 +117,6 @@ func (a *API) exchangeInput(c echo.Context, b refreshBody) (in usecase.ExchangeI
 		in.TokenString = domain.NewSecret(*b.RefreshToken)
 	}
 	return in, name, nil
-}
-
-// authenticated returns the tenant that an exchange names, and whether it has an API key. None is needed here, but one
-// that was sent must be good.
-func (a *API) authenticated(c echo.Context) (in usecase.ExchangeInput, err error) {
-	key, err := credential(c)
-	if err != nil {
-		return in, err
-	}
-	if !isAPIKey(key) { // nothing, or an expired access token, say, that a client's interceptor attached
-		in.TenantID, err = namedTenant(c)
-		return in, err
-	}
-	caller, named, err := a.identify(c, domain.TokenExchange, false)
-	in.TenantID, in.Authenticated = caller.TenantID, named // a key of one tenant is of no use with another one's strings
-	return in, err
 }
 
 // refusals are what a refused client reads. All but inactive are final.
@@ -158,7 +145,7 @@ func (a *API) tell(c echo.Context, out usecase.Exchanged) {
 	record.Outcome, record.Event = string(out.Outcome), exchangeEvents[out.Outcome]
 	if token.ID.IsZero() {
 		if out.Outcome == domain.RefusedInvalid {
-			record.Event, record.Kind = eventCredentialFailed, credentialTokenString
+			record.Event, record.Kind = web.EventCredentialFailed, web.CredentialTokenString
 		}
 	} else {
 		record.Tenant = token.TenantID
@@ -186,7 +173,7 @@ func (a *API) tell(c echo.Context, out usecase.Exchanged) {
 	default:
 		level = slog.LevelInfo
 		if errors.Is(out.Why, domain.ErrAuthenticationRequired) {
-			record.Event, record.Kind = eventCredentialFailed, credentialNone
+			record.Event, record.Kind = web.EventCredentialFailed, web.CredentialNone
 		}
 		if out.Why != nil {
 			attrs = []slog.Attr{slog.String("why", out.Why.Error())}

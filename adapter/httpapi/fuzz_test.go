@@ -50,11 +50,8 @@ func (r *revocations) RevokeScope(
 func newFuzzed(f *testing.F) (fuzzed, grant, grant) {
 	f.Helper()
 	s := newService(f)
-	s.api.Log = slog.New(slog.DiscardHandler) // or the log of an hour would fill the memory
-	var err error
-	if s.handler, err = s.api.Handler(); err != nil {
-		f.Fatal(err)
-	}
+	s.options.Log = slog.New(slog.DiscardHandler) // or the log of an hour would fill the memory
+	s.mount(f)
 	var mine, foreign grant
 	for who, g := range map[string]*grant{"backend": &mine, "globex backend": &foreign} {
 		tenantID := aTenant

@@ -11,96 +11,72 @@ package httpapi
 import (
 	"context"
 	"fmt"
-	"log/slog"
 	"net/http"
-	"net/netip"
-	"net/url"
+	"slices"
 
 	"github.com/labstack/echo/v4"
 
 	"github.com/refreshd/refreshd/adapter/web"
+	"github.com/refreshd/refreshd/domain"
 	"github.com/refreshd/refreshd/usecase"
 )
 
 // API is the use cases that the endpoints call, and what they need besides.
 type API struct {
-	Issue        *usecase.Issue
-	Exchange     *usecase.Exchange
-	List         *usecase.List
-	Patch        *usecase.Patch
-	Revoke       *usecase.Revoke
-	Logout       *usecase.Logout
-	Authenticate *usecase.Authenticate
-	Publish      *usecase.Publish
+	Issue    *usecase.Issue
+	Exchange *usecase.Exchange
+	List     *usecase.List
+	Patch    *usecase.Patch
+	Revoke   *usecase.Revoke
+	Logout   *usecase.Logout
+	Publish  *usecase.Publish
 	// Ready returns nil while the service can take requests. It logs why it does not: anybody may ask.
-	Ready func(context.Context) error
-
-	Log *slog.Logger
-	// PublicURL is where clients reach the API.
-	PublicURL string
-	public    *url.URL // PublicURL, from Handler on
-	// ExampleTenantID and ExampleApplicationID are for the documents, see [Examples].
-	ExampleTenantID, ExampleApplicationID string
-
-	Origins        web.Origins
-	TrustedProxies []netip.Prefix
-	// Guard, if set, stands before everything.
-	Guard *web.Guard
-	// Observe and Exchanged, if set, are told of every request and of every exchange, refused ones too.
-	Observe   func(web.Response)
+	Ready    func(context.Context) error
+	Examples Examples // for the documents
+	// Exchanged, if set, is told of every exchange, refused ones too.
 	Exchanged func(usecase.Exchanged)
 }
 
-// Handler is the API with its documentation. An error means that PublicURL is none, or that openapi.yaml, which is part
-// of the program, is broken.
-func (a *API) Handler() (http.Handler, error) {
-	var err error
-	if a.public, err = url.Parse(a.PublicURL); err != nil {
-		return nil, fmt.Errorf("httpapi: the public URL: %w", err)
-	}
-	e := web.New(web.Options{
-		Log: a.Log, Render: renderRefusal, TrustedProxies: a.TrustedProxies, Origins: a.Origins, Observe: a.Observe,
-		Guard: a.Guard, APIKey: offeredKey,
-		Kinds: map[string]web.Kind{
-			"/jwt/refresh":                       web.Exchange,
-			"/t/:tenantId/.well-known/jwks.json": web.Public,
-			"/.well-known/jwks.json":             web.Public,
-			"/openapi.yaml":                      web.Document,
-			"/docs":                              web.Document,
-			"/docs/style.css":                    web.Document,
-			"/docs/script.js":                    web.Document,
-			"/healthz":                           web.Health,
-			"/readyz":                            web.Health,
-		},
-	})
-	d, err := documentFor(Examples{a.PublicURL, a.ExampleTenantID, a.ExampleApplicationID})
+// Dialect returns the endpoints with their documentation. An error means that openapi.yaml, which is part of the
+// program, is broken.
+func (a *API) Dialect() (web.Dialect, error) {
+	document, err := documentFor(a.Examples)
 	if err != nil {
-		return nil, fmt.Errorf("httpapi: openapi.yaml: %w", err)
+		return web.Dialect{}, fmt.Errorf("httpapi: %w", err)
 	}
+	return web.Dialect{
+		Render: renderRefusal, Document: document,
+		Headers: web.CORSHeaders{
+			Expose: []string{
+				outcomeHeader, echo.HeaderXRequestID, "Link", "X-Total-Count", echo.HeaderRetryAfter,
+			},
+			Allow: slices.Concat([]string{echo.HeaderAuthorization, echo.HeaderContentType}, web.TenantHeaders,
+				[]string{echo.HeaderXRequestID}),
+		},
+		Routes: []web.Route{
+			{Method: "POST", Path: "/jwt/issue", Action: domain.TokenIssue, BackendOnly: true, Handle: a.issue},
 
-	get := func(path string, handle echo.HandlerFunc) {
-		e.GET(path, handle)
-		e.HEAD(path, handle)
-	}
-	e.POST("/jwt/issue", a.issue)
-	e.POST("/jwt/refresh", a.postRefresh)
-	get("/jwt/refresh", a.listTokens)
-	e.PATCH("/jwt/refresh", a.patchTokens)
-	e.DELETE("/jwt/refresh", a.revokeTokens)
-	get("/jwt/refresh/:id", a.retrieve)
-	e.POST("/jwt/refresh/:id", a.postOne)
-	e.PATCH("/jwt/refresh/:id", a.patchOne)
-	e.DELETE("/jwt/refresh/:id", a.revokeOne)
+			// The exchange, and what clients that can only POST send instead of GET and DELETE.
+			{Method: "POST", Path: "/jwt/refresh", Kind: web.Exchange, BackendOnly: true, Handle: a.postRefresh,
+				Asks: []domain.Action{domain.TokenExchange, domain.TokenRead, domain.TokenList, domain.TokenRevokeMany}},
+			{Method: "POST", Path: "/jwt/refresh/:id", BackendOnly: true, Handle: a.postOne,
+				Asks: []domain.Action{domain.TokenRead, domain.TokenRevoke}},
 
-	get("/t/:tenantId/.well-known/jwks.json", a.tenantKeys)
-	get("/.well-known/jwks.json", a.sharedKeys)
-	get("/healthz", health)
-	get("/readyz", a.ready)
-	get("/openapi.yaml", d.serveYAML)
-	get("/docs", d.servePage)
-	get("/docs/style.css", d.serveStyle)
-	get("/docs/script.js", d.serveScript)
-	return e, nil
+			{Method: "GET", Path: "/jwt/refresh", Handle: a.listTokens,
+				Asks: []domain.Action{domain.TokenList, domain.TokenListWide, domain.TokenListAny}},
+			{Method: "GET", Path: "/jwt/refresh/:id", Action: domain.TokenRead, Handle: a.retrieve},
+			{Method: "PATCH", Path: "/jwt/refresh", Action: domain.TokenChangeMany, BackendOnly: true, Handle: a.patchTokens},
+			{Method: "PATCH", Path: "/jwt/refresh/:id", Action: domain.TokenChange, BackendOnly: true, Handle: a.patchOne},
+			{Method: "DELETE", Path: "/jwt/refresh", Kind: web.Logout, Handle: a.revokeTokens,
+				Asks: []domain.Action{domain.TokenRevokeMany}},
+			{Method: "DELETE", Path: "/jwt/refresh/:id", Action: domain.TokenRevoke, Handle: a.revokeOne},
+
+			{Method: "GET", Path: "/t/:tenantId/.well-known/jwks.json", Kind: web.Public, Handle: a.tenantKeys},
+			{Method: "GET", Path: "/.well-known/jwks.json", Kind: web.Public, Handle: a.sharedKeys},
+			{Method: "GET", Path: "/healthz", Kind: web.Health, Handle: health},
+			{Method: "GET", Path: "/readyz", Kind: web.Health, Handle: a.ready},
+		},
+	}, nil
 }
 
 func health(c echo.Context) error {

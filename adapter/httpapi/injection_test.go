@@ -43,14 +43,11 @@ var hostile = map[string]string{
 func withLog(t *testing.T, s *service, format string) *bytes.Buffer {
 	t.Helper()
 	var log bytes.Buffer
-	s.api.Log = slog.New(slog.NewJSONHandler(&log, nil))
+	s.options.Log = slog.New(slog.NewJSONHandler(&log, nil))
 	if format == "text" {
-		s.api.Log = slog.New(slog.NewTextHandler(&log, nil))
+		s.options.Log = slog.New(slog.NewTextHandler(&log, nil))
 	}
-	var err error
-	if s.handler, err = s.api.Handler(); err != nil {
-		t.Fatal(err)
-	}
+	s.mount(t)
 	return &log
 }
 

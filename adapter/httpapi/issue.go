@@ -55,10 +55,6 @@ func newGrantData(g usecase.Grant) grantData {
 
 // issue answers POST /jwt/issue.
 func (a *API) issue(c echo.Context) error {
-	tenantID, err := a.backend(c, domain.TokenIssue)
-	if err != nil {
-		return err
-	}
 	body, err := web.Body[issueBody](c, web.JSON)
 	if err != nil {
 		return err
@@ -66,11 +62,11 @@ func (a *API) issue(c echo.Context) error {
 	if _, err := web.Query[struct{}](c); err != nil {
 		return err
 	}
-	in, err := body.input(tenantID)
+	in, err := body.input(web.Note(c).Caller.TenantID)
 	if err != nil {
 		return err
 	}
-	in.By = origin(c)
+	in.By = web.OriginOf(c)
 	grant, err := a.Issue.Do(c.Request().Context(), in)
 	if err != nil {
 		return err
@@ -81,7 +77,7 @@ func (a *API) issue(c echo.Context) error {
 		slog.String("applicationId", grant.RefreshToken.ApplicationID))
 	web.NoStore(c)
 	if body.Cookies {
-		a.issuedCookies(c, grant)
+		cookies.Issue(c, grant)
 	}
 	return done(c, "The refresh token was issued.", newGrantData(grant))
 }

@@ -27,5 +27,5 @@ func keySet(c echo.Context, keys []byte, err error) error {
 	if err != nil {
 		return err
 	}
-	return newFile(echo.MIMEApplicationJSON, keys).serveFor(c, keySetMaxAge)
+	return web.Cached(c, echo.MIMEApplicationJSON, keys, keySetMaxAge)
 }

@@ -85,14 +85,11 @@ func TestKeySetsMayBeKeptForAWhile(t *testing.T) {
 // Verifiers are pages of any origin too. One copy serves all, so a configured origin must not have one of its own.
 func TestKeySetsAndTheDocumentAreReadByPagesOfEveryOrigin(t *testing.T) {
 	for name, configured := range map[string]web.Origins{
-		"an origin is configured": newService(t).api.Origins, "none is": {},
+		"an origin is configured": newService(t).options.Pages.Origins, "none is": {},
 	} {
 		s := newService(t)
-		s.api.Origins = configured
-		var err error
-		if s.handler, err = s.api.Handler(); err != nil {
-			t.Fatal(err)
-		}
+		s.options.Pages.Origins = configured
+		s.mount(t)
 		for path, status := range map[string]int{
 			"/t/acme/.well-known/jwks.json": 200, "/.well-known/jwks.json": 200, "/openapi.yaml": 200,
 			"/t/nobody/.well-known/jwks.json": 404,

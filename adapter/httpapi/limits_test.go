@@ -20,11 +20,8 @@ import (
 // limit puts a guard before s, whose clock is the test's.
 func (s *service) limit(t *testing.T, l web.RateLimits) {
 	t.Helper()
-	s.api.Guard = web.NewGuard(l, s.api.TrustedProxies, s.clock, nil)
-	var err error
-	if s.handler, err = s.api.Handler(); err != nil {
-		t.Fatal(err)
-	}
+	s.options.Guard = web.NewGuard(l, s.options.TrustedProxies, s.clock, nil)
+	s.mount(t)
 }
 
 // guess sends an API key that nobody has.

@@ -104,10 +104,7 @@ func newTokenData(t domain.RefreshToken) tokenData {
 
 // retrieve answers GET /jwt/refresh/:id.
 func (a *API) retrieve(c echo.Context) error {
-	tenantID, owner, err := a.backendOrOwner(c, domain.TokenRead)
-	if err != nil {
-		return err
-	}
+	caller := web.Note(c).Caller
 	q, err := web.Query[oneQuery](c)
 	if err != nil {
 		return err
@@ -115,7 +112,7 @@ func (a *API) retrieve(c echo.Context) error {
 	if err := noBody(c); err != nil {
 		return err
 	}
-	in := usecase.OneInput{TenantID: tenantID, ID: web.PathParam(c, "id"), Owner: owner}
+	in := usecase.OneInput{TenantID: caller.TenantID, ID: web.PathParam(c, "id"), Owner: caller.Owner}
 	if in.State, err = sessionState(q.State); err != nil {
 		return err
 	}
@@ -124,20 +121,20 @@ func (a *API) retrieve(c echo.Context) error {
 
 // retrievePosted is retrieve for a client that can only POST. Only an API key serves.
 func (a *API) retrievePosted(c echo.Context, id string) error {
-	tenantID, err := a.backend(c, domain.TokenRead)
+	caller, err := web.Identify(c, domain.TokenRead)
 	if err != nil {
 		return err
 	}
 	if _, err := web.Query[struct{}](c); err != nil {
 		return err
 	}
-	return a.retrieveOne(c, usecase.OneInput{TenantID: tenantID, ID: id})
+	return a.retrieveOne(c, usecase.OneInput{TenantID: caller.TenantID, ID: id})
 }
 
 func (a *API) retrieveOne(c echo.Context, in usecase.OneInput) error {
 	s, err := a.List.One(c.Request().Context(), in)
 	if err != nil {
-		return tellWhy(c, credentialAccessToken, err) // of an owner who means another user's
+		return web.Unauthorized(c, web.CredentialAccessToken, err) // of an owner who means another user's
 	}
 	return done(c, "The refresh token was found.", newSessionData(s, in.Owner))
 }
@@ -174,7 +171,7 @@ func (a *API) listTokens(c echo.Context) error {
 	case q.UserID == nil:
 		action = domain.TokenListWide
 	}
-	tenantID, owner, err := a.backendOrOwner(c, action)
+	caller, err := web.Identify(c, action)
 	if err != nil {
 		return err
 	}
@@ -184,24 +181,25 @@ func (a *API) listTokens(c echo.Context) error {
 	if malformed != nil {
 		return malformed
 	}
-	return a.listPage(c, tenantID, owner, q)
+	return a.listPage(c, caller, q)
 }
 
 // listPosted is the first page of listTokens for a client that can only POST. Only an API key serves.
 func (a *API) listPosted(c echo.Context, userID string) error {
-	tenantID, err := a.backend(c, domain.TokenList)
+	caller, err := web.Identify(c, domain.TokenList)
 	if err != nil {
 		return err
 	}
 	if _, err := web.Query[struct{}](c); err != nil {
 		return err
 	}
-	return a.listPage(c, tenantID, nil, listQuery{UserID: &userID})
+	return a.listPage(c, caller, listQuery{UserID: &userID})
 }
 
-func (a *API) listPage(c echo.Context, tenantID string, owner *domain.AccessToken, q listQuery) error {
+func (a *API) listPage(c echo.Context, caller usecase.Caller, q listQuery) error {
 	in := usecase.ListInput{
-		TenantID: tenantID, UserID: q.UserID, ApplicationID: q.ApplicationID, Limit: defaultLimit, Owner: owner,
+		TenantID: caller.TenantID, UserID: q.UserID, ApplicationID: q.ApplicationID, Limit: defaultLimit,
+		Owner: caller.Owner,
 	}
 	var err error
 	if in.State, err = sessionState(q.State); err != nil {
@@ -222,7 +220,7 @@ func (a *API) listPage(c echo.Context, tenantID string, owner *domain.AccessToke
 	}
 	page, err := a.List.Page(c.Request().Context(), in)
 	if err != nil {
-		return tellWhy(c, credentialAccessToken, err) // of an owner who means another user's
+		return web.Unauthorized(c, web.CredentialAccessToken, err) // of an owner who means another user's
 	}
 	if q.Count != nil && *q.Count {
 		n, more, err := a.List.Count(c.Request().Context(), in)
@@ -233,7 +231,7 @@ func (a *API) listPage(c echo.Context, tenantID string, owner *domain.AccessToke
 	}
 	rows, size := make([][]byte, 0, len(page.Sessions)), 0
 	for i, session := range page.Sessions {
-		row, err := json.Marshal(newSessionData(session, owner))
+		row, err := json.Marshal(newSessionData(session, caller.Owner))
 		if err != nil {
 			return err
 		}

@@ -189,12 +189,8 @@ func TestALineOfARevocationHasWhatWasRevokedInFields(t *testing.T) {
 func TestRoutesAreObservedAsTheDocumentWritesThem(t *testing.T) {
 	s := newService(t)
 	var seen []string
-	s.api.Observe = func(r web.Response) { seen = append(seen, r.Route) }
-	handler, err := s.api.Handler()
-	if err != nil {
-		t.Fatal(err)
-	}
-	s.handler = handler
+	s.options.Observe = func(r web.Response) { seen = append(seen, r.Route) }
+	s.mount(t)
 	s.do(t, "GET", "/jwt/refresh/"+s.issue(t, "shop", "ada").RefreshTokenID, backend)
 	s.do(t, "GET", "/t/acme/.well-known/jwks.json")
 	s.do(t, "GET", "/jwt/refresh?userId=ada", backend)

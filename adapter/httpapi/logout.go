@@ -24,10 +24,9 @@ type leaving struct {
 // from an own page, in a browser or with one of the two cookies. No form of another site can send a DELETE, which is
 // why no POST is a logout.
 func (a *API) leaving(c echo.Context) (*leaving, error) {
-	credential, err := credential(c)
-	browser := isBrowser(c) && a.ownPage(c)
+	browser := web.IsBrowser(c) && web.OwnPage(c)
 	hasCookie := c.Request().Header.Get(echo.HeaderCookie) != ""
-	if err != nil || !credential.IsZero() || web.HasBody(c) || !browser && !hasCookie {
+	if web.HasCredential(c) || web.HasBody(c) || !browser && !hasCookie {
 		return nil, nil
 	}
 	for parameter := range c.Request().URL.Query() {
@@ -43,14 +42,14 @@ func (a *API) leaving(c echo.Context) (*leaving, error) {
 	if err != nil {
 		return nil, err
 	}
-	tokenStrings, err := a.cookies(c, name)
+	tokenStrings, err := cookies.Read(c, name)
 	if err != nil {
 		return nil, err
 	}
 	has := func(name string) bool {
 		return slices.ContainsFunc(c.Cookies(), func(k *http.Cookie) bool { return k.Name == name })
 	}
-	if !browser && !(a.ownPage(c) && (has(name) || has(domain.AccessCookieName(name)))) {
+	if !browser && !(web.OwnPage(c) && (has(name) || has(domain.AccessCookieName(name)))) {
 		return nil, nil
 	}
 	return &leaving{name, tokenStrings}, nil
@@ -61,13 +60,13 @@ func (a *API) leaving(c echo.Context) (*leaving, error) {
 // none was revoked; and where the request was not decided: no tenant is named, the store failed (5xx), or a limit was
 // reached (429).
 func (a *API) logout(c echo.Context, l leaving) error {
-	tenantID, err := requiredTenant(c)
+	tenantID, err := web.RequiredTenant(c)
 	if err != nil {
 		return err
 	}
 	record := web.Note(c)
 	ids, err := a.Logout.Do(c.Request().Context(), usecase.LogoutInput{
-		TenantID: tenantID, Ambient: l.tokenStrings, By: origin(c), Limit: record.Presented,
+		TenantID: tenantID, Ambient: l.tokenStrings, By: web.OriginOf(c), Limit: record.Presented,
 	})
 	if err != nil && !errors.Is(err, domain.ErrNotFound) {
 		return a.refuseCookies(c, l.cookieName, err)
@@ -79,7 +78,7 @@ func (a *API) logout(c echo.Context, l leaving) error {
 	}
 	record.Exchanged(err == nil)
 	if !errors.Is(err, usecase.ErrOtherTenants) {
-		a.deleteCookies(c, l.cookieName, domain.Policy{})
+		cookies.Delete(c, l.cookieName, domain.Policy{})
 	}
 	if err != nil {
 		return err
@@ -101,8 +100,8 @@ func (a *API) logout(c echo.Context, l leaving) error {
 // ownerPolicy returns the policy that names the cookies of an owner who sends a request from an own page in a browser;
 // nil for any other caller. It is read before anything is revoked, so that a failure leaves everything as it was.
 func (a *API) ownerPolicy(c echo.Context, owner *domain.AccessToken) (*domain.Policy, error) {
-	browser := isBrowser(c) || c.Request().Header.Get(echo.HeaderCookie) != ""
-	if owner == nil || !browser || !a.ownPage(c) {
+	browser := web.IsBrowser(c) || c.Request().Header.Get(echo.HeaderCookie) != ""
+	if owner == nil || !browser || !web.OwnPage(c) {
 		return nil, nil
 	}
 	p, err := a.Logout.Policy(c.Request().Context(), *owner)

@@ -40,7 +40,7 @@ type changedData struct {
 
 // patchTokens answers PATCH /jwt/refresh.
 func (a *API) patchTokens(c echo.Context) error {
-	tenantID, p, err := a.patch(c, domain.TokenChangeMany)
+	p, err := readPatch(c)
 	if err != nil {
 		return err
 	}
@@ -49,7 +49,8 @@ func (a *API) patchTokens(c echo.Context) error {
 		return err
 	}
 	n, err := a.Patch.OfUser(c.Request().Context(), usecase.PatchInput{
-		TenantID: tenantID, UserID: q.UserID, ApplicationID: q.ApplicationID, Patch: p, By: origin(c),
+		TenantID: web.Note(c).Caller.TenantID, UserID: q.UserID, ApplicationID: q.ApplicationID, Patch: p,
+		By: web.OriginOf(c),
 	})
 	if err != nil {
 		return err
@@ -64,14 +65,14 @@ func (a *API) patchTokens(c echo.Context) error {
 
 // patchOne answers PATCH /jwt/refresh/:id.
 func (a *API) patchOne(c echo.Context) error {
-	tenantID, p, err := a.patch(c, domain.TokenChange)
+	p, err := readPatch(c)
 	if err != nil {
 		return err
 	}
 	if _, err := web.Query[struct{}](c); err != nil {
 		return err
 	}
-	t, err := a.Patch.One(c.Request().Context(), tenantID, web.PathParam(c, "id"), p, origin(c))
+	t, err := a.Patch.One(c.Request().Context(), web.Note(c).Caller.TenantID, web.PathParam(c, "id"), p, web.OriginOf(c))
 	if err != nil {
 		return err
 	}
@@ -79,17 +80,13 @@ func (a *API) patchOne(c echo.Context) error {
 	return done(c, "The refresh token was changed.", newTokenData(t))
 }
 
-// patch identifies the caller, who needs an API key for the action, and reads what to change.
-func (a *API) patch(c echo.Context, action domain.Action) (tenantID string, p domain.Patch, err error) {
-	if tenantID, err = a.backend(c, action); err != nil {
-		return "", p, err
-	}
+// readPatch reads what to change.
+func readPatch(c echo.Context) (domain.Patch, error) {
 	body, err := web.Body[patchBody](c, web.MergePatch)
 	if err != nil {
-		return "", p, err
+		return domain.Patch{}, err
 	}
-	p, err = body.patch()
-	return tenantID, p, err
+	return body.patch()
 }
 
 func (b patchBody) patch() (domain.Patch, error) {

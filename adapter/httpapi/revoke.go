@@ -44,22 +44,22 @@ func (a *API) revokeTokens(c echo.Context) error {
 	if l != nil {
 		return a.logout(c, *l)
 	}
-	return a.revokeSelected(c, domain.TokenRevokeMany)
+	caller, err := web.Identify(c, domain.TokenRevokeMany)
+	if err != nil {
+		return err
+	}
+	return a.revokeSelected(c, caller)
 }
 
 // revokeOne answers DELETE /jwt/refresh/:id.
 func (a *API) revokeOne(c echo.Context) error {
 	id := web.PathParam(c, "id")
-	return a.revokeSelected(c, domain.TokenRevoke, revokeBody{TokenID: &id})
+	return a.revokeSelected(c, web.Note(c).Caller, revokeBody{TokenID: &id})
 }
 
 // revokeSelected revokes by the selector in one place: the path, which is in places already, the query or the body. A
 // body or a query that selects nothing is a place too: its sender may think that it counts.
-func (a *API) revokeSelected(c echo.Context, action domain.Action, places ...revokeBody) error {
-	tenantID, owner, err := a.backendOrOwner(c, action)
-	if err != nil {
-		return err
-	}
+func (a *API) revokeSelected(c echo.Context, caller usecase.Caller, places ...revokeBody) error {
 	if web.HasBody(c) {
 		body, err := web.Body[revokeBody](c, web.JSONOrForm)
 		if err != nil {
@@ -76,9 +76,9 @@ func (a *API) revokeSelected(c echo.Context, action domain.Action, places ...rev
 	}
 	switch len(places) {
 	case 0:
-		return a.revokeAs(c, tenantID, owner, revokeBody{})
+		return a.revokeAs(c, caller, revokeBody{})
 	case 1:
-		return a.revokeAs(c, tenantID, owner, places[0])
+		return a.revokeAs(c, caller, places[0])
 	default:
 		return domain.NewInvalid("", domain.Conflict, "put the selector in one place: the path, the query or the body. Nothing was revoked")
 	}
@@ -86,7 +86,7 @@ func (a *API) revokeSelected(c echo.Context, action domain.Action, places ...rev
 
 // revokePosted revokes for a client that can only POST. Only an API key serves, and selector is read after it.
 func (a *API) revokePosted(c echo.Context, action domain.Action, selector func() (revokeBody, error)) error {
-	tenantID, err := a.backend(c, action)
+	caller, err := web.Identify(c, action)
 	if err != nil {
 		return err
 	}
@@ -97,11 +97,12 @@ func (a *API) revokePosted(c echo.Context, action domain.Action, selector func()
 	if _, err := web.Query[struct{}](c); err != nil {
 		return err
 	}
-	return a.revokeAs(c, tenantID, nil, s)
+	return a.revokeAs(c, caller, s)
 }
 
-func (a *API) revokeAs(c echo.Context, tenantID string, owner *domain.AccessToken, s revokeBody) error {
-	in := usecase.RevokeInput{TenantID: tenantID, Owner: owner, By: origin(c), Selector: domain.SelectorInput{
+func (a *API) revokeAs(c echo.Context, caller usecase.Caller, s revokeBody) error {
+	owner := caller.Owner
+	in := usecase.RevokeInput{TenantID: caller.TenantID, Owner: owner, By: web.OriginOf(c), Selector: domain.SelectorInput{
 		TokenID: s.TokenID, UserID: s.UserID, ApplicationID: s.ApplicationID, ExceptTokenID: s.ExceptTokenID, AllInTenant: s.AllInTenant,
 	}}
 	if s.TokenString != nil {
@@ -114,12 +115,12 @@ func (a *API) revokeAs(c echo.Context, tenantID string, owner *domain.AccessToke
 	}
 	revoked, err := a.Revoke.Do(c.Request().Context(), in)
 	if err != nil {
-		return tellWhy(c, credentialAccessToken, err) // of an owner who means another session
+		return web.Unauthorized(c, web.CredentialAccessToken, err) // of an owner who means another session
 	}
 	// An owner is let revoke nothing but its own: only one that leaves its own session out keeps its cookies.
 	if policy != nil && revoked.Selector.Except.IsZero() {
 		name, _ := policy.CookieNames()
-		a.deleteCookies(c, name, *policy)
+		cookies.Delete(c, name, *policy)
 	}
 	tellRevoked(web.Note(c), revoked.Selector)
 	if revoked.Selector.IsToken() {

@@ -1,55 +1,25 @@
 package web
 
 import (
-	"fmt"
 	"net/http"
-	"net/url"
 	"strings"
 
 	"github.com/labstack/echo/v4"
 )
 
-// Origins are the web origins whose pages may call the service with cookies. The zero value is none.
-type Origins struct{ exact map[string]bool }
-
-// ParseOrigins refuses what no browser would send in an Origin header, so that a slip in a configuration shows at start: there
-// are no wildcards, and "null", which any sandboxed page has, cannot be allowed.
-func ParseOrigins(list []string) (Origins, error) {
-	o := Origins{exact: make(map[string]bool, len(list))}
-	for _, s := range list {
-		u, err := url.Parse(s)
-		if err != nil || (u.Scheme != "https" && u.Scheme != "http") || u.Hostname() == "" || s != u.Scheme+"://"+u.Host ||
-			s != strings.ToLower(s) || strings.ContainsAny(s, "*? ,") || strings.HasSuffix(s, ":") {
-			return Origins{}, fmt.Errorf("web: %q is no origin: write it as a browser does, like https://app.example or http://localhost:8080", s)
-		}
-		if u.Scheme == "https" && u.Port() == "443" || u.Scheme == "http" && u.Port() == "80" {
-			return Origins{}, fmt.Errorf("web: the origin %q must leave out its port: browsers leave out the usual one", s)
-		}
-		o.exact[s] = true
-	}
-	return o, nil
+// CORSHeaders are what a dialect has the pages of a configured origin read and send.
+type CORSHeaders struct {
+	Expose []string // headers of a response
+	Allow  []string // headers of a request, where a preflight does not say which are asked for
 }
 
-// Has reports whether origin, the value of an Origin header, is one of o.
-func (o Origins) Has(origin string) bool { return o.exact[origin] }
-
-// What a configured origin may read, and for how many seconds a browser may keep the answer to a preflight.
-var (
-	exposedHeaders = strings.Join([]string{
-		"Refreshd-Outcome", echo.HeaderXRequestID, "Link", "X-Total-Count", echo.HeaderRetryAfter,
-	}, ",")
-	usualHeaders = strings.Join([]string{
-		echo.HeaderAuthorization, echo.HeaderContentType, "X-Stencil-TenantId", "X-Stencil-Tenanid", "X-Tenant-Id",
-		echo.HeaderXRequestID,
-	}, ",")
-)
-
+// preflightMaxAge is for how many seconds a browser may keep the response to a preflight.
 const preflightMaxAge = "600"
 
 // cors answers preflights, and tells browsers which pages may read a response. Other origins get no CORS header;
 // their requests are served, since CORS protects only the user of a browser. It is not echo's, which allows either a
 // fixed list of headers or whatever was asked for.
-func (o Origins) cors(next echo.HandlerFunc) echo.HandlerFunc {
+func (m *mount) cors(next echo.HandlerFunc) echo.HandlerFunc {
 	return func(c echo.Context) error {
 		req, header := c.Request(), c.Response().Header()
 		preflight := req.Method == http.MethodOptions
@@ -58,36 +28,36 @@ func (o Origins) cors(next echo.HandlerFunc) echo.HandlerFunc {
 			header.Set(echo.HeaderVary, echo.HeaderOrigin+", "+echo.HeaderAccessControlRequestHeaders)
 		}
 		origin := req.Header.Get(echo.HeaderOrigin)
-		if !o.Has(origin) {
+		if !m.Pages.Origins.Has(origin) {
 			return next(c)
 		}
 		header.Set(echo.HeaderAccessControlAllowOrigin, origin)
 		header.Set(echo.HeaderAccessControlAllowCredentials, "true")
 		if !preflight {
-			header.Set(echo.HeaderAccessControlExposeHeaders, exposedHeaders)
+			header.Set(echo.HeaderAccessControlExposeHeaders, dialectOf(c).expose)
 			return next(c)
 		}
 		methods, _ := c.Get(echo.ContextKeyHeaderAllow).(string)
 		header.Set(echo.HeaderAllow, methods)
 		header.Set(echo.HeaderAccessControlAllowMethods, methods)
-		header.Set(echo.HeaderAccessControlAllowHeaders, allowedHeaders(req.Header))
+		header.Set(echo.HeaderAccessControlAllowHeaders, allowedHeaders(req.Header, dialectOf(c).allow))
 		header.Set(echo.HeaderAccessControlMaxAge, preflightMaxAge)
 		return c.NoContent(http.StatusNoContent)
 	}
 }
 
-// allowedHeaders are those that a preflight asks for. Libraries for tracing add headers of their own to each request
+// allowedHeaders are those that a preflight asks for; the usual ones if they are too many, or none. Libraries for tracing add headers of their own to each request
 // of a page, and a browser does not send a request with a header that is not allowed. The origin and its credentials
 // are what is guarded, not the names of headers.
-func allowedHeaders(request http.Header) string {
+func allowedHeaders(request http.Header, usual string) string {
 	asked := strings.Join(request.Values(echo.HeaderAccessControlRequestHeaders), ",")
 	if len(asked) > 1<<10 {
-		return usualHeaders
+		return usual
 	}
 	for name := range strings.SplitSeq(asked, ",") {
 		name = strings.Trim(name, " \t")
 		if name == "" || strings.ContainsFunc(name, func(r rune) bool { return !strings.ContainsRune(tokenAlphabet, r) }) {
-			return usualHeaders
+			return usual
 		}
 	}
 	return asked

@@ -16,20 +16,7 @@ import (
 
 // A dialect gives the form of its refusals, and its handlers read strictly, return errors and take a note.
 func Example() {
-	e := web.New(web.Options{
-		Log: slog.New(slog.NewTextHandler(io.Discard, nil)),
-		Render: func(c echo.Context, status int, err error) error {
-			if status != http.StatusBadRequest {
-				return c.JSON(status, map[string]any{"message": web.Message(err)})
-			}
-			var codes []string
-			for _, f := range web.FieldErrors(err) {
-				codes = append(codes, f.Code())
-			}
-			return c.JSON(status, map[string]any{"codes": codes})
-		},
-	})
-	e.POST("/greet/:tenant", func(c echo.Context) error {
+	greet := func(c echo.Context) error {
 		tenant := web.PathParam(c, "tenant")
 		if tenant != "acme" {
 			return domain.ErrNotFound
@@ -50,7 +37,23 @@ func Example() {
 		web.Note(c).Outcome = "greeted"
 		web.NoStore(c)
 		return c.JSON(http.StatusOK, map[string]any{"hello": *in.UserID})
+	}
+	e, err := web.New(web.Options{Log: slog.New(slog.NewTextHandler(io.Discard, nil))}, web.Dialect{
+		Routes: []web.Route{{Method: "POST", Path: "/greet/:tenant", Handle: greet}},
+		Render: func(c echo.Context, status int, err error) error {
+			if status != http.StatusBadRequest {
+				return c.JSON(status, map[string]any{"message": web.Message(status, err)})
+			}
+			var codes []string
+			for _, f := range web.FieldErrors(err) {
+				codes = append(codes, f.Code())
+			}
+			return c.JSON(status, map[string]any{"codes": codes})
+		},
 	})
+	if err != nil {
+		panic(err)
+	}
 
 	for _, body := range []string{`{"userID":"ann"}`, `{"userid":"ann","userId":1}`, `{}`} {
 		req := httptest.NewRequest("POST", "/greet/acme/", strings.NewReader(body))

@@ -45,6 +45,9 @@ type RateLimits struct {
 	// half of the connections to the store, so that one caller leaves the other half, and no more than two a
 	// processor, of which one computes while the other waits for the store.
 	Running int
+
+	// Streams is how many streams are open at most; 0 for 512. One caller gets half of them.
+	Streams int
 }
 
 // A Guard refuses requests that come too often, and requests that come while too many are in progress, before they
@@ -91,6 +94,7 @@ type Guard struct {
 	worthless                                  *Limiter // by token string and address
 	unknownKeys                                slots
 	places                                     *places
+	streams                                    *streams
 	trusts                                     func(netip.Addr) bool
 	refused                                    func(reason string)
 	log                                        map[string]*sparing // by reason
@@ -101,7 +105,7 @@ type Guard struct {
 func NewGuard(l RateLimits, trusted []netip.Prefix, clock func() time.Time, refused func(reason string)) *Guard {
 	g := &Guard{
 		trusts: trustIn(trusted), refused: refused, log: map[string]*sparing{}, clock: clock,
-		places:    newPlaces(l.Running, clock),
+		places: newPlaces(l.Running, clock), streams: newStreams(l.Streams),
 		addresses: NewLimiter(l.Address, addressesKept, clock), offers: NewLimiter(l.Address, apiKeysKept, clock),
 		public: NewLimiter(l.Address, addressesKept, clock), health: NewLimiter(l.Address, apiKeysKept, clock),
 		genuine: NewLimiter(genuineFactor*l.Address, genuineKept, clock), unknownKeys: newSlots(clock),
@@ -121,46 +125,45 @@ func (g *Guard) InProgress() int { return int(g.places.running.Load()) }
 type Kind byte
 
 const (
-	Work      Kind = iota
-	Exchange       // POST, and DELETE without Authorization, present a token string, unless the handler calls Turn
-	Public         // what is public and short, and asks the store: a key set, which verifiers need
-	Document       // a public document of the program's own, in the budget of Public
-	preflight      // what CORS answers
-	Health         // health and readiness, which orchestrators need
-	unmatched      // 404 and 405
+	Work       Kind = iota
+	Exchange        // presents a token string, unless the handler calls Turn
+	Public          // what is public and short, and asks the store: a key set, which verifiers need
+	PublicFile      // a public document of the program's own, in the budget of Public
+	preflight       // what CORS answers
+	Health          // health and readiness, which orchestrators need
+	Logout          // Exchange if the request has no Authorization, else Work
+	unmatched       // 404 and 405
 )
 
-func (o Options) kind(c echo.Context) Kind {
-	if c.Path() == "" || isWrongMethod(c) {
+// kind returns what the request is to the guard.
+func kind(c echo.Context) Kind {
+	e := Note(c).endpoint
+	switch {
+	case e == nil:
 		return unmatched
-	}
-	k := o.Kinds[c.Path()]
-	if k != Exchange {
-		return k
-	}
-	switch req := c.Request(); {
-	case req.Method == http.MethodPost:
-	case req.Method == http.MethodDelete && req.Header.Get(echo.HeaderAuthorization) == "": // a logout by cookie
-	default:
+	case e.Kind == Logout && c.Request().Header.Get(echo.HeaderAuthorization) == "":
+		return Exchange
+	case e.Kind == Logout:
 		return Work
+	default:
+		return e.Kind
 	}
-	return k
 }
 
 // inPlace reports whether such requests need a place among those in progress. The others wait for nothing, or for
 // what they share: above all for their clients, since a document is longer than a client that does not read takes.
 func (k Kind) inPlace() bool { return k <= Public }
 
-// guarded refuses what o.Guard refuses. It stands before 404 and 405. Where a request was let in only to present
+// guarded refuses what the guard refuses. It stands before 404 and 405. Where a request was let in only to present
 // something genuine, its handler must not write an answer before Record.Genuine, Proved, Unread or FailedProof.
-func (o Options) guarded(next echo.HandlerFunc) echo.HandlerFunc {
+func (m *mount) guarded(next echo.HandlerFunc) echo.HandlerFunc {
 	return func(c echo.Context) error {
-		k := o.kind(c)
+		k := kind(c)
 		apiKey := ""
 		if k == Work || k == Exchange {
-			apiKey = o.APIKey(c)
+			apiKey = offeredKey(c)
 		}
-		if err := o.Guard.admit(c, k, apiKey); err != nil {
+		if err := m.Guard.admit(c, k, apiKey); err != nil {
 			return err
 		}
 		err := next(c)
@@ -177,10 +180,10 @@ func (o Options) guarded(next echo.HandlerFunc) echo.HandlerFunc {
 }
 
 // preflights charges what cors answers.
-func (o Options) preflights(next echo.HandlerFunc) echo.HandlerFunc {
+func (m *mount) preflights(next echo.HandlerFunc) echo.HandlerFunc {
 	return func(c echo.Context) error {
-		if c.Request().Method == http.MethodOptions && c.Path() != "" {
-			if err := o.Guard.admit(c, preflight, ""); err != nil {
+		if c.Request().Method == http.MethodOptions && Note(c).path != nil {
+			if err := m.Guard.admit(c, preflight, ""); err != nil {
 				return err
 			}
 		}

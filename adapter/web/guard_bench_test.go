@@ -28,16 +28,11 @@ func BenchmarkGuard(b *testing.B) {
 	for _, on := range []bool{false, true} {
 		b.Run(fmt.Sprintf("guard=%v", on), func(b *testing.B) {
 			g := web.NewGuard(web.RateLimits{Address: 1e6, APIKey: 1e6, RefreshToken: 1e6}, nil, time.Now, nil)
-			o := web.Options{
-				Log:    slog.New(slog.DiscardHandler),
-				Render: func(c echo.Context, status int, err error) error { return c.String(status, web.Message(err)) },
-				APIKey: func(echo.Context) string { return "" }, Kinds: map[string]web.Kind{"/exchange": web.Exchange},
-			}
+			o := web.Options{Log: slog.New(slog.DiscardHandler)}
 			if on {
 				o.Guard = g
 			}
-			e := web.New(o)
-			e.POST("/exchange", func(c echo.Context) error {
+			exchange := func(c echo.Context) error {
 				if on {
 					presented := domain.PresentedToken{ID: domain.ID{c.Request().RemoteAddr[10]}}
 					if err := web.Note(c).Genuine(presented, false); err != nil {
@@ -46,7 +41,14 @@ func BenchmarkGuard(b *testing.B) {
 					web.Note(c).Exchanged(true)
 				}
 				return c.NoContent(http.StatusOK)
+			}
+			e, err := web.New(o, web.Dialect{
+				Routes: []web.Route{{Method: "POST", Path: "/exchange", Kind: web.Exchange, Handle: exchange}},
+				Render: func(c echo.Context, status int, err error) error { return c.String(status, web.Message(status, err)) },
 			})
+			if err != nil {
+				b.Fatal(err)
+			}
 			b.ReportAllocs()
 			var workers atomic.Int64
 			b.RunParallel(func(pb *testing.PB) {

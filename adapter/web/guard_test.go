@@ -57,19 +57,19 @@ func newBusySite(t *testing.T) *busySite {
 	s.POST("/garbage", func(c echo.Context) error { return web.Note(c).FailedProof() })
 	s.POST("/authenticate", func(c echo.Context) error { web.Note(c).Authenticated(); return nil })
 	s.POST("/panic", func(echo.Context) error { panic("on purpose") })
-	b.Server = httptest.NewServer(s)
+	b.Server = httptest.NewServer(s.mounted())
 	b.Server.Client().Transport.(*http.Transport).MaxIdleConnsPerHost = web.MaxInProgress
 	t.Cleanup(b.Close)
 	return b
 }
 
 // newGuardedSite has a guard before it, to which POST /work is the exchange.
-func newGuardedSite(t *testing.T, guard *web.Guard) site {
+func newGuardedSite(t *testing.T, guard *web.Guard) *site {
 	t.Helper()
-	return newSite(t, func(o *web.Options) {
-		o.Guard, o.APIKey = guard, func(c echo.Context) string { return c.Request().Header.Get("Authorization") }
-		o.Kinds = map[string]web.Kind{
-			"/work": web.Exchange, "/document": web.Document, "/healthz": web.Health,
+	return newSite(t, func(s *site) {
+		s.options.Guard = guard
+		s.kinds = map[string]web.Kind{
+			"/work": web.Exchange, "/document": web.PublicFile, "/healthz": web.Health,
 		}
 	})
 }
@@ -286,7 +286,7 @@ func TestACallThatPanicsGivesItsPlaceBack(t *testing.T) {
 func TestRetryAfterIsInWholeSecondsAndLongEnough(t *testing.T) {
 	c := &clock{}
 	g := web.NewGuard(web.RateLimits{RefreshToken: 1}, nil, c.now, nil)
-	s := newSite(t, func(o *web.Options) { o.Guard, o.APIKey = g, func(echo.Context) string { return "" } })
+	s := newSite(t, func(s *site) { s.options.Guard = g })
 	s.GET("/x", func(c echo.Context) error {
 		if err := web.Note(c).Genuine(domain.PresentedToken{ID: domain.ID{1}}, false); err != nil {
 			return err
@@ -306,8 +306,9 @@ func TestRetryAfterIsInWholeSecondsAndLongEnough(t *testing.T) {
 			t.Errorf("got %d with Retry-After %q, want 429 with %s", got.Code, got.Header().Get("Retry-After"), tt.want)
 		}
 	}
-	if err := (&web.Refused{Reason: web.LimitAPIKey, Wait: 1001 * time.Millisecond}); web.Status(err) != 429 {
-		t.Errorf("got status %d", web.Status(err))
+	s.GET("/z", fails(&web.Refused{Reason: web.LimitAPIKey, Wait: 1001 * time.Millisecond}))
+	if got := s.send("GET", "/z", "").Code; got != 429 {
+		t.Errorf("got status %d", got)
 	}
 	s.GET("/y", fails(&web.Refused{Reason: web.Overload, Wait: 1001 * time.Millisecond}))
 	if got := s.send("GET", "/y", ""); got.Code != 503 || got.Header().Get("Retry-After") != "2" || got.Body.Len() > 0 {

@@ -14,7 +14,7 @@ import (
 )
 
 const (
-	// MaxBody is how long a request's body may be, in bytes.
+	// MaxBody is how long a request's body may be, in bytes, unless its route says otherwise.
 	MaxBody = 32 << 10
 
 	shortBody = 2 << 10 // longer than any exchange's, with an old access token
@@ -22,22 +22,18 @@ const (
 	handlerTimeout = 10 * time.Second
 )
 
-var errTooLarge = echo.NewHTTPError(http.StatusRequestEntityTooLarge, fmt.Sprintf("the body may have at most %d bytes", MaxBody))
+func tooLarge(most int64) error {
+	return echo.NewHTTPError(http.StatusRequestEntityTooLarge, fmt.Sprintf("the body may have at most %d bytes", most))
+}
 
 // readBody reads a short body at one go. The length is the client's word: memory for a long one is taken as it comes.
-func readBody(c echo.Context, req *http.Request) ([]byte, error) {
+func readBody(c echo.Context, req *http.Request, most int64) ([]byte, error) {
 	if req.ContentLength < 0 || req.ContentLength > shortBody {
-		return io.ReadAll(http.MaxBytesReader(c.Response().Writer, req.Body, MaxBody))
+		return io.ReadAll(http.MaxBytesReader(c.Response().Writer, req.Body, most))
 	}
 	body := make([]byte, req.ContentLength)
 	_, err := io.ReadFull(req.Body, body)
 	return body, err
-}
-
-// isWrongMethod tells whether the answer is 405.
-func isWrongMethod(c echo.Context) bool {
-	_, wrong := c.Get(echo.ContextKeyHeaderAllow).(string)
-	return wrong
 }
 
 // limited bounds a request in size and in time, and answers 404 where no route is meant. The body is read here, whole,
@@ -45,30 +41,35 @@ func isWrongMethod(c echo.Context) bool {
 // server's to bound: the handler's own begins after that.
 func limited(next echo.HandlerFunc) echo.HandlerFunc {
 	return func(c echo.Context) error {
-		if c.Path() == "" {
+		record := Note(c)
+		switch {
+		case record.path == nil:
 			return echo.ErrNotFound
+		case record.endpoint == nil:
+			return next(c) // echo's 405
 		}
-		if isWrongMethod(c) {
-			return next(c)
+		req, most := c.Request(), int64(MaxBody)
+		if record.endpoint.MaxBody > 0 {
+			most = record.endpoint.MaxBody
 		}
-		req := c.Request()
-		if req.ContentLength > MaxBody {
-			return errTooLarge
+		if req.ContentLength > most {
+			return tooLarge(most)
 		}
 		if req.ContentLength != 0 {
-			body, err := readBody(c, req)
-			if tooLarge := (*http.MaxBytesError)(nil); errors.As(err, &tooLarge) {
-				return errTooLarge
+			body, err := readBody(c, req, most)
+			if tooMany := (*http.MaxBytesError)(nil); errors.As(err, &tooMany) {
+				return tooLarge(most)
 			}
 			if err != nil {
 				return domain.NewInvalid("", domain.Malformed, "the body broke off before its end")
 			}
-			Note(c).body = body
+			record.body = body
 		}
 
 		ctx, cancel := context.WithTimeout(req.Context(), handlerTimeout)
 		defer cancel()
-		if p := &Note(c).payer; p.guard != nil {
+		record.client = req.Context()
+		if p := &record.payer; p.guard != nil {
 			if err := p.begin(req.Context(), ctx); err != nil {
 				return err
 			}

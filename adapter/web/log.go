@@ -14,6 +14,7 @@ import (
 	"github.com/labstack/echo/v4"
 
 	"github.com/refreshd/refreshd/domain"
+	"github.com/refreshd/refreshd/usecase"
 )
 
 // The events of the log. README lists all.
@@ -35,10 +36,17 @@ type Record struct {
 	Routine   bool         // the line is one for debugging, unless the request is refused or fails
 	Logged    bool         // why the request failed is in a line of its own: this one is for debugging
 
-	level slog.Level
-	attrs []slog.Attr
-	body  []byte
-	payer payer
+	Caller usecase.Caller // who sent the request, once it is identified
+
+	mount    *mount
+	path     *path     // nil where no route has the path
+	endpoint *endpoint // nil where none has the method besides
+	level    slog.Level
+	attrs    []slog.Attr
+	body     []byte
+	payer    payer
+	client   context.Context // ends when the client leaves
+	begun    time.Time       // of the response of a stream
 }
 
 // Raise makes the request's log line at least as loud as level, and adds to it. Nothing secret may be in attrs.
@@ -68,7 +76,7 @@ type Response struct {
 	Route  string // as the document writes it: /jwt/refresh/{id}
 	Method string
 	Status int
-	Took   time.Duration
+	Took   time.Duration // of a stream: until its response began
 
 	Event, Kind string // of the record
 }
@@ -103,12 +111,12 @@ func recovering(c echo.Context, h echo.HandlerFunc) (err error) {
 // logged is the outermost middleware: it answers errors and panics, and then writes the request's line. There is one line a
 // request, at debug for most of those that a guard refuses, and nothing else logs an error that was answered. A panic after the first byte of an answer ends the connection, or
 // the client would take the part for the whole.
-func (o Options) logged(next echo.HandlerFunc) echo.HandlerFunc {
-	trusts := trustIn(o.TrustedProxies)
+func (m *mount) logged(next echo.HandlerFunc) echo.HandlerFunc {
+	trusts := trustIn(m.TrustedProxies)
 	return func(c echo.Context) error {
 		start := time.Now()
 		req, res := c.Request(), c.Response()
-		record := &Record{RequestID: requestID(req.Header)}
+		record := &Record{RequestID: requestID(req.Header), mount: m}
 		c.Set(recordKey, record)
 		res.Header().Set(echo.HeaderXRequestID, record.RequestID)
 		res.Header().Set(echo.HeaderXContentTypeOptions, "nosniff")
@@ -131,15 +139,19 @@ func (o Options) logged(next echo.HandlerFunc) echo.HandlerFunc {
 		}
 
 		took := time.Since(start)
-		method, route := knownMethod(req.Method), documented(c.Path())
+		method, route := knownMethod(req.Method), "unmatched"
+		if record.path != nil {
+			route = record.path.label
+		}
+		fault := res.Status >= 500 || err != nil && Status(c, err) >= 500 // whatever was sent by then
 		refused := (*Refused)(nil)
 		if errors.As(err, &refused) {
 			record.refused(refused, start)
 		} else {
-			record.Raise(levelOf(req.Context(), res.Status, err), explain(err, res.Status)...)
+			record.Raise(levelOf(req.Context(), fault, err), explain(err, fault)...)
 			if record.Event == "" {
 				record.Event = eventRequest
-				if isFault(res.Status, err) && !record.Logged {
+				if fault && !record.Logged {
 					record.Event = eventFailed
 				}
 			}
@@ -147,7 +159,7 @@ func (o Options) logged(next echo.HandlerFunc) echo.HandlerFunc {
 				record.level = slog.LevelDebug
 			}
 		}
-		if o.Log.Enabled(req.Context(), record.level) {
+		if m.Log.Enabled(req.Context(), record.level) {
 			attrs := make([]slog.Attr, 0, 11+len(record.attrs))
 			attrs = append(attrs,
 				slog.String("event", record.Event),
@@ -164,10 +176,13 @@ func (o Options) logged(next echo.HandlerFunc) echo.HandlerFunc {
 			if record.Kind != "" {
 				attrs = append(attrs, slog.String("kind", record.Kind))
 			}
-			o.Log.LogAttrs(req.Context(), record.level, "request", append(attrs, record.attrs...)...)
+			m.Log.LogAttrs(req.Context(), record.level, "request", append(attrs, record.attrs...)...)
 		}
-		if o.Observe != nil {
-			o.Observe(Response{
+		if m.Observe != nil {
+			if !record.begun.IsZero() {
+				took = record.begun.Sub(start)
+			}
+			m.Observe(Response{
 				Route: route, Method: method, Status: res.Status, Took: took, Event: record.Event, Kind: record.Kind,
 			})
 		}
@@ -184,9 +199,9 @@ func (o Options) logged(next echo.HandlerFunc) echo.HandlerFunc {
 }
 
 // levelOf is error for what an operator must look at, which a client that left before its response is not.
-func levelOf(ctx context.Context, status int, err error) slog.Level {
+func levelOf(ctx context.Context, fault bool, err error) slog.Level {
 	switch {
-	case !isFault(status, err):
+	case !fault:
 		return slog.LevelInfo
 	case left(ctx, err):
 		return slog.LevelInfo
@@ -201,16 +216,13 @@ func left(ctx context.Context, err error) bool {
 	return errors.Is(err, context.Canceled) && ctx.Err() != nil || errors.As(err, &write) && write.Op == "write"
 }
 
-// isFault reports whether a request failed, whatever was sent by then.
-func isFault(status int, err error) bool { return status >= 500 || err != nil && Status(err) >= 500 }
-
 // explain says why the answer is what it is: faults in full, refused inputs by their codes, and other refusals not at all, since
 // their errors may repeat what the caller sent.
-func explain(err error, status int) []slog.Attr {
+func explain(err error, fault bool) []slog.Attr {
 	if err == nil {
 		return nil
 	}
-	if isFault(status, err) {
+	if fault {
 		attrs := []slog.Attr{slog.String("error", err.Error())}
 		if panicked := (*panicError)(nil); errors.As(err, &panicked) {
 			attrs = append(attrs, slog.String("stack", string(panicked.stack)))
@@ -235,22 +247,6 @@ func codes(invalid *domain.Invalid) string {
 		all = append(all, f.Code())
 	}
 	return strings.Join(all, " ")
-}
-
-// documented returns a route of echo, /a/:b, as the document writes it, /a/{b}.
-func documented(route string) string {
-	if route == "" {
-		return "unmatched"
-	}
-	before, after, found := strings.Cut(route, "/:")
-	if !found {
-		return route
-	}
-	name, rest, more := strings.Cut(after, "/")
-	if more {
-		rest = documented("/" + rest)
-	}
-	return before + "/{" + name + "}" + rest
 }
 
 // knownMethod keeps a caller from making labels of a metric.

@@ -37,14 +37,14 @@ func Body[T any](c echo.Context, media Media) (T, error) {
 		return none, err
 	}
 	if form {
-		return strict.DecodeForm[T](string(Note(c).body), strict.Options{})
+		return strict.DecodeForm[T](string(Note(c).body), dialectOf(c).Decoder)
 	}
-	return strict.DecodeJSON[T](Note(c).body, strict.Options{})
+	return strict.DecodeJSON[T](Note(c).body, dialectOf(c).Decoder)
 }
 
 // Query reads the query into a T, strictly: see [strict.DecodeForm]. For an endpoint without parameters T is struct{}.
 func Query[T any](c echo.Context) (T, error) {
-	return strict.DecodeForm[T](c.Request().URL.RawQuery, strict.Options{})
+	return strict.DecodeForm[T](c.Request().URL.RawQuery, dialectOf(c).Decoder)
 }
 
 func isForm(c echo.Context, media Media) (bool, error) {

@@ -107,7 +107,7 @@ func mayProve(req *http.Request) bool {
 
 func (p *payer) budget() budget {
 	switch {
-	case p.kind == Public, p.kind == Document, p.kind == preflight:
+	case p.kind == Public, p.kind == PublicFile, p.kind == preflight:
 		return publicBudget
 	case p.kind == Health:
 		return healthBudget
@@ -194,7 +194,7 @@ func (p *payer) end() {
 // presents is no guess of the backend's, and a permission that the key lacks is a mistake.
 func (p *payer) settle(c echo.Context, err error) {
 	offered := c.Request().Header.Get(echo.HeaderAuthorization) != ""
-	failed := p.failed || offered && err != nil && Status(err) == http.StatusUnauthorized
+	failed := p.failed || offered && err != nil && Status(c, err) == http.StatusUnauthorized
 	if p.good || p.genuine || !failed {
 		return
 	}

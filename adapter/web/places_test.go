@@ -278,7 +278,7 @@ func (b *stillSite) handle(c echo.Context) error {
 
 // A stillSite is a busySite without a network and with real, or synctest's, time.
 type stillSite struct {
-	site
+	*site
 	guard   *web.Guard
 	refused atomic.Int64
 	other   func(n int)

@@ -1,8 +1,12 @@
 package web
 
 import (
+	"context"
+	"errors"
+	"fmt"
 	"log"
 	"log/slog"
+	"net"
 	"net/http"
 	"net/netip"
 	"net/url"
@@ -10,54 +14,69 @@ import (
 	"time"
 
 	"github.com/labstack/echo/v4"
+
+	"github.com/refreshd/refreshd/usecase"
 )
 
-// Options of New. Log and Render are required.
+// Options of New. Log is required.
 type Options struct {
-	Log    *slog.Logger
-	Render Renderer
-
+	Log *slog.Logger
+	// Authenticate finds out who sent a request. Only a service without a route for callers may leave it out.
+	Authenticate *usecase.Authenticate
+	// Pages are whose browsers' requests count as the service's own.
+	Pages          Pages
 	TrustedProxies []netip.Prefix
-	Origins        Origins
-
-	// Guard, if set, stands before all routes, 404 and 405. APIKey then returns what a request offers as an API key, or
-	// "".
-	Guard  *Guard
-	APIKey func(echo.Context) string
-	// Kinds are those of routes that are not [Work].
-	Kinds map[string]Kind
-
+	// Guard, if set, stands before all routes, 404 and 405.
+	Guard *Guard
 	// Observe, if set, is told of every request once it is answered.
 	Observe func(Response)
 }
 
-// New is an Echo with everything this package does, in the right order, and without a route. Register routes on it one by one:
-// Group.Use and RouteNotFound put a catch-all beside them, which turns 405 into 404.
-func New(o Options) *echo.Echo {
+// New returns a handler of all that the dialects have, with everything this package does, in the right order. A path
+// that no route matches is refused in the dialect to which it is nearest, or in the first. An error means that the
+// routes contradict each other, or that the public URL is none.
+func New(o Options, dialects ...Dialect) (*echo.Echo, error) {
 	e := echo.New()
 	e.HideBanner, e.HidePort = true, true
 	e.Logger.SetOutput(logLines(o.Log).Writer())
 	e.IPExtractor = ClientAddr(o.TrustedProxies)
-	e.HTTPErrorHandler = newErrorHandler(o.Render)
-	e.Pre(withoutBody, o.logged, oneSlashLess)
-	e.Use(routed)
-	if len(o.Origins.exact) > 0 {
-		if o.Guard != nil {
-			e.Use(o.preflights)
+	public, err := url.Parse(o.Pages.PublicURL)
+	if err != nil {
+		return nil, fmt.Errorf("web: the public URL: %w", err)
+	}
+	m := &mount{Options: o, public: public, paths: map[string]*path{}}
+	if len(dialects) == 0 {
+		return nil, errors.New("web: there is no dialect")
+	}
+	for _, d := range dialects {
+		if err := m.add(e, d); err != nil {
+			return nil, err
 		}
-		e.Use(unlessUnmatched(o.Origins.cors))
+	}
+	e.HTTPErrorHandler = m.refuse
+	e.Pre(withoutBody, m.logged, oneSlashLess)
+	e.Use(m.routed)
+	if len(o.Pages.Origins.exact) > 0 {
+		if o.Guard != nil {
+			e.Use(m.preflights)
+		}
+		e.Use(unlessUnmatched(m.cors))
 	}
 	if o.Guard != nil {
-		e.Use(o.guarded)
+		e.Use(m.guarded)
 	}
 	e.Use(limited)
-	return e
+	return e, nil
 }
 
 // NewServer is a Server around handler, without an address. Its time-outs leave a handler the time that this package
-// grants it; a caller that streams for longer raises WriteTimeout.
+// grants it; a stream sets its own.
 func NewServer(handler http.Handler, to *slog.Logger) *Server {
-	return &Server{Server: http.Server{
+	stopping := make(chan struct{})
+	return &Server{stopping: stopping, Server: http.Server{
+		BaseContext: func(net.Listener) context.Context {
+			return context.WithValue(context.Background(), stoppingKey{}, stopping)
+		},
 		Handler:           handler,
 		ReadHeaderTimeout: 5 * time.Second,
 		ReadTimeout:       15 * time.Second,
@@ -85,25 +104,12 @@ func oneSlashLess(next echo.HandlerFunc) echo.HandlerFunc {
 	}
 }
 
-// routed takes the route away where none is meant, for limited to answer 404. echo lets the last parameter of a route
-// take the rest of the path, slashes and all, and one in the middle take nothing.
-func routed(next echo.HandlerFunc) echo.HandlerFunc {
-	return func(c echo.Context) error {
-		path, route := echo.GetPath(c.Request()), c.Path()
-		wildcard := strings.Contains(route, "*")
-		if !wildcard && (strings.Count(path, "/") != strings.Count(route, "/") || strings.Contains(path, "//")) {
-			c.SetPath("")
-		}
-		return next(c)
-	}
-}
-
 // unlessUnmatched keeps m away from requests that no route is meant by.
 func unlessUnmatched(m echo.MiddlewareFunc) echo.MiddlewareFunc {
 	return func(next echo.HandlerFunc) echo.HandlerFunc {
 		with := m(next)
 		return func(c echo.Context) error {
-			if c.Path() == "" {
+			if Note(c).path == nil {
 				return next(c)
 			}
 			return with(c)

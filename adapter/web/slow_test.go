@@ -30,7 +30,7 @@ func newHastyServer(t *testing.T) (address string, wrote chan error, closed chan
 		wrote <- err
 		return err
 	})
-	server := web.NewServer(s, slog.New(slog.DiscardHandler))
+	server := web.NewServer(s.mounted(), slog.New(slog.DiscardHandler))
 	for _, timeout := range []*time.Duration{&server.ReadHeaderTimeout, &server.ReadTimeout, &server.WriteTimeout} {
 		*timeout /= 10
 	}

@@ -23,21 +23,27 @@ const (
 // waits for as long as a client takes to send a request, and to take the answer.
 type Server struct {
 	http.Server
+	stopping chan struct{} // closed when it stops
+	stop     sync.Once
 
 	mu    sync.Mutex
 	conns map[*conn]struct{}
 }
 
+// stoppingKey is that of a server's stopping in the context of its requests.
+type stoppingKey struct{}
+
 // Serve is [http.Server.Serve].
 func (s *Server) Serve(l net.Listener) error { return s.Server.Serve(listener{l, s}) }
 
 // Shutdown is [http.Server.Shutdown], but it cuts off clients that keep it waiting: first those that have not sent
-// all of a request, then those that do not take an answer. It returns nil where every request that had come whole was
+// all of a request, then those that do not take an answer. Streams end when it begins. It returns nil where every request that had come whole was
 // answered, unless its client did not take the answer.
 //
 // To give every connection a deadline lost: it would end the wait of the server for a client that leaves, and with it
 // the request that is being worked on.
 func (s *Server) Shutdown(ctx context.Context) error {
+	s.stop.Do(func() { close(s.stopping) })
 	watched, done := context.WithCancel(ctx)
 	var watching sync.WaitGroup
 	watching.Go(func() { s.cutOff(watched) })

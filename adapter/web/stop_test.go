@@ -152,7 +152,7 @@ func newStoppingServer(t *testing.T) *stoppingServer {
 		_, err := io.Copy(c.Response(), zeros{})
 		return err
 	})
-	s.Server = web.NewServer(e, slog.New(slog.DiscardHandler))
+	s.Server = web.NewServer(e.mounted(), slog.New(slog.DiscardHandler))
 	var once sync.Once
 	s.ConnState = func(_ net.Conn, state http.ConnState) {
 		if state == http.StateClosed {

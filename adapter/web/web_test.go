@@ -24,28 +24,73 @@ import (
 	"github.com/refreshd/refreshd/domain"
 )
 
-// A site is an Echo of web.New with its log.
+// A site is one dialect, mounted, with its log. It is mounted again when it gets another route.
 type site struct {
-	*echo.Echo
-	log *bytes.Buffer
+	options web.Options
+	dialect web.Dialect
+	kinds   map[string]web.Kind // of routes, by path
+
+	handler http.Handler
+	log     *bytes.Buffer
 }
 
-func newSite(t *testing.T, change func(*web.Options)) site {
+func newSite(t *testing.T, change func(*site)) *site {
 	t.Helper()
 	log := &bytes.Buffer{}
-	o := web.Options{
-		Log: slog.New(slog.NewJSONHandler(log, nil)),
-		Render: func(c echo.Context, status int, err error) error {
-			return c.String(status, web.Message(err))
-		},
+	s := &site{
+		log: log, options: web.Options{Log: slog.New(slog.NewJSONHandler(log, nil))},
+		dialect: web.Dialect{Headers: web.CORSHeaders{
+			Expose: []string{"Refreshd-Outcome", "X-Request-Id", "Link", "X-Total-Count", "Retry-After"},
+			Allow:  []string{"Authorization", "Content-Type", "X-Stencil-TenantId"},
+		}},
+	}
+	s.dialect.Render = func(c echo.Context, status int, err error) error {
+		if status == 401 || status == 404 || status >= 500 {
+			return web.NoBody(c, status)
+		}
+		return c.String(status, web.Message(status, err))
 	}
 	if change != nil {
-		change(&o)
+		change(s)
 	}
-	return site{web.New(o), log}
+	return s
 }
 
-func (s site) send(method, target, body string, header ...string) *httptest.ResponseRecorder {
+// add mounts a route.
+func (s *site) add(r web.Route) {
+	r.Kind = s.kinds[r.Path]
+	s.dialect.Routes = append(s.dialect.Routes, r)
+	s.handler = nil
+}
+
+func (s *site) GET(path string, h echo.HandlerFunc) {
+	s.add(web.Route{Method: "GET", Path: path, Handle: h})
+}
+func (s *site) POST(path string, h echo.HandlerFunc) {
+	s.add(web.Route{Method: "POST", Path: path, Handle: h})
+}
+func (s *site) PATCH(path string, h echo.HandlerFunc) {
+	s.add(web.Route{Method: "PATCH", Path: path, Handle: h})
+}
+func (s *site) DELETE(path string, h echo.HandlerFunc) {
+	s.add(web.Route{Method: "DELETE", Path: path, Handle: h})
+}
+
+func (s *site) ServeHTTP(w http.ResponseWriter, r *http.Request) { s.mounted().ServeHTTP(w, r) }
+
+// mounted is for those who send requests concurrently: they ask for it once before.
+func (s *site) mounted() http.Handler {
+	if s.handler == nil {
+		mounted, err := web.New(s.options, s.dialect)
+		if err != nil {
+			panic(err)
+		}
+		s.handler = mounted
+	}
+	return s.handler
+}
+
+func (s *site) send(method, target, body string, header ...string) *httptest.ResponseRecorder {
 	req := httptest.NewRequest(method, target, strings.NewReader(body))
 	for i := 0; i < len(header); i += 2 {
 		req.Header.Add(header[i], header[i+1])
@@ -56,7 +101,7 @@ func (s site) send(method, target, body string, header ...string) *httptest.Resp
 }
 
 // line is the log, which must be one line.
-func (s site) line(t *testing.T) map[string]any {
+func (s *site) line(t *testing.T) map[string]any {
 	t.Helper()
 	if got := strings.Count(s.log.String(), "\n"); got != 1 {
 		t.Fatalf("got %d log lines, want one a request:\n%s", got, s.log)
@@ -441,8 +486,8 @@ func TestRequestID(t *testing.T) {
 
 func TestOneLineSaysWhatHappenedAndNothingSecret(t *testing.T) {
 	var got []web.Response
-	s := newSite(t, func(o *web.Options) {
-		o.Observe = func(r web.Response) {
+	s := newSite(t, func(s *site) {
+		s.options.Observe = func(r web.Response) {
 			if r.Took < 0 {
 				t.Errorf("took %v", r.Took)
 			}
@@ -506,7 +551,7 @@ func TestNamesTheCallerMadeUpAreNotLogged(t *testing.T) {
 
 func TestTheTextLogCannotBeForged(t *testing.T) {
 	log := &bytes.Buffer{}
-	s := newSite(t, func(o *web.Options) { o.Log = slog.New(slog.NewTextHandler(log, nil)) })
+	s := newSite(t, func(s *site) { s.options.Log = slog.New(slog.NewTextHandler(log, nil)) })
 	s.GET("/x", func(c echo.Context) error {
 		web.Note(c).Tenant = "acme\ntime=0 level=INFO msg=request id=forged"
 		return errors.New("broken\r\ntime=0 level=INFO msg=forged")
@@ -550,7 +595,7 @@ func TestAPanicInTheMiddleOfAnAnswerEndsTheConnection(t *testing.T) {
 		"of a renderer": fails(domain.ErrDuplicate),
 	} {
 		t.Run(name, func(t *testing.T) {
-			s := newSite(t, func(o *web.Options) { o.Render = half })
+			s := newSite(t, func(s *site) { s.dialect.Render = half })
 			s.GET("/x", handler)
 			server := httptest.NewServer(s)
 			resp, err := server.Client().Get(server.URL + "/x")
@@ -575,7 +620,7 @@ func TestABodyThatCannotBeRenderedIsAFault(t *testing.T) {
 		"a panic":  func(echo.Context, int, error) error { panic("no ink") },
 	} {
 		t.Run(name, func(t *testing.T) {
-			s := newSite(t, func(o *web.Options) { o.Render = render })
+			s := newSite(t, func(s *site) { s.dialect.Render = render })
 			s.GET("/x", fails(domain.ErrDuplicate))
 			rec := s.send("GET", "/x", "")
 			if rec.Code != 500 || rec.Body.Len() != 0 {
@@ -748,7 +793,7 @@ func TestCORS(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			s := newSite(t, func(o *web.Options) { o.Origins = tt.origins })
+			s := newSite(t, func(s *site) { s.options.Pages.Origins = tt.origins })
 			s.POST("/x", ok)
 			header := []string{"Access-Control-Request-Method", "POST"}
 			if tt.origin != "" {
@@ -792,7 +837,7 @@ func TestCORS(t *testing.T) {
 
 func TestHeadIsAnsweredWithoutABody(t *testing.T) {
 	s := newSite(t, nil)
-	s.HEAD("/x", fails(domain.ErrDuplicate))
+	s.GET("/x", fails(domain.ErrDuplicate))
 	if rec := s.send("HEAD", "/x", ""); rec.Code != 400 || rec.Body.Len() != 0 {
 		t.Errorf("got %d %q", rec.Code, rec.Body)
 	}
@@ -803,7 +848,11 @@ func TestWhatTheLibrariesSayHasAnEvent(t *testing.T) {
 	var log bytes.Buffer
 	to := slog.New(slog.NewJSONHandler(&log, nil))
 	web.NewServer(nil, to).ErrorLog.Print("http: TLS handshake error")
-	web.New(web.Options{Log: to}).Logger.Error("echo says so")
+	e, err := web.New(web.Options{Log: to}, newSite(t, nil).dialect)
+	if err != nil {
+		t.Fatal(err)
+	}
+	e.Logger.Error("echo says so")
 	lines := strings.Split(strings.TrimSpace(log.String()), "\n")
 	for _, line := range lines {
 		if !strings.Contains(line, `"event":"http.server"`) || !strings.Contains(line, `"level":"WARN"`) {

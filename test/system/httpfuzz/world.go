@@ -194,14 +194,20 @@ func (w *world) service(ctx context.Context) (http.Handler, error) {
 		Logout: &usecase.Logout{
 			Revocations: w.store, Tokens: w.store, Applications: w.store, Keys: keys, Clock: w.clock,
 		},
-		Authenticate: &usecase.Authenticate{APIKeys: w.store, Tokens: w.store, Tenants: w.store, Keys: keys, Clock: w.clock},
-		Publish:      &usecase.Publish{Tenants: w.store, Keys: keys, Clock: w.clock},
-		Ready:        w.store.Ready,
-		PublicURL:    publicURL,
-		Log:          slog.New(slog.NewJSONHandler(&w.log, &slog.HandlerOptions{Level: slog.LevelDebug})),
-		Origins:      origins, TrustedProxies: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")},
+		Publish:  &usecase.Publish{Tenants: w.store, Keys: keys, Clock: w.clock},
+		Ready:    w.store.Ready,
+		Examples: httpapi.Examples{URL: publicURL},
 	}
-	return api.Handler()
+	dialect, err := api.Dialect()
+	if err != nil {
+		return nil, err
+	}
+	return web.New(web.Options{
+		Authenticate:   &usecase.Authenticate{APIKeys: w.store, Tokens: w.store, Tenants: w.store, Keys: keys, Clock: w.clock},
+		Log:            slog.New(slog.NewJSONHandler(&w.log, &slog.HandlerOptions{Level: slog.LevelDebug})),
+		Pages:          web.Pages{PublicURL: publicURL, Origins: origins},
+		TrustedProxies: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")},
+	}, dialect)
 }
 
 // kickstart is two tenants whose applications have the same names, so that nothing but the tenant keeps them apart.

@@ -1,4 +1,4 @@
-package docs_test
+package apidocs_test
 
 import (
 	"bytes"
@@ -9,16 +9,16 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/refreshd/refreshd/adapter/httpapi/docs"
+	"github.com/refreshd/refreshd/adapter/web/apidocs"
 )
 
 func render(t *testing.T) string {
 	t.Helper()
-	text, err := os.ReadFile("../openapi.yaml")
+	text, err := os.ReadFile("../../httpapi/openapi.yaml")
 	if err != nil {
 		t.Fatal(err)
 	}
-	page, err := docs.Render(text)
+	page, err := apidocs.Render(text)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -34,7 +34,7 @@ func TestThePageRunsAndLoadsOnlyItsFiles(t *testing.T) {
 	}
 	bad := regexp.MustCompile(`<script|<style|<iframe|<img|\sstyle=|<[^>]*\son[a-z]+=|javascript:|@import|url\(`)
 	for name, text := range map[string]string{
-		"page": strings.Replace(page, script, "", 1), "style sheet": string(docs.Style),
+		"page": strings.Replace(page, script, "", 1), "style sheet": string(apidocs.Style),
 	} {
 		if found := bad.FindString(text); found != "" {
 			t.Errorf("the %s holds %q", name, found)
@@ -53,7 +53,7 @@ func TestThePageRunsAndLoadsOnlyItsFiles(t *testing.T) {
 func TestTheScriptWritesTextOnly(t *testing.T) {
 	bad := regexp.MustCompile(`innerHTML|outerHTML|insertAdjacentHTML|document\.write|DOMParser|eval\(|Function\(|` +
 		`import|fetch|XMLHttp|WebSocket|cookie|Storage`)
-	if found := bad.Find(docs.Script); found != nil {
+	if found := bad.Find(apidocs.Script); found != nil {
 		t.Errorf("the script holds %q", found)
 	}
 }
@@ -69,7 +69,7 @@ func TestThePageOffersNothingThatNeedsTheScript(t *testing.T) {
 			t.Errorf("got %s, want none that needs the script", button)
 		}
 	}
-	for _, id := range regexp.MustCompile(`querySelector\("#([a-z]+)"\)`).FindAllSubmatch(docs.Script, -1) {
+	for _, id := range regexp.MustCompile(`querySelector\("#([a-z]+)"\)`).FindAllSubmatch(apidocs.Script, -1) {
 		if strings.Count(page, `id="`+string(id[1])+`"`) != 1 {
 			t.Errorf("the script looks for #%s, which the page does not have once", id[1])
 		}
@@ -122,7 +122,7 @@ func TestEveryErrorCodeLeadsToWhereItIsExplained(t *testing.T) {
 
 // A token string is longer than its box: the style lets it break at any letter, and cuts nothing off.
 func TestTokenStringsAreNotCut(t *testing.T) {
-	page, style := render(t), string(docs.Style)
+	page, style := render(t), string(apidocs.Style)
 	for _, want := range []string{`<span class="s long">&#34;rt_`, `<span class="s long">&#34;eyJ`} {
 		if !strings.Contains(page, want) {
 			t.Errorf("the page does not hold %s", want)
@@ -181,7 +181,7 @@ func TestThePageIsInOrderForAScreenReader(t *testing.T) {
 // focus.
 func TestTheColoursCanBeTold(t *testing.T) {
 	const text, edge = 4.5, 3
-	style := string(docs.Style)
+	style := string(apidocs.Style)
 	colour := regexp.MustCompile(`--([a-z-]+): #([0-9a-f]{6})`)
 	colours := map[string]string{}
 	for i, block := range regexp.MustCompile(`:root \{[^}]*\}`).FindAllString(style, -1) {
@@ -275,7 +275,7 @@ func TestThePageShowsWhatTheDocumentSays(t *testing.T) {
 
 func TestStrongTextMayHoldCode(t *testing.T) {
 	text := strings.Replace(small, `description: "D"`, "description: 'x **Without `a*b**c`** y'", 1)
-	page, err := docs.Render([]byte(text))
+	page, err := apidocs.Render([]byte(text))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -287,7 +287,7 @@ func TestStrongTextMayHoldCode(t *testing.T) {
 
 func TestEmphasizedTextIsRendered(t *testing.T) {
 	text := strings.Replace(small, `description: "D"`, "description: 'under *Other spellings*, `*` and 2 * 3 * 4'", 1)
-	page, err := docs.Render([]byte(text))
+	page, err := apidocs.Render([]byte(text))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -326,7 +326,7 @@ components:
 `
 
 func TestTextOfTheDocumentIsNeverMarkup(t *testing.T) {
-	page, err := docs.Render([]byte(small))
+	page, err := apidocs.Render([]byte(small))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -339,7 +339,7 @@ func TestTextOfTheDocumentIsNeverMarkup(t *testing.T) {
 
 // A sample is pasted into a shell: a quote in an example must not end the word.
 func TestASampleSurvivesTheShell(t *testing.T) {
-	page, err := docs.Render([]byte(small))
+	page, err := apidocs.Render([]byte(small))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -355,7 +355,7 @@ func TestABrokenDocumentIsRefused(t *testing.T) {
 		"a reference to nothing":   strings.Replace(small, "responses/Done", "responses/Gone", 1),
 		"an operation without tag": strings.Replace(small, "tags: [A]", "tags: []", 1),
 	} {
-		if page, err := docs.Render([]byte(text)); err == nil {
+		if page, err := apidocs.Render([]byte(text)); err == nil {
 			t.Errorf("%s: got a page of %d bytes, want an error", name, len(page))
 		}
 	}

@@ -1,4 +1,4 @@
-// Package docs turns an OpenAPI document into one page for people. It is no general renderer: it knows the parts of
+// Package apidocs turns an OpenAPI document into one page for people. It is no general renderer: it knows the parts of
 // OpenAPI 3.1 and of Markdown that our document uses, and a test fails when the document uses more.
 //
 // The page is plain HTML, a style sheet and a small script of its own, which adds search and copy buttons and nothing
@@ -6,7 +6,7 @@
 // in a text browser, on paper, and under the browser's own search. The options that lost: swagger-ui and Redoc,
 // megabytes of vendored script to show one text; a page generated ahead and committed, which needs a second check that
 // nobody forgot to generate it again.
-package docs
+package apidocs
 
 import (
 	"bytes"
@@ -34,11 +34,11 @@ var page = template.Must(template.New("page").Parse(pageText))
 func Render(openapi []byte) ([]byte, error) {
 	view, err := newView(openapi)
 	if err != nil {
-		return nil, fmt.Errorf("docs: %w", err)
+		return nil, fmt.Errorf("apidocs: %w", err)
 	}
 	var out bytes.Buffer
 	if err := page.Execute(&out, view); err != nil {
-		return nil, fmt.Errorf("docs: %w", err)
+		return nil, fmt.Errorf("apidocs: %w", err)
 	}
 	return linkCodes(out.Bytes()), nil
 }

@@ -1,0 +1,164 @@
+package web_test
+
+import (
+	"errors"
+	"io"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+
+	"github.com/labstack/echo/v4"
+
+	"github.com/refreshd/refreshd/adapter/web"
+	"github.com/refreshd/refreshd/domain"
+	"github.com/refreshd/refreshd/usecase"
+)
+
+// The table of routes is a program's, and what contradicts itself in it shows at its start.
+func TestRoutesThatContradictEachOtherAreNotMounted(t *testing.T) {
+	get := web.Route{Method: "GET", Path: "/x", Handle: ok}
+	render := func(c echo.Context, status int, _ error) error { return c.NoContent(status) }
+	asking := func(change func(*web.Route)) []web.Dialect {
+		r := get
+		change(&r)
+		return []web.Dialect{{Render: render, Routes: []web.Route{r}}}
+	}
+	for name, tt := range map[string]struct {
+		dialects []web.Dialect
+		options  web.Options
+		want     string // empty: it is mounted
+	}{
+		"one":                     {[]web.Dialect{{Render: render, Routes: []web.Route{get}}}, web.Options{}, ""},
+		"none":                    {nil, web.Options{}, "no dialect"},
+		"no renderer":             {[]web.Dialect{{Routes: []web.Route{get}}}, web.Options{}, "no renderer"},
+		"twice, in one dialect":   {[]web.Dialect{{Render: render, Routes: []web.Route{get, get}}}, web.Options{}, "GET /x is mounted twice"},
+		"twice, in two of them":   {[]web.Dialect{{Render: render, Routes: []web.Route{get}}, {Render: render, Routes: []web.Route{get}}}, web.Options{}, "mounted twice"},
+		"HEAD beside GET":         {[]web.Dialect{{Render: render, Routes: []web.Route{get, {Method: "HEAD", Path: "/x", Handle: ok}}}}, web.Options{}, "mounted twice"},
+		"nothing authenticates":   {asking(func(r *web.Route) { r.Action = domain.TokenRead }), web.Options{}, "nothing authenticates"},
+		"nothing authenticates 2": {asking(func(r *web.Route) { r.Asks = []domain.Action{domain.TokenRead} }), web.Options{}, "nothing authenticates"},
+		"two ways to ask": {asking(func(r *web.Route) { r.Action, r.Asks = domain.TokenRead, []domain.Action{domain.TokenList} }),
+			web.Options{Authenticate: &usecase.Authenticate{}}, "asks for others"},
+		"no public URL": {asking(func(*web.Route) {}), web.Options{Pages: web.Pages{PublicURL: "http://a b"}}, "public URL"},
+	} {
+		tt.options.Log = slog.New(slog.DiscardHandler)
+		_, err := web.New(tt.options, tt.dialects...)
+		if (err == nil) != (tt.want == "") || err != nil && !strings.Contains(err.Error(), tt.want) {
+			t.Errorf("%s: got %v, want %q", name, err, tt.want)
+		}
+	}
+}
+
+// A route whose table says less than its handler asks for would be documented, and tested, as less than it is.
+func TestAHandlerAsksForNothingThatItsRouteDoesNotName(t *testing.T) {
+	s := newSite(t, nil)
+	s.options.Authenticate = &usecase.Authenticate{}
+	ask := func(c echo.Context) error {
+		_, err := web.Identify(c, domain.TokenRead)
+		return err
+	}
+	s.GET("/public", ask)
+	s.add(web.Route{Method: "GET", Path: "/other", Asks: []domain.Action{domain.TokenList, ""}, Handle: ask})
+	s.add(web.Route{Method: "GET", Path: "/offered", Handle: func(c echo.Context) error {
+		_, _, err := web.Offered(c, domain.TokenRead)
+		return err
+	}})
+	for _, path := range []string{"/public", "/other", "/offered"} {
+		if got := s.send("GET", path, "", "Authorization", "ak_x", "X-Tenant-Id", "acme").Code; got != 500 {
+			t.Errorf("%s: got %d, want 500", path, got)
+		}
+	}
+}
+
+func TestHeadIsServedBesideGet(t *testing.T) {
+	s := newSite(t, nil)
+	s.GET("/x", ok)
+	s.POST("/y", ok)
+	s.add(web.Route{Method: "GET", Path: "/stream", Stream: true, Handle: ok})
+	for path, want := range map[string]int{"/x": 200, "/y": 405, "/stream": 405} {
+		rec := s.send("HEAD", path, "")
+		if rec.Code != want || rec.Body.Len() > 0 {
+			t.Errorf("%s: got %d with %q, want %d", path, rec.Code, rec.Body, want)
+		}
+	}
+	if got := s.send("HEAD", "/x", "").Header().Get("Content-Length"); got != "2" {
+		t.Errorf("got length %q, want that of GET", got)
+	}
+}
+
+func TestARouteHasALimitOfItsOwnForBodies(t *testing.T) {
+	s := newSite(t, nil)
+	read := func(c echo.Context) error {
+		if !web.HasBody(c) {
+			return errors.New("no body")
+		}
+		return ok(c)
+	}
+	s.POST("/usual", read)
+	s.add(web.Route{Method: "POST", Path: "/small", MaxBody: 10, Handle: read})
+	s.add(web.Route{Method: "POST", Path: "/large", MaxBody: 2 * web.MaxBody, Handle: read})
+	for _, tt := range []struct {
+		path       string
+		size, want int
+	}{
+		{"/usual", web.MaxBody, 200}, {"/usual", web.MaxBody + 1, 413},
+		{"/small", 10, 200}, {"/small", 11, 413},
+		{"/large", 2 * web.MaxBody, 200}, {"/large", 2*web.MaxBody + 1, 413},
+	} {
+		body := strings.Repeat("a", tt.size)
+		if got := s.send("POST", tt.path, body).Code; got != tt.want {
+			t.Errorf("%s, %d bytes: got %d, want %d", tt.path, tt.size, got, tt.want)
+		}
+		req := httptest.NewRequest("POST", tt.path, io.MultiReader(strings.NewReader(body))) // in chunks
+		rec := httptest.NewRecorder()
+		s.ServeHTTP(rec, req)
+		if rec.Code != tt.want {
+			t.Errorf("%s, %d bytes in chunks: got %d, want %d", tt.path, tt.size, rec.Code, tt.want)
+		}
+	}
+}
+
+// The connection of a request that is refused for overload rests before its next one. The client has all of the
+// response before, also where the dialect gives it a body.
+func TestARefusalForOverloadIsWholeBeforeItsConnectionRests(t *testing.T) {
+	s := newSite(t, nil)
+	s.dialect.Render = func(c echo.Context, status int, _ error) error {
+		return c.JSON(status, map[string]string{"error": "temporarily_unavailable"})
+	}
+	s.GET("/x", fails(&web.Refused{Reason: web.Overload}))
+	rec := s.send("GET", "/x", "")
+	if rec.Code != 503 || rec.Header().Get("Content-Length") != "36" || rec.Body.Len() != 36 || !rec.Flushed {
+		t.Errorf("got %d, %v and %q, flushed %t", rec.Code, rec.Header(), rec.Body, rec.Flushed)
+	}
+	for name, render := range map[string]web.Renderer{
+		"an error": func(echo.Context, int, error) error { return errors.New("no ink") },
+		"a panic":  func(echo.Context, int, error) error { panic("no ink") },
+		"half":     func(c echo.Context, _ int, _ error) error { _ = c.String(503, "half"); panic("no ink") },
+	} {
+		s.dialect.Render, s.handler = render, nil
+		server := httptest.NewServer(s.mounted())
+		res, err := server.Client().Get(server.URL + "/x")
+		if err == nil {
+			body, readErr := io.ReadAll(res.Body)
+			res.Body.Close()
+			if err = readErr; err == nil && (res.StatusCode != 500 || len(body) > 0) {
+				t.Errorf("%s: got %d with %q", name, res.StatusCode, body)
+			}
+		}
+		if name == "half" && err == nil {
+			t.Errorf("%s: the client was told that the response is whole", name)
+		}
+		server.Close()
+	}
+}
+
+// What is not in the table of a dialect is not there, whatever has been registered on the handler itself.
+func TestWhatIsNotInATableIsNotServed(t *testing.T) {
+	s := newSite(t, nil)
+	s.GET("/x", ok)
+	s.mounted().(*echo.Echo).GET("/beside", ok)
+	if got := s.send("GET", "/beside", "").Code; got != http.StatusNotFound {
+		t.Errorf("got %d", got)
+	}
+}

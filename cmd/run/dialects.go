@@ -1,0 +1,96 @@
+package run
+
+import (
+	"context"
+	"crypto/rand"
+	"net/http"
+	"runtime"
+
+	"github.com/refreshd/refreshd/adapter/httpapi"
+	"github.com/refreshd/refreshd/adapter/metrics"
+	"github.com/refreshd/refreshd/adapter/web"
+	"github.com/refreshd/refreshd/config"
+	"github.com/refreshd/refreshd/usecase"
+)
+
+// newHandler puts the use cases behind HTTP, in each dialect.
+func (s *service) newHandler(
+	ctx context.Context, c config.Config, publicURL string, ready func(context.Context) error,
+) (http.Handler, error) {
+	origins, err := web.ParseOrigins(c.CORSOrigins)
+	if err != nil {
+		return nil, err
+	}
+	limits := web.RateLimits{
+		Address: c.RateLimits.Address, APIKey: c.RateLimits.APIKey, RefreshToken: c.RateLimits.RefreshToken,
+		Running: max(1, min(c.Database.MaxConnections/2, 2*runtime.GOMAXPROCS(0))),
+	}
+	guard := web.NewGuard(limits, c.TrustedProxies, s.clock, s.metrics.Refused)
+	s.metrics.InProgress(guard.InProgress, web.Refusals)
+	s.metrics.Count(metrics.Events(httpapi.Counted))
+	options := web.Options{
+		Authenticate: &usecase.Authenticate{
+			APIKeys: s.store, Tokens: s.store, Tenants: s.store, Keys: s.keys, Clock: s.clock,
+		},
+		Log: s.log, Pages: web.Pages{PublicURL: publicURL, Origins: origins}, TrustedProxies: c.TrustedProxies,
+		Guard: guard, Observe: func(r web.Response) { s.metrics.Observe(metrics.Response(r)) },
+	}
+	var dialects []web.Dialect
+	for _, api := range []func() (web.Dialect, error){
+		func() (web.Dialect, error) { return s.tokens(ctx, c, publicURL, ready) },
+	} {
+		d, err := api()
+		if err != nil {
+			return nil, err
+		}
+		dialects = append(dialects, d)
+	}
+	return web.New(options, dialects...)
+}
+
+// tokens is the JSON API of refresh tokens.
+func (s *service) tokens(
+	ctx context.Context, c config.Config, publicURL string, ready func(context.Context) error,
+) (web.Dialect, error) {
+	tenantID, applicationID, err := s.examples(ctx)
+	if err != nil {
+		return web.Dialect{}, err
+	}
+	minter := usecase.Minter{Keys: s.keys, Signer: s.signer, PublicURL: publicURL}
+	api := &httpapi.API{
+		Issue: &usecase.Issue{
+			Tokens: s.store, Revocations: s.store, Applications: s.store, Minter: minter, Clock: s.clock, Random: rand.Reader,
+			PurgeAfter: c.PurgeAfter,
+		},
+		Exchange: &usecase.Exchange{
+			Tokens: s.store, Minter: minter, Clock: s.clock, Restored: c.Restored,
+		},
+		List: &usecase.List{Tokens: s.store, Clock: s.clock},
+		Patch: &usecase.Patch{
+			Tokens: s.store, Applications: s.store, PublicURL: publicURL, Clock: s.clock, Random: rand.Reader,
+		},
+		Revoke: &usecase.Revoke{Revocations: s.store, Keys: s.keys, Clock: s.clock},
+		Logout: &usecase.Logout{
+			Revocations: s.store, Tokens: s.store, Applications: s.store, Keys: s.keys, Clock: s.clock,
+		},
+		Publish:   &usecase.Publish{Tenants: s.store, Keys: s.keys, Clock: s.clock},
+		Ready:     ready,
+		Examples:  httpapi.Examples{URL: publicURL, TenantID: tenantID, ApplicationID: applicationID},
+		Exchanged: func(e usecase.Exchanged) { s.metrics.Exchanged(e.Outcome, e.AddressChanged, e.Why) },
+	}
+	return api.Dialect()
+}
+
+// examples are for the documents, which are public: the tenant and its first application, if there is just one tenant.
+// Of several tenants none is named, or each would learn of another.
+func (s *service) examples(ctx context.Context) (tenantID, applicationID string, err error) {
+	tenants, err := s.store.Tenants(ctx, 2)
+	if err != nil || len(tenants) != 1 {
+		return "", "", err
+	}
+	applications, err := s.store.Applications(ctx, tenants[0].ID)
+	if err != nil || len(applications) == 0 {
+		return tenants[0].ID, "", err
+	}
+	return tenants[0].ID, applications[0].ID, nil
+}

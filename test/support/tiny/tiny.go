@@ -1,0 +1,103 @@
+// Package tiny is a dialect as small as one can be, and in each thing that a dialect decides other than the API of
+// tokens: how it refuses, with which statuses, what it reads and what browsers may see. It shows what a dialect takes,
+// and that it takes nothing of another one.
+package tiny
+
+import (
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"strings"
+
+	"github.com/labstack/echo/v4"
+
+	"github.com/refreshd/refreshd/adapter/web"
+	"github.com/refreshd/refreshd/adapter/web/strict"
+	"github.com/refreshd/refreshd/domain"
+)
+
+// Dialect returns it. Its greeting fails with fail, if that returns an error.
+func Dialect(fail func() error) (web.Dialect, error) {
+	document, err := web.NewDocument([]byte(openapi))
+	if err != nil {
+		return web.Dialect{}, err
+	}
+	return web.Dialect{
+		Render: render, Document: document, Base: "/tiny",
+		Statuses: []web.ErrorStatus{
+			{Err: domain.ErrStale, Status: http.StatusPreconditionFailed},
+			{Err: domain.ErrDuplicate, Status: http.StatusConflict},
+		},
+		Headers: web.CORSHeaders{Expose: []string{"Tiny-Seen"}, Allow: []string{"Tiny-Proof"}},
+		Decoder: strict.Options{IgnoreUnknown: true, EmptyIsAbsent: true},
+		Routes: []web.Route{
+			{Method: "POST", Path: "/t/:tenantId/tiny/greet", Action: domain.TokenRead, MaxBody: 100,
+				Handle: func(c echo.Context) error { return greet(c, fail()) }},
+			{Method: "GET", Path: "/t/:tenantId/tiny/feed", Action: domain.FeedRead, Stream: true, Handle: feed},
+			{Method: "GET", Path: "/tiny/hello", Kind: web.Public, Handle: func(c echo.Context) error { return fail() }},
+		},
+	}, nil
+}
+
+type greeting struct {
+	Name *string `json:"name"`
+}
+
+// greet says who is greeted, by whom, and in which tenant.
+func greet(c echo.Context, fail error) error {
+	body, err := web.Body[greeting](c, web.FormOnly)
+	if err != nil {
+		return err
+	}
+	if fail != nil {
+		return fail
+	}
+	if body.Name == nil {
+		return domain.NewInvalid("name", domain.Blank, "say whom to greet")
+	}
+	caller := web.Note(c).Caller
+	return c.String(http.StatusOK, fmt.Sprintf("%s greets %s in %s", caller.Key.Name, *body.Name, caller.TenantID))
+}
+
+// feed sends a line, and stays.
+func feed(c echo.Context) error {
+	c.Response().WriteHeader(http.StatusOK)
+	fmt.Fprintln(c.Response(), "here is", web.Note(c).Caller.TenantID)
+	c.Response().Flush()
+	<-c.Request().Context().Done()
+	return nil
+}
+
+// render gives each refusal a body, as RFC 6749, section 5.2, wants it, and a 401 the scheme that the client used.
+func render(c echo.Context, status int, err error) error {
+	if strings.HasPrefix(c.Request().Header.Get(echo.HeaderAuthorization), "Basic ") && status == http.StatusUnauthorized {
+		c.Response().Header().Set(echo.HeaderWWWAuthenticate, `Basic realm="tiny"`)
+	}
+	body, err := json.Marshal(map[string]any{"error": status, "says": web.Message(status, err)})
+	if err != nil {
+		return err
+	}
+	return c.Blob(status, "application/problem+json", body)
+}
+
+const openapi = `
+info: {title: Tiny, version: "1", summary: A tiny API, description: "It greets."}
+tags: [{name: Greetings, description: "All of it."}]
+paths:
+  /t/{tenantId}/tiny/greet:
+    post:
+      operationId: greet
+      tags: [Greetings]
+      summary: Greet
+      security: [{}]
+      requestBody:
+        content:
+          application/x-www-form-urlencoded:
+            schema: {type: object}
+            examples: {one: {summary: One, value: {name: ada}}}
+      responses:
+        '200': {$ref: '#/components/responses/Done'}
+components:
+  responses:
+    Done: {description: Done.}
+`
