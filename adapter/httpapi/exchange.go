@@ -2,7 +2,6 @@ package httpapi
 
 import (
 	"errors"
-	"log/slog"
 	"time"
 
 	"github.com/labstack/echo/v4"
@@ -11,8 +10,6 @@ import (
 	"github.com/refreshd/refreshd/domain"
 	"github.com/refreshd/refreshd/usecase"
 )
-
-const outcomeHeader = "Refreshd-Outcome"
 
 // longestLife bounds timeToLiveInSeconds before it becomes a duration: no policy allows more.
 const longestLife = 86_400
@@ -72,19 +69,6 @@ func (a *API) exchange(c echo.Context, b refreshBody) error {
 	return done(c, "The refresh token was exchanged.", data)
 }
 
-// chargeable reports whether the refresh token's limit counts the exchange. A refusal that left the refresh token
-// active does not count: a copy of an old token string must not keep the owner out.
-func chargeable(out usecase.Exchanged) bool {
-	switch out.Outcome {
-	case domain.RefusedInvalid, domain.RefusedInactive:
-		return false
-	case domain.RefusedReplayed:
-		return !out.RefreshToken.RevokedAt.IsZero()
-	default:
-		return true
-	}
-}
-
 // exchangeInput reads what is not in a cookie: the API key and the tenant, and the body; and the name of the cookie.
 func (a *API) exchangeInput(c echo.Context, b refreshBody) (in usecase.ExchangeInput, name string, err error) {
 	caller, authenticated, err := web.Offered(c, domain.TokenExchange)
@@ -117,75 +101,4 @@ func (a *API) exchangeInput(c echo.Context, b refreshBody) (in usecase.ExchangeI
 		in.TokenString = domain.NewSecret(*b.RefreshToken)
 	}
 	return in, name, nil
-}
-
-// refusals are what a refused client reads. All but inactive are final.
-var refusals = map[domain.Outcome]domain.FieldError{
-	domain.RefusedInvalid: {Field: "refreshToken", Reason: domain.Malformed,
-		Message: "this is no token string of ours, or not one for this caller: drop it and log in again"},
-	domain.RefusedExpired: {Field: "refreshToken", Reason: "expired",
-		Message: "its life is over: drop it and log in again"},
-	domain.RefusedRevoked: {Field: "refreshToken", Reason: "revoked",
-		Message: "it was revoked: drop it and log in again"},
-	domain.RefusedReplayed: {Field: "refreshToken", Reason: "reused",
-		Message: "an old token string came back, which looks like theft: drop it and log in again"},
-	domain.RefusedInactive: {Field: "refreshToken", Reason: "inactive",
-		Message: "the application is switched off: keep the token string and try later"},
-}
-
-// unproved is what a client reads that did not prove what the refresh token is bound to. It keeps the token string.
-var unproved = domain.FieldError{Field: "refreshToken", Reason: "unproved",
-	Message: "the refresh token is bound to a key: keep the token string, and send it again with a proof of that key"}
-
-// tell notes the outcome, in the header, the log and the metrics. What may be theft is a warning, and names the
-// session and its user, for somebody has to tell them; what cannot be is an error.
-func (a *API) tell(c echo.Context, out usecase.Exchanged) {
-	c.Response().Header().Set(outcomeHeader, string(out.Outcome))
-	record, token := web.Note(c), out.RefreshToken
-	record.Outcome, record.Event = string(out.Outcome), exchangeEvents[out.Outcome]
-	if token.ID.IsZero() {
-		if out.Outcome == domain.RefusedInvalid {
-			record.Event, record.Kind = web.EventCredentialFailed, web.CredentialTokenString
-		}
-	} else {
-		record.Tenant = token.TenantID
-		record.Raise(slog.LevelInfo, slog.String("refreshTokenId", token.ID.String()))
-	}
-	level, attrs := slog.LevelWarn, []slog.Attr(nil)
-	switch {
-	case errors.Is(out.Why, domain.ErrAhead):
-		level, record.Event = slog.LevelError, eventExchangeAhead
-		attrs = []slog.Attr{slog.String("why", out.Why.Error()+": the store went back in time, or a token key leaked")}
-	case out.Restored:
-		record.Event = eventExchangeRestored
-		attrs = []slog.Attr{
-			slog.String("why", "a later generation than the stored one was rotated, because the store was restored"),
-		}
-	case out.AddressChanged:
-		record.Event = eventExchangeAddressChanged
-		attrs = []slog.Attr{
-			slog.String("why", "a retry from another client address than the rotation's"),
-			slog.String("rotatedFrom", token.MetaData.ClientAddress),
-		}
-	case out.Outcome == domain.RefusedReplayed:
-		attrs = []slog.Attr{slog.String("lastClient", token.MetaData.ClientAddress)} // before
-	case out.Outcome == domain.Recovered:
-	default:
-		level = slog.LevelInfo
-		if errors.Is(out.Why, domain.ErrAuthenticationRequired) {
-			record.Event, record.Kind = web.EventCredentialFailed, web.CredentialNone
-		}
-		if out.Why != nil {
-			attrs = []slog.Attr{slog.String("why", out.Why.Error())}
-		}
-	}
-	if level > slog.LevelInfo {
-		attrs = append(attrs, slog.String("applicationId", token.ApplicationID), slog.String("userId", token.UserID),
-			slog.Uint64("presented", uint64(out.Presented)), slog.Uint64("generation", uint64(token.Generation)),
-			slog.Time("issuedAt", token.IssuedAt))
-	}
-	record.Raise(level, attrs...)
-	if a.Exchanged != nil {
-		a.Exchanged(out)
-	}
 }
