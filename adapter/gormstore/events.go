@@ -71,7 +71,8 @@ func newTokenWrite(update string, args int) tokenWrite {
 RETURNING refresh_tokens.id, refresh_tokens.application_id, refresh_tokens.user_id`
 	return tokenWrite{alone, `
 WITH written AS (` + alone + `
-) ` + eventFrom(args+1, `written`, `0`, `json_build_array(`+tokenInEvent+`)::text`)}
+) ` + eventFrom(args+1, `written`, `0`, `json_build_array(`+tokenInEvent+`)::text`) + `
+RETURNING version`}
 }
 
 // tokenInEvent is a row that was written, as an element of the tokens of an event.
@@ -86,7 +87,9 @@ func (s *Store) writeToken(
 		return s.inTurn(ctx, operation, rowName{token: id}, func() error {
 			return s.writing(ctx, operation, func(db *gorm.DB) error {
 				if s.engine.writesInWith {
-					return wrote(db.Exec(w.together, append(args, eventArgs(e)...)...), none)
+					var version int64
+					// AddError translates: that the event is there comes with the row, which GORM does not read itself.
+					return db.AddError(queryRow(raw(db, w.together, append(args, eventArgs(e)...)...), none, &version))
 				}
 				return db.Transaction(func(tx *gorm.DB) error {
 					tokens, err := tokensWritten(tx.Raw(w.alone, args...))

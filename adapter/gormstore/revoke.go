@@ -33,7 +33,7 @@ func (s *Store) RevokeScope(
 					args := append([]any{scope.TenantID, scope.ApplicationID, scope.UserID, micros(r.At), string(r.Reason),
 						domain.MarkSlack.Microseconds()}, eventArgs(e)...)
 					// AddError translates: that the event is there comes with the row, which GORM does not read itself.
-					return db.AddError(queryRow(db.Raw(revokeScopePostgres, args...), domain.ErrNotFound, &epoch))
+					return db.AddError(queryRow(raw(db, revokeScopePostgres, args...), domain.ErrNotFound, &epoch))
 				})
 			})
 		}

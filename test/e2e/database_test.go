@@ -109,7 +109,9 @@ func (d database) open(t *testing.T) *sql.DB {
 	return db
 }
 
-var tables = []string{"tenants", "applications", "refresh_tokens", "marks", "api_keys", "keys", "schema_compatibility"}
+var tables = []string{
+	"tenants", "applications", "refresh_tokens", "marks", "api_keys", "keys", "events", "schema_compatibility",
+}
 
 // dump is every row of every table but the named ones; nothing for a store in memory.
 func (d database) dump(t *testing.T, but ...string) string {

@@ -54,7 +54,7 @@ func TestAPurgeThatWasKilledGoesOnAndTheLivingNoticeNothing(t *testing.T) {
 			}
 			if attempt > 0 { // a busy machine let it finish
 				dead *= 2
-				execute(t, db, `DELETE FROM janitor`)
+				execute(t, db, `DELETE FROM jobs`)
 				old = expired()
 			}
 			copyToken(t, d, db, unraced(t, d), dead-left())
@@ -75,7 +75,7 @@ func TestAPurgeThatWasKilledGoesOnAndTheLivingNoticeNothing(t *testing.T) {
 		if got := runVerb(t, d, settings{}, "purge"); got.status != 1 || !strings.Contains(got.stderr, "another process is purging") || left() != before {
 			t.Errorf("while the lease of the one that was killed runs: %s", got)
 		}
-		execute(t, db, `UPDATE janitor SET lease_until = 1`) // so that the test need not wait for it
+		execute(t, db, `UPDATE jobs SET lease_until = 1`) // so that the test need not wait for it
 		answered := l.answered.Load()
 		got := runVerb(t, d, settings{}, "purge")
 		told := completed.FindStringSubmatch(got.stdout)

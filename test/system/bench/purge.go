@@ -85,7 +85,7 @@ func (how setup) purging(ctx context.Context, dsn string) (stop func() error) {
 // freeLease lets a purge begin at once: one that was cut off would keep the next from it for half a minute.
 func (k *bulk) freeLease(ctx context.Context) error {
 	return withConnection(ctx, k.dsn, func(c *pgx.Conn) error {
-		_, err := c.Exec(ctx, `UPDATE janitor SET lease_until = 0`)
+		_, err := c.Exec(ctx, `UPDATE jobs SET lease_until = 0`)
 		return err
 	})
 }
