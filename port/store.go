@@ -1,8 +1,6 @@
 package port
 
-import (
-	"context"
-)
+import "context"
 
 // Store is everything that refreshd keeps, in one place, so that one handle can be opened and closed. Use cases ask for the
 // part that they need.
@@ -16,7 +14,8 @@ import (
 type Store interface {
 	RefreshTokens
 	Revocations
-	Directory
+	Tenants
+	Applications
 	APIKeys
 	Keys
 	Events
@@ -26,6 +25,10 @@ type Store interface {
 	// Ready returns nil if the store answers, lets this process write, and has a schema that this program can work on;
 	// else an error that says which of these fails and what to do about it, fit for an operator. It writes nothing.
 	Ready(ctx context.Context) error
+	// HasData reports whether the store holds anything at all besides sealed keys: a tenant, an API key, a refresh
+	// token. A store with data and without the check value of its master key has lost something, and must not be
+	// written to.
+	HasData(ctx context.Context) (bool, error)
 	// Close frees the handle. Calls under way may fail; nothing that was answered is lost.
 	Close() error
 }

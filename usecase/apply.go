@@ -18,9 +18,10 @@ import (
 // deletes: what a kickstart does not mention stays. Of what it does mention it sets every field: one that is left out
 // takes its default.
 type Apply struct {
-	Directory port.Directory
-	APIKeys   port.APIKeys
-	Keys      *Keys
+	Tenants      port.Tenants
+	Applications port.Applications
+	APIKeys      port.APIKeys
+	Keys         *Keys
 }
 
 // Kickstart is what should be there.
@@ -193,7 +194,7 @@ func (a *Apply) tenant(ctx context.Context, at string, pt plannedTenant) error {
 		return nil
 	}
 	// With the unchanged applications too: another process may have changed one since it was read.
-	if err := a.Directory.SaveTenant(ctx, pt.tenant, pt.applications...); err != nil {
+	if err := a.Tenants.SaveTenant(ctx, pt.tenant, pt.applications...); err != nil {
 		return fault("apply tenant "+pt.tenant.ID, within(at, err))
 	}
 	return nil
@@ -237,7 +238,7 @@ func (a *Apply) plan(ctx context.Context, k Kickstart) (plan, error) {
 func (a *Apply) planTenant(ctx context.Context, kt KickstartTenant) (plannedTenant, error) {
 	t, pt := kt.Tenant, plannedTenant{tenant: kt.Tenant, algorithms: make(map[domain.Algorithm]bool)}
 	if t.Issuer != "" {
-		other, err := a.Directory.TenantByIssuer(ctx, t.Issuer)
+		other, err := a.Tenants.TenantByIssuer(ctx, t.Issuer)
 		if err == nil && other.ID != t.ID {
 			return pt, domain.NewInvalid("issuer", domain.Duplicate,
 				"this is the issuer of another tenant in the store: every tenant needs its own")
@@ -246,12 +247,12 @@ func (a *Apply) planTenant(ctx context.Context, kt KickstartTenant) (plannedTena
 			return pt, err
 		}
 	}
-	stored, err := a.Directory.Tenant(ctx, t.ID)
+	stored, err := a.Tenants.Tenant(ctx, t.ID)
 	exists := err == nil
 	if err != nil && !errors.Is(err, domain.ErrNotFound) {
 		return pt, err
 	}
-	storedApps, err := a.Directory.Applications(ctx, t.ID)
+	storedApps, err := a.Applications.Applications(ctx, t.ID)
 	if err != nil {
 		return pt, err
 	}
@@ -311,7 +312,7 @@ func (a *Apply) planAPIKey(ctx context.Context, ka KickstartAPIKey, tenants map[
 		return pk, err
 	}
 	if key.TenantID != "" && !tenants[key.TenantID] {
-		_, err := a.Directory.Tenant(ctx, key.TenantID)
+		_, err := a.Tenants.Tenant(ctx, key.TenantID)
 		if errors.Is(err, domain.ErrNotFound) {
 			problems.Add("tenantId", domain.Malformed, "no tenant has this id: name one of this file or of the store")
 		} else if err != nil {

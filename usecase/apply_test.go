@@ -314,12 +314,12 @@ func TestApplyMakesSigningKeysBeforeTheirApplications(t *testing.T) {
 
 // meddled changes an application after it was read.
 type meddled struct {
-	port.Directory
+	port.Store
 	change domain.Application
 }
 
 func (m meddled) Applications(ctx context.Context, tenantID string) ([]domain.Application, error) {
-	all, err := m.Directory.Applications(ctx, tenantID)
+	all, err := m.Store.Applications(ctx, tenantID)
 	if err == nil {
 		err = m.SaveApplication(ctx, m.change)
 	}
@@ -332,7 +332,7 @@ func TestApplySavesItsTenantWithTheApplicationsAsTheFileSays(t *testing.T) {
 	k := kickstart()
 	applied(t, w, k)
 	k.Tenants[0].Tenant.Settings.MaximumTTLMinutes = new(int64(50_000))
-	w.apply.Directory = meddled{w.store, domain.Application{
+	w.apply.Applications = meddled{w.store, domain.Application{
 		TenantID: "acme", ID: "shop", Settings: domain.Settings{TTLMinutes: new(int64(50_001))},
 	}}
 	applied(t, w, k)

@@ -14,11 +14,11 @@ import (
 // Authenticate tells who calls. Nothing it reads is cached: a key that was removed is refused at the next call. Its errors say why,
 // for the operator's log and not for the caller, and repeat nothing that was sent.
 type Authenticate struct {
-	APIKeys   port.APIKeys
-	Tokens    port.RefreshTokens
-	Directory port.Directory
-	Keys      *Keys
-	Clock     Clock
+	APIKeys port.APIKeys
+	Tokens  port.RefreshTokens
+	Tenants port.Tenants
+	Keys    *Keys
+	Clock   Clock
 }
 
 // Caller is who calls: an API key, or the owner of one session.
@@ -101,7 +101,7 @@ func (a *Authenticate) Tenant(ctx context.Context, c Caller, tenantID string) er
 	if !domain.IsTenantID(tenantID) {
 		return unknown
 	}
-	_, err := a.Directory.Tenant(ctx, tenantID)
+	_, err := a.Tenants.Tenant(ctx, tenantID)
 	if errors.Is(err, domain.ErrNotFound) {
 		return unknown
 	}

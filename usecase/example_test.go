@@ -31,7 +31,7 @@ func Example() {
 
 	minter := usecase.Minter{Keys: keys, Signer: signer, PublicURL: "https://auth.example.com"}
 	issue := &usecase.Issue{
-		Tokens: store, Revocations: store, Directory: store, Minter: minter, Clock: clock, Random: rand.Reader,
+		Tokens: store, Revocations: store, Applications: store, Minter: minter, Clock: clock, Random: rand.Reader,
 	}
 	exchange := &usecase.Exchange{Tokens: store, Minter: minter, Clock: clock}
 

@@ -13,12 +13,12 @@ import (
 
 // Issue creates a refresh token, with its first token string and an access token.
 type Issue struct {
-	Tokens      port.RefreshTokens
-	Revocations port.Revocations
-	Directory   port.Directory
-	Minter      Minter
-	Clock       Clock
-	Random      io.Reader
+	Tokens       port.RefreshTokens
+	Revocations  port.Revocations
+	Applications port.Applications
+	Minter       Minter
+	Clock        Clock
+	Random       io.Reader
 	// PurgeAfter is for how long the dead are kept, as in [Purge]; 0 if they are never deleted. An id that is older is issued under
 	// no more: its first refresh token may be gone, and nothing would tell the new one from it.
 	PurgeAfter time.Duration
@@ -74,7 +74,7 @@ func (u *Issue) Do(ctx context.Context, in IssueInput) (Grant, error) {
 	if err := problems.Err(); err != nil {
 		return Grant{}, err
 	}
-	policy, err := u.Directory.Policy(ctx, in.TenantID, in.ApplicationID)
+	policy, err := u.Applications.Policy(ctx, in.TenantID, in.ApplicationID)
 	if err != nil {
 		return Grant{}, fault("issue: read the policy", err)
 	}

@@ -114,7 +114,7 @@ func TestASharedKeyOfAnotherProcessServesAllTenants(t *testing.T) {
 
 // unreadable is a store whose key ring can be cut off, or held up.
 type unreadable struct {
-	port.Keys
+	usecase.KeyStore
 	cut   atomic.Bool
 	after func(tenantID string) // a tenant's keys were read
 	hold  chan struct{}         // a look-up by id waits for it
@@ -126,11 +126,11 @@ func (u *unreadable) KeysSince(ctx context.Context, revision uint64, limit int) 
 	if u.cut.Load() {
 		return nil, errPort
 	}
-	return u.Keys.KeysSince(ctx, revision, limit)
+	return u.KeyStore.KeysSince(ctx, revision, limit)
 }
 
 func (u *unreadable) KeysOfTenant(ctx context.Context, tenantID string) ([]domain.SealedKey, error) {
-	keys, err := u.Keys.KeysOfTenant(ctx, tenantID)
+	keys, err := u.KeyStore.KeysOfTenant(ctx, tenantID)
 	if u.after != nil {
 		u.after(tenantID)
 	}
@@ -145,10 +145,10 @@ func (u *unreadable) KeyByID(ctx context.Context, id string) (domain.SealedKey, 
 		<-u.hold
 		u.now.Add(-1)
 	}
-	return u.Keys.KeyByID(ctx, id)
+	return u.KeyStore.KeyByID(ctx, id)
 }
 
-func (w *world) openOn(t *testing.T, store port.Keys) replica {
+func (w *world) openOn(t *testing.T, store usecase.KeyStore) replica {
 	t.Helper()
 	c := w.keysConfig()
 	c.Store = store
@@ -161,7 +161,7 @@ func (w *world) openOn(t *testing.T, store port.Keys) replica {
 // verifiers get its key sets, or they would refuse every access token.
 func TestAProcessThatCannotReadTheRingSignsForThreeSecondsMore(t *testing.T) {
 	w := newWorld(t)
-	store := &unreadable{Keys: w.probe}
+	store := &unreadable{KeyStore: w.probe}
 	w.replica = w.openOn(t, store)
 	g := w.issued(t, "shop")
 	set := published(t, w.replica, "acme")
@@ -343,7 +343,7 @@ func TestAPanicInWhatRequestsWaitForIsAnError(t *testing.T) {
 func TestAKeyThatIsMadeWhileItsTenantIsLoadedIsNotMissed(t *testing.T) {
 	w := newWorld(t)
 	w.issued(t, "shop")
-	store := &unreadable{Keys: w.probe}
+	store := &unreadable{KeyStore: w.probe}
 	w.replica = w.openOn(t, store)
 	var once sync.Once
 	store.after = func(tenantID string) {
@@ -362,13 +362,13 @@ func TestAKeyThatIsMadeWhileItsTenantIsLoadedIsNotMissed(t *testing.T) {
 
 // retiring is a store in which a key can be retired, as an operator's tool would.
 type retiring struct {
-	port.Keys
+	usecase.KeyStore
 	key     domain.SealedKey // as it is then; nothing while it has no id
 	meeting func()           // a key was looked up by its id
 }
 
 func (r *retiring) KeysSince(ctx context.Context, revision uint64, limit int) ([]domain.SealedKey, error) {
-	keys, err := r.Keys.KeysSince(ctx, revision, limit)
+	keys, err := r.KeyStore.KeysSince(ctx, revision, limit)
 	if r.key.ID != "" && revision < r.key.Revision {
 		keys = append(keys, r.key)
 	}
@@ -376,7 +376,7 @@ func (r *retiring) KeysSince(ctx context.Context, revision uint64, limit int) ([
 }
 
 func (r *retiring) KeyByID(ctx context.Context, id string) (domain.SealedKey, error) {
-	key, err := r.Keys.KeyByID(ctx, id)
+	key, err := r.KeyStore.KeyByID(ctx, id)
 	r.meeting()
 	return key, err
 }
@@ -386,7 +386,7 @@ func (r *retiring) KeyByID(ctx context.Context, id string) (domain.SealedKey, er
 func TestAKeyThatIsRetiredWhileItIsLookedUpStaysRetired(t *testing.T) {
 	w := newWorld(t)
 	first := kidOf(t, w.issued(t, "shop").AccessToken)
-	store := &retiring{Keys: w.probe}
+	store := &retiring{KeyStore: w.probe}
 	w.replica = w.openOn(t, store)
 	published(t, w.replica, "acme") // the tenant's keys are held
 	there := w.open(t)
@@ -446,7 +446,7 @@ func TestMadeUpKeyIDsAreNoLoadOnTheStore(t *testing.T) {
 	}
 
 	// While they wait, however many they are, whoever has a key that is known does not.
-	store := &unreadable{Keys: w.probe, hold: make(chan struct{})}
+	store := &unreadable{KeyStore: w.probe, hold: make(chan struct{})}
 	w.replica = w.openOn(t, store)
 	w.rotated(t, first.TokenString)
 	var strangers sync.WaitGroup

@@ -20,9 +20,15 @@ const checkText = "refreshd master key check 1"
 // the data belongs to. Starting would make new ones beside it, to which no token string and no API key that is out there fits.
 var ErrKeysLost = errors.New("the store holds data but not its keys: it was restored in part, or belongs to something else; nothing was changed")
 
+// KeyStore is what Keys needs of a store.
+type KeyStore interface {
+	port.Keys
+	HasData(ctx context.Context) (bool, error)
+}
+
 // KeysConfig is what Keys needs.
 type KeysConfig struct {
-	Store  port.Keys
+	Store  KeyStore
 	Signer port.Signer
 	// Master opens and seals. Previous, where given, opens what Master does not, and what it opened is sealed again by
 	// Master when the keys are opened, and never later: of two processes whose keys are the other way round, each would

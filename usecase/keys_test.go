@@ -184,26 +184,26 @@ func TestOfTwoMasterKeysAtOnceOneWins(t *testing.T) {
 
 // overtaken lets something happen after the first call that a starting process makes.
 type overtaken struct {
-	port.Keys
+	usecase.KeyStore
 	once sync.Once
 	by   func()
 }
 
 func (o *overtaken) KeyRevision(ctx context.Context) (uint64, error) {
 	defer o.once.Do(o.by)
-	return o.Keys.KeyRevision(ctx)
+	return o.KeyStore.KeyRevision(ctx)
 }
 
 func (o *overtaken) HasData(ctx context.Context) (bool, error) {
 	defer o.once.Do(o.by)
-	return o.Keys.HasData(ctx)
+	return o.KeyStore.HasData(ctx)
 }
 
 // Two replicas start for the first time, each with a kickstart file. The slower one sees data: that is no loss of keys.
 func TestAFirstStartThatIsOvertakenByAnotherSucceeds(t *testing.T) {
 	w := emptyWorld(t)
 	c := w.keysConfig()
-	c.Store = &overtaken{Keys: w.store, by: func() {
+	c.Store = &overtaken{KeyStore: w.store, by: func() {
 		_, err := w.open(t).apply.Do(t.Context(), kickstart())
 		must(t, err)
 	}}
@@ -272,14 +272,14 @@ func TestAnotherMasterKeyChangesNoKey(t *testing.T) {
 
 // resealing lets something happen before the first key is sealed anew.
 type resealing struct {
-	port.Keys
+	usecase.KeyStore
 	once sync.Once
 	by   func()
 }
 
 func (r *resealing) Reseal(ctx context.Context, before domain.SealedKey, sealed string) error {
 	r.once.Do(r.by)
-	return r.Keys.Reseal(ctx, before, sealed)
+	return r.KeyStore.Reseal(ctx, before, sealed)
 }
 
 // Replicas are told of the new master key at the same time: that another was faster is as good.
@@ -291,7 +291,7 @@ func TestTwoProcessesMaySealTheKeysAnewAtOnce(t *testing.T) {
 	c := w.keysConfig()
 	c.Previous = &old
 	slower := c
-	slower.Store = &resealing{Keys: w.store, by: func() {
+	slower.Store = &resealing{KeyStore: w.store, by: func() {
 		_, err := usecase.OpenKeys(t.Context(), c)
 		must(t, err)
 	}}
@@ -387,7 +387,7 @@ func TestAReloadThatFailsLeavesTheKeys(t *testing.T) {
 
 // leaving is a store whose caller goes away while the keys are read.
 type leaving struct {
-	port.Keys
+	usecase.KeyStore
 	leave context.CancelFunc
 }
 
@@ -398,7 +398,7 @@ func (l *leaving) KeysOfTenant(ctx context.Context, tenantID string) ([]domain.S
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
-	return l.Keys.KeysOfTenant(ctx, tenantID)
+	return l.KeyStore.KeysOfTenant(ctx, tenantID)
 }
 
 func (l *leaving) KeysSince(ctx context.Context, revision uint64, limit int) ([]domain.SealedKey, error) {
@@ -408,7 +408,7 @@ func (l *leaving) KeysSince(ctx context.Context, revision uint64, limit int) ([]
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
-	return l.Keys.KeysSince(ctx, revision, limit)
+	return l.KeyStore.KeysSince(ctx, revision, limit)
 }
 
 // What comes of a look-up is shared for a second. A stranger who hangs up in the middle of one must not take the key set from
@@ -416,7 +416,7 @@ func (l *leaving) KeysSince(ctx context.Context, revision uint64, limit int) ([]
 func TestACallerWhoLeavesDoesNotSpoilALookUpForOthers(t *testing.T) {
 	w := newWorld(t)
 	w.issued(t, "shop")
-	c, store := w.keysConfig(), &leaving{Keys: w.store}
+	c, store := w.keysConfig(), &leaving{KeyStore: w.store}
 	c.Store = store
 	keys, err := usecase.OpenKeys(t.Context(), c)
 	must(t, err)

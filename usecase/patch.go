@@ -22,11 +22,11 @@ import (
 // one of a tenant, first in, first out: so a tenant waits for one patch of each other tenant at most. A patch that
 // waits holds nothing of what it read.
 type Patch struct {
-	Tokens    port.RefreshTokens
-	Directory port.Directory
-	PublicURL string // as the Minter's
-	Clock     Clock
-	Random    io.Reader
+	Tokens       port.RefreshTokens
+	Applications port.Applications
+	PublicURL    string // as the Minter's
+	Clock        Clock
+	Random       io.Reader
 
 	turns patchTurns
 }
@@ -271,7 +271,7 @@ func (d *decider) policy(ctx context.Context, tenantID, applicationID string) (d
 	policy, known := d.policies[applicationID]
 	if !known {
 		var err error
-		if policy, err = d.Directory.Policy(ctx, tenantID, applicationID); err != nil {
+		if policy, err = d.Applications.Policy(ctx, tenantID, applicationID); err != nil {
 			return policy, err
 		}
 		d.policies[applicationID] = policy

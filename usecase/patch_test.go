@@ -30,7 +30,7 @@ func claimPatch(t *testing.T, name string, value any) domain.Patch {
 
 // patching is what another process patches with, by these refresh tokens.
 func (w *world) patching(tokens port.RefreshTokens) *usecase.Patch {
-	return &usecase.Patch{Tokens: tokens, Directory: w.probe, PublicURL: publicURL, Clock: w.clock.now, Random: w.random}
+	return &usecase.Patch{Tokens: tokens, Applications: w.probe, PublicURL: publicURL, Clock: w.clock.now, Random: w.random}
 }
 
 func rolesPatch(roles ...string) domain.Patch { return domain.Patch{Roles: &roles} }
@@ -221,13 +221,13 @@ func TestAnApplicationThatIsDeletedMeanwhile(t *testing.T) {
 	w := newWorld(t)
 	g := w.issued(t, "shop")
 	change := w.patching(w.probe)
-	change.Directory = &deleting{w.probe, func() error { return w.store.DeleteApplication(t.Context(), "acme", "shop", w.clock.now()) }}
+	change.Applications = &deleting{w.probe, func() error { return w.store.DeleteApplication(t.Context(), "acme", "shop", w.clock.now()) }}
 	_, err := change.One(t.Context(), "acme", g.RefreshToken.ID.String(), rolesPatch("viewer"), byBackend)
 	wantErr(t, err, domain.ErrNotFound)
 }
 
 type deleting struct {
-	port.Directory
+	port.Store
 	remove func() error
 }
 
@@ -238,7 +238,7 @@ func (d *deleting) Policy(ctx context.Context, tenantID, applicationID string) (
 		}
 		d.remove = nil
 	}
-	return d.Directory.Policy(ctx, tenantID, applicationID)
+	return d.Store.Policy(ctx, tenantID, applicationID)
 }
 
 func TestAChangeOfAUserCoversWhatItSelects(t *testing.T) {

@@ -14,9 +14,9 @@ import (
 // Publish hands out public keys, from memory: anybody may ask for them, and no number of requests is a load on the
 // store. It is not to be copied.
 type Publish struct {
-	Directory port.Directory
-	Keys      *Keys
-	Clock     Clock
+	Tenants port.Tenants
+	Keys    *Keys
+	Clock   Clock
 
 	known sync.Map // tenant id -> time.Time of the last look-up, of tenants that existed then
 	only  atomic.Pointer[onlyTenant]
@@ -65,7 +65,7 @@ func (p *Publish) check(ctx context.Context, tenantID string) error {
 	if err := p.Keys.checks.acquire(ctx); err != nil {
 		return err
 	}
-	t, err := p.Directory.Tenant(ctx, tenantID)
+	t, err := p.Tenants.Tenant(ctx, tenantID)
 	p.Keys.checks.release()
 	if err != nil {
 		return fault("publish", err)
@@ -86,7 +86,7 @@ func (p *Publish) Shared(ctx context.Context) ([]byte, error) {
 		if err := p.Keys.checks.acquire(ctx); err != nil {
 			return nil, err
 		}
-		tenants, err := p.Directory.Tenants(ctx, 2)
+		tenants, err := p.Tenants.Tenants(ctx, 2)
 		p.Keys.checks.release()
 		switch {
 		case err != nil && only == nil:

@@ -110,17 +110,17 @@ func (w *world) replicaOf(keys *usecase.Keys) replica {
 	return replica{
 		keys: keys,
 		issue: &usecase.Issue{
-			Tokens: w.probe, Revocations: w.probe, Directory: w.probe, Minter: minter, Clock: clock, Random: w.random,
+			Tokens: w.probe, Revocations: w.probe, Applications: w.probe, Minter: minter, Clock: clock, Random: w.random,
 		},
 		exchange: &usecase.Exchange{Tokens: w.probe, Minter: minter, Clock: clock},
 		list:     &usecase.List{Tokens: w.probe, Clock: clock},
 		patch: &usecase.Patch{
-			Tokens: w.probe, Directory: w.probe, PublicURL: publicURL, Clock: clock, Random: w.random,
+			Tokens: w.probe, Applications: w.probe, PublicURL: publicURL, Clock: clock, Random: w.random,
 		},
 		revoke:       &usecase.Revoke{Revocations: w.probe, Keys: keys, Clock: clock},
-		authenticate: &usecase.Authenticate{APIKeys: w.probe, Tokens: w.probe, Directory: w.probe, Keys: keys, Clock: clock},
-		publish:      &usecase.Publish{Directory: w.probe, Keys: keys, Clock: clock},
-		apply:        &usecase.Apply{Directory: w.probe, APIKeys: w.probe, Keys: keys},
+		authenticate: &usecase.Authenticate{APIKeys: w.probe, Tokens: w.probe, Tenants: w.probe, Keys: keys, Clock: clock},
+		publish:      &usecase.Publish{Tenants: w.probe, Keys: keys, Clock: clock},
+		apply:        &usecase.Apply{Tenants: w.probe, Applications: w.probe, APIKeys: w.probe, Keys: keys},
 	}
 }
 

@@ -102,7 +102,7 @@ func one(query *gorm.DB) scanner {
 	return func(dest ...any) error { return queryRow(query, domain.ErrNotFound, dest...) }
 }
 
-// SaveTenant implements port.Directory. The lock that it takes makes revocations of the tenant wait, so it writes no
+// SaveTenant implements port.Tenants. The lock that it takes makes revocations of the tenant wait, so it writes no
 // more than has changed: of a tenant with thousands of applications that is usually nothing but the tenant.
 func (s *Store) SaveTenant(ctx context.Context, t domain.Tenant, with ...domain.Application) error {
 	return s.tenantWriting(ctx, "save tenant", t.ID, func(tx *gorm.DB) error {
@@ -153,7 +153,7 @@ type storedApplication struct {
 	policy string
 }
 
-// SaveApplication implements port.Directory.
+// SaveApplication implements port.Applications.
 func (s *Store) SaveApplication(ctx context.Context, a domain.Application) error {
 	return s.tenantWriting(ctx, "save application", a.TenantID, func(tx *gorm.DB) error {
 		t, err := scanTenant(one(tx.Raw(lockTenant, a.TenantID)))
@@ -203,7 +203,7 @@ func storeApplications(tx *gorm.DB, tenantID string, args []any, longest time.Du
 	return tx.Exec(raiseLongestTTL, longest.Microseconds(), tenantID).Error
 }
 
-// Tenant implements port.Directory.
+// Tenant implements port.Tenants.
 func (s *Store) Tenant(ctx context.Context, id string) (t domain.Tenant, err error) {
 	err = s.reading(ctx, "tenant", func(db *gorm.DB) (err error) {
 		t, err = scanTenant(one(db.Raw(selectTenant, id)))
@@ -212,7 +212,7 @@ func (s *Store) Tenant(ctx context.Context, id string) (t domain.Tenant, err err
 	return t, err
 }
 
-// TenantByIssuer implements port.Directory.
+// TenantByIssuer implements port.Tenants.
 func (s *Store) TenantByIssuer(ctx context.Context, issuer string) (t domain.Tenant, err error) {
 	err = s.reading(ctx, "tenant by issuer", func(db *gorm.DB) (err error) {
 		t, err = scanTenant(one(db.Raw(tenantByIssuer, issuer)))
@@ -221,7 +221,7 @@ func (s *Store) TenantByIssuer(ctx context.Context, issuer string) (t domain.Ten
 	return t, err
 }
 
-// Tenants implements port.Directory.
+// Tenants implements port.Tenants.
 func (s *Store) Tenants(ctx context.Context, limit int) (tenants []domain.Tenant, err error) {
 	err = s.reading(ctx, "tenants", func(db *gorm.DB) error {
 		tenants = nil
@@ -237,7 +237,7 @@ func (s *Store) Tenants(ctx context.Context, limit int) (tenants []domain.Tenant
 	return tenants, nil
 }
 
-// Application implements port.Directory.
+// Application implements port.Applications.
 func (s *Store) Application(ctx context.Context, tenantID, id string) (a domain.Application, err error) {
 	err = s.reading(ctx, "application", func(db *gorm.DB) (err error) {
 		a, err = scanApplication(one(db.Raw(selectApplication, tenantID, id)))
@@ -246,7 +246,7 @@ func (s *Store) Application(ctx context.Context, tenantID, id string) (a domain.
 	return a, err
 }
 
-// Applications implements port.Directory.
+// Applications implements port.Applications.
 func (s *Store) Applications(ctx context.Context, tenantID string) (all []domain.Application, err error) {
 	err = s.reading(ctx, "applications", func(db *gorm.DB) error {
 		all = nil
@@ -262,7 +262,7 @@ func (s *Store) Applications(ctx context.Context, tenantID string) (all []domain
 	return all, nil
 }
 
-// Policy implements port.Directory.
+// Policy implements port.Applications.
 func (s *Store) Policy(ctx context.Context, tenantID, applicationID string) (domain.Policy, error) {
 	var text policyText
 	if err := s.reading(ctx, "policy", func(db *gorm.DB) error {
@@ -273,7 +273,7 @@ func (s *Store) Policy(ctx context.Context, tenantID, applicationID string) (dom
 	return s.policies.decode(text)
 }
 
-// DeleteApplication implements port.Directory.
+// DeleteApplication implements port.Applications.
 func (s *Store) DeleteApplication(ctx context.Context, tenantID, id string, at time.Time) error {
 	return s.tenantWriting(ctx, "delete application", tenantID, func(tx *gorm.DB) error {
 		scope := domain.Scope{TenantID: tenantID, ApplicationID: id}
@@ -284,7 +284,7 @@ func (s *Store) DeleteApplication(ctx context.Context, tenantID, id string, at t
 	})
 }
 
-// DeleteTenant implements port.Directory.
+// DeleteTenant implements port.Tenants.
 func (s *Store) DeleteTenant(ctx context.Context, id string, at time.Time) error {
 	return s.tenantWriting(ctx, "delete tenant", id, func(tx *gorm.DB) error {
 		scope := domain.Scope{TenantID: id}

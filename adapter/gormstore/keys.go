@@ -136,7 +136,7 @@ func (s *Store) Reseal(ctx context.Context, before domain.SealedKey, sealed stri
 	})
 }
 
-// HasData implements port.Keys.
+// HasData implements port.Store.
 func (s *Store) HasData(ctx context.Context) (has bool, err error) {
 	err = s.reading(ctx, "has data", func(db *gorm.DB) error {
 		return queryRow(db.Raw(hasData), sql.ErrNoRows, &has)

@@ -101,17 +101,17 @@ func newEmptyService(t testing.TB) *service {
 	minter := usecase.Minter{Keys: keys, Signer: signer, PublicURL: publicURL}
 	s.api = &httpapi.API{
 		Issue: &usecase.Issue{
-			Tokens: store, Revocations: store, Directory: store, Minter: minter, Clock: s.clock, Random: rand.Reader,
+			Tokens: store, Revocations: store, Applications: store, Minter: minter, Clock: s.clock, Random: rand.Reader,
 		},
 		Exchange: &usecase.Exchange{Tokens: store, Minter: minter, Clock: s.clock},
 		List:     &usecase.List{Tokens: store, Clock: s.clock},
-		Patch:    &usecase.Patch{Tokens: store, Directory: store, PublicURL: publicURL, Clock: s.clock, Random: rand.Reader},
+		Patch:    &usecase.Patch{Tokens: store, Applications: store, PublicURL: publicURL, Clock: s.clock, Random: rand.Reader},
 		Revoke:   &usecase.Revoke{Revocations: store, Keys: keys, Clock: s.clock},
 		Logout: &usecase.Logout{
-			Revocations: store, Tokens: store, Directory: store, Keys: keys, Clock: s.clock,
+			Revocations: store, Tokens: store, Applications: store, Keys: keys, Clock: s.clock,
 		},
-		Authenticate: &usecase.Authenticate{APIKeys: store, Tokens: store, Directory: store, Keys: keys, Clock: s.clock},
-		Publish:      &usecase.Publish{Directory: store, Keys: keys, Clock: s.clock},
+		Authenticate: &usecase.Authenticate{APIKeys: store, Tokens: store, Tenants: store, Keys: keys, Clock: s.clock},
+		Publish:      &usecase.Publish{Tenants: store, Keys: keys, Clock: s.clock},
 		Ready:        store.Ready,
 		Log:          slog.New(slog.NewJSONHandler(&captured, &slog.HandlerOptions{Level: slog.LevelDebug})),
 		Origins:      origins, TrustedProxies: []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8")},
@@ -129,7 +129,7 @@ func newEmptyService(t testing.TB) *service {
 
 func (s *service) apply(t testing.TB, k usecase.Kickstart) {
 	t.Helper()
-	apply := &usecase.Apply{Directory: s.store, APIKeys: s.store, Keys: s.store.opened}
+	apply := &usecase.Apply{Tenants: s.store, Applications: s.store, APIKeys: s.store, Keys: s.store.opened}
 	if _, err := apply.Do(t.Context(), k); err != nil {
 		t.Fatal(err)
 	}

@@ -121,7 +121,7 @@ func TestTheLogCannotBeForged(t *testing.T) {
 					return r
 				}, strings.ToValidUTF8(bad, ""))
 				s.keys[keyName] = "ak_0123456789abcdef0123456789"
-				apply := &usecase.Apply{Directory: s.store, APIKeys: s.store, Keys: s.store.opened}
+				apply := &usecase.Apply{Tenants: s.store, Applications: s.store, APIKeys: s.store, Keys: s.store.opened}
 				if _, err := apply.Do(t.Context(), usecase.Kickstart{APIKeys: []usecase.KickstartAPIKey{{
 					APIKey: domain.APIKey{Name: keyName, TenantID: aTenant, Permissions: domain.Permissions{"/jwt/refresh": {"*"}}},
 					Key:    domain.NewSecret(s.keys[keyName]),

@@ -11,7 +11,7 @@ import (
 	"github.com/refreshd/refreshd/port"
 )
 
-// SaveTenant implements port.Directory.
+// SaveTenant implements port.Tenants.
 func (s *Store) SaveTenant(ctx context.Context, t domain.Tenant, with ...domain.Application) error {
 	if err := s.lock(ctx); err != nil {
 		return err
@@ -53,7 +53,7 @@ func (s *Store) store(a domain.Application, p domain.Policy) {
 	s.longest[a.TenantID] = max(s.longest[a.TenantID], p.TTL)
 }
 
-// SaveApplication implements port.Directory.
+// SaveApplication implements port.Applications.
 func (s *Store) SaveApplication(ctx context.Context, a domain.Application) error {
 	if err := s.lock(ctx); err != nil {
 		return err
@@ -71,7 +71,7 @@ func (s *Store) SaveApplication(ctx context.Context, a domain.Application) error
 	return nil
 }
 
-// Tenant implements port.Directory.
+// Tenant implements port.Tenants.
 func (s *Store) Tenant(ctx context.Context, id string) (domain.Tenant, error) {
 	if err := s.lock(ctx); err != nil {
 		return domain.Tenant{}, err
@@ -84,7 +84,7 @@ func (s *Store) Tenant(ctx context.Context, id string) (domain.Tenant, error) {
 	return cloneTenant(t), nil
 }
 
-// TenantByIssuer implements port.Directory.
+// TenantByIssuer implements port.Tenants.
 func (s *Store) TenantByIssuer(ctx context.Context, issuer string) (domain.Tenant, error) {
 	if err := s.lock(ctx); err != nil {
 		return domain.Tenant{}, err
@@ -97,7 +97,7 @@ func (s *Store) TenantByIssuer(ctx context.Context, issuer string) (domain.Tenan
 	return cloneTenant(s.tenants[id]), nil
 }
 
-// Tenants implements port.Directory.
+// Tenants implements port.Tenants.
 func (s *Store) Tenants(ctx context.Context, limit int) ([]domain.Tenant, error) {
 	if err := s.lock(ctx); err != nil {
 		return nil, err
@@ -111,7 +111,7 @@ func (s *Store) Tenants(ctx context.Context, limit int) ([]domain.Tenant, error)
 	return all, nil
 }
 
-// Application implements port.Directory.
+// Application implements port.Applications.
 func (s *Store) Application(ctx context.Context, tenantID, id string) (domain.Application, error) {
 	if err := s.lock(ctx); err != nil {
 		return domain.Application{}, err
@@ -124,7 +124,7 @@ func (s *Store) Application(ctx context.Context, tenantID, id string) (domain.Ap
 	return cloneApplication(a.Application), nil
 }
 
-// Applications implements port.Directory.
+// Applications implements port.Applications.
 func (s *Store) Applications(ctx context.Context, tenantID string) ([]domain.Application, error) {
 	if err := s.lock(ctx); err != nil {
 		return nil, err
@@ -138,7 +138,7 @@ func (s *Store) Applications(ctx context.Context, tenantID string) ([]domain.App
 	return all, nil
 }
 
-// Policy implements port.Directory.
+// Policy implements port.Applications.
 func (s *Store) Policy(ctx context.Context, tenantID, applicationID string) (domain.Policy, error) {
 	if err := s.lock(ctx); err != nil {
 		return domain.Policy{}, err
@@ -151,7 +151,7 @@ func (s *Store) Policy(ctx context.Context, tenantID, applicationID string) (dom
 	return a.policy, nil
 }
 
-// DeleteApplication implements port.Directory.
+// DeleteApplication implements port.Applications.
 func (s *Store) DeleteApplication(ctx context.Context, tenantID, id string, at time.Time) error {
 	if err := s.lock(ctx); err != nil {
 		return err
@@ -165,7 +165,7 @@ func (s *Store) DeleteApplication(ctx context.Context, tenantID, id string, at t
 	return nil
 }
 
-// DeleteTenant implements port.Directory.
+// DeleteTenant implements port.Tenants.
 func (s *Store) DeleteTenant(ctx context.Context, id string, at time.Time) error {
 	if err := s.lock(ctx); err != nil {
 		return err

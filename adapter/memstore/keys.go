@@ -178,7 +178,7 @@ func (s *Store) Reseal(ctx context.Context, before domain.SealedKey, sealed stri
 	return nil
 }
 
-// HasData implements port.Keys.
+// HasData implements port.Store.
 func (s *Store) HasData(ctx context.Context) (bool, error) {
 	if err := s.lock(ctx); err != nil {
 		return false, err

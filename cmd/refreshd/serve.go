@@ -294,7 +294,7 @@ func (s *service) remind(ctx context.Context, w io.Writer, dir, publicURL string
 
 // knows reports whether key is an API key that the store knows, and that works.
 func (s *service) knows(ctx context.Context, key domain.Secret) (bool, error) {
-	authenticate := usecase.Authenticate{APIKeys: s.store, Directory: s.store, Keys: s.keys, Clock: s.clock}
+	authenticate := usecase.Authenticate{APIKeys: s.store, Tenants: s.store, Keys: s.keys, Clock: s.clock}
 	_, err := authenticate.APIKey(ctx, key, http.MethodPost, "/jwt/issue")
 	if errors.Is(err, domain.ErrUnauthorized) {
 		return false, nil

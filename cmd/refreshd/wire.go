@@ -299,7 +299,7 @@ func (s *service) api(
 	minter := usecase.Minter{Keys: s.keys, Signer: s.signer, PublicURL: publicURL}
 	return &httpapi.API{
 		Issue: &usecase.Issue{
-			Tokens: s.store, Revocations: s.store, Directory: s.store, Minter: minter, Clock: s.clock, Random: rand.Reader,
+			Tokens: s.store, Revocations: s.store, Applications: s.store, Minter: minter, Clock: s.clock, Random: rand.Reader,
 			PurgeAfter: c.PurgeAfter,
 		},
 		Exchange: &usecase.Exchange{
@@ -307,16 +307,16 @@ func (s *service) api(
 		},
 		List: &usecase.List{Tokens: s.store, Clock: s.clock},
 		Patch: &usecase.Patch{
-			Tokens: s.store, Directory: s.store, PublicURL: publicURL, Clock: s.clock, Random: rand.Reader,
+			Tokens: s.store, Applications: s.store, PublicURL: publicURL, Clock: s.clock, Random: rand.Reader,
 		},
 		Revoke: &usecase.Revoke{Revocations: s.store, Keys: s.keys, Clock: s.clock},
 		Logout: &usecase.Logout{
-			Revocations: s.store, Tokens: s.store, Directory: s.store, Keys: s.keys, Clock: s.clock,
+			Revocations: s.store, Tokens: s.store, Applications: s.store, Keys: s.keys, Clock: s.clock,
 		},
 		Authenticate: &usecase.Authenticate{
-			APIKeys: s.store, Tokens: s.store, Directory: s.store, Keys: s.keys, Clock: s.clock,
+			APIKeys: s.store, Tokens: s.store, Tenants: s.store, Keys: s.keys, Clock: s.clock,
 		},
-		Publish:   &usecase.Publish{Directory: s.store, Keys: s.keys, Clock: s.clock},
+		Publish:   &usecase.Publish{Tenants: s.store, Keys: s.keys, Clock: s.clock},
 		Ready:     ready,
 		PublicURL: publicURL, ExampleTenantID: tenantID, ExampleApplicationID: applicationID,
 		Log: s.log, Origins: origins, TrustedProxies: c.TrustedProxies, Guard: guard,
@@ -340,7 +340,7 @@ func (s *service) examples(ctx context.Context) (tenantID, applicationID string,
 }
 
 func (s *service) applier() *usecase.Apply {
-	return &usecase.Apply{Directory: s.store, APIKeys: s.store, Keys: s.keys}
+	return &usecase.Apply{Tenants: s.store, Applications: s.store, APIKeys: s.store, Keys: s.keys}
 }
 
 func (p process) logger(c config.Config) *slog.Logger {

@@ -10,7 +10,7 @@ import (
 )
 
 var directory = []clause{
-	{"Directory/SaveTenant/keeps every field, and what is not said", func(e *env) {
+	{"Tenants/SaveTenant/keeps every field, and what is not said", func(e *env) {
 		for _, s := range []domain.Settings{tenantSettings(), {}, zeroSettings()} {
 			want := fullTenant()
 			want.Settings = s
@@ -28,7 +28,7 @@ var directory = []clause{
 		e.wantSame("replaced by one with nothing", got, domain.Tenant{ID: "acme"})
 	}},
 
-	{"Directory/SaveTenant/an issuer belongs to one tenant, and a duplicate writes nothing", func(e *env) {
+	{"Tenants/SaveTenant/an issuer belongs to one tenant, and a duplicate writes nothing", func(e *env) {
 		acme := domain.Tenant{ID: "acme", Issuer: "https://auth.example"}
 		other := domain.Tenant{ID: "other", Name: "before", Issuer: "https://auth.example/other"}
 		e.must(e.store.SaveTenant(e.Context(), acme))
@@ -45,7 +45,7 @@ var directory = []clause{
 		e.wantErr("the one not created", err, domain.ErrNotFound)
 	}},
 
-	{"Directory/SaveTenant/any number of tenants may have no issuer, and one that was given up is free", func(e *env) {
+	{"Tenants/SaveTenant/any number of tenants may have no issuer, and one that was given up is free", func(e *env) {
 		for _, id := range []string{"a", "b", "c"} {
 			e.must(e.store.SaveTenant(e.Context(), domain.Tenant{ID: id}))
 		}
@@ -56,7 +56,7 @@ var directory = []clause{
 		e.must(e.store.SaveTenant(e.Context(), domain.Tenant{ID: "c", Issuer: "https://auth.example"}))
 	}},
 
-	{"Directory/SaveTenant/of many concurrent calls with one issuer exactly one succeeds", func(e *env) {
+	{"Tenants/SaveTenant/of many concurrent calls with one issuer exactly one succeeds", func(e *env) {
 		hs := e.handles(3)
 		errs := make([]error, 20)
 		together(len(errs), func(i int) {
@@ -70,7 +70,7 @@ var directory = []clause{
 		}
 	}},
 
-	{"Directory/SaveTenant/leaves epoch, marks and applications as they are", func(e *env) {
+	{"Tenants/SaveTenant/leaves epoch, marks and applications as they are", func(e *env) {
 		e.shop(domain.Settings{})
 		marked := e.issue(token(1))[0]
 		epoch := e.revokeScope(domain.Scope{TenantID: "acme"}, domain.ID{}, t0)
@@ -85,7 +85,7 @@ var directory = []clause{
 		}
 	}},
 
-	{"Directory/SaveTenant/makes the policies of its applications anew, and of no others", func(e *env) {
+	{"Tenants/SaveTenant/makes the policies of its applications anew, and of no others", func(e *env) {
 		e.must(e.store.SaveTenant(e.Context(), domain.Tenant{ID: "acme"}))
 		e.must(e.store.SaveTenant(e.Context(), domain.Tenant{ID: "other"}))
 		own := domain.Settings{GraceSeconds: new(int64(77)), CookieOnly: new(false)}
@@ -110,7 +110,7 @@ var directory = []clause{
 	}},
 
 	// Nobody could save such an application any more, and its policy would depend on the order of two saves.
-	{"Directory/SaveTenant/that makes an application impossible is refused, and writes nothing", func(e *env) {
+	{"Tenants/SaveTenant/that makes an application impossible is refused, and writes nothing", func(e *env) {
 		shop := domain.Application{TenantID: "acme", ID: "shop", Settings: domain.Settings{TTLMinutes: new(int64(60))}}
 		bar := domain.Application{TenantID: "acme", ID: "bar", Settings: domain.Settings{TTLMinutes: new(int64(50_001))}}
 		elsewhere := domain.Application{TenantID: "other", ID: "bar", Settings: bar.Settings}
@@ -142,7 +142,7 @@ var directory = []clause{
 		e.wantPolicies(other, elsewhere)
 	}},
 
-	{"Directory/SaveTenant/with applications saves all of them in one step", func(e *env) {
+	{"Tenants/SaveTenant/with applications saves all of them in one step", func(e *env) {
 		e.must(e.store.SaveTenant(e.Context(), domain.Tenant{ID: "acme"}))
 		e.must(e.store.SaveTenant(e.Context(), domain.Tenant{ID: "other"}))
 		shop := domain.Application{TenantID: "acme", ID: "shop", Settings: domain.Settings{TTLMinutes: new(int64(100_000))}}
@@ -176,7 +176,7 @@ var directory = []clause{
 		e.wantPolicies(fresh, last)
 	}},
 
-	{"Directory/SaveTenant/with applications, when refused, writes nothing", func(e *env) {
+	{"Tenants/SaveTenant/with applications, when refused, writes nothing", func(e *env) {
 		before := domain.Tenant{ID: "acme", Name: "before"}
 		e.must(e.store.SaveTenant(e.Context(), before))
 		e.must(e.store.SaveTenant(e.Context(), domain.Tenant{ID: "other", Issuer: "https://auth.example"}))
@@ -206,7 +206,7 @@ var directory = []clause{
 		e.wantErr("the one not created", err, domain.ErrNotFound)
 	}},
 
-	{"Directory/SaveTenant/with applications beside SaveApplication is one step", func(e *env) {
+	{"Tenants/SaveTenant/with applications beside SaveApplication is one step", func(e *env) {
 		hs := e.handles(3)
 		for round := range 12 {
 			e.must(e.store.SaveTenant(e.Context(), domain.Tenant{ID: "acme"}, domain.Application{ID: "shop"}))
@@ -239,7 +239,7 @@ var directory = []clause{
 		}
 	}},
 
-	{"Directory/SaveApplication/that its tenant makes impossible is refused, and writes nothing", func(e *env) {
+	{"Applications/SaveApplication/that its tenant makes impossible is refused, and writes nothing", func(e *env) {
 		tenant := domain.Tenant{ID: "acme", Settings: domain.Settings{MaximumTTLMinutes: new(int64(50_000))}}
 		before := domain.Application{TenantID: "acme", ID: "shop", Name: "before"}
 		e.must(e.store.SaveTenant(e.Context(), tenant))
@@ -258,7 +258,7 @@ var directory = []clause{
 		e.wantErr("the one not created", err, domain.ErrNotFound)
 	}},
 
-	{"Directory/SaveApplication/beside a SaveTenant that it does not go with, one of the two is refused", func(e *env) {
+	{"Applications/SaveApplication/beside a SaveTenant that it does not go with, one of the two is refused", func(e *env) {
 		hs := e.handles(2)
 		for i := range 10 {
 			e.shop(domain.Settings{})
@@ -290,7 +290,7 @@ var directory = []clause{
 		}
 	}},
 
-	{"Directory/SaveApplication/keeps every field, and what is not said", func(e *env) {
+	{"Applications/SaveApplication/keeps every field, and what is not said", func(e *env) {
 		e.must(e.store.SaveTenant(e.Context(), domain.Tenant{ID: "acme"}))
 		for _, s := range []domain.Settings{fullApplication().Settings, {}, zeroSettings()} {
 			want := fullApplication()
@@ -306,14 +306,14 @@ var directory = []clause{
 		e.wantSame("replaced by one with nothing", got, domain.Application{TenantID: "acme", ID: "shop"})
 	}},
 
-	{"Directory/SaveApplication/without its tenant is not found, and writes nothing", func(e *env) {
+	{"Applications/SaveApplication/without its tenant is not found, and writes nothing", func(e *env) {
 		e.wantErr("without tenant", e.store.SaveApplication(e.Context(), fullApplication()), domain.ErrNotFound)
 		e.must(e.store.SaveTenant(e.Context(), domain.Tenant{ID: "acme"}))
 		_, err := e.store.Application(e.Context(), "acme", "shop")
 		e.wantErr("the one not created", err, domain.ErrNotFound)
 	}},
 
-	{"Directory/SaveApplication/leaves its refresh tokens and those of others as they are", func(e *env) {
+	{"Applications/SaveApplication/leaves its refresh tokens and those of others as they are", func(e *env) {
 		e.shop(domain.Settings{})
 		t := e.issue(token(1))[0]
 		e.must(e.store.SaveApplication(e.Context(), fullApplication()))
@@ -322,7 +322,7 @@ var directory = []clause{
 		e.wantAlive("after the save", t0, t)
 	}},
 
-	{"Directory/SaveApplication/beside a SaveTenant leaves the policy of both", func(e *env) {
+	{"Applications/SaveApplication/beside a SaveTenant leaves the policy of both", func(e *env) {
 		e.shop(domain.Settings{})
 		hs := e.handles(2)
 		for i := range 10 {
@@ -345,13 +345,13 @@ var directory = []clause{
 		}
 	}},
 
-	{"Directory/Tenant/what does not exist is not found", func(e *env) {
+	{"Tenants/Tenant/what does not exist is not found", func(e *env) {
 		e.shop(domain.Settings{})
 		_, err := e.store.Tenant(e.Context(), "other")
 		e.wantErr("Tenant", err, domain.ErrNotFound)
 	}},
 
-	{"Directory/Tenants/goes by id, byte by byte, up to the limit", func(e *env) {
+	{"Tenants/Tenants/goes by id, byte by byte, up to the limit", func(e *env) {
 		all := []string{"b", "a", "B", "~", "aa", "-", "9", "_", ".a"}
 		for _, id := range all {
 			e.must(e.store.SaveTenant(e.Context(), domain.Tenant{ID: id}))
@@ -368,7 +368,7 @@ var directory = []clause{
 		}
 	}},
 
-	{"Directory/TenantByIssuer/finds the tenant that has set it now, and none for no issuer", func(e *env) {
+	{"Tenants/TenantByIssuer/finds the tenant that has set it now, and none for no issuer", func(e *env) {
 		acme := domain.Tenant{ID: "acme", Issuer: "https://acme.example"}
 		e.must(e.store.SaveTenant(e.Context(), acme))
 		e.must(e.store.SaveTenant(e.Context(), domain.Tenant{ID: "other"}))
@@ -384,7 +384,7 @@ var directory = []clause{
 		e.wantErr("of a deleted tenant", err, domain.ErrNotFound)
 	}},
 
-	{"Directory/Applications/are all of that tenant and of no other, by id", func(e *env) {
+	{"Applications/Applications/are all of that tenant and of no other, by id", func(e *env) {
 		e.must(e.store.SaveTenant(e.Context(), domain.Tenant{ID: "acme"}))
 		e.must(e.store.SaveTenant(e.Context(), domain.Tenant{ID: "Acme"}))
 		e.application("Acme", "x", domain.Settings{})
@@ -406,7 +406,7 @@ var directory = []clause{
 	}},
 
 	// A save that leaves out what has not changed must not leave out what has.
-	{"Directory/SaveTenant/of many applications changes the ones that differ, and keeps the others", func(e *env) {
+	{"Tenants/SaveTenant/of many applications changes the ones that differ, and keeps the others", func(e *env) {
 		t := domain.Tenant{ID: "acme"}
 		const n = 150
 		apps := make([]domain.Application, n)
@@ -433,7 +433,7 @@ var directory = []clause{
 		check("after a change of the tenant")
 	}},
 
-	{"Directory/Application/what does not exist in that tenant is not found", func(e *env) {
+	{"Applications/Application/what does not exist in that tenant is not found", func(e *env) {
 		e.shop(domain.Settings{})
 		e.must(e.store.SaveTenant(e.Context(), domain.Tenant{ID: "other"}))
 		for _, owner := range [][2]string{{"acme", "bar"}, {"other", "shop"}, {"none", "shop"}} {
@@ -442,7 +442,7 @@ var directory = []clause{
 		}
 	}},
 
-	{"Directory/Policy/is the effective one, in every field", func(e *env) {
+	{"Applications/Policy/is the effective one, in every field", func(e *env) {
 		for _, t := range []domain.Tenant{{ID: "acme"}, fullTenant(), {ID: "acme", Settings: zeroSettings()}} {
 			e.must(e.store.SaveTenant(e.Context(), t))
 			for _, s := range []domain.Settings{{}, fullApplication().Settings, zeroSettings()} {
@@ -455,7 +455,7 @@ var directory = []clause{
 		}
 	}},
 
-	{"Directory/Policy/of what does not exist is not found", func(e *env) {
+	{"Applications/Policy/of what does not exist is not found", func(e *env) {
 		e.shop(domain.Settings{})
 		e.must(e.store.SaveTenant(e.Context(), domain.Tenant{ID: "other"}))
 		for _, owner := range [][2]string{{"acme", "bar"}, {"other", "shop"}, {"none", "shop"}} {
@@ -464,7 +464,7 @@ var directory = []clause{
 		}
 	}},
 
-	{"Directory/DeleteApplication/removes it and ends its refresh tokens, and nothing else", func(e *env) {
+	{"Applications/DeleteApplication/removes it and ends its refresh tokens, and nothing else", func(e *env) {
 		e.shop(domain.Settings{})
 		e.application("acme", "bar", domain.Settings{})
 		e.must(e.store.SaveTenant(e.Context(), domain.Tenant{ID: "other"}))
@@ -484,7 +484,7 @@ var directory = []clause{
 		e.must(err)
 	}},
 
-	{"Directory/DeleteApplication/what does not exist is not found", func(e *env) {
+	{"Applications/DeleteApplication/what does not exist is not found", func(e *env) {
 		e.shop(domain.Settings{})
 		e.must(e.store.SaveTenant(e.Context(), domain.Tenant{ID: "other"}))
 		t := e.issue(token(1))[0]
@@ -496,7 +496,7 @@ var directory = []clause{
 		e.wantErr("deleted already", e.store.DeleteApplication(e.Context(), "acme", "shop", t0), domain.ErrNotFound)
 	}},
 
-	{"Directory/DeleteApplication/created again, it begins without the refresh tokens of before", func(e *env) {
+	{"Applications/DeleteApplication/created again, it begins without the refresh tokens of before", func(e *env) {
 		e.shop(domain.Settings{})
 		t := e.issue(token(1))[0]
 		e.must(e.store.DeleteApplication(e.Context(), "acme", "shop", t0))
@@ -509,7 +509,7 @@ var directory = []clause{
 		e.advance(fresh, t0)
 	}},
 
-	{"Directory/DeleteTenant/removes it with applications and API keys, ends its refresh tokens, and nothing else", func(e *env) {
+	{"Tenants/DeleteTenant/removes it with applications and API keys, ends its refresh tokens, and nothing else", func(e *env) {
 		for i, tenant := range []string{"acme", "other"} {
 			e.must(e.store.SaveTenant(e.Context(), domain.Tenant{ID: tenant}))
 			e.application(tenant, "shop", domain.Settings{})
@@ -542,7 +542,7 @@ var directory = []clause{
 		e.wantErr("deleted already", e.store.DeleteTenant(e.Context(), "acme", t0), domain.ErrNotFound)
 	}},
 
-	{"Directory/DeleteTenant/created again, it goes on from its epoch, without what it had before", func(e *env) {
+	{"Tenants/DeleteTenant/created again, it goes on from its epoch, without what it had before", func(e *env) {
 		e.shop(domain.Settings{})
 		for range 3 {
 			e.revokeScope(domain.Scope{TenantID: "acme", UserID: "bob"}, domain.ID{}, t0)
@@ -564,7 +564,7 @@ var directory = []clause{
 	}},
 
 	// An issue beside a deletion: afterwards the refresh token is dead or was not stored.
-	{"Directory/DeleteApplication/leaves no refresh token that was issued beside it", func(e *env) {
+	{"Applications/DeleteApplication/leaves no refresh token that was issued beside it", func(e *env) {
 		hs := e.handles(2)
 		for i := range 10 {
 			e.shop(domain.Settings{})

@@ -318,7 +318,7 @@ var keeping = []clause{
 		}
 	}},
 
-	{"Keys/HasData/tells of anything but sealed keys", func(e *env) {
+	{"Store/HasData/tells of anything but sealed keys", func(e *env) {
 		want := func(when string, want bool) {
 			e.Helper()
 			got, err := e.store.HasData(e.Context())

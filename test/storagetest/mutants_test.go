@@ -2519,7 +2519,7 @@ var revocationMutants = []mutant{
 
 var directoryMutants = []mutant{
 	{
-		clause: "Directory/SaveTenant/keeps every field, and what is not said",
+		clause: "Tenants/SaveTenant/keeps every field, and what is not said",
 		fault:  "a tenant's save is half-written",
 		inject: func(f *faulty) {
 			f.saveTenant = func(ctx context.Context, t domain.Tenant, with ...domain.Application) error {
@@ -2529,7 +2529,7 @@ var directoryMutants = []mutant{
 		},
 	},
 	{
-		clause: "Directory/SaveTenant/keeps every field, and what is not said",
+		clause: "Tenants/SaveTenant/keeps every field, and what is not said",
 		fault:  "false is the same as nothing said",
 		inject: func(f *faulty) {
 			f.saveTenant = func(ctx context.Context, t domain.Tenant, with ...domain.Application) error {
@@ -2541,7 +2541,7 @@ var directoryMutants = []mutant{
 		},
 	},
 	{
-		clause: "Directory/SaveTenant/keeps every field, and what is not said",
+		clause: "Tenants/SaveTenant/keeps every field, and what is not said",
 		fault:  "a save passes over what is empty",
 		inject: func(f *faulty) {
 			f.saveTenant = func(ctx context.Context, t domain.Tenant, with ...domain.Application) error {
@@ -2553,7 +2553,7 @@ var directoryMutants = []mutant{
 		},
 	},
 	{
-		clause: "Directory/SaveTenant/an issuer belongs to one tenant, and a duplicate writes nothing",
+		clause: "Tenants/SaveTenant/an issuer belongs to one tenant, and a duplicate writes nothing",
 		fault:  "two tenants have one issuer",
 		inject: func(f *faulty) {
 			f.saveTenant = func(ctx context.Context, t domain.Tenant, with ...domain.Application) error {
@@ -2562,7 +2562,7 @@ var directoryMutants = []mutant{
 		},
 	},
 	{
-		clause: "Directory/SaveTenant/an issuer belongs to one tenant, and a duplicate writes nothing",
+		clause: "Tenants/SaveTenant/an issuer belongs to one tenant, and a duplicate writes nothing",
 		fault:  "a tenant is the duplicate of itself",
 		inject: func(f *faulty) {
 			f.saveTenant = func(ctx context.Context, t domain.Tenant, with ...domain.Application) error {
@@ -2574,7 +2574,7 @@ var directoryMutants = []mutant{
 		},
 	},
 	{
-		clause: "Directory/SaveTenant/any number of tenants may have no issuer, and one that was given up is free",
+		clause: "Tenants/SaveTenant/any number of tenants may have no issuer, and one that was given up is free",
 		fault:  "no issuer is an issuer",
 		inject: func(f *faulty) {
 			f.saveTenant = func(ctx context.Context, t domain.Tenant, with ...domain.Application) error {
@@ -2587,7 +2587,7 @@ var directoryMutants = []mutant{
 		},
 	},
 	{
-		clause: "Directory/SaveTenant/of many concurrent calls with one issuer exactly one succeeds",
+		clause: "Tenants/SaveTenant/of many concurrent calls with one issuer exactly one succeeds",
 		fault:  "an issuer is looked for first and taken later",
 		inject: func(f *faulty) {
 			f.saveTenant = func(ctx context.Context, t domain.Tenant, with ...domain.Application) error {
@@ -2596,7 +2596,7 @@ var directoryMutants = []mutant{
 		},
 	},
 	{
-		clause: "Directory/SaveTenant/leaves epoch, marks and applications as they are",
+		clause: "Tenants/SaveTenant/leaves epoch, marks and applications as they are",
 		fault:  "a save deletes and creates",
 		inject: func(f *faulty) {
 			f.saveTenant = func(ctx context.Context, t domain.Tenant, with ...domain.Application) error {
@@ -2608,12 +2608,12 @@ var directoryMutants = []mutant{
 		},
 	},
 	{
-		clause: "Directory/SaveTenant/makes the policies of its applications anew, and of no others",
+		clause: "Tenants/SaveTenant/makes the policies of its applications anew, and of no others",
 		fault:  "a tenant's save leaves policies as they are",
 		inject: stalePolicies,
 	},
 	{
-		clause: "Directory/SaveTenant/that makes an application impossible is refused, and writes nothing",
+		clause: "Tenants/SaveTenant/that makes an application impossible is refused, and writes nothing",
 		fault:  "a tenant is saved whatever its applications are",
 		inject: func(f *faulty) {
 			f.saveTenant = func(ctx context.Context, t domain.Tenant, with ...domain.Application) error {
@@ -2622,7 +2622,7 @@ var directoryMutants = []mutant{
 		},
 	},
 	{
-		clause: "Directory/SaveTenant/that makes an application impossible is refused, and writes nothing",
+		clause: "Tenants/SaveTenant/that makes an application impossible is refused, and writes nothing",
 		fault:  "a tenant is written before its applications are looked at",
 		inject: func(f *faulty) {
 			var mu sync.Mutex
@@ -2641,7 +2641,7 @@ var directoryMutants = []mutant{
 		},
 	},
 	{
-		clause: "Directory/SaveTenant/with applications saves all of them in one step",
+		clause: "Tenants/SaveTenant/with applications saves all of them in one step",
 		fault:  "a tenant's save leaves out the applications",
 		inject: func(f *faulty) {
 			f.saveTenant = func(ctx context.Context, t domain.Tenant, _ ...domain.Application) error {
@@ -2650,7 +2650,7 @@ var directoryMutants = []mutant{
 		},
 	},
 	{
-		clause: "Directory/SaveTenant/with applications saves all of them in one step",
+		clause: "Tenants/SaveTenant/with applications saves all of them in one step",
 		fault:  "a tenant is combined with what its applications were",
 		inject: func(f *faulty) {
 			f.saveTenant = func(ctx context.Context, t domain.Tenant, with ...domain.Application) error {
@@ -2662,7 +2662,7 @@ var directoryMutants = []mutant{
 		},
 	},
 	{
-		clause: "Directory/SaveTenant/with applications saves all of them in one step",
+		clause: "Tenants/SaveTenant/with applications saves all of them in one step",
 		fault:  "applications are combined with what their tenant was",
 		inject: func(f *faulty) {
 			f.saveTenant = func(ctx context.Context, t domain.Tenant, with ...domain.Application) error {
@@ -2676,7 +2676,7 @@ var directoryMutants = []mutant{
 		},
 	},
 	{
-		clause: "Directory/SaveTenant/with applications saves all of them in one step",
+		clause: "Tenants/SaveTenant/with applications saves all of them in one step",
 		fault:  "a tenant's save removes the applications that it does not name",
 		inject: func(f *faulty) {
 			f.saveTenant = func(ctx context.Context, t domain.Tenant, with ...domain.Application) error {
@@ -2694,7 +2694,7 @@ var directoryMutants = []mutant{
 		},
 	},
 	{
-		clause: "Directory/SaveTenant/with applications saves all of them in one step",
+		clause: "Tenants/SaveTenant/with applications saves all of them in one step",
 		fault:  "a tenant's save takes an application's word for whose it is",
 		inject: func(f *faulty) {
 			f.saveTenant = func(ctx context.Context, t domain.Tenant, with ...domain.Application) error {
@@ -2711,7 +2711,7 @@ var directoryMutants = []mutant{
 		},
 	},
 	{
-		clause: "Directory/SaveTenant/with applications saves all of them in one step",
+		clause: "Tenants/SaveTenant/with applications saves all of them in one step",
 		fault:  "of an application that is there twice the first counts",
 		inject: func(f *faulty) {
 			f.saveTenant = func(ctx context.Context, t domain.Tenant, with ...domain.Application) error {
@@ -2721,7 +2721,7 @@ var directoryMutants = []mutant{
 		},
 	},
 	{
-		clause: "Directory/SaveTenant/with applications, when refused, writes nothing",
+		clause: "Tenants/SaveTenant/with applications, when refused, writes nothing",
 		fault:  "the applications that are possible are saved all the same",
 		inject: func(f *faulty) {
 			f.saveTenant = func(ctx context.Context, t domain.Tenant, with ...domain.Application) error {
@@ -2737,7 +2737,7 @@ var directoryMutants = []mutant{
 		},
 	},
 	{
-		clause: "Directory/SaveTenant/with applications, when refused, writes nothing",
+		clause: "Tenants/SaveTenant/with applications, when refused, writes nothing",
 		fault:  "a refused tenant is saved without its applications",
 		inject: func(f *faulty) {
 			f.saveTenant = func(ctx context.Context, t domain.Tenant, with ...domain.Application) error {
@@ -2750,7 +2750,7 @@ var directoryMutants = []mutant{
 		},
 	},
 	{
-		clause: "Directory/SaveTenant/with applications beside SaveApplication is one step",
+		clause: "Tenants/SaveTenant/with applications beside SaveApplication is one step",
 		fault:  "an application's save brings back the tenant that it was once combined with",
 		inject: func(f *faulty) {
 			var once sync.Once
@@ -2763,12 +2763,12 @@ var directoryMutants = []mutant{
 		},
 	},
 	{
-		clause: "Directory/SaveTenant/with applications beside SaveApplication is one step",
+		clause: "Tenants/SaveTenant/with applications beside SaveApplication is one step",
 		fault:  "the policy of an application beside a tenant's save is that of its first save",
 		inject: stalePolicies,
 	},
 	{
-		clause: "Directory/SaveApplication/that its tenant makes impossible is refused, and writes nothing",
+		clause: "Applications/SaveApplication/that its tenant makes impossible is refused, and writes nothing",
 		fault:  "an application is saved whatever its tenant is",
 		inject: func(f *faulty) {
 			f.saveApplication = func(ctx context.Context, a domain.Application) error {
@@ -2777,7 +2777,7 @@ var directoryMutants = []mutant{
 		},
 	},
 	{
-		clause: "Directory/SaveApplication/that its tenant makes impossible is refused, and writes nothing",
+		clause: "Applications/SaveApplication/that its tenant makes impossible is refused, and writes nothing",
 		fault:  "an application is written before its tenant is looked at",
 		inject: func(f *faulty) {
 			written := make(map[string]domain.Application)
@@ -2789,7 +2789,7 @@ var directoryMutants = []mutant{
 		},
 	},
 	{
-		clause: "Directory/SaveApplication/beside a SaveTenant that it does not go with, one of the two is refused",
+		clause: "Applications/SaveApplication/beside a SaveTenant that it does not go with, one of the two is refused",
 		fault:  "two that save see each other's state of before",
 		inject: func(f *faulty) {
 			f.saveTenant = func(ctx context.Context, t domain.Tenant, with ...domain.Application) error {
@@ -2801,7 +2801,7 @@ var directoryMutants = []mutant{
 		},
 	},
 	{
-		clause: "Directory/SaveApplication/keeps every field, and what is not said",
+		clause: "Applications/SaveApplication/keeps every field, and what is not said",
 		fault:  "an application's save is half-written",
 		inject: func(f *faulty) {
 			f.saveApplication = func(ctx context.Context, a domain.Application) error {
@@ -2811,7 +2811,7 @@ var directoryMutants = []mutant{
 		},
 	},
 	{
-		clause: "Directory/SaveApplication/keeps every field, and what is not said",
+		clause: "Applications/SaveApplication/keeps every field, and what is not said",
 		fault:  "zero is the same as nothing said",
 		inject: func(f *faulty) {
 			f.saveApplication = func(ctx context.Context, a domain.Application) error {
@@ -2823,7 +2823,7 @@ var directoryMutants = []mutant{
 		},
 	},
 	{
-		clause: "Directory/SaveApplication/without its tenant is not found, and writes nothing",
+		clause: "Applications/SaveApplication/without its tenant is not found, and writes nothing",
 		fault:  "an application makes its tenant",
 		inject: func(f *faulty) {
 			f.saveApplication = func(ctx context.Context, a domain.Application) error {
@@ -2837,7 +2837,7 @@ var directoryMutants = []mutant{
 		},
 	},
 	{
-		clause: "Directory/SaveApplication/leaves its refresh tokens and those of others as they are",
+		clause: "Applications/SaveApplication/leaves its refresh tokens and those of others as they are",
 		fault:  "a save is an application created again",
 		inject: func(f *faulty) {
 			f.saveApplication = func(ctx context.Context, a domain.Application) error {
@@ -2849,12 +2849,12 @@ var directoryMutants = []mutant{
 		},
 	},
 	{
-		clause: "Directory/SaveApplication/beside a SaveTenant leaves the policy of both",
+		clause: "Applications/SaveApplication/beside a SaveTenant leaves the policy of both",
 		fault:  "policies are merged with a tenant read before",
 		inject: stalePolicies,
 	},
 	{
-		clause: "Directory/Tenant/what does not exist is not found",
+		clause: "Tenants/Tenant/what does not exist is not found",
 		fault:  "an unknown tenant is an empty one",
 		inject: func(f *faulty) {
 			f.tenant = func(ctx context.Context, id string) (domain.Tenant, error) {
@@ -2864,7 +2864,7 @@ var directoryMutants = []mutant{
 		},
 	},
 	{
-		clause: "Directory/Tenants/goes by id, byte by byte, up to the limit",
+		clause: "Tenants/Tenants/goes by id, byte by byte, up to the limit",
 		fault:  "tenants are ordered without case",
 		inject: func(f *faulty) {
 			f.tenants = func(ctx context.Context, limit int) ([]domain.Tenant, error) {
@@ -2875,14 +2875,14 @@ var directoryMutants = []mutant{
 		},
 	},
 	{
-		clause: "Directory/Tenants/goes by id, byte by byte, up to the limit",
+		clause: "Tenants/Tenants/goes by id, byte by byte, up to the limit",
 		fault:  "Tenants has no limit",
 		inject: func(f *faulty) {
 			f.tenants = func(ctx context.Context, _ int) ([]domain.Tenant, error) { return f.within.Tenants(ctx, 99) }
 		},
 	},
 	{
-		clause: "Directory/Application/what does not exist in that tenant is not found",
+		clause: "Applications/Application/what does not exist in that tenant is not found",
 		fault:  "Application forgot the tenant",
 		inject: func(f *faulty) {
 			f.application = func(ctx context.Context, _, id string) (domain.Application, error) {
@@ -2891,7 +2891,7 @@ var directoryMutants = []mutant{
 		},
 	},
 	{
-		clause: "Directory/Policy/is the effective one, in every field",
+		clause: "Applications/Policy/is the effective one, in every field",
 		fault:  "the tenant's settings are not merged",
 		inject: func(f *faulty) {
 			f.policy = func(ctx context.Context, tenantID, id string) (domain.Policy, error) {
@@ -2901,7 +2901,7 @@ var directoryMutants = []mutant{
 		},
 	},
 	{
-		clause: "Directory/Policy/of what does not exist is not found",
+		clause: "Applications/Policy/of what does not exist is not found",
 		fault:  "what does not exist has the default policy",
 		inject: func(f *faulty) {
 			f.policy = func(ctx context.Context, tenantID, id string) (domain.Policy, error) {
@@ -2914,7 +2914,7 @@ var directoryMutants = []mutant{
 		},
 	},
 	{
-		clause: "Directory/DeleteApplication/removes it and ends its refresh tokens, and nothing else",
+		clause: "Applications/DeleteApplication/removes it and ends its refresh tokens, and nothing else",
 		fault:  "a deletion ends the whole tenant's refresh tokens",
 		inject: func(f *faulty) {
 			f.deleteApplication = func(ctx context.Context, tenantID, id string, at time.Time) error {
@@ -2925,7 +2925,7 @@ var directoryMutants = []mutant{
 		},
 	},
 	{
-		clause: "Directory/DeleteApplication/removes it and ends its refresh tokens, and nothing else",
+		clause: "Applications/DeleteApplication/removes it and ends its refresh tokens, and nothing else",
 		fault:  "a deletion only revokes",
 		inject: func(f *faulty) {
 			f.deleteApplication = func(ctx context.Context, tenantID, id string, at time.Time) error {
@@ -2936,7 +2936,7 @@ var directoryMutants = []mutant{
 		},
 	},
 	{
-		clause: "Directory/DeleteApplication/what does not exist is not found",
+		clause: "Applications/DeleteApplication/what does not exist is not found",
 		fault:  "what does not exist is deleted",
 		inject: func(f *faulty) {
 			f.deleteApplication = func(ctx context.Context, tenantID, id string, at time.Time) error {
@@ -2945,14 +2945,14 @@ var directoryMutants = []mutant{
 		},
 	},
 	{
-		clause: "Directory/DeleteApplication/created again, it begins without the refresh tokens of before",
+		clause: "Applications/DeleteApplication/created again, it begins without the refresh tokens of before",
 		fault:  "a deletion forgets the mark",
 		inject: func(f *faulty) {
 			f.onSession(func(s *domain.Session) { s.Mark = domain.Mark{} })
 		},
 	},
 	{
-		clause: "Directory/DeleteApplication/leaves no refresh token that was issued beside it",
+		clause: "Applications/DeleteApplication/leaves no refresh token that was issued beside it",
 		fault:  "a deletion does not see what is being issued",
 		inject: func(f *faulty) {
 			var mu sync.Mutex
@@ -2971,7 +2971,7 @@ var directoryMutants = []mutant{
 		},
 	},
 	{
-		clause: "Directory/DeleteTenant/removes it with applications and API keys, ends its refresh tokens, and nothing else",
+		clause: "Tenants/DeleteTenant/removes it with applications and API keys, ends its refresh tokens, and nothing else",
 		fault:  "API keys survive their tenant",
 		inject: func(f *faulty) {
 			f.apiKeyByHash = func(ctx context.Context, hash string) (domain.APIKey, error) {
@@ -2981,7 +2981,7 @@ var directoryMutants = []mutant{
 		},
 	},
 	{
-		clause: "Directory/DeleteTenant/removes it with applications and API keys, ends its refresh tokens, and nothing else",
+		clause: "Tenants/DeleteTenant/removes it with applications and API keys, ends its refresh tokens, and nothing else",
 		fault:  "a tenant's deletion ends API keys of all tenants",
 		inject: func(f *faulty) {
 			deleted := false
@@ -2999,7 +2999,7 @@ var directoryMutants = []mutant{
 		},
 	},
 	{
-		clause: "Directory/DeleteTenant/created again, it goes on from its epoch, without what it had before",
+		clause: "Tenants/DeleteTenant/created again, it goes on from its epoch, without what it had before",
 		fault:  "a tenant created again begins at epoch 0",
 		inject: func(f *faulty) {
 			deleted := false
@@ -3015,7 +3015,7 @@ var directoryMutants = []mutant{
 		},
 	},
 	{
-		clause: "Directory/DeleteTenant/created again, it goes on from its epoch, without what it had before",
+		clause: "Tenants/DeleteTenant/created again, it goes on from its epoch, without what it had before",
 		fault:  "a tenant created again has its refresh tokens back",
 		inject: func(f *faulty) {
 			f.onSession(func(s *domain.Session) { s.Mark = domain.Mark{} })
@@ -3056,7 +3056,7 @@ func stalePolicies(f *faulty) {
 
 var keyMutants = []mutant{
 	{
-		clause: "Directory/TenantByIssuer/finds the tenant that has set it now, and none for no issuer",
+		clause: "Tenants/TenantByIssuer/finds the tenant that has set it now, and none for no issuer",
 		fault:  "a tenant without an issuer is found by none",
 		inject: func(f *faulty) {
 			f.tenantByIssuer = func(ctx context.Context, issuer string) (domain.Tenant, error) {
@@ -3071,7 +3071,7 @@ var keyMutants = []mutant{
 		},
 	},
 	{
-		clause: "Directory/Applications/are all of that tenant and of no other, by id",
+		clause: "Applications/Applications/are all of that tenant and of no other, by id",
 		fault:  "ids are ordered without regard to case",
 		inject: func(f *faulty) {
 			f.applications = func(ctx context.Context, tenantID string) ([]domain.Application, error) {
@@ -3084,7 +3084,7 @@ var keyMutants = []mutant{
 		},
 	},
 	{
-		clause: "Directory/SaveTenant/of many applications changes the ones that differ, and keeps the others",
+		clause: "Tenants/SaveTenant/of many applications changes the ones that differ, and keeps the others",
 		fault:  "a save stores a hundred applications at most",
 		inject: func(f *faulty) {
 			f.saveTenant = func(ctx context.Context, t domain.Tenant, with ...domain.Application) error {
@@ -3363,7 +3363,7 @@ var keyMutants = []mutant{
 		inject: blindReseal,
 	},
 	{
-		clause: "Keys/HasData/tells of anything but sealed keys",
+		clause: "Store/HasData/tells of anything but sealed keys",
 		fault:  "sealed keys are data",
 		inject: func(f *faulty) {
 			f.hasData = func(ctx context.Context) (bool, error) {
@@ -3373,7 +3373,7 @@ var keyMutants = []mutant{
 		},
 	},
 	{
-		clause: "Keys/HasData/tells of anything but sealed keys",
+		clause: "Store/HasData/tells of anything but sealed keys",
 		fault:  "API keys are no data",
 		inject: func(f *faulty) {
 			f.hasData = func(ctx context.Context) (bool, error) {

@@ -171,7 +171,7 @@ func (w *world) service(ctx context.Context) (http.Handler, error) {
 	if err != nil {
 		return nil, err
 	}
-	apply := &usecase.Apply{Directory: w.store, APIKeys: w.store, Keys: keys}
+	apply := &usecase.Apply{Tenants: w.store, Applications: w.store, APIKeys: w.store, Keys: keys}
 	if _, err := apply.Do(ctx, w.kickstart()); err != nil {
 		return nil, err
 	}
@@ -183,18 +183,18 @@ func (w *world) service(ctx context.Context) (http.Handler, error) {
 	minter := usecase.Minter{Keys: keys, Signer: signer, PublicURL: publicURL}
 	api := &httpapi.API{
 		Issue: &usecase.Issue{
-			Tokens: w.store, Revocations: w.store, Directory: w.store, Minter: minter, Clock: w.clock, Random: w.random,
+			Tokens: w.store, Revocations: w.store, Applications: w.store, Minter: minter, Clock: w.clock, Random: w.random,
 			PurgeAfter: 24 * time.Hour,
 		},
 		Exchange: &usecase.Exchange{Tokens: w.store, Minter: minter, Clock: w.clock},
 		List:     &usecase.List{Tokens: w.store, Clock: w.clock},
-		Patch:    &usecase.Patch{Tokens: w.store, Directory: w.store, PublicURL: publicURL, Clock: w.clock, Random: w.random},
+		Patch:    &usecase.Patch{Tokens: w.store, Applications: w.store, PublicURL: publicURL, Clock: w.clock, Random: w.random},
 		Revoke:   &usecase.Revoke{Revocations: w.store, Keys: keys, Clock: w.clock},
 		Logout: &usecase.Logout{
-			Revocations: w.store, Tokens: w.store, Directory: w.store, Keys: keys, Clock: w.clock,
+			Revocations: w.store, Tokens: w.store, Applications: w.store, Keys: keys, Clock: w.clock,
 		},
-		Authenticate: &usecase.Authenticate{APIKeys: w.store, Tokens: w.store, Directory: w.store, Keys: keys, Clock: w.clock},
-		Publish:      &usecase.Publish{Directory: w.store, Keys: keys, Clock: w.clock},
+		Authenticate: &usecase.Authenticate{APIKeys: w.store, Tokens: w.store, Tenants: w.store, Keys: keys, Clock: w.clock},
+		Publish:      &usecase.Publish{Tenants: w.store, Keys: keys, Clock: w.clock},
 		Ready:        w.store.Ready,
 		PublicURL:    publicURL,
 		Log:          slog.New(slog.NewJSONHandler(&w.log, &slog.HandlerOptions{Level: slog.LevelDebug})),
