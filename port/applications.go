@@ -20,8 +20,11 @@ type Applications interface {
 
 	// Application returns ErrNotFound if it or its tenant does not exist.
 	Application(ctx context.Context, tenantID, id string) (domain.Application, error)
-	// Applications returns all applications of the tenant, by id; none if it does not exist.
-	Applications(ctx context.Context, tenantID string) ([]domain.Application, error)
+	// Applications returns a page of the tenant's applications whose id is above after, by id, byte by byte; none if the
+	// tenant does not exist. limit is at least 1. See [MaxListBytes].
+	Applications(
+		ctx context.Context, tenantID, after string, limit int,
+	) (page []domain.Application, next string, err error)
 	// Policy is the effective policy of the application. ErrNotFound as above.
 	Policy(ctx context.Context, tenantID, applicationID string) (domain.Policy, error)
 

@@ -20,8 +20,9 @@ type Tenants interface {
 	Tenant(ctx context.Context, id string) (domain.Tenant, error)
 	// TenantByIssuer returns the tenant that has set this issuer, which is not empty; ErrNotFound if none has.
 	TenantByIssuer(ctx context.Context, issuer string) (domain.Tenant, error)
-	// Tenants returns at most limit tenants, by id.
-	Tenants(ctx context.Context, limit int) ([]domain.Tenant, error)
+	// Tenants returns a page of the tenants whose id is above after, by id, byte by byte. limit is at least 1. See
+	// [MaxListBytes].
+	Tenants(ctx context.Context, after string, limit int) (page []domain.Tenant, next string, err error)
 
 	// DeleteTenant revokes all refresh tokens of the tenant, as RevokeScope does, and removes it with its applications
 	// and API keys, in one step. ErrNotFound if it does not exist. Its epoch and marks stay, and a tenant created again

@@ -252,14 +252,11 @@ func (a *Apply) planTenant(ctx context.Context, kt KickstartTenant) (plannedTena
 	if err != nil && !errors.Is(err, domain.ErrNotFound) {
 		return pt, err
 	}
-	storedApps, err := a.Applications.Applications(ctx, t.ID)
+	before, err := a.applications(ctx, t.ID)
 	if err != nil {
 		return pt, err
 	}
-	before, after := make(map[string]domain.Application), make(map[string]domain.Application)
-	for _, app := range storedApps {
-		before[app.ID], after[app.ID] = app, app
-	}
+	after := maps.Clone(before)
 	for _, app := range kt.Applications {
 		app.TenantID = t.ID
 		after[app.ID] = app
@@ -292,6 +289,24 @@ func (a *Apply) planTenant(ctx context.Context, kt KickstartTenant) (plannedTena
 		pt.applied = append(pt.applied, done)
 	}
 	return pt, nil
+}
+
+// applications are all of the tenant, by id.
+func (a *Apply) applications(ctx context.Context, tenantID string) (map[string]domain.Application, error) {
+	all := make(map[string]domain.Application)
+	for after := ""; ; {
+		page, next, err := a.Applications.Applications(ctx, tenantID, after, port.MaxListRows)
+		if err != nil {
+			return nil, err
+		}
+		for _, app := range page {
+			all[app.ID] = app
+		}
+		if next == "" {
+			return all, nil
+		}
+		after = next
+	}
 }
 
 // combined is the policy of what is stored, and can therefore be combined.

@@ -318,12 +318,14 @@ type meddled struct {
 	change domain.Application
 }
 
-func (m meddled) Applications(ctx context.Context, tenantID string) ([]domain.Application, error) {
-	all, err := m.Store.Applications(ctx, tenantID)
+func (m meddled) Applications(
+	ctx context.Context, tenantID, after string, limit int,
+) ([]domain.Application, string, error) {
+	page, next, err := m.Store.Applications(ctx, tenantID, after, limit)
 	if err == nil {
 		err = m.SaveApplication(ctx, m.change)
 	}
-	return all, err
+	return page, next, err
 }
 
 // What another process makes of an application meanwhile may be impossible with the new tenant.

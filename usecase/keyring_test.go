@@ -537,10 +537,10 @@ func (m *measured) Tenant(ctx context.Context, id string) (domain.Tenant, error)
 	return m.Store.Tenant(ctx, id)
 }
 
-func (m *measured) Tenants(ctx context.Context, limit int) ([]domain.Tenant, error) {
-	ts, err := m.Store.Tenants(ctx, limit)
+func (m *measured) Tenants(ctx context.Context, after string, limit int) ([]domain.Tenant, string, error) {
+	ts, next, err := m.Store.Tenants(ctx, after, limit)
 	m.calls, m.tenants = m.calls+1, m.tenants+len(ts)
-	return ts, err
+	return ts, next, err
 }
 
 func (m *measured) read() string {

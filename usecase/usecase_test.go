@@ -470,8 +470,14 @@ func (p *probe) Tenant(ctx context.Context, id string) (domain.Tenant, error) {
 	return through(ctx, p, "Tenant", func(ctx context.Context) (domain.Tenant, error) { return p.Store.Tenant(ctx, id) })
 }
 
-func (p *probe) Tenants(ctx context.Context, limit int) ([]domain.Tenant, error) {
-	return through(ctx, p, "Tenants", func(ctx context.Context) ([]domain.Tenant, error) { return p.Store.Tenants(ctx, limit) })
+func (p *probe) Tenants(
+	ctx context.Context, after string, limit int,
+) (page []domain.Tenant, next string, err error) {
+	page, err = through(ctx, p, "Tenants", func(ctx context.Context) (page []domain.Tenant, err error) {
+		page, next, err = p.Store.Tenants(ctx, after, limit)
+		return page, err
+	})
+	return page, next, err
 }
 
 func (p *probe) Application(ctx context.Context, tenantID, id string) (domain.Application, error) {
@@ -504,10 +510,14 @@ func (p *probe) TenantByIssuer(ctx context.Context, issuer string) (domain.Tenan
 	})
 }
 
-func (p *probe) Applications(ctx context.Context, tenantID string) ([]domain.Application, error) {
-	return through(ctx, p, "Applications", func(ctx context.Context) ([]domain.Application, error) {
-		return p.Store.Applications(ctx, tenantID)
+func (p *probe) Applications(
+	ctx context.Context, tenantID, after string, limit int,
+) (page []domain.Application, next string, err error) {
+	page, err = through(ctx, p, "Applications", func(ctx context.Context) (page []domain.Application, err error) {
+		page, next, err = p.Store.Applications(ctx, tenantID, after, limit)
+		return page, err
 	})
+	return page, next, err
 }
 
 func (p *probe) KeyRevision(ctx context.Context) (uint64, error) {

@@ -96,7 +96,7 @@ func FuzzApplyKickstart(f *testing.F) {
 				t.Fatalf("got %v, and %v was applied", err, applied)
 			}
 			mustBeShowable(t, d.Explain(err))
-			if found, err := store.Tenants(t.Context(), 10); len(found) > 0 || err != nil {
+			if found, _, err := store.Tenants(t.Context(), "", 10); len(found) > 0 || err != nil {
 				t.Fatalf("refused, and %v is stored (%v)", found, err)
 			}
 			return

@@ -27,15 +27,23 @@ ON CONFLICT (id) DO UPDATE SET name = excluded.name, issuer = excluded.issuer, s
 	lockTenant = `
 UPDATE tenants SET epoch = epoch WHERE id = $1 AND deleted_at = 0 RETURNING id, name, issuer, settings`
 
-	selectTenant  = `SELECT id, name, issuer, settings FROM tenants WHERE id = $1 AND deleted_at = 0`
-	selectTenants = `SELECT id, name, issuer, settings FROM tenants WHERE deleted_at = 0 ORDER BY id LIMIT $1`
+	selectTenant = `SELECT id, name, issuer, settings FROM tenants WHERE id = $1 AND deleted_at = 0`
+	// selectTenants looks at port.MaxListRows rows, and returns the last of them also if its tenant was deleted: the
+	// page that follows begins above it.
+	selectTenants = `
+SELECT id, name, issuer, settings, deleted_at, n FROM (
+  SELECT id, name, issuer, settings, deleted_at, row_number() OVER (ORDER BY id) AS n
+  FROM tenants WHERE id > $1 ORDER BY id LIMIT $2
+) AS looked_at
+WHERE deleted_at = 0 OR n = $2 ORDER BY id LIMIT $3`
 	// tenantByIssuer repeats the condition of the index. A deleted tenant has no issuer.
 	tenantByIssuer = `SELECT id, name, issuer, settings FROM tenants WHERE issuer = $1 AND issuer <> ''`
 
 	selectPolicy = `SELECT policy FROM applications WHERE tenant_id = $1 AND id = $2`
 
 	selectApplication  = `SELECT tenant_id, id, name, settings FROM applications WHERE tenant_id = $1 AND id = $2`
-	selectApplications = `SELECT tenant_id, id, name, settings FROM applications WHERE tenant_id = $1 ORDER BY id`
+	selectApplications = `
+SELECT tenant_id, id, name, settings FROM applications WHERE tenant_id = $1 AND id > $2 ORDER BY id LIMIT $3`
 
 	applicationsWithPolicy = `SELECT tenant_id, id, name, settings, policy FROM applications WHERE tenant_id = $1`
 
@@ -222,19 +230,32 @@ func (s *Store) TenantByIssuer(ctx context.Context, issuer string) (t domain.Ten
 }
 
 // Tenants implements port.Tenants.
-func (s *Store) Tenants(ctx context.Context, limit int) (tenants []domain.Tenant, err error) {
-	err = s.reading(ctx, "tenants", func(db *gorm.DB) error {
-		tenants = nil
-		return queryRows(db.Raw(selectTenants, limit), func(rows *sql.Rows) error {
-			t, err := scanTenant(rows.Scan)
-			tenants = append(tenants, t)
-			return err
+func (s *Store) Tenants(ctx context.Context, after string, limit int) (page []domain.Tenant, next string, err error) {
+	err = s.reading(ctx, "tenants", func(db *gorm.DB) (err error) {
+		page, next = nil, ""
+		bytes := 0
+		return queryRows(db.Raw(selectTenants, after, port.MaxListRows, limit+1), func(rows *sql.Rows) error {
+			var deletedAt, n int64
+			t, err := scanTenant(func(dest ...any) error { return rows.Scan(append(dest, &deletedAt, &n)...) })
+			switch {
+			case err != nil:
+				return err
+			case full(len(page), limit, bytes):
+				next = page[len(page)-1].ID
+				return errPageEnds
+			case n == port.MaxListRows:
+				next = t.ID
+			}
+			if deletedAt == 0 {
+				page, bytes = append(page, t), bytes+port.TenantBytes(t)
+			}
+			return nil
 		})
 	})
 	if err != nil {
-		return nil, err
+		return nil, "", err
 	}
-	return tenants, nil
+	return page, next, nil
 }
 
 // Application implements port.Applications.
@@ -247,19 +268,27 @@ func (s *Store) Application(ctx context.Context, tenantID, id string) (a domain.
 }
 
 // Applications implements port.Applications.
-func (s *Store) Applications(ctx context.Context, tenantID string) (all []domain.Application, err error) {
+func (s *Store) Applications(
+	ctx context.Context, tenantID, after string, limit int,
+) (page []domain.Application, next string, err error) {
+	limit = min(limit, port.MaxListRows)
 	err = s.reading(ctx, "applications", func(db *gorm.DB) error {
-		all = nil
-		return queryRows(db.Raw(selectApplications, tenantID), func(rows *sql.Rows) error {
+		page, next = nil, ""
+		bytes := 0
+		return queryRows(db.Raw(selectApplications, tenantID, after, limit+1), func(rows *sql.Rows) error {
+			if full(len(page), limit, bytes) {
+				next = page[len(page)-1].ID
+				return errPageEnds
+			}
 			a, err := scanApplication(rows.Scan)
-			all = append(all, a)
+			page, bytes = append(page, a), bytes+port.ApplicationBytes(a)
 			return err
 		})
 	})
 	if err != nil {
-		return nil, err
+		return nil, "", err
 	}
-	return all, nil
+	return page, next, nil
 }
 
 // Policy implements port.Applications.

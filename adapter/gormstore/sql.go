@@ -10,6 +10,7 @@ import (
 	"gorm.io/gorm"
 
 	"github.com/refreshd/refreshd/domain"
+	"github.com/refreshd/refreshd/port"
 )
 
 // columns writes names as a list, each with prefix before it.
@@ -74,6 +75,12 @@ func queryRow(query *gorm.DB, none error, dest ...any) error {
 	return err
 }
 
+// errPageEnds ends queryRows, which then returns nil: this row is for the page that follows.
+var errPageEnds = errors.New("the page ends")
+
+// full reports whether a page of n objects and so many bytes ends before the next object.
+func full(n, limit, bytes int) bool { return n >= limit || bytes >= port.MaxListBytes }
+
 // queryRows calls scan for each row.
 func queryRows(query *gorm.DB, scan func(rows *sql.Rows) error) error {
 	rows, err := query.Rows()
@@ -82,7 +89,9 @@ func queryRows(query *gorm.DB, scan func(rows *sql.Rows) error) error {
 	}
 	defer rows.Close()
 	for rows.Next() {
-		if err := scan(rows); err != nil {
+		if err := scan(rows); errors.Is(err, errPageEnds) {
+			return rows.Close()
+		} else if err != nil {
 			return err
 		}
 	}

@@ -587,11 +587,11 @@ func (w *watchedStore) Tenant(ctx context.Context, id string) (domain.Tenant, er
 	return w.Store.Tenant(ctx, id)
 }
 
-func (w *watchedStore) Tenants(ctx context.Context, limit int) ([]domain.Tenant, error) {
+func (w *watchedStore) Tenants(ctx context.Context, after string, limit int) ([]domain.Tenant, string, error) {
 	if err := w.called("Tenants"); err != nil {
-		return nil, err
+		return nil, "", err
 	}
-	return w.Store.Tenants(ctx, limit)
+	return w.Store.Tenants(ctx, after, limit)
 }
 
 func (w *watchedStore) Policy(ctx context.Context, tenantID, applicationID string) (domain.Policy, error) {
@@ -669,7 +669,7 @@ func (s *service) dump(t *testing.T) dump {
 	ids := slices.Clone(s.store.ids)
 	s.store.mu.Unlock()
 	var err error
-	d.Tenants, err = inner.Tenants(ctx, 100)
+	d.Tenants, _, err = inner.Tenants(ctx, "", 100)
 	check(err)
 	for _, tenant := range d.Tenants {
 		for _, id := range []string{"shop", "blog", "locked", "cookies", "kiosk", "short"} {

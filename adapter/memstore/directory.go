@@ -1,7 +1,6 @@
 package memstore
 
 import (
-	"cmp"
 	"context"
 	"maps"
 	"slices"
@@ -98,17 +97,35 @@ func (s *Store) TenantByIssuer(ctx context.Context, issuer string) (domain.Tenan
 }
 
 // Tenants implements port.Tenants.
-func (s *Store) Tenants(ctx context.Context, limit int) ([]domain.Tenant, error) {
+func (s *Store) Tenants(ctx context.Context, after string, limit int) (page []domain.Tenant, next string, err error) {
 	if err := s.lock(ctx); err != nil {
-		return nil, err
+		return nil, "", err
 	}
 	defer s.mu.Unlock()
-	all := slices.SortedFunc(maps.Values(s.tenants), func(a, b domain.Tenant) int { return cmp.Compare(a.ID, b.ID) })
-	all = all[:min(len(all), limit)]
-	for i, t := range all {
-		all[i] = cloneTenant(t)
+	ids, next := pageOf(slices.Sorted(maps.Keys(s.tenants)), after, limit, func(id string) int {
+		return port.TenantBytes(s.tenants[id])
+	})
+	for _, id := range ids {
+		page = append(page, cloneTenant(s.tenants[id]))
 	}
-	return all, nil
+	return page, next, nil
+}
+
+// pageOf is the page of these ids, from low to high, that begins above after, and what after is for the next one.
+func pageOf(ids []string, after string, limit int, size func(id string) int) (page []string, next string) {
+	from, found := slices.BinarySearch(ids, after)
+	if found {
+		from++
+	}
+	to, bytes := from, 0
+	for to < len(ids) && to-from < min(limit, port.MaxListRows) && bytes < port.MaxListBytes {
+		bytes += size(ids[to])
+		to++
+	}
+	if to > from && to < len(ids) {
+		next = ids[to-1]
+	}
+	return ids[from:to], next
 }
 
 // Application implements port.Applications.
@@ -125,17 +142,21 @@ func (s *Store) Application(ctx context.Context, tenantID, id string) (domain.Ap
 }
 
 // Applications implements port.Applications.
-func (s *Store) Applications(ctx context.Context, tenantID string) ([]domain.Application, error) {
+func (s *Store) Applications(
+	ctx context.Context, tenantID, after string, limit int,
+) (page []domain.Application, next string, err error) {
 	if err := s.lock(ctx); err != nil {
-		return nil, err
+		return nil, "", err
 	}
 	defer s.mu.Unlock()
-	var all []domain.Application
-	for _, a := range s.applications[tenantID] {
-		all = append(all, cloneApplication(a.Application))
+	own := s.applications[tenantID]
+	ids, next := pageOf(slices.Sorted(maps.Keys(own)), after, limit, func(id string) int {
+		return port.ApplicationBytes(own[id].Application)
+	})
+	for _, id := range ids {
+		page = append(page, cloneApplication(own[id].Application))
 	}
-	slices.SortFunc(all, func(a, b domain.Application) int { return cmp.Compare(a.ID, b.ID) })
-	return all, nil
+	return page, next, nil
 }
 
 // Policy implements port.Applications.

@@ -124,16 +124,28 @@ func (s *store) TenantByIssuer(ctx context.Context, issuer string) (domain.Tenan
 	return timed(s, "tenant_by_issuer", func() (domain.Tenant, error) { return s.Store.TenantByIssuer(ctx, issuer) })
 }
 
-func (s *store) Tenants(ctx context.Context, limit int) ([]domain.Tenant, error) {
-	return timed(s, "tenants", func() ([]domain.Tenant, error) { return s.Store.Tenants(ctx, limit) })
+func (s *store) Tenants(
+	ctx context.Context, after string, limit int,
+) (page []domain.Tenant, next string, err error) {
+	err = timedOnly(s, "tenants", func() error {
+		page, next, err = s.Store.Tenants(ctx, after, limit)
+		return err
+	})
+	return page, next, err
 }
 
 func (s *store) Application(ctx context.Context, tenantID, id string) (domain.Application, error) {
 	return timed(s, "application", func() (domain.Application, error) { return s.Store.Application(ctx, tenantID, id) })
 }
 
-func (s *store) Applications(ctx context.Context, tenantID string) ([]domain.Application, error) {
-	return timed(s, "applications", func() ([]domain.Application, error) { return s.Store.Applications(ctx, tenantID) })
+func (s *store) Applications(
+	ctx context.Context, tenantID, after string, limit int,
+) (page []domain.Application, next string, err error) {
+	err = timedOnly(s, "applications", func() error {
+		page, next, err = s.Store.Applications(ctx, tenantID, after, limit)
+		return err
+	})
+	return page, next, err
 }
 
 func (s *store) Policy(ctx context.Context, tenantID, applicationID string) (domain.Policy, error) {

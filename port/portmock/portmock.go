@@ -118,18 +118,19 @@ func (mr *MockStoreMockRecorder) Application(arg0, arg1, arg2 interface{}) *gomo
 }
 
 // Applications mocks base method.
-func (m *MockStore) Applications(arg0 context.Context, arg1 string) ([]domain.Application, error) {
+func (m *MockStore) Applications(arg0 context.Context, arg1, arg2 string, arg3 int) ([]domain.Application, string, error) {
 	m.ctrl.T.Helper()
-	ret := m.ctrl.Call(m, "Applications", arg0, arg1)
+	ret := m.ctrl.Call(m, "Applications", arg0, arg1, arg2, arg3)
 	ret0, _ := ret[0].([]domain.Application)
-	ret1, _ := ret[1].(error)
-	return ret0, ret1
+	ret1, _ := ret[1].(string)
+	ret2, _ := ret[2].(error)
+	return ret0, ret1, ret2
 }
 
 // Applications indicates an expected call of Applications.
-func (mr *MockStoreMockRecorder) Applications(arg0, arg1 interface{}) *gomock.Call {
+func (mr *MockStoreMockRecorder) Applications(arg0, arg1, arg2, arg3 interface{}) *gomock.Call {
 	mr.mock.ctrl.T.Helper()
-	return mr.mock.ctrl.RecordCallWithMethodType(mr.mock, "Applications", reflect.TypeOf((*MockStore)(nil).Applications), arg0, arg1)
+	return mr.mock.ctrl.RecordCallWithMethodType(mr.mock, "Applications", reflect.TypeOf((*MockStore)(nil).Applications), arg0, arg1, arg2, arg3)
 }
 
 // Change mocks base method.
@@ -575,18 +576,19 @@ func (mr *MockStoreMockRecorder) TenantByIssuer(arg0, arg1 interface{}) *gomock.
 }
 
 // Tenants mocks base method.
-func (m *MockStore) Tenants(arg0 context.Context, arg1 int) ([]domain.Tenant, error) {
+func (m *MockStore) Tenants(arg0 context.Context, arg1 string, arg2 int) ([]domain.Tenant, string, error) {
 	m.ctrl.T.Helper()
-	ret := m.ctrl.Call(m, "Tenants", arg0, arg1)
+	ret := m.ctrl.Call(m, "Tenants", arg0, arg1, arg2)
 	ret0, _ := ret[0].([]domain.Tenant)
-	ret1, _ := ret[1].(error)
-	return ret0, ret1
+	ret1, _ := ret[1].(string)
+	ret2, _ := ret[2].(error)
+	return ret0, ret1, ret2
 }
 
 // Tenants indicates an expected call of Tenants.
-func (mr *MockStoreMockRecorder) Tenants(arg0, arg1 interface{}) *gomock.Call {
+func (mr *MockStoreMockRecorder) Tenants(arg0, arg1, arg2 interface{}) *gomock.Call {
 	mr.mock.ctrl.T.Helper()
-	return mr.mock.ctrl.RecordCallWithMethodType(mr.mock, "Tenants", reflect.TypeOf((*MockStore)(nil).Tenants), arg0, arg1)
+	return mr.mock.ctrl.RecordCallWithMethodType(mr.mock, "Tenants", reflect.TypeOf((*MockStore)(nil).Tenants), arg0, arg1, arg2)
 }
 
 // Use mocks base method.
@@ -913,18 +915,19 @@ func (mr *MockTenantsMockRecorder) TenantByIssuer(arg0, arg1 interface{}) *gomoc
 }
 
 // Tenants mocks base method.
-func (m *MockTenants) Tenants(arg0 context.Context, arg1 int) ([]domain.Tenant, error) {
+func (m *MockTenants) Tenants(arg0 context.Context, arg1 string, arg2 int) ([]domain.Tenant, string, error) {
 	m.ctrl.T.Helper()
-	ret := m.ctrl.Call(m, "Tenants", arg0, arg1)
+	ret := m.ctrl.Call(m, "Tenants", arg0, arg1, arg2)
 	ret0, _ := ret[0].([]domain.Tenant)
-	ret1, _ := ret[1].(error)
-	return ret0, ret1
+	ret1, _ := ret[1].(string)
+	ret2, _ := ret[2].(error)
+	return ret0, ret1, ret2
 }
 
 // Tenants indicates an expected call of Tenants.
-func (mr *MockTenantsMockRecorder) Tenants(arg0, arg1 interface{}) *gomock.Call {
+func (mr *MockTenantsMockRecorder) Tenants(arg0, arg1, arg2 interface{}) *gomock.Call {
 	mr.mock.ctrl.T.Helper()
-	return mr.mock.ctrl.RecordCallWithMethodType(mr.mock, "Tenants", reflect.TypeOf((*MockTenants)(nil).Tenants), arg0, arg1)
+	return mr.mock.ctrl.RecordCallWithMethodType(mr.mock, "Tenants", reflect.TypeOf((*MockTenants)(nil).Tenants), arg0, arg1, arg2)
 }
 
 // MockApplications is a mock of Applications interface.
@@ -966,18 +969,19 @@ func (mr *MockApplicationsMockRecorder) Application(arg0, arg1, arg2 interface{}
 }
 
 // Applications mocks base method.
-func (m *MockApplications) Applications(arg0 context.Context, arg1 string) ([]domain.Application, error) {
+func (m *MockApplications) Applications(arg0 context.Context, arg1, arg2 string, arg3 int) ([]domain.Application, string, error) {
 	m.ctrl.T.Helper()
-	ret := m.ctrl.Call(m, "Applications", arg0, arg1)
+	ret := m.ctrl.Call(m, "Applications", arg0, arg1, arg2, arg3)
 	ret0, _ := ret[0].([]domain.Application)
-	ret1, _ := ret[1].(error)
-	return ret0, ret1
+	ret1, _ := ret[1].(string)
+	ret2, _ := ret[2].(error)
+	return ret0, ret1, ret2
 }
 
 // Applications indicates an expected call of Applications.
-func (mr *MockApplicationsMockRecorder) Applications(arg0, arg1 interface{}) *gomock.Call {
+func (mr *MockApplicationsMockRecorder) Applications(arg0, arg1, arg2, arg3 interface{}) *gomock.Call {
 	mr.mock.ctrl.T.Helper()
-	return mr.mock.ctrl.RecordCallWithMethodType(mr.mock, "Applications", reflect.TypeOf((*MockApplications)(nil).Applications), arg0, arg1)
+	return mr.mock.ctrl.RecordCallWithMethodType(mr.mock, "Applications", reflect.TypeOf((*MockApplications)(nil).Applications), arg0, arg1, arg2, arg3)
 }
 
 // DeleteApplication mocks base method.

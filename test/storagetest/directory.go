@@ -4,9 +4,11 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/refreshd/refreshd/domain"
+	"github.com/refreshd/refreshd/port"
 )
 
 var directory = []clause{
@@ -18,7 +20,7 @@ var directory = []clause{
 			got, err := e.store.Tenant(e.Context(), "acme")
 			e.must(err)
 			e.wantSame("read", got, want)
-			list, err := e.store.Tenants(e.Context(), 9)
+			list, _, err := e.store.Tenants(e.Context(), "", 9)
 			e.must(err)
 			e.wantSame("listed", list, []domain.Tenant{want})
 		}
@@ -63,7 +65,7 @@ var directory = []clause{
 			errs[i] = hs[i%3].SaveTenant(e.Context(), domain.Tenant{ID: fmt.Sprint("tenant", i), Issuer: "https://auth.example"})
 		})
 		e.wantOneWinner(errs, domain.ErrDuplicate)
-		all, err := e.store.Tenants(e.Context(), 99)
+		all, _, err := e.store.Tenants(e.Context(), "", 99)
 		e.must(err)
 		if len(all) != 1 {
 			e.Errorf("%d tenants are stored, want 1", len(all))
@@ -358,14 +360,45 @@ var directory = []clause{
 		}
 		slices.Sort(all)
 		for _, limit := range []int{1, 4, len(all), 99} {
-			list, err := e.store.Tenants(e.Context(), limit)
-			e.must(err)
 			var got []string
-			for _, t := range list {
-				got = append(got, t.ID)
+			for after, more := "", true; more; more = after != "" {
+				page, next, err := e.store.Tenants(e.Context(), after, limit)
+				e.must(err)
+				if len(page) > limit {
+					e.Fatalf("limit %d: a page has %d tenants", limit, len(page))
+				}
+				if next != "" && next <= after {
+					e.Fatalf("limit %d: after %q the page that follows begins after %q", limit, after, next)
+				}
+				for _, t := range page {
+					got = append(got, t.ID)
+				}
+				after = next
 			}
-			e.wantSame(fmt.Sprint("limit ", limit), got, all[:min(limit, len(all))])
+			e.wantSame(fmt.Sprint("limit ", limit), got, all)
 		}
+	}},
+
+	{"Tenants/Tenants/a page ends at its greatest size", func(e *env) {
+		var want []domain.Tenant
+		for i, size := range []int{port.MaxListBytes + 1, 1, port.MaxListBytes / 2, port.MaxListBytes / 2, 1} {
+			want = append(want, domain.Tenant{ID: fmt.Sprint("tenant", i), Name: strings.Repeat("n", size)})
+			e.must(e.store.SaveTenant(e.Context(), want[i]))
+		}
+		var got []domain.Tenant
+		for after, more := "", true; more; more = after != "" {
+			page, next, err := e.store.Tenants(e.Context(), after, 99)
+			e.must(err)
+			bytes := 0
+			for i, t := range page {
+				if bytes >= port.MaxListBytes {
+					e.Errorf("%d of the %d tenants of a page have %d bytes, want the page to end there", i, len(page), bytes)
+				}
+				bytes += port.TenantBytes(t)
+			}
+			got, after = append(got, page...), next
+		}
+		e.wantSame("all pages together", got, want)
 	}},
 
 	{"Tenants/TenantByIssuer/finds the tenant that has set it now, and none for no issuer", func(e *env) {
@@ -395,14 +428,34 @@ var directory = []clause{
 		for _, i := range []int{2, 0, 1} {
 			e.must(e.store.SaveApplication(e.Context(), want[i]))
 		}
-		got, err := e.store.Applications(e.Context(), "acme")
+		got, _, err := e.store.Applications(e.Context(), "acme", "", 999)
 		e.must(err)
 		e.wantSame("of acme", got, want)
-		got, err = e.store.Applications(e.Context(), "nobody")
+		got, _, err = e.store.Applications(e.Context(), "nobody", "", 999)
 		e.must(err)
 		if len(got) > 0 {
 			e.Errorf("%d applications of a tenant that does not exist", len(got))
 		}
+	}},
+
+	{"Applications/Applications/a page ends at its limit, and at its greatest size", func(e *env) {
+		var want []domain.Application
+		for i, size := range []int{port.MaxListBytes + 1, 1, port.MaxListBytes / 2, port.MaxListBytes / 2, 1} {
+			want = append(want, domain.Application{TenantID: "acme", ID: fmt.Sprint("app", i), Name: strings.Repeat("n", size)})
+		}
+		e.must(e.store.SaveTenant(e.Context(), domain.Tenant{ID: "acme"}, want...))
+		for _, limit := range []int{1, 2, 99} {
+			e.wantSame(fmt.Sprint("limit ", limit), e.applicationsInPages("acme", limit), want)
+		}
+	}},
+
+	{"Applications/Applications/a page ends where the store has looked at enough", func(e *env) {
+		want := make([]domain.Application, port.MaxListRows+1)
+		for i := range want {
+			want[i] = domain.Application{TenantID: "acme", ID: fmt.Sprintf("app-%04d", i)}
+		}
+		e.must(e.store.SaveTenant(e.Context(), domain.Tenant{ID: "acme"}, want...))
+		e.wantSame("all pages together", e.applicationsInPages("acme", 2*port.MaxListRows), want)
 	}},
 
 	// A save that leaves out what has not changed must not leave out what has.
@@ -418,7 +471,7 @@ var directory = []clause{
 		e.must(e.store.SaveTenant(e.Context(), t, apps[3], apps[77], apps[149]))
 		check := func(when string) {
 			e.Helper()
-			got, err := e.store.Applications(e.Context(), "acme")
+			got, _, err := e.store.Applications(e.Context(), "acme", "", 999)
 			e.must(err)
 			e.wantSame(when, got, apps)
 			for _, a := range apps {
@@ -529,7 +582,7 @@ var directory = []clause{
 		_, err = e.store.APIKeyByName(e.Context(), "key of acme")
 		e.wantErr("APIKeyByName", err, domain.ErrNotFound)
 		e.wantDead("its own", t0, tokenOf(1, "acme", "shop", "ana"))
-		list, err := e.store.Tenants(e.Context(), 9)
+		list, _, err := e.store.Tenants(e.Context(), "", 9)
 		e.must(err)
 		e.wantSame("the tenants left", list, []domain.Tenant{{ID: "other"}})
 		for _, name := range []string{"key of other", "key of all"} {
@@ -629,4 +682,28 @@ func (e *env) wantPolicies(t domain.Tenant, as ...domain.Application) {
 		e.must(err)
 		e.wantSame("policy of "+a.TenantID+"/"+a.ID, got, combined(t, a))
 	}
+}
+
+// applicationsInPages are all of the tenant, read in pages. It checks that each ends where it should.
+func (e *env) applicationsInPages(tenantID string, limit int) (all []domain.Application) {
+	e.Helper()
+	for after, more := "", true; more; more = after != "" {
+		page, next, err := e.store.Applications(e.Context(), tenantID, after, limit)
+		e.must(err)
+		if len(page) > min(limit, port.MaxListRows) {
+			e.Errorf("limit %d: a page has %d applications", limit, len(page))
+		}
+		if next != "" && next <= after {
+			e.Fatalf("limit %d: after %q the page that follows begins after %q", limit, after, next)
+		}
+		bytes := 0
+		for i, a := range page {
+			if bytes >= port.MaxListBytes {
+				e.Errorf("%d of the %d applications of a page have %d bytes, want the page to end there", i, len(page), bytes)
+			}
+			bytes += port.ApplicationBytes(a)
+		}
+		all, after = append(all, page...), next
+	}
+	return all
 }

@@ -74,8 +74,8 @@ type faulty struct {
 	saveApplication   func(context.Context, domain.Application) error
 	tenant            func(context.Context, string) (domain.Tenant, error)
 	tenantByIssuer    func(context.Context, string) (domain.Tenant, error)
-	applications      func(context.Context, string) ([]domain.Application, error)
-	tenants           func(context.Context, int) ([]domain.Tenant, error)
+	applications      func(context.Context, string, string, int) ([]domain.Application, string, error)
+	tenants           func(context.Context, string, int) ([]domain.Tenant, string, error)
 	application       func(context.Context, string, string) (domain.Application, error)
 	policy            func(context.Context, string, string) (domain.Policy, error)
 	deleteApplication func(context.Context, string, string, time.Time) error
@@ -193,8 +193,8 @@ func (f *faulty) Tenant(ctx context.Context, id string) (domain.Tenant, error) {
 	return f.tenant(ctx, id)
 }
 
-func (f *faulty) Tenants(ctx context.Context, limit int) ([]domain.Tenant, error) {
-	return f.tenants(ctx, limit)
+func (f *faulty) Tenants(ctx context.Context, after string, limit int) ([]domain.Tenant, string, error) {
+	return f.tenants(ctx, after, limit)
 }
 
 func (f *faulty) Application(ctx context.Context, tenantID, id string) (domain.Application, error) {
@@ -227,8 +227,10 @@ func (f *faulty) TenantByIssuer(ctx context.Context, issuer string) (domain.Tena
 	return f.tenantByIssuer(ctx, issuer)
 }
 
-func (f *faulty) Applications(ctx context.Context, tenantID string) ([]domain.Application, error) {
-	return f.applications(ctx, tenantID)
+func (f *faulty) Applications(
+	ctx context.Context, tenantID, after string, limit int,
+) ([]domain.Application, string, error) {
+	return f.applications(ctx, tenantID, after, limit)
 }
 
 func (f *faulty) KeyRevision(ctx context.Context) (uint64, error) { return f.keyRevision(ctx) }
@@ -260,6 +262,20 @@ func (f *faulty) HasData(ctx context.Context) (bool, error) { return f.hasData(c
 
 func (f *faulty) Purge(ctx context.Context, s port.PurgeStep) (port.Purged, error) {
 	return f.purge(ctx, s)
+}
+
+// allApplications is Applications with its limit alone.
+func (f *faulty) allApplications(
+	ctx context.Context, tenantID, after string, limit int,
+) (all []domain.Application, next string, err error) {
+	for next = after; len(all) < limit; {
+		var page []domain.Application
+		if page, next, err = f.within.Applications(ctx, tenantID, next, limit-len(all)); err != nil || next == "" {
+			return append(all, page...), "", err
+		}
+		all = append(all, page...)
+	}
+	return all, next, nil
 }
 
 // onRead spoils each record that a method gives.

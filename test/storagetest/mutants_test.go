@@ -2578,7 +2578,7 @@ var directoryMutants = []mutant{
 		fault:  "no issuer is an issuer",
 		inject: func(f *faulty) {
 			f.saveTenant = func(ctx context.Context, t domain.Tenant, with ...domain.Application) error {
-				all, err := f.within.Tenants(ctx, 99)
+				all, _, err := f.within.Tenants(ctx, "", 99)
 				if err != nil || slices.ContainsFunc(all, func(o domain.Tenant) bool { return o.Issuer == t.Issuer && o.ID != t.ID }) {
 					return domain.ErrDuplicate
 				}
@@ -2867,10 +2867,16 @@ var directoryMutants = []mutant{
 		clause: "Tenants/Tenants/goes by id, byte by byte, up to the limit",
 		fault:  "tenants are ordered without case",
 		inject: func(f *faulty) {
-			f.tenants = func(ctx context.Context, limit int) ([]domain.Tenant, error) {
-				all, err := f.within.Tenants(ctx, 99)
-				slices.SortFunc(all, func(a, b domain.Tenant) int { return strings.Compare(strings.ToLower(a.ID), strings.ToLower(b.ID)) })
-				return all[:min(limit, len(all))], err
+			f.tenants = func(ctx context.Context, after string, limit int) ([]domain.Tenant, string, error) {
+				all, _, err := f.within.Tenants(ctx, "", 99)
+				all = slices.DeleteFunc(all, func(t domain.Tenant) bool { return strings.ToLower(t.ID) <= strings.ToLower(after) })
+				slices.SortFunc(all, func(a, b domain.Tenant) int {
+					return strings.Compare(strings.ToLower(a.ID), strings.ToLower(b.ID))
+				})
+				if len(all) <= limit {
+					return all, "", err
+				}
+				return all[:limit], all[limit-1].ID, err
 			}
 		},
 	},
@@ -2878,8 +2884,97 @@ var directoryMutants = []mutant{
 		clause: "Tenants/Tenants/goes by id, byte by byte, up to the limit",
 		fault:  "Tenants has no limit",
 		inject: func(f *faulty) {
-			f.tenants = func(ctx context.Context, _ int) ([]domain.Tenant, error) { return f.within.Tenants(ctx, 99) }
+			f.tenants = func(ctx context.Context, after string, _ int) ([]domain.Tenant, string, error) {
+				return f.within.Tenants(ctx, after, 99)
+			}
 		},
+	},
+	{
+		clause: "Tenants/Tenants/goes by id, byte by byte, up to the limit",
+		fault:  "a page begins with the last tenant of the one before",
+		inject: func(f *faulty) {
+			f.tenants = func(ctx context.Context, after string, limit int) ([]domain.Tenant, string, error) {
+				page, next, err := f.within.Tenants(ctx, after, limit)
+				if last, lastErr := f.within.Tenant(ctx, after); lastErr == nil {
+					page = append([]domain.Tenant{last}, page...)[:min(limit, 1+len(page))]
+				}
+				return page, next, err
+			}
+		},
+	},
+	{
+		clause: "Tenants/Tenants/goes by id, byte by byte, up to the limit",
+		fault:  "Tenants forgets that there are more",
+		inject: func(f *faulty) {
+			f.tenants = func(ctx context.Context, after string, limit int) ([]domain.Tenant, string, error) {
+				page, _, err := f.within.Tenants(ctx, after, limit)
+				return page, "", err
+			}
+		},
+	},
+	{
+		clause: "Tenants/Tenants/a page ends at its greatest size",
+		fault:  "a page of tenants has any size",
+		inject: func(f *faulty) {
+			f.tenants = func(ctx context.Context, after string, limit int) (all []domain.Tenant, next string, err error) {
+				for next = after; len(all) < limit; {
+					var page []domain.Tenant
+					if page, next, err = f.within.Tenants(ctx, next, limit-len(all)); err != nil || next == "" {
+						return append(all, page...), "", err
+					}
+					all = append(all, page...)
+				}
+				return all, next, nil
+			}
+		},
+	},
+	{
+		clause: "Tenants/Tenants/a page ends at its greatest size",
+		fault:  "a tenant that is larger than a page is left out",
+		inject: func(f *faulty) {
+			f.tenants = func(ctx context.Context, after string, limit int) ([]domain.Tenant, string, error) {
+				page, next, err := f.within.Tenants(ctx, after, limit)
+				return slices.DeleteFunc(page, func(t domain.Tenant) bool {
+					return port.TenantBytes(t) > port.MaxListBytes
+				}), next, err
+			}
+		},
+	},
+	{
+		clause: "Applications/Applications/a page ends at its limit, and at its greatest size",
+		fault:  "a page of applications has any size",
+		inject: func(f *faulty) { f.applications = f.allApplications },
+	},
+	{
+		clause: "Applications/Applications/a page ends at its limit, and at its greatest size",
+		fault:  "Applications has no limit",
+		inject: func(f *faulty) {
+			f.applications = func(
+				ctx context.Context, tenantID, after string, limit int,
+			) ([]domain.Application, string, error) {
+				return f.within.Applications(ctx, tenantID, after, max(limit, 99))
+			}
+		},
+	},
+	{
+		clause: "Applications/Applications/a page ends at its limit, and at its greatest size",
+		fault:  "Applications begins at the first one always",
+		inject: func(f *faulty) {
+			f.applications = func(
+				ctx context.Context, tenantID, after string, limit int,
+			) ([]domain.Application, string, error) {
+				page, next, err := f.within.Applications(ctx, tenantID, "", limit)
+				if after != "" {
+					next = ""
+				}
+				return page, next, err
+			}
+		},
+	},
+	{
+		clause: "Applications/Applications/a page ends where the store has looked at enough",
+		fault:  "a page of applications looks at all of them",
+		inject: func(f *faulty) { f.applications = f.allApplications },
 	},
 	{
 		clause: "Applications/Application/what does not exist in that tenant is not found",
@@ -3060,7 +3155,7 @@ var keyMutants = []mutant{
 		fault:  "a tenant without an issuer is found by none",
 		inject: func(f *faulty) {
 			f.tenantByIssuer = func(ctx context.Context, issuer string) (domain.Tenant, error) {
-				ts, err := f.within.Tenants(ctx, 1000)
+				ts, _, err := f.within.Tenants(ctx, "", 1000)
 				for _, t := range ts {
 					if t.Issuer == issuer {
 						return t, err
@@ -3074,12 +3169,14 @@ var keyMutants = []mutant{
 		clause: "Applications/Applications/are all of that tenant and of no other, by id",
 		fault:  "ids are ordered without regard to case",
 		inject: func(f *faulty) {
-			f.applications = func(ctx context.Context, tenantID string) ([]domain.Application, error) {
-				all, err := f.within.Applications(ctx, tenantID)
+			f.applications = func(
+				ctx context.Context, tenantID, after string, limit int,
+			) ([]domain.Application, string, error) {
+				all, next, err := f.within.Applications(ctx, tenantID, after, limit)
 				slices.SortFunc(all, func(a, b domain.Application) int {
 					return cmp.Compare(strings.ToLower(a.ID), strings.ToLower(b.ID))
 				})
-				return all, err
+				return all, next, err
 			}
 		},
 	},
@@ -3377,7 +3474,7 @@ var keyMutants = []mutant{
 		fault:  "API keys are no data",
 		inject: func(f *faulty) {
 			f.hasData = func(ctx context.Context) (bool, error) {
-				ts, err := f.within.Tenants(ctx, 1)
+				ts, _, err := f.within.Tenants(ctx, "", 1)
 				return len(ts) > 0, err
 			}
 		},
