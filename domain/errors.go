@@ -13,6 +13,9 @@ var (
 	ErrNotFound = errors.New("not found")
 	// ErrConflict: what the caller read before has changed since. Read again and decide again.
 	ErrConflict = errors.New("changed since it was read")
+	// ErrStale: the object has another version than the caller expected: it was written, created or deleted since it was
+	// read. Nothing was written. Unlike ErrConflict it is for the caller, who decided by what it had read.
+	ErrStale = errors.New("has another version by now")
 	// ErrDuplicate: the id or name is taken by something else. Nothing was written.
 	ErrDuplicate = errors.New("already exists")
 	// ErrUnauthorized: the call carries no proof, or none that serves here.

@@ -29,6 +29,18 @@ func ApplicationBytes(a domain.Application) int {
 	return len(a.TenantID) + len(a.ID) + len(a.Name) + settingsBytes(a.Settings)
 }
 
+// APIKeyBytes is how much k counts in a list.
+func APIKeyBytes(k domain.APIKey) int {
+	n := len(k.Name) + len(k.Hash) + len(k.TenantID)
+	for endpoint, methods := range k.Permissions {
+		n += len(endpoint)
+		for _, m := range methods {
+			n += len(m)
+		}
+	}
+	return n
+}
+
 func settingsBytes(s domain.Settings) (n int) {
 	for _, setting := range s.List() {
 		n += len(setting.Value)

@@ -9,6 +9,7 @@ import (
 
 	"github.com/refreshd/refreshd/adapter/memstore"
 	"github.com/refreshd/refreshd/domain"
+	"github.com/refreshd/refreshd/test/storagetest"
 	"github.com/refreshd/refreshd/usecase"
 )
 
@@ -108,7 +109,7 @@ func TestACallerActsOnItsTenantOnly(t *testing.T) {
 	} {
 		t.Run(tc.name, func(t *testing.T) { wantErr(t, w.authenticate.Tenant(t.Context(), tc.caller, tc.tenantID), tc.want) })
 	}
-	must(t, w.store.DeleteTenant(t.Context(), "acme", w.clock.now()))
+	must(t, storagetest.DeleteTenant(t.Context(), w.store, "acme", w.clock.now()))
 	_, err = w.authenticate.Owner(t.Context(), mine.AccessToken)
 	wantErr(t, err, domain.ErrUnauthorized)
 	_, err = w.authenticate.APIKey(t.Context(), acme, "GET", "/jwt/refresh")
@@ -163,7 +164,7 @@ func TestAnOwnersSessionIsActive(t *testing.T) {
 			wantOutcome(t, w.exchanged(t, g.TokenString), domain.RefusedReplayed, nil)
 		},
 		"application deleted": func(t *testing.T, w *world, _ usecase.Grant) {
-			must(t, w.store.DeleteApplication(t.Context(), "acme", "shop", w.clock.now()))
+			must(t, storagetest.DeleteApplication(t.Context(), w.store, "acme", "shop", w.clock.now()))
 		},
 		"purged": func(t *testing.T, w *world, _ usecase.Grant) { w.probe.Store = memstore.New() },
 	} {

@@ -21,6 +21,7 @@ import (
 	"github.com/refreshd/refreshd/adapter/memstore"
 	"github.com/refreshd/refreshd/domain"
 	"github.com/refreshd/refreshd/port"
+	"github.com/refreshd/refreshd/test/storagetest"
 	"github.com/refreshd/refreshd/usecase"
 )
 
@@ -64,7 +65,7 @@ func newWorld(t *testing.T) *world {
 		{ID: "acme", Name: "Acme", Issuer: "https://login.acme.example"},
 		{ID: "globex", Name: "Globex"},
 	} {
-		must(t, w.store.SaveTenant(t.Context(), tenant))
+		must(t, storagetest.SaveTenant(t.Context(), w.store, tenant))
 		w.application(t, tenant.ID, "shop", domain.Settings{})
 	}
 	w.application(t, "acme", "guarded", domain.Settings{RequireAuthentication: new(true)})
@@ -120,13 +121,15 @@ func (w *world) replicaOf(keys *usecase.Keys) replica {
 		revoke:       &usecase.Revoke{Revocations: w.probe, Keys: keys, Clock: clock},
 		authenticate: &usecase.Authenticate{APIKeys: w.probe, Tokens: w.probe, Tenants: w.probe, Keys: keys, Clock: clock},
 		publish:      &usecase.Publish{Tenants: w.probe, Keys: keys, Clock: clock},
-		apply:        &usecase.Apply{Tenants: w.probe, Applications: w.probe, APIKeys: w.probe, Keys: keys},
+		apply: &usecase.Apply{
+			Tenants: w.probe, Applications: w.probe, APIKeys: w.probe, Keys: keys, Clock: clock, Random: w.random,
+		},
 	}
 }
 
 func (w *world) application(t *testing.T, tenantID, id string, s domain.Settings) {
 	t.Helper()
-	must(t, w.store.SaveApplication(t.Context(), domain.Application{TenantID: tenantID, ID: id, Name: "The " + id, Settings: s}))
+	must(t, storagetest.SaveApplication(t.Context(), w.store, domain.Application{TenantID: tenantID, ID: id, Name: "The " + id, Settings: s}))
 }
 
 // issued is a new session of ana in one of acme's applications.
@@ -458,12 +461,20 @@ func (p *probe) KeepNewest(ctx context.Context, s domain.Scope, keep int, r port
 	return p.do(ctx, "KeepNewest", func(ctx context.Context) error { return p.Store.KeepNewest(ctx, s, keep, r, e) })
 }
 
-func (p *probe) SaveTenant(ctx context.Context, t domain.Tenant, with ...domain.Application) error {
-	return p.do(ctx, "SaveTenant", func(ctx context.Context) error { return p.Store.SaveTenant(ctx, t, with...) })
+func (p *probe) SaveTenant(
+	ctx context.Context, t domain.Tenant, expect domain.Version, e domain.Event, with ...port.ApplicationWrite,
+) (domain.Version, error) {
+	return through(ctx, p, "SaveTenant", func(ctx context.Context) (domain.Version, error) {
+		return p.Store.SaveTenant(ctx, t, expect, e, with...)
+	})
 }
 
-func (p *probe) SaveApplication(ctx context.Context, a domain.Application) error {
-	return p.do(ctx, "SaveApplication", func(ctx context.Context) error { return p.Store.SaveApplication(ctx, a) })
+func (p *probe) SaveApplication(
+	ctx context.Context, a domain.Application, expect domain.Version, e domain.Event,
+) (domain.Version, error) {
+	return through(ctx, p, "SaveApplication", func(ctx context.Context) (domain.Version, error) {
+		return p.Store.SaveApplication(ctx, a, expect, e)
+	})
 }
 
 func (p *probe) Tenant(ctx context.Context, id string) (domain.Tenant, error) {
@@ -492,8 +503,12 @@ func (p *probe) Policy(ctx context.Context, tenantID, applicationID string) (dom
 	})
 }
 
-func (p *probe) SaveAPIKey(ctx context.Context, k domain.APIKey) error {
-	return p.do(ctx, "SaveAPIKey", func(ctx context.Context) error { return p.Store.SaveAPIKey(ctx, k) })
+func (p *probe) SaveAPIKey(
+	ctx context.Context, k domain.APIKey, expect domain.Version, e domain.Event,
+) (domain.Version, error) {
+	return through(ctx, p, "SaveAPIKey", func(ctx context.Context) (domain.Version, error) {
+		return p.Store.SaveAPIKey(ctx, k, expect, e)
+	})
 }
 
 func (p *probe) APIKeyByName(ctx context.Context, name string) (domain.APIKey, error) {
@@ -589,7 +604,7 @@ func (w *world) events(t *testing.T) []domain.Event {
 	page, err := w.store.Events(t.Context(), port.EventQuery{Limit: 1000, MaxBytes: 1 << 30})
 	must(t, err)
 	slices.Reverse(page.Events)
-	return page.Events
+	return slices.DeleteFunc(page.Events, storagetest.OfSetup)
 }
 
 // wantEvents compares events but for their ids, which must differ and have the time of the event.

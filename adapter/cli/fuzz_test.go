@@ -85,7 +85,9 @@ func FuzzApplyKickstart(f *testing.F) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		apply := &usecase.Apply{Tenants: store, Applications: store, APIKeys: store, Keys: keys}
+		apply := &usecase.Apply{
+			Tenants: store, Applications: store, APIKeys: store, Keys: keys, Clock: time.Now, Random: rand.Reader,
+		}
 		would, dryErr := apply.DryRun(t.Context(), d.Kickstart)
 		applied, err := apply.Do(t.Context(), d.Kickstart)
 		if fmt.Sprint(would, dryErr) != fmt.Sprint(applied, err) {

@@ -8,6 +8,7 @@ import (
 	"io"
 	"maps"
 	"os"
+	"path/filepath"
 	"regexp"
 	"slices"
 	"strconv"
@@ -41,7 +42,8 @@ type Document struct {
 func ReadKickstart(file string, text []byte, lookupEnv func(string) (string, bool)) (Document, error) {
 	r := &reader{file: file, lookupEnv: lookupEnv, lines: map[string]int{}}
 	root := r.parse(text)
-	var k usecase.Kickstart
+	by := domain.Actor{Kind: domain.ActorKickstart, Name: filepath.Base(file)}
+	k := usecase.Kickstart{By: domain.Origin{Actor: by}}
 	if root != nil {
 		r.object(members{
 			"tenants": list(r, &k.Tenants, r.tenant),

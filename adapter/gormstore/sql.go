@@ -72,6 +72,9 @@ func queryRow(query *gorm.DB, none error, dest ...any) error {
 	if errors.Is(err, sql.ErrNoRows) {
 		return none
 	}
+	if translator, ok := query.Dialector.(gorm.ErrorTranslator); ok && err != nil {
+		err = translator.Translate(err) // GORM does so where it scans itself
+	}
 	return err
 }
 

@@ -25,6 +25,7 @@ import (
 	"github.com/refreshd/refreshd/adapter/web"
 	"github.com/refreshd/refreshd/domain"
 	"github.com/refreshd/refreshd/port"
+	"github.com/refreshd/refreshd/test/storagetest"
 	"github.com/refreshd/refreshd/usecase"
 )
 
@@ -129,7 +130,10 @@ func newEmptyService(t testing.TB) *service {
 
 func (s *service) apply(t testing.TB, k usecase.Kickstart) {
 	t.Helper()
-	apply := &usecase.Apply{Tenants: s.store, Applications: s.store, APIKeys: s.store, Keys: s.store.opened}
+	apply := &usecase.Apply{
+		Tenants: s.store, Applications: s.store, APIKeys: s.store, Keys: s.store.opened, Clock: s.clock,
+		Random: rand.Reader,
+	}
 	if _, err := apply.Do(t.Context(), k); err != nil {
 		t.Fatal(err)
 	}
@@ -193,7 +197,7 @@ func (s *service) set(t *testing.T, app string, change func(*domain.Settings)) {
 		t.Fatal(err)
 	}
 	change(&a.Settings)
-	if err := s.store.SaveApplication(t.Context(), a); err != nil {
+	if err := storagetest.SaveApplication(t.Context(), s.store, a); err != nil {
 		t.Fatal(err)
 	}
 }

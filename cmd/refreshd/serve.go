@@ -313,6 +313,7 @@ func (s *service) filled(ctx context.Context, k usecase.Kickstart, begun bool) (
 		return true, err
 	}
 	t, one, err := usecase.OnlyTenant(ctx, s.store)
+	t.Version = 0
 	return !one || !reflect.DeepEqual(t, k.Tenants[0].Tenant), err
 }
 
