@@ -97,7 +97,7 @@ func TestAFaultlessStorePassesEveryClause(t *testing.T) {
 
 func mutants() []mutant {
 	return slices.Concat(promiseMutants, insertMutants, readMutants, advanceMutants, swapMutants, revocationMutants,
-		directoryMutants, keyMutants, eventMutants, eventWriteMutants(), eventPurgeMutants, purgeMutants, listMutants, changeMutants)
+		directoryMutants, keyMutants, eventMutants, eventWriteMutants(), versionMutants, eventPurgeMutants, purgeMutants, listMutants, changeMutants)
 }
 
 // once makes f answer each key with its first answer.

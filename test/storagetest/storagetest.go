@@ -62,8 +62,8 @@ type clause struct {
 }
 
 func clauses() []clause {
-	return slices.Concat(promises, inserting, reading, listing, advancing, swapping, changing, revoking, directory, keeping, recording, eventClauses(), purging,
-		histories)
+	return slices.Concat(promises, inserting, reading, listing, advancing, swapping, changing, revoking, directory, keeping, recording, eventClauses(),
+		versioning, purging, histories)
 }
 
 // tb is what a clause needs of a *testing.T, so that the suite can be tested without one that fails.
