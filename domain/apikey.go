@@ -12,11 +12,13 @@ import (
 
 // APIKey is what a backend or an operator may do. The key itself is not stored, only a keyed hash of it.
 type APIKey struct {
+	ID          ID     // of this creation: a key that is deleted and created again under its name has another
 	Name        string // unique; how people and the kickstart file call it
 	Hash        string // of the key, see HashAPIKey
 	TenantID    string // the only tenant it serves; empty for every one
 	Permissions Permissions
 	ExpiresAt   time.Time // zero for never
+	Version     Version   // as a tenant's, but counted for each id from 1
 }
 
 // Permissions are methods by endpoint, e.g. "/jwt/refresh": ["GET", "DELETE"]. No entry means no permission.

@@ -13,6 +13,7 @@ type Tenant struct {
 	Name     string
 	Issuer   string // `iss` of its access tokens; empty for one derived from the public URL. Unique
 	Settings Settings
+	Version  Version // set by the store, which ignores it where the tenant is saved
 }
 
 // Application is what users log in to. Its id is unique within its tenant.
@@ -21,6 +22,7 @@ type Application struct {
 	ID       string
 	Name     string
 	Settings Settings
+	Version  Version // as a tenant's
 }
 
 // IsTenantID tells whether a tenant could have this id. What cannot be one is not worth asking a store for, and some stores fail

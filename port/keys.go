@@ -33,9 +33,4 @@ type Keys interface {
 	// Reseal replaces the ciphertext of the key that before names with sealed, in one step, if it still is before.Sealed; else
 	// it returns ErrConflict, with nothing written. The key takes the next revision.
 	Reseal(ctx context.Context, before domain.SealedKey, sealed string) error
-
-	// HasData reports whether the store holds anything at all besides sealed keys: a tenant, an API key, a refresh
-	// token. A store with data and without the check value of its master key has lost something, and must not be
-	// written to.
-	HasData(ctx context.Context) (bool, error)
 }

@@ -1,6 +1,52 @@
 package port
 
-import "context"
+import (
+	"context"
+
+	"github.com/refreshd/refreshd/domain"
+)
+
+// A list of tenants, applications or API keys comes in pages. A page ends with the first of these: its limit; the object
+// that brings the lengths of their texts to [MaxListBytes] or above, which is still on the page, so that each page makes
+// progress; the [MaxListRows]-th that the store looked at. If there may be more, next is what after is for the page that
+// follows, else it is empty or zero. A page with a next may be empty, and may be the last one all the same.
+//
+// Pages that follow each other show each object once that was there from before the first page was read until after
+// the last one was.
+const (
+	MaxListBytes = 1 << 20
+	MaxListRows  = 5_000
+)
+
+// TenantBytes is how much t counts in a list. A store may count more, as it keeps the object, but never less; so it is
+// with applications and API keys.
+func TenantBytes(t domain.Tenant) int {
+	return len(t.ID) + len(t.Name) + len(t.Issuer) + settingsBytes(t.Settings)
+}
+
+// ApplicationBytes is how much a counts in a list.
+func ApplicationBytes(a domain.Application) int {
+	return len(a.TenantID) + len(a.ID) + len(a.Name) + settingsBytes(a.Settings)
+}
+
+// APIKeyBytes is how much k counts in a list.
+func APIKeyBytes(k domain.APIKey) int {
+	n := len(k.Name) + len(k.Hash) + len(k.TenantID)
+	for endpoint, methods := range k.Permissions {
+		n += len(endpoint)
+		for _, m := range methods {
+			n += len(m)
+		}
+	}
+	return n
+}
+
+func settingsBytes(s domain.Settings) (n int) {
+	for _, setting := range s.List() {
+		n += len(setting.Value)
+	}
+	return n
+}
 
 // Store is everything that refreshd keeps, in one place, so that one handle can be opened and closed. Use cases ask for the
 // part that they need.

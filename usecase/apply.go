@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"maps"
 	"reflect"
 	"slices"
@@ -22,10 +23,13 @@ type Apply struct {
 	Applications port.Applications
 	APIKeys      port.APIKeys
 	Keys         *Keys
+	Clock        Clock
+	Random       io.Reader
 }
 
 // Kickstart is what should be there.
 type Kickstart struct {
+	By      domain.Origin // who says so
 	Tenants []KickstartTenant
 	APIKeys []KickstartAPIKey
 }
@@ -107,10 +111,14 @@ func once(p *domain.Problems, field string, seen map[string]bool, value string) 
 }
 
 // Do applies k. First it checks all that k says, also against what is stored: after an *domain.Invalid nothing was
-// written. Then it writes each tenant with its applications in one step, all or none, and each API key by itself, and
-// stops at the first error; what it applied before is returned beside the error. An *domain.Invalid is possible then
-// too, if another process stored an application meanwhile. ErrDuplicate means that another process took an issuer or a
-// key while Do was at work. Do can be called again after any error.
+// written. Then it writes each tenant that changes in one step with those of its applications that change, all or none,
+// and each other application and each API key by itself, and stops at the first error; what it applied before is
+// returned beside the error. It writes over nothing that it has not read: what another process wrote meanwhile it reads
+// and compares again, and returns ErrBusy where that happens again and again. An *domain.Invalid is possible then too.
+// ErrDuplicate means that another process took an issuer, a name or a key while Do was at work. Do can be called again
+// after any error.
+//
+// Each object that is written has an event by k.By. One that is unchanged has none.
 func (a *Apply) Do(ctx context.Context, k Kickstart) ([]Applied, error) {
 	p, err := a.plan(ctx, k)
 	if err != nil {
@@ -125,18 +133,18 @@ func (a *Apply) Do(ctx context.Context, k Kickstart) ([]Applied, error) {
 				return done, err
 			}
 		}
-		if err := a.tenant(ctx, fmt.Sprintf("tenants[%d].", i), pt); err != nil {
-			return done, err
+		applied, err := a.tenant(ctx, k.By, k.Tenants[i], pt)
+		done = append(done, applied...)
+		if err != nil {
+			return done, fault("apply tenant "+pt.tenant.ID, within(fmt.Sprintf("tenants[%d].", i), err))
 		}
-		done = append(done, pt.applied...)
 	}
-	for _, pk := range p.apiKeys {
-		if pk.applied.Action != unchanged {
-			if err := a.APIKeys.SaveAPIKey(ctx, pk.key); err != nil {
-				return done, fault(fmt.Sprintf("apply API key %q", pk.key.Name), err)
-			}
+	for i, pk := range p.apiKeys {
+		applied, err := a.apiKey(ctx, k.By, k.APIKeys[i], pk)
+		if err != nil {
+			return done, fault(fmt.Sprintf("apply API key %q", pk.key.Name), within(fmt.Sprintf("apiKeys[%d].", i), err))
 		}
-		done = append(done, pk.applied)
+		done = append(done, applied)
 	}
 	return done, nil
 }
@@ -149,7 +157,7 @@ func (a *Apply) DryRun(ctx context.Context, k Kickstart) ([]Applied, error) {
 	}
 	var would []Applied
 	for _, pt := range p.tenants {
-		would = append(would, pt.applied...)
+		would = append(would, pt.all()...)
 	}
 	for _, pk := range p.apiKeys {
 		would = append(would, pk.applied)
@@ -163,16 +171,32 @@ type plan struct {
 	apiKeys []plannedAPIKey
 }
 
+// plannedTenant is a tenant as it should be, with the version that is stored; and what comes of it.
 type plannedTenant struct {
 	tenant       domain.Tenant
-	applications []domain.Application
+	stored       domain.Tenant
+	applied      Applied
+	applications []plannedApplication
 	algorithms   map[domain.Algorithm]bool // that the applications sign with
-	applied      []Applied
+}
+
+type plannedApplication struct {
+	application, stored domain.Application
+	applied             Applied
 }
 
 type plannedAPIKey struct {
-	key     domain.APIKey
-	applied Applied
+	key, stored domain.APIKey
+	applied     Applied
+}
+
+// all is what becomes of the tenant and of its applications.
+func (pt plannedTenant) all() []Applied {
+	all := []Applied{pt.applied}
+	for _, pa := range pt.applications {
+		all = append(all, pa.applied)
+	}
+	return all
 }
 
 // keysTogether is for how many tenants keys are made in one write: to make a write durable takes longer than all else.
@@ -188,16 +212,173 @@ func keysOf(tenants []plannedTenant) (wanted []signingKeys) {
 	return wanted
 }
 
-// tenant writes a tenant with its applications. The fields of an *Invalid begin with at.
-func (a *Apply) tenant(ctx context.Context, at string, pt plannedTenant) error {
-	if !slices.ContainsFunc(pt.applied, func(a Applied) bool { return a.Action != unchanged }) {
-		return nil
+// applyAttempts is how often another process may write what is applied before Do gives up.
+const applyAttempts = 10
+
+// tenant writes a tenant with its applications, as planned by what was read; and plans again as long as that has
+// changed since. An application that is impossible by then was stored since, too: if kt names it, it is written with
+// the tenant the next time.
+func (a *Apply) tenant(
+	ctx context.Context, by domain.Origin, kt KickstartTenant, pt plannedTenant,
+) (done []Applied, err error) {
+	wrote := make(map[string]Applied) // applications of an attempt before
+	for attempt := 1; ; attempt++ {
+		if pt.applied.Action == unchanged {
+			err = a.saveApplications(ctx, by, pt, wrote)
+		} else {
+			err = a.saveTenant(ctx, by, pt)
+		}
+		var invalid *domain.Invalid
+		stale := errors.Is(err, domain.ErrStale) || errors.Is(err, domain.ErrNotFound) // the latter: the tenant is deleted
+		switch again := stale || errors.As(err, &invalid); {
+		case err == nil:
+			for _, one := range pt.all() {
+				if earlier, ok := wrote[one.Name]; ok && one.Action == unchanged {
+					one = earlier
+				}
+				done = append(done, one)
+			}
+			return done, nil
+		case again && attempt < applyAttempts:
+			if pt, err = a.planTenant(ctx, kt); err == nil {
+				continue
+			}
+		case stale:
+			err = fmt.Errorf("%w: %w", domain.ErrBusy, err)
+		}
+		for _, app := range kt.Applications {
+			if one, ok := wrote[kt.Tenant.ID+"/"+app.ID]; ok {
+				done = append(done, one)
+			}
+		}
+		return done, err
 	}
-	// With the unchanged applications too: another process may have changed one since it was read.
-	if err := a.Tenants.SaveTenant(ctx, pt.tenant, pt.applications...); err != nil {
-		return fault("apply tenant "+pt.tenant.ID, within(at, err))
+}
+
+// saveTenant writes the tenant with the applications that change, in one step.
+func (a *Apply) saveTenant(ctx context.Context, by domain.Origin, pt plannedTenant) error {
+	e, err := a.tenantEvent(by, pt)
+	if err != nil {
+		return err
+	}
+	var with []port.ApplicationWrite
+	for _, pa := range pt.applications {
+		if pa.applied.Action == unchanged {
+			continue
+		}
+		e, err := a.applicationEvent(by, pa)
+		if err != nil {
+			return err
+		}
+		with = append(with, port.ApplicationWrite{
+			Application: pa.application, Expect: pa.stored.Version, Event: e,
+		})
+	}
+	_, err = a.Tenants.SaveTenant(ctx, pt.tenant, pt.stored.Version, e, with...)
+	return err
+}
+
+// saveApplications writes those that change, one after another, and notes them in wrote.
+func (a *Apply) saveApplications(
+	ctx context.Context, by domain.Origin, pt plannedTenant, wrote map[string]Applied,
+) error {
+	for _, pa := range pt.applications {
+		if pa.applied.Action == unchanged {
+			continue
+		}
+		e, err := a.applicationEvent(by, pa)
+		if err != nil {
+			return err
+		}
+		if _, err := a.Applications.SaveApplication(ctx, pa.application, pa.stored.Version, e); err != nil {
+			return err
+		}
+		wrote[pa.applied.Name] = pa.applied
 	}
 	return nil
+}
+
+// apiKey writes an API key, as tenant does a tenant.
+func (a *Apply) apiKey(
+	ctx context.Context, by domain.Origin, ka KickstartAPIKey, pk plannedAPIKey,
+) (Applied, error) {
+	for attempt := 1; ; attempt++ {
+		if pk.applied.Action == unchanged {
+			return pk.applied, nil
+		}
+		if pk.applied.Action == created {
+			var err error
+			if pk.key.ID, err = domain.NewID(a.Clock.now(), a.Random); err != nil {
+				return Applied{}, err
+			}
+		}
+		e, err := a.apiKeyEvent(by, pk)
+		if err != nil {
+			return Applied{}, err
+		}
+		_, err = a.APIKeys.SaveAPIKey(ctx, pk.key, pk.stored.Version, e)
+		// Of two that create a key of one name concurrently, one finds the name taken: by the key that it wants. A key
+		// whose tenant was deleted is refused when it is planned again.
+		stale := errors.Is(err, domain.ErrStale)
+		again := stale || errors.Is(err, domain.ErrDuplicate) || errors.Is(err, domain.ErrNotFound)
+		switch {
+		case err == nil:
+			return pk.applied, nil
+		case again && attempt < applyAttempts:
+			if pk, err = a.planAPIKey(ctx, ka, nil); err != nil {
+				return Applied{}, err
+			}
+		case stale:
+			return Applied{}, fmt.Errorf("%w: %w", domain.ErrBusy, err)
+		default:
+			return Applied{}, err
+		}
+	}
+}
+
+// kind is the first of the two for an object that is created, and the second for one that is there.
+func (a Applied) kind(create, update domain.EventKind) domain.EventKind {
+	if a.Action == created {
+		return create
+	}
+	return update
+}
+
+func (a *Apply) tenantEvent(by domain.Origin, pt plannedTenant) (domain.Event, error) {
+	e, err := domain.NewEvent(pt.applied.kind(domain.TenantCreated, domain.TenantUpdated), by, a.Clock.now(), a.Random)
+	e.TenantID, e.ObjectID = pt.tenant.ID, pt.tenant.ID
+	var before []domain.Setting
+	if pt.applied.Action != created {
+		before = pt.stored.Fields()
+	}
+	e.Before, e.After = domain.EventObjects(before, pt.tenant.Fields())
+	return e, err
+}
+
+func (a *Apply) applicationEvent(by domain.Origin, pa plannedApplication) (domain.Event, error) {
+	kind := pa.applied.kind(domain.ApplicationCreated, domain.ApplicationUpdated)
+	e, err := domain.NewEvent(kind, by, a.Clock.now(), a.Random)
+	e.TenantID, e.ObjectID = pa.application.TenantID, pa.application.ID
+	var before []domain.Setting
+	if pa.applied.Action != created {
+		before = pa.stored.Fields()
+	}
+	e.Before, e.After = domain.EventObjects(before, pa.application.Fields())
+	return e, err
+}
+
+func (a *Apply) apiKeyEvent(by domain.Origin, pk plannedAPIKey) (domain.Event, error) {
+	e, err := domain.NewEvent(pk.applied.kind(domain.APIKeyCreated, domain.APIKeyUpdated), by, a.Clock.now(), a.Random)
+	e.TenantID, e.ObjectID = pk.key.TenantID, pk.key.ID.String()
+	var before []domain.Setting
+	if pk.applied.Action != created {
+		before = pk.stored.Fields()
+		if pk.stored.Hash != pk.key.Hash {
+			before = append(before, domain.Setting{Field: "key", Value: "another"}) // a secret has no values
+		}
+	}
+	e.Before, e.After = domain.EventObjects(before, pk.key.Fields())
+	return e, err
 }
 
 // plan compares k with the store.
@@ -252,46 +433,63 @@ func (a *Apply) planTenant(ctx context.Context, kt KickstartTenant) (plannedTena
 	if err != nil && !errors.Is(err, domain.ErrNotFound) {
 		return pt, err
 	}
-	storedApps, err := a.Applications.Applications(ctx, t.ID)
+	before, err := a.applications(ctx, t.ID)
 	if err != nil {
 		return pt, err
 	}
-	before, after := make(map[string]domain.Application), make(map[string]domain.Application)
-	for _, app := range storedApps {
-		before[app.ID], after[app.ID] = app, app
-	}
+	t.Version = stored.Version
+	pt.tenant, pt.stored = t, stored
+	after := maps.Clone(before)
 	for _, app := range kt.Applications {
-		app.TenantID = t.ID
+		app.TenantID, app.Version = t.ID, before[app.ID].Version
 		after[app.ID] = app
-		pt.applications = append(pt.applications, app)
+		pt.applications = append(pt.applications, plannedApplication{application: app, stored: before[app.ID]})
 	}
 	policies, err := domain.CombineAll(t, after)
 	if err != nil {
 		return pt, err
 	}
 	storedPolicy, newPolicy := combined(stored, domain.Application{}), combined(t, domain.Application{})
-	tenant := Applied{Kind: "tenant", Name: t.ID, Action: actionFor(exists, reflect.DeepEqual(stored, t))}
-	if tenant.Action == updated {
+	pt.applied = Applied{Kind: "tenant", Name: t.ID, Action: actionFor(exists, reflect.DeepEqual(stored, t))}
+	if pt.applied.Action == updated {
 		const derived = "derived from the public URL"
-		tenant.Changes = slices.Concat(
+		pt.applied.Changes = slices.Concat(
 			change("name", stored.Name, t.Name, notSet), change("issuer", stored.Issuer, t.Issuer, derived),
 			settingChanges(stored.Settings, t.Settings, storedPolicy, newPolicy))
 	}
-	pt.applied = append(pt.applied, tenant)
-	for _, app := range pt.applications {
-		old, exists := before[app.ID]
-		done := Applied{
+	for i := range pt.applications {
+		pa := &pt.applications[i]
+		app, old := pa.application, pa.stored
+		_, exists := before[app.ID]
+		pa.applied = Applied{
 			Kind: "application", Name: t.ID + "/" + app.ID, Action: actionFor(exists, reflect.DeepEqual(old, app)),
 			Warnings: policies[app.ID].Warnings(),
 		}
-		if done.Action == updated {
-			done.Changes = append(change("name", old.Name, app.Name, notSet),
+		if pa.applied.Action == updated {
+			pa.applied.Changes = append(change("name", old.Name, app.Name, notSet),
 				settingChanges(old.Settings, app.Settings, combined(stored, old), policies[app.ID])...)
 		}
 		pt.algorithms[policies[app.ID].Algorithm] = true
-		pt.applied = append(pt.applied, done)
 	}
 	return pt, nil
+}
+
+// applications are all of the tenant, by id.
+func (a *Apply) applications(ctx context.Context, tenantID string) (map[string]domain.Application, error) {
+	all := make(map[string]domain.Application)
+	for after := ""; ; {
+		page, next, err := a.Applications.Applications(ctx, tenantID, after, port.MaxListRows)
+		if err != nil {
+			return nil, err
+		}
+		for _, app := range page {
+			all[app.ID] = app
+		}
+		if next == "" {
+			return all, nil
+		}
+		after = next
+	}
 }
 
 // combined is the policy of what is stored, and can therefore be combined.
@@ -324,6 +522,8 @@ func (a *Apply) planAPIKey(ctx context.Context, ka KickstartAPIKey, tenants map[
 	if err != nil && !errors.Is(err, domain.ErrNotFound) {
 		return pk, err
 	}
+	key.ID, key.Version = stored.ID, stored.Version
+	pk.key, pk.stored = key, stored
 	pk.applied = Applied{Kind: "API key", Name: key.Name, Action: actionFor(exists, reflect.DeepEqual(stored, key))}
 	if pk.applied.Action == updated {
 		pk.applied.Changes = apiKeyChanges(stored, key)

@@ -9,9 +9,11 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
 
 	"github.com/refreshd/refreshd/domain"
 	"github.com/refreshd/refreshd/port"
+	"github.com/refreshd/refreshd/test/storagetest"
 	"github.com/refreshd/refreshd/usecase"
 )
 
@@ -45,8 +47,12 @@ func TestApplyCreatesThenLeavesThenUpdates(t *testing.T) {
 		{"first", func() {}, "created created created created"},
 		{"again", func() {}, "unchanged unchanged unchanged unchanged"},
 		{"a tenant", func() { k.Tenants[0].Tenant.Name = "Acme Inc" }, "updated unchanged unchanged unchanged"},
-		{"a setting", func() { k.Tenants[0].Applications[1].Settings.GraceSeconds = new(int64(5)) }, "unchanged unchanged updated unchanged"},
-		{"a setting taken back", func() { k.Tenants[0].Applications[1].Settings.GraceSeconds = nil }, "unchanged unchanged updated unchanged"},
+		{"a setting", func() {
+			k.Tenants[0].Applications[1].Settings.GraceSeconds = new(int64(5))
+		}, "unchanged unchanged updated unchanged"},
+		{"a setting taken back", func() {
+			k.Tenants[0].Applications[1].Settings.GraceSeconds = nil
+		}, "unchanged unchanged updated unchanged"},
 		{"permissions", func() { k.APIKeys[0].APIKey.Permissions = domain.Permissions{"*": {"GET"}} }, "unchanged unchanged unchanged updated"},
 		{"a key", func() { k.APIKeys[0].Key = domain.NewSecret("ak_another-7890123456789012") }, "unchanged unchanged unchanged updated"},
 		{"again", func() {}, "unchanged unchanged unchanged unchanged"},
@@ -54,9 +60,13 @@ func TestApplyCreatesThenLeavesThenUpdates(t *testing.T) {
 		step.change()
 		w.probe.forget()
 		done := applied(t, w, k)
-		tenantChanges := strings.Count(strings.Join(strings.Fields(step.want)[:3], " "), "unchanged") < 3
-		if got := w.probe.count("SaveTenant"); (got == 1) != tenantChanges || got > 1 {
+		actions := strings.Fields(step.want)
+		if got := w.probe.count("SaveTenant"); (got == 1) == (actions[0] == "unchanged") || got > 1 {
 			t.Errorf("%s: the tenant was written %d times", step.name, got)
+		}
+		alone := actions[0] == "unchanged" && (actions[1] != "unchanged" || actions[2] != "unchanged")
+		if got := w.probe.count("SaveApplication"); (got == 1) != alone || got > 1 {
+			t.Errorf("%s: %d applications were written without their tenant", step.name, got)
 		}
 		if got := w.probe.count("SaveAPIKey"); (got == 1) == strings.HasSuffix(step.want, "unchanged") || got > 1 {
 			t.Errorf("%s: the API key was written %d times", step.name, got)
@@ -66,7 +76,7 @@ func TestApplyCreatesThenLeavesThenUpdates(t *testing.T) {
 			got = append(got, a.Action)
 		}
 		if strings.Join(got, " ") != step.want {
-			t.Errorf("%s: %v, want %s", step.name, actions(done), step.want)
+			t.Errorf("%s: %v, want %s", step.name, got, step.want)
 		}
 	}
 	p, err := w.store.Policy(t.Context(), "acme", "terminal")
@@ -238,7 +248,7 @@ func TestAnApplyThatBrokeOffSaysHowFarItCame(t *testing.T) {
 // old interval.
 func crossed(t *testing.T, w *world) usecase.Kickstart {
 	t.Helper()
-	must(t, w.store.SaveTenant(t.Context(), domain.Tenant{ID: "acme"}))
+	must(t, storagetest.SaveTenant(t.Context(), w.store, domain.Tenant{ID: "acme"}))
 	w.application(t, "acme", "shop", domain.Settings{TTLMinutes: new(int64(100_000))})
 	return usecase.Kickstart{Tenants: []usecase.KickstartTenant{{
 		Tenant: domain.Tenant{ID: "acme", Settings: domain.Settings{
@@ -257,14 +267,14 @@ func wantApplied(t *testing.T, w *world, k usecase.Kickstart) {
 	for _, kt := range k.Tenants {
 		tenant, err := w.store.Tenant(t.Context(), kt.Tenant.ID)
 		must(t, err)
-		if diff := cmp.Diff(kt.Tenant, tenant); diff != "" {
+		if diff := cmp.Diff(kt.Tenant, tenant, unversioned); diff != "" {
 			t.Errorf("tenant (-want +got):\n%s", diff)
 		}
 		for _, want := range kt.Applications {
 			want.TenantID = kt.Tenant.ID
 			got, err := w.store.Application(t.Context(), want.TenantID, want.ID)
 			must(t, err)
-			if diff := cmp.Diff(want, got); diff != "" {
+			if diff := cmp.Diff(want, got, unversioned); diff != "" {
 				t.Errorf("application (-want +got):\n%s", diff)
 			}
 			policy, err := w.store.Policy(t.Context(), want.TenantID, want.ID)
@@ -312,18 +322,28 @@ func TestApplyMakesSigningKeysBeforeTheirApplications(t *testing.T) {
 	}
 }
 
-// meddled changes an application after it was read.
-type meddled struct {
-	port.Store
-	change domain.Application
+// unversioned leaves out what the store makes up.
+var unversioned = cmp.Options{
+	cmpopts.IgnoreFields(domain.Tenant{}, "Version"), cmpopts.IgnoreFields(domain.Application{}, "Version"),
+	cmpopts.IgnoreFields(domain.APIKey{}, "ID", "Version"),
 }
 
-func (m meddled) Applications(ctx context.Context, tenantID string) ([]domain.Application, error) {
-	all, err := m.Store.Applications(ctx, tenantID)
-	if err == nil {
-		err = m.SaveApplication(ctx, m.change)
+// meddled lets another process write something after the applications were read, as often as it is left to.
+type meddled struct {
+	port.Store
+	times   int
+	meddles func(ctx context.Context, s port.Store) error
+}
+
+func (m *meddled) Applications(
+	ctx context.Context, tenantID, after string, limit int,
+) ([]domain.Application, string, error) {
+	page, next, err := m.Store.Applications(ctx, tenantID, after, limit)
+	if err == nil && m.times > 0 {
+		m.times--
+		err = m.meddles(ctx, m.Store)
 	}
-	return all, err
+	return page, next, err
 }
 
 // What another process makes of an application meanwhile may be impossible with the new tenant.
@@ -332,11 +352,225 @@ func TestApplySavesItsTenantWithTheApplicationsAsTheFileSays(t *testing.T) {
 	k := kickstart()
 	applied(t, w, k)
 	k.Tenants[0].Tenant.Settings.MaximumTTLMinutes = new(int64(50_000))
-	w.apply.Applications = meddled{w.store, domain.Application{
-		TenantID: "acme", ID: "shop", Settings: domain.Settings{TTLMinutes: new(int64(50_001))},
+	w.apply.Applications = &meddled{w.store, 3, func(ctx context.Context, s port.Store) error {
+		return storagetest.SaveApplication(ctx, s, domain.Application{
+			TenantID: "acme", ID: "shop", Settings: domain.Settings{TTLMinutes: new(int64(50_001))},
+		})
 	}}
 	applied(t, w, k)
 	wantApplied(t, w, k)
+}
+
+// What another process wrote meanwhile is read before it is written over, and the report says what was found.
+func TestApplyReadsAgainWhatAnotherProcessWrote(t *testing.T) {
+	for name, meddles := range map[string]func(ctx context.Context, s port.Store) error{
+		"the tenant": func(ctx context.Context, s port.Store) error {
+			return storagetest.SaveTenant(ctx, s, domain.Tenant{ID: "acme", Name: "Meddled"})
+		},
+		"an application": func(ctx context.Context, s port.Store) error {
+			return storagetest.SaveApplication(ctx, s, domain.Application{TenantID: "acme", ID: "shop", Name: "Meddled"})
+		},
+		"the tenant, which it deleted": func(ctx context.Context, s port.Store) error {
+			return storagetest.DeleteTenant(ctx, s, "acme", t0)
+		},
+	} {
+		for _, changes := range []string{"the tenant", "an application"} {
+			if name == "the tenant" && changes == "an application" {
+				continue // the tenant was what the file says when it was read, and was changed later
+			}
+			t.Run(name+" beside "+changes, func(t *testing.T) {
+				w := newWorld(t)
+				k := kickstart()
+				applied(t, w, k)
+				if changes == "the tenant" {
+					k.Tenants[0].Tenant.Name = "Acme Inc"
+				}
+				k.Tenants[0].Applications[0].Name = "The shop"
+				w.apply.Applications = &meddled{w.store, 1, meddles}
+				applied(t, w, k)
+				wantApplied(t, w, k)
+			})
+		}
+	}
+}
+
+// A process that writes as often as Apply reads must not hold it up for ever, and what it wrote must not be lost.
+func TestApplyGivesUpWhereAnotherProcessIsAlwaysFaster(t *testing.T) {
+	w := newWorld(t)
+	k := kickstart()
+	applied(t, w, k)
+	k.Tenants[0].Tenant.Name = "Acme Inc"
+	n := 0
+	w.apply.Applications = &meddled{w.store, 1000, func(ctx context.Context, s port.Store) error {
+		n++
+		return storagetest.SaveTenant(ctx, s, domain.Tenant{ID: "acme", Name: fmt.Sprint("Meddled ", n)})
+	}}
+	done, err := w.apply.Do(t.Context(), k)
+	wantErr(t, err, domain.ErrBusy)
+	if len(done) > 0 {
+		t.Errorf("done = %v", actions(done))
+	}
+	got, err := w.store.Tenant(t.Context(), "acme")
+	must(t, err)
+	if want := fmt.Sprint("Meddled ", n); got.Name != want {
+		t.Errorf("the tenant is called %q, want %q", got.Name, want)
+	}
+}
+
+// taken lets another process write an API key after it was looked for.
+type taken struct {
+	port.Store
+	times int
+	key   domain.APIKey
+}
+
+func (r *taken) APIKeyByName(ctx context.Context, name string) (domain.APIKey, error) {
+	k, err := r.Store.APIKeyByName(ctx, name)
+	if r.times > 0 {
+		r.times--
+		if err := storagetest.SaveAPIKey(ctx, r.Store, r.key); err != nil {
+			return k, err
+		}
+	}
+	return k, err
+}
+
+func TestApplyReadsAnAPIKeyAgainThatAnotherProcessWrote(t *testing.T) {
+	for _, exists := range []bool{false, true} {
+		w := newWorld(t)
+		k := kickstart()
+		if exists {
+			applied(t, w, k)
+			k.APIKeys[0].APIKey.Permissions = domain.Permissions{"*": {"GET"}}
+		}
+		w.apply.APIKeys = &taken{w.store, 1, domain.APIKey{Name: "backend", Hash: "another"}}
+		done := applied(t, w, k)
+		if got, want := done[len(done)-1].Action, "updated"; got != want {
+			t.Errorf("exists: %t: the API key is %s, want %s", exists, got, want)
+		}
+		got, err := w.store.APIKeyByName(t.Context(), "backend")
+		must(t, err)
+		if diff := cmp.Diff(k.APIKeys[0].APIKey.Permissions, got.Permissions); diff != "" {
+			t.Errorf("exists: %t: permissions (-want +got):\n%s", exists, diff)
+		}
+	}
+}
+
+// eventsOf are the events of k's origin, in their order, without id and instant.
+func eventsOf(t *testing.T, w *world, k usecase.Kickstart) (events []domain.Event) {
+	t.Helper()
+	page, err := w.store.Events(t.Context(), port.EventQuery{Limit: 1000, MaxBytes: 1 << 30})
+	must(t, err)
+	for _, e := range page.Events {
+		if e.Origin == k.By && e.Kind != domain.KeyAdded {
+			if e.ID.IsZero() || !e.At.Equal(stored(w.clock.now())) {
+				t.Errorf("%s: id %s, at %s", e.Kind, e.ID, e.At)
+			}
+			e.ID, e.At = domain.ID{}, time.Time{}
+			events = append(events, e)
+		}
+	}
+	slices.SortFunc(events, func(a, b domain.Event) int {
+		return strings.Compare(string(a.Kind), string(b.Kind))
+	})
+	return events
+}
+
+// Whoever asks later learns which file set what, and what was there before. What did not change is no event, and a dry
+// run is none.
+func TestApplyStoresAnEventOfEachObjectThatItWrites(t *testing.T) {
+	w := emptyWorld(t)
+	w.replica = w.open(t)
+	k := usecase.Kickstart{
+		By: domain.Origin{Actor: domain.Actor{Kind: domain.ActorKickstart, Name: "first.yaml"}, RequestID: "request"},
+		Tenants: []usecase.KickstartTenant{{
+			Tenant:       domain.Tenant{ID: "acme", Name: "Acme"},
+			Applications: []domain.Application{{ID: "shop", Name: "Shop"}},
+		}},
+		APIKeys: []usecase.KickstartAPIKey{{
+			APIKey: domain.APIKey{Name: "backend", TenantID: "acme", Permissions: domain.Permissions{"*": {"GET"}}},
+			Key:    domain.NewSecret("ak_0123456789-0123456789012"),
+		}},
+	}
+	_, err := w.apply.DryRun(t.Context(), k)
+	must(t, err)
+	if got := eventsOf(t, w, k); len(got) > 0 {
+		t.Errorf("a dry run left events: %v", got)
+	}
+	applied(t, w, k)
+	key, err := w.store.APIKeyByName(t.Context(), "backend")
+	must(t, err)
+	about := func(kind domain.EventKind, id string, v domain.Version, before, after domain.Object) domain.Event {
+		return domain.Event{
+			Origin: k.By, Kind: kind, TenantID: "acme", ObjectID: id, Version: v, Before: before, After: after,
+		}
+	}
+	wantKey := domain.Object(`{"name":"backend","permissions.endpoints.*":"GET","tenantId":"acme"}`)
+	want := []domain.Event{
+		about(domain.APIKeyCreated, key.ID.String(), 1, "", wantKey),
+		about(domain.ApplicationCreated, "shop", 1, "", `{"name":"Shop"}`),
+		about(domain.TenantCreated, "acme", 1, "", `{"name":"Acme"}`),
+	}
+	if diff := cmp.Diff(want, eventsOf(t, w, k)); diff != "" {
+		t.Errorf("created (-want +got):\n%s", diff)
+	}
+	applied(t, w, k)
+	if diff := cmp.Diff(want, eventsOf(t, w, k)); diff != "" {
+		t.Errorf("unchanged (-want +got):\n%s", diff)
+	}
+
+	k.By.Actor.Name = "second.yaml"
+	k.Tenants[0].Applications[0].Settings.GraceSeconds = new(int64(5))
+	applied(t, w, k)
+	k.Tenants[0].Tenant.Name = "Acme Inc"
+	k.APIKeys[0].Key = domain.NewSecret("ak_another-7890123456789012")
+	applied(t, w, k)
+	const grace = domain.FieldGraceSeconds
+	want = []domain.Event{
+		about(domain.APIKeyUpdated, key.ID.String(), 2, `{"key":"another"}`, wantKey),
+		about(domain.ApplicationUpdated, "shop", 2, `{"`+grace+`":null}`, `{"`+grace+`":"5","name":"Shop"}`),
+		about(domain.TenantUpdated, "acme", 3, `{"name":"Acme"}`, `{"name":"Acme Inc"}`),
+	}
+	if diff := cmp.Diff(want, eventsOf(t, w, k)); diff != "" {
+		t.Errorf("updated (-want +got):\n%s", diff)
+	}
+}
+
+// A page may be empty although there is another one, so a single tenant is known by the end of the list only.
+func TestOnlyTenantReadsToTheEnd(t *testing.T) {
+	acme, globex := domain.Tenant{ID: "acme"}, domain.Tenant{ID: "globex"}
+	for _, tt := range []struct {
+		name  string
+		pages [][]domain.Tenant
+		want  bool
+	}{
+		{"none", [][]domain.Tenant{nil}, false},
+		{"one", [][]domain.Tenant{{acme}}, true},
+		{"one, and an empty page", [][]domain.Tenant{{acme}, nil}, true},
+		{"one, behind an empty page", [][]domain.Tenant{nil, {acme}}, true},
+		{"two", [][]domain.Tenant{{acme, globex}}, false},
+		{"two, a page each", [][]domain.Tenant{{acme}, nil, {globex}}, false},
+	} {
+		got, ok, err := usecase.OnlyTenant(t.Context(), pagesOf{pages: tt.pages})
+		must(t, err)
+		if ok != tt.want || ok != (got.ID == "acme") {
+			t.Errorf("%s: got %q, %t, want %t", tt.name, got.ID, ok, tt.want)
+		}
+	}
+}
+
+// pagesOf has these pages of tenants. What follows a page begins after its number.
+type pagesOf struct {
+	port.Store
+	pages [][]domain.Tenant
+}
+
+func (p pagesOf) Tenants(_ context.Context, after string, _ int) (page []domain.Tenant, next string, err error) {
+	n := len(after)
+	if n < len(p.pages)-1 {
+		next = after + "x"
+	}
+	return p.pages[n], next, nil
 }
 
 // Wherever it breaks off, all of it is stored or nothing, and the next run ends with what the file says.
@@ -361,7 +595,7 @@ func TestAnApplyOfTenantAndApplicationTogetherCanBeRepeated(t *testing.T) {
 			wantErr(t, err, domain.ErrUnavailable)
 			tenant, err := w.store.Tenant(t.Context(), "acme")
 			must(t, err)
-			if cmp.Equal(tenant, domain.Tenant{ID: "acme"}) {
+			if cmp.Equal(tenant, domain.Tenant{ID: "acme"}, unversioned) {
 				got, err := w.store.Application(t.Context(), "acme", "shop")
 				must(t, err)
 				if diff := cmp.Diff(before, got); diff != "" {
@@ -396,7 +630,7 @@ func TestApplyRefusesATenantThatMakesAnotherApplicationImpossible(t *testing.T) 
 	}
 	tenant, err := w.store.Tenant(t.Context(), "acme")
 	must(t, err)
-	if diff := cmp.Diff(domain.Tenant{ID: "acme"}, tenant); diff != "" {
+	if diff := cmp.Diff(domain.Tenant{ID: "acme"}, tenant, unversioned); diff != "" {
 		t.Errorf("the tenant changed (-before +after):\n%s", diff)
 	}
 }

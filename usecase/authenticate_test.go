@@ -9,6 +9,7 @@ import (
 
 	"github.com/refreshd/refreshd/adapter/memstore"
 	"github.com/refreshd/refreshd/domain"
+	"github.com/refreshd/refreshd/test/storagetest"
 	"github.com/refreshd/refreshd/usecase"
 )
 
@@ -167,7 +168,7 @@ func TestACallerActsOnItsTenantOnly(t *testing.T) {
 			}
 		})
 	}
-	must(t, w.store.DeleteTenant(t.Context(), "acme", w.clock.now()))
+	must(t, storagetest.DeleteTenant(t.Context(), w.store, "acme", w.clock.now()))
 	_, err := w.byToken(t, mine.AccessToken)
 	wantErr(t, err, domain.ErrUnauthorized)
 	_, err = w.byKey(t, acme, domain.TokenList)
@@ -222,7 +223,7 @@ func TestAnOwnersSessionIsActive(t *testing.T) {
 			wantOutcome(t, w.exchanged(t, g.TokenString), domain.RefusedReplayed, nil)
 		},
 		"application deleted": func(t *testing.T, w *world, _ usecase.Grant) {
-			must(t, w.store.DeleteApplication(t.Context(), "acme", "shop", w.clock.now()))
+			must(t, storagetest.DeleteApplication(t.Context(), w.store, "acme", "shop", w.clock.now()))
 		},
 		"purged": func(t *testing.T, w *world, _ usecase.Grant) { w.probe.Store = memstore.New() },
 	} {

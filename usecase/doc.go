@@ -30,7 +30,9 @@ func fault(attempted string, err error) error {
 	if errors.As(err, &invalid) {
 		return fmt.Errorf("%s: %w", attempted, err)
 	}
-	for _, answer := range []error{domain.ErrNotFound, domain.ErrConflict, domain.ErrDuplicate, domain.ErrUnauthorized} {
+	for _, answer := range []error{
+		domain.ErrNotFound, domain.ErrConflict, domain.ErrStale, domain.ErrDuplicate, domain.ErrUnauthorized, domain.ErrBusy,
+	} {
 		if errors.Is(err, answer) {
 			return fmt.Errorf("%s: %w", attempted, err)
 		}

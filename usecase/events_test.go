@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/refreshd/refreshd/domain"
+	"github.com/refreshd/refreshd/test/storagetest"
 	"github.com/refreshd/refreshd/usecase"
 )
 
@@ -165,7 +166,7 @@ func TestAPatchIsAnEventOfWhatItChanged(t *testing.T) {
 // The session that a limit ended is named, and the request that issued another one.
 func TestASessionThatTheLimitEndsIsAnEvent(t *testing.T) {
 	w := newWorld(t)
-	must(t, w.store.SaveApplication(t.Context(), domain.Application{
+	must(t, storagetest.SaveApplication(t.Context(), w.store, domain.Application{
 		TenantID: "acme", ID: "shop", Settings: domain.Settings{MaximumActiveTokens: new(int64(1))},
 	}))
 	before := w.events(t)

@@ -9,6 +9,7 @@ import (
 	"github.com/refreshd/refreshd/adapter/jwxsigner"
 	"github.com/refreshd/refreshd/adapter/memstore"
 	"github.com/refreshd/refreshd/domain"
+	"github.com/refreshd/refreshd/test/storagetest"
 	"github.com/refreshd/refreshd/usecase"
 )
 
@@ -26,8 +27,8 @@ func Example() {
 		fmt.Println(err)
 		return
 	}
-	_ = store.SaveTenant(ctx, domain.Tenant{ID: "acme"})
-	_ = store.SaveApplication(ctx, domain.Application{TenantID: "acme", ID: "shop"})
+	_ = storagetest.SaveTenant(ctx, store, domain.Tenant{ID: "acme"})
+	_ = storagetest.SaveApplication(ctx, store, domain.Application{TenantID: "acme", ID: "shop"})
 
 	minter := usecase.Minter{Keys: keys, Signer: signer, PublicURL: "https://auth.example.com"}
 	issue := &usecase.Issue{

@@ -526,7 +526,7 @@ func TestRefusals(t *testing.T) {
 		{"of a deleted application", func(t *testing.T) (usecase.Grant, usecase.ExchangeInput) {
 			w.application(t, "acme", "gone", domain.Settings{})
 			g := w.issued(t, "gone")
-			must(t, w.store.DeleteApplication(t.Context(), "acme", "gone", w.clock.now()))
+			must(t, storagetest.DeleteApplication(t.Context(), w.store, "acme", "gone", w.clock.now()))
 			return g, usecase.ExchangeInput{}
 		}, domain.RefusedRevoked, nil},
 		{"of an inactive application", func(t *testing.T) (usecase.Grant, usecase.ExchangeInput) {
@@ -646,7 +646,7 @@ func (w *world) restored(t *testing.T) *world {
 	for _, k := range w.sealed(t) {
 		must(t, r.store.AddKeys(t.Context(), storagetest.NewEvent(), k))
 	}
-	must(t, r.store.SaveTenant(t.Context(), domain.Tenant{ID: "acme", Name: "Acme"}))
+	must(t, storagetest.SaveTenant(t.Context(), r.store, domain.Tenant{ID: "acme", Name: "Acme"}))
 	r.application(t, "acme", "shop", domain.Settings{})
 	r.replica = r.open(t)
 	return r
@@ -658,7 +658,7 @@ func (w *world) refounded(t *testing.T) *world {
 	r := &world{clock: w.clock, random: w.random, store: memstore.New(), master: w.master}
 	r.probe = &probe{Store: r.store, Signer: w.probe.Signer}
 	r.replica = r.open(t)
-	must(t, r.store.SaveTenant(t.Context(), domain.Tenant{ID: "acme", Name: "Acme"}))
+	must(t, storagetest.SaveTenant(t.Context(), r.store, domain.Tenant{ID: "acme", Name: "Acme"}))
 	r.application(t, "acme", "shop", domain.Settings{})
 	return r
 }

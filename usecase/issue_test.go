@@ -12,6 +12,7 @@ import (
 
 	"github.com/refreshd/refreshd/domain"
 	"github.com/refreshd/refreshd/port/portmock"
+	"github.com/refreshd/refreshd/test/storagetest"
 	"github.com/refreshd/refreshd/usecase"
 )
 
@@ -210,7 +211,7 @@ func TestAnIDThatIsTakenIsRefused(t *testing.T) {
 
 func TestIssueNeedsAnActiveApplication(t *testing.T) {
 	w := newWorld(t)
-	must(t, w.store.SaveTenant(t.Context(), domain.Tenant{ID: "closed", Settings: domain.Settings{Active: new(false)}}))
+	must(t, storagetest.SaveTenant(t.Context(), w.store, domain.Tenant{ID: "closed", Settings: domain.Settings{Active: new(false)}}))
 	w.application(t, "closed", "shop", domain.Settings{Active: new(true)})
 	for _, in := range []usecase.IssueInput{
 		{TenantID: "acme", ApplicationID: "unknown", UserID: "ana"},

@@ -276,7 +276,7 @@ func TestKeySetsMakeOneKeyAtATime(t *testing.T) {
 		w := newWorld(t)
 		ids := []string{"a", "b", "c", "d", "e"}
 		for _, id := range ids {
-			must(t, w.store.SaveTenant(t.Context(), domain.Tenant{ID: id}))
+			must(t, storagetest.SaveTenant(t.Context(), w.store, domain.Tenant{ID: id}))
 		}
 		var s *stalling
 		s, w.replica = w.openStalling(t)
@@ -496,7 +496,7 @@ func TestKeySetsComeFromMemory(t *testing.T) {
 		t.Errorf("calls of ports = %v, want Tenant 10 times", calls)
 	}
 	// A tenant that is deleted is gone after a minute.
-	must(t, w.store.DeleteTenant(t.Context(), "acme", stored(w.clock.now())))
+	must(t, storagetest.DeleteTenant(t.Context(), w.store, "acme", stored(w.clock.now())))
 	w.clock.advance(time.Minute)
 	_, err = w.publish.Tenant(t.Context(), "acme")
 	wantErr(t, err, domain.ErrNotFound)
@@ -537,10 +537,10 @@ func (m *measured) Tenant(ctx context.Context, id string) (domain.Tenant, error)
 	return m.Store.Tenant(ctx, id)
 }
 
-func (m *measured) Tenants(ctx context.Context, limit int) ([]domain.Tenant, error) {
-	ts, err := m.Store.Tenants(ctx, limit)
+func (m *measured) Tenants(ctx context.Context, after string, limit int) ([]domain.Tenant, string, error) {
+	ts, next, err := m.Store.Tenants(ctx, after, limit)
 	m.calls, m.tenants = m.calls+1, m.tenants+len(ts)
-	return ts, err
+	return ts, next, err
 }
 
 func (m *measured) read() string {
@@ -560,7 +560,7 @@ func TestNoCostGrowsWithTheNumberOfTenants(t *testing.T) {
 		must(t, err)
 		for i := range tenants {
 			id := fmt.Sprintf("tenant-%d", i)
-			must(t, w.store.SaveTenant(t.Context(), domain.Tenant{ID: id}, domain.Application{ID: "shop"}))
+			must(t, storagetest.SaveTenant(t.Context(), w.store, domain.Tenant{ID: id}, domain.Application{ID: "shop"}))
 			k, err := w.master.Seal(domain.SealedKey{
 				Kind: domain.KeySigning, TenantID: id, Algorithm: domain.ES256, Number: 1, ID: "key-of-" + id,
 			}, private, w.random)

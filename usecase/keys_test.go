@@ -80,7 +80,7 @@ func TestDataWithoutItsKeysIsARefusalToStart(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			store := memstore.New()
-			must(t, store.SaveTenant(t.Context(), domain.Tenant{ID: "acme"}))
+			must(t, storagetest.SaveTenant(t.Context(), store, domain.Tenant{ID: "acme"}))
 			left := slices.DeleteFunc(w.sealed(t), lost)
 			for _, k := range left {
 				must(t, store.AddKeys(t.Context(), storagetest.NewEvent(), k))
@@ -146,7 +146,7 @@ func TestProcessesThatStartAtOnceAgree(t *testing.T) {
 	if t.Failed() {
 		return
 	}
-	must(t, w.store.SaveTenant(t.Context(), domain.Tenant{ID: "acme"}))
+	must(t, storagetest.SaveTenant(t.Context(), w.store, domain.Tenant{ID: "acme"}))
 	w.application(t, "acme", "shop", domain.Settings{})
 	w.replica = processes[0]
 	current := w.issued(t, "shop").TokenString

@@ -15,6 +15,7 @@ import (
 
 	"github.com/refreshd/refreshd/domain"
 	"github.com/refreshd/refreshd/port"
+	"github.com/refreshd/refreshd/test/storagetest"
 	"github.com/refreshd/refreshd/usecase"
 )
 
@@ -194,7 +195,7 @@ func TestASessionThatEndsMeanwhileIsLeftOut(t *testing.T) {
 			return err
 		},
 		"its application deleted": func(w *world, g usecase.Grant) error {
-			return w.store.DeleteApplication(t.Context(), "acme", g.RefreshToken.ApplicationID, w.clock.now())
+			return storagetest.DeleteApplication(t.Context(), w.store, "acme", g.RefreshToken.ApplicationID, w.clock.now())
 		},
 	} {
 		w := newWorld(t)
@@ -221,7 +222,9 @@ func TestAnApplicationThatIsDeletedMeanwhile(t *testing.T) {
 	w := newWorld(t)
 	g := w.issued(t, "shop")
 	change := w.patching(w.probe)
-	change.Applications = &deleting{w.probe, func() error { return w.store.DeleteApplication(t.Context(), "acme", "shop", w.clock.now()) }}
+	change.Applications = &deleting{w.probe, func() error {
+		return storagetest.DeleteApplication(t.Context(), w.store, "acme", "shop", w.clock.now())
+	}}
 	_, err := change.One(t.Context(), "acme", g.RefreshToken.ID.String(), rolesPatch("viewer"), byBackend)
 	wantErr(t, err, domain.ErrNotFound)
 }
@@ -427,7 +430,7 @@ func TestAChangeInAnUnknownApplicationIsNotFound(t *testing.T) {
 
 	in.ApplicationID = new("shop")
 	change := w.patching(&meddler{RefreshTokens: w.probe, times: 1, meddle: func(int) {
-		must(t, w.store.DeleteApplication(t.Context(), "acme", "shop", w.clock.now()))
+		must(t, storagetest.DeleteApplication(t.Context(), w.store, "acme", "shop", w.clock.now()))
 	}})
 	_, err = change.OfUser(t.Context(), in)
 	wantErr(t, err, domain.ErrNotFound)
@@ -573,7 +576,7 @@ func TestLargeChangesAreFewAndFair(t *testing.T) {
 		}
 		others := []string{"globex", "initech", "umbrella"}
 		for _, tenantID := range others {
-			must(t, w.store.SaveTenant(t.Context(), domain.Tenant{ID: tenantID, Name: tenantID}))
+			must(t, storagetest.SaveTenant(t.Context(), w.store, domain.Tenant{ID: tenantID, Name: tenantID}))
 			w.application(t, tenantID, "shop", domain.Settings{})
 			change(tenantID, "user")
 		}

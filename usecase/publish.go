@@ -86,15 +86,15 @@ func (p *Publish) Shared(ctx context.Context) ([]byte, error) {
 		if err := p.Keys.checks.acquire(ctx); err != nil {
 			return nil, err
 		}
-		tenants, err := p.Tenants.Tenants(ctx, 2)
+		t, one, err := OnlyTenant(ctx, p.Tenants)
 		p.Keys.checks.release()
 		switch {
 		case err != nil && only == nil:
 			return nil, fault("publish", err)
 		case err == nil:
 			only = &onlyTenant{at: now}
-			if len(tenants) == 1 {
-				only.id = tenants[0].ID
+			if one {
+				only.id = t.ID
 			}
 			p.only.Store(only)
 		}
@@ -103,6 +103,23 @@ func (p *Publish) Shared(ctx context.Context) ([]byte, error) {
 		return p.Tenant(ctx, only.id)
 	}
 	return p.Keys.jwks(ctx, "")
+}
+
+// OnlyTenant returns the tenant of a store that has just one. ok is false if it has none, or several.
+func OnlyTenant(ctx context.Context, tenants port.Tenants) (only domain.Tenant, ok bool, err error) {
+	for after := ""; ; {
+		page, next, err := tenants.Tenants(ctx, after, 2)
+		if err != nil || len(page) > 1 || len(page) == 1 && ok {
+			return domain.Tenant{}, false, err
+		}
+		if len(page) == 1 {
+			only, ok = page[0], true
+		}
+		if next == "" {
+			return only, ok, nil
+		}
+		after = next
+	}
 }
 
 // recent reports whether now is at or after at, by less than interval.

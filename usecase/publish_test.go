@@ -10,6 +10,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/refreshd/refreshd/domain"
+	"github.com/refreshd/refreshd/test/storagetest"
 	"github.com/refreshd/refreshd/usecase"
 )
 
@@ -43,7 +44,7 @@ func kidOf(t *testing.T, accessToken domain.Secret) string {
 // A backend fetches the set before anybody has logged in, and caches it: the first access token must verify under it.
 func TestTheKeyOfATenantIsPublishedBeforeItSigns(t *testing.T) {
 	w := newWorld(t)
-	must(t, w.store.SaveTenant(t.Context(), domain.Tenant{ID: "globex", Settings: domain.Settings{Algorithm: new(domain.ES256)}}))
+	must(t, storagetest.SaveTenant(t.Context(), w.store, domain.Tenant{ID: "globex", Settings: domain.Settings{Algorithm: new(domain.ES256)}}))
 	another := w.open(t)
 	set, err := w.publish.Tenant(t.Context(), "globex")
 	must(t, err)
@@ -89,14 +90,14 @@ func TestTheSharedSetHoldsASingleTenantsKeys(t *testing.T) {
 	if n := len(shared()); n != 0 {
 		t.Errorf("%d keys without a tenant", n)
 	}
-	must(t, w.store.SaveTenant(t.Context(), domain.Tenant{ID: "acme"}))
+	must(t, storagetest.SaveTenant(t.Context(), w.store, domain.Tenant{ID: "acme"}))
 	w.application(t, "acme", "shop", domain.Settings{})
 	w.clock.advance(time.Second)
 	keys := shared()
 	if diff := cmp.Diff([]publicKey{{kidOf(t, w.issued(t, "shop").AccessToken), "ES256"}}, keys); diff != "" {
 		t.Errorf("keys (-want +got):\n%s", diff)
 	}
-	must(t, w.store.SaveTenant(t.Context(), domain.Tenant{ID: "globex"}))
+	must(t, storagetest.SaveTenant(t.Context(), w.store, domain.Tenant{ID: "globex"}))
 	w.clock.advance(time.Second)
 	if n := len(shared()); n != 0 {
 		t.Errorf("%d keys with two tenants", n)

@@ -21,6 +21,7 @@ import (
 	"github.com/refreshd/refreshd/adapter/memstore"
 	"github.com/refreshd/refreshd/domain"
 	"github.com/refreshd/refreshd/port"
+	"github.com/refreshd/refreshd/test/storagetest"
 	"github.com/refreshd/refreshd/usecase"
 )
 
@@ -64,7 +65,7 @@ func newWorld(t *testing.T) *world {
 		{ID: "acme", Name: "Acme", Issuer: "https://login.acme.example"},
 		{ID: "globex", Name: "Globex"},
 	} {
-		must(t, w.store.SaveTenant(t.Context(), tenant))
+		must(t, storagetest.SaveTenant(t.Context(), w.store, tenant))
 		w.application(t, tenant.ID, "shop", domain.Settings{})
 	}
 	w.application(t, "acme", "guarded", domain.Settings{RequireAuthentication: new(true)})
@@ -120,13 +121,15 @@ func (w *world) replicaOf(keys *usecase.Keys) replica {
 		revoke:       &usecase.Revoke{Revocations: w.probe, Keys: keys, Clock: clock},
 		authenticate: &usecase.Authenticate{APIKeys: w.probe, Tokens: w.probe, Tenants: w.probe, Keys: keys, Clock: clock},
 		publish:      &usecase.Publish{Tenants: w.probe, Keys: keys, Clock: clock},
-		apply:        &usecase.Apply{Tenants: w.probe, Applications: w.probe, APIKeys: w.probe, Keys: keys},
+		apply: &usecase.Apply{
+			Tenants: w.probe, Applications: w.probe, APIKeys: w.probe, Keys: keys, Clock: clock, Random: w.random,
+		},
 	}
 }
 
 func (w *world) application(t *testing.T, tenantID, id string, s domain.Settings) {
 	t.Helper()
-	must(t, w.store.SaveApplication(t.Context(), domain.Application{TenantID: tenantID, ID: id, Name: "The " + id, Settings: s}))
+	must(t, storagetest.SaveApplication(t.Context(), w.store, domain.Application{TenantID: tenantID, ID: id, Name: "The " + id, Settings: s}))
 }
 
 // issued is a new session of ana in one of acme's applications.
@@ -458,20 +461,34 @@ func (p *probe) KeepNewest(ctx context.Context, s domain.Scope, keep int, r port
 	return p.do(ctx, "KeepNewest", func(ctx context.Context) error { return p.Store.KeepNewest(ctx, s, keep, r, e) })
 }
 
-func (p *probe) SaveTenant(ctx context.Context, t domain.Tenant, with ...domain.Application) error {
-	return p.do(ctx, "SaveTenant", func(ctx context.Context) error { return p.Store.SaveTenant(ctx, t, with...) })
+func (p *probe) SaveTenant(
+	ctx context.Context, t domain.Tenant, expect domain.Version, e domain.Event, with ...port.ApplicationWrite,
+) (domain.Version, error) {
+	return through(ctx, p, "SaveTenant", func(ctx context.Context) (domain.Version, error) {
+		return p.Store.SaveTenant(ctx, t, expect, e, with...)
+	})
 }
 
-func (p *probe) SaveApplication(ctx context.Context, a domain.Application) error {
-	return p.do(ctx, "SaveApplication", func(ctx context.Context) error { return p.Store.SaveApplication(ctx, a) })
+func (p *probe) SaveApplication(
+	ctx context.Context, a domain.Application, expect domain.Version, e domain.Event,
+) (domain.Version, error) {
+	return through(ctx, p, "SaveApplication", func(ctx context.Context) (domain.Version, error) {
+		return p.Store.SaveApplication(ctx, a, expect, e)
+	})
 }
 
 func (p *probe) Tenant(ctx context.Context, id string) (domain.Tenant, error) {
 	return through(ctx, p, "Tenant", func(ctx context.Context) (domain.Tenant, error) { return p.Store.Tenant(ctx, id) })
 }
 
-func (p *probe) Tenants(ctx context.Context, limit int) ([]domain.Tenant, error) {
-	return through(ctx, p, "Tenants", func(ctx context.Context) ([]domain.Tenant, error) { return p.Store.Tenants(ctx, limit) })
+func (p *probe) Tenants(
+	ctx context.Context, after string, limit int,
+) (page []domain.Tenant, next string, err error) {
+	page, err = through(ctx, p, "Tenants", func(ctx context.Context) (page []domain.Tenant, err error) {
+		page, next, err = p.Store.Tenants(ctx, after, limit)
+		return page, err
+	})
+	return page, next, err
 }
 
 func (p *probe) Application(ctx context.Context, tenantID, id string) (domain.Application, error) {
@@ -486,8 +503,12 @@ func (p *probe) Policy(ctx context.Context, tenantID, applicationID string) (dom
 	})
 }
 
-func (p *probe) SaveAPIKey(ctx context.Context, k domain.APIKey) error {
-	return p.do(ctx, "SaveAPIKey", func(ctx context.Context) error { return p.Store.SaveAPIKey(ctx, k) })
+func (p *probe) SaveAPIKey(
+	ctx context.Context, k domain.APIKey, expect domain.Version, e domain.Event,
+) (domain.Version, error) {
+	return through(ctx, p, "SaveAPIKey", func(ctx context.Context) (domain.Version, error) {
+		return p.Store.SaveAPIKey(ctx, k, expect, e)
+	})
 }
 
 func (p *probe) APIKeyByName(ctx context.Context, name string) (domain.APIKey, error) {
@@ -504,10 +525,14 @@ func (p *probe) TenantByIssuer(ctx context.Context, issuer string) (domain.Tenan
 	})
 }
 
-func (p *probe) Applications(ctx context.Context, tenantID string) ([]domain.Application, error) {
-	return through(ctx, p, "Applications", func(ctx context.Context) ([]domain.Application, error) {
-		return p.Store.Applications(ctx, tenantID)
+func (p *probe) Applications(
+	ctx context.Context, tenantID, after string, limit int,
+) (page []domain.Application, next string, err error) {
+	page, err = through(ctx, p, "Applications", func(ctx context.Context) (page []domain.Application, err error) {
+		page, next, err = p.Store.Applications(ctx, tenantID, after, limit)
+		return page, err
 	})
+	return page, next, err
 }
 
 func (p *probe) KeyRevision(ctx context.Context) (uint64, error) {
@@ -579,7 +604,7 @@ func (w *world) events(t *testing.T) []domain.Event {
 	page, err := w.store.Events(t.Context(), port.EventQuery{Limit: 1000, MaxBytes: 1 << 30})
 	must(t, err)
 	slices.Reverse(page.Events)
-	return page.Events
+	return slices.DeleteFunc(page.Events, storagetest.OfSetup)
 }
 
 // wantEvents compares events but for their ids, which must differ and have the time of the event.

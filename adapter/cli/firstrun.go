@@ -28,6 +28,7 @@ func FirstRun(random io.Reader) (usecase.Kickstart, domain.Secret, error) {
 	key := domain.NewSecret("ak_" + base64.RawURLEncoding.EncodeToString(raw[:]))
 	const tenant = "default"
 	return usecase.Kickstart{
+		By: domain.Service(),
 		Tenants: []usecase.KickstartTenant{{
 			Tenant:       domain.Tenant{ID: tenant, Name: "Default"},
 			Applications: []domain.Application{{ID: "demo", Name: "Demo"}},

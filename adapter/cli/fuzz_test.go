@@ -85,7 +85,9 @@ func FuzzApplyKickstart(f *testing.F) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		apply := &usecase.Apply{Tenants: store, Applications: store, APIKeys: store, Keys: keys}
+		apply := &usecase.Apply{
+			Tenants: store, Applications: store, APIKeys: store, Keys: keys, Clock: time.Now, Random: rand.Reader,
+		}
 		would, dryErr := apply.DryRun(t.Context(), d.Kickstart)
 		applied, err := apply.Do(t.Context(), d.Kickstart)
 		if fmt.Sprint(would, dryErr) != fmt.Sprint(applied, err) {
@@ -96,7 +98,7 @@ func FuzzApplyKickstart(f *testing.F) {
 				t.Fatalf("got %v, and %v was applied", err, applied)
 			}
 			mustBeShowable(t, d.Explain(err))
-			if found, err := store.Tenants(t.Context(), 10); len(found) > 0 || err != nil {
+			if found, _, err := store.Tenants(t.Context(), "", 10); len(found) > 0 || err != nil {
 				t.Fatalf("refused, and %v is stored (%v)", found, err)
 			}
 			return

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"path/filepath"
 	"regexp"
 	"slices"
 	"strconv"
@@ -46,7 +47,8 @@ func ReadKickstart(file string, text []byte, lookupEnv func(string) (string, boo
 	if len(problems) > 0 {
 		return Document{}, &fileError{file, problems}
 	}
-	var k usecase.Kickstart
+	by := domain.Actor{Kind: domain.ActorKickstart, Name: filepath.Base(file)}
+	k := usecase.Kickstart{By: domain.Origin{Actor: by}}
 	for _, t := range m.Tenants {
 		kt := usecase.KickstartTenant{Tenant: t.Tenant}
 		for _, a := range t.Applications {

@@ -62,6 +62,7 @@ apiKeys:
     key: ak_0123456789abcdefghijklmn
 `, map[string]string{"BACKEND_KEY": "ak_from-the-environment_24"}).Kickstart
 	want := usecase.Kickstart{
+		By: domain.Origin{Actor: domain.Actor{Kind: domain.ActorKickstart, Name: "kickstart.yaml"}},
 		Tenants: []usecase.KickstartTenant{{
 			Tenant: domain.Tenant{
 				ID: "acme", Name: "Acme", Issuer: "https://auth.acme.example",

@@ -1,43 +1,87 @@
 package gormstore
 
 import (
+	"cmp"
 	"context"
+	"database/sql"
 	"encoding/json"
 
 	"gorm.io/gorm"
 
 	"github.com/refreshd/refreshd/domain"
+	"github.com/refreshd/refreshd/port"
 )
 
 const (
-	saveAPIKey = `
-INSERT INTO api_keys (name, hash, tenant_id, permissions, expires_at) VALUES ($1, $2, $3, $4, $5)
-ON CONFLICT (name) DO UPDATE SET
-  hash = excluded.hash, tenant_id = excluded.tenant_id, permissions = excluded.permissions, expires_at = excluded.expires_at`
+	// createAPIKey leaves a key of that id as it is. Another one of that name or hash is an error.
+	createAPIKey = `
+INSERT INTO api_keys (id, name, hash, tenant_id, permissions, expires_at, version) VALUES ($1, $2, $3, $4, $5, $6, 1)
+ON CONFLICT (id) DO NOTHING RETURNING version`
+	replaceAPIKey = `
+UPDATE api_keys SET
+  name = $2, hash = $3, tenant_id = $4, permissions = $5, expires_at = $6, version = version + 1
+WHERE id = $1 AND version = $7 RETURNING version`
+	deleteAPIKey = `DELETE FROM api_keys WHERE id = $1 AND version = $2`
+	countAPIKeys = `SELECT count(*) FROM api_keys WHERE id = $1`
 
-	apiKeyByName = `SELECT name, hash, tenant_id, permissions, expires_at FROM api_keys WHERE name = $1`
-	apiKeyByHash = `SELECT name, hash, tenant_id, permissions, expires_at FROM api_keys WHERE hash = $1`
+	selectAPIKey = `SELECT id, name, hash, tenant_id, permissions, expires_at, version FROM api_keys`
+	apiKeyByID   = selectAPIKey + ` WHERE id = $1`
+	apiKeyByName = selectAPIKey + ` WHERE name = $1`
+	apiKeyByHash = selectAPIKey + ` WHERE hash = $1`
+	apiKeysAfter = selectAPIKey + ` WHERE id > $1 ORDER BY id LIMIT $2`
 )
 
 // SaveAPIKey implements port.APIKeys.
-func (s *Store) SaveAPIKey(ctx context.Context, k domain.APIKey) error {
-	return s.tenantWriting(ctx, "save API key", k.TenantID, func(tx *gorm.DB) error {
-		permissions := k.Permissions
-		if permissions == nil {
-			permissions = domain.Permissions{}
-		}
-		text, err := json.Marshal(permissions)
-		if err != nil {
-			return err
-		}
-		if k.TenantID != "" {
-			// Under the lock, so that the tenant is not deleted, with its keys, before this one is there.
-			if _, err := scanTenant(one(tx.Raw(lockTenant, k.TenantID))); err != nil {
+func (s *Store) SaveAPIKey(
+	ctx context.Context, k domain.APIKey, expect domain.Version, e domain.Event,
+) (version domain.Version, err error) {
+	permissions := k.Permissions
+	if permissions == nil {
+		permissions = domain.Permissions{}
+	}
+	text, err := json.Marshal(permissions)
+	if err != nil {
+		return 0, err
+	}
+	statement := createAPIKey
+	args := []any{k.ID[:], k.Name, []byte(k.Hash), k.TenantID, string(text), micros(k.ExpiresAt)}
+	if expect != 0 {
+		statement, args = replaceAPIKey, append(args, int64(expect))
+	}
+	return s.once(ctx, e, func() (domain.Version, error) {
+		err := s.tenantWriting(ctx, "save API key", k.TenantID, func(tx *gorm.DB) error {
+			if k.TenantID != "" {
+				// Under the lock, so that the tenant is not deleted, with its keys, before this one is there.
+				if _, err := scanTenant(one(tx.Raw(lockTenant, k.TenantID))); err != nil {
+					return err
+				}
+			}
+			if err := queryRow(tx.Raw(statement, args...), domain.ErrStale, &version); err != nil {
 				return err
 			}
-		}
-		return tx.Exec(saveAPIKey, k.Name, []byte(k.Hash), k.TenantID, string(text), micros(k.ExpiresAt)).Error
+			e.Version = version
+			return appendEvents(tx, []domain.Event{e})
+		})
+		return version, err
 	})
+}
+
+// DeleteAPIKey implements port.APIKeys.
+func (s *Store) DeleteAPIKey(ctx context.Context, id domain.ID, expect domain.Version, e domain.Event) error {
+	return s.onceOnly(ctx, e, func() error {
+		return s.transacting(ctx, "delete API key", func(tx *gorm.DB) error {
+			if err := wrote(tx.Exec(deleteAPIKey, id[:], int64(expect)), domain.ErrStale); err != nil {
+				return cmp.Or(exists(tx.Raw(countAPIKeys, id[:])), err)
+			}
+			e.Version = 0
+			return appendEvents(tx, []domain.Event{e})
+		})
+	})
+}
+
+// APIKey implements port.APIKeys.
+func (s *Store) APIKey(ctx context.Context, id domain.ID) (domain.APIKey, error) {
+	return s.apiKey(ctx, "API key", apiKeyByID, id[:])
 }
 
 // APIKeyByName implements port.APIKeys.
@@ -51,20 +95,46 @@ func (s *Store) APIKeyByHash(ctx context.Context, hash string) (domain.APIKey, e
 }
 
 func (s *Store) apiKey(ctx context.Context, operation, query string, arg any) (k domain.APIKey, err error) {
-	err = s.reading(ctx, operation, func(db *gorm.DB) error {
-		var (
-			hash, permissions []byte
-			expiresAt         int64
-		)
-		if err := queryRow(db.Raw(query, arg), domain.ErrNotFound,
-			&k.Name, &hash, &k.TenantID, &permissions, &expiresAt); err != nil {
+	err = s.reading(ctx, operation, func(db *gorm.DB) (err error) {
+		k, err = scanAPIKey(one(db.Raw(query, arg)))
+		return err
+	})
+	return k, err
+}
+
+// APIKeys implements port.APIKeys.
+func (s *Store) APIKeys(
+	ctx context.Context, after domain.ID, limit int,
+) (page []domain.APIKey, next domain.ID, err error) {
+	limit = min(limit, port.MaxListRows)
+	err = s.reading(ctx, "API keys", func(db *gorm.DB) error {
+		page, next = nil, domain.ID{}
+		bytes := 0
+		return queryRows(db.Raw(apiKeysAfter, after[:], limit+1), func(rows *sql.Rows) error {
+			if full(len(page), limit, bytes) {
+				next = page[len(page)-1].ID
+				return errPageEnds
+			}
+			k, err := scanAPIKey(rows.Scan)
+			page, bytes = append(page, k), bytes+port.APIKeyBytes(k)
 			return err
-		}
-		k.Hash, k.ExpiresAt = string(hash), instant(expiresAt)
-		return json.Unmarshal(permissions, &k.Permissions)
+		})
 	})
 	if err != nil {
+		return nil, domain.ID{}, err
+	}
+	return page, next, nil
+}
+
+func scanAPIKey(scan scanner) (k domain.APIKey, err error) {
+	var (
+		id, hash, permissions []byte
+		expiresAt             int64
+	)
+	if err := scan(&id, &k.Name, &hash, &k.TenantID, &permissions, &expiresAt, &k.Version); err != nil {
 		return domain.APIKey{}, err
 	}
-	return k, nil
+	copy(k.ID[:], id)
+	k.Hash, k.ExpiresAt = string(hash), instant(expiresAt)
+	return k, json.Unmarshal(permissions, &k.Permissions)
 }

@@ -102,7 +102,7 @@ func TestPostgresACallerThatLeavesCostsNoConnection(t *testing.T) {
 		"revoke a user": func(ctx context.Context) error {
 			return second(s.RevokeScope(ctx, ofUser, domain.ID{}, port.Revocation{At: start}, storagetest.NewEvent()))
 		},
-		"save": func(ctx context.Context) error { return s.SaveTenant(ctx, domain.Tenant{ID: "acme"}) },
+		"save": func(ctx context.Context) error { return storagetest.SaveTenant(ctx, s, domain.Tenant{ID: "acme"}) },
 	}
 	t.Run("at any moment", func(t *testing.T) {
 		var group sync.WaitGroup
@@ -179,7 +179,7 @@ func TestSQLiteACallerThatLeavesCostsNoConnection(t *testing.T) {
 
 	for range 500 {
 		ctx, cancel := context.WithTimeout(t.Context(), rand.N(500*time.Microsecond))
-		_ = s.SaveTenant(ctx, domain.Tenant{ID: "acme"})
+		_ = storagetest.SaveTenant(ctx, s, domain.Tenant{ID: "acme"})
 		_, _ = s.Snapshot(ctx, token.ID)
 		_ = second(s.RevokeScope(ctx, ofUser, domain.ID{}, port.Revocation{At: start}, storagetest.NewEvent()))
 		cancel()
@@ -194,7 +194,7 @@ func TestSQLiteACallerThatLeavesCostsNoConnection(t *testing.T) {
 	time.AfterFunc(200*time.Millisecond, func() {
 		ended <- second(holder.ExecContext(context.Background(), `ROLLBACK`))
 	})
-	if err := s.SaveTenant(ctx, domain.Tenant{ID: "acme"}); err == nil {
+	if err := storagetest.SaveTenant(ctx, s, domain.Tenant{ID: "acme"}); err == nil {
 		t.Error("saved while another process was writing")
 	}
 	if err := <-ended; err != nil {

@@ -4,7 +4,6 @@ import (
 	"context"
 	"database/sql"
 	"maps"
-	"reflect"
 	"slices"
 	"strings"
 	"time"
@@ -16,38 +15,66 @@ import (
 )
 
 const (
-	// saveTenant takes the row lock under which policies are merged: two that save never merge with what the other replaces.
-	saveTenant = `
-INSERT INTO tenants (id, name, issuer, settings, epoch, longest_ttl, deleted_at) VALUES ($1, $2, $3, $4, 0, 0, 0)
-ON CONFLICT (id) DO UPDATE SET name = excluded.name, issuer = excluded.issuer, settings = excluded.settings, deleted_at = 0`
+	// createTenant and replaceTenant take the row lock under which policies are merged: two that save never merge with
+	// what the other replaces. A tenant that was deleted left its row.
+	createTenant = `
+INSERT INTO tenants (id, name, issuer, settings, epoch, longest_ttl, deleted_at, version, version_counter)
+VALUES ($1, $2, $3, $4, 0, 0, 0, 1, 1)
+ON CONFLICT (id) DO UPDATE SET
+  name = excluded.name, issuer = excluded.issuer, settings = excluded.settings, deleted_at = 0, ` + newVersion + `
+WHERE tenants.deleted_at <> 0 RETURNING version`
+	replaceTenant = `
+UPDATE tenants SET name = $2, issuer = $3, settings = $4, ` + newVersion + `
+WHERE id = $1 AND deleted_at = 0 AND version = $5 RETURNING version`
+
+	// newVersion gives a tenant the next one of the versions that it shares with its applications.
+	newVersion = `version = tenants.version_counter + 1, version_counter = tenants.version_counter + 1`
 
 	raiseLongestTTL = `UPDATE tenants SET longest_ttl = $1 WHERE id = $2 AND longest_ttl < $1`
 
 	// lockTenant changes nothing. It is SELECT … FOR UPDATE in a form that both engines know.
 	lockTenant = `
-UPDATE tenants SET epoch = epoch WHERE id = $1 AND deleted_at = 0 RETURNING id, name, issuer, settings`
+UPDATE tenants SET epoch = epoch WHERE id = $1 AND deleted_at = 0 RETURNING ` + tenantColumns
+	// lockTenantForVersion is lockTenant that draws the next version for an application.
+	lockTenantForVersion = `
+UPDATE tenants SET version_counter = version_counter + 1 WHERE id = $1 AND deleted_at = 0
+RETURNING ` + tenantColumns + `, version_counter`
 
-	selectTenant  = `SELECT id, name, issuer, settings FROM tenants WHERE id = $1 AND deleted_at = 0`
-	selectTenants = `SELECT id, name, issuer, settings FROM tenants WHERE deleted_at = 0 ORDER BY id LIMIT $1`
+	tenantColumns = `id, name, issuer, settings, version`
+
+	selectTenant = `SELECT ` + tenantColumns + ` FROM tenants WHERE id = $1 AND deleted_at = 0`
+	// selectTenants looks at port.MaxListRows rows, and returns the last of them also if its tenant was deleted: the
+	// page that follows begins above it.
+	selectTenants = `
+SELECT ` + tenantColumns + `, deleted_at, n FROM (
+  SELECT ` + tenantColumns + `, deleted_at, row_number() OVER (ORDER BY id) AS n
+  FROM tenants WHERE id > $1 ORDER BY id LIMIT $2
+) AS looked_at
+WHERE deleted_at = 0 OR n = $2 ORDER BY id LIMIT $3`
 	// tenantByIssuer repeats the condition of the index. A deleted tenant has no issuer.
-	tenantByIssuer = `SELECT id, name, issuer, settings FROM tenants WHERE issuer = $1 AND issuer <> ''`
+	tenantByIssuer = `SELECT ` + tenantColumns + ` FROM tenants WHERE issuer = $1 AND issuer <> ''`
 
 	selectPolicy = `SELECT policy FROM applications WHERE tenant_id = $1 AND id = $2`
 
-	selectApplication  = `SELECT tenant_id, id, name, settings FROM applications WHERE tenant_id = $1 AND id = $2`
-	selectApplications = `SELECT tenant_id, id, name, settings FROM applications WHERE tenant_id = $1 ORDER BY id`
+	selectApplication  = `SELECT tenant_id, id, name, settings, version FROM applications WHERE tenant_id = $1 AND id = $2`
+	selectApplications = `
+SELECT tenant_id, id, name, settings, version FROM applications WHERE tenant_id = $1 AND id > $2 ORDER BY id LIMIT $3`
 
-	applicationsWithPolicy = `SELECT tenant_id, id, name, settings, policy FROM applications WHERE tenant_id = $1`
+	applicationsWithPolicy = `
+SELECT tenant_id, id, name, settings, version, policy FROM applications WHERE tenant_id = $1`
+	applicationVersion = `SELECT version FROM applications WHERE tenant_id = $1 AND id = $2`
 
-	deleteApplication  = `DELETE FROM applications WHERE tenant_id = $1 AND id = $2`
+	deleteApplication  = `DELETE FROM applications WHERE tenant_id = $1 AND id = $2 AND version = $3`
 	deleteApplications = `DELETE FROM applications WHERE tenant_id = $1`
 	deleteAPIKeys      = `DELETE FROM api_keys WHERE tenant_id = $1`
-	// deleteTenant leaves epoch and longest_ttl, from which a tenant of that id goes on, and frees the issuer.
-	deleteTenant = `UPDATE tenants SET name = '', issuer = '', settings = '{}', deleted_at = $1 WHERE id = $2`
+	// deleteTenant leaves epoch, longest_ttl and version_counter, from which a tenant of that id goes on, and frees the
+	// issuer.
+	deleteTenant = `
+UPDATE tenants SET name = '', issuer = '', settings = '{}', deleted_at = $1 WHERE id = $2 AND version = $3`
 )
 
 // applicationColumns are all of applications, in the order of applicationArgs.
-var applicationColumns = slices.Concat([]string{"tenant_id", "id", "name", "settings"}, policyColumns)
+var applicationColumns = slices.Concat([]string{"tenant_id", "id", "name", "settings", "version"}, policyColumns)
 
 // saveApplications stores n applications.
 func saveApplications(n int) string {
@@ -57,7 +84,7 @@ func saveApplications(n int) string {
 		rows[i] = "(" + placeholdersFrom(1+i*width, width) + ")"
 	}
 	return `INSERT INTO applications (` + columns("", applicationColumns) + `) VALUES ` + strings.Join(rows, ", ") + `
-ON CONFLICT (tenant_id, id) DO UPDATE SET name = excluded.name, settings = excluded.settings, ` + assignments(policyColumns)
+ON CONFLICT (tenant_id, id) DO UPDATE SET ` + assignments(applicationColumns[2:])
 }
 
 // maxSaved is how many applications one statement stores: as many as engines take in few hundreds of values.
@@ -81,7 +108,7 @@ type scanner func(dest ...any) error
 
 func scanTenant(scan scanner) (t domain.Tenant, err error) {
 	var settings string
-	if err := scan(&t.ID, &t.Name, &t.Issuer, &settings); err != nil {
+	if err := scan(&t.ID, &t.Name, &t.Issuer, &settings, &t.Version); err != nil {
 		return domain.Tenant{}, err
 	}
 	t.Settings, err = decodeSettings(settings)
@@ -90,7 +117,7 @@ func scanTenant(scan scanner) (t domain.Tenant, err error) {
 
 func scanApplication(scan scanner) (a domain.Application, err error) {
 	var settings string
-	if err := scan(&a.TenantID, &a.ID, &a.Name, &settings); err != nil {
+	if err := scan(&a.TenantID, &a.ID, &a.Name, &settings, &a.Version); err != nil {
 		return domain.Application{}, err
 	}
 	a.Settings, err = decodeSettings(settings)
@@ -104,47 +131,83 @@ func one(query *gorm.DB) scanner {
 
 // SaveTenant implements port.Tenants. The lock that it takes makes revocations of the tenant wait, so it writes no
 // more than has changed: of a tenant with thousands of applications that is usually nothing but the tenant.
-func (s *Store) SaveTenant(ctx context.Context, t domain.Tenant, with ...domain.Application) error {
-	return s.tenantWriting(ctx, "save tenant", t.ID, func(tx *gorm.DB) error {
-		settings, err := encodeSettings(t.Settings)
-		if err != nil {
-			return err
-		}
-		if err := tx.Exec(saveTenant, t.ID, t.Name, t.Issuer, settings).Error; err != nil {
-			return err
-		}
-		applications := make(map[string]domain.Application)
-		stored := make(map[string]storedApplication)
-		if err := queryRows(tx.Raw(applicationsWithPolicy, t.ID), func(rows *sql.Rows) error {
-			var policy string
-			a, err := scanApplication(func(dest ...any) error { return rows.Scan(append(dest, &policy)...) })
-			applications[a.ID], stored[a.ID] = a, storedApplication{a, policy}
-			return err
-		}); err != nil {
-			return err
-		}
-		for _, a := range with {
-			a.TenantID = t.ID
-			applications[a.ID] = a
-		}
-		policies, err := domain.CombineAll(t, applications)
-		if err != nil {
-			return err
-		}
-		changed, longest := []any{}, time.Duration(0)
-		for _, id := range slices.Sorted(maps.Keys(applications)) {
-			args, err := applicationArgs(applications[id], policies[id])
+func (s *Store) SaveTenant(
+	ctx context.Context, t domain.Tenant, expect domain.Version, e domain.Event, with ...port.ApplicationWrite,
+) (domain.Version, error) {
+	return s.once(ctx, e, func() (version domain.Version, err error) {
+		err = s.tenantWriting(ctx, "save tenant", t.ID, func(tx *gorm.DB) error {
+			if version, err = writeTenant(tx, t, expect); err != nil {
+				return err
+			}
+			events, err := writeApplications(tx, t, version, with)
 			if err != nil {
 				return err
 			}
-			before := stored[id]
-			if reflect.DeepEqual(before.Application, applications[id]) && before.policy == args[len(args)-1] {
-				continue
-			}
-			changed, longest = append(changed, args...), max(longest, policies[id].TTL)
-		}
-		return storeApplications(tx, t.ID, changed, longest)
+			e.Version = version
+			return appendEvents(tx, append(events, e))
+		})
+		return version, err
 	})
+}
+
+// writeTenant stores t and returns its new version.
+func writeTenant(tx *gorm.DB, t domain.Tenant, expect domain.Version) (version domain.Version, err error) {
+	settings, err := encodeSettings(t.Settings)
+	if err != nil {
+		return 0, err
+	}
+	text, args := createTenant, []any{t.ID, t.Name, t.Issuer, settings}
+	if expect != 0 {
+		text, args = replaceTenant, append(args, int64(expect))
+	}
+	return version, queryRow(tx.Raw(text, args...), domain.ErrStale, &version)
+}
+
+// writeApplications stores these applications of t under that version, and whatever other application of it gets
+// another policy by t, and returns the events. The caller holds the lock on the tenant.
+func writeApplications(
+	tx *gorm.DB, t domain.Tenant, version domain.Version, with []port.ApplicationWrite,
+) (events []domain.Event, err error) {
+	applications, stored, err := applicationsOf(tx, t.ID)
+	if err != nil {
+		return nil, err
+	}
+	written := make(map[string]bool)
+	for _, w := range with {
+		a := w.Application
+		if applications[a.ID].Version != w.Expect || written[a.ID] {
+			return nil, domain.ErrStale
+		}
+		a.TenantID, a.Version, w.Event.Version = t.ID, version, version
+		applications[a.ID], written[a.ID], events = a, true, append(events, w.Event)
+	}
+	policies, err := domain.CombineAll(t, applications)
+	if err != nil {
+		return nil, err
+	}
+	changed, longest := []any{}, time.Duration(0)
+	for _, id := range slices.Sorted(maps.Keys(applications)) {
+		args, err := applicationArgs(applications[id], policies[id])
+		if err != nil {
+			return nil, err
+		}
+		if !written[id] && stored[id] == args[len(args)-1] {
+			continue
+		}
+		changed, longest = append(changed, args...), max(longest, policies[id].TTL)
+	}
+	return events, storeApplications(tx, t.ID, changed, longest)
+}
+
+// applicationsOf are all of the tenant, and beside them their policies as text.
+func applicationsOf(tx *gorm.DB, tenantID string) (map[string]domain.Application, map[string]string, error) {
+	applications, policies := make(map[string]domain.Application), make(map[string]string)
+	err := queryRows(tx.Raw(applicationsWithPolicy, tenantID), func(rows *sql.Rows) error {
+		a, err := scanStored(rows.Scan)
+		applications[a.ID], policies[a.ID] = a.Application, a.policy
+		return err
+	})
+	return applications, policies, err
 }
 
 // storedApplication is an application with its effective policy, as text.
@@ -154,21 +217,40 @@ type storedApplication struct {
 }
 
 // SaveApplication implements port.Applications.
-func (s *Store) SaveApplication(ctx context.Context, a domain.Application) error {
-	return s.tenantWriting(ctx, "save application", a.TenantID, func(tx *gorm.DB) error {
-		t, err := scanTenant(one(tx.Raw(lockTenant, a.TenantID)))
-		if err != nil {
-			return err
-		}
-		p, err := domain.Combine(t, a)
-		if err != nil {
-			return err
-		}
-		args, err := applicationArgs(a, p)
-		if err != nil {
-			return err
-		}
-		return storeApplications(tx, t.ID, args, p.TTL)
+func (s *Store) SaveApplication(
+	ctx context.Context, a domain.Application, expect domain.Version, e domain.Event,
+) (domain.Version, error) {
+	return s.once(ctx, e, func() (domain.Version, error) {
+		err := s.tenantWriting(ctx, "save application", a.TenantID, func(tx *gorm.DB) error {
+			var stored domain.Version
+			t, err := scanTenant(func(dest ...any) error {
+				return one(tx.Raw(lockTenantForVersion, a.TenantID))(append(dest, &a.Version)...)
+			})
+			if err != nil {
+				return err
+			}
+			// No row is version 0.
+			if err := queryRow(tx.Raw(applicationVersion, t.ID, a.ID), nil, &stored); err != nil {
+				return err
+			}
+			if stored != expect {
+				return domain.ErrStale
+			}
+			p, err := domain.Combine(t, a)
+			if err != nil {
+				return err
+			}
+			args, err := applicationArgs(a, p)
+			if err != nil {
+				return err
+			}
+			if err := storeApplications(tx, t.ID, args, p.TTL); err != nil {
+				return err
+			}
+			e.Version = a.Version
+			return appendEvents(tx, []domain.Event{e})
+		})
+		return a.Version, err
 	})
 }
 
@@ -182,7 +264,7 @@ func applicationArgs(a domain.Application, p domain.Policy) ([]any, error) {
 	if err != nil {
 		return nil, err
 	}
-	return append([]any{a.TenantID, a.ID, a.Name, settings}, policy...), nil
+	return append([]any{a.TenantID, a.ID, a.Name, settings, int64(a.Version)}, policy...), nil
 }
 
 // storeApplications writes applications of the tenant, of which args has the values one after another, and longest is
@@ -222,19 +304,32 @@ func (s *Store) TenantByIssuer(ctx context.Context, issuer string) (t domain.Ten
 }
 
 // Tenants implements port.Tenants.
-func (s *Store) Tenants(ctx context.Context, limit int) (tenants []domain.Tenant, err error) {
-	err = s.reading(ctx, "tenants", func(db *gorm.DB) error {
-		tenants = nil
-		return queryRows(db.Raw(selectTenants, limit), func(rows *sql.Rows) error {
-			t, err := scanTenant(rows.Scan)
-			tenants = append(tenants, t)
-			return err
+func (s *Store) Tenants(ctx context.Context, after string, limit int) (page []domain.Tenant, next string, err error) {
+	err = s.reading(ctx, "tenants", func(db *gorm.DB) (err error) {
+		page, next = nil, ""
+		bytes := 0
+		return queryRows(db.Raw(selectTenants, after, port.MaxListRows, limit+1), func(rows *sql.Rows) error {
+			var deletedAt, n int64
+			t, err := scanTenant(func(dest ...any) error { return rows.Scan(append(dest, &deletedAt, &n)...) })
+			switch {
+			case err != nil:
+				return err
+			case full(len(page), limit, bytes):
+				next = page[len(page)-1].ID
+				return errPageEnds
+			case n == port.MaxListRows:
+				next = t.ID
+			}
+			if deletedAt == 0 {
+				page, bytes = append(page, t), bytes+port.TenantBytes(t)
+			}
+			return nil
 		})
 	})
 	if err != nil {
-		return nil, err
+		return nil, "", err
 	}
-	return tenants, nil
+	return page, next, nil
 }
 
 // Application implements port.Applications.
@@ -247,19 +342,27 @@ func (s *Store) Application(ctx context.Context, tenantID, id string) (a domain.
 }
 
 // Applications implements port.Applications.
-func (s *Store) Applications(ctx context.Context, tenantID string) (all []domain.Application, err error) {
+func (s *Store) Applications(
+	ctx context.Context, tenantID, after string, limit int,
+) (page []domain.Application, next string, err error) {
+	limit = min(limit, port.MaxListRows)
 	err = s.reading(ctx, "applications", func(db *gorm.DB) error {
-		all = nil
-		return queryRows(db.Raw(selectApplications, tenantID), func(rows *sql.Rows) error {
+		page, next = nil, ""
+		bytes := 0
+		return queryRows(db.Raw(selectApplications, tenantID, after, limit+1), func(rows *sql.Rows) error {
+			if full(len(page), limit, bytes) {
+				next = page[len(page)-1].ID
+				return errPageEnds
+			}
 			a, err := scanApplication(rows.Scan)
-			all = append(all, a)
+			page, bytes = append(page, a), bytes+port.ApplicationBytes(a)
 			return err
 		})
 	})
 	if err != nil {
-		return nil, err
+		return nil, "", err
 	}
-	return all, nil
+	return page, next, nil
 }
 
 // Policy implements port.Applications.
@@ -274,21 +377,19 @@ func (s *Store) Policy(ctx context.Context, tenantID, applicationID string) (dom
 }
 
 // DeleteApplication implements port.Applications.
-func (s *Store) DeleteApplication(ctx context.Context, tenantID, id string, at time.Time) error {
-	return s.tenantWriting(ctx, "delete application", tenantID, func(tx *gorm.DB) error {
-		scope := domain.Scope{TenantID: tenantID, ApplicationID: id}
-		if _, err := revokeScope(tx, scope, domain.ID{}, port.Revocation{At: at, Reason: domain.RevokedByDelete}); err != nil {
-			return err
-		}
-		return tx.Exec(deleteApplication, tenantID, id).Error
-	})
+func (s *Store) DeleteApplication(
+	ctx context.Context, tenantID, id string, expect domain.Version, e domain.Event,
+) error {
+	return s.deleting(ctx, "delete application", domain.Scope{TenantID: tenantID, ApplicationID: id}, e,
+		func(tx *gorm.DB) error {
+			return wrote(tx.Exec(deleteApplication, tenantID, id, int64(expect)), domain.ErrStale)
+		})
 }
 
 // DeleteTenant implements port.Tenants.
-func (s *Store) DeleteTenant(ctx context.Context, id string, at time.Time) error {
-	return s.tenantWriting(ctx, "delete tenant", id, func(tx *gorm.DB) error {
-		scope := domain.Scope{TenantID: id}
-		if _, err := revokeScope(tx, scope, domain.ID{}, port.Revocation{At: at, Reason: domain.RevokedByDelete}); err != nil {
+func (s *Store) DeleteTenant(ctx context.Context, id string, expect domain.Version, e domain.Event) error {
+	return s.deleting(ctx, "delete tenant", domain.Scope{TenantID: id}, e, func(tx *gorm.DB) error {
+		if err := wrote(tx.Exec(deleteTenant, micros(e.At), id, int64(expect)), domain.ErrStale); err != nil {
 			return err
 		}
 		for _, statement := range []string{deleteApplications, deleteAPIKeys} {
@@ -296,6 +397,25 @@ func (s *Store) DeleteTenant(ctx context.Context, id string, at time.Time) error
 				return err
 			}
 		}
-		return tx.Exec(deleteTenant, micros(at), id).Error
+		return nil
+	})
+}
+
+// deleting revokes all of the scope, and then runs remove, which removes what the scope is named by.
+func (s *Store) deleting(
+	ctx context.Context, operation string, scope domain.Scope, e domain.Event, remove func(tx *gorm.DB) error,
+) error {
+	return s.onceOnly(ctx, e, func() error {
+		return s.tenantWriting(ctx, operation, scope.TenantID, func(tx *gorm.DB) error {
+			r := port.Revocation{At: e.At, Reason: domain.RevokedByDelete}
+			if _, err := revokeScope(tx, scope, domain.ID{}, r); err != nil {
+				return err
+			}
+			if err := remove(tx); err != nil {
+				return err
+			}
+			e.Version = 0
+			return appendEvents(tx, []domain.Event{e})
+		})
 	})
 }

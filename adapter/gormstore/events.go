@@ -133,6 +133,30 @@ func appendEvent(tx *gorm.DB, e domain.Event) error {
 	return tx.Exec(insertEvent, append(eventArgs(e), int64(e.Version), tokens)...).Error
 }
 
+// maxEvents is how many events one statement stores.
+const maxEvents = 64
+
+// appendEvents is appendEvent for several, in few statements.
+func appendEvents(tx *gorm.DB, events []domain.Event) error {
+	for chunk := range slices.Chunk(events, maxEvents) {
+		var rows []string
+		var args []any
+		for _, e := range chunk {
+			tokens, err := encodeTokens(e.Tokens)
+			if err != nil {
+				return err
+			}
+			rows = append(rows, "("+placeholdersFrom(1+len(args), len(eventColumns))+")")
+			args = append(args, append(eventArgs(e), int64(e.Version), tokens)...)
+		}
+		text := `INSERT INTO events (` + columns("", eventColumns) + `) VALUES ` + strings.Join(rows, ", ")
+		if err := tx.Exec(text, args...).Error; err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // encodeTokens writes them as PostgreSQL does in a statement: json_build_array of each.
 func encodeTokens(tokens []domain.EndedToken) (string, error) {
 	if len(tokens) == 0 {
@@ -208,7 +232,7 @@ func (s *Store) onceOnly(ctx context.Context, e domain.Event, write func() error
 func isResult(err error) bool {
 	var invalid *domain.Invalid
 	return errors.Is(err, domain.ErrNotFound) || errors.Is(err, domain.ErrConflict) ||
-		errors.Is(err, domain.ErrDuplicate) || errors.As(err, &invalid)
+		errors.Is(err, domain.ErrDuplicate) || errors.Is(err, domain.ErrStale) || errors.As(err, &invalid)
 }
 
 // Record implements port.Events.

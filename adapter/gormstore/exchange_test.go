@@ -31,8 +31,8 @@ var start = time.Date(2026, 3, 1, 12, 0, 0, 1000, time.UTC)
 func shop(tb testing.TB, s *gormstore.Store) {
 	tb.Helper()
 	if err := errors.Join(
-		s.SaveTenant(tb.Context(), domain.Tenant{ID: "acme"}),
-		s.SaveApplication(tb.Context(), domain.Application{TenantID: "acme", ID: "shop"}),
+		storagetest.SaveTenant(tb.Context(), s, domain.Tenant{ID: "acme"}),
+		storagetest.SaveApplication(tb.Context(), s, domain.Application{TenantID: "acme", ID: "shop"}),
 	); err != nil {
 		tb.Fatal(err)
 	}
@@ -137,7 +137,7 @@ func TestNoValueReachesTheLog(t *testing.T) {
 		sealed := domain.SealedKey{Kind: domain.KeyToken, Number: 1, Sealed: "canary-sealed"}
 		must(s.Insert(t.Context(), token))(t)
 		if err := errors.Join(
-			s.SaveAPIKey(t.Context(), key), s.AddKeys(t.Context(), storagetest.NewEvent(), sealed),
+			storagetest.SaveAPIKey(t.Context(), s, key), s.AddKeys(t.Context(), storagetest.NewEvent(), sealed),
 		); err != nil {
 			t.Fatal(err)
 		}
@@ -147,7 +147,7 @@ func TestNoValueReachesTheLog(t *testing.T) {
 		key.Name = "another"
 		_, again := s.Insert(t.Context(), token)
 		for what, err := range map[string]error{
-			"Insert": again, "SaveAPIKey": s.SaveAPIKey(t.Context(), key), "AddKeys": s.AddKeys(t.Context(),
+			"Insert": again, "SaveAPIKey": storagetest.SaveAPIKey(t.Context(), s, key), "AddKeys": s.AddKeys(t.Context(),
 				storagetest.NewEvent(), sealed),
 		} {
 			if !errors.Is(err, domain.ErrDuplicate) || strings.Contains(err.Error(), "canary") {
@@ -994,7 +994,7 @@ func BenchmarkAdvance(b *testing.B) {
 
 func benchmarkAdvance(b *testing.B, s *gormstore.Store, callers int) {
 	shop(b, s)
-	if err := s.SaveApplication(b.Context(), domain.Application{
+	if err := storagetest.SaveApplication(b.Context(), s, domain.Application{
 		// With a grace period all but the first would be retries.
 		TenantID: "acme", ID: "shop", Settings: domain.Settings{GraceSeconds: new(int64(0))},
 	}); err != nil {
@@ -1039,7 +1039,7 @@ func TestTheFirstCallsOfAProcessDoNotBlockOneAnother(t *testing.T) {
 					}
 				})
 				group.Go(func() {
-					if err := s.SaveTenant(ctx, domain.Tenant{ID: "acme"}); err != nil {
+					if err := storagetest.SaveTenant(ctx, s, domain.Tenant{ID: "acme"}); err != nil {
 						t.Error(err)
 					}
 				})

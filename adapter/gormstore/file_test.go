@@ -8,6 +8,7 @@ import (
 
 	"github.com/refreshd/refreshd/adapter/gormstore"
 	"github.com/refreshd/refreshd/domain"
+	"github.com/refreshd/refreshd/test/storagetest"
 )
 
 // SQLite itself goes on with a file that is no longer there, and what it is told then is lost.
@@ -29,7 +30,7 @@ func TestSQLiteAnswersNothingOnceItsFileIsNoLongerThere(t *testing.T) {
 				t.Helper()
 				_, reading := s.Tenant(t.Context(), tenant.ID)
 				for call, err := range map[string]error{
-					"Ready": s.Ready(t.Context()), "Tenant": reading, "SaveTenant": s.SaveTenant(t.Context(), tenant),
+					"Ready": s.Ready(t.Context()), "Tenant": reading, "SaveTenant": storagetest.SaveTenant(t.Context(), s, tenant),
 				} {
 					if err == nil || !strings.Contains(err.Error(), path) || !strings.Contains(err.Error(), "start the service anew") {
 						t.Errorf("%s, %s: got error %v, want one that names the file and what to do", when, call, err)

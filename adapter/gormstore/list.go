@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"database/sql"
-	"errors"
 	"fmt"
 	"slices"
 
@@ -290,7 +289,7 @@ func (s *Store) listAsRead(ctx context.Context, q port.ListQuery) (page port.Pag
 			copy(page.Next[:], last)
 		}
 		size := 0
-		err := queryRows(raw(db, listsSQLite[l], slices.Concat(first, []any{below(q), page.Next[:]}, owners)...),
+		return queryRows(raw(db, listsSQLite[l], slices.Concat(first, []any{below(q), page.Next[:]}, owners)...),
 			func(rows *sql.Rows) error {
 				if n := len(page.Sessions); n == q.Limit || size >= q.MaxBytes { // this one is for the next page
 					page.Next = page.Sessions[n-1].Token.ID
@@ -305,16 +304,9 @@ func (s *Store) listAsRead(ctx context.Context, q port.ListQuery) (page port.Pag
 				size += port.PageBytes(session.Token)
 				return err
 			})
-		if errors.Is(err, errPageEnds) {
-			return nil
-		}
-		return err
 	})
 	return page, err
 }
-
-// errPageEnds ends the reading of rows.
-var errPageEnds = errors.New("the page ends")
 
 // listInParts is List for PostgreSQL. A window is computed over all rows that a statement looks at, also when the
 // page ends early. So the first statement looks at no more than a page without ended refresh tokens takes, and each

@@ -11,6 +11,7 @@ import (
 
 	"github.com/refreshd/refreshd/adapter/gormstore"
 	"github.com/refreshd/refreshd/domain"
+	"github.com/refreshd/refreshd/test/storagetest"
 )
 
 // migrateSteps are what Migrate tells.
@@ -33,7 +34,7 @@ func crowdOf(t *testing.T, s *gormstore.Store) policies {
 	want := make(policies)
 	save := func(tenant domain.Tenant, with ...domain.Application) {
 		t.Helper()
-		if err := s.SaveTenant(t.Context(), tenant, with...); err != nil {
+		if err := storagetest.SaveTenant(t.Context(), s, tenant, with...); err != nil {
 			t.Fatal(err)
 		}
 		for _, a := range with {
@@ -140,7 +141,7 @@ func TestMigrateKeepsThePolicyOfWhatCannotBeCombined(t *testing.T) {
 	onBoth(t, func(t *testing.T, d database) {
 		s := d.migrated(t, gormstore.Options{})
 		shop(t, s)
-		if err := s.SaveApplication(t.Context(), domain.Application{TenantID: "acme", ID: "web"}); err != nil {
+		if err := storagetest.SaveApplication(t.Context(), s, domain.Application{TenantID: "acme", ID: "web"}); err != nil {
 			t.Fatal(err)
 		}
 		anOlderProgram(t, d.raw(t))

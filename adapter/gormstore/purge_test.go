@@ -43,7 +43,7 @@ func TestPostgresAStepOfThePurgeFollowsThePrimaryKey(t *testing.T) {
 	issue(t, s, 3)
 	must(s.RevokeScope(t.Context(), domain.Scope{TenantID: "acme"}, domain.ID{},
 		port.Revocation{At: start}, storagetest.NewEvent()))(t)
-	if err := s.DeleteTenant(t.Context(), "acme", start); err != nil {
+	if err := storagetest.DeleteTenant(t.Context(), s, "acme", start); err != nil {
 		t.Fatal(err)
 	}
 	j.statements(t)
@@ -237,7 +237,7 @@ func TestPostgresATenantThatIsBeingCreatedAgainIsNotPurged(t *testing.T) {
 	d := onPostgres(t)
 	s := d.migrated(t, gormstore.Options{})
 	shop(t, s)
-	if err := s.DeleteTenant(t.Context(), "acme", start); err != nil {
+	if err := storagetest.DeleteTenant(t.Context(), s, "acme", start); err != nil {
 		t.Fatal(err)
 	}
 	step := purgeStep(10)
@@ -272,7 +272,7 @@ func TestPostgresATenantThatIsCreatedWhileItIsPurgedBeginsAnew(t *testing.T) {
 	d := onPostgres(t)
 	s := d.migrated(t, gormstore.Options{})
 	shop(t, s)
-	if err := s.DeleteTenant(t.Context(), "acme", start); err != nil {
+	if err := storagetest.DeleteTenant(t.Context(), s, "acme", start); err != nil {
 		t.Fatal(err)
 	}
 	db := d.raw(t)
@@ -286,7 +286,7 @@ func TestPostgresATenantThatIsCreatedWhileItIsPurgedBeginsAnew(t *testing.T) {
 		}
 	}
 	done := make(chan error)
-	go func() { done <- s.SaveTenant(t.Context(), domain.Tenant{ID: "acme"}) }()
+	go func() { done <- storagetest.SaveTenant(t.Context(), s, domain.Tenant{ID: "acme"}) }()
 	awaitBlocked(t, db)
 	if err := errors.Join(tx.Commit(), <-done); err != nil {
 		t.Fatal(err)
@@ -307,7 +307,7 @@ func TestWhatAMarkRevokedIsDeadAfterTheMarkIsGone(t *testing.T) {
 		must(s.RevokeScope(t.Context(), domain.Scope{TenantID: "acme"}, domain.ID{},
 			port.Revocation{At: start}, storagetest.NewEvent()))(t)
 		long := int64(domain.DefaultPolicy().TTL/time.Minute) * 10
-		if err := s.SaveTenant(t.Context(), domain.Tenant{ID: "acme", Settings: domain.Settings{TTLMinutes: &long}}); err != nil {
+		if err := storagetest.SaveTenant(t.Context(), s, domain.Tenant{ID: "acme", Settings: domain.Settings{TTLMinutes: &long}}); err != nil {
 			t.Fatal(err)
 		}
 		step := purgeStep(10)

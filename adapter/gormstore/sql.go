@@ -10,6 +10,7 @@ import (
 	"gorm.io/gorm"
 
 	"github.com/refreshd/refreshd/domain"
+	"github.com/refreshd/refreshd/port"
 )
 
 // columns writes names as a list, each with prefix before it.
@@ -71,8 +72,17 @@ func queryRow(query *gorm.DB, none error, dest ...any) error {
 	if errors.Is(err, sql.ErrNoRows) {
 		return none
 	}
+	if translator, ok := query.Dialector.(gorm.ErrorTranslator); ok && err != nil {
+		err = translator.Translate(err) // GORM does so where it scans itself
+	}
 	return err
 }
+
+// errPageEnds ends queryRows, which then returns nil: this row is for the page that follows.
+var errPageEnds = errors.New("the page ends")
+
+// full reports whether a page of n objects and so many bytes ends before the next object.
+func full(n, limit, bytes int) bool { return n >= limit || bytes >= port.MaxListBytes }
 
 // queryRows calls scan for each row.
 func queryRows(query *gorm.DB, scan func(rows *sql.Rows) error) error {
@@ -82,7 +92,9 @@ func queryRows(query *gorm.DB, scan func(rows *sql.Rows) error) error {
 	}
 	defer rows.Close()
 	for rows.Next() {
-		if err := scan(rows); err != nil {
+		if err := scan(rows); errors.Is(err, errPageEnds) {
+			return rows.Close()
+		} else if err != nil {
 			return err
 		}
 	}

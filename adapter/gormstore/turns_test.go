@@ -55,15 +55,15 @@ func TestPostgresAHeldRowTakesOneConnection(t *testing.T) {
 			return func(ctx context.Context, s *gormstore.Store, t domain.RefreshToken) error {
 				switch n.Add(1) % 6 {
 				case 0:
-					return s.DeleteTenant(ctx, "acme", start)
+					return storagetest.DeleteTenant(ctx, s, "acme", start)
 				case 1:
-					return s.DeleteApplication(ctx, "acme", "shop", start)
+					return storagetest.DeleteApplication(ctx, s, "acme", "shop", start)
 				case 2:
-					return s.SaveTenant(ctx, domain.Tenant{ID: "acme"})
+					return storagetest.SaveTenant(ctx, s, domain.Tenant{ID: "acme"})
 				case 3:
-					return s.SaveApplication(ctx, domain.Application{TenantID: "acme", ID: "shop"})
+					return storagetest.SaveApplication(ctx, s, domain.Application{TenantID: "acme", ID: "shop"})
 				case 4:
-					return s.SaveAPIKey(ctx, domain.APIKey{Name: "k", TenantID: "acme", Hash: "h"})
+					return storagetest.SaveAPIKey(ctx, s, domain.APIKey{Name: "k", TenantID: "acme", Hash: "h"})
 				default:
 					return second(s.RevokeScope(ctx, domain.Scope{TenantID: "acme"},
 						domain.ID{}, revocation, storagetest.NewEvent()))
@@ -177,7 +177,7 @@ func TestPostgresARevocationWaitsOnceForItsTenant(t *testing.T) {
 			return second(s.RevokeScope(t.Context(), scope, domain.ID{},
 				port.Revocation{At: start}, storagetest.NewEvent()))
 		},
-		"delete": func() error { return s.DeleteTenant(t.Context(), "acme", start) },
+		"delete": func() error { return storagetest.DeleteTenant(t.Context(), s, "acme", start) },
 	} {
 		j.statements(t)
 		if err := call(); err == nil || !strings.Contains(err.Error(), "55P03") {

@@ -25,6 +25,7 @@ import (
 	"github.com/refreshd/refreshd/adapter/web"
 	"github.com/refreshd/refreshd/domain"
 	"github.com/refreshd/refreshd/port"
+	"github.com/refreshd/refreshd/test/storagetest"
 	"github.com/refreshd/refreshd/usecase"
 )
 
@@ -150,7 +151,10 @@ func (s *service) setPublicURL(t testing.TB, publicURL string) {
 
 func (s *service) apply(t testing.TB, k usecase.Kickstart) {
 	t.Helper()
-	apply := &usecase.Apply{Tenants: s.store, Applications: s.store, APIKeys: s.store, Keys: s.store.opened}
+	apply := &usecase.Apply{
+		Tenants: s.store, Applications: s.store, APIKeys: s.store, Keys: s.store.opened, Clock: s.clock,
+		Random: rand.Reader,
+	}
 	if _, err := apply.Do(t.Context(), k); err != nil {
 		t.Fatal(err)
 	}
@@ -214,7 +218,7 @@ func (s *service) set(t *testing.T, app string, change func(*domain.Settings)) {
 		t.Fatal(err)
 	}
 	change(&a.Settings)
-	if err := s.store.SaveApplication(t.Context(), a); err != nil {
+	if err := storagetest.SaveApplication(t.Context(), s.store, a); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -608,11 +612,11 @@ func (w *watchedStore) Tenant(ctx context.Context, id string) (domain.Tenant, er
 	return w.Store.Tenant(ctx, id)
 }
 
-func (w *watchedStore) Tenants(ctx context.Context, limit int) ([]domain.Tenant, error) {
+func (w *watchedStore) Tenants(ctx context.Context, after string, limit int) ([]domain.Tenant, string, error) {
 	if err := w.called("Tenants"); err != nil {
-		return nil, err
+		return nil, "", err
 	}
-	return w.Store.Tenants(ctx, limit)
+	return w.Store.Tenants(ctx, after, limit)
 }
 
 func (w *watchedStore) Policy(ctx context.Context, tenantID, applicationID string) (domain.Policy, error) {
@@ -690,7 +694,7 @@ func (s *service) dump(t *testing.T) dump {
 	ids := slices.Clone(s.store.ids)
 	s.store.mu.Unlock()
 	var err error
-	d.Tenants, err = inner.Tenants(ctx, 100)
+	d.Tenants, _, err = inner.Tenants(ctx, "", 100)
 	check(err)
 	for _, tenant := range d.Tenants {
 		for _, id := range []string{"shop", "blog", "locked", "cookies", "kiosk", "short"} {

@@ -15,6 +15,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/refreshd/refreshd/domain"
+	"github.com/refreshd/refreshd/test/storagetest"
 	"github.com/refreshd/refreshd/usecase"
 )
 
@@ -101,7 +102,7 @@ func TestEveryRefusalHasItsCodeAndItsOutcome(t *testing.T) {
 			return g.RefreshToken
 		}, "[revoked]refreshToken", "revoked"},
 		"of a deleted application": {"shop", func(t *testing.T, s *service, g grant) string {
-			if err := s.store.DeleteApplication(t.Context(), aTenant, "shop", s.clock()); err != nil {
+			if err := storagetest.DeleteApplication(t.Context(), s.store, aTenant, "shop", s.clock()); err != nil {
 				t.Fatal(err)
 			}
 			return g.RefreshToken

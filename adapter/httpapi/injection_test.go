@@ -3,6 +3,7 @@ package httpapi_test
 import (
 	"bufio"
 	"bytes"
+	"crypto/rand"
 	"encoding/json"
 	"fmt"
 	"log/slog"
@@ -118,7 +119,10 @@ func TestTheLogCannotBeForged(t *testing.T) {
 					return r
 				}, strings.ToValidUTF8(bad, ""))
 				s.keys[keyName] = "ak_0123456789abcdef0123456789"
-				apply := &usecase.Apply{Tenants: s.store, Applications: s.store, APIKeys: s.store, Keys: s.store.opened}
+				apply := &usecase.Apply{
+					Tenants: s.store, Applications: s.store, APIKeys: s.store, Keys: s.store.opened, Clock: s.clock,
+					Random: rand.Reader,
+				}
 				if _, err := apply.Do(t.Context(), usecase.Kickstart{APIKeys: []usecase.KickstartAPIKey{{
 					APIKey: domain.APIKey{Name: keyName, TenantID: aTenant, Permissions: domain.Permissions{"/jwt/refresh": {"*"}}},
 					Key:    domain.NewSecret(s.keys[keyName]),

@@ -5,8 +5,8 @@
 // their values are, and both readers and both writers go by that. The names of settings are the domain's, which names
 // them in its errors; their dots are objects within objects here.
 //
-// What is no part of a document: the hash of an API key, and the tenant of an application, which the document is
-// within. An API key itself is read and never written.
+// What is no part of a document: the hash and the id of an API key, the tenant of an application, which the document is
+// within, and versions, which a store sets. An API key itself is read and never written.
 package manifest
 
 import (

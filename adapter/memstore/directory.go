@@ -5,43 +5,61 @@ import (
 	"context"
 	"maps"
 	"slices"
-	"time"
 
 	"github.com/refreshd/refreshd/domain"
 	"github.com/refreshd/refreshd/port"
 )
 
 // SaveTenant implements port.Tenants.
-func (s *Store) SaveTenant(ctx context.Context, t domain.Tenant, with ...domain.Application) error {
+func (s *Store) SaveTenant(
+	ctx context.Context, t domain.Tenant, expect domain.Version, e domain.Event, with ...port.ApplicationWrite,
+) (domain.Version, error) {
 	if err := s.lock(ctx); err != nil {
-		return err
+		return 0, err
 	}
 	defer s.mu.Unlock()
-	if other, taken := s.byIssuer[t.Issuer]; taken && other != t.ID {
-		return domain.ErrDuplicate
+	if before, ok := s.events.stored(e); ok {
+		return before.Version, nil
 	}
-	own := make(map[string]domain.Application)
+	if s.tenants[t.ID].Version != expect {
+		return 0, domain.ErrStale
+	}
+	if other, taken := s.byIssuer[t.Issuer]; taken && other != t.ID {
+		return 0, domain.ErrDuplicate
+	}
+	own, written := make(map[string]domain.Application), make(map[string]bool)
 	for id, a := range s.applications[t.ID] {
 		own[id] = a.Application
 	}
-	for _, a := range with {
-		a.TenantID = t.ID
-		own[a.ID] = cloneApplication(a)
+	version := s.versions[t.ID] + 1
+	for _, w := range with {
+		a := cloneApplication(w.Application)
+		if own[a.ID].Version != w.Expect || written[a.ID] {
+			return 0, domain.ErrStale
+		}
+		a.TenantID, a.Version, written[a.ID] = t.ID, version, true
+		own[a.ID] = a
 	}
 	policies, err := domain.CombineAll(t, own)
 	if err != nil {
-		return err
+		return 0, err
 	}
 	delete(s.byIssuer, s.tenants[t.ID].Issuer)
 	if t.Issuer != "" {
 		s.byIssuer[t.Issuer] = t.ID
 	}
-	s.tenants[t.ID] = cloneTenant(t)
+	t = cloneTenant(t)
+	t.Version, s.versions[t.ID] = version, version
+	s.tenants[t.ID] = t
 	delete(s.deleted, t.ID)
 	for id, a := range own {
 		s.store(a, policies[id])
 	}
-	return nil
+	s.events.add(e, version)
+	for _, w := range with {
+		s.events.add(w.Event, version)
+	}
+	return version, nil
 }
 
 // store keeps a with its effective policy.
@@ -54,21 +72,33 @@ func (s *Store) store(a domain.Application, p domain.Policy) {
 }
 
 // SaveApplication implements port.Applications.
-func (s *Store) SaveApplication(ctx context.Context, a domain.Application) error {
+func (s *Store) SaveApplication(
+	ctx context.Context, a domain.Application, expect domain.Version, e domain.Event,
+) (domain.Version, error) {
 	if err := s.lock(ctx); err != nil {
-		return err
+		return 0, err
 	}
 	defer s.mu.Unlock()
+	if before, ok := s.events.stored(e); ok {
+		return before.Version, nil
+	}
 	t, ok := s.tenants[a.TenantID]
 	if !ok {
-		return domain.ErrNotFound
+		return 0, domain.ErrNotFound
+	}
+	if s.applications[a.TenantID][a.ID].Version != expect {
+		return 0, domain.ErrStale
 	}
 	p, err := domain.Combine(t, a)
 	if err != nil {
-		return err
+		return 0, err
 	}
-	s.store(cloneApplication(a), p)
-	return nil
+	s.versions[t.ID]++
+	a = cloneApplication(a)
+	a.Version = s.versions[t.ID]
+	s.store(a, p)
+	s.events.add(e, a.Version)
+	return a.Version, nil
 }
 
 // Tenant implements port.Tenants.
@@ -98,17 +128,37 @@ func (s *Store) TenantByIssuer(ctx context.Context, issuer string) (domain.Tenan
 }
 
 // Tenants implements port.Tenants.
-func (s *Store) Tenants(ctx context.Context, limit int) ([]domain.Tenant, error) {
+func (s *Store) Tenants(ctx context.Context, after string, limit int) (page []domain.Tenant, next string, err error) {
 	if err := s.lock(ctx); err != nil {
-		return nil, err
+		return nil, "", err
 	}
 	defer s.mu.Unlock()
-	all := slices.SortedFunc(maps.Values(s.tenants), func(a, b domain.Tenant) int { return cmp.Compare(a.ID, b.ID) })
-	all = all[:min(len(all), limit)]
-	for i, t := range all {
-		all[i] = cloneTenant(t)
+	ids, next := pageOf(slices.Sorted(maps.Keys(s.tenants)), cmp.Compare, after, limit, func(id string) int {
+		return port.TenantBytes(s.tenants[id])
+	})
+	for _, id := range ids {
+		page = append(page, cloneTenant(s.tenants[id]))
 	}
-	return all, nil
+	return page, next, nil
+}
+
+// pageOf is the page of these ids, from low to high, that begins above after, and what after is for the next one.
+func pageOf[ID any](
+	ids []ID, compare func(a, b ID) int, after ID, limit int, size func(ID) int,
+) (page []ID, next ID) {
+	from, found := slices.BinarySearchFunc(ids, after, compare)
+	if found {
+		from++
+	}
+	to, bytes := from, 0
+	for to < len(ids) && to-from < min(limit, port.MaxListRows) && bytes < port.MaxListBytes {
+		bytes += size(ids[to])
+		to++
+	}
+	if to > from && to < len(ids) {
+		next = ids[to-1]
+	}
+	return ids[from:to], next
 }
 
 // Application implements port.Applications.
@@ -125,17 +175,21 @@ func (s *Store) Application(ctx context.Context, tenantID, id string) (domain.Ap
 }
 
 // Applications implements port.Applications.
-func (s *Store) Applications(ctx context.Context, tenantID string) ([]domain.Application, error) {
+func (s *Store) Applications(
+	ctx context.Context, tenantID, after string, limit int,
+) (page []domain.Application, next string, err error) {
 	if err := s.lock(ctx); err != nil {
-		return nil, err
+		return nil, "", err
 	}
 	defer s.mu.Unlock()
-	var all []domain.Application
-	for _, a := range s.applications[tenantID] {
-		all = append(all, cloneApplication(a.Application))
+	own := s.applications[tenantID]
+	ids, next := pageOf(slices.Sorted(maps.Keys(own)), cmp.Compare, after, limit, func(id string) int {
+		return port.ApplicationBytes(own[id].Application)
+	})
+	for _, id := range ids {
+		page = append(page, cloneApplication(own[id].Application))
 	}
-	slices.SortFunc(all, func(a, b domain.Application) int { return cmp.Compare(a.ID, b.ID) })
-	return all, nil
+	return page, next, nil
 }
 
 // Policy implements port.Applications.
@@ -152,39 +206,55 @@ func (s *Store) Policy(ctx context.Context, tenantID, applicationID string) (dom
 }
 
 // DeleteApplication implements port.Applications.
-func (s *Store) DeleteApplication(ctx context.Context, tenantID, id string, at time.Time) error {
+func (s *Store) DeleteApplication(
+	ctx context.Context, tenantID, id string, expect domain.Version, e domain.Event,
+) error {
 	if err := s.lock(ctx); err != nil {
 		return err
 	}
 	defer s.mu.Unlock()
-	if _, ok := s.applications[tenantID][id]; !ok {
+	if _, ok := s.events.stored(e); ok {
+		return nil
+	}
+	a, ok := s.applications[tenantID][id]
+	if !ok {
 		return domain.ErrNotFound
 	}
+	if a.Version != expect {
+		return domain.ErrStale
+	}
 	delete(s.applications[tenantID], id)
-	s.mark(domain.Scope{TenantID: tenantID, ApplicationID: id}, port.Revocation{At: at, Reason: domain.RevokedByDelete})
+	s.mark(domain.Scope{TenantID: tenantID, ApplicationID: id}, port.Revocation{At: e.At, Reason: domain.RevokedByDelete})
+	s.events.add(e, 0)
 	return nil
 }
 
 // DeleteTenant implements port.Tenants.
-func (s *Store) DeleteTenant(ctx context.Context, id string, at time.Time) error {
+func (s *Store) DeleteTenant(ctx context.Context, id string, expect domain.Version, e domain.Event) error {
 	if err := s.lock(ctx); err != nil {
 		return err
 	}
 	defer s.mu.Unlock()
+	if _, ok := s.events.stored(e); ok {
+		return nil
+	}
 	t, ok := s.tenants[id]
 	if !ok {
 		return domain.ErrNotFound
 	}
+	if t.Version != expect {
+		return domain.ErrStale
+	}
 	delete(s.byIssuer, t.Issuer)
 	delete(s.tenants, id)
 	delete(s.applications, id)
-	for name, k := range s.apiKeys {
+	for _, k := range s.apiKeys {
 		if k.TenantID == id {
-			delete(s.byHash, k.Hash)
-			delete(s.apiKeys, name)
+			s.forget(k)
 		}
 	}
-	s.deleted[id] = instant(at)
-	s.mark(domain.Scope{TenantID: id}, port.Revocation{At: at, Reason: domain.RevokedByDelete})
+	s.deleted[id] = instant(e.At)
+	s.mark(domain.Scope{TenantID: id}, port.Revocation{At: e.At, Reason: domain.RevokedByDelete})
+	s.events.add(e, 0)
 	return nil
 }

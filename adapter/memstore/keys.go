@@ -6,52 +6,6 @@ import (
 	"github.com/refreshd/refreshd/domain"
 )
 
-// SaveAPIKey implements port.APIKeys.
-func (s *Store) SaveAPIKey(ctx context.Context, k domain.APIKey) error {
-	if err := s.lock(ctx); err != nil {
-		return err
-	}
-	defer s.mu.Unlock()
-	if _, ok := s.tenants[k.TenantID]; !ok && k.TenantID != "" {
-		return domain.ErrNotFound
-	}
-	if other, taken := s.byHash[k.Hash]; taken && other != k.Name {
-		return domain.ErrDuplicate
-	}
-	if before, ok := s.apiKeys[k.Name]; ok {
-		delete(s.byHash, before.Hash)
-	}
-	s.byHash[k.Hash] = k.Name
-	s.apiKeys[k.Name] = cloneAPIKey(k)
-	return nil
-}
-
-// APIKeyByName implements port.APIKeys.
-func (s *Store) APIKeyByName(ctx context.Context, name string) (domain.APIKey, error) {
-	if err := s.lock(ctx); err != nil {
-		return domain.APIKey{}, err
-	}
-	defer s.mu.Unlock()
-	k, ok := s.apiKeys[name]
-	if !ok {
-		return domain.APIKey{}, domain.ErrNotFound
-	}
-	return cloneAPIKey(k), nil
-}
-
-// APIKeyByHash implements port.APIKeys.
-func (s *Store) APIKeyByHash(ctx context.Context, hash string) (domain.APIKey, error) {
-	if err := s.lock(ctx); err != nil {
-		return domain.APIKey{}, err
-	}
-	defer s.mu.Unlock()
-	name, ok := s.byHash[hash]
-	if !ok {
-		return domain.APIKey{}, domain.ErrNotFound
-	}
-	return cloneAPIKey(s.apiKeys[name]), nil
-}
-
 // keyName is what names a sealed key.
 type keyName struct {
 	kind      domain.KeyKind

@@ -171,6 +171,7 @@ func (s *Store) purgeTraces(step port.PurgeStep) (done port.Purged) {
 		if over(id) {
 			delete(s.deleted, id)
 			delete(s.epochs, id)
+			delete(s.versions, id)
 			delete(s.longest, id)
 			done.Tenants++
 		}

@@ -11,6 +11,7 @@ import (
 	"github.com/refreshd/refreshd/adapter/memstore"
 	"github.com/refreshd/refreshd/domain"
 	"github.com/refreshd/refreshd/port"
+	"github.com/refreshd/refreshd/test/storagetest"
 )
 
 var start = time.Date(2031, 2, 3, 4, 5, 6, 0, time.UTC)
@@ -26,8 +27,8 @@ func must(t testing.TB, err error) {
 func crowd(t testing.TB, n int) *memstore.Store {
 	t.Helper()
 	s := memstore.New()
-	must(t, s.SaveTenant(t.Context(), domain.Tenant{ID: "acme"}))
-	must(t, s.SaveApplication(t.Context(), domain.Application{TenantID: "acme", ID: "shop"}))
+	must(t, storagetest.SaveTenant(t.Context(), s, domain.Tenant{ID: "acme"}))
+	must(t, storagetest.SaveApplication(t.Context(), s, domain.Application{TenantID: "acme", ID: "shop"}))
 	for _, i := range rand.Perm(n) {
 		insert(t, s, i, i%8 == 0)
 	}
@@ -78,8 +79,8 @@ func TestAStepOfThePurgeDoesNotGrowWithTheStore(t *testing.T) {
 // What is stored while a pass goes on is looked at by it if its id is above, in its place among the others.
 func TestAPassLooksAtWhatIsStoredAboveIt(t *testing.T) {
 	s := memstore.New()
-	must(t, s.SaveTenant(t.Context(), domain.Tenant{ID: "acme"}))
-	must(t, s.SaveApplication(t.Context(), domain.Application{TenantID: "acme", ID: "shop"}))
+	must(t, storagetest.SaveTenant(t.Context(), s, domain.Tenant{ID: "acme"}))
+	must(t, storagetest.SaveApplication(t.Context(), s, domain.Application{TenantID: "acme", ID: "shop"}))
 	for _, n := range []int{10, 20, 30, 40} {
 		insert(t, s, n, false)
 	}

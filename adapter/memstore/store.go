@@ -31,6 +31,7 @@ type Store struct {
 	byIssuer     map[string]string                 // the id of the tenant that has set it
 	applications map[string]map[string]application // by tenant and id
 	epochs       map[string]uint64                 // by tenant, also by one that was deleted
+	versions     map[string]domain.Version         // the last one given, by the same
 	longest      map[string]time.Duration          // the longest TTL that a policy ever had, by the same
 	deleted      map[string]time.Time              // when, by tenants that were deleted and not created again
 	marks        map[domain.Scope]domain.Mark
@@ -38,8 +39,9 @@ type Store struct {
 	owned        map[string]int                      // how many of them are of a tenant
 	ofUser       map[domain.Scope]map[domain.ID]bool // those of a user in an application
 	ids          map[domain.Scope][]domain.ID        // those of a user, of an application, of a tenant, from low to high
-	apiKeys      map[string]domain.APIKey            // by name
-	byHash       map[string]string                   // the name of the API key that has it
+	apiKeys      map[domain.ID]domain.APIKey
+	byName       map[string]domain.ID // the API key of that name
+	byHash       map[string]domain.ID // the API key of that hash
 	ring         keyRing
 	events       events
 	janitor      janitor
@@ -57,6 +59,7 @@ func New() *Store {
 		byIssuer:     make(map[string]string),
 		applications: make(map[string]map[string]application),
 		epochs:       make(map[string]uint64),
+		versions:     make(map[string]domain.Version),
 		longest:      make(map[string]time.Duration),
 		deleted:      make(map[string]time.Time),
 		marks:        make(map[domain.Scope]domain.Mark),
@@ -64,8 +67,9 @@ func New() *Store {
 		owned:        make(map[string]int),
 		ofUser:       make(map[domain.Scope]map[domain.ID]bool),
 		ids:          make(map[domain.Scope][]domain.ID),
-		apiKeys:      make(map[string]domain.APIKey),
-		byHash:       make(map[string]string),
+		apiKeys:      make(map[domain.ID]domain.APIKey),
+		byName:       make(map[string]domain.ID),
+		byHash:       make(map[string]domain.ID),
 		ring:         newKeyRing(),
 	}
 }

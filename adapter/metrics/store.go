@@ -33,7 +33,8 @@ func result(err error) string {
 	switch {
 	case err == nil:
 		return "ok"
-	case errors.Is(err, domain.ErrNotFound), errors.Is(err, domain.ErrConflict), errors.Is(err, domain.ErrDuplicate):
+	case errors.Is(err, domain.ErrNotFound), errors.Is(err, domain.ErrConflict), errors.Is(err, domain.ErrDuplicate),
+		errors.Is(err, domain.ErrStale):
 		return "answer"
 	default:
 		return "error"
@@ -108,12 +109,20 @@ func (s *store) KeepNewest(
 	return timedOnly(s, "keep_newest", func() error { return s.Store.KeepNewest(ctx, scope, keep, r, e) })
 }
 
-func (s *store) SaveTenant(ctx context.Context, t domain.Tenant, with ...domain.Application) error {
-	return timedOnly(s, "save_tenant", func() error { return s.Store.SaveTenant(ctx, t, with...) })
+func (s *store) SaveTenant(
+	ctx context.Context, t domain.Tenant, expect domain.Version, e domain.Event, with ...port.ApplicationWrite,
+) (domain.Version, error) {
+	return timed(s, "save_tenant", func() (domain.Version, error) {
+		return s.Store.SaveTenant(ctx, t, expect, e, with...)
+	})
 }
 
-func (s *store) SaveApplication(ctx context.Context, a domain.Application) error {
-	return timedOnly(s, "save_application", func() error { return s.Store.SaveApplication(ctx, a) })
+func (s *store) SaveApplication(
+	ctx context.Context, a domain.Application, expect domain.Version, e domain.Event,
+) (domain.Version, error) {
+	return timed(s, "save_application", func() (domain.Version, error) {
+		return s.Store.SaveApplication(ctx, a, expect, e)
+	})
 }
 
 func (s *store) Tenant(ctx context.Context, id string) (domain.Tenant, error) {
@@ -124,32 +133,68 @@ func (s *store) TenantByIssuer(ctx context.Context, issuer string) (domain.Tenan
 	return timed(s, "tenant_by_issuer", func() (domain.Tenant, error) { return s.Store.TenantByIssuer(ctx, issuer) })
 }
 
-func (s *store) Tenants(ctx context.Context, limit int) ([]domain.Tenant, error) {
-	return timed(s, "tenants", func() ([]domain.Tenant, error) { return s.Store.Tenants(ctx, limit) })
+func (s *store) Tenants(
+	ctx context.Context, after string, limit int,
+) (page []domain.Tenant, next string, err error) {
+	err = timedOnly(s, "tenants", func() error {
+		page, next, err = s.Store.Tenants(ctx, after, limit)
+		return err
+	})
+	return page, next, err
 }
 
 func (s *store) Application(ctx context.Context, tenantID, id string) (domain.Application, error) {
 	return timed(s, "application", func() (domain.Application, error) { return s.Store.Application(ctx, tenantID, id) })
 }
 
-func (s *store) Applications(ctx context.Context, tenantID string) ([]domain.Application, error) {
-	return timed(s, "applications", func() ([]domain.Application, error) { return s.Store.Applications(ctx, tenantID) })
+func (s *store) Applications(
+	ctx context.Context, tenantID, after string, limit int,
+) (page []domain.Application, next string, err error) {
+	err = timedOnly(s, "applications", func() error {
+		page, next, err = s.Store.Applications(ctx, tenantID, after, limit)
+		return err
+	})
+	return page, next, err
 }
 
 func (s *store) Policy(ctx context.Context, tenantID, applicationID string) (domain.Policy, error) {
 	return timed(s, "policy", func() (domain.Policy, error) { return s.Store.Policy(ctx, tenantID, applicationID) })
 }
 
-func (s *store) DeleteApplication(ctx context.Context, tenantID, id string, at time.Time) error {
-	return timedOnly(s, "delete_application", func() error { return s.Store.DeleteApplication(ctx, tenantID, id, at) })
+func (s *store) DeleteApplication(
+	ctx context.Context, tenantID, id string, expect domain.Version, e domain.Event,
+) error {
+	return timedOnly(s, "delete_application", func() error {
+		return s.Store.DeleteApplication(ctx, tenantID, id, expect, e)
+	})
 }
 
-func (s *store) DeleteTenant(ctx context.Context, id string, at time.Time) error {
-	return timedOnly(s, "delete_tenant", func() error { return s.Store.DeleteTenant(ctx, id, at) })
+func (s *store) DeleteTenant(ctx context.Context, id string, expect domain.Version, e domain.Event) error {
+	return timedOnly(s, "delete_tenant", func() error { return s.Store.DeleteTenant(ctx, id, expect, e) })
 }
 
-func (s *store) SaveAPIKey(ctx context.Context, k domain.APIKey) error {
-	return timedOnly(s, "save_api_key", func() error { return s.Store.SaveAPIKey(ctx, k) })
+func (s *store) SaveAPIKey(
+	ctx context.Context, k domain.APIKey, expect domain.Version, e domain.Event,
+) (domain.Version, error) {
+	return timed(s, "save_api_key", func() (domain.Version, error) { return s.Store.SaveAPIKey(ctx, k, expect, e) })
+}
+
+func (s *store) DeleteAPIKey(ctx context.Context, id domain.ID, expect domain.Version, e domain.Event) error {
+	return timedOnly(s, "delete_api_key", func() error { return s.Store.DeleteAPIKey(ctx, id, expect, e) })
+}
+
+func (s *store) APIKey(ctx context.Context, id domain.ID) (domain.APIKey, error) {
+	return timed(s, "api_key", func() (domain.APIKey, error) { return s.Store.APIKey(ctx, id) })
+}
+
+func (s *store) APIKeys(
+	ctx context.Context, after domain.ID, limit int,
+) (page []domain.APIKey, next domain.ID, err error) {
+	err = timedOnly(s, "api_keys", func() error {
+		page, next, err = s.Store.APIKeys(ctx, after, limit)
+		return err
+	})
+	return page, next, err
 }
 
 func (s *store) APIKeyByName(ctx context.Context, name string) (domain.APIKey, error) {

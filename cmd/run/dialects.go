@@ -84,13 +84,13 @@ func (s *service) tokens(
 // examples are for the documents, which are public: the tenant and its first application, if there is just one tenant.
 // Of several tenants none is named, or each would learn of another.
 func (s *service) examples(ctx context.Context) (tenantID, applicationID string, err error) {
-	tenants, err := s.store.Tenants(ctx, 2)
-	if err != nil || len(tenants) != 1 {
+	t, one, err := usecase.OnlyTenant(ctx, s.store)
+	if err != nil || !one {
 		return "", "", err
 	}
-	applications, err := s.store.Applications(ctx, tenants[0].ID)
+	applications, _, err := s.store.Applications(ctx, t.ID, "", 1)
 	if err != nil || len(applications) == 0 {
-		return tenants[0].ID, "", err
+		return t.ID, "", err
 	}
-	return tenants[0].ID, applications[0].ID, nil
+	return t.ID, applications[0].ID, nil
 }

@@ -317,6 +317,7 @@ func (s *service) filled(ctx context.Context, k usecase.Kickstart, begun bool) (
 	if _, err := s.store.APIKeyByName(ctx, k.APIKeys[0].APIKey.Name); !errors.Is(err, domain.ErrNotFound) {
 		return true, err
 	}
-	tenants, err := s.store.Tenants(ctx, 2)
-	return len(tenants) != 1 || !reflect.DeepEqual(tenants[0], k.Tenants[0].Tenant), err
+	t, one, err := usecase.OnlyTenant(ctx, s.store)
+	t.Version = 0
+	return !one || !reflect.DeepEqual(t, k.Tenants[0].Tenant), err
 }

@@ -13,6 +13,7 @@ import (
 	"github.com/refreshd/refreshd/adapter/cli"
 	"github.com/refreshd/refreshd/adapter/memstore"
 	"github.com/refreshd/refreshd/domain"
+	"github.com/refreshd/refreshd/test/storagetest"
 )
 
 // served starts the service with environ, stops it once it listens, and returns what it printed.
@@ -153,15 +154,15 @@ func TestTheDocumentsNameTheOnlyTenant(t *testing.T) {
 		}
 	}
 	check("an empty store", "", "")
-	if err := s.store.SaveTenant(ctx, first.Tenant); err != nil {
+	if err := storagetest.SaveTenant(ctx, s.store, first.Tenant); err != nil {
 		t.Fatal(err)
 	}
 	check("a tenant without applications", "default", "")
-	if err := s.store.SaveTenant(ctx, first.Tenant, first.Applications...); err != nil {
+	if err := storagetest.SaveTenant(ctx, s.store, first.Tenant, first.Applications...); err != nil {
 		t.Fatal(err)
 	}
 	check("a first start", "default", "demo")
-	if err := s.store.SaveTenant(ctx, domain.Tenant{ID: "acme", Name: "Acme"}); err != nil {
+	if err := storagetest.SaveTenant(ctx, s.store, domain.Tenant{ID: "acme", Name: "Acme"}); err != nil {
 		t.Fatal(err)
 	}
 	check("two tenants", "", "")

@@ -150,7 +150,9 @@ func (s *service) masterKey(ctx context.Context, c config.Config, readOnly bool)
 }
 
 func (s *service) applier() *usecase.Apply {
-	return &usecase.Apply{Tenants: s.store, Applications: s.store, APIKeys: s.store, Keys: s.keys}
+	return &usecase.Apply{
+		Tenants: s.store, Applications: s.store, APIKeys: s.store, Keys: s.keys, Clock: s.clock, Random: rand.Reader,
+	}
 }
 
 func (p process) logger(c config.Config) *slog.Logger {

@@ -37,6 +37,21 @@ func (m *MockStore) EXPECT() *MockStoreMockRecorder {
 	return m.recorder
 }
 
+// APIKey mocks base method.
+func (m *MockStore) APIKey(arg0 context.Context, arg1 domain.ID) (domain.APIKey, error) {
+	m.ctrl.T.Helper()
+	ret := m.ctrl.Call(m, "APIKey", arg0, arg1)
+	ret0, _ := ret[0].(domain.APIKey)
+	ret1, _ := ret[1].(error)
+	return ret0, ret1
+}
+
+// APIKey indicates an expected call of APIKey.
+func (mr *MockStoreMockRecorder) APIKey(arg0, arg1 interface{}) *gomock.Call {
+	mr.mock.ctrl.T.Helper()
+	return mr.mock.ctrl.RecordCallWithMethodType(mr.mock, "APIKey", reflect.TypeOf((*MockStore)(nil).APIKey), arg0, arg1)
+}
+
 // APIKeyByHash mocks base method.
 func (m *MockStore) APIKeyByHash(arg0 context.Context, arg1 string) (domain.APIKey, error) {
 	m.ctrl.T.Helper()
@@ -65,6 +80,22 @@ func (m *MockStore) APIKeyByName(arg0 context.Context, arg1 string) (domain.APIK
 func (mr *MockStoreMockRecorder) APIKeyByName(arg0, arg1 interface{}) *gomock.Call {
 	mr.mock.ctrl.T.Helper()
 	return mr.mock.ctrl.RecordCallWithMethodType(mr.mock, "APIKeyByName", reflect.TypeOf((*MockStore)(nil).APIKeyByName), arg0, arg1)
+}
+
+// APIKeys mocks base method.
+func (m *MockStore) APIKeys(arg0 context.Context, arg1 domain.ID, arg2 int) ([]domain.APIKey, domain.ID, error) {
+	m.ctrl.T.Helper()
+	ret := m.ctrl.Call(m, "APIKeys", arg0, arg1, arg2)
+	ret0, _ := ret[0].([]domain.APIKey)
+	ret1, _ := ret[1].(domain.ID)
+	ret2, _ := ret[2].(error)
+	return ret0, ret1, ret2
+}
+
+// APIKeys indicates an expected call of APIKeys.
+func (mr *MockStoreMockRecorder) APIKeys(arg0, arg1, arg2 interface{}) *gomock.Call {
+	mr.mock.ctrl.T.Helper()
+	return mr.mock.ctrl.RecordCallWithMethodType(mr.mock, "APIKeys", reflect.TypeOf((*MockStore)(nil).APIKeys), arg0, arg1, arg2)
 }
 
 // AddKeys mocks base method.
@@ -118,18 +149,19 @@ func (mr *MockStoreMockRecorder) Application(arg0, arg1, arg2 interface{}) *gomo
 }
 
 // Applications mocks base method.
-func (m *MockStore) Applications(arg0 context.Context, arg1 string) ([]domain.Application, error) {
+func (m *MockStore) Applications(arg0 context.Context, arg1, arg2 string, arg3 int) ([]domain.Application, string, error) {
 	m.ctrl.T.Helper()
-	ret := m.ctrl.Call(m, "Applications", arg0, arg1)
+	ret := m.ctrl.Call(m, "Applications", arg0, arg1, arg2, arg3)
 	ret0, _ := ret[0].([]domain.Application)
-	ret1, _ := ret[1].(error)
-	return ret0, ret1
+	ret1, _ := ret[1].(string)
+	ret2, _ := ret[2].(error)
+	return ret0, ret1, ret2
 }
 
 // Applications indicates an expected call of Applications.
-func (mr *MockStoreMockRecorder) Applications(arg0, arg1 interface{}) *gomock.Call {
+func (mr *MockStoreMockRecorder) Applications(arg0, arg1, arg2, arg3 interface{}) *gomock.Call {
 	mr.mock.ctrl.T.Helper()
-	return mr.mock.ctrl.RecordCallWithMethodType(mr.mock, "Applications", reflect.TypeOf((*MockStore)(nil).Applications), arg0, arg1)
+	return mr.mock.ctrl.RecordCallWithMethodType(mr.mock, "Applications", reflect.TypeOf((*MockStore)(nil).Applications), arg0, arg1, arg2, arg3)
 }
 
 // Change mocks base method.
@@ -176,32 +208,46 @@ func (mr *MockStoreMockRecorder) Count(arg0, arg1 interface{}) *gomock.Call {
 	return mr.mock.ctrl.RecordCallWithMethodType(mr.mock, "Count", reflect.TypeOf((*MockStore)(nil).Count), arg0, arg1)
 }
 
-// DeleteApplication mocks base method.
-func (m *MockStore) DeleteApplication(arg0 context.Context, arg1, arg2 string, arg3 time.Time) error {
+// DeleteAPIKey mocks base method.
+func (m *MockStore) DeleteAPIKey(arg0 context.Context, arg1 domain.ID, arg2 domain.Version, arg3 domain.Event) error {
 	m.ctrl.T.Helper()
-	ret := m.ctrl.Call(m, "DeleteApplication", arg0, arg1, arg2, arg3)
+	ret := m.ctrl.Call(m, "DeleteAPIKey", arg0, arg1, arg2, arg3)
+	ret0, _ := ret[0].(error)
+	return ret0
+}
+
+// DeleteAPIKey indicates an expected call of DeleteAPIKey.
+func (mr *MockStoreMockRecorder) DeleteAPIKey(arg0, arg1, arg2, arg3 interface{}) *gomock.Call {
+	mr.mock.ctrl.T.Helper()
+	return mr.mock.ctrl.RecordCallWithMethodType(mr.mock, "DeleteAPIKey", reflect.TypeOf((*MockStore)(nil).DeleteAPIKey), arg0, arg1, arg2, arg3)
+}
+
+// DeleteApplication mocks base method.
+func (m *MockStore) DeleteApplication(arg0 context.Context, arg1, arg2 string, arg3 domain.Version, arg4 domain.Event) error {
+	m.ctrl.T.Helper()
+	ret := m.ctrl.Call(m, "DeleteApplication", arg0, arg1, arg2, arg3, arg4)
 	ret0, _ := ret[0].(error)
 	return ret0
 }
 
 // DeleteApplication indicates an expected call of DeleteApplication.
-func (mr *MockStoreMockRecorder) DeleteApplication(arg0, arg1, arg2, arg3 interface{}) *gomock.Call {
+func (mr *MockStoreMockRecorder) DeleteApplication(arg0, arg1, arg2, arg3, arg4 interface{}) *gomock.Call {
 	mr.mock.ctrl.T.Helper()
-	return mr.mock.ctrl.RecordCallWithMethodType(mr.mock, "DeleteApplication", reflect.TypeOf((*MockStore)(nil).DeleteApplication), arg0, arg1, arg2, arg3)
+	return mr.mock.ctrl.RecordCallWithMethodType(mr.mock, "DeleteApplication", reflect.TypeOf((*MockStore)(nil).DeleteApplication), arg0, arg1, arg2, arg3, arg4)
 }
 
 // DeleteTenant mocks base method.
-func (m *MockStore) DeleteTenant(arg0 context.Context, arg1 string, arg2 time.Time) error {
+func (m *MockStore) DeleteTenant(arg0 context.Context, arg1 string, arg2 domain.Version, arg3 domain.Event) error {
 	m.ctrl.T.Helper()
-	ret := m.ctrl.Call(m, "DeleteTenant", arg0, arg1, arg2)
+	ret := m.ctrl.Call(m, "DeleteTenant", arg0, arg1, arg2, arg3)
 	ret0, _ := ret[0].(error)
 	return ret0
 }
 
 // DeleteTenant indicates an expected call of DeleteTenant.
-func (mr *MockStoreMockRecorder) DeleteTenant(arg0, arg1, arg2 interface{}) *gomock.Call {
+func (mr *MockStoreMockRecorder) DeleteTenant(arg0, arg1, arg2, arg3 interface{}) *gomock.Call {
 	mr.mock.ctrl.T.Helper()
-	return mr.mock.ctrl.RecordCallWithMethodType(mr.mock, "DeleteTenant", reflect.TypeOf((*MockStore)(nil).DeleteTenant), arg0, arg1, arg2)
+	return mr.mock.ctrl.RecordCallWithMethodType(mr.mock, "DeleteTenant", reflect.TypeOf((*MockStore)(nil).DeleteTenant), arg0, arg1, arg2, arg3)
 }
 
 // Events mocks base method.
@@ -469,49 +515,52 @@ func (mr *MockStoreMockRecorder) RevokeScope(arg0, arg1, arg2, arg3, arg4 interf
 }
 
 // SaveAPIKey mocks base method.
-func (m *MockStore) SaveAPIKey(arg0 context.Context, arg1 domain.APIKey) error {
+func (m *MockStore) SaveAPIKey(arg0 context.Context, arg1 domain.APIKey, arg2 domain.Version, arg3 domain.Event) (domain.Version, error) {
 	m.ctrl.T.Helper()
-	ret := m.ctrl.Call(m, "SaveAPIKey", arg0, arg1)
-	ret0, _ := ret[0].(error)
-	return ret0
+	ret := m.ctrl.Call(m, "SaveAPIKey", arg0, arg1, arg2, arg3)
+	ret0, _ := ret[0].(domain.Version)
+	ret1, _ := ret[1].(error)
+	return ret0, ret1
 }
 
 // SaveAPIKey indicates an expected call of SaveAPIKey.
-func (mr *MockStoreMockRecorder) SaveAPIKey(arg0, arg1 interface{}) *gomock.Call {
+func (mr *MockStoreMockRecorder) SaveAPIKey(arg0, arg1, arg2, arg3 interface{}) *gomock.Call {
 	mr.mock.ctrl.T.Helper()
-	return mr.mock.ctrl.RecordCallWithMethodType(mr.mock, "SaveAPIKey", reflect.TypeOf((*MockStore)(nil).SaveAPIKey), arg0, arg1)
+	return mr.mock.ctrl.RecordCallWithMethodType(mr.mock, "SaveAPIKey", reflect.TypeOf((*MockStore)(nil).SaveAPIKey), arg0, arg1, arg2, arg3)
 }
 
 // SaveApplication mocks base method.
-func (m *MockStore) SaveApplication(arg0 context.Context, arg1 domain.Application) error {
+func (m *MockStore) SaveApplication(arg0 context.Context, arg1 domain.Application, arg2 domain.Version, arg3 domain.Event) (domain.Version, error) {
 	m.ctrl.T.Helper()
-	ret := m.ctrl.Call(m, "SaveApplication", arg0, arg1)
-	ret0, _ := ret[0].(error)
-	return ret0
+	ret := m.ctrl.Call(m, "SaveApplication", arg0, arg1, arg2, arg3)
+	ret0, _ := ret[0].(domain.Version)
+	ret1, _ := ret[1].(error)
+	return ret0, ret1
 }
 
 // SaveApplication indicates an expected call of SaveApplication.
-func (mr *MockStoreMockRecorder) SaveApplication(arg0, arg1 interface{}) *gomock.Call {
+func (mr *MockStoreMockRecorder) SaveApplication(arg0, arg1, arg2, arg3 interface{}) *gomock.Call {
 	mr.mock.ctrl.T.Helper()
-	return mr.mock.ctrl.RecordCallWithMethodType(mr.mock, "SaveApplication", reflect.TypeOf((*MockStore)(nil).SaveApplication), arg0, arg1)
+	return mr.mock.ctrl.RecordCallWithMethodType(mr.mock, "SaveApplication", reflect.TypeOf((*MockStore)(nil).SaveApplication), arg0, arg1, arg2, arg3)
 }
 
 // SaveTenant mocks base method.
-func (m *MockStore) SaveTenant(arg0 context.Context, arg1 domain.Tenant, arg2 ...domain.Application) error {
+func (m *MockStore) SaveTenant(arg0 context.Context, arg1 domain.Tenant, arg2 domain.Version, arg3 domain.Event, arg4 ...port.ApplicationWrite) (domain.Version, error) {
 	m.ctrl.T.Helper()
-	varargs := []interface{}{arg0, arg1}
-	for _, a := range arg2 {
+	varargs := []interface{}{arg0, arg1, arg2, arg3}
+	for _, a := range arg4 {
 		varargs = append(varargs, a)
 	}
 	ret := m.ctrl.Call(m, "SaveTenant", varargs...)
-	ret0, _ := ret[0].(error)
-	return ret0
+	ret0, _ := ret[0].(domain.Version)
+	ret1, _ := ret[1].(error)
+	return ret0, ret1
 }
 
 // SaveTenant indicates an expected call of SaveTenant.
-func (mr *MockStoreMockRecorder) SaveTenant(arg0, arg1 interface{}, arg2 ...interface{}) *gomock.Call {
+func (mr *MockStoreMockRecorder) SaveTenant(arg0, arg1, arg2, arg3 interface{}, arg4 ...interface{}) *gomock.Call {
 	mr.mock.ctrl.T.Helper()
-	varargs := append([]interface{}{arg0, arg1}, arg2...)
+	varargs := append([]interface{}{arg0, arg1, arg2, arg3}, arg4...)
 	return mr.mock.ctrl.RecordCallWithMethodType(mr.mock, "SaveTenant", reflect.TypeOf((*MockStore)(nil).SaveTenant), varargs...)
 }
 
@@ -575,18 +624,19 @@ func (mr *MockStoreMockRecorder) TenantByIssuer(arg0, arg1 interface{}) *gomock.
 }
 
 // Tenants mocks base method.
-func (m *MockStore) Tenants(arg0 context.Context, arg1 int) ([]domain.Tenant, error) {
+func (m *MockStore) Tenants(arg0 context.Context, arg1 string, arg2 int) ([]domain.Tenant, string, error) {
 	m.ctrl.T.Helper()
-	ret := m.ctrl.Call(m, "Tenants", arg0, arg1)
+	ret := m.ctrl.Call(m, "Tenants", arg0, arg1, arg2)
 	ret0, _ := ret[0].([]domain.Tenant)
-	ret1, _ := ret[1].(error)
-	return ret0, ret1
+	ret1, _ := ret[1].(string)
+	ret2, _ := ret[2].(error)
+	return ret0, ret1, ret2
 }
 
 // Tenants indicates an expected call of Tenants.
-func (mr *MockStoreMockRecorder) Tenants(arg0, arg1 interface{}) *gomock.Call {
+func (mr *MockStoreMockRecorder) Tenants(arg0, arg1, arg2 interface{}) *gomock.Call {
 	mr.mock.ctrl.T.Helper()
-	return mr.mock.ctrl.RecordCallWithMethodType(mr.mock, "Tenants", reflect.TypeOf((*MockStore)(nil).Tenants), arg0, arg1)
+	return mr.mock.ctrl.RecordCallWithMethodType(mr.mock, "Tenants", reflect.TypeOf((*MockStore)(nil).Tenants), arg0, arg1, arg2)
 }
 
 // Use mocks base method.
@@ -850,35 +900,36 @@ func (m *MockTenants) EXPECT() *MockTenantsMockRecorder {
 }
 
 // DeleteTenant mocks base method.
-func (m *MockTenants) DeleteTenant(arg0 context.Context, arg1 string, arg2 time.Time) error {
+func (m *MockTenants) DeleteTenant(arg0 context.Context, arg1 string, arg2 domain.Version, arg3 domain.Event) error {
 	m.ctrl.T.Helper()
-	ret := m.ctrl.Call(m, "DeleteTenant", arg0, arg1, arg2)
+	ret := m.ctrl.Call(m, "DeleteTenant", arg0, arg1, arg2, arg3)
 	ret0, _ := ret[0].(error)
 	return ret0
 }
 
 // DeleteTenant indicates an expected call of DeleteTenant.
-func (mr *MockTenantsMockRecorder) DeleteTenant(arg0, arg1, arg2 interface{}) *gomock.Call {
+func (mr *MockTenantsMockRecorder) DeleteTenant(arg0, arg1, arg2, arg3 interface{}) *gomock.Call {
 	mr.mock.ctrl.T.Helper()
-	return mr.mock.ctrl.RecordCallWithMethodType(mr.mock, "DeleteTenant", reflect.TypeOf((*MockTenants)(nil).DeleteTenant), arg0, arg1, arg2)
+	return mr.mock.ctrl.RecordCallWithMethodType(mr.mock, "DeleteTenant", reflect.TypeOf((*MockTenants)(nil).DeleteTenant), arg0, arg1, arg2, arg3)
 }
 
 // SaveTenant mocks base method.
-func (m *MockTenants) SaveTenant(arg0 context.Context, arg1 domain.Tenant, arg2 ...domain.Application) error {
+func (m *MockTenants) SaveTenant(arg0 context.Context, arg1 domain.Tenant, arg2 domain.Version, arg3 domain.Event, arg4 ...port.ApplicationWrite) (domain.Version, error) {
 	m.ctrl.T.Helper()
-	varargs := []interface{}{arg0, arg1}
-	for _, a := range arg2 {
+	varargs := []interface{}{arg0, arg1, arg2, arg3}
+	for _, a := range arg4 {
 		varargs = append(varargs, a)
 	}
 	ret := m.ctrl.Call(m, "SaveTenant", varargs...)
-	ret0, _ := ret[0].(error)
-	return ret0
+	ret0, _ := ret[0].(domain.Version)
+	ret1, _ := ret[1].(error)
+	return ret0, ret1
 }
 
 // SaveTenant indicates an expected call of SaveTenant.
-func (mr *MockTenantsMockRecorder) SaveTenant(arg0, arg1 interface{}, arg2 ...interface{}) *gomock.Call {
+func (mr *MockTenantsMockRecorder) SaveTenant(arg0, arg1, arg2, arg3 interface{}, arg4 ...interface{}) *gomock.Call {
 	mr.mock.ctrl.T.Helper()
-	varargs := append([]interface{}{arg0, arg1}, arg2...)
+	varargs := append([]interface{}{arg0, arg1, arg2, arg3}, arg4...)
 	return mr.mock.ctrl.RecordCallWithMethodType(mr.mock, "SaveTenant", reflect.TypeOf((*MockTenants)(nil).SaveTenant), varargs...)
 }
 
@@ -913,18 +964,19 @@ func (mr *MockTenantsMockRecorder) TenantByIssuer(arg0, arg1 interface{}) *gomoc
 }
 
 // Tenants mocks base method.
-func (m *MockTenants) Tenants(arg0 context.Context, arg1 int) ([]domain.Tenant, error) {
+func (m *MockTenants) Tenants(arg0 context.Context, arg1 string, arg2 int) ([]domain.Tenant, string, error) {
 	m.ctrl.T.Helper()
-	ret := m.ctrl.Call(m, "Tenants", arg0, arg1)
+	ret := m.ctrl.Call(m, "Tenants", arg0, arg1, arg2)
 	ret0, _ := ret[0].([]domain.Tenant)
-	ret1, _ := ret[1].(error)
-	return ret0, ret1
+	ret1, _ := ret[1].(string)
+	ret2, _ := ret[2].(error)
+	return ret0, ret1, ret2
 }
 
 // Tenants indicates an expected call of Tenants.
-func (mr *MockTenantsMockRecorder) Tenants(arg0, arg1 interface{}) *gomock.Call {
+func (mr *MockTenantsMockRecorder) Tenants(arg0, arg1, arg2 interface{}) *gomock.Call {
 	mr.mock.ctrl.T.Helper()
-	return mr.mock.ctrl.RecordCallWithMethodType(mr.mock, "Tenants", reflect.TypeOf((*MockTenants)(nil).Tenants), arg0, arg1)
+	return mr.mock.ctrl.RecordCallWithMethodType(mr.mock, "Tenants", reflect.TypeOf((*MockTenants)(nil).Tenants), arg0, arg1, arg2)
 }
 
 // MockApplications is a mock of Applications interface.
@@ -966,32 +1018,33 @@ func (mr *MockApplicationsMockRecorder) Application(arg0, arg1, arg2 interface{}
 }
 
 // Applications mocks base method.
-func (m *MockApplications) Applications(arg0 context.Context, arg1 string) ([]domain.Application, error) {
+func (m *MockApplications) Applications(arg0 context.Context, arg1, arg2 string, arg3 int) ([]domain.Application, string, error) {
 	m.ctrl.T.Helper()
-	ret := m.ctrl.Call(m, "Applications", arg0, arg1)
+	ret := m.ctrl.Call(m, "Applications", arg0, arg1, arg2, arg3)
 	ret0, _ := ret[0].([]domain.Application)
-	ret1, _ := ret[1].(error)
-	return ret0, ret1
+	ret1, _ := ret[1].(string)
+	ret2, _ := ret[2].(error)
+	return ret0, ret1, ret2
 }
 
 // Applications indicates an expected call of Applications.
-func (mr *MockApplicationsMockRecorder) Applications(arg0, arg1 interface{}) *gomock.Call {
+func (mr *MockApplicationsMockRecorder) Applications(arg0, arg1, arg2, arg3 interface{}) *gomock.Call {
 	mr.mock.ctrl.T.Helper()
-	return mr.mock.ctrl.RecordCallWithMethodType(mr.mock, "Applications", reflect.TypeOf((*MockApplications)(nil).Applications), arg0, arg1)
+	return mr.mock.ctrl.RecordCallWithMethodType(mr.mock, "Applications", reflect.TypeOf((*MockApplications)(nil).Applications), arg0, arg1, arg2, arg3)
 }
 
 // DeleteApplication mocks base method.
-func (m *MockApplications) DeleteApplication(arg0 context.Context, arg1, arg2 string, arg3 time.Time) error {
+func (m *MockApplications) DeleteApplication(arg0 context.Context, arg1, arg2 string, arg3 domain.Version, arg4 domain.Event) error {
 	m.ctrl.T.Helper()
-	ret := m.ctrl.Call(m, "DeleteApplication", arg0, arg1, arg2, arg3)
+	ret := m.ctrl.Call(m, "DeleteApplication", arg0, arg1, arg2, arg3, arg4)
 	ret0, _ := ret[0].(error)
 	return ret0
 }
 
 // DeleteApplication indicates an expected call of DeleteApplication.
-func (mr *MockApplicationsMockRecorder) DeleteApplication(arg0, arg1, arg2, arg3 interface{}) *gomock.Call {
+func (mr *MockApplicationsMockRecorder) DeleteApplication(arg0, arg1, arg2, arg3, arg4 interface{}) *gomock.Call {
 	mr.mock.ctrl.T.Helper()
-	return mr.mock.ctrl.RecordCallWithMethodType(mr.mock, "DeleteApplication", reflect.TypeOf((*MockApplications)(nil).DeleteApplication), arg0, arg1, arg2, arg3)
+	return mr.mock.ctrl.RecordCallWithMethodType(mr.mock, "DeleteApplication", reflect.TypeOf((*MockApplications)(nil).DeleteApplication), arg0, arg1, arg2, arg3, arg4)
 }
 
 // Policy mocks base method.
@@ -1010,17 +1063,18 @@ func (mr *MockApplicationsMockRecorder) Policy(arg0, arg1, arg2 interface{}) *go
 }
 
 // SaveApplication mocks base method.
-func (m *MockApplications) SaveApplication(arg0 context.Context, arg1 domain.Application) error {
+func (m *MockApplications) SaveApplication(arg0 context.Context, arg1 domain.Application, arg2 domain.Version, arg3 domain.Event) (domain.Version, error) {
 	m.ctrl.T.Helper()
-	ret := m.ctrl.Call(m, "SaveApplication", arg0, arg1)
-	ret0, _ := ret[0].(error)
-	return ret0
+	ret := m.ctrl.Call(m, "SaveApplication", arg0, arg1, arg2, arg3)
+	ret0, _ := ret[0].(domain.Version)
+	ret1, _ := ret[1].(error)
+	return ret0, ret1
 }
 
 // SaveApplication indicates an expected call of SaveApplication.
-func (mr *MockApplicationsMockRecorder) SaveApplication(arg0, arg1 interface{}) *gomock.Call {
+func (mr *MockApplicationsMockRecorder) SaveApplication(arg0, arg1, arg2, arg3 interface{}) *gomock.Call {
 	mr.mock.ctrl.T.Helper()
-	return mr.mock.ctrl.RecordCallWithMethodType(mr.mock, "SaveApplication", reflect.TypeOf((*MockApplications)(nil).SaveApplication), arg0, arg1)
+	return mr.mock.ctrl.RecordCallWithMethodType(mr.mock, "SaveApplication", reflect.TypeOf((*MockApplications)(nil).SaveApplication), arg0, arg1, arg2, arg3)
 }
 
 // MockAPIKeys is a mock of APIKeys interface.
@@ -1044,6 +1098,21 @@ func NewMockAPIKeys(ctrl *gomock.Controller) *MockAPIKeys {
 // EXPECT returns an object that allows the caller to indicate expected use.
 func (m *MockAPIKeys) EXPECT() *MockAPIKeysMockRecorder {
 	return m.recorder
+}
+
+// APIKey mocks base method.
+func (m *MockAPIKeys) APIKey(arg0 context.Context, arg1 domain.ID) (domain.APIKey, error) {
+	m.ctrl.T.Helper()
+	ret := m.ctrl.Call(m, "APIKey", arg0, arg1)
+	ret0, _ := ret[0].(domain.APIKey)
+	ret1, _ := ret[1].(error)
+	return ret0, ret1
+}
+
+// APIKey indicates an expected call of APIKey.
+func (mr *MockAPIKeysMockRecorder) APIKey(arg0, arg1 interface{}) *gomock.Call {
+	mr.mock.ctrl.T.Helper()
+	return mr.mock.ctrl.RecordCallWithMethodType(mr.mock, "APIKey", reflect.TypeOf((*MockAPIKeys)(nil).APIKey), arg0, arg1)
 }
 
 // APIKeyByHash mocks base method.
@@ -1076,18 +1145,49 @@ func (mr *MockAPIKeysMockRecorder) APIKeyByName(arg0, arg1 interface{}) *gomock.
 	return mr.mock.ctrl.RecordCallWithMethodType(mr.mock, "APIKeyByName", reflect.TypeOf((*MockAPIKeys)(nil).APIKeyByName), arg0, arg1)
 }
 
-// SaveAPIKey mocks base method.
-func (m *MockAPIKeys) SaveAPIKey(arg0 context.Context, arg1 domain.APIKey) error {
+// APIKeys mocks base method.
+func (m *MockAPIKeys) APIKeys(arg0 context.Context, arg1 domain.ID, arg2 int) ([]domain.APIKey, domain.ID, error) {
 	m.ctrl.T.Helper()
-	ret := m.ctrl.Call(m, "SaveAPIKey", arg0, arg1)
+	ret := m.ctrl.Call(m, "APIKeys", arg0, arg1, arg2)
+	ret0, _ := ret[0].([]domain.APIKey)
+	ret1, _ := ret[1].(domain.ID)
+	ret2, _ := ret[2].(error)
+	return ret0, ret1, ret2
+}
+
+// APIKeys indicates an expected call of APIKeys.
+func (mr *MockAPIKeysMockRecorder) APIKeys(arg0, arg1, arg2 interface{}) *gomock.Call {
+	mr.mock.ctrl.T.Helper()
+	return mr.mock.ctrl.RecordCallWithMethodType(mr.mock, "APIKeys", reflect.TypeOf((*MockAPIKeys)(nil).APIKeys), arg0, arg1, arg2)
+}
+
+// DeleteAPIKey mocks base method.
+func (m *MockAPIKeys) DeleteAPIKey(arg0 context.Context, arg1 domain.ID, arg2 domain.Version, arg3 domain.Event) error {
+	m.ctrl.T.Helper()
+	ret := m.ctrl.Call(m, "DeleteAPIKey", arg0, arg1, arg2, arg3)
 	ret0, _ := ret[0].(error)
 	return ret0
 }
 
-// SaveAPIKey indicates an expected call of SaveAPIKey.
-func (mr *MockAPIKeysMockRecorder) SaveAPIKey(arg0, arg1 interface{}) *gomock.Call {
+// DeleteAPIKey indicates an expected call of DeleteAPIKey.
+func (mr *MockAPIKeysMockRecorder) DeleteAPIKey(arg0, arg1, arg2, arg3 interface{}) *gomock.Call {
 	mr.mock.ctrl.T.Helper()
-	return mr.mock.ctrl.RecordCallWithMethodType(mr.mock, "SaveAPIKey", reflect.TypeOf((*MockAPIKeys)(nil).SaveAPIKey), arg0, arg1)
+	return mr.mock.ctrl.RecordCallWithMethodType(mr.mock, "DeleteAPIKey", reflect.TypeOf((*MockAPIKeys)(nil).DeleteAPIKey), arg0, arg1, arg2, arg3)
+}
+
+// SaveAPIKey mocks base method.
+func (m *MockAPIKeys) SaveAPIKey(arg0 context.Context, arg1 domain.APIKey, arg2 domain.Version, arg3 domain.Event) (domain.Version, error) {
+	m.ctrl.T.Helper()
+	ret := m.ctrl.Call(m, "SaveAPIKey", arg0, arg1, arg2, arg3)
+	ret0, _ := ret[0].(domain.Version)
+	ret1, _ := ret[1].(error)
+	return ret0, ret1
+}
+
+// SaveAPIKey indicates an expected call of SaveAPIKey.
+func (mr *MockAPIKeysMockRecorder) SaveAPIKey(arg0, arg1, arg2, arg3 interface{}) *gomock.Call {
+	mr.mock.ctrl.T.Helper()
+	return mr.mock.ctrl.RecordCallWithMethodType(mr.mock, "SaveAPIKey", reflect.TypeOf((*MockAPIKeys)(nil).SaveAPIKey), arg0, arg1, arg2, arg3)
 }
 
 // MockKeys is a mock of Keys interface.
@@ -1130,21 +1230,6 @@ func (mr *MockKeysMockRecorder) AddKeys(arg0, arg1 interface{}, arg2 ...interfac
 	mr.mock.ctrl.T.Helper()
 	varargs := append([]interface{}{arg0, arg1}, arg2...)
 	return mr.mock.ctrl.RecordCallWithMethodType(mr.mock, "AddKeys", reflect.TypeOf((*MockKeys)(nil).AddKeys), varargs...)
-}
-
-// HasData mocks base method.
-func (m *MockKeys) HasData(arg0 context.Context) (bool, error) {
-	m.ctrl.T.Helper()
-	ret := m.ctrl.Call(m, "HasData", arg0)
-	ret0, _ := ret[0].(bool)
-	ret1, _ := ret[1].(error)
-	return ret0, ret1
-}
-
-// HasData indicates an expected call of HasData.
-func (mr *MockKeysMockRecorder) HasData(arg0 interface{}) *gomock.Call {
-	mr.mock.ctrl.T.Helper()
-	return mr.mock.ctrl.RecordCallWithMethodType(mr.mock, "HasData", reflect.TypeOf((*MockKeys)(nil).HasData), arg0)
 }
 
 // KeyByID mocks base method.

@@ -40,8 +40,8 @@ var advancing = append([]clause{
 	}},
 
 	{"RefreshTokens/Advance/returns the policy in force, in every field", func(e *env) {
-		e.must(e.store.SaveTenant(e.Context(), fullTenant()))
-		e.must(e.store.SaveApplication(e.Context(), fullApplication()))
+		e.must(SaveTenant(e.Context(), e.store, fullTenant()))
+		e.must(SaveApplication(e.Context(), e.store, fullApplication()))
 		t := e.issue(token(1))[0]
 		t, p, err := e.store.Advance(e.Context(), t.ID, domain.Call{Generation: 1, Now: t0, Authenticated: true})
 		e.must(err)
@@ -49,7 +49,7 @@ var advancing = append([]clause{
 		a := fullApplication()
 		a.Settings = zeroSettings()
 		a.Settings.Active = new(true)
-		e.must(e.store.SaveApplication(e.Context(), a))
+		e.must(SaveApplication(e.Context(), e.store, a))
 		_, p, err = e.store.Advance(e.Context(), t.ID, domain.Call{Generation: 2, Now: t0})
 		e.must(err)
 		e.wantSame("the policy, changed", p, combined(fullTenant(), a))
@@ -237,7 +237,7 @@ var advancing = append([]clause{
 				e.application("acme", "shop", s)
 			} else {
 				e.application("acme", "shop", domain.Settings{})
-				e.must(e.store.SaveTenant(e.Context(), domain.Tenant{ID: "acme", Settings: s}))
+				e.must(SaveTenant(e.Context(), e.store, domain.Tenant{ID: "acme", Settings: s}))
 			}
 			next, p, err := e.store.Advance(e.Context(), t.ID, domain.Call{Generation: t.Generation, Now: t0})
 			e.must(err)
@@ -510,7 +510,7 @@ var advanceConditions = func() []clause {
 			t = e.issue(t)[0]
 			t, _, err := e.store.Advance(e.Context(), t.ID, domain.Call{Generation: 1, Now: t0, Binding: s.binding})
 			e.must(err)
-			e.must(e.store.SaveTenant(e.Context(), domain.Tenant{ID: "acme", Settings: s.tenant}))
+			e.must(SaveTenant(e.Context(), e.store, domain.Tenant{ID: "acme", Settings: s.tenant}))
 			e.application("acme", "shop", s.settings)
 			refused, right := refused, right
 			for _, c := range []*domain.Call{&refused, &right} {
@@ -522,7 +522,7 @@ var advanceConditions = func() []clause {
 			_, _, err = e.store.Advance(e.Context(), t.ID, refused)
 			e.wantErr("missing one condition", err, domain.ErrConflict)
 			e.wantStored("after the refusal", t)
-			e.must(e.store.SaveTenant(e.Context(), domain.Tenant{ID: "acme"}))
+			e.must(SaveTenant(e.Context(), e.store, domain.Tenant{ID: "acme"}))
 			repaired := s.settings
 			repaired.Active, repaired.Usage = nil, nil
 			e.application("acme", "shop", repaired)

@@ -93,7 +93,7 @@ var changing = []clause{
 		})
 		e.wantErr("unknown", e.change("acme", domain.Change{Before: token(99), After: token(99)}), domain.ErrConflict)
 		e.shop(domain.Settings{})
-		e.must(e.store.SaveTenant(e.Context(), domain.Tenant{ID: "other"}))
+		e.must(SaveTenant(e.Context(), e.store, domain.Tenant{ID: "other"}))
 		t := e.issue(token(98))[0]
 		for _, tenant := range []string{"other", ""} {
 			e.wantErr("of the tenant "+tenant, e.change(tenant, domain.Change{Before: t, After: changed(t)}), domain.ErrConflict)
@@ -104,7 +104,7 @@ var changing = []clause{
 	{changeAll, func(e *env) {
 		e.shop(domain.Settings{})
 		e.application("acme", "bar", domain.Settings{})
-		e.must(e.store.SaveTenant(e.Context(), domain.Tenant{ID: "other"}))
+		e.must(SaveTenant(e.Context(), e.store, domain.Tenant{ID: "other"}))
 		e.application("other", "shop", domain.Settings{})
 		ts := e.issue(token(3), tokenOf(1, "acme", "bar", "ana"), tokenOf(2, "acme", "shop", "bob"), token(4), token(5),
 			tokenOf(6, "other", "shop", "ana"))

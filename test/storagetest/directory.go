@@ -4,9 +4,11 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/refreshd/refreshd/domain"
+	"github.com/refreshd/refreshd/port"
 )
 
 var directory = []clause{
@@ -14,15 +16,15 @@ var directory = []clause{
 		for _, s := range []domain.Settings{tenantSettings(), {}, zeroSettings()} {
 			want := fullTenant()
 			want.Settings = s
-			e.must(e.store.SaveTenant(e.Context(), want))
+			e.must(SaveTenant(e.Context(), e.store, want))
 			got, err := e.store.Tenant(e.Context(), "acme")
 			e.must(err)
 			e.wantSame("read", got, want)
-			list, err := e.store.Tenants(e.Context(), 9)
+			list, _, err := e.store.Tenants(e.Context(), "", 9)
 			e.must(err)
 			e.wantSame("listed", list, []domain.Tenant{want})
 		}
-		e.must(e.store.SaveTenant(e.Context(), domain.Tenant{ID: "acme"}))
+		e.must(SaveTenant(e.Context(), e.store, domain.Tenant{ID: "acme"}))
 		got, err := e.store.Tenant(e.Context(), "acme")
 		e.must(err)
 		e.wantSame("replaced by one with nothing", got, domain.Tenant{ID: "acme"})
@@ -31,39 +33,39 @@ var directory = []clause{
 	{"Tenants/SaveTenant/an issuer belongs to one tenant, and a duplicate writes nothing", func(e *env) {
 		acme := domain.Tenant{ID: "acme", Issuer: "https://auth.example"}
 		other := domain.Tenant{ID: "other", Name: "before", Issuer: "https://auth.example/other"}
-		e.must(e.store.SaveTenant(e.Context(), acme))
-		e.must(e.store.SaveTenant(e.Context(), acme)) // its own
-		e.must(e.store.SaveTenant(e.Context(), other))
+		e.must(SaveTenant(e.Context(), e.store, acme))
+		e.must(SaveTenant(e.Context(), e.store, acme)) // its own
+		e.must(SaveTenant(e.Context(), e.store, other))
 		thief := domain.Tenant{ID: "other", Name: "after", Issuer: acme.Issuer}
-		e.wantErr("replaced", e.store.SaveTenant(e.Context(), thief), domain.ErrDuplicate)
+		e.wantErr("replaced", SaveTenant(e.Context(), e.store, thief), domain.ErrDuplicate)
 		got, err := e.store.Tenant(e.Context(), "other")
 		e.must(err)
 		e.wantSame("after the duplicate", got, other)
 		thief.ID = "third"
-		e.wantErr("created", e.store.SaveTenant(e.Context(), thief), domain.ErrDuplicate)
+		e.wantErr("created", SaveTenant(e.Context(), e.store, thief), domain.ErrDuplicate)
 		_, err = e.store.Tenant(e.Context(), "third")
 		e.wantErr("the one not created", err, domain.ErrNotFound)
 	}},
 
 	{"Tenants/SaveTenant/any number of tenants may have no issuer, and one that was given up is free", func(e *env) {
 		for _, id := range []string{"a", "b", "c"} {
-			e.must(e.store.SaveTenant(e.Context(), domain.Tenant{ID: id}))
+			e.must(SaveTenant(e.Context(), e.store, domain.Tenant{ID: id}))
 		}
-		e.must(e.store.SaveTenant(e.Context(), domain.Tenant{ID: "a", Issuer: "https://auth.example"}))
-		e.must(e.store.SaveTenant(e.Context(), domain.Tenant{ID: "a"}))
-		e.must(e.store.SaveTenant(e.Context(), domain.Tenant{ID: "b", Issuer: "https://auth.example"}))
-		e.must(e.store.DeleteTenant(e.Context(), "b", t0))
-		e.must(e.store.SaveTenant(e.Context(), domain.Tenant{ID: "c", Issuer: "https://auth.example"}))
+		e.must(SaveTenant(e.Context(), e.store, domain.Tenant{ID: "a", Issuer: "https://auth.example"}))
+		e.must(SaveTenant(e.Context(), e.store, domain.Tenant{ID: "a"}))
+		e.must(SaveTenant(e.Context(), e.store, domain.Tenant{ID: "b", Issuer: "https://auth.example"}))
+		e.must(DeleteTenant(e.Context(), e.store, "b", t0))
+		e.must(SaveTenant(e.Context(), e.store, domain.Tenant{ID: "c", Issuer: "https://auth.example"}))
 	}},
 
 	{"Tenants/SaveTenant/of many concurrent calls with one issuer exactly one succeeds", func(e *env) {
 		hs := e.handles(3)
 		errs := make([]error, 20)
 		together(len(errs), func(i int) {
-			errs[i] = hs[i%3].SaveTenant(e.Context(), domain.Tenant{ID: fmt.Sprint("tenant", i), Issuer: "https://auth.example"})
+			errs[i] = SaveTenant(e.Context(), hs[i%3], domain.Tenant{ID: fmt.Sprint("tenant", i), Issuer: "https://auth.example"})
 		})
 		e.wantOneWinner(errs, domain.ErrDuplicate)
-		all, err := e.store.Tenants(e.Context(), 99)
+		all, _, err := e.store.Tenants(e.Context(), "", 99)
 		e.must(err)
 		if len(all) != 1 {
 			e.Errorf("%d tenants are stored, want 1", len(all))
@@ -75,7 +77,7 @@ var directory = []clause{
 		marked := e.issue(token(1))[0]
 		epoch := e.revokeScope(domain.Scope{TenantID: "acme"}, domain.ID{}, t0)
 		alive := e.issue(token(2))[0]
-		e.must(e.store.SaveTenant(e.Context(), fullTenant()))
+		e.must(SaveTenant(e.Context(), e.store, fullTenant()))
 		e.wantDead("revoked before", t0, marked)
 		e.wantAlive("issued after the revocation", t0, alive)
 		_, err := e.store.Application(e.Context(), "acme", "shop")
@@ -86,17 +88,17 @@ var directory = []clause{
 	}},
 
 	{"Tenants/SaveTenant/makes the policies of its applications anew, and of no others", func(e *env) {
-		e.must(e.store.SaveTenant(e.Context(), domain.Tenant{ID: "acme"}))
-		e.must(e.store.SaveTenant(e.Context(), domain.Tenant{ID: "other"}))
+		e.must(SaveTenant(e.Context(), e.store, domain.Tenant{ID: "acme"}))
+		e.must(SaveTenant(e.Context(), e.store, domain.Tenant{ID: "other"}))
 		own := domain.Settings{GraceSeconds: new(int64(77)), CookieOnly: new(false)}
 		apps := []domain.Application{
 			{TenantID: "acme", ID: "shop"}, {TenantID: "acme", ID: "bar", Settings: own}, {TenantID: "other", ID: "shop", Settings: own},
 		}
 		for _, a := range apps {
-			e.must(e.store.SaveApplication(e.Context(), a))
+			e.must(SaveApplication(e.Context(), e.store, a))
 		}
 		for _, t := range []domain.Tenant{fullTenant(), {ID: "acme", Settings: zeroSettings()}, {ID: "acme"}} {
-			e.must(e.store.SaveTenant(e.Context(), t))
+			e.must(SaveTenant(e.Context(), e.store, t))
 			for _, a := range apps {
 				owner := domain.Tenant{ID: "other"}
 				if a.TenantID == "acme" {
@@ -115,41 +117,41 @@ var directory = []clause{
 		bar := domain.Application{TenantID: "acme", ID: "bar", Settings: domain.Settings{TTLMinutes: new(int64(50_001))}}
 		elsewhere := domain.Application{TenantID: "other", ID: "bar", Settings: bar.Settings}
 		before, other := domain.Tenant{ID: "acme", Name: "before"}, domain.Tenant{ID: "other"}
-		e.must(e.store.SaveTenant(e.Context(), before))
-		e.must(e.store.SaveTenant(e.Context(), other))
+		e.must(SaveTenant(e.Context(), e.store, before))
+		e.must(SaveTenant(e.Context(), e.store, other))
 		for _, a := range []domain.Application{shop, bar, elsewhere} {
-			e.must(e.store.SaveApplication(e.Context(), a))
+			e.must(SaveApplication(e.Context(), e.store, a))
 		}
 		after := domain.Tenant{ID: "acme", Name: "after", Settings: domain.Settings{MaximumTTLMinutes: new(int64(50_000))}}
 		alone := domain.Tenant{ID: "acme", Name: "after", Settings: domain.Settings{MaximumTTLMinutes: new(int64(43_199))}}
-		e.wantInvalid("with an application", e.store.SaveTenant(e.Context(), after),
+		e.wantInvalid("with an application", SaveTenant(e.Context(), e.store, after),
 			`[conflict]applications["bar"].`+domain.FieldMaximumTTLMinutes)
-		e.wantInvalid("by itself", e.store.SaveTenant(e.Context(), alone), "[conflict]"+domain.FieldMaximumTTLMinutes)
+		e.wantInvalid("by itself", SaveTenant(e.Context(), e.store, alone), "[conflict]"+domain.FieldMaximumTTLMinutes)
 		got, err := e.store.Tenant(e.Context(), "acme")
 		e.must(err)
 		e.wantSame("the tenant after the refusals", got, before)
 		e.wantPolicies(before, shop, bar)
 
 		alone.ID = "third"
-		e.wantInvalid("created", e.store.SaveTenant(e.Context(), alone), "[conflict]"+domain.FieldMaximumTTLMinutes)
+		e.wantInvalid("created", SaveTenant(e.Context(), e.store, alone), "[conflict]"+domain.FieldMaximumTTLMinutes)
 		_, err = e.store.Tenant(e.Context(), "third")
 		e.wantErr("the one not created", err, domain.ErrNotFound)
 
 		bar.Settings.TTLMinutes = new(int64(50_000))
-		e.must(e.store.SaveApplication(e.Context(), bar))
-		e.must(e.store.SaveTenant(e.Context(), after))
+		e.must(SaveApplication(e.Context(), e.store, bar))
+		e.must(SaveTenant(e.Context(), e.store, after))
 		e.wantPolicies(after, shop, bar)
 		e.wantPolicies(other, elsewhere)
 	}},
 
 	{"Tenants/SaveTenant/with applications saves all of them in one step", func(e *env) {
-		e.must(e.store.SaveTenant(e.Context(), domain.Tenant{ID: "acme"}))
-		e.must(e.store.SaveTenant(e.Context(), domain.Tenant{ID: "other"}))
+		e.must(SaveTenant(e.Context(), e.store, domain.Tenant{ID: "acme"}))
+		e.must(SaveTenant(e.Context(), e.store, domain.Tenant{ID: "other"}))
 		shop := domain.Application{TenantID: "acme", ID: "shop", Settings: domain.Settings{TTLMinutes: new(int64(100_000))}}
 		bar := domain.Application{TenantID: "acme", ID: "bar", Settings: domain.Settings{GraceSeconds: new(int64(77))}}
 		elsewhere := domain.Application{TenantID: "other", ID: "shop", Name: "another tenant's"}
 		for _, a := range []domain.Application{shop, bar, elsewhere} {
-			e.must(e.store.SaveApplication(e.Context(), a))
+			e.must(SaveApplication(e.Context(), e.store, a))
 		}
 		alive := e.issue(token(1))[0]
 
@@ -158,7 +160,7 @@ var directory = []clause{
 		created := domain.Application{ID: "new", Name: "new", Settings: domain.Settings{Active: new(false)}}
 		given := changed
 		given.TenantID = "other"
-		e.must(e.store.SaveTenant(e.Context(), tenant, created, given))
+		e.must(SaveTenant(e.Context(), e.store, tenant, created, given))
 		created.TenantID = "acme"
 		got, err := e.store.Tenant(e.Context(), "acme")
 		e.must(err)
@@ -171,30 +173,30 @@ var directory = []clause{
 		fresh := domain.Tenant{ID: "fresh", Settings: tenant.Settings}
 		first := domain.Application{TenantID: "fresh", ID: "shop", Settings: changed.Settings}
 		last := domain.Application{TenantID: "fresh", ID: "shop", Name: "last"}
-		e.must(e.store.SaveTenant(e.Context(), fresh, first, last))
-		e.wantApplications(last)
-		e.wantPolicies(fresh, last)
+		e.wantErr("an application twice", SaveTenant(e.Context(), e.store, fresh, first, last), domain.ErrStale)
+		_, err = e.store.Tenant(e.Context(), "fresh")
+		e.wantErr("with an application twice", err, domain.ErrNotFound)
 	}},
 
 	{"Tenants/SaveTenant/with applications, when refused, writes nothing", func(e *env) {
 		before := domain.Tenant{ID: "acme", Name: "before"}
-		e.must(e.store.SaveTenant(e.Context(), before))
-		e.must(e.store.SaveTenant(e.Context(), domain.Tenant{ID: "other", Issuer: "https://auth.example"}))
+		e.must(SaveTenant(e.Context(), e.store, before))
+		e.must(SaveTenant(e.Context(), e.store, domain.Tenant{ID: "other", Issuer: "https://auth.example"}))
 		shop := domain.Application{TenantID: "acme", ID: "shop", Name: "before"}
 		bar := domain.Application{TenantID: "acme", ID: "bar", Settings: domain.Settings{TTLMinutes: new(int64(50_001))}}
-		e.must(e.store.SaveApplication(e.Context(), shop))
-		e.must(e.store.SaveApplication(e.Context(), bar))
+		e.must(SaveApplication(e.Context(), e.store, shop))
+		e.must(SaveApplication(e.Context(), e.store, bar))
 
 		tenant, changed := crossed()
 		possible := domain.Application{TenantID: "acme", ID: "bar"}
 		impossible := domain.Application{TenantID: "acme", ID: "new", Settings: bar.Settings}
 		thief := domain.Tenant{ID: "acme", Issuer: "https://auth.example"}
 		created := domain.Application{TenantID: "acme", ID: "new"}
-		e.wantInvalid("with one that is not saved", e.store.SaveTenant(e.Context(), tenant, created, changed),
+		e.wantInvalid("with one that is not saved", SaveTenant(e.Context(), e.store, tenant, created, changed),
 			`[conflict]applications["bar"].`+domain.FieldMaximumTTLMinutes)
-		e.wantInvalid("with one that is saved", e.store.SaveTenant(e.Context(), tenant, changed, possible, impossible),
+		e.wantInvalid("with one that is saved", SaveTenant(e.Context(), e.store, tenant, changed, possible, impossible),
 			`[conflict]applications["new"].`+domain.FieldMaximumTTLMinutes)
-		err := e.store.SaveTenant(e.Context(), thief, created, possible)
+		err := SaveTenant(e.Context(), e.store, thief, created, possible)
 		e.wantErr("with the issuer of another", err, domain.ErrDuplicate)
 
 		got, err := e.store.Tenant(e.Context(), "acme")
@@ -209,7 +211,7 @@ var directory = []clause{
 	{"Tenants/SaveTenant/with applications beside SaveApplication is one step", func(e *env) {
 		hs := e.handles(3)
 		for round := range 12 {
-			e.must(e.store.SaveTenant(e.Context(), domain.Tenant{ID: "acme"}, domain.Application{ID: "shop"}))
+			e.must(SaveTenant(e.Context(), e.store, domain.Tenant{ID: "acme"}, domain.Application{ID: "shop"}))
 			tenant, shop := crossed()
 			tenant.Settings.AccessTokenSeconds = new(int64(100 + round))
 			long, grace := domain.Settings{TTLMinutes: new(int64(50_001))}, domain.Settings{GraceSeconds: new(int64(round + 1))}
@@ -219,11 +221,11 @@ var directory = []clause{
 			together(3, func(i int) {
 				switch what := (i + round) % 3; what { // the goroutine that is started last mostly comes first
 				case 0:
-					errs[what] = hs[i].SaveTenant(e.Context(), tenant, shop)
+					errs[what] = SaveTenant(e.Context(), hs[i], tenant, shop)
 				case 1:
-					errs[what] = hs[i].SaveApplication(e.Context(), impossible)
+					errs[what] = SaveApplication(e.Context(), hs[i], impossible)
 				case 2:
-					errs[what] = hs[i].SaveApplication(e.Context(), bar)
+					errs[what] = SaveApplication(e.Context(), hs[i], bar)
 				}
 			})
 			e.must(errs[0])
@@ -242,18 +244,18 @@ var directory = []clause{
 	{"Applications/SaveApplication/that its tenant makes impossible is refused, and writes nothing", func(e *env) {
 		tenant := domain.Tenant{ID: "acme", Settings: domain.Settings{MaximumTTLMinutes: new(int64(50_000))}}
 		before := domain.Application{TenantID: "acme", ID: "shop", Name: "before"}
-		e.must(e.store.SaveTenant(e.Context(), tenant))
-		e.must(e.store.SaveApplication(e.Context(), before))
+		e.must(SaveTenant(e.Context(), e.store, tenant))
+		e.must(SaveApplication(e.Context(), e.store, before))
 		after := domain.Application{
 			TenantID: "acme", ID: "shop", Name: "after", Settings: domain.Settings{TTLMinutes: new(int64(50_001))},
 		}
-		e.wantInvalid("replaced", e.store.SaveApplication(e.Context(), after), "[conflict]"+domain.FieldMaximumTTLMinutes)
+		e.wantInvalid("replaced", SaveApplication(e.Context(), e.store, after), "[conflict]"+domain.FieldMaximumTTLMinutes)
 		got, err := e.store.Application(e.Context(), "acme", "shop")
 		e.must(err)
 		e.wantSame("the application after the refusal", got, before)
 		e.wantPolicies(tenant, before)
 		after.ID = "bar"
-		e.wantInvalid("created", e.store.SaveApplication(e.Context(), after), "[conflict]"+domain.FieldMaximumTTLMinutes)
+		e.wantInvalid("created", SaveApplication(e.Context(), e.store, after), "[conflict]"+domain.FieldMaximumTTLMinutes)
 		_, err = e.store.Application(e.Context(), "acme", "bar")
 		e.wantErr("the one not created", err, domain.ErrNotFound)
 	}},
@@ -267,9 +269,9 @@ var directory = []clause{
 			errs := make([]error, 2)
 			together(2, func(i int) {
 				if i == 0 {
-					errs[i] = hs[0].SaveTenant(e.Context(), tenant)
+					errs[i] = SaveTenant(e.Context(), hs[0], tenant)
 				} else {
-					errs[i] = hs[1].SaveApplication(e.Context(), app)
+					errs[i] = SaveApplication(e.Context(), hs[1], app)
 				}
 			})
 			switch field := domain.FieldMaximumTTLMinutes; {
@@ -286,29 +288,29 @@ var directory = []clause{
 			e.must(err)
 			e.wantSame("the tenant", got, tenant)
 			e.wantPolicies(tenant, app)
-			e.must(e.store.DeleteApplication(e.Context(), "acme", "shop", t0))
+			e.must(DeleteApplication(e.Context(), e.store, "acme", "shop", t0))
 		}
 	}},
 
 	{"Applications/SaveApplication/keeps every field, and what is not said", func(e *env) {
-		e.must(e.store.SaveTenant(e.Context(), domain.Tenant{ID: "acme"}))
+		e.must(SaveTenant(e.Context(), e.store, domain.Tenant{ID: "acme"}))
 		for _, s := range []domain.Settings{fullApplication().Settings, {}, zeroSettings()} {
 			want := fullApplication()
 			want.Settings = s
-			e.must(e.store.SaveApplication(e.Context(), want))
+			e.must(SaveApplication(e.Context(), e.store, want))
 			got, err := e.store.Application(e.Context(), "acme", "shop")
 			e.must(err)
 			e.wantSame("read", got, want)
 		}
-		e.must(e.store.SaveApplication(e.Context(), domain.Application{TenantID: "acme", ID: "shop"}))
+		e.must(SaveApplication(e.Context(), e.store, domain.Application{TenantID: "acme", ID: "shop"}))
 		got, err := e.store.Application(e.Context(), "acme", "shop")
 		e.must(err)
 		e.wantSame("replaced by one with nothing", got, domain.Application{TenantID: "acme", ID: "shop"})
 	}},
 
 	{"Applications/SaveApplication/without its tenant is not found, and writes nothing", func(e *env) {
-		e.wantErr("without tenant", e.store.SaveApplication(e.Context(), fullApplication()), domain.ErrNotFound)
-		e.must(e.store.SaveTenant(e.Context(), domain.Tenant{ID: "acme"}))
+		e.wantErr("without tenant", SaveApplication(e.Context(), e.store, fullApplication()), domain.ErrNotFound)
+		e.must(SaveTenant(e.Context(), e.store, domain.Tenant{ID: "acme"}))
 		_, err := e.store.Application(e.Context(), "acme", "shop")
 		e.wantErr("the one not created", err, domain.ErrNotFound)
 	}},
@@ -316,7 +318,7 @@ var directory = []clause{
 	{"Applications/SaveApplication/leaves its refresh tokens and those of others as they are", func(e *env) {
 		e.shop(domain.Settings{})
 		t := e.issue(token(1))[0]
-		e.must(e.store.SaveApplication(e.Context(), fullApplication()))
+		e.must(SaveApplication(e.Context(), e.store, fullApplication()))
 		e.application("acme", "bar", domain.Settings{})
 		e.wantStored("after the save", t)
 		e.wantAlive("after the save", t0, t)
@@ -331,9 +333,9 @@ var directory = []clause{
 			errs := make([]error, 2)
 			together(2, func(i int) {
 				if i == 0 {
-					errs[i] = hs[0].SaveTenant(e.Context(), tenant)
+					errs[i] = SaveTenant(e.Context(), hs[0], tenant)
 				} else {
-					errs[i] = hs[1].SaveApplication(e.Context(), app)
+					errs[i] = SaveApplication(e.Context(), hs[1], app)
 				}
 			})
 			for _, err := range errs {
@@ -354,24 +356,55 @@ var directory = []clause{
 	{"Tenants/Tenants/goes by id, byte by byte, up to the limit", func(e *env) {
 		all := []string{"b", "a", "B", "~", "aa", "-", "9", "_", ".a"}
 		for _, id := range all {
-			e.must(e.store.SaveTenant(e.Context(), domain.Tenant{ID: id}))
+			e.must(SaveTenant(e.Context(), e.store, domain.Tenant{ID: id}))
 		}
 		slices.Sort(all)
 		for _, limit := range []int{1, 4, len(all), 99} {
-			list, err := e.store.Tenants(e.Context(), limit)
-			e.must(err)
 			var got []string
-			for _, t := range list {
-				got = append(got, t.ID)
+			for after, more := "", true; more; more = after != "" {
+				page, next, err := e.store.Tenants(e.Context(), after, limit)
+				e.must(err)
+				if len(page) > limit {
+					e.Fatalf("limit %d: a page has %d tenants", limit, len(page))
+				}
+				if next != "" && next <= after {
+					e.Fatalf("limit %d: after %q the page that follows begins after %q", limit, after, next)
+				}
+				for _, t := range page {
+					got = append(got, t.ID)
+				}
+				after = next
 			}
-			e.wantSame(fmt.Sprint("limit ", limit), got, all[:min(limit, len(all))])
+			e.wantSame(fmt.Sprint("limit ", limit), got, all)
 		}
+	}},
+
+	{"Tenants/Tenants/a page ends at its greatest size", func(e *env) {
+		var want []domain.Tenant
+		for i, size := range []int{port.MaxListBytes + 1, 1, port.MaxListBytes / 2, port.MaxListBytes / 2, 1} {
+			want = append(want, domain.Tenant{ID: fmt.Sprint("tenant", i), Name: strings.Repeat("n", size)})
+			e.must(SaveTenant(e.Context(), e.store, want[i]))
+		}
+		var got []domain.Tenant
+		for after, more := "", true; more; more = after != "" {
+			page, next, err := e.store.Tenants(e.Context(), after, 99)
+			e.must(err)
+			bytes := 0
+			for i, t := range page {
+				if bytes >= port.MaxListBytes {
+					e.Errorf("%d of the %d tenants of a page have %d bytes, want the page to end there", i, len(page), bytes)
+				}
+				bytes += port.TenantBytes(t)
+			}
+			got, after = append(got, page...), next
+		}
+		e.wantSame("all pages together", got, want)
 	}},
 
 	{"Tenants/TenantByIssuer/finds the tenant that has set it now, and none for no issuer", func(e *env) {
 		acme := domain.Tenant{ID: "acme", Issuer: "https://acme.example"}
-		e.must(e.store.SaveTenant(e.Context(), acme))
-		e.must(e.store.SaveTenant(e.Context(), domain.Tenant{ID: "other"}))
+		e.must(SaveTenant(e.Context(), e.store, acme))
+		e.must(SaveTenant(e.Context(), e.store, domain.Tenant{ID: "other"}))
 		got, err := e.store.TenantByIssuer(e.Context(), acme.Issuer)
 		e.must(err)
 		e.wantSame("the tenant", got, acme)
@@ -379,30 +412,50 @@ var directory = []clause{
 			_, err := e.store.TenantByIssuer(e.Context(), issuer)
 			e.wantErr(issuer, err, domain.ErrNotFound)
 		}
-		e.must(e.store.DeleteTenant(e.Context(), "acme", t0))
+		e.must(DeleteTenant(e.Context(), e.store, "acme", t0))
 		_, err = e.store.TenantByIssuer(e.Context(), acme.Issuer)
 		e.wantErr("of a deleted tenant", err, domain.ErrNotFound)
 	}},
 
 	{"Applications/Applications/are all of that tenant and of no other, by id", func(e *env) {
-		e.must(e.store.SaveTenant(e.Context(), domain.Tenant{ID: "acme"}))
-		e.must(e.store.SaveTenant(e.Context(), domain.Tenant{ID: "Acme"}))
+		e.must(SaveTenant(e.Context(), e.store, domain.Tenant{ID: "acme"}))
+		e.must(SaveTenant(e.Context(), e.store, domain.Tenant{ID: "Acme"}))
 		e.application("Acme", "x", domain.Settings{})
 		want := []domain.Application{
 			{TenantID: "acme", ID: "B", Name: "b"}, {TenantID: "acme", ID: "a", Settings: tenantSettings()},
 			{TenantID: "acme", ID: "ä"},
 		}
 		for _, i := range []int{2, 0, 1} {
-			e.must(e.store.SaveApplication(e.Context(), want[i]))
+			e.must(SaveApplication(e.Context(), e.store, want[i]))
 		}
-		got, err := e.store.Applications(e.Context(), "acme")
+		got, _, err := e.store.Applications(e.Context(), "acme", "", 999)
 		e.must(err)
 		e.wantSame("of acme", got, want)
-		got, err = e.store.Applications(e.Context(), "nobody")
+		got, _, err = e.store.Applications(e.Context(), "nobody", "", 999)
 		e.must(err)
 		if len(got) > 0 {
 			e.Errorf("%d applications of a tenant that does not exist", len(got))
 		}
+	}},
+
+	{"Applications/Applications/a page ends at its limit, and at its greatest size", func(e *env) {
+		var want []domain.Application
+		for i, size := range []int{port.MaxListBytes + 1, 1, port.MaxListBytes / 2, port.MaxListBytes / 2, 1} {
+			want = append(want, domain.Application{TenantID: "acme", ID: fmt.Sprint("app", i), Name: strings.Repeat("n", size)})
+		}
+		e.must(SaveTenant(e.Context(), e.store, domain.Tenant{ID: "acme"}, want...))
+		for _, limit := range []int{1, 2, 99} {
+			e.wantSame(fmt.Sprint("limit ", limit), e.applicationsInPages("acme", limit), want)
+		}
+	}},
+
+	{"Applications/Applications/a page ends where the store has looked at enough", func(e *env) {
+		want := make([]domain.Application, port.MaxListRows+1)
+		for i := range want {
+			want[i] = domain.Application{TenantID: "acme", ID: fmt.Sprintf("app-%04d", i)}
+		}
+		e.must(SaveTenant(e.Context(), e.store, domain.Tenant{ID: "acme"}, want...))
+		e.wantSame("all pages together", e.applicationsInPages("acme", 2*port.MaxListRows), want)
 	}},
 
 	// A save that leaves out what has not changed must not leave out what has.
@@ -413,12 +466,12 @@ var directory = []clause{
 		for i := range apps {
 			apps[i] = domain.Application{TenantID: "acme", ID: fmt.Sprintf("app-%03d", i)}
 		}
-		e.must(e.store.SaveTenant(e.Context(), t, apps...))
+		e.must(SaveTenant(e.Context(), e.store, t, apps...))
 		apps[3].Name, apps[77].Settings.TTLMinutes, apps[149].Settings.Active = "third", new(int64(60)), new(false)
-		e.must(e.store.SaveTenant(e.Context(), t, apps[3], apps[77], apps[149]))
+		e.must(SaveTenant(e.Context(), e.store, t, apps[3], apps[77], apps[149]))
 		check := func(when string) {
 			e.Helper()
-			got, err := e.store.Applications(e.Context(), "acme")
+			got, _, err := e.store.Applications(e.Context(), "acme", "", 999)
 			e.must(err)
 			e.wantSame(when, got, apps)
 			for _, a := range apps {
@@ -429,13 +482,13 @@ var directory = []clause{
 		}
 		check("after a change of three")
 		t.Settings.GraceSeconds = new(int64(7))
-		e.must(e.store.SaveTenant(e.Context(), t))
+		e.must(SaveTenant(e.Context(), e.store, t))
 		check("after a change of the tenant")
 	}},
 
 	{"Applications/Application/what does not exist in that tenant is not found", func(e *env) {
 		e.shop(domain.Settings{})
-		e.must(e.store.SaveTenant(e.Context(), domain.Tenant{ID: "other"}))
+		e.must(SaveTenant(e.Context(), e.store, domain.Tenant{ID: "other"}))
 		for _, owner := range [][2]string{{"acme", "bar"}, {"other", "shop"}, {"none", "shop"}} {
 			_, err := e.store.Application(e.Context(), owner[0], owner[1])
 			e.wantErr(owner[0]+"/"+owner[1], err, domain.ErrNotFound)
@@ -444,10 +497,10 @@ var directory = []clause{
 
 	{"Applications/Policy/is the effective one, in every field", func(e *env) {
 		for _, t := range []domain.Tenant{{ID: "acme"}, fullTenant(), {ID: "acme", Settings: zeroSettings()}} {
-			e.must(e.store.SaveTenant(e.Context(), t))
+			e.must(SaveTenant(e.Context(), e.store, t))
 			for _, s := range []domain.Settings{{}, fullApplication().Settings, zeroSettings()} {
 				a := domain.Application{TenantID: "acme", ID: "shop", Settings: s}
-				e.must(e.store.SaveApplication(e.Context(), a))
+				e.must(SaveApplication(e.Context(), e.store, a))
 				got, err := e.store.Policy(e.Context(), "acme", "shop")
 				e.must(err)
 				e.wantSame("the policy", got, combined(t, a))
@@ -457,7 +510,7 @@ var directory = []clause{
 
 	{"Applications/Policy/of what does not exist is not found", func(e *env) {
 		e.shop(domain.Settings{})
-		e.must(e.store.SaveTenant(e.Context(), domain.Tenant{ID: "other"}))
+		e.must(SaveTenant(e.Context(), e.store, domain.Tenant{ID: "other"}))
 		for _, owner := range [][2]string{{"acme", "bar"}, {"other", "shop"}, {"none", "shop"}} {
 			_, err := e.store.Policy(e.Context(), owner[0], owner[1])
 			e.wantErr(owner[0]+"/"+owner[1], err, domain.ErrNotFound)
@@ -467,10 +520,10 @@ var directory = []clause{
 	{"Applications/DeleteApplication/removes it and ends its refresh tokens, and nothing else", func(e *env) {
 		e.shop(domain.Settings{})
 		e.application("acme", "bar", domain.Settings{})
-		e.must(e.store.SaveTenant(e.Context(), domain.Tenant{ID: "other"}))
+		e.must(SaveTenant(e.Context(), e.store, domain.Tenant{ID: "other"}))
 		e.application("other", "shop", domain.Settings{})
 		ts := e.issue(token(1), tokenOf(2, "acme", "bar", "ana"), tokenOf(3, "other", "shop", "ana"))
-		e.must(e.store.DeleteApplication(e.Context(), "acme", "shop", t0))
+		e.must(DeleteApplication(e.Context(), e.store, "acme", "shop", t0))
 		e.wantDead("its own", t0, ts[0])
 		e.wantAlive("of others", t0, ts[1], ts[2])
 		_, err := e.store.Application(e.Context(), "acme", "shop")
@@ -486,20 +539,20 @@ var directory = []clause{
 
 	{"Applications/DeleteApplication/what does not exist is not found", func(e *env) {
 		e.shop(domain.Settings{})
-		e.must(e.store.SaveTenant(e.Context(), domain.Tenant{ID: "other"}))
+		e.must(SaveTenant(e.Context(), e.store, domain.Tenant{ID: "other"}))
 		t := e.issue(token(1))[0]
-		e.wantErr("unknown", e.store.DeleteApplication(e.Context(), "acme", "bar", t0), domain.ErrNotFound)
-		e.wantErr("another tenant's", e.store.DeleteApplication(e.Context(), "other", "shop", t0), domain.ErrNotFound)
-		e.wantErr("no tenant", e.store.DeleteApplication(e.Context(), "none", "shop", t0), domain.ErrNotFound)
+		e.wantErr("unknown", DeleteApplication(e.Context(), e.store, "acme", "bar", t0), domain.ErrNotFound)
+		e.wantErr("another tenant's", DeleteApplication(e.Context(), e.store, "other", "shop", t0), domain.ErrNotFound)
+		e.wantErr("no tenant", DeleteApplication(e.Context(), e.store, "none", "shop", t0), domain.ErrNotFound)
 		e.wantAlive("afterwards", t0, t)
-		e.must(e.store.DeleteApplication(e.Context(), "acme", "shop", t0))
-		e.wantErr("deleted already", e.store.DeleteApplication(e.Context(), "acme", "shop", t0), domain.ErrNotFound)
+		e.must(DeleteApplication(e.Context(), e.store, "acme", "shop", t0))
+		e.wantErr("deleted already", DeleteApplication(e.Context(), e.store, "acme", "shop", t0), domain.ErrNotFound)
 	}},
 
 	{"Applications/DeleteApplication/created again, it begins without the refresh tokens of before", func(e *env) {
 		e.shop(domain.Settings{})
 		t := e.issue(token(1))[0]
-		e.must(e.store.DeleteApplication(e.Context(), "acme", "shop", t0))
+		e.must(DeleteApplication(e.Context(), e.store, "acme", "shop", t0))
 		e.application("acme", "shop", domain.Settings{})
 		e.wantDead("of before", t0, t)
 		_, _, err := e.store.Advance(e.Context(), t.ID, domain.Call{Generation: 1, Now: t0})
@@ -511,13 +564,13 @@ var directory = []clause{
 
 	{"Tenants/DeleteTenant/removes it with applications and API keys, ends its refresh tokens, and nothing else", func(e *env) {
 		for i, tenant := range []string{"acme", "other"} {
-			e.must(e.store.SaveTenant(e.Context(), domain.Tenant{ID: tenant}))
+			e.must(SaveTenant(e.Context(), e.store, domain.Tenant{ID: tenant}))
 			e.application(tenant, "shop", domain.Settings{})
 			e.issue(tokenOf(i+1, tenant, "shop", "ana"))
-			e.must(e.store.SaveAPIKey(e.Context(), domain.APIKey{Name: "key of " + tenant, Hash: "hash of " + tenant, TenantID: tenant}))
+			e.must(SaveAPIKey(e.Context(), e.store, domain.APIKey{Name: "key of " + tenant, Hash: "hash of " + tenant, TenantID: tenant}))
 		}
-		e.must(e.store.SaveAPIKey(e.Context(), domain.APIKey{Name: "key of all", Hash: "hash of all"}))
-		e.must(e.store.DeleteTenant(e.Context(), "acme", t0))
+		e.must(SaveAPIKey(e.Context(), e.store, domain.APIKey{Name: "key of all", Hash: "hash of all"}))
+		e.must(DeleteTenant(e.Context(), e.store, "acme", t0))
 		_, err := e.store.Tenant(e.Context(), "acme")
 		e.wantErr("Tenant", err, domain.ErrNotFound)
 		_, err = e.store.Application(e.Context(), "acme", "shop")
@@ -529,7 +582,7 @@ var directory = []clause{
 		_, err = e.store.APIKeyByName(e.Context(), "key of acme")
 		e.wantErr("APIKeyByName", err, domain.ErrNotFound)
 		e.wantDead("its own", t0, tokenOf(1, "acme", "shop", "ana"))
-		list, err := e.store.Tenants(e.Context(), 9)
+		list, _, err := e.store.Tenants(e.Context(), "", 9)
 		e.must(err)
 		e.wantSame("the tenants left", list, []domain.Tenant{{ID: "other"}})
 		for _, name := range []string{"key of other", "key of all"} {
@@ -539,7 +592,7 @@ var directory = []clause{
 		_, err = e.store.Policy(e.Context(), "other", "shop")
 		e.must(err)
 		e.wantAlive("of another tenant", t0, tokenOf(2, "other", "shop", "ana"))
-		e.wantErr("deleted already", e.store.DeleteTenant(e.Context(), "acme", t0), domain.ErrNotFound)
+		e.wantErr("deleted already", DeleteTenant(e.Context(), e.store, "acme", t0), domain.ErrNotFound)
 	}},
 
 	{"Tenants/DeleteTenant/created again, it goes on from its epoch, without what it had before", func(e *env) {
@@ -548,8 +601,8 @@ var directory = []clause{
 			e.revokeScope(domain.Scope{TenantID: "acme", UserID: "bob"}, domain.ID{}, t0)
 		}
 		before := e.issue(token(1))[0]
-		e.must(e.store.DeleteTenant(e.Context(), "acme", t0))
-		e.must(e.store.SaveTenant(e.Context(), domain.Tenant{ID: "acme"}))
+		e.must(DeleteTenant(e.Context(), e.store, "acme", t0))
+		e.must(SaveTenant(e.Context(), e.store, domain.Tenant{ID: "acme"}))
 		_, err := e.store.Application(e.Context(), "acme", "shop")
 		e.wantErr("Application", err, domain.ErrNotFound)
 		e.application("acme", "shop", domain.Settings{})
@@ -571,7 +624,7 @@ var directory = []clause{
 			errs := make([]error, 2)
 			together(2, func(j int) {
 				if j == 0 {
-					errs[j] = hs[0].DeleteApplication(e.Context(), "acme", "shop", t0)
+					errs[j] = DeleteApplication(e.Context(), hs[0], "acme", "shop", t0)
 				} else {
 					_, errs[j] = hs[1].Insert(e.Context(), token(i+1))
 				}
@@ -629,4 +682,28 @@ func (e *env) wantPolicies(t domain.Tenant, as ...domain.Application) {
 		e.must(err)
 		e.wantSame("policy of "+a.TenantID+"/"+a.ID, got, combined(t, a))
 	}
+}
+
+// applicationsInPages are all of the tenant, read in pages. It checks that each ends where it should.
+func (e *env) applicationsInPages(tenantID string, limit int) (all []domain.Application) {
+	e.Helper()
+	for after, more := "", true; more; more = after != "" {
+		page, next, err := e.store.Applications(e.Context(), tenantID, after, limit)
+		e.must(err)
+		if len(page) > min(limit, port.MaxListRows) {
+			e.Errorf("limit %d: a page has %d applications", limit, len(page))
+		}
+		if next != "" && next <= after {
+			e.Fatalf("limit %d: after %q the page that follows begins after %q", limit, after, next)
+		}
+		bytes := 0
+		for i, a := range page {
+			if bytes >= port.MaxListBytes {
+				e.Errorf("%d of the %d applications of a page have %d bytes, want the page to end there", i, len(page), bytes)
+			}
+			bytes += port.ApplicationBytes(a)
+		}
+		all, after = append(all, page...), next
+	}
+	return all
 }

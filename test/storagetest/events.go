@@ -39,14 +39,18 @@ func fullEvent(n int) domain.Event {
 	}
 }
 
-// all are the events from the highest id to the lowest, read page by page.
+// all are the events from the highest id to the lowest, read page by page, but for those of setups.
 func (e *env) all() (events []domain.Event) {
 	e.Helper()
 	q := port.EventQuery{Limit: 1000, MaxBytes: unbounded}
 	for {
 		page, err := e.store.Events(e.Context(), q)
 		e.must(err)
-		events = append(events, page.Events...)
+		for _, one := range page.Events {
+			if !OfSetup(one) {
+				events = append(events, one)
+			}
+		}
 		if q.Below = page.Next; q.Below.IsZero() {
 			return events
 		}

@@ -2,6 +2,7 @@ package storagetest
 
 import (
 	"fmt"
+	"slices"
 
 	"github.com/refreshd/refreshd/domain"
 	"github.com/refreshd/refreshd/port"
@@ -48,7 +49,9 @@ func ofOne(name string, err error, write, refused func(e *env, s port.Store, one
 	}
 }
 
-func eventWrites() []eventWrite {
+func eventWrites() []eventWrite { return slices.Concat(tokenWrites(), versionedWrites()) }
+
+func tokenWrites() []eventWrite {
 	revokeScope := func(except domain.ID) func(e *env, s port.Store, one domain.Event) (uint64, error) {
 		return func(e *env, s port.Store, one domain.Event) (uint64, error) {
 			return s.RevokeScope(e.Context(), domain.Scope{TenantID: "acme", UserID: "ana"}, except, byCall(t0), one)

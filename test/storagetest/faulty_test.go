@@ -70,17 +70,20 @@ type faulty struct {
 	revoke            func(context.Context, string, domain.ID, port.Revocation, domain.Event) error
 	revokeScope       func(context.Context, domain.Scope, domain.ID, port.Revocation, domain.Event) (uint64, error)
 	keepNewest        func(context.Context, domain.Scope, int, port.Revocation, domain.Event) error
-	saveTenant        func(context.Context, domain.Tenant, ...domain.Application) error
-	saveApplication   func(context.Context, domain.Application) error
+	saveTenant        func(context.Context, tenantSave) (domain.Version, error)
+	saveApplication   func(context.Context, applicationSave) (domain.Version, error)
 	tenant            func(context.Context, string) (domain.Tenant, error)
 	tenantByIssuer    func(context.Context, string) (domain.Tenant, error)
-	applications      func(context.Context, string) ([]domain.Application, error)
-	tenants           func(context.Context, int) ([]domain.Tenant, error)
+	applications      func(context.Context, string, string, int) ([]domain.Application, string, error)
+	tenants           func(context.Context, string, int) ([]domain.Tenant, string, error)
 	application       func(context.Context, string, string) (domain.Application, error)
 	policy            func(context.Context, string, string) (domain.Policy, error)
-	deleteApplication func(context.Context, string, string, time.Time) error
-	deleteTenant      func(context.Context, string, time.Time) error
-	saveAPIKey        func(context.Context, domain.APIKey) error
+	deleteApplication func(ctx context.Context, tenantID, id string, expect domain.Version, e domain.Event) error
+	deleteTenant      func(context.Context, string, domain.Version, domain.Event) error
+	saveAPIKey        func(context.Context, apiKeySave) (domain.Version, error)
+	deleteAPIKey      func(context.Context, domain.ID, domain.Version, domain.Event) error
+	apiKey            func(context.Context, domain.ID) (domain.APIKey, error)
+	apiKeys           func(context.Context, domain.ID, int) ([]domain.APIKey, domain.ID, error)
 	apiKeyByName      func(context.Context, string) (domain.APIKey, error)
 	apiKeyByHash      func(context.Context, string) (domain.APIKey, error)
 	keyRevision       func(context.Context) (uint64, error)
@@ -101,10 +104,13 @@ func newFaulty(s port.Store) *faulty {
 	return &faulty{
 		within: s, ready: s.Ready, close: s.Close, insert: s.Insert, advance: s.Advance, snapshot: s.Snapshot, use: s.Use, swap: s.Swap,
 		find: s.Find, list: s.List, count: s.Count, change: s.Change, revoke: s.Revoke, revokeScope: s.RevokeScope, keepNewest: s.KeepNewest,
-		saveTenant: s.SaveTenant, saveApplication: s.SaveApplication, tenant: s.Tenant, tenants: s.Tenants,
+		saveTenant:      func(ctx context.Context, w tenantSave) (domain.Version, error) { return w.in(ctx, s) },
+		saveApplication: func(ctx context.Context, w applicationSave) (domain.Version, error) { return w.in(ctx, s) },
+		tenant:          s.Tenant, tenants: s.Tenants,
 		tenantByIssuer: s.TenantByIssuer, applications: s.Applications,
 		application: s.Application, policy: s.Policy, deleteApplication: s.DeleteApplication, deleteTenant: s.DeleteTenant,
-		saveAPIKey: s.SaveAPIKey, apiKeyByName: s.APIKeyByName, apiKeyByHash: s.APIKeyByHash,
+		saveAPIKey:   func(ctx context.Context, w apiKeySave) (domain.Version, error) { return w.in(ctx, s) },
+		deleteAPIKey: s.DeleteAPIKey, apiKey: s.APIKey, apiKeys: s.APIKeys, apiKeyByName: s.APIKeyByName, apiKeyByHash: s.APIKeyByHash,
 		keyRevision: s.KeyRevision, keysSince: s.KeysSince, keysOfTenant: s.KeysOfTenant, keyByID: s.KeyByID,
 		addKey:  func(ctx context.Context, e domain.Event, k domain.SealedKey) error { return s.AddKeys(ctx, e, k) },
 		addKeys: s.AddKeys, reseal: s.Reseal, hasData: s.HasData, purge: s.Purge,
@@ -181,20 +187,70 @@ func (f *faulty) KeepNewest(
 	return f.keepNewest(ctx, s, keep, r, e)
 }
 
-func (f *faulty) SaveTenant(ctx context.Context, t domain.Tenant, with ...domain.Application) error {
-	return f.saveTenant(ctx, t, with...)
+// tenantSave is a call of SaveTenant.
+type tenantSave struct {
+	t      domain.Tenant
+	expect domain.Version
+	e      domain.Event
+	with   []port.ApplicationWrite
 }
 
-func (f *faulty) SaveApplication(ctx context.Context, a domain.Application) error {
-	return f.saveApplication(ctx, a)
+func (w tenantSave) in(ctx context.Context, s port.Store) (domain.Version, error) {
+	return s.SaveTenant(ctx, w.t, w.expect, w.e, w.with...)
+}
+
+// over makes the call in s whatever version is stored there.
+func (w tenantSave) over(ctx context.Context, s port.Store) error {
+	return SaveTenant(ctx, s, w.t, w.applications()...)
+}
+
+func (w tenantSave) applications() (all []domain.Application) {
+	for _, a := range w.with {
+		all = append(all, a.Application)
+	}
+	return all
+}
+
+// applicationSave is a call of SaveApplication.
+type applicationSave struct {
+	a      domain.Application
+	expect domain.Version
+	e      domain.Event
+}
+
+func (w applicationSave) in(ctx context.Context, s port.Store) (domain.Version, error) {
+	return s.SaveApplication(ctx, w.a, w.expect, w.e)
+}
+
+// apiKeySave is a call of SaveAPIKey.
+type apiKeySave struct {
+	k      domain.APIKey
+	expect domain.Version
+	e      domain.Event
+}
+
+func (w apiKeySave) in(ctx context.Context, s port.Store) (domain.Version, error) {
+	return s.SaveAPIKey(ctx, w.k, w.expect, w.e)
+}
+
+func (f *faulty) SaveTenant(
+	ctx context.Context, t domain.Tenant, expect domain.Version, e domain.Event, with ...port.ApplicationWrite,
+) (domain.Version, error) {
+	return f.saveTenant(ctx, tenantSave{t, expect, e, with})
+}
+
+func (f *faulty) SaveApplication(
+	ctx context.Context, a domain.Application, expect domain.Version, e domain.Event,
+) (domain.Version, error) {
+	return f.saveApplication(ctx, applicationSave{a, expect, e})
 }
 
 func (f *faulty) Tenant(ctx context.Context, id string) (domain.Tenant, error) {
 	return f.tenant(ctx, id)
 }
 
-func (f *faulty) Tenants(ctx context.Context, limit int) ([]domain.Tenant, error) {
-	return f.tenants(ctx, limit)
+func (f *faulty) Tenants(ctx context.Context, after string, limit int) ([]domain.Tenant, string, error) {
+	return f.tenants(ctx, after, limit)
 }
 
 func (f *faulty) Application(ctx context.Context, tenantID, id string) (domain.Application, error) {
@@ -205,15 +261,33 @@ func (f *faulty) Policy(ctx context.Context, tenantID, applicationID string) (do
 	return f.policy(ctx, tenantID, applicationID)
 }
 
-func (f *faulty) DeleteApplication(ctx context.Context, tenantID, id string, at time.Time) error {
-	return f.deleteApplication(ctx, tenantID, id, at)
+func (f *faulty) DeleteApplication(
+	ctx context.Context, tenantID, id string, expect domain.Version, e domain.Event,
+) error {
+	return f.deleteApplication(ctx, tenantID, id, expect, e)
 }
 
-func (f *faulty) DeleteTenant(ctx context.Context, id string, at time.Time) error {
-	return f.deleteTenant(ctx, id, at)
+func (f *faulty) DeleteTenant(ctx context.Context, id string, expect domain.Version, e domain.Event) error {
+	return f.deleteTenant(ctx, id, expect, e)
 }
 
-func (f *faulty) SaveAPIKey(ctx context.Context, k domain.APIKey) error { return f.saveAPIKey(ctx, k) }
+func (f *faulty) SaveAPIKey(
+	ctx context.Context, k domain.APIKey, expect domain.Version, e domain.Event,
+) (domain.Version, error) {
+	return f.saveAPIKey(ctx, apiKeySave{k, expect, e})
+}
+
+func (f *faulty) DeleteAPIKey(ctx context.Context, id domain.ID, expect domain.Version, e domain.Event) error {
+	return f.deleteAPIKey(ctx, id, expect, e)
+}
+
+func (f *faulty) APIKey(ctx context.Context, id domain.ID) (domain.APIKey, error) {
+	return f.apiKey(ctx, id)
+}
+
+func (f *faulty) APIKeys(ctx context.Context, after domain.ID, limit int) ([]domain.APIKey, domain.ID, error) {
+	return f.apiKeys(ctx, after, limit)
+}
 
 func (f *faulty) APIKeyByName(ctx context.Context, name string) (domain.APIKey, error) {
 	return f.apiKeyByName(ctx, name)
@@ -227,8 +301,10 @@ func (f *faulty) TenantByIssuer(ctx context.Context, issuer string) (domain.Tena
 	return f.tenantByIssuer(ctx, issuer)
 }
 
-func (f *faulty) Applications(ctx context.Context, tenantID string) ([]domain.Application, error) {
-	return f.applications(ctx, tenantID)
+func (f *faulty) Applications(
+	ctx context.Context, tenantID, after string, limit int,
+) ([]domain.Application, string, error) {
+	return f.applications(ctx, tenantID, after, limit)
 }
 
 func (f *faulty) KeyRevision(ctx context.Context) (uint64, error) { return f.keyRevision(ctx) }
@@ -260,6 +336,20 @@ func (f *faulty) HasData(ctx context.Context) (bool, error) { return f.hasData(c
 
 func (f *faulty) Purge(ctx context.Context, s port.PurgeStep) (port.Purged, error) {
 	return f.purge(ctx, s)
+}
+
+// allApplications is Applications with its limit alone.
+func (f *faulty) allApplications(
+	ctx context.Context, tenantID, after string, limit int,
+) (all []domain.Application, next string, err error) {
+	for next = after; len(all) < limit; {
+		var page []domain.Application
+		if page, next, err = f.within.Applications(ctx, tenantID, next, limit-len(all)); err != nil || next == "" {
+			return append(all, page...), "", err
+		}
+		all = append(all, page...)
+	}
+	return all, next, nil
 }
 
 // onRead spoils each record that a method gives.

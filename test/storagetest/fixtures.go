@@ -95,7 +95,9 @@ var lookalikes = []string{"a", "A", "b", "aa", "ab", "a%", "a_", "a ", "á", "a\
 
 // fullTenant has no field that is zero.
 func fullTenant() domain.Tenant {
-	return domain.Tenant{ID: "acme", Name: awkward, Issuer: "https://auth.acme.example/a%20b", Settings: tenantSettings()}
+	return domain.Tenant{
+		ID: "acme", Name: awkward, Issuer: "https://auth.acme.example/a%20b", Settings: tenantSettings(), Version: 99,
+	}
 }
 
 func tenantSettings() domain.Settings {
@@ -111,7 +113,7 @@ func tenantSettings() domain.Settings {
 
 // fullApplication has no field that is zero, and differs from its tenant in each setting that it can.
 func fullApplication() domain.Application {
-	return domain.Application{TenantID: "acme", ID: "shop", Name: awkward + "!", Settings: domain.Settings{
+	return domain.Application{TenantID: "acme", ID: "shop", Name: awkward + "!", Version: 98, Settings: domain.Settings{
 		Active: new(true), RequireAuthentication: new(true), CookieOnly: new(true), CookieName: new("shop_session"),
 		CookieDomain: new("shop.acme.example"), CookieHostOnly: new(false),
 		AccessTokenSeconds: new(int64(1_201)), AccessTokenType: new(domain.TypeATJWT), Algorithm: new(domain.PS256),
@@ -142,7 +144,7 @@ func zeroSettings() domain.Settings {
 // fullAPIKey has no field that is zero.
 func fullAPIKey() domain.APIKey {
 	return domain.APIKey{
-		Name: "backend", Hash: everyByte[:32], TenantID: "acme",
+		ID: tokenID(70), Name: "backend", Hash: everyByte[:32], TenantID: "acme", Version: 97,
 		Permissions: domain.Permissions{"/jwt/refresh": {"GET", "DELETE"}, "*": {"*"}},
 		ExpiresAt:   t0.Add(11 * tick),
 	}

@@ -343,7 +343,7 @@ func (h *history) save() {
 	_, ok := h.tenants[tenant]
 	switch {
 	case !ok: // created again, whole: a history of refusals shows little
-		err := h.store.SaveApplication(h.Context(), domain.Application{TenantID: tenant, ID: "shop"})
+		err := SaveApplication(h.Context(), h.store, domain.Application{TenantID: tenant, ID: "shop"})
 		h.wantErr("SaveApplication without tenant", err, domain.ErrNotFound)
 		h.saveTenant(tenant, domain.Settings{})
 		h.saveApplication(tenant, "shop", s)
@@ -377,7 +377,7 @@ func (h *history) saveTenant(id string, s domain.Settings, with ...domain.Applic
 		apps[a.ID] = a
 	}
 	_, impossible := domain.CombineAll(t, apps)
-	if h.wantSaved("SaveTenant", h.store.SaveTenant(h.Context(), t, with...), impossible) {
+	if h.wantSaved("SaveTenant", SaveTenant(h.Context(), h.store, t, with...), impossible) {
 		h.tenants[id] = t
 		for _, a := range with {
 			h.apps[appKey(id, a.ID)] = a
@@ -388,7 +388,7 @@ func (h *history) saveTenant(id string, s domain.Settings, with ...domain.Applic
 func (h *history) saveApplication(tenantID, id string, s domain.Settings) {
 	a := domain.Application{TenantID: tenantID, ID: id, Settings: s}
 	_, impossible := domain.Combine(h.tenants[tenantID], a)
-	if h.wantSaved("SaveApplication", h.store.SaveApplication(h.Context(), a), impossible) {
+	if h.wantSaved("SaveApplication", SaveApplication(h.Context(), h.store, a), impossible) {
 		h.apps[appKey(tenantID, id)] = a
 	}
 }
@@ -411,11 +411,11 @@ func (h *history) delete() {
 	if h.random.IntN(3) > 0 {
 		s.ApplicationID = h.appID()
 		_, ok := h.policy(s.TenantID, s.ApplicationID)
-		h.wantVerdict("DeleteApplication", h.store.DeleteApplication(h.Context(), s.TenantID, s.ApplicationID, h.now), ok, domain.ErrNotFound)
+		h.wantVerdict("DeleteApplication", DeleteApplication(h.Context(), h.store, s.TenantID, s.ApplicationID, h.now), ok, domain.ErrNotFound)
 		delete(h.apps, appKey(s.TenantID, s.ApplicationID))
 	} else {
 		_, ok := h.tenants[s.TenantID]
-		h.wantVerdict("DeleteTenant", h.store.DeleteTenant(h.Context(), s.TenantID, h.now), ok, domain.ErrNotFound)
+		h.wantVerdict("DeleteTenant", DeleteTenant(h.Context(), h.store, s.TenantID, h.now), ok, domain.ErrNotFound)
 		delete(h.tenants, s.TenantID)
 		maps.DeleteFunc(h.apps, func(_ string, a domain.Application) bool { return a.TenantID == s.TenantID })
 	}

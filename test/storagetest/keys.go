@@ -10,9 +10,9 @@ import (
 // keeping is about API keys and sealed keys.
 var keeping = []clause{
 	{"APIKeys/SaveAPIKey/keeps every field", func(e *env) {
-		e.must(e.store.SaveTenant(e.Context(), domain.Tenant{ID: "acme"}))
+		e.must(SaveTenant(e.Context(), e.store, domain.Tenant{ID: "acme"}))
 		k := fullAPIKey()
-		e.must(e.store.SaveAPIKey(e.Context(), k))
+		e.must(SaveAPIKey(e.Context(), e.store, k))
 		byName, err := e.store.APIKeyByName(e.Context(), k.Name)
 		e.must(err)
 		e.wantSame("by name", byName, k)
@@ -22,24 +22,24 @@ var keeping = []clause{
 	}},
 
 	{"APIKeys/SaveAPIKey/replaces the key of that name, whole, and its hash finds nothing any more", func(e *env) {
-		e.must(e.store.SaveTenant(e.Context(), domain.Tenant{ID: "acme"}))
-		e.must(e.store.SaveAPIKey(e.Context(), fullAPIKey()))
-		e.must(e.store.SaveAPIKey(e.Context(), domain.APIKey{Name: "backend", Hash: "another"}))
+		e.must(SaveTenant(e.Context(), e.store, domain.Tenant{ID: "acme"}))
+		e.must(SaveAPIKey(e.Context(), e.store, fullAPIKey()))
+		e.must(SaveAPIKey(e.Context(), e.store, domain.APIKey{Name: "backend", Hash: "another"}))
 		got, err := e.store.APIKeyByName(e.Context(), "backend")
 		e.must(err)
 		e.wantSame("replaced", got, domain.APIKey{Name: "backend", Hash: "another"})
 		_, err = e.store.APIKeyByHash(e.Context(), fullAPIKey().Hash)
 		e.wantErr("by the hash of before", err, domain.ErrNotFound)
-		e.must(e.store.SaveAPIKey(e.Context(), domain.APIKey{Name: "other", Hash: fullAPIKey().Hash})) // it is free
+		e.must(SaveAPIKey(e.Context(), e.store, domain.APIKey{Name: "other", Hash: fullAPIKey().Hash})) // it is free
 	}},
 
 	{"APIKeys/SaveAPIKey/another name's hash is a duplicate, and writes nothing", func(e *env) {
 		one, two := domain.APIKey{Name: "one", Hash: "hash 1"}, domain.APIKey{Name: "two", Hash: "hash 2"}
-		e.must(e.store.SaveAPIKey(e.Context(), one))
-		e.must(e.store.SaveAPIKey(e.Context(), two))
-		e.must(e.store.SaveAPIKey(e.Context(), two)) // its own
-		e.wantErr("replaced", e.store.SaveAPIKey(e.Context(), domain.APIKey{Name: "two", Hash: "hash 1"}), domain.ErrDuplicate)
-		e.wantErr("created", e.store.SaveAPIKey(e.Context(), domain.APIKey{Name: "three", Hash: "hash 1"}), domain.ErrDuplicate)
+		e.must(SaveAPIKey(e.Context(), e.store, one))
+		e.must(SaveAPIKey(e.Context(), e.store, two))
+		e.must(SaveAPIKey(e.Context(), e.store, two)) // its own
+		e.wantErr("replaced", SaveAPIKey(e.Context(), e.store, domain.APIKey{Name: "two", Hash: "hash 1"}), domain.ErrDuplicate)
+		e.wantErr("created", SaveAPIKey(e.Context(), e.store, domain.APIKey{Name: "three", Hash: "hash 1"}), domain.ErrDuplicate)
 		for _, want := range []domain.APIKey{one, two} {
 			got, err := e.store.APIKeyByHash(e.Context(), want.Hash)
 			e.must(err)
@@ -50,14 +50,14 @@ var keeping = []clause{
 	}},
 
 	{"APIKeys/SaveAPIKey/for a tenant that does not exist is not found, and writes nothing", func(e *env) {
-		e.wantErr("SaveAPIKey", e.store.SaveAPIKey(e.Context(), fullAPIKey()), domain.ErrNotFound)
-		e.must(e.store.SaveTenant(e.Context(), domain.Tenant{ID: "acme"}))
+		e.wantErr("SaveAPIKey", SaveAPIKey(e.Context(), e.store, fullAPIKey()), domain.ErrNotFound)
+		e.must(SaveTenant(e.Context(), e.store, domain.Tenant{ID: "acme"}))
 		_, err := e.store.APIKeyByName(e.Context(), "backend")
 		e.wantErr("the one not created", err, domain.ErrNotFound)
 	}},
 
 	{"APIKeys/APIKeyByName/what does not exist is not found", func(e *env) {
-		e.must(e.store.SaveAPIKey(e.Context(), domain.APIKey{Name: "backend", Hash: "hash"}))
+		e.must(SaveAPIKey(e.Context(), e.store, domain.APIKey{Name: "backend", Hash: "hash"}))
 		for _, name := range []string{"", "hash", "backend2"} {
 			_, err := e.store.APIKeyByName(e.Context(), name)
 			e.wantErr(name, err, domain.ErrNotFound)
@@ -65,7 +65,7 @@ var keeping = []clause{
 	}},
 
 	{"APIKeys/APIKeyByHash/what does not exist is not found, however near", func(e *env) {
-		e.must(e.store.SaveAPIKey(e.Context(), domain.APIKey{Name: "backend", Hash: everyByte[:32]}))
+		e.must(SaveAPIKey(e.Context(), e.store, domain.APIKey{Name: "backend", Hash: everyByte[:32]}))
 		for _, hash := range []string{"", everyByte[:31], everyByte[:33], everyByte[1:33], "backend"} {
 			_, err := e.store.APIKeyByHash(e.Context(), hash)
 			e.wantErr(fmt.Sprintf("%x", hash), err, domain.ErrNotFound)
@@ -331,10 +331,10 @@ var keeping = []clause{
 		e.must(e.store.AddKeys(e.Context(), NewEvent(), tokenKey(1)))
 		e.must(e.store.AddKeys(e.Context(), NewEvent(), fullSealedKey()))
 		want("with sealed keys", false)
-		e.must(e.store.SaveTenant(e.Context(), domain.Tenant{ID: "acme"}))
+		e.must(SaveTenant(e.Context(), e.store, domain.Tenant{ID: "acme"}))
 		want("with a tenant", true)
-		e.must(e.store.DeleteTenant(e.Context(), "acme", t0))
-		e.must(e.store.SaveAPIKey(e.Context(), domain.APIKey{Name: "backend", Hash: "hash"}))
+		e.must(DeleteTenant(e.Context(), e.store, "acme", t0))
+		e.must(SaveAPIKey(e.Context(), e.store, domain.APIKey{Name: "backend", Hash: "hash"}))
 		want("with an API key", true)
 	}},
 }

@@ -29,7 +29,7 @@ const (
 func (e *env) crowd(n int) (all []domain.RefreshToken) {
 	e.Helper()
 	for _, tenant := range []string{"acme", "other"} {
-		e.must(e.store.SaveTenant(e.Context(), domain.Tenant{ID: tenant}))
+		e.must(SaveTenant(e.Context(), e.store, domain.Tenant{ID: tenant}))
 		for _, app := range []string{"shop", "bar"} {
 			e.application(tenant, app, domain.Settings{})
 		}
@@ -96,8 +96,8 @@ var listing = []clause{
 
 	{listAgain, func(e *env) {
 		for i, remove := range []func() error{
-			func() error { return e.store.DeleteApplication(e.Context(), "acme", "shop", t0) },
-			func() error { return e.store.DeleteTenant(e.Context(), "acme", t0) },
+			func() error { return DeleteApplication(e.Context(), e.store, "acme", "shop", t0) },
+			func() error { return DeleteTenant(e.Context(), e.store, "acme", t0) },
 		} {
 			e.shop(domain.Settings{})
 			before := e.insert(tokenOf(2*i+1, "acme", "shop", "ana"))

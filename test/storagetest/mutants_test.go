@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"maps"
 	"math/rand/v2"
 	"slices"
 	"strings"
@@ -96,7 +97,7 @@ func TestAFaultlessStorePassesEveryClause(t *testing.T) {
 
 func mutants() []mutant {
 	return slices.Concat(promiseMutants, insertMutants, readMutants, advanceMutants, swapMutants, revocationMutants,
-		directoryMutants, keyMutants, eventMutants, eventWriteMutants(), eventPurgeMutants, purgeMutants, listMutants, changeMutants)
+		directoryMutants, keyMutants, eventMutants, eventWriteMutants(), versionMutants, eventPurgeMutants, purgeMutants, listMutants, changeMutants)
 }
 
 // once makes f answer each key with its first answer.
@@ -251,9 +252,9 @@ var promiseMutants = []mutant{
 		fault:  "the caller's settings are what is stored",
 		inject: func(f *faulty) {
 			settings := make(map[string]domain.Settings)
-			f.saveTenant = func(ctx context.Context, t domain.Tenant, with ...domain.Application) error {
-				settings[t.ID] = t.Settings
-				return f.within.SaveTenant(ctx, t, with...)
+			f.saveTenant = func(ctx context.Context, w tenantSave) (domain.Version, error) {
+				settings[w.t.ID] = w.t.Settings
+				return w.in(ctx, f.within)
 			}
 			f.tenant = func(ctx context.Context, id string) (domain.Tenant, error) {
 				t, err := f.within.Tenant(ctx, id)
@@ -326,11 +327,11 @@ var promiseMutants = []mutant{
 		clause: "Store/Values/a zero instant stays zero",
 		fault:  "an API key without an end ends at once",
 		inject: func(f *faulty) {
-			f.saveAPIKey = func(ctx context.Context, k domain.APIKey) error {
-				if k.ExpiresAt.IsZero() {
-					k.ExpiresAt = time.Unix(0, 0)
+			f.saveAPIKey = func(ctx context.Context, w apiKeySave) (domain.Version, error) {
+				if w.k.ExpiresAt.IsZero() {
+					w.k.ExpiresAt = time.Unix(0, 0)
 				}
-				return f.within.SaveAPIKey(ctx, k)
+				return w.in(ctx, f.within)
 			}
 		},
 	},
@@ -1876,11 +1877,11 @@ var advanceMutants = []mutant{
 				if err != nil {
 					return domain.RefreshToken{}, domain.Policy{}, err
 				}
-				if err := f.within.SaveTenant(ctx, domain.Tenant{ID: "acme"}); err != nil {
+				if err := SaveTenant(ctx, f.within, domain.Tenant{ID: "acme"}); err != nil {
 					return domain.RefreshToken{}, domain.Policy{}, err
 				}
 				t, p, err := f.within.Advance(ctx, id, c)
-				return t, p, errors.Join(err, f.within.SaveTenant(ctx, tenant))
+				return t, p, errors.Join(err, SaveTenant(ctx, f.within, tenant))
 			}
 		},
 	},
@@ -2522,9 +2523,9 @@ var directoryMutants = []mutant{
 		clause: "Tenants/SaveTenant/keeps every field, and what is not said",
 		fault:  "a tenant's save is half-written",
 		inject: func(f *faulty) {
-			f.saveTenant = func(ctx context.Context, t domain.Tenant, with ...domain.Application) error {
-				t.Settings = domain.Settings{}
-				return f.within.SaveTenant(ctx, t, with...)
+			f.saveTenant = func(ctx context.Context, w tenantSave) (domain.Version, error) {
+				w.t.Settings = domain.Settings{}
+				return w.in(ctx, f.within)
 			}
 		},
 	},
@@ -2532,11 +2533,11 @@ var directoryMutants = []mutant{
 		clause: "Tenants/SaveTenant/keeps every field, and what is not said",
 		fault:  "false is the same as nothing said",
 		inject: func(f *faulty) {
-			f.saveTenant = func(ctx context.Context, t domain.Tenant, with ...domain.Application) error {
-				if t.Settings.CookieOnly != nil && !*t.Settings.CookieOnly {
-					t.Settings.CookieOnly = nil
+			f.saveTenant = func(ctx context.Context, w tenantSave) (domain.Version, error) {
+				if w.t.Settings.CookieOnly != nil && !*w.t.Settings.CookieOnly {
+					w.t.Settings.CookieOnly = nil
 				}
-				return f.within.SaveTenant(ctx, t, with...)
+				return w.in(ctx, f.within)
 			}
 		},
 	},
@@ -2544,11 +2545,11 @@ var directoryMutants = []mutant{
 		clause: "Tenants/SaveTenant/keeps every field, and what is not said",
 		fault:  "a save passes over what is empty",
 		inject: func(f *faulty) {
-			f.saveTenant = func(ctx context.Context, t domain.Tenant, with ...domain.Application) error {
-				if old, err := f.within.Tenant(ctx, t.ID); err == nil && t.Name == "" {
-					t.Name = old.Name
+			f.saveTenant = func(ctx context.Context, w tenantSave) (domain.Version, error) {
+				if old, err := f.within.Tenant(ctx, w.t.ID); err == nil && w.t.Name == "" {
+					w.t.Name = old.Name
 				}
-				return f.within.SaveTenant(ctx, t, with...)
+				return w.in(ctx, f.within)
 			}
 		},
 	},
@@ -2556,8 +2557,9 @@ var directoryMutants = []mutant{
 		clause: "Tenants/SaveTenant/an issuer belongs to one tenant, and a duplicate writes nothing",
 		fault:  "two tenants have one issuer",
 		inject: func(f *faulty) {
-			f.saveTenant = func(ctx context.Context, t domain.Tenant, with ...domain.Application) error {
-				return instead(f.within.SaveTenant(ctx, t, with...), domain.ErrDuplicate)
+			f.saveTenant = func(ctx context.Context, w tenantSave) (domain.Version, error) {
+				v, err := w.in(ctx, f.within)
+				return v, instead(err, domain.ErrDuplicate)
 			}
 		},
 	},
@@ -2565,11 +2567,11 @@ var directoryMutants = []mutant{
 		clause: "Tenants/SaveTenant/an issuer belongs to one tenant, and a duplicate writes nothing",
 		fault:  "a tenant is the duplicate of itself",
 		inject: func(f *faulty) {
-			f.saveTenant = func(ctx context.Context, t domain.Tenant, with ...domain.Application) error {
-				if old, err := f.within.Tenant(ctx, t.ID); err == nil && t.Issuer == old.Issuer {
-					return domain.ErrDuplicate
+			f.saveTenant = func(ctx context.Context, w tenantSave) (domain.Version, error) {
+				if old, err := f.within.Tenant(ctx, w.t.ID); err == nil && w.t.Issuer == old.Issuer {
+					return 0, domain.ErrDuplicate
 				}
-				return f.within.SaveTenant(ctx, t, with...)
+				return w.in(ctx, f.within)
 			}
 		},
 	},
@@ -2577,12 +2579,12 @@ var directoryMutants = []mutant{
 		clause: "Tenants/SaveTenant/any number of tenants may have no issuer, and one that was given up is free",
 		fault:  "no issuer is an issuer",
 		inject: func(f *faulty) {
-			f.saveTenant = func(ctx context.Context, t domain.Tenant, with ...domain.Application) error {
-				all, err := f.within.Tenants(ctx, 99)
-				if err != nil || slices.ContainsFunc(all, func(o domain.Tenant) bool { return o.Issuer == t.Issuer && o.ID != t.ID }) {
-					return domain.ErrDuplicate
+			f.saveTenant = func(ctx context.Context, w tenantSave) (domain.Version, error) {
+				all, _, err := f.within.Tenants(ctx, "", 99)
+				if err != nil || slices.ContainsFunc(all, func(o domain.Tenant) bool { return o.Issuer == w.t.Issuer && o.ID != w.t.ID }) {
+					return 0, domain.ErrDuplicate
 				}
-				return f.within.SaveTenant(ctx, t, with...)
+				return w.in(ctx, f.within)
 			}
 		},
 	},
@@ -2590,8 +2592,9 @@ var directoryMutants = []mutant{
 		clause: "Tenants/SaveTenant/of many concurrent calls with one issuer exactly one succeeds",
 		fault:  "an issuer is looked for first and taken later",
 		inject: func(f *faulty) {
-			f.saveTenant = func(ctx context.Context, t domain.Tenant, with ...domain.Application) error {
-				return instead(f.within.SaveTenant(ctx, t, with...), domain.ErrDuplicate)
+			f.saveTenant = func(ctx context.Context, w tenantSave) (domain.Version, error) {
+				v, err := w.in(ctx, f.within)
+				return v, instead(err, domain.ErrDuplicate)
 			}
 		},
 	},
@@ -2599,11 +2602,11 @@ var directoryMutants = []mutant{
 		clause: "Tenants/SaveTenant/leaves epoch, marks and applications as they are",
 		fault:  "a save deletes and creates",
 		inject: func(f *faulty) {
-			f.saveTenant = func(ctx context.Context, t domain.Tenant, with ...domain.Application) error {
-				if err := f.within.DeleteTenant(ctx, t.ID, t0); err != nil && !errors.Is(err, domain.ErrNotFound) {
-					return err
+			f.saveTenant = func(ctx context.Context, w tenantSave) (domain.Version, error) {
+				if err := DeleteTenant(ctx, f.within, w.t.ID, t0); err != nil && !errors.Is(err, domain.ErrNotFound) {
+					return 0, err
 				}
-				return f.within.SaveTenant(ctx, t, with...)
+				return 0, w.over(ctx, f.within)
 			}
 		},
 	},
@@ -2616,8 +2619,9 @@ var directoryMutants = []mutant{
 		clause: "Tenants/SaveTenant/that makes an application impossible is refused, and writes nothing",
 		fault:  "a tenant is saved whatever its applications are",
 		inject: func(f *faulty) {
-			f.saveTenant = func(ctx context.Context, t domain.Tenant, with ...domain.Application) error {
-				return unlessInvalid(f.within.SaveTenant(ctx, t, with...))
+			f.saveTenant = func(ctx context.Context, w tenantSave) (domain.Version, error) {
+				v, err := w.in(ctx, f.within)
+				return v, unlessInvalid(err)
 			}
 		},
 	},
@@ -2627,11 +2631,11 @@ var directoryMutants = []mutant{
 		inject: func(f *faulty) {
 			var mu sync.Mutex
 			written := make(map[string]domain.Tenant)
-			f.saveTenant = func(ctx context.Context, t domain.Tenant, with ...domain.Application) error {
+			f.saveTenant = func(ctx context.Context, w tenantSave) (domain.Version, error) {
 				mu.Lock()
 				defer mu.Unlock()
-				written[t.ID] = t
-				return f.within.SaveTenant(ctx, t, with...)
+				written[w.t.ID] = w.t
+				return w.in(ctx, f.within)
 			}
 			f.tenant = func(_ context.Context, id string) (domain.Tenant, error) {
 				mu.Lock()
@@ -2644,8 +2648,10 @@ var directoryMutants = []mutant{
 		clause: "Tenants/SaveTenant/with applications saves all of them in one step",
 		fault:  "a tenant's save leaves out the applications",
 		inject: func(f *faulty) {
-			f.saveTenant = func(ctx context.Context, t domain.Tenant, _ ...domain.Application) error {
-				return unlessInvalid(f.within.SaveTenant(ctx, t))
+			f.saveTenant = func(ctx context.Context, w tenantSave) (domain.Version, error) {
+				w.with = nil
+				v, err := w.in(ctx, f.within)
+				return v, unlessInvalid(err)
 			}
 		},
 	},
@@ -2653,11 +2659,11 @@ var directoryMutants = []mutant{
 		clause: "Tenants/SaveTenant/with applications saves all of them in one step",
 		fault:  "a tenant is combined with what its applications were",
 		inject: func(f *faulty) {
-			f.saveTenant = func(ctx context.Context, t domain.Tenant, with ...domain.Application) error {
-				if err := f.within.SaveTenant(ctx, t); err != nil {
-					return err
+			f.saveTenant = func(ctx context.Context, w tenantSave) (domain.Version, error) {
+				if err := SaveTenant(ctx, f.within, w.t); err != nil {
+					return 0, err
 				}
-				return f.within.SaveTenant(ctx, t, with...)
+				return 0, w.over(ctx, f.within)
 			}
 		},
 	},
@@ -2665,13 +2671,13 @@ var directoryMutants = []mutant{
 		clause: "Tenants/SaveTenant/with applications saves all of them in one step",
 		fault:  "applications are combined with what their tenant was",
 		inject: func(f *faulty) {
-			f.saveTenant = func(ctx context.Context, t domain.Tenant, with ...domain.Application) error {
-				for _, a := range with {
-					if err := f.within.SaveApplication(ctx, a); err != nil && !errors.Is(err, domain.ErrNotFound) {
-						return err
+			f.saveTenant = func(ctx context.Context, w tenantSave) (domain.Version, error) {
+				for _, a := range w.applications() {
+					if err := SaveApplication(ctx, f.within, a); err != nil && !errors.Is(err, domain.ErrNotFound) {
+						return 0, err
 					}
 				}
-				return f.within.SaveTenant(ctx, t, with...)
+				return 0, w.over(ctx, f.within)
 			}
 		},
 	},
@@ -2679,17 +2685,17 @@ var directoryMutants = []mutant{
 		clause: "Tenants/SaveTenant/with applications saves all of them in one step",
 		fault:  "a tenant's save removes the applications that it does not name",
 		inject: func(f *faulty) {
-			f.saveTenant = func(ctx context.Context, t domain.Tenant, with ...domain.Application) error {
+			f.saveTenant = func(ctx context.Context, w tenantSave) (domain.Version, error) {
 				for _, id := range []string{"shop", "bar"} {
-					named := slices.ContainsFunc(with, func(a domain.Application) bool { return a.ID == id })
-					if _, err := f.within.Application(ctx, t.ID, id); err != nil || named || len(with) == 0 {
+					named := slices.ContainsFunc(w.with, func(a port.ApplicationWrite) bool { return a.Application.ID == id })
+					if _, err := f.within.Application(ctx, w.t.ID, id); err != nil || named || len(w.with) == 0 {
 						continue
 					}
-					if err := f.within.DeleteApplication(ctx, t.ID, id, t0); err != nil {
-						return err
+					if err := DeleteApplication(ctx, f.within, w.t.ID, id, t0); err != nil {
+						return 0, err
 					}
 				}
-				return f.within.SaveTenant(ctx, t, with...)
+				return w.in(ctx, f.within)
 			}
 		},
 	},
@@ -2697,26 +2703,30 @@ var directoryMutants = []mutant{
 		clause: "Tenants/SaveTenant/with applications saves all of them in one step",
 		fault:  "a tenant's save takes an application's word for whose it is",
 		inject: func(f *faulty) {
-			f.saveTenant = func(ctx context.Context, t domain.Tenant, with ...domain.Application) error {
-				for _, a := range with {
+			f.saveTenant = func(ctx context.Context, w tenantSave) (domain.Version, error) {
+				for _, a := range w.applications() {
 					if a.TenantID == "other" {
 						a.Settings = domain.Settings{}
-						if err := f.within.SaveApplication(ctx, a); err != nil {
-							return err
+						if err := SaveApplication(ctx, f.within, a); err != nil {
+							return 0, err
 						}
 					}
 				}
-				return f.within.SaveTenant(ctx, t, with...)
+				return w.in(ctx, f.within)
 			}
 		},
 	},
 	{
 		clause: "Tenants/SaveTenant/with applications saves all of them in one step",
-		fault:  "of an application that is there twice the first counts",
+		fault:  "of an application that is there twice the last counts",
 		inject: func(f *faulty) {
-			f.saveTenant = func(ctx context.Context, t domain.Tenant, with ...domain.Application) error {
-				slices.Reverse(with)
-				return f.within.SaveTenant(ctx, t, with...)
+			f.saveTenant = func(ctx context.Context, w tenantSave) (domain.Version, error) {
+				last := make(map[string]port.ApplicationWrite)
+				for _, a := range w.with {
+					last[a.Application.ID] = a
+				}
+				w.with = slices.Collect(maps.Values(last))
+				return w.in(ctx, f.within)
 			}
 		},
 	},
@@ -2724,15 +2734,15 @@ var directoryMutants = []mutant{
 		clause: "Tenants/SaveTenant/with applications, when refused, writes nothing",
 		fault:  "the applications that are possible are saved all the same",
 		inject: func(f *faulty) {
-			f.saveTenant = func(ctx context.Context, t domain.Tenant, with ...domain.Application) error {
-				err := f.within.SaveTenant(ctx, t, with...)
+			f.saveTenant = func(ctx context.Context, w tenantSave) (domain.Version, error) {
+				v, err := w.in(ctx, f.within)
 				if err == nil {
-					return nil
+					return v, nil
 				}
-				for _, a := range with {
-					err = errors.Join(err, unlessInvalid(f.within.SaveApplication(ctx, a)))
+				for _, a := range w.applications() {
+					err = errors.Join(err, unlessInvalid(SaveApplication(ctx, f.within, a)))
 				}
-				return err
+				return 0, err
 			}
 		},
 	},
@@ -2740,12 +2750,12 @@ var directoryMutants = []mutant{
 		clause: "Tenants/SaveTenant/with applications, when refused, writes nothing",
 		fault:  "a refused tenant is saved without its applications",
 		inject: func(f *faulty) {
-			f.saveTenant = func(ctx context.Context, t domain.Tenant, with ...domain.Application) error {
-				err := f.within.SaveTenant(ctx, t, with...)
+			f.saveTenant = func(ctx context.Context, w tenantSave) (domain.Version, error) {
+				v, err := w.in(ctx, f.within)
 				if err != nil {
-					return errors.Join(err, f.within.SaveTenant(ctx, domain.Tenant{ID: t.ID, Name: t.Name}))
+					return 0, errors.Join(err, SaveTenant(ctx, f.within, domain.Tenant{ID: w.t.ID, Name: w.t.Name}))
 				}
-				return nil
+				return v, nil
 			}
 		},
 	},
@@ -2755,10 +2765,10 @@ var directoryMutants = []mutant{
 		inject: func(f *faulty) {
 			var once sync.Once
 			var first domain.Tenant
-			f.saveApplication = func(ctx context.Context, a domain.Application) error {
+			f.saveApplication = func(ctx context.Context, w applicationSave) (domain.Version, error) {
 				var err error
-				once.Do(func() { first, err = f.within.Tenant(ctx, a.TenantID) })
-				return errors.Join(err, f.within.SaveTenant(ctx, first, a))
+				once.Do(func() { first, err = f.within.Tenant(ctx, w.a.TenantID) })
+				return 0, errors.Join(err, SaveTenant(ctx, f.within, first, w.a))
 			}
 		},
 	},
@@ -2771,8 +2781,9 @@ var directoryMutants = []mutant{
 		clause: "Applications/SaveApplication/that its tenant makes impossible is refused, and writes nothing",
 		fault:  "an application is saved whatever its tenant is",
 		inject: func(f *faulty) {
-			f.saveApplication = func(ctx context.Context, a domain.Application) error {
-				return unlessInvalid(f.within.SaveApplication(ctx, a))
+			f.saveApplication = func(ctx context.Context, w applicationSave) (domain.Version, error) {
+				v, err := w.in(ctx, f.within)
+				return v, unlessInvalid(err)
 			}
 		},
 	},
@@ -2781,9 +2792,9 @@ var directoryMutants = []mutant{
 		fault:  "an application is written before its tenant is looked at",
 		inject: func(f *faulty) {
 			written := make(map[string]domain.Application)
-			f.saveApplication = func(ctx context.Context, a domain.Application) error {
-				written[a.ID] = a
-				return f.within.SaveApplication(ctx, a)
+			f.saveApplication = func(ctx context.Context, w applicationSave) (domain.Version, error) {
+				written[w.a.ID] = w.a
+				return w.in(ctx, f.within)
 			}
 			f.application = func(_ context.Context, _, id string) (domain.Application, error) { return written[id], nil }
 		},
@@ -2792,11 +2803,13 @@ var directoryMutants = []mutant{
 		clause: "Applications/SaveApplication/beside a SaveTenant that it does not go with, one of the two is refused",
 		fault:  "two that save see each other's state of before",
 		inject: func(f *faulty) {
-			f.saveTenant = func(ctx context.Context, t domain.Tenant, with ...domain.Application) error {
-				return unlessInvalid(f.within.SaveTenant(ctx, t, with...))
+			f.saveTenant = func(ctx context.Context, w tenantSave) (domain.Version, error) {
+				v, err := w.in(ctx, f.within)
+				return v, unlessInvalid(err)
 			}
-			f.saveApplication = func(ctx context.Context, a domain.Application) error {
-				return unlessInvalid(f.within.SaveApplication(ctx, a))
+			f.saveApplication = func(ctx context.Context, w applicationSave) (domain.Version, error) {
+				v, err := w.in(ctx, f.within)
+				return v, unlessInvalid(err)
 			}
 		},
 	},
@@ -2804,9 +2817,9 @@ var directoryMutants = []mutant{
 		clause: "Applications/SaveApplication/keeps every field, and what is not said",
 		fault:  "an application's save is half-written",
 		inject: func(f *faulty) {
-			f.saveApplication = func(ctx context.Context, a domain.Application) error {
-				a.Name = ""
-				return f.within.SaveApplication(ctx, a)
+			f.saveApplication = func(ctx context.Context, w applicationSave) (domain.Version, error) {
+				w.a.Name = ""
+				return w.in(ctx, f.within)
 			}
 		},
 	},
@@ -2814,11 +2827,11 @@ var directoryMutants = []mutant{
 		clause: "Applications/SaveApplication/keeps every field, and what is not said",
 		fault:  "zero is the same as nothing said",
 		inject: func(f *faulty) {
-			f.saveApplication = func(ctx context.Context, a domain.Application) error {
-				if a.Settings.GraceSeconds != nil && *a.Settings.GraceSeconds == 0 {
-					a.Settings.GraceSeconds = nil
+			f.saveApplication = func(ctx context.Context, w applicationSave) (domain.Version, error) {
+				if w.a.Settings.GraceSeconds != nil && *w.a.Settings.GraceSeconds == 0 {
+					w.a.Settings.GraceSeconds = nil
 				}
-				return f.within.SaveApplication(ctx, a)
+				return w.in(ctx, f.within)
 			}
 		},
 	},
@@ -2826,13 +2839,13 @@ var directoryMutants = []mutant{
 		clause: "Applications/SaveApplication/without its tenant is not found, and writes nothing",
 		fault:  "an application makes its tenant",
 		inject: func(f *faulty) {
-			f.saveApplication = func(ctx context.Context, a domain.Application) error {
-				if _, err := f.within.Tenant(ctx, a.TenantID); err != nil {
-					if err := f.within.SaveTenant(ctx, domain.Tenant{ID: a.TenantID}); err != nil {
-						return err
+			f.saveApplication = func(ctx context.Context, w applicationSave) (domain.Version, error) {
+				if _, err := f.within.Tenant(ctx, w.a.TenantID); err != nil {
+					if err := SaveTenant(ctx, f.within, domain.Tenant{ID: w.a.TenantID}); err != nil {
+						return 0, err
 					}
 				}
-				return f.within.SaveApplication(ctx, a)
+				return w.in(ctx, f.within)
 			}
 		},
 	},
@@ -2840,11 +2853,12 @@ var directoryMutants = []mutant{
 		clause: "Applications/SaveApplication/leaves its refresh tokens and those of others as they are",
 		fault:  "a save is an application created again",
 		inject: func(f *faulty) {
-			f.saveApplication = func(ctx context.Context, a domain.Application) error {
-				if err := f.within.DeleteApplication(ctx, a.TenantID, a.ID, t0); err != nil && !errors.Is(err, domain.ErrNotFound) {
-					return err
+			f.saveApplication = func(ctx context.Context, w applicationSave) (domain.Version, error) {
+				err := DeleteApplication(ctx, f.within, w.a.TenantID, w.a.ID, t0)
+				if err != nil && !errors.Is(err, domain.ErrNotFound) {
+					return 0, err
 				}
-				return f.within.SaveApplication(ctx, a)
+				return 0, SaveApplication(ctx, f.within, w.a)
 			}
 		},
 	},
@@ -2867,10 +2881,16 @@ var directoryMutants = []mutant{
 		clause: "Tenants/Tenants/goes by id, byte by byte, up to the limit",
 		fault:  "tenants are ordered without case",
 		inject: func(f *faulty) {
-			f.tenants = func(ctx context.Context, limit int) ([]domain.Tenant, error) {
-				all, err := f.within.Tenants(ctx, 99)
-				slices.SortFunc(all, func(a, b domain.Tenant) int { return strings.Compare(strings.ToLower(a.ID), strings.ToLower(b.ID)) })
-				return all[:min(limit, len(all))], err
+			f.tenants = func(ctx context.Context, after string, limit int) ([]domain.Tenant, string, error) {
+				all, _, err := f.within.Tenants(ctx, "", 99)
+				all = slices.DeleteFunc(all, func(t domain.Tenant) bool { return strings.ToLower(t.ID) <= strings.ToLower(after) })
+				slices.SortFunc(all, func(a, b domain.Tenant) int {
+					return strings.Compare(strings.ToLower(a.ID), strings.ToLower(b.ID))
+				})
+				if len(all) <= limit {
+					return all, "", err
+				}
+				return all[:limit], all[limit-1].ID, err
 			}
 		},
 	},
@@ -2878,8 +2898,97 @@ var directoryMutants = []mutant{
 		clause: "Tenants/Tenants/goes by id, byte by byte, up to the limit",
 		fault:  "Tenants has no limit",
 		inject: func(f *faulty) {
-			f.tenants = func(ctx context.Context, _ int) ([]domain.Tenant, error) { return f.within.Tenants(ctx, 99) }
+			f.tenants = func(ctx context.Context, after string, _ int) ([]domain.Tenant, string, error) {
+				return f.within.Tenants(ctx, after, 99)
+			}
 		},
+	},
+	{
+		clause: "Tenants/Tenants/goes by id, byte by byte, up to the limit",
+		fault:  "a page begins with the last tenant of the one before",
+		inject: func(f *faulty) {
+			f.tenants = func(ctx context.Context, after string, limit int) ([]domain.Tenant, string, error) {
+				page, next, err := f.within.Tenants(ctx, after, limit)
+				if last, lastErr := f.within.Tenant(ctx, after); lastErr == nil {
+					page = append([]domain.Tenant{last}, page...)[:min(limit, 1+len(page))]
+				}
+				return page, next, err
+			}
+		},
+	},
+	{
+		clause: "Tenants/Tenants/goes by id, byte by byte, up to the limit",
+		fault:  "Tenants forgets that there are more",
+		inject: func(f *faulty) {
+			f.tenants = func(ctx context.Context, after string, limit int) ([]domain.Tenant, string, error) {
+				page, _, err := f.within.Tenants(ctx, after, limit)
+				return page, "", err
+			}
+		},
+	},
+	{
+		clause: "Tenants/Tenants/a page ends at its greatest size",
+		fault:  "a page of tenants has any size",
+		inject: func(f *faulty) {
+			f.tenants = func(ctx context.Context, after string, limit int) (all []domain.Tenant, next string, err error) {
+				for next = after; len(all) < limit; {
+					var page []domain.Tenant
+					if page, next, err = f.within.Tenants(ctx, next, limit-len(all)); err != nil || next == "" {
+						return append(all, page...), "", err
+					}
+					all = append(all, page...)
+				}
+				return all, next, nil
+			}
+		},
+	},
+	{
+		clause: "Tenants/Tenants/a page ends at its greatest size",
+		fault:  "a tenant that is larger than a page is left out",
+		inject: func(f *faulty) {
+			f.tenants = func(ctx context.Context, after string, limit int) ([]domain.Tenant, string, error) {
+				page, next, err := f.within.Tenants(ctx, after, limit)
+				return slices.DeleteFunc(page, func(t domain.Tenant) bool {
+					return port.TenantBytes(t) > port.MaxListBytes
+				}), next, err
+			}
+		},
+	},
+	{
+		clause: "Applications/Applications/a page ends at its limit, and at its greatest size",
+		fault:  "a page of applications has any size",
+		inject: func(f *faulty) { f.applications = f.allApplications },
+	},
+	{
+		clause: "Applications/Applications/a page ends at its limit, and at its greatest size",
+		fault:  "Applications has no limit",
+		inject: func(f *faulty) {
+			f.applications = func(
+				ctx context.Context, tenantID, after string, limit int,
+			) ([]domain.Application, string, error) {
+				return f.within.Applications(ctx, tenantID, after, max(limit, 99))
+			}
+		},
+	},
+	{
+		clause: "Applications/Applications/a page ends at its limit, and at its greatest size",
+		fault:  "Applications begins at the first one always",
+		inject: func(f *faulty) {
+			f.applications = func(
+				ctx context.Context, tenantID, after string, limit int,
+			) ([]domain.Application, string, error) {
+				page, next, err := f.within.Applications(ctx, tenantID, "", limit)
+				if after != "" {
+					next = ""
+				}
+				return page, next, err
+			}
+		},
+	},
+	{
+		clause: "Applications/Applications/a page ends where the store has looked at enough",
+		fault:  "a page of applications looks at all of them",
+		inject: func(f *faulty) { f.applications = f.allApplications },
 	},
 	{
 		clause: "Applications/Application/what does not exist in that tenant is not found",
@@ -2917,10 +3026,12 @@ var directoryMutants = []mutant{
 		clause: "Applications/DeleteApplication/removes it and ends its refresh tokens, and nothing else",
 		fault:  "a deletion ends the whole tenant's refresh tokens",
 		inject: func(f *faulty) {
-			f.deleteApplication = func(ctx context.Context, tenantID, id string, at time.Time) error {
+			f.deleteApplication = func(
+				ctx context.Context, tenantID, id string, expect domain.Version, e domain.Event,
+			) error {
 				_, err := f.within.RevokeScope(ctx, domain.Scope{TenantID: tenantID}, domain.ID{},
-					byCall(at), NewEvent())
-				return errors.Join(err, f.within.DeleteApplication(ctx, tenantID, id, at))
+					byCall(e.At), NewEvent())
+				return errors.Join(err, f.within.DeleteApplication(ctx, tenantID, id, expect, e))
 			}
 		},
 	},
@@ -2928,9 +3039,11 @@ var directoryMutants = []mutant{
 		clause: "Applications/DeleteApplication/removes it and ends its refresh tokens, and nothing else",
 		fault:  "a deletion only revokes",
 		inject: func(f *faulty) {
-			f.deleteApplication = func(ctx context.Context, tenantID, id string, at time.Time) error {
+			f.deleteApplication = func(
+				ctx context.Context, tenantID, id string, expect domain.Version, e domain.Event,
+			) error {
 				_, err := f.within.RevokeScope(ctx, domain.Scope{TenantID: tenantID, ApplicationID: id}, domain.ID{},
-					byCall(at), NewEvent())
+					byCall(e.At), NewEvent())
 				return err
 			}
 		},
@@ -2939,8 +3052,10 @@ var directoryMutants = []mutant{
 		clause: "Applications/DeleteApplication/what does not exist is not found",
 		fault:  "what does not exist is deleted",
 		inject: func(f *faulty) {
-			f.deleteApplication = func(ctx context.Context, tenantID, id string, at time.Time) error {
-				return instead(f.within.DeleteApplication(ctx, tenantID, id, at), domain.ErrNotFound)
+			f.deleteApplication = func(
+				ctx context.Context, tenantID, id string, expect domain.Version, e domain.Event,
+			) error {
+				return instead(f.within.DeleteApplication(ctx, tenantID, id, expect, e), domain.ErrNotFound)
 			}
 		},
 	},
@@ -2985,9 +3100,9 @@ var directoryMutants = []mutant{
 		fault:  "a tenant's deletion ends API keys of all tenants",
 		inject: func(f *faulty) {
 			deleted := false
-			f.deleteTenant = func(ctx context.Context, id string, at time.Time) error {
+			f.deleteTenant = func(ctx context.Context, id string, expect domain.Version, e domain.Event) error {
 				deleted = true
-				return f.within.DeleteTenant(ctx, id, at)
+				return f.within.DeleteTenant(ctx, id, expect, e)
 			}
 			f.apiKeyByName = func(ctx context.Context, name string) (domain.APIKey, error) {
 				k, err := f.within.APIKeyByName(ctx, name)
@@ -3003,9 +3118,9 @@ var directoryMutants = []mutant{
 		fault:  "a tenant created again begins at epoch 0",
 		inject: func(f *faulty) {
 			deleted := false
-			f.deleteTenant = func(ctx context.Context, id string, at time.Time) error {
+			f.deleteTenant = func(ctx context.Context, id string, expect domain.Version, e domain.Event) error {
 				deleted = true
-				return f.within.DeleteTenant(ctx, id, at)
+				return f.within.DeleteTenant(ctx, id, expect, e)
 			}
 			f.onRead(func(t *domain.RefreshToken) {
 				if deleted {
@@ -3035,17 +3150,18 @@ func unlessInvalid(err error) error {
 func stalePolicies(f *faulty) {
 	var mu sync.Mutex
 	first := make(map[[2]string]domain.Policy)
-	f.saveApplication = func(ctx context.Context, a domain.Application) error {
-		if err := f.within.SaveApplication(ctx, a); err != nil {
-			return err
+	f.saveApplication = func(ctx context.Context, w applicationSave) (domain.Version, error) {
+		v, err := w.in(ctx, f.within)
+		if err != nil {
+			return 0, err
 		}
-		p, err := f.within.Policy(ctx, a.TenantID, a.ID)
+		p, err := f.within.Policy(ctx, w.a.TenantID, w.a.ID)
 		mu.Lock()
 		defer mu.Unlock()
-		if _, ok := first[[2]string{a.TenantID, a.ID}]; !ok {
-			first[[2]string{a.TenantID, a.ID}] = p
+		if _, ok := first[[2]string{w.a.TenantID, w.a.ID}]; !ok {
+			first[[2]string{w.a.TenantID, w.a.ID}] = p
 		}
-		return err
+		return v, err
 	}
 	f.policy = func(_ context.Context, tenantID, id string) (domain.Policy, error) {
 		mu.Lock()
@@ -3060,7 +3176,7 @@ var keyMutants = []mutant{
 		fault:  "a tenant without an issuer is found by none",
 		inject: func(f *faulty) {
 			f.tenantByIssuer = func(ctx context.Context, issuer string) (domain.Tenant, error) {
-				ts, err := f.within.Tenants(ctx, 1000)
+				ts, _, err := f.within.Tenants(ctx, "", 1000)
 				for _, t := range ts {
 					if t.Issuer == issuer {
 						return t, err
@@ -3074,12 +3190,14 @@ var keyMutants = []mutant{
 		clause: "Applications/Applications/are all of that tenant and of no other, by id",
 		fault:  "ids are ordered without regard to case",
 		inject: func(f *faulty) {
-			f.applications = func(ctx context.Context, tenantID string) ([]domain.Application, error) {
-				all, err := f.within.Applications(ctx, tenantID)
+			f.applications = func(
+				ctx context.Context, tenantID, after string, limit int,
+			) ([]domain.Application, string, error) {
+				all, next, err := f.within.Applications(ctx, tenantID, after, limit)
 				slices.SortFunc(all, func(a, b domain.Application) int {
 					return cmp.Compare(strings.ToLower(a.ID), strings.ToLower(b.ID))
 				})
-				return all, err
+				return all, next, err
 			}
 		},
 	},
@@ -3087,8 +3205,9 @@ var keyMutants = []mutant{
 		clause: "Tenants/SaveTenant/of many applications changes the ones that differ, and keeps the others",
 		fault:  "a save stores a hundred applications at most",
 		inject: func(f *faulty) {
-			f.saveTenant = func(ctx context.Context, t domain.Tenant, with ...domain.Application) error {
-				return f.within.SaveTenant(ctx, t, with[:min(len(with), 100)]...)
+			f.saveTenant = func(ctx context.Context, w tenantSave) (domain.Version, error) {
+				w.with = w.with[:min(len(w.with), 100)]
+				return w.in(ctx, f.within)
 			}
 		},
 	},
@@ -3096,9 +3215,9 @@ var keyMutants = []mutant{
 		clause: "APIKeys/SaveAPIKey/keeps every field",
 		fault:  "an API key serves every tenant",
 		inject: func(f *faulty) {
-			f.saveAPIKey = func(ctx context.Context, k domain.APIKey) error {
-				k.TenantID = ""
-				return f.within.SaveAPIKey(ctx, k)
+			f.saveAPIKey = func(ctx context.Context, w apiKeySave) (domain.Version, error) {
+				w.k.TenantID = ""
+				return w.in(ctx, f.within)
 			}
 		},
 	},
@@ -3128,11 +3247,11 @@ var keyMutants = []mutant{
 		clause: "APIKeys/SaveAPIKey/replaces the key of that name, whole, and its hash finds nothing any more",
 		fault:  "a key that is replaced keeps its permissions",
 		inject: func(f *faulty) {
-			f.saveAPIKey = func(ctx context.Context, k domain.APIKey) error {
-				if old, err := f.within.APIKeyByName(ctx, k.Name); err == nil && k.Permissions == nil {
-					k.Permissions = old.Permissions
+			f.saveAPIKey = func(ctx context.Context, w apiKeySave) (domain.Version, error) {
+				if old, err := f.within.APIKeyByName(ctx, w.k.Name); err == nil && w.k.Permissions == nil {
+					w.k.Permissions = old.Permissions
 				}
-				return f.within.SaveAPIKey(ctx, k)
+				return w.in(ctx, f.within)
 			}
 		},
 	},
@@ -3140,8 +3259,9 @@ var keyMutants = []mutant{
 		clause: "APIKeys/SaveAPIKey/another name's hash is a duplicate, and writes nothing",
 		fault:  "two names have one hash",
 		inject: func(f *faulty) {
-			f.saveAPIKey = func(ctx context.Context, k domain.APIKey) error {
-				return instead(f.within.SaveAPIKey(ctx, k), domain.ErrDuplicate)
+			f.saveAPIKey = func(ctx context.Context, w apiKeySave) (domain.Version, error) {
+				v, err := w.in(ctx, f.within)
+				return v, instead(err, domain.ErrDuplicate)
 			}
 		},
 	},
@@ -3149,11 +3269,11 @@ var keyMutants = []mutant{
 		clause: "APIKeys/SaveAPIKey/another name's hash is a duplicate, and writes nothing",
 		fault:  "a key cannot be saved again",
 		inject: func(f *faulty) {
-			f.saveAPIKey = func(ctx context.Context, k domain.APIKey) error {
-				if _, err := f.within.APIKeyByHash(ctx, k.Hash); err == nil {
-					return domain.ErrDuplicate
+			f.saveAPIKey = func(ctx context.Context, w apiKeySave) (domain.Version, error) {
+				if _, err := f.within.APIKeyByHash(ctx, w.k.Hash); err == nil {
+					return 0, domain.ErrDuplicate
 				}
-				return f.within.SaveAPIKey(ctx, k)
+				return w.in(ctx, f.within)
 			}
 		},
 	},
@@ -3161,8 +3281,9 @@ var keyMutants = []mutant{
 		clause: "APIKeys/SaveAPIKey/for a tenant that does not exist is not found, and writes nothing",
 		fault:  "an API key waits for its tenant",
 		inject: func(f *faulty) {
-			f.saveAPIKey = func(ctx context.Context, k domain.APIKey) error {
-				return instead(f.within.SaveAPIKey(ctx, k), domain.ErrNotFound)
+			f.saveAPIKey = func(ctx context.Context, w apiKeySave) (domain.Version, error) {
+				v, err := w.in(ctx, f.within)
+				return v, instead(err, domain.ErrNotFound)
 			}
 		},
 	},
@@ -3377,7 +3498,7 @@ var keyMutants = []mutant{
 		fault:  "API keys are no data",
 		inject: func(f *faulty) {
 			f.hasData = func(ctx context.Context) (bool, error) {
-				ts, err := f.within.Tenants(ctx, 1)
+				ts, _, err := f.within.Tenants(ctx, "", 1)
 				return len(ts) > 0, err
 			}
 		},

@@ -26,7 +26,7 @@ var promises = []clause{
 
 	{"Store/Close/leaves other handles working, and what was answered stored", func(e *env) {
 		other := e.handle()
-		e.must(other.SaveTenant(e.Context(), domain.Tenant{ID: "acme"}))
+		e.must(SaveTenant(e.Context(), other, domain.Tenant{ID: "acme"}))
 		e.must(other.Close())
 		_, err := e.store.Tenant(e.Context(), "acme")
 		e.must(err)
@@ -40,7 +40,7 @@ var promises = []clause{
 		key := tokenKey(1)
 		e.must(e.store.AddKeys(e.Context(), NewEvent(), key))
 		e.must(e.store.AddKeys(e.Context(), NewEvent(), fullSealedKey()))
-		e.must(e.store.SaveAPIKey(e.Context(), domain.APIKey{Name: "backend", Hash: "hash"}))
+		e.must(SaveAPIKey(e.Context(), e.store, domain.APIKey{Name: "backend", Hash: "hash"}))
 		ctx, cancel := context.WithCancel(e.Context())
 		cancel()
 		for name, err := range everyCall(ctx, e.store, stored, key) {
@@ -108,7 +108,7 @@ var promises = []clause{
 		t := e.issue(token(1))[0]
 		for i := range 6 {
 			s := domain.Settings{GraceSeconds: new(int64(i)), RequireAuthentication: new(i%2 == 0)}
-			e.must(hs[i%3].SaveApplication(e.Context(), domain.Application{TenantID: "acme", ID: "shop", Settings: s}))
+			e.must(SaveApplication(e.Context(), hs[i%3], domain.Application{TenantID: "acme", ID: "shop", Settings: s}))
 			for j, h := range hs {
 				p, err := h.Policy(e.Context(), "acme", "shop")
 				e.must(err)
@@ -132,10 +132,10 @@ var promises = []clause{
 				t = next
 			}
 			if i%2 == 0 {
-				e.must(hs[i%3].SaveApplication(e.Context(),
+				e.must(SaveApplication(e.Context(), hs[i%3],
 					domain.Application{TenantID: "acme", ID: "shop", Settings: domain.Settings{Active: new(false)}}))
 			} else {
-				e.must(hs[i%3].SaveTenant(e.Context(), domain.Tenant{ID: "acme", Settings: domain.Settings{Active: new(false)}}))
+				e.must(SaveTenant(e.Context(), hs[i%3], domain.Tenant{ID: "acme", Settings: domain.Settings{Active: new(false)}}))
 			}
 			for j, h := range hs {
 				_, err := h.Insert(e.Context(), token(10*i+2+j))
@@ -151,7 +151,7 @@ var promises = []clause{
 		hs := e.handles(3)
 		for i := range 6 {
 			hash, before := fmt.Sprintf("hash %d", i), fmt.Sprintf("hash %d", i-1)
-			e.must(hs[i%3].SaveAPIKey(e.Context(), domain.APIKey{Name: "backend", Hash: hash}))
+			e.must(SaveAPIKey(e.Context(), hs[i%3], domain.APIKey{Name: "backend", Hash: hash}))
 			for j, h := range hs {
 				k, err := h.APIKeyByHash(e.Context(), hash)
 				e.must(err)
@@ -179,9 +179,9 @@ var promises = []clause{
 
 	{"Store/Values/what was handed in may change afterwards", func(e *env) {
 		tenant, app, apiKey, t := fullTenant(), fullApplication(), fullAPIKey(), livingToken()
-		e.must(e.store.SaveTenant(e.Context(), tenant))
-		e.must(e.store.SaveApplication(e.Context(), app))
-		e.must(e.store.SaveAPIKey(e.Context(), apiKey))
+		e.must(SaveTenant(e.Context(), e.store, tenant))
+		e.must(SaveApplication(e.Context(), e.store, app))
+		e.must(SaveAPIKey(e.Context(), e.store, apiKey))
 		e.insert(t)
 		scribble(tenant.Settings)
 		scribble(app.Settings)
@@ -192,16 +192,16 @@ var promises = []clause{
 	}},
 
 	{"Store/Values/what was handed out may change afterwards", func(e *env) {
-		e.must(e.store.SaveTenant(e.Context(), fullTenant()))
-		e.must(e.store.SaveApplication(e.Context(), fullApplication()))
-		e.must(e.store.SaveAPIKey(e.Context(), fullAPIKey()))
+		e.must(SaveTenant(e.Context(), e.store, fullTenant()))
+		e.must(SaveApplication(e.Context(), e.store, fullApplication()))
+		e.must(SaveAPIKey(e.Context(), e.store, fullAPIKey()))
 		e.insert(livingToken())
 		spoil := func(t domain.RefreshToken) { t.Roles[0], t.Scopes[1] = "changed", "changed" }
 		for range 2 { // twice, for a store that shares only what it has read once
 			tenant, err := e.store.Tenant(e.Context(), "acme")
 			e.must(err)
 			scribble(tenant.Settings)
-			tenants, err := e.store.Tenants(e.Context(), 1)
+			tenants, _, err := e.store.Tenants(e.Context(), "", 1)
 			e.must(err)
 			scribble(tenants[0].Settings)
 			app, err := e.store.Application(e.Context(), "acme", "shop")
@@ -260,7 +260,7 @@ var promises = []clause{
 		if next := e.advance(t, t0); !next.RecoveredAt.IsZero() || !next.RevokedAt.IsZero() {
 			e.Errorf("advanced: RecoveredAt, RevokedAt = %v, %v, want zero", next.RecoveredAt, next.RevokedAt)
 		}
-		e.must(e.store.SaveAPIKey(e.Context(), domain.APIKey{Name: "backend", Hash: "hash"}))
+		e.must(SaveAPIKey(e.Context(), e.store, domain.APIKey{Name: "backend", Hash: "hash"}))
 		k, err := e.store.APIKeyByName(e.Context(), "backend")
 		e.must(err)
 		e.must(e.store.AddKeys(e.Context(), NewEvent(), domain.SealedKey{Kind: domain.KeyToken, Number: 1}))
@@ -276,8 +276,8 @@ var promises = []clause{
 	}},
 
 	{"Store/Values/text keeps every byte", func(e *env) {
-		e.must(e.store.SaveTenant(e.Context(), domain.Tenant{ID: "acme", Name: awkward}))
-		e.must(e.store.SaveApplication(e.Context(), domain.Application{TenantID: "acme", ID: awkward, Name: awkward}))
+		e.must(SaveTenant(e.Context(), e.store, domain.Tenant{ID: "acme", Name: awkward}))
+		e.must(SaveApplication(e.Context(), e.store, domain.Application{TenantID: "acme", ID: awkward, Name: awkward}))
 		t := tokenOf(1, "acme", awkward, awkward)
 		t.Binding = everyByte[:domain.MaxBinding] // bytes, not text
 		t.Roles = []string{awkward, "", "a,b", `{"c"}`, "[]", "null"}
@@ -295,7 +295,7 @@ var promises = []clause{
 		e.wantSame("listed", list.Sessions, []domain.Session{{Token: t}})
 		_, _, err := e.store.Advance(e.Context(), t.ID, domain.Call{Generation: 1, Now: t0, Binding: t.Binding})
 		e.must(err)
-		e.must(e.store.SaveAPIKey(e.Context(), domain.APIKey{
+		e.must(SaveAPIKey(e.Context(), e.store, domain.APIKey{
 			Name: awkward, Hash: everyByte, Permissions: domain.Permissions{awkward: {awkward}},
 		}))
 		k, err := e.store.APIKeyByHash(e.Context(), everyByte)
@@ -308,7 +308,7 @@ var promises = []clause{
 		for i, name := range lookalikes {
 			e.application("acme", name, domain.Settings{GraceSeconds: new(int64(i))})
 			e.issue(tokenOf(i+1, "acme", name, "ana"), tokenOf(i+101, "acme", "shop", name))
-			e.must(e.store.SaveAPIKey(e.Context(), domain.APIKey{Name: name, Hash: "hash of " + name}))
+			e.must(SaveAPIKey(e.Context(), e.store, domain.APIKey{Name: name, Hash: "hash of " + name}))
 		}
 		for i, name := range lookalikes {
 			p, err := e.store.Policy(e.Context(), "acme", name)
@@ -340,7 +340,7 @@ var promises = []clause{
 	{"Store/Values/tenants that look alike are different", func(e *env) {
 		names := []string{"a", "A", "a.", "a~", "aa", "-a"}
 		for i, name := range names {
-			e.must(e.store.SaveTenant(e.Context(), domain.Tenant{ID: name, Name: name}))
+			e.must(SaveTenant(e.Context(), e.store, domain.Tenant{ID: name, Name: name}))
 			e.application(name, "shop", domain.Settings{})
 			e.issue(tokenOf(i+1, name, "shop", "ana"))
 		}
@@ -366,7 +366,7 @@ var promises = []clause{
 		if len(got.Roles) != 0 || len(got.Scopes) != 0 {
 			e.Errorf("Roles, Scopes = %q, %q, want none", got.Roles, got.Scopes)
 		}
-		e.must(e.store.SaveAPIKey(e.Context(), domain.APIKey{Name: "idle", Hash: "hash", Permissions: domain.Permissions{}}))
+		e.must(SaveAPIKey(e.Context(), e.store, domain.APIKey{Name: "idle", Hash: "hash", Permissions: domain.Permissions{}}))
 		k, err := e.store.APIKeyByName(e.Context(), "idle")
 		e.must(err)
 		if len(k.Permissions) != 0 {
@@ -388,11 +388,9 @@ func everyCall(ctx context.Context, s port.Store, t domain.RefreshToken, key dom
 		"Change":            s.Change(ctx, t.TenantID, []domain.Change{{Before: t, After: t}}, t0, NewEvent()),
 		"Revoke":            s.Revoke(ctx, t.TenantID, t.ID, byCall(t0), NewEvent()),
 		"KeepNewest":        s.KeepNewest(ctx, domain.Scope{TenantID: "acme"}, 1, byCall(t0), NewEvent()),
-		"SaveTenant":        s.SaveTenant(ctx, domain.Tenant{ID: "acme"}),
-		"SaveApplication":   s.SaveApplication(ctx, domain.Application{TenantID: "acme", ID: "shop"}),
-		"DeleteApplication": s.DeleteApplication(ctx, "acme", "shop", t0),
-		"DeleteTenant":      s.DeleteTenant(ctx, "acme", t0),
-		"SaveAPIKey":        s.SaveAPIKey(ctx, domain.APIKey{Name: "backend", Hash: "hash"}),
+		"DeleteApplication": s.DeleteApplication(ctx, "acme", "shop", 1, event(95)),
+		"DeleteTenant":      s.DeleteTenant(ctx, "acme", 1, event(96)),
+		"DeleteAPIKey":      s.DeleteAPIKey(ctx, tokenID(1), 1, event(97)),
 		"AddKeys":           s.AddKeys(ctx, event(98), tokenKey(99)),
 		"Reseal":            s.Reseal(ctx, key, "sealed anew"),
 		"Record":            s.Record(ctx, event(99)),
@@ -405,14 +403,20 @@ func everyCall(ctx context.Context, s port.Store, t domain.RefreshToken, key dom
 	_, errs["List"] = s.List(ctx, bounded(port.ListQuery{TenantID: "acme", UserID: "ana", Limit: 1, Now: t0}))
 	_, _, errs["Count"] = s.Count(ctx, bounded(port.ListQuery{TenantID: "acme", UserID: "ana", Limit: 1, Now: t0}))
 	_, errs["RevokeScope"] = s.RevokeScope(ctx, domain.Scope{TenantID: "acme"}, domain.ID{}, byCall(t0), NewEvent())
+	_, errs["SaveTenant"] = s.SaveTenant(ctx, domain.Tenant{ID: "acme"}, 1, event(92))
+	app := domain.Application{TenantID: "acme", ID: "shop"}
+	_, errs["SaveApplication"] = s.SaveApplication(ctx, app, 1, event(93))
+	_, errs["SaveAPIKey"] = s.SaveAPIKey(ctx, domain.APIKey{ID: tokenID(1), Name: "backend", Hash: "hash"}, 1, event(94))
 	_, errs["Tenant"] = s.Tenant(ctx, "acme")
-	_, errs["Tenants"] = s.Tenants(ctx, 1)
+	_, _, errs["Tenants"] = s.Tenants(ctx, "", 1)
 	_, errs["Application"] = s.Application(ctx, "acme", "shop")
 	_, errs["Policy"] = s.Policy(ctx, "acme", "shop")
+	_, errs["APIKey"] = s.APIKey(ctx, tokenID(1))
+	_, _, errs["APIKeys"] = s.APIKeys(ctx, domain.ID{}, 1)
 	_, errs["APIKeyByName"] = s.APIKeyByName(ctx, "backend")
 	_, errs["APIKeyByHash"] = s.APIKeyByHash(ctx, "hash")
 	_, errs["TenantByIssuer"] = s.TenantByIssuer(ctx, "https://acme.example")
-	_, errs["Applications"] = s.Applications(ctx, "acme")
+	_, _, errs["Applications"] = s.Applications(ctx, "acme", "", 1)
 	_, errs["KeyRevision"] = s.KeyRevision(ctx)
 	_, errs["KeysSince"] = s.KeysSince(ctx, 0, 1)
 	_, errs["KeysOfTenant"] = s.KeysOfTenant(ctx, "")

@@ -379,8 +379,8 @@ var purging = []clause{
 			{"covered by the application's mark", scoped(domain.Scope{TenantID: "acme", ApplicationID: "shop"})},
 			{"covered by the user's mark", scoped(domain.Scope{TenantID: "acme", UserID: "ana"})},
 			{"covered by the mark of both", scoped(domain.Scope{TenantID: "acme", ApplicationID: "shop", UserID: "ana"})},
-			{"its application deleted", func() { e.must(e.store.DeleteApplication(e.Context(), "acme", "shop", at)) }},
-			{"its tenant deleted", func() { e.must(e.store.DeleteTenant(e.Context(), "acme", at)) }},
+			{"its application deleted", func() { e.must(DeleteApplication(e.Context(), e.store, "acme", "shop", at)) }},
+			{"its tenant deleted", func() { e.must(DeleteTenant(e.Context(), e.store, "acme", at)) }},
 		} {
 			e.shop(domain.Settings{})
 			t := token(i + 1)
@@ -414,18 +414,18 @@ var purging = []clause{
 	{"Janitor/Purge/leaves what is alive as it is", func(e *env) {
 		e.shop(domain.Settings{})
 		e.application("acme", "closed", domain.Settings{})
-		e.must(e.store.SaveTenant(e.Context(), domain.Tenant{ID: "asleep"}))
+		e.must(SaveTenant(e.Context(), e.store, domain.Tenant{ID: "asleep"}))
 		e.application("asleep", "shop", domain.Settings{})
-		e.must(e.store.SaveTenant(e.Context(), domain.Tenant{ID: "again"}))
-		e.must(e.store.DeleteTenant(e.Context(), "again", t0))
-		e.must(e.store.SaveTenant(e.Context(), domain.Tenant{ID: "again"}))
+		e.must(SaveTenant(e.Context(), e.store, domain.Tenant{ID: "again"}))
+		e.must(DeleteTenant(e.Context(), e.store, "again", t0))
+		e.must(SaveTenant(e.Context(), e.store, domain.Tenant{ID: "again"}))
 		e.application("again", "shop", domain.Settings{})
 		short := token(5)
 		short.ExpiresAt = t0.Add(tick)
 		all := e.issue(tokenOf(1, "acme", "closed", "bob"), tokenOf(2, "asleep", "shop", "ana"), tokenOf(3, "again", "shop", "ana"),
 			tokenOf(4, "acme", "shop", "bob"), short)
 		e.application("acme", "closed", domain.Settings{Active: new(false)})
-		e.must(e.store.SaveTenant(e.Context(), domain.Tenant{ID: "asleep", Settings: domain.Settings{Active: new(false)}}))
+		e.must(SaveTenant(e.Context(), e.store, domain.Tenant{ID: "asleep", Settings: domain.Settings{Active: new(false)}}))
 		dead := e.issue(token(6), token(7))
 		e.revokeScope(domain.Scope{TenantID: "acme", UserID: "ana"}, all[4].ID, t0)
 		fresh := e.issue(token(8), fullTokenAt(9))
@@ -542,14 +542,14 @@ var purging = []clause{
 
 	{"Janitor/Purge/deletes what is left of a tenant, and it begins at epoch 0 if it is created again", func(e *env) {
 		e.shop(domain.Settings{})
-		e.must(e.store.SaveTenant(e.Context(), domain.Tenant{ID: "other"}))
+		e.must(SaveTenant(e.Context(), e.store, domain.Tenant{ID: "other"}))
 		e.revokeScope(domain.Scope{TenantID: "other"}, domain.ID{}, t0)
 		for _, user := range []string{"ana", "bob", "cem", "dan"} {
 			e.revokeScope(domain.Scope{TenantID: "acme", UserID: user}, domain.ID{}, t0)
 		}
 		e.issue(token(1))
 		at := t0.Add(time.Hour)
-		e.must(e.store.DeleteTenant(e.Context(), "acme", at))
+		e.must(DeleteTenant(e.Context(), e.store, "acme", at))
 		e.wantPurged("a microsecond before", e.purgeAll(at.Add(-tick), 2), port.Purged{LookedAt: 1})
 		e.wantPurged("at that instant", e.purgeAll(at, 2), port.Purged{LookedAt: 1, Deleted: 1, Marks: 5, Tenants: 1})
 		e.wantPurged("again", e.purgeAll(at, 2), port.Purged{})
@@ -571,7 +571,7 @@ var purging = []clause{
 		e.shop(domain.Settings{})
 		ts := e.issue(token(1), token(2))
 		e.wantSame("the first step", e.purgeStep(stepOf("one", t0, t0, 1)), port.Purged{LookedAt: 1})
-		e.must(e.store.DeleteTenant(e.Context(), "acme", t0))
+		e.must(DeleteTenant(e.Context(), e.store, "acme", t0))
 		e.wantPurged("the rest of the pass", e.purgeAll(t0, 1), port.Purged{LookedAt: 1, Deleted: 1})
 		e.wantLeft("after the pass", ts, ts[0])
 		e.shop(domain.Settings{})

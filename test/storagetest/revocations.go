@@ -31,7 +31,7 @@ var revoking = []clause{
 
 	{"Revocations/Revoke/what is unknown or of another tenant is not found, and stays alive", func(e *env) {
 		e.shop(domain.Settings{})
-		e.must(e.store.SaveTenant(e.Context(), domain.Tenant{ID: "other"}))
+		e.must(SaveTenant(e.Context(), e.store, domain.Tenant{ID: "other"}))
 		t := e.issue(token(1))[0]
 		e.wantErr("unknown", e.store.Revoke(e.Context(), "acme", tokenID(2),
 			byCall(t0), NewEvent()), domain.ErrNotFound)
@@ -65,7 +65,7 @@ var revoking = []clause{
 		} {
 			var all []domain.RefreshToken
 			for _, tenant := range []string{"acme", "other"} {
-				e.must(e.store.SaveTenant(e.Context(), domain.Tenant{ID: tenant}))
+				e.must(SaveTenant(e.Context(), e.store, domain.Tenant{ID: tenant}))
 				for _, app := range []string{"shop", "ana"} { // an application and a user may have one name
 					e.application(tenant, app, domain.Settings{})
 					for _, user := range []string{"ana", "shop"} {
@@ -102,7 +102,7 @@ var revoking = []clause{
 
 	{"Revocations/RevokeScope/grows the tenant's epoch by one and returns it", func(e *env) {
 		e.shop(domain.Settings{})
-		e.must(e.store.SaveTenant(e.Context(), domain.Tenant{ID: "other"}))
+		e.must(SaveTenant(e.Context(), e.store, domain.Tenant{ID: "other"}))
 		for want := range uint64(3) {
 			for i, s := range []domain.Scope{{TenantID: "acme"}, {TenantID: "acme", ApplicationID: "shop"}, {TenantID: "acme", UserID: "ana"}} {
 				if got := e.revokeScope(s, domain.ID{}, t0); got != 3*want+uint64(i)+1 {
@@ -123,7 +123,7 @@ var revoking = []clause{
 
 	{"Revocations/RevokeScope/an unknown tenant or application is not found, and writes nothing", func(e *env) {
 		e.shop(domain.Settings{})
-		e.must(e.store.SaveTenant(e.Context(), domain.Tenant{ID: "other"}))
+		e.must(SaveTenant(e.Context(), e.store, domain.Tenant{ID: "other"}))
 		for _, s := range []domain.Scope{
 			{TenantID: "none"}, {TenantID: "none", UserID: "ana"}, {TenantID: "none", ApplicationID: "shop"},
 			{TenantID: "acme", ApplicationID: "none"}, {TenantID: "other", ApplicationID: "shop", UserID: "ana"}, {},
@@ -147,7 +147,7 @@ var revoking = []clause{
 		e.revokeScope(domain.Scope{TenantID: "acme", ApplicationID: "shop"}, ts[1].ID, t0)
 		e.wantDead("application inactive", t0, ts[0])
 		e.wantAlive("the one spared", t0, ts[1])
-		e.must(e.store.SaveTenant(e.Context(), domain.Tenant{ID: "acme", Settings: domain.Settings{Active: new(false)}}))
+		e.must(SaveTenant(e.Context(), e.store, domain.Tenant{ID: "acme", Settings: domain.Settings{Active: new(false)}}))
 		e.revokeScope(domain.Scope{TenantID: "acme"}, domain.ID{}, t0)
 		e.wantDead("tenant inactive", t0, ts[1])
 	}},
@@ -171,7 +171,7 @@ var revoking = []clause{
 
 	{"Revocations/RevokeScope/to spare what is dead or not within the scope is not found, and writes nothing", func(e *env) {
 		e.shop(domain.Settings{})
-		e.must(e.store.SaveTenant(e.Context(), domain.Tenant{ID: "other"}))
+		e.must(SaveTenant(e.Context(), e.store, domain.Tenant{ID: "other"}))
 		e.application("other", "shop", domain.Settings{})
 		expired := token(3)
 		expired.ExpiresAt = t0
@@ -366,7 +366,7 @@ var revoking = []clause{
 	{"Revocations/KeepNewest/touches no one else's", func(e *env) {
 		e.shop(domain.Settings{})
 		e.application("acme", "bar", domain.Settings{})
-		e.must(e.store.SaveTenant(e.Context(), domain.Tenant{ID: "other"}))
+		e.must(SaveTenant(e.Context(), e.store, domain.Tenant{ID: "other"}))
 		e.application("other", "shop", domain.Settings{})
 		others := e.issue(tokenOf(1, "acme", "shop", "bob"), tokenOf(2, "acme", "bar", "ana"), tokenOf(3, "other", "shop", "ana"))
 		own := e.issue(token(4), token(5))

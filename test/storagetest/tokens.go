@@ -67,7 +67,7 @@ var inserting = []clause{
 	{"RefreshTokens/Insert/sets the ordinal above the greatest of the user in the application", func(e *env) {
 		e.shop(domain.Settings{})
 		e.application("acme", "bar", domain.Settings{})
-		e.must(e.store.SaveTenant(e.Context(), domain.Tenant{ID: "other"}))
+		e.must(SaveTenant(e.Context(), e.store, domain.Tenant{ID: "other"}))
 		e.application("other", "shop", domain.Settings{})
 		for i, c := range []struct {
 			tenantID, applicationID, userID string
@@ -150,7 +150,7 @@ var inserting = []clause{
 
 	{"RefreshTokens/Insert/without application or tenant is not found, and writes nothing", func(e *env) {
 		e.shop(domain.Settings{})
-		e.must(e.store.SaveTenant(e.Context(), domain.Tenant{ID: "other"}))
+		e.must(SaveTenant(e.Context(), e.store, domain.Tenant{ID: "other"}))
 		for i, owner := range [][2]string{{"acme", "none"}, {"none", "shop"}, {"other", "shop"}} {
 			t := tokenOf(i+1, owner[0], owner[1], "ana")
 			e.wantInsert(describe(t), t, domain.ErrNotFound)
@@ -163,17 +163,17 @@ var inserting = []clause{
 		e.shop(domain.Settings{Active: new(false)})
 		e.wantInsert("application inactive", token(1), domain.ErrNotFound)
 		e.application("acme", "shop", domain.Settings{})
-		e.must(e.store.SaveTenant(e.Context(), domain.Tenant{ID: "acme", Settings: domain.Settings{Active: new(false)}}))
+		e.must(SaveTenant(e.Context(), e.store, domain.Tenant{ID: "acme", Settings: domain.Settings{Active: new(false)}}))
 		e.wantInsert("tenant inactive", token(1), domain.ErrNotFound)
 		_, err := e.store.Snapshot(e.Context(), tokenID(1))
 		e.wantErr("Snapshot", err, domain.ErrNotFound)
-		e.must(e.store.SaveTenant(e.Context(), domain.Tenant{ID: "acme"}))
+		e.must(SaveTenant(e.Context(), e.store, domain.Tenant{ID: "acme"}))
 		e.insert(token(1))
 	}},
 
 	{"RefreshTokens/Insert/an id that exists is a duplicate, whoever owns it, and writes nothing", func(e *env) {
 		e.shop(domain.Settings{})
-		e.must(e.store.SaveTenant(e.Context(), domain.Tenant{ID: "other"}))
+		e.must(SaveTenant(e.Context(), e.store, domain.Tenant{ID: "other"}))
 		e.application("other", "shop", domain.Settings{})
 		stored := e.issue(token(1))[0]
 		again := stored
@@ -270,11 +270,11 @@ var deaths = []struct {
 		return t0
 	}},
 	{"its application deleted", 0, "deleted", func(e *env, t domain.RefreshToken) time.Time {
-		e.must(e.store.DeleteApplication(e.Context(), t.TenantID, t.ApplicationID, t0))
+		e.must(DeleteApplication(e.Context(), e.store, t.TenantID, t.ApplicationID, t0))
 		return t0
 	}},
 	{"its tenant deleted", 0, "deleted", func(e *env, t domain.RefreshToken) time.Time {
-		e.must(e.store.DeleteTenant(e.Context(), t.TenantID, t0))
+		e.must(DeleteTenant(e.Context(), e.store, t.TenantID, t0))
 		return t0
 	}},
 }
@@ -334,7 +334,7 @@ var reading = []clause{
 
 	{"RefreshTokens/Find/what is unknown or of another tenant is not found", func(e *env) {
 		e.shop(domain.Settings{})
-		e.must(e.store.SaveTenant(e.Context(), domain.Tenant{ID: "other"}))
+		e.must(SaveTenant(e.Context(), e.store, domain.Tenant{ID: "other"}))
 		e.issue(token(1))
 		_, err := e.store.Find(e.Context(), "other", tokenID(1))
 		e.wantErr("of another tenant", err, domain.ErrNotFound)
@@ -356,7 +356,7 @@ var reading = []clause{
 		t := e.issue(token(1))[0]
 		e.application("acme", "shop", domain.Settings{Active: new(false)})
 		e.wantAlive("application inactive", t0, t)
-		e.must(e.store.SaveTenant(e.Context(), domain.Tenant{ID: "acme", Settings: domain.Settings{Active: new(false)}}))
+		e.must(SaveTenant(e.Context(), e.store, domain.Tenant{ID: "acme", Settings: domain.Settings{Active: new(false)}}))
 		e.wantAlive("tenant inactive", t0, t)
 	}},
 
@@ -404,8 +404,8 @@ var reading = []clause{
 
 	{"RefreshTokens/Snapshot/says that application or tenant is gone, and then has no policy", func(e *env) {
 		for i, gone := range []func() error{
-			func() error { return e.store.DeleteApplication(e.Context(), "acme", "shop", t0) },
-			func() error { return e.store.DeleteTenant(e.Context(), "acme", t0) },
+			func() error { return DeleteApplication(e.Context(), e.store, "acme", "shop", t0) },
+			func() error { return DeleteTenant(e.Context(), e.store, "acme", t0) },
 		} {
 			e.shop(domain.Settings{})
 			t := e.issue(token(i + 1))[0]
@@ -422,13 +422,13 @@ var reading = []clause{
 	}},
 
 	{"RefreshTokens/Snapshot/has the policy in force, in every field", func(e *env) {
-		e.must(e.store.SaveTenant(e.Context(), fullTenant()))
-		e.must(e.store.SaveApplication(e.Context(), fullApplication()))
+		e.must(SaveTenant(e.Context(), e.store, fullTenant()))
+		e.must(SaveApplication(e.Context(), e.store, fullApplication()))
 		t := e.issue(token(1))[0]
 		e.wantSame("the policy", e.snapshot(t.ID).Policy, combined(fullTenant(), fullApplication()))
 		a := fullApplication()
 		a.Settings = zeroSettings()
-		e.must(e.store.SaveApplication(e.Context(), a))
+		e.must(SaveApplication(e.Context(), e.store, a))
 		e.wantSame("the policy", e.snapshot(t.ID).Policy, combined(fullTenant(), a))
 	}},
 
@@ -558,7 +558,7 @@ var reading = []clause{
 	{listScope, func(e *env) {
 		var all []domain.RefreshToken
 		for _, tenant := range []string{"acme", "other"} {
-			e.must(e.store.SaveTenant(e.Context(), domain.Tenant{ID: tenant}))
+			e.must(SaveTenant(e.Context(), e.store, domain.Tenant{ID: tenant}))
 			for _, app := range []string{"shop", "bar"} {
 				e.application(tenant, app, domain.Settings{})
 				for _, user := range []string{"ana", "bob"} {

@@ -15,6 +15,7 @@ import (
 	"github.com/refreshd/refreshd/adapter/gormstore"
 	"github.com/refreshd/refreshd/domain"
 	"github.com/refreshd/refreshd/port"
+	"github.com/refreshd/refreshd/test/storagetest"
 	"github.com/refreshd/refreshd/test/support/figures"
 )
 
@@ -203,7 +204,7 @@ func (e listedEngine) filled(ctx context.Context, b *bench, rows int) (s *gormst
 		return s, err
 	}
 	for _, tenant := range []string{"acme", "globex"} {
-		if err := s.SaveTenant(ctx, domain.Tenant{ID: tenant}, domain.Application{ID: "web"}, domain.Application{ID: "app"}); err != nil {
+		if err := storagetest.SaveTenant(ctx, s, domain.Tenant{ID: tenant}, domain.Application{ID: "web"}, domain.Application{ID: "app"}); err != nil {
 			return s, err
 		}
 	}

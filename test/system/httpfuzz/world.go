@@ -172,7 +172,9 @@ func (w *world) service(ctx context.Context) (http.Handler, error) {
 	if err != nil {
 		return nil, err
 	}
-	apply := &usecase.Apply{Tenants: w.store, Applications: w.store, APIKeys: w.store, Keys: keys}
+	apply := &usecase.Apply{
+		Tenants: w.store, Applications: w.store, APIKeys: w.store, Keys: keys, Clock: w.clock, Random: w.random,
+	}
 	if _, err := apply.Do(ctx, w.kickstart()); err != nil {
 		return nil, err
 	}

@@ -1,0 +1,114 @@
+package memstore
+
+import (
+	"context"
+	"maps"
+	"slices"
+
+	"github.com/refreshd/refreshd/domain"
+	"github.com/refreshd/refreshd/port"
+)
+
+// SaveAPIKey implements port.APIKeys.
+func (s *Store) SaveAPIKey(
+	ctx context.Context, k domain.APIKey, expect domain.Version, e domain.Event,
+) (domain.Version, error) {
+	if err := s.lock(ctx); err != nil {
+		return 0, err
+	}
+	defer s.mu.Unlock()
+	if before, ok := s.events.stored(e); ok {
+		return before.Version, nil
+	}
+	before := s.apiKeys[k.ID]
+	if before.Version != expect {
+		return 0, domain.ErrStale
+	}
+	if _, ok := s.tenants[k.TenantID]; !ok && k.TenantID != "" {
+		return 0, domain.ErrNotFound
+	}
+	hash, hashTaken := s.byHash[k.Hash]
+	name, nameTaken := s.byName[k.Name]
+	if hashTaken && hash != k.ID || nameTaken && name != k.ID {
+		return 0, domain.ErrDuplicate
+	}
+	if expect != 0 {
+		s.forget(before)
+	}
+	k = cloneAPIKey(k)
+	k.Version = expect + 1
+	s.apiKeys[k.ID], s.byName[k.Name], s.byHash[k.Hash] = k, k.ID, k.ID
+	s.events.add(e, k.Version)
+	return k.Version, nil
+}
+
+// DeleteAPIKey implements port.APIKeys.
+func (s *Store) DeleteAPIKey(ctx context.Context, id domain.ID, expect domain.Version, e domain.Event) error {
+	if err := s.lock(ctx); err != nil {
+		return err
+	}
+	defer s.mu.Unlock()
+	if _, ok := s.events.stored(e); ok {
+		return nil
+	}
+	k, ok := s.apiKeys[id]
+	if !ok {
+		return domain.ErrNotFound
+	}
+	if k.Version != expect {
+		return domain.ErrStale
+	}
+	s.forget(k)
+	s.events.add(e, 0)
+	return nil
+}
+
+func (s *Store) forget(k domain.APIKey) {
+	delete(s.apiKeys, k.ID)
+	delete(s.byName, k.Name)
+	delete(s.byHash, k.Hash)
+}
+
+// APIKey implements port.APIKeys.
+func (s *Store) APIKey(ctx context.Context, id domain.ID) (domain.APIKey, error) {
+	return s.apiKey(ctx, func() domain.ID { return id })
+}
+
+// APIKeyByName implements port.APIKeys.
+func (s *Store) APIKeyByName(ctx context.Context, name string) (domain.APIKey, error) {
+	return s.apiKey(ctx, func() domain.ID { return s.byName[name] })
+}
+
+// APIKeyByHash implements port.APIKeys.
+func (s *Store) APIKeyByHash(ctx context.Context, hash string) (domain.APIKey, error) {
+	return s.apiKey(ctx, func() domain.ID { return s.byHash[hash] })
+}
+
+// apiKey is the key of the id that find returns, under the lock.
+func (s *Store) apiKey(ctx context.Context, find func() domain.ID) (domain.APIKey, error) {
+	if err := s.lock(ctx); err != nil {
+		return domain.APIKey{}, err
+	}
+	defer s.mu.Unlock()
+	k, ok := s.apiKeys[find()]
+	if !ok {
+		return domain.APIKey{}, domain.ErrNotFound
+	}
+	return cloneAPIKey(k), nil
+}
+
+// APIKeys implements port.APIKeys.
+func (s *Store) APIKeys(
+	ctx context.Context, after domain.ID, limit int,
+) (page []domain.APIKey, next domain.ID, err error) {
+	if err := s.lock(ctx); err != nil {
+		return nil, domain.ID{}, err
+	}
+	defer s.mu.Unlock()
+	ids, next := pageOf(slices.SortedFunc(maps.Keys(s.apiKeys), compareIDs), compareIDs, after, limit,
+		func(id domain.ID) int { return port.APIKeyBytes(s.apiKeys[id]) })
+	for _, id := range ids {
+		page = append(page, cloneAPIKey(s.apiKeys[id]))
+	}
+	return page, next, nil
+}
