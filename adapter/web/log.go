@@ -27,14 +27,13 @@ const (
 
 // A Record is what a handler tells about its request, for the one log line and for Observe.
 type Record struct {
-	Actor     domain.Actor // the caller, where it has shown who it is
-	RequestID string       // for reading: answered in X-Request-Id
-	Tenant    string       // a tenant that exists, never what a header claimed
-	Outcome   string       // of an exchange: one word out of a fixed set
-	Event     string       // what happened, out of a fixed set; empty for nothing but a request
-	Kind      string       // of the event, where there are several: out of a fixed set, for it becomes a label of a metric
-	Routine   bool         // the line is one for debugging, unless the request is refused or fails
-	Logged    bool         // why the request failed is in a line of its own: this one is for debugging
+	RequestID string // for reading: answered in X-Request-Id
+	Tenant    string // a tenant that exists, never what a header claimed
+	Outcome   string // of an exchange: one word out of a fixed set
+	Event     string // what happened, out of a fixed set; empty for nothing but a request
+	Kind      string // of the event, where there are several: out of a fixed set, for it becomes a label of a metric
+	Routine   bool   // the line is one for debugging, unless the request is refused or fails
+	Logged    bool   // why the request failed is in a line of its own: this one is for debugging
 
 	Caller usecase.Caller // who sent the request, once it is identified
 
