@@ -84,6 +84,7 @@ const (
 	eventsTenant  = "Events/Events/of a tenant are its own"
 	eventsPages   = "Events/Events/pages show each once, newest first"
 	eventsBytes   = "Events/Events/a page ends with its bytes"
+	eventsOwners  = "Events/names refresh tokens of awkward owners, by id"
 	eventsHandles = "Store/Handles/an event is seen at every one, at once"
 )
 
@@ -182,6 +183,27 @@ var recording = []clause{
 				e.Errorf("at most %d bytes: got %d events, next %s, want %d", max, len(page.Events), page.Next, want)
 			}
 		}
+	}},
+
+	// A store that writes them as JSON by itself must escape what JSON escapes.
+	{eventsOwners, func(e *env) {
+		e.must(e.store.SaveTenant(e.Context(), domain.Tenant{ID: "acme"}))
+		e.application("acme", awkward, domain.Settings{})
+		var want []domain.EndedToken
+		var changes []domain.Change
+		for n := range 3 {
+			t := e.insert(tokenOf(3-n, "acme", awkward, awkward))
+			changes = append(changes, domain.Change{Before: t, After: changed(t)})
+			want = append([]domain.EndedToken{{ID: t.ID, ApplicationID: awkward, UserID: awkward}}, want...)
+		}
+		e.knownEvents()
+		scope := domain.Scope{TenantID: "acme", ApplicationID: awkward, UserID: awkward}
+		e.must(e.store.Change(e.Context(), "acme", changes, t0, event(1)))
+		e.must(e.store.KeepNewest(e.Context(), scope, 1, byCall(t0), event(2)))
+		e.must(e.store.Revoke(e.Context(), "acme", tokenID(1), byCall(t0), event(3)))
+		change, limit, one := event(1), event(2), event(3)
+		change.Tokens, limit.Tokens, one.Tokens = want, want[1:], want[:1]
+		e.wantEvents("stored", change, limit, one)
 	}},
 
 	{eventsHandles, func(e *env) {

@@ -111,6 +111,17 @@ var eventMutants = []mutant{
 		},
 	},
 	{
+		clause: eventsOwners,
+		fault:  "an event has its refresh tokens in any order",
+		inject: func(f *faulty) {
+			f.onEvents(func(_ port.EventQuery, page *port.EventPage) {
+				for _, e := range page.Events {
+					slices.Reverse(e.Tokens)
+				}
+			})
+		},
+	},
+	{
 		clause: eventsHandles,
 		fault:  "a handle caches its events",
 		each:   true,
