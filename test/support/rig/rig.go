@@ -2,8 +2,7 @@
 // kill -9, restarts on the same address, a store that is down, what a process takes of the machine.
 //
 // It is not a client, starts no database (test/support/postgres does), and judges nothing: what a service answers is its users' to read.
-// There is no testing.TB in it, because commands use it as well; package e2e has a harness of its own, which searches what a
-// process wrote for secrets.
+// There is no testing.TB in it, because commands use it as well.
 //
 // The one thing to know: a service logs a line a request into a file in Program.Dir. Whoever sends millions calls Forget now and
 // then, or sets REFRESHD_LOG_LEVEL=warn and, since the addresses are then not in the log, Listen and AdminListen (FreeAddresses).
@@ -12,7 +11,7 @@
 package rig
 
 import (
-	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -22,7 +21,6 @@ import (
 	"path/filepath"
 	"strings"
 	"sync/atomic"
-	"syscall"
 	"time"
 )
 
@@ -30,7 +28,7 @@ import (
 const MasterKey = "MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE="
 
 const (
-	startTimeout = 2 * time.Minute
+	startTimeout = 3 * time.Minute
 	stopTimeout  = time.Minute // the service's own is 15 s; the rest is for a busy machine
 )
 
@@ -46,8 +44,12 @@ type BuildOptions struct {
 	Name    string // of the binary, so that several can stand in one directory; default refreshd
 	Version string
 	Source  string // the module's directory; default that of the working directory
-	Overlay string // path of a file for go build -overlay, which puts other files in the place of some
 	Race    bool   // with the race detector, which needs cgo
+
+	// What the source differs in. It is put in by go build -overlay, so that the source needs no hook.
+	Changes []Change
+	Files   map[string]string // texts of files that are added, by path from the module's directory
+	Clock   bool              // it takes the time from a Clock
 }
 
 // Build builds the program into dir. Without a Source the working directory has to be within this module, as it is
@@ -56,14 +58,21 @@ func Build(ctx context.Context, dir string, o BuildOptions) (Program, error) {
 	if o.Name == "" {
 		o.Name = "refreshd"
 	}
+	if o.Clock {
+		o = o.withClock()
+	}
 	p := Program{Path: filepath.Join(dir, o.Name), Dir: dir}
 	args := []string{"build", "-trimpath", "-buildvcs=false", "-ldflags", "-X main.version=" + o.Version, "-o", p.Path}
 	cgo := "CGO_ENABLED=0"
 	if o.Race {
 		args, cgo = append(args, "-race"), "CGO_ENABLED=1"
 	}
-	if o.Overlay != "" {
-		args = append(args, "-overlay", o.Overlay)
+	if len(o.Changes)+len(o.Files) > 0 {
+		overlay, err := o.overlay(ctx, p.Path+"-source")
+		if err != nil {
+			return Program{}, fmt.Errorf("change the source of %s: %w", o.Name, err)
+		}
+		args = append(args, "-overlay", overlay)
 	}
 	build := exec.CommandContext(ctx, "go", append(args, "github.com/refreshd/refreshd/cmd/refreshd")...)
 	build.Dir, build.Env = o.Source, append(os.Environ(), cgo)
@@ -84,10 +93,14 @@ type Settings struct {
 	Kickstart   string   // the text of the file; empty for none
 	Listen      string   // default 127.0.0.1:0; whoever restarts a service on its address gives it
 	AdminListen string   // default 127.0.0.1:0
-	Env         []string // NAME=value; they win over all above, and over a public URL that is the same for all
-	// Stderr is what a service writes its log to, instead of the file that Log reads; Listen and AdminListen then need
-	// ports of their own, because the log is where the chosen ones are found.
-	Stderr *os.File
+	Env         []string // NAME=value; they win over all above, and over what Plain leaves out
+	Plain       bool     // without the master key, the format of the log and the public URL that are the same for all
+	Dir         string   // the working directory; default Program.Dir
+	Name        string   // what the names of its files begin with; default the program's
+	// Alter has the last word on the command: its path, its arguments, its credential, and where it writes. What it
+	// writes elsewhere is not in Log, so that Listen and AdminListen need ports of their own: the log is where the chosen
+	// ones are found.
+	Alter func(*exec.Cmd)
 }
 
 // processes are those that were started.
@@ -96,12 +109,15 @@ var processes atomic.Int64
 // command makes one that is still to be started, and a name for its files.
 func (p Program) command(s Settings, args ...string) (c *exec.Cmd, name string, err error) {
 	// With our own number, for another process of ours may use the directory too: it would find the addresses of the wrong log.
-	name = filepath.Join(p.Dir, fmt.Sprintf("%s-%d-%d", filepath.Base(p.Path), os.Getpid(), processes.Add(1)))
+	name = filepath.Join(p.Dir, fmt.Sprintf("%s-%d-%d", cmp.Or(s.Name, filepath.Base(p.Path)), os.Getpid(), processes.Add(1)))
 	c = exec.Command(p.Path, args...)
-	c.Dir = p.Dir
-	c.Env = []string{"REFRESHD_DATABASE_URL=" + s.Database, "REFRESHD_MASTER_KEY=" + MasterKey, "REFRESHD_LOG_FORMAT=json",
-		"REFRESHD_PUBLIC_URL=https://rig.example",
-		"REFRESHD_LISTEN=" + orAnyPort(s.Listen), "REFRESHD_ADMIN_LISTEN=" + orAnyPort(s.AdminListen)}
+	c.Dir = cmp.Or(s.Dir, p.Dir)
+	const anyPort = "127.0.0.1:0"
+	c.Env = []string{"REFRESHD_DATABASE_URL=" + s.Database,
+		"REFRESHD_LISTEN=" + cmp.Or(s.Listen, anyPort), "REFRESHD_ADMIN_LISTEN=" + cmp.Or(s.AdminListen, anyPort)}
+	if !s.Plain {
+		c.Env = append(c.Env, "REFRESHD_MASTER_KEY="+MasterKey, "REFRESHD_LOG_FORMAT=json", "REFRESHD_PUBLIC_URL=https://rig.example")
+	}
 	for _, limit := range []string{"ADDRESS", "API_KEY", "REFRESH_TOKEN"} { // everybody calls from one address here
 		c.Env = append(c.Env, "REFRESHD_RATE_LIMIT_"+limit+"=0")
 	}
@@ -116,49 +132,43 @@ func (p Program) command(s Settings, args ...string) (c *exec.Cmd, name string, 
 	return c, name, nil
 }
 
-func orAnyPort(address string) string {
-	if address == "" {
-		return "127.0.0.1:0"
-	}
-	return address
+// Result is how a process ended by itself, and what it wrote.
+type Result struct {
+	Status         int
+	Stdout, Stderr string
 }
 
-// Run runs a verb to its end, and returns what it wrote, to standard output and error. When ctx is done the verb gets SIGTERM, and
-// the error is that of ctx.
-func (p Program) Run(ctx context.Context, s Settings, args ...string) (output string, err error) {
-	c, _, err := p.command(s, args...)
-	if err != nil {
-		return "", err
-	}
-	var out bytes.Buffer
-	c.Stdout, c.Stderr = &out, &out
-	if err := start(c); err != nil {
-		return "", fmt.Errorf("refreshd %s: %w", strings.Join(args, " "), err)
-	}
-	ended := make(chan struct{})
-	release := context.AfterFunc(ctx, func() { _ = end(c.Process, ended) })
-	err = c.Wait()
-	close(ended)
-	if !release() {
-		err = errors.Join(ctx.Err(), err)
-	}
-	if err != nil {
-		return out.String(), fmt.Errorf("refreshd %s: %w\n%s", strings.Join(args, " "), err, out.String())
-	}
-	return out.String(), nil
+func (r Result) String() string {
+	return fmt.Sprintf("exit status %d\nstdout: %s\nstderr: %s", r.Status, r.Stdout, r.Stderr)
 }
 
-// end sends SIGTERM, and after a while what cannot be ignored.
-func end(p *os.Process, ended <-chan struct{}) error {
-	_ = p.Signal(syscall.SIGTERM)
+// Verb runs a verb to its end, whatever its status is. When ctx is done the verb gets SIGTERM, and the error is that of
+// ctx.
+func (p Program) Verb(ctx context.Context, s Settings, args ...string) (Result, error) {
+	v, err := p.Start(ctx, s, args...)
+	if err != nil {
+		return Result{}, err
+	}
 	select {
-	case <-ended:
-		return nil
-	case <-time.After(stopTimeout):
-		_ = p.Kill()
-		<-ended
-		return fmt.Errorf("the process did not end within %s of SIGTERM", stopTimeout)
+	case <-v.Ended():
+	case <-ctx.Done():
+		v.Terminate()
+		err = errors.Join(ctx.Err(), v.Wait())
 	}
+	return Result{v.State().ExitCode(), v.Stdout(), v.Log()}, err
+}
+
+// Run runs a verb that has to succeed, and returns what it wrote, to standard output and error.
+func (p Program) Run(ctx context.Context, s Settings, args ...string) (output string, err error) {
+	r, err := p.Verb(ctx, s, args...)
+	if err == nil && r.Status != 0 {
+		err = fmt.Errorf("exit status %d", r.Status)
+	}
+	output = r.Stdout + r.Stderr
+	if err != nil {
+		return output, fmt.Errorf("refreshd %s: %w\n%s", strings.Join(args, " "), err, output)
+	}
+	return output, nil
 }
 
 // FreeAddresses are n of the loopback's on which nothing listens now. Something else may take one before it is used: with port 0

@@ -2,9 +2,12 @@ package rig
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
+	"net/http"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"runtime"
 	"strings"
@@ -99,12 +102,10 @@ func TestProgramIsTheOneThatWasAskedFor(t *testing.T) {
 	if got, want := program(t).Version, "refreshd v1.2.3-rig"; got != want {
 		t.Errorf("got version %q, want %q", got, want)
 	}
-	overlay := filepath.Join(t.TempDir(), "overlay.json")
-	if err := os.WriteFile(overlay, []byte("no JSON"), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := Build(t.Context(), t.TempDir(), BuildOptions{Overlay: overlay}); err == nil {
-		t.Error("an overlay that cannot be read: want an error")
+	for _, change := range []Change{{"cmd/refreshd/main.go", "nowhere", ""}, {"cmd/refreshd/nowhere.go", "a", "b"}} {
+		if _, err := Build(t.Context(), t.TempDir(), BuildOptions{Changes: []Change{change}}); err == nil {
+			t.Errorf("%v does not fit the source: want an error", change)
+		}
 	}
 }
 
@@ -207,6 +208,56 @@ func TestVerbRunsToItsEndOrToOurs(t *testing.T) {
 	}
 }
 
+// A service whose clock is in a file takes every time from there, as one does that is told its clock when it starts.
+func TestProgramWithAClockGoesByIt(t *testing.T) {
+	p, err := Build(t.Context(), t.TempDir(), BuildOptions{Clock: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	const key = "ak_rig_rig_rig_rig_rig_rig_rig_rig"
+	settings := Settings{Database: "memory:", Kickstart: `
+tenants: [{id: acme, name: Acme, applications: [{id: shop, name: Shop}]}]
+apiKeys: [{name: rig, key: ` + key + `, permissions: {endpoints: {"*": ["*"]}}}]
+`}
+	at := time.Now().Truncate(time.Second).Add(48 * time.Hour)
+	file := filepath.Join(t.TempDir(), "clock")
+	for name, clock := range map[string]string{"told": Standing(at).Env(), "in a file": ClockFile(file)} {
+		if err := Ahead(-time.Hour).Set(file); err != nil {
+			t.Fatal(err)
+		}
+		settings := settings
+		settings.Env = []string{clock, "REFRESHD_PURGE_INTERVAL=0s"}
+		s, err := p.Serve(t.Context(), settings)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := Standing(at).Set(file); err != nil {
+			t.Fatal(err)
+		}
+		request, err := http.NewRequestWithContext(t.Context(), http.MethodPost, "http://"+s.API+"/jwt/issue",
+			strings.NewReader(`{"applicationsId": "shop", "userId": "ada"}`))
+		if err != nil {
+			t.Fatal(err)
+		}
+		request.Header = http.Header{
+			"Authorization": {key}, "X-Stencil-Tenantid": {"acme"}, "Content-Type": {"application/json"},
+		}
+		response, err := Client.Do(request)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var body struct{ Data struct{ Token string } }
+		err = errors.Join(json.NewDecoder(response.Body).Decode(&body), response.Body.Close())
+		var claims struct{ Iat int64 }
+		if err := errors.Join(err, ReadClaims(body.Data.Token, &claims), s.Stop()); err != nil {
+			t.Fatal(err)
+		}
+		if claims.Iat != at.Unix() {
+			t.Errorf("a clock that is %s: an access token of %d, want %d", name, claims.Iat, at.Unix())
+		}
+	}
+}
+
 const asParent = "REFRESHD_RIG_PARENT"
 
 // beParent starts a service, says where, and waits to be killed.
@@ -231,7 +282,8 @@ func TestServiceWritesItsLogWhereItIsTold(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer file.Close()
-	s := serve(t, Settings{Database: "memory:", Listen: addresses[0], AdminListen: addresses[1], Stderr: file})
+	s := serve(t, Settings{Database: "memory:", Listen: addresses[0], AdminListen: addresses[1],
+		Alter: func(c *exec.Cmd) { c.Stderr = file }})
 	var text []byte
 	for deadline := time.Now().Add(time.Minute); ; { // the log is written beside the service
 		if text, err = os.ReadFile(file.Name()); err != nil || strings.Contains(string(text), addresses[0]) ||

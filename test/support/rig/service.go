@@ -12,6 +12,7 @@ import (
 	"strconv"
 	"strings"
 	"sync/atomic"
+	"syscall"
 	"time"
 )
 
@@ -19,16 +20,17 @@ import (
 // client that was opened and never used keeps a service that stops for five seconds.
 var Client = &http.Client{Timeout: time.Minute, Transport: http.DefaultTransport.(*http.Transport).Clone()}
 
-// Service is a running process. Its methods may be called from several goroutines, Ready and those that end it aside.
+// Service is a running process of the program, which is not always one that serves. Its methods may be called from several goroutines, Ready and those that end it aside.
 type Service struct {
 	API, Admin string        // host:port; of a port 0, known once it is ready
 	ReadyAfter time.Duration // from its start; 0 until Ready returned
 
-	cmd    *exec.Cmd
-	begun  time.Time
-	ended  chan struct{}
-	log    string // the file
-	ending atomic.Bool
+	cmd         *exec.Cmd
+	begun       time.Time
+	ended       chan struct{}
+	log, stdout string      // the files
+	told        atomic.Bool // to end
+	judged      atomic.Bool // how it ended
 }
 
 // Serve starts a service, and returns when it is ready. ctx bounds the start, not the service's life.
@@ -43,29 +45,38 @@ func (p Program) Serve(ctx context.Context, settings Settings) (*Service, error)
 	return s, nil
 }
 
-// Start starts a service, and returns at once. One that finds its store down ends by itself.
-func (p Program) Start(ctx context.Context, settings Settings) (*Service, error) {
+// Start starts a process, and returns immediately. It runs the verb of args; without args it serves. A service that finds
+// its store down ends by itself.
+func (p Program) Start(ctx context.Context, settings Settings, args ...string) (*Service, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
-	c, name, err := p.command(settings, "serve")
+	if len(args) == 0 {
+		args = []string{"serve"}
+	}
+	c, name, err := p.command(settings, args...)
 	if err != nil {
 		return nil, err
 	}
-	s := &Service{API: fixed(settings.Listen), Admin: fixed(settings.AdminListen), cmd: c, ended: make(chan struct{}), log: name + ".log"}
-	// It is emptied while the service writes to it, so each line has to go to the end that it has then.
-	log, err := os.OpenFile(s.log, os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o600)
-	if err != nil {
-		return nil, err
+	s := &Service{
+		API: fixed(settings.Listen), Admin: fixed(settings.AdminListen), cmd: c, ended: make(chan struct{}),
+		log: name + ".log", stdout: name + ".out",
 	}
-	defer log.Close() // the process has its own
-	c.Stderr = log
-	if settings.Stderr != nil {
-		c.Stderr = settings.Stderr
+	// The log is emptied while the service writes to it, so each line has to go to the end that it has then.
+	for name, w := range map[string]*io.Writer{s.log: &c.Stderr, s.stdout: &c.Stdout} {
+		file, err := os.OpenFile(name, os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o600)
+		if err != nil {
+			return nil, err
+		}
+		defer file.Close() // the process has its own
+		*w = file
+	}
+	if settings.Alter != nil {
+		settings.Alter(c)
 	}
 	s.begun = time.Now()
 	if err := start(c); err != nil {
-		return nil, fmt.Errorf("start the service: %w", err)
+		return nil, fmt.Errorf("start refreshd %s: %w", args[0], err)
 	}
 	go func() {
 		_ = c.Wait() // its state tells
@@ -162,10 +173,10 @@ func (s *Service) hasEnded() bool {
 
 // Kill ends the process as a power cut would, and waits for its end. Again, or after Stop, it does nothing.
 func (s *Service) Kill() error {
+	s.judged.Store(true)
 	if s.hasEnded() {
 		return nil
 	}
-	s.ending.Store(true)
 	err := s.cmd.Process.Kill()
 	<-s.ended
 	Client.CloseIdleConnections()
@@ -175,17 +186,43 @@ func (s *Service) Kill() error {
 	return err
 }
 
+// Signal sends a signal. A process that has ended takes none, which is no error.
+func (s *Service) Signal(signal os.Signal) error {
+	if err := s.cmd.Process.Signal(signal); err != nil && !errors.Is(err, os.ErrProcessDone) {
+		return err
+	}
+	return nil
+}
+
+// Terminate sends SIGTERM, and does not wait.
+func (s *Service) Terminate() error {
+	s.told.Store(true)
+	Client.CloseIdleConnections()
+	return s.Signal(syscall.SIGTERM)
+}
+
+// Wait waits for the end of a process that was told to end. One that takes too long is killed, which is an error.
+func (s *Service) Wait() error {
+	select {
+	case <-s.ended:
+		return nil
+	case <-time.After(stopTimeout):
+		_ = s.cmd.Process.Kill()
+		<-s.ended
+		return fmt.Errorf("the process did not end within %s", stopTimeout)
+	}
+}
+
 // Stop ends the service by SIGTERM, which it has to obey with status 0; that it ended by itself before is an error. Again, or after
 // Kill, it does nothing.
 func (s *Service) Stop() error {
-	if s.ending.Swap(true) {
+	if s.judged.Swap(true) {
 		return nil
 	}
-	if s.hasEnded() {
+	if s.hasEnded() && !s.told.Load() {
 		return s.Explain(fmt.Errorf("the service ended by itself: %s", s.cmd.ProcessState))
 	}
-	Client.CloseIdleConnections()
-	if err := end(s.cmd.Process, s.ended); err != nil {
+	if err := errors.Join(s.Terminate(), s.Wait()); err != nil {
 		return s.Explain(err)
 	}
 	if !s.cmd.ProcessState.Success() {
@@ -197,6 +234,12 @@ func (s *Service) Stop() error {
 // Log is what the service wrote since it began, or since Forget.
 func (s *Service) Log() string {
 	text, _ := os.ReadFile(s.log)
+	return string(text)
+}
+
+// Stdout is what it wrote to standard output.
+func (s *Service) Stdout() string {
+	text, _ := os.ReadFile(s.stdout)
 	return string(text)
 }
 

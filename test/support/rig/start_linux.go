@@ -22,7 +22,10 @@ var starts = sync.OnceValue(func() chan<- func() {
 // start starts what must not outlive this process, however that ends.
 func start(c *exec.Cmd) error {
 	// A group of its own, so that Ctrl-C on a terminal reaches it through us: in its turn, and by SIGTERM.
-	c.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
+	if c.SysProcAttr == nil {
+		c.SysProcAttr = &syscall.SysProcAttr{}
+	}
+	c.SysProcAttr.Setpgid, c.SysProcAttr.Pdeathsig = true, syscall.SIGKILL
 	started := make(chan error)
 	starts() <- func() { started <- c.Start() }
 	return <-started

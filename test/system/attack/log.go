@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/http"
 	"os"
+	"os/exec"
 	"strconv"
 	"strings"
 	"sync/atomic"
@@ -69,7 +70,8 @@ func (a *attack) logless(ctx context.Context, what string, open func() (*os.File
 		return err
 	}
 	how := settings(a.sqlite())
-	how.Listen, how.AdminListen, how.Stderr = addresses[0], addresses[1], stderr
+	how.Listen, how.AdminListen = addresses[0], addresses[1]
+	how.Alter = func(c *exec.Cmd) { c.Stderr = stderr }
 	s, err := a.program.Start(ctx, how)
 	if err != nil {
 		return err

@@ -125,7 +125,7 @@ const longestRound = 100 * time.Second
 
 // proveIt is the proof of the service as it is.
 func proveIt(ctx context.Context, o options, dir string, w io.Writer) error {
-	program, err := buildProgram(ctx, dir, "refreshd", nil)
+	program, err := rig.Build(ctx, dir, mutant{}.build())
 	if err != nil {
 		return err
 	}

@@ -2,15 +2,11 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"io"
-	"os"
-	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/refreshd/refreshd/test/support/rig"
@@ -18,10 +14,6 @@ import (
 
 // change puts another text in the place of one that stands in a file of ours exactly once.
 type change struct{ file, from, to string }
-
-// clockPatch gives the program under test the prover's clock. It, and nothing else, is what a program that is proved differs in from
-// one that is shipped, and it is put in by `go build -overlay`: there is no hook in the source.
-var clockPatch = []change{{"cmd/run/wire.go", "clock: time.Now,\n", "clock: provedClock(time.Now),\n"}}
 
 // mutant is a way to break the service.
 type mutant struct {
@@ -32,61 +24,14 @@ type mutant struct {
 	setting setting
 }
 
-// root is the directory of the module that go build takes the service from.
-var root = sync.OnceValues(func() (string, error) {
-	out, err := exec.Command("go", "list", "-m", "-f", "{{.Dir}}", "github.com/refreshd/refreshd").Output()
-	return strings.TrimSpace(string(out)), err
-})
-
-// overlay writes the changed files to dir, and the file that names them for go build.
-func overlay(dir string, changes []change) (path string, err error) {
-	root, err := root()
-	if err != nil {
-		return "", fmt.Errorf("find this module: %w", err)
+// build is how the program is built, as it is or as a mutant: with a clock, which is all that a program that is proved
+// differs in from one that is shipped.
+func (m mutant) build() rig.BuildOptions {
+	o := rig.BuildOptions{Name: m.name, Clock: true}
+	for _, c := range m.changes {
+		o.Changes = append(o.Changes, rig.Change{File: c.file, From: c.from, To: c.to})
 	}
-	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return "", err
-	}
-	texts := map[string]string{"cmd/run/prove_clock.go": clockSource}
-	for _, c := range slices.Concat(clockPatch, changes) {
-		text, ok := texts[c.file]
-		if !ok {
-			b, err := os.ReadFile(filepath.Join(root, c.file))
-			if err != nil {
-				return "", err
-			}
-			text = string(b)
-		}
-		if n := strings.Count(text, c.from); n != 1 {
-			return "", fmt.Errorf("%s has the text to replace %d times, not once: %.200q", c.file, n, c.from)
-		}
-		texts[c.file] = strings.Replace(text, c.from, c.to, 1)
-	}
-	replace := map[string]string{}
-	for file, text := range texts {
-		name := filepath.Join(dir, strings.ReplaceAll(file, "/", "_"))
-		if err := os.WriteFile(name, []byte(text), 0o600); err != nil {
-			return "", err
-		}
-		replace[filepath.Join(root, file)] = name
-	}
-	b, err := json.Marshal(map[string]any{"Replace": replace})
-	if err != nil {
-		return "", err
-	}
-	path = filepath.Join(dir, "overlay.json")
-	return path, os.WriteFile(path, b, 0o600)
-}
-
-func buildProgram(ctx context.Context, dir, name string, m *mutant) (rig.Program, error) {
-	if m == nil {
-		m = &mutant{}
-	}
-	path, err := overlay(filepath.Join(dir, name+"-source"), m.changes)
-	if err != nil {
-		return rig.Program{}, fmt.Errorf("%s: %w", name, err)
-	}
-	return rig.Build(ctx, dir, rig.BuildOptions{Name: name, Overlay: path})
+	return o
 }
 
 // findMutants runs every mutant until it is found.
@@ -102,7 +47,7 @@ func findMutants(ctx context.Context, o options, dir string, w io.Writer) error 
 	fmt.Fprintf(w, "\n| mutant | found by | after |\n|---|---|---|\n")
 	var missed []string
 	for i, m := range chosen {
-		program, err := buildProgram(ctx, dir, m.name, &m)
+		program, err := rig.Build(ctx, dir, m.build())
 		if err != nil {
 			return err
 		}

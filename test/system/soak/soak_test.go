@@ -2,10 +2,7 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
-	"os"
-	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -85,54 +82,22 @@ func TestSoakOfAMoment(t *testing.T) {
 	}
 }
 
-// mutant is the program with texts replaced in files of it; each has to be there once.
-func mutant(t *testing.T, name string, replaced map[string][2]string) rig.Program {
-	t.Helper()
-	dir := t.TempDir()
-	overlay := struct{ Replace map[string]string }{map[string]string{}}
-	for file, texts := range replaced {
-		path, err := filepath.Abs(filepath.Join("../../..", file))
-		if err != nil {
-			t.Fatal(err)
-		}
-		source, err := os.ReadFile(path)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if strings.Count(string(source), texts[0]) != 1 {
-			t.Fatalf("%s does not hold %q once: what the mutant changes has moved", file, texts[0])
-		}
-		overlay.Replace[path] = filepath.Join(dir, strings.ReplaceAll(file, "/", "_"))
-		if err := os.WriteFile(overlay.Replace[path], []byte(strings.Replace(string(source), texts[0], texts[1], 1)), 0o600); err != nil {
-			t.Fatal(err)
-		}
-	}
-	text, err := json.Marshal(overlay)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := os.WriteFile(filepath.Join(dir, "overlay.json"), text, 0o600); err != nil {
-		t.Fatal(err)
-	}
-	p, err := rig.Build(t.Context(), dir, rig.BuildOptions{Name: name, Overlay: filepath.Join(dir, "overlay.json")})
-	if err != nil {
-		t.Fatal(err)
-	}
-	return p
-}
-
 // A soak that passes whatever it drives would prove nothing: this service forgets a goroutine with each exchange, and every
 // revocation of an application.
 func TestSoakFindsABadService(t *testing.T) {
 	short.LeaveOut(t, "half a minute")
 	t.Parallel()
 	s := newMoment("sqlite")
-	s.program = mutant(t, "refreshd-bad", map[string][2]string{
-		"usecase/exchange.go": {"	fits, err := x.fits(ctx, presented, in.AccessToken)\n",
-			"	go func() { select {} }()\n	fits, err := x.fits(ctx, presented, in.AccessToken)\n"},
-		"usecase/revoke.go": {"		_, err = r.Revocations.RevokeScope(",
-			"		if selector.Scope.ApplicationID != \"\" {\n			return Revoked{Selector: selector, At: at}, nil\n		}\n		_, err = r.Revocations.RevokeScope("},
-	})
+	bad, err := rig.Build(t.Context(), t.TempDir(), rig.BuildOptions{Name: "refreshd-bad", Changes: []rig.Change{
+		{File: "usecase/exchange.go", From: "	fits, err := x.fits(ctx, presented, in.AccessToken)\n",
+			To: "	go func() { select {} }()\n	fits, err := x.fits(ctx, presented, in.AccessToken)\n"},
+		{File: "usecase/revoke.go", From: "		_, err = r.Revocations.RevokeScope(", To: "		if selector.Scope.ApplicationID != \"\" {\n" +
+			"			return Revoked{Selector: selector, At: at}, nil\n		}\n		_, err = r.Revocations.RevokeScope("},
+	}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.program = bad
 	runMoment(t, s)
 	text, err := s.report()
 	if err == nil || !strings.Contains(err.Error(), "goroutines grows") {

@@ -1,0 +1,71 @@
+package rig
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"maps"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+)
+
+const module = "github.com/refreshd/refreshd"
+
+// Change puts another text in the place of one that stands in a file of the module exactly once.
+type Change struct{ File, From, To string }
+
+// Overlay writes the changed source to dir, and a file that names it for go build -overlay. It fails where a change does
+// not fit the source, and compiles nothing.
+func (o BuildOptions) Overlay(ctx context.Context, dir string) (path string, err error) {
+	if o.Clock {
+		o = o.withClock()
+	}
+	return o.overlay(ctx, dir)
+}
+
+func (o BuildOptions) overlay(ctx context.Context, dir string) (path string, err error) {
+	list := exec.CommandContext(ctx, "go", "list", "-m", "-f", "{{.Dir}}", module)
+	list.Dir = o.Source
+	out, err := list.Output()
+	if err != nil {
+		return "", fmt.Errorf("find this module: %w", err)
+	}
+	root := strings.TrimSpace(string(out))
+	texts := maps.Clone(o.Files)
+	if texts == nil {
+		texts = map[string]string{}
+	}
+	for _, c := range o.Changes {
+		text, ok := texts[c.File]
+		if !ok {
+			b, err := os.ReadFile(filepath.Join(root, c.File))
+			if err != nil {
+				return "", err
+			}
+			text = string(b)
+		}
+		if n := strings.Count(text, c.From); n != 1 {
+			return "", fmt.Errorf("%s has the text to replace %d times, not once: %.200q", c.File, n, c.From)
+		}
+		texts[c.File] = strings.Replace(text, c.From, c.To, 1)
+	}
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return "", err
+	}
+	replace := map[string]string{}
+	for file, text := range texts {
+		name := filepath.Join(dir, strings.ReplaceAll(file, "/", "_"))
+		if err := os.WriteFile(name, []byte(text), 0o600); err != nil {
+			return "", err
+		}
+		replace[filepath.Join(root, file)] = name
+	}
+	b, err := json.Marshal(map[string]any{"Replace": replace})
+	if err != nil {
+		return "", err
+	}
+	path = filepath.Join(dir, "overlay.json")
+	return path, os.WriteFile(path, b, 0o600)
+}
