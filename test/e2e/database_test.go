@@ -66,7 +66,7 @@ func withPassword(t *testing.T, dsn string) string {
 func (d database) migrated(t *testing.T) database {
 	t.Helper()
 	if d.engine == postgreSQL {
-		if got := runVerb(t, d, settings{}, "migrate"); got.status != 0 {
+		if got := runVerb(t, d, settings{}, "migrate"); got.Status != 0 {
 			t.Fatalf("refreshd migrate: %s", got)
 		}
 	}

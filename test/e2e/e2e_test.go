@@ -16,9 +16,9 @@
 package e2e_test
 
 import (
+	"context"
 	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -26,11 +26,12 @@ import (
 	"testing"
 
 	"github.com/refreshd/refreshd/test/support/postgres"
+	"github.com/refreshd/refreshd/test/support/rig"
 )
 
 var (
-	program string // the built binary
-	logs    string // the directory that keeps what processes wrote
+	program  rig.Program // its files are what processes wrote
+	binaries string      // the directory of what is built
 )
 
 func TestMain(m *testing.M) {
@@ -47,20 +48,15 @@ func run(m *testing.M) (status int) {
 		return 1
 	}
 	defer os.RemoveAll(dir)
-	program, logs = filepath.Join(dir, "refreshd"), filepath.Join(dir, "logs")
-	if err := os.Mkdir(logs, 0o700); err != nil {
+	binaries = dir
+	if program, err = build(binaries, rig.BuildOptions{}); err != nil {
 		fmt.Fprintln(os.Stderr, err)
-		return 1
-	}
-	build := exec.Command("go", "build", "-buildvcs=false", "-o", program, "github.com/refreshd/refreshd/cmd/refreshd")
-	if out, err := build.CombinedOutput(); err != nil {
-		fmt.Fprintf(os.Stderr, "build the program: %v\n%s", err, out)
 		return 1
 	}
 
 	status = postgres.Main(m)
 
-	searched, leaks, err := searchLogs(logs)
+	searched, leaks, err := searchLogs(program.Dir)
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		return 1
@@ -75,6 +71,27 @@ func run(m *testing.M) (status int) {
 		fmt.Print(stormTables())
 	}
 	return status
+}
+
+// build builds the program with o into dir, and has what its processes write kept with that of all others.
+func build(dir string, o rig.BuildOptions) (rig.Program, error) {
+	logs := filepath.Join(binaries, "logs")
+	if err := os.MkdirAll(logs, 0o700); err != nil {
+		return rig.Program{}, err
+	}
+	p, err := rig.Build(context.Background(), dir, o)
+	p.Dir = logs
+	return p, err
+}
+
+// built is build for a test.
+func built(t *testing.T, o rig.BuildOptions) rig.Program {
+	t.Helper()
+	p, err := build(t.TempDir(), o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return p
 }
 
 // ran are the stores that the tests ran on.

@@ -1,7 +1,6 @@
 package e2e_test
 
 import (
-	"encoding/base64"
 	"encoding/json"
 	"fmt"
 	"maps"
@@ -16,6 +15,7 @@ import (
 	"time"
 
 	"github.com/google/uuid"
+	"github.com/refreshd/refreshd/test/support/rig"
 )
 
 // tabsGrace is the grace period of the application tabs.
@@ -630,7 +630,7 @@ func TestARestoredBackupTakesNewerStringsOnlyWhenItIsToldTo(t *testing.T) {
 	s.settings.expectsErrors = false
 	s.run()
 	s.await("reminding the operator that REFRESHD_RESTORED is set", func() bool {
-		return strings.Contains(read(t, s.log), "unset REFRESHD_RESTORED")
+		return strings.Contains(s.process.Log(), "unset REFRESHD_RESTORED")
 	})
 	word, next := s.outcome(t, newest.RefreshToken)
 	if word != "rotated" || generation(next.RefreshToken) != 5 {
@@ -658,7 +658,7 @@ func TestARestoredBackupTakesNewerStringsOnlyWhenItIsToldTo(t *testing.T) {
 // says reports whether a line of the service's log has that level and outcome, and gives that reason.
 func says(t *testing.T, s *service, level, outcome, why string) bool {
 	t.Helper()
-	for line := range strings.Lines(read(t, s.log)) {
+	for line := range strings.Lines(s.process.Log()) {
 		var l struct{ Level, Outcome, Why string }
 		if json.Unmarshal([]byte(line), &l) == nil && l.Level == level && l.Outcome == outcome &&
 			strings.Contains(l.Why, why) {
@@ -693,15 +693,7 @@ func claimsOf(t *testing.T, accessToken string) (c accessClaims) {
 // readClaims reads those that `to` has fields for.
 func readClaims(t *testing.T, accessToken string, to any) {
 	t.Helper()
-	parts := strings.Split(accessToken, ".")
-	if len(parts) != 3 {
-		t.Fatalf("an access token has %d parts", len(parts))
-	}
-	payload, err := base64.RawURLEncoding.DecodeString(parts[1])
-	if err == nil {
-		err = json.Unmarshal(payload, to)
-	}
-	if err != nil {
+	if err := rig.ReadClaims(accessToken, to); err != nil {
 		t.Fatal(err)
 	}
 }

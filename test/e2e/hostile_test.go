@@ -279,7 +279,7 @@ func Test10000IdleConnectionsCostLittle(t *testing.T) {
 
 func residentKiB(t *testing.T, s *service) int {
 	t.Helper()
-	text := read(t, fmt.Sprintf("/proc/%d/status", s.cmd.Process.Pid))
+	text := read(t, fmt.Sprintf("/proc/%d/status", s.process.PID()))
 	_, rest, _ := strings.Cut(text, "\nVmRSS:")
 	kib, err := strconv.Atoi(strings.TrimSpace(rest[:max(0, strings.Index(rest, "kB"))]))
 	if err != nil {
@@ -293,15 +293,19 @@ func residentKiB(t *testing.T, s *service) int {
 func TestRunningOutOfFileDescriptorsEndsNothing(t *testing.T) {
 	const limit = 64
 	d := newDatabase(t, memory)
-	v := &service{t: t, database: d, settings: settings{env: []string{"REFRESHD_KICKSTART_FILE=" + kickstartFile(t, "")}}}
-	v.cmd, v.stdout, v.log = command(t, d, v.settings, "serve")
-	args := v.cmd.Args[1:]
-	v.cmd.Path = "/bin/sh"
-	v.cmd.Args = append([]string{"sh", "-c", fmt.Sprintf(`ulimit -n %d && exec "$0" "$@"`, limit), program}, args...)
-	if _, err := exec.LookPath(v.cmd.Path); err != nil {
+	sh, err := exec.LookPath("/bin/sh")
+	if err != nil {
 		t.Fatal(err)
 	}
-	v.launch()
+	v := &service{t: t, database: d, settings: settings{
+		env: []string{"REFRESHD_KICKSTART_FILE=" + kickstartFile(t, "")},
+		under: func(cmd *exec.Cmd) {
+			args := cmd.Args[1:]
+			cmd.Path = sh
+			cmd.Args = append([]string{"sh", "-c", fmt.Sprintf(`ulimit -n %d && exec "$0" "$@"`, limit), program.Path}, args...)
+		},
+	}}
+	v.run()
 	t.Cleanup(v.Stop)
 	g := v.issue(t, "alice", "chain")
 	old := v.dial(t)
@@ -324,7 +328,7 @@ func TestRunningOutOfFileDescriptorsEndsNothing(t *testing.T) {
 		crowd = append(crowd, v.dial(t))
 	}
 	v.await("out of file descriptors", func() bool {
-		return strings.Contains(read(t, v.log), "too many open files")
+		return strings.Contains(v.process.Log(), "too many open files")
 	})
 	if err := ask(old); err != nil {
 		t.Errorf("a connection from before: %v", err)
@@ -338,7 +342,7 @@ func TestRunningOutOfFileDescriptorsEndsNothing(t *testing.T) {
 		t.Errorf("a connection from after: %v", err)
 	}
 	v.exchange(t, g.RefreshToken)
-	if _, err := os.Stat(fmt.Sprintf("/proc/%d", v.cmd.Process.Pid)); err != nil {
+	if _, err := os.Stat(fmt.Sprintf("/proc/%d", v.process.PID())); err != nil {
 		t.Errorf("the process is gone: %v", err)
 	}
 }

@@ -9,7 +9,6 @@ import (
 	"net/http"
 	"os"
 	"os/exec"
-	"path/filepath"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -23,42 +22,41 @@ import (
 // logReader is the reading end of a pipe that takes what a service writes.
 type logReader struct {
 	*bufio.Reader
-	end  *os.File
-	seen strings.Builder // what was read
+	end, write *os.File
+	seen       strings.Builder // what was read
 }
 
-// piped has s write into a pipe, to both of its outputs.
+// piped has what s starts write into a pipe, to both of its outputs.
 func piped(t *testing.T, s *service) *logReader {
 	t.Helper()
 	end, write, err := os.Pipe()
 	if err != nil {
 		t.Fatal(err)
 	}
-	s.cmd.Stdout, s.cmd.Stderr = write, write
+	s.writeTo(write)
 	t.Cleanup(func() { end.Close() })
-	r := &logReader{end: end}
+	r := &logReader{end: end, write: write}
 	r.Reader = bufio.NewReader(io.TeeReader(end, &r.seen))
 	return r
+}
+
+// writeTo has what s starts write to w, to both of its outputs.
+func (v *service) writeTo(w *os.File) {
+	under := v.settings.under
+	v.settings.under = func(cmd *exec.Cmd) {
+		if under != nil {
+			under(cmd)
+		}
+		cmd.Stdout, cmd.Stderr = w, w
+	}
 }
 
 // begin starts s and reads r until the service says where it listens.
 func (r *logReader) begin(t *testing.T, s *service) {
 	t.Helper()
-	write := s.cmd.Stderr.(*os.File)
-	s.ended = make(chan struct{})
-	if err := s.cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	write.Close() // the service has its own
-	go func() {
-		_ = s.cmd.Wait() // the state of the process tells
-		close(s.ended)
-	}()
-	t.Cleanup(func() {
-		s.cmd.Process.Kill()
-		<-s.ended
-	})
-	for s.client == nil {
+	s.beginBlind()
+	r.write.Close() // the service has its own
+	for admin := ""; s.client == nil; {
 		text, err := r.ReadString('\n')
 		if err != nil {
 			t.Fatalf("the service ended before it listened: %v\n%s", err, r.seen.String())
@@ -69,22 +67,27 @@ func (r *logReader) begin(t *testing.T, s *service) {
 		}
 		switch line.Msg {
 		case "admin listening":
-			s.Admin = "http://" + line.Address
+			admin = line.Address
 		case "listening":
-			s.client = newClient()
-			s.setURL("http://" + line.Address)
+			s.reach(line.Address, admin)
 		}
 	}
 }
 
-// unread is a service in memory that is not started, and what starts it.
+// beginBlind starts v until the test ends, which does not look at how it ends.
+func (v *service) beginBlind() {
+	v.t.Helper()
+	process := begin(v.t, v.database, v.settings)
+	v.process = process
+	v.t.Cleanup(func() { _ = process.Kill() })
+}
+
+// unread is a service in memory that is not started.
 func unread(t *testing.T) *service {
 	t.Helper()
-	s := &service{t: t, database: newDatabase(t, memory), settings: settings{env: []string{
+	return &service{t: t, database: newDatabase(t, memory), settings: settings{env: []string{
 		"REFRESHD_KICKSTART_FILE=" + kickstartFile(t, ""), "REFRESHD_LOG_FORMAT=json",
 	}}}
-	s.cmd, s.stdout, s.log = command(t, s.database, s.settings, "serve")
-	return s
 }
 
 const manyExchanges = 10_000
@@ -129,12 +132,9 @@ func servesOn(t *testing.T, s *service, loses bool, stop syscall.Signal) {
 		t.Errorf("%q lines of %d are counted as lost; want that some are: %t", lost, manyExchanges, loses)
 	}
 	s.http.CloseIdleConnections()
-	if err := s.cmd.Process.Signal(stop); err != nil {
-		t.Fatal(err)
-	}
-	s.waitForEnd()
-	if status := s.cmd.ProcessState.ExitCode(); status != 0 {
-		t.Errorf("it ended with %s, want status 0", s.cmd.ProcessState)
+	s.Signal(stop)
+	if state := s.waitForEnd(); state.ExitCode() != 0 {
+		t.Errorf("it ended with %s, want status 0", state)
 	}
 }
 
@@ -153,7 +153,9 @@ func TestTheLogCanNeitherEndNorStopTheService(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		s.cmd.Path, s.cmd.Args = sh, []string{"sh", "-c", `trap '' PIPE; exec "$0" serve`, program}
+		s.settings.under = func(cmd *exec.Cmd) {
+			cmd.Path, cmd.Args = sh, []string{"sh", "-c", `trap '' PIPE; exec "$0" serve`, program.Path}
+		}
 		r := piped(t, s)
 		r.begin(t, s)
 		r.end.Close()
@@ -170,11 +172,13 @@ func TestTheLogCanNeitherEndNorStopTheService(t *testing.T) {
 			t.Fatal(err)
 		}
 		defer full.Close()
-		servesOn(t, startedBlind(t, func(s *service) { s.cmd.Stdout, s.cmd.Stderr = full, full }), true, syscall.SIGTERM)
+		servesOn(t, startedBlind(t, func(s *service) { s.writeTo(full) }), true, syscall.SIGTERM)
 	})
 	t.Run("there is none", func(t *testing.T) { // 2>&-
 		servesOn(t, startedBlind(t, func(s *service) {
-			s.cmd.Path, s.cmd.Args = "/bin/sh", []string{"sh", "-c", `exec "$0" serve >&- 2>&-`, program}
+			s.settings.under = func(cmd *exec.Cmd) {
+				cmd.Path, cmd.Args = "/bin/sh", []string{"sh", "-c", `exec "$0" serve >&- 2>&-`, program.Path}
+			}
 		}), false, syscall.SIGTERM) // the runtime puts /dev/null there
 	})
 }
@@ -190,30 +194,13 @@ func startedBlind(t *testing.T, change func(*service)) *service {
 		if err != nil {
 			t.Fatal(err)
 		}
-		s.cmd.Env = append(s.cmd.Env, "REFRESHD_LISTEN="+addresses[0], "REFRESHD_ADMIN_LISTEN="+addresses[1])
-		s.client, s.Admin, s.ended = newClient(), "http://"+addresses[1], make(chan struct{})
-		s.setURL("http://" + addresses[0])
-		if err := s.cmd.Start(); err != nil {
+		s.settings.listen = [2]string(addresses)
+		s.beginBlind()
+		if err := s.process.Ready(t.Context()); err == nil {
+			s.reach(addresses[0], addresses[1])
+			return s
+		} else if s.process.State() == nil {
 			t.Fatal(err)
-		}
-		go func() {
-			_ = s.cmd.Wait()
-			close(s.ended)
-		}()
-		t.Cleanup(func() {
-			s.cmd.Process.Kill()
-			<-s.ended
-		})
-		for {
-			if a, err := s.do(call{method: "GET", path: "/readyz"}); err == nil && a.status == http.StatusOK {
-				return s
-			}
-			select {
-			case <-s.ended:
-			case <-time.After(5 * time.Millisecond): // between looks
-				continue
-			}
-			break
 		}
 	}
 	t.Fatal("no service is ready after ten starts")
@@ -252,9 +239,8 @@ func TestWhatTheLogLostIsToldOnceItIsReadAgain(t *testing.T) {
 			exchanges++
 		}
 	}
-	s.waitForEnd()
-	if status := s.cmd.ProcessState.ExitCode(); status != 0 || !stopping {
-		t.Errorf("it ended with %s, and said so: %t; want status 0 and true", s.cmd.ProcessState, stopping)
+	if state := s.waitForEnd(); state.ExitCode() != 0 || !stopping {
+		t.Errorf("it ended with %s, and said so: %t; want status 0 and true", state, stopping)
 	}
 	if fmt.Sprint(told) != lost || told == 0 {
 		t.Errorf("the log tells of %d lines that were lost, the metrics of %s", told, lost)
@@ -269,26 +255,19 @@ func TestACrashEndsTheProcessThoughNobodyReads(t *testing.T) {
 	s := unread(t)
 	piped(t, s).begin(t, s)
 	exchangeMany(t, s) // the pipe is full
-	if err := s.cmd.Process.Signal(syscall.SIGQUIT); err != nil {
-		t.Fatal(err)
-	}
-	s.waitForEnd()
-	if status := s.cmd.ProcessState.ExitCode(); status != 2 {
-		t.Errorf("it ended with %s, want the status of a crash, 2", s.cmd.ProcessState)
+	s.Signal(syscall.SIGQUIT)
+	if state := s.waitForEnd(); state.ExitCode() != 2 {
+		t.Errorf("it ended with %s, want the status of a crash, 2", state)
 	}
 }
 
 // What led to a crash stands before it.
 func TestTheLastWordsOfACrashFollowTheLog(t *testing.T) {
-	crashing := filepath.Join(filepath.Dir(program), "crashing")
-	if err := buildChanged(crashing, "cmd/run/serve.go", func(text string) string {
-		const stopping = "\t\tv.stopping.Store(true)\n"
-		return strings.Replace(text, stopping, stopping+"\t\tpanic(\"these are the last words\")\n", 1)
-	}); err != nil {
-		t.Fatal(err)
-	}
+	const stopping = "\t\tv.stopping.Store(true)\n"
 	s := unread(t)
-	s.cmd.Path = crashing
+	s.settings.program = built(t, rig.BuildOptions{Name: "crashing", Changes: []rig.Change{
+		{File: "cmd/run/serve.go", From: stopping, To: stopping + "\t\tpanic(\"these are the last words\")\n"},
+	}})
 	r := piped(t, s)
 	r.begin(t, s)
 	for range 2000 { // more than the pipe takes
@@ -299,10 +278,10 @@ func TestTheLastWordsOfACrashFollowTheLog(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s.waitForEnd()
+	state := s.waitForEnd()
 	log, crash, found := strings.Cut(string(rest), "panic: these are the last words")
-	if !found || !strings.Contains(crash, "goroutine ") || s.cmd.ProcessState.ExitCode() != 2 {
-		t.Errorf("%s, and the log ends in %q", s.cmd.ProcessState, tail(string(rest)))
+	if !found || !strings.Contains(crash, "goroutine ") || state.ExitCode() != 2 {
+		t.Errorf("%s, and the log ends in %q", state, tail(string(rest)))
 	}
 	got := strings.Count(log, `"route":"unmatched"`)
 	if got != 2000 || !strings.Contains(log, `"event":"server.stopping"`) {
@@ -316,11 +295,9 @@ func TestSIGHUPReadsTheKeysAgainAndEndsNothing(t *testing.T) {
 	s := start(t, newDatabase(t, sqlite), settings{env: []string{"REFRESHD_LOG_FORMAT=json"}})
 	g := s.issue(t, "alice", "shop")
 	for n := range 2 {
-		if err := s.cmd.Process.Signal(syscall.SIGHUP); err != nil {
-			t.Fatal(err)
-		}
+		s.Signal(syscall.SIGHUP)
 		s.await("saying that the keys were read", func() bool {
-			return strings.Count(read(t, s.log), `"event":"keys.reloaded"`) == n+1
+			return strings.Count(s.process.Log(), `"event":"keys.reloaded"`) == n+1
 		})
 	}
 	s.exchange(t, g.RefreshToken)
@@ -357,34 +334,30 @@ func TestACommandWhoseOutputIsNotReadDoesItsWorkAndSaysSo(t *testing.T) {
 		t.Cleanup(func() { write.Close() })
 		cmd.Stdout = write
 	}}, "apply")
-	if got.status != 1 || !strings.Contains(got.stderr, "is done, but its output could not be written") {
+	if got.Status != 1 || !strings.Contains(got.Stderr, "is done, but its output could not be written") {
 		t.Errorf("apply into a closed pipe: %s", got)
 	}
 	again := runVerb(t, d, settings{under: kickstart}, "apply")
-	if again.status != 0 || !strings.Contains(again.stdout, "\n0 created, 0 updated") {
+	if again.Status != 0 || !strings.Contains(again.Stdout, "\n0 created, 0 updated") {
 		t.Errorf("the same again: %s, want that all is there", again)
 	}
 
 	// A reader that takes its time gets everything; and a signal ends what waits for one that takes nothing.
 	for _, signalled := range []bool{false, true} {
 		end, write, filled := fullPipe(t)
-		cmd, _, _ := command(t, d, settings{}, "help")
-		cmd.Stdout = write
-		if err := cmd.Start(); err != nil {
-			t.Fatal(err)
-		}
+		help := begin(t, d, settings{under: func(cmd *exec.Cmd) { cmd.Stdout = write }}, "help")
 		write.Close()
 		if signalled {
-			if err := cmd.Process.Signal(syscall.SIGTERM); err != nil {
+			if err := help.Signal(syscall.SIGTERM); err != nil {
 				t.Fatal(err)
 			}
-			if err := cmd.Wait(); err == nil {
-				t.Error("what was not read was written: status 0")
+			if err := help.Wait(); err != nil || help.State().Success() {
+				t.Errorf("what was not read was written: status 0, or %v", err)
 			}
 		} else {
 			text, err := io.ReadAll(end)
-			if err := cmd.Wait(); err != nil {
-				t.Error(err)
+			if err := help.Wait(); err != nil || !help.State().Success() {
+				t.Errorf("%v, %s", err, help.State())
 			}
 			if err != nil || !strings.Contains(string(text[filled:]), "REFRESHD_DATABASE_URL") {
 				t.Errorf("got %d bytes of help, %v", len(text)-filled, err)

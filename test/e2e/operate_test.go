@@ -174,7 +174,7 @@ func TestConfigurationIsStrict(t *testing.T) {
 		"apply, memory":   {nil, []string{"apply", "-f", "x"}, "memory", 1},
 	} {
 		got := runVerb(t, d, settings{env: tt.env}, tt.args...)
-		if got.status != tt.status || !strings.Contains(got.stderr, tt.says) || strings.Contains(got.String(), secret) {
+		if got.Status != tt.status || !strings.Contains(got.Stderr, tt.says) || strings.Contains(got.String(), secret) {
 			t.Errorf("%s: %s\nwant status %d and %q", name, got, tt.status, tt.says)
 		}
 	}
@@ -201,12 +201,12 @@ func TestConfigurationIsStrict(t *testing.T) {
 		{[]string{"purge", "--help"}, 0, "REFRESHD_PURGE_AFTER"},
 		{[]string{"health", "--listen=" + strings.TrimPrefix(s.URL(), "http://")}, 0, "ready"},
 	} {
-		if got := runVerb(t, d, settings{}, tt.args...); got.status != tt.status || !strings.Contains(got.stdout, tt.says) {
+		if got := runVerb(t, d, settings{}, tt.args...); got.Status != tt.status || !strings.Contains(got.Stdout, tt.says) {
 			t.Errorf("refreshd %s: %s\nwant status %d and %q", tt.args, got, tt.status, tt.says)
 		}
 	}
 	s.Stop()
-	if got := runVerb(t, d, settings{}, "health", "--listen="+strings.TrimPrefix(s.URL(), "http://")); got.status != 1 || got.stderr == "" {
+	if got := runVerb(t, d, settings{}, "health", "--listen="+strings.TrimPrefix(s.URL(), "http://")); got.Status != 1 || got.Stderr == "" {
 		t.Errorf("health of a service that is gone: %s", got)
 	}
 }
@@ -216,11 +216,11 @@ func TestATakenPortIsARefusal(t *testing.T) {
 	d := newDatabase(t, memory)
 	s := start(t, d, settings{})
 	got := runVerb(t, d, settings{env: []string{"REFRESHD_LISTEN=" + strings.TrimPrefix(s.URL(), "http://")}}, "serve")
-	if got.status != 1 || !strings.Contains(got.stderr, "REFRESHD_LISTEN") || got.stdout != "" {
+	if got.Status != 1 || !strings.Contains(got.Stderr, "REFRESHD_LISTEN") || got.Stdout != "" {
 		t.Errorf("%s", got)
 	}
 	got = runVerb(t, d, settings{env: []string{"REFRESHD_ADMIN_LISTEN=" + strings.TrimPrefix(s.Admin, "http://")}}, "serve")
-	if got.status != 1 || !strings.Contains(got.stderr, "REFRESHD_ADMIN_LISTEN") {
+	if got.Status != 1 || !strings.Contains(got.Stderr, "REFRESHD_ADMIN_LISTEN") {
 		t.Errorf("%s", got)
 	}
 }
@@ -265,10 +265,10 @@ func TestWhatOperatorsSee(t *testing.T) {
 		}
 
 		// One line a request, with what is needed and nothing secret. It is written a moment after the response.
-		s.await("done with its log", func() bool { return strings.Contains(read(t, s.log), `"event":"token.revoked"`) })
+		s.await("done with its log", func() bool { return strings.Contains(s.process.Log(), `"event":"token.revoked"`) })
 		var exchange map[string]any
 		requests := 0
-		for line := range strings.Lines(read(t, s.log)) {
+		for line := range strings.Lines(s.process.Log()) {
 			var l map[string]any
 			if err := json.Unmarshal([]byte(line), &l); err != nil {
 				t.Fatalf("not a line of JSON: %s", line)

@@ -40,7 +40,7 @@ func TestAStoreThatIsDownIsNeverARefusal(t *testing.T) {
 		if next := s.exchange(t, g.RefreshToken); generation(next.RefreshToken) != 2 {
 			t.Errorf("generation %d, want 2", generation(next.RefreshToken))
 		}
-		s.await("telling of the outage", func() bool { return strings.Contains(read(t, s.log), `"level":"ERROR"`) })
+		s.await("telling of the outage", func() bool { return strings.Contains(s.process.Log(), `"level":"ERROR"`) })
 	})
 }
 

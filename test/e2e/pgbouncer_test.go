@@ -97,15 +97,15 @@ func TestAPgBouncerThatDoesNotFitIsRefusedAtTheStart(t *testing.T) {
 			t.Parallel()
 			d := newDatabase(t, postgreSQL).migrated(t).forPooler(t).behindPgBouncer(t, tc.options, tc.settings...)
 			got := runVerb(t, d, settings{}, "serve")
-			if got.status != 1 {
+			if got.Status != 1 {
 				t.Errorf("serve: %s\nwant status 1", got)
 			}
 			for _, want := range tc.want {
-				if !strings.Contains(got.stderr, want) {
-					t.Errorf("serve says %q, want it to say %q", got.stderr, want)
+				if !strings.Contains(got.Stderr, want) {
+					t.Errorf("serve says %q, want it to say %q", got.Stderr, want)
 				}
 			}
-			t.Logf("serve says: %s", strings.TrimSpace(got.stderr))
+			t.Logf("serve says: %s", strings.TrimSpace(got.Stderr))
 		})
 	}
 }

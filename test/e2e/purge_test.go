@@ -58,28 +58,27 @@ func TestAPurgeThatWasKilledGoesOnAndTheLivingNoticeNothing(t *testing.T) {
 				old = expired()
 			}
 			copyToken(t, d, db, unraced(t, d), dead-left())
-			cmd, _, _ := command(t, d, settings{}, "purge")
-			if err := cmd.Start(); err != nil {
-				t.Fatal(err)
-			}
+			purge := begin(t, d, settings{}, "purge")
 			// The first step makes the row, with what it deleted.
 			s.await("being purged", func() bool { return len(rows(t, db, `SELECT name FROM jobs`)) > 0 })
-			_ = cmd.Process.Kill() // or it has ended
-			if err := cmd.Wait(); err == nil {
+			if err := purge.Kill(); err != nil { // or it has ended
+				t.Fatal(err)
+			}
+			if purge.State().Success() {
 				continue
 			}
 			if before = left(); before == dead {
 				t.Fatalf("all of %d are left to delete, want some", before)
 			}
 		}
-		if got := runVerb(t, d, settings{}, "purge"); got.status != 1 || !strings.Contains(got.stderr, "another process is purging") || left() != before {
+		if got := runVerb(t, d, settings{}, "purge"); got.Status != 1 || !strings.Contains(got.Stderr, "another process is purging") || left() != before {
 			t.Errorf("while the lease of the one that was killed runs: %s", got)
 		}
 		execute(t, db, `UPDATE jobs SET lease_until = 1`) // so that the test need not wait for it
 		answered := l.answered.Load()
 		got := runVerb(t, d, settings{}, "purge")
-		told := completed.FindStringSubmatch(got.stdout)
-		if got.status != 0 || told == nil {
+		told := completed.FindStringSubmatch(got.Stdout)
+		if got.Status != 0 || told == nil {
 			t.Fatalf("the next purge: %s", got)
 		}
 		if lookedAt, _ := strconv.Atoi(told[1]); lookedAt >= dead || lookedAt < before {
@@ -101,7 +100,7 @@ func TestAPurgeThatWasKilledGoesOnAndTheLivingNoticeNothing(t *testing.T) {
 		s.refused(t, old.RefreshToken, "[invalid]refreshToken")
 		s.refused(t, revoked.RefreshToken, "[revoked]refreshToken") // not for long enough
 		t.Logf("%d of %d deleted when it was killed, %d exchanges beside it; the next said:\n%s",
-			dead-before, dead, l.answered.Load(), got.stdout)
+			dead-before, dead, l.answered.Load(), got.Stdout)
 	})
 }
 

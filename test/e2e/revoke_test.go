@@ -89,7 +89,7 @@ func unracedSQLite(path, statement string) (string, error) {
 
 // buildUnraced builds this package once, beside the program.
 var buildUnraced = sync.OnceValues(func() (string, error) {
-	binary := filepath.Join(filepath.Dir(program), "e2e.test")
+	binary := filepath.Join(binaries, "e2e.test")
 	if out, err := exec.Command("go", "test", "-c", "-o", binary, ".").CombinedOutput(); err != nil {
 		return "", fmt.Errorf("build this package without the race detector: %w\n%s", err, out)
 	}

@@ -2,11 +2,8 @@ package e2e_test
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"net/http"
-	"os"
-	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -14,6 +11,7 @@ import (
 	"time"
 
 	"github.com/pressly/goose/v3"
+	"github.com/refreshd/refreshd/test/support/rig"
 )
 
 // together are the settings of replicas behind a balancer.
@@ -76,7 +74,7 @@ CREATE TABLE of_the_next_version (id BIGINT PRIMARY KEY);`)
 
 	newer := together
 	newer.program = adds
-	if got := runVerb(t, d, newer, "migrate"); got.status != 0 || !strings.Contains(got.stdout, fmt.Sprintf("applied %05d_", own+1)) {
+	if got := runVerb(t, d, newer, "migrate"); got.Status != 0 || !strings.Contains(got.Stdout, fmt.Sprintf("applied %05d_", own+1)) {
 		t.Fatalf("migrate with the new program: %s", got)
 	}
 	p.more(old[0], 500) // the old ones go on, on the new schema
@@ -104,7 +102,7 @@ CREATE TABLE of_the_next_version (id BIGINT PRIMARY KEY);`)
 	d = newDatabase(t, postgreSQL).migrated(t)
 	running := start(t, d, settings{expectsErrors: true})
 	newest := settings{program: breaks}
-	if got := runVerb(t, d, newest, "migrate"); got.status != 0 {
+	if got := runVerb(t, d, newest, "migrate"); got.Status != 0 {
 		t.Fatalf("migrate with the newest program: %s", got)
 	}
 	want := fmt.Sprintf("run a program of version %d or later", own+1)
@@ -112,7 +110,7 @@ CREATE TABLE of_the_next_version (id BIGINT PRIMARY KEY);`)
 	if status, _, body := get(t, running.Admin+"/readyz"); status != http.StatusServiceUnavailable || !strings.Contains(body, want) {
 		t.Errorf("/readyz of a running old program: %d %q, want 503 and %q", status, body, want)
 	}
-	if got := runVerb(t, d, settings{}, "serve"); got.status != 1 || !strings.Contains(got.stderr, want) {
+	if got := runVerb(t, d, settings{}, "serve"); got.Status != 1 || !strings.Contains(got.Stderr, want) {
 		t.Errorf("start an old program: %s\nwant status 1 and %q", got, want)
 	}
 	start(t, d, newest).want(t, call{method: "GET", path: "/readyz"}, http.StatusOK)
@@ -138,27 +136,10 @@ func newestMigration(t *testing.T) (newest int64) {
 }
 
 // upgraded builds the next version of the program: this one, and a migration more. The build sees the file where the source has none.
-func upgraded(t *testing.T, version int64, statements string) (path string) {
+func upgraded(t *testing.T, version int64, statements string) rig.Program {
 	t.Helper()
-	dir := t.TempDir()
-	file, err := filepath.Abs(filepath.Join(migrations, fmt.Sprintf("%05d_next.sql", version)))
-	if err != nil {
-		t.Fatal(err)
-	}
-	text, overlay := filepath.Join(dir, "next.sql"), filepath.Join(dir, "overlay.json")
-	replace, err := json.Marshal(map[string]map[string]string{"Replace": {file: text}})
-	if err != nil {
-		t.Fatal(err)
-	}
-	for path, content := range map[string]string{text: "-- +goose Up\n\n" + statements + "\n", overlay: string(replace)} {
-		if err := os.WriteFile(path, []byte(content), 0o600); err != nil {
-			t.Fatal(err)
-		}
-	}
-	path = filepath.Join(dir, "refreshd")
-	build := exec.Command("go", "build", "-buildvcs=false", "-overlay", overlay, "-o", path, "github.com/refreshd/refreshd/cmd/refreshd")
-	if out, err := build.CombinedOutput(); err != nil {
-		t.Fatalf("build the next version: %v\n%s", err, out)
-	}
-	return path
+	name := fmt.Sprintf("%05d_next", version)
+	return built(t, rig.BuildOptions{Name: name, Files: map[string]string{
+		strings.TrimPrefix(migrations, "../../") + "/" + name + ".sql": "-- +goose Up\n\n" + statements + "\n",
+	}})
 }

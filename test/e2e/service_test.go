@@ -3,39 +3,39 @@ package e2e_test
 import (
 	"bytes"
 	"cmp"
+	"context"
 	"encoding/json"
-	"errors"
-	"fmt"
 	"io"
 	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
-	"sync/atomic"
-	"syscall"
 	"testing"
 	"time"
+
+	"github.com/refreshd/refreshd/test/support/rig"
 )
 
-// What takes longer is stuck: the service's own time-outs are a few seconds each, and the rest is for a machine that is
-// busy. Nothing is judged by how much was done until then.
-const (
-	startTimeout = 3 * time.Minute
-	stopTimeout  = time.Minute
-)
+// startTimeout bounds what is waited for. What takes longer is stuck: the service's own time-outs are a few seconds each,
+// and the rest is for a machine that is busy. Nothing is judged by how much was done until then.
+const startTimeout = 3 * time.Minute
+
+// stopTimeout is that of the end of a process.
+const stopTimeout = time.Minute
 
 // loud has every statement logged, so that these lines are searched for secrets too.
 const loud = "REFRESHD_LOG_LEVEL=debug"
 
 // settings are what a process is told beside its database.
 type settings struct {
-	program       string // if it is not the one that was built from the source as it is
+	program       rig.Program // if it is not the one that was built from the source as it is
 	env           []string
 	kickstart     string // of the file; empty for testdata/kickstart.yaml
 	noKickstart   bool
 	expectsErrors bool                // that it logs an error is part of the test
 	under         func(cmd *exec.Cmd) // what is done to the command before it starts
+	listen        [2]string           // of the API and the admin listener, if what the process writes is not in its log
 }
 
 // service is a running process. Its methods may be called from several goroutines, those that end it aside.
@@ -46,72 +46,52 @@ type service struct {
 	t        *testing.T
 	database database
 	settings settings
-	cmd      *exec.Cmd
-	ended    chan struct{}
-	log      string // the file that has what it wrote to stderr
-	stdout   string // and to stdout
-	killed   bool
-	stopped  bool
+	process  *rig.Service
 }
 
-var processes atomic.Int64
-
-// command is the program with d and s, and with what it writes going to two files that are searched for secrets.
-func command(t *testing.T, d database, s settings, args ...string) (cmd *exec.Cmd, stdout, stderr string) {
+// rigged are s on d for the rig. What the process writes is searched for secrets.
+func (s settings) rigged(t *testing.T, d database) (rig.Program, rig.Settings) {
 	t.Helper()
-	cmd = exec.Command(cmp.Or(s.program, program), args...)
-	cmd.Dir = d.dir
-	cmd.Env = []string{
-		"PATH=" + os.Getenv("PATH"), "REFRESHD_DATABASE_URL=" + d.url, "REFRESHD_LISTEN=127.0.0.1:0", "REFRESHD_ADMIN_LISTEN=127.0.0.1:0",
-		// All clients have one address here.
-		"REFRESHD_RATE_LIMIT_ADDRESS=0", "REFRESHD_RATE_LIMIT_API_KEY=0", "REFRESHD_RATE_LIMIT_REFRESH_TOKEN=0",
-		"ACME_KEY=" + acmeKey, "READER_KEY=" + readerKey, "RIVAL_KEY=" + rivalKey, "EXPIRED_KEY=" + expiredKey,
+	r := rig.Settings{
+		Database: d.url, Plain: true, Dir: d.dir, Alter: s.under, Listen: s.listen[0], AdminListen: s.listen[1],
+		Name: strings.NewReplacer("/", "_", " ", "_").Replace(t.Name()),
+		Env: []string{"PATH=" + os.Getenv("PATH"),
+			"ACME_KEY=" + acmeKey, "READER_KEY=" + readerKey, "RIVAL_KEY=" + rivalKey, "EXPIRED_KEY=" + expiredKey},
 	}
 	if d.engine == postgreSQL {
-		cmd.Env = append(cmd.Env, "REFRESHD_PUBLIC_URL=https://auth.example.com")
+		r.Env = append(r.Env, "REFRESHD_PUBLIC_URL=https://auth.example.com")
 	}
 	if d.masterKey != "" {
-		cmd.Env = append(cmd.Env, "REFRESHD_MASTER_KEY="+d.masterKey)
+		r.Env = append(r.Env, "REFRESHD_MASTER_KEY="+d.masterKey)
 	}
-	cmd.Env = append(cmd.Env, s.env...)
-	name := fmt.Sprintf("%s-%d", strings.NewReplacer("/", "_", " ", "_").Replace(t.Name()), processes.Add(1))
-	create := func(suffix string) *os.File {
-		f, err := os.OpenFile(filepath.Join(logs, name+suffix), os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o600)
-		if err != nil {
-			t.Fatal(err)
-		}
-		t.Cleanup(func() { f.Close() })
-		return f
-	}
-	out, err := create(".stdout"), create(".stderr")
-	cmd.Stdout, cmd.Stderr = out, err
-	if s.under != nil {
-		s.under(cmd)
-	}
-	return cmd, out.Name(), err.Name()
+	r.Env = append(r.Env, s.env...)
+	p := program
+	p.Path = cmp.Or(s.program.Path, p.Path)
+	return p, r
 }
 
-// result is a process that ended by itself.
-type result struct {
-	status         int
-	stdout, stderr string
-}
-
-func (r result) String() string {
-	return fmt.Sprintf("exit status %d\nstdout: %s\nstderr: %s", r.status, r.stdout, r.stderr)
+// begin starts the program with args on d, and does not wait.
+func begin(t *testing.T, d database, s settings, args ...string) *rig.Service {
+	t.Helper()
+	p, how := s.rigged(t, d)
+	process, err := p.Start(context.Background(), how, args...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return process
 }
 
 // runVerb runs the program with args to its end.
-func runVerb(t *testing.T, d database, s settings, args ...string) result {
+func runVerb(t *testing.T, d database, s settings, args ...string) rig.Result {
 	t.Helper()
-	cmd, stdout, stderr := command(t, d, s, args...)
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
+	ctx, cancel := context.WithTimeout(context.Background(), startTimeout)
+	defer cancel()
+	p, how := s.rigged(t, d)
+	result, err := p.Verb(ctx, how, args...)
+	if err != nil {
+		t.Fatalf("%v: %s", err, result)
 	}
-	timer := time.AfterFunc(startTimeout, func() { cmd.Process.Kill() })
-	defer timer.Stop()
-	_ = cmd.Wait() // the status says it
-	return result{cmd.ProcessState.ExitCode(), read(t, stdout), read(t, stderr)}
+	return result
 }
 
 // start runs a service until the test ends, and returns when it is ready. Where it did not end by itself as it should, or logged
@@ -143,47 +123,29 @@ func kickstartFile(t *testing.T, text string) string {
 	return path
 }
 
+// run starts the process, and returns when it is ready.
 func (v *service) run() {
 	v.t.Helper()
-	v.cmd, v.stdout, v.log = command(v.t, v.database, v.settings, "serve")
-	v.launch()
-}
-
-// launch starts v.cmd, and returns when the service is ready.
-func (v *service) launch() {
-	v.t.Helper()
-	v.killed, v.stopped, v.ended = false, false, make(chan struct{})
-	if err := v.cmd.Start(); err != nil {
-		v.t.Fatal(err)
-	}
+	v.process = begin(v.t, v.database, v.settings)
 	v.started()
 }
 
-// started returns when v.cmd, which was started, is ready.
+// started returns when the process, which was begun, is ready.
 func (v *service) started() {
 	v.t.Helper()
-	go func() {
-		_ = v.cmd.Wait() // the state of the process tells
-		close(v.ended)
-	}()
-	var api string
-	v.await("listening", func() bool {
-		var ok bool
-		if api, ok = v.logged("listening", "address"); !ok {
-			return false
-		}
-		v.Admin, ok = v.logged("admin listening", "address")
-		return ok
-	})
-	v.Admin = "http://" + v.Admin
+	if err := v.process.Ready(context.Background()); err != nil {
+		v.t.Fatal(err)
+	}
+	v.reach(v.process.API, v.process.Admin)
+}
+
+// reach has the client go to the service at its addresses.
+func (v *service) reach(api, admin string) {
+	v.Admin = "http://" + admin
 	if v.client == nil {
 		v.client = newClient()
 	}
 	v.setURL("http://" + api)
-	v.await("ready", func() bool {
-		a, err := v.do(call{method: "GET", path: "/readyz"})
-		return err == nil && a.status == http.StatusOK
-	})
 }
 
 // awaitNotReady returns when the service has seen that it is not ready: a probe that succeeded is believed for a
@@ -213,19 +175,19 @@ func (v *service) await(what string, is func() bool) {
 	deadline := time.Now().Add(startTimeout)
 	for pause := 5 * time.Millisecond; !is(); pause = min(2*pause, 40*time.Millisecond) {
 		select {
-		case <-v.ended:
-			v.t.Fatalf("the service ended before it was %s:\n%s", what, read(v.t, v.log))
+		case <-v.process.Ended():
+			v.t.Fatalf("the service ended before it was %s:\n%s", what, v.process.Log())
 		case <-time.After(pause): // between two questions
 		}
 		if time.Now().After(deadline) {
-			v.t.Fatalf("the service is not %s after %s:\n%s", what, startTimeout, read(v.t, v.log))
+			v.t.Fatalf("the service is not %s after %s:\n%s", what, startTimeout, v.process.Log())
 		}
 	}
 }
 
 // logged finds the field of the first line with that message in the service's log.
 func (v *service) logged(message, field string) (string, bool) {
-	for line := range strings.Lines(read(v.t, v.log)) {
+	for line := range strings.Lines(v.process.Log()) {
 		var l map[string]any
 		if json.Unmarshal([]byte(line), &l) == nil && l["msg"] == message {
 			value, ok := l[field].(string)
@@ -235,10 +197,18 @@ func (v *service) logged(message, field string) (string, bool) {
 	return "", false
 }
 
+// Signal sends the process a signal.
+func (v *service) Signal(signal os.Signal) {
+	v.t.Helper()
+	if err := v.process.Signal(signal); err != nil {
+		v.t.Error(err)
+	}
+}
+
 // Terminate sends SIGTERM, and does not wait.
 func (v *service) Terminate() {
 	v.t.Helper()
-	if err := v.cmd.Process.Signal(syscall.SIGTERM); err != nil && !errors.Is(err, os.ErrProcessDone) {
+	if err := v.process.Terminate(); err != nil {
 		v.t.Error(err)
 	}
 }
@@ -246,47 +216,31 @@ func (v *service) Terminate() {
 // Stop ends the service by SIGTERM, which it has to obey with status 0. Again, it does nothing.
 func (v *service) Stop() {
 	v.t.Helper()
-	if v.killed || v.stopped {
-		return
-	}
-	v.stopped = true
 	// A connection that was opened and never used would keep the service for five seconds.
 	v.http.CloseIdleConnections()
-	v.Terminate()
-	v.waitForEnd()
-	if status := v.cmd.ProcessState.ExitCode(); status != 0 {
-		v.t.Errorf("exit status after SIGTERM = %d, want 0\n%s", status, tail(read(v.t, v.log)))
+	if err := v.process.Stop(); err != nil {
+		v.t.Error(err)
 	}
-	if v.settings.expectsErrors {
-		return
-	}
-	for line := range strings.Lines(read(v.t, v.log)) {
-		if strings.Contains(line, `"level":"ERROR"`) || strings.HasPrefix(line, "panic") {
-			v.t.Errorf("the service logged: %.2000s", line)
-			break
-		}
+	if lines := v.process.ErrorsLogged(); len(lines) > 0 && !v.settings.expectsErrors {
+		v.t.Errorf("the service logged: %.2000s", lines[0])
 	}
 }
 
-func (v *service) waitForEnd() {
+// waitForEnd waits for the end of a process that was told to end, and returns how it did.
+func (v *service) waitForEnd() *os.ProcessState {
 	v.t.Helper()
-	select {
-	case <-v.ended:
-	case <-time.After(stopTimeout): // it is stuck
-		v.cmd.Process.Kill()
-		<-v.ended
-		v.t.Errorf("the service did not end within %s of SIGTERM", stopTimeout)
+	if err := v.process.Wait(); err != nil {
+		v.t.Error(err)
 	}
+	return v.process.State()
 }
 
 // Kill9 ends the service as a power cut would.
 func (v *service) Kill9() {
 	v.t.Helper()
-	v.killed = true
-	if err := v.cmd.Process.Kill(); err != nil {
+	if err := v.process.Kill(); err != nil {
 		v.t.Fatal(err)
 	}
-	<-v.ended
 }
 
 // Restart stops the service unless it was killed, and starts it on the same store, on another port. Its client follows.

@@ -17,6 +17,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/refreshd/refreshd/test/support/rig"
 	"github.com/refreshd/refreshd/test/support/short"
 )
 
@@ -80,7 +81,7 @@ func fill(t *testing.T, dir string) (free func()) {
 func (v *service) fails(calls, errno string) (mend func()) {
 	v.t.Helper()
 	cmd := exec.Command(strace(v.t), "-f", "-o", os.DevNull, "-e", "trace="+calls, "-e", "inject="+calls+":error="+errno,
-		"-p", fmt.Sprint(v.cmd.Process.Pid))
+		"-p", fmt.Sprint(v.process.PID()))
 	said, err := cmd.StderrPipe()
 	if err == nil {
 		err = cmd.Start()
@@ -134,7 +135,7 @@ func trouble(t *testing.T, v *service, refusals int64, make func() (mend func())
 	}
 	v.holds(t, crowd, l)
 	for _, word := range append(says, v.database.path()) {
-		v.await("saying "+word, func() bool { return strings.Contains(read(t, v.log), word) })
+		v.await("saying "+word, func() bool { return strings.Contains(v.process.Log(), word) })
 	}
 	t.Logf("%d users, %d exchanges answered, %d answered 503 (the first %d after %s), the next 100 answered %s after the end of it",
 		len(crowd), l.answered.Load(), l.unavailable.Load(), refusals, first.Round(time.Millisecond), again.Round(time.Millisecond))
@@ -153,15 +154,15 @@ func refuses(t *testing.T, d database, s settings, words ...string) {
 	t.Helper()
 	before := contents(t, d)
 	got := runVerb(t, d, s, "serve")
-	if got.status != 1 { // one that goes on is killed, and has another
-		t.Errorf("serve ended with status %d: %s", got.status, got)
+	if got.Status != 1 { // one that goes on is killed, and has another
+		t.Errorf("serve ended with status %d: %s", got.Status, got)
 	}
 	for _, word := range append(words, d.path()) {
-		if !strings.Contains(got.stderr, word) {
-			t.Errorf("it does not say %q: %s", word, got.stderr)
+		if !strings.Contains(got.Stderr, word) {
+			t.Errorf("it does not say %q: %s", word, got.Stderr)
 		}
 	}
-	if lines := strings.Count(strings.TrimSpace(got.stderr), "\n"); lines > 6 || strings.Contains(got.stderr, "goroutine ") {
+	if lines := strings.Count(strings.TrimSpace(got.Stderr), "\n"); lines > 6 || strings.Contains(got.Stderr, "goroutine ") {
 		t.Errorf("that is not a clear refusal: %s", got)
 	}
 	after := contents(t, d)
@@ -175,7 +176,7 @@ func refuses(t *testing.T, d database, s settings, words ...string) {
 			t.Errorf("%s is new, with %d bytes", path, len(text))
 		}
 	}
-	t.Log(strings.TrimSpace(got.stderr))
+	t.Log(strings.TrimSpace(got.Stderr))
 }
 
 // contents are the files of d; -shm aside, which SQLite makes anew.
@@ -242,13 +243,13 @@ func TestADatabaseThatMayNotBeWrittenIsAClearError(t *testing.T) {
 	t.Cleanup(func() { os.RemoveAll(dir) })
 	d := on(t, dir)
 	d.dir = dir
-	s := settings{program: filepath.Join(dir, "refreshd"), under: func(cmd *exec.Cmd) {
+	s := settings{program: rig.Program{Path: filepath.Join(dir, "refreshd")}, under: func(cmd *exec.Cmd) {
 		if os.Geteuid() == 0 {
 			cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: nobody, Gid: nobody}}
 		}
 	}}
 	data := filepath.Dir(d.path())
-	text := read(t, program)
+	text := read(t, program.Path)
 	may := func(path string, mode os.FileMode) {
 		t.Helper()
 		err := os.Chmod(path, mode)
@@ -259,10 +260,10 @@ func TestADatabaseThatMayNotBeWrittenIsAClearError(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if err := errors.Join(os.WriteFile(s.program, []byte(text), 0o700), os.Mkdir(data, 0o700)); err != nil {
+	if err := errors.Join(os.WriteFile(s.program.Path, []byte(text), 0o700), os.Mkdir(data, 0o700)); err != nil {
 		t.Fatal(err)
 	}
-	may(s.program, 0o755)
+	may(s.program.Path, 0o755)
 	may(dir, 0o755)
 	may(data, 0o555)
 	refuses(t, d, s, "permission denied", "has to be able to write")
@@ -304,10 +305,10 @@ func TestALockedDatabaseIsAClearError(t *testing.T) {
 	execute(t, db, `UPDATE tenants SET epoch = epoch`)
 	// To read the file here would give up the locks that this process has on it.
 	got := runVerb(t, d, settings{}, "serve")
-	if got.status != 1 || !strings.Contains(got.stderr, "another process holds a lock") {
+	if got.Status != 1 || !strings.Contains(got.Stderr, "another process holds a lock") {
 		t.Errorf("serve on a locked file: %s", got)
 	}
-	t.Log(strings.TrimSpace(got.stderr))
+	t.Log(strings.TrimSpace(got.Stderr))
 	db.Close()
 	v.run()
 	v.exchange(t, g.RefreshToken)
@@ -408,7 +409,7 @@ func TestADamagedDatabaseIsRefusedAndLeftAlone(t *testing.T) {
 			tt.damage(d.path())
 			refuses(t, d, settings{}, tt.says...)
 			if slices.Contains([]string{"gone", "empty"}, name) {
-				if got := runVerb(t, d, settings{}, "migrate"); got.status != 0 {
+				if got := runVerb(t, d, settings{}, "migrate"); got.Status != 0 {
 					t.Errorf("a new database, when it is asked for: %s", got)
 				}
 			}

@@ -4,7 +4,6 @@ import (
 	"encoding/base64"
 	"encoding/hex"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"maps"
 	"math/rand/v2"
@@ -20,6 +19,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/refreshd/refreshd/test/support/rig"
 	"github.com/refreshd/refreshd/test/support/short"
 )
 
@@ -376,7 +376,7 @@ func (l *powerLoss) serve(t *testing.T, d database, p *promises) {
 
 // recordLoad lets users exchange, issue and revoke on a service that is killed once and stopped once. Each life lasts until so many
 // exchanges were answered; the first, where a checkpoint is asked for, until SQLite has begun its log anew after one.
-func recordLoad(t *testing.T, d database, program string, exchanges int64, checkpoint bool) recording {
+func recordLoad(t *testing.T, d database, program rig.Program, exchanges int64, checkpoint bool) recording {
 	t.Helper()
 	const frames, frame = 1000, 4096 + 24 // SQLite makes a checkpoint after so many
 	s := settings{program: program}
@@ -424,7 +424,7 @@ func TestAPowerCutLosesNothingThatWasAnswered(t *testing.T) {
 	points := pointsToTry(t, 120)
 	d := newDatabase(t, sqlite)
 	begin := time.Now()
-	r := recordLoad(t, d, "", 400, true)
+	r := recordLoad(t, d, rig.Program{}, 400, true)
 	recorded := time.Since(begin)
 	l := cutPower(t, d, r, points, max(20, points/50))
 	if l.checkpoints == 0 {
@@ -436,43 +436,6 @@ func TestAPowerCutLosesNothingThatWasAnswered(t *testing.T) {
 	t.Logf("%s (recorded in %s, %s in all)", l, recorded.Round(time.Millisecond), time.Since(begin).Round(time.Millisecond))
 }
 
-// overlay builds the program with a file of it changed.
-func overlay(t *testing.T, file string, change func(text string) string) (program string) {
-	t.Helper()
-	program = filepath.Join(t.TempDir(), "refreshd")
-	if err := buildChanged(program, file, change); err != nil {
-		t.Fatal(err)
-	}
-	return program
-}
-
-// buildChanged builds the program at path with a file of it changed.
-func buildChanged(path, file string, change func(text string) string) error {
-	file, err := filepath.Abs(filepath.Join("../..", file))
-	if err != nil {
-		return err
-	}
-	text, err := os.ReadFile(file)
-	if err != nil {
-		return err
-	}
-	changed := change(string(text))
-	if changed == string(text) {
-		return fmt.Errorf("%s has nothing to change: the test is out of date", file)
-	}
-	replaced, list := path+"-replaced.go", path+"-overlay.json"
-	replace, err := json.Marshal(map[string]any{"Replace": map[string]string{file: replaced}})
-	if err := errors.Join(err, os.WriteFile(replaced, []byte(changed), 0o600), os.WriteFile(list, replace, 0o600)); err != nil {
-		return err
-	}
-	const program = "github.com/refreshd/refreshd/cmd/refreshd"
-	build := exec.Command("go", "build", "-buildvcs=false", "-overlay", list, "-o", path, program)
-	if out, err := build.CombinedOutput(); err != nil {
-		return fmt.Errorf("build the program with a change in %s: %w\n%s", file, err, out)
-	}
-	return nil
-}
-
 // A simulation that cannot lose anything would pass for ever.
 func TestAPowerCutWithoutSyncsLosesWhatWasAnswered(t *testing.T) {
 	short.LeaveOut(t, "strace")
@@ -480,9 +443,9 @@ func TestAPowerCutWithoutSyncsLosesWhatWasAnswered(t *testing.T) {
 		return
 	}
 	d := newDatabase(t, sqlite)
-	unsynced := overlay(t, "adapter/gormstore/open.go", func(text string) string {
-		return strings.ReplaceAll(text, "synchronous(FULL)", "synchronous(OFF)")
-	})
+	unsynced := built(t, rig.BuildOptions{Name: "unsynced", Changes: []rig.Change{
+		{File: "adapter/gormstore/open.go", From: "synchronous(FULL)", To: "synchronous(OFF)"},
+	}})
 	l := cutPower(t, d, recordLoad(t, d, unsynced, 100, false), 60, 1000)
 	if len(l.losses) == 0 {
 		t.Errorf("synchronous=OFF loses nothing: %s", l)
@@ -492,7 +455,7 @@ func TestAPowerCutWithoutSyncsLosesWhatWasAnswered(t *testing.T) {
 }
 
 // firstStart records a first start, to its end.
-func firstStart(t *testing.T, d database, program string) recording {
+func firstStart(t *testing.T, d database, program rig.Program) recording {
 	t.Helper()
 	s := settings{noKickstart: true, program: program}
 	read := recorder(t, d, &s)
@@ -527,7 +490,7 @@ func leftBy(t *testing.T, d database, r recording, n int, lucks []luck, at func(
 // which a power cut never leaves one that is of no use without another. The next start makes what is missing.
 func TestAFirstStartThatAPowerCutEndedIsCompletedByTheNext(t *testing.T) {
 	d := newDatabase(t, sqlite)
-	r := firstStart(t, d, "")
+	r := firstStart(t, d, rig.Program{})
 	starts := 0
 	leftBy(t, d, r, pointsToTry(t, 120)/4, lucks, func(where string, left database) {
 		v := start(t, left, settings{noKickstart: true})
@@ -541,13 +504,13 @@ func TestAFirstStartThatAPowerCutEndedIsCompletedByTheNext(t *testing.T) {
 func TestAFirstStartThatSyncsNoKeyFileIsOfNoUse(t *testing.T) {
 	short.LeaveOut(t, "strace")
 	d := newDatabase(t, sqlite)
-	r := firstStart(t, d, overlay(t, "adapter/cli/firstrun.go", func(text string) string {
-		return strings.Replace(text, "f.Sync(), f.Close()", "f.Close()", 1)
-	}))
-	cuts, refused, last := 0, 0, result{}
+	r := firstStart(t, d, built(t, rig.BuildOptions{Name: "unsynced-files", Changes: []rig.Change{
+		{File: "adapter/cli/firstrun.go", From: "f.Sync(), f.Close()", To: "f.Close()"},
+	}}))
+	cuts, refused, last := 0, 0, rig.Result{}
 	leftBy(t, d, r, 12, lucks[:1], func(_ string, left database) {
 		cuts++
-		if got := runVerb(t, left, settings{}, "apply", "-f", kickstartFile(t, "")); got.status != 0 {
+		if got := runVerb(t, left, settings{}, "apply", "-f", kickstartFile(t, "")); got.Status != 0 {
 			refused++
 			last = got
 		}
@@ -555,5 +518,5 @@ func TestAFirstStartThatSyncsNoKeyFileIsOfNoUse(t *testing.T) {
 	if refused == 0 {
 		t.Errorf("%d power cuts, and no key file was missed", cuts)
 	}
-	t.Logf("without syncs of key files: of %d power cuts, %d leave a store that nobody can open, such as: %s", cuts, refused, last.stderr)
+	t.Logf("without syncs of key files: of %d power cuts, %d leave a store that nobody can open, such as: %s", cuts, refused, last.Stderr)
 }

@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/refreshd/refreshd/test/support/rig"
 )
 
 // files are what is below dir, with mode and a hash. A database's -shm is left out: opening it is enough to write there.
@@ -45,15 +46,15 @@ func refusedStart(t *testing.T, d database, s settings, words ...string) {
 	t.Helper()
 	before, onDisk := d.dump(t), files(t, d.dir)
 	got := runVerb(t, d, s, "serve")
-	if got.status == 0 {
+	if got.Status == 0 {
 		t.Fatalf("serve ended with status 0: %s", got)
 	}
 	for _, word := range words {
-		if !strings.Contains(got.stderr, word) {
+		if !strings.Contains(got.Stderr, word) {
 			t.Errorf("it does not say %q: %s", word, got)
 		}
 	}
-	if lines := strings.Count(strings.TrimSpace(got.stderr), "\n"); lines > 12 || strings.Contains(got.stderr, "goroutine ") {
+	if lines := strings.Count(strings.TrimSpace(got.Stderr), "\n"); lines > 12 || strings.Contains(got.Stderr, "goroutine ") {
 		t.Errorf("that is not a clear refusal: %s", got)
 	}
 	if diff := cmp.Diff(before, d.dump(t)); diff != "" {
@@ -133,29 +134,29 @@ func TestPostgreSQLIsMigratedByTheOperatorOnly(t *testing.T) {
 	db := d.open(t)
 	count := `SELECT count(*)::text FROM pg_tables WHERE schemaname = 'public'`
 	got := runVerb(t, d, settings{}, "serve")
-	if got.status == 0 || !strings.Contains(got.stderr, "refreshd migrate") {
+	if got.Status == 0 || !strings.Contains(got.Stderr, "refreshd migrate") {
 		t.Errorf("serve on an empty database: %s", got)
 	}
 	if n := queryText(t, db, count); n != "0" {
 		t.Errorf("serve left %s tables", n)
 	}
-	if got := runVerb(t, d, settings{}, "apply", "-f", kickstartFile(t, "")); got.status == 0 || !strings.Contains(got.stderr, "refreshd migrate") {
+	if got := runVerb(t, d, settings{}, "apply", "-f", kickstartFile(t, "")); got.Status == 0 || !strings.Contains(got.Stderr, "refreshd migrate") {
 		t.Errorf("apply on an empty database: %s", got)
 	}
 
-	results := make([]result, 3)
+	results := make([]rig.Result, 3)
 	var group sync.WaitGroup
 	for i := range results {
 		group.Go(func() { results[i] = runVerb(t, d, settings{}, "migrate") })
 	}
 	group.Wait()
 	for _, got := range results {
-		if got.status != 0 {
+		if got.Status != 0 {
 			t.Errorf("one of three that migrate at once: %s", got)
 		}
 	}
 	migrated := queryText(t, db, count)
-	if got := runVerb(t, d, settings{}, "migrate"); got.status != 0 || queryText(t, db, count) != migrated {
+	if got := runVerb(t, d, settings{}, "migrate"); got.Status != 0 || queryText(t, db, count) != migrated {
 		t.Errorf("migrate again: %s", got)
 	}
 	if n := queryText(t, db, `SELECT count(*)::text FROM tenants`); n != "0" {
@@ -266,7 +267,7 @@ func TestTheFirstRunShowsCommandsThatWork(t *testing.T) {
 				d.url = "sqlite:refreshd-data/refreshd.db" // the default
 			}
 			s := start(t, d, settings{noKickstart: true})
-			printed := read(t, s.stdout)
+			printed := s.process.Stdout()
 			if keyShown.MatchString(printed) {
 				t.Error("the API key is shown on what is no terminal")
 			}
@@ -274,7 +275,7 @@ func TestTheFirstRunShowsCommandsThatWork(t *testing.T) {
 			if file == nil {
 				t.Fatalf("no file is named in: %s", printed)
 			}
-			if log := read(t, s.log); strings.Contains(log, "applied ") {
+			if log := s.process.Log(); strings.Contains(log, "applied ") {
 				t.Errorf("the log of a first start tells of migrations: %s", log)
 			}
 			if !filepath.IsAbs(file[1]) {
@@ -296,7 +297,7 @@ func TestTheFirstRunShowsCommandsThatWork(t *testing.T) {
 			}
 			onDisk := files(t, filepath.Dir(file[1]))
 			s.Restart()
-			if again := read(t, s.stdout); again != "" {
+			if again := s.process.Stdout(); again != "" {
 				t.Errorf("the second start prints %s", again)
 			}
 			if files(t, filepath.Dir(file[1]))["/first-api-key"] != onDisk["/first-api-key"] {
@@ -363,14 +364,14 @@ func TestConcurrentFirstStartsMakeOneKey(t *testing.T) {
 		services := make([]*service, 4)
 		for i := range services {
 			v := &service{t: t, database: d, settings: settings{noKickstart: true}}
-			v.cmd, v.stdout, v.log = command(t, d, v.settings, "serve")
-			v.ended = make(chan struct{})
 			services[i] = v
 		}
 		var launched sync.WaitGroup
 		for _, v := range services {
 			launched.Go(func() {
-				if err := v.cmd.Start(); err != nil {
+				p, how := v.settings.rigged(t, d)
+				var err error
+				if v.process, err = p.Start(t.Context(), how); err != nil {
 					t.Error(err)
 				}
 			})
@@ -390,7 +391,7 @@ func TestConcurrentFirstStartsMakeOneKey(t *testing.T) {
 			if a := v.mustDo(t, as(issueCall("bob", "demo"), key, "default")); a.status != http.StatusOK {
 				t.Errorf("%s: one of the processes answers %s", where, a)
 			}
-			if strings.Contains(read(t, v.stdout), "first-api-key") {
+			if strings.Contains(v.process.Stdout(), "first-api-key") {
 				told++
 			}
 		}
@@ -415,25 +416,21 @@ func TestAFirstStartThatWasKilledIsFinishedByTheNext(t *testing.T) {
 	unkilled := time.Duration(0)
 	for n := range kills {
 		d := newDatabase(t, sqlite)
-		cmd, _, _ := command(t, d, settings{}, "serve")
-		begin := time.Now()
-		if err := cmd.Start(); err != nil {
-			t.Fatal(err)
-		}
+		started := time.Now()
+		first := begin(t, d, settings{})
 		if n == 0 { // how long it takes on this machine, now
 			eventually(t, "a first start", func() bool {
 				_, err := os.Stat(filepath.Join(filepath.Dir(d.path()), "first-api-key"))
 				return err == nil
 			})
-			unkilled = time.Since(begin)
+			unkilled = time.Since(started)
 		} else {
 			// The kills are spread over as long as a start takes.
 			time.Sleep(unkilled * 6 / 5 * time.Duration(n) / time.Duration(kills-1))
 		}
-		if err := cmd.Process.Kill(); err != nil {
+		if err := first.Kill(); err != nil {
 			t.Fatal(err)
 		}
-		_ = cmd.Wait()
 		s := start(t, d, settings{noKickstart: true})
 		leftOfAFirstRun(t, fmt.Sprintf("kill %d of %d", n, kills), filepath.Dir(d.path()), s)
 		s.Stop()
@@ -448,18 +445,18 @@ func TestASecondDatabaseLeavesTheFirstOnesKeyAlone(t *testing.T) {
 	d := newDatabase(t, sqlite)
 	d.url = "sqlite:refreshd-data/refreshd.db"
 	s := start(t, d, settings{noKickstart: true})
-	first := keyInFile.FindStringSubmatch(read(t, s.stdout))[1]
+	first := keyInFile.FindStringSubmatch(s.process.Stdout())[1]
 	key := remember("API key", strings.TrimSpace(read(t, first)))
 	s.Stop()
 	d.url = "sqlite:refreshd-data/other.db"
-	if got := runVerb(t, d, settings{}, "serve"); got.status == 0 || !strings.Contains(got.stderr, "other.db is not there") {
+	if got := runVerb(t, d, settings{}, "serve"); got.Status == 0 || !strings.Contains(got.Stderr, "other.db is not there") {
 		t.Errorf("a second database, without asking for one: %s", got)
 	}
-	if got := runVerb(t, d, settings{}, "migrate"); got.status != 0 {
+	if got := runVerb(t, d, settings{}, "migrate"); got.Status != 0 {
 		t.Fatalf("refreshd migrate: %s", got)
 	}
 	s = start(t, d, settings{noKickstart: true})
-	second := keyInFile.FindStringSubmatch(read(t, s.stdout))[1]
+	second := keyInFile.FindStringSubmatch(s.process.Stdout())[1]
 	if other := remember("API key", strings.TrimSpace(read(t, second))); other == key {
 		t.Error("two databases have one key")
 	}
@@ -472,12 +469,12 @@ func TestKickstartIsIdempotentAndRefusesNonsense(t *testing.T) {
 	eachDatabase(t, func(t *testing.T, d database) {
 		file := kickstartFile(t, "")
 		first := runVerb(t, d, settings{}, "apply", "-f", file)
-		if first.status != 0 || !strings.Contains(first.stdout, "23 created, 0 updated, 0 unchanged") {
+		if first.Status != 0 || !strings.Contains(first.Stdout, "23 created, 0 updated, 0 unchanged") {
 			t.Fatalf("first: %s", first)
 		}
 		stored := d.dump(t)
 		again := runVerb(t, d, settings{}, "apply", "--f="+file)
-		if again.status != 0 || !strings.Contains(again.stdout, "0 created, 0 updated, 23 unchanged") {
+		if again.Status != 0 || !strings.Contains(again.Stdout, "0 created, 0 updated, 23 unchanged") {
 			t.Errorf("again: %s", again)
 		}
 		if diff := cmp.Diff(stored, d.dump(t)); diff != "" {
@@ -502,20 +499,20 @@ func TestKickstartIsIdempotentAndRefusesNonsense(t *testing.T) {
 			"another one's issuer": {"tenants:\n  - id: new\n    name: New\n    issuer: https://auth.acme.example\n", settings{}, "issuer"},
 		} {
 			got := runVerb(t, d, tt.settings, "apply", "-f", kickstartFile(t, tt.text))
-			if got.status == 0 || !strings.Contains(got.stderr, tt.says) {
+			if got.Status == 0 || !strings.Contains(got.Stderr, tt.says) {
 				t.Errorf("%s: %s\nwant %q", name, got, tt.says)
 			}
 			if diff := cmp.Diff(stored, d.dump(t)); diff != "" {
 				t.Fatalf("%s changed something (-before +after):\n%s", name, diff)
 			}
 		}
-		if got := runVerb(t, d, settings{}, "apply", "-f", "/nowhere.yaml"); got.status == 0 || !strings.Contains(got.stderr, "/nowhere.yaml") {
+		if got := runVerb(t, d, settings{}, "apply", "-f", "/nowhere.yaml"); got.Status == 0 || !strings.Contains(got.Stderr, "/nowhere.yaml") {
 			t.Errorf("no such file: %s", got)
 		}
 
 		// At start, the file that the environment names: it updates, and keeps what it does not mention.
 		s := start(t, d, settings{kickstart: "tenants:\n  - id: acme\n    name: Acme Ltd\n    issuer: https://auth.acme.example\n    applications: [{id: shop, name: Shop, active: false}]\n"})
-		if printed := read(t, s.stdout); !strings.Contains(printed, "0 created, 2 updated, 0 unchanged") {
+		if printed := s.process.Stdout(); !strings.Contains(printed, "0 created, 2 updated, 0 unchanged") {
 			t.Errorf("at start: %s", printed)
 		}
 		s.want(t, issueCall("alice", "shop"), http.StatusBadRequest, "[inactive]applicationsId")
@@ -525,7 +522,7 @@ func TestKickstartIsIdempotentAndRefusesNonsense(t *testing.T) {
 		held := s.issue(t, "alice", "quick")
 		apply := func(text string) {
 			t.Helper()
-			if got := runVerb(t, d, settings{}, "apply", "-f", kickstartFile(t, text)); got.status != 0 {
+			if got := runVerb(t, d, settings{}, "apply", "-f", kickstartFile(t, text)); got.Status != 0 {
 				t.Fatalf("apply: %s", got)
 			}
 		}

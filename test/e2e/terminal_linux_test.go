@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net/http"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -67,10 +68,8 @@ func newTerminal(t *testing.T) (terminal, screen *os.File) {
 func serveOnATerminal(t *testing.T, d database, word string) (s *service, shown string) {
 	t.Helper()
 	terminal, screen := openTerminal(t)
-	s = &service{t: t, database: d}
-	s.cmd, s.stdout, s.log = command(t, d, settings{}, "serve")
-	s.cmd.Stdout = terminal
-	s.launch()
+	s = &service{t: t, database: d, settings: settings{under: func(cmd *exec.Cmd) { cmd.Stdout = terminal }}}
+	s.run()
 	t.Cleanup(s.Stop)
 	s.await("saying "+word, func() bool { return strings.Contains(screen(), word) })
 	return s, screen()
@@ -100,14 +99,12 @@ func TestREADMEsTourWorksAfterAStartOnATerminal(t *testing.T) {
 
 	// A key that works no more is not pointed to.
 	if got := runVerb(t, d, settings{}, "apply", "-f", kickstartFile(t, "apiKeys: [{name: first, key: "+newAPIKey()+
-		", tenantId: default, permissions: {endpoints: {\"*\": [\"*\"]}}}]\n")); got.status != 0 {
+		", tenantId: default, permissions: {endpoints: {\"*\": [\"*\"]}}}]\n")); got.Status != 0 {
 		t.Fatalf("apply: %s", got)
 	}
 	terminal, screen := openTerminal(t)
-	s = &service{t: t, database: d}
-	s.cmd, s.stdout, s.log = command(t, d, settings{}, "serve")
-	s.cmd.Stdout = terminal
-	s.launch()
+	s = &service{t: t, database: d, settings: settings{under: func(cmd *exec.Cmd) { cmd.Stdout = terminal }}}
+	s.run()
 	s.Stop()
 	if got := screen(); strings.Contains(got, file) {
 		t.Errorf("a file with a key that was replaced is pointed to: %s", got)
@@ -118,7 +115,7 @@ func TestREADMEsTourWorksAfterAStartOnATerminal(t *testing.T) {
 // stopping.
 func TestOnATerminalSIGHUPStopsAndAFullScreenDoesNot(t *testing.T) {
 	terminal, screen := newTerminal(t)
-	s := startedBlind(t, func(s *service) { s.cmd.Stdout, s.cmd.Stderr = terminal, terminal })
+	s := startedBlind(t, func(s *service) { s.writeTo(terminal) })
 	servesOn(t, s, true, syscall.SIGHUP)
 	b := make([]byte, 4096)
 	if n, err := screen.Read(b); err != nil || !strings.Contains(string(b[:n]), "acme") {
