@@ -1,7 +1,6 @@
 package e2e_test
 
 import (
-	"syscall"
 	"testing"
 )
 
@@ -19,13 +18,10 @@ func TestAPurgeThatWasStoppedLeavesTheRestToTheNext(t *testing.T) {
 				s.Stop()
 			},
 			"purge": func(t *testing.T) {
-				cmd, _, _ := command(t, d, settings{}, "purge")
-				if err := cmd.Start(); err != nil {
-					t.Fatal(err)
-				}
+				purge := begin(t, d, settings{}, "purge")
 				issuer.await("purging", isUnderWay)
-				_ = cmd.Process.Signal(syscall.SIGTERM) // or it has ended
-				_ = cmd.Wait()
+				_ = purge.Terminate() // or it has ended
+				_ = purge.Wait()
 			},
 		} {
 			t.Run(name, func(t *testing.T) {
@@ -45,7 +41,7 @@ func TestAPurgeThatWasStoppedLeavesTheRestToTheNext(t *testing.T) {
 					ended *= 2 // if a busy machine let it finish
 				}
 				got := runVerb(t, d, settings{}, "purge")
-				if completed.FindString(got.stdout) == "" || got.status != 0 || left() != "0" {
+				if completed.FindString(got.Stdout) == "" || got.Status != 0 || left() != "0" {
 					t.Errorf("the next purge, with %s left: %s", left(), got)
 				}
 			})

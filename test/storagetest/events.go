@@ -187,7 +187,7 @@ var recording = []clause{
 
 	// A store that writes them as JSON by itself must escape what JSON escapes.
 	{eventsOwners, func(e *env) {
-		e.must(e.store.SaveTenant(e.Context(), domain.Tenant{ID: "acme"}))
+		e.must(SaveTenant(e.Context(), e.store, domain.Tenant{ID: "acme"}))
 		e.application("acme", awkward, domain.Settings{})
 		var want []domain.EndedToken
 		var changes []domain.Change

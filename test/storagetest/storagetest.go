@@ -9,11 +9,23 @@
 //		})
 //	}
 //
-// It sees a store through the port only. So it does not show that a write survives the machine, that a revocation
-// touches a constant number of rows, or that a page or a step of the janitor reads no more than it looks at: an
-// adapter has tests of its own for those. Where a rule is about calls that overlap, the suite races them and checks
-// what must hold in every order; it cannot stop a store between two of its own steps. And it says nothing about
-// speed.
+// With [Reopens] it also closes every handle and opens the database again, for a store that outlives its handles.
+//
+// # What it cannot see
+//
+// It sees a store through the port only, and from within the process that the store is in:
+//
+//   - Durability. The port promises that a write that returned nil is durable, and the suite can neither cut the power nor
+//     kill its own process. A store that keeps answered writes in the memory of its process, or of the kernel, until Close
+//     passes every clause, those of [Reopens] too. Package gormstore's test of that is test/e2e/sqlite_powerloss_test.go,
+//     which records what a process writes and syncs, cuts the recording anywhere, and serves on what a disk may hold then;
+//     test/e2e/crash_test.go kills processes. A store has to have such tests of its own.
+//   - Cost. It does not show that a revocation touches a constant number of rows, or that a page or a step of the janitor
+//     reads no more than it looks at. It says nothing about speed.
+//   - Steps within a call. Where a rule is about calls that overlap, the suite races them and checks what must hold in every
+//     order; it cannot stop a store between two of its own steps.
+//
+// # Running it
 //
 // One clause draws lots: it logs its seed, and the environment variable STORAGETEST_SEED runs that history again.
 //
@@ -25,7 +37,7 @@
 // Every clause has a fresh database, although that makes the suite slower on engines where one is dear: clauses that share one
 // must agree on names, and some are about an empty store.
 //
-// No clause can be switched off. A store that does not keep a promise is one that use cases cannot stand on, and a list of
+// No clause can be switched off, and an option only adds clauses. A store that does not keep a promise is one that use cases cannot stand on, and a list of
 // exceptions beside an adapter is where promises go to die.
 package storagetest
 
@@ -48,12 +60,23 @@ import (
 // Run holds the store to every clause. newDatabase makes a fresh, empty database that is ready to work on, which lives until
 // its t ends; open opens one more handle on it, as another process would (in memory: gives the same Store again). Run
 // closes each handle that it opened.
-func Run(t *testing.T, newDatabase func(t *testing.T) (open func() port.Store)) {
+func Run(t *testing.T, newDatabase func(t *testing.T) (open func() port.Store), options ...Option) {
 	t.Helper()
-	for _, c := range clauses() {
+	held := clauses()
+	for _, o := range options {
+		held = append(held, o.clauses...)
+	}
+	for _, c := range held {
 		t.Run(c.name, func(t *testing.T) { c.check(newEnv(t, newDatabase(t))) })
 	}
 }
+
+// Option is what a store promises beyond the port.
+type Option struct{ clauses []clause }
+
+// Reopens is for a store whose databases outlive their handles: when all are closed and open is called again, all that was
+// answered is there.
+func Reopens() Option { return Option{reopening} }
 
 // clause is one promise of the port.
 type clause struct {
@@ -79,24 +102,51 @@ type tb interface {
 // env is a database of its own, for one clause.
 type env struct {
 	tb
-	store  port.Store
-	handle func() port.Store // opens one more
-	known  map[domain.ID]bool
+	store   port.Store
+	handle  func() port.Store // opens one more
+	known   map[domain.ID]bool
+	mu      sync.Mutex
+	handled []port.Store // what is open
 }
 
 func newEnv(t tb, open func() port.Store) *env {
 	e := &env{tb: t}
 	e.handle = func() port.Store {
 		s := open()
-		t.Cleanup(func() {
-			if err := s.Close(); err != nil {
-				t.Errorf("Close = %v, want nil", err)
-			}
-		})
+		e.mu.Lock()
+		defer e.mu.Unlock()
+		e.handled = append(e.handled, s)
 		return s
 	}
+	t.Cleanup(func() {
+		for _, err := range e.closeAll() {
+			t.Errorf("Close = %v, want nil", err)
+		}
+	})
 	e.store = e.handle()
 	return e
+}
+
+// closeAll closes what is open, the last first, and returns what went wrong.
+func (e *env) closeAll() (errs []error) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	for _, s := range slices.Backward(e.handled) {
+		if err := s.Close(); err != nil {
+			errs = append(errs, err)
+		}
+	}
+	e.handled = nil
+	return errs
+}
+
+// reopen closes every handle, and opens the database again.
+func (e *env) reopen() {
+	e.Helper()
+	for _, err := range e.closeAll() {
+		e.Fatalf("Close = %v, want nil", err)
+	}
+	e.store = e.handle()
 }
 
 // handles are n handles on the database, e.store among them.

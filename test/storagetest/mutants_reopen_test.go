@@ -1,0 +1,156 @@
+package storagetest
+
+import (
+	"context"
+	"testing"
+
+	"github.com/refreshd/refreshd/adapter/memstore"
+	"github.com/refreshd/refreshd/domain"
+	"github.com/refreshd/refreshd/port"
+)
+
+// oblivious is a store in memory that begins again when its handle is closed.
+func oblivious() port.Store { return memstore.New() }
+
+// TestAStoreThatForgetsAtCloseFailsEveryClauseOfReopens: each clause looks at what was answered before.
+func TestAStoreThatForgetsAtCloseFailsEveryClauseOfReopens(t *testing.T) {
+	for _, c := range reopening {
+		if len(failuresOf(t.Context(), c, oblivious)) == 0 {
+			t.Errorf("a store that forgets everything at Close passes %q", c.name)
+		}
+	}
+}
+
+// TestAStoreThatReopensPassesEveryClauseOfReopens: else a mutant could fail through no fault of its own.
+func TestAStoreThatReopensPassesEveryClauseOfReopens(t *testing.T) {
+	faultless := mutant{inject: func(f *faulty) { f.close = func() error { return nil } }}
+	for _, c := range reopening {
+		for _, failure := range failuresOf(t.Context(), c, faultless.database()) {
+			t.Errorf("%s: %s", c.name, failure)
+		}
+	}
+}
+
+// TestAStoreThatForgetsAPartAtCloseFails: a store may keep its rows, and lose at Close what it had in memory beside them.
+func TestAStoreThatForgetsAPartAtCloseFails(t *testing.T) {
+	byName := make(map[string]clause)
+	for _, c := range reopening {
+		byName[c.name] = c
+	}
+	for fault, m := range map[string]struct {
+		clause string
+		inject func(f *faulty, reopened func() bool)
+	}{
+		"the last rotation is lost": {
+			"Reopens/refresh tokens are there in every field, and as their last answer left them",
+			func(f *faulty, reopened func() bool) {
+				f.snapshot = func(ctx context.Context, id domain.ID) (domain.Snapshot, error) {
+					s, err := f.within.Snapshot(ctx, id)
+					if reopened() && s.Token.Generation == 2 {
+						s.Token.Generation = 1
+					}
+					return s, err
+				}
+			},
+		},
+		"a mark is lost": {
+			"Reopens/marks cover what was stored before, and the epoch goes on",
+			func(f *faulty, reopened func() bool) {
+				f.find = func(ctx context.Context, tenantID string, id domain.ID) (domain.Session, error) {
+					found, err := f.within.Find(ctx, tenantID, id)
+					if reopened() {
+						found.Mark = domain.Mark{}
+					}
+					return found, err
+				}
+			},
+		},
+		"the revision of the keys begins again": {
+			"Reopens/keys are there as they are sealed, and the revision goes on",
+			func(f *faulty, reopened func() bool) {
+				f.keyRevision = func(ctx context.Context) (uint64, error) {
+					revision, err := f.within.KeyRevision(ctx)
+					if reopened() {
+						revision = 0
+					}
+					return revision, err
+				}
+			},
+		},
+		"the lease of the janitor ends": {
+			"Reopens/the janitor goes on where it was, and its lease runs on",
+			func(f *faulty, reopened func() bool) {
+				f.purge = func(ctx context.Context, s port.PurgeStep) (port.Purged, error) {
+					if reopened() {
+						s.Holder = "one" // whoever asks
+					}
+					return f.within.Purge(ctx, s)
+				}
+			},
+		},
+		"the janitor begins its pass again": {
+			"Reopens/the janitor goes on where it was, and its lease runs on",
+			func(f *faulty, reopened func() bool) {
+				f.purge = func(ctx context.Context, s port.PurgeStep) (port.Purged, error) {
+					p, err := f.within.Purge(ctx, s)
+					if reopened() {
+						p.Deleted = 0 // what it looks at first is alive
+					}
+					return p, err
+				}
+			},
+		},
+		"what was deleted is back": {
+			"Reopens/tenants and applications are there, and what was deleted is not",
+			func(f *faulty, reopened func() bool) {
+				f.applications = func(
+					ctx context.Context, tenantID, after string, limit int,
+				) ([]domain.Application, string, error) {
+					page, next, err := f.within.Applications(ctx, tenantID, after, limit)
+					if reopened() {
+						page = append(page, domain.Application{TenantID: tenantID, ID: "gone"})
+					}
+					return page, next, err
+				}
+			},
+		},
+		"the last event is lost": {
+			"Reopens/events are there in every field",
+			func(f *faulty, reopened func() bool) {
+				f.events = func(ctx context.Context, q port.EventQuery) (port.EventPage, error) {
+					page, err := f.within.Events(ctx, q)
+					if n := len(page.Events); reopened() && n > 0 {
+						page.Events = page.Events[:n-1]
+					}
+					return page, err
+				}
+			},
+		},
+		"API keys lose their permissions": {
+			"Reopens/API keys are there",
+			func(f *faulty, reopened func() bool) {
+				f.apiKeyByHash = func(ctx context.Context, hash string) (domain.APIKey, error) {
+					k, err := f.within.APIKeyByHash(ctx, hash)
+					if reopened() {
+						k.Permissions = nil
+					}
+					return k, err
+				}
+			},
+		},
+	} {
+		c, ok := byName[m.clause]
+		if !ok {
+			t.Errorf("there is no clause %q", m.clause)
+			continue
+		}
+		closed := false
+		database := mutant{inject: func(f *faulty) {
+			f.close = func() error { closed = true; return nil }
+			m.inject(f, func() bool { return closed })
+		}}.database()
+		if len(failuresOf(t.Context(), c, database)) == 0 {
+			t.Errorf("a store where %s at Close passes %q", fault, m.clause)
+		}
+	}
+}

@@ -1,0 +1,127 @@
+package storagetest
+
+import (
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/refreshd/refreshd/domain"
+	"github.com/refreshd/refreshd/port"
+)
+
+// reopening is for a store whose databases outlive their handles.
+var reopening = []clause{
+	{"Reopens/refresh tokens are there in every field, and as their last answer left them", func(e *env) {
+		e.shop(noGrace())
+		full := e.issue(livingToken())[0]
+		ts := e.issue(token(2), token(3))
+		rotated := e.advance(ts[0], t0.Add(time.Minute))
+		ended := ts[1]
+		ended.RevokedAt, ended.RevokedReason = t0.Add(time.Minute), domain.RevokedByCall
+		e.must(e.store.Revoke(e.Context(), "acme", ended.ID, byCall(ended.RevokedAt), NewEvent()))
+		e.reopen()
+		e.wantStored("with every field", full)
+		e.wantStored("rotated", rotated)
+		e.wantStored("revoked", ended)
+		e.advance(rotated, t0.Add(2*time.Minute))
+	}},
+
+	{"Reopens/marks cover what was stored before, and the epoch goes on", func(e *env) {
+		e.shop(domain.Settings{})
+		before := e.issue(token(1))[0]
+		epoch := e.revokeScope(domain.Scope{TenantID: "acme", UserID: "ana"}, domain.ID{}, t0)
+		e.reopen()
+		e.wantDead("stored before", t0, before)
+		after := e.issue(token(2))[0]
+		e.wantAlive("stored after", t0, after)
+		if got := e.revokeScope(domain.Scope{TenantID: "acme"}, domain.ID{}, t0); got != epoch+1 {
+			e.Errorf("epoch %d, want %d", got, epoch+1)
+		}
+		e.wantDead("stored after, and revoked", t0, after)
+	}},
+
+	{"Reopens/events are there in every field", func(e *env) {
+		e.shop(domain.Settings{})
+		t := e.issue(token(1))[0]
+		e.must(e.store.Revoke(e.Context(), "acme", t.ID, byCall(t0), NewEvent()))
+		want, err := e.store.Events(e.Context(), port.EventQuery{Limit: 100, MaxBytes: port.MaxListBytes})
+		e.must(err)
+		e.reopen()
+		got, err := e.store.Events(e.Context(), port.EventQuery{Limit: 100, MaxBytes: port.MaxListBytes})
+		e.must(err)
+		e.wantSame("events", got, want)
+		if len(want.Events) == 0 {
+			e.Errorf("no event of a revocation")
+		}
+	}},
+
+	{"Reopens/tenants and applications are there, and what was deleted is not", func(e *env) {
+		tenant, app := fullTenant(), fullApplication()
+		e.must(SaveTenant(e.Context(), e.store, tenant, app))
+		e.application("acme", "gone", domain.Settings{})
+		e.must(DeleteApplication(e.Context(), e.store, "acme", "gone", t0))
+		stored, err := e.store.Tenant(e.Context(), "acme")
+		e.must(err)
+		storedApps := e.applicationsInPages("acme", 10)
+		e.reopen()
+		got, err := e.store.Tenant(e.Context(), "acme")
+		e.must(err)
+		e.wantSame("the tenant", got, stored)
+		e.wantSame("its applications", e.applicationsInPages("acme", 10), storedApps)
+		if got.Version = 0; len(storedApps) != 1 || storedApps[0].ID != app.ID {
+			e.Errorf("got applications %v, want %s", storedApps, app.ID)
+		}
+		e.wantSame("the tenant as it was saved", got, tenant)
+		policy, err := e.store.Policy(e.Context(), "acme", app.ID)
+		e.must(err)
+		e.wantSame("the policy", policy, combined(tenant, app))
+	}},
+
+	{"Reopens/API keys are there", func(e *env) {
+		e.shop(domain.Settings{})
+		e.must(SaveAPIKey(e.Context(), e.store, fullAPIKey()))
+		want, err := e.store.APIKeyByName(e.Context(), fullAPIKey().Name)
+		e.must(err)
+		e.reopen()
+		got, err := e.store.APIKeyByHash(e.Context(), want.Hash)
+		e.must(err)
+		e.wantSame("by hash", got, want)
+	}},
+
+	{"Reopens/keys are there as they are sealed, and the revision goes on", func(e *env) {
+		sealed := fullSealedKey()
+		e.must(e.store.AddKeys(e.Context(), NewEvent(), sealed, tokenKey(1)))
+		e.must(e.store.Reseal(e.Context(), sealed, "sealed again"))
+		sealed.Sealed = "sealed again"
+		revision, err := e.store.KeyRevision(e.Context())
+		e.must(err)
+		e.reopen()
+		e.wantKeys(sealed, tokenKey(1))
+		e.wantKeyRevision("opened again", revision)
+		e.must(e.store.AddKeys(e.Context(), NewEvent(), tokenKey(2)))
+		e.wantKeyRevision("after one more key", revision+1)
+	}},
+
+	{"Reopens/the janitor goes on where it was, and its lease runs on", func(e *env) {
+		e.shop(domain.Settings{})
+		var all []domain.RefreshToken // alive, dead, alive, …
+		for i := range 4 {
+			t := token(i + 1)
+			if i%2 > 0 {
+				t.ExpiresAt = t0
+			}
+			all = append(all, e.issue(t)...)
+		}
+		now := t0
+		for i := range all {
+			e.wantSame(fmt.Sprintf("step %d", i), e.purgeStep(stepOf("one", now, t0, 1)), port.Purged{LookedAt: 1, Deleted: i % 2})
+			e.reopen()
+			_, err := e.store.Purge(e.Context(), stepOf("two", now.Add(lease-tick), t0, 1))
+			if !errors.Is(err, domain.ErrConflict) {
+				e.Errorf("another's step while the lease runs: got error %v, want %v", err, domain.ErrConflict)
+			}
+			now = now.Add(lease)
+		}
+		e.wantLeft("after all steps", all, all[0], all[2])
+	}},
+}
