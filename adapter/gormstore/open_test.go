@@ -107,7 +107,7 @@ func TestConformance(t *testing.T) {
 			d := onSQLite(t)
 			d.migrated(t, gormstore.Options{})
 			return func() port.Store { return d.open(t, gormstore.Options{}) }
-		})
+		}, storagetest.Reopens())
 	})
 	t.Run("postgres", func(t *testing.T) {
 		t.Parallel()
@@ -122,7 +122,7 @@ func TestConformance(t *testing.T) {
 				t.Fatal(err)
 			}
 			return func() port.Store { return d.open(t, gormstore.Options{}) }
-		})
+		}, storagetest.Reopens())
 	})
 }
 
