@@ -2,8 +2,6 @@ package run_test
 
 import (
 	"bytes"
-	"encoding/json"
-	"io"
 	"net/http"
 	"net/url"
 	"os"
@@ -117,27 +115,17 @@ func plugged(t *testing.T) rig.Program {
 type tokens struct{ RefreshToken, Token string }
 
 // post sends a request that has to succeed, and returns what is in the response.
-func post(t *testing.T, url string, header http.Header, body string) tokens {
+func post(t *testing.T, s *rig.Service, r rig.Request) (got tokens) {
 	t.Helper()
-	request, err := http.NewRequestWithContext(t.Context(), http.MethodPost, url, strings.NewReader(body))
+	r.Method = http.MethodPost
+	response, err := r.Do(t.Context(), rig.Client, s.API)
+	if err == nil {
+		err = response.Data(&got)
+	}
 	if err != nil {
-		t.Fatal(err)
+		t.Fatalf("%s: %v", r.Path, err)
 	}
-	request.Header = header
-	response, err := rig.Client.Do(request)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer response.Body.Close()
-	text, err := io.ReadAll(response.Body)
-	if err != nil || response.StatusCode != http.StatusOK {
-		t.Fatalf("%s: %s, %v\n%s", url, response.Status, err, text)
-	}
-	var envelope struct{ Data tokens }
-	if err := json.Unmarshal(text, &envelope); err != nil {
-		t.Fatal(err)
-	}
-	return envelope.Data
+	return got
 }
 
 // A store is plugged in without a fork: by a module that imports this one, with the few lines that README shows.
@@ -149,13 +137,14 @@ func TestAProgramWithAStoreOfItsOwnIssuesAndExchanges(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer func() { _ = s.Kill() }()
-	issued := post(t, "http://"+s.API+"/jwt/issue", http.Header{
-		"Authorization": {"ak_backend_backend_backend_backend"}, "X-Stencil-Tenantid": {"acme"},
-		"Content-Type": {"application/json"},
-	}, `{"userId": "alice", "applicationsId": "web"}`)
-	exchanged := post(t, "http://"+s.API+"/jwt/refresh", http.Header{
-		"Content-Type": {"application/x-www-form-urlencoded"},
-	}, url.Values{"refreshToken": {issued.RefreshToken}}.Encode())
+	issued := post(t, s, rig.Request{
+		Path: "/jwt/issue", Key: "ak_backend_backend_backend_backend", Tenant: "acme",
+		Body: `{"userId": "alice", "applicationsId": "web"}`,
+	})
+	exchanged := post(t, s, rig.Request{
+		Path: "/jwt/refresh", Media: "application/x-www-form-urlencoded",
+		Body: url.Values{"refreshToken": {issued.RefreshToken}}.Encode(),
+	})
 	if exchanged.Token == "" || exchanged.RefreshToken == "" || exchanged.RefreshToken == issued.RefreshToken {
 		t.Errorf("the exchange answered %+v", exchanged)
 	}

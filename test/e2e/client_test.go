@@ -2,11 +2,11 @@ package e2e_test
 
 import (
 	"bytes"
+	"context"
 	"encoding/base64"
 	"encoding/binary"
 	"encoding/json"
 	"fmt"
-	"io"
 	"net/http"
 	"net/url"
 	"regexp"
@@ -16,6 +16,8 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"github.com/refreshd/refreshd/test/support/rig"
 )
 
 // The API keys of testdata/kickstart.yaml.
@@ -94,44 +96,18 @@ type record struct {
 
 // do sends c. What comes back is remembered as far as it is secret.
 func (c *client) do(r call) (answer, error) {
-	req, err := http.NewRequest(r.method, c.URL()+r.path, strings.NewReader(r.body))
+	address := strings.TrimPrefix(c.URL(), "http://")
+	asked := rig.Request{Method: r.method, Path: r.path, Body: r.body, Media: r.media, Key: r.key, Tenant: r.tenant, Header: r.header}
+	res, err := asked.Do(context.Background(), c.http, address)
 	if err != nil {
 		return answer{}, err
 	}
-	if r.body != "" {
-		req.Header.Set("Content-Type", asJSON)
-	}
-	if r.media != "" {
-		req.Header.Set("Content-Type", r.media)
-	}
-	if r.key != "" {
-		req.Header.Set("Authorization", r.key)
-	}
-	if r.tenant != "" {
-		req.Header.Set("X-Stencil-TenantId", r.tenant)
-	}
-	for name, value := range r.header {
-		if name == "Host" {
-			req.Host = value
-			continue
-		}
-		req.Header.Set(name, value)
-	}
-	res, err := c.http.Do(req)
-	if err != nil {
-		return answer{}, err
-	}
-	defer res.Body.Close()
-	body, err := io.ReadAll(res.Body)
-	if err != nil {
-		return answer{}, err
-	}
-	a := answer{res.StatusCode, res.Header, string(body)}
+	a := answer{res.Status, res.Header, string(res.Body)}
 	if g, err := a.grant(); err == nil {
 		remember("token string", g.RefreshToken)
 		remember("access token", g.Token)
 	}
-	for _, cookie := range res.Cookies() {
+	for _, cookie := range (&http.Response{Header: res.Header}).Cookies() {
 		remember("token in a cookie", cookie.Value)
 	}
 	return a, nil

@@ -1,7 +1,8 @@
 // Package rig builds the service from this source and runs it as a real process, for what only whole processes can prove or measure:
 // kill -9, restarts on the same address, a store that is down, what a process takes of the machine.
 //
-// It is not a client, starts no database (test/support/postgres does), and judges nothing: what a service answers is its users' to read.
+// A Request is sent as every suite sends one; what its Response should be is the suite's to judge. It starts no database
+// (test/support/postgres does).
 // There is no testing.TB in it, because commands use it as well.
 //
 // The one thing to know: a service logs a line a request into a file in Program.Dir. Whoever sends millions calls Forget now and

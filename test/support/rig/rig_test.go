@@ -2,7 +2,6 @@ package rig
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"net/http"
@@ -234,22 +233,17 @@ apiKeys: [{name: rig, key: ` + key + `, permissions: {endpoints: {"*": ["*"]}}}]
 		if err := Standing(at).Set(file); err != nil {
 			t.Fatal(err)
 		}
-		request, err := http.NewRequestWithContext(t.Context(), http.MethodPost, "http://"+s.API+"/jwt/issue",
-			strings.NewReader(`{"applicationsId": "shop", "userId": "ada"}`))
+		issue := Request{
+			Method: http.MethodPost, Path: "/jwt/issue", Key: key, Tenant: "acme", Body: `{"applicationsId": "shop", "userId": "ada"}`,
+		}
+		response, err := issue.Do(t.Context(), Client, s.API)
 		if err != nil {
 			t.Fatal(err)
 		}
-		request.Header = http.Header{
-			"Authorization": {key}, "X-Stencil-Tenantid": {"acme"}, "Content-Type": {"application/json"},
-		}
-		response, err := Client.Do(request)
-		if err != nil {
-			t.Fatal(err)
-		}
-		var body struct{ Data struct{ Token string } }
-		err = errors.Join(json.NewDecoder(response.Body).Decode(&body), response.Body.Close())
+		var grant struct{ Token string }
+		err = response.Data(&grant)
 		var claims struct{ Iat int64 }
-		if err := errors.Join(err, ReadClaims(body.Data.Token, &claims), s.Stop()); err != nil {
+		if err := errors.Join(err, ReadClaims(grant.Token, &claims), s.Stop()); err != nil {
 			t.Fatal(err)
 		}
 		if claims.Iat != at.Unix() {

@@ -47,18 +47,18 @@ func abortedPart(ctx context.Context, a *attack) error {
 	}
 	var exchanges [][]byte
 	for _, o := range own {
-		exchanges = append(exchanges, exchangeOf(o.current).raw(s.API))
+		exchanges = append(exchanges, exchangeOf(o.current).Bytes(s.API))
 	}
 	kinds := []struct {
 		name     string
 		requests [][]byte
 	}{
-		{"/readyz", [][]byte{request{Method: http.MethodGet, Path: "/readyz"}.raw(s.API)}},
-		{"key set", [][]byte{request{Method: http.MethodGet, Path: "/t/other/.well-known/jwks.json"}.raw(s.API)}},
+		{"/readyz", [][]byte{rig.Request{Method: http.MethodGet, Path: "/readyz"}.Bytes(s.API)}},
+		{"key set", [][]byte{rig.Request{Method: http.MethodGet, Path: "/t/other/.well-known/jwks.json"}.Bytes(s.API)}},
 		{"exchange", exchanges},
-		{"list", [][]byte{request{
+		{"list", [][]byte{rig.Request{
 			Method: http.MethodGet, Path: "/jwt/refresh?userId=attacker-1", Key: attackerKey, Tenant: attackerTenant,
-		}.raw(s.API)}},
+		}.Bytes(s.API)}},
 	}
 	for _, kind := range kinds {
 		// The pool is as large as it gets before it is counted: connections that it opens for load are no fault.
@@ -102,11 +102,11 @@ func (a *attack) answered(ctx context.Context, what, host string, users []*user,
 // fillPool has more requests of the store at once than the pool has connections, twice.
 func fillPool(ctx context.Context, host string) error {
 	return each(400, 64, func(i int) error {
-		a, err := do(ctx, backend, host, request{
+		a, err := do(ctx, backend, host, rig.Request{
 			Method: http.MethodGet, Path: "/jwt/refresh?userId=honest-0-1", Key: honestKey, Tenant: honestTenant,
 		})
-		if err == nil && a.status != http.StatusOK && a.status != http.StatusServiceUnavailable {
-			err = fmt.Errorf("list: status %d", a.status)
+		if err == nil && a.Status != http.StatusOK && a.Status != http.StatusServiceUnavailable {
+			err = fmt.Errorf("list: status %d", a.Status)
 		}
 		return err
 	})

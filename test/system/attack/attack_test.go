@@ -136,8 +136,8 @@ func TestAPartThatFailsIsATargetMissed(t *testing.T) {
 }
 
 func TestARequestAsBytesIsTheSameRequest(t *testing.T) {
-	want := request{Method: "POST", Path: "/jwt/issue?a=b", Key: "ak_x", Tenant: "acme", Body: `{"userId": "u"}`}
-	r, err := http.ReadRequest(bufio.NewReader(bytes.NewReader(want.raw("127.0.0.1:80"))))
+	want := rig.Request{Method: "POST", Path: "/jwt/issue?a=b", Key: "ak_x", Tenant: "acme", Body: `{"userId": "u"}`}
+	r, err := http.ReadRequest(bufio.NewReader(bytes.NewReader(want.Bytes("127.0.0.1:80"))))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -146,7 +146,9 @@ func TestARequestAsBytesIsTheSameRequest(t *testing.T) {
 		t.Fatal(err)
 	}
 	h := r.Header
-	got := request{r.Method, r.URL.String(), h.Get("Authorization"), h.Get("X-Stencil-TenantId"), string(body)}
+	got := rig.Request{
+		Method: r.Method, Path: r.URL.String(), Key: h.Get("Authorization"), Tenant: h.Get("X-Stencil-TenantId"), Body: string(body),
+	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("the request (-want +got):\n%s", diff)
 	}
@@ -261,7 +263,7 @@ func TestAProxyCountsWhatIsOpened(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		status, err := exchangeBytes(c, bufio.NewReader(c), request{Method: "GET", Path: "/"}.raw(host))
+		status, err := exchangeBytes(c, bufio.NewReader(c), rig.Request{Method: "GET", Path: "/"}.Bytes(host))
 		if status != http.StatusOK || err != nil {
 			t.Errorf("through the proxy: %d, %v", status, err)
 		}

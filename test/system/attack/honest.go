@@ -137,10 +137,10 @@ func (u *user) exchange(ctx context.Context, host string) (status int) {
 	if g, err := granted(a); err == nil {
 		s.current = g.current
 	}
-	if a.status != http.StatusServiceUnavailable && a.status != http.StatusTooManyRequests {
+	if a.Status != http.StatusServiceUnavailable && a.Status != http.StatusTooManyRequests {
 		u.next++
 	}
-	return a.status
+	return a.Status
 }
 
 // pair is a run: a window without the attack, and one with it.
@@ -230,8 +230,8 @@ func quiet(ctx context.Context, host string) error {
 			return err
 		}
 		begin := time.Now()
-		a, err := do(ctx, backend, host, request{Method: http.MethodGet, Path: "/readyz"})
-		if calm++; err != nil || a.status != http.StatusOK || time.Since(begin) > 50*time.Millisecond {
+		a, err := do(ctx, backend, host, rig.Request{Method: http.MethodGet, Path: "/readyz"})
+		if calm++; err != nil || a.Status != http.StatusOK || time.Since(begin) > 50*time.Millisecond {
 			calm = 0
 		}
 	}

@@ -92,8 +92,8 @@ func (a *attack) logless(ctx context.Context, what string, open func() (*os.File
 	}
 	a.atLeast(what+": exchanges answered", float64(answered), float64(a.plan.logged), "%.0f")
 	health := newClient("127.0.0.5", logAnswer)
-	h, err := do(ctx, health, s.API, request{Method: http.MethodGet, Path: "/healthz"})
-	a.judge(what+": /healthz answers", err == nil && h.status == http.StatusOK, "200", fmt.Sprint(h.status))
+	h, err := do(ctx, health, s.API, rig.Request{Method: http.MethodGet, Path: "/healthz"})
+	a.judge(what+": /healthz answers", err == nil && h.Status == http.StatusOK, "200", fmt.Sprint(h.Status))
 	lost := lostCount(ctx, s.Admin)
 	a.atLeast(what+": lost lines counted", lost, 1, "%.0f")
 	a.judgeStop(what+": SIGTERM obeyed", s, shutdownTimeout)
@@ -142,11 +142,11 @@ func (a *attack) exchangesUnheard(ctx context.Context, host string) (int, error)
 func lostCount(ctx context.Context, admin string) (sum float64) {
 	client := newClient("127.0.0.7", logAnswer)
 	defer client.CloseIdleConnections()
-	a, err := do(ctx, client, admin, request{Method: http.MethodGet, Path: "/metrics"})
+	a, err := do(ctx, client, admin, rig.Request{Method: http.MethodGet, Path: "/metrics"})
 	if err != nil {
 		return 0
 	}
-	for line := range strings.Lines(string(a.body)) {
+	for line := range strings.Lines(string(a.Body)) {
 		if !strings.HasPrefix(line, lostLines) {
 			continue
 		}

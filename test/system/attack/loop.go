@@ -26,7 +26,7 @@ type loop struct {
 	Clients int
 	Source  string // the address of all
 	// Request may have {client} for the number of the client, {user} for one of 20, and {n} for the number of its request.
-	Request request
+	Request rig.Request
 }
 
 // asLoop is the argument that makes this program one that runs a loop, which is on its standard input.
@@ -107,7 +107,7 @@ func (l loop) run(ctx context.Context) counts {
 				r := l.Request
 				with := strings.NewReplacer("{client}", strconv.Itoa(i), "{user}", strconv.Itoa(i%20), "{n}", strconv.Itoa(n))
 				r.Path, r.Body = with.Replace(r.Path), with.Replace(r.Body)
-				return r.raw(l.Host)
+				return r.Bytes(l.Host)
 			})
 			mu.Lock()
 			defer mu.Unlock()

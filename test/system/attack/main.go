@@ -29,9 +29,7 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"os/signal"
 	"slices"
-	"syscall"
 	"time"
 
 	"github.com/refreshd/refreshd/test/support/postgres"
@@ -99,23 +97,12 @@ var (
 )
 
 func main() {
-	// SIGPIPE too, which otherwise ends a program whose output nobody reads any more, and leaves what it started.
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP, syscall.SIGPIPE)
-	defer stop()
-	if len(os.Args) == 2 && os.Args[1] == asLoop {
-		if err := beLoop(os.Stdin, os.Stdout); err != nil {
-			fmt.Fprintln(os.Stderr, "attack:", err)
-			os.Exit(1)
+	rig.Main("attack", func(ctx context.Context, args []string) error {
+		if len(args) == 1 && args[0] == asLoop {
+			return beLoop(os.Stdin, os.Stdout)
 		}
-		return
-	}
-	if err := start(ctx, os.Args[1:]); err != nil {
-		if errors.Is(err, flag.ErrHelp) {
-			return
-		}
-		fmt.Fprintln(os.Stderr, "attack:", err)
-		os.Exit(1)
-	}
+		return start(ctx, args)
+	})
 }
 
 func start(ctx context.Context, args []string) (err error) {

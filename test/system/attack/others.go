@@ -7,6 +7,7 @@ import (
 	"net/http"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/refreshd/refreshd/test/support/rig"
 )
 
 // attackers is how many clients of one key are in a closed loop.
@@ -35,7 +36,7 @@ func rowPart(ctx context.Context, a *attack) error {
 					return err
 				}
 			}
-			_, err = a.loop(ctx, loop{Host: s.API, Clients: attackers, Source: address(2, 0), Request: request{
+			_, err = a.loop(ctx, loop{Host: s.API, Clients: attackers, Source: address(2, 0), Request: rig.Request{
 				Method: http.MethodDelete, Path: "/jwt/refresh?userId=user-{client}", Key: attackerKey, Tenant: attackerTenant,
 			}})
 			return err
@@ -62,11 +63,11 @@ func fairPart(ctx context.Context, a *attack) error {
 	}
 	for _, kind := range []struct {
 		name    string
-		request request
+		request rig.Request
 	}{
-		{"list", request{Method: http.MethodGet, Path: "/jwt/refresh?userId=user-{user}"}},
-		{"wide revocations", request{Method: http.MethodDelete, Path: "/jwt/refresh?userId=nobody-{client}"}},
-		{"issue", request{
+		{"list", rig.Request{Method: http.MethodGet, Path: "/jwt/refresh?userId=user-{user}"}},
+		{"wide revocations", rig.Request{Method: http.MethodDelete, Path: "/jwt/refresh?userId=nobody-{client}"}},
+		{"issue", rig.Request{
 			Method: http.MethodPost, Path: "/jwt/issue", Body: `{"applicationsId": "app", "userId": "many-{client}-{n}"}`,
 		}},
 	} {

@@ -53,21 +53,21 @@ func (a *attack) readers(ctx context.Context, kind string, s *rig.Service) error
 		return err
 	}
 	idle := s.Resources().RSS
-	page := request{
+	page := rig.Request{
 		Method: http.MethodGet, Path: "/jwt/refresh?userId=big&limit=1000", Key: attackerKey, Tenant: attackerTenant,
 	}
 	first, err := do(ctx, backend, s.API, page)
 	if err != nil {
 		return err
 	}
-	if first.status != http.StatusOK || len(first.body) < 1000 {
-		return fmt.Errorf("the page: status %d, %d bytes", first.status, len(first.body))
+	if first.Status != http.StatusOK || len(first.Body) < 1000 {
+		return fmt.Errorf("the page: status %d, %d bytes", first.Status, len(first.Body))
 	}
 	var open atomic.Int64
 	holding, end := context.WithTimeout(ctx, readersHold)
 	defer end()
 	for i := range readers {
-		go hold(holding, address(2, i), s.API, page.raw(s.API), &open)
+		go hold(holding, address(2, i), s.API, page.Bytes(s.API), &open)
 	}
 	var highest float64
 	var together int64
@@ -80,12 +80,12 @@ func (a *attack) readers(ctx context.Context, kind string, s *rig.Service) error
 	if together < readers {
 		return fmt.Errorf("only %d of %d readers had a connection", together, readers)
 	}
-	a.figure(kind+": bytes of the largest issue, and of a page", "%d, %d", len(body), len(first.body))
+	a.figure(kind+": bytes of the largest issue, and of a page", "%d, %d", len(body), len(first.Body))
 	a.figure(kind+": resident before", "%.0f MiB", idle)
 	highest = max(highest, rig.Memory(s.PID(), "VmHWM"))
 	a.atMost(kind+": resident with 20 readers that do not read", highest, readersMiB, "%.0f MiB")
-	status, err := do(ctx, backend, s.API, request{Method: http.MethodGet, Path: "/readyz"})
-	a.judge(kind+": ready meanwhile", err == nil && status.status == http.StatusOK, "200", fmt.Sprint(status.status))
+	status, err := do(ctx, backend, s.API, rig.Request{Method: http.MethodGet, Path: "/readyz"})
+	a.judge(kind+": ready meanwhile", err == nil && status.Status == http.StatusOK, "200", fmt.Sprint(status.Status))
 	return nil
 }
 
@@ -128,18 +128,18 @@ func largest(ctx context.Context, host string) (string, error) {
 		low, high := -1, m.most+1 // low was accepted, high was not
 		for high-low > 1 {
 			*m.size = (low + high) / 2
-			a, err := do(ctx, backend, host, request{
+			a, err := do(ctx, backend, host, rig.Request{
 				Method: http.MethodPost, Path: "/jwt/issue", Key: attackerKey, Tenant: attackerTenant, Body: body(n),
 			})
 			switch {
 			case err != nil:
 				return "", err
-			case a.status == http.StatusOK:
+			case a.Status == http.StatusOK:
 				low = *m.size
-			case a.status == http.StatusBadRequest || a.status == http.StatusRequestEntityTooLarge:
+			case a.Status == http.StatusBadRequest || a.Status == http.StatusRequestEntityTooLarge:
 				high = *m.size
 			default:
-				return "", fmt.Errorf("issue: status %d: %s", a.status, a.body)
+				return "", fmt.Errorf("issue: status %d: %s", a.Status, a.Body)
 			}
 		}
 		if low < 0 {

@@ -100,7 +100,7 @@ const (
 var backend = newClient("127.0.0.2", answerTimeout)
 
 func issue(ctx context.Context, host, key, tenant, body string) (session, error) {
-	a, err := do(ctx, backend, host, request{
+	a, err := do(ctx, backend, host, rig.Request{
 		Method: http.MethodPost, Path: "/jwt/issue", Key: key, Tenant: tenant, Body: body,
 	})
 	if err != nil {

@@ -117,15 +117,15 @@ func (a *attack) slotLoad(ctx context.Context, host, kind string, client int) (c
 	}
 	begin := time.Now()
 	for n := 0; time.Since(begin) < slotTime && ctx.Err() == nil; n++ {
-		var r request
+		var r rig.Request
 		switch kind {
 		case "issue":
-			r = request{
+			r = rig.Request{
 				Method: http.MethodPost, Path: "/jwt/issue",
 				Body: fmt.Sprintf(`{"applicationsId": "shop", "userId": "issued-%d-%d"}`, client, n),
 			}
 		case "revoke":
-			r = request{Method: http.MethodDelete, Path: fmt.Sprintf("/jwt/refresh?userId=nobody-%d-%d", client, n)}
+			r = rig.Request{Method: http.MethodDelete, Path: fmt.Sprintf("/jwt/refresh?userId=nobody-%d-%d", client, n)}
 		default:
 			r = exchangeOf(current.current)
 		}
@@ -137,7 +137,7 @@ func (a *attack) slotLoad(ctx context.Context, host, kind string, client int) (c
 			answers[0]++
 			continue
 		}
-		answers[got.status]++
+		answers[got.Status]++
 		if g, err := granted(got); kind == "exchange" && err == nil {
 			current = g
 		}
@@ -172,7 +172,7 @@ func copiesPart(ctx context.Context, a *attack) error {
 		if g, err := granted(r); err == nil {
 			current = g
 		}
-		return r.status
+		return r.Status
 	}
 	for range 3 {
 		if status := exchange(); status != http.StatusOK {

@@ -69,7 +69,7 @@ func (a *attack) flood(ctx context.Context, s *rig.Service, users []*user, kind 
 	go func() {
 		answers, err := a.loop(flooding, loop{
 			Host: s.API, Clients: floodConnections, Source: source,
-			Request: request{Method: kind.method, Path: kind.path},
+			Request: rig.Request{Method: kind.method, Path: kind.path},
 		})
 		ended <- result{answers, err}
 	}()
@@ -187,17 +187,17 @@ func (a *attack) keyGuesses(ctx context.Context, dsn string, s **rig.Service) (e
 	return nil
 }
 
-func list(key, user string) request {
-	return request{Method: http.MethodGet, Path: "/jwt/refresh?userId=" + user, Key: key, Tenant: honestTenant}
+func list(key, user string) rig.Request {
+	return rig.Request{Method: http.MethodGet, Path: "/jwt/refresh?userId=" + user, Key: key, Tenant: honestTenant}
 }
 
 // statusOf is 0 without an answer.
-func statusOf(ctx context.Context, c *http.Client, host string, r request) int {
+func statusOf(ctx context.Context, c *http.Client, host string, r rig.Request) int {
 	a, err := do(ctx, c, host, r)
 	if err != nil {
 		return 0
 	}
-	return a.status
+	return a.Status
 }
 
 // pace calls f so many times a second, each in a goroutine of its own, until ctx is done, and counts what it returned
@@ -331,7 +331,7 @@ func (a *attack) garbageThenKeySet(ctx context.Context, host string) error {
 	}); err != nil {
 		return err
 	}
-	set := statusOf(ctx, shared, host, request{Method: http.MethodGet, Path: "/t/acme/.well-known/jwks.json"})
+	set := statusOf(ctx, shared, host, rig.Request{Method: http.MethodGet, Path: "/t/acme/.well-known/jwks.json"})
 	a.figure("114 garbage exchanges of one address: their answers", "%s", guesses)
 	a.judge("… the key set for the same address", set == http.StatusOK, "200", fmt.Sprint(set))
 	return nil

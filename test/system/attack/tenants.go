@@ -202,19 +202,19 @@ func keySets(ctx context.Context, host string, n int, window time.Duration) (p99
 		if err := rig.Sleep(ctx, time.Until(at)); err != nil {
 			return 0, 0, err
 		}
-		if _, err := do(ctx, client, host, request{Method: http.MethodGet, Path: "/healthz"}); err != nil {
+		if _, err := do(ctx, client, host, rig.Request{Method: http.MethodGet, Path: "/healthz"}); err != nil {
 			return 0, 0, err
 		}
 		healthy = append(healthy, time.Since(at))
 		at = time.Now()
 		tenant := filled(1 + mathrand.IntN(n))
-		a, err := do(ctx, client, host, request{Method: http.MethodGet, Path: "/t/" + tenant + "/.well-known/jwks.json"})
+		a, err := do(ctx, client, host, rig.Request{Method: http.MethodGet, Path: "/t/" + tenant + "/.well-known/jwks.json"})
 		if err != nil {
 			return 0, 0, err
 		}
 		var set struct{ Keys []json.RawMessage }
-		if err := json.Unmarshal(a.body, &set); err != nil || a.status != http.StatusOK || len(set.Keys) == 0 {
-			return 0, 0, fmt.Errorf("the key set of %s: status %d: %s", tenant, a.status, a.body)
+		if err := json.Unmarshal(a.Body, &set); err != nil || a.Status != http.StatusOK || len(set.Keys) == 0 {
+			return 0, 0, fmt.Errorf("the key set of %s: status %d: %s", tenant, a.Status, a.Body)
 		}
 		took = append(took, time.Since(at))
 	}

@@ -69,16 +69,16 @@ const firstPage = "/jwt/refresh?limit=100&userId=" + hoarder
 func deepPage(ctx context.Context, s *service) (string, error) {
 	path := "/jwt/refresh?limit=1000&userId=" + hoarder
 	for range 9 {
-		a, err := call(ctx, http.MethodGet, "http://"+s.API+path, nil)
+		a, err := call(ctx, http.MethodGet, s.API, path, "")
 		if err != nil {
 			return "", err
 		}
-		link := a.header.Get("Link")
+		link := a.Header.Get("Link")
 		query, isLink := strings.CutPrefix(link, "<")
 		query, _, _ = strings.Cut(query, ">")
 		path = "/jwt/refresh" + query
-		if a.status != http.StatusOK || !isLink {
-			return "", fmt.Errorf("list 9 000 refresh tokens: status %d, Link %q: %s", a.status, link, a.body)
+		if a.Status != http.StatusOK || !isLink {
+			return "", fmt.Errorf("list 9 000 refresh tokens: status %d, Link %q: %s", a.Status, link, a.Body)
 		}
 	}
 	return strings.Replace(path, "limit=1000", "limit=100", 1), nil

@@ -306,14 +306,15 @@ func (u *user) attempt() (done bool, err error) {
 // watchHealth asks the paths after health, in turn, on connections of their own, and tells how long answers took and how many were
 // not green.
 func watchHealth(ctx context.Context, s *service, until time.Time) (took []time.Duration, sick int) {
-	urls := []string{"http://" + s.API + "/healthz", "http://" + s.API + "/readyz", "http://" + s.Admin + "/healthz"}
+	paths := []struct{ address, path string }{{s.API, "/healthz"}, {s.API, "/readyz"}, {s.Admin, "/healthz"}}
 	for i := 0; time.Now().Before(until) && ctx.Err() == nil; i++ {
 		begin := time.Now()
-		a, err := call(ctx, http.MethodGet, urls[i%len(urls)], nil)
+		at := paths[i%len(paths)]
+		a, err := call(ctx, http.MethodGet, at.address, at.path, "")
 		if errors.Is(err, context.Canceled) {
 			return took, sick
 		}
-		if err != nil || a.status != http.StatusOK {
+		if err != nil || a.Status != http.StatusOK {
 			sick++
 		}
 		took = append(took, time.Since(begin))

@@ -73,12 +73,12 @@ func (b *bench) profileOn(ctx context.Context, prefix, url string) (err error) {
 }
 
 func (s *service) saveProfile(ctx context.Context, name, file string) error {
-	a, err := call(ctx, http.MethodGet, "http://"+s.Admin+"/debug/pprof/"+name, nil)
-	if err == nil && a.status != http.StatusOK {
-		err = fmt.Errorf("status %d: %s", a.status, a.body)
+	a, err := call(ctx, http.MethodGet, s.Admin, "/debug/pprof/"+name, "")
+	if err == nil && a.Status != http.StatusOK {
+		err = fmt.Errorf("status %d: %s", a.Status, a.Body)
 	}
 	if err != nil {
 		return fmt.Errorf("read the service's profile: %w", err)
 	}
-	return os.WriteFile(file, a.body, 0o644)
+	return os.WriteFile(file, a.Body, 0o644)
 }

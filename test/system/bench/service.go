@@ -1,11 +1,9 @@
 package main
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"net/http"
 	"time"
 
@@ -75,38 +73,18 @@ func (s *service) users(ctx context.Context, n int) (users []*user, err error) {
 }
 
 func (s *service) issue(ctx context.Context, body string) (grant, error) {
-	a, err := call(ctx, http.MethodPost, "http://"+s.API+"/jwt/issue", []byte(body))
+	a, err := call(ctx, http.MethodPost, s.API, "/jwt/issue", body)
 	if err != nil {
 		return grant{}, err
 	}
-	g, err := parseGrant(a.status, a.body)
+	g, err := parseGrant(a.Status, a.Body)
 	if err != nil {
 		return grant{}, fmt.Errorf("issue: %w", err)
 	}
 	return g, nil
 }
 
-type answer struct {
-	status int
-	header http.Header
-	body   []byte
-}
-
 // call does what is not counted by the thousand.
-func call(ctx context.Context, method, url string, body []byte) (a answer, err error) {
-	request, err := http.NewRequestWithContext(ctx, method, url, bytes.NewReader(body))
-	if err != nil {
-		return a, err
-	}
-	request.Header.Set("Authorization", apiKey)
-	request.Header.Set("X-Stencil-TenantId", tenant)
-	request.Header.Set("Content-Type", "application/json")
-	response, err := rig.Client.Do(request)
-	if err != nil {
-		return a, err
-	}
-	defer response.Body.Close()
-	a = answer{status: response.StatusCode, header: response.Header}
-	a.body, err = io.ReadAll(response.Body)
-	return a, err
+func call(ctx context.Context, method, address, path, body string) (rig.Response, error) {
+	return rig.Request{Method: method, Path: path, Body: body, Key: apiKey, Tenant: tenant}.Do(ctx, rig.Client, address)
 }

@@ -16,9 +16,7 @@ import (
 	"flag"
 	"fmt"
 	"os"
-	"os/signal"
 	"strings"
-	"syscall"
 	"time"
 
 	"github.com/refreshd/refreshd/test/support/rig"
@@ -56,19 +54,7 @@ type harness struct {
 	out    strings.Builder
 }
 
-func main() {
-	// SIGPIPE too, which otherwise ends a program whose output is no longer read, before it stops what it started.
-	ctx, stop := signal.NotifyContext(context.Background(),
-		os.Interrupt, syscall.SIGTERM, syscall.SIGHUP, syscall.SIGPIPE)
-	defer stop()
-	if err := start(ctx, os.Args[1:]); err != nil {
-		if errors.Is(err, flag.ErrHelp) {
-			return
-		}
-		fmt.Fprintln(os.Stderr, "browser:", err)
-		os.Exit(1)
-	}
-}
+func main() { rig.Main("browser", start) }
 
 func start(ctx context.Context, args []string) (err error) {
 	flags := flag.NewFlagSet("browser", flag.ContinueOnError)

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -234,29 +233,16 @@ func (w *world) login(rw http.ResponseWriter, r *http.Request) {
 
 // call is one of a backend with an API key, past the proxy.
 func (w *world) call(ctx context.Context, method, path, tenant string, body any) (int, http.Header, []byte, error) {
-	var text []byte
+	asked := rig.Request{Method: method, Path: path, Key: "Bearer " + key, Tenant: tenant}
 	if body != nil {
-		var err error
-		if text, err = json.Marshal(body); err != nil {
+		text, err := json.Marshal(body)
+		if err != nil {
 			return 0, nil, nil, err
 		}
+		asked.Body = string(text)
 	}
-	q, err := http.NewRequestWithContext(ctx, method, "http://"+w.service.API+path, bytes.NewReader(text))
-	if err != nil {
-		return 0, nil, nil, err
-	}
-	q.Header.Set("Authorization", "Bearer "+key)
-	q.Header.Set("X-Stencil-TenantId", tenant)
-	if body != nil {
-		q.Header.Set("Content-Type", "application/json")
-	}
-	a, err := rig.Client.Do(q)
-	if err != nil {
-		return 0, nil, nil, err
-	}
-	defer a.Body.Close()
-	text, err = io.ReadAll(a.Body)
-	return a.StatusCode, a.Header, text, err
+	a, err := asked.Do(ctx, rig.Client, w.service.API)
+	return a.Status, a.Header, a.Body, err
 }
 
 // session is a refresh token as it was issued.

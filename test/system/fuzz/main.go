@@ -10,25 +10,25 @@ import (
 	"io/fs"
 	"os"
 	"os/exec"
-	"os/signal"
 	"path"
 	"path/filepath"
 	"regexp"
 	"strconv"
 	"strings"
-	"syscall"
 	"time"
+
+	"github.com/refreshd/refreshd/test/support/rig"
 )
 
 func main() {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	defer stop()
-	long := flag.Duration("fuzztime", 30*time.Second, "for how long each fuzzer runs")
-	flag.Parse()
-	if err := run(ctx, os.Stdout, *long, flag.Arg(0)); err != nil {
-		fmt.Fprintln(os.Stderr, "fuzz:", err)
-		os.Exit(1)
-	}
+	rig.Main("fuzz", func(ctx context.Context, args []string) error {
+		flags := flag.NewFlagSet("fuzz", flag.ContinueOnError)
+		long := flags.Duration("fuzztime", 30*time.Second, "for how long each fuzzer runs")
+		if err := flags.Parse(args); err != nil {
+			return err
+		}
+		return run(ctx, os.Stdout, *long, flags.Arg(0))
+	})
 }
 
 type fuzzer struct{ dir, name string }

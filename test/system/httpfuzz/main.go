@@ -18,32 +18,28 @@ import (
 	"flag"
 	"fmt"
 	"os"
-	"os/signal"
 	"strings"
-	"syscall"
 	"time"
+
+	"github.com/refreshd/refreshd/test/support/rig"
 )
 
-func main() {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	defer stop()
-	if err := start(ctx); err != nil {
-		fmt.Fprintln(os.Stderr, "httpfuzz:", err)
-		os.Exit(1)
-	}
-}
+func main() { rig.Main("httpfuzz", start) }
 
 var errFound = errors.New("something was found")
 
-func start(ctx context.Context) error {
-	seed := flag.Uint64("seed", uint64(time.Now().Unix()), "of the first world; each further one has the next")
-	stores := flag.String("store", "memory,sqlite", "which stores, in turn")
-	worlds := flag.Int("worlds", 0, "how many worlds; 0 for as many as fit into -for")
-	requests := flag.Int("requests", 200, "in each world")
-	long := flag.Duration("for", time.Minute, "for how long; 0 for no limit")
-	show := flag.Bool("show", false, "print every request")
-	hold := flag.Bool("hold", false, "keep the last world served, and print its last request as a command, until interrupted")
-	flag.Parse()
+func start(ctx context.Context, args []string) error {
+	flags := flag.NewFlagSet("httpfuzz", flag.ContinueOnError)
+	seed := flags.Uint64("seed", uint64(time.Now().Unix()), "of the first world; each further one has the next")
+	stores := flags.String("store", "memory,sqlite", "which stores, in turn")
+	worlds := flags.Int("worlds", 0, "how many worlds; 0 for as many as fit into -for")
+	requests := flags.Int("requests", 200, "in each world")
+	long := flags.Duration("for", time.Minute, "for how long; 0 for no limit")
+	show := flags.Bool("show", false, "print every request")
+	hold := flags.Bool("hold", false, "keep the last world served, and print its last request as a command, until interrupted")
+	if err := flags.Parse(args); err != nil {
+		return err
+	}
 
 	p := plan{seed: *seed, stores: strings.Split(*stores, ","), worlds: *worlds, requests: *requests, long: *long, findings: 20}
 	if *show {

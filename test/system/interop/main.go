@@ -19,12 +19,10 @@ import (
 	"net/http"
 	"os"
 	"os/exec"
-	"os/signal"
 	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
-	"syscall"
 
 	"go.yaml.in/yaml/v3"
 
@@ -32,16 +30,16 @@ import (
 )
 
 func main() {
-	flag.Usage = func() {
-		fmt.Fprintln(flag.CommandLine.Output(), "go run ./test/system/interop: from the top of the tree")
-	}
-	flag.Parse()
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	defer stop()
-	if err := run(ctx, "test/system/interop/testdata"); err != nil {
-		fmt.Fprintln(os.Stderr, "interop:", err)
-		os.Exit(1)
-	}
+	rig.Main("interop", func(ctx context.Context, args []string) error {
+		flags := flag.NewFlagSet("interop", flag.ContinueOnError)
+		flags.Usage = func() {
+			fmt.Fprintln(flags.Output(), "go run ./test/system/interop: from the top of the tree")
+		}
+		if err := flags.Parse(args); err != nil {
+			return err
+		}
+		return run(ctx, "test/system/interop/testdata")
+	})
 }
 
 // run is the whole test; testdata is the folder with what the generators are given besides the document.

@@ -1,13 +1,11 @@
 package main
 
 import (
-	"bytes"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
-	"io"
 	"net/http"
 	"sync"
 	"time"
@@ -20,8 +18,8 @@ const patience = 3 * time.Second
 
 // replica is a service as its clients see it: through a network that may fail.
 type replica struct {
-	url   string
-	clock clock
+	address string
+	clock   clock
 }
 
 // caller makes calls and reads the answers. What no answer of the service may ever be, it notes as a fault.
@@ -65,35 +63,24 @@ func (a answer) code() (code string) {
 }
 
 func (c *caller) do(ctx context.Context, r replica, method, path, tenant string, withKey bool, body any) (a answer) {
-	var text []byte
+	asked := rig.Request{Method: method, Path: path}
 	if body != nil {
-		text, _ = json.Marshal(body)
-	}
-	// A call that was begun is seen to its end, so that the last ones of a run are not lost.
-	req, err := http.NewRequestWithContext(context.WithoutCancel(ctx), method, r.url+path, bytes.NewReader(text))
-	if err != nil {
-		panic(err)
+		text, _ := json.Marshal(body)
+		asked.Body = string(text)
 	}
 	if withKey {
-		req.Header.Set("Authorization", c.apiKey)
-		req.Header.Set("X-Stencil-TenantId", tenant)
+		asked.Key, asked.Tenant = c.apiKey, tenant
 	}
-	if body != nil {
-		req.Header.Set("Content-Type", "application/json")
-	}
-	res, err := c.http.Do(req)
-	if err != nil {
+	// A call that was begun is seen to its end, so that the last ones of a run are not lost.
+	res, err := asked.Do(context.WithoutCancel(ctx), c.http, r.address)
+	if err != nil || res.Status == http.StatusServiceUnavailable {
 		return answer{}
 	}
-	defer res.Body.Close()
-	got, err := io.ReadAll(res.Body)
-	if err != nil || res.StatusCode == http.StatusServiceUnavailable {
-		return answer{}
-	}
-	a = answer{status: res.StatusCode, outcome: res.Header.Get("Refreshd-Outcome"), text: string(got)}
+	got := res.Body
+	a = answer{status: res.Status, outcome: res.Header.Get("Refreshd-Outcome"), text: string(got)}
 	if len(got) > 0 {
 		if err := json.Unmarshal(got, &a.body); err != nil {
-			c.faults.add("%s %s answered %d with what is no JSON: %.200q", method, path, res.StatusCode, got)
+			c.faults.add("%s %s answered %d with what is no JSON: %.200q", method, path, res.Status, got)
 			return answer{}
 		}
 	}

@@ -20,11 +20,9 @@ import (
 	"maps"
 	"math/rand/v2"
 	"os"
-	"os/signal"
 	"slices"
 	"strings"
 	"sync"
-	"syscall"
 	"time"
 
 	"github.com/anishathalye/porcupine"
@@ -33,13 +31,7 @@ import (
 )
 
 func main() {
-	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
-	err := run(ctx, os.Args[1:], os.Stdout)
-	stop()
-	if err != nil {
-		fmt.Fprintln(os.Stderr, "prove:", err)
-		os.Exit(1)
-	}
+	rig.Main("prove", func(ctx context.Context, args []string) error { return run(ctx, args, os.Stdout) })
 }
 
 type options struct {
@@ -61,9 +53,6 @@ func run(ctx context.Context, args []string, w io.Writer) error {
 	flags.StringVar(&o.keep, "keep", ".prove", "the directory for histories that are wrong")
 	flags.StringVar(&o.replay, "replay", "", "check and draw the history in this file, and do nothing else")
 	if err := flags.Parse(args); err != nil {
-		if errors.Is(err, flag.ErrHelp) {
-			return nil
-		}
 		return err
 	}
 	if o.replay != "" {

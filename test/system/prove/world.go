@@ -112,7 +112,7 @@ func newWorld(ctx context.Context, program rig.Program, s setting, env []string)
 
 func (w *world) replicas() (all []replica) {
 	for _, m := range w.members {
-		all = append(all, replica{url: "http://" + m.clients.proxy.Listen, clock: m.clock})
+		all = append(all, replica{address: m.clients.proxy.Listen, clock: m.clock})
 	}
 	return all
 }

@@ -6,7 +6,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"math/rand/v2"
 	"net/http"
 	"net/url"
@@ -15,6 +14,7 @@ import (
 	"time"
 
 	"github.com/refreshd/refreshd/domain"
+	"github.com/refreshd/refreshd/test/support/rig"
 )
 
 const apiKey = "ak_soaking_soaking_soaking_soaking"
@@ -92,7 +92,7 @@ func (c *client) send(ctx context.Context, r request) (reply, error) {
 			return reply{}, fmt.Errorf("%s %s was not answered in %s, sent %d times: status %d, %w", r.method, r.kind, time.Since(begin), calls, got.status, err)
 		}
 		if calls >= len(c.addresses) {
-			pause(ctx, rand.N(20*time.Millisecond))
+			_ = rig.Sleep(ctx, rand.N(20*time.Millisecond))
 		}
 	}
 }
@@ -106,34 +106,12 @@ func (c *client) lose(ctx context.Context, r request) {
 }
 
 func (c *client) once(ctx context.Context, address string, r request) (reply, error) {
-	req, err := http.NewRequestWithContext(ctx, r.method, "http://"+address+r.path, bytes.NewReader([]byte(r.body)))
-	if err != nil {
-		return reply{}, err
-	}
+	asked := rig.Request{Method: r.method, Path: r.path, Body: r.body, Tenant: r.tenant}
 	if r.tenant != "" {
-		req.Header.Set("Authorization", apiKey)
-		req.Header.Set("X-Stencil-TenantId", r.tenant)
+		asked.Key = apiKey
 	}
-	if r.body != "" {
-		req.Header.Set("Content-Type", "application/json")
-	}
-	response, err := c.http.Do(req)
-	if err != nil {
-		return reply{}, err
-	}
-	defer response.Body.Close()
-	got := reply{status: response.StatusCode, outcome: response.Header.Get("Refreshd-Outcome")}
-	got.body, err = io.ReadAll(response.Body)
-	return got, err
-}
-
-func pause(ctx context.Context, d time.Duration) {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-	case <-ctx.Done():
-	}
+	got, err := asked.Do(ctx, c.http, address)
+	return reply{status: got.Status, outcome: got.Header.Get("Refreshd-Outcome"), body: got.Body}, err
 }
 
 // grant is what an issue or an exchange answers with.

@@ -147,9 +147,9 @@ func (s *soak) load(ctx context.Context) error {
 		var counted int
 		half := s.plan.capacity / 2
 		err := s.work(ctx, 0, s.plan.capacity, func(ctx context.Context) error {
-			pause(ctx, half)
+			_ = rig.Sleep(ctx, half)
 			s.tally.window()
-			pause(ctx, half)
+			_ = rig.Sleep(ctx, half)
 			counted, _ = s.tally.window()
 			return ctx.Err()
 		})
@@ -195,7 +195,7 @@ func (s *soak) work(ctx context.Context, rate float64, length time.Duration, mea
 						s.behind.Add(1)
 						next = time.Now()
 					}
-					pause(ctx, time.Until(next))
+					_ = rig.Sleep(ctx, time.Until(next))
 				}
 				if ctx.Err() != nil || s.counted == nil && time.Now().After(end) {
 					return
@@ -238,7 +238,7 @@ func (c *counted) to(ctx context.Context, moment time.Duration, rate float64) {
 func (c *counted) turn(ctx context.Context, rate float64) {
 	select {
 	case c.turns <- struct{}{}:
-		pause(ctx, time.Duration(float64(time.Second)/rate))
+		_ = rig.Sleep(ctx, time.Duration(float64(time.Second)/rate))
 	case <-ctx.Done():
 	}
 }
@@ -292,7 +292,7 @@ func (s *soak) operate(ctx context.Context) error {
 		if s.counted != nil {
 			s.counted.to(ctx, e.next, s.rate)
 		} else {
-			pause(ctx, time.Until(begin.Add(e.next)))
+			_ = rig.Sleep(ctx, time.Until(begin.Add(e.next)))
 		}
 		if ctx.Err() != nil {
 			return ctx.Err()
@@ -340,7 +340,7 @@ func (s *soak) restart(ctx context.Context) error {
 		}
 	}
 	s.readLog(service)
-	pause(ctx, s.plan.down)
+	_ = rig.Sleep(ctx, s.plan.down)
 	var err error
 	s.services[1], err = s.program.Serve(ctx, s.settings[1])
 	return err

@@ -7,6 +7,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/refreshd/refreshd/test/support/rig"
 )
 
 // checkPoint compares store and model while everybody waits, and forgets what is purged.
@@ -143,7 +145,7 @@ func (s *soak) end(ctx context.Context) error {
 		s.readLog(service)
 	}
 	s.say("purging")
-	for begin := time.Now(); ; pause(ctx, time.Second) {
+	for begin := time.Now(); ; _ = rig.Sleep(ctx, time.Second) {
 		purged := time.Now()
 		out, err := s.program.Run(ctx, s.settings[0], "purge")
 		if err == nil {
