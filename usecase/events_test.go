@@ -89,7 +89,8 @@ func TestALogoutIsAnEventOfEachSession(t *testing.T) {
 	})
 }
 
-// An exchange that rotates or retries is no event; a first recovery and a replay are one each, a repeated recovery none.
+// An exchange that rotates or retries is no event; a first recovery and a replay are one each, a repeated recovery
+// none.
 func TestARecoveryAndAReplayAreEvents(t *testing.T) {
 	w := newWorld(t)
 	first := w.issued(t, "shop")

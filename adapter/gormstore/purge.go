@@ -14,7 +14,8 @@ import (
 	"github.com/refreshd/refreshd/port"
 )
 
-// The janitor walks the primary keys of refresh tokens, marks, tenants and events, and keeps in the table jobs who walks and how far.
+// The janitor walks the primary keys of refresh tokens, marks, tenants and events, and keeps in the table jobs who walks
+// and how far.
 // A step is one short transaction. It takes the row of that table first, so steps happen one after another whatever the lease
 // says, and what a step deletes commits together with where it has got to.
 //

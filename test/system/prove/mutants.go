@@ -129,7 +129,8 @@ var mutants = []mutant{
 		case decision.Outcome == domain.Retried && call.Generation < snapshot.Token.Generation:
 			decision.Outcome, decision.AnsweredAt = domain.Rotated, call.Now
 			decision.After = snapshot.Token.Rotated(snapshot.Policy, call.Now, "")
-			err = x.Tokens.Swap(ctx, snapshot.Token, decision.After, call.Now)
+			decision.Event = domain.TokenRestore
+			err = x.write(ctx, snapshot.Token, decision, call, in.RequestID)
 		case decision.Write:
 `}},
 	},
@@ -140,7 +141,7 @@ var mutants = []mutant{
 		if after.RotatedAt = c.Now; !t.RecoveredAt.IsZero() {
 			after.RotatedAt, after.RecoveredAt = t.RotatedAt, c.Now
 		}
-		return Decision{Outcome: Retried, After: after, Write: true, AnsweredAt: t.lastAnswer(),`}},
+		return Decision{Outcome: Retried, After: after, Write: true, Event: TokenRecover, AnsweredAt: t.lastAnswer(),`}},
 	},
 	{
 		name: "retry-from-now", says: "the access token of a retry counts from the retry", setting: several,
