@@ -5,6 +5,7 @@ import (
 	"context"
 	"database/sql"
 	"encoding/json"
+	"errors"
 
 	"gorm.io/gorm"
 
@@ -13,10 +14,11 @@ import (
 )
 
 const (
-	// createAPIKey leaves a key of that id as it is. Another one of that name or hash is an error.
+	// createAPIKey leaves a key of that id, name or hash as it is. It names no constraint: of two that store one key
+	// concurrently, the later one waits at any of them.
 	createAPIKey = `
 INSERT INTO api_keys (id, name, hash, tenant_id, permissions, expires_at, version) VALUES ($1, $2, $3, $4, $5, $6, 1)
-ON CONFLICT (id) DO NOTHING RETURNING version`
+ON CONFLICT DO NOTHING RETURNING version`
 	replaceAPIKey = `
 UPDATE api_keys SET
   name = $2, hash = $3, tenant_id = $4, permissions = $5, expires_at = $6, version = version + 1
@@ -56,7 +58,14 @@ func (s *Store) SaveAPIKey(
 					return err
 				}
 			}
-			if err := queryRow(tx.Raw(statement, args...), domain.ErrStale, &version); err != nil {
+			err := queryRow(tx.Raw(statement, args...), domain.ErrStale, &version)
+			if errors.Is(err, domain.ErrStale) && expect == 0 {
+				err = cmp.Or(exists(tx.Raw(countAPIKeys, k.ID[:])), err)
+			}
+			if errors.Is(err, domain.ErrNotFound) {
+				return domain.ErrDuplicate
+			}
+			if err != nil {
 				return err
 			}
 			e.Version = version

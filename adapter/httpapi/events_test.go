@@ -10,13 +10,19 @@ import (
 	"github.com/refreshd/refreshd/port"
 )
 
-// Whoever asks later finds who did it, from where, and by which request: an API key by its name, a user by an access
+// An event names who did it, from where, and by which request: an API key by its id and name, a user by an access
 // token, a client by nothing but its token string.
 func TestAnEventSaysWhoDidIt(t *testing.T) {
 	h := newHousehold(t)
 	const client = "198.51.100.9"
-	apiKey := domain.Actor{Kind: domain.ActorAPIKey, Name: "backend", Address: client}
-	patching := domain.Actor{Kind: domain.ActorAPIKey, Name: "patcher", Address: client}
+	ofKey := func(name string) domain.Actor {
+		k, err := h.store.Store.APIKeyByName(t.Context(), name)
+		if err != nil || k.ID.IsZero() {
+			t.Fatalf("API key %q: id %s, %v", name, k.ID, err)
+		}
+		return domain.Actor{Kind: domain.ActorAPIKey, ID: k.ID.String(), Name: name, Address: client}
+	}
+	apiKey, patching := ofKey("backend"), ofKey("patcher")
 	owner := func(g grant) domain.Actor {
 		return domain.Actor{Kind: domain.ActorOwner, ID: "ada", Name: g.RefreshTokenID, Address: client}
 	}
