@@ -9,8 +9,8 @@ import (
 // APIKeys keeps what API keys may do. Reads are never cached: a key that was replaced or deleted, or went with its
 // tenant, is refused from then on.
 //
-// A key is known by its id, which its creator makes, and has a name and a hash that no other key has. Its version begins
-// at 1, and nothing but SaveAPIKey gives it a new one.
+// A key is known by its id, which its creator makes, and has a name and a hash that no other key has. Its version
+// begins at 1, and nothing but SaveAPIKey gives it a new one.
 type APIKeys interface {
 	// SaveAPIKey creates the key, where expect is 0, or replaces the one of its id, where expect is that one's version,
 	// and returns the version that it then has. ErrStale if its version is not expect, it exists though expect is 0, or it

@@ -6,10 +6,11 @@ import (
 	"github.com/refreshd/refreshd/domain"
 )
 
-// A list of tenants, applications or API keys comes in pages. A page ends with the first of these: its limit; the object
-// that brings the lengths of their texts to [MaxListBytes] or above, which is still on the page, so that each page makes
-// progress; the [MaxListRows]-th that the store looked at. If there may be more, next is what after is for the page that
-// follows, else it is empty or zero. A page with a next may be empty, and may be the last one all the same.
+// A list of tenants, applications or API keys comes in pages. A page ends with the first of these: its limit; the
+// object that brings the lengths of their texts to [MaxListBytes] or above, which is still on the page, so that each
+// page makes progress; the [MaxListRows]-th that the store looked at. If there may be more, next is what after is for
+// the page that follows, else it is empty or zero. A page with a next may be empty, and may be the last one all the
+// same.
 //
 // Pages that follow each other show each object once that was there from before the first page was read until after
 // the last one was.

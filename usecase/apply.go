@@ -114,9 +114,9 @@ func once(p *domain.Problems, field string, seen map[string]bool, value string) 
 // written. Then it writes each tenant that changes in one step with those of its applications that change, all or none,
 // and each other application and each API key by itself, and stops at the first error; what it applied before is
 // returned beside the error. It writes over nothing that it has not read: what another process wrote meanwhile it reads
-// and compares again, and returns ErrBusy where that happens again and again. An *domain.Invalid is possible then too.
-// ErrDuplicate means that another process took an issuer, a name or a key while Do was at work. Do can be called again
-// after any error.
+// and compares again, and returns ErrBusy where that happens again and again. An *domain.Invalid is possible then too:
+// what another process stored does not go with k, or took an issuer or a key of it. Do can be called again after any
+// error.
 //
 // Each object that is written has an event by k.By. One that is unchanged has none.
 func (a *Apply) Do(ctx context.Context, k Kickstart) ([]Applied, error) {
@@ -129,7 +129,7 @@ func (a *Apply) Do(ctx context.Context, k Kickstart) ([]Applied, error) {
 		// Keys are there before they sign, so that no verifier keeps a key set without them. They stay if a tenant is
 		// then refused, and serve when their algorithm is next in force.
 		if i%keysTogether == 0 {
-			if err := a.Keys.prepare(ctx, keysOf(p.tenants[i:min(i+keysTogether, len(p.tenants))])); err != nil {
+			if err := a.Keys.prepare(ctx, k.By, keysOf(p.tenants[i:min(i+keysTogether, len(p.tenants))])); err != nil {
 				return done, err
 			}
 		}
@@ -230,7 +230,8 @@ func (a *Apply) tenant(
 		}
 		var invalid *domain.Invalid
 		stale := errors.Is(err, domain.ErrStale) || errors.Is(err, domain.ErrNotFound) // the latter: the tenant is deleted
-		switch again := stale || errors.As(err, &invalid); {
+		again := stale || errors.Is(err, domain.ErrDuplicate) || errors.As(err, &invalid)
+		switch {
 		case err == nil:
 			for _, one := range pt.all() {
 				if earlier, ok := wrote[one.Name]; ok && one.Action == unchanged {

@@ -417,6 +417,17 @@ func TestApplyGivesUpWhereAnotherProcessIsAlwaysFaster(t *testing.T) {
 	}
 }
 
+func TestApplySaysThatAnotherProcessTookTheIssuer(t *testing.T) {
+	w := emptyWorld(t)
+	w.replica = w.open(t)
+	k := kickstart()
+	w.apply.Applications = &meddled{w.store, 1, func(ctx context.Context, s port.Store) error {
+		return storagetest.SaveTenant(ctx, s, domain.Tenant{ID: "globex", Issuer: k.Tenants[0].Tenant.Issuer})
+	}}
+	_, err := w.apply.Do(t.Context(), k)
+	wantCodes(t, err, "[duplicate]tenants[0].issuer")
+}
+
 // taken lets another process write an API key after it was looked for.
 type taken struct {
 	port.Store
@@ -778,5 +789,27 @@ func TestApplyIsLinear(t *testing.T) {
 	if twice, twiceKeys, twiceOthers := costs(200); twice != 2*calls || keys > 100 || twiceKeys > 200 || twiceOthers != 2*others {
 		t.Errorf("200 tenants: %d calls of ports, %d keys and %d tenants read; 100: %d, %d, %d", twice, twiceKeys, twiceOthers,
 			calls, keys, others)
+	}
+}
+
+func TestTheKeysThatAnApplyMakesNameItsFile(t *testing.T) {
+	w := emptyWorld(t)
+	w.replica = w.open(t)
+	k := kickstart()
+	k.By = domain.Origin{Actor: domain.Actor{Kind: domain.ActorKickstart, Name: "kickstart.yaml"}}
+	applied(t, w, k)
+	page, err := w.store.Events(t.Context(), port.EventQuery{Limit: 1000, MaxBytes: 1 << 30})
+	must(t, err)
+	made := 0
+	for _, e := range page.Events {
+		if e.Kind != domain.KeyAdded || !strings.Contains(string(e.After), `"kind":"signing"`) {
+			continue
+		}
+		if made++; e.Origin != k.By {
+			t.Errorf("%s was made by %+v, want %+v", e.After, e.Origin, k.By)
+		}
+	}
+	if made == 0 {
+		t.Error("no event of a signing key")
 	}
 }

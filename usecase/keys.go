@@ -329,7 +329,7 @@ func (k *Keys) signing(ctx context.Context, tenantID string, a domain.Algorithm,
 	}
 	// Once for all who wait for it, because an RSA key takes long to make.
 	err = k.makes.do(ctx, string(a)+" "+tenantID, keyMakeTimeout, func(ctx context.Context) error {
-		err := k.makeFirst(ctx, at, signingKeys{tenantID, a})
+		err := k.makeFirst(ctx, domain.Service(), at, signingKeys{tenantID, a})
 		if errors.Is(err, domain.ErrDuplicate) { // another process was first
 			return k.Reload(ctx)
 		}
@@ -397,9 +397,9 @@ type signingKeys struct {
 }
 
 // prepare makes the first signing keys of all these that have none, in one write unless another process is at it too.
-func (k *Keys) prepare(ctx context.Context, wanted []signingKeys) error {
+func (k *Keys) prepare(ctx context.Context, by domain.Origin, wanted []signingKeys) error {
 	now := k.Clock.now()
-	err := k.makeFirst(ctx, now, wanted...)
+	err := k.makeFirst(ctx, by, now, wanted...)
 	if !errors.Is(err, domain.ErrDuplicate) {
 		return err
 	}
@@ -413,7 +413,7 @@ func (k *Keys) prepare(ctx context.Context, wanted []signingKeys) error {
 
 // makeFirst makes the first signing keys of these that have none which signs at that instant. ErrDuplicate, and none is
 // made, if another process has made one meanwhile.
-func (k *Keys) makeFirst(ctx context.Context, at time.Time, wanted ...signingKeys) error {
+func (k *Keys) makeFirst(ctx context.Context, by domain.Origin, at time.Time, wanted ...signingKeys) error {
 	// What is known may be a while old: another process may have made a key, or the master key have been changed.
 	if err := k.Reload(ctx); err != nil {
 		return err
@@ -451,7 +451,7 @@ func (k *Keys) makeFirst(ctx context.Context, at time.Time, wanted ...signingKey
 	if len(made) == 0 {
 		return nil
 	}
-	event, err := domain.KeysEvent(domain.Service(), k.Clock.now(), k.Random, made...)
+	event, err := domain.KeysEvent(by, k.Clock.now(), k.Random, made...)
 	if err != nil {
 		return err
 	}

@@ -14,11 +14,10 @@ import (
 )
 
 const (
-	// createAPIKey leaves a key of that id, name or hash as it is. It names no constraint: of two that store one key
-	// concurrently, the later one waits at any of them.
+	// createAPIKey leaves a key of that id as it is. Another one of that name or hash is an error.
 	createAPIKey = `
 INSERT INTO api_keys (id, name, hash, tenant_id, permissions, expires_at, version) VALUES ($1, $2, $3, $4, $5, $6, 1)
-ON CONFLICT DO NOTHING RETURNING version`
+ON CONFLICT (id) DO NOTHING RETURNING version`
 	replaceAPIKey = `
 UPDATE api_keys SET
   name = $2, hash = $3, tenant_id = $4, permissions = $5, expires_at = $6, version = version + 1
@@ -58,21 +57,33 @@ func (s *Store) SaveAPIKey(
 					return err
 				}
 			}
-			err := queryRow(tx.Raw(statement, args...), domain.ErrStale, &version)
-			if errors.Is(err, domain.ErrStale) && expect == 0 {
-				err = cmp.Or(exists(tx.Raw(countAPIKeys, k.ID[:])), err)
-			}
-			if errors.Is(err, domain.ErrNotFound) {
-				return domain.ErrDuplicate
-			}
-			if err != nil {
+			if err := queryRow(tx.Raw(statement, args...), domain.ErrStale, &version); err != nil {
 				return err
 			}
 			e.Version = version
 			return appendEvents(tx, []domain.Event{e})
 		})
-		return version, err
+		return version, duplicateOrStale(err, expect, func() error {
+			_, err := s.APIKey(ctx, k.ID)
+			return err
+		})
 	})
+}
+
+// duplicateOrStale is the err of a save. Of two calls that create the same object concurrently PostgreSQL refuses one by
+// whichever unique index it comes to first, that of the name or the issuer too: but it is no other object that has it.
+func duplicateOrStale(err error, expect domain.Version, read func() error) error {
+	if expect != 0 || !errors.Is(err, domain.ErrDuplicate) {
+		return err
+	}
+	switch found := read(); {
+	case found == nil:
+		return domain.ErrStale
+	case errors.Is(found, domain.ErrNotFound):
+		return err
+	default:
+		return found
+	}
 }
 
 // DeleteAPIKey implements port.APIKeys.

@@ -146,7 +146,10 @@ func (s *Store) SaveTenant(
 			e.Version = version
 			return appendEvents(tx, append(events, e))
 		})
-		return version, err
+		return version, duplicateOrStale(err, expect, func() error {
+			_, err := s.Tenant(ctx, t.ID)
+			return err
+		})
 	})
 }
 

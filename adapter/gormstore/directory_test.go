@@ -1,7 +1,10 @@
 package gormstore_test
 
 import (
+	"fmt"
 	"reflect"
+	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -32,6 +35,42 @@ func everySetting(t *testing.T, number int64, text string, truth bool) (s domain
 		}
 	}
 	return s
+}
+
+// Tenants that were deleted are rows until they are purged: a page looks at so many, and goes on behind them.
+func TestAPageOfTenantsEndsBehindThoseThatWereDeleted(t *testing.T) {
+	onBoth(t, func(t *testing.T, d database) {
+		s := d.migrated(t, gormstore.Options{})
+		db := d.raw(t)
+		for first := 0; first < port.MaxListRows+10; first += 1000 {
+			var rows []string
+			for i := range 1000 {
+				rows = append(rows, fmt.Sprintf("('deleted-%05d', '', '', '{}', 0, 0, 1)", first+i))
+			}
+			must(db.ExecContext(t.Context(), `INSERT INTO tenants
+(id, name, issuer, settings, epoch, longest_ttl, deleted_at) VALUES `+strings.Join(rows, ", ")))(t)
+		}
+		for _, id := range []string{"a", "z"} {
+			if err := storagetest.SaveTenant(t.Context(), s, domain.Tenant{ID: id}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		var got []string
+		pages := 0
+		for after, more := "", true; more; more = after != "" {
+			page, next, err := s.Tenants(t.Context(), after, 10)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, tenant := range page {
+				got = append(got, tenant.ID)
+			}
+			pages, after = pages+1, next
+		}
+		if want := []string{"a", "z"}; !slices.Equal(got, want) || pages != 2 {
+			t.Errorf("got %q on %d pages, want %q on 2", got, pages, want)
+		}
+	})
 }
 
 // A setting that is lost on the way to the store silently gives customers the default.
@@ -75,7 +114,8 @@ func TestAMarkIsKeptAsLongAsAnythingItRevokedCouldLive(t *testing.T) {
 		s := d.migrated(t, gormstore.Options{})
 		shop(t, s)
 		short := int64(60)
-		if err := storagetest.SaveTenant(t.Context(), s, domain.Tenant{ID: "acme", Settings: domain.Settings{TTLMinutes: &short}}); err != nil {
+		lived := domain.Tenant{ID: "acme", Settings: domain.Settings{TTLMinutes: &short}}
+		if err := storagetest.SaveTenant(t.Context(), s, lived); err != nil {
 			t.Fatal(err)
 		}
 		db := d.raw(t)

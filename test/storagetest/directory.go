@@ -62,7 +62,8 @@ var directory = []clause{
 		hs := e.handles(3)
 		errs := make([]error, 20)
 		together(len(errs), func(i int) {
-			errs[i] = SaveTenant(e.Context(), hs[i%3], domain.Tenant{ID: fmt.Sprint("tenant", i), Issuer: "https://auth.example"})
+			t := domain.Tenant{ID: fmt.Sprint("tenant", i), Issuer: "https://auth.example"}
+			errs[i] = SaveTenant(e.Context(), hs[i%3], t)
 		})
 		e.wantOneWinner(errs, domain.ErrDuplicate)
 		all, _, err := e.store.Tenants(e.Context(), "", 99)
@@ -567,7 +568,8 @@ var directory = []clause{
 			e.must(SaveTenant(e.Context(), e.store, domain.Tenant{ID: tenant}))
 			e.application(tenant, "shop", domain.Settings{})
 			e.issue(tokenOf(i+1, tenant, "shop", "ana"))
-			e.must(SaveAPIKey(e.Context(), e.store, domain.APIKey{Name: "key of " + tenant, Hash: "hash of " + tenant, TenantID: tenant}))
+			k := domain.APIKey{Name: "key of " + tenant, Hash: "hash of " + tenant, TenantID: tenant}
+			e.must(SaveAPIKey(e.Context(), e.store, k))
 		}
 		e.must(SaveAPIKey(e.Context(), e.store, domain.APIKey{Name: "key of all", Hash: "hash of all"}))
 		e.must(DeleteTenant(e.Context(), e.store, "acme", t0))

@@ -38,8 +38,10 @@ var keeping = []clause{
 		e.must(SaveAPIKey(e.Context(), e.store, one))
 		e.must(SaveAPIKey(e.Context(), e.store, two))
 		e.must(SaveAPIKey(e.Context(), e.store, two)) // its own
-		e.wantErr("replaced", SaveAPIKey(e.Context(), e.store, domain.APIKey{Name: "two", Hash: "hash 1"}), domain.ErrDuplicate)
-		e.wantErr("created", SaveAPIKey(e.Context(), e.store, domain.APIKey{Name: "three", Hash: "hash 1"}), domain.ErrDuplicate)
+		taken := domain.APIKey{Name: "two", Hash: one.Hash}
+		e.wantErr("replaced", SaveAPIKey(e.Context(), e.store, taken), domain.ErrDuplicate)
+		taken.Name = "three"
+		e.wantErr("created", SaveAPIKey(e.Context(), e.store, taken), domain.ErrDuplicate)
 		for _, want := range []domain.APIKey{one, two} {
 			got, err := e.store.APIKeyByHash(e.Context(), want.Hash)
 			e.must(err)

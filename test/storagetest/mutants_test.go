@@ -97,7 +97,8 @@ func TestAFaultlessStorePassesEveryClause(t *testing.T) {
 
 func mutants() []mutant {
 	return slices.Concat(promiseMutants, insertMutants, readMutants, advanceMutants, swapMutants, revocationMutants,
-		directoryMutants, keyMutants, eventMutants, eventWriteMutants(), versionMutants, eventPurgeMutants, purgeMutants, listMutants, changeMutants)
+		directoryMutants, keyMutants, eventMutants, eventWriteMutants(), versionMutants, eventPurgeMutants,
+		purgeMutants, listMutants, changeMutants)
 }
 
 // once makes f answer each key with its first answer.
@@ -2581,7 +2582,8 @@ var directoryMutants = []mutant{
 		inject: func(f *faulty) {
 			f.saveTenant = func(ctx context.Context, w tenantSave) (domain.Version, error) {
 				all, _, err := f.within.Tenants(ctx, "", 99)
-				if err != nil || slices.ContainsFunc(all, func(o domain.Tenant) bool { return o.Issuer == w.t.Issuer && o.ID != w.t.ID }) {
+				has := func(o domain.Tenant) bool { return o.Issuer == w.t.Issuer && o.ID != w.t.ID }
+				if err != nil || slices.ContainsFunc(all, has) {
 					return 0, domain.ErrDuplicate
 				}
 				return w.in(ctx, f.within)

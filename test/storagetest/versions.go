@@ -202,7 +202,7 @@ var versioning = []clause{
 		for round := range 4 {
 			expect := domain.Version(round)
 			e.race(hs, domain.ErrStale, func(s port.Store, i int) error {
-				t := domain.Tenant{ID: "acme", Name: fmt.Sprint(i)}
+				t := domain.Tenant{ID: "acme", Name: fmt.Sprint(i), Issuer: "https://acme.example"}
 				_, err := s.SaveTenant(e.Context(), t, expect, NewEvent())
 				return err
 			}, func() string {
