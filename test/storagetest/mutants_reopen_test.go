@@ -31,7 +31,8 @@ func TestAStoreThatReopensPassesEveryClauseOfReopens(t *testing.T) {
 	}
 }
 
-// TestAStoreThatForgetsAPartAtCloseFails: a store may keep its rows, and lose at Close what it had in memory beside them.
+// TestAStoreThatForgetsAPartAtCloseFails: a store may keep its rows, and lose at Close what it had in memory beside
+// them.
 func TestAStoreThatForgetsAPartAtCloseFails(t *testing.T) {
 	byName := make(map[string]clause)
 	for _, c := range reopening {
@@ -115,7 +116,7 @@ func TestAStoreThatForgetsAPartAtCloseFails(t *testing.T) {
 			},
 		},
 		"the last event is lost": {
-			"Reopens/events are there in every field",
+			"Reopens/events are there in every field, and one of them stored again is one still",
 			func(f *faulty, reopened func() bool) {
 				f.events = func(ctx context.Context, q port.EventQuery) (port.EventPage, error) {
 					page, err := f.within.Events(ctx, q)
@@ -123,6 +124,29 @@ func TestAStoreThatForgetsAPartAtCloseFails(t *testing.T) {
 						page.Events = page.Events[:n-1]
 					}
 					return page, err
+				}
+			},
+		},
+		"a tenant loses its version": {
+			"Reopens/tenants and applications are there, and what was deleted is not",
+			func(f *faulty, reopened func() bool) {
+				f.tenant = func(ctx context.Context, id string) (domain.Tenant, error) {
+					t, err := f.within.Tenant(ctx, id)
+					if reopened() {
+						t.Version = 1
+					}
+					return t, err
+				}
+			},
+		},
+		"the ids of events are forgotten": {
+			"Reopens/events are there in every field, and one of them stored again is one still",
+			func(f *faulty, reopened func() bool) {
+				f.record = func(ctx context.Context, e domain.Event) error {
+					if reopened() {
+						e.ID[15] += 100
+					}
+					return f.within.Record(ctx, e)
 				}
 			},
 		},

@@ -15,15 +15,16 @@
 //
 // It sees a store through the port only, and from within the process that the store is in:
 //
-//   - Durability. The port promises that a write that returned nil is durable, and the suite can neither cut the power nor
-//     kill its own process. A store that keeps answered writes in the memory of its process, or of the kernel, until Close
-//     passes every clause, those of [Reopens] too. Package gormstore's test of that is test/e2e/sqlite_powerloss_test.go,
-//     which records what a process writes and syncs, cuts the recording anywhere, and serves on what a disk may hold then;
-//     test/e2e/crash_test.go kills processes. A store has to have such tests of its own.
-//   - Cost. It does not show that a revocation touches a constant number of rows, or that a page or a step of the janitor
-//     reads no more than it looks at. It says nothing about speed.
-//   - Steps within a call. Where a rule is about calls that overlap, the suite races them and checks what must hold in every
-//     order; it cannot stop a store between two of its own steps.
+//   - Durability. The port promises that a write that returned nil is durable, and the suite can neither cut the power
+//     nor kill its own process. A store that keeps answered writes in the memory of its process, or of the kernel,
+//     until Close passes every clause, those of [Reopens] too. Package gormstore's test of that is
+//     test/e2e/sqlite_powerloss_test.go, which records what a process writes and syncs, cuts the recording anywhere,
+//     and serves on what a disk may hold then; test/e2e/crash_test.go kills processes. A store has to have such tests
+//     of its own.
+//   - Cost. It does not show that a revocation touches a constant number of rows, or that a page or a step of the
+//     janitor reads no more than it looks at. It says nothing about speed.
+//   - Steps within a call. Where a rule is about calls that overlap, the suite races them and checks what must hold in
+//     every order; it cannot stop a store between two of its own steps.
 //
 // # Running it
 //
@@ -37,8 +38,8 @@
 // Every clause has a fresh database, although that makes the suite slower on engines where one is dear: clauses that share one
 // must agree on names, and some are about an empty store.
 //
-// No clause can be switched off, and an option only adds clauses. A store that does not keep a promise is one that use cases cannot stand on, and a list of
-// exceptions beside an adapter is where promises go to die.
+// No clause can be switched off, and an option only adds clauses. A store that does not keep a promise is one that use
+// cases cannot stand on, and a list of exceptions beside an adapter is where promises go to die.
 package storagetest
 
 import (
@@ -74,8 +75,8 @@ func Run(t *testing.T, newDatabase func(t *testing.T) (open func() port.Store), 
 // Option is what a store promises beyond the port.
 type Option struct{ clauses []clause }
 
-// Reopens is for a store whose databases outlive their handles: when all are closed and open is called again, all that was
-// answered is there.
+// Reopens is for a store whose databases outlive their handles: when all are closed and open is called again, all that
+// was answered is there.
 func Reopens() Option { return Option{reopening} }
 
 // clause is one promise of the port.
