@@ -13,9 +13,9 @@ type Part interface {
 }
 
 // PartFlag defines the flag -part, and a usage of flags that begins with about and ends with the list of the parts. The
-// function that it returns is for after flags.Parse: it returns the parts that the flag names, in that order, or usual
-// if it names none.
-func PartFlag[P Part](flags *flag.FlagSet, about string, parts, usual []P) (chosen func() ([]P, error)) {
+// function that it returns parses args, which are flags only, and returns the parts that the flag names, in that order,
+// or usual if it names none.
+func PartFlag[P Part](flags *flag.FlagSet, about string, parts, usual []P) (parse func(args []string) ([]P, error)) {
 	names := flags.String("part", "", "only these parts, separated by commas")
 	flags.Usage = func() {
 		fmt.Fprintln(flags.Output(), about+" Flags:")
@@ -26,7 +26,13 @@ func PartFlag[P Part](flags *flag.FlagSet, about string, parts, usual []P) (chos
 			fmt.Fprintf(flags.Output(), "  %-10s %s\n", name, about)
 		}
 	}
-	return func() (chosen []P, err error) {
+	return func(args []string) (chosen []P, err error) {
+		if err := flags.Parse(args); err != nil {
+			return nil, err
+		}
+		if flags.NArg() > 0 {
+			return nil, fmt.Errorf("%q is no flag", flags.Arg(0))
+		}
 		if *names == "" {
 			return usual, nil
 		}

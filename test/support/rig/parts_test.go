@@ -24,14 +24,11 @@ func TestPartFlag(t *testing.T) {
 		{[]string{"-part=long"}, []named{"long"}, ""},
 		{[]string{"-part=two,one"}, []named{"two", "one"}, ""},
 		{[]string{"-part=one,three"}, nil, `there is no part "three": -help lists them`},
+		{[]string{"-part=one", "two"}, nil, `"two" is no flag`},
 		{[]string{"-part=one,"}, nil, `there is no part "": -help lists them`},
 	} {
 		flags := flag.NewFlagSet("test", flag.ContinueOnError)
-		chosen := PartFlag(flags, "Tests.", parts, parts[:2])
-		if err := flags.Parse(test.args); err != nil {
-			t.Fatal(err)
-		}
-		got, err := chosen()
+		got, err := PartFlag(flags, "Tests.", parts, parts[:2])(test.args)
 		text := ""
 		if err != nil {
 			text = err.Error()
@@ -46,8 +43,8 @@ func TestTheUsageListsTheParts(t *testing.T) {
 	var out strings.Builder
 	flags := flag.NewFlagSet("test", flag.ContinueOnError)
 	flags.SetOutput(&out)
-	PartFlag(flags, "Tests.", []named{"one", "two"}, nil)
-	if err := flags.Parse([]string{"-help"}); !errors.Is(err, flag.ErrHelp) {
+	parse := PartFlag(flags, "Tests.", []named{"one", "two"}, nil)
+	if _, err := parse([]string{"-help"}); !errors.Is(err, flag.ErrHelp) {
 		t.Fatalf("got %v, want %v", err, flag.ErrHelp)
 	}
 	for _, want := range []string{"Tests. Flags:\n", "  -part ", "\nParts:\n  one        is called one\n  two "} {

@@ -108,17 +108,11 @@ func main() {
 func start(ctx context.Context, args []string) (err error) {
 	flags := flag.NewFlagSet("attack", flag.ContinueOnError)
 	quick := flags.Bool("quick", false, "shorter windows and fewer tenants, for a first look")
-	chosenParts := rig.PartFlag(flags, "Attacks the service.", parts, parts)
+	parse := rig.PartFlag(flags, "Attacks the service.", parts, parts)
 	base := flags.String("base", "", "a commit whose program is attacked as well")
 	printOnly := flags.Bool("report", false, "end with status 0 although a target was missed or a part failed")
 	version := flags.String("version", "", "of the source, for the report")
-	if err := flags.Parse(args); err != nil {
-		return err
-	}
-	if flags.NArg() > 0 {
-		return fmt.Errorf("%q is no flag", flags.Arg(0))
-	}
-	chosen, err := chosenParts()
+	chosen, err := parse(args)
 	if err != nil {
 		return err
 	}

@@ -99,14 +99,11 @@ func start(ctx context.Context, args []string) error {
 	quick := flags.Bool("quick", false, "two to three minutes, for a first look")
 	long := flags.Bool("full", false, "an hour or more, with what does not fit into ten minutes: 1000 rotations of 10 000 tokens")
 	profiles := flags.String("profile", "", "measure nothing, and leave profiles of the service under load in this directory")
-	chosenParts := rig.PartFlag(flags, "Measures the service.", parts, usual())
+	parse := rig.PartFlag(flags, "Measures the service.", parts, usual())
 	out := flags.String("out", "bench.md", "the file that the report is written to as well; empty for none")
 	base := flags.String("base", "", "a commit whose program the parts exchange and cost measure beside this one")
 	version := flags.String("version", "", "of the source, for the report")
-	if err := flags.Parse(args); err != nil {
-		return err
-	}
-	chosen, err := chosenParts()
+	chosen, err := parse(args)
 	if err != nil {
 		return err
 	}

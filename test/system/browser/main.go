@@ -58,16 +58,10 @@ func main() { rig.Main("browser", start) }
 
 func start(ctx context.Context, args []string) (err error) {
 	flags := flag.NewFlagSet("browser", flag.ContinueOnError)
-	chosenParts := rig.PartFlag(flags, "Holds the rules for cookies to what Chromium does.", parts, parts)
+	parse := rig.PartFlag(flags, "Holds the rules for cookies to what Chromium does.", parts, parts)
 	shots := flags.String("shots", "", "a directory for pictures of /docs; none are taken without it")
 	version := flags.String("version", "", "of the source, for the report")
-	if err := flags.Parse(args); err != nil {
-		return err
-	}
-	if flags.NArg() > 0 {
-		return fmt.Errorf("%q is no flag", flags.Arg(0))
-	}
-	chosen, err := chosenParts()
+	chosen, err := parse(args)
 	if err != nil {
 		return err
 	}
