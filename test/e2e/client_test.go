@@ -97,7 +97,9 @@ type record struct {
 // do sends c. What comes back is remembered as far as it is secret.
 func (c *client) do(r call) (answer, error) {
 	address := strings.TrimPrefix(c.URL(), "http://")
-	asked := rig.Request{Method: r.method, Path: r.path, Body: r.body, Media: r.media, Key: r.key, Tenant: r.tenant, Header: r.header}
+	asked := rig.Request{
+		Method: r.method, Path: r.path, Body: r.body, Media: r.media, Key: r.key, Tenant: r.tenant, Header: r.header,
+	}
 	res, err := asked.Do(context.Background(), c.http, address)
 	if err != nil {
 		return answer{}, err

@@ -15,6 +15,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/refreshd/refreshd/test/support/rig"
 	"github.com/refreshd/refreshd/test/support/short"
 )
 
@@ -313,21 +314,13 @@ func TestWhatOperatorsSee(t *testing.T) {
 // getAs asks the listener at url under another name.
 func getAs(t *testing.T, host, url string) (status int, body string) {
 	t.Helper()
-	request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, url, nil)
+	address, path, _ := strings.Cut(strings.TrimPrefix(url, "http://"), "/")
+	request := rig.Request{Method: http.MethodGet, Path: "/" + path, Header: map[string]string{"Host": host}}
+	response, err := request.Do(t.Context(), http.DefaultClient, address)
 	if err != nil {
 		t.Fatal(err)
 	}
-	request.Host = host
-	response, err := http.DefaultClient.Do(request)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer response.Body.Close()
-	text, err := io.ReadAll(response.Body)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return response.StatusCode, string(text)
+	return response.Status, string(response.Body)
 }
 
 // A page of a stranger that has its own name resolve to the operator's machine must not read a profile there, and

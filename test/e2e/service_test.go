@@ -17,8 +17,8 @@ import (
 	"github.com/refreshd/refreshd/test/support/rig"
 )
 
-// startTimeout bounds what is waited for. What takes longer is stuck: the service's own time-outs are a few seconds each,
-// and the rest is for a machine that is busy. Nothing is judged by how much was done until then.
+// startTimeout bounds what is waited for. What takes longer is stuck: the service's own time-outs are a few seconds
+// each, and the rest is for a machine that is busy. Nothing is judged by how much was done until then.
 const startTimeout = 3 * time.Minute
 
 // stopTimeout is that of the end of a process.

@@ -8,8 +8,8 @@ import (
 	"time"
 )
 
-// Clock is what time it is for a process of a program that was built with one. At the world's instant t it shows
-// Base + (t-Base)/Every*Jump + Offset, where the division is of whole numbers: it may run faster than the world, move in
+// Clock is what time it is for a process of a program that was built with one. At the world's instant t it shows Base +
+// (t-Base)/Every*Jump + Offset, where the division is of whole numbers: it may run faster than the world, move in
 // jumps, be ahead, and, with a Jump of 0, stand.
 type Clock struct {
 	Base                time.Time
@@ -25,7 +25,8 @@ func Ahead(by time.Duration) Clock {
 func Standing(at time.Time) Clock { return Clock{Base: at, Every: time.Microsecond} }
 
 func (c Clock) String() string {
-	return fmt.Sprintf("%d %d %d %d", c.Base.UnixMicro(), c.Every.Microseconds(), c.Jump.Microseconds(), c.Offset.Microseconds())
+	return fmt.Sprintf("%d %d %d %d",
+		c.Base.UnixMicro(), c.Every.Microseconds(), c.Jump.Microseconds(), c.Offset.Microseconds())
 }
 
 // Env tells the clock to a process for its whole life.
@@ -43,8 +44,8 @@ func (c Clock) Set(path string) error {
 	return os.Rename(next, path)
 }
 
-// clockSource goes into a program with a clock, and into no other: it replaces time.Now in the composition root. A process
-// that is told no clock goes by the world's.
+// clockSource goes into a program with a clock, and into no other: it replaces time.Now in the composition root. A
+// process that is told no clock goes by the world's.
 const clockSource = `package run
 
 import (
@@ -86,6 +87,7 @@ func (o BuildOptions) withClock() BuildOptions {
 	}
 	o.Files["cmd/run/rig_clock.go"] = clockSource
 	// First, so that a change may be of what stands in its place.
-	o.Changes = slices.Concat([]Change{{"cmd/run/wire.go", "clock: time.Now,\n", "clock: riggedClock(time.Now),\n"}}, o.Changes)
+	put := Change{"cmd/run/wire.go", "clock: time.Now,\n", "clock: riggedClock(time.Now),\n"}
+	o.Changes = slices.Concat([]Change{put}, o.Changes)
 	return o
 }

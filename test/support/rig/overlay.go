@@ -16,8 +16,8 @@ const module = "github.com/refreshd/refreshd"
 // Change puts another text in the place of one that stands in a file of the module exactly once.
 type Change struct{ File, From, To string }
 
-// Overlay writes the changed source to dir, and a file that names it for go build -overlay. It fails where a change does
-// not fit the source, and compiles nothing.
+// Overlay writes the changed source to dir, and a file that names it for go build -overlay. It fails where a change
+// does not fit the source, and compiles nothing.
 func (o BuildOptions) Overlay(ctx context.Context, dir string) (path string, err error) {
 	if o.Clock {
 		o = o.withClock()

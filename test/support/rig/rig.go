@@ -1,9 +1,8 @@
 // Package rig builds the service from this source and runs it as a real process, for what only whole processes can prove or measure:
 // kill -9, restarts on the same address, a store that is down, what a process takes of the machine.
 //
-// A Request is sent as every suite sends one; what its Response should be is the suite's to judge. It starts no database
-// (test/support/postgres does).
-// There is no testing.TB in it, because commands use it as well.
+// A Request is sent as every suite sends one; what its Response should be is the suite's to judge. It starts no
+// database (test/support/postgres does). There is no testing.TB in it, because commands use it as well.
 //
 // The one thing to know: a service logs a line a request into a file in Program.Dir. Whoever sends millions calls Forget now and
 // then, or sets REFRESHD_LOG_LEVEL=warn and, since the addresses are then not in the log, Listen and AdminListen (FreeAddresses).
@@ -110,14 +109,16 @@ var processes atomic.Int64
 // command makes one that is still to be started, and a name for its files.
 func (p Program) command(s Settings, args ...string) (c *exec.Cmd, name string, err error) {
 	// With our own number, for another process of ours may use the directory too: it would find the addresses of the wrong log.
-	name = filepath.Join(p.Dir, fmt.Sprintf("%s-%d-%d", cmp.Or(s.Name, filepath.Base(p.Path)), os.Getpid(), processes.Add(1)))
+	name = cmp.Or(s.Name, filepath.Base(p.Path))
+	name = filepath.Join(p.Dir, fmt.Sprintf("%s-%d-%d", name, os.Getpid(), processes.Add(1)))
 	c = exec.Command(p.Path, args...)
 	c.Dir = cmp.Or(s.Dir, p.Dir)
 	const anyPort = "127.0.0.1:0"
 	c.Env = []string{"REFRESHD_DATABASE_URL=" + s.Database,
 		"REFRESHD_LISTEN=" + cmp.Or(s.Listen, anyPort), "REFRESHD_ADMIN_LISTEN=" + cmp.Or(s.AdminListen, anyPort)}
 	if !s.Plain {
-		c.Env = append(c.Env, "REFRESHD_MASTER_KEY="+MasterKey, "REFRESHD_LOG_FORMAT=json", "REFRESHD_PUBLIC_URL=https://rig.example")
+		c.Env = append(c.Env,
+			"REFRESHD_MASTER_KEY="+MasterKey, "REFRESHD_LOG_FORMAT=json", "REFRESHD_PUBLIC_URL=https://rig.example")
 	}
 	for _, limit := range []string{"ADDRESS", "API_KEY", "REFRESH_TOKEN"} { // everybody calls from one address here
 		c.Env = append(c.Env, "REFRESHD_RATE_LIMIT_"+limit+"=0")

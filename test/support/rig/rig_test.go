@@ -234,7 +234,8 @@ apiKeys: [{name: rig, key: ` + key + `, permissions: {endpoints: {"*": ["*"]}}}]
 			t.Fatal(err)
 		}
 		issue := Request{
-			Method: http.MethodPost, Path: "/jwt/issue", Key: key, Tenant: "acme", Body: `{"applicationsId": "shop", "userId": "ada"}`,
+			Method: http.MethodPost, Path: "/jwt/issue", Key: key, Tenant: "acme",
+			Body: `{"applicationsId": "shop", "userId": "ada"}`,
 		}
 		response, err := issue.Do(t.Context(), Client, s.API)
 		if err != nil {

@@ -20,7 +20,8 @@ import (
 // client that was opened and never used keeps a service that stops for five seconds.
 var Client = &http.Client{Timeout: time.Minute, Transport: http.DefaultTransport.(*http.Transport).Clone()}
 
-// Service is a running process of the program, which is not always one that serves. Its methods may be called from several goroutines, Ready and those that end it aside.
+// Service is a running process of the program, also of another verb than serve. Its methods may be called from several
+// goroutines, Ready and those that end it aside.
 type Service struct {
 	API, Admin string        // host:port; of a port 0, known once it is ready
 	ReadyAfter time.Duration // from its start; 0 until Ready returned
@@ -45,8 +46,8 @@ func (p Program) Serve(ctx context.Context, settings Settings) (*Service, error)
 	return s, nil
 }
 
-// Start starts a process, and returns immediately. It runs the verb of args; without args it serves. A service that finds
-// its store down ends by itself.
+// Start starts a process, and returns immediately. It runs the verb of args; without args it serves. A service that
+// finds its store down ends by itself.
 func (p Program) Start(ctx context.Context, settings Settings, args ...string) (*Service, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err

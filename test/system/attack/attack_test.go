@@ -147,7 +147,8 @@ func TestARequestAsBytesIsTheSameRequest(t *testing.T) {
 	}
 	h := r.Header
 	got := rig.Request{
-		Method: r.Method, Path: r.URL.String(), Key: h.Get("Authorization"), Tenant: h.Get("X-Stencil-TenantId"), Body: string(body),
+		Method: r.Method, Path: r.URL.String(), Key: h.Get("Authorization"), Tenant: h.Get("X-Stencil-TenantId"),
+		Body: string(body),
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("the request (-want +got):\n%s", diff)

@@ -182,26 +182,16 @@ type tokens struct {
 // send sends a request; body is JSON if it is there, and headers come in pairs.
 func send(t *testing.T, client *http.Client, method, target, body string, headers ...string) reply {
 	t.Helper()
-	request, err := http.NewRequestWithContext(t.Context(), method, target, strings.NewReader(body))
-	if err != nil {
-		t.Fatal(err)
-	}
-	if body != "" {
-		request.Header.Set("Content-Type", "application/json")
-	}
+	address, path, _ := strings.Cut(strings.TrimPrefix(target, "http://"), "/")
+	request := rig.Request{Method: method, Path: "/" + path, Body: body, Header: map[string]string{}}
 	for i := 0; i < len(headers); i += 2 {
-		request.Header.Set(headers[i], headers[i+1])
+		request.Header[headers[i]] = headers[i+1]
 	}
-	response, err := client.Do(request)
+	response, err := request.Do(t.Context(), client, address)
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer response.Body.Close()
-	text, err := io.ReadAll(response.Body)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return reply{response.StatusCode, response.Header, string(text)}
+	return reply{response.Status, response.Header, string(response.Body)}
 }
 
 // want sends a request and wants a status.

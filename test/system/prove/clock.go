@@ -17,7 +17,8 @@ type clock struct {
 // environment tells the clock to a service.
 func (c clock) environment() string {
 	return rig.Clock{
-		Base: c.base, Every: c.every, Jump: time.Duration(c.jump) * time.Microsecond, Offset: time.Duration(c.offset) * time.Microsecond,
+		Base: c.base, Every: c.every,
+		Jump: time.Duration(c.jump) * time.Microsecond, Offset: time.Duration(c.offset) * time.Microsecond,
 	}.Env()
 }
 
