@@ -38,11 +38,11 @@ var (
 	insertEvent = `INSERT INTO events (` + columns("", eventColumns) + `) VALUES (` +
 		placeholders(len(eventColumns)) + `)`
 
-	selectEvents = `SELECT ` + columns("", eventColumns) + ` FROM events WHERE (id < $1 OR $1 = $2)`
+	selectEvents = `SELECT ` + columns("", eventColumns) + ` FROM events WHERE id < $1`
 	// The two orders are that of an index each.
-	eventsOfAll            = selectEvents + ` ORDER BY id DESC LIMIT $3`
-	eventsOfTenantPostgres = selectEvents + ` AND tenant_id || '/' = $4 || '/' ORDER BY id DESC LIMIT $3`
-	eventsOfTenantSQLite   = selectEvents + ` AND tenant_id = $4 ORDER BY id DESC LIMIT $3`
+	eventsOfAll            = selectEvents + ` ORDER BY id DESC LIMIT $2`
+	eventsOfTenantPostgres = selectEvents + ` AND tenant_id || '/' = $3 || '/' ORDER BY id DESC LIMIT $2`
+	eventsOfTenantSQLite   = selectEvents + ` AND tenant_id = $3 ORDER BY id DESC LIMIT $2`
 
 	eventVersion = `SELECT version FROM events WHERE id = $1`
 )
@@ -269,7 +269,7 @@ func (s *Store) Events(ctx context.Context, q port.EventQuery) (page port.EventP
 
 // eventsBelow are the next events that q selects.
 func (s *Store) eventsBelow(ctx context.Context, q port.EventQuery, limit int) (events []domain.Event, err error) {
-	query, args := eventsOfAll, []any{q.Below[:], make([]byte, len(domain.ID{})), limit}
+	query, args := eventsOfAll, []any{below(q.Below), limit}
 	if q.TenantID != "" {
 		query, args = s.engine.eventsOfTenant, append(args, q.TenantID)
 	}

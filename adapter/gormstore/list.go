@@ -265,12 +265,13 @@ func (s *Store) List(ctx context.Context, q port.ListQuery) (port.Page, error) {
 	return page, nil
 }
 
-// below is where q's page begins.
-func below(q port.ListQuery) []byte {
-	if q.Below.IsZero() {
+// below is where a page begins: below that id, or at the top if it is zero. No index would serve one condition for
+// both, because a statement is planned once.
+func below(id domain.ID) []byte {
+	if id.IsZero() {
 		return aboveEveryID
 	}
-	return q.Below[:]
+	return id[:]
 }
 
 // listAsRead is List for SQLite. What comes or goes between its two statements changes how many rows are looked at, and
@@ -280,7 +281,7 @@ func (s *Store) listAsRead(ctx context.Context, q port.ListQuery) (page port.Pag
 	first, owners := l.args(q)
 	err = s.reading(ctx, "list", func(db *gorm.DB) error {
 		var last []byte // empty where all that is left may be looked at
-		from := slices.Concat([]any{q.TenantID, below(q), q.MaxRows}, owners[:min(len(owners), 1)])
+		from := slices.Concat([]any{q.TenantID, below(q.Below), q.MaxRows}, owners[:min(len(owners), 1)])
 		if err := queryRow(raw(db, lastsSQLite[l], from...), nil, &last); err != nil {
 			return err
 		}
@@ -289,7 +290,7 @@ func (s *Store) listAsRead(ctx context.Context, q port.ListQuery) (page port.Pag
 			copy(page.Next[:], last)
 		}
 		size := 0
-		return queryRows(raw(db, listsSQLite[l], slices.Concat(first, []any{below(q), page.Next[:]}, owners)...),
+		return queryRows(raw(db, listsSQLite[l], slices.Concat(first, []any{below(q.Below), page.Next[:]}, owners)...),
 			func(rows *sql.Rows) error {
 				if n := len(page.Sessions); n == q.Limit || size >= q.MaxBytes { // this one is for the next page
 					page.Next = page.Sessions[n-1].Token.ID
@@ -334,7 +335,7 @@ func (s *Store) listInParts(ctx context.Context, q port.ListQuery) (page port.Pa
 func (s *Store) listPart(ctx context.Context, q port.ListQuery) (page port.Page, size int, err error) {
 	l := whose(q)
 	first, owners := l.args(q)
-	args := slices.Concat(first, []any{below(q), q.MaxRows, q.MaxBytes, q.Limit + 1}, owners)
+	args := slices.Concat(first, []any{below(q.Below), q.MaxRows, q.MaxBytes, q.Limit + 1}, owners)
 	err = s.reading(ctx, "list", func(db *gorm.DB) error {
 		page, size = port.Page{}, 0
 		return queryRows(raw(db, listsPostgres[l], args...), func(rows *sql.Rows) error {

@@ -242,6 +242,60 @@ func TestSQLiteListsCountsAndChangesFollowTheirIndexes(t *testing.T) {
 	}
 }
 
+// eventStatements are those of a page of events, of all and of a tenant's.
+func eventStatements(t *testing.T, s *gormstore.Store, j *journal) []string {
+	t.Helper()
+	j.statements(t)
+	for _, tenant := range []string{"", "acme"} {
+		if _, err := s.Events(t.Context(), port.EventQuery{TenantID: tenant, Limit: 10, MaxBytes: 1}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return slices.Compact(j.statements(t))
+}
+
+// A page of events begins where the one before it ended, and reads past nothing: the trail of 90 days has millions.
+func TestPostgresEventsAreReadFromWhereTheirPageBegins(t *testing.T) {
+	t.Parallel()
+	d := onPostgres(t)
+	var j journal
+	s := d.migrated(t, gormstore.Options{Logger: j.logger()})
+	shop(t, s)
+	statements := eventStatements(t, s, &j)
+	conn := must(d.raw(t).Conn(t.Context()))(t)
+	defer conn.Close()
+	for _, name := range []string{"plan_cache_mode", "enable_seqscan"} {
+		planText(t, conn, `SET `+name+` = '`+gormstore.SessionSettings[name]+`'`)
+	}
+	for i, want := range []string{`events_pkey on events`, `events_tenant on events`} {
+		planText(t, conn, `PREPARE page AS `+statements[i])
+		plan := planText(t, conn, `EXPLAIN EXECUTE page (`+[]string{"NULL, NULL", "NULL, NULL, NULL"}[i]+`)`)
+		planText(t, conn, `DEALLOCATE page`)
+		if !strings.Contains(plan, want) || !regexp.MustCompile(`Index Cond: .*id < \$1`).MatchString(plan) ||
+			strings.Contains(plan, "Filter") || strings.Contains(plan, "Sort") {
+			t.Errorf("want nothing but %s, below an id:\n%s", want, plan)
+		}
+	}
+}
+
+func TestSQLiteEventsAreReadFromWhereTheirPageBegins(t *testing.T) {
+	t.Parallel()
+	d := onSQLite(t)
+	var j journal
+	s := d.migrated(t, gormstore.Options{Logger: j.logger()})
+	shop(t, s)
+	db := d.raw(t)
+	statements := eventStatements(t, s, &j)
+	for i, want := range []string{
+		"SEARCH events USING INDEX sqlite_autoindex_events_1 (id<?)",
+		"SEARCH events USING INDEX events_tenant (tenant_id=? AND id<?)",
+	} {
+		if plan := strings.Join(planOf(t, db, statements[i]), "\n"); plan != want {
+			t.Errorf("got the plan %s, want %s", plan, want)
+		}
+	}
+}
+
 // A change may lie beside the exchanges of the same refresh tokens all day. If it touched an index, each would.
 func TestPostgresAChangeIsAHOTUpdate(t *testing.T) {
 	t.Parallel()
