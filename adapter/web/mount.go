@@ -88,7 +88,8 @@ func (p *path) endpoint(method string) *endpoint {
 	return nil
 }
 
-// add mounts the routes of d. Two of one method and path are an error, and so is a route that allows nobody.
+// add mounts the routes of d. Two of one method and path are an error, and so is a route that asks for what no caller
+// can be allowed: a misspelled action, say.
 func (m *mount) add(e *echo.Echo, dialect Dialect) error {
 	if dialect.Document != nil {
 		dialect.Routes = slices.Concat(dialect.Routes, dialect.Document.routes(dialect.Base))
@@ -115,6 +116,11 @@ func (m *mount) add(e *echo.Echo, dialect Dialect) error {
 			return fmt.Errorf("web: %s has an action, and asks for others", where)
 		case (r.Action != "" || len(r.Asks) > 0) && m.Authenticate == nil:
 			return fmt.Errorf("web: %s needs a caller, and nothing authenticates", where)
+		}
+		for _, a := range append(slices.Clone(r.Asks), r.Action) {
+			if _, endpoints := a.Spelled(); a != "" && len(endpoints) == 0 {
+				return fmt.Errorf("web: %s asks for %s, which no permission allows", where, a)
+			}
 		}
 		route := &endpoint{Route: r, dialect: d}
 		at.endpoints = append(at.endpoints, route)

@@ -40,6 +40,10 @@ func TestRoutesThatContradictEachOtherAreNotMounted(t *testing.T) {
 		"nothing authenticates 2": {asking(func(r *web.Route) { r.Asks = []domain.Action{domain.TokenRead} }), web.Options{}, "nothing authenticates"},
 		"two ways to ask": {asking(func(r *web.Route) { r.Action, r.Asks = domain.TokenRead, []domain.Action{domain.TokenList} }),
 			web.Options{Authenticate: &usecase.Authenticate{}}, "asks for others"},
+		"no such action": {asking(func(r *web.Route) { r.Action = "token.reed" }),
+			web.Options{Authenticate: &usecase.Authenticate{}}, "token.reed, which no permission allows"},
+		"no such action 2": {asking(func(r *web.Route) { r.Asks = []domain.Action{domain.TokenList, "token.reed"} }),
+			web.Options{Authenticate: &usecase.Authenticate{}}, "token.reed, which no permission allows"},
 		"no public URL": {asking(func(*web.Route) {}), web.Options{Pages: web.Pages{PublicURL: "http://a b"}}, "public URL"},
 	} {
 		tt.options.Log = slog.New(slog.DiscardHandler)
