@@ -71,10 +71,10 @@ func (a *API) Dialect() (web.Dialect, error) {
 				Asks: []domain.Action{domain.TokenRevokeMany}},
 			{Method: "DELETE", Path: "/jwt/refresh/:id", Action: domain.TokenRevoke, Handle: a.revokeOne},
 
-			{Method: "GET", Path: "/t/:tenantId/.well-known/jwks.json", Kind: web.Public, Handle: a.tenantKeys},
-			{Method: "GET", Path: "/.well-known/jwks.json", Kind: web.Public, Handle: a.sharedKeys},
-			{Method: "GET", Path: "/healthz", Kind: web.Health, Handle: health},
-			{Method: "GET", Path: "/readyz", Kind: web.Health, Handle: a.ready},
+			{Method: "GET", Path: "/t/:tenantId/.well-known/jwks.json", Anybody: true, Kind: web.Public, Handle: a.tenantKeys},
+			{Method: "GET", Path: "/.well-known/jwks.json", Anybody: true, Kind: web.Public, Handle: a.sharedKeys},
+			{Method: "GET", Path: "/healthz", Anybody: true, Kind: web.Health, Handle: health},
+			{Method: "GET", Path: "/readyz", Anybody: true, Kind: web.Health, Handle: a.ready},
 		},
 	}, nil
 }

@@ -49,7 +49,7 @@ func newFile(mediaType string, content []byte) file {
 // routes are those of the document, below base.
 func (d *Document) routes(base string) []Route {
 	get := func(path string, handle echo.HandlerFunc) Route {
-		return Route{Method: http.MethodGet, Path: base + path, Kind: PublicFile, Handle: handle}
+		return Route{Method: http.MethodGet, Path: base + path, Anybody: true, Kind: PublicFile, Handle: handle}
 	}
 	return []Route{
 		get("/openapi.yaml", d.serveYAML),

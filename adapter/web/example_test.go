@@ -39,7 +39,7 @@ func Example() {
 		return c.JSON(http.StatusOK, map[string]any{"hello": *in.UserID})
 	}
 	e, err := web.New(web.Options{Log: slog.New(slog.NewTextHandler(io.Discard, nil))}, web.Dialect{
-		Routes: []web.Route{{Method: "POST", Path: "/greet/:tenant", Handle: greet}},
+		Routes: []web.Route{{Method: "POST", Path: "/greet/:tenant", Anybody: true, Handle: greet}},
 		Render: func(c echo.Context, status int, err error) error {
 			if status != http.StatusBadRequest {
 				return c.JSON(status, map[string]any{"message": web.Message(status, err)})

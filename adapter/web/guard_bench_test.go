@@ -43,7 +43,7 @@ func BenchmarkGuard(b *testing.B) {
 				return c.NoContent(http.StatusOK)
 			}
 			e, err := web.New(o, web.Dialect{
-				Routes: []web.Route{{Method: "POST", Path: "/exchange", Kind: web.Exchange, Handle: exchange}},
+				Routes: []web.Route{{Method: "POST", Path: "/exchange", Anybody: true, Kind: web.Exchange, Handle: exchange}},
 				Render: func(c echo.Context, status int, err error) error { return c.String(status, web.Message(status, err)) },
 			})
 			if err != nil {

@@ -20,11 +20,13 @@ type Route struct {
 	Method string
 	Path   string // with the parameters as echo writes them, /t/:tenantId
 	// Action is what the caller of each request must be allowed to do. It is checked before Handle, which finds the
-	// caller in its [Record]. It is zero where the route is public, and where Asks is set.
+	// caller in its [Record]. It is zero where Anybody or Asks is set.
 	Action domain.Action
 	// Asks are the actions of a route whose requests decide which they need. Handle asks, with [Identify] or [Offered];
 	// for another action than one of these, and than Action, nobody is allowed.
 	Asks []domain.Action
+	// Anybody is set where no request needs a caller. A route that says nothing of its callers is not mounted.
+	Anybody bool
 	// BackendOnly routes take no access token of an owner, whatever the action.
 	BackendOnly bool
 	Kind        Kind
@@ -88,8 +90,8 @@ func (p *path) endpoint(method string) *endpoint {
 	return nil
 }
 
-// add mounts the routes of d. Two of one method and path are an error, and so is a route that asks for what no caller
-// can be allowed: a misspelled action, say.
+// add mounts the routes of d. Two of one method and path are an error, and so is a route that does not say who is
+// allowed, or that asks for what no caller can be allowed: a misspelled action, say.
 func (m *mount) add(e *echo.Echo, dialect Dialect) error {
 	if dialect.Document != nil {
 		dialect.Routes = slices.Concat(dialect.Routes, dialect.Document.routes(dialect.Base))
@@ -114,7 +116,9 @@ func (m *mount) add(e *echo.Echo, dialect Dialect) error {
 			return fmt.Errorf("web: %s is mounted twice", where)
 		case r.Action != "" && len(r.Asks) > 0:
 			return fmt.Errorf("web: %s has an action, and asks for others", where)
-		case (r.Action != "" || len(r.Asks) > 0) && m.Authenticate == nil:
+		case r.Anybody == (r.Action != "" || len(r.Asks) > 0):
+			return fmt.Errorf("web: %s has to say either what its callers must be allowed to do, or Anybody", where)
+		case !r.Anybody && m.Authenticate == nil:
 			return fmt.Errorf("web: %s needs a caller, and nothing authenticates", where)
 		}
 		for _, a := range append(slices.Clone(r.Asks), r.Action) {

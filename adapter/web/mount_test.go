@@ -18,11 +18,12 @@ import (
 
 // The table of routes is a program's, and what contradicts itself in it shows at its start.
 func TestRoutesThatContradictEachOtherAreNotMounted(t *testing.T) {
-	get := web.Route{Method: "GET", Path: "/x", Handle: ok}
+	get := web.Route{Method: "GET", Path: "/x", Anybody: true, Handle: ok}
 	render := func(c echo.Context, status int, _ error) error { return c.NoContent(status) }
 	asking := func(change func(*web.Route)) []web.Dialect {
 		r := get
 		change(&r)
+		r.Anybody = r.Anybody && r.Action == "" && len(r.Asks) == 0
 		return []web.Dialect{{Render: render, Routes: []web.Route{r}}}
 	}
 	for name, tt := range map[string]struct {
@@ -35,11 +36,15 @@ func TestRoutesThatContradictEachOtherAreNotMounted(t *testing.T) {
 		"no renderer":             {[]web.Dialect{{Routes: []web.Route{get}}}, web.Options{}, "no renderer"},
 		"twice, in one dialect":   {[]web.Dialect{{Render: render, Routes: []web.Route{get, get}}}, web.Options{}, "GET /x is mounted twice"},
 		"twice, in two of them":   {[]web.Dialect{{Render: render, Routes: []web.Route{get}}, {Render: render, Routes: []web.Route{get}}}, web.Options{}, "mounted twice"},
-		"HEAD beside GET":         {[]web.Dialect{{Render: render, Routes: []web.Route{get, {Method: "HEAD", Path: "/x", Handle: ok}}}}, web.Options{}, "mounted twice"},
+		"HEAD beside GET":         {[]web.Dialect{{Render: render, Routes: []web.Route{get, {Method: "HEAD", Path: "/x", Anybody: true, Handle: ok}}}}, web.Options{}, "mounted twice"},
 		"nothing authenticates":   {asking(func(r *web.Route) { r.Action = domain.TokenRead }), web.Options{}, "nothing authenticates"},
 		"nothing authenticates 2": {asking(func(r *web.Route) { r.Asks = []domain.Action{domain.TokenRead} }), web.Options{}, "nothing authenticates"},
 		"two ways to ask": {asking(func(r *web.Route) { r.Action, r.Asks = domain.TokenRead, []domain.Action{domain.TokenList} }),
 			web.Options{Authenticate: &usecase.Authenticate{}}, "asks for others"},
+		"nobody said who": {asking(func(r *web.Route) { r.Anybody = false }), web.Options{}, "or Anybody"},
+		"two answers to who": {[]web.Dialect{{Render: render, Routes: []web.Route{
+			{Method: "GET", Path: "/x", Anybody: true, Action: domain.TokenRead, Handle: ok},
+		}}}, web.Options{Authenticate: &usecase.Authenticate{}}, "or Anybody"},
 		"no such action": {asking(func(r *web.Route) { r.Action = "token.reed" }),
 			web.Options{Authenticate: &usecase.Authenticate{}}, "token.reed, which no permission allows"},
 		"no such action 2": {asking(func(r *web.Route) { r.Asks = []domain.Action{domain.TokenList, "token.reed"} }),

@@ -56,8 +56,9 @@ func newSite(t *testing.T, change func(*site)) *site {
 	return s
 }
 
-// add mounts a route.
+// add mounts a route, for anybody unless it says for whom.
 func (s *site) add(r web.Route) {
+	r.Anybody = r.Action == "" && len(r.Asks) == 0
 	r.Kind = s.kinds[r.Path]
 	s.dialect.Routes = append(s.dialect.Routes, r)
 	s.handler = nil

@@ -34,7 +34,8 @@ func Dialect(fail func() error) (web.Dialect, error) {
 			{Method: "POST", Path: "/t/:tenantId/tiny/greet", Action: domain.TokenRead, MaxBody: 100,
 				Handle: func(c echo.Context) error { return greet(c, fail()) }},
 			{Method: "GET", Path: "/t/:tenantId/tiny/feed", Action: domain.FeedRead, Stream: true, Handle: feed},
-			{Method: "GET", Path: "/tiny/hello", Kind: web.Public, Handle: func(c echo.Context) error { return fail() }},
+			{Method: "GET", Path: "/tiny/hello", Anybody: true, Kind: web.Public,
+				Handle: func(c echo.Context) error { return fail() }},
 		},
 	}, nil
 }
