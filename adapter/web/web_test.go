@@ -13,6 +13,7 @@ import (
 	"net/http/httptest"
 	"net/netip"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -26,9 +27,10 @@ import (
 
 // A site is one dialect, mounted, with its log. It is mounted again when it gets another route.
 type site struct {
-	options web.Options
-	dialect web.Dialect
-	kinds   map[string]web.Kind // of routes, by path
+	mounting sync.Mutex // of the handler: requests may be concurrent
+	options  web.Options
+	dialect  web.Dialect
+	kinds    map[string]web.Kind // of routes, by path
 
 	handler http.Handler
 	log     *bytes.Buffer
@@ -79,8 +81,10 @@ func (s *site) DELETE(path string, h echo.HandlerFunc) {
 
 func (s *site) ServeHTTP(w http.ResponseWriter, r *http.Request) { s.mounted().ServeHTTP(w, r) }
 
-// mounted is for those who send requests concurrently: they ask for it once before.
+// mounted returns the handler of the routes that were added so far.
 func (s *site) mounted() http.Handler {
+	s.mounting.Lock()
+	defer s.mounting.Unlock()
 	if s.handler == nil {
 		mounted, err := web.New(s.options, s.dialect)
 		if err != nil {
