@@ -111,10 +111,12 @@ func (l *link) connector() connector {
 }
 
 // migrating opens connections for migrations, which may take long and may be cancelled. Those that run apart from a
-// transaction wait for others without being in anybody's way.
+// transaction wait for others without being in anybody's way. Behind the others, that wait for the lock on a table, each
+// exchange waits: they give up before those do.
 func (l *link) migrating(apart bool) driver.Connector {
 	c := l.config.Copy()
 	c.RuntimeParams["statement_timeout"] = "0"
+	c.RuntimeParams["lock_timeout"] = "500ms"
 	if apart {
 		c.RuntimeParams["lock_timeout"] = "0"
 		c.RuntimeParams["idle_in_transaction_session_timeout"] = "0"

@@ -3,6 +3,7 @@ package gormstore_test
 import (
 	"context"
 	"database/sql"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -11,16 +12,21 @@ import (
 	"github.com/refreshd/refreshd/domain"
 )
 
+// withoutEvents undo the fourth migration.
+var withoutEvents = []string{
+	`DROP TABLE events, jobs`, `ALTER TABLE tenants DROP COLUMN version, DROP COLUMN version_counter`,
+	`ALTER TABLE applications DROP COLUMN version`, `ALTER TABLE api_keys DROP COLUMN id, DROP COLUMN version`,
+	`DELETE FROM goose_db_version WHERE version_id = 4`,
+}
+
 // beforeLists is a store as the program left it that knew two migrations, with n refresh tokens of users of their own.
 func beforeLists(t *testing.T, d database, n int) (*gormstore.Store, []domain.RefreshToken) {
 	t.Helper()
 	s := d.migrated(t, gormstore.Options{})
 	shop(t, s)
 	tokens := issue(t, s, n)
-	execute(t, d.raw(t), `DROP INDEX refresh_tokens_tenant, refresh_tokens_application`, `DROP TABLE events, jobs`,
-		`ALTER TABLE tenants DROP COLUMN version, DROP COLUMN version_counter`,
-		`ALTER TABLE applications DROP COLUMN version`, `ALTER TABLE api_keys DROP COLUMN id, DROP COLUMN version`,
-		`DELETE FROM goose_db_version WHERE version_id > 2`)
+	execute(t, d.raw(t), append(slices.Clone(withoutEvents), `DROP INDEX refresh_tokens_tenant, refresh_tokens_application`,
+		`DELETE FROM goose_db_version WHERE version_id = 3`)...)
 	wantReady(t, s, "the schema is behind (version 2,")
 	return s, tokens
 }
@@ -149,6 +155,44 @@ func TestPostgresAMigrationThatWasInterruptedIsDoneAgain(t *testing.T) {
 	}
 	if got, want := indexes(t, db), "refresh_tokens_application, refresh_tokens_tenant"; got != want {
 		t.Errorf("got indexes %q, want %q", got, want)
+	}
+	wantReady(t, s, "")
+}
+
+// A column is added under a lock on its table, and every exchange waits behind a migration that waits for that lock. So
+// the migration gives up before they do, and is run again when what it waits for, a backup say, is over.
+func TestPostgresNoExchangeFailsWhileAMigrationWaitsForATable(t *testing.T) {
+	t.Parallel()
+	d := onPostgres(t)
+	db := d.raw(t)
+	s := d.migrated(t, gormstore.Options{})
+	shop(t, s)
+	token := issue(t, s, 1)[0]
+	execute(t, db, withoutEvents...)
+	backup := must(db.BeginTx(t.Context(), nil))(t)
+	defer backup.Rollback()
+	if _, err := backup.ExecContext(t.Context(), `LOCK TABLE applications IN ACCESS SHARE MODE`); err != nil {
+		t.Fatal(err)
+	}
+	migrated := make(chan error)
+	go func() { migrated <- s.Migrate(t.Context(), nil) }()
+	var err error
+	for waiting := true; waiting; {
+		token = rotate(t, s, token)
+		select {
+		case err = <-migrated:
+			waiting = false
+		default:
+		}
+	}
+	if err == nil || !strings.Contains(err.Error(), "55P03") {
+		t.Errorf("Migrate = %v while a backup reads, want that the lock timed out", err)
+	}
+	if err := backup.Commit(); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Migrate(t.Context(), nil); err != nil {
+		t.Errorf("Migrate = %v after the backup", err)
 	}
 	wantReady(t, s, "")
 }
