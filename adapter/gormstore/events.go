@@ -88,8 +88,7 @@ func (s *Store) writeToken(
 			return s.writing(ctx, operation, func(db *gorm.DB) error {
 				if s.engine.writesInWith {
 					var version int64
-					// AddError translates: that the event is there comes with the row, which GORM does not read itself.
-					return db.AddError(queryRow(raw(db, w.together, append(args, eventArgs(e)...)...), none, &version))
+					return queryRow(raw(db, w.together, append(args, eventArgs(e)...)...), none, &version)
 				}
 				return db.Transaction(func(tx *gorm.DB) error {
 					tokens, err := tokensWritten(tx.Raw(w.alone, args...))

@@ -253,8 +253,7 @@ func (s *Store) Insert(ctx context.Context, t domain.RefreshToken) (domain.Refre
 	// It may wait for another insert of that id.
 	err = s.inTurn(ctx, "insert", rowName{token: t.ID}, func() error {
 		return s.writing(ctx, "insert", func(db *gorm.DB) error {
-			// AddError translates: a duplicate comes with the row, which GORM does not read itself.
-			return db.AddError(queryRow(raw(db, insert, args...), domain.ErrNotFound, &row.ordinal, &row.issuedEpoch))
+			return queryRow(raw(db, insert, args...), domain.ErrNotFound, &row.ordinal, &row.issuedEpoch)
 		})
 	})
 	if err != nil {

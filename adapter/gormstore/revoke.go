@@ -32,8 +32,7 @@ func (s *Store) RevokeScope(
 				return s.writing(ctx, "revoke scope", func(db *gorm.DB) error {
 					args := append([]any{scope.TenantID, scope.ApplicationID, scope.UserID, micros(r.At), string(r.Reason),
 						domain.MarkSlack.Microseconds()}, eventArgs(e)...)
-					// AddError translates: that the event is there comes with the row, which GORM does not read itself.
-					return db.AddError(queryRow(raw(db, revokeScopePostgres, args...), domain.ErrNotFound, &epoch))
+					return queryRow(raw(db, revokeScopePostgres, args...), domain.ErrNotFound, &epoch)
 				})
 			})
 		}
