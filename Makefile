@@ -82,12 +82,12 @@ generate: ## make the generated code anew
 	$(GO) generate ./...
 
 # make bench QUICK=1, make bench PART=exchange,sqlite; `go run ./test/system/bench -help` lists the parts. FULL=1 takes an hour.
-# make bench BASE=COMMIT PART=exchange,cost: that commit's program beside this one, in the same run.
+# make bench BASE=COMMIT PART=exchange,cost,revocations ROUNDS=10: that commit's program beside this one, in the same run.
 OUT ?= bench.md
 .PHONY: bench
 bench: ## measure the service against its limits, ten minutes (QUICK=1: three; PART=name; BASE=commit; OUT=bench.md)
 	@$(GO) run ./test/system/bench -version='$(VERSION)' -out='$(OUT)' $(if $(QUICK),-quick) $(if $(FULL),-full) \
-		$(if $(PART),-part='$(PART)') $(if $(BASE),-base='$(BASE)')
+		$(if $(PART),-part='$(PART)') $(if $(BASE),-base='$(BASE)') $(if $(ROUNDS),-rounds='$(ROUNDS)')
 
 # make soak MINUTES=3, make soak DATABASE=sqlite; `go run ./test/system/soak -help` tells of more.
 MINUTES ?= 30

@@ -70,6 +70,7 @@ var parts = []part{
 	{name: "growth", about: "exchange of random tokens, and lists, as the table grows", run: growthPart},
 	{name: "lists", about: "pages and counts of a million refresh tokens, half of them ended; only if it is named", run: listsPart, apart: true},
 	{name: "calls", about: "issue, retrieve, list, revoke", run: callsPart},
+	{name: "revocations", about: "revoke one, and all of a user; only if it is named", run: revocationsPart, apart: true},
 	{name: "space", about: "bytes per refresh token as it is rotated", run: spacePart},
 	{name: "purge", about: "exchange while dead refresh tokens are purged", run: purgePart},
 	{name: "overload", about: "exchange at three times what the service can do; only if it is named", run: overloadPart, apart: true},
@@ -101,7 +102,8 @@ func start(ctx context.Context, args []string) error {
 	profiles := flags.String("profile", "", "measure nothing, and leave profiles of the service under load in this directory")
 	parse := rig.PartFlag(flags, "Measures the service.", parts, usual())
 	out := flags.String("out", "bench.md", "the file that the report is written to as well; empty for none")
-	base := flags.String("base", "", "a commit whose program the parts exchange and cost measure beside this one")
+	base := flags.String("base", "", "a commit whose program the parts exchange, cost and revocations measure beside this one")
+	rounds := flags.Int("rounds", 0, "of the parts exchange and revocations; 0 for as many as the run is long for")
 	version := flags.String("version", "", "of the source, for the report")
 	chosen, err := parse(args)
 	if err != nil {
@@ -115,6 +117,9 @@ func start(ctx context.Context, args []string) error {
 		b.plan = quickPlan
 	case *long:
 		b.plan = fullPlan
+	}
+	if *rounds > 0 {
+		b.plan.exchangeRounds = *rounds
 	}
 	if *profiles != "" {
 		return b.prepared(ctx, "", func() error { return b.profile(ctx, *profiles) })
