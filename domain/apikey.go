@@ -82,13 +82,18 @@ func Endpoints() map[string][]string {
 	return named
 }
 
-// endpointNames are all that a permission can name, sorted within what is the API's and what is administration's.
-func endpointNames() []string {
-	names := append(slices.Sorted(maps.Keys(Endpoints())), RevocationsPermission, SessionsPermission)
+// noEndpoint is the error of a permission for an endpoint that is none. The names of administration are suggested to
+// who misspelled one, but not offered: no route asks for them yet.
+func noEndpoint(field, endpoint string) FieldError {
+	offered := append(slices.Sorted(maps.Keys(Endpoints())), RevocationsPermission, SessionsPermission)
+	known := slices.Clone(offered)
 	for _, a := range administration {
-		names = append(names, a.endpoint)
+		known = append(known, a.endpoint)
 	}
-	return append(names, `"*"`)
+	return FieldError{
+		Field: field, Reason: Malformed, Message: "there is no such endpoint", Name: endpoint, Known: known,
+		Choice: fmt.Sprintf(`: name one of %s, or "*"`, strings.Join(offered, ", ")),
+	}
 }
 
 var apiMethods = []string{"GET", "POST", "PUT", "PATCH", "DELETE"}
@@ -150,10 +155,7 @@ func (k APIKey) Validate() error {
 		field := "permissions.endpoints." + endpoint
 		allowed := methodsOf(endpoint)
 		if len(allowed) == 0 {
-			p.fields = append(p.fields, FieldError{
-				Field: field, Reason: Malformed, Message: "there is no such endpoint",
-				Name: endpoint, Known: endpointNames(),
-			})
+			p.fields = append(p.fields, noEndpoint(field, endpoint))
 			continue
 		}
 		if len(methods) == 0 {

@@ -169,13 +169,16 @@ func TestAnUnknownEndpointIsToldTheKnownOnes(t *testing.T) {
 	if got.Name != "/jwt/isue" {
 		t.Errorf("name: got %q, want /jwt/isue", got.Name)
 	}
-	for _, want := range []string{"/jwt/issue", "/sessions", "/tenant", `"*"`} {
+	for _, want := range []string{"/jwt/issue", "/sessions", "/tenant"} {
 		if !slices.Contains(got.Known, want) {
 			t.Errorf("known: got %q, want %s among them", got.Known, want)
 		}
-		if !strings.Contains(err.Error(), want) {
-			t.Errorf("error: got %v, want %s in it", err, want)
-		}
+	}
+	// No route asks for the endpoints of administration: a permission for one of them grants nothing yet.
+	want := "there is no such endpoint: name one of /jwt/issue, /jwt/refresh, /jwt/refresh/:id, /revocations, " +
+		`/sessions, or "*"`
+	if got.Text() != want || !strings.HasSuffix(err.Error(), want) {
+		t.Errorf("text: got %q in %v, want %q", got.Text(), err, want)
 	}
 	var merged domain.Problems
 	merged.Merge("apiKeys[0].", err)

@@ -52,18 +52,14 @@ type FieldError struct {
 	Reason  Reason
 	Message string
 	// Name is what the field names, and Known what it could, where that is what is wrong: so that an adapter can suggest
-	// the nearest in place of listing all.
-	Name  string
-	Known []string
+	// the nearest. Choice follows Message where nothing is suggested. It need not list all that is known.
+	Name   string
+	Known  []string
+	Choice string
 }
 
-// Text returns the message, with the names that are known.
-func (e FieldError) Text() string {
-	if len(e.Known) == 0 {
-		return e.Message
-	}
-	return e.Message + ": name one of " + strings.Join(e.Known, ", ")
-}
+// Text returns the message, with the choice that there is.
+func (e FieldError) Text() string { return e.Message + e.Choice }
 
 // Code is `[reason]field`, stable, for programs.
 func (e FieldError) Code() string { return "[" + string(e.Reason) + "]" + e.Field }
