@@ -46,9 +46,9 @@ func (m *mount) cors(next echo.HandlerFunc) echo.HandlerFunc {
 	}
 }
 
-// allowedHeaders are those that a preflight asks for; the usual ones if they are too many, or none. Libraries for tracing add headers of their own to each request
-// of a page, and a browser does not send a request with a header that is not allowed. The origin and its credentials
-// are what is guarded, not the names of headers.
+// allowedHeaders are those that a preflight asks for; the usual ones if they are too many, or none. Libraries for
+// tracing add headers of their own to each request of a page, and a browser does not send a request with a header that
+// is not allowed. The origin and its credentials are what is guarded, not the names of headers.
 func allowedHeaders(request http.Header, usual string) string {
 	asked := strings.Join(request.Values(echo.HeaderAccessControlRequestHeaders), ",")
 	if len(asked) > 1<<10 {
