@@ -5,6 +5,9 @@ import (
 	"reflect"
 	"testing"
 	"time"
+
+	"github.com/refreshd/refreshd/adapter/memstore"
+	"github.com/refreshd/refreshd/port"
 )
 
 // TestFullFixturesLeaveNoFieldZero: a field that a fixture leaves zero is one that a store may forget unseen. Whoever adds a
@@ -67,5 +70,20 @@ func leaves(v reflect.Value, path string, visit func(path string, v reflect.Valu
 		}
 	default:
 		visit(path, v)
+	}
+}
+
+// TestEveryCallMakesEveryCall: a method of the port that it leaves out could ignore a context that is done.
+func TestEveryCallMakesEveryCall(t *testing.T) {
+	called := everyCall(t.Context(), memstore.New(), token(1), tokenKey(1))
+	called["Close"] = nil // after it no call has to work
+	for m := range reflect.TypeFor[port.Store]().Methods() {
+		if _, ok := called[m.Name]; !ok {
+			t.Errorf("%s is not called", m.Name)
+		}
+		delete(called, m.Name)
+	}
+	for name := range called {
+		t.Errorf("there is no %s", name)
 	}
 }
