@@ -134,7 +134,7 @@ func (a *API) retrievePosted(c echo.Context, id string) error {
 func (a *API) retrieveOne(c echo.Context, in usecase.OneInput) error {
 	s, err := a.List.One(c.Request().Context(), in)
 	if err != nil {
-		return web.Unauthorized(c, web.CredentialAccessToken, err) // of an owner who means another user's
+		return err
 	}
 	return done(c, "The refresh token was found.", newSessionData(s, in.Owner))
 }
@@ -220,7 +220,7 @@ func (a *API) listPage(c echo.Context, caller usecase.Caller, q listQuery) error
 	}
 	page, err := a.List.Page(c.Request().Context(), in)
 	if err != nil {
-		return web.Unauthorized(c, web.CredentialAccessToken, err) // of an owner who means another user's
+		return err
 	}
 	if q.Count != nil && *q.Count {
 		n, more, err := a.List.Count(c.Request().Context(), in)

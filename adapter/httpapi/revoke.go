@@ -115,7 +115,7 @@ func (a *API) revokeAs(c echo.Context, caller usecase.Caller, s revokeBody) erro
 	}
 	revoked, err := a.Revoke.Do(c.Request().Context(), in)
 	if err != nil {
-		return web.Unauthorized(c, web.CredentialAccessToken, err) // of an owner who means another session
+		return err
 	}
 	// An owner is let revoke nothing but its own: only one that leaves its own session out keeps its cookies.
 	if policy != nil && revoked.Selector.Except.IsZero() {

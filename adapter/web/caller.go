@@ -208,7 +208,7 @@ func identify(c echo.Context, action domain.Action) (caller usecase.Caller, noTe
 	if caller.Owner != nil { // also if it is refused: what has a right signature is no guess
 		record.Proved()
 	}
-	return caller, noTenant, Unauthorized(c, credentialKind(s), err)
+	return caller, noTenant, err
 }
 
 // OriginOf returns where what the request writes comes from: its caller, or a client that has shown no credential.
@@ -233,13 +233,14 @@ func credentialKind(s domain.Secret) string {
 	}
 }
 
-// Unauthorized returns err. If that is a 401 it puts the reason into the log, since the response says nothing, and
-// somebody has to find out. kind is that of the credential.
-func Unauthorized(c echo.Context, kind string, err error) error {
-	if errors.Is(err, domain.ErrUnauthorized) {
-		record := Note(c)
-		record.Event, record.Kind = eventCredentialFailed, kind
-		record.Raise(slog.LevelInfo, slog.String("why", err.Error()))
+// noteUnauthorized puts the reason of a 401 into the log, since the response says nothing, and somebody has to find out:
+// also where a use case refuses an owner who means what is another's. A handler that has recorded an event knows better.
+func noteUnauthorized(c echo.Context, err error) {
+	record := Note(c)
+	if record.Event != "" || !errors.Is(err, domain.ErrUnauthorized) {
+		return
 	}
-	return err
+	s, _ := credential(c) // two headers are a 400
+	record.Event, record.Kind = eventCredentialFailed, credentialKind(s)
+	record.Raise(slog.LevelInfo, slog.String("why", err.Error()))
 }

@@ -147,6 +147,7 @@ func (m *mount) logged(next echo.HandlerFunc) echo.HandlerFunc {
 		if errors.As(err, &refused) {
 			record.refused(refused, start)
 		} else {
+			noteUnauthorized(c, err)
 			record.Raise(levelOf(req.Context(), fault, err), explain(err, fault)...)
 			if record.Event == "" {
 				record.Event = eventRequest
