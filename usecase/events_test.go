@@ -76,7 +76,7 @@ func TestALogoutIsAnEventOfEachSession(t *testing.T) {
 	before := w.events(t)
 	by := domain.Origin{Actor: domain.Actor{Kind: domain.ActorClient, Address: "192.0.2.9"}, RequestID: "request-2"}
 	logout := &usecase.Logout{
-		Revocations: w.store, Tokens: w.store, Applications: w.store, Keys: w.exchange.Minter.Keys, Clock: w.clock.now,
+		Revocations: w.store, Tokens: w.store, Keys: w.exchange.Minter.Keys, Clock: w.clock.now,
 	}
 	_, err := logout.Do(t.Context(), usecase.LogoutInput{
 		TenantID: "acme", Ambient: []domain.Secret{one.TokenString}, By: by,

@@ -16,11 +16,10 @@ var ErrOtherTenants = fmt.Errorf("an active session of another tenant: %w", doma
 // Logout revokes the sessions that a browser's cookies name. What the holder of a token string can do with it anyway,
 // to end its session by exchanging an old one, needs no other credential.
 type Logout struct {
-	Revocations  port.Revocations
-	Tokens       port.RefreshTokens
-	Applications port.Applications
-	Keys         *Keys
-	Clock        Clock
+	Revocations port.Revocations
+	Tokens      port.RefreshTokens
+	Keys        *Keys
+	Clock       Clock
 }
 
 // LogoutInput is what a browser sends.
@@ -87,17 +86,4 @@ func (l *Logout) none(ctx context.Context, sessions []domain.PresentedToken) err
 		}
 	}
 	return domain.ErrNotFound
-}
-
-// Policy returns the policy of the application that an access token is for, which names its cookies; the default one if
-// the application does not exist any more.
-func (l *Logout) Policy(ctx context.Context, owner domain.AccessToken) (domain.Policy, error) {
-	p, err := l.Applications.Policy(ctx, owner.TenantID, owner.ApplicationID)
-	if errors.Is(err, domain.ErrNotFound) {
-		return domain.DefaultPolicy(), nil
-	}
-	if err != nil {
-		return domain.Policy{}, fault("log out: read the policy", err)
-	}
-	return p, nil
 }

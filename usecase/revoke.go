@@ -2,6 +2,7 @@ package usecase
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -11,9 +12,10 @@ import (
 
 // Revoke ends refresh tokens.
 type Revoke struct {
-	Revocations port.Revocations
-	Keys        *Keys
-	Clock       Clock
+	Revocations  port.Revocations
+	Applications port.Applications
+	Keys         *Keys
+	Clock        Clock
 }
 
 // RevokeInput says which. Exactly one selector must be there, in full.
@@ -25,12 +27,17 @@ type RevokeInput struct {
 	// Owner is set where an access token stands in for an API key: it serves for its own refresh token, for all of its
 	// own user, and for all of these but its own.
 	Owner *domain.AccessToken
+	// InCookies is set if the owner has its tokens in cookies.
+	InCookies bool
 }
 
 // Revoked is what was revoked, and the instant before which it was issued.
 type Revoked struct {
 	Selector domain.Selector
 	At       time.Time
+	// Cookies is the policy that names the cookies that are of no use any more: those of an owner who has its tokens in
+	// cookies and revoked its own session. It is nil if there are none.
+	Cookies *domain.Policy
 }
 
 // Do revokes. When it has returned, no exchange that starts later is answered. It returns an *domain.Invalid for a selector that
@@ -44,6 +51,10 @@ func (r *Revoke) Do(ctx context.Context, in RevokeInput) (Revoked, error) {
 	if in.Owner != nil && !isOwn(*in.Owner, selector) {
 		return Revoked{}, fmt.Errorf("the access token serves for its own session and its own user only: %w",
 			domain.ErrUnauthorized)
+	}
+	cookies, err := r.cookies(ctx, in, selector)
+	if err != nil {
+		return Revoked{}, err
 	}
 	at := r.Clock.now()
 	how := port.Revocation{At: at, Reason: domain.RevokedByCall}
@@ -59,7 +70,7 @@ func (r *Revoke) Do(ctx context.Context, in RevokeInput) (Revoked, error) {
 	if err != nil {
 		return Revoked{}, fault("revoke", err)
 	}
-	return Revoked{Selector: selector, At: at}, nil
+	return Revoked{Selector: selector, At: at, Cookies: cookies}, nil
 }
 
 func isOwn(owner domain.AccessToken, s domain.Selector) bool {
@@ -68,6 +79,23 @@ func isOwn(owner domain.AccessToken, s domain.Selector) bool {
 	}
 	return s.Scope == domain.Scope{TenantID: owner.TenantID, UserID: owner.Subject} &&
 		(s.Except.IsZero() || s.Except.String() == owner.SessionID)
+}
+
+// cookies returns [Revoked].Cookies. It is called before anything is revoked, so that a failure leaves everything as it
+// was. Where the application does not exist any more, the default policy names them.
+func (r *Revoke) cookies(ctx context.Context, in RevokeInput, s domain.Selector) (*domain.Policy, error) {
+	// What an owner is let revoke is its own session, unless it leaves that out.
+	if in.Owner == nil || !in.InCookies || !s.Except.IsZero() {
+		return nil, nil
+	}
+	p, err := r.Applications.Policy(ctx, in.Owner.TenantID, in.Owner.ApplicationID)
+	if errors.Is(err, domain.ErrNotFound) {
+		p, err = domain.DefaultPolicy(), nil
+	}
+	if err != nil {
+		return nil, fault("revoke: read the policy", err)
+	}
+	return &p, nil
 }
 
 func (r *Revoke) selector(ctx context.Context, in RevokeInput) (domain.Selector, error) {

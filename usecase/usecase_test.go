@@ -118,7 +118,7 @@ func (w *world) replicaOf(keys *usecase.Keys) replica {
 		patch: &usecase.Patch{
 			Tokens: w.probe, Applications: w.probe, PublicURL: publicURL, Clock: clock, Random: w.random,
 		},
-		revoke:       &usecase.Revoke{Revocations: w.probe, Keys: keys, Clock: clock},
+		revoke:       &usecase.Revoke{Revocations: w.probe, Applications: w.probe, Keys: keys, Clock: clock},
 		authenticate: &usecase.Authenticate{APIKeys: w.probe, Tokens: w.probe, Tenants: w.probe, Keys: keys, Clock: clock},
 		publish:      &usecase.Publish{Tenants: w.probe, Keys: keys, Clock: clock},
 		apply: &usecase.Apply{

@@ -108,9 +108,9 @@ func newEmptyService(t testing.TB) *service {
 		Exchange: &usecase.Exchange{Tokens: store, Minter: minter, Clock: s.clock},
 		List:     &usecase.List{Tokens: store, Clock: s.clock},
 		Patch:    &usecase.Patch{Tokens: store, Applications: store, PublicURL: publicURL, Clock: s.clock, Random: rand.Reader},
-		Revoke:   &usecase.Revoke{Revocations: store, Keys: keys, Clock: s.clock},
+		Revoke:   &usecase.Revoke{Revocations: store, Applications: store, Keys: keys, Clock: s.clock},
 		Logout: &usecase.Logout{
-			Revocations: store, Tokens: store, Applications: store, Keys: keys, Clock: s.clock,
+			Revocations: store, Tokens: store, Keys: keys, Clock: s.clock,
 		},
 		Publish: &usecase.Publish{Tenants: store, Keys: keys, Clock: s.clock},
 		Ready:   store.Ready,

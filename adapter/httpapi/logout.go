@@ -96,14 +96,3 @@ func (a *API) logout(c echo.Context, l leaving) error {
 	record.Raise(slog.LevelInfo, slog.String("tokenId", strings.Join(data.TokenIDs, " ")))
 	return done(c, "The refresh tokens were revoked.", data)
 }
-
-// ownerPolicy returns the policy that names the cookies of an owner who sends a request from an own page in a browser;
-// nil for any other caller. It is read before anything is revoked, so that a failure leaves everything as it was.
-func (a *API) ownerPolicy(c echo.Context, owner *domain.AccessToken) (*domain.Policy, error) {
-	browser := web.IsBrowser(c) || c.Request().Header.Get(echo.HeaderCookie) != ""
-	if owner == nil || !browser || !web.OwnPage(c) {
-		return nil, nil
-	}
-	p, err := a.Logout.Policy(c.Request().Context(), *owner)
-	return &p, err
-}

@@ -74,14 +74,16 @@ func (a *API) revokeSelected(c echo.Context, caller usecase.Caller, places ...re
 		}
 		places = append(places, query)
 	}
+	var selector revokeBody
 	switch len(places) {
-	case 0:
-		return a.revokeAs(c, caller, revokeBody{})
+	case 0: // it selects nothing, which the use case refuses
 	case 1:
-		return a.revokeAs(c, caller, places[0])
+		selector = places[0]
 	default:
-		return domain.NewInvalid("", domain.Conflict, "put the selector in one place: the path, the query or the body. Nothing was revoked")
+		return domain.NewInvalid("", domain.Conflict,
+			"put the selector in one place: the path, the query or the body. Nothing was revoked")
 	}
+	return a.revokeAs(c, caller, selector)
 }
 
 // revokePosted revokes for a client that can only POST. Only an API key serves, and selector is read after it.
@@ -101,37 +103,41 @@ func (a *API) revokePosted(c echo.Context, action domain.Action, selector func()
 }
 
 func (a *API) revokeAs(c echo.Context, caller usecase.Caller, s revokeBody) error {
-	owner := caller.Owner
-	in := usecase.RevokeInput{TenantID: caller.TenantID, Owner: owner, By: web.OriginOf(c), Selector: domain.SelectorInput{
-		TokenID: s.TokenID, UserID: s.UserID, ApplicationID: s.ApplicationID, ExceptTokenID: s.ExceptTokenID, AllInTenant: s.AllInTenant,
-	}}
+	in := usecase.RevokeInput{
+		TenantID: caller.TenantID, Owner: caller.Owner, By: web.OriginOf(c), InCookies: web.UsesCookies(c),
+		Selector: domain.SelectorInput{
+			TokenID: s.TokenID, UserID: s.UserID, ApplicationID: s.ApplicationID, ExceptTokenID: s.ExceptTokenID,
+			AllInTenant: s.AllInTenant,
+		},
+	}
 	if s.TokenString != nil {
 		secret := domain.NewSecret(*s.TokenString)
 		in.TokenString = &secret
-	}
-	policy, err := a.ownerPolicy(c, owner)
-	if err != nil {
-		return err
 	}
 	revoked, err := a.Revoke.Do(c.Request().Context(), in)
 	if err != nil {
 		return err
 	}
-	// An owner is let revoke nothing but its own: only one that leaves its own session out keeps its cookies.
-	if policy != nil && revoked.Selector.Except.IsZero() {
-		name, _ := policy.CookieNames()
-		cookies.Delete(c, name, *policy)
-	}
+	message, data := revocation(revoked)
 	tellRevoked(web.Note(c), revoked.Selector)
-	if revoked.Selector.IsToken() {
-		return done(c, "The refresh token was revoked.", revokedData{TokenID: revoked.Selector.TokenID.String()})
+	if revoked.Cookies != nil {
+		name, _ := revoked.Cookies.CookieNames()
+		cookies.Delete(c, name, *revoked.Cookies)
 	}
-	data := revokedData{
-		UserID: revoked.Selector.Scope.UserID, ApplicationID: revoked.Selector.Scope.ApplicationID,
-		ExceptTokenID: idText(revoked.Selector.Except),
-		AllInTenant:   s.AllInTenant != nil, RevokedBefore: milliseconds(revoked.At),
+	return done(c, message, data)
+}
+
+// revocation is what the response says of it.
+func revocation(r usecase.Revoked) (message string, data revokedData) {
+	if r.Selector.IsToken() {
+		return "The refresh token was revoked.", revokedData{TokenID: r.Selector.TokenID.String()}
 	}
-	return done(c, "The refresh tokens were revoked.", data)
+	scope := r.Selector.Scope
+	return "The refresh tokens were revoked.", revokedData{
+		UserID: scope.UserID, ApplicationID: scope.ApplicationID, ExceptTokenID: idText(r.Selector.Except),
+		AllInTenant:   scope.UserID == "" && scope.ApplicationID == "",
+		RevokedBefore: milliseconds(r.At),
+	}
 }
 
 // The kinds of a revocation.

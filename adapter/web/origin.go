@@ -44,6 +44,12 @@ func IsBrowser(c echo.Context) bool {
 	return header.Get(echo.HeaderOrigin) != "" || header.Get("Sec-Fetch-Site") != ""
 }
 
+// UsesCookies reports whether the sender of a request may have its tokens in cookies: whether it is a browser, or sends
+// a cookie, and is on an own page.
+func UsesCookies(c echo.Context) bool {
+	return (IsBrowser(c) || c.Request().Header.Get(echo.HeaderCookie) != "") && OwnPage(c)
+}
+
 // OwnPage reports whether a request that a browser may have sent comes from a page of the service, or of a configured
 // origin. A browser says that itself in Sec-Fetch-Site, which no page can set. Where it does not, an Origin other than
 // the service's own is another site's; an old browser leaves Origin out where no other origin is at work.

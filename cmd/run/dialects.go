@@ -69,9 +69,11 @@ func (s *service) tokens(
 		Patch: &usecase.Patch{
 			Tokens: s.store, Applications: s.store, PublicURL: publicURL, Clock: s.clock, Random: rand.Reader,
 		},
-		Revoke: &usecase.Revoke{Revocations: s.store, Keys: s.keys, Clock: s.clock},
+		Revoke: &usecase.Revoke{
+			Revocations: s.store, Applications: s.store, Keys: s.keys, Clock: s.clock,
+		},
 		Logout: &usecase.Logout{
-			Revocations: s.store, Tokens: s.store, Applications: s.store, Keys: s.keys, Clock: s.clock,
+			Revocations: s.store, Tokens: s.store, Keys: s.keys, Clock: s.clock,
 		},
 		Publish:   &usecase.Publish{Tenants: s.store, Keys: s.keys, Clock: s.clock},
 		Ready:     ready,

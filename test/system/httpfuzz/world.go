@@ -192,9 +192,9 @@ func (w *world) service(ctx context.Context) (http.Handler, error) {
 		Exchange: &usecase.Exchange{Tokens: w.store, Minter: minter, Clock: w.clock},
 		List:     &usecase.List{Tokens: w.store, Clock: w.clock},
 		Patch:    &usecase.Patch{Tokens: w.store, Applications: w.store, PublicURL: publicURL, Clock: w.clock, Random: w.random},
-		Revoke:   &usecase.Revoke{Revocations: w.store, Keys: keys, Clock: w.clock},
+		Revoke:   &usecase.Revoke{Revocations: w.store, Applications: w.store, Keys: keys, Clock: w.clock},
 		Logout: &usecase.Logout{
-			Revocations: w.store, Tokens: w.store, Applications: w.store, Keys: keys, Clock: w.clock,
+			Revocations: w.store, Tokens: w.store, Keys: keys, Clock: w.clock,
 		},
 		Publish:  &usecase.Publish{Tenants: w.store, Keys: keys, Clock: w.clock},
 		Ready:    w.store.Ready,

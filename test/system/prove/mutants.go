@@ -288,14 +288,14 @@ var mutants = []mutant{
 	},
 	{
 		name: "revocation-again", says: "a revocation happens once more a moment after it was answered", setting: several,
-		changes: []change{{"usecase/revoke.go", "	return Revoked{Selector: selector, At: at}, nil\n", `	if !selector.IsToken() {
+		changes: []change{{"usecase/revoke.go", "	return Revoked{Selector: selector, At: at, Cookies: cookies}, nil\n", `	if !selector.IsToken() {
 		go func() {
 			time.Sleep(200 * time.Millisecond)
 			event.ID[15]++
 			_, _ = r.Revocations.RevokeScope(context.WithoutCancel(ctx), selector.Scope, selector.Except, how, event)
 		}()
 	}
-	return Revoked{Selector: selector, At: at}, nil
+	return Revoked{Selector: selector, At: at, Cookies: cookies}, nil
 `}},
 	},
 	{
