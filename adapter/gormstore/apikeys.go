@@ -60,8 +60,7 @@ func (s *Store) SaveAPIKey(
 			if err := queryRow(tx.Raw(statement, args...), domain.ErrStale, &version); err != nil {
 				return err
 			}
-			e.Version = version
-			return appendEvents(tx, []domain.Event{e})
+			return appendEvent(tx, e, version)
 		})
 		return version, duplicateOrStale(err, expect, func() error {
 			_, err := s.APIKey(ctx, k.ID)
@@ -93,8 +92,7 @@ func (s *Store) DeleteAPIKey(ctx context.Context, id domain.ID, expect domain.Ve
 			if err := wrote(tx.Exec(deleteAPIKey, id[:], int64(expect)), domain.ErrStale); err != nil {
 				return cmp.Or(exists(tx.Raw(countAPIKeys, id[:])), err)
 			}
-			e.Version = 0
-			return appendEvents(tx, []domain.Event{e})
+			return appendEvent(tx, e, 0)
 		})
 	})
 }

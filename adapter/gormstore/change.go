@@ -211,8 +211,7 @@ func (s *Store) changeInTurn(
 	ctx context.Context, tenantID string, rows []changeRow, now int64, e domain.Event,
 ) error {
 	return s.transacting(ctx, "change", func(tx *gorm.DB) error {
-		e := e
-		e.Version, e.Tokens = 0, nil
+		var tokens []domain.EndedToken
 		for _, c := range rows {
 			changed, err := tokensWritten(tx.Raw(changeOne.alone, changeArgs(tenantID, c, now)...))
 			if err == nil && len(changed) == 0 {
@@ -221,8 +220,8 @@ func (s *Store) changeInTurn(
 			if err != nil {
 				return err
 			}
-			e.Tokens = append(e.Tokens, changed...)
+			tokens = append(tokens, changed...)
 		}
-		return appendEvent(tx, e)
+		return appendEvent(tx, e, 0, tokens...)
 	})
 }

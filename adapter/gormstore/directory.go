@@ -143,8 +143,7 @@ func (s *Store) SaveTenant(
 			if err != nil {
 				return err
 			}
-			e.Version = version
-			return appendEvents(tx, append(events, e))
+			return appendEvents(tx, append(events, e), version)
 		})
 		return version, duplicateOrStale(err, expect, func() error {
 			_, err := s.Tenant(ctx, t.ID)
@@ -181,7 +180,7 @@ func writeApplications(
 		if applications[a.ID].Version != w.Expect || written[a.ID] {
 			return nil, domain.ErrStale
 		}
-		a.TenantID, a.Version, w.Event.Version = t.ID, version, version
+		a.TenantID, a.Version = t.ID, version
 		applications[a.ID], written[a.ID], events = a, true, append(events, w.Event)
 	}
 	policies, err := domain.CombineAll(t, applications)
@@ -250,8 +249,7 @@ func (s *Store) SaveApplication(
 			if err := storeApplications(tx, t.ID, args, p.TTL); err != nil {
 				return err
 			}
-			e.Version = a.Version
-			return appendEvents(tx, []domain.Event{e})
+			return appendEvent(tx, e, a.Version)
 		})
 		return a.Version, err
 	})
@@ -417,8 +415,7 @@ func (s *Store) deleting(
 			if err := remove(tx); err != nil {
 				return err
 			}
-			e.Version = 0
-			return appendEvents(tx, []domain.Event{e})
+			return appendEvent(tx, e, 0)
 		})
 	})
 }

@@ -98,9 +98,7 @@ func (s *Store) writeToken(
 					if err != nil {
 						return err
 					}
-					e := e
-					e.Version, e.Tokens = 0, tokens
-					return appendEvent(tx, e)
+					return appendEvent(tx, e, 0, tokens...)
 				})
 			})
 		})
@@ -122,31 +120,28 @@ func tokensWritten(query *gorm.DB) (tokens []domain.EndedToken, err error) {
 	return tokens, err
 }
 
-// appendEvent stores e in the transaction of the change that it reports.
-func appendEvent(tx *gorm.DB, e domain.Event) error {
-	slices.SortFunc(e.Tokens, func(a, b domain.EndedToken) int { return bytes.Compare(a.ID[:], b.ID[:]) })
-	tokens, err := encodeTokens(e.Tokens)
+// appendEvent stores e, about that version and those refresh tokens, in the transaction of the change that it reports.
+// What e itself has of them is the caller's, and not stored.
+func appendEvent(tx *gorm.DB, e domain.Event, version domain.Version, tokens ...domain.EndedToken) error {
+	slices.SortFunc(tokens, func(a, b domain.EndedToken) int { return bytes.Compare(a.ID[:], b.ID[:]) })
+	text, err := encodeTokens(tokens)
 	if err != nil {
 		return err
 	}
-	return tx.Exec(insertEvent, append(eventArgs(e), int64(e.Version), tokens)...).Error
+	return tx.Exec(insertEvent, append(eventArgs(e), int64(version), text)...).Error
 }
 
 // maxEvents is how many events one statement stores.
 const maxEvents = 64
 
-// appendEvents is appendEvent for several, in few statements.
-func appendEvents(tx *gorm.DB, events []domain.Event) error {
+// appendEvents is appendEvent for several about one version, in few statements.
+func appendEvents(tx *gorm.DB, events []domain.Event, version domain.Version) error {
 	for chunk := range slices.Chunk(events, maxEvents) {
 		var rows []string
 		var args []any
 		for _, e := range chunk {
-			tokens, err := encodeTokens(e.Tokens)
-			if err != nil {
-				return err
-			}
 			rows = append(rows, "("+placeholdersFrom(1+len(args), len(eventColumns))+")")
-			args = append(args, append(eventArgs(e), int64(e.Version), tokens)...)
+			args = append(args, append(eventArgs(e), int64(version), "")...)
 		}
 		text := `INSERT INTO events (` + columns("", eventColumns) + `) VALUES ` + strings.Join(rows, ", ")
 		if err := tx.Exec(text, args...).Error; err != nil {
@@ -236,9 +231,8 @@ func isResult(err error) bool {
 
 // Record implements port.Events.
 func (s *Store) Record(ctx context.Context, e domain.Event) error {
-	e.Version, e.Tokens = 0, nil
 	return s.onceOnly(ctx, e, func() error {
-		return s.writing(ctx, "record", func(db *gorm.DB) error { return appendEvent(db, e) })
+		return s.writing(ctx, "record", func(db *gorm.DB) error { return appendEvent(db, e, 0) })
 	})
 }
 

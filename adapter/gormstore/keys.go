@@ -104,7 +104,6 @@ func (s *Store) keyWriting(ctx context.Context, operation string, f func(tx *gor
 
 // AddKeys implements port.Keys.
 func (s *Store) AddKeys(ctx context.Context, e domain.Event, keys ...domain.SealedKey) error {
-	e.Version, e.Tokens = 0, nil
 	return s.onceOnly(ctx, e, func() error {
 		return s.keyWriting(ctx, "add keys", func(tx *gorm.DB) error {
 			var last int64
@@ -119,7 +118,7 @@ func (s *Store) AddKeys(ctx context.Context, e domain.Event, keys ...domain.Seal
 					return err
 				}
 			}
-			return appendEvent(tx, e)
+			return appendEvent(tx, e, 0)
 		})
 	})
 }

@@ -41,10 +41,8 @@ func (s *Store) RevokeScope(
 			if err != nil {
 				return err
 			}
-			e := e
-			e.Version, e.Tokens = domain.Version(raised), nil
-			epoch = e.Version
-			return appendEvent(tx, e)
+			epoch = domain.Version(raised)
+			return appendEvent(tx, e, epoch)
 		})
 	})
 	if err != nil {
@@ -179,13 +177,11 @@ func (s *Store) KeepNewest(
 				if err := tx.Exec(forgetEndedSQLite, args[:4]...).Error; err != nil {
 					return err
 				}
-				e := e
-				var err error
-				if e.Tokens, err = tokensWritten(tx.Raw(keepNewest, args...)); err != nil || len(e.Tokens) == 0 {
+				tokens, err := tokensWritten(tx.Raw(keepNewest, args...))
+				if err != nil || len(tokens) == 0 {
 					return err
 				}
-				e.Version = 0
-				return appendEvent(tx, e)
+				return appendEvent(tx, e, 0, tokens...)
 			})
 		})
 	})

@@ -91,9 +91,7 @@ const (
 var recording = []clause{
 	{recordStores, func(e *env) {
 		want := fullEvent(1)
-		given := want
-		given.Version, given.Tokens = 7, []domain.EndedToken{{ID: tokenID(1)}}
-		e.must(e.store.Record(e.Context(), given))
+		e.must(e.store.Record(e.Context(), presumptuous(want)))
 		e.wantEvents("stored", want)
 		plain := domain.Event{ID: eventID(2), At: t0, Kind: domain.PurgePass}
 		e.must(e.store.Record(e.Context(), plain))

@@ -159,15 +159,16 @@ var anaInShop = domain.Scope{TenantID: "acme", ApplicationID: "shop", UserID: "a
 // What each of them promises of its event.
 const (
 	eventWith = "/stores its event with what it writes"
+	eventSets = "/sets the version and the refresh tokens of its event, whatever the caller has set"
 	eventNone = "/stores no event where it writes nothing"
 	eventOnce = "/twice with one event is one write"
 	eventMany = "/of many concurrent calls with one event one writes, and all return the same"
 )
 
-// eventClauses are four clauses of each.
+// eventClauses are five clauses of each.
 func eventClauses() (all []clause) {
 	for _, w := range eventWrites() {
-		all = append(all, w.with(), w.none(), w.once(), w.concurrently())
+		all = append(all, w.with(), w.sets(), w.none(), w.once(), w.concurrently())
 	}
 	return all
 }
@@ -186,6 +187,22 @@ func (w eventWrite) with() clause {
 			e.Errorf("nothing was written")
 		}
 	}}
+}
+
+func (w eventWrite) sets() clause {
+	return clause{w.name + eventSets, func(e *env) {
+		w.prepare(e)
+		e.knownEvents()
+		_, err := w.write(e, e.store, presumptuous(event(1)))
+		e.must(err)
+		e.wantEvents("stored", w.stored(event(1)))
+	}}
+}
+
+// presumptuous returns one with a version and refresh tokens, which are for the store to set.
+func presumptuous(one domain.Event) domain.Event {
+	one.Version, one.Tokens = 77, []domain.EndedToken{{ID: tokenID(98), ApplicationID: "bar", UserID: "eve"}}
+	return one
 }
 
 func (w eventWrite) none() clause {

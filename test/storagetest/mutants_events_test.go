@@ -38,21 +38,11 @@ var eventMutants = []mutant{
 		clause: recordStores,
 		fault:  "the caller says which version an event is about",
 		inject: func(f *faulty) {
-			var mu sync.Mutex
-			given := map[domain.ID]domain.Version{}
+			given := f.believe(callersVersion)
 			f.record = func(ctx context.Context, e domain.Event) error {
-				mu.Lock()
-				defer mu.Unlock()
-				given[e.ID] = e.Version
+				given(e)
 				return f.within.Record(ctx, e)
 			}
-			f.onEvents(func(_ port.EventQuery, page *port.EventPage) {
-				mu.Lock()
-				defer mu.Unlock()
-				for i, e := range page.Events {
-					page.Events[i].Version = given[e.ID]
-				}
-			})
 		},
 	},
 	{
@@ -166,6 +156,30 @@ func (f *faulty) eachWrite(
 	}
 }
 
+// believe returns a function that is told each event as a caller gives it, of which take has readers see a part.
+func (f *faulty) believe(take func(stored *domain.Event, given domain.Event)) func(domain.Event) {
+	var mu sync.Mutex
+	all := map[domain.ID]domain.Event{}
+	f.onEvents(func(_ port.EventQuery, page *port.EventPage) {
+		mu.Lock()
+		defer mu.Unlock()
+		for i, e := range page.Events {
+			if given, ok := all[e.ID]; ok {
+				take(&page.Events[i], given)
+			}
+		}
+	})
+	return func(e domain.Event) {
+		mu.Lock()
+		defer mu.Unlock()
+		all[e.ID] = e
+	}
+}
+
+func callersVersion(stored *domain.Event, given domain.Event) { stored.Version = given.Version }
+
+func callersTokens(stored *domain.Event, given domain.Event) { stored.Tokens = given.Tokens }
+
 // hide returns a function that gives an event another id, under which no reader sees it.
 func (f *faulty) hide() (hidden func(domain.Event) domain.Event) {
 	var mu sync.Mutex
@@ -202,6 +216,8 @@ func eventWriteMutants() (all []mutant) {
 					})
 				},
 			},
+			w.believing("version", callersVersion),
+			w.believing("refresh tokens", callersTokens),
 			mutant{
 				clause: w.name + eventNone,
 				fault:  w.name + ": the event is stored first",
@@ -274,4 +290,19 @@ func eventWriteMutants() (all []mutant) {
 		)
 	}
 	return all
+}
+
+// believing is a store that stores what the caller set of an event.
+func (w eventWrite) believing(what string, take func(stored *domain.Event, given domain.Event)) mutant {
+	return mutant{
+		clause: w.name + eventSets,
+		fault:  w.name + ": the event has the caller's " + what,
+		inject: func(f *faulty) {
+			given := f.believe(take)
+			f.eachWrite(func(_ context.Context, e domain.Event, within func(domain.Event) error) error {
+				given(e)
+				return within(e)
+			})
+		},
+	}
 }

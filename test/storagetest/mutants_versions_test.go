@@ -204,6 +204,15 @@ var versionMutants = []mutant{
 			return w.in(ctx, f.within)
 		}
 	}, false},
+	{eventsWith, "the events of applications have the caller's refresh tokens", func(f *faulty) {
+		given := f.believe(callersTokens)
+		f.saveTenant = func(ctx context.Context, w tenantSave) (domain.Version, error) {
+			for _, one := range w.with {
+				given(one.Event)
+			}
+			return w.in(ctx, f.within)
+		}
+	}, false},
 	{applicationsStale, "a save of an application ignores its version", ignoringVersions, false},
 	{applicationsRace, "an application's version is compared first", comparingFirst, false},
 	{applicationsKept, "a deletion of an application ignores its version", ignoringVersions, false},

@@ -219,8 +219,8 @@ var versioning = []clause{
 		shop, bar := event(1), event(2)
 		shop.ObjectID, bar.ObjectID = "shop", "bar"
 		tenant, with := event(3), []port.ApplicationWrite{
-			{Application: domain.Application{ID: "shop"}, Expect: 2, Event: shop},
-			{Application: domain.Application{ID: "bar"}, Event: bar},
+			{Application: domain.Application{ID: "shop"}, Expect: 2, Event: presumptuous(shop)},
+			{Application: domain.Application{ID: "bar"}, Event: presumptuous(bar)},
 		}
 		for range 2 {
 			e.wantVersion("saved", 3)(e.store.SaveTenant(e.Context(), domain.Tenant{ID: "acme"}, 1, tenant, with...))
