@@ -107,9 +107,9 @@ func recovering(c echo.Context, h echo.HandlerFunc) (err error) {
 	return h(c)
 }
 
-// logged is the outermost middleware: it answers errors and panics, and then writes the request's line. There is one line a
-// request, at debug for most of those that a guard refuses, and nothing else logs an error that was answered. A panic after the first byte of an answer ends the connection, or
-// the client would take the part for the whole.
+// logged is the outermost middleware: it answers errors and panics, and then writes the request's line. There is one
+// line a request, at debug for most of those that a guard refuses, and nothing else logs an error that was answered. A
+// panic after the first byte of an answer ends the connection, or the client would take the part for the whole.
 func (m *mount) logged(next echo.HandlerFunc) echo.HandlerFunc {
 	trusts := trustIn(m.TrustedProxies)
 	return func(c echo.Context) error {
@@ -119,72 +119,32 @@ func (m *mount) logged(next echo.HandlerFunc) echo.HandlerFunc {
 		c.Set(recordKey, record)
 		res.Header().Set(echo.HeaderXRequestID, record.RequestID)
 		res.Header().Set(echo.HeaderXContentTypeOptions, "nosniff")
-		// A request with chunks and a length besides is read by its chunks, and net/http does not tell. A proxy before us may have gone by
-		// the length, and must not send the rest as the next request's beginning (RFC 9112, section 6.1).
+		// A request with chunks and a length besides is read by its chunks, and net/http does not tell. A proxy before us
+		// may have gone by the length, and must not send the rest as the next request's beginning (RFC 9112, section 6.1).
 		if len(req.TransferEncoding) > 0 {
 			res.Header().Set(echo.HeaderConnection, "close")
 		}
 
-		err := recovering(c, next)
-		var panicked *panicError
-		torn := errors.As(err, &panicked) && (res.Committed || panicked.value == http.ErrAbortHandler)
-		if err != nil && !torn {
-			answering := recovering(c, func(c echo.Context) error { c.Error(err); return nil })
-			torn = answering != nil && res.Committed
-			if answering != nil && !torn {
-				res.WriteHeader(http.StatusInternalServerError)
-			}
-			err = errors.Join(err, answering)
+		torn, err := answered(c, next)
+		response := Response{
+			Route: "unmatched", Method: knownMethod(req.Method), Status: res.Status, Took: time.Since(start),
 		}
-
-		took := time.Since(start)
-		method, route := knownMethod(req.Method), "unmatched"
 		if record.path != nil {
-			route = record.path.label
+			response.Route = record.path.label
 		}
-		fault := res.Status >= 500 || err != nil && Status(c, err) >= 500 // whatever was sent by then
 		refused := (*Refused)(nil)
 		if errors.As(err, &refused) {
 			record.refused(refused, start)
 		} else {
-			noteUnauthorized(c, err)
-			record.Raise(levelOf(req.Context(), fault, err), explain(err, fault)...)
-			if record.Event == "" {
-				record.Event = eventRequest
-				if fault && !record.Logged {
-					record.Event = eventFailed
-				}
-			}
-			if record.Logged || record.Routine && record.level == slog.LevelInfo && res.Status < 400 {
-				record.level = slog.LevelDebug
-			}
+			record.conclude(req.Context(), c, err)
 		}
-		if m.Log.Enabled(req.Context(), record.level) {
-			attrs := make([]slog.Attr, 0, 11+len(record.attrs))
-			attrs = append(attrs,
-				slog.String("event", record.Event),
-				slog.String("id", record.RequestID),
-				slog.String("method", method),
-				slog.String("route", route),
-				slog.Int("status", res.Status),
-				slog.Float64("durationMs", float64(took.Microseconds())/1000),
-				slog.String("tenant", record.Tenant),
-				slog.String("outcome", record.Outcome),
-				slog.String("client", c.RealIP()),
-				slog.Int64("bytes", res.Size),
-			)
-			if record.Kind != "" {
-				attrs = append(attrs, slog.String("kind", record.Kind))
-			}
-			m.Log.LogAttrs(req.Context(), record.level, "request", append(attrs, record.attrs...)...)
-		}
+		response.Event, response.Kind = record.Event, record.Kind
+		m.writeLine(req.Context(), c, record, response)
 		if m.Observe != nil {
 			if !record.begun.IsZero() {
-				took = record.begun.Sub(start)
+				response.Took = record.begun.Sub(start)
 			}
-			m.Observe(Response{
-				Route: route, Method: method, Status: res.Status, Took: took, Event: record.Event, Kind: record.Kind,
-			})
+			m.Observe(response)
 		}
 		if torn {
 			panic(http.ErrAbortHandler)
@@ -196,6 +156,66 @@ func (m *mount) logged(next echo.HandlerFunc) echo.HandlerFunc {
 		}
 		return nil
 	}
+}
+
+// answered runs next and sends the response to an error or a panic of it. It returns that, with an error of the response
+// itself, and reports whether the response is torn: begun, and never to be completed.
+func answered(c echo.Context, next echo.HandlerFunc) (torn bool, err error) {
+	res := c.Response()
+	err = recovering(c, next)
+	var panicked *panicError
+	torn = errors.As(err, &panicked) && (res.Committed || panicked.value == http.ErrAbortHandler)
+	if err == nil || torn {
+		return torn, err
+	}
+	answering := recovering(c, func(c echo.Context) error { c.Error(err); return nil })
+	torn = answering != nil && res.Committed
+	if answering != nil && !torn {
+		res.WriteHeader(http.StatusInternalServerError)
+	}
+	return torn, errors.Join(err, answering)
+}
+
+// conclude sets the level of the line of a request that no guard refused, what it says of err, and the event of one
+// that has none yet. ctx is that of the request as it came: that of c ends with the handler's time limit.
+func (r *Record) conclude(ctx context.Context, c echo.Context, err error) {
+	status := c.Response().Status
+	fault := status >= 500 || err != nil && Status(c, err) >= 500 // whatever was sent by then
+	noteUnauthorized(c, err)
+	r.Raise(levelOf(ctx, fault, err), explain(err, fault)...)
+	if r.Event == "" {
+		r.Event = eventRequest
+		if fault && !r.Logged {
+			r.Event = eventFailed
+		}
+	}
+	if r.Logged || r.Routine && r.level == slog.LevelInfo && status < 400 {
+		r.level = slog.LevelDebug
+	}
+}
+
+// writeLine writes the request's line, with how long all of its response took.
+func (m *mount) writeLine(ctx context.Context, c echo.Context, record *Record, response Response) {
+	if !m.Log.Enabled(ctx, record.level) {
+		return
+	}
+	attrs := make([]slog.Attr, 0, 11+len(record.attrs))
+	attrs = append(attrs,
+		slog.String("event", record.Event),
+		slog.String("id", record.RequestID),
+		slog.String("method", response.Method),
+		slog.String("route", response.Route),
+		slog.Int("status", response.Status),
+		slog.Float64("durationMs", float64(response.Took.Microseconds())/1000),
+		slog.String("tenant", record.Tenant),
+		slog.String("outcome", record.Outcome),
+		slog.String("client", c.RealIP()),
+		slog.Int64("bytes", c.Response().Size),
+	)
+	if record.Kind != "" {
+		attrs = append(attrs, slog.String("kind", record.Kind))
+	}
+	m.Log.LogAttrs(ctx, record.level, "request", append(attrs, record.attrs...)...)
 }
 
 // levelOf is error for what an operator must look at, which a client that left before its response is not.
