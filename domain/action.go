@@ -32,8 +32,9 @@ type spelling struct {
 
 // spellings translate the permissions of an API key to actions. An action that is spelled twice is allowed by either.
 // Those of administration are made of its endpoints, an action for each method: tenant.read, tenant.create,
-// tenant.write, tenant.change, tenant.delete. Fewer actions, such as one for all that writes, would allow more than
-// the methods that a permission names.
+// tenant.write, tenant.change, tenant.delete; and of what is below each, which names one object: tenant.read.one and
+// so on. Fewer actions, such as one for all that writes, would allow more than the methods that a permission names, and
+// one action for both endpoints would let a permission for one object list all.
 var spellings = append([]spelling{
 	{TokenIssue, "POST", "/jwt/issue"},
 	{TokenExchange, "POST", "/jwt/refresh"},
@@ -60,10 +61,15 @@ var verbs = []struct{ method, verb string }{
 	{"GET", "read"}, {"POST", "create"}, {"PUT", "write"}, {"PATCH", "change"}, {"DELETE", "delete"},
 }
 
+// ofOne is the parameter of an endpoint of administration that names one object.
+const ofOne = "/:id"
+
 func administrative() (all []spelling) {
 	for _, a := range administration {
 		for _, v := range verbs {
-			all = append(all, spelling{Action(a.object + "." + v.verb), v.method, a.endpoint})
+			action := a.object + "." + v.verb
+			all = append(all, spelling{Action(action), v.method, a.endpoint},
+				spelling{Action(action + ".one"), v.method, a.endpoint + ofOne})
 		}
 	}
 	return all

@@ -98,13 +98,18 @@ func noEndpoint(field, endpoint string) FieldError {
 
 var apiMethods = []string{"GET", "POST", "PUT", "PATCH", "DELETE"}
 
-// methodsOf are the methods that a permission for the endpoint can name; none if there is no such endpoint. One of
-// administration may name what is below it by a parameter.
-func methodsOf(endpoint string) (methods []string) {
-	if parent, parameter, found := strings.Cut(endpoint, "/:"); found && isAdministration(parent) &&
-		!strings.Contains(parameter, "/") {
-		endpoint = parent
+// spelled is the endpoint as spellings have it. The parameter of one of administration may have any name.
+func spelled(endpoint string) string {
+	parent, parameter, found := strings.Cut(endpoint, "/:")
+	if found && isAdministration(parent) && !strings.Contains(parameter, "/") {
+		return parent + ofOne
 	}
+	return endpoint
+}
+
+// methodsOf are the methods that a permission for the endpoint can name; none if there is no such endpoint.
+func methodsOf(endpoint string) (methods []string) {
+	endpoint = spelled(endpoint)
 	for _, method := range apiMethods {
 		if slices.ContainsFunc(spellings, func(s spelling) bool {
 			return s.method == method && (s.endpoint == endpoint || endpoint == "*")
@@ -139,7 +144,7 @@ func covers(endpoint, path string) bool {
 	if endpoint == "*" {
 		return !isWide(path) && !isAdministration(path)
 	}
-	rest, ok := strings.CutPrefix(path, endpoint)
+	rest, ok := strings.CutPrefix(spelled(path), spelled(endpoint))
 	return ok && (rest == "" || rest[0] == '/' && strings.Count(rest, "/") == 1)
 }
 
