@@ -84,7 +84,9 @@ type Event struct {
 	Origin
 	Kind EventKind
 
-	TenantID string // of the object; empty for one that belongs to no tenant
+	// TenantID is of the object; empty for one that belongs to no tenant. Of an API key that has come to serve every
+	// tenant it is the one that it served before.
+	TenantID string
 	// ObjectID is the id of the tenant, the application, the API key or the refresh token; of a key its id or, where it
 	// has none, its kind and number; empty for a scope or for several refresh tokens.
 	ObjectID string

@@ -1,6 +1,7 @@
 package usecase
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -337,49 +338,39 @@ func (a *Apply) apiKey(
 	}
 }
 
-// kind is the first of the two for an object that is created, and the second for one that is there.
-func (a Applied) kind(create, update domain.EventKind) domain.EventKind {
-	if a.Action == created {
-		return create
+// event is the event of an object that is written: of the kind create if it is created, and else update.
+func (a *Apply) event(
+	by domain.Origin, applied Applied, create, update domain.EventKind, tenantID, id string, before, after []domain.Setting,
+) (domain.Event, error) {
+	kind := update
+	if applied.Action == created {
+		kind, before = create, nil
 	}
-	return update
+	e, err := domain.NewEvent(kind, by, a.Clock.now(), a.Random)
+	e.TenantID, e.ObjectID = tenantID, id
+	e.Before, e.After = domain.EventObjects(before, after)
+	return e, err
 }
 
 func (a *Apply) tenantEvent(by domain.Origin, pt plannedTenant) (domain.Event, error) {
-	e, err := domain.NewEvent(pt.applied.kind(domain.TenantCreated, domain.TenantUpdated), by, a.Clock.now(), a.Random)
-	e.TenantID, e.ObjectID = pt.tenant.ID, pt.tenant.ID
-	var before []domain.Setting
-	if pt.applied.Action != created {
-		before = pt.stored.Fields()
-	}
-	e.Before, e.After = domain.EventObjects(before, pt.tenant.Fields())
-	return e, err
+	return a.event(by, pt.applied, domain.TenantCreated, domain.TenantUpdated, pt.tenant.ID, pt.tenant.ID,
+		pt.stored.Fields(), pt.tenant.Fields())
 }
 
 func (a *Apply) applicationEvent(by domain.Origin, pa plannedApplication) (domain.Event, error) {
-	kind := pa.applied.kind(domain.ApplicationCreated, domain.ApplicationUpdated)
-	e, err := domain.NewEvent(kind, by, a.Clock.now(), a.Random)
-	e.TenantID, e.ObjectID = pa.application.TenantID, pa.application.ID
-	var before []domain.Setting
-	if pa.applied.Action != created {
-		before = pa.stored.Fields()
-	}
-	e.Before, e.After = domain.EventObjects(before, pa.application.Fields())
-	return e, err
+	return a.event(by, pa.applied, domain.ApplicationCreated, domain.ApplicationUpdated, pa.application.TenantID,
+		pa.application.ID, pa.stored.Fields(), pa.application.Fields())
 }
 
+// apiKeyEvent is of the tenant that the key serves. Of one that serves every tenant from now on it is of the one that it
+// served: among the events of no tenant that one would not find it.
 func (a *Apply) apiKeyEvent(by domain.Origin, pk plannedAPIKey) (domain.Event, error) {
-	e, err := domain.NewEvent(pk.applied.kind(domain.APIKeyCreated, domain.APIKeyUpdated), by, a.Clock.now(), a.Random)
-	e.TenantID, e.ObjectID = pk.key.TenantID, pk.key.ID.String()
-	var before []domain.Setting
-	if pk.applied.Action != created {
-		before = pk.stored.Fields()
-		if pk.stored.Hash != pk.key.Hash {
-			before = append(before, domain.Setting{Field: "key", Value: "another"}) // a secret has no values
-		}
+	before := pk.stored.Fields()
+	if pk.stored.Hash != pk.key.Hash {
+		before = append(before, domain.Setting{Field: "key", Value: "another"}) // a secret has no values
 	}
-	e.Before, e.After = domain.EventObjects(before, pk.key.Fields())
-	return e, err
+	return a.event(by, pk.applied, domain.APIKeyCreated, domain.APIKeyUpdated,
+		cmp.Or(pk.key.TenantID, pk.stored.TenantID), pk.key.ID.String(), before, pk.key.Fields())
 }
 
 // plan compares k with the store.

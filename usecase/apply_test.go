@@ -547,6 +547,35 @@ func TestApplyStoresAnEventOfEachObjectThatItWrites(t *testing.T) {
 	}
 }
 
+// A reader of a tenant's events must see that a key came to serve it, and that its key came to serve every tenant.
+func TestTheEventOfAKeyIsOfTheTenantThatItServesOrServed(t *testing.T) {
+	w := emptyWorld(t)
+	w.replica = w.open(t)
+	k := usecase.Kickstart{
+		By:      domain.Origin{Actor: domain.Actor{Kind: domain.ActorKickstart, Name: "keys.yaml"}},
+		Tenants: []usecase.KickstartTenant{{Tenant: domain.Tenant{ID: "acme"}}, {Tenant: domain.Tenant{ID: "other"}}},
+		APIKeys: []usecase.KickstartAPIKey{{
+			APIKey: domain.APIKey{Name: "backend"}, Key: domain.NewSecret("ak_0123456789-0123456789012"),
+		}},
+	}
+	var version domain.Version
+	for _, tt := range []struct{ serves, of string }{
+		{"", ""}, {"acme", "acme"}, {"other", "other"}, {"", "other"}, {"acme", "acme"}, {"", "acme"},
+	} {
+		k.APIKeys[0].APIKey.TenantID = tt.serves
+		applied(t, w, k)
+		version++
+		page, err := w.store.Events(t.Context(), port.EventQuery{TenantID: tt.of, Limit: 1000, MaxBytes: 1 << 30})
+		must(t, err)
+		if !slices.ContainsFunc(page.Events, func(e domain.Event) bool {
+			return e.Version == version && e.TenantID == tt.of &&
+				(e.Kind == domain.APIKeyCreated || e.Kind == domain.APIKeyUpdated)
+		}) {
+			t.Errorf("version %d, of a key for %q: it is not among the events of %q", version, tt.serves, tt.of)
+		}
+	}
+}
+
 // A page may be empty although there is another one, so a single tenant is known by the end of the list only.
 func TestOnlyTenantReadsToTheEnd(t *testing.T) {
 	acme, globex := domain.Tenant{ID: "acme"}, domain.Tenant{ID: "globex"}
