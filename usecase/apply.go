@@ -178,7 +178,7 @@ type plannedTenant struct {
 	stored       domain.Tenant
 	applied      Applied
 	applications []plannedApplication
-	algorithms   map[domain.Algorithm]bool // that the applications sign with
+	algorithms   map[domain.Algorithm]bool // that its applications sign with, those that k does not mention too
 }
 
 type plannedApplication struct {
@@ -243,6 +243,9 @@ func (a *Apply) tenant(
 			return done, nil
 		case again && attempt < applyAttempts:
 			if pt, err = a.planTenant(ctx, kt); err == nil {
+				err = a.Keys.prepare(ctx, by, keysOf([]plannedTenant{pt}))
+			}
+			if err == nil {
 				continue
 			}
 		case stale:
@@ -340,7 +343,8 @@ func (a *Apply) apiKey(
 
 // event is the event of an object that is written: of the kind create if it is created, and else update.
 func (a *Apply) event(
-	by domain.Origin, applied Applied, create, update domain.EventKind, tenantID, id string, before, after []domain.Setting,
+	by domain.Origin, applied Applied, create, update domain.EventKind, tenantID, id string,
+	before, after []domain.Setting,
 ) (domain.Event, error) {
 	kind := update
 	if applied.Action == created {
@@ -362,8 +366,8 @@ func (a *Apply) applicationEvent(by domain.Origin, pa plannedApplication) (domai
 		pa.application.ID, pa.stored.Fields(), pa.application.Fields())
 }
 
-// apiKeyEvent is of the tenant that the key serves. Of one that serves every tenant from now on it is of the one that it
-// served: among the events of no tenant that one would not find it.
+// apiKeyEvent is of the tenant that the key serves. Of a key that serves every tenant from now on it is of the tenant
+// that it served: among the events of no tenant a reader of that tenant's would not find it.
 func (a *Apply) apiKeyEvent(by domain.Origin, pk plannedAPIKey) (domain.Event, error) {
 	before := pk.stored.Fields()
 	if pk.stored.Hash != pk.key.Hash {
@@ -461,7 +465,9 @@ func (a *Apply) planTenant(ctx context.Context, kt KickstartTenant) (plannedTena
 			pa.applied.Changes = append(change("name", old.Name, app.Name, notSet),
 				settingChanges(old.Settings, app.Settings, combined(stored, old), policies[app.ID])...)
 		}
-		pt.algorithms[policies[app.ID].Algorithm] = true
+	}
+	for _, p := range policies {
+		pt.algorithms[p.Algorithm] = true
 	}
 	return pt, nil
 }

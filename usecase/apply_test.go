@@ -2,6 +2,7 @@ package usecase_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -319,6 +320,40 @@ func TestApplyMakesSigningKeysBeforeTheirApplications(t *testing.T) {
 	}
 	if diff := cmp.Diff([]string{"AddKeys", "SaveTenant"}, got); diff != "" {
 		t.Errorf("calls (-want +got):\n%s", diff)
+	}
+}
+
+// An application that the file does not mention may take its algorithm from the tenant: one that is stored, and one
+// that another process stores meanwhile, so that the tenant is planned again.
+func TestApplyMakesSigningKeysOfApplicationsThatItDoesNotMention(t *testing.T) {
+	save := func(ctx context.Context, s port.Store) error {
+		return storagetest.SaveApplication(ctx, s, domain.Application{TenantID: "acme", ID: "unmentioned"})
+	}
+	for name, meanwhile := range map[string]bool{"stored": false, "stored meanwhile": true} {
+		t.Run(name, func(t *testing.T) {
+			w := emptyWorld(t)
+			w.replica = w.open(t)
+			k := usecase.Kickstart{Tenants: []usecase.KickstartTenant{{Tenant: domain.Tenant{ID: "acme"}}}}
+			applied(t, w, k)
+			k.Tenants[0].Tenant.Settings.Algorithm = new(domain.EdDSA)
+			if meanwhile {
+				w.apply.Applications = &meddled{w.store, 1, func(ctx context.Context, s port.Store) error {
+					// With the tenant, so that the save of what was planned finds another version.
+					return errors.Join(save(ctx, s),
+						storagetest.SaveTenant(ctx, s, domain.Tenant{ID: "acme", Name: "Meddled"}))
+				}}
+			} else {
+				must(t, save(t.Context(), w.store))
+			}
+			applied(t, w, k)
+			keys, err := w.store.KeysOfTenant(t.Context(), "acme")
+			must(t, err)
+			if !slices.ContainsFunc(keys, func(k domain.SealedKey) bool {
+				return k.Kind == domain.KeySigning && k.Algorithm == domain.EdDSA
+			}) {
+				t.Errorf("got %d keys, want one for EdDSA among them", len(keys))
+			}
+		})
 	}
 }
 
