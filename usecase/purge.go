@@ -3,6 +3,7 @@ package usecase
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"time"
 
@@ -46,18 +47,24 @@ type Purge struct {
 	Random     io.Reader
 }
 
-// Pass goes on with the pass that is under way, or begins one, until its end, and tells progress, which may be nil, of each step. It
-// returns what it did, also with an error. The error is ErrConflict if another process is at it.
+// ErrPassUnrecorded means that the event of what a pass deleted could not be stored.
+var ErrPassUnrecorded = errors.New("the event of the pass was not stored")
+
+// Pass goes on with the pass that is under way, or begins one, until its end, and reports each step to progress, which
+// may be nil. It returns what it did, also with an error. The error is ErrConflict if another process is at it, and
+// ErrPassUnrecorded, beside any other, if the event of what it did could not be stored.
 func (p *Purge) Pass(ctx context.Context, progress func(port.Purged)) (port.Purged, error) {
 	return p.pass(ctx, time.Time{}, progress)
 }
 
-// Run makes a pass whenever the last one, whoever made it, ended longer than interval ago, until ctx is done. It tells failed of
-// every pass that ended with an error, and goes on; that another process is at it is none.
+// Run makes a pass whenever the last one, of any process, ended longer than interval ago, until ctx is done. It reports
+// to failed every pass that ended with an error, and goes on. That another process is at it is no error, nor is the end
+// of ctx, but what was deleted without an event is one in any case.
 func (p *Purge) Run(ctx context.Context, interval time.Duration, progress func(port.Purged), failed func(error)) {
 	for ctx.Err() == nil {
 		_, err := p.pass(ctx, p.Clock.now().Add(-interval), progress)
-		if err != nil && !errors.Is(err, domain.ErrConflict) && ctx.Err() == nil {
+		routine := errors.Is(err, domain.ErrConflict) || ctx.Err() != nil
+		if err != nil && !routine || errors.Is(err, ErrPassUnrecorded) {
 			failed(err)
 		}
 		if p.Pause(ctx, interval/purgeLooks) != nil {
@@ -72,7 +79,7 @@ func (p *Purge) pass(ctx context.Context, endedBefore time.Time, progress func(p
 			p.release(ctx)
 		}
 		if failed := p.record(ctx, sum); failed != nil {
-			err = errors.Join(err, fault("purge: record the pass", failed))
+			err = errors.Join(err, fault("purge", fmt.Errorf("%w: %w", ErrPassUnrecorded, failed)))
 		}
 	}()
 	for {
@@ -120,7 +127,8 @@ func (p *Purge) release(ctx context.Context) {
 }
 
 // record stores the event of a pass, or of this process' part of one, that deleted something. Events alone are nothing
-// here: the event of a pass is itself deleted one day, and that pass would have an event, for ever.
+// here: the event of a pass is itself deleted one day, and that pass would have an event, for ever. A step that returned
+// an error is not counted, although the store may have taken it: only an event in the step itself would have it.
 func (p *Purge) record(ctx context.Context, sum port.Purged) error {
 	if sum.Deleted+sum.Marks+sum.Tenants == 0 {
 		return nil

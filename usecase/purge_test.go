@@ -239,6 +239,48 @@ func TestAfterAnyFaultAPassGoesOn(t *testing.T) {
 	}
 }
 
+// unrecorded are events that cannot be stored.
+type unrecorded struct{ port.Store }
+
+func (unrecorded) Record(context.Context, domain.Event) error { return errPort }
+
+// What was deleted without an event is reported, also where the pass ended in a way that is none of its failures.
+func TestAPassWhoseEventIsNotStoredIsReported(t *testing.T) {
+	for name, last := range map[string]func(stop func()) (port.Purged, error){
+		"at its end":                func(func()) (port.Purged, error) { return port.Purged{Done: true}, nil },
+		"another process took over": func(func()) (port.Purged, error) { return port.Purged{}, domain.ErrConflict },
+		"a step failed":             func(func()) (port.Purged, error) { return port.Purged{}, errors.New("step") },
+		"the process is being stopped": func(stop func()) (port.Purged, error) {
+			stop()
+			return port.Purged{}, context.Canceled
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t)
+			janitor := portmock.NewMockJanitor(gomock.NewController(t))
+			purge, _ := w.purger("one")
+			purge.Janitor, purge.Events = janitor, unrecorded{}
+			ctx, stop := context.WithCancel(t.Context())
+			defer stop()
+			gomock.InOrder(
+				janitor.EXPECT().Purge(gomock.Any(), gomock.Any()).Return(port.Purged{Deleted: 7, LookedAt: 9}, nil),
+				janitor.EXPECT().Purge(gomock.Any(), gomock.Any()).DoAndReturn(
+					func(context.Context, port.PurgeStep) (port.Purged, error) { return last(stop) }),
+			)
+			var got []error
+			purge.Run(ctx, time.Hour, nil, func(err error) {
+				got = append(got, err)
+				stop()
+			})
+			if len(got) != 1 {
+				t.Fatalf("Run reported %v, want one error", got)
+			}
+			wantErr(t, got[0], usecase.ErrPassUnrecorded)
+			wantErr(t, got[0], errPort)
+		})
+	}
+}
+
 // Ten replicas with an interval of an hour make one pass an hour, not ten.
 func TestReplicasShareTheirPasses(t *testing.T) {
 	w := newWorld(t)

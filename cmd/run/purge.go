@@ -87,6 +87,8 @@ func purgeOnce(ctx context.Context, pass *usecase.Purge, to io.Writer, clock fun
 	case err == nil:
 		fmt.Fprintln(to, "the pass is complete:", did)
 		return nil
+	case errors.Is(err, usecase.ErrPassUnrecorded):
+		return fmt.Errorf("the pass has no event: it %s: %w", did, err)
 	case errors.Is(err, domain.ErrConflict):
 		return fmt.Errorf("another process is purging this database, or was killed less than %s ago: try again after that. "+
 			"This one %s", usecase.PurgeLease, did)

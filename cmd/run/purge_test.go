@@ -19,7 +19,9 @@ import (
 type steps struct {
 	does []port.Purged
 	ends error
-	now  time.Time
+	// unrecorded is the error of the event, if it has one.
+	unrecorded error
+	now        time.Time
 }
 
 func (s *steps) clock() time.Time { return s.now }
@@ -40,7 +42,7 @@ func (s *steps) Events(context.Context, port.EventQuery) (port.EventPage, error)
 	return port.EventPage{}, nil
 }
 
-func (s *steps) Record(context.Context, domain.Event) error { return nil }
+func (s *steps) Record(context.Context, domain.Event) error { return s.unrecorded }
 
 func (s *steps) once(ctx context.Context) (told string, err error) {
 	var out strings.Builder
@@ -76,7 +78,10 @@ func TestAPurgeThatEndsTooEarlySaysWhatToDo(t *testing.T) {
 		"overtaken": {t.Context(), steps{does: []port.Purged{{LookedAt: 500, Deleted: 9}}, ends: domain.ErrConflict}, "looked at 500 refresh tokens and deleted 9,"},
 		"wrong clock": {t.Context(), steps{ends: &domain.ClockError{Ahead: 744 * time.Hour}},
 			"the clock of this machine is 744h0m0s ahead of that of the database: set both by NTP. Until then nothing is purged"},
-		"cut off":    {cut, steps{does: []port.Purged{{LookedAt: 500}}}, "looked at 500 refresh tokens and deleted 0, 0 marks, 0 tenants and 0 events in 400ms. The next one goes on from there"},
+		"cut off": {cut, steps{does: []port.Purged{{LookedAt: 500}}}, "looked at 500 refresh tokens and deleted 0, 0 marks, 0 tenants and 0 events in 400ms. The next one goes on from there"},
+		"overtaken without an event": {t.Context(), steps{
+			does: []port.Purged{{LookedAt: 500, Deleted: 9}}, ends: domain.ErrConflict, unrecorded: errors.New("disk full"),
+		}, "the pass has no event: it looked at 500 refresh tokens and deleted 9,"},
 		"store down": {t.Context(), steps{ends: errors.New("no route to host")}, "no route to host"},
 	} {
 		got, err := tt.s.once(tt.ctx)
