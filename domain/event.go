@@ -189,8 +189,9 @@ func ChangeEvent(changes []Change, one ID, s Scope, by Origin, now time.Time, ra
 
 // contentSize is about how long what a [Patch] changes is in an event.
 func (t RefreshToken) contentSize() int {
+	d := t.MetaData.Device
 	n := len(t.Claims) + len(t.MetaData.Data)
-	for _, list := range [][]string{t.Roles, t.Scopes} {
+	for _, list := range [][]string{t.Roles, t.Scopes, {d.Name, d.Type, d.Description}} {
 		for _, s := range list {
 			n += len(s)
 		}
