@@ -2,6 +2,7 @@ package domain_test
 
 import (
 	"bytes"
+	"crypto/rand"
 	"encoding/json"
 	"slices"
 	"strings"
@@ -95,5 +96,29 @@ func TestFirstIDIsBelowEveryIDOfItsInstant(t *testing.T) {
 	}
 	if !slices.Contains(domain.EventKinds, domain.KeyAdded) {
 		t.Error("EventKinds lacks one")
+	}
+}
+
+// Texts of devices alone must not make megabytes that are then cut.
+func TestTheEventOfManyChangesCountsAllThatTheyChange(t *testing.T) {
+	const n = 1000
+	for name, content := range map[string]func(t *domain.RefreshToken, text string){
+		"roles":              func(t *domain.RefreshToken, text string) { t.Roles = []string{text} },
+		"scopes":             func(t *domain.RefreshToken, text string) { t.Scopes = []string{text} },
+		"claims":             func(t *domain.RefreshToken, text string) { t.Claims = domain.Object(`{"a":"` + text + `"}`) },
+		"device name":        func(t *domain.RefreshToken, text string) { t.MetaData.Device.Name = text },
+		"device type":        func(t *domain.RefreshToken, text string) { t.MetaData.Device.Type = text },
+		"device description": func(t *domain.RefreshToken, text string) { t.MetaData.Device.Description = text },
+	} {
+		changes := make([]domain.Change, n)
+		for i := range changes {
+			changes[i].Before.ID = domain.ID{14: byte(i >> 8), 15: byte(i)}
+			changes[i].After.ID = changes[i].Before.ID
+			content(&changes[i].After, strings.Repeat("x", 200))
+		}
+		e, err := domain.ChangeEvent(changes, domain.ID{}, domain.Scope{}, domain.Service(), time.Now(), rand.Reader)
+		if want := domain.Object(`{"refreshTokens":1000,"truncated":true}`); err != nil || e.After != want {
+			t.Errorf("%s: got %.100s, %v, want %s", name, e.After, err, want)
+		}
 	}
 }
