@@ -34,7 +34,7 @@ const (
 	apiKeyAlphabet  = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_-"
 )
 
-// IsAPIKey tells whether s looks like an API key of ours: `ak_` and at least 24 more of [A-Za-z0-9_-].
+// IsAPIKey reports whether s looks like an API key of ours: `ak_` and at least 24 more of [A-Za-z0-9_-].
 func IsAPIKey(s string) bool {
 	return strings.HasPrefix(s, apiKeyPrefix) && len(s) >= minAPIKeyLength && len(s) <= maxAPIKeyLength &&
 		!strings.ContainsFunc(s, func(r rune) bool { return !strings.ContainsRune(apiKeyAlphabet, r) })

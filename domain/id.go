@@ -81,7 +81,7 @@ func (id ID) IsStale(now time.Time, kept time.Duration) bool {
 	return ok && kept > 0 && now.Sub(made) >= kept-2*ClocksMayDiffer
 }
 
-// IsZero tells whether id names nothing.
+// IsZero reports whether id names nothing.
 func (id ID) IsZero() bool { return id == ID{} }
 
 func (id ID) String() string {

@@ -12,7 +12,7 @@ type Scope struct {
 	UserID        string
 }
 
-// Covers tells whether t lies within the scope.
+// Covers reports whether t lies within the scope.
 func (s Scope) Covers(t RefreshToken) bool {
 	return s.TenantID == t.TenantID &&
 		(s.ApplicationID == "" || s.ApplicationID == t.ApplicationID) &&
@@ -48,7 +48,7 @@ type Selector struct {
 	Except ID
 }
 
-// IsToken tells whether the selector names a single refresh token.
+// IsToken reports whether the selector names a single refresh token.
 func (s Selector) IsToken() bool { return !s.TokenID.IsZero() }
 
 // SelectorInput is a selector as a caller wrote it; nil where the caller wrote nothing.

@@ -25,7 +25,7 @@ type Application struct {
 	Version  Version // as a tenant's
 }
 
-// IsTenantID tells whether a tenant could have this id. What cannot be one is not worth asking a store for, and some stores fail
+// IsTenantID reports whether a tenant could have this id. What cannot be one is not worth asking a store for, and some stores fail
 // on text that is no text.
 func IsTenantID(id string) bool {
 	var p Problems

@@ -13,9 +13,9 @@ import (
 // begins at 1, and nothing but SaveAPIKey gives it a new one.
 type APIKeys interface {
 	// SaveAPIKey creates the key, where expect is 0, or replaces the one of its id, where expect is that one's version,
-	// and returns the version that it then has. ErrStale if its version is not expect, it exists though expect is 0, or it
-	// does not exist; ErrDuplicate if another key has its name or its hash; ErrNotFound if it names a tenant that does
-	// not exist. Then nothing is written. Where several are so, it may return any.
+	// and returns the version that it then has. ErrStale if its version is not expect, it exists though expect is 0, or
+	// it does not exist; ErrDuplicate if another key has its name or its hash; ErrNotFound if it names a tenant that
+	// does not exist. Then nothing is written. Where several are so, it may return any.
 	SaveAPIKey(
 		ctx context.Context, k domain.APIKey, expect domain.Version, e domain.Event,
 	) (domain.Version, error)

@@ -23,16 +23,16 @@ type Applications interface {
 
 	// Application returns ErrNotFound if it or its tenant does not exist.
 	Application(ctx context.Context, tenantID, id string) (domain.Application, error)
-	// Applications returns a page of the tenant's applications whose id is above after, by id, byte by byte; none if the
-	// tenant does not exist. limit is at least 1. See [MaxListBytes].
+	// Applications returns a page of the tenant's applications whose id is above after, by id, byte by byte; none if
+	// the tenant does not exist. limit is at least 1. See [MaxListBytes].
 	Applications(
 		ctx context.Context, tenantID, after string, limit int,
 	) (page []domain.Application, next string, err error)
 	// Policy is the effective policy of the application. ErrNotFound as above.
 	Policy(ctx context.Context, tenantID, applicationID string) (domain.Policy, error)
 
-	// DeleteApplication revokes its refresh tokens, as RevokeScope does at e.At, and removes it, in one step. ErrNotFound
-	// if it does not exist; ErrStale, with nothing written, if its version is not expect. Created again, it begins
-	// without the refresh tokens of before.
+	// DeleteApplication revokes its refresh tokens, as RevokeScope does at e.At, and removes it, in one step.
+	// ErrNotFound if it does not exist; ErrStale, with nothing written, if its version is not expect. Created again, it
+	// begins without the refresh tokens of before.
 	DeleteApplication(ctx context.Context, tenantID, id string, expect domain.Version, e domain.Event) error
 }

@@ -28,10 +28,9 @@ type Keys interface {
 
 	// AddKeys stores these keys, at least one, in one step, all or none, each under the next revision; which revision
 	// they came with does not matter. The event is stored with them. ErrDuplicate, with nothing written, if for one of
-	// them there is a key of its kind, tenant,
-	// algorithm and number, or (where it has one) of its id.
+	// them there is a key of its kind, tenant, algorithm and number, or (where it has one) of its id.
 	AddKeys(ctx context.Context, e domain.Event, keys ...domain.SealedKey) error
-	// Reseal replaces the ciphertext of the key that before names with sealed, in one step, if it still is before.Sealed; else
-	// it returns ErrConflict, with nothing written. The key takes the next revision.
+	// Reseal replaces the ciphertext of the key that before names with sealed, in one step, if it still is
+	// before.Sealed; else it returns ErrConflict, with nothing written. The key takes the next revision.
 	Reseal(ctx context.Context, before domain.SealedKey, sealed string) error
 }

@@ -10,8 +10,8 @@ import (
 // RefreshTokens keeps refresh tokens: one record each, for its whole life.
 //
 // A refresh token is alive at an instant if it is not revoked itself, no mark that covers it has an epoch above its
-// IssuedEpoch, the instant is before ExpiresAt, and its application and tenant exist (whether they are active does not matter).
-// [domain.Snapshot.Alive] is the definition.
+// IssuedEpoch, the instant is before ExpiresAt, and its application and tenant exist (whether they are active does not
+// matter). [domain.Snapshot.Alive] is the definition.
 type RefreshTokens interface {
 	// Insert stores t and returns it as stored. In one step with storing it, it sets
 	//
@@ -44,16 +44,16 @@ type RefreshTokens interface {
 	//
 	// It returns the record as stored and the policy in force. If any condition fails it writes nothing and returns
 	// ErrConflict, and does not say which: the caller then asks for a Snapshot. Of any number of calls at once with one
-	// generation, at most one succeeds. Calls at once for different refresh tokens may share a write, but never an answer: what one
-	// lacks, the others do not hear of.
+	// generation, at most one succeeds. Calls at once for different refresh tokens may share a write, but never an
+	// answer: what one lacks, the others do not hear of.
 	//
 	// It never waits long for another writer that holds the record: a second, and no more than another one behind calls
 	// that wait for it too; then it returns an operational error. A store that locks more than the record may wait
 	// longer for that, and reads marks only after the wait.
 	Advance(ctx context.Context, id domain.ID, c domain.Call) (domain.RefreshToken, domain.Policy, error)
 
-	// Snapshot reads the record, the highest epoch of the marks that cover it, and its application's policy, all as of one
-	// moment, dead or alive. It returns ErrNotFound if there is no such record.
+	// Snapshot reads the record, the highest epoch of the marks that cover it, and its application's policy, all as of
+	// one moment, dead or alive. It returns ErrNotFound if there is no such record.
 	Snapshot(ctx context.Context, id domain.ID) (domain.Snapshot, error)
 
 	// Use stores after's LastUsedAt and ExpiresAt, and nothing else, in one step, if the record still has before's
@@ -66,16 +66,16 @@ type RefreshTokens interface {
 	// nothing else. The event names the refresh token.
 	Swap(ctx context.Context, before, after domain.RefreshToken, now time.Time, e domain.Event) error
 
-	// Find returns the refresh token of that tenant and id, active or ended, with the mark that ended it. ErrNotFound if
-	// it is unknown, purged, or another tenant's. Whether it is active is for the caller to decide, by
+	// Find returns the refresh token of that tenant and id, active or ended, with the mark that ended it. ErrNotFound
+	// if it is unknown, purged, or another tenant's. Whether it is active is for the caller to decide, by
 	// [domain.Session.End].
 	Find(ctx context.Context, tenantID string, id domain.ID) (domain.Session, error)
 
 	// List returns a page of the refresh tokens that q selects, by id from high to low, each as Find returns it.
 	//
-	// It looks at refresh tokens below q.Below one after another: at those of q's user, in every application, if q names
-	// a user; else at those of its application, if it names one; else at all of the tenant. Those that q.State leaves
-	// out are looked at too. The page ends with the first of these:
+	// It looks at refresh tokens below q.Below one after another: at those of q's user, in every application, if q
+	// names a user; else at those of its application, if it names one; else at all of the tenant. Those that q.State
+	// leaves out are looked at too. The page ends with the first of these:
 	//
 	//   - the q.Limit-th refresh token on it;
 	//   - the refresh token that brings their [PageBytes] to q.MaxBytes or above: it is still on the page, so that each
@@ -97,9 +97,9 @@ type RefreshTokens interface {
 	// that it did not look at. Where neither is so, n is the exact number.
 	Count(ctx context.Context, q ListQuery) (n int, more bool, err error)
 
-	// Change stores, of each change's After, Roles, Scopes, Claims, MetaData.Device and MetaData.Data, and nothing else,
-	// in one step, if each of the refresh tokens named by Before.ID is of that tenant, still has what Before has of
-	// these five, and is alive at now. Else it writes nothing and returns ErrConflict; also if two changes name one
+	// Change stores, of each change's After, Roles, Scopes, Claims, MetaData.Device and MetaData.Data, and nothing
+	// else, in one step, if each of the refresh tokens named by Before.ID is of that tenant, still has what Before has
+	// of these five, and is alive at now. Else it writes nothing and returns ErrConflict; also if two changes name one
 	// refresh token. No changes are no call. The event names the refresh tokens.
 	//
 	// It serves for a thousand changes, and does not disturb an exchange that happens meanwhile: both are stored.

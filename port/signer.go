@@ -25,7 +25,8 @@ type Signer interface {
 	// ErrUnauthorized.
 	Verify(ctx context.Context, find FindKey, token string) (domain.AccessToken, error)
 
-	// JWKS is the public halves as a JWK Set (RFC 7517, section 5), ordered by `kid`. The same keys give the same bytes.
+	// JWKS is the public halves as a JWK Set (RFC 7517, section 5), ordered by `kid`. The same keys give the same
+	// bytes.
 	JWKS(keys []domain.SigningKey) ([]byte, error)
 }
 

@@ -49,8 +49,8 @@ func settingsBytes(s domain.Settings) (n int) {
 	return n
 }
 
-// Store is everything that refreshd keeps, in one place, so that one handle can be opened and closed. Use cases ask for the
-// part that they need.
+// Store is everything that refreshd keeps, in one place, so that one handle can be opened and closed. Use cases ask for
+// the part that they need.
 //
 // A context that is done ends a call that waits for its turn: for a connection, or behind another call. What has begun
 // in the database runs to its end, or to a deadline of the store's own, some seconds; so a caller that leaves costs

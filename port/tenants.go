@@ -12,14 +12,14 @@ import (
 // not even to what is created under its id after it was deleted. It begins at 1, and begins again only when the last
 // trace of a deleted tenant was purged. Nothing but a save gives an object a new version.
 type Tenants interface {
-	// SaveTenant creates the tenant, where expect is 0, or replaces it, where expect is its version; and does the same, in
-	// the same step, with these of its applications, each with its own event. Its other applications stay. They are
-	// stored as t's, whatever their TenantID says. The tenant's epoch and marks stay as they are, also if it was deleted
-	// before. It returns the version that the tenant then has; the applications that it stored have the same.
+	// SaveTenant creates the tenant, where expect is 0, or replaces it, where expect is its version; and does the same,
+	// in the same step, with these of its applications, each with its own event. Its other applications stay. They are
+	// stored as t's, whatever their TenantID says. The tenant's epoch and marks stay as they are, also if it was
+	// deleted before. It returns the version that the tenant then has; the applications that it stored have the same.
 	//
 	// It returns ErrStale, with nothing written, if the tenant or one of the applications has another version than is
-	// expected, exists though 0 is, or does not exist; or if an application is there twice. It returns ErrDuplicate, with
-	// nothing written, if another tenant has its (non-empty) issuer, and the *Invalid of [domain.CombineAll], with
+	// expected, exists though 0 is, or does not exist; or if an application is there twice. It returns ErrDuplicate,
+	// with nothing written, if another tenant has its (non-empty) issuer, and the *Invalid of [domain.CombineAll], with
 	// nothing written, if its settings are impossible by themselves or with one of its applications, as they would then
 	// be stored. Where several are so, it may return any.
 	SaveTenant(
