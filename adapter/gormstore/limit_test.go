@@ -59,6 +59,18 @@ func newRole(t *testing.T, dsn string) (role string, as domain.Secret, owner *sq
 	return role, domain.NewSecret(u.String()), owner
 }
 
+// A role may have few connections, and the service that is being upgraded holds some.
+func TestPostgresAMigrationTakesThreeConnections(t *testing.T) {
+	t.Parallel()
+	role, as, owner := newRole(t, postgres.NewDatabase(t))
+	execute(t, owner, `GRANT CREATE ON SCHEMA public TO `+role, `ALTER ROLE `+role+` CONNECTION LIMIT 3`)
+	s := must(gormstore.OpenPostgres(t.Context(), as, gormstore.Options{MaxConnections: 16}))(t)
+	defer s.Close()
+	if err := s.Migrate(t.Context(), nil); err != nil {
+		t.Fatal(err)
+	}
+}
+
 // Where the server has fewer slots than the pool, calls wait for the connections that there are, from the first call
 // on. The pool remembers it, says so once, and grows again once there are slots.
 func TestPostgresAPoolThatCannotGrowWaitsForWhatThereIs(t *testing.T) {

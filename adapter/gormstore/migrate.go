@@ -59,6 +59,7 @@ func (s *Store) migrateTo(ctx context.Context, newest int64, progress func(strin
 	}
 	pool := s.engine.migrating(false)
 	defer pool.Close()
+	pool.SetMaxIdleConns(0) // a migration that runs apart takes two connections of its own, where a role may have three
 	p, err := s.engine.provider(pool, sources)
 	if err != nil {
 		return err
