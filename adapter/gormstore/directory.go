@@ -162,7 +162,8 @@ func writeTenant(tx *gorm.DB, t domain.Tenant, expect domain.Version) (version d
 	if expect != 0 {
 		text, args = replaceTenant, append(args, int64(expect))
 	}
-	return version, queryRow(tx.Raw(text, args...), domain.ErrStale, &version)
+	err = queryRow(tx.Raw(text, args...), domain.ErrStale, &version)
+	return version, err
 }
 
 // writeApplications stores these applications of t under that version, and whatever other application of it gets

@@ -28,15 +28,16 @@ func (s *Store) RevokeScope(
 ) (uint64, error) {
 	epoch, err := s.once(ctx, e, func() (epoch domain.Version, err error) {
 		if except.IsZero() && s.engine.writesInWith {
-			return epoch, s.inTurn(ctx, "revoke scope", rowName{tenantID: scope.TenantID}, func() error {
+			err = s.inTurn(ctx, "revoke scope", rowName{tenantID: scope.TenantID}, func() error {
 				return s.writing(ctx, "revoke scope", func(db *gorm.DB) error {
 					args := append([]any{scope.TenantID, scope.ApplicationID, scope.UserID, micros(r.At), string(r.Reason),
 						domain.MarkSlack.Microseconds()}, eventArgs(e)...)
 					return queryRow(raw(db, revokeScopePostgres, args...), domain.ErrNotFound, &epoch)
 				})
 			})
+			return epoch, err
 		}
-		return epoch, s.tenantWriting(ctx, "revoke scope", scope.TenantID, func(tx *gorm.DB) error {
+		err = s.tenantWriting(ctx, "revoke scope", scope.TenantID, func(tx *gorm.DB) error {
 			raised, err := revokeScope(tx, scope, except, r)
 			if err != nil {
 				return err
@@ -44,6 +45,7 @@ func (s *Store) RevokeScope(
 			epoch = domain.Version(raised)
 			return appendEvent(tx, e, epoch)
 		})
+		return epoch, err
 	})
 	if err != nil {
 		return 0, err

@@ -52,11 +52,8 @@ func (s *Store) DeleteAPIKey(ctx context.Context, id domain.ID, expect domain.Ve
 		return nil
 	}
 	k, ok := s.apiKeys[id]
-	if !ok {
-		return domain.ErrNotFound
-	}
-	if k.Version != expect {
-		return domain.ErrStale
+	if err := isAt(ok, k.Version, expect); err != nil {
+		return err
 	}
 	s.forget(k)
 	s.events.add(e, 0)

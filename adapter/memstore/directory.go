@@ -217,16 +217,25 @@ func (s *Store) DeleteApplication(
 		return nil
 	}
 	a, ok := s.applications[tenantID][id]
-	if !ok {
-		return domain.ErrNotFound
-	}
-	if a.Version != expect {
-		return domain.ErrStale
+	if err := isAt(ok, a.Version, expect); err != nil {
+		return err
 	}
 	delete(s.applications[tenantID], id)
 	s.mark(domain.Scope{TenantID: tenantID, ApplicationID: id}, port.Revocation{At: e.At, Reason: domain.RevokedByDelete})
 	s.events.add(e, 0)
 	return nil
+}
+
+// isAt returns nil if what is to be deleted exists, and has the version that its caller expects.
+func isAt(exists bool, version, expect domain.Version) error {
+	switch {
+	case !exists:
+		return domain.ErrNotFound
+	case version != expect:
+		return domain.ErrStale
+	default:
+		return nil
+	}
 }
 
 // DeleteTenant implements port.Tenants.
@@ -239,11 +248,8 @@ func (s *Store) DeleteTenant(ctx context.Context, id string, expect domain.Versi
 		return nil
 	}
 	t, ok := s.tenants[id]
-	if !ok {
-		return domain.ErrNotFound
-	}
-	if t.Version != expect {
-		return domain.ErrStale
+	if err := isAt(ok, t.Version, expect); err != nil {
+		return err
 	}
 	delete(s.byIssuer, t.Issuer)
 	delete(s.tenants, id)
