@@ -41,8 +41,9 @@ var (
 	// ErrAuthenticationRequired: the application asks for an API key, and the request has none that serves. It is not
 	// final: the token string may still be exchanged.
 	ErrAuthenticationRequired = errors.New("the application asks for authentication")
-	// ErrUnproved: the refresh token is bound, and the request did not prove the binding. It is not final either.
-	ErrUnproved = errors.New("the request does not prove what the refresh token is bound to")
+	// ErrProofRequired: the refresh token is bound to a key, and the request does not prove possession of it (RFC 7800).
+	// It is not final either.
+	ErrProofRequired = errors.New("the refresh token is bound to a key, and the request does not prove possession of it")
 	// ErrAhead: a genuine token string of a generation that is yet to come. The store went back in time, or a token key leaked.
 	ErrAhead = errors.New("the token string is of a later generation than the stored one")
 	// ErrLifeTooLong: the request asks for an access token that lives longer than the policy allows.
@@ -130,7 +131,7 @@ func (s Snapshot) decide(c Call) Decision {
 	case p.RequireAuthentication && !c.Authenticated:
 		return s.refuse(RefusedInvalid, ErrAuthenticationRequired)
 	case t.Binding != "" && t.Binding != c.Binding:
-		return s.refuse(RefusedInvalid, ErrUnproved)
+		return s.refuse(RefusedInvalid, ErrProofRequired)
 	case s.revoked():
 		return s.refuse(RefusedRevoked, nil)
 	case s.expired(c.Now):

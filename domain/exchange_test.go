@@ -103,11 +103,11 @@ func TestDecideTable(t *testing.T) {
 			s.Policy.RequireAuthentication, c.Authenticated = true, true
 		}, 7, rotated, nil},
 		{"authentication sent and not required", func(_ snap, c call) { c.Authenticated = true }, 7, rotated, nil},
-		{"a binding not proved", func(s snap, _ call) { s.Token.Binding = "key" }, 7, invalid, domain.ErrUnproved},
+		{"a binding not proved", func(s snap, _ call) { s.Token.Binding = "key" }, 7, invalid, domain.ErrProofRequired},
 		{"another binding proved", func(s snap, c call) { s.Token.Binding, c.Binding = "key", "kez" }, 7,
-			invalid, domain.ErrUnproved},
+			invalid, domain.ErrProofRequired},
 		{"an old string without the bound key does not revoke", func(s snap, _ call) { s.Token.Binding = "key" }, 1,
-			invalid, domain.ErrUnproved},
+			invalid, domain.ErrProofRequired},
 		{"the binding proved", func(s snap, c call) { s.Token.Binding, c.Binding = "key", "key" }, 7, rotated, nil},
 		{"a binding proved and not required", func(_ snap, c call) { c.Binding = "key" }, 7, rotated, nil},
 
@@ -376,7 +376,7 @@ func TestDecideOrder(t *testing.T) {
 		{"authentication", func(s *domain.Snapshot, _ *domain.Call) { s.Policy.RequireAuthentication = true },
 			domain.RefusedInvalid, domain.ErrAuthenticationRequired},
 		{"binding", func(s *domain.Snapshot, _ *domain.Call) { s.Token.Binding = "key" },
-			domain.RefusedInvalid, domain.ErrUnproved},
+			domain.RefusedInvalid, domain.ErrProofRequired},
 		{"revoked", func(s *domain.Snapshot, _ *domain.Call) { s.Token.RevokedAt = issued.Add(day) },
 			domain.RefusedRevoked, nil},
 		{"revoked by a mark", func(s *domain.Snapshot, _ *domain.Call) { s.MarkEpoch = 5 }, domain.RefusedRevoked, nil},

@@ -505,7 +505,7 @@ func TestRefusals(t *testing.T) {
 			})
 			must(t, err)
 			return g, usecase.ExchangeInput{Binding: "another"}
-		}, domain.RefusedInvalid, domain.ErrUnproved},
+		}, domain.RefusedInvalid, domain.ErrProofRequired},
 		{"expired", func(t *testing.T) (usecase.Grant, usecase.ExchangeInput) {
 			g := w.issued(t, "shop")
 			w.clock.at = g.RefreshToken.ExpiresAt

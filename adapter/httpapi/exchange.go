@@ -50,7 +50,7 @@ func (a *API) exchange(c echo.Context, b refreshBody) error {
 	switch {
 	case errors.Is(out.Why, domain.ErrAuthenticationRequired):
 		return domain.ErrUnauthorized
-	case errors.Is(out.Why, domain.ErrUnproved):
+	case errors.Is(out.Why, domain.ErrProofRequired):
 		return refuse(c, "The refresh token cannot be exchanged.", []domain.FieldError{unproved})
 	case out.Outcome.Refused():
 		if byCookie && out.Deletable {

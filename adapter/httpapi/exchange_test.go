@@ -511,7 +511,7 @@ func TestAMissingProofOfABindingIsNotFinal(t *testing.T) {
 			if got.outcome() != "invalid" {
 				t.Errorf("got outcome %q, want invalid", got.outcome())
 			}
-			if line := logLine(t, got.header.Get("X-Request-Id")); line["why"] != domain.ErrUnproved.Error() {
+			if line := logLine(t, got.header.Get("X-Request-Id")); line["why"] != domain.ErrProofRequired.Error() {
 				t.Errorf("got %v, want the log to say what is missing", line)
 			}
 		})
