@@ -5,9 +5,9 @@ import (
 	"time"
 )
 
-// ClocksMayDiffer is how far apart the clocks of the processes, of the store and of callers may be where something that cannot be
+// MaxClockSkew is how far apart the clocks of the processes, of the store and of callers may be where something that cannot be
 // undone depends on them.
-const ClocksMayDiffer = time.Minute
+const MaxClockSkew = time.Minute
 
 // ClockError says that the clocks of this process and of the store are too far apart for what was asked. Nothing was done. It is
 // operational: nobody's input is wrong.
@@ -15,9 +15,9 @@ type ClockError struct {
 	Ahead time.Duration // of this process before the store; below zero if it is behind
 }
 
-// ClockFault returns a *ClockError if the two clocks, read at about the same time, are further apart than they may be.
-func ClockFault(ours, stores time.Time, mayDiffer time.Duration) error {
-	if ahead := ours.Sub(stores); ahead.Abs() > mayDiffer {
+// CheckClocks returns a *ClockError if the two clocks, read at about the same time, are further apart than they may be.
+func CheckClocks(ours, stores time.Time, maxSkew time.Duration) error {
+	if ahead := ours.Sub(stores); ahead.Abs() > maxSkew {
 		return &ClockError{Ahead: ahead}
 	}
 	return nil

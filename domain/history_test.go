@@ -475,7 +475,7 @@ func wander(holds law) property {
 				c.Now = now.Add(-time.Duration(draw(3)) * time.Second)
 			}
 			if draw(40) == 0 {
-				c.Now = now.Add(domain.ClocksMayDiffer)
+				c.Now = now.Add(domain.MaxClockSkew)
 			}
 			before, wasRevoked := w.snap, w.isRevoked
 			d := w.exchange(c)

@@ -59,12 +59,12 @@ func (id ID) Time() (time.Time, bool) {
 }
 
 // CheckChosen returns an *Invalid unless the id is one that a caller may choose at now: of version 7, so that it says
-// when it was made, and made at most [ClocksMayDiffer] ahead of now. How old it may be is for IsStale.
+// when it was made, and made at most [MaxClockSkew] ahead of now. How old it may be is for IsStale.
 func (id ID) CheckChosen(now time.Time) error {
 	switch made, ok := id.Time(); {
 	case !ok:
 		return NewInvalid("refreshTokenId", Malformed, "use a UUID of version 7, or leave it out")
-	case made.Sub(now) > ClocksMayDiffer:
+	case made.Sub(now) > MaxClockSkew:
 		return NewInvalid("refreshTokenId", Malformed, "this id was made ahead of now: set the clock that makes your ids")
 	default:
 		return nil
@@ -74,11 +74,11 @@ func (id ID) CheckChosen(now time.Time) error {
 // IsStale reports whether the id was made so long ago that a refresh token of that id may have been issued, have
 // ended, and have been deleted since, if ended ones are kept for that long; 0 if they are never deleted. Such an id
 // must not be issued under again: the old token strings would be valid for the new refresh token. An id may have been
-// made ahead of the clock that it was first issued by, and that clock may be ahead of now, by [ClocksMayDiffer] each;
+// made ahead of the clock that it was first issued by, and that clock may be ahead of now, by [MaxClockSkew] each;
 // IsStale errs by both on the safe side. An id that does not say when it was made is never stale.
 func (id ID) IsStale(now time.Time, kept time.Duration) bool {
 	made, ok := id.Time()
-	return ok && kept > 0 && now.Sub(made) >= kept-2*ClocksMayDiffer
+	return ok && kept > 0 && now.Sub(made) >= kept-2*MaxClockSkew
 }
 
 // IsZero reports whether id names nothing.

@@ -101,7 +101,7 @@ const MaxGeneration = math.MaxUint32
 // NewRefreshToken makes the record of a new session: t with id, owner, roles, scopes, claims, metadata and binding filled in,
 // completed for issue at now under policy p. The store adds the epoch and the ordinal.
 //
-// An import may set t.IssuedAt, from which the expiry then counts, at most [ClocksMayDiffer] ahead of now; and
+// An import may set t.IssuedAt, from which the expiry then counts, at most [MaxClockSkew] ahead of now; and
 // t.ExpiresAt, which is cut to the second. Zero leaves them to now and to the policy. NewRefreshToken returns an
 // *Invalid that names what is wrong.
 func NewRefreshToken(t RefreshToken, p Policy, now time.Time) (RefreshToken, error) {
@@ -124,7 +124,7 @@ func NewRefreshToken(t RefreshToken, p Policy, now time.Time) (RefreshToken, err
 	switch {
 	case t.IssuedAt.UnixMicro() <= 0: // a store keeps the zero instant as 0
 		problems.Add("insertInstant", Malformed, "send an instant after the beginning of 1970, or leave it out")
-	case t.IssuedAt.After(now.Add(ClocksMayDiffer)):
+	case t.IssuedAt.After(now.Add(MaxClockSkew)):
 		problems.Add("insertInstant", Malformed, "this is ahead of now: send the instant of the original issue")
 	case !t.ExpiresAt.After(now):
 		problems.Add("insertInstant", Malformed,
@@ -209,7 +209,7 @@ func (t RefreshToken) SameIssue(asked RefreshToken) bool {
 	if t.Generation > 1 {
 		// Nobody but an import begins before its id was made, by more than clocks differ.
 		made, ok := t.ID.Time()
-		imported = !ok || t.IssuedAt.Before(made.Add(-ClocksMayDiffer)) || !asked.IssuedAt.IsZero()
+		imported = !ok || t.IssuedAt.Before(made.Add(-MaxClockSkew)) || !asked.IssuedAt.IsZero()
 	}
 	unused := t.Generation == 1 && t.LastUsedAt.Equal(t.RotatedAt)
 	switch {

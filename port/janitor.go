@@ -20,11 +20,11 @@ type Janitor interface {
 	// and the last pass ended after it. Else the lease is s.Holder's until s.LeaseUntil, or free if this step ends the
 	// pass. The lease saves work, and nothing depends on it: two that purge at once, because their clocks differ, do no
 	// harm. What a wrong clock has left must not stop everybody until it is right: a lease that ends later than
-	// s.LeaseUntil + s.MayDiffer, and an end of the last pass that lies later than s.Now + s.MayDiffer, are void.
+	// s.LeaseUntil + s.MaxClockSkew, and an end of the last pass that lies later than s.Now + s.MaxClockSkew, are void.
 	//
 	// What was deleted cannot be brought back, so a clock that is ahead must not decide what was dead. A store that has
 	// a clock of its own, as a database server has, reads it in the same step, and returns a *domain.ClockError, having
-	// done nothing, if it and s.Now are further apart than s.MayDiffer. A store that has the process' own clock
+	// done nothing, if it and s.Now are further apart than s.MaxClockSkew. A store that has the process' own clock
 	// compares nothing.
 	//
 	// A pass looks at every refresh token that is stored while it goes on, by id from low to high, a step at no more
@@ -57,7 +57,7 @@ type PurgeStep struct {
 	Before      time.Time
 	// EventsBefore is above the ids of the events that are deleted; zero for none.
 	EventsBefore domain.ID
-	MayDiffer    time.Duration // how far apart clocks may be; [domain.ClocksMayDiffer] but where Now is made up
+	MaxClockSkew time.Duration // how far apart clocks may be; [domain.MaxClockSkew] but where Now is made up
 	Limit        int           // at least 1
 }
 

@@ -39,7 +39,7 @@ type Revocations interface {
 	//
 	// It may also set to 0 the Ordinal of refresh tokens within the scope that have ended for good and are not revoked
 	// themselves, so that a store need not read them at each login: those below the epoch of a mark that covers them,
-	// and those that expired at least twice [domain.ClocksMayDiffer] before r.At. They then count as 0 in what Insert
+	// and those that expired at least twice [domain.MaxClockSkew] before r.At. They then count as 0 in what Insert
 	// sets. No other loses its Ordinal, above all none that a process whose clock is behind could still exchange.
 	KeepNewest(ctx context.Context, s domain.Scope, keep int, r Revocation, e domain.Event) error
 }

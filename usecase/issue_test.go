@@ -438,7 +438,7 @@ func TestAnOldIDIsNotIssuedUnderAgain(t *testing.T) {
 		id  string
 		age time.Duration
 	}{
-		"as old as an id may be": {"", 24*time.Hour - 2*domain.ClocksMayDiffer - time.Millisecond},
+		"as old as an id may be": {"", 24*time.Hour - 2*domain.MaxClockSkew - time.Millisecond},
 		"of a clock ahead":       {"", -time.Minute},
 	} {
 		fresh, ok := domain.ParseID(tt.id)
@@ -451,7 +451,7 @@ func TestAnOldIDIsNotIssuedUnderAgain(t *testing.T) {
 			t.Errorf("%s: error %v, want none", name, err)
 		}
 	}
-	stale, err := domain.NewID(stored(w.clock.now()).Add(domain.ClocksMayDiffer-24*time.Hour), w.random)
+	stale, err := domain.NewID(stored(w.clock.now()).Add(domain.MaxClockSkew-24*time.Hour), w.random)
 	must(t, err)
 	_, err = w.issue.Do(t.Context(), fullIssue(stale))
 	wantCodes(t, err, "[invalid]refreshTokenId")

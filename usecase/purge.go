@@ -110,7 +110,7 @@ func (p *Purge) step(ctx context.Context, endedBefore time.Time) (port.Purged, e
 	now := p.Clock.now()
 	step := port.PurgeStep{
 		Holder: p.Holder, Now: now, LeaseUntil: now.Add(PurgeLease), EndedBefore: endedBefore, Before: now.Add(-p.After),
-		MayDiffer: domain.ClocksMayDiffer, Limit: purgeStep,
+		MaxClockSkew: domain.MaxClockSkew, Limit: purgeStep,
 	}
 	if p.KeepEvents > 0 {
 		step.EventsBefore = domain.FirstID(now.Add(-p.KeepEvents))

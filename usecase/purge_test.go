@@ -363,8 +363,8 @@ func TestAPassSaysByHowMuchClocksMayDiffer(t *testing.T) {
 	purge.Janitor = janitor
 	janitor.EXPECT().Purge(gomock.Any(), gomock.Any()).DoAndReturn(
 		func(_ context.Context, s port.PurgeStep) (port.Purged, error) {
-			if s.MayDiffer != time.Minute || !s.Now.Equal(stored(w.clock.now())) {
-				t.Errorf("asked at %s with a difference of %s, want the process' time and a minute", s.Now, s.MayDiffer)
+			if s.MaxClockSkew != time.Minute || !s.Now.Equal(stored(w.clock.now())) {
+				t.Errorf("asked at %s with a difference of %s, want the process' time and a minute", s.Now, s.MaxClockSkew)
 			}
 			return port.Purged{}, &domain.ClockError{Ahead: 744 * time.Hour}
 		})

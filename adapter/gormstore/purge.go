@@ -160,7 +160,7 @@ func (s *Store) purge(tx *gorm.DB, step port.PurgeStep) (done port.Purged, err e
 		cursor string
 	)
 	if err := queryRow(tx.Raw(lease, step.Holder, micros(step.LeaseUntil), micros(step.Now),
-		micros(step.LeaseUntil.Add(step.MayDiffer)), micros(step.EndedBefore), micros(step.Now.Add(step.MayDiffer))),
+		micros(step.LeaseUntil.Add(step.MaxClockSkew)), micros(step.EndedBefore), micros(step.Now.Add(step.MaxClockSkew))),
 		domain.ErrConflict, &cursor); err != nil {
 		return port.Purged{}, err
 	}
@@ -205,7 +205,7 @@ func (s *Store) compareClocks(tx *gorm.DB, step port.PurgeStep) error {
 	if err := queryRow(tx.Raw(s.engine.clock), errors.New("the database does not know the time"), &now); err != nil {
 		return err
 	}
-	return domain.ClockFault(step.Now, instant(now), step.MayDiffer)
+	return domain.CheckClocks(step.Now, instant(now), step.MaxClockSkew)
 }
 
 func (s *Store) purgeTokens(tx *gorm.DB, step port.PurgeStep, at *position, done *port.Purged) error {

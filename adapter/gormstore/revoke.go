@@ -129,7 +129,7 @@ RETURNING refresh_tokens.id, refresh_tokens.application_id, refresh_tokens.user_
 // What a mark or its expiry has ended is not revoked itself, and would stay in the index until it is purged: each
 // login would read all of it. So its ordinal becomes 0, and it leaves the index. It has to have ended for good,
 // because nothing gives an ordinal back. A mark is final. An expiry is so only when no process can still move it:
-// twice domain.ClocksMayDiffer later, once for a clock that is behind and once for a call that began before the
+// twice domain.MaxClockSkew later, once for a clock that is behind and once for a call that began before the
 // expiry. What one login has to write is bounded; the oldest come first, so that the scan ends early.
 const forgetAtMost = 500
 
@@ -140,7 +140,7 @@ func ended(key, now string) string {
     AND (refresh_tokens.expires_at <= %s - %d
       OR EXISTS (SELECT 1 FROM marks AS m WHERE %s AND m.epoch > refresh_tokens.issued_epoch))
   ORDER BY refresh_tokens.ordinal LIMIT %d`,
-		key, limited, now, (2 * domain.ClocksMayDiffer).Microseconds(), covering, forgetAtMost)
+		key, limited, now, (2 * domain.MaxClockSkew).Microseconds(), covering, forgetAtMost)
 }
 
 var (

@@ -50,8 +50,8 @@ func (s *Store) Purge(ctx context.Context, step port.PurgeStep) (port.Purged, er
 	step.EndedBefore, step.Before = instant(step.EndedBefore), instant(step.Before)
 	j := &s.janitor
 	underWay := j.tokensDone || !j.after.IsZero()
-	leased := step.Now.Before(j.leaseUntil) && !j.leaseUntil.After(step.LeaseUntil.Add(step.MayDiffer))
-	ended := j.lastEndedAt.After(step.EndedBefore) && !j.lastEndedAt.After(step.Now.Add(step.MayDiffer))
+	leased := step.Now.Before(j.leaseUntil) && !j.leaseUntil.After(step.LeaseUntil.Add(step.MaxClockSkew))
+	ended := j.lastEndedAt.After(step.EndedBefore) && !j.lastEndedAt.After(step.Now.Add(step.MaxClockSkew))
 	if leased && j.holder != step.Holder || ended && !underWay && !step.EndedBefore.IsZero() {
 		return port.Purged{}, domain.ErrConflict
 	}

@@ -325,7 +325,7 @@ func (h *history) keepNewest() {
 		t.RevokedAt, t.RevokedReason = h.now, domain.RevokedByCall
 	}
 	for _, t := range h.tokens { // the store may have taken the ordinal of what has ended for good
-		forGood := t.ended || !h.now.Before(t.ExpiresAt.Add(2*domain.ClocksMayDiffer))
+		forGood := t.ended || !h.now.Before(t.ExpiresAt.Add(2*domain.MaxClockSkew))
 		if s.Covers(t.RefreshToken) && t.RevokedAt.IsZero() && forGood && h.snapshot(t.ID).Token.Ordinal == 0 {
 			t.Ordinal = 0
 		}

@@ -189,7 +189,7 @@ var purgeMutants = []mutant{
 		inject: func(f *faulty) {
 			f.purge = func(ctx context.Context, s port.PurgeStep) (port.Purged, error) {
 				p, err := f.within.Purge(ctx, s)
-				if fault := domain.ClockFault(s.Now, today(), s.MayDiffer); fault != nil {
+				if fault := domain.CheckClocks(s.Now, today(), s.MaxClockSkew); fault != nil {
 					return port.Purged{}, fault
 				}
 				return p, err
@@ -201,7 +201,7 @@ var purgeMutants = []mutant{
 		fault:  "that a clock is ahead is told as a conflict",
 		inject: func(f *faulty) {
 			f.purge = func(ctx context.Context, s port.PurgeStep) (port.Purged, error) {
-				if s.Now.After(today().Add(s.MayDiffer)) {
+				if s.Now.After(today().Add(s.MaxClockSkew)) {
 					return port.Purged{}, domain.ErrConflict
 				}
 				return f.within.Purge(ctx, s)
@@ -213,7 +213,7 @@ var purgeMutants = []mutant{
 		fault:  "clocks may not differ at all",
 		inject: func(f *faulty) {
 			f.purge = func(ctx context.Context, s port.PurgeStep) (port.Purged, error) {
-				if err := domain.ClockFault(s.Now, today(), 0); err != nil {
+				if err := domain.CheckClocks(s.Now, today(), 0); err != nil {
 					return port.Purged{}, err
 				}
 				return f.within.Purge(ctx, s)
@@ -282,7 +282,7 @@ var purgeMutants = []mutant{
 		clause: "Janitor/Purge/takes a lease that ends further ahead than clocks differ for void",
 		fault:  "a lease is void as soon as it ends later than one's own would",
 		inject: func(f *faulty) {
-			f.purgesAs(func(s *port.PurgeStep) { s.MayDiffer = 0 })
+			f.purgesAs(func(s *port.PurgeStep) { s.MaxClockSkew = 0 })
 		},
 	},
 	{
@@ -300,14 +300,14 @@ var purgeMutants = []mutant{
 		clause: "Janitor/Purge/takes a pass that ended further ahead than clocks differ for none",
 		fault:  "an end is believed, however far ahead it lies",
 		inject: func(f *faulty) {
-			f.purgesAs(func(s *port.PurgeStep) { s.MayDiffer = century })
+			f.purgesAs(func(s *port.PurgeStep) { s.MaxClockSkew = century })
 		},
 	},
 	{
 		clause: "Janitor/Purge/takes a pass that ended further ahead than clocks differ for none",
 		fault:  "an end is void as soon as it lies ahead",
 		inject: func(f *faulty) {
-			f.purgesAs(func(s *port.PurgeStep) { s.MayDiffer = 0 })
+			f.purgesAs(func(s *port.PurgeStep) { s.MaxClockSkew = 0 })
 		},
 	},
 	{

@@ -2485,7 +2485,7 @@ var revocationMutants = []mutant{
 		inject: func(f *faulty) {
 			var kept atomic.Bool
 			f.onRead(func(t *domain.RefreshToken) {
-				if kept.Load() && t.ExpiresAt.Before(t0.Add(-2*domain.ClocksMayDiffer)) {
+				if kept.Load() && t.ExpiresAt.Before(t0.Add(-2*domain.MaxClockSkew)) {
 					t.Ordinal, t.ExpiresAt = 0, t.ExpiresAt.Add(tick)
 				}
 			})
@@ -2502,7 +2502,7 @@ var revocationMutants = []mutant{
 		fault:  "KeepNewest forgets what expired a minute ago",
 		inject: func(f *faulty) {
 			f.keepForgets(func(s domain.Snapshot, at time.Time) bool {
-				return !at.Before(s.Token.ExpiresAt.Add(domain.ClocksMayDiffer - time.Second))
+				return !at.Before(s.Token.ExpiresAt.Add(domain.MaxClockSkew - time.Second))
 			})
 		},
 	},

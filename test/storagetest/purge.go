@@ -18,13 +18,13 @@ const (
 
 // stepOf is a step of that holder, at now, which has the lease for a while then and begins a pass at any time.
 func stepOf(holder string, now, before time.Time, limit int) port.PurgeStep {
-	return port.PurgeStep{Holder: holder, Now: now, LeaseUntil: now.Add(lease), Before: before, MayDiffer: century, Limit: limit}
+	return port.PurgeStep{Holder: holder, Now: now, LeaseUntil: now.Add(lease), Before: before, MaxClockSkew: century, Limit: limit}
 }
 
 // onTime is a step of that holder as a janitor would take it at that instant, where clocks may differ by an hour.
 func onTime(holder string, now time.Time) port.PurgeStep {
 	s := stepOf(holder, now, now.Add(-24*time.Hour), 1)
-	s.MayDiffer = time.Hour
+	s.MaxClockSkew = time.Hour
 	return s
 }
 
@@ -324,7 +324,7 @@ var purging = []clause{
 		}
 		far, again := onTime("ahead", now), onTime("two", now)
 		again.EndedBefore = now.Add(-time.Minute)
-		far.Now, far.LeaseUntil, far.MayDiffer = now.Add(time.Hour), now.Add(time.Hour+lease), century
+		far.Now, far.LeaseUntil, far.MaxClockSkew = now.Add(time.Hour), now.Add(time.Hour+lease), century
 		pass(far)
 		_, err := e.store.Purge(e.Context(), again)
 		e.wantErr("an end that may be", err, domain.ErrConflict)

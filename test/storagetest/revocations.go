@@ -412,7 +412,7 @@ var revoking = []clause{
 			t.ExpiresAt = at
 			return e.issue(t)[0]
 		}
-		final := t0.Add(-2 * domain.ClocksMayDiffer) // what expired by then is so at every clock
+		final := t0.Add(-2 * domain.MaxClockSkew) // what expired by then is so at every clock
 		spared := e.issue(token(9))[0]
 		ended := e.issue(token(1), token(12))
 		spared.IssuedEpoch = e.revokeScope(domain.Scope{TenantID: "acme", UserID: "ana"}, spared.ID, t0)
@@ -457,7 +457,7 @@ var revoking = []clause{
 	{keepMoving, func(e *env) {
 		e.shop(domain.Settings{})
 		hs := e.handles(2)
-		behind := t0.Add(-domain.ClocksMayDiffer)
+		behind := t0.Add(-domain.MaxClockSkew)
 		for round := range 12 {
 			marked := e.issue(token(10*round+1), token(10*round+2))
 			e.revokeScope(domain.Scope{TenantID: "acme"}, domain.ID{}, t0)
