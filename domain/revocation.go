@@ -32,11 +32,11 @@ type Mark struct {
 // NewMark is the mark of a revocation that gave the tenant epoch, where longestTTL is the longest TTL that a policy of the tenant has
 // ever had: by then every refresh token that the mark revokes has expired by itself, because none can be extended any more.
 func NewMark(s Scope, epoch uint64, at time.Time, reason RevocationReason, longestTTL time.Duration) Mark {
-	return Mark{Scope: s, Epoch: epoch, At: at, Reason: reason, KeepUntil: at.Add(longestTTL + MarkSlack)}
+	return Mark{Scope: s, Epoch: epoch, At: at, Reason: reason, KeepUntil: at.Add(longestTTL + MarkRetention)}
 }
 
-// MarkSlack is how much longer than the longest life of a refresh token in its tenant a mark is kept.
-const MarkSlack = 24 * time.Hour
+// MarkRetention is how much longer than the longest life of a refresh token in its tenant a mark is kept.
+const MarkRetention = 24 * time.Hour
 
 // Selector says which refresh tokens a call means. Exactly one of its shapes is set; ParseSelector sees to it.
 type Selector struct {

@@ -19,7 +19,7 @@ type Revocations interface {
 	// number of writes that does not depend on how many there are: the tenant's epoch grows by one, and the scope's
 	// mark takes the new epoch, r.At, r.Reason and, as KeepUntil, the latest instant that one of them could have lived
 	// to: r.At + the longest TTL that a policy of any application of the tenant has ever had in this store +
-	// [domain.MarkSlack]. A mark's epoch and KeepUntil only grow. It returns the new epoch.
+	// [domain.MarkRetention]. A mark's epoch and KeepUntil only grow. It returns the new epoch.
 	//
 	// If except is not zero, that refresh token is spared: its IssuedEpoch becomes the new epoch, in the same step. If
 	// it is not within the scope and alive at r.At, nothing is written and ErrNotFound returned.

@@ -133,7 +133,7 @@ func TestAMarkIsKeptAsLongAsAnythingItRevokedCouldLive(t *testing.T) {
 				t.Errorf("kept until %v, want %v", got, want)
 			}
 		}
-		kept := start.Add(domain.DefaultPolicy().TTL + domain.MarkSlack)
+		kept := start.Add(domain.DefaultPolicy().TTL + domain.MarkRetention)
 		revoke(start, kept)
 		revoke(start.Add(-time.Hour), kept) // a replica whose clock is behind
 		revoke(start.Add(time.Hour), kept.Add(time.Hour))

@@ -32,7 +32,7 @@ import (
 // A mark is not needed after its keep_until. It covers what was stored before it was written, and nothing of that has been
 // extended since; so all of it expires by revoked_at plus the longest TTL until then. That TTL is read under the lock on the
 // tenant, and a policy is saved under the same lock: whoever exchanges by a longer one sees the mark, too. That policies change
-// later, or longest_ttl grows, extends nothing that is dead. domain.MarkSlack is for clocks and for exchanges that were waiting.
+// later, or longest_ttl grows, extends nothing that is dead. domain.MarkRetention is for clocks and for exchanges that were waiting.
 // A revocation that raises a mark while it is being deleted waits, and then makes it anew.
 //
 // A tenant goes last, and its epoch with it. A mark that survived its tenant would kill what is issued after the tenant is created

@@ -311,7 +311,7 @@ func TestWhatAMarkRevokedIsDeadAfterTheMarkIsGone(t *testing.T) {
 			t.Fatal(err)
 		}
 		step := purgeStep(10)
-		step.Before = start.Add(domain.DefaultPolicy().TTL + domain.MarkSlack)
+		step.Before = start.Add(domain.DefaultPolicy().TTL + domain.MarkRetention)
 		hold := step
 		hold.Before = start.Add(-time.Hour) // the refresh token outlives the pass that takes its mark
 		must(s.Purge(t.Context(), hold))(t)
@@ -319,7 +319,7 @@ func TestWhatAMarkRevokedIsDeadAfterTheMarkIsGone(t *testing.T) {
 			t.Fatalf("a pass did %+v, want a mark deleted and nothing else", got)
 		}
 		shot := must(s.Snapshot(t.Context(), token.ID))(t)
-		if now := step.Before.Add(-domain.MarkSlack); shot.MarkEpoch != 0 || shot.Alive(now) {
+		if now := step.Before.Add(-domain.MarkRetention); shot.MarkEpoch != 0 || shot.Alive(now) {
 			t.Errorf("mark epoch %d, alive: %t, want no mark and dead", shot.MarkEpoch, shot.Alive(now))
 		}
 	})

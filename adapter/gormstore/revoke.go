@@ -31,7 +31,7 @@ func (s *Store) RevokeScope(
 			err = s.inTurn(ctx, "revoke scope", rowName{tenantID: scope.TenantID}, func() error {
 				return s.writing(ctx, "revoke scope", func(db *gorm.DB) error {
 					args := append([]any{scope.TenantID, scope.ApplicationID, scope.UserID, micros(r.At), string(r.Reason),
-						domain.MarkSlack.Microseconds()}, eventArgs(e)...)
+						domain.MarkRetention.Microseconds()}, eventArgs(e)...)
 					return queryRow(raw(db, revokeScopePostgres, args...), domain.ErrNotFound, &epoch)
 				})
 			})

@@ -523,7 +523,7 @@ var purging = []clause{
 
 	{"Janitor/Purge/deletes a mark from the instant until which it is kept, a few in a step", func(e *env) {
 		e.shop(domain.Settings{})
-		keep := t0.Add(domain.DefaultPolicy().TTL + domain.MarkSlack)
+		keep := t0.Add(domain.DefaultPolicy().TTL + domain.MarkRetention)
 		for _, s := range []domain.Scope{
 			{TenantID: "acme"}, {TenantID: "acme", UserID: "ana"}, {TenantID: "acme", ApplicationID: "shop"},
 			{TenantID: "acme", ApplicationID: "shop", UserID: "ana"}, {TenantID: "acme", ApplicationID: "shop", UserID: "bob"},
