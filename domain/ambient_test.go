@@ -30,7 +30,7 @@ func TestChoose(t *testing.T) {
 	foreignEnded := session(6, func(s *domain.Snapshot) { s.Token.TenantID, s.Token.RevokedAt = "globex", now })
 	revoked := session(7, func(s *domain.Snapshot) { s.Token.RevokedAt = now })
 	marked := session(8, func(s *domain.Snapshot) { s.MarkEpoch = 1 })
-	gone := session(9, func(s *domain.Snapshot) { s.Gone, s.Policy = true, domain.Policy{} })
+	gone := session(9, func(s *domain.Snapshot) { s.Deleted, s.Policy = true, domain.Policy{} })
 	expired := session(10, func(s *domain.Snapshot) { s.Token.ExpiresAt = now })
 	lastGeneration := session(11, func(s *domain.Snapshot) { s.Token.Generation = domain.MaxGeneration })
 	cutShort := session(12, func(s *domain.Snapshot) { s.Policy.MaximumTTL = time.Minute })
@@ -91,7 +91,7 @@ func TestWhatChooseCallsEndedIsWhatDecideRefusesForGood(t *testing.T) {
 					for _, active := range []bool{false, true} {
 						p := domain.DefaultPolicy()
 						p.Active, p.MaximumTTL = active, maximum
-						s := domain.Snapshot{MarkEpoch: mark, Gone: gone, Policy: p, Token: domain.RefreshToken{
+						s := domain.Snapshot{MarkEpoch: mark, Deleted: gone, Policy: p, Token: domain.RefreshToken{
 							ID: domain.ID{1}, TenantID: "acme", Generation: 3, IssuedAt: now.Add(-time.Hour), RotatedAt: now.Add(-time.Hour),
 							ExpiresAt: now.Add(left),
 						}}

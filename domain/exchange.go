@@ -70,9 +70,9 @@ type Snapshot struct {
 	Token RefreshToken
 	// MarkEpoch is the highest epoch of the marks that cover the token; 0 for none.
 	MarkEpoch uint64
-	// Gone: the application or the tenant is no more; Policy is then zero.
-	Gone   bool
-	Policy Policy
+	// Deleted reports that the application or the tenant was deleted; Policy is then zero.
+	Deleted bool
+	Policy  Policy
 }
 
 // Alive reports whether the token is neither revoked, nor covered by a mark, nor expired, nor its application gone.
@@ -80,7 +80,7 @@ type Snapshot struct {
 func (s Snapshot) Alive(now time.Time) bool { return !s.revoked() && now.Before(s.Token.ExpiresAt) }
 
 func (s Snapshot) revoked() bool {
-	return s.Gone || !s.Token.RevokedAt.IsZero() || s.MarkEpoch > s.Token.IssuedEpoch
+	return s.Deleted || !s.Token.RevokedAt.IsZero() || s.MarkEpoch > s.Token.IssuedEpoch
 }
 
 // expired reports whether no exchange may answer: the expiry has come, or the policy in force would move it to where

@@ -117,7 +117,7 @@ func TestDecideTable(t *testing.T) {
 		}, 7, revoked, nil},
 		{"revoked by a mark of a later epoch", func(s snap, _ call) { s.MarkEpoch = 5 }, 7, revoked, nil},
 		{"a mark of the epoch of issue does not cover it", func(s snap, _ call) { s.MarkEpoch = 4 }, 7, rotated, nil},
-		{"application or tenant deleted", func(s snap, _ call) { s.Gone, s.Policy = true, domain.Policy{} }, 7, revoked, nil},
+		{"application or tenant deleted", func(s snap, _ call) { s.Deleted, s.Policy = true, domain.Policy{} }, 7, revoked, nil},
 
 		{"at expiresAt", func(s snap, c call) { s.Token.ExpiresAt = c.Now }, 7, expired, nil},
 		{"past expiresAt", func(s snap, c call) { s.Token.ExpiresAt = c.Now.Add(-µs) }, 7, expired, nil},
@@ -421,10 +421,10 @@ func TestDecideOrder(t *testing.T) {
 	}
 }
 
-// Gone comes with a zero policy, which is inactive too: the user must learn that it is final.
+// Deleted comes with a zero policy, which is inactive too: the user must learn that it is final.
 func TestDecideGoneIsRevokedAndNotInactive(t *testing.T) {
 	s := stored()
-	s.Gone, s.Policy = true, domain.Policy{}
+	s.Deleted, s.Policy = true, domain.Policy{}
 	if d := s.Decide(hourLater(7)); d.Outcome != domain.RefusedRevoked {
 		t.Errorf("got %s, want %s", d.Outcome, domain.RefusedRevoked)
 	}
@@ -442,7 +442,7 @@ func TestAlive(t *testing.T) {
 		{"revoked", func(s *domain.Snapshot) { s.Token.RevokedAt = issued }, false},
 		{"mark above", func(s *domain.Snapshot) { s.MarkEpoch = 5 }, false},
 		{"mark below", func(s *domain.Snapshot) { s.MarkEpoch = 3 }, true},
-		{"gone", func(s *domain.Snapshot) { s.Gone = true }, false},
+		{"gone", func(s *domain.Snapshot) { s.Deleted = true }, false},
 		{"a microsecond before expiry", func(s *domain.Snapshot) { s.Token.ExpiresAt = now.Add(µs) }, true},
 		{"at expiry", func(s *domain.Snapshot) { s.Token.ExpiresAt = now }, false},
 	}

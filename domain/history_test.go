@@ -145,7 +145,7 @@ func TestPropertiesCatchMutants(t *testing.T) {
 		}},
 		{final, "a retry is answered before revocation is looked at", func(s domain.Snapshot, c domain.Call) domain.Decision {
 			blind := s
-			blind.Token.RevokedAt, blind.MarkEpoch, blind.Gone = time.Time{}, 0, false
+			blind.Token.RevokedAt, blind.MarkEpoch, blind.Deleted = time.Time{}, 0, false
 			if d := blind.Decide(c); d.Outcome == domain.Retried {
 				return d
 			}
@@ -459,7 +459,7 @@ func wander(holds law) property {
 					case 1:
 						w.snap.MarkEpoch = 5
 					case 2:
-						w.snap.Gone = true
+						w.snap.Deleted = true
 					}
 				}
 			}

@@ -12,8 +12,8 @@ type Session struct {
 	// Mark is the mark that ended it: of the marks that cover it and have an epoch above its IssuedEpoch the one with
 	// the smallest epoch; zero if there is none.
 	Mark Mark
-	// Gone reports that its application or its tenant was deleted.
-	Gone bool
+	// Deleted reports that its application or its tenant was deleted.
+	Deleted bool
 }
 
 // Alive reports whether the session is active. It is [Snapshot.Alive] of the same record.
@@ -56,7 +56,7 @@ func (s Session) End(now time.Time) (ending Ending, ended bool) {
 	if !now.Before(s.Token.ExpiresAt) {
 		end(s.Token.ExpiresAt, EndedByExpiry)
 	}
-	if s.Gone && !ended {
+	if s.Deleted && !ended {
 		return Ending{Reason: EndReason(RevokedByDelete)}, true
 	}
 	return ending, ended

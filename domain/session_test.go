@@ -24,8 +24,8 @@ func TestASessionIsAliveExactlyWhereItsSnapshotIs(t *testing.T) {
 		if r.IntN(2) == 0 {
 			token.RevokedAt, token.RevokedReason = instant(), domain.RevokedByReplay
 		}
-		session := domain.Session{Token: token, Gone: r.IntN(4) == 0}
-		shot := domain.Snapshot{Token: token, Gone: session.Gone}
+		session := domain.Session{Token: token, Deleted: r.IntN(4) == 0}
+		shot := domain.Snapshot{Token: token, Deleted: session.Deleted}
 		for range r.IntN(4) { // the marks that cover it
 			m := domain.Mark{Epoch: 1 + uint64(r.IntN(5)), At: instant(), Reason: domain.RevokedByCall}
 			shot.MarkEpoch = max(shot.MarkEpoch, m.Epoch)
@@ -47,7 +47,7 @@ func TestASessionIsAliveExactlyWhereItsSnapshotIs(t *testing.T) {
 		if !now.Before(token.ExpiresAt) {
 			candidates[domain.Ending{At: token.ExpiresAt, Reason: domain.EndedByExpiry}] = true
 		}
-		if session.Gone && len(candidates) == 0 {
+		if session.Deleted && len(candidates) == 0 {
 			candidates[domain.Ending{Reason: "deleted"}] = true
 		}
 		if ended && !candidates[ending] || !ended && ending != (domain.Ending{}) {
@@ -91,8 +91,8 @@ func TestAnEndingSaysWhatEndedTheSessionFirst(t *testing.T) {
 			domain.Ending{At: at(3), Reason: "expired"}, true},
 		{"an expiry before the mark that has not come", domain.Session{Token: early, Mark: mark}, at(2),
 			domain.Ending{At: at(5), Reason: "deleted"}, true},
-		{"gone, and its mark too", domain.Session{Token: token, Gone: true}, at(8), domain.Ending{Reason: "deleted"}, true},
-		{"gone and expired", domain.Session{Token: token, Gone: true}, at(9),
+		{"gone, and its mark too", domain.Session{Token: token, Deleted: true}, at(8), domain.Ending{Reason: "deleted"}, true},
+		{"gone and expired", domain.Session{Token: token, Deleted: true}, at(9),
 			domain.Ending{At: at(9), Reason: "expired"}, true},
 	} {
 		got, ended := tc.session.End(tc.now)

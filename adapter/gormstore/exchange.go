@@ -277,12 +277,12 @@ func (s *Store) Snapshot(ctx context.Context, id domain.ID) (domain.Snapshot, er
 		epoch  int64
 		shot   domain.Snapshot
 	)
-	dest := append(token.dest(), &epoch, &shot.Gone, (*string)(&policy))
+	dest := append(token.dest(), &epoch, &shot.Deleted, (*string)(&policy))
 	err := s.reading(ctx, "snapshot", func(db *gorm.DB) (err error) {
 		if err := queryRow(raw(db, snapshot, id[:]), domain.ErrNotFound, dest...); err != nil {
 			return err
 		}
-		if shot.Token, err = token.token(); err != nil || shot.Gone {
+		if shot.Token, err = token.token(); err != nil || shot.Deleted {
 			return err
 		}
 		shot.Policy, err = s.policies.decode(policy)

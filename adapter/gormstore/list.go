@@ -46,7 +46,7 @@ func (r *sessionRow) dest() []any {
 }
 
 func (r *sessionRow) session() (s domain.Session, err error) {
-	s.Gone = r.gone
+	s.Deleted = r.gone
 	if s.Token, err = r.token(); err != nil || r.epoch == 0 {
 		return s, err
 	}

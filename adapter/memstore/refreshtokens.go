@@ -239,7 +239,7 @@ func (s *Store) selects(q port.ListQuery, t domain.RefreshToken) bool {
 
 // session is t, copied, with the mark that ended it.
 func (s *Store) session(t domain.RefreshToken) domain.Session {
-	found := domain.Session{Token: cloneToken(t), Gone: s.snapshot(t).Gone}
+	found := domain.Session{Token: cloneToken(t), Deleted: s.snapshot(t).Deleted}
 	for _, m := range s.covering(t) {
 		if m.Epoch > t.IssuedEpoch && (found.Mark.Epoch == 0 || m.Epoch < found.Mark.Epoch) {
 			found.Mark = m
@@ -258,7 +258,7 @@ func owner(t domain.RefreshToken) domain.Scope {
 // snapshot is what is known of t, which is not copied.
 func (s *Store) snapshot(t domain.RefreshToken) domain.Snapshot {
 	a, ok := s.applications[t.TenantID][t.ApplicationID]
-	return domain.Snapshot{Token: t, MarkEpoch: s.markEpoch(t), Gone: !ok, Policy: a.policy}
+	return domain.Snapshot{Token: t, MarkEpoch: s.markEpoch(t), Deleted: !ok, Policy: a.policy}
 }
 
 func (s *Store) alive(t domain.RefreshToken, now time.Time) bool { return s.snapshot(t).Alive(now) }

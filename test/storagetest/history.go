@@ -450,8 +450,8 @@ func (h *history) compare() {
 			h.Fatalf("%s: Find says alive = %t, Snapshot.Alive says %t, want %t", describe(t.RefreshToken), found, s.Alive(h.now), want)
 		}
 		p, ok := h.policy(t.TenantID, t.ApplicationID)
-		if s.Gone == ok {
-			h.Fatalf("%s: Gone = %t, want %t", describe(t.RefreshToken), s.Gone, !ok)
+		if s.Deleted == ok {
+			h.Fatalf("%s: Deleted = %t, want %t", describe(t.RefreshToken), s.Deleted, !ok)
 		}
 		h.wantSame("policy", s.Policy, p)
 		s.Token.IssuedEpoch = 0

@@ -106,7 +106,7 @@ var listMutants = []mutant{
 		fault:  "only applications that exist are listed",
 		inject: func(f *faulty) {
 			f.listed(nil, func(_ port.ListQuery, page *port.Page) {
-				page.Sessions = slices.DeleteFunc(page.Sessions, func(s domain.Session) bool { return s.Gone })
+				page.Sessions = slices.DeleteFunc(page.Sessions, func(s domain.Session) bool { return s.Deleted })
 			})
 		},
 	},
@@ -122,7 +122,7 @@ var listMutants = []mutant{
 		fault:  "a tenant forgets why its sessions of before have ended",
 		inject: func(f *faulty) {
 			f.onSession(func(s *domain.Session) {
-				if !s.Gone {
+				if !s.Deleted {
 					s.Mark.Reason = domain.RevokedByCall
 				}
 			})

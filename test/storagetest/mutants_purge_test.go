@@ -367,7 +367,7 @@ var purgeMutants = []mutant{
 		clause: "Janitor/Purge/deletes what was dead, to the microsecond",
 		fault:  "what is of a deleted application goes at once",
 		inject: func(f *faulty) {
-			f.purgeTakes(func(s domain.Snapshot) bool { return s.Gone })
+			f.purgeTakes(func(s domain.Snapshot) bool { return s.Deleted })
 		},
 	},
 	{
@@ -500,7 +500,7 @@ var purgeMutants = []mutant{
 		clause: "Janitor/Purge/deletes what is left of a tenant, and it begins at epoch 0 if it is created again",
 		fault:  "a mark survives its tenant, and kills at birth",
 		inject: func(f *faulty) {
-			f.onSession(func(s *domain.Session) { s.Gone = s.Gone || s.Token.ID == tokenID(2) })
+			f.onSession(func(s *domain.Session) { s.Deleted = s.Deleted || s.Token.ID == tokenID(2) })
 		},
 	},
 	{
@@ -521,7 +521,7 @@ var purgeMutants = []mutant{
 		clause: "Janitor/Purge/leaves a deleted tenant its epoch and marks while a refresh token of it is stored",
 		fault:  "nobody asks whether a refresh token is left",
 		inject: func(f *faulty) {
-			f.onSession(func(s *domain.Session) { s.Mark, s.Gone = domain.Mark{}, false })
+			f.onSession(func(s *domain.Session) { s.Mark, s.Deleted = domain.Mark{}, false })
 		},
 	},
 	{

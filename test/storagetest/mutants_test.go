@@ -864,7 +864,7 @@ var readMutants = []mutant{
 		fault:  "what is of a deleted application or tenant is not found",
 		inject: func(f *faulty) {
 			f.find = func(ctx context.Context, tenantID string, id domain.ID) (domain.Session, error) {
-				if s, err := f.within.Snapshot(ctx, id); err == nil && s.Gone {
+				if s, err := f.within.Snapshot(ctx, id); err == nil && s.Deleted {
 					return domain.Session{}, domain.ErrNotFound
 				}
 				return f.within.Find(ctx, tenantID, id)
@@ -941,7 +941,7 @@ var readMutants = []mutant{
 		inject: func(f *faulty) {
 			f.snapshot = func(ctx context.Context, id domain.ID) (domain.Snapshot, error) {
 				s, err := f.within.Snapshot(ctx, id)
-				s.Gone = false
+				s.Deleted = false
 				return s, err
 			}
 		},
@@ -952,7 +952,7 @@ var readMutants = []mutant{
 		inject: func(f *faulty) {
 			f.snapshot = func(ctx context.Context, id domain.ID) (domain.Snapshot, error) {
 				s, err := f.within.Snapshot(ctx, id)
-				if s.Gone {
+				if s.Deleted {
 					s.Policy = domain.DefaultPolicy()
 				}
 				return s, err
@@ -1159,7 +1159,7 @@ var readMutants = []mutant{
 			f.list = func(ctx context.Context, q port.ListQuery) (port.Page, error) {
 				page, err := f.within.List(ctx, q)
 				for i := range page.Sessions {
-					page.Sessions[i].Gone = false
+					page.Sessions[i].Deleted = false
 				}
 				return page, err
 			}
@@ -2213,7 +2213,7 @@ var revocationMutants = []mutant{
 		inject: func(f *faulty) {
 			f.onSession(func(s *domain.Session) {
 				if shot, err := f.within.Snapshot(context.Background(), s.Token.ID); err == nil && shot.MarkEpoch > 0 {
-					s.Gone = s.Gone || shot.MarkEpoch >= s.Token.IssuedEpoch
+					s.Deleted = s.Deleted || shot.MarkEpoch >= s.Token.IssuedEpoch
 				}
 			})
 		},
@@ -2229,7 +2229,7 @@ var revocationMutants = []mutant{
 				last = r.At
 				return f.within.RevokeScope(ctx, s, except, r, e)
 			}
-			f.onSession(func(s *domain.Session) { s.Gone = s.Gone || s.Token.IssuedAt.Before(last) })
+			f.onSession(func(s *domain.Session) { s.Deleted = s.Deleted || s.Token.IssuedAt.Before(last) })
 		},
 	},
 	{

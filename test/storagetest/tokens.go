@@ -409,13 +409,13 @@ var reading = []clause{
 		} {
 			e.shop(domain.Settings{})
 			t := e.issue(token(i + 1))[0]
-			if e.snapshot(t.ID).Gone {
-				e.Errorf("before: Gone = true, want false")
+			if e.snapshot(t.ID).Deleted {
+				e.Errorf("before: Deleted = true, want false")
 			}
 			e.must(gone())
 			s := e.snapshot(t.ID)
-			if !s.Gone {
-				e.Errorf("after: Gone = false, want true")
+			if !s.Deleted {
+				e.Errorf("after: Deleted = false, want true")
 			}
 			e.wantSame("the policy of what is gone", s.Policy, domain.Policy{})
 		}
