@@ -17,7 +17,7 @@ type Janitor interface {
 	//
 	// One janitor works at a time: Purge returns ErrConflict, having done nothing, while the lease is another holder's,
 	// that is before the LeaseUntil of that one's last step; or if it would begin a pass, s.EndedBefore is not zero,
-	// and the last pass ended after it. Else the lease is s.Holder's until s.LeaseUntil, or free if this step ends the
+	// and the last pass ended after it. Else the lease is s.LeaseHolder's until s.LeaseUntil, or free if this step ends the
 	// pass. The lease saves work, and nothing depends on it: two that purge at once, because their clocks differ, do no
 	// harm. What a wrong clock has left must not stop everybody until it is right: a lease that ends later than
 	// s.LeaseUntil + s.MaxClockSkew, and an end of the last pass that lies later than s.Now + s.MaxClockSkew, are void.
@@ -50,7 +50,7 @@ type Janitor interface {
 
 // PurgeStep is what a step of the janitor needs to know.
 type PurgeStep struct {
-	Holder      string // who asks: a text that no other process uses
+	LeaseHolder string // who asks: a text that no other process uses
 	Now         time.Time
 	LeaseUntil  time.Time
 	EndedBefore time.Time // zero to begin a pass whenever the last one ended

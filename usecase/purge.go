@@ -38,8 +38,8 @@ type Purge struct {
 	Clock   Clock
 	// Pause returns nil when that time has passed, or an error as soon as ctx is done.
 	Pause func(ctx context.Context, d time.Duration) error
-	// Holder names this process among all that purge.
-	Holder string
+	// LeaseHolder names this process among all that purge.
+	LeaseHolder string
 	// After is how long the dead stay: longer than any call takes and clocks differ, so minutes at least.
 	After time.Duration
 	// KeepEvents is how long events stay; 0 for ever.
@@ -109,7 +109,7 @@ func (p *Purge) step(ctx context.Context, endedBefore time.Time) (port.Purged, e
 	defer cancel()
 	now := p.Clock.now()
 	step := port.PurgeStep{
-		Holder: p.Holder, Now: now, LeaseUntil: now.Add(PurgeLease), EndedBefore: endedBefore, Before: now.Add(-p.After),
+		LeaseHolder: p.LeaseHolder, Now: now, LeaseUntil: now.Add(PurgeLease), EndedBefore: endedBefore, Before: now.Add(-p.After),
 		MaxClockSkew: domain.MaxClockSkew, Limit: purgeStep,
 	}
 	if p.KeepEvents > 0 {
@@ -123,7 +123,7 @@ func (p *Purge) step(ctx context.Context, endedBefore time.Time) (port.Purged, e
 func (p *Purge) release(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), purgeEndTimeout)
 	defer cancel()
-	_ = p.Jobs.Release(ctx, port.JobPurge, p.Holder)
+	_ = p.Jobs.Release(ctx, port.JobPurge, p.LeaseHolder)
 }
 
 // record stores the event of a pass, or of this process' part of one, that deleted something. Events alone are nothing

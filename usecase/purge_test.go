@@ -36,7 +36,7 @@ func (p *pauses) pause(ctx context.Context, d time.Duration) error {
 func (w *world) purger(holder string) (*usecase.Purge, *pauses) {
 	p := &pauses{clock: w.clock}
 	return &usecase.Purge{
-		Janitor: w.probe, Events: w.probe, Jobs: w.probe, Clock: w.clock.now, Pause: p.pause, Holder: holder,
+		Janitor: w.probe, Events: w.probe, Jobs: w.probe, Clock: w.clock.now, Pause: p.pause, LeaseHolder: holder,
 		After: 24 * time.Hour, Random: w.random,
 	}, p
 }

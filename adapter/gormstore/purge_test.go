@@ -18,7 +18,7 @@ const century = 100 * 365 * 24 * time.Hour // so that instants may be made up
 // purgeStep is a step at an instant at which everything that newToken made has expired.
 func purgeStep(limit int) port.PurgeStep {
 	now := start.Add(domain.DefaultPolicy().MaximumTTL)
-	return port.PurgeStep{Holder: "test", Now: now, LeaseUntil: now.Add(time.Minute), Before: now, MaxClockSkew: century, Limit: limit}
+	return port.PurgeStep{LeaseHolder: "test", Now: now, LeaseUntil: now.Add(time.Minute), Before: now, MaxClockSkew: century, Limit: limit}
 }
 
 // pass takes steps to the end of a pass, and gives what they did together.
@@ -161,7 +161,7 @@ func TestPostgresAClockThatIsFarAheadPurgesNothing(t *testing.T) {
 	purge := func(ahead time.Duration) error {
 		now := time.Now().Add(ahead)
 		_, err := s.Purge(t.Context(), port.PurgeStep{
-			Holder: "test", Now: now, LeaseUntil: now.Add(time.Minute), Before: now.Add(-time.Hour), MaxClockSkew: domain.MaxClockSkew, Limit: 10,
+			LeaseHolder: "test", Now: now, LeaseUntil: now.Add(time.Minute), Before: now.Add(-time.Hour), MaxClockSkew: domain.MaxClockSkew, Limit: 10,
 		})
 		return err
 	}

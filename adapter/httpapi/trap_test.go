@@ -192,7 +192,7 @@ func (s *service) cookieValues(t *testing.T) map[string]string {
 	}
 	values["purged"] = end("cookies")
 	_, err := s.store.Store.Purge(t.Context(), port.PurgeStep{
-		Holder: "test", Now: s.clock(), LeaseUntil: s.clock().Add(time.Second), EndedBefore: s.clock(), Before: s.clock(),
+		LeaseHolder: "test", Now: s.clock(), LeaseUntil: s.clock().Add(time.Second), EndedBefore: s.clock(), Before: s.clock(),
 		MaxClockSkew: time.Hour, Limit: 1000,
 	})
 	if err != nil {

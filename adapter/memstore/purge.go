@@ -52,10 +52,10 @@ func (s *Store) Purge(ctx context.Context, step port.PurgeStep) (port.Purged, er
 	underWay := j.tokensDone || !j.after.IsZero()
 	leased := step.Now.Before(j.leaseUntil) && !j.leaseUntil.After(step.LeaseUntil.Add(step.MaxClockSkew))
 	ended := j.lastEndedAt.After(step.EndedBefore) && !j.lastEndedAt.After(step.Now.Add(step.MaxClockSkew))
-	if leased && j.holder != step.Holder || ended && !underWay && !step.EndedBefore.IsZero() {
+	if leased && j.holder != step.LeaseHolder || ended && !underWay && !step.EndedBefore.IsZero() {
 		return port.Purged{}, domain.ErrConflict
 	}
-	j.holder, j.leaseUntil = step.Holder, step.LeaseUntil
+	j.holder, j.leaseUntil = step.LeaseHolder, step.LeaseUntil
 	if !j.tokensDone {
 		return s.purgeTokens(step), nil
 	}

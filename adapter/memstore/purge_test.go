@@ -53,7 +53,7 @@ func insert(t testing.TB, s *memstore.Store, n int, dead bool) {
 func step(t testing.TB, s *memstore.Store, limit int) port.Purged {
 	t.Helper()
 	p, err := s.Purge(t.Context(), port.PurgeStep{
-		Holder: "one", Now: start, LeaseUntil: start.Add(time.Minute), Before: start, MaxClockSkew: domain.MaxClockSkew, Limit: limit,
+		LeaseHolder: "one", Now: start, LeaseUntil: start.Add(time.Minute), Before: start, MaxClockSkew: domain.MaxClockSkew, Limit: limit,
 	})
 	must(t, err)
 	return p

@@ -17,7 +17,7 @@ import (
 // janitor purges store as this process.
 func janitor(store port.Store, clock usecase.Clock, c config.Config) *usecase.Purge {
 	return &usecase.Purge{
-		Janitor: store, Events: store, Jobs: store, Clock: clock, Pause: pause, Holder: rand.Text(),
+		Janitor: store, Events: store, Jobs: store, Clock: clock, Pause: pause, LeaseHolder: rand.Text(),
 		After: c.PurgeAfter, KeepEvents: c.AuditRetention, Random: rand.Reader,
 	}
 }

@@ -123,7 +123,7 @@ var purgeMutants = []mutant{
 		inject: func(f *faulty) {
 			holder := ""
 			f.purge = func(ctx context.Context, s port.PurgeStep) (port.Purged, error) {
-				for p := (port.Purged{}); holder != "" && holder != s.Holder && !p.Done; {
+				for p := (port.Purged{}); holder != "" && holder != s.LeaseHolder && !p.Done; {
 					end := s
 					end.Before = time.Time{}
 					var err error
@@ -131,7 +131,7 @@ var purgeMutants = []mutant{
 						return port.Purged{}, err
 					}
 				}
-				holder = s.Holder
+				holder = s.LeaseHolder
 				return f.within.Purge(ctx, s)
 			}
 		},
@@ -152,7 +152,7 @@ var purgeMutants = []mutant{
 		clause: "Janitor/Purge/is a conflict while the lease is another's, and does nothing",
 		fault:  "nobody asks whose the lease is",
 		inject: func(f *faulty) {
-			f.purgesAs(func(s *port.PurgeStep) { s.Holder = "one" })
+			f.purgesAs(func(s *port.PurgeStep) { s.LeaseHolder = "one" })
 		},
 	},
 	{
@@ -180,7 +180,7 @@ var purgeMutants = []mutant{
 		clause: "Janitor/Purge/of many concurrent calls exactly one has the lease",
 		fault:  "a lease is looked for first and taken later",
 		inject: func(f *faulty) {
-			f.purgesAs(func(s *port.PurgeStep) { s.Holder = "one" })
+			f.purgesAs(func(s *port.PurgeStep) { s.LeaseHolder = "one" })
 		},
 	},
 	{
@@ -229,10 +229,10 @@ var purgeMutants = []mutant{
 				until  time.Time
 			)
 			f.purge = func(ctx context.Context, s port.PurgeStep) (port.Purged, error) {
-				if holder != s.Holder && s.Now.Before(until) {
+				if holder != s.LeaseHolder && s.Now.Before(until) {
 					return port.Purged{}, domain.ErrConflict
 				}
-				holder, until = s.Holder, s.LeaseUntil
+				holder, until = s.LeaseHolder, s.LeaseUntil
 				return f.within.Purge(ctx, s)
 			}
 		},
@@ -270,10 +270,10 @@ var purgeMutants = []mutant{
 				until  time.Time
 			)
 			f.purge = func(ctx context.Context, s port.PurgeStep) (port.Purged, error) {
-				if holder != s.Holder && s.Now.Before(until) {
+				if holder != s.LeaseHolder && s.Now.Before(until) {
 					return port.Purged{}, domain.ErrConflict
 				}
-				holder, until = s.Holder, s.LeaseUntil
+				holder, until = s.LeaseHolder, s.LeaseUntil
 				return f.within.Purge(ctx, s)
 			}
 		},
@@ -290,7 +290,7 @@ var purgeMutants = []mutant{
 		fault:  "a lease that is void is nobody's from then on",
 		inject: func(f *faulty) {
 			f.purgesAs(func(s *port.PurgeStep) {
-				if s.Holder != "ahead" {
+				if s.LeaseHolder != "ahead" {
 					s.LeaseUntil = s.Now
 				}
 			})

@@ -83,7 +83,7 @@ func TestAStoreThatForgetsAPartAtCloseFails(t *testing.T) {
 			func(f *faulty, reopened func() bool) {
 				f.purge = func(ctx context.Context, s port.PurgeStep) (port.Purged, error) {
 					if reopened() {
-						s.Holder = "one" // whoever asks
+						s.LeaseHolder = "one" // whoever asks
 					}
 					return f.within.Purge(ctx, s)
 				}

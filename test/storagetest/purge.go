@@ -18,7 +18,7 @@ const (
 
 // stepOf is a step of that holder, at now, which has the lease for a while then and begins a pass at any time.
 func stepOf(holder string, now, before time.Time, limit int) port.PurgeStep {
-	return port.PurgeStep{Holder: holder, Now: now, LeaseUntil: now.Add(lease), Before: before, MaxClockSkew: century, Limit: limit}
+	return port.PurgeStep{LeaseHolder: holder, Now: now, LeaseUntil: now.Add(lease), Before: before, MaxClockSkew: century, Limit: limit}
 }
 
 // onTime is a step of that holder as a janitor would take it at that instant, where clocks may differ by an hour.
