@@ -26,7 +26,7 @@ func TestProblems(t *testing.T) {
 
 func TestSentinelsAreDistinct(t *testing.T) {
 	all := []error{domain.ErrNotFound, domain.ErrConflict, domain.ErrDuplicate, domain.ErrUnauthorized, domain.ErrUnavailable, domain.ErrBusy,
-		domain.ErrAuthenticationRequired, domain.ErrProofRequired, domain.ErrAhead, domain.ErrLifeTooLong,
+		domain.ErrAuthenticationRequired, domain.ErrProofRequired, domain.ErrAhead, domain.ErrLifetimeTooLong,
 		domain.ErrWrongMasterKey}
 	for i, a := range all {
 		for j, b := range all {

@@ -46,8 +46,8 @@ var (
 	ErrProofRequired = errors.New("the refresh token is bound to a key, and the request does not prove possession of it")
 	// ErrAhead: a genuine token string of a generation that is yet to come. The store went back in time, or a token key leaked.
 	ErrAhead = errors.New("the token string is of a later generation than the stored one")
-	// ErrLifeTooLong: the request asks for an access token that lives longer than the policy allows.
-	ErrLifeTooLong = errors.New("the access token's life would be longer than the policy allows")
+	// ErrLifetimeTooLong: the request asks for an access token that lives longer than the policy allows.
+	ErrLifetimeTooLong = errors.New("the access token's lifetime would be longer than the policy allows")
 )
 
 // Call is what an exchange presents: the generation of a genuine token string, and what else the caller named and
@@ -108,12 +108,12 @@ type Decision struct {
 }
 
 // Decide decides what an exchange answers. What it would answer with an access token that lives longer than the
-// policy allows is refused instead, with ErrLifeTooLong, and nothing is written; a refusal stands, so that a replay
+// policy allows is refused instead, with ErrLifetimeTooLong, and nothing is written; a refusal stands, so that a replay
 // is caught.
 func (s Snapshot) Decide(c Call) Decision {
 	d := s.decide(c)
 	if !d.Outcome.Refused() && c.AccessTokenTTL > s.Policy.AccessTokenTTL {
-		return s.refuse(RefusedInvalid, ErrLifeTooLong)
+		return s.refuse(RefusedInvalid, ErrLifetimeTooLong)
 	}
 	return d
 }

@@ -241,11 +241,11 @@ func TestDecideTable(t *testing.T) {
 
 		{"an access token's lifetime of the policy's", func(_ snap, c call) { c.AccessTokenTTL = 15 * time.Minute }, 7,
 			rotated, nil},
-		{"an access token's lifetime above the policy's", tooLong, 7, invalid, domain.ErrLifeTooLong},
-		{"the same, retried", both(tooLong, at(0)), 6, invalid, domain.ErrLifeTooLong},
-		{"the same, recovered", tooLong, 6, invalid, domain.ErrLifeTooLong},
-		{"the same, reusable", both(tooLong, reusable), 7, invalid, domain.ErrLifeTooLong},
-		{"the same, restored", both(tooLong, func(_ snap, c call) { c.Restored = true }), 8, invalid, domain.ErrLifeTooLong},
+		{"an access token's lifetime above the policy's", tooLong, 7, invalid, domain.ErrLifetimeTooLong},
+		{"the same, retried", both(tooLong, at(0)), 6, invalid, domain.ErrLifetimeTooLong},
+		{"the same, recovered", tooLong, 6, invalid, domain.ErrLifetimeTooLong},
+		{"the same, reusable", both(tooLong, reusable), 7, invalid, domain.ErrLifetimeTooLong},
+		{"the same, restored", both(tooLong, func(_ snap, c call) { c.Restored = true }), 8, invalid, domain.ErrLifetimeTooLong},
 		{"a replay that asks for too long a lifetime is a replay", tooLong, 5, replayed, nil},
 		{"the same, strictly once", both(tooLong, at(0), func(s snap, _ call) {
 			s.Policy.GracePeriod, s.Policy.RecoveryBurst = 0, 0
@@ -393,7 +393,7 @@ func TestDecideOrder(t *testing.T) {
 		{"replayed", func(s *domain.Snapshot, c *domain.Call) { c.Generation = s.Token.Generation - 2 },
 			domain.RefusedReplayed, nil},
 		{"life too long", func(_ *domain.Snapshot, c *domain.Call) { c.AccessTokenTTL = time.Hour },
-			domain.RefusedInvalid, domain.ErrLifeTooLong},
+			domain.RefusedInvalid, domain.ErrLifetimeTooLong},
 	}
 	for i, first := range rows {
 		for _, later := range rows[i+1:] {

@@ -47,7 +47,7 @@ type ExchangeInput struct {
 type Exchanged struct {
 	Grant
 	Outcome domain.Outcome
-	// Why is set for some refusals: domain.ErrAuthenticationRequired, ErrProofRequired, ErrAhead, ErrLifeTooLong.
+	// Why is set for some refusals: domain.ErrAuthenticationRequired, ErrProofRequired, ErrAhead, ErrLifetimeTooLong.
 	Why error
 	// Presented is the generation of the token string, where a record was read.
 	Presented uint32

@@ -144,7 +144,7 @@ func TestACallMayAskForAShorterLifeAndNotForALongerOne(t *testing.T) {
 	asking := func(s domain.Secret, life time.Duration) usecase.Exchanged {
 		return w.exchangedAs(t, usecase.ExchangeInput{TokenString: s, AccessTokenTTL: life})
 	}
-	wantOutcome(t, asking(first.TokenString, 901*time.Second), domain.RefusedInvalid, domain.ErrLifeTooLong)
+	wantOutcome(t, asking(first.TokenString, 901*time.Second), domain.RefusedInvalid, domain.ErrLifetimeTooLong)
 	if g := w.record(t, first.RefreshToken.ID).Generation; g != 1 {
 		t.Fatalf("generation = %d after a refusal, want 1", g)
 	}
@@ -157,7 +157,7 @@ func TestACallMayAskForAShorterLifeAndNotForALongerOne(t *testing.T) {
 	}
 	sameGrant(t, asking(first.TokenString, time.Minute).Grant, second.Grant)
 
-	wantOutcome(t, asking(first.TokenString, 901*time.Second), domain.RefusedInvalid, domain.ErrLifeTooLong)
+	wantOutcome(t, asking(first.TokenString, 901*time.Second), domain.RefusedInvalid, domain.ErrLifetimeTooLong)
 	longest := asking(first.TokenString, 900*time.Second)
 	wantOutcome(t, longest, domain.Retried, nil)
 	if !longest.TokenString.Equal(second.TokenString) || longest.AccessToken.Equal(second.AccessToken) {

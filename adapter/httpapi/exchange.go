@@ -41,7 +41,7 @@ func (a *API) exchange(c echo.Context, b refreshBody) error {
 		}
 	}
 	record.Exchanged(chargeable(out))
-	if errors.Is(out.Why, domain.ErrLifeTooLong) { // nothing is wrong with the token string, and no outcome says so
+	if errors.Is(out.Why, domain.ErrLifetimeTooLong) { // nothing is wrong with the token string, and no outcome says so
 		return domain.NewInvalid("timeToLiveInSeconds", domain.Malformed,
 			"this is longer than the policy allows: ask for less, or leave it out")
 	}
