@@ -77,7 +77,7 @@ func (k *Keys) choose(
 		}
 		s, err := tokens.Snapshot(ctx, t.ID)
 		if err != nil && !errors.Is(err, domain.ErrNotFound) {
-			return chosen{}, fault("choose a session", err)
+			return chosen{}, wrap("choose a session", err)
 		}
 		candidates[i] = domain.Candidate{Presented: t, Known: err == nil, Snapshot: s}
 	}

@@ -137,13 +137,13 @@ func (a *Apply) Do(ctx context.Context, k Kickstart) ([]Applied, error) {
 		applied, err := a.tenant(ctx, k.By, k.Tenants[i], pt)
 		done = append(done, applied...)
 		if err != nil {
-			return done, fault("apply tenant "+pt.tenant.ID, within(fmt.Sprintf("tenants[%d].", i), err))
+			return done, wrap("apply tenant "+pt.tenant.ID, within(fmt.Sprintf("tenants[%d].", i), err))
 		}
 	}
 	for i, pk := range p.apiKeys {
 		applied, err := a.apiKey(ctx, k.By, k.APIKeys[i], pk)
 		if err != nil {
-			return done, fault(fmt.Sprintf("apply API key %q", pk.key.Name), within(fmt.Sprintf("apiKeys[%d].", i), err))
+			return done, wrap(fmt.Sprintf("apply API key %q", pk.key.Name), within(fmt.Sprintf("apiKeys[%d].", i), err))
 		}
 		done = append(done, applied)
 	}
@@ -395,7 +395,7 @@ func (a *Apply) plan(ctx context.Context, k Kickstart) (plan, error) {
 		if errors.As(err, &invalid) {
 			problems.Merge(at, invalid)
 		} else if err != nil {
-			return plan{}, fault("apply tenant "+kt.Tenant.ID, err)
+			return plan{}, wrap("apply tenant "+kt.Tenant.ID, err)
 		}
 		out.tenants = append(out.tenants, pt)
 	}
@@ -405,7 +405,7 @@ func (a *Apply) plan(ctx context.Context, k Kickstart) (plan, error) {
 		if errors.As(err, &invalid) {
 			problems.Merge(fmt.Sprintf("apiKeys[%d].", i), invalid)
 		} else if err != nil {
-			return plan{}, fault(fmt.Sprintf("apply API key %q", ka.APIKey.Name), err)
+			return plan{}, wrap(fmt.Sprintf("apply API key %q", ka.APIKey.Name), err)
 		}
 		out.apiKeys = append(out.apiKeys, pk)
 	}

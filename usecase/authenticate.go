@@ -76,7 +76,7 @@ func (a *Authenticate) apiKey(ctx context.Context, key domain.Secret, action dom
 		return Caller{}, fmt.Errorf("the API key is unknown: %w", domain.ErrUnauthorized)
 	}
 	if err != nil {
-		return Caller{}, fault("authenticate", err)
+		return Caller{}, wrap("authenticate", err)
 	}
 	now := a.Clock.now()
 	if k.Permits(action, now) {
@@ -116,7 +116,7 @@ func (a *Authenticate) owner(ctx context.Context, accessToken domain.Secret) (Ca
 	case errors.Is(err, domain.ErrNotFound):
 		return refused("the access token's session is unknown")
 	case err != nil:
-		return owner, fault("authenticate", err)
+		return owner, wrap("authenticate", err)
 	case s.Token.UserID != t.Subject || s.Token.ApplicationID != t.ApplicationID:
 		return refused("the access token's session is another owner's")
 	case !s.Alive(now):
@@ -145,7 +145,7 @@ func (a *Authenticate) serves(ctx context.Context, c Caller, tenantID string) er
 		return unknown
 	}
 	if err != nil {
-		return fault("authenticate", err)
+		return wrap("authenticate", err)
 	}
 	return nil
 }

@@ -23,9 +23,9 @@ type Clock func() time.Time
 // now is the clock's time as it can be stored: UTC, whole microseconds, no monotonic reading.
 func (c Clock) now() time.Time { return c().UTC().Truncate(time.Microsecond) }
 
-// fault wraps an error of a port with what was attempted, and tells apart the answers, which are sentinels or say what is wrong with
+// wrap wraps an error of a port with what was attempted, and tells apart the answers, which are sentinels or say what is wrong with
 // the input, from everything else, which is operational.
-func fault(attempted string, err error) error {
+func wrap(attempted string, err error) error {
 	var invalid *domain.Invalid
 	if errors.As(err, &invalid) {
 		return fmt.Errorf("%s: %w", attempted, err)

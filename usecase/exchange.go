@@ -136,7 +136,7 @@ func (x *Exchange) exchange(ctx context.Context, presented domain.PresentedToken
 		}
 	}
 	if err != nil {
-		return Exchanged{}, fault("exchange", err)
+		return Exchanged{}, wrap("exchange", err)
 	}
 	return x.answer(ctx, domain.Decision{Outcome: domain.Rotated, After: token, AnsweredAt: token.RotatedAt}, policy, call)
 }

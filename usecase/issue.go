@@ -75,13 +75,13 @@ func (u *Issue) Do(ctx context.Context, in IssueInput) (Grant, error) {
 		token, err = u.again(ctx, asked, now)
 	}
 	if err != nil {
-		return Grant{}, fault("issue", err)
+		return Grant{}, wrap("issue", err)
 	}
 	if policy.MaximumActiveTokens > 0 {
 		scope := domain.Scope{TenantID: in.TenantID, ApplicationID: in.ApplicationID, UserID: in.UserID}
 		event, err := domain.NewEvent(domain.TokenLimited, in.By, now, u.Random)
 		if err != nil {
-			return Grant{}, fault("issue: keep the newest", err)
+			return Grant{}, wrap("issue: keep the newest", err)
 		}
 		event.After = domain.EventObject(map[string]any{
 			domain.FieldMaximumActiveTokens: policy.MaximumActiveTokens, "revokedReason": domain.RevokedByLimit,
@@ -92,7 +92,7 @@ func (u *Issue) Do(ctx context.Context, in IssueInput) (Grant, error) {
 			token, err = u.again(ctx, asked, now)
 		}
 		if err != nil {
-			return Grant{}, fault("issue: keep the newest", err)
+			return Grant{}, wrap("issue: keep the newest", err)
 		}
 	}
 	return u.Minter.grant(ctx, token, policy, token.RotatedAt, now, 0)
@@ -125,7 +125,7 @@ func (u *Issue) asked(in IssueInput, now time.Time) (domain.RefreshToken, error)
 func (u *Issue) policy(ctx context.Context, asked domain.RefreshToken, cookies bool) (domain.Policy, error) {
 	policy, err := u.Applications.Policy(ctx, asked.TenantID, asked.ApplicationID)
 	if err != nil {
-		return domain.Policy{}, fault("issue: read the policy", err)
+		return domain.Policy{}, wrap("issue: read the policy", err)
 	}
 	if !policy.Active {
 		return domain.Policy{}, domain.NewInvalid("applicationsId", domain.Inactive,

@@ -147,7 +147,7 @@ func (k *Keys) read(ctx context.Context) (err error) {
 		r := *k.ring.Load()
 		changed, err := k.Store.KeysSince(ctx, r.revision, keyPage)
 		if err != nil {
-			return fault("read the keys", err)
+			return wrap("read the keys", err)
 		}
 		complete := len(changed) < keyPage
 		if len(changed) > 0 {
@@ -272,7 +272,7 @@ func (k *Keys) load(ctx context.Context, tenantID string) error {
 		if tenantID != "" {
 			stored, err := k.Store.KeysOfTenant(ctx, tenantID)
 			if err != nil {
-				return fault("load the keys of a tenant", err)
+				return wrap("load the keys of a tenant", err)
 			}
 			for _, s := range stored {
 				if s.Kind == domain.KeySigning {
@@ -327,7 +327,7 @@ func (k *Keys) find(ctx context.Context, id string) (domain.SigningKey, error) {
 		k.misses.add(id, revision)
 		return domain.SigningKey{}, unknown
 	case err != nil:
-		return domain.SigningKey{}, fault("look up a key", err)
+		return domain.SigningKey{}, wrap("look up a key", err)
 	case s.TenantID == "": // it was made since the last reading
 		err = k.lookAgain(ctx)
 	default:

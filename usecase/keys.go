@@ -86,15 +86,15 @@ func OpenKeys(ctx context.Context, c KeysConfig) (*Keys, error) {
 	// another process that starts for the first time could come between and make this one refuse.
 	hasData, err := c.Store.HasData(ctx)
 	if err != nil {
-		return nil, fault("open keys", err)
+		return nil, wrap("open keys", err)
 	}
 	revision, err := c.Store.KeyRevision(ctx)
 	if err != nil {
-		return nil, fault("open keys", err)
+		return nil, wrap("open keys", err)
 	}
 	stored, err := c.Store.KeysOfTenant(ctx, "")
 	if err != nil {
-		return nil, fault("open keys", err)
+		return nil, wrap("open keys", err)
 	}
 	there := make(map[domain.KeyKind]bool)
 	for _, s := range stored {
@@ -148,11 +148,11 @@ func (k *Keys) loadFirst(ctx context.Context) error {
 	r := &ring{readAt: k.Clock()}
 	var err error
 	if r.revision, err = k.Store.KeyRevision(ctx); err != nil {
-		return fault("load keys", err)
+		return wrap("load keys", err)
 	}
 	stored, err := k.Store.KeysOfTenant(ctx, "")
 	if err != nil {
-		return fault("load keys", err)
+		return wrap("load keys", err)
 	}
 	if err := k.check(stored); err != nil {
 		return err
@@ -228,7 +228,7 @@ func (k *Keys) add(ctx context.Context, master domain.MasterKey, s domain.Sealed
 		return err
 	}
 	if err := k.Store.AddKeys(ctx, event, sealed); err != nil && !errors.Is(err, domain.ErrDuplicate) {
-		return fault(fmt.Sprintf("add a %s key", s.Kind), err)
+		return wrap(fmt.Sprintf("add a %s key", s.Kind), err)
 	}
 	return nil
 }
@@ -242,7 +242,7 @@ func (k *Keys) resealAll(ctx context.Context) error {
 	for {
 		page, err := k.Store.KeysSince(ctx, since, keyPage)
 		if err != nil {
-			return fault("seal the keys again", err)
+			return wrap("seal the keys again", err)
 		}
 		for _, s := range page {
 			since = s.Revision
@@ -278,7 +278,7 @@ func (k *Keys) reseal(ctx context.Context, s domain.SealedKey, plain domain.Secr
 		return err
 	}
 	if err := k.Store.Reseal(ctx, s, sealed.Sealed); err != nil && !errors.Is(err, domain.ErrConflict) {
-		return fault("seal a key again", err)
+		return wrap("seal a key again", err)
 	}
 	return nil
 }
@@ -385,7 +385,7 @@ func (k *Keys) newKey(ctx context.Context, a domain.Algorithm) (domain.Secret, e
 	defer k.making.release()
 	private, err := k.Signer.NewKey(a)
 	if err != nil {
-		return domain.Secret{}, fault("make a signing key", err)
+		return domain.Secret{}, wrap("make a signing key", err)
 	}
 	return private, nil
 }
@@ -456,7 +456,7 @@ func (k *Keys) makeFirst(ctx context.Context, by domain.Origin, at time.Time, wa
 		return err
 	}
 	if err := k.Store.AddKeys(ctx, event, made...); err != nil {
-		return fault("add signing keys", err)
+		return wrap("add signing keys", err)
 	}
 	for _, s := range made {
 		k.adopt(s)
@@ -474,7 +474,7 @@ func (k *Keys) verify(ctx context.Context, token string) (domain.AccessToken, er
 	}
 	t, err := k.Signer.Verify(ctx, k.find, token)
 	if err != nil {
-		return domain.AccessToken{}, fault("verify the access token", err)
+		return domain.AccessToken{}, wrap("verify the access token", err)
 	}
 	return t, nil
 }
@@ -502,11 +502,11 @@ func (k *Keys) jwks(ctx context.Context, tenantID string) ([]byte, error) {
 	case stale != nil:
 		return nil, stale
 	case len(keys.All()) > 0:
-		return nil, fault("publish", errUnopened)
+		return nil, wrap("publish", errUnopened)
 	}
 	set, err := k.Signer.JWKS(opened)
 	if err != nil {
-		return nil, fault("publish", err)
+		return nil, wrap("publish", err)
 	}
 	keys.set.Store(&set)
 	return set, nil

@@ -51,11 +51,11 @@ func (l *List) One(ctx context.Context, in OneInput) (Session, error) {
 		return Session{}, errNotOwn
 	}
 	if err != nil {
-		return Session{}, fault("retrieve", err)
+		return Session{}, wrap("retrieve", err)
 	}
 	end, ended := s.End(l.Clock.now())
 	if !in.State.OrActive().Includes(!ended) {
-		return Session{}, fault("retrieve", domain.ErrNotFound)
+		return Session{}, wrap("retrieve", domain.ErrNotFound)
 	}
 	return newSession(s, end, ended), nil
 }
@@ -109,7 +109,7 @@ func (l *List) Page(ctx context.Context, in ListInput) (SessionPage, error) {
 	q.Below, q.Limit, q.MaxBytes, q.MaxRows = in.Below, in.Limit, maxPageBytes, maxPageRows
 	found, err := l.Tokens.List(ctx, q)
 	if err != nil {
-		return SessionPage{}, fault("list", err)
+		return SessionPage{}, wrap("list", err)
 	}
 	page := SessionPage{Sessions: make([]Session, len(found.Sessions)), Next: found.Next}
 	for i, s := range found.Sessions {
@@ -133,7 +133,7 @@ func (l *List) Count(ctx context.Context, in ListInput) (n int, more bool, err e
 	}
 	n, more, err = l.Tokens.Count(ctx, q)
 	if err != nil {
-		return 0, false, fault("count", err)
+		return 0, false, wrap("count", err)
 	}
 	return n, more, nil
 }

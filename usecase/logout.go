@@ -60,13 +60,13 @@ func (l *Logout) Do(ctx context.Context, in LogoutInput) ([]domain.ID, error) {
 		event, err := domain.RevocationEvent(
 			in.TenantID, domain.Selector{TokenID: t.ID}, how.Reason, in.By, how.At, l.Keys.Random)
 		if err != nil {
-			return nil, fault("log out", err)
+			return nil, wrap("log out", err)
 		}
 		switch err := l.Revocations.Revoke(ctx, in.TenantID, t.ID, how, event); {
 		case err == nil:
 			revoked = append(revoked, t.ID)
 		case !errors.Is(err, domain.ErrNotFound):
-			return nil, fault("log out", err)
+			return nil, wrap("log out", err)
 		}
 	}
 	if len(revoked) == 0 {
@@ -82,7 +82,7 @@ func (l *Logout) none(ctx context.Context, sessions []domain.PresentedToken) err
 		case err == nil && s.Alive(l.Clock.now()):
 			return ErrOtherTenants
 		case err != nil && !errors.Is(err, domain.ErrNotFound):
-			return fault("log out: read the session", err)
+			return wrap("log out: read the session", err)
 		}
 	}
 	return domain.ErrNotFound

@@ -42,7 +42,7 @@ func (m Minter) grant(
 	}
 	access, err := m.Signer.Sign(ctx, key, claims)
 	if err != nil {
-		return Grant{}, fault("sign the access token", err)
+		return Grant{}, wrap("sign the access token", err)
 	}
 	tokenString, err := m.Keys.mint(t)
 	if err != nil {

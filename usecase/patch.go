@@ -82,7 +82,7 @@ func (u *Patch) One(
 	}
 	t, err := read(u.Clock.now()) // to know whose it is
 	if err != nil {
-		return domain.RefreshToken{}, fault("patch", err)
+		return domain.RefreshToken{}, wrap("patch", err)
 	}
 	pass, err := u.turns.take(ctx, patchTurn{tenantID, t.UserID}, 1)
 	if err != nil {
@@ -231,7 +231,7 @@ func attempts(ctx context.Context, f func() error) error {
 		case err == nil || errors.Is(err, errLarge):
 			return err
 		case !errors.Is(err, domain.ErrConflict):
-			return fault("patch", err)
+			return wrap("patch", err)
 		}
 	}
 	return fmt.Errorf("patch: %w", domain.ErrBusy)

@@ -68,11 +68,11 @@ func (p *Publish) check(ctx context.Context, tenantID string) error {
 	t, err := p.Tenants.Tenant(ctx, tenantID)
 	p.Keys.checks.release()
 	if err != nil {
-		return fault("publish", err)
+		return wrap("publish", err)
 	}
 	policy, err := domain.Combine(t, domain.Application{})
 	if err != nil {
-		return fault("publish", err)
+		return wrap("publish", err)
 	}
 	return p.Keys.offer(ctx, tenantID, policy.Algorithm, p.Clock.now())
 }
@@ -90,7 +90,7 @@ func (p *Publish) Shared(ctx context.Context) ([]byte, error) {
 		p.Keys.checks.release()
 		switch {
 		case err != nil && only == nil:
-			return nil, fault("publish", err)
+			return nil, wrap("publish", err)
 		case err == nil:
 			only = &onlyTenant{at: now}
 			if one {

@@ -79,14 +79,14 @@ func (p *Purge) pass(ctx context.Context, endedBefore time.Time, progress func(p
 			p.release(ctx)
 		}
 		if failed := p.record(ctx, sum); failed != nil {
-			err = errors.Join(err, fault("purge", fmt.Errorf("%w: %w", ErrPassUnrecorded, failed)))
+			err = errors.Join(err, wrap("purge", fmt.Errorf("%w: %w", ErrPassUnrecorded, failed)))
 		}
 	}()
 	for {
 		begin := p.Clock()
 		done, err := p.step(ctx, endedBefore)
 		if err != nil {
-			return sum, fault("purge", err)
+			return sum, wrap("purge", err)
 		}
 		if progress != nil {
 			progress(done)
@@ -99,7 +99,7 @@ func (p *Purge) pass(ctx context.Context, endedBefore time.Time, progress func(p
 		}
 		rest := min(max(purgeRest*p.Clock().Sub(begin), purgeMinPause), purgeMaxPause)
 		if err := p.Pause(ctx, rest); err != nil {
-			return sum, fault("purge", err)
+			return sum, wrap("purge", err)
 		}
 	}
 }

@@ -60,7 +60,7 @@ func (r *Revoke) Do(ctx context.Context, in RevokeInput) (Revoked, error) {
 	how := port.Revocation{At: at, Reason: domain.RevokedByCall}
 	event, err := domain.RevocationEvent(in.TenantID, selector, how.Reason, in.By, at, r.Keys.Random)
 	if err != nil {
-		return Revoked{}, fault("revoke", err)
+		return Revoked{}, wrap("revoke", err)
 	}
 	if selector.IsToken() {
 		err = r.Revocations.Revoke(ctx, in.TenantID, selector.TokenID, how, event)
@@ -68,7 +68,7 @@ func (r *Revoke) Do(ctx context.Context, in RevokeInput) (Revoked, error) {
 		_, err = r.Revocations.RevokeScope(ctx, selector.Scope, selector.Except, how, event)
 	}
 	if err != nil {
-		return Revoked{}, fault("revoke", err)
+		return Revoked{}, wrap("revoke", err)
 	}
 	return Revoked{Selector: selector, At: at, Cookies: cookies}, nil
 }
@@ -93,7 +93,7 @@ func (r *Revoke) cookies(ctx context.Context, in RevokeInput, s domain.Selector)
 		p, err = domain.DefaultPolicy(), nil
 	}
 	if err != nil {
-		return nil, fault("revoke: read the policy", err)
+		return nil, wrap("revoke: read the policy", err)
 	}
 	return &p, nil
 }
