@@ -42,10 +42,10 @@ type AccessToken struct {
 	Claims        Object // the caller's own
 }
 
-// IsItsUsers reports whether t, as it was verified, may stand for its user without anything else: it was made for its own
+// AuthenticatesUser reports whether t, as it was verified, may stand for its user without anything else: it was made for its own
 // application, not for somebody who acts for the user (`act`, RFC 8693, section 4.1), and not for the holder of a key
 // (`cnf`, RFC 7800), which is more than its bearer shows.
-func (t AccessToken) IsItsUsers() bool {
+func (t AccessToken) AuthenticatesUser() bool {
 	return t.Audience == t.ApplicationID && !slices.ContainsFunc(t.Claims.names(), func(name string) bool {
 		return name == "act" || name == "cnf"
 	})

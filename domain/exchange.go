@@ -148,7 +148,7 @@ func (s Snapshot) decide(c Call) Decision {
 
 	case current && p.Usage == Reusable:
 		return s.answer(Unchanged, t.used(p, c.Now), c.Now)
-	case (current || before) && t.AnswerStands(p, c.Now):
+	case (current || before) && t.InGracePeriod(p, c.Now):
 		moved := c.ClientAddress != "" && t.MetaData.ClientAddress != "" && c.ClientAddress != t.MetaData.ClientAddress
 		return Decision{Outcome: Retried, After: t, AnsweredAt: t.lastAnswer(), AddressChanged: before && moved}
 	case current:

@@ -76,7 +76,7 @@ func TestPropertiesCatchMutants(t *testing.T) {
 			return s.Decide(c)
 		}},
 		{honest, "a recovery is charged again at each repeat", func(s domain.Snapshot, c domain.Call) domain.Decision {
-			if !s.Token.AnswerStands(s.Policy, c.Now) {
+			if !s.Token.InGracePeriod(s.Policy, c.Now) {
 				s.Token.RecoveredAt = time.Time{}
 			}
 			return s.Decide(c)
@@ -131,7 +131,7 @@ func TestPropertiesCatchMutants(t *testing.T) {
 			return s.Decide(c)
 		}},
 		{late, "two before is retried as well", func(s domain.Snapshot, c domain.Call) domain.Decision {
-			if g := s.Token.Generation; g > 2 && c.Generation == g-2 && s.Token.AnswerStands(s.Policy, c.Now) {
+			if g := s.Token.Generation; g > 2 && c.Generation == g-2 && s.Token.InGracePeriod(s.Policy, c.Now) {
 				c.Generation++
 			}
 			return s.Decide(c)

@@ -83,10 +83,10 @@ func (d Device) DescribedBy(userAgent string) Device {
 type RevocationReason string
 
 const (
-	RevokedByCall   RevocationReason = "revoked"  // a call of the API asked for it
-	RevokedByReplay RevocationReason = "replayed" // an old token string was used
-	RevokedByLimit  RevocationReason = "limit"    // maximumActiveTokens
-	RevokedByDelete RevocationReason = "deleted"  // its application or tenant was deleted
+	RevokedByRequest RevocationReason = "revoked"  // a call of the API asked for it
+	RevokedByReplay  RevocationReason = "replayed" // an old token string was used
+	RevokedByLimit   RevocationReason = "limit"    // maximumActiveTokens
+	RevokedByDelete  RevocationReason = "deleted"  // its application or tenant was deleted
 )
 
 // reservedClaims are the names that a caller may not set: we do.
@@ -269,11 +269,11 @@ func (t RefreshToken) MayMove(p Policy, now time.Time) bool {
 	return window == 0 || t.slid(p, now).After(now)
 }
 
-// AnswerStands reports whether the last answer of an exchange still stands at now: a request then gets it again, and
+// InGracePeriod reports whether the last answer of an exchange still stands at now: a request then gets it again, and
 // nothing is written. It stands while now is less than the grace period away from it, on either side, because
 // replicas' clocks differ, and because a clock that was far ahead must not hold the refresh token until the others
 // get there. At generation 1 there is no answer yet.
-func (t RefreshToken) AnswerStands(p Policy, now time.Time) bool {
+func (t RefreshToken) InGracePeriod(p Policy, now time.Time) bool {
 	return t.Generation > 1 && now.Sub(t.lastAnswer()).Abs() < p.GracePeriod
 }
 

@@ -27,7 +27,7 @@ func TestASessionIsAliveExactlyWhereItsSnapshotIs(t *testing.T) {
 		session := domain.Session{Token: token, Deleted: r.IntN(4) == 0}
 		shot := domain.Snapshot{Token: token, Deleted: session.Deleted}
 		for range r.IntN(4) { // the marks that cover it
-			m := domain.Mark{Epoch: 1 + uint64(r.IntN(5)), At: instant(), Reason: domain.RevokedByCall}
+			m := domain.Mark{Epoch: 1 + uint64(r.IntN(5)), At: instant(), Reason: domain.RevokedByRequest}
 			shot.MarkEpoch = max(shot.MarkEpoch, m.Epoch)
 			if m.Epoch > token.IssuedEpoch && (session.Mark.Epoch == 0 || m.Epoch < session.Mark.Epoch) {
 				session.Mark = m

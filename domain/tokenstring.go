@@ -104,8 +104,8 @@ func (t PresentedToken) Genuine(key TokenKey) bool {
 // TokenKeys are the token keys of a deployment, in any order.
 type TokenKeys []TokenKey
 
-// Numbered is the key with that number.
-func (ks TokenKeys) Numbered(number uint32) (TokenKey, bool) {
+// ByNumber is the key with that number.
+func (ks TokenKeys) ByNumber(number uint32) (TokenKey, bool) {
 	i := slices.IndexFunc(ks, func(k TokenKey) bool { return k.Number == number })
 	if i < 0 {
 		return TokenKey{}, false

@@ -202,11 +202,11 @@ func TestMintingAt(t *testing.T) {
 
 func TestNumbered(t *testing.T) {
 	keys := domain.TokenKeys{{Number: 3}, {Number: 1}}
-	if k, ok := keys.Numbered(1); !ok || k.Number != 1 {
+	if k, ok := keys.ByNumber(1); !ok || k.Number != 1 {
 		t.Errorf("1: got %d, %t", k.Number, ok)
 	}
 	for _, n := range []uint32{0, 2, 4} {
-		if _, ok := keys.Numbered(n); ok {
+		if _, ok := keys.ByNumber(n); ok {
 			t.Errorf("%d: found", n)
 		}
 	}

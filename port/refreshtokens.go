@@ -28,7 +28,7 @@ type RefreshTokens interface {
 	// Advance is the exchange: it moves the refresh token from generation c.Generation to the next, in one step, if
 	//
 	//   - its current generation is c.Generation and not [domain.MaxGeneration], and it is alive at c.Now;
-	//   - its last answer does not stand ([domain.RefreshToken.AnswerStands]): it is at generation 1, or c.Now is at
+	//   - its last answer does not stand ([domain.RefreshToken.InGracePeriod]): it is at generation 1, or c.Now is at
 	//     least the grace period before or after RecoveredAt, or RotatedAt where RecoveredAt is zero;
 	//   - if the policy slides ([domain.Policy.Slide] gives window and maximum; window 0 means no), IssuedAt + maximum,
 	//     cut to the second, is after c.Now;

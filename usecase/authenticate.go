@@ -107,7 +107,7 @@ func (a *Authenticate) owner(ctx context.Context, accessToken domain.Secret) (Ca
 	if !now.Before(t.ExpiresAt) {
 		return refused("the access token has expired")
 	}
-	if !t.IsItsUsers() {
+	if !t.AuthenticatesUser() {
 		return refused("the access token is for another audience, for an actor, or bound to a key")
 	}
 	id, _ := domain.ParseID(t.SessionID)

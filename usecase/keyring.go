@@ -173,7 +173,7 @@ func (k *Keys) take(r *ring, changed []domain.SealedKey) {
 		case s.Kind == domain.KeyCheck:
 			r.inForce = k.sealedBy(s)
 		case s.Kind == domain.KeyToken:
-			key, known := r.token.Numbered(s.Number)
+			key, known := r.token.ByNumber(s.Number)
 			if !known || key.Key.IsZero() {
 				key.Key = k.opened(s)
 			}

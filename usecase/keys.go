@@ -290,12 +290,12 @@ func (k *Keys) present(ctx context.Context, s domain.Secret) (t domain.Presented
 	if !wellFormed {
 		return t, false, nil
 	}
-	key, known := k.ring.Load().token.Numbered(t.KeyNumber)
+	key, known := k.ring.Load().token.ByNumber(t.KeyNumber)
 	if !known {
 		if err := k.lookAgain(ctx); err != nil {
 			return t, false, err
 		}
-		if key, known = k.ring.Load().token.Numbered(t.KeyNumber); !known {
+		if key, known = k.ring.Load().token.ByNumber(t.KeyNumber); !known {
 			return t, false, nil
 		}
 	}

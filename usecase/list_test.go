@@ -182,7 +182,7 @@ func TestACountIsExactUpToItsBound(t *testing.T) {
 		}, domain.DefaultPolicy(), t0)
 		must(t, err)
 		if n > compared-3 && n < compared+1 { // the newest
-			token.RevokedAt, token.RevokedReason = t0, domain.RevokedByCall
+			token.RevokedAt, token.RevokedReason = t0, domain.RevokedByRequest
 		}
 		_, err = w.store.Insert(t.Context(), token)
 		must(t, err)
@@ -225,12 +225,12 @@ func TestAnEndedSessionSaysWhenAndWhy(t *testing.T) {
 	}
 	_, err := w.revoke.Do(t.Context(), usecase.RevokeInput{TenantID: "acme", TokenString: &called.TokenString})
 	must(t, err)
-	end(called, domain.RevokedByCall)
+	end(called, domain.RevokedByRequest)
 	wantOutcome(t, w.exchanged(t, replayed.TokenString), domain.RefusedReplayed, nil)
 	end(replayed, domain.RevokedByReplay)
 	_, err = w.revoke.Do(t.Context(), usecase.RevokeInput{TenantID: "acme", Selector: domain.SelectorInput{ApplicationID: new("reusable")}})
 	must(t, err)
-	end(wide, domain.RevokedByCall)
+	end(wide, domain.RevokedByRequest)
 	w.clock.at = expired.RefreshToken.ExpiresAt
 
 	page, err := w.list.Page(t.Context(), usecase.ListInput{TenantID: "acme", UserID: new("ana"), State: domain.EndedSessions, Limit: 10})

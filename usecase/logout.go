@@ -55,7 +55,7 @@ func (l *Logout) Do(ctx context.Context, in LogoutInput) ([]domain.ID, error) {
 		return nil, l.none(ctx, came.Sessions)
 	}
 	var revoked []domain.ID
-	how := port.Revocation{At: l.Clock.now(), Reason: domain.RevokedByCall}
+	how := port.Revocation{At: l.Clock.now(), Reason: domain.RevokedByRequest}
 	for _, t := range came.Sessions {
 		event, err := domain.RevocationEvent(
 			in.TenantID, domain.Selector{TokenID: t.ID}, how.Reason, in.By, how.At, l.Keys.Random)

@@ -57,7 +57,7 @@ func (r *Revoke) Do(ctx context.Context, in RevokeInput) (Revoked, error) {
 		return Revoked{}, err
 	}
 	at := r.Clock.now()
-	how := port.Revocation{At: at, Reason: domain.RevokedByCall}
+	how := port.Revocation{At: at, Reason: domain.RevokedByRequest}
 	event, err := domain.RevocationEvent(in.TenantID, selector, how.Reason, in.By, at, r.Keys.Random)
 	if err != nil {
 		return Revoked{}, wrap("revoke", err)

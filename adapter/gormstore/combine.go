@@ -217,7 +217,7 @@ func (c *combiner) settle(ended []*exchange) {
 		}
 		switch before := ended[i]; {
 		case before.settled && before.err == nil &&
-			(before.call.Generation >= e.call.Generation || before.token.AnswerStands(before.policy, e.call.Now)):
+			(before.call.Generation >= e.call.Generation || before.token.InGracePeriod(before.policy, e.call.Now)):
 			e.err = fmt.Errorf("gormstore: advance: %w", domain.ErrConflict)
 		case failsWith(before.err, e.since):
 			e.err = before.err

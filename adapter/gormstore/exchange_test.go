@@ -424,7 +424,7 @@ func counted(t *testing.T, db *sql.DB) (n int) {
 func revokeAll(t *testing.T, s *gormstore.Store) {
 	t.Helper()
 	if _, err := s.RevokeScope(t.Context(), domain.Scope{TenantID: "acme", UserID: "machine"}, domain.ID{},
-		port.Revocation{At: start, Reason: domain.RevokedByCall}, storagetest.NewEvent()); err != nil {
+		port.Revocation{At: start, Reason: domain.RevokedByRequest}, storagetest.NewEvent()); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -900,7 +900,7 @@ func advancingTogether(t *testing.T, s *gormstore.Store, tokens []domain.Refresh
 // A shared statement sees the database as it was when it began, and locks its rows one after another. What somebody changes in between
 // counts, as it does for an exchange by itself.
 func TestPostgresASharedWriteComparesWhatItHasLocked(t *testing.T) {
-	revoked := port.Revocation{At: start, Reason: domain.RevokedByCall}
+	revoked := port.Revocation{At: start, Reason: domain.RevokedByRequest}
 	for _, test := range []struct {
 		name      string
 		meanwhile func(context.Context, *gormstore.Store, domain.RefreshToken) error

@@ -82,7 +82,7 @@ func tokenStatements(t *testing.T, s *gormstore.Store, j *journal) (all []tokenS
 		return s.Change(t.Context(), "acme", []domain.Change{one, other}, start, storagetest.NewEvent())
 	})
 	// The indexes of the lists must not lure what was there before them.
-	now := port.Revocation{At: start, Reason: domain.RevokedByCall}
+	now := port.Revocation{At: start, Reason: domain.RevokedByRequest}
 	const byOrdinal = "INDEX refresh_tokens_ordinal (tenant_id=? AND application_id=? AND user_id=?"
 	recorded("insert", "refresh_tokens_ordinal", byOrdinal, func() error {
 		_, err := s.Insert(t.Context(), newToken(t, "user-1"))

@@ -57,7 +57,7 @@ func (s *Store) Advance(ctx context.Context, id domain.ID, c domain.Call) (domai
 	t, ok := s.tokens[id]
 	p := s.applications[t.TenantID][t.ApplicationID].policy
 	if !ok || !s.alive(t, now) || t.Generation != c.Generation || t.Generation == domain.MaxGeneration ||
-		t.AnswerStands(p, now) || !t.MayMove(p, now) ||
+		t.InGracePeriod(p, now) || !t.MayMove(p, now) ||
 		c.TenantID != "" && c.TenantID != t.TenantID ||
 		t.Binding != "" && t.Binding != c.Binding ||
 		!p.Active || p.Usage == domain.Reusable || p.RequireAuthentication && !c.Authenticated ||

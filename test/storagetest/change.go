@@ -40,7 +40,7 @@ var changing = []clause{
 		after.Generation, after.Ordinal, after.IssuedEpoch, after.Binding = 98, 99, 97, "another"
 		after.IssuedAt, after.RotatedAt, after.LastUsedAt = t0.Add(tick), t0.Add(2*tick), t0.Add(3*tick)
 		after.ExpiresAt, after.RecoveredAt, after.RecoveryPaidUntil = t0.Add(time.Hour), time.Time{}, 0
-		after.RevokedAt, after.RevokedReason, after.MetaData.ClientAddress = t0, domain.RevokedByCall, "192.0.2.9"
+		after.RevokedAt, after.RevokedReason, after.MetaData.ClientAddress = t0, domain.RevokedByRequest, "192.0.2.9"
 		e.must(e.change("acme", domain.Change{Before: before, After: after}))
 		e.wantStored("stored", want)
 		empty := want

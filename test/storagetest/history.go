@@ -267,7 +267,7 @@ func (h *history) revoke() {
 	h.wantVerdict("Revoke "+describe(t.RefreshToken), h.store.Revoke(h.Context(), tenant, t.ID,
 		byCall(h.now), NewEvent()), ok, domain.ErrNotFound)
 	if ok {
-		t.RevokedAt, t.RevokedReason = h.now, domain.RevokedByCall
+		t.RevokedAt, t.RevokedReason = h.now, domain.RevokedByRequest
 	}
 }
 
@@ -322,7 +322,7 @@ func (h *history) keepNewest() {
 		return cmp.Or(cmp.Compare(b.Ordinal, a.Ordinal), bytes.Compare(b.ID[:], a.ID[:]))
 	})
 	for _, t := range alive[min(len(alive), keep):] {
-		t.RevokedAt, t.RevokedReason = h.now, domain.RevokedByCall
+		t.RevokedAt, t.RevokedReason = h.now, domain.RevokedByRequest
 	}
 	for _, t := range h.tokens { // the store may have taken the ordinal of what has ended for good
 		forGood := t.ended || !h.now.Before(t.ExpiresAt.Add(2*domain.MaxClockSkew))

@@ -123,7 +123,7 @@ var listMutants = []mutant{
 		inject: func(f *faulty) {
 			f.onSession(func(s *domain.Session) {
 				if !s.Deleted {
-					s.Mark.Reason = domain.RevokedByCall
+					s.Mark.Reason = domain.RevokedByRequest
 				}
 			})
 		},

@@ -884,7 +884,7 @@ var readMutants = []mutant{
 	{
 		clause: findEnded,
 		fault:  "a session has the mark without its reason",
-		inject: func(f *faulty) { f.onSession(func(s *domain.Session) { s.Mark.Reason = domain.RevokedByCall }) },
+		inject: func(f *faulty) { f.onSession(func(s *domain.Session) { s.Mark.Reason = domain.RevokedByRequest }) },
 	},
 	{
 		clause: findEnded,
@@ -2124,7 +2124,7 @@ var revocationMutants = []mutant{
 			f.revoke = func(
 				ctx context.Context, tenantID string, id domain.ID, r port.Revocation, e domain.Event,
 			) error {
-				r.Reason = domain.RevokedByCall
+				r.Reason = domain.RevokedByRequest
 				return f.within.Revoke(ctx, tenantID, id, r, e)
 			}
 		},

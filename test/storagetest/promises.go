@@ -247,7 +247,7 @@ var promises = []clause{
 		e.wantSame("advanced", next, want)
 		e.wantStored("advanced", want)
 		e.must(e.store.Revoke(e.Context(), want.TenantID, want.ID, byCall(now.Add(tick).In(zone)), NewEvent()))
-		want.RevokedAt, want.RevokedReason = now.Add(tick), domain.RevokedByCall
+		want.RevokedAt, want.RevokedReason = now.Add(tick), domain.RevokedByRequest
 		e.wantStored("revoked", want)
 	}},
 

@@ -17,7 +17,7 @@ var reopening = []clause{
 		ts := e.issue(token(2), token(3))
 		rotated := e.advance(ts[0], t0.Add(time.Minute))
 		ended := ts[1]
-		ended.RevokedAt, ended.RevokedReason = t0.Add(time.Minute), domain.RevokedByCall
+		ended.RevokedAt, ended.RevokedReason = t0.Add(time.Minute), domain.RevokedByRequest
 		e.must(e.store.Revoke(e.Context(), "acme", ended.ID, byCall(ended.RevokedAt), NewEvent()))
 		e.reopen()
 		e.wantStored("with every field", full)

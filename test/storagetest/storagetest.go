@@ -309,7 +309,7 @@ func bounded(q port.ListQuery) port.ListQuery {
 }
 
 func byCall(at time.Time) port.Revocation {
-	return port.Revocation{At: at, Reason: domain.RevokedByCall}
+	return port.Revocation{At: at, Reason: domain.RevokedByRequest}
 }
 
 // together calls f(0) to f(n-1) at once, and returns when all have.

@@ -172,13 +172,13 @@ func TestWhatIsBrokenIsFound(t *testing.T) {
 			if len(w.store.ids) > 0 {
 				t := w.previous[w.store.ids[0]].Token
 				_ = w.store.Revoke(r.Context(), t.TenantID, t.ID,
-					port.Revocation{At: w.now, Reason: domain.RevokedByCall}, storagetest.NewEvent())
+					port.Revocation{At: w.now, Reason: domain.RevokedByRequest}, storagetest.NewEvent())
 			}
 		}), "a refused request changed refresh token"},
 		"a refused request that revokes nobody's": {refused(func(w *world, r *http.Request) {
 			scope := domain.Scope{TenantID: "acme", UserID: "nobody"}
 			_, _ = w.store.RevokeScope(r.Context(), scope, domain.ID{},
-				port.Revocation{At: w.now, Reason: domain.RevokedByCall}, storagetest.NewEvent())
+				port.Revocation{At: w.now, Reason: domain.RevokedByRequest}, storagetest.NewEvent())
 		}), "a refused request revoked a scope"},
 		"a selector that is widened": {func(w *world, inner http.Handler) http.Handler {
 			w.store.Store = widening{w.store.Store}
