@@ -78,13 +78,13 @@ func administrative() (all []spelling) {
 // ownable are the actions that the owner of a session may do, on what is the owner's.
 var ownable = []Action{TokenRead, TokenList, TokenListWide, TokenListAny, TokenRevoke, TokenRevokeMany}
 
-// IsOwners reports whether an owner's access token serves for the action. Which sessions are the owner's is for the
+// AllowsOwner reports whether an owner's access token serves for the action. Which sessions are the owner's is for the
 // use case.
-func (a Action) IsOwners() bool { return slices.Contains(ownable, a) }
+func (a Action) AllowsOwner() bool { return slices.Contains(ownable, a) }
 
-// Spelled returns the method and the endpoints of the permissions that allow the action, of which one is enough; none
+// Permissions returns the method and the endpoints of the permissions that allow the action, of which one is enough; none
 // for what is no action.
-func (a Action) Spelled() (method string, endpoints []string) {
+func (a Action) Permissions() (method string, endpoints []string) {
 	for _, s := range spellings {
 		if a != "" && s.action == a {
 			method, endpoints = s.method, append(endpoints, s.endpoint)

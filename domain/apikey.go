@@ -98,8 +98,8 @@ func noEndpoint(field, endpoint string) FieldError {
 
 var apiMethods = []string{"GET", "POST", "PUT", "PATCH", "DELETE"}
 
-// spelled is the endpoint as spellings have it. The parameter of one of administration may have any name.
-func spelled(endpoint string) string {
+// canonical is the endpoint as spellings have it. The parameter of one of administration may have any name.
+func canonical(endpoint string) string {
 	parent, parameter, found := strings.Cut(endpoint, "/:")
 	if found && isAdministration(parent) && !strings.Contains(parameter, "/") {
 		return parent + ofOne
@@ -109,7 +109,7 @@ func spelled(endpoint string) string {
 
 // methodsOf are the methods that a permission for the endpoint can name; none if there is no such endpoint.
 func methodsOf(endpoint string) (methods []string) {
-	endpoint = spelled(endpoint)
+	endpoint = canonical(endpoint)
 	for _, method := range apiMethods {
 		if slices.ContainsFunc(spellings, func(s spelling) bool {
 			return s.method == method && (s.endpoint == endpoint || endpoint == "*")
@@ -144,7 +144,7 @@ func covers(endpoint, path string) bool {
 	if endpoint == "*" {
 		return !isWide(path) && !isAdministration(path)
 	}
-	rest, ok := strings.CutPrefix(spelled(path), spelled(endpoint))
+	rest, ok := strings.CutPrefix(canonical(path), canonical(endpoint))
 	return ok && (rest == "" || rest[0] == '/' && strings.Count(rest, "/") == 1)
 }
 

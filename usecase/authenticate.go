@@ -41,7 +41,7 @@ type Caller struct {
 func (a *Authenticate) Do(ctx context.Context, cred Credential, action domain.Action, tenantID string) (Caller, error) {
 	var caller Caller
 	var err error
-	if !cred.AccessToken.IsZero() && action.IsOwners() {
+	if !cred.AccessToken.IsZero() && action.AllowsOwner() {
 		caller, err = a.owner(ctx, cred.AccessToken)
 	} else {
 		caller, err = a.apiKey(ctx, cred.APIKey, action)
@@ -82,7 +82,7 @@ func (a *Authenticate) apiKey(ctx context.Context, key domain.Secret, action dom
 	if k.Permits(action, now) {
 		return Caller{Key: k}, nil
 	}
-	method, endpoints := action.Spelled()
+	method, endpoints := action.Permissions()
 	err = fmt.Errorf("API key %q has expired, or has no %s on %s: %w", k.Name, method, strings.Join(endpoints, " or "),
 		domain.ErrUnauthorized)
 	if k.Expired(now) {

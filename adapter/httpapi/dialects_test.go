@@ -234,7 +234,7 @@ func TestTheDocumentSaysOfEachRouteWhatTheTableSays(t *testing.T) {
 		}
 		actions := append(slices.Clone(r.Asks), r.Action)
 		asks := slices.ContainsFunc(actions, func(a domain.Action) bool { return a != "" })
-		owners := !r.BackendOnly && slices.ContainsFunc(actions, domain.Action.IsOwners)
+		owners := !r.BackendOnly && slices.ContainsFunc(actions, domain.Action.AllowsOwner)
 		if takes["apiKey"] != asks || takes["accessToken"] != owners {
 			t.Errorf("%s %s takes %v by the document; by the table an API key %t, an access token %t", r.Method, r.Path,
 				takes, asks, owners)
@@ -259,7 +259,7 @@ func TestEachRoutesActionIsSpelledAsTheRoute(t *testing.T) {
 		if r.Action == "" {
 			continue
 		}
-		if method, endpoints := r.Action.Spelled(); method != r.Method || !slices.Equal(endpoints, []string{r.Path}) {
+		if method, endpoints := r.Action.Permissions(); method != r.Method || !slices.Equal(endpoints, []string{r.Path}) {
 			t.Errorf("%s %s asks for %s, which is %s on %v", r.Method, r.Path, r.Action, method, endpoints)
 		}
 	}

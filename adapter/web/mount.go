@@ -122,7 +122,7 @@ func (m *mount) add(e *echo.Echo, dialect Dialect) error {
 			return fmt.Errorf("web: %s needs a caller, and nothing authenticates", where)
 		}
 		for _, a := range append(slices.Clone(r.Asks), r.Action) {
-			if _, endpoints := a.Spelled(); a != "" && len(endpoints) == 0 {
+			if _, endpoints := a.Permissions(); a != "" && len(endpoints) == 0 {
 				return fmt.Errorf("web: %s asks for %s, which no permission allows", where, a)
 			}
 		}
