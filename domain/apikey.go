@@ -164,11 +164,11 @@ func (k APIKey) Validate() error {
 			continue
 		}
 		if len(methods) == 0 {
-			p.Add(field, Blank, `name its methods, or ["*"]`)
+			p.Add(field, Blank, `list its methods, or use ["*"]`)
 		}
 		for _, m := range methods {
 			if m != "*" && !slices.Contains(allowed, m) {
-				p.Add(field, Malformed, fmt.Sprintf("its methods are %s; or use *", strings.Join(allowed, ", ")))
+				p.Add(field, Malformed, fmt.Sprintf("use one of %s, or *", strings.Join(allowed, ", ")))
 				break
 			}
 		}

@@ -28,6 +28,6 @@ func (e *ClockError) Error() string {
 	if e.Ahead < 0 {
 		way = "behind"
 	}
-	return fmt.Sprintf("the clock of this machine is %s %s that of the database: set both by NTP",
+	return fmt.Sprintf("the clock of this machine is %s %s that of the database: synchronize both by NTP",
 		e.Ahead.Abs().Round(time.Second), way)
 }

@@ -16,9 +16,10 @@ func TestClocksThatDifferByMoreThanTheyMayAreAFault(t *testing.T) {
 		{0, ""},
 		{time.Minute, ""},
 		{-time.Minute, ""},
-		{time.Minute + µs, "the clock of this machine is 1m0s ahead of that of the database: set both by NTP"},
-		{-time.Minute - µs, "the clock of this machine is 1m0s behind that of the database: set both by NTP"},
-		{31*24*time.Hour + 700*time.Millisecond, "the clock of this machine is 744h0m1s ahead of that of the database: set both by NTP"},
+		{time.Minute + µs, "the clock of this machine is 1m0s ahead of that of the database: synchronize both by NTP"},
+		{-time.Minute - µs, "the clock of this machine is 1m0s behind that of the database: synchronize both by NTP"},
+		{31*24*time.Hour + 700*time.Millisecond,
+			"the clock of this machine is 744h0m1s ahead of that of the database: synchronize both by NTP"},
 	} {
 		err := domain.CheckClocks(issued.Add(tt.ahead), issued, domain.MaxClockSkew)
 		var fault *domain.ClockError

@@ -65,7 +65,8 @@ func (id ID) CheckChosen(now time.Time) error {
 	case !ok:
 		return NewInvalid("refreshTokenId", Malformed, "use a UUID of version 7, or leave it out")
 	case made.Sub(now) > MaxClockSkew:
-		return NewInvalid("refreshTokenId", Malformed, "this id was made ahead of now: set the clock that makes your ids")
+		return NewInvalid("refreshTokenId", Malformed,
+			"the time in this id is in the future: correct the clock of the system that makes your ids")
 	default:
 		return nil
 	}

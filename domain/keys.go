@@ -127,7 +127,8 @@ func ParseMasterKey(text Secret) (MasterKey, error) {
 	key, err := base64.RawStdEncoding.Strict().DecodeString(s)
 	// The decoder skips line breaks, even a strict one, so the length of the text counts too.
 	if err != nil || len(key) != KeySize || len(s) != base64.RawStdEncoding.EncodedLen(KeySize) {
-		return MasterKey{}, errors.New("this is no master key: one is 32 random bytes in base64: make it with `openssl rand -base64 32`")
+		return MasterKey{}, errors.New(
+			"this is not a master key, which is 32 random bytes in base64: make one with `openssl rand -base64 32`")
 	}
 	return MasterKey{NewSecret(string(key))}, nil
 }

@@ -201,7 +201,8 @@ func (p Policy) Warnings() []string {
 	var w []string
 	if p.Usage == OneTimeUse && p.GracePeriod > p.AccessTokenTTL/2 {
 		w = append(w, fmt.Sprintf(
-			"%s (%s) is above half of %s (%s): a copy that is used as often as the owner's token string is then never caught",
+			"%s (%s) is above half of %s (%s): a stolen token string that is used as often as the owner's is then "+
+				"never detected",
 			FieldGraceSeconds, p.GracePeriod, FieldAccessTokenSeconds, p.AccessTokenTTL))
 	}
 	if p.AccessTokenTTL > p.TTL {
@@ -211,7 +212,7 @@ func (p Policy) Warnings() []string {
 	}
 	if p.Expiration == SlidingWindow && p.Usage == OneTimeUse {
 		w = append(w, fmt.Sprintf(
-			"%s is SlidingWindow: a copied token string that is used within every grace period lives without end", FieldExpiration))
+			"%s is SlidingWindow: a stolen token string that is used within every grace period never expires", FieldExpiration))
 	}
 	return w
 }

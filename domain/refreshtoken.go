@@ -123,18 +123,18 @@ func NewRefreshToken(t RefreshToken, p Policy, now time.Time) (RefreshToken, err
 	var problems Problems
 	switch {
 	case t.IssuedAt.UnixMicro() <= 0: // a store keeps the zero instant as 0
-		problems.Add("insertInstant", Malformed, "send an instant after the beginning of 1970, or leave it out")
+		problems.Add("insertInstant", Malformed, "send a time after 1970-01-01T00:00:00Z, or leave it out")
 	case t.IssuedAt.After(now.Add(MaxClockSkew)):
-		problems.Add("insertInstant", Malformed, "this is ahead of now: send the instant of the original issue")
+		problems.Add("insertInstant", Malformed, "this is in the future: send the time of the original issue")
 	case !t.ExpiresAt.After(now):
 		problems.Add("insertInstant", Malformed,
-			"issued then, the refresh token would have expired by now: let the user log in")
+			"a refresh token that was issued then has expired: let the user log in")
 	case wanted.IsZero():
 	case !wanted.After(now):
-		problems.Add("expirationInstant", Malformed, "this is not after now: choose a later instant, or leave it out")
+		problems.Add("expirationInstant", Malformed, "this is not in the future: choose a later time, or leave it out")
 	case wanted.After(t.ExpiresAt):
 		problems.Add("expirationInstant", Malformed,
-			"the policy ends the refresh token before that: choose an earlier instant, or leave it out")
+			"the policy lets the refresh token expire before that: choose an earlier time, or leave it out")
 	default:
 		t.ExpiresAt = wanted
 	}
@@ -193,7 +193,7 @@ func checkEntries(p *Problems, field string, entries []string, check func(*Probl
 		name := fmt.Sprintf("%s[%d]", field, i)
 		check(p, name, s)
 		if seen[s] {
-			p.Add(name, Repeated, "this entry is there twice")
+			p.Add(name, Repeated, "this entry is repeated: remove it")
 		}
 		seen[s] = true
 	}

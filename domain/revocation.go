@@ -99,27 +99,27 @@ func (in SelectorInput) validate() error {
 	}
 	alone := func(field string, others ...bool) {
 		if slices.Contains(others, true) {
-			p.Add(field, Conflict, "this selects by itself: leave the other selectors out")
+			p.Add(field, Conflict, "this cannot be combined with another selector: send only one of them")
 		}
 	}
 	if in.TokenID != nil {
 		alone("tokenId", in.UserID != nil, in.ApplicationID != nil, in.ExceptTokenID != nil, in.AllInTenant != nil)
 		if *in.TokenID == "" {
-			p.Add("tokenId", Blank, "name the refresh token")
+			p.Add("tokenId", Blank, "send the id of the refresh token")
 		}
 	}
 	if in.AllInTenant != nil {
 		alone("allInTenant", in.UserID != nil, in.ApplicationID != nil, in.ExceptTokenID != nil)
 		if !*in.AllInTenant {
-			p.Add("allInTenant", Malformed, "say true, or leave it out")
+			p.Add("allInTenant", Malformed, "use true, or leave it out")
 		}
 	}
 	if in.ExceptTokenID != nil {
 		if in.UserID == nil || in.ApplicationID != nil {
-			p.Add("exceptTokenId", Conflict, "this goes with userId, and with nothing else")
+			p.Add("exceptTokenId", Conflict, "use this with userId and no other selector")
 		}
 		if *in.ExceptTokenID == "" {
-			p.Add("exceptTokenId", Blank, "name the refresh token to spare")
+			p.Add("exceptTokenId", Blank, "send the id of the refresh token to keep")
 		}
 	}
 	if in == (SelectorInput{}) {

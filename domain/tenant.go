@@ -42,8 +42,7 @@ func (t Tenant) Validate() error {
 		p.Add("issuer", Malformed, "use an https or http URL without query, fragment and user, of at most 255 characters")
 	} else if other := derivedFor(t.Issuer); other != "" && other != t.ID {
 		p.Add("issuer", Conflict, fmt.Sprintf(
-			"this is the issuer that a tenant %q has where it sets none: use one that does not end in /t/ and the id of "+
-				"another tenant",
+			"this is the default issuer of tenant %q: use one that does not end in /t/ and the id of another tenant",
 			other))
 	}
 	t.Settings.validate(&p)

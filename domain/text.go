@@ -62,7 +62,7 @@ func checkTenantID(p *Problems, field, id string) {
 	case strings.ContainsFunc(id, func(r rune) bool { return !strings.ContainsRune(tenantAlphabet, r) }):
 		p.Add(field, Malformed, "use only letters, digits and . _ ~ -")
 	case id == "." || id == "..":
-		p.Add(field, Malformed, "a path would lose this name: use letters or digits too")
+		p.Add(field, Malformed, "a URL path cannot hold this name: add letters or digits")
 	}
 }
 
@@ -87,7 +87,7 @@ func checkText(p *Problems, field, s string, limit int) {
 	case strings.ContainsFunc(s, unicode.IsControl):
 		p.Add(field, Malformed, "control characters are not allowed")
 	case strings.TrimSpace(s) != s:
-		p.Add(field, Malformed, "remove the blanks at the ends")
+		p.Add(field, Malformed, "remove the white space at the ends")
 	}
 }
 
@@ -99,6 +99,6 @@ func checkScope(p *Problems, field, s string) {
 	case len(s) > maxEntry:
 		p.Add(field, TooLong, "use at most 255 bytes for a scope")
 	case strings.ContainsFunc(s, func(r rune) bool { return r < 0x21 || r == 0x22 || r == 0x5c || r > 0x7e }):
-		p.Add(field, Malformed, "a scope holds printable ASCII without blanks, quotes and backslashes (RFC 6749, section 3.3)")
+		p.Add(field, Malformed, "use printable ASCII without spaces, quotes and backslashes (RFC 6749, section 3.3)")
 	}
 }

@@ -94,7 +94,7 @@ func (k Kickstart) Validate() error {
 		case ka.Key.IsZero():
 			p.Add(at+"key", domain.Blank, "set the key, or the environment variable that it comes from")
 		case !domain.IsAPIKey(ka.Key.Reveal()):
-			p.Add(at+"key", domain.Malformed, "a key is ak_ and at least 24 more of A-Z a-z 0-9 _ -")
+			p.Add(at+"key", domain.Malformed, "an API key is ak_ and at least 24 characters of A-Z a-z 0-9 _ -")
 		}
 		once(&p, at+"key", keys, ka.Key.Reveal())
 	}
@@ -106,7 +106,7 @@ func once(p *domain.Problems, field string, seen map[string]bool, value string) 
 		return
 	}
 	if seen[value] {
-		p.Add(field, domain.Repeated, "an earlier entry says the same: each may be there once")
+		p.Add(field, domain.Repeated, "an earlier entry has the same value: every entry needs its own")
 	}
 	seen[value] = true
 }
@@ -503,14 +503,14 @@ func (a *Apply) planAPIKey(ctx context.Context, ka KickstartAPIKey, tenants map[
 	var problems domain.Problems
 	other, err := a.APIKeys.APIKeyByHash(ctx, key.Hash)
 	if err == nil && other.Name != key.Name {
-		problems.Add("key", domain.Duplicate, "this key is stored under another name: every name needs a key of its own")
+		problems.Add("key", domain.Duplicate, "this key is stored under another name: every name needs its own key")
 	} else if err != nil && !errors.Is(err, domain.ErrNotFound) {
 		return pk, err
 	}
 	if key.TenantID != "" && !tenants[key.TenantID] {
 		_, err := a.Tenants.Tenant(ctx, key.TenantID)
 		if errors.Is(err, domain.ErrNotFound) {
-			problems.Add("tenantId", domain.Malformed, "no tenant has this id: name one of this file or of the store")
+			problems.Add("tenantId", domain.Malformed, "no tenant has this id: use one of this file or of the store")
 		} else if err != nil {
 			return pk, err
 		}

@@ -118,7 +118,7 @@ func (a *Authenticate) owner(ctx context.Context, accessToken domain.Secret) (Ca
 	case err != nil:
 		return owner, wrap("authenticate", err)
 	case s.Token.UserID != t.Subject || s.Token.ApplicationID != t.ApplicationID:
-		return refused("the access token's session is another owner's")
+		return refused("the access token's session belongs to another user or application")
 	case !s.Alive(now):
 		return refused("the access token's session has ended")
 	}
@@ -130,13 +130,13 @@ func (a *Authenticate) owner(ctx context.Context, accessToken domain.Secret) (Ca
 func (a *Authenticate) serves(ctx context.Context, c Caller, tenantID string) error {
 	switch {
 	case c.Owner != nil && c.Owner.TenantID != tenantID:
-		return fmt.Errorf("the access token is another tenant's: %w", domain.ErrUnauthorized)
+		return fmt.Errorf("the access token belongs to another tenant: %w", domain.ErrUnauthorized)
 	case c.Owner != nil:
 		return nil
 	case !c.Key.Serves(tenantID):
-		return fmt.Errorf("API key %q serves tenant %q only: %w", c.Key.Name, c.Key.TenantID, domain.ErrUnauthorized)
+		return fmt.Errorf("API key %q is for tenant %q only: %w", c.Key.Name, c.Key.TenantID, domain.ErrUnauthorized)
 	}
-	unknown := fmt.Errorf("there is no such tenant: %w", domain.ErrUnauthorized)
+	unknown := fmt.Errorf("the tenant is unknown: %w", domain.ErrUnauthorized)
 	if !domain.IsTenantID(tenantID) {
 		return unknown
 	}

@@ -134,7 +134,7 @@ func (u *Issue) policy(ctx context.Context, asked domain.RefreshToken, cookies b
 	if cookies && policy.CookieDomain == "" && !policy.CookieHostOnly {
 		return domain.Policy{}, domain.NewInvalid(domain.FieldCookieDomain, domain.Blank,
 			"set the application's cookieDomain to the domain that your pages share, "+
-				"or cookieHostOnly to true where they have this service's host")
+				"or cookieHostOnly to true if they have the same host as this service")
 	}
 	issuer := domain.Issuer(u.Minter.PublicURL, asked.TenantID, policy.Issuer)
 	return policy, domain.CheckAccessTokenSize(asked, policy, issuer)
@@ -145,7 +145,7 @@ func (u *Issue) again(ctx context.Context, asked domain.RefreshToken, now time.T
 	stored, err := u.Tokens.Snapshot(ctx, asked.ID)
 	if errors.Is(err, domain.ErrNotFound) {
 		return domain.RefreshToken{}, domain.NewInvalid("refreshTokenId", domain.Malformed,
-			"this id was made so long ago that its refresh token may have been deleted since: make a new UUID of version 7")
+			"this id is so old that its refresh token may have been deleted: make a new UUID of version 7")
 	}
 	if err != nil {
 		return domain.RefreshToken{}, err
@@ -154,7 +154,7 @@ func (u *Issue) again(ctx context.Context, asked domain.RefreshToken, now time.T
 	first := stored.Decide(domain.Call{Generation: 1, Now: now, Authenticated: true, Binding: asked.Binding})
 	if first.Outcome.Refused() || !stored.Token.SameIssue(asked) {
 		return domain.RefreshToken{}, domain.NewInvalid("refreshTokenId", domain.Duplicate,
-			"this id belongs to another refresh token, to one that has ended, or to one that its device has used since: "+
+			"this id belongs to another refresh token, to one that has ended, or to one that was exchanged since: "+
 				"choose a new UUID")
 	}
 	return stored.Token.AsIssued(), nil

@@ -94,7 +94,7 @@ func (m *misses) add(id string, revision uint64) {
 	m.ids[id] = true
 }
 
-var errUnopened = fmt.Errorf("%w: the key is sealed with another one", domain.ErrWrongMasterKey)
+var errUnopened = fmt.Errorf("%w: the key is sealed with another master key", domain.ErrWrongMasterKey)
 
 // Reload reads what has changed in the key ring since the last reading. A process calls it every KeyReadInterval. If it
 // fails, what was known stays.

@@ -18,7 +18,8 @@ const checkText = "refreshd master key check 1"
 
 // ErrKeysLost means that the store holds data, but not the check value that a master key once left there, or not the keys that
 // the data belongs to. Starting would make new ones beside it, to which no token string and no API key that is out there fits.
-var ErrKeysLost = errors.New("the store holds data but not its keys: it was restored in part, or belongs to something else; nothing was changed")
+var ErrKeysLost = errors.New("the store holds data but not its keys: it was restored in part, or belongs to another " +
+	"deployment; nothing was changed")
 
 // KeyStore is what Keys needs of a store.
 type KeyStore interface {
@@ -159,7 +160,7 @@ func (k *Keys) loadFirst(ctx context.Context) error {
 	}
 	for _, s := range stored {
 		if _, _, err := k.open(s); err != nil {
-			return fmt.Errorf("open %s key %d: the store is corrupt, or another master key was at work: %w", s.Kind, s.Number, err)
+			return errCorrupt(s, err)
 		}
 	}
 	k.take(r, stored)
@@ -188,6 +189,12 @@ func (k *Keys) open(s domain.SealedKey) (plain domain.Secret, by *domain.MasterK
 		return plain, k.Previous, err
 	}
 	return plain, &k.Master, err
+}
+
+// errCorrupt says that no master key of this process opens s, where one must.
+func errCorrupt(s domain.SealedKey, err error) error {
+	return fmt.Errorf("open %s key %d: the store is corrupt, or the key was sealed with another master key: %w",
+		s.Kind, s.Number, err)
 }
 
 // opened is what s holds; nothing if no master key of ours opens it.
@@ -249,7 +256,7 @@ func (k *Keys) resealAll(ctx context.Context) error {
 			plain, by, err := k.open(s)
 			switch {
 			case err != nil:
-				return fmt.Errorf("open %s key %d: the store is corrupt, or another master key was at work: %w", s.Kind, s.Number, err)
+				return errCorrupt(s, err)
 			case by == &k.Master:
 			case s.Kind == domain.KeyCheck:
 				check = &s
@@ -309,7 +316,7 @@ func (k *Keys) present(ctx context.Context, s domain.Secret) (t domain.Presented
 func (k *Keys) mint(t domain.RefreshToken) (domain.Secret, error) {
 	key, ok := k.ring.Load().token.MintingAt(t.RotatedAt)
 	if !ok {
-		return domain.Secret{}, fmt.Errorf("mint: no token key serves at %s", t.RotatedAt)
+		return domain.Secret{}, fmt.Errorf("mint: no token key is valid at %s", t.RotatedAt)
 	}
 	if key.Key.IsZero() {
 		return domain.Secret{}, fmt.Errorf("mint with token key %d: %w: %w", key.Number, domain.ErrUnavailable, errUnopened)
@@ -339,7 +346,7 @@ func (k *Keys) signing(ctx context.Context, tenantID string, a domain.Algorithm,
 		return domain.SigningKey{}, err
 	}
 	if key, ok, err = k.made(ctx, tenantID, a, at); err == nil && !ok {
-		err = fmt.Errorf("no %s key of tenant %s signs at %s", a, tenantID, at)
+		err = fmt.Errorf("no %s key of tenant %s is valid at %s", a, tenantID, at)
 	}
 	return key, err
 }

@@ -64,7 +64,8 @@ func (l *List) One(ctx context.Context, in OneInput) (Session, error) {
 func isOwnersState(s domain.SessionState) bool { return s == "" || s == domain.ActiveSessions }
 
 var (
-	errNotOwn      = fmt.Errorf("the access token serves for its own user's sessions only: %w", domain.ErrUnauthorized)
+	errNotOwn = fmt.Errorf("the access token is valid for the sessions of its own user only: %w",
+		domain.ErrUnauthorized)
 	errOwnersState = domain.NewInvalid("state", domain.Conflict,
 		"an access token shows active sessions only: leave this out, or use an API key")
 )

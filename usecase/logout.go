@@ -11,7 +11,7 @@ import (
 
 // ErrOtherTenants is an ErrNotFound: the cookies are of an active session of another tenant than the request names.
 // They have to be kept, or nobody could end that session before it expires.
-var ErrOtherTenants = fmt.Errorf("an active session of another tenant: %w", domain.ErrNotFound)
+var ErrOtherTenants = fmt.Errorf("the session is active and belongs to another tenant: %w", domain.ErrNotFound)
 
 // Logout revokes the sessions that a browser's cookies name. What the holder of a token string can do with it anyway,
 // to end its session by exchanging an old one, needs no other credential.

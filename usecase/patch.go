@@ -119,7 +119,7 @@ func (u *Patch) OfUser(ctx context.Context, in PatchInput) (int, error) {
 	problems.Merge("", in.Patch.Validate())
 	var s domain.Selector
 	if in.UserID == nil {
-		problems.Add("userId", domain.Blank, "name the user whose sessions to change")
+		problems.Add("userId", domain.Blank, "send the id of the user whose sessions are to be changed")
 	} else {
 		var err error
 		s, err = domain.ParseSelector(in.TenantID,
@@ -156,8 +156,8 @@ func (u *Patch) OfUser(ctx context.Context, in PatchInput) (int, error) {
 	q.MaxBytes = maxPageBytes
 	n, err = u.ofUser(ctx, q, maxPatchPages, in)
 	if errors.Is(err, errLarge) {
-		return 0, domain.NewInvalid("userId", domain.TooMany, "this user has too many ended refresh tokens to look "+
-			"through, which are deleted some time after their end: change the sessions one by one, or wait")
+		return 0, domain.NewInvalid("userId", domain.TooMany, "this user has too many ended refresh tokens to read, "+
+			"which are deleted some time after their end: change the sessions one by one, or wait")
 	}
 	return n, err
 }
@@ -343,6 +343,6 @@ func (t *patchTurns) take(ctx context.Context, of patchTurn, places int) (pass f
 		return func() { <-q.places; leave() }, nil
 	case <-ctx.Done():
 		leave()
-		return nil, fmt.Errorf("patch: wait behind other patches: %w: %w", domain.ErrBusy, ctx.Err())
+		return nil, fmt.Errorf("patch: wait for other patches: %w: %w", domain.ErrBusy, ctx.Err())
 	}
 }

@@ -605,7 +605,7 @@ func TestAWaitForATurnEndsWithTheRequest(t *testing.T) {
 			defer cancel()
 			_, err := patch.OfUser(ctx, usecase.PatchInput{TenantID: "acme", UserID: new("ana"), Patch: rolesPatch("a")})
 			wantErr(t, err, domain.ErrBusy)
-			if errors.Is(err, domain.ErrUnavailable) || !strings.Contains(err.Error(), "wait behind other patches") {
+			if errors.Is(err, domain.ErrUnavailable) || !strings.Contains(err.Error(), "wait for other patches") {
 				t.Errorf("error = %v, want it to say what the patch waited for", err)
 			}
 		}}

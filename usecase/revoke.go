@@ -49,7 +49,7 @@ func (r *Revoke) Do(ctx context.Context, in RevokeInput) (Revoked, error) {
 		return Revoked{}, err
 	}
 	if in.Owner != nil && !isOwn(*in.Owner, selector) {
-		return Revoked{}, fmt.Errorf("the access token serves for its own session and its own user only: %w",
+		return Revoked{}, fmt.Errorf("the access token is valid for its own session and its own user only: %w",
 			domain.ErrUnauthorized)
 	}
 	cookies, err := r.cookies(ctx, in, selector)
@@ -104,7 +104,7 @@ func (r *Revoke) selector(ctx context.Context, in RevokeInput) (domain.Selector,
 	}
 	if in.Selector != (domain.SelectorInput{}) {
 		return domain.Selector{}, domain.NewInvalid("tokenString", domain.Conflict,
-			"this selects by itself: leave the other selectors out")
+			"this cannot be combined with another selector: send only one of them")
 	}
 	if in.TokenString.IsZero() {
 		return domain.Selector{}, domain.NewInvalid("tokenString", domain.Blank, "send the token string")
