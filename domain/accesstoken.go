@@ -13,23 +13,23 @@ import (
 type AccessTokenType string
 
 const (
-	// TypeATJWT is that of RFC 9068, section 2.1.
+	// TypeATJWT is the type of RFC 9068, section 2.1.
 	TypeATJWT AccessTokenType = "at+jwt"
 	// TypeJWT is for verifiers that refuse the other one.
 	TypeJWT AccessTokenType = "JWT"
 )
 
-// AccessTokenTypes are all that we sign.
+// AccessTokenTypes are all types that the signer accepts.
 var AccessTokenTypes = []AccessTokenType{TypeATJWT, TypeJWT}
 
-// AccessToken is what an access token says (RFC 9068): the claims that a signer signs, and that a verified one is read into.
+// AccessToken holds the claims of an access token (RFC 9068): those that a signer signs, or those of a token that was
+// verified.
 type AccessToken struct {
 	Type     AccessTokenType // `typ`, in the header
 	Issuer   string
 	Subject  string // the user
 	Audience string // the application
-	// ID is `jti`, as a verified token has it. A signer ignores it: it makes `jti` from everything else that the token
-	// holds.
+	// ID is `jti` of a verified token. A signer ignores it and derives `jti` from everything else that the token holds.
 	ID            string
 	IssuedAt      time.Time
 	ExpiresAt     time.Time
@@ -42,18 +42,18 @@ type AccessToken struct {
 	Claims        Object // the caller's own
 }
 
-// AuthenticatesUser reports whether t, as it was verified, may stand for its user without anything else: it was made for its own
-// application, not for somebody who acts for the user (`act`, RFC 8693, section 4.1), and not for the holder of a key
-// (`cnf`, RFC 7800), which is more than its bearer shows.
+// AuthenticatesUser reports whether t, which was verified, authenticates its user by itself. Its audience must be its
+// own application. It must not be made for a party that acts for the user (`act`, RFC 8693, section 4.1), nor be bound
+// to a key (`cnf`, RFC 7800), because the bearer has not proved possession of that key.
 func (t AccessToken) AuthenticatesUser() bool {
 	return t.Audience == t.ApplicationID && !slices.ContainsFunc(t.Claims.names(), func(name string) bool {
 		return name == "act" || name == "cnf"
 	})
 }
 
-// NewAccessToken returns what an access token for t says at now, if from is the instant of the answer that it belongs
-// to. Its lifetime, of at least a second, counts from `from`, or from a later instant that is a whole number of half
-// lifetimes after it: so retries within half a lifetime get the same claims, and each gets at least half of the
+// NewAccessToken returns the claims of an access token for t at now, where from is the instant of the response that it
+// belongs to. Its lifetime, of at least a second, counts from `from`, or from a later instant that is a whole number of
+// half lifetimes after it. So retries within half a lifetime get the same claims, and each gets at least half of the
 // lifetime, unless the session ends sooner. ExpiresAt is after now whenever t.ExpiresAt is.
 //
 // Instants in a JWT are whole seconds here (RFC 7519, section 2, NumericDate): `from` is rounded down, and lifetime and
@@ -82,8 +82,8 @@ const (
 	maxAccessToken         = 8 << 10
 )
 
-// These have everything that an access token's header and claims hold besides texts that differ in length. The numbers
-// are the longest that there can be, the `kid` is longer than any that we make.
+// Header and claims of an access token without the texts whose length varies. The numbers are the largest possible, and
+// the `kid` is longer than any that refreshd makes.
 const (
 	accessTokenHeader = `{"alg":"EdDSA","kid":"0123456789012345678901234567890123456789","typ":"at+jwt"}`
 	accessTokenClaims = `{"iss":,"sub":,"aud":,"client_id":,"iat":253402300799,"exp":253402300799,` +
@@ -91,8 +91,8 @@ const (
 		`"roles":[],"scope":,,"jti":"0123456789012345678901"}`
 )
 
-// AccessTokenSize returns an upper bound for the length in bytes of an access token for t, in its compact form, signed
-// with the policy's algorithm and a key that we made.
+// AccessTokenSize returns an upper bound of the length in bytes of an access token for t, in compact form, signed with
+// the policy's algorithm and a key that refreshd made.
 func AccessTokenSize(t RefreshToken, p Policy, issuer string) int {
 	claims := len(accessTokenClaims) + len(t.Claims)
 	for _, s := range []string{
@@ -120,8 +120,8 @@ func jsonSize(s string) int {
 	return len(text)
 }
 
-// CheckAccessTokenSize returns an *Invalid if an access token for t could be too large for what carries it: a cookie
-// where the policy uses them, else the Authorization header, of which common servers read 8 KiB.
+// CheckAccessTokenSize returns an *Invalid if an access token for t could be too large for its carrier: a cookie if the
+// policy uses cookies, otherwise the Authorization header, of which common servers read 8 KiB.
 func CheckAccessTokenSize(t RefreshToken, p Policy, issuer string) error {
 	limit, carrier := maxAccessToken, "a request header"
 	if p.UsesCookies() {

@@ -2,39 +2,40 @@ package domain
 
 import "slices"
 
-// An Action is what a caller may be allowed to do. Permissions do not name actions: they name the endpoint and the
-// method by which an action is done, see [Permissions]. The zero value is allowed to nobody.
+// An Action is an operation that a caller may be allowed to do. Permissions do not name actions: they name an endpoint
+// and a method, see [Permissions]. The zero value is allowed to no caller.
 type Action string
 
-// The actions on refresh tokens. One token and many are different actions: a permission for "/jwt/refresh/:id" is one
-// for that endpoint only.
+// The actions on refresh tokens. An action on one token differs from the same action on many: a permission for
+// "/jwt/refresh/:id" is one for that endpoint only.
 const (
 	TokenIssue      Action = "token.issue"
 	TokenExchange   Action = "token.exchange"
 	TokenRead       Action = "token.read"      // one, by its id
 	TokenList       Action = "token.list"      // a user's
 	TokenListWide   Action = "token.list.wide" // an application's or a tenant's
-	TokenListAny    Action = "token.list.any"  // whoever may do either of these may do it
+	TokenListAny    Action = "token.list.any"  // allowed to a caller that may do either of these
 	TokenChange     Action = "token.change"
 	TokenChangeMany Action = "token.change.many"
 	TokenRevoke     Action = "token.revoke"
 	TokenRevokeMany Action = "token.revoke.many"
 )
 
-// FeedRead is to read the stream of revocations.
+// FeedRead is the action of reading the stream of revocations.
 const FeedRead Action = "feed.read"
 
-// spelling is how a permission names an action.
+// spelling is the endpoint and method by which a permission names an action.
 type spelling struct {
 	action           Action
 	method, endpoint string
 }
 
-// spellings translate the permissions of an API key to actions. An action that is spelled twice is allowed by either.
-// Those of administration are made of its endpoints, an action for each method: tenant.read, tenant.create,
-// tenant.write, tenant.change, tenant.delete; and of what is below each, which names one object: tenant.read.one and
-// so on. Fewer actions, such as one for all that writes, would allow more than the methods that a permission names, and
-// one action for both endpoints would let a permission for one object list all.
+// spellings translate the permissions of an API key to actions. An action with two spellings is allowed by either.
+//
+// The actions of administration are made from its endpoints, one for each method: tenant.read, tenant.create,
+// tenant.write, tenant.change, tenant.delete. Those below each endpoint, which name one object, are tenant.read.one and
+// so on. Fewer actions, such as one for all writes, would allow more than the methods that a permission names. One
+// action for both endpoints would let a permission for one object list all objects.
 var spellings = append([]spelling{
 	{TokenIssue, "POST", "/jwt/issue"},
 	{TokenExchange, "POST", "/jwt/refresh"},
@@ -43,7 +44,7 @@ var spellings = append([]spelling{
 	{TokenChangeMany, "PATCH", "/jwt/refresh"},
 	{TokenRevokeMany, "DELETE", "/jwt/refresh"},
 	{TokenRead, "GET", "/jwt/refresh/:id"},
-	{"", "POST", "/jwt/refresh/:id"}, // the forms by POST need what they stand for
+	{"", "POST", "/jwt/refresh/:id"}, // a form by POST needs the action that it stands for
 	{TokenChange, "PATCH", "/jwt/refresh/:id"},
 	{TokenRevoke, "DELETE", "/jwt/refresh/:id"},
 	{TokenListWide, "GET", SessionsPermission},
@@ -51,9 +52,10 @@ var spellings = append([]spelling{
 	{FeedRead, "GET", RevocationsPermission},
 }, administrative()...)
 
-// administration are the endpoints that "*" does not cover, and the first word of their actions.
+// administration lists the endpoints that "*" does not cover, and the first word of their actions.
 var administration = []struct{ endpoint, object string }{
-	{"/api-key", "apikey"}, {"/key", "key"}, {"/tenant", "tenant"}, {"/application", "application"}, {"/audit", "audit"},
+	{"/api-key", "apikey"}, {"/key", "key"}, {"/tenant", "tenant"}, {"/application", "application"},
+	{"/audit", "audit"},
 }
 
 // verbs are the second word of an action of administration.
@@ -75,15 +77,15 @@ func administrative() (all []spelling) {
 	return all
 }
 
-// ownable are the actions that the owner of a session may do, on what is the owner's.
+// ownable lists the actions that the owner of a session may do on its own sessions.
 var ownable = []Action{TokenRead, TokenList, TokenListWide, TokenListAny, TokenRevoke, TokenRevokeMany}
 
-// AllowsOwner reports whether an owner's access token serves for the action. Which sessions are the owner's is for the
-// use case.
+// AllowsOwner reports whether an owner's access token suffices for the action. The use case checks which sessions are
+// the owner's.
 func (a Action) AllowsOwner() bool { return slices.Contains(ownable, a) }
 
-// Permissions returns the method and the endpoints of the permissions that allow the action, of which one is enough; none
-// for what is no action.
+// Permissions returns the method and the endpoints of the permissions that allow the action, of which one suffices. It
+// returns no endpoint for an unknown action.
 func (a Action) Permissions() (method string, endpoints []string) {
 	for _, s := range spellings {
 		if a != "" && s.action == a {

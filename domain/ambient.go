@@ -6,12 +6,12 @@ import (
 	"time"
 )
 
-// MaxAmbientSessions is how many different sessions the token strings that a request did not choose, in cookies, may
-// name. A browser holds a cookie of one name in a few forms at most, and each session costs a read.
+// MaxAmbientSessions is the number of different sessions that the token strings in a request's cookies may name. A
+// browser holds a cookie of one name in a few forms at most, and each session costs a read.
 const MaxAmbientSessions = 4
 
-// IsTokenStringForm reports whether s has the form of a token string: `rt_` and 64 characters of base64url, genuine or
-// not. Any other may be another product's.
+// IsTokenStringForm reports whether s has the form of a token string, genuine or not: `rt_` and 64 characters of
+// base64url. A value of another form may belong to another product.
 func IsTokenStringForm(s string) bool {
 	rest, ok := strings.CutPrefix(s, tokenStringPrefix)
 	return ok && len(s) == tokenStringLength && strings.Trim(rest, base64urlAlphabet) == ""
@@ -19,11 +19,11 @@ func IsTokenStringForm(s string) bool {
 
 const base64urlAlphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
 
-// Ambient is what a request carries of token strings that its sender did not choose: a browser sends every cookie of a
-// name, whoever set it, and a server cannot tell them apart (RFC 6265, section 4.1.2 and 5.4). The zero value is empty.
+// Ambient holds the token strings that a request carries in cookies. A browser sends every cookie of a name, no matter
+// who set it, and a server cannot tell them apart (RFC 6265, sections 4.1.2 and 5.4). The zero value is empty.
 type Ambient struct {
 	Sessions []PresentedToken // of each session the highest generation
-	// Foreign reports that a value has not the form of a token string.
+	// Foreign reports that a value does not have the form of a token string.
 	Foreign bool
 }
 
@@ -45,21 +45,23 @@ type Candidate struct {
 	Snapshot  Snapshot
 }
 
-// Choice is what several candidates come to.
+// Choice is the result of [Choose].
 type Choice struct {
-	// Counting are the candidates that count: the request is refused unless there is one.
+	// Counting are the candidates that count. The request is refused unless there is exactly one.
 	Counting []Candidate
-	// Ended is a candidate that has ended, if there is one and none counts, and Outcome its refusal; else RefusedInvalid.
+	// Ended is a candidate that has ended, if there is one and none counts, and Outcome its refusal. If there is none,
+	// Outcome is RefusedInvalid.
 	Ended   Candidate
 	Outcome Outcome
-	// Kept reports that a candidate that does not count may count in another request: it is another tenant's, or of an
-	// inactive application.
+	// Kept reports that a candidate that does not count may count in another request: it belongs to another tenant or
+	// to an inactive application.
 	Kept bool
 }
 
-// Choose decides which of several candidates a request means that names tenantID, or no tenant. Those do not count that
-// are unknown, have ended, or are of another tenant: a cookie that a browser happened to keep shuts nobody out. One
-// whose application is inactive counts where no other does: it may come back, and is no reason to end another.
+// Choose decides which of several candidates counts for a request that names tenantID, or no tenant. Candidates that
+// are unknown, have ended, or belong to another tenant do not count, so that a cookie that a browser happened to keep
+// locks no user out. A candidate whose application is inactive counts if no other does: the application may become
+// active again, and must not make a request end another session.
 func Choose(candidates []Candidate, tenantID string, now time.Time) Choice {
 	c := Choice{Outcome: RefusedInvalid}
 	for _, one := range candidates {
@@ -78,7 +80,8 @@ func Choose(candidates []Candidate, tenantID string, now time.Time) Choice {
 		}
 	}
 	inactive := func(one Candidate) bool { return !one.Snapshot.Policy.Active }
-	if active := slices.DeleteFunc(slices.Clone(c.Counting), inactive); len(active) > 0 && len(active) < len(c.Counting) {
+	active := slices.DeleteFunc(slices.Clone(c.Counting), inactive)
+	if len(active) > 0 && len(active) < len(c.Counting) {
 		c.Counting, c.Kept = active, true
 	}
 	return c

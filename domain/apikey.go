@@ -10,21 +10,21 @@ import (
 	"time"
 )
 
-// APIKey is what a backend or an operator may do. The key itself is not stored, only a keyed hash of it.
+// APIKey is the record of an API key and its permissions. The key itself is not stored, only a keyed hash of it.
 type APIKey struct {
 	ID          ID     // of this creation: a key that is deleted and created again under its name has another
-	Name        string // unique; how people and the kickstart file call it
+	Name        string // unique; used by operators and the kickstart file
 	Hash        string // of the key, see HashAPIKey
-	TenantID    string // the only tenant it serves; empty for every one
+	TenantID    string // the only tenant that it is valid for; empty for all
 	Permissions Permissions
 	ExpiresAt   time.Time // zero for never
-	Version     Version   // as a tenant's, but counted for each id from 1
+	Version     Version   // set by the store; counted for each id from 1
 }
 
-// Permissions are methods by endpoint, e.g. "/jwt/refresh": ["GET", "DELETE"]. No entry means no permission.
+// Permissions are methods by endpoint, such as "/jwt/refresh": ["GET", "DELETE"]. An empty map permits nothing.
 //
-// A name covers itself and one further segment. "*" stands for every method; or for every endpoint but those of
-// administration, [SessionsPermission] and [RevocationsPermission], which have to be named.
+// A name covers itself and one further segment. "*" covers every method, or every endpoint except those of
+// administration, [SessionsPermission] and [RevocationsPermission], which must be named.
 type Permissions map[string][]string
 
 const (
@@ -34,22 +34,23 @@ const (
 	apiKeyAlphabet  = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_-"
 )
 
-// IsAPIKey reports whether s looks like an API key of ours: `ak_` and at least 24 more of [A-Za-z0-9_-].
+// IsAPIKey reports whether s has the form of an API key: `ak_` and at least 24 more of [A-Za-z0-9_-].
 func IsAPIKey(s string) bool {
 	return strings.HasPrefix(s, apiKeyPrefix) && len(s) >= minAPIKeyLength && len(s) <= maxAPIKeyLength &&
 		!strings.ContainsFunc(s, func(r rune) bool { return !strings.ContainsRune(apiKeyAlphabet, r) })
 }
 
-// HashAPIKey is what stands in the store for a key: HMAC-SHA-256 under the deployment's hash key. With that key sealed, a
-// stolen database cannot even be searched for a guess. Looking the hash up by equality leaks nothing of use in its timing,
-// because an attacker cannot choose the hash.
+// HashAPIKey returns the stored hash of a key: HMAC-SHA-256 under the deployment's hash key. Because the hash key is
+// sealed, a guess cannot be tested against a stolen database. A lookup of the hash by equality reveals nothing useful
+// by its timing, because an attacker cannot choose the hash.
 func HashAPIKey(hashKey, key Secret) string {
 	h := hmac.New(sha256.New, []byte(hashKey.Reveal()))
 	h.Write([]byte(key.Reveal()))
 	return string(h.Sum(nil))
 }
 
-// Names of permissions that are no paths. Each opens what a key for "*" that leaked must not: whole tenants' data.
+// Names of permissions that are not paths. Each gives access to the data of a whole tenant, which a leaked key for "*"
+// must not have.
 const (
 	SessionsPermission    = "/sessions"    // GET: lists of an application's or a tenant's refresh tokens
 	RevocationsPermission = "/revocations" // GET: the stream of revocations
@@ -70,8 +71,8 @@ func isAdministration(path string) bool {
 	return false
 }
 
-// Endpoints are the paths and methods that a permission can name besides those of administration, as the API routes
-// them. A permission that names any other would grant nothing, now, and perhaps something in a later release.
+// Endpoints returns the paths and methods that a permission can name, except those of administration, as the API routes
+// them. A permission for any other name would grant nothing now, and perhaps something in a later release.
 func Endpoints() map[string][]string {
 	named := map[string][]string{}
 	for _, s := range spellings {
@@ -82,8 +83,8 @@ func Endpoints() map[string][]string {
 	return named
 }
 
-// noEndpoint is the error of a permission for an endpoint that is none. The names of administration are suggested to
-// who misspelled one, but not offered: no route asks for them yet.
+// noEndpoint is the error of a permission for an unknown endpoint. The names of administration are suggested for a
+// misspelling but not listed, because no route asks for them yet.
 func noEndpoint(field, endpoint string) FieldError {
 	offered := append(slices.Sorted(maps.Keys(Endpoints())), RevocationsPermission, SessionsPermission)
 	known := slices.Clone(offered)
@@ -98,7 +99,8 @@ func noEndpoint(field, endpoint string) FieldError {
 
 var apiMethods = []string{"GET", "POST", "PUT", "PATCH", "DELETE"}
 
-// canonical is the endpoint as spellings have it. The parameter of one of administration may have any name.
+// canonical returns the endpoint as it is written in spellings. The parameter of an endpoint of administration may have
+// any name.
 func canonical(endpoint string) string {
 	parent, parameter, found := strings.Cut(endpoint, "/:")
 	if found && isAdministration(parent) && !strings.Contains(parameter, "/") {
@@ -107,7 +109,7 @@ func canonical(endpoint string) string {
 	return endpoint
 }
 
-// methodsOf are the methods that a permission for the endpoint can name; none if there is no such endpoint.
+// methodsOf returns the methods that a permission for the endpoint can name; none for an unknown endpoint.
 func methodsOf(endpoint string) (methods []string) {
 	endpoint = canonical(endpoint)
 	for _, method := range apiMethods {
@@ -120,7 +122,7 @@ func methodsOf(endpoint string) (methods []string) {
 	return methods
 }
 
-// Allow reports whether method is allowed on path, e.g. "DELETE" on "/jwt/refresh/:id".
+// Allow reports whether method is allowed on path, such as "DELETE" on "/jwt/refresh/:id".
 func (p Permissions) Allow(method, path string) bool {
 	for endpoint, methods := range p {
 		if covers(endpoint, path) && (slices.Contains(methods, method) || slices.Contains(methods, "*")) {
@@ -181,8 +183,8 @@ func (k APIKey) Permits(a Action, now time.Time) bool {
 	return !k.Expired(now) && k.Permissions.Permit(a)
 }
 
-// Expired reports whether the key's life, if it has an end, is over.
+// Expired reports whether the key has expired at now.
 func (k APIKey) Expired(now time.Time) bool { return !k.ExpiresAt.IsZero() && !now.Before(k.ExpiresAt) }
 
-// Serves reports whether the key is one for that tenant.
+// Serves reports whether the key is valid for that tenant.
 func (k APIKey) Serves(tenantID string) bool { return k.TenantID == "" || k.TenantID == tenantID }

@@ -5,19 +5,20 @@ import (
 	"time"
 )
 
-// MaxClockSkew is how far apart the clocks of the processes, of the store and of callers may be where something that cannot be
-// undone depends on them.
+// MaxClockSkew is the largest difference between the clocks of the processes, of the store and of callers that is
+// tolerated where an irreversible decision depends on them.
 const MaxClockSkew = time.Minute
 
-// ClockError says that the clocks of this process and of the store are too far apart for what was asked. Nothing was done. It is
-// operational: nobody's input is wrong.
+// ClockError reports that the clocks of this process and of the store differ too much for the operation. Nothing was
+// done. The error is operational: no input is invalid.
 type ClockError struct {
-	Ahead time.Duration // of this process before the store; below zero if it is behind
+	Ahead time.Duration // how far this process's clock is ahead of the store's; negative if it is behind
 }
 
-// CheckClocks returns a *ClockError if the two clocks, read at about the same time, are further apart than they may be.
-func CheckClocks(ours, stores time.Time, maxSkew time.Duration) error {
-	if ahead := ours.Sub(stores); ahead.Abs() > maxSkew {
+// CheckClocks returns a *ClockError if the clock of the process and that of the store, read at about the same time,
+// differ by more than maxSkew.
+func CheckClocks(process, store time.Time, maxSkew time.Duration) error {
+	if ahead := process.Sub(store); ahead.Abs() > maxSkew {
 		return &ClockError{Ahead: ahead}
 	}
 	return nil

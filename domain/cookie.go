@@ -15,8 +15,9 @@ const maxCookieName = 64 // bytes
 // section 4.1.1).
 const cookieNameAlphabet = "!#$%&'*+-.^_`|~0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 
-// CheckCookieName adds a problem with field unless name can be that of a refresh token's cookie. The name of an access
-// token's cookie cannot: the one would overwrite the other, of this application or of its neighbour.
+// CheckCookieName adds a problem with field unless name is a valid name for a refresh token's cookie. The name of an
+// access token's cookie is not: one cookie would overwrite the other, of this application or of another one on the same
+// host.
 func CheckCookieName(p *Problems, field, name string) {
 	switch {
 	case name == "":
@@ -47,11 +48,11 @@ func (p Policy) CookieNames() (refresh, access string) {
 	return refresh, AccessCookieName(refresh)
 }
 
-// IsHostOnlyName reports whether browsers take a cookie of that name without a Domain only. They compare the prefix
+// IsHostOnlyName reports whether browsers accept a cookie of that name only without a Domain. They compare the prefix
 // without regard to case (RFC 6265bis, section 5.6).
 func IsHostOnlyName(name string) bool { return hasFoldedPrefix(name, "__Host-") }
 
-// IsSecureName reports whether browsers take a cookie of that name only if it is Secure.
+// IsSecureName reports whether browsers accept a cookie of that name only if it is Secure.
 func IsSecureName(name string) bool {
 	return IsHostOnlyName(name) || hasFoldedPrefix(name, "__Secure-") || hasFoldedPrefix(name, "__Http-")
 }

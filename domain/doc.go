@@ -1,21 +1,23 @@
-// Package domain holds the rules of refreshd: what a refresh token is, what a token string proves, what an exchange answers,
-// what a revocation covers, who may do what. Everything else moves bytes.
+// Package domain holds the rules of refreshd: what a refresh token is, how a token string is made and checked, what an
+// exchange decides, what a revocation covers, and who may do what.
 //
-// It is pure: values in, values out. It has no context, does no I/O, owns no clock and no randomness; both are handed to it
-// (an instant, an io.Reader). It knows no wire and no table, so its types carry no tags. It imports the standard library only.
+// It is pure: values in, values out. It takes no context, does no I/O, and has no clock and no randomness; callers pass
+// an instant or an io.Reader. It knows no wire format and no table, so its types carry no tags. It imports the standard
+// library only.
 //
-// Read [Snapshot.Decide] first: it is the whole table of what an exchange answers, in the order in which it is decided. Then
-// [RefreshToken], the one row a session has for its whole life, and [TokenKey.Mint], which derives the client's secret from
-// that row so that nothing secret is stored and a retry can be answered with the same bytes.
+// Read [Snapshot.Decide] first: it is the whole decision table of an exchange, in the order in which the cases are
+// tried. Then read [RefreshToken], the one record that a session has from issue to end, and [TokenKey.Mint], which
+// derives the client's secret from that record. So nothing secret is stored, and a retry gets the same bytes.
 //
-// Words are used in one sense only: a refresh token is the stored record, a token string the secret a client holds, a
-// generation the number that ties the two together.
+// Each word has one meaning. A refresh token is the stored record. A token string is the secret that a client holds. A
+// generation is the number that ties the two together.
 //
 // # Decisions
 //
-// The successor of a token string is derived, not drawn at random. Random successors would have to be stored (a stolen
-// database then mints sessions) or forgotten (a lost answer then ends the session). A MAC over id and generation is neither.
+// The successor of a token string is derived, not random. A random successor would have to be stored, and then a stolen
+// database could mint sessions; or it would have to be forgotten, and then a lost response would end the session. A MAC
+// over id and generation avoids both.
 //
-// Revocation of many tokens is a counter comparison ([Mark]), not an update of many rows, and not a comparison of clocks:
-// replicas' clocks differ, a counter under one row lock does not.
+// The revocation of many tokens compares counters ([Mark]). It does not update many rows, and it does not compare
+// clocks: the clocks of replicas differ, and a counter under one row lock does not.
 package domain

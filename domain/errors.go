@@ -5,66 +5,71 @@ import (
 	"strings"
 )
 
-// Sentinels. Adapters and use cases return them wrapped; compare with errors.Is. Everything that is none of these, and no
-// *Invalid, is operational: the store, the signer or the caller's context failed, and the call may or may not have happened.
+// Sentinel errors. Adapters and use cases wrap them; compare with errors.Is. Any error that is neither one of these nor
+// an *Invalid is operational: the store, the signer or the caller's context failed, and the operation may or may not
+// have happened.
 var (
-	// ErrNotFound: there is no such object that the caller may see. Unknown, revoked, expired and of another tenant are one
-	// thing to readers, so that no answer tells them apart.
+	// ErrNotFound: no such object exists that the caller may see. Unknown, revoked, expired and another tenant's
+	// objects are the same to a reader, so that no response distinguishes them.
 	ErrNotFound = errors.New("not found")
-	// ErrConflict: what the caller read before has changed since. Read again and decide again.
+	// ErrConflict: the object has changed since the use case read it. Read again and decide again.
 	ErrConflict = errors.New("changed since it was read")
-	// ErrStale: the object has another version than the caller expected: it was written, created or deleted since it was
-	// read. Nothing was written. Unlike ErrConflict it is for the caller, who decided by what it had read.
+	// ErrStale: the object does not have the version that the caller expects: it was written, created or deleted since
+	// it was read. Nothing was written. Unlike ErrConflict it goes to the caller, who decided by that version.
 	ErrStale = errors.New("has another version by now")
-	// ErrDuplicate: the id or name is taken by something else. Nothing was written.
+	// ErrDuplicate: the id or name is taken by another object. Nothing was written.
 	ErrDuplicate = errors.New("already exists")
-	// ErrUnauthorized: the call carries no proof, or none that serves here.
+	// ErrUnauthorized: the request has no credential, or none that is valid for the operation.
 	ErrUnauthorized = errors.New("unauthorized")
-	// ErrUnknownKey comes beside ErrUnauthorized: no key of that id is known here. Another process may know it.
+	// ErrUnknownKey accompanies ErrUnauthorized: this process knows no key of that id. Another process may.
 	ErrUnknownKey = errors.New("unknown key")
-	// ErrUnavailable: the store or the signer failed, or took too long. The call may or may not have happened; sending it
-	// again is safe. Use cases give it to every operational error of a port.
+	// ErrUnavailable: the store or the signer failed or took too long. The operation may or may not have happened; it
+	// is safe to send the request again. Use cases wrap every operational error of a port in it.
 	ErrUnavailable = errors.New("unavailable")
-	// ErrBusy: the same step failed too often because others were faster. Nothing was written; sending it again is safe.
+	// ErrBusy: the same step failed too often because of concurrent writers. Nothing was written; it is safe to send
+	// the request again.
 	ErrBusy = errors.New("too much contention")
 )
 
-// Reason says what is wrong with a field; with the field's name it makes the stable code `[reason]field` that programs read.
+// Reason says what is wrong with a field. With the field's name it makes the stable code `[reason]field` that programs
+// read.
 type Reason string
 
 const (
 	Blank     Reason = "blank"     // missing or empty
-	Malformed Reason = "invalid"   // present, and not what it should be
+	Malformed Reason = "invalid"   // present, but not valid
 	TooLong   Reason = "tooLong"   // above the documented size
 	TooMany   Reason = "tooMany"   // selects more than the documented number
-	Unknown   Reason = "unknown"   // a name that this document does not have
-	Repeated  Reason = "repeated"  // the same name twice, or the same thing said twice
-	Conflict  Reason = "conflict"  // does not go together with another field
-	Duplicate Reason = "duplicate" // taken by something else
-	Inactive  Reason = "inactive"  // names what is switched off
+	Unknown   Reason = "unknown"   // an unknown name
+	Repeated  Reason = "repeated"  // the same name or the same value twice
+	Conflict  Reason = "conflict"  // cannot be combined with another field
+	Duplicate Reason = "duplicate" // taken by another object
+	Inactive  Reason = "inactive"  // names an object that is switched off
 )
 
-// FieldError is one thing wrong with one field of an input. Field is the name as the wire and the kickstart file spell it, with
-// dots for nesting, e.g. `jwtConfiguration.timeToLiveInSeconds`; empty for what concerns the input as a whole. Message is for
-// people: what is wrong and what to do about it. It never repeats the value.
+// FieldError is one problem of one field of an input. Field is the name on the wire and in the kickstart file, with
+// dots for nesting, such as `jwtConfiguration.timeToLiveInSeconds`. It is empty for a problem of the input as a whole.
+// Message is for people: what is wrong and what to do about it. It never repeats the value.
 type FieldError struct {
 	Field   string
 	Reason  Reason
 	Message string
-	// Name is what the field names, and Known what it could, where that is what is wrong: so that an adapter can suggest
-	// the nearest. Choice follows Message where nothing is suggested. It need not list all that is known.
+	// Name is the name that the field holds, and Known the names that it could hold, if the name is what is wrong: an
+	// adapter can then suggest the nearest. Choice follows Message if nothing is suggested. It need not list all of
+	// Known.
 	Name   string
 	Known  []string
 	Choice string
 }
 
-// Text returns the message, with the choice that there is.
+// Text returns the message and the choice.
 func (e FieldError) Text() string { return e.Message + e.Choice }
 
-// Code is `[reason]field`, stable, for programs.
+// Code returns `[reason]field`, which is stable and for programs.
 func (e FieldError) Code() string { return "[" + string(e.Reason) + "]" + e.Field }
 
-// Invalid is a refused input: every field that is wrong, at least one. Nothing was written.
+// Invalid is the error of an input that is not valid. It has every field that is wrong, at least one. Nothing was
+// written.
 type Invalid struct{ Fields []FieldError }
 
 func (e *Invalid) Error() string {
@@ -75,20 +80,21 @@ func (e *Invalid) Error() string {
 	return "invalid input: " + strings.Join(parts, "; ")
 }
 
-// NewInvalid is an *Invalid with a single field.
+// NewInvalid returns an *Invalid with a single field.
 func NewInvalid(field string, reason Reason, message string) *Invalid {
 	return &Invalid{Fields: []FieldError{{Field: field, Reason: reason, Message: message}}}
 }
 
-// Problems gathers field errors, so that a caller learns of all of them at once. The zero value is ready.
+// Problems collects field errors, so that a caller gets all of them in one response. The zero value is ready to use.
 type Problems struct{ fields []FieldError }
 
-// Add notes a problem.
+// Add adds a problem.
 func (p *Problems) Add(field string, reason Reason, message string) {
 	p.fields = append(p.fields, FieldError{Field: field, Reason: reason, Message: message})
 }
 
-// Merge notes the problems in err, with prefix before each field's name; an err that is no *Invalid is noted as it reads.
+// Merge adds the problems of err, with prefix before the name of each field. An err that is not an *Invalid is added as
+// one problem with its text.
 func (p *Problems) Merge(prefix string, err error) {
 	if err == nil {
 		return
@@ -104,7 +110,7 @@ func (p *Problems) Merge(prefix string, err error) {
 	}
 }
 
-// Err is nil if nothing was noted, else an *Invalid.
+// Err returns an *Invalid, or nil if no problem was added.
 func (p *Problems) Err() error {
 	if len(p.fields) == 0 {
 		return nil

@@ -10,10 +10,10 @@ import (
 	"time"
 )
 
-// Version counts the writes of an object; 0 is that of an object that does not exist.
+// Version counts the writes of an object. An object that does not exist has version 0.
 type Version uint64
 
-// EventKind says what an event reports: the kind of the object, and what was done to it.
+// EventKind is the kind of an event: the kind of the object, and the operation.
 type EventKind string
 
 const (
@@ -35,72 +35,72 @@ const (
 	ManyTokensRevoked EventKind = "tokens.revoked"  // all of a scope
 	TokenChanged      EventKind = "token.changed"   // roles, scopes, claims or metadata
 	TokenReplayed     EventKind = "token.replayed"  // revoked by the use of an old token string
-	TokenRecovered    EventKind = "token.recovered" // first use of the previous token string, late
+	TokenRecovered    EventKind = "token.recovered" // first use of the previous token string after the grace period
 	TokenRestored     EventKind = "token.restored"  // moved to a later generation than was stored
 	TokenLimited      EventKind = "token.limited"   // revoked by maximumActiveTokens
 
 	PurgePass EventKind = "purge.pass"
 )
 
-// EventKinds are all of them.
+// EventKinds lists all kinds of events.
 var EventKinds = []EventKind{
 	TenantCreated, TenantUpdated, TenantDeleted, ApplicationCreated, ApplicationUpdated, ApplicationDeleted,
 	APIKeyCreated, APIKeyUpdated, APIKeyDeleted, KeyAdded, TokenRevoked, ManyTokensRevoked, TokenChanged, TokenReplayed,
 	TokenRecovered, TokenRestored, TokenLimited, PurgePass,
 }
 
-// ActorKind says what an actor is.
+// ActorKind is the kind of an actor.
 type ActorKind string
 
 const (
 	ActorAPIKey    ActorKind = "apiKey"    // ID and Name are the API key's
 	ActorOwner     ActorKind = "owner"     // an access token: ID is its user, Name its session
-	ActorClient    ActorKind = "client"    // a token string, or the cookie with one
+	ActorClient    ActorKind = "client"    // a token string, or a cookie that holds one
 	ActorKickstart ActorKind = "kickstart" // Name is the base name of the file
 	ActorService   ActorKind = "service"   // this program, by itself
 )
 
-// Actor is who did something. It holds no secret.
+// Actor is the party that caused an event. It holds no secret.
 type Actor struct {
 	Kind     ActorKind
 	ID, Name string
 	Address  string // of the client; empty where there was no request
 }
 
-// Origin is where a write comes from.
+// Origin is the actor and the request that a write comes from.
 type Origin struct {
 	Actor     Actor
 	RequestID string // empty where there was no request
 }
 
-// Service is the origin of what this program does by itself.
+// Service returns the origin of a write that no request caused.
 func Service() Origin { return Origin{Actor: Actor{Kind: ActorService}} }
 
 // Event is one entry of the audit trail: who did what to which object, and when. It is stored in the same step as the
-// change that it reports, and holds no secret.
+// change that it reports. It holds no secret.
 type Event struct {
-	ID ID // by the clock of the process that wrote it; a write is idempotent by it
+	ID ID // made by the clock of the process that writes it; writes are idempotent by this id
 	At time.Time
 	Origin
 	Kind EventKind
 
-	// TenantID is of the object; empty for one that belongs to no tenant. Of an API key that has come to serve every
-	// tenant it is the one that it served before.
+	// TenantID is the object's tenant; empty for an object of no tenant. For an API key that is changed from one tenant
+	// to all it is the former tenant.
 	TenantID string
-	// ObjectID is the id of the tenant, the application, the API key or the refresh token; of a key its id or, where it
-	// has none, its kind and number; empty for a scope or for several refresh tokens.
+	// ObjectID is the id of the tenant, the application, the API key or the refresh token. For a key it is its id or,
+	// if it has none, its kind and number. It is empty for a scope or for several refresh tokens.
 	ObjectID string
 	// ApplicationID and UserID narrow the scope of a revocation, a limit or a change of a user's sessions.
 	ApplicationID, UserID string
 
-	// Before and After are the object. Before has only what changed; After is whole where it is a configuration.
-	// Each has at most [MaxEventBytes].
+	// Before and After describe the object. Before has only the fields that changed; After is complete for a
+	// configuration object. Each has at most [MaxEventBytes].
 	Before, After Object
 
-	// The store sets what follows.
+	// The store sets the following fields.
 
-	Version Version      // the object's new version; of a wide revocation its epoch
-	Tokens  []EndedToken // by id: the refresh tokens that the write ended or changed, where it touched each of them
+	Version Version      // the object's new version; for a wide revocation its epoch
+	Tokens  []EndedToken // by id: the refresh tokens that the write ended or changed, if it wrote each of them
 }
 
 // EndedToken names a refresh token in an event.
@@ -109,7 +109,7 @@ type EndedToken struct {
 	ApplicationID, UserID string
 }
 
-// NewEvent returns an event that was caused at now, with an id that takes 10 bytes of random.
+// NewEvent returns an event that happened at now. Its id takes 10 bytes of random.
 func NewEvent(kind EventKind, by Origin, now time.Time, random io.Reader) (Event, error) {
 	id, err := NewID(now, random)
 	if err != nil {
@@ -118,7 +118,7 @@ func NewEvent(kind EventKind, by Origin, now time.Time, random io.Reader) (Event
 	return Event{ID: id, At: now, Origin: by, Kind: kind}, nil
 }
 
-// RevocationEvent is the event of a revocation at now of what s selects.
+// RevocationEvent returns the event of a revocation at now of the refresh tokens that s selects.
 func RevocationEvent(
 	tenantID string, s Selector, reason RevocationReason, by Origin, now time.Time, random io.Reader,
 ) (Event, error) {
@@ -136,7 +136,7 @@ func RevocationEvent(
 	return e.About(s.Scope), err
 }
 
-// ExchangeEvent is the event of an exchange that decided d on before, where d has one.
+// ExchangeEvent returns the event of an exchange that decided d on before, if d has an event.
 func ExchangeEvent(d Decision, before RefreshToken, c Call, requestID string, random io.Reader) (Event, error) {
 	by := Origin{Actor: Actor{Kind: ActorClient, Address: c.ClientAddress}, RequestID: requestID}
 	e, err := NewEvent(d.Event, by, c.Now, random)
@@ -144,7 +144,8 @@ func ExchangeEvent(d Decision, before RefreshToken, c Call, requestID string, ra
 	switch d.Event {
 	case TokenReplayed:
 		e.After = EventObject(map[string]any{
-			"revokedReason": d.After.RevokedReason, "generation": before.Generation, "presentedGeneration": c.Generation,
+			"revokedReason": d.After.RevokedReason,
+			"generation":    before.Generation, "presentedGeneration": c.Generation,
 		})
 	case TokenRecovered:
 		e.Before = EventObject(map[string]any{"recoveryPaidUntil": before.RecoveryPaidUntil})
@@ -158,8 +159,9 @@ func ExchangeEvent(d Decision, before RefreshToken, c Call, requestID string, ra
 	return e, err
 }
 
-// ChangeEvent is the event of changes of refresh tokens of a scope, of which before and after have what they change: by
-// the id of each, or, if one is asked for by its id, of that one.
+// ChangeEvent returns the event of changes of refresh tokens within a scope. Its Before and After hold the changed
+// fields by the id of each refresh token. If one is not zero, the change is of that refresh token alone, and they hold
+// its fields.
 func ChangeEvent(changes []Change, one ID, s Scope, by Origin, now time.Time, random io.Reader) (Event, error) {
 	e, err := NewEvent(TokenChanged, by, now, random)
 	if err != nil {
@@ -169,7 +171,7 @@ func ChangeEvent(changes []Change, one ID, s Scope, by Origin, now time.Time, ra
 	size := 0
 	before, after := make(map[string]any), make(map[string]any)
 	for _, c := range changes {
-		// A thousand of the largest would be megabytes, only to be cut.
+		// A thousand of the largest would be megabytes, which EventObject would truncate.
 		if size += c.Before.contentSize() + c.After.contentSize(); size > 4*MaxEventBytes {
 			e.Before = EventObject(map[string]any{"truncated": true, "refreshTokens": len(changes)})
 			e.After = e.Before
@@ -187,7 +189,7 @@ func ChangeEvent(changes []Change, one ID, s Scope, by Origin, now time.Time, ra
 	return e, nil
 }
 
-// contentSize is about how long what a [Patch] changes is in an event.
+// contentSize is the approximate size in an event of the fields of t that a [Patch] changes.
 func (t RefreshToken) contentSize() int {
 	d := t.MetaData.Device
 	n := len(t.Claims) + len(t.MetaData.Data)
@@ -199,7 +201,7 @@ func (t RefreshToken) contentSize() int {
 	return n
 }
 
-// contentBeside is what a [Patch] changes of t, as far as u differs.
+// contentBeside returns the fields of t that a [Patch] changes and in which u differs.
 func (t RefreshToken) contentBeside(u RefreshToken) map[string]any {
 	fields := make(map[string]any)
 	add := func(name string, same bool, value any) {
@@ -224,7 +226,7 @@ func (t RefreshToken) contentBeside(u RefreshToken) map[string]any {
 	return fields
 }
 
-// KeysEvent is the event of keys that are added.
+// KeysEvent returns the event of keys that are added.
 func KeysEvent(by Origin, now time.Time, random io.Reader, keys ...SealedKey) (Event, error) {
 	e, err := NewEvent(KeyAdded, by, now, random)
 	if err != nil {
@@ -241,7 +243,7 @@ func KeysEvent(by Origin, now time.Time, random io.Reader, keys ...SealedKey) (E
 	return e, nil
 }
 
-// name is how an event names the key.
+// name is the key's name in an event.
 func (k SealedKey) name() string {
 	if k.ID != "" {
 		return k.ID
@@ -249,13 +251,13 @@ func (k SealedKey) name() string {
 	return fmt.Sprintf("%s/%d", k.Kind, k.Number)
 }
 
-// About returns e as one about the objects of a scope.
+// About returns e as an event about the objects of a scope.
 func (e Event) About(s Scope) Event {
 	e.TenantID, e.ApplicationID, e.UserID = s.TenantID, s.ApplicationID, s.UserID
 	return e
 }
 
-// FirstID is the lowest id of an event that was made at that instant, to the millisecond.
+// FirstID returns the lowest id of an event that was made at that instant, to the millisecond.
 func FirstID(at time.Time) (id ID) {
 	for i, ms := 0, at.UnixMilli(); i < 6; i++ {
 		id[i] = byte(ms >> (40 - 8*i))
@@ -263,15 +265,15 @@ func FirstID(at time.Time) (id ID) {
 	return id
 }
 
-// MaxEventBytes is the size of the largest Before or After of an event, in bytes.
+// MaxEventBytes is the largest size of an event's Before or After, in bytes.
 const MaxEventBytes = 32 << 10
 
-// EventObject is v, which marshals to a JSON object, for an event. One that is too large is replaced by its names and
-// its size, so that the event is stored all the same.
+// EventObject returns v, which must marshal to a JSON object, for an event. An object that is too large is replaced by
+// its names and its size, so that the event can still be stored.
 func EventObject(v any) Object {
 	text, err := json.Marshal(v)
 	if err != nil {
-		panic(fmt.Sprintf("an event holds a %T: %v", v, err)) // the types that events hold can all be encoded
+		panic(fmt.Sprintf("an event holds a %T: %v", v, err)) // all types that events hold can be encoded
 	}
 	if len(text) <= MaxEventBytes {
 		o, _ := NewObject(text)
@@ -288,9 +290,9 @@ func EventObject(v any) Object {
 	return Object(short)
 }
 
-// EventObjects are before and after of an event about a configuration object, of which these are the fields: nil for
-// one that does not exist. An object that is created or deleted is whole on its side; of one that is updated before has
-// what changed, with null for what was not set.
+// EventObjects returns before and after of an event about a configuration object with these fields; nil fields mean
+// that the object does not exist. A created or deleted object is complete. For an updated object, before has the fields
+// that changed, with null for those that were not set.
 func EventObjects(before, after []Setting) (b, a Object) {
 	was, is := valuesOf(before), valuesOf(after)
 	changed := make(map[string]any)
@@ -323,17 +325,17 @@ func valuesOf(fields []Setting) map[string]string {
 	return values
 }
 
-// Fields are those of the tenant, for an event.
+// Fields returns the fields of the tenant, for an event.
 func (t Tenant) Fields() []Setting {
 	return append([]Setting{{"name", t.Name}, {"issuer", t.Issuer}}, t.Settings.List()...)
 }
 
-// Fields are those of the application, for an event.
+// Fields returns the fields of the application, for an event.
 func (a Application) Fields() []Setting {
 	return append([]Setting{{"name", a.Name}}, a.Settings.List()...)
 }
 
-// Fields are those of the API key, for an event: all but its hash.
+// Fields returns the fields of the API key without its hash, for an event.
 func (k APIKey) Fields() []Setting {
 	fields := []Setting{{"name", k.Name}, {"tenantId", k.TenantID}}
 	if !k.ExpiresAt.IsZero() {

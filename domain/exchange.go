@@ -5,7 +5,7 @@ import (
 	"time"
 )
 
-// Outcome is how an exchange ended, in one word: the same in code, logs, metrics and the Refreshd-Outcome header.
+// Outcome is the result of an exchange, in one word: the same in code, logs, metrics and the Refreshd-Outcome header.
 type Outcome string
 
 const (
@@ -31,85 +31,87 @@ func (o Outcome) Refused() bool {
 	}
 }
 
-// Outcomes are all of them.
+// Outcomes lists all outcomes.
 var Outcomes = []Outcome{
-	Rotated, Retried, Recovered, Unchanged, RefusedInvalid, RefusedExpired, RefusedRevoked, RefusedInactive, RefusedReplayed,
+	Rotated, Retried, Recovered, Unchanged,
+	RefusedInvalid, RefusedExpired, RefusedRevoked, RefusedInactive, RefusedReplayed,
 }
 
-// Why says more than the outcome where a log or a status needs it.
+// Reasons of a refusal, for logs and statuses that need more than the outcome.
 var (
-	// ErrAuthenticationRequired: the application asks for an API key, and the request has none that serves. It is not
-	// final: the token string may still be exchanged.
-	ErrAuthenticationRequired = errors.New("the application asks for authentication")
-	// ErrProofRequired: the refresh token is bound to a key, and the request does not prove possession of it (RFC 7800).
-	// It is not final either.
-	ErrProofRequired = errors.New("the refresh token is bound to a key, and the request does not prove possession of it")
-	// ErrAhead: a genuine token string of a generation that is yet to come. The store went back in time, or a token key leaked.
+	// ErrAuthenticationRequired: the application requires an API key, and the request has no valid one. The refusal is
+	// not final: the token string may still be exchanged.
+	ErrAuthenticationRequired = errors.New("the application requires authentication")
+	// ErrProofRequired: the refresh token is bound to a key, and the request does not prove possession of it (RFC
+	// 7800). This refusal is not final either.
+	ErrProofRequired = errors.New("the refresh token is bound to a key, and the request has no proof of possession")
+	// ErrAhead: the token string is genuine, and its generation is later than the stored one. The store went back in
+	// time, or a token key leaked.
 	ErrAhead = errors.New("the token string is of a later generation than the stored one")
-	// ErrLifetimeTooLong: the request asks for an access token that lives longer than the policy allows.
+	// ErrLifetimeTooLong: the request asks for a longer lifetime of the access token than the policy allows.
 	ErrLifetimeTooLong = errors.New("the access token's lifetime would be longer than the policy allows")
 )
 
-// Call is what an exchange presents: the generation of a genuine token string, and what else the caller named and
-// proved.
+// Call is the input of an exchange: the generation of a genuine token string, and what the caller named and proved
+// besides.
 type Call struct {
 	Generation     uint32
 	Now            time.Time
 	TenantID       string        // the tenant that the request names; empty for none
-	Authenticated  bool          // an API key with the permission, for TenantID, came along
-	Binding        string        // what the caller proved; empty for nothing
+	Authenticated  bool          // the request has an API key with the permission, valid for TenantID
+	Binding        string        // the key that the caller proved possession of; empty for none
 	AccessTokenTTL time.Duration // the lifetime that the request asks for; 0 for the policy's
 	ClientAddress  string
-	// Restored says that the store was restored from a backup, so that a token string of a later generation is its
+	// Restored says that the store was restored from a backup, so that a token string of a later generation is the
 	// owner's.
 	Restored bool
 }
 
-// Snapshot is what one consistent read of the store says of a refresh token.
+// Snapshot is the state of a refresh token in one consistent read of the store.
 type Snapshot struct {
 	Token RefreshToken
-	// MarkEpoch is the highest epoch of the marks that cover the token; 0 for none.
+	// MarkEpoch is the highest epoch of the marks that cover the token; 0 if there are none.
 	MarkEpoch uint64
 	// Deleted reports that the application or the tenant was deleted; Policy is then zero.
 	Deleted bool
 	Policy  Policy
 }
 
-// Alive reports whether the token is neither revoked, nor covered by a mark, nor expired, nor its application gone.
-// It is the one definition; a store's "alive" must agree with it.
+// Alive reports whether the token is active: not revoked, not covered by a later mark, not expired, and its application
+// not deleted. It is the one definition: a store's condition must agree with it.
 func (s Snapshot) Alive(now time.Time) bool { return !s.revoked() && now.Before(s.Token.ExpiresAt) }
 
 func (s Snapshot) revoked() bool {
 	return s.Deleted || !s.Token.RevokedAt.IsZero() || s.MarkEpoch > s.Token.IssuedEpoch
 }
 
-// expired reports whether no exchange may answer: the expiry has come, or the policy in force would move it to where
-// it has, or there is no generation left.
+// expired reports whether no exchange can succeed: the token has expired, the policy in force would move its expiry to
+// a time that has passed, or it has reached the last generation.
 func (s Snapshot) expired(now time.Time) bool {
 	return !now.Before(s.Token.ExpiresAt) || s.Token.Generation == MaxGeneration || !s.Token.MayMove(s.Policy, now)
 }
 
-// Decision is what an exchange comes to: what to answer, and what to store first.
+// Decision is the result of [Snapshot.Decide]: the outcome, and what to store before the response is sent.
 type Decision struct {
 	Outcome Outcome
-	// Why is set for some refusals, see ErrAuthenticationRequired and its siblings.
+	// Why is set for some refusals: ErrAuthenticationRequired, ErrProofRequired, ErrAhead or ErrLifetimeTooLong.
 	Why error
-	// After is the token as it will be stored. Its Generation is the one to answer with.
+	// After is the token as it is to be stored. The response holds the token string of its Generation.
 	After RefreshToken
-	// Write reports that After differs from what is stored, and must be durable before anything is answered.
+	// Write reports that After differs from the stored token, and must be durable before the response is sent.
 	Write bool
-	// Event is how the audit trail reports the write; empty if it moves nothing but the last use and the expiry.
+	// Event is the kind of the write's event; empty for a write that moves only the last use and the expiry.
 	Event EventKind
-	// AnsweredAt is the instant of the answer, from which the access token's life counts.
+	// AnsweredAt is the instant of the response, from which the access token's lifetime counts.
 	AnsweredAt time.Time
-	// AddressChanged reports that a retry with the string before the current one came from another client address than the
+	// AddressChanged reports that a retry with the previous token string came from another client address than the
 	// rotation.
 	AddressChanged bool
 }
 
-// Decide decides what an exchange answers. What it would answer with an access token that lives longer than the
-// policy allows is refused instead, with ErrLifetimeTooLong, and nothing is written; a refusal stands, so that a replay
-// is caught.
+// Decide decides an exchange. An exchange that would succeed with a lifetime of the access token above the policy's is
+// refused with ErrLifetimeTooLong, and nothing is written. Other refusals take precedence, so that a replay is
+// detected.
 func (s Snapshot) Decide(c Call) Decision {
 	d := s.decide(c)
 	if !d.Outcome.Refused() && c.AccessTokenTTL > s.Policy.AccessTokenTTL {
@@ -118,13 +120,13 @@ func (s Snapshot) Decide(c Call) Decision {
 	return d
 }
 
-// decide is the table of what an exchange answers. The order of the cases is part of the rule: what a caller has not
-// proved comes before what it could learn or change; the first case that fits decides.
+// decide is the decision table of an exchange. The first case that fits decides. The order of the cases is part of the
+// rule: checks of what the caller has to prove come before anything that it could learn or change.
 func (s Snapshot) decide(c Call) Decision {
 	t, p := s.Token, s.Policy
 	current, before := c.Generation == t.Generation, c.Generation == t.Generation-1
 	switch {
-	case c.Generation == 0: // no token string names it; taken for the one before the first, it would be answered
+	case c.Generation == 0: // no token string has it, and it would count as the one before the first generation
 		return s.refuse(RefusedInvalid, nil)
 	case c.TenantID != "" && c.TenantID != t.TenantID:
 		return s.refuse(RefusedInvalid, nil)
@@ -171,14 +173,14 @@ func (s Snapshot) refuse(o Outcome, why error) Decision {
 	return Decision{Outcome: o, Why: why, After: s.Token}
 }
 
-// answer is a decision that writes.
+// answer returns a decision to succeed and to store after.
 func (s Snapshot) answer(o Outcome, after RefreshToken, now time.Time) Decision {
 	return Decision{Outcome: o, After: after, Write: true, AnsweredAt: now}
 }
 
-// recoverable reports whether the current generation may be answered to the string before it, late: it was already,
-// or the policy knows no replay of it, or the budget allows one more. Owner and thief who take turns meet this limit
-// at their third collision.
+// recoverable reports whether the previous token string may get the current generation after the grace period: if it
+// already did, if the policy knows no replay, or if the budget allows one more recovery. An owner and a thief who
+// alternate reach this limit at their third collision.
 func (t RefreshToken) recoverable(p Policy) bool {
 	if !t.RecoveredAt.IsZero() || p.Usage == Reusable {
 		return true
@@ -186,8 +188,7 @@ func (t RefreshToken) recoverable(p Policy) bool {
 	return p.RecoveryBurst > 0 && t.RecoveryPaidUntil-int64(t.Generation) <= (p.RecoveryBurst-1)*p.RecoveryInterval
 }
 
-// recovered charges the recovery of the current generation, once, and notes its instant. Under Reusable it costs
-// nothing.
+// recovered charges the recovery of the current generation once, and sets its instant. Under Reusable it is free.
 func (t RefreshToken) recovered(p Policy, now time.Time) RefreshToken {
 	if !t.RecoveredAt.IsZero() {
 		return t

@@ -7,12 +7,12 @@ import (
 	"time"
 )
 
-// ID names a refresh token. It is a UUID of version 7 (RFC 9562, section 5.7), so the order of ids is the order of
-// issue as far as the clocks that made them agree. Nothing may depend on that order: [RefreshToken.Ordinal] is for
-// what does. It is no secret.
+// ID identifies a refresh token. It is a UUID of version 7 (RFC 9562, section 5.7), so the order of ids is the order of
+// issue as far as the clocks that made them agree. Nothing may depend on that order; [RefreshToken.Ordinal] gives the
+// order where it matters. An id is not secret.
 type ID [16]byte
 
-// NewID makes an id from the instant and from 10 bytes of random.
+// NewID makes an id from now and 10 bytes of random.
 func NewID(now time.Time, random io.Reader) (ID, error) {
 	var id ID
 	if _, err := io.ReadFull(random, id[6:]); err != nil {
@@ -27,7 +27,8 @@ func NewID(now time.Time, random io.Reader) (ID, error) {
 	return id, nil
 }
 
-// ParseID reads the 36 characters of RFC 9562, section 4, hex digits in either case. Any UUID but the nil one will do.
+// ParseID parses the 36 characters of RFC 9562, section 4, with hex digits in either case. It accepts any UUID except
+// the nil UUID.
 func ParseID(s string) (ID, bool) {
 	var id ID
 	if len(s) != 36 || s[8] != '-' || s[13] != '-' || s[18] != '-' || s[23] != '-' {
@@ -45,8 +46,8 @@ func ParseID(s string) (ID, bool) {
 	return id, !id.IsZero()
 }
 
-// Time is when an id of version 7 was made, to the millisecond, by the clock that made it. Other versions and
-// variants do not say: false.
+// Time returns the time at which an id of version 7 was made, to the millisecond, by the clock that made it. It returns
+// false for other versions and variants, which do not hold a time.
 func (id ID) Time() (time.Time, bool) {
 	if id[6]>>4 != 7 || id[8]>>6 != 0b10 {
 		return time.Time{}, false
@@ -58,8 +59,8 @@ func (id ID) Time() (time.Time, bool) {
 	return time.UnixMilli(ms).UTC(), true
 }
 
-// CheckChosen returns an *Invalid unless the id is one that a caller may choose at now: of version 7, so that it says
-// when it was made, and made at most [MaxClockSkew] ahead of now. How old it may be is for IsStale.
+// CheckChosen returns an *Invalid unless a caller may choose the id at now: it must be of version 7, which holds its
+// time, and made at most [MaxClockSkew] ahead of now. IsStale checks its age.
 func (id ID) CheckChosen(now time.Time) error {
 	switch made, ok := id.Time(); {
 	case !ok:
@@ -72,17 +73,17 @@ func (id ID) CheckChosen(now time.Time) error {
 	}
 }
 
-// IsStale reports whether the id was made so long ago that a refresh token of that id may have been issued, have
-// ended, and have been deleted since, if ended ones are kept for that long; 0 if they are never deleted. Such an id
-// must not be issued under again: the old token strings would be valid for the new refresh token. An id may have been
-// made ahead of the clock that it was first issued by, and that clock may be ahead of now, by [MaxClockSkew] each;
-// IsStale errs by both on the safe side. An id that does not say when it was made is never stale.
+// IsStale reports whether the id is so old that its refresh token may have been issued, have ended and have been
+// deleted, if ended refresh tokens are kept for the duration kept; 0 if they are never deleted. A stale id must not be
+// used for an issue: the old token strings would be valid for the new refresh token. The id may have been made ahead of
+// the clock that first issued under it, and that clock may be ahead of now, by [MaxClockSkew] each; IsStale adds both.
+// An id without a time is never stale.
 func (id ID) IsStale(now time.Time, kept time.Duration) bool {
 	made, ok := id.Time()
 	return ok && kept > 0 && now.Sub(made) >= kept-2*MaxClockSkew
 }
 
-// IsZero reports whether id names nothing.
+// IsZero reports whether id is the zero value.
 func (id ID) IsZero() bool { return id == ID{} }
 
 func (id ID) String() string {

@@ -15,18 +15,18 @@ import (
 	"time"
 )
 
-// KeyKind says what a stored key is for.
+// KeyKind is the use of a stored key.
 type KeyKind string
 
 const (
-	KeyCheck   KeyKind = "check"   // no key: a known text, which tells a wrong master key from a corrupt store
+	KeyCheck   KeyKind = "check"   // not a key: a known text, to distinguish a wrong master key from a corrupt store
 	KeyToken   KeyKind = "token"   // authenticates token strings
 	KeyAPI     KeyKind = "api"     // hashes API keys
 	KeySigning KeyKind = "signing" // signs access tokens
 )
 
-// SealedKey is a key as the store holds it. Kind, tenant, algorithm and number name it: of two that are made at the same
-// time under one name, a store keeps one.
+// SealedKey is a key as the store holds it. Kind, tenant, algorithm and number identify it: if two are made
+// concurrently under one name, a store keeps one.
 type SealedKey struct {
 	Kind      KeyKind
 	TenantID  string    // of a signing key of one tenant; empty for a shared one and for other kinds
@@ -34,41 +34,42 @@ type SealedKey struct {
 	Number    uint32    // from 1
 	ID        string    // of a signing key: its `kid`, unique; other kinds have none
 	CreatedAt time.Time
-	StartsAt  time.Time // it serves from then on; zero for from the beginning
-	RetiredAt time.Time // it makes nothing new from then on; zero while it does
+	StartsAt  time.Time // from then on it is used; zero for always
+	RetiredAt time.Time // from then on nothing new is made with it; zero if it is not retired
 	Sealed    string    // nonce and ciphertext
-	Revision  uint64    // of the write that stored it so: the store sets it
+	Revision  uint64    // of the write that stored it, set by the store
 }
 
-// context binds a ciphertext to its place: moved to another row, it does not open. Lengths lead, so that no two names agree.
+// context is the additional data that binds a ciphertext to its row: moved to another row, it does not open. Each field
+// is preceded by its length, so that two different names never have the same context.
 func (k SealedKey) context() []byte {
-	return fmt.Appendf(nil, "refreshd key 1 %d:%s %d:%s %d:%s %d %d:%s", len(k.Kind), k.Kind, len(k.TenantID), k.TenantID,
-		len(k.Algorithm), k.Algorithm, k.Number, len(k.ID), k.ID)
+	return fmt.Appendf(nil, "refreshd key 1 %d:%s %d:%s %d:%s %d %d:%s", len(k.Kind), k.Kind,
+		len(k.TenantID), k.TenantID, len(k.Algorithm), k.Algorithm, k.Number, len(k.ID), k.ID)
 }
 
-// SigningKey is an opened key that signs access tokens.
+// SigningKey is an unsealed key that signs access tokens.
 type SigningKey struct {
 	ID        string // `kid`
-	TenantID  string // empty for one that all tenants share
+	TenantID  string // empty for a key that all tenants share
 	Algorithm Algorithm
 	StartsAt  time.Time
 	RetiredAt time.Time
 	Private   Secret // PKCS #8, DER
 }
 
-// IsKeyID reports whether a signing key could have this `kid`: 1 to 255 printable characters of ASCII. What cannot be
-// one is not worth asking a store for.
+// IsKeyID reports whether id has the form of a signing key's `kid`: 1 to 255 printable ASCII characters. The store need
+// not be asked for any other.
 func IsKeyID(id string) bool {
 	return id != "" && len(id) <= 255 && !strings.ContainsFunc(id, func(r rune) bool { return r <= ' ' || r > '~' })
 }
 
-// SigningKeys are the keys that serve one tenant: its own, and those that all tenants share. The zero value holds none.
+// SigningKeys are the signing keys of one tenant: its own, and those that all tenants share. The zero value holds none.
 type SigningKeys struct {
 	all         []SigningKey
 	byAlgorithm map[Algorithm][]SigningKey // each in the order of precedes
 }
 
-// NewSigningKeys returns these keys, which are of one tenant or shared.
+// NewSigningKeys returns a set of these keys, which belong to one tenant or are shared.
 func NewSigningKeys(keys ...SigningKey) SigningKeys {
 	ks := SigningKeys{all: slices.Clone(keys), byAlgorithm: make(map[Algorithm][]SigningKey)}
 	slices.SortFunc(ks.all, func(a, b SigningKey) int {
@@ -83,8 +84,8 @@ func NewSigningKeys(keys ...SigningKey) SigningKeys {
 	return ks
 }
 
-// precedes orders keys by which of two signs where both may: a tenant's own comes before a shared one, then the one
-// that starts later, then the one of the smaller id.
+// precedes orders keys by which of two signs if both may: a tenant's own key before a shared one, then the key that
+// starts later, then the key with the smaller id.
 func precedes(a, b SigningKey) int {
 	if aShared, bShared := a.TenantID == "", b.TenantID == ""; aShared != bShared {
 		if aShared {
@@ -95,9 +96,9 @@ func precedes(a, b SigningKey) int {
 	return cmp.Or(b.StartsAt.Compare(a.StartsAt), cmp.Compare(a.ID, b.ID))
 }
 
-// SigningAt is the key of that algorithm that signs at that instant: the newest whose start is not after it; of two
-// that start together the smaller id. The tenant's own come before shared ones. It depends on nothing else, so replicas
-// agree.
+// SigningAt returns the key of that algorithm that signs at that instant: the newest key that has started; of two that
+// start together the one with the smaller id. The tenant's own keys come before shared ones. The result depends on
+// nothing else, so replicas agree.
 func (ks SigningKeys) SigningAt(a Algorithm, at time.Time) (SigningKey, bool) {
 	for _, k := range ks.byAlgorithm[a] {
 		if !k.StartsAt.After(at) && (k.RetiredAt.IsZero() || at.Before(k.RetiredAt)) {
@@ -107,25 +108,25 @@ func (ks SigningKeys) SigningAt(a Algorithm, at time.Time) (SigningKey, bool) {
 	return SigningKey{}, false
 }
 
-// All are the keys whose public half the tenant publishes. The caller must not change them.
+// All returns the keys whose public half the tenant publishes. The caller must not change the slice.
 func (ks SigningKeys) All() []SigningKey { return ks.all }
 
-// MasterKey seals the keys in the store, and does nothing else.
+// MasterKey seals the keys in the store. It has no other use.
 type MasterKey struct{ key Secret }
 
 // KeySize is the length of a master key, a token key and the hash key for API keys, in bytes.
 const KeySize = 32
 
-// ErrWrongMasterKey says that a sealed key does not open under this master key, or was altered.
+// ErrWrongMasterKey reports that a sealed key does not open under this master key, or was altered.
 var ErrWrongMasterKey = errors.New("the master key does not open the keys in the store")
 
-// ParseMasterKey reads 32 bytes in base64, in the standard or the URL alphabet, padded or not; white space at the ends, as
-// files have it, is passed over.
+// ParseMasterKey parses 32 bytes in base64, in the standard or the URL alphabet, padded or not. It ignores white space
+// at the ends, as files have it.
 func ParseMasterKey(text Secret) (MasterKey, error) {
 	s := strings.TrimSuffix(strings.TrimSpace(text.Reveal()), "=")
 	s = strings.NewReplacer("-", "+", "_", "/").Replace(s)
 	key, err := base64.RawStdEncoding.Strict().DecodeString(s)
-	// The decoder skips line breaks, even a strict one, so the length of the text counts too.
+	// The decoder skips line breaks, even in strict mode, so the length of the text is checked too.
 	if err != nil || len(key) != KeySize || len(s) != base64.RawStdEncoding.EncodedLen(KeySize) {
 		return MasterKey{}, errors.New(
 			"this is not a master key, which is 32 random bytes in base64: make one with `openssl rand -base64 32`")
@@ -133,7 +134,7 @@ func ParseMasterKey(text Secret) (MasterKey, error) {
 	return MasterKey{NewSecret(string(key))}, nil
 }
 
-// NewMasterKey makes one from 32 bytes of random; text is its form for a file.
+// NewMasterKey makes a master key from 32 bytes of random; text is its form in a file.
 func NewMasterKey(random io.Reader) (key MasterKey, text Secret, err error) {
 	b := make([]byte, KeySize)
 	if _, err := io.ReadFull(random, b); err != nil {
@@ -142,8 +143,8 @@ func NewMasterKey(random io.Reader) (key MasterKey, text Secret, err error) {
 	return MasterKey{NewSecret(string(b))}, NewSecret(base64.StdEncoding.EncodeToString(b)), nil
 }
 
-// Seal encrypts plain with AES-256-GCM under a key derived from the master key (HKDF-SHA-256, RFC 5869), with k's name as
-// additional data, and returns k with Sealed filled in.
+// Seal encrypts plain with AES-256-GCM under a key derived from the master key (HKDF-SHA-256, RFC 5869), with the name
+// of k as additional data, and returns k with Sealed set.
 func (m MasterKey) Seal(k SealedKey, plain Secret, random io.Reader) (SealedKey, error) {
 	aead, err := m.aead()
 	if err != nil {
@@ -157,7 +158,7 @@ func (m MasterKey) Seal(k SealedKey, plain Secret, random io.Reader) (SealedKey,
 	return k, nil
 }
 
-// Open decrypts what Seal sealed. It returns ErrWrongMasterKey if key or content are not those that were sealed.
+// Open decrypts a key that Seal sealed. It returns ErrWrongMasterKey if the master key or the content differs.
 func (m MasterKey) Open(k SealedKey) (Secret, error) {
 	aead, err := m.aead()
 	if err != nil {

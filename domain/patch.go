@@ -8,8 +8,8 @@ import (
 	"strings"
 )
 
-// Patch changes what the access tokens of a session say, and its metadata, as a JSON merge patch (RFC 7396) does. A nil
-// field leaves what is stored.
+// Patch changes what the access tokens of a session hold, and the session's metadata, as a JSON merge patch (RFC 7396)
+// does. A nil field leaves the stored value.
 type Patch struct {
 	Roles, Scopes *[]string // replace the whole list; an empty one removes it
 	Claims        *ObjectPatch
@@ -17,17 +17,17 @@ type Patch struct {
 	Data          *ObjectPatch // of the metadata
 }
 
-// DevicePatch changes a [Device], field by field; an empty text removes one.
+// DevicePatch changes a [Device] field by field. An empty string removes a field.
 type DevicePatch struct{ Name, Type, Description *string }
 
-// ObjectPatch changes an [Object]. It is parsed once, however many sessions it is applied to.
+// ObjectPatch changes an [Object]. It is parsed once for any number of sessions.
 type ObjectPatch struct{ patch jsonValue }
 
-// RemoveObject is the patch that is `null`: it leaves no object.
+// RemoveObject is the patch `null`, which removes the object.
 var RemoveObject = ObjectPatch{jsonValue{text: "null"}}
 
-// NewObjectPatch reads the text of a JSON object. A member that is null removes the one of its name, an object is merged
-// into what is stored under its name, and any other value replaces that.
+// NewObjectPatch parses the text of a JSON object. A member that is null removes the stored member of its name, an
+// object is merged into it, and any other value replaces it.
 func NewObjectPatch(text []byte) (ObjectPatch, bool) {
 	o, ok := NewObject(text)
 	if !ok {
@@ -37,7 +37,7 @@ func NewObjectPatch(text []byte) (ObjectPatch, bool) {
 	return ObjectPatch{patch}, err == nil
 }
 
-// Fields are the names, as on the wire, of what p changes.
+// Fields returns the names on the wire of the fields that p changes.
 func (p Patch) Fields() (names []string) {
 	for _, f := range []struct {
 		name string
@@ -53,8 +53,8 @@ func (p Patch) Fields() (names []string) {
 	return names
 }
 
-// Validate returns an *Invalid for a patch that names nothing, or that no session can take: what it sets is too much
-// already without what is stored.
+// Validate returns an *Invalid for a patch that changes nothing, or that no session can take because the values that it
+// sets are too large by themselves.
 func (p Patch) Validate() error {
 	if len(p.Fields()) == 0 {
 		return NewInvalid("", Blank, "name what to change: roles, scopes, claims, metaData.device or metaData.data")
@@ -67,7 +67,7 @@ func (p Patch) Validate() error {
 	t.checkContent(&problems)
 	if p.Claims != nil {
 		for _, m := range p.Claims.patch.members {
-			if m.value.text == "null" { // a removal would seem to change it
+			if m.value.text == "null" { // the removal of a reserved claim would appear to change it
 				checkClaimName(&problems, m.name)
 			}
 		}
@@ -75,9 +75,9 @@ func (p Patch) Validate() error {
 	return problems.Err()
 }
 
-// Patched is t as p changes it. It returns an *Invalid that names t if the result cannot be stored, or if its access
-// tokens would become too large for what carries them. An access token that is too large already, since the policy was
-// changed, may become smaller: otherwise a role could not be taken away.
+// Patched returns t with p applied. It returns an *Invalid that names t if the result cannot be stored, or if its
+// access tokens would become too large for their carrier. An access token that is too large already, because the policy
+// was changed, may become smaller: otherwise a role could not be removed.
 func (t RefreshToken) Patched(p Patch, policy Policy, issuer string) (RefreshToken, error) {
 	after, err := p.apply(t)
 	if err != nil {
@@ -132,7 +132,7 @@ func (p *ObjectPatch) apply(o *Object) error {
 	return nil
 }
 
-// jsonValue is a parsed JSON value. Numbers, names and the order of members stay as they were written.
+// jsonValue is a parsed JSON value. Numbers, names and the order of members keep their spelling.
 type jsonValue struct {
 	object  bool
 	members []jsonMember // of an object
@@ -141,7 +141,7 @@ type jsonValue struct {
 
 type jsonMember struct {
 	name  string
-	key   string // the name as it was written, quotes included
+	key   string // the name in its original spelling, with quotes
 	value jsonValue
 }
 
@@ -181,7 +181,7 @@ func parseJSON(text string) (jsonValue, error) {
 	return v, nil
 }
 
-// merge is MergePatch of RFC 7396, section 2. It changes neither of the two.
+// merge is MergePatch of RFC 7396, section 2. It changes neither value.
 func (v jsonValue) merge(patch jsonValue) jsonValue {
 	if !patch.object {
 		return patch
@@ -191,7 +191,7 @@ func (v jsonValue) merge(patch jsonValue) jsonValue {
 	for i, m := range v.members {
 		index[m.name] = i
 	}
-	removed := jsonMember{} // it has no key
+	removed := jsonMember{} // it has an empty key
 	for _, m := range patch.members {
 		i, stored := index[m.name]
 		switch {
@@ -209,7 +209,7 @@ func (v jsonValue) merge(patch jsonValue) jsonValue {
 	return merged
 }
 
-// append appends v's text to b.
+// append appends the text of v to b.
 func (v jsonValue) append(b []byte) []byte {
 	if !v.object {
 		return append(b, v.text...)

@@ -18,18 +18,18 @@ const (
 	PS256 Algorithm = "PS256"
 )
 
-// Algorithms are all that we sign with.
+// Algorithms lists all signature algorithms.
 var Algorithms = []Algorithm{EdDSA, ES256, RS256, PS256}
 
-// ExpirationPolicy says how ExpiresAt moves.
+// ExpirationPolicy says how ExpiresAt of a refresh token moves.
 type ExpirationPolicy string
 
 const (
 	// Fixed: set at issue, never moved.
 	Fixed ExpirationPolicy = "Fixed"
-	// SlidingWindow: moved to now + TTL by each use, without end.
+	// SlidingWindow: moved to now + TTL by each use, without a maximum.
 	SlidingWindow ExpirationPolicy = "SlidingWindow"
-	// SlidingWindowWithMaximumLifetime: the same, but never past issue + MaximumTTL.
+	// SlidingWindowWithMaximumLifetime: moved to now + TTL by each use, but never past issue + MaximumTTL.
 	SlidingWindowWithMaximumLifetime ExpirationPolicy = "SlidingWindowWithMaximumLifetime"
 )
 
@@ -41,11 +41,11 @@ const (
 	Reusable   UsagePolicy = "Reusable"
 )
 
-// Policy is what is in force for the refresh tokens of one application: default, tenant and application, merged by
+// Policy is the effective policy for the refresh tokens of one application: defaults, tenant and application, merged by
 // [Combine]. Every field has a value.
 type Policy struct {
 	Active                bool   // of the application and of its tenant
-	RequireAuthentication bool   // an exchange needs an API key as well
+	RequireAuthentication bool   // an exchange also requires an API key
 	CookieOnly            bool   // the response to an exchange by cookie holds no token string in its body
 	CookieName            string // of the refresh token's cookie; empty for DefaultCookieName
 	CookieDomain          string
@@ -58,10 +58,10 @@ type Policy struct {
 
 	Expiration ExpirationPolicy
 	TTL        time.Duration // of a refresh token, from issue or from its last use
-	MaximumTTL time.Duration // from issue; counts for SlidingWindowWithMaximumLifetime only
+	MaximumTTL time.Duration // from issue; used by SlidingWindowWithMaximumLifetime only
 
 	Usage            UsagePolicy
-	GracePeriod      time.Duration // within it from a rotation, what that rotation replaced is a retry
+	GracePeriod      time.Duration // after a rotation, in which the replaced token string counts as a retry
 	RecoveryBurst    int64         // 0 turns recovery off
 	RecoveryInterval int64         // generations that earn one more recovery
 
@@ -69,7 +69,7 @@ type Policy struct {
 	MaximumActiveTokens int64 // of a user in an application; 0 for no limit
 }
 
-// DefaultPolicy is what holds where neither tenant nor application says otherwise.
+// DefaultPolicy returns the policy of an application that sets nothing, of a tenant that sets nothing.
 func DefaultPolicy() Policy {
 	return Policy{
 		Active:           true,
@@ -93,12 +93,12 @@ func (p Policy) UsesCookies() bool {
 	return p.CookieName != "" || p.CookieDomain != "" || p.CookieHostOnly
 }
 
-// forever stands for "no maximum": later than any expiry, and small enough that adding it to an instant in microseconds
-// cannot overflow.
+// forever stands for no maximum. It is longer than any lifetime, and small enough that adding it to an instant in
+// microseconds cannot overflow.
 const forever = 100 * 365 * 24 * time.Hour
 
-// Slide is how an exchange moves ExpiresAt, as the two numbers that a store needs: ExpiresAt becomes the earlier of
-// now + window and issue + maximum; a window of 0 leaves it where it is.
+// Slide returns how an exchange moves ExpiresAt, as the two durations that a store needs: ExpiresAt becomes the earlier
+// of now + window and issue + maximum. A window of 0 leaves it unchanged.
 func (p Policy) Slide() (window, maximum time.Duration) {
 	switch p.Expiration {
 	case SlidingWindow:
@@ -110,9 +110,9 @@ func (p Policy) Slide() (window, maximum time.Duration) {
 	}
 }
 
-// IsDomainName reports whether s is a host name of RFC 1123, section 2.1, with at least two labels, and no address. The
-// last label begins with a letter: what ends in a number is an address for browsers, in decimal or hexadecimal, or
-// nothing (127.1 is 127.0.0.1).
+// IsDomainName reports whether s is a host name of RFC 1123, section 2.1, with at least two labels, and not an address.
+// The last label must begin with a letter: browsers take a name that ends in a number for an address, in decimal or
+// hexadecimal (127.1 is 127.0.0.1), or reject it.
 func IsDomainName(s string) bool {
 	isLetter := func(c byte) bool { return 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' }
 	labels := strings.Split(s, ".")
@@ -132,9 +132,10 @@ func IsDomainName(s string) bool {
 	return isLetter(labels[len(labels)-1][0])
 }
 
-// Combine merges default, tenant and application, field by field. It returns an *Invalid for a combination that cannot
-// be meant; each setting by itself is [Tenant.Validate]'s and [Application.Validate]'s to check. A store calls it
-// whenever an application is written, under the lock of its tenant, and keeps the result beside the application.
+// Combine merges the defaults with the settings of tenant and application, field by field. It returns an *Invalid for
+// an impossible combination. It does not check each setting by itself, which [Tenant.Validate] and
+// [Application.Validate] do. A store calls it whenever an application is written, under the lock of its tenant, and
+// stores the result with the application.
 func Combine(t Tenant, a Application) (Policy, error) {
 	p := DefaultPolicy()
 	t.Settings.apply(&p)
@@ -146,9 +147,9 @@ func Combine(t Tenant, a Application) (Policy, error) {
 	return p, nil
 }
 
-// CombineAll is [Combine] for all applications of t, by id, as a store calls it whenever the tenant is written. It
-// returns an *Invalid also if t's settings cannot be meant without any application; a field of an application's is
-// named like `applications["shop"].jwtConfiguration.refreshTokenTimeToLiveInMinutes`.
+// CombineAll is [Combine] for all applications of t, by id. A store calls it whenever the tenant is written. It also
+// returns an *Invalid if the settings of t are impossible without any application. A field of an application is named
+// like `applications["shop"].jwtConfiguration.refreshTokenTimeToLiveInMinutes`.
 func CombineAll(t Tenant, as map[string]Application) (map[string]Policy, error) {
 	if _, err := Combine(t, Application{}); err != nil {
 		return nil, err
@@ -166,20 +167,20 @@ func CombineAll(t Tenant, as map[string]Application) (map[string]Policy, error) 
 	return policies, nil
 }
 
-// validate refuses a combination that cannot be meant. Each value has been checked before.
+// validate returns an *Invalid for an impossible combination. Each value has been checked before.
 func (p Policy) validate() error {
 	var problems Problems
 	if p.Expiration == SlidingWindowWithMaximumLifetime && p.MaximumTTL < p.TTL {
 		problems.Add(FieldMaximumTTLMinutes, Conflict,
 			"the maximum lifetime is shorter than refreshTokenTimeToLiveInMinutes: raise it, or lower the other")
 	}
-	// A retry moves no expiry, so a refresh token in use ends up to a grace period early.
+	// A retry does not move the expiry, so a refresh token in use may expire up to a grace period early.
 	if p.GracePeriod > p.TTL/2 {
 		problems.Add(FieldGraceSeconds, Conflict,
 			"gracePeriodInSeconds is above half of refreshTokenTimeToLiveInMinutes: lower it, or raise the other")
 	}
-	// Owner and thief who take turns earn a recovery for each interval-1 collisions: with a shorter interval the budget
-	// would allow more of them than the burst.
+	// An owner and a thief who alternate earn a recovery every interval-1 collisions: with a shorter interval the
+	// budget would allow more collisions than the burst.
 	if p.RecoveryInterval <= p.RecoveryBurst {
 		problems.Add(FieldRecoveryInterval, Conflict,
 			"recoveryInterval is not above recoveryBurst: raise it, or lower the other")
@@ -188,7 +189,8 @@ func (p Policy) validate() error {
 	case p.CookieDomain == "":
 	case IsHostOnlyName(p.CookieName):
 		problems.Add(FieldCookieDomain, Conflict,
-			"a cookie whose name begins with __Host- has no domain: set cookieDomain to \"\", or choose another cookieName")
+			"a cookie whose name begins with __Host- has no domain: "+
+				"set cookieDomain to \"\", or choose another cookieName")
 	case p.CookieHostOnly:
 		problems.Add(FieldCookieDomain, Conflict,
 			"cookieHostOnly is for cookies without a domain: set cookieDomain to \"\", or cookieHostOnly to false")
@@ -196,7 +198,7 @@ func (p Policy) validate() error {
 	return problems.Err()
 }
 
-// Warnings are combinations that are allowed and probably not meant, as sentences for the operator.
+// Warnings returns a sentence for the operator for each combination that is allowed and probably not intended.
 func (p Policy) Warnings() []string {
 	var w []string
 	if p.Usage == OneTimeUse && p.GracePeriod > p.AccessTokenTTL/2 {
@@ -212,7 +214,8 @@ func (p Policy) Warnings() []string {
 	}
 	if p.Expiration == SlidingWindow && p.Usage == OneTimeUse {
 		w = append(w, fmt.Sprintf(
-			"%s is SlidingWindow: a stolen token string that is used within every grace period never expires", FieldExpiration))
+			"%s is SlidingWindow: a stolen token string that is used within every grace period never expires",
+			FieldExpiration))
 	}
 	return w
 }

@@ -9,8 +9,8 @@ import (
 	"unicode/utf8"
 )
 
-// RefreshToken is one session of a user in an application, from issue to its end: one record, however often it is rotated.
-// It holds no secret.
+// RefreshToken is the record of one session of a user in an application, from issue to end. A rotation updates it in
+// place. It holds no secret.
 //
 // Instants are UTC, in whole microseconds.
 type RefreshToken struct {
@@ -19,32 +19,34 @@ type RefreshToken struct {
 	ApplicationID string
 	UserID        string
 
-	// Generation is the one whose token string is current: 1 at issue, one more at each rotation. The last one is
-	// MaxGeneration, which does not rotate.
+	// Generation is the generation of the current token string: 1 at issue, one more after each rotation. The last one
+	// is MaxGeneration, which does not rotate.
 	Generation uint32
 	IssuedAt   time.Time // expiry counts from it; an import may set it back
-	RotatedAt  time.Time // the instant of the insert at generation 1
-	LastUsedAt time.Time // the last exchange that wrote
+	RotatedAt  time.Time // of the last rotation; at generation 1 of the insert
+	LastUsedAt time.Time // of the last exchange that wrote
 	ExpiresAt  time.Time // the first instant at which it is expired; a whole second
 
-	// Ordinal orders the refresh tokens of a user in an application by issue: 1 + the greatest among those that were not
-	// revoked at the insert. The store sets it. Two issues that overlap may tie. Of one that has ended it may become 0.
+	// Ordinal orders the refresh tokens of a user in an application by issue: 1 + the greatest among those that were
+	// not revoked at the insert. The store sets it. Two issues that overlap may have the same. The store may set it to
+	// 0 for a refresh token that has ended.
 	Ordinal int64
 
-	// RecoveredAt is when the current generation was first recovered; zero if it was not.
+	// RecoveredAt is the instant of the first recovery of the current generation; zero if there was none.
 	RecoveredAt time.Time
 	// RecoveryPaidUntil is the generation up to which the recoveries so far have used up the budget.
 	RecoveryPaidUntil int64
 
-	// IssuedEpoch is the tenant's revocation epoch at issue: every mark above it that covers the record revokes it.
+	// IssuedEpoch is the tenant's revocation epoch at issue: every mark with a higher epoch that covers the record
+	// revokes it.
 	IssuedEpoch uint64
-	// Binding is what a caller must prove besides the token string; empty for nothing. At most MaxBinding bytes.
+	// Binding identifies the key that an exchange must prove possession of; empty for none. At most MaxBinding bytes.
 	Binding string
 
-	RevokedAt     time.Time // zero while it is not revoked itself
+	RevokedAt     time.Time // zero if it is not revoked by itself; a mark does not set it
 	RevokedReason RevocationReason
 
-	// What its access tokens say about the user.
+	// Claims about the user in the access tokens.
 	Roles  []string
 	Scopes []string
 	Claims Object
@@ -52,19 +54,18 @@ type RefreshToken struct {
 	MetaData MetaData
 }
 
-// MetaData describes where a refresh token is used. It decides nothing.
+// MetaData describes where a refresh token is used. No rule depends on it.
 type MetaData struct {
 	Device Device
-	// ClientAddress is the address that the last rotation came from, before the first one that of the issue; empty if
-	// unknown.
+	// ClientAddress is the client address of the last rotation, or of the issue if there was none; empty if unknown.
 	ClientAddress string
 	Data          Object
 }
 
-// Device is what the caller says of the user's device.
+// Device describes the user's device, as the caller sent it.
 type Device struct{ Name, Type, Description string }
 
-// DescribedBy returns d with as much of a User-Agent header as fits for a description, if it has none.
+// DescribedBy returns d with a User-Agent header as its description, cut to the maximum length, if d has none.
 func (d Device) DescribedBy(userAgent string) Device {
 	if d.Description != "" {
 		return d
@@ -83,27 +84,27 @@ func (d Device) DescribedBy(userAgent string) Device {
 type RevocationReason string
 
 const (
-	RevokedByRequest RevocationReason = "revoked"  // a call of the API asked for it
+	RevokedByRequest RevocationReason = "revoked"  // by a request to the API
 	RevokedByReplay  RevocationReason = "replayed" // an old token string was used
 	RevokedByLimit   RevocationReason = "limit"    // maximumActiveTokens
 	RevokedByDelete  RevocationReason = "deleted"  // its application or tenant was deleted
 )
 
-// reservedClaims are the names that a caller may not set: we do.
+// reservedClaims lists the names that a caller may not set, because the service sets or reserves them.
 var reservedClaims = []string{
-	"iss", "sub", "aud", "exp", "nbf", "iat", "jti", "sid", "tid", "client_id", "applicationId", "roles", "scope", "cnf", "act",
-	"events", "rve", "rsid",
+	"iss", "sub", "aud", "exp", "nbf", "iat", "jti", "sid", "tid", "client_id", "applicationId", "roles", "scope",
+	"cnf", "act", "events", "rve", "rsid",
 }
 
 // MaxGeneration is the last generation. A refresh token that has reached it is expired.
 const MaxGeneration = math.MaxUint32
 
-// NewRefreshToken makes the record of a new session: t with id, owner, roles, scopes, claims, metadata and binding filled in,
-// completed for issue at now under policy p. The store adds the epoch and the ordinal.
+// NewRefreshToken returns the record of a new session, issued at now under policy p. Of t it uses id, owner, roles,
+// scopes, claims, metadata and binding. The store adds the epoch and the ordinal.
 //
 // An import may set t.IssuedAt, from which the expiry then counts, at most [MaxClockSkew] ahead of now; and
-// t.ExpiresAt, which is cut to the second. Zero leaves them to now and to the policy. NewRefreshToken returns an
-// *Invalid that names what is wrong.
+// t.ExpiresAt, which is rounded down to the second. Zero stands for now and for the policy's expiry. NewRefreshToken
+// returns an *Invalid that names what is wrong.
 func NewRefreshToken(t RefreshToken, p Policy, now time.Time) (RefreshToken, error) {
 	if err := t.Validate(); err != nil {
 		return RefreshToken{}, err
@@ -141,7 +142,7 @@ func NewRefreshToken(t RefreshToken, p Policy, now time.Time) (RefreshToken, err
 	return t, problems.Err()
 }
 
-// Validate returns an *Invalid that names everything in t that a caller chose and that cannot be stored.
+// Validate returns an *Invalid that names every value of t that a caller chose and that cannot be stored.
 func (t RefreshToken) Validate() error {
 	var p Problems
 	if t.ID.IsZero() {
@@ -157,7 +158,7 @@ func (t RefreshToken) Validate() error {
 	return p.Err()
 }
 
-// checkContent notes what is wrong with roles, scopes, claims and metadata: what a caller may change later.
+// checkContent adds the problems of roles, scopes, claims and metadata, which a caller may change later.
 func (t RefreshToken) checkContent(p *Problems) {
 	checkEntries(p, "roles", t.Roles, func(p *Problems, field, s string) { checkOwnerID(p, field, s) })
 	checkEntries(p, "scopes", t.Scopes, checkScope)
@@ -177,7 +178,7 @@ func (t RefreshToken) checkContent(p *Problems) {
 }
 
 func checkClaimName(p *Problems, name string) {
-	// Some verifiers match names in any case (Go's encoding/json does), so `Sub` is as dangerous as `sub`.
+	// Some verifiers match names without regard to case (Go's encoding/json does), so `Sub` is as dangerous as `sub`.
 	if i := slices.IndexFunc(reservedClaims, func(r string) bool { return strings.EqualFold(r, name) }); i >= 0 {
 		p.Add("claims."+reservedClaims[i], Conflict, "the service sets this claim: choose another name")
 	}
@@ -199,15 +200,15 @@ func checkEntries(p *Problems, field string, entries []string, check func(*Probl
 	}
 }
 
-// SameIssue reports whether asked could have made t: same id, owner and content. The instants of asked are those that
-// its caller named; zero for none.
+// SameIssue reports whether the request that asked describes could have issued t: same id, owner and content. The
+// instants of asked are those that its caller sent; zero for none.
 //
-// An import is the same only until its first rotation, which takes away the instant of its insert, and with that the
-// key of its first token string. An expiry is compared only where asked names one and no exchange can have moved it.
+// An import is the same only until its first rotation, which overwrites the instant of its insert, and with it the key
+// of its first token string. The expiry is compared only if asked has one and no exchange can have moved it.
 func (t RefreshToken) SameIssue(asked RefreshToken) bool {
 	imported := !t.IssuedAt.Equal(t.RotatedAt)
 	if t.Generation > 1 {
-		// Nobody but an import begins before its id was made, by more than clocks differ.
+		// Only an import begins before its id was made, by more than the clock skew.
 		made, ok := t.ID.Time()
 		imported = !ok || t.IssuedAt.Before(made.Add(-MaxClockSkew)) || !asked.IssuedAt.IsZero()
 	}
@@ -224,13 +225,14 @@ func (t RefreshToken) SameIssue(asked RefreshToken) bool {
 		t.UserID == asked.UserID && t.Binding == asked.Binding && t.SameContent(asked)
 }
 
-// SameContent reports whether a [Patch] would find the same in t and u: roles, scopes, claims, device and data.
+// SameContent reports whether t and u have the same fields that a [Patch] changes: roles, scopes, claims, device and
+// data.
 func (t RefreshToken) SameContent(u RefreshToken) bool {
 	return slices.Equal(t.Roles, u.Roles) && slices.Equal(t.Scopes, u.Scopes) && t.Claims == u.Claims &&
 		t.MetaData.Device == u.MetaData.Device && t.MetaData.Data == u.MetaData.Data
 }
 
-// AsIssued is t as its insert stored it, as far as a repeated issue is answered from it.
+// AsIssued returns t as its insert stored it, in the fields from which the response to a repeated issue is made.
 func (t RefreshToken) AsIssued() RefreshToken {
 	if t.Generation > 1 {
 		t.Generation, t.RotatedAt, t.RecoveredAt = 1, t.IssuedAt, time.Time{}
@@ -238,7 +240,7 @@ func (t RefreshToken) AsIssued() RefreshToken {
 	return t
 }
 
-// Rotated is t one generation on: what a store's Advance makes of the record, in SQL or otherwise.
+// Rotated returns t after a rotation at now: the record that a store's Advance stores.
 func (t RefreshToken) Rotated(p Policy, now time.Time, clientAddress string) RefreshToken {
 	t.Generation++
 	t.RotatedAt = now
@@ -247,7 +249,7 @@ func (t RefreshToken) Rotated(p Policy, now time.Time, clientAddress string) Ref
 	return t.used(p, now)
 }
 
-// used moves the last use and, where the policy slides, the expiry.
+// used returns t after a use at now, which moves the last use and, if the policy slides, the expiry.
 func (t RefreshToken) used(p Policy, now time.Time) RefreshToken {
 	t.LastUsedAt = now
 	if window, _ := p.Slide(); window > 0 {
@@ -256,30 +258,30 @@ func (t RefreshToken) used(p Policy, now time.Time) RefreshToken {
 	return t
 }
 
-// slid is where a use at now moves the expiry to, under a policy that slides.
+// slid returns the expiry after a use at now, under a policy that slides.
 func (t RefreshToken) slid(p Policy, now time.Time) time.Time {
 	window, maximum := p.Slide()
 	return earlier(now.Add(window), t.IssuedAt.Add(maximum)).Truncate(time.Second)
 }
 
-// MayMove reports whether a use at now would move the expiry to a later instant than now. Under a policy that was
-// shortened it may not: the refresh token is then expired, whatever is stored.
+// MayMove reports whether a use at now would move the expiry to a later instant than now. After the policy was
+// shortened it may not; the refresh token is then expired, whatever expiry is stored.
 func (t RefreshToken) MayMove(p Policy, now time.Time) bool {
 	window, _ := p.Slide()
 	return window == 0 || t.slid(p, now).After(now)
 }
 
-// InGracePeriod reports whether the last answer of an exchange still stands at now: a request then gets it again, and
-// nothing is written. It stands while now is less than the grace period away from it, on either side, because
-// replicas' clocks differ, and because a clock that was far ahead must not hold the refresh token until the others
-// get there. At generation 1 there is no answer yet.
+// InGracePeriod reports whether now is within the grace period of the last response with the current generation. A
+// request then gets that response again, and nothing is written. The period extends to both sides of that instant: the
+// clocks of replicas differ, and a clock that was far ahead must not block rotations until the others reach its time.
+// At generation 1 there was no exchange yet.
 func (t RefreshToken) InGracePeriod(p Policy, now time.Time) bool {
 	return t.Generation > 1 && now.Sub(t.lastAnswer()).Abs() < p.GracePeriod
 }
 
-// lastAnswer is the instant of the last answer: of the first recovery of the current generation, or else of its
-// rotation. Neither a retry nor a repeated recovery moves it: otherwise a holder of the string before the current one
-// could hold the next rotation back for ever.
+// lastAnswer is the instant of the last response with the current generation: its first recovery, or otherwise its
+// rotation. Neither a retry nor a repeated recovery moves it. Otherwise the holder of the previous token string could
+// delay the next rotation forever.
 func (t RefreshToken) lastAnswer() time.Time {
 	if t.RecoveredAt.IsZero() {
 		return t.RotatedAt

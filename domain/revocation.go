@@ -5,7 +5,8 @@ import (
 	"time"
 )
 
-// Scope is what a wide revocation covers: a tenant, narrowed to an application, a user, or both. Empty means not narrowed.
+// Scope is the extent of a wide revocation: a tenant, narrowed to an application, a user, or both. An empty id does not
+// narrow it.
 type Scope struct {
 	TenantID      string
 	ApplicationID string
@@ -19,39 +20,40 @@ func (s Scope) Covers(t RefreshToken) bool {
 		(s.UserID == "" || s.UserID == t.UserID)
 }
 
-// Mark is what a wide revocation leaves behind: every refresh token within the scope whose IssuedEpoch is below Epoch is
-// revoked, however many there are. A scope has one mark; a later revocation raises it.
+// Mark is the stored record of a wide revocation. Every refresh token within the scope whose IssuedEpoch is below Epoch
+// is revoked, however many there are. A scope has one mark; a later revocation raises it.
 type Mark struct {
 	Scope     Scope
 	Epoch     uint64
 	At        time.Time
 	Reason    RevocationReason
-	KeepUntil time.Time // until then a refresh token that it revoked could still be stored and unexpired
+	KeepUntil time.Time // until then a refresh token that it revoked may be stored and unexpired
 }
 
-// NewMark is the mark of a revocation that gave the tenant epoch, where longestTTL is the longest TTL that a policy of the tenant has
-// ever had: by then every refresh token that the mark revokes has expired by itself, because none can be extended any more.
+// NewMark returns the mark of a revocation that gave the tenant this epoch, where longestTTL is the longest TTL that a
+// policy of the tenant has ever had. By KeepUntil every refresh token that the mark revokes has expired, because a
+// revoked one cannot be extended.
 func NewMark(s Scope, epoch uint64, at time.Time, reason RevocationReason, longestTTL time.Duration) Mark {
 	return Mark{Scope: s, Epoch: epoch, At: at, Reason: reason, KeepUntil: at.Add(longestTTL + MarkRetention)}
 }
 
-// MarkRetention is how much longer than the longest life of a refresh token in its tenant a mark is kept.
+// MarkRetention is how long a mark is kept after the longest lifetime of a refresh token in its tenant.
 const MarkRetention = 24 * time.Hour
 
-// Selector says which refresh tokens a call means. Exactly one of its shapes is set; ParseSelector sees to it.
+// Selector names the refresh tokens of a request. Exactly one of its forms is set, as ParseSelector ensures.
 type Selector struct {
-	// TokenID is one refresh token; zero if Scope counts.
+	// TokenID names one refresh token; zero if Scope is set.
 	TokenID ID
-	// Scope is everything of a user, an application, both, or a tenant.
+	// Scope names all refresh tokens of a user, of an application, of a user in an application, or of a tenant.
 	Scope Scope
-	// Except is the one of a user's refresh tokens that is spared; zero for none.
+	// Except is the refresh token of the user that is kept; zero for none.
 	Except ID
 }
 
 // IsToken reports whether the selector names a single refresh token.
 func (s Selector) IsToken() bool { return !s.TokenID.IsZero() }
 
-// SelectorInput is a selector as a caller wrote it; nil where the caller wrote nothing.
+// SelectorInput is a selector as a caller sent it. A nil field was not sent.
 type SelectorInput struct {
 	TokenID       *string
 	UserID        *string
@@ -60,13 +62,15 @@ type SelectorInput struct {
 	AllInTenant   *bool
 }
 
-// ParseSelector checks that in says one thing, and says it fully. A selector is never widened: what is empty, or does not go
-// together, is an *Invalid. An id that can be none is ErrNotFound.
+// ParseSelector returns the selector that in describes. It never widens a selector: an empty field, or a combination
+// that is not a selector, is an *Invalid. A malformed id is ErrNotFound.
 func ParseSelector(tenantID string, in SelectorInput) (Selector, error) {
 	if err := in.validate(); err != nil {
 		return Selector{}, err
 	}
-	s := Selector{Scope: Scope{TenantID: tenantID, ApplicationID: valueOf(in.ApplicationID), UserID: valueOf(in.UserID)}}
+	s := Selector{Scope: Scope{
+		TenantID: tenantID, ApplicationID: valueOf(in.ApplicationID), UserID: valueOf(in.UserID),
+	}}
 	var ok bool
 	if in.TokenID != nil {
 		if s.TokenID, ok = ParseID(*in.TokenID); !ok {
@@ -123,8 +127,8 @@ func (in SelectorInput) validate() error {
 		}
 	}
 	if in == (SelectorInput{}) {
-		p.Add("", Blank, "name what to revoke: tokenId, tokenString, userId, applicationsId, userId and applicationsId, "+
-			"userId and exceptTokenId, or allInTenant")
+		p.Add("", Blank, "name what to revoke: tokenId, tokenString, userId, applicationsId, "+
+			"userId and applicationsId, userId and exceptTokenId, or allInTenant")
 	}
 	return p.Err()
 }

@@ -9,20 +9,20 @@ import (
 
 const redacted = "[redacted]"
 
-// Secret is a value that must not be seen: a token string, an API key, a key's bytes. However it is printed, logged or
-// encoded it shows `[redacted]`; Reveal is the only way to its value, and easy to search for.
+// Secret is a value that must not be shown: a token string, an API key, the bytes of a key. When it is printed, logged
+// or encoded it shows `[redacted]`. Reveal is the only access to its value, and easy to search for.
 //
-// It is a struct, not a named string, because encoding/json and fmt look through named types. The struct holds no string
-// either: fmt calls no method of an unexported field, so a string would show wherever a Secret is a private field of what is
-// printed (a MasterKey, an adapter). A pointer prints as an address. A handle of package unique would too, and compare with ==;
-// but it interns every token string that passes, which made a twentieth of what an exchange allocates, and work for the
-// collector.
+// It is a struct, not a named string, because encoding/json and fmt look through named types. The struct holds no
+// string either: fmt calls no method of an unexported field, so a string would be printed wherever a Secret is a
+// private field of another value (a MasterKey, an adapter). A pointer is printed as an address. A handle of package
+// unique would be too, and could be compared with ==. But it interns every token string, which made a twentieth of the
+// allocations of an exchange, and work for the garbage collector.
 type Secret struct {
 	_     [0]func() // not comparable: == would compare addresses
 	value *string
 }
 
-// NewSecret wraps value.
+// NewSecret returns a Secret that holds value.
 func NewSecret(value string) Secret {
 	if value == "" {
 		return Secret{}
@@ -30,7 +30,7 @@ func NewSecret(value string) Secret {
 	return Secret{value: &value}
 }
 
-// Reveal is the value itself. It belongs into an answer, a MAC or a cipher, and nowhere else.
+// Reveal returns the value. It may be used in a response, a MAC or a cipher, and nowhere else.
 func (s Secret) Reveal() string {
 	if s.IsZero() {
 		return ""
@@ -38,10 +38,10 @@ func (s Secret) Reveal() string {
 	return *s.value
 }
 
-// IsZero reports whether there is no value.
+// IsZero reports whether s holds no value.
 func (s Secret) IsZero() bool { return s.value == nil }
 
-// Equal tells, in constant time, whether both have the same value.
+// Equal reports, in constant time, whether s and t hold the same value.
 func (s Secret) Equal(t Secret) bool {
 	return subtle.ConstantTimeCompare([]byte(s.Reveal()), []byte(t.Reveal())) == 1
 }

@@ -7,8 +7,8 @@ import (
 	"time"
 )
 
-// Settings are what a tenant or an application says about its policy; nil where it says nothing. The units are the
-// wire's.
+// Settings are the policy settings of a tenant or an application; nil for a setting that is not set. The units are
+// those of the wire.
 type Settings struct {
 	Active                *bool
 	RequireAuthentication *bool
@@ -53,20 +53,20 @@ const (
 	FieldMaximumActiveTokens   = "jwtConfiguration.maximumActiveTokens"
 )
 
-// setting is one field of Settings: what it is called, what it may say, and which field of Policy it moves. To add a
-// setting is to add it to both structs and a row here; what reads and writes settings goes by these rows.
+// setting describes one field of Settings: its name, its allowed values, and the field of Policy that it sets. To add a
+// setting, add a field to both structs and a row to settings; all code that reads or writes settings uses these rows.
 type setting struct {
 	name  string
-	of    func(*Settings) any // where the setting is: a pointer to its field
-	words []string            // the only ones that it may say; nil if others may be said
+	of    func(*Settings) any // returns a pointer to the field
+	words []string            // the allowed values; nil if the setting is not an enumeration
 	text  func(Settings) string
-	copy  func(to, from *Settings) // sets it as from does, in memory of its own
+	copy  func(to, from *Settings) // copies the field to new memory
 	check func(Settings, *Problems)
 	apply func(Settings, *Policy)
-	list  func(*Policy, *Settings) // sets it to what the policy has
+	list  func(*Policy, *Settings) // sets the field to the policy's value
 }
 
-// settings are in the order in which people read them.
+// settings lists the settings in the order of documents and lists.
 var settings = []setting{
 	field(FieldActive, func(s *Settings) **bool { return &s.Active }, func(p *Policy) *bool { return &p.Active }),
 	field(FieldRequireAuthentication, func(s *Settings) **bool { return &s.RequireAuthentication },
@@ -87,7 +87,8 @@ var settings = []setting{
 	oneOf(FieldAlgorithm, func(s *Settings) **Algorithm { return &s.Algorithm },
 		func(p *Policy) *Algorithm { return &p.Algorithm }, Algorithms...),
 	oneOf(FieldExpiration, func(s *Settings) **ExpirationPolicy { return &s.Expiration },
-		func(p *Policy) *ExpirationPolicy { return &p.Expiration }, Fixed, SlidingWindow, SlidingWindowWithMaximumLifetime),
+		func(p *Policy) *ExpirationPolicy { return &p.Expiration },
+		Fixed, SlidingWindow, SlidingWindowWithMaximumLifetime),
 	duration(FieldTTLMinutes, func(s *Settings) **int64 { return &s.TTLMinutes },
 		func(p *Policy) *time.Duration { return &p.TTL }, time.Minute, between(1, tenYears)),
 	duration(FieldMaximumTTLMinutes, func(s *Settings) **int64 { return &s.MaximumTTLMinutes },
@@ -108,10 +109,10 @@ var settings = []setting{
 
 const tenYears = 10 * 366 * 24 * 60 // minutes
 
-// A check notes what is wrong with a value that is set.
+// A check adds a problem if a value that is set is not valid.
 type check[T any] func(p *Problems, field string, v T)
 
-// field is a setting that a Policy holds as it is.
+// field returns a setting that a Policy holds with the same type.
 func field[T any](name string, of func(*Settings) **T, to func(*Policy) *T, checks ...check[T]) setting {
 	return setting{
 		name: name,
@@ -134,9 +135,10 @@ func field[T any](name string, of func(*Settings) **T, to func(*Policy) *T, chec
 	}
 }
 
-// duration is a setting in units, which a Policy holds as a duration.
+// duration returns a setting that is a number of units, and a duration in a Policy.
 func duration(
-	name string, of func(*Settings) **int64, to func(*Policy) *time.Duration, unit time.Duration, checks ...check[int64],
+	name string, of func(*Settings) **int64, to func(*Policy) *time.Duration, unit time.Duration,
+	checks ...check[int64],
 ) setting {
 	d := field(name, of, nil, checks...)
 	d.apply = func(s Settings, p *Policy) {
@@ -148,7 +150,7 @@ func duration(
 	return d
 }
 
-// oneOf is a setting that says one of these.
+// oneOf returns a setting with these allowed values.
 func oneOf[T ~string](name string, of func(*Settings) **T, to func(*Policy) *T, allowed ...T) setting {
 	words := make([]string, len(allowed))
 	for i, a := range allowed {
@@ -183,7 +185,7 @@ func checkCookieDomain(p *Problems, field, name string) {
 	}
 }
 
-// Clone is s in memory of its own.
+// Clone returns a deep copy of s.
 func (s Settings) Clone() (clone Settings) {
 	for _, one := range settings {
 		one.copy(&clone, &s)
@@ -191,14 +193,14 @@ func (s Settings) Clone() (clone Settings) {
 	return clone
 }
 
-// SettingField is one of Settings, for what reads and writes all of them.
+// SettingField is one field of Settings, for code that reads and writes all of them.
 type SettingField struct {
 	Name  string   // FieldActive and so on
-	Words []string // the only ones that it may say; nil if others may be said
-	Into  any      // a pointer to the field itself
+	Words []string // the allowed values; nil if the setting is not an enumeration
+	Into  any      // a pointer to the field
 }
 
-// Fields are the fields of s in an order that does not change, so that what is set through them is set in s.
+// Fields returns the fields of s, always in the same order. A value that is set through Into is set in s.
 func (s *Settings) Fields() []SettingField {
 	all := make([]SettingField, len(settings))
 	for i, one := range settings {
@@ -207,13 +209,13 @@ func (s *Settings) Fields() []SettingField {
 	return all
 }
 
-// Setting is one of Settings, for people.
+// Setting is one setting as text, for people.
 type Setting struct {
 	Field string
 	Value string // empty if it is not set
 }
 
-// List is every setting, also those that are not set, in the order of Fields.
+// List returns all settings, also those that are not set, in the order of Fields.
 func (s Settings) List() []Setting {
 	all := make([]Setting, len(settings))
 	for i, one := range settings {
@@ -232,7 +234,7 @@ func text[T any](v *T) string {
 	return `""`
 }
 
-// Settings are those that p follows from, all of them set.
+// Settings returns the settings that result in p, all of them set.
 func (p Policy) Settings() (s Settings) {
 	for _, one := range settings {
 		one.list(&p, &s)
@@ -247,13 +249,13 @@ func (s Settings) validate(p *Problems) {
 	}
 }
 
-// apply lays the settings over p.
+// apply overwrites p with the settings that are set.
 func (s Settings) apply(p *Policy) {
 	active := p.Active
 	for _, one := range settings {
 		one.apply(s, p)
 	}
-	// Active is the one setting that an application cannot win back from its tenant.
+	// An application of an inactive tenant is inactive, whatever it sets.
 	p.Active = p.Active && active
 }
 

@@ -6,17 +6,17 @@ import (
 	"strings"
 )
 
-// Tenant is a customer of the service with users, applications and keys of its own. Nothing of one tenant is visible to
-// another.
+// Tenant is a customer of the service with its own users, applications and keys. No data of a tenant is visible to
+// another tenant.
 type Tenant struct {
 	ID       string
 	Name     string
-	Issuer   string // `iss` of its access tokens; empty for one derived from the public URL. Unique
+	Issuer   string // `iss` of its access tokens, unique; empty for the one derived from the public URL
 	Settings Settings
-	Version  Version // set by the store, which ignores it where the tenant is saved
+	Version  Version // set by the store, which ignores it when the tenant is saved
 }
 
-// Application is what users log in to. Its id is unique within its tenant.
+// Application is an application that users log in to. Its id is unique within its tenant.
 type Application struct {
 	TenantID string
 	ID       string
@@ -25,21 +25,22 @@ type Application struct {
 	Version  Version // as a tenant's
 }
 
-// IsTenantID reports whether a tenant could have this id. What cannot be one is not worth asking a store for, and some stores fail
-// on text that is no text.
+// IsTenantID reports whether id has the form of a tenant's id. The store need not be asked for any other, and some
+// stores fail on text that is not valid UTF-8.
 func IsTenantID(id string) bool {
 	var p Problems
 	checkTenantID(&p, "", id)
 	return p.Err() == nil
 }
 
-// Validate returns an *Invalid that names every field that is wrong.
+// Validate returns an *Invalid that names every field that is not valid.
 func (t Tenant) Validate() error {
 	var p Problems
 	checkTenantID(&p, "id", t.ID)
 	checkText(&p, "name", t.Name, maxName)
 	if t.Issuer != "" && !isIssuer(t.Issuer) {
-		p.Add("issuer", Malformed, "use an https or http URL without query, fragment and user, of at most 255 characters")
+		p.Add("issuer", Malformed,
+			"use an https or http URL without query, fragment and user, of at most 255 characters")
 	} else if other := derivedFor(t.Issuer); other != "" && other != t.ID {
 		p.Add("issuer", Conflict, fmt.Sprintf(
 			"this is the default issuer of tenant %q: use one that does not end in /t/ and the id of another tenant",
@@ -53,10 +54,10 @@ func (t Tenant) Validate() error {
 	return p.Err()
 }
 
-// derivedIssuer comes between the public URL and the tenant's id in an issuer that is not set.
+// derivedIssuer separates the public URL and the tenant's id in a derived issuer.
 const derivedIssuer = "/t/"
 
-// Issuer is `iss` of the tenant's access tokens: set, or else derived from the public URL.
+// Issuer returns `iss` of the tenant's access tokens: set, or if that is empty the one derived from the public URL.
 func Issuer(publicURL, tenantID, set string) string {
 	if set != "" {
 		return set
@@ -64,9 +65,9 @@ func Issuer(publicURL, tenantID, set string) string {
 	return strings.TrimSuffix(publicURL, "/") + derivedIssuer + tenantID
 }
 
-// derivedFor is the id of the tenant for which Issuer derives this issuer from some public URL; empty if there is none.
-// The public URL is not known where tenants are written, and may change, so that any will do. Whether the tenant exists
-// does not matter either: it may come.
+// derivedFor returns the id of the tenant for which Issuer derives this issuer from some public URL; empty if there is
+// none. The public URL is not known where tenants are written, and may change, so any public URL matches. The tenant
+// need not exist: it may be created later.
 func derivedFor(issuer string) (tenantID string) {
 	u, err := url.Parse(issuer)
 	if err != nil {
@@ -82,14 +83,15 @@ func derivedFor(issuer string) (tenantID string) {
 	return ""
 }
 
-// isIssuer: RFC 8414, section 2, and http beside https so that a developer can begin.
+// isIssuer reports whether s is an issuer of RFC 8414, section 2. It also accepts http, for development.
 func isIssuer(s string) bool {
 	u, err := url.Parse(s)
 	return err == nil && len(s) <= 255 && (u.Scheme == "https" || u.Scheme == "http") && u.Host != "" &&
 		u.User == nil && u.RawQuery == "" && !u.ForceQuery && u.Fragment == "" && u.String() == s
 }
 
-// Validate returns an *Invalid that names every field that is wrong, by itself or together with what t sets.
+// Validate returns an *Invalid that names every field that is not valid, by itself or in combination with the settings
+// of t.
 func (a Application) Validate(t Tenant) error {
 	var p Problems
 	checkOwnerID(&p, "id", a.ID)

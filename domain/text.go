@@ -11,7 +11,7 @@ import (
 	"unicode/utf8"
 )
 
-// Limits of what a caller may store with a refresh token.
+// Limits of the values that a caller may store with a refresh token.
 const (
 	maxTenantID    = 64
 	maxOwnerID     = 255 // bytes of an application or user id
@@ -24,14 +24,15 @@ const (
 	MaxBinding = 255
 )
 
-// Object is the text of a JSON object, compact, as the caller wrote it; empty for none. It is a string so that a copy is a
-// copy, and numbers keep every digit they came with.
+// Object is the text of a JSON object, compact, as the caller wrote it; empty for none. It is a string so that a copy
+// is independent of the original, and numbers keep every digit.
 type Object string
 
-// NewObject checks and compacts text. An empty object is none.
+// NewObject validates and compacts text. An empty object is the empty Object.
 func NewObject(text []byte) (Object, bool) {
 	var compact bytes.Buffer
-	if err := json.Compact(&compact, text); err != nil || !utf8.Valid(text) || !bytes.HasPrefix(compact.Bytes(), []byte("{")) {
+	if err := json.Compact(&compact, text); err != nil || !utf8.Valid(text) ||
+		!bytes.HasPrefix(compact.Bytes(), []byte("{")) {
 		return "", false
 	}
 	if compact.String() == "{}" {
@@ -40,7 +41,7 @@ func NewObject(text []byte) (Object, bool) {
 	return Object(compact.String()), true
 }
 
-// names are the names at the top of the object, sorted.
+// names returns the names of the object's members, sorted.
 func (o Object) names() []string {
 	if o == "" {
 		return nil
@@ -52,7 +53,8 @@ func (o Object) names() []string {
 	return slices.Sorted(maps.Keys(members))
 }
 
-// checkTenantID: [A-Za-z0-9._~-]{1,64}, so that a tenant can stand in a URL and in an issuer as it is.
+// checkTenantID adds a problem unless id matches [A-Za-z0-9._~-]{1,64}, so that it needs no escaping in a URL or an
+// issuer.
 func checkTenantID(p *Problems, field, id string) {
 	switch {
 	case id == "":
@@ -68,7 +70,8 @@ func checkTenantID(p *Problems, field, id string) {
 
 const tenantAlphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._~-"
 
-// checkOwnerID: an application or user id, or a name: 1 to 255 bytes of UTF-8, no control characters, no outer blanks.
+// checkOwnerID adds a problem unless id is a valid application id, user id or name: 1 to 255 bytes of UTF-8, no control
+// characters, no white space at the ends.
 func checkOwnerID(p *Problems, field, id string) {
 	if id == "" {
 		p.Add(field, Blank, "this is required")
@@ -77,7 +80,7 @@ func checkOwnerID(p *Problems, field, id string) {
 	checkText(p, field, id, maxOwnerID)
 }
 
-// checkText is what every text that we store and show must be; empty is fine.
+// checkText adds a problem unless s can be stored and shown. Empty is valid.
 func checkText(p *Problems, field, s string, limit int) {
 	switch {
 	case len(s) > limit:
@@ -91,7 +94,7 @@ func checkText(p *Problems, field, s string, limit int) {
 	}
 }
 
-// checkScope: a scope-token of RFC 6749, section 3.3.
+// checkScope adds a problem unless s is a scope-token of RFC 6749, section 3.3.
 func checkScope(p *Problems, field, s string) {
 	switch {
 	case s == "":

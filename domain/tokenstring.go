@@ -21,8 +21,8 @@ import (
 //	24 20  the first 20 bytes of HMAC-SHA-256 over the 24 bytes before
 //	44  4  CRC-32 (IEEE) over the 44 bytes before
 //
-// 48 bytes fill 64 characters exactly, so every token string has one spelling. The checksum lets a secret scanner tell a
-// real one from a look-alike without any key.
+// 48 bytes fill 64 characters exactly, so every token string has one spelling. The checksum lets a secret scanner
+// recognize a token string without any key.
 const (
 	tokenStringPrefix  = "rt_"
 	tokenStringLength  = len(tokenStringPrefix) + 64
@@ -32,22 +32,22 @@ const (
 	checksumOffset = 44
 	tokenBytes     = 48
 
-	// MaxTokenKeyNumber is the largest number a token key can have: three bytes of it go into each token string.
+	// MaxTokenKeyNumber is the largest number of a token key, which has three bytes in each token string.
 	MaxTokenKeyNumber = 1<<24 - 1
 )
 
 // TokenKey authenticates token strings.
 type TokenKey struct {
-	Number   uint32    // 1 to MaxTokenKeyNumber; part of every token string it mints
-	StartsAt time.Time // generations rotated from then on are minted with it; zero for the first key
+	Number   uint32    // 1 to MaxTokenKeyNumber; part of every token string that the key mints
+	StartsAt time.Time // the key mints generations that are rotated from then on; zero for the first key
 	Key      Secret    // 32 random bytes
 }
 
-// Mint makes the token string of one generation. The same arguments always give the same bytes: that is what makes a retry
-// answerable.
+// Mint returns the token string of one generation. The same arguments always give the same bytes, so that a retry gets
+// the same token string.
 func (k TokenKey) Mint(id ID, generation uint32) Secret {
 	var b [tokenBytes]byte
-	binary.BigEndian.PutUint32(b[:], k.Number) // its first byte is zero, and becomes the version
+	binary.BigEndian.PutUint32(b[:], k.Number) // its first byte is zero, and is replaced by the version
 	b[0] = tokenStringVersion
 	copy(b[4:], id[:])
 	binary.BigEndian.PutUint32(b[20:], generation)
@@ -62,7 +62,7 @@ func (k TokenKey) mac(signed []byte) []byte {
 	return h.Sum(nil)[:checksumOffset-macOffset]
 }
 
-// PresentedToken is a well-formed token string, taken apart. It says nothing until Genuine has vouched for it.
+// PresentedToken is a well-formed token string in its parts. It is not trustworthy before Genuine has returned true.
 type PresentedToken struct {
 	KeyNumber  uint32
 	ID         ID
@@ -71,13 +71,13 @@ type PresentedToken struct {
 	raw [tokenBytes]byte
 }
 
-// ParseTokenString takes a token string apart. It checks form, version and checksum, and no key.
+// ParseTokenString parses a token string. It checks form, version and checksum; it needs no key.
 func ParseTokenString(s string) (PresentedToken, bool) {
 	if len(s) != tokenStringLength || !strings.HasPrefix(s, tokenStringPrefix) {
 		return PresentedToken{}, false
 	}
 	for _, c := range []byte(s[len(tokenStringPrefix):]) {
-		// The decoder skips line breaks, in strict mode too, and would so accept a second spelling.
+		// The decoder skips line breaks, even in strict mode, and would accept a second spelling.
 		if c == '\n' || c == '\r' {
 			return PresentedToken{}, false
 		}
@@ -96,7 +96,7 @@ func ParseTokenString(s string) (PresentedToken, bool) {
 	return t, t.Generation > 0 && !t.ID.IsZero()
 }
 
-// Genuine tells, in constant time, whether key minted this token string.
+// Genuine reports, in constant time, whether key minted this token string.
 func (t PresentedToken) Genuine(key TokenKey) bool {
 	return subtle.ConstantTimeCompare(t.raw[macOffset:checksumOffset], key.mac(t.raw[:macOffset])) == 1
 }
@@ -104,7 +104,7 @@ func (t PresentedToken) Genuine(key TokenKey) bool {
 // TokenKeys are the token keys of a deployment, in any order.
 type TokenKeys []TokenKey
 
-// ByNumber is the key with that number.
+// ByNumber returns the key with that number.
 func (ks TokenKeys) ByNumber(number uint32) (TokenKey, bool) {
 	i := slices.IndexFunc(ks, func(k TokenKey) bool { return k.Number == number })
 	if i < 0 {
@@ -113,8 +113,9 @@ func (ks TokenKeys) ByNumber(number uint32) (TokenKey, bool) {
 	return ks[i], true
 }
 
-// MintingAt is the key that mints a generation rotated at that instant: the newest whose start is not after it. Of two that
-// start together the higher number wins. It depends on nothing else, so every replica mints the same bytes at any later time.
+// MintingAt returns the key that mints a generation rotated at that instant: the newest key that has started. Of two
+// that start together the higher number wins. The result depends on nothing else, so every replica mints the same bytes
+// at any later time.
 func (ks TokenKeys) MintingAt(rotatedAt time.Time) (TokenKey, bool) {
 	var best TokenKey
 	for _, k := range ks {
