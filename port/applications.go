@@ -6,17 +6,17 @@ import (
 	"github.com/refreshd/refreshd/domain"
 )
 
-// Applications keeps applications.
+// Applications stores applications.
 //
-// Beside each application it keeps [domain.Combine] of the application and its tenant, combined again in the same step
-// as either is saved: this is the policy that Advance, Snapshot and Policy speak of. A save that would make a
-// combination impossible writes nothing, also when tenant and application are saved concurrently: what is stored can
-// always be combined.
+// With each application it stores [domain.Combine] of the application and its tenant, computed again in the same step
+// as either is saved. This is the policy that Advance, Snapshot and Policy use. A save that would make a combination
+// impossible writes nothing, also when tenant and application are saved concurrently: the stored objects can always be
+// combined.
 type Applications interface {
-	// SaveApplication creates the application, where expect is 0, or replaces it, where expect is its version, and
-	// returns the version that it then has. ErrNotFound if its tenant does not exist; ErrStale if its version is not
-	// expect, it exists though expect is 0, or it does not exist; the *Invalid of [domain.Combine] if the two cannot be
-	// combined. Then nothing is written. Where several are so, it may return any.
+	// SaveApplication creates the application if expect is 0, or replaces it if expect is its version, and returns its
+	// new version. It returns ErrNotFound if its tenant does not exist; ErrStale if its version is not expect, if it
+	// exists and expect is 0, or if it does not exist; and the *Invalid of [domain.Combine] if the two cannot be
+	// combined. Nothing is written then. If several of these apply, it may return any.
 	SaveApplication(
 		ctx context.Context, a domain.Application, expect domain.Version, e domain.Event,
 	) (domain.Version, error)
@@ -28,11 +28,11 @@ type Applications interface {
 	Applications(
 		ctx context.Context, tenantID, after string, limit int,
 	) (page []domain.Application, next string, err error)
-	// Policy is the effective policy of the application. ErrNotFound as above.
+	// Policy returns the effective policy of the application. It returns ErrNotFound as Application does.
 	Policy(ctx context.Context, tenantID, applicationID string) (domain.Policy, error)
 
-	// DeleteApplication revokes its refresh tokens, as RevokeScope does at e.At, and removes it, in one step.
-	// ErrNotFound if it does not exist; ErrStale, with nothing written, if its version is not expect. Created again, it
-	// begins without the refresh tokens of before.
+	// DeleteApplication revokes the application's refresh tokens, as RevokeScope does at e.At, and removes it, in one
+	// step. It returns ErrNotFound if it does not exist, and ErrStale, with nothing written, if its version is not
+	// expect. An application that is created again has none of the earlier refresh tokens.
 	DeleteApplication(ctx context.Context, tenantID, id string, expect domain.Version, e domain.Event) error
 }

@@ -1,33 +1,33 @@
-// Package port is what refreshd needs from outside: a place to keep things, and something that signs. The use cases
-// know nothing else of either, so a store or a signer of your own is one package that implements these interfaces; the
-// exported suite in test/storagetest reports whether a store does.
+// Package port holds the interfaces that refreshd needs: a store, and a signer of access tokens. The use cases depend
+// on nothing else, so a store or a signer is one package that implements these interfaces. The exported suite in
+// test/storagetest reports whether a store keeps the contract.
 //
-// # What every method of a store promises
+// # The contract of every method of a store
 //
-// Concurrency: any number of goroutines, in any number of processes on one database, may call any method at any time.
-// Where a method compares before it writes, comparison and write are one step that nothing comes between.
+// Concurrency: any number of goroutines, in any number of processes on one database, may call any method at any time. A
+// method that compares before it writes does both in one atomic step.
 //
-// Durability: a write that returned nil survives the process and the machine, and every read that starts later,
-// anywhere, sees it. A store that caches breaks this; so does one that answers from a lagging replica.
+// Durability: a write that returned nil survives the process and the machine, and every read that starts later, in any
+// process, sees it. A store that caches, or reads from a lagging replica, breaks this.
 //
-// Values: what goes in and what comes out are copies; neither side sees the other's later changes. Instants keep
-// their microsecond and are UTC; they are after the beginning of 1970, or zero, which stays zero. Text and bytes keep
-// every byte. Empty and nil lists are one.
+// Values: arguments and results are copies; neither side sees later changes of the other. Instants have microsecond
+// precision and are UTC. They are after the beginning of 1970, or zero, which stays zero. Text and bytes keep every
+// byte. An empty list and nil are the same.
 //
 // Errors: a method returns the sentinels of domain that its comment names, wrapped or bare. Any other error is
-// operational: the call may or may not have happened, and calling it again with the same arguments is safe. A context
-// that is done ends the call with an error. An operational error never looks like an answer: no sentinel for a database
-// that is down.
+// operational: the call may or may not have happened, and it is safe to call again with the same arguments. A context
+// that is done ends the call with an error. An operational error never is or wraps a sentinel of domain: a failed
+// database is not ErrNotFound.
 //
-// Rules: a store has none. It compares what it is told to compare, and stores what it is given. The two pieces of
-// arithmetic that the one-statement exchange needs are spelled out at [RefreshTokens.Advance].
+// Rules: a store has none. It compares the values that it is told to compare, and stores the values that it is given.
+// The two calculations that an exchange in one statement needs are specified at [RefreshTokens.Advance].
 //
-// Not required: an order between calls that overlap; exactly-once; that ids of refresh tokens are drawn by the store;
-// anything for users, who exist only as text in refresh tokens.
+// Not required: an order between calls that overlap; exactly-once execution; that the store makes the ids of refresh
+// tokens; any record of users, who exist only as text in refresh tokens.
 //
 // # Decisions
 //
-// A store offers compare-and-swap and no transactions. A transaction in the contract would put rules into closures run
-// by the store, ask for a round trip a step, and exclude stores that have none. The price is that a method such as
-// [Revocations.RevokeScope] must do its two or three writes as one by itself.
+// A store offers compare-and-swap and no transactions. A transaction in the contract would put rules into closures that
+// the store runs, would require a round trip for each step, and would exclude stores without transactions. The price is
+// that a method such as [Revocations.RevokeScope] must do its two or three writes atomically by itself.
 package port

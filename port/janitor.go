@@ -7,66 +7,65 @@ import (
 	"github.com/refreshd/refreshd/domain"
 )
 
-// Janitor deletes what is dead, a little at a time: in passes over everything that is stored, each of which is many
-// calls of Purge. What it deleted is then unknown instead of dead, and nothing else that is asked of the store is
-// answered differently.
+// Janitor deletes refresh tokens that have ended, a few at a time: in passes over the whole store, each of which is
+// many calls of Purge. A deleted refresh token is then unknown instead of ended, and no other result of the store
+// changes.
 type Janitor interface {
-	// Purge takes the next step of the pass that is under way, or of a new one, in one step: what it deletes and where
-	// it has got to are stored together. So a pass that was cut off anywhere goes on where it was, whoever takes the
-	// next step.
+	// Purge does the next step of the current pass, or the first of a new one, in one step: its deletions and its
+	// progress are stored together. So a pass that was interrupted anywhere continues there, in any process.
 	//
-	// One janitor works at a time: Purge returns ErrConflict, having done nothing, while the lease is another holder's,
-	// that is before the LeaseUntil of that one's last step; or if it would begin a pass, s.EndedBefore is not zero,
-	// and the last pass ended after it. Else the lease is s.LeaseHolder's until s.LeaseUntil, or free if this step ends the
-	// pass. The lease saves work, and nothing depends on it: two that purge at once, because their clocks differ, do no
-	// harm. What a wrong clock has left must not stop everybody until it is right: a lease that ends later than
-	// s.LeaseUntil + s.MaxClockSkew, and an end of the last pass that lies later than s.Now + s.MaxClockSkew, are void.
+	// One process purges at a time. Purge returns ErrConflict, having done nothing, while another holder has the lease,
+	// which is until the LeaseUntil of its last step. It also does if it would begin a pass, s.EndedBefore is not zero,
+	// and the last pass ended after it. Otherwise s.LeaseHolder has the lease until s.LeaseUntil, or nobody if this
+	// step ends the pass. The lease saves work and protects nothing: two processes that purge concurrently, because
+	// their clocks differ, do no harm. A wrong clock must not block all processes until its time: a lease that ends
+	// later than s.LeaseUntil + s.MaxClockSkew, and an end of the last pass later than s.Now + s.MaxClockSkew, are
+	// void.
 	//
-	// What was deleted cannot be brought back, so a clock that is ahead must not decide what was dead. A store that has
-	// a clock of its own, as a database server has, reads it in the same step, and returns a *domain.ClockError, having
-	// done nothing, if it and s.Now are further apart than s.MaxClockSkew. A store that has the process' own clock
-	// compares nothing.
+	// A deletion cannot be undone, so a clock that is ahead must not decide what has ended. A store with its own clock,
+	// such as a database server, reads it in the same step, and returns a *domain.ClockError, having done nothing, if
+	// it and s.Now differ by more than s.MaxClockSkew. A store that has the clock of the process compares nothing.
 	//
-	// A pass looks at every refresh token that is stored while it goes on, by id from low to high, a step at no more
-	// than s.Limit, and deletes those that were dead at s.Before:
+	// A pass reads every refresh token that is stored throughout the pass, by id from low to high, at most s.Limit in a
+	// step, and deletes those that had ended at s.Before:
 	//
 	//   - revoked themselves at or before it;
 	//   - expired at or before it;
 	//   - below the epoch of a mark that covers them and that was written at or before it. A mark that was raised since
-	//     counts as written then. An application or a tenant that is gone has left such a mark.
+	//     counts as written then. A deleted application or tenant has left such a mark.
 	//
-	// It deletes no other. A step waits for no call on a refresh token, passes over those that such a call holds, and
-	// is over within the time of a call; the next pass finds them.
+	// It deletes no others. A step does not wait for a call on a refresh token: it skips those that such a call has
+	// locked, and ends within the time of a call. The next pass deletes what this one skipped.
 	//
-	// After the last refresh token the pass deletes, in steps of no more than s.Limit, the marks whose KeepUntil is at
-	// or before s.Before; then each tenant that was deleted at or before it and has no refresh token stored, after all
-	// of its marks: it begins at epoch 0 if it is created again.
+	// After the last refresh token the pass deletes, in steps of at most s.Limit, the marks whose KeepUntil is at or
+	// before s.Before. Then it deletes each tenant that was deleted at or before it and has no refresh token stored,
+	// after all of its marks. Such a tenant begins at epoch 0 if it is created again.
 	//
-	// Then it deletes, in steps of no more than s.Limit, the events whose id is below s.EventsBefore.
+	// Then it deletes, in steps of at most s.Limit, the events whose id is below s.EventsBefore.
 	//
-	// s.Before must lie so far back that no call is still under way which began before it, minutes at least.
+	// s.Before must be so early that no call is in progress that began before it: minutes ago at least.
 	Purge(ctx context.Context, s PurgeStep) (Purged, error)
 }
 
-// PurgeStep is what a step of the janitor needs to know.
+// PurgeStep is the input of a step of a pass.
 type PurgeStep struct {
-	LeaseHolder string // who asks: a text that no other process uses
+	LeaseHolder string // names the process; no other process has the same text
 	Now         time.Time
 	LeaseUntil  time.Time
-	EndedBefore time.Time // zero to begin a pass whenever the last one ended
+	EndedBefore time.Time // zero to begin a pass no matter when the last one ended
 	Before      time.Time
 	// EventsBefore is above the ids of the events that are deleted; zero for none.
 	EventsBefore domain.ID
-	MaxClockSkew time.Duration // how far apart clocks may be; [domain.MaxClockSkew] but where Now is made up
+	MaxClockSkew time.Duration // [domain.MaxClockSkew], unless Now is not the time of a clock
 	Limit        int           // at least 1
 }
 
-// Purged is what a step did.
+// Purged is the result of a step.
 type Purged struct {
-	LookedAt int  // refresh tokens
-	Deleted  int  // refresh tokens, of those
+	LookedAt int  // refresh tokens that were read
+	Deleted  int  // refresh tokens that were deleted
 	Marks    int  // that were deleted
 	Tenants  int  // whose last trace was deleted
 	Events   int  // that were deleted
-	Done     bool // the pass is at its end; the next step begins another
+	Done     bool // the pass is complete; the next step begins another
 }

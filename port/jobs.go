@@ -2,12 +2,12 @@ package port
 
 import "context"
 
-// JobPurge is the job of the janitor.
+// JobPurge is the job of the [Janitor].
 const JobPurge = "purge"
 
-// Jobs are pieces of work that one process at a time does, for as long as its lease runs.
+// Jobs manages the leases of jobs, each of which one process at a time does.
 type Jobs interface {
-	// Release ends the lease of that job, if it is holder's: another process need not wait until it runs out. Where
-	// the job has got to stays. It is no error if the lease is another holder's, or there is none.
+	// Release ends the lease of that job if holder has it, so that another process need not wait until it expires. The
+	// progress of the job stays. It is no error if another holder has the lease, or none.
 	Release(ctx context.Context, job, holder string) error
 }

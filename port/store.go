@@ -6,31 +6,30 @@ import (
 	"github.com/refreshd/refreshd/domain"
 )
 
-// A list of tenants, applications or API keys comes in pages. A page ends with the first of these: its limit; the
-// object that brings the lengths of their texts to [MaxListBytes] or above, which is still on the page, so that each
-// page makes progress; the [MaxListRows]-th that the store looked at. If there may be more, next is what after is for
-// the page that follows, else it is empty or zero. A page with a next may be empty, and may be the last one all the
-// same.
+// A list of tenants, applications or API keys has pages. A page ends with the first of these: its limit; the object
+// with which the sum of their sizes reaches [MaxListBytes], which is still on the page, so that each page makes
+// progress; the [MaxListRows]-th object that the store reads. If there may be more, next is the parameter after of the
+// next page; otherwise it is empty or zero. A page with a next may be empty, and may be the last one.
 //
-// Pages that follow each other show each object once that was there from before the first page was read until after
-// the last one was.
+// Consecutive pages list each object once that existed from before the first page was read until after the last one
+// was.
 const (
 	MaxListBytes = 1 << 20
 	MaxListRows  = 5_000
 )
 
-// TenantBytes is how much t counts in a list. A store may count more, as it keeps the object, but never less; so it is
-// with applications and API keys.
+// TenantBytes is the size of t in a list. A store may count more bytes, as it stores the object, but never fewer. The
+// same holds for applications and API keys.
 func TenantBytes(t domain.Tenant) int {
 	return len(t.ID) + len(t.Name) + len(t.Issuer) + settingsBytes(t.Settings)
 }
 
-// ApplicationBytes is how much a counts in a list.
+// ApplicationBytes is the size of a in a list.
 func ApplicationBytes(a domain.Application) int {
 	return len(a.TenantID) + len(a.ID) + len(a.Name) + settingsBytes(a.Settings)
 }
 
-// APIKeyBytes is how much k counts in a list.
+// APIKeyBytes is the size of k in a list.
 func APIKeyBytes(k domain.APIKey) int {
 	n := len(k.Name) + len(k.Hash) + len(k.TenantID)
 	for endpoint, methods := range k.Permissions {
@@ -49,15 +48,15 @@ func settingsBytes(s domain.Settings) (n int) {
 	return n
 }
 
-// Store is everything that refreshd keeps, in one place, so that one handle can be opened and closed. Use cases ask for
-// the part that they need.
+// Store is the whole store, so that one handle can be opened and closed. Each use case takes only the interfaces that
+// it needs.
 //
-// A context that is done ends a call that waits for its turn: for a connection, or behind another call. What has begun
-// in the database runs to its end, or to a deadline of the store's own, some seconds; so a caller that leaves costs
-// those that stay nothing, and learns no sooner how its call ended. Every wait has such a bound, also with a context
+// A context that is done ends a call that waits for a connection or for another call. A statement that the database has
+// begun runs to its end, or to a deadline of some seconds that the store sets. So a caller that cancels does not delay
+// the others, and gets no earlier answer whether its call happened. Every wait has such a bound, also with a context
 // that is never done. A call that returned an operational error may or may not have happened.
 //
-// Many calls that wait for one record, because somebody holds it, do not keep those for other records waiting.
+// Many calls that wait for one locked record do not delay calls for other records.
 type Store interface {
 	RefreshTokens
 	Revocations
@@ -69,13 +68,12 @@ type Store interface {
 	Janitor
 	Jobs
 
-	// Ready returns nil if the store answers, lets this process write, and has a schema that this program can work on;
-	// else an error that says which of these fails and what to do about it, fit for an operator. It writes nothing.
+	// Ready returns nil if the store responds, lets this process write, and has a schema that this program can use.
+	// Otherwise its error tells an operator which of these fails and what to do about it. It writes nothing.
 	Ready(ctx context.Context) error
-	// HasData reports whether the store holds anything at all besides sealed keys: a tenant, an API key, a refresh
-	// token. A store with data and without the check value of its master key has lost something, and must not be
-	// written to.
+	// HasData reports whether the store holds anything besides sealed keys: a tenant, an API key, a refresh token. A
+	// store with data and without the check value of its master key has lost its keys, and must not be written to.
 	HasData(ctx context.Context) (bool, error)
-	// Close frees the handle. Calls under way may fail; nothing that was answered is lost.
+	// Close releases the handle. Calls in progress may fail; no completed write is lost.
 	Close() error
 }
