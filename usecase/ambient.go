@@ -9,67 +9,68 @@ import (
 	"github.com/refreshd/refreshd/port"
 )
 
-// Both are an *domain.Invalid. Nothing was done, and no cookie needs to be kept: with all of them gone, the next login
-// ends it.
+// Both are an *domain.Invalid. Nothing was done, and no cookie needs to be kept: when all are deleted, the next login
+// ends the conflict.
 var (
-	// ErrSeveralSessions: the token strings in the cookies are of two active sessions.
+	// ErrSeveralSessions: the cookies hold token strings of two active sessions.
 	ErrSeveralSessions error = domain.NewInvalid("refreshToken", domain.Conflict,
 		"the cookies hold token strings of two active sessions, and were deleted: log in again")
-	// ErrTooManySessions: they are of more than [domain.MaxAmbientSessions], active or not. The store was not asked.
+	// ErrTooManySessions: the cookies hold token strings of more than [domain.MaxAmbientSessions] sessions, active or
+	// not. The store was not asked.
 	ErrTooManySessions error = domain.NewInvalid("refreshToken", domain.Conflict,
 		"the cookies hold token strings of more than four sessions, and were deleted: log in again")
 )
 
-// A chosen is what token strings in cookies come to.
+// chosen is the result of choosing among the token strings in cookies.
 type chosen struct {
-	// presented counts, if there is one that does.
+	// presented is the token string that counts, if found.
 	presented domain.PresentedToken
 	found     bool
-	// choice says why none of several counts.
+	// choice says why none of several counts, if not found.
 	choice domain.Choice
-	// deletable reports that none of the others has to be kept.
+	// deletable reports that the other cookies need not be kept.
 	deletable bool
 }
 
-// cameWith returns what token strings in cookies are. The error is ErrTooManySessions if they are of too many.
-func (k *Keys) cameWith(ctx context.Context, ambient []domain.Secret) (domain.Ambient, error) {
-	var came domain.Ambient
+// parseAmbient parses the token strings in cookies. The error is ErrTooManySessions if they are of too many sessions.
+func (k *Keys) parseAmbient(ctx context.Context, ambient []domain.Secret) (domain.Ambient, error) {
+	var parsed domain.Ambient
 	for _, s := range ambient {
 		t, genuine, err := k.present(ctx, s)
 		switch {
 		case err != nil:
 			return domain.Ambient{}, err
 		case genuine:
-			came.Add(t)
+			parsed.Add(t)
 		case !domain.IsTokenStringForm(s.Reveal()):
-			came.Foreign = true
+			parsed.Foreign = true
 		}
 	}
-	if len(came.Sessions) > domain.MaxAmbientSessions {
+	if len(parsed.Sessions) > domain.MaxAmbientSessions {
 		return domain.Ambient{}, ErrTooManySessions
 	}
-	return came, nil
+	return parsed, nil
 }
 
-// choose finds the token string in cookies that counts. Of one session it is the string of the highest generation, and
-// the store is not asked: nearly every request is so. Of several sessions each is read, once limit, if it is set, has
-// admitted it.
+// choose returns the token string in cookies that counts. If all are of one session, as in nearly every request, it is
+// the one of the highest generation, and the store is not asked. Otherwise each session is read, after limit, if it is
+// set, has admitted it.
 func (k *Keys) choose(
 	ctx context.Context, tokens port.RefreshTokens, ambient []domain.Secret, tenantID string, now time.Time,
 	limit func(domain.PresentedToken) error,
 ) (chosen, error) {
-	came, err := k.cameWith(ctx, ambient)
+	parsed, err := k.parseAmbient(ctx, ambient)
 	if err != nil {
 		return chosen{}, err
 	}
-	switch len(came.Sessions) {
+	switch len(parsed.Sessions) {
 	case 0:
-		return chosen{choice: domain.Choice{Outcome: domain.RefusedInvalid}, deletable: !came.Foreign}, nil
+		return chosen{choice: domain.Choice{Outcome: domain.RefusedInvalid}, deletable: !parsed.Foreign}, nil
 	case 1:
-		return chosen{presented: came.Sessions[0], found: true, deletable: !came.Foreign}, nil
+		return chosen{presented: parsed.Sessions[0], found: true, deletable: !parsed.Foreign}, nil
 	}
-	candidates := make([]domain.Candidate, len(came.Sessions))
-	for i, t := range came.Sessions {
+	candidates := make([]domain.Candidate, len(parsed.Sessions))
+	for i, t := range parsed.Sessions {
 		if limit != nil {
 			if err := limit(t); err != nil {
 				return chosen{}, err
@@ -82,7 +83,7 @@ func (k *Keys) choose(
 		candidates[i] = domain.Candidate{Presented: t, Known: err == nil, Snapshot: s}
 	}
 	out := chosen{choice: domain.Choose(candidates, tenantID, now)}
-	out.deletable = !came.Foreign && !out.choice.Kept
+	out.deletable = !parsed.Foreign && !out.choice.Kept
 	switch counting := out.choice.Counting; len(counting) {
 	case 0:
 	case 1:

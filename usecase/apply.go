@@ -16,9 +16,9 @@ import (
 	"github.com/refreshd/refreshd/port"
 )
 
-// Apply makes tenants, applications and API keys what a kickstart says they are. It creates and updates, and never
-// deletes: what a kickstart does not mention stays. Of what it does mention it sets every field: one that is left out
-// takes its default.
+// Apply creates and updates tenants, applications and API keys so that they match a kickstart file. It never deletes:
+// objects that the file does not name stay. It sets every field of the objects that the file names: an omitted field
+// gets its default.
 type Apply struct {
 	Tenants      port.Tenants
 	Applications port.Applications
@@ -28,9 +28,9 @@ type Apply struct {
 	Random       io.Reader
 }
 
-// Kickstart is what should be there.
+// Kickstart is the content of a kickstart file.
 type Kickstart struct {
-	By      domain.Origin // who says so
+	By      domain.Origin // of the events
 	Tenants []KickstartTenant
 	APIKeys []KickstartAPIKey
 }
@@ -38,16 +38,16 @@ type Kickstart struct {
 // KickstartTenant is a tenant with its applications.
 type KickstartTenant struct {
 	Tenant       domain.Tenant
-	Applications []domain.Application // TenantID is filled in
+	Applications []domain.Application // Do sets TenantID
 }
 
-// KickstartAPIKey is an API key; Hash is made from Key.
+// KickstartAPIKey is an API key. Do computes Hash from Key.
 type KickstartAPIKey struct {
 	APIKey domain.APIKey
 	Key    domain.Secret
 }
 
-// Applied is what became of one object.
+// Applied is the result for one object.
 type Applied struct {
 	Kind     string // "tenant", "application" or "API key"
 	Name     string
@@ -56,7 +56,7 @@ type Applied struct {
 	Warnings []string
 }
 
-// Change is a field of an object that was there before. A secret has no values.
+// Change is a changed field of an object that existed. A secret has no values.
 type Change struct {
 	Field    string // as in domain.FieldError, within its object
 	Old, New string
@@ -68,7 +68,7 @@ const (
 	unchanged = "unchanged"
 )
 
-// Validate checks all that can be told without a store. The fields of an *domain.Invalid are such as
+// Validate checks everything that needs no store. The fields of its *domain.Invalid are like
 // `tenants[0].applications[2].jwtConfiguration.algorithm`.
 func (k Kickstart) Validate() error {
 	var p domain.Problems
@@ -111,15 +111,15 @@ func once(p *domain.Problems, field string, seen map[string]bool, value string) 
 	seen[value] = true
 }
 
-// Do applies k. First it checks all that k says, also against what is stored: after an *domain.Invalid nothing was
-// written. Then it writes each tenant that changes in one step with those of its applications that change, all or none,
-// and each other application and each API key by itself, and stops at the first error; what it applied before is
-// returned beside the error. It writes over nothing that it has not read: what another process wrote meanwhile it reads
-// and compares again, and returns ErrBusy where that happens again and again. An *domain.Invalid is possible then too:
-// what another process stored does not go with k, or took an issuer or a key of it. Do can be called again after any
-// error.
+// Do applies k. It first checks k, also against the store: after an *domain.Invalid of this check nothing was written.
+// Then it writes each tenant that changes together with its applications that change in one step, all or none, and each
+// other application and each API key by itself. It stops at the first error and returns with it what it applied before.
 //
-// Each object that is written has an event by k.By. One that is unchanged has none.
+// Do overwrites only what it has read: it reads and compares again what another process wrote meanwhile, and returns
+// ErrBusy if that happens too often. It then also returns an *domain.Invalid if an object that another process stored
+// cannot be combined with k, or took an issuer or a key of it. Do can be called again after any error.
+//
+// Each object that is written has an event by k.By. An unchanged object has none.
 func (a *Apply) Do(ctx context.Context, k Kickstart) ([]Applied, error) {
 	p, err := a.plan(ctx, k)
 	if err != nil {
@@ -127,8 +127,8 @@ func (a *Apply) Do(ctx context.Context, k Kickstart) ([]Applied, error) {
 	}
 	var done []Applied
 	for i, pt := range p.tenants {
-		// Keys are there before they sign, so that no verifier keeps a key set without them. They stay if a tenant is
-		// then refused, and serve when their algorithm is next in force.
+		// Keys are made before they sign, so that no verifier caches a key set without them. They stay if a tenant is
+		// then refused, and are used when their algorithm is next in force.
 		if i%keysTogether == 0 {
 			if err := a.Keys.prepare(ctx, k.By, keysOf(p.tenants[i:min(i+keysTogether, len(p.tenants))])); err != nil {
 				return done, err
@@ -150,7 +150,7 @@ func (a *Apply) Do(ctx context.Context, k Kickstart) ([]Applied, error) {
 	return done, nil
 }
 
-// DryRun returns what Do would, and writes nothing.
+// DryRun returns what Do would return, and writes nothing.
 func (a *Apply) DryRun(ctx context.Context, k Kickstart) ([]Applied, error) {
 	p, err := a.plan(ctx, k)
 	if err != nil {
@@ -166,19 +166,19 @@ func (a *Apply) DryRun(ctx context.Context, k Kickstart) ([]Applied, error) {
 	return would, nil
 }
 
-// plan is what there is to do.
+// plan is the list of objects to write.
 type plan struct {
 	tenants []plannedTenant
 	apiKeys []plannedAPIKey
 }
 
-// plannedTenant is a tenant as it should be, with the version that is stored; and what comes of it.
+// plannedTenant is a tenant as it is to be, the stored tenant, and the result.
 type plannedTenant struct {
 	tenant       domain.Tenant
 	stored       domain.Tenant
 	applied      Applied
 	applications []plannedApplication
-	algorithms   map[domain.Algorithm]bool // that its applications sign with, those that k does not mention too
+	algorithms   map[domain.Algorithm]bool // of all its applications, also of those that k does not name
 }
 
 type plannedApplication struct {
@@ -191,7 +191,7 @@ type plannedAPIKey struct {
 	applied     Applied
 }
 
-// all is what becomes of the tenant and of its applications.
+// all returns the results for the tenant and its applications.
 func (pt plannedTenant) all() []Applied {
 	all := []Applied{pt.applied}
 	for _, pa := range pt.applications {
@@ -200,10 +200,11 @@ func (pt plannedTenant) all() []Applied {
 	return all
 }
 
-// keysTogether is for how many tenants keys are made in one write: to make a write durable takes longer than all else.
+// keysTogether is the number of tenants whose keys are stored in one write. Making a write durable takes most of the
+// time.
 const keysTogether = 100
 
-// keysOf are the signing keys that these need.
+// keysOf returns the signing keys that these tenants need.
 func keysOf(tenants []plannedTenant) (wanted []signingKeys) {
 	for _, pt := range tenants {
 		for _, algorithm := range slices.Sorted(maps.Keys(pt.algorithms)) {
@@ -213,16 +214,16 @@ func keysOf(tenants []plannedTenant) (wanted []signingKeys) {
 	return wanted
 }
 
-// applyAttempts is how often another process may write what is applied before Do gives up.
+// applyAttempts is the number of attempts to write an object that other processes write too.
 const applyAttempts = 10
 
-// tenant writes a tenant with its applications, as planned by what was read; and plans again as long as that has
-// changed since. An application that is impossible by then was stored since, too: if kt names it, it is written with
-// the tenant the next time.
+// tenant writes a tenant with its applications as planned, and plans again while the stored objects have changed since
+// they were read. An application that makes the tenant impossible was then stored meanwhile. If kt names it, the next
+// attempt writes it with the tenant.
 func (a *Apply) tenant(
 	ctx context.Context, by domain.Origin, kt KickstartTenant, pt plannedTenant,
 ) (done []Applied, err error) {
-	wrote := make(map[string]Applied) // applications of an attempt before
+	wrote := make(map[string]Applied) // applications of earlier attempts
 	for attempt := 1; ; attempt++ {
 		if pt.applied.Action == unchanged {
 			err = a.saveApplications(ctx, by, pt, wrote)
@@ -230,7 +231,8 @@ func (a *Apply) tenant(
 			err = a.saveTenant(ctx, by, pt)
 		}
 		var invalid *domain.Invalid
-		stale := errors.Is(err, domain.ErrStale) || errors.Is(err, domain.ErrNotFound) // the latter: the tenant is deleted
+		// ErrNotFound: the tenant was deleted.
+		stale := errors.Is(err, domain.ErrStale) || errors.Is(err, domain.ErrNotFound)
 		again := stale || errors.Is(err, domain.ErrDuplicate) || errors.As(err, &invalid)
 		switch {
 		case err == nil:
@@ -283,7 +285,7 @@ func (a *Apply) saveTenant(ctx context.Context, by domain.Origin, pt plannedTena
 	return err
 }
 
-// saveApplications writes those that change, one after another, and notes them in wrote.
+// saveApplications writes the applications that change, one after another, and adds them to wrote.
 func (a *Apply) saveApplications(
 	ctx context.Context, by domain.Origin, pt plannedTenant, wrote map[string]Applied,
 ) error {
@@ -303,7 +305,7 @@ func (a *Apply) saveApplications(
 	return nil
 }
 
-// apiKey writes an API key, as tenant does a tenant.
+// apiKey writes an API key, as tenant writes a tenant.
 func (a *Apply) apiKey(
 	ctx context.Context, by domain.Origin, ka KickstartAPIKey, pk plannedAPIKey,
 ) (Applied, error) {
@@ -322,8 +324,8 @@ func (a *Apply) apiKey(
 			return Applied{}, err
 		}
 		_, err = a.APIKeys.SaveAPIKey(ctx, pk.key, pk.stored.Version, e)
-		// Of two that create a key of one name concurrently, one finds the name taken: by the key that it wants. A key
-		// whose tenant was deleted is refused when it is planned again.
+		// If two processes create a key of one name concurrently, one finds the name taken, by the key that it wants. A
+		// key whose tenant was deleted is refused when it is planned again.
 		stale := errors.Is(err, domain.ErrStale)
 		again := stale || errors.Is(err, domain.ErrDuplicate) || errors.Is(err, domain.ErrNotFound)
 		switch {
@@ -341,7 +343,7 @@ func (a *Apply) apiKey(
 	}
 }
 
-// event is the event of an object that is written: of the kind create if it is created, and else update.
+// event returns the event of an object that is written: of the kind create if it is created, otherwise update.
 func (a *Apply) event(
 	by domain.Origin, applied Applied, create, update domain.EventKind, tenantID, id string,
 	before, after []domain.Setting,
@@ -366,8 +368,8 @@ func (a *Apply) applicationEvent(by domain.Origin, pa plannedApplication) (domai
 		pa.application.ID, pa.stored.Fields(), pa.application.Fields())
 }
 
-// apiKeyEvent is of the tenant that the key serves. Of a key that serves every tenant from now on it is of the tenant
-// that it served: among the events of no tenant a reader of that tenant's would not find it.
+// apiKeyEvent returns an event of the tenant that the key is valid for. For a key that is changed to all tenants it is
+// the former tenant: a reader of that tenant's events would not find an event of no tenant.
 func (a *Apply) apiKeyEvent(by domain.Origin, pk plannedAPIKey) (domain.Event, error) {
 	before := pk.stored.Fields()
 	if pk.stored.Hash != pk.key.Hash {
@@ -472,7 +474,7 @@ func (a *Apply) planTenant(ctx context.Context, kt KickstartTenant) (plannedTena
 	return pt, nil
 }
 
-// applications are all of the tenant, by id.
+// applications returns all applications of the tenant, by id.
 func (a *Apply) applications(ctx context.Context, tenantID string) (map[string]domain.Application, error) {
 	all := make(map[string]domain.Application)
 	for after := ""; ; {
@@ -490,7 +492,7 @@ func (a *Apply) applications(ctx context.Context, tenantID string) (map[string]d
 	}
 }
 
-// combined is the policy of what is stored, and can therefore be combined.
+// combined returns the policy of stored objects, which can always be combined.
 func combined(t domain.Tenant, a domain.Application) domain.Policy {
 	p, _ := domain.Combine(t, a)
 	return p
@@ -529,7 +531,7 @@ func (a *Apply) planAPIKey(ctx context.Context, ka KickstartAPIKey, tenants map[
 	return pk, problems.Err()
 }
 
-// actionFor is what makes the wanted of what is stored.
+// actionFor returns the action that turns the stored object into the wanted one.
 func actionFor(exists, same bool) string {
 	switch {
 	case !exists:
@@ -543,7 +545,7 @@ func actionFor(exists, same bool) string {
 
 const notSet = "not set"
 
-// change is that of a field, if it is one. none is the word for an empty value.
+// change returns the change of a field; nil if before and after are the same. none stands for an empty value.
 func change(field, before, after, none string) []Change {
 	if before == after {
 		return nil
@@ -557,7 +559,7 @@ func change(field, before, after, none string) []Change {
 	return []Change{{Field: field, Old: word(before), New: word(after)}}
 }
 
-// settingChanges names what is set, and beside what is not set the value that is then in force.
+// settingChanges returns the changed settings. The value of a setting that is not set is the one then in force.
 func settingChanges(before, after domain.Settings, was, is domain.Policy) (changes []Change) {
 	inForce := func(set domain.Setting, policy domain.Setting) string {
 		if set.Value == "" {
@@ -599,7 +601,7 @@ func apiKeyChanges(before, after domain.APIKey) (changes []Change) {
 	return append(changes, change("expiresAt", instant(before.ExpiresAt), instant(after.ExpiresAt), "never")...)
 }
 
-// within puts prefix before the fields of an *Invalid.
+// within adds prefix to the fields of an *Invalid.
 func within(prefix string, err error) error {
 	var invalid *domain.Invalid
 	if !errors.As(err, &invalid) {

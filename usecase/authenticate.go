@@ -10,8 +10,8 @@ import (
 	"github.com/refreshd/refreshd/port"
 )
 
-// Authenticate finds out who sent a request. Nothing it reads is cached: a key that was removed is refused at the next
-// request. Its errors say why, for the operator's log and not for the caller, and repeat nothing that was sent.
+// Authenticate identifies the sender of a request. Nothing is cached: a key that was deleted is refused at the next
+// request. Its errors give the reason for the operator's log, not for the caller, and never contain the credential.
 type Authenticate struct {
 	APIKeys port.APIKeys
 	Tokens  port.RefreshTokens
@@ -20,24 +20,25 @@ type Authenticate struct {
 	Clock   Clock
 }
 
-// A Credential is what a request proves its sender by: one of these. The zero value proves nothing.
+// A Credential authenticates the sender of a request by one of its fields. The zero value authenticates nobody.
 type Credential struct {
-	APIKey      domain.Secret // or what was sent in its place
+	APIKey      domain.Secret // or any other text that was sent in its place
 	AccessToken domain.Secret // of an owner
 }
 
-// Caller is who sent a request: an API key, or the owner of one session.
+// Caller is the authenticated sender of a request: an API key, or the owner of one session.
 type Caller struct {
-	TenantID string // that the request is for; empty where it named none and the API key is one for every tenant
+	TenantID string // of the request; empty if it named none and the API key is valid for all tenants
 	Key      domain.APIKey
 	Owner    *domain.AccessToken // nil for an API key
 }
 
-// Do returns the caller that the credential proves, if it may do the action, for that tenant; else ErrUnauthorized. Of
-// an unknown credential's caller nothing is returned. Where the credential is good, and only may not do this, its
-// caller is returned with the error: it is no guess. Then its tenant is empty.
+// Do returns the caller of the credential if it may do the action for that tenant; otherwise ErrUnauthorized. For an
+// unknown credential the caller is empty. For a valid credential that only may not do this, the caller is returned with
+// the error, because the credential was not guessed; its TenantID is empty.
 //
-// An empty tenantID is for a request that names no tenant. Its caller's is that of the API key or of the access token.
+// An empty tenantID is for a request that names no tenant. The caller's tenant is then that of the API key or of the
+// access token.
 func (a *Authenticate) Do(ctx context.Context, cred Credential, action domain.Action, tenantID string) (Caller, error) {
 	var caller Caller
 	var err error
@@ -65,8 +66,8 @@ func (a *Authenticate) Do(ctx context.Context, cred Credential, action domain.Ac
 	return caller, nil
 }
 
-// apiKey finds the API key, if it may do the action. If the key is known and has not expired, the caller is returned
-// with an error.
+// apiKey returns the API key if it may do the action. If the key is known and has not expired, the caller is returned
+// also with an error.
 func (a *Authenticate) apiKey(ctx context.Context, key domain.Secret, action domain.Action) (Caller, error) {
 	if !domain.IsAPIKey(key.Reveal()) {
 		return Caller{}, fmt.Errorf("no API key was sent: %w", domain.ErrUnauthorized)
@@ -91,9 +92,9 @@ func (a *Authenticate) apiKey(ctx context.Context, key domain.Secret, action dom
 	return Caller{Key: k}, err
 }
 
-// owner finds the user behind an access token; ErrUnauthorized unless it verifies, has not expired, may stand for its
-// user, and belongs to a session of that user that is active. If it verifies, and only the rest fails, the caller is
-// there with the error: it is no guess.
+// owner returns the owner of an access token. It returns ErrUnauthorized unless the token verifies, has not expired,
+// authenticates its user, and belongs to an active session of that user. If it verifies and only another condition
+// fails, the caller is returned with the error, because the token was not guessed.
 //
 // The session is read each time. Otherwise the thief of a session could end its owner's other sessions after it was
 // revoked, until the access token expires.
@@ -125,8 +126,8 @@ func (a *Authenticate) owner(ctx context.Context, accessToken domain.Secret) (Ca
 	return owner, nil
 }
 
-// serves returns nil if the caller may act on the tenant that a request names; ErrUnauthorized if it may not, or if
-// there is no such tenant. That of an owner exists, since its session is active.
+// serves returns nil if the caller may act on the tenant that a request names. It returns ErrUnauthorized if it may
+// not, or if the tenant does not exist. An owner's tenant exists, because its session is active.
 func (a *Authenticate) serves(ctx context.Context, c Caller, tenantID string) error {
 	switch {
 	case c.Owner != nil && c.Owner.TenantID != tenantID:

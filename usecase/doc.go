@@ -1,12 +1,13 @@
-// Package usecase is what refreshd does, a verb a file: issue, exchange, list, revoke, authenticate, apply, and publish keys.
-// Each is a struct of the ports it needs, with its input type beside its method. The rules are in domain; a use case asks a
-// store, lets domain decide, stores what was decided, and answers.
+// Package usecase holds the operations of refreshd, one file each: issue, exchange, list, patch, revoke, log out,
+// authenticate, apply, purge, and publish keys. Each is a struct of the ports that it needs, with its input type next
+// to its method. The rules are in domain: a use case reads from a store, lets domain decide, stores the decision, and
+// returns the result.
 //
-// Errors are the sentinels of domain, an *domain.Invalid, or domain.ErrUnavailable around whatever a port failed with. A refused
-// exchange is no error: its outcome says it was refused. Nothing here logs or counts; the adapter that called does, once.
+// Errors are the sentinels of domain, an *domain.Invalid, or domain.ErrUnavailable wrapped around the error of a port.
+// A refused exchange is not an error: its outcome is a refusal. Nothing here logs or counts; the adapter does, once.
 //
-// Every use case is safe for concurrent use, and unit-testable: adapter/memstore is a store for what works,
-// port/portmock for what fails.
+// Every use case is safe for concurrent use. Unit tests use adapter/memstore as a store that works, and port/portmock
+// for failures.
 package usecase
 
 import (
@@ -17,25 +18,26 @@ import (
 	"github.com/refreshd/refreshd/domain"
 )
 
-// Clock tells the time. It may go backwards and differ between processes; the rules bear it.
+// Clock returns the current time. It may go backwards and differ between processes; the rules allow for both.
 type Clock func() time.Time
 
-// now is the clock's time as it can be stored: UTC, whole microseconds, no monotonic reading.
+// now returns the clock's time as it can be stored: UTC, whole microseconds, no monotonic reading.
 func (c Clock) now() time.Time { return c().UTC().Truncate(time.Microsecond) }
 
-// wrap wraps an error of a port with what was attempted, and tells apart the answers, which are sentinels or say what is wrong with
-// the input, from everything else, which is operational.
-func wrap(attempted string, err error) error {
+// wrap wraps an error of a port with the operation that failed. A sentinel of domain or an *domain.Invalid is a result
+// and is kept; every other error is operational and becomes ErrUnavailable.
+func wrap(operation string, err error) error {
 	var invalid *domain.Invalid
 	if errors.As(err, &invalid) {
-		return fmt.Errorf("%s: %w", attempted, err)
+		return fmt.Errorf("%s: %w", operation, err)
 	}
-	for _, answer := range []error{
-		domain.ErrNotFound, domain.ErrConflict, domain.ErrStale, domain.ErrDuplicate, domain.ErrUnauthorized, domain.ErrBusy,
+	for _, result := range []error{
+		domain.ErrNotFound, domain.ErrConflict, domain.ErrStale, domain.ErrDuplicate, domain.ErrUnauthorized,
+		domain.ErrBusy,
 	} {
-		if errors.Is(err, answer) {
-			return fmt.Errorf("%s: %w", attempted, err)
+		if errors.Is(err, result) {
+			return fmt.Errorf("%s: %w", operation, err)
 		}
 	}
-	return fmt.Errorf("%s: %w: %w", attempted, domain.ErrUnavailable, err)
+	return fmt.Errorf("%s: %w: %w", operation, domain.ErrUnavailable, err)
 }

@@ -15,59 +15,61 @@ type Exchange struct {
 	Tokens port.RefreshTokens
 	Minter Minter
 	Clock  Clock
-	// Restored is domain.Call.Restored of every exchange: an operator has said that the store was restored from a backup.
+	// Restored says that the store was restored from a backup: see [domain.Call.Restored].
 	Restored bool
 }
 
-// ExchangeInput is what a client presents.
+// ExchangeInput is the input of [Exchange.Do].
 type ExchangeInput struct {
-	// TokenString is the one that the client sent, and counts alone; zero if it left that to what follows.
+	// TokenString is the token string that the client sent. If it is not zero, Ambient is ignored.
 	TokenString domain.Secret
-	// Ambient are token strings that came along by themselves, as cookies do. Of those that are genuine the highest
-	// generation of each session counts, and of several sessions the one that counts by [domain.Choose].
+	// Ambient holds the token strings of cookies. Of those that are genuine the highest generation of each session
+	// counts, and of several sessions the one that [domain.Choose] chooses.
 	Ambient []domain.Secret
-	// AccessToken is the old one, where the client sends it. If it verifies and belongs to another session, the exchange is
-	// refused; else it does not matter.
+	// AccessToken is the old access token, if the client sends it. If it verifies and belongs to another session, the
+	// exchange is refused. Otherwise it is ignored.
 	AccessToken domain.Secret
-	// AccessTokenTTL asks for a shorter life than the policy's; 0 for the policy's.
+	// AccessTokenTTL asks for a shorter lifetime than the policy's; 0 for the policy's.
 	AccessTokenTTL time.Duration
-	TenantID       string // that the call names; empty for none
-	Authenticated  bool   // an API key with the permission came along, and serves TenantID
-	Binding        string // what the caller proved; empty for nothing
+	TenantID       string // that the request names; empty for none
+	Authenticated  bool   // the request has an API key with the permission, valid for TenantID
+	Binding        string // the key that the caller proved possession of; empty for none
 	ClientAddress  string
 	RequestID      string
-	// Limit, if set, is called before the store is, and only if the token string is genuine. Its error is Do's as it
-	// is: nothing was decided. authenticated is Authenticated.
+	// Limit, if set, is called before the store, and only if the token string is genuine. authenticated is
+	// Authenticated. Do returns its error unchanged; nothing was decided then.
 	Limit func(t domain.PresentedToken, authenticated bool) error
-	// LimitRead, if set, is Limit for each of several sessions that is read to choose one; Limit follows for that one.
+	// LimitRead, if set, is called before each of several sessions is read to choose one. Limit follows for that one.
 	LimitRead func(t domain.PresentedToken) error
 }
 
-// Exchanged is how an exchange ended. Grant is empty if it was refused, but for the record, where one was read, and its policy.
+// Exchanged is the result of an exchange. If it was refused, Grant holds only the record, if one was read, and its
+// policy.
 type Exchanged struct {
 	Grant
 	Outcome domain.Outcome
 	// Why is set for some refusals: domain.ErrAuthenticationRequired, ErrProofRequired, ErrAhead, ErrLifetimeTooLong.
 	Why error
-	// Presented is the generation of the token string, where a record was read.
+	// Presented is the generation of the token string, if a record was read.
 	Presented uint32
-	// AddressChanged reports a retry with the string before the current one, from another client address than the
-	// rotation's.
+	// AddressChanged reports a retry with the previous token string from another client address than that of the
+	// rotation.
 	AddressChanged bool
-	// Restored reports a rotation to the successor of a later generation than was stored.
+	// Restored reports a rotation to the successor of a later generation than the stored one.
 	Restored bool
-	// Deletable reports that no string that was sent has to be kept: each is exchanged, of the same session, not genuine,
-	// unknown, expired, revoked or replayed. Those must be kept that are another tenant's, lacked a proof, or are of an
-	// inactive application; and those in Ambient that may be another product's.
+	// Deletable reports that the client need not keep any token string that it sent: each was exchanged, belongs to the
+	// same session, is not genuine, or is unknown, expired, revoked or replayed. A token string must be kept if it
+	// belongs to another tenant or to an inactive application, or lacked a proof; so must a value in Ambient that may
+	// belong to another product.
 	Deletable bool
 }
 
-// exchangeAttempts is how often what was read may turn out to have changed before the exchange gives up.
+// exchangeAttempts is how often the record may have changed since it was read before the exchange gives up.
 const exchangeAttempts = 5
 
-// Do exchanges. Whatever it answers, what it decided is durable by then. ErrSeveralSessions and ErrTooManySessions mean
-// that it could not choose and changed nothing; any other error that the client should send the same string again:
-// nothing was decided, or it was and the retry is answered with it.
+// Do exchanges a token string. When it has returned, its decision is durable. ErrSeveralSessions and ErrTooManySessions
+// mean that it could not choose and changed nothing. After any other error the client should send the same string
+// again: either nothing was decided, or the retry gets the response to what was decided.
 func (x *Exchange) Do(ctx context.Context, in ExchangeInput) (Exchanged, error) {
 	if !in.TokenString.IsZero() {
 		presented, genuine, err := x.Minter.Keys.present(ctx, in.TokenString)
@@ -138,10 +140,11 @@ func (x *Exchange) exchange(ctx context.Context, presented domain.PresentedToken
 	if err != nil {
 		return Exchanged{}, wrap("exchange", err)
 	}
-	return x.answer(ctx, domain.Decision{Outcome: domain.Rotated, After: token, AnsweredAt: token.RotatedAt}, policy, call)
+	return x.answer(ctx, domain.Decision{Outcome: domain.Rotated, After: token, AnsweredAt: token.RotatedAt},
+		policy, call)
 }
 
-// write stores what was decided on before.
+// write stores the decision d on before.
 func (x *Exchange) write(
 	ctx context.Context, before domain.RefreshToken, d domain.Decision, c domain.Call, requestID string,
 ) error {
@@ -155,8 +158,8 @@ func (x *Exchange) write(
 	return x.Tokens.Swap(ctx, before, d.After, c.Now, event)
 }
 
-// fits reports whether an old access token, if there is one, is of the same session. One that cannot be verified is
-// ignored, also if its key could not be looked up.
+// fits reports whether an old access token, if there is one, belongs to the session of t. One that cannot be verified
+// is ignored, also if its key could not be looked up.
 func (x *Exchange) fits(ctx context.Context, t domain.PresentedToken, accessToken domain.Secret) (bool, error) {
 	if accessToken.IsZero() {
 		return true, nil
@@ -168,10 +171,12 @@ func (x *Exchange) fits(ctx context.Context, t domain.PresentedToken, accessToke
 	return err == nil && old.SessionID == t.ID.String(), err
 }
 
+// answer returns the result of an exchange that decided d, with its tokens unless it was refused.
 func (x *Exchange) answer(ctx context.Context, d domain.Decision, p domain.Policy, c domain.Call) (Exchanged, error) {
 	out := Exchanged{
-		Grant: Grant{RefreshToken: d.After, Policy: p}, Outcome: d.Outcome, Why: d.Why, AddressChanged: d.AddressChanged,
-		Presented: c.Generation, Deletable: d.Outcome != domain.RefusedInvalid && d.Outcome != domain.RefusedInactive,
+		Grant: Grant{RefreshToken: d.After, Policy: p}, Outcome: d.Outcome, Why: d.Why,
+		AddressChanged: d.AddressChanged,
+		Presented:      c.Generation, Deletable: d.Outcome != domain.RefusedInvalid && d.Outcome != domain.RefusedInactive,
 	}
 	if d.Outcome.Refused() {
 		return out, nil

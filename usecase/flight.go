@@ -10,8 +10,8 @@ import (
 	"github.com/refreshd/refreshd/domain"
 )
 
-// lock is a mutex with a number of places. A caller stops waiting for one when its context is done: the store can be
-// slow while it is held.
+// lock is a semaphore. A caller stops waiting when its context is done, because the store may be slow while the lock is
+// held.
 type lock chan struct{}
 
 func newLock(places int) lock { return make(lock, places) }
@@ -27,19 +27,19 @@ func (l lock) acquire(ctx context.Context) error {
 
 func (l lock) release() { <-l }
 
-// flights do a piece of work once for all who ask for it at the same time. The zero value is ready.
+// flights does a piece of work once for all callers that ask for it concurrently. The zero value is ready to use.
 type flights struct {
 	mu    sync.Mutex
 	under map[string]*flight
 }
 
 type flight struct {
-	done chan struct{} // closed when err is there
+	done chan struct{} // closed when err is set
 	err  error
 }
 
-// do waits for the work of this name that is under way, or begins it. All wait alike, also the one who began it: the
-// work has a goroutine and a deadline of its own, and a caller leaves when its context is done.
+// do waits for the work of this name that is in progress, or starts it. The work has its own goroutine and deadline, so
+// a caller, also the one that started it, returns when its context is done.
 func (f *flights) do(ctx context.Context, name string, limit time.Duration, work func(context.Context) error) error {
 	own := f.join(ctx, name, limit, work)
 	select {
@@ -77,7 +77,7 @@ func (f *flights) join(
 	return own
 }
 
-// guarded is work, in a goroutine where nobody else would catch a panic.
+// guarded calls work and returns a panic as an error, because nothing else recovers it in this goroutine.
 func guarded(ctx context.Context, work func(context.Context) error) (err error) {
 	defer func() {
 		if v := recover(); v != nil {

@@ -19,16 +19,17 @@ type Issue struct {
 	Minter       Minter
 	Clock        Clock
 	Random       io.Reader
-	// PurgeAfter is for how long the dead are kept, as in [Purge]; 0 if they are never deleted. An id that is older is issued under
-	// no more: its first refresh token may be gone, and nothing would tell the new one from it.
+	// PurgeAfter is how long ended refresh tokens are kept, as in [Purge]; 0 if they are never deleted. No refresh
+	// token is issued under an older id: an earlier refresh token of that id may have been deleted, and its token
+	// strings would be valid for the new one.
 	PurgeAfter time.Duration
 }
 
 // IssueInput describes the session.
 type IssueInput struct {
-	// ID is the caller's choice: a UUID of version 7 that was made at most a minute ahead of this process' clock, and
-	// not so long ago that a refresh token of that id may have been purged; zero leaves the choice to Do. With an id of
-	// its own, a caller that got no response sends the same request again and gets the same response.
+	// ID is the id that the caller chose: a UUID of version 7 that was made at most a minute ahead of this process's
+	// clock, and not so long ago that a refresh token of that id may have been purged. If it is zero, Do makes one. A
+	// caller that chose the id and got no response sends the same request again and gets the same response.
 	ID            domain.ID
 	TenantID      string
 	ApplicationID string
@@ -38,20 +39,21 @@ type IssueInput struct {
 	Claims        domain.Object
 	MetaData      domain.MetaData
 	Binding       string
-	// IssuedAt is when the session began, for an import; zero for now. ExpiresAt ends it earlier than the policy does,
-	// until the first exchange that moves the expiry; zero leaves it to the policy. ExpiresAt is cut to the second.
+	// IssuedAt is the beginning of the session, for an import; zero for now. ExpiresAt ends it earlier than the policy
+	// does, until the first exchange that moves the expiry; zero for the policy's expiry. ExpiresAt is rounded down to
+	// the second.
 	IssuedAt  time.Time
 	ExpiresAt time.Time
 	By        domain.Origin
-	// Cookies says that the tokens go to a browser in cookies, which the policy must have a domain for, or say that they
-	// have none.
+	// Cookies says that the tokens go to a browser in cookies. The policy must then have a cookie domain, or allow
+	// cookies without one.
 	Cookies bool
 }
 
-// Do issues. It returns an *domain.Invalid for what cannot be stored, for an application that is not active, and for
-// an id that is taken by something else or may have been; ErrNotFound for an application that does not exist, or was
-// switched off meanwhile. When it has returned, the limit of the user's refresh tokens in the application holds; by
-// that limit the new one is ended only by an issue that overlapped this one or began later.
+// Do issues a refresh token. It returns an *domain.Invalid for an input that cannot be stored, for an application that
+// is not active, and for an id that is or may have been taken. It returns ErrNotFound for an application that does not
+// exist, or was switched off meanwhile. When it has returned, the limit of the user's active refresh tokens in the
+// application holds. That limit ends the new one only if another issue overlapped this one or began later.
 func (u *Issue) Do(ctx context.Context, in IssueInput) (Grant, error) {
 	now, chosen := u.Clock.now(), !in.ID.IsZero()
 	asked, err := u.asked(in, now)
@@ -88,7 +90,7 @@ func (u *Issue) Do(ctx context.Context, in IssueInput) (Grant, error) {
 		})
 		err = u.Revocations.KeepNewest(ctx, scope, int(policy.MaximumActiveTokens),
 			port.Revocation{At: now, Reason: domain.RevokedByLimit}, event.About(scope))
-		if err == nil && again { // it may have ended itself, if the limit was lowered since
+		if err == nil && again { // the limit may have ended this refresh token, if it was lowered since
 			token, err = u.again(ctx, asked, now)
 		}
 		if err != nil {
@@ -98,8 +100,8 @@ func (u *Issue) Do(ctx context.Context, in IssueInput) (Grant, error) {
 	return u.Minter.grant(ctx, token, policy, token.RotatedAt, now, 0)
 }
 
-// asked returns the refresh token that in describes, under a new id if in has none. It is checked as far as that needs
-// no store: what is wrong with the input is told before what is missing from the store, and never reaches it.
+// asked returns the refresh token that in describes, with a new id if in has none. It makes all checks that need no
+// store: an invalid input is reported before a missing object, and never reaches the store.
 func (u *Issue) asked(in IssueInput, now time.Time) (domain.RefreshToken, error) {
 	chosen := !in.ID.IsZero()
 	if !chosen {
@@ -121,7 +123,7 @@ func (u *Issue) asked(in IssueInput, now time.Time) (domain.RefreshToken, error)
 	return asked, problems.Err()
 }
 
-// policy returns the policy that asked is issued under, or an *domain.Invalid if that policy does not allow it.
+// policy returns the policy under which asked is issued, or an *domain.Invalid if that policy does not allow it.
 func (u *Issue) policy(ctx context.Context, asked domain.RefreshToken, cookies bool) (domain.Policy, error) {
 	policy, err := u.Applications.Policy(ctx, asked.TenantID, asked.ApplicationID)
 	if err != nil {
@@ -140,7 +142,7 @@ func (u *Issue) policy(ctx context.Context, asked domain.RefreshToken, cookies b
 	return policy, domain.CheckAccessTokenSize(asked, policy, issuer)
 }
 
-// again finds what an earlier request of the same content issued, as it was issued.
+// again returns the refresh token that an earlier request of the same content issued, as it was issued.
 func (u *Issue) again(ctx context.Context, asked domain.RefreshToken, now time.Time) (domain.RefreshToken, error) {
 	stored, err := u.Tokens.Snapshot(ctx, asked.ID)
 	if errors.Is(err, domain.ErrNotFound) {
@@ -150,7 +152,7 @@ func (u *Issue) again(ctx context.Context, asked domain.RefreshToken, now time.T
 	if err != nil {
 		return domain.RefreshToken{}, err
 	}
-	// What is answered is the first token string, so it must be one that can still be exchanged: an older one is a replay.
+	// The response holds the first token string, which must be one that can still be exchanged and is not a replay.
 	first := stored.Decide(domain.Call{Generation: 1, Now: now, Authenticated: true, Binding: asked.Binding})
 	if first.Outcome.Refused() || !stored.Token.SameIssue(asked) {
 		return domain.RefreshToken{}, domain.NewInvalid("refreshTokenId", domain.Duplicate,

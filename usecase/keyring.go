@@ -13,66 +13,67 @@ import (
 )
 
 const (
-	// KeyReadInterval is how often a process reads what has changed in the key ring, and the least time between two
-	// readings that requests cause.
+	// KeyReadInterval is how often a process reads the changes of the key ring, and the least time between two readings
+	// that requests cause.
 	KeyReadInterval = time.Second
-	// keyMaxAge is how old the last reading may be when a process signs or verifies: a key that was revoked in the
-	// store signs and verifies nothing that much later, in any process.
+	// keyMaxAge is the greatest age of the last reading when a process signs or verifies. After that time a key that
+	// was revoked in the store is not used any more, in any process.
 	keyMaxAge = 3 * time.Second
 
 	keyReadTimeout = 5 * time.Second
 	keyMakeTimeout = 30 * time.Second // RSA
 	keyPage        = 500
 
-	// maxLookUps is how many look-ups of names that this process does not know run at the same time: strangers can make
-	// up names without end, and must not take more of the store than this.
+	// maxLookUps bounds the concurrent look-ups of names that this process does not know. Anybody can make up such
+	// names, and must not load the store with more look-ups than these.
 	maxLookUps = 4
-	// maxMakes is how many private keys are made at the same time: one of RSA takes a processor for a while. Key sets
-	// take one of these places at most.
+	// maxMakes bounds the private keys that are made concurrently, because an RSA key takes a processor for a while.
+	// Key sets take at most one of these places.
 	maxMakes = 2
-	// maxMisses is how many made-up key ids are remembered.
+	// maxMisses is the number of unknown key ids that are cached.
 	maxMisses = 1024
 )
 
-// ring is what a process knows of the key ring in the store, as of revision: the keys that belong to no tenant. It is
-// never changed, only replaced.
+// ring is what a process knows of the key ring in the store, as of revision: the keys of no tenant. It is immutable,
+// and replaced when it changes.
 type ring struct {
 	revision uint64
-	// readAt is when the last reading began. It keeps the monotonic clock.
+	// readAt is when the last reading began, with a monotonic clock reading.
 	readAt time.Time
-	// inForce is the master key that the check value is sealed with; nil if that is none of this process's.
+	// inForce is the master key that sealed the check value; nil if this process does not have it.
 	inForce *domain.MasterKey
-	// A key that none of our master keys opens has no secret. Whoever needs it gets errUnopened.
+	// A key that no master key of this process opens has no secret. Its use fails with errUnopened.
 	token  domain.TokenKeys
 	api    domain.Secret
 	shared []domain.SigningKey
-	// sharedRevision is that of the newest in shared.
+	// sharedRevision is the revision of the newest key in shared.
 	sharedRevision uint64
 }
 
-// tenantKeys are the signing keys that serve one tenant. They are never changed, only replaced.
+// tenantKeys holds the signing keys of one tenant. It is immutable, and replaced when they change.
 type tenantKeys struct {
 	domain.SigningKeys
 	own            []domain.SigningKey
-	sharedRevision uint64                 // of the ring whose shared keys are among them
-	set            atomic.Pointer[[]byte] // the JWK Set, made when it is first asked for
+	sharedRevision uint64                 // of the ring whose shared keys they include
+	set            atomic.Pointer[[]byte] // the JWK Set, made at the first request for it
 }
 
-// held are the signing keys that a process has loaded.
+// held holds the signing keys that a process has loaded.
 //
-// A tenant's are loaded when they are first needed, and stay: 3 KB of live heap for one key of ES256, with its JWK Set
-// and what the signer makes of it. From then on, reading the ring keeps them up to date.
+// The keys of a tenant are loaded when they are first needed, and stay: 3 KB of live heap for one key of ES256, with
+// its JWK Set and the signer's copy. From then on, each reading of the ring updates them.
 type held struct {
 	tenants sync.Map // tenant id -> *tenantKeys
-	byID    sync.Map // `kid` -> domain.SigningKey; of tenants that are held, and shared ones
+	byID    sync.Map // `kid` -> domain.SigningKey; of tenants that are loaded, and shared ones
 
-	mu sync.Mutex // held by those who change the maps, and while ring is replaced
-	// loading are the tenants whose keys are being read. The value becomes true if a reading of the ring meets a key of
-	// the tenant meanwhile, which what is being read may lack.
+	mu sync.Mutex // held while the maps are changed, and while ring is replaced
+	// loading holds the tenants whose keys are being read. The value becomes true if a reading of the ring meets a key
+	// of the tenant meanwhile, which the keys being read may lack.
 	loading map[string]bool
 }
 
-// misses are ids of keys that do not exist, as of a revision of the ring: a key that is made later raises that.
+// misses caches ids of keys that do not exist, as of a revision of the ring. A key that is made later raises the
+// revision.
 type misses struct {
 	mu       sync.Mutex
 	revision uint64
@@ -96,8 +97,8 @@ func (m *misses) add(id string, revision uint64) {
 
 var errUnopened = fmt.Errorf("%w: the key is sealed with another master key", domain.ErrWrongMasterKey)
 
-// Reload reads what has changed in the key ring since the last reading. A process calls it every KeyReadInterval. If it
-// fails, what was known stays.
+// Reload reads the changes of the key ring since the last reading. A process calls it every KeyReadInterval. After an
+// error the known keys stay.
 func (k *Keys) Reload(ctx context.Context) error {
 	if err := k.reading.acquire(ctx); err != nil {
 		return err
@@ -106,8 +107,8 @@ func (k *Keys) Reload(ctx context.Context) error {
 	return k.read(ctx)
 }
 
-// fresh makes sure that what this process knows is no older than keyMaxAge, as far as that can be learned. Those who
-// wait while another reads share what comes of it.
+// fresh reads the key ring if the last reading is older than keyMaxAge. Callers that wait for a reading share its
+// result.
 func (k *Keys) fresh(ctx context.Context) error {
 	if recent(k.Clock(), k.ring.Load().readAt, keyMaxAge+1) {
 		return nil
@@ -115,8 +116,8 @@ func (k *Keys) fresh(ctx context.Context) error {
 	return k.readWith(ctx, false)
 }
 
-// lookAgain reads what has changed, unless that was tried within the last second: it is for what strangers ask for, who
-// must not make more than one reading a second, however many they are.
+// lookAgain reads the changes of the key ring, unless that was tried within the last second. It is for names that
+// anybody can make up, which must not cause more than one reading a second.
 func (k *Keys) lookAgain(ctx context.Context) error { return k.readWith(ctx, true) }
 
 func (k *Keys) readWith(ctx context.Context, sparing bool) error {
@@ -136,7 +137,7 @@ func (k *Keys) readWith(ctx context.Context, sparing bool) error {
 	})
 }
 
-// read takes in what has changed. The caller holds k.reading.
+// read reads the changes of the key ring. The caller holds k.reading.
 func (k *Keys) read(ctx context.Context) (err error) {
 	began := k.Clock()
 	defer func() {
@@ -163,8 +164,8 @@ func (k *Keys) read(ctx context.Context) (err error) {
 	}
 }
 
-// take replaces the ring with r and what has changed since, and updates the tenants that are held. A key that is known
-// already is not opened again: nothing of it changes but its times, and what it is sealed with.
+// take replaces the ring with r and these changes, and updates the tenants that are loaded. A key that is known already
+// is not opened again: only its times and its sealing can change.
 func (k *Keys) take(r *ring, changed []domain.SealedKey) {
 	k.held.mu.Lock()
 	defer k.held.mu.Unlock()
@@ -178,7 +179,8 @@ func (k *Keys) take(r *ring, changed []domain.SealedKey) {
 				key.Key = k.opened(s)
 			}
 			key.Number, key.StartsAt = s.Number, s.StartsAt
-			r.token = slices.DeleteFunc(slices.Clone(r.token), func(t domain.TokenKey) bool { return t.Number == s.Number })
+			r.token = slices.DeleteFunc(slices.Clone(r.token),
+				func(t domain.TokenKey) bool { return t.Number == s.Number })
 			r.token = append(r.token, key)
 		case s.Kind == domain.KeyAPI:
 			if r.api.IsZero() {
@@ -197,7 +199,7 @@ func (k *Keys) take(r *ring, changed []domain.SealedKey) {
 	k.ring.Store(r)
 }
 
-// with are keys and s, as a new slice.
+// with returns a copy of keys with s added or replaced.
 func (k *Keys) with(keys []domain.SigningKey, s domain.SealedKey) []domain.SigningKey {
 	next := k.signingKey(s)
 	keys = slices.Clone(keys)
@@ -210,7 +212,7 @@ func (k *Keys) with(keys []domain.SigningKey, s domain.SealedKey) []domain.Signi
 	return keys
 }
 
-// signingKey opens s, unless that has been done.
+// signingKey returns the key of s, and opens it unless that was done before.
 func (k *Keys) signingKey(s domain.SealedKey) domain.SigningKey {
 	key := domain.SigningKey{
 		ID: s.ID, TenantID: s.TenantID, Algorithm: s.Algorithm, StartsAt: s.StartsAt, RetiredAt: s.RetiredAt,
@@ -224,7 +226,7 @@ func (k *Keys) signingKey(s domain.SealedKey) domain.SigningKey {
 	return key
 }
 
-// hold keeps the tenant's own keys, together with the shared ones of r. The caller holds k.held.mu.
+// hold stores the tenant's own keys together with the shared ones of r. The caller holds k.held.mu.
 func (k *Keys) hold(tenantID string, own []domain.SigningKey, r *ring) *tenantKeys {
 	t := &tenantKeys{
 		SigningKeys: domain.NewSigningKeys(slices.Concat(own, r.shared)...), own: own, sharedRevision: r.sharedRevision,
@@ -236,8 +238,7 @@ func (k *Keys) hold(tenantID string, own []domain.SigningKey, r *ring) *tenantKe
 	return t
 }
 
-// ofTenant are the signing keys that serve the tenant; for an empty id the shared ones. They are read from the store
-// once.
+// ofTenant returns the signing keys of the tenant; for an empty id the shared ones. It reads them from the store once.
 func (k *Keys) ofTenant(ctx context.Context, tenantID string) (*tenantKeys, error) {
 	for {
 		if t, ok := k.held.tenants.Load(tenantID); ok {
@@ -250,7 +251,8 @@ func (k *Keys) ofTenant(ctx context.Context, tenantID string) (*tenantKeys, erro
 			k.held.mu.Unlock()
 			return now, nil
 		}
-		err := k.loads.do(ctx, tenantID, keyReadTimeout, func(ctx context.Context) error { return k.load(ctx, tenantID) })
+		err := k.loads.do(ctx, tenantID, keyReadTimeout,
+			func(ctx context.Context) error { return k.load(ctx, tenantID) })
 		if err != nil {
 			return nil, err
 		}
@@ -293,8 +295,9 @@ func (k *Keys) load(ctx context.Context, tenantID string) error {
 	}
 }
 
-// adopt keeps a key that this process has stored or looked up, unless it is known by now. What is known may be newer,
-// and where it is older, the next reading of the ring brings what is newer; it does not bring again what it brought.
+// adopt adds a key that this process has stored or looked up, unless it is known by now. The known key may be newer
+// than s; if it is older, the next reading of the ring replaces it. A reading does not return again what it returned
+// before.
 func (k *Keys) adopt(s domain.SealedKey) {
 	k.held.mu.Lock()
 	defer k.held.mu.Unlock()
@@ -306,8 +309,8 @@ func (k *Keys) adopt(s domain.SealedKey) {
 	}
 }
 
-// find is the signing key of that id, as port.FindKey says. One of a tenant whose keys have not been needed yet is
-// looked up.
+// find returns the signing key of that id, as [port.FindKey] specifies. It looks up a key of a tenant whose keys were
+// not needed before.
 func (k *Keys) find(ctx context.Context, id string) (domain.SigningKey, error) {
 	unknown := fmt.Errorf("%w: %w", domain.ErrUnknownKey, domain.ErrUnauthorized)
 	if key, ok := k.held.byID.Load(id); ok {
@@ -328,11 +331,11 @@ func (k *Keys) find(ctx context.Context, id string) (domain.SigningKey, error) {
 		return domain.SigningKey{}, unknown
 	case err != nil:
 		return domain.SigningKey{}, wrap("look up a key", err)
-	case s.TenantID == "": // it was made since the last reading
+	case s.TenantID == "": // made since the last reading
 		err = k.lookAgain(ctx)
 	default:
 		if _, err = k.ofTenant(ctx, s.TenantID); err == nil {
-			k.adopt(s) // in case that the tenant was held, and the key was made since the last reading
+			k.adopt(s) // the tenant may have been loaded, and the key made since the last reading
 		}
 	}
 	if err != nil {
@@ -345,7 +348,7 @@ func (k *Keys) find(ctx context.Context, id string) (domain.SigningKey, error) {
 	return key.(domain.SigningKey), openedOrNot(key.(domain.SigningKey))
 }
 
-// openedOrNot returns an error if the key could not be opened, which makes it unknown here.
+// openedOrNot returns an error if the key could not be opened, which makes it an unknown key in this process.
 func openedOrNot(key domain.SigningKey) error {
 	if key.Private.IsZero() {
 		return fmt.Errorf("key %q: %w: %w", key.ID, domain.ErrUnknownKey, errUnopened)

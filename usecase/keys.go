@@ -16,75 +16,75 @@ import (
 
 const checkText = "refreshd master key check 1"
 
-// ErrKeysLost means that the store holds data, but not the check value that a master key once left there, or not the keys that
-// the data belongs to. Starting would make new ones beside it, to which no token string and no API key that is out there fits.
+// ErrKeysLost reports that the store holds data, but not the check value that a master key once stored there, or not
+// the keys that the data needs. A start would make new keys, under which no token string and no API key in use is
+// valid.
 var ErrKeysLost = errors.New("the store holds data but not its keys: it was restored in part, or belongs to another " +
 	"deployment; nothing was changed")
 
-// KeyStore is what Keys needs of a store.
+// KeyStore is the part of a store that Keys needs.
 type KeyStore interface {
 	port.Keys
 	HasData(ctx context.Context) (bool, error)
 }
 
-// KeysConfig is what Keys needs.
+// KeysConfig holds the parameters of [OpenKeys].
 type KeysConfig struct {
 	Store  KeyStore
 	Signer port.Signer
-	// Master opens and seals. Previous, where given, opens what Master does not, and what it opened is sealed again by
-	// Master when the keys are opened, and never later: of two processes whose keys are the other way round, each would
-	// undo what the other did.
+	// Master opens and seals keys. Previous, if given, opens the keys that Master does not. OpenKeys seals these again
+	// with Master. This never happens later: two processes with Master and Previous exchanged would undo each other's
+	// work.
 	Master   domain.MasterKey
 	Previous *domain.MasterKey
 	Clock    Clock
 	Random   io.Reader
-	// ReadOnly is for a look at the store: nothing is written to it. Where it holds no keys yet, some are made up.
+	// ReadOnly says that nothing may be written to the store. If it has no keys yet, temporary ones are made.
 	ReadOnly bool
 }
 
-// Keys holds the opened keys of the deployment: which token key mints, which signing key signs, what hashes API keys.
-// It is the one place where a key is made.
+// Keys holds the opened keys of the deployment: the token keys, the signing keys, and the key that hashes API keys. All
+// keys are made here.
 //
-// Nothing in it costs more because there are more tenants, applications or keys. At the start it reads the keys that
-// belong to no tenant; a tenant's signing keys when they are first needed. What changes in the store after that it
-// learns by reading the key ring from the last revision on: every KeyReadInterval, and before it signs or verifies, if
-// the last reading is older than keyMaxAge. If that reading fails, the request does: an exchange needs the store
-// anyway, and a process that is cut off must not sign with a key that has been revoked. Only the JWK Sets are handed
-// out all the same, because verifiers keep them for minutes whatever we do, and one who gets none refuses every access
-// token.
+// Its cost does not grow with the number of tenants, applications or keys. At the start it reads the keys of no tenant;
+// it reads a tenant's signing keys when they are first needed. It learns of later changes by reading the key ring from
+// the last revision on: every KeyReadInterval, and before it signs or verifies if the last reading is older than
+// keyMaxAge. If that reading fails, the request fails: an exchange needs the store in any case, and a process without
+// the store must not sign with a key that was revoked. Only the JWK Sets are still returned: verifiers cache them for
+// minutes in any case, and a verifier without one refuses every access token.
 type Keys struct {
 	KeysConfig
 
 	ring atomic.Pointer[ring]
 	held held
 
-	reading  lock // held while changes are read; guards what follows
+	reading  lock // held while changes are read; guards the next three fields
 	triedAt  time.Time
-	tried    error // what came of it
+	tried    error // the error of the last reading
 	readings atomic.Uint64
 
-	reads   flights // of changes, by whether they are sparing
+	reads   flights // of changes, by whether they are limited to one a second
 	loads   flights // by tenant
 	makes   flights // by tenant and algorithm
 	making  lock    // held while a key is made
-	offers  flights // by tenant and algorithm: makes for key sets
-	offered lock    // held by the one of these that is under way
+	offers  flights // by tenant and algorithm: keys that are made for key sets
+	offered lock    // held while one of these is made
 	lookUps lock    // of key ids
-	checks  lock    // of tenants whose key sets are asked for
+	checks  lock    // of tenants whose key sets are requested
 	misses  misses
 }
 
-// OpenKeys checks the master key against the store, makes the first keys of an empty one, and loads those that belong
-// to no tenant. It returns domain.ErrWrongMasterKey or ErrKeysLost, having written nothing, where master key and store
-// do not belong together. Signing keys of tenants are not opened: one that was altered is found when it is needed.
+// OpenKeys checks the master key against the store, makes the first keys of an empty store, and loads the keys of no
+// tenant. It returns domain.ErrWrongMasterKey or ErrKeysLost, having written nothing, if master key and store do not
+// belong together. Signing keys of tenants are not opened: an altered one is found when it is needed.
 func OpenKeys(ctx context.Context, c KeysConfig) (*Keys, error) {
 	k := &Keys{
 		KeysConfig: c, reading: newLock(1), making: newLock(maxMakes), offered: newLock(1),
 		lookUps: newLock(maxLookUps), checks: newLock(maxLookUps),
 	}
 	k.held.loading = make(map[string]bool)
-	// Data is asked for before keys are: whoever stored what is there by now had all of its keys before. The other way round,
-	// another process that starts for the first time could come between and make this one refuse.
+	// HasData comes before the keys: a process that stored the data which is there by now had all of its keys before.
+	// In the other order, another process that starts for the first time could come between and make this one fail.
 	hasData, err := c.Store.HasData(ctx)
 	if err != nil {
 		return nil, wrap("open keys", err)
@@ -107,7 +107,7 @@ func OpenKeys(ctx context.Context, c KeysConfig) (*Keys, error) {
 	case c.ReadOnly && !complete:
 		return k, k.pretend()
 	case revision == 0 && len(stored) == 0:
-		// The check value goes first: whoever wrote it has decided which master key this store belongs to.
+		// The check value is stored first: the process that stored it decides which master key this store belongs to.
 		check := domain.SealedKey{Kind: domain.KeyCheck, Number: 1}
 		if err := k.add(ctx, c.Master, check, domain.NewSecret(checkText)); err != nil {
 			return nil, err
@@ -136,16 +136,16 @@ func OpenKeys(ctx context.Context, c KeysConfig) (*Keys, error) {
 	return k, k.loadFirst(ctx)
 }
 
-// pretend makes keys that serve no purpose but that there are some.
+// pretend makes temporary keys for a store that has none and must not be written to.
 func (k *Keys) pretend() error {
 	api, err := k.randomKey()
 	k.ring.Store(&ring{readAt: k.Clock(), inForce: &k.Master, api: api})
 	return err
 }
 
-// loadFirst loads the keys that belong to no tenant. All of them must open.
+// loadFirst loads the keys of no tenant. All of them must open.
 func (k *Keys) loadFirst(ctx context.Context) error {
-	// The revision is read first: what is written between the two is then read again, and not missed.
+	// The revision is read first: a key that is written between the two reads is then read twice, and not missed.
 	r := &ring{readAt: k.Clock()}
 	var err error
 	if r.revision, err = k.Store.KeyRevision(ctx); err != nil {
@@ -168,7 +168,7 @@ func (k *Keys) loadFirst(ctx context.Context) error {
 	return nil
 }
 
-// check tells a wrong master key from a store that lost its check value.
+// check returns ErrWrongMasterKey for a wrong master key, and ErrKeysLost for a store without a check value.
 func (k *Keys) check(stored []domain.SealedKey) error {
 	for _, s := range stored {
 		if s.Kind == domain.KeyCheck {
@@ -191,13 +191,13 @@ func (k *Keys) open(s domain.SealedKey) (plain domain.Secret, by *domain.MasterK
 	return plain, &k.Master, err
 }
 
-// errCorrupt says that no master key of this process opens s, where one must.
+// errCorrupt is the error of a key that must open and that no master key of this process opens.
 func errCorrupt(s domain.SealedKey, err error) error {
 	return fmt.Errorf("open %s key %d: the store is corrupt, or the key was sealed with another master key: %w",
 		s.Kind, s.Number, err)
 }
 
-// opened is what s holds; nothing if no master key of ours opens it.
+// opened returns the content of s; zero if no master key of this process opens it.
 func (k *Keys) opened(s domain.SealedKey) domain.Secret {
 	plain, _, err := k.open(s)
 	if err != nil {
@@ -206,7 +206,7 @@ func (k *Keys) opened(s domain.SealedKey) domain.Secret {
 	return plain
 }
 
-// sealedBy is the master key that opens s; nil if none of ours does.
+// sealedBy returns the master key of this process that opens s; nil if none does.
 func (k *Keys) sealedBy(s domain.SealedKey) *domain.MasterKey {
 	_, by, err := k.open(s)
 	if err != nil {
@@ -223,7 +223,7 @@ func (k *Keys) randomKey() (domain.Secret, error) {
 	return domain.NewSecret(string(b)), nil
 }
 
-// add seals and stores a key. That another process was first is as good.
+// add seals and stores a key. It succeeds too if another process stored the key first.
 func (k *Keys) add(ctx context.Context, master domain.MasterKey, s domain.SealedKey, plain domain.Secret) error {
 	s.CreatedAt = k.Clock.now()
 	sealed, err := master.Seal(s, plain, k.Random)
@@ -240,9 +240,9 @@ func (k *Keys) add(ctx context.Context, master domain.MasterKey, s domain.Sealed
 	return nil
 }
 
-// resealAll seals what the previous master key still has to open with the master key. The check value comes last, so
-// that a start with the new master key alone is refused until all is done; and then what a process that had not heard
-// of it added meanwhile.
+// resealAll seals again with the master key what only the previous master key opens. The check value comes last, so
+// that a start with the new master key alone fails until all is done. After it come keys that a process without the new
+// master key added meanwhile.
 func (k *Keys) resealAll(ctx context.Context) error {
 	var check *domain.SealedKey
 	since := uint64(0)
@@ -290,8 +290,8 @@ func (k *Keys) reseal(ctx context.Context, s domain.SealedKey, plain domain.Secr
 	return nil
 }
 
-// present takes a token string apart and tells whether it is genuine. Malformed and forged ones are not, and cost no call of
-// the store, but for a key number that this process has never seen.
+// present parses a token string and reports whether it is genuine. A malformed or forged one is not, and costs no call
+// of the store, unless it names a key number that this process has never seen.
 func (k *Keys) present(ctx context.Context, s domain.Secret) (t domain.PresentedToken, genuine bool, err error) {
 	t, wellFormed := domain.ParseTokenString(s.Reveal())
 	if !wellFormed {
@@ -312,21 +312,24 @@ func (k *Keys) present(ctx context.Context, s domain.Secret) (t domain.Presented
 	return t, t.Genuine(key), nil
 }
 
-// mint makes the current token string of t.
+// mint returns the current token string of t.
 func (k *Keys) mint(t domain.RefreshToken) (domain.Secret, error) {
 	key, ok := k.ring.Load().token.MintingAt(t.RotatedAt)
 	if !ok {
 		return domain.Secret{}, fmt.Errorf("mint: no token key is valid at %s", t.RotatedAt)
 	}
 	if key.Key.IsZero() {
-		return domain.Secret{}, fmt.Errorf("mint with token key %d: %w: %w", key.Number, domain.ErrUnavailable, errUnopened)
+		return domain.Secret{}, fmt.Errorf("mint with token key %d: %w: %w", key.Number, domain.ErrUnavailable,
+			errUnopened)
 	}
 	return key.Mint(t.ID, t.Generation), nil
 }
 
-// signing is the key that signs for the tenant at that instant. The first one of a tenant and algorithm is made when it is
-// asked for, and serves from the beginning of time: whoever makes it first, every process then agrees on it.
-func (k *Keys) signing(ctx context.Context, tenantID string, a domain.Algorithm, at time.Time) (domain.SigningKey, error) {
+// signing returns the key that signs for the tenant at that instant. The first key of a tenant and algorithm is made
+// when it is needed, and is valid from the beginning of time, so that every process uses it, whichever process made it.
+func (k *Keys) signing(
+	ctx context.Context, tenantID string, a domain.Algorithm, at time.Time,
+) (domain.SigningKey, error) {
 	if err := k.fresh(ctx); err != nil {
 		return domain.SigningKey{}, err
 	}
@@ -334,7 +337,7 @@ func (k *Keys) signing(ctx context.Context, tenantID string, a domain.Algorithm,
 	if ok || err != nil {
 		return key, err
 	}
-	// Once for all who wait for it, because an RSA key takes long to make.
+	// Made once for all callers that wait for it, because an RSA key takes long.
 	err = k.makes.do(ctx, string(a)+" "+tenantID, keyMakeTimeout, func(ctx context.Context) error {
 		err := k.makeFirst(ctx, domain.Service(), at, signingKeys{tenantID, a})
 		if errors.Is(err, domain.ErrDuplicate) { // another process was first
@@ -351,7 +354,7 @@ func (k *Keys) signing(ctx context.Context, tenantID string, a domain.Algorithm,
 	return key, err
 }
 
-// made is the key that signs for the tenant at that instant, if there is one.
+// made returns the key that signs for the tenant at that instant, if there is one.
 func (k *Keys) made(
 	ctx context.Context, tenantID string, a domain.Algorithm, at time.Time,
 ) (key domain.SigningKey, ok bool, err error) {
@@ -365,8 +368,8 @@ func (k *Keys) made(
 	return key, ok, err
 }
 
-// offer makes sure that the tenant has a key to publish. Anybody may ask for that: for how many tenants ever, their
-// keys are made one after another, and whoever signs does not wait for them.
+// offer makes a key for the tenant to publish if it has none. Anybody may ask for key sets. So the keys for any number
+// of tenants are made one after another, and signing does not wait for them.
 func (k *Keys) offer(ctx context.Context, tenantID string, a domain.Algorithm, at time.Time) error {
 	if err := k.fresh(ctx); err != nil {
 		return err
@@ -397,13 +400,14 @@ func (k *Keys) newKey(ctx context.Context, a domain.Algorithm) (domain.Secret, e
 	return private, nil
 }
 
-// signingKeys names those of a tenant for an algorithm.
+// signingKeys names the signing keys of a tenant for an algorithm.
 type signingKeys struct {
 	tenantID  string
 	algorithm domain.Algorithm
 }
 
-// prepare makes the first signing keys of all these that have none, in one write unless another process is at it too.
+// prepare makes the first signing keys of all these that have none, in one write unless another process makes one
+// concurrently.
 func (k *Keys) prepare(ctx context.Context, by domain.Origin, wanted []signingKeys) error {
 	now := k.Clock.now()
 	err := k.makeFirst(ctx, by, now, wanted...)
@@ -418,10 +422,10 @@ func (k *Keys) prepare(ctx context.Context, by domain.Origin, wanted []signingKe
 	return nil
 }
 
-// makeFirst makes the first signing keys of these that have none which signs at that instant. ErrDuplicate, and none is
-// made, if another process has made one meanwhile.
+// makeFirst makes the first signing keys of those that have none which signs at that instant. If another process has
+// made one of them meanwhile it returns ErrDuplicate, and makes none.
 func (k *Keys) makeFirst(ctx context.Context, by domain.Origin, at time.Time, wanted ...signingKeys) error {
-	// What is known may be a while old: another process may have made a key, or the master key have been changed.
+	// The known keys may be old: another process may have made a key, or the master key may have changed.
 	if err := k.Reload(ctx); err != nil {
 		return err
 	}
@@ -473,8 +477,8 @@ func (k *Keys) makeFirst(ctx context.Context, by domain.Origin, at time.Time, wa
 
 func (k *Keys) hashAPIKey(key domain.Secret) string { return domain.HashAPIKey(k.ring.Load().api, key) }
 
-// verify reads an access token that one of the published keys has signed; ErrUnauthorized if none has. ErrUnknownKey
-// comes with the error if the key is unknown, or is one that this process cannot open.
+// verify verifies an access token and returns its claims; ErrUnauthorized if no published key signed it. ErrUnknownKey
+// accompanies the error if the key is unknown, or is one that this process cannot open.
 func (k *Keys) verify(ctx context.Context, token string) (domain.AccessToken, error) {
 	if err := k.fresh(ctx); err != nil {
 		return domain.AccessToken{}, fmt.Errorf("verify the access token: %w", err)
@@ -486,9 +490,9 @@ func (k *Keys) verify(ctx context.Context, token string) (domain.AccessToken, er
 	return t, nil
 }
 
-// jwks is the public keys of a tenant, its own and the shared ones; for an empty tenant the shared ones only. Verifiers
-// keep it for minutes, so it must not lack a key that another process made a while ago. Where that cannot be looked up,
-// those that are known are better than none.
+// jwks returns the JWK Set of a tenant's own keys and the shared ones; for an empty tenant of the shared ones only.
+// Verifiers cache it for minutes, so it must not lack a key that another process made a while ago. If that cannot be
+// looked up, the known keys are better than none.
 func (k *Keys) jwks(ctx context.Context, tenantID string) ([]byte, error) {
 	var stale error
 	if !recent(k.Clock(), k.ring.Load().readAt, keyMaxAge+1) {
@@ -503,7 +507,8 @@ func (k *Keys) jwks(ctx context.Context, tenantID string) ([]byte, error) {
 	if set := keys.set.Load(); set != nil {
 		return *set, nil
 	}
-	opened := slices.DeleteFunc(slices.Clone(keys.All()), func(key domain.SigningKey) bool { return key.Private.IsZero() })
+	opened := slices.DeleteFunc(slices.Clone(keys.All()),
+		func(key domain.SigningKey) bool { return key.Private.IsZero() })
 	switch {
 	case len(opened) > 0:
 	case stale != nil:

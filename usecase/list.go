@@ -15,7 +15,7 @@ type List struct {
 	Clock  Clock
 }
 
-// A Session is a refresh token as it is retrieved.
+// A Session is a refresh token with its end, as a request retrieves it.
 type Session struct {
 	domain.RefreshToken
 	Ending *domain.Ending // nil for an active one
@@ -31,13 +31,14 @@ func newSession(s domain.Session, end domain.Ending, ended bool) Session {
 // OneInput selects a refresh token.
 type OneInput struct {
 	TenantID, ID string
-	State        domain.SessionState // zero if the caller does not say
-	// Owner is set where an access token stands in for an API key: it serves for the active ones of its user.
+	State        domain.SessionState // zero for the default, the active ones
+	// Owner is set if the request has an access token instead of an API key. It allows the active ones of its user.
 	Owner *domain.AccessToken
 }
 
-// One returns the refresh token of that tenant and id, if it is in that state; else ErrNotFound, also for an id that
-// can be none. An owner gets ErrUnauthorized for all but its own user's, whether or not there is such a refresh token.
+// One returns the refresh token of that tenant and id if it is in that state; otherwise, and for a malformed id,
+// ErrNotFound. An owner gets ErrUnauthorized for all refresh tokens but those of its own user, whether or not they
+// exist.
 func (l *List) One(ctx context.Context, in OneInput) (Session, error) {
 	if in.Owner != nil && !isOwnersState(in.State) {
 		return Session{}, errOwnersState
@@ -60,7 +61,7 @@ func (l *List) One(ctx context.Context, in OneInput) (Session, error) {
 	return newSession(s, end, ended), nil
 }
 
-// isOwnersState reports whether an owner may ask for s: it shows the active ones, also where it names them.
+// isOwnersState reports whether an owner may ask for s: only for the active ones.
 func isOwnersState(s domain.SessionState) bool { return s == "" || s == domain.ActiveSessions }
 
 var (
@@ -75,27 +76,27 @@ type ListInput struct {
 	TenantID      string
 	UserID        *string             // nil for every user
 	ApplicationID *string             // nil for every application
-	State         domain.SessionState // zero if the caller does not say
-	Below         domain.ID           // where the page before ended; zero for the first
+	State         domain.SessionState // zero for the default, the active ones
+	Below         domain.ID           // Next of the previous page; zero for the first page
 	Limit         int                 // 1 to 1000
-	// Owner is set where an access token stands in for an API key: it serves for the active ones of its user.
+	// Owner is set if the request has an access token instead of an API key. It allows the active ones of its user.
 	Owner *domain.AccessToken
 }
 
-// SessionPage is a page of a list. Next is zero if nothing is left, else what Below is for the page that follows.
+// SessionPage is one page of a list. Next is Below of the next page, or zero on the last page.
 type SessionPage struct {
 	Sessions []Session
 	Next     domain.ID
 }
 
-// The bounds of a page besides its limit. They bound what one caller costs the others: memory and the store's time.
+// The bounds of a page besides its limit. They bound the memory and the store's time that one request takes.
 const (
 	maxPageBytes = 1 << 20
 	maxPageRows  = 5_000
 )
 
-// The bounds of a count: how many refresh tokens it looks at, and how many where each has to be compared with its expiry
-// and the marks, which takes the slower of the two engines 30 ms (make bench PART=lists).
+// The bounds of a count: the number of refresh tokens that it reads, and the number if each has to be compared with its
+// expiry and the marks, which takes the slower of the two engines 30 ms (make bench PART=lists).
 const (
 	maxCounted  = 10_000
 	maxCompared = 5_000
@@ -120,8 +121,8 @@ func (l *List) Page(ctx context.Context, in ListInput) (SessionPage, error) {
 	return page, nil
 }
 
-// Count returns how many refresh tokens there are on all pages together. It looks at the newest 5 000 of the user, the
-// application or the tenant, at the newest 10 000 for those in every state; more reports that these were not all, so
+// Count returns the number of refresh tokens on all pages together. It reads the newest 5 000 of the user, the
+// application or the tenant, or the newest 10 000 if it counts all states. more reports that these were not all, so
 // that there may be more than n.
 func (l *List) Count(ctx context.Context, in ListInput) (n int, more bool, err error) {
 	q, err := l.query(in)
@@ -139,11 +140,12 @@ func (l *List) Count(ctx context.Context, in ListInput) (n int, more bool, err e
 	return n, more, nil
 }
 
-// query is what in selects, without the bounds.
+// query returns the query of in, without the bounds.
 func (l *List) query(in ListInput) (port.ListQuery, error) {
 	q := port.ListQuery{TenantID: in.TenantID, State: in.State.OrActive(), Now: l.Clock.now()}
 	if in.UserID != nil || in.ApplicationID != nil {
-		s, err := domain.ParseSelector(in.TenantID, domain.SelectorInput{UserID: in.UserID, ApplicationID: in.ApplicationID})
+		s, err := domain.ParseSelector(in.TenantID,
+			domain.SelectorInput{UserID: in.UserID, ApplicationID: in.ApplicationID})
 		if err != nil {
 			return port.ListQuery{}, err
 		}

@@ -10,11 +10,11 @@ import (
 )
 
 // ErrOtherTenants is an ErrNotFound: the cookies are of an active session of another tenant than the request names.
-// They have to be kept, or nobody could end that session before it expires.
+// They must be kept: without them that session could not be ended before it expires.
 var ErrOtherTenants = fmt.Errorf("the session is active and belongs to another tenant: %w", domain.ErrNotFound)
 
-// Logout revokes the sessions that a browser's cookies name. What the holder of a token string can do with it anyway,
-// to end its session by exchanging an old one, needs no other credential.
+// Logout revokes the sessions that a browser's cookies name. It requires no other credential, because the holder of a
+// token string can end its session in any case, by exchanging an old one.
 type Logout struct {
 	Revocations port.Revocations
 	Tokens      port.RefreshTokens
@@ -22,29 +22,28 @@ type Logout struct {
 	Clock       Clock
 }
 
-// LogoutInput is what a browser sends.
+// LogoutInput is the input of [Logout.Do].
 type LogoutInput struct {
-	TenantID string          // must be the sessions'
+	TenantID string          // of the sessions
 	Ambient  []domain.Secret // the token strings in the cookies
 	By       domain.Origin
-	// Limit, if set, is called before the store is, for each session that has a genuine token string. Its error is Do's
-	// as it is.
+	// Limit, if set, is called before the store, for each session with a genuine token string. Do returns its error
+	// unchanged.
 	Limit func(domain.PresentedToken) error
 }
 
-// Do revokes every active session of the tenant that the cookies name, and returns their ids. It does not choose one as
-// an exchange does: the cookies of all are deleted, and a session that stayed active would be one that nobody can see.
-// When it has returned, no exchange of them that starts later succeeds.
+// Do revokes every active session of the tenant that the cookies name, and returns their ids. Unlike an exchange it
+// does not choose one: all the cookies are deleted, and a session that stayed active would be visible to nobody. When
+// it has returned, no exchange of these sessions that starts later succeeds.
 //
-// It returns ErrNotFound if none is active, ErrOtherTenants if only another tenant's is, and
-// ErrTooManySessions with nothing revoked. After any other error some may have been revoked: the same request again
-// revokes the others.
+// It returns ErrNotFound if none is active, ErrOtherTenants if only another tenant's is, and ErrTooManySessions with
+// nothing revoked. After any other error some may have been revoked; the same request again revokes the others.
 func (l *Logout) Do(ctx context.Context, in LogoutInput) ([]domain.ID, error) {
-	came, err := l.Keys.cameWith(ctx, in.Ambient)
+	parsed, err := l.Keys.parseAmbient(ctx, in.Ambient)
 	if err != nil {
 		return nil, err
 	}
-	for _, t := range came.Sessions {
+	for _, t := range parsed.Sessions {
 		if in.Limit != nil {
 			if err := in.Limit(t); err != nil {
 				return nil, err
@@ -52,11 +51,11 @@ func (l *Logout) Do(ctx context.Context, in LogoutInput) ([]domain.ID, error) {
 		}
 	}
 	if !domain.IsTenantID(in.TenantID) {
-		return nil, l.none(ctx, came.Sessions)
+		return nil, l.notFound(ctx, parsed.Sessions)
 	}
 	var revoked []domain.ID
 	how := port.Revocation{At: l.Clock.now(), Reason: domain.RevokedByRequest}
-	for _, t := range came.Sessions {
+	for _, t := range parsed.Sessions {
 		event, err := domain.RevocationEvent(
 			in.TenantID, domain.Selector{TokenID: t.ID}, how.Reason, in.By, how.At, l.Keys.Random)
 		if err != nil {
@@ -70,13 +69,14 @@ func (l *Logout) Do(ctx context.Context, in LogoutInput) ([]domain.ID, error) {
 		}
 	}
 	if len(revoked) == 0 {
-		return nil, l.none(ctx, came.Sessions)
+		return nil, l.notFound(ctx, parsed.Sessions)
 	}
 	return revoked, nil
 }
 
-// none returns ErrOtherTenants if one of sessions is active, and otherwise ErrNotFound. The tenant's own have ended.
-func (l *Logout) none(ctx context.Context, sessions []domain.PresentedToken) error {
+// notFound returns ErrOtherTenants if one of sessions is active, and otherwise ErrNotFound. Those of the tenant have
+// ended.
+func (l *Logout) notFound(ctx context.Context, sessions []domain.PresentedToken) error {
 	for _, t := range sessions {
 		switch s, err := l.Tokens.Snapshot(ctx, t.ID); {
 		case err == nil && s.Alive(l.Clock.now()):

@@ -2,8 +2,8 @@ package usecase
 
 import "github.com/refreshd/refreshd/domain"
 
-// Actor is the caller, as an event names it: a client where no credential was needed. The address is the adapter's to
-// add.
+// Actor returns the caller as the actor of an event: a client if no credential was needed. The adapter adds the
+// address.
 func (c Caller) Actor() domain.Actor {
 	if c.Owner != nil {
 		return domain.Actor{Kind: domain.ActorOwner, ID: c.Owner.Subject, Name: c.Owner.SessionID}

@@ -13,18 +13,18 @@ import (
 	"github.com/refreshd/refreshd/port"
 )
 
-// Patch changes what the access tokens of active sessions say about their user, and the sessions' metadata. The next
-// exchange carries it, a retry included. A patch is merged into what is stored when it is written, so of two that are
-// applied concurrently neither is lost.
+// Patch changes the claims about the user in the access tokens of active sessions, and the sessions' metadata. The next
+// exchange returns them, a retry included. A patch is merged into the stored values when it is written, so of two that
+// are applied concurrently neither is lost.
 //
-// In a process the patches of one user are applied one after another: of two that read concurrently one would have read
-// in vain. A patch that reads more than [smallBytes] is a large one. Of these largePatches are applied concurrently,
-// one of a tenant, first in, first out: so a tenant waits for one patch of each other tenant at most. A patch that
-// waits holds nothing of what it read.
+// Within a process the patches of one user are applied one after another: of two that read concurrently one would have
+// to read again. A patch that reads more than [smallBytes] is a large one. largePatches of these are applied
+// concurrently, one for each tenant, first in, first out. So a tenant waits for at most one patch of each other tenant.
+// A patch that waits holds nothing that it read.
 type Patch struct {
 	Tokens       port.RefreshTokens
 	Applications port.Applications
-	PublicURL    string // as the Minter's
+	PublicURL    string // as in [Minter]
 	Clock        Clock
 	Random       io.Reader
 
@@ -41,28 +41,28 @@ type PatchInput struct {
 }
 
 const (
-	// patchAttempts is how often one of the sessions may turn out to have changed or ended before Patch gives up. In
-	// this process patches take turns, so that was another one, an end or a revocation.
+	// patchAttempts is the number of attempts if one of the sessions has changed or ended since it was read. Patches of
+	// this process wait for each other, so another process, an end or a revocation changed it.
 	patchAttempts = 10
-	firstPause    = 10 * time.Millisecond // that the second attempt waits for at most; each later one twice as long
+	firstPause    = 10 * time.Millisecond // longest pause before the second attempt; doubles with each attempt
 	longestPause  = 160 * time.Millisecond
-	// maxPatched is how many sessions one request changes. The sizes of a refresh token bound what they take: claims,
-	// roles and scopes fit into an access token of 8 KiB, and metadata into 4 KiB.
+	// maxPatched is the number of sessions that one request may change. The limits of a refresh token bound their size:
+	// claims, roles and scopes fit into an access token of 8 KiB, and metadata into 4 KiB.
 	maxPatched = 1_000
-	// maxPatchPages bounds what is read to find them, ended refresh tokens included: a thousand of the largest take
-	// about twelve pages of [maxPageBytes], which leaves 140 000 ended ones to look at.
+	// maxPatchPages bounds the pages that are read to find them, ended refresh tokens included: a thousand of the
+	// largest take about twelve pages of [maxPageBytes], which leaves 140 000 ended ones to read.
 	maxPatchPages = 40
-	// smallBytes is as much as any number of requests may hold: a quarter of a page.
+	// smallBytes bounds what each of any number of concurrent requests holds: a quarter of a page.
 	smallBytes = maxPageBytes / 4
-	// largePatches is how many patches that read more are applied concurrently.
+	// largePatches is the number of patches that read more and are applied concurrently.
 	largePatches = 2
-	// maxNamed is how many of the sessions that cannot take a patch are named.
+	// maxNamed is the number of sessions that an error names as unable to take the patch.
 	maxNamed = 20
 )
 
 // One changes the session of that tenant and id, and returns it as changed. It returns an *domain.Invalid for a patch
-// that cannot be, or that the session cannot take, and ErrNotFound for a session that is unknown, has ended or is
-// another tenant's; nothing was written then.
+// that is not valid, or that the session cannot take, and ErrNotFound for a session that is unknown, has ended or
+// belongs to another tenant. Nothing was written then.
 func (u *Patch) One(
 	ctx context.Context, tenantID, id string, p domain.Patch, by domain.Origin,
 ) (domain.RefreshToken, error) {
@@ -80,7 +80,7 @@ func (u *Patch) One(
 		}
 		return s.Token, err
 	}
-	t, err := read(u.Clock.now()) // to know whose it is
+	t, err := read(u.Clock.now()) // to learn its user
 	if err != nil {
 		return domain.RefreshToken{}, wrap("patch", err)
 	}
@@ -110,10 +110,10 @@ func (u *Patch) One(
 	return after, nil
 }
 
-// OfUser changes every session that was active before it began, or none, and returns how many there are. A session that
-// is issued meanwhile is left as its issue says. OfUser returns an *domain.Invalid for a patch that cannot be, for more
-// than 1 000 sessions, and for a session that cannot take the patch, which it names; and ErrNotFound for an application
-// that is unknown.
+// OfUser changes every session that was active before it began, or none, and returns their number. A session that is
+// issued meanwhile keeps the values of its issue. OfUser returns an *domain.Invalid for a patch that is not valid, for
+// more than 1 000 sessions, and for a session that cannot take the patch, which it names. It returns ErrNotFound for an
+// application that is unknown.
 func (u *Patch) OfUser(ctx context.Context, in PatchInput) (int, error) {
 	var problems domain.Problems
 	problems.Merge("", in.Patch.Validate())
@@ -162,11 +162,11 @@ func (u *Patch) OfUser(ctx context.Context, in PatchInput) (int, error) {
 	return n, err
 }
 
-// errLarge says that there is more than so many pages.
+// errLarge reports that there are more pages than allowed.
 var errLarge = errors.New("more pages")
 
-// ofUser changes what q selects, which must fit on so many pages, or else the error is errLarge. It decides page by
-// page, and keeps of each what is to be written.
+// ofUser changes the sessions that q selects. If they need more than that many pages, the error is errLarge. It decides
+// page by page, and keeps only the changes to write.
 func (u *Patch) ofUser(ctx context.Context, q port.ListQuery, pages int, in PatchInput) (n int, err error) {
 	err = attempts(ctx, func() error {
 		q := q
@@ -204,7 +204,7 @@ func (u *Patch) ofUser(ctx context.Context, q port.ListQuery, pages int, in Patc
 	return n, err
 }
 
-// write stores what d decided about the sessions of a scope, or about one.
+// write stores the changes that d decided, of the sessions of a scope or of one.
 func (u *Patch) write(
 	ctx context.Context, s domain.Scope, one domain.ID, d *decider, by domain.Origin, now time.Time,
 ) error {
@@ -221,7 +221,7 @@ func (u *Patch) write(
 	return u.Tokens.Change(ctx, s.TenantID, d.changes, now, event)
 }
 
-// attempts runs f, which reads, decides and writes, again if one of the sessions was changed or ended meanwhile.
+// attempts calls f, which reads, decides and writes, again if one of the sessions was changed or ended meanwhile.
 func attempts(ctx context.Context, f func() error) error {
 	for attempt := range patchAttempts {
 		if err := pause(ctx, attempt); err != nil {
@@ -237,8 +237,8 @@ func attempts(ctx context.Context, f func() error) error {
 	return fmt.Errorf("patch: %w", domain.ErrBusy)
 }
 
-// pause waits before a further attempt, for a random time: two callers that change the same sessions in a loop would
-// otherwise meet again at each attempt.
+// pause waits for a random time before a further attempt. Otherwise two callers that change the same sessions in a loop
+// would collide at each attempt.
 func pause(ctx context.Context, attempt int) error {
 	if attempt == 0 {
 		return nil
@@ -258,7 +258,7 @@ type decider struct {
 	*Patch
 	patch    domain.Patch
 	policies map[string]domain.Policy // by application
-	changes  []domain.Change          // those that differ in something
+	changes  []domain.Change          // without those that change nothing
 	problems domain.Problems
 	refused  int
 }
@@ -279,8 +279,8 @@ func (d *decider) policy(ctx context.Context, tenantID, applicationID string) (d
 	return policy, nil
 }
 
-// decide returns t as it is to be, if it can take the patch; else it notes why not. ErrConflict means that t's
-// application was deleted meanwhile.
+// decide returns t with the patch applied if it can take the patch; otherwise it adds the problem. ErrConflict means
+// that the application of t was deleted meanwhile.
 func (d *decider) decide(ctx context.Context, t domain.RefreshToken) (domain.RefreshToken, error) {
 	policy, err := d.policy(ctx, t.TenantID, t.ApplicationID)
 	if errors.Is(err, domain.ErrNotFound) {
@@ -295,7 +295,7 @@ func (d *decider) decide(ctx context.Context, t domain.RefreshToken) (domain.Ref
 		if d.refused++; d.refused == maxNamed {
 			return t, d.problems.Err()
 		}
-		d.changes = nil // nothing is going to be written
+		d.changes = nil // nothing will be written
 		return t, nil
 	}
 	if err == nil && d.refused == 0 && !after.SameContent(t) {
@@ -304,21 +304,21 @@ func (d *decider) decide(ctx context.Context, t domain.RefreshToken) (domain.Ref
 	return after, err
 }
 
-// patchTurns are the turns that patches wait for. The zero value is ready.
+// patchTurns makes patches wait for each other. The zero value is ready to use.
 type patchTurns struct {
 	mu   sync.Mutex
-	held map[patchTurn]*patchQueue // there is one only while somebody has or awaits a turn
+	held map[patchTurn]*patchQueue // of turns that a patch has or waits for
 }
 
-// patchTurn is a user's, a tenant's if the user is empty, or everybody's if both are.
+// patchTurn is the turn of a user, of a tenant if the user is empty, or of all tenants if both are.
 type patchTurn struct{ tenantID, userID string }
 
 type patchQueue struct {
-	places chan struct{} // Go serves those that wait to send in the order of their coming
-	inside int           // with those that wait
+	places chan struct{} // goroutines that wait to send proceed in the order of their arrival
+	inside int           // patches that have a place or wait for one
 }
 
-// take waits for one of so many places, first in, first out. pass gives it back.
+// take waits for one of that many places, first in, first out. pass returns the place.
 func (t *patchTurns) take(ctx context.Context, of patchTurn, places int) (pass func(), err error) {
 	t.mu.Lock()
 	if t.held == nil {

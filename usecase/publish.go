@@ -11,30 +11,29 @@ import (
 	"github.com/refreshd/refreshd/port"
 )
 
-// Publish hands out public keys, from memory: anybody may ask for them, and no number of requests is a load on the
-// store. It is not to be copied.
+// Publish returns public keys from memory: anybody may ask for them, and no number of requests puts a load on the
+// store. It must not be copied.
 type Publish struct {
 	Tenants port.Tenants
 	Keys    *Keys
 	Clock   Clock
 
-	known sync.Map // tenant id -> time.Time of the last look-up, of tenants that existed then
+	known sync.Map // tenant id -> time.Time of the last look-up, for tenants that existed then
 	only  atomic.Pointer[onlyTenant]
 }
 
-// tenantCheckInterval is how often it is looked up whether a tenant still exists. Verifiers keep its keys longer than
-// that.
+// tenantCheckInterval is how often a tenant's existence is looked up. Verifiers cache its keys for longer.
 const tenantCheckInterval = time.Minute
 
-// onlyTenant is what a look-up found: the tenant, if there was one and no other.
+// onlyTenant is the result of a look-up: the tenant, if there was exactly one.
 type onlyTenant struct {
 	at time.Time
 	id string
 }
 
-// Tenant is the JWK Set of a tenant; ErrNotFound if there is none such. A tenant that has not signed yet gets its key
-// here, so that nobody caches an empty set while the first access token is under way. A made-up tenant costs one
-// look-up by its id.
+// Tenant returns the JWK Set of a tenant; ErrNotFound if the tenant does not exist. A tenant that has not signed yet
+// gets its key here, so that no verifier caches an empty set while the first access token is on its way. An unknown
+// tenant costs one look-up by its id.
 func (p *Publish) Tenant(ctx context.Context, tenantID string) ([]byte, error) {
 	if !domain.IsTenantID(tenantID) {
 		return nil, domain.ErrNotFound
@@ -44,7 +43,7 @@ func (p *Publish) Tenant(ctx context.Context, tenantID string) ([]byte, error) {
 	if known && recent(now, checked.(time.Time), tenantCheckInterval) {
 		return p.Keys.jwks(ctx, tenantID)
 	}
-	if known && !p.known.CompareAndSwap(tenantID, checked, now) { // another request is at it
+	if known && !p.known.CompareAndSwap(tenantID, checked, now) { // another request looks it up
 		return p.Keys.jwks(ctx, tenantID)
 	}
 	err := p.check(ctx, tenantID)
@@ -60,7 +59,7 @@ func (p *Publish) Tenant(ctx context.Context, tenantID string) ([]byte, error) {
 	return p.Keys.jwks(ctx, tenantID)
 }
 
-// check looks the tenant up, and makes sure that it has a key.
+// check looks up the tenant and makes its key if it has none.
 func (p *Publish) check(ctx context.Context, tenantID string) error {
 	if err := p.Keys.checks.acquire(ctx); err != nil {
 		return err
@@ -77,11 +76,11 @@ func (p *Publish) check(ctx context.Context, tenantID string) error {
 	return p.Keys.offer(ctx, tenantID, policy.Algorithm, p.Clock.now())
 }
 
-// Shared is the JWK Set of the keys that all tenants share; and, while there is a single tenant, of its own as well.
-// That there is another is noticed within a second.
+// Shared returns the JWK Set of the keys that all tenants share and, while there is a single tenant, of that tenant's
+// own keys. A second tenant is noticed within a second.
 func (p *Publish) Shared(ctx context.Context) ([]byte, error) {
 	now, only := p.Clock(), p.only.Load()
-	// One request a second looks, and the others go by what was seen before.
+	// One request a second looks, and the others use the previous result.
 	if only == nil || !recent(now, only.at, KeyReadInterval) && p.only.CompareAndSwap(only, &onlyTenant{now, only.id}) {
 		if err := p.Keys.checks.acquire(ctx); err != nil {
 			return nil, err
@@ -105,7 +104,7 @@ func (p *Publish) Shared(ctx context.Context) ([]byte, error) {
 	return p.Keys.jwks(ctx, "")
 }
 
-// OnlyTenant returns the tenant of a store that has just one. ok is false if it has none, or several.
+// OnlyTenant returns the tenant of a store that has exactly one. ok is false if it has none, or several.
 func OnlyTenant(ctx context.Context, tenants port.Tenants) (only domain.Tenant, ok bool, err error) {
 	for after := ""; ; {
 		page, next, err := tenants.Tenants(ctx, after, 2)
@@ -122,7 +121,7 @@ func OnlyTenant(ctx context.Context, tenants port.Tenants) (only domain.Tenant, 
 	}
 }
 
-// recent reports whether now is at or after at, by less than interval.
+// recent reports whether at is not after now and less than interval ago.
 func recent(now, at time.Time, interval time.Duration) bool {
 	since := now.Sub(at)
 	return since >= 0 && since < interval

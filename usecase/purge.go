@@ -13,53 +13,56 @@ import (
 
 const (
 	purgeStep = 500 // refresh tokens: some milliseconds
-	// purgeStepTimeout ends a step that gets nowhere: no statement of a call takes longer.
+	// purgeStepTimeout ends a step that makes no progress: no statement of a call takes longer.
 	purgeStepTimeout = 10 * time.Second
-	// purgeRest is how much longer than a step the pause after it is: a pass takes a fifth of a processor and of the disk at most,
-	// however slow they are, and exchanges have the rest.
+	// purgeRest is the length of the pause after a step in multiples of that step: a pass takes at most a fifth of a
+	// processor and of the disk, however slow they are, and leaves the rest to exchanges.
 	purgeRest     = 4
 	purgeMinPause = 10 * time.Millisecond
 	purgeMaxPause = 5 * time.Second
-	// PurgeLease is for how long a process that was killed in a pass keeps others from going on with it. It runs from the beginning
-	// of a step, and is renewed when the next step is over: it covers two steps and the pause between them, and something for clocks.
+	// PurgeLease is how long a process that was killed in a pass keeps others from continuing it. It runs from the
+	// beginning of a step, and is renewed at the next step: it covers two steps, the pause between them, and some clock
+	// skew.
 	PurgeLease = 30 * time.Second
-	// purgeEndTimeout bounds what is still to be written when a pass has ended, or was cut off.
+	// purgeEndTimeout bounds the writes after a pass has ended or was interrupted.
 	purgeEndTimeout = 2 * time.Second
-	// purgeLooks are how often in an interval a process looks whether a pass is due, or was left unfinished by another one.
+	// purgeLooks is how often in an interval a process checks whether a pass is due, or was interrupted in another
+	// process.
 	purgeLooks = 10
 )
 
-// Purge deletes refresh tokens that have been dead for a while, and marks and deleted tenants that nothing needs any more. Until then
-// their holders hear why they are refused; afterwards they are unknown.
+// Purge deletes refresh tokens that ended a while ago, and marks and deleted tenants that are no longer needed. Until
+// then a refused holder of a token string gets the reason; afterwards the refresh token is unknown.
 type Purge struct {
 	Janitor port.Janitor
 	Events  port.Events
 	Jobs    port.Jobs
 	Clock   Clock
-	// Pause returns nil when that time has passed, or an error as soon as ctx is done.
+	// Pause returns nil after d, or an error as soon as ctx is done.
 	Pause func(ctx context.Context, d time.Duration) error
-	// LeaseHolder names this process among all that purge.
+	// LeaseHolder names this process; no other process has the same text.
 	LeaseHolder string
-	// After is how long the dead stay: longer than any call takes and clocks differ, so minutes at least.
+	// After is how long ended refresh tokens are kept: longer than any call and than the clock skew, so minutes at
+	// least.
 	After time.Duration
-	// KeepEvents is how long events stay; 0 for ever.
+	// KeepEvents is how long events are kept; 0 for ever.
 	KeepEvents time.Duration
 	Random     io.Reader
 }
 
-// ErrPassUnrecorded means that the event of what a pass deleted could not be stored.
+// ErrPassUnrecorded reports that the event of a pass could not be stored.
 var ErrPassUnrecorded = errors.New("the event of the pass was not stored")
 
-// Pass goes on with the pass that is under way, or begins one, until its end, and reports each step to progress, which
-// may be nil. It returns what it did, also with an error. The error is ErrConflict if another process is at it, and
-// ErrPassUnrecorded, beside any other, if the event of what it did could not be stored.
+// Pass continues the pass in progress, or begins one, until its end, and reports each step to progress, which may be
+// nil. It returns what it deleted, also with an error. The error is ErrConflict if another process purges, and
+// ErrPassUnrecorded, beside any other, if the event of the pass could not be stored.
 func (p *Purge) Pass(ctx context.Context, progress func(port.Purged)) (port.Purged, error) {
 	return p.pass(ctx, time.Time{}, progress)
 }
 
 // Run makes a pass whenever the last one, of any process, ended longer than interval ago, until ctx is done. It reports
-// to failed every pass that ended with an error, and goes on. That another process is at it is no error, nor is the end
-// of ctx, but what was deleted without an event is one in any case.
+// to failed every pass that ended with an error, and continues. It is not an error that another process purges, or that
+// ctx is done, but deletions without an event are one in any case.
 func (p *Purge) Run(ctx context.Context, interval time.Duration, progress func(port.Purged), failed func(error)) {
 	for ctx.Err() == nil {
 		_, err := p.pass(ctx, p.Clock.now().Add(-interval), progress)
@@ -73,7 +76,9 @@ func (p *Purge) Run(ctx context.Context, interval time.Duration, progress func(p
 	}
 }
 
-func (p *Purge) pass(ctx context.Context, endedBefore time.Time, progress func(port.Purged)) (sum port.Purged, err error) {
+func (p *Purge) pass(
+	ctx context.Context, endedBefore time.Time, progress func(port.Purged),
+) (sum port.Purged, err error) {
 	defer func() {
 		if err != nil && !errors.Is(err, domain.ErrConflict) {
 			p.release(ctx)
@@ -109,8 +114,8 @@ func (p *Purge) step(ctx context.Context, endedBefore time.Time) (port.Purged, e
 	defer cancel()
 	now := p.Clock.now()
 	step := port.PurgeStep{
-		LeaseHolder: p.LeaseHolder, Now: now, LeaseUntil: now.Add(PurgeLease), EndedBefore: endedBefore, Before: now.Add(-p.After),
-		MaxClockSkew: domain.MaxClockSkew, Limit: purgeStep,
+		LeaseHolder: p.LeaseHolder, Now: now, LeaseUntil: now.Add(PurgeLease),
+		EndedBefore: endedBefore, Before: now.Add(-p.After), MaxClockSkew: domain.MaxClockSkew, Limit: purgeStep,
 	}
 	if p.KeepEvents > 0 {
 		step.EventsBefore = domain.FirstID(now.Add(-p.KeepEvents))
@@ -118,17 +123,18 @@ func (p *Purge) step(ctx context.Context, endedBefore time.Time) (port.Purged, e
 	return p.Janitor.Purge(ctx, step)
 }
 
-// release gives the lease back after a pass that was cut off, so that another process can go on with it before the
-// lease has run out. If that fails the lease runs out.
+// release returns the lease after a pass that was interrupted, so that another process can continue it before the lease
+// expires. If that fails, the lease expires.
 func (p *Purge) release(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), purgeEndTimeout)
 	defer cancel()
 	_ = p.Jobs.Release(ctx, port.JobPurge, p.LeaseHolder)
 }
 
-// record stores the event of a pass, or of this process' part of one, that deleted something. Events alone are nothing
-// here: the event of a pass is itself deleted one day, and that pass would have an event, for ever. A step that returned
-// an error is not counted, although the store may have taken it: only an event in the step itself would have it.
+// record stores the event of a pass, or of this process's part of one, that deleted something. A pass that deleted only
+// events has none: its event would be deleted by a later pass, which would have an event, and so on for ever. A step
+// that returned an error is not counted, although the store may have done it: only an event in the step itself would
+// count it.
 func (p *Purge) record(ctx context.Context, sum port.Purged) error {
 	if sum.Deleted+sum.Marks+sum.Tenants == 0 {
 		return nil

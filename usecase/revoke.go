@@ -10,7 +10,7 @@ import (
 	"github.com/refreshd/refreshd/port"
 )
 
-// Revoke ends refresh tokens.
+// Revoke revokes refresh tokens.
 type Revoke struct {
 	Revocations  port.Revocations
 	Applications port.Applications
@@ -18,31 +18,32 @@ type Revoke struct {
 	Clock        Clock
 }
 
-// RevokeInput says which. Exactly one selector must be there, in full.
+// RevokeInput selects refresh tokens. Exactly one selector must be set, and complete.
 type RevokeInput struct {
 	TenantID    string
-	TokenString *domain.Secret // any genuine one of any generation; nil if the caller wrote none
+	TokenString *domain.Secret // any genuine one of any generation; nil if the request has none
 	Selector    domain.SelectorInput
 	By          domain.Origin
-	// Owner is set where an access token stands in for an API key: it serves for its own refresh token, for all of its
-	// own user, and for all of these but its own.
+	// Owner is set if the request has an access token instead of an API key. It allows to revoke its own refresh token,
+	// all of its own user, and all of these but its own.
 	Owner *domain.AccessToken
 	// InCookies is set if the owner has its tokens in cookies.
 	InCookies bool
 }
 
-// Revoked is what was revoked, and the instant before which it was issued.
+// Revoked is what was revoked: the selected refresh tokens that were issued before At.
 type Revoked struct {
 	Selector domain.Selector
 	At       time.Time
-	// Cookies is the policy that names the cookies that are of no use any more: those of an owner who has its tokens in
-	// cookies and revoked its own session. It is nil if there are none.
+	// Cookies is the policy with the names of the cookies to delete: those of an owner who has its tokens in cookies
+	// and revoked its own session. It is nil if there are none.
 	Cookies *domain.Policy
 }
 
-// Do revokes. When it has returned, no exchange that starts later is answered. It returns an *domain.Invalid for a selector that
-// does not say one thing fully; ErrNotFound for a refresh token or an application that is not there, and ErrUnauthorized for
-// an owner who means something else than its own; nothing was revoked then.
+// Do revokes refresh tokens. When it has returned, no exchange of them that starts later succeeds. It returns an
+// *domain.Invalid for a selector that is missing, incomplete or ambiguous; ErrNotFound for a refresh token or an
+// application that does not exist; and ErrUnauthorized for an owner who selects anything but its own. Nothing was
+// revoked then.
 func (r *Revoke) Do(ctx context.Context, in RevokeInput) (Revoked, error) {
 	selector, err := r.selector(ctx, in)
 	if err != nil {
@@ -81,10 +82,10 @@ func isOwn(owner domain.AccessToken, s domain.Selector) bool {
 		(s.Except.IsZero() || s.Except.String() == owner.SessionID)
 }
 
-// cookies returns [Revoked].Cookies. It is called before anything is revoked, so that a failure leaves everything as it
-// was. Where the application does not exist any more, the default policy names them.
+// cookies returns [Revoked].Cookies. It is called before the revocation, so that a failure leaves everything unchanged.
+// If the application does not exist any more, the default policy names the cookies.
 func (r *Revoke) cookies(ctx context.Context, in RevokeInput, s domain.Selector) (*domain.Policy, error) {
-	// What an owner is let revoke is its own session, unless it leaves that out.
+	// A revocation by an owner includes its own session, unless it excepts that.
 	if in.Owner == nil || !in.InCookies || !s.Except.IsZero() {
 		return nil, nil
 	}
