@@ -21,7 +21,8 @@ func TestNewAccessToken(t *testing.T) {
 	got := domain.NewAccessToken(token, p, "https://auth.example", issued, issued, 15*time.Minute)
 	want := domain.AccessToken{
 		Type: "JWT", Issuer: "https://auth.example", Subject: "ada", Audience: "shop",
-		IssuedAt: time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC), ExpiresAt: time.Date(2026, 3, 1, 12, 15, 0, 0, time.UTC),
+		IssuedAt:  time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC),
+		ExpiresAt: time.Date(2026, 3, 1, 12, 15, 0, 0, time.UTC),
 		SessionID: "018f2a3b-4c5d-766e-877f-8091a2b3c4d5", TenantID: "acme", ApplicationID: "shop", IssuedEpoch: 7,
 		Roles: []string{"admin"}, Scopes: []string{"read"}, Claims: `{"plan":"gold"}`,
 	}
@@ -73,10 +74,12 @@ func TestTheLifetimeOfAnAccessTokenCountsFromTheLastHalfThatPassed(t *testing.T)
 func TestAnAccessTokenIsNeverExpiredWhenItIsMade(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		micros := func(low, high time.Duration, what string) time.Duration {
-			return time.Duration(rapid.Int64Range(low.Microseconds(), high.Microseconds()).Draw(t, what)) * time.Microsecond
+			return time.Duration(rapid.Int64Range(low.Microseconds(), high.Microseconds()).Draw(t,
+				what)) * time.Microsecond
 		}
 		const s = time.Second
-		lifetime := time.Duration(rapid.OneOf(rapid.Int64Range(1, 10), rapid.Int64Range(1, 86_400)).Draw(t, "lifetime")) * s
+		lifetime := time.Duration(rapid.OneOf(rapid.Int64Range(1, 10), rapid.Int64Range(1, 86_400)).Draw(t,
+			"lifetime")) * s
 		from := issued.Add(micros(0, s, "from"))
 		now := from.Add(micros(-3600*s, 2*3600*s, "now")) // a grace period is at most an hour
 		if rapid.Bool().Draw(t, "near") {

@@ -13,7 +13,8 @@ func TestPermissionsPermitActions(t *testing.T) {
 	all := []domain.Action{
 		domain.TokenIssue, domain.TokenExchange, domain.TokenRead, domain.TokenList, domain.TokenListWide,
 		domain.TokenListAny, domain.TokenChange, domain.TokenChangeMany, domain.TokenRevoke, domain.TokenRevokeMany,
-		domain.FeedRead, "tenant.read", "tenant.write", "tenant.delete", "application.change", "key.create", "apikey.read",
+		domain.FeedRead, "tenant.read", "tenant.write", "tenant.delete", "application.change", "key.create",
+		"apikey.read",
 		"audit.read", "tenant.read.one", "tenant.write.one", "tenant.delete.one", "key.create.one",
 	}
 	for _, tt := range []struct {
@@ -23,7 +24,8 @@ func TestPermissionsPermitActions(t *testing.T) {
 	}{
 		{"no permissions means none", nil, nil},
 		{"an endpoint and a method", domain.Permissions{"/jwt/issue": {"POST"}}, []domain.Action{domain.TokenIssue}},
-		{"the other method of an endpoint", domain.Permissions{"/jwt/refresh": {"POST"}}, []domain.Action{domain.TokenExchange}},
+		{"the other method of an endpoint", domain.Permissions{"/jwt/refresh": {"POST"}},
+			[]domain.Action{domain.TokenExchange}},
 		{"a name covers what is below it", domain.Permissions{"/jwt/refresh": {"GET"}},
 			[]domain.Action{domain.TokenRead, domain.TokenList, domain.TokenListAny}},
 		{"a name does not cover what is above it", domain.Permissions{"/jwt/refresh/:id": {"*"}},
@@ -33,14 +35,16 @@ func TestPermissionsPermitActions(t *testing.T) {
 			[]domain.Action{domain.TokenListWide, domain.TokenListAny}},
 		{"the stream has to be named", domain.Permissions{"/revocations": {"*"}}, []domain.Action{domain.FeedRead}},
 		{"everything is without what has to be named", domain.Permissions{"*": {"*"}}, []domain.Action{
-			domain.TokenIssue, domain.TokenExchange, domain.TokenRead, domain.TokenList, domain.TokenListAny, domain.TokenChange,
+			domain.TokenIssue, domain.TokenExchange, domain.TokenRead, domain.TokenList, domain.TokenListAny,
+			domain.TokenChange,
 			domain.TokenChangeMany, domain.TokenRevoke, domain.TokenRevokeMany,
 		}},
 		{"administration, method by method", domain.Permissions{"/tenant": {"PUT", "GET"}, "/audit": {"GET"}},
 			[]domain.Action{"tenant.read", "tenant.write", "audit.read", "tenant.read.one", "tenant.write.one"}},
 		{"one object of administration, and never all", domain.Permissions{"/tenant/:id": {"GET", "DELETE"}},
 			[]domain.Action{"tenant.read.one", "tenant.delete.one"}},
-		{"one object by another name of its parameter", domain.Permissions{"/tenant/:tenantId": {"PUT"}, "/key/:x": {"*"}},
+		{"one object by another name of its parameter",
+			domain.Permissions{"/tenant/:tenantId": {"PUT"}, "/key/:x": {"*"}},
 			[]domain.Action{"tenant.write.one", "key.create.one"}},
 	} {
 		var got []domain.Action
@@ -88,7 +92,8 @@ func TestAPermissionThatIsValidAllowsAnAction(t *testing.T) {
 func TestWhatIsNoActionIsPermittedToNobody(t *testing.T) {
 	everything := domain.Permissions{"*": {"*"}, "/jwt/refresh/:id": {"*"}, "/sessions": {"*"}, "/tenant": {"*"}}
 	for _, a := range []domain.Action{"", "token", "token.", "tenant.read.all", ".one", "POST"} {
-		if method, endpoints := a.Permissions(); everything.Permit(a) || a.AllowsOwner() || method != "" || len(endpoints) > 0 {
+		if method, endpoints := a.Permissions(); everything.Permit(a) || a.AllowsOwner() || method != "" ||
+			len(endpoints) > 0 {
 			t.Errorf("%q: it is permitted, or an owner's, or spelled %s %v", a, method, endpoints)
 		}
 	}
@@ -97,7 +102,8 @@ func TestWhatIsNoActionIsPermittedToNobody(t *testing.T) {
 // What nobody but an operator may do, no owner of a session may.
 func TestAnOwnerDoesWhatIsItsOwnOnly(t *testing.T) {
 	for _, a := range []domain.Action{
-		domain.TokenIssue, domain.TokenExchange, domain.TokenChange, domain.TokenChangeMany, domain.FeedRead, "tenant.read",
+		domain.TokenIssue, domain.TokenExchange, domain.TokenChange, domain.TokenChangeMany, domain.FeedRead,
+		"tenant.read",
 		"audit.read",
 	} {
 		if a.AllowsOwner() {

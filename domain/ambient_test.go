@@ -14,13 +14,15 @@ func TestChoose(t *testing.T) {
 	policy := domain.DefaultPolicy()
 	session := func(n byte, change func(*domain.Snapshot)) domain.Candidate {
 		s := domain.Snapshot{Policy: policy, Token: domain.RefreshToken{
-			ID: domain.ID{n}, TenantID: "acme", Generation: 2, IssuedAt: now.Add(-time.Hour), RotatedAt: now.Add(-time.Hour),
+			ID: domain.ID{n}, TenantID: "acme", Generation: 2, IssuedAt: now.Add(-time.Hour),
+			RotatedAt: now.Add(-time.Hour),
 			ExpiresAt: now.Add(time.Hour),
 		}}
 		if change != nil {
 			change(&s)
 		}
-		return domain.Candidate{Presented: domain.PresentedToken{ID: s.Token.ID, Generation: 1}, Known: true, Snapshot: s}
+		return domain.Candidate{Presented: domain.PresentedToken{ID: s.Token.ID, Generation: 1}, Known: true,
+			Snapshot: s}
 	}
 	live, other := session(1, nil), session(2, nil)
 	inactive := session(3, func(s *domain.Snapshot) { s.Policy.Active = false })
@@ -44,7 +46,8 @@ func TestChoose(t *testing.T) {
 		outcome    domain.Outcome
 		kept       bool
 	}{
-		"a live one beside each that ended": {list(revoked, marked, gone, expired, lastGeneration, cutShort, unknown, live), "", list(live), "", false},
+		"a live one beside each that ended": {list(revoked, marked, gone, expired, lastGeneration, cutShort, unknown,
+			live), "", list(live), "", false},
 		"two that live":                     {list(live, other), "acme", list(live, other), "", false},
 		"an inactive one beside a live one": {list(live, inactive), "", list(live), "", true},
 		"in another order":                  {list(inactive, revoked, live), "", list(live), "", true},
@@ -64,7 +67,8 @@ func TestChoose(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			got := domain.Choose(tt.candidates, tt.tenant, now)
 			if len(got.Counting) != len(tt.counting) || got.Kept != tt.kept {
-				t.Fatalf("got %d that count, kept %t; want %d, %t", len(got.Counting), got.Kept, len(tt.counting), tt.kept)
+				t.Fatalf("got %d that count, kept %t; want %d, %t", len(got.Counting), got.Kept, len(tt.counting),
+					tt.kept)
 			}
 			for i, c := range got.Counting {
 				if c.Presented.ID != tt.counting[i].Presented.ID {
@@ -92,12 +96,14 @@ func TestWhatChooseCallsEndedIsWhatDecideRefusesForGood(t *testing.T) {
 						p := domain.DefaultPolicy()
 						p.Active, p.MaximumTTL = active, maximum
 						s := domain.Snapshot{MarkEpoch: mark, Deleted: gone, Policy: p, Token: domain.RefreshToken{
-							ID: domain.ID{1}, TenantID: "acme", Generation: 3, IssuedAt: now.Add(-time.Hour), RotatedAt: now.Add(-time.Hour),
+							ID: domain.ID{1}, TenantID: "acme", Generation: 3, IssuedAt: now.Add(-time.Hour),
+							RotatedAt: now.Add(-time.Hour),
 							ExpiresAt: now.Add(left),
 						}}
 						d := s.Decide(domain.Call{Generation: 3, Now: now})
 						ended := d.Outcome == domain.RefusedRevoked || d.Outcome == domain.RefusedExpired
-						c := domain.Choose([]domain.Candidate{{Presented: domain.PresentedToken{ID: s.Token.ID}, Known: true, Snapshot: s}}, "", now)
+						c := domain.Choose([]domain.Candidate{{Presented: domain.PresentedToken{ID: s.Token.ID},
+							Known: true, Snapshot: s}}, "", now)
 						if counts := len(c.Counting) == 1; counts == ended || ended && c.Outcome != d.Outcome {
 							t.Errorf("%+v: got %s alone, and counts %t, %s", s, d.Outcome, counts, c.Outcome)
 						}
@@ -122,8 +128,10 @@ func TestOfASessionTheHighestGenerationCounts(t *testing.T) {
 
 func TestTokenStringForm(t *testing.T) {
 	for s, want := range map[string]bool{
-		"rt_" + strings.Repeat("A", 64): true, "rt_" + strings.Repeat("é", 32): false, "rt_" + strings.Repeat("A", 63) + "=": false, "rt_" + strings.Repeat("A", 63): false,
-		"rt_" + strings.Repeat("A", 65): false, "RT_" + strings.Repeat("A", 64): false, strings.Repeat("A", 67): false, "": false, "rt_": false,
+		"rt_" + strings.Repeat("A", 64): true, "rt_" + strings.Repeat("é", 32): false,
+		"rt_" + strings.Repeat("A", 63) + "=": false, "rt_" + strings.Repeat("A", 63): false,
+		"rt_" + strings.Repeat("A", 65): false, "RT_" + strings.Repeat("A", 64): false, strings.Repeat("A", 67): false,
+		"": false, "rt_": false,
 	} {
 		if got := domain.IsTokenStringForm(s); got != want {
 			t.Errorf("%q: got %t", s, got)

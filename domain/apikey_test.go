@@ -20,7 +20,8 @@ func TestIsAPIKey(t *testing.T) {
 	for s, want := range map[string]bool{
 		key: true, "ak_ABCDEFGHIJKLMNOPQRSTUV-_09": true, "ak_" + strings.Repeat("x", 253): true,
 		"": false, "ak_": false, key[:len(key)-1]: false, "ak_" + strings.Repeat("x", 254): false,
-		"AK_" + key[3:]: false, "rt_" + key[3:]: false, key + ".": false, key + "\n": false, " " + key: false, key + " ": false,
+		"AK_" + key[3:]: false, "rt_" + key[3:]: false, key + ".": false, key + "\n": false, " " + key: false,
+		key + " ": false,
 		key + "é": false, key + "\xff": false, key + "=": false,
 		"eyJhbGciOiJFZERTQSJ9.eyJzdWIiOiJhZGEifQ.c2ln": false, "ak_eyJhbGciOiJFZERTQSJ9.eyJzdWIiOiJhZGEifQ.c2ln": false,
 	} {
@@ -53,14 +54,16 @@ func TestPermissionsAllow(t *testing.T) {
 		asks []ask
 	}{
 		{"no permissions means none", nil, []ask{{"GET", "/jwt/refresh", false}, {"POST", "/jwt/issue", false}}},
-		{"an endpoint without methods means none", domain.Permissions{"/jwt/issue": nil, "*": {}}, []ask{{"POST", "/jwt/issue", false}}},
+		{"an endpoint without methods means none", domain.Permissions{"/jwt/issue": nil, "*": {}},
+			[]ask{{"POST", "/jwt/issue", false}}},
 		{"a method, and no other", domain.Permissions{"/jwt/refresh": {"GET", "DELETE"}}, []ask{
 			{"GET", "/jwt/refresh", true}, {"DELETE", "/jwt/refresh", true}, {"POST", "/jwt/refresh", false},
 			{"get", "/jwt/refresh", false}, {"", "/jwt/refresh", false}, {"HEAD", "/jwt/refresh", false},
 		}},
 		{"a name covers itself and one further segment", domain.Permissions{"/jwt/refresh": {"GET"}}, []ask{
 			{"GET", "/jwt/refresh", true}, {"GET", "/jwt/refresh/:id", true}, {"GET", "/jwt/refresh/:id/x", false},
-			{"GET", "/jwt/refreshing", false}, {"GET", "/jwt/issue", false}, {"GET", "/jwt", false}, {"GET", "/", false}, {"GET", "", false},
+			{"GET", "/jwt/refreshing", false}, {"GET", "/jwt/issue", false}, {"GET", "/jwt", false},
+			{"GET", "/", false}, {"GET", "", false},
 			{"GET", "/x/jwt/refresh", false}, {"GET", "/JWT/refresh", false},
 		}},
 		{"every method of an endpoint", domain.Permissions{"/jwt/issue": {"*"}}, []ask{
@@ -68,21 +71,26 @@ func TestPermissionsAllow(t *testing.T) {
 		}},
 		{"every endpoint, but for administration", domain.Permissions{"*": {"POST"}}, []ask{
 			{"POST", "/jwt/issue", true}, {"POST", "/jwt/refresh/:id/deep", true}, {"GET", "/jwt/issue", false},
-			{"POST", "/api-key", false}, {"POST", "/api-key/:id", false}, {"POST", "/key", false}, {"POST", "/key/:id", false},
+			{"POST", "/api-key", false}, {"POST", "/api-key/:id", false}, {"POST", "/key", false},
+			{"POST", "/key/:id", false},
 			{"POST", "/tenant", false}, {"POST", "/tenant/:id", false}, {"POST", "/tenant/:id/key", false},
-			{"POST", "/application", false}, {"POST", "/application/:id", false}, {"POST", "/audit", false}, {"POST", "/audit/:id", false},
+			{"POST", "/application", false}, {"POST", "/application/:id", false}, {"POST", "/audit", false},
+			{"POST", "/audit/:id", false},
 		}},
 		{"everything of everything is without administration too", domain.Permissions{"*": {"*"}}, []ask{
 			{"DELETE", "/jwt/refresh", true}, {"GET", "/tenant", false}, {"DELETE", "/api-key/:id", false},
 		}},
-		{"everything is without the lists and the stream of whole tenants", domain.Permissions{"*": {"*"}, "/jwt/refresh": {"*"}}, []ask{
-			{"GET", "/sessions", false}, {"GET", "/revocations", false},
-		}},
+		{"everything is without the lists and the stream of whole tenants",
+			domain.Permissions{"*": {"*"}, "/jwt/refresh": {"*"}}, []ask{
+				{"GET", "/sessions", false}, {"GET", "/revocations", false},
+			}},
 		{"a whole tenant's sessions that are named", domain.Permissions{"/sessions": {"GET"}}, []ask{
-			{"GET", "/sessions", true}, {"GET", "/revocations", false}, {"GET", "/jwt/refresh", false}, {"GET", "/jwt/refresh/:id", false},
+			{"GET", "/sessions", true}, {"GET", "/revocations", false}, {"GET", "/jwt/refresh", false},
+			{"GET", "/jwt/refresh/:id", false},
 		}},
 		{"administration that is named", domain.Permissions{"/tenant": {"GET"}, "*": {"POST"}}, []ask{
-			{"GET", "/tenant", true}, {"GET", "/tenant/:id", true}, {"POST", "/tenant", false}, {"GET", "/application", false},
+			{"GET", "/tenant", true}, {"GET", "/tenant/:id", true}, {"POST", "/tenant", false},
+			{"GET", "/application", false},
 		}},
 	} {
 		t.Run(tt.rule, func(t *testing.T) {
@@ -96,7 +104,8 @@ func TestPermissionsAllow(t *testing.T) {
 }
 
 func TestAPIKeyPermits(t *testing.T) {
-	k := domain.APIKey{Name: "backend", TenantID: "acme", Permissions: domain.Permissions{"/jwt/issue": {"POST"}}, ExpiresAt: issued}
+	k := domain.APIKey{Name: "backend", TenantID: "acme", Permissions: domain.Permissions{"/jwt/issue": {"POST"}},
+		ExpiresAt: issued}
 	forever := k
 	forever.ExpiresAt = time.Time{}
 	for _, tt := range []struct {
@@ -123,7 +132,8 @@ func TestAPIKeyServesItsTenant(t *testing.T) {
 	for _, tt := range []struct {
 		of, tenant string
 		want       bool
-	}{{"acme", "acme", true}, {"acme", "other", false}, {"acme", "", false}, {"acme", "Acme", false}, {"", "acme", true}} {
+	}{{"acme", "acme", true}, {"acme", "other", false}, {"acme", "", false}, {"acme", "Acme", false},
+		{"", "acme", true}} {
 		if got := (domain.APIKey{TenantID: tt.of}).Serves(tt.tenant); got != tt.want {
 			t.Errorf("a key of %q for %q: got %t, want %t", tt.of, tt.tenant, got, tt.want)
 		}
@@ -147,10 +157,12 @@ func TestAPIKeyValidate(t *testing.T) {
 		"/jwt/isue": {"POST"}, "/jwt/refrеsh": {"GET"}, "/jwt/refresh/:tokenId": {"GET"}, "/jwt/refresh/1": {"GET"},
 		"/jwt":     {"GET"},
 		"/tenants": {"GET"}, "/tenant/x": {"GET"}, "/tenant/:id/key": {"GET"}, "/JWT/issue": {"POST"}, "*/": {"*"},
-		"/jwt/refresh": {"PUT"}, "/sessions": {"DELETE"}, "/revocations": {"POST"}, "/sessions/:id": {"GET"}, "/session": {"GET"},
+		"/jwt/refresh": {"PUT"}, "/sessions": {"DELETE"}, "/revocations": {"POST"}, "/sessions/:id": {"GET"},
+		"/session": {"GET"},
 	} {
 		t.Run(fmt.Sprintf("%s %q", endpoint, methods), func(t *testing.T) {
-			wantCodes(t, domain.APIKey{Name: "x", Permissions: domain.Permissions{endpoint: methods}}.Validate(), "[invalid]permissions.endpoints."+endpoint)
+			wantCodes(t, domain.APIKey{Name: "x", Permissions: domain.Permissions{endpoint: methods}}.Validate(),
+				"[invalid]permissions.endpoints."+endpoint)
 		})
 	}
 	wantCodes(t, domain.APIKey{Name: "x", Permissions: domain.Permissions{"/jwt/issue": {}}}.Validate(),
@@ -190,9 +202,11 @@ func TestAnUnknownEndpointIsToldTheKnownOnes(t *testing.T) {
 
 // The same input gives the same answer, byte by byte: a map's order must not show.
 func TestAPIKeyProblemsAreInOrder(t *testing.T) {
-	k := domain.APIKey{Name: "x", Permissions: domain.Permissions{"/c": {"x"}, "/a": {"x"}, "/b": {"x"}, "/d": {"x"}, "/e": {"x"}}}
+	k := domain.APIKey{Name: "x", Permissions: domain.Permissions{"/c": {"x"}, "/a": {"x"}, "/b": {"x"}, "/d": {"x"},
+		"/e": {"x"}}}
 	for range 20 {
-		wantCodes(t, k.Validate(), "[invalid]permissions.endpoints./a", "[invalid]permissions.endpoints./b", "[invalid]permissions.endpoints./c",
+		wantCodes(t, k.Validate(), "[invalid]permissions.endpoints./a", "[invalid]permissions.endpoints./b",
+			"[invalid]permissions.endpoints./c",
 			"[invalid]permissions.endpoints./d", "[invalid]permissions.endpoints./e")
 	}
 }

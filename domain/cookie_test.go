@@ -44,15 +44,20 @@ func TestACookieWithoutADomainExcludesOne(t *testing.T) {
 		tenant, app domain.Settings
 		refused     bool
 	}{
-		"host prefix, no domain":    {none, domain.Settings{CookieName: new("__Host-s")}, false},
-		"host prefix and domain":    {none, domain.Settings{CookieName: new("__Host-s"), CookieDomain: new("a.example")}, true},
-		"in another case":           {none, domain.Settings{CookieName: new("__hOST-s"), CookieDomain: new("a.example")}, true},
-		"secure prefix and domain":  {none, domain.Settings{CookieName: new("__Secure-s"), CookieDomain: new("a.example")}, false},
-		"host only and domain":      {none, domain.Settings{CookieHostOnly: new(true), CookieDomain: new("a.example")}, true},
-		"domain of the tenant":      {acme, domain.Settings{CookieHostOnly: new(true)}, true},
-		"prefix, domain of tenant":  {acme, domain.Settings{CookieName: new("__Host-s")}, true},
-		"domain of tenant, undone":  {acme, domain.Settings{CookieHostOnly: new(true), CookieDomain: new("")}, false},
-		"prefix of tenant, undone":  {domain.Settings{CookieName: new("__Host-s")}, domain.Settings{CookieName: new(""), CookieDomain: new("a.example")}, false},
+		"host prefix, no domain": {none, domain.Settings{CookieName: new("__Host-s")}, false},
+		"host prefix and domain": {none, domain.Settings{CookieName: new("__Host-s"),
+			CookieDomain: new("a.example")}, true},
+		"in another case": {none, domain.Settings{CookieName: new("__hOST-s"),
+			CookieDomain: new("a.example")}, true},
+		"secure prefix and domain": {none, domain.Settings{CookieName: new("__Secure-s"),
+			CookieDomain: new("a.example")}, false},
+		"host only and domain": {none, domain.Settings{CookieHostOnly: new(true), CookieDomain: new("a.example")},
+			true},
+		"domain of the tenant":     {acme, domain.Settings{CookieHostOnly: new(true)}, true},
+		"prefix, domain of tenant": {acme, domain.Settings{CookieName: new("__Host-s")}, true},
+		"domain of tenant, undone": {acme, domain.Settings{CookieHostOnly: new(true), CookieDomain: new("")}, false},
+		"prefix of tenant, undone": {domain.Settings{CookieName: new("__Host-s")},
+			domain.Settings{CookieName: new(""), CookieDomain: new("a.example")}, false},
 		"host only of tenant, both": {domain.Settings{CookieHostOnly: new(true)}, acme, true},
 	} {
 		t.Run(name, func(t *testing.T) {

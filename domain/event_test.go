@@ -103,9 +103,11 @@ func TestFirstIDIsBelowEveryIDOfItsInstant(t *testing.T) {
 func TestTheEventOfManyChangesCountsAllThatTheyChange(t *testing.T) {
 	const n = 1000
 	for name, content := range map[string]func(t *domain.RefreshToken, text string){
-		"roles":              func(t *domain.RefreshToken, text string) { t.Roles = []string{text} },
-		"scopes":             func(t *domain.RefreshToken, text string) { t.Scopes = []string{text} },
-		"claims":             func(t *domain.RefreshToken, text string) { t.Claims = domain.Object(`{"a":"` + text + `"}`) },
+		"roles":  func(t *domain.RefreshToken, text string) { t.Roles = []string{text} },
+		"scopes": func(t *domain.RefreshToken, text string) { t.Scopes = []string{text} },
+		"claims": func(t *domain.RefreshToken, text string) {
+			t.Claims = domain.Object(`{"a":"` + text + `"}`)
+		},
 		"device name":        func(t *domain.RefreshToken, text string) { t.MetaData.Device.Name = text },
 		"device type":        func(t *domain.RefreshToken, text string) { t.MetaData.Device.Type = text },
 		"device description": func(t *domain.RefreshToken, text string) { t.MetaData.Device.Description = text },

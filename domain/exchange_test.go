@@ -117,7 +117,8 @@ func TestDecideTable(t *testing.T) {
 		}, 7, revoked, nil},
 		{"revoked by a mark of a later epoch", func(s snap, _ call) { s.MarkEpoch = 5 }, 7, revoked, nil},
 		{"a mark of the epoch of issue does not cover it", func(s snap, _ call) { s.MarkEpoch = 4 }, 7, rotated, nil},
-		{"application or tenant deleted", func(s snap, _ call) { s.Deleted, s.Policy = true, domain.Policy{} }, 7, revoked, nil},
+		{"application or tenant deleted", func(s snap, _ call) { s.Deleted, s.Policy = true, domain.Policy{} }, 7,
+			revoked, nil},
 
 		{"at expiresAt", func(s snap, c call) { s.Token.ExpiresAt = c.Now }, 7, expired, nil},
 		{"past expiresAt", func(s snap, c call) { s.Token.ExpiresAt = c.Now.Add(-µs) }, 7, expired, nil},
@@ -141,7 +142,8 @@ func TestDecideTable(t *testing.T) {
 			expired, nil},
 		{"an old string at the last generation", lastGeneration, 5, expired, nil},
 		{"the last generation, where reusable", both(lastGeneration, reusable), lastOne, expired, nil},
-		{"the last but one rotates", func(s snap, _ call) { s.Token.Generation = lastOne - 1 }, lastOne - 1, rotated, nil},
+		{"the last but one rotates", func(s snap, _ call) { s.Token.Generation = lastOne - 1 }, lastOne - 1, rotated,
+			nil},
 		{"inactive", func(s snap, _ call) { s.Policy.Active = false }, 7, inactive, nil},
 		{"an old string does not revoke while the application is inactive", func(s snap, _ call) {
 			s.Policy.Active = false
@@ -189,12 +191,15 @@ func TestDecideTable(t *testing.T) {
 		{"two before, at the instant of the rotation", at(0), 5, replayed, nil},
 
 		{"recovered: the current one, at the instant of the recovery", afterRecovery(0), 7, retried, nil},
-		{"recovered: the current one, by a clock behind, within a grace period", afterRecovery(µs - grace), 7, retried, nil},
+		{"recovered: the current one, by a clock behind, within a grace period", afterRecovery(µs - grace), 7, retried,
+			nil},
 		{"recovered: the current one, by a clock behind, a grace period away", afterRecovery(-grace), 7, rotated, nil},
-		{"recovered: the current one, a microsecond within the grace period", afterRecovery(grace - µs), 7, retried, nil},
+		{"recovered: the current one, a microsecond within the grace period", afterRecovery(grace - µs), 7, retried,
+			nil},
 		{"recovered: the current one, at the end of the grace period", afterRecovery(grace), 7, rotated, nil},
 		{"recovered: the one before, at the instant of the recovery", afterRecovery(0), 6, retried, nil},
-		{"recovered: the one before, a microsecond within the grace period", afterRecovery(grace - µs), 6, retried, nil},
+		{"recovered: the one before, a microsecond within the grace period", afterRecovery(grace - µs), 6, retried,
+			nil},
 		{"recovered: the one before, at the end of the grace period", afterRecovery(grace), 6, recovered, nil},
 		{"recovered: the rotation does not count any more", afterRecovery(-10 * time.Minute), 7, rotated, nil},
 
@@ -224,12 +229,14 @@ func TestDecideTable(t *testing.T) {
 		{"the one before, at the end of the grace period, with recovery off", both(at(grace), func(s snap, _ call) {
 			s.Policy.RecoveryBurst = 0
 		}), 6, replayed, nil},
-		{"the one before, late, free because it was recovered before", both(afterRecovery(20*day), func(s snap, _ call) {
-			s.Token.RecoveryPaidUntil = 1_000
-		}), 6, recovered, nil},
-		{"recovered before, and recovery turned off since: still free", both(afterRecovery(20*day), func(s snap, _ call) {
-			s.Policy.RecoveryBurst = 0
-		}), 6, recovered, nil},
+		{"the one before, late, free because it was recovered before",
+			both(afterRecovery(20*day), func(s snap, _ call) {
+				s.Token.RecoveryPaidUntil = 1_000
+			}), 6, recovered, nil},
+		{"recovered before, and recovery turned off since: still free",
+			both(afterRecovery(20*day), func(s snap, _ call) {
+				s.Policy.RecoveryBurst = 0
+			}), 6, recovered, nil},
 		{"the one before, late, with the budget spent", func(s snap, _ call) { s.Token.RecoveryPaidUntil = 18 }, 6,
 			replayed, nil},
 		{"two before, late", nil, 5, replayed, nil},
@@ -245,7 +252,8 @@ func TestDecideTable(t *testing.T) {
 		{"the same, retried", both(tooLong, at(0)), 6, invalid, domain.ErrLifetimeTooLong},
 		{"the same, recovered", tooLong, 6, invalid, domain.ErrLifetimeTooLong},
 		{"the same, reusable", both(tooLong, reusable), 7, invalid, domain.ErrLifetimeTooLong},
-		{"the same, restored", both(tooLong, func(_ snap, c call) { c.Restored = true }), 8, invalid, domain.ErrLifetimeTooLong},
+		{"the same, restored", both(tooLong, func(_ snap, c call) { c.Restored = true }), 8, invalid,
+			domain.ErrLifetimeTooLong},
 		{"a replay that asks for too long a lifetime is a replay", tooLong, 5, replayed, nil},
 		{"the same, strictly once", both(tooLong, at(0), func(s snap, _ call) {
 			s.Policy.GracePeriod, s.Policy.RecoveryBurst = 0, 0
@@ -266,7 +274,8 @@ func TestDecideTable(t *testing.T) {
 			if d.Write != writes {
 				t.Errorf("%s: write %t, want %t", d.Outcome, d.Write, writes)
 			}
-			if revokes := d.After.RevokedReason == domain.RevokedByReplay; revokes != (writes && d.Outcome == replayed) {
+			if revokes := d.After.RevokedReason == domain.RevokedByReplay; revokes != (writes &&
+				d.Outcome == replayed) {
 				t.Errorf("%s: revoked %t", d.Outcome, revokes)
 			}
 			if !d.Write {
@@ -298,12 +307,14 @@ func TestDecideWhatIsStored(t *testing.T) {
 			r.Generation, r.RotatedAt, r.LastUsedAt, r.ExpiresAt = 8, now, now, slid
 			r.MetaData.ClientAddress = "192.0.2.2"
 		}, true, now},
-		{"rotated after a recovery, which is then over but paid", recovered, hourLater(7), func(r *domain.RefreshToken) {
-			r.Generation, r.RotatedAt, r.LastUsedAt, r.ExpiresAt = 8, now, now, slid
-			r.RecoveredAt, r.RecoveryPaidUntil = time.Time{}, 17
-			r.MetaData.ClientAddress = "192.0.2.2"
-		}, true, now},
-		{"rotated by a clock that is behind", func(s *domain.Snapshot) { s.Token.RotatedAt = now.Add(grace) }, hourLater(7),
+		{"rotated after a recovery, which is then over but paid", recovered, hourLater(7),
+			func(r *domain.RefreshToken) {
+				r.Generation, r.RotatedAt, r.LastUsedAt, r.ExpiresAt = 8, now, now, slid
+				r.RecoveredAt, r.RecoveryPaidUntil = time.Time{}, 17
+				r.MetaData.ClientAddress = "192.0.2.2"
+			}, true, now},
+		{"rotated by a clock that is behind", func(s *domain.Snapshot) { s.Token.RotatedAt = now.Add(grace) },
+			hourLater(7),
 			func(r *domain.RefreshToken) {
 				r.Generation, r.RotatedAt, r.LastUsedAt, r.ExpiresAt = 8, now, now, slid
 				r.MetaData.ClientAddress = "192.0.2.2"
@@ -315,7 +326,8 @@ func TestDecideWhatIsStored(t *testing.T) {
 		}, true, now},
 		{"unchanged", func(s *domain.Snapshot) { s.Policy.Usage = domain.Reusable }, hourLater(7),
 			func(r *domain.RefreshToken) { r.LastUsedAt, r.ExpiresAt = now, slid }, true, now},
-		{"retried with the current string", func(s *domain.Snapshot) { s.Policy.GracePeriod = 2 * time.Hour }, hourLater(7),
+		{"retried with the current string", func(s *domain.Snapshot) { s.Policy.GracePeriod = 2 * time.Hour },
+			hourLater(7),
 			nil, false, issued.Add(5 * day)},
 		{"retried with the one before", func(s *domain.Snapshot) { s.Policy.GracePeriod = 2 * time.Hour }, hourLater(6),
 			nil, false, issued.Add(5 * day)},
@@ -326,10 +338,12 @@ func TestDecideWhatIsStored(t *testing.T) {
 		{"recovered", nil, hourLater(6), func(r *domain.RefreshToken) {
 			r.RecoveredAt, r.RecoveryPaidUntil, r.LastUsedAt, r.ExpiresAt = now, 17, now, slid
 		}, true, now},
-		{"recovered again: neither charged nor another last answer", recovered, hourLater(6), func(r *domain.RefreshToken) {
-			r.LastUsedAt, r.ExpiresAt = now, slid
-		}, true, now},
-		{"recovered where reusable: not charged", func(s *domain.Snapshot) { s.Policy.Usage = domain.Reusable }, hourLater(6),
+		{"recovered again: neither charged nor another last answer", recovered, hourLater(6),
+			func(r *domain.RefreshToken) {
+				r.LastUsedAt, r.ExpiresAt = now, slid
+			}, true, now},
+		{"recovered where reusable: not charged", func(s *domain.Snapshot) { s.Policy.Usage = domain.Reusable },
+			hourLater(6),
 			func(r *domain.RefreshToken) { r.RecoveredAt, r.LastUsedAt, r.ExpiresAt = now, now, slid }, true, now},
 		{"replayed", nil, hourLater(5), func(r *domain.RefreshToken) {
 			r.RevokedAt, r.RevokedReason = now, domain.RevokedByReplay
@@ -410,7 +424,8 @@ func TestDecideOrder(t *testing.T) {
 							first.apply(&s, &c)
 							write := first.want == domain.RefusedReplayed
 							if d := s.Decide(c); d.Outcome != first.want || d.Why != first.why || d.Write != write {
-								t.Errorf("generation %d, %s after the rotation, %s: got %s (%v) write %t, want %s (%v) write %t",
+								t.Errorf("generation %d, %s after the rotation, %s: "+
+									"got %s (%v) write %t, want %s (%v) write %t",
 									present, age, usage, d.Outcome, d.Why, d.Write, first.want, first.why, write)
 							}
 						}
@@ -524,7 +539,8 @@ func TestRetriesDoNotProlongAnAnswer(t *testing.T) {
 			s.Token = d.After
 		}
 	}
-	if d := s.Decide(domain.Call{Generation: 6, Now: s.Token.RotatedAt.Add(grace)}); d.Outcome != domain.RefusedReplayed {
+	if d := s.Decide(domain.Call{Generation: 6,
+		Now: s.Token.RotatedAt.Add(grace)}); d.Outcome != domain.RefusedReplayed {
 		t.Errorf("at the end: got %s, want %s", d.Outcome, domain.RefusedReplayed)
 	}
 }
@@ -564,15 +580,19 @@ func TestRecoveryBudget(t *testing.T) {
 		asks            []ask
 	}{
 		{"burst 0 turns recovery off", 0, 10, []ask{{2, no, 0}, {500, no, 0}}},
-		{"burst 1: one, and the next an interval later", 1, 10, []ask{{7, yes, 17}, {8, no, 17}, {16, no, 17}, {17, yes, 27}}},
+		{"burst 1: one, and the next an interval later", 1, 10,
+			[]ask{{7, yes, 17}, {8, no, 17}, {16, no, 17}, {17, yes, 27}}},
 		{"burst 2: two in a row, not three", 2, 10, []ask{{7, yes, 17}, {8, yes, 27}, {9, no, 27}}},
-		{"burst 2: the third an interval after the first", 2, 10, []ask{{7, yes, 17}, {8, yes, 27}, {16, no, 27}, {17, yes, 37}, {18, no, 37}}},
+		{"burst 2: the third an interval after the first", 2, 10,
+			[]ask{{7, yes, 17}, {8, yes, 27}, {16, no, 27}, {17, yes, 37}, {18, no, 37}}},
 		{"burst 2: what was not used does not pile up beyond the burst", 2, 10,
 			[]ask{{1000, yes, 1010}, {1001, yes, 1020}, {1002, no, 1020}}},
 		{"burst 2: one every interval goes on for ever", 2, 10,
 			[]ask{{10, yes, 20}, {20, yes, 30}, {30, yes, 40}, {40, yes, 50}, {41, yes, 60}, {42, no, 60}}},
-		{"the same generation again is free", 2, 10, []ask{{7, yes, 17}, {7, yes, 17}, {7, yes, 17}, {8, yes, 27}, {8, yes, 27}, {9, no, 27}}},
-		{"interval 2, burst 2: the fourth in a row is too much", 2, 2, []ask{{7, yes, 9}, {8, yes, 11}, {9, yes, 13}, {10, no, 13}}},
+		{"the same generation again is free", 2, 10,
+			[]ask{{7, yes, 17}, {7, yes, 17}, {7, yes, 17}, {8, yes, 27}, {8, yes, 27}, {9, no, 27}}},
+		{"interval 2, burst 2: the fourth in a row is too much", 2, 2,
+			[]ask{{7, yes, 9}, {8, yes, 11}, {9, yes, 13}, {10, no, 13}}},
 		{"interval 3, burst 2: the third in a row is too much", 2, 3, []ask{{7, yes, 10}, {8, yes, 13}, {9, no, 13}}},
 		{"burst 3: three in a row, not four", 3, 10, []ask{{7, yes, 17}, {8, yes, 27}, {9, yes, 37}, {10, no, 37}}},
 	}
@@ -617,10 +637,14 @@ func TestExpiryMoves(t *testing.T) {
 		{domain.SlidingWindowWithMaximumLifetime, 35*day + time.Hour + time.Second, now.Add(30 * day)},
 	} {
 		for name, change := range map[domain.Outcome]func(*domain.Snapshot, *domain.Call){
-			domain.Rotated:   func(_ *domain.Snapshot, c *domain.Call) { c.Generation = 7 },
-			domain.Unchanged: func(s *domain.Snapshot, c *domain.Call) { c.Generation, s.Policy.Usage = 7, domain.Reusable },
+			domain.Rotated: func(_ *domain.Snapshot, c *domain.Call) { c.Generation = 7 },
+			domain.Unchanged: func(s *domain.Snapshot, c *domain.Call) {
+				c.Generation, s.Policy.Usage = 7, domain.Reusable
+			},
 			domain.Recovered: func(_ *domain.Snapshot, c *domain.Call) { c.Generation = 6 },
-			domain.Retried:   func(s *domain.Snapshot, c *domain.Call) { c.Generation, s.Policy.GracePeriod = 6, 2*time.Hour },
+			domain.Retried: func(s *domain.Snapshot, c *domain.Call) {
+				c.Generation, s.Policy.GracePeriod = 6, 2*time.Hour
+			},
 		} {
 			t.Run(fmt.Sprintf("%s/%s/maximum %s", name, tt.expiration, tt.maximum), func(t *testing.T) {
 				s, c := stored(), hourLater(0)
@@ -643,7 +667,8 @@ func TestExpiryMoves(t *testing.T) {
 func TestExpiryMovesBackWithTheClock(t *testing.T) {
 	const behind = time.Hour + 300*time.Millisecond
 	now := hourLater(0).Now
-	for _, expiration := range []domain.ExpirationPolicy{domain.SlidingWindow, domain.SlidingWindowWithMaximumLifetime} {
+	for _, expiration := range []domain.ExpirationPolicy{domain.SlidingWindow,
+		domain.SlidingWindowWithMaximumLifetime} {
 		for outcome, usage := range map[domain.Outcome]domain.UsagePolicy{
 			domain.Rotated: domain.OneTimeUse, domain.Recovered: domain.OneTimeUse, domain.Unchanged: domain.Reusable,
 		} {
@@ -658,7 +683,8 @@ func TestExpiryMovesBackWithTheClock(t *testing.T) {
 					d := s.Decide(domain.Call{Generation: present, Now: reading})
 					want := reading.Add(s.Policy.TTL).Truncate(time.Second)
 					if d.Outcome != outcome || !d.After.ExpiresAt.Equal(want) {
-						t.Fatalf("at %s: got %s, expires %s, want %s, %s", reading, d.Outcome, d.After.ExpiresAt, outcome, want)
+						t.Fatalf("at %s: got %s, expires %s, want %s, %s", reading, d.Outcome, d.After.ExpiresAt,
+							outcome, want)
 					}
 					s.Token = d.After
 				}

@@ -24,7 +24,8 @@ func FuzzAlteredTokenString(f *testing.F) {
 		}
 		s := tokenKey.Mint(id, generation).Reveal()
 		p, ok := domain.ParseTokenString(s)
-		if !ok || !p.Genuine(tokenKey) || p.Genuine(other) || p.ID != id || p.Generation != generation || p.KeyNumber != tokenKey.Number {
+		if !ok || !p.Genuine(tokenKey) || p.Genuine(other) || p.ID != id || p.Generation != generation ||
+			p.KeyNumber != tokenKey.Number {
 			t.Fatalf("%q was minted, and read as %v, %d of key %d, %t", s, p.ID, p.Generation, p.KeyNumber, ok)
 		}
 		at = min(max(at, 0), len(s))
@@ -58,7 +59,8 @@ func FuzzSelectorIsNeverWidened(f *testing.F) {
 			return s
 		}
 		in := domain.SelectorInput{
-			TokenID: given(1, &tokenID), UserID: given(2, &userID), ApplicationID: given(4, &applicationID), ExceptTokenID: given(8, &except),
+			TokenID: given(1, &tokenID), UserID: given(2, &userID), ApplicationID: given(4, &applicationID),
+			ExceptTokenID: given(8, &except),
 		}
 		if set&16 != 0 {
 			in.AllInTenant = &all
@@ -83,10 +85,12 @@ func FuzzSelectorIsNeverWidened(f *testing.F) {
 		}
 		says(2, userID, s.Scope.UserID)
 		says(4, applicationID, s.Scope.ApplicationID)
-		if wantExcept, _ := domain.ParseID(except); set&8 != 0 && (s.Except != wantExcept || s.Except.IsZero()) || set&8 == 0 && !s.Except.IsZero() {
+		if wantExcept, _ := domain.ParseID(except); set&8 != 0 && (s.Except != wantExcept || s.Except.IsZero()) ||
+			set&8 == 0 && !s.Except.IsZero() {
 			t.Fatalf("%05b spares %v", set, s.Except)
 		}
-		if wide := s.Scope == (domain.Scope{TenantID: "acme"}); wide != (set&31 == 16 && all) || s.Scope.TenantID != "acme" {
+		if wide := s.Scope == (domain.Scope{TenantID: "acme"}); wide != (set&31 == 16 && all) ||
+			s.Scope.TenantID != "acme" {
 			t.Fatalf("%05b selects %+v", set, s.Scope)
 		}
 	})
@@ -94,12 +98,14 @@ func FuzzSelectorIsNeverWidened(f *testing.F) {
 
 // An object is kept as it was said: what encoding/json reads of it is the same, and kept again it is the same bytes.
 func FuzzObject(f *testing.F) {
-	for _, seed := range []string{`{}`, ` { } `, `{"a":1.50,"b":[null,{"c":"\u2028<"}]}`, `[]`, `{"a":1}{}`, "{\"a\":\"\xff\"}", `{"a":1e400}`, "{\"\x00\":1}", ""} {
+	for _, seed := range []string{`{}`, ` { } `, `{"a":1.50,"b":[null,{"c":"\u2028<"}]}`, `[]`, `{"a":1}{}`,
+		"{\"a\":\"\xff\"}", `{"a":1e400}`, "{\"\x00\":1}", ""} {
 		f.Add(seed)
 	}
 	f.Fuzz(func(t *testing.T, text string) {
 		o, ok := domain.NewObject([]byte(text))
-		isObject := json.Valid([]byte(text)) && utf8.ValidString(text) && strings.HasPrefix(strings.TrimLeft(text, " \t\r\n"), "{")
+		isObject := json.Valid([]byte(text)) && utf8.ValidString(text) &&
+			strings.HasPrefix(strings.TrimLeft(text, " \t\r\n"), "{")
 		if ok != isObject {
 			t.Fatalf("%q: got %t, want %t", text, ok, isObject)
 		}
@@ -107,7 +113,8 @@ func FuzzObject(f *testing.F) {
 			return
 		}
 		var before, after map[string]json.RawMessage
-		if json.Unmarshal([]byte(text), &before) != nil || json.Unmarshal([]byte(o), &after) != nil || len(before) != len(after) {
+		if json.Unmarshal([]byte(text), &before) != nil || json.Unmarshal([]byte(o), &after) != nil ||
+			len(before) != len(after) {
 			t.Fatalf("%q became %q", text, o)
 		}
 		if again, ok := domain.NewObject([]byte(o)); !ok || again != o {

@@ -38,7 +38,7 @@ const (
 	budget   = "recoveries stay within the budget"
 	late     = "what left currency a grace period ago is only recovered, or answered again within one of its recovery"
 	final    = "revoked stays revoked"
-	oneEach  = "one current generation, one string for it, one access token for each half lifetime since the last answer"
+	oneEach  = "one current generation, one string for it, one access token for each half lifetime since the response"
 	expiry   = "expiry never passes the maximum, and a retry does not move it"
 	unpinned = "the current string, a grace period from the rotation and from the first recovery, rotates"
 )
@@ -143,14 +143,15 @@ func TestPropertiesCatchMutants(t *testing.T) {
 			}
 			return d
 		}},
-		{final, "a retry is answered before revocation is looked at", func(s domain.Snapshot, c domain.Call) domain.Decision {
-			blind := s
-			blind.Token.RevokedAt, blind.MarkEpoch, blind.Deleted = time.Time{}, 0, false
-			if d := blind.Decide(c); d.Outcome == domain.Retried {
-				return d
-			}
-			return s.Decide(c)
-		}},
+		{final, "a retry is answered before revocation is looked at",
+			func(s domain.Snapshot, c domain.Call) domain.Decision {
+				blind := s
+				blind.Token.RevokedAt, blind.MarkEpoch, blind.Deleted = time.Time{}, 0, false
+				if d := blind.Decide(c); d.Outcome == domain.Retried {
+					return d
+				}
+				return s.Decide(c)
+			}},
 		{final, "marks are not looked at", func(s domain.Snapshot, c domain.Call) domain.Decision {
 			s.MarkEpoch = 0
 			return s.Decide(c)
@@ -442,8 +443,9 @@ func wander(holds law) property {
 		for step := range 1 + draw(60) {
 			switch draw(20) {
 			case 0:
-				w.keys = append(w.keys, domain.TokenKey{Number: uint32(len(w.keys) + 1), StartsAt: now.Add(2 * time.Minute),
-					Key: domain.NewSecret(fmt.Sprintf("key %d", step))})
+				w.keys = append(w.keys, domain.TokenKey{Number: uint32(len(w.keys) + 1),
+					StartsAt: now.Add(2 * time.Minute),
+					Key:      domain.NewSecret(fmt.Sprintf("key %d", step))})
 			case 1:
 				if draw(5) == 0 {
 					p := drawPolicy(draw)
@@ -464,12 +466,14 @@ func wander(holds law) property {
 				}
 			}
 			g := w.snap.Policy.GracePeriod
-			now = now.Add(pick(draw, 0, 0, µs, time.Second, g/3, max(0, g-µs), g, g+µs, 10*time.Minute, 5*time.Hour, 3*day))
+			now = now.Add(pick(draw, 0, 0, µs, time.Second, g/3, max(0, g-µs), g, g+µs, 10*time.Minute, 5*time.Hour,
+				3*day))
 			if draw(30) == 0 && now.Before(w.snap.Token.ExpiresAt) {
 				now = w.snap.Token.ExpiresAt.Add(pick(draw, -µs, 0, µs))
 			}
 			current := w.snap.Token.Generation
-			c := domain.Call{Now: now, Generation: pick(draw, current, current, current, max(1, current-1), max(1, current-1),
+			c := domain.Call{Now: now, Generation: pick(draw, current, current, current, max(1, current-1),
+				max(1, current-1),
 				1+uint32(draw(int(current))), max(1, current-min(current-1, 2)), current+1)}
 			if draw(10) == 0 {
 				c.Now = now.Add(-time.Duration(draw(3)) * time.Second)
@@ -593,7 +597,8 @@ func expiryBounded(w *world, before domain.Snapshot, _ bool, c domain.Call, d do
 	want := was
 	if p.Expiration != domain.Fixed && !d.Outcome.Refused() {
 		want = c.Now.Add(p.TTL).Truncate(time.Second)
-		if last := issued.Add(p.MaximumTTL).Truncate(time.Second); p.Expiration != domain.SlidingWindow && last.Before(want) {
+		if last := issued.Add(p.MaximumTTL).Truncate(time.Second); p.Expiration != domain.SlidingWindow &&
+			last.Before(want) {
 			want = last
 		}
 		if !want.After(c.Now) {
@@ -705,7 +710,8 @@ func honestClient(draw draw, decide rule) error {
 		d := w.exchange(domain.Call{Generation: presented, Now: read})
 		switch {
 		case d.Outcome.Refused():
-			return 0, fmt.Errorf("%s: presented %d while %d was current, %s after its rotation, credit %d of %d", d.Outcome,
+			return 0, fmt.Errorf("%s: presented %d while %d was current, %s after its rotation, credit %d of %d",
+				d.Outcome,
 				presented,
 				current, at.Sub(rotated), credit, full)
 		case d.Outcome == domain.Rotated:
@@ -737,7 +743,8 @@ func honestClient(draw draw, decide rule) error {
 		}
 		dark := !isOld() && credit >= p.RecoveryInterval && draw(4) == 0
 		again := isOld() && paidFor == w.snap.Token.Generation
-		if dark || again || draw(4) == 0 { // one request alone, whose answer may be lost for good if what it sends is old
+		// one request alone, whose answer may be lost for good if what it sends is old
+		if dark || again || draw(4) == 0 {
 			isLost := dark || isOld() && draw(3) == 0
 			answer, err := send(storage, now)
 			if err != nil {
@@ -752,8 +759,9 @@ func honestClient(draw draw, decide rule) error {
 		window := pick(draw, time.Second, half, 3*p.GracePeriod)
 		for range 1 + draw(6) {
 			begun := instant(now, window)
-			instants := []time.Time{begun, instant(begun, half), instant(begun, half), instant(begun, half), instant(begun,
-				half)}
+			instants := []time.Time{begun, instant(begun, half), instant(begun, half), instant(begun, half),
+				instant(begun,
+					half)}
 			slices.SortFunc(instants, time.Time.Compare)
 			switch draw(4) {
 			case 0:
@@ -825,12 +833,13 @@ func TestLimitsOfWhatARetryCanBe(t *testing.T) {
 		limit     string
 		exchanges []exchange
 	}{
-		{"the storage stays old for nearly a grace period, and a request is on its way while another one rotates", []exchange{
-			{1, 0, domain.Rotated}, // the answer is lost
-			{1, 30*time.Second - µs, domain.Retried}, {2, 30 * time.Second, domain.Rotated},
-			{1, 30*time.Second + µs, domain.RefusedReplayed},
-		}},
-		{"the answer of a recovery is lost too, and two requests come back with the same string while a third one rotates",
+		{"the storage stays old for nearly a grace period, and a request is on its way while another one rotates",
+			[]exchange{
+				{1, 0, domain.Rotated}, // the answer is lost
+				{1, 30*time.Second - µs, domain.Retried}, {2, 30 * time.Second, domain.Rotated},
+				{1, 30*time.Second + µs, domain.RefusedReplayed},
+			}},
+		{"the response of a recovery is lost too, and two requests return with the same string while a third rotates",
 			[]exchange{
 				{1, 0, domain.Rotated}, {1, time.Hour, domain.Recovered}, // both answers are lost
 				{1, 2 * time.Hour, domain.Recovered}, {2, 2*time.Hour + time.Second, domain.Rotated},

@@ -17,7 +17,8 @@ import (
 func TestSigningAt(t *testing.T) {
 	at := func(s int) time.Time { return issued.Add(time.Duration(s) * time.Second) }
 	key := func(id, tenant string, starts, retired time.Time) domain.SigningKey {
-		return domain.SigningKey{ID: id, TenantID: tenant, Algorithm: domain.EdDSA, StartsAt: starts, RetiredAt: retired}
+		return domain.SigningKey{ID: id, TenantID: tenant, Algorithm: domain.EdDSA, StartsAt: starts,
+			RetiredAt: retired}
 	}
 	never := time.Time{}
 	rsa := key("rsa", "acme", never, never)
@@ -47,7 +48,8 @@ func TestSigningAt(t *testing.T) {
 		{"at its retirement", []domain.SigningKey{key("x", "acme", at(0), at(10))}, at(10), ""},
 		{"a shared one after the tenant's own is retired",
 			[]domain.SigningKey{key("x", "acme", at(0), at(10)), shared1}, at(60), "shared1"},
-		{"what was retired since signed then", []domain.SigningKey{key("x", "acme", at(50), at(80)), own1}, at(70), "x"},
+		{"what was retired since signed then", []domain.SigningKey{key("x", "acme", at(50), at(80)), own1}, at(70),
+			"x"},
 	} {
 		t.Run(tt.rule, func(t *testing.T) {
 			for range len(tt.keys) + 1 { // whatever their order
@@ -64,9 +66,11 @@ func TestSigningAt(t *testing.T) {
 }
 
 var (
-	masterBytes = "\xfb\xff\xfe" + "0123456789abcdef0123456789abc" // holds both characters in which the alphabets differ
-	sealedName  = domain.SealedKey{Kind: domain.KeySigning, TenantID: "acme", Algorithm: domain.EdDSA, Number: 3, ID: "kid", CreatedAt: issued, StartsAt: issued}
-	nonce       = "twelve bytes"
+	// holds both characters in which the alphabets differ
+	masterBytes = "\xfb\xff\xfe" + "0123456789abcdef0123456789abc"
+	sealedName  = domain.SealedKey{Kind: domain.KeySigning, TenantID: "acme", Algorithm: domain.EdDSA, Number: 3,
+		ID: "kid", CreatedAt: issued, StartsAt: issued}
+	nonce = "twelve bytes"
 )
 
 func masterKey(t *testing.T, b string) domain.MasterKey {
@@ -100,7 +104,8 @@ func TestSealAndOpen(t *testing.T) {
 	}
 }
 
-// Whoever can write the database must not be able to move a key to another row: a key of one tenant would sign for another.
+// Whoever can write the database must not be able to move a key to another row: a key of one tenant would sign for
+// another.
 func TestASealedKeyIsBoundToItsName(t *testing.T) {
 	m := masterKey(t, masterBytes)
 	sealed, _ := m.Seal(sealedName, domain.NewSecret(confidential), strings.NewReader(nonce))
@@ -155,7 +160,8 @@ func TestAnAlteredSealDoesNotOpen(t *testing.T) {
 
 func TestSealNeedsItsRandomness(t *testing.T) {
 	broken := errors.New("broken")
-	if _, err := masterKey(t, masterBytes).Seal(sealedName, domain.NewSecret("x"), iotest.ErrReader(broken)); !errors.Is(err, broken) {
+	if _, err := masterKey(t, masterBytes).Seal(sealedName, domain.NewSecret("x"),
+		iotest.ErrReader(broken)); !errors.Is(err, broken) {
 		t.Errorf("seal: got %v, want the reader's error", err)
 	}
 	if _, _, err := domain.NewMasterKey(strings.NewReader("short")); err == nil {
@@ -193,10 +199,13 @@ func TestParseMasterKey(t *testing.T) {
 		}
 	}
 	for name, s := range map[string]string{
-		"empty": "", "blank": " \n", "16 bytes": base64.StdEncoding.EncodeToString(b[:16]), "31 bytes": base64.StdEncoding.EncodeToString(b[:31]),
-		"33 bytes": base64.StdEncoding.EncodeToString(append(bytes.Clone(b), 0)), "hexadecimal": strings.Repeat("0f", 32),
-		"32 characters": strings.Repeat("x", 32), "a blank within": std[:10] + " " + std[10:], "other characters": "!" + std[1:],
-		"unused bits set": strings.TrimRight(std[:42], "=") + "d",
+		"empty": "", "blank": " \n", "16 bytes": base64.StdEncoding.EncodeToString(b[:16]),
+		"31 bytes":      base64.StdEncoding.EncodeToString(b[:31]),
+		"33 bytes":      base64.StdEncoding.EncodeToString(append(bytes.Clone(b), 0)),
+		"hexadecimal":   strings.Repeat("0f", 32),
+		"32 characters": strings.Repeat("x", 32), "a blank within": std[:10] + " " + std[10:],
+		"other characters": "!" + std[1:],
+		"unused bits set":  strings.TrimRight(std[:42], "=") + "d",
 	} {
 		_, err := domain.ParseMasterKey(domain.NewSecret(s))
 		if err == nil {

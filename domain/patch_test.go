@@ -22,8 +22,8 @@ func objectPatch(t *testing.T, text string) *domain.ObjectPatch {
 	return &p
 }
 
-// The examples of RFC 7396, appendix A, whose patch is an object, below a member of their own; and what a client may not
-// lose: order, the digits of a number, and how a name was written.
+// The examples of RFC 7396, appendix A, whose patch is an object, below a member of their own; and what a client may
+// not lose: order, the digits of a number, and how a name was written.
 func TestAPatchMergesAsRFC7396Says(t *testing.T) {
 	for _, tt := range []struct{ stored, patch, want string }{
 		{`{"a":"b"}`, `{"a":"c"}`, `{"a":"c"}`},
@@ -49,7 +49,8 @@ func TestAPatchMergesAsRFC7396Says(t *testing.T) {
 	} {
 		before := asked()
 		before.Claims = domain.Object(`{"x":` + tt.stored + `,"y":[1]}`)
-		got, err := before.Patched(domain.Patch{Claims: objectPatch(t, `{ "x" : `+tt.patch+` }`)}, domain.DefaultPolicy(), "")
+		got, err := before.Patched(domain.Patch{Claims: objectPatch(t, `{ "x" : `+tt.patch+` }`)},
+			domain.DefaultPolicy(), "")
 		if want := domain.Object(`{"x":` + tt.want + `,"y":[1]}`); err != nil || got.Claims != want {
 			t.Errorf("%s patched with %s: got %s (%v), want %s", tt.stored, tt.patch, got.Claims, err, want)
 		}
@@ -64,7 +65,8 @@ func TestAPatchChangesWhatItNames(t *testing.T) {
 		fields []string
 		change func(*domain.RefreshToken)
 	}{
-		"roles": {domain.Patch{Roles: &roles}, []string{"roles"}, func(r *domain.RefreshToken) { r.Roles = []string{"viewer"} }},
+		"roles": {domain.Patch{Roles: &roles}, []string{"roles"},
+			func(r *domain.RefreshToken) { r.Roles = []string{"viewer"} }},
 		"no roles": {domain.Patch{Roles: new([]string{})}, []string{"roles"},
 			func(r *domain.RefreshToken) { r.Roles = []string{} }},
 		"scopes": {domain.Patch{Scopes: new([]string{"read"})}, []string{"scopes"},
@@ -75,11 +77,13 @@ func TestAPatchChangesWhatItNames(t *testing.T) {
 			func(r *domain.RefreshToken) { r.Claims = "" }},
 		"no claims": {domain.Patch{Claims: &domain.RemoveObject}, []string{"claims"},
 			func(r *domain.RefreshToken) { r.Claims = "" }},
-		"the device's name": {domain.Patch{Device: &domain.DevicePatch{Name: new("tablet")}}, []string{"metaData.device"},
+		"the device's name": {domain.Patch{Device: &domain.DevicePatch{Name: new("tablet")}},
+			[]string{"metaData.device"},
 			func(r *domain.RefreshToken) { r.MetaData.Device.Name = "tablet" }},
 		"no type": {domain.Patch{Device: &domain.DevicePatch{Type: new("")}}, []string{"metaData.device"},
 			func(r *domain.RefreshToken) { r.MetaData.Device.Type = "" }},
-		"the description": {domain.Patch{Device: &domain.DevicePatch{Description: new("Eve's")}}, []string{"metaData.device"},
+		"the description": {domain.Patch{Device: &domain.DevicePatch{Description: new("Eve's")}},
+			[]string{"metaData.device"},
 			func(r *domain.RefreshToken) { r.MetaData.Device.Description = "Eve's" }},
 		"data": {domain.Patch{Data: objectPatch(t, `{"b":{"c":[]}}`)}, []string{"metaData.data"},
 			func(r *domain.RefreshToken) { r.MetaData.Data = `{"a":1,"b":{"c":[]}}` }},
@@ -128,9 +132,10 @@ func TestAPatchIsValidatedByItself(t *testing.T) {
 		"a reserved claim and a device": {
 			domain.Patch{Claims: objectPatch(t, `{"Sub":"eve"}`), Device: &domain.DevicePatch{Name: new("\n")}},
 			[]string{"[conflict]claims.sub", "[invalid]metaData.device.name"}},
-		"a reserved claim's removal": {domain.Patch{Claims: objectPatch(t, `{"ROLES":null,"a":1}`)}, []string{"[conflict]claims.roles"}},
-		"large claims":               {domain.Patch{Claims: objectPatch(t, large)}, []string{"[tooLong]claims"}},
-		"large data":                 {domain.Patch{Data: objectPatch(t, large)}, []string{"[tooLong]metaData"}},
+		"a reserved claim's removal": {domain.Patch{Claims: objectPatch(t, `{"ROLES":null,"a":1}`)},
+			[]string{"[conflict]claims.roles"}},
+		"large claims": {domain.Patch{Claims: objectPatch(t, large)}, []string{"[tooLong]claims"}},
+		"large data":   {domain.Patch{Data: objectPatch(t, large)}, []string{"[tooLong]metaData"}},
 	} {
 		wantCodes(t, tt.patch.Validate(), tt.codes...)
 		if name != "nothing named" && name != "a reserved claim's removal" {
@@ -139,7 +144,8 @@ func TestAPatchIsValidatedByItself(t *testing.T) {
 		}
 	}
 	for _, p := range []domain.Patch{
-		{Roles: new([]string{})}, {Claims: &domain.RemoveObject}, {Claims: objectPatch(t, `{}`)}, {Device: &domain.DevicePatch{}},
+		{Roles: new([]string{})}, {Claims: &domain.RemoveObject}, {Claims: objectPatch(t, `{}`)},
+		{Device: &domain.DevicePatch{}},
 		{Claims: objectPatch(t, `{"a":{"b":null}}`)},
 	} {
 		if err := p.Validate(); err != nil {
@@ -216,7 +222,8 @@ func FuzzPatch(f *testing.F) {
 	f.Add(`{"\ud83d\ude00":1.50,"a\"b":"\\"}`, `{"😀":{},"a\"b":null}`)
 	f.Fuzz(func(t *testing.T, stored, patch string) {
 		var target, change map[string]any
-		// encoding/json takes the last of two members of one name, and replaces what is no character; the API refuses both.
+		// encoding/json takes the last of two members of one name, and replaces what is no character; the API refuses
+		// both.
 		for _, s := range []struct {
 			text string
 			to   *map[string]any

@@ -84,8 +84,8 @@ func with(field string, value any) domain.Settings {
 	return s
 }
 
-// Reflection, so that a setting that is added later and forgotten in the merge fails here and not in production. A value that
-// is set wins also where it is zero or false.
+// Reflection, so that a setting that is added later and forgotten in the merge fails here and not in production. A
+// value that is set wins also where it is zero or false.
 func TestCombineMergesEverySetting(t *testing.T) {
 	for field := range reflect.TypeFor[domain.Settings]().Fields() {
 		t.Run(field.Name, func(t *testing.T) {
@@ -135,7 +135,8 @@ func TestAnApplicationCannotWinBackActive(t *testing.T) {
 		want        bool
 	}{
 		{nil, nil, true}, {new(true), nil, true}, {nil, new(true), true}, {new(true), new(true), true},
-		{new(false), nil, false}, {nil, new(false), false}, {new(false), new(true), false}, {new(true), new(false), false},
+		{new(false), nil, false}, {nil, new(false), false}, {new(false), new(true), false},
+		{new(true), new(false), false},
 	} {
 		got := combined(t, domain.Tenant{Settings: domain.Settings{Active: tt.tenant}},
 			domain.Application{Settings: domain.Settings{Active: tt.app}})
@@ -169,13 +170,15 @@ func TestSettingsBounds(t *testing.T) {
 	}{
 		{"AccessTokenSeconds", "jwtConfiguration.timeToLiveInSeconds", 1, 86_400},
 		{"TTLMinutes", "jwtConfiguration.refreshTokenTimeToLiveInMinutes", 1, tenYears},
-		{"MaximumTTLMinutes", "jwtConfiguration.refreshTokenSlidingWindowConfiguration.maximumTimeToLiveInMinutes", 1, tenYears},
+		{"MaximumTTLMinutes", "jwtConfiguration.refreshTokenSlidingWindowConfiguration.maximumTimeToLiveInMinutes", 1,
+			tenYears},
 		{"GraceSeconds", "jwtConfiguration.refreshTokenOneTimeUseConfiguration.gracePeriodInSeconds", 0, 3_600},
 		{"RecoveryBurst", "jwtConfiguration.refreshTokenOneTimeUseConfiguration.recoveryBurst", 0, 100},
 		{"RecoveryInterval", "jwtConfiguration.refreshTokenOneTimeUseConfiguration.recoveryInterval", 2, 1_000},
 		{"MaximumActiveTokens", "jwtConfiguration.maximumActiveTokens", 0, 10_000},
 	} {
-		for value, fits := range map[int64]bool{tt.low: true, tt.high: true, tt.low - 1: false, tt.high + 1: false, -1 << 63: false, 1<<63 - 1: false} {
+		for value, fits := range map[int64]bool{tt.low: true, tt.high: true, tt.low - 1: false, tt.high + 1: false,
+			-1 << 63: false, 1<<63 - 1: false} {
 			t.Run(fmt.Sprintf("%s/%d", tt.setting, value), func(t *testing.T) {
 				s := with(tt.setting, value)
 				if fits { // what goes together with it: the bounds are what is tested here
@@ -205,23 +208,29 @@ func TestSettingsWords(t *testing.T) {
 		bad           []any
 	}{
 		{"AccessTokenType", "jwtConfiguration.accessTokenType", []any{domain.TypeATJWT, domain.TypeJWT},
-			[]any{domain.AccessTokenType(""), domain.AccessTokenType("jwt"), domain.AccessTokenType("application/at+jwt")}},
+			[]any{domain.AccessTokenType(""), domain.AccessTokenType("jwt"),
+				domain.AccessTokenType("application/at+jwt")}},
 		{"Algorithm", "jwtConfiguration.algorithm", []any{domain.EdDSA, domain.ES256, domain.RS256, domain.PS256},
-			[]any{domain.Algorithm(""), domain.Algorithm("none"), domain.Algorithm("HS256"), domain.Algorithm("eddsa"), domain.Algorithm("EdDSA ")}},
+			[]any{domain.Algorithm(""), domain.Algorithm("none"), domain.Algorithm("HS256"), domain.Algorithm("eddsa"),
+				domain.Algorithm("EdDSA ")}},
 		{"Expiration", "jwtConfiguration.refreshTokenExpirationPolicy",
 			[]any{domain.Fixed, domain.SlidingWindow, domain.SlidingWindowWithMaximumLifetime},
 			[]any{domain.ExpirationPolicy(""), domain.ExpirationPolicy("fixed"), domain.ExpirationPolicy("Never")}},
 		{"Usage", "jwtConfiguration.refreshTokenUsagePolicy", []any{domain.OneTimeUse, domain.Reusable},
 			[]any{domain.UsagePolicy(""), domain.UsagePolicy("onetimeuse")}},
-		{"CookieDomain", "cookieDomain", []any{"", "example.com", "a.b.example.com", "xn--bcher-kva.example", "EXAMPLE.com",
+		{"CookieDomain", "cookieDomain", []any{"", "example.com", "a.b.example.com", "xn--bcher-kva.example",
+			"EXAMPLE.com",
 			strings.Repeat("a", 63) + ".com", "127.example", "1.2.com", "0.a1"},
-			[]any{"localhost", ".example.com", "example.com.", "exa mple.com", "https://example.com", "example.com:80", "example.com/", "a..b", "-a.com", "a-.com",
+			[]any{"localhost", ".example.com", "example.com.", "exa mple.com", "https://example.com", "example.com:80",
+				"example.com/", "a..b", "-a.com", "a-.com",
 				"127.0.0.1", "::1", "bücher.example", "a_b.com", "example.com;", "example.com\r\n",
 				strings.Repeat("a", 64) + ".com", strings.Repeat("abcd.", 51) + "com",
 				"127.1", "1.2.3.4.5", "example.1", "example.0x10", "a.1b", "1.2", "127.0.0.1."}},
 		{"CookieName", "cookieName",
-			[]any{"", "refresh_token", "shop", "shop.session", "__Host-shop", "__Secure-s", "!#$%&'*+-.^_`|~", strings.Repeat("a", 64)},
-			[]any{"a b", "a=b", "a;b", "a,b", "a\"", "a/b", "a\tb", "a\r\nSet-Cookie: x", "é", "access_token", "shop_access", "_access"}},
+			[]any{"", "refresh_token", "shop", "shop.session", "__Host-shop", "__Secure-s", "!#$%&'*+-.^_`|~",
+				strings.Repeat("a", 64)},
+			[]any{"a b", "a=b", "a;b", "a,b", "a\"", "a/b", "a\tb", "a\r\nSet-Cookie: x", "é", "access_token",
+				"shop_access", "_access"}},
 	} {
 		for _, v := range tt.good {
 			wantCodes(t, domain.Tenant{ID: "acme", Settings: with(tt.setting, v)}.Validate())
@@ -246,7 +255,8 @@ func TestAllProblemsAreNamedAtOnce(t *testing.T) {
 
 func TestImpossibleCombinations(t *testing.T) {
 	const (
-		conflict         = "[conflict]jwtConfiguration.refreshTokenSlidingWindowConfiguration.maximumTimeToLiveInMinutes"
+		conflict = "[conflict]jwtConfiguration.refreshTokenSlidingWindowConfiguration." +
+			"maximumTimeToLiveInMinutes"
 		graceConflict    = "[conflict]jwtConfiguration.refreshTokenOneTimeUseConfiguration.gracePeriodInSeconds"
 		intervalConflict = "[conflict]jwtConfiguration.refreshTokenOneTimeUseConfiguration.recoveryInterval"
 	)
@@ -269,9 +279,12 @@ func TestImpossibleCombinations(t *testing.T) {
 		{"grace at half of the life", grace(new(int64(3_600)), new(int64(120))), domain.Settings{}, ""},
 		{"grace above half of the life", grace(new(int64(3_600)), new(int64(119))), domain.Settings{}, graceConflict},
 		{"a second above half of the life", grace(new(int64(31)), new(int64(1))), domain.Settings{}, graceConflict},
-		{"the application's grace, the tenant's life", grace(nil, new(int64(2))), grace(new(int64(61)), nil), graceConflict},
-		{"the tenant's grace, the application's life", grace(new(int64(61)), nil), grace(nil, new(int64(2))), graceConflict},
-		{"the application repairs the grace period", grace(new(int64(600)), nil), grace(new(int64(60)), new(int64(2))), ""},
+		{"the application's grace, the tenant's life", grace(nil, new(int64(2))), grace(new(int64(61)), nil),
+			graceConflict},
+		{"the tenant's grace, the application's life", grace(new(int64(61)), nil), grace(nil, new(int64(2))),
+			graceConflict},
+		{"the application repairs the grace period", grace(new(int64(600)), nil), grace(new(int64(60)), new(int64(2))),
+			""},
 		{"interval above the burst", recovery(new(int64(9)), nil), domain.Settings{}, ""},
 		{"interval equal to the burst", recovery(new(int64(10)), nil), domain.Settings{}, intervalConflict},
 		{"interval below the default burst", recovery(nil, new(int64(2))), domain.Settings{}, intervalConflict},
@@ -286,7 +299,8 @@ func TestImpossibleCombinations(t *testing.T) {
 		{"maximum below", life(new(int64(60)), new(int64(59)), nil), domain.Settings{}, conflict},
 		{"maximum below the default life", life(nil, new(int64(43_199)), nil), domain.Settings{}, conflict},
 		{"life above the default maximum", life(new(int64(525_601)), nil, nil), domain.Settings{}, conflict},
-		{"maximum below, and it does not count: Fixed", life(new(int64(60)), new(int64(59)), fixed), domain.Settings{}, ""},
+		{"maximum below, and it does not count: Fixed", life(new(int64(60)), new(int64(59)), fixed), domain.Settings{},
+			""},
 		{"maximum below, and it does not count: SlidingWindow", life(new(int64(60)), new(int64(59)), sliding),
 			domain.Settings{}, ""},
 		{"the application's life above the tenant's maximum", life(new(int64(60)), new(int64(600)), nil),
@@ -303,7 +317,8 @@ func TestImpossibleCombinations(t *testing.T) {
 			if tt.want != "" {
 				want = []string{tt.want}
 			}
-			tenant, app := domain.Tenant{ID: "acme", Settings: tt.tenant}, domain.Application{ID: "shop", Settings: tt.app}
+			tenant, app := domain.Tenant{ID: "acme", Settings: tt.tenant},
+				domain.Application{ID: "shop", Settings: tt.app}
 			wantCodes(t, app.Validate(tenant), want...)
 			p, err := domain.Combine(tenant, app)
 			wantCodes(t, err, want...)
@@ -378,8 +393,10 @@ func TestWarnings(t *testing.T) {
 		{"an access token as long as the session", func(p *domain.Policy) { p.TTL = p.AccessTokenTTL }, nil},
 		{"an access token longer than the session", func(p *domain.Policy) { p.TTL = p.AccessTokenTTL - time.Minute },
 			[]string{domain.FieldAccessTokenSeconds}},
-		{"a short access token", func(p *domain.Policy) { p.AccessTokenTTL = 59 * time.Second }, []string{domain.FieldGraceSeconds}},
-		{"sliding without end", func(p *domain.Policy) { p.Expiration = domain.SlidingWindow }, []string{domain.FieldExpiration}},
+		{"a short access token", func(p *domain.Policy) { p.AccessTokenTTL = 59 * time.Second },
+			[]string{domain.FieldGraceSeconds}},
+		{"sliding without end", func(p *domain.Policy) { p.Expiration = domain.SlidingWindow },
+			[]string{domain.FieldExpiration}},
 		{"both", func(p *domain.Policy) { p.Expiration, p.GracePeriod = domain.SlidingWindow, time.Hour },
 			[]string{domain.FieldGraceSeconds, domain.FieldExpiration}},
 		{"neither counts where reusable", func(p *domain.Policy) {
@@ -425,8 +442,8 @@ func TestSlide(t *testing.T) {
 	}
 }
 
-// A setting that has no row would be read from no file, shown to no operator and lost by a copy. So every field of Settings
-// is set through Fields, and found in itself, in a copy and in the list, under a name of its own.
+// A setting without a row would be read from no file, shown to no operator and lost by a copy. So every field of
+// Settings is set through Fields, and found in itself, in a copy and in the list, under its own name.
 func TestEverySettingHasARow(t *testing.T) {
 	var s domain.Settings
 	names := map[string]bool{}

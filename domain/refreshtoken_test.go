@@ -16,7 +16,8 @@ func asked() domain.RefreshToken {
 	return domain.RefreshToken{
 		ID: tokenID, TenantID: "acme", ApplicationID: "shop", UserID: "ada", Binding: "thumbprint",
 		Roles: []string{"admin", "editor"}, Scopes: []string{"read", "write"}, Claims: `{"plan":"gold"}`,
-		MetaData: domain.MetaData{Device: domain.Device{Name: "phone", Type: "MOBILE", Description: "Ada's"}, ClientAddress: "192.0.2.1", Data: `{"a":1}`},
+		MetaData: domain.MetaData{Device: domain.Device{Name: "phone", Type: "MOBILE", Description: "Ada's"},
+			ClientAddress: "192.0.2.1", Data: `{"a":1}`},
 	}
 }
 
@@ -159,14 +160,20 @@ func TestNewRefreshTokenRefuses(t *testing.T) {
 		{"no owner", func(r *domain.RefreshToken) { r.TenantID, r.ApplicationID, r.UserID = "", "", "" },
 			[]string{"[blank]tenantId", "[blank]applicationsId", "[blank]userId"}},
 		{"user of 255 bytes", func(r *domain.RefreshToken) { r.UserID = strings.Repeat("x", 255) }, nil},
-		{"user of 256 bytes", func(r *domain.RefreshToken) { r.UserID = strings.Repeat("x", 256) }, []string{"[tooLong]userId"}},
+		{"user of 256 bytes", func(r *domain.RefreshToken) { r.UserID = strings.Repeat("x", 256) },
+			[]string{"[tooLong]userId"}},
 		{"control character", func(r *domain.RefreshToken) { r.UserID = "a\x00b" }, []string{"[invalid]userId"}},
-		{"outer blanks", func(r *domain.RefreshToken) { r.ApplicationID = "shop " }, []string{"[invalid]applicationsId"}},
+		{"outer blanks", func(r *domain.RefreshToken) { r.ApplicationID = "shop " },
+			[]string{"[invalid]applicationsId"}},
 		{"binding of 255 bytes", func(r *domain.RefreshToken) { r.Binding = strings.Repeat("x", 255) }, nil},
-		{"binding of 256 bytes", func(r *domain.RefreshToken) { r.Binding = strings.Repeat("x", 256) }, []string{"[tooLong]binding"}},
+		{"binding of 256 bytes", func(r *domain.RefreshToken) { r.Binding = strings.Repeat("x", 256) },
+			[]string{"[tooLong]binding"}},
 		{"100 roles and scopes", func(r *domain.RefreshToken) { r.Roles, r.Scopes = many[:100], many[:100] }, nil},
-		{"101 roles and scopes", func(r *domain.RefreshToken) { r.Roles, r.Scopes = many, many }, []string{"[tooLong]roles", "[tooLong]scopes"}},
-		{"entries twice", func(r *domain.RefreshToken) { r.Roles, r.Scopes = []string{"a", "b", "a"}, []string{"a", "a"} },
+		{"101 roles and scopes", func(r *domain.RefreshToken) { r.Roles, r.Scopes = many, many },
+			[]string{"[tooLong]roles", "[tooLong]scopes"}},
+		{"entries twice", func(r *domain.RefreshToken) {
+			r.Roles, r.Scopes = []string{"a", "b", "a"}, []string{"a", "a"}
+		},
 			[]string{"[repeated]roles[2]", "[repeated]scopes[1]"}},
 		{"empty entries", func(r *domain.RefreshToken) { r.Roles, r.Scopes = []string{"a", ""}, []string{""} },
 			[]string{"[blank]roles[1]", "[blank]scopes[0]"}},
@@ -176,20 +183,24 @@ func TestNewRefreshTokenRefuses(t *testing.T) {
 		{"every character of a scope-token", func(r *domain.RefreshToken) {
 			r.Scopes = []string{"!#$%&'()*+,-./0123456789:;<=>?@[]^_`{|}~AZaz"}
 		}, nil},
-		{"what a scope-token may not hold", func(r *domain.RefreshToken) { r.Scopes = []string{`a"`, `a\`, "a\t", "é", "a\x7f", "\xff"} },
-			[]string{"[invalid]scopes[0]", "[invalid]scopes[1]", "[invalid]scopes[2]", "[invalid]scopes[3]", "[invalid]scopes[4]", "[invalid]scopes[5]"}},
+		{"what a scope-token may not hold",
+			func(r *domain.RefreshToken) { r.Scopes = []string{`a"`, `a\`, "a\t", "é", "a\x7f", "\xff"} },
+			[]string{"[invalid]scopes[0]", "[invalid]scopes[1]", "[invalid]scopes[2]", "[invalid]scopes[3]",
+				"[invalid]scopes[4]", "[invalid]scopes[5]"}},
 		{"a scope and a role of 256 bytes", func(r *domain.RefreshToken) {
 			r.Roles, r.Scopes = []string{strings.Repeat("x", 256)}, []string{strings.Repeat("x", 256)}
 		}, []string{"[tooLong]roles[0]", "[tooLong]scopes[0]"}},
 		{"claims of 4096 bytes", func(r *domain.RefreshToken) { r.Claims = object(4096) }, nil},
 		{"claims of 4097 bytes", func(r *domain.RefreshToken) { r.Claims = object(4097) }, []string{"[tooLong]claims"}},
-		{"metadata of 4096 bytes", func(r *domain.RefreshToken) { r.MetaData = domain.MetaData{Data: object(4096)} }, nil},
+		{"metadata of 4096 bytes",
+			func(r *domain.RefreshToken) { r.MetaData = domain.MetaData{Data: object(4096)} }, nil},
 		{"metadata of 4097 bytes, together", func(r *domain.RefreshToken) {
 			r.MetaData = domain.MetaData{Device: domain.Device{Name: "x"}, Data: object(4096)}
 		}, []string{"[tooLong]metaData"}},
 		{"device", func(r *domain.RefreshToken) {
 			r.MetaData.Device = domain.Device{Name: strings.Repeat("x", 256), Type: "a\nb", Description: " a"}
-		}, []string{"[tooLong]metaData.device.name", "[invalid]metaData.device.type", "[invalid]metaData.device.description"}},
+		}, []string{"[tooLong]metaData.device.name", "[invalid]metaData.device.type",
+			"[invalid]metaData.device.description"}},
 	} {
 		t.Run(tt.rule, func(t *testing.T) {
 			r := asked()
@@ -207,7 +218,10 @@ func TestNewRefreshTokenRefuses(t *testing.T) {
 func TestReservedClaims(t *testing.T) {
 	const names = "iss sub aud exp nbf iat jti sid tid client_id applicationId roles scope cnf act events rve rsid"
 	for name := range strings.FieldsSeq(names) {
-		for _, spelt := range []string{name, strings.ToUpper(name), strings.ToUpper(name[:1]) + name[1:], fmt.Sprintf(`\u%04x`, name[0]) + name[1:]} {
+		for _, spelt := range []string{
+			name, strings.ToUpper(name), strings.ToUpper(name[:1]) + name[1:],
+			fmt.Sprintf(`\u%04x`, name[0]) + name[1:],
+		} {
 			t.Run(spelt, func(t *testing.T) {
 				r := asked()
 				r.Claims = domain.Object(`{"fine":1,"` + spelt + `":"x"}`)
@@ -227,12 +241,13 @@ func TestReservedClaims(t *testing.T) {
 	r.Claims = `{"sid":1,"aud":1,"tid":1,"exp":1,"iss":1}`
 	for range 20 {
 		_, err = domain.NewRefreshToken(r, domain.DefaultPolicy(), issued)
-		wantCodes(t, err, "[conflict]claims.aud", "[conflict]claims.exp", "[conflict]claims.iss", "[conflict]claims.sid", "[conflict]claims.tid")
+		wantCodes(t, err, "[conflict]claims.aud", "[conflict]claims.exp", "[conflict]claims.iss",
+			"[conflict]claims.sid", "[conflict]claims.tid")
 	}
 }
 
-// SameIssue decides whether a repeated issue is answered or refused as a duplicate: what the caller said must agree, what the
-// service added need not. Reflection, so that a field that is added later is thought of.
+// SameIssue decides whether a repeated issue succeeds or is refused as a duplicate: the values that the caller sent
+// must be the same, those that the service added need not be. Reflection covers a field that is added later.
 func TestSameIssue(t *testing.T) {
 	ours := map[string]bool{
 		"Generation": true, "RotatedAt": true, "LastUsedAt": true, "Ordinal": true, "RecoveredAt": true,

@@ -14,10 +14,14 @@ func TestScopeCovers(t *testing.T) {
 	token := domain.RefreshToken{TenantID: "acme", ApplicationID: "shop", UserID: "ada"}
 	for scope, want := range map[domain.Scope]bool{
 		{TenantID: "acme"}: true, {TenantID: "other"}: false, {}: false,
-		{TenantID: "acme", ApplicationID: "shop"}: true, {TenantID: "acme", ApplicationID: "blog"}: false, {TenantID: "other", ApplicationID: "shop"}: false,
-		{TenantID: "acme", UserID: "ada"}: true, {TenantID: "acme", UserID: "bob"}: false, {TenantID: "other", UserID: "ada"}: false,
-		{TenantID: "acme", ApplicationID: "shop", UserID: "ada"}: true, {TenantID: "acme", ApplicationID: "blog", UserID: "ada"}: false,
-		{TenantID: "acme", ApplicationID: "shop", UserID: "bob"}: false, {TenantID: "acme", UserID: "shop"}: false, {TenantID: "acme", ApplicationID: "ada"}: false,
+		{TenantID: "acme", ApplicationID: "shop"}: true, {TenantID: "acme", ApplicationID: "blog"}: false,
+		{TenantID: "other", ApplicationID: "shop"}: false,
+		{TenantID: "acme", UserID: "ada"}:          true, {TenantID: "acme", UserID: "bob"}: false,
+		{TenantID: "other", UserID: "ada"}:                       false,
+		{TenantID: "acme", ApplicationID: "shop", UserID: "ada"}: true,
+		{TenantID: "acme", ApplicationID: "blog", UserID: "ada"}: false,
+		{TenantID: "acme", ApplicationID: "shop", UserID: "bob"}: false, {TenantID: "acme", UserID: "shop"}: false,
+		{TenantID: "acme", ApplicationID: "ada"}: false,
 	} {
 		if got := scope.Covers(token); got != want {
 			t.Errorf("%+v: got %t, want %t", scope, got, want)
@@ -25,8 +29,8 @@ func TestScopeCovers(t *testing.T) {
 	}
 }
 
-// All 32 combinations of what a caller can name. Seven mean something; every other one is refused, and none is ever widened: what
-// is revoked by mistake cannot be given back.
+// All 32 combinations of what a caller can name. Seven mean something; every other one is refused, and none is ever
+// widened: what is revoked by mistake cannot be given back.
 func TestSelectorCombinations(t *testing.T) {
 	const (
 		tokenID_ = 1 << iota
@@ -100,30 +104,44 @@ func TestSelectorCombinations(t *testing.T) {
 	}
 }
 
-// What is there and empty is a mistake in the caller's program. Read as "not named", it would revoke more than was meant.
+// What is there and empty is a mistake in the caller's program. Read as "not named", it would revoke more than was
+// meant.
 func TestSelectorWithEmptyOrMalformedValues(t *testing.T) {
 	id := tokenID.String()
 	for name, tt := range map[string]struct {
 		in   domain.SelectorInput
 		want []string
 	}{
-		"empty token id":                    {domain.SelectorInput{TokenID: new("")}, []string{"[blank]tokenId"}},
-		"empty user":                        {domain.SelectorInput{UserID: new("")}, []string{"[blank]userId"}},
-		"empty application":                 {domain.SelectorInput{ApplicationID: new("")}, []string{"[blank]applicationsId"}},
-		"empty user of an application":      {domain.SelectorInput{UserID: new(""), ApplicationID: new("shop")}, []string{"[blank]userId"}},
-		"empty application of a user":       {domain.SelectorInput{UserID: new("ada"), ApplicationID: new("")}, []string{"[blank]applicationsId"}},
-		"empty user, one spared":            {domain.SelectorInput{UserID: new(""), ExceptTokenID: &id}, []string{"[blank]userId"}},
-		"empty one spared":                  {domain.SelectorInput{UserID: new("ada"), ExceptTokenID: new("")}, []string{"[blank]exceptTokenId"}},
-		"allInTenant false":                 {domain.SelectorInput{AllInTenant: new(false)}, []string{"[invalid]allInTenant"}},
-		"allInTenant false beside a user":   {domain.SelectorInput{AllInTenant: new(false), UserID: new("ada")}, []string{"[conflict]allInTenant", "[invalid]allInTenant"}},
-		"token id beside allInTenant false": {domain.SelectorInput{AllInTenant: new(false), TokenID: &id}, []string{"[conflict]tokenId", "[invalid]allInTenant"}},
-		"control characters in a user":      {domain.SelectorInput{UserID: new("a\x00")}, []string{"[invalid]userId"}},
-		"outer blanks in an application":    {domain.SelectorInput{ApplicationID: new(" shop")}, []string{"[invalid]applicationsId"}},
-		"token id that can be none":         {domain.SelectorInput{TokenID: new("no-uuid")}, []string{"not found"}},
-		"the nil UUID":                      {domain.SelectorInput{TokenID: new("00000000-0000-0000-0000-000000000000")}, []string{"not found"}},
-		"one spared that can be none":       {domain.SelectorInput{UserID: new("ada"), ExceptTokenID: new("no-uuid")}, []string{"not found"}},
-		"the nil UUID spared":               {domain.SelectorInput{UserID: new("ada"), ExceptTokenID: new("00000000-0000-0000-0000-000000000000")}, []string{"not found"}},
-		"a conflict comes before a bad id":  {domain.SelectorInput{TokenID: new("no-uuid"), UserID: new("ada")}, []string{"[conflict]tokenId"}},
+		"empty token id": {domain.SelectorInput{TokenID: new("")}, []string{"[blank]tokenId"}},
+		"empty user":     {domain.SelectorInput{UserID: new("")}, []string{"[blank]userId"}},
+		"empty application": {domain.SelectorInput{ApplicationID: new("")},
+			[]string{"[blank]applicationsId"}},
+		"empty user of an application": {domain.SelectorInput{UserID: new(""), ApplicationID: new("shop")},
+			[]string{"[blank]userId"}},
+		"empty application of a user": {domain.SelectorInput{UserID: new("ada"), ApplicationID: new("")},
+			[]string{"[blank]applicationsId"}},
+		"empty user, one spared": {domain.SelectorInput{UserID: new(""), ExceptTokenID: &id},
+			[]string{"[blank]userId"}},
+		"empty one spared": {domain.SelectorInput{UserID: new("ada"), ExceptTokenID: new("")},
+			[]string{"[blank]exceptTokenId"}},
+		"allInTenant false": {domain.SelectorInput{AllInTenant: new(false)},
+			[]string{"[invalid]allInTenant"}},
+		"allInTenant false beside a user": {domain.SelectorInput{AllInTenant: new(false), UserID: new("ada")},
+			[]string{"[conflict]allInTenant", "[invalid]allInTenant"}},
+		"token id beside allInTenant false": {domain.SelectorInput{AllInTenant: new(false), TokenID: &id},
+			[]string{"[conflict]tokenId", "[invalid]allInTenant"}},
+		"control characters in a user": {domain.SelectorInput{UserID: new("a\x00")}, []string{"[invalid]userId"}},
+		"outer blanks in an application": {domain.SelectorInput{ApplicationID: new(" shop")},
+			[]string{"[invalid]applicationsId"}},
+		"token id that can be none": {domain.SelectorInput{TokenID: new("no-uuid")}, []string{"not found"}},
+		"the nil UUID": {domain.SelectorInput{TokenID: new("00000000-0000-0000-0000-000000000000")},
+			[]string{"not found"}},
+		"one spared that can be none": {domain.SelectorInput{UserID: new("ada"), ExceptTokenID: new("no-uuid")},
+			[]string{"not found"}},
+		"the nil UUID spared": {domain.SelectorInput{UserID: new("ada"),
+			ExceptTokenID: new("00000000-0000-0000-0000-000000000000")}, []string{"not found"}},
+		"a conflict comes before a bad id": {domain.SelectorInput{TokenID: new("no-uuid"), UserID: new("ada")},
+			[]string{"[conflict]tokenId"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			got, err := domain.ParseSelector("acme", tt.in)

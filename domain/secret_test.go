@@ -25,8 +25,10 @@ func exposed(t *testing.T, how, text string) {
 		hexadecimal = append(hexadecimal, fmt.Sprintf("0x%x", b))
 	}
 	for _, form := range []string{
-		confidential, "hunter2", hex.EncodeToString([]byte(confidential)), strings.ToUpper(hex.EncodeToString([]byte(confidential))),
-		base64.StdEncoding.EncodeToString([]byte(confidential))[:40], strings.Join(decimal, " "), strings.Join(decimal, ","),
+		confidential, "hunter2", hex.EncodeToString([]byte(confidential)),
+		strings.ToUpper(hex.EncodeToString([]byte(confidential))),
+		base64.StdEncoding.EncodeToString([]byte(confidential))[:40], strings.Join(decimal, " "),
+		strings.Join(decimal, ","),
 		strings.Join(hexadecimal, ", "), strings.Join(hexadecimal, " "),
 	} {
 		if strings.Contains(text, form) {
@@ -45,8 +47,8 @@ type holder struct {
 	Any     any
 }
 
-// secrets are a secret in every place that a program keeps one. An unexported field is the treacherous one: fmt calls no method
-// there.
+// secrets are a secret in every place that a program keeps one. An unexported field is the treacherous one: fmt calls
+// no method there.
 func secrets(t *testing.T) map[string]any {
 	s := domain.NewSecret(confidential)
 	h := holder{Public: s, private: s, Listed: []domain.Secret{s}, Mapped: map[string]domain.Secret{"s": s}, Any: s}
@@ -56,9 +58,11 @@ func secrets(t *testing.T) map[string]any {
 		t.Fatal(err)
 	}
 	return map[string]any{
-		"itself": s, "pointer": &s, "struct": h, "pointer to struct": &h, "slice of structs": []holder{h}, "interface": any(s),
-		"master key": master, "pointer to master key": &master, "private master key": struct{ m domain.MasterKey }{master},
-		"token key": domain.TokenKey{Number: 1, Key: s}, "token keys": domain.TokenKeys{{Number: 1, Key: s}},
+		"itself": s, "pointer": &s, "struct": h, "pointer to struct": &h, "slice of structs": []holder{h},
+		"interface":  any(s),
+		"master key": master, "pointer to master key": &master,
+		"private master key": struct{ m domain.MasterKey }{master},
+		"token key":          domain.TokenKey{Number: 1, Key: s}, "token keys": domain.TokenKeys{{Number: 1, Key: s}},
 		"private token key": struct{ k domain.TokenKey }{domain.TokenKey{Key: s}},
 		"signing key":       domain.SigningKey{Private: s},
 	}
@@ -96,7 +100,8 @@ func TestSecretIsNotLogged(t *testing.T) {
 		} {
 			var b bytes.Buffer
 			log := slog.New(handler(&b))
-			log.With("with", v).WithGroup("group").Info("message", "key", v, slog.Group("g", "key", v), slog.Any("any", []any{v}))
+			log.With("with", v).WithGroup("group").Info("message", "key", v, slog.Group("g", "key", v),
+				slog.Any("any", []any{v}))
 			exposed(t, name+" in a "+kind+" log", b.String())
 		}
 	}
@@ -132,7 +137,8 @@ func TestSecretReveals(t *testing.T) {
 
 func TestSecretsCompareByValue(t *testing.T) {
 	a, b := domain.NewSecret(strings.Clone(confidential)), domain.NewSecret(strings.Clone(confidential))
-	if !a.Equal(b) || a.Equal(domain.NewSecret("other")) || a.Equal(domain.Secret{}) || !(domain.Secret{}).Equal(domain.Secret{}) {
+	if !a.Equal(b) || a.Equal(domain.NewSecret("other")) || a.Equal(domain.Secret{}) ||
+		!(domain.Secret{}).Equal(domain.Secret{}) {
 		t.Error("two secrets are equal if and only if their values are")
 	}
 }

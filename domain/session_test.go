@@ -35,7 +35,8 @@ func TestASessionIsAliveExactlyWhereItsSnapshotIs(t *testing.T) {
 		}
 		ending, ended := session.End(now)
 		if alive := shot.Alive(now); session.Alive(now) != alive || ended == alive {
-			t.Fatalf("%+v at %v: Alive = %t, ended = %t, Snapshot.Alive = %t", session, now, session.Alive(now), ended, alive)
+			t.Fatalf("%+v at %v: Alive = %t, ended = %t, Snapshot.Alive = %t", session, now, session.Alive(now), ended,
+				alive)
 		}
 		candidates := map[domain.Ending]bool{}
 		if !token.RevokedAt.IsZero() {
@@ -91,7 +92,8 @@ func TestAnEndingSaysWhatEndedTheSessionFirst(t *testing.T) {
 			domain.Ending{At: at(3), Reason: "expired"}, true},
 		{"an expiry before the mark that has not come", domain.Session{Token: early, Mark: mark}, at(2),
 			domain.Ending{At: at(5), Reason: "deleted"}, true},
-		{"gone, and its mark too", domain.Session{Token: token, Deleted: true}, at(8), domain.Ending{Reason: "deleted"}, true},
+		{"gone, and its mark too", domain.Session{Token: token, Deleted: true}, at(8), domain.Ending{Reason: "deleted"},
+			true},
 		{"gone and expired", domain.Session{Token: token, Deleted: true}, at(9),
 			domain.Ending{At: at(9), Reason: "expired"}, true},
 	} {
@@ -108,7 +110,8 @@ func TestAStateIncludesWhatItsNameSays(t *testing.T) {
 		active, ended bool
 		orActive      domain.SessionState
 	}{
-		{domain.ActiveSessions, true, false, domain.ActiveSessions}, {domain.EndedSessions, false, true, domain.EndedSessions},
+		{domain.ActiveSessions, true, false, domain.ActiveSessions},
+		{domain.EndedSessions, false, true, domain.EndedSessions},
 		{domain.AllSessions, true, true, domain.AllSessions}, {"", false, false, domain.ActiveSessions},
 	} {
 		if got := tc.state.Includes(true); got != tc.active {

@@ -109,7 +109,8 @@ func simulateThieves(t *testing.T, p domain.Policy, o owner, isDefault bool) {
 		answered := func(t theft) int { return t.answered }
 		fmt.Fprintf(printed(), "| %s | %.0f %% | %s | %s | %s | %d | %d | %d |\n", s.name,
 			100*float64(len(caught))/float64(len(all)), at(.5), at(.95), at(1),
-			quantile(all, 1, func(t theft) int { return t.collisions }), quantile(all, .5, answered), quantile(all, 1, answered))
+			quantile(all, 1, func(t theft) int { return t.collisions }), quantile(all, .5, answered),
+			quantile(all, 1, answered))
 	}
 }
 
@@ -158,9 +159,10 @@ func short(d time.Duration) string {
 // users are honest. An exchange is retried by its client after 2, 6 and 14 s without an answer, with what the storage
 // then holds; one way takes 0.1 s on average, and in one of a hundred cases 1 to 10 s.
 var users = []user{
-	{name: "one device, 10 exchanges a day, 1 % of the answers lost", promised: true, never: true, year: func(d *devices) {
-		d.daily(0.01, d.waking)
-	}},
+	{name: "one device, 10 exchanges a day, 1 % of the answers lost", promised: true, never: true,
+		year: func(d *devices) {
+			d.daily(0.01, d.waking)
+		}},
 	{name: "the same, 10 % lost", promised: true, never: true, year: func(d *devices) { d.daily(0.10, d.waking) }},
 	{name: "five tabs restored together each morning, shared storage, 1 % lost", promised: true, never: true,
 		year: func(d *devices) {
@@ -179,8 +181,8 @@ var users = []user{
 				d.waking(day)
 			})
 		}},
-	{name: "SPA that refreshes at each load, cookies, answers 0 to 5 s late and out of order", lastWins: true, never: true,
-		late: true, answer: 5 * time.Second, costs: 2, year: (*devices).loads},
+	{name: "SPA that refreshes at each load, cookies, answers 0 to 5 s late and out of order", lastWins: true,
+		never: true, late: true, answer: 5 * time.Second, costs: 2, year: (*devices).loads},
 	{name: "the same, clocks 2 s apart", lastWins: true, never: true, late: true, answer: 5 * time.Second,
 		skew: 2 * time.Second, costs: 2, year: (*devices).loads},
 	{name: "five tabs with access tokens and timers of their own, cookies, 8 h a day, 1 % lost", lastWins: true,
@@ -245,8 +247,9 @@ var users = []user{
 
 // user is an honest one.
 type user struct {
-	name     string
-	lastWins bool          // as browsers treat cookies; else an answer is stored only if the storage holds what was sent
+	name string
+	// as browsers treat cookies; else an answer is stored only if the storage holds what was sent
+	lastWins bool
 	answer   time.Duration // how late an answer may land; 0 for the usual
 	skew     time.Duration // between the clocks of two replicas
 	frozen   float64       // the share of answers that land hours late
@@ -489,7 +492,8 @@ func (d *devices) exchange(presented uint32, at time.Time) (domain.Decision, tim
 }
 
 func (d *devices) expires(decision domain.Decision, now time.Time) time.Time {
-	return domain.NewAccessToken(decision.After, d.policy, "", decision.AnsweredAt, now, d.policy.AccessTokenTTL).ExpiresAt
+	return domain.NewAccessToken(decision.After, d.policy, "", decision.AnsweredAt, now,
+		d.policy.AccessTokenTTL).ExpiresAt
 }
 
 // A timer fires this long before an access token expires, and not within timerPause of the last answer.

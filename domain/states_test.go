@@ -22,9 +22,11 @@ func TestAllReachableStates(t *testing.T) {
 			for _, burst := range []int64{0, 2} {
 				m := model{decide: domain.Snapshot.Decide, grace: grace, apart: apart, burst: burst}
 				got := m.search()
-				fmt.Fprintf(out, "| %d | %d | %d | %d | %d | %d |\n", grace, apart, burst, got.states, got.exchanges, got.youngest)
+				fmt.Fprintf(out, "| %d | %d | %d | %d | %d | %d |\n", grace, apart, burst, got.states, got.exchanges,
+					got.youngest)
 				if want := (verdict{youngest: grace - apart}); got.verdict != want {
-					t.Errorf("grace %d, clocks %d apart, burst %d: got %+v, want %+v", grace, apart, burst, got.verdict, want)
+					t.Errorf("grace %d, clocks %d apart, burst %d: got %+v, want %+v", grace, apart, burst, got.verdict,
+						want)
 				}
 			}
 		}
@@ -40,23 +42,28 @@ func TestOneClockFarOff(t *testing.T) {
 	out := printed()
 	fmt.Fprint(out, "\nThe same, where one more clock, which is far off, answers once:\n\n"+
 		"| grace period, ticks | clocks apart | recovery burst | one clock off by, ticks | reachable states | "+
-		"youngest string refused later than a grace period after | longest hold, ticks |\n|---|---|---|---|---|---|---|\n")
+		"youngest string refused later than a grace period after | longest hold, ticks |\n"+
+		"|---|---|---|---|---|---|---|\n")
 	for _, grace := range []int16{4, 6} {
 		for apart := range int16(2) {
 			for _, burst := range []int64{0, 2} {
-				for _, off := range [][]int16{{far, -far}, {-3 * grace, -2 * grace, -grace, grace, 2 * grace, 3 * grace}} {
+				for _, off := range [][]int16{{far, -far},
+					{-3 * grace, -2 * grace, -grace, grace, 2 * grace, 3 * grace}} {
 					m := model{decide: domain.Snapshot.Decide, grace: grace, apart: apart, burst: burst, off: off}
 					got := m.search()
 					name, longest := "far ahead or behind", grace+apart
 					if off[0] != far {
 						name, longest = "1, 2 or 3 grace periods", 2*grace-1+apart
 					}
-					fmt.Fprintf(out, "| %d | %d | %d | %s | %d | %d | %d |\n", grace, apart, burst, name, got.states, got.youngest,
+					fmt.Fprintf(out, "| %d | %d | %d | %s | %d | %d | %d |\n", grace, apart, burst, name, got.states,
+						got.youngest,
 						got.longestHold)
-					want := verdict{youngest: grace - apart, pinned: off[0] != far} // pinned: the answer stands once more
+					// pinned: the answer stands once more
+					want := verdict{youngest: grace - apart, pinned: off[0] != far}
 					if got.verdict != want || got.longestHold != longest {
-						t.Errorf("grace %d, clocks %d apart, burst %d, off by %v: got %+v, longest hold %d; want %+v, %d", grace, apart,
-							burst, off, got.verdict, got.longestHold, want, longest)
+						t.Errorf("grace %d, clocks %d apart, burst %d, off by %v: "+
+							"got %+v, longest hold %d; want %+v, %d",
+							grace, apart, burst, off, got.verdict, got.longestHold, want, longest)
 					}
 				}
 			}
@@ -101,7 +108,8 @@ func TestAllReachableStatesCatchMutants(t *testing.T) {
 		t.Run(tt.mistake, func(t *testing.T) {
 			m := model{decide: tt.mutant, grace: 4, burst: 2, off: tt.off}
 			if got := m.search(); got.verdict != tt.want || got.longestHold != tt.longestHold {
-				t.Errorf("got %+v, longest hold %d, want %+v, %d", got.verdict, got.longestHold, tt.want, tt.longestHold)
+				t.Errorf("got %+v, longest hold %d, want %+v, %d", got.verdict, got.longestHold, tt.want,
+					tt.longestHold)
 			}
 		})
 	}
@@ -117,7 +125,8 @@ func TestEveryAccessTokenExpiresAfterNow(t *testing.T) {
 	check := func(what string, a domain.AccessToken, refreshTokenExpiresAt, now time.Time, lifetime time.Duration) {
 		left, half := a.ExpiresAt.Sub(now), (lifetime / 2).Truncate(time.Second)
 		ok := left > 0 && !a.ExpiresAt.After(refreshTokenExpiresAt) && a.ExpiresAt.Sub(a.IssuedAt) <= lifetime &&
-			a.IssuedAt.Equal(a.IssuedAt.Truncate(time.Second)) && a.ExpiresAt.Equal(a.ExpiresAt.Truncate(time.Second)) &&
+			a.IssuedAt.Equal(a.IssuedAt.Truncate(time.Second)) &&
+			a.ExpiresAt.Equal(a.ExpiresAt.Truncate(time.Second)) &&
 			(left >= half || a.ExpiresAt.Equal(refreshTokenExpiresAt))
 		if !ok {
 			t.Fatalf("%s at %s, lifetime %s, session until %s: the access token is from %s to %s", what, now, lifetime,
@@ -127,11 +136,13 @@ func TestEveryAccessTokenExpiresAfterNow(t *testing.T) {
 	for _, offset := range []time.Duration{0, µs, 500 * time.Millisecond, time.Second - µs} {
 		answered := issued.Truncate(time.Second).Add(offset)
 		for ends := range last + 1 {
-			for _, expiration := range []domain.ExpirationPolicy{domain.Fixed, domain.SlidingWindowWithMaximumLifetime} {
+			for _, expiration := range []domain.ExpirationPolicy{domain.Fixed,
+				domain.SlidingWindowWithMaximumLifetime} {
 				s := stored()
 				s.Token.RotatedAt, s.Token.IssuedAt, s.Policy.Expiration = answered, answered.Add(-day), expiration
 				s.Token.ExpiresAt = answered.Add(time.Hour).Truncate(time.Second)
-				if end := answered.Add(time.Duration(ends) * time.Second).Truncate(time.Second); expiration == domain.Fixed {
+				end := answered.Add(time.Duration(ends) * time.Second).Truncate(time.Second)
+				if expiration == domain.Fixed {
 					s.Token.ExpiresAt = end
 				} else {
 					s.Policy.MaximumTTL = end.Sub(s.Token.IssuedAt)
@@ -147,12 +158,15 @@ func TestEveryAccessTokenExpiresAfterNow(t *testing.T) {
 							if expiration != domain.Fixed {
 								end = s.Token.IssuedAt.Add(s.Policy.MaximumTTL).Truncate(time.Second)
 							}
-							if isOver := !now.Before(end); isOver != (d.Outcome == domain.RefusedExpired) || isOver != d.Outcome.Refused() {
+							if isOver := !now.Before(end); isOver != (d.Outcome == domain.RefusedExpired) ||
+								isOver != d.Outcome.Refused() {
 								t.Fatalf("%s at %s, the session ends at %s", d.Outcome, now, end)
 							}
 							answers[d.Outcome]++
-							for lifetime := time.Second; lifetime <= 10*time.Second && !d.Outcome.Refused(); lifetime += time.Second {
-								a := domain.NewAccessToken(d.After, s.Policy, "https://auth.example", d.AnsweredAt, now, lifetime)
+							for lifetime := time.Second; lifetime <= 10*time.Second &&
+								!d.Outcome.Refused(); lifetime += time.Second {
+								a := domain.NewAccessToken(d.After, s.Policy, "https://auth.example", d.AnsweredAt, now,
+									lifetime)
 								check(string(d.Outcome), a, d.After.ExpiresAt, now, lifetime)
 							}
 						}
@@ -170,7 +184,8 @@ func TestEveryAccessTokenExpiresAfterNow(t *testing.T) {
 			}
 			for now := answered; now.Before(r.ExpiresAt); now = now.Add(125 * time.Millisecond) {
 				for lifetime := time.Second; lifetime <= 10*time.Second; lifetime += time.Second {
-					a := domain.NewAccessToken(r, domain.DefaultPolicy(), "https://auth.example", r.RotatedAt, now, lifetime)
+					a := domain.NewAccessToken(r, domain.DefaultPolicy(), "https://auth.example", r.RotatedAt, now,
+						lifetime)
 					check("issued", a, r.ExpiresAt, now, lifetime)
 				}
 			}

@@ -66,13 +66,16 @@ func TestNames(t *testing.T) {
 // The issuer is compared byte by byte by whoever verifies a token, and a path is appended to it to find the keys.
 func TestIssuer(t *testing.T) {
 	for _, good := range []string{
-		"", "https://auth.acme.example", "https://auth.acme.example/t/acme", "http://localhost:3000", "https://[::1]:8443/x", "https://a.example/",
+		"", "https://auth.acme.example", "https://auth.acme.example/t/acme", "http://localhost:3000",
+		"https://[::1]:8443/x", "https://a.example/",
 	} {
 		wantCodes(t, domain.Tenant{ID: "acme", Issuer: good}.Validate())
 	}
 	for _, bad := range []string{
-		"acme", "auth.acme.example", "ftp://a.example", "https://", "https:///x", "https://a.example?x=1", "https://a.example?", "https://a.example#x",
-		"https://user@a.example", "https://user:pass@a.example", "javascript:alert(1)", "https://a.example/ x", "https://a.example\n", " https://a.example",
+		"acme", "auth.acme.example", "ftp://a.example", "https://", "https:///x", "https://a.example?x=1",
+		"https://a.example?", "https://a.example#x",
+		"https://user@a.example", "https://user:pass@a.example", "javascript:alert(1)", "https://a.example/ x",
+		"https://a.example\n", " https://a.example",
 		"HTTPS://a.example", "https://a.example/" + strings.Repeat("x", 240), "urn:x",
 	} {
 		t.Run(bad, func(t *testing.T) {
@@ -92,8 +95,9 @@ func TestAnIssuerIsNeverTheOneThatAnotherTenantDerives(t *testing.T) {
 		wantCodes(t, domain.Tenant{ID: "evil", Issuer: derived}.Validate(), "[conflict]issuer")
 	}
 	for issuer, fine := range map[string]bool{
-		"https://auth.example/t/acme": false, "https://auth.example/x/t/Acme": false, "https://auth.example/t/t/~": false,
-		"https://auth.example/t/t/": true, "https://t/acme": true, "https://auth.example/at/acme": true,
+		"https://auth.example/t/acme": false, "https://auth.example/x/t/Acme": false,
+		"https://auth.example/t/t/~": false,
+		"https://auth.example/t/t/":  true, "https://t/acme": true, "https://auth.example/at/acme": true,
 		"https://auth.example/t/acme/":  true,
 		"https://auth.example/t/acme/x": true, "https://auth.example/t/..": true, "https://auth.example/t": true,
 		"https://auth.example/t/" + strings.Repeat("x", 65): true, "https://auth.example/t/a%20b": true,
@@ -102,6 +106,8 @@ func TestAnIssuerIsNeverTheOneThatAnotherTenantDerives(t *testing.T) {
 		if !fine {
 			codes = []string{"[conflict]issuer"}
 		}
-		t.Run(issuer, func(t *testing.T) { wantCodes(t, domain.Tenant{ID: "evil", Issuer: issuer}.Validate(), codes...) })
+		t.Run(issuer, func(t *testing.T) {
+			wantCodes(t, domain.Tenant{ID: "evil", Issuer: issuer}.Validate(), codes...)
+		})
 	}
 }

@@ -22,7 +22,8 @@ var tokenKey = domain.TokenKey{Number: 0x010203, Key: domain.NewSecret("01234567
 // The vector was computed by another program.
 const (
 	golden    = "rt_AQECAwGPKjtMXXZuh3-AkaKzxNUKCwwN-iWqU7PRlgIO7INOXkhUburb9KyfYSGh"
-	goldenHex = "01" + "010203" + "018f2a3b4c5d766e877f8091a2b3c4d5" + "0a0b0c0d" + "fa25aa53b3d196020eec834e5e48546eeadbf4ac" + "9f6121a1"
+	goldenHex = "01" + "010203" + "018f2a3b4c5d766e877f8091a2b3c4d5" + "0a0b0c0d" +
+		"fa25aa53b3d196020eec834e5e48546eeadbf4ac" + "9f6121a1"
 )
 
 const goldenGeneration = 0x0a0b0c0d
@@ -86,7 +87,8 @@ func TestMintIsDeterministicAndDistinct(t *testing.T) {
 	}
 }
 
-// A flipped bit is refused before the store is asked. With the checksum made good again, as a forger would, the MAC refuses it.
+// A flipped bit is refused before the store is asked. With the checksum made good again, as a forger would, the MAC
+// refuses it.
 func TestEveryFlippedBitIsRefused(t *testing.T) {
 	raw, _ := hex.DecodeString(goldenHex)
 	for bit := range 384 {

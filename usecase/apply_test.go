@@ -54,8 +54,10 @@ func TestApplyCreatesThenLeavesThenUpdates(t *testing.T) {
 		{"a setting taken back", func() {
 			k.Tenants[0].Applications[1].Settings.GraceSeconds = nil
 		}, "unchanged unchanged updated unchanged"},
-		{"permissions", func() { k.APIKeys[0].APIKey.Permissions = domain.Permissions{"*": {"GET"}} }, "unchanged unchanged unchanged updated"},
-		{"a key", func() { k.APIKeys[0].Key = domain.NewSecret("ak_another-7890123456789012") }, "unchanged unchanged unchanged updated"},
+		{"permissions", func() { k.APIKeys[0].APIKey.Permissions = domain.Permissions{"*": {"GET"}} },
+			"unchanged unchanged unchanged updated"},
+		{"a key", func() { k.APIKeys[0].Key = domain.NewSecret("ak_another-7890123456789012") },
+			"unchanged unchanged unchanged updated"},
 		{"again", func() {}, "unchanged unchanged unchanged unchanged"},
 	} {
 		step.change()
@@ -114,7 +116,8 @@ func TestApplyDeletesNothing(t *testing.T) {
 func TestWhatIsWrongWithAKickstartIsToldBeforeAnythingIsWritten(t *testing.T) {
 	w := newWorld(t)
 	taken := domain.NewSecret("ak_taken-567890123456789012")
-	applied(t, w, usecase.Kickstart{APIKeys: []usecase.KickstartAPIKey{{APIKey: domain.APIKey{Name: "first"}, Key: taken}}})
+	applied(t, w, usecase.Kickstart{APIKeys: []usecase.KickstartAPIKey{{APIKey: domain.APIKey{Name: "first"},
+		Key: taken}}})
 	for _, tc := range []struct {
 		name   string
 		change func(*usecase.Kickstart)
@@ -125,7 +128,8 @@ func TestWhatIsWrongWithAKickstartIsToldBeforeAnythingIsWritten(t *testing.T) {
 			k.Tenants[0].Applications[1].Settings.GraceSeconds = new(int64(-1))
 			k.APIKeys[0].Key = domain.NewSecret("hunter2")
 		}, []string{
-			"[invalid]tenants[1].issuer", "[invalid]tenants[1].applications[1]." + domain.FieldGraceSeconds, "[invalid]apiKeys[0].key",
+			"[invalid]tenants[1].issuer", "[invalid]tenants[1].applications[1]." + domain.FieldGraceSeconds,
+			"[invalid]apiKeys[0].key",
 		}},
 		{"an application that does not go with its tenant", func(k *usecase.Kickstart) {
 			k.Tenants[0].Tenant.Settings.MaximumTTLMinutes = new(int64(50_000))
@@ -135,7 +139,8 @@ func TestWhatIsWrongWithAKickstartIsToldBeforeAnythingIsWritten(t *testing.T) {
 			[]string{"[repeated]tenants[2].id", "[repeated]tenants[2].issuer"}},
 		{"an issuer twice", func(k *usecase.Kickstart) {
 			k.Tenants[0].Tenant.Issuer = "https://one.example"
-			k.Tenants = append(k.Tenants, usecase.KickstartTenant{Tenant: domain.Tenant{ID: "t", Issuer: "https://one.example"}})
+			k.Tenants = append(k.Tenants, usecase.KickstartTenant{Tenant: domain.Tenant{ID: "t",
+				Issuer: "https://one.example"}})
 		}, []string{"[repeated]tenants[2].issuer"}},
 		{"an application twice", func(k *usecase.Kickstart) { k.Tenants[0].Applications[1].ID = "shop" },
 			[]string{"[repeated]tenants[1].applications[1].id"}},
@@ -153,7 +158,8 @@ func TestWhatIsWrongWithAKickstartIsToldBeforeAnythingIsWritten(t *testing.T) {
 			k.Tenants[0].Tenant.Issuer = "https://auth.example/t/nobody-yet"
 		},
 			[]string{"[conflict]tenants[1].issuer"}},
-		{"no key", func(k *usecase.Kickstart) { k.APIKeys[0].Key = domain.Secret{} }, []string{"[blank]apiKeys[0].key"}},
+		{"no key", func(k *usecase.Kickstart) { k.APIKeys[0].Key = domain.Secret{} },
+			[]string{"[blank]apiKeys[0].key"}},
 		{"a key of a tenant that is nowhere", func(k *usecase.Kickstart) { k.APIKeys[0].APIKey.TenantID = "nowhere" },
 			[]string{"[invalid]apiKeys[0].tenantId"}},
 		{"a tenant in the store has the issuer", func(k *usecase.Kickstart) { k.Tenants[0].Tenant.ID = "other" },
@@ -253,7 +259,8 @@ func crossed(t *testing.T, w *world) usecase.Kickstart {
 	w.application(t, "acme", "shop", domain.Settings{TTLMinutes: new(int64(100_000))})
 	return usecase.Kickstart{Tenants: []usecase.KickstartTenant{{
 		Tenant: domain.Tenant{ID: "acme", Settings: domain.Settings{
-			MaximumTTLMinutes: new(int64(50_000)), RecoveryInterval: new(int64(50)), AccessTokenSeconds: new(int64(600)),
+			MaximumTTLMinutes: new(int64(50_000)), RecoveryInterval: new(int64(50)),
+			AccessTokenSeconds: new(int64(600)),
 		}},
 		Applications: []domain.Application{
 			{ID: "new"},
@@ -403,7 +410,8 @@ func TestApplyReadsAgainWhatAnotherProcessWrote(t *testing.T) {
 			return storagetest.SaveTenant(ctx, s, domain.Tenant{ID: "acme", Name: "Meddled"})
 		},
 		"an application": func(ctx context.Context, s port.Store) error {
-			return storagetest.SaveApplication(ctx, s, domain.Application{TenantID: "acme", ID: "shop", Name: "Meddled"})
+			return storagetest.SaveApplication(ctx, s,
+				domain.Application{TenantID: "acme", ID: "shop", Name: "Meddled"})
 		},
 		"the tenant, which it deleted": func(ctx context.Context, s port.Store) error {
 			return storagetest.DeleteTenant(ctx, s, "acme", t0)
@@ -850,8 +858,10 @@ func TestApplyIsLinear(t *testing.T) {
 		return len(w.probe.asked()), store.keys, store.tenants
 	}
 	calls, keys, others := costs(100)
-	if twice, twiceKeys, twiceOthers := costs(200); twice != 2*calls || keys > 100 || twiceKeys > 200 || twiceOthers != 2*others {
-		t.Errorf("200 tenants: %d calls of ports, %d keys and %d tenants read; 100: %d, %d, %d", twice, twiceKeys, twiceOthers,
+	if twice, twiceKeys, twiceOthers := costs(200); twice != 2*calls || keys > 100 || twiceKeys > 200 ||
+		twiceOthers != 2*others {
+		t.Errorf("200 tenants: %d calls of ports, %d keys and %d tenants read; 100: %d, %d, %d", twice, twiceKeys,
+			twiceOthers,
 			calls, keys, others)
 	}
 }

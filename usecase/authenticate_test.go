@@ -23,7 +23,8 @@ func withKeys(t *testing.T) (w *world, acme, all, brief domain.Secret) {
 	_, err := w.apply.Do(t.Context(), usecase.Kickstart{APIKeys: []usecase.KickstartAPIKey{
 		{Key: acme, APIKey: domain.APIKey{Name: "acme", TenantID: "acme", Permissions: permissions}},
 		{Key: all, APIKey: domain.APIKey{Name: "all", Permissions: permissions}},
-		{Key: brief, APIKey: domain.APIKey{Name: "brief", Permissions: permissions, ExpiresAt: stored(t0.Add(time.Hour))}},
+		{Key: brief, APIKey: domain.APIKey{Name: "brief", Permissions: permissions,
+			ExpiresAt: stored(t0.Add(time.Hour))}},
 	}})
 	must(t, err)
 	return w, acme, all, brief
@@ -86,13 +87,14 @@ func TestARequestWithoutATenantIsForItsCallers(t *testing.T) {
 	}
 }
 
-// Whatever else is sent beside it, an access token does what owners may do, and nothing else; and no caller does what is
-// no action.
+// Whatever else is sent beside it, an access token does what owners may do, and nothing else; and no caller does what
+// is no action.
 func TestAnOwnerMayDoWhatIsAnOwnersOnly(t *testing.T) {
 	w, _, all, _ := withKeys(t)
 	token := w.issued(t, "shop").AccessToken
 	w.probe.forget()
-	for _, action := range []domain.Action{domain.TokenIssue, domain.TokenChange, domain.TokenChangeMany, domain.FeedRead, ""} {
+	for _, action := range []domain.Action{domain.TokenIssue, domain.TokenChange, domain.TokenChangeMany,
+		domain.FeedRead, ""} {
 		caller, err := w.authenticate.Do(t.Context(), usecase.Credential{AccessToken: token}, action, "acme")
 		wantErr(t, err, domain.ErrUnauthorized)
 		if caller.Owner != nil || caller.Key.Name != "" || caller.TenantID != "" {
@@ -124,7 +126,8 @@ func TestARemovedAPIKeyIsDeadAtOnce(t *testing.T) {
 	w, acme, _, _ := withKeys(t)
 	other := domain.NewSecret("ak_other-567890123456789012")
 	_, err := w.open(t).apply.Do(t.Context(), usecase.Kickstart{APIKeys: []usecase.KickstartAPIKey{
-		{Key: other, APIKey: domain.APIKey{Name: "acme", TenantID: "acme", Permissions: domain.Permissions{"*": {"*"}}}},
+		{Key: other, APIKey: domain.APIKey{Name: "acme", TenantID: "acme",
+			Permissions: domain.Permissions{"*": {"*"}}}},
 	}})
 	must(t, err)
 	_, err = w.byKey(t, acme, domain.TokenList)
@@ -187,7 +190,8 @@ func TestAnOwnerIsWhoHoldsAnAccessToken(t *testing.T) {
 	if diff := cmp.Diff(&want, got.Owner); diff != "" {
 		t.Errorf("owner (-want +got):\n%s", diff)
 	}
-	for _, s := range []domain.Secret{{}, domain.NewSecret("no.access.token"), g.TokenString, domain.NewSecret(g.AccessToken.Reveal() + "A")} {
+	for _, s := range []domain.Secret{{}, domain.NewSecret("no.access.token"), g.TokenString,
+		domain.NewSecret(g.AccessToken.Reveal() + "A")} {
 		_, err := w.byToken(t, s)
 		wantErr(t, err, domain.ErrUnauthorized)
 	}
@@ -253,11 +257,13 @@ func TestAnAccessTokenForSomebodyElseIsNoOwners(t *testing.T) {
 	good, err := w.byToken(t, g.AccessToken)
 	must(t, err)
 	for name, change := range map[string]func(*domain.AccessToken){
-		"for an actor":               func(a *domain.AccessToken) { a.Claims = `{"act":{"sub":"support"}}` },
-		"for an actor, empty":        func(a *domain.AccessToken) { a.Claims = `{"plan":"gold","act":null}` },
-		"bound to a key":             func(a *domain.AccessToken) { a.Claims = `{"cnf":{"jkt":"x"}}` },
-		"for another audience":       func(a *domain.AccessToken) { a.Audience = "api" },
-		"of another application":     func(a *domain.AccessToken) { a.ApplicationID, a.Audience = "reusable", "reusable" },
+		"for an actor":         func(a *domain.AccessToken) { a.Claims = `{"act":{"sub":"support"}}` },
+		"for an actor, empty":  func(a *domain.AccessToken) { a.Claims = `{"plan":"gold","act":null}` },
+		"bound to a key":       func(a *domain.AccessToken) { a.Claims = `{"cnf":{"jkt":"x"}}` },
+		"for another audience": func(a *domain.AccessToken) { a.Audience = "api" },
+		"of another application": func(a *domain.AccessToken) {
+			a.ApplicationID, a.Audience = "reusable", "reusable"
+		},
 		"of another user":            func(a *domain.AccessToken) { a.Subject = "bob" },
 		"of no session":              func(a *domain.AccessToken) { a.SessionID = "" },
 		"of a session not there":     func(a *domain.AccessToken) { a.SessionID = domain.ID{9}.String() },

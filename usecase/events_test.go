@@ -33,7 +33,8 @@ func TestARevocationIsAnEvent(t *testing.T) {
 	w := newWorld(t)
 	one, other := w.issued(t, "shop"), w.issued(t, "shop")
 	before := w.events(t)
-	id, user, app, except := one.RefreshToken.ID.String(), one.RefreshToken.UserID, "shop", other.RefreshToken.ID.String()
+	id, user, app, except := one.RefreshToken.ID.String(), one.RefreshToken.UserID, "shop",
+		other.RefreshToken.ID.String()
 	for _, in := range []usecase.RevokeInput{
 		{Selector: domain.SelectorInput{TokenID: &id}},
 		{Selector: domain.SelectorInput{UserID: &user, ApplicationID: &app}},
@@ -57,11 +58,13 @@ func TestARevocationIsAnEvent(t *testing.T) {
 	at := stored(w.clock.now())
 	wantEvents(t, w.since(t, before),
 		domain.Event{
-			At: at.Add(-2 * time.Millisecond), Origin: byBackend, Kind: domain.TokenRevoked, TenantID: "acme", ObjectID: id,
-			After: `{"revokedReason":"revoked"}`, Tokens: []domain.EndedToken{ended(one.RefreshToken)},
+			At: at.Add(-2 * time.Millisecond), Origin: byBackend, Kind: domain.TokenRevoked, TenantID: "acme",
+			ObjectID: id,
+			After:    `{"revokedReason":"revoked"}`, Tokens: []domain.EndedToken{ended(one.RefreshToken)},
 		},
 		domain.Event{
-			At: at.Add(-time.Millisecond), Origin: byBackend, Kind: domain.ManyTokensRevoked, TenantID: "acme", ApplicationID: app, UserID: user,
+			At: at.Add(-time.Millisecond), Origin: byBackend, Kind: domain.ManyTokensRevoked, TenantID: "acme",
+			ApplicationID: app, UserID: user,
 			After: `{"revokedReason":"revoked"}`, Version: 1,
 		},
 		domain.Event{
@@ -128,8 +131,9 @@ func TestARecoveryAndAReplayAreEvents(t *testing.T) {
 			After:  domain.Object(fmt.Sprintf(`{"generation":2,"recoveryPaidUntil":%d}`, 2+interval)),
 		},
 		domain.Event{
-			At: stored(w.clock.now()), Origin: by, Kind: domain.TokenReplayed, TenantID: "acme", ObjectID: id, Tokens: tokens,
-			After: `{"generation":3,"presentedGeneration":1,"revokedReason":"replayed"}`,
+			At: stored(w.clock.now()), Origin: by, Kind: domain.TokenReplayed, TenantID: "acme", ObjectID: id,
+			Tokens: tokens,
+			After:  `{"generation":3,"presentedGeneration":1,"revokedReason":"replayed"}`,
 		})
 }
 
@@ -158,7 +162,8 @@ func TestAPatchIsAnEventOfWhatItChanged(t *testing.T) {
 			UserID: user, Before: `{"roles":["clerk"]}`, After: `{"roles":["owner"]}`, Tokens: tokens,
 		},
 		domain.Event{
-			At: at.Add(time.Millisecond), Origin: byBackend, Kind: domain.TokenChanged, TenantID: "acme", UserID: user, Tokens: tokens,
+			At: at.Add(time.Millisecond), Origin: byBackend, Kind: domain.TokenChanged, TenantID: "acme", UserID: user,
+			Tokens: tokens,
 			Before: domain.Object(`{"` + id + `":{"roles":["owner"]}}`),
 			After:  domain.Object(`{"` + id + `":{"roles":["guest"]}}`),
 		})
@@ -186,8 +191,9 @@ func TestASessionThatTheLimitEndsIsAnEvent(t *testing.T) {
 		}
 	}
 	wantEvents(t, got, domain.Event{
-		At: stored(w.clock.now()), Origin: byBackend, Kind: domain.TokenLimited, TenantID: "acme", ApplicationID: "shop",
-		UserID: "limited", After: `{"jwtConfiguration.maximumActiveTokens":1,"revokedReason":"limit"}`,
+		At: stored(w.clock.now()), Origin: byBackend, Kind: domain.TokenLimited, TenantID: "acme",
+		ApplicationID: "shop",
+		UserID:        "limited", After: `{"jwtConfiguration.maximumActiveTokens":1,"revokedReason":"limit"}`,
 		Tokens: []domain.EndedToken{ended(grants[0].RefreshToken)},
 	})
 }

@@ -175,8 +175,8 @@ func (x *Exchange) fits(ctx context.Context, t domain.PresentedToken, accessToke
 func (x *Exchange) answer(ctx context.Context, d domain.Decision, p domain.Policy, c domain.Call) (Exchanged, error) {
 	out := Exchanged{
 		Grant: Grant{RefreshToken: d.After, Policy: p}, Outcome: d.Outcome, Why: d.Why,
-		AddressChanged: d.AddressChanged,
-		Presented:      c.Generation, Deletable: d.Outcome != domain.RefusedInvalid && d.Outcome != domain.RefusedInactive,
+		AddressChanged: d.AddressChanged, Presented: c.Generation,
+		Deletable: d.Outcome != domain.RefusedInvalid && d.Outcome != domain.RefusedInactive,
 	}
 	if d.Outcome.Refused() {
 		return out, nil

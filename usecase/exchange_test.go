@@ -21,7 +21,8 @@ import (
 	"github.com/refreshd/refreshd/usecase"
 )
 
-// The boast: an exchange is one statement. It draws no randomness either, or a retry could not be answered with the same bytes.
+// The boast: an exchange is one statement. It draws no randomness either, or a retry could not be answered with the
+// same bytes.
 func TestAnExchangeIsOneCallOfTheStore(t *testing.T) {
 	w := newWorld(t)
 	issued := w.issued(t, "shop")
@@ -46,7 +47,8 @@ func TestAnExchangeIsOneCallOfTheStore(t *testing.T) {
 	}
 	now := stored(w.clock.now())
 	want := issued.RefreshToken
-	want.Generation, want.RotatedAt, want.LastUsedAt, want.ExpiresAt = 2, now, now, wholeSecond(now.Add(30*24*time.Hour))
+	want.Generation, want.RotatedAt, want.LastUsedAt, want.ExpiresAt = 2, now, now,
+		wholeSecond(now.Add(30*24*time.Hour))
 	want.MetaData.ClientAddress = "192.0.2.7"
 	if diff := cmp.Diff(want, w.record(t, issued.RefreshToken.ID)); diff != "" {
 		t.Errorf("the record (-want +got):\n%s", diff)
@@ -71,7 +73,8 @@ func TestEveryRetryIsAnsweredWithTheSameBytes(t *testing.T) {
 	record := w.record(t, first.RefreshToken.ID)
 	for _, after := range []time.Duration{0, time.Microsecond, 29 * time.Second, time.Second - 2*time.Microsecond} {
 		w.clock.advance(after)
-		for name, r := range map[string]replica{"the same process": w.replica, "another": another, "one that started meanwhile": w.open(t)} {
+		for name, r := range map[string]replica{"the same process": w.replica, "another": another,
+			"one that started meanwhile": w.open(t)} {
 			for _, s := range []domain.Secret{first.TokenString, want.TokenString} {
 				got := r.exchanged(t, s)
 				if got.Outcome != domain.Retried {
@@ -96,7 +99,8 @@ func TestParallelExchangesOfOneTokenStringAgree(t *testing.T) {
 	var all sync.WaitGroup
 	for i := range answers {
 		all.Go(func() {
-			answers[i], _ = processes[i%2].exchange.Do(t.Context(), usecase.ExchangeInput{TokenString: first.TokenString})
+			answers[i], _ = processes[i%2].exchange.Do(t.Context(),
+				usecase.ExchangeInput{TokenString: first.TokenString})
 		})
 	}
 	all.Wait()
@@ -166,8 +170,8 @@ func TestACallMayAskForAShorterLifeAndNotForALongerOne(t *testing.T) {
 	sameGrant(t, asking(first.TokenString, 0).Grant, longest.Grant)
 }
 
-// An old access token can only narrow. Where it belongs to another session, two things that do not go together were mixed up
-// or stolen apart, and nothing may happen.
+// An old access token can only narrow. Where it belongs to another session, two things that do not go together were
+// mixed up or stolen apart, and nothing may happen.
 func TestAnOldAccessTokenOfAnotherSessionStopsTheExchange(t *testing.T) {
 	w := newWorld(t)
 	mine, other := w.issued(t, "shop"), w.issued(t, "shop")
@@ -213,15 +217,16 @@ func TestOfSeveralTokenStringsTheHighestGenerationCounts(t *testing.T) {
 	wantOutcome(t, w.exchangedAs(t, usecase.ExchangeInput{}), domain.RefusedInvalid, nil)
 }
 
-// A page on a sibling domain can leave a cookie of our name. It must not log the user out; but what the client sent on purpose
-// is never passed over.
+// A page on a sibling domain can leave a cookie of our name. It must not log the user out; but what the client sent on
+// purpose is never passed over.
 func TestAmbientGarbageIsPassedOver(t *testing.T) {
 	w := newWorld(t)
 	first, garbage := w.issued(t, "shop"), domain.NewSecret("rt_garbage")
 	wantOutcome(t, w.exchangedAs(t, usecase.ExchangeInput{
 		TokenString: garbage, Ambient: []domain.Secret{first.TokenString},
 	}), domain.RefusedInvalid, nil)
-	wantOutcome(t, w.exchangedAs(t, usecase.ExchangeInput{Ambient: []domain.Secret{garbage}}), domain.RefusedInvalid, nil)
+	wantOutcome(t, w.exchangedAs(t, usecase.ExchangeInput{Ambient: []domain.Secret{garbage}}), domain.RefusedInvalid,
+		nil)
 	wantOutcome(t, w.exchangedAs(t, usecase.ExchangeInput{
 		Ambient: []domain.Secret{garbage, first.TokenString, garbage},
 	}), domain.Rotated, nil)
@@ -233,7 +238,8 @@ func TestGarbageAndForgeriesAreRefusedWithoutAskingTheStore(t *testing.T) {
 	genuine := w.issued(t, "shop").TokenString.Reveal()
 	raw, err := base64.RawURLEncoding.DecodeString(strings.TrimPrefix(genuine, "rt_"))
 	must(t, err)
-	presented := []string{"", "rt_", "rt_" + strings.Repeat("A", 64), genuine[3:], genuine + "\n", genuine[:66] + "\n", "RT_" + genuine[3:]}
+	presented := []string{"", "rt_", "rt_" + strings.Repeat("A", 64), genuine[3:], genuine + "\n", genuine[:66] + "\n",
+		"RT_" + genuine[3:]}
 	for bit := range 8 * len(raw) {
 		b := append([]byte(nil), raw...)
 		b[bit/8] ^= 1 << (bit % 8)
@@ -325,7 +331,8 @@ func TestAnUnknownKeyNumberReloadsTheKeysOnceASecondAtMost(t *testing.T) {
 		after time.Duration
 		want  int
 	}{
-		{0, 0}, {time.Second - 2*time.Microsecond, 0}, {2 * time.Microsecond, 1}, {time.Second, 1}, {time.Millisecond, 0},
+		{0, 0}, {time.Second - 2*time.Microsecond, 0}, {2 * time.Microsecond, 1}, {time.Second, 1},
+		{time.Millisecond, 0},
 		{-time.Hour, 1}, // a clock that was set back must not end the reloading
 	} {
 		w.clock.advance(step.after)
@@ -419,7 +426,8 @@ func TestARotationThatCouldNotBeSignedIsAnsweredToTheRetry(t *testing.T) {
 	wantOutcome(t, w.exchanged(t, retried.TokenString), domain.Rotated, nil)
 }
 
-// The phone that loses every answer lives on its budget; owner and thief who take turns meet its end at their third collision.
+// The phone that loses every answer lives on its budget; owner and thief who take turns meet its end at their third
+// collision.
 func TestTheRecoveryBudgetEndsAtTheThirdCollision(t *testing.T) {
 	w := newWorld(t)
 	before := w.issued(t, "shop").TokenString
@@ -430,7 +438,8 @@ func TestTheRecoveryBudgetEndsAtTheThirdCollision(t *testing.T) {
 		if collision == 2 {
 			wantOutcome(t, got, domain.RefusedReplayed, nil)
 			wantOutcome(t, w.exchanged(t, current), domain.RefusedRevoked, nil)
-			if r := w.record(t, got.RefreshToken.ID); r.RevokedReason != domain.RevokedByReplay || r.RevokedAt != stored(w.clock.now()) {
+			if r := w.record(t, got.RefreshToken.ID); r.RevokedReason != domain.RevokedByReplay ||
+				r.RevokedAt != stored(w.clock.now()) {
 				t.Errorf("revoked at %s as %q", r.RevokedAt, r.RevokedReason)
 			}
 			return
@@ -496,9 +505,10 @@ func TestRefusals(t *testing.T) {
 		{"of another tenant than the call names", func(t *testing.T) (usecase.Grant, usecase.ExchangeInput) {
 			return w.issued(t, "shop"), usecase.ExchangeInput{TenantID: "globex"}
 		}, domain.RefusedInvalid, nil},
-		{"without the authentication that the application asks for", func(t *testing.T) (usecase.Grant, usecase.ExchangeInput) {
-			return w.issued(t, "guarded"), usecase.ExchangeInput{TenantID: "acme"}
-		}, domain.RefusedInvalid, domain.ErrAuthenticationRequired},
+		{"without the authentication that the application asks for",
+			func(t *testing.T) (usecase.Grant, usecase.ExchangeInput) {
+				return w.issued(t, "guarded"), usecase.ExchangeInput{TenantID: "acme"}
+			}, domain.RefusedInvalid, domain.ErrAuthenticationRequired},
 		{"without the key that it is bound to", func(t *testing.T) (usecase.Grant, usecase.ExchangeInput) {
 			g, err := w.issue.Do(t.Context(), usecase.IssueInput{
 				TenantID: "acme", ApplicationID: "shop", UserID: "ana", Binding: "thumbprint",
@@ -519,7 +529,8 @@ func TestRefusals(t *testing.T) {
 		}, domain.RefusedRevoked, nil},
 		{"revoked with all of its user's", func(t *testing.T) (usecase.Grant, usecase.ExchangeInput) {
 			g := w.issued(t, "shop")
-			_, err := w.revoke.Do(t.Context(), usecase.RevokeInput{TenantID: "acme", Selector: domain.SelectorInput{UserID: new("ana")}})
+			_, err := w.revoke.Do(t.Context(),
+				usecase.RevokeInput{TenantID: "acme", Selector: domain.SelectorInput{UserID: new("ana")}})
 			must(t, err)
 			return g, usecase.ExchangeInput{}
 		}, domain.RefusedRevoked, nil},
@@ -538,12 +549,13 @@ func TestRefusals(t *testing.T) {
 		{"replayed where a replay does not revoke", func(t *testing.T) (usecase.Grant, usecase.ExchangeInput) {
 			return rotatedTwice(t, "lenient"), usecase.ExchangeInput{}
 		}, domain.RefusedReplayed, nil},
-		{"replayed without the authentication that is asked for", func(t *testing.T) (usecase.Grant, usecase.ExchangeInput) {
-			w.application(t, "acme", "late", domain.Settings{})
-			g := rotatedTwice(t, "late")
-			w.application(t, "acme", "late", domain.Settings{RequireAuthentication: new(true)})
-			return g, usecase.ExchangeInput{}
-		}, domain.RefusedInvalid, domain.ErrAuthenticationRequired},
+		{"replayed without the authentication that is asked for",
+			func(t *testing.T) (usecase.Grant, usecase.ExchangeInput) {
+				w.application(t, "acme", "late", domain.Settings{})
+				g := rotatedTwice(t, "late")
+				w.application(t, "acme", "late", domain.Settings{RequireAuthentication: new(true)})
+				return g, usecase.ExchangeInput{}
+			}, domain.RefusedInvalid, domain.ErrAuthenticationRequired},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			g, in := tc.arrange(t)
@@ -580,7 +592,8 @@ func TestWhatIsProvedIsAnswered(t *testing.T) {
 	wantOutcome(t, w.exchangedAs(t, usecase.ExchangeInput{
 		TokenString: guarded.TokenString, TenantID: "acme", Authenticated: true,
 	}), domain.Rotated, nil)
-	bound, err := w.issue.Do(t.Context(), usecase.IssueInput{TenantID: "acme", ApplicationID: "shop", UserID: "ana", Binding: "thumbprint"})
+	bound, err := w.issue.Do(t.Context(), usecase.IssueInput{TenantID: "acme", ApplicationID: "shop", UserID: "ana",
+		Binding: "thumbprint"})
 	must(t, err)
 	wantOutcome(t, w.exchangedAs(t, usecase.ExchangeInput{
 		TokenString: bound.TokenString, Binding: "thumbprint",
@@ -669,7 +682,8 @@ func TestAStoreThatIsDownIsNoRefusal(t *testing.T) {
 	first := w.issued(t, "shop")
 	for name, arrange := range map[string]func(*portmock.MockRefreshTokens){
 		"Advance": func(m *portmock.MockRefreshTokens) {
-			m.EXPECT().Advance(gomock.Any(), gomock.Any(), gomock.Any()).Return(domain.RefreshToken{}, domain.Policy{}, errPort)
+			m.EXPECT().Advance(gomock.Any(), gomock.Any(), gomock.Any()).Return(domain.RefreshToken{}, domain.Policy{},
+				errPort)
 		},
 		"Snapshot": func(m *portmock.MockRefreshTokens) {
 			m.EXPECT().Advance(gomock.Any(), gomock.Any(), gomock.Any()).

@@ -18,16 +18,19 @@ import (
 	"github.com/refreshd/refreshd/usecase"
 )
 
-// A client that gets an error sends the same call again. Whatever call of a port failed, and whether it was done or not, it is
-// then answered as if nothing had failed: no session is lost, none is doubled, and no budget is charged twice.
+// A client that gets an error sends the same call again. Whatever call of a port failed, and whether it was done or
+// not, it is then answered as if nothing had failed: no session is lost, none is doubled, and no budget is charged
+// twice.
 func TestAfterAnyFaultTheSameCallAgainGivesTheSameAnswer(t *testing.T) {
 	clean := newStory(t, 0, "")
 	clean.play()
 	calls := clean.w.probe.asked()
 	for _, must := range []string{
-		"Insert", "Advance", "Snapshot", "Swap", "Find", "List", "Change", "Count", "Revoke", "RevokeScope", "KeepNewest", "SaveTenant",
+		"Insert", "Advance", "Snapshot", "Swap", "Find", "List", "Change", "Count", "Revoke", "RevokeScope",
+		"KeepNewest", "SaveTenant",
 		"Tenant", "TenantByIssuer", "Tenants", "Applications", "Policy", "SaveAPIKey", "APIKeyByName", "APIKeyByHash",
-		"KeyRevision", "KeysSince", "KeysOfTenant", "KeyByID", "AddKeys", "Reseal", "HasData", "NewKey", "Sign", "Verify", "JWKS",
+		"KeyRevision", "KeysSince", "KeysOfTenant", "KeyByID", "AddKeys", "Reseal", "HasData", "NewKey", "Sign",
+		"Verify", "JWKS",
 	} {
 		if !slices.Contains(calls, must) {
 			t.Errorf("the story never calls %s, and so no fault of it is tried", must)
@@ -44,10 +47,12 @@ func TestAfterAnyFaultTheSameCallAgainGivesTheSameAnswer(t *testing.T) {
 				s := newStory(t, n+1, how)
 				s.play()
 				if !slices.Equal(s.told, clean.told) {
-					t.Errorf("the clients were told something else than without the fault (-want +got):\n%s", cmp.Diff(clean.told, s.told))
+					t.Errorf("the clients were told something else than without the fault (-want +got):\n%s",
+						cmp.Diff(clean.told, s.told))
 				}
 				// A wide revocation that is done twice raises the epoch twice, which nobody sees.
-				if diff := cmp.Diff(clean.known, s.known, cmpopts.IgnoreFields(domain.RefreshToken{}, "IssuedEpoch")); diff != "" {
+				if diff := cmp.Diff(clean.known, s.known,
+					cmpopts.IgnoreFields(domain.RefreshToken{}, "IssuedEpoch")); diff != "" {
 					t.Errorf("the store ended up with something else than without the fault (-want +got):\n%s", diff)
 				}
 			})
@@ -55,8 +60,8 @@ func TestAfterAnyFaultTheSameCallAgainGivesTheSameAnswer(t *testing.T) {
 	}
 }
 
-// story is what happens to a few sessions, from the first start of the service on. Each call is made twice, and is made once
-// more if it failed.
+// story is what happens to a few sessions, from the first start of the service on. Each call is made twice, and is made
+// once more if it failed.
 type story struct {
 	t     *testing.T
 	w     *world
@@ -138,7 +143,8 @@ func (s *story) play() {
 	})
 	s.step("ana's phone and terminal get a claim", func(ctx context.Context) (told, error) {
 		p, _ := domain.NewObjectPatch([]byte(`{"plan":{"name":"gold"}}`))
-		n, err := w.patch.OfUser(ctx, usecase.PatchInput{TenantID: "acme", UserID: new("ana"), Patch: domain.Patch{Claims: &p}})
+		n, err := w.patch.OfUser(ctx, usecase.PatchInput{TenantID: "acme", UserID: new("ana"),
+			Patch: domain.Patch{Claims: &p}})
 		return told{words: fmt.Sprint(n)}, err
 	})
 	s.exchange("the terminal goes on", terminal1, "generation 1")
@@ -177,7 +183,8 @@ func (s *story) play() {
 		if err != nil {
 			return told{}, err
 		}
-		_, err = w.revoke.Do(ctx, usecase.RevokeInput{TenantID: "acme", TokenString: &phone5.tokenString, Owner: caller.Owner})
+		_, err = w.revoke.Do(ctx, usecase.RevokeInput{TenantID: "acme", TokenString: &phone5.tokenString,
+			Owner: caller.Owner})
 		if errors.Is(err, domain.ErrNotFound) {
 			err = nil // it is gone, which is what was wanted
 		}
@@ -224,7 +231,8 @@ func (s *story) issue(id domain.ID, applicationID string) session {
 	s.known[id] = domain.RefreshToken{}
 	var got session
 	s.step("issue", func(ctx context.Context) (told, error) {
-		g, err := s.w.issue.Do(ctx, usecase.IssueInput{ID: id, TenantID: "acme", ApplicationID: applicationID, UserID: "ana"})
+		g, err := s.w.issue.Do(ctx, usecase.IssueInput{ID: id, TenantID: "acme", ApplicationID: applicationID,
+			UserID: "ana"})
 		if err != nil {
 			return told{}, err
 		}
@@ -341,7 +349,8 @@ func (n *notary) JWKS(keys []domain.SigningKey) ([]byte, error) {
 }
 
 func (s session) told(g usecase.Grant) told {
-	return told{words: fmt.Sprintf("generation %d", g.RefreshToken.Generation), bytes: s.tokenString.Reveal() + " " + s.access.Reveal()}
+	return told{words: fmt.Sprintf("generation %d", g.RefreshToken.Generation),
+		bytes: s.tokenString.Reveal() + " " + s.access.Reveal()}
 }
 
 // kickstart is a tenant whose users may have two sessions in one of its applications.
@@ -356,7 +365,8 @@ func kickstart() usecase.Kickstart {
 		}},
 		APIKeys: []usecase.KickstartAPIKey{{
 			APIKey: domain.APIKey{
-				Name: "backend", TenantID: "acme", Permissions: domain.Permissions{"/jwt/issue": {"POST"}, "/jwt/refresh": {"GET", "DELETE"}},
+				Name: "backend", TenantID: "acme",
+				Permissions: domain.Permissions{"/jwt/issue": {"POST"}, "/jwt/refresh": {"GET", "DELETE"}},
 			},
 			Key: backendKey,
 		}},

@@ -22,7 +22,8 @@ func fullIssue(id domain.ID) usecase.IssueInput {
 		ID: id, TenantID: "acme", ApplicationID: "shop", UserID: "ana",
 		Roles: []string{"owner", "clerk"}, Scopes: []string{"write", "read"}, Claims: `{"plan":12345678901234567890}`,
 		MetaData: domain.MetaData{
-			Device: domain.Device{Name: "phone", Type: "mobile", Description: "the red one"}, ClientAddress: "192.0.2.1", Data: `{"build":"7.1"}`,
+			Device:        domain.Device{Name: "phone", Type: "mobile", Description: "the red one"},
+			ClientAddress: "192.0.2.1", Data: `{"build":"7.1"}`,
 		},
 		Binding: "thumbprint",
 	}
@@ -43,8 +44,9 @@ func TestIssueStoresTheSessionAndSaysItInTheAccessToken(t *testing.T) {
 	now := stored(t0)
 	want := domain.RefreshToken{
 		ID: got.RefreshToken.ID, TenantID: "acme", ApplicationID: "shop", UserID: "ana", Generation: 1,
-		IssuedAt: now, RotatedAt: now, LastUsedAt: now, ExpiresAt: wholeSecond(now.Add(30 * 24 * time.Hour)), Ordinal: 1,
-		Roles: in.Roles, Scopes: in.Scopes, Claims: in.Claims, MetaData: in.MetaData, Binding: in.Binding,
+		IssuedAt: now, RotatedAt: now, LastUsedAt: now, ExpiresAt: wholeSecond(now.Add(30 * 24 * time.Hour)),
+		Ordinal: 1,
+		Roles:   in.Roles, Scopes: in.Scopes, Claims: in.Claims, MetaData: in.MetaData, Binding: in.Binding,
 	}
 	if diff := cmp.Diff(want, w.record(t, want.ID)); diff != "" {
 		t.Errorf("the record (-want +got):\n%s", diff)
@@ -62,7 +64,8 @@ func TestIssueStoresTheSessionAndSaysItInTheAccessToken(t *testing.T) {
 	delete(claims, "jti")
 	iat := float64(now.Unix())
 	if diff := cmp.Diff(map[string]any{
-		"iss": "https://login.acme.example", "sub": "ana", "aud": "shop", "client_id": "shop", "iat": iat, "exp": iat + 900,
+		"iss": "https://login.acme.example", "sub": "ana", "aud": "shop", "client_id": "shop", "iat": iat,
+		"exp": iat + 900,
 		"sid": want.ID.String(), "rve": 0.0, "tid": "acme", "applicationId": "shop", "roles": []any{"owner", "clerk"},
 		"scope": "write read", "plan": 12345678901234567890.0,
 	}, claims); diff != "" {
@@ -117,8 +120,8 @@ func TestIssueWithTheCallersIDIsIdempotent(t *testing.T) {
 	}
 }
 
-// A backend that repeats an issue late, from a queue of jobs, must not be given the first token string where that is a replay by
-// now: the device that uses what it is handed would end the session that it is in.
+// A backend that repeats an issue late, from a queue of jobs, must not be given the first token string where that is a
+// replay by now: the device that uses what it is handed would end the session that it is in.
 func TestARepeatedIssueIsAnsweredOnlyWhileItsTokenStringCanBeExchanged(t *testing.T) {
 	w := newWorld(t)
 	in := usecase.IssueInput{ID: chosenID(7), TenantID: "acme", ApplicationID: "shop", UserID: "ana"}
@@ -196,7 +199,8 @@ func TestAnIDThatIsTakenIsRefused(t *testing.T) {
 		t.Errorf("the record changed (-before +after):\n%s", diff)
 	}
 
-	_, err = w.revoke.Do(t.Context(), usecase.RevokeInput{TenantID: "acme", Selector: domain.SelectorInput{TokenID: new(id.String())}})
+	_, err = w.revoke.Do(t.Context(), usecase.RevokeInput{TenantID: "acme",
+		Selector: domain.SelectorInput{TokenID: new(id.String())}})
 	must(t, err)
 	_, err = w.issue.Do(t.Context(), fullIssue(id))
 	wantCodes(t, err, "[duplicate]refreshTokenId")
@@ -211,7 +215,8 @@ func TestAnIDThatIsTakenIsRefused(t *testing.T) {
 
 func TestIssueNeedsAnActiveApplication(t *testing.T) {
 	w := newWorld(t)
-	must(t, storagetest.SaveTenant(t.Context(), w.store, domain.Tenant{ID: "closed", Settings: domain.Settings{Active: new(false)}}))
+	must(t, storagetest.SaveTenant(t.Context(), w.store,
+		domain.Tenant{ID: "closed", Settings: domain.Settings{Active: new(false)}}))
 	w.application(t, "closed", "shop", domain.Settings{Active: new(true)})
 	for _, in := range []usecase.IssueInput{
 		{TenantID: "acme", ApplicationID: "unknown", UserID: "ana"},
@@ -349,7 +354,8 @@ func TestAnImportCountsFromItsInstantOfIssue(t *testing.T) {
 	w.application(t, "acme", "fixed", domain.Settings{Expiration: new(domain.Fixed)})
 	now := stored(t0)
 	in := usecase.IssueInput{
-		ID: chosenID(9), TenantID: "acme", ApplicationID: "fixed", UserID: "ana", IssuedAt: now.Add(-10 * 24 * time.Hour),
+		ID: chosenID(9), TenantID: "acme", ApplicationID: "fixed", UserID: "ana",
+		IssuedAt: now.Add(-10 * 24 * time.Hour),
 	}
 	got, err := w.issue.Do(t.Context(), in)
 	must(t, err)
@@ -401,8 +407,8 @@ func TestAnImportCountsFromItsInstantOfIssue(t *testing.T) {
 	}
 }
 
-// A backend that keeps its ids may send one again long after its session has died and was deleted. The new session would answer to the
-// old token strings: whoever stole one of them would be in it.
+// A backend that keeps its ids may send one again long after its session has died and was deleted. The new session
+// would answer to the old token strings: whoever stole one of them would be in it.
 func TestAnOldIDIsNotIssuedUnderAgain(t *testing.T) {
 	w := newWorld(t)
 	w.issue.PurgeAfter = 24 * time.Hour
@@ -411,7 +417,8 @@ func TestAnOldIDIsNotIssuedUnderAgain(t *testing.T) {
 	in := fullIssue(id)
 	first, err := w.issue.Do(t.Context(), in)
 	must(t, err)
-	_, err = w.revoke.Do(t.Context(), usecase.RevokeInput{TenantID: "acme", Selector: domain.SelectorInput{TokenID: new(id.String())}})
+	_, err = w.revoke.Do(t.Context(), usecase.RevokeInput{TenantID: "acme",
+		Selector: domain.SelectorInput{TokenID: new(id.String())}})
 	must(t, err)
 	purge, _ := w.purger("one")
 	w.clock.advance(23 * time.Hour)

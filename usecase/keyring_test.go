@@ -54,10 +54,12 @@ func TestAKeyThatAnotherProcessMadeServesInThisOne(t *testing.T) {
 	published(t, there, "acme")
 
 	w.signingKey(t, domain.SealedKey{
-		TenantID: "acme", Algorithm: domain.ES256, Number: 2, ID: "next", StartsAt: stored(w.clock.now()).Truncate(time.Second),
+		TenantID: "acme", Algorithm: domain.ES256, Number: 2, ID: "next",
+		StartsAt: stored(w.clock.now()).Truncate(time.Second),
 	})
 	must(t, there.keys.Reload(t.Context()))
-	byNext, err := there.issue.Do(t.Context(), usecase.IssueInput{TenantID: "acme", ApplicationID: "shop", UserID: "ben"})
+	byNext, err := there.issue.Do(t.Context(),
+		usecase.IssueInput{TenantID: "acme", ApplicationID: "shop", UserID: "ben"})
 	must(t, err)
 	if kid := kidOf(t, byNext.AccessToken); kid != "next" {
 		t.Fatalf("signed by %s, want next", kid)
@@ -395,7 +397,8 @@ func TestAKeyThatIsRetiredWhileItIsLookedUpStaysRetired(t *testing.T) {
 		StartsAt: stored(w.clock.now()).Truncate(time.Second),
 	})
 	must(t, there.keys.Reload(t.Context()))
-	byNext, err := there.issue.Do(t.Context(), usecase.IssueInput{TenantID: "acme", ApplicationID: "shop", UserID: "ben"})
+	byNext, err := there.issue.Do(t.Context(),
+		usecase.IssueInput{TenantID: "acme", ApplicationID: "shop", UserID: "ben"})
 	must(t, err)
 	store.meeting = func() {
 		key, err := w.store.KeyByID(t.Context(), "next")
@@ -577,7 +580,8 @@ func TestNoCostGrowsWithTheNumberOfTenants(t *testing.T) {
 		step("start", func() { w.replica = w.open(t) })
 		step("issue", func() {
 			var err error
-			g, err = w.issue.Do(t.Context(), usecase.IssueInput{TenantID: "tenant-7", ApplicationID: "shop", UserID: "ana"})
+			g, err = w.issue.Do(t.Context(), usecase.IssueInput{TenantID: "tenant-7", ApplicationID: "shop",
+				UserID: "ana"})
 			must(t, err)
 		})
 		step("exchange", func() { w.rotated(t, g.TokenString) })

@@ -69,7 +69,8 @@ func TestAWrongMasterKeyChangesNothing(t *testing.T) {
 	}
 }
 
-// A store that was restored in part must not be written to: new keys would fit no token string and no API key out there.
+// A store that was restored in part must not be written to: new keys would fit no token string and no API key out
+// there.
 func TestDataWithoutItsKeysIsARefusalToStart(t *testing.T) {
 	w := newWorld(t)
 	for name, lost := range map[string]func(domain.SealedKey) bool{
@@ -127,7 +128,8 @@ func TestAKeyThatWasAlteredIsARefusalToStart(t *testing.T) {
 	}
 }
 
-// Several replicas start at once on an empty store. They must end up with the same keys, or each refuses the others' strings.
+// Several replicas start at once on an empty store. They must end up with the same keys, or each refuses the others'
+// strings.
 func TestProcessesThatStartAtOnceAgree(t *testing.T) {
 	w := emptyWorld(t)
 	processes := make([]replica, 8)
@@ -255,7 +257,8 @@ func TestAnotherMasterKeyChangesNoKey(t *testing.T) {
 	must(t, during.keys.Reload(t.Context()))
 
 	after := w.open(t) // without the previous one
-	for name, r := range map[string]replica{"the process with the old one": running, "with both": during, "with the new one": after} {
+	for name, r := range map[string]replica{"the process with the old one": running, "with both": during,
+		"with the new one": after} {
 		got := r.exchanged(t, first.TokenString)
 		wantOutcome(t, got, domain.Retried, nil)
 		sameGrant(t, got.Grant, want.Grant)
@@ -309,7 +312,8 @@ func TestTheFirstSigningKeyIsMadeOnce(t *testing.T) {
 	var all sync.WaitGroup
 	for i := range kids {
 		all.Go(func() {
-			g, err := processes[i%3].issue.Do(t.Context(), usecase.IssueInput{TenantID: "acme", ApplicationID: "shop", UserID: "ana"})
+			g, err := processes[i%3].issue.Do(t.Context(),
+				usecase.IssueInput{TenantID: "acme", ApplicationID: "shop", UserID: "ana"})
 			if err != nil {
 				t.Error(err)
 				return
@@ -333,8 +337,8 @@ func TestTheFirstSigningKeyIsMadeOnce(t *testing.T) {
 	}
 }
 
-// A token key that is added while strings are out: what was minted before stays valid and is minted again for a retry, what
-// comes later is minted with the new one, and a process that has not heard of it finds it.
+// A token key that is added while strings are out: what was minted before stays valid and is minted again for a retry,
+// what comes later is minted with the new one, and a process that has not heard of it finds it.
 func TestANewTokenKeyMintsFromItsStart(t *testing.T) {
 	w := newWorld(t)
 	unaware := w.open(t)
@@ -343,7 +347,8 @@ func TestANewTokenKeyMintsFromItsStart(t *testing.T) {
 	must(t, err)
 	second := w.rotated(t, first.TokenString)
 	starts := stored(w.clock.now()).Add(2 * time.Minute)
-	added, err := w.master.Seal(domain.SealedKey{Kind: domain.KeyToken, Number: 2, CreatedAt: stored(w.clock.now()), StartsAt: starts},
+	added, err := w.master.Seal(domain.SealedKey{Kind: domain.KeyToken, Number: 2, CreatedAt: stored(w.clock.now()),
+		StartsAt: starts},
 		domain.NewSecret("another 32 bytes, made by nobody"), w.random)
 	must(t, err)
 	must(t, w.store.AddKeys(t.Context(), storagetest.NewEvent(), added))
@@ -410,8 +415,8 @@ func (l *leaving) KeysSince(ctx context.Context, revision uint64, limit int) ([]
 	return l.KeyStore.KeysSince(ctx, revision, limit)
 }
 
-// What comes of a look-up is shared for a second. A stranger who hangs up in the middle of one must not take the key set from
-// everybody.
+// What comes of a look-up is shared for a second. A stranger who hangs up in the middle of one must not take the key
+// set from everybody.
 func TestACallerWhoLeavesDoesNotSpoilALookUpForOthers(t *testing.T) {
 	w := newWorld(t)
 	w.issued(t, "shop")
@@ -452,7 +457,8 @@ func TestKnownKeysArePublishedWhileNewOnesCannotBeLookedUp(t *testing.T) {
 	}
 	// A string that a key minted which is there and cannot be opened is not refused, and is no fault of ours.
 	number := uint32(77)
-	sealed, err := w.master.Seal(domain.SealedKey{Kind: domain.KeyToken, Number: number}, domain.NewSecret("anything"), w.random)
+	sealed, err := w.master.Seal(domain.SealedKey{Kind: domain.KeyToken, Number: number}, domain.NewSecret("anything"),
+		w.random)
 	must(t, err)
 	must(t, w.store.AddKeys(t.Context(), storagetest.NewEvent(), sealed))
 	unknown := domain.TokenKey{Number: number, Key: domain.NewSecret("anything")}.Mint(domain.ID{1}, 1)

@@ -83,8 +83,9 @@ func TestAListSaysInFullWhatItIsOf(t *testing.T) {
 		in   usecase.ListInput
 		want string
 	}{
-		"an empty user":              {usecase.ListInput{UserID: new("")}, "[blank]userId"},
-		"an empty application":       {usecase.ListInput{UserID: new("ana"), ApplicationID: new("")}, "[blank]applicationsId"},
+		"an empty user": {usecase.ListInput{UserID: new("")}, "[blank]userId"},
+		"an empty application": {usecase.ListInput{UserID: new("ana"), ApplicationID: new("")},
+			"[blank]applicationsId"},
 		"an empty application alone": {usecase.ListInput{ApplicationID: new("")}, "[blank]applicationsId"},
 		"a control character":        {usecase.ListInput{UserID: new("ana\x00")}, "[invalid]userId"},
 	} {
@@ -107,7 +108,8 @@ func TestAListShowsItsScopeInItsState(t *testing.T) {
 	names := map[domain.ID]string{}
 	issue := func(name, tenantID, applicationID, userID string) usecase.Grant {
 		w.clock.advance(time.Second)
-		g, err := w.issue.Do(t.Context(), usecase.IssueInput{TenantID: tenantID, ApplicationID: applicationID, UserID: userID})
+		g, err := w.issue.Do(t.Context(), usecase.IssueInput{TenantID: tenantID, ApplicationID: applicationID,
+			UserID: userID})
 		must(t, err)
 		names[g.RefreshToken.ID] = name
 		return g
@@ -133,16 +135,21 @@ func TestAListShowsItsScopeInItsState(t *testing.T) {
 		active, ended []string
 	}{
 		{"a user", usecase.ListInput{UserID: ana}, []string{"ana reusable", "ana shop"}, []string{"ana shop one"}},
-		{"a user in an application", usecase.ListInput{UserID: ana, ApplicationID: shop}, []string{"ana shop"}, []string{"ana shop one"}},
-		{"an application", usecase.ListInput{ApplicationID: shop}, []string{"bob shop", "ana shop"}, []string{"ana shop one"}},
-		{"another application", usecase.ListInput{ApplicationID: new("reusable")}, []string{"bob new", "ana reusable"}, []string{"bob reusable"}},
-		{"a tenant", usecase.ListInput{}, []string{"bob new", "bob shop", "ana reusable", "ana shop"}, []string{"bob reusable", "ana shop one"}},
+		{"a user in an application", usecase.ListInput{UserID: ana, ApplicationID: shop}, []string{"ana shop"},
+			[]string{"ana shop one"}},
+		{"an application", usecase.ListInput{ApplicationID: shop}, []string{"bob shop", "ana shop"},
+			[]string{"ana shop one"}},
+		{"another application", usecase.ListInput{ApplicationID: new("reusable")}, []string{"bob new", "ana reusable"},
+			[]string{"bob reusable"}},
+		{"a tenant", usecase.ListInput{}, []string{"bob new", "bob shop", "ana reusable", "ana shop"},
+			[]string{"bob reusable", "ana shop one"}},
 		{"a user without any", usecase.ListInput{UserID: new("nobody")}, nil, nil},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			all := slices.Concat(tc.active, tc.ended)
 			for state, want := range map[domain.SessionState][]string{
-				"": tc.active, domain.ActiveSessions: tc.active, domain.EndedSessions: tc.ended, domain.AllSessions: all,
+				"": tc.active, domain.ActiveSessions: tc.active, domain.EndedSessions: tc.ended,
+				domain.AllSessions: all,
 			} {
 				tc.in.TenantID, tc.in.State, tc.in.Limit = "acme", state, 1000
 				page, err := w.list.Page(t.Context(), tc.in)
@@ -213,12 +220,14 @@ func TestACountIsExactUpToItsBound(t *testing.T) {
 // An operator reads when a session ended, and why. What ended it first counts.
 func TestAnEndedSessionSaysWhenAndWhy(t *testing.T) {
 	w := newWorld(t)
-	called, replayed, expired, wide := w.issued(t, "shop"), w.issued(t, "shop"), w.issued(t, "shop"), w.issued(t, "reusable")
+	called, replayed, expired, wide := w.issued(t, "shop"), w.issued(t, "shop"), w.issued(t, "shop"),
+		w.issued(t, "reusable")
 	w.clock.advance(time.Minute)
 	second := w.rotated(t, replayed.TokenString)
 	w.clock.advance(time.Minute)
 	w.rotated(t, second.TokenString)
-	at := map[domain.ID]domain.Ending{expired.RefreshToken.ID: {At: expired.RefreshToken.ExpiresAt, Reason: domain.EndedByExpiry}}
+	at := map[domain.ID]domain.Ending{expired.RefreshToken.ID: {At: expired.RefreshToken.ExpiresAt,
+		Reason: domain.EndedByExpiry}}
 	end := func(g usecase.Grant, reason domain.RevocationReason) {
 		at[g.RefreshToken.ID] = domain.Ending{At: stored(w.clock.now()), Reason: domain.EndReason(reason)}
 		w.clock.advance(time.Minute)
@@ -228,17 +237,20 @@ func TestAnEndedSessionSaysWhenAndWhy(t *testing.T) {
 	end(called, domain.RevokedByRequest)
 	wantOutcome(t, w.exchanged(t, replayed.TokenString), domain.RefusedReplayed, nil)
 	end(replayed, domain.RevokedByReplay)
-	_, err = w.revoke.Do(t.Context(), usecase.RevokeInput{TenantID: "acme", Selector: domain.SelectorInput{ApplicationID: new("reusable")}})
+	_, err = w.revoke.Do(t.Context(), usecase.RevokeInput{TenantID: "acme",
+		Selector: domain.SelectorInput{ApplicationID: new("reusable")}})
 	must(t, err)
 	end(wide, domain.RevokedByRequest)
 	w.clock.at = expired.RefreshToken.ExpiresAt
 
-	page, err := w.list.Page(t.Context(), usecase.ListInput{TenantID: "acme", UserID: new("ana"), State: domain.EndedSessions, Limit: 10})
+	page, err := w.list.Page(t.Context(), usecase.ListInput{TenantID: "acme", UserID: new("ana"),
+		State: domain.EndedSessions, Limit: 10})
 	must(t, err)
 	got := map[domain.ID]domain.Ending{}
 	for _, s := range page.Sessions {
 		got[s.ID] = *s.Ending
-		one, err := w.list.One(t.Context(), usecase.OneInput{TenantID: "acme", ID: s.ID.String(), State: domain.EndedSessions})
+		one, err := w.list.One(t.Context(), usecase.OneInput{TenantID: "acme", ID: s.ID.String(),
+			State: domain.EndedSessions})
 		must(t, err)
 		if diff := cmp.Diff(s, one); diff != "" {
 			t.Errorf("the session by itself (-in the list +alone):\n%s", diff)
@@ -319,16 +331,21 @@ func TestAnOwnerSeesItsUsersActiveSessions(t *testing.T) {
 		err  error
 		code string
 	}{
-		"its user": {in: usecase.ListInput{UserID: new("ana")}, ids: []domain.ID{other.RefreshToken.ID, mine.RefreshToken.ID}},
+		"its user": {in: usecase.ListInput{UserID: new("ana")},
+			ids: []domain.ID{other.RefreshToken.ID, mine.RefreshToken.ID}},
 		"its user in an application": {
-			in: usecase.ListInput{UserID: new("ana"), ApplicationID: new("reusable")}, ids: []domain.ID{other.RefreshToken.ID},
+			in:  usecase.ListInput{UserID: new("ana"), ApplicationID: new("reusable")},
+			ids: []domain.ID{other.RefreshToken.ID},
 		},
-		"another user":        {in: usecase.ListInput{UserID: new("bob")}, err: domain.ErrUnauthorized},
-		"an application":      {in: usecase.ListInput{ApplicationID: new("shop")}, err: domain.ErrUnauthorized},
-		"the tenant":          {in: usecase.ListInput{}, err: domain.ErrUnauthorized},
-		"another user, ended": {in: usecase.ListInput{UserID: new("bob"), State: domain.AllSessions}, err: domain.ErrUnauthorized},
-		"its user, ended":     {in: usecase.ListInput{UserID: new("ana"), State: domain.EndedSessions}, code: "[conflict]state"},
-		"its user, all":       {in: usecase.ListInput{UserID: new("ana"), State: domain.AllSessions}, code: "[conflict]state"},
+		"another user":   {in: usecase.ListInput{UserID: new("bob")}, err: domain.ErrUnauthorized},
+		"an application": {in: usecase.ListInput{ApplicationID: new("shop")}, err: domain.ErrUnauthorized},
+		"the tenant":     {in: usecase.ListInput{}, err: domain.ErrUnauthorized},
+		"another user, ended": {in: usecase.ListInput{UserID: new("bob"), State: domain.AllSessions},
+			err: domain.ErrUnauthorized},
+		"its user, ended": {in: usecase.ListInput{UserID: new("ana"), State: domain.EndedSessions},
+			code: "[conflict]state"},
+		"its user, all": {in: usecase.ListInput{UserID: new("ana"), State: domain.AllSessions},
+			code: "[conflict]state"},
 		"its user, named active": {
 			in:  usecase.ListInput{UserID: new("ana"), State: domain.ActiveSessions},
 			ids: []domain.ID{other.RefreshToken.ID, mine.RefreshToken.ID},

@@ -31,7 +31,8 @@ func claimPatch(t *testing.T, name string, value any) domain.Patch {
 
 // patching is what another process patches with, by these refresh tokens.
 func (w *world) patching(tokens port.RefreshTokens) *usecase.Patch {
-	return &usecase.Patch{Tokens: tokens, Applications: w.probe, PublicURL: publicURL, Clock: w.clock.now, Random: w.random}
+	return &usecase.Patch{Tokens: tokens, Applications: w.probe, PublicURL: publicURL, Clock: w.clock.now,
+		Random: w.random}
 }
 
 func rolesPatch(roles ...string) domain.Patch { return domain.Patch{Roles: &roles} }
@@ -78,7 +79,8 @@ func TestTheNextExchangeCarriesAChange(t *testing.T) {
 			}
 			before, after := claimsOf(t, first.AccessToken), claimsOf(t, again.AccessToken)
 			if before["iat"] != after["iat"] || before["jti"] == after["jti"] {
-				t.Errorf("iat %v and %v, want the same; jti %v and %v, want others", before["iat"], after["iat"], before["jti"], after["jti"])
+				t.Errorf("iat %v and %v, want the same; jti %v and %v, want others", before["iat"], after["iat"],
+					before["jti"], after["jti"])
 			}
 		}
 	})
@@ -195,17 +197,20 @@ func TestASessionThatEndsMeanwhileIsLeftOut(t *testing.T) {
 			return err
 		},
 		"its application deleted": func(w *world, g usecase.Grant) error {
-			return storagetest.DeleteApplication(t.Context(), w.store, "acme", g.RefreshToken.ApplicationID, w.clock.now())
+			return storagetest.DeleteApplication(t.Context(), w.store, "acme", g.RefreshToken.ApplicationID,
+				w.clock.now())
 		},
 	} {
 		w := newWorld(t)
 		stays, ends := w.issued(t, "shop"), w.issued(t, "reusable")
 		change := w.patching(&meddler{RefreshTokens: w.probe, times: 1, meddle: func(int) { must(t, end(w, ends)) }})
-		n, err := change.OfUser(t.Context(), usecase.PatchInput{TenantID: "acme", UserID: new("ana"), Patch: rolesPatch("viewer")})
+		n, err := change.OfUser(t.Context(), usecase.PatchInput{TenantID: "acme", UserID: new("ana"),
+			Patch: rolesPatch("viewer")})
 		if err != nil || n != 1 {
 			t.Errorf("%s: changed %d (%v), want 1", name, n, err)
 		}
-		if a, b := w.record(t, stays.RefreshToken.ID).Roles, w.record(t, ends.RefreshToken.ID).Roles; len(a) != 1 || len(b) != 0 {
+		if a, b := w.record(t, stays.RefreshToken.ID).Roles, w.record(t, ends.RefreshToken.ID).Roles; len(a) != 1 ||
+			len(b) != 0 {
 			t.Errorf("%s: roles %v and %v, want those of the active session changed", name, a, b)
 		}
 
@@ -263,7 +268,8 @@ func TestAChangeOfAUserCoversWhatItSelects(t *testing.T) {
 		w := newWorld(t)
 		var grants []usecase.Grant
 		for _, s := range all {
-			g, err := w.issue.Do(t.Context(), usecase.IssueInput{TenantID: s.tenantID, ApplicationID: s.applicationID, UserID: s.userID})
+			g, err := w.issue.Do(t.Context(),
+				usecase.IssueInput{TenantID: s.tenantID, ApplicationID: s.applicationID, UserID: s.userID})
 			must(t, err)
 			grants = append(grants, g)
 		}
@@ -376,7 +382,8 @@ func (w *world) manySessionsOf(t *testing.T, tenantID, user string, n, size int)
 func TestAThousandSessionsAreChangedTogether(t *testing.T) {
 	w := newWorld(t)
 	ids := w.manySessions(t, "ana", 1000)
-	n, err := w.patch.OfUser(t.Context(), usecase.PatchInput{TenantID: "acme", UserID: new("ana"), Patch: rolesPatch("viewer")})
+	n, err := w.patch.OfUser(t.Context(), usecase.PatchInput{TenantID: "acme", UserID: new("ana"),
+		Patch: rolesPatch("viewer")})
 	if err != nil || n != 1000 {
 		t.Fatalf("changed %d (%v), want 1000", n, err)
 	}
@@ -390,7 +397,8 @@ func TestAThousandSessionsAreChangedTogether(t *testing.T) {
 	}
 	w.manySessions(t, "ana", 1)
 	w.probe.forget()
-	_, err = w.patch.OfUser(t.Context(), usecase.PatchInput{TenantID: "acme", UserID: new("ana"), Patch: rolesPatch("editor")})
+	_, err = w.patch.OfUser(t.Context(), usecase.PatchInput{TenantID: "acme", UserID: new("ana"),
+		Patch: rolesPatch("editor")})
 	wantCodes(t, err, "[tooMany]userId")
 	if w.probe.count("Change") > 0 || w.record(t, ids[0]).Roles[0] != "viewer" {
 		t.Error("some of 1001 sessions were changed")
@@ -444,7 +452,8 @@ func TestReadingForAChangeIsBounded(t *testing.T) {
 	w := newWorld(t)
 	endless := &endless{RefreshTokens: w.probe}
 	change := w.patching(endless)
-	_, err := change.OfUser(t.Context(), usecase.PatchInput{TenantID: "acme", UserID: new("ana"), Patch: rolesPatch("a")})
+	_, err := change.OfUser(t.Context(), usecase.PatchInput{TenantID: "acme", UserID: new("ana"),
+		Patch: rolesPatch("a")})
 	wantCodes(t, err, "[tooMany]userId")
 	if text := err.Error(); !strings.Contains(text, "too many ended refresh tokens") {
 		t.Errorf("error = %s, want it to name the ended ones", text)
@@ -603,7 +612,8 @@ func TestAWaitForATurnEndsWithTheRequest(t *testing.T) {
 		patch.Tokens = &meddler{RefreshTokens: w.probe, times: 1, meddle: func(int) {
 			ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 			defer cancel()
-			_, err := patch.OfUser(ctx, usecase.PatchInput{TenantID: "acme", UserID: new("ana"), Patch: rolesPatch("a")})
+			_, err := patch.OfUser(ctx, usecase.PatchInput{TenantID: "acme", UserID: new("ana"),
+				Patch: rolesPatch("a")})
 			wantErr(t, err, domain.ErrBusy)
 			if errors.Is(err, domain.ErrUnavailable) || !strings.Contains(err.Error(), "wait for other patches") {
 				t.Errorf("error = %v, want it to say what the patch waited for", err)
@@ -616,7 +626,8 @@ func TestAWaitForATurnEndsWithTheRequest(t *testing.T) {
 	})
 }
 
-// Two backends change different claims of the same sessions, and exchanges go on meanwhile: all of it is there in the end.
+// Two backends change different claims of the same sessions, and exchanges go on meanwhile: all of it is there in the
+// end.
 func TestConcurrentChangesLoseNothing(t *testing.T) {
 	w := newWorld(t)
 	a, b := w.issued(t, "graceless"), w.issued(t, "graceless")
@@ -643,13 +654,15 @@ func TestConcurrentChangesLoseNothing(t *testing.T) {
 						_, err := w.patch.One(t.Context(), "acme", a.RefreshToken.ID.String(), p, byBackend)
 						return err
 					}
-					n, err := w.patch.OfUser(t.Context(), usecase.PatchInput{TenantID: "acme", UserID: new("ana"), Patch: p})
+					n, err := w.patch.OfUser(t.Context(),
+						usecase.PatchInput{TenantID: "acme", UserID: new("ana"), Patch: p})
 					if err == nil && n != 2 {
 						t.Errorf("changed %d, want 2", n)
 					}
 					return err
 				})
-				if got := w.record(t, a.RefreshToken.ID).Claims; !strings.Contains(string(got), fmt.Sprintf(`"w%d":"%d"`, writer, i)) {
+				if got := w.record(t, a.RefreshToken.ID).Claims; !strings.Contains(string(got),
+					fmt.Sprintf(`"w%d":"%d"`, writer, i)) {
 					t.Errorf("claims = %s after the change of w%d to %d", got, writer, i)
 				}
 			}
@@ -665,7 +678,8 @@ func TestConcurrentChangesLoseNothing(t *testing.T) {
 	for _, g := range []usecase.Grant{a, b} {
 		got := w.record(t, g.RefreshToken.ID)
 		for writer := range 3 {
-			if want := fmt.Sprintf(`"w%d":"%d"`, writer, rounds-1); writer > 0 || g.RefreshToken.ID == a.RefreshToken.ID {
+			if want := fmt.Sprintf(`"w%d":"%d"`, writer, rounds-1); writer > 0 ||
+				g.RefreshToken.ID == a.RefreshToken.ID {
 				if !strings.Contains(string(got.Claims), want) {
 					t.Errorf("claims = %s, want %s in it", got.Claims, want)
 				}

@@ -44,11 +44,13 @@ func kidOf(t *testing.T, accessToken domain.Secret) string {
 // A backend fetches the set before anybody has logged in, and caches it: the first access token must verify under it.
 func TestTheKeyOfATenantIsPublishedBeforeItSigns(t *testing.T) {
 	w := newWorld(t)
-	must(t, storagetest.SaveTenant(t.Context(), w.store, domain.Tenant{ID: "globex", Settings: domain.Settings{Algorithm: new(domain.ES256)}}))
+	must(t, storagetest.SaveTenant(t.Context(), w.store,
+		domain.Tenant{ID: "globex", Settings: domain.Settings{Algorithm: new(domain.ES256)}}))
 	another := w.open(t)
 	set, err := w.publish.Tenant(t.Context(), "globex")
 	must(t, err)
-	g, err := another.issue.Do(t.Context(), usecase.IssueInput{TenantID: "globex", ApplicationID: "shop", UserID: "ana"})
+	g, err := another.issue.Do(t.Context(), usecase.IssueInput{TenantID: "globex", ApplicationID: "shop",
+		UserID: "ana"})
 	must(t, err)
 	if diff := cmp.Diff([]publicKey{{kidOf(t, g.AccessToken), "ES256"}}, publicKeys(t, set)); diff != "" {
 		t.Errorf("keys (-want +got):\n%s", diff)

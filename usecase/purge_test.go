@@ -89,13 +89,15 @@ func TestAPassDeletesWhatHasBeenDeadForTheRetention(t *testing.T) {
 	}
 	w.clock.advance(time.Second)
 	steps, pauses.taken = nil, nil
-	if got, err = purge.Pass(t.Context(), note); err != nil || got != (port.Purged{LookedAt: 1201, Deleted: 601, Done: true}) {
+	if got, err = purge.Pass(t.Context(), note); err != nil ||
+		got != (port.Purged{LookedAt: 1201, Deleted: 601, Done: true}) {
 		t.Errorf("got %+v, %v, want 601 of 1201 deleted", got, err)
 	}
 	if living, dead := w.count(t, living), w.count(t, dead); living != 600 || dead != 0 {
 		t.Errorf("%d living and %d dead are stored, want 600 and 0", living, dead)
 	}
-	if len(steps) < 3 || steps[0].LookedAt != 500 || steps[1].LookedAt != 500 || steps[2].LookedAt != 201 || !steps[len(steps)-1].Done {
+	if len(steps) < 3 || steps[0].LookedAt != 500 || steps[1].LookedAt != 500 || steps[2].LookedAt != 201 ||
+		!steps[len(steps)-1].Done {
 		t.Errorf("the steps were %+v, want 500, 500 and 201, and an end", steps)
 	}
 	if len(pauses.taken) != len(steps)-1 {
@@ -205,7 +207,8 @@ func TestAPassThatWasCutOffGoesOnWhereItWas(t *testing.T) {
 		t.Errorf("while the lease runs another one did %+v", got)
 	}
 	w.clock.advance(usecase.PurgeLease)
-	if got, err = second.Pass(t.Context(), nil); err != nil || got != (port.Purged{LookedAt: 400, Deleted: 200, Done: true}) {
+	if got, err = second.Pass(t.Context(), nil); err != nil ||
+		got != (port.Purged{LookedAt: 400, Deleted: 200, Done: true}) {
 		t.Errorf("got %+v, %v, want the other 200 of 400 deleted", got, err)
 	}
 	if n := w.count(t, dead); n != 0 {
@@ -350,7 +353,8 @@ func TestRunTellsOfFailuresAndGoesOn(t *testing.T) {
 	if seen.Deleted != 7 {
 		t.Errorf("told of %+v, want the step that succeeded", seen)
 	}
-	if want := []time.Duration{6 * time.Minute, 6 * time.Minute, 10 * time.Millisecond, 6 * time.Minute, 6 * time.Minute}; !slices.Equal(pauses.taken, want) {
+	if want := []time.Duration{6 * time.Minute, 6 * time.Minute, 10 * time.Millisecond, 6 * time.Minute,
+		6 * time.Minute}; !slices.Equal(pauses.taken, want) {
 		t.Errorf("pauses %v, want %v", pauses.taken, want)
 	}
 }
@@ -364,7 +368,8 @@ func TestAPassSaysByHowMuchClocksMayDiffer(t *testing.T) {
 	janitor.EXPECT().Purge(gomock.Any(), gomock.Any()).DoAndReturn(
 		func(_ context.Context, s port.PurgeStep) (port.Purged, error) {
 			if s.MaxClockSkew != time.Minute || !s.Now.Equal(stored(w.clock.now())) {
-				t.Errorf("asked at %s with a difference of %s, want the process' time and a minute", s.Now, s.MaxClockSkew)
+				t.Errorf("asked at %s with a difference of %s, want the process' time and a minute", s.Now,
+					s.MaxClockSkew)
 			}
 			return port.Purged{}, &domain.ClockError{Ahead: 744 * time.Hour}
 		})

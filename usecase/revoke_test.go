@@ -16,7 +16,8 @@ import (
 func TestARevocationEndsWhatItSelects(t *testing.T) {
 	type session struct{ tenantID, applicationID, userID string }
 	all := []session{
-		{"acme", "shop", "ana"}, {"acme", "shop", "ana"}, {"acme", "shop", "bob"}, {"acme", "reusable", "ana"}, {"globex", "shop", "ana"},
+		{"acme", "shop", "ana"}, {"acme", "shop", "ana"}, {"acme", "shop", "bob"}, {"acme", "reusable", "ana"},
+		{"globex", "shop", "ana"},
 	}
 	for _, tc := range []struct {
 		name  string
@@ -54,7 +55,8 @@ func TestARevocationEndsWhatItSelects(t *testing.T) {
 			w := newWorld(t)
 			var grants []usecase.Grant
 			for _, s := range all {
-				g, err := w.issue.Do(t.Context(), usecase.IssueInput{TenantID: s.tenantID, ApplicationID: s.applicationID, UserID: s.userID})
+				g, err := w.issue.Do(t.Context(),
+					usecase.IssueInput{TenantID: s.tenantID, ApplicationID: s.applicationID, UserID: s.userID})
 				must(t, err)
 				grants = append(grants, g)
 			}
@@ -95,16 +97,19 @@ func TestARevocationThatNamesNothingThatIsThereIsNotFound(t *testing.T) {
 	must(t, err)
 	raw[30]++ // of the MAC: who knows the id and the checksum must not be able to end the session
 	for name, in := range map[string]usecase.RevokeInput{
-		"a forged token string":  {TenantID: "acme", TokenString: new(domain.NewSecret(withChecksum(raw)))},
-		"unknown id":             {TenantID: "acme", Selector: domain.SelectorInput{TokenID: new(domain.ID{9}.String())}},
-		"no id":                  {TenantID: "acme", Selector: domain.SelectorInput{TokenID: new("no UUID")}},
-		"another tenant's id":    {TenantID: "globex", Selector: domain.SelectorInput{TokenID: new(mine.RefreshToken.ID.String())}},
-		"another tenant's":       {TenantID: "globex", TokenString: &mine.TokenString},
-		"revoked before":         {TenantID: "acme", TokenString: &gone.TokenString},
-		"no token string":        {TenantID: "acme", TokenString: new(domain.NewSecret("rt_no"))},
-		"unknown application":    {TenantID: "acme", Selector: domain.SelectorInput{ApplicationID: new("unknown")}},
-		"unknown tenant":         {TenantID: "unknown", Selector: domain.SelectorInput{AllInTenant: new(true)}},
-		"all but another tenant": {TenantID: "globex", Selector: domain.SelectorInput{UserID: new("ana"), ExceptTokenID: new(mine.RefreshToken.ID.String())}},
+		"a forged token string": {TenantID: "acme", TokenString: new(domain.NewSecret(withChecksum(raw)))},
+		"unknown id": {TenantID: "acme",
+			Selector: domain.SelectorInput{TokenID: new(domain.ID{9}.String())}},
+		"no id": {TenantID: "acme", Selector: domain.SelectorInput{TokenID: new("no UUID")}},
+		"another tenant's id": {TenantID: "globex",
+			Selector: domain.SelectorInput{TokenID: new(mine.RefreshToken.ID.String())}},
+		"another tenant's":    {TenantID: "globex", TokenString: &mine.TokenString},
+		"revoked before":      {TenantID: "acme", TokenString: &gone.TokenString},
+		"no token string":     {TenantID: "acme", TokenString: new(domain.NewSecret("rt_no"))},
+		"unknown application": {TenantID: "acme", Selector: domain.SelectorInput{ApplicationID: new("unknown")}},
+		"unknown tenant":      {TenantID: "unknown", Selector: domain.SelectorInput{AllInTenant: new(true)}},
+		"all but another tenant": {TenantID: "globex",
+			Selector: domain.SelectorInput{UserID: new("ana"), ExceptTokenID: new(mine.RefreshToken.ID.String())}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			_, err := w.revoke.Do(t.Context(), in)
@@ -126,14 +131,20 @@ func TestASelectorSaysOneThingInFull(t *testing.T) {
 		in   usecase.RevokeInput
 		want string
 	}{
-		"nothing":                   {usecase.RevokeInput{}, "[blank]"},
-		"an empty token string":     {usecase.RevokeInput{TokenString: new(domain.Secret{})}, "[blank]tokenString"},
-		"a token string and a user": {usecase.RevokeInput{TokenString: &mine.TokenString, Selector: domain.SelectorInput{UserID: new("ana")}}, "[conflict]tokenString"},
-		"an empty user":             {usecase.RevokeInput{Selector: domain.SelectorInput{UserID: new("")}}, "[blank]userId"},
-		"an id and a user":          {usecase.RevokeInput{Selector: domain.SelectorInput{TokenID: &id, UserID: new("ana")}}, "[conflict]tokenId"},
-		"all, and a user":           {usecase.RevokeInput{Selector: domain.SelectorInput{AllInTenant: new(true), UserID: new("ana")}}, "[conflict]allInTenant"},
-		"not all":                   {usecase.RevokeInput{Selector: domain.SelectorInput{AllInTenant: new(false)}}, "[invalid]allInTenant"},
-		"but one, of nobody":        {usecase.RevokeInput{Selector: domain.SelectorInput{ExceptTokenID: &id}}, "[conflict]exceptTokenId"},
+		"nothing":               {usecase.RevokeInput{}, "[blank]"},
+		"an empty token string": {usecase.RevokeInput{TokenString: new(domain.Secret{})}, "[blank]tokenString"},
+		"a token string and a user": {usecase.RevokeInput{TokenString: &mine.TokenString,
+			Selector: domain.SelectorInput{UserID: new("ana")}}, "[conflict]tokenString"},
+		"an empty user": {usecase.RevokeInput{Selector: domain.SelectorInput{UserID: new("")}},
+			"[blank]userId"},
+		"an id and a user": {usecase.RevokeInput{Selector: domain.SelectorInput{TokenID: &id,
+			UserID: new("ana")}}, "[conflict]tokenId"},
+		"all, and a user": {usecase.RevokeInput{Selector: domain.SelectorInput{AllInTenant: new(true),
+			UserID: new("ana")}}, "[conflict]allInTenant"},
+		"not all": {usecase.RevokeInput{Selector: domain.SelectorInput{AllInTenant: new(false)}},
+			"[invalid]allInTenant"},
+		"but one, of nobody": {usecase.RevokeInput{Selector: domain.SelectorInput{ExceptTokenID: &id}},
+			"[conflict]exceptTokenId"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			tc.in.TenantID = "acme"
@@ -153,7 +164,8 @@ func TestAnOwnerRevokesItsOwn(t *testing.T) {
 		w := newWorld(t)
 		g := grants{mine: w.issued(t, "shop"), other: w.issued(t, "reusable")}
 		var err error
-		g.bobs, err = w.issue.Do(t.Context(), usecase.IssueInput{TenantID: "acme", ApplicationID: "shop", UserID: "bob"})
+		g.bobs, err = w.issue.Do(t.Context(),
+			usecase.IssueInput{TenantID: "acme", ApplicationID: "shop", UserID: "bob"})
 		must(t, err)
 		caller, err := w.byToken(t, g.mine.AccessToken)
 		must(t, err)
@@ -199,8 +211,12 @@ func TestAnOwnerRevokesItsOwn(t *testing.T) {
 		})
 	}
 	for name, selects := range map[string]func(grants) usecase.RevokeInput{
-		"another session by string": func(g grants) usecase.RevokeInput { return usecase.RevokeInput{TokenString: &g.other.TokenString} },
-		"another user's by string":  func(g grants) usecase.RevokeInput { return usecase.RevokeInput{TokenString: &g.bobs.TokenString} },
+		"another session by string": func(g grants) usecase.RevokeInput {
+			return usecase.RevokeInput{TokenString: &g.other.TokenString}
+		},
+		"another user's by string": func(g grants) usecase.RevokeInput {
+			return usecase.RevokeInput{TokenString: &g.bobs.TokenString}
+		},
 		"another session by id": func(g grants) usecase.RevokeInput {
 			return usecase.RevokeInput{Selector: domain.SelectorInput{TokenID: id(g.other)}}
 		},

@@ -56,7 +56,8 @@ type replica struct {
 	apply        *usecase.Apply
 }
 
-// newWorld has the tenants acme and globex, each with a shop; acme's other applications are named for what is special about them.
+// newWorld has the tenants acme and globex, each with a shop; acme's other applications are named for what is special
+// about them.
 func newWorld(t *testing.T) *world {
 	t.Helper()
 	w := emptyWorld(t)
@@ -111,16 +112,18 @@ func (w *world) replicaOf(keys *usecase.Keys) replica {
 	return replica{
 		keys: keys,
 		issue: &usecase.Issue{
-			Tokens: w.probe, Revocations: w.probe, Applications: w.probe, Minter: minter, Clock: clock, Random: w.random,
+			Tokens: w.probe, Revocations: w.probe, Applications: w.probe, Minter: minter, Clock: clock,
+			Random: w.random,
 		},
 		exchange: &usecase.Exchange{Tokens: w.probe, Minter: minter, Clock: clock},
 		list:     &usecase.List{Tokens: w.probe, Clock: clock},
 		patch: &usecase.Patch{
 			Tokens: w.probe, Applications: w.probe, PublicURL: publicURL, Clock: clock, Random: w.random,
 		},
-		revoke:       &usecase.Revoke{Revocations: w.probe, Applications: w.probe, Keys: keys, Clock: clock},
-		authenticate: &usecase.Authenticate{APIKeys: w.probe, Tokens: w.probe, Tenants: w.probe, Keys: keys, Clock: clock},
-		publish:      &usecase.Publish{Tenants: w.probe, Keys: keys, Clock: clock},
+		revoke: &usecase.Revoke{Revocations: w.probe, Applications: w.probe, Keys: keys, Clock: clock},
+		authenticate: &usecase.Authenticate{APIKeys: w.probe, Tokens: w.probe, Tenants: w.probe, Keys: keys,
+			Clock: clock},
+		publish: &usecase.Publish{Tenants: w.probe, Keys: keys, Clock: clock},
 		apply: &usecase.Apply{
 			Tenants: w.probe, Applications: w.probe, APIKeys: w.probe, Keys: keys, Clock: clock, Random: w.random,
 		},
@@ -129,7 +132,8 @@ func (w *world) replicaOf(keys *usecase.Keys) replica {
 
 func (w *world) application(t *testing.T, tenantID, id string, s domain.Settings) {
 	t.Helper()
-	must(t, storagetest.SaveApplication(t.Context(), w.store, domain.Application{TenantID: tenantID, ID: id, Name: "The " + id, Settings: s}))
+	must(t, storagetest.SaveApplication(t.Context(), w.store,
+		domain.Application{TenantID: tenantID, ID: id, Name: "The " + id, Settings: s}))
 }
 
 // issued is a new session of ana in one of acme's applications.
@@ -190,7 +194,8 @@ func sealedIn(t *testing.T, store port.Keys) []domain.SealedKey {
 	must(t, err)
 	kinds := []domain.KeyKind{domain.KeyCheck, domain.KeyToken, domain.KeyAPI, domain.KeySigning}
 	slices.SortFunc(keys, func(a, b domain.SealedKey) int {
-		return order.Or(slices.Index(kinds, a.Kind)-slices.Index(kinds, b.Kind), strings.Compare(a.TenantID, b.TenantID),
+		return order.Or(slices.Index(kinds, a.Kind)-slices.Index(kinds, b.Kind),
+			strings.Compare(a.TenantID, b.TenantID),
 			strings.Compare(string(a.Algorithm), string(b.Algorithm)), int(a.Number)-int(b.Number))
 	})
 	for i := range keys {
@@ -353,7 +358,9 @@ func (p *probe) strike() {
 	p.struck = len(p.calls)
 }
 
-func through[T any](ctx context.Context, p *probe, name string, call func(context.Context) (T, error)) (answer T, err error) {
+func through[T any](
+	ctx context.Context, p *probe, name string, call func(context.Context) (T, error),
+) (answer T, err error) {
 	var nothing T
 	switch how := p.next(name); how {
 	case notDone, done:
@@ -385,7 +392,9 @@ func (p *probe) Insert(ctx context.Context, t domain.RefreshToken) (domain.Refre
 	})
 }
 
-func (p *probe) Advance(ctx context.Context, id domain.ID, c domain.Call) (t domain.RefreshToken, _ domain.Policy, _ error) {
+func (p *probe) Advance(
+	ctx context.Context, id domain.ID, c domain.Call,
+) (t domain.RefreshToken, _ domain.Policy, _ error) {
 	type advanced struct {
 		t domain.RefreshToken
 		p domain.Policy
@@ -398,7 +407,10 @@ func (p *probe) Advance(ctx context.Context, id domain.ID, c domain.Call) (t dom
 }
 
 func (p *probe) Snapshot(ctx context.Context, id domain.ID) (domain.Snapshot, error) {
-	return through(ctx, p, "Snapshot", func(ctx context.Context) (domain.Snapshot, error) { return p.Store.Snapshot(ctx, id) })
+	return through(ctx, p, "Snapshot", func(ctx context.Context) (domain.Snapshot,
+		error) {
+		return p.Store.Snapshot(ctx, id)
+	})
 }
 
 func (p *probe) Use(ctx context.Context, before, after domain.RefreshToken, now time.Time) error {
@@ -478,7 +490,10 @@ func (p *probe) SaveApplication(
 }
 
 func (p *probe) Tenant(ctx context.Context, id string) (domain.Tenant, error) {
-	return through(ctx, p, "Tenant", func(ctx context.Context) (domain.Tenant, error) { return p.Store.Tenant(ctx, id) })
+	return through(ctx, p, "Tenant", func(ctx context.Context) (domain.Tenant,
+		error) {
+		return p.Store.Tenant(ctx, id)
+	})
 }
 
 func (p *probe) Tenants(
@@ -512,11 +527,17 @@ func (p *probe) SaveAPIKey(
 }
 
 func (p *probe) APIKeyByName(ctx context.Context, name string) (domain.APIKey, error) {
-	return through(ctx, p, "APIKeyByName", func(ctx context.Context) (domain.APIKey, error) { return p.Store.APIKeyByName(ctx, name) })
+	return through(ctx, p, "APIKeyByName", func(ctx context.Context) (domain.APIKey,
+		error) {
+		return p.Store.APIKeyByName(ctx, name)
+	})
 }
 
 func (p *probe) APIKeyByHash(ctx context.Context, hash string) (domain.APIKey, error) {
-	return through(ctx, p, "APIKeyByHash", func(ctx context.Context) (domain.APIKey, error) { return p.Store.APIKeyByHash(ctx, hash) })
+	return through(ctx, p, "APIKeyByHash", func(ctx context.Context) (domain.APIKey,
+		error) {
+		return p.Store.APIKeyByHash(ctx, hash)
+	})
 }
 
 func (p *probe) TenantByIssuer(ctx context.Context, issuer string) (domain.Tenant, error) {
@@ -552,7 +573,10 @@ func (p *probe) KeysOfTenant(ctx context.Context, tenantID string) ([]domain.Sea
 }
 
 func (p *probe) KeyByID(ctx context.Context, id string) (domain.SealedKey, error) {
-	return through(ctx, p, "KeyByID", func(ctx context.Context) (domain.SealedKey, error) { return p.Store.KeyByID(ctx, id) })
+	return through(ctx, p, "KeyByID", func(ctx context.Context) (domain.SealedKey,
+		error) {
+		return p.Store.KeyByID(ctx, id)
+	})
 }
 
 func (p *probe) AddKeys(ctx context.Context, e domain.Event, keys ...domain.SealedKey) error {
@@ -572,7 +596,8 @@ func (p *probe) Purge(ctx context.Context, s port.PurgeStep) (port.Purged, error
 }
 
 func (p *probe) NewKey(a domain.Algorithm) (domain.Secret, error) {
-	return through(context.Background(), p, "NewKey", func(context.Context) (domain.Secret, error) { return p.Signer.NewKey(a) })
+	return through(context.Background(), p, "NewKey",
+		func(context.Context) (domain.Secret, error) { return p.Signer.NewKey(a) })
 }
 
 func (p *probe) Sign(ctx context.Context, key domain.SigningKey, t domain.AccessToken) (string, error) {
@@ -590,7 +615,8 @@ func (p *probe) Verify(ctx context.Context, find port.FindKey, token string) (do
 }
 
 func (p *probe) JWKS(keys []domain.SigningKey) ([]byte, error) {
-	return through(context.Background(), p, "JWKS", func(context.Context) ([]byte, error) { return p.Signer.JWKS(keys) })
+	return through(context.Background(), p, "JWKS",
+		func(context.Context) ([]byte, error) { return p.Signer.JWKS(keys) })
 }
 
 // byBackend is where the requests of these tests come from.
