@@ -31,7 +31,7 @@ func TestNewAccessToken(t *testing.T) {
 	}
 }
 
-// accessTokenAt is iat and exp, in seconds after the second of issued, and whether they are whole ones.
+// accessTokenAt returns iat and exp in seconds after the second of issued, and whether they are whole seconds.
 func accessTokenAt(t *testing.T, expires, from, now, lifetime time.Duration) (iat, exp float64) {
 	t.Helper()
 	second := issued.Truncate(time.Second)
@@ -69,7 +69,7 @@ func TestTheLifetimeOfAnAccessTokenCountsFromTheLastHalfThatPassed(t *testing.T)
 	}
 }
 
-// A client that gets an expired access token asks again, and gets it again: it would be stuck for the rest of the grace
+// A client that got an expired access token would exchange again and get the same one, for the rest of the grace
 // period.
 func TestAnAccessTokenIsNeverExpiredWhenItIsMade(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
@@ -110,7 +110,7 @@ func TestAnAccessTokenIsNeverExpiredWhenItIsMade(t *testing.T) {
 				t.Fatalf("%s is not a whole second", at)
 			}
 		}
-		// Every instant of this half gives the same claims; the next half gives others.
+		// Every instant of this half lifetime gives the same claims; the next half gives others.
 		first, after := got.IssuedAt, got.IssuedAt.Add(half)
 		within := first.Add(micros(0, half-time.Microsecond, "within"))
 		for _, at := range []time.Time{first, within, after.Add(-time.Microsecond)} {
@@ -157,7 +157,7 @@ func TestCheckAccessTokenSize(t *testing.T) {
 	}
 }
 
-// Each of the three alone is within its limit, and they add up.
+// Each of the three alone is within its limit, and their sum is not.
 func TestAccessTokenSizeAddsUp(t *testing.T) {
 	bare := stored().Token
 	bare.Roles, bare.Scopes, bare.Claims = nil, nil, ""

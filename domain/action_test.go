@@ -8,7 +8,7 @@ import (
 	"github.com/refreshd/refreshd/domain"
 )
 
-// The endpoints and methods of a permission mean what they always did, whatever the actions are called.
+// Endpoints and methods of a permission keep their meaning, whatever the names of the actions.
 func TestPermissionsPermitActions(t *testing.T) {
 	all := []domain.Action{
 		domain.TokenIssue, domain.TokenExchange, domain.TokenRead, domain.TokenList, domain.TokenListWide,
@@ -59,7 +59,7 @@ func TestPermissionsPermitActions(t *testing.T) {
 	}
 }
 
-// A permission that is valid and allows nothing shows as a 401 that nobody understands.
+// A permission that is valid and allows nothing would cause a 401 without an apparent reason.
 func TestAPermissionThatIsValidAllowsAnAction(t *testing.T) {
 	actions := []domain.Action{
 		domain.TokenIssue, domain.TokenExchange, domain.TokenRead, domain.TokenList, domain.TokenListWide,
@@ -99,7 +99,7 @@ func TestWhatIsNoActionIsPermittedToNobody(t *testing.T) {
 	}
 }
 
-// What nobody but an operator may do, no owner of a session may.
+// An owner may not do what only an operator may do.
 func TestAnOwnerDoesWhatIsItsOwnOnly(t *testing.T) {
 	for _, a := range []domain.Action{
 		domain.TokenIssue, domain.TokenExchange, domain.TokenChange, domain.TokenChangeMany, domain.FeedRead,

@@ -8,7 +8,8 @@ import (
 	"github.com/refreshd/refreshd/domain"
 )
 
-// What a browser happened to keep shuts nobody out; what may be meant is never passed over for something else.
+// A cookie that a browser happened to keep locks no user out, and a session that may be meant is never replaced by
+// another.
 func TestChoose(t *testing.T) {
 	now := time.Date(2027, time.March, 4, 5, 6, 7, 0, time.UTC)
 	policy := domain.DefaultPolicy()
@@ -85,7 +86,7 @@ func TestChoose(t *testing.T) {
 	}
 }
 
-// What counts when several sessions are sent must be what an exchange of each alone does not refuse for good.
+// A session counts among several exactly if an exchange of it alone is not refused for good.
 func TestWhatChooseCallsEndedIsWhatDecideRefusesForGood(t *testing.T) {
 	now := time.Date(2027, time.March, 4, 5, 6, 7, 0, time.UTC)
 	for _, mark := range []uint64{0, 1} {

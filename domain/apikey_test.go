@@ -153,7 +153,7 @@ func TestAPIKeyValidate(t *testing.T) {
 	for endpoint, methods := range map[string][]string{
 		"": {"GET"}, "/": {"GET"}, "jwt/refresh": {"GET"}, "/jwt/refresh/": {"GET"}, "**": {"GET"},
 		"/jwt/refresh/:id": {"get"}, "/jwt/issue": {"POST", ""}, "/tenant": {"OPTIONS"}, "/application": {"GET,POST"},
-		// A slip would grant nothing, and show as a 401 that nobody understands.
+		// A misspelled permission would grant nothing, and cause a 401 without an apparent reason.
 		"/jwt/isue": {"POST"}, "/jwt/refrеsh": {"GET"}, "/jwt/refresh/:tokenId": {"GET"}, "/jwt/refresh/1": {"GET"},
 		"/jwt":     {"GET"},
 		"/tenants": {"GET"}, "/tenant/x": {"GET"}, "/tenant/:id/key": {"GET"}, "/JWT/issue": {"POST"}, "*/": {"*"},
@@ -200,7 +200,7 @@ func TestAnUnknownEndpointIsToldTheKnownOnes(t *testing.T) {
 	}
 }
 
-// The same input gives the same answer, byte by byte: a map's order must not show.
+// The same input gives the same error, byte by byte: the order of a map must not show.
 func TestAPIKeyProblemsAreInOrder(t *testing.T) {
 	k := domain.APIKey{Name: "x", Permissions: domain.Permissions{"/c": {"x"}, "/a": {"x"}, "/b": {"x"}, "/d": {"x"},
 		"/e": {"x"}}}

@@ -37,7 +37,7 @@ func TestUsesCookies(t *testing.T) {
 	}
 }
 
-// A browser drops a cookie of such a name that has a domain, without a word: the application would never get it back.
+// A browser silently drops a cookie of such a name that has a domain: it would never be sent.
 func TestACookieWithoutADomainExcludesOne(t *testing.T) {
 	none, acme := domain.Settings{}, domain.Settings{CookieDomain: new("acme.example")}
 	for name, tt := range map[string]struct {

@@ -12,7 +12,8 @@ import (
 	"github.com/refreshd/refreshd/domain"
 )
 
-// An event says what changed, and what the whole object then is; a setting that was not set is not one that was empty.
+// An event holds what changed and the complete object after it. A setting that was not set differs from one that was
+// empty.
 func TestEventObjectsHoldWhatChangedAndTheWhole(t *testing.T) {
 	before := domain.Application{Name: "Shop", Settings: domain.Settings{
 		Active: new(true), CookieName: new("shop"), GraceSeconds: new(int64(5)),
@@ -42,7 +43,7 @@ func TestEventObjectsHoldWhatChangedAndTheWhole(t *testing.T) {
 	}
 }
 
-// What an API key hashes to is a secret of the store.
+// The hash of an API key is a secret of the store.
 func TestAnEventOfAnAPIKeyHoldsNoHash(t *testing.T) {
 	k := domain.APIKey{
 		Name: "backend", Hash: "sesame", TenantID: "acme", Permissions: domain.Permissions{"/jwt/issue": {"POST"}},
@@ -99,7 +100,7 @@ func TestFirstIDIsBelowEveryIDOfItsInstant(t *testing.T) {
 	}
 }
 
-// Texts of devices alone must not make megabytes that are then cut.
+// Device descriptions alone must not make an event of megabytes that is then truncated.
 func TestTheEventOfManyChangesCountsAllThatTheyChange(t *testing.T) {
 	const n = 1000
 	for name, content := range map[string]func(t *domain.RefreshToken, text string){

@@ -38,7 +38,7 @@ func stored() domain.Snapshot {
 	}
 }
 
-// hourLater is a call an hour after stored was rotated.
+// hourLater is an exchange one hour after stored was rotated.
 func hourLater(generation uint32) domain.Call {
 	return domain.Call{Generation: generation, Now: issued.Add(5*day + time.Hour), ClientAddress: "192.0.2.2"}
 }
@@ -52,7 +52,8 @@ func TestDecideTable(t *testing.T) {
 	at := func(age time.Duration) func(snap, call) {
 		return func(_ snap, c call) { c.Now = rotatedAt.Add(age) }
 	}
-	// afterRecovery is stored, recovered ten minutes after the rotation and presented that long after the recovery.
+	// afterRecovery changes stored so that it was recovered ten minutes after the rotation, and is presented at that
+	// age of the recovery.
 	afterRecovery := func(age time.Duration) func(snap, call) {
 		return func(s snap, c call) {
 			s.Token.RecoveredAt, s.Token.RecoveryPaidUntil = rotatedAt.Add(10*time.Minute), 17
@@ -62,7 +63,7 @@ func TestDecideTable(t *testing.T) {
 	reusable := func(s snap, _ call) { s.Policy.Usage = domain.Reusable }
 	tooLong := func(_ snap, c call) { c.AccessTokenTTL = 15*time.Minute + µs }
 	lastGeneration := func(s snap, _ call) { s.Token.Generation = domain.MaxGeneration }
-	// The maximum lifetime of the policy in force is that long.
+	// maximum sets the maximum lifetime of the policy in force.
 	maximum := func(d time.Duration) func(snap, call) { return func(s snap, _ call) { s.Policy.MaximumTTL = d } }
 	const (
 		// Cut to the second, the end of such a lifetime is the first second after the instant of hourLater.
@@ -287,7 +288,7 @@ func TestDecideTable(t *testing.T) {
 	}
 }
 
-// Each outcome changes these fields and no others: a store is told to write them all.
+// Each outcome changes these fields and no others.
 func TestDecideWhatIsStored(t *testing.T) {
 	now := hourLater(7).Now
 	slid := now.Add(30 * day).Truncate(time.Second)
@@ -375,10 +376,10 @@ func TestDecideWhatIsStored(t *testing.T) {
 	}
 }
 
-// A case of the table that holds beats every later one: where any two hold, the earlier decides. Were authentication
-// checked after the generation, a caller with an old string and no API key could revoke; were expiry checked before
-// revocation, the user would be given the wrong reason. Too long a lifetime comes last: where it came first, it would
-// say that a session is alive, and a replay would not be caught.
+// A case of the table takes precedence over every later one: if any two apply, the earlier decides. If authentication
+// was checked after the generation, a caller with an old string and no API key could revoke. If expiry was checked
+// before revocation, the user would get the wrong reason. A lifetime above the policy's comes last: if it came first,
+// it would reveal that a session is active, and a replay would not be detected.
 func TestDecideOrder(t *testing.T) {
 	rows := []struct {
 		name  string
@@ -436,7 +437,7 @@ func TestDecideOrder(t *testing.T) {
 	}
 }
 
-// Deleted comes with a zero policy, which is inactive too: the user must learn that it is final.
+// The policy of a deleted application is zero, and so not active: the refusal must be final all the same.
 func TestDecideGoneIsRevokedAndNotInactive(t *testing.T) {
 	s := stored()
 	s.Deleted, s.Policy = true, domain.Policy{}
@@ -472,8 +473,8 @@ func TestAlive(t *testing.T) {
 	}
 }
 
-// Only the string before the current one: with the current one, a phone that changes networks while it loads pages
-// would be logged all day.
+// Only the previous string counts: with the current one, a phone that changes networks while it loads pages would be
+// logged all day.
 func TestAddressChangedIsARetryOfTheStringBeforeFromAnotherKnownAddress(t *testing.T) {
 	for _, tt := range []struct {
 		rotation, retry string
@@ -494,7 +495,7 @@ func TestAddressChangedIsARetryOfTheStringBeforeFromAnotherKnownAddress(t *testi
 				tt.rotation, tt.present, tt.retry, d.Outcome, d.AddressChanged, tt.want)
 		}
 	}
-	// A rotation or a recovery from another address is none.
+	// A rotation or a recovery from another address is not reported.
 	for _, present := range []uint32{7, 6} {
 		if d := stored().Decide(hourLater(present)); d.AddressChanged {
 			t.Errorf("%s: address changed", d.Outcome)
@@ -502,7 +503,7 @@ func TestAddressChangedIsARetryOfTheStringBeforeFromAnotherKnownAddress(t *testi
 	}
 }
 
-// Tabs that ask all the time, with the newest string that each has, rotate once in a grace period.
+// Tabs that exchange all the time, each with its newest string, rotate once in a grace period.
 func TestAtMostOneRotationInAGracePeriod(t *testing.T) {
 	s := stored()
 	start := hourLater(7).Now
@@ -525,8 +526,8 @@ func TestAtMostOneRotationInAGracePeriod(t *testing.T) {
 	}
 }
 
-// An answer stands from its rotation on. Were it from the last retry, a thief could keep an old string in use by
-// asking often.
+// The grace period counts from the rotation. If it counted from the last retry, a thief could keep an old string valid
+// by frequent retries.
 func TestRetriesDoNotProlongAnAnswer(t *testing.T) {
 	s := stored()
 	s.Policy.RecoveryBurst = 0
@@ -545,9 +546,8 @@ func TestRetriesDoNotProlongAnAnswer(t *testing.T) {
 	}
 }
 
-// A repeated recovery costs nothing. Were its answer to stand as well, a thief with the string before the current one
-// could send it after every grace period, and the owner's next rotation, with which the thief is caught, would never
-// come.
+// A repeated recovery costs nothing and starts no grace period. If it did, a thief with the previous string could send
+// it after every grace period, and the owner's next rotation, which detects the thief, would never happen.
 func TestRepeatedRecoveriesDoNotHoldARotationBack(t *testing.T) {
 	s := stored()
 	now := hourLater(6).Now
@@ -621,7 +621,7 @@ func TestRecoveryBudget(t *testing.T) {
 	}
 }
 
-// The expiry is cut to the second, so that the last access token can be, too.
+// The expiry is rounded down to the second, as that of the last access token is.
 func TestExpiryMoves(t *testing.T) {
 	now := hourLater(0).Now
 	for _, tt := range []struct {
@@ -662,8 +662,8 @@ func TestExpiryMoves(t *testing.T) {
 	}
 }
 
-// A use by a clock that is behind moves the expiry back: it is a window after that clock's reading, and not the latest
-// of all readings. The next use moves it on again.
+// A use by a clock that is behind moves the expiry back: it counts from that clock's time, not from the latest time of
+// all clocks. The next use moves it forward again.
 func TestExpiryMovesBackWithTheClock(t *testing.T) {
 	const behind = time.Hour + 300*time.Millisecond
 	now := hourLater(0).Now

@@ -9,7 +9,7 @@ import (
 	"github.com/refreshd/refreshd/domain"
 )
 
-// No token string but the minted one is genuine, whatever of it is changed, put in or left out.
+// Only the minted token string is genuine, whatever part of it is changed, inserted or removed.
 func FuzzAlteredTokenString(f *testing.F) {
 	f.Add([]byte(goldenHex)[:16], uint32(goldenGeneration), 5, 1, "A")
 	f.Add([]byte("\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x01"), uint32(1), 66, 1, "")
@@ -40,7 +40,7 @@ func FuzzAlteredTokenString(f *testing.F) {
 	})
 }
 
-// A selector covers what it names and nothing more: of each name there is either all that was said, or a refusal.
+// A selector covers what it names and nothing more: every name is either used or refused.
 func FuzzSelectorIsNeverWidened(f *testing.F) {
 	const id = "018f2a3b-4c5d-766e-877f-8091a2b3c4d5"
 	f.Add(uint8(1), id, "", "", "", false)
@@ -96,7 +96,7 @@ func FuzzSelectorIsNeverWidened(f *testing.F) {
 	})
 }
 
-// An object is kept as it was said: what encoding/json reads of it is the same, and kept again it is the same bytes.
+// An object keeps its content: encoding/json reads the same from it, and a second NewObject gives the same bytes.
 func FuzzObject(f *testing.F) {
 	for _, seed := range []string{`{}`, ` { } `, `{"a":1.50,"b":[null,{"c":"\u2028<"}]}`, `[]`, `{"a":1}{}`,
 		"{\"a\":\"\xff\"}", `{"a":1e400}`, "{\"\x00\":1}", ""} {

@@ -13,8 +13,8 @@ import (
 	"github.com/refreshd/refreshd/domain"
 )
 
-// A property draws a history, plays it against a rule and says what went wrong. The rule is an argument so that the
-// same property can be shown to fail: TestPropertiesCatchMutants plays it against rules that are wrong in one way each.
+// A property draws a history, plays it against a rule and reports what went wrong. The rule is an argument so that the
+// same property can be shown to fail: TestPropertiesCatchMutants plays it against rules that each have one mistake.
 type (
 	property func(draw, rule) error
 	rule     func(domain.Snapshot, domain.Call) domain.Decision
@@ -61,7 +61,7 @@ func TestProperties(t *testing.T) {
 	}
 }
 
-// Each mutant is the rule with one mistake that somebody could make. The property it is listed under must see it.
+// Each mutant is the rule with one plausible mistake. The property that it is listed under must detect it.
 func TestPropertiesCatchMutants(t *testing.T) {
 	for _, m := range []struct {
 		property, mistake string
@@ -326,7 +326,7 @@ func firstHeld(s domain.Snapshot, c domain.Call) domain.Decision {
 	return s.Decide(c)
 }
 
-// pins is the mistake with which a thief who sends the string before the current one is not noticed for a month.
+// pins is the mistake with which a thief who sends the previous string is not detected for a month.
 func pins(s domain.Snapshot, c domain.Call) domain.Decision {
 	d := s.Decide(c)
 	if d.Outcome == domain.Recovered {
@@ -335,7 +335,7 @@ func pins(s domain.Snapshot, c domain.Call) domain.Decision {
 	return d
 }
 
-// negativeAgeIsZero is the mistake with which a clock that was an hour ahead, once, holds the rotation for an hour.
+// negativeAgeIsZero is the mistake with which a clock that was once an hour ahead delays the rotation for an hour.
 func negativeAgeIsZero(s domain.Snapshot, c domain.Call) domain.Decision {
 	aged := s
 	if aged.Token.RotatedAt.After(c.Now) {
@@ -352,8 +352,8 @@ func negativeAgeIsZero(s domain.Snapshot, c domain.Call) domain.Decision {
 
 func seeded(seed uint64) draw { return rand.New(rand.NewPCG(seed, 0)).IntN }
 
-// world is a server with one refresh token and the shortest store there is. What it remembers beside the record, it
-// remembers by itself, so that the laws do not trust the fields that they judge.
+// world is a server with one refresh token and a minimal store. It keeps its own records besides, so that the laws do
+// not depend on the fields that they check.
 type world struct {
 	decide rule
 	snap   domain.Snapshot
@@ -368,7 +368,7 @@ type world struct {
 	isRevoked bool
 }
 
-// answer names what the access tokens of all retries have in common.
+// answer holds what the access tokens of all retries have in common.
 type answer struct {
 	generation uint32
 	from       time.Time // the last answer
@@ -398,7 +398,7 @@ func (w *world) mint(r domain.RefreshToken) string {
 	return k.Mint(r.ID, r.Generation).Reveal()
 }
 
-// exchange decides and stores, then notes what happened.
+// exchange decides and stores, then records what happened.
 func (w *world) exchange(c domain.Call) domain.Decision {
 	before := w.snap.Token
 	d := w.decide(w.snap, c)
@@ -408,7 +408,7 @@ func (w *world) exchange(c domain.Call) domain.Decision {
 	_, again := w.recovered[before.Generation]
 	switch {
 	case d.Outcome == domain.Rotated:
-		// A generation leaves after the one before it did, also by a clock that is behind.
+		// A generation is replaced after the one before it, also by a clock that is behind.
 		w.left[before.Generation] = later(w.left[before.Generation-1], c.Now)
 		w.rotated[before.Generation+1] = c.Now
 	case d.Outcome == domain.Recovered && !again:
@@ -422,7 +422,8 @@ func (w *world) exchange(c domain.Call) domain.Decision {
 	return d
 }
 
-// lastAnswer is the instant of the first recovery of a generation, or else of its rotation; false for neither.
+// lastAnswer returns the instant of the first recovery of a generation, or otherwise of its rotation; false for
+// neither.
 func (w *world) lastAnswer(generation uint32) (time.Time, bool) {
 	if at, recovered := w.recovered[generation]; recovered {
 		return at, true
@@ -431,10 +432,10 @@ func (w *world) lastAnswer(generation uint32) (time.Time, bool) {
 	return at, rotated
 }
 
-// law judges one exchange, after it was stored.
+// law checks one exchange after it was stored.
 type law func(w *world, before domain.Snapshot, wasRevoked bool, c domain.Call, d domain.Decision) error
 
-// wander plays a history in which anything may happen: any string that was ever answered is presented, at instants
+// wander plays a history in which anything may happen: any string that was ever returned is presented, at instants
 // around every limit, by clocks that differ; policies change, keys are added, marks are written.
 func wander(holds law) property {
 	return func(draw draw, decide rule) error {
@@ -509,8 +510,8 @@ func drawPolicy(draw draw) domain.Policy {
 
 func pick[T any](draw draw, from ...T) T { return from[draw(len(from))] }
 
-// onlyRecovered: what left currency a grace period ago or longer is answered by recovery, by the same answer within a
-// grace period of the first one, or not at all; and both are for the one just before.
+// onlyRecovered: a string that was replaced a grace period ago or longer gets a response by recovery, the same response
+// within a grace period of the first one, or none. Both are for the previous string only.
 func onlyRecovered(w *world, before domain.Snapshot, _ bool, c domain.Call, d domain.Decision) error {
 	current := before.Token.Generation
 	if d.Outcome.Refused() || c.Generation >= current {
@@ -530,7 +531,7 @@ func onlyRecovered(w *world, before domain.Snapshot, _ bool, c domain.Call, d do
 	return nil
 }
 
-// staysRevoked: after a revocation of any kind, or a replay, nothing is answered and nothing is written.
+// staysRevoked: after a revocation of any kind, or a replay, every exchange is refused and nothing is written.
 func staysRevoked(w *world, _ domain.Snapshot, wasRevoked bool, _ domain.Call, d domain.Decision) error {
 	if wasRevoked && (!d.Outcome.Refused() || d.Write) {
 		return fmt.Errorf("it is revoked")
@@ -538,9 +539,9 @@ func staysRevoked(w *world, _ domain.Snapshot, wasRevoked bool, _ domain.Call, d
 	return nil
 }
 
-// oneGeneration: every answer names the generation that the store holds afterwards; only the current string moves it,
-// by one; every answer for one generation carries the same string; and every retry, in each half of a lifetime since
-// the last answer, the same access token, of which all bytes but the signature follow.
+// oneGeneration: every response has the generation that the store holds afterwards. Only the current string moves it,
+// by one. Every response of one generation has the same string. Every retry, in each half of a lifetime since the last
+// response, has the same claims of the access token, from which all its bytes but the signature follow.
 func oneGeneration(w *world, before domain.Snapshot, _ bool, c domain.Call, d domain.Decision) error {
 	is, was := w.snap.Token.Generation, before.Token.Generation
 	if is != was && (is != was+1 || c.Generation != was || d.Outcome != domain.Rotated) {
@@ -576,8 +577,8 @@ func oneGeneration(w *world, before domain.Snapshot, _ bool, c domain.Call, d do
 	return nil
 }
 
-// rotatesInTime: where the current string may be answered, it is rotated, unless the generation was rotated to or first
-// recovered within a grace period. Nobody can hold a rotation back by what he sends, no clock by what it once read.
+// rotatesInTime: if an exchange of the current string succeeds, it rotates, unless the generation was rotated to or
+// first recovered within a grace period. Nobody can delay a rotation by requests, and no clock by an earlier reading.
 func rotatesInTime(w *world, before domain.Snapshot, _ bool, c domain.Call, d domain.Decision) error {
 	g, p := before.Token.Generation, before.Policy
 	if c.Generation != g || p.Usage == domain.Reusable ||
@@ -590,8 +591,8 @@ func rotatesInTime(w *world, before domain.Snapshot, _ bool, c domain.Call, d do
 	return nil
 }
 
-// expiryBounded: no answer at or past the expiry, or past the maximum of the policy in force; each answer that writes
-// moves the expiry to where the policy says, to the second; a retry and a refusal do not.
+// expiryBounded: no exchange succeeds at or after the expiry, or after the maximum of the policy in force. Each one
+// that writes moves the expiry to where the policy says, to the second; a retry and a refusal do not.
 func expiryBounded(w *world, before domain.Snapshot, _ bool, c domain.Call, d domain.Decision) error {
 	p, was, is := before.Policy, before.Token.ExpiresAt, w.snap.Token.ExpiresAt
 	want := was
@@ -617,7 +618,7 @@ func expiryBounded(w *world, before domain.Snapshot, _ bool, c domain.Call, d do
 	return nil
 }
 
-// withinBudget: of any run of generations, at most the burst was recovered and one more for each interval that passed.
+// withinBudget: in any run of generations, at most the burst was recovered and one more for each interval that passed.
 func withinBudget(w *world, before domain.Snapshot, _ bool, _ domain.Call, _ domain.Decision) error {
 	p := before.Policy
 	for i, first := range w.charged {
@@ -630,9 +631,9 @@ func withinBudget(w *world, before domain.Snapshot, _ bool, _ domain.Call, _ dom
 }
 
 // ownerAndThief: the thief copies the string once, then both use what they hold, in any order, never within a grace
-// period of each other. A collision is a late exchange of the string before the current one; a generation can be
-// collided with once. With the default burst and an interval of 3 or more, two are answered; at the third, or at any
-// older string, both are out.
+// period of each other. A collision is an exchange of the previous string after the grace period; each generation can
+// have one. With the default burst and an interval of 3 or more, two succeed; the third, or any older string, ends the
+// session for both.
 func ownerAndThief(draw draw, decide rule) error {
 	p := domain.DefaultPolicy()
 	p.GracePeriod = pick(draw, 30*time.Second, 0, 5*time.Second)
@@ -743,7 +744,7 @@ func honestClient(draw draw, decide rule) error {
 		}
 		dark := !isOld() && credit >= p.RecoveryInterval && draw(4) == 0
 		again := isOld() && paidFor == w.snap.Token.Generation
-		// one request alone, whose answer may be lost for good if what it sends is old
+		// one request alone, whose response may be lost for good if it sends an old string
 		if dark || again || draw(4) == 0 {
 			isLost := dark || isOld() && draw(3) == 0
 			answer, err := send(storage, now)
@@ -820,9 +821,9 @@ func ended(err error) error {
 	return err
 }
 
-// Where the promise to an honest client ends: histories of a few exchanges in which nobody stole anything, and the
-// rules see a replay all the same, or in which somebody did, and they see none. A client keeps clear of the former by
-// the advice at honestClient.
+// The limits of the promise to an honest client: histories of a few exchanges in which nothing was stolen, and the
+// rules detect a replay all the same, or in which something was stolen, and they detect none. The advice at
+// honestClient avoids the former.
 func TestLimitsOfWhatARetryCanBe(t *testing.T) {
 	type exchange struct {
 		present uint32

@@ -55,7 +55,7 @@ func TestAnIDOfVersion7SaysWhenItWasMade(t *testing.T) {
 	}
 }
 
-// Whose refresh token may be gone must not get another one: the token strings of both would be the same.
+// An id whose refresh token may have been deleted must not be used again: the token strings of both would be the same.
 func TestAnIDIsStaleOnceItsRefreshTokenMayBeGone(t *testing.T) {
 	made := issued.Truncate(time.Millisecond)
 	id, _ := domain.NewID(made, strings.NewReader("0123456789"))
@@ -68,7 +68,7 @@ func TestAnIDIsStaleOnceItsRefreshTokenMayBeGone(t *testing.T) {
 	}{
 		{id, 0, time.Hour, false},
 		{id, -48 * time.Hour, time.Hour, false},
-		// A minute for an id that was made ahead of the clock of its issue, and one for that clock.
+		// One minute for an id that was made ahead of the clock of its issue, and one for that clock.
 		{id, 58*time.Minute - µs, time.Hour, false},
 		{id, 58 * time.Minute, time.Hour, true},
 		{id, 1000 * time.Hour, time.Hour, true},
@@ -81,8 +81,8 @@ func TestAnIDIsStaleOnceItsRefreshTokenMayBeGone(t *testing.T) {
 	}
 }
 
-// A caller's id must say when it was made, or nothing could say whether its refresh token was deleted since; one made
-// ahead would be good for longer.
+// A caller's id must hold its time; otherwise nothing could show whether its refresh token was deleted since. One made
+// ahead would stay valid for longer.
 func TestCheckChosen(t *testing.T) {
 	made := issued.Truncate(time.Millisecond)
 	id, err := domain.NewID(made, strings.NewReader("0123456789"))

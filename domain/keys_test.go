@@ -104,8 +104,8 @@ func TestSealAndOpen(t *testing.T) {
 	}
 }
 
-// Whoever can write the database must not be able to move a key to another row: a key of one tenant would sign for
-// another.
+// An attacker who can write the database must not be able to move a key to another row: a key of one tenant would sign
+// for another.
 func TestASealedKeyIsBoundToItsName(t *testing.T) {
 	m := masterKey(t, masterBytes)
 	sealed, _ := m.Seal(sealedName, domain.NewSecret(confidential), strings.NewReader(nonce))

@@ -22,8 +22,8 @@ func objectPatch(t *testing.T, text string) *domain.ObjectPatch {
 	return &p
 }
 
-// The examples of RFC 7396, appendix A, whose patch is an object, below a member of their own; and what a client may
-// not lose: order, the digits of a number, and how a name was written.
+// The examples of RFC 7396, appendix A, whose patch is an object, each within a member; and what must be kept: the
+// order of members, the digits of numbers, and the spelling of names.
 func TestAPatchMergesAsRFC7396Says(t *testing.T) {
 	for _, tt := range []struct{ stored, patch, want string }{
 		{`{"a":"b"}`, `{"a":"c"}`, `{"a":"c"}`},
@@ -57,7 +57,7 @@ func TestAPatchMergesAsRFC7396Says(t *testing.T) {
 	}
 }
 
-// What is not named stays, whatever is named beside it, and what is changed shares no memory with the patch.
+// A field that is not named stays, whatever is named besides, and a changed field shares no memory with the patch.
 func TestAPatchChangesWhatItNames(t *testing.T) {
 	roles := []string{"viewer"}
 	for name, tt := range map[string]struct {
@@ -118,7 +118,7 @@ func TestAPatchChangesWhatItNames(t *testing.T) {
 	}
 }
 
-// A patch that no session can take is refused before any is read, so also for a user without one.
+// A patch that no session can take is refused before any session is read, so also for a user without one.
 func TestAPatchIsValidatedByItself(t *testing.T) {
 	large := `{"a":"` + strings.Repeat("x", 4096) + `"}`
 	for name, tt := range map[string]struct {
@@ -154,7 +154,7 @@ func TestAPatchIsValidatedByItself(t *testing.T) {
 	}
 }
 
-// Each of a user's sessions has claims of its own, so a caller has to learn which one the patch does not fit.
+// Each of a user's sessions has its own claims, so a caller must learn which one cannot take the patch.
 func TestAPatchNamesTheSessionThatCannotTakeIt(t *testing.T) {
 	cookies := domain.DefaultPolicy()
 	cookies.CookieDomain = "example.com"
@@ -196,7 +196,7 @@ func longRoles(n int) (roles []string) {
 	return roles
 }
 
-// A role that has to go goes, also from a session whose access token became too large when its policy was changed.
+// A role can be removed also from a session whose access token became too large when its policy was changed.
 func TestAPatchMayShortenAnAccessTokenThatIsTooLarge(t *testing.T) {
 	cookies := domain.DefaultPolicy()
 	cookies.CookieDomain = "example.com"
@@ -214,16 +214,15 @@ func TestAPatchMayShortenAnAccessTokenThatIsTooLarge(t *testing.T) {
 	wantCodes(t, err, "[tooLong]roles")
 }
 
-// Whatever is stored and sent, a patch comes to what RFC 7396's own pseudocode, written over maps, comes to; and
-// the same patch again changes nothing.
+// For any stored object and any patch, the result is that of RFC 7396's own pseudocode, written over maps; and the same
+// patch again changes nothing.
 func FuzzPatch(f *testing.F) {
 	f.Add(`{"a":{"b":"c"},"d":[1,{"e":null}]}`, `{"a":{"b":null,"x":{"y":null}},"d":null}`)
 	f.Add(`{}`, `{"":{"":null}}`)
 	f.Add(`{"\ud83d\ude00":1.50,"a\"b":"\\"}`, `{"😀":{},"a\"b":null}`)
 	f.Fuzz(func(t *testing.T, stored, patch string) {
 		var target, change map[string]any
-		// encoding/json takes the last of two members of one name, and replaces what is no character; the API refuses
-		// both.
+		// encoding/json takes the last of two members of one name, and replaces invalid UTF-8; the API refuses both.
 		for _, s := range []struct {
 			text string
 			to   *map[string]any
@@ -284,7 +283,7 @@ func mergePatch(target, patch any) any {
 	return object
 }
 
-// repeats reports whether an object in text has a name twice.
+// repeats reports whether an object in text has two members of one name.
 func repeats(text string) bool {
 	d := json.NewDecoder(strings.NewReader(text))
 	var value func() bool
@@ -310,7 +309,7 @@ func repeats(text string) bool {
 	return value()
 }
 
-// A field of a patch that Fields does not name would be changed and not be logged, and a patch of it alone be refused.
+// A field of a patch that Fields does not name would be changed and not logged, and a patch of it alone refused.
 func TestAPatchNamesEachOfItsFields(t *testing.T) {
 	names := make(map[string]bool)
 	fields := reflect.TypeFor[domain.Patch]().NumField()

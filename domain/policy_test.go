@@ -14,7 +14,7 @@ import (
 	"github.com/refreshd/refreshd/domain"
 )
 
-// codes are the stable codes in an error, in its order; nil for no error.
+// codes returns the stable codes of an error, in order; nil for no error.
 func codes(t *testing.T, err error) []string {
 	t.Helper()
 	if err == nil {
@@ -41,7 +41,7 @@ func wantCodes(t *testing.T, err error, want ...string) {
 	}
 }
 
-// settingOf says which field of Policy a field of Settings moves, and two values for it.
+// settingOf maps a field of Settings to the field of Policy that it sets, with two values for it.
 var settingOf = map[string]struct {
 	field           string
 	tenant, app     any // what is set
@@ -84,8 +84,8 @@ func with(field string, value any) domain.Settings {
 	return s
 }
 
-// Reflection, so that a setting that is added later and forgotten in the merge fails here and not in production. A
-// value that is set wins also where it is zero or false.
+// Reflection covers a setting that is added later and forgotten in the merge. A value that is set takes precedence also
+// if it is zero or false.
 func TestCombineMergesEverySetting(t *testing.T) {
 	for field := range reflect.TypeFor[domain.Settings]().Fields() {
 		t.Run(field.Name, func(t *testing.T) {
@@ -112,7 +112,7 @@ func TestCombineMergesEverySetting(t *testing.T) {
 	}
 }
 
-// The issuer alone comes from elsewhere; every other field of a policy is some setting's.
+// Only the issuer has another source; every other field of a policy is set by some setting.
 func TestEveryFieldOfAPolicyCanBeSet(t *testing.T) {
 	set := map[string]bool{"Issuer": true}
 	for _, e := range settingOf {
@@ -243,7 +243,7 @@ func TestSettingsWords(t *testing.T) {
 	}
 }
 
-// An operator fixes a file once, not field by field.
+// An operator corrects a file once, not field by field.
 func TestAllProblemsAreNamedAtOnce(t *testing.T) {
 	err := domain.Tenant{ID: "a b", Issuer: "ftp://x", Settings: domain.Settings{
 		RecoveryInterval: new(int64(1)), Usage: new(domain.UsagePolicy("x")), CookieDomain: new("x"),
@@ -332,7 +332,7 @@ func TestImpossibleCombinations(t *testing.T) {
 	}
 }
 
-// A tenant's settings change many applications: the operator must see which of them stand in the way.
+// A tenant's settings apply to many applications: the operator must learn which of them conflict.
 func TestCombineAllNamesTheApplications(t *testing.T) {
 	tenant := domain.Tenant{ID: "acme", Settings: domain.Settings{MaximumTTLMinutes: new(int64(50_000))}}
 	long := domain.Settings{TTLMinutes: new(int64(50_001))}
@@ -357,7 +357,7 @@ func TestCombineAllNamesTheApplications(t *testing.T) {
 	wantCodes(t, err, "[conflict]"+domain.FieldMaximumTTLMinutes)
 }
 
-// Which of two settings is wrong only the operator knows.
+// Only the operator knows which of two settings is wrong.
 func TestAnImpossibleCombinationNamesBothSettings(t *testing.T) {
 	for _, tt := range []struct {
 		settings domain.Settings
@@ -419,7 +419,7 @@ func TestWarnings(t *testing.T) {
 	}
 }
 
-// A store adds these to an instant in microseconds, for the longest life that can be set: nothing may overflow.
+// A store adds these to an instant in microseconds, for the longest lifetime that can be set: nothing may overflow.
 func TestSlide(t *testing.T) {
 	p := domain.DefaultPolicy()
 	for _, tt := range []struct {
@@ -474,7 +474,7 @@ func TestEverySettingHasARow(t *testing.T) {
 	}
 }
 
-// What an operator is shown of a change must leave out no setting.
+// The list of changes for an operator must include every setting.
 func TestSettingsAreListedInFull(t *testing.T) {
 	p := domain.DefaultPolicy()
 	p.CookieOnly, p.CookieName, p.CookieDomain, p.MaximumActiveTokens = false, "shop", "acme.example", 7

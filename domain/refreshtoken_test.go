@@ -33,8 +33,8 @@ func TestNewRefreshToken(t *testing.T) {
 	}
 }
 
-// The expiry is cut to the second, as `exp` is, so that no access token outlives it and the last one does not lose a
-// second.
+// The expiry is rounded down to the second, as `exp` is, so that no access token outlives it and the last one does not
+// lose a second.
 func TestNewRefreshTokenExpires(t *testing.T) {
 	const subsecond = 123_456 * µs
 	for _, tt := range []struct {
@@ -56,18 +56,19 @@ func TestNewRefreshTokenExpires(t *testing.T) {
 		{domain.SlidingWindowWithMaximumLifetime, 3 * day, 4 * day, 2 * day, 0, 2*day - subsecond, ""},
 		{domain.SlidingWindowWithMaximumLifetime, 3 * day, 40 * day, 2 * day, 0, 3*day - subsecond, ""},
 
-		// By the original instant it would have expired: by less than a second, too, as the expiry is cut.
+		// By the original instant it would have expired: by less than a second, too, because the expiry is rounded
+		// down.
 		{domain.Fixed, 3 * day, day, 3 * day, 0, 0, "[invalid]insertInstant"},
 		{domain.Fixed, 3 * day, day, 3*day - subsecond, 0, 0, "[invalid]insertInstant"},
 		{domain.Fixed, 3 * day, day, 3*day + subsecond - time.Second, 0, time.Second - subsecond, ""},
 		{domain.SlidingWindowWithMaximumLifetime, 3 * day, 4 * day, 4 * day, 0, 0, "[invalid]insertInstant"},
 		{domain.SlidingWindowWithMaximumLifetime, 3 * day, 4 * day, 400 * day, 0, 0, "[invalid]insertInstant"},
-		// Ahead, as far as clocks may differ, and further.
+		// Ahead, by the largest clock skew and by more.
 		{domain.Fixed, 3 * day, day, -time.Minute, 0, 3*day + time.Minute - subsecond, ""},
 		{domain.SlidingWindow, 3 * day, day, -time.Minute, 0, 3*day - subsecond, ""},
 		{domain.SlidingWindow, 3 * day, day, -time.Minute - µs, 0, 0, "[invalid]insertInstant"},
 
-		// No store can tell the beginning of 1970 from no instant, and what lies before it is none of a session.
+		// No store can distinguish the beginning of 1970 from no instant, and no session began before it.
 		{domain.SlidingWindow, 3 * day, day, issued.Sub(time.Unix(0, 0)), 0, 0, "[invalid]insertInstant"},
 		{domain.SlidingWindow, 3 * day, day, issued.Sub(time.Unix(0, 0)) + day, 0, 0, "[invalid]insertInstant"},
 		{domain.SlidingWindow, 3 * day, day, issued.Sub(time.Unix(0, 0)) - µs, 0, 3*day - subsecond, ""},
@@ -130,7 +131,7 @@ func TestNewRefreshTokenIsNotExpiredAtIssue(t *testing.T) {
 	}
 }
 
-// A caller that goes on to use its slices must not change a stored record.
+// A caller that uses its slices again must not change a stored record.
 func TestNewRefreshTokenCopies(t *testing.T) {
 	in := asked()
 	got, _ := domain.NewRefreshToken(in, domain.DefaultPolicy(), issued)
@@ -214,7 +215,7 @@ func TestNewRefreshTokenRefuses(t *testing.T) {
 	}
 }
 
-// A claim of ours that a caller could set would let one application speak for another user or tenant.
+// A reserved claim that a caller could set would let one application act for another user or tenant.
 func TestReservedClaims(t *testing.T) {
 	const names = "iss sub aud exp nbf iat jti sid tid client_id applicationId roles scope cnf act events rve rsid"
 	for name := range strings.FieldsSeq(names) {
@@ -303,7 +304,7 @@ func TestSameIssue(t *testing.T) {
 	}
 }
 
-// The instants that a caller named count as long as the record still has them.
+// The instants that a caller sent are compared as long as the record still has them.
 func TestSameIssueOfAnImport(t *testing.T) {
 	long, ends := issued.Add(-100*day), issued.Add(10*day)
 	const fraction = 876_543 * µs // issued plus this is still of the same second
@@ -360,7 +361,7 @@ func TestSameIssueOfAnImport(t *testing.T) {
 	}
 }
 
-// A User-Agent header describes a device that has no description, as far as it fits, and is cut between two characters.
+// A User-Agent header becomes the description of a device that has none, cut between two characters if it is too long.
 func TestDescribedBy(t *testing.T) {
 	long := strings.Repeat("a", 254) + "é"
 	for _, tt := range []struct{ description, userAgent, want string }{
@@ -379,7 +380,7 @@ func TestDescribedBy(t *testing.T) {
 	}
 }
 
-// A repeated issue is answered with the first token string, whatever was exchanged since.
+// The response to a repeated issue has the first token string, whatever was exchanged since.
 func TestAsIssued(t *testing.T) {
 	fresh, err := domain.NewRefreshToken(asked(), domain.DefaultPolicy(), issued)
 	if err != nil {

@@ -29,8 +29,8 @@ func TestScopeCovers(t *testing.T) {
 	}
 }
 
-// All 32 combinations of what a caller can name. Seven mean something; every other one is refused, and none is ever
-// widened: what is revoked by mistake cannot be given back.
+// All 32 combinations of what a caller can name. Seven are selectors; every other one is refused, and none is ever
+// widened: a revocation by mistake cannot be undone.
 func TestSelectorCombinations(t *testing.T) {
 	const (
 		tokenID_ = 1 << iota
@@ -92,7 +92,7 @@ func TestSelectorCombinations(t *testing.T) {
 				wantCodes(t, err, want...)
 				return
 			}
-			// What stands beside a selector that selects by itself.
+			// The code of a selector that excludes the others.
 			lone := "[conflict]tokenId"
 			if named&tokenID_ == 0 {
 				lone = "[conflict]allInTenant"
@@ -104,8 +104,8 @@ func TestSelectorCombinations(t *testing.T) {
 	}
 }
 
-// What is there and empty is a mistake in the caller's program. Read as "not named", it would revoke more than was
-// meant.
+// A value that is sent and empty is a mistake in the caller's program. Taken as "not named", it would revoke more than
+// was meant.
 func TestSelectorWithEmptyOrMalformedValues(t *testing.T) {
 	id := tokenID.String()
 	for name, tt := range map[string]struct {

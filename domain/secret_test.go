@@ -47,7 +47,7 @@ type holder struct {
 	Any     any
 }
 
-// secrets are a secret in every place that a program keeps one. An unexported field is the treacherous one: fmt calls
+// secrets returns a secret in every place that a program keeps one. An unexported field is the critical one: fmt calls
 // no method there.
 func secrets(t *testing.T) map[string]any {
 	s := domain.NewSecret(confidential)

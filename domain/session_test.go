@@ -12,9 +12,8 @@ import (
 
 var sessionStart = time.Date(2031, 2, 3, 4, 5, 6, 0, time.UTC)
 
-// What a list shows as active and what an exchange takes for active must be one thing: both are driven with random
-// records, marks and instants. An ending lies where one of the things that ended the session does, and none of them is
-// earlier.
+// A list and an exchange must agree on which sessions are active: both are driven with random records, marks and
+// instants. The end of a session is at one of its causes, and none of them is earlier.
 func TestASessionIsAliveExactlyWhereItsSnapshotIs(t *testing.T) {
 	r := rand.New(rand.NewPCG(11, 3))
 	instant := func() time.Time { return sessionStart.Add(time.Duration(r.IntN(5)) * time.Second) }
@@ -62,7 +61,7 @@ func TestASessionIsAliveExactlyWhereItsSnapshotIs(t *testing.T) {
 	}
 }
 
-// An operator reads why: of ends at one instant the one that says most.
+// For an operator: of ends at one instant, the one that says most.
 func TestAnEndingSaysWhatEndedTheSessionFirst(t *testing.T) {
 	at := func(s int) time.Time { return sessionStart.Add(time.Duration(s) * time.Second) }
 	mark := domain.Mark{Epoch: 5, At: at(5), Reason: domain.RevokedByDelete}

@@ -17,7 +17,7 @@ import (
 
 var simulate = flag.Bool("simulate", false, "run the simulation with large numbers; print its tables and the searches'")
 
-// printed is where the tables of `make simulate` go.
+// printed returns the destination of the tables of `make simulate`.
 func printed() io.Writer {
 	if *simulate {
 		return os.Stdout
@@ -25,9 +25,9 @@ func printed() io.Writer {
 	return io.Discard
 }
 
-// TestSimulation plays users and thieves against the rules over simulated time: who is logged out, and how soon is a
-// thief caught? `make simulate` prints the tables that the README quotes; without the flag a small run holds the same
-// claims. The seed is fixed, so the numbers change when the rules do and not otherwise.
+// TestSimulation plays users and thieves against the rules in simulated time: who is logged out, and how soon is a
+// thief detected? `make simulate` prints the tables that the README quotes; without the flag a small run checks the
+// same claims. The seed is fixed, so the numbers change only when the rules do.
 func TestSimulation(t *testing.T) {
 	strict := domain.DefaultPolicy()
 	strict.GracePeriod, strict.RecoveryBurst = 5*time.Second, 0
@@ -114,9 +114,9 @@ func simulateThieves(t *testing.T, p domain.Policy, o owner, isDefault bool) {
 	}
 }
 
-// simulateSettings prints what other grace periods and access token lifetimes mean for users whose answers land late.
-// It holds the first column, the default, to what simulateUsers holds; the others are figures and not claims, which is
-// why it runs with the flag only.
+// simulateSettings prints the effect of other grace periods and access token lifetimes on users whose responses are
+// late. It checks the first column, the default, as simulateUsers does. The others are figures and not claims, and
+// therefore printed with the flag only.
 func simulateSettings(t *testing.T) {
 	if !*simulate {
 		return
@@ -156,8 +156,8 @@ func short(d time.Duration) string {
 	return fmt.Sprintf("%.0f s", d.Seconds())
 }
 
-// users are honest. An exchange is retried by its client after 2, 6 and 14 s without an answer, with what the storage
-// then holds; one way takes 0.1 s on average, and in one of a hundred cases 1 to 10 s.
+// users are honest users. Their client retries an exchange after 2, 6 and 14 s without a response, with the string that
+// the storage then holds. One way takes 0.1 s on average, and in one of a hundred cases 1 to 10 s.
 var users = []user{
 	{name: "one device, 10 exchanges a day, 1 % of the answers lost", promised: true, never: true,
 		year: func(d *devices) {
@@ -245,10 +245,10 @@ var users = []user{
 	}},
 }
 
-// user is an honest one.
+// user is an honest user.
 type user struct {
 	name string
-	// as browsers treat cookies; else an answer is stored only if the storage holds what was sent
+	// as browsers treat cookies; otherwise a response is stored only if the storage holds the string that was sent
 	lastWins bool
 	answer   time.Duration // how late an answer may land; 0 for the usual
 	skew     time.Duration // between the clocks of two replicas
@@ -267,7 +267,7 @@ type result struct {
 	logouts, unpaid, recoveries, exchanges, writes int
 }
 
-// simulate plays so many years, or fewer where they cost more; a few months where nothing is printed.
+// simulate plays that many years, or fewer if they cost more; a few months if nothing is printed.
 func (u user) simulate(p domain.Policy, years int) result {
 	n, days := max(1, years/max(1, u.costs)), 364
 	if !*simulate {
@@ -285,7 +285,7 @@ func (u user) simulate(p domain.Policy, years int) result {
 	return r
 }
 
-// server is one refresh token and the rule.
+// server is one refresh token with the rule.
 type server struct{ domain.Snapshot }
 
 func newServer(p domain.Policy, at time.Time) *server {
@@ -305,7 +305,7 @@ func (s *server) exchange(generation uint32, at time.Time) domain.Decision {
 	return d
 }
 
-// devices are what one user has: requests that share a storage, and the refresh token on the server.
+// devices are the devices of one user: requests that share a storage, and the refresh token on the server.
 type devices struct {
 	user
 	policy     domain.Policy
@@ -319,7 +319,7 @@ type devices struct {
 	queue   events
 
 	logouts, recoveries, exchanges, writes int
-	// unpaid counts logouts that the budget should have prevented: late for the string before the current one, with
+	// unpaid counts logouts that the budget should have prevented: for the previous string after the grace period, with
 	// credit.
 	unpaid int
 	credit int64 // of the server's refresh token
@@ -345,7 +345,7 @@ func (d *devices) latency() time.Duration {
 	return time.Duration(float64(100*time.Millisecond) * d.rng.ExpFloat64())
 }
 
-// landing is how long an answer takes.
+// landing returns how long a response takes.
 func (d *devices) landing() time.Duration {
 	if d.frozen > 0 && d.rng.Float64() < d.frozen {
 		return time.Hour + d.upTo(7*time.Hour)
@@ -371,7 +371,7 @@ func (d *devices) awake(use func(time.Time), day time.Time) {
 	}
 }
 
-// waking is ten exchanges.
+// waking makes ten exchanges.
 func (d *devices) waking(day time.Time) {
 	d.awake(func(at time.Time) {
 		d.request(at, 0)
@@ -379,7 +379,7 @@ func (d *devices) waking(day time.Time) {
 	}, day)
 }
 
-// tabs is five tabs restored within a second, at half past seven.
+// tabs restores five tabs within a second, at half past seven.
 func (d *devices) tabs(day time.Time) {
 	for range 5 {
 		d.request(day.Add(7*time.Hour+30*time.Minute+d.upTo(time.Second)), 0)
@@ -387,7 +387,7 @@ func (d *devices) tabs(day time.Time) {
 	d.run()
 }
 
-// loads is five visits a day, of ten pages each, one every 1 to 20 s.
+// loads makes five visits a day, of ten pages each, one every 1 to 20 s.
 func (d *devices) loads() {
 	d.daily(0.01, func(day time.Time) {
 		for visit := range 5 {
@@ -401,7 +401,7 @@ func (d *devices) loads() {
 	})
 }
 
-// request sends what the storage holds at that instant, and again if no answer lands.
+// request sends the string that the storage holds at that instant, and again if no response arrives.
 func (d *devices) request(at time.Time, attempt int) {
 	d.send(&client{
 		read: func(time.Time) uint32 { return d.storage },
@@ -413,7 +413,7 @@ func (d *devices) request(at time.Time, attempt int) {
 	}, at, attempt)
 }
 
-// client is where a string that is sent comes from, and where an answer and the expiry of its access token go.
+// client provides the string that is sent, and takes the response and the expiry of its access token.
 type client struct {
 	read func(at time.Time) uint32
 	land func(presented, answer uint32, expires, at time.Time)
@@ -462,7 +462,8 @@ func (d *devices) send(c *client, at time.Time, attempt int) {
 	})
 }
 
-// exchange is one decision of the server, and a login after a refusal. It returns when the access token expires, too.
+// exchange makes one decision of the server, and a login after a refusal. It also returns when the access token
+// expires.
 func (d *devices) exchange(presented uint32, at time.Time) (domain.Decision, time.Time) {
 	current, first := d.server.Token.Generation, d.server.Token.RecoveredAt.IsZero()
 	now := at
@@ -496,7 +497,7 @@ func (d *devices) expires(decision domain.Decision, now time.Time) time.Time {
 		d.policy.AccessTokenTTL).ExpiresAt
 }
 
-// A timer fires this long before an access token expires, and not within timerPause of the last answer.
+// A timer fires this long before an access token expires, and not within timerPause of the last response.
 const (
 	timerLead  = 10 * time.Second
 	timerPause = 5 * time.Second
@@ -504,7 +505,7 @@ const (
 
 type alarm struct{ due time.Time }
 
-// set makes a ring when it is due, unless it is set again or the day is over by then.
+// set calls ring when it is due, unless it is set again or the day has ended by then.
 func (d *devices) set(a *alarm, due, end time.Time, ring func(time.Time)) {
 	a.due = due
 	if due.Before(end) {
@@ -516,7 +517,7 @@ func (d *devices) set(a *alarm, due, end time.Time, ring func(time.Time)) {
 	}
 }
 
-// timers is five tabs that are opened in the course of an hour, and refresh before their access tokens expire.
+// timers opens five tabs in the course of an hour, which refresh before their access tokens expire.
 func (d *devices) timers() {
 	d.daily(0.01, func(day time.Time) {
 		end := day.Add(16 * time.Hour)
@@ -541,7 +542,7 @@ func (d *devices) timers() {
 }
 
 // caches is a backend of four processes, each with a cache of the session that is up to 2 s old. A page that is loaded
-// every 20 s makes four requests, which go to any of them; the process that finds the access token expired refreshes.
+// every 20 s makes four requests, which go to any of them. The process that finds the access token expired refreshes.
 func (d *devices) caches() {
 	type session struct {
 		generation uint32
@@ -587,8 +588,8 @@ func (d *devices) caches() {
 	})
 }
 
-// worker is a page and its service worker. Each has a copy of the string and a timer, and sends the other what it gets.
-// The page begins the day with the worker's copy.
+// worker is a page and its service worker. Each has a copy of the string and a timer, and sends the other what it
+// receives. The page begins the day with the worker's copy.
 func (d *devices) worker() {
 	var copies [2]uint32
 	var expires [2]time.Time
@@ -663,7 +664,7 @@ func (q *events) Pop() any {
 	return e
 }
 
-// owner is the one whose string was copied, who loses no answers.
+// owner is the user whose string was copied, and who loses no responses.
 type owner struct {
 	name  string
 	index int
@@ -684,7 +685,7 @@ var owners = []owner{
 
 var daily = owner{"once a day", 0, func(day time.Time, rng *rand.Rand) []time.Time { return spread(day, 1, rng) }}
 
-// spread is n instants between 8 and 22 h.
+// spread returns n instants between 8 and 22 h.
 func spread(day time.Time, n int, rng *rand.Rand) (all []time.Time) {
 	part := 14 * time.Hour / time.Duration(n)
 	for i := range n {
@@ -694,7 +695,7 @@ func spread(day time.Time, n int, rng *rand.Rand) (all []time.Time) {
 	return all
 }
 
-// strategy is when a thief uses what he copied.
+// strategy says when a thief uses the copy.
 type strategy struct {
 	name   string
 	drifts bool             // more than a grace period from the owner, again and again: must be caught
@@ -704,7 +705,7 @@ type strategy struct {
 	next   func(*thief) time.Time
 }
 
-// thief is one who copied a string. next is the instant of his use after the last one; zero: his first.
+// thief is a party that copied a string. next returns the instant of the use after the last one; zero for the first.
 type thief struct {
 	policy       domain.Policy
 	rng          *rand.Rand
@@ -723,7 +724,7 @@ func (th *thief) every(period time.Duration) time.Time {
 	return th.last.Add(period)
 }
 
-// following is the owner's first exchange after t, or years later.
+// following returns the owner's first exchange after t, or an instant years later.
 func (th *thief) following(t time.Time) time.Time {
 	i, _ := slices.BinarySearchFunc(th.owner, t.Add(µs), time.Time.Compare)
 	if i == len(th.owner) {
@@ -732,7 +733,7 @@ func (th *thief) following(t time.Time) time.Time {
 	return th.owner[i]
 }
 
-// behind is that long after the owner's next exchange that leaves him time for it.
+// behind returns an instant that long after the owner's next exchange that leaves time for it.
 func (th *thief) behind(after time.Duration) time.Time {
 	return th.following(later(th.copied, th.last.Add(-after))).Add(after)
 }

@@ -8,10 +8,10 @@ import (
 	"github.com/refreshd/refreshd/domain"
 )
 
-// TestAllReachableStates searches every state that one refresh token can get into, in a model of the rule that is small
-// enough: time goes in ticks, and any string may be presented at any of them, any number of times, to replicas whose
-// clocks differ. Generations are shifted and ages capped, so that the states are finite and the search covers histories
-// of any length. What an exchange does is not modelled: it is domain.Snapshot.Decide, or a mutant of it.
+// TestAllReachableStates searches every state that one refresh token can reach, in a small model of the rule: time
+// passes in ticks, and any string may be presented at any tick, any number of times, to replicas whose clocks differ.
+// Generations are shifted and ages capped, so that the states are finite and the search covers histories of any length.
+// The exchange itself is not modelled: it is domain.Snapshot.Decide, or a mutant of it.
 func TestAllReachableStates(t *testing.T) {
 	out := printed()
 	fmt.Fprint(out, "\nEvery state that one refresh token can reach, any string at any moment:\n\n"+
@@ -33,11 +33,11 @@ func TestAllReachableStates(t *testing.T) {
 	}
 }
 
-// A replica whose clock is off answers one exchange. Two things are checked. From a grace period later on, and the
-// difference of the other clocks, no string is refused that is younger than those refused without it. And the current
-// string is held, where that clock is far off, for no longer than without it; where it is off by a few grace periods,
-// the answer stands once more around its instant, so that a hold may take up to a tick less than two grace periods, and
-// the difference. What else that exchange leaves behind is not checked.
+// A replica whose clock is off does one exchange. Two things are checked. After a grace period, and the difference of
+// the other clocks, no string is refused that is younger than those refused without it. And the rotation of the current
+// string is delayed, if that clock is far off, for no longer than without it. If it is off by a few grace periods, the
+// grace period applies once more around its instant, so that a delay may take up to a tick less than two grace periods,
+// and the difference. Other effects of that exchange are not checked.
 func TestOneClockFarOff(t *testing.T) {
 	out := printed()
 	fmt.Fprint(out, "\nThe same, where one more clock, which is far off, answers once:\n\n"+
@@ -58,7 +58,7 @@ func TestOneClockFarOff(t *testing.T) {
 					fmt.Fprintf(out, "| %d | %d | %d | %s | %d | %d | %d |\n", grace, apart, burst, name, got.states,
 						got.youngest,
 						got.longestHold)
-					// pinned: the answer stands once more
+					// pinned: the grace period applies once more
 					want := verdict{youngest: grace - apart, pinned: off[0] != far}
 					if got.verdict != want || got.longestHold != longest {
 						t.Errorf("grace %d, clocks %d apart, burst %d, off by %v: "+
@@ -71,7 +71,7 @@ func TestOneClockFarOff(t *testing.T) {
 	}
 }
 
-// The search sees mistakes, each in what it spoils.
+// The search detects mistakes, each in the property that it breaks.
 func TestAllReachableStatesCatchMutants(t *testing.T) {
 	farOff, near := []int16{far, -far}, []int16{-12, -8, -4, 4, 8, 12}
 	for _, tt := range []struct {
@@ -115,10 +115,10 @@ func TestAllReachableStatesCatchMutants(t *testing.T) {
 	}
 }
 
-// Every answer holds an access token that expires after now, at least half a lifetime after unless the session ends
-// sooner, and not after the refresh token: whenever the last answer was, on either side, at each lifetime of a few
+// Every response has an access token that expires after now, at least half a lifetime after it unless the session ends
+// sooner, and not after the refresh token: whenever the last response was, on either side, at each lifetime of a few
 // seconds, at the end of the session, and under a policy whose maximum was moved to around now. Otherwise a client that
-// exchanges whenever its access token has expired would do so again and again.
+// exchanges whenever its access token has expired would do so repeatedly.
 func TestEveryAccessTokenExpiresAfterNow(t *testing.T) {
 	const last = 12 // seconds; above the longest lifetime
 	answers := map[domain.Outcome]int{}
@@ -206,7 +206,7 @@ const (
 	none = int16(-30_000)
 )
 
-// model is what is searched.
+// model holds the parameters of the search.
 type model struct {
 	decide       rule
 	grace, apart int16 // in ticks; two readings of clocks differ by at most apart
@@ -214,7 +214,7 @@ type model struct {
 	off          []int16 // by how much one clock, which answers at most one exchange, may be off
 }
 
-// state is what the record holds, in ticks before now, and what really happened.
+// state is the record, in ticks before now, and what really happened.
 type state struct {
 	isFirst            bool  // of generation 1; all later ones are alike
 	rotated, recovered int16 // by the clocks that wrote them; below zero: ahead
@@ -225,7 +225,7 @@ type state struct {
 	wasOff        int16    // when the clock that is far off answered
 }
 
-// verdict is what the search is for.
+// verdict is the result of the search.
 type verdict struct {
 	youngest int16 // the age of the youngest string that was ever refused, since it left currency
 	pinned   bool  // the current string was not rotated, a grace period after the rotation and after the first recovery
@@ -244,7 +244,7 @@ var origin = issued.Truncate(time.Second)
 
 func (m model) cap() int16 { return m.grace + m.apart + 2 }
 
-// older is the age a tick later.
+// older returns the age one tick later.
 func (m model) older(age int16) int16 {
 	if age == none || age < -far/2 { // far ahead stays so
 		return age
@@ -261,7 +261,7 @@ func (m model) tick(s state) state {
 	return s
 }
 
-// generation stands for the current one of every state.
+// generation returns a generation that stands for the current one of every state.
 func (s state) generation() uint32 {
 	if s.isFirst {
 		return 1
@@ -285,7 +285,7 @@ func (m model) snapshot(s state) domain.Snapshot {
 	return domain.Snapshot{Token: r, Policy: p}
 }
 
-// exchange presents the string that is so many generations before the current one, by a clock that is so many ticks
+// exchange presents the string that is that many generations before the current one, to a clock that is that many ticks
 // ahead.
 func (m model) exchange(s state, before uint32, ahead int16) (domain.Decision, state) {
 	snap := m.snapshot(s)
@@ -364,7 +364,7 @@ func (m model) search() found {
 	return got
 }
 
-// hold is how many ticks it takes, from s on, until the current string is rotated whichever clock looks at it.
+// hold returns the number of ticks, from s on, until the current string is rotated by any of the clocks.
 func (m model) hold(s state) int16 {
 	held := func() bool {
 		for ahead := range m.apart + 1 {

@@ -63,7 +63,7 @@ func TestNames(t *testing.T) {
 	wantCodes(t, domain.Application{ID: "shop", Name: "a\nb"}.Validate(domain.Tenant{ID: "acme"}), "[invalid]name")
 }
 
-// The issuer is compared byte by byte by whoever verifies a token, and a path is appended to it to find the keys.
+// Verifiers compare the issuer byte by byte, and append a path to it to find the keys.
 func TestIssuer(t *testing.T) {
 	for _, good := range []string{
 		"", "https://auth.acme.example", "https://auth.acme.example/t/acme", "http://localhost:3000",
@@ -84,8 +84,8 @@ func TestIssuer(t *testing.T) {
 	}
 }
 
-// An access token of one tenant must not name the issuer of another: whoever keys sessions or users by issuer would mix
-// them up.
+// An access token of one tenant must not name the issuer of another: a verifier that identifies sessions or users by
+// issuer would confuse them.
 func TestAnIssuerIsNeverTheOneThatAnotherTenantDerives(t *testing.T) {
 	for _, publicURL := range []string{
 		"https://auth.example", "http://127.0.0.1:3000/", "https://x.example/a/b", "https://x.example/t/acme",

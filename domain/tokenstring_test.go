@@ -18,8 +18,8 @@ import (
 
 var tokenKey = domain.TokenKey{Number: 0x010203, Key: domain.NewSecret("0123456789abcdef0123456789abcdef")}
 
-// The layout is a promise to secret scanners, and to every token string that is out: a change here logs everybody out.
-// The vector was computed by another program.
+// The layout is a promise to secret scanners and to every issued token string: a change here logs everybody out. The
+// vector was computed by another program.
 const (
 	golden    = "rt_AQECAwGPKjtMXXZuh3-AkaKzxNUKCwwN-iWqU7PRlgIO7INOXkhUburb9KyfYSGh"
 	goldenHex = "01" + "010203" + "018f2a3b4c5d766e877f8091a2b3c4d5" + "0a0b0c0d" +
@@ -87,7 +87,7 @@ func TestMintIsDeterministicAndDistinct(t *testing.T) {
 	}
 }
 
-// A flipped bit is refused before the store is asked. With the checksum made good again, as a forger would, the MAC
+// A flipped bit is refused without a call of the store. With a corrected checksum, as a forger would send it, the MAC
 // refuses it.
 func TestEveryFlippedBitIsRefused(t *testing.T) {
 	raw, _ := hex.DecodeString(goldenHex)
@@ -111,7 +111,7 @@ func checksummed(raw []byte) string {
 	return "rt_" + base64.RawURLEncoding.EncodeToString(raw)
 }
 
-// Every token string has one spelling. A second one would pass a deny list, and make two log lines of one token.
+// Every token string has one spelling. A second one would bypass a deny list, and appear as two tokens in a log.
 func TestOtherSpellingsAreRefused(t *testing.T) {
 	body := strings.TrimPrefix(golden, "rt_")
 	raw, _ := hex.DecodeString(goldenHex)
@@ -214,7 +214,7 @@ func TestNumbered(t *testing.T) {
 	}
 }
 
-// Whatever is parsed has one spelling, and whatever is genuine was minted.
+// Every string that is parsed has one spelling, and every genuine one was minted.
 func FuzzParseTokenString(f *testing.F) {
 	f.Add(golden)
 	f.Add(golden[:66] + "\n")
