@@ -19,7 +19,7 @@ const (
 	TypeJWT AccessTokenType = "JWT"
 )
 
-// AccessTokenTypes are all types that the signer accepts.
+// AccessTokenTypes lists the types that the service signs.
 var AccessTokenTypes = []AccessTokenType{TypeATJWT, TypeJWT}
 
 // AccessToken holds the claims of an access token (RFC 9068): those that a signer signs, or those of a token that was

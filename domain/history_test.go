@@ -362,7 +362,7 @@ type world struct {
 	left      map[uint32]time.Time // when a generation left currency
 	rotated   map[uint32]time.Time // when a rotation made a generation, by the clock that did; none for the first
 	recovered map[uint32]time.Time // when a generation was first recovered
-	strings   map[uint32]string    // what was answered for a generation
+	strings   map[uint32]string    // the token string of a generation
 	access    map[answer]domain.AccessToken
 	charged   []uint32 // generations whose recovery the budget paid for
 	isRevoked bool
@@ -672,19 +672,19 @@ func ownerAndThief(draw draw, decide rule) error {
 	return nil
 }
 
-// honestClient: requests from tabs or processes that share one storage, up to six at a time, as many as one likes one
-// after another. It may be one where the last answer to land wins, in any order, as browsers treat cookies. What it
-// takes for the promise to hold, and so the advice for authors of clients:
+// honestClient: requests from tabs or processes that share one storage, up to six concurrently, any number one after
+// another. In some runs the last response to arrive is stored, in any order, as browsers treat cookies. The promise
+// holds under these conditions, which are therefore the advice for authors of clients:
 //
-//   - each request, a retry too, sends what the storage holds when it is sent;
+//   - each request, a retry too, sends the string that the storage holds when it is sent;
 //   - time out, retry and store within half a grace period, less the difference of the servers' clocks;
-//   - a storage that was left with an old string all the same, because every answer was lost or an older one landed
-//     last, is used again within that half or after the grace period: in between, a rotation could overtake one of two
-//     requests;
+//   - a storage that still holds an old string, because every response was lost or an older one arrived last, is used
+//     again within that half or after the grace period: in between, a rotation could overtake one of two requests;
 //   - the latter only while the budget pays for it;
-//   - where the answer of a recovery was lost as well, the first request that comes back is alone until it is answered.
+//   - if the response of a recovery was lost as well, the first request that returns is the only one until its response
+//     arrives.
 //
-// Any request or answer may be lost, requests overtake each other, clients come back weeks later, and the servers'
+// Any request or response may be lost, requests overtake each other, clients return weeks later, and the servers'
 // clocks differ by up to a second.
 func honestClient(draw draw, decide rule) error {
 	const skew = time.Second

@@ -222,7 +222,7 @@ type state struct {
 
 	left          [4]int16 // when the last generations left currency, the newest first
 	recoveredReal int16    // when the current generation was first recovered
-	wasOff        int16    // when the clock that is far off answered
+	wasOff        int16    // when the clock that is far off was used
 }
 
 // verdict is the result of the search.

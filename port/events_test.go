@@ -9,19 +9,18 @@ import (
 	"github.com/refreshd/refreshd/port"
 )
 
-// withoutEvent are the methods that write and store no event: logins and uses, which every request makes; the janitor,
-// whose pass is recorded; and what changes a key's seal and nothing that it does.
+// withoutEvent lists the methods that write and store no event: logins and uses, which every request makes; the
+// janitor, whose pass has an event; and the change of a key's seal, which changes nothing that the key does.
 var withoutEvent = []string{"Insert", "Advance", "Use", "Purge", "Reseal", "Release"}
 
-// readers are the methods that write nothing.
+// readers lists the methods that write nothing.
 var readers = []string{
 	"Ready", "Close", "Snapshot", "Find", "List", "Count", "Tenant", "TenantByIssuer", "Tenants", "Application",
 	"Applications", "Policy", "APIKey", "APIKeyByName", "APIKeyByHash", "APIKeys", "KeyRevision", "KeysSince",
 	"KeysOfTenant", "KeyByID", "HasData", "Events",
 }
 
-// What an operator may ask about later cannot be written without saying who did it: a new method takes an event, or is
-// named here.
+// A write that an operator may ask about later must have an actor: a new method takes an event, or is listed here.
 func TestEveryMethodThatWritesTakesAnEvent(t *testing.T) {
 	store := reflect.TypeFor[port.Store]()
 	event := reflect.TypeFor[domain.Event]()

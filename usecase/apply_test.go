@@ -18,7 +18,7 @@ import (
 	"github.com/refreshd/refreshd/usecase"
 )
 
-// actions are what became of each object, as "kind name: action".
+// actions returns the result for each object, as "kind name: action".
 func actions(done []usecase.Applied) []string {
 	var lines []string
 	for _, a := range done {
@@ -92,7 +92,7 @@ func TestApplyCreatesThenLeavesThenUpdates(t *testing.T) {
 	}
 }
 
-// A file that says less than the last one deletes nothing: sessions hang on it.
+// A file that names fewer objects than the last one deletes nothing: sessions depend on them.
 func TestApplyDeletesNothing(t *testing.T) {
 	w := newWorld(t)
 	live := w.issued(t, "shop")
@@ -112,7 +112,7 @@ func TestApplyDeletesNothing(t *testing.T) {
 	w.rotated(t, live.TokenString)
 }
 
-// Everything that is wrong is told at once, where it stands in the file, and then nothing at all was written.
+// All errors are reported together, with their place in the file, and then nothing was written.
 func TestWhatIsWrongWithAKickstartIsToldBeforeAnythingIsWritten(t *testing.T) {
 	w := newWorld(t)
 	taken := domain.NewSecret("ak_taken-567890123456789012")
@@ -193,7 +193,7 @@ func TestWhatIsWrongWithAKickstartIsToldBeforeAnythingIsWritten(t *testing.T) {
 	}
 }
 
-// A key may be for a tenant that an earlier file made.
+// A key may name a tenant that an earlier file created.
 func TestAnAPIKeyMayNameATenantOfTheStore(t *testing.T) {
 	w := newWorld(t)
 	k := kickstart()
@@ -216,7 +216,7 @@ func TestApplyWarnsOfWhatIsAllowedAndProbablyNotMeant(t *testing.T) {
 	}
 }
 
-// What was done before a failure is told, and the next run goes on from there.
+// The report includes what was done before a failure, and the next run continues from there.
 func TestAnApplyThatBrokeOffSaysHowFarItCame(t *testing.T) {
 	k := kickstart()
 	k.Tenants = append(k.Tenants, usecase.KickstartTenant{
@@ -250,9 +250,9 @@ func TestAnApplyThatBrokeOffSaysHowFarItCame(t *testing.T) {
 	}
 }
 
-// crossed is a stored tenant and shop, and a kickstart that changes both so that neither change goes with what is
-// stored of the other: the tenant's maximum is below the shop's old lifetime, the shop's burst is above the tenant's
-// old interval.
+// crossed returns a stored tenant and shop, and a kickstart that changes both so that neither change is possible with
+// the other's stored settings: the tenant's maximum is below the shop's old lifetime, the shop's burst is above the
+// tenant's old interval.
 func crossed(t *testing.T, w *world) usecase.Kickstart {
 	t.Helper()
 	must(t, storagetest.SaveTenant(t.Context(), w.store, domain.Tenant{ID: "acme"}))
@@ -269,7 +269,7 @@ func crossed(t *testing.T, w *world) usecase.Kickstart {
 	}}}
 }
 
-// wantApplied checks that the store holds what the kickstart says, and nothing of the way there.
+// wantApplied checks that the store holds the content of the kickstart, and no intermediate state.
 func wantApplied(t *testing.T, w *world, k usecase.Kickstart) {
 	t.Helper()
 	for _, kt := range k.Tenants {
@@ -311,7 +311,7 @@ func TestApplyChangesTenantAndApplicationTogether(t *testing.T) {
 	}
 }
 
-// A verifier may keep a key set for long, so it must not get one that lacks the key of an application that signs.
+// A verifier may cache a key set for long, so no set may lack the key of an application that signs.
 func TestApplyMakesSigningKeysBeforeTheirApplications(t *testing.T) {
 	w := emptyWorld(t)
 	w.replica = w.open(t)
@@ -330,8 +330,8 @@ func TestApplyMakesSigningKeysBeforeTheirApplications(t *testing.T) {
 	}
 }
 
-// An application that the file does not mention may take its algorithm from the tenant: one that is stored, and one
-// that another process stores meanwhile, so that the tenant is planned again.
+// An application that the file does not name may take its algorithm from the tenant: one that is stored, and one that
+// another process stores meanwhile, so that the tenant is planned again.
 func TestApplyMakesSigningKeysOfApplicationsThatItDoesNotMention(t *testing.T) {
 	save := func(ctx context.Context, s port.Store) error {
 		return storagetest.SaveApplication(ctx, s, domain.Application{TenantID: "acme", ID: "unmentioned"})
@@ -345,7 +345,7 @@ func TestApplyMakesSigningKeysOfApplicationsThatItDoesNotMention(t *testing.T) {
 			k.Tenants[0].Tenant.Settings.Algorithm = new(domain.EdDSA)
 			if meanwhile {
 				w.apply.Applications = &meddled{w.store, 1, func(ctx context.Context, s port.Store) error {
-					// With the tenant, so that the save of what was planned finds another version.
+					// With the tenant, so that the planned save finds another version.
 					return errors.Join(save(ctx, s),
 						storagetest.SaveTenant(ctx, s, domain.Tenant{ID: "acme", Name: "Meddled"}))
 				}}
@@ -364,13 +364,13 @@ func TestApplyMakesSigningKeysOfApplicationsThatItDoesNotMention(t *testing.T) {
 	}
 }
 
-// unversioned leaves out what the store makes up.
+// unversioned ignores the fields that the store sets.
 var unversioned = cmp.Options{
 	cmpopts.IgnoreFields(domain.Tenant{}, "Version"), cmpopts.IgnoreFields(domain.Application{}, "Version"),
 	cmpopts.IgnoreFields(domain.APIKey{}, "ID", "Version"),
 }
 
-// meddled lets another process write something after the applications were read, as often as it is left to.
+// meddled lets another process write after the applications were read, as often as it is told to.
 type meddled struct {
 	port.Store
 	times   int
@@ -388,7 +388,7 @@ func (m *meddled) Applications(
 	return page, next, err
 }
 
-// What another process makes of an application meanwhile may be impossible with the new tenant.
+// An application that another process stores meanwhile may be impossible with the new tenant.
 func TestApplySavesItsTenantWithTheApplicationsAsTheFileSays(t *testing.T) {
 	w := newWorld(t)
 	k := kickstart()
@@ -403,7 +403,7 @@ func TestApplySavesItsTenantWithTheApplicationsAsTheFileSays(t *testing.T) {
 	wantApplied(t, w, k)
 }
 
-// What another process wrote meanwhile is read before it is written over, and the report says what was found.
+// An object that another process wrote meanwhile is read before it is overwritten, and the report says what was found.
 func TestApplyReadsAgainWhatAnotherProcessWrote(t *testing.T) {
 	for name, meddles := range map[string]func(ctx context.Context, s port.Store) error{
 		"the tenant": func(ctx context.Context, s port.Store) error {
@@ -437,7 +437,7 @@ func TestApplyReadsAgainWhatAnotherProcessWrote(t *testing.T) {
 	}
 }
 
-// A process that writes as often as Apply reads must not hold it up for ever, and what it wrote must not be lost.
+// A process that writes as often as Apply reads must not block it for ever, and its writes must not be lost.
 func TestApplyGivesUpWhereAnotherProcessIsAlwaysFaster(t *testing.T) {
 	w := newWorld(t)
 	k := kickstart()
@@ -471,7 +471,7 @@ func TestApplySaysThatAnotherProcessTookTheIssuer(t *testing.T) {
 	wantCodes(t, err, "[duplicate]tenants[0].issuer")
 }
 
-// taken lets another process write an API key after it was looked for.
+// taken lets another process write an API key after it was looked up.
 type taken struct {
 	port.Store
 	times int
@@ -510,7 +510,7 @@ func TestApplyReadsAnAPIKeyAgainThatAnotherProcessWrote(t *testing.T) {
 	}
 }
 
-// eventsOf are the events of k's origin, in their order, without id and instant.
+// eventsOf returns the events of k's origin, in order, without id and instant.
 func eventsOf(t *testing.T, w *world, k usecase.Kickstart) (events []domain.Event) {
 	t.Helper()
 	page, err := w.store.Events(t.Context(), port.EventQuery{Limit: 1000, MaxBytes: 1 << 30})
@@ -530,8 +530,8 @@ func eventsOf(t *testing.T, w *world, k usecase.Kickstart) (events []domain.Even
 	return events
 }
 
-// Whoever asks later learns which file set what, and what was there before. What did not change is no event, and a dry
-// run is none.
+// The audit trail must show which file set a value, and the former value. An unchanged object has no event, and a dry
+// run has none.
 func TestApplyStoresAnEventOfEachObjectThatItWrites(t *testing.T) {
 	w := emptyWorld(t)
 	w.replica = w.open(t)
@@ -590,7 +590,8 @@ func TestApplyStoresAnEventOfEachObjectThatItWrites(t *testing.T) {
 	}
 }
 
-// A reader of a tenant's events must see that a key came to serve it, and that its key came to serve every tenant.
+// A reader of a tenant's events must see that a key became valid for it, and that its key became valid for every
+// tenant.
 func TestTheEventOfAKeyIsOfTheTenantThatItServesOrServed(t *testing.T) {
 	w := emptyWorld(t)
 	w.replica = w.open(t)
@@ -619,7 +620,7 @@ func TestTheEventOfAKeyIsOfTheTenantThatItServesOrServed(t *testing.T) {
 	}
 }
 
-// A page may be empty although there is another one, so a single tenant is known by the end of the list only.
+// A page may be empty although there is another one, so only the end of the list shows that a tenant is the only one.
 func TestOnlyTenantReadsToTheEnd(t *testing.T) {
 	acme, globex := domain.Tenant{ID: "acme"}, domain.Tenant{ID: "globex"}
 	for _, tt := range []struct {
@@ -642,7 +643,7 @@ func TestOnlyTenantReadsToTheEnd(t *testing.T) {
 	}
 }
 
-// pagesOf has these pages of tenants. What follows a page begins after its number.
+// pagesOf returns these pages of tenants. The parameter after of a page is its number.
 type pagesOf struct {
 	port.Store
 	pages [][]domain.Tenant
@@ -656,7 +657,7 @@ func (p pagesOf) Tenants(_ context.Context, after string, _ int) (page []domain.
 	return p.pages[n], next, nil
 }
 
-// Wherever it breaks off, all of it is stored or nothing, and the next run ends with what the file says.
+// Wherever it is interrupted, all of it is stored or nothing, and the next run results in the content of the file.
 func TestAnApplyOfTenantAndApplicationTogetherCanBeRepeated(t *testing.T) {
 	for failAt := 1; ; failAt++ {
 		for _, how := range []fault{notDone, done} {
@@ -693,7 +694,7 @@ func TestAnApplyOfTenantAndApplicationTogetherCanBeRepeated(t *testing.T) {
 	}
 }
 
-// An application that the file does not mention stays as it is: so its tenant does too.
+// An application that the file does not name is never changed, so its tenant must not be either.
 func TestApplyRefusesATenantThatMakesAnotherApplicationImpossible(t *testing.T) {
 	w := emptyWorld(t)
 	w.replica = w.open(t)
@@ -718,7 +719,7 @@ func TestApplyRefusesATenantThatMakesAnotherApplicationImpossible(t *testing.T) 
 	}
 }
 
-// changesOf are the changes of each object that has some, as "name field: old -> new".
+// changesOf returns the changes of each object that has some, as "name field: old -> new".
 func changesOf(done []usecase.Applied) (lines []string) {
 	for _, a := range done {
 		for _, c := range a.Changes {
@@ -728,7 +729,7 @@ func changesOf(done []usecase.Applied) (lines []string) {
 	return lines
 }
 
-// An operator has to see what a file changes, above all what it changes by leaving it out; and no secret.
+// An operator must see what a file changes, above all by leaving fields out; and no secret.
 func TestApplyTellsTheOldAndTheNewValueOfWhatItChanges(t *testing.T) {
 	w := emptyWorld(t)
 	w.replica = w.open(t)
@@ -775,7 +776,7 @@ func TestApplyTellsTheOldAndTheNewValueOfWhatItChanges(t *testing.T) {
 	}
 }
 
-// A look at a store must leave it as it is, also before the service has ever started on it, and while the master key is
+// A dry run must not change a store, also before the service has ever started on it, and while the master key is
 // changed.
 func TestADryRunOpensTheKeysAndWritesNothing(t *testing.T) {
 	w := emptyWorld(t)
@@ -818,7 +819,7 @@ func TestADryRunOpensTheKeysAndWritesNothing(t *testing.T) {
 	}
 }
 
-// What the store refuses for one tenant must be found before another one is written.
+// An error that the store would return for one tenant must be found before another one is written.
 func TestWhatDoesNotGoWithTheStoreIsRefusedBeforeAnythingIsWritten(t *testing.T) {
 	w := emptyWorld(t)
 	w.replica = w.open(t)
@@ -837,7 +838,7 @@ func TestWhatDoesNotGoWithTheStoreIsRefusedBeforeAnythingIsWritten(t *testing.T)
 	}
 }
 
-// The cost of an apply is that of what its file says: with twice as many tenants it reads and writes twice as much.
+// The cost of an apply is linear: with twice as many tenants it reads and writes twice as much.
 func TestApplyIsLinear(t *testing.T) {
 	costs := func(tenants int) (calls, keys, others int) {
 		w := emptyWorld(t)

@@ -13,7 +13,7 @@ import (
 	"github.com/refreshd/refreshd/usecase"
 )
 
-// withKeys has a key for acme, one for all tenants, and one that expires in an hour.
+// withKeys returns a world with a key for acme, one for all tenants, and one that expires in an hour.
 func withKeys(t *testing.T) (w *world, acme, all, brief domain.Secret) {
 	t.Helper()
 	w = newWorld(t)
@@ -58,17 +58,17 @@ func TestAnAPIKeyDoesWhatItIsPermitted(t *testing.T) {
 	must(t, err)
 }
 
-// byKey asks with an API key, for no tenant in particular.
+// byKey authenticates with an API key, for no tenant in particular.
 func (r replica) byKey(t *testing.T, key domain.Secret, action domain.Action) (usecase.Caller, error) {
 	return r.authenticate.Do(t.Context(), usecase.Credential{APIKey: key}, action, "")
 }
 
-// byToken asks with an access token, for no tenant in particular.
+// byToken authenticates with an access token, for no tenant in particular.
 func (r replica) byToken(t *testing.T, token domain.Secret) (usecase.Caller, error) {
 	return r.authenticate.Do(t.Context(), usecase.Credential{AccessToken: token}, domain.TokenList, "")
 }
 
-// A request that names no tenant is for the one of its credential, if that has one.
+// A request that names no tenant is for the tenant of its credential, if that has one.
 func TestARequestWithoutATenantIsForItsCallers(t *testing.T) {
 	w, acme, all, _ := withKeys(t)
 	for name, tc := range map[string]struct {
@@ -87,8 +87,8 @@ func TestARequestWithoutATenantIsForItsCallers(t *testing.T) {
 	}
 }
 
-// Whatever else is sent beside it, an access token does what owners may do, and nothing else; and no caller does what
-// is no action.
+// An access token allows the actions of owners and no others, whatever else is sent besides; and an unknown action is
+// allowed to nobody.
 func TestAnOwnerMayDoWhatIsAnOwnersOnly(t *testing.T) {
 	w, _, all, _ := withKeys(t)
 	token := w.issued(t, "shop").AccessToken
@@ -121,7 +121,7 @@ func TestWhatCannotBeAnAPIKeyDoesNotReachTheStore(t *testing.T) {
 	}
 }
 
-// A key that leaked is taken out of the store, here by giving its name another key: the next call with it is refused.
+// A leaked key is removed from the store, here by giving its name another key: the next request with it is refused.
 func TestARemovedAPIKeyIsDeadAtOnce(t *testing.T) {
 	w, acme, _, _ := withKeys(t)
 	other := domain.NewSecret("ak_other-567890123456789012")
@@ -136,7 +136,7 @@ func TestARemovedAPIKeyIsDeadAtOnce(t *testing.T) {
 	must(t, err)
 }
 
-// No answer tells a stranger's tenant from one that does not exist.
+// The error for another tenant is the same as for one that does not exist.
 func TestACallerActsOnItsTenantOnly(t *testing.T) {
 	w, acme, all, _ := withKeys(t)
 	byKey := func(key domain.Secret) usecase.Credential { return usecase.Credential{APIKey: key} }
@@ -206,8 +206,8 @@ func TestAnOwnerIsWhoHoldsAnAccessToken(t *testing.T) {
 	}
 }
 
-// A session that was ended because it was stolen must not be able to end, or to read, those of its owner for as long as
-// its access token lasts. One read tells.
+// A session that was revoked because it was stolen must not be able to end or read its owner's other sessions while its
+// access token is valid. One read is enough.
 func TestAnOwnersSessionIsActive(t *testing.T) {
 	for name, end := range map[string]func(*testing.T, *world, usecase.Grant){
 		"revoked": func(t *testing.T, w *world, g usecase.Grant) {
@@ -250,7 +250,7 @@ func TestAnOwnersSessionIsActive(t *testing.T) {
 	}
 }
 
-// What we sign verifies, and that is not enough: it may be for somebody else than its user.
+// A token that this service signed verifies, which is not enough: it may be for another party than its user.
 func TestAnAccessTokenForSomebodyElseIsNoOwners(t *testing.T) {
 	w := newWorld(t)
 	g := w.issued(t, "shop")

@@ -12,7 +12,7 @@ import (
 	"github.com/refreshd/refreshd/usecase"
 )
 
-// since returns what was stored after these.
+// since returns the events that were stored after these.
 func (w *world) since(t *testing.T, before []domain.Event) []domain.Event {
 	t.Helper()
 	var since []domain.Event
@@ -28,7 +28,7 @@ func ended(t domain.RefreshToken) domain.EndedToken {
 	return domain.EndedToken{ID: t.ID, ApplicationID: t.ApplicationID, UserID: t.UserID}
 }
 
-// Who revoked what, when and by which request.
+// An event says who revoked what, when and by which request.
 func TestARevocationIsAnEvent(t *testing.T) {
 	w := newWorld(t)
 	one, other := w.issued(t, "shop"), w.issued(t, "shop")
@@ -92,8 +92,8 @@ func TestALogoutIsAnEventOfEachSession(t *testing.T) {
 	})
 }
 
-// An exchange that rotates or retries is no event; a first recovery and a replay are one each, a repeated recovery
-// none.
+// An exchange that rotates or retries has no event. A first recovery and a replay have one each, a repeated recovery
+// has none.
 func TestARecoveryAndAReplayAreEvents(t *testing.T) {
 	w := newWorld(t)
 	first := w.issued(t, "shop")
@@ -137,7 +137,7 @@ func TestARecoveryAndAReplayAreEvents(t *testing.T) {
 		})
 }
 
-// Before and after say what changed of one session, or of each of a user's.
+// Before and after hold the changes of one session, or of each session of a user.
 func TestAPatchIsAnEventOfWhatItChanged(t *testing.T) {
 	w := newWorld(t)
 	one := w.issued(t, "shop")
@@ -169,7 +169,7 @@ func TestAPatchIsAnEventOfWhatItChanged(t *testing.T) {
 		})
 }
 
-// The session that a limit ended is named, and the request that issued another one.
+// The event names the session that a limit ended, and the request that issued another one.
 func TestASessionThatTheLimitEndsIsAnEvent(t *testing.T) {
 	w := newWorld(t)
 	must(t, storagetest.SaveApplication(t.Context(), w.store, domain.Application{
@@ -198,7 +198,7 @@ func TestASessionThatTheLimitEndsIsAnEvent(t *testing.T) {
 	})
 }
 
-// The keys that a start makes are the service's own; none of their bytes are in their events.
+// The keys that a start makes have the service as their origin; none of their bytes are in their events.
 func TestAKeyThatIsAddedIsAnEvent(t *testing.T) {
 	w := emptyWorld(t)
 	w.open(t)

@@ -13,8 +13,8 @@ import (
 	"github.com/refreshd/refreshd/usecase"
 )
 
-// A use case runs on a store in memory, at whatever time the test says. Keys are opened before anything is stored: a
-// store with data and without keys has lost something.
+// A use case runs on a store in memory, at a time that the test sets. Keys are opened before anything is stored: a
+// store with data and without keys has lost its keys.
 func Example() {
 	ctx, now := context.Background(), time.Date(2026, 1, 1, 12, 0, 0, 0, time.UTC)
 	clock := func() time.Time { return now }

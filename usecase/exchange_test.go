@@ -21,8 +21,7 @@ import (
 	"github.com/refreshd/refreshd/usecase"
 )
 
-// The boast: an exchange is one statement. It draws no randomness either, or a retry could not be answered with the
-// same bytes.
+// An exchange is one call of the store. It uses no randomness either: a retry must get the same bytes.
 func TestAnExchangeIsOneCallOfTheStore(t *testing.T) {
 	w := newWorld(t)
 	issued := w.issued(t, "shop")
@@ -62,7 +61,7 @@ func TestAnExchangeIsOneCallOfTheStore(t *testing.T) {
 	}
 }
 
-// Two tabs, two replicas: for a grace period every exchange, with the old string or the new one, gets the same bytes,
+// Two tabs, two replicas: for a grace period every exchange, with the old string or the new one, gets the same bytes
 // and changes nothing.
 func TestEveryRetryIsAnsweredWithTheSameBytes(t *testing.T) {
 	w := newWorld(t)
@@ -89,7 +88,7 @@ func TestEveryRetryIsAnsweredWithTheSameBytes(t *testing.T) {
 	}
 }
 
-// Fifty tabs wake up at once. Nobody may be logged out, and there may be no siblings.
+// Fifty tabs exchange concurrently. None may be logged out, and all must get the same token.
 func TestParallelExchangesOfOneTokenStringAgree(t *testing.T) {
 	w := newWorld(t)
 	processes := []replica{w.replica, w.open(t)}
@@ -117,8 +116,9 @@ func TestParallelExchangesOfOneTokenStringAgree(t *testing.T) {
 	}
 }
 
-// An application whose access tokens live shorter than its grace period: a retry must not be answered with one that is
-// about to expire. It gets another one for each half of the lifetime that has passed, and within a half the same bytes.
+// The access tokens of an application may have a shorter lifetime than its grace period. A retry must not get one that
+// is about to expire. It gets a new one for each half of the lifetime that has passed, and within a half the same
+// bytes.
 func TestARetryGetsAnotherAccessTokenInEachHalfOfItsLifetime(t *testing.T) {
 	w := newWorld(t)
 	w.application(t, "acme", "hasty", domain.Settings{AccessTokenSeconds: new(int64(10))})
@@ -170,8 +170,8 @@ func TestACallMayAskForAShorterLifeAndNotForALongerOne(t *testing.T) {
 	sameGrant(t, asking(first.TokenString, 0).Grant, longest.Grant)
 }
 
-// An old access token can only narrow. Where it belongs to another session, two things that do not go together were
-// mixed up or stolen apart, and nothing may happen.
+// An old access token can only restrict. If it belongs to another session, two credentials were mixed up or stolen
+// separately, and nothing may happen.
 func TestAnOldAccessTokenOfAnotherSessionStopsTheExchange(t *testing.T) {
 	w := newWorld(t)
 	mine, other := w.issued(t, "shop"), w.issued(t, "shop")
@@ -217,8 +217,8 @@ func TestOfSeveralTokenStringsTheHighestGenerationCounts(t *testing.T) {
 	wantOutcome(t, w.exchangedAs(t, usecase.ExchangeInput{}), domain.RefusedInvalid, nil)
 }
 
-// A page on a sibling domain can leave a cookie of our name. It must not log the user out; but what the client sent on
-// purpose is never passed over.
+// A page on a sibling domain can set a cookie of the same name. It must not log the user out; but a string that the
+// client sent explicitly is never skipped.
 func TestAmbientGarbageIsPassedOver(t *testing.T) {
 	w := newWorld(t)
 	first, garbage := w.issued(t, "shop"), domain.NewSecret("rt_garbage")
@@ -232,7 +232,7 @@ func TestAmbientGarbageIsPassedOver(t *testing.T) {
 	}), domain.Rotated, nil)
 }
 
-// What is not ours must not cost the store anything, or anybody could load it.
+// A string that this service did not mint must not cost the store anything, because anybody can send one.
 func TestGarbageAndForgeriesAreRefusedWithoutAskingTheStore(t *testing.T) {
 	w := newWorld(t)
 	genuine := w.issued(t, "shop").TokenString.Reveal()
@@ -258,15 +258,15 @@ func TestGarbageAndForgeriesAreRefusedWithoutAskingTheStore(t *testing.T) {
 	wantOutcome(t, w.exchanged(t, domain.NewSecret(genuine)), domain.Rotated, nil)
 }
 
-// withChecksum is what a forger without a key can do: a token string whose checksum is right.
+// withChecksum returns a token string with a correct checksum, as a forger without a key can make it.
 func withChecksum(b []byte) string {
 	b = append([]byte(nil), b...)
 	binary.BigEndian.PutUint32(b[44:], crc32.ChecksumIEEE(b[:44]))
 	return "rt_" + base64.RawURLEncoding.EncodeToString(b)
 }
 
-// A key that another process made must be found, but made-up numbers must not become a load.
-// Who is limited must be the refresh token that was proved: anybody can write another one's id into a string.
+// A key that another process made must be found, but made-up numbers must not load the store. The limit is that of the
+// refresh token of a genuine string: anybody can write another one's id into a string.
 func TestTheLimitIsAskedOfGenuineStringsAndBeforeTheStore(t *testing.T) {
 	w := newWorld(t)
 	issued := w.issued(t, "shop")
@@ -288,7 +288,7 @@ func TestTheLimitIsAskedOfGenuineStringsAndBeforeTheStore(t *testing.T) {
 	if len(asked) > 0 {
 		t.Errorf("the limit was asked of %v, whose strings were forged", asked)
 	}
-	// An access token of another session or a tenant that is none makes a genuine string no guess.
+	// An access token of another session, or a tenant that does not exist, does not turn a genuine string into a guess.
 	other := w.issued(t, "shop")
 	w.probe.forget()
 	for _, in := range []usecase.ExchangeInput{{}, {AccessToken: other.AccessToken}, {TenantID: "no tenant"}} {
@@ -344,7 +344,8 @@ func TestAnUnknownKeyNumberReloadsTheKeysOnceASecondAtMost(t *testing.T) {
 	}
 }
 
-// A storm on one token must end in an error that asks the client to come again, not in a loop and not in a refusal.
+// Contention on one refresh token must end in an error that asks the client to retry, not in a loop and not in a
+// refusal.
 func TestAnExchangeGivesUpWhenOthersAreAlwaysFaster(t *testing.T) {
 	w := newWorld(t)
 	for _, tc := range []struct {
@@ -394,7 +395,7 @@ func TestAnExchangeThatWinsAtLastIsAnswered(t *testing.T) {
 	wantOutcome(t, out, domain.Rotated, nil)
 }
 
-// The rotation is durable when signing fails: the client, which got nothing, asks again and gets the successor.
+// The rotation is durable when signing fails: the client, which got no response, retries and gets the successor.
 func TestARotationThatCouldNotBeSignedIsAnsweredToTheRetry(t *testing.T) {
 	w := newWorld(t)
 	first := w.issued(t, "shop")
@@ -426,7 +427,7 @@ func TestARotationThatCouldNotBeSignedIsAnsweredToTheRetry(t *testing.T) {
 	wantOutcome(t, w.exchanged(t, retried.TokenString), domain.Rotated, nil)
 }
 
-// The phone that loses every answer lives on its budget; owner and thief who take turns meet its end at their third
+// A phone that loses every response uses up its budget; an owner and a thief who alternate use it up at their third
 // collision.
 func TestTheRecoveryBudgetEndsAtTheThirdCollision(t *testing.T) {
 	w := newWorld(t)
@@ -482,11 +483,11 @@ func TestAReusableTokenStringStaysAndItsRefreshTokenSlides(t *testing.T) {
 	}
 }
 
-// A refusal is an outcome, no error; and but for a replay it leaves the record as it was.
+// A refusal is an outcome, not an error; and only a replay changes the record.
 func TestRefusals(t *testing.T) {
 	w := newWorld(t)
 	w.application(t, "acme", "lenient", domain.Settings{RevokeOnReplay: new(false)})
-	// rotatedTwice has its first string out of reach of every retry.
+	// rotatedTwice returns a grant whose first string is too old for every retry.
 	rotatedTwice := func(t *testing.T, applicationID string) usecase.Grant {
 		first := w.issued(t, applicationID)
 		w.clock.advance(time.Hour)
@@ -624,7 +625,7 @@ func TestARetryFromAnotherAddressIsTold(t *testing.T) {
 	}
 }
 
-// A backup was restored: the client's token string is ahead of the record, or there is no record.
+// After a restore from a backup, the client's token string is ahead of the record, or there is no record.
 func TestAStoreThatWentBackInTimeIsTold(t *testing.T) {
 	w := newWorld(t)
 	first := w.issued(t, "shop")
@@ -635,7 +636,7 @@ func TestAStoreThatWentBackInTimeIsTold(t *testing.T) {
 	must(t, err)
 	wantOutcome(t, restored.exchanged(t, second.TokenString), domain.RefusedInvalid, domain.ErrAhead)
 
-	// An operator who says so lets the owner go on, once: the string that was current before is then an old one.
+	// If an operator says so, the owner can continue, once: the string that was current before is then an old one.
 	restored.exchange.Restored = true
 	third := restored.exchanged(t, second.TokenString)
 	wantOutcome(t, third, domain.Rotated, nil)
@@ -651,7 +652,7 @@ func TestAStoreThatWentBackInTimeIsTold(t *testing.T) {
 	wantOutcome(t, older.exchanged(t, second.TokenString), domain.RefusedInvalid, nil)
 }
 
-// restored is a deployment with the same keys and tenants as w, and no refresh tokens.
+// restored returns a deployment with the same keys and tenants as w, and no refresh tokens.
 func (w *world) restored(t *testing.T) *world {
 	t.Helper()
 	r := &world{clock: w.clock, random: w.random, store: memstore.New(), master: w.master}
@@ -665,7 +666,7 @@ func (w *world) restored(t *testing.T) *world {
 	return r
 }
 
-// refounded is w with keys of its own: another deployment.
+// refounded returns w with its own keys: another deployment.
 func (w *world) refounded(t *testing.T) *world {
 	t.Helper()
 	r := &world{clock: w.clock, random: w.random, store: memstore.New(), master: w.master}
@@ -676,7 +677,7 @@ func (w *world) refounded(t *testing.T) *world {
 	return r
 }
 
-// An error means: send the same string again. So nothing may have been answered beside it, whichever call failed.
+// After an error the client sends the same string again. So the result beside it must be empty, whichever call failed.
 func TestAStoreThatIsDownIsNoRefusal(t *testing.T) {
 	w := newWorld(t)
 	first := w.issued(t, "shop")

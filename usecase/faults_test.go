@@ -18,8 +18,8 @@ import (
 	"github.com/refreshd/refreshd/usecase"
 )
 
-// A client that gets an error sends the same call again. Whatever call of a port failed, and whether it was done or
-// not, it is then answered as if nothing had failed: no session is lost, none is doubled, and no budget is charged
+// A client that gets an error sends the same request again. Whichever call of a port failed, and whether or not it was
+// done, the result is then as if nothing had failed: no session is lost, none is duplicated, and no budget is charged
 // twice.
 func TestAfterAnyFaultTheSameCallAgainGivesTheSameAnswer(t *testing.T) {
 	clean := newStory(t, 0, "")
@@ -50,7 +50,7 @@ func TestAfterAnyFaultTheSameCallAgainGivesTheSameAnswer(t *testing.T) {
 					t.Errorf("the clients were told something else than without the fault (-want +got):\n%s",
 						cmp.Diff(clean.told, s.told))
 				}
-				// A wide revocation that is done twice raises the epoch twice, which nobody sees.
+				// A wide revocation that is done twice raises the epoch twice, without a visible effect.
 				if diff := cmp.Diff(clean.known, s.known,
 					cmpopts.IgnoreFields(domain.RefreshToken{}, "IssuedEpoch")); diff != "" {
 					t.Errorf("the store ended up with something else than without the fault (-want +got):\n%s", diff)
@@ -60,7 +60,7 @@ func TestAfterAnyFaultTheSameCallAgainGivesTheSameAnswer(t *testing.T) {
 	}
 }
 
-// story is what happens to a few sessions, from the first start of the service on. Each call is made twice, and is made
+// story is a sequence of operations on a few sessions, from the first start of the service on. Each is done twice, and
 // once more if it failed.
 type story struct {
 	t     *testing.T
@@ -69,7 +69,7 @@ type story struct {
 	known map[domain.ID]domain.RefreshToken // as stored, after the last call
 }
 
-// told is what a client learns: words that every run has in common, and bytes, which are the same only within a run.
+// told is what a client receives: words that are the same in every run, and bytes that are the same only within a run.
 type told struct{ words, bytes string }
 
 func newStory(t *testing.T, failAt int, how fault) *story {
@@ -193,7 +193,7 @@ func (s *story) play() {
 	s.exchange("the phone is out", phone5, "refused")
 }
 
-// step makes a call until it is answered, and then once more: the answer must be the same bytes.
+// step calls until it succeeds, and then once more: the result must be the same bytes.
 func (s *story) step(name string, call func(context.Context) (told, error)) told {
 	s.t.Helper()
 	first := s.attempt(name, call)
@@ -204,7 +204,7 @@ func (s *story) step(name string, call func(context.Context) (told, error)) told
 	return first
 }
 
-// attempt makes a call, and makes it again if a port failed meanwhile.
+// attempt calls, and calls again if a port failed meanwhile.
 func (s *story) attempt(name string, call func(context.Context) (told, error)) told {
 	s.t.Helper()
 	before := s.w.probe.struck
@@ -242,7 +242,7 @@ func (s *story) issue(id domain.ID, applicationID string) session {
 	return got
 }
 
-// exchange presents what a device holds; want is how the answer to it begins.
+// exchange presents the string that a device holds; want is the prefix of the result.
 func (s *story) exchange(name string, with session, want string) session {
 	s.t.Helper()
 	got := session{id: with.id}
@@ -263,7 +263,7 @@ func (s *story) exchange(name string, with session, want string) session {
 	return got
 }
 
-// check looks at everything that must hold at any moment, whatever has failed.
+// check checks the invariants that hold at any moment, whatever has failed.
 func (s *story) check(name string) {
 	s.t.Helper()
 	now := stored(s.w.clock.now())
@@ -300,13 +300,13 @@ func (s *story) check(name string) {
 
 func storyID(n byte) domain.ID { return domain.ID{0x01, 0x9a, 6: 0x70, 8: 0x80, 15: n} }
 
-// session is what a device holds.
+// session is the state of a device.
 type session struct {
 	id                  domain.ID
 	tokenString, access domain.Secret
 }
 
-// notary is a signer that remembers what it signed. Its signatures are as deterministic as real ones.
+// notary is a signer that records what it signed. Its signatures are as deterministic as real ones.
 type notary struct {
 	random *counting
 	signed sync.Map // by token: a signedToken
@@ -353,7 +353,7 @@ func (s session) told(g usecase.Grant) told {
 		bytes: s.tokenString.Reveal() + " " + s.access.Reveal()}
 }
 
-// kickstart is a tenant whose users may have two sessions in one of its applications.
+// kickstart returns a tenant whose users may have two sessions in one of its applications.
 func kickstart() usecase.Kickstart {
 	return usecase.Kickstart{
 		Tenants: []usecase.KickstartTenant{{

@@ -16,7 +16,7 @@ import (
 	"github.com/refreshd/refreshd/usecase"
 )
 
-// fullIssue has no field that is zero.
+// fullIssue returns an input without a zero field.
 func fullIssue(id domain.ID) usecase.IssueInput {
 	return usecase.IssueInput{
 		ID: id, TenantID: "acme", ApplicationID: "shop", UserID: "ana",
@@ -29,7 +29,7 @@ func fullIssue(id domain.ID) usecase.IssueInput {
 	}
 }
 
-// chosenID is a UUIDv7 of the instant at which tests begin.
+// chosenID returns a UUIDv7 of the instant at which tests begin.
 func chosenID(n byte) domain.ID {
 	id, _ := domain.NewID(t0, bytes.NewReader(bytes.Repeat([]byte{n}, 10)))
 	return id
@@ -73,7 +73,7 @@ func TestIssueStoresTheSessionAndSaysItInTheAccessToken(t *testing.T) {
 	}
 }
 
-// beginningOfID is how a UUIDv7 of that instant begins.
+// beginningOfID returns the first characters of a UUIDv7 of that instant.
 func beginningOfID(t time.Time) string {
 	id, _ := domain.NewID(t, newCounting())
 	return id.String()[:13]
@@ -88,7 +88,8 @@ func TestATenantWithoutAnIssuerHasOneUnderThePublicURL(t *testing.T) {
 	}
 }
 
-// A backend that got no answer sends the same call again, perhaps after the device has used what the first one brought.
+// A backend that got no response sends the same request again, perhaps after the device has used the tokens of the
+// first one.
 func TestIssueWithTheCallersIDIsIdempotent(t *testing.T) {
 	w := newWorld(t)
 	in := fullIssue(chosenID(3))
@@ -120,8 +121,8 @@ func TestIssueWithTheCallersIDIsIdempotent(t *testing.T) {
 	}
 }
 
-// A backend that repeats an issue late, from a queue of jobs, must not be given the first token string where that is a
-// replay by now: the device that uses what it is handed would end the session that it is in.
+// A backend that repeats an issue late, from a queue of jobs, must not get the first token string if that is a replay
+// by now: a device that used it would end its own session.
 func TestARepeatedIssueIsAnsweredOnlyWhileItsTokenStringCanBeExchanged(t *testing.T) {
 	w := newWorld(t)
 	in := usecase.IssueInput{ID: chosenID(7), TenantID: "acme", ApplicationID: "shop", UserID: "ana"}
@@ -140,7 +141,7 @@ func TestARepeatedIssueIsAnsweredOnlyWhileItsTokenStringCanBeExchanged(t *testin
 	w.clock.advance(time.Minute)
 	w.rotated(t, third.TokenString)
 
-	// Where there is no recovery, that is so from the end of the grace period on.
+	// Without recovery, that is so from the end of the grace period on.
 	w.application(t, "acme", "unforgiving", domain.Settings{RecoveryBurst: new(int64(0))})
 	in.ID, in.ApplicationID = chosenID(8), "unforgiving"
 	first, err = w.issue.Do(t.Context(), in)
@@ -153,7 +154,7 @@ func TestARepeatedIssueIsAnsweredOnlyWhileItsTokenStringCanBeExchanged(t *testin
 	wantCodes(t, err, "[duplicate]refreshTokenId")
 }
 
-// The limit was lowered since: the repeated issue ends the session that it would answer with.
+// The limit was lowered since: the repeated issue ends the session that it would return.
 func TestARepeatedIssueThatTheLimitEndsIsRefused(t *testing.T) {
 	w := newWorld(t)
 	in := usecase.IssueInput{ID: chosenID(7), TenantID: "acme", ApplicationID: "limited", UserID: "ana"}
@@ -245,7 +246,7 @@ func TestIssueNeedsAnActiveApplication(t *testing.T) {
 	}
 }
 
-// A caller that has two things wrong learns first what it can put right by reading its own call.
+// Of two errors a caller first gets the one that it can correct by reading its own request.
 func TestWhatIsWrongWithTheInputIsToldBeforeWhatIsMissing(t *testing.T) {
 	w := newWorld(t)
 	_, err := w.issue.Do(t.Context(), usecase.IssueInput{
@@ -277,7 +278,7 @@ func TestTheLimitEndsTheOldestSessionsOfTheUserInTheApplication(t *testing.T) {
 	}
 }
 
-// The session is stored when signing fails; with an id of its own the caller gets it by sending the call again.
+// The session is stored when signing fails; a caller with its own id gets it by sending the request again.
 func TestAnIssueThatCouldNotBeSignedIsAnsweredToTheNextCall(t *testing.T) {
 	w := newWorld(t)
 	w.issued(t, "shop") // the tenant has its key
@@ -295,8 +296,8 @@ func TestAnIssueThatCouldNotBeSignedIsAnsweredToTheNextCall(t *testing.T) {
 	}), domain.Rotated, nil)
 }
 
-// An id that does not say when it was made cannot be told from one whose refresh token was purged; one that lies far
-// ahead would never grow that old.
+// An id without a time cannot be distinguished from one whose refresh token was purged; one far in the future would
+// never be old enough.
 func TestAnIDThatMayBeChosenIsAFreshUUIDv7(t *testing.T) {
 	w := newWorld(t)
 	ahead := func(d time.Duration) domain.ID {
@@ -329,8 +330,8 @@ func TestAnIDThatMayBeChosenIsAFreshUUIDv7(t *testing.T) {
 	}
 }
 
-// Clocks of replicas differ, and ids are made by clocks. A login that begins after another one was answered must be the
-// newer one, whatever its id says, or it would end itself.
+// The clocks of replicas differ, and ids are made by clocks. A login that begins after another one has returned must be
+// the newer one, whatever its id says; otherwise it would end itself.
 func TestTheLimitGoesByTheOrderOfIssueAndNotByIDs(t *testing.T) {
 	w := newWorld(t)
 	w.application(t, "acme", "limited", domain.Settings{MaximumActiveTokens: new(int64(1))})
@@ -348,7 +349,7 @@ func TestTheLimitGoesByTheOrderOfIssueAndNotByIDs(t *testing.T) {
 	}
 }
 
-// A session that is moved here keeps the instant from which its life counts. Its access token counts from now.
+// An imported session keeps the instant from which its lifetime counts. Its access token counts from now.
 func TestAnImportCountsFromItsInstantOfIssue(t *testing.T) {
 	w := newWorld(t)
 	w.application(t, "acme", "fixed", domain.Settings{Expiration: new(domain.Fixed)})
@@ -407,8 +408,8 @@ func TestAnImportCountsFromItsInstantOfIssue(t *testing.T) {
 	}
 }
 
-// A backend that keeps its ids may send one again long after its session has died and was deleted. The new session
-// would answer to the old token strings: whoever stole one of them would be in it.
+// A backend that stores its ids may send one again long after its session has ended and was deleted. The old token
+// strings would be valid for the new session: a thief of one of them would have access to it.
 func TestAnOldIDIsNotIssuedUnderAgain(t *testing.T) {
 	w := newWorld(t)
 	w.issue.PurgeAfter = 24 * time.Hour
@@ -425,7 +426,7 @@ func TestAnOldIDIsNotIssuedUnderAgain(t *testing.T) {
 	_, err = purge.Pass(t.Context(), nil)
 	must(t, err)
 	_, err = w.issue.Do(t.Context(), in)
-	wantCodes(t, err, "[duplicate]refreshTokenId") // it is dead, and still there
+	wantCodes(t, err, "[duplicate]refreshTokenId") // it has ended, and is still stored
 	w.clock.advance(time.Hour)
 	if done, err := purge.Pass(t.Context(), nil); err != nil || done.Deleted != 1 {
 		t.Fatalf("a pass did %+v (%v), want the dead one deleted", done, err)
@@ -464,7 +465,8 @@ func TestAnOldIDIsNotIssuedUnderAgain(t *testing.T) {
 	wantCodes(t, err, "[invalid]refreshTokenId")
 }
 
-// A session lives longer than the dead are kept, and a retry of its issue is still answered, whoever else tries its id.
+// The lifetime of a session is longer than the retention of ended ones, and a retry of its issue still gets its
+// response, whatever other requests use its id.
 func TestAnOldIDIsStillAnsweredForWhatItIssued(t *testing.T) {
 	w := newWorld(t)
 	w.issue.PurgeAfter = 24 * time.Hour
@@ -484,7 +486,7 @@ func TestAnOldIDIsStillAnsweredForWhatItIssued(t *testing.T) {
 	wantCodes(t, err, "[duplicate]refreshTokenId")
 }
 
-// What no header and no cookie carries would be issued, and then refused by whatever it is sent to.
+// An access token that fits into no header and no cookie would be issued, and then refused by every recipient.
 func TestAnAccessTokenTooLargeToBeSentIsNotIssued(t *testing.T) {
 	w := newWorld(t)
 	w.application(t, "acme", "cookies", domain.Settings{CookieDomain: new("acme.example")})

@@ -22,7 +22,7 @@ import (
 	"github.com/refreshd/refreshd/usecase"
 )
 
-// signingKey stores a second key of a tenant, as an operator's process would.
+// signingKey stores a second key of a tenant, as a process of an operator would.
 func (w *world) signingKey(t *testing.T, k domain.SealedKey) {
 	t.Helper()
 	private, err := w.probe.Signer.NewKey(k.Algorithm)
@@ -44,8 +44,8 @@ func published(t *testing.T, r replica, tenantID string) []string {
 	return ids
 }
 
-// What another process makes must be published here before verifiers give up, sign here from its start, and verify here
-// at once.
+// A key that another process makes must be published here before verifiers give up, sign here from its start, and
+// verify here immediately.
 func TestAKeyThatAnotherProcessMadeServesInThisOne(t *testing.T) {
 	w := newWorld(t)
 	here, there := w.replica, w.open(t)
@@ -93,7 +93,7 @@ func TestAKeyThatAnotherProcessMadeServesInThisOne(t *testing.T) {
 	}
 }
 
-// A shared key serves every tenant, also those that are loaded already.
+// A shared key is valid for every tenant, also for those that are loaded already.
 func TestASharedKeyOfAnotherProcessServesAllTenants(t *testing.T) {
 	w := newWorld(t)
 	w.issued(t, "shop")
@@ -114,7 +114,7 @@ func TestASharedKeyOfAnotherProcessServesAllTenants(t *testing.T) {
 	}
 }
 
-// unreadable is a store whose key ring can be cut off, or held up.
+// unreadable is a store whose key ring can be made to fail or to block.
 type unreadable struct {
 	usecase.KeyStore
 	cut   atomic.Bool
@@ -159,8 +159,8 @@ func (w *world) openOn(t *testing.T, store usecase.KeyStore) replica {
 	return w.replicaOf(keys)
 }
 
-// A process that is cut off from the ring must not sign for ever with a key that has been revoked meanwhile; but
-// verifiers get its key sets, or they would refuse every access token.
+// A process that cannot read the ring must not sign for ever with a key that was revoked meanwhile. Verifiers still get
+// its key sets; otherwise they would refuse every access token.
 func TestAProcessThatCannotReadTheRingSignsForThreeSecondsMore(t *testing.T) {
 	w := newWorld(t)
 	store := &unreadable{KeyStore: w.probe}
@@ -187,10 +187,10 @@ func TestAProcessThatCannotReadTheRingSignsForThreeSecondsMore(t *testing.T) {
 		}
 	}
 	store.cut.Store(false)
-	w.issued(t, "shop") // at once
+	w.issued(t, "shop") // immediately
 }
 
-// stalling is a store and a signer of which one call waits for hold.
+// stalling is a store and a signer of which one call blocks on hold.
 type stalling struct {
 	*probe
 	what string // the call
@@ -220,7 +220,7 @@ func (s *stalling) NewKey(a domain.Algorithm) (domain.Secret, error) {
 	return s.probe.NewKey(a)
 }
 
-// openStalling starts a process on a store and with a signer of which no call stalls yet.
+// openStalling starts a process on a store and with a signer of which no call blocks yet.
 func (w *world) openStalling(t *testing.T) (*stalling, replica) {
 	t.Helper()
 	s := &stalling{probe: w.probe, hold: make(chan struct{}), at: make(chan struct{}, 100)}
@@ -231,8 +231,8 @@ func (w *world) openStalling(t *testing.T) (*stalling, replica) {
 	return s, w.replicaOf(keys)
 }
 
-// A request has 10 seconds. What it waits for may take longer, and others wait for the same: the one who came first
-// leaves as they do, and takes nothing along.
+// A request has 10 seconds. The work that it waits for may take longer, and others wait for the same work: the request
+// that started it returns in time as they do, and does not cancel it.
 func TestTheFirstWhoWaitsForKeysMayLeaveToo(t *testing.T) {
 	for what, prepare := range map[string]func(*world){
 		"KeysSince":    func(w *world) { published(t, w.replica, "acme"); w.clock.advance(time.Minute) },
@@ -271,8 +271,8 @@ func TestTheFirstWhoWaitsForKeysMayLeaveToo(t *testing.T) {
 	}
 }
 
-// Anybody may ask for the key sets of tenants that have no key yet, and to make one takes a processor for a while. They
-// are made one after another, and a login for which there is no key either does not wait for all of them.
+// Anybody may request the key sets of tenants that have no key yet, and making one takes a processor for a while. They
+// are made one after another, and a login that needs a new key too does not wait for all of them.
 func TestKeySetsMakeOneKeyAtATime(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)
@@ -324,7 +324,7 @@ func (p *panicking) NewKey(a domain.Algorithm) (domain.Secret, error) {
 	return p.Signer.NewKey(a)
 }
 
-// What requests wait for runs in a goroutine of its own, in which a panic would end the process.
+// The work that requests wait for runs in its own goroutine, in which a panic would end the process.
 func TestAPanicInWhatRequestsWaitForIsAnError(t *testing.T) {
 	w := newWorld(t)
 	c := w.keysConfig()
@@ -340,8 +340,8 @@ func TestAPanicInWhatRequestsWaitForIsAnError(t *testing.T) {
 	w.issued(t, "shop")
 }
 
-// Between reading a tenant's keys and holding them a reading of the ring may come by. The key that it brings must not
-// get lost.
+// A reading of the ring may happen between reading a tenant's keys and storing them. The key that it returns must not
+// be lost.
 func TestAKeyThatIsMadeWhileItsTenantIsLoadedIsNotMissed(t *testing.T) {
 	w := newWorld(t)
 	w.issued(t, "shop")
@@ -362,7 +362,7 @@ func TestAKeyThatIsMadeWhileItsTenantIsLoadedIsNotMissed(t *testing.T) {
 	}
 }
 
-// retiring is a store in which a key can be retired, as an operator's tool would.
+// retiring is a store in which a key can be retired, as a tool of an operator would.
 type retiring struct {
 	usecase.KeyStore
 	key     domain.SealedKey // as it is then; nothing while it has no id
@@ -383,8 +383,8 @@ func (r *retiring) KeyByID(ctx context.Context, id string) (domain.SealedKey, er
 	return key, err
 }
 
-// Between looking a key up and holding it a reading of the ring may come by, which says that the key is retired. The
-// ring says so once: were the older state kept, this process would sign with the key for ever.
+// A reading of the ring may happen between looking up a key and storing it, and return the key as retired. It returns
+// that once: if the older state was kept, this process would sign with the key for ever.
 func TestAKeyThatIsRetiredWhileItIsLookedUpStaysRetired(t *testing.T) {
 	w := newWorld(t)
 	first := kidOf(t, w.issued(t, "shop").AccessToken)
@@ -419,14 +419,14 @@ func TestAKeyThatIsRetiredWhileItIsLookedUpStaysRetired(t *testing.T) {
 	}
 }
 
-// tokenBy is an access token that names a key which nobody has.
+// tokenBy returns an access token that names an unknown key.
 func tokenBy(t *testing.T, kid string) domain.Secret {
 	t.Helper()
 	header := base64.RawURLEncoding.EncodeToString(fmt.Appendf(nil, `{"alg":"EdDSA","kid":%q,"typ":"at+jwt"}`, kid))
 	return domain.NewSecret(header + ".e30.AAAA")
 }
 
-// Strangers can make up names without end.
+// Anybody can make up names without end.
 func TestMadeUpKeyIDsAreNoLoadOnTheStore(t *testing.T) {
 	w := newWorld(t)
 	first := w.issued(t, "shop")
@@ -440,7 +440,7 @@ func TestMadeUpKeyIDsAreNoLoadOnTheStore(t *testing.T) {
 	if got := w.probe.count("KeyByID"); got != 1 {
 		t.Errorf("%d look-ups of the same made-up key, want 1", got)
 	}
-	// A key that is made later is found all the same, although its id was asked for before.
+	// A key that is made later is found, although its id was requested before.
 	w.signingKey(t, domain.SealedKey{TenantID: "acme", Algorithm: domain.EdDSA, Number: 1, ID: "made-up"})
 	must(t, w.keys.Reload(t.Context()))
 	w.application(t, "acme", "modern", domain.Settings{Algorithm: new(domain.EdDSA)})
@@ -448,7 +448,7 @@ func TestMadeUpKeyIDsAreNoLoadOnTheStore(t *testing.T) {
 		t.Error(err)
 	}
 
-	// While they wait, however many they are, whoever has a key that is known does not.
+	// While they wait, however many they are, requests with a known key do not.
 	store := &unreadable{KeyStore: w.probe, hold: make(chan struct{})}
 	w.replica = w.openOn(t, store)
 	w.rotated(t, first.TokenString)
@@ -475,7 +475,7 @@ func TestMadeUpKeyIDsAreNoLoadOnTheStore(t *testing.T) {
 	}
 }
 
-// The key set of a tenant comes from memory, and that of a made-up one costs a look-up.
+// The key set of a tenant comes from memory, and that of an unknown tenant costs a look-up.
 func TestKeySetsComeFromMemory(t *testing.T) {
 	w := newWorld(t)
 	published(t, w.replica, "acme")
@@ -498,14 +498,14 @@ func TestKeySetsComeFromMemory(t *testing.T) {
 	if calls := w.probe.asked(); w.probe.count("Tenant") != 10 || len(calls) != 10 {
 		t.Errorf("calls of ports = %v, want Tenant 10 times", calls)
 	}
-	// A tenant that is deleted is gone after a minute.
+	// A deleted tenant has no key set after a minute.
 	must(t, storagetest.DeleteTenant(t.Context(), w.store, "acme", stored(w.clock.now())))
 	w.clock.advance(time.Minute)
 	_, err = w.publish.Tenant(t.Context(), "acme")
 	wantErr(t, err, domain.ErrNotFound)
 }
 
-// measured counts what is read.
+// measured counts the objects that are read.
 type measured struct {
 	port.Store
 	calls, keys, tenants int
@@ -550,8 +550,8 @@ func (m *measured) read() string {
 	return fmt.Sprintf("%d calls, %d keys, %d tenants", m.calls, m.keys, m.tenants)
 }
 
-// The costs of a start, an issue, an exchange, a verification, a key set and an apply are the same with few tenants and
-// with many, in what is read and written: time would tell more about the machine.
+// A start, an issue, an exchange, a verification, a key set and an apply cost the same with few tenants and with many,
+// in objects that are read and written. Time would depend more on the machine.
 func TestNoCostGrowsWithTheNumberOfTenants(t *testing.T) {
 	costs := func(tenants int) (told []string) {
 		store := &measured{Store: memstore.New()}

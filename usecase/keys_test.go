@@ -45,7 +45,7 @@ func TestTheFirstStartMakesItsKeysAndTheNextOneNone(t *testing.T) {
 	}
 }
 
-// A wrong master key must not become the beginning of a second set of keys.
+// A wrong master key must not cause a second set of keys.
 func TestAWrongMasterKeyChangesNothing(t *testing.T) {
 	w := newWorld(t)
 	w.issued(t, "shop")
@@ -69,8 +69,8 @@ func TestAWrongMasterKeyChangesNothing(t *testing.T) {
 	}
 }
 
-// A store that was restored in part must not be written to: new keys would fit no token string and no API key out
-// there.
+// A store that was restored in part must not be written to: under new keys no token string and no API key in use would
+// be valid.
 func TestDataWithoutItsKeysIsARefusalToStart(t *testing.T) {
 	w := newWorld(t)
 	for name, lost := range map[string]func(domain.SealedKey) bool{
@@ -128,8 +128,8 @@ func TestAKeyThatWasAlteredIsARefusalToStart(t *testing.T) {
 	}
 }
 
-// Several replicas start at once on an empty store. They must end up with the same keys, or each refuses the others'
-// strings.
+// Several replicas start concurrently on an empty store. They must get the same keys; otherwise each would refuse the
+// others' strings.
 func TestProcessesThatStartAtOnceAgree(t *testing.T) {
 	w := emptyWorld(t)
 	processes := make([]replica, 8)
@@ -161,7 +161,7 @@ func TestProcessesThatStartAtOnceAgree(t *testing.T) {
 	}
 }
 
-// Of two that start with different master keys, one owns the store, and the other is told.
+// Of two processes that start with different master keys, one owns the store, and the other fails.
 func TestOfTwoMasterKeysAtOnceOneWins(t *testing.T) {
 	w := emptyWorld(t)
 	other := w.keysConfig()
@@ -183,7 +183,7 @@ func TestOfTwoMasterKeysAtOnceOneWins(t *testing.T) {
 	}
 }
 
-// overtaken lets something happen after the first call that a starting process makes.
+// overtaken runs a function after the first call that a starting process makes.
 type overtaken struct {
 	usecase.KeyStore
 	once sync.Once
@@ -200,7 +200,8 @@ func (o *overtaken) HasData(ctx context.Context) (bool, error) {
 	return o.KeyStore.HasData(ctx)
 }
 
-// Two replicas start for the first time, each with a kickstart file. The slower one sees data: that is no loss of keys.
+// Two replicas start for the first time, each with a kickstart file. The slower one finds data, which is not a loss of
+// keys.
 func TestAFirstStartThatIsOvertakenByAnotherSucceeds(t *testing.T) {
 	w := emptyWorld(t)
 	c := w.keysConfig()
@@ -212,7 +213,7 @@ func TestAFirstStartThatIsOvertakenByAnotherSucceeds(t *testing.T) {
 	must(t, err)
 }
 
-// A first start that broke off half way is no store that lost its keys.
+// A first start that was interrupted did not lose the keys of its store.
 func TestAFirstStartThatBrokeOffGoesOn(t *testing.T) {
 	w := emptyWorld(t)
 	c := w.keysConfig()
@@ -226,7 +227,7 @@ func TestAFirstStartThatBrokeOffGoesOn(t *testing.T) {
 	w.open(t)
 }
 
-// A change of the master key seals the keys anew and changes none: every string and API key that is out there goes on.
+// A change of the master key seals the keys again and changes none: every string and API key in use stays valid.
 func TestAnotherMasterKeyChangesNoKey(t *testing.T) {
 	w := newWorld(t)
 	_, err := w.apply.Do(t.Context(), kickstart())
@@ -250,7 +251,7 @@ func TestAnotherMasterKeyChangesNoKey(t *testing.T) {
 			t.Errorf("the %s key (-before +after):\n%s", k.Kind, diff)
 		}
 	}
-	// A process that still runs with the old master key makes the first key of a tenant.
+	// A process with the old master key makes the first key of a tenant.
 	if _, err := running.publish.Tenant(t.Context(), "globex"); !errors.Is(err, domain.ErrWrongMasterKey) {
 		t.Fatalf("error = %v, want ErrWrongMasterKey", err)
 	}
@@ -272,7 +273,7 @@ func TestAnotherMasterKeyChangesNoKey(t *testing.T) {
 	wantErr(t, err, domain.ErrWrongMasterKey)
 }
 
-// resealing lets something happen before the first key is sealed anew.
+// resealing runs a function before the first key is sealed again.
 type resealing struct {
 	usecase.KeyStore
 	once sync.Once
@@ -284,7 +285,7 @@ func (r *resealing) Reseal(ctx context.Context, before domain.SealedKey, sealed 
 	return r.KeyStore.Reseal(ctx, before, sealed)
 }
 
-// Replicas are told of the new master key at the same time: that another was faster is as good.
+// Replicas get the new master key at the same time: it is no error if another one was faster.
 func TestTwoProcessesMaySealTheKeysAnewAtOnce(t *testing.T) {
 	w := newWorld(t)
 	first := w.issued(t, "shop")
@@ -303,7 +304,8 @@ func TestTwoProcessesMaySealTheKeysAnewAtOnce(t *testing.T) {
 	sameGrant(t, w.open(t).exchanged(t, first.TokenString).Grant, second.Grant)
 }
 
-// All of a tenant's first users at once, on several processes: one key signs, and each process makes at most one.
+// Many first users of a tenant log in concurrently, on several processes: one key signs, and each process makes at most
+// one.
 func TestTheFirstSigningKeyIsMadeOnce(t *testing.T) {
 	w := newWorld(t)
 	processes := []replica{w.replica, w.open(t), w.open(t)}
@@ -328,7 +330,7 @@ func TestTheFirstSigningKeyIsMadeOnce(t *testing.T) {
 	if n := w.probe.count("NewKey"); n > len(processes) {
 		t.Errorf("%d keys were made by %d processes", n, len(processes))
 	}
-	// A process that comes later finds it before it makes another.
+	// A process that starts later finds it before it makes another.
 	w.probe.forget()
 	w.replica = w.open(t)
 	w.issued(t, "shop")
@@ -337,8 +339,8 @@ func TestTheFirstSigningKeyIsMadeOnce(t *testing.T) {
 	}
 }
 
-// A token key that is added while strings are out: what was minted before stays valid and is minted again for a retry,
-// what comes later is minted with the new one, and a process that has not heard of it finds it.
+// A token key is added while strings are in use. Strings that were minted before stay valid and are minted again for a
+// retry, later ones are minted with the new key, and a process that does not know the key finds it.
 func TestANewTokenKeyMintsFromItsStart(t *testing.T) {
 	w := newWorld(t)
 	unaware := w.open(t)
@@ -389,7 +391,7 @@ func TestAReloadThatFailsLeavesTheKeys(t *testing.T) {
 	w.rotated(t, first.TokenString)
 }
 
-// leaving is a store whose caller goes away while the keys are read.
+// leaving is a store whose caller cancels while the keys are read.
 type leaving struct {
 	usecase.KeyStore
 	leave context.CancelFunc
@@ -415,8 +417,8 @@ func (l *leaving) KeysSince(ctx context.Context, revision uint64, limit int) ([]
 	return l.KeyStore.KeysSince(ctx, revision, limit)
 }
 
-// What comes of a look-up is shared for a second. A stranger who hangs up in the middle of one must not take the key
-// set from everybody.
+// The result of a look-up is shared for a second. A caller that cancels in the middle of one must not take the key set
+// away from the others.
 func TestACallerWhoLeavesDoesNotSpoilALookUpForOthers(t *testing.T) {
 	w := newWorld(t)
 	w.issued(t, "shop")
@@ -437,7 +439,7 @@ func TestACallerWhoLeavesDoesNotSpoilALookUpForOthers(t *testing.T) {
 	}
 }
 
-// Verifiers must be able to go on while a look-up fails: during a change of the master key, say.
+// Verifiers must still get known keys while a look-up fails, for example during a change of the master key.
 func TestKnownKeysArePublishedWhileNewOnesCannotBeLookedUp(t *testing.T) {
 	w := newWorld(t)
 	w.issued(t, "shop")
@@ -455,7 +457,7 @@ func TestKnownKeysArePublishedWhileNewOnesCannotBeLookedUp(t *testing.T) {
 	if err != nil || string(got) != string(want) {
 		t.Errorf("got %s, %v, want %s", got, err, want)
 	}
-	// A string that a key minted which is there and cannot be opened is not refused, and is no fault of ours.
+	// A string of an existing key that cannot be opened is not refused, and is not an error of the service.
 	number := uint32(77)
 	sealed, err := w.master.Seal(domain.SealedKey{Kind: domain.KeyToken, Number: number}, domain.NewSecret("anything"),
 		w.random)

@@ -75,7 +75,7 @@ func TestAListIsOfTheLivingOfOneUserInOneTenant(t *testing.T) {
 	}
 }
 
-// What is left empty by mistake must not become a wider question.
+// A value that is empty by mistake must not select more.
 func TestAListSaysInFullWhatItIsOf(t *testing.T) {
 	w := newWorld(t)
 	w.probe.forget()
@@ -102,7 +102,8 @@ func TestAListSaysInFullWhatItIsOf(t *testing.T) {
 	}
 }
 
-// Each of a list's four forms in each of its three states shows what it says, of one tenant, and counts as many.
+// Each of a list's four forms in each of its three states lists exactly what it selects, of one tenant, and counts the
+// same.
 func TestAListShowsItsScopeInItsState(t *testing.T) {
 	w := newWorld(t)
 	names := map[domain.ID]string{}
@@ -177,7 +178,7 @@ func TestAListShowsItsScopeInItsState(t *testing.T) {
 	}
 }
 
-// Counting costs the store, and ends. Where there is no more than it looks at, the number is exact, whatever ended.
+// A count has a cost, and a bound. If there is nothing beyond the bound, the number is exact, whatever has ended.
 func TestACountIsExactUpToItsBound(t *testing.T) {
 	const compared, most = 5_000, 10_000
 	w := newWorld(t)
@@ -217,7 +218,7 @@ func TestACountIsExactUpToItsBound(t *testing.T) {
 	want(domain.AllSessions, most, true)
 }
 
-// An operator reads when a session ended, and why. What ended it first counts.
+// An operator must learn when a session ended, and why. The first cause counts.
 func TestAnEndedSessionSaysWhenAndWhy(t *testing.T) {
 	w := newWorld(t)
 	called, replayed, expired, wide := w.issued(t, "shop"), w.issued(t, "shop"), w.issued(t, "shop"),
@@ -261,8 +262,8 @@ func TestAnEndedSessionSaysWhenAndWhy(t *testing.T) {
 	}
 }
 
-// Unknown, ended, of another tenant, and no id at all are one thing to those who ask for active ones; and a state shows
-// no other's.
+// Unknown, ended, another tenant's and malformed ids give the same error to a request for active ones; and a state
+// lists no sessions of another state.
 func TestOneRefreshTokenIsFoundByItsTenantInItsState(t *testing.T) {
 	w := newWorld(t)
 	mine, ended := w.issued(t, "shop"), w.issued(t, "shop")
@@ -297,8 +298,8 @@ func TestOneRefreshTokenIsFoundByItsTenantInItsState(t *testing.T) {
 	}
 }
 
-// An access token shows the active sessions of its user, and nothing of anybody else: also not whether there is
-// something.
+// An access token gives access to the active sessions of its user, and to nothing of anybody else: not even to whether
+// it exists.
 func TestAnOwnerSeesItsUsersActiveSessions(t *testing.T) {
 	w := newWorld(t)
 	mine := w.issued(t, "shop")

@@ -15,8 +15,8 @@ func (w *world) minter() usecase.Minter {
 	return usecase.Minter{Keys: w.keys, Signer: w.probe, PublicURL: publicURL}
 }
 
-// A client plans its next exchange by expiresIn, and a browser drops a cookie after it: too large, and both send an
-// access token that has expired; zero, and they send none.
+// A client schedules its next exchange by expiresIn, and a browser drops a cookie after it. If it is too large, both
+// send an access token that has expired; if it is zero, they send none.
 func TestAGrantSaysForHowLongItIsGood(t *testing.T) {
 	w := newWorld(t)
 	const ms, s = time.Millisecond, time.Second
@@ -56,8 +56,8 @@ func TestAGrantSaysForHowLongItIsGood(t *testing.T) {
 	}
 }
 
-// A signing key that starts between an answer and its retry would make the retry another token; one that started by the
-// half that the retry counts from signs it.
+// If a signing key that starts between a response and its retry signed the retry, it would be another token. A key that
+// has started by the half from which the retry counts signs it.
 func TestAGrantIsSignedWithTheKeyOfItsIssuedAt(t *testing.T) {
 	w := newWorld(t)
 	g := w.issued(t, "shop")

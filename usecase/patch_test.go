@@ -29,7 +29,7 @@ func claimPatch(t *testing.T, name string, value any) domain.Patch {
 	return domain.Patch{Claims: &p}
 }
 
-// patching is what another process patches with, by these refresh tokens.
+// patching returns the Patch of another process, with these refresh tokens.
 func (w *world) patching(tokens port.RefreshTokens) *usecase.Patch {
 	return &usecase.Patch{Tokens: tokens, Applications: w.probe, PublicURL: publicURL, Clock: w.clock.now,
 		Random: w.random}
@@ -54,8 +54,8 @@ func wantRoles(t *testing.T, g usecase.Grant, want ...any) {
 	}
 }
 
-// A role that was taken away is in no access token that is handed out afterwards, whichever way an exchange ends; and
-// the token string goes on as if nothing had been changed.
+// A role that was removed is in no later access token, whatever the outcome of the exchange; and the token string stays
+// valid as if nothing had changed.
 func TestTheNextExchangeCarriesAChange(t *testing.T) {
 	t.Run("rotated", func(t *testing.T) {
 		w := newWorld(t)
@@ -120,7 +120,7 @@ func TestTheNextExchangeCarriesAChange(t *testing.T) {
 	})
 }
 
-// A change is no exchange: it moves neither generation nor expiry, and a replay is caught after it as before.
+// A change is not an exchange: it moves neither generation nor expiry, and a replay is detected after it as before.
 func TestAChangeLeavesTheRestOfTheRecord(t *testing.T) {
 	w := newWorld(t)
 	g := w.issued(t, "shop")
@@ -148,7 +148,7 @@ func TestAChangeLeavesTheRestOfTheRecord(t *testing.T) {
 	wantOutcome(t, w.exchanged(t, first.TokenString), domain.RefusedReplayed, nil)
 }
 
-// What one backend changes is no reason to lose what another one changed.
+// A change by one backend must not undo that of another.
 func TestAChangeIsMergedIntoWhatIsStoredByThen(t *testing.T) {
 	w := newWorld(t)
 	g := w.issued(t, "shop")
@@ -163,7 +163,7 @@ func TestAChangeIsMergedIntoWhatIsStoredByThen(t *testing.T) {
 		t.Errorf("claims = %s, want %s", got, want)
 	}
 
-	// It does not try for ever.
+	// It gives up after a number of attempts.
 	meddler.times = 100
 	_, err = change.One(t.Context(), "acme", g.RefreshToken.ID.String(), claimPatch(t, "mine", 1), byBackend)
 	wantErr(t, err, domain.ErrBusy)
@@ -172,7 +172,7 @@ func TestAChangeIsMergedIntoWhatIsStoredByThen(t *testing.T) {
 	}
 }
 
-// meddler changes what was read before it is written, so many times.
+// meddler changes the record after it was read and before it is written, that many times.
 type meddler struct {
 	port.RefreshTokens
 	done, times int
@@ -338,7 +338,7 @@ func TestWhatHasEndedIsNotChanged(t *testing.T) {
 	}
 }
 
-// Issued again, the request would be answered with what is no longer so.
+// If the issue was repeated, its response would no longer be true.
 func TestAnIssueIsNotRepeatedAfterAChange(t *testing.T) {
 	w := newWorld(t)
 	id, err := domain.NewID(w.clock.now(), w.random)
@@ -354,7 +354,7 @@ func TestAnIssueIsNotRepeatedAfterAChange(t *testing.T) {
 	wantRoles(t, w.rotated(t, g.TokenString).Grant, "viewer")
 }
 
-// manySessions stores n sessions of a user, each with as many claims as there may be.
+// manySessions stores n sessions of a user, each with the largest claims.
 func (w *world) manySessions(t *testing.T, user string, n int) (ids []domain.ID) {
 	t.Helper()
 	return w.manySessionsOf(t, "acme", user, n, 4000)
@@ -405,7 +405,8 @@ func TestAThousandSessionsAreChangedTogether(t *testing.T) {
 	}
 }
 
-// All or none: one session that cannot take the patch keeps the others from it too, and is named. Of many some are.
+// All or none: one session that cannot take the patch keeps it from the others too, and is named. Of many such sessions
+// some are named.
 func TestASessionThatCannotTakeAChangeIsNamed(t *testing.T) {
 	w := newWorld(t)
 	small := w.issued(t, "shop")
@@ -428,7 +429,7 @@ func TestASessionThatCannotTakeAChangeIsNamed(t *testing.T) {
 	}
 }
 
-// A typo is not to look like a change that had nothing to do, as it is with a DELETE.
+// A misspelled application must not look like a change without sessions, as it does in a DELETE.
 func TestAChangeInAnUnknownApplicationIsNotFound(t *testing.T) {
 	w := newWorld(t)
 	g := w.issued(t, "shop")
@@ -447,7 +448,8 @@ func TestAChangeInAnUnknownApplicationIsNotFound(t *testing.T) {
 	}
 }
 
-// The ended sessions of a user could be read for ever. Who has too many of them is not told of active ones.
+// The ended sessions of a user could be read without end. A user with too many of them gets an error that does not
+// speak of active ones.
 func TestReadingForAChangeIsBounded(t *testing.T) {
 	w := newWorld(t)
 	endless := &endless{RefreshTokens: w.probe}
@@ -463,7 +465,7 @@ func TestReadingForAChangeIsBounded(t *testing.T) {
 	}
 }
 
-// endless is a user whose sessions have all ended.
+// endless is a store in which all sessions of a user have ended, and whose list never ends.
 type endless struct {
 	port.RefreshTokens
 	pages []int // their bytes
@@ -493,7 +495,7 @@ func (g *gauge) List(ctx context.Context, q port.ListQuery) (port.Page, error) {
 	if q.MaxBytes == 1<<20 && q.Below.IsZero() {
 		g.enter(patched{q.TenantID, q.UserID})
 	}
-	time.Sleep(time.Millisecond) // of synctest: whoever can run meanwhile does
+	time.Sleep(time.Millisecond) // of synctest: every goroutine that can run does
 	return g.RefreshTokens.List(ctx, q)
 }
 
@@ -522,8 +524,8 @@ func (g *gauge) Change(
 	return err
 }
 
-// Patches of one user that come concurrently take turns: each reads once, writes once and succeeds, however many there
-// are. Without turns each but the first would find at its write that it has read in vain.
+// Concurrent patches of one user wait for each other: each reads once, writes once and succeeds, however many there
+// are. Otherwise all but the first would fail at their write and have to read again.
 func TestConcurrentChangesOfAUserTakeTurns(t *testing.T) {
 	for name, sessions := range map[string]int{"few sessions": 3, "many sessions": 300} {
 		synctest.Test(t, func(t *testing.T) {
@@ -562,8 +564,8 @@ func TestConcurrentChangesOfAUserTakeTurns(t *testing.T) {
 	}
 }
 
-// Of the patches that read more than a quarter of a page two are under way in a process, one of a tenant: what they
-// hold is bounded, and a tenant with many of them does not hold up another one.
+// Of the patches that read more than a quarter of a page two run in a process, one for each tenant: their memory is
+// bounded, and a tenant with many of them does not delay another one.
 func TestLargeChangesAreFewAndFair(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)
@@ -603,7 +605,8 @@ func TestLargeChangesAreFewAndFair(t *testing.T) {
 	})
 }
 
-// Who waits in vain for a turn hears that, and leaves nothing behind: it is not the store that failed.
+// A patch that waits in vain for its turn gets an error that says so, not one about the store, and leaves nothing
+// behind.
 func TestAWaitForATurnEndsWithTheRequest(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)
@@ -626,8 +629,7 @@ func TestAWaitForATurnEndsWithTheRequest(t *testing.T) {
 	})
 }
 
-// Two backends change different claims of the same sessions, and exchanges go on meanwhile: all of it is there in the
-// end.
+// Two backends change different claims of the same sessions while exchanges happen: all changes are stored in the end.
 func TestConcurrentChangesLoseNothing(t *testing.T) {
 	w := newWorld(t)
 	a, b := w.issued(t, "graceless"), w.issued(t, "graceless")

@@ -26,7 +26,7 @@ func publicKeys(t *testing.T, set []byte) []publicKey {
 	return s.Keys
 }
 
-// kidOf is the `kid` of an access token.
+// kidOf returns the `kid` of an access token.
 func kidOf(t *testing.T, accessToken domain.Secret) string {
 	t.Helper()
 	head, _, _ := strings.Cut(accessToken.Reveal(), ".")
@@ -41,7 +41,7 @@ func kidOf(t *testing.T, accessToken domain.Secret) string {
 	return h.Kid
 }
 
-// A backend fetches the set before anybody has logged in, and caches it: the first access token must verify under it.
+// A backend fetches the set before the first login, and caches it: the first access token must verify with it.
 func TestTheKeyOfATenantIsPublishedBeforeItSigns(t *testing.T) {
 	w := newWorld(t)
 	must(t, storagetest.SaveTenant(t.Context(), w.store,

@@ -32,7 +32,7 @@ func (p *pauses) pause(ctx context.Context, d time.Duration) error {
 	return ctx.Err()
 }
 
-// purger has a process' janitor on w, that deletes what has been dead for a day.
+// purger returns a process's purge on w, which deletes refresh tokens one day after their end.
 func (w *world) purger(holder string) (*usecase.Purge, *pauses) {
 	p := &pauses{clock: w.clock}
 	return &usecase.Purge{
@@ -74,7 +74,8 @@ func (w *world) count(t *testing.T, ids []domain.ID) (n int) {
 	return n
 }
 
-// The holder of a dead string hears why for as long as the operator says, and not a microsecond less.
+// The holder of an ended refresh token's string gets the reason for as long as the operator configures, to the
+// microsecond.
 func TestAPassDeletesWhatHasBeenDeadForTheRetention(t *testing.T) {
 	w := newWorld(t)
 	living, dead := w.sessions(t, 1201)
@@ -105,7 +106,7 @@ func TestAPassDeletesWhatHasBeenDeadForTheRetention(t *testing.T) {
 	}
 }
 
-// slow is a janitor whose steps take a while.
+// slow is a janitor whose steps take time.
 type slow struct {
 	port.Janitor
 	clock *clock
@@ -118,7 +119,7 @@ func (s *slow) Purge(ctx context.Context, step port.PurgeStep) (port.Purged, err
 	return s.Janitor.Purge(ctx, step)
 }
 
-// Exchanges have the rest of the machine, however slow it is.
+// Exchanges get the rest of the machine, however slow it is.
 func TestThePauseIsFourTimesAsLongAsTheStep(t *testing.T) {
 	w := newWorld(t)
 	w.sessions(t, 1400)
@@ -132,12 +133,12 @@ func TestThePauseIsFourTimesAsLongAsTheStep(t *testing.T) {
 	}
 }
 
-// killed is a process that has no time to give a lease back.
+// killed is a process that has no time to release its lease.
 type killed struct{}
 
 func (killed) Release(context.Context, string, string) error { return errors.New("killed") }
 
-// A clean stop gives the lease back: what it left is not kept waiting.
+// A clean stop releases the lease, so that another process can continue immediately.
 func TestAPassThatWasStoppedGoesOnInAnotherProcessRightAway(t *testing.T) {
 	w := newWorld(t)
 	_, dead := w.sessions(t, 600)
@@ -157,8 +158,8 @@ func TestAPassThatWasStoppedGoesOnInAnotherProcessRightAway(t *testing.T) {
 	}
 }
 
-// Each process says what its part of a pass has deleted. A pass that deleted nothing but events has no event, or there
-// would be one for ever.
+// Each process records what its part of a pass has deleted. A pass that deleted only events has no event; otherwise
+// there would be one for ever.
 func TestAPassThatDeletedSomethingIsAnEventWithItsCounts(t *testing.T) {
 	w := newWorld(t)
 	w.sessions(t, 40)
@@ -216,7 +217,7 @@ func TestAPassThatWasCutOffGoesOnWhereItWas(t *testing.T) {
 	}
 }
 
-// A step that failed may have happened or not. The same process goes on at once, and nothing is lost or left.
+// A step that failed may have happened or not. The same process continues immediately, and nothing is lost or left.
 func TestAfterAnyFaultAPassGoesOn(t *testing.T) {
 	for _, how := range []fault{notDone, done, cancelled} {
 		for n := 1; ; n++ {
@@ -242,12 +243,12 @@ func TestAfterAnyFaultAPassGoesOn(t *testing.T) {
 	}
 }
 
-// unrecorded are events that cannot be stored.
+// unrecorded is a store that cannot store events.
 type unrecorded struct{ port.Store }
 
 func (unrecorded) Record(context.Context, domain.Event) error { return errPort }
 
-// What was deleted without an event is reported, also where the pass ended in a way that is none of its failures.
+// Deletions without an event are reported, also if the pass ended in a way that is not a failure.
 func TestAPassWhoseEventIsNotStoredIsReported(t *testing.T) {
 	for name, last := range map[string]func(stop func()) (port.Purged, error){
 		"at its end":                func(func()) (port.Purged, error) { return port.Purged{Done: true}, nil },
@@ -319,7 +320,7 @@ func TestReplicasShareTheirPasses(t *testing.T) {
 	}
 }
 
-// A store that is down for a while is no reason to stop; that another process has the lease is none to tell.
+// A store that is down for a while does not stop Run; that another process has the lease is not reported.
 func TestRunTellsOfFailuresAndGoesOn(t *testing.T) {
 	w := newWorld(t)
 	janitor := portmock.NewMockJanitor(gomock.NewController(t))
@@ -359,7 +360,7 @@ func TestRunTellsOfFailuresAndGoesOn(t *testing.T) {
 	}
 }
 
-// A store that finds the process' clock wrong is told of like one that is down: nothing of it is the janitor's to mend.
+// A store that finds the process's clock wrong is reported like one that is down: the janitor cannot correct either.
 func TestAPassSaysByHowMuchClocksMayDiffer(t *testing.T) {
 	w := newWorld(t)
 	janitor := portmock.NewMockJanitor(gomock.NewController(t))
@@ -381,7 +382,7 @@ func TestAPassSaysByHowMuchClocksMayDiffer(t *testing.T) {
 	}
 }
 
-// Another process that asks between two steps, however slow they are, must find that somebody is at it.
+// Another process that asks between two steps, however slow they are, must find the lease taken.
 func TestTheLeaseCoversTwoStepsAndThePauseBetweenThem(t *testing.T) {
 	w := newWorld(t)
 	janitor := portmock.NewMockJanitor(gomock.NewController(t))

@@ -12,7 +12,7 @@ import (
 	"github.com/refreshd/refreshd/usecase"
 )
 
-// Each selector ends what it names and nothing else, at once.
+// Each selector revokes what it names and nothing else, immediately.
 func TestARevocationEndsWhatItSelects(t *testing.T) {
 	type session struct{ tenantID, applicationID, userID string }
 	all := []session{
@@ -121,7 +121,7 @@ func TestARevocationThatNamesNothingThatIsThereIsNotFound(t *testing.T) {
 	}
 }
 
-// A selector is never widened: what does not say one thing fully revokes nothing.
+// A selector is never widened: an incomplete or ambiguous one revokes nothing.
 func TestASelectorSaysOneThingInFull(t *testing.T) {
 	w := newWorld(t)
 	mine := w.issued(t, "shop")
@@ -157,7 +157,7 @@ func TestASelectorSaysOneThingInFull(t *testing.T) {
 	}
 }
 
-// An access token lets its owner log out here, everywhere, and everywhere else; and ends nothing else.
+// An access token lets its owner log out here, everywhere, and everywhere else; and revokes nothing else.
 func TestAnOwnerRevokesItsOwn(t *testing.T) {
 	type grants struct{ mine, other, bobs usecase.Grant }
 	prepare := func(t *testing.T) (*world, grants, *domain.AccessToken) {

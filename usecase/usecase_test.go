@@ -25,10 +25,11 @@ import (
 	"github.com/refreshd/refreshd/usecase"
 )
 
-// t0 is when every test begins: not in UTC, and with more digits than a store keeps, as a real clock has.
+// t0 is the instant at which every test begins: not in UTC, and with more digits than a store keeps, like the time of a
+// real clock.
 var t0 = time.Date(2031, 2, 3, 4, 5, 6, 789_012_345, time.FixedZone("", 3600))
 
-// stored is t as every store gives it back.
+// stored returns t as every store returns it.
 func stored(t time.Time) time.Time { return t.UTC().Truncate(time.Microsecond) }
 
 const publicURL = "https://auth.example"
@@ -43,7 +44,7 @@ type world struct {
 	master domain.MasterKey
 }
 
-// replica is what one process has.
+// replica is one process.
 type replica struct {
 	keys         *usecase.Keys
 	issue        *usecase.Issue
@@ -56,8 +57,8 @@ type replica struct {
 	apply        *usecase.Apply
 }
 
-// newWorld has the tenants acme and globex, each with a shop; acme's other applications are named for what is special
-// about them.
+// newWorld returns a world with the tenants acme and globex, each with a shop; acme's other applications are named
+// after what is special about them.
 func newWorld(t *testing.T) *world {
 	t.Helper()
 	w := emptyWorld(t)
@@ -78,7 +79,7 @@ func newWorld(t *testing.T) *world {
 	return w
 }
 
-// emptyWorld has a store on which no process has started.
+// emptyWorld returns a world with a store on which no process has started.
 func emptyWorld(t *testing.T) *world {
 	t.Helper()
 	w := &world{clock: &clock{t0}, random: newCounting(), store: memstore.New()}
@@ -136,7 +137,7 @@ func (w *world) application(t *testing.T, tenantID, id string, s domain.Settings
 		domain.Application{TenantID: tenantID, ID: id, Name: "The " + id, Settings: s}))
 }
 
-// issued is a new session of ana in one of acme's applications.
+// issued returns a new session of ana in one of acme's applications.
 func (w *world) issued(t *testing.T, applicationID string) usecase.Grant {
 	t.Helper()
 	g, err := w.issue.Do(t.Context(), usecase.IssueInput{TenantID: "acme", ApplicationID: applicationID, UserID: "ana"})
@@ -144,7 +145,7 @@ func (w *world) issued(t *testing.T, applicationID string) usecase.Grant {
 	return g
 }
 
-// exchanged is the answer to a token string, which may be a refusal.
+// exchanged returns the result for a token string, which may be a refusal.
 func (r replica) exchanged(t *testing.T, tokenString domain.Secret) usecase.Exchanged {
 	t.Helper()
 	return r.exchangedAs(t, usecase.ExchangeInput{TokenString: tokenString})
@@ -157,7 +158,7 @@ func (r replica) exchangedAs(t *testing.T, in usecase.ExchangeInput) usecase.Exc
 	return out
 }
 
-// rotated is the answer to a token string that must be the current one.
+// rotated returns the result for a token string that must be the current one.
 func (r replica) rotated(t *testing.T, tokenString domain.Secret) usecase.Exchanged {
 	t.Helper()
 	out := r.exchanged(t, tokenString)
@@ -167,7 +168,7 @@ func (r replica) rotated(t *testing.T, tokenString domain.Secret) usecase.Exchan
 	return out
 }
 
-// record is the refresh token as it is stored, dead or alive.
+// record returns the refresh token as it is stored, active or ended.
 func (w *world) record(t *testing.T, id domain.ID) domain.RefreshToken {
 	t.Helper()
 	s, err := w.store.Snapshot(t.Context(), id)
@@ -187,7 +188,7 @@ func (w *world) sealed(t *testing.T) []domain.SealedKey {
 	return sealedIn(t, w.store)
 }
 
-// sealedIn are all keys that a store holds, by name, without their revisions.
+// sealedIn returns all keys that a store holds, by name, without their revisions.
 func sealedIn(t *testing.T, store port.Keys) []domain.SealedKey {
 	t.Helper()
 	keys, err := store.KeysSince(t.Context(), 0, 1000)
@@ -204,7 +205,7 @@ func sealedIn(t *testing.T, store port.Keys) []domain.SealedKey {
 	return keys
 }
 
-// sameGrant checks that a client could not tell the two answers apart.
+// sameGrant checks that a client could not distinguish the two results.
 func sameGrant(t *testing.T, got, want usecase.Grant) {
 	t.Helper()
 	if !got.TokenString.Equal(want.TokenString) {
@@ -215,7 +216,7 @@ func sameGrant(t *testing.T, got, want usecase.Grant) {
 	}
 }
 
-// claimsOf reads an access token without judging it.
+// claimsOf returns the claims of an access token without verifying it.
 func claimsOf(t *testing.T, accessToken domain.Secret) map[string]any {
 	t.Helper()
 	parts := strings.Split(accessToken.Reveal(), ".")
@@ -229,7 +230,7 @@ func claimsOf(t *testing.T, accessToken domain.Secret) map[string]any {
 	return claims
 }
 
-// wholeSecond is the second that t lies in.
+// wholeSecond returns t rounded down to the second.
 func wholeSecond(t time.Time) time.Time { return stored(t).Truncate(time.Second) }
 
 func wantOutcome(t *testing.T, got usecase.Exchanged, outcome domain.Outcome, why error) {
@@ -278,7 +279,7 @@ type clock struct{ at time.Time }
 func (c *clock) now() time.Time          { return c.at }
 func (c *clock) advance(d time.Duration) { c.at = c.at.Add(d) }
 
-// counting is a source of the same bytes in every run, which knows how many it gave.
+// counting is a source of the same bytes in every run, which counts the bytes that it returned.
 type counting struct {
 	mu     sync.Mutex
 	source *rand.ChaCha8
@@ -294,7 +295,7 @@ func (c *counting) Read(b []byte) (int, error) {
 	return c.source.Read(b)
 }
 
-// probe is a store and a signer that know what was asked of them, and of which one call fails if it is told so.
+// probe is a store and a signer that record their calls, and of which one call can be made to fail.
 type probe struct {
 	port.Store
 	port.Signer
@@ -319,7 +320,7 @@ const (
 
 var errPort = errors.New("the port failed")
 
-// forget starts the count anew.
+// forget resets the counts.
 func (p *probe) forget() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -619,12 +620,12 @@ func (p *probe) JWKS(keys []domain.SigningKey) ([]byte, error) {
 		func(context.Context) ([]byte, error) { return p.Signer.JWKS(keys) })
 }
 
-// byBackend is where the requests of these tests come from.
+// byBackend is the origin of the requests of these tests.
 var byBackend = domain.Origin{
 	Actor: domain.Actor{Kind: domain.ActorAPIKey, Name: "backend", Address: "192.0.2.1"}, RequestID: "request-1",
 }
 
-// events are all that are stored, from the lowest id to the highest.
+// events returns all events that are stored, from the lowest id to the highest.
 func (w *world) events(t *testing.T) []domain.Event {
 	t.Helper()
 	page, err := w.store.Events(t.Context(), port.EventQuery{Limit: 1000, MaxBytes: 1 << 30})
@@ -633,7 +634,7 @@ func (w *world) events(t *testing.T) []domain.Event {
 	return slices.DeleteFunc(page.Events, storagetest.OfSetup)
 }
 
-// wantEvents compares events but for their ids, which must differ and have the time of the event.
+// wantEvents compares events except for their ids, which must differ and have the time of the event.
 func wantEvents(t *testing.T, got []domain.Event, want ...domain.Event) {
 	t.Helper()
 	ids := make(map[domain.ID]bool)
