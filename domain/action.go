@@ -50,7 +50,7 @@ var spellings = append([]spelling{
 	{TokenListWide, "GET", SessionsPermission},
 	{TokenListAny, "GET", SessionsPermission},
 	{FeedRead, "GET", RevocationsPermission},
-}, administrative()...)
+}, administrationSpellings()...)
 
 // administration lists the endpoints that "*" does not cover, and the first word of their actions.
 var administration = []struct{ endpoint, object string }{
@@ -63,26 +63,26 @@ var verbs = []struct{ method, verb string }{
 	{"GET", "read"}, {"POST", "create"}, {"PUT", "write"}, {"PATCH", "change"}, {"DELETE", "delete"},
 }
 
-// ofOne is the parameter of an endpoint of administration that names one object.
-const ofOne = "/:id"
+// objectParameter is the parameter of an endpoint of administration that names one object.
+const objectParameter = "/:id"
 
-func administrative() (all []spelling) {
+func administrationSpellings() (all []spelling) {
 	for _, a := range administration {
 		for _, v := range verbs {
 			action := a.object + "." + v.verb
 			all = append(all, spelling{Action(action), v.method, a.endpoint},
-				spelling{Action(action + ".one"), v.method, a.endpoint + ofOne})
+				spelling{Action(action + ".one"), v.method, a.endpoint + objectParameter})
 		}
 	}
 	return all
 }
 
-// ownable lists the actions that the owner of a session may do on its own sessions.
-var ownable = []Action{TokenRead, TokenList, TokenListWide, TokenListAny, TokenRevoke, TokenRevokeMany}
+// ownerActions lists the actions that the owner of a session may do on its own sessions.
+var ownerActions = []Action{TokenRead, TokenList, TokenListWide, TokenListAny, TokenRevoke, TokenRevokeMany}
 
 // AllowsOwner reports whether an owner's access token suffices for the action. The use case checks which sessions are
 // the owner's.
-func (a Action) AllowsOwner() bool { return slices.Contains(ownable, a) }
+func (a Action) AllowsOwner() bool { return slices.Contains(ownerActions, a) }
 
 // Permissions returns the method and the endpoints of the permissions that allow the action, of which one suffices. It
 // returns no endpoint for an unknown action.

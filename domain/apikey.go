@@ -104,7 +104,7 @@ var apiMethods = []string{"GET", "POST", "PUT", "PATCH", "DELETE"}
 func canonical(endpoint string) string {
 	parent, parameter, found := strings.Cut(endpoint, "/:")
 	if found && isAdministration(parent) && !strings.Contains(parameter, "/") {
-		return parent + ofOne
+		return parent + objectParameter
 	}
 	return endpoint
 }

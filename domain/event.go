@@ -177,7 +177,7 @@ func ChangeEvent(changes []Change, one ID, s Scope, by Origin, now time.Time, ra
 			e.After = e.Before
 			return e, nil
 		}
-		b, a := c.Before.contentBeside(c.After), c.After.contentBeside(c.Before)
+		b, a := c.Before.changedContent(c.After), c.After.changedContent(c.Before)
 		if before[c.Before.ID.String()], after[c.Before.ID.String()] = b, a; !one.IsZero() {
 			before, after = b, a
 		}
@@ -201,8 +201,8 @@ func (t RefreshToken) contentSize() int {
 	return n
 }
 
-// contentBeside returns the fields of t that a [Patch] changes and in which u differs.
-func (t RefreshToken) contentBeside(u RefreshToken) map[string]any {
+// changedContent returns the fields of t that a [Patch] changes and in which u differs.
+func (t RefreshToken) changedContent(u RefreshToken) map[string]any {
 	fields := make(map[string]any)
 	add := func(name string, same bool, value any) {
 		if !same {

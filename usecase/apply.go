@@ -76,32 +76,32 @@ func (k Kickstart) Validate() error {
 	for i, kt := range k.Tenants {
 		at := fmt.Sprintf("tenants[%d].", i)
 		p.Merge(at, kt.Tenant.Validate())
-		once(&p, at+"id", tenants, kt.Tenant.ID)
-		once(&p, at+"issuer", issuers, kt.Tenant.Issuer)
+		checkUnique(&p, at+"id", tenants, kt.Tenant.ID)
+		checkUnique(&p, at+"issuer", issuers, kt.Tenant.Issuer)
 		apps := map[string]bool{}
 		for j, app := range kt.Applications {
 			at := fmt.Sprintf("%sapplications[%d].", at, j)
 			p.Merge(at, app.Validate(kt.Tenant))
-			once(&p, at+"id", apps, app.ID)
+			checkUnique(&p, at+"id", apps, app.ID)
 		}
 	}
 	names, keys := map[string]bool{}, map[string]bool{}
 	for i, ka := range k.APIKeys {
 		at := fmt.Sprintf("apiKeys[%d].", i)
 		p.Merge(at, ka.APIKey.Validate())
-		once(&p, at+"name", names, ka.APIKey.Name)
+		checkUnique(&p, at+"name", names, ka.APIKey.Name)
 		switch {
 		case ka.Key.IsZero():
 			p.Add(at+"key", domain.Blank, "set the key, or the environment variable that it comes from")
 		case !domain.IsAPIKey(ka.Key.Reveal()):
 			p.Add(at+"key", domain.Malformed, "an API key is ak_ and at least 24 characters of A-Z a-z 0-9 _ -")
 		}
-		once(&p, at+"key", keys, ka.Key.Reveal())
+		checkUnique(&p, at+"key", keys, ka.Key.Reveal())
 	}
 	return p.Err()
 }
 
-func once(p *domain.Problems, field string, seen map[string]bool, value string) {
+func checkUnique(p *domain.Problems, field string, seen map[string]bool, value string) {
 	if value == "" {
 		return
 	}

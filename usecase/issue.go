@@ -74,7 +74,7 @@ func (u *Issue) Do(ctx context.Context, in IssueInput) (Grant, error) {
 		again = chosen && errors.Is(err, domain.ErrDuplicate)
 	}
 	if again {
-		token, err = u.again(ctx, asked, now)
+		token, err = u.repeated(ctx, asked, now)
 	}
 	if err != nil {
 		return Grant{}, wrap("issue", err)
@@ -91,7 +91,7 @@ func (u *Issue) Do(ctx context.Context, in IssueInput) (Grant, error) {
 		err = u.Revocations.KeepNewest(ctx, scope, int(policy.MaximumActiveTokens),
 			port.Revocation{At: now, Reason: domain.RevokedByLimit}, event.About(scope))
 		if err == nil && again { // the limit may have ended this refresh token, if it was lowered since
-			token, err = u.again(ctx, asked, now)
+			token, err = u.repeated(ctx, asked, now)
 		}
 		if err != nil {
 			return Grant{}, wrap("issue: keep the newest", err)
@@ -142,8 +142,8 @@ func (u *Issue) policy(ctx context.Context, asked domain.RefreshToken, cookies b
 	return policy, domain.CheckAccessTokenSize(asked, policy, issuer)
 }
 
-// again returns the refresh token that an earlier request of the same content issued, as it was issued.
-func (u *Issue) again(ctx context.Context, asked domain.RefreshToken, now time.Time) (domain.RefreshToken, error) {
+// repeated returns the refresh token that an earlier request of the same content issued, as it was issued.
+func (u *Issue) repeated(ctx context.Context, asked domain.RefreshToken, now time.Time) (domain.RefreshToken, error) {
 	stored, err := u.Tokens.Snapshot(ctx, asked.ID)
 	if errors.Is(err, domain.ErrNotFound) {
 		return domain.RefreshToken{}, domain.NewInvalid("refreshTokenId", domain.Malformed,

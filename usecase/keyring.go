@@ -120,14 +120,14 @@ func (k *Keys) fresh(ctx context.Context) error {
 // anybody can make up, which must not cause more than one reading a second.
 func (k *Keys) lookAgain(ctx context.Context) error { return k.readWith(ctx, true) }
 
-func (k *Keys) readWith(ctx context.Context, sparing bool) error {
+func (k *Keys) readWith(ctx context.Context, limited bool) error {
 	before := k.readings.Load()
-	return k.reads.do(ctx, fmt.Sprint(sparing), keyReadTimeout, func(ctx context.Context) error {
+	return k.reads.do(ctx, fmt.Sprint(limited), keyReadTimeout, func(ctx context.Context) error {
 		if err := k.reading.acquire(ctx); err != nil {
 			return err
 		}
 		defer k.reading.release()
-		if k.readings.Load() == before && !(sparing && recent(k.Clock(), k.triedAt, KeyReadInterval)) {
+		if k.readings.Load() == before && !(limited && recent(k.Clock(), k.triedAt, KeyReadInterval)) {
 			_ = k.read(ctx) // it is in k.tried
 		}
 		if k.tried != nil {

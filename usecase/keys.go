@@ -63,15 +63,15 @@ type Keys struct {
 	tried    error // the error of the last reading
 	readings atomic.Uint64
 
-	reads   flights // of changes, by whether they are limited to one a second
-	loads   flights // by tenant
-	makes   flights // by tenant and algorithm
-	making  lock    // held while a key is made
-	offers  flights // by tenant and algorithm: keys that are made for key sets
-	offered lock    // held while one of these is made
-	lookUps lock    // of key ids
-	checks  lock    // of tenants whose key sets are requested
-	misses  misses
+	reads      flights // of changes, by whether they are limited to one a second
+	loads      flights // by tenant
+	makes      flights // by tenant and algorithm
+	making     lock    // held while a key is made
+	publishing flights // by tenant and algorithm: keys that are made for key sets
+	makingOne  lock    // held while one of these is made
+	lookUps    lock    // of key ids
+	checks     lock    // of tenants whose key sets are requested
+	misses     misses
 }
 
 // OpenKeys checks the master key against the store, makes the first keys of an empty store, and loads the keys of no
@@ -79,7 +79,7 @@ type Keys struct {
 // belong together. Signing keys of tenants are not opened: an altered one is found when it is needed.
 func OpenKeys(ctx context.Context, c KeysConfig) (*Keys, error) {
 	k := &Keys{
-		KeysConfig: c, reading: newLock(1), making: newLock(maxMakes), offered: newLock(1),
+		KeysConfig: c, reading: newLock(1), making: newLock(maxMakes), makingOne: newLock(1),
 		lookUps: newLock(maxLookUps), checks: newLock(maxLookUps),
 	}
 	k.held.loading = make(map[string]bool)
@@ -105,7 +105,7 @@ func OpenKeys(ctx context.Context, c KeysConfig) (*Keys, error) {
 	case hasData && !complete:
 		return nil, ErrKeysLost
 	case c.ReadOnly && !complete:
-		return k, k.pretend()
+		return k, k.useTemporaryKeys()
 	case revision == 0 && len(stored) == 0:
 		// The check value is stored first: the process that stored it decides which master key this store belongs to.
 		check := domain.SealedKey{Kind: domain.KeyCheck, Number: 1}
@@ -136,8 +136,8 @@ func OpenKeys(ctx context.Context, c KeysConfig) (*Keys, error) {
 	return k, k.loadFirst(ctx)
 }
 
-// pretend makes temporary keys for a store that has none and must not be written to.
-func (k *Keys) pretend() error {
+// useTemporaryKeys makes temporary keys for a store that has none and must not be written to.
+func (k *Keys) useTemporaryKeys() error {
 	api, err := k.randomKey()
 	k.ring.Store(&ring{readAt: k.Clock(), inForce: &k.Master, api: api})
 	return err
@@ -368,20 +368,20 @@ func (k *Keys) made(
 	return key, ok, err
 }
 
-// offer makes a key for the tenant to publish if it has none. Anybody may ask for key sets. So the keys for any number
-// of tenants are made one after another, and signing does not wait for them.
-func (k *Keys) offer(ctx context.Context, tenantID string, a domain.Algorithm, at time.Time) error {
+// ensureKey makes a key for the tenant to publish if it has none. Anybody may ask for key sets. So the keys for any
+// number of tenants are made one after another, and signing does not wait for them.
+func (k *Keys) ensureKey(ctx context.Context, tenantID string, a domain.Algorithm, at time.Time) error {
 	if err := k.fresh(ctx); err != nil {
 		return err
 	}
 	if _, ok, err := k.made(ctx, tenantID, a, at); ok || err != nil {
 		return err
 	}
-	return k.offers.do(ctx, string(a)+" "+tenantID, keyMakeTimeout, func(ctx context.Context) error {
-		if err := k.offered.acquire(ctx); err != nil {
+	return k.publishing.do(ctx, string(a)+" "+tenantID, keyMakeTimeout, func(ctx context.Context) error {
+		if err := k.makingOne.acquire(ctx); err != nil {
 			return err
 		}
-		defer k.offered.release()
+		defer k.makingOne.release()
 		_, err := k.signing(ctx, tenantID, a, at)
 		return err
 	})

@@ -84,11 +84,11 @@ func (u *Patch) One(
 	if err != nil {
 		return domain.RefreshToken{}, wrap("patch", err)
 	}
-	pass, err := u.turns.take(ctx, patchTurn{tenantID, t.UserID}, 1)
+	release, err := u.turns.acquire(ctx, patchTurn{tenantID, t.UserID}, 1)
 	if err != nil {
 		return domain.RefreshToken{}, err
 	}
-	defer pass()
+	defer release()
 	var after domain.RefreshToken
 	err = attempts(ctx, func() error {
 		now := u.Clock.now()
@@ -133,11 +133,11 @@ func (u *Patch) OfUser(ctx context.Context, in PatchInput) (int, error) {
 		TenantID: in.TenantID, UserID: s.Scope.UserID, ApplicationID: s.Scope.ApplicationID,
 		State: domain.ActiveSessions, MaxRows: maxPageRows,
 	}
-	pass, err := u.turns.take(ctx, patchTurn{q.TenantID, q.UserID}, 1)
+	release, err := u.turns.acquire(ctx, patchTurn{q.TenantID, q.UserID}, 1)
 	if err != nil {
 		return 0, err
 	}
-	defer pass()
+	defer release()
 	q.MaxBytes = smallBytes
 	n, err := u.ofUser(ctx, q, 1, in)
 	if !errors.Is(err, errLarge) {
@@ -147,11 +147,11 @@ func (u *Patch) OfUser(ctx context.Context, in PatchInput) (int, error) {
 		of     patchTurn
 		places int
 	}{{patchTurn{tenantID: q.TenantID}, 1}, {patchTurn{}, largePatches}} {
-		pass, err := u.turns.take(ctx, turn.of, turn.places)
+		release, err := u.turns.acquire(ctx, turn.of, turn.places)
 		if err != nil {
 			return 0, err
 		}
-		defer pass()
+		defer release()
 	}
 	q.MaxBytes = maxPageBytes
 	n, err = u.ofUser(ctx, q, maxPatchPages, in)
@@ -318,8 +318,8 @@ type patchQueue struct {
 	inside int           // patches that have a place or wait for one
 }
 
-// take waits for one of that many places, first in, first out. pass returns the place.
-func (t *patchTurns) take(ctx context.Context, of patchTurn, places int) (pass func(), err error) {
+// acquire waits for one of that many places, first in, first out. release returns the place.
+func (t *patchTurns) acquire(ctx context.Context, of patchTurn, places int) (release func(), err error) {
 	t.mu.Lock()
 	if t.held == nil {
 		t.held = map[patchTurn]*patchQueue{}

@@ -73,7 +73,7 @@ func (p *Publish) check(ctx context.Context, tenantID string) error {
 	if err != nil {
 		return wrap("publish", err)
 	}
-	return p.Keys.offer(ctx, tenantID, policy.Algorithm, p.Clock.now())
+	return p.Keys.ensureKey(ctx, tenantID, policy.Algorithm, p.Clock.now())
 }
 
 // Shared returns the JWK Set of the keys that all tenants share and, while there is a single tenant, of that tenant's
