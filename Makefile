@@ -12,7 +12,7 @@ TESTS := ./test/e2e ./adapter/gormstore ./...
 
 .PHONY: help
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 .PHONY: build
 build: ## build the static binary ./refreshd
@@ -38,6 +38,14 @@ e2e: ## drive the real binary on every store, and print what it shows
 storms: ## 50 tabs on one session for 32 s, 3 000 logins in bursts on PostgreSQL, 600 on SQLite; print the figures
 	@$(GO) run ./test/support/postgres/ensure
 	@cd test/e2e && E2E_STORMS=1 $(GO) test -count=1 -timeout=$(TIMEOUT) -run '^(TestFiftyTabs|TestLogins)'
+
+# PG=15 takes a version that is installed; one that is not is installed, or fetched once with npm (test/support/postgres).
+PG ?= 18
+.PHONY: test-postgres
+test-postgres: ## run the tests of the PostgreSQL store and of the binary on that version (PG=18), and print which it was
+	@TEST_POSTGRES_VERSION='$(PG)' $(GO) run ./test/support/postgres/ensure
+	TEST_POSTGRES_VERSION='$(PG)' $(GO) test -count=1 -timeout=$(TIMEOUT) $(TESTFLAGS) \
+		./test/e2e ./adapter/gormstore ./test/support/postgres
 
 # How many power cuts to try: make powerloss POINTS=5000
 .PHONY: powerloss
