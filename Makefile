@@ -12,7 +12,7 @@ TESTS := ./test/e2e ./adapter/gormstore ./...
 
 .PHONY: help
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 .PHONY: build
 build: ## build the static binary ./refreshd
@@ -39,9 +39,17 @@ storms: ## 50 tabs on one session for 32 s, 3 000 logins in bursts on PostgreSQL
 	@$(GO) run ./test/support/postgres/ensure
 	@cd test/e2e && E2E_STORMS=1 $(GO) test -count=1 -timeout=$(TIMEOUT) -run '^(TestFiftyTabs|TestLogins)'
 
+# PG=15 takes a version that is installed; one that is not is installed, or fetched once with npm (test/support/postgres).
+PG ?= 18
+.PHONY: test-postgres
+test-postgres: ## run the tests of the PostgreSQL store and of the binary on that version (PG=18), and print which it was
+	@TEST_POSTGRES_VERSION='$(PG)' $(GO) run ./test/support/postgres/ensure
+	TEST_POSTGRES_VERSION='$(PG)' $(GO) test -count=1 -timeout=$(TIMEOUT) $(TESTFLAGS) \
+		./test/e2e ./adapter/gormstore ./test/support/postgres
+
 # How many power cuts to try: make powerloss POINTS=5000
 .PHONY: powerloss
-powerloss: ## cut the power of the service on SQLite at hundreds of moments (POINTS=500), and break its disk in every other way
+powerloss: ## cut the power of the service on SQLite at hundreds of moments (POINTS=500), and make its disk fail
 	POWERLOSS_POINTS='$(or $(POINTS),500)' $(GO) test -v -count=1 -timeout=60m ./test/e2e \
 		-run '^(TestAPowerCut|TestAFirstStart|TestAFullDisk|TestAReadOnly|TestADatabaseThat|TestALocked|TestADamaged|TestAServiceWhose)'
 
@@ -73,34 +81,39 @@ lint: ## gofmt, go vet, staticcheck, and whether generated code is fresh
 	[ "$$before" = "$$(state | git hash-object --stdin)" ] || \
 		{ git --no-pager diff --stat; echo 'go generate changed files: commit what it made'; exit 1; }
 
+# One folder: make words DIR=domain; SUMMARY=1 prints the counts by folder only. The list is test/arch/words/list.txt.
+.PHONY: words
+words: ## find phrases that have a plain form, and lines of more than 120 columns (DIR=folder; SUMMARY=1)
+	@$(GO) run ./test/arch/words $(if $(SUMMARY),-summary) $(DIR)
+
 .PHONY: graph
 graph: ## print the import graph, put it into README.md, and refuse an import that points upward
 	@$(GO) run ./test/arch/graph -w README.md
 
 .PHONY: generate
-generate: ## make the generated code anew
+generate: ## make the generated code again
 	$(GO) generate ./...
 
-# make bench QUICK=1, make bench PART=exchange,sqlite; `go run ./test/system/bench -help` lists the parts. FULL=1 takes an hour.
-# make bench BASE=COMMIT PART=exchange,cost,revocations ROUNDS=10: that commit's program beside this one, in the same run.
+# make bench QUICK=1, make bench PART=exchange,sqlite; FULL=1 takes an hour. `go run ./test/system/bench -help` lists
+# the parts.
+# make bench BASE=COMMIT PART=exchange,cost,revocations ROUNDS=10: that commit's program beside this one, in one run.
 OUT ?= bench.md
 .PHONY: bench
 bench: ## measure the service against its limits, ten minutes (QUICK=1: three; PART=name; BASE=commit; OUT=bench.md)
 	@$(GO) run ./test/system/bench -version='$(VERSION)' -out='$(OUT)' $(if $(QUICK),-quick) $(if $(FULL),-full) \
 		$(if $(PART),-part='$(PART)') $(if $(BASE),-base='$(BASE)') $(if $(ROUNDS),-rounds='$(ROUNDS)')
 
-# make soak MINUTES=3, make soak DATABASE=sqlite; `go run ./test/system/soak -help` tells of more.
+# make soak MINUTES=3, make soak DATABASE=sqlite; `go run ./test/system/soak -help` lists the flags.
 MINUTES ?= 30
 DATABASE ?= postgres
 .PHONY: soak
 soak: ## run two processes under load for half an hour: does anything grow, is all stored (MINUTES=30; DATABASE=sqlite)
 	@$(GO) run ./test/system/soak -version='$(VERSION)' -minutes='$(MINUTES)' -database='$(DATABASE)'
 
-# Seconds for each: make fuzz FUZZTIME=10m, PKG=./domain for those of one package.
-# For each fuzzer; those below a folder only: make fuzz FUZZTIME=10m DIR=domain
+# FUZZTIME is for each fuzzer. Those below one folder: make fuzz FUZZTIME=10m DIR=domain
 FUZZTIME ?= 30s
 .PHONY: fuzz
-fuzz: ## run every fuzzer in turn (FUZZTIME=30s each, DIR=domain), and print how many inputs each tried
+fuzz: ## run one fuzzer after another (FUZZTIME=30s each, DIR=domain), and print how many inputs each tried
 	@$(GO) run ./test/system/fuzz -fuzztime='$(FUZZTIME)' $(DIR)
 
 .PHONY: httpfuzz
@@ -166,4 +179,5 @@ clean: ## remove what build made
 .PHONY: race-detector
 race-detector:
 	@[ "$$($(GO) env CGO_ENABLED)" = 1 ] && command -v "$$($(GO) env CC)" >/dev/null || \
-		{ echo 'the race detector needs cgo and a C compiler: install gcc (Debian, Ubuntu: apt-get install gcc libc6-dev) and leave CGO_ENABLED alone'; exit 1; }
+		{ echo 'the race detector needs cgo and a C compiler:' \
+			'install gcc (Debian, Ubuntu: apt-get install gcc libc6-dev) and leave CGO_ENABLED alone'; exit 1; }

@@ -54,11 +54,9 @@ again() {
 	tail -n 20 "$dir/server.log"
 	return 1
 }
-rejoin() {
+forget() {
 	[ -z "$up" ] || { echo 'it runs'; return 1; }
 	rm -rf "$dir/data"
-	source=$1
-	create && again
 }
 promote() {
 	"$bin/pg_ctl" promote -s -w -D "$dir/data"
@@ -106,7 +104,7 @@ func startStandby(ctx context.Context, primary *Server) (*Server, error) {
 	if err := primary.killable(); err != nil {
 		return nil, err
 	}
-	s, err := startOwn(ctx, Options{Durable: true, Own: true}, primary.admin.Port())
+	s, err := startOwn(ctx, Options{Durable: true, Own: true}, primary)
 	if err != nil {
 		return nil, err
 	}
@@ -120,11 +118,15 @@ func startStandby(ctx context.Context, primary *Server) (*Server, error) {
 // an operator brings back the old primary after a fail-over. ctx bounds the wait until it follows.
 func (s *Server) Rejoin(ctx context.Context, primary *Server) error {
 	err := errors.Join(s.killable(), primary.killable())
-	if err == nil {
-		err = s.tell("rejoin " + primary.admin.Port())
-	}
-	if err == nil {
-		err = s.follow(ctx, primary)
+	for _, step := range []func() error{
+		func() error { return s.tell("forget") },
+		func() error { return primary.copyTo(ctx, s.data()) },
+		func() error { return s.tell("again") },
+		func() error { return s.follow(ctx, primary) },
+	} {
+		if err == nil {
+			err = step()
+		}
 	}
 	if err != nil {
 		return fmt.Errorf("postgres: rejoin as a standby: %w", err)

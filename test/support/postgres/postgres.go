@@ -2,15 +2,16 @@
 //
 // It is not for production, and it migrates nothing: a database that it hands out has no tables.
 //
-// The one thing to know: it never skips. It uses the server that TEST_POSTGRES_DSN names; else it starts one of its own
-// from binaries that it finds; else, as root on a Debian-like system, it installs the distribution's package; else the
-// test fails and says what to install. A store that was silently not tested is worse than a red build.
+// It never skips. It uses the server that TEST_POSTGRES_DSN names. Without that it starts one of its own from binaries that
+// it finds. Without those, as root on a Debian-like system, it installs the distribution's package; otherwise the test
+// fails and says what to install. A store that was silently not tested is worse than a red build.
+//
+// TEST_POSTGRES_VERSION asks for a major version. If it is not installed, its binaries come from npm's registry (fetch.go).
 //
 // A server of ours lives as long as the process that started it and no longer, however that ends. A shell stands between:
 // it starts the server, does what its standard input says (kill.go) until that ends, stops the server and removes its
 // files. The kernel closes that pipe also after a panic, os.Exit or kill -9. The other ways lost: a parent death signal is
-// Linux's alone, follows the thread rather than the process, and leaves the files behind; a container needs an engine; an
-// embedded download needs a network and trust in yet another publisher.
+// Linux's alone, follows the thread rather than the process, and leaves the files behind; a container needs an engine.
 //
 // Each process starts its own server (two seconds), so that packages which `go test` runs side by side do not share
 // connections, locks and vacuum.
@@ -29,6 +30,7 @@ import (
 	"os"
 	"os/exec"
 	"os/user"
+	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -77,26 +79,30 @@ func StartServer(ctx context.Context, o Options) (*Server, error) {
 	if dsn := os.Getenv(Variable); dsn != "" && !o.Own {
 		return existing(ctx, dsn)
 	}
-	return startOwn(ctx, o, "")
+	return startOwn(ctx, o, nil)
 }
 
-// startOwn starts a server; if source is not empty, as a copy of the server at that port.
-func startOwn(ctx context.Context, o Options, source string) (*Server, error) {
+// startOwn starts a server; if primary is not nil, as a copy of it.
+func startOwn(ctx context.Context, o Options, primary *Server) (*Server, error) {
 	bin, err := Binaries(ctx)
 	if err != nil {
 		return nil, err
 	}
-	k, port, err := start(ctx, bin, o, source)
+	k, port, err := start(ctx, bin, o, primary)
 	if err != nil {
 		return nil, fmt.Errorf("postgres: start a server with %s: %w", bin, err)
 	}
-	return &Server{
+	s := &Server{
 		admin: &url.URL{
 			Scheme: "postgres", User: url.User("postgres"), Host: net.JoinHostPort("127.0.0.1", port), Path: "/postgres",
 			RawQuery: "sslmode=disable",
 		},
 		keeper: k, databases: map[string]bool{},
-	}, nil
+	}
+	if err := s.checkVersion(ctx); err != nil {
+		return nil, errors.Join(err, s.Stop())
+	}
+	return s, nil
 }
 
 // existing never quotes dsn in an error: it may hold a password.
@@ -115,17 +121,48 @@ func existing(ctx context.Context, dsn string) (*Server, error) {
 	if !may {
 		return nil, errors.New("postgres: the user in " + Variable + " needs the right to create databases")
 	}
+	if err := s.checkVersion(ctx); err != nil {
+		return nil, err
+	}
 	return s, nil
 }
 
-// keep is the shell's program: $1 the directory for the files, $2 that of the binaries, $3 the server's options, $4 the port of
-// the server to copy, or nothing, then ports to try. It says
-// "ready PORT", or what went wrong. Each line of its input is then one of the functions, and it says what they said and
-// "done" or "failed".
+// Version returns the version of the server as SELECT version() does.
+func (s *Server) Version(ctx context.Context) (version string, err error) {
+	err = s.do(ctx, func(c *pgx.Conn) error { return c.QueryRow(ctx, `SELECT version()`).Scan(&version) })
+	if err != nil {
+		return "", fmt.Errorf("postgres: ask for the version: %w", err)
+	}
+	return version, nil
+}
+
+// checkVersion returns an error if the server is of another major version than the one that VersionVariable asks for: what
+// a run of the tests claims about a version is then true.
+func (s *Server) checkVersion(ctx context.Context) error {
+	want := os.Getenv(VersionVariable)
+	if want == "" {
+		return nil
+	}
+	var number int // 180004 is 18.4
+	if err := s.do(ctx, func(c *pgx.Conn) error {
+		return c.QueryRow(ctx, `SELECT current_setting('server_version_num')::int`).Scan(&number)
+	}); err != nil {
+		return fmt.Errorf("postgres: ask for the version: %w", err)
+	}
+	if got := strconv.Itoa(number / 10_000); got != want {
+		return fmt.Errorf("postgres: the server is of version %s, and %s asks for %s", got, VersionVariable, want)
+	}
+	return nil
+}
+
+// keep is the shell's program: $1 the directory for the files, $2 that of the binaries, $3 the server's options, $4 is
+// "copy" if the data is to be a copy of another server's, then ports to try. A copy is made by our process before the shell
+// reads the first line of its input. It prints "ready PORT", or what went wrong. Each further line of its input is one of
+// the functions, and it prints what they print and then "done" or "failed".
 //
 // Another process may take a free port between our finding it and the server's binding it, hence several.
 const keep = `
-dir=$1 bin=$2 options=$3 source=$4
+dir=$1 bin=$2 options=$3 how=$4
 shift 4
 up=
 stop() {
@@ -133,12 +170,9 @@ stop() {
 	rm -rf "$dir"
 }
 create() {
-	if [ -n "$source" ]; then
-		"$bin/pg_basebackup" -D "$dir/data" -R -X stream -c fast --no-sync \
-			-d "host=127.0.0.1 port=$source user=postgres sslmode=disable connect_timeout=10"
-	else
-		"$bin/initdb" -D "$dir/data" -U postgres --auth=trust --encoding=UTF8 --locale=C --no-sync
-	fi >"$dir/create.log" || { cat "$dir/create.log"; return 1; }
+	if [ "$how" = copy ]; then read -r _; return; fi
+	"$bin/initdb" -D "$dir/data" -U postgres --auth=trust --encoding=UTF8 --locale=C --no-sync \
+		>"$dir/create.log" || { cat "$dir/create.log"; return 1; }
 }
 start() {
 	up=1 # before it is true: what fails to be ready in time runs all the same
@@ -163,7 +197,7 @@ exit 1
 `
 
 // start runs the shell, and returns when the server takes connections.
-func start(ctx context.Context, bin string, o Options, source string) (k keeper, port string, err error) {
+func start(ctx context.Context, bin string, o Options, primary *Server) (k keeper, port string, err error) {
 	ports, err := freePorts(5)
 	if err != nil {
 		return k, "", err
@@ -173,11 +207,24 @@ func start(ctx context.Context, bin string, o Options, source string) (k keeper,
 	if !o.Durable {
 		options += " -c fsync=off -c full_page_writes=off -c synchronous_commit=off"
 	}
-	k, err = newKeeper(keep, nil, append([]string{bin, options, source}, ports...)...)
+	how := "create"
+	if primary != nil {
+		how = "copy"
+	}
+	k, err = newKeeper(keep, nil, append([]string{bin, options, how}, ports...)...)
 	if err != nil {
 		return k, "", err
 	}
 	k.durable = o.Durable
+	if primary != nil {
+		err := primary.copyTo(ctx, k.data())
+		if err == nil {
+			_, err = io.WriteString(k.input, "copied\n")
+		}
+		if err != nil {
+			return keeper{}, "", errors.Join(err, k.close())
+		}
+	}
 
 	pid := k.cmd.Process.Pid
 	release := context.AfterFunc(ctx, func() { syscall.Kill(-pid, syscall.SIGTERM) })
@@ -231,6 +278,9 @@ func newKeeper(program string, environ []string, args ...string) (k keeper, err 
 	}
 	return keeper{cmd: cmd, dir: dir, input: input, output: bufio.NewScanner(output)}, nil
 }
+
+// data is the directory of the server's data.
+func (k keeper) data() string { return filepath.Join(k.dir, "data") }
 
 func (k keeper) close() error {
 	if k.cmd == nil {

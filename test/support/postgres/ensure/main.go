@@ -5,11 +5,9 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
-	"os/exec"
-	"path/filepath"
-	"strings"
 
 	"github.com/refreshd/refreshd/test/support/postgres"
 )
@@ -32,13 +30,16 @@ func describe(ctx context.Context) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	if os.Getenv(postgres.Variable) != "" {
-		s, err := postgres.StartServer(ctx, postgres.Options{})
-		if err != nil {
-			return "", err
-		}
-		return "the server that " + postgres.Variable + " names", s.Stop()
+	server, err := postgres.StartServer(ctx, postgres.Options{})
+	if err != nil {
+		return "", err
 	}
-	version, err := exec.CommandContext(ctx, filepath.Join(bin, "postgres"), "--version").Output()
-	return strings.TrimSpace(string(version)) + ", " + bin, err
+	version, err := server.Version(ctx)
+	if err := errors.Join(err, server.Stop()); err != nil {
+		return "", err
+	}
+	if os.Getenv(postgres.Variable) != "" {
+		return version + ", the server that " + postgres.Variable + " names", nil
+	}
+	return version + ", " + bin, nil
 }
