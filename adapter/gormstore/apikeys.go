@@ -14,7 +14,7 @@ import (
 )
 
 const (
-	// createAPIKey leaves a key of that id as it is. Another one of that name or hash is an error.
+	// createAPIKey does not change an existing key of that id. A name or hash that another key has is an error.
 	createAPIKey = `
 INSERT INTO api_keys (id, name, hash, tenant_id, permissions, expires_at, version) VALUES ($1, $2, $3, $4, $5, $6, 1)
 ON CONFLICT (id) DO NOTHING RETURNING version`
@@ -52,7 +52,7 @@ func (s *Store) SaveAPIKey(
 	return s.once(ctx, e, func() (domain.Version, error) {
 		err := s.tenantWriting(ctx, "save API key", k.TenantID, func(tx *gorm.DB) error {
 			if k.TenantID != "" {
-				// Under the lock, so that the tenant is not deleted, with its keys, before this one is there.
+				// Under the lock, so that the tenant is not deleted, with its keys, before this key is stored.
 				if _, err := scanTenant(one(tx.Raw(lockTenant, k.TenantID))); err != nil {
 					return err
 				}
@@ -69,8 +69,9 @@ func (s *Store) SaveAPIKey(
 	})
 }
 
-// duplicateOrStale is the err of a save. Of two calls that create the same object concurrently PostgreSQL refuses one by
-// whichever unique index it comes to first, that of the name or the issuer too: but it is no other object that has it.
+// duplicateOrStale maps the error of a save. If two calls create the same object concurrently, PostgreSQL refuses one
+// by the unique index that it checks first, possibly that of the name or the issuer. No other object has that name
+// then.
 func duplicateOrStale(err error, expect domain.Version, read func() error) error {
 	if expect != 0 || !errors.Is(err, domain.ErrDuplicate) {
 		return err

@@ -14,16 +14,17 @@ import (
 	"github.com/refreshd/refreshd/domain"
 )
 
-// changedColumns are those that a change compares and writes. No index stands on them.
+// changedColumns are the columns that a change compares and writes. None is indexed.
 var changedColumns = []string{"roles", "scopes", "claims", "device_name", "device_type", "device_description", "data"}
 
-// changeRow is a change as it is compared and written: the values of changedColumns.
+// changeRow is a change as it is compared and written: values of changedColumns.
 type changeRow struct {
 	id            domain.ID
 	before, after []string
 }
 
-// changedValues are those of t. A list has one spelling: encoding/json writes what was read from it again byte by byte.
+// changedValues are those of t. A list has one spelling: encoding/json writes a list that it has read with the same
+// bytes.
 func changedValues(t domain.RefreshToken) ([]string, error) {
 	roles, err := encodeList(t.Roles)
 	if err != nil {
@@ -34,7 +35,7 @@ func changedValues(t domain.RefreshToken) ([]string, error) {
 	return []string{roles, scopes, string(t.Claims), d.Name, d.Type, d.Description, string(t.MetaData.Data)}, err
 }
 
-// changeRows are the changes by id: two that change the same refresh tokens lock them in the same order.
+// changeRows are the changes ordered by id, so that concurrent changes lock the same refresh tokens in one order.
 func changeRows(changes []domain.Change) ([]changeRow, error) {
 	rows := make([]changeRow, len(changes))
 	for i, c := range changes {
@@ -56,20 +57,20 @@ func changeRows(changes []domain.Change) ([]changeRow, error) {
 	return rows, nil
 }
 
-// changeOne changes a refresh token: after is $1 to $7, before $8 to $14, and then id, tenant and instant.
+// changeOne changes a refresh token: $1 to $7 is after, $8 to $14 before, followed by id, tenant and instant.
 var changeOne = newTokenWrite(`
 UPDATE refresh_tokens SET (`+columns("", changedColumns)+`) = (`+placeholders(7)+`)
 WHERE (`+columns("", changedColumns)+`) = (`+placeholdersFrom(8, 7)+`)
-  AND id = $15 AND `+tenantIs("$16")+` AND `+alive("$17"), 17)
+  AND id = $15 AND `+tenantIs("$16")+` AND `+aliveSQL("$17"), 17)
 
-// changeMany changes many refresh tokens, or none. It locks those that fit, by id, so that no two wait for each other;
-// of what changed before the lock was got PostgreSQL compares the newest version. How many were locked is a column of
-// each of them, and not a subquery beside the UPDATE, because the UPDATE too looks again at a row that has changed, and
-// would then ask everything else again.
+// changeMany changes many refresh tokens, or none. It locks those that match in the order of their ids, so that two
+// changes cannot deadlock. If a row changed before it was locked, PostgreSQL compares the newest version. The number of
+// locked rows is a column of each, and not a subquery beside the UPDATE: the UPDATE, too, evaluates its condition again
+// for a row that has changed, and would repeat the subquery.
 //
-// What stays is sent as NULL, and of objects only the SHA-256 of what was read. Texts of a thousand refresh tokens are
-// megabytes, which the process would hold three times over while they are sent; and PostgreSQL leaves a long text where
-// it is stored if the row is given back the reference to it.
+// Values that stay are sent as NULL, and of an object only the SHA-256 of the text that was read. Texts of a thousand
+// refresh tokens are megabytes, which the process would hold three times while it sends them. PostgreSQL leaves a long
+// text where it is stored if the row receives the reference to it again.
 var changeMany = `
 WITH locked AS (
   SELECT c.*
@@ -78,7 +79,7 @@ WITH locked AS (
     AS c (id, ` + columns("new_", changedColumns) + `, ` + columns("old_", changedColumns) + `), refresh_tokens
   WHERE refresh_tokens.id = c.id AND ` + tenantIs("$16") + `
     AND (` + eachChanged(compared) + `) = (` + columns("c.old_", changedColumns) + `)
-    AND ` + alive("$17") + `
+    AND ` + aliveSQL("$17") + `
   ORDER BY refresh_tokens.id FOR NO KEY UPDATE OF refresh_tokens
 ), counted AS (
   SELECT *, count(*) OVER () AS fit FROM locked
@@ -91,10 +92,10 @@ RETURNING refresh_tokens.id, refresh_tokens.application_id, refresh_tokens.user_
 ` + eventFrom(18, `changed`, `0`, `json_agg(`+tokenInEvent+` ORDER BY id)::text`) + `
 HAVING count(*) > 0`
 
-// isObject reports whether a column has a JSON object, which can be long.
+// isObject reports whether a column contains a JSON object, which can be long.
 func isObject(column string) bool { return column == "claims" || column == "data" }
 
-// compared is what changeMany compares of a column, and comparedType the type of that.
+// compared is the expression that changeMany compares for a column, and comparedType its type.
 func compared(column string) string {
 	if isObject(column) {
 		return `sha256(convert_to(refresh_tokens.` + column + `, 'UTF8'))`
@@ -109,7 +110,7 @@ func comparedType(column string) string {
 	return "text"
 }
 
-// replaced is what changeMany stores in a column.
+// replaced is the expression that changeMany stores in a column.
 func replaced(column string) string {
 	return `COALESCE(c.new_` + column + `, refresh_tokens.` + column + `)`
 }
@@ -129,8 +130,8 @@ func changedArrays(first int, elements func(column string) string) string {
 	})
 }
 
-// Change implements port.RefreshTokens. Of several refresh tokens those who wait for the same ones wait for each other
-// here, by the owner of the first.
+// Change implements port.RefreshTokens. Concurrent changes of several refresh tokens wait here, in the turn of the user
+// of the first.
 func (s *Store) Change(
 	ctx context.Context, tenantID string, changes []domain.Change, now time.Time, e domain.Event,
 ) error {
@@ -153,7 +154,7 @@ func (s *Store) Change(
 	})
 }
 
-// changeArgs are those of changeOne.
+// changeArgs are the arguments of changeOne.
 func changeArgs(tenantID string, c changeRow, now int64) []any {
 	args := make([]any, 0, 2*len(changedColumns)+3)
 	for _, v := range slices.Concat(c.after, c.before) {
@@ -162,8 +163,8 @@ func changeArgs(tenantID string, c changeRow, now int64) []any {
 	return append(args, c.id[:], tenantID, now)
 }
 
-// changeTogether is for PostgreSQL: one statement.
-func (s *Store) changeTogether(
+// changeInStatement is for PostgreSQL: one statement.
+func (s *Store) changeInStatement(
 	ctx context.Context, tenantID string, rows []changeRow, now int64, e domain.Event,
 ) error {
 	ids := make([][]byte, len(rows))
@@ -172,7 +173,7 @@ func (s *Store) changeTogether(
 	}
 	args := []any{ids}
 	for j := range changedColumns {
-		after := make([]*string, len(rows)) // nil for what stays
+		after := make([]*string, len(rows)) // nil: unchanged
 		for i, c := range rows {
 			if c.after[j] != c.before[j] {
 				after[i] = &c.after[j]
@@ -196,7 +197,7 @@ func (s *Store) changeTogether(
 	})
 }
 
-// digests are those of column j as it was read.
+// digests are those of column j before the change.
 func digests(rows []changeRow, j int) [][]byte {
 	all := make([][]byte, len(rows))
 	for i, c := range rows {
@@ -206,14 +207,14 @@ func digests(rows []changeRow, j int) [][]byte {
 	return all
 }
 
-// changeInTurn is for SQLite: one transaction.
-func (s *Store) changeInTurn(
+// changeInTransaction is for SQLite: one transaction.
+func (s *Store) changeInTransaction(
 	ctx context.Context, tenantID string, rows []changeRow, now int64, e domain.Event,
 ) error {
 	return s.transacting(ctx, "change", func(tx *gorm.DB) error {
 		var tokens []domain.EndedToken
 		for _, c := range rows {
-			changed, err := tokensWritten(tx.Raw(changeOne.alone, changeArgs(tenantID, c, now)...))
+			changed, err := tokensWritten(tx.Raw(changeOne.plain, changeArgs(tenantID, c, now)...))
 			if err == nil && len(changed) == 0 {
 				err = domain.ErrConflict
 			}

@@ -9,9 +9,9 @@ import (
 	"github.com/refreshd/refreshd/domain"
 )
 
-// A field that a change may change and that no column was named for would be lost, and its change would not be compared
-// with that of another one. So each field of a refresh token is tried: those that domain counts as its content have a
-// column of their own, and no other has one.
+// A field without a column would be lost by a change, and not be compared with another change. So each field of a
+// refresh token is tried: those that domain counts as its content have a column of their own, and no other field has
+// one.
 func TestAChangeHasAColumnForEachFieldOfTheContent(t *testing.T) {
 	var before domain.RefreshToken
 	was := must(gormstore.ChangedValues(before))(t)

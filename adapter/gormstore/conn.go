@@ -8,28 +8,28 @@ import (
 	"github.com/jackc/pgx/v5/stdlib"
 )
 
-// statementDeadline is how long a statement may take, with the rows that it returns. The server's own time-outs end it
-// earlier (statement_timeout is 10 s), unless the server or the way to it has stopped; the connection is then closed.
+// statementDeadline bounds a statement and the reading of its rows. The server's own time-outs are shorter
+// (statement_timeout is 10 s), so it takes effect only if the server or the network has stopped; the connection is then
+// closed.
 const statementDeadline = 12 * time.Second
 
-// serving makes connections whose use no caller's context ends. A context that is done while the driver waits for the
-// server would close the connection; the next call dials for another, and the server starts a process for it. That
-// costs more than what the statement still had to do, and a client causes it by hanging up. So the end of a request is
-// not the end of its statement:
+// serving opens connections on which no caller's context ends a statement. If a context is done while the driver waits
+// for the server, the driver would close the connection; the next call dials another, and the server starts a process
+// for it. That costs more than the rest of the statement, and a client causes it by hanging up. So the end of a request
+// is not the end of its statement:
 //
-//   - a call whose context is done waits for no connection of the pool, and begins no statement;
+//   - a call whose context is done does not wait for a connection of the pool, and starts no statement;
 //   - a statement that has begun runs to its end, or to statementDeadline;
-//   - a connection that is being opened is opened, for the call that needs it next. Each host has its connect_timeout
-//     for that.
+//   - a connection that is being opened is opened, and serves the next call that needs one. Each host has its
+//     connect_timeout for that.
 //
-// Calls whose clients have gone do not pile up behind it. Those that wait for a connection leave the queue when their
-// context is done, and those that hold one are no more than the pool has; each of them holds it no longer than the same
-// call does for a client that waits for its response: a second where it waits for a row (lock_timeout), else 10 s
-// (statement_timeout).
+// Calls of clients that hung up do not accumulate. Those that wait for a connection leave the queue when their context
+// is done. Those that hold one are no more than the pool has connections, and hold it no longer than for a client that
+// is still connected: a second if they wait for a row (lock_timeout), otherwise 10 s (statement_timeout).
 //
-// The deadline is the socket's and not a context's: it then covers the rows too, which are read after the query has
-// returned, and the driver needs no goroutine to watch for it. It ends a statement where TCP sees nothing wrong, as
-// with a server that is stopped and whose kernel still acknowledges.
+// The deadline is set on the socket and not by a context. So it covers the rows too, which are read after the query has
+// returned, and the driver needs no goroutine to watch for it. It ends a statement where TCP detects nothing, as with a
+// stopped server whose kernel still acknowledges.
 type serving struct {
 	connector
 	limit *poolLimit
@@ -48,10 +48,10 @@ func (s serving) Connect(ctx context.Context) (driver.Conn, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &servingConn{c.(*stdlib.Conn), s.limit}, nil // as probe knows it, too
+	return &servingConn{c.(*stdlib.Conn), s.limit}, nil // probe relies on *stdlib.Conn, too
 }
 
-// servingConn has all that database/sql looks for in a connection. It is used by one goroutine at a time.
+// servingConn implements every interface that database/sql looks for in a connection. One goroutine uses it at a time.
 type servingConn struct {
 	*stdlib.Conn
 	limit *poolLimit
@@ -69,7 +69,7 @@ var _ interface {
 	driver.Validator
 } = (*servingConn)(nil)
 
-// begin returns the context for a statement that begins now, or an error if ctx is done: that costs nothing yet.
+// begin returns the context for a statement that starts now, or an error if ctx is done: nothing was sent yet.
 func (c *servingConn) begin(ctx context.Context) (context.Context, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
@@ -77,7 +77,7 @@ func (c *servingConn) begin(ctx context.Context) (context.Context, error) {
 	return context.WithoutCancel(ctx), c.within(statementDeadline)
 }
 
-// within sets the deadline of what is sent and received next. A connection that takes none is closed.
+// within sets the deadline for the next messages in both directions. If that fails, the connection is closed.
 func (c *servingConn) within(d time.Duration) error {
 	if err := c.Conn.Conn().PgConn().Conn().SetDeadline(time.Now().Add(d)); err != nil {
 		return driver.ErrBadConn
@@ -148,7 +148,7 @@ func (c *servingConn) Ping(ctx context.Context) error {
 	return c.Conn.Ping(ctx)
 }
 
-// ResetSession implements driver.SessionResetter. It asks a connection that was idle whether its server is there.
+// ResetSession implements driver.SessionResetter. It checks that the server of an idle connection still responds.
 func (c *servingConn) ResetSession(ctx context.Context) error {
 	if err := c.within(statementDeadline); err != nil {
 		return err
@@ -157,17 +157,17 @@ func (c *servingConn) ResetSession(ctx context.Context) error {
 }
 
 // IsValid implements driver.Validator. Without it database/sql would close the connection of each transaction whose
-// context is done; so it rolls back.
+// context is done, instead of rolling back.
 func (c *servingConn) IsValid() bool { return !c.Conn.Conn().IsClosed() }
 
 // Close implements driver.Conn.
 func (c *servingConn) Close() error {
 	c.limit.lost()
-	_ = c.within(statementDeadline) // for the farewell; the connection is closed with it or without
+	_ = c.within(statementDeadline) // for the Terminate message; the connection is closed in any case
 	return c.Conn.Close()
 }
 
-// servingTx ends a transaction within a deadline of its own.
+// servingTx ends a transaction with a deadline of its own.
 type servingTx struct {
 	driver.Tx
 	c *servingConn
@@ -189,7 +189,7 @@ func (t servingTx) Rollback() error {
 	return t.Tx.Rollback()
 }
 
-// servingStmt is a prepared statement, which the driver finds again by its text.
+// servingStmt is a prepared statement. The driver finds it by its text.
 type servingStmt struct {
 	driver.Stmt
 	c     *servingConn
@@ -208,6 +208,6 @@ func (s *servingStmt) ExecContext(ctx context.Context, args []driver.NamedValue)
 
 // Close implements driver.Stmt.
 func (s *servingStmt) Close() error {
-	_ = s.c.within(statementDeadline) // a connection that takes no deadline is closed
+	_ = s.c.within(statementDeadline) // on error the connection is closed
 	return s.Stmt.Close()
 }

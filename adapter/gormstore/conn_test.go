@@ -37,7 +37,7 @@ func fill(t *testing.T, s *gormstore.Store, admin *sql.DB) []int {
 	return processes(t, admin)
 }
 
-// processes are those of the server that serve connections of a store.
+// processes returns the server's processes that serve connections of a store.
 func processes(t *testing.T, admin *sql.DB) (pids []int) {
 	t.Helper()
 	rows := must(admin.QueryContext(t.Context(), `SELECT pid FROM pg_stat_activity
@@ -57,8 +57,7 @@ func processes(t *testing.T, admin *sql.DB) (pids []int) {
 	return pids
 }
 
-// A client that hangs up costs the others nothing. The pool is full, so a connection can be opened only where one was
-// lost.
+// A client that hangs up costs the others nothing. The pool is full, so a connection is opened only after one was lost.
 func TestPostgresACallerThatLeavesCostsNoConnection(t *testing.T) {
 	t.Parallel()
 	const size = 8
@@ -150,8 +149,8 @@ var ofUser = domain.Scope{TenantID: "acme", UserID: "u"}
 
 func second[T any](_ T, err error) error { return err }
 
-// In SQLite one connection writes, and opening it again costs all callers. A setting that only this test makes shows
-// which connections are still those of before.
+// In SQLite one connection writes, and opening it again delays all callers. A setting that only this test makes shows
+// which connections are still the old ones.
 func TestSQLiteACallerThatLeavesCostsNoConnection(t *testing.T) {
 	t.Parallel()
 	const mine = -12345
@@ -184,7 +183,7 @@ func TestSQLiteACallerThatLeavesCostsNoConnection(t *testing.T) {
 		_ = second(s.RevokeScope(ctx, ofUser, domain.ID{}, port.Revocation{At: start}, storagetest.NewEvent()))
 		cancel()
 	}
-	// While another process writes, a caller leaves.
+	// While another process writes, a caller's context ends.
 	holder := must(d.raw(t).Conn(t.Context()))(t)
 	defer holder.Close()
 	must(holder.ExecContext(t.Context(), `BEGIN IMMEDIATE`))(t)
@@ -212,8 +211,8 @@ func TestSQLiteACallerThatLeavesCostsNoConnection(t *testing.T) {
 	rotate(t, s, token)
 }
 
-// A server that is stopped acknowledges what it is sent, and says nothing. What waits for it has to end all the same,
-// also in the middle of the rows; and what it keeps from its caller for so long costs one connection, not the service.
+// A stopped server acknowledges what it receives, and sends nothing. A call that waits for it has to end, even in the
+// middle of its rows. It costs one connection for that time, not the service.
 func TestPostgresAStatementEndsWhereItsServerHasStopped(t *testing.T) {
 	t.Parallel()
 	postgres.LeaveOut(t)
@@ -253,11 +252,11 @@ func TestPostgresAStatementEndsWhereItsServerHasStopped(t *testing.T) {
 		}
 	})
 	group.Wait()
-	// The deadline is the promise; a minute more is for a machine that is busy.
+	// The deadline is the promise; a minute more allows for a busy machine.
 	if took := time.Since(begin); took > gormstore.StatementDeadline+time.Minute {
 		t.Errorf("ended after %s, want %s", took, gormstore.StatementDeadline)
 	}
-	// The server itself goes on, so new connections serve.
+	// The server itself continues, so new connections serve.
 	if err := s.Ready(t.Context()); err != nil {
 		t.Errorf("ready: %v", err)
 	}

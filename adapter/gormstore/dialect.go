@@ -13,8 +13,8 @@ import (
 	sqlite3 "modernc.org/sqlite/lib"
 )
 
-// sqliteDialect is what GORM has to know about SQLite to run statements that are written out. It knows no models, so it has
-// no column types and no migrator. The package comment says why it exists.
+// sqliteDialect tells GORM what it needs to run written-out statements on SQLite. It has no models, so it has no column
+// types and no migrator. The package comment says why it exists.
 type sqliteDialect struct{ pool gorm.ConnPool }
 
 func (sqliteDialect) Name() string { return "sqlite" }
@@ -25,7 +25,7 @@ func (d sqliteDialect) Initialize(db *gorm.DB) error {
 	return nil
 }
 
-// Translate does for the driver's error codes what the dialect of gorm.io/driver/postgres does for SQLSTATEs.
+// Translate maps the driver's error codes, as the dialect of gorm.io/driver/postgres maps SQLSTATEs.
 func (sqliteDialect) Translate(err error) error {
 	var e *sqlite.Error
 	if !errors.As(err, &e) {
@@ -53,11 +53,11 @@ func (sqliteDialect) BindVarTo(w clause.Writer, _ *gorm.Statement, _ any) { _ = 
 
 func (sqliteDialect) QuoteTo(w clause.Writer, name string) { _, _ = w.WriteString(`"` + name + `"`) }
 
-// Explain shows a statement to the log, which never gets to see values.
+// Explain returns a statement for the log, which never receives values.
 func (sqliteDialect) Explain(text string, _ ...any) string { return text }
 
-// postgresDialect is GORM's own, but for how it shows statements: GORM's puts values back, and a $ behind each placeholder.
+// postgresDialect is GORM's own, except for Explain: GORM's inserts the values, and a $ behind each placeholder.
 type postgresDialect struct{ *postgres.Dialector }
 
-// Explain shows a statement to the log.
+// Explain returns a statement for the log.
 func (postgresDialect) Explain(text string, _ ...any) string { return text }

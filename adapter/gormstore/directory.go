@@ -15,8 +15,8 @@ import (
 )
 
 const (
-	// createTenant and replaceTenant take the row lock under which policies are merged: two that save never merge with
-	// what the other replaces. A tenant that was deleted left its row.
+	// createTenant and replaceTenant take the row lock under which policies are combined, so that two concurrent saves
+	// never combine with a setting that the other replaces. A deleted tenant leaves its row.
 	createTenant = `
 INSERT INTO tenants (id, name, issuer, settings, epoch, longest_ttl, deleted_at, version, version_counter)
 VALUES ($1, $2, $3, $4, 0, 0, 0, 1, 1)
@@ -27,15 +27,15 @@ WHERE tenants.deleted_at <> 0 RETURNING version`
 UPDATE tenants SET name = $2, issuer = $3, settings = $4, ` + newVersion + `
 WHERE id = $1 AND deleted_at = 0 AND version = $5 RETURNING version`
 
-	// newVersion gives a tenant the next one of the versions that it shares with its applications.
+	// newVersion gives a tenant the next of the versions that it shares with its applications.
 	newVersion = `version = tenants.version_counter + 1, version_counter = tenants.version_counter + 1`
 
 	raiseLongestTTL = `UPDATE tenants SET longest_ttl = $1 WHERE id = $2 AND longest_ttl < $1`
 
-	// lockTenant changes nothing. It is SELECT … FOR UPDATE in a form that both engines know.
+	// lockTenant changes nothing. It is SELECT … FOR UPDATE in a form that both engines accept.
 	lockTenant = `
 UPDATE tenants SET epoch = epoch WHERE id = $1 AND deleted_at = 0 RETURNING ` + tenantColumns
-	// lockTenantForVersion is lockTenant that draws the next version for an application.
+	// lockTenantForVersion is lockTenant, and draws the next version for an application.
 	lockTenantForVersion = `
 UPDATE tenants SET version_counter = version_counter + 1 WHERE id = $1 AND deleted_at = 0
 RETURNING ` + tenantColumns + `, version_counter`
@@ -43,8 +43,8 @@ RETURNING ` + tenantColumns + `, version_counter`
 	tenantColumns = `id, name, issuer, settings, version`
 
 	selectTenant = `SELECT ` + tenantColumns + ` FROM tenants WHERE id = $1 AND deleted_at = 0`
-	// selectTenants looks at port.MaxListRows rows, and returns the last of them also if its tenant was deleted: the
-	// page that follows begins above it.
+	// selectTenants looks at port.MaxListRows rows, and returns the last of them even if its tenant is deleted, because
+	// the next page begins after it.
 	selectTenants = `
 SELECT ` + tenantColumns + `, deleted_at, n FROM (
   SELECT ` + tenantColumns + `, deleted_at, row_number() OVER (ORDER BY id) AS n
@@ -67,16 +67,16 @@ SELECT tenant_id, id, name, settings, version, policy FROM applications WHERE te
 	deleteApplication  = `DELETE FROM applications WHERE tenant_id = $1 AND id = $2 AND version = $3`
 	deleteApplications = `DELETE FROM applications WHERE tenant_id = $1`
 	deleteAPIKeys      = `DELETE FROM api_keys WHERE tenant_id = $1`
-	// deleteTenant leaves epoch, longest_ttl and version_counter, from which a tenant of that id goes on, and frees the
-	// issuer.
+	// deleteTenant keeps epoch, longest_ttl and version_counter, from which a new tenant of that id continues. It frees
+	// the issuer.
 	deleteTenant = `
 UPDATE tenants SET name = '', issuer = '', settings = '{}', deleted_at = $1 WHERE id = $2 AND version = $3`
 )
 
-// applicationColumns are all of applications, in the order of applicationArgs.
+// applicationColumns are all columns of applications, in the order of applicationArgs.
 var applicationColumns = slices.Concat([]string{"tenant_id", "id", "name", "settings", "version"}, policyColumns)
 
-// saveApplications stores n applications.
+// saveApplications returns the statement that stores n applications.
 func saveApplications(n int) string {
 	rows := make([]string, n)
 	width := len(applicationColumns)
@@ -87,12 +87,12 @@ func saveApplications(n int) string {
 ON CONFLICT (tenant_id, id) DO UPDATE SET ` + assignments(applicationColumns[2:])
 }
 
-// maxSaved is how many applications one statement stores: as many as engines take in few hundreds of values.
+// maxSaved is how many applications one statement stores: some hundreds of values, which both engines accept.
 const maxSaved = 64
 
 var saveMostApplications = saveApplications(maxSaved)
 
-// assignments are for an upsert.
+// assignments returns those of an upsert.
 func assignments(names []string) (text string) {
 	for i, name := range names {
 		if i > 0 {
@@ -103,7 +103,7 @@ func assignments(names []string) (text string) {
 	return text
 }
 
-// scanner is *sql.Rows, or queryRow.
+// scanner is the Scan of *sql.Rows, or queryRow.
 type scanner func(dest ...any) error
 
 func scanTenant(scan scanner) (t domain.Tenant, err error) {
@@ -129,8 +129,8 @@ func one(query *gorm.DB) scanner {
 	return func(dest ...any) error { return queryRow(query, domain.ErrNotFound, dest...) }
 }
 
-// SaveTenant implements port.Tenants. The lock that it takes makes revocations of the tenant wait, so it writes no
-// more than has changed: of a tenant with thousands of applications that is usually nothing but the tenant.
+// SaveTenant implements port.Tenants. Its lock makes revocations of the tenant wait, so it writes only what has
+// changed: for a tenant with thousands of applications that is usually the tenant alone.
 func (s *Store) SaveTenant(
 	ctx context.Context, t domain.Tenant, expect domain.Version, e domain.Event, with ...port.ApplicationWrite,
 ) (domain.Version, error) {
@@ -166,8 +166,8 @@ func writeTenant(tx *gorm.DB, t domain.Tenant, expect domain.Version) (version d
 	return version, err
 }
 
-// writeApplications stores these applications of t under that version, and whatever other application of it gets
-// another policy by t, and returns the events. The caller holds the lock on the tenant.
+// writeApplications stores these applications of t with that version, and every other application of t whose policy
+// changes because of t. It returns the events. The caller holds the lock on the tenant.
 func writeApplications(
 	tx *gorm.DB, t domain.Tenant, version domain.Version, with []port.ApplicationWrite,
 ) (events []domain.Event, err error) {
@@ -202,7 +202,7 @@ func writeApplications(
 	return events, storeApplications(tx, t.ID, changed, longest)
 }
 
-// applicationsOf are all of the tenant, and beside them their policies as text.
+// applicationsOf returns the applications of the tenant, and their policies as text.
 func applicationsOf(tx *gorm.DB, tenantID string) (map[string]domain.Application, map[string]string, error) {
 	applications, policies := make(map[string]domain.Application), make(map[string]string)
 	err := queryRows(tx.Raw(applicationsWithPolicy, tenantID), func(rows *sql.Rows) error {
@@ -232,7 +232,7 @@ func (s *Store) SaveApplication(
 			if err != nil {
 				return err
 			}
-			// No row is version 0.
+			// Without a row, the version is 0.
 			if err := queryRow(tx.Raw(applicationVersion, t.ID, a.ID), nil, &stored); err != nil {
 				return err
 			}
@@ -256,7 +256,8 @@ func (s *Store) SaveApplication(
 	})
 }
 
-// applicationArgs are the values of applicationColumns. The last one is the policy as text, on which the others depend.
+// applicationArgs are the values of applicationColumns. The last one is the policy as text, from which the other policy
+// columns follow.
 func applicationArgs(a domain.Application, p domain.Policy) ([]any, error) {
 	settings, err := encodeSettings(a.Settings)
 	if err != nil {
@@ -269,8 +270,8 @@ func applicationArgs(a domain.Application, p domain.Policy) ([]any, error) {
 	return append([]any{a.TenantID, a.ID, a.Name, settings, int64(a.Version)}, policy...), nil
 }
 
-// storeApplications writes applications of the tenant, of which args has the values one after another, and longest is
-// the longest TTL. The caller holds the lock on the tenant.
+// storeApplications stores applications of the tenant. args are their values, one application after another, and
+// longest is the longest TTL. The caller holds the lock on the tenant.
 func storeApplications(tx *gorm.DB, tenantID string, args []any, longest time.Duration) error {
 	if len(args) == 0 {
 		return nil
@@ -403,7 +404,7 @@ func (s *Store) DeleteTenant(ctx context.Context, id string, expect domain.Versi
 	})
 }
 
-// deleting revokes all of the scope, and then runs remove, which removes what the scope is named by.
+// deleting revokes the scope, and then runs remove, which deletes the tenant or the application of the scope.
 func (s *Store) deleting(
 	ctx context.Context, operation string, scope domain.Scope, e domain.Event, remove func(tx *gorm.DB) error,
 ) error {

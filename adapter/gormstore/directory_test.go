@@ -16,7 +16,7 @@ import (
 	"github.com/refreshd/refreshd/test/storagetest"
 )
 
-// everySetting says something in every field, so that a field which a column or a JSON name was forgotten for is missed.
+// everySetting has a value in every field, so that a field without a column or a JSON name is detected.
 func everySetting(t *testing.T, number int64, text string, truth bool) (s domain.Settings) {
 	t.Helper()
 	fields := reflect.ValueOf(&s).Elem()
@@ -37,7 +37,8 @@ func everySetting(t *testing.T, number int64, text string, truth bool) (s domain
 	return s
 }
 
-// Tenants that were deleted are rows until they are purged: a page looks at so many, and goes on behind them.
+// Deleted tenants are rows until they are purged: a page reads a bounded number of rows, and the next continues after
+// them.
 func TestAPageOfTenantsEndsBehindThoseThatWereDeleted(t *testing.T) {
 	onBoth(t, func(t *testing.T, d database) {
 		s := d.migrated(t, gormstore.Options{})
@@ -73,7 +74,7 @@ func TestAPageOfTenantsEndsBehindThoseThatWereDeleted(t *testing.T) {
 	})
 }
 
-// A setting that is lost on the way to the store silently gives customers the default.
+// A setting that the store loses silently gives customers the default.
 func TestEverySettingIsKept(t *testing.T) {
 	onBoth(t, func(t *testing.T, d database) {
 		s := d.migrated(t, gormstore.Options{})
@@ -108,7 +109,7 @@ func TestEverySettingIsKept(t *testing.T) {
 	})
 }
 
-// A mark that goes while a refresh token of a former, longer policy lives would bring that one back.
+// A mark that is deleted before a refresh token of a former, longer policy expires would make that one active again.
 func TestAMarkIsKeptAsLongAsAnythingItRevokedCouldLive(t *testing.T) {
 	onBoth(t, func(t *testing.T, d database) {
 		s := d.migrated(t, gormstore.Options{})

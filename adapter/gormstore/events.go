@@ -17,7 +17,7 @@ import (
 	"github.com/refreshd/refreshd/port"
 )
 
-// eventColumns are all of events: those of eventArgs, and those that the store fills in.
+// eventColumns are the columns of events: the values of eventArgs, and those that the store fills in.
 var (
 	givenColumns = []string{
 		"id", "at", "kind", "actor_kind", "actor_id", "actor_name", "actor_address", "request_id",
@@ -39,7 +39,7 @@ var (
 		placeholders(len(eventColumns)) + `)`
 
 	selectEvents = `SELECT ` + columns("", eventColumns) + ` FROM events WHERE id < $1`
-	// The two orders are that of an index each.
+	// There is an index for each of the two orders.
 	eventsOfAll            = selectEvents + ` ORDER BY id DESC LIMIT $2`
 	eventsOfTenantPostgres = selectEvents + ` AND tenant_id || '/' = $3 || '/' ORDER BY id DESC LIMIT $2`
 	eventsOfTenantSQLite   = selectEvents + ` AND tenant_id = $3 ORDER BY id DESC LIMIT $2`
@@ -47,8 +47,8 @@ var (
 	eventVersion = `SELECT version FROM events WHERE id = $1`
 )
 
-// eventFrom is an insertEvent of givenColumns from $first on, in a statement that writes something else and has what
-// it wrote in the WITH of that name: version and tokens are expressions on it. Nothing is stored if there is no row.
+// eventFrom returns an insertEvent with the givenColumns from $first, for a statement that writes something else and
+// has the result in the named WITH. version and tokens are expressions on it. Without a row, no event is stored.
 func eventFrom(first int, with, version, tokens string) string {
 	given := make([]string, len(givenColumns))
 	for i, column := range givenColumns {
@@ -59,26 +59,26 @@ func eventFrom(first int, with, version, tokens string) string {
 SELECT ` + strings.Join(given, ", ") + `, ` + version + `, ` + tokens + ` FROM ` + with
 }
 
-// tokenWrite is a statement that writes one refresh token, or none.
+// tokenWrite is a statement that writes at most one refresh token.
 type tokenWrite struct {
-	alone    string // SQLite cannot write in a WITH
-	together string // with the event, for PostgreSQL: one round trip
+	plain     string // without the event, for SQLite, which cannot write in a WITH
+	withEvent string // for PostgreSQL: one round trip
 }
 
-// newTokenWrite returns one for an UPDATE of refresh_tokens that has so many arguments.
+// newTokenWrite returns a tokenWrite for an UPDATE of refresh_tokens with that number of arguments.
 func newTokenWrite(update string, args int) tokenWrite {
-	alone := update + `
+	plain := update + `
 RETURNING refresh_tokens.id, refresh_tokens.application_id, refresh_tokens.user_id`
-	return tokenWrite{alone, `
-WITH written AS (` + alone + `
+	return tokenWrite{plain, `
+WITH written AS (` + plain + `
 ) ` + eventFrom(args+1, `written`, `0`, `json_build_array(`+tokenInEvent+`)::text`) + `
 RETURNING version`}
 }
 
-// tokenInEvent is a row that was written, as an element of the tokens of an event.
+// tokenInEvent is a written row as an element of the tokens of an event.
 const tokenInEvent = `json_build_array(encode(id, 'hex'), application_id, user_id)`
 
-// writeToken runs w, for the refresh token of that id, and stores e in the same step. It returns none if w writes
+// writeToken runs w for the refresh token of that id, and stores e in the same step. It returns none if w writes
 // nothing.
 func (s *Store) writeToken(
 	ctx context.Context, operation string, id domain.ID, w tokenWrite, e domain.Event, none error, args ...any,
@@ -88,10 +88,10 @@ func (s *Store) writeToken(
 			return s.writing(ctx, operation, func(db *gorm.DB) error {
 				if s.engine.writesInWith {
 					var version int64
-					return queryRow(raw(db, w.together, append(args, eventArgs(e)...)...), none, &version)
+					return queryRow(raw(db, w.withEvent, append(args, eventArgs(e)...)...), none, &version)
 				}
 				return db.Transaction(func(tx *gorm.DB) error {
-					tokens, err := tokensWritten(tx.Raw(w.alone, args...))
+					tokens, err := tokensWritten(tx.Raw(w.plain, args...))
 					if err == nil && len(tokens) == 0 {
 						err = none
 					}
@@ -105,7 +105,7 @@ func (s *Store) writeToken(
 	})
 }
 
-// tokensWritten runs a statement that returns what tokenInEvent is made of.
+// tokensWritten runs a statement that returns the columns of tokenInEvent.
 func tokensWritten(query *gorm.DB) (tokens []domain.EndedToken, err error) {
 	err = queryRows(query, func(rows *sql.Rows) error {
 		var (
@@ -120,8 +120,8 @@ func tokensWritten(query *gorm.DB) (tokens []domain.EndedToken, err error) {
 	return tokens, err
 }
 
-// appendEvent stores e, about that version and those refresh tokens, in the transaction of the change that it reports.
-// What e itself has of them is the caller's, and not stored.
+// appendEvent stores e with that version and those refresh tokens, in the transaction of the change that it reports.
+// The version and the tokens in e itself come from the caller, and are not stored.
 func appendEvent(tx *gorm.DB, e domain.Event, version domain.Version, tokens ...domain.EndedToken) error {
 	slices.SortFunc(tokens, func(a, b domain.EndedToken) int { return bytes.Compare(a.ID[:], b.ID[:]) })
 	text, err := encodeTokens(tokens)
@@ -134,7 +134,7 @@ func appendEvent(tx *gorm.DB, e domain.Event, version domain.Version, tokens ...
 // maxEvents is how many events one statement stores.
 const maxEvents = 64
 
-// appendEvents is appendEvent for several about one version, in few statements.
+// appendEvents is appendEvent for several events with one version, in few statements.
 func appendEvents(tx *gorm.DB, events []domain.Event, version domain.Version) error {
 	for chunk := range slices.Chunk(events, maxEvents) {
 		var rows []string
@@ -151,7 +151,7 @@ func appendEvents(tx *gorm.DB, events []domain.Event, version domain.Version) er
 	return nil
 }
 
-// encodeTokens writes them as PostgreSQL does in a statement: json_build_array of each.
+// encodeTokens writes tokens as PostgreSQL does in a statement: json_build_array of each.
 func encodeTokens(tokens []domain.EndedToken) (string, error) {
 	if len(tokens) == 0 {
 		return "", nil
@@ -193,9 +193,9 @@ func idOf(text string) (id domain.ID, err error) {
 	return id, err
 }
 
-// once runs write, which changes something and stores e in one step. Where it reports that it changed nothing, e may be
-// stored already: then this is the call that stored it, made again, and once returns the version in e. So a call that
-// changes something pays nothing for being idempotent.
+// once runs write, which changes something and stores e in one step. If write changed nothing, e may be stored already:
+// this is then a repeated call, and once returns the version in the stored event. So idempotency costs a call that
+// changes something nothing.
 func (s *Store) once(
 	ctx context.Context, e domain.Event, write func() (domain.Version, error),
 ) (domain.Version, error) {
@@ -216,13 +216,13 @@ func (s *Store) once(
 	}
 }
 
-// onceOnly is once for what has no version.
+// onceOnly is once for a write without a version.
 func (s *Store) onceOnly(ctx context.Context, e domain.Event, write func() error) error {
 	_, err := s.once(ctx, e, func() (domain.Version, error) { return 0, write() })
 	return err
 }
 
-// isResult reports whether err says why nothing was written, and not that the call failed.
+// isResult reports whether err says why nothing was written, rather than that the call failed.
 func isResult(err error) bool {
 	var invalid *domain.Invalid
 	return errors.Is(err, domain.ErrNotFound) || errors.Is(err, domain.ErrConflict) ||
@@ -236,14 +236,14 @@ func (s *Store) Record(ctx context.Context, e domain.Event) error {
 	})
 }
 
-// eventsAtOnce is how many events are read in one statement: as many of the largest as fill a page of a megabyte.
-const eventsAtOnce = 16
+// eventsPerStatement is how many events one statement reads: as many of the largest as fill a page of a megabyte.
+const eventsPerStatement = 16
 
 // Events implements port.Events.
 func (s *Store) Events(ctx context.Context, q port.EventQuery) (page port.EventPage, err error) {
 	size := 0
 	for {
-		found, err := s.eventsBelow(ctx, q, max(1, min(eventsAtOnce, q.Limit-len(page.Events)+1)))
+		found, err := s.eventsBelow(ctx, q, max(1, min(eventsPerStatement, q.Limit-len(page.Events)+1)))
 		if err != nil {
 			return port.EventPage{}, err
 		}
@@ -260,7 +260,7 @@ func (s *Store) Events(ctx context.Context, q port.EventQuery) (page port.EventP
 	}
 }
 
-// eventsBelow are the next events that q selects.
+// eventsBelow returns the next events that q selects.
 func (s *Store) eventsBelow(ctx context.Context, q port.EventQuery, limit int) (events []domain.Event, err error) {
 	query, args := eventsOfAll, []any{below(q.Below), limit}
 	if q.TenantID != "" {

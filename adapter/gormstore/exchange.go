@@ -12,8 +12,8 @@ import (
 	"github.com/refreshd/refreshd/domain"
 )
 
-// What makes a refresh token alive, once for all statements. The names are those of the table, not of an alias, because
-// SQLite knows no alias in RETURNING.
+// The conditions of an active refresh token, shared by all statements. They name the table and not an alias,
+// because SQLite knows no alias in RETURNING.
 const (
 	ofApplication = `a.tenant_id = refresh_tokens.tenant_id AND a.id = refresh_tokens.application_id`
 
@@ -21,28 +21,27 @@ const (
 		` AND m.application_id IN ('', refresh_tokens.application_id) AND m.user_id IN ('', refresh_tokens.user_id)`
 )
 
-// tenantIs compares the tenant of a refresh token that is looked up by its id. It is written so that no index can serve
-// it: while the table is new PostgreSQL has no reason to prefer the primary key to the index of users, which begins
-// with the tenant, and until its next plan would read all of a tenant's entries there for one of them.
-// TestPostgresListsCountsAndChangesFollowTheirIndexes fails without it.
+// tenantIs compares the tenant of a refresh token that is looked up by its id. It is written so that no index matches:
+// while the table is new, PostgreSQL has no reason to prefer the primary key to the index of users, which begins with
+// the tenant. Until its next plan it would then read all entries of a tenant there to find one.
 func tenantIs(id string) string { return `refresh_tokens.tenant_id || '' = ` + id }
 
-// unended: not revoked itself, not expired, and not below the epoch of a mark. One probe of the marks' key answers for
-// all four kinds of mark.
-func unended(now string) string {
+// notEndedSQL is true if a refresh token is not revoked itself, not expired, and not below the epoch of a mark. One
+// probe of the key of marks finds all four kinds of mark.
+func notEndedSQL(now string) string {
 	return `refresh_tokens.revoked_at = 0 AND refresh_tokens.expires_at > ` + now +
 		` AND NOT EXISTS (SELECT 1 FROM marks AS m WHERE ` + covering + ` AND m.epoch > refresh_tokens.issued_epoch)`
 }
 
-// alive is domain.Snapshot.Alive. An application has a row only while its tenant exists.
-func alive(now string) string {
-	return unended(now) + ` AND EXISTS (SELECT 1 FROM applications AS a WHERE ` + ofApplication + `)`
+// aliveSQL is domain.Snapshot.Alive. An application has a row only while its tenant exists.
+func aliveSQL(now string) string {
+	return notEndedSQL(now) + ` AND EXISTS (SELECT 1 FROM applications AS a WHERE ` + ofApplication + `)`
 }
 
-// callSQL is where a statement finds the parts of a domain.Call and the id.
+// callSQL names the placeholders or columns of a domain.Call and the id in a statement.
 type callSQL struct{ now, clientAddress, id, generation, tenantID, binding, authenticated, accessTokenTTL string }
 
-// advanceable are the conditions of an exchange, where a is the application.
+// advanceable returns the conditions of an exchange, where a is the application.
 func advanceable(c callSQL) string {
 	return `refresh_tokens.id = ` + c.id + ` AND refresh_tokens.generation = ` + c.generation + `
   AND refresh_tokens.generation < 4294967295
@@ -50,17 +49,17 @@ func advanceable(c callSQL) string {
   AND (refresh_tokens.generation = 1 OR abs(` + c.now +
 		` - COALESCE(NULLIF(refresh_tokens.recovered_at, 0), refresh_tokens.rotated_at)) >= a.grace_period)
   AND (a.slide_window = 0 OR ` + wholeSeconds(`refresh_tokens.issued_at + a.slide_maximum`) + ` > ` + c.now + `)
-  AND ` + unended(c.now) + `
+  AND ` + notEndedSQL(c.now) + `
   AND (` + c.tenantID + ` = '' OR refresh_tokens.tenant_id = ` + c.tenantID + `)
   AND (refresh_tokens.binding = ` + c.binding + ` OR length(refresh_tokens.binding) = 0)
   AND a.active = 1 AND a.usage_policy = 'OneTimeUse' AND a.require_authentication <= ` + c.authenticated + `
   AND a.access_token_ttl >= ` + c.accessTokenTTL
 }
 
-// wholeSeconds cuts an instant to the second.
+// wholeSeconds truncates an instant to the second.
 func wholeSeconds(instant string) string { return `(` + instant + `) / 1000000 * 1000000` }
 
-// advanced is what an exchange writes, where a holds the policy.
+// advanced returns the assignments of an exchange, where a contains the policy.
 func advanced(c callSQL, a string) string {
 	moved, last := c.now+` + `+a+`.slide_window`, `refresh_tokens.issued_at + `+a+`.slide_maximum`
 	return `
@@ -72,7 +71,7 @@ func advanced(c callSQL, a string) string {
     ELSE ` + wholeSeconds(last) + ` END`
 }
 
-// advance is the exchange, in one statement. The two engines differ in how it can give the policy back.
+// advance returns the statement of an exchange. The engines differ in how it can return the policy.
 func advance(returning string) string {
 	return `
 UPDATE refresh_tokens SET` + advanced(oneCall, "a") + `
@@ -84,22 +83,25 @@ RETURNING ` + returning
 var (
 	oneCall  = callSQL{"$1", "$2", "$3", "$4", "$5", "$6", "$7", "$8"}
 	eachCall = callSQL{
-		"c.now", "c.client_address", "c.id", "c.generation", "c.tenant_id", "c.binding", "c.authenticated", "c.access_token_ttl",
+		"c.now", "c.client_address", "c.id", "c.generation", "c.tenant_id", "c.binding", "c.authenticated",
+		"c.access_token_ttl",
 	}
 
 	advancePostgres = advance(columns("refresh_tokens.", otherColumns) + ", a.policy")
 	// In SQLite RETURNING knows the updated table only.
-	advanceSQLite = advance(columns("", otherColumns) + ", (SELECT a.policy FROM applications AS a WHERE " + ofApplication + ")")
+	advanceSQLite = advance(columns("", otherColumns) +
+		", (SELECT a.policy FROM applications AS a WHERE " + ofApplication + ")")
 
-	// advanceMany is advance for many refresh tokens, each still a compare-and-swap of its own. It locks the rows that
-	// fit, and passes over those that somebody else holds: so it waits for none, and sorting by id, against deadlocks,
-	// would only cost. What was locked cannot change until it is written; of what changed between the beginning of the
-	// statement and the lock, PostgreSQL compares the newest version.
+	// advanceMany is advance for many refresh tokens, each with its own compare-and-swap. It locks the rows that match,
+	// and skips those that another session has locked. So it never waits, and needs no order by id against deadlocks.
+	// A locked row cannot change until it is written. If a row changed between the beginning of the statement and the
+	// lock, PostgreSQL compares the newest version.
 	advanceMany = `
 WITH locked AS (
   SELECT c.*, a.slide_window, a.slide_maximum, a.policy
   FROM unnest($1::bigint[], $2::text[], $3::bytea[], $4::bigint[], $5::text[], $6::bytea[], $7::bigint[], $8::bigint[])
-    WITH ORDINALITY AS c (now, client_address, id, generation, tenant_id, binding, authenticated, access_token_ttl, place),
+    WITH ORDINALITY AS c (now, client_address, id, generation, tenant_id, binding, authenticated, ` +
+		`access_token_ttl, place),
     refresh_tokens, applications AS a
   WHERE ` + advanceable(eachCall) + `
   FOR NO KEY UPDATE OF refresh_tokens SKIP LOCKED
@@ -113,8 +115,8 @@ RETURNING c.place, ` + columns("refresh_tokens.", otherColumns) + `, c.policy`
 // Advance implements port.RefreshTokens.
 func (s *Store) Advance(ctx context.Context, id domain.ID, c domain.Call) (domain.RefreshToken, domain.Policy, error) {
 	e, run := &exchange{id: id, call: c}, s.advanceAlone
-	if s.combiner != nil {
-		run = s.combiner.do
+	if s.groupCommit != nil {
+		run = s.groupCommit.do
 	}
 	if err := run(ctx, e); err != nil {
 		return domain.RefreshToken{}, domain.Policy{}, err
@@ -122,7 +124,7 @@ func (s *Store) Advance(ctx context.Context, id domain.ID, c domain.Call) (domai
 	return e.token, e.policy, nil
 }
 
-// advanceAlone is an exchange by itself.
+// advanceAlone runs an exchange by itself.
 func (s *Store) advanceAlone(ctx context.Context, e *exchange) error {
 	return s.inTurn(ctx, "advance", rowName{token: e.id}, func() error {
 		return s.writing(ctx, "advance", func(db *gorm.DB) error { return s.advanceIn(db, e) })
@@ -152,14 +154,16 @@ func (s *Store) readExchange(e *exchange, row *tokenRow, policy policyText) (err
 	return err
 }
 
-// advanceTogether is a batch in one statement. Left unsettled are those that it did not write, whether their rows were
-// held by somebody else or there was nothing to do; and all, if the database could not take one of them.
-func (s *Store) advanceTogether(ctx context.Context, batch []*exchange) error {
+// advanceInStatement runs a batch in one statement. It does not finish those exchanges that the statement did not
+// write, because their rows were locked or did not match. It finishes none if the database rejected a value of one of
+// them.
+func (s *Store) advanceInStatement(ctx context.Context, batch []*exchange) error {
 	n := len(batch)
 	var (
-		clientAddress, tenantID, id, binding = make([]string, n), make([]string, n), make([][]byte, n), make([][]byte, n)
-		now, generation                      = make([]int64, n), make([]int64, n)
-		authenticated, accessTokenTTL        = make([]int64, n), make([]int64, n)
+		clientAddress, tenantID       = make([]string, n), make([]string, n)
+		id, binding                   = make([][]byte, n), make([][]byte, n)
+		now, generation               = make([]int64, n), make([]int64, n)
+		authenticated, accessTokenTTL = make([]int64, n), make([]int64, n)
 	)
 	for i, e := range batch {
 		c := e.call
@@ -168,9 +172,10 @@ func (s *Store) advanceTogether(ctx context.Context, batch []*exchange) error {
 		authenticated[i], accessTokenTTL[i] = flag(c.Authenticated), c.AccessTokenTTL.Microseconds()
 	}
 	rows, policies := make([]*tokenRow, n), make([]policyText, n)
-	err := s.writing(ctx, "advance together", func(db *gorm.DB) error {
-		clear(rows) // what an attempt before this one read was undone
-		return queryRows(raw(db, advanceMany, now, clientAddress, id, generation, tenantID, binding, authenticated, accessTokenTTL),
+	err := s.writing(ctx, "advance a batch", func(db *gorm.DB) error {
+		clear(rows) // a previous attempt was rolled back
+		return queryRows(
+			raw(db, advanceMany, now, clientAddress, id, generation, tenantID, binding, authenticated, accessTokenTTL),
 			func(r *sql.Rows) error {
 				var (
 					place  int
@@ -184,7 +189,7 @@ func (s *Store) advanceTogether(ctx context.Context, batch []*exchange) error {
 				return nil
 			})
 	})
-	if refused(err) {
+	if rejected(err) {
 		return nil
 	}
 	if err != nil {
@@ -194,7 +199,7 @@ func (s *Store) advanceTogether(ctx context.Context, batch []*exchange) error {
 		if rows[i] == nil {
 			continue
 		}
-		e.settled = true
+		e.finished = true
 		if err := s.readExchange(e, rows[i], policies[i]); err != nil {
 			e.err = fmt.Errorf("gormstore: advance: %w", err)
 		}
@@ -202,10 +207,11 @@ func (s *Store) advanceTogether(ctx context.Context, batch []*exchange) error {
 	return nil
 }
 
-// advanceInTurn is a batch in one transaction. All are left unsettled if one of them fails: nothing was committed then.
-func (s *Store) advanceInTurn(ctx context.Context, batch []*exchange) error {
+// advanceInTransaction runs a batch in one transaction. If one exchange fails, nothing was committed, and it finishes
+// none.
+func (s *Store) advanceInTransaction(ctx context.Context, batch []*exchange) error {
 	failed := false
-	err := s.writing(ctx, "advance in turn", func(db *gorm.DB) error {
+	err := s.writing(ctx, "advance a batch", func(db *gorm.DB) error {
 		return db.Transaction(func(tx *gorm.DB) error {
 			for _, e := range batch {
 				if e.err = s.advanceIn(tx, e); e.err != nil && !errors.Is(e.err, domain.ErrConflict) {
@@ -223,7 +229,7 @@ func (s *Store) advanceInTurn(ctx context.Context, batch []*exchange) error {
 		return err
 	}
 	for _, e := range batch {
-		e.settled = true
+		e.finished = true
 		if e.err != nil {
 			e.err = fmt.Errorf("gormstore: advance: %w", e.err)
 		}
@@ -232,7 +238,7 @@ func (s *Store) advanceInTurn(ctx context.Context, batch []*exchange) error {
 }
 
 // insert takes the epoch from the tenant in the statement that stores the row. A revocation that commits while it runs
-// leaves a mark above the epoch that it took.
+// leaves a mark above that epoch.
 var insert = `
 INSERT INTO refresh_tokens (` + columns("", tokenColumns) + `)
 SELECT ` + placeholders(len(tokenColumns)-2) + `, COALESCE((
@@ -250,7 +256,7 @@ func (s *Store) Insert(ctx context.Context, t domain.RefreshToken) (domain.Refre
 	if err != nil {
 		return domain.RefreshToken{}, fmt.Errorf("gormstore: insert: %w", err)
 	}
-	// It may wait for another insert of that id.
+	// An insert can wait for another one of the same id.
 	err = s.inTurn(ctx, "insert", rowName{token: t.ID}, func() error {
 		return s.writing(ctx, "insert", func(db *gorm.DB) error {
 			return queryRow(raw(db, insert, args...), domain.ErrNotFound, &row.ordinal, &row.issuedEpoch)
@@ -295,11 +301,11 @@ func (s *Store) Snapshot(ctx context.Context, id domain.ID) (domain.Snapshot, er
 	return shot, nil
 }
 
-// unchanged are the conditions of Use and Swap, from $first on: of the record as it was read, and the instant.
+// unchanged returns the conditions of Use and Swap, with placeholders from $first: the record as it was read, and now.
 func unchanged(first int) string {
 	return fmt.Sprintf(`
 WHERE id = $%d AND generation = $%d AND recovered_at = $%d AND recovery_paid_until = $%d AND `,
-		first, first+1, first+2, first+3) + alive(fmt.Sprintf("$%d", first+4))
+		first, first+1, first+2, first+3) + aliveSQL(fmt.Sprintf("$%d", first+4))
 }
 
 // unchangedArgs are the arguments of unchanged.

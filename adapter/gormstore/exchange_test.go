@@ -27,7 +27,7 @@ import (
 
 var start = time.Date(2026, 3, 1, 12, 0, 0, 1000, time.UTC)
 
-// shop makes the application acme/shop.
+// shop creates the application acme/shop.
 func shop(tb testing.TB, s *gormstore.Store) {
 	tb.Helper()
 	if err := errors.Join(
@@ -46,7 +46,7 @@ func newToken(tb testing.TB, user string) domain.RefreshToken {
 	}, domain.DefaultPolicy(), start))(tb)
 }
 
-// issue stores n refresh tokens, each of a user of its own.
+// issue stores n refresh tokens, each of another user.
 func issue(tb testing.TB, s *gormstore.Store, n int) []domain.RefreshToken {
 	tb.Helper()
 	tokens := make([]domain.RefreshToken, n)
@@ -66,7 +66,7 @@ func rotate(tb testing.TB, s *gormstore.Store, t domain.RefreshToken) domain.Ref
 	return t
 }
 
-// journal is a logger that keeps everything.
+// journal is a logger that keeps all lines.
 type journal struct {
 	mu   sync.Mutex
 	text bytes.Buffer
@@ -82,7 +82,7 @@ func (j *journal) logger() *slog.Logger {
 	return slog.New(slog.NewJSONHandler(j, &slog.HandlerOptions{Level: slog.LevelDebug}))
 }
 
-// statements are those since the last call.
+// statements returns those since the last call.
 func (j *journal) statements(tb testing.TB) (statements []string) {
 	tb.Helper()
 	j.mu.Lock()
@@ -163,8 +163,8 @@ func TestNoValueReachesTheLog(t *testing.T) {
 // tableStatistics are PostgreSQL's counters of a table.
 type tableStatistics struct{ updated, hot, wholeScans int64 }
 
-// awaitClosed returns when nobody but the caller is connected any more. A connection hands its counters in when it
-// ends, at the latest, and that may be a moment after Close.
+// awaitClosed returns when no other connection than the caller's is open. A connection reports its counters when it
+// ends, which may be a moment after Close.
 func awaitClosed(t *testing.T, db *sql.DB) {
 	t.Helper()
 	for others := 1; others > 0; {
@@ -185,8 +185,8 @@ WHERE relname = $1`, table).Scan(&s.updated, &s.hot, &s.wholeScans); err != nil 
 	return s
 }
 
-// An exchange that touches an index, or reads a table, gets slower with every refresh token in the store. This test runs by
-// itself: a transaction of another one would keep old versions of rows, also in another database.
+// An exchange that changes an index, or reads a table, gets slower with every refresh token in the store. This test is
+// not parallel: a transaction of another test would keep old versions of rows, even in another database.
 func TestPostgresExchangesAreHOTAndReadNoTable(t *testing.T) {
 	d := onPostgres(t)
 	db := d.raw(t)
@@ -195,18 +195,19 @@ func TestPostgresExchangesAreHOTAndReadNoTable(t *testing.T) {
 		t.Fatal(err)
 	}
 	awaitClosed(t, db)
-	if _, err := db.ExecContext(t.Context(), `SELECT pg_stat_reset()`); err != nil { // making an index reads the table
+	if _, err := db.ExecContext(t.Context(), `SELECT pg_stat_reset()`); err != nil { // creating an index reads the table
 		t.Fatal(err)
 	}
 	var j journal
 	s = d.open(t, gormstore.Options{Logger: j.logger()})
-	// The plan is made while everything is empty.
-	if _, _, err := s.Advance(t.Context(), domain.ID{1}, domain.Call{Generation: 1, Now: start}); !errors.Is(err, domain.ErrConflict) {
+	// The statement is planned while all tables are empty.
+	_, _, err := s.Advance(t.Context(), domain.ID{1}, domain.Call{Generation: 1, Now: start})
+	if !errors.Is(err, domain.ErrConflict) {
 		t.Fatal(err)
 	}
 	shop(t, s)
-	// Of the thirty refresh tokens on a page few are exchanged in the same moment. Exchanges of many more in one statement would not
-	// all find room on it; the first of these would not be HOT, and so thin the page out.
+	// Few of the thirty refresh tokens on a page are exchanged at the same moment. A statement that exchanges many more
+	// would not find room for all on it; the first of these would not be HOT, and would make room on the page.
 	var tokens []domain.RefreshToken
 	for i, token := range issue(t, s, 2000) {
 		if i%20 == 0 {
@@ -218,7 +219,7 @@ func TestPostgresExchangesAreHOTAndReadNoTable(t *testing.T) {
 		var group sync.WaitGroup
 		for i := range tokens[1:] {
 			group.Go(func() { tokens[1+i] = rotate(t, s, tokens[1+i]) })
-			if round < 5 { // one by one; then together
+			if round < 5 { // one at a time; then in batches
 				group.Wait()
 			}
 		}
@@ -237,7 +238,7 @@ func TestPostgresExchangesAreHOTAndReadNoTable(t *testing.T) {
 	awaitClosed(t, db)
 	shared := slices.ContainsFunc(j.statements(t), func(s string) bool { return strings.Contains(s, "SKIP LOCKED") })
 	if !shared {
-		t.Error("no exchanges were written together")
+		t.Error("no exchanges shared a write")
 	}
 	got := statistics(t, db, "refresh_tokens")
 	t.Logf("%d of %d updates were HOT", got.hot, got.updated)
@@ -286,11 +287,11 @@ func TestSQLiteExchangesSearchByKey(t *testing.T) {
 	}
 }
 
-// machine makes a user with 100 000 logins that the limit has ended, as a machine has that logs in once a second.
+// machine creates a user with 100 000 logins that the limit has ended, as a machine has that logs in once a second.
 func machine(t *testing.T, s *gormstore.Store, d database) {
 	t.Helper()
 	logins(t, s, d, 100_000)
-	// They leave the index on ordinals, but on PostgreSQL their entries stay in it until a vacuum.
+	// They are not in the index on ordinals, but on PostgreSQL their entries stay in it until a vacuum.
 	executeOn(t, d, `UPDATE refresh_tokens SET revoked_at = 1, revoked_reason = 'limit'`, 100_000)
 }
 
@@ -305,7 +306,7 @@ func executeOn(t *testing.T, d database, statement string, n int64) {
 	}
 }
 
-// logins makes a user with n refresh tokens, and no other.
+// logins creates a user with n refresh tokens, and no other user.
 func logins(t *testing.T, s *gormstore.Store, d database, n int) {
 	t.Helper()
 	shop(t, s)
@@ -328,14 +329,15 @@ func logins(t *testing.T, s *gormstore.Store, d database, n int) {
 func login(t *testing.T, s *gormstore.Store) domain.RefreshToken {
 	t.Helper()
 	token := must(s.Insert(t.Context(), newToken(t, "machine")))(t)
-	if err := s.KeepNewest(t.Context(), domain.Scope{TenantID: "acme", ApplicationID: "shop", UserID: "machine"}, 2, port.Revocation{At: start, Reason: domain.RevokedByLimit}, storagetest.NewEvent()); err != nil {
+	if err := s.KeepNewest(t.Context(), domain.Scope{TenantID: "acme", ApplicationID: "shop", UserID: "machine"}, 2,
+		port.Revocation{At: start, Reason: domain.RevokedByLimit}, storagetest.NewEvent()); err != nil {
 		t.Fatal(err)
 	}
 	return token
 }
 
 // The rows that a limit has ended stay until they are purged. If a login read them, the service would get slower with
-// each login of a user. Whether PostgreSQL has statistics must not matter.
+// each login of a user. The result must not depend on PostgreSQL's statistics.
 func TestPostgresALoginReadsNoRevokedRow(t *testing.T) {
 	d := onPostgres(t)
 	s, db := d.migrated(t, gormstore.Options{}), d.raw(t)
@@ -346,7 +348,7 @@ func TestPostgresALoginReadsNoRevokedRow(t *testing.T) {
 // readsFew checks that a login reads few rows of refresh_tokens, and few entries of its indexes. It closes s.
 func readsFew(t *testing.T, d database, s *gormstore.Store, db *sql.DB) {
 	t.Helper()
-	last := login(t, s) // marks the entries of what was revoked, as each scan does
+	last := login(t, s) // marks the index entries of revoked rows, as each scan does
 	const logins = 20
 	for _, before := range []string{`SELECT pg_stat_reset()`, `ANALYZE; SELECT pg_stat_reset()`} {
 		if err := s.Close(); err != nil {
@@ -410,7 +412,7 @@ func TestSQLiteALoginReadsNoRevokedRow(t *testing.T) {
 	}
 }
 
-// counted is how many rows are in the index on ordinals.
+// counted returns how many rows are in the index on ordinals.
 func counted(t *testing.T, db *sql.DB) (n int) {
 	t.Helper()
 	if err := db.QueryRowContext(t.Context(),
@@ -429,7 +431,7 @@ func revokeAll(t *testing.T, s *gormstore.Store) {
 	}
 }
 
-// endings end all that machine has, otherwise than by revoking each.
+// endings end all refresh tokens of machine, other than by revoking each.
 var endings = map[string]func(t *testing.T, s *gormstore.Store, d database, n int){
 	"marked": func(t *testing.T, s *gormstore.Store, _ database, _ int) { revokeAll(t, s) },
 	"expired": func(t *testing.T, _ *gormstore.Store, d database, n int) {
@@ -437,7 +439,7 @@ var endings = map[string]func(t *testing.T, s *gormstore.Store, d database, n in
 	},
 }
 
-// forget logs in until what has ended is forgotten. Each login takes 500 away, and changes nothing else of them.
+// forget logs in until all ended ones are out of the index. Each login removes 500, and changes nothing else of them.
 func forget(t *testing.T, s *gormstore.Store, d database, n int) {
 	t.Helper()
 	const others = `SELECT count(*), sum(revoked_at), sum(expires_at % 1000003), sum(issued_epoch), sum(generation),
@@ -472,7 +474,7 @@ func forget(t *testing.T, s *gormstore.Store, d database, n int) {
 	}
 }
 
-// What has ended by a mark or by time is not revoked itself.
+// A refresh token that a mark or its expiry has ended is not revoked itself.
 func TestPostgresALoginReadsNothingThatHasEnded(t *testing.T) {
 	const n = 100_000
 	for name, end := range endings {
@@ -480,7 +482,7 @@ func TestPostgresALoginReadsNothingThatHasEnded(t *testing.T) {
 			t.Parallel()
 			d := onPostgres(t)
 			s, db := d.migrated(t, gormstore.Options{}), d.raw(t)
-			// When it runs and what it sees would depend on how fast the test is. What it does comes at the end.
+			// Autovacuum would make the result depend on the speed of the test. Its effect is tested at the end.
 			executeOn(t, d, `ALTER TABLE refresh_tokens SET (autovacuum_enabled = false)`, 0)
 			logins(t, s, d, n)
 			end(t, s, d, n)
@@ -489,7 +491,7 @@ func TestPostgresALoginReadsNothingThatHasEnded(t *testing.T) {
 			readsFew(t, d, s, db)
 		})
 	}
-	t.Run("login and revocation in turn", func(t *testing.T) {
+	t.Run("login and revocation alternately", func(t *testing.T) {
 		d := onPostgres(t)
 		s, db := d.migrated(t, gormstore.Options{}), d.raw(t)
 		shop(t, s)
@@ -519,7 +521,7 @@ func TestSQLiteALoginReadsNothingThatHasEnded(t *testing.T) {
 	}
 }
 
-// Logins that overlap may tie, and the greater id then counts: at every call the same.
+// Concurrent logins may have equal ordinals. The greater id then counts, at every call.
 func TestOfTiesTheGreaterIDIsKept(t *testing.T) {
 	onBoth(t, func(t *testing.T, d database) {
 		s := d.migrated(t, gormstore.Options{})
@@ -535,7 +537,8 @@ func TestOfTiesTheGreaterIDIsKept(t *testing.T) {
 		tied := tokens[:4]
 		slices.SortFunc(tied, func(a, b domain.RefreshToken) int { return bytes.Compare(b.ID[:], a.ID[:]) })
 		for _, keep := range []int{3, 3, 1} {
-			if err := s.KeepNewest(t.Context(), domain.Scope{TenantID: "acme", ApplicationID: "shop", UserID: "ana"}, keep, port.Revocation{At: start, Reason: domain.RevokedByLimit}, storagetest.NewEvent()); err != nil {
+			if err := s.KeepNewest(t.Context(), domain.Scope{TenantID: "acme", ApplicationID: "shop", UserID: "ana"}, keep,
+				port.Revocation{At: start, Reason: domain.RevokedByLimit}, storagetest.NewEvent()); err != nil {
 				t.Fatal(err)
 			}
 			var got, want []domain.ID
@@ -553,7 +556,7 @@ func TestOfTiesTheGreaterIDIsKept(t *testing.T) {
 	})
 }
 
-// Many tabs, two processes: one rotates, the others are told so, and nobody gets an error.
+// Many tabs, two processes: one rotates, the others get a conflict, and no call fails.
 func TestOfParallelExchangesOneRotates(t *testing.T) {
 	onBoth(t, func(t *testing.T, d database) {
 		handles := []*gormstore.Store{d.migrated(t, gormstore.Options{}), d.migrated(t, gormstore.Options{})}
@@ -587,13 +590,13 @@ func TestOfParallelExchangesOneRotates(t *testing.T) {
 	})
 }
 
-// session is a transaction of somebody else's, that holds locks until it is let go.
+// session is another session's transaction, which holds locks until it is released.
 func session(t *testing.T, db *sql.DB, query string, args ...any) (release func()) {
 	t.Helper()
 	return ending(t, (*sql.Tx).Rollback, db, query, args...)
 }
 
-// committing is one that holds locks until it is committed.
+// committing is a session that holds locks until it commits.
 func committing(t *testing.T, db *sql.DB, query string, args ...any) (commit func()) {
 	t.Helper()
 	return ending(t, (*sql.Tx).Commit, db, query, args...)
@@ -613,7 +616,7 @@ func ending(t *testing.T, how func(*sql.Tx) error, db *sql.DB, query string, arg
 	}
 }
 
-// awaitBlocked returns when a call on the database waits for a lock.
+// awaitBlocked returns when a call waits for a lock in the database.
 func awaitBlocked(t *testing.T, db *sql.DB) {
 	t.Helper()
 	for waiting := 0; waiting == 0; {
@@ -624,7 +627,8 @@ WHERE datname = current_database() AND wait_event_type = 'Lock'`).Scan(&waiting)
 	}
 }
 
-// What an exchange that waited through a revocation has stored is dead: or a revocation would not be real at once.
+// An exchange that waited while a revocation committed stores a refresh token that has ended: a revocation takes effect
+// immediately.
 func TestPostgresARevocationOutlivesAnExchangeThatWaited(t *testing.T) {
 	t.Parallel()
 	d := onPostgres(t)
@@ -649,11 +653,11 @@ func TestPostgresARevocationOutlivesAnExchangeThatWaited(t *testing.T) {
 		t.Errorf("Advance: got error %v, want none or ErrConflict", err)
 	}
 	if shot := must(s.Snapshot(t.Context(), token.ID))(t); shot.Alive(start) {
-		t.Error("the refresh token is alive, want dead")
+		t.Error("the refresh token is active, want it ended")
 	}
 }
 
-// What is issued while a revocation is under way has no higher epoch than what was issued before.
+// A refresh token that is issued during a revocation has no higher epoch than one that was issued before it.
 func TestPostgresIssuedDuringARevocationIsDeadAndIssuedAfterIsAlive(t *testing.T) {
 	t.Parallel()
 	d := onPostgres(t)
@@ -694,7 +698,7 @@ func TestPostgresAnExchangeWaitsASecondForItsRow(t *testing.T) {
 	shop(t, s)
 	token := issue(t, s, 1)[0]
 	defer session(t, d.raw(t), `SELECT 1 FROM refresh_tokens FOR UPDATE`)()
-	// Nobody gives the lock up. What ended the wait is what counts, and not how soon: a busy machine adds to a second.
+	// The lock is not released. The test checks what ended the wait, and not how soon: a busy machine adds to a second.
 	ctx, cancel := context.WithTimeout(t.Context(), stuck)
 	defer cancel()
 	_, _, err := s.Advance(ctx, token.ID, domain.Call{Generation: 1, Now: start})
@@ -708,7 +712,7 @@ func TestPostgresAnExchangeWaitsASecondForItsRow(t *testing.T) {
 	}
 }
 
-// Somebody locks rows in another order than we do. The caller must not hear of it.
+// Another session locks rows in another order than the store. The caller must not get an error.
 func TestPostgresADeadlockIsTriedAgain(t *testing.T) {
 	t.Parallel()
 	d := onPostgres(t)
@@ -731,7 +735,7 @@ func TestPostgresADeadlockIsTriedAgain(t *testing.T) {
 			port.Revocation{At: start, Reason: domain.RevokedByLimit}, storagetest.NewEvent())
 
 	}()
-	awaitBlocked(t, db) // it has the first, and wants the second
+	awaitBlocked(t, db) // it has the first row, and waits for the second
 	_, err := tx.ExecContext(t.Context(), lock, tokens[0].ID[:])
 	t.Logf("the other session: %v", err)
 	if err := tx.Rollback(); err != nil {
@@ -746,14 +750,15 @@ func TestPostgresADeadlockIsTriedAgain(t *testing.T) {
 	}
 }
 
-// advancing exchanges in a goroutine of its own.
+// advancing runs an exchange in a goroutine.
 func advancing(t *testing.T, s *gormstore.Store, token domain.RefreshToken, clientAddress string) <-chan error {
 	t.Helper()
 	done := make(chan error, 1)
 	go func() {
 		got, _, err := s.Advance(t.Context(), token.ID,
 			domain.Call{Generation: token.Generation, Now: start, ClientAddress: clientAddress})
-		if err == nil && (got.ID != token.ID || got.MetaData.ClientAddress != clientAddress || got.Generation != token.Generation+1) {
+		if err == nil && (got.ID != token.ID || got.MetaData.ClientAddress != clientAddress ||
+			got.Generation != token.Generation+1) {
 			err = fmt.Errorf("got generation %d of %s for %q, want that of %s for %q",
 				got.Generation, got.ID, got.MetaData.ClientAddress, token.ID, clientAddress)
 		}
@@ -762,7 +767,7 @@ func advancing(t *testing.T, s *gormstore.Store, token domain.RefreshToken, clie
 	return done
 }
 
-// awaitWaiting returns when n exchanges wait for a write to share.
+// awaitWaiting returns when n exchanges wait for a slot.
 func awaitWaiting(t *testing.T, s *gormstore.Store, n int) {
 	t.Helper()
 	for s.Waiting() != n {
@@ -780,7 +785,7 @@ func wantDone(t *testing.T, what string, done <-chan error) {
 	}
 }
 
-// A shared write that waited for one row would make all who share it wait.
+// A batch that waited for one row would delay all of its exchanges.
 func TestPostgresAHeldRowKeepsNobodyElseWaiting(t *testing.T) {
 	t.Parallel()
 	d := onPostgres(t)
@@ -793,21 +798,21 @@ func TestPostgresAHeldRowKeepsNobodyElseWaiting(t *testing.T) {
 	for i := range 3 {
 		releases = append(releases, session(t, db, hold, tokens[i].ID[:]))
 	}
-	together := s.HoldPlaces()
+	freeSlots := s.HoldSlots()
 	var done []<-chan error
 	for i, token := range tokens {
 		done = append(done, advancing(t, s, token, fmt.Sprintf("192.0.2.%d", i)))
 	}
 	awaitWaiting(t, s, len(done))
-	together()
-	// The write skips the rows that are held. These exchanges then go alone, and wait.
+	freeSlots()
+	// The batch skips locked rows. These exchanges then run alone, and wait.
 	wantDone(t, "one beside the held rows", done[3])
 	wantDone(t, "another beside them", done[4])
 	for _, release := range releases {
 		release()
 	}
 	for _, done := range done[:3] {
-		if err := <-done; err != nil && !strings.Contains(err.Error(), "55P03") { // on a machine that took a second for it
+		if err := <-done; err != nil && !strings.Contains(err.Error(), "55P03") { // if the machine took a second
 			t.Errorf("one whose row was held: got error %v", err)
 		}
 	}
@@ -825,13 +830,13 @@ func TestPostgresAHeldRowKeepsNobodyElseWaiting(t *testing.T) {
 	}
 }
 
-// One exchange that the database cannot take must not fail those that happen to come at the same time.
+// An exchange with a value that the database rejects must not fail concurrent ones.
 func TestABadExchangeFailsAlone(t *testing.T) {
 	onBoth(t, func(t *testing.T, d database) {
 		s := d.migrated(t, gormstore.Options{})
 		shop(t, s)
 		tokens, db := issue(t, s, 5), d.raw(t)
-		// In PostgreSQL a NUL in text is an error; SQLite takes everything, but for a trigger.
+		// In PostgreSQL a NUL in text is an error; SQLite accepts everything except by a trigger.
 		bad := "192.0.2.3\x00"
 		if onSQLite := s.Stats().MaxOpenConnections == 1; onSQLite {
 			if _, err := db.ExecContext(t.Context(), `CREATE TRIGGER bad BEFORE UPDATE ON refresh_tokens
@@ -840,7 +845,7 @@ WHEN NEW.client_address = 'bad' BEGIN SELECT RAISE(ABORT, 'a bad exchange'); END
 			}
 			bad = "bad"
 		}
-		release := s.HoldPlaces()
+		release := s.HoldSlots()
 		var done []<-chan error
 		for i, address := range []string{"192.0.2.1", "192.0.2.2", "192.0.2.3", bad, "192.0.2.5"} {
 			done = append(done, advancing(t, s, tokens[i], address))
@@ -864,31 +869,31 @@ WHEN NEW.client_address = 'bad' BEGIN SELECT RAISE(ABORT, 'a bad exchange'); END
 	})
 }
 
-// What a row holds is its own affair: one that cannot be read, after a migration that went wrong, must not fail the exchanges that
-// were written with it.
+// A row that cannot be read, after a migration that failed, must not fail the exchanges of the same batch.
 func TestPostgresARowThatCannotBeReadFailsAlone(t *testing.T) {
 	t.Parallel()
 	d := onPostgres(t)
 	s := d.migrated(t, gormstore.Options{})
 	shop(t, s)
 	tokens, db := issue(t, s, 5), d.raw(t)
-	if _, err := db.ExecContext(t.Context(), `UPDATE refresh_tokens SET roles = 'x' WHERE id = $1`, tokens[3].ID[:]); err != nil {
+	if _, err := db.ExecContext(t.Context(), `UPDATE refresh_tokens SET roles = 'x' WHERE id = $1`,
+		tokens[3].ID[:]); err != nil {
 		t.Fatal(err)
 	}
-	for i, got := range advancingTogether(t, s, tokens) {
+	for i, got := range advancingInBatch(t, s, tokens) {
 		if err := <-got; (err != nil) != (i == 1) || errors.Is(err, domain.ErrConflict) { // the first two are done
 			t.Errorf("exchange %d of the write: got error %v", i, err)
 		}
 	}
 }
 
-// advancingTogether exchanges the first two by themselves, and the others in one write.
-func advancingTogether(t *testing.T, s *gormstore.Store, tokens []domain.RefreshToken) (done []<-chan error) {
+// advancingInBatch runs the first two exchanges by themselves, and the others in one batch.
+func advancingInBatch(t *testing.T, s *gormstore.Store, tokens []domain.RefreshToken) (done []<-chan error) {
 	t.Helper()
 	for i, token := range tokens[:2] {
 		wantDone(t, "one by itself", advancing(t, s, token, fmt.Sprintf("192.0.2.%d", i)))
 	}
-	release := s.HoldPlaces()
+	release := s.HoldSlots()
 	for i, token := range tokens[2:] {
 		done = append(done, advancing(t, s, token, fmt.Sprintf("192.0.2.%d", 2+i)))
 		awaitWaiting(t, s, i+1) // one after another
@@ -897,8 +902,8 @@ func advancingTogether(t *testing.T, s *gormstore.Store, tokens []domain.Refresh
 	return done
 }
 
-// A shared statement sees the database as it was when it began, and locks its rows one after another. What somebody changes in between
-// counts, as it does for an exchange by itself.
+// A batch sees the database as of its beginning, and locks its rows one after another. A change in between counts, as
+// for an exchange by itself.
 func TestPostgresASharedWriteComparesWhatItHasLocked(t *testing.T) {
 	revoked := port.Revocation{At: start, Reason: domain.RevokedByRequest}
 	for _, test := range []struct {
@@ -924,7 +929,7 @@ func TestPostgresASharedWriteComparesWhatItHasLocked(t *testing.T) {
 			_, err := s.RevokeScope(ctx, domain.Scope{TenantID: "acme"}, last.ID, revoked, storagetest.NewEvent())
 			return err
 		}, nil, true},
-		{"all are revoked, and it was under way", func(ctx context.Context, s *gormstore.Store, _ domain.RefreshToken) error {
+		{"all are revoked, and it was running", func(ctx context.Context, s *gormstore.Store, _ domain.RefreshToken) error {
 			_, err := s.RevokeScope(ctx, domain.Scope{TenantID: "acme"}, domain.ID{}, revoked, storagetest.NewEvent())
 			return err
 		}, nil, false},
@@ -935,34 +940,36 @@ func TestPostgresASharedWriteComparesWhatItHasLocked(t *testing.T) {
 			s, other, db := d.migrated(t, gormstore.Options{}), d.migrated(t, gormstore.Options{OneByOne: true}), d.raw(t)
 			shop(t, s)
 			tokens := issue(t, s, 4)
-			// Its last answer no longer stands.
+			// The grace period of its last answer is over.
 			last, _, err := s.Advance(t.Context(), tokens[3].ID, domain.Call{Generation: 1, Now: start.Add(-time.Hour)})
 			if err != nil {
 				t.Fatal(err)
 			}
 			tokens[3] = last
-			// The statement is stopped in the middle of its work, at the row of the third.
+			// The statement stops in the middle of its work, at the row of the third.
 			for _, text := range []string{
 				`CREATE FUNCTION stop() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN PERFORM pg_advisory_xact_lock_shared(1); RETURN NEW; END $$`,
-				`CREATE TRIGGER stop BEFORE UPDATE ON refresh_tokens FOR EACH ROW WHEN (NEW.client_address = '192.0.2.2') EXECUTE FUNCTION stop()`,
+				`CREATE TRIGGER stop BEFORE UPDATE ON refresh_tokens FOR EACH ROW
+WHEN (NEW.client_address = '192.0.2.2') EXECUTE FUNCTION stop()`,
 			} {
 				if _, err := db.ExecContext(t.Context(), text); err != nil {
 					t.Fatal(err)
 				}
 			}
-			goOn := session(t, db, `SELECT pg_advisory_xact_lock(1)`)
-			done := advancingTogether(t, s, tokens)
+			resume := session(t, db, `SELECT pg_advisory_xact_lock(1)`)
+			done := advancingInBatch(t, s, tokens)
 			for stopped := 0; stopped == 0; {
 				if err := db.QueryRowContext(t.Context(), `SELECT count(*) FROM pg_stat_activity
-WHERE datname = current_database() AND wait_event = 'advisory' AND query LIKE '%WITH locked%'`).Scan(&stopped); err != nil {
+WHERE datname = current_database() AND wait_event = 'advisory' AND query LIKE '%WITH locked%'`,
+				).Scan(&stopped); err != nil {
 					t.Fatal(err)
 				}
 			}
 			if err := test.meanwhile(t.Context(), other, last); err != nil {
 				t.Fatal(err)
 			}
-			goOn()
+			resume()
 			wantDone(t, "the first in the shared write", done[0])
 			if err := <-done[1]; !errors.Is(err, test.want) {
 				t.Errorf("got error %v, want %v", err, test.want)
@@ -974,8 +981,8 @@ WHERE datname = current_database() AND wait_event = 'advisory' AND query LIKE '%
 	}
 }
 
-// BenchmarkAdvance is the hot call, by a number of callers at once who each exchange a refresh token of their own. PostgreSQL is
-// that of the tests, which does not wait for the disk, unless TEST_POSTGRES_DSN names one that does.
+// BenchmarkAdvance measures Advance with a number of concurrent callers, each with a refresh token of its own.
+// PostgreSQL is that of the tests, which does not wait for the disk, unless TEST_POSTGRES_DSN names another.
 func BenchmarkAdvance(b *testing.B) {
 	for _, engine := range []struct {
 		name        string
@@ -995,7 +1002,7 @@ func BenchmarkAdvance(b *testing.B) {
 func benchmarkAdvance(b *testing.B, s *gormstore.Store, callers int) {
 	shop(b, s)
 	if err := storagetest.SaveApplication(b.Context(), s, domain.Application{
-		// With a grace period all but the first would be retries.
+		// With a grace period all exchanges but the first would be retries.
 		TenantID: "acme", ID: "shop", Settings: domain.Settings{GraceSeconds: new(int64(0))},
 	}); err != nil {
 		b.Fatal(err)
@@ -1023,7 +1030,7 @@ func benchmarkAdvance(b *testing.B, s *gormstore.Store, callers int) {
 	b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "exchanges/s")
 }
 
-// A process that starts gets all kinds of calls at once, and none of its statements is prepared yet.
+// A process that starts gets concurrent calls of all kinds, and none of its statements is prepared yet.
 func TestTheFirstCallsOfAProcessDoNotBlockOneAnother(t *testing.T) {
 	onBoth(t, func(t *testing.T, d database) {
 		shop(t, d.migrated(t, gormstore.Options{}))

@@ -11,80 +11,82 @@ import (
 	"github.com/refreshd/refreshd/domain"
 )
 
-// Combiner is a combiner, for its tests.
-type Combiner struct{ *combiner }
+// GroupCommit exports groupCommit for its tests.
+type GroupCommit struct{ *groupCommit }
 
-// Exchange is one call of Advance, as a combiner sees it.
+// Exchange is one call of Advance, as groupCommit receives it.
 type Exchange = exchange
 
-// MostTogether is the size of the largest batch.
-const MostTogether = mostTogether
+// MaxBatch is the size of the largest batch.
+const MaxBatch = maxBatch
 
-// NewCombiner returns a combiner before a database that is made of two functions.
-func NewCombiner(places int, one func(context.Context, *Exchange) error, many func(context.Context, []*Exchange) error) Combiner {
-	return Combiner{newCombiner(places, one, many)}
+// NewGroupCommit returns a GroupCommit whose database is two functions.
+func NewGroupCommit(
+	slots int, writeOne func(context.Context, *Exchange) error, writeMany func(context.Context, []*Exchange) error,
+) GroupCommit {
+	return GroupCommit{newGroupCommit(slots, writeOne, writeMany)}
 }
 
-// Do exchanges.
-func (c Combiner) Do(ctx context.Context, id domain.ID, call domain.Call) (domain.RefreshToken, error) {
+// Do runs an exchange.
+func (c GroupCommit) Do(ctx context.Context, id domain.ID, call domain.Call) (domain.RefreshToken, error) {
 	e := &exchange{id: id, call: call}
 	err := c.do(ctx, e)
 	return e.token, err
 }
 
-// Waiting is how many wait.
-func (c Combiner) Waiting() int {
+// Waiting returns the number of exchanges in the queue.
+func (c GroupCommit) Waiting() int {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return len(c.waiting)
 }
 
-// Free is how many writes could begin now.
-func (c Combiner) Free() int {
+// Free returns the number of free slots.
+func (c GroupCommit) Free() int {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return c.places
+	return c.slots
 }
 
-// Waiting is how many exchanges wait for a write to share.
-func (s *Store) Waiting() int { return Combiner{s.combiner}.Waiting() }
+// Waiting returns the number of exchanges that wait for a slot.
+func (s *Store) Waiting() int { return GroupCommit{s.groupCommit}.Waiting() }
 
-// Free is how many writes could begin now.
-func (s *Store) Free() int { return Combiner{s.combiner}.Free() }
+// Free returns the number of free slots.
+func (s *Store) Free() int { return GroupCommit{s.groupCommit}.Free() }
 
-// HoldPlaces takes all places to write, as writes would that do not end, so that what comes waits for the same write
-// for as long as a test needs.
-func (s *Store) HoldPlaces() (release func()) {
-	c := s.combiner
+// HoldSlots takes all slots, as writes that do not end would, so that exchanges wait for the same write as long as a
+// test needs.
+func (s *Store) HoldSlots() (release func()) {
+	c := s.groupCommit
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	held := c.places
-	c.places = 0
+	held := c.slots
+	c.slots = 0
 	return func() {
 		c.mu.Lock()
 		defer c.mu.Unlock()
 		for range held {
-			c.pass()
+			c.startNext()
 		}
 	}
 }
 
-// ID is the refresh token that e means.
+// ID returns the id of the refresh token of e.
 func (e *exchange) ID() domain.ID { return e.id }
 
-// Call is what e asks for.
+// Call returns the argument of e.
 func (e *exchange) Call() domain.Call { return e.call }
 
-// Settle gives e its answer, in a batch.
-func (e *exchange) Settle(t domain.RefreshToken, p domain.Policy) { e.Answer(t, p); e.settled = true }
+// Finish sets the result of an exchange of a batch.
+func (e *exchange) Finish(t domain.RefreshToken, p domain.Policy) { e.Answer(t, p); e.finished = true }
 
-// Answer gives an exchange that runs by itself its answer.
+// Answer sets the result of an exchange that runs by itself.
 func (e *exchange) Answer(t domain.RefreshToken, p domain.Policy) { e.token, e.policy = t, p }
 
-// SessionSettings are what our statements are written for.
+// SessionSettings are the settings that the statements rely on.
 var SessionSettings = sessionSettings
 
-// ChangedColumns and ChangedValues are what a change compares and writes.
+// ChangedColumns and ChangedValues are the columns that a change compares and writes, and their values.
 var (
 	ChangedColumns = changedColumns
 	ChangedValues  = changedValues
@@ -102,13 +104,13 @@ const StatementDeadline = statementDeadline
 // Pool are the connections to PostgreSQL, or the one that writes to SQLite.
 func (s *Store) Pool() *sql.DB { return s.pool }
 
-// Readers are the connections that read.
+// Readers returns the connections that read.
 func (s *Store) Readers() (*sql.DB, error) { return s.read.DB() }
 
-// Within compares a setting that was found with the one that we would have.
+// Within reports whether a setting is acceptable.
 var Within = within
 
-// WrittenTables are those that the role of the service writes to; ReadTables, those that it only reads.
+// WrittenTables are the tables that the role of the service writes; ReadTables, those that it only reads.
 var WrittenTables, ReadTables = writtenTables, readTables
 
 // Turns are turns for the rows of tenants.
@@ -122,26 +124,26 @@ func (t *Turns) Take(ctx context.Context, tenantID string) error {
 // Pass ends it.
 func (t *Turns) Pass(tenantID string, err error) { t.pass(rowName{tenantID: tenantID}, err) }
 
-// UnderWay is how many there are.
-func (t *Turns) UnderWay() int {
+// Running returns how many turns are taken.
+func (t *Turns) Running() int {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	return len(t.waiting)
 }
 
-// TurnsUnderWay is how many calls have their turn.
-func (s *Store) TurnsUnderWay() int {
+// TurnsRunning returns how many turns are taken.
+func (s *Store) TurnsRunning() int {
 	s.turns.mu.Lock()
 	defer s.turns.mu.Unlock()
 	return len(s.turns.waiting)
 }
 
-// Remember sets for how long the pool stays small, and how fast it then grows.
+// Remember sets how long the pool stays small, and how fast it then grows.
 func (s *Store) Remember(smallFor, growEvery time.Duration) {
 	s.engine.limit.smallFor, s.engine.limit.growEvery = smallFor, growEvery
 }
 
-// Grow is what happens when it is time to look for slots again.
+// Grow runs the timer's function.
 func (s *Store) Grow() {
 	if l := s.engine.limit; l.limited() {
 		l.grow()
@@ -155,7 +157,7 @@ func (l *poolLimit) limited() bool {
 	return l.timer != nil
 }
 
-// PoolLimit is a poolLimit of a pool that opens no connection by itself.
+// PoolLimit is a poolLimit whose pool opens no connection by itself.
 type PoolLimit struct{ *poolLimit }
 
 // NewPoolLimit returns one for that many connections.
@@ -181,7 +183,7 @@ func (l PoolLimit) Open(refused bool) error {
 // Lose closes a connection.
 func (l PoolLimit) Lose() { l.lost() }
 
-// Ticking reports whether something is to happen later. It then happens growEvery later.
+// Ticking reports whether the timer runs. It then fires after growEvery.
 func (l PoolLimit) Ticking() bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -194,10 +196,10 @@ func (l PoolLimit) Close() error {
 	return l.pool.Close()
 }
 
-// LacksSlot reports whether a connection was refused for want of a slot.
+// LacksSlot reports whether a connection was refused because there is no slot for it.
 var LacksSlot = lacksSlot
 
-// PlainTextHosts are those of dsn that are not on this machine and to which a connection may not be encrypted.
+// PlainTextHosts returns the remote hosts of dsn to which a connection may be unencrypted.
 func PlainTextHosts(dsn string) ([]string, error) {
 	config, err := pgx.ParseConfig(dsn)
 	if err != nil {

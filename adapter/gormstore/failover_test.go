@@ -17,7 +17,7 @@ import (
 	"github.com/refreshd/refreshd/test/support/postgres"
 )
 
-// pair is a primary with a synchronous standby, a store that knows both by its DSN, and a refresh token in it.
+// pair is a primary with a synchronous standby, a store whose DSN names both, and a refresh token in it.
 type pair struct {
 	primary, standby *postgres.Server
 	admin            *sql.DB // of the primary
@@ -46,7 +46,7 @@ func newPair(t *testing.T) (p pair) {
 	return p
 }
 
-// stuck is when the machine is; nothing is judged by it.
+// stuck is the time after which the machine is stuck; no test result depends on it.
 const stuck = 2 * time.Minute
 
 func execute(t *testing.T, db *sql.DB, statements ...string) {
@@ -58,7 +58,7 @@ func execute(t *testing.T, db *sql.DB, statements ...string) {
 	}
 }
 
-// One pair for all, in this order: the last promotes the standby.
+// All subtests share one pair, in this order: the last one promotes the standby.
 func TestFailOver(t *testing.T) {
 	t.Parallel()
 	p := newPair(t)
@@ -67,27 +67,30 @@ func TestFailOver(t *testing.T) {
 	t.Run("a connection to a server that became read-only is left", p.leavesAReadOnlyServer)
 }
 
-// An operator who fences the old primary by making it read-only leaves our connections to it as they are. Each of them would
-// refuse every write, for as long as it lives: half an hour.
+// An operator who fences the old primary by making it read-only does not close the store's connections. Each of them
+// would refuse every write for its maximum lifetime: half an hour.
 func (p pair) leavesAReadOnlyServer(t *testing.T) {
-	execute(t, p.admin, `ALTER SYSTEM SET default_transaction_read_only = on`, `ALTER SYSTEM SET synchronous_standby_names = ''`,
+	execute(t, p.admin, `ALTER SYSTEM SET default_transaction_read_only = on`,
+		`ALTER SYSTEM SET synchronous_standby_names = ''`,
 		`SELECT pg_reload_conf()`)
 	if err := p.standby.Promote(); err != nil {
 		t.Fatal(err)
 	}
-	// The reload reaches each connection by itself, at its next statement: before, this one may be the last write.
+	// Each connection sees the reload at its next statement: until then, this may be the last write.
 	for deadline := time.Now().Add(stuck); p.store.Ready(t.Context()) == nil; {
 		if time.Now().After(deadline) {
-			t.Fatal("ready on a server that takes no writes")
+			t.Fatal("ready on a server that accepts no writes")
 		}
 	}
 	if err := p.store.Ready(t.Context()); err == nil || !strings.Contains(err.Error(), "target_session_attrs=read-write") {
-		t.Errorf("ready on a server that takes no writes: got %v, want an error that names target_session_attrs=read-write", err)
+		t.Errorf("ready on a server that accepts no writes: got %v, want an error that names target_session_attrs=read-write",
+			err)
 	}
-	if _, _, err := p.store.Advance(t.Context(), p.token.ID, domain.Call{Generation: 2, Now: start.Add(time.Minute)}); err == nil {
-		t.Error("a server that takes no writes has written")
+	if _, _, err := p.store.Advance(t.Context(), p.token.ID,
+		domain.Call{Generation: 2, Now: start.Add(time.Minute)}); err == nil {
+		t.Error("a server that accepts no writes has written")
 	}
-	// That connection is gone; the next finds the promoted one.
+	// That connection is closed; the next one finds the promoted server.
 	token := must(p.store.Snapshot(t.Context(), p.token.ID))(t).Token
 	if got := rotate(t, p.store, token).Generation; token.Generation != 2 || got != 3 {
 		t.Errorf("generation %d, then %d; want 2 and 3", token.Generation, got)
@@ -97,8 +100,9 @@ func (p pair) leavesAReadOnlyServer(t *testing.T) {
 	}
 }
 
-// While its standby is away, a primary that was told to commit on both answers nobody. If giving up ended that wait, the retry would
-// be answered from a commit that the standby does not have; and after a fail-over the answer would be from the future.
+// While its standby is stopped, a primary with synchronous commit completes no commit. If a cancelled call ended that
+// wait, the retry would return the answer of a commit that the standby does not have; and after a fail-over the answer
+// would be from the future.
 func (p pair) hidesWhatTheStandbyLacks(t *testing.T) {
 	if err := p.standby.Kill(); err != nil {
 		t.Fatal(err)
@@ -115,7 +119,7 @@ func (p pair) hidesWhatTheStandbyLacks(t *testing.T) {
 	if _, _, err := p.store.Advance(t.Context(), p.token.ID, call); !errors.Is(err, os.ErrDeadlineExceeded) {
 		t.Fatalf("an exchange without the standby: got %v, want that its time is over", err)
 	}
-	// A cancel request would arrive immediately, on a connection of its own: within this second.
+	// A cancel request would arrive immediately, on another connection: within this second.
 	for deadline := time.Now().Add(time.Second); time.Now().Before(deadline); {
 		if got := must(p.store.Snapshot(t.Context(), p.token.ID))(t).Token.Generation; got != 1 {
 			t.Fatalf("generation %d is seen, and the standby does not have it", got)
@@ -134,7 +138,7 @@ func (p pair) hidesWhatTheStandbyLacks(t *testing.T) {
 	}
 }
 
-// A service that was given the standby alone by mistake would start, answer every reading call, and log nobody in.
+// A service whose DSN mistakenly names only the standby would start, answer every reading call, and issue nothing.
 func (p pair) refusesAStandbyAlone(t *testing.T) {
 	s, err := gormstore.OpenPostgres(t.Context(),
 		domain.NewSecret("postgres://postgres@"+p.standby.Address()+"/postgres?sslmode=disable"), gormstore.Options{})
@@ -142,7 +146,7 @@ func (p pair) refusesAStandbyAlone(t *testing.T) {
 		s.Close()
 		t.Fatal("opened a standby")
 	}
-	if !strings.Contains(err.Error(), "takes no writes") {
-		t.Errorf("got %q, want it to say that the server takes no writes", err)
+	if !strings.Contains(err.Error(), "accepts no writes") {
+		t.Errorf("got %q, want it to say that the server accepts no writes", err)
 	}
 }

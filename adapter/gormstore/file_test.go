@@ -11,7 +11,7 @@ import (
 	"github.com/refreshd/refreshd/test/storagetest"
 )
 
-// SQLite itself goes on with a file that is no longer there, and what it is told then is lost.
+// SQLite itself continues with a deleted file, and what it writes then is lost.
 func TestSQLiteAnswersNothingOnceItsFileIsNoLongerThere(t *testing.T) {
 	for name, suffix := range map[string]string{"the database": "", "its log": "-wal"} {
 		t.Run(name, func(t *testing.T) {
@@ -32,7 +32,7 @@ func TestSQLiteAnswersNothingOnceItsFileIsNoLongerThere(t *testing.T) {
 				for call, err := range map[string]error{
 					"Ready": s.Ready(t.Context()), "Tenant": reading, "SaveTenant": storagetest.SaveTenant(t.Context(), s, tenant),
 				} {
-					if err == nil || !strings.Contains(err.Error(), path) || !strings.Contains(err.Error(), "start the service anew") {
+					if err == nil || !strings.Contains(err.Error(), path) || !strings.Contains(err.Error(), "restart the service") {
 						t.Errorf("%s, %s: got error %v, want one that names the file and what to do", when, call, err)
 					}
 				}
@@ -46,7 +46,7 @@ func TestSQLiteAnswersNothingOnceItsFileIsNoLongerThere(t *testing.T) {
 	}
 }
 
-// What holds nothing must not be taken for a store that is there: beside its keys, it is one that was lost.
+// An empty file must not be taken for an existing store: beside its keys, it is a store that was lost.
 func TestHoldsNothingUntilThereIsATable(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "refreshd.db")
 	holds := func(when string, want bool) {

@@ -14,7 +14,7 @@ import (
 	"github.com/refreshd/refreshd/test/support/postgres"
 )
 
-// A role that owns nothing serves with what README grants it, and no more is asked for.
+// A role that owns nothing can serve with the grants of README, and needs no others.
 func TestPostgresARoleThatOwnsNothingServesWithTheGrantsOfTheDocument(t *testing.T) {
 	t.Parallel()
 	dsn := postgres.NewDatabase(t)
@@ -33,7 +33,7 @@ func TestPostgresARoleThatOwnsNothingServesWithTheGrantsOfTheDocument(t *testing
 		if err := tables.Scan(&name); err != nil {
 			t.Fatal(err)
 		}
-		if name != "janitor" { // which only older programs know
+		if name != "janitor" { // which only older programs use
 			got = append(got, name)
 		}
 	}
@@ -59,12 +59,12 @@ func TestPostgresARoleThatOwnsNothingServesWithTheGrantsOfTheDocument(t *testing
 	}
 	storagetest.Run(t, func(t *testing.T) func() port.Store {
 		execute(t, owner, `TRUNCATE `+strings.Join(gormstore.WrittenTables, ", "))
-		execute(t, owner, `INSERT INTO key_ring (one, revision) VALUES (1, 0)`) // as the migration leaves it
+		execute(t, owner, `INSERT INTO key_ring (one, revision) VALUES (1, 0)`) // as after the migration
 		return func() port.Store { return open() }
 	})
 }
 
-// A role that may read and not write would be called ready, and fail every call.
+// A role that may read and not write would be reported ready, and fail every call.
 func TestPostgresARoleThatLacksAPrivilegeIsNotReadyAndSaysWhich(t *testing.T) {
 	t.Parallel()
 	dsn := postgres.NewDatabase(t)

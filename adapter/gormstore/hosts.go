@@ -14,11 +14,11 @@ import (
 	"github.com/jackc/pgx/v5/stdlib"
 )
 
-// connector begins with the host that served last: while one before it in the DSN is silent, each new connection would
-// otherwise wait for that one first.
+// connector tries the host that served last first: otherwise each new connection would wait for a silent host that is
+// named before it in the DSN.
 type connector struct {
 	hosts  []driver.Connector
-	served *atomic.Int64 // the index of the host that did last
+	served *atomic.Int64 // the index of that host
 }
 
 func newConnector(config *pgx.ConnConfig) connector {
@@ -26,7 +26,7 @@ func newConnector(config *pgx.ConnConfig) connector {
 	first := pgconn.FallbackConfig{Host: config.Host, Port: config.Port, TLSConfig: config.TLSConfig}
 	all := append([]*pgconn.FallbackConfig{&first}, config.Fallbacks...)
 	for len(all) > 0 {
-		// A host may come twice in a row, with TLS and without.
+		// A host may appear twice in a row, with TLS and without.
 		n := 1
 		for n < len(all) && all[n].Host == all[0].Host && all[n].Port == all[0].Port {
 			n++
@@ -42,8 +42,8 @@ func newConnector(config *pgx.ConnConfig) connector {
 // Driver implements driver.Connector.
 func (c connector) Driver() driver.Driver { return c.hosts[0].Driver() }
 
-// connecting in a context tells the dialing of a connection from that of a cancel request, which the driver dials for
-// on its own.
+// connecting in a context distinguishes the dialing of a connection from that of a cancel request, which the driver
+// starts itself.
 type connecting struct{}
 
 // Connect implements driver.Connector.
@@ -68,7 +68,7 @@ func (c connector) Connect(ctx context.Context) (driver.Conn, error) {
 	return nil, errors.Join(errs...)
 }
 
-// plainTextHosts are those that are not on this machine and to which a connection may not be encrypted.
+// plainTextHosts returns the remote hosts to which a connection may be unencrypted.
 func (l *link) plainTextHosts() (hosts []string) {
 	note := func(host string, encrypted *tls.Config) {
 		ip, _ := netip.ParseAddr(host)

@@ -18,9 +18,9 @@ SELECT kind, tenant_id, algorithm, number, id, created_at, starts_at, retired_at
 	keysOfTenant = selectKeys + ` WHERE tenant_id = $1`
 	keyByID      = selectKeys + ` WHERE id = $1 AND id <> ''`
 
-	// nextKeyRevisions takes the row that orders all writes of keys, and returns the last of the revisions that it
-	// takes. It comes first in a transaction: a revision that is given later is then committed later, which is what
-	// port.Keys promises to readers.
+	// nextKeyRevisions locks the row that orders all writes of keys, and returns the last of the revisions that it
+	// draws. It is the first statement of a transaction, so revisions are committed in their order, as port.Keys
+	// promises to readers.
 	nextKeyRevisions = `UPDATE key_ring SET revision = revision + $1 WHERE one = 1 RETURNING revision`
 
 	addKey = `
@@ -31,9 +31,10 @@ VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)`
 UPDATE keys SET sealed = $1, revision = $2
 WHERE kind = $3 AND tenant_id = $4 AND algorithm = $5 AND number = $6 AND id = $7 AND sealed = $8`
 
-	// hasData counts a deleted tenant too: its refresh tokens may still be there.
+	// hasData counts a deleted tenant too: its refresh tokens may still be stored.
 	hasData = `
-SELECT CASE WHEN EXISTS (SELECT 1 FROM tenants) OR EXISTS (SELECT 1 FROM api_keys) OR EXISTS (SELECT 1 FROM refresh_tokens)
+SELECT CASE WHEN EXISTS (SELECT 1 FROM tenants) OR EXISTS (SELECT 1 FROM api_keys)` +
+		` OR EXISTS (SELECT 1 FROM refresh_tokens)
   THEN 1 ELSE 0 END`
 )
 
@@ -94,8 +95,8 @@ func (s *Store) sealedKeys(
 	return keys, nil
 }
 
-// keyWriting runs f in a transaction that begins with nextKeyRevisions. It waits for that row and for no other: who
-// writes keys holds it.
+// keyWriting runs f in a transaction that begins with nextKeyRevisions. It waits for no other row, because every writer
+// of keys holds that one.
 func (s *Store) keyWriting(ctx context.Context, operation string, f func(tx *gorm.DB) error) error {
 	return s.inTurn(ctx, operation, rowName{keyRing: true}, func() error {
 		return s.writing(ctx, operation, func(db *gorm.DB) error { return db.Transaction(f) })

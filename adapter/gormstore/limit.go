@@ -13,12 +13,12 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 )
 
-// errNoSlot says that the server, or a pooler, has no slot for one more connection.
+// errNoSlot means that the server, or a pooler, has no slot for another connection.
 var errNoSlot = errors.New("no slot for another connection")
 
-// lacksSlot reports whether a connection was refused for want of a slot: too_many_connections, which also says that the
-// remaining ones are reserved, and configuration_limit_exceeded. PgBouncer has one SQLSTATE for everything, also for
-// what its server said.
+// lacksSlot reports whether a connection was refused because there is no slot for it: too_many_connections, which also
+// means that the remaining ones are reserved, or configuration_limit_exceeded. PgBouncer has one SQLSTATE for
+// everything, including errors of its server.
 func lacksSlot(err error) bool {
 	var e *pgconn.PgError
 	if !errors.As(err, &e) {
@@ -31,20 +31,20 @@ func lacksSlot(err error) bool {
 }
 
 const (
-	// smallFor is how long the pool stays at what there was when a connection was refused.
+	// smallFor is how long the pool keeps the size that it had when a connection was refused.
 	smallFor = time.Minute
-	// growEvery is the time between two steps by which it then grows.
+	// growEvery is the time between two steps when the pool grows again.
 	growEvery = time.Second
 )
 
-// poolLimit makes calls wait for the connections that there are where the server refuses another one, and remembers
-// that for a while. Two sets of pools at a rolling restart, or a smaller server after a fail-over, would else fail
-// calls that had only to wait. After the while the pool grows, as far as it is used, in steps that double: a limit that
-// still holds then costs one refused connection.
+// poolLimit lets calls wait for the open connections when the server refuses another one, and remembers that for
+// smallFor. Otherwise two sets of pools during a rolling restart, or a smaller server after a fail-over, would fail
+// calls that only had to wait. Afterwards the pool grows, as far as it is used, in steps that double. If the limit
+// still holds, that costs one refused connection.
 //
-// The pool counts the connections that are being opened with those that are open, and closes what is returned to it
-// when there are more than it may have. So it is made smaller when none is being opened; until then no further attempt
-// is made.
+// The pool counts connections that are being opened with those that are open, and closes a returned connection if it
+// has more than its limit. So the limit is lowered only while none is being opened; until then no further attempt is
+// made.
 type poolLimit struct {
 	pool *sql.DB
 	size int
@@ -52,14 +52,14 @@ type poolLimit struct {
 
 	smallFor, growEvery time.Duration
 
-	open atomic.Int64 // what closes a connection may hold the lock already
+	open atomic.Int64 // an atomic: a connection may be closed while mu is held
 
 	mu      sync.Mutex
 	opening int
-	now     int         // how many there may be
-	step    int         // by which now grows next
-	timer   *time.Timer // nil where nothing was refused
-	resting bool        // the timer stands still, for the pool does not use what it may open
+	now     int         // the limit now
+	step    int         // added to now by the next grow
+	timer   *time.Timer // nil if no connection was refused
+	resting bool        // the timer is stopped, because the pool does not use its limit
 	closed  bool
 }
 
@@ -67,7 +67,7 @@ func newPoolLimit(size int, log *slog.Logger) *poolLimit {
 	return &poolLimit{size: size, now: size, log: log, smallFor: smallFor, growEvery: growEvery}
 }
 
-// begin is called before a connection is opened. It reports whether that may be tried.
+// begin is called before a connection is opened. It reports whether the attempt is allowed.
 func (l *poolLimit) begin() bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -78,7 +78,7 @@ func (l *poolLimit) begin() bool {
 	return true
 }
 
-// end is called after begin, when the connection is open, or is not.
+// end is called after begin, with the result of the attempt.
 func (l *poolLimit) end(err error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -97,17 +97,17 @@ func (l *poolLimit) end(err error) {
 		return
 	}
 	l.timer = time.AfterFunc(l.smallFor, l.grow)
-	l.log.Warn("the database refuses more connections: calls wait for those that are open",
+	l.log.Warn("the database refuses more connections: requests wait for the open ones",
 		"event", eventPoolLimited, "open", l.count(), "configured", l.size)
 }
 
-// lost is called when a connection that was open is closed.
+// lost is called when an open connection is closed.
 func (l *poolLimit) lost() { l.open.Add(-1) }
 
-// count is how many connections are open.
+// count returns the number of open connections.
 func (l *poolLimit) count() int { return int(l.open.Load()) }
 
-// refused is called after a call has got no connection. It reports whether there is one that the call can wait for.
+// refused is called after a call got no connection. It reports whether there is one that the call can wait for.
 func (l *poolLimit) refused() bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -118,7 +118,7 @@ func (l *poolLimit) refused() bool {
 	return !l.closed && l.count()+l.opening > 0
 }
 
-// wake starts the timer again, under the lock, once the pool has as many connections as it may have.
+// wake starts the timer again once the pool uses its limit. l.mu is held.
 func (l *poolLimit) wake() {
 	if l.resting && !l.closed && l.count() >= l.now {
 		l.resting = false
@@ -126,14 +126,14 @@ func (l *poolLimit) wake() {
 	}
 }
 
-// grow lets the pool open a few more connections.
+// grow raises the limit of the pool.
 func (l *poolLimit) grow() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.closed || l.timer == nil {
 		return
 	}
-	if l.count() < l.now && l.now < l.size { // it is not known whether there are more
+	if l.count() < l.now && l.now < l.size { // nothing shows that the server has more slots
 		l.resting = true
 		return
 	}
@@ -144,15 +144,15 @@ func (l *poolLimit) grow() {
 		return
 	}
 	l.timer = nil
-	l.log.Info("the connection pool may grow to its configured size again", "event", eventPoolRestored,
+	l.log.Info("the connection pool can grow to its configured size again", "event", eventPoolRestored,
 		"configured", l.size)
 }
 
-// set is called under the lock.
+// set sets the limit. l.mu is held.
 func (l *poolLimit) set(now int) {
 	l.now = now
 	l.pool.SetMaxOpenConns(now)
-	l.pool.SetMaxIdleConns(now) // which the line above only lowers
+	l.pool.SetMaxIdleConns(now) // the line above never raises it
 }
 
 func (l *poolLimit) close() {

@@ -24,7 +24,7 @@ import (
 	"github.com/refreshd/refreshd/test/support/postgres"
 )
 
-// events are the events of the pool in the log since the last call.
+// events returns the pool's events in the log since the last call.
 func (j *journal) events(t *testing.T) (events []string) {
 	t.Helper()
 	j.mu.Lock()
@@ -41,7 +41,7 @@ func (j *journal) events(t *testing.T) (events []string) {
 	return events
 }
 
-// newRole makes a role that owns nothing, and returns it with a DSN of it.
+// newRole creates a role that owns nothing, and returns it with its DSN.
 func newRole(t *testing.T, dsn string) (role string, as domain.Secret, owner *sql.DB) {
 	t.Helper()
 	owner = closing(t, stdlib.OpenDB(*must(pgx.ParseConfig(dsn))(t)))
@@ -59,7 +59,7 @@ func newRole(t *testing.T, dsn string) (role string, as domain.Secret, owner *sq
 	return role, domain.NewSecret(u.String()), owner
 }
 
-// A role may have few connections, and the service that is being upgraded holds some.
+// A role may be limited to few connections, and the service that is being upgraded holds some.
 func TestPostgresAMigrationTakesThreeConnections(t *testing.T) {
 	t.Parallel()
 	role, as, owner := newRole(t, postgres.NewDatabase(t))
@@ -71,8 +71,8 @@ func TestPostgresAMigrationTakesThreeConnections(t *testing.T) {
 	}
 }
 
-// Where the server has fewer slots than the pool, calls wait for the connections that there are, from the first call
-// on. The pool remembers it, says so once, and grows again once there are slots.
+// If the server has fewer slots than the pool, calls wait for the open connections, from the first call on. The pool
+// remembers it, logs it once, and grows again once there are slots.
 func TestPostgresAPoolThatCannotGrowWaitsForWhatThereIs(t *testing.T) {
 	t.Parallel()
 	const size, slots, callers, rounds = 16, 3, 12, 20
@@ -121,7 +121,7 @@ func TestPostgresAPoolThatCannotGrowWaitsForWhatThereIs(t *testing.T) {
 		t.Errorf("the log has %q, want that the pool is limited, once", got)
 	}
 
-	// When it is time to look again, the limit still holds: that costs nobody anything, and is no news.
+	// When the timer fires, the limit still holds: that delays no call, and is not logged again.
 	s.Remember(time.Hour, time.Millisecond)
 	s.Grow()
 	load()
@@ -142,12 +142,12 @@ func TestPostgresAPoolThatCannotGrowWaitsForWhatThereIs(t *testing.T) {
 		t.Errorf("%d connections, want %d", got, size)
 	}
 	if got := j.events(t); !slices.Equal(got, []string{"database.pool_restored"}) {
-		t.Errorf("the log has %q, want that the pool is as it was, once", got)
+		t.Errorf("the log has %q, want that the pool can grow again, once", got)
 	}
 }
 
-// A pool that was refused a connection and is then idle does nothing, for as long as it is idle. Once it needs what it
-// may open it grows as before.
+// A pool that was refused a connection and is then idle does nothing while it is idle. Once it uses its limit it grows
+// again.
 func TestAPoolThatIsIdleLooksForNoSlots(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var j journal
@@ -182,7 +182,7 @@ func TestAPoolThatIsIdleLooksForNoSlots(t *testing.T) {
 	})
 }
 
-// With no connection at all there is none to wait for.
+// Without any open connection there is none to wait for.
 func TestPostgresAPoolWithoutAConnectionFails(t *testing.T) {
 	t.Parallel()
 	dsn := postgres.NewDatabase(t)

@@ -13,8 +13,8 @@ import (
 	"github.com/refreshd/refreshd/port"
 )
 
-// The mark that ended a refresh token: of those that cover it and are above it the lowest. Epochs of a tenant are given
-// once, so there is one of that epoch. Both forms are probes of the marks' key for each row that is returned.
+// The mark that ended a refresh token is the lowest one that covers it and is above its epoch. A tenant uses each epoch
+// once, so there is one mark of that epoch. Both forms probe the key of marks for each row that is returned.
 const (
 	markedSQLite = `
 LEFT JOIN marks AS m ON ` + covering + ` AND m.epoch = (
@@ -26,7 +26,7 @@ LEFT JOIN LATERAL (
 ) AS m ON true`
 )
 
-// sessionColumns are what sessionRow reads, where m is the mark that ended the refresh token.
+// sessionColumns are the columns of sessionRow, where m is the mark that ended the refresh token.
 var sessionColumns = columns("refresh_tokens.", tokenColumns) + `,
   COALESCE(m.application_id, ''), COALESCE(m.user_id, ''), COALESCE(m.epoch, 0), COALESCE(m.revoked_at, 0),
   COALESCE(m.reason, ''), COALESCE(m.keep_until, 0),
@@ -37,16 +37,16 @@ type sessionRow struct {
 	tokenRow
 	markApplicationID, markUserID, reason string
 	epoch, markedAt, keepUntil            int64
-	gone                                  bool
+	deleted                               bool
 }
 
 func (r *sessionRow) dest() []any {
 	return append(r.tokenRow.dest(), &r.markApplicationID, &r.markUserID, &r.epoch, &r.markedAt, &r.reason, &r.keepUntil,
-		&r.gone)
+		&r.deleted)
 }
 
 func (r *sessionRow) session() (s domain.Session, err error) {
-	s.Deleted = r.gone
+	s.Deleted = r.deleted
 	if s.Token, err = r.token(); err != nil || r.epoch == 0 {
 		return s, err
 	}
@@ -58,7 +58,7 @@ func (r *sessionRow) session() (s domain.Session, err error) {
 	return s, nil
 }
 
-// find is the text of Find, where marked joins the mark.
+// find returns the statement of Find, where marked joins the mark.
 func find(marked string) string {
 	return `
 SELECT ` + sessionColumns + ` FROM refresh_tokens` + marked + `
@@ -78,7 +78,7 @@ func (s *Store) Find(ctx context.Context, tenantID string, id domain.ID) (found 
 	return found, err
 }
 
-// listed is whose refresh tokens a list looks at. Each has an index that gives them by id.
+// listed is the owner of the refresh tokens in a list. Each has an index in the order of the ids.
 type listed int
 
 const (
@@ -88,7 +88,7 @@ const (
 	listedKinds
 )
 
-// whose says what q's list looks at.
+// whose returns the owner of the refresh tokens that q selects.
 func whose(q port.ListQuery) listed {
 	switch {
 	case q.UserID != "":
@@ -100,11 +100,11 @@ func whose(q port.ListQuery) listed {
 	}
 }
 
-// owner is the column that, beside the tenant's, says whose refresh tokens they are.
+// owner is the column that names the owner, beside the tenant's.
 func (l listed) owner() string { return [...]string{"", "application_id", "user_id"}[l] }
 
-// wherePostgres leads to the rows below $4, where owner is the number of the placeholder for whose they are. What it
-// compares of a tenant and an application no other statement does, see the migration.
+// wherePostgres selects the rows below $4, where owner is the number of the placeholder for the owner. No other
+// statement compares tenant and application in this form, see the migration.
 func (l listed) wherePostgres(owner int) string {
 	switch l {
 	case ofTenant:
@@ -116,13 +116,13 @@ func (l listed) wherePostgres(owner int) string {
 	}
 }
 
-// indexSQLite is named in each statement: by itself SQLite takes the index of the tenant for an application, because it
-// trusts a range of ids to be small.
+// indexSQLite is named in each statement: otherwise SQLite takes the index of the tenant for an application, because it
+// assumes that a range of ids is small.
 func (l listed) indexSQLite() string {
 	return [...]string{"refresh_tokens_tenant", "refresh_tokens_application", "refresh_tokens_user"}[l]
 }
 
-// whereSQLite leads to the rows of table below a placeholder.
+// whereSQLite selects the rows of table below a placeholder.
 func (l listed) whereSQLite(table, below string, owner int) string {
 	text := table + `.tenant_id = $1 AND ` + table + `.id < ` + below
 	if l == ofTenant {
@@ -131,17 +131,17 @@ func (l listed) whereSQLite(table, below string, owner int) string {
 	return fmt.Sprintf(`%s AND %s.%s = $%d`, text, table, l.owner(), owner)
 }
 
-// selected is what of the rows that were looked at is in a list of the state $2 at the instant $3.
+// selected is true for a row in the state $2 at the instant $3.
 func (l listed) selected(owner int) string {
-	// A CASE asks for the marks only where it has to; SQLite works out both sides of an AND whose value is compared.
-	state := `CASE WHEN $2 = 'all' THEN TRUE WHEN ` + alive("$3") + ` THEN $2 = 'active' ELSE $2 = 'ended' END`
+	// A CASE probes the marks only if it has to. SQLite evaluates both sides of an AND whose value is compared.
+	state := `CASE WHEN $2 = 'all' THEN TRUE WHEN ` + aliveSQL("$3") + ` THEN $2 = 'active' ELSE $2 = 'ended' END`
 	if l == ofUser {
 		return fmt.Sprintf(`($%d = '' OR refresh_tokens.application_id = $%[1]d) AND `, owner+1) + state
 	}
 	return state
 }
 
-// args are q's arguments for where and selected: those at the beginning, and those for owners.
+// args returns q's arguments for where and selected: the first ones, and those for the owner.
 func (l listed) args(q port.ListQuery) (first, owners []any) {
 	first = []any{q.TenantID, string(q.State), micros(q.Now)}
 	switch l {
@@ -153,18 +153,18 @@ func (l listed) args(q port.ListQuery) (first, owners []any) {
 	return first, owners
 }
 
-// lookedAtColumns are what decides about a row.
+// lookedAtColumns are the columns that decide whether a row is selected.
 const lookedAtColumns = `id, tenant_id, application_id, user_id, revoked_at, expires_at, issued_epoch`
 
-// listPostgres is the text of List, but for its last part.
+// listPostgres returns the statement of List.
 //
-// It has two LIMITs. The inner one bounds the rows looked at, before anything else is asked of them: it follows an
-// index. The outer one bounds the page; it lets one row more through, which says that there is a next page. Rows after
-// the one that brings the page to its bytes stay in the database: n is the number of a row among those looked at, size
-// what it adds to the page (NULL: nothing, it is not selected), upto the page's size with it. The database knows the
-// length of a text without reading it. OFFSET 0 has size worked out once for each row.
+// It has two LIMITs. The inner one bounds the rows that are looked at, before any other condition: it follows an index.
+// The outer one bounds the page, and allows one more row, which shows that there is a next page. Rows after the one
+// that fills the page with bytes stay in the database: n is the number of a row among those looked at, size its length
+// on the page (NULL: it is not selected), upto the length of the page including it. The database knows the length of a
+// text without reading it. OFFSET 0 makes it compute size once for each row.
 //
-// Each row of the page is looked up by its key: by itself PostgreSQL may read the whole table instead.
+// Each row of the page is looked up by its key: otherwise PostgreSQL may read the whole table instead.
 func (l listed) listPostgres() string {
 	return `
 SELECT ` + sessionColumns + `, n, COALESCE(upto, 0), CASE WHEN size IS NULL THEN 0 ELSE 1 END
@@ -188,8 +188,8 @@ WHERE (size IS NOT NULL OR n = $5) AND COALESCE(upto, 0) - COALESCE(size, 0) < $
 ORDER BY counted.id DESC LIMIT $7`
 }
 
-// lastSQLite gives the id of the last row that may be looked at: the one at a placeholder below another one. It reads
-// the index alone.
+// lastSQLite selects the id of the last row that may be looked at, by the number of rows below another id. It reads
+// only the index.
 func (l listed) lastSQLite(below, rows string, owner int) string {
 	return `
 SELECT r.id FROM refresh_tokens AS r INDEXED BY ` + l.indexSQLite() + `
@@ -197,8 +197,8 @@ WHERE ` + l.whereSQLite("r", below, owner) + `
 ORDER BY r.id DESC LIMIT 1 OFFSET ` + rows + ` - 1`
 }
 
-// listSQLite gives what is selected of the rows below $4, and not below $5. SQLite works out a row when it is asked for
-// it, so that a page is ended by asking for no more: windows, as PostgreSQL needs them, took as long as all the rest.
+// listSQLite selects from the rows below $4, down to $5. SQLite computes a row when it is read, so a page ends by not
+// reading on: windows, which PostgreSQL needs, took as long as all the rest.
 func (l listed) listSQLite() string {
 	return `
 SELECT ` + sessionColumns + ` FROM refresh_tokens INDEXED BY ` + l.indexSQLite() + markedSQLite + `
@@ -206,8 +206,8 @@ WHERE ` + l.whereSQLite("refresh_tokens", "$4", 6) + ` AND refresh_tokens.id >= 
 ORDER BY refresh_tokens.id DESC`
 }
 
-// The texts of Count: how many of the rows that it looks at are selected, and whether there are others. That is asked
-// where it has looked at as many as it may, and reads the index alone.
+// The statements of Count return how many of the rows looked at are selected, and whether there are others. The second
+// reads only the index, and is asked only if the limit of rows was reached.
 
 func (l listed) counted(others string) string {
 	return `
@@ -230,7 +230,7 @@ WHERE ` + l.whereSQLite("refresh_tokens", "$4", 6) + `
   AND refresh_tokens.id >= COALESCE((` + l.lastSQLite("$4", "$5", 6) + `), x'')`
 }
 
-// each makes a text for each listed.
+// each returns a text for each listed.
 func each(text func(listed) string) (texts [listedKinds]string) {
 	for l := range listedKinds {
 		texts[l] = text(l)
@@ -246,14 +246,14 @@ var (
 	countsPostgres = each(listed.countPostgres)
 )
 
-// storedBytes is port.PageBytes of a row as it is stored: lists have their brackets, commas, quotes and escapes.
+// storedBytes is port.PageBytes of a stored row. Lists count with their brackets, commas, quotes and escapes.
 const storedBytes = `octet_length(roles) + octet_length(scopes) + octet_length(claims) + octet_length(data)` +
 	` + octet_length(device_name) + octet_length(device_type) + octet_length(device_description)`
 
 // aboveEveryID sorts after every id, because it is longer.
 var aboveEveryID = bytes.Repeat([]byte{0xff}, len(domain.ID{})+1)
 
-// fewestRows are looked at in the first statement of a page, however short it is to be.
+// fewestRows is the smallest number of rows that the first statement of a page looks at.
 const fewestRows = 64
 
 // List implements port.RefreshTokens.
@@ -265,8 +265,8 @@ func (s *Store) List(ctx context.Context, q port.ListQuery) (port.Page, error) {
 	return page, nil
 }
 
-// below is where a page begins: below that id, or at the top if it is zero. No index would serve one condition for
-// both, because a statement is planned once.
+// below is the bound of a page: id, or above every id if that is zero. One condition for both would use no index,
+// because a statement is planned once.
 func below(id domain.ID) []byte {
 	if id.IsZero() {
 		return aboveEveryID
@@ -274,13 +274,13 @@ func below(id domain.ID) []byte {
 	return id[:]
 }
 
-// listAsRead is List for SQLite. What comes or goes between its two statements changes how many rows are looked at, and
-// nothing else: the page says which it has looked at by an id.
+// listAsRead is List for SQLite. Rows that are stored or deleted between its two statements only change how many rows
+// are looked at: the page names the last of them by its id.
 func (s *Store) listAsRead(ctx context.Context, q port.ListQuery) (page port.Page, err error) {
 	l := whose(q)
 	first, owners := l.args(q)
 	err = s.reading(ctx, "list", func(db *gorm.DB) error {
-		var last []byte // empty where all that is left may be looked at
+		var last []byte // empty if all remaining rows may be looked at
 		from := slices.Concat([]any{q.TenantID, below(q.Below), q.MaxRows}, owners[:min(len(owners), 1)])
 		if err := queryRow(raw(db, lastsSQLite[l], from...), nil, &last); err != nil {
 			return err
@@ -309,9 +309,9 @@ func (s *Store) listAsRead(ctx context.Context, q port.ListQuery) (page port.Pag
 	return page, err
 }
 
-// listInParts is List for PostgreSQL. A window is computed over all rows that a statement looks at, also when the
-// page ends early. So the first statement looks at no more than a page without ended refresh tokens takes, and each
-// of those that follow at four times as many.
+// listInParts is List for PostgreSQL. A window is computed over all rows that a statement looks at, even if the page
+// ends early. So the first statement looks at no more rows than a page without ended refresh tokens takes, and each
+// further one at four times as many.
 func (s *Store) listInParts(ctx context.Context, q port.ListQuery) (page port.Page, err error) {
 	for rows := max(q.Limit+1, fewestRows); ; rows *= 4 {
 		part := q
@@ -331,7 +331,7 @@ func (s *Store) listInParts(ctx context.Context, q port.ListQuery) (page port.Pa
 	}
 }
 
-// listPart is List in one statement. It returns how much the page counts besides.
+// listPart is List in one statement. It also returns the length of the page.
 func (s *Store) listPart(ctx context.Context, q port.ListQuery) (page port.Page, size int, err error) {
 	l := whose(q)
 	first, owners := l.args(q)
@@ -362,7 +362,7 @@ func (s *Store) listPart(ctx context.Context, q port.ListQuery) (page port.Page,
 	return page, size, err
 }
 
-// Count implements port.RefreshTokens. Of all states the first q.Limit rows and one more say everything.
+// Count implements port.RefreshTokens. For all states, q.Limit rows and one more decide the result.
 func (s *Store) Count(ctx context.Context, q port.ListQuery) (n int, more bool, err error) {
 	l := whose(q)
 	rows := q.MaxRows

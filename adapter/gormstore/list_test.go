@@ -10,7 +10,7 @@ import (
 	"github.com/refreshd/refreshd/port"
 )
 
-// pageOf asks for the first page of acme's user, with bounds that few lists meet.
+// pageOf reads the first page of acme's user, with bounds that few lists reach.
 func pageOf(user string, limit int) port.ListQuery {
 	return port.ListQuery{
 		TenantID: "acme", UserID: user, State: domain.ActiveSessions,
@@ -18,7 +18,7 @@ func pageOf(user string, limit int) port.ListQuery {
 	}
 }
 
-// listed are the first nine refresh tokens of acme's user.
+// listed returns the first nine refresh tokens of acme's user.
 func listed(t *testing.T, s *gormstore.Store, user string) []domain.RefreshToken {
 	t.Helper()
 	var tokens []domain.RefreshToken
@@ -39,19 +39,19 @@ func large(t *testing.T, s *gormstore.Store, user string, n int) {
 	}
 }
 
-// What the database sends and a page leaves out is held in memory all the same, by each reader.
+// Rows that the database sends and a page leaves out use memory as well, for each concurrent reader.
 func TestAPageReadsNoMoreThanItHolds(t *testing.T) {
 	for _, engine := range []struct {
 		name string
 		on   func(testing.TB) database
 	}{{"sqlite", onSQLite}, {"postgres", onPostgres}} {
-		t.Run(engine.name, func(t *testing.T) { // not in parallel: it counts what is allocated
+		t.Run(engine.name, func(t *testing.T) { // not parallel: it counts allocations
 			s := engine.on(t).migrated(t, gormstore.Options{})
 			shop(t, s)
 			large(t, s, "ana", 400)
 			q := pageOf("ana", 300)
 			q.MaxBytes = 64 << 10
-			must(s.List(t.Context(), q))(t) // what is made once
+			must(s.List(t.Context(), q))(t) // for one-time allocations
 			var before, after runtime.MemStats
 			runtime.ReadMemStats(&before)
 			page := must(s.List(t.Context(), q))(t)
@@ -66,8 +66,8 @@ func TestAPageReadsNoMoreThanItHolds(t *testing.T) {
 	}
 }
 
-// A list that reads the table, or all that a user ever had, gets slower with every refresh token in the store, and 20
-// callers of it take the database from all others.
+// A list that reads the table, or all refresh tokens that a user ever had, gets slower with every refresh token in the
+// store, and 20 concurrent lists block the database for all others.
 func TestPostgresListsLookAtNoMoreThanTheyMay(t *testing.T) {
 	t.Parallel()
 	d := onPostgres(t)
@@ -87,7 +87,7 @@ func TestPostgresListsLookAtNoMoreThanTheyMay(t *testing.T) {
 		t.Fatal(err)
 	}
 	s = d.open(t, gormstore.Options{MaxConnections: 1})
-	const rounds = 8 // plans for these arguments, and then one for all
+	const rounds = 8 // plans for these arguments, and then a generic one
 	for range rounds {
 		ended := pageOf("machine", 10)
 		ended.MaxRows = 300
@@ -109,7 +109,7 @@ WHERE indexrelname = $1`, index).Scan(&n); err != nil {
 		}
 		return n
 	}
-	// An empty page reads by its key the last row that each of its two statements looks at; that of ana 10 and one
+	// An empty page reads by its key the last row of each of its two statements; the page of ana reads 10 rows and one
 	// more.
 	if got, most := read("refresh_tokens_user"), int64(rounds*(300+20)); got == 0 || got > most {
 		t.Errorf("%d entries of the index on users were read, want at most %d", got, most)

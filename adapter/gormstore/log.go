@@ -9,7 +9,7 @@ import (
 	"gorm.io/gorm/logger"
 )
 
-// The events of the log. README lists all.
+// Values of "event" in the log. README lists all.
 const (
 	eventStatement     = "database.statement"
 	eventSlowStatement = "database.slow_statement"
@@ -19,11 +19,11 @@ const (
 	eventPlainText     = "database.plain_text"
 )
 
-// slow is how long a statement may take before it is worth a warning.
+// slow is how long a statement may take before a warning is logged.
 const slow = 500 * time.Millisecond
 
-// statementLog tells slog of statements, never of their values. GORM's own adapter to slog logs every error beside returning
-// it, those that are an answer (a duplicate) too, and formats each statement even where nothing is logged.
+// statementLog writes statements to slog, never their values. GORM's own adapter for slog also logs every error that it
+// returns, including expected ones (a duplicate), and formats each statement even where nothing is logged.
 type statementLog struct{ to *slog.Logger }
 
 func newStatementLog(to *slog.Logger) statementLog { return statementLog{orDiscard(to)} }

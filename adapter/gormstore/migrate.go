@@ -18,7 +18,7 @@ import (
 //go:embed migrations
 var migrations embed.FS
 
-// sources are the migrations of an engine.
+// sources returns the migrations of an engine.
 func (e engine) sources() (fs.FS, error) {
 	dir := "migrations/postgres"
 	if e.name == goose.DialectSQLite3 {
@@ -27,13 +27,13 @@ func (e engine) sources() (fs.FS, error) {
 	return fs.Sub(migrations, dir)
 }
 
-// Migrate brings the schema to where this program needs it, and the stored policies to what this program combines, and
-// tells progress, which may be nil, of each step. On a schema that is newer it does nothing. It may run while others
-// do, and while the service serves.
+// Migrate updates the schema to the version of this program, and the stored policies to what this program combines. It
+// reports each step to progress, which may be nil. It does not change a schema that is newer. It may run concurrently
+// with other migrations and with the service.
 func (s *Store) Migrate(ctx context.Context, progress func(string)) error {
-	// There is no lock on all of it, because poolers and distributed engines have none that would hold. Of two that run
-	// concurrently one fails to create what the other has created, is rolled back, and finds the work done when it
-	// looks again.
+	// No lock covers all of it, because poolers and distributed engines have none that is reliable. If two run
+	// concurrently, one fails to create what the other has created, is rolled back, and finds the work done at its next
+	// attempt.
 	newest, err := s.engine.version()
 	if err != nil {
 		return fmt.Errorf("gormstore: migrate: %w", err)
@@ -59,7 +59,7 @@ func (s *Store) migrateTo(ctx context.Context, newest int64, progress func(strin
 	}
 	pool := s.engine.migrating(false)
 	defer pool.Close()
-	pool.SetMaxIdleConns(0) // a migration that runs apart takes two connections of its own, where a role may have three
+	pool.SetMaxIdleConns(0) // a migration without a transaction takes two more, and a role may be limited to three
 	p, err := s.engine.provider(pool, sources)
 	if err != nil {
 		return err
@@ -78,7 +78,7 @@ func (s *Store) migrateTo(ctx context.Context, newest int64, progress func(strin
 		}
 		apply := p.UpTo
 		if bytes.Contains(text, noTransaction) {
-			apply = s.upApart
+			apply = s.upWithoutTx
 		}
 		done, err := apply(ctx, m.Source.Version)
 		if err != nil {
@@ -99,17 +99,17 @@ func (e engine) provider(pool *sql.DB, sources fs.FS) (*goose.Provider, error) {
 	return goose.NewProvider(e.name, pool, sources, goose.WithDisableGlobalRegistry(true))
 }
 
-// noTransaction begins a migration that PostgreSQL does not allow in a transaction: one that makes an index and lets
-// everybody write meanwhile.
+// noTransaction begins a migration that PostgreSQL does not allow in a transaction: one that creates an index without
+// blocking writes.
 var noTransaction = []byte("-- +goose NO TRANSACTION")
 
-// upApart applies such migrations. They take no lock that an exchange would wait for, and wait themselves for every
-// transaction that has begun before: a backup's may take an hour.
+// upWithoutTx applies such migrations. They take no lock that an exchange would wait for, but they wait for every
+// transaction that began before: that of a backup may take an hour.
 //
-// Two of them would end in a deadlock, since the one that waits for its turn is itself what the other waits for. So
-// each first takes a row, and asks for it again and again instead of waiting. The transaction that holds the row
-// neither touches the table of the index nor keeps a snapshot, and nobody waits for it.
-func (s *Store) upApart(ctx context.Context, version int64) ([]*goose.MigrationResult, error) {
+// Two of them would deadlock: each one waits for the other, even while that only waits for its turn. So each first
+// takes a row, and polls for it instead of waiting. The transaction that holds the row neither uses the table of the
+// index nor keeps a snapshot, and nothing waits for it.
+func (s *Store) upWithoutTx(ctx context.Context, version int64) ([]*goose.MigrationResult, error) {
 	sources, err := s.engine.sources()
 	if err != nil {
 		return nil, err
@@ -133,14 +133,14 @@ func (s *Store) upApart(ctx context.Context, version int64) ([]*goose.MigrationR
 	return p.UpTo(ctx, version)
 }
 
-// holdSchema returns a transaction that holds the row of schema_compatibility; nil while another one does.
+// holdSchema returns a transaction that holds the row of schema_compatibility, or nil while another one does.
 func holdSchema(ctx context.Context, pool *sql.DB) (*sql.Tx, error) {
 	tx, err := pool.BeginTx(ctx, nil)
 	if err != nil {
 		return nil, err
 	}
 	var one int
-	// By the simple protocol: any other leaves a portal open, and with it the snapshot.
+	// The extended protocol would leave a portal open, and with it the snapshot.
 	err = tx.QueryRowContext(ctx, `SELECT one FROM schema_compatibility FOR UPDATE SKIP LOCKED`,
 		pgx.QueryExecModeSimpleProtocol).Scan(&one)
 	switch {
@@ -153,7 +153,7 @@ func holdSchema(ctx context.Context, pool *sql.DB) (*sql.Tx, error) {
 	}
 }
 
-// version is the newest migration that this program knows.
+// version returns the newest migration that this program knows.
 func (e engine) version() (newest int64, err error) {
 	sources, err := e.sources()
 	if err != nil {
@@ -173,11 +173,11 @@ func (e engine) version() (newest int64, err error) {
 	return newest, nil
 }
 
-// Ready returns nil if the database answers, takes writes, and its schema is this program's, or a newer one that it can
-// work on.
+// Ready returns nil if the database responds and accepts writes, and its schema is that of this program, or a newer one
+// that is compatible.
 //
-// A schema is newer only by additions as long as its table schema_compatibility says so: oldest_reader is the version
-// of the oldest program that can work on it, and a migration that takes something away raises it.
+// A newer schema is compatible while its table schema_compatibility says so: oldest_reader is the version of the oldest
+// program that can use it. A migration that removes something raises it.
 func (s *Store) Ready(ctx context.Context) error {
 	own, err := s.engine.version()
 	if err != nil {
@@ -185,8 +185,8 @@ func (s *Store) Ready(ctx context.Context) error {
 	}
 	var version, oldestReader int64
 	if err := s.reading(ctx, "ready", func(db *gorm.DB) error {
-		if s.engine.fits != nil {
-			if err := s.engine.fits(db); err != nil {
+		if s.engine.checkServer != nil {
+			if err := s.engine.checkServer(db); err != nil {
 				return err
 			}
 		}
@@ -194,8 +194,9 @@ func (s *Store) Ready(ctx context.Context) error {
 		if err := queryRow(db.Raw(s.engine.migrated), sql.ErrNoRows, &migrated); err != nil || migrated == 0 {
 			return err
 		}
-		// goose makes its table before the first migration makes the other one.
-		if err := queryRow(db.Raw(`SELECT max(version_id) FROM goose_db_version`), sql.ErrNoRows, &version); err != nil || version < own {
+		// goose creates its table before the first migration creates the other one.
+		if err := queryRow(db.Raw(`SELECT max(version_id) FROM goose_db_version`), sql.ErrNoRows,
+			&version); err != nil || version < own {
 			return err
 		}
 		return queryRow(db.Raw(`SELECT oldest_reader FROM schema_compatibility`), sql.ErrNoRows, &oldestReader)
@@ -204,9 +205,10 @@ func (s *Store) Ready(ctx context.Context) error {
 	}
 	switch {
 	case version < own:
-		return fmt.Errorf("gormstore: the schema is behind (version %d, this program needs %d): run `refreshd migrate`", version, own)
+		return fmt.Errorf("gormstore: the schema is older (version %d) than this program needs (version %d): "+
+			"run `refreshd migrate`", version, own)
 	case oldestReader > own:
-		return fmt.Errorf("gormstore: the schema is newer (version %d) and not compatible with this program (version %d): "+
+		return fmt.Errorf("gormstore: the schema is newer (version %d) and incompatible with this program (version %d): "+
 			"run a program of version %d or later", version, own, oldestReader)
 	default:
 		return nil

@@ -12,22 +12,23 @@ import (
 	"github.com/refreshd/refreshd/domain"
 )
 
-// withoutEvents undo the fourth migration.
+// withoutEvents undoes the fourth migration.
 var withoutEvents = []string{
 	`DROP TABLE events, jobs`, `ALTER TABLE tenants DROP COLUMN version, DROP COLUMN version_counter`,
 	`ALTER TABLE applications DROP COLUMN version`, `ALTER TABLE api_keys DROP COLUMN id, DROP COLUMN version`,
 	`DELETE FROM goose_db_version WHERE version_id = 4`,
 }
 
-// beforeLists is a store as the program left it that knew two migrations, with n refresh tokens of users of their own.
+// beforeLists returns a store in the state after two migrations, with n refresh tokens of different users.
 func beforeLists(t *testing.T, d database, n int) (*gormstore.Store, []domain.RefreshToken) {
 	t.Helper()
 	s := d.migrated(t, gormstore.Options{})
 	shop(t, s)
 	tokens := issue(t, s, n)
-	execute(t, d.raw(t), append(slices.Clone(withoutEvents), `DROP INDEX refresh_tokens_tenant, refresh_tokens_application`,
+	execute(t, d.raw(t), append(slices.Clone(withoutEvents),
+		`DROP INDEX refresh_tokens_tenant, refresh_tokens_application`,
 		`DELETE FROM goose_db_version WHERE version_id = 3`)...)
-	wantReady(t, s, "the schema is behind (version 2,")
+	wantReady(t, s, "the schema is older (version 2)")
 	return s, tokens
 }
 
@@ -47,7 +48,7 @@ func holdTable(t *testing.T, db *sql.DB, id domain.ID) (release func()) {
 	}
 }
 
-// makingIndex reports whether a session has been making an index for longer than that many seconds.
+// makingIndex reports whether a session has been creating an index for more than that many seconds.
 func makingIndex(t *testing.T, db *sql.DB, seconds int) (making bool) {
 	t.Helper()
 	if err := db.QueryRowContext(t.Context(), `SELECT count(*) > 0 FROM pg_stat_activity
@@ -58,7 +59,7 @@ WHERE datname = current_database() AND state = 'active' AND query LIKE 'CREATE I
 	return making
 }
 
-// indexes are the indexes of the lists, and whether each is valid.
+// indexes returns the indexes of the lists, and whether each is valid.
 func indexes(t *testing.T, db *sql.DB) string {
 	t.Helper()
 	rows := must(db.QueryContext(t.Context(), `SELECT c.relname || CASE WHEN i.indisvalid THEN '' ELSE ' invalid' END
@@ -79,22 +80,22 @@ WHERE c.relname IN ('refresh_tokens_tenant', 'refresh_tokens_application') ORDER
 	return strings.Join(all, ", ")
 }
 
-// An index that takes its time must not take the service's. Without CONCURRENTLY it waits for every transaction that
-// has written to the table, and every exchange waits behind it.
+// Creating an index may take long, and must not block the service. Without CONCURRENTLY it waits for every transaction
+// that has written to the table, and every exchange waits behind it.
 func TestPostgresExchangesGoOnWhileAMigrationMakesIndexes(t *testing.T) {
 	t.Parallel()
 	d := onPostgres(t)
 	s, tokens := beforeLists(t, d, 3)
 	db := d.raw(t)
 	release := holdTable(t, db, tokens[0].ID)
-	const replicas = 2 // that start together, and each migrates
+	const replicas = 2 // that start concurrently and migrate
 	migrated := make(chan error, replicas)
 	for range replicas {
 		other := d.open(t, gormstore.Options{})
 		defer other.Close()
 		go func() { migrated <- other.Migrate(t.Context(), nil) }()
 	}
-	// Longer than lock_timeout, which bounds all other waits: the migration has to bear an hour.
+	// Longer than lock_timeout, which bounds all other waits: the migration has to survive an hour.
 	for !makingIndex(t, db, 2) {
 		for i, token := range tokens[1:] {
 			tokens[1+i] = rotate(t, s, token)
@@ -121,7 +122,7 @@ func TestPostgresExchangesGoOnWhileAMigrationMakesIndexes(t *testing.T) {
 	wantReady(t, s, "")
 }
 
-// An index that was begun and not ended looks as if it were there, and serves nobody.
+// An index whose creation was interrupted exists, and serves no query.
 func TestPostgresAMigrationThatWasInterruptedIsDoneAgain(t *testing.T) {
 	t.Parallel()
 	d := onPostgres(t)
@@ -133,7 +134,7 @@ func TestPostgresAMigrationThatWasInterruptedIsDoneAgain(t *testing.T) {
 	migrated := make(chan error)
 	go func() { migrated <- s.Migrate(ctx, nil) }()
 	for !makingIndex(t, db, 0) || indexes(t, db) == "" {
-		time.Sleep(time.Millisecond) // lets the server make the index
+		time.Sleep(time.Millisecond) // lets the server create the index
 	}
 	interrupt()
 	if err := <-migrated; err == nil {
@@ -142,7 +143,7 @@ func TestPostgresAMigrationThatWasInterruptedIsDoneAgain(t *testing.T) {
 	if got, want := indexes(t, db), "refresh_tokens_tenant invalid"; got != want {
 		t.Errorf("got indexes %q, want %q", got, want)
 	}
-	wantReady(t, s, "the schema is behind (version 2,")
+	wantReady(t, s, "the schema is older (version 2)")
 	release()
 	for _, want := range []string{"applied 00003_lists.sql, applied 00004_events.sql", ""} {
 		var got []string
@@ -159,8 +160,8 @@ func TestPostgresAMigrationThatWasInterruptedIsDoneAgain(t *testing.T) {
 	wantReady(t, s, "")
 }
 
-// A column is added under a lock on its table, and every exchange waits behind a migration that waits for that lock. So
-// the migration gives up before they do, and is run again when what it waits for, a backup say, is over.
+// A column is added with a lock on its table, and every exchange waits behind a migration that waits for that lock. So
+// the migration gives up before they do, and runs again when the other transaction, a backup for example, has ended.
 func TestPostgresNoExchangeFailsWhileAMigrationWaitsForATable(t *testing.T) {
 	t.Parallel()
 	d := onPostgres(t)

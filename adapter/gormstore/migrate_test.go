@@ -24,7 +24,7 @@ func TestReadySaysWhatToDoAboutTheSchema(t *testing.T) {
 	onBoth(t, func(t *testing.T, d database) {
 		s := d.open(t, gormstore.Options{})
 		defer s.Close()
-		wantReady(t, s, "the schema is behind (version 0, this program needs 4): run `refreshd migrate`")
+		wantReady(t, s, "the schema is older (version 0) than this program needs (version 4): run `refreshd migrate`")
 		if err := s.Migrate(t.Context(), nil); err != nil {
 			t.Fatal(err)
 		}
@@ -45,7 +45,7 @@ func TestReadySaysWhatToDoAboutTheSchema(t *testing.T) {
 		exec(`UPDATE schema_compatibility SET oldest_reader = 6`)
 		wantReady(t, s, "run a program of version 6 or later")
 
-		// goose has made its table, and died before the first migration.
+		// goose has created its table, and the process was killed before the first migration.
 		exec(`DROP TABLE schema_compatibility`)
 		exec(`DELETE FROM goose_db_version WHERE version_id > 0`)
 		wantReady(t, s, "behind (version 0")
@@ -56,7 +56,8 @@ func TestMigrateTellsWhatItDid(t *testing.T) {
 	onBoth(t, func(t *testing.T, d database) {
 		s := d.open(t, gormstore.Options{})
 		defer s.Close()
-		for _, want := range []string{"applied 00001_initial.sql, applied 00002_key_ring.sql, applied 00003_lists.sql, applied 00004_events.sql", ""} {
+		for _, want := range []string{"applied 00001_initial.sql, applied 00002_key_ring.sql, applied 00003_lists.sql, " +
+			"applied 00004_events.sql", ""} {
 			var got []string
 			if err := s.Migrate(t.Context(), func(step string) { got = append(got, step) }); err != nil {
 				t.Fatal(err)
@@ -68,7 +69,7 @@ func TestMigrateTellsWhatItDid(t *testing.T) {
 	})
 }
 
-// Replicas start together, and each migrates.
+// Replicas start concurrently, and each migrates.
 func TestMigrationsAtOnceAllSucceed(t *testing.T) {
 	onBoth(t, func(t *testing.T, d database) {
 		var group sync.WaitGroup

@@ -23,48 +23,51 @@ import (
 	"github.com/refreshd/refreshd/port"
 )
 
-// Options of a store. The zero value is fine.
+// Options configure a store. The zero value is valid.
 type Options struct {
-	// MaxConnections limits the connections to PostgreSQL (0: 20), or those that read from SQLite (0: one a processor, at
-	// least 4; one more writes).
+	// MaxConnections limits the connections to PostgreSQL (0: 20), or those that read from SQLite (0: one for each
+	// processor, at least 4; one more writes).
 	MaxConnections int
-	// Logger gets every statement, without its values, at debug, and slow ones at warning. Errors are returned, not logged.
+	// Logger receives every statement, without its values: at debug, slow ones at warning. Errors are returned, not
+	// logged.
 	Logger *slog.Logger
-	// OneByOne writes each exchange by itself, also where many wait.
+	// OneByOne turns group commit off: each exchange is written by itself.
 	OneByOne bool
 }
 
-// engine is where the two engines differ beside their hot statements and their migrations.
+// engine is the difference between the engines, beside the migrations.
 type engine struct {
 	name          goose.Dialect
 	advance, find string
 	counts        [listedKinds]string
-	// writes are how many exchanges, or batches of them, are written at once; together writes a batch.
-	writes   int
-	together func(*Store, context.Context, []*exchange) error
-	// list is List.
+	// writes is how many exchanges, or batches of them, are written concurrently. writeBatch writes a batch.
+	writes     int
+	writeBatch func(*Store, context.Context, []*exchange) error
+	// list implements List.
 	list func(*Store, context.Context, port.ListQuery) (port.Page, error)
-	// change writes all changes or none; none with domain.ErrConflict.
+	// change writes all changes or none, and returns domain.ErrConflict for none.
 	change func(s *Store, ctx context.Context, tenantID string, changes []changeRow, now int64, e domain.Event) error
-	// writesInWith reports whether a statement can write in its WITH, and so a change and its event be one.
+	// writesInWith: a statement can write in its WITH, so a change and its event are one statement.
 	writesInWith bool
-	// purgeTokens deletes what was dead in a range of ids; clock asks what time it is, and is empty where the process knows as well.
+	// purgeTokens deletes the refresh tokens of a range of ids that had ended. clock asks for the time; it is empty if
+	// the process has the same clock.
 	purgeTokens, clock string
-	// eventsOfTenant asks for the next events of a tenant.
+	// eventsOfTenant selects the next events of a tenant.
 	eventsOfTenant string
-	// statistics asks how exchanges are stored; empty where there is nothing to ask.
+	// statistics asks how exchanges are stored; empty if the engine has none.
 	statistics string
-	// migrated asks whether any migration ever ran.
+	// migrated asks whether a migration ever ran.
 	migrated string
-	// migrating opens a pool for migrations; apart, for those that run without a transaction.
-	migrating func(apart bool) *sql.DB
-	// present is asked after each call that succeeded, and returns an error if what it saw or wrote is not where the next process
-	// looks. explain adds to an error what an operator can do about it.
-	present func() error
-	explain func(error) error
-	// fits asks whether the server, and what stands before it, take what we write; nil where there is nothing to ask.
-	fits func(*gorm.DB) error
-	// limit is told when the server refuses another connection; nil where there is no server.
+	// migrating opens a pool for migrations. withoutTx is for those that run without a transaction.
+	migrating func(withoutTx bool) *sql.DB
+	// checkFiles runs after each call that succeeded. It returns an error if the next process would not find what the
+	// call read or wrote. explain adds to an error what an operator can do.
+	checkFiles func() error
+	explain    func(error) error
+	// checkServer checks that the server, and a pooler before it, accept the service's statements; nil without a
+	// server.
+	checkServer func(*gorm.DB) error
+	// limit records that the server refuses another connection; nil without a server.
 	limit *poolLimit
 }
 
@@ -83,7 +86,7 @@ func OpenSQLite(ctx context.Context, path string, o Options) (*Store, error) {
 
 func openSQLite(ctx context.Context, path string, o Options) (*Store, error) {
 	file := &sqliteFile{path: path}
-	if err := file.place(); err != nil {
+	if err := file.create(); err != nil {
 		return nil, err
 	}
 	if err := file.inspect(ctx); err != nil {
@@ -97,8 +100,8 @@ func openSQLite(ctx context.Context, path string, o Options) (*Store, error) {
 	if err != nil {
 		return nil, err
 	}
-	// The writer comes first: it puts the file into WAL mode, which a reader may not.
-	write := newPool(preparing{writing, file.present}, 1)
+	// The writer opens first: it switches the file to WAL mode, which a reader may not do.
+	write := newPool(preparing{writing, file.check}, 1)
 	if err := write.PingContext(ctx); err != nil {
 		return nil, errors.Join(err, write.Close())
 	}
@@ -106,27 +109,27 @@ func openSQLite(ctx context.Context, path string, o Options) (*Store, error) {
 	if err := file.holdLog(ctx, hold); err != nil {
 		return nil, errors.Join(err, hold.Close(), write.Close())
 	}
-	read := newPool(preparing{reading, file.present}, cmp.Or(o.MaxConnections, max(4, runtime.NumCPU())))
+	read := newPool(preparing{reading, file.check}, cmp.Or(o.MaxConnections, max(4, runtime.NumCPU())))
 	return newStore(o, engine{
 		name:           goose.DialectSQLite3,
 		advance:        advanceSQLite,
 		find:           find(markedSQLite),
 		list:           (*Store).listAsRead,
 		counts:         countsSQLite,
-		change:         (*Store).changeInTurn,
+		change:         (*Store).changeInTransaction,
 		writes:         1,
-		together:       (*Store).advanceInTurn,
+		writeBatch:     (*Store).advanceInTransaction,
 		purgeTokens:    purgeTokensSQLite,
 		eventsOfTenant: eventsOfTenantSQLite,
 		migrated:       `SELECT count(*) FROM sqlite_master WHERE type = 'table' AND name = 'goose_db_version'`,
 		migrating:      func(bool) *sql.DB { return newPool(writing, 1) },
-		present:        file.present,
+		checkFiles:     file.check,
 		explain:        file.explain,
 	}, sqliteDialect{pool: write}, sqliteDialect{pool: read}, write, read, hold)
 }
 
-// sqliteDSN sets pragmas in the DSN, because those that a statement sets reach one connection only. A transaction takes the
-// write lock when it begins: one that starts by reading cannot always get it later.
+// sqliteDSN sets pragmas in the DSN, because a statement sets them for one connection only. A transaction takes the
+// write lock when it begins: one that begins by reading cannot always get it later.
 func sqliteDSN(path string, pragmas ...string) string {
 	q := url.Values{
 		"_txlock":   {"immediate"},
@@ -141,8 +144,9 @@ func sqliteDSN(path string, pragmas ...string) string {
 func OpenPostgres(ctx context.Context, dsn domain.Secret, o Options) (*Store, error) {
 	config, err := pgx.ParseConfig(dsn.Reveal())
 	if err != nil {
-		// The cause quotes what it cannot parse, and a password may be in there.
-		return nil, errors.New("gormstore: open PostgreSQL: the DSN is malformed: write postgres://USER:PASSWORD@HOST:PORT/DATABASE")
+		// The error of ParseConfig quotes what it cannot parse, possibly a password.
+		return nil, errors.New("gormstore: open PostgreSQL: the DSN is malformed: " +
+			"write postgres://USER:PASSWORD@HOST:PORT/DATABASE")
 	}
 	l := newLink(config)
 	if hosts := l.plainTextHosts(); len(hosts) > 0 {
@@ -152,7 +156,7 @@ func OpenPostgres(ctx context.Context, dsn domain.Secret, o Options) (*Store, er
 	limit := newPoolLimit(cmp.Or(o.MaxConnections, 20), orDiscard(o.Logger))
 	pool := newPool(serving{l.connector(), limit}, limit.size)
 	limit.pool = pool
-	pool.SetConnMaxLifetime(30 * time.Minute) // so that load moves after a failover, and plans are made anew at last
+	pool.SetConnMaxLifetime(30 * time.Minute) // moves load after a fail-over, and renews plans
 	err = pool.PingContext(ctx)
 	if err == nil {
 		err = l.probe(ctx)
@@ -169,23 +173,23 @@ func OpenPostgres(ctx context.Context, dsn domain.Secret, o Options) (*Store, er
 		find:           find(markedPostgres),
 		list:           (*Store).listInParts,
 		counts:         countsPostgres,
-		change:         (*Store).changeTogether,
+		change:         (*Store).changeInStatement,
 		writes:         2,
-		together:       (*Store).advanceTogether,
+		writeBatch:     (*Store).advanceInStatement,
 		purgeTokens:    purgeTokensPostgres,
 		clock:          clockPostgres,
 		statistics:     statistics,
 		eventsOfTenant: eventsOfTenantPostgres,
 		migrated:       `SELECT count(*) FROM pg_catalog.pg_class WHERE oid = to_regclass('goose_db_version')`,
-		migrating:      func(apart bool) *sql.DB { return newPool(l.migrating(apart), 2) },
-		fits:           l.fits,
+		migrating:      func(withoutTx bool) *sql.DB { return newPool(l.migrating(withoutTx), 2) },
+		checkServer:    l.check,
 		limit:          limit,
-		present:        func() error { return nil },
+		checkFiles:     func() error { return nil },
 		explain:        func(err error) error { return err },
 	}, dialect, dialect, pool, pool)
 }
 
-// newPool keeps as many connections as it may open: opening one costs more than all that is done with it in a second.
+// newPool keeps as many idle connections as it may open: opening one costs more than its work of a second.
 func newPool(c driver.Connector, size int) *sql.DB {
 	pool := sql.OpenDB(c)
 	pool.SetMaxOpenConns(size)
@@ -221,8 +225,8 @@ func newStore(o Options, e engine, write, read gorm.Dialector, pools ...*sql.DB)
 		return nil, errors.Join(err, s.close())
 	}
 	if !o.OneByOne {
-		s.combiner = newCombiner(e.writes, s.advanceAlone, func(ctx context.Context, batch []*exchange) error {
-			return e.together(s, ctx, batch)
+		s.groupCommit = newGroupCommit(e.writes, s.advanceAlone, func(ctx context.Context, batch []*exchange) error {
+			return e.writeBatch(s, ctx, batch)
 		})
 	}
 	return s, nil

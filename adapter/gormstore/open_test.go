@@ -22,11 +22,11 @@ import (
 
 func TestMain(m *testing.M) { os.Exit(postgres.Main(m)) }
 
-// database is a fresh one, not migrated.
+// database is a new one, not migrated.
 type database struct {
-	// open opens one more handle on it.
+	// open opens another handle on it.
 	open func(testing.TB, gormstore.Options) *gormstore.Store
-	// raw looks at it beside the store's back.
+	// raw opens it without the store.
 	raw func(testing.TB) *sql.DB
 }
 
@@ -58,7 +58,7 @@ func onPostgres(tb testing.TB) database {
 	}
 }
 
-// must(f())(tb) is f's value, or the end of the test.
+// must(f())(tb) is f's value; it ends the test on an error.
 func must[T any](value T, err error) func(testing.TB) T {
 	return func(tb testing.TB) T {
 		tb.Helper()
@@ -74,7 +74,7 @@ func closing(tb testing.TB, db *sql.DB) *sql.DB {
 	return db
 }
 
-// migrated opens a handle on d, ready for work.
+// migrated opens a handle on d, and migrates.
 func (d database) migrated(tb testing.TB, o gormstore.Options) *gormstore.Store {
 	tb.Helper()
 	s := d.open(tb, o)
@@ -115,7 +115,7 @@ func TestConformance(t *testing.T) {
 		d.migrated(t, gormstore.Options{})
 		db := d.raw(t)
 		storagetest.Run(t, func(t *testing.T) func() port.Store {
-			// Emptying a database takes a hundredth of the time of making one.
+			// Emptying a database takes a hundredth of the time of creating one.
 			if _, err := db.ExecContext(t.Context(),
 				`TRUNCATE tenants, applications, refresh_tokens, marks, api_keys, keys, events, jobs;
 				UPDATE key_ring SET revision = 0`); err != nil {
@@ -126,7 +126,7 @@ func TestConformance(t *testing.T) {
 	})
 }
 
-// Nobody but the service's own user may read what is in the file.
+// Only the service's user may read the file.
 func TestSQLiteFilesAreThePrivateOnesOfTheirOwner(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "made")
 	path := filepath.Join(dir, "refreshd.db")
@@ -145,7 +145,7 @@ func TestSQLiteFilesAreThePrivateOnesOfTheirOwner(t *testing.T) {
 	}
 }
 
-// A wrong path, say of another program's file, must not cost that file.
+// A wrong path, for example to another program's file, must not destroy that file.
 func TestSQLiteRefusesAFileThatIsNoDatabase(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "refreshd.db")
 	content := bytes.Repeat([]byte("no database "), 1000)
@@ -175,7 +175,7 @@ func TestSQLiteSaysWhichFileItCannotOpen(t *testing.T) {
 	}
 }
 
-// An odd name must not be read as options of the driver, or as another file.
+// An unusual name must not be read as options of the driver, or as another file.
 func TestSQLiteTakesThePathAsItIs(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "a b?mode=memory#c%41&_pragma=x.db")
 	s := must(gormstore.OpenSQLite(t.Context(), path, gormstore.Options{}))(t)
@@ -189,7 +189,7 @@ func TestSQLiteTakesThePathAsItIs(t *testing.T) {
 	}
 }
 
-// Errors of start-up are what operators paste into tickets.
+// Operators paste errors of a start into tickets.
 func TestPostgresNeverTellsThePassword(t *testing.T) {
 	const password = "hunter2secret"
 	for name, dsn := range map[string]string{
@@ -197,7 +197,7 @@ func TestPostgresNeverTellsThePassword(t *testing.T) {
 		"URL with a bad byte": "postgres://user:" + password + "\x7f@host/db",
 		"malformed keywords":  "host=x password=" + password + " port",
 		"wrong option":        "postgres://user:" + password + "@127.0.0.1:1/db?sslmode=nonsense",
-		"nobody there":        "postgres://user:" + password + "@127.0.0.1:1/db?connect_timeout=2",
+		"no server":           "postgres://user:" + password + "@127.0.0.1:1/db?connect_timeout=2",
 	} {
 		t.Run(name, func(t *testing.T) {
 			_, err := gormstore.OpenPostgres(t.Context(), domain.NewSecret(dsn), gormstore.Options{})
@@ -211,7 +211,7 @@ func TestPostgresNeverTellsThePassword(t *testing.T) {
 	}
 }
 
-// A password and every user's data would go over a network that others may read. What stays on the machine does not.
+// A password and every user's data would be sent in plain text over a network. Connections on the machine are exempt.
 func TestPostgresWarnsOfPlainTextToAnotherMachine(t *testing.T) {
 	for dsn, want := range map[string][]string{
 		"postgres://u@db.example/d":                                      {"db.example"},
@@ -250,7 +250,7 @@ func TestPostgresWarnsOfPlainTextToAnotherMachine(t *testing.T) {
 	}
 }
 
-// A caller that is gone must not keep a connection busy.
+// A caller whose context is done must not keep a connection busy.
 func TestACallWithAContextThatIsDoneIsAnError(t *testing.T) {
 	onBoth(t, func(t *testing.T, d database) {
 		s := d.migrated(t, gormstore.Options{})

@@ -12,26 +12,26 @@ import (
 	"github.com/jackc/pgx/v5/stdlib"
 )
 
-const useExecMode = "put default_query_exec_mode=exec into REFRESHD_DATABASE_URL"
+const useExecMode = "add default_query_exec_mode=exec to REFRESHD_DATABASE_URL"
 
 var (
 	errPrepared = errors.New("a pooler in transaction mode (PgBouncer: pool_mode) gives each transaction another " +
-		"server connection, and our prepared statements are not there: " + useExecMode)
-	errStartup = errors.New("a pooler (PgBouncer) refuses the settings that each connection brings: " + forPooler())
+		"server connection, which lacks the prepared statements: " + useExecMode)
+	errStartup = errors.New("a pooler (PgBouncer) refuses the settings of a connection: " + forPooler())
 )
 
-// forPooler says where our settings have to be, where a pooler does not take them from a connection.
+// forPooler says how to set sessionSettings behind a pooler that does not accept them from a connection.
 func forPooler() string {
 	var names, set []string
-	for _, name := range append(promised, "plan_cache_mode", "enable_seqscan", "jit") {
+	for _, name := range append(verifiedSettings, "plan_cache_mode", "enable_seqscan", "jit") {
 		names = append(names, name)
 		set = append(set, fmt.Sprintf("ALTER ROLE … SET %s = '%s';", name, sessionSettings[name]))
 	}
-	return "put ignore_startup_parameters = " + strings.Join(names, ", ") + " into pgbouncer.ini, and give them to the " +
-		"role as an administrator: " + strings.Join(set, " ")
+	return "add ignore_startup_parameters = " + strings.Join(names, ", ") + " to pgbouncer.ini, and as an " +
+		"administrator set them for the role: " + strings.Join(set, " ")
 }
 
-// explain says what to do about what a pooler answers. PgBouncer has one SQLSTATE for everything that it refuses.
+// explain adds to a pooler's error what an operator can do. PgBouncer has one SQLSTATE for everything that it refuses.
 func explain(err error) error {
 	var e *pgconn.PgError
 	if errors.As(err, &e) && strings.Contains(e.Message, "unsupported startup parameter") {
@@ -40,13 +40,12 @@ func explain(err error) error {
 	return err
 }
 
-// probe finds out, where a pooler stands between and the driver prepares statements, whether it gives two clients one
-// server connection: what the one prepares is then in the other's way. A pooler that is busy may hide it; fits tells
-// later.
+// probe finds out whether a pooler gives two clients one server connection, on which the prepared statements of one
+// conflict with those of the other. A busy pooler may hide it; link.check reports it later.
 func (l *link) probe(ctx context.Context) error {
 	switch l.config.DefaultQueryExecMode {
 	case pgx.QueryExecModeExec, pgx.QueryExecModeSimpleProtocol, pgx.QueryExecModeCacheDescribe:
-		return nil // nothing has a name that would outlive a round trip
+		return nil // no prepared statement outlives a round trip
 	}
 	if !l.pooled.Load() {
 		return nil

@@ -23,7 +23,7 @@ type tokenStatement struct {
 	search     string // in SQLite's plan
 }
 
-// tokenStatements are those of Find, List, Count and Change. One text serves for each state of a list.
+// tokenStatements returns those of Find, List, Count and Change. One text serves each state of a list.
 func tokenStatements(t *testing.T, s *gormstore.Store, j *journal) (all []tokenStatement) {
 	t.Helper()
 	tokens := issue(t, s, 2)
@@ -33,7 +33,7 @@ func tokenStatements(t *testing.T, s *gormstore.Store, j *journal) (all []tokenS
 		if err := call(); err != nil {
 			t.Fatal(err)
 		}
-		got := slices.DeleteFunc(j.statements(t), func(text string) bool { // SQLite stores the event by itself
+		got := slices.DeleteFunc(j.statements(t), func(text string) bool { // SQLite stores the event in another statement
 			return strings.HasPrefix(text, "INSERT INTO events")
 		})
 		if len(got) < 1 {
@@ -81,7 +81,7 @@ func tokenStatements(t *testing.T, s *gormstore.Store, j *journal) (all []tokenS
 	recorded("change two", "refresh_tokens_pkey", byID, func() error {
 		return s.Change(t.Context(), "acme", []domain.Change{one, other}, start, storagetest.NewEvent())
 	})
-	// The indexes of the lists must not lure what was there before them.
+	// Older statements must not use the indexes of the lists.
 	now := port.Revocation{At: start, Reason: domain.RevokedByRequest}
 	const byOrdinal = "INDEX refresh_tokens_ordinal (tenant_id=? AND application_id=? AND user_id=?"
 	recorded("insert", "refresh_tokens_ordinal", byOrdinal, func() error {
@@ -89,7 +89,8 @@ func tokenStatements(t *testing.T, s *gormstore.Store, j *journal) (all []tokenS
 		return err
 	})
 	recorded("keep newest", "refresh_tokens_ordinal", byOrdinal, func() error {
-		return s.KeepNewest(t.Context(), domain.Scope{TenantID: "acme", ApplicationID: "shop", UserID: "user-1"}, 1, now, storagetest.NewEvent())
+		return s.KeepNewest(t.Context(), domain.Scope{TenantID: "acme", ApplicationID: "shop", UserID: "user-1"}, 1, now,
+			storagetest.NewEvent())
 	})
 	recorded("revoke", "refresh_tokens_pkey", byID, func() error {
 		return s.Revoke(t.Context(), "acme", tokens[0].ID, now, storagetest.NewEvent())
@@ -97,9 +98,8 @@ func tokenStatements(t *testing.T, s *gormstore.Store, j *journal) (all []tokenS
 	return all
 }
 
-// An operator's list of a small tenant must not read through the sessions of a large one, and none may read the table
-// or sort what it does not look at. Of each the plan is asked that serves for all arguments, as the store's connections
-// have it.
+// A list of a small tenant must not read through the sessions of a large one. No list may read the table, or sort rows
+// that it does not return. The test asks for the generic plan of each, as on the store's connections.
 func TestPostgresListsCountsAndChangesFollowTheirIndexes(t *testing.T) {
 	t.Parallel()
 	d := onPostgres(t)
@@ -136,7 +136,8 @@ func TestPostgresListsCountsAndChangesFollowTheirIndexes(t *testing.T) {
 				t.Errorf("%s: %s is not used:\n%s", what, statement.index, plan)
 			}
 			bads := []string{"Seq Scan", "Hash Join", "Merge"}
-			if statement.name != "keep newest" { // which sorts what a limit counts, and looks up by key what it takes
+			// which sorts the rows that a limit counts, and looks up by key those that it ends
+			if statement.name != "keep newest" {
 				bads = append(bads, "Bitmap")
 			}
 			for _, bad := range bads {
@@ -207,7 +208,7 @@ func planText(t *testing.T, db querier, query string) string {
 	return strings.Join(lines(t, db, query), "\n")
 }
 
-// planOf is how SQLite runs a statement, whatever its arguments.
+// planOf returns SQLite's plan of a statement, whatever its arguments.
 func planOf(t *testing.T, db querier, statement string) []string {
 	t.Helper()
 	args := make([]any, 0, 30)
@@ -228,7 +229,7 @@ func TestSQLiteListsCountsAndChangesFollowTheirIndexes(t *testing.T) {
 	db := d.raw(t)
 	for _, statement := range statements {
 		plan := strings.Join(planOf(t, db, statement.text), "\n")
-		// By the index alone, where that has all that is asked.
+		// By the index alone, where that contains all columns.
 		plan = strings.ReplaceAll(plan, "COVERING INDEX", "INDEX")
 		if !strings.Contains(plan, statement.search) {
 			t.Errorf("%s: want %q in\n%s", statement.name, statement.search, plan)
@@ -242,7 +243,7 @@ func TestSQLiteListsCountsAndChangesFollowTheirIndexes(t *testing.T) {
 	}
 }
 
-// eventStatements are those of a page of events, of all and of a tenant's.
+// eventStatements returns those of a page of events, of all and of a tenant's.
 func eventStatements(t *testing.T, s *gormstore.Store, j *journal) []string {
 	t.Helper()
 	j.statements(t)
@@ -254,7 +255,7 @@ func eventStatements(t *testing.T, s *gormstore.Store, j *journal) []string {
 	return slices.Compact(j.statements(t))
 }
 
-// A page of events begins where the one before it ended, and reads past nothing: the trail of 90 days has millions.
+// A page of events begins where the previous one ended, and reads no other rows: the trail of 90 days has millions.
 func TestPostgresEventsAreReadFromWhereTheirPageBegins(t *testing.T) {
 	t.Parallel()
 	d := onPostgres(t)
@@ -273,7 +274,7 @@ func TestPostgresEventsAreReadFromWhereTheirPageBegins(t *testing.T) {
 		planText(t, conn, `DEALLOCATE page`)
 		if !strings.Contains(plan, want) || !regexp.MustCompile(`Index Cond: .*id < \$1`).MatchString(plan) ||
 			strings.Contains(plan, "Filter") || strings.Contains(plan, "Sort") {
-			t.Errorf("want nothing but %s, below an id:\n%s", want, plan)
+			t.Errorf("want only %s, below an id:\n%s", want, plan)
 		}
 	}
 }
@@ -296,14 +297,16 @@ func TestSQLiteEventsAreReadFromWhereTheirPageBegins(t *testing.T) {
 	}
 }
 
-// A change may lie beside the exchanges of the same refresh tokens all day. If it touched an index, each would.
+// Changes and exchanges of the same refresh tokens may alternate all day. If a change touched an index, each exchange
+// would.
 func TestPostgresAChangeIsAHOTUpdate(t *testing.T) {
 	t.Parallel()
 	d := onPostgres(t)
 	db := d.raw(t)
 	s := d.migrated(t, gormstore.Options{})
 	shop(t, s)
-	// Inserts fill a page of a new table but for a tenth. So every other row goes, to make room for new versions.
+	// Inserts fill a page of a new table to nine tenths. So the test deletes every other row, to make room for new
+	// versions.
 	tokens := issue(t, s, 40)
 	for i := range 20 {
 		execute(t, db, fmt.Sprintf(`DELETE FROM refresh_tokens WHERE user_id = 'user-%d'`, 2*i))

@@ -13,8 +13,8 @@ import (
 	"github.com/refreshd/refreshd/domain"
 )
 
-// Beside an application is stored its policy, as the program combined it that saved it last. A program that has another
-// default, or one setting more, would combine it otherwise. So Migrate combines all of them again.
+// An application is stored with its policy, as the last program to save it combined it. A program with another default,
+// or with one setting more, combines it differently. So Migrate combines all policies again.
 
 const (
 	selectPolicies = `
@@ -26,11 +26,11 @@ ORDER BY a.tenant_id, a.id LIMIT $3`
 	applicationWithPolicy = `
 SELECT tenant_id, id, name, settings, version, policy FROM applications WHERE tenant_id = $1 AND id = $2`
 
-	// policiesRead is how many applications are read by one statement.
+	// policiesRead is how many applications one statement reads.
 	policiesRead = 1000
 )
 
-// scanStored reads what follows dest and is an application with its policy.
+// scanStored reads dest, followed by an application with its policy.
 func scanStored(scan scanner, dest ...any) (a storedApplication, err error) {
 	a.Application, err = scanApplication(func(own ...any) error {
 		return scan(slices.Concat(dest, own, []any{&a.policy})...)
@@ -38,7 +38,7 @@ func scanStored(scan scanner, dest ...any) (a storedApplication, err error) {
 	return a, err
 }
 
-// combined are the values of applicationColumns for a, and the policy, if that is not the one stored with it; else nil.
+// combined returns the values of applicationColumns for a, and the policy; nil values if that policy is stored already.
 func (a storedApplication) combined(t domain.Tenant) ([]any, domain.Policy, error) {
 	p, err := domain.Combine(t, a.Application)
 	if err != nil {
@@ -51,8 +51,8 @@ func (a storedApplication) combined(t domain.Tenant) ([]any, domain.Policy, erro
 	return args, p, nil
 }
 
-// combineAgain stores the policy of each application that this program combines otherwise. It tells progress how many
-// those were, and of each application that can no longer be combined: it keeps its policy, and the service starts.
+// combineAgain stores the policies that this program combines differently. It reports to progress their number, and
+// each application that can no longer be combined: it keeps its policy, so that the service can start.
 func (s *Store) combineAgain(ctx context.Context, progress func(string)) error {
 	written, last := 0, domain.Application{}
 	for read := policiesRead; read == policiesRead; {
@@ -88,7 +88,7 @@ func (s *Store) combineAgain(ctx context.Context, progress func(string)) error {
 			progress(err.Error())
 		}
 		for len(stale) > 0 {
-			n := s.engine.share(stale)
+			n := s.engine.perTransaction(stale)
 			stored, err := s.combineStored(ctx, stale[:n])
 			if err != nil {
 				return err
@@ -102,9 +102,10 @@ func (s *Store) combineAgain(ctx context.Context, progress func(string)) error {
 	return nil
 }
 
-// share is how many of these applications, by tenant, are stored in one transaction. On PostgreSQL they are of one
-// tenant, so that none waits for another one's lock. In SQLite all wait for one lock, and what costs is the commit.
-func (e engine) share(applications []domain.Application) (n int) {
+// perTransaction returns how many of these applications, ordered by tenant, one transaction stores. On PostgreSQL they
+// are of one tenant, so that a transaction holds only one of the locks. In SQLite there is one lock, and the commit
+// is what costs.
+func (e engine) perTransaction(applications []domain.Application) (n int) {
 	for n < len(applications) && n < maxSaved {
 		if e.name != goose.DialectSQLite3 && applications[n].TenantID != applications[0].TenantID {
 			break
@@ -114,13 +115,13 @@ func (e engine) share(applications []domain.Application) (n int) {
 	return n
 }
 
-// combineStored combines these applications under the locks of their tenants, as they are stored then, and returns how
-// many it wrote.
+// combineStored combines these applications, as they are stored once their tenants are locked, and returns how many it
+// wrote.
 func (s *Store) combineStored(ctx context.Context, applications []domain.Application) (written int, err error) {
 	err = s.transacting(ctx, "combine again", func(tx *gorm.DB) error {
 		written = 0
 		for _, a := range applications {
-			// The lock is the transaction's: of the applications of one tenant all but the first find it taken.
+			// The transaction keeps the lock, so only the first application of a tenant waits for it.
 			t, err := scanTenant(one(tx.Raw(lockTenant, a.TenantID)))
 			if err == nil {
 				err = combineOne(tx, t, a.ID, &written)

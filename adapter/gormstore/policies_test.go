@@ -14,7 +14,7 @@ import (
 	"github.com/refreshd/refreshd/test/storagetest"
 )
 
-// migrateSteps are what Migrate tells.
+// migrateSteps returns the steps that Migrate reports.
 func migrateSteps(t *testing.T, s *gormstore.Store) string {
 	t.Helper()
 	var steps []string
@@ -24,11 +24,11 @@ func migrateSteps(t *testing.T, s *gormstore.Store) string {
 	return strings.Join(steps, "\n")
 }
 
-// policies are those of applications, of which the two ids are set.
+// policies are those of applications, of which only the two ids are set.
 type policies map[domain.Application]domain.Policy
 
-// crowdOf are many tenants with an application each, one with more than a page of them, and one that has set what the
-// others leave to the default. It returns the policies.
+// crowdOf creates many tenants with an application each, one with more than a page of them, and one that has set what
+// the others leave at the default. It returns the policies.
 func crowdOf(t *testing.T, s *gormstore.Store) policies {
 	t.Helper()
 	want := make(policies)
@@ -55,7 +55,7 @@ func crowdOf(t *testing.T, s *gormstore.Store) policies {
 	return want
 }
 
-// policiesOf are the policies of the same applications.
+// policiesOf reads the policies of the same applications.
 func policiesOf(t *testing.T, s *gormstore.Store, of policies) policies {
 	t.Helper()
 	got := make(policies)
@@ -65,8 +65,7 @@ func policiesOf(t *testing.T, s *gormstore.Store, of policies) policies {
 	return got
 }
 
-// anOlderProgram leaves the policies as one would that has other defaults for three settings, and does not know another
-// one.
+// anOlderProgram stores the policies as a program with other defaults for three settings, and without a fourth, would.
 func anOlderProgram(t *testing.T, db *sql.DB) {
 	t.Helper()
 	execute(t, db, `UPDATE applications SET grace_period = 7000000, policy = replace(replace(replace(replace(policy,
@@ -75,8 +74,8 @@ func anOlderProgram(t *testing.T, db *sql.DB) {
 '"ttl":', '"ttl":1,"before":')`, `UPDATE tenants SET longest_ttl = 1`)
 }
 
-// Who has never said cookieOnly gets what is documented, whichever program saved the application: a default that
-// changes would else be that of new applications only.
+// An application without cookieOnly has the documented default, whichever program saved it. Otherwise a changed default
+// would apply only to new applications.
 func TestMigrateGivesStoredApplicationsTheDefaultsOfThisProgram(t *testing.T) {
 	onBoth(t, func(t *testing.T, d database) {
 		s := d.migrated(t, gormstore.Options{})
@@ -111,7 +110,7 @@ WHERE grace_period <> $1`, grace).Scan(&others, &shortest); err != nil {
 	})
 }
 
-// A program that is older than the schema does not know what it would take away.
+// A program that is older than the schema does not know what it would remove.
 func TestMigrateLeavesThePoliciesOfANewerProgram(t *testing.T) {
 	onBoth(t, func(t *testing.T, d database) {
 		s := d.migrated(t, gormstore.Options{})
@@ -136,7 +135,7 @@ func TestMigrateLeavesThePoliciesOfANewerProgram(t *testing.T) {
 	})
 }
 
-// What an older program allowed must not keep a newer one from starting.
+// A policy that an older program allowed must not keep a newer one from starting.
 func TestMigrateKeepsThePolicyOfWhatCannotBeCombined(t *testing.T) {
 	onBoth(t, func(t *testing.T, d database) {
 		s := d.migrated(t, gormstore.Options{})
@@ -162,8 +161,9 @@ func TestMigrateKeepsThePolicyOfWhatCannotBeCombined(t *testing.T) {
 	})
 }
 
-// A field that the codec forgets does not compile, since its structs are converted to the domain's. One that it writes under
-// the name of another, or under none, does: so each is stored alone, and read again. What says nothing must stay so.
+// A field without a place in the codec does not compile, because its structs are converted to the domain's. A field
+// that is stored under the name of another, or under none, does. So each is stored alone, and read again. An unset
+// field must stay unset.
 func TestTheCodecKeepsEachFieldApart(t *testing.T) {
 	for field := range reflect.TypeFor[domain.Settings]().Fields() {
 		for _, zero := range []bool{true, false} {

@@ -7,12 +7,12 @@ import (
 	"github.com/refreshd/refreshd/adapter/gormstore"
 )
 
-// Each tenant with an issuer of its own has its own text: the cache must neither grow with them nor mix them up.
+// Each tenant with an issuer of its own has its own text: the cache must neither grow with them nor confuse them.
 func TestTheCacheOfPoliciesIsBoundedAndExact(t *testing.T) {
 	var cache gormstore.PolicyCache
 	for i := range gormstore.MaxCachedPolicies + 100 {
 		issuer := fmt.Sprintf("https://auth.example/t/%d", i)
-		for range 2 { // read, then from the cache
+		for range 2 { // decoded, then from the cache
 			got, err := cache.Decode(fmt.Sprintf(`{"issuer": %q}`, issuer))
 			if err != nil {
 				t.Fatal(err)

@@ -9,8 +9,8 @@ import (
 	"github.com/refreshd/refreshd/domain"
 )
 
-// policyColumns are the effective policy beside an application: what statements compare, and all of it as one text,
-// because a column costs an exchange more than a byte.
+// policyColumns are the effective policy of an application: the parts that statements compare, and the whole as one
+// text, because a column costs an exchange more than a byte.
 var policyColumns = []string{
 	"active", "require_authentication", "access_token_ttl", "usage_policy", "grace_period", "slide_window",
 	"slide_maximum", "policy",
@@ -26,8 +26,8 @@ func policyArgs(p domain.Policy) ([]any, error) {
 	}, err
 }
 
-// policyJSON is domain.Policy as the policy column holds it. The conversion between the two breaks when a field is
-// added to only one of them.
+// policyJSON is domain.Policy in the policy column. The conversion between the two does not compile if a field is added
+// to only one of them.
 type policyJSON struct {
 	Active                bool   `json:"active"`
 	RequireAuthentication bool   `json:"requireAuthentication"`
@@ -57,9 +57,9 @@ type policyJSON struct {
 // policyText is the policy column.
 type policyText string
 
-// policyCache holds the policies of texts that were read before. A text always means the same policy, so no entry goes
-// stale. There are as many as there are tenants with an issuer of their own, and an entry takes about a kilobyte. The
-// zero value is empty.
+// policyCache contains the policies of texts that were decoded before. A text always means the same policy, so no entry
+// becomes stale. There are as many as there are tenants with an issuer of their own, and an entry takes about a
+// kilobyte. The zero value is empty.
 type policyCache struct {
 	mu   sync.RWMutex
 	read map[policyText]domain.Policy
@@ -67,7 +67,7 @@ type policyCache struct {
 
 const maxCachedPolicies = 4096
 
-// decode returns the policy that the text holds.
+// decode returns the policy of the text.
 func (c *policyCache) decode(text policyText) (domain.Policy, error) {
 	c.mu.RLock()
 	known, ok := c.read[text]
@@ -85,7 +85,7 @@ func (c *policyCache) decode(text policyText) (domain.Policy, error) {
 		c.read = make(map[policyText]domain.Policy)
 	}
 	if len(c.read) >= maxCachedPolicies {
-		for one := range c.read { // any one
+		for one := range c.read { // the first in random order
 			delete(c.read, one)
 			break
 		}
@@ -94,7 +94,7 @@ func (c *policyCache) decode(text policyText) (domain.Policy, error) {
 	return domain.Policy(read), nil
 }
 
-// settingsJSON is domain.Settings as the settings columns hold it. The conversion between the two breaks when a field
+// settingsJSON is domain.Settings in the settings columns. The conversion between the two does not compile if a field
 // is added to only one of them.
 type settingsJSON struct {
 	Active                *bool   `json:"active,omitempty"`

@@ -23,7 +23,7 @@ const (
 		"idle_in_transaction_session_timeout, plan_cache_mode, enable_seqscan, jit"
 )
 
-// behind is d through a PgBouncer with these settings. Options are added to its DSN.
+// behind returns d through a PgBouncer with these settings. Options are added to its DSN.
 func behind(tb testing.TB, dsn, options string, settings ...string) domain.Secret {
 	tb.Helper()
 	u := must(url.Parse(dsn))(tb)
@@ -36,7 +36,8 @@ func behind(tb testing.TB, dsn, options string, settings ...string) domain.Secre
 	return domain.NewSecret(u.String())
 }
 
-// asRole does as README tells an administrator to: what a pooler passes over becomes the database's, or the role's.
+// asRole does what README tells an administrator to do: settings that a pooler ignores are set for the database or the
+// role.
 func asRole(tb testing.TB, dsn string) *sql.DB {
 	tb.Helper()
 	db := closing(tb, stdlib.OpenDB(*must(pgx.ParseConfig(dsn))(tb)))
@@ -49,8 +50,8 @@ func asRole(tb testing.TB, dsn string) *sql.DB {
 	return db
 }
 
-// A pooler in transaction mode gives each transaction the server connection that is free, and in this mode the driver sends types
-// that it infers from Go's. Every statement has to bear both.
+// A pooler in transaction mode gives each transaction any free server connection, and in this mode the driver sends
+// types that it infers from Go's. Every statement has to work with both.
 func TestConformanceBehindPgBouncer(t *testing.T) {
 	t.Parallel()
 	dsn := postgres.NewDatabase(t)
@@ -80,8 +81,8 @@ func TestConformanceBehindPgBouncer(t *testing.T) {
 	}
 }
 
-// Behind a pooler that does not fit us, what goes wrong goes wrong now and then, under load, and in words of the driver's. So the
-// service does not start, and says which setting of which file it is.
+// With an unsuitable pooler, calls fail now and then, under load, and with the driver's errors. So the service does not
+// start, and its error names the setting and the file.
 func TestAPoolerThatDoesNotFitIsRefusedByTheNameOfItsSetting(t *testing.T) {
 	for name, tc := range map[string]struct {
 		options  string
@@ -96,7 +97,7 @@ func TestAPoolerThatDoesNotFitIsRefusedByTheNameOfItsSetting(t *testing.T) {
 			"default_query_exec_mode=exec", []string{transactionMode}, true,
 			[]string{"ignore_startup_parameters", "pgbouncer.ini", passOver, "ALTER ROLE"},
 		},
-		"settings that nobody made": {
+		"settings that are missing": {
 			"default_query_exec_mode=exec", []string{transactionMode, passOver}, false,
 			[]string{"lock_timeout", "ALTER ROLE", "'1s'", "RECONNECT"},
 		},
@@ -121,7 +122,7 @@ func TestAPoolerThatDoesNotFitIsRefusedByTheNameOfItsSetting(t *testing.T) {
 	}
 }
 
-// A pooler in session mode is like none: prepared statements live as long as the client.
+// A pooler in session mode is like none: prepared statements exist as long as the client's connection.
 func TestAPoolerInSessionModeTakesPreparedStatements(t *testing.T) {
 	dsn := postgres.NewDatabase(t)
 	asRole(t, dsn)
@@ -139,8 +140,8 @@ func TestAPoolerInSessionModeTakesPreparedStatements(t *testing.T) {
 	}
 }
 
-// While others use the pooler, the start may not see that it takes prepared statements away. Then the first statement that
-// fails makes the service not ready, for good, and says why.
+// While other clients use the pooler, the start may not detect that it loses prepared statements. Then the first
+// statement that fails makes the service not ready permanently, and says why.
 func TestPreparedStatementsThatGetLostMakeTheServiceNotReady(t *testing.T) {
 	dsn := postgres.NewDatabase(t)
 	asRole(t, dsn)
@@ -150,7 +151,7 @@ func TestPreparedStatementsThatGetLostMakeTheServiceNotReady(t *testing.T) {
 	if err := direct.Migrate(t.Context(), nil); err != nil {
 		t.Fatal(err)
 	}
-	// Many server connections, that are given out in turn: the two of the probe differ.
+	// Many server connections, used in rotation: the two of the probe differ.
 	others := stdlib.OpenDB(*must(pgx.ParseConfig(pooled.Reveal() + "&default_query_exec_mode=exec"))(t))
 	var held []*sql.Tx
 	for range 8 {
@@ -181,7 +182,7 @@ func TestPreparedStatementsThatGetLostMakeTheServiceNotReady(t *testing.T) {
 	}
 }
 
-// A wait that has no limit keeps an exchange alive across a revocation; one that is shorter than ours does not.
+// An unlimited wait lets an exchange outlast a revocation; a wait that is shorter than the required one does not.
 func TestSettingsBehindAPoolerMayBeStricterAndNotLooser(t *testing.T) {
 	for _, tc := range []struct {
 		got, want string

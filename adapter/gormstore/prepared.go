@@ -7,24 +7,25 @@ import (
 	"fmt"
 )
 
-// preparing makes connections to SQLite that prepare each statement once, as pgx does for PostgreSQL: preparing the exchange
-// takes longer than running it. Our statements are constants, so a connection holds a few dozen at most.
+// preparing opens connections to SQLite that prepare each statement once, as pgx does for PostgreSQL: preparing the
+// exchange takes longer than running it. The statements are constants, so a connection keeps a few dozen at most.
 //
-// GORM's own PrepareStmt shares statements between connections, behind a lock that is held while one waits for a connection.
-// With a single connection that deadlocks: a transaction has the connection and needs the lock, another call has the lock
-// and needs the connection. It also hands the error of one call's context to the others that wait for the same statement.
+// GORM's own PrepareStmt shares statements between connections, with a lock that is held while a call waits for a
+// connection. With a single connection that deadlocks: a transaction has the connection and needs the lock, another
+// call has the lock and needs the connection. It also returns the error of one call's context to other calls that wait
+// for the same statement.
 //
 // As on PostgreSQL (see serving), no caller's context ends a statement that has begun: the driver would interrupt it
-// and database/sql would close the connection, that is the only one that writes. A statement needs no deadline here. It
-// waits for locks only, which busy_timeout bounds, and for the disk, which nothing could interrupt.
+// and database/sql would close the connection, the only one that writes. A statement needs no deadline here. It waits
+// only for locks, which busy_timeout bounds, and for the disk, which nothing could interrupt.
 type preparing struct {
 	driver.Connector
-	may func() error // whether a connection may be opened
+	check func() error // an error: no connection may be opened
 }
 
 // Connect implements driver.Connector.
 func (p preparing) Connect(ctx context.Context) (driver.Conn, error) {
-	if err := p.may(); err != nil {
+	if err := p.check(); err != nil {
 		return nil, err
 	}
 	if err := ctx.Err(); err != nil {
@@ -36,12 +37,12 @@ func (p preparing) Connect(ctx context.Context) (driver.Conn, error) {
 	}
 	inner, ok := c.(sqliteConn)
 	if !ok {
-		return nil, errors.Join(fmt.Errorf("a connection is a %T, which lacks a method that we need", c), c.Close())
+		return nil, errors.Join(fmt.Errorf("a connection of type %T lacks a required method", c), c.Close())
 	}
 	return &preparedConn{sqliteConn: inner, statements: map[string]statement{}}, nil
 }
 
-// sqliteConn is what database/sql looks for in a connection, and the driver's has.
+// sqliteConn is what database/sql looks for in a connection.
 type sqliteConn interface {
 	driver.Conn
 	driver.ConnBeginTx
@@ -57,8 +58,8 @@ type statement interface {
 	driver.StmtQueryContext
 }
 
-// preparedConn is used by one goroutine at a time, like every driver.Conn. Two results of one statement must not be open
-// at once on it: rows are read to their end before the next statement.
+// preparedConn is used by one goroutine at a time, like every driver.Conn. It cannot have two open results of one
+// statement: rows are read to their end before the next statement.
 type preparedConn struct {
 	sqliteConn
 	statements map[string]statement
@@ -74,7 +75,7 @@ func (c *preparedConn) prepared(ctx context.Context, query string) (statement, e
 	}
 	s, ok := prepared.(statement)
 	if !ok {
-		return nil, errors.Join(fmt.Errorf("a statement is a %T, which lacks a method that we need", prepared), prepared.Close())
+		return nil, errors.Join(fmt.Errorf("a statement of type %T lacks a required method", prepared), prepared.Close())
 	}
 	c.statements[query] = s
 	return s, nil

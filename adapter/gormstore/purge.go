@@ -14,40 +14,43 @@ import (
 	"github.com/refreshd/refreshd/port"
 )
 
-// The janitor walks the primary keys of refresh tokens, marks, tenants and events, and keeps in the table jobs who walks
-// and how far.
-// A step is one short transaction. It takes the row of that table first, so steps happen one after another whatever the lease
-// says, and what a step deletes commits together with where it has got to.
+// The janitor visits the primary keys of refresh tokens, marks, tenants and events in passes. The table jobs records
+// which process runs the pass, and its position.
 //
-// Why a row that is gone is never missed:
+// A step is one short transaction. It locks the job's row first, so steps run one after another whatever the lease
+// says, and a step's deletions commit together with its position.
 //
-// A refresh token that is dead stays dead. What ended it can only be a revocation, which nothing takes back, an expiry, which is
-// moved only while it is alive, or a mark, and what lifts a refresh token above a mark (the one that RevokeScope spares) is
-// committed with that mark. The clock that says so is the janitor's; s.Before lies behind it by more than clocks differ, and
-// PostgreSQL, whose clock all processes can ask, is asked in each step: a process that is a month ahead would otherwise delete
-// what would have lived for a month. It is asked with the step and not once a pass, because a clock can be set in between, and
-// because nothing can then delete without asking. SQLite has the clock of the machine, as the process has: there is no second
-// one to ask.
+// Why a deleted row is never missed:
 //
-// A mark is not needed after its keep_until. It covers what was stored before it was written, and nothing of that has been
-// extended since; so all of it expires by revoked_at plus the longest TTL until then. That TTL is read under the lock on the
-// tenant, and a policy is saved under the same lock: whoever exchanges by a longer one sees the mark, too. That policies change
-// later, or longest_ttl grows, extends nothing that is dead. domain.MarkRetention is for clocks and for exchanges that were waiting.
-// A revocation that raises a mark while it is being deleted waits, and then makes it anew.
+// A refresh token that has ended stays ended. Three things end it: a revocation, which is final; an expiry, which moves
+// only while it is active; or a mark. A refresh token that RevokeScope spares is lifted above the mark in the same
+// commit. The janitor's clock decides about an expiry. s.Before is earlier than now by more than clocks can differ.
+// Each step also asks PostgreSQL for its time, because all processes share that clock: a process that is a month ahead
+// would otherwise delete refresh tokens that have a month left. It asks in each step and not once a pass, because a
+// clock can be set in between, and because no step can then delete without asking. SQLite has no second clock: it is on
+// the machine of the process.
 //
-// A tenant goes last, and its epoch with it. A mark that survived its tenant would kill what is issued after the tenant is created
-// again, at birth, because that begins at epoch 0; a refresh token that survived the marks would be alive again. So a step
+// A mark is not needed after its keep_until. It covers what was stored before it was written, and nothing of that has
+// been extended since. So all of it expires by revoked_at plus the longest TTL at that time. That TTL is read under the
+// lock on the tenant, and policies are saved under the same lock: an exchange with a longer TTL sees the mark, too. A
+// policy that changes later, or a longest_ttl that grows, extends nothing that has ended. domain.MarkRetention allows
+// for clocks and for exchanges that were waiting. A revocation that raises a mark while it is being deleted waits, and
+// then inserts it again.
 //
-//   - locks the tenant's row, and goes on only if it is deleted and owns no refresh token. SaveTenant and every revocation take
-//     this lock first: none of them makes the tenant or a mark come back before the step has committed, and one that was
-//     faster is seen, because PostgreSQL looks again at a row that it had to wait for;
-//   - deletes marks, and the row only if no mark is left. Until then the epoch is there, above all marks, and a tenant that is
-//     created meanwhile goes on from it;
-//   - relies on s.Before for one thing: an Insert that was under way when the tenant was deleted holds no lock, and would store its
-//     refresh token after the step has found none. The tenant was deleted at or before s.Before, minutes ago, and an Insert
-//     takes no longer than statement_timeout, ten seconds.
+// A tenant is deleted last, and its epoch with it. A mark that remained would end what is issued after the tenant is
+// created again, because that begins at epoch 0. A refresh token that remained without its mark would be active again.
+// So a step
 //
-// A process that knows nothing of the janitor may serve beside this one, and is right all the same.
+//   - locks the tenant's row, and continues only if the tenant is deleted and owns no refresh token. SaveTenant and
+//     every revocation take this lock first. So none of them restores the tenant or a mark before the step has
+//     committed. One that committed before is seen, because PostgreSQL reads a row again after it had to wait for it;
+//   - deletes marks, and the row only if no mark remains. Until then the epoch stays, above all marks, and a tenant
+//     that is created meanwhile continues from it;
+//   - relies on s.Before for one thing: an Insert that was running when the tenant was deleted holds no lock, and would
+//     store its refresh token after the step has found none. The tenant was deleted at or before s.Before, minutes ago,
+//     and an Insert takes no longer than statement_timeout, ten seconds.
+//
+// A process without a janitor may serve beside this one.
 
 const (
 	stageTokens = iota
@@ -56,33 +59,32 @@ const (
 	stageEvents
 )
 
-// position is where a pass has got to, as the cursor of the job has it. The zero value, for which the cursor is empty,
-// is between two passes.
+// position is the position of a pass, stored as the cursor of the job. The zero value, an empty cursor, is between two
+// passes.
 type position struct {
 	Stage       int    `json:"stage"`
-	ID          string `json:"id,omitempty"` // in hex: of the last one looked at, as are the next three
+	ID          string `json:"id,omitempty"` // in hex; like the next three, of the last row looked at
 	Tenant      string `json:"tenant,omitempty"`
 	Application string `json:"application,omitempty"`
 	User        string `json:"user,omitempty"`
 }
 
-// after is ID; zeros at the beginning.
+// after is ID, or zeros at the beginning.
 func (p position) after() (id domain.ID, err error) {
 	if p.ID == "" {
 		return id, nil
 	}
 	if id, err = idOf(p.ID); err != nil {
-		return id, fmt.Errorf("read where the pass has got to: %w", err)
+		return id, fmt.Errorf("read the position of the pass: %w", err)
 	}
 	return id, nil
 }
 
 const (
-	// clockPostgres is the time now, not that at which the transaction began, in microseconds.
+	// clockPostgres selects the time now, in microseconds, and not the time at which the transaction began.
 	clockPostgres = `SELECT (EXTRACT(EPOCH FROM clock_timestamp()) * 1000000)::bigint`
 
-	// lease is an upsert, so that an empty table will do. What is later than $4 and $6 was left by a clock that was
-	// wrong.
+	// lease is an upsert, so that the table may be empty. A time later than $4 or $6 comes from a wrong clock.
 	lease = `
 INSERT INTO jobs (name, holder, lease_until, cursor, ended_at) VALUES ('` + port.JobPurge + `', $1, $2, '', 0)
 ON CONFLICT (name) DO UPDATE SET holder = excluded.holder, lease_until = excluded.lease_until
@@ -92,24 +94,24 @@ RETURNING cursor`
 
 	moveJob = `UPDATE jobs SET cursor = $1 WHERE name = '` + port.JobPurge + `'`
 
-	// endPass frees the lease.
+	// endPass also returns the lease.
 	endPass = `UPDATE jobs SET cursor = '', lease_until = 0, ended_at = $1 WHERE name = '` + port.JobPurge + `'`
 
 	release = `UPDATE jobs SET lease_until = 0 WHERE name = $1 AND holder = $2`
 
 	nextTokens = `SELECT id FROM refresh_tokens WHERE id > $1 ORDER BY id LIMIT $2`
 
-	wasDead = `(refresh_tokens.revoked_at <> 0 AND refresh_tokens.revoked_at <= $3 OR refresh_tokens.expires_at <= $3
+	hadEnded = `(refresh_tokens.revoked_at <> 0 AND refresh_tokens.revoked_at <= $3 OR refresh_tokens.expires_at <= $3
   OR EXISTS (SELECT 1 FROM marks AS m WHERE ` + covering + `
     AND m.epoch > refresh_tokens.issued_epoch AND m.revoked_at <= $3))`
 
-	purgeTokensSQLite = `DELETE FROM refresh_tokens WHERE id > $1 AND id <= $2 AND ` + wasDead
+	purgeTokensSQLite = `DELETE FROM refresh_tokens WHERE id > $1 AND id <= $2 AND ` + hadEnded
 
-	// What another session holds is passed over. An array is computed once, and leads to the rows by their key; IN would leave it
-	// to PostgreSQL to join, and to read the table for that.
+	// Rows that another session has locked are skipped. The array is computed once, and its rows are looked up by their
+	// key. With IN, PostgreSQL may plan a join that reads the table.
 	purgeTokensPostgres = `
 DELETE FROM refresh_tokens WHERE id = ANY (ARRAY(
-  SELECT refresh_tokens.id FROM refresh_tokens WHERE id > $1 AND id <= $2 AND ` + wasDead + `
+  SELECT refresh_tokens.id FROM refresh_tokens WHERE id > $1 AND id <= $2 AND ` + hadEnded + `
   FOR UPDATE SKIP LOCKED))`
 
 	nextMarks = `
@@ -122,7 +124,7 @@ DELETE FROM marks WHERE (tenant_id, application_id, user_id) > ($1, $2, $3)
 
 	nextTenants = `SELECT id, deleted_at FROM tenants WHERE id > $1 ORDER BY id LIMIT $2`
 
-	// lockDeletedTenant changes nothing, as lockTenant.
+	// lockDeletedTenant changes nothing, like lockTenant.
 	lockDeletedTenant = `
 UPDATE tenants SET epoch = epoch WHERE id = $1 AND deleted_at <> 0 AND deleted_at <= $2
   AND NOT EXISTS (SELECT 1 FROM refresh_tokens WHERE tenant_id = $1)`
@@ -166,7 +168,7 @@ func (s *Store) purge(tx *gorm.DB, step port.PurgeStep) (done port.Purged, err e
 	}
 	if cursor != "" {
 		if err := json.Unmarshal([]byte(cursor), &at); err != nil {
-			return port.Purged{}, fmt.Errorf("read where the pass has got to: %w", err)
+			return port.Purged{}, fmt.Errorf("read the position of the pass: %w", err)
 		}
 	}
 	switch at.Stage {
@@ -202,7 +204,7 @@ func (s *Store) compareClocks(tx *gorm.DB, step port.PurgeStep) error {
 		return nil
 	}
 	var now int64
-	if err := queryRow(tx.Raw(s.engine.clock), errors.New("the database does not know the time"), &now); err != nil {
+	if err := queryRow(tx.Raw(s.engine.clock), errors.New("the database returned no time"), &now); err != nil {
 		return err
 	}
 	return domain.CheckClocks(step.Now, instant(now), step.MaxClockSkew)
@@ -257,8 +259,8 @@ func purgeSomeMarks(tx *gorm.DB, step port.PurgeStep, at *position, done *port.P
 	return nil
 }
 
-// purgeOneTenant goes on to the next tenant that was deleted, or to the last of those that it looked at. One with many marks takes
-// several steps.
+// purgeOneTenant advances to the next deleted tenant, or to the last row that it looked at. A tenant with many marks
+// takes several steps.
 func purgeOneTenant(tx *gorm.DB, step port.PurgeStep, at *position, done *port.Purged) error {
 	var (
 		from  = at.Tenant
@@ -312,8 +314,8 @@ func purgeOneTenant(tx *gorm.DB, step port.PurgeStep, at *position, done *port.P
 	return tx.Exec(purgeTenant, found).Error
 }
 
-// purgeEvents walks on from where the last step ended, and not from the lowest id: there PostgreSQL would read past all
-// that the pass has deleted, until a vacuum.
+// purgeEvents continues after the last id of the previous step, and not from the lowest id: there PostgreSQL would read
+// all rows that the pass has deleted, until a vacuum.
 func purgeEvents(tx *gorm.DB, step port.PurgeStep, at *position, done *port.Purged) error {
 	from, err := at.after()
 	if err != nil {

@@ -13,15 +13,16 @@ import (
 	"github.com/refreshd/refreshd/test/storagetest"
 )
 
-const century = 100 * 365 * 24 * time.Hour // so that instants may be made up
+const century = 100 * 365 * 24 * time.Hour // so that a test may choose instants
 
-// purgeStep is a step at an instant at which everything that newToken made has expired.
+// purgeStep returns a step at an instant at which everything of newToken has expired.
 func purgeStep(limit int) port.PurgeStep {
 	now := start.Add(domain.DefaultPolicy().MaximumTTL)
-	return port.PurgeStep{LeaseHolder: "test", Now: now, LeaseUntil: now.Add(time.Minute), Before: now, MaxClockSkew: century, Limit: limit}
+	return port.PurgeStep{LeaseHolder: "test", Now: now, LeaseUntil: now.Add(time.Minute), Before: now,
+		MaxClockSkew: century, Limit: limit}
 }
 
-// pass takes steps to the end of a pass, and gives what they did together.
+// pass runs steps to the end of a pass, and returns the sum of their results.
 func pass(t *testing.T, s *gormstore.Store, step port.PurgeStep) (sum port.Purged) {
 	t.Helper()
 	for !sum.Done {
@@ -32,7 +33,7 @@ func pass(t *testing.T, s *gormstore.Store, step port.PurgeStep) (sum port.Purge
 	return sum
 }
 
-// A statement that reads the table, or sorts it, takes minutes where there are ten million refresh tokens, and it is taken for each
+// A statement that reads the table, or sorts it, takes minutes with ten million refresh tokens, and it runs for each
 // five hundred of them.
 func TestPostgresAStepOfThePurgeFollowsThePrimaryKey(t *testing.T) {
 	t.Parallel()
@@ -50,7 +51,7 @@ func TestPostgresAStepOfThePurgeFollowsThePrimaryKey(t *testing.T) {
 	step := purgeStep(500)
 	step.Before = start
 	pass(t, s, step)
-	// Each statement of a pass that grows with the store, and the keys that lead it.
+	// The statements of a pass whose tables grow with the store, and the keys that they must use.
 	type want struct {
 		args string
 		keys []string
@@ -85,14 +86,14 @@ func TestPostgresAStepOfThePurgeFollowsThePrimaryKey(t *testing.T) {
 			t.Helper()
 			return planText(t, conn, query)
 		}
-		// As the store has it on its connections.
+		// As on the store's connections.
 		run(`SET plan_cache_mode = force_generic_plan`)
 		run(`SET enable_seqscan = off`)
 		for text, want := range statements {
 			run(`PREPARE step AS ` + text)
 			plan := run(`EXPLAIN EXECUTE step ` + want.args)
 			run(`DEALLOCATE step`)
-			// Also by a bitmap of it: the rows of a step in the order in which they lie on the disk.
+			// A bitmap of it is allowed, too: the rows of a step in their order on disk.
 			for _, key := range want.keys {
 				if !strings.Contains(plan, " "+key) {
 					t.Errorf("%s: %s is not used:\n%s", when, key, plan)
@@ -133,7 +134,8 @@ func TestSQLiteAStepOfThePurgeFollowsThePrimaryKey(t *testing.T) {
 	must(s.Purge(t.Context(), purgeStep(2)))(t)
 	explained := 0
 	for _, text := range j.statements(t) {
-		if !strings.HasPrefix(text, "SELECT id FROM refresh_tokens") && !strings.HasPrefix(text, "DELETE FROM refresh_tokens") {
+		if !strings.HasPrefix(text, "SELECT id FROM refresh_tokens") &&
+			!strings.HasPrefix(text, "DELETE FROM refresh_tokens") {
 			continue
 		}
 		explained++
@@ -148,7 +150,8 @@ func TestSQLiteAStepOfThePurgeFollowsThePrimaryKey(t *testing.T) {
 	}
 }
 
-// A container whose clock was never set, or was set for a test of what happens in a month, would delete for good what is alive.
+// A container whose clock was never set, or was set for a test of next month, would permanently delete active refresh
+// tokens.
 func TestPostgresAClockThatIsFarAheadPurgesNothing(t *testing.T) {
 	t.Parallel()
 	d := onPostgres(t)
@@ -161,7 +164,8 @@ func TestPostgresAClockThatIsFarAheadPurgesNothing(t *testing.T) {
 	purge := func(ahead time.Duration) error {
 		now := time.Now().Add(ahead)
 		_, err := s.Purge(t.Context(), port.PurgeStep{
-			LeaseHolder: "test", Now: now, LeaseUntil: now.Add(time.Minute), Before: now.Add(-time.Hour), MaxClockSkew: domain.MaxClockSkew, Limit: 10,
+			LeaseHolder: "test", Now: now, LeaseUntil: now.Add(time.Minute), Before: now.Add(-time.Hour),
+			MaxClockSkew: domain.MaxClockSkew, Limit: 10,
 		})
 		return err
 	}
@@ -174,7 +178,7 @@ func TestPostgresAClockThatIsFarAheadPurgesNothing(t *testing.T) {
 	}
 	var taken int
 	if err := db.QueryRowContext(t.Context(), `SELECT count(*) FROM jobs`).Scan(&taken); err != nil || taken != 0 {
-		t.Errorf("got %d rows (%v) of who purges, want none: a step that was refused has taken the lease", taken, err)
+		t.Errorf("got %d rows (%v) of the job, want none: a refused step has taken the lease", taken, err)
 	}
 	for _, ahead := range []time.Duration{50 * time.Second, -50 * time.Second} {
 		if err := purge(ahead); err != nil {
@@ -186,7 +190,7 @@ func TestPostgresAClockThatIsFarAheadPurgesNothing(t *testing.T) {
 	}
 }
 
-// An exchange holds its row for as long as its disk takes. A purge that waited would hold its other rows meanwhile.
+// An exchange holds its row as long as its commit takes. A purge that waited would hold its other rows meanwhile.
 func TestPostgresAPurgePassesOverWhatAnotherSessionHolds(t *testing.T) {
 	t.Parallel()
 	d := onPostgres(t)
@@ -204,7 +208,7 @@ func TestPostgresAPurgePassesOverWhatAnotherSessionHolds(t *testing.T) {
 	}
 }
 
-// A mark that is deleted while it is raised would bring back what was just revoked.
+// Deleting a mark while it is raised would make refresh tokens active that were just revoked.
 func TestPostgresAMarkThatIsBeingRaisedIsNotPurged(t *testing.T) {
 	t.Parallel()
 	d := onPostgres(t)
@@ -231,7 +235,7 @@ func TestPostgresAMarkThatIsBeingRaisedIsNotPurged(t *testing.T) {
 	}
 }
 
-// A tenant that is created again at the last moment goes on from its epoch: its old marks are still there.
+// A tenant that is created again at the last moment continues from its epoch: its old marks are still stored.
 func TestPostgresATenantThatIsBeingCreatedAgainIsNotPurged(t *testing.T) {
 	t.Parallel()
 	d := onPostgres(t)
@@ -242,7 +246,7 @@ func TestPostgresATenantThatIsBeingCreatedAgainIsNotPurged(t *testing.T) {
 	}
 	step := purgeStep(10)
 	step.Before = start
-	for range 2 { // no refresh tokens, and no mark that may go; the next step is at the tenants
+	for range 2 { // no refresh tokens, and no mark to delete; the next step is at the tenants
 		must(s.Purge(t.Context(), step))(t)
 	}
 	commit := committing(t, d.raw(t), `UPDATE tenants SET deleted_at = 0 WHERE id = 'acme'`) // as SaveTenant
@@ -266,7 +270,7 @@ func TestPostgresATenantThatIsBeingCreatedAgainIsNotPurged(t *testing.T) {
 	}
 }
 
-// The other way round: who creates the tenant again while its last trace is being deleted finds nothing of it.
+// In the other order: a tenant that is created again while the rest of it is being deleted finds nothing of it.
 func TestPostgresATenantThatIsCreatedWhileItIsPurgedBeginsAnew(t *testing.T) {
 	t.Parallel()
 	d := onPostgres(t)
@@ -276,10 +280,11 @@ func TestPostgresATenantThatIsCreatedWhileItIsPurgedBeginsAnew(t *testing.T) {
 		t.Fatal(err)
 	}
 	db := d.raw(t)
-	// What the step does, in a session that can be stopped in the middle.
+	// The statements of the step, in a session that can be stopped in the middle.
 	tx := must(db.BeginTx(t.Context(), nil))(t)
 	for _, statement := range []string{
-		`UPDATE tenants SET epoch = epoch WHERE id = 'acme'`, `DELETE FROM marks WHERE tenant_id = 'acme'`, `DELETE FROM tenants WHERE id = 'acme'`,
+		`UPDATE tenants SET epoch = epoch WHERE id = 'acme'`, `DELETE FROM marks WHERE tenant_id = 'acme'`,
+		`DELETE FROM tenants WHERE id = 'acme'`,
 	} {
 		if _, err := tx.ExecContext(t.Context(), statement); err != nil {
 			t.Fatal(err)
@@ -298,7 +303,8 @@ func TestPostgresATenantThatIsCreatedWhileItIsPurgedBeginsAnew(t *testing.T) {
 	}
 }
 
-// What a mark of before revoked stays dead when the mark goes, though the policy has become longer since: nothing extended it.
+// What an old mark has revoked stays ended when the mark is deleted, although the policy has become longer since:
+// nothing extended it.
 func TestWhatAMarkRevokedIsDeadAfterTheMarkIsGone(t *testing.T) {
 	onBoth(t, func(t *testing.T, d database) {
 		s := d.migrated(t, gormstore.Options{})
@@ -307,13 +313,14 @@ func TestWhatAMarkRevokedIsDeadAfterTheMarkIsGone(t *testing.T) {
 		must(s.RevokeScope(t.Context(), domain.Scope{TenantID: "acme"}, domain.ID{},
 			port.Revocation{At: start}, storagetest.NewEvent()))(t)
 		long := int64(domain.DefaultPolicy().TTL/time.Minute) * 10
-		if err := storagetest.SaveTenant(t.Context(), s, domain.Tenant{ID: "acme", Settings: domain.Settings{TTLMinutes: &long}}); err != nil {
+		if err := storagetest.SaveTenant(t.Context(), s,
+			domain.Tenant{ID: "acme", Settings: domain.Settings{TTLMinutes: &long}}); err != nil {
 			t.Fatal(err)
 		}
 		step := purgeStep(10)
 		step.Before = start.Add(domain.DefaultPolicy().TTL + domain.MarkRetention)
 		hold := step
-		hold.Before = start.Add(-time.Hour) // the refresh token outlives the pass that takes its mark
+		hold.Before = start.Add(-time.Hour) // the pass deletes the mark, and keeps the refresh token
 		must(s.Purge(t.Context(), hold))(t)
 		if got := pass(t, s, step); got.Marks != 1 || got.Deleted != 0 {
 			t.Fatalf("a pass did %+v, want a mark deleted and nothing else", got)

@@ -12,7 +12,7 @@ import (
 
 var revoke = newTokenWrite(`
 UPDATE refresh_tokens SET revoked_at = $1, revoked_reason = $2
-WHERE id = $3 AND `+tenantIs("$4")+` AND `+alive("$1"), 4)
+WHERE id = $3 AND `+tenantIs("$4")+` AND `+aliveSQL("$1"), 4)
 
 // Revoke implements port.Revocations.
 func (s *Store) Revoke(
@@ -53,8 +53,8 @@ func (s *Store) RevokeScope(
 	return uint64(epoch), nil
 }
 
-// revokeScopePostgres is revokeScope in one statement: the tenant's row is locked for one round trip and the commit, where a
-// transaction holds it for four. SQLite cannot write in a WITH, and has no round trips.
+// revokeScopePostgres is revokeScope in one statement: the tenant's row is locked for one round trip and the commit,
+// and not for the four round trips of a transaction. SQLite cannot write in a WITH, and has no round trips.
 var revokeScopePostgres = `
 WITH raised AS (
   UPDATE tenants SET epoch = epoch + 1
@@ -62,34 +62,34 @@ WITH raised AS (
   RETURNING epoch, longest_ttl
 ), marked AS (
   INSERT INTO marks (tenant_id, application_id, user_id, epoch, revoked_at, reason, keep_until)
-  SELECT $1, $2, $3, epoch, $4::bigint, $5, $4::bigint + longest_ttl + $6::bigint FROM raised` + remark + `
+  SELECT $1, $2, $3, epoch, $4::bigint, $5, $4::bigint + longest_ttl + $6::bigint FROM raised` + upsertMark + `
 )
 ` + eventFrom(7, `raised`, `epoch`, `''`) + `
 RETURNING version`
 
 const (
-	// raiseEpoch comes first: its row lock orders the revocations of a tenant.
+	// raiseEpoch is the first statement: its row lock orders the revocations of a tenant.
 	raiseEpoch = `UPDATE tenants SET epoch = epoch + 1 WHERE id = $1 AND deleted_at = 0 RETURNING epoch, longest_ttl`
 
 	countApplication = `SELECT count(*) FROM applications WHERE tenant_id = $1 AND id = $2`
 
 	mark = `
 INSERT INTO marks (tenant_id, application_id, user_id, epoch, revoked_at, reason, keep_until)
-VALUES ($1, $2, $3, $4, $5, $6, $7)` + remark
+VALUES ($1, $2, $3, $4, $5, $6, $7)` + upsertMark
 
-	// remark raises a mark that is there. Its epoch is the tenant's, which only grows.
-	remark = `
+	// upsertMark raises an existing mark. Its epoch is the tenant's, which only grows.
+	upsertMark = `
 ON CONFLICT (tenant_id, application_id, user_id) DO UPDATE SET
   epoch = excluded.epoch, revoked_at = excluded.revoked_at, reason = excluded.reason,
   keep_until = CASE WHEN marks.keep_until > excluded.keep_until THEN marks.keep_until ELSE excluded.keep_until END`
 )
 
-// spare lifts one refresh token above the mark that is about to be written. It has to come before the mark, which would
-// make it dead.
+// spare lifts one refresh token above the mark that is about to be written. It has to run before the mark, which would
+// end the refresh token.
 var spare = `
 UPDATE refresh_tokens SET issued_epoch = $1
 WHERE id = $2 AND ` + tenantIs("$3") + ` AND ($4 = '' OR application_id = $4) AND ($5 = '' OR user_id = $5)
-  AND ` + alive("$6")
+  AND ` + aliveSQL("$6")
 
 func revokeScope(tx *gorm.DB, scope domain.Scope, except domain.ID, r port.Revocation) (epoch uint64, err error) {
 	var raised, longestTTL int64
@@ -108,45 +108,46 @@ func revokeScope(tx *gorm.DB, scope domain.Scope, except domain.ID, r port.Revoc
 		}
 	}
 	m := domain.NewMark(scope, uint64(raised), r.At, r.Reason, duration(longestTTL))
-	return m.Epoch, tx.Exec(mark, scope.TenantID, scope.ApplicationID, scope.UserID, raised, micros(m.At), string(m.Reason),
-		micros(m.KeepUntil)).Error
+	return m.Epoch, tx.Exec(mark, scope.TenantID, scope.ApplicationID, scope.UserID, raised, micros(m.At),
+		string(m.Reason), micros(m.KeepUntil)).Error
 }
 
-// limited are the rows in the index on the ordinals of a user in an application: all that a limit can count.
+// limited selects the rows in the index on the ordinals of a user in an application: all that a limit can count.
 const limited = `tenant_id = $2 AND application_id = $3 AND user_id = $4` +
 	` AND refresh_tokens.revoked_at = 0 AND refresh_tokens.ordinal > 0`
 
-// keepNewest reads that index. Of two that run concurrently and lock rows in different orders PostgreSQL ends one,
-// which is run again.
+// keepNewest reads that index. If two run concurrently and lock rows in different orders, PostgreSQL aborts one, which
+// runs again.
 var keepNewest = `
 UPDATE refresh_tokens SET revoked_at = $1, revoked_reason = $5
-WHERE ` + limited + ` AND ` + alive("$1") + ` AND (ordinal, id) < (
+WHERE ` + limited + ` AND ` + aliveSQL("$1") + ` AND (ordinal, id) < (
   SELECT refresh_tokens.ordinal, refresh_tokens.id FROM refresh_tokens
-  WHERE ` + limited + ` AND ` + alive("$1") + `
+  WHERE ` + limited + ` AND ` + aliveSQL("$1") + `
   ORDER BY refresh_tokens.ordinal DESC, refresh_tokens.id DESC LIMIT 1 OFFSET $6)
 RETURNING refresh_tokens.id, refresh_tokens.application_id, refresh_tokens.user_id`
 
-// What a mark or its expiry has ended is not revoked itself, and would stay in the index until it is purged: each
-// login would read all of it. So its ordinal becomes 0, and it leaves the index. It has to have ended for good,
-// because nothing gives an ordinal back. A mark is final. An expiry is so only when no process can still move it:
-// twice domain.MaxClockSkew later, once for a clock that is behind and once for a call that began before the
-// expiry. What one login has to write is bounded; the oldest come first, so that the scan ends early.
-const forgetAtMost = 500
+// maxForgotten bounds what one login writes for the limit. A refresh token that a mark or its expiry has ended is not
+// revoked itself. It would stay in the index until it is purged, and each login would read it. So its ordinal becomes
+// 0, which removes it from the index. That must not happen before it has ended for good, because nothing restores an
+// ordinal. A mark is final. An expiry is final once no process can move it any more: twice domain.MaxClockSkew
+// later, once for a clock that is behind and once for a call that began before the expiry. The oldest come first, so
+// that the scan ends early.
+const maxForgotten = 500
 
-// ended are the keys of what is to be forgotten.
+// ended selects the keys of refresh tokens that leave the index.
 func ended(key, now string) string {
 	return fmt.Sprintf(`
   SELECT refresh_tokens.%s FROM refresh_tokens WHERE %s
     AND (refresh_tokens.expires_at <= %s - %d
       OR EXISTS (SELECT 1 FROM marks AS m WHERE %s AND m.epoch > refresh_tokens.issued_epoch))
   ORDER BY refresh_tokens.ordinal LIMIT %d`,
-		key, limited, now, (2 * domain.MaxClockSkew).Microseconds(), covering, forgetAtMost)
+		key, limited, now, (2 * domain.MaxClockSkew).Microseconds(), covering, maxForgotten)
 }
 
 var (
-	// keepNewestPostgres forgets and limits in one statement, for one round trip. The two write different rows: none is
-	// both alive and ended as of one snapshot, and what has ended for good in it has ended in each later version. It waits
-	// for no row to forget. A clock that is ahead of the server's ends nothing for good.
+	// keepNewestPostgres does both in one statement, for one round trip. The two write different rows: in one snapshot
+	// no row is both active and ended, and a row that has ended for good in it has ended in each later version. It
+	// waits for no row that leaves the index. A clock that is ahead of the server's ends nothing for good.
 	keepNewestPostgres = `
 WITH forgotten AS (
   UPDATE refresh_tokens SET ordinal = 0 WHERE id = ANY (ARRAY(` +

@@ -13,15 +13,15 @@ import (
 	"github.com/refreshd/refreshd/port"
 )
 
-// columns writes names as a list, each with prefix before it.
+// columns writes names as a list, with prefix before each.
 func columns(prefix string, names []string) string {
 	return prefix + strings.Join(names, ", "+prefix)
 }
 
-// placeholders are $1 to $n.
+// placeholders returns $1 to $n.
 func placeholders(n int) string { return placeholdersFrom(1, n) }
 
-// placeholdersFrom are n of them, from $first on.
+// placeholdersFrom returns n of them, beginning with $first.
 func placeholdersFrom(first, n int) string {
 	out := make([]string, n)
 	for i := range out {
@@ -56,8 +56,8 @@ func flag(b bool) int64 {
 	return 0
 }
 
-// raw is db.Raw for the hot statements. GORM copies a text byte by byte, to look for placeholders that ours do not
-// have: a fifth of an exchange's time, and more memory than all the rest of it.
+// raw is db.Raw for the hot statements. GORM copies a text byte by byte to look for placeholders, which these texts do
+// not contain: that took a fifth of an exchange's time, and more memory than all the rest of it.
 func raw(db *gorm.DB, text string, args ...any) *gorm.DB {
 	tx := db.Raw("")
 	tx.Statement.SQL.WriteString(text)
@@ -66,19 +66,19 @@ func raw(db *gorm.DB, text string, args ...any) *gorm.DB {
 }
 
 // queryRow reads the first row into dest, or returns none if there is no row. A statement that writes and returns a row
-// has committed when this returns nil: Scan ends with Close, and returns its error.
+// is committed when queryRow returns nil, because Scan closes the rows and returns that error.
 func queryRow(query *gorm.DB, none error, dest ...any) error {
 	err := query.Row().Scan(dest...)
 	if errors.Is(err, sql.ErrNoRows) {
 		return none
 	}
 	if translator, ok := query.Dialector.(gorm.ErrorTranslator); ok && err != nil {
-		err = translator.Translate(err) // GORM does so where it scans itself
+		err = translator.Translate(err) // GORM does this only where it scans
 	}
 	return err
 }
 
-// errPageEnds ends queryRows, which then returns nil: this row is for the page that follows.
+// errPageEnds ends queryRows, which then returns nil: the row belongs to the next page.
 var errPageEnds = errors.New("the page ends")
 
 // full reports whether a page of n objects and so many bytes ends before the next object.
@@ -101,7 +101,7 @@ func queryRows(query *gorm.DB, scan func(rows *sql.Rows) error) error {
 	return rows.Err()
 }
 
-// wrote returns none if the statement has touched no row.
+// wrote returns none if the statement affected no row.
 func wrote(result *gorm.DB, none error) error {
 	if result.Error != nil {
 		return result.Error

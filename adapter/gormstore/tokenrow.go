@@ -8,8 +8,8 @@ import (
 	"github.com/refreshd/refreshd/domain"
 )
 
-// tokenColumns are all of refresh_tokens, in the order of tokenRow.dest. Who has just advanced a refresh token knows
-// the first of them, and reads the others: each column costs an exchange a third of a microsecond.
+// tokenColumns are all columns of refresh_tokens, in the order of tokenRow.dest. After an exchange the values of
+// advancedColumns are known, and only otherColumns are read: each column costs an exchange a third of a microsecond.
 var (
 	advancedColumns = []string{
 		"id", "generation", "rotated_at", "last_used_at", "client_address", "recovered_at", "revoked_at",
@@ -18,7 +18,7 @@ var (
 	otherColumns = []string{
 		"tenant_id", "application_id", "user_id", "issued_at", "expires_at", "recovery_paid_until",
 		"binding", "roles", "scopes", "claims", "device_name", "device_type", "device_description", "data",
-		"ordinal", "issued_epoch", // which an insert finds in the store
+		"ordinal", "issued_epoch", // assigned by the insert
 	}
 	tokenColumns = slices.Concat(advancedColumns, otherColumns)
 )
@@ -46,17 +46,17 @@ func (r *tokenRow) dest() []any {
 	}
 }
 
-// otherDest is dest for otherColumns.
+// otherDest is dest of otherColumns.
 func (r *tokenRow) otherDest() []any { return r.dest()[len(advancedColumns):] }
 
-// advanced is the refresh token that the exchange e has just written, of which r holds what was read.
+// advanced returns the refresh token that the exchange e has just written. r contains the columns that were read.
 func (r *tokenRow) advanced(e *exchange) (domain.RefreshToken, error) {
 	r.id, r.generation = e.id[:], int64(e.call.Generation)+1
 	r.rotatedAt, r.lastUsedAt, r.clientAddress = micros(e.call.Now), micros(e.call.Now), e.call.ClientAddress
-	return r.token() // not revoked, or it would not have been written, and no longer recovered
+	return r.token() // neither revoked nor recovered: the statement requires the first and resets the second
 }
 
-// inserted is t as it was stored, of which r holds what was read.
+// inserted returns t as it was stored. r contains the columns that were read.
 func (r *tokenRow) inserted(t domain.RefreshToken) domain.RefreshToken {
 	t.Ordinal, t.IssuedEpoch = r.ordinal, uint64(r.issuedEpoch)
 	t.Roles, t.Scopes = slices.Clone(t.Roles), slices.Clone(t.Scopes)
@@ -94,7 +94,7 @@ func (r *tokenRow) token() (domain.RefreshToken, error) {
 	return t, nil
 }
 
-// tokenArgs are the values of tokenColumns but the last two, which an insert finds in the store.
+// tokenArgs are the values of tokenColumns but the last two, which the insert assigns.
 func tokenArgs(t domain.RefreshToken) ([]any, error) {
 	roles, err := encodeList(t.Roles)
 	if err != nil {

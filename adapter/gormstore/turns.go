@@ -10,27 +10,27 @@ import (
 	"github.com/refreshd/refreshd/domain"
 )
 
-// rowName is what a call may have to wait for in the database: the row of a tenant, the refresh tokens of a user, in an
-// application or in all, one refresh token, or the row that orders the writes of keys.
+// rowName names what a call may have to wait for in the database: the row of a tenant, the refresh tokens of a user (in
+// one application or in all), one refresh token, or the row that orders the writes of keys.
 type rowName struct {
 	tenantID, applicationID, userID string
 	token                           domain.ID
 	keyRing                         bool
 }
 
-// turns let one call of this process at a time wait for a row. The others wait here, without a connection: else the
-// callers of one row that somebody holds would take all connections, and stop the calls of everyone else. It costs
-// those callers nothing, for the row orders them anyway.
+// turns is a FIFO lock for each row: one call of this process at a time waits for a row in the database. The others
+// wait here, without a connection. Otherwise the callers of one locked row would take all connections, and stop the
+// calls of everyone else. It costs those callers nothing, because the row orders them anyway.
 //
-// If the one that waited in the database did so in vain, those behind it that have waited for longWait fail with it:
-// the row is held, and one after another they would wait for minutes. One that came later is not failed by a wait
-// that was all but over: the first of these waits in the database next. So calls of others make one wait longer by
-// longWait at most.
+// If the call that waited in the database did not get the row, those behind it that have waited for longWait fail with
+// it: the row is locked, and one after another they would wait for minutes. A call that arrived later does not fail
+// with it, because that wait was almost over; the first of those waits in the database next. So calls of others
+// lengthen a wait by at most longWait.
 //
-// There is an entry only while a call is under way.
+// An entry exists only while a call is running.
 type turns struct {
 	mu      sync.Mutex
-	waiting map[rowName][]waiter // in the order of their coming, behind the call that has its turn
+	waiting map[rowName][]waiter // in the order of arrival, behind the call that has its turn
 }
 
 // waiter is a call that waits behind another.
@@ -42,13 +42,13 @@ type waiter struct {
 // longWait is half of lock_timeout.
 const longWait = 500 * time.Millisecond
 
-// failsWith reports whether a call that has waited behind another one since then fails with it, which ended with err.
+// failsWith reports whether a call that has waited since then fails with err, the result of the call before it.
 func failsWith(err error, since time.Time) bool {
-	return lockedOut(err) && time.Since(since) >= longWait
+	return lockTimedOut(err) && time.Since(since) >= longWait
 }
 
-// take returns nil when it is the caller's turn, who then has to call pass; or the error of the call that had it; or
-// that of ctx.
+// take returns nil when it is the caller's turn; the caller then has to call pass. Otherwise it returns the error of
+// the call that had the turn, or that of ctx.
 func (t *turns) take(ctx context.Context, r rowName) error {
 	t.mu.Lock()
 	behind, taken := t.waiting[r]
@@ -72,7 +72,7 @@ func (t *turns) take(ctx context.Context, r rowName) error {
 	}
 }
 
-// leave takes back a call whose caller has gone. The turn may just have been passed to it.
+// leave removes a call whose context is done. The turn may just have been passed to it.
 func (t *turns) leave(r rowName, turn chan error) {
 	t.mu.Lock()
 	if i := slices.IndexFunc(t.waiting[r], func(w waiter) bool { return w.turn == turn }); i >= 0 {
@@ -88,7 +88,7 @@ func (t *turns) leave(r rowName, turn chan error) {
 	}
 }
 
-// pass ends a turn. err is what the call returned.
+// pass ends a turn. err is the result of the call.
 func (t *turns) pass(r rowName, err error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -105,7 +105,7 @@ func (t *turns) pass(r rowName, err error) {
 	t.waiting[r] = behind[1:]
 }
 
-// inTurn runs f, which may wait for r and for no other rowName that this process would wait for elsewhere.
+// inTurn runs f while it holds the turn of r. f may wait for r, and for no other rowName that calls wait for here.
 func (s *Store) inTurn(ctx context.Context, operation string, r rowName, f func() error) (err error) {
 	if err := s.turns.take(ctx, r); err != nil {
 		return fmt.Errorf("gormstore: %s: wait behind a call on the same row: %w", operation, err)

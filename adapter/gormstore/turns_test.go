@@ -21,9 +21,8 @@ import (
 	"github.com/refreshd/refreshd/test/storagetest"
 )
 
-// One row that somebody holds takes one connection, whatever waits for it and how many do; so the others of the pool
-// serve everyone else. Those that wait behind a call hear with it that the row is held: one after another they would
-// wait for minutes.
+// A locked row takes one connection, however many calls wait for it; the others of the pool serve everyone else. Calls
+// that wait behind another one fail with it if the row stays locked: one after another they would wait for minutes.
 func TestPostgresAHeldRowTakesOneConnection(t *testing.T) {
 	t.Parallel()
 	const callers = 40
@@ -98,7 +97,7 @@ func TestPostgresAHeldRowTakesOneConnection(t *testing.T) {
 				if err := s.Reseal(ctx, key, "again"); !errors.Is(err, domain.ErrConflict) {
 					return err
 				}
-				return nil // that key was never added
+				return nil // the key does not exist
 			}
 		}()},
 	} {
@@ -108,7 +107,7 @@ func TestPostgresAHeldRowTakesOneConnection(t *testing.T) {
 			s := d.migrated(t, gormstore.Options{MaxConnections: 8, OneByOne: tc.oneByOne})
 			shop(t, s)
 			one := issue(t, s, 1)[0]
-			must(s.Insert(t.Context(), newToken(t, one.UserID)))(t) // so that there is something to revoke by a limit of 1
+			must(s.Insert(t.Context(), newToken(t, one.UserID)))(t) // for a limit of 1 to revoke
 			admin := d.raw(t)
 			fill(t, s, admin)
 			holder := must(admin.BeginTx(t.Context(), nil))(t)
@@ -154,14 +153,14 @@ func TestPostgresAHeldRowTakesOneConnection(t *testing.T) {
 			if err := tc.call(t.Context(), s, one); err != nil {
 				t.Errorf("once the row is free: %v", err)
 			}
-			if n := s.TurnsUnderWay(); n != 0 {
-				t.Errorf("%d turns are left over", n)
+			if n := s.TurnsRunning(); n != 0 {
+				t.Errorf("%d turns are still taken", n)
 			}
 		})
 	}
 }
 
-// A revocation that finds its tenant held is over within the time of a call: it does not wait five times.
+// A revocation whose tenant is locked ends within the time of a call: it does not wait five times.
 func TestPostgresARevocationWaitsOnceForItsTenant(t *testing.T) {
 	t.Parallel()
 	var j journal
@@ -193,11 +192,11 @@ func TestPostgresARevocationWaitsOnceForItsTenant(t *testing.T) {
 	}
 }
 
-// errLockTimeOut is the error of a statement that has waited for its row in vain.
+// errLockTimeOut is the error of a statement whose wait for a row timed out.
 var errLockTimeOut = fmt.Errorf("statement: %w", &pgconn.PgError{Code: "55P03"})
 
-// Of the calls behind one that waited in vain those fail that have waited half of its time. One that came a moment
-// before has a wait of its own, and those behind it go on waiting.
+// If a call's wait times out, the calls behind it fail that have waited half of its time. One that arrived a moment
+// before has a wait of its own, and those behind it continue to wait.
 func TestACallThatHasJustComeHasATurnOfItsOwn(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var turns gormstore.Turns
@@ -240,13 +239,13 @@ func TestACallThatHasJustComeHasATurnOfItsOwn(t *testing.T) {
 		time.Sleep(time.Second)
 		turns.Pass("acme", errLockTimeOut)
 		want("the last one", last, errLockTimeOut)
-		if n := turns.UnderWay(); n != 0 {
-			t.Errorf("%d turns are left over", n)
+		if n := turns.Running(); n != 0 {
+			t.Errorf("%d turns are still taken", n)
 		}
 	})
 }
 
-// A caller that leaves while it waits for its turn takes nobody's turn along, also if it is passed to it in that
+// A caller that leaves while it waits for its turn does not take another turn along, even if it gets the turn at that
 // moment.
 func TestATurnIsNotLostWithACallerThatLeaves(t *testing.T) {
 	var turns gormstore.Turns
@@ -273,12 +272,12 @@ func TestATurnIsNotLostWithACallerThatLeaves(t *testing.T) {
 		})
 	}
 	group.Wait()
-	if n := turns.UnderWay(); n != 0 {
-		t.Errorf("%d turns are left over", n)
+	if n := turns.Running(); n != 0 {
+		t.Errorf("%d turns are still taken", n)
 	}
 }
 
-// A call whose time was over before it came to the store is no fault of the database, and does not read like one.
+// A call whose context was done before it reached the store is not the database's fault, and its error says so.
 func TestACallThatHadEndedBeforeIsNotBegun(t *testing.T) {
 	t.Parallel()
 	s := must(gormstore.OpenSQLite(t.Context(), filepath.Join(t.TempDir(), "a.db"), gormstore.Options{}))(t)
@@ -286,7 +285,7 @@ func TestACallThatHadEndedBeforeIsNotBegun(t *testing.T) {
 	ctx, cancel := context.WithDeadline(t.Context(), time.Now().Add(-time.Second))
 	defer cancel()
 	_, err := s.APIKeyByHash(ctx, "h")
-	if !errors.Is(err, context.DeadlineExceeded) || !strings.Contains(err.Error(), "not begun") {
+	if !errors.Is(err, context.DeadlineExceeded) || !strings.Contains(err.Error(), "not started") {
 		t.Errorf("error = %v, want it to say that nothing was begun", err)
 	}
 }

@@ -59,7 +59,8 @@ func TestAlgNoneIsRefusedInEverySpelling(t *testing.T) {
 		good := sign(t, k, accessToken())
 		payload, signature := segmentOf(t, good, 1), segmentOf(t, good, 2)
 		for _, alg := range []string{
-			`"none"`, `"None"`, `"NONE"`, `"nOnE"`, `"none "`, `" none"`, `"\u006eone"`, `"none\u0000"`, `""`, `null`, `[]`, `["none"]`, `0`, `false`,
+			`"none"`, `"None"`, `"NONE"`, `"nOnE"`, `"none "`, `" none"`, `"\u006eone"`, `"none\u0000"`, `""`, `null`, `[]`,
+			`["none"]`, `0`, `false`,
 		} {
 			for _, header := range []string{
 				fmt.Sprintf(`{"alg":%s,"kid":%q,"typ":"at+jwt"}`, alg, k.ID),
@@ -99,8 +100,10 @@ func TestAPublicKeyIsNoSecret(t *testing.T) {
 		}
 		inPEM := pem.EncodeToMemory(&pem.Block{Type: "PUBLIC KEY", Bytes: spki})
 		secrets := map[string][]byte{
-			"nothing": nil, "the kid": []byte(k.ID), "SPKI": spki, "PEM": inPEM, "PEM without its last line break": bytes.TrimSpace(inPEM),
-			"JWK": text, "JWK Set": set, "JWK Set with a line break": append(slices.Clone(set), '\n'),
+			"nothing": nil, "the kid": []byte(k.ID), "SPKI": spki, "PEM": inPEM,
+			"PEM without its last line break": bytes.TrimSpace(inPEM),
+			"JWK":                             text, "JWK Set": set,
+			"JWK Set with a line break": append(slices.Clone(set), '\n'),
 		}
 		switch p := public.(type) {
 		case ed25519.PublicKey:
@@ -117,7 +120,8 @@ func TestAPublicKeyIsNoSecret(t *testing.T) {
 		}
 		payload := segmentOf(t, sign(t, k, accessToken()), 1)
 		for name, secret := range secrets {
-			for alg, h := range map[string]func() hash.Hash{"HS256": sha256.New, "HS384": sha512.New384, "HS512": sha512.New, string(k.Algorithm): sha256.New} {
+			for alg, h := range map[string]func() hash.Hash{"HS256": sha256.New, "HS384": sha512.New384, "HS512": sha512.New,
+				string(k.Algorithm): sha256.New} {
 				signed := encode(fmt.Appendf(nil, `{"alg":%q,"kid":%q,"typ":"at+jwt"}`, alg, k.ID)) + "." + payload
 				mac := hmac.New(h, secret)
 				mac.Write([]byte(signed))
@@ -157,7 +161,8 @@ func TestAKeySignsUnderItsOwnAlgorithmOnly(t *testing.T) {
 func TestAKidThatIsNoneOfOursFindsNothing(t *testing.T) {
 	keys := allKeys(t)
 	for _, kid := range []string{
-		"", "x", "key-EdDSA ", "KEY-EDDSA", "key-EdDSA\x00", "../../../../dev/null", "/dev/null", "/proc/self/environ", "file:///dev/null", "' OR '1'='1",
+		"", "x", "key-EdDSA ", "KEY-EDDSA", "key-EdDSA\x00", "../../../../dev/null", "/dev/null", "/proc/self/environ",
+		"file:///dev/null", "' OR '1'='1",
 		"x' UNION SELECT 'secret", "http://127.0.0.1:1/key", "$(id)", "|id", "%00", strings.Repeat("k", 10_000),
 	} {
 		stranger := newKey(t, kid, domain.EdDSA)
@@ -195,8 +200,10 @@ func TestNothingThatAHeaderPointsToIsFetched(t *testing.T) {
 	}
 	theirs := der.(ed25519.PrivateKey)
 	for _, more := range []string{
-		fmt.Sprintf(`"jku":%q`, evil.URL+"/jwks.json"), fmt.Sprintf(`"x5u":%q`, evil.URL+"/cert.pem"), `"jwk":` + string(set.Keys[0]),
-		`"x5c":["MIIB"]`, `"x5t":"AAAA"`, `"x5t#S256":"AAAA"`, fmt.Sprintf(`"iss":%q`, evil.URL), fmt.Sprintf(`"url":%q`, evil.URL),
+		fmt.Sprintf(`"jku":%q`, evil.URL+"/jwks.json"), fmt.Sprintf(`"x5u":%q`, evil.URL+"/cert.pem"), `"jwk":` +
+			string(set.Keys[0]),
+		`"x5c":["MIIB"]`, `"x5t":"AAAA"`, `"x5t#S256":"AAAA"`, fmt.Sprintf(`"iss":%q`, evil.URL),
+		fmt.Sprintf(`"url":%q`, evil.URL),
 		fmt.Sprintf(`"jku":%q,"jwk":%s,"x5u":%q`, evil.URL, set.Keys[0], evil.URL),
 	} {
 		for _, kid := range []string{"key-EdDSA", "stranger", evil.URL + "/jwks.json"} {
@@ -211,28 +218,33 @@ func TestNothingThatAHeaderPointsToIsFetched(t *testing.T) {
 	}
 }
 
-// Readers of JSON differ in what they do with other cases, repeated names and what comes after the object. So a header is ours to
-// the byte, or none.
+// Readers of JSON differ in what they do with other cases, repeated names and what comes after the object. So a header
+// is ours to the byte, or none.
 func TestAHeaderIsSpelledAsOursOrRefused(t *testing.T) {
 	keys := []domain.SigningKey{publishedKey(t, domain.EdDSA)}
 	if _, err := verify(keys, signAnything(t, wholeHeader, wholeClaims)); err != nil {
 		t.Fatalf("our own spelling: %v", err)
 	}
 	for _, header := range []string{
-		`{"ALG":"EdDSA","kid":"key-EdDSA","typ":"at+jwt"}`, `{"alg":"EdDSA","Kid":"key-EdDSA","typ":"at+jwt"}`, `{"alg":"EdDSA","kid":"key-EdDSA","TYP":"at+jwt"}`,
-		`{"alg":"none","alg":"EdDSA","kid":"key-EdDSA","typ":"at+jwt"}`, `{"alg":"EdDSA","kid":"x","kid":"key-EdDSA","typ":"at+jwt"}`,
-		`{"alg":"EdDSA","kid":"key-EdDSA","typ":"JWT","typ":"at+jwt"}`, `{"alg":"EdDSA","kid":"key-EdDSA","typ":"JWT","TYP":"at+jwt"}`,
-		wholeHeader + `{"alg":"none"}`, wholeHeader + ` x`, wholeHeader + "\n", " " + wholeHeader, `{"alg": "EdDSA","kid":"key-EdDSA","typ":"at+jwt"}`,
+		`{"ALG":"EdDSA","kid":"key-EdDSA","typ":"at+jwt"}`, `{"alg":"EdDSA","Kid":"key-EdDSA","typ":"at+jwt"}`,
+		`{"alg":"EdDSA","kid":"key-EdDSA","TYP":"at+jwt"}`,
+		`{"alg":"none","alg":"EdDSA","kid":"key-EdDSA","typ":"at+jwt"}`,
+		`{"alg":"EdDSA","kid":"x","kid":"key-EdDSA","typ":"at+jwt"}`,
+		`{"alg":"EdDSA","kid":"key-EdDSA","typ":"JWT","typ":"at+jwt"}`,
+		`{"alg":"EdDSA","kid":"key-EdDSA","typ":"JWT","TYP":"at+jwt"}`,
+		wholeHeader + `{"alg":"none"}`, wholeHeader + ` x`, wholeHeader + "\n", " " + wholeHeader,
+		`{"alg": "EdDSA","kid":"key-EdDSA","typ":"at+jwt"}`,
 		`{"kid":"key-EdDSA","alg":"EdDSA","typ":"at+jwt"}`, `{"alg":"EdDSA","kid":"key-\u0045dDSA","typ":"at+jwt"}`,
 		`{"alg":"EdDSA","kid":"key-EdDSA","typ":"AT+JWT"}`, `{"alg":"EdDSA","kid":"key-EdDSA","typ":"application/at+jwt"}`,
-		`{"alg":"EdDSA","kid":"key-EdDSA","typ":"at+jwt","cty":"JWT"}`, `{"alg":"EdDSA","kid":"key-EdDSA","typ":"at+jwt","exp":9999999999}`,
+		`{"alg":"EdDSA","kid":"key-EdDSA","typ":"at+jwt","cty":"JWT"}`,
+		`{"alg":"EdDSA","kid":"key-EdDSA","typ":"at+jwt","exp":9999999999}`,
 	} {
 		mustRefuse(t, keys, header, signAnything(t, header, wholeClaims))
 	}
 }
 
-// Who has a signature of ECDSA can make a second one of it, and of Ed25519 and RSA where numbers are not reduced: a token would
-// have two spellings, of which a list of refused ones holds one.
+// Who has a signature of ECDSA can make a second one of it, and of Ed25519 and RSA where numbers are not reduced: a
+// token would have two spellings, of which a list of refused ones holds one.
 func TestASignatureHasOneSpelling(t *testing.T) {
 	n := elliptic.P256().Params().N
 	t.Run("ES256", func(t *testing.T) {
@@ -278,7 +290,8 @@ func TestASignatureHasOneSpelling(t *testing.T) {
 		slices.Reverse(little)
 		more := new(big.Int).Add(new(big.Int).SetBytes(little), order).FillBytes(make([]byte, 32))
 		slices.Reverse(more)
-		mustRefuse(t, keys, "S and the order", token[:strings.LastIndexByte(token, '.')+1]+encode(append(slices.Clone(raw[:32]), more...)))
+		mustRefuse(t, keys, "S and the order",
+			token[:strings.LastIndexByte(token, '.')+1]+encode(append(slices.Clone(raw[:32]), more...)))
 		mustRefuse(t, keys, "zeros", token[:strings.LastIndexByte(token, '.')+1]+encode(make([]byte, 64)))
 	})
 	t.Run("RSA", func(t *testing.T) {
@@ -291,8 +304,10 @@ func TestASignatureHasOneSpelling(t *testing.T) {
 			}
 			modulus := privateKey(t, a).Public().(*rsa.PublicKey).N
 			for name, signature := range map[string][]byte{
-				"and the modulus": new(big.Int).Add(new(big.Int).SetBytes(raw), modulus).Bytes(), "a zero before": append([]byte{0}, raw...),
-				"zero": make([]byte, 256), "one": append(make([]byte, 255), 1), "the modulus less one": new(big.Int).Sub(modulus, big.NewInt(1)).Bytes(),
+				"and the modulus": new(big.Int).Add(new(big.Int).SetBytes(raw), modulus).Bytes(),
+				"a zero before":   append([]byte{0}, raw...),
+				"zero":            make([]byte, 256), "one": append(make([]byte, 255), 1),
+				"the modulus less one": new(big.Int).Sub(modulus, big.NewInt(1)).Bytes(),
 			} {
 				mustRefuse(t, keys, string(a)+", "+name, token[:strings.LastIndexByte(token, '.')+1]+encode(signature))
 			}
@@ -316,20 +331,25 @@ func TestABombIsRefusedUnread(t *testing.T) {
 	}
 	deep := func(n int) string { return strings.Repeat(`{"a":`, n) + "1" + strings.Repeat("}", n) }
 	for name, token := range map[string]string{
-		"a compressed payload":      signAnything(t, `{"alg":"EdDSA","kid":"key-EdDSA","typ":"at+jwt","zip":"DEF"}`, packed.String()),
-		"a compressed one, unsaid":  signAnything(t, wholeHeader, packed.String()),
-		"100 KiB of claims":         signAnything(t, wholeHeader, strings.Replace(wholeClaims, `"u"`, `"`+strings.Repeat("u", 100<<10)+`"`, 1)),
-		"100 KiB of header":         signAnything(t, strings.Replace(wholeHeader, "at+jwt", strings.Repeat("a", 100<<10), 1), wholeClaims),
-		"100 KiB of dots":           strings.Repeat(".", 100<<10),
-		"a header too deep":         signAnything(t, deep(3000), wholeClaims),
-		"a kid too deep":            signAnything(t, `{"alg":"EdDSA","kid":`+deep(3000)+`,"typ":"at+jwt"}`, wholeClaims),
-		"claims nested without end": signAnything(t, wholeHeader, strings.TrimSuffix(wholeClaims, "}")+`,"x":`+strings.Repeat("[", 12_000)+"}"),
+		"a compressed payload": signAnything(t, `{"alg":"EdDSA","kid":"key-EdDSA","typ":"at+jwt","zip":"DEF"}`,
+			packed.String()),
+		"a compressed one, unsaid": signAnything(t, wholeHeader, packed.String()),
+		"100 KiB of claims": signAnything(t, wholeHeader,
+			strings.Replace(wholeClaims, `"u"`, `"`+strings.Repeat("u", 100<<10)+`"`, 1)),
+		"100 KiB of header": signAnything(t, strings.Replace(wholeHeader, "at+jwt", strings.Repeat("a", 100<<10), 1),
+			wholeClaims),
+		"100 KiB of dots":   strings.Repeat(".", 100<<10),
+		"a header too deep": signAnything(t, deep(3000), wholeClaims),
+		"a kid too deep":    signAnything(t, `{"alg":"EdDSA","kid":`+deep(3000)+`,"typ":"at+jwt"}`, wholeClaims),
+		"claims nested without end": signAnything(t, wholeHeader,
+			strings.TrimSuffix(wholeClaims, "}")+`,"x":`+strings.Repeat("[", 12_000)+"}"),
 	} {
 		s := jwxsigner.New(rand.Reader)
 		if _, err := s.Verify(context.Background(), among(keys), token); !errors.Is(err, domain.ErrUnauthorized) {
 			t.Errorf("%s: got %v, want ErrUnauthorized", name, err)
 		}
-		// About 200, and more under the race detector, which empties pools; what was read would cost one for each of thousands of parts.
+		// About 200, and more under the race detector, which empties pools; what was read would cost one for each of
+		// thousands of parts.
 		verify := func() { _, _ = s.Verify(context.Background(), among(keys), token) }
 		if allocated := testing.AllocsPerRun(3, verify); allocated > 1000 {
 			t.Errorf("%s: %v allocations", name, allocated)
@@ -343,8 +363,10 @@ func TestOnlyTheCompactFormOfASignatureIsRead(t *testing.T) {
 	good := sign(t, keys[0], accessToken())
 	inner := segmentOf(t, good, 0) + "." + segmentOf(t, good, 1) + "." + segmentOf(t, good, 2)
 	for name, token := range map[string]string{
-		"JWE, direct":         encode([]byte(`{"alg":"dir","enc":"A256GCM","typ":"at+jwt"}`)) + "..AAAAAAAAAAAAAAAA.AAAA.AAAAAAAAAAAAAAAAAAAAAA",
-		"JWE, PBES2 of 2^31":  encode([]byte(`{"alg":"PBES2-HS512+A256KW","enc":"A256GCM","p2c":2147483647,"p2s":"AAAA"}`)) + ".AAAA.AAAA.AAAA.AAAA",
+		"JWE, direct": encode([]byte(`{"alg":"dir","enc":"A256GCM","typ":"at+jwt"}`)) +
+			"..AAAAAAAAAAAAAAAA.AAAA.AAAAAAAAAAAAAAAAAAAAAA",
+		"JWE, PBES2 of 2^31": encode([]byte(`{"alg":"PBES2-HS512+A256KW","enc":"A256GCM","p2c":2147483647,"p2s":"AAAA"}`)) +
+			".AAAA.AAAA.AAAA.AAAA",
 		"a token in a token":  signAnything(t, `{"alg":"EdDSA","kid":"key-EdDSA","typ":"at+jwt","cty":"JWT"}`, inner),
 		"a token as a claim":  signAnything(t, wholeHeader, `"`+inner+`"`),
 		"a header alone":      segmentOf(t, good, 0),

@@ -12,7 +12,7 @@ import (
 	"github.com/refreshd/refreshd/domain"
 )
 
-// claims are those that we set, as they are written.
+// claims are the claims that this service sets.
 type claims struct {
 	Issuer        string   `json:"iss"`
 	Subject       string   `json:"sub"`
@@ -26,13 +26,13 @@ type claims struct {
 	IssuedEpoch   uint64   `json:"rve"`
 	Roles         []string `json:"roles,omitempty"`
 	Scope         string   `json:"scope,omitempty"` // RFC 8693, section 4.2
-	ID            string   `json:"jti,omitempty"`   // empty in what encodeClaims encodes; appendID adds it
+	ID            string   `json:"jti,omitempty"`   // left empty by encodeClaims; appendID adds it
 }
 
-// ours are their names, and whether every token has the claim.
-var ours = map[string]bool{
-	"iss": true, "sub": true, "aud": true, "client_id": true, "iat": true, "exp": true, "jti": true, "sid": true, "tid": true,
-	"applicationId": true, "rve": true, "roles": false, "scope": false,
+// reserved are the names of claims; true if every token has the claim.
+var reserved = map[string]bool{
+	"iss": true, "sub": true, "aud": true, "client_id": true, "iat": true, "exp": true, "jti": true, "sid": true,
+	"tid": true, "applicationId": true, "rve": true, "roles": false, "scope": false,
 }
 
 // encodeClaims returns the payload without `jti`.
@@ -46,10 +46,10 @@ func encodeClaims(t domain.AccessToken) ([]byte, error) {
 	if err != nil || t.Claims == "" {
 		return payload, err
 	}
-	err = members([]byte(t.Claims), func(name string, member []byte) error {
-		for reserved := range ours {
-			if strings.EqualFold(reserved, name) {
-				return fmt.Errorf("the caller's own claims name %s, which is ours to set", reserved)
+	err = members([]byte(t.Claims), func(own string, member []byte) error {
+		for name := range reserved {
+			if strings.EqualFold(name, own) {
+				return fmt.Errorf("the caller's own claims contain %s, which this service sets", name)
 			}
 		}
 		payload[len(payload)-1] = ','
@@ -59,7 +59,7 @@ func encodeClaims(t domain.AccessToken) ([]byte, error) {
 	return payload, err
 }
 
-// appendID completes the payload with `jti`: a hash of the header, as it is sent, and of the rest of the payload.
+// appendID completes the payload with `jti`: a hash of the encoded header and of the rest of the payload.
 func appendID(payload []byte, header string) []byte {
 	const name, end = `,"jti":"`, `"}`
 	whole := make([]byte, 0, len(header)+len(payload)+len(name)+22+len(end))
@@ -70,17 +70,17 @@ func appendID(payload []byte, header string) []byte {
 	return append(whole, end...)[len(header):]
 }
 
-// decodeClaims does not read the type, which is the header's.
+// decodeClaims does not set the type, which is in the header.
 func decodeClaims(payload []byte) (domain.AccessToken, error) {
 	known, own := []byte("{"), []byte("{")
-	seen := make(map[string]bool, len(ours))
+	seen := make(map[string]bool, len(reserved))
 	err := members(payload, func(name string, member []byte) error {
-		if _, ok := ours[name]; !ok {
+		if _, ok := reserved[name]; !ok {
 			own = append(append(own, member...), ',')
 			return nil
 		}
 		if seen[name] {
-			return errors.New("a claim is there twice")
+			return errors.New("a claim is repeated")
 		}
 		seen[name] = true
 		known = append(append(known, member...), ',')
@@ -89,7 +89,7 @@ func decodeClaims(payload []byte) (domain.AccessToken, error) {
 	if err != nil {
 		return domain.AccessToken{}, err
 	}
-	for name, always := range ours {
+	for name, always := range reserved {
 		if always && !seen[name] {
 			return domain.AccessToken{}, errors.New("a claim is missing")
 		}
@@ -115,8 +115,8 @@ func decodeClaims(payload []byte) (domain.AccessToken, error) {
 	return t, nil
 }
 
-// members calls visit with each member at the top of a JSON object, in its order: the name, and name and value as they are
-// written. It returns the first error of visit, or one that object is none.
+// members calls visit for each member of a JSON object, in its order, with the name and with the text of name and
+// value. It returns the first error of visit, or errObject if object is not a JSON object.
 func members(object []byte, visit func(name string, member []byte) error) error {
 	d := json.NewDecoder(bytes.NewReader(object))
 	if first, err := d.Token(); err != nil || first != json.Delim('{') {
@@ -142,4 +142,4 @@ func members(object []byte, visit func(name string, member []byte) error) error 
 	return nil
 }
 
-var errObject = errors.New("not one JSON object")
+var errObject = errors.New("not a single JSON object")

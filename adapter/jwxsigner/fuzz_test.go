@@ -32,14 +32,15 @@ func FuzzVerify(f *testing.F) {
 	})
 }
 
-// Even under a signature of ours nothing verifies that does not begin with our header, and of the claims exactly what encoding/json
-// finds under the exact names is read.
+// Even under a signature of ours nothing verifies that does not begin with our header, and of the claims exactly what
+// encoding/json finds under the exact names is read.
 func FuzzVerifyWhatIsSigned(f *testing.F) {
 	f.Add([]byte(wholeHeader), []byte(wholeClaims))
 	f.Add([]byte(jwtHeader), []byte(wholeClaims))
 	f.Add([]byte(`{"ALG":"EdDSA","kid":"key-EdDSA","typ":"at+jwt"}`), []byte(wholeClaims))
 	f.Add([]byte(wholeHeader), []byte(`{"sub":"u","sub":"v"}`))
-	f.Add([]byte(wholeHeader), append([]byte(wholeClaims[:len(wholeClaims)-1]), `,"Sub":"admin","roles":["x"],"scope":"a b","n":1e400}`...))
+	f.Add([]byte(wholeHeader),
+		append([]byte(wholeClaims[:len(wholeClaims)-1]), `,"Sub":"admin","roles":["x"],"scope":"a b","n":1e400}`...))
 	f.Add([]byte(wholeHeader), append([]byte("\xff"), wholeClaims...))
 	f.Add([]byte(wholeHeader), append([]byte(wholeClaims[:len(wholeClaims)-1]), `,"ſub":"x","\u0073ub":"y"}`...))
 	keys := []domain.SigningKey{publishedKey(f, domain.EdDSA)}

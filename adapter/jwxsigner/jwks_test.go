@@ -65,7 +65,8 @@ func TestJWKSOnTheWire(t *testing.T) {
 // The set is served with an ETag: other bytes for the same keys would defeat every cache.
 func TestJWKSDoesNotDependOnTheOrderOfTheKeys(t *testing.T) {
 	keys := []domain.SigningKey{
-		newKey(t, "b", domain.EdDSA), newKey(t, "a", domain.ES256), newKey(t, "B", domain.EdDSA), newKey(t, `"é`, domain.EdDSA),
+		newKey(t, "b", domain.EdDSA), newKey(t, "a", domain.ES256), newKey(t, "B", domain.EdDSA),
+		newKey(t, `"é`, domain.EdDSA),
 	}
 	given := slices.Clone(keys)
 	want := jwks(t, keys...)

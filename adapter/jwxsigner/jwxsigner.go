@@ -1,36 +1,38 @@
-// Package jwxsigner makes and checks access tokens with JWX. It implements [port.Signer]. It does not decide what a token says
-// (domain.NewAccessToken does), when one has expired, or which key signs; and it keeps no keys but parsed copies of those it
-// was handed.
+// Package jwxsigner signs and verifies access tokens with JWX. It implements [port.Signer]. It does not decide what a
+// token contains (domain.NewAccessToken does), whether one has expired, or which key signs. It stores no keys except
+// parsed copies of those that it received.
 //
-// The one thing to know: a retry is answered with the same access token only because Sign gives the same bytes for the same
-// key and claims, in every process and every release that runs beside this one. Ed25519 and PKCS #1 v1.5 are deterministic by
-// themselves. ES256 and PS256 are made so by the two wrappers in key.go. A test pins the bytes of all four.
+// The main property: a retry gets the same access token only because Sign returns the same bytes for the same key and
+// claims, in every process and every release that may run beside this one. Ed25519 and PKCS #1 v1.5 are deterministic.
+// The two wrappers in key.go make ES256 and PS256 deterministic. A test pins the bytes of all four.
 //
 // # Decisions
 //
-// PS256 takes its salt from an HMAC over the digest, under a secret derived from the key. crypto/rsa reads the salt from the
-// reader that it is given, and exactly that (Go 1.26 made other functions ignore theirs; this one still reads, since the salt
-// is part of the signature). Encoding PSS ourselves lost: the private operation that it needs is not exported, and math/big
-// takes a time that depends on the key. A salt of no bytes is deterministic too, but RFC 7518, section 3.5, asks for 32. What
-// this costs: with GODEBUG=fips140=only, crypto/rsa takes no reader but its own, and PS256 fails.
+// PS256 takes its salt from an HMAC of the digest, with a secret derived from the key. crypto/rsa reads exactly the
+// salt from the reader that it is given. (Since Go 1.26 other functions ignore their reader; this one still reads,
+// because the salt is part of the signature.) Encoding PSS here was rejected: the private operation that it needs is
+// not exported, and the running time of math/big depends on the key. An empty salt is deterministic too, but RFC 7518,
+// section 3.5, requires 32 bytes. The price: with GODEBUG=fips140=only, crypto/rsa accepts no reader but its own, and
+// PS256 fails.
 //
-// Verify does not call jws.Verify. That decodes header and payload leniently, encodes them again and checks the result,
-// so one token has several spellings. Here the signature is checked over the bytes that came, and every segment has one
-// spelling. Nor does a header choose anything but the name of the key: the algorithm is the key's, a header that says
-// more than `alg`, `kid` and `typ` (`jku`, `jwk`, `x5u`, `crit`, `b64`) is refused without looking at it, and one that
-// is not, to the byte, what Sign writes with that key and `typ` is refused as well, since readers of JSON differ in
-// other cases and repeated names. Whoever sees a signature of ES256, (r, s), can make the other, (r, -s), of it; which
-// of the two is ours is found by signing again, which takes no longer than the verification before it.
+// Verify does not call jws.Verify. That decodes header and payload leniently, encodes them again and verifies the
+// result, so one token has several spellings. Verify checks the signature over the received bytes, and every segment
+// has one spelling. A header chooses only the id of the key: the algorithm is the key's. A header with other parameters
+// than `alg`, `kid` and `typ` (`jku`, `jwk`, `x5u`, `crit`, `b64`) is refused unread. A header is also refused if it
+// differs in a byte from the header that Sign writes with that key and `typ`, because JSON readers differ in case and
+// in repeated names. From a signature of ES256, (r, s), anyone can compute the other, (r, -s). Signing again shows
+// which of the two Sign writes, and takes no longer than the verification before it.
 //
-// A caller's own claim that has the name of one of ours, in any case, is refused when signing, although the domain has refused
-// it before: readers differ in which of two equal names counts, so neither order would be safe. That costs a walk over the
-// claims, and only where there are some.
+// Sign refuses a caller's own claim that has the name of a claim of this service, in any case, although the domain has
+// refused it before. Readers differ in which of two equal names counts, so neither order would be safe. That costs a
+// walk over the claims, if there are any.
 //
-// The caller's own claims are put behind ours as text, not decoded and encoded again: a number keeps its digits, and the
-// order of names stays the caller's.
+// The caller's own claims follow as text, not decoded and encoded again: a number keeps its digits, and the names keep
+// their order.
 //
-// `jti` is made here, of header and payload, and not in the domain, which does not know the key: so it is the same
-// exactly when the bytes of the token are, and a list of refused tokens by `jti` neither misses one nor hits another.
+// `jti` is computed here, from header and payload, and not in the domain, which does not know the key. So two tokens
+// have the same `jti` exactly if their bytes are the same, and a list of refused tokens by `jti` neither misses one nor
+// matches another.
 package jwxsigner
 
 import (
@@ -59,19 +61,19 @@ import (
 
 const (
 	rsaBits  = 2048
-	maxToken = 32 << 10 // bytes of a token that Verify looks at
+	maxToken = 32 << 10 // the longest token that Verify parses, in bytes
 )
 
-// Signer makes and checks access tokens. It is safe for concurrent use.
+// Signer signs and verifies access tokens. It is safe for concurrent use.
 type Signer struct {
 	random io.Reader
-	parsed sync.Map // keySource -> *key; grows with the number of keys that there ever were, and by nothing else
+	parsed sync.Map // keySource -> *key; one entry for each key that was ever used
 }
 
 var _ port.Signer = (*Signer)(nil)
 
-// New returns a Signer that makes EdDSA keys from random: crypto/rand.Reader, outside tests. Keys of other algorithms come
-// from the system's randomness whatever random is, because since Go 1.26 the standard library passes a reader over.
+// New returns a Signer that makes EdDSA keys from random: crypto/rand.Reader, outside tests. Keys of other algorithms
+// always come from the system's randomness, because since Go 1.26 the standard library ignores a reader.
 func New(random io.Reader) *Signer { return &Signer{random: random} }
 
 // NewKey implements [port.Signer].
@@ -113,8 +115,8 @@ func (s *Signer) Sign(_ context.Context, with domain.SigningKey, t domain.Access
 		return "", fmt.Errorf("jwxsigner: sign: %w", err)
 	}
 	payload = appendID(payload, header)
-	// The compact form (RFC 7515, section 7.1), of which JWX makes the signature. jws.Sign would make the header anew each time,
-	// and with it half of all that is allocated here.
+	// The compact form (RFC 7515, section 7.1), with a signature by JWX. jws.Sign would encode the header each time,
+	// which is half of all allocations here.
 	token := make([]byte, 0, len(header)+segment.EncodedLen(len(payload))+1+segment.EncodedLen(maxSignature))
 	token = segment.AppendEncode(append(token, header...), payload)
 	signature, err := k.signer.Sign(token, k.private)
@@ -125,7 +127,7 @@ func (s *Signer) Sign(_ context.Context, with domain.SigningKey, t domain.Access
 	return string(token), nil
 }
 
-// Verify implements [port.Signer]. That the key which the token names cannot be read is an operational error.
+// Verify implements [port.Signer]. A named key that cannot be read is an operational error.
 func (s *Signer) Verify(ctx context.Context, find port.FindKey, token string) (domain.AccessToken, error) {
 	c, why := parseCompact(token)
 	if why != "" {
@@ -133,58 +135,58 @@ func (s *Signer) Verify(ctx context.Context, find port.FindKey, token string) (d
 	}
 	h, ok := decodeHeader(c.header)
 	if !ok {
-		return refused("its header is not an access token's")
+		return refused("its header is not that of an access token")
 	}
 	with, err := find(ctx, h.KeyID)
 	if err != nil {
 		return domain.AccessToken{}, fmt.Errorf("jwxsigner: verify: %w", err)
 	}
 	if h.Algorithm != with.Algorithm {
-		return refused("its alg is not that of the key")
+		return refused("its alg is not that of its key")
 	}
 	k, err := s.key(with)
 	if err != nil {
 		return domain.AccessToken{}, fmt.Errorf("jwxsigner: verify: %w", err)
 	}
 	if c.head != k.headers[h.Type] {
-		return refused("its header is not spelled as ours")
+		return refused("its header is not encoded as this service encodes it")
 	}
 	if err := k.verifier.Verify(c.signed, c.signature, k.private.Public()); err != nil {
-		return refused("its signature is not the key's")
+		return refused("its signature does not verify with its key")
 	}
 	if k.algorithm == jwa.ES256 {
-		if ours, err := k.signer.Sign(c.signed, k.private); err != nil || !bytes.Equal(ours, c.signature) {
-			return refused("its signature is the other one of the same")
+		if own, err := k.signer.Sign(c.signed, k.private); err != nil || !bytes.Equal(own, c.signature) {
+			return refused("its ES256 signature is not the one that this service makes")
 		}
 	}
 	t, err := decodeClaims(c.payload)
 	if err != nil {
-		return refused("its claims are not an access token's")
+		return refused("its claims are not those of an access token")
 	}
 	t.Type = h.Type
 	if with.TenantID != "" && with.TenantID != t.TenantID {
-		return refused("its tenant is not the key's")
+		return refused("its tenant is not that of its key")
 	}
 	return t, nil
 }
 
 // compact is a token in the compact form (RFC 7515, section 7.1).
 type compact struct {
-	head                       string // the header as it came, with the dot behind
-	signed                     []byte // what the signature is over
+	head                       string // the encoded header, with the dot
+	signed                     []byte // the signed bytes
 	header, payload, signature []byte // decoded
 }
 
-// parseCompact returns why the token is not in that form, or an empty string if it is.
+// parseCompact returns why the token is not in that form, or "".
 func parseCompact(token string) (c compact, why string) {
 	if len(token) > maxToken {
 		return c, "it is longer than 32 KiB"
 	}
 	if strings.ContainsAny(token, "\r\n") {
-		return c, "it has line breaks, which base64 would pass over"
+		return c, "it contains line breaks, which base64 would ignore"
 	}
 	if strings.Count(token, ".") != 2 {
-		return c, "it is not three segments"
+		return c, "it does not have three segments"
 	}
 	head, rest, _ := strings.Cut(token, ".")
 	body, tail, _ := strings.Cut(rest, ".")
@@ -206,7 +208,7 @@ type header struct {
 	KeyID     string                 `json:"kid"`
 }
 
-// decodeHeader reports whether the header says what that of an access token does, and no more.
+// decodeHeader reports whether the header has only the parameters of an access token.
 func decodeHeader(text []byte) (h header, ok bool) {
 	d := json.NewDecoder(bytes.NewReader(text))
 	d.DisallowUnknownFields()
@@ -214,13 +216,13 @@ func decodeHeader(text []byte) (h header, ok bool) {
 	return h, err == nil && slices.Contains(domain.AccessTokenTypes, h.Type)
 }
 
-// maxSignature is the length of one by an RSA key of 2048 bits, the longest that NewKey makes, in bytes.
+// maxSignature is the length in bytes of a signature by an RSA key of 2048 bits, the longest that NewKey makes.
 const maxSignature = rsaBits / 8
 
-// segment is the base64 of JWS, with one spelling for each value.
+// segment is the base64url of JWS, with one spelling for each value.
 var segment = base64.RawURLEncoding.Strict()
 
-// refused says why, in words that hold nothing of the token.
+// refused returns the error for a token that is refused. why must not quote the token.
 func refused(why string) (domain.AccessToken, error) {
 	return domain.AccessToken{}, fmt.Errorf("jwxsigner: verify: %s: %w", why, domain.ErrUnauthorized)
 }

@@ -22,25 +22,26 @@ import (
 	"github.com/refreshd/refreshd/domain"
 )
 
-var errAlgorithm = errors.New("not an algorithm that we sign with")
+var errAlgorithm = errors.New("not an algorithm for access tokens")
 
-// key is a signing key, parsed, in the forms that JWX takes.
+// key is a parsed signing key, in the forms that JWX uses.
 type key struct {
 	algorithm jwa.SignatureAlgorithm
-	headers   map[domain.AccessTokenType]string // of every token that it signs, encoded, with the dot behind
+	headers   map[domain.AccessTokenType]string // encoded, with the dot
 	private   crypto.Signer                     // deterministic
 	signer    jws.Signer
 	verifier  jws.Verifier
 }
 
-// keySource is all that a parsed key depends on, without being the key: a digest of it is quickly made, and safe to keep in a map.
+// keySource is everything that a parsed key depends on. It contains a digest instead of the key: cheap to compute, and
+// safe to keep in a map.
 type keySource struct {
 	algorithm domain.Algorithm
 	id        string
 	digest    [sha256.Size]byte
 }
 
-// key parses k, once: reading an RSA key takes longer than signing with it.
+// key parses k once, because parsing an RSA key takes longer than signing with it.
 func (s *Signer) key(k domain.SigningKey) (*key, error) {
 	source := keySource{k.Algorithm, k.ID, sha256.Sum256([]byte(k.Private.Reveal()))}
 	if known, ok := s.parsed.Load(source); ok {
@@ -58,7 +59,7 @@ func parse(from domain.SigningKey) (*key, error) {
 	der := []byte(from.Private.Reveal())
 	private, err := x509.ParsePKCS8PrivateKey(der)
 	if err != nil {
-		return nil, errors.New("it is not PKCS #8, DER") // without the cause, which may quote what it read
+		return nil, errors.New("it is not PKCS #8, DER") // without the cause, which may quote the key
 	}
 	k := &key{algorithm: jwa.SignatureAlgorithm(from.Algorithm)}
 	switch p := private.(type) {
@@ -84,7 +85,7 @@ func parse(from domain.SigningKey) (*key, error) {
 		}
 	}
 	if k.private == nil {
-		return nil, errors.New("it is of a kind or size that this algorithm does not take")
+		return nil, errors.New("its type or size does not fit the algorithm")
 	}
 	k.headers = make(map[domain.AccessTokenType]string, len(domain.AccessTokenTypes))
 	for _, t := range domain.AccessTokenTypes {
@@ -101,7 +102,7 @@ func parse(from domain.SigningKey) (*key, error) {
 	return k, nil
 }
 
-// encodeHeader is the first part of a token, and the dot (RFC 7515, section 7.1).
+// encodeHeader returns the first part of a token, with the dot (RFC 7515, section 7.1).
 func encodeHeader(a jwa.SignatureAlgorithm, t domain.AccessTokenType, id string) (string, error) {
 	header := jws.NewHeaders()
 	for name, value := range map[string]any{jws.AlgorithmKey: a, jws.TypeKey: string(t), jws.KeyIDKey: id} {
@@ -116,16 +117,16 @@ func encodeHeader(a jwa.SignatureAlgorithm, t domain.AccessTokenType, id string)
 	return segment.EncodeToString(text) + ".", nil
 }
 
-// rfc6979 derives the nonce from key and digest (RFC 6979, section 3.2). crypto/ecdsa does that if it is given no randomness;
-// JWX always gives it some.
+// rfc6979 derives the nonce from key and digest (RFC 6979, section 3.2). crypto/ecdsa does so if it is given no
+// randomness, but JWX always gives it some.
 type rfc6979 struct{ *ecdsa.PrivateKey }
 
 func (k rfc6979) Sign(_ io.Reader, digest []byte, opts crypto.SignerOpts) ([]byte, error) {
 	return k.PrivateKey.Sign(nil, digest, opts)
 }
 
-// derivedSalt derives the salt of a PSS signature from key and digest. The salt is as long as the hash, which is what JWX asks
-// for and RFC 7518, section 3.5, demands; a reader that is asked for more ends, and the signature fails.
+// derivedSalt derives the salt of a PSS signature from key and digest. The salt has the length of the hash, which JWX
+// uses and RFC 7518, section 3.5, requires. A longer read ends early, and the signature fails.
 type derivedSalt struct {
 	*rsa.PrivateKey
 	secret []byte

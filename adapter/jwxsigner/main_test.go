@@ -25,8 +25,8 @@ import (
 	"github.com/refreshd/refreshd/port"
 )
 
-// privateKey is a published one, so that tokens made with it can be pinned: RFC 8037, appendix A.1; RFC 6979, appendix A.2.5;
-// RFC 7515, appendix A.2.
+// privateKey is a published one, so that tokens made with it can be pinned: RFC 8037, appendix A.1; RFC 6979, appendix
+// A.2.5; RFC 7515, appendix A.2.
 func privateKey(t testing.TB, a domain.Algorithm) crypto.Signer {
 	t.Helper()
 	switch a {

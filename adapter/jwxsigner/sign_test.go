@@ -28,8 +28,8 @@ import (
 	"github.com/refreshd/refreshd/domain"
 )
 
-// A retry may be answered by another replica, and during a roll-out by another release: if these bytes change, a retry is
-// answered with another access token than the one that was lost.
+// A retry may be answered by another replica, and during a roll-out by another release: if these bytes change, a retry
+// is answered with another access token than the one that was lost.
 func TestSameKeyAndClaimsGiveTheSameBytesInEveryRelease(t *testing.T) {
 	for _, a := range domain.Algorithms {
 		t.Run(string(a), func(t *testing.T) {
@@ -339,7 +339,8 @@ func TestSignRefusesCallersClaimsThatNameOurs(t *testing.T) {
 // Spliced in as text, they could end the object early or make the payload no JSON at all.
 func TestSignRefusesClaimsThatAreNoObject(t *testing.T) {
 	for _, claims := range []domain.Object{
-		"x", "null", "[]", `"a"`, "{", `{"a":1`, `{"a":1,}`, `{"a":1}}`, `{"a":1}{"sub":"admin"}`, `{"a":1} `, `{"a":}`, `{a:1}`,
+		"x", "null", "[]", `"a"`, "{", `{"a":1`, `{"a":1,}`, `{"a":1}}`, `{"a":1}{"sub":"admin"}`, `{"a":1} `, `{"a":}`,
+		`{a:1}`,
 	} {
 		a := accessToken()
 		a.Claims = claims
@@ -370,7 +371,8 @@ func TestNewKeyMakesAKeyThatSignsAndDoesNotShow(t *testing.T) {
 		if first.Private.Equal(second.Private) {
 			t.Errorf("%s: two keys are the same", a)
 		}
-		if got := fmt.Sprintf("%v %+v %s", first.Private, first.Private, first); strings.Contains(got, first.Private.Reveal()) {
+		if got := fmt.Sprintf("%v %+v %s", first.Private, first.Private, first); strings.Contains(got,
+			first.Private.Reveal()) {
 			t.Errorf("%s: the private key shows", a)
 		}
 		sign(t, first, accessToken())

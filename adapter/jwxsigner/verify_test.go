@@ -77,7 +77,9 @@ func TestVerifyGivesBackWhatWasSigned(t *testing.T) {
 }
 
 func TestAKidIsAnyText(t *testing.T) {
-	for _, id := range []string{"", " ", `"`, `\`, "a.b", "../../etc/passwd", "<script>", "' OR 1=1", "ключ", "\x00", "😀", "A", "a"} {
+	for _, id := range []string{
+		"", " ", `"`, `\`, "a.b", "../../etc/passwd", "<script>", "' OR 1=1", "ключ", "\x00", "😀", "A", "a",
+	} {
 		keys := []domain.SigningKey{newKey(t, "other", domain.EdDSA), newKey(t, id, domain.EdDSA)}
 		token := sign(t, keys[1], accessToken())
 		if header, _ := parts(t, token); header["kid"] != id {
@@ -139,23 +141,27 @@ func TestVerifyRefusesWhatTheKeysDidNotSign(t *testing.T) {
 		"RS256 with the key of PS256":         otherAlgorithm("key-PS256", domain.RS256, ours[domain.PS256].Private),
 		"the signature of another token":      header + "." + payload + "." + segmentOf(t, other, 2),
 		"the payload of another token":        header + "." + segmentOf(t, other, 1) + "." + signature,
-		"the header of another token":         segmentOf(t, sign(t, ours[domain.ES256], accessToken()), 0) + "." + payload + "." + signature,
-		"ES256, a signature of zeros":         unsigned(`{"alg":"ES256","kid":"key-ES256","typ":"at+jwt"}`) + "." + encode(make([]byte, 64)),
-		"an empty header":                     "." + payload + "." + signature,
-		"nothing":                             "",
-		"dots":                                "..",
-		"a token string":                      "rt_" + strings.Repeat("A", 64),
-		"two segments":                        good[:strings.LastIndexByte(good, '.')],
-		"four segments":                       good + ".AAAA",
-		"padding":                             good + "==",
-		"a blank before":                      " " + good,
-		"a line break after":                  good + "\n",
-		"a line break within the signature":   good[:len(good)-4] + "\r\n" + good[len(good)-4:],
-		"longer than 32 KiB":                  sign(t, eddsa, long),
-		"not UTF-8":                           "\xff.\xff.\xff",
-		"JSON serialisation, flattened":       fmt.Sprintf(`{"payload":%q,"protected":%q,"signature":%q}`, payload, header, signature),
-		"JSON serialisation, general":         fmt.Sprintf(`{"payload":%q,"signatures":[{"protected":%q,"signature":%q}]}`, payload, header, signature),
-		"JSON serialisation, rightly signed":  jsonSerialisation(t),
+		"the header of another token": segmentOf(t, sign(t, ours[domain.ES256], accessToken()), 0) + "." + payload +
+			"." + signature,
+		"ES256, a signature of zeros": unsigned(`{"alg":"ES256","kid":"key-ES256","typ":"at+jwt"}`) + "." +
+			encode(make([]byte, 64)),
+		"an empty header":                   "." + payload + "." + signature,
+		"nothing":                           "",
+		"dots":                              "..",
+		"a token string":                    "rt_" + strings.Repeat("A", 64),
+		"two segments":                      good[:strings.LastIndexByte(good, '.')],
+		"four segments":                     good + ".AAAA",
+		"padding":                           good + "==",
+		"a blank before":                    " " + good,
+		"a line break after":                good + "\n",
+		"a line break within the signature": good[:len(good)-4] + "\r\n" + good[len(good)-4:],
+		"longer than 32 KiB":                sign(t, eddsa, long),
+		"not UTF-8":                         "\xff.\xff.\xff",
+		"JSON serialisation, flattened": fmt.Sprintf(`{"payload":%q,"protected":%q,"signature":%q}`,
+			payload, header, signature),
+		"JSON serialisation, general": fmt.Sprintf(`{"payload":%q,"signatures":[{"protected":%q,"signature":%q}]}`,
+			payload, header, signature),
+		"JSON serialisation, rightly signed": jsonSerialisation(t),
 	} {
 		t.Run(name, func(t *testing.T) {
 			got, err := verify(keys, token)
@@ -192,7 +198,8 @@ func segmentOf(t testing.TB, token string, i int) string {
 // signAnything signs what Sign would never write, with the key whose kid is "key-EdDSA".
 func signAnything(t testing.TB, header, payload string) string {
 	t.Helper()
-	signed := base64.RawURLEncoding.EncodeToString([]byte(header)) + "." + base64.RawURLEncoding.EncodeToString([]byte(payload))
+	signed := base64.RawURLEncoding.EncodeToString([]byte(header)) + "." +
+		base64.RawURLEncoding.EncodeToString([]byte(payload))
 	signature := ed25519.Sign(privateKey(t, domain.EdDSA).(ed25519.PrivateKey), []byte(signed))
 	return signed + "." + base64.RawURLEncoding.EncodeToString(signature)
 }
@@ -262,7 +269,8 @@ func TestVerifyRefusesWhatIsSignedButIsNoAccessToken(t *testing.T) {
 		replace(`"sub":"u",`, ``), replace(`"exp":2,`, ``), replace(`"sid":"s",`, ``), replace(`"tid":"acme",`, ``),
 		replace(`"sub":"u"`, `"Sub":"u"`), replace(`"sub":"u"`, `"sub":"u","sub":"v"`), replace(`"sub":"u"`, `"sub":7`),
 		replace(`"aud":"a"`, `"aud":["a"]`), replace(`"exp":2`, `"exp":"2"`), replace(`"exp":2`, `"exp":2.5`),
-		replace(`"exp":2`, `"exp":1e400`), replace(`"exp":2`, `"exp":99999999999999999999`), replace(`{`, `{"roles":"admin",`),
+		replace(`"exp":2`, `"exp":1e400`), replace(`"exp":2`, `"exp":99999999999999999999`),
+		replace(`{`, `{"roles":"admin",`),
 		replace(`{`, `{"scope":["x"],`), replace(`"tid":"acme"`, `"tid":"globex"`),
 		replace(`,"rve":3`, ``), replace(`"rve":3`, `"rve":-1`), replace(`"rve":3`, `"rve":"3"`),
 		replace(`"rve":3`, `"rve":1.5`),
@@ -286,7 +294,8 @@ func TestVerifyMatchesNamesExactly(t *testing.T) {
 	}
 }
 
-// base64 decoders pass over spare bits and line breaks: a token would have several spellings, and a list of refused ones holes.
+// base64 decoders pass over spare bits and line breaks: a token would have several spellings, and a list of refused
+// ones holes.
 func TestATokenHasOneSpelling(t *testing.T) {
 	for _, a := range []domain.Algorithm{domain.EdDSA, domain.RS256} {
 		keys := []domain.SigningKey{publishedKey(t, a)}
@@ -347,7 +356,9 @@ func TestAKeyThatDoesNotServeIsAnOperationalError(t *testing.T) {
 
 func TestASignerIsSafeForConcurrentUse(t *testing.T) {
 	s := jwxsigner.New(rand.Reader)
-	keys := []domain.SigningKey{publishedKey(t, domain.EdDSA), publishedKey(t, domain.ES256), newKey(t, "own", domain.EdDSA)}
+	keys := []domain.SigningKey{
+		publishedKey(t, domain.EdDSA), publishedKey(t, domain.ES256), newKey(t, "own", domain.EdDSA),
+	}
 	var want []string
 	for _, k := range keys {
 		want = append(want, sign(t, k, accessToken()))

@@ -81,7 +81,7 @@ func (s *Store) APIKeyByHash(ctx context.Context, hash string) (domain.APIKey, e
 	return s.apiKey(ctx, func() domain.ID { return s.byHash[hash] })
 }
 
-// apiKey is the key of the id that find returns, under the lock.
+// apiKey returns the key of the id that find returns. It calls find while it holds the lock.
 func (s *Store) apiKey(ctx context.Context, find func() domain.ID) (domain.APIKey, error) {
 	if err := s.lock(ctx); err != nil {
 		return domain.APIKey{}, err

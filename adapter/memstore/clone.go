@@ -8,7 +8,7 @@ import (
 	"github.com/refreshd/refreshd/domain"
 )
 
-// instant is t as every store gives it back: UTC, in whole microseconds, without a reading of the monotonic clock.
+// instant returns t as every store does: in UTC and whole microseconds, without a monotonic clock reading.
 func instant(t time.Time) time.Time { return t.UTC().Truncate(time.Microsecond) }
 
 func cloneToken(t domain.RefreshToken) domain.RefreshToken {

@@ -62,7 +62,7 @@ func (s *Store) SaveTenant(
 	return version, nil
 }
 
-// store keeps a with its effective policy.
+// store stores a with its effective policy.
 func (s *Store) store(a domain.Application, p domain.Policy) {
 	if s.applications[a.TenantID] == nil {
 		s.applications[a.TenantID] = make(map[string]application)
@@ -142,7 +142,7 @@ func (s *Store) Tenants(ctx context.Context, after string, limit int) (page []do
 	return page, next, nil
 }
 
-// pageOf is the page of these ids, from low to high, that begins above after, and what after is for the next one.
+// pageOf returns the page of the ascending ids that begins above after, and the value of after for the next page.
 func pageOf[ID any](
 	ids []ID, compare func(a, b ID) int, after ID, limit int, size func(ID) int,
 ) (page []ID, next ID) {
@@ -221,12 +221,13 @@ func (s *Store) DeleteApplication(
 		return err
 	}
 	delete(s.applications[tenantID], id)
-	s.mark(domain.Scope{TenantID: tenantID, ApplicationID: id}, port.Revocation{At: e.At, Reason: domain.RevokedByDelete})
+	r := port.Revocation{At: e.At, Reason: domain.RevokedByDelete}
+	s.mark(domain.Scope{TenantID: tenantID, ApplicationID: id}, r)
 	s.events.add(e, 0)
 	return nil
 }
 
-// isAt returns nil if what is to be deleted exists, and has the version that its caller expects.
+// isAt returns nil if the object to delete exists and has the expected version.
 func isAt(exists bool, version, expect domain.Version) error {
 	switch {
 	case !exists:

@@ -11,16 +11,16 @@ import (
 // events is the audit trail, by id.
 type events struct {
 	byID map[domain.ID]domain.Event
-	ids  []domain.ID // from low to high
+	ids  []domain.ID // ascending
 }
 
-// stored returns the event of e's id, if there is one: what would store e has been done before.
+// stored returns the stored event of e's id, if there is one: the write with that event was done before.
 func (l *events) stored(e domain.Event) (domain.Event, bool) {
 	before, ok := l.byID[e.ID]
 	return before, ok
 }
 
-// add stores e, about that version and those refresh tokens.
+// add stores e with that version and those refresh tokens.
 func (l *events) add(e domain.Event, v domain.Version, tokens ...domain.RefreshToken) {
 	e.At, e.Version, e.Tokens = instant(e.At), v, nil
 	for _, t := range tokens {

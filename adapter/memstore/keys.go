@@ -6,7 +6,7 @@ import (
 	"github.com/refreshd/refreshd/domain"
 )
 
-// keyName is what names a sealed key.
+// keyName identifies a sealed key.
 type keyName struct {
 	kind      domain.KeyKind
 	tenantID  string
@@ -16,12 +16,12 @@ type keyName struct {
 
 func nameOf(k domain.SealedKey) keyName { return keyName{k.Kind, k.TenantID, k.Algorithm, k.Number} }
 
-// keyRing holds the sealed keys.
+// keyRing contains the sealed keys.
 type keyRing struct {
 	keys     map[keyName]domain.SealedKey
 	byID     map[string]keyName
 	ofTenant map[string][]keyName
-	written  []keyName // by which write: that of revision i+1 stands at i
+	written  []keyName // the key of each write; index i is revision i+1
 }
 
 func newKeyRing() keyRing {
@@ -30,7 +30,7 @@ func newKeyRing() keyRing {
 	}
 }
 
-// write stores k under the next revision.
+// write stores k with the next revision.
 func (r *keyRing) write(k domain.SealedKey) {
 	name := nameOf(k)
 	r.written = append(r.written, name)
@@ -54,7 +54,7 @@ func (s *Store) KeysSince(ctx context.Context, revision uint64, limit int) (keys
 	}
 	defer s.mu.Unlock()
 	for i := revision; i < uint64(len(s.ring.written)) && len(keys) < limit; i++ {
-		if k := s.ring.keys[s.ring.written[i]]; k.Revision == i+1 { // else it was written again since
+		if k := s.ring.keys[s.ring.written[i]]; k.Revision == i+1 { // otherwise the key was written again
 			keys = append(keys, k)
 		}
 	}

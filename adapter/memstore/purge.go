@@ -11,19 +11,19 @@ import (
 	"github.com/refreshd/refreshd/port"
 )
 
-// janitor is who purges, and where the pass has got to. Marks and tenants are a last step of their own, with no place in between:
-// as long as some are left to delete it is taken again.
+// janitor is the lease and the position of a pass. Marks, tenants and events are its last step, which has no position:
+// it repeats while there is something to delete.
 //
-// Every id is in one of two heaps, so that a step costs as much as it looks at, the first one too: everybody waits for it. To sort
-// the ids that are left in each step was the square of their number. To sort them once a pass keeps everybody waiting for the better
-// part of a second where there are a million, and leaves what is stored above meanwhile to the next pass, while the port says
-// that it is this one's.
+// Every id is in one of two heaps, so the cost of a step depends only on the ids that it visits. That includes the
+// first step, during which all other calls wait. Sorting the remaining ids in each step was quadratic in their number.
+// Sorting them once a pass blocks all calls for the better part of a second with a million ids. It also leaves refresh
+// tokens that are stored above the position to the next pass, while the port promises them to this one.
 type janitor struct {
 	holder      string
 	leaseUntil  time.Time
 	after       domain.ID // zero at the beginning
-	ahead       ids       // above it: what this pass still looks at
-	behind      ids       // what only the next one does
+	ahead       ids       // those above it, which this pass still visits
+	behind      ids       // those that the next pass visits
 	tokensDone  bool
 	lastEndedAt time.Time
 }
@@ -49,10 +49,10 @@ func (s *Store) Purge(ctx context.Context, step port.PurgeStep) (port.Purged, er
 	step.Now, step.LeaseUntil = instant(step.Now), instant(step.LeaseUntil)
 	step.EndedBefore, step.Before = instant(step.EndedBefore), instant(step.Before)
 	j := &s.janitor
-	underWay := j.tokensDone || !j.after.IsZero()
+	running := j.tokensDone || !j.after.IsZero()
 	leased := step.Now.Before(j.leaseUntil) && !j.leaseUntil.After(step.LeaseUntil.Add(step.MaxClockSkew))
 	ended := j.lastEndedAt.After(step.EndedBefore) && !j.lastEndedAt.After(step.Now.Add(step.MaxClockSkew))
-	if leased && j.holder != step.LeaseHolder || ended && !underWay && !step.EndedBefore.IsZero() {
+	if leased && j.holder != step.LeaseHolder || ended && !running && !step.EndedBefore.IsZero() {
 		return port.Purged{}, domain.ErrConflict
 	}
 	j.holder, j.leaseUntil = step.LeaseHolder, step.LeaseUntil
@@ -69,12 +69,12 @@ func (s *Store) Purge(ctx context.Context, step port.PurgeStep) (port.Purged, er
 func (s *Store) purgeTokens(step port.PurgeStep) (done port.Purged) {
 	j := &s.janitor
 	j.tokensDone = len(j.ahead) < step.Limit
-	deleted := make(map[domain.Scope][]domain.ID) // from low to high
+	deleted := make(map[domain.Scope][]domain.ID) // ascending
 	for done.LookedAt < step.Limit && len(j.ahead) > 0 {
 		done.LookedAt++
 		j.after = heap.Pop(&j.ahead).(domain.ID)
 		t := s.tokens[j.after]
-		if !s.wasDead(t, step.Before) {
+		if !s.hadEnded(t, step.Before) {
 			heap.Push(&j.behind, t.ID)
 			continue
 		}
@@ -96,7 +96,7 @@ func (s *Store) purgeTokens(step port.PurgeStep) (done port.Purged) {
 	return done
 }
 
-// unlist takes ids, from low to high, out of a list. It moves what is above them once, not once for each.
+// unlist removes ids, in ascending order, from a list. It moves the ids above them once, not once for each.
 func (s *Store) unlist(scope domain.Scope, ids []domain.ID) {
 	all := s.ids[scope]
 	if len(all) == len(ids) {
@@ -112,7 +112,7 @@ func (s *Store) unlist(scope domain.Scope, ids []domain.ID) {
 	s.ids[scope] = slices.Delete(all, from+len(kept), to+1)
 }
 
-// inserted tells of one more refresh token.
+// inserted records a new refresh token.
 func (j *janitor) inserted(id domain.ID) {
 	if j.tokensDone || bytes.Compare(id[:], j.after[:]) < 0 {
 		heap.Push(&j.behind, id)
@@ -121,7 +121,7 @@ func (j *janitor) inserted(id domain.ID) {
 	}
 }
 
-// ids are a heap, the lowest on top.
+// ids is a heap with the lowest id on top.
 type ids []domain.ID
 
 func (h ids) Len() int           { return len(h) }
@@ -136,8 +136,8 @@ func (h *ids) Pop() any {
 	return id
 }
 
-// wasDead tells whether t was dead at that instant. Who is dead stays dead.
-func (s *Store) wasDead(t domain.RefreshToken, at time.Time) bool {
+// hadEnded reports whether t had expired or was revoked at that instant. Both are final.
+func (s *Store) hadEnded(t domain.RefreshToken, at time.Time) bool {
 	if !t.RevokedAt.IsZero() && !t.RevokedAt.After(at) || !t.ExpiresAt.After(at) {
 		return true
 	}
@@ -149,17 +149,17 @@ func (s *Store) wasDead(t domain.RefreshToken, at time.Time) bool {
 	return false
 }
 
-// purgeTraces deletes marks, then tenants that are left without refresh tokens, then events.
+// purgeTraces deletes marks, then deleted tenants without refresh tokens, then events.
 func (s *Store) purgeTraces(step port.PurgeStep) (done port.Purged) {
-	over := func(tenantID string) bool {
+	deletable := func(tenantID string) bool {
 		at, deleted := s.deleted[tenantID]
 		return deleted && !at.After(step.Before) && s.owned[tenantID] == 0
 	}
 	for scope, m := range s.marks {
 		if done.Marks == step.Limit {
-			return done // there may be more of them, and tenants come after
+			return done // there may be more marks, and tenants come after them
 		}
-		if !m.KeepUntil.After(step.Before) || over(scope.TenantID) {
+		if !m.KeepUntil.After(step.Before) || deletable(scope.TenantID) {
 			delete(s.marks, scope)
 			done.Marks++
 		}
@@ -168,7 +168,7 @@ func (s *Store) purgeTraces(step port.PurgeStep) (done port.Purged) {
 		if done.Marks+done.Tenants == step.Limit {
 			return done
 		}
-		if over(id) {
+		if deletable(id) {
 			delete(s.deleted, id)
 			delete(s.epochs, id)
 			delete(s.versions, id)

@@ -23,7 +23,7 @@ func must(t testing.TB, err error) {
 	}
 }
 
-// crowd is a store with n refresh tokens, one in eight of them dead, whose ids are in no order.
+// crowd returns a store with n refresh tokens in random order of their ids, one in eight of them expired.
 func crowd(t testing.TB, n int) *memstore.Store {
 	t.Helper()
 	s := memstore.New()
@@ -35,7 +35,7 @@ func crowd(t testing.TB, n int) *memstore.Store {
 	return s
 }
 
-func insert(t testing.TB, s *memstore.Store, n int, dead bool) {
+func insert(t testing.TB, s *memstore.Store, n int, expired bool) {
 	t.Helper()
 	id := domain.ID{1, 15: 1}
 	binary.BigEndian.PutUint32(id[4:], uint32(n))
@@ -43,7 +43,7 @@ func insert(t testing.TB, s *memstore.Store, n int, dead bool) {
 		ID: id, TenantID: "acme", ApplicationID: "shop", UserID: fmt.Sprint("user ", n), Generation: 1,
 		IssuedAt: start, RotatedAt: start, LastUsedAt: start, ExpiresAt: start.Add(time.Hour),
 	}
-	if dead {
+	if expired {
 		r.ExpiresAt = start
 	}
 	_, err := s.Insert(t.Context(), r)
@@ -53,13 +53,14 @@ func insert(t testing.TB, s *memstore.Store, n int, dead bool) {
 func step(t testing.TB, s *memstore.Store, limit int) port.Purged {
 	t.Helper()
 	p, err := s.Purge(t.Context(), port.PurgeStep{
-		LeaseHolder: "one", Now: start, LeaseUntil: start.Add(time.Minute), Before: start, MaxClockSkew: domain.MaxClockSkew, Limit: limit,
+		LeaseHolder: "one", Now: start, LeaseUntil: start.Add(time.Minute), Before: start,
+		MaxClockSkew: domain.MaxClockSkew, Limit: limit,
 	})
 	must(t, err)
 	return p
 }
 
-// Every call waits while a step has the mutex. What it allocates stands for what it looks at.
+// All other calls wait while a step holds the mutex. The bytes that it allocates stand for the ids that it visits.
 func TestAStepOfThePurgeDoesNotGrowWithTheStore(t *testing.T) {
 	allocated := func(n int) uint64 {
 		s := crowd(t, n)
@@ -72,11 +73,11 @@ func TestAStepOfThePurgeDoesNotGrowWithTheStore(t *testing.T) {
 		return after.TotalAlloc - before.TotalAlloc
 	}
 	if small, big := allocated(1_000), allocated(50_000); big > 2*small+64<<10 {
-		t.Errorf("ten steps allocate %d bytes where there are 1000 refresh tokens, and %d where there are 50000", small, big)
+		t.Errorf("ten steps allocate %d bytes with 1000 refresh tokens, and %d with 50000", small, big)
 	}
 }
 
-// What is stored while a pass goes on is looked at by it if its id is above, in its place among the others.
+// A pass visits a refresh token that is stored while it runs, in the order of the ids, if its id is above the position.
 func TestAPassLooksAtWhatIsStoredAboveIt(t *testing.T) {
 	s := memstore.New()
 	must(t, storagetest.SaveTenant(t.Context(), s, domain.Tenant{ID: "acme"}))

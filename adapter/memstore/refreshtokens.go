@@ -84,8 +84,8 @@ func (s *Store) Snapshot(ctx context.Context, id domain.ID) (domain.Snapshot, er
 	return snapshot, nil
 }
 
-// fits returns the record if before may still be replaced.
-func (s *Store) fits(before domain.RefreshToken, now time.Time) (domain.RefreshToken, error) {
+// current returns the stored record if it still equals before.
+func (s *Store) current(before domain.RefreshToken, now time.Time) (domain.RefreshToken, error) {
 	t, ok := s.tokens[before.ID]
 	if !ok || !s.alive(t, instant(now)) || t.Generation != before.Generation ||
 		!t.RecoveredAt.Equal(instant(before.RecoveredAt)) || t.RecoveryPaidUntil != before.RecoveryPaidUntil {
@@ -100,7 +100,7 @@ func (s *Store) Use(ctx context.Context, before, after domain.RefreshToken, now 
 		return err
 	}
 	defer s.mu.Unlock()
-	t, err := s.fits(before, now)
+	t, err := s.current(before, now)
 	if err != nil {
 		return err
 	}
@@ -118,7 +118,7 @@ func (s *Store) Swap(ctx context.Context, before, after domain.RefreshToken, now
 	if _, done := s.events.stored(e); done {
 		return nil
 	}
-	t, err := s.fits(before, now)
+	t, err := s.current(before, now)
 	if err != nil {
 		return err
 	}
@@ -217,7 +217,7 @@ func (s *Store) Count(ctx context.Context, q port.ListQuery) (n int, more bool, 
 	return min(n, q.Limit), n > q.Limit || len(ids) > q.MaxRows, nil
 }
 
-// lookedAt is the scope of the refresh tokens that a list looks at.
+// lookedAt returns the scope of the refresh tokens that a list reads.
 func lookedAt(q port.ListQuery) domain.Scope {
 	if q.UserID != "" {
 		return domain.Scope{TenantID: q.TenantID, UserID: q.UserID}
@@ -225,19 +225,21 @@ func lookedAt(q port.ListQuery) domain.Scope {
 	return domain.Scope{TenantID: q.TenantID, ApplicationID: q.ApplicationID}
 }
 
-// listed are the scopes of the lists that look at t.
+// listed returns the scopes of the lists that contain t.
 func listed(t domain.RefreshToken) [3]domain.Scope {
 	return [...]domain.Scope{
-		{TenantID: t.TenantID, UserID: t.UserID}, {TenantID: t.TenantID, ApplicationID: t.ApplicationID}, {TenantID: t.TenantID},
+		{TenantID: t.TenantID, UserID: t.UserID},
+		{TenantID: t.TenantID, ApplicationID: t.ApplicationID},
+		{TenantID: t.TenantID},
 	}
 }
 
-// selects reports whether q, which looks at t, selects it.
+// selects reports whether q selects t, which is in its list.
 func (s *Store) selects(q port.ListQuery, t domain.RefreshToken) bool {
 	return (q.ApplicationID == "" || q.ApplicationID == t.ApplicationID) && q.State.Includes(s.alive(t, instant(q.Now)))
 }
 
-// session is t, copied, with the mark that ended it.
+// session returns a copy of t with the mark that ended it.
 func (s *Store) session(t domain.RefreshToken) domain.Session {
 	found := domain.Session{Token: cloneToken(t), Deleted: s.snapshot(t).Deleted}
 	for _, m := range s.covering(t) {
@@ -250,12 +252,12 @@ func (s *Store) session(t domain.RefreshToken) domain.Session {
 
 func compareIDs(a, b domain.ID) int { return bytes.Compare(a[:], b[:]) }
 
-// owner is the scope of the refresh tokens of t's user in t's application.
+// owner returns the scope of the refresh tokens of t's user in t's application.
 func owner(t domain.RefreshToken) domain.Scope {
 	return domain.Scope{TenantID: t.TenantID, ApplicationID: t.ApplicationID, UserID: t.UserID}
 }
 
-// snapshot is what is known of t, which is not copied.
+// snapshot returns the snapshot of t. It does not copy t.
 func (s *Store) snapshot(t domain.RefreshToken) domain.Snapshot {
 	a, ok := s.applications[t.TenantID][t.ApplicationID]
 	return domain.Snapshot{Token: t, MarkEpoch: s.markEpoch(t), Deleted: !ok, Policy: a.policy}
@@ -263,7 +265,7 @@ func (s *Store) snapshot(t domain.RefreshToken) domain.Snapshot {
 
 func (s *Store) alive(t domain.RefreshToken, now time.Time) bool { return s.snapshot(t).Alive(now) }
 
-// markEpoch is the highest epoch of the marks that cover t; 0 for none.
+// markEpoch returns the highest epoch of the marks that cover t, or 0.
 func (s *Store) markEpoch(t domain.RefreshToken) (highest uint64) {
 	for _, m := range s.covering(t) {
 		highest = max(highest, m.Epoch)
@@ -271,7 +273,7 @@ func (s *Store) markEpoch(t domain.RefreshToken) (highest uint64) {
 	return highest
 }
 
-// covering are the marks that cover t; those that are not there are zero.
+// covering returns the marks that cover t; the zero mark in place of a missing one.
 func (s *Store) covering(t domain.RefreshToken) [4]domain.Mark {
 	return [...]domain.Mark{
 		s.marks[domain.Scope{TenantID: t.TenantID}],

@@ -95,7 +95,7 @@ func (s *Store) revoke(t domain.RefreshToken, r port.Revocation) {
 	s.tokens[t.ID] = t
 }
 
-// mark raises the tenant's epoch and the scope's mark with it.
+// mark raises the tenant's epoch, and writes the scope's mark with it.
 func (s *Store) mark(scope domain.Scope, r port.Revocation) uint64 {
 	s.epochs[scope.TenantID]++
 	m := domain.NewMark(scope, s.epochs[scope.TenantID], instant(r.At), r.Reason, s.longest[scope.TenantID])

@@ -1,15 +1,15 @@
-// Package memstore keeps everything that a [port.Store] keeps in maps, behind one mutex.
+// Package memstore is a [port.Store] of maps behind one mutex.
 //
-// It is for tests and for trying things, and it is the shortest answer to what the port's comments mean. It is no cache
-// before another store, and nothing survives the process: of the port's promises it breaks durability, and no other.
+// It is for tests and trials, and it is the shortest implementation of the port's comments. It is not a cache for
+// another store, and nothing survives the process: durability is the only promise of the port that it does not keep.
 //
-// List and Count look at the refresh tokens of the user, the application or the tenant, KeepNewest and Insert at those of
-// the user in the application.
+// List and Count read the refresh tokens of the user, the application or the tenant; KeepNewest and Insert those of the
+// user in the application.
 //
 // # Decisions
 //
-// Advance spells its conditions out instead of asking [domain.Snapshot.Decide] for its verdict. That would be shorter, and the
-// suite's comparison of a store with the domain would compare the domain with itself.
+// Advance has its own conditions and does not call [domain.Snapshot.Decide]. That would be shorter, but the suite's
+// comparison of a store with the domain would then compare the domain with itself.
 package memstore
 
 import (
@@ -24,24 +24,24 @@ import (
 
 var _ port.Store = (*Store)(nil)
 
-// Store is a port.Store in memory. A handle on it is the Store itself.
+// Store is a port.Store in memory. Every handle is the Store itself.
 type Store struct {
 	mu           sync.Mutex
 	tenants      map[string]domain.Tenant
-	byIssuer     map[string]string                 // the id of the tenant that has set it
+	byIssuer     map[string]string                 // the id of its tenant
 	applications map[string]map[string]application // by tenant and id
-	epochs       map[string]uint64                 // by tenant, also by one that was deleted
-	versions     map[string]domain.Version         // the last one given, by the same
-	longest      map[string]time.Duration          // the longest TTL that a policy ever had, by the same
-	deleted      map[string]time.Time              // when, by tenants that were deleted and not created again
+	epochs       map[string]uint64                 // by tenant, deleted ones included
+	versions     map[string]domain.Version         // the last one used, by tenant as above
+	longest      map[string]time.Duration          // the longest TTL that a policy ever had, by tenant as above
+	deleted      map[string]time.Time              // the time, by tenant that is deleted now
 	marks        map[domain.Scope]domain.Mark
 	tokens       map[domain.ID]domain.RefreshToken
-	owned        map[string]int                      // how many of them are of a tenant
-	ofUser       map[domain.Scope]map[domain.ID]bool // those of a user in an application
-	ids          map[domain.Scope][]domain.ID        // those of a user, of an application, of a tenant, from low to high
+	owned        map[string]int                      // the number of tokens of a tenant
+	ofUser       map[domain.Scope]map[domain.ID]bool // the tokens of a user in an application
+	ids          map[domain.Scope][]domain.ID        // of the tokens of a user, an application or a tenant, ascending
 	apiKeys      map[domain.ID]domain.APIKey
-	byName       map[string]domain.ID // the API key of that name
-	byHash       map[string]domain.ID // the API key of that hash
+	byName       map[string]domain.ID // API keys by name
+	byHash       map[string]domain.ID // API keys by hash
 	ring         keyRing
 	events       events
 	janitor      janitor
@@ -83,10 +83,10 @@ func (s *Store) Ready(ctx context.Context) error {
 	return nil
 }
 
-// Close implements port.Store. It does nothing: other handles may be open, and they are the same Store.
+// Close implements port.Store. It does nothing, because other handles may be open, and they are the same Store.
 func (s *Store) Close() error { return nil }
 
-// lock takes the mutex, unless ctx is done. No method waits for anything while it holds it.
+// lock locks the mutex, unless ctx is done. No method waits for anything while it holds it.
 func (s *Store) lock(ctx context.Context) error {
 	if err := ctx.Err(); err != nil {
 		return fmt.Errorf("memstore: %w", err)

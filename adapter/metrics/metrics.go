@@ -1,13 +1,13 @@
-// Package metrics counts what refreshd does, for Prometheus: requests, exchanges by outcome, calls of the store, connections,
-// what the janitor did.
+// Package metrics exports Prometheus metrics: requests, exchanges by outcome, calls of the store, connections, and the
+// work of the janitor.
 //
-// It is told by those who know (httpapi's Observe and Exchanged, the use case's steps of a pass) and stands between
-// the use cases and a store ([Metrics.Store]), so none of these knows of it. No label is what a caller chose: routes
-// are patterns, all others are words of a fixed set. None is a tenant either: series would grow with tenants, and
-// readers of the metrics would learn their names.
+// Other packages report to it (httpapi's Observe and Exchanged, the use case's steps of a pass), and it wraps the store
+// ([Metrics.Store]), so none of them imports it. No label value comes from a request: routes are patterns, all others
+// are words of a fixed set. The tenant is not a label: series would grow with tenants, and readers of the metrics would
+// learn their names.
 //
-// Names follow Prometheus' guide: base units, _total for what only grows, labels and their values in snake case, as
-// words that are camel case in the log become here.
+// Names follow Prometheus' guide: base units, _total for counters, labels and their values in snake case. A word that
+// is camel case in the log becomes snake case here.
 package metrics
 
 import (
@@ -29,7 +29,7 @@ import (
 	"github.com/refreshd/refreshd/domain"
 )
 
-// Metrics is a registry of its own, so that a process can hold several.
+// Metrics is a registry of its own, so a process can have several.
 type Metrics struct {
 	registry       *prometheus.Registry
 	requests       *prometheus.HistogramVec
@@ -47,7 +47,7 @@ type Metrics struct {
 	counted        map[string]func(kind string) // by event
 }
 
-// durations reach from an exchange on a fast disk to the time-out of a handler, in seconds.
+// durations are buckets in seconds, from an exchange on a fast disk to the time-out of a handler.
 var durations = []float64{.0005, .001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10}
 
 // New returns a Metrics. version becomes a label of refreshd_build_info.
@@ -56,53 +56,53 @@ func New(version string) *Metrics {
 		registry: prometheus.NewRegistry(),
 		requests: prometheus.NewHistogramVec(prometheus.HistogramOpts{
 			Name: "refreshd_http_request_duration_seconds", Buckets: durations,
-			Help: "Requests by route, method and status code, and how long they took.",
+			Help: "Duration of requests by route, method and status code.",
 		}, []string{"route", "method", "code"}),
 		issued: prometheus.NewCounter(prometheus.CounterOpts{
-			Name: "refreshd_tokens_issued_total", Help: "Refresh tokens that were issued; a repeated request counts again.",
+			Name: "refreshd_tokens_issued_total", Help: "Refresh tokens issued; a repeated request counts again.",
 		}),
 		revocations: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "refreshd_revocations_total",
-			Help: "Revocations by request, by what was revoked: a token, or all of a user, an application, both, or a tenant.",
+			Help: "Requests to revoke, by what they revoked: a token, or all of a user, an application, both, or a tenant.",
 		}, []string{"kind"}),
 		credentials: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "refreshd_credentials_failed_total",
-			Help: "Credentials that are not valid, or not for the request; none is a request without one that needs one.",
+			Help: "Credentials that are invalid or do not allow the request. kind=none: the request needs one and has none.",
 		}, []string{"kind"}),
 		exchanges: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "refreshd_exchanges_total",
-			Help: "Exchanges by outcome. recovered and replayed are worth an alert when they rise.",
+			Help: "Exchanges by outcome. Alert when recovered or replayed rises.",
 		}, []string{"outcome"}),
 		addressChanged: prometheus.NewCounter(prometheus.CounterOpts{
 			Name: "refreshd_retries_from_other_address_total",
-			Help: "Retries with the token string before the current one, from another client address than the rotation's.",
+			Help: "Retries with the previous token string from a client address other than the rotation's.",
 		}),
 		ahead: prometheus.NewCounter(prometheus.CounterOpts{
 			Name: "refreshd_generations_ahead_total",
-			Help: "Genuine token strings of a generation yet to come: the store went back in time, or a token key leaked.",
+			Help: "Genuine token strings of a future generation: the store went back in time, or a token key leaked.",
 		}),
 		refused: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "refreshd_requests_refused_total",
-			Help: "Requests that were refused before they were worked on, by a rate limit (429) or because of overload (503).",
+			Help: "Requests refused before they were processed, by a rate limit (429) or because of overload (503).",
 		}, []string{"reason"}),
 		calls: prometheus.NewHistogramVec(prometheus.HistogramOpts{
 			Name: "refreshd_store_call_duration_seconds", Buckets: durations,
-			Help: "Calls of the store and how long they took; result is ok, answer (such as not found) or error.",
+			Help: "Duration of store calls; result is ok, answer (an expected one such as not found) or error.",
 		}, []string{"call", "result"}),
 		purged: prometheus.NewCounter(prometheus.CounterOpts{
 			Name: "refreshd_purge_tokens_deleted_total",
-			Help: "Expired or revoked refresh tokens that the purge of this process has deleted.",
+			Help: "Expired or revoked refresh tokens that this process has deleted.",
 		}),
 		examined: prometheus.NewCounter(prometheus.CounterOpts{
-			Name: "refreshd_purge_tokens_examined_total", Help: "Refresh tokens that the purge of this process has looked at.",
+			Name: "refreshd_purge_tokens_examined_total", Help: "Refresh tokens that this process has examined in purges.",
 		}),
 		lastPass: prometheus.NewGauge(prometheus.GaugeOpts{
 			Name: "refreshd_purge_last_pass_timestamp_seconds",
-			Help: "When this process last completed a pass of the purge; 0 for never. Replicas share the passes: " +
+			Help: "Time at which this process last completed a purge pass; 0 for never. Replicas share the passes: " +
 				"take the maximum.",
 		}),
 	}
-	// A rate needs the zero before the first.
+	// A rate needs a zero before the first event.
 	for _, o := range domain.Outcomes {
 		m.exchanges.WithLabelValues(string(o))
 	}
@@ -123,7 +123,7 @@ func buildInfo(version string) prometheus.Collector {
 	}
 	g := prometheus.NewGauge(prometheus.GaugeOpts{
 		Name: "refreshd_build_info", ConstLabels: labels,
-		Help: "1, with the build as labels; revision is empty where the source had none.",
+		Help: "1, with the build as labels; revision is empty if the source had none.",
 	})
 	g.Set(1)
 	return g
@@ -134,7 +134,7 @@ func (m *Metrics) Handler() http.Handler {
 	return promhttp.HandlerFor(m.registry, promhttp.HandlerOpts{Registry: m.registry})
 }
 
-// Response is a request that was answered. Each of its strings is out of a fixed set.
+// Response describes a response that was sent. Each of its strings is from a fixed set.
 type Response struct {
 	Route  string
 	Method string
@@ -144,7 +144,7 @@ type Response struct {
 	Event, Kind string // as in the log
 }
 
-// Observe counts a request, and what it did.
+// Observe counts a request and its event.
 func (m *Metrics) Observe(r Response) {
 	m.requests.WithLabelValues(r.Route, r.Method, strconv.Itoa(r.Status)).Observe(r.Took.Seconds())
 	if count := m.counted[r.Event]; count != nil {
@@ -152,13 +152,13 @@ func (m *Metrics) Observe(r Response) {
 	}
 }
 
-// Events are the words of the log for what Observe counts.
+// Events are the log's names of the events that Observe counts.
 type Events struct {
 	Issued, Revoked, CredentialFailed string
 	RevocationKinds, CredentialKinds  []string
 }
 
-// Count has Observe count these events. Their kinds are shown from zero on, which a rate needs.
+// Count makes Observe count these events. Their kinds are exported with zero from the start, which a rate needs.
 func (m *Metrics) Count(e Events) {
 	m.counted = map[string]func(kind string){
 		e.Issued:           func(string) { m.issued.Inc() },
@@ -173,7 +173,7 @@ func (m *Metrics) Count(e Events) {
 	}
 }
 
-// snake returns a word in camel case, as the log has it, in snake case.
+// snake converts a word from the log's camel case to snake case.
 func snake(word string) string {
 	var b strings.Builder
 	for _, r := range word {
@@ -185,11 +185,11 @@ func snake(word string) string {
 	return b.String()
 }
 
-// Ready shows whether the service is ready, read at each scrape.
+// Ready exports whether the service is ready, read at each scrape.
 func (m *Metrics) Ready(read func() bool) {
 	m.registry.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 		Name: "refreshd_ready",
-		Help: "Whether the last probe of readiness succeeded (1) or not (0); 0 before the first, and when stopping.",
+		Help: "1 if the last readiness probe succeeded, otherwise 0; 0 before the first probe, and while stopping.",
 	}, func() float64 {
 		if read() {
 			return 1
@@ -198,15 +198,15 @@ func (m *Metrics) Ready(read func() bool) {
 	}))
 }
 
-// LogLinesLost shows how many lines of the log were lost, read at each scrape.
+// LogLinesLost exports the number of lost log lines, read at each scrape.
 func (m *Metrics) LogLinesLost(read func() int64) {
 	m.registry.MustRegister(prometheus.NewCounterFunc(prometheus.CounterOpts{
 		Name: "refreshd_log_lines_lost_total",
-		Help: "Lines of the log that were dropped, because it was not read or could not be written.",
+		Help: "Log lines dropped because the log was not read or could not be written.",
 	}, func() float64 { return float64(read()) }))
 }
 
-// Exchanged counts an exchange; addressChanged and why are those of the domain's decision.
+// Exchanged counts an exchange. addressChanged and why are those of the domain's decision.
 func (m *Metrics) Exchanged(o domain.Outcome, addressChanged bool, why error) {
 	m.exchanges.WithLabelValues(string(o)).Inc()
 	if addressChanged {
@@ -217,21 +217,21 @@ func (m *Metrics) Exchanged(o domain.Outcome, addressChanged bool, why error) {
 	}
 }
 
-// Refused counts a request that was refused for reason before it was worked on.
+// Refused counts a request that was refused for reason before it was processed.
 func (m *Metrics) Refused(reason string) { m.refused.WithLabelValues(snake(reason)).Inc() }
 
-// InProgress shows how many requests are worked on, read at each scrape; and, at zero, the reasons for which one may
-// be refused.
+// InProgress exports the number of requests in progress, read at each scrape, and the reasons for which a request may
+// be refused, with zero.
 func (m *Metrics) InProgress(read func() int, reasons []string) {
 	for _, reason := range reasons {
 		m.refused.WithLabelValues(snake(reason))
 	}
 	m.registry.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{
-		Name: "refreshd_requests_in_progress", Help: "Requests that are worked on.",
+		Name: "refreshd_requests_in_progress", Help: "Requests that are being processed.",
 	}, func() float64 { return float64(read()) }))
 }
 
-// Purged counts a step of the purge; complete reports that a pass has ended with it.
+// Purged counts a step of the purge; complete reports that it ended a pass.
 func (m *Metrics) Purged(examined, deleted int, complete bool) {
 	m.examined.Add(float64(examined))
 	m.purged.Add(float64(deleted))
@@ -240,7 +240,7 @@ func (m *Metrics) Purged(examined, deleted int, complete bool) {
 	}
 }
 
-// Pool shows the state of a connection pool, read at each scrape.
+// Pool exports the state of a connection pool, read at each scrape.
 func (m *Metrics) Pool(stats func() sql.DBStats) {
 	gauge := func(name, help string, value func(sql.DBStats) float64) {
 		m.registry.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "refreshd_pool_" + name, Help: help},
@@ -250,44 +250,46 @@ func (m *Metrics) Pool(stats func() sql.DBStats) {
 		m.registry.MustRegister(prometheus.NewCounterFunc(prometheus.CounterOpts{Name: "refreshd_pool_" + name, Help: help},
 			func() float64 { return value(stats()) }))
 	}
-	gauge("max_connections", "Connections at most.", func(s sql.DBStats) float64 { return float64(s.MaxOpenConnections) })
-	gauge("open_connections", "Connections that are open.", func(s sql.DBStats) float64 { return float64(s.OpenConnections) })
-	gauge("busy_connections", "Connections that are in use.", func(s sql.DBStats) float64 { return float64(s.InUse) })
-	counter("waits_total", "Calls that had to wait for a connection.", func(s sql.DBStats) float64 { return float64(s.WaitCount) })
-	counter("wait_seconds_total", "Time that calls have waited for a connection.",
+	gauge("max_connections", "Maximum number of connections.",
+		func(s sql.DBStats) float64 { return float64(s.MaxOpenConnections) })
+	gauge("open_connections", "Open connections.", func(s sql.DBStats) float64 { return float64(s.OpenConnections) })
+	gauge("busy_connections", "Connections in use.", func(s sql.DBStats) float64 { return float64(s.InUse) })
+	counter("waits_total", "Calls that waited for a connection.",
+		func(s sql.DBStats) float64 { return float64(s.WaitCount) })
+	counter("wait_seconds_total", "Total time that calls waited for a connection.",
 		func(s sql.DBStats) float64 { return s.WaitDuration.Seconds() })
 }
 
-// Sharing is how exchanges share writes of the store.
+// Sharing counts how exchanges share writes of the store.
 type Sharing struct {
-	Waiting   int   // exchanges that wait for a place to write, now
-	Writes    int64 // since the process began
-	Exchanges int64 // in these
+	Waiting   int   // exchanges that wait for a write slot now
+	Writes    int64 // since the process started
+	Exchanges int64 // in those writes
 }
 
-// Sharing shows how exchanges share writes, read at each scrape.
+// Sharing exports how exchanges share writes, read at each scrape.
 func (m *Metrics) Sharing(read func() Sharing) {
 	m.registry.MustRegister(
 		prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 			Name: "refreshd_exchanges_waiting",
-			Help: "Exchanges that wait for a place to write. Above 128 they come faster than the database takes them.",
+			Help: "Exchanges that wait for a write slot. Above 128 they arrive faster than the database writes them.",
 		}, func() float64 { return float64(read().Waiting) }),
 		prometheus.NewCounterFunc(prometheus.CounterOpts{
-			Name: "refreshd_exchange_batches_total", Help: "Writes of exchanges, of one or of many together.",
+			Name: "refreshd_exchange_batches_total", Help: "Writes of exchanges, each of one exchange or more.",
 		}, func() float64 { return float64(read().Writes) }),
 		prometheus.NewCounterFunc(prometheus.CounterOpts{
-			Name: "refreshd_batched_exchanges_total", Help: "Exchanges in these writes.",
+			Name: "refreshd_batched_exchanges_total", Help: "Exchanges in those writes.",
 		}, func() float64 { return float64(read().Exchanges) }))
 }
 
-// Tables is what a database that keeps versions of rows can tell about how well it does so.
+// Tables are PostgreSQL's statistics of row versions.
 type Tables struct {
-	Updates           int64         // of refresh tokens since the statistics began
-	HOTUpdates        int64         // of these, those that touched no index
-	OldestTransaction time.Duration // in the whole cluster; a long one keeps dead versions everywhere
+	Updates           int64         // of refresh tokens, since the statistics were reset
+	HOTUpdates        int64         // those of them that touched no index
+	OldestTransaction time.Duration // in the whole cluster; a long one keeps old row versions in all tables
 }
 
-// TableStatistics shows t, read at each scrape, within a second; a scrape that fails leaves them out.
+// TableStatistics exports what read returns within a second at each scrape, and nothing if it fails.
 func (m *Metrics) TableStatistics(read func(context.Context) (Tables, error)) {
 	m.registry.MustRegister(tableCollector{read})
 }
@@ -299,8 +301,9 @@ type tableCollector struct {
 var (
 	updatesDesc = prometheus.NewDesc("refreshd_table_updates_total", "Updates of stored refresh tokens.", nil, nil)
 	hotDesc     = prometheus.NewDesc("refreshd_table_hot_updates_total",
-		"Updates of stored refresh tokens that touched no index. A falling share means a long transaction somewhere.", nil, nil)
-	oldestDesc = prometheus.NewDesc("refreshd_oldest_transaction_seconds", "Age of the oldest transaction in the cluster.", nil, nil)
+		"Updates of stored refresh tokens that touched no index. A falling share means a long transaction.", nil, nil)
+	oldestDesc = prometheus.NewDesc("refreshd_oldest_transaction_seconds",
+		"Age of the oldest transaction in the cluster.", nil, nil)
 )
 
 func (tableCollector) Describe(ch chan<- *prometheus.Desc) {

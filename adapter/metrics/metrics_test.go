@@ -44,7 +44,7 @@ func wantLines(t *testing.T, text string, lines ...string) {
 
 func TestExchangesAreCountedByTheWordsOfTheTable(t *testing.T) {
 	m := metrics.New("v1")
-	// An alert on a rate needs the zero that comes before the first.
+	// An alert on a rate needs a zero before the first event.
 	wantLines(t, scrape(t, m), `refreshd_exchanges_total{outcome="replayed"} 0`,
 		`refreshd_build_info{goversion="`+runtime.Version()+`",revision="",version="v1"} 1`)
 	m.Exchanged(domain.Retried, true, nil)
@@ -55,7 +55,7 @@ func TestExchangesAreCountedByTheWordsOfTheTable(t *testing.T) {
 		`refreshd_retries_from_other_address_total 1`, `refreshd_generations_ahead_total 1`)
 }
 
-func TestRefusedCallsAreCountedByReason(t *testing.T) {
+func TestRefusedRequestsAreCountedByReason(t *testing.T) {
 	m := metrics.New("v1")
 	inProgress := 3
 	m.InProgress(func() int { return inProgress }, []string{"clientAddress", "overload"})
@@ -74,7 +74,7 @@ func TestStepsOfTheJanitorAreCountedAndPassesDated(t *testing.T) {
 	text := scrape(t, m)
 	wantLines(t, text, "refreshd_purge_tokens_examined_total 507", "refreshd_purge_tokens_deleted_total 42")
 	if strings.Contains(text, "refreshd_purge_last_pass_timestamp_seconds 0\n") {
-		t.Error("a complete pass left no date")
+		t.Error("a complete pass set no timestamp")
 	}
 }
 
@@ -101,16 +101,17 @@ func TestPoolAndTablesAreReadAtEachScrape(t *testing.T) {
 	wantLines(t, scrape(t, m), "refreshd_exchanges_waiting 5", "refreshd_exchange_batches_total 6",
 		"refreshd_batched_exchanges_total 7",
 		"refreshd_pool_open_connections 3", "refreshd_pool_wait_seconds_total 2",
-		"refreshd_table_updates_total 100", "refreshd_table_hot_updates_total 99", "refreshd_oldest_transaction_seconds 60")
+		"refreshd_table_updates_total 100", "refreshd_table_hot_updates_total 99",
+		"refreshd_oldest_transaction_seconds 60")
 	open, broken = 4, true
 	text := scrape(t, m)
 	wantLines(t, text, "refreshd_pool_open_connections 4")
 	if strings.Contains(text, "refreshd_table_updates_total") {
-		t.Error("figures of a database that did not answer are shown")
+		t.Error("statistics of a database that did not respond are exported")
 	}
 }
 
-// What operators have to answer for is counted, and from zero on: a rate needs the zero before the first.
+// The events that operators investigate are counted from zero: a rate needs a zero before the first event.
 func TestIssuesRevocationsAndFailedCredentialsAreCountedByKind(t *testing.T) {
 	m := metrics.New("v1")
 	m.Count(metrics.Events(httpapi.Counted))
@@ -125,7 +126,8 @@ func TestIssuesRevocationsAndFailedCredentialsAreCountedByKind(t *testing.T) {
 	}
 	wantLines(t, scrape(t, m), "refreshd_tokens_issued_total 2",
 		`refreshd_revocations_total{kind="user_in_application"} 1`,
-		`refreshd_credentials_failed_total{kind="token_string"} 1`, `refreshd_credentials_failed_total{kind="api_key"} 0`)
+		`refreshd_credentials_failed_total{kind="token_string"} 1`,
+		`refreshd_credentials_failed_total{kind="api_key"} 0`)
 }
 
 func TestReadinessAndTheLostLinesAreReadAtEachScrape(t *testing.T) {
@@ -140,12 +142,11 @@ func TestReadinessAndTheLostLinesAreReadAtEachScrape(t *testing.T) {
 
 var (
 	snakeCase = regexp.MustCompile(`^[a-z][a-z0-9]*(_[a-z0-9]+)*$`)
-	// Of these labels the values are not words.
+	// notWords are the labels whose values are not words.
 	notWords = []string{"route", "method", "code", "version", "goversion", "revision"}
 )
 
-// Whoever writes alerts expects Prometheus' own rules: names, units and help as its linter has them, labels in snake
-// case.
+// Authors of alerts expect Prometheus' rules: names, units and help as its linter requires, labels in snake case.
 func TestNamesAndLabelsAreThoseOfPrometheusGuide(t *testing.T) {
 	m := metrics.New("v1")
 	m.Pool(func() sql.DBStats { return sql.DBStats{} })
@@ -190,11 +191,11 @@ func TestNamesAndLabelsAreThoseOfPrometheusGuide(t *testing.T) {
 		}
 	}
 	if checked < 20 {
-		t.Errorf("%d labels were looked at", checked)
+		t.Errorf("%d labels were checked, want at least 20", checked)
 	}
 }
 
-// A timed store is still a store: whatever a method is handed and gives back passes through.
+// A timed store passes all arguments and results through.
 func TestATimedStoreKeepsThePortsPromises(t *testing.T) {
 	storagetest.Run(t, func(*testing.T) func() port.Store {
 		s := metrics.New("v1").Store(memstore.New())
@@ -202,7 +203,7 @@ func TestATimedStoreKeepsThePortsPromises(t *testing.T) {
 	})
 }
 
-// A method that is added to the port and forgotten here would be passed through, and not be counted.
+// A method that is added to the port and forgotten here would be passed through and not timed.
 func TestEveryCallIsTimed(t *testing.T) {
 	m := metrics.New("v1")
 	s := reflect.ValueOf(m.Store(memstore.New()))
@@ -225,7 +226,7 @@ func TestEveryCallIsTimed(t *testing.T) {
 			call.Call(in)
 		}
 		if got, want := calls(t, m), before+1; got != want {
-			t.Errorf("%s: %d kinds of call are counted, want %d", method.Name, got, want)
+			t.Errorf("%s: %d kinds of calls are timed, want %d", method.Name, got, want)
 		}
 	}
 }

@@ -9,7 +9,7 @@ import (
 	"github.com/refreshd/refreshd/port"
 )
 
-// Store is s with every call timed. Close is s's own.
+// Store returns s with the duration of every call measured. Its Close is that of s.
 func (m *Metrics) Store(s port.Store) port.Store { return &store{Store: s, m: m} }
 
 type store struct {
@@ -49,7 +49,9 @@ func (s *store) Insert(ctx context.Context, t domain.RefreshToken) (domain.Refre
 	return timed(s, "insert", func() (domain.RefreshToken, error) { return s.Store.Insert(ctx, t) })
 }
 
-func (s *store) Advance(ctx context.Context, id domain.ID, c domain.Call) (t domain.RefreshToken, p domain.Policy, err error) {
+func (s *store) Advance(
+	ctx context.Context, id domain.ID, c domain.Call,
+) (t domain.RefreshToken, p domain.Policy, err error) {
 	err = timedOnly(s, "advance", func() error {
 		t, p, err = s.Store.Advance(ctx, id, c)
 		return err

@@ -16,11 +16,11 @@ import (
 	"github.com/google/uuid"
 )
 
-// refusal is a call that has to be refused.
+// refusal is a request that has to be refused.
 type refusal struct {
 	call
 	status int
-	codes  []string // of a 400
+	codes  []string // of status 400
 }
 
 func bad(c call, codes ...string) refusal { return refusal{c, http.StatusBadRequest, codes} }
@@ -79,7 +79,7 @@ func badInput(g grant, cursor string) []refusal {
 		status(at("DELETE", "/t/acme/.well-known/jwks.json"), 405),
 		status(at("BREW", "/jwt/refresh"), 405),
 
-		// Who calls, and for whom.
+		// Callers and users.
 		status(as(issue(""), "", "acme"), 401),
 		status(as(issue(""), "nonsense", "acme"), 401),
 		status(as(issue(""), "ak_short", "acme"), 401),
@@ -99,7 +99,8 @@ func badInput(g grant, cursor string) []refusal {
 		bad(as(issue(""), acmeKey, ""), "[blank]X-Stencil-TenantId"),
 		bad(as(at("GET", "/jwt/refresh?userId=alice"), acmeKey, ""), "[blank]X-Stencil-TenantId"),
 		bad(header(issue(""), "X-Stencil-Tenanid", "rival"), "[conflict]X-Stencil-TenantId"),
-		bad(call{method: "POST", path: "/jwt/refresh", tenant: "rival", body: object("refreshToken", g.RefreshToken)}, "[invalid]refreshToken"),
+		bad(call{method: "POST", path: "/jwt/refresh", tenant: "rival", body: object("refreshToken", g.RefreshToken)},
+			"[invalid]refreshToken"),
 
 		// Sizes and media types.
 		status(issue(`, "claims": {"a": "`+strings.Repeat("x", 33<<10)+`"}`), 413),
@@ -133,7 +134,8 @@ func badInput(g grant, cursor string) []refusal {
 		bad(post("/jwt/issue", `{"userId": 7, "applicationsId": "shop"}`), "[invalid]userId"),
 		bad(post("/jwt/issue", `{"userId": ["alice"], "applicationsId": "shop"}`), "[invalid]userId"),
 		bad(post("/jwt/issue", `{"userId": {"$ne": ""}, "applicationsId": "shop"}`), "[invalid]userId"),
-		bad(post("/jwt/issue", `{"UserId": "alice", "userid": "alice", "applicationsId": "shop"}`), "[unknown]UserId", "[unknown]userid"),
+		bad(post("/jwt/issue", `{"UserId": "alice", "userid": "alice", "applicationsId": "shop"}`), "[unknown]UserId",
+			"[unknown]userid"),
 		bad(issue(`, "userId": "alice"`), "[repeated]userId"),
 		bad(issue(`, "userID": "mallory"`), "[repeated]userId"),
 		bad(issue(`, "applicationId": "shop"`), "[repeated]applicationsId"),
@@ -149,7 +151,8 @@ func badInput(g grant, cursor string) []refusal {
 		bad(post("/jwt/issue", `{"userId": "ali\nce", "applicationsId": "shop"}`), "[invalid]userId"),
 		bad(post("/jwt/issue", `{"userId": "alice\u0085x", "applicationsId": "shop"}`), "[invalid]userId"),
 		bad(post("/jwt/issue", `{"userId": "`+strings.Repeat("x", long)+`", "applicationsId": "shop"}`), "[tooLong]userId"),
-		bad(post("/jwt/issue", `{"userId": "alice", "applicationsId": "`+strings.Repeat("x", long)+`"}`), "[tooLong]applicationsId"),
+		bad(post("/jwt/issue", `{"userId": "alice", "applicationsId": "`+strings.Repeat("x", long)+`"}`),
+			"[tooLong]applicationsId"),
 		status(post("/jwt/issue", `{"userId": "alice", "applicationsId": "nowhere"}`), 404),
 		bad(post("/jwt/issue", `{"userId": "alice", "applicationsId": "closed"}`), "[inactive]applicationsId"),
 		status(post("/jwt/issue", `{"userId": "alice", "applicationsId": "' OR 1=1 --"}`), 404),
@@ -170,9 +173,11 @@ func badInput(g grant, cursor string) []refusal {
 		bad(issue(`, "refreshTokenId": "1"`), "[invalid]refreshTokenId"),
 		bad(issue(`, "refreshTokenId": "`+uuid.NewString()+`"`), "[invalid]refreshTokenId"), // of version 4
 		bad(issue(`, "refreshTokenId": "00000000-0000-0000-0000-000000000000"`), "[invalid]refreshTokenId"),
-		bad(issue(`, "refreshTokenId": "`+unknownID+`"`), "[invalid]refreshTokenId"), // of 2025: it may have been used and purged
+		// of 2025: it may have been used and purged
+		bad(issue(`, "refreshTokenId": "`+unknownID+`"`), "[invalid]refreshTokenId"),
 		bad(issue(`, "refreshTokenId": "`+g.RefreshTokenID+`"`), "[duplicate]refreshTokenId"),
-		bad(acme(call{method: "POST", path: "/jwt/issue?x=1", body: object("userId", "alice", "applicationsId", "shop")}), "[unknown]x"),
+		bad(acme(call{method: "POST", path: "/jwt/issue?x=1", body: object("userId", "alice", "applicationsId", "shop")}),
+			"[unknown]x"),
 
 		// Exchanges.
 		bad(refresh(""), "[blank]refreshToken"),
@@ -182,7 +187,8 @@ func badInput(g grant, cursor string) []refusal {
 		bad(refresh(`{"refreshToken": 1}`), "[invalid]refreshToken"),
 		bad(refresh(`{"refreshToken": ["`+g.RefreshToken+`"]}`), "[invalid]refreshToken"),
 		bad(refresh(`{"RefreshToken": "`+g.RefreshToken+`"}`), "[unknown]RefreshToken"),
-		bad(refresh(`{"refreshToken": "`+g.RefreshToken+`", "refreshToken": "`+g.RefreshToken+`"}`), "[repeated]refreshToken"),
+		bad(refresh(`{"refreshToken": "`+g.RefreshToken+`", "refreshToken": "`+g.RefreshToken+`"}`),
+			"[repeated]refreshToken"),
 		bad(refresh(`{"refreshToken": "`+g.RefreshToken+`", "timeToLiveInSeconds": 0}`), "[invalid]timeToLiveInSeconds"),
 		bad(refresh(`{"refreshToken": "`+g.RefreshToken+`", "timeToLiveInSeconds": 901}`), "[invalid]timeToLiveInSeconds"),
 		bad(refresh(`{"refreshToken": "`+g.RefreshToken+`", "timeToLiveInSeconds": 1.5}`), "[invalid]timeToLiveInSeconds"),
@@ -193,12 +199,16 @@ func badInput(g grant, cursor string) []refusal {
 		bad(media(refresh("refreshToken=%ff"), asForm), "[invalid]refreshToken"),
 		bad(media(refresh(g.RefreshToken), asForm), "[unknown]"),
 		bad(call{method: "POST", path: "/jwt/refresh?refreshToken=" + g.RefreshToken}, "[unknown]refreshToken"),
-		bad(post("/jwt/refresh", object("refreshToken", g.RefreshToken, "tokenId", g.RefreshTokenID)), "[conflict]refreshToken"),
+		bad(post("/jwt/refresh", object("refreshToken", g.RefreshToken, "tokenId", g.RefreshTokenID)),
+			"[conflict]refreshToken"),
 		bad(post("/jwt/refresh", object("refreshToken", g.RefreshToken, "userId", "alice")), "[conflict]refreshToken"),
 		bad(header(refresh(""), "Cookie", "refresh_token=rt_x"), "[invalid]refreshToken"),
-		bad(header(refresh(object("refreshToken", "rt_x")), "Cookie", "refresh_token="+g.RefreshToken), "[invalid]refreshToken"),
-		bad(call{method: "POST", path: "/jwt/refresh", header: map[string]string{"Cookie": "refresh_token=" + g.RefreshToken, "Sec-Fetch-Site": "cross-site"}}, "[invalid]Origin"),
-		bad(call{method: "POST", path: "/jwt/refresh", header: map[string]string{"Cookie": "refresh_token=" + g.RefreshToken, "Origin": "https://evil.example"}}, "[invalid]Origin"),
+		bad(header(refresh(object("refreshToken", "rt_x")), "Cookie", "refresh_token="+g.RefreshToken),
+			"[invalid]refreshToken"),
+		bad(call{method: "POST", path: "/jwt/refresh", header: map[string]string{"Cookie": "refresh_token=" + g.RefreshToken,
+			"Sec-Fetch-Site": "cross-site"}}, "[invalid]Origin"),
+		bad(call{method: "POST", path: "/jwt/refresh", header: map[string]string{"Cookie": "refresh_token=" + g.RefreshToken,
+			"Origin": "https://evil.example"}}, "[invalid]Origin"),
 
 		// Reading.
 		status(at("GET", "/jwt/refresh/"+unknownID), 404),
@@ -255,8 +265,10 @@ func badInput(g grant, cursor string) []refusal {
 		bad(remove(object("exceptTokenId", g.RefreshTokenID, "applicationsId", "shop")), "[conflict]exceptTokenId"),
 		status(remove(object("exceptTokenId", unknownID, "userId", "alice")), 404),
 		bad(remove(object("tenantId", "acme")), "[unknown]tenantId"),
-		bad(acme(call{method: "DELETE", path: "/jwt/refresh?userId=alice", body: object("applicationsId", "shop")}), "[conflict]"),
-		bad(acme(call{method: "DELETE", path: "/jwt/refresh/" + g.RefreshTokenID, body: object("userId", "alice")}), "[conflict]"),
+		bad(acme(call{method: "DELETE", path: "/jwt/refresh?userId=alice", body: object("applicationsId", "shop")}),
+			"[conflict]"),
+		bad(acme(call{method: "DELETE", path: "/jwt/refresh/" + g.RefreshTokenID, body: object("userId", "alice")}),
+			"[conflict]"),
 		bad(acme(call{method: "DELETE", path: "/jwt/refresh/" + g.RefreshTokenID + "?userId=alice"}), "[conflict]"),
 		bad(post("/jwt/refresh/"+g.RefreshTokenID, object("tokenId", unknownID)), "[conflict]tokenId"),
 		bad(post("/jwt/refresh/"+g.RefreshTokenID, object("userId", "alice")), "[conflict]tokenId"),
@@ -268,7 +280,8 @@ func TestBadInputIsRefusedAsDocumentedAndChangesNothing(t *testing.T) {
 	eachStore(t, func(t *testing.T, d database) {
 		s := start(t, d, settings{env: []string{loud}})
 		g, other := s.issue(t, "alice", "shop"), s.issue(t, "alice", "shop")
-		s.granted(t, rival(call{method: "POST", path: "/jwt/issue", body: object("userId", "alice", "applicationsId", "shop")}))
+		s.granted(t, rival(call{method: "POST", path: "/jwt/issue",
+			body: object("userId", "alice", "applicationsId", "shop")}))
 		everything := func() string {
 			var all strings.Builder
 			all.WriteString(d.dump(t))
@@ -281,7 +294,8 @@ func TestBadInputIsRefusedAsDocumentedAndChangesNothing(t *testing.T) {
 			}
 			return all.String()
 		}
-		_, cursor, _ := strings.Cut(s.want(t, acme(call{method: "GET", path: "/jwt/refresh?userId=alice&limit=1"}), http.StatusOK).header.Get("Link"), "cursor=")
+		_, cursor, _ := strings.Cut(s.want(t, acme(call{method: "GET", path: "/jwt/refresh?userId=alice&limit=1"}),
+			http.StatusOK).header.Get("Link"), "cursor=")
 		cursor, _, _ = strings.Cut(cursor, "&")
 		before := everything()
 		cases := badInput(g, cursor)
@@ -307,7 +321,8 @@ func TestBadInputIsRefusedAsDocumentedAndChangesNothing(t *testing.T) {
 		}
 		malformed := malformedHTTP(g)
 		for name, text := range malformed {
-			if got := raw(t, s, text); got < 400 || got >= 500 && got != http.StatusNotImplemented && got != http.StatusHTTPVersionNotSupported {
+			if got := raw(t, s, text); got < 400 || got >= 500 && got != http.StatusNotImplemented &&
+				got != http.StatusHTTPVersionNotSupported {
 				t.Errorf("%s: %d", name, got)
 			}
 		}
@@ -320,21 +335,22 @@ func TestBadInputIsRefusedAsDocumentedAndChangesNothing(t *testing.T) {
 	})
 }
 
-// malformedHTTP is what no HTTP client would send.
+// malformedHTTP are requests that no HTTP client sends.
 func malformedHTTP(g grant) map[string]string {
 	body := object("refreshToken", g.RefreshToken)
 	head := "POST /jwt/refresh HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
 	return map[string]string{
-		"no HTTP at all":         "hello\r\n\r\n",
-		"no such version":        "POST /jwt/refresh HTTP/9.9\r\nHost: x\r\n\r\n",
-		"no Host":                "GET /healthz HTTP/1.1\r\n\r\n",
-		"two Hosts":              "GET /healthz HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n",
-		"two lengths":            head + "Content-Length: 5\r\nContent-Length: 80\r\n\r\n" + body,
-		"negative length":        head + "Content-Length: -1\r\n\r\n" + body,
-		"no number":              head + "Content-Length: many\r\n\r\n" + body,
-		"length and chunks":      head + "Content-Length: 0\r\nTransfer-Encoding: xchunked\r\n\r\n" + body,
-		"wrong chunk":            head + "Transfer-Encoding: chunked\r\n\r\nzz\r\n" + body + "\r\n0\r\n\r\n",
-		"too large chunks":       head + "Transfer-Encoding: chunked\r\n\r\n" + fmt.Sprintf("%x\r\n%s\r\n0\r\n\r\n", 40<<10, strings.Repeat(" ", 40<<10)),
+		"no HTTP at all":    "hello\r\n\r\n",
+		"no such version":   "POST /jwt/refresh HTTP/9.9\r\nHost: x\r\n\r\n",
+		"no Host":           "GET /healthz HTTP/1.1\r\n\r\n",
+		"two Hosts":         "GET /healthz HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n",
+		"two lengths":       head + "Content-Length: 5\r\nContent-Length: 80\r\n\r\n" + body,
+		"negative length":   head + "Content-Length: -1\r\n\r\n" + body,
+		"no number":         head + "Content-Length: many\r\n\r\n" + body,
+		"length and chunks": head + "Content-Length: 0\r\nTransfer-Encoding: xchunked\r\n\r\n" + body,
+		"wrong chunk":       head + "Transfer-Encoding: chunked\r\n\r\nzz\r\n" + body + "\r\n0\r\n\r\n",
+		"too large chunks": head + "Transfer-Encoding: chunked\r\n\r\n" +
+			fmt.Sprintf("%x\r\n%s\r\n0\r\n\r\n", 40<<10, strings.Repeat(" ", 40<<10)),
 		"header without a colon": "GET /healthz HTTP/1.1\r\nHost: x\r\nnonsense\r\n\r\n",
 		"blank in a header name": "GET /healthz HTTP/1.1\r\nHost: x\r\nA b: c\r\n\r\n",
 		"NUL in a header":        "GET /healthz HTTP/1.1\r\nHost: x\r\nA: \x00\r\n\r\n",
@@ -344,7 +360,7 @@ func malformedHTTP(g grant) map[string]string {
 	}
 }
 
-// raw sends text over a connection of its own and gives the status of the answer.
+// raw sends text on a connection of its own, and returns the status of the response.
 func raw(t *testing.T, s *service, text string) int {
 	t.Helper()
 	c, err := net.Dial("tcp", strings.TrimPrefix(s.URL(), "http://"))
@@ -355,7 +371,7 @@ func raw(t *testing.T, s *service, text string) int {
 	if err := c.SetDeadline(time.Now().Add(rawTimeout)); err != nil {
 		t.Fatal(err)
 	}
-	// The service may answer and close before it has read everything.
+	// The service may respond and close before it has read everything.
 	_, _ = io.WriteString(c, text)
 	res, err := http.ReadResponse(bufio.NewReader(c), nil)
 	if err != nil {

@@ -14,8 +14,8 @@ import (
 	"time"
 )
 
-// balancer is what stands before replicas: it passes each TCP connection on to one of those that said they were ready when it last
-// asked, in turn, and knows nothing of HTTP beyond that question.
+// balancer is a load balancer: it forwards TCP connections to the replicas that were ready when it last asked, one
+// after another. It speaks HTTP only to ask that.
 type balancer struct {
 	*client
 	listener net.Listener
@@ -28,7 +28,7 @@ type balancer struct {
 
 const askEvery = 100 * time.Millisecond
 
-// newBalancer runs until the test ends. Its client keeps its connections, as everybody's does.
+// newBalancer runs until the test ends. Its client keeps its connections.
 func newBalancer(t *testing.T, replicas ...*service) *balancer {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
@@ -64,7 +64,7 @@ func newBalancer(t *testing.T, replicas ...*service) *balancer {
 	return b
 }
 
-// add is one more replica.
+// add adds a replica.
 func (b *balancer) add(v *service) {
 	b.mu.Lock()
 	b.all = append(slices.Clone(b.all), v)
@@ -72,7 +72,8 @@ func (b *balancer) add(v *service) {
 	b.ask()
 }
 
-// ask finds out who is ready. One who is slow to say so keeps nobody waiting but itself: machines that run tests are.
+// ask asks the replicas whether they are ready. A slow one delays only its own answer, because test machines may be
+// busy.
 func (b *balancer) ask() {
 	b.mu.Lock()
 	all := b.all
@@ -99,13 +100,13 @@ func (b *balancer) ask() {
 	b.ready = slices.DeleteFunc(addresses, func(a string) bool { return a == "" })
 }
 
-// dial connects to whose turn it is, or who is next if that one has just gone.
+// dial connects to the next replica in the rotation, or to the one after it if that has just stopped.
 func (b *balancer) dial() (c net.Conn, err error) {
 	b.mu.Lock()
 	b.turn++
 	turn, ready := b.turn, b.ready
 	b.mu.Unlock()
-	err = errors.New("nobody is ready")
+	err = errors.New("no replica is ready")
 	for i := range ready {
 		if c, err = net.Dial("tcp", ready[(turn+i)%len(ready)]); err == nil {
 			break
@@ -114,7 +115,7 @@ func (b *balancer) dial() (c net.Conn, err error) {
 	return c, err
 }
 
-// pass copies until either side ends, or ctx does.
+// pass copies until either side ends, or ctx is done.
 func (b *balancer) pass(ctx context.Context, c net.Conn) {
 	defer c.Close()
 	to, err := b.dial()
@@ -133,13 +134,13 @@ func (b *balancer) pass(ctx context.Context, c net.Conn) {
 	group.Wait()
 }
 
-// patience is what a client that tries again just once made of its calls.
+// patience counts the calls of clients that retry once.
 type patience struct {
 	load
-	again, lost atomic.Int64 // calls that failed once, and twice
+	again, lost atomic.Int64 // calls that failed once, or twice
 }
 
-// run exchanges until ctx is done or something is wrong. A call that fails is made once more, at once.
+// run exchanges until ctx is done or something is wrong. It repeats a call that fails once, immediately.
 func (p *patience) run(ctx context.Context, c *client, u *virtualUser) {
 	exchange := func() (answer, bool) {
 		a, err := c.do(exchangeCall(u.current))

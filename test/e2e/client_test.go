@@ -33,9 +33,9 @@ const (
 	asForm = "application/x-www-form-urlencoded"
 )
 
-// client calls one service.
+// client sends requests to one service.
 type client struct {
-	url  atomic.Pointer[string] // moves when the service is started anew
+	url  atomic.Pointer[string] // changes when the service restarts
 	http *http.Client
 }
 
@@ -57,10 +57,10 @@ type call struct {
 	header       map[string]string
 }
 
-// acme is c as the backend of tenant acme.
+// acme returns c as the backend of tenant acme.
 func acme(c call) call { return as(c, acmeKey, "acme") }
 
-// rival is c as the backend of tenant rival.
+// rival returns c as the backend of tenant rival.
 func rival(c call) call { return as(c, rivalKey, "rival") }
 
 func as(c call, key, tenant string) call {
@@ -68,7 +68,7 @@ func as(c call, key, tenant string) call {
 	return c
 }
 
-// answer is a response, read to its end.
+// answer is a response that was read to its end.
 type answer struct {
 	status int
 	header http.Header
@@ -94,7 +94,7 @@ type record struct {
 	Generation    uint32 `json:"generation"`
 }
 
-// do sends c. What comes back is remembered as far as it is secret.
+// do sends c. It remembers the secrets in the response.
 func (c *client) do(r call) (answer, error) {
 	address := strings.TrimPrefix(c.URL(), "http://")
 	asked := rig.Request{
@@ -124,7 +124,7 @@ func (c *client) mustDo(t *testing.T, r call) answer {
 	return a
 }
 
-// want is mustDo for an answer with that status and, if it is a 400, with just that code.
+// want is mustDo for a response with that status and, if it is 400, with exactly that code.
 func (c *client) want(t *testing.T, r call, status int, codes ...string) answer {
 	t.Helper()
 	a := c.mustDo(t, r)
@@ -158,7 +158,7 @@ func (a answer) records(t *testing.T) (r []record) {
 	return r
 }
 
-// codes are those of a 400, in order; nil if the body is not what a 400 has to be.
+// codes returns those of a 400, in order, or nil if the body is not that of a 400.
 func (a answer) codes() []string {
 	var e struct {
 		Success *bool
@@ -192,7 +192,7 @@ func exchangeCall(tokenString string) call {
 	return call{method: "POST", path: "/jwt/refresh", body: object("refreshToken", tokenString)}
 }
 
-// object is a JSON object of strings.
+// object returns a JSON object of strings.
 func object(pairs ...string) string {
 	m := map[string]string{}
 	for i := 0; i < len(pairs); i += 2 {
@@ -229,7 +229,7 @@ func (c *client) granted(t *testing.T, r call) grant {
 	return g
 }
 
-// outcome exchanges and gives the outcome's word and what was granted, if anything was.
+// outcome exchanges, and returns the outcome and what was granted, if anything was.
 func (c *client) outcome(t *testing.T, tokenString string) (string, grant) {
 	t.Helper()
 	a := c.mustDo(t, exchangeCall(tokenString))
@@ -240,7 +240,7 @@ func (c *client) outcome(t *testing.T, tokenString string) (string, grant) {
 	return a.header.Get("Refreshd-Outcome"), g
 }
 
-// refused wants an exchange to be refused with that code.
+// refused checks that an exchange is refused with that code.
 func (c *client) refused(t *testing.T, tokenString, code string) {
 	t.Helper()
 	c.want(t, exchangeCall(tokenString), http.StatusBadRequest, code)
@@ -248,13 +248,14 @@ func (c *client) refused(t *testing.T, tokenString, code string) {
 
 var secondsLeft = regexp.MustCompile(`("(?:expiresIn|refreshTokenExpiresIn)":)\d+`)
 
-// steady is a with a zero for each number of seconds left: all that a retry's body may differ in.
+// steady returns a with zero for each number of seconds, the only difference between the bodies of retries.
 func (a answer) steady() string {
 	return fmt.Sprintf("%d %s", a.status, secondsLeft.ReplaceAllString(a.body, "${1}0"))
 }
 
-// atOnce sends n calls concurrently and returns the distinct answers, as steady gives them, and how often each came.
-func (c *client) atOnce(t *testing.T, n int, r call) map[string]int {
+// concurrently sends n requests concurrently, and returns the distinct responses, as steady returns them, and how often
+// each came.
+func (c *client) concurrently(t *testing.T, n int, r call) map[string]int {
 	t.Helper()
 	var (
 		group   sync.WaitGroup
@@ -279,7 +280,7 @@ func (c *client) atOnce(t *testing.T, n int, r call) map[string]int {
 	return answers
 }
 
-// generation is the one that a token string names.
+// generation returns that of a token string.
 func generation(tokenString string) uint32 {
 	b, err := base64.RawURLEncoding.DecodeString(strings.TrimPrefix(tokenString, "rt_"))
 	if err != nil || len(b) != 48 {
@@ -297,7 +298,7 @@ func keysOf[V any](m map[string]V) []string {
 	return keys
 }
 
-// pretty is a JSON text as it is compared: formatted, so that a difference shows.
+// pretty returns a JSON text indented, so that a comparison shows differences.
 func pretty(s string) string {
 	var b bytes.Buffer
 	if json.Indent(&b, []byte(s), "", " ") != nil {

@@ -9,21 +9,21 @@ import (
 	"github.com/refreshd/refreshd/test/support/rig"
 )
 
-// clocked is the program with a clock that a test sets, built once.
+// clocked is the program with a clock that a test sets. It is built once.
 var clocked = sync.OnceValues(func() (rig.Program, error) {
 	return build(binaries, rig.BuildOptions{Name: "clocked", Clock: true})
 })
 
-// clock is what services with it take for the time.
+// clock is the time for the services that use it.
 type clock struct {
 	t    *testing.T
 	file string
 
 	mu sync.Mutex
-	at time.Time // where it stands; zero if it goes
+	at time.Time // the time at which it is stopped; zero if it runs
 }
 
-// newClock returns a clock that is ahead of the true time, and has s run a program that reads it.
+// newClock returns a clock that is ahead of the real time, and makes s run a program that reads it.
 func newClock(t *testing.T, s *settings, ahead time.Duration) *clock {
 	t.Helper()
 	p, err := clocked()
@@ -36,7 +36,7 @@ func newClock(t *testing.T, s *settings, ahead time.Duration) *clock {
 	return c
 }
 
-// stop has the clock stand at an instant.
+// stop stops the clock at an instant.
 func (c *clock) stop(at time.Time) {
 	c.t.Helper()
 	c.mu.Lock()
@@ -45,21 +45,21 @@ func (c *clock) stop(at time.Time) {
 	c.set(rig.Standing(at))
 }
 
-// advance moves a clock that stands. What a test says of a grace period then holds on a machine that is busy, too: time
-// does not pass while a request waits for a processor.
+// advance moves a stopped clock. A test of a grace period then holds on a busy machine, too: no time passes while a
+// request waits for a processor.
 func (c *clock) advance(d time.Duration) { c.stop(c.now().Add(d)) }
 
 // afterGrace moves it past the grace period of the applications quick and guarded.
 func (c *clock) afterGrace() { c.advance(1100 * time.Millisecond) }
 
-// now is where the clock stands.
+// now returns the time of the clock.
 func (c *clock) now() time.Time {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.at
 }
 
-// startStopped starts a service whose clock stands until the test moves it.
+// startStopped starts a service whose clock is stopped until the test moves it.
 func startStopped(t *testing.T, d database, s settings) (*service, *clock) {
 	t.Helper()
 	s.env = append(s.env, "REFRESHD_PURGE_INTERVAL=0s")
@@ -69,7 +69,7 @@ func startStopped(t *testing.T, d database, s settings) (*service, *clock) {
 	return v, c
 }
 
-// stand stops the clock, where the keys that a service made at its start sign.
+// stand stops the clock after the instant at which the keys that a service made at its start begin to sign.
 func (c *clock) stand() { c.stop(time.Now().Truncate(time.Second).Add(2 * time.Second)) }
 
 func (c *clock) set(to rig.Clock) {

@@ -15,24 +15,24 @@ import (
 	"github.com/refreshd/refreshd/test/support/short"
 )
 
-// virtualUser is a client that does what a client should: it goes on with the last string it was given, or sends again the
-// one it had no answer to.
+// virtualUser is a client that does what a client should: it continues with the last string that it received, or sends
+// one again that it got no response to.
 type virtualUser struct {
 	id      string // of its refresh token
 	current string
 }
 
-// load is the users' doings.
+// load counts what the users do.
 type load struct {
 	answered    atomic.Int64
-	cutOff      atomic.Int64 // calls that the service had taken when it ended
-	unavailable atomic.Int64 // calls that were answered 503
+	cutOff      atomic.Int64 // requests that the service had accepted when it ended
+	unavailable atomic.Int64 // responses with status 503
 	visits      atomic.Int64
 	failed      atomic.Pointer[string]
 
 	mu     sync.Mutex
-	last   time.Time     // when one was answered
-	silent time.Duration // the longest time in which none was
+	last   time.Time     // the time of the last response
+	silent time.Duration // the longest time without one
 }
 
 func (l *load) fail(format string, args ...any) {
@@ -40,7 +40,7 @@ func (l *load) fail(format string, args ...any) {
 	l.failed.CompareAndSwap(nil, &message)
 }
 
-// answer sends r until it is answered, or ctx is done, or something is wrong: then ok is false.
+// answer sends r until there is a response, or ctx is done, or something is wrong: then ok is false.
 func (l *load) answer(ctx context.Context, c *client, r call) (a answer, ok bool) {
 	pause := time.Millisecond
 	for ctx.Err() == nil && l.failed.Load() == nil {
@@ -53,7 +53,7 @@ func (l *load) answer(ctx context.Context, c *client, r call) (a answer, ok bool
 		case !errors.Is(err, syscall.ECONNREFUSED):
 			l.cutOff.Add(1)
 		}
-		pauseFor(ctx, pause+rand.N(pause)) // it is being restarted
+		pauseFor(ctx, pause+rand.N(pause)) // the service is being restarted
 		pause = min(2*pause, 50*time.Millisecond)
 	}
 	return a, false
@@ -69,8 +69,8 @@ func (l *load) run(ctx context.Context, c *client, u *virtualUser) {
 	}
 }
 
-// visit logs a user in, rotates, and sends both strings again, one session after the other: under the default policy,
-// where within the grace period a request that is sent again must be a retry, whatever was lost.
+// visit logs a user in, rotates, and sends both strings again, one session after another. By the default policy, a
+// repeated request within the grace period must be a retry, whatever was lost.
 func (l *load) visit(ctx context.Context, c *client, user string) {
 	for {
 		a, ok := l.answer(ctx, c, issueCall(user, "shop"))
@@ -100,7 +100,7 @@ func (l *load) visit(ctx context.Context, c *client, user string) {
 	}
 }
 
-// accept is what a user does with an answer. It returns false if that is none a user should get.
+// accept updates the user by a response. It returns false if no user should get that response.
 func (l *load) accept(u *virtualUser, a answer) bool {
 	g, err := a.grant()
 	if err != nil || a.status != http.StatusOK {
@@ -123,7 +123,7 @@ func (l *load) accept(u *virtualUser, a answer) bool {
 	return true
 }
 
-// quiet is the longest time without an answer since it was asked last.
+// quiet returns the longest time without a response since its last call.
 func (l *load) quiet() time.Duration {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -132,7 +132,7 @@ func (l *load) quiet() time.Duration {
 	return silent
 }
 
-// more waits until n more were answered. It lets v, which has to live, wait.
+// more waits for n more responses. v has to keep running meanwhile.
 func (l *load) more(v *service, n int64) {
 	v.t.Helper()
 	target := l.answered.Load() + n
@@ -142,7 +142,7 @@ func (l *load) more(v *service, n int64) {
 	}
 }
 
-// crowd are n users with a refresh token each, who exchange until they are told to stop.
+// crowd returns n users with a refresh token each, who exchange until they are stopped.
 func (v *service) crowd(t *testing.T, n int) (users []*virtualUser, l *load, stop func()) {
 	t.Helper()
 	l = &load{}
@@ -150,9 +150,11 @@ func (v *service) crowd(t *testing.T, n int) (users []*virtualUser, l *load, sto
 	return users, l, stop
 }
 
-// crowdOf are n users with a refresh token each, and what they do until ctx is done. Each of their exchanges rotates,
-// and one that is sent again since its response was lost is a recovery; visit is for retries.
-func (v *service) crowdOf(t *testing.T, n int, do func(ctx context.Context, u *virtualUser)) (users []*virtualUser, stop func()) {
+// crowdOf returns n users with a refresh token each, who run do until ctx is done. Each of their exchanges rotates, and
+// a repeated one after a lost response is a recovery; visit is for retries.
+func (v *service) crowdOf(
+	t *testing.T, n int, do func(ctx context.Context, u *virtualUser),
+) (users []*virtualUser, stop func()) {
 	t.Helper()
 	for i := range n {
 		g := v.issue(t, fmt.Sprint("user ", i), "chain")
@@ -208,7 +210,7 @@ func TestKill9LogsNobodyOut(t *testing.T) {
 	})
 }
 
-// holds checks that nothing that a user was answered is lost, and that all of them can go on.
+// holds checks that no response to a user is lost, and that all users can continue.
 func (v *service) holds(t *testing.T, crowd []*virtualUser, l *load) {
 	t.Helper()
 	if failed := l.failed.Load(); failed != nil {
@@ -216,7 +218,7 @@ func (v *service) holds(t *testing.T, crowd []*virtualUser, l *load) {
 	}
 	for _, u := range crowd {
 		got := v.want(t, acme(call{method: "GET", path: "/jwt/refresh/" + u.id}), http.StatusOK).record(t).Generation
-		// The last call of a user may have been cut off by the end of the test, after it was done.
+		// The end of the test may have cut off a user's last call, after it was done.
 		if want := generation(u.current); got != want && got != want+1 {
 			t.Errorf("stored generation %d, the user was given %d", got, want)
 		}

@@ -23,12 +23,12 @@ const (
 	postgreSQL = "PostgreSQL"
 )
 
-// database is an empty place to store in, for one test.
+// database is an empty store for one test.
 type database struct {
 	engine    string
-	dir       string // where the process is started, and where SQLite's file lies
+	dir       string // the working directory of the process, with SQLite's file
 	url       string // REFRESHD_DATABASE_URL
-	masterKey string // REFRESHD_MASTER_KEY; empty for a file beside SQLite's
+	masterKey string // REFRESHD_MASTER_KEY; empty: a file beside SQLite's
 }
 
 func newDatabase(t *testing.T, engine string) database {
@@ -46,7 +46,7 @@ func newDatabase(t *testing.T, engine string) database {
 	return d
 }
 
-// withPassword puts a password into dsn, so that there is one to look for in the logs. A server of ours takes any.
+// withPassword adds a password to dsn, so that the logs can be searched for it. The test's server accepts any.
 func withPassword(t *testing.T, dsn string) string {
 	t.Helper()
 	u, err := url.Parse(dsn)
@@ -62,7 +62,7 @@ func withPassword(t *testing.T, dsn string) string {
 	return u.String()
 }
 
-// migrated is d with its schema: PostgreSQL's is the operator's to bring up.
+// migrated returns d with its schema: on PostgreSQL, the operator migrates.
 func (d database) migrated(t *testing.T) database {
 	t.Helper()
 	if d.engine == postgreSQL {
@@ -75,13 +75,13 @@ func (d database) migrated(t *testing.T) database {
 
 func (d database) path() string { return strings.TrimPrefix(d.url, "sqlite:") }
 
-// eachStore runs test on every store, each with a database of its own, with its schema.
+// eachStore runs test on every store, each with a migrated database of its own.
 func eachStore(t *testing.T, test func(t *testing.T, d database)) {
 	t.Helper()
 	onStores(t, []string{memory, sqlite, postgreSQL}, test)
 }
 
-// eachDatabase leaves memory out, where a test needs what outlives a process or is shared by two.
+// eachDatabase is eachStore without memory, for tests that need a store that outlives a process or that two share.
 func eachDatabase(t *testing.T, test func(t *testing.T, d database)) {
 	t.Helper()
 	onStores(t, []string{sqlite, postgreSQL}, test)
@@ -94,7 +94,7 @@ func onStores(t *testing.T, engines []string, test func(t *testing.T, d database
 	}
 }
 
-// open connects to d beside the service.
+// open connects to d, beside the service.
 func (d database) open(t *testing.T) *sql.DB {
 	t.Helper()
 	driver, dsn := "pgx", d.url
@@ -113,7 +113,7 @@ var tables = []string{
 	"tenants", "applications", "refresh_tokens", "marks", "api_keys", "keys", "events", "schema_compatibility",
 }
 
-// dump is every row of every table but the named ones; nothing for a store in memory.
+// dump returns every row of every table but the named ones; nothing for a store in memory.
 func (d database) dump(t *testing.T, but ...string) string {
 	t.Helper()
 	if d.engine == memory {
@@ -130,7 +130,7 @@ func (d database) dump(t *testing.T, but ...string) string {
 	return out.String()
 }
 
-// rows are the rows of a query as text, in order of that text.
+// rows returns the rows of a query as text, sorted.
 func rows(t *testing.T, db *sql.DB, query string, args ...any) []string {
 	t.Helper()
 	r, err := db.QueryContext(t.Context(), query, args...)

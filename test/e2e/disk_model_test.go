@@ -7,7 +7,7 @@ import (
 	"testing"
 )
 
-// What the model of the disk keeps too well, no power cut of the other tests would find.
+// If the model of the disk kept too much, the other tests would miss a loss.
 func TestTheModelOfTheDiskPromisesNoMoreThanPOSIX(t *testing.T) {
 	call := func(name, result string, args ...string) []syscallEvent {
 		return []syscallEvent{{name: name, args: args}, {name: name, args: args, result: result, returned: true}}
@@ -28,22 +28,24 @@ func TestTheModelOfTheDiskPromisesNoMoreThanPOSIX(t *testing.T) {
 		}
 		return all
 	}
-	begun := []syscallEvent{fsync[0], again[0], again[1], fsync[1]} // what is written while an fsync runs is not in it
+	begun := []syscallEvent{fsync[0], again[0], again[1], fsync[1]} // a write during an fsync is not part of it
 	for name, tt := range map[string]struct {
 		calls       []syscallEvent
-		worst, best string // - where there is no file
+		worst, best string // -: no file
 	}{
-		"nothing synced":            {join(create, write), "-", "abc"},
-		"the file alone":            {join(create, write, fsync), "-", "abc"},
-		"the directory alone":       {join(create, write, openDir, syncDir), "", "abc"},
-		"both":                      {join(create, write, fsync, openDir, syncDir), "abc", "abc"},
-		"an fsync that failed":      {join(create, openDir, syncDir, write, failed), "", "abc"},
-		"written again":             {join(create, write, fsync, openDir, syncDir, again), "abc", "xyz"},
-		"written during an fsync":   {join(create, write, openDir, syncDir, begun), "abc", "xyz"},
-		"cut off":                   {join(create, write, fsync, openDir, syncDir, call("ftruncate", "0", "3", "1")), "abc", "a"},
-		"deleted":                   {join(create, write, fsync, openDir, syncDir, unlink), "abc", "-"},
-		"deleted, and synced":       {join(create, write, fsync, openDir, unlink, syncDir), "-", "-"},
-		"a name that was given on":  {join(create, write, fsync, openDir, syncDir, call("linkat", "0", "AT_FDCWD", "/r/file", "AT_FDCWD", "/r/b", "0"), unlink, syncDir), "-", "-"},
+		"nothing synced":          {join(create, write), "-", "abc"},
+		"the file alone":          {join(create, write, fsync), "-", "abc"},
+		"the directory alone":     {join(create, write, openDir, syncDir), "", "abc"},
+		"both":                    {join(create, write, fsync, openDir, syncDir), "abc", "abc"},
+		"an fsync that failed":    {join(create, openDir, syncDir, write, failed), "", "abc"},
+		"written again":           {join(create, write, fsync, openDir, syncDir, again), "abc", "xyz"},
+		"written during an fsync": {join(create, write, openDir, syncDir, begun), "abc", "xyz"},
+		"cut off": {join(create, write, fsync, openDir, syncDir, call("ftruncate", "0", "3", "1")), "abc",
+			"a"},
+		"deleted":             {join(create, write, fsync, openDir, syncDir, unlink), "abc", "-"},
+		"deleted, and synced": {join(create, write, fsync, openDir, unlink, syncDir), "-", "-"},
+		"a name that was given on": {join(create, write, fsync, openDir, syncDir,
+			call("linkat", "0", "AT_FDCWD", "/r/file", "AT_FDCWD", "/r/b", "0"), unlink, syncDir), "-", "-"},
 		"killed in a write":         {join(create, openDir, syncDir, call("pwrite64", "?", "3", "abc", "3", "0")), "", "abc"},
 		"a number that comes again": {join(create, openDir, syncDir, call("close", "0", "3"), write), "", ""},
 	} {

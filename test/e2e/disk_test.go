@@ -13,34 +13,35 @@ import (
 	"strings"
 )
 
-// disk is a model of what a power cut leaves of a directory. It follows system calls, and promises no more than POSIX does: what was
-// in a file when its fsync began is there once that has returned, and so is a name once its directory's fsync has. Everything
-// else is anyone's guess, and survive guesses. Many file systems promise more; a service must not need it.
+// disk is a model of what a power cut leaves of a directory. It follows system calls, and promises only what POSIX
+// does: the content of a file at the beginning of an fsync is on the disk once that has returned, and a name once the
+// fsync of its directory has. Everything else is unspecified, and survive chooses. Many file systems promise more, but
+// a service must not depend on it.
 type disk struct {
-	root  string // of what is followed; it was there before
+	root  string // the directory, which existed before
 	cwd   string
-	open  map[string]*inode // by number of the file descriptor
+	open  map[string]*inode // by file descriptor
 	names map[string]*name  // by path
-	begun map[string]int    // an fsync under way, by thread and descriptor: how much was written when it began
+	begun map[string]int    // running fsyncs, by thread and descriptor: the writes when it began
 
 	writes, syncs int // for the figures
 }
 
 // inode is a file or a directory.
 type inode struct {
-	path    string // that it was made with
+	path    string // at its creation
 	isDir   bool
-	synced  []byte // the content that a power cut does not take
+	synced  []byte // the content that survives a power cut
 	pending []change
 }
 
-// change is a write, or where data is nil, a truncation to at.
+// change is a write, or, if data is nil, a truncation to at.
 type change struct {
 	at   int64
 	data []byte
 }
 
-// name is an entry of a directory: what it was when that was synced last, and all that it has been since.
+// name is an entry of a directory: its state at the last sync, and all states since.
 type name struct {
 	synced *inode
 	since  []*inode
@@ -58,20 +59,20 @@ func newDisk(root string) *disk {
 	return &disk{root: root, cwd: root, open: map[string]*inode{}, names: names, begun: map[string]int{}}
 }
 
-// reboot forgets the descriptors of a process that ended. What it wrote and did not sync is still in the kernel.
+// reboot forgets the descriptors of a process that ended. Its unsynced writes are still in the kernel.
 func (d *disk) reboot() { d.open, d.begun = map[string]*inode{}, map[string]int{} }
 
 var errUnknownCall = errors.New("the model of the disk does not know this system call: teach it")
 
-// follow does what e did to the disk. changed is the path of which a power cut now can leave something else than one before.
+// follow applies e to the disk. changed is the path for which a power cut now can have another result than before e.
 func (d *disk) follow(e syscallEvent) (changed string, err error) {
-	// In a call whose result is unknown the process was killed. A write may have been done all the same, and if not the next process
-	// writes over what is there.
+	// A call whose result is unknown was interrupted by a kill. A write may still have been done; if not, the next
+	// process overwrites the same range.
 	killed := e.result == "?"
 	failed := strings.HasPrefix(e.result, "-") || killed && e.name != "write" && e.name != "pwrite64"
 	switch e.name {
 	case "close":
-		// Its number is free before the call returns.
+		// The descriptor is free before the call returns.
 		if !e.returned {
 			delete(d.open, e.args[0])
 		}
@@ -140,7 +141,8 @@ func (d *disk) follow(e syscallEvent) (changed string, err error) {
 	case "mkdirat":
 		return d.renamed(e.args[1], &inode{path: d.abs(e.args[1]), isDir: true}), nil
 	case "mmap":
-		if file := d.open[e.args[4]]; file != nil && strings.Contains(e.args[3], "MAP_SHARED") && !strings.HasSuffix(file.path, "-shm") {
+		if file := d.open[e.args[4]]; file != nil && strings.Contains(e.args[3], "MAP_SHARED") &&
+			!strings.HasSuffix(file.path, "-shm") {
 			return "", fmt.Errorf("mmap of a file that has to last: %w", errUnknownCall)
 		}
 		return "", nil
@@ -182,7 +184,7 @@ func (d *disk) opened(path string, flags []string, descriptor string) (changed s
 	return changed, nil
 }
 
-// renamed makes path stand for to, or for nothing.
+// renamed makes path name to, or nothing.
 func (d *disk) renamed(path string, to *inode) (changed string) {
 	path = d.abs(path)
 	if !strings.HasPrefix(path, d.root+"/") {
@@ -223,7 +225,7 @@ func (c change) apply(to []byte) []byte {
 	return to
 }
 
-// now is what a process reads from the file.
+// now returns what a process reads from the file.
 func (i *inode) now() []byte {
 	text := slices.Clone(i.synced)
 	for _, c := range i.pending {
@@ -232,10 +234,10 @@ func (i *inode) now() []byte {
 	return text
 }
 
-// luck is how much of what was not synced outlives a power cut.
+// luck is how much unsynced data survives a power cut.
 type luck struct {
-	kept   float64 // the part of all writes, and of all names
-	sector int     // what is written as a whole; 0 for a write as it was made
+	kept   float64 // the fraction of writes and of names
+	sector int     // the size of an atomic write; 0: each write is atomic
 }
 
 func (l luck) String() string {
@@ -245,10 +247,11 @@ func (l luck) String() string {
 	return fmt.Sprintf("%.0f %% of the sectors of %d bytes kept", 100*l.kept, l.sector)
 }
 
-// lucks are what is tried. Of two writes that overlap, the earlier may be the one that is kept: so they arrive in any order.
+// lucks are those that are tried. Of two overlapping writes, the earlier may be the one that is kept: so they arrive in
+// any order.
 var lucks = []luck{{0, 0}, {0.5, 0}, {0.5, 512}, {0.5, 4096}, {0.9, 512}, {0.1, 512}, {0.9, 0}, {1, 0}}
 
-// survive writes to dir what a power cut now would leave, and tells how many writes it dropped.
+// survive writes to dir what a power cut now would leave, and returns how many writes it dropped.
 func (d *disk) survive(dir string, l luck, random *rand.Rand) (dropped int, err error) {
 	gone := map[string]bool{}
 	for _, path := range slices.Sorted(maps.Keys(d.names)) { // parents first
@@ -260,7 +263,7 @@ func (d *disk) survive(dir string, l luck, random *rand.Rand) (dropped int, err 
 				file = n.since[random.IntN(len(n.since))]
 			}
 		}
-		if file == nil || gone[filepath.Dir(path)] || strings.HasSuffix(path, "-shm") { // SQLite makes that one anew
+		if file == nil || gone[filepath.Dir(path)] || strings.HasSuffix(path, "-shm") { // SQLite creates that one again
 			gone[path] = true
 			continue
 		}
@@ -298,7 +301,7 @@ func (i *inode) survive(l luck, random *rand.Rand) (text []byte, dropped int) {
 				text = change{at, c.data[at-c.at : end-c.at]}.apply(text)
 			} else {
 				torn = true
-				if random.IntN(2) == 0 && end > int64(len(text)) { // the size arrived and the data did not
+				if random.IntN(2) == 0 && end > int64(len(text)) { // the size was written and the data was not
 					text = append(text, make([]byte, end-int64(len(text)))...)
 				}
 			}

@@ -1,18 +1,18 @@
-// Package e2e builds the real program once, runs it as a process on every store, and speaks HTTP to it. It shows what only whole
-// processes can: kill -9, several replicas, signals, files and their permissions, what a log holds. It is not where a rule is
-// tested: that is beside the rule.
+// Package e2e builds the real program once, runs it as a process on every store, and sends HTTP requests to it. It
+// tests what needs whole processes: kill -9, several replicas, signals, files and their permissions, the content of
+// logs. Rules are tested beside their code.
 //
-// The one thing to know is that every secret that a test sends or gets is remembered (see remember), and that after the last
-// test everything that any process has written to its log is searched for each of them. A test fails its process too if the
-// process logged an error that the test did not announce.
+// Every secret that a test sends or receives is remembered (see remember). After the last test, all logs of all
+// processes are searched for each of them. A test also fails if its process logged an error that the test did not
+// announce.
 //
 // Decisions:
 //
-//   - A process listens on port 0, and where that is comes from its log. Choosing a free port beforehand lost: between the
-//     choice and its use another process may take it.
-//   - The program is built without the race detector, which the tests of the packages inside run under: with it, the figures
-//     that are measured here would mean nothing.
-//   - No API of the program is imported. What a test needs from a database it asks in SQL.
+//   - A process listens on port 0, and its log says on which port that is. If a test chose a free port beforehand,
+//     another process could take it before its use.
+//   - The program is built without the race detector, which the tests of the packages run with: it would make the
+//     figures that are measured here meaningless.
+//   - No API of the program is imported. Tests read databases by SQL.
 package e2e_test
 
 import (
@@ -30,8 +30,8 @@ import (
 )
 
 var (
-	program  rig.Program // its files are what processes wrote
-	binaries string      // the directory of what is built
+	program  rig.Program // its files are the output of processes
+	binaries string      // the directory of the binaries
 )
 
 func TestMain(m *testing.M) {
@@ -73,7 +73,7 @@ func run(m *testing.M) (status int) {
 	return status
 }
 
-// build builds the program with o into dir, and has what its processes write kept with that of all others.
+// build builds the program with o into dir, and keeps the output of its processes with that of all others.
 func build(dir string, o rig.BuildOptions) (rig.Program, error) {
 	logs := filepath.Join(binaries, "logs")
 	if err := os.MkdirAll(logs, 0o700); err != nil {
@@ -94,7 +94,7 @@ func built(t *testing.T, o rig.BuildOptions) rig.Program {
 	return p
 }
 
-// ran are the stores that the tests ran on.
+// ran are the stores on which tests ran.
 var ran names
 
 type names struct {

@@ -14,7 +14,7 @@ import (
 	"github.com/google/uuid"
 )
 
-// one is the only answer that all n calls got; it has to be a 200.
+// one returns the only response of all n requests, which has to be a 200.
 func one(t *testing.T, answers map[string]int, n int) string {
 	t.Helper()
 	if len(answers) != 1 {
@@ -27,29 +27,30 @@ func one(t *testing.T, answers map[string]int, n int) string {
 	return strings.TrimPrefix(only, "200 ")
 }
 
-// A browser that restores fifty tabs at once is one user, who must not be logged out.
+// A browser that restores fifty tabs simultaneously is one user, who must not be logged out.
 func TestParallelExchangesOfOneStringAreAnsweredAlike(t *testing.T) {
 	eachStore(t, func(t *testing.T, d database) {
 		t.Parallel()
 		s := start(t, d, settings{})
 		issued := s.issue(t, "alice", "shop")
 		first := exchangeCall(issued.RefreshToken)
-		body := one(t, s.atOnce(t, 50, first), 50)
+		body := one(t, s.concurrently(t, 50, first), 50)
 		if got, _ := strings.CutPrefix(s.want(t, first, http.StatusOK).steady(), "200 "); got != body {
 			t.Errorf("within the grace period: %s\nwant %s", got, body)
 		}
-		if got := one(t, s.atOnce(t, 50, first), 50); got != body {
-			t.Errorf("fifty at once within the grace period: %s\nwant %s", got, body)
+		if got := one(t, s.concurrently(t, 50, first), 50); got != body {
+			t.Errorf("fifty concurrent exchanges within the grace period: %s\nwant %s", got, body)
 		}
 		m := s.metrics()
-		if m[`refreshd_exchanges_total{outcome="rotated"}`] != "1" || m[`refreshd_exchanges_total{outcome="retried"}`] != "100" {
+		if m[`refreshd_exchanges_total{outcome="rotated"}`] != "1" ||
+			m[`refreshd_exchanges_total{outcome="retried"}`] != "100" {
 			t.Errorf("outcomes: rotated %s, retried %s; want 1, 100", m[`refreshd_exchanges_total{outcome="rotated"}`],
 				m[`refreshd_exchanges_total{outcome="retried"}`])
 		}
 
-		// A tab that goes on from the new string within the grace period gets that answer too.
+		// A tab that continues with the new string within the grace period gets that response too.
 		second, _ := answer{body: body}.grant()
-		if got := one(t, s.atOnce(t, 50, exchangeCall(second.RefreshToken)), 50); got != body {
+		if got := one(t, s.concurrently(t, 50, exchangeCall(second.RefreshToken)), 50); got != body {
 			t.Errorf("the new string within the grace period: %s\nwant %s", got, body)
 		}
 		if outcome, _ := s.outcome(t, second.RefreshToken); outcome != "retried" {
@@ -68,8 +69,8 @@ func TestALateStringLeadsToTheSuccessorWhileThatIsCurrent(t *testing.T) {
 		issued := s.issue(t, "alice", "quick")
 		successor := s.exchange(t, issued.RefreshToken).RefreshToken
 		clock.afterGrace()
-		// The first recovery is charged, and its answer stands for a grace period. Later ones are free, and no answer of
-		// theirs stands.
+		// The first recovery is charged, and its answer stands for a grace period. Later ones are free, and their
+		// answers do not stand.
 		for n, want := range []string{"recovered", "retried", "retried", "", "recovered", "recovered", "recovered"} {
 			if want == "" {
 				clock.afterGrace()
@@ -81,7 +82,7 @@ func TestALateStringLeadsToTheSuccessorWhileThatIsCurrent(t *testing.T) {
 			}
 		}
 		distinct := map[string]bool{}
-		for text, n := range s.atOnce(t, 50, exchangeCall(issued.RefreshToken)) {
+		for text, n := range s.concurrently(t, 50, exchangeCall(issued.RefreshToken)) {
 			g, err := answer{body: strings.TrimPrefix(text, "200 ")}.grant()
 			if err != nil {
 				t.Fatalf("%d times: %s", n, text)
@@ -89,7 +90,8 @@ func TestALateStringLeadsToTheSuccessorWhileThatIsCurrent(t *testing.T) {
 			distinct[g.RefreshToken] = true
 		}
 		if len(distinct) != 1 || !distinct[successor] {
-			t.Errorf("fifty at once: %d distinct token strings, the successor among them: %t", len(distinct), distinct[successor])
+			t.Errorf("fifty concurrent exchanges: %d distinct token strings, the successor among them: %t", len(distinct),
+				distinct[successor])
 		}
 		if outcome, _ := s.outcome(t, successor); outcome != "rotated" {
 			t.Errorf("the successor: %s, want rotated", outcome)
@@ -97,7 +99,7 @@ func TestALateStringLeadsToTheSuccessorWhileThatIsCurrent(t *testing.T) {
 	})
 }
 
-// Owner and thief who take turns look like a client that loses every answer. They do not get past the third time.
+// Owner and thief who alternate look like a client that loses every response. The third exchange revokes the session.
 func TestRecoveryBeyondTheBudgetIsAReplay(t *testing.T) {
 	eachStore(t, func(t *testing.T, d database) {
 		t.Parallel()
@@ -132,7 +134,7 @@ func TestAnOldStringIsAReplayAndEndsTheRefreshToken(t *testing.T) {
 		clock.afterGrace()
 		current := s.exchange(t, second.RefreshToken)
 		clock.afterGrace()
-		answers := s.atOnce(t, 50, exchangeCall(first.RefreshToken))
+		answers := s.concurrently(t, 50, exchangeCall(first.RefreshToken))
 		reused := 0
 		for text, n := range answers {
 			switch {
@@ -150,7 +152,7 @@ func TestAnOldStringIsAReplayAndEndsTheRefreshToken(t *testing.T) {
 	})
 }
 
-// Without this anybody who finds an old string in a backup could log its owner out.
+// Otherwise anyone who finds an old string in a backup could log its owner out.
 func TestAStrangerCannotHarmWhatNeedsAuthentication(t *testing.T) {
 	eachStore(t, func(t *testing.T, d database) {
 		t.Parallel()
@@ -166,10 +168,12 @@ func TestAStrangerCannotHarmWhatNeedsAuthentication(t *testing.T) {
 		for name, g := range map[string]grant{"first": first, "second": second, "current": current} {
 			a := s.want(t, exchangeCall(g.RefreshToken), http.StatusUnauthorized)
 			if a.header.Get("WWW-Authenticate") != `Bearer realm="refreshd"` || a.body != "" {
-				t.Errorf("%s string of a stranger: %q %s", name, a.header.Get("WWW-Authenticate"), a)
+				t.Errorf("%s string of an attacker: %q %s", name, a.header.Get("WWW-Authenticate"), a)
 			}
-			s.want(t, call{method: "POST", path: "/jwt/refresh", body: form("refreshToken", g.RefreshToken), media: asForm}, http.StatusUnauthorized)
-			s.want(t, call{method: "POST", path: "/jwt/refresh", header: map[string]string{"Cookie": "refresh_token=" + g.RefreshToken}}, http.StatusUnauthorized)
+			s.want(t, call{method: "POST", path: "/jwt/refresh", body: form("refreshToken", g.RefreshToken), media: asForm},
+				http.StatusUnauthorized)
+			s.want(t, call{method: "POST", path: "/jwt/refresh",
+				header: map[string]string{"Cookie": "refresh_token=" + g.RefreshToken}}, http.StatusUnauthorized)
 			s.want(t, as(exchangeCall(g.RefreshToken), newAPIKey(), "acme"), http.StatusUnauthorized)
 			s.want(t, as(exchangeCall(g.RefreshToken), readerKey, "acme"), http.StatusUnauthorized)
 			s.want(t, as(exchangeCall(g.RefreshToken), expiredKey, "acme"), http.StatusUnauthorized)
@@ -178,16 +182,16 @@ func TestAStrangerCannotHarmWhatNeedsAuthentication(t *testing.T) {
 			s.want(t, rival(exchangeCall(g.RefreshToken)), http.StatusBadRequest, "[invalid]refreshToken")
 		}
 		if diff := cmp.Diff(before, s.want(t, one, http.StatusOK).body); diff != "" {
-			t.Errorf("a stranger changed the record (-before +after):\n%s", diff)
+			t.Errorf("an attacker changed the record (-before +after):\n%s", diff)
 		}
 		if diff := cmp.Diff(dump, d.dump(t)); diff != "" {
-			t.Errorf("a stranger changed the store (-before +after):\n%s", diff)
+			t.Errorf("an attacker changed the store (-before +after):\n%s", diff)
 		}
 		next := s.granted(t, backend(current))
 		if got := generation(next.RefreshToken); got != 4 {
-			t.Errorf("the owner goes on at generation %d, want 4", got)
+			t.Errorf("the owner continues at generation %d, want 4", got)
 		}
-		// With the key, an old string is what it is.
+		// With the key, an old string is a replay.
 		s.want(t, backend(first), http.StatusBadRequest, "[reused]refreshToken")
 	})
 }
@@ -200,7 +204,7 @@ func TestAStringWithOneBitChangedNeverReachesTheStore(t *testing.T) {
 		if err != nil || len(genuine) != 48 {
 			t.Fatalf("a token string has %d bytes, want 48: %v", len(genuine), err)
 		}
-		// Changes of keys are read once a second, whoever calls.
+		// Changes of keys are read once a second, whatever the requests.
 		calls := func() map[string]string {
 			calls := s.storeCalls()
 			maps.DeleteFunc(calls, func(name, _ string) bool {
@@ -217,8 +221,8 @@ func TestAStringWithOneBitChangedNeverReachesTheStore(t *testing.T) {
 			forged[bit/8] ^= 1 << (bit % 8)
 			s.refused(t, "rt_"+base64.RawURLEncoding.EncodeToString(forged), "[invalid]refreshToken")
 		}
-		// Nor does one whose checksum was made right again. The number of a token key that nobody knows is worth a look at the
-		// keys, at most once a second, and none at the tokens.
+		// The same holds for a string whose checksum was corrected. An unknown number of a token key reads the keys
+		// again, at most once a second, and no refresh token.
 		ofKeyNumber := func(bit int) bool { return bit/8 >= 1 && bit/8 <= 3 }
 		rightChecksum := func(bit int) string {
 			forged := append([]byte{}, genuine...)
@@ -232,8 +236,10 @@ func TestAStringWithOneBitChangedNeverReachesTheStore(t *testing.T) {
 			}
 		}
 		for _, text := range []string{
-			g.RefreshToken + "A", g.RefreshToken[:66], g.RefreshToken + "\n", " " + g.RefreshToken, strings.ToLower(g.RefreshToken),
-			"RT_" + g.RefreshToken[3:], g.RefreshToken[3:], g.RefreshToken + "=", g.RefreshToken[:30] + "\r\n" + g.RefreshToken[30:],
+			g.RefreshToken + "A", g.RefreshToken[:66], g.RefreshToken + "\n", " " + g.RefreshToken,
+			strings.ToLower(g.RefreshToken),
+			"RT_" + g.RefreshToken[3:], g.RefreshToken[3:], g.RefreshToken + "=", g.RefreshToken[:30] + "\r\n" +
+				g.RefreshToken[30:],
 			"rt_" + strings.Repeat("A", 64), strings.Repeat("x", 4096), g.Token, "null",
 		} {
 			s.refused(t, text, "[invalid]refreshToken")
@@ -264,7 +270,8 @@ func TestAnOldAccessTokenOfAnotherSessionRefusesTheExchange(t *testing.T) {
 			return call{method: "POST", path: "/jwt/refresh", body: object("refreshToken", mine.RefreshToken, "token", token)}
 		}
 		s.want(t, with(other.Token), http.StatusBadRequest, "[invalid]refreshToken")
-		if got := s.want(t, acme(call{method: "GET", path: "/jwt/refresh/" + mine.RefreshTokenID}), http.StatusOK).record(t).Generation; got != 1 {
+		if got := s.want(t, acme(call{method: "GET", path: "/jwt/refresh/" + mine.RefreshTokenID}),
+			http.StatusOK).record(t).Generation; got != 1 {
 			t.Errorf("generation after the refusal = %d, want 1", got)
 		}
 		s.granted(t, with(mine.Token))
@@ -275,7 +282,7 @@ func TestAnOldAccessTokenOfAnotherSessionRefusesTheExchange(t *testing.T) {
 func TestARacingLimitLeavesNoMoreAliveThanItSays(t *testing.T) {
 	eachStore(t, func(t *testing.T, d database) {
 		s := start(t, d, settings{})
-		answers := s.atOnce(t, 200, issueCall("alice", "five"))
+		answers := s.concurrently(t, 200, issueCall("alice", "five"))
 		alive := 0
 		for text, n := range answers {
 			g, err := answer{body: strings.TrimPrefix(text, "200 ")}.grant()
@@ -290,11 +297,13 @@ func TestARacingLimitLeavesNoMoreAliveThanItSays(t *testing.T) {
 				t.Errorf("a token beyond the limit: %s", outcome)
 			}
 		}
-		if listed := s.want(t, acme(call{method: "GET", path: "/jwt/refresh?userId=alice"}), http.StatusOK).records(t); alive != 5 || len(listed) != 5 {
-			t.Errorf("after 200 issues at once %d exchange and %d are listed, want 5", alive, len(listed))
+		if listed := s.want(t, acme(call{method: "GET", path: "/jwt/refresh?userId=alice"}),
+			http.StatusOK).records(t); alive != 5 || len(listed) != 5 {
+			t.Errorf("after 200 concurrent issues %d exchange and %d are listed, want 5", alive, len(listed))
 		}
 		s.issue(t, "bob", "five")
-		if got := len(s.want(t, acme(call{method: "GET", path: "/jwt/refresh?userId=alice"}), http.StatusOK).records(t)); got != 5 {
+		if got := len(s.want(t, acme(call{method: "GET", path: "/jwt/refresh?userId=alice"}),
+			http.StatusOK).records(t)); got != 5 {
 			t.Errorf("another user's issue left %d, want 5", got)
 		}
 	})
@@ -304,8 +313,9 @@ func TestIssueWithTheCallersIdIsIdempotent(t *testing.T) {
 	eachStore(t, func(t *testing.T, d database) {
 		s := start(t, d, settings{})
 		id := uuid.Must(uuid.NewV7()).String()
-		issue := acme(call{method: "POST", path: "/jwt/issue", body: object("userId", "alice", "applicationsId", "shop", "refreshTokenId", id)})
-		body := one(t, s.atOnce(t, 50, issue), 50)
+		issue := acme(call{method: "POST", path: "/jwt/issue",
+			body: object("userId", "alice", "applicationsId", "shop", "refreshTokenId", id)})
+		body := one(t, s.concurrently(t, 50, issue), 50)
 		g, _ := answer{body: body}.grant()
 		if g.RefreshTokenID != id {
 			t.Errorf("id = %s, want the caller's", g.RefreshTokenID)

@@ -19,8 +19,8 @@ type victim struct {
 	wide        bool
 }
 
-// revokers issue to users of their own and revoke at once, by turns the one refresh token and all of the user, until ctx is done.
-// What they keep was answered.
+// revokers issue to users of their own, and revoke immediately, alternately the refresh token and all of the user,
+// until ctx is done. They record what got a response.
 type revokers struct {
 	mu       sync.Mutex
 	answered []victim
@@ -41,7 +41,7 @@ func (r *revokers) run(ctx context.Context, c *client, name string, l *load) {
 		}
 		for again := false; ctx.Err() == nil; again = true {
 			a, err := c.do(acme(call{method: "DELETE", path: path}))
-			// The call before, whose answer did not come, may have done it.
+			// The previous request, whose response was lost, may have done it.
 			if err == nil && (a.status == http.StatusOK || again && a.status == http.StatusNotFound) {
 				r.mu.Lock()
 				r.answered = append(r.answered, victim{g.RefreshToken, wide})
@@ -57,16 +57,16 @@ func (r *revokers) run(ctx context.Context, c *client, name string, l *load) {
 	}
 }
 
-// pauseFor is between two attempts.
+// pauseFor waits between two attempts.
 func pauseFor(ctx context.Context, d time.Duration) {
 	select {
 	case <-ctx.Done():
-	case <-time.After(d): // nobody judges by it
+	case <-time.After(d): // no result depends on it
 	}
 }
 
-// A fail-over is the moment for which people run two servers. It may cost a moment of service, and no answer that was given. Here and
-// back: the old primary returns at its address as a standby, which takes no writes, and becomes the primary again.
+// A fail-over may cost a moment of service, and no response that was sent. The test fails over and back: the old
+// primary returns at its address as a standby, which accepts no writes, and becomes the primary again.
 func TestFailOverLosesNothingThatWasAnswered(t *testing.T) {
 	const users, services = 12, 2
 	postgres.LeaveOut(t)
@@ -88,7 +88,8 @@ func TestFailOverLosesNothingThatWasAnswered(t *testing.T) {
 	}
 	t.Cleanup(func() { standby.Stop() })
 	d := database{engine: postgreSQL, dir: t.TempDir(), url: withPassword(t, dsn), masterKey: newMasterKey()}
-	d.url = strings.Replace(d.url, primary.Address(), primary.Address()+","+standby.Address(), 1) + "&target_session_attrs=read-write"
+	d.url = strings.Replace(d.url, primary.Address(), primary.Address()+","+standby.Address(), 1) +
+		"&target_session_attrs=read-write"
 	d.migrated(t)
 
 	var (
@@ -122,7 +123,8 @@ func TestFailOverLosesNothingThatWasAnswered(t *testing.T) {
 	failOver := func(from, to *postgres.Server) {
 		t.Helper()
 		l.more(s, 1500)
-		before, revokedBefore, cutOff, unavailable := l.answered.Load(), revoking.count(), l.cutOff.Load(), l.unavailable.Load()
+		before, revokedBefore := l.answered.Load(), revoking.count()
+		cutOff, unavailable := l.cutOff.Load(), l.unavailable.Load()
 		l.quiet()
 		begin := time.Now()
 		if err := from.Kill(); err != nil {
@@ -139,13 +141,14 @@ func TestFailOverLosesNothingThatWasAnswered(t *testing.T) {
 		revoked := revoking.count()
 		s.await("revoking", func() bool { return revoking.count() >= revoked+10 })
 		silent := l.quiet()
-		t.Logf("from %s to %s, after %d exchanges and %d revocations: kill -9 took %s, promotion %s, the first exchange was answered %s after "+
+		t.Logf("from %s to %s, after %d exchanges and %d revocations: kill -9 took %s, promotion %s, the first exchange "+
+			"was answered %s after "+
 			"that; without service: %s; %d calls cut off, %d answered 503", from.Address(), to.Address(), before, revokedBefore,
-			killed.Sub(begin).Round(time.Millisecond), promoted.Sub(killed).Round(time.Millisecond), back.Sub(promoted).Round(time.Millisecond),
+			killed.Sub(begin).Round(time.Millisecond), promoted.Sub(killed).Round(time.Millisecond),
+			back.Sub(promoted).Round(time.Millisecond),
 			silent.Round(time.Millisecond), l.cutOff.Load()-cutOff, l.unavailable.Load()-unavailable)
-		// The promotion is the operator's. What comes after it is a second where nothing else runs; the rest is for a
-		// busy machine. A service that kept its connections to the old primary would be silent for the half hour that
-		// they live.
+		// The operator promotes. After that it takes a second on an idle machine; the rest is for a busy one. A service
+		// that kept its connections to the old primary would be silent for half an hour, their maximum lifetime.
 		if own := silent - promoted.Sub(begin); own > time.Minute {
 			t.Errorf("%s without service after the promotion, want a minute at most", own)
 		}
@@ -171,7 +174,8 @@ func TestFailOverLosesNothingThatWasAnswered(t *testing.T) {
 	for _, v := range all {
 		v.want(t, call{method: "GET", path: "/readyz"}, http.StatusOK)
 	}
-	t.Logf("%d services, %d users: %d exchanges and %d revocations answered, %d of these of a whole user; all of them held, nobody logged out",
+	t.Logf("%d services, %d users: %d exchanges and %d revocations answered, %d of these of a whole user; all of them "+
+		"held, no user logged out",
 		services, len(crowd), l.answered.Load(), len(revoking.answered), wide)
 }
 

@@ -21,14 +21,14 @@ import (
 // tabsGrace is the grace period of the application tabs.
 const tabsGrace = 2 * time.Second
 
-// cookieCall is an exchange of the token string in the cookie, by a page of the service's own origin.
+// cookieCall returns an exchange of the token string in the cookie, by a page of the service's own origin.
 func cookieCall(tokenString string) call {
 	return call{method: "POST", path: "/jwt/refresh", header: map[string]string{
 		"Cookie": "refresh_token=" + tokenString, "Sec-Fetch-Site": "same-origin",
 	}}
 }
 
-// renewed is the token string that an exchange is answered with, in its cookie or its body, and the access token.
+// renewed returns the token string of an exchange's response, from its cookie or its body, and the access token.
 func (a answer) renewed() (tokenString, accessToken string) {
 	g, _ := a.grant()
 	if c := cookieOf(a, "refresh_token"); c != nil {
@@ -42,14 +42,14 @@ func (v *service) generationOf(t *testing.T, id string) uint32 {
 	return v.want(t, acme(call{method: "GET", path: "/jwt/refresh/" + id}), http.StatusOK).record(t).Generation
 }
 
-// browser is what the tabs of one user share, and what they saw.
+// browser is the state that the tabs of one user share, and what they saw.
 type browser struct {
 	clock      *clock
 	mu         sync.Mutex
 	newest     string
-	currentAt  map[string]time.Time // the latest instant at which a token string was certainly current
+	currentAt  map[string]time.Time // the last instant at which a token string was certainly current
 	calls      int
-	old        int                        // of these with the string before the newest
+	old        int                        // exchanges with the previous string
 	strings    map[uint32]map[string]bool // by generation
 	accesses   map[uint32]map[string]bool
 	recovered  map[uint32]bool
@@ -68,8 +68,8 @@ func (b *browser) violate(format string, args ...any) {
 	b.violations = append(b.violations, fmt.Sprintf(format, args...))
 }
 
-// exchange sends a token string that was current until a moment ago, which must be answered, and with nothing older
-// than what anybody was answered before it was sent.
+// exchange sends a token string that was current until a moment ago. The service must accept it, and must not respond
+// with an older string than anyone had received before it was sent.
 func (b *browser) exchange(c *client, sent string, byCookie bool) (got string) {
 	b.mu.Lock()
 	floor := generation(b.newest)
@@ -117,7 +117,7 @@ func add(m map[uint32]map[string]bool, g uint32, s string) {
 	m[g][s] = true
 }
 
-// distinct is how many there are in all, and the most of one generation but those.
+// distinct returns how many token strings there are, and the most of one generation but those.
 func distinct(m map[uint32]map[string]bool, but map[uint32]bool) (all, most int) {
 	for g, s := range m {
 		all += len(s)
@@ -128,8 +128,7 @@ func distinct(m map[uint32]map[string]bool, but map[uint32]bool) (all, most int)
 	return all, most
 }
 
-// late is a token string that a tab which is late may still have: the one before the newest, if it was current a short
-// while ago.
+// late returns a token string that a slow tab may still have: the previous one, if it was current a short while ago.
 func (b *browser) late(within time.Duration) (tokenString string, ok bool) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -141,8 +140,7 @@ func (b *browser) late(within time.Duration) (tokenString string, ok bool) {
 	return "", false
 }
 
-// holds checks the promises to a session of which tabs made the exchanges since it began, and ended with the last of
-// them.
+// holds checks the promises to a session whose exchanges were all made by tabs, and which ended with the last of them.
 func (b *browser) holds(t *testing.T, s *service, id string, began time.Time, grace time.Duration) (generation uint32) {
 	t.Helper()
 	took := b.clock.now().Sub(began)
@@ -150,7 +148,7 @@ func (b *browser) holds(t *testing.T, s *service, id string, began time.Time, gr
 		t.Error(violation)
 	}
 	generation = s.generationOf(t, id)
-	// The first exchange rotates, and each later rotation is a grace period after the one before at the earliest.
+	// The first exchange rotates, and each later rotation is at least a grace period after the previous one.
 	if most := uint32(2 + took/grace); generation > most {
 		t.Errorf("generation %d is stored after %s, want at most %d: one rotation in a grace period of %s", generation,
 			took, most, grace)
@@ -164,8 +162,7 @@ func (b *browser) holds(t *testing.T, s *service, id string, began time.Time, gr
 	return generation
 }
 
-// A user with many tabs, some of which are late, is one user: every exchange within a grace period gets the same
-// answer.
+// A user with many tabs, some of them slow, is one user: every exchange within a grace period gets the same response.
 func TestFiftyTabsRotateOnceInAGracePeriodAndAreAnsweredAlike(t *testing.T) {
 	eachStore(t, func(t *testing.T, d database) {
 		t.Parallel()
@@ -182,7 +179,7 @@ func TestFiftyTabsRotateOnceInAGracePeriodAndAreAnsweredAlike(t *testing.T) {
 	})
 }
 
-// tabStorm lets fifty tabs exchange, one half of them by cookie.
+// tabStorm makes fifty tabs exchange, half of them by cookie.
 func tabStorm(t *testing.T, d database, application string, grace, lasts time.Duration) {
 	const tabs, step = 50, 100 * time.Millisecond
 	s, clock := startStopped(t, d, settings{env: []string{"REFRESHD_RATE_LIMIT_REFRESH_TOKEN=1000000"}})
@@ -196,14 +193,14 @@ func tabStorm(t *testing.T, d database, application string, grace, lasts time.Du
 	for clock.now().Sub(began) < lasts && len(b.violations) == 0 {
 		var group sync.WaitGroup
 		for i := range browserTabs {
-			if rand.N(2) == 0 { // it has nothing to ask now
+			if rand.N(2) == 0 { // it is idle now
 				continue
 			}
 			group.Go(func() {
 				my := &browserTabs[i]
 				at := clock.now()
 				sent := my.mine
-				if at.Sub(my.seen) > grace/2 { // this tab was held up: it reads what the others stored
+				if at.Sub(my.seen) > grace/2 { // this tab was suspended: it reads what the others stored
 					b.mu.Lock()
 					sent = b.newest
 					b.mu.Unlock()
@@ -216,7 +213,7 @@ func tabStorm(t *testing.T, d database, application string, grace, lasts time.Du
 				}
 			})
 		}
-		clock.advance(step) // while they are under way
+		clock.advance(step) // while they are running
 		group.Wait()
 	}
 	g := b.holds(t, s, issued.RefreshTokenID, began, grace)
@@ -248,7 +245,7 @@ func tabStorm(t *testing.T, d database, application string, grace, lasts time.Du
 		tabs, lasts, b.calls, b.old, g, all, accesses)
 }
 
-// Responses overtake each other, and the browser keeps the cookie that came last, which may be the older one.
+// Responses arrive out of order, and the browser keeps the last cookie, which may be the older one.
 func TestCookiesThatLandInAnyOrderAreAnswered(t *testing.T) {
 	const lasts, slowest, every = 5 * time.Second, tabsGrace * 2 / 5, 25 * time.Millisecond
 	eachStore(t, func(t *testing.T, d database) {
@@ -288,7 +285,7 @@ func TestCookiesThatLandInAnyOrderAreAnswered(t *testing.T) {
 					}
 				})
 			}
-			clock.advance(every) // while they are under way
+			clock.advance(every) // while they are running
 			group.Wait()
 		}
 		if backwards == 0 || b.old == 0 {
@@ -296,7 +293,7 @@ func TestCookiesThatLandInAnyOrderAreAnswered(t *testing.T) {
 				b.old)
 		}
 
-		// The worst order: the answer of before a rotation lands after the rotation's.
+		// The worst order: a response that was sent before a rotation arrives after the rotation's.
 		old := b.exchange(s.client, b.newest, true)
 		for began := clock.now(); b.newest == old; clock.advance(every) {
 			if b.exchange(s.client, old, true); clock.now().Sub(began) > 3*tabsGrace {
@@ -311,7 +308,7 @@ func TestCookiesThatLandInAnyOrderAreAnswered(t *testing.T) {
 			clock.advance(tt.wait)
 			a := s.want(t, cookieCall(old), http.StatusOK)
 			if got, _ := a.renewed(); got != b.newest || a.header.Get("Refreshd-Outcome") != tt.want {
-				t.Errorf("the jar ends with the cookie of before, %s later: %s, the current string: %t; want %s",
+				t.Errorf("the jar ends with the old cookie, %s later: %s, the current string: %t; want %s",
 					tt.wait,
 					a.header.Get("Refreshd-Outcome"), got == b.newest, tt.want)
 			}
@@ -321,8 +318,8 @@ func TestCookiesThatLandInAnyOrderAreAnswered(t *testing.T) {
 	})
 }
 
-// Two tabs slept while a third rotated. Both come back late, and the third goes on: the first to come back must not
-// cost the second.
+// Two tabs were suspended while a third rotated. Both resume late, and the third continues: the first to resume must
+// not log the second out.
 func TestTwoLateTabsAreAnsweredAfterARecoveryWhileAThirdGoesOn(t *testing.T) {
 	eachStore(t, func(t *testing.T, d database) {
 		t.Parallel()
@@ -337,14 +334,14 @@ func TestTwoLateTabsAreAnsweredAfterARecoveryWhileAThirdGoesOn(t *testing.T) {
 					generation(answered))
 			}
 		}
-		for range 2 { // as often as the budget allows
+		for range 2 { // the budget allows two
 			clock.afterGrace()
 			want(before, "recovered", current) // the first tab
 			want(current, "retried", current)  // the third
 			want(before, "retried", current)   // the second
 			for sent, answers := range map[string]map[string]int{
-				"before":  s.atOnce(t, 20, exchangeCall(before)),
-				"current": s.atOnce(t, 20, exchangeCall(current)),
+				"before":  s.concurrently(t, 20, exchangeCall(before)),
+				"current": s.concurrently(t, 20, exchangeCall(current)),
 			} {
 				g, _ := answer{body: one(t, answers, 20)}.grant()
 				if g.RefreshToken != current {
@@ -363,8 +360,8 @@ func TestTwoLateTabsAreAnsweredAfterARecoveryWhileAThirdGoesOn(t *testing.T) {
 	})
 }
 
-// A thief who sends the string before the current one over and over would be answered for ever, and never be caught, if
-// that held the owner's next rotation back.
+// If a recovery delayed the owner's next rotation, a thief who sends the previous string again and again would always
+// get a response, and never be detected.
 func TestAPinnedGenerationRotatesAndItsThiefIsCaught(t *testing.T) {
 	const (
 		grace  = time.Second
@@ -373,7 +370,7 @@ func TestAPinnedGenerationRotatesAndItsThiefIsCaught(t *testing.T) {
 		within = 20 * time.Second
 	)
 	for name, tt := range map[string]struct {
-		follows bool // the thief learns each string that the owner has replaced
+		follows bool // the thief gets each string that the owner has replaced
 		within  time.Duration
 	}{
 		"with the string that was stolen":        {false, 2 * owner},
@@ -391,7 +388,7 @@ func TestAPinnedGenerationRotatesAndItsThiefIsCaught(t *testing.T) {
 					current = s.exchange(t, stolen).RefreshToken
 					last    = began // the owner's last rotation
 					longest time.Duration
-					words   []string // the outcomes of the thief, in order
+					words   []string // the outcomes of the thief, in their order
 				)
 				ownerNext, thiefNext := began.Add(owner), began.Add(period)
 				for caught := false; !caught; {
@@ -443,12 +440,12 @@ func TestAPinnedGenerationRotatesAndItsThiefIsCaught(t *testing.T) {
 	}
 }
 
-// Without a grace period there are no retries: the current string rotates each time, and the one before is recovered,
+// Without a grace period there are no retries: the current string rotates each time, and the previous one is recovered,
 // within the budget.
 func TestWithoutAGracePeriodTheTableHoldsToTheLetter(t *testing.T) {
 	eachStore(t, func(t *testing.T, d database) {
 		s := start(t, d, settings{})
-		// session is a refresh token of an application with the default budget, burst 2 and interval 10.
+		// session issues a refresh token of an application with the default budget, burst 2 and interval 10.
 		session := func() (before, current string) {
 			before = s.issue(t, "alice", "zero").RefreshToken
 			return before, s.exchange(t, before).RefreshToken
@@ -488,7 +485,7 @@ func TestWithoutAGracePeriodTheTableHoldsToTheLetter(t *testing.T) {
 		rotate(1)
 		replay()
 
-		// The third recovery is earned at the tenth generation after the first, and not before.
+		// The budget allows the third recovery at the tenth generation after the first, and not before.
 		for _, tt := range []struct {
 			rotations int
 			then      func()
@@ -502,7 +499,7 @@ func TestWithoutAGracePeriodTheTableHoldsToTheLetter(t *testing.T) {
 			tt.then()
 		}
 
-		// Two back is a replay, whatever the budget.
+		// The string before the previous one is a replay, whatever the budget.
 		before, current = session()
 		oldest := before
 		rotate(1)
@@ -513,7 +510,7 @@ func TestWithoutAGracePeriodTheTableHoldsToTheLetter(t *testing.T) {
 		_, current = session()
 		rotated := s.metrics()[`refreshd_exchanges_total{outcome="rotated"}`]
 		answered := map[string]bool{}
-		for text, n := range s.atOnce(t, 50, exchangeCall(current)) {
+		for text, n := range s.concurrently(t, 50, exchangeCall(current)) {
 			g, err := answer{body: text[len("200 "):]}.grant()
 			if err != nil || g.RefreshToken == "" {
 				t.Fatalf("%d answers %s", n, text)
@@ -537,7 +534,7 @@ func atoi(t *testing.T, text string) (n int) {
 	return n
 }
 
-// copyFiles copies the regular files of one directory into another one, which loses those that it had.
+// copyFiles replaces the regular files of one directory by those of another.
 func copyFiles(t *testing.T, from, to string) {
 	t.Helper()
 	if err := os.RemoveAll(to); err != nil {
@@ -548,8 +545,8 @@ func copyFiles(t *testing.T, from, to string) {
 	}
 }
 
-// A replica whose clock is wrong by more than a grace period neither holds a rotation back nor is held back by the
-// others.
+// A replica whose clock is wrong by more than a grace period neither delays a rotation nor is delayed by the other
+// replicas.
 func TestAClockThatIsFarOffHoldsNoRotationBack(t *testing.T) {
 	eachDatabase(t, func(t *testing.T, d database) {
 		together := settings{env: []string{"REFRESHD_PUBLIC_URL=https://auth.example.com",
@@ -583,7 +580,7 @@ func TestAClockThatIsFarOffHoldsNoRotationBack(t *testing.T) {
 				rotated(right, 0)
 				rotated(wrong, off)
 			}
-			// The answer of the wrong clock does not stand for the right one: the string before is late, and charged.
+			// The answer of the wrong clock does not stand by the right one: the previous string is late, and charged.
 			if word, again := right.outcome(t, before); word != "recovered" || again.RefreshToken != g.RefreshToken {
 				t.Errorf("a clock is off by %s: the string before: %s, the current one: %t; want recovered, true", off,
 					word,
@@ -594,8 +591,8 @@ func TestAClockThatIsFarOffHoldsNoRotationBack(t *testing.T) {
 	})
 }
 
-// After a backup was restored, the owner's string is newer than the store knows. An operator who says so lets it in,
-// and nobody else.
+// After a restore, the owner's string is newer than the store. An operator who allows it accepts that string, and no
+// other.
 func TestARestoredBackupTakesNewerStringsOnlyWhenItIsToldTo(t *testing.T) {
 	d := newDatabase(t, sqlite)
 	s := start(t, d, settings{expectsErrors: true})
@@ -647,15 +644,15 @@ func TestARestoredBackupTakesNewerStringsOnlyWhenItIsToldTo(t *testing.T) {
 			g.RefreshToken == next.RefreshToken)
 	}
 	if word, _ := s.outcome(t, next.RefreshToken); word != "rotated" {
-		t.Errorf("the session goes on: %s, want rotated", word)
+		t.Errorf("the session continues: %s, want rotated", word)
 	}
-	s.refused(t, lost.RefreshToken, "[reused]refreshToken") // an old string is one, restored or not
+	s.refused(t, lost.RefreshToken, "[reused]refreshToken") // an old string is a replay, restored or not
 	if word, _ := s.outcome(t, other.RefreshToken); word != "rotated" {
-		t.Errorf("a session that the backup has as it is: %s, want rotated", word)
+		t.Errorf("a session that is current in the backup: %s, want rotated", word)
 	}
 }
 
-// says reports whether a line of the service's log has that level and outcome, and gives that reason.
+// says reports whether the service's log has a line with that level, outcome and reason.
 func says(t *testing.T, s *service, level, outcome, why string) bool {
 	t.Helper()
 	for line := range strings.Lines(s.process.Log()) {
@@ -668,7 +665,7 @@ func says(t *testing.T, s *service, level, outcome, why string) bool {
 	return false
 }
 
-// accessClaims are those that decide how long an access token lives, and which one it is.
+// accessClaims are the claims that identify an access token and its lifetime.
 type accessClaims struct {
 	Iat, Exp int64
 	Jti      string
@@ -676,7 +673,7 @@ type accessClaims struct {
 	Rve      *int64
 }
 
-// rve is the session's epoch; -1 if there is none.
+// rve is the session's epoch; -1 if absent.
 func (c accessClaims) rve() int64 {
 	if c.Rve == nil {
 		return -1
@@ -690,7 +687,7 @@ func claimsOf(t *testing.T, accessToken string) (c accessClaims) {
 	return c
 }
 
-// readClaims reads those that `to` has fields for.
+// readClaims reads the claims that the fields of `to` name.
 func readClaims(t *testing.T, accessToken string, to any) {
 	t.Helper()
 	if err := rig.ReadClaims(accessToken, to); err != nil {
@@ -698,15 +695,15 @@ func readClaims(t *testing.T, accessToken string, to any) {
 	}
 }
 
-// accessTokens checks each one that was answered.
+// accessTokens checks the access token of each response.
 type accessTokens struct {
 	t       *testing.T
 	byToken map[string]string // its jti
 	byJTI   map[string]string
 }
 
-// check is for an answer at now, on the service's clock, to a request for a lifetime in seconds. end is when the
-// session ends, in Unix seconds, or 0 if that is far away.
+// check checks a response at now, by the service's clock, to a request for a lifetime in seconds. end is the end of the
+// session in Unix seconds, or 0 if it is far in the future.
 func (a *accessTokens) check(where string, g grant, now time.Time, lifetime, end int64) accessClaims {
 	a.t.Helper()
 	c := claimsOf(a.t, g.Token)
@@ -716,7 +713,7 @@ func (a *accessTokens) check(where string, g grant, now time.Time, lifetime, end
 	case left <= 0:
 		a.t.Errorf("%s: exp %d is not after now, %s", where, c.Exp, now.UTC())
 	case end == 0 && left <= time.Duration(lifetime-half)*time.Second:
-		a.t.Errorf("%s: %s are left of %d s, want more than %d s", where, left, lifetime, lifetime-half)
+		a.t.Errorf("%s: %s remain of %d s, want more than %d s", where, left, lifetime, lifetime-half)
 	case end == 0 && c.Exp != c.Iat+lifetime, end != 0 && c.Exp != min(c.Iat+lifetime, end):
 		a.t.Errorf("%s: iat %d, exp %d; want a lifetime of %d s, the end of the session being %d", where, c.Iat, c.Exp,
 			lifetime, end)
@@ -740,8 +737,8 @@ func (a *accessTokens) check(where string, g grant, now time.Time, lifetime, end
 	return c
 }
 
-// An access token is of use when it arrives, to the second, in a retry as well: whatever lifetime was asked for, and
-// whatever the fraction of the second at which it was.
+// An access token is valid when it arrives, to the second, in a retry as well: for every requested lifetime, and every
+// fraction of the second.
 func TestAnAccessTokenIsNeverExpiredWhenItIsAnswered(t *testing.T) {
 	eachStore(t, func(t *testing.T, d database) {
 		t.Parallel()
@@ -749,7 +746,7 @@ func TestAnAccessTokenIsNeverExpiredWhenItIsAnswered(t *testing.T) {
 		told.env = []string{"REFRESHD_PURGE_INTERVAL=0s"}
 		clock := newClock(t, &told, 0)
 		s := start(t, d, told)
-		now := time.Now().Truncate(time.Second).Add(2 * time.Second) // the keys that it made at its start sign by now
+		now := time.Now().Truncate(time.Second).Add(2 * time.Second) // the keys of its start sign by then
 		at := func(next time.Time) time.Time {
 			now = next
 			clock.stop(now)
@@ -799,7 +796,7 @@ func TestAnAccessTokenIsNeverExpiredWhenItIsAnswered(t *testing.T) {
 				if distinct := slices.Compact(slices.Sorted(maps.Values(byHalf))); len(distinct) != len(byHalf) {
 					t.Errorf("lifetime %d s: %d halves of it, %d access tokens", lifetime, len(byHalf), len(distinct))
 				}
-				// A recovery's access token counts from then, and so do the retries after it.
+				// The lifetime of a recovery's access token counts from the recovery, also in the retries after it.
 				at(began.Add(time.Hour + phase))
 				for _, want := range []string{"recovered", "retried"} {
 					a := s.want(t, ask(g.RefreshToken, lifetime), http.StatusOK)
@@ -833,7 +830,7 @@ func TestAnAccessTokenIsNeverExpiredWhenItIsAnswered(t *testing.T) {
 		at(end)
 		s.refused(t, g.RefreshToken, "[expired]refreshToken")
 
-		// The epoch that a session was issued in.
+		// The epoch in which a session was issued.
 		rve := func(g grant) int64 { return tokens.check("rve", g, now, 900, 0).rve() }
 		old := s.issue(t, "alice", "shop")
 		s.want(t, acme(call{method: "DELETE", path: "/jwt/refresh?userId=carol"}), http.StatusOK)
@@ -847,7 +844,7 @@ func TestAnAccessTokenIsNeverExpiredWhenItIsAnswered(t *testing.T) {
 	})
 }
 
-// What another system issued goes on here as the session that it was.
+// An import of another system's session continues it.
 func TestAnImportKeepsItsInstants(t *testing.T) {
 	eachStore(t, func(t *testing.T, d database) {
 		s := start(t, d, settings{})
@@ -878,19 +875,19 @@ func TestAnImportKeepsItsInstants(t *testing.T) {
 			return i
 		}
 		const aYear, aMonth = 365 * day, 30 * day
-		// near reports whether an instant is that of the test's beginning and so much, less what the calls took.
+		// near reports whether an instant is the beginning of the test plus after, less the duration of the calls.
 		near := func(ms int64, after time.Duration) bool {
 			off := time.UnixMilli(ms).Sub(begin.Add(after))
 			return off > -time.Second && off < time.Minute
 		}
 
-		// A session of 340 days ago ends with its year, and not in a month.
+		// A session of 340 days ago ends after a year, and not in a month.
 		old := s.granted(t, imported("shop", map[string]int64{"insertInstant": ago(340 * day)}))
 		got := stored(old.RefreshTokenID)
 		if got.InsertInstant != ago(340*day) || !near(got.ExpirationInstant, aYear-340*day) {
 			t.Errorf("imported 340 days after its issue: %+v", got)
 		}
-		// Now, and not the 340 days ago of the session; a minute is for a busy machine.
+		// Now, and not 340 days ago; a minute allows for a busy machine.
 		if c := claimsOf(t, old.Token); time.Since(time.Unix(c.Iat, 0)) > time.Minute {
 			t.Errorf("the first access token of an import: iat %d, want now", c.Iat)
 		}
@@ -904,7 +901,7 @@ func TestAnImportKeepsItsInstants(t *testing.T) {
 			t.Errorf("after an exchange: %+v", got)
 		}
 
-		// An end of its own holds until an exchange moves it.
+		// An expiry of its own holds until an exchange moves it.
 		wanted := begin.Add(3 * day).UnixMilli()
 		ending := s.granted(t, imported("shop", map[string]int64{"insertInstant": ago(10 * day),
 			"expirationInstant": wanted}))
@@ -933,7 +930,7 @@ func TestAnImportKeepsItsInstants(t *testing.T) {
 			}
 		}
 
-		// Sent again it is the same import, until its first exchange.
+		// A repeated request is the same import, until its first exchange.
 		twice := imported("shop", map[string]int64{"insertInstant": ago(day)}, "refreshTokenId",
 			uuid.Must(uuid.NewV7()).String())
 		once := s.want(t, twice, http.StatusOK)
@@ -944,7 +941,7 @@ func TestAnImportKeepsItsInstants(t *testing.T) {
 		s.exchange(t, g.RefreshToken)
 		s.want(t, twice, http.StatusBadRequest, "[duplicate]refreshTokenId")
 
-		// For the limit an import is new, however old the session is.
+		// For the limit an import is new, whatever the age of its session.
 		first := s.granted(t, issueCall("bob", "one"))
 		call := imported("one", map[string]int64{"insertInstant": ago(100 * day)})
 		call.body = strings.Replace(call.body, "alice", "bob", 1)

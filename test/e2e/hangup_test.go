@@ -11,8 +11,8 @@ import (
 	"time"
 )
 
-// A client that hangs up in the middle of its request costs the others nothing: no connection to the database is closed
-// for it, and none opened.
+// A client that hangs up in the middle of its request does not affect others: no connection to the database is closed
+// or opened for it.
 func TestClientsThatHangUpCostNoDatabaseConnection(t *testing.T) {
 	const connections, sockets, each = 4, 4, 200
 	d := newDatabase(t, postgreSQL).migrated(t)
@@ -50,9 +50,9 @@ func TestClientsThatHangUpCostNoDatabaseConnection(t *testing.T) {
 						t.Error(err)
 					}
 					if hangUp {
-						// Clients hang up before, while and after their request is worked on.
+						// Clients hang up before, during and after the processing of their request.
 						time.Sleep(time.Duration(j%8) * 200 * time.Microsecond)
-						err = c.(*net.TCPConn).SetLinger(0) // a reset, which the service sees immediately
+						err = c.(*net.TCPConn).SetLinger(0) // a reset, which the service receives immediately
 					} else {
 						_, err = c.Read(make([]byte, 1))
 					}

@@ -18,10 +18,10 @@ import (
 	"github.com/refreshd/refreshd/test/support/short"
 )
 
-// rawTimeout is when an answer, or the end of a connection, does not come any more.
+// rawTimeout is the time after which a response, or the end of a connection, is considered missing.
 const rawTimeout = time.Minute
 
-// rawConn is a connection on which a test sends what it likes.
+// rawConn is a connection on which a test sends arbitrary bytes.
 type rawConn struct {
 	net.Conn
 	in *bufio.Reader
@@ -40,17 +40,17 @@ func (v *service) dial(t *testing.T) *rawConn {
 	return &rawConn{c, bufio.NewReader(c)}
 }
 
-// probe is a request whose answer has a status that no other answer of a test has after its last.
+// probe is a request whose response has a status that no other last response of a test has.
 const probe = "GET /probe HTTP/1.1\r\nHost: x\r\n\r\n"
 
-// statuses are those of all answers until the service closes the connection. After the last of want answers it is
-// asked once more: open reports whether the connection may be used for that. The answer to the probe comes after
-// whatever else the service has to say to what was sent, so that it is not missed, and nobody has to wait for it.
+// statuses returns those of all responses until the service closes the connection. After the last of want responses it
+// sends the probe: open reports whether the connection may be used for it. The response to the probe comes after all
+// others, so none is missed, and no test waits for a time-out.
 func (c *rawConn) statuses(want int) (got []int, open bool, err error) {
 	for asked := false; ; {
 		if len(got) >= want && !asked {
 			asked = true
-			_, _ = io.WriteString(c, probe) // it may be closed
+			_, _ = io.WriteString(c, probe) // the connection may be closed
 		}
 		res, err := http.ReadResponse(c.in, nil)
 		switch {
@@ -73,8 +73,8 @@ func (c *rawConn) statuses(want int) (got []int, open bool, err error) {
 	}
 }
 
-// What a proxy before the service and the service may read in two ways must be refused, or end the connection: else one client's
-// bytes become the beginning of another one's request.
+// A request that a proxy and the service may read in two ways must be refused, or end the connection. Otherwise one
+// client's bytes become the beginning of another one's request.
 func TestEveryHostileRequestIsRefusedOrReadInOneWay(t *testing.T) {
 	s := start(t, newDatabase(t, memory), settings{})
 	const get = "GET /healthz HTTP/1.1\r\nHost: x\r\n"
@@ -85,9 +85,9 @@ func TestEveryHostileRequestIsRefusedOrReadInOneWay(t *testing.T) {
 	for _, tt := range []struct {
 		name, sent string
 		want       []int
-		open       bool // the connection may be used for more
+		open       bool // the connection stays open
 	}{
-		{"a good one", get + "\r\n", []int{200}, true},
+		{"a valid one", get + "\r\n", []int{200}, true},
 		{"lines end with LF", strings.ReplaceAll(get+"\r\n", "\r\n", "\n"), []int{200}, true},
 		{"HTTP/1.0", "GET /healthz HTTP/1.0\r\n\r\n", []int{200}, false},
 		{"HTTP/1.0 that stays", "GET /healthz HTTP/1.0\r\nConnection: keep-alive\r\n\r\n", []int{200}, true},
@@ -107,10 +107,12 @@ func TestEveryHostileRequestIsRefusedOrReadInOneWay(t *testing.T) {
 		{"a huge path", "GET /" + strings.Repeat("a", 64<<10) + " HTTP/1.1\r\nHost: x\r\n\r\n", []int{431}, false},
 		{"a huge method", strings.Repeat("A", 64<<10) + " / HTTP/1.1\r\nHost: x\r\n\r\n", []int{431}, false},
 		{"an unknown method", "BREW /healthz HTTP/1.1\r\nHost: x\r\n\r\n", []int{405}, true},
-		{"many at once", strings.Repeat(get+"\r\n", 20), repeated(200, 20), true},
-		{"many at once, one of them bad", get + "\r\n" + get + "X-A : b\r\n\r\n" + get + "\r\n", []int{200, 400}, false},
+		{"many pipelined", strings.Repeat(get+"\r\n", 20), repeated(200, 20), true},
+		{"many pipelined, one of them malformed", get + "\r\n" + get + "X-A : b\r\n\r\n" + get + "\r\n", []int{200, 400},
+			false},
 		{"a body longer than it says", post("Content-Length: 2\r\n", "{}"+"{}\r\n\r\n"), []int{400, 400}, false},
-		{"a request hidden in a body", post("Content-Length: "+strconv.Itoa(len(get)+2)+"\r\n", get+"\r\n"), []int{400}, true},
+		{"a request hidden in a body", post("Content-Length: "+strconv.Itoa(len(get)+2)+"\r\n", get+"\r\n"), []int{400},
+			true},
 		{"a body where none is taken", "GET /healthz HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\n{}", []int{200}, true},
 		{"too much, said", post("Content-Length: 9999999999\r\n", "{"), []int{413}, false},
 		{"more than a number holds", post("Content-Length: 99999999999999999999999\r\n", "{}"), []int{400}, false},
@@ -120,27 +122,35 @@ func TestEveryHostileRequestIsRefusedOrReadInOneWay(t *testing.T) {
 		{"two lengths", post("Content-Length: 2\r\nContent-Length: 4\r\n", "{}"+"{}"), []int{400}, false},
 		{"two lengths in one", post("Content-Length: 2, 4\r\n", "{}"+"{}"), []int{400}, false},
 		{"chunks", post("Transfer-Encoding: chunked\r\n", chunked("{}")), []int{400}, false},
-		{"chunks and a length", post("Content-Length: 4\r\nTransfer-Encoding: chunked\r\n", chunked("{}")), []int{400}, false},
-		{"a length and chunks", post("Transfer-Encoding: chunked\r\nContent-Length: 4\r\n", chunked("{}")), []int{400}, false},
-		{"a request hidden after chunks", post("Content-Length: 5\r\nTransfer-Encoding: chunked\r\n", "0\r\n\r\n"+get+"\r\n"), []int{400}, false},
-		{"chunks, twice", post("Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n", chunked("{}")), []int{501}, false},
+		{"chunks and a length", post("Content-Length: 4\r\nTransfer-Encoding: chunked\r\n", chunked("{}")), []int{400},
+			false},
+		{"a length and chunks", post("Transfer-Encoding: chunked\r\nContent-Length: 4\r\n", chunked("{}")), []int{400},
+			false},
+		{"a request hidden after chunks", post("Content-Length: 5\r\nTransfer-Encoding: chunked\r\n", "0\r\n\r\n"+get+"\r\n"),
+			[]int{400}, false},
+		{"chunks, twice", post("Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n", chunked("{}")), []int{501},
+			false},
 		{"chunks, and something", post("Transfer-Encoding: chunked, identity\r\n", chunked("{}")), []int{501}, false},
 		{"something like chunks", post("Transfer-Encoding: xchunked\r\n", chunked("{}")), []int{501}, false},
-		{"chunks of HTTP/1.0", "POST /jwt/refresh HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n" + chunked("{}"), []int{400}, false},
+		{"chunks of HTTP/1.0", "POST /jwt/refresh HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n" + chunked("{}"), []int{400},
+			false},
 		{"a chunk without a size", post("Transfer-Encoding: chunked\r\n", "\r\n{}\r\n0\r\n\r\n"), []int{400}, false},
 		{"a chunk of nonsense", post("Transfer-Encoding: chunked\r\n", "zz\r\n{}\r\n0\r\n\r\n"), []int{400}, false},
 		{"a negative chunk", post("Transfer-Encoding: chunked\r\n", "-1\r\n{}\r\n0\r\n\r\n"), []int{400}, false},
 		{"a chunk longer than it says", post("Transfer-Encoding: chunked\r\n", "2\r\n{}{}\r\n0\r\n\r\n"), []int{400}, false},
-		{"a chunk with a huge size", post("Transfer-Encoding: chunked\r\n", "ffffffffffffffffff\r\n{}\r\n"), []int{400}, false},
-		{"a chunk with a huge extension", post("Transfer-Encoding: chunked\r\n", "2;"+strings.Repeat("a", 64<<10)+"\r\n{}\r\n0\r\n\r\n"), []int{400}, false},
-		{"chunks without end", post("Transfer-Encoding: chunked\r\n", strings.Repeat("2\r\n{}\r\n", 256<<10)), []int{413}, false},
-		{"waits to be told to go on", post("Content-Length: 2\r\nExpect: 100-continue\r\n", "{}"), []int{400}, true},
+		{"a chunk with a huge size", post("Transfer-Encoding: chunked\r\n", "ffffffffffffffffff\r\n{}\r\n"), []int{400},
+			false},
+		{"a chunk with a huge extension",
+			post("Transfer-Encoding: chunked\r\n", "2;"+strings.Repeat("a", 64<<10)+"\r\n{}\r\n0\r\n\r\n"), []int{400}, false},
+		{"chunks without end", post("Transfer-Encoding: chunked\r\n", strings.Repeat("2\r\n{}\r\n", 256<<10)), []int{413},
+			false},
+		{"waits for 100 Continue", post("Content-Length: 2\r\nExpect: 100-continue\r\n", "{}"), []int{400}, true},
 		{"waits for something else", post("Content-Length: 2\r\nExpect: 200-ok\r\n", "{}"), []int{417}, false},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
 			c := s.dial(t)
-			go io.WriteString(c, tt.sent) // the service may close before it has read all
+			go io.WriteString(c, tt.sent) // the service may close before it has read everything
 			got, open, err := c.statuses(len(tt.want))
 			if err != nil || fmt.Sprint(got) != fmt.Sprint(tt.want) || open != tt.open {
 				t.Errorf("got %v, open %t, %v; want %v, open %t", got, open, err, tt.want, tt.open)
@@ -156,7 +166,7 @@ func repeated(status, n int) (all []int) {
 	return all
 }
 
-// A body that ends early was not what its sender meant, whatever stands in it so far.
+// A body that ends early is not the one that its sender meant, whatever it contains.
 func TestABodyThatBreaksOffChangesNothing(t *testing.T) {
 	s := start(t, newDatabase(t, memory), settings{})
 	g := s.issue(t, "alice", "shop")
@@ -166,7 +176,8 @@ func TestABodyThatBreaksOffChangesNothing(t *testing.T) {
 		fmt.Sprintf("Transfer-Encoding: chunked\r\n\r\n%x\r\n%s\r\n", len(body), body),
 	} {
 		c := s.dial(t)
-		if _, err := io.WriteString(c, "POST /jwt/refresh HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"+sent); err != nil {
+		if _, err := io.WriteString(c,
+			"POST /jwt/refresh HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"+sent); err != nil {
 			t.Fatal(err)
 		}
 		if err := c.Conn.(*net.TCPConn).CloseWrite(); err != nil {
@@ -181,13 +192,13 @@ func TestABodyThatBreaksOffChangesNothing(t *testing.T) {
 	}
 }
 
-// A header that comes byte by byte may hold a connection for as long as the time-out of headers, and nothing else.
+// A header that arrives byte by byte may hold a connection until the header time-out, and nothing else.
 func TestSlowHeadersAreCutOffAndHoldNobodyUp(t *testing.T) {
 	short.LeaveOut(t, "the time-out of a header")
 	t.Parallel()
 	s := start(t, newDatabase(t, memory), settings{})
 	g := s.issue(t, "alice", "chain")
-	const slow = 1000 // more than are worked on at once
+	const slow = 1000 // more than are processed concurrently
 	ended := make(chan time.Duration, slow)
 	for range slow {
 		c := s.dial(t)
@@ -202,7 +213,7 @@ func TestSlowHeadersAreCutOffAndHoldNobodyUp(t *testing.T) {
 				}
 				_, err := c.in.ReadByte()
 				var timeout net.Error
-				// For as long as the service lets it, and a minute at most.
+				// As long as the service allows, and a minute at most.
 				if errors.As(err, &timeout) && timeout.Timeout() && time.Since(begin) <= rawTimeout {
 					if _, err := io.WriteString(c, "a"); err == nil {
 						continue
@@ -215,7 +226,7 @@ func TestSlowHeadersAreCutOffAndHoldNobodyUp(t *testing.T) {
 	}
 	g = s.exchange(t, g.RefreshToken)
 	for range slow {
-		// The time-out of a header is 5 s. Without one a connection lives for as long as bytes come.
+		// The header time-out is 5 s. Without one a connection stays open while bytes arrive.
 		if took := <-ended; took > rawTimeout {
 			t.Fatalf("a connection that sends its header byte by byte lived for %s", took)
 		}
@@ -223,7 +234,7 @@ func TestSlowHeadersAreCutOffAndHoldNobodyUp(t *testing.T) {
 	s.exchange(t, g.RefreshToken)
 }
 
-// Browsers and balancers keep connections that they do not use. They must cost little, and keep nobody out.
+// Browsers and balancers keep idle connections. These must cost little, and must not keep other clients out.
 func Test10000IdleConnectionsCostLittle(t *testing.T) {
 	short.LeaveOut(t, "ten thousand descriptors")
 	var limit syscall.Rlimit
@@ -236,7 +247,7 @@ func Test10000IdleConnectionsCostLittle(t *testing.T) {
 	}
 	connections := 10_000
 	if room := int(min(limit.Max, 1<<20)) - 500; room < connections {
-		connections = room // the machine allows no more: ulimit -Hn
+		connections = room // the limit of the machine: ulimit -Hn
 	}
 	s := start(t, newDatabase(t, memory), settings{})
 	g := s.issue(t, "alice", "chain")
@@ -255,7 +266,7 @@ func Test10000IdleConnectionsCostLittle(t *testing.T) {
 		if _, err := io.Copy(io.Discard, res.Body); err != nil || res.StatusCode != http.StatusOK {
 			t.Fatalf("got %d, %v", res.StatusCode, err)
 		}
-		c.in = nil // so that the test itself takes less
+		c.in = nil // so that the test itself uses less memory
 		idle = append(idle, c)
 	}
 	opened := time.Since(begin)
@@ -265,12 +276,13 @@ func Test10000IdleConnectionsCostLittle(t *testing.T) {
 	}
 	slowest := time.Duration(0)
 	for range 50 {
-		s.http.CloseIdleConnections() // so that each call is a new connection
+		s.http.CloseIdleConnections() // so that each request opens a connection
 		begin := time.Now()
 		g = s.exchange(t, g.RefreshToken)
 		slowest = max(slowest, time.Since(begin))
 	}
-	t.Logf("%d idle connections, opened and used once in %s: %d KiB each; the slowest of 50 exchanges on new connections took %s",
+	t.Logf("%d idle connections, opened and used once in %s: %d KiB each; the slowest of 50 exchanges on new "+
+		"connections took %s",
 		connections, opened.Round(time.Millisecond), each, slowest.Round(10*time.Microsecond))
 	for _, c := range idle {
 		c.Close()
@@ -288,8 +300,8 @@ func residentKiB(t *testing.T, s *service) int {
 	return kib
 }
 
-// A process without a file descriptor left cannot take connections. It must live on, serve those that it has, and take new ones as
-// soon as there are descriptors again.
+// A process without free file descriptors cannot accept connections. It must keep running, serve its open connections,
+// and accept new ones as soon as there are descriptors again.
 func TestRunningOutOfFileDescriptorsEndsNothing(t *testing.T) {
 	const limit = 64
 	d := newDatabase(t, memory)
@@ -324,7 +336,7 @@ func TestRunningOutOfFileDescriptorsEndsNothing(t *testing.T) {
 		t.Fatal(err)
 	}
 	var crowd []*rawConn
-	for range 2 * limit { // those that the process cannot take wait in the kernel
+	for range 2 * limit { // those that the process cannot accept wait in the kernel
 		crowd = append(crowd, v.dial(t))
 	}
 	v.await("out of file descriptors", func() bool {
@@ -333,7 +345,7 @@ func TestRunningOutOfFileDescriptorsEndsNothing(t *testing.T) {
 	if err := ask(old); err != nil {
 		t.Errorf("a connection from before: %v", err)
 	}
-	g = v.exchange(t, g.RefreshToken) // on one from before, too
+	g = v.exchange(t, g.RefreshToken) // on an old connection, too
 	for _, c := range crowd {
 		c.Close()
 	}
@@ -343,6 +355,6 @@ func TestRunningOutOfFileDescriptorsEndsNothing(t *testing.T) {
 	}
 	v.exchange(t, g.RefreshToken)
 	if _, err := os.Stat(fmt.Sprintf("/proc/%d", v.process.PID())); err != nil {
-		t.Errorf("the process is gone: %v", err)
+		t.Errorf("the process has ended: %v", err)
 	}
 }

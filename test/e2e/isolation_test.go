@@ -9,12 +9,13 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-// Both tenants have an application shop and a user alice, so that whatever forgets the tenant hits the wrong one.
+// Both tenants have an application shop and a user alice, so that code that forgets the tenant uses the wrong one.
 func TestATenantCannotReachAnother(t *testing.T) {
 	eachStore(t, func(t *testing.T, d database) {
 		s := start(t, d, settings{env: []string{loud}})
 		issue := func(user, application string) grant {
-			return s.granted(t, rival(call{method: "POST", path: "/jwt/issue", body: object("userId", user, "applicationsId", application)}))
+			return s.granted(t, rival(call{method: "POST", path: "/jwt/issue",
+				body: object("userId", user, "applicationsId", application)}))
 		}
 		const onlyTheirs = "private"
 		theirs := []grant{issue("alice", "shop"), issue("alice", onlyTheirs), issue("zoe", onlyTheirs)}
@@ -28,7 +29,8 @@ func TestATenantCannotReachAnother(t *testing.T) {
 			}
 			return all
 		}
-		page := s.want(t, rival(call{method: "GET", path: "/jwt/refresh?userId=alice&limit=1"}), http.StatusOK).header.Get("Link")
+		page := s.want(t, rival(call{method: "GET", path: "/jwt/refresh?userId=alice&limit=1"}),
+			http.StatusOK).header.Get("Link")
 		_, cursor, found := strings.Cut(page, "cursor=")
 		cursor, _, _ = strings.Cut(cursor, "&")
 		cursor, _, _ = strings.Cut(cursor, ">")
@@ -69,7 +71,8 @@ func TestATenantCannotReachAnother(t *testing.T) {
 			{call{method: "POST", path: "/jwt/refresh", body: object("TokenString", b.RefreshToken)}, missing, ""},
 			{call{method: "DELETE", path: "/jwt/refresh?userId=zoe"}, nothing, ""},
 			{call{method: "DELETE", path: "/jwt/refresh?userId=alice"}, nothing, ""},
-			{call{method: "DELETE", path: "/jwt/refresh", body: object("userId", "zoe", "exceptTokenId", b.RefreshTokenID)}, missing, ""},
+			{call{method: "DELETE", path: "/jwt/refresh", body: object("userId", "zoe", "exceptTokenId", b.RefreshTokenID)},
+				missing, ""},
 			{call{method: "DELETE", path: "/jwt/refresh?applicationsId=" + onlyTheirs}, missing, ""},
 			{call{method: "DELETE", path: "/jwt/refresh?applicationsId=shop"}, nothing, ""},
 			{call{method: "DELETE", path: "/jwt/refresh?userId=alice&applicationsId=" + onlyTheirs}, missing, ""},
@@ -77,10 +80,13 @@ func TestATenantCannotReachAnother(t *testing.T) {
 			{call{method: "POST", path: "/jwt/refresh", body: object("applicationsId", "shop", "userId", "alice")}, nothing, ""},
 			{call{method: "DELETE", path: "/jwt/refresh", body: `{"allInTenant": true}`}, nothing, ""},
 			{call{method: "POST", path: "/jwt/issue", body: object("userId", "zoe", "applicationsId", onlyTheirs)}, missing, ""},
-			{call{method: "POST", path: "/jwt/issue", body: object("userId", "zoe", "applicationsId", "shop", "refreshTokenId", b.RefreshTokenID)}, invalid, "[duplicate]refreshTokenId"},
+			{call{method: "POST", path: "/jwt/issue", body: object("userId", "zoe", "applicationsId", "shop", "refreshTokenId",
+				b.RefreshTokenID)}, invalid, "[duplicate]refreshTokenId"},
 			{exchangeCall(b.RefreshToken), invalid, "[invalid]refreshToken"},
-			{call{method: "POST", path: "/jwt/refresh", body: form("refreshToken", b.RefreshToken), media: asForm}, invalid, "[invalid]refreshToken"},
-			{call{method: "POST", path: "/jwt/refresh", header: map[string]string{"Cookie": "refresh_token=" + b.RefreshToken}}, invalid, "[invalid]refreshToken"},
+			{call{method: "POST", path: "/jwt/refresh", body: form("refreshToken", b.RefreshToken), media: asForm}, invalid,
+				"[invalid]refreshToken"},
+			{call{method: "POST", path: "/jwt/refresh", header: map[string]string{"Cookie": "refresh_token=" + b.RefreshToken}},
+				invalid, "[invalid]refreshToken"},
 		}
 		for _, tt := range calls {
 			codes := []string{}
@@ -96,7 +102,8 @@ func TestATenantCannotReachAnother(t *testing.T) {
 			}
 			s.want(t, as(tt.call, acmeKey, "rival"), refused)
 			s.want(t, as(tt.call, acmeKey, "nobody"), refused)
-			if tt.path != "/jwt/refresh" || !strings.Contains(tt.body+tt.header["Cookie"], b.RefreshToken) || tt.method == "DELETE" {
+			if tt.path != "/jwt/refresh" || !strings.Contains(tt.body+tt.header["Cookie"], b.RefreshToken) ||
+				tt.method == "DELETE" {
 				s.want(t, as(tt.call, "", "rival"), refused)
 			}
 			owner := s.issue(t, "mallory", "quick")
@@ -117,12 +124,14 @@ func TestATenantCannotReachAnother(t *testing.T) {
 				t.Errorf("generation %d, want 2", generation(next.RefreshToken))
 			}
 		}
-		// A tenant's keys say nothing of another's, and sign for nobody else.
+		// A tenant's keys reveal nothing of another tenant's, and sign for no other tenant.
 		ours := s.want(t, call{method: "GET", path: "/t/acme/.well-known/jwks.json"}, http.StatusOK).body
-		if other := s.want(t, call{method: "GET", path: "/t/rival/.well-known/jwks.json"}, http.StatusOK).body; other == ours {
+		if other := s.want(t, call{method: "GET", path: "/t/rival/.well-known/jwks.json"},
+			http.StatusOK).body; other == ours {
 			t.Error("two tenants publish the same keys")
 		}
-		if shared := s.want(t, call{method: "GET", path: "/.well-known/jwks.json"}, http.StatusOK).body; strings.Contains(shared, "kid") {
+		if shared := s.want(t, call{method: "GET", path: "/.well-known/jwks.json"},
+			http.StatusOK).body; strings.Contains(shared, "kid") {
 			t.Errorf("with two tenants the shared key set is %s, want none in it", shared)
 		}
 		s.want(t, call{method: "GET", path: "/t/nobody/.well-known/jwks.json"}, http.StatusNotFound)

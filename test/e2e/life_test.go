@@ -17,8 +17,10 @@ import (
 func TestALifeFromIssueToRevoked(t *testing.T) {
 	eachStore(t, func(t *testing.T, d database) {
 		s := start(t, d, settings{env: []string{loud}})
-		issued := s.granted(t, acme(call{method: "POST", path: "/jwt/issue", body: `{"userId": "alice", "applicationsId": "shop",
-			"roles": ["admin", "buyer"], "scopes": ["cart:read", "cart:write"], "claims": {"plan": "gold", "n": 12345678901234567890},
+		issued := s.granted(t, acme(call{method: "POST", path: "/jwt/issue", body: `{
+			"userId": "alice", "applicationsId": "shop",
+			"roles": ["admin", "buyer"], "scopes": ["cart:read", "cart:write"],
+			"claims": {"plan": "gold", "n": 12345678901234567890},
 			"metaData": {"device": {"name": "phone", "type": "MOBILE"}, "data": {"k": 1}}}`}))
 		checkAccessToken(t, s, issued, map[string]any{"plan": "gold"})
 
@@ -65,7 +67,7 @@ func TestALifeFromIssueToRevoked(t *testing.T) {
 	})
 }
 
-// checkAccessToken verifies g's access token as a resource server does, which knows the key set and the issuer only.
+// checkAccessToken verifies g's access token as a resource server does, with only the key set and the issuer.
 func checkAccessToken(t *testing.T, s *service, g grant, wantClaims map[string]any) {
 	t.Helper()
 	set := s.want(t, call{method: "GET", path: "/t/acme/.well-known/jwks.json"}, http.StatusOK)
@@ -74,7 +76,8 @@ func checkAccessToken(t *testing.T, s *service, g grant, wantClaims map[string]a
 		t.Fatal(err)
 	}
 	claims := jwt.MapClaims{}
-	token, err := jwt.ParseWithClaims(g.Token, claims, keys.Keyfunc, jwt.WithIssuer("https://auth.acme.example"), jwt.WithAudience("shop"),
+	token, err := jwt.ParseWithClaims(g.Token, claims, keys.Keyfunc, jwt.WithIssuer("https://auth.acme.example"),
+		jwt.WithAudience("shop"),
 		jwt.WithExpirationRequired(), jwt.WithIssuedAt(), jwt.WithLeeway(2*time.Second),
 		jwt.WithValidMethods([]string{"ES256"}))
 	if err != nil {
@@ -84,7 +87,8 @@ func checkAccessToken(t *testing.T, s *service, g grant, wantClaims map[string]a
 		t.Errorf("typ = %v, want at+jwt (RFC 9068 section 2.1)", token.Header["typ"])
 	}
 	for name, want := range map[string]any{
-		"sub": "alice", "client_id": "shop", "applicationId": "shop", "sid": g.RefreshTokenID, "tid": "acme", "scope": "cart:read cart:write",
+		"sub": "alice", "client_id": "shop", "applicationId": "shop", "sid": g.RefreshTokenID, "tid": "acme",
+		"scope": "cart:read cart:write",
 	} {
 		if claims[name] != want {
 			t.Errorf("claim %s = %v, want %v", name, claims[name], want)
@@ -100,7 +104,7 @@ func checkAccessToken(t *testing.T, s *service, g grant, wantClaims map[string]a
 	}
 }
 
-// Everything below stands in one test, because a process for each would take longer than all that it checks.
+// All of these are in one test, because a process for each would take longer than all checks.
 func TestEveryWayToRevoke(t *testing.T) {
 	eachStore(t, func(t *testing.T, d database) {
 		s := start(t, d, settings{env: []string{loud}})
@@ -115,66 +119,133 @@ func TestEveryWayToRevoke(t *testing.T) {
 		}
 		for name, tt := range map[string]struct {
 			revoke func(g grant) call
-			// which of alice's in shop (the first), alice's second in shop, alice's in quick and bob's in shop die
-			dies [4]bool
+			// whether alice's first and second in shop, alice's in quick and bob's in shop end
+			ends [4]bool
 		}{
-			"by id in the path":       {func(g grant) call { return revoke(call{path: "/jwt/refresh/" + g.RefreshTokenID}) }, [4]bool{true}},
-			"by id in the query":      {func(g grant) call { return revoke(call{path: "/jwt/refresh?tokenId=" + g.RefreshTokenID}) }, [4]bool{true}},
-			"by id in the body":       {func(g grant) call { return revoke(call{body: object("tokenId", g.RefreshTokenID)}) }, [4]bool{true}},
-			"by id in a form":         {func(g grant) call { return revoke(call{body: form("tokenId", g.RefreshTokenID), media: asForm}) }, [4]bool{true}},
-			"by token string":         {func(g grant) call { return revoke(call{body: object("tokenString", g.RefreshToken)}) }, [4]bool{true}},
-			"by token string, query":  {func(g grant) call { return revoke(call{path: "/jwt/refresh?tokenString=" + g.RefreshToken}) }, [4]bool{true}},
-			"by token string, alias":  {func(g grant) call { return revoke(call{body: object("TokenString", g.RefreshToken)}) }, [4]bool{true}},
-			"by token string, token":  {func(g grant) call { return revoke(call{body: object("token", g.RefreshToken)}) }, [4]bool{true}},
-			"by user":                 {func(grant) call { return revoke(call{path: "/jwt/refresh?userId=alice"}) }, [4]bool{true, true, true, false}},
-			"by user, alias":          {func(grant) call { return revoke(call{body: object("userID", "alice")}) }, [4]bool{true, true, true, false}},
-			"by application":          {func(grant) call { return revoke(call{body: object("applicationsId", "shop")}) }, [4]bool{true, true, false, true}},
-			"by application, alias":   {func(grant) call { return revoke(call{body: object("applicationId", "shop")}) }, [4]bool{true, true, false, true}},
-			"by user and application": {func(grant) call { return revoke(call{path: "/jwt/refresh?userId=alice&applicationsId=shop"}) }, [4]bool{true, true, false, false}},
+			"by id in the path": {
+				func(g grant) call { return revoke(call{path: "/jwt/refresh/" + g.RefreshTokenID}) },
+				[4]bool{true},
+			},
+			"by id in the query": {
+				func(g grant) call { return revoke(call{path: "/jwt/refresh?tokenId=" + g.RefreshTokenID}) },
+				[4]bool{true},
+			},
+			"by id in the body": {
+				func(g grant) call { return revoke(call{body: object("tokenId", g.RefreshTokenID)}) },
+				[4]bool{true},
+			},
+			"by id in a form": {
+				func(g grant) call { return revoke(call{body: form("tokenId", g.RefreshTokenID), media: asForm}) },
+				[4]bool{true},
+			},
+			"by token string": {
+				func(g grant) call { return revoke(call{body: object("tokenString", g.RefreshToken)}) },
+				[4]bool{true},
+			},
+			"by token string, query": {
+				func(g grant) call { return revoke(call{path: "/jwt/refresh?tokenString=" + g.RefreshToken}) },
+				[4]bool{true},
+			},
+			"by token string, alias": {
+				func(g grant) call { return revoke(call{body: object("TokenString", g.RefreshToken)}) },
+				[4]bool{true},
+			},
+			"by token string, token": {
+				func(g grant) call { return revoke(call{body: object("token", g.RefreshToken)}) },
+				[4]bool{true},
+			},
+			"by user": {
+				func(grant) call { return revoke(call{path: "/jwt/refresh?userId=alice"}) },
+				[4]bool{true, true, true, false},
+			},
+			"by user, alias": {
+				func(grant) call { return revoke(call{body: object("userID", "alice")}) },
+				[4]bool{true, true, true, false},
+			},
+			"by application": {
+				func(grant) call { return revoke(call{body: object("applicationsId", "shop")}) },
+				[4]bool{true, true, false, true},
+			},
+			"by application, alias": {
+				func(grant) call { return revoke(call{body: object("applicationId", "shop")}) },
+				[4]bool{true, true, false, true},
+			},
+			"by user and application": {
+				func(grant) call { return revoke(call{path: "/jwt/refresh?userId=alice&applicationsId=shop"}) },
+				[4]bool{true, true, false, false},
+			},
 			"by user but one": {
 				func(g grant) call {
 					return revoke(call{body: object("userId", "alice", "exceptTokenId", g.RefreshTokenID)})
 				}, [4]bool{false, true, true, false},
 			},
 			"tenant": {func(grant) call { return revoke(call{body: `{"allInTenant": true}`}) }, [4]bool{true, true, true, true}},
-			"POST, id in the path": {func(g grant) call {
-				return revoke(call{method: "POST", path: "/jwt/refresh/" + g.RefreshTokenID, body: object("tokenId", g.RefreshTokenID)})
-			}, [4]bool{true}},
-			"POST, id":           {func(g grant) call { return revoke(call{method: "POST", body: object("tokenId", g.RefreshTokenID)}) }, [4]bool{true}},
-			"POST, token string": {func(g grant) call { return revoke(call{method: "POST", body: object("TokenString", g.RefreshToken)}) }, [4]bool{true}},
-			"POST, application":  {func(grant) call { return revoke(call{method: "POST", body: object("applicationsId", "shop")}) }, [4]bool{true, true, false, true}},
+			"POST, id in the path": {
+				func(g grant) call {
+					return revoke(call{
+						method: "POST", path: "/jwt/refresh/" + g.RefreshTokenID, body: object("tokenId", g.RefreshTokenID),
+					})
+				},
+				[4]bool{true},
+			},
+			"POST, id": {
+				func(g grant) call { return revoke(call{method: "POST", body: object("tokenId", g.RefreshTokenID)}) },
+				[4]bool{true},
+			},
+			"POST, token string": {
+				func(g grant) call { return revoke(call{method: "POST", body: object("TokenString", g.RefreshToken)}) },
+				[4]bool{true},
+			},
+			"POST, application": {
+				func(grant) call { return revoke(call{method: "POST", body: object("applicationsId", "shop")}) },
+				[4]bool{true, true, false, true},
+			},
 			"POST, user and application": {
 				func(grant) call {
 					return revoke(call{method: "POST", body: object("userId", "alice", "applicationsId", "shop")})
 				}, [4]bool{true, true, false, false},
 			},
-			"POST, user: lists":     {func(grant) call { return revoke(call{method: "POST", body: object("userId", "alice")}) }, [4]bool{}},
-			"POST, id: retrieves":   {func(g grant) call { return revoke(call{method: "POST", body: object("id", g.RefreshTokenID)}) }, [4]bool{}},
-			"POST to id: retrieves": {func(g grant) call { return revoke(call{method: "POST", path: "/jwt/refresh/" + g.RefreshTokenID}) }, [4]bool{}},
+			"POST, user: lists": {
+				func(grant) call { return revoke(call{method: "POST", body: object("userId", "alice")}) },
+				[4]bool{},
+			},
+			"POST, id: retrieves": {
+				func(g grant) call { return revoke(call{method: "POST", body: object("id", g.RefreshTokenID)}) },
+				[4]bool{},
+			},
+			"POST to id: retrieves": {
+				func(g grant) call { return revoke(call{method: "POST", path: "/jwt/refresh/" + g.RefreshTokenID}) },
+				[4]bool{},
+			},
 			"the owner's own": {func(g grant) call {
 				return as(revoke(call{path: "/jwt/refresh/" + g.RefreshTokenID}), "Bearer "+g.Token, "acme")
 			}, [4]bool{true}},
-			"a trailing slash": {func(g grant) call { return revoke(call{path: "/jwt/refresh/" + g.RefreshTokenID + "/"}) }, [4]bool{true}},
+			"a trailing slash": {
+				func(g grant) call { return revoke(call{path: "/jwt/refresh/" + g.RefreshTokenID + "/"}) },
+				[4]bool{true},
+			},
 			"the key as bearer": {func(g grant) call {
 				return as(revoke(call{path: "/jwt/refresh/" + g.RefreshTokenID}), "Bearer "+acmeKey, "acme")
 			}, [4]bool{true}},
 			"the header's other name": {func(g grant) call {
-				return call{method: "DELETE", path: "/jwt/refresh/" + g.RefreshTokenID, key: acmeKey, header: map[string]string{"x-stencil-tenanid": "acme"}}
+				return call{method: "DELETE", path: "/jwt/refresh/" + g.RefreshTokenID, key: acmeKey,
+					header: map[string]string{"x-stencil-tenanid": "acme"}}
 			}, [4]bool{true}},
 		} {
 			t.Run(name, func(t *testing.T) {
-				tokens := []grant{s.issue(t, "alice", "shop"), s.issue(t, "alice", "shop"), s.issue(t, "alice", "quick"), s.issue(t, "bob", "shop")}
+				tokens := []grant{s.issue(t, "alice", "shop"), s.issue(t, "alice", "shop"), s.issue(t, "alice", "quick"),
+					s.issue(t, "bob", "shop")}
 				s.want(t, tt.revoke(tokens[0]), http.StatusOK)
 				for i, g := range tokens {
 					outcome, _ := s.outcome(t, g.RefreshToken)
-					if want := map[bool]string{true: "revoked", false: "rotated"}[tt.dies[i]]; outcome != want {
+					if want := map[bool]string{true: "revoked", false: "rotated"}[tt.ends[i]]; outcome != want {
 						t.Errorf("token %d: %s, want %s", i, outcome, want)
 					}
 				}
 				s.want(t, acme(call{method: "DELETE", path: "/jwt/refresh", body: `{"allInTenant": true}`}), http.StatusOK)
 			})
 		}
-		// An owner is nobody's backend.
+		// A user's access token is not a backend's credential.
 		mine, other := s.issue(t, "alice", "shop"), s.issue(t, "alice", "shop")
 		for _, r := range []call{
 			{method: "DELETE", path: "/jwt/refresh/" + other.RefreshTokenID},
@@ -215,10 +286,10 @@ func TestPagesOfAListAreTheWholeList(t *testing.T) {
 					t.Fatalf("limit %d: a page of %d, Link %q", limit, len(page), next)
 				}
 				if path, _ = strings.CutSuffix(strings.TrimPrefix(next, "<"), `>; rel="next"`); path != "" {
-					path = "/jwt/refresh" + path // relative to what was asked for
+					path = "/jwt/refresh" + path // relative to the request's URL
 				}
 			}
-			// Newest first: an id is a UUIDv7, of which the order of text is that of issue, within a millisecond.
+			// Newest first: an id is a UUIDv7, whose text sorts by the time of issue, to the millisecond.
 			if !slices.IsSortedFunc(got, func(a, b string) int { return strings.Compare(b, a) }) {
 				t.Errorf("limit %d: not newest first: %q", limit, got)
 			}

@@ -11,7 +11,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-// session is a record with what it has of its state.
+// session is a record with its state.
 type session struct {
 	record
 	State        string
@@ -29,7 +29,7 @@ func (a answer) sessions(t *testing.T) (s []session) {
 	return s
 }
 
-// all follows the links from path on, and returns what is on the pages.
+// all follows the links from path on, and returns the sessions on the pages.
 func (c *client) all(t *testing.T, r call) (all []session) {
 	t.Helper()
 	for pages := 0; ; pages++ {
@@ -47,7 +47,7 @@ func (c *client) all(t *testing.T, r call) (all []session) {
 	}
 }
 
-// Whose session did a replay end, and when? The operator has the application of the alert, and no SQL.
+// An operator needs to know whose session a replay ended, and when, with the application of the alert and without SQL.
 func TestTheVictimOfAReplayIsFound(t *testing.T) {
 	eachStore(t, func(t *testing.T, d database) {
 		s := start(t, d, settings{})
@@ -70,7 +70,7 @@ func TestTheVictimOfAReplayIsFound(t *testing.T) {
 			t.Fatalf("got %+v, want carol's, revoked, and the victim's, replayed", found)
 		}
 		for _, one := range found {
-			// The service's clock is this machine's, and tells milliseconds.
+			// The service's clock is this machine's, in milliseconds.
 			at := time.UnixMilli(one.EndedInstant)
 			if one.State != "ended" || at.Before(began.Truncate(time.Millisecond)) || at.After(time.Now()) {
 				t.Errorf("got %+v, want it ended between %s and now", one, began)
@@ -99,7 +99,7 @@ func TestTheVictimOfAReplayIsFound(t *testing.T) {
 	})
 }
 
-// A user's own page shows where it is logged in, and logs out everywhere else, with nothing but its access token.
+// A user's own page shows where the user is logged in, and logs out everywhere else, with only its access token.
 func TestAnOwnerLogsOutEverywhereElse(t *testing.T) {
 	eachStore(t, func(t *testing.T, d database) {
 		s := start(t, d, settings{})
@@ -130,7 +130,7 @@ func TestAnOwnerLogsOutEverywhereElse(t *testing.T) {
 	})
 }
 
-// What HTTP clients make of a user name without a password is an API key too, and the tenant header has a neutral name.
+// A user name without a password, as HTTP clients send it, is an API key too, and the tenant header has a neutral name.
 func TestAKeyAsAUserName(t *testing.T) {
 	s := start(t, newDatabase(t, sqlite), settings{})
 	req, err := http.NewRequest("GET", s.URL()+"/jwt/refresh?userId=alice", nil)

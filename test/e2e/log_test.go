@@ -19,14 +19,14 @@ import (
 	"github.com/refreshd/refreshd/test/support/rig"
 )
 
-// logReader is the reading end of a pipe that takes what a service writes.
+// logReader is the reading end of a pipe to which a service writes its log.
 type logReader struct {
 	*bufio.Reader
 	end, write *os.File
-	seen       strings.Builder // what was read
+	seen       strings.Builder // everything that was read
 }
 
-// piped has what s starts write into a pipe, to both of its outputs.
+// piped makes s write both of its outputs to a pipe.
 func piped(t *testing.T, s *service) *logReader {
 	t.Helper()
 	end, write, err := os.Pipe()
@@ -40,7 +40,7 @@ func piped(t *testing.T, s *service) *logReader {
 	return r
 }
 
-// writeTo has what s starts write to w, to both of its outputs.
+// writeTo makes s write both of its outputs to w.
 func (v *service) writeTo(w *os.File) {
 	under := v.settings.under
 	v.settings.under = func(cmd *exec.Cmd) {
@@ -51,11 +51,11 @@ func (v *service) writeTo(w *os.File) {
 	}
 }
 
-// begin starts s and reads r until the service says where it listens.
+// begin starts s, and reads r until the service logs its addresses.
 func (r *logReader) begin(t *testing.T, s *service) {
 	t.Helper()
 	s.beginBlind()
-	r.write.Close() // the service has its own
+	r.write.Close() // the service has its own descriptor
 	for admin := ""; s.client == nil; {
 		text, err := r.ReadString('\n')
 		if err != nil {
@@ -74,7 +74,7 @@ func (r *logReader) begin(t *testing.T, s *service) {
 	}
 }
 
-// beginBlind starts v until the test ends, which does not look at how it ends.
+// beginBlind starts v until the test ends, and ignores its exit status.
 func (v *service) beginBlind() {
 	v.t.Helper()
 	process := begin(v.t, v.database, v.settings)
@@ -82,7 +82,7 @@ func (v *service) beginBlind() {
 	v.t.Cleanup(func() { _ = process.Kill() })
 }
 
-// unread is a service in memory that is not started.
+// unread returns a service in memory that is not started.
 func unread(t *testing.T) *service {
 	t.Helper()
 	return &service{t: t, database: newDatabase(t, memory), settings: settings{env: []string{
@@ -92,7 +92,7 @@ func unread(t *testing.T) *service {
 
 const manyExchanges = 10_000
 
-// exchangeMany makes so many exchanges, several at a time, each of which has to be answered.
+// exchangeMany runs n exchanges, several concurrently, each of which has to succeed.
 func exchangeMany(t *testing.T, s *service) {
 	t.Helper()
 	var (
@@ -118,8 +118,7 @@ func exchangeMany(t *testing.T, s *service) {
 	}
 }
 
-// servesOn wants everything of s to work, and the lines that get lost, if any do, to be counted; and then s to obey
-// stop.
+// servesOn checks that everything of s works, that lost lines, if any, are counted, and that s then obeys stop.
 func servesOn(t *testing.T, s *service, loses bool, stop syscall.Signal) {
 	t.Helper()
 	exchangeMany(t, s)
@@ -138,16 +137,16 @@ func servesOn(t *testing.T, s *service, loses bool, stop syscall.Signal) {
 	}
 }
 
-// Whatever becomes of who reads the log, the service serves, and obeys.
+// Whatever happens to the reader of the log, the service serves and obeys.
 func TestTheLogCanNeitherEndNorStopTheService(t *testing.T) {
-	t.Run("nobody reads any more", func(t *testing.T) { // refreshd serve 2>&1 | head -n 3
+	t.Run("the reader has closed the pipe", func(t *testing.T) { // refreshd serve 2>&1 | head -n 3
 		s := unread(t)
 		r := piped(t, s)
 		r.begin(t, s)
 		r.end.Close()
 		servesOn(t, s, true, syscall.SIGTERM)
 	})
-	t.Run("nobody reads any more and SIGPIPE is ignored", func(t *testing.T) { // as systemd starts it
+	t.Run("the reader has closed the pipe and SIGPIPE is ignored", func(t *testing.T) { // as systemd starts it
 		s := unread(t)
 		sh, err := exec.LookPath("sh")
 		if err != nil {
@@ -174,17 +173,17 @@ func TestTheLogCanNeitherEndNorStopTheService(t *testing.T) {
 		defer full.Close()
 		servesOn(t, startedBlind(t, func(s *service) { s.writeTo(full) }), true, syscall.SIGTERM)
 	})
-	t.Run("there is none", func(t *testing.T) { // 2>&-
+	t.Run("without a descriptor", func(t *testing.T) { // 2>&-
 		servesOn(t, startedBlind(t, func(s *service) {
 			s.settings.under = func(cmd *exec.Cmd) {
 				cmd.Path, cmd.Args = "/bin/sh", []string{"sh", "-c", `exec "$0" serve >&- 2>&-`, program.Path}
 			}
-		}), false, syscall.SIGTERM) // the runtime puts /dev/null there
+		}), false, syscall.SIGTERM) // the runtime opens /dev/null instead
 	})
 }
 
-// startedBlind is a ready service whose log says nothing, so that its addresses have to be chosen. Another process may
-// take one before it does: then it ends, and is started again on others.
+// startedBlind returns a ready service without a log, so its addresses have to be chosen beforehand. If another process
+// takes one first, the service ends, and is started again on others.
 func startedBlind(t *testing.T, change func(*service)) *service {
 	t.Helper()
 	for range 10 {
@@ -207,8 +206,8 @@ func startedBlind(t *testing.T, change func(*service)) *service {
 	return nil
 }
 
-// What could not be kept is told where it is missing, and nothing else is: every line is there once, whole and in
-// order, or is counted.
+// The log reports lost lines where they are missing, and nowhere else: every line is in it once, whole and in order, or
+// is counted.
 func TestWhatTheLogLostIsToldOnceItIsReadAgain(t *testing.T) {
 	s := unread(t)
 	r := piped(t, s)
@@ -229,7 +228,7 @@ func TestWhatTheLogLostIsToldOnceItIsReadAgain(t *testing.T) {
 			t.Fatalf("a torn line: %v in %q", err, text)
 		}
 		switch {
-		case line.Event == "log.lost": // nobody had to write another line for that
+		case line.Event == "log.lost": // without another line after it
 			told += line.Lines
 			s.http.CloseIdleConnections()
 			s.Terminate()
@@ -243,14 +242,14 @@ func TestWhatTheLogLostIsToldOnceItIsReadAgain(t *testing.T) {
 		t.Errorf("it ended with %s, and said so: %t; want status 0 and true", state, stopping)
 	}
 	if fmt.Sprint(told) != lost || told == 0 {
-		t.Errorf("the log tells of %d lines that were lost, the metrics of %s", told, lost)
+		t.Errorf("the log reports %d lost lines, the metrics %s", told, lost)
 	}
 	if exchanges+told < manyExchanges || exchanges == 0 {
 		t.Errorf("%d exchanges are in the log and %d lines were lost, of %d", exchanges, told, manyExchanges)
 	}
 }
 
-// A process that crashes must end, and say why if it can: a balancer takes one that hangs for a slow one.
+// A process that crashes must end, and say why if it can: a balancer takes a process that hangs for a slow one.
 func TestACrashEndsTheProcessThoughNobodyReads(t *testing.T) {
 	s := unread(t)
 	piped(t, s).begin(t, s)
@@ -261,7 +260,7 @@ func TestACrashEndsTheProcessThoughNobodyReads(t *testing.T) {
 	}
 }
 
-// What led to a crash stands before it.
+// The lines before a crash are in the log.
 func TestTheLastWordsOfACrashFollowTheLog(t *testing.T) {
 	const stopping = "\t\tv.stopping.Store(true)\n"
 	s := unread(t)
@@ -270,7 +269,7 @@ func TestTheLastWordsOfACrashFollowTheLog(t *testing.T) {
 	}})
 	r := piped(t, s)
 	r.begin(t, s)
-	for range 2000 { // more than the pipe takes
+	for range 2000 { // more than the pipe holds
 		s.want(t, call{method: "GET", path: "/nowhere"}, http.StatusNotFound)
 	}
 	s.Terminate()
@@ -289,8 +288,8 @@ func TestTheLastWordsOfACrashFollowTheLog(t *testing.T) {
 	}
 }
 
-// Log rotation and systemctl reload send SIGHUP. It must not end a service, nor must who sent it think that more was
-// read again than was.
+// Log rotation and systemctl reload send SIGHUP. It must not end a service, nor suggest that it read its configuration
+// again.
 func TestSIGHUPReadsTheKeysAgainAndEndsNothing(t *testing.T) {
 	s := start(t, newDatabase(t, sqlite), settings{env: []string{"REFRESHD_LOG_FORMAT=json"}})
 	g := s.issue(t, "alice", "shop")
@@ -303,7 +302,7 @@ func TestSIGHUPReadsTheKeysAgainAndEndsNothing(t *testing.T) {
 	s.exchange(t, g.RefreshToken)
 }
 
-// fullPipe returns a pipe that takes nothing until it is read, and how much is in it.
+// fullPipe returns a pipe that is full until it is read, and how much it contains.
 func fullPipe(t *testing.T) (end, write *os.File, filled int) {
 	t.Helper()
 	end, write, err := os.Pipe()
@@ -320,7 +319,8 @@ func fullPipe(t *testing.T) (end, write *os.File, filled int) {
 	return end, write, filled
 }
 
-// Whoever takes the first line only must not break what the command does; and is told that not all was read.
+// A reader that closes after the first line must not change what the command does; the command reports that not all was
+// read.
 func TestACommandWhoseOutputIsNotReadDoesItsWorkAndSaysSo(t *testing.T) {
 	d := newDatabase(t, sqlite)
 	kickstart := func(cmd *exec.Cmd) { cmd.Env = append(cmd.Env, "REFRESHD_KICKSTART_FILE="+kickstartFile(t, "")) }
@@ -342,7 +342,7 @@ func TestACommandWhoseOutputIsNotReadDoesItsWorkAndSaysSo(t *testing.T) {
 		t.Errorf("the same again: %s, want that all is there", again)
 	}
 
-	// A reader that takes its time gets everything; and a signal ends what waits for one that takes nothing.
+	// A slow reader gets everything; and a signal ends a command that waits for a reader that stopped.
 	for _, signalled := range []bool{false, true} {
 		end, write, filled := fullPipe(t)
 		help := begin(t, d, settings{under: func(cmd *exec.Cmd) { cmd.Stdout = write }}, "help")

@@ -14,22 +14,22 @@ import (
 	"github.com/google/uuid"
 )
 
-// login is one that was answered 200, as its client and the database saw it.
+// login is a login with status 200, as its client and the database saw it.
 type login struct {
 	id              string
 	began, answered time.Time
 	ordinal         int64
-	ended           string // why; empty if it was not
+	ended           string // the reason; empty if it has not ended
 }
 
-// Of a user's sessions the newest are kept. A login that was answered is ended by one that overlapped it or began
-// later, and by no other, whatever the clocks of the processes say.
+// The newest sessions of a user are kept. A successful login is ended only by a concurrent or later login, whatever the
+// clocks of the processes.
 func TestLoginsAboveTheLimitEndOnlyEarlierOnes(t *testing.T) {
-	// ahead is longer than a busy machine takes for all bursts of a user, so that ids are out of order for certain, and
-	// less than a database takes its clock to differ by.
+	// ahead is longer than all bursts of a user take on a busy machine, so that ids are out of order for certain, and
+	// less than the clock skew that a database accepts.
 	const ahead, burst, bursts = 30 * time.Second, 10, 3
 	eachDatabase(t, func(t *testing.T, d database) {
-		users := 5 // in each of two applications
+		users := 5 // of each of two applications
 		if storms {
 			users = 50
 		}
@@ -67,7 +67,7 @@ func TestLoginsAboveTheLimitEndOnlyEarlierOnes(t *testing.T) {
 						var group sync.WaitGroup
 						for i := range logins {
 							group.Go(func() {
-								time.Sleep(rand.N(20 * time.Millisecond)) // so that any may be first
+								time.Sleep(rand.N(20 * time.Millisecond)) // so that the order is random
 								l := &logins[i]
 								l.began = time.Now()
 								a, err := services[rand.N(2)].do(issueCall(user, application))
@@ -109,7 +109,7 @@ func TestLoginsAboveTheLimitEndOnlyEarlierOnes(t *testing.T) {
 					if l.ended != "" {
 						limited++
 					}
-					newer := 0 // those that could end l
+					newer := 0 // logins that could end l
 					for _, m := range logins {
 						if m.answered.Before(l.began) && m.ordinal >= l.ordinal {
 							outOfOrder++

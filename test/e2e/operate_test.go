@@ -32,8 +32,9 @@ func TestSIGTERMFinishesWhatIsRunning(t *testing.T) {
 		if err := c.SetDeadline(time.Now().Add(stopTimeout)); err != nil {
 			t.Fatal(err)
 		}
-		// It answers 100 when it has begun to read the body: then the request is running.
-		fmt.Fprintf(c, "POST /jwt/refresh HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nExpect: 100-continue\r\nContent-Length: %d\r\n\r\n", len(body))
+		// The response 100 shows that it reads the body: then the request is running.
+		fmt.Fprintf(c, "POST /jwt/refresh HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nExpect: "+
+			"100-continue\r\nContent-Length: %d\r\n\r\n", len(body))
 		answers := bufio.NewReader(c)
 		if line, err := answers.ReadString('\n'); err != nil || !strings.Contains(line, "100") {
 			t.Fatalf("%q, %v; want 100 Continue", line, err)
@@ -46,7 +47,7 @@ func TestSIGTERMFinishesWhatIsRunning(t *testing.T) {
 		s.await("not ready", func() bool {
 			res, err := http.Get(s.Admin + "/readyz")
 			if err != nil {
-				t.Fatalf("the admin listener is gone while a request is running: %v", err)
+				t.Fatalf("the admin listener is closed while a request is running: %v", err)
 			}
 			defer res.Body.Close()
 			return res.StatusCode == http.StatusServiceUnavailable
@@ -73,8 +74,8 @@ func TestSIGTERMFinishesWhatIsRunning(t *testing.T) {
 	})
 }
 
-// A stranger with one connection must not make a stop fail: the exit status is how an orchestrator knows that nothing
-// was lost.
+// An unauthenticated client with one connection must not make a stop fail: the exit status tells an orchestrator that
+// nothing was lost.
 func TestSIGTERMDoesNotWaitForABodyThatTrickles(t *testing.T) {
 	s := start(t, newDatabase(t, memory), settings{})
 	c, err := net.Dial("tcp", strings.TrimPrefix(s.URL(), "http://"))
@@ -93,10 +94,10 @@ func TestSIGTERMDoesNotWaitForABodyThatTrickles(t *testing.T) {
 	s.Stop() // and exits with 0
 }
 
-// A balancer sees that a process is not ready a moment after it is, and sends to it until then.
+// A balancer learns a moment later that a process is not ready, and sends requests to it until then.
 func TestAfterSIGTERMItServesForTheDelayWhileNotReady(t *testing.T) {
 	short.LeaveOut(t, "the fifteen seconds of a delay")
-	t.Parallel() // it takes the delay, in which a busy machine has to make three requests
+	t.Parallel() // it takes the delay, during which a busy machine has to send three requests
 	s := start(t, newDatabase(t, memory), settings{env: []string{"REFRESHD_SHUTDOWN_DELAY=15s"}})
 	g := s.issue(t, "alice", "shop")
 	s.Terminate()
@@ -108,7 +109,8 @@ func TestAfterSIGTERMItServesForTheDelayWhileNotReady(t *testing.T) {
 		return a.status == http.StatusServiceUnavailable
 	})
 	s.exchange(t, g.RefreshToken)
-	// A balancer that passes connections on sees no request: a client that kept its own would stay to the end, and be cut off.
+	// A balancer that forwards connections does not see requests: a client that kept its connection would stay to the
+	// end, and be cut off.
 	res, err := s.http.Get(s.URL() + "/healthz")
 	if err != nil {
 		t.Fatal(err)
@@ -127,7 +129,7 @@ func TestConfigurationIsStrict(t *testing.T) {
 		env    []string
 		args   []string
 		says   string
-		status int // 2 where the command line is at fault
+		status int // 2: the command line is wrong
 	}{
 		"unknown key": {
 			[]string{"REFRESHD_LISTNE=x"}, []string{"serve"},
@@ -179,7 +181,7 @@ func TestConfigurationIsStrict(t *testing.T) {
 			t.Errorf("%s: %s\nwant status %d and %q", name, got, tt.status, tt.says)
 		}
 	}
-	// What Kubernetes injects for Services whose names begin with that of this one is skipped.
+	// Variables that Kubernetes injects for Services with this one's name as a prefix are skipped.
 	s := start(t, d, settings{env: []string{
 		"REFRESHD_PORT=tcp://10.0.0.1:3000", "REFRESHD_PORT_3000_TCP_ADDR=10.0.0.1", "REFRESHD_SERVICE_HOST=10.0.0.1",
 		"REFRESHD_SERVICE_PORT=3000", "REFRESHD_POSTGRESQL_SERVICE_HOST=10.3.1.4",
@@ -207,12 +209,13 @@ func TestConfigurationIsStrict(t *testing.T) {
 		}
 	}
 	s.Stop()
-	if got := runVerb(t, d, settings{}, "health", "--listen="+strings.TrimPrefix(s.URL(), "http://")); got.Status != 1 || got.Stderr == "" {
-		t.Errorf("health of a service that is gone: %s", got)
+	if got := runVerb(t, d, settings{}, "health", "--listen="+strings.TrimPrefix(s.URL(), "http://")); got.Status != 1 ||
+		got.Stderr == "" {
+		t.Errorf("health of a stopped service: %s", got)
 	}
 }
 
-// An address that is taken is told in words, before anything is written to a terminal's screen.
+// The error of an address that is in use comes before any other output on a terminal.
 func TestATakenPortIsARefusal(t *testing.T) {
 	d := newDatabase(t, memory)
 	s := start(t, d, settings{})
@@ -220,7 +223,8 @@ func TestATakenPortIsARefusal(t *testing.T) {
 	if got.Status != 1 || !strings.Contains(got.Stderr, "REFRESHD_LISTEN") || got.Stdout != "" {
 		t.Errorf("%s", got)
 	}
-	got = runVerb(t, d, settings{env: []string{"REFRESHD_ADMIN_LISTEN=" + strings.TrimPrefix(s.Admin, "http://")}}, "serve")
+	got = runVerb(t, d, settings{env: []string{"REFRESHD_ADMIN_LISTEN=" + strings.TrimPrefix(s.Admin, "http://")}},
+		"serve")
 	if got.Status != 1 || !strings.Contains(got.Stderr, "REFRESHD_ADMIN_LISTEN") {
 		t.Errorf("%s", got)
 	}
@@ -234,7 +238,8 @@ func TestWhatOperatorsSee(t *testing.T) {
 	eachStore(t, func(t *testing.T, d database) {
 		s := start(t, d, settings{})
 		g := s.issue(t, "alice", "shop")
-		s.want(t, call{method: "POST", path: "/jwt/refresh", body: object("refreshToken", g.RefreshToken), header: map[string]string{"X-Request-Id": "op.1"}}, http.StatusOK)
+		s.want(t, call{method: "POST", path: "/jwt/refresh", body: object("refreshToken", g.RefreshToken),
+			header: map[string]string{"X-Request-Id": "op.1"}}, http.StatusOK)
 		s.exchange(t, g.RefreshToken)
 		s.refused(t, "rt_nonsense", "[invalid]refreshToken")
 		s.want(t, acme(call{method: "GET", path: "/jwt/refresh/" + g.RefreshTokenID}), http.StatusOK)
@@ -265,7 +270,7 @@ func TestWhatOperatorsSee(t *testing.T) {
 			t.Errorf("the state of the pool is shown: %t", shown)
 		}
 
-		// One line a request, with what is needed and nothing secret. It is written a moment after the response.
+		// One line a request, with what is needed and without secrets. It is written a moment after the response.
 		s.await("done with its log", func() bool { return strings.Contains(s.process.Log(), `"event":"token.revoked"`) })
 		var exchange map[string]any
 		requests := 0
@@ -289,18 +294,19 @@ func TestWhatOperatorsSee(t *testing.T) {
 				t.Errorf("the line of a request has no %s: %v", field, exchange)
 			}
 		}
-		if exchange["route"] != "/jwt/refresh" || exchange["status"] != 200.0 || exchange["tenant"] != "acme" || exchange["outcome"] != "rotated" {
+		if exchange["route"] != "/jwt/refresh" || exchange["status"] != 200.0 || exchange["tenant"] != "acme" ||
+			exchange["outcome"] != "rotated" {
 			t.Errorf("the line of an exchange is %v", exchange)
 		}
 
-		// The admin listener has what the world must not see, and the API does not have it.
+		// The admin listener serves what must not be public, and the API does not serve it.
 		for path, want := range map[string]string{"/healthz": "ok", "/readyz": "ready"} {
 			if status, _, body := get(t, s.Admin+path); status != http.StatusOK || !strings.Contains(body, want) {
 				t.Errorf("admin %s: %d %.200s", path, status, body)
 			}
 		}
 		if status, _, _ := get(t, s.Admin+"/debug/pprof/"); status != http.StatusNotFound {
-			t.Errorf("admin /debug/pprof/, which nobody asked for: %d, want 404", status)
+			t.Errorf("admin /debug/pprof/, which is off by default: %d, want 404", status)
 		}
 		if status, _, _ := get(t, s.URL()+"/metrics"); status != http.StatusNotFound {
 			t.Errorf("API /metrics: %d, want 404", status)
@@ -311,7 +317,7 @@ func TestWhatOperatorsSee(t *testing.T) {
 	})
 }
 
-// getAs asks the listener at url under another name.
+// getAs sends a request with another Host to the listener at url.
 func getAs(t *testing.T, host, url string) (status int, body string) {
 	t.Helper()
 	address, path, _ := strings.Cut(strings.TrimPrefix(url, "http://"), "/")
@@ -323,8 +329,8 @@ func getAs(t *testing.T, host, url string) (status int, body string) {
 	return response.Status, string(response.Body)
 }
 
-// A page of a stranger that has its own name resolve to the operator's machine must not read a profile there, and
-// nobody the arguments of the process. Prometheus finds pods under any name.
+// A web page whose host name resolves to the operator's machine must not read a profile there, and no client may read
+// the arguments of the process. Prometheus may use any Host.
 func TestProfilesAreForThisMachineAndOnlyWhereAskedFor(t *testing.T) {
 	s := start(t, newDatabase(t, memory), settings{env: []string{"REFRESHD_PPROF=true"}})
 	_, port, err := net.SplitHostPort(strings.TrimPrefix(s.Admin, "http://"))
@@ -375,11 +381,13 @@ func TestDocumentsNeedNoNetwork(t *testing.T) {
 		t.Fatalf("/docs: %d %s", status, header.Get("Content-Type"))
 	}
 	policy := header.Get("Content-Security-Policy")
-	if !strings.HasPrefix(policy, "default-src 'none'") || strings.Contains(policy, "unsafe") || strings.Contains(policy, "http") {
+	if !strings.HasPrefix(policy, "default-src 'none'") || strings.Contains(policy, "unsafe") ||
+		strings.Contains(policy, "http") {
 		t.Errorf("Content-Security-Policy = %q", policy)
 	}
-	if rest := strings.Replace(page, `<script src="/docs/script.js" defer></script>`, "", 1); strings.Contains(rest, "<script") {
-		t.Error("/docs has a script that is no file of ours")
+	if rest := strings.Replace(page, `<script src="/docs/script.js" defer></script>`, "", 1); strings.Contains(rest,
+		"<script") {
+		t.Error("/docs has a script that is not a file of the service")
 	}
 	fetched := 0
 	for _, m := range reference.FindAllStringSubmatch(page, -1) {
@@ -388,7 +396,7 @@ func TestDocumentsNeedNoNetwork(t *testing.T) {
 			continue
 		}
 		if !strings.HasPrefix(to, "/") {
-			continue // a link for people; nothing else leaves the page, by its policy
+			continue // a link to follow; the page's policy forbids other requests
 		}
 		if status, _, _ := get(t, s.URL()+to); status != http.StatusOK {
 			t.Errorf("/docs refers to %s: %d", to, status)
@@ -396,7 +404,7 @@ func TestDocumentsNeedNoNetwork(t *testing.T) {
 		fetched++
 	}
 	if fetched == 0 {
-		t.Error("/docs has no style sheet of ours")
+		t.Error("/docs has no style sheet of the service")
 	}
 }
 

@@ -8,8 +8,8 @@ import (
 	"testing"
 )
 
-// A client that is told "invalid" drops its string. So a store that is down must never be a refusal; and what an outage writes
-// to the log must not hold the password of the database.
+// A client whose exchange is refused as invalid drops its string. So a store that is down must never be a refusal; and
+// an outage must not log the password of the database.
 func TestAStoreThatIsDownIsNeverARefusal(t *testing.T) {
 	eachDatabase(t, func(t *testing.T, d database) {
 		t.Parallel()
@@ -22,9 +22,10 @@ func TestAStoreThatIsDownIsNeverARefusal(t *testing.T) {
 			acme(call{method: "DELETE", path: "/jwt/refresh/" + g.RefreshTokenID}),
 		} {
 			if d.engine == sqlite && r.path != "/jwt/refresh" {
-				continue // each would wait for the lock as long again
+				continue // each would wait as long for the lock
 			}
-			if a := s.mustDo(t, r); a.status != http.StatusServiceUnavailable || a.body != "" || a.header.Get("Retry-After") == "" {
+			if a := s.mustDo(t, r); a.status != http.StatusServiceUnavailable || a.body != "" ||
+				a.header.Get("Retry-After") == "" {
 				t.Errorf("%s %s: %s, Retry-After %q; want 503 without a body", r.method, r.path, a, a.header.Get("Retry-After"))
 			}
 		}
@@ -44,11 +45,11 @@ func TestAStoreThatIsDownIsNeverARefusal(t *testing.T) {
 	})
 }
 
-// breakStore makes the database refuse writes (SQLite: a lock that is not given up) or everything (PostgreSQL: no connections).
+// breakStore makes the database refuse writes (SQLite: a lock that is held) or everything (PostgreSQL: no connections).
 func breakStore(t *testing.T, d database) (restore func()) {
 	t.Helper()
 	if d.engine == sqlite {
-		tx, err := d.open(t).BeginTx(t.Context(), nil) // takes the write lock, by its DSN
+		tx, err := d.open(t).BeginTx(t.Context(), nil) // takes the write lock, because of the DSN
 		if err != nil {
 			t.Fatal(err)
 		}

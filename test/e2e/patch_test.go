@@ -13,7 +13,7 @@ func patchCall(target, body string) call {
 	return acme(call{method: "PATCH", path: "/jwt/refresh" + target, body: body})
 }
 
-// rolesIn are those of an access token.
+// rolesIn returns the roles in an access token.
 func rolesIn(t *testing.T, accessToken string) []string {
 	t.Helper()
 	var c struct{ Roles []string }
@@ -21,7 +21,7 @@ func rolesIn(t *testing.T, accessToken string) []string {
 	return c.Roles
 }
 
-// claimIn is one of the caller's claims in an access token; nil if it is not there.
+// claimIn returns one of the caller's claims in an access token; nil if it is absent.
 func claimIn(t *testing.T, accessToken, name string) any {
 	t.Helper()
 	var c map[string]any
@@ -29,14 +29,15 @@ func claimIn(t *testing.T, accessToken, name string) any {
 	return c[name]
 }
 
-// A role that a PATCH took away is in no access token that is handed out afterwards, whichever way an exchange ends, and
-// the client that lost a response goes on with the token string that it lost.
+// A role that a PATCH removed is in no later access token, whatever the outcome of the exchange. A client that lost a
+// response continues with its old token string.
 func TestTheNextExchangeCarriesAPatch(t *testing.T) {
 	eachStore(t, func(t *testing.T, d database) {
 		v, clock := startStopped(t, d, settings{})
 		var id string
 		round := 0
-		// patched is the answer to sent after a PATCH to other roles; tokenString is the one it must be, empty for a new one.
+		// patched is the response to sent after a PATCH to other roles; tokenString is its string, or empty for a new
+		// one.
 		patched := func(outcome, sent, tokenString string) grant {
 			t.Helper()
 			round++
@@ -66,7 +67,7 @@ func TestTheNextExchangeCarriesAPatch(t *testing.T) {
 		patched("recovered", first.RefreshToken, second.RefreshToken)
 		third := patched("rotated", second.RefreshToken, "")
 		clock.afterGrace()
-		v.refused(t, first.RefreshToken, "[reused]refreshToken") // a replay is one after a PATCH, too
+		v.refused(t, first.RefreshToken, "[reused]refreshToken") // a PATCH does not change what a replay is
 		v.refused(t, third.RefreshToken, "[revoked]refreshToken")
 		v.want(t, patchCall("/"+id, `{"roles":[]}`), http.StatusNotFound)
 
@@ -79,11 +80,11 @@ func TestTheNextExchangeCarriesAPatch(t *testing.T) {
 	})
 }
 
-// Two backends change different claims of the same sessions, through different processes, while their device goes on:
-// each change is in the next access token, and all of it is there in the end.
+// Two backends change different claims of the same sessions, through different processes, while their device exchanges:
+// each change is in the next access token, and in the end all of them are stored.
 func TestConcurrentPatchesLoseNothing(t *testing.T) {
 	eachDatabase(t, func(t *testing.T, d database) {
-		// A PATCH that finds the sessions changed at each of its attempts is a 503, and an error in the log.
+		// A PATCH whose attempts all meet changed sessions is a 503, and an error in the log.
 		together := settings{env: []string{"REFRESHD_PUBLIC_URL=https://auth.example.com"}, expectsErrors: true}
 		replicas := []*service{start(t, d, together), start(t, d, together)}
 		chain, other := replicas[0].issue(t, "patched", "chain"), replicas[0].issue(t, "patched", "chain")
@@ -99,7 +100,7 @@ func TestConcurrentPatchesLoseNothing(t *testing.T) {
 					}
 					a, err := r.do(patchCall(target, body))
 					for try := 0; err == nil && a.status == http.StatusServiceUnavailable && try < 100; try++ {
-						a, err = r.do(patchCall(target, body)) // which is safe, and changes what is left to change
+						a, err = r.do(patchCall(target, body)) // safe to repeat: it changes the remaining sessions
 					}
 					if err != nil || a.status != http.StatusOK {
 						t.Errorf("PATCH: %v %s", err, a)
@@ -138,8 +139,8 @@ func TestConcurrentPatchesLoseNothing(t *testing.T) {
 	})
 }
 
-// Backends that change the same user through one process wait for each other, and none is told to come again. A 503
-// would be an error in the log, which start refuses.
+// Backends that change the same user through one process wait for each other, and none has to retry. A 503 would be an
+// error in the log, which start refuses.
 func TestConcurrentPatchesInAProcessAllSucceed(t *testing.T) {
 	eachDatabase(t, func(t *testing.T, d database) {
 		v := start(t, d, settings{})
@@ -175,7 +176,7 @@ func TestConcurrentPatchesInAProcessAllSucceed(t *testing.T) {
 	})
 }
 
-// A user with a thousand sessions gets another role in one request, and one with more of them in none.
+// A request changes the roles of a user with a thousand sessions, and refuses a user with more.
 func TestAThousandSessionsArePatchedTogether(t *testing.T) {
 	eachDatabase(t, func(t *testing.T, d database) {
 		v := start(t, d, settings{env: []string{"REFRESHD_PURGE_INTERVAL=0s"}})
@@ -186,10 +187,12 @@ func TestAThousandSessionsArePatchedTogether(t *testing.T) {
 		began := time.Now()
 		a := v.want(t, patchCall("?userId=many", `{"roles":["viewer"],"claims":{"plan":"gold"}}`), http.StatusOK)
 		t.Logf("1000 sessions in %s", time.Since(began).Round(time.Millisecond))
-		if got, want := a.body, `{"success":true,"message":"The refresh tokens were changed.","data":{"changed":1000}}`+"\n"; got != want {
-			t.Errorf("got %s, want %s", got, want)
+		want := `{"success":true,"message":"The refresh tokens were changed.","data":{"changed":1000}}` + "\n"
+		if a.body != want {
+			t.Errorf("got %s, want %s", a.body, want)
 		}
-		if got := queryText(t, db, `SELECT count(*) || '' FROM refresh_tokens WHERE claims = '{"plan":"gold"}'`); got != "1000" {
+		if got := queryText(t, db,
+			`SELECT count(*) || '' FROM refresh_tokens WHERE claims = '{"plan":"gold"}'`); got != "1000" {
 			t.Errorf("%s sessions were changed", got)
 		}
 		v.issue(t, "many", "shop")

@@ -16,7 +16,7 @@ const (
 		"idle_in_transaction_session_timeout, plan_cache_mode, enable_seqscan, jit"
 )
 
-// behindPgBouncer is d through a PgBouncer with these settings, and with options added to its URL.
+// behindPgBouncer returns d through a PgBouncer with these settings, and with options added to its URL.
 func (d database) behindPgBouncer(t *testing.T, options string, settings ...string) database {
 	t.Helper()
 	u, err := url.Parse(d.url)
@@ -29,21 +29,23 @@ func (d database) behindPgBouncer(t *testing.T, options string, settings ...stri
 	return d
 }
 
-// forPooler gives the database what a pooler passes over.
+// forPooler sets for the database the settings that a pooler ignores.
 func (d database) forPooler(t *testing.T) database {
 	t.Helper()
 	db := d.open(t)
 	name := queryText(t, db, `SELECT current_database()`)
 	for _, setting := range []string{
 		"default_transaction_isolation = 'read committed'", "lock_timeout = '1s'", "statement_timeout = '10s'",
-		"idle_in_transaction_session_timeout = '10s'", "plan_cache_mode = 'force_generic_plan'", "enable_seqscan = 'off'", "jit = 'off'",
+		"idle_in_transaction_session_timeout = '10s'", "plan_cache_mode = 'force_generic_plan'", "enable_seqscan = 'off'",
+		"jit = 'off'",
 	} {
 		execute(t, db, `ALTER DATABASE `+name+` SET `+setting)
 	}
 	return d
 }
 
-// Hundreds of replicas' connections on a few of the server's: what poolers are for. Fewer here than one service has of its own.
+// A pooler serves hundreds of replicas' connections by a few of the server's. Here there are fewer than one service
+// has.
 func TestTheLoadPassesBehindPgBouncer(t *testing.T) {
 	const users, connections = 24, 6
 	direct := newDatabase(t, postgreSQL).migrated(t).forPooler(t)
@@ -63,9 +65,10 @@ func TestTheLoadPassesBehindPgBouncer(t *testing.T) {
 	stopOthers()
 	one.holds(t, others, m)
 	two.holds(t, crowd, l)
-	for i := range 20 { // a revocation through one server connection is seen through every other
+	for i := range 20 { // a revocation through one server connection is visible through every other
 		g := one.issue(t, "bob", "shop")
-		two.want(t, acme(call{method: "DELETE", path: []string{"/jwt/refresh?userId=bob", "/jwt/refresh/" + g.RefreshTokenID}[i%2]}), http.StatusOK)
+		two.want(t, acme(call{method: "DELETE",
+			path: []string{"/jwt/refresh?userId=bob", "/jwt/refresh/" + g.RefreshTokenID}[i%2]}), http.StatusOK)
 		one.refused(t, g.RefreshToken, "[revoked]refreshToken")
 	}
 	for _, s := range []*service{one, two} {
@@ -75,11 +78,12 @@ func TestTheLoadPassesBehindPgBouncer(t *testing.T) {
 	if unavailable := l.unavailable.Load() + m.unavailable.Load(); unavailable > 0 {
 		t.Errorf("%d calls were answered 503", unavailable)
 	}
-	t.Logf("2 services, %d users, PgBouncer in transaction mode: %d exchanges in %s on %s connections to PostgreSQL (%d allowed), "+
-		"none failed, nobody logged out", 2*users, answered, took.Round(time.Millisecond), shared, connections)
+	t.Logf("2 services, %d users, PgBouncer in transaction mode: %d exchanges in %s on %s connections to PostgreSQL "+
+		"(%d allowed), "+
+		"none failed, no user logged out", 2*users, answered, took.Round(time.Millisecond), shared, connections)
 }
 
-// An operator who forgot a setting learns it from the first start, by the setting's name; and not from users, at the first load.
+// The first start tells an operator which setting is missing, by its name, before users see failures under load.
 func TestAPgBouncerThatDoesNotFitIsRefusedAtTheStart(t *testing.T) {
 	for name, tc := range map[string]struct {
 		options  string

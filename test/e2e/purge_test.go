@@ -16,14 +16,15 @@ var (
 	completed = regexp.MustCompile(`(?m)^the pass is complete: looked at (\d+) refresh tokens and deleted (\d+),`)
 )
 
-// What an operator sees who purges a store that serves, and whose purge is killed in the middle.
+// The output for an operator who purges a store that serves, and whose purge is killed in the middle.
 func TestAPurgeThatWasKilledGoesOnAndTheLivingNoticeNothing(t *testing.T) {
 	short.LeaveOut(t, "ten seconds")
 	const users = 4
 	eachDatabase(t, func(t *testing.T, d database) {
 		dead := 30_000
 		if d.engine == sqlite {
-			dead = 8_000 // another process waits for the lock on the file by polling, and the users leave it free for moments only
+			// another process waits for the lock on the file by polling, and the users release it only for moments
+			dead = 8_000
 		}
 		s := start(t, d, noJanitor)
 		db := d.open(t)
@@ -52,16 +53,16 @@ func TestAPurgeThatWasKilledGoesOnAndTheLivingNoticeNothing(t *testing.T) {
 			if attempt == 5 {
 				t.Fatalf("a purge of %d is over before it is killed", dead)
 			}
-			if attempt > 0 { // a busy machine let it finish
+			if attempt > 0 { // on a busy machine it had finished
 				dead *= 2
 				execute(t, db, `DELETE FROM jobs`)
 				old = expired()
 			}
 			copyToken(t, d, db, unraced(t, d), dead-left())
 			purge := begin(t, d, settings{}, "purge")
-			// The first step makes the row, with what it deleted.
+			// The first step inserts the row, with its deletions.
 			s.await("being purged", func() bool { return len(rows(t, db, `SELECT name FROM jobs`)) > 0 })
-			if err := purge.Kill(); err != nil { // or it has ended
+			if err := purge.Kill(); err != nil { // it may have ended
 				t.Fatal(err)
 			}
 			if purge.State().Success() {
@@ -71,10 +72,11 @@ func TestAPurgeThatWasKilledGoesOnAndTheLivingNoticeNothing(t *testing.T) {
 				t.Fatalf("all of %d are left to delete, want some", before)
 			}
 		}
-		if got := runVerb(t, d, settings{}, "purge"); got.Status != 1 || !strings.Contains(got.Stderr, "another process is purging") || left() != before {
+		if got := runVerb(t, d, settings{}, "purge"); got.Status != 1 ||
+			!strings.Contains(got.Stderr, "another process is purging") || left() != before {
 			t.Errorf("while the lease of the one that was killed runs: %s", got)
 		}
-		execute(t, db, `UPDATE jobs SET lease_until = 1`) // so that the test need not wait for it
+		execute(t, db, `UPDATE jobs SET lease_until = 1`) // so that the test does not wait for it
 		answered := l.answered.Load()
 		got := runVerb(t, d, settings{}, "purge")
 		told := completed.FindStringSubmatch(got.Stdout)
@@ -82,7 +84,7 @@ func TestAPurgeThatWasKilledGoesOnAndTheLivingNoticeNothing(t *testing.T) {
 			t.Fatalf("the next purge: %s", got)
 		}
 		if lookedAt, _ := strconv.Atoi(told[1]); lookedAt >= dead || lookedAt < before {
-			t.Errorf("it looked at %d refresh tokens, want the %d that were left and the living", lookedAt, before)
+			t.Errorf("it looked at %d refresh tokens, want the %d remaining and the active ones", lookedAt, before)
 		}
 		if told[2] != strconv.Itoa(before) || left() != 0 {
 			t.Errorf("it deleted %s of %d, and %d are left", told[2], before, left())
@@ -92,13 +94,13 @@ func TestAPurgeThatWasKilledGoesOnAndTheLivingNoticeNothing(t *testing.T) {
 			t.Error(*failed)
 		}
 		if meanwhile := l.answered.Load() - answered; meanwhile == 0 {
-			t.Error("nobody exchanged anything meanwhile")
+			t.Error("no exchange ran meanwhile")
 		}
 		for _, u := range crowd {
 			s.exchange(t, u.current)
 		}
 		s.refused(t, old.RefreshToken, "[invalid]refreshToken")
-		s.refused(t, revoked.RefreshToken, "[revoked]refreshToken") // not for long enough
+		s.refused(t, revoked.RefreshToken, "[revoked]refreshToken") // not revoked for long enough
 		t.Logf("%d of %d deleted when it was killed, %d exchanges beside it; the next said:\n%s",
 			dead-before, dead, l.answered.Load(), got.Stdout)
 	})
@@ -112,12 +114,12 @@ func TestTheServicePurgesByItself(t *testing.T) {
 		s.refused(t, dead.RefreshToken, "[revoked]refreshToken")
 		db := d.open(t)
 		execute(t, db, `UPDATE marks SET revoked_at = $1`, time.Now().Add(-6*time.Minute).UnixMicro())
-		s.await("rid of the dead", func() bool { return s.metrics()["refreshd_purge_tokens_deleted_total"] == "1" })
+		s.await("rid of the ended ones", func() bool { return s.metrics()["refreshd_purge_tokens_deleted_total"] == "1" })
 		s.refused(t, dead.RefreshToken, "[invalid]refreshToken")
 		s.exchange(t, living.RefreshToken)
 		s.await("through with a pass", func() bool {
 			at, err := strconv.ParseFloat(s.metrics()["refreshd_purge_last_pass_timestamp_seconds"], 64)
-			return err == nil && time.Since(time.Unix(int64(at), 0)) < time.Minute // it is asked again until it is so
+			return err == nil && time.Since(time.Unix(int64(at), 0)) < time.Minute // asked again until it is true
 		})
 		if got := s.metrics()["refreshd_purge_tokens_examined_total"]; got == "0" || got == "" {
 			t.Errorf("looked at %q refresh tokens", got)

@@ -4,8 +4,7 @@ import (
 	"testing"
 )
 
-// A clean stop gives back the lease of the purge. Whoever purges next would otherwise wait until it expires, as after a
-// process that was killed.
+// A clean stop returns the lease of the purge. Otherwise the next process would wait until it expires, as after a kill.
 func TestAPurgeThatWasStoppedLeavesTheRestToTheNext(t *testing.T) {
 	eachDatabase(t, func(t *testing.T, d database) {
 		issuer := start(t, d, noJanitor)
@@ -20,7 +19,7 @@ func TestAPurgeThatWasStoppedLeavesTheRestToTheNext(t *testing.T) {
 			"purge": func(t *testing.T) {
 				purge := begin(t, d, settings{}, "purge")
 				issuer.await("purging", isUnderWay)
-				_ = purge.Terminate() // or it has ended
+				_ = purge.Terminate() // it may have ended
 				_ = purge.Wait()
 			},
 		} {
@@ -38,7 +37,7 @@ func TestAPurgeThatWasStoppedLeavesTheRestToTheNext(t *testing.T) {
 					execute(t, db, `DELETE FROM jobs`)
 					copyToken(t, d, db, unraced(t, d), ended)
 					stopIn(t)
-					ended *= 2 // if a busy machine let it finish
+					ended *= 2 // if a busy machine finished it
 				}
 				got := runVerb(t, d, settings{}, "purge")
 				if completed.FindString(got.Stdout) == "" || got.Status != 0 || left() != "0" {

@@ -9,7 +9,7 @@ import (
 	"time"
 )
 
-// A client whose calls a balancer spreads must not see that there are several of us.
+// A client whose requests a balancer distributes must not notice that there are several replicas.
 func TestReplicasOnOneDatabaseAreOneService(t *testing.T) {
 	eachDatabase(t, func(t *testing.T, d database) {
 		const clients = 100
@@ -22,7 +22,7 @@ func TestReplicasOnOneDatabaseAreOneService(t *testing.T) {
 		issue := call{method: "POST", path: "/jwt/issue", body: object("userId", "alice", "applicationsId", "quick")}
 		issued := replicas[0].granted(t, rival(issue))
 
-		// One token: every client sends the newest string that it knows of, to one process after the other.
+		// One token: every client sends the newest string that it has, to one process after the other.
 		var (
 			newest atomic.Pointer[string]
 			failed atomic.Pointer[string]
@@ -60,7 +60,7 @@ func TestReplicasOnOneDatabaseAreOneService(t *testing.T) {
 					}
 				})
 			}
-			clock.advance(step) // while they are under way
+			clock.advance(step) // while they are running
 			group.Wait()
 		}
 		if message := failed.Load(); message != nil {
@@ -82,7 +82,7 @@ func TestReplicasOnOneDatabaseAreOneService(t *testing.T) {
 			}
 		}
 
-		// A retry at the other replica is the same answer.
+		// A retry at the other replica gets the same response.
 		current := *newest.Load()
 		body := replicas[0].want(t, exchangeCall(current), http.StatusOK).steady()
 		if got := replicas[1].want(t, exchangeCall(current), http.StatusOK).steady(); got != body {
@@ -90,7 +90,7 @@ func TestReplicasOnOneDatabaseAreOneService(t *testing.T) {
 		}
 		t.Logf("%d exchanges through two processes: %d generations, no gap, no error", calls.Load(), last)
 
-		// A revocation by one is seen by the other's next call.
+		// A revocation by one is visible to the other's next request.
 		for i := range 50 {
 			g := replicas[i%2].issue(t, "bob", "shop")
 			to, from := replicas[i%2], replicas[(i+1)%2]

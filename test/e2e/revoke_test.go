@@ -19,17 +19,20 @@ import (
 	"github.com/refreshd/refreshd/test/support/short"
 )
 
-// fingerprint is what a change of any row of refresh_tokens changes: in PostgreSQL the version and place of every row, too.
+// fingerprint returns a value that any change of a row of refresh_tokens changes: in PostgreSQL a change of a row's
+// version or place, too.
 func fingerprint(t *testing.T, d database, db *sql.DB, bulk func(string) string) string {
 	t.Helper()
 	if d.engine == postgreSQL {
-		return queryText(t, db, `SELECT count(*) || ' ' || sum(hashtextextended(r::text || r.xmin || r.xmax || r.ctid, 0)) FROM refresh_tokens AS r`)
+		return queryText(t, db,
+			`SELECT count(*) || ' ' || sum(hashtextextended(r::text || r.xmin || r.xmax || r.ctid, 0)) FROM refresh_tokens AS r`)
 	}
 	return bulk(`SELECT printf('%d %d %d %d %d %d %d %d', count(*), sum(generation), sum(last_used_at & 0xffffffff),
-		sum(expires_at & 0xffffffff), sum(revoked_at), sum(length(revoked_reason)), sum(issued_epoch), sum(rotated_at & 0xffffffff)) FROM refresh_tokens`)
+		sum(expires_at & 0xffffffff), sum(revoked_at), sum(length(revoked_reason)), sum(issued_epoch),
+		sum(rotated_at & 0xffffffff)) FROM refresh_tokens`)
 }
 
-// copyToken fills the application bulk of tenant acme with copies of a refresh token that was issued, each with an id and a
+// copyToken fills the application bulk of tenant acme with copies of an issued refresh token, each with an id and a
 // user of its own.
 func copyToken(t *testing.T, d database, db *sql.DB, bulk func(string) string, copies int) {
 	t.Helper()
@@ -46,14 +49,16 @@ func copyToken(t *testing.T, d database, db *sql.DB, bulk func(string) string, c
 	}
 	bulk(fmt.Sprintf(`WITH RECURSIVE s(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM s WHERE n < %d)
 		INSERT INTO refresh_tokens (id, tenant_id, application_id, user_id, `+columns+`)
-		SELECT randomblob(16), tenant_id, application_id, 'copy ' || n, `+columns+` FROM s, `+template+` RETURNING 'done'`, copies))
+		SELECT randomblob(16), tenant_id, application_id, 'copy ' || n, `+columns+` FROM s, `+template+`
+		RETURNING 'done'`, copies))
 }
 
 // asSQLite names the variable that makes this test binary a shell of SQLite, for the database that it names.
 const asSQLite = "E2E_SQLITE"
 
-// unraced gives a function that runs one statement on the SQLite database d and returns the first value of its first row. It
-// runs in a process of this package built without the race detector, which makes SQLite, being Go, tens of times slower.
+// unraced returns a function that runs one statement on the SQLite database d and returns the first value of its first
+// row. It runs in a process of this package built without the race detector, which makes SQLite, a Go library, tens of
+// times slower.
 func unraced(t *testing.T, d database) func(statement string) string {
 	t.Helper()
 	if d.engine != sqlite {
@@ -96,8 +101,8 @@ var buildUnraced = sync.OnceValues(func() (string, error) {
 	return binary, nil
 })
 
-// runUnraced runs the test in this package built without the race detector, and tells whether it did. It is for one whose own
-// work, rather than the service's, takes the detector minutes.
+// runUnraced runs the test in this package built without the race detector, and reports whether it did. It is for a
+// test whose own work, rather than the service's, takes minutes with the detector.
 func runUnraced(t *testing.T) bool {
 	t.Helper()
 	if !raced {
@@ -114,7 +119,7 @@ func runUnraced(t *testing.T) bool {
 	return true
 }
 
-// beSQLite is the other side of unraced.
+// beSQLite is the child process of unraced.
 func beSQLite(path string) (status int) {
 	statement, err := io.ReadAll(os.Stdin)
 	if err == nil {
@@ -150,10 +155,12 @@ func TestARevocationOf200000TokensIsOneSmallWrite(t *testing.T) {
 		db := d.open(t)
 		bulk := unraced(t, d)
 		copyToken(t, d, db, bulk, many-stringsHeld)
-		if got := queryText(t, db, `SELECT CAST(count(*) AS TEXT) FROM refresh_tokens WHERE application_id = 'bulk' AND revoked_at = 0`); got != fmt.Sprint(many) {
+		if got := queryText(t, db,
+			`SELECT CAST(count(*) AS TEXT) FROM refresh_tokens WHERE application_id = 'bulk' AND revoked_at = 0`,
+		); got != fmt.Sprint(many) {
 			t.Fatalf("%s tokens are stored, want %d", got, many)
 		}
-		// A copy is as good as an issued one.
+		// A copy is equivalent to an issued refresh token.
 		copied := s.want(t, acme(call{method: "GET", path: "/jwt/refresh?userId=copy%20777"}), http.StatusOK).records(t)
 		if len(copied) != 1 {
 			t.Fatalf("listed %d of the user of a copy, want 1", len(copied))
@@ -165,7 +172,7 @@ func TestARevocationOf200000TokensIsOneSmallWrite(t *testing.T) {
 		begin := time.Now()
 		s.want(t, revoke, http.StatusOK)
 		took := time.Since(begin)
-		// The very next call of any of them.
+		// The next request for each of them.
 		s.refused(t, issued[0].RefreshToken, "[revoked]refreshToken")
 		written := endWAL(t, d, db, walBefore)
 		if diff := cmp.Diff(before, fingerprint(t, d, db, bulk)); diff != "" {
@@ -180,13 +187,14 @@ func TestARevocationOf200000TokensIsOneSmallWrite(t *testing.T) {
 		if changed != 3 {
 			t.Errorf("the revocation wrote %d rows, want 3: the tenant's, the mark and the event", changed)
 		}
-		if d.engine == sqlite && written > 64<<10 { // PostgreSQL's log is the whole server's
+		if d.engine == sqlite && written > 64<<10 { // PostgreSQL's log is that of the whole server
 			t.Errorf("the revocation wrote %d bytes to the database's log", written)
 		}
 		for _, g := range issued {
 			s.refused(t, g.RefreshToken, "[revoked]refreshToken")
 		}
-		if got := s.want(t, acme(call{method: "GET", path: "/jwt/refresh?userId=copy%20777"}), http.StatusOK).records(t); len(got) != 0 {
+		if got := s.want(t, acme(call{method: "GET", path: "/jwt/refresh?userId=copy%20777"}),
+			http.StatusOK).records(t); len(got) != 0 {
 			t.Errorf("a copy is still listed: %v", got)
 		}
 		s.want(t, acme(call{method: "GET", path: "/jwt/refresh/" + copied[0].ID}), http.StatusNotFound)
@@ -194,12 +202,14 @@ func TestARevocationOf200000TokensIsOneSmallWrite(t *testing.T) {
 		fresh := s.issue(t, "user 1", "bulk")
 		s.exchange(t, fresh.RefreshToken)
 		s.exchange(t, other.RefreshToken)
-		if got := s.want(t, acme(call{method: "GET", path: "/jwt/refresh?userId=user%201&applicationsId=bulk"}), http.StatusOK).records(t); len(got) != 1 {
+		if got := s.want(t, acme(call{method: "GET", path: "/jwt/refresh?userId=user%201&applicationsId=bulk"}),
+			http.StatusOK).records(t); len(got) != 1 {
 			t.Errorf("%d listed after the new issue, want 1", len(got))
 		}
 		begin = time.Now()
 		s.want(t, revoke, http.StatusOK)
-		t.Logf("%d tokens: revoked in %s (again: %s), %d rows and %d bytes of log written", many, took.Round(10*time.Microsecond),
+		t.Logf("%d tokens: revoked in %s (again: %s), %d rows and %d bytes of log written", many,
+			took.Round(10*time.Microsecond),
 			time.Since(begin).Round(10*time.Microsecond), changed, written)
 	})
 }
@@ -216,7 +226,7 @@ func otherRows(t *testing.T, db *sql.DB) []string {
 	return all
 }
 
-// startWAL and endWAL tell how many bytes the database has written to its log meanwhile.
+// startWAL and endWAL return how many bytes the database has written to its log between them.
 func startWAL(t *testing.T, d database, db *sql.DB) string {
 	t.Helper()
 	if d.engine == postgreSQL {
@@ -229,7 +239,8 @@ func startWAL(t *testing.T, d database, db *sql.DB) string {
 func endWAL(t *testing.T, d database, db *sql.DB, from string) (size int64) {
 	t.Helper()
 	if d.engine == postgreSQL {
-		if err := db.QueryRowContext(t.Context(), `SELECT (pg_current_wal_insert_lsn() - $1::pg_lsn)::bigint`, from).Scan(&size); err != nil {
+		if err := db.QueryRowContext(t.Context(), `SELECT (pg_current_wal_insert_lsn() - $1::pg_lsn)::bigint`,
+			from).Scan(&size); err != nil {
 			t.Fatal(err)
 		}
 		return size
@@ -241,7 +252,8 @@ func endWAL(t *testing.T, d database, db *sql.DB, from string) (size int64) {
 	return info.Size()
 }
 
-// What was answered before a revocation is dead after it, and what was issued after it lives, whatever was under way.
+// A refresh token that was issued before a revocation is refused after it, and one that was issued later is active,
+// whatever ran concurrently.
 func TestARevocationInTheMiddleOfALoadIsSeenByEveryLaterExchange(t *testing.T) {
 	eachStore(t, func(t *testing.T, d database) {
 		s := start(t, d, settings{})

@@ -17,8 +17,8 @@ import (
 // together are the settings of replicas behind a balancer.
 var together = settings{env: []string{"REFRESHD_PUBLIC_URL=https://auth.example.com", "REFRESHD_SHUTDOWN_DELAY=400ms"}}
 
-// A new version, another setting, a kernel to patch: replicas are restarted in turn, in the middle of the day. A client that tries
-// a failed call once more must not notice.
+// Replicas are restarted one after another, during the day, for a new version, another setting or a kernel. A client
+// that retries a failed request once must not notice.
 func TestARollingRestartFailsNoExchangeAfterOneRetry(t *testing.T) {
 	const users, rounds = 24, 2
 	d := newDatabase(t, postgreSQL).migrated(t)
@@ -39,12 +39,13 @@ func TestARollingRestartFailsNoExchangeAfterOneRetry(t *testing.T) {
 	took := time.Since(begin)
 	stop()
 	replicas[0].holds(t, crowd, &p.load)
-	t.Logf("%d replicas restarted %d times each in %s, %d users: %d exchanges answered, %d calls made again, %d failed after that, "+
-		"nobody logged out; longest time without an answer: %s", len(replicas), rounds, took.Round(time.Millisecond), users,
+	t.Logf("%d replicas restarted %d times each in %s, %d users: %d exchanges answered, %d calls made again, %d failed "+
+		"after that, "+
+		"no user logged out; longest time without a response: %s", len(replicas), rounds, took.Round(time.Millisecond), users,
 		p.answered.Load(), p.again.Load(), p.lost.Load(), p.quiet().Round(time.Millisecond))
 }
 
-// awaitReady waits until connections go to v.
+// awaitReady waits until v gets connections.
 func (b *balancer) awaitReady(t *testing.T, v *service) {
 	t.Helper()
 	v.await("seen by the balancer", func() bool {
@@ -54,9 +55,9 @@ func (b *balancer) awaitReady(t *testing.T, v *service) {
 	})
 }
 
-// A version that brings a migration is rolled out as any other: first the schema, then one replica after the other, while old and
-// new work on one database. A migration that takes something away cannot be: then the old ones have to say so, and not
-// to go wrong.
+// A version with a migration is rolled out like any other: first the schema, then one replica after another, while old
+// and new ones use one database. A migration that removes something cannot be: then the old replicas have to report it,
+// and not to malfunction.
 func TestARollingUpgradeOverAMigrationFailsNoExchange(t *testing.T) {
 	const users = 24
 	d := newDatabase(t, postgreSQL).migrated(t)
@@ -74,31 +75,34 @@ CREATE TABLE of_the_next_version (id BIGINT PRIMARY KEY);`)
 
 	newer := together
 	newer.program = adds
-	if got := runVerb(t, d, newer, "migrate"); got.Status != 0 || !strings.Contains(got.Stdout, fmt.Sprintf("applied %05d_", own+1)) {
+	if got := runVerb(t, d, newer, "migrate"); got.Status != 0 ||
+		!strings.Contains(got.Stdout, fmt.Sprintf("applied %05d_", own+1)) {
 		t.Fatalf("migrate with the new program: %s", got)
 	}
-	p.more(old[0], 500) // the old ones go on, on the new schema
+	p.more(old[0], 500) // the old ones continue, on the new schema
 	for _, v := range old {
 		v.want(t, call{method: "GET", path: "/readyz"}, http.StatusOK)
 	}
 	both := start(t, d, newer)
 	b.add(both)
-	b.awaitReady(t, both) // or all connections of the old one would move to the other old one
+	b.awaitReady(t, both) // otherwise all connections would move to the other old one
 	byNew := func() string { return both.metrics()[`refreshd_exchanges_total{outcome="rotated"}`] }
 	beside := p.answered.Load()
-	old[0].Restart() // an old one starts on the schema of the new one; and connections move
+	old[0].Restart() // an old one starts on the new schema, and connections move
 	b.awaitReady(t, old[0])
-	both.await("exchanging beside the old ones", func() bool { return byNew() != "" && byNew() != "0" && p.answered.Load() > beside+1000 })
+	both.await("exchanging beside the old ones",
+		func() bool { return byNew() != "" && byNew() != "0" && p.answered.Load() > beside+1000 })
 	for _, v := range old {
 		v.Stop()
 	}
 	p.more(both, 500)
 	stop()
 	both.holds(t, crowd, &p.load)
-	t.Logf("%d users over an upgrade with a migration: %d exchanges answered, %d calls made again, %d failed after that, nobody logged out; "+
-		"longest time without an answer: %s", users, p.answered.Load(), p.again.Load(), p.lost.Load(), p.quiet().Round(time.Millisecond))
+	t.Logf("%d users over an upgrade with a migration: %d exchanges answered, %d calls made again, %d failed after "+
+		"that, no user logged out; longest time without a response: %s",
+		users, p.answered.Load(), p.again.Load(), p.lost.Load(), p.quiet().Round(time.Millisecond))
 
-	// The same from here, with a migration that takes something away: on a database of its own, so that it is the next one.
+	// The same with a migration that removes something, on a database of its own, so that it is the next migration.
 	d = newDatabase(t, postgreSQL).migrated(t)
 	running := start(t, d, settings{expectsErrors: true})
 	newest := settings{program: breaks}
@@ -107,7 +111,8 @@ CREATE TABLE of_the_next_version (id BIGINT PRIMARY KEY);`)
 	}
 	want := fmt.Sprintf("run a program of version %d or later", own+1)
 	running.awaitNotReady(t)
-	if status, _, body := get(t, running.Admin+"/readyz"); status != http.StatusServiceUnavailable || !strings.Contains(body, want) {
+	if status, _, body := get(t, running.Admin+"/readyz"); status != http.StatusServiceUnavailable ||
+		!strings.Contains(body, want) {
 		t.Errorf("/readyz of a running old program: %d %q, want 503 and %q", status, body, want)
 	}
 	if got := runVerb(t, d, settings{}, "serve"); got.Status != 1 || !strings.Contains(got.Stderr, want) {
@@ -118,7 +123,7 @@ CREATE TABLE of_the_next_version (id BIGINT PRIMARY KEY);`)
 
 const migrations = "../../adapter/gormstore/migrations/postgres"
 
-// newestMigration is the version of the schema that the source has.
+// newestMigration returns the schema version of the source.
 func newestMigration(t *testing.T) (newest int64) {
 	t.Helper()
 	files, err := filepath.Glob(filepath.Join(migrations, "*.sql"))
@@ -135,7 +140,8 @@ func newestMigration(t *testing.T) (newest int64) {
 	return newest
 }
 
-// upgraded builds the next version of the program: this one, and a migration more. The build sees the file where the source has none.
+// upgraded builds the next version of the program: this one, and another migration. The build sees a file that the
+// source does not have.
 func upgraded(t *testing.T, version int64, statements string) rig.Program {
 	t.Helper()
 	name := fmt.Sprintf("%05d_next", version)

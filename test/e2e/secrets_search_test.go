@@ -8,7 +8,7 @@ import (
 	"testing"
 )
 
-// A search that finds nothing because it looks at nothing would pass for ever.
+// A search that reads nothing would find nothing, and always pass.
 func TestTheSearchForSecretsFindsThem(t *testing.T) {
 	token := remember("token string", "rt_"+rand.Text()+rand.Text())
 	access := remember("access token", "eyJhbGciOiJFZERTQSJ9.eyJzdWIiOiJhbGljZSJ9."+rand.Text()+rand.Text())

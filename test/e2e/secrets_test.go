@@ -10,7 +10,7 @@ import (
 	"sync"
 )
 
-// piece is how much of a secret in a row counts as the secret: a log that cuts it short leaks it too.
+// piece is how many bytes of a secret in a row count as the secret: a log that truncates it leaks it too.
 const piece = 16
 
 // remembered are the pieces of every secret in use.
@@ -19,7 +19,7 @@ var remembered vault
 type vault struct {
 	mu      sync.Mutex
 	secrets map[string]bool
-	pieces  map[[piece]byte]string // to what kind of secret it is
+	pieces  map[[piece]byte]string // to the kind of secret
 }
 
 func (v *vault) count() int {
@@ -28,10 +28,10 @@ func (v *vault) count() int {
 	return len(v.secrets)
 }
 
-// remember has the logs searched for secret, and returns it. An access token is told by its signature, since what comes before
-// that is the same in many; the others by their beginning, middle and end.
+// remember adds secret to the search of the logs, and returns it. An access token is identified by its signature,
+// because many share what precedes it; the others by their beginning, middle and end.
 func remember(kind, secret string) string {
-	const prefix = 3 // rt_ and ak_ are no secret
+	const prefix = 3 // rt_ and ak_ are not secret
 	distinct := secret
 	if dot := strings.LastIndexByte(secret, '.'); dot >= 0 {
 		distinct = secret[dot+1:]
@@ -53,7 +53,7 @@ func remember(kind, secret string) string {
 	return secret
 }
 
-// searchLogs tells where a piece of a secret stands in a file of dir; and how much it has read.
+// searchLogs returns where a file of dir contains a piece of a secret, and how much it has read.
 func searchLogs(dir string) (searched string, leaks []string, err error) {
 	files, err := filepath.Glob(filepath.Join(dir, "*"))
 	if err != nil {

@@ -17,28 +17,28 @@ import (
 	"github.com/refreshd/refreshd/test/support/rig"
 )
 
-// startTimeout bounds what is waited for. What takes longer is stuck: the service's own time-outs are a few seconds
-// each, and the rest is for a machine that is busy. Nothing is judged by how much was done until then.
+// startTimeout bounds every wait. A wait that takes longer is stuck: the service's own time-outs are a few seconds
+// each, and the rest is for a busy machine. No result depends on how much was done until then.
 const startTimeout = 3 * time.Minute
 
-// stopTimeout is that of the end of a process.
+// stopTimeout bounds the wait for the end of a process.
 const stopTimeout = time.Minute
 
-// loud has every statement logged, so that these lines are searched for secrets too.
+// loud makes a service log every statement, so that these lines are searched for secrets too.
 const loud = "REFRESHD_LOG_LEVEL=debug"
 
-// settings are what a process is told beside its database.
+// settings configure a process, beside its database.
 type settings struct {
-	program       rig.Program // if it is not the one that was built from the source as it is
+	program       rig.Program // zero: the one that was built from the unchanged source
 	env           []string
-	kickstart     string // of the file; empty for testdata/kickstart.yaml
+	kickstart     string // a path; empty: testdata/kickstart.yaml
 	noKickstart   bool
-	expectsErrors bool                // that it logs an error is part of the test
-	under         func(cmd *exec.Cmd) // what is done to the command before it starts
-	listen        [2]string           // of the API and the admin listener, if what the process writes is not in its log
+	expectsErrors bool                // the test provokes errors in the log
+	under         func(cmd *exec.Cmd) // changes the command before it starts
+	listen        [2]string           // addresses of the API and the admin listener, if the log does not contain them
 }
 
-// service is a running process. Its methods may be called from several goroutines, those that end it aside.
+// service is a running process. Its methods may be called concurrently, except those that end it.
 type service struct {
 	*client
 	Admin string // the base URL of the admin listener
@@ -49,7 +49,7 @@ type service struct {
 	process  *rig.Service
 }
 
-// rigged are s on d for the rig. What the process writes is searched for secrets.
+// rigged returns s on d for the rig. The output of the process is searched for secrets.
 func (s settings) rigged(t *testing.T, d database) (rig.Program, rig.Settings) {
 	t.Helper()
 	r := rig.Settings{
@@ -94,8 +94,8 @@ func runVerb(t *testing.T, d database, s settings, args ...string) rig.Result {
 	return result
 }
 
-// start runs a service until the test ends, and returns when it is ready. Where it did not end by itself as it should, or logged
-// an error that the test did not announce, the test fails.
+// start runs a service until the test ends, and returns when it is ready. The test fails if the service did not end
+// properly, or logged an error that the test did not announce.
 func start(t *testing.T, d database, s settings) *service {
 	t.Helper()
 	if !s.noKickstart {
@@ -130,7 +130,7 @@ func (v *service) run() {
 	v.started()
 }
 
-// started returns when the process, which was begun, is ready.
+// started returns when the process is ready.
 func (v *service) started() {
 	v.t.Helper()
 	if err := v.process.Ready(context.Background()); err != nil {
@@ -139,7 +139,7 @@ func (v *service) started() {
 	v.reach(v.process.API, v.process.Admin)
 }
 
-// reach has the client go to the service at its addresses.
+// reach sets the client's base URL to the service's addresses.
 func (v *service) reach(api, admin string) {
 	v.Admin = "http://" + admin
 	if v.client == nil {
@@ -148,8 +148,7 @@ func (v *service) reach(api, admin string) {
 	v.setURL("http://" + api)
 }
 
-// awaitNotReady returns when the service has seen that it is not ready: a probe that succeeded is believed for a
-// second.
+// awaitNotReady returns when the service knows that it is not ready: it reuses a successful probe for a second.
 func (v *service) awaitNotReady(t *testing.T) {
 	t.Helper()
 	v.await("not ready", func() bool {
@@ -157,7 +156,7 @@ func (v *service) awaitNotReady(t *testing.T) {
 	})
 }
 
-// eventually asks until is true, at growing intervals.
+// eventually calls is until it returns true, at growing intervals.
 func eventually(t *testing.T, what string, is func() bool) {
 	t.Helper()
 	deadline := time.Now().Add(startTimeout)
@@ -165,11 +164,11 @@ func eventually(t *testing.T, what string, is func() bool) {
 		if time.Now().After(deadline) {
 			t.Fatalf("not after %s: %s", startTimeout, what)
 		}
-		time.Sleep(pause) // between two questions
+		time.Sleep(pause) // between two attempts
 	}
 }
 
-// await asks until is true, at growing intervals, for as long as the process lives.
+// await calls is until it returns true, at growing intervals, while the process runs.
 func (v *service) await(what string, is func() bool) {
 	v.t.Helper()
 	deadline := time.Now().Add(startTimeout)
@@ -177,7 +176,7 @@ func (v *service) await(what string, is func() bool) {
 		select {
 		case <-v.process.Ended():
 			v.t.Fatalf("the service ended before it was %s:\n%s", what, v.process.Log())
-		case <-time.After(pause): // between two questions
+		case <-time.After(pause): // between two attempts
 		}
 		if time.Now().After(deadline) {
 			v.t.Fatalf("the service is not %s after %s:\n%s", what, startTimeout, v.process.Log())
@@ -185,7 +184,7 @@ func (v *service) await(what string, is func() bool) {
 	}
 }
 
-// logged finds the field of the first line with that message in the service's log.
+// logged returns the field of the first line with that message in the service's log.
 func (v *service) logged(message, field string) (string, bool) {
 	for line := range strings.Lines(v.process.Log()) {
 		var l map[string]any
@@ -213,10 +212,10 @@ func (v *service) Terminate() {
 	}
 }
 
-// Stop ends the service by SIGTERM, which it has to obey with status 0. Again, it does nothing.
+// Stop ends the service by SIGTERM, after which it has to exit with status 0. A second call does nothing.
 func (v *service) Stop() {
 	v.t.Helper()
-	// A connection that was opened and never used would keep the service for five seconds.
+	// An unused connection would keep the service running for five seconds.
 	v.http.CloseIdleConnections()
 	if err := v.process.Stop(); err != nil {
 		v.t.Error(err)
@@ -226,7 +225,7 @@ func (v *service) Stop() {
 	}
 }
 
-// waitForEnd waits for the end of a process that was told to end, and returns how it did.
+// waitForEnd waits for the end of a process that was asked to end, and returns how it did.
 func (v *service) waitForEnd() *os.ProcessState {
 	v.t.Helper()
 	if err := v.process.Wait(); err != nil {
@@ -250,7 +249,7 @@ func (v *service) Restart() {
 	v.run()
 }
 
-// metrics are the service's counters and gauges by name and labels.
+// metrics returns the service's counters and gauges by name and labels.
 func (v *service) metrics() map[string]string {
 	v.t.Helper()
 	status, _, body := get(v.t, v.Admin+"/metrics")
@@ -266,7 +265,8 @@ func (v *service) metrics() map[string]string {
 	return all
 }
 
-// storeCalls are how many calls of the store there were, by call and result. The janitor's come when it likes, and are left out.
+// storeCalls returns how many calls of the store there were, by call and result. It leaves out the janitor's, which
+// come at any time.
 func (v *service) storeCalls() map[string]string {
 	calls := map[string]string{}
 	for name, value := range v.metrics() {

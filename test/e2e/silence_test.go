@@ -9,13 +9,14 @@ import (
 	"github.com/refreshd/refreshd/test/support/postgres"
 )
 
-// A server that is stopped acknowledges what it is sent, and says nothing; a call of the store then lasts until its
-// statement's time is over. A balancer and an alert learn of it long before, and a stop takes what it was given.
+// A stopped server acknowledges what it receives, and sends nothing; a call of the store then lasts until its
+// statement's deadline. A balancer and an alert learn of it long before, and a stop takes no longer than its delay.
 func TestAServiceWhoseDatabaseIsSilentIsNotReadyAndStopsInTime(t *testing.T) {
 	t.Parallel()
 	postgres.LeaveOut(t)
 	ran.add(postgreSQL)
-	server, err := postgres.StartServer(t.Context(), postgres.Options{Own: true}) // one whose processes may be stopped
+	// a server whose processes may be stopped
+	server, err := postgres.StartServer(t.Context(), postgres.Options{Own: true})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -26,7 +27,7 @@ func TestAServiceWhoseDatabaseIsSilentIsNotReadyAndStopsInTime(t *testing.T) {
 	}
 	d := database{engine: postgreSQL, dir: t.TempDir(), url: withPassword(t, dsn), masterKey: newMasterKey()}
 	d.migrated(t)
-	// With one connection nothing is left that is not silent.
+	// With one connection nothing responds any more.
 	v := start(t, d, settings{
 		env: []string{"REFRESHD_DATABASE_MAX_CONNECTIONS=1", "REFRESHD_SHUTDOWN_DELAY=0s", "REFRESHD_SHUTDOWN_TIMEOUT=1s"},
 	})
@@ -38,7 +39,7 @@ func TestAServiceWhoseDatabaseIsSilentIsNotReadyAndStopsInTime(t *testing.T) {
 	if err := syscall.Kill(pid, syscall.SIGSTOP); err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { _ = syscall.Kill(pid, syscall.SIGCONT) }) // it fails if the server has ended
+	t.Cleanup(func() { _ = syscall.Kill(pid, syscall.SIGCONT) }) // an error if the server has ended
 	begun := time.Now()
 
 	v.awaitNotReady(t)
@@ -48,8 +49,8 @@ func TestAServiceWhoseDatabaseIsSilentIsNotReadyAndStopsInTime(t *testing.T) {
 	v.want(t, call{method: "GET", path: "/healthz"}, http.StatusOK)
 	told := time.Since(begun)
 	v.Stop()
-	// The statement that reads the keys began within a second, and its time is over after 12. The time-out of a probe is
-	// two seconds, and the grace one: what is left is for a busy machine.
+	// The statement that reads the keys began within a second, and its deadline is 12 s. The time-out of a probe is two
+	// seconds, and the grace period one: the rest is for a busy machine.
 	if took := time.Since(begun); told > 8*time.Second || took > 10*time.Second {
 		t.Errorf("not ready after %s, stopped after %s; want 3 s and 4 s", told, took)
 	}

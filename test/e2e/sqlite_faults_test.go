@@ -21,12 +21,13 @@ import (
 	"github.com/refreshd/refreshd/test/support/short"
 )
 
-// smallDisk is a file system of its own, where we may mount one; a container's root often may not. Its errors are then made by strace,
-// which knows no difference that the service could see.
+// smallDisk returns a file system of its own, if mounting is permitted; root in a container often may not. Otherwise
+// strace causes the errors, which the service cannot distinguish.
 func smallDisk(t *testing.T) (dir string, mounted bool) {
 	t.Helper()
 	dir = t.TempDir()
-	if out, err := exec.Command("mount", "-t", "tmpfs", "-o", "mode=0700,size=8m", "tmpfs", dir).CombinedOutput(); err != nil {
+	if out, err := exec.Command("mount", "-t", "tmpfs", "-o", "mode=0700,size=8m", "tmpfs",
+		dir).CombinedOutput(); err != nil {
 		t.Logf("strace makes the disk's errors: mounting a small one is not permitted: %v: %s", err, out)
 		return dir, false
 	}
@@ -45,7 +46,7 @@ func remount(t *testing.T, dir, option string) {
 	}
 }
 
-// failing has these system calls fail from the start; where a path is given, only there.
+// failing makes these system calls fail from the start, or only for path if that is given.
 func failing(t *testing.T, calls, errno, path string) settings {
 	args := []string{"-e", "trace=" + calls, "-e", "inject=" + calls + ":error=" + errno}
 	if path != "" {
@@ -54,7 +55,7 @@ func failing(t *testing.T, calls, errno, path string) settings {
 	return settings{under: func(cmd *exec.Cmd) { underStrace(t, cmd, args...) }}
 }
 
-// fill leaves no room on the disk of dir, until free is called.
+// fill fills the disk of dir until free is called.
 func fill(t *testing.T, dir string) (free func()) {
 	t.Helper()
 	path := filepath.Join(dir, "ballast")
@@ -77,7 +78,7 @@ func fill(t *testing.T, dir string) (free func()) {
 	}
 }
 
-// fails has these system calls of the running service fail, until mend is called.
+// fails makes these system calls of the running service fail, until mend is called.
 func (v *service) fails(calls, errno string) (mend func()) {
 	v.t.Helper()
 	cmd := exec.Command(strace(v.t), "-f", "-o", os.DevNull, "-e", "trace="+calls, "-e", "inject="+calls+":error="+errno,
@@ -95,7 +96,8 @@ func (v *service) fails(calls, errno string) (mend func()) {
 	if !bytes.Contains(line[:n], []byte("attached")) {
 		cmd.Process.Kill()
 		cmd.Wait()
-		v.t.Fatalf("strace may not attach to a process: run this test as root, in a container with --cap-add SYS_PTRACE: %s", line[:n])
+		v.t.Fatalf("strace may not attach to a process: run this test as root, in a container with --cap-add SYS_PTRACE: %s",
+			line[:n])
 	}
 	ended := false
 	mend = func() {
@@ -109,8 +111,8 @@ func (v *service) fails(calls, errno string) (mend func()) {
 	return mend
 }
 
-// trouble lets users exchange, makes trouble, wants 503s and no other refusal, ends the trouble, and wants them to go on from
-// where they were, on the same process.
+// trouble runs users that exchange, causes the fault, expects 503s and no other refusal, ends the fault, and expects
+// the users to continue, on the same process.
 func trouble(t *testing.T, v *service, refusals int64, make func() (mend func()), says ...string) {
 	t.Helper()
 	crowd, l, stop := v.crowd(t, 8)
@@ -137,11 +139,12 @@ func trouble(t *testing.T, v *service, refusals int64, make func() (mend func())
 	for _, word := range append(says, v.database.path()) {
 		v.await("saying "+word, func() bool { return strings.Contains(v.process.Log(), word) })
 	}
-	t.Logf("%d users, %d exchanges answered, %d answered 503 (the first %d after %s), the next 100 answered %s after the end of it",
-		len(crowd), l.answered.Load(), l.unavailable.Load(), refusals, first.Round(time.Millisecond), again.Round(time.Millisecond))
+	t.Logf("%d users, %d exchanges answered, %d answered 503 (the first %d after %s), the next 100 answered %s after "+
+		"the end of it", len(crowd), l.answered.Load(), l.unavailable.Load(), refusals,
+		first.Round(time.Millisecond), again.Round(time.Millisecond))
 }
 
-// on is an empty database in a file system of its own.
+// on returns an empty database on a file system of its own.
 func on(t *testing.T, dir string) database {
 	t.Helper()
 	d := newDatabase(t, sqlite)
@@ -149,12 +152,12 @@ func on(t *testing.T, dir string) database {
 	return d
 }
 
-// refuses wants serve to end by itself, saying each of words in a few lines, with every file that there was as it was.
+// refuses checks that serve ends by itself, with each of words in a few lines, and leaves every file unchanged.
 func refuses(t *testing.T, d database, s settings, words ...string) {
 	t.Helper()
 	before := contents(t, d)
 	got := runVerb(t, d, s, "serve")
-	if got.Status != 1 { // one that goes on is killed, and has another
+	if got.Status != 1 { // one that keeps running is killed, and has another
 		t.Errorf("serve ended with status %d: %s", got.Status, got)
 	}
 	for _, word := range append(words, d.path()) {
@@ -162,7 +165,8 @@ func refuses(t *testing.T, d database, s settings, words ...string) {
 			t.Errorf("it does not say %q: %s", word, got.Stderr)
 		}
 	}
-	if lines := strings.Count(strings.TrimSpace(got.Stderr), "\n"); lines > 6 || strings.Contains(got.Stderr, "goroutine ") {
+	if lines := strings.Count(strings.TrimSpace(got.Stderr), "\n"); lines > 6 ||
+		strings.Contains(got.Stderr, "goroutine ") {
 		t.Errorf("that is not a clear refusal: %s", got)
 	}
 	after := contents(t, d)
@@ -179,7 +183,7 @@ func refuses(t *testing.T, d database, s settings, words ...string) {
 	t.Log(strings.TrimSpace(got.Stderr))
 }
 
-// contents are the files of d; -shm aside, which SQLite makes anew.
+// contents returns the files of d except -shm, which SQLite creates again.
 func contents(t *testing.T, d database) map[string]string {
 	t.Helper()
 	all := map[string]string{}
@@ -201,7 +205,8 @@ func TestAFullDiskIsNeverARefusal(t *testing.T) {
 	v := start(t, d, settings{expectsErrors: true})
 	full, starts := func() func() { return fill(t, disk) }, settings{}
 	if !mounted {
-		full, starts = func() func() { return v.fails("pwrite64,ftruncate", "ENOSPC") }, failing(t, "pwrite64,ftruncate", "ENOSPC", "")
+		full, starts = func() func() { return v.fails("pwrite64,ftruncate", "ENOSPC") }, failing(t, "pwrite64,ftruncate",
+			"ENOSPC", "")
 	}
 	trouble(t, v, 16, full, "the disk is full")
 	v.Stop()
@@ -226,17 +231,17 @@ func TestAReadOnlyDatabaseIsAClearError(t *testing.T) {
 	} else {
 		starts = failing(t, "openat,open", "EROFS", d.path())
 	}
-	refuses(t, d, starts, "read-only file system", "has to be able to write")
+	refuses(t, d, starts, "read-only file system", "needs write permission")
 	if !mounted {
 		starts = failing(t, "mkdirat", "EROFS", "")
 	}
-	refuses(t, on(t, filepath.Join(disk, "another")), starts, "read-only file system", "has to be able to write")
+	refuses(t, on(t, filepath.Join(disk, "another")), starts, "read-only file system", "needs write permission")
 }
 
-// Permissions do not bind root, so the program runs as nobody.
+// Root ignores permissions, so the program runs as another user (nobody).
 func TestADatabaseThatMayNotBeWrittenIsAClearError(t *testing.T) {
 	const nobody = 65534
-	dir, err := os.MkdirTemp("", "refreshd-e2e-nobody-") // all may look into it, as into none that package testing makes
+	dir, err := os.MkdirTemp("", "refreshd-e2e-nobody-") // readable by all users, unlike those of package testing
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -266,16 +271,16 @@ func TestADatabaseThatMayNotBeWrittenIsAClearError(t *testing.T) {
 	may(s.program.Path, 0o755)
 	may(dir, 0o755)
 	may(data, 0o555)
-	refuses(t, d, s, "permission denied", "has to be able to write")
+	refuses(t, d, s, "permission denied", "needs write permission")
 	may(data, 0o755)
 	s.noKickstart = true
 	v := start(t, d, s)
 	v.Stop()
 	may(data, 0o555)
-	refuses(t, d, s, "has to be able to write")
+	refuses(t, d, s, "needs write permission")
 	may(data, 0o755)
 	may(d.path(), 0o444)
-	refuses(t, d, s, "permission denied", "has to be able to write")
+	refuses(t, d, s, "permission denied", "needs write permission")
 	may(d.path(), 0o600)
 	v.run()
 }
@@ -287,12 +292,12 @@ func TestALockedDatabaseIsAClearError(t *testing.T) {
 	v := start(t, d, settings{expectsErrors: true})
 	db := d.open(t)
 	trouble(t, v, 1, func() func() {
-		tx, err := db.BeginTx(t.Context(), nil) // takes the write lock, by its DSN
+		tx, err := db.BeginTx(t.Context(), nil) // takes the write lock, because of the DSN
 		if err != nil {
 			t.Fatal(err)
 		}
 		return func() { _ = tx.Rollback() }
-	}, "another process holds a lock")
+	}, "another process has locked")
 	g := v.issue(t, "alice", "shop")
 	v.Stop()
 	db.Close()
@@ -303,9 +308,9 @@ func TestALockedDatabaseIsAClearError(t *testing.T) {
 	defer db.Close()
 	db.SetMaxOpenConns(1)
 	execute(t, db, `UPDATE tenants SET epoch = epoch`)
-	// To read the file here would give up the locks that this process has on it.
+	// Reading the file here would release this process's locks on it.
 	got := runVerb(t, d, settings{}, "serve")
-	if got.Status != 1 || !strings.Contains(got.Stderr, "another process holds a lock") {
+	if got.Status != 1 || !strings.Contains(got.Stderr, "another process has locked") {
 		t.Errorf("serve on a locked file: %s", got)
 	}
 	t.Log(strings.TrimSpace(got.Stderr))
@@ -393,7 +398,7 @@ func TestADamagedDatabaseIsRefusedAndLeftAlone(t *testing.T) {
 		"gone": {func(path string) { remove(path, path+"-wal") }, []string{"a database was here before", "refreshd migrate"}},
 		"another one's log": {func(path string) {
 			write(path+"-wal", func([]byte) []byte { return []byte(read(t, other.path()+"-wal")) })
-		}, []string{"is another database's"}},
+		}, []string{"belongs to another database"}},
 		"a directory": {func(path string) {
 			remove(path)
 			if err := os.Mkdir(path, 0o700); err != nil {
@@ -417,7 +422,7 @@ func TestADamagedDatabaseIsRefusedAndLeftAlone(t *testing.T) {
 	}
 }
 
-// What a service would write into a file that is no longer there, no next start finds.
+// The next start does not find what a service writes to a deleted file.
 func TestAServiceWhoseDatabaseWasTakenAwayAnswersNothing(t *testing.T) {
 	aside := func(d database) string { return filepath.Join(d.dir, "aside") }
 	rename := func(t *testing.T, from, to string) {
@@ -442,7 +447,7 @@ func TestAServiceWhoseDatabaseWasTakenAwayAnswersNothing(t *testing.T) {
 			},
 			func(t *testing.T, d database) { rename(t, aside(d), d.path()) },
 		},
-		// The service still has it open, and brings what is in there home when it stops.
+		// The service still has it open, and copies the log into it when it stops.
 		"the log is deleted": {
 			func(t *testing.T, d database) {
 				if err := os.Remove(d.path() + "-wal"); err != nil {
@@ -462,7 +467,8 @@ func TestAServiceWhoseDatabaseWasTakenAwayAnswersNothing(t *testing.T) {
 			v.await("out of order", func() bool { return l.unavailable.Load() >= 16 || l.failed.Load() != nil })
 			answered := l.answered.Load()
 			v.awaitNotReady(t)
-			if _, _, body := get(t, v.Admin+"/readyz"); !strings.Contains(body, d.path()) || !strings.Contains(body, "start the service anew") {
+			if _, _, body := get(t, v.Admin+"/readyz"); !strings.Contains(body, d.path()) ||
+				!strings.Contains(body, "restart the service") {
 				t.Errorf("/readyz of the admin listener: %s", body)
 			}
 			v.Stop()
@@ -477,7 +483,8 @@ func TestAServiceWhoseDatabaseWasTakenAwayAnswersNothing(t *testing.T) {
 				t.Fatal(*failed)
 			}
 			v.holds(t, crowd, l)
-			t.Logf("%d exchanges answered before, %d answered 503 while it was away, %d in all", answered, l.unavailable.Load(), l.answered.Load())
+			t.Logf("%d exchanges answered before, %d answered 503 during the outage, %d in all", answered, l.unavailable.Load(),
+				l.answered.Load())
 		})
 	}
 }

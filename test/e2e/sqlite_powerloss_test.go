@@ -23,7 +23,7 @@ import (
 	"github.com/refreshd/refreshd/test/support/short"
 )
 
-// crashPoints names the variable that has more power cuts tried, or fewer.
+// crashPoints names the variable for the number of power cuts.
 const crashPoints = "POWERLOSS_POINTS"
 
 func pointsToTry(t *testing.T, otherwise int) int {
@@ -39,27 +39,27 @@ func pointsToTry(t *testing.T, otherwise int) int {
 	return n
 }
 
-// recording is all that a service asked of its disk, in order, over several lives.
+// recording is all that a service asked of its disk, in order, over several runs.
 type recording struct {
 	root  string
 	steps []step
 }
 
-// step is a system call, the beginning of an answer that promises something, or the end of a process.
+// step is a system call, the beginning of a response that promises something, or the end of a process.
 type step struct {
 	call   syscallEvent
 	answer *promised
 	reboot bool
 }
 
-// promised is an answer that the service has begun to send.
+// promised is a response that the service has begun to send.
 type promised struct {
-	string      string // the token string that it grants, else
-	revokedID   string // the refresh token that it says is revoked, else
-	revokedUser string // the user whose refresh tokens are
+	string      string // the token string that it grants, or ""
+	revokedID   string // the refresh token that it reports as revoked, or ""
+	revokedUser string // the user whose refresh tokens it reports as revoked, or ""
 }
 
-// recorder has settings run the service under strace. Its read gives what was recorded, when every process has ended.
+// recorder makes settings run the service under strace. Its read returns the recording, after every process has ended.
 func recorder(t *testing.T, d database, s *settings) (read func() recording) {
 	t.Helper()
 	var traces []func() string
@@ -85,7 +85,7 @@ func recorder(t *testing.T, d database, s *settings) (read func() recording) {
 	}
 }
 
-// promise is what a response that is being sent promises, if anything.
+// promise returns what a response that is being sent promises, if anything.
 func promise(response string) *promised {
 	header, body, ok := strings.Cut(response, "\r\n\r\n")
 	if !ok || !strings.HasPrefix(header, "HTTP/1.1 200 ") {
@@ -109,7 +109,7 @@ func promise(response string) *promised {
 	return nil
 }
 
-// tokenID is the refresh token's that a token string names, in hex.
+// tokenID returns the refresh token's id of a token string, in hex.
 func tokenID(tokenString string) string {
 	b, err := base64.RawURLEncoding.DecodeString(strings.TrimPrefix(tokenString, "rt_"))
 	if err != nil || len(b) != 48 {
@@ -118,9 +118,9 @@ func tokenID(tokenString string) string {
 	return hex.EncodeToString(b[4:20])
 }
 
-// promises are those of all answers up to a moment.
+// promises are those of all responses up to a moment.
 type promises struct {
-	current      map[string]string // the last token string by id
+	current      map[string]string // the last token string, by id
 	revoked      map[string]bool   // ids
 	revokedUsers map[string]bool
 	answers      int
@@ -144,16 +144,16 @@ func (p *promises) clone() *promises {
 	return &promises{maps.Clone(p.current), maps.Clone(p.revoked), maps.Clone(p.revokedUsers), p.answers}
 }
 
-// kind is what has just happened when the power is cut.
+// kind is the event before which the power is cut.
 type kind int
 
 const (
-	answered    kind = iota // an answer began to be sent
-	checkpoints             // something happened to the database file, which is where the log is copied to
+	answered    kind = iota // a response began to be sent
+	checkpoints             // the database file was changed: the log is copied to it
 	others
 )
 
-// replay follows r through a disk, and calls at at each moment at which a power cut may leave something of its own.
+// replay applies r to a disk, and calls at at each moment at which a power cut may have another result.
 func (r recording) replay(t *testing.T, at func(moment int, k kind, d *disk, p *promises)) {
 	t.Helper()
 	d := newDisk(r.root)
@@ -184,8 +184,8 @@ func (r recording) replay(t *testing.T, at func(moment int, k kind, d *disk, p *
 	}
 }
 
-// choose tells how often to cut the power at which moment, n times in all: half of them at answers if there are any,
-// a quarter around checkpoints.
+// choose returns how often to cut the power at which moment, n times in all: half of them at responses, if there are
+// any, and a quarter around checkpoints.
 func (r recording) choose(t *testing.T, n int) map[int]int {
 	t.Helper()
 	moments := map[kind][]int{}
@@ -205,7 +205,7 @@ func (r recording) choose(t *testing.T, n int) map[int]int {
 	return chosen
 }
 
-// inMemory is a directory for disks that are looked at once, where that need not wait for a real one.
+// inMemory returns a directory for disks that are read immediately, which avoids waiting for a real one.
 func inMemory(t *testing.T) string {
 	t.Helper()
 	dir, err := os.MkdirTemp("/dev/shm", "refreshd-e2e-")
@@ -216,13 +216,13 @@ func inMemory(t *testing.T) string {
 	return dir
 }
 
-// powerLoss is what came of cutting the power many times.
+// powerLoss is the result of many power cuts.
 type powerLoss struct {
 	mu                               sync.Mutex
 	points, dropped, checked, opened int
 	losses                           []string
 	wrote, synced, answers           int
-	checkpoints                      int // while the service answered
+	checkpoints                      int // while the service responded
 }
 
 func (l *powerLoss) lose(format string, args ...any) {
@@ -232,18 +232,20 @@ func (l *powerLoss) lose(format string, args ...any) {
 }
 
 func (l *powerLoss) String() string {
-	return fmt.Sprintf("%d power cuts in %d writes, %d syncs, %d checkpoints under load and %d answers: %d writes dropped or torn, "+
+	return fmt.Sprintf("%d power cuts in %d writes, %d syncs, %d checkpoints under load and %d answers: %d writes "+
+		"dropped or torn, "+
 		"%d promises checked, %d of the disks served by the program; losses: %d",
 		l.points, l.wrote, l.synced, l.checkpoints, l.answers, l.dropped, l.checked, l.opened, len(l.losses))
 }
 
 const stored = `SELECT json_object(
   'integrity', (SELECT group_concat(integrity_check) FROM pragma_integrity_check),
-  'tokens', json((SELECT json_group_object(lower(hex(id)), json_object('user', user_id, 'generation', generation, 'dead', revoked_at <> 0
-    OR EXISTS (SELECT 1 FROM marks AS m WHERE m.tenant_id = r.tenant_id AND m.user_id IN ('', r.user_id) AND m.epoch > r.issued_epoch)))
+  'tokens', json((SELECT json_group_object(lower(hex(id)), json_object('user', user_id, 'generation', generation,
+    'ended', revoked_at <> 0 OR EXISTS (SELECT 1 FROM marks AS m
+      WHERE m.tenant_id = r.tenant_id AND m.user_id IN ('', r.user_id) AND m.epoch > r.issued_epoch)))
     FROM refresh_tokens AS r)))`
 
-// check holds what is on the disk at dir to what was promised.
+// check compares the disk at dir with the promises.
 func (l *powerLoss) check(where, path string, p *promises) {
 	text, err := unracedSQLite(path, stored)
 	if err != nil {
@@ -257,7 +259,7 @@ func (l *powerLoss) check(where, path string, p *promises) {
 		Tokens    map[string]struct {
 			User       string
 			Generation uint32
-			Dead       int
+			Ended      int
 		}
 	}
 	if err := json.Unmarshal([]byte(text), &db); err != nil {
@@ -270,14 +272,14 @@ func (l *powerLoss) check(where, path string, p *promises) {
 		got, there := db.Tokens[id]
 		switch want := generation(current); {
 		case !there:
-			l.lose("%s: a refresh token that was issued is gone", where)
+			l.lose("%s: an issued refresh token is lost", where)
 		case got.Generation < want:
 			l.lose("%s: stored generation %d, answered %d", where, got.Generation, want)
 		case got.Generation > want+1:
-			l.lose("%s: stored generation %d, answered %d: nobody asked for that", where, got.Generation, want)
-		case (p.revoked[id] || p.revokedUsers[got.User]) && got.Dead == 0:
-			l.lose("%s: a revocation that was answered is gone", where)
-		case !strings.HasPrefix(got.User, "victim") && got.Dead != 0:
+			l.lose("%s: stored generation %d, answered %d: no request for that", where, got.Generation, want)
+		case (p.revoked[id] || p.revokedUsers[got.User]) && got.Ended == 0:
+			l.lose("%s: a confirmed revocation is lost", where)
+		case !strings.HasPrefix(got.User, "victim") && got.Ended != 0:
 			l.lose("%s: a user was logged out", where)
 		}
 	}
@@ -286,7 +288,7 @@ func (l *powerLoss) check(where, path string, p *promises) {
 	l.checked += len(p.current) + len(p.revoked) + len(p.revokedUsers)
 }
 
-// cutPower cuts the power at n moments of r, and serves every so manyth of the disks that are left.
+// cutPower cuts the power at n moments of r, and serves one in serve of the resulting disks.
 func cutPower(t *testing.T, d database, r recording, n, serve int) *powerLoss {
 	t.Helper()
 	if _, err := buildUnraced(); err != nil {
@@ -352,7 +354,7 @@ func cutPower(t *testing.T, d database, r recording, n, serve int) *powerLoss {
 	return l
 }
 
-// serve starts the program on what is left, and lets every client go on with the last string that it was answered.
+// serve starts the program on the resulting disk, and lets every client continue with the last string that it received.
 func (l *powerLoss) serve(t *testing.T, d database, p *promises) {
 	t.Helper()
 	s := start(t, d, settings{})
@@ -368,17 +370,19 @@ func (l *powerLoss) serve(t *testing.T, d database, p *promises) {
 			if generation(g.RefreshToken) != generation(p.current[id])+1 {
 				l.lose("generation %d follows %d after the power cut", generation(g.RefreshToken), generation(p.current[id]))
 			}
-		case !slices.Equal(a.codes(), []string{"[revoked]refreshToken"}): // the users whose tokens are all revoked are checked in SQL
+		// the users whose tokens are all revoked are checked in SQL
+		case !slices.Equal(a.codes(), []string{"[revoked]refreshToken"}):
 			l.lose("a user was logged out by the power cut: %s", a)
 		}
 	}
 }
 
-// recordLoad lets users exchange, issue and revoke on a service that is killed once and stopped once. Each life lasts until so many
-// exchanges were answered; the first, where a checkpoint is asked for, until SQLite has begun its log anew after one.
+// recordLoad runs users that exchange, issue and revoke on a service that is killed once and stopped once. Each run
+// lasts for a number of exchanges; the first, if a checkpoint is requested, until SQLite has started its log again
+// after one.
 func recordLoad(t *testing.T, d database, program rig.Program, exchanges int64, checkpoint bool) recording {
 	t.Helper()
-	const frames, frame = 1000, 4096 + 24 // SQLite makes a checkpoint after so many
+	const frames, frame = 1000, 4096 + 24 // SQLite makes a checkpoint after this many
 	s := settings{program: program}
 	read := recorder(t, d, &s)
 	v := start(t, d, s)
@@ -414,8 +418,8 @@ func recordLoad(t *testing.T, d database, program rig.Program, exchanges int64, 
 	return read()
 }
 
-// A rotation that was answered is in the client's hands alone: if a power cut took it from the database, the client's next exchange
-// would be taken for a forgery.
+// Only the client has the string of a completed rotation: if a power cut removed it from the database, the client's
+// next exchange would be taken for a forgery.
 func TestAPowerCutLosesNothingThatWasAnswered(t *testing.T) {
 	short.LeaveOut(t, "strace")
 	if runUnraced(t) {
@@ -433,10 +437,11 @@ func TestAPowerCutLosesNothingThatWasAnswered(t *testing.T) {
 	for _, loss := range l.losses[:min(5, len(l.losses))] {
 		t.Error(loss)
 	}
-	t.Logf("%s (recorded in %s, %s in all)", l, recorded.Round(time.Millisecond), time.Since(begin).Round(time.Millisecond))
+	t.Logf("%s (recorded in %s, %s in all)", l, recorded.Round(time.Millisecond),
+		time.Since(begin).Round(time.Millisecond))
 }
 
-// A simulation that cannot lose anything would pass for ever.
+// A simulation that cannot lose anything would always pass.
 func TestAPowerCutWithoutSyncsLosesWhatWasAnswered(t *testing.T) {
 	short.LeaveOut(t, "strace")
 	if runUnraced(t) {
@@ -486,8 +491,8 @@ func leftBy(t *testing.T, d database, r recording, n int, lucks []luck, at func(
 	})
 }
 
-// The first start makes a database, the master key that seals its keys, and an API key that stands in one file only: in an order in
-// which a power cut never leaves one that is of no use without another. The next start makes what is missing.
+// The first start creates a database, the master key that seals its keys, and an API key in one file: in an order in
+// which a power cut never leaves one that is useless without another. The next start creates what is missing.
 func TestAFirstStartThatAPowerCutEndedIsCompletedByTheNext(t *testing.T) {
 	d := newDatabase(t, sqlite)
 	r := firstStart(t, d, rig.Program{})
@@ -518,5 +523,6 @@ func TestAFirstStartThatSyncsNoKeyFileIsOfNoUse(t *testing.T) {
 	if refused == 0 {
 		t.Errorf("%d power cuts, and no key file was missed", cuts)
 	}
-	t.Logf("without syncs of key files: of %d power cuts, %d leave a store that nobody can open, such as: %s", cuts, refused, last.Stderr)
+	t.Logf("without syncs of key files: of %d power cuts, %d leave a store that cannot be opened, such as: %s", cuts,
+		refused, last.Stderr)
 }

@@ -19,7 +19,7 @@ import (
 	"github.com/refreshd/refreshd/test/support/rig"
 )
 
-// files are what is below dir, with mode and a hash. A database's -shm is left out: opening it is enough to write there.
+// files returns what is below dir, with mode and hash. It leaves out a database's -shm, which opening alone changes.
 func files(t *testing.T, dir string) map[string]string {
 	t.Helper()
 	all := map[string]string{}
@@ -41,7 +41,7 @@ func files(t *testing.T, dir string) map[string]string {
 	return all
 }
 
-// refusedStart wants serve to end by itself, saying each of words, with the store and its directory as they were.
+// refusedStart checks that serve ends by itself, with each of words, and leaves the store and its directory unchanged.
 func refusedStart(t *testing.T, d database, s settings, words ...string) {
 	t.Helper()
 	before, onDisk := d.dump(t), files(t, d.dir)
@@ -54,7 +54,8 @@ func refusedStart(t *testing.T, d database, s settings, words ...string) {
 			t.Errorf("it does not say %q: %s", word, got)
 		}
 	}
-	if lines := strings.Count(strings.TrimSpace(got.Stderr), "\n"); lines > 12 || strings.Contains(got.Stderr, "goroutine ") {
+	if lines := strings.Count(strings.TrimSpace(got.Stderr), "\n"); lines > 12 ||
+		strings.Contains(got.Stderr, "goroutine ") {
 		t.Errorf("that is not a clear refusal: %s", got)
 	}
 	if diff := cmp.Diff(before, d.dump(t)); diff != "" {
@@ -85,7 +86,8 @@ func TestAMasterKeyThatIsGoneOrWrongRefusesTheStart(t *testing.T) {
 		refusedStart(t, d, settings{env: []string{"REFRESHD_MASTER_KEY=tooshort"}}, "REFRESHD_MASTER_KEY")
 		refusedStart(t, d, settings{env: []string{"REFRESHD_MASTER_KEY_FILE=/nowhere/key"}},
 			"REFRESHD_MASTER_KEY_FILE names a file that cannot be read")
-		refusedStart(t, d, settings{env: []string{"REFRESHD_MASTER_KEY=" + right, "REFRESHD_MASTER_KEY_FILE=" + aside}}, "REFRESHD_MASTER_KEY_FILE")
+		refusedStart(t, d, settings{env: []string{"REFRESHD_MASTER_KEY=" + right, "REFRESHD_MASTER_KEY_FILE=" + aside}},
+			"REFRESHD_MASTER_KEY_FILE")
 		if err := os.WriteFile(path, []byte(newMasterKey()+"\n"), 0o600); err != nil {
 			t.Fatal(err)
 		}
@@ -140,7 +142,8 @@ func TestPostgreSQLIsMigratedByTheOperatorOnly(t *testing.T) {
 	if n := queryText(t, db, count); n != "0" {
 		t.Errorf("serve left %s tables", n)
 	}
-	if got := runVerb(t, d, settings{}, "apply", "-f", kickstartFile(t, "")); got.Status == 0 || !strings.Contains(got.Stderr, "refreshd migrate") {
+	if got := runVerb(t, d, settings{}, "apply", "-f", kickstartFile(t, "")); got.Status == 0 ||
+		!strings.Contains(got.Stderr, "refreshd migrate") {
 		t.Errorf("apply on an empty database: %s", got)
 	}
 
@@ -152,7 +155,7 @@ func TestPostgreSQLIsMigratedByTheOperatorOnly(t *testing.T) {
 	group.Wait()
 	for _, got := range results {
 		if got.Status != 0 {
-			t.Errorf("one of three that migrate at once: %s", got)
+			t.Errorf("one of three that migrate concurrently: %s", got)
 		}
 	}
 	migrated := queryText(t, db, count)
@@ -168,7 +171,7 @@ func TestPostgreSQLIsMigratedByTheOperatorOnly(t *testing.T) {
 		t.Errorf("serve made %s tenants by itself on PostgreSQL", n)
 	}
 	s.Stop()
-	// A schema that is newer by additions serves; one that took something away does not.
+	// A schema that is newer by additions serves; one that removed something does not.
 	execute(t, db, `INSERT INTO goose_db_version (version_id, is_applied) VALUES (999, true)`)
 	s.Restart()
 	s.Stop()
@@ -176,13 +179,13 @@ func TestPostgreSQLIsMigratedByTheOperatorOnly(t *testing.T) {
 	refusedStart(t, d, settings{}, "newer")
 }
 
-// An API key that is shown, and the file that one is in.
+// An API key in the output, and the file that contains one.
 var (
 	keyShown  = regexp.MustCompile(`ak_[A-Za-z0-9_-]{24,}`)
 	keyInFile = regexp.MustCompile(`API_KEY=\$\(cat (\S+)\)`)
 )
 
-// tryCommands pastes what the first run printed into bash.
+// tryCommands pastes the output of the first run into bash.
 func tryCommands(t *testing.T, printed string) {
 	t.Helper()
 	_, commands, found := strings.Cut(printed, "Paste these commands into bash, in this order:")
@@ -192,7 +195,7 @@ func tryCommands(t *testing.T, printed string) {
 	tourShows(t, pasted(t, t.TempDir(), commands))
 }
 
-// pasted is what bash prints when it is given commands in dir.
+// pasted returns what bash prints for commands in dir.
 func pasted(t *testing.T, dir, commands string) (out string) {
 	t.Helper()
 	bash := exec.Command("bash", "-u")
@@ -206,7 +209,7 @@ func pasted(t *testing.T, dir, commands string) (out string) {
 	return string(b)
 }
 
-// readmesTour is the commands of README's tour, for the service at base.
+// readmesTour returns the commands of README's tour, for the service at base.
 func readmesTour(t *testing.T, base string) string {
 	t.Helper()
 	_, text, found := strings.Cut(read(t, "../../README.md"), "\n## A tour by curl\n")
@@ -248,7 +251,8 @@ func tourShows(t *testing.T, out string) {
 		lines[3] != "the same answer" {
 		t.Errorf("issue, exchange, retry: %s", out)
 	}
-	if listed := (answer{body: lines[4]}).records(t); len(listed) != 1 || listed[0].Generation != 2 || listed[0].ID != answers[0].RefreshTokenID {
+	if listed := (answer{body: lines[4]}).records(t); len(listed) != 1 || listed[0].Generation != 2 ||
+		listed[0].ID != answers[0].RefreshTokenID {
 		t.Errorf("list: %s", lines[4])
 	}
 	if !strings.Contains(lines[5], answers[0].RefreshTokenID) || !strings.Contains(lines[5], `"success":true`) {
@@ -276,7 +280,7 @@ func TestTheFirstRunShowsCommandsThatWork(t *testing.T) {
 				t.Fatalf("no file is named in: %s", printed)
 			}
 			if log := s.process.Log(); strings.Contains(log, "applied ") {
-				t.Errorf("the log of a first start tells of migrations: %s", log)
+				t.Errorf("the log of a first start reports migrations: %s", log)
 			}
 			if !filepath.IsAbs(file[1]) {
 				t.Fatalf("%s is not absolute: the commands work in one directory only", file[1])
@@ -289,7 +293,8 @@ func TestTheFirstRunShowsCommandsThatWork(t *testing.T) {
 				t.Errorf("its directory: mode %s, want 0700 (%v)", info.Mode(), err)
 			}
 			tryCommands(t, printed)
-			if keys := s.want(t, call{method: "GET", path: "/.well-known/jwks.json"}, http.StatusOK).body; !strings.Contains(keys, `"kid"`) {
+			if keys := s.want(t, call{method: "GET", path: "/.well-known/jwks.json"},
+				http.StatusOK).body; !strings.Contains(keys, `"kid"`) {
 				t.Errorf("the only tenant's keys are not among the shared ones: %s", keys)
 			}
 			if engine == memory {
@@ -308,7 +313,7 @@ func TestTheFirstRunShowsCommandsThatWork(t *testing.T) {
 	}
 }
 
-// README is the first thing that is read, and its tour the second thing that is pasted.
+// Users read README first, and paste its tour second.
 func TestREADMEsTourWorksAsItIsPasted(t *testing.T) {
 	d := newDatabase(t, sqlite)
 	d.url = "sqlite:refreshd-data/refreshd.db" // the default
@@ -316,7 +321,7 @@ func TestREADMEsTourWorksAsItIsPasted(t *testing.T) {
 	tourShows(t, pasted(t, d.dir, readmesTour(t, s.URL())))
 }
 
-// Two refusals are equal, and are not the same answer.
+// Two refusals are equal, and are not the same response.
 func TestREADMEsTourSaysSoWhenItFails(t *testing.T) {
 	d := newDatabase(t, sqlite)
 	d.url = "sqlite:refreshd-data/refreshd.db"
@@ -332,7 +337,8 @@ func TestREADMEsTourSaysSoWhenItFails(t *testing.T) {
 	}
 }
 
-// leftOfAFirstRun wants one API key of the first run in one file in dir, which works at s, and no other trace of one.
+// leftOfAFirstRun checks that one file in dir contains one API key of the first run, which is valid at s, and that
+// there is no other trace of one.
 func leftOfAFirstRun(t *testing.T, where, dir string, s *service) (key string) {
 	t.Helper()
 	var found []string
@@ -353,7 +359,7 @@ func leftOfAFirstRun(t *testing.T, where, dir string, s *service) (key string) {
 }
 
 // A supervisor that starts four processes in one empty directory, or a person in four terminals, gets one database, one
-// master key, and one API key, which the file has.
+// master key, and one API key, which the file contains.
 func TestConcurrentFirstStartsMakeOneKey(t *testing.T) {
 	rounds := 20
 	if testing.Short() {
@@ -407,7 +413,7 @@ func TestConcurrentFirstStartsMakeOneKey(t *testing.T) {
 	}
 }
 
-// Whatever a first start had done when it was killed, the next one makes of it one key that works, in one file.
+// Whatever a first start had done when it was killed, the next one completes: one valid key, in one file.
 func TestAFirstStartThatWasKilledIsFinishedByTheNext(t *testing.T) {
 	kills := 40
 	if testing.Short() {
@@ -418,14 +424,14 @@ func TestAFirstStartThatWasKilledIsFinishedByTheNext(t *testing.T) {
 		d := newDatabase(t, sqlite)
 		started := time.Now()
 		first := begin(t, d, settings{})
-		if n == 0 { // how long it takes on this machine, now
+		if n == 0 { // the duration on this machine
 			eventually(t, "a first start", func() bool {
 				_, err := os.Stat(filepath.Join(filepath.Dir(d.path()), "first-api-key"))
 				return err == nil
 			})
 			unkilled = time.Since(started)
 		} else {
-			// The kills are spread over as long as a start takes.
+			// The kills are spread over the duration of a start.
 			time.Sleep(unkilled * 6 / 5 * time.Duration(n) / time.Duration(kills-1))
 		}
 		if err := first.Kill(); err != nil {
@@ -440,7 +446,7 @@ func TestAFirstStartThatWasKilledIsFinishedByTheNext(t *testing.T) {
 	}
 }
 
-// The key in the file is in no other place: another database beside the first one must not take it away.
+// The key in the file is nowhere else: another database beside the first one must not replace it.
 func TestASecondDatabaseLeavesTheFirstOnesKeyAlone(t *testing.T) {
 	d := newDatabase(t, sqlite)
 	d.url = "sqlite:refreshd-data/refreshd.db"
@@ -449,7 +455,8 @@ func TestASecondDatabaseLeavesTheFirstOnesKeyAlone(t *testing.T) {
 	key := remember("API key", strings.TrimSpace(read(t, first)))
 	s.Stop()
 	d.url = "sqlite:refreshd-data/other.db"
-	if got := runVerb(t, d, settings{}, "serve"); got.Status == 0 || !strings.Contains(got.Stderr, "other.db is not there") {
+	if got := runVerb(t, d, settings{}, "serve"); got.Status == 0 ||
+		!strings.Contains(got.Stderr, "other.db is not there") {
 		t.Errorf("a second database, without asking for one: %s", got)
 	}
 	if got := runVerb(t, d, settings{}, "migrate"); got.Status != 0 {
@@ -486,17 +493,27 @@ func TestKickstartIsIdempotentAndRefusesNonsense(t *testing.T) {
 			settings settings
 			says     string
 		}{
-			"unknown name":         {"tenants:\n  - id: acme\n    nmae: Acme\n", settings{}, "kickstart.yaml:3: tenants[0].nmae: "},
-			"wrong type":           {"tenants:\n  - id: acme\n    name: Acme\n    jwtConfiguration: {timeToLiveInSeconds: soon}\n", settings{}, "kickstart.yaml:4: tenants[0].jwtConfiguration.timeToLiveInSeconds: "},
-			"out of range":         {"tenants:\n  - id: acme\n    name: Acme\n    jwtConfiguration:\n      timeToLiveInSeconds: -1\n", settings{}, "kickstart.yaml:5: tenants[0].jwtConfiguration.timeToLiveInSeconds: "},
-			"impossible tenant":    {"tenants:\n  - id: \"a c m e\"\n    name: Acme\n", settings{}, "kickstart.yaml:2: tenants[0].id: "},
-			"unknown tenant":       {"apiKeys:\n  - name: k\n    key: ${ACME_KEY}\n    tenantId: nobody\n", settings{}, "kickstart.yaml:4: apiKeys[0].tenantId: "},
-			"a short key":          {"apiKeys:\n  - name: k\n    key: ak_short\n", settings{}, "kickstart.yaml:3: apiKeys[0].key: "},
-			"a variable not set":   {"tenants:\n  - id: new\n    name: New\napiKeys:\n  - name: acme\n    key: ${ACME_KEY}\n", missing, "kickstart.yaml:6: apiKeys[0].key: "},
-			"no YAML":              {"tenants: [", settings{}, "kickstart.yaml:"},
-			"twice the same":       {"tenants:\n  - id: new\n    name: New\n  - id: new\n    name: New\n", settings{}, "kickstart.yaml:4: tenants[1].id: "},
-			"half right":           {"tenants:\n  - id: new\n    name: New\n  - id: \"\"\n    name: New\n", settings{}, "kickstart.yaml:4: tenants[1].id: "},
-			"another one's issuer": {"tenants:\n  - id: new\n    name: New\n    issuer: https://auth.acme.example\n", settings{}, "issuer"},
+			"unknown name": {"tenants:\n  - id: acme\n    nmae: Acme\n", settings{},
+				"kickstart.yaml:3: tenants[0].nmae: "},
+			"wrong type": {"tenants:\n  - id: acme\n    name: Acme\n    jwtConfiguration: {timeToLiveInSeconds: soon}\n",
+				settings{}, "kickstart.yaml:4: tenants[0].jwtConfiguration.timeToLiveInSeconds: "},
+			"out of range": {"tenants:\n  - id: acme\n    name: Acme\n    jwtConfiguration:\n      " +
+				"timeToLiveInSeconds: -1\n", settings{}, "kickstart.yaml:5: tenants[0].jwtConfiguration.timeToLiveInSeconds: "},
+			"impossible tenant": {"tenants:\n  - id: \"a c m e\"\n    name: Acme\n", settings{},
+				"kickstart.yaml:2: tenants[0].id: "},
+			"unknown tenant": {"apiKeys:\n  - name: k\n    key: ${ACME_KEY}\n    tenantId: nobody\n", settings{},
+				"kickstart.yaml:4: apiKeys[0].tenantId: "},
+			"a short key": {"apiKeys:\n  - name: k\n    key: ak_short\n", settings{},
+				"kickstart.yaml:3: apiKeys[0].key: "},
+			"a variable not set": {"tenants:\n  - id: new\n    name: New\napiKeys:\n  - name: acme\n    key: ${ACME_KEY}\n",
+				missing, "kickstart.yaml:6: apiKeys[0].key: "},
+			"no YAML": {"tenants: [", settings{}, "kickstart.yaml:"},
+			"twice the same": {"tenants:\n  - id: new\n    name: New\n  - id: new\n    name: New\n", settings{},
+				"kickstart.yaml:4: tenants[1].id: "},
+			"half right": {"tenants:\n  - id: new\n    name: New\n  - id: \"\"\n    name: New\n", settings{},
+				"kickstart.yaml:4: tenants[1].id: "},
+			"another one's issuer": {"tenants:\n  - id: new\n    name: New\n    issuer: https://auth.acme.example\n", settings{},
+				"issuer"},
 		} {
 			got := runVerb(t, d, tt.settings, "apply", "-f", kickstartFile(t, tt.text))
 			if got.Status == 0 || !strings.Contains(got.Stderr, tt.says) {
@@ -506,19 +523,21 @@ func TestKickstartIsIdempotentAndRefusesNonsense(t *testing.T) {
 				t.Fatalf("%s changed something (-before +after):\n%s", name, diff)
 			}
 		}
-		if got := runVerb(t, d, settings{}, "apply", "-f", "/nowhere.yaml"); got.Status == 0 || !strings.Contains(got.Stderr, "/nowhere.yaml") {
+		if got := runVerb(t, d, settings{}, "apply", "-f", "/nowhere.yaml"); got.Status == 0 ||
+			!strings.Contains(got.Stderr, "/nowhere.yaml") {
 			t.Errorf("no such file: %s", got)
 		}
 
-		// At start, the file that the environment names: it updates, and keeps what it does not mention.
-		s := start(t, d, settings{kickstart: "tenants:\n  - id: acme\n    name: Acme Ltd\n    issuer: https://auth.acme.example\n    applications: [{id: shop, name: Shop, active: false}]\n"})
+		// At start, the file of the environment variable: it updates, and keeps what it does not mention.
+		s := start(t, d, settings{kickstart: "tenants:\n  - id: acme\n    name: Acme Ltd\n    issuer: " +
+			"https://auth.acme.example\n    applications: [{id: shop, name: Shop, active: false}]\n"})
 		if printed := s.process.Stdout(); !strings.Contains(printed, "0 created, 2 updated, 0 unchanged") {
 			t.Errorf("at start: %s", printed)
 		}
 		s.want(t, issueCall("alice", "shop"), http.StatusBadRequest, "[inactive]applicationsId")
 		s.exchange(t, s.issue(t, "alice", "quick").RefreshToken)
 
-		// Applied by another process while this one serves, it counts at its next call.
+		// Applied by another process while this one serves, it takes effect at the next request.
 		held := s.issue(t, "alice", "quick")
 		apply := func(text string) {
 			t.Helper()
@@ -533,8 +552,10 @@ func TestKickstartIsIdempotentAndRefusesNonsense(t *testing.T) {
 		s.refused(t, held.RefreshToken, "[inactive]refreshToken")
 		apply(acmeWith + "    applications: [{id: quick, name: Quick}]\n")
 		s.exchange(t, held.RefreshToken)
-		apply("apiKeys: [{name: acme, key: " + newAPIKey() + ", tenantId: acme, permissions: {endpoints: {\"*\": [\"*\"]}}}]\n")
+		apply("apiKeys: [{name: acme, key: " + newAPIKey() +
+			", tenantId: acme, permissions: {endpoints: {\"*\": [\"*\"]}}}]\n")
 		s.want(t, issueCall("alice", "quick"), http.StatusUnauthorized)
-		refusedStart(t, d, settings{env: []string{"REFRESHD_KICKSTART_FILE=" + kickstartFile(t, "tenants: 1\n")}}, "kickstart.yaml:1: tenants: ")
+		refusedStart(t, d, settings{env: []string{"REFRESHD_KICKSTART_FILE=" + kickstartFile(t, "tenants: 1\n")}},
+			"kickstart.yaml:1: tenants: ")
 	})
 }

@@ -9,13 +9,13 @@ import (
 	"github.com/refreshd/refreshd/test/support/figures"
 )
 
-// storms is set for the long version of the tests below, whose figures are then printed after the last one.
+// storms selects the long version of the tests below, and prints their figures after the last one.
 var storms = os.Getenv("E2E_STORMS") != ""
 
 // stormFigures are the tables of the figures.
 var stormFigures = struct {
 	mu     sync.Mutex
-	tables map[string][][]string // the rows by the head, its cells in one line
+	tables map[string][][]string // the rows, by the head as one line
 }{tables: map[string][][]string{}}
 
 // note adds a row to the table with that head.
@@ -26,7 +26,7 @@ func note(head []string, row ...string) {
 	stormFigures.tables[key] = append(stormFigures.tables[key], row)
 }
 
-// stormTables are the tables of all that was noted.
+// stormTables returns the tables of all rows.
 func stormTables() string {
 	stormFigures.mu.Lock()
 	defer stormFigures.mu.Unlock()

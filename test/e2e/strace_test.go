@@ -17,9 +17,9 @@ import (
 	"github.com/refreshd/refreshd/test/support/short"
 )
 
-// strace is the program of that name. What a process asks of its disk, and in which order with what it answers, only the kernel
-// sees; and only from there can a write fail without a file system of our own below it. It is installed where it is missing and
-// that is possible, and else the test fails; `go test -short` leaves it out.
+// strace returns the path of strace. Only the kernel sees what a process asks of its disk, and in which order with its
+// responses; and only there can a write fail without a file system of the test's own. strace is installed if it is
+// missing and that is possible, otherwise the test fails; `go test -short` leaves it out.
 func strace(t *testing.T) string {
 	t.Helper()
 	short.LeaveOut(t, "strace")
@@ -32,23 +32,27 @@ func strace(t *testing.T) string {
 		path, err = exec.LookPath("strace")
 	}
 	if err != nil {
-		t.Fatalf("this test needs strace: install it (Debian, Ubuntu: apt-get install strace; Fedora: dnf install strace): %v", err)
+		t.Fatalf("this test needs strace: install it (Debian, Ubuntu: apt-get install strace; "+
+			"Fedora: dnf install strace): %v", err)
 	}
 	return path
 }
 
-// onDisk are the system calls that change files. Those that the model of the disk has no idea of are among them, so that it can say so.
-const onDisk = "open,openat,openat2,creat,close,write,writev,pwrite64,pwritev,pwritev2,truncate,ftruncate,fallocate,fsync,fdatasync," +
-	"sync_file_range,sync,syncfs,unlink,unlinkat,rename,renameat,renameat2,link,linkat,symlink,symlinkat,mkdir,mkdirat,rmdir," +
+// onDisk are the system calls that change files, including those that the model of the disk does not support, so that
+// it can report them.
+const onDisk = "open,openat,openat2,creat,close,write,writev,pwrite64,pwritev,pwritev2,truncate,ftruncate," +
+	"fallocate,fsync,fdatasync,sync_file_range,sync,syncfs,unlink,unlinkat,rename,renameat,renameat2,link,linkat," +
+	"symlink,symlinkat,mkdir,mkdirat,rmdir," +
 	"dup,dup2,dup3,copy_file_range,sendfile,splice,io_uring_setup,mmap"
 
-// underStrace has cmd run under strace with args. The process stays our child, and strace is its grandchild, so that signals and the
-// exit status are still its own. Wait returns when strace has written all.
+// underStrace makes cmd run under strace with args. The process stays a child of the test, and strace is a grandchild,
+// so that signals and the exit status are the process's own. Wait returns when strace has written everything.
 func underStrace(t *testing.T, cmd *exec.Cmd, args ...string) (wait func() string) {
 	t.Helper()
 	out := filepath.Join(t.TempDir(), "trace")
 	program := strace(t)
-	cmd.Args = slices.Concat([]string{program, "-D", "-f", "--seccomp-bpf", "-o", out}, args, []string{cmd.Path}, cmd.Args[1:])
+	cmd.Args = slices.Concat([]string{program, "-D", "-f", "--seccomp-bpf", "-o", out}, args, []string{cmd.Path},
+		cmd.Args[1:])
 	cmd.Path = program
 	return func() string {
 		t.Helper()
@@ -64,11 +68,11 @@ func underStrace(t *testing.T, cmd *exec.Cmd, args ...string) (wait func() strin
 	}
 }
 
-// syscall is one that succeeded or was under way, as strace saw it begin or return.
+// syscallEvent is the beginning or the return of a system call that succeeded or was running, as strace saw it.
 type syscallEvent struct {
 	name     string
 	args     []string // strings decoded, the rest as strace writes it
-	result   string   // empty while it is under way
+	result   string   // empty until it returns
 	returned bool
 }
 
@@ -78,7 +82,7 @@ var (
 	straceIgnored = regexp.MustCompile(`^\d+ +(?:---|\+\+\+)`)
 )
 
-// readTrace gives what strace wrote, in the order in which the kernel let the calls begin and return, to each.
+// readTrace calls each with strace's output, in the order in which the calls began and returned.
 func readTrace(t *testing.T, path string, each func(e syscallEvent)) {
 	t.Helper()
 	f, err := os.Open(path)
@@ -107,7 +111,7 @@ func readTrace(t *testing.T, path string, each func(e syscallEvent)) {
 			delete(underWay, thread)
 			r := straceResult.FindStringSubmatch(rest)
 			if r == nil || e.name != m[2] {
-				continue // it was killed in it, or it began before strace was there
+				continue // it was killed in the call, or the call began before strace did
 			}
 			e.args = append(e.args, splitArgs(r[1])...)
 			e.result, e.returned = r[2], true
@@ -132,7 +136,7 @@ func readTrace(t *testing.T, path string, each func(e syscallEvent)) {
 	}
 }
 
-// splitArgs decodes strings, which -xx writes as "\x2f…". They hold no comma then.
+// splitArgs decodes strings, which -xx writes as "\x2f…", so they contain no comma.
 func splitArgs(s string) (args []string) {
 	for arg := range strings.SplitSeq(s, ",") {
 		arg = strings.TrimSpace(arg)

@@ -14,7 +14,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// openTerminal gives a terminal and what is shown on it.
+// openTerminal returns a terminal, and what is shown on it.
 func openTerminal(t *testing.T) (terminal *os.File, shown func() string) {
 	t.Helper()
 	terminal, screen := newTerminal(t)
@@ -41,7 +41,7 @@ func openTerminal(t *testing.T) (terminal *os.File, shown func() string) {
 	}
 }
 
-// newTerminal gives a terminal, and the screen from which what it shows is read.
+// newTerminal returns a terminal, and the screen from which its output is read.
 func newTerminal(t *testing.T) (terminal, screen *os.File) {
 	t.Helper()
 	screen, err := os.OpenFile("/dev/ptmx", os.O_RDWR|unix.O_NOCTTY, 0)
@@ -64,7 +64,7 @@ func newTerminal(t *testing.T) (terminal, screen *os.File) {
 	return terminal, screen
 }
 
-// serveOnATerminal starts the service in d on a terminal, and returns what is shown there once it says word.
+// serveOnATerminal starts the service in d on a terminal, and returns its output once that contains word.
 func serveOnATerminal(t *testing.T, d database, word string) (s *service, shown string) {
 	t.Helper()
 	terminal, screen := openTerminal(t)
@@ -75,7 +75,7 @@ func serveOnATerminal(t *testing.T, d database, word string) (s *service, shown 
 	return s, screen()
 }
 
-// Whoever reads README has a terminal, and what README says has to hold there.
+// A reader of README has a terminal, where README's statements have to hold.
 func TestREADMEsTourWorksAfterAStartOnATerminal(t *testing.T) {
 	d := newDatabase(t, sqlite)
 	d.url = "sqlite:refreshd-data/refreshd.db" // the default
@@ -97,7 +97,7 @@ func TestREADMEsTourWorksAfterAStartOnATerminal(t *testing.T) {
 	}
 	s.Stop()
 
-	// A key that works no more is not pointed to.
+	// The output does not refer to an invalid key.
 	if got := runVerb(t, d, settings{}, "apply", "-f", kickstartFile(t, "apiKeys: [{name: first, key: "+newAPIKey()+
 		", tenantId: default, permissions: {endpoints: {\"*\": [\"*\"]}}}]\n")); got.Status != 0 {
 		t.Fatalf("apply: %s", got)
@@ -111,8 +111,7 @@ func TestREADMEsTourWorksAfterAStartOnATerminal(t *testing.T) {
 	}
 }
 
-// Who closes the window of a service that was only tried wants it gone; and Ctrl-S must not stop it, nor keep it from
-// stopping.
+// Closing the window of a service on trial ends it; and Ctrl-S must not stop it, nor keep it from stopping.
 func TestOnATerminalSIGHUPStopsAndAFullScreenDoesNot(t *testing.T) {
 	terminal, screen := newTerminal(t)
 	s := startedBlind(t, func(s *service) { s.writeTo(terminal) })

@@ -13,7 +13,7 @@ import (
 var advancing = append([]clause{
 	{"RefreshTokens/Advance/moves generation, instants and address, clears RecoveredAt, and no more", func(e *env) {
 		e.shop(domain.Settings{})
-		before := e.issue(livingToken())[0]
+		before := e.issue(activeToken())[0]
 		now := before.RotatedAt.Add(time.Hour + tick)
 		_, p, err := e.store.Advance(e.Context(), before.ID,
 			domain.Call{Generation: before.Generation, Now: now, Binding: before.Binding, ClientAddress: "192.0.2.7"})
@@ -28,7 +28,7 @@ var advancing = append([]clause{
 
 	{"RefreshTokens/Advance/returns the record as it is stored", func(e *env) {
 		e.shop(domain.Settings{})
-		before := e.issue(livingToken())[0]
+		before := e.issue(activeToken())[0]
 		got, _, err := e.store.Advance(e.Context(), before.ID, domain.Call{
 			Generation: before.Generation, Now: t0.Add(time.Hour), Binding: before.Binding, ClientAddress: "192.0.2.7",
 		})
@@ -75,7 +75,8 @@ var advancing = append([]clause{
 			{domain.SlidingWindowWithMaximumLifetime, maximum - time.Second, maximum},
 		} {
 			e.shop(domain.Settings{
-				Expiration: new(c.policy), TTLMinutes: new(int64(ttl / time.Minute)), MaximumTTLMinutes: new(int64(maximum / time.Minute)),
+				Expiration: new(c.policy), TTLMinutes: new(int64(ttl / time.Minute)),
+				MaximumTTLMinutes: new(int64(maximum / time.Minute)),
 			})
 			t := e.advance(e.issue(token(i + 1))[0], t0.Add(c.after))
 			e.wantSame(fmt.Sprintf("%s, used %v after issue: returned", c.policy, c.after),
@@ -84,7 +85,7 @@ var advancing = append([]clause{
 		}
 	}},
 
-	// Not the latest reading counts, but the last.
+	// The last reading of the clock counts, not the latest.
 	{"RefreshTokens/Advance/by a clock that is behind, moves the expiry back, and on again by the next", func(e *env) {
 		for i, expiration := range []domain.ExpirationPolicy{domain.SlidingWindow, domain.SlidingWindowWithMaximumLifetime} {
 			e.shop(domain.Settings{Expiration: &expiration, TTLMinutes: new(int64(10))})
@@ -98,7 +99,7 @@ var advancing = append([]clause{
 		}
 	}},
 
-	{"RefreshTokens/Advance/leaves a fixed expiry as it is", func(e *env) {
+	{"RefreshTokens/Advance/does not change a fixed expiry", func(e *env) {
 		e.shop(domain.Settings{Expiration: new(domain.Fixed), TTLMinutes: new(int64(10)), MaximumTTLMinutes: new(int64(10))})
 		before := e.issue(token(1))[0]
 		t := e.advance(before, t0.Add(3*time.Hour))
@@ -112,7 +113,7 @@ var advancing = append([]clause{
 
 	{"RefreshTokens/Advance/refuses while the recovery's answer stands, whenever the rotation was", func(e *env) {
 		holds(e, 0, func(t *domain.RefreshToken) { t.RotatedAt, t.RecoveredAt = t0.Add(-time.Hour), t0 })
-		// The clock that rotated it was ahead of the one that recovered it.
+		// The clock of the rotation was ahead of the clock of the recovery.
 		holds(e, 100, func(t *domain.RefreshToken) { t.RotatedAt, t.RecoveredAt = t0.Add(holdGrace), t0 })
 	}},
 
@@ -166,7 +167,7 @@ var advancing = append([]clause{
 				e.advance(t, c.now)
 			}
 		}
-		// The maximum counts under no other policy.
+		// The maximum does not apply to other policies.
 		for i, expiration := range []domain.ExpirationPolicy{domain.Fixed, domain.SlidingWindow} {
 			settings.Expiration = &expiration
 			e.shop(settings)
@@ -190,7 +191,8 @@ var advancing = append([]clause{
 
 	{"RefreshTokens/Advance/stores exactly what Rotated makes of the record, whatever the policy", func(e *env) {
 		n := 0
-		for _, expiration := range []domain.ExpirationPolicy{domain.Fixed, domain.SlidingWindow, domain.SlidingWindowWithMaximumLifetime} {
+		for _, expiration := range []domain.ExpirationPolicy{domain.Fixed, domain.SlidingWindow,
+			domain.SlidingWindowWithMaximumLifetime} {
 			for _, grace := range []time.Duration{0, time.Second, time.Minute} {
 				s := domain.Settings{
 					Expiration: &expiration, GraceSeconds: new(int64(grace / time.Second)),
@@ -198,7 +200,7 @@ var advancing = append([]clause{
 				}
 				e.shop(s)
 				n++
-				t := livingToken()
+				t := activeToken()
 				t.ID = tokenID(n)
 				want := e.issue(t)[0]
 				p := e.snapshot(t.ID).Policy
@@ -248,7 +250,7 @@ var advancing = append([]clause{
 	}},
 
 	{"RefreshTokens/Advance/refuses an ended one", func(e *env) {
-		eachDeath(e, func(how string, t domain.RefreshToken, now time.Time) {
+		eachEnding(e, func(how string, t domain.RefreshToken, now time.Time) {
 			before := e.snapshot(t.ID).Token
 			_, _, err := e.store.Advance(e.Context(), t.ID, domain.Call{Generation: t.Generation, Now: now})
 			e.wantErr(how, err, domain.ErrConflict)
@@ -297,7 +299,8 @@ var advancing = append([]clause{
 			results := make([]domain.RefreshToken, len(errs))
 			together(len(errs), func(i int) {
 				results[i], _, errs[i] = hs[i%3].Advance(e.Context(), t.ID,
-					domain.Call{Generation: t.Generation, Now: t0.Add(time.Duration(i) * time.Second), ClientAddress: fmt.Sprint("client ", i)})
+					domain.Call{Generation: t.Generation, Now: t0.Add(time.Duration(i) * time.Second),
+						ClientAddress: fmt.Sprint("client ", i)})
 			})
 			t = results[e.wantOneWinner(errs, domain.ErrConflict)]
 			e.wantStored("afterwards", t)
@@ -321,7 +324,7 @@ var advancing = append([]clause{
 					Generation: t.Generation, Now: t0.Add(time.Duration(i)*time.Minute + time.Duration(round)*time.Hour),
 					TenantID: "acme", Binding: t.Binding, ClientAddress: fmt.Sprint("client ", i),
 				}
-				// Every fourth call lacks something, another one in each round.
+				// Every fourth call misses a condition, in each round another call.
 				wins[i] = i%4 != int(round)
 				switch {
 				case wins[i]:
@@ -350,7 +353,7 @@ var advancing = append([]clause{
 		}
 	}},
 
-	// Whatever string each of them holds, and whatever it reads: what the first has rotated stands for all.
+	// Whatever string each of them presents, and whatever it reads: the first rotation's answer stands for all.
 	{"RefreshTokens/Advance/many callers within a grace period move it by one generation", func(e *env) {
 		e.shop(domain.Settings{})
 		hs := e.handles(3)
@@ -391,8 +394,8 @@ var advancing = append([]clause{
 		}
 	}},
 
-	// Either is fine: the recovery's answer then stands for the current string, or the rotation has made the string of the
-	// recovery too old.
+	// Either order is correct: the recovery's answer then stands for the current string, or the rotation has made the
+	// recovery's string too old.
 	{"RefreshTokens/Advance/and a concurrent recovery: exactly one succeeds", func(e *env) {
 		e.shop(domain.Settings{})
 		hs := e.handles(2)
@@ -405,7 +408,7 @@ var advancing = append([]clause{
 			after.RecoveredAt, after.RecoveryPaidUntil, after.LastUsedAt = now, 12, now
 			errs := make([]error, 2)
 			together(2, func(j int) {
-				if j == i%2 { // now the one is first, now the other
+				if j == i%2 { // alternately the first
 					errs[0] = hs[0].Swap(e.Context(), before, after, now, NewEvent())
 				} else {
 					_, _, errs[1] = hs[1].Advance(e.Context(), before.ID, domain.Call{Generation: before.Generation, Now: now})
@@ -443,8 +446,8 @@ var advancing = append([]clause{
 
 const holdGrace = 30 * time.Second
 
-// holds checks that a refresh token whose last answer was at t0 is advanced where that is a grace period away, and not
-// where it is less. The refresh tokens are those above n.
+// holds checks that a refresh token whose last answer was at t0 is advanced a grace period away from it, and not
+// closer. It uses refresh tokens above n.
 func holds(e *env, n int, answered func(*domain.RefreshToken)) {
 	e.Helper()
 	e.shop(domain.Settings{GraceSeconds: new(int64(holdGrace / time.Second))})
@@ -466,7 +469,7 @@ func holds(e *env, n int, answered func(*domain.RefreshToken)) {
 	}
 }
 
-// wantConflict checks that Advance with the current generation is refused, and writes nothing.
+// wantConflict checks that Advance with the current generation is refused and writes nothing.
 func (e *env) wantConflict(what string, t domain.RefreshToken, now time.Time) {
 	e.Helper()
 	_, _, err := e.store.Advance(e.Context(), t.ID, domain.Call{Generation: t.Generation, Now: now})
@@ -474,7 +477,7 @@ func (e *env) wantConflict(what string, t domain.RefreshToken, now time.Time) {
 	e.wantStored(what+": afterwards", t)
 }
 
-// advanceOnce advances the token by one generation, whichever it is at: after a conflict it reads and tries again.
+// advanceOnce advances the token by one generation, whatever its generation: after a conflict it reads and tries again.
 func (e *env) advanceOnce(s port.RefreshTokens, id domain.ID, generation uint32, attempts int) (uint32, error) {
 	for range attempts {
 		next, _, err := s.Advance(e.Context(), id, domain.Call{Generation: generation, Now: t0})
@@ -493,8 +496,8 @@ func (e *env) advanceOnce(s port.RefreshTokens, id domain.ID, generation uint32,
 	return 0, fmt.Errorf("no success in %d attempts", attempts)
 }
 
-// advanceConditions have one clause for each condition that a call can miss: that one alone fails, nothing is written, and
-// the same call with that one put right succeeds.
+// advanceConditions has one clause for each condition of a call. If only that one fails, nothing is written; with that
+// condition met, the same call succeeds.
 var advanceConditions = func() []clause {
 	type setup struct {
 		settings domain.Settings
@@ -533,15 +536,20 @@ var advanceConditions = func() []clause {
 	condition("a generation that is past", setup{}, domain.Call{Generation: 1}, domain.Call{})
 	condition("a generation that is yet to come", setup{}, domain.Call{Generation: 3}, domain.Call{})
 	condition("another tenant", setup{}, domain.Call{TenantID: "other"}, domain.Call{TenantID: "acme"})
-	condition("a call without the binding", setup{binding: "thumbprint"}, domain.Call{}, domain.Call{Binding: "thumbprint"})
+	condition("a call without the binding", setup{binding: "thumbprint"}, domain.Call{},
+		domain.Call{Binding: "thumbprint"})
 	condition("a call with another binding", setup{binding: "thumbprint"},
 		domain.Call{Binding: "Thumbprint"}, domain.Call{Binding: "thumbprint"})
-	condition("a call without the authentication that is asked for", setup{settings: domain.Settings{RequireAuthentication: new(true)}},
+	condition("a call without the authentication that is asked for",
+		setup{settings: domain.Settings{RequireAuthentication: new(true)}},
 		domain.Call{}, domain.Call{Authenticated: true})
-	condition("a longer access token than the policy allows", setup{settings: domain.Settings{AccessTokenSeconds: new(int64(60))}},
+	condition("a longer access token than the policy allows",
+		setup{settings: domain.Settings{AccessTokenSeconds: new(int64(60))}},
 		domain.Call{AccessTokenTTL: time.Minute + tick}, domain.Call{AccessTokenTTL: time.Minute})
-	condition("a reusable token", setup{settings: domain.Settings{Usage: new(domain.Reusable)}}, domain.Call{}, domain.Call{})
-	condition("an inactive application", setup{settings: domain.Settings{Active: new(false)}}, domain.Call{}, domain.Call{})
+	condition("a reusable token", setup{settings: domain.Settings{Usage: new(domain.Reusable)}}, domain.Call{},
+		domain.Call{})
+	condition("an inactive application", setup{settings: domain.Settings{Active: new(false)}}, domain.Call{},
+		domain.Call{})
 	condition("an inactive tenant", setup{tenant: domain.Settings{Active: new(false)}}, domain.Call{}, domain.Call{})
 	return out
 }()

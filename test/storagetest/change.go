@@ -14,11 +14,11 @@ const (
 	changeStores  = "RefreshTokens/Change/stores its five fields and nothing else"
 	changeFits    = "RefreshTokens/Change/refuses what was changed since in one of the five"
 	changeAll     = "RefreshTokens/Change/stores all or none"
-	changeDead    = "RefreshTokens/Change/refuses an ended one, an unknown one and another tenant's"
+	changeEnded   = "RefreshTokens/Change/refuses an ended one, an unknown one and another tenant's"
 	changeAdvance = "RefreshTokens/Change/and a concurrent Advance are both stored"
 )
 
-// changed is t with another value of each field that a change stores.
+// changed returns t with another value in each field that a change stores.
 func changed(t domain.RefreshToken) domain.RefreshToken {
 	t.Roles, t.Scopes, t.Claims = []string{"clerk", "owner", "<auditor>"}, []string{"read"}, `{"plan":"pro"}`
 	t.MetaData.Device = domain.Device{Name: "tablet", Type: "slate", Description: "the blue one"}
@@ -33,7 +33,7 @@ func (e *env) change(tenantID string, changes ...domain.Change) error {
 var changing = []clause{
 	{changeStores, func(e *env) {
 		e.shop(domain.Settings{})
-		before := e.issue(livingToken())[0]
+		before := e.issue(activeToken())[0]
 		want := changed(before)
 		after := want
 		after.ID, after.TenantID, after.ApplicationID, after.UserID = tokenID(9), "other", "bar", "bob"
@@ -44,17 +44,18 @@ var changing = []clause{
 		e.must(e.change("acme", domain.Change{Before: before, After: after}))
 		e.wantStored("stored", want)
 		empty := want
-		empty.Roles, empty.Scopes, empty.Claims, empty.MetaData.Device, empty.MetaData.Data = nil, nil, "", domain.Device{}, ""
+		empty.Roles, empty.Scopes, empty.Claims = nil, nil, ""
+		empty.MetaData.Device, empty.MetaData.Data = domain.Device{}, ""
 		e.must(e.change("acme", domain.Change{Before: want, After: empty}))
 		e.wantStored("emptied", empty)
 		e.must(e.change("acme"))
 		e.wantStored("after no change", empty)
 	}},
 
-	// A role that another administrator has just taken away must not come back.
+	// A change must not restore a role that another administrator has just removed.
 	{changeFits, func(e *env) {
 		e.shop(domain.Settings{})
-		stored := e.issue(livingToken())[0]
+		stored := e.issue(activeToken())[0]
 		for name, differ := range map[string]func(*domain.RefreshToken){
 			"roles":              func(t *domain.RefreshToken) { t.Roles = t.Roles[:1] },
 			"the order of roles": func(t *domain.RefreshToken) { t.Roles = []string{t.Roles[1], t.Roles[0]} },
@@ -75,7 +76,7 @@ var changing = []clause{
 
 	{"RefreshTokens/Change/compares nothing else", func(e *env) {
 		e.shop(domain.Settings{})
-		stored := e.issue(livingToken())[0]
+		stored := e.issue(activeToken())[0]
 		before := stored
 		before.Generation, before.RotatedAt, before.LastUsedAt, before.ExpiresAt = 3, t0, t0, t0
 		before.RecoveredAt, before.RecoveryPaidUntil, before.MetaData.ClientAddress = time.Time{}, 0, ""
@@ -84,10 +85,11 @@ var changing = []clause{
 		e.wantStored("stored", changed(stored))
 	}},
 
-	{changeDead, func(e *env) {
-		eachDeath(e, func(how string, t domain.RefreshToken, now time.Time) {
+	{changeEnded, func(e *env) {
+		eachEnding(e, func(how string, t domain.RefreshToken, now time.Time) {
 			before := e.snapshot(t.ID).Token
-			e.wantErr(how, e.store.Change(e.Context(), t.TenantID, []domain.Change{{Before: before, After: changed(before)}}, now, NewEvent()),
+			e.wantErr(how, e.store.Change(e.Context(), t.TenantID, []domain.Change{{Before: before, After: changed(before)}},
+				now, NewEvent()),
 				domain.ErrConflict)
 			e.wantStored(how+": afterwards", before)
 		})
@@ -127,9 +129,9 @@ var changing = []clause{
 		refused("one was changed since", domain.Change{Before: read, After: changed(read)})
 		refused("one is unknown", domain.Change{Before: token(99), After: token(99)})
 		refused("one is another tenant's", domain.Change{Before: ts[5], After: changed(ts[5])})
-		e.must(e.store.Revoke(e.Context(), "acme", ts[4].ID, byCall(t0), NewEvent()))
+		e.must(e.store.Revoke(e.Context(), "acme", ts[4].ID, byRequest(t0), NewEvent()))
 		refused("one is revoked", domain.Change{Before: ts[4], After: changed(ts[4])})
-		refused("one is there twice", domain.Change{Before: ts[1], After: ts[1]})
+		refused("one is repeated", domain.Change{Before: ts[1], After: ts[1]})
 		e.must(e.change("acme", all()...))
 		for _, t := range ts[:4] {
 			e.wantStored("all changed", changed(t))
@@ -174,8 +176,8 @@ var changing = []clause{
 		}
 	}},
 
-	// Two administrators who each add a role to all of a user's sessions, in another order: neither is lost, and neither
-	// waits for ever.
+	// Two administrators each add a role to all of a user's sessions, in different orders: neither role is lost, and
+	// neither call hangs.
 	{"RefreshTokens/Change/that add to the same in different orders all succeed in the end", func(e *env) {
 		e.shop(domain.Settings{})
 		hs := e.handles(3)
@@ -223,7 +225,7 @@ var changing = []clause{
 		}
 	}},
 
-	// An exchange that runs meanwhile keeps its rotation, and the change is there.
+	// A concurrent exchange keeps its rotation, and the change is stored.
 	{changeAdvance, func(e *env) {
 		e.shop(noGrace())
 		hs := e.handles(2)

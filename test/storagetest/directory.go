@@ -12,7 +12,7 @@ import (
 )
 
 var directory = []clause{
-	{"Tenants/SaveTenant/keeps every field, and what is not said", func(e *env) {
+	{"Tenants/SaveTenant/keeps every field, and which are unset", func(e *env) {
 		for _, s := range []domain.Settings{tenantSettings(), {}, zeroSettings()} {
 			want := fullTenant()
 			want.Settings = s
@@ -34,7 +34,7 @@ var directory = []clause{
 		acme := domain.Tenant{ID: "acme", Issuer: "https://auth.example"}
 		other := domain.Tenant{ID: "other", Name: "before", Issuer: "https://auth.example/other"}
 		e.must(SaveTenant(e.Context(), e.store, acme))
-		e.must(SaveTenant(e.Context(), e.store, acme)) // its own
+		e.must(SaveTenant(e.Context(), e.store, acme)) // its own issuer
 		e.must(SaveTenant(e.Context(), e.store, other))
 		thief := domain.Tenant{ID: "other", Name: "after", Issuer: acme.Issuer}
 		e.wantErr("replaced", SaveTenant(e.Context(), e.store, thief), domain.ErrDuplicate)
@@ -73,14 +73,14 @@ var directory = []clause{
 		}
 	}},
 
-	{"Tenants/SaveTenant/leaves epoch, marks and applications as they are", func(e *env) {
+	{"Tenants/SaveTenant/does not change epoch, marks and applications", func(e *env) {
 		e.shop(domain.Settings{})
 		marked := e.issue(token(1))[0]
 		epoch := e.revokeScope(domain.Scope{TenantID: "acme"}, domain.ID{}, t0)
 		alive := e.issue(token(2))[0]
 		e.must(SaveTenant(e.Context(), e.store, fullTenant()))
-		e.wantDead("revoked before", t0, marked)
-		e.wantAlive("issued after the revocation", t0, alive)
+		e.wantEnded("revoked before", t0, marked)
+		e.wantActive("issued after the revocation", t0, alive)
 		_, err := e.store.Application(e.Context(), "acme", "shop")
 		e.must(err)
 		if got := e.revokeScope(domain.Scope{TenantID: "acme"}, domain.ID{}, t0); got != epoch+1 {
@@ -88,12 +88,13 @@ var directory = []clause{
 		}
 	}},
 
-	{"Tenants/SaveTenant/makes the policies of its applications anew, and of no others", func(e *env) {
+	{"Tenants/SaveTenant/combines the policies of its applications again, and of no others", func(e *env) {
 		e.must(SaveTenant(e.Context(), e.store, domain.Tenant{ID: "acme"}))
 		e.must(SaveTenant(e.Context(), e.store, domain.Tenant{ID: "other"}))
 		own := domain.Settings{GraceSeconds: new(int64(77)), CookieOnly: new(false)}
 		apps := []domain.Application{
-			{TenantID: "acme", ID: "shop"}, {TenantID: "acme", ID: "bar", Settings: own}, {TenantID: "other", ID: "shop", Settings: own},
+			{TenantID: "acme", ID: "shop"}, {TenantID: "acme", ID: "bar", Settings: own},
+			{TenantID: "other", ID: "shop", Settings: own},
 		}
 		for _, a := range apps {
 			e.must(SaveApplication(e.Context(), e.store, a))
@@ -112,7 +113,7 @@ var directory = []clause{
 		}
 	}},
 
-	// Nobody could save such an application any more, and its policy would depend on the order of two saves.
+	// The application could not be saved any more, and its policy would depend on the order of two saves.
 	{"Tenants/SaveTenant/that makes an application impossible is refused, and writes nothing", func(e *env) {
 		shop := domain.Application{TenantID: "acme", ID: "shop", Settings: domain.Settings{TTLMinutes: new(int64(60))}}
 		bar := domain.Application{TenantID: "acme", ID: "bar", Settings: domain.Settings{TTLMinutes: new(int64(50_001))}}
@@ -156,7 +157,7 @@ var directory = []clause{
 		}
 		alive := e.issue(token(1))[0]
 
-		// Neither is possible with what is stored of the other.
+		// The two are impossible with what is stored of the other.
 		tenant, changed := crossed()
 		created := domain.Application{ID: "new", Name: "new", Settings: domain.Settings{Active: new(false)}}
 		given := changed
@@ -169,7 +170,7 @@ var directory = []clause{
 		e.wantApplications(changed, created, bar, elsewhere)
 		e.wantPolicies(tenant, changed, created, bar)
 		e.wantPolicies(domain.Tenant{ID: "other"}, elsewhere)
-		e.wantAlive("of the application that was replaced", t0, alive)
+		e.wantActive("of the application that was replaced", t0, alive)
 
 		fresh := domain.Tenant{ID: "fresh", Settings: tenant.Settings}
 		first := domain.Application{TenantID: "fresh", ID: "shop", Settings: changed.Settings}
@@ -220,7 +221,7 @@ var directory = []clause{
 			bar := domain.Application{TenantID: "acme", ID: "bar", Settings: grace}
 			errs := make([]error, 3)
 			together(3, func(i int) {
-				switch what := (i + round) % 3; what { // the goroutine that is started last mostly comes first
+				switch what := (i + round) % 3; what { // the goroutine that starts last mostly runs first
 				case 0:
 					errs[what] = SaveTenant(e.Context(), hs[i], tenant, shop)
 				case 1:
@@ -231,7 +232,7 @@ var directory = []clause{
 			})
 			e.must(errs[0])
 			e.must(errs[2])
-			if errs[1] != nil { // it came second
+			if errs[1] != nil { // it ran second
 				e.wantInvalid("SaveApplication", errs[1], "[conflict]"+domain.FieldMaximumTTLMinutes)
 			}
 			got, err := e.store.Tenant(e.Context(), "acme")
@@ -293,7 +294,7 @@ var directory = []clause{
 		}
 	}},
 
-	{"Applications/SaveApplication/keeps every field, and what is not said", func(e *env) {
+	{"Applications/SaveApplication/keeps every field, and which are unset", func(e *env) {
 		e.must(SaveTenant(e.Context(), e.store, domain.Tenant{ID: "acme"}))
 		for _, s := range []domain.Settings{fullApplication().Settings, {}, zeroSettings()} {
 			want := fullApplication()
@@ -316,13 +317,13 @@ var directory = []clause{
 		e.wantErr("the one not created", err, domain.ErrNotFound)
 	}},
 
-	{"Applications/SaveApplication/leaves its refresh tokens and those of others as they are", func(e *env) {
+	{"Applications/SaveApplication/does not change its refresh tokens and those of others", func(e *env) {
 		e.shop(domain.Settings{})
 		t := e.issue(token(1))[0]
 		e.must(SaveApplication(e.Context(), e.store, fullApplication()))
 		e.application("acme", "bar", domain.Settings{})
 		e.wantStored("after the save", t)
-		e.wantAlive("after the save", t0, t)
+		e.wantActive("after the save", t0, t)
 	}},
 
 	{"Applications/SaveApplication/beside a SaveTenant leaves the policy of both", func(e *env) {
@@ -450,7 +451,7 @@ var directory = []clause{
 		}
 	}},
 
-	{"Applications/Applications/a page ends where the store has looked at enough", func(e *env) {
+	{"Applications/Applications/a page ends after the largest number of rows", func(e *env) {
 		want := make([]domain.Application, port.MaxListRows+1)
 		for i := range want {
 			want[i] = domain.Application{TenantID: "acme", ID: fmt.Sprintf("app-%04d", i)}
@@ -459,7 +460,7 @@ var directory = []clause{
 		e.wantSame("all pages together", e.applicationsInPages("acme", 2*port.MaxListRows), want)
 	}},
 
-	// A save that leaves out what has not changed must not leave out what has.
+	// A save that skips what has not changed must not skip what has.
 	{"Tenants/SaveTenant/of many applications changes the ones that differ, and keeps the others", func(e *env) {
 		t := domain.Tenant{ID: "acme"}
 		const n = 150
@@ -525,8 +526,8 @@ var directory = []clause{
 		e.application("other", "shop", domain.Settings{})
 		ts := e.issue(token(1), tokenOf(2, "acme", "bar", "ana"), tokenOf(3, "other", "shop", "ana"))
 		e.must(DeleteApplication(e.Context(), e.store, "acme", "shop", t0))
-		e.wantDead("its own", t0, ts[0])
-		e.wantAlive("of others", t0, ts[1], ts[2])
+		e.wantEnded("its own", t0, ts[0])
+		e.wantActive("of others", t0, ts[1], ts[2])
 		_, err := e.store.Application(e.Context(), "acme", "shop")
 		e.wantErr("Application", err, domain.ErrNotFound)
 		_, err = e.store.Policy(e.Context(), "acme", "shop")
@@ -545,25 +546,25 @@ var directory = []clause{
 		e.wantErr("unknown", DeleteApplication(e.Context(), e.store, "acme", "bar", t0), domain.ErrNotFound)
 		e.wantErr("another tenant's", DeleteApplication(e.Context(), e.store, "other", "shop", t0), domain.ErrNotFound)
 		e.wantErr("no tenant", DeleteApplication(e.Context(), e.store, "none", "shop", t0), domain.ErrNotFound)
-		e.wantAlive("afterwards", t0, t)
+		e.wantActive("afterwards", t0, t)
 		e.must(DeleteApplication(e.Context(), e.store, "acme", "shop", t0))
 		e.wantErr("deleted already", DeleteApplication(e.Context(), e.store, "acme", "shop", t0), domain.ErrNotFound)
 	}},
 
-	{"Applications/DeleteApplication/created again, it begins without the refresh tokens of before", func(e *env) {
+	{"Applications/DeleteApplication/created again, it has none of its earlier refresh tokens", func(e *env) {
 		e.shop(domain.Settings{})
 		t := e.issue(token(1))[0]
 		e.must(DeleteApplication(e.Context(), e.store, "acme", "shop", t0))
 		e.application("acme", "shop", domain.Settings{})
-		e.wantDead("of before", t0, t)
+		e.wantEnded("issued before the deletion", t0, t)
 		_, _, err := e.store.Advance(e.Context(), t.ID, domain.Call{Generation: 1, Now: t0})
 		e.wantErr("Advance", err, domain.ErrConflict)
 		fresh := e.issue(token(2))[0]
-		e.wantAlive("issued since", t0, fresh)
+		e.wantActive("issued since", t0, fresh)
 		e.advance(fresh, t0)
 	}},
 
-	{"Tenants/DeleteTenant/removes it with applications and API keys, ends its refresh tokens, and nothing else", func(e *env) {
+	{"Tenants/DeleteTenant/deletes it with applications and API keys, ends its refresh tokens, and no more", func(e *env) {
 		for i, tenant := range []string{"acme", "other"} {
 			e.must(SaveTenant(e.Context(), e.store, domain.Tenant{ID: tenant}))
 			e.application(tenant, "shop", domain.Settings{})
@@ -583,7 +584,7 @@ var directory = []clause{
 		e.wantErr("APIKeyByHash", err, domain.ErrNotFound)
 		_, err = e.store.APIKeyByName(e.Context(), "key of acme")
 		e.wantErr("APIKeyByName", err, domain.ErrNotFound)
-		e.wantDead("its own", t0, tokenOf(1, "acme", "shop", "ana"))
+		e.wantEnded("its own", t0, tokenOf(1, "acme", "shop", "ana"))
 		list, _, err := e.store.Tenants(e.Context(), "", 9)
 		e.must(err)
 		e.wantSame("the tenants left", list, []domain.Tenant{{ID: "other"}})
@@ -593,11 +594,11 @@ var directory = []clause{
 		}
 		_, err = e.store.Policy(e.Context(), "other", "shop")
 		e.must(err)
-		e.wantAlive("of another tenant", t0, tokenOf(2, "other", "shop", "ana"))
+		e.wantActive("of another tenant", t0, tokenOf(2, "other", "shop", "ana"))
 		e.wantErr("deleted already", DeleteTenant(e.Context(), e.store, "acme", t0), domain.ErrNotFound)
 	}},
 
-	{"Tenants/DeleteTenant/created again, it goes on from its epoch, without what it had before", func(e *env) {
+	{"Tenants/DeleteTenant/created again, it continues from its epoch, without its earlier objects", func(e *env) {
 		e.shop(domain.Settings{})
 		for range 3 {
 			e.revokeScope(domain.Scope{TenantID: "acme", UserID: "bob"}, domain.ID{}, t0)
@@ -608,17 +609,17 @@ var directory = []clause{
 		_, err := e.store.Application(e.Context(), "acme", "shop")
 		e.wantErr("Application", err, domain.ErrNotFound)
 		e.application("acme", "shop", domain.Settings{})
-		e.wantDead("of before", t0, before)
+		e.wantEnded("issued before the deletion", t0, before)
 		after := e.issue(token(2))[0]
 		if after.IssuedEpoch <= before.IssuedEpoch {
 			e.Errorf("epoch at an issue before %d, after %d, want a higher one", before.IssuedEpoch, after.IssuedEpoch)
 		}
-		e.wantAlive("issued since", t0, after)
+		e.wantActive("issued since", t0, after)
 		e.revokeScope(domain.Scope{TenantID: "acme", UserID: "ana"}, domain.ID{}, t0)
-		e.wantDead("revoked since", t0, after)
+		e.wantEnded("revoked since", t0, after)
 	}},
 
-	// An issue beside a deletion: afterwards the refresh token is dead or was not stored.
+	// An issue during a deletion: afterwards the refresh token has ended or was not stored.
 	{"Applications/DeleteApplication/leaves no refresh token that was issued beside it", func(e *env) {
 		hs := e.handles(2)
 		for i := range 10 {
@@ -636,7 +637,7 @@ var directory = []clause{
 				e.wantErr("Insert", errs[1], domain.ErrNotFound)
 			}
 			e.application("acme", "shop", domain.Settings{})
-			e.wantDead("issued beside the deletion", t0.Add(time.Minute), token(i+1))
+			e.wantEnded("issued beside the deletion", t0.Add(time.Minute), token(i+1))
 		}
 	}},
 }
@@ -656,8 +657,8 @@ func (e *env) wantInvalid(what string, got error, codes ...string) {
 	e.wantSame(what, have, codes)
 }
 
-// crossed are a tenant and a shop. The shop is impossible with a tenant that sets nothing, and the tenant with an
-// application whose refresh tokens live longer than 50 000 minutes.
+// crossed returns a tenant and a shop. The shop is impossible with a tenant without settings, and the tenant with an
+// application whose refresh tokens have a lifetime above 50 000 minutes.
 func crossed() (domain.Tenant, domain.Application) {
 	return domain.Tenant{ID: "acme", Name: "crossed", Settings: domain.Settings{
 			MaximumTTLMinutes: new(int64(50_000)), RecoveryInterval: new(int64(50)),
@@ -676,7 +677,7 @@ func (e *env) wantApplications(as ...domain.Application) {
 	}
 }
 
-// wantPolicies checks that the stored policy of each application is the one that t and it make.
+// wantPolicies checks that the stored policy of each application is that of t and the application.
 func (e *env) wantPolicies(t domain.Tenant, as ...domain.Application) {
 	e.Helper()
 	for _, a := range as {
@@ -686,7 +687,7 @@ func (e *env) wantPolicies(t domain.Tenant, as ...domain.Application) {
 	}
 }
 
-// applicationsInPages are all of the tenant, read in pages. It checks that each ends where it should.
+// applicationsInPages reads all applications of the tenant in pages, and checks that each ends where it should.
 func (e *env) applicationsInPages(tenantID string, limit int) (all []domain.Application) {
 	e.Helper()
 	for after, more := "", true; more; more = after != "" {

@@ -10,21 +10,22 @@ import (
 	"github.com/refreshd/refreshd/port"
 )
 
-// eventID is an id of an event, that is of no refresh token of the suite; a higher n has a higher id.
+// eventID returns an id of an event that no refresh token of the suite has; a higher n has a higher id.
 func eventID(n int) domain.ID {
 	id := domain.ID{0x01, 0x9a, 0xff, 0x00, 0x7f, 0x80, 0x7e, 0xee, 0x80}
 	binary.BigEndian.PutUint32(id[12:], uint32(n))
 	return id
 }
 
-// event is a plain one, about acme.
+// event returns a plain event about acme.
 func event(n int) domain.Event {
 	return domain.Event{
-		ID: eventID(n), At: t0.Add(time.Duration(n) * tick), Origin: domain.Service(), Kind: domain.PurgePass, TenantID: "acme",
+		ID: eventID(n), At: t0.Add(time.Duration(n) * tick), Origin: domain.Service(), Kind: domain.PurgePass,
+		TenantID: "acme",
 	}
 }
 
-// fullEvent has no field that is zero, but for those that the store sets.
+// fullEvent returns an event with no zero field except those that the store sets.
 func fullEvent(n int) domain.Event {
 	return domain.Event{
 		ID: eventID(n), At: t0.Add(12*time.Minute + 12*tick),
@@ -39,7 +40,7 @@ func fullEvent(n int) domain.Event {
 	}
 }
 
-// all are the events from the highest id to the lowest, read page by page, but for those of setups.
+// all returns the events from the highest id to the lowest, read page by page, without those of setups.
 func (e *env) all() (events []domain.Event) {
 	e.Helper()
 	q := port.EventQuery{Limit: 1000, MaxBytes: unbounded}
@@ -57,7 +58,7 @@ func (e *env) all() (events []domain.Event) {
 	}
 }
 
-// knownEvents makes wantEvents leave out the events that are stored now: those of what a clause has prepared.
+// knownEvents makes wantEvents ignore the events that are stored now, which a clause has prepared.
 func (e *env) knownEvents() {
 	e.Helper()
 	e.known = make(map[domain.ID]bool)
@@ -66,7 +67,7 @@ func (e *env) knownEvents() {
 	}
 }
 
-// wantEvents checks that these events are stored, and no others: given from the lowest id to the highest.
+// wantEvents checks that exactly these events are stored, given in ascending order of their ids.
 func (e *env) wantEvents(what string, want ...domain.Event) {
 	e.Helper()
 	var got []domain.Event
@@ -85,7 +86,7 @@ const (
 	eventsPages   = "Events/Events/pages show each once, newest first"
 	eventsBytes   = "Events/Events/a page ends with its bytes"
 	eventsOwners  = "Events/names refresh tokens of awkward owners, by id"
-	eventsHandles = "Store/Handles/an event is seen at every one, at once"
+	eventsHandles = "Store/Handles/an event is visible at every one immediately"
 )
 
 var recording = []clause{
@@ -142,7 +143,7 @@ var recording = []clause{
 
 	{eventsPages, func(e *env) {
 		const n = 53
-		for i := range n { // not in their order
+		for i := range n { // not in the order of their ids
 			e.must(e.store.Record(e.Context(), event(1+i*17%n)))
 		}
 		for _, tenant := range []string{"", "acme"} {
@@ -183,7 +184,7 @@ var recording = []clause{
 		}
 	}},
 
-	// A store that writes them as JSON by itself must escape what JSON escapes.
+	// A store that encodes JSON itself must escape what JSON escapes.
 	{eventsOwners, func(e *env) {
 		e.must(SaveTenant(e.Context(), e.store, domain.Tenant{ID: "acme"}))
 		e.application("acme", awkward, domain.Settings{})
@@ -197,8 +198,8 @@ var recording = []clause{
 		e.knownEvents()
 		scope := domain.Scope{TenantID: "acme", ApplicationID: awkward, UserID: awkward}
 		e.must(e.store.Change(e.Context(), "acme", changes, t0, event(1)))
-		e.must(e.store.KeepNewest(e.Context(), scope, 1, byCall(t0), event(2)))
-		e.must(e.store.Revoke(e.Context(), "acme", tokenID(1), byCall(t0), event(3)))
+		e.must(e.store.KeepNewest(e.Context(), scope, 1, byRequest(t0), event(2)))
+		e.must(e.store.Revoke(e.Context(), "acme", tokenID(1), byRequest(t0), event(3)))
 		change, limit, one := event(1), event(2), event(3)
 		change.Tokens, limit.Tokens, one.Tokens = want, want[1:], want[:1]
 		e.wantEvents("stored", change, limit, one)
@@ -219,7 +220,7 @@ var recording = []clause{
 	}},
 }
 
-// NewEvent returns an event of an id that no other has in this process.
+// NewEvent returns an event whose id no other has in this process.
 func NewEvent() domain.Event {
 	e := event(int(events.Add(1)))
 	e.ID[8] |= 1 // above those of event

@@ -8,26 +8,26 @@ import (
 	"github.com/refreshd/refreshd/port"
 )
 
-// eventWrite is a method that stores an event in the same step as what it writes.
+// eventWrite is a method that stores an event in the same step as its change.
 type eventWrite struct {
 	name string
-	// prepare makes what write needs.
+	// prepare creates what write needs.
 	prepare func(e *env)
-	// write writes, and returns the version or epoch that the method returns; 0 if it returns none.
+	// write runs the method, and returns its version or epoch, or 0 if it returns none.
 	write func(e *env, s port.Store, one domain.Event) (uint64, error)
-	// refused is a call that writes nothing, and err what it returns.
+	// refused is a call that writes nothing, and err its error.
 	refused func(e *env, s port.Store, one domain.Event) error
 	err     error
-	// stored is the event of write as it is to be read.
+	// stored is the event of write as it is read.
 	stored func(one domain.Event) domain.Event
-	// state is what write changes.
+	// state is everything that write changes.
 	state func(e *env) any
 }
 
-// record is the state of the refresh token 1.
+// record returns the state of refresh token 1.
 func record(e *env) any { return e.snapshot(tokenID(1)).Token }
 
-// naming is an event that names these refresh tokens of ana in the shop.
+// naming returns an event with these refresh tokens of ana in the shop.
 func naming(ns ...int) func(domain.Event) domain.Event {
 	return func(one domain.Event) domain.Event {
 		for _, n := range ns {
@@ -37,7 +37,7 @@ func naming(ns ...int) func(domain.Event) domain.Event {
 	}
 }
 
-// ofOne is an eventWrite that has one refresh token of ana to write on.
+// ofOne returns an eventWrite for one refresh token of ana.
 func ofOne(name string, err error, write, refused func(e *env, s port.Store, one domain.Event) error) eventWrite {
 	return eventWrite{
 		name: name, err: err, refused: refused, stored: naming(1), state: record,
@@ -54,7 +54,7 @@ func eventWrites() []eventWrite { return slices.Concat(tokenWrites(), versionedW
 func tokenWrites() []eventWrite {
 	revokeScope := func(except domain.ID) func(e *env, s port.Store, one domain.Event) (uint64, error) {
 		return func(e *env, s port.Store, one domain.Event) (uint64, error) {
-			return s.RevokeScope(e.Context(), domain.Scope{TenantID: "acme", UserID: "ana"}, except, byCall(t0), one)
+			return s.RevokeScope(e.Context(), domain.Scope{TenantID: "acme", UserID: "ana"}, except, byRequest(t0), one)
 		}
 	}
 	twoTokens := func(e *env) {
@@ -85,16 +85,16 @@ func tokenWrites() []eventWrite {
 	}
 	return []eventWrite{
 		ofOne("Revocations/Revoke", domain.ErrNotFound, func(e *env, s port.Store, one domain.Event) error {
-			return s.Revoke(e.Context(), "acme", tokenID(1), byCall(t0), one)
+			return s.Revoke(e.Context(), "acme", tokenID(1), byRequest(t0), one)
 		}, func(e *env, s port.Store, one domain.Event) error {
-			return s.Revoke(e.Context(), "other", tokenID(1), byCall(t0), one)
+			return s.Revoke(e.Context(), "other", tokenID(1), byRequest(t0), one)
 		}),
 		{
 			name: "Revocations/RevokeScope", prepare: twoTokens, stored: epochOne, state: twoRecords,
 			write: revokeScope(domain.ID{}), err: domain.ErrNotFound,
 			refused: func(e *env, s port.Store, one domain.Event) error {
 				_, err := s.RevokeScope(e.Context(), domain.Scope{TenantID: "acme", ApplicationID: "none"}, domain.ID{},
-					byCall(t0), one)
+					byRequest(t0), one)
 				return err
 			},
 		},
@@ -109,10 +109,10 @@ func tokenWrites() []eventWrite {
 		{
 			name: "Revocations/KeepNewest", prepare: twoTokens, stored: naming(1), state: twoRecords,
 			write: func(e *env, s port.Store, one domain.Event) (uint64, error) {
-				return 0, s.KeepNewest(e.Context(), anaInShop, 1, byCall(t0), one)
+				return 0, s.KeepNewest(e.Context(), anaInShop, 1, byRequest(t0), one)
 			},
 			refused: func(e *env, s port.Store, one domain.Event) error {
-				return s.KeepNewest(e.Context(), anaInShop, 2, byCall(t0), one) // ends none
+				return s.KeepNewest(e.Context(), anaInShop, 2, byRequest(t0), one) // ends none
 			},
 		},
 		ofOne("RefreshTokens/Swap", domain.ErrConflict, func(e *env, s port.Store, one domain.Event) error {
@@ -156,7 +156,7 @@ func tokenWrites() []eventWrite {
 
 var anaInShop = domain.Scope{TenantID: "acme", ApplicationID: "shop", UserID: "ana"}
 
-// What each of them promises of its event.
+// The promises of each of them about its event.
 const (
 	eventWith = "/stores its event with what it writes"
 	eventSets = "/sets the version and the refresh tokens of its event, whatever the caller has set"
@@ -165,7 +165,7 @@ const (
 	eventMany = "/of many concurrent calls with one event one writes, and all return the same"
 )
 
-// eventClauses are five clauses of each.
+// eventClauses returns five clauses for each.
 func eventClauses() (all []clause) {
 	for _, w := range eventWrites() {
 		all = append(all, w.with(), w.sets(), w.none(), w.once(), w.concurrently())
@@ -181,7 +181,7 @@ func (w eventWrite) with() clause {
 		other := e.handle()
 		_, err := w.write(e, other, fullEvent(1))
 		e.must(err)
-		e.must(other.Close()) // and what was answered is stored
+		e.must(other.Close()) // and the write is stored
 		e.wantEvents("stored", w.stored(fullEvent(1)))
 		if sameState(before, w.state(e)) {
 			e.Errorf("nothing was written")
@@ -199,7 +199,7 @@ func (w eventWrite) sets() clause {
 	}}
 }
 
-// presumptuous returns one with a version and refresh tokens, which are for the store to set.
+// presumptuous returns an event with a version and refresh tokens, which the store sets.
 func presumptuous(one domain.Event) domain.Event {
 	one.Version, one.Tokens = 77, []domain.EndedToken{{ID: tokenID(98), ApplicationID: "bar", UserID: "eve"}}
 	return one
@@ -213,7 +213,7 @@ func (w eventWrite) none() clause {
 		e.wantErr("a call that is refused", w.refused(e, e.store, event(1)), w.err)
 		e.wantEvents("after it")
 		e.wantSame("what is stored after it", w.state(e), before)
-		_, err := w.write(e, e.store, event(1)) // whose event is not stored, and so not taken for the same call
+		_, err := w.write(e, e.store, event(1)) // its event is not stored, so it is not a repeated call
 		e.must(err)
 		e.wantEvents("after one that is not", w.stored(event(1)))
 	}}

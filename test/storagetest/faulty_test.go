@@ -14,7 +14,7 @@ import (
 	"github.com/refreshd/refreshd/port"
 )
 
-// recorder is a tb that notes failures instead of failing.
+// recorder is a tb that records failures instead of failing.
 type recorder struct {
 	ctx      context.Context
 	mu       sync.Mutex
@@ -38,7 +38,7 @@ func (r *recorder) Fatalf(format string, args ...any) {
 	runtime.Goexit()
 }
 
-// failuresOf runs one clause on a database, and gives what it complained of.
+// failuresOf runs one clause on a database, and returns its failures.
 func failuresOf(ctx context.Context, c clause, open func() port.Store) []string {
 	r := &recorder{ctx: ctx}
 	done := make(chan struct{})
@@ -53,20 +53,21 @@ func failuresOf(ctx context.Context, c clause, open func() port.Store) []string 
 	return r.failures
 }
 
-// faulty is a store whose every method can be replaced. As it comes it does what the store within does.
+// faulty is a store whose methods can be replaced. By default each calls that of the store within.
 type faulty struct {
-	within            port.Store
-	ready             func(context.Context) error
-	close             func() error
-	insert            func(context.Context, domain.RefreshToken) (domain.RefreshToken, error)
-	advance           func(context.Context, domain.ID, domain.Call) (domain.RefreshToken, domain.Policy, error)
-	snapshot          func(context.Context, domain.ID) (domain.Snapshot, error)
-	use               func(ctx context.Context, before, after domain.RefreshToken, now time.Time) error
-	swap              func(ctx context.Context, before, after domain.RefreshToken, now time.Time, e domain.Event) error
-	find              func(context.Context, string, domain.ID) (domain.Session, error)
-	list              func(context.Context, port.ListQuery) (port.Page, error)
-	count             func(context.Context, port.ListQuery) (int, bool, error)
-	change            func(ctx context.Context, tenantID string, changes []domain.Change, now time.Time, e domain.Event) error
+	within   port.Store
+	ready    func(context.Context) error
+	close    func() error
+	insert   func(context.Context, domain.RefreshToken) (domain.RefreshToken, error)
+	advance  func(context.Context, domain.ID, domain.Call) (domain.RefreshToken, domain.Policy, error)
+	snapshot func(context.Context, domain.ID) (domain.Snapshot, error)
+	use      func(ctx context.Context, before, after domain.RefreshToken, now time.Time) error
+	swap     func(ctx context.Context, before, after domain.RefreshToken, now time.Time, e domain.Event) error
+	find     func(context.Context, string, domain.ID) (domain.Session, error)
+	list     func(context.Context, port.ListQuery) (port.Page, error)
+	count    func(context.Context, port.ListQuery) (int, bool, error)
+	change   func(ctx context.Context, tenantID string, changes []domain.Change, now time.Time,
+		e domain.Event) error
 	revoke            func(context.Context, string, domain.ID, port.Revocation, domain.Event) error
 	revokeScope       func(context.Context, domain.Scope, domain.ID, port.Revocation, domain.Event) (uint64, error)
 	keepNewest        func(context.Context, domain.Scope, int, port.Revocation, domain.Event) error
@@ -90,7 +91,7 @@ type faulty struct {
 	keysSince         func(context.Context, uint64, int) ([]domain.SealedKey, error)
 	keysOfTenant      func(context.Context, string) ([]domain.SealedKey, error)
 	keyByID           func(context.Context, string) (domain.SealedKey, error)
-	addKey            func(context.Context, domain.Event, domain.SealedKey) error // one alone
+	addKey            func(context.Context, domain.Event, domain.SealedKey) error // for each key of AddKeys
 	addKeys           func(context.Context, domain.Event, ...domain.SealedKey) error
 	reseal            func(context.Context, domain.SealedKey, string) error
 	hasData           func(context.Context) (bool, error)
@@ -102,8 +103,9 @@ type faulty struct {
 
 func newFaulty(s port.Store) *faulty {
 	return &faulty{
-		within: s, ready: s.Ready, close: s.Close, insert: s.Insert, advance: s.Advance, snapshot: s.Snapshot, use: s.Use, swap: s.Swap,
-		find: s.Find, list: s.List, count: s.Count, change: s.Change, revoke: s.Revoke, revokeScope: s.RevokeScope, keepNewest: s.KeepNewest,
+		within: s, ready: s.Ready, close: s.Close, insert: s.Insert, advance: s.Advance, snapshot: s.Snapshot,
+		use: s.Use, swap: s.Swap, find: s.Find, list: s.List, count: s.Count, change: s.Change, revoke: s.Revoke,
+		revokeScope: s.RevokeScope, keepNewest: s.KeepNewest,
 		saveTenant:      func(ctx context.Context, w tenantSave) (domain.Version, error) { return w.in(ctx, s) },
 		saveApplication: func(ctx context.Context, w applicationSave) (domain.Version, error) { return w.in(ctx, s) },
 		tenant:          s.Tenant, tenants: s.Tenants,
@@ -200,7 +202,7 @@ func (w tenantSave) in(ctx context.Context, s port.Store) (domain.Version, error
 	return s.SaveTenant(ctx, w.t, w.expect, w.e, w.with...)
 }
 
-// over makes the call in s whatever version is stored there.
+// over makes the call in s with the version that is stored there.
 func (w tenantSave) over(ctx context.Context, s port.Store) error {
 	return SaveTenant(ctx, s, w.t, w.applications()...)
 }
@@ -339,7 +341,7 @@ func (f *faulty) Purge(ctx context.Context, s port.PurgeStep) (port.Purged, erro
 	return f.purge(ctx, s)
 }
 
-// allApplications is Applications with its limit alone.
+// allApplications is Applications with no bound but its limit.
 func (f *faulty) allApplications(
 	ctx context.Context, tenantID, after string, limit int,
 ) (all []domain.Application, next string, err error) {
@@ -353,7 +355,7 @@ func (f *faulty) allApplications(
 	return all, next, nil
 }
 
-// onRead spoils each record that a method gives.
+// onRead changes each record that a method returns.
 func (f *faulty) onRead(spoil func(*domain.RefreshToken)) {
 	f.advance = func(ctx context.Context, id domain.ID, c domain.Call) (domain.RefreshToken, domain.Policy, error) {
 		t, p, err := f.within.Advance(ctx, id, c)
@@ -385,7 +387,7 @@ func (f *faulty) onRead(spoil func(*domain.RefreshToken)) {
 	}
 }
 
-// onAdvance spoils what Advance gives.
+// onAdvance changes the result of Advance.
 func (f *faulty) onAdvance(spoil func(before domain.RefreshToken, after *domain.RefreshToken, p *domain.Policy)) {
 	f.advance = func(ctx context.Context, id domain.ID, c domain.Call) (domain.RefreshToken, domain.Policy, error) {
 		before, _ := f.within.Snapshot(ctx, id)
@@ -397,7 +399,7 @@ func (f *faulty) onAdvance(spoil func(before domain.RefreshToken, after *domain.
 	}
 }
 
-// advanceForgets makes Advance succeed where the domain would rotate if it overlooked something.
+// advanceForgets makes Advance succeed where the domain would rotate if it ignored something.
 func (f *faulty) advanceForgets(overlook func(*domain.Snapshot, *domain.Call)) {
 	f.advance = func(ctx context.Context, id domain.ID, c domain.Call) (domain.RefreshToken, domain.Policy, error) {
 		t, p, err := f.within.Advance(ctx, id, c)
@@ -426,7 +428,7 @@ func (f *faulty) advanceHolds(hold func(domain.Snapshot, domain.Call) bool) {
 	}
 }
 
-// onSession spoils each session that Find and List give.
+// onSession changes each session that Find and List return.
 func (f *faulty) onSession(spoil func(*domain.Session)) {
 	f.find = func(ctx context.Context, tenantID string, id domain.ID) (domain.Session, error) {
 		found, err := f.within.Find(ctx, tenantID, id)
@@ -444,7 +446,7 @@ func (f *faulty) onSession(spoil func(*domain.Session)) {
 	}
 }
 
-// listsAs makes List and Count take each session that they look at for another one.
+// listsAs makes List and Count select sessions as if each were another one.
 func (f *faulty) listsAs(mistake func(s *domain.Session, now time.Time)) {
 	f.list = func(ctx context.Context, q port.ListQuery) (page port.Page, err error) {
 		all, err := f.within.List(ctx, wholly(q))
@@ -462,23 +464,23 @@ func (f *faulty) listsAs(mistake func(s *domain.Session, now time.Time)) {
 	}
 }
 
-// wholly is q for sessions of every state.
+// wholly returns q for sessions of every state.
 func wholly(q port.ListQuery) port.ListQuery {
 	q.State = domain.AllSessions
 	return q
 }
 
-// swapAs makes Swap believe something else of what its caller read.
-func (f *faulty) swapAs(believe func(stored domain.RefreshToken, before, after *domain.RefreshToken, now *time.Time)) {
+// swapAs makes Swap compare another record than its caller read.
+func (f *faulty) swapAs(alter func(stored domain.RefreshToken, before, after *domain.RefreshToken, now *time.Time)) {
 	f.swap = func(ctx context.Context, before, after domain.RefreshToken, now time.Time, e domain.Event) error {
 		if s, err := f.within.Snapshot(ctx, before.ID); err == nil {
-			believe(s.Token, &before, &after, &now)
+			alter(s.Token, &before, &after, &now)
 		}
 		return f.within.Swap(ctx, before, after, now, e)
 	}
 }
 
-// onInsert spoils what is inserted.
+// onInsert changes what is inserted.
 func (f *faulty) onInsert(spoil func(t *domain.RefreshToken)) {
 	f.insert = func(ctx context.Context, t domain.RefreshToken) (domain.RefreshToken, error) {
 		spoil(&t)
@@ -486,7 +488,7 @@ func (f *faulty) onInsert(spoil func(t *domain.RefreshToken)) {
 	}
 }
 
-// insertIgnores makes Insert succeed, with what it was told, where it fails so and forgive allows it.
+// insertIgnores makes Insert succeed with its argument where it returns that error and forgive allows it.
 func (f *faulty) insertIgnores(failure error, forgive func(context.Context, domain.RefreshToken) bool) {
 	f.insert = func(ctx context.Context, t domain.RefreshToken) (domain.RefreshToken, error) {
 		stored, err := f.within.Insert(ctx, t)
@@ -497,7 +499,7 @@ func (f *faulty) insertIgnores(failure error, forgive func(context.Context, doma
 	}
 }
 
-// inserted remembers what was inserted, by owner, from the highest id down.
+// inserted records the inserts, by owner, from the highest id down.
 func (f *faulty) inserted() (of func(domain.Scope) []domain.ID) {
 	var mu sync.Mutex
 	var all []domain.RefreshToken
@@ -524,8 +526,8 @@ func (f *faulty) inserted() (of func(domain.Scope) []domain.ID) {
 	}
 }
 
-// ordinals gives each refresh token another ordinal than it should have: the one that next makes of it, as it was told,
-// and of what was inserted before.
+// ordinals gives each refresh token a wrong ordinal: next computes it from the inserted refresh token and those that
+// were inserted before.
 func (f *faulty) ordinals(next func(t domain.RefreshToken, before []domain.Snapshot) int64) {
 	var (
 		mu    sync.Mutex
@@ -555,7 +557,7 @@ func (f *faulty) ordinals(next func(t domain.RefreshToken, before []domain.Snaps
 	}
 }
 
-// above is 1 + the greatest ordinal of those that count.
+// above returns 1 + the greatest ordinal of those that count.
 func above(before []domain.Snapshot, counts func(domain.Snapshot) bool) (ordinal int64) {
 	for _, s := range before {
 		if counts(s) {
@@ -565,7 +567,7 @@ func above(before []domain.Snapshot, counts func(domain.Snapshot) bool) (ordinal
 	return ordinal + 1
 }
 
-// keepBy makes KeepNewest keep the last in another order.
+// keepBy makes KeepNewest keep the last ones in another order.
 func (f *faulty) keepBy(order func(a, b domain.RefreshToken) int) {
 	f.keepNewest = func(ctx context.Context, s domain.Scope, keep int, r port.Revocation, e domain.Event) error {
 		page, err := f.within.List(ctx, bounded(port.ListQuery{
@@ -585,7 +587,7 @@ func (f *faulty) keepBy(order func(a, b domain.RefreshToken) int) {
 	}
 }
 
-// keepForgets makes KeepNewest take the ordinals of the refresh tokens that which says, as of when it was called.
+// keepForgets makes KeepNewest remove the ordinals of the refresh tokens that which selects, as of its call.
 func (f *faulty) keepForgets(which func(s domain.Snapshot, at time.Time) bool) {
 	var mu sync.Mutex
 	forgotten := make(map[domain.ID]bool)
@@ -615,7 +617,7 @@ func (f *faulty) keepForgets(which func(s domain.Snapshot, at time.Time) bool) {
 
 func byID(a, b domain.RefreshToken) int { return bytes.Compare(a.ID[:], b.ID[:]) }
 
-// instead gives nil in the place of an error.
+// instead returns nil in place of that error.
 func instead(err, of error) error {
 	if errors.Is(err, of) {
 		return nil

@@ -11,10 +11,10 @@ import (
 
 const tick = time.Microsecond
 
-// noGrace is for refresh tokens that are rotated again and again within an instant.
+// noGrace is for refresh tokens that are rotated repeatedly within an instant.
 func noGrace() domain.Settings { return domain.Settings{GraceSeconds: new(int64(0))} }
 
-// t0 is when most tokens of the suite are issued: an instant that shows each digit that a store could lose.
+// t0 is when most tokens of the suite are issued. Each of its digits is one that a store could lose.
 var t0 = time.Date(2031, 2, 3, 4, 5, 6, 789_012_000, time.UTC)
 
 // tokenID is a UUID of version 7; a higher n has a higher id.
@@ -24,7 +24,7 @@ func tokenID(n int) domain.ID {
 	return id
 }
 
-// token is a plain refresh token of the user ana in acme's shop, good for a day from t0.
+// token returns a plain refresh token of the user ana in acme's shop, valid for a day from t0.
 func token(n int) domain.RefreshToken {
 	return domain.RefreshToken{
 		ID: tokenID(n), TenantID: "acme", ApplicationID: "shop", UserID: "ana",
@@ -39,22 +39,24 @@ func tokenOf(n int, tenantID, applicationID, userID string) domain.RefreshToken 
 }
 
 func describe(t domain.RefreshToken) string {
-	return fmt.Sprintf("refresh token %d of %s in %s/%s", binary.BigEndian.Uint32(t.ID[12:]), t.UserID, t.TenantID, t.ApplicationID)
+	return fmt.Sprintf("refresh token %d of %s in %s/%s", binary.BigEndian.Uint32(t.ID[12:]), t.UserID, t.TenantID,
+		t.ApplicationID)
 }
 
-// fullToken has no field that is zero, and no two that are equal. It is revoked, and the second of its user.
+// fullToken returns a refresh token with no zero field and no two equal fields. It is revoked, and the second of its
+// user.
 func fullToken() domain.RefreshToken {
-	t := livingToken()
+	t := activeToken()
 	t.IssuedEpoch, t.Ordinal = 3, 2
 	t.RevokedAt, t.RevokedReason = t0.Add(7*time.Minute+7*tick), domain.RevokedByReplay
 	return t
 }
 
-// livingToken is fullToken without a revocation, and as the first of its user.
-func livingToken() domain.RefreshToken {
+// activeToken is fullToken without a revocation, and the first of its user.
+func activeToken() domain.RefreshToken {
 	return domain.RefreshToken{
 		ID: tokenID(1), TenantID: "acme", ApplicationID: "shop", UserID: "ana",
-		Generation:        4_000_000_007, // needs 32 bits without a sign
+		Generation:        4_000_000_007, // needs 32 unsigned bits
 		IssuedAt:          t0,
 		RotatedAt:         t0.Add(3*time.Minute + 3*tick),
 		LastUsedAt:        t0.Add(4*time.Minute + 4*tick),
@@ -63,7 +65,7 @@ func livingToken() domain.RefreshToken {
 		RecoveredAt:       t0.Add(6*time.Minute + 6*tick),
 		RecoveryPaidUntil: 1<<40 + 11,
 		Binding:           "thumbprint",
-		Roles:             []string{"owner", "clerk"}, // in no order but their own
+		Roles:             []string{"owner", "clerk"}, // not sorted
 		Scopes:            []string{"write", "read"},
 		Claims:            `{"z":1,"a":12345678901234567890.10}`,
 		MetaData: domain.MetaData{
@@ -75,13 +77,13 @@ func livingToken() domain.RefreshToken {
 }
 
 // awkward is text that a careless column or client library changes: case, accents in two spellings, quotes, wildcards,
-// an escape that JSON parsers decode, characters beyond the basic plane. It is 255 bytes long, as an id may be.
+// an escape that JSON parsers decode, characters beyond the basic plane. It is 255 bytes long, the maximum of an id.
 var awkward = func() string {
 	s := `Zoë Zoe` + "\u0308" + ` 李 🗝 'a' "b" $1 ? % _ \ \u0000 &lt; ` + "\u00a0\u200b\u202e"
 	return s + strings.Repeat("x", 255-len(s))
 }()
 
-// everyByte are all 256 byte values.
+// everyByte contains all 256 byte values.
 var everyByte = func() string {
 	b := make([]byte, 256)
 	for i := range b {
@@ -90,10 +92,10 @@ var everyByte = func() string {
 	return string(b)
 }()
 
-// lookalikes are names that differ, and that collations, padding or pattern matching take for one.
+// lookalikes are different names that collations, padding or pattern matching treat as equal.
 var lookalikes = []string{"a", "A", "b", "aa", "ab", "a%", "a_", "a ", "á", "a\u0301", "ａ", "ß", "ss"}
 
-// fullTenant has no field that is zero.
+// fullTenant returns a tenant with no zero field.
 func fullTenant() domain.Tenant {
 	return domain.Tenant{
 		ID: "acme", Name: awkward, Issuer: "https://auth.acme.example/a%20b", Settings: tenantSettings(), Version: 99,
@@ -106,24 +108,27 @@ func tenantSettings() domain.Settings {
 		CookieDomain: new(""), CookieHostOnly: new(true),
 		AccessTokenSeconds: new(int64(601)), AccessTokenType: new(domain.TypeJWT), Algorithm: new(domain.EdDSA),
 		Expiration: new(domain.SlidingWindow), TTLMinutes: new(int64(1_002)), MaximumTTLMinutes: new(int64(5_270_003)),
-		Usage: new(domain.OneTimeUse), GraceSeconds: new(int64(104)), RecoveryBurst: new(int64(5)), RecoveryInterval: new(int64(106)),
-		RevokeOnReplay: new(true), MaximumActiveTokens: new(int64(107)),
+		Usage: new(domain.OneTimeUse), GraceSeconds: new(int64(104)), RecoveryBurst: new(int64(5)),
+		RecoveryInterval: new(int64(106)),
+		RevokeOnReplay:   new(true), MaximumActiveTokens: new(int64(107)),
 	}
 }
 
-// fullApplication has no field that is zero, and differs from its tenant in each setting that it can.
+// fullApplication returns an application with no zero field. It differs from its tenant in each setting that can
+// differ.
 func fullApplication() domain.Application {
 	return domain.Application{TenantID: "acme", ID: "shop", Name: awkward + "!", Version: 98, Settings: domain.Settings{
 		Active: new(true), RequireAuthentication: new(true), CookieOnly: new(true), CookieName: new("shop_session"),
 		CookieDomain: new("shop.acme.example"), CookieHostOnly: new(false),
 		AccessTokenSeconds: new(int64(1_201)), AccessTokenType: new(domain.TypeATJWT), Algorithm: new(domain.PS256),
 		Expiration: new(domain.Fixed), TTLMinutes: new(int64(2_002)), MaximumTTLMinutes: new(int64(2_003)),
-		Usage: new(domain.OneTimeUse), GraceSeconds: new(int64(204)), RecoveryBurst: new(int64(25)), RecoveryInterval: new(int64(206)),
-		RevokeOnReplay: new(true), MaximumActiveTokens: new(int64(207)),
+		Usage: new(domain.OneTimeUse), GraceSeconds: new(int64(204)), RecoveryBurst: new(int64(25)),
+		RecoveryInterval: new(int64(206)),
+		RevokeOnReplay:   new(true), MaximumActiveTokens: new(int64(207)),
 	}}
 }
 
-// combined is the policy of an application whose settings go together with its tenant's.
+// combined returns the policy of an application whose settings are compatible with its tenant's.
 func combined(t domain.Tenant, a domain.Application) domain.Policy {
 	p, err := domain.Combine(t, a)
 	if err != nil {
@@ -132,7 +137,7 @@ func combined(t domain.Tenant, a domain.Application) domain.Policy {
 	return p
 }
 
-// zeroSettings say something about everything, and what they say is a zero wherever it can be: not the same as to say nothing.
+// zeroSettings returns settings that are all set, to zero wherever that is valid. That differs from unset settings.
 func zeroSettings() domain.Settings {
 	s := fullApplication().Settings
 	s.Active, s.RequireAuthentication, s.CookieOnly, s.RevokeOnReplay = new(false), new(false), new(false), new(false)
@@ -141,7 +146,7 @@ func zeroSettings() domain.Settings {
 	return s
 }
 
-// fullAPIKey has no field that is zero.
+// fullAPIKey returns an API key with no zero field.
 func fullAPIKey() domain.APIKey {
 	return domain.APIKey{
 		ID: tokenID(70), Name: "backend", Hash: everyByte[:32], TenantID: "acme", Version: 97,
@@ -150,7 +155,7 @@ func fullAPIKey() domain.APIKey {
 	}
 }
 
-// fullSealedKey has no field that is zero.
+// fullSealedKey returns a sealed key with no zero field.
 func fullSealedKey() domain.SealedKey {
 	return domain.SealedKey{
 		Kind: domain.KeySigning, TenantID: "acme", Algorithm: domain.ES256, Number: 4_000_000_001, ID: "kid-1",

@@ -10,12 +10,12 @@ import (
 	"github.com/refreshd/refreshd/port"
 )
 
-// TestFullFixturesLeaveNoFieldZero: a field that a fixture leaves zero is one that a store may forget unseen. Whoever adds a
-// field to the domain is told here.
+// TestFullFixturesLeaveNoFieldZero: a store may lose a field that a fixture leaves zero, undetected. A new field of the
+// domain fails here.
 func TestFullFixturesLeaveNoFieldZero(t *testing.T) {
 	key := fullSealedKey()
-	key.Revision = 1 // which the store sets
-	// Of these two a policy has one: here each is set by one fixture.
+	key.Revision = 1 // set by the store
+	// A policy has only one of these two: each is set by one fixture.
 	exclusive := map[string]bool{"Tenant.Settings.CookieDomain": true, "Application.Settings.CookieHostOnly": true}
 	for _, fixture := range []any{fullToken(), fullTenant(), fullApplication(), fullAPIKey(), key} {
 		leaves(reflect.ValueOf(fixture), reflect.TypeOf(fixture).Name(), func(path string, v reflect.Value) {
@@ -26,7 +26,7 @@ func TestFullFixturesLeaveNoFieldZero(t *testing.T) {
 	}
 }
 
-// TestFieldsOfTheFullTokenAreDistinct: two fields with one value are two columns that a store may confuse unseen.
+// TestFieldsOfTheFullTokenAreDistinct: a store may confuse two columns with one value, undetected.
 func TestFieldsOfTheFullTokenAreDistinct(t *testing.T) {
 	seen := make(map[string]string)
 	leaves(reflect.ValueOf(fullToken()), "RefreshToken", func(path string, v reflect.Value) {
@@ -73,10 +73,10 @@ func leaves(v reflect.Value, path string, visit func(path string, v reflect.Valu
 	}
 }
 
-// TestEveryCallMakesEveryCall: a method of the port that it leaves out could ignore a context that is done.
+// TestEveryCallMakesEveryCall: a method of the port that everyCall leaves out could ignore a context that is done.
 func TestEveryCallMakesEveryCall(t *testing.T) {
 	called := everyCall(t.Context(), memstore.New(), token(1), tokenKey(1))
-	called["Close"] = nil // after it no call has to work
+	called["Close"] = nil // no call has to work after it
 	for m := range reflect.TypeFor[port.Store]().Methods() {
 		if _, ok := called[m.Name]; !ok {
 			t.Errorf("%s is not called", m.Name)

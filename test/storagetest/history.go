@@ -18,13 +18,13 @@ import (
 
 const (
 	historySteps  = 300
-	historyTokens = 6 // the latest so many are compared after each step
+	historyTokens = 6 // how many of the latest are compared after each step
 )
 
 var histories = []clause{
-	// A store says in SQL, or otherwise, what the domain says in Go. Both are driven with one random history, beside a model
-	// that knows no epochs: it ends each refresh token by hand.
-	{"Store/History/aliveness and exchanges agree with the domain, whatever happened before", func(e *env) {
+	// A store implements in SQL, or otherwise, the rules that the domain has in Go. Both are driven with one random
+	// history, beside a model without epochs, which ends each refresh token individually.
+	{"Store/History/states and exchanges agree with the domain, whatever happened before", func(e *env) {
 		seed := rand.Uint64()
 		if again, err := strconv.ParseUint(os.Getenv("STORAGETEST_SEED"), 10, 64); err == nil {
 			seed = again
@@ -34,15 +34,15 @@ var histories = []clause{
 	}},
 }
 
-// history is a run of random calls and what must have come of them.
+// history is a run of random calls and of their expected results.
 type history struct {
 	*env
 	random  *rand.Rand
 	now     time.Time
 	tenants map[string]domain.Tenant
 	apps    map[string]domain.Application // by tenant/application
-	tokens  []*modelToken                 // that may be stored, in the order of issue
-	issued  int                           // how many were tried
+	tokens  []*modelToken                 // those that may be stored, in the order of issue
+	issued  int                           // how many issues were tried
 }
 
 type modelToken struct {
@@ -81,7 +81,7 @@ func runHistory(e *env, random *rand.Rand) {
 
 func pick[T any](h *history, of ...T) T { return of[h.random.IntN(len(of))] }
 
-// mostly picks the usual one four times in five.
+// mostly returns usual four times in five.
 func mostly[T any](h *history, usual T, others ...T) T {
 	if h.random.IntN(5) > 0 {
 		return usual
@@ -95,7 +95,7 @@ func (h *history) userID() string   { return pick(h, "ana", "bob") }
 
 func appKey(tenantID, appID string) string { return tenantID + "/" + appID }
 
-// policy is the effective one; ok tells whether the application exists.
+// policy returns the effective policy; ok reports whether the application exists.
 func (h *history) policy(tenantID, appID string) (p domain.Policy, ok bool) {
 	a, ok := h.apps[appKey(tenantID, appID)]
 	if !ok {
@@ -109,7 +109,7 @@ func (h *history) alive(t *modelToken) bool {
 	return ok && !t.ended && t.RevokedAt.IsZero() && h.now.Before(t.ExpiresAt)
 }
 
-// token is one of the latest, mostly one that is alive; nil if there is none.
+// token returns one of the latest, mostly an active one, or nil if there is none.
 func (h *history) token() *modelToken {
 	latest := h.latest()
 	if len(latest) == 0 {
@@ -124,7 +124,7 @@ func (h *history) token() *modelToken {
 
 func (h *history) latest() []*modelToken { return h.tokens[max(0, len(h.tokens)-historyTokens):] }
 
-// wantVerdict checks that a call succeeded or failed as the model says.
+// wantVerdict checks that a call succeeded or failed as the model predicts.
 func (h *history) wantVerdict(call string, got error, succeeds bool, refusal error) {
 	h.Helper()
 	switch {
@@ -158,7 +158,7 @@ func (h *history) insert() {
 	}
 }
 
-// ordinal is what an insert of t has to give it.
+// ordinal returns the ordinal that an insert of t has to assign.
 func (h *history) ordinal(t domain.RefreshToken) (highest int64) {
 	for _, other := range h.tokens {
 		if own(t).Covers(other.RefreshToken) && other.RevokedAt.IsZero() {
@@ -168,13 +168,13 @@ func (h *history) ordinal(t domain.RefreshToken) (highest int64) {
 	return highest + 1
 }
 
-// own is the scope of the user's refresh tokens in the application.
+// own returns the scope of the user's refresh tokens in the application.
 func own(t domain.RefreshToken) domain.Scope {
 	return domain.Scope{TenantID: t.TenantID, ApplicationID: t.ApplicationID, UserID: t.UserID}
 }
 
-// exchange does as the use case does, but asks the domain first: a rotation of the current generation is Advance's,
-// and Advance's alone, and whatever else is written is Swap's.
+// exchange does what the use case does, but asks the domain first: a rotation of the current generation is written by
+// Advance alone, and every other change by Swap.
 func (h *history) exchange() {
 	t := h.token()
 	if t == nil {
@@ -210,8 +210,8 @@ func (h *history) exchange() {
 	}
 }
 
-// instant is when a call is made: mostly now, else by a clock that is apart, or about where the last answer of t ceases
-// to stand, or where a maximum ends it.
+// instant returns when a call is made: mostly now; otherwise by a clock that differs, or near the end of the grace
+// period of t's last answer, or near the end of its maximum lifetime.
 func (h *history) instant(t domain.RefreshToken, p domain.Policy) time.Time {
 	last := t.RotatedAt
 	if !t.RecoveredAt.IsZero() {
@@ -265,7 +265,7 @@ func (h *history) revoke() {
 	tenant := pick(h, t.TenantID, t.TenantID, "other")
 	ok := h.alive(t) && tenant == t.TenantID
 	h.wantVerdict("Revoke "+describe(t.RefreshToken), h.store.Revoke(h.Context(), tenant, t.ID,
-		byCall(h.now), NewEvent()), ok, domain.ErrNotFound)
+		byRequest(h.now), NewEvent()), ok, domain.ErrNotFound)
 	if ok {
 		t.RevokedAt, t.RevokedReason = h.now, domain.RevokedByRequest
 	}
@@ -292,14 +292,14 @@ func (h *history) revokeSome() {
 		id = except.ID
 		ok = ok && s.Covers(except.RefreshToken) && h.alive(except)
 	}
-	_, err := h.store.RevokeScope(h.Context(), s, id, byCall(h.now), NewEvent())
+	_, err := h.store.RevokeScope(h.Context(), s, id, byRequest(h.now), NewEvent())
 	h.wantVerdict(fmt.Sprintf("RevokeScope %+v except %s", s, id), err, ok, domain.ErrNotFound)
 	if ok {
 		h.end(s, except)
 	}
 }
 
-// end ends what the scope covers.
+// end ends the refresh tokens of the scope.
 func (h *history) end(s domain.Scope, except *modelToken) {
 	for _, t := range h.tokens {
 		if s.Covers(t.RefreshToken) && t != except {
@@ -311,7 +311,7 @@ func (h *history) end(s domain.Scope, except *modelToken) {
 func (h *history) keepNewest() {
 	s := domain.Scope{TenantID: h.tenantID(), ApplicationID: h.appID(), UserID: h.userID()}
 	keep := 1 + h.random.IntN(3)
-	h.must(h.store.KeepNewest(h.Context(), s, keep, byCall(h.now), NewEvent()))
+	h.must(h.store.KeepNewest(h.Context(), s, keep, byRequest(h.now), NewEvent()))
 	var alive []*modelToken
 	for _, t := range h.tokens {
 		if s.Covers(t.RefreshToken) && h.alive(t) {
@@ -324,7 +324,7 @@ func (h *history) keepNewest() {
 	for _, t := range alive[min(len(alive), keep):] {
 		t.RevokedAt, t.RevokedReason = h.now, domain.RevokedByRequest
 	}
-	for _, t := range h.tokens { // the store may have taken the ordinal of what has ended for good
+	for _, t := range h.tokens { // the store may have removed the ordinal of one that has ended for good
 		forGood := t.ended || !h.now.Before(t.ExpiresAt.Add(2*domain.MaxClockSkew))
 		if s.Covers(t.RefreshToken) && t.RevokedAt.IsZero() && forGood && h.snapshot(t.ID).Token.Ordinal == 0 {
 			t.Ordinal = 0
@@ -342,7 +342,7 @@ func (h *history) save() {
 	tenant := h.tenantID()
 	_, ok := h.tenants[tenant]
 	switch {
-	case !ok: // created again, whole: a history of refusals shows little
+	case !ok: // created again with everything: a history of refusals shows little
 		err := SaveApplication(h.Context(), h.store, domain.Application{TenantID: tenant, ID: "shop"})
 		h.wantErr("SaveApplication without tenant", err, domain.ErrNotFound)
 		h.saveTenant(tenant, domain.Settings{})
@@ -393,7 +393,7 @@ func (h *history) saveApplication(tenantID, id string, s domain.Settings) {
 	}
 }
 
-// wantSaved reports whether a save was to be done: it is refused where the combination is impossible.
+// wantSaved reports whether a save had to succeed: it is refused if the combination is impossible.
 func (h *history) wantSaved(what string, err, impossible error) bool {
 	if impossible == nil {
 		h.must(err)
@@ -411,7 +411,8 @@ func (h *history) delete() {
 	if h.random.IntN(3) > 0 {
 		s.ApplicationID = h.appID()
 		_, ok := h.policy(s.TenantID, s.ApplicationID)
-		h.wantVerdict("DeleteApplication", DeleteApplication(h.Context(), h.store, s.TenantID, s.ApplicationID, h.now), ok, domain.ErrNotFound)
+		h.wantVerdict("DeleteApplication", DeleteApplication(h.Context(), h.store, s.TenantID, s.ApplicationID, h.now), ok,
+			domain.ErrNotFound)
 		delete(h.apps, appKey(s.TenantID, s.ApplicationID))
 	} else {
 		_, ok := h.tenants[s.TenantID]
@@ -422,7 +423,7 @@ func (h *history) delete() {
 	h.end(s, nil)
 }
 
-// purge makes a pass. Afterwards those that ended by now are unknown, and nothing else has changed.
+// purge runs a pass. Afterwards those that had ended are unknown, and nothing else has changed.
 func (h *history) purge() {
 	h.purgeAll(h.now, 1+h.random.IntN(9))
 	h.tokens = slices.DeleteFunc(h.tokens, func(t *modelToken) bool {
@@ -440,14 +441,15 @@ func (h *history) wait() {
 	h.now = h.now.Add(pick(h, tick, time.Second, 29*time.Second, 59*time.Second, time.Minute, 10*time.Minute))
 }
 
-// compare holds the store's idea of each token's life, the domain's and the model's against each other.
+// compare compares the state of each refresh token in the store, the domain and the model.
 func (h *history) compare() {
 	h.Helper()
 	for _, t := range h.latest() {
 		s, want := h.snapshot(t.ID), h.alive(t)
 		found := h.env.alive(h.store, t.RefreshToken, h.now)
 		if found != want || s.Alive(h.now) != want {
-			h.Fatalf("%s: Find says alive = %t, Snapshot.Alive says %t, want %t", describe(t.RefreshToken), found, s.Alive(h.now), want)
+			h.Fatalf("%s: Find reports active = %t, Snapshot.Alive %t, want %t", describe(t.RefreshToken), found,
+				s.Alive(h.now), want)
 		}
 		p, ok := h.policy(t.TenantID, t.ApplicationID)
 		if s.Deleted == ok {
@@ -460,8 +462,8 @@ func (h *history) compare() {
 	h.compareLists()
 }
 
-// compareLists holds one of the lists of the tenant's, an application's, or a user's refresh tokens, of each state,
-// against the model.
+// compareLists compares a list of the refresh tokens of the tenant, an application or a user, in each state, with the
+// model.
 func (h *history) compareLists() {
 	h.Helper()
 	s := domain.Scope{TenantID: h.tenantID(), ApplicationID: pick(h, "", h.appID()), UserID: pick(h, "", h.userID())}

@@ -7,7 +7,7 @@ import (
 	"github.com/refreshd/refreshd/domain"
 )
 
-// keeping is about API keys and sealed keys.
+// keeping are the clauses about API keys and sealed keys.
 var keeping = []clause{
 	{"APIKeys/SaveAPIKey/keeps every field", func(e *env) {
 		e.must(SaveTenant(e.Context(), e.store, domain.Tenant{ID: "acme"}))
@@ -29,15 +29,15 @@ var keeping = []clause{
 		e.must(err)
 		e.wantSame("replaced", got, domain.APIKey{Name: "backend", Hash: "another"})
 		_, err = e.store.APIKeyByHash(e.Context(), fullAPIKey().Hash)
-		e.wantErr("by the hash of before", err, domain.ErrNotFound)
-		e.must(SaveAPIKey(e.Context(), e.store, domain.APIKey{Name: "other", Hash: fullAPIKey().Hash})) // it is free
+		e.wantErr("by the old hash", err, domain.ErrNotFound)
+		e.must(SaveAPIKey(e.Context(), e.store, domain.APIKey{Name: "other", Hash: fullAPIKey().Hash})) // the hash is free
 	}},
 
 	{"APIKeys/SaveAPIKey/another name's hash is a duplicate, and writes nothing", func(e *env) {
 		one, two := domain.APIKey{Name: "one", Hash: "hash 1"}, domain.APIKey{Name: "two", Hash: "hash 2"}
 		e.must(SaveAPIKey(e.Context(), e.store, one))
 		e.must(SaveAPIKey(e.Context(), e.store, two))
-		e.must(SaveAPIKey(e.Context(), e.store, two)) // its own
+		e.must(SaveAPIKey(e.Context(), e.store, two)) // its own hash
 		taken := domain.APIKey{Name: "two", Hash: one.Hash}
 		e.wantErr("replaced", SaveAPIKey(e.Context(), e.store, taken), domain.ErrDuplicate)
 		taken.Name = "three"
@@ -163,7 +163,7 @@ var keeping = []clause{
 		}
 		for i := range want {
 			before := want[i]
-			want[i].Sealed = fmt.Sprint("\x00\xff anew ", i)
+			want[i].Sealed = fmt.Sprint("\x00\xff again ", i)
 			e.must(e.store.Reseal(e.Context(), before, want[i].Sealed))
 			e.wantKeys(want...)
 		}
@@ -173,8 +173,8 @@ var keeping = []clause{
 		e.must(e.store.AddKeys(e.Context(), NewEvent(), tokenKey(1)))
 		changed := tokenKey(1)
 		changed.Sealed = "another"
-		e.wantErr("changed", e.store.Reseal(e.Context(), changed, "anew"), domain.ErrConflict)
-		e.wantErr("unknown", e.store.Reseal(e.Context(), tokenKey(2), "anew"), domain.ErrConflict)
+		e.wantErr("changed", e.store.Reseal(e.Context(), changed, "again"), domain.ErrConflict)
+		e.wantErr("unknown", e.store.Reseal(e.Context(), tokenKey(2), "again"), domain.ErrConflict)
 		e.wantKeys(tokenKey(1))
 		e.wantKeyRevision("after one key and two conflicts", 1)
 	}},
@@ -182,12 +182,12 @@ var keeping = []clause{
 	{"Keys/Reseal/gives the key the next revision", func(e *env) {
 		e.must(e.store.AddKeys(e.Context(), NewEvent(), tokenKey(1)))
 		e.must(e.store.AddKeys(e.Context(), NewEvent(), tokenKey(2)))
-		e.must(e.store.Reseal(e.Context(), tokenKey(1), "anew"))
+		e.must(e.store.Reseal(e.Context(), tokenKey(1), "again"))
 		e.wantKeyRevision("after three writes", 3)
 		keys, err := e.store.KeysSince(e.Context(), 2, 10)
 		e.must(err)
 		want := tokenKey(1)
-		want.Sealed, want.Revision = "anew", 3
+		want.Sealed, want.Revision = "again", 3
 		e.wantSame("what is newer than the two keys", keys, []domain.SealedKey{want})
 		keys, err = e.store.KeysSince(e.Context(), 0, 10)
 		e.must(err)
@@ -200,9 +200,9 @@ var keeping = []clause{
 		e.must(e.store.AddKeys(e.Context(), NewEvent(), tokenKey(1)))
 		hs := e.handles(3)
 		errs := make([]error, 20)
-		together(len(errs), func(i int) { errs[i] = hs[i%3].Reseal(e.Context(), tokenKey(1), fmt.Sprint("anew ", i)) })
+		together(len(errs), func(i int) { errs[i] = hs[i%3].Reseal(e.Context(), tokenKey(1), fmt.Sprint("again ", i)) })
 		want := tokenKey(1)
-		want.Sealed = fmt.Sprint("anew ", e.wantOneWinner(errs, domain.ErrConflict))
+		want.Sealed = fmt.Sprint("again ", e.wantOneWinner(errs, domain.ErrConflict))
 		e.wantKeys(want)
 	}},
 
@@ -237,8 +237,8 @@ var keeping = []clause{
 		}
 	}},
 
-	// A process that has missed a key refuses what it signed, and publishes a set without it, for as long as it runs.
-	{"Keys/KeysSince/who reads on from the last revision misses no key, however many write at once", func(e *env) {
+	// A process that has missed a key refuses what it signed, and publishes a set without it, as long as it runs.
+	{"Keys/KeysSince/a reader that continues from the last revision misses no key of concurrent writers", func(e *env) {
 		const writers, each = 8, 6
 		hs := e.handles(4)
 		reader := e.handle()
@@ -320,7 +320,7 @@ var keeping = []clause{
 		}
 	}},
 
-	{"Store/HasData/tells of anything but sealed keys", func(e *env) {
+	{"Store/HasData/reports everything except sealed keys", func(e *env) {
 		want := func(when string, want bool) {
 			e.Helper()
 			got, err := e.store.HasData(e.Context())

@@ -19,13 +19,13 @@ const (
 	listPurged = "RefreshTokens/List/what was purged is on none, and is not counted or found"
 	listMoving = "RefreshTokens/List/pages miss nothing that stays, whatever comes and ends meanwhile"
 	countSame  = "RefreshTokens/Count/counts what List shows on all pages together"
-	countLimit = "RefreshTokens/Count/counts to Limit, and says that there may be others"
-	countRows  = "RefreshTokens/Count/ends after MaxRows were looked at, and says that there may be others"
-	countExact = "RefreshTokens/Count/says that there may be others if and only if Limit or MaxRows ended it"
+	countLimit = "RefreshTokens/Count/counts to Limit, and reports that there may be others"
+	countRows  = "RefreshTokens/Count/ends after MaxRows rows, and reports that there may be others"
+	countExact = "RefreshTokens/Count/reports that there may be others if and only if Limit or MaxRows ended it"
 )
 
-// crowd stores n refresh tokens of two users in two applications of acme, every third of them expired at t0 and a run
-// of others too, between those of another tenant. They are given from the highest id down.
+// crowd stores n refresh tokens of two users in two applications of acme, between those of another tenant. Every third,
+// and a run of others, has expired at t0. It returns them from the highest id down.
 func (e *env) crowd(n int) (all []domain.RefreshToken) {
 	e.Helper()
 	for _, tenant := range []string{"acme", "other"} {
@@ -46,7 +46,7 @@ func (e *env) crowd(n int) (all []domain.RefreshToken) {
 	return all
 }
 
-// selected are the ids of those that q selects.
+// selected returns the ids of those that q selects.
 func selected(q port.ListQuery, all []domain.RefreshToken) (want []domain.ID) {
 	s := domain.Scope{TenantID: q.TenantID, ApplicationID: q.ApplicationID, UserID: q.UserID}
 	for _, t := range all {
@@ -57,7 +57,7 @@ func selected(q port.ListQuery, all []domain.RefreshToken) (want []domain.ID) {
 	return want
 }
 
-// lookedAt are those that a list looks at.
+// lookedAt returns those that a list reads.
 func lookedAt(q port.ListQuery, all []domain.RefreshToken) []domain.ID {
 	q.State = domain.AllSessions
 	if q.UserID != "" {
@@ -128,14 +128,14 @@ var listing = []clause{
 			found, err := e.store.Find(e.Context(), "acme", before.ID)
 			e.must(err)
 			ending, _ := found.End(t0.Add(time.Hour))
-			e.wantSame("the ending of what was there before", ending, domain.Ending{At: t0, Reason: "deleted"})
+			e.wantSame("the ending of the earlier one", ending, domain.Ending{At: t0, Reason: "deleted"})
 		}
 	}},
 
 	{listPurged, func(e *env) {
 		e.shop(domain.Settings{})
 		ts := e.issue(token(1), token(2), token(3))
-		e.must(e.store.Revoke(e.Context(), "acme", ts[1].ID, byCall(t0), NewEvent()))
+		e.must(e.store.Revoke(e.Context(), "acme", ts[1].ID, byRequest(t0), NewEvent()))
 		e.purgeAll(t0.Add(time.Hour), 2)
 		_, err := e.store.Find(e.Context(), "acme", ts[1].ID)
 		e.wantErr("Find", err, domain.ErrNotFound)
@@ -160,9 +160,9 @@ var listing = []clause{
 		ctx, stop := context.WithCancel(e.Context())
 		var moving error
 		var group sync.WaitGroup
-		group.Go(func() { // ends those between, and issues others between and above
+		group.Go(func() { // revokes some, and issues others between and above them
 			for i := 0; i < 400 && ctx.Err() == nil; i++ {
-				end := hs[1].Revoke(e.Context(), "acme", tokenID(10*(i%40+1)+5), byCall(t0), NewEvent())
+				end := hs[1].Revoke(e.Context(), "acme", tokenID(10*(i%40+1)+5), byRequest(t0), NewEvent())
 				_, issue := hs[1].Insert(e.Context(), token(10*(i%50+1)+1+i/50))
 				for _, err := range []error{end, issue} {
 					if !errors.Is(err, domain.ErrNotFound) && !errors.Is(err, domain.ErrDuplicate) {
@@ -206,7 +206,7 @@ var listing = []clause{
 		for _, q := range listsOf(all[0]) {
 			for _, q.State = range states {
 				want := len(selected(q, all))
-				q.Below, q.MaxBytes = all[15].ID, 1 // which do not matter
+				q.Below, q.MaxBytes = all[15].ID, 1 // which Count ignores
 				n, more, err := e.store.Count(e.Context(), bounded(q))
 				if e.must(err); n != want || more {
 					e.Errorf("state %q of user %q, application %q: counted %d, more = %t, want %d", q.State, q.UserID,

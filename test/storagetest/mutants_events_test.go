@@ -10,7 +10,7 @@ import (
 	"github.com/refreshd/refreshd/port"
 )
 
-// onEvents changes what each page of events holds.
+// onEvents changes each page of events.
 func (f *faulty) onEvents(change func(q port.EventQuery, page *port.EventPage)) {
 	within := f.events
 	f.events = func(ctx context.Context, q port.EventQuery) (port.EventPage, error) {
@@ -38,7 +38,7 @@ var eventMutants = []mutant{
 		clause: recordStores,
 		fault:  "the caller says which version an event is about",
 		inject: func(f *faulty) {
-			given := f.believe(callersVersion)
+			given := f.asGiven(callersVersion)
 			f.record = func(ctx context.Context, e domain.Event) error {
 				given(e)
 				return f.within.Record(ctx, e)
@@ -119,8 +119,8 @@ var eventMutants = []mutant{
 	},
 }
 
-// eachWrite puts what happens in the place of every method that stores an event: within is the method on the store
-// within, with the event that it is given.
+// eachWrite replaces every method that stores an event with happens: within is the method of the store within, with the
+// event that it receives.
 func (f *faulty) eachWrite(
 	happens func(ctx context.Context, e domain.Event, within func(domain.Event) error,
 	) error) {
@@ -156,8 +156,8 @@ func (f *faulty) eachWrite(
 	}
 }
 
-// believe returns a function that is told each event as a caller gives it, of which take has readers see a part.
-func (f *faulty) believe(take func(stored *domain.Event, given domain.Event)) func(domain.Event) {
+// asGiven returns a function that is called with each event of a caller. Readers then see the part that take copies.
+func (f *faulty) asGiven(take func(stored *domain.Event, given domain.Event)) func(domain.Event) {
 	var mu sync.Mutex
 	all := map[domain.ID]domain.Event{}
 	f.onEvents(func(_ port.EventQuery, page *port.EventPage) {
@@ -180,7 +180,7 @@ func callersVersion(stored *domain.Event, given domain.Event) { stored.Version =
 
 func callersTokens(stored *domain.Event, given domain.Event) { stored.Tokens = given.Tokens }
 
-// hide returns a function that gives an event another id, under which no reader sees it.
+// hide returns a function that gives an event another id, which no reader sees.
 func (f *faulty) hide() (hidden func(domain.Event) domain.Event) {
 	var mu sync.Mutex
 	ids := map[domain.ID]bool{}
@@ -198,10 +198,10 @@ func (f *faulty) hide() (hidden func(domain.Event) domain.Event) {
 	}
 }
 
-// eventWriteMutants are stores that are wrong about the events of all their methods.
+// eventWriteMutants are stores with a fault in the events of all their methods.
 func eventWriteMutants() (all []mutant) {
 	for _, w := range eventWrites() {
-		afterwards := eventWith // where the store adds to the event
+		afterwards := eventWith // if the store completes the event
 		if sameState(w.stored(event(1)), event(1)) {
 			afterwards = eventOnce
 		}
@@ -216,8 +216,8 @@ func eventWriteMutants() (all []mutant) {
 					})
 				},
 			},
-			w.believing("version", callersVersion),
-			w.believing("refresh tokens", callersTokens),
+			w.storingGiven("version", callersVersion),
+			w.storingGiven("refresh tokens", callersTokens),
 			mutant{
 				clause: w.name + eventNone,
 				fault:  w.name + ": the event is stored first",
@@ -276,7 +276,7 @@ func eventWriteMutants() (all []mutant) {
 						if done {
 							return nil
 						}
-						time.Sleep(time.Millisecond) // so that another one looks
+						time.Sleep(time.Millisecond) // so that another one looks, too
 						if err := within(hidden(e)); err != nil {
 							return err
 						}
@@ -292,13 +292,13 @@ func eventWriteMutants() (all []mutant) {
 	return all
 }
 
-// believing is a store that stores what the caller set of an event.
-func (w eventWrite) believing(what string, take func(stored *domain.Event, given domain.Event)) mutant {
+// storingGiven returns a store that stores a field of an event that the caller set.
+func (w eventWrite) storingGiven(what string, take func(stored *domain.Event, given domain.Event)) mutant {
 	return mutant{
 		clause: w.name + eventSets,
 		fault:  w.name + ": the event has the caller's " + what,
 		inject: func(f *faulty) {
-			given := f.believe(take)
+			given := f.asGiven(take)
 			f.eachWrite(func(_ context.Context, e domain.Event, within func(domain.Event) error) error {
 				given(e)
 				return within(e)

@@ -11,25 +11,25 @@ import (
 	"github.com/refreshd/refreshd/port"
 )
 
-// listed makes List believe another query, and gives what spoil makes of the page.
-func (f *faulty) listed(believe func(*port.ListQuery), spoil func(port.ListQuery, *port.Page)) {
+// listed makes List answer another query, and returns the page that change makes of the result.
+func (f *faulty) listed(alter func(*port.ListQuery), change func(port.ListQuery, *port.Page)) {
 	f.list = func(ctx context.Context, q port.ListQuery) (port.Page, error) {
 		asked := q
-		if believe != nil {
-			believe(&q)
+		if alter != nil {
+			alter(&q)
 		}
 		page, err := f.within.List(ctx, q)
-		if err == nil && spoil != nil {
-			spoil(asked, &page)
+		if err == nil && change != nil {
+			change(asked, &page)
 		}
 		return page, err
 	}
 }
 
-// counted makes Count believe another query.
-func (f *faulty) counted(believe func(*port.ListQuery)) {
+// counted makes Count answer another query.
+func (f *faulty) counted(alter func(*port.ListQuery)) {
 	f.count = func(ctx context.Context, q port.ListQuery) (int, bool, error) {
-		believe(&q)
+		alter(&q)
 		return f.within.Count(ctx, q)
 	}
 }
@@ -92,7 +92,7 @@ var listMutants = []mutant{
 	},
 	{
 		clause: listWide,
-		fault:  "a page of a tenant begins with the last of the one before",
+		fault:  "a page of a tenant begins with the last one of the previous page",
 		inject: func(f *faulty) {
 			f.listed(func(q *port.ListQuery) {
 				if q.UserID == "" && !q.Below.IsZero() {
@@ -119,7 +119,7 @@ var listMutants = []mutant{
 	},
 	{
 		clause: listAgain,
-		fault:  "a tenant forgets why its sessions of before have ended",
+		fault:  "a tenant forgets why its earlier sessions have ended",
 		inject: func(f *faulty) {
 			f.onSession(func(s *domain.Session) {
 				if !s.Deleted {
@@ -300,22 +300,22 @@ var listMutants = []mutant{
 	},
 }
 
-// changesAs makes Change believe something else of each change, where stored is what the record is.
-func (f *faulty) changesAs(believe func(stored domain.RefreshToken, c *domain.Change)) {
+// changesAs makes Change store another change, where stored is the stored record.
+func (f *faulty) changesAs(alter func(stored domain.RefreshToken, c *domain.Change)) {
 	f.change = func(
 		ctx context.Context, tenantID string, changes []domain.Change, now time.Time, e domain.Event,
 	) error {
 		changes = slices.Clone(changes)
 		for i := range changes {
 			if s, err := f.within.Snapshot(ctx, changes[i].Before.ID); err == nil {
-				believe(s.Token, &changes[i])
+				alter(s.Token, &changes[i])
 			}
 		}
 		return f.within.Change(ctx, tenantID, changes, now, e)
 	}
 }
 
-// changesUnrotated is a Change for which a rotation in between is a conflict.
+// changesUnrotated is a Change that a rotation in between makes a conflict.
 func (f *faulty) changesUnrotated(
 	ctx context.Context, tenantID string, changes []domain.Change, now time.Time, e domain.Event,
 ) error {
@@ -327,7 +327,7 @@ func (f *faulty) changesUnrotated(
 	return f.within.Change(ctx, tenantID, changes, now, e)
 }
 
-// changesToo makes Change store more, by a Swap of what it has changed.
+// changesToo makes Change store more, by a Swap of the changed record.
 func (f *faulty) changesToo(more func(c domain.Change, t *domain.RefreshToken)) {
 	f.change = func(
 		ctx context.Context, tenantID string, changes []domain.Change, now time.Time, e domain.Event,
@@ -455,13 +455,13 @@ var changeMutants = []mutant{
 	},
 	{
 		clause: "RefreshTokens/Change/compares nothing else",
-		fault:  "a change of before a rotation is a conflict",
+		fault:  "a change that was read before a rotation is a conflict",
 		inject: func(f *faulty) {
 			f.change = f.changesUnrotated
 		},
 	},
 	{
-		clause: changeDead,
+		clause: changeEnded,
 		fault:  "Change forgot expiry",
 		inject: func(f *faulty) {
 			f.change = func(
@@ -472,8 +472,8 @@ var changeMutants = []mutant{
 		},
 	},
 	{
-		clause: changeDead,
-		fault:  "Change skips what is dead or unknown",
+		clause: changeEnded,
+		fault:  "Change skips ended and unknown ones",
 		inject: func(f *faulty) {
 			f.change = func(
 				ctx context.Context, tenantID string, changes []domain.Change, now time.Time, e domain.Event,
@@ -487,7 +487,7 @@ var changeMutants = []mutant{
 		},
 	},
 	{
-		clause: changeDead,
+		clause: changeEnded,
 		fault:  "Change forgot the tenant",
 		inject: func(f *faulty) {
 			f.change = func(
@@ -575,7 +575,7 @@ var changeMutants = []mutant{
 			f.change = func(
 				ctx context.Context, tenantID string, changes []domain.Change, now time.Time, e domain.Event,
 			) error {
-				time.Sleep(time.Millisecond) // so that another one comes between the reading and this
+				time.Sleep(time.Millisecond) // so that another one runs after the read
 				return change(ctx, tenantID, changes, now, e)
 			}
 		},
@@ -592,7 +592,7 @@ var changeMutants = []mutant{
 					return errors.New("deadlock detected")
 				}
 				defer mu.Unlock()
-				time.Sleep(time.Millisecond) // so that they meet
+				time.Sleep(time.Millisecond) // so that they overlap
 				return f.within.Change(ctx, tenantID, changes, now, e)
 			}
 		},
@@ -608,7 +608,7 @@ var changeMutants = []mutant{
 			f.change = func(
 				ctx context.Context, tenantID string, changes []domain.Change, now time.Time, e domain.Event,
 			) error {
-				time.Sleep(time.Millisecond) // so that an exchange comes between the reading and this
+				time.Sleep(time.Millisecond) // so that an exchange runs after the read
 				return change(ctx, tenantID, changes, now, e)
 			}
 		},
@@ -620,7 +620,7 @@ var changeMutants = []mutant{
 			f.change = func(
 				ctx context.Context, tenantID string, changes []domain.Change, now time.Time, e domain.Event,
 			) error {
-				time.Sleep(time.Millisecond) // so that one is
+				time.Sleep(time.Millisecond) // so that an exchange runs first
 				return f.changesUnrotated(ctx, tenantID, changes, now, e)
 			}
 		},

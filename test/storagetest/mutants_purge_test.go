@@ -32,10 +32,10 @@ var eventPurgeMutants = []mutant{
 	},
 	{
 		clause: releaseFrees,
-		fault:  "a job that is released begins anew",
+		fault:  "a released job begins again",
 		inject: func(f *faulty) {
 			f.release = func(ctx context.Context, _, holder string) error {
-				for { // to the end of the pass
+				for { // until the end of the pass
 					p, err := f.within.Purge(ctx, stepOf(holder, t0, time.Time{}, 1))
 					if err != nil || p.Done {
 						return err
@@ -62,15 +62,15 @@ var eventPurgeMutants = []mutant{
 	},
 }
 
-// purgesAs makes Purge believe something else of its step.
-func (f *faulty) purgesAs(believe func(*port.PurgeStep)) {
+// purgesAs makes Purge run another step.
+func (f *faulty) purgesAs(alter func(*port.PurgeStep)) {
 	f.purge = func(ctx context.Context, s port.PurgeStep) (port.Purged, error) {
-		believe(&s)
+		alter(&s)
 		return f.within.Purge(ctx, s)
 	}
 }
 
-// purgeSpares makes Purge leave what it should delete: what is left of it still answers.
+// purgeSpares makes Purge keep what it should delete: reads still find it.
 func (f *faulty) purgeSpares(spare func(domain.Snapshot) bool) {
 	of := f.inserted()
 	left := make(map[domain.ID]domain.Snapshot)
@@ -118,7 +118,7 @@ func (f *faulty) purgeTakes(take func(domain.Snapshot) bool) {
 
 var purgeMutants = []mutant{
 	{
-		clause: "Janitor/Purge/goes on where it was, whoever takes the next step",
+		clause: "Janitor/Purge/continues at its position, whichever process takes the next step",
 		fault:  "each holder begins a pass of its own",
 		inject: func(f *faulty) {
 			holder := ""
@@ -137,7 +137,7 @@ var purgeMutants = []mutant{
 		},
 	},
 	{
-		clause: "Janitor/Purge/goes on where it was, whoever takes the next step",
+		clause: "Janitor/Purge/continues at its position, whichever process takes the next step",
 		fault:  "where a pass has got to is stored without what it deletes",
 		inject: func(f *faulty) {
 			n := 0
@@ -150,7 +150,7 @@ var purgeMutants = []mutant{
 	},
 	{
 		clause: "Janitor/Purge/is a conflict while the lease is another's, and does nothing",
-		fault:  "nobody asks whose the lease is",
+		fault:  "the holder of the lease is not compared",
 		inject: func(f *faulty) {
 			f.purgesAs(func(s *port.PurgeStep) { s.LeaseHolder = "one" })
 		},
@@ -263,7 +263,7 @@ var purgeMutants = []mutant{
 	},
 	{
 		clause: "Janitor/Purge/takes a lease that ends further ahead than clocks differ for void",
-		fault:  "a lease is believed, however far ahead it ends",
+		fault:  "a lease counts, however far ahead it ends",
 		inject: func(f *faulty) {
 			var (
 				holder string
@@ -287,7 +287,7 @@ var purgeMutants = []mutant{
 	},
 	{
 		clause: "Janitor/Purge/takes a lease that ends further ahead than clocks differ for void",
-		fault:  "a lease that is void is nobody's from then on",
+		fault:  "a void lease stays void",
 		inject: func(f *faulty) {
 			f.purgesAs(func(s *port.PurgeStep) {
 				if s.LeaseHolder != "ahead" {
@@ -298,7 +298,7 @@ var purgeMutants = []mutant{
 	},
 	{
 		clause: "Janitor/Purge/takes a pass that ended further ahead than clocks differ for none",
-		fault:  "an end is believed, however far ahead it lies",
+		fault:  "an end counts, however far ahead it lies",
 		inject: func(f *faulty) {
 			f.purgesAs(func(s *port.PurgeStep) { s.MaxClockSkew = century })
 		},
@@ -329,43 +329,43 @@ var purgeMutants = []mutant{
 		},
 	},
 	{
-		clause: "Janitor/Purge/deletes what was dead, to the microsecond",
-		fault:  "the dead go a microsecond too early",
+		clause: "Janitor/Purge/deletes what had ended, to the microsecond",
+		fault:  "ended refresh tokens are deleted a microsecond too early",
 		inject: func(f *faulty) {
 			f.purgesAs(func(s *port.PurgeStep) { s.Before = s.Before.Add(tick) })
 		},
 	},
 	{
-		clause: "Janitor/Purge/deletes what was dead, to the microsecond",
-		fault:  "the dead go a microsecond too late",
+		clause: "Janitor/Purge/deletes what had ended, to the microsecond",
+		fault:  "ended refresh tokens are deleted a microsecond too late",
 		inject: func(f *faulty) {
 			f.purgesAs(func(s *port.PurgeStep) { s.Before = s.Before.Add(-tick) })
 		},
 	},
 	{
-		clause: "Janitor/Purge/deletes what was dead, to the microsecond",
+		clause: "Janitor/Purge/deletes what had ended, to the microsecond",
 		fault:  "Purge forgot marks",
 		inject: func(f *faulty) {
 			f.purgeSpares(func(s domain.Snapshot) bool { return s.MarkEpoch > s.Token.IssuedEpoch })
 		},
 	},
 	{
-		clause: "Janitor/Purge/deletes what was dead, to the microsecond",
+		clause: "Janitor/Purge/deletes what had ended, to the microsecond",
 		fault:  "Purge forgot that a token may be revoked itself",
 		inject: func(f *faulty) {
 			f.purgeSpares(func(s domain.Snapshot) bool { return !s.Token.RevokedAt.IsZero() })
 		},
 	},
 	{
-		clause: "Janitor/Purge/deletes what was dead, to the microsecond",
+		clause: "Janitor/Purge/deletes what had ended, to the microsecond",
 		fault:  "Purge forgot expiry",
 		inject: func(f *faulty) {
 			f.purgeSpares(func(s domain.Snapshot) bool { return !t0.Add(time.Hour).Before(s.Token.ExpiresAt) })
 		},
 	},
 	{
-		clause: "Janitor/Purge/deletes what was dead, to the microsecond",
-		fault:  "what is of a deleted application goes at once",
+		clause: "Janitor/Purge/deletes what had ended, to the microsecond",
+		fault:  "refresh tokens of a deleted application are deleted immediately",
 		inject: func(f *faulty) {
 			f.purgeTakes(func(s domain.Snapshot) bool { return s.Deleted })
 		},
@@ -377,26 +377,26 @@ var purgeMutants = []mutant{
 			f.revokeScope = func(
 				ctx context.Context, s domain.Scope, except domain.ID, r port.Revocation, e domain.Event,
 			) (uint64, error) {
-				return f.within.RevokeScope(ctx, s, except, byCall(t0), e)
+				return f.within.RevokeScope(ctx, s, except, byRequest(t0), e)
 			}
 		},
 	},
 	{
-		clause: "Janitor/Purge/leaves what is alive as it is",
-		fault:  "the inactive are purged",
+		clause: "Janitor/Purge/does not change active refresh tokens",
+		fault:  "refresh tokens of inactive applications are purged",
 		inject: func(f *faulty) {
 			f.purgeTakes(func(s domain.Snapshot) bool { return !s.Policy.Active })
 		},
 	},
 	{
-		clause: "Janitor/Purge/leaves what is alive as it is",
+		clause: "Janitor/Purge/does not change active refresh tokens",
 		fault:  "what a mark's scope covers is purged, whatever its epoch",
 		inject: func(f *faulty) {
 			f.purgeTakes(func(s domain.Snapshot) bool { return s.MarkEpoch > 0 })
 		},
 	},
 	{
-		clause: "Janitor/Purge/leaves what is alive as it is",
+		clause: "Janitor/Purge/does not change active refresh tokens",
 		fault:  "what is looked at is marked as such",
 		inject: func(f *faulty) {
 			purged := false
@@ -412,8 +412,8 @@ var purgeMutants = []mutant{
 		},
 	},
 	{
-		clause: "Janitor/Purge/makes the dead unknown, and their ids free",
-		fault:  "the dead are hidden, and keep their ids",
+		clause: "Janitor/Purge/makes ended refresh tokens unknown, and their ids free",
+		fault:  "ended refresh tokens are hidden, and keep their ids",
 		inject: func(f *faulty) {
 			ever := make(map[domain.ID]bool)
 			f.insert = func(ctx context.Context, t domain.RefreshToken) (domain.RefreshToken, error) {
@@ -426,22 +426,22 @@ var purgeMutants = []mutant{
 		},
 	},
 	{
-		clause: "Janitor/Purge/beside exchanges loses none of the living and none of the dead",
+		clause: "Janitor/Purge/beside exchanges deletes every ended and no active refresh token",
 		fault:  "a refresh token that was just exchanged is taken for what it was before",
 		inject: func(f *faulty) {
 			f.purgesAs(func(s *port.PurgeStep) { s.Before = s.Before.Add(48 * time.Hour) })
 		},
 	},
 	{
-		clause: "Janitor/Purge/beside exchanges loses none of the living and none of the dead",
-		fault:  "what is passed over once is passed over for ever",
+		clause: "Janitor/Purge/beside exchanges deletes every ended and no active refresh token",
+		fault:  "a refresh token that is skipped once is always skipped",
 		inject: func(f *faulty) {
 			f.purgesAs(func(s *port.PurgeStep) { s.Before = time.Time{} })
 		},
 	},
 	{
 		clause: "Janitor/Purge/deletes a mark from the instant until which it is kept, a few in a step",
-		fault:  "marks stay for ever",
+		fault:  "marks are never deleted",
 		inject: func(f *faulty) {
 			f.purge = func(ctx context.Context, s port.PurgeStep) (port.Purged, error) {
 				p, err := f.within.Purge(ctx, s)
@@ -452,7 +452,7 @@ var purgeMutants = []mutant{
 	},
 	{
 		clause: "Janitor/Purge/deletes a mark from the instant until which it is kept, a few in a step",
-		fault:  "a mark goes as soon as what it covered is gone",
+		fault:  "a mark is deleted with the last refresh token that it covers",
 		inject: func(f *faulty) {
 			f.purgesAs(func(s *port.PurgeStep) { s.Before = s.Before.Add(domain.DefaultPolicy().TTL) })
 		},
@@ -486,8 +486,8 @@ var purgeMutants = []mutant{
 		},
 	},
 	{
-		clause: "Janitor/Purge/deletes what is left of a tenant, and it begins at epoch 0 if it is created again",
-		fault:  "a deleted tenant's epoch stays for ever",
+		clause: "Janitor/Purge/deletes the rest of a tenant, and it begins at epoch 0 if it is created again",
+		fault:  "a deleted tenant's epoch is never deleted",
 		inject: func(f *faulty) {
 			f.onRead(func(t *domain.RefreshToken) {
 				if t.ID == tokenID(2) {
@@ -497,21 +497,21 @@ var purgeMutants = []mutant{
 		},
 	},
 	{
-		clause: "Janitor/Purge/deletes what is left of a tenant, and it begins at epoch 0 if it is created again",
-		fault:  "a mark survives its tenant, and kills at birth",
+		clause: "Janitor/Purge/deletes the rest of a tenant, and it begins at epoch 0 if it is created again",
+		fault:  "a mark survives its tenant, and ends what is issued later",
 		inject: func(f *faulty) {
 			f.onSession(func(s *domain.Session) { s.Deleted = s.Deleted || s.Token.ID == tokenID(2) })
 		},
 	},
 	{
-		clause: "Janitor/Purge/deletes what is left of a tenant, and it begins at epoch 0 if it is created again",
+		clause: "Janitor/Purge/deletes the rest of a tenant, and it begins at epoch 0 if it is created again",
 		fault:  "a tenant goes without its retention",
 		inject: func(f *faulty) {
 			f.purgesAs(func(s *port.PurgeStep) { s.Before = s.Before.Add(tick) })
 		},
 	},
 	{
-		clause: "Janitor/Purge/deletes what is left of a tenant, and it begins at epoch 0 if it is created again",
+		clause: "Janitor/Purge/deletes the rest of a tenant, and it begins at epoch 0 if it is created again",
 		fault:  "all of a tenant's marks go in one step",
 		inject: func(f *faulty) {
 			f.purgesAs(func(s *port.PurgeStep) { s.Limit = 1000 })
@@ -519,13 +519,13 @@ var purgeMutants = []mutant{
 	},
 	{
 		clause: "Janitor/Purge/leaves a deleted tenant its epoch and marks while a refresh token of it is stored",
-		fault:  "nobody asks whether a refresh token is left",
+		fault:  "a tenant is deleted before its last refresh token",
 		inject: func(f *faulty) {
 			f.onSession(func(s *domain.Session) { s.Mark, s.Deleted = domain.Mark{}, false })
 		},
 	},
 	{
-		clause: "Store/History/aliveness and exchanges agree with the domain, whatever happened before",
+		clause: "Store/History/states and exchanges agree with the domain, whatever happened before",
 		fault:  "a pass deletes what is about to expire",
 		inject: func(f *faulty) {
 			f.purgesAs(func(s *port.PurgeStep) { s.Before = s.Before.Add(25 * time.Hour) })

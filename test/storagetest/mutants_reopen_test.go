@@ -9,10 +9,10 @@ import (
 	"github.com/refreshd/refreshd/port"
 )
 
-// oblivious is a store in memory that begins again when its handle is closed.
+// oblivious is a store in memory that is empty again after its handle is closed.
 func oblivious() port.Store { return memstore.New() }
 
-// TestAStoreThatForgetsAtCloseFailsEveryClauseOfReopens: each clause looks at what was answered before.
+// TestAStoreThatForgetsAtCloseFailsEveryClauseOfReopens: each clause reads what was written before.
 func TestAStoreThatForgetsAtCloseFailsEveryClauseOfReopens(t *testing.T) {
 	for _, c := range reopening {
 		if len(failuresOf(t.Context(), c, oblivious)) == 0 {
@@ -21,7 +21,7 @@ func TestAStoreThatForgetsAtCloseFailsEveryClauseOfReopens(t *testing.T) {
 	}
 }
 
-// TestAStoreThatReopensPassesEveryClauseOfReopens: else a mutant could fail through no fault of its own.
+// TestAStoreThatReopensPassesEveryClauseOfReopens: a mutant must fail because of its fault alone.
 func TestAStoreThatReopensPassesEveryClauseOfReopens(t *testing.T) {
 	faultless := mutant{inject: func(f *faulty) { f.close = func() error { return nil } }}
 	for _, c := range reopening {
@@ -31,8 +31,7 @@ func TestAStoreThatReopensPassesEveryClauseOfReopens(t *testing.T) {
 	}
 }
 
-// TestAStoreThatForgetsAPartAtCloseFails: a store may keep its rows, and lose at Close what it had in memory beside
-// them.
+// TestAStoreThatForgetsAPartAtCloseFails: a store may keep its rows, and lose at Close what it had in memory.
 func TestAStoreThatForgetsAPartAtCloseFails(t *testing.T) {
 	byName := make(map[string]clause)
 	for _, c := range reopening {
@@ -43,7 +42,7 @@ func TestAStoreThatForgetsAPartAtCloseFails(t *testing.T) {
 		inject func(f *faulty, reopened func() bool)
 	}{
 		"the last rotation is lost": {
-			"Reopens/refresh tokens are there in every field, and as their last answer left them",
+			"Reopens/refresh tokens are stored in every field, as the last write left them",
 			func(f *faulty, reopened func() bool) {
 				f.snapshot = func(ctx context.Context, id domain.ID) (domain.Snapshot, error) {
 					s, err := f.within.Snapshot(ctx, id)
@@ -55,7 +54,7 @@ func TestAStoreThatForgetsAPartAtCloseFails(t *testing.T) {
 			},
 		},
 		"a mark is lost": {
-			"Reopens/marks cover what was stored before, and the epoch goes on",
+			"Reopens/marks cover what was stored before, and the epoch continues",
 			func(f *faulty, reopened func() bool) {
 				f.find = func(ctx context.Context, tenantID string, id domain.ID) (domain.Session, error) {
 					found, err := f.within.Find(ctx, tenantID, id)
@@ -67,7 +66,7 @@ func TestAStoreThatForgetsAPartAtCloseFails(t *testing.T) {
 			},
 		},
 		"the revision of the keys begins again": {
-			"Reopens/keys are there as they are sealed, and the revision goes on",
+			"Reopens/keys are stored as they were sealed, and the revision continues",
 			func(f *faulty, reopened func() bool) {
 				f.keyRevision = func(ctx context.Context) (uint64, error) {
 					revision, err := f.within.KeyRevision(ctx)
@@ -79,30 +78,30 @@ func TestAStoreThatForgetsAPartAtCloseFails(t *testing.T) {
 			},
 		},
 		"the lease of the janitor ends": {
-			"Reopens/the janitor goes on where it was, and its lease runs on",
+			"Reopens/the janitor continues at its position, and its lease keeps its end",
 			func(f *faulty, reopened func() bool) {
 				f.purge = func(ctx context.Context, s port.PurgeStep) (port.Purged, error) {
 					if reopened() {
-						s.LeaseHolder = "one" // whoever asks
+						s.LeaseHolder = "one" // whatever the holder
 					}
 					return f.within.Purge(ctx, s)
 				}
 			},
 		},
 		"the janitor begins its pass again": {
-			"Reopens/the janitor goes on where it was, and its lease runs on",
+			"Reopens/the janitor continues at its position, and its lease keeps its end",
 			func(f *faulty, reopened func() bool) {
 				f.purge = func(ctx context.Context, s port.PurgeStep) (port.Purged, error) {
 					p, err := f.within.Purge(ctx, s)
 					if reopened() {
-						p.Deleted = 0 // what it looks at first is alive
+						p.Deleted = 0 // the first ones are active
 					}
 					return p, err
 				}
 			},
 		},
 		"what was deleted is back": {
-			"Reopens/tenants and applications are there, and what was deleted is not",
+			"Reopens/tenants and applications are stored, and deleted ones are not",
 			func(f *faulty, reopened func() bool) {
 				f.applications = func(
 					ctx context.Context, tenantID, after string, limit int,
@@ -116,7 +115,7 @@ func TestAStoreThatForgetsAPartAtCloseFails(t *testing.T) {
 			},
 		},
 		"the last event is lost": {
-			"Reopens/events are there in every field, and one of them stored again is one still",
+			"Reopens/events are stored in every field, and one that is stored again is still one",
 			func(f *faulty, reopened func() bool) {
 				f.events = func(ctx context.Context, q port.EventQuery) (port.EventPage, error) {
 					page, err := f.within.Events(ctx, q)
@@ -128,7 +127,7 @@ func TestAStoreThatForgetsAPartAtCloseFails(t *testing.T) {
 			},
 		},
 		"a tenant loses its version": {
-			"Reopens/tenants and applications are there, and what was deleted is not",
+			"Reopens/tenants and applications are stored, and deleted ones are not",
 			func(f *faulty, reopened func() bool) {
 				f.tenant = func(ctx context.Context, id string) (domain.Tenant, error) {
 					t, err := f.within.Tenant(ctx, id)
@@ -140,7 +139,7 @@ func TestAStoreThatForgetsAPartAtCloseFails(t *testing.T) {
 			},
 		},
 		"the ids of events are forgotten": {
-			"Reopens/events are there in every field, and one of them stored again is one still",
+			"Reopens/events are stored in every field, and one that is stored again is still one",
 			func(f *faulty, reopened func() bool) {
 				f.record = func(ctx context.Context, e domain.Event) error {
 					if reopened() {
@@ -151,7 +150,7 @@ func TestAStoreThatForgetsAPartAtCloseFails(t *testing.T) {
 			},
 		},
 		"API keys lose their permissions": {
-			"Reopens/API keys are there",
+			"Reopens/API keys are stored",
 			func(f *faulty, reopened func() bool) {
 				f.apiKeyByHash = func(ctx context.Context, hash string) (domain.APIKey, error) {
 					k, err := f.within.APIKeyByHash(ctx, hash)

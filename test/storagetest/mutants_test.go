@@ -18,12 +18,12 @@ import (
 	"github.com/refreshd/refreshd/port"
 )
 
-// mutant is a store with one fault, and the clause that must notice it.
+// mutant is a store with one fault, and the clause that must detect it.
 type mutant struct {
 	clause string
 	fault  string
 	inject func(*faulty)
-	// each gives every handle a fault of its own: what one handle caches the others do not see.
+	// each gives every handle a fault of its own: other handles do not see what one caches.
 	each bool
 }
 
@@ -41,11 +41,11 @@ func (m mutant) database() (open func() port.Store) {
 	return func() port.Store { return f }
 }
 
-// tries are how often a mutant's clause is run until it fails: one of them draws lots, and a single history need not come by
-// the fault.
+// tries is how often a mutant's clause runs until it fails: one clause is random, and a single history may miss the
+// fault.
 const tries = 20
 
-// TestEveryMutantFailsItsClause: a clause that a broken store passes protects nobody.
+// TestEveryMutantFailsItsClause: a clause that a broken store passes has no value.
 func TestEveryMutantFailsItsClause(t *testing.T) {
 	byName := make(map[string]clause)
 	for _, c := range clauses() {
@@ -67,7 +67,7 @@ func TestEveryMutantFailsItsClause(t *testing.T) {
 	}
 }
 
-// TestEveryClauseHasAMutant: a new clause comes with a store that fails it.
+// TestEveryClauseHasAMutant: a new clause needs a store that fails it.
 func TestEveryClauseHasAMutant(t *testing.T) {
 	covered := make(map[string]bool)
 	for _, m := range mutants() {
@@ -85,7 +85,7 @@ func TestEveryClauseHasAMutant(t *testing.T) {
 	}
 }
 
-// TestAFaultlessStorePassesEveryClause: else a mutant could fail through no fault of its own.
+// TestAFaultlessStorePassesEveryClause: a mutant must fail because of its fault alone.
 func TestAFaultlessStorePassesEveryClause(t *testing.T) {
 	faultless := mutant{inject: func(*faulty) {}}
 	for _, c := range clauses() {
@@ -101,7 +101,7 @@ func mutants() []mutant {
 		purgeMutants, listMutants, changeMutants)
 }
 
-// once makes f answer each key with its first answer.
+// once makes f return its first result for each key.
 func once[K comparable, V any](f func(context.Context, K) (V, error)) func(context.Context, K) (V, error) {
 	var mu sync.Mutex
 	known := make(map[K]V)
@@ -135,7 +135,7 @@ var promiseMutants = []mutant{
 		},
 	},
 	{
-		clause: "Store/Close/leaves other handles working, and what was answered stored",
+		clause: "Store/Close/leaves other handles working, and what was written stored",
 		fault:  "handles share what Close closes",
 		inject: func(f *faulty) {
 			closed := false
@@ -150,7 +150,7 @@ var promiseMutants = []mutant{
 	},
 	{
 		clause: "Store/Context/one that is done ends every call with an operational error",
-		fault:  "Advance goes on without its context",
+		fault:  "Advance ignores its context",
 		inject: func(f *faulty) {
 			f.advance = func(ctx context.Context, id domain.ID, c domain.Call) (domain.RefreshToken, domain.Policy, error) {
 				return f.within.Advance(context.WithoutCancel(ctx), id, c)
@@ -171,7 +171,7 @@ var promiseMutants = []mutant{
 		},
 	},
 	{
-		clause: "Store/Handles/a refresh token is the same at every one, at once",
+		clause: "Store/Handles/a refresh token is the same at every one immediately",
 		fault:  "a handle caches refresh tokens",
 		each:   true,
 		inject: func(f *faulty) {
@@ -180,7 +180,7 @@ var promiseMutants = []mutant{
 	},
 	{
 		clause: "Store/Handles/a revocation is seen by the next call at every one",
-		fault:  "a handle caches who is alive",
+		fault:  "a handle caches which refresh tokens are active",
 		each:   true,
 		inject: func(f *faulty) {
 			var mu sync.Mutex
@@ -200,11 +200,13 @@ var promiseMutants = []mutant{
 		},
 	},
 	{
-		clause: "Store/Handles/a policy is in force at every one, at once",
+		clause: "Store/Handles/a policy is in force at every one immediately",
 		fault:  "a handle caches policies",
 		each:   true,
 		inject: func(f *faulty) {
-			cached := once(func(ctx context.Context, k [2]string) (domain.Policy, error) { return f.within.Policy(ctx, k[0], k[1]) })
+			cached := once(func(ctx context.Context, k [2]string) (domain.Policy, error) {
+				return f.within.Policy(ctx, k[0], k[1])
+			})
 			f.policy = func(ctx context.Context, tenantID, id string) (domain.Policy, error) {
 				return cached(ctx, [2]string{tenantID, id})
 			}
@@ -212,14 +214,14 @@ var promiseMutants = []mutant{
 	},
 	{
 		clause: "Store/Handles/an application deactivated at one issues and exchanges at none",
-		fault:  "a handle caches who is active",
+		fault:  "a handle caches which applications are active",
 		each:   true,
 		inject: func(f *faulty) {
 			f.advanceForgets(func(s *domain.Snapshot, _ *domain.Call) { s.Policy.Active = true })
 		},
 	},
 	{
-		clause: "Store/Handles/an API key that was replaced is dead at every one, at once",
+		clause: "Store/Handles/a replaced API key is unknown at every one immediately",
 		fault:  "a handle caches API keys",
 		each:   true,
 		inject: func(f *faulty) {
@@ -227,7 +229,7 @@ var promiseMutants = []mutant{
 		},
 	},
 	{
-		clause: "Store/Handles/sealed keys are the same at every one, at once",
+		clause: "Store/Handles/sealed keys are the same at every one immediately",
 		fault:  "a handle caches sealed keys",
 		each:   true,
 		inject: func(f *faulty) {
@@ -326,7 +328,7 @@ var promiseMutants = []mutant{
 	},
 	{
 		clause: "Store/Values/a zero instant stays zero",
-		fault:  "an API key without an end ends at once",
+		fault:  "an API key without an end ends immediately",
 		inject: func(f *faulty) {
 			f.saveAPIKey = func(ctx context.Context, w apiKeySave) (domain.Version, error) {
 				if w.k.ExpiresAt.IsZero() {
@@ -338,7 +340,7 @@ var promiseMutants = []mutant{
 	},
 	{
 		clause: "Store/Values/text keeps every byte",
-		fault:  "claims are parsed and written anew",
+		fault:  "claims are parsed and encoded again",
 		inject: func(f *faulty) {
 			f.onRead(func(t *domain.RefreshToken) {
 				t.Claims = domain.Object(strings.ReplaceAll(string(t.Claims), "1.0e+2", "100"))
@@ -423,35 +425,35 @@ var promiseMutants = []mutant{
 		},
 	},
 	{
-		clause: "Store/History/aliveness and exchanges agree with the domain, whatever happened before",
+		clause: "Store/History/states and exchanges agree with the domain, whatever happened before",
 		fault:  "the predicate forgot expiry",
 		inject: func(f *faulty) {
 			f.listsAs(func(s *domain.Session, _ time.Time) { s.Token.ExpiresAt = t0.Add(1e6 * time.Hour) })
 		},
 	},
 	{
-		clause: "Store/History/aliveness and exchanges agree with the domain, whatever happened before",
+		clause: "Store/History/states and exchanges agree with the domain, whatever happened before",
 		fault:  "an exchange forgot marks",
 		inject: func(f *faulty) {
 			f.advanceForgets(func(s *domain.Snapshot, _ *domain.Call) { s.MarkEpoch = 0 })
 		},
 	},
 	{
-		clause: "Store/History/aliveness and exchanges agree with the domain, whatever happened before",
+		clause: "Store/History/states and exchanges agree with the domain, whatever happened before",
 		fault:  "an exchange ignores the binding",
 		inject: func(f *faulty) {
 			f.advanceForgets(func(s *domain.Snapshot, c *domain.Call) { c.Binding = s.Token.Binding })
 		},
 	},
 	{
-		clause: "Store/History/aliveness and exchanges agree with the domain, whatever happened before",
+		clause: "Store/History/states and exchanges agree with the domain, whatever happened before",
 		fault:  "a history forgets the hold",
 		inject: func(f *faulty) {
 			f.advanceForgets(func(s *domain.Snapshot, _ *domain.Call) { s.Policy.GracePeriod = 0 })
 		},
 	},
 	{
-		clause: "Store/History/aliveness and exchanges agree with the domain, whatever happened before",
+		clause: "Store/History/states and exchanges agree with the domain, whatever happened before",
 		fault:  "a history holds for a microsecond too long",
 		inject: func(f *faulty) {
 			f.advanceHolds(func(s domain.Snapshot, c domain.Call) bool {
@@ -461,7 +463,7 @@ var promiseMutants = []mutant{
 		},
 	},
 	{
-		clause: "Store/History/aliveness and exchanges agree with the domain, whatever happened before",
+		clause: "Store/History/states and exchanges agree with the domain, whatever happened before",
 		fault:  "a history holds on one side only",
 		inject: func(f *faulty) {
 			f.advanceForgets(func(s *domain.Snapshot, c *domain.Call) {
@@ -472,21 +474,21 @@ var promiseMutants = []mutant{
 		},
 	},
 	{
-		clause: "Store/History/aliveness and exchanges agree with the domain, whatever happened before",
+		clause: "Store/History/states and exchanges agree with the domain, whatever happened before",
 		fault:  "a history forgets when it was recovered",
 		inject: func(f *faulty) {
 			f.advanceForgets(func(s *domain.Snapshot, _ *domain.Call) { s.Token.RecoveredAt = time.Time{} })
 		},
 	},
 	{
-		clause: "Store/History/aliveness and exchanges agree with the domain, whatever happened before",
+		clause: "Store/History/states and exchanges agree with the domain, whatever happened before",
 		fault:  "a history ignores a shortened maximum",
 		inject: func(f *faulty) {
 			f.advanceForgets(func(s *domain.Snapshot, _ *domain.Call) { s.Policy.MaximumTTL = 1e6 * time.Hour })
 		},
 	},
 	{
-		clause: "Store/History/aliveness and exchanges agree with the domain, whatever happened before",
+		clause: "Store/History/states and exchanges agree with the domain, whatever happened before",
 		fault:  "a history compares the maximum before it is cut",
 		inject: func(f *faulty) {
 			f.advanceForgets(func(s *domain.Snapshot, c *domain.Call) {
@@ -497,14 +499,14 @@ var promiseMutants = []mutant{
 		},
 	},
 	{
-		clause: "Store/History/aliveness and exchanges agree with the domain, whatever happened before",
+		clause: "Store/History/states and exchanges agree with the domain, whatever happened before",
 		fault:  "in a history the limit goes by id",
 		inject: func(f *faulty) {
 			f.keepBy(byID)
 		},
 	},
 	{
-		clause: "Store/History/aliveness and exchanges agree with the domain, whatever happened before",
+		clause: "Store/History/states and exchanges agree with the domain, whatever happened before",
 		fault:  "in a history a swap compares no recovery",
 		inject: func(f *faulty) {
 			f.swapAs(func(stored domain.RefreshToken, before, _ *domain.RefreshToken, _ *time.Time) {
@@ -513,7 +515,7 @@ var promiseMutants = []mutant{
 		},
 	},
 	{
-		clause: "Store/History/aliveness and exchanges agree with the domain, whatever happened before",
+		clause: "Store/History/states and exchanges agree with the domain, whatever happened before",
 		fault:  "a restored generation is stored as the next",
 		inject: func(f *faulty) {
 			f.swapAs(func(stored domain.RefreshToken, _, after *domain.RefreshToken, _ *time.Time) {
@@ -522,7 +524,7 @@ var promiseMutants = []mutant{
 		},
 	},
 	{
-		clause: "Store/History/aliveness and exchanges agree with the domain, whatever happened before",
+		clause: "Store/History/states and exchanges agree with the domain, whatever happened before",
 		fault:  "in a history an ordinal counts what is revoked",
 		inject: func(f *faulty) {
 			f.ordinals(func(t domain.RefreshToken, before []domain.Snapshot) int64 {
@@ -531,7 +533,7 @@ var promiseMutants = []mutant{
 		},
 	},
 	{
-		clause: "Store/History/aliveness and exchanges agree with the domain, whatever happened before",
+		clause: "Store/History/states and exchanges agree with the domain, whatever happened before",
 		fault:  "in a history the last generation rotates",
 		inject: func(f *faulty) {
 			f.advanceForgets(func(s *domain.Snapshot, c *domain.Call) {
@@ -542,7 +544,7 @@ var promiseMutants = []mutant{
 		},
 	},
 	{
-		clause: "Store/History/aliveness and exchanges agree with the domain, whatever happened before",
+		clause: "Store/History/states and exchanges agree with the domain, whatever happened before",
 		fault:  "the newest are kept of all applications together",
 		inject: func(f *faulty) {
 			f.keepNewest = func(
@@ -597,7 +599,7 @@ var insertMutants = []mutant{
 	},
 	{
 		clause: "RefreshTokens/Insert/without application or tenant is not found, and writes nothing",
-		fault:  "nobody asks for the application at an issue",
+		fault:  "an issue does not check the application",
 		inject: func(f *faulty) {
 			f.insertIgnores(domain.ErrNotFound, func(context.Context, domain.RefreshToken) bool { return true })
 		},
@@ -613,7 +615,7 @@ var insertMutants = []mutant{
 		},
 	},
 	{
-		clause: "RefreshTokens/Insert/an id that exists is a duplicate, whoever owns it, and writes nothing",
+		clause: "RefreshTokens/Insert/an id that exists is a duplicate, whatever its owner, and writes nothing",
 		fault:  "a duplicate overwrites",
 		inject: func(f *faulty) {
 			last := make(map[domain.ID]domain.RefreshToken)
@@ -629,7 +631,7 @@ var insertMutants = []mutant{
 		},
 	},
 	{
-		clause: "RefreshTokens/Insert/an id that exists is a duplicate, whoever owns it, and writes nothing",
+		clause: "RefreshTokens/Insert/an id that exists is a duplicate, whatever its owner, and writes nothing",
 		fault:  "ids are unique in a tenant only",
 		inject: func(f *faulty) {
 			f.insertIgnores(domain.ErrDuplicate, func(ctx context.Context, t domain.RefreshToken) bool {
@@ -639,8 +641,8 @@ var insertMutants = []mutant{
 		},
 	},
 	{
-		clause: "RefreshTokens/Insert/the id of a dead one is a duplicate too",
-		fault:  "an issue makes the dead alive",
+		clause: "RefreshTokens/Insert/the id of an ended one is a duplicate too",
+		fault:  "an issue makes an ended refresh token active",
 		inject: func(f *faulty) {
 			f.insertIgnores(domain.ErrDuplicate, func(ctx context.Context, t domain.RefreshToken) bool {
 				s, err := f.within.Snapshot(ctx, t.ID)
@@ -893,7 +895,7 @@ var readMutants = []mutant{
 	},
 	{
 		clause: "RefreshTokens/Find/what is of an inactive application or tenant is found",
-		fault:  "the inactive are dead",
+		fault:  "refresh tokens of inactive applications have ended",
 		inject: func(f *faulty) {
 			f.find = func(ctx context.Context, tenantID string, id domain.ID) (domain.Session, error) {
 				if s, err := f.within.Snapshot(ctx, id); err == nil && !s.Policy.Active {
@@ -904,8 +906,8 @@ var readMutants = []mutant{
 		},
 	},
 	{
-		clause: "RefreshTokens/Snapshot/reads the dead as they are stored, and only the unknown is not found",
-		fault:  "Snapshot reads the living only",
+		clause: "RefreshTokens/Snapshot/reads ended refresh tokens as stored, and only an unknown one is not found",
+		fault:  "Snapshot reads active refresh tokens only",
 		inject: func(f *faulty) {
 			f.snapshot = func(ctx context.Context, id domain.ID) (domain.Snapshot, error) {
 				s, err := f.within.Snapshot(ctx, id)
@@ -936,8 +938,8 @@ var readMutants = []mutant{
 		},
 	},
 	{
-		clause: "RefreshTokens/Snapshot/says that application or tenant is gone, and then has no policy",
-		fault:  "nothing is ever gone",
+		clause: "RefreshTokens/Snapshot/reports that application or tenant is deleted, and then has no policy",
+		fault:  "nothing is ever deleted",
 		inject: func(f *faulty) {
 			f.snapshot = func(ctx context.Context, id domain.ID) (domain.Snapshot, error) {
 				s, err := f.within.Snapshot(ctx, id)
@@ -947,8 +949,8 @@ var readMutants = []mutant{
 		},
 	},
 	{
-		clause: "RefreshTokens/Snapshot/says that application or tenant is gone, and then has no policy",
-		fault:  "what is gone has the default policy",
+		clause: "RefreshTokens/Snapshot/reports that application or tenant is deleted, and then has no policy",
+		fault:  "a deleted application has the default policy",
 		inject: func(f *faulty) {
 			f.snapshot = func(ctx context.Context, id domain.ID) (domain.Snapshot, error) {
 				s, err := f.within.Snapshot(ctx, id)
@@ -1154,7 +1156,7 @@ var readMutants = []mutant{
 	},
 	{
 		clause: listEnded,
-		fault:  "List never says that an application is gone",
+		fault:  "List never reports that an application is deleted",
 		inject: func(f *faulty) {
 			f.list = func(ctx context.Context, q port.ListQuery) (port.Page, error) {
 				page, err := f.within.List(ctx, q)
@@ -1166,12 +1168,13 @@ var readMutants = []mutant{
 		},
 	},
 	{
-		clause: "RefreshTokens/List/the dead do not use up the limit",
-		fault:  "List cuts first and leaves out the dead later",
+		clause: "RefreshTokens/List/ended refresh tokens do not use up the limit",
+		fault:  "List applies the limit before it leaves out ended ones",
 		inject: func(f *faulty) {
 			f.list = func(ctx context.Context, q port.ListQuery) (port.Page, error) {
 				page, err := f.within.List(ctx, wholly(q))
-				page.Sessions = slices.DeleteFunc(page.Sessions, func(s domain.Session) bool { return !q.State.Includes(s.Alive(q.Now)) })
+				page.Sessions = slices.DeleteFunc(page.Sessions,
+					func(s domain.Session) bool { return !q.State.Includes(s.Alive(q.Now)) })
 				return page, err
 			}
 		},
@@ -1212,7 +1215,7 @@ var readMutants = []mutant{
 	},
 	{
 		clause: listBytes,
-		fault:  "a page that is ended by its bytes leaves out the refresh token that crosses the bound, and goes on below it",
+		fault:  "a page that is ended by its bytes skips the refresh token that crosses the bound",
 		inject: func(f *faulty) {
 			f.list = func(ctx context.Context, q port.ListQuery) (port.Page, error) {
 				page, err := f.within.List(ctx, q)
@@ -1230,7 +1233,7 @@ var readMutants = []mutant{
 			f.list = func(ctx context.Context, q port.ListQuery) (port.Page, error) {
 				page, err := f.within.List(ctx, q)
 				if len(page.Sessions) == 1 && port.PageBytes(page.Sessions[0].Token) > q.MaxBytes {
-					page.Sessions, page.Next = nil, q.Below // for ever
+					page.Sessions, page.Next = nil, q.Below // without end
 				}
 				return page, err
 			}
@@ -1286,7 +1289,7 @@ var readMutants = []mutant{
 	},
 	{
 		clause: listRows,
-		fault:  "an empty page goes on where it began",
+		fault:  "an empty page continues where it began",
 		inject: func(f *faulty) {
 			f.list = func(ctx context.Context, q port.ListQuery) (port.Page, error) {
 				page, err := f.within.List(ctx, q)
@@ -1323,7 +1326,7 @@ var readMutants = []mutant{
 	},
 }
 
-// pageBy is List where a refresh token counts as many bytes as size says.
+// pageBy is List with another length of a refresh token.
 func (f *faulty) pageBy(
 	ctx context.Context, q port.ListQuery, size func(domain.RefreshToken) int,
 ) (page port.Page, err error) {
@@ -1368,7 +1371,7 @@ var advanceMutants = []mutant{
 	},
 	{
 		clause: "RefreshTokens/Advance/returns the record as it is stored",
-		fault:  "the record of before comes back",
+		fault:  "the old record comes back",
 		inject: func(f *faulty) {
 			f.onAdvance(func(before domain.RefreshToken, after *domain.RefreshToken, _ *domain.Policy) { *after = before })
 		},
@@ -1410,7 +1413,7 @@ var advanceMutants = []mutant{
 		},
 	},
 	{
-		clause: "RefreshTokens/Advance/leaves a fixed expiry as it is",
+		clause: "RefreshTokens/Advance/does not change a fixed expiry",
 		fault:  "a fixed expiry slides",
 		inject: func(f *faulty) {
 			f.onAdvance(func(_ domain.RefreshToken, t *domain.RefreshToken, p *domain.Policy) {
@@ -1698,7 +1701,7 @@ var advanceMutants = []mutant{
 	},
 	{
 		clause: "RefreshTokens/Advance/refuses an ended one",
-		fault:  "an exchange makes the revoked alive",
+		fault:  "an exchange makes a revoked refresh token active",
 		inject: func(f *faulty) {
 			f.advanceForgets(func(s *domain.Snapshot, _ *domain.Call) { s.Token.RevokedAt = time.Time{} })
 		},
@@ -1717,7 +1720,7 @@ var advanceMutants = []mutant{
 	},
 	{
 		clause: "RefreshTokens/Advance/asks for nothing more than its conditions",
-		fault:  "a needless proof is refused",
+		fault:  "an unneeded credential is refused",
 		inject: func(f *faulty) {
 			f.advance = func(ctx context.Context, id domain.ID, c domain.Call) (domain.RefreshToken, domain.Policy, error) {
 				if s, err := f.within.Snapshot(ctx, id); err == nil && s.Token.Binding != c.Binding {
@@ -1746,7 +1749,7 @@ var advanceMutants = []mutant{
 	},
 	{
 		clause: "RefreshTokens/Advance/of many concurrent calls for different refresh tokens each has its own result",
-		fault:  "two that call at once get each other's answer",
+		fault:  "two concurrent calls get each other's result",
 		inject: func(f *faulty) {
 			type answer struct {
 				t   domain.RefreshToken
@@ -1763,7 +1766,7 @@ var advanceMutants = []mutant{
 				case other := <-swapped:
 					swapped <- own
 					own = other
-				case <-time.After(time.Second): // nobody is there to be mixed up with
+				case <-time.After(time.Second): // no other call to be mixed up with
 				}
 				return own.t, own.p, own.err
 			}
@@ -1814,7 +1817,7 @@ var advanceMutants = []mutant{
 	},
 	{
 		clause: "RefreshTokens/Advance/refuses a call without the binding",
-		fault:  "who proves nothing needs no proof",
+		fault:  "a call without a credential needs none",
 		inject: func(f *faulty) {
 			f.advanceForgets(func(s *domain.Snapshot, c *domain.Call) {
 				if c.Binding == "" {
@@ -1825,7 +1828,7 @@ var advanceMutants = []mutant{
 	},
 	{
 		clause: "RefreshTokens/Advance/refuses a call with another binding",
-		fault:  "any proof will do",
+		fault:  "any credential will do",
 		inject: func(f *faulty) {
 			f.advanceForgets(func(s *domain.Snapshot, c *domain.Call) {
 				if c.Binding != "" {
@@ -1843,16 +1846,18 @@ var advanceMutants = []mutant{
 	},
 	{
 		clause: "RefreshTokens/Advance/refuses a longer access token than the policy allows",
-		fault:  "an exchange ignores the access token's life",
+		fault:  "an exchange ignores the lifetime of the access token",
 		inject: func(f *faulty) {
 			f.advanceForgets(func(_ *domain.Snapshot, c *domain.Call) { c.AccessTokenTTL = 0 })
 		},
 	},
 	{
 		clause: "RefreshTokens/Advance/refuses a longer access token than the policy allows",
-		fault:  "the access token's life is compared in seconds",
+		fault:  "the lifetime of the access token is compared in seconds",
 		inject: func(f *faulty) {
-			f.advanceForgets(func(_ *domain.Snapshot, c *domain.Call) { c.AccessTokenTTL = c.AccessTokenTTL.Truncate(time.Second) })
+			f.advanceForgets(func(_ *domain.Snapshot, c *domain.Call) {
+				c.AccessTokenTTL = c.AccessTokenTTL.Truncate(time.Second)
+			})
 		},
 	},
 	{
@@ -1895,7 +1900,7 @@ func earlier(a, b time.Time) time.Time {
 	return a
 }
 
-// lostUpdates: who comes second has decided on what it read before, and writes all the same.
+// lostUpdates: the second caller decides on what it read before, and writes unconditionally.
 func lostUpdates(f *faulty) {
 	f.advance = func(ctx context.Context, id domain.ID, c domain.Call) (domain.RefreshToken, domain.Policy, error) {
 		t, p, err := f.within.Advance(ctx, id, c)
@@ -1911,7 +1916,7 @@ func lostUpdates(f *faulty) {
 	}
 }
 
-// swapForgets is a store whose Swap leaves one field as it is.
+// swapForgets is a store whose Swap does not write one field.
 func swapForgets(field string, leave func(after *domain.RefreshToken, stored domain.RefreshToken)) mutant {
 	return mutant{clause: swapStores, fault: "Swap forgets " + field, inject: func(f *faulty) {
 		f.swapAs(func(stored domain.RefreshToken, _, after *domain.RefreshToken, _ *time.Time) { leave(after, stored) })
@@ -1952,7 +1957,7 @@ var swapMutants = []mutant{
 	},
 	{
 		clause: "RefreshTokens/Swap/moves an expiry back as well as on, and clears what it is told to clear",
-		fault:  "Swap passes over zeros",
+		fault:  "Swap skips zeros",
 		inject: func(f *faulty) {
 			f.swapAs(func(stored domain.RefreshToken, _, after *domain.RefreshToken, _ *time.Time) {
 				if after.RecoveryPaidUntil == 0 {
@@ -2025,7 +2030,7 @@ var swapMutants = []mutant{
 	},
 	{
 		clause: useStores,
-		fault:  "a use never shortens a life",
+		fault:  "a use never moves an expiry back",
 		inject: func(f *faulty) {
 			f.use = func(ctx context.Context, before, after domain.RefreshToken, now time.Time) error {
 				if after.ExpiresAt.Before(before.ExpiresAt) {
@@ -2146,7 +2151,7 @@ var revocationMutants = []mutant{
 		},
 	},
 	{
-		clause: "Revocations/Revoke/what is unknown or of another tenant is not found, and stays alive",
+		clause: "Revocations/Revoke/what is unknown or of another tenant is not found, and stays active",
 		fault:  "Revoke forgot the tenant",
 		inject: func(f *faulty) {
 			f.revoke = func(
@@ -2160,8 +2165,8 @@ var revocationMutants = []mutant{
 		},
 	},
 	{
-		clause: "Revocations/Revoke/what is dead is not found, and keeps the first instant and reason",
-		fault:  "the dead are revoked once more",
+		clause: "Revocations/Revoke/an ended one is not found, and keeps the first instant and reason",
+		fault:  "an ended refresh token is revoked again",
 		inject: func(f *faulty) {
 			f.revoke = func(
 				ctx context.Context, tenantID string, id domain.ID, r port.Revocation, e domain.Event,
@@ -2208,7 +2213,7 @@ var revocationMutants = []mutant{
 		},
 	},
 	{
-		clause: "Revocations/RevokeScope/what is stored later is alive, also under a clock that is behind",
+		clause: "Revocations/RevokeScope/what is stored later is active, also with a clock that is behind",
 		fault:  "the mark is compared with at least",
 		inject: func(f *faulty) {
 			f.onSession(func(s *domain.Session) {
@@ -2219,7 +2224,7 @@ var revocationMutants = []mutant{
 		},
 	},
 	{
-		clause: "Revocations/RevokeScope/what is stored later is alive, also under a clock that is behind",
+		clause: "Revocations/RevokeScope/what is stored later is active, also with a clock that is behind",
 		fault:  "the mark is compared by clock",
 		inject: func(f *faulty) {
 			var last time.Time
@@ -2306,7 +2311,7 @@ var revocationMutants = []mutant{
 	},
 	{
 		clause: "Revocations/RevokeScope/spares the one that it is told to",
-		fault:  "nobody is spared",
+		fault:  "no refresh token is spared",
 		inject: func(f *faulty) {
 			f.revokeScope = func(
 				ctx context.Context, s domain.Scope, _ domain.ID, r port.Revocation, e domain.Event,
@@ -2316,8 +2321,8 @@ var revocationMutants = []mutant{
 		},
 	},
 	{
-		clause: "Revocations/RevokeScope/to spare what is dead or not within the scope is not found, and writes nothing",
-		fault:  "whom to spare is not looked at",
+		clause: "Revocations/RevokeScope/sparing an ended or uncovered one is not found, and writes nothing",
+		fault:  "the refresh token to spare is not checked",
 		inject: func(f *faulty) {
 			f.revokeScope = func(
 				ctx context.Context, s domain.Scope, except domain.ID, r port.Revocation, e domain.Event,
@@ -2332,7 +2337,7 @@ var revocationMutants = []mutant{
 	},
 	{
 		clause: "Revocations/RevokeScope/many concurrent calls have an epoch each, and the mark takes the highest",
-		fault:  "two at once share an epoch",
+		fault:  "two concurrent revocations share an epoch",
 		inject: func(f *faulty) {
 			f.revokeScope = func(
 				ctx context.Context, s domain.Scope, except domain.ID, r port.Revocation, e domain.Event,
@@ -2364,7 +2369,7 @@ var revocationMutants = []mutant{
 	},
 	{
 		clause: "Revocations/RevokeScope/lets no exchange succeed that begins after it returned",
-		fault:  "an exchange reads marks of before",
+		fault:  "an exchange reads old marks",
 		inject: func(f *faulty) {
 			f.advanceForgets(func(s *domain.Snapshot, _ *domain.Call) { s.MarkEpoch = 0 })
 		},
@@ -2382,19 +2387,19 @@ var revocationMutants = []mutant{
 		inject: func(f *faulty) { f.keepBy(byID) },
 	},
 	{
-		clause: "Revocations/KeepNewest/after each of many issues the latest are alive, at every handle",
+		clause: "Revocations/KeepNewest/after each of many issues the latest are active, at every handle",
 		fault:  "the limit goes by id, and ends a login at birth",
 		inject: func(f *faulty) { f.keepBy(byID) },
 	},
 	{
-		clause: "Revocations/KeepNewest/after each of many issues the latest are alive, at every handle",
+		clause: "Revocations/KeepNewest/after each of many issues the latest are active, at every handle",
 		fault:  "the limit goes by the instant of the issue",
 		inject: func(f *faulty) {
 			f.keepBy(func(a, b domain.RefreshToken) int { return cmp.Or(a.RotatedAt.Compare(b.RotatedAt), byID(a, b)) })
 		},
 	},
 	{
-		clause: "Revocations/KeepNewest/after many concurrent issues the newest are alive, and no more",
+		clause: "Revocations/KeepNewest/after many concurrent issues the newest are active, and no more",
 		fault:  "the limit goes by id, at many concurrent issues",
 		inject: func(f *faulty) { f.keepBy(byID) },
 	},
@@ -2405,7 +2410,7 @@ var revocationMutants = []mutant{
 			f.keepNewest = func(
 				ctx context.Context, s domain.Scope, keep int, r port.Revocation, e domain.Event,
 			) error {
-				return f.within.KeepNewest(ctx, s, keep, byCall(r.At), e)
+				return f.within.KeepNewest(ctx, s, keep, byRequest(r.At), e)
 			}
 		},
 	},
@@ -2433,8 +2438,8 @@ var revocationMutants = []mutant{
 		},
 	},
 	{
-		clause: "Revocations/KeepNewest/counts only what is alive, and leaves the dead as they are",
-		fault:  "KeepNewest counts the dead",
+		clause: "Revocations/KeepNewest/counts only active refresh tokens, and does not change ended ones",
+		fault:  "KeepNewest counts ended refresh tokens",
 		inject: func(f *faulty) {
 			of := f.inserted()
 			f.keepNewest = func(
@@ -2453,7 +2458,7 @@ var revocationMutants = []mutant{
 	},
 	{
 		clause: keepOrdinals,
-		fault:  "KeepNewest forgets the ordinals of what is alive",
+		fault:  "KeepNewest forgets the ordinals of active refresh tokens",
 		inject: func(f *faulty) { f.keepForgets(func(s domain.Snapshot, at time.Time) bool { return s.Alive(at) }) },
 	},
 	{
@@ -2507,7 +2512,7 @@ var revocationMutants = []mutant{
 		},
 	},
 	{
-		clause: "Revocations/KeepNewest/after many concurrent issues the newest are alive, and no more",
+		clause: "Revocations/KeepNewest/after many concurrent issues the newest are active, and no more",
 		fault:  "KeepNewest counts without those beside it",
 		inject: func(f *faulty) {
 			f.keepNewest = func(
@@ -2521,7 +2526,7 @@ var revocationMutants = []mutant{
 
 var directoryMutants = []mutant{
 	{
-		clause: "Tenants/SaveTenant/keeps every field, and what is not said",
+		clause: "Tenants/SaveTenant/keeps every field, and which are unset",
 		fault:  "a tenant's save is half-written",
 		inject: func(f *faulty) {
 			f.saveTenant = func(ctx context.Context, w tenantSave) (domain.Version, error) {
@@ -2531,7 +2536,7 @@ var directoryMutants = []mutant{
 		},
 	},
 	{
-		clause: "Tenants/SaveTenant/keeps every field, and what is not said",
+		clause: "Tenants/SaveTenant/keeps every field, and which are unset",
 		fault:  "false is the same as nothing said",
 		inject: func(f *faulty) {
 			f.saveTenant = func(ctx context.Context, w tenantSave) (domain.Version, error) {
@@ -2543,8 +2548,8 @@ var directoryMutants = []mutant{
 		},
 	},
 	{
-		clause: "Tenants/SaveTenant/keeps every field, and what is not said",
-		fault:  "a save passes over what is empty",
+		clause: "Tenants/SaveTenant/keeps every field, and which are unset",
+		fault:  "a save skips empty fields",
 		inject: func(f *faulty) {
 			f.saveTenant = func(ctx context.Context, w tenantSave) (domain.Version, error) {
 				if old, err := f.within.Tenant(ctx, w.t.ID); err == nil && w.t.Name == "" {
@@ -2601,7 +2606,7 @@ var directoryMutants = []mutant{
 		},
 	},
 	{
-		clause: "Tenants/SaveTenant/leaves epoch, marks and applications as they are",
+		clause: "Tenants/SaveTenant/does not change epoch, marks and applications",
 		fault:  "a save deletes and creates",
 		inject: func(f *faulty) {
 			f.saveTenant = func(ctx context.Context, w tenantSave) (domain.Version, error) {
@@ -2613,7 +2618,7 @@ var directoryMutants = []mutant{
 		},
 	},
 	{
-		clause: "Tenants/SaveTenant/makes the policies of its applications anew, and of no others",
+		clause: "Tenants/SaveTenant/combines the policies of its applications again, and of no others",
 		fault:  "a tenant's save leaves policies as they are",
 		inject: stalePolicies,
 	},
@@ -2720,7 +2725,7 @@ var directoryMutants = []mutant{
 	},
 	{
 		clause: "Tenants/SaveTenant/with applications saves all of them in one step",
-		fault:  "of an application that is there twice the last counts",
+		fault:  "of a repeated application the last counts",
 		inject: func(f *faulty) {
 			f.saveTenant = func(ctx context.Context, w tenantSave) (domain.Version, error) {
 				last := make(map[string]port.ApplicationWrite)
@@ -2734,7 +2739,7 @@ var directoryMutants = []mutant{
 	},
 	{
 		clause: "Tenants/SaveTenant/with applications, when refused, writes nothing",
-		fault:  "the applications that are possible are saved all the same",
+		fault:  "the applications that are possible are saved anyway",
 		inject: func(f *faulty) {
 			f.saveTenant = func(ctx context.Context, w tenantSave) (domain.Version, error) {
 				v, err := w.in(ctx, f.within)
@@ -2803,7 +2808,7 @@ var directoryMutants = []mutant{
 	},
 	{
 		clause: "Applications/SaveApplication/beside a SaveTenant that it does not go with, one of the two is refused",
-		fault:  "two that save see each other's state of before",
+		fault:  "two concurrent saves see each other's old state",
 		inject: func(f *faulty) {
 			f.saveTenant = func(ctx context.Context, w tenantSave) (domain.Version, error) {
 				v, err := w.in(ctx, f.within)
@@ -2816,7 +2821,7 @@ var directoryMutants = []mutant{
 		},
 	},
 	{
-		clause: "Applications/SaveApplication/keeps every field, and what is not said",
+		clause: "Applications/SaveApplication/keeps every field, and which are unset",
 		fault:  "an application's save is half-written",
 		inject: func(f *faulty) {
 			f.saveApplication = func(ctx context.Context, w applicationSave) (domain.Version, error) {
@@ -2826,7 +2831,7 @@ var directoryMutants = []mutant{
 		},
 	},
 	{
-		clause: "Applications/SaveApplication/keeps every field, and what is not said",
+		clause: "Applications/SaveApplication/keeps every field, and which are unset",
 		fault:  "zero is the same as nothing said",
 		inject: func(f *faulty) {
 			f.saveApplication = func(ctx context.Context, w applicationSave) (domain.Version, error) {
@@ -2852,7 +2857,7 @@ var directoryMutants = []mutant{
 		},
 	},
 	{
-		clause: "Applications/SaveApplication/leaves its refresh tokens and those of others as they are",
+		clause: "Applications/SaveApplication/does not change its refresh tokens and those of others",
 		fault:  "a save is an application created again",
 		inject: func(f *faulty) {
 			f.saveApplication = func(ctx context.Context, w applicationSave) (domain.Version, error) {
@@ -2907,7 +2912,7 @@ var directoryMutants = []mutant{
 	},
 	{
 		clause: "Tenants/Tenants/goes by id, byte by byte, up to the limit",
-		fault:  "a page begins with the last tenant of the one before",
+		fault:  "a page begins with the last tenant of the previous page",
 		inject: func(f *faulty) {
 			f.tenants = func(ctx context.Context, after string, limit int) ([]domain.Tenant, string, error) {
 				page, next, err := f.within.Tenants(ctx, after, limit)
@@ -2988,7 +2993,7 @@ var directoryMutants = []mutant{
 		},
 	},
 	{
-		clause: "Applications/Applications/a page ends where the store has looked at enough",
+		clause: "Applications/Applications/a page ends after the largest number of rows",
 		fault:  "a page of applications looks at all of them",
 		inject: func(f *faulty) { f.applications = f.allApplications },
 	},
@@ -3032,7 +3037,7 @@ var directoryMutants = []mutant{
 				ctx context.Context, tenantID, id string, expect domain.Version, e domain.Event,
 			) error {
 				_, err := f.within.RevokeScope(ctx, domain.Scope{TenantID: tenantID}, domain.ID{},
-					byCall(e.At), NewEvent())
+					byRequest(e.At), NewEvent())
 				return errors.Join(err, f.within.DeleteApplication(ctx, tenantID, id, expect, e))
 			}
 		},
@@ -3045,7 +3050,7 @@ var directoryMutants = []mutant{
 				ctx context.Context, tenantID, id string, expect domain.Version, e domain.Event,
 			) error {
 				_, err := f.within.RevokeScope(ctx, domain.Scope{TenantID: tenantID, ApplicationID: id}, domain.ID{},
-					byCall(e.At), NewEvent())
+					byRequest(e.At), NewEvent())
 				return err
 			}
 		},
@@ -3062,7 +3067,7 @@ var directoryMutants = []mutant{
 		},
 	},
 	{
-		clause: "Applications/DeleteApplication/created again, it begins without the refresh tokens of before",
+		clause: "Applications/DeleteApplication/created again, it has none of its earlier refresh tokens",
 		fault:  "a deletion forgets the mark",
 		inject: func(f *faulty) {
 			f.onSession(func(s *domain.Session) { s.Mark = domain.Mark{} })
@@ -3088,7 +3093,7 @@ var directoryMutants = []mutant{
 		},
 	},
 	{
-		clause: "Tenants/DeleteTenant/removes it with applications and API keys, ends its refresh tokens, and nothing else",
+		clause: "Tenants/DeleteTenant/deletes it with applications and API keys, ends its refresh tokens, and no more",
 		fault:  "API keys survive their tenant",
 		inject: func(f *faulty) {
 			f.apiKeyByHash = func(ctx context.Context, hash string) (domain.APIKey, error) {
@@ -3098,7 +3103,7 @@ var directoryMutants = []mutant{
 		},
 	},
 	{
-		clause: "Tenants/DeleteTenant/removes it with applications and API keys, ends its refresh tokens, and nothing else",
+		clause: "Tenants/DeleteTenant/deletes it with applications and API keys, ends its refresh tokens, and no more",
 		fault:  "a tenant's deletion ends API keys of all tenants",
 		inject: func(f *faulty) {
 			deleted := false
@@ -3116,7 +3121,7 @@ var directoryMutants = []mutant{
 		},
 	},
 	{
-		clause: "Tenants/DeleteTenant/created again, it goes on from its epoch, without what it had before",
+		clause: "Tenants/DeleteTenant/created again, it continues from its epoch, without its earlier objects",
 		fault:  "a tenant created again begins at epoch 0",
 		inject: func(f *faulty) {
 			deleted := false
@@ -3132,7 +3137,7 @@ var directoryMutants = []mutant{
 		},
 	},
 	{
-		clause: "Tenants/DeleteTenant/created again, it goes on from its epoch, without what it had before",
+		clause: "Tenants/DeleteTenant/created again, it continues from its epoch, without its earlier objects",
 		fault:  "a tenant created again has its refresh tokens back",
 		inject: func(f *faulty) {
 			f.onSession(func(s *domain.Session) { s.Mark = domain.Mark{} })
@@ -3140,7 +3145,7 @@ var directoryMutants = []mutant{
 	},
 }
 
-// unlessInvalid is err, or nil for a refused input.
+// unlessInvalid returns err, or nil for a refused input.
 func unlessInvalid(err error) error {
 	if invalid := (*domain.Invalid)(nil); errors.As(err, &invalid) {
 		return nil
@@ -3148,7 +3153,7 @@ func unlessInvalid(err error) error {
 	return err
 }
 
-// stalePolicies: the policy of an application is that of its first save.
+// stalePolicies: an application keeps the policy of its first save.
 func stalePolicies(f *faulty) {
 	var mu sync.Mutex
 	first := make(map[[2]string]domain.Policy)
@@ -3238,7 +3243,7 @@ var keyMutants = []mutant{
 	},
 	{
 		clause: "APIKeys/SaveAPIKey/replaces the key of that name, whole, and its hash finds nothing any more",
-		fault:  "the hash of before still finds the key",
+		fault:  "the old hash still finds the key",
 		inject: func(f *faulty) {
 			f.apiKeyByHash = func(ctx context.Context, _ string) (domain.APIKey, error) {
 				return f.within.APIKeyByName(ctx, "backend")
@@ -3360,12 +3365,12 @@ var keyMutants = []mutant{
 	},
 	{
 		clause: "Keys/AddKeys/of many concurrent calls under one name exactly one succeeds",
-		fault:  "of two keys made at once the later one stays",
+		fault:  "of two keys added concurrently the later one stays",
 		inject: overwriteKeys,
 	},
 	{
 		clause: "Keys/Reseal/replaces the ciphertext of that key and nothing else",
-		fault:  "a key is told by its ciphertext alone",
+		fault:  "a key is identified by its ciphertext alone",
 		inject: func(f *faulty) {
 			f.reseal = func(ctx context.Context, before domain.SealedKey, sealed string) error {
 				keys, err := sealedKeys(ctx, f.within)
@@ -3449,10 +3454,10 @@ var keyMutants = []mutant{
 		},
 	},
 	{
-		clause: "Keys/KeysSince/who reads on from the last revision misses no key, however many write at once",
+		clause: "Keys/KeysSince/a reader that continues from the last revision misses no key of concurrent writers",
 		fault:  "a revision is drawn before the lock is taken",
 		inject: func(f *faulty) {
-			// A writer that is held up between its number and its write.
+			// A writer that is delayed between its number and its write.
 			numberOutside(f, func() { time.Sleep(rand.N(2 * time.Millisecond)) })
 		},
 	},
@@ -3486,7 +3491,7 @@ var keyMutants = []mutant{
 		inject: blindReseal,
 	},
 	{
-		clause: "Store/HasData/tells of anything but sealed keys",
+		clause: "Store/HasData/reports everything except sealed keys",
 		fault:  "sealed keys are data",
 		inject: func(f *faulty) {
 			f.hasData = func(ctx context.Context) (bool, error) {
@@ -3496,7 +3501,7 @@ var keyMutants = []mutant{
 		},
 	},
 	{
-		clause: "Store/HasData/tells of anything but sealed keys",
+		clause: "Store/HasData/reports everything except sealed keys",
 		fault:  "API keys are no data",
 		inject: func(f *faulty) {
 			f.hasData = func(ctx context.Context) (bool, error) {
@@ -3507,7 +3512,7 @@ var keyMutants = []mutant{
 	},
 }
 
-// numberOutside numbers keys by itself as they are added, and lets meanwhile happen between a number and its key.
+// numberOutside numbers keys itself as they are added, and runs meanwhile between a number and its key.
 func numberOutside(f *faulty, meanwhile func()) {
 	var mu sync.Mutex
 	var drawn uint64
@@ -3533,7 +3538,7 @@ func numberOutside(f *faulty, meanwhile func()) {
 	}
 }
 
-// overwriteKeys: a key under a taken name takes its place.
+// overwriteKeys: a key with a taken name replaces the other.
 func overwriteKeys(f *faulty) {
 	f.addKey = func(ctx context.Context, e domain.Event, k domain.SealedKey) error {
 		err := f.within.AddKeys(ctx, e, k)
@@ -3545,7 +3550,7 @@ func overwriteKeys(f *faulty) {
 	}
 }
 
-// blindReseal: whatever the ciphertext was, it is replaced.
+// blindReseal: the ciphertext is replaced without a comparison.
 func blindReseal(f *faulty) {
 	f.reseal = func(ctx context.Context, before domain.SealedKey, sealed string) error {
 		keys, err := sealedKeys(ctx, f.within)

@@ -10,7 +10,7 @@ import (
 	"github.com/refreshd/refreshd/port"
 )
 
-// eachVersionedWrite is the part of eachWrite for what has a version.
+// eachVersionedWrite is the part of eachWrite for methods with a version.
 func (f *faulty) eachVersionedWrite(
 	happens func(ctx context.Context, e domain.Event, within func(domain.Event) error) error,
 ) {
@@ -49,7 +49,7 @@ func (f *faulty) eachVersionedWrite(
 	}
 }
 
-// current gives a save the version that is stored, whatever it expects: looked for first, and written later.
+// current gives a save the stored version, whatever it expects: it reads that first, and writes later.
 func (w tenantSave) current(ctx context.Context, s port.Store) tenantSave {
 	stored, _ := s.Tenant(ctx, w.t.ID)
 	w.expect = stored.Version
@@ -60,7 +60,7 @@ func (w tenantSave) current(ctx context.Context, s port.Store) tenantSave {
 	return w
 }
 
-// ignoringVersions writes over whatever is stored.
+// ignoringVersions writes whatever the stored version is.
 func ignoringVersions(f *faulty) {
 	f.saveTenant = func(ctx context.Context, w tenantSave) (v domain.Version, err error) {
 		err = over(func() error {
@@ -101,9 +101,9 @@ func ignoringVersions(f *faulty) {
 	}
 }
 
-// comparingFirst compares the version, and writes later, over whatever there is by then.
+// comparingFirst compares the version, and writes later, whatever the version is then.
 func comparingFirst(f *faulty) {
-	meanwhile := func() { time.Sleep(time.Millisecond) } // so that another one compares
+	meanwhile := func() { time.Sleep(time.Millisecond) } // so that another one compares, too
 	ignoringVersions(f)
 	saveTenant, saveApplication, saveAPIKey := f.saveTenant, f.saveApplication, f.saveAPIKey
 	f.saveTenant = func(ctx context.Context, w tenantSave) (domain.Version, error) {
@@ -205,7 +205,7 @@ var versionMutants = []mutant{
 		}
 	}, false},
 	{eventsWith, "the events of applications have the caller's refresh tokens", func(f *faulty) {
-		given := f.believe(callersTokens)
+		given := f.asGiven(callersTokens)
 		f.saveTenant = func(ctx context.Context, w tenantSave) (domain.Version, error) {
 			for _, one := range w.with {
 				given(one.Event)
@@ -217,11 +217,11 @@ var versionMutants = []mutant{
 	{applicationsRace, "an application's version is compared first", comparingFirst, false},
 	{applicationsKept, "a deletion of an application ignores its version", ignoringVersions, false},
 	{tenantsKept, "a deletion of a tenant ignores its version", ignoringVersions, false},
-	{tenantsKept, "a deletion of another version revokes all the same", func(f *faulty) {
+	{tenantsKept, "a deletion of another version revokes anyway", func(f *faulty) {
 		f.deleteTenant = func(ctx context.Context, id string, v domain.Version, e domain.Event) error {
 			err := f.within.DeleteTenant(ctx, id, v, e)
 			if errors.Is(err, domain.ErrStale) {
-				_, _ = f.within.RevokeScope(ctx, domain.Scope{TenantID: id}, domain.ID{}, byCall(t0), NewEvent())
+				_, _ = f.within.RevokeScope(ctx, domain.Scope{TenantID: id}, domain.ID{}, byRequest(t0), NewEvent())
 			}
 			return err
 		}
@@ -272,7 +272,7 @@ var versionMutants = []mutant{
 			return k, instead(err, domain.ErrNotFound)
 		}
 	}, false},
-	{apiKeysPages, "a page of API keys begins with the last of the one before", func(f *faulty) {
+	{apiKeysPages, "a page of API keys begins with the last one of the previous page", func(f *faulty) {
 		f.apiKeys = func(ctx context.Context, after domain.ID, limit int) ([]domain.APIKey, domain.ID, error) {
 			page, next, err := f.within.APIKeys(ctx, after, limit)
 			if last, lastErr := f.within.APIKey(ctx, after); lastErr == nil {

@@ -11,7 +11,7 @@ import (
 	"github.com/refreshd/refreshd/port"
 )
 
-// promises are what every method of a store promises.
+// promises are the clauses about every method of a store.
 var promises = []clause{
 	{"Store/Ready/is nil on a store that is ready, and writes nothing", func(e *env) {
 		e.must(e.store.Ready(e.Context()))
@@ -24,7 +24,7 @@ var promises = []clause{
 		}
 	}},
 
-	{"Store/Close/leaves other handles working, and what was answered stored", func(e *env) {
+	{"Store/Close/leaves other handles working, and what was written stored", func(e *env) {
 		other := e.handle()
 		e.must(SaveTenant(e.Context(), other, domain.Tenant{ID: "acme"}))
 		e.must(other.Close())
@@ -33,7 +33,7 @@ var promises = []clause{
 		e.shop(domain.Settings{})
 	}},
 
-	// A sentinel for a call that was cut off would be an answer: "not found" logs a user out.
+	// One of these errors would be taken for a result: "not found" logs a user out.
 	{"Store/Context/one that is done ends every call with an operational error", func(e *env) {
 		e.shop(domain.Settings{})
 		stored := e.issue(token(1))[0]
@@ -48,7 +48,8 @@ var promises = []clause{
 				e.Errorf("%s: got no error", name)
 			}
 			for _, sentinel := range []error{
-				domain.ErrNotFound, domain.ErrConflict, domain.ErrDuplicate, domain.ErrUnauthorized, domain.ErrUnavailable, domain.ErrBusy,
+				domain.ErrNotFound, domain.ErrConflict, domain.ErrDuplicate, domain.ErrUnauthorized, domain.ErrUnavailable,
+				domain.ErrBusy,
 			} {
 				if errors.Is(err, sentinel) {
 					e.Errorf("%s: got %v, want an operational error", name, err)
@@ -57,7 +58,7 @@ var promises = []clause{
 		}
 	}},
 
-	{"Store/Handles/a refresh token is the same at every one, at once", func(e *env) {
+	{"Store/Handles/a refresh token is the same at every one immediately", func(e *env) {
 		e.shop(domain.Settings{})
 		hs := e.handles(3)
 		current := token(1)
@@ -82,27 +83,27 @@ var promises = []clause{
 			t := e.issue(token(i + 1))[0]
 			for _, h := range hs {
 				if !e.alive(h, t, t0) {
-					e.Fatalf("a fresh refresh token is dead")
+					e.Fatalf("a new refresh token has ended")
 				}
 			}
 			if i%2 == 0 {
 				_, err := hs[i%3].RevokeScope(e.Context(), domain.Scope{TenantID: "acme", UserID: "ana"}, domain.ID{},
-					byCall(t0), NewEvent())
+					byRequest(t0), NewEvent())
 				e.must(err)
 			} else {
-				e.must(hs[i%3].Revoke(e.Context(), "acme", t.ID, byCall(t0), NewEvent()))
+				e.must(hs[i%3].Revoke(e.Context(), "acme", t.ID, byRequest(t0), NewEvent()))
 			}
 			for j, h := range hs {
 				_, _, err := h.Advance(e.Context(), t.ID, domain.Call{Generation: 1, Now: t0})
 				e.wantErr(fmt.Sprintf("revoked at handle %d: Advance at handle %d", i%3, j), err, domain.ErrConflict)
 				if e.alive(h, t, t0) {
-					e.Errorf("revoked at handle %d: alive at handle %d", i%3, j)
+					e.Errorf("revoked at handle %d: active at handle %d", i%3, j)
 				}
 			}
 		}
 	}},
 
-	{"Store/Handles/a policy is in force at every one, at once", func(e *env) {
+	{"Store/Handles/a policy is in force at every one immediately", func(e *env) {
 		e.shop(domain.Settings{})
 		hs := e.handles(3)
 		t := e.issue(token(1))[0]
@@ -147,7 +148,7 @@ var promises = []clause{
 		}
 	}},
 
-	{"Store/Handles/an API key that was replaced is dead at every one, at once", func(e *env) {
+	{"Store/Handles/a replaced API key is unknown at every one immediately", func(e *env) {
 		hs := e.handles(3)
 		for i := range 6 {
 			hash, before := fmt.Sprintf("hash %d", i), fmt.Sprintf("hash %d", i-1)
@@ -155,30 +156,31 @@ var promises = []clause{
 			for j, h := range hs {
 				k, err := h.APIKeyByHash(e.Context(), hash)
 				e.must(err)
-				e.wantSame(fmt.Sprintf("saved at handle %d: read at handle %d", i%3, j), k, domain.APIKey{Name: "backend", Hash: hash})
+				e.wantSame(fmt.Sprintf("saved at handle %d: read at handle %d", i%3, j), k,
+					domain.APIKey{Name: "backend", Hash: hash})
 				_, err = h.APIKeyByHash(e.Context(), before)
 				e.wantErr(fmt.Sprintf("replaced at handle %d: read at handle %d", i%3, j), err, domain.ErrNotFound)
 			}
 		}
 	}},
 
-	{"Store/Handles/sealed keys are the same at every one, at once", func(e *env) {
+	{"Store/Handles/sealed keys are the same at every one immediately", func(e *env) {
 		hs := e.handles(2)
 		for i := range 4 {
 			k := tokenKey(uint32(i + 1))
 			e.must(hs[i%2].AddKeys(e.Context(), NewEvent(), k))
-			e.must(hs[i%2].Reseal(e.Context(), k, "sealed anew"))
+			e.must(hs[i%2].Reseal(e.Context(), k, "sealed again"))
 			for _, h := range hs {
 				keys, err := sealedKeys(e.Context(), h)
 				e.must(err)
-				k.Sealed = "sealed anew"
+				k.Sealed = "sealed again"
 				e.wantSame("the key", keyOf(keys, k), k)
 			}
 		}
 	}},
 
 	{"Store/Values/what was handed in may change afterwards", func(e *env) {
-		tenant, app, apiKey, t := fullTenant(), fullApplication(), fullAPIKey(), livingToken()
+		tenant, app, apiKey, t := fullTenant(), fullApplication(), fullAPIKey(), activeToken()
 		e.must(SaveTenant(e.Context(), e.store, tenant))
 		e.must(SaveApplication(e.Context(), e.store, app))
 		e.must(SaveAPIKey(e.Context(), e.store, apiKey))
@@ -195,9 +197,9 @@ var promises = []clause{
 		e.must(SaveTenant(e.Context(), e.store, fullTenant()))
 		e.must(SaveApplication(e.Context(), e.store, fullApplication()))
 		e.must(SaveAPIKey(e.Context(), e.store, fullAPIKey()))
-		e.insert(livingToken())
+		e.insert(activeToken())
 		spoil := func(t domain.RefreshToken) { t.Roles[0], t.Scopes[1] = "changed", "changed" }
-		for range 2 { // twice, for a store that shares only what it has read once
+		for range 2 { // twice, for a store that shares only what it has cached
 			tenant, err := e.store.Tenant(e.Context(), "acme")
 			e.must(err)
 			scribble(tenant.Settings)
@@ -221,7 +223,7 @@ var promises = []clause{
 		}
 		wantFull(e)
 		next, _, err := e.store.Advance(e.Context(), tokenID(1), domain.Call{
-			Generation: livingToken().Generation, Now: t0, Authenticated: true, Binding: livingToken().Binding,
+			Generation: activeToken().Generation, Now: t0, Authenticated: true, Binding: activeToken().Binding,
 		})
 		e.must(err)
 		stored := e.snapshot(tokenID(1)).Token
@@ -231,7 +233,7 @@ var promises = []clause{
 
 	{"Store/Values/instants keep their microsecond and are UTC, whatever zone they came in", func(e *env) {
 		e.shop(domain.Settings{})
-		want := livingToken()
+		want := activeToken()
 		in := want
 		zone := time.FixedZone("elsewhere", -5*60*60)
 		for _, at := range []*time.Time{&in.IssuedAt, &in.RotatedAt, &in.LastUsedAt, &in.ExpiresAt, &in.RecoveredAt} {
@@ -246,7 +248,7 @@ var promises = []clause{
 		want = want.Rotated(p, now, "")
 		e.wantSame("advanced", next, want)
 		e.wantStored("advanced", want)
-		e.must(e.store.Revoke(e.Context(), want.TenantID, want.ID, byCall(now.Add(tick).In(zone)), NewEvent()))
+		e.must(e.store.Revoke(e.Context(), want.TenantID, want.ID, byRequest(now.Add(tick).In(zone)), NewEvent()))
 		want.RevokedAt, want.RevokedReason = now.Add(tick), domain.RevokedByRequest
 		e.wantStored("revoked", want)
 	}},
@@ -282,7 +284,8 @@ var promises = []clause{
 		t.Binding = everyByte[:domain.MaxBinding] // bytes, not text
 		t.Roles = []string{awkward, "", "a,b", `{"c"}`, "[]", "null"}
 		t.Scopes = []string{"a,b", `'`, "%"}
-		// Valid JSON that does not survive being parsed: a repeated name, order, spelling of numbers and of characters.
+		// Valid JSON that decoding and encoding would change: a repeated name, order, spelling of numbers and of
+		// characters.
 		t.Claims = `{"b":1,"a":2,"b":1.0e+2,"\u0000":"\ud800","n":123456789012345678901234567890}`
 		t.MetaData = domain.MetaData{
 			Device:        domain.Device{Name: awkward, Type: awkward[1:], Description: awkward[2:]},
@@ -300,7 +303,8 @@ var promises = []clause{
 		}))
 		k, err := e.store.APIKeyByHash(e.Context(), everyByte)
 		e.must(err)
-		e.wantSame("the API key", k, domain.APIKey{Name: awkward, Hash: everyByte, Permissions: domain.Permissions{awkward: {awkward}}})
+		e.wantSame("the API key", k,
+			domain.APIKey{Name: awkward, Hash: everyByte, Permissions: domain.Permissions{awkward: {awkward}}})
 	}},
 
 	{"Store/Values/names that look alike are different", func(e *env) {
@@ -329,10 +333,10 @@ var promises = []clause{
 		e.revokeScope(domain.Scope{TenantID: "acme", ApplicationID: revoked}, domain.ID{}, t0)
 		for i, name := range lookalikes {
 			if got, want := e.alive(e.store, tokenOf(i+1, "acme", name, "ana"), t0), name != revoked; got != want {
-				e.Errorf("application %q revoked: alive in %q = %t, want %t", revoked, name, got, want)
+				e.Errorf("application %q revoked: active in %q = %t, want %t", revoked, name, got, want)
 			}
 			if got, want := e.alive(e.store, tokenOf(i+101, "acme", "shop", name), t0), name != revoked; got != want {
-				e.Errorf("user %q revoked: %q alive = %t, want %t", revoked, name, got, want)
+				e.Errorf("user %q revoked: %q active = %t, want %t", revoked, name, got, want)
 			}
 		}
 	}},
@@ -352,7 +356,7 @@ var promises = []clause{
 				e.Errorf("tenant %q: got that of %q", name, t.Name)
 			}
 			if got, want := e.alive(e.store, tokenOf(i+1, name, "shop", "ana"), t0), name != "a"; got != want {
-				e.Errorf("tenant a revoked: alive in %q = %t, want %t", name, got, want)
+				e.Errorf("tenant a revoked: active in %q = %t, want %t", name, got, want)
 			}
 		}
 	}},
@@ -374,25 +378,25 @@ var promises = []clause{
 		}
 		list := e.list(port.ListQuery{TenantID: "acme", UserID: "nobody", Limit: 1, Now: t0})
 		if len(list.Sessions) != 0 || !list.Next.IsZero() {
-			e.Errorf("List of nobody = %d refresh tokens, next %v, want none", len(list.Sessions), list.Next)
+			e.Errorf("List of an unknown user = %d refresh tokens, next %v, want none", len(list.Sessions), list.Next)
 		}
 	}},
 }
 
-// everyCall calls every method but Close, each so that it would succeed, and gives the errors by name.
+// everyCall calls every method but Close, each so that it would succeed, and returns the errors by name.
 func everyCall(ctx context.Context, s port.Store, t domain.RefreshToken, key domain.SealedKey) map[string]error {
 	errs := map[string]error{
 		"Ready":             s.Ready(ctx),
 		"Use":               s.Use(ctx, t, t, t0),
 		"Swap":              s.Swap(ctx, t, t, t0, NewEvent()),
 		"Change":            s.Change(ctx, t.TenantID, []domain.Change{{Before: t, After: t}}, t0, NewEvent()),
-		"Revoke":            s.Revoke(ctx, t.TenantID, t.ID, byCall(t0), NewEvent()),
-		"KeepNewest":        s.KeepNewest(ctx, domain.Scope{TenantID: "acme"}, 1, byCall(t0), NewEvent()),
+		"Revoke":            s.Revoke(ctx, t.TenantID, t.ID, byRequest(t0), NewEvent()),
+		"KeepNewest":        s.KeepNewest(ctx, domain.Scope{TenantID: "acme"}, 1, byRequest(t0), NewEvent()),
 		"DeleteApplication": s.DeleteApplication(ctx, "acme", "shop", 1, event(95)),
 		"DeleteTenant":      s.DeleteTenant(ctx, "acme", 1, event(96)),
 		"DeleteAPIKey":      s.DeleteAPIKey(ctx, tokenID(1), 1, event(97)),
 		"AddKeys":           s.AddKeys(ctx, event(98), tokenKey(99)),
-		"Reseal":            s.Reseal(ctx, key, "sealed anew"),
+		"Reseal":            s.Reseal(ctx, key, "sealed again"),
 		"Record":            s.Record(ctx, event(99)),
 		"Release":           s.Release(ctx, port.JobPurge, "one"),
 	}
@@ -402,7 +406,7 @@ func everyCall(ctx context.Context, s port.Store, t domain.RefreshToken, key dom
 	_, errs["Find"] = s.Find(ctx, t.TenantID, t.ID)
 	_, errs["List"] = s.List(ctx, bounded(port.ListQuery{TenantID: "acme", UserID: "ana", Limit: 1, Now: t0}))
 	_, _, errs["Count"] = s.Count(ctx, bounded(port.ListQuery{TenantID: "acme", UserID: "ana", Limit: 1, Now: t0}))
-	_, errs["RevokeScope"] = s.RevokeScope(ctx, domain.Scope{TenantID: "acme"}, domain.ID{}, byCall(t0), NewEvent())
+	_, errs["RevokeScope"] = s.RevokeScope(ctx, domain.Scope{TenantID: "acme"}, domain.ID{}, byRequest(t0), NewEvent())
 	_, errs["SaveTenant"] = s.SaveTenant(ctx, domain.Tenant{ID: "acme"}, 1, event(92))
 	app := domain.Application{TenantID: "acme", ID: "shop"}
 	_, errs["SaveApplication"] = s.SaveApplication(ctx, app, 1, event(93))
@@ -423,11 +427,12 @@ func everyCall(ctx context.Context, s port.Store, t domain.RefreshToken, key dom
 	_, errs["KeyByID"] = s.KeyByID(ctx, "kid-1")
 	_, errs["HasData"] = s.HasData(ctx)
 	_, errs["Events"] = s.Events(ctx, port.EventQuery{Limit: 1, MaxBytes: 1})
-	_, errs["Purge"] = s.Purge(ctx, port.PurgeStep{LeaseHolder: "one", Now: t0, LeaseUntil: t0.Add(time.Minute), Before: t0, Limit: 1})
+	_, errs["Purge"] = s.Purge(ctx,
+		port.PurgeStep{LeaseHolder: "one", Now: t0, LeaseUntil: t0.Add(time.Minute), Before: t0, Limit: 1})
 	return errs
 }
 
-// wantFull checks that the full fixtures are what is stored.
+// wantFull checks that the full fixtures are stored.
 func wantFull(e *env) {
 	e.Helper()
 	tenant, err := e.store.Tenant(e.Context(), "acme")
@@ -442,14 +447,14 @@ func wantFull(e *env) {
 	key, err := e.store.APIKeyByName(e.Context(), "backend")
 	e.must(err)
 	e.wantSame("the API key", key, fullAPIKey())
-	e.wantStored("the refresh token", livingToken())
+	e.wantStored("the refresh token", activeToken())
 }
 
-// scribble changes what the settings point to.
+// scribble changes every value that the settings point to.
 func scribble(s domain.Settings) {
 	for _, f := range s.Fields() {
 		switch v := reflect.ValueOf(f.Into).Elem().Elem(); v.Kind() {
-		case reflect.Invalid: // a fixture does not set it, which a test of the fixtures reports
+		case reflect.Invalid: // not set in a fixture, which a test of the fixtures reports
 		case reflect.Bool:
 			v.SetBool(!v.Bool())
 		case reflect.Int64:
@@ -468,7 +473,7 @@ func ids(sessions []domain.Session) []domain.ID {
 	return out
 }
 
-// sealedKeys are all keys that the store holds, without their revisions.
+// sealedKeys returns all keys of the store, without their revisions.
 func sealedKeys(ctx context.Context, s port.Store) ([]domain.SealedKey, error) {
 	keys, err := s.KeysSince(ctx, 0, 1000)
 	for i := range keys {
@@ -477,10 +482,11 @@ func sealedKeys(ctx context.Context, s port.Store) ([]domain.SealedKey, error) {
 	return keys, err
 }
 
-// keyOf is the stored key that has k's name; zero if there is none.
+// keyOf returns the stored key of k's name, or zero.
 func keyOf(keys []domain.SealedKey, k domain.SealedKey) domain.SealedKey {
 	for _, other := range keys {
-		if other.Kind == k.Kind && other.TenantID == k.TenantID && other.Algorithm == k.Algorithm && other.Number == k.Number {
+		if other.Kind == k.Kind && other.TenantID == k.TenantID && other.Algorithm == k.Algorithm &&
+			other.Number == k.Number {
 			return other
 		}
 	}

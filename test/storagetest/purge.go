@@ -12,26 +12,27 @@ import (
 
 const (
 	lease = 15 * time.Second
-	// century is by how much clocks may differ, so that the suite may make up what time it is.
+	// century is how far clocks may differ, so that the suite may choose the time.
 	century = 100 * 365 * 24 * time.Hour
 )
 
-// stepOf is a step of that holder, at now, which has the lease for a while then and begins a pass at any time.
+// stepOf returns a step of that holder at now. It takes the lease for a while, and may begin a pass at any time.
 func stepOf(holder string, now, before time.Time, limit int) port.PurgeStep {
-	return port.PurgeStep{LeaseHolder: holder, Now: now, LeaseUntil: now.Add(lease), Before: before, MaxClockSkew: century, Limit: limit}
+	return port.PurgeStep{LeaseHolder: holder, Now: now, LeaseUntil: now.Add(lease), Before: before, MaxClockSkew: century,
+		Limit: limit}
 }
 
-// onTime is a step of that holder as a janitor would take it at that instant, where clocks may differ by an hour.
+// onTime returns a step of that holder as a janitor takes it at that instant, if clocks may differ by an hour.
 func onTime(holder string, now time.Time) port.PurgeStep {
 	s := stepOf(holder, now, now.Add(-24*time.Hour), 1)
 	s.MaxClockSkew = time.Hour
 	return s
 }
 
-// today is the time, as a store keeps it. It is for what a store compares with a clock of its own.
+// today returns the time as a store keeps it, for what a store compares with its own clock.
 func today() time.Time { return time.Now().UTC().Truncate(tick) }
 
-// purgeStep takes a step that has to succeed.
+// purgeStep runs a step that has to succeed.
 func (e *env) purgeStep(s port.PurgeStep) port.Purged {
 	e.Helper()
 	p, err := e.store.Purge(e.Context(), s)
@@ -39,7 +40,7 @@ func (e *env) purgeStep(s port.PurgeStep) port.Purged {
 	return p
 }
 
-// purgeEvents takes steps to the end of a pass that deletes events below an id.
+// purgeEvents runs steps to the end of a pass that deletes events below an id.
 func (e *env) purgeEvents(below domain.ID, limit int) (deleted int) {
 	e.Helper()
 	for range 10_000 {
@@ -57,7 +58,7 @@ func (e *env) purgeEvents(below domain.ID, limit int) (deleted int) {
 	return 0
 }
 
-// purgeAll takes steps to the end of a pass, and gives what they did together.
+// purgeAll runs steps to the end of a pass, and returns the sum of their results.
 func (e *env) purgeAll(before time.Time, limit int) (sum port.Purged) {
 	e.Helper()
 	for steps := 1; !sum.Done; steps++ {
@@ -68,7 +69,10 @@ func (e *env) purgeAll(before time.Time, limit int) (sum port.Purged) {
 		if p.LookedAt > limit || p.Deleted > p.LookedAt || p.Marks+p.Tenants > limit {
 			e.Errorf("a step of at most %d did %+v", limit, p)
 		}
-		sum.LookedAt, sum.Deleted, sum.Marks, sum.Tenants = sum.LookedAt+p.LookedAt, sum.Deleted+p.Deleted, sum.Marks+p.Marks, sum.Tenants+p.Tenants
+		sum.LookedAt += p.LookedAt
+		sum.Deleted += p.Deleted
+		sum.Marks += p.Marks
+		sum.Tenants += p.Tenants
 		sum.Done = p.Done
 	}
 	return sum
@@ -80,7 +84,7 @@ func (e *env) wantPurged(what string, got, want port.Purged) {
 	e.wantSame(what, got, want)
 }
 
-// stored tells which of the tokens are, dead or alive.
+// stored returns which of the tokens are stored, active or ended.
 func (e *env) stored(ts ...domain.RefreshToken) (all []string) {
 	e.Helper()
 	for _, t := range ts {
@@ -106,7 +110,7 @@ func (e *env) wantLeft(what string, of []domain.RefreshToken, want ...domain.Ref
 
 const (
 	purgeEvents   = "Janitor/Purge/deletes the events below an id, and no others"
-	releaseFrees  = "Jobs/Release/lets another holder go on where the job was"
+	releaseFrees  = "Jobs/Release/lets another holder continue at the job's position"
 	releaseOthers = "Jobs/Release/ends no lease of another holder or job"
 )
 
@@ -133,7 +137,7 @@ var purging = []clause{
 			left += 2
 			e.wantEvents("afterwards", all[left:]...)
 		}
-		e.must(e.store.Record(e.Context(), event(1))) // it is unknown now
+		e.must(e.store.Record(e.Context(), event(1))) // its id is free now
 		e.wantEvents("recorded again", event(1), all[left])
 	}},
 
@@ -152,7 +156,7 @@ var purging = []clause{
 	}},
 
 	{releaseOthers, func(e *env) {
-		e.must(e.store.Release(e.Context(), port.JobPurge, "one")) // there is none
+		e.must(e.store.Release(e.Context(), port.JobPurge, "one")) // no such job yet
 		e.shop(domain.Settings{})
 		e.issue(token(1))
 		e.wantSame("the first step", e.purgeStep(stepOf("one", t0, t0, 1)), port.Purged{LookedAt: 1})
@@ -162,10 +166,10 @@ var purging = []clause{
 		e.wantErr("the lease is another's still", err, domain.ErrConflict)
 	}},
 
-	{"Janitor/Purge/goes on where it was, whoever takes the next step", func(e *env) {
+	{"Janitor/Purge/continues at its position, whichever process takes the next step", func(e *env) {
 		e.shop(domain.Settings{})
 		hs := e.handles(3)
-		var all []domain.RefreshToken // alive, dead, alive, …
+		var all []domain.RefreshToken // alternately active and ended
 		for i := range 6 {
 			t := token(i + 1)
 			if i%2 > 0 {
@@ -219,7 +223,7 @@ var purging = []clause{
 		e.wantOneWinner(errs, domain.ErrConflict)
 	}},
 
-	// Deleted is deleted: the process whose clock is wrong must not be the one that says what was dead.
+	// A deletion cannot be undone: a process with a wrong clock must not decide what had ended.
 	{"Janitor/Purge/is refused, and does nothing, if the store has a clock and it says otherwise", func(e *env) {
 		e.shop(domain.Settings{})
 		now := today()
@@ -245,7 +249,7 @@ var purging = []clause{
 		other := e.handle()
 		for range 2 {
 			p, err := other.Purge(e.Context(), onTime("right", today()))
-			e.must(err) // nor was the lease taken
+			e.must(err) // the lease was not taken either
 			e.wantSame("a step of another holder", p, port.Purged{LookedAt: 1})
 		}
 	}},
@@ -272,7 +276,7 @@ var purging = []clause{
 		all := e.issue(token(1), token(2), token(3))
 		s := stepOf("one", t0, t0, 1)
 		s.EndedBefore = t0.Add(-time.Hour)
-		e.must(func() error { _, err := e.store.Purge(e.Context(), s); return err }()) // none has ended yet
+		e.must(func() error { _, err := e.store.Purge(e.Context(), s); return err }()) // no pass has ended yet
 		e.purgeAll(t0, 1)
 		p, err := e.store.Purge(e.Context(), s)
 		e.wantErr("a pass that ended since", err, domain.ErrConflict)
@@ -293,7 +297,8 @@ var purging = []clause{
 		}
 	}},
 
-	// A process whose clock was a year ahead is gone; what it left would keep everybody from purging for that year.
+	// A process whose clock was a year ahead has stopped. Its lease would prevent all others from purging for that
+	// year.
 	{"Janitor/Purge/takes a lease that ends further ahead than clocks differ for void", func(e *env) {
 		e.shop(domain.Settings{})
 		e.issue(token(1), token(2), token(3))
@@ -308,7 +313,7 @@ var purging = []clause{
 		e.wantSame("a step with a clock that is further ahead", e.purgeStep(far), port.Purged{LookedAt: 1})
 		e.wantSame("a lease that is void", e.purgeStep(onTime("two", now)), port.Purged{LookedAt: 1})
 		_, err = e.store.Purge(e.Context(), onTime("three", now))
-		e.wantErr("the lease of the one that was let in", err, domain.ErrConflict)
+		e.wantErr("the lease of the one that was accepted", err, domain.ErrConflict)
 	}},
 
 	{"Janitor/Purge/takes a pass that ended further ahead than clocks differ for none", func(e *env) {
@@ -348,8 +353,9 @@ var purging = []clause{
 			}
 			e.wantPurged("the rest of the pass", e.purgeAll(t0, tt.limit), port.Purged{})
 		}
-		e.wantAlive("afterwards", t0, all...)
-		// What is stored below, meanwhile, is the next pass's; what is stored above is this one's.
+		e.wantActive("afterwards", t0, all...)
+		// A refresh token that is stored below the position, meanwhile, belongs to the next pass; one above, to this
+		// pass.
 		e.purgeStep(stepOf("one", t0, t0, 5))
 		below, above := token(0), token(6)
 		below.ID[15], below.ID[8] = 0, 0x7f
@@ -361,19 +367,19 @@ var purging = []clause{
 		e.wantLeft("a pass later", []domain.RefreshToken{below, above})
 	}},
 
-	{"Janitor/Purge/deletes what was dead, to the microsecond", func(e *env) {
+	{"Janitor/Purge/deletes what had ended, to the microsecond", func(e *env) {
 		at := t0.Add(time.Hour)
 		scoped := func(s domain.Scope) func() {
 			return func() { e.revokeScope(s, domain.ID{}, at) }
 		}
-		for i, death := range []struct {
-			how  string
-			kill func()
+		for i, ending := range []struct {
+			how string
+			end func()
 		}{
 			{"expired", func() {}},
 			{"revoked itself", func() {
 				e.must(e.store.Revoke(e.Context(), "acme", tokenID(2),
-					byCall(at), NewEvent()))
+					byRequest(at), NewEvent()))
 			}},
 			{"covered by the tenant's mark", scoped(domain.Scope{TenantID: "acme"})},
 			{"covered by the application's mark", scoped(domain.Scope{TenantID: "acme", ApplicationID: "shop"})},
@@ -384,18 +390,18 @@ var purging = []clause{
 		} {
 			e.shop(domain.Settings{})
 			t := token(i + 1)
-			if death.how == "expired" {
+			if ending.how == "expired" {
 				t.ExpiresAt = at
 			}
 			t = e.issue(t)[0]
-			death.kill()
+			ending.end()
 			want := e.snapshot(t.ID).Token
-			e.wantPurged(death.how+", a microsecond before", e.purgeAll(at.Add(-tick), 10), port.Purged{LookedAt: 1})
-			e.wantStored(death.how+", a microsecond before", want)
+			e.wantPurged(ending.how+", a microsecond before", e.purgeAll(at.Add(-tick), 10), port.Purged{LookedAt: 1})
+			e.wantStored(ending.how+", a microsecond before", want)
 			if got := e.purgeAll(at, 10); got.LookedAt != 1 || got.Deleted != 1 {
-				e.Errorf("%s: a pass did %+v, want one refresh token deleted", death.how, got)
+				e.Errorf("%s: a pass did %+v, want one refresh token deleted", ending.how, got)
 			}
-			e.wantLeft(death.how, []domain.RefreshToken{t})
+			e.wantLeft(ending.how, []domain.RefreshToken{t})
 		}
 	}},
 
@@ -411,7 +417,7 @@ var purging = []clause{
 		e.wantLeft("raised at that instant", t)
 	}},
 
-	{"Janitor/Purge/leaves what is alive as it is", func(e *env) {
+	{"Janitor/Purge/does not change active refresh tokens", func(e *env) {
 		e.shop(domain.Settings{})
 		e.application("acme", "closed", domain.Settings{})
 		e.must(SaveTenant(e.Context(), e.store, domain.Tenant{ID: "asleep"}))
@@ -422,7 +428,8 @@ var purging = []clause{
 		e.application("again", "shop", domain.Settings{})
 		short := token(5)
 		short.ExpiresAt = t0.Add(tick)
-		all := e.issue(tokenOf(1, "acme", "closed", "bob"), tokenOf(2, "asleep", "shop", "ana"), tokenOf(3, "again", "shop", "ana"),
+		all := e.issue(tokenOf(1, "acme", "closed", "bob"), tokenOf(2, "asleep", "shop", "ana"),
+			tokenOf(3, "again", "shop", "ana"),
 			tokenOf(4, "acme", "shop", "bob"), short)
 		e.application("acme", "closed", domain.Settings{Active: new(false)})
 		e.must(SaveTenant(e.Context(), e.store, domain.Tenant{ID: "asleep", Settings: domain.Settings{Active: new(false)}}))
@@ -430,19 +437,19 @@ var purging = []clause{
 		e.revokeScope(domain.Scope{TenantID: "acme", UserID: "ana"}, all[4].ID, t0)
 		fresh := e.issue(token(8), fullTokenAt(9))
 		all = append(all, fresh...)
-		all[4] = e.snapshot(all[4].ID).Token // the one that was spared
+		all[4] = e.snapshot(all[4].ID).Token // the spared one
 		e.purgeAll(t0, 3)
 		e.wantLeft("afterwards", dead)
 		for _, t := range all {
 			e.wantStored("alive", t)
-			e.wantAlive("afterwards", t0, t)
+			e.wantActive("afterwards", t0, t)
 		}
 		e.advance(all[3], t0)
 		e.advance(all[4], t0)
 		e.advance(fresh[0], t0)
 	}},
 
-	{"Janitor/Purge/makes the dead unknown, and their ids free", func(e *env) {
+	{"Janitor/Purge/makes ended refresh tokens unknown, and their ids free", func(e *env) {
 		e.shop(domain.Settings{})
 		t := token(1)
 		t.ExpiresAt = t0
@@ -453,13 +460,13 @@ var purging = []clause{
 		_, _, err = e.store.Advance(e.Context(), t.ID, domain.Call{Generation: 1, Now: t0.Add(-tick)})
 		e.wantErr("Advance", err, domain.ErrConflict)
 		e.wantErr("Revoke", e.store.Revoke(e.Context(), "acme", t.ID,
-			byCall(t0.Add(-tick)), NewEvent()), domain.ErrNotFound)
-		e.wantAlive("the id again", t0, e.issue(token(1))...)
+			byRequest(t0.Add(-tick)), NewEvent()), domain.ErrNotFound)
+		e.wantActive("the id again", t0, e.issue(token(1))...)
 	}},
 
-	// Each of the living is exchanged again and again, at one handle, while another one purges between them, and rests between its
-	// steps, as it should.
-	{"Janitor/Purge/beside exchanges loses none of the living and none of the dead", func(e *env) {
+	// The active ones are exchanged repeatedly, at one handle, while another one purges between them, and pauses
+	// between its steps, as it should.
+	{"Janitor/Purge/beside exchanges deletes every ended and no active refresh token", func(e *env) {
 		e.shop(noGrace())
 		hs := e.handles(3)
 		const n, exchanges = 4, 15
@@ -516,7 +523,7 @@ var purging = []clause{
 		for _, t := range living {
 			e.wantStored("exchanged beside a pass", t)
 		}
-		e.purgeAll(t0, 2) // ends the pass that was under way
+		e.purgeAll(t0, 2) // ends the running pass
 		e.purgeAll(t0, 2)
 		e.wantLeft("after a whole pass", dead)
 	}},
@@ -540,7 +547,7 @@ var purging = []clause{
 		}
 	}},
 
-	{"Janitor/Purge/deletes what is left of a tenant, and it begins at epoch 0 if it is created again", func(e *env) {
+	{"Janitor/Purge/deletes the rest of a tenant, and it begins at epoch 0 if it is created again", func(e *env) {
 		e.shop(domain.Settings{})
 		e.must(SaveTenant(e.Context(), e.store, domain.Tenant{ID: "other"}))
 		e.revokeScope(domain.Scope{TenantID: "other"}, domain.ID{}, t0)
@@ -558,7 +565,7 @@ var purging = []clause{
 		if t.IssuedEpoch != 0 {
 			e.Errorf("issued with epoch %d, want 0", t.IssuedEpoch)
 		}
-		e.wantAlive("issued since", t0, t)
+		e.wantActive("issued since", t0, t)
 		for tenant, want := range map[string]uint64{"acme": 1, "other": 2} {
 			if got := e.revokeScope(domain.Scope{TenantID: tenant}, domain.ID{}, t0); got != want {
 				e.Errorf("%s: the next epoch is %d, want %d", tenant, got, want)
@@ -566,7 +573,7 @@ var purging = []clause{
 		}
 	}},
 
-	// A refresh token that the pass has gone past is still there at its end.
+	// A refresh token below the position is still stored at the end of the pass.
 	{"Janitor/Purge/leaves a deleted tenant its epoch and marks while a refresh token of it is stored", func(e *env) {
 		e.shop(domain.Settings{})
 		ts := e.issue(token(1), token(2))
@@ -575,8 +582,8 @@ var purging = []clause{
 		e.wantPurged("the rest of the pass", e.purgeAll(t0, 1), port.Purged{LookedAt: 1, Deleted: 1})
 		e.wantLeft("after the pass", ts, ts[0])
 		e.shop(domain.Settings{})
-		e.wantDead("the tenant created again", t0, ts[0])
-		e.wantAlive("issued since", t0, e.issue(token(3))...)
+		e.wantEnded("the tenant created again", t0, ts[0])
+		e.wantActive("issued since", t0, e.issue(token(3))...)
 		e.wantPurged("the tenant created again", e.purgeAll(t0, 1), port.Purged{LookedAt: 2, Deleted: 1})
 		if got := e.revokeScope(domain.Scope{TenantID: "acme"}, domain.ID{}, t0); got != 2 {
 			e.Errorf("the next epoch is %d, want 2", got)
@@ -584,9 +591,9 @@ var purging = []clause{
 	}},
 }
 
-// fullTokenAt is livingToken with another id.
+// fullTokenAt returns activeToken with another id.
 func fullTokenAt(n int) domain.RefreshToken {
-	t := livingToken()
+	t := activeToken()
 	t.ID = tokenID(n)
 	return t
 }

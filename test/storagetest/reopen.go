@@ -9,16 +9,16 @@ import (
 	"github.com/refreshd/refreshd/port"
 )
 
-// reopening is for a store whose databases outlive their handles.
+// reopening are the clauses for a store whose databases outlive their handles.
 var reopening = []clause{
-	{"Reopens/refresh tokens are there in every field, and as their last answer left them", func(e *env) {
+	{"Reopens/refresh tokens are stored in every field, as the last write left them", func(e *env) {
 		e.shop(noGrace())
-		full := e.issue(livingToken())[0]
+		full := e.issue(activeToken())[0]
 		ts := e.issue(token(2), token(3))
 		rotated := e.advance(ts[0], t0.Add(time.Minute))
 		ended := ts[1]
 		ended.RevokedAt, ended.RevokedReason = t0.Add(time.Minute), domain.RevokedByRequest
-		e.must(e.store.Revoke(e.Context(), "acme", ended.ID, byCall(ended.RevokedAt), NewEvent()))
+		e.must(e.store.Revoke(e.Context(), "acme", ended.ID, byRequest(ended.RevokedAt), NewEvent()))
 		e.reopen()
 		e.wantStored("with every field", full)
 		e.wantStored("rotated", rotated)
@@ -26,21 +26,21 @@ var reopening = []clause{
 		e.advance(rotated, t0.Add(2*time.Minute))
 	}},
 
-	{"Reopens/marks cover what was stored before, and the epoch goes on", func(e *env) {
+	{"Reopens/marks cover what was stored before, and the epoch continues", func(e *env) {
 		e.shop(domain.Settings{})
 		before := e.issue(token(1))[0]
 		epoch := e.revokeScope(domain.Scope{TenantID: "acme", UserID: "ana"}, domain.ID{}, t0)
 		e.reopen()
-		e.wantDead("stored before", t0, before)
+		e.wantEnded("stored before", t0, before)
 		after := e.issue(token(2))[0]
-		e.wantAlive("stored after", t0, after)
+		e.wantActive("stored after", t0, after)
 		if got := e.revokeScope(domain.Scope{TenantID: "acme"}, domain.ID{}, t0); got != epoch+1 {
 			e.Errorf("epoch %d, want %d", got, epoch+1)
 		}
-		e.wantDead("stored after, and revoked", t0, after)
+		e.wantEnded("stored after, and revoked", t0, after)
 	}},
 
-	{"Reopens/tenants and applications are there, and what was deleted is not", func(e *env) {
+	{"Reopens/tenants and applications are stored, and deleted ones are not", func(e *env) {
 		tenant, app := fullTenant(), fullApplication()
 		e.must(SaveTenant(e.Context(), e.store, domain.Tenant{ID: "acme"}))
 		e.must(SaveTenant(e.Context(), e.store, tenant, app)) // its second version
@@ -61,7 +61,7 @@ var reopening = []clause{
 		e.wantSame("the policy", policy, combined(tenant, app))
 	}},
 
-	{"Reopens/API keys are there", func(e *env) {
+	{"Reopens/API keys are stored", func(e *env) {
 		e.shop(domain.Settings{})
 		want := fullAPIKey()
 		e.must(SaveAPIKey(e.Context(), e.store, want))
@@ -71,7 +71,7 @@ var reopening = []clause{
 		e.wantSame("by hash", got, want)
 	}},
 
-	{"Reopens/keys are there as they are sealed, and the revision goes on", func(e *env) {
+	{"Reopens/keys are stored as they were sealed, and the revision continues", func(e *env) {
 		sealed := fullSealedKey()
 		e.must(e.store.AddKeys(e.Context(), NewEvent(), sealed, tokenKey(1)))
 		e.must(e.store.Reseal(e.Context(), sealed, "sealed again"))
@@ -85,12 +85,12 @@ var reopening = []clause{
 		e.wantKeyRevision("after one more key", revision+1)
 	}},
 
-	{"Reopens/events are there in every field, and one of them stored again is one still", func(e *env) {
+	{"Reopens/events are stored in every field, and one that is stored again is still one", func(e *env) {
 		e.shop(domain.Settings{})
 		e.issue(token(1))
 		want := fullEvent(1)
 		e.must(e.store.Record(e.Context(), want))
-		e.must(e.store.Revoke(e.Context(), "acme", tokenID(1), byCall(t0), event(2)))
+		e.must(e.store.Revoke(e.Context(), "acme", tokenID(1), byRequest(t0), event(2)))
 		before := e.all()
 		e.reopen()
 		e.wantSame("the events", e.all(), before)
@@ -98,9 +98,9 @@ var reopening = []clause{
 		e.wantSame("after the same again", e.all(), before)
 	}},
 
-	{"Reopens/the janitor goes on where it was, and its lease runs on", func(e *env) {
+	{"Reopens/the janitor continues at its position, and its lease keeps its end", func(e *env) {
 		e.shop(domain.Settings{})
-		var all []domain.RefreshToken // alive, dead, alive, …
+		var all []domain.RefreshToken // alternately active and ended
 		for i := range 4 {
 			t := token(i + 1)
 			if i%2 > 0 {

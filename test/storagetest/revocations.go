@@ -17,35 +17,35 @@ var revoking = []clause{
 	{"Revocations/Revoke/ends the one, keeps instant and reason, and touches nothing else", func(e *env) {
 		e.shop(domain.Settings{})
 		other := e.issue(token(2))[0]
-		want := e.issue(livingToken())[0]
+		want := e.issue(activeToken())[0]
 		at := t0.Add(time.Hour + tick)
-		r := byCall(at)
+		r := byRequest(at)
 		r.Reason = domain.RevokedByLimit
 		e.must(e.store.Revoke(e.Context(), "acme", want.ID, r, NewEvent()))
 		want.RevokedAt, want.RevokedReason = at, domain.RevokedByLimit
 		e.wantStored("the one", want)
 		e.wantStored("another", other)
-		e.wantAlive("another", t0, other)
-		e.wantDead("the one", t0, want)
+		e.wantActive("another", t0, other)
+		e.wantEnded("the one", t0, want)
 	}},
 
-	{"Revocations/Revoke/what is unknown or of another tenant is not found, and stays alive", func(e *env) {
+	{"Revocations/Revoke/what is unknown or of another tenant is not found, and stays active", func(e *env) {
 		e.shop(domain.Settings{})
 		e.must(SaveTenant(e.Context(), e.store, domain.Tenant{ID: "other"}))
 		t := e.issue(token(1))[0]
 		e.wantErr("unknown", e.store.Revoke(e.Context(), "acme", tokenID(2),
-			byCall(t0), NewEvent()), domain.ErrNotFound)
+			byRequest(t0), NewEvent()), domain.ErrNotFound)
 		for _, tenant := range []string{"other", "none", ""} {
 			e.wantErr("as tenant "+tenant, e.store.Revoke(e.Context(), tenant, t.ID,
-				byCall(t0), NewEvent()), domain.ErrNotFound)
+				byRequest(t0), NewEvent()), domain.ErrNotFound)
 		}
 		e.wantStored("afterwards", t)
 	}},
 
-	{"Revocations/Revoke/what is dead is not found, and keeps the first instant and reason", func(e *env) {
-		eachDeath(e, func(how string, t domain.RefreshToken, now time.Time) {
+	{"Revocations/Revoke/an ended one is not found, and keeps the first instant and reason", func(e *env) {
+		eachEnding(e, func(how string, t domain.RefreshToken, now time.Time) {
 			before := e.snapshot(t.ID).Token
-			r := byCall(now.Add(time.Hour))
+			r := byRequest(now.Add(time.Hour))
 			r.Reason = domain.RevokedByLimit
 			if now.Before(t.ExpiresAt) {
 				r.At = now
@@ -77,15 +77,15 @@ var revoking = []clause{
 			e.revokeScope(s, domain.ID{}, t0)
 			for _, t := range all {
 				if s.Covers(t) {
-					e.wantDead(fmt.Sprintf("%+v revoked", s), t0, t)
+					e.wantEnded(fmt.Sprintf("%+v revoked", s), t0, t)
 				} else {
-					e.wantAlive(fmt.Sprintf("%+v revoked", s), t0, t)
+					e.wantActive(fmt.Sprintf("%+v revoked", s), t0, t)
 				}
 			}
 		}
 	}},
 
-	{"Revocations/RevokeScope/what is stored later is alive, also under a clock that is behind", func(e *env) {
+	{"Revocations/RevokeScope/what is stored later is active, also with a clock that is behind", func(e *env) {
 		e.shop(domain.Settings{})
 		for i, s := range []domain.Scope{
 			{TenantID: "acme"}, {TenantID: "acme", ApplicationID: "shop"}, {TenantID: "acme", UserID: "ana"},
@@ -94,8 +94,8 @@ var revoking = []clause{
 			before := e.issue(token(2*i + 1))[0]
 			e.revokeScope(s, domain.ID{}, t0.Add(time.Hour))
 			after := e.issue(token(2*i + 2))[0]
-			e.wantDead("stored before", t0, before)
-			e.wantAlive("stored after", t0, after)
+			e.wantEnded("stored before", t0, before)
+			e.wantActive("stored after", t0, after)
 			e.advance(after, t0)
 		}
 	}},
@@ -104,7 +104,8 @@ var revoking = []clause{
 		e.shop(domain.Settings{})
 		e.must(SaveTenant(e.Context(), e.store, domain.Tenant{ID: "other"}))
 		for want := range uint64(3) {
-			for i, s := range []domain.Scope{{TenantID: "acme"}, {TenantID: "acme", ApplicationID: "shop"}, {TenantID: "acme", UserID: "ana"}} {
+			for i, s := range []domain.Scope{{TenantID: "acme"}, {TenantID: "acme", ApplicationID: "shop"},
+				{TenantID: "acme", UserID: "ana"}} {
 				if got := e.revokeScope(s, domain.ID{}, t0); got != 3*want+uint64(i)+1 {
 					e.Errorf("%+v: epoch %d, want %d", s, got, 3*want+uint64(i)+1)
 				}
@@ -128,7 +129,7 @@ var revoking = []clause{
 			{TenantID: "none"}, {TenantID: "none", UserID: "ana"}, {TenantID: "none", ApplicationID: "shop"},
 			{TenantID: "acme", ApplicationID: "none"}, {TenantID: "other", ApplicationID: "shop", UserID: "ana"}, {},
 		} {
-			epoch, err := e.store.RevokeScope(e.Context(), s, domain.ID{}, byCall(t0), NewEvent())
+			epoch, err := e.store.RevokeScope(e.Context(), s, domain.ID{}, byRequest(t0), NewEvent())
 			if !errors.Is(err, domain.ErrNotFound) {
 				e.Errorf("%+v: got epoch %d, error %v, want ErrNotFound", s, epoch, err)
 			}
@@ -145,11 +146,11 @@ var revoking = []clause{
 		ts := e.issue(token(1), token(2))
 		e.application("acme", "shop", domain.Settings{Active: new(false)})
 		e.revokeScope(domain.Scope{TenantID: "acme", ApplicationID: "shop"}, ts[1].ID, t0)
-		e.wantDead("application inactive", t0, ts[0])
-		e.wantAlive("the one spared", t0, ts[1])
+		e.wantEnded("application inactive", t0, ts[0])
+		e.wantActive("the one spared", t0, ts[1])
 		e.must(SaveTenant(e.Context(), e.store, domain.Tenant{ID: "acme", Settings: domain.Settings{Active: new(false)}}))
 		e.revokeScope(domain.Scope{TenantID: "acme"}, domain.ID{}, t0)
-		e.wantDead("tenant inactive", t0, ts[1])
+		e.wantEnded("tenant inactive", t0, ts[1])
 	}},
 
 	{"Revocations/RevokeScope/spares the one that it is told to", func(e *env) {
@@ -161,31 +162,31 @@ var revoking = []clause{
 			want := e.snapshot(ts[1].ID).Token
 			want.IssuedEpoch = e.revokeScope(s, ts[1].ID, t0)
 			e.wantStored("the one spared", want)
-			e.wantAlive("the one spared", t0, ts[1])
-			e.wantDead("the others", t0, ts[0], ts[2])
+			e.wantActive("the one spared", t0, ts[1])
+			e.wantEnded("the others", t0, ts[0], ts[2])
 		}
 		e.advance(ts[1], t0)
 		e.revokeScope(domain.Scope{TenantID: "acme", UserID: "ana"}, domain.ID{}, t0)
-		e.wantDead("spared no more", t0, ts[1])
+		e.wantEnded("spared no more", t0, ts[1])
 	}},
 
-	{"Revocations/RevokeScope/to spare what is dead or not within the scope is not found, and writes nothing", func(e *env) {
+	{"Revocations/RevokeScope/sparing an ended or uncovered one is not found, and writes nothing", func(e *env) {
 		e.shop(domain.Settings{})
 		e.must(SaveTenant(e.Context(), e.store, domain.Tenant{ID: "other"}))
 		e.application("other", "shop", domain.Settings{})
 		expired := token(3)
 		expired.ExpiresAt = t0
 		ts := e.issue(token(1), tokenOf(2, "acme", "shop", "bob"), expired, token(4), tokenOf(5, "other", "shop", "ana"))
-		e.must(e.store.Revoke(e.Context(), "acme", ts[3].ID, byCall(t0), NewEvent()))
+		e.must(e.store.Revoke(e.Context(), "acme", ts[3].ID, byRequest(t0), NewEvent()))
 		for name, except := range map[string]domain.ID{
 			"another user's": ts[1].ID, "an expired one": ts[2].ID, "a revoked one": ts[3].ID, "another tenant's": ts[4].ID,
 			"an unknown one": tokenID(99),
 		} {
 			_, err := e.store.RevokeScope(e.Context(), domain.Scope{TenantID: "acme", UserID: "ana"}, except,
-				byCall(t0), NewEvent())
+				byRequest(t0), NewEvent())
 			e.wantErr(name, err, domain.ErrNotFound)
 		}
-		e.wantAlive("afterwards", t0, ts[0], ts[1], ts[4])
+		e.wantActive("afterwards", t0, ts[0], ts[1], ts[4])
 		if got := e.revokeScope(domain.Scope{TenantID: "acme"}, domain.ID{}, t0); got != 1 {
 			e.Errorf("the next epoch is %d, want 1", got)
 		}
@@ -198,7 +199,7 @@ var revoking = []clause{
 		epochs, errs := make([]uint64, 30), make([]error, 30)
 		together(len(epochs), func(i int) {
 			s := []domain.Scope{{TenantID: "acme"}, {TenantID: "acme", UserID: "ana"}}[i%2]
-			epochs[i], errs[i] = hs[i%3].RevokeScope(e.Context(), s, domain.ID{}, byCall(t0), NewEvent())
+			epochs[i], errs[i] = hs[i%3].RevokeScope(e.Context(), s, domain.ID{}, byRequest(t0), NewEvent())
 		})
 		want := make([]uint64, len(epochs))
 		for i := range want {
@@ -212,17 +213,17 @@ var revoking = []clause{
 		}
 	}},
 
-	// Each issue is before, after or beside a revocation; the first two are certain.
+	// Each issue is before, after or concurrent with a revocation; the result of the first two is certain.
 	{"Revocations/RevokeScope/ends what was issued before it began, and nothing issued after it returned", func(e *env) {
 		e.shop(domain.Settings{})
 		hs := e.handles(3)
 		var began, returned atomic.Int64 // revocations
 		type issued struct {
 			t                          domain.RefreshToken
-			returnedBefore, begunAfter int64 // revocations that had returned before the issue, and begun when it had returned
+			returnedBefore, begunAfter int64 // revocations that had returned before the issue, and had begun when it returned
 		}
 		const issuers, each, revocations = 4, 12, 8
-		progress := make(chan struct{}, issuers*each) // paces the revocations, so that they fall between the issues
+		progress := make(chan struct{}, issuers*each) // paces the revocations between the issues
 		var mu sync.Mutex
 		var all []issued
 		var failures []error
@@ -236,7 +237,7 @@ var revoking = []clause{
 				for range revocations {
 					began.Add(1)
 					if _, err := hs[0].RevokeScope(e.Context(), domain.Scope{TenantID: "acme", UserID: "ana"}, domain.ID{},
-						byCall(t0), NewEvent()); err != nil {
+						byRequest(t0), NewEvent()); err != nil {
 						fail(err)
 					}
 					returned.Add(1)
@@ -263,10 +264,10 @@ var revoking = []clause{
 		}
 		for _, it := range all {
 			if it.returnedBefore == revocations {
-				e.wantAlive("issued after the last revocation", t0, it.t)
+				e.wantActive("issued after the last revocation", t0, it.t)
 			}
 			if it.begunAfter < revocations {
-				e.wantDead("issued before the last revocation began", t0, it.t)
+				e.wantEnded("issued before the last revocation began", t0, it.t)
 			}
 			if epoch := e.snapshot(it.t.ID).Token.IssuedEpoch; int64(epoch) < it.returnedBefore || int64(epoch) > it.begunAfter {
 				e.Errorf("issued with epoch %d, want %d to %d", epoch, it.returnedBefore, it.begunAfter)
@@ -290,7 +291,7 @@ var revoking = []clause{
 						<-progress
 					}
 					_, errs[i] = hs[0].RevokeScope(e.Context(), domain.Scope{TenantID: "acme", UserID: "ana"}, domain.ID{},
-						byCall(t0), NewEvent())
+						byRequest(t0), NewEvent())
 					close(revoked)
 					return
 				}
@@ -317,14 +318,14 @@ var revoking = []clause{
 			if slices.Contains(late, true) {
 				e.Errorf("an exchange that began after the revocation returned succeeded")
 			}
-			e.wantDead("revoked", t0, t)
+			e.wantEnded("revoked", t0, t)
 		}
 	}},
 
 	{"Revocations/KeepNewest/revokes all but the highest ordinals, whatever the ids, for the reason given", func(e *env) {
 		e.shop(domain.Settings{})
 		ts := e.issue(token(3), token(5), token(4), token(1), token(2))
-		r := byCall(t0.Add(tick))
+		r := byRequest(t0.Add(tick))
 		r.Reason = domain.RevokedByLimit
 		e.must(e.store.KeepNewest(e.Context(), owner, 2, r, NewEvent()))
 		for i := range ts[:3] {
@@ -335,7 +336,7 @@ var revoking = []clause{
 		}
 	}},
 
-	{"Revocations/KeepNewest/after each of many issues the latest are alive, at every handle", func(e *env) {
+	{"Revocations/KeepNewest/after each of many issues the latest are active, at every handle", func(e *env) {
 		e.shop(domain.Settings{})
 		hs := e.handles(3)
 		for round, keep := range []int{1, 3} {
@@ -344,10 +345,10 @@ var revoking = []clause{
 				t, err := hs[i%3].Insert(e.Context(), token(100*round+(i*7)%12+1))
 				e.must(err)
 				ts = append(ts, t)
-				e.must(hs[i%3].KeepNewest(e.Context(), owner, keep, byCall(t0), NewEvent()))
+				e.must(hs[i%3].KeepNewest(e.Context(), owner, keep, byRequest(t0), NewEvent()))
 				ended := max(0, len(ts)-keep)
-				e.wantDead(fmt.Sprintf("of %d, kept are %d", len(ts), keep), t0, ts[:ended]...)
-				e.wantAlive(fmt.Sprintf("of %d, kept are %d", len(ts), keep), t0, ts[ended:]...)
+				e.wantEnded(fmt.Sprintf("of %d, kept are %d", len(ts), keep), t0, ts[:ended]...)
+				e.wantActive(fmt.Sprintf("of %d, kept are %d", len(ts), keep), t0, ts[ended:]...)
 			}
 			e.revokeScope(domain.Scope{TenantID: "acme"}, domain.ID{}, t0)
 		}
@@ -355,11 +356,11 @@ var revoking = []clause{
 
 	{"Revocations/KeepNewest/revokes nothing if there are no more than it keeps", func(e *env) {
 		e.shop(domain.Settings{})
-		e.must(e.store.KeepNewest(e.Context(), owner, 1, byCall(t0), NewEvent()))
+		e.must(e.store.KeepNewest(e.Context(), owner, 1, byRequest(t0), NewEvent()))
 		ts := e.issue(token(1), token(2))
 		for _, keep := range []int{2, 3} {
-			e.must(e.store.KeepNewest(e.Context(), owner, keep, byCall(t0), NewEvent()))
-			e.wantAlive("kept", t0, ts...)
+			e.must(e.store.KeepNewest(e.Context(), owner, keep, byRequest(t0), NewEvent()))
+			e.wantActive("kept", t0, ts...)
 		}
 	}},
 
@@ -368,17 +369,18 @@ var revoking = []clause{
 		e.application("acme", "bar", domain.Settings{})
 		e.must(SaveTenant(e.Context(), e.store, domain.Tenant{ID: "other"}))
 		e.application("other", "shop", domain.Settings{})
-		others := e.issue(tokenOf(1, "acme", "shop", "bob"), tokenOf(2, "acme", "bar", "ana"), tokenOf(3, "other", "shop", "ana"))
+		others := e.issue(tokenOf(1, "acme", "shop", "bob"), tokenOf(2, "acme", "bar", "ana"),
+			tokenOf(3, "other", "shop", "ana"))
 		own := e.issue(token(4), token(5))
 		others = append(others,
 			e.issue(tokenOf(6, "acme", "shop", "bob"), tokenOf(7, "acme", "bar", "ana"), tokenOf(8, "other", "shop", "ana"))...)
-		e.must(e.store.KeepNewest(e.Context(), owner, 1, byCall(t0), NewEvent()))
-		e.wantAlive("of others", t0, others...)
-		e.wantDead("the older one", t0, own[0])
-		e.wantAlive("the newest", t0, own[1])
+		e.must(e.store.KeepNewest(e.Context(), owner, 1, byRequest(t0), NewEvent()))
+		e.wantActive("of others", t0, others...)
+		e.wantEnded("the older one", t0, own[0])
+		e.wantActive("the newest", t0, own[1])
 	}},
 
-	{"Revocations/KeepNewest/counts only what is alive, and leaves the dead as they are", func(e *env) {
+	{"Revocations/KeepNewest/counts only active refresh tokens, and does not change ended ones", func(e *env) {
 		e.shop(domain.Settings{})
 		marked := e.issue(token(6))[0]
 		e.revokeScope(domain.Scope{TenantID: "acme", UserID: "ana"}, domain.ID{}, t0)
@@ -389,16 +391,16 @@ var revoking = []clause{
 		}
 		revoked := func(n int) domain.RefreshToken {
 			t := e.issue(token(n))[0]
-			e.must(e.store.Revoke(e.Context(), "acme", t.ID, byCall(t0), NewEvent()))
+			e.must(e.store.Revoke(e.Context(), "acme", t.ID, byRequest(t0), NewEvent()))
 			return e.snapshot(t.ID).Token
 		}
 		ended := []domain.RefreshToken{expired(1), revoked(5)}
 		ts := e.issue(token(2), token(3))
 		ended = append(ended, expired(4), revoked(7))
-		r := byCall(t0)
+		r := byRequest(t0)
 		r.Reason = domain.RevokedByLimit
 		e.must(e.store.KeepNewest(e.Context(), owner, 2, r, NewEvent()))
-		e.wantAlive("the two that were alive", t0, ts...)
+		e.wantActive("the two active ones", t0, ts...)
 		for _, t := range ended {
 			e.wantStored("dead already", t)
 		}
@@ -412,7 +414,7 @@ var revoking = []clause{
 			t.ExpiresAt = at
 			return e.issue(t)[0]
 		}
-		final := t0.Add(-2 * domain.MaxClockSkew) // what expired by then is so at every clock
+		final := t0.Add(-2 * domain.MaxClockSkew) // what expired by then has expired by every clock
 		spared := e.issue(token(9))[0]
 		ended := e.issue(token(1), token(12))
 		spared.IssuedEpoch = e.revokeScope(domain.Scope{TenantID: "acme", UserID: "ana"}, spared.ID, t0)
@@ -435,17 +437,18 @@ var revoking = []clause{
 			}
 		}
 		for _, keep := range []int{5, 4} {
-			e.must(e.store.KeepNewest(e.Context(), owner, keep, byCall(t0), NewEvent()))
+			e.must(e.store.KeepNewest(e.Context(), owner, keep, byRequest(t0), NewEvent()))
 			want(fmt.Sprintf("keeps %d", keep))
 		}
-		// By a clock that is behind, what expired lately is exchanged and extended. It then counts where it was issued.
+		// By a clock that is behind, a refresh token that expired recently is exchanged and extended. It then counts in
+		// the order of its issue.
 		next := lately[0]
 		next.ExpiresAt = t0.Add(time.Hour)
 		e.must(e.store.Swap(e.Context(), lately[0], next, final, NewEvent()))
 		alive, lately = append(alive, next), lately[1:]
-		e.must(e.store.KeepNewest(e.Context(), owner, 5, byCall(t0), NewEvent()))
+		e.must(e.store.KeepNewest(e.Context(), owner, 5, byRequest(t0), NewEvent()))
 		want("extended by a clock that is behind")
-		r := byCall(t0)
+		r := byRequest(t0)
 		e.must(e.store.KeepNewest(e.Context(), owner, 3, r,
 			NewEvent())) // of spared, soon, the extended one, long and newest
 		for i := range 2 {
@@ -467,12 +470,12 @@ var revoking = []clause{
 			newest := e.issue(token(10*round + 4))[0]
 			after, errs := moving, make([]error, 2)
 			after.ExpiresAt = t0.Add(time.Hour)
-			if round%2 == 0 { // one before as well
-				e.must(hs[0].KeepNewest(e.Context(), owner, 2, byCall(t0), NewEvent()))
+			if round%2 == 0 { // another one before
+				e.must(hs[0].KeepNewest(e.Context(), owner, 2, byRequest(t0), NewEvent()))
 			}
 			together(2, func(i int) {
 				if i == 0 {
-					errs[0] = hs[0].KeepNewest(e.Context(), owner, 2, byCall(t0), NewEvent())
+					errs[0] = hs[0].KeepNewest(e.Context(), owner, 2, byRequest(t0), NewEvent())
 				} else {
 					errs[1] = hs[1].Swap(e.Context(), moving, after, behind, NewEvent())
 				}
@@ -483,14 +486,15 @@ var revoking = []clause{
 			for _, t := range marked {
 				e.wantForgotten("marked", t)
 			}
-			e.must(hs[0].KeepNewest(e.Context(), owner, 1, byCall(t0), NewEvent()))
-			e.wantDead("moved, and older", t0, after)
+			e.must(hs[0].KeepNewest(e.Context(), owner, 1, byRequest(t0), NewEvent()))
+			e.wantEnded("moved, and older", t0, after)
 			e.wantStored("the newest, alone", newest)
 		}
 	}},
 
-	// Issues that overlap may tie: the greater id then counts. None is ended for one that had returned before it began.
-	{"Revocations/KeepNewest/after many concurrent issues the newest are alive, and no more", func(e *env) {
+	// Concurrent issues may have equal ordinals: the greater id then counts. None is ended for one that returned before
+	// it began.
+	{"Revocations/KeepNewest/after many concurrent issues the newest are active, and no more", func(e *env) {
 		e.shop(domain.Settings{})
 		hs := e.handles(3)
 		for round, keep := range []int{1, 3} {
@@ -506,7 +510,7 @@ var revoking = []clause{
 					l := login{began: clock.Add(1)}
 					h := hs[i%3]
 					if l.t, l.err = h.Insert(e.Context(), token(100*round+(i*29)%len(logins)+1)); l.err == nil {
-						l.err = h.KeepNewest(e.Context(), owner, keep, byCall(t0), NewEvent())
+						l.err = h.KeepNewest(e.Context(), owner, keep, byRequest(t0), NewEvent())
 					}
 					l.returned = clock.Add(1)
 					logins[i] = l
@@ -518,11 +522,11 @@ var revoking = []clause{
 			for i, l := range logins {
 				e.must(l.err)
 				if i < keep {
-					e.wantAlive("one of the newest", t0, l.t)
+					e.wantActive("one of the newest", t0, l.t)
 					continue
 				}
-				e.wantDead("an older one", t0, l.t)
-				ending := 0 // that are newer, and were not over when it began
+				e.wantEnded("an older one", t0, l.t)
+				ending := 0 // newer ones that had not returned when it began
 				for _, newer := range logins[:i] {
 					if newer.returned > l.began {
 						ending++
@@ -538,11 +542,12 @@ var revoking = []clause{
 }
 
 const (
-	keepOrdinals = "Revocations/KeepNewest/takes the ordinal of nothing but what has ended for good, and keeps the order"
+	keepOrdinals = "Revocations/KeepNewest/takes the ordinal only of what has ended for good, and keeps the order"
 	keepMoving   = "Revocations/KeepNewest/takes no ordinal from what is extended meanwhile by a clock that is behind"
 )
 
-// wantForgotten checks that the record of what had ended for good at a KeepNewest is as want, its ordinal apart.
+// wantForgotten checks that the record of a refresh token that had ended for good at a KeepNewest is want, except for
+// its ordinal.
 func (e *env) wantForgotten(what string, want domain.RefreshToken) {
 	e.Helper()
 	got := e.snapshot(want.ID).Token
@@ -552,7 +557,7 @@ func (e *env) wantForgotten(what string, want domain.RefreshToken) {
 	e.wantSame(what, got, want)
 }
 
-// owner are ana's refresh tokens in acme's shop.
+// owner is the scope of ana's refresh tokens in acme's shop.
 var owner = domain.Scope{TenantID: "acme", ApplicationID: "shop", UserID: "ana"}
 
 func isClosed(c <-chan struct{}) bool {

@@ -10,9 +10,9 @@ import (
 	"github.com/refreshd/refreshd/port"
 )
 
-// The functions of this file are for tests that need something to be stored, and are about something else: they read
-// which version there is, and write over it. Their events carry setup as the name of their actor, and their ids are
-// later than those of all others, so that no clause about events or about their deletion meets them.
+// The functions of this file are for tests that need stored objects, and test something else: they read the current
+// version, and write over it. Their events have setup as the name of the actor. Their ids are above those of all other
+// events, so that no clause about events or their deletion finds them.
 const setup = "setup of a test"
 
 var setupAt = time.Date(2200, time.January, 1, 0, 0, 0, 0, time.UTC)
@@ -93,7 +93,7 @@ func DeleteApplication(ctx context.Context, s port.Store, tenantID, id string, a
 	})
 }
 
-// found reports whether what was read is there, and leaves the errors that say nothing about it.
+// found reports whether the object exists. It returns an error if that is unknown.
 func found(err error) (bool, error) {
 	if errors.Is(err, domain.ErrNotFound) {
 		return false, nil
@@ -101,7 +101,7 @@ func found(err error) (bool, error) {
 	return err == nil, err
 }
 
-// over calls write again while others write the same. A store that finds everything stale must not hold a test up.
+// over calls write again while others write the same object. A store that finds everything stale must not block a test.
 func over(write func() error) (err error) {
 	for range 100 {
 		if err = write(); !errors.Is(err, domain.ErrStale) {
@@ -118,7 +118,7 @@ func setupEvent(kind domain.EventKind, tenantID string, at time.Time) domain.Eve
 	by := domain.Origin{Actor: domain.Actor{Kind: domain.ActorService, Name: setup}}
 	e, err := domain.NewEvent(kind, by, setupAt, rand.Reader)
 	if err != nil {
-		panic(err) // the machine has no random
+		panic(err) // the machine has no randomness
 	}
 	e.At, e.TenantID = at, tenantID
 	return e

@@ -1,5 +1,5 @@
-// Package storagetest is the conformance suite for implementations of [port.Store]: what the comments on the port promise, as
-// named subtests. An adapter, ours or a stranger's, passes it with one call:
+// Package storagetest is the conformance suite for implementations of [port.Store]: the promises in the comments of the
+// port, as named subtests. Any adapter, of this module or another, runs it with one call:
 //
 //	func TestConformance(t *testing.T) {
 //		storagetest.Run(t, func(t *testing.T) func() port.Store {
@@ -11,35 +11,34 @@
 //
 // With [Reopens] it also closes every handle and opens the database again, for a store that outlives its handles.
 //
-// # What it cannot see
+// # Limits
 //
-// It sees a store through the port only, and from within the process that the store is in:
+// The suite sees a store only through the port, and only from within its process:
 //
-//   - Durability. The port promises that a write that returned nil is durable, and the suite can neither cut the power
-//     nor kill its own process. A store that keeps answered writes in the memory of its process, or of the kernel,
-//     until Close passes every clause, those of [Reopens] too. Package gormstore's test of that is
-//     test/e2e/sqlite_powerloss_test.go, which records what a process writes and syncs, cuts the recording anywhere,
-//     and serves on what a disk may hold then; test/e2e/crash_test.go kills processes. A store has to have such tests
-//     of its own.
-//   - Cost. It does not show that a revocation touches a constant number of rows, or that a page or a step of the
-//     janitor reads no more than it looks at. It says nothing about speed.
-//   - Steps within a call. Where a rule is about calls that overlap, the suite races them and checks what must hold in
-//     every order; it cannot stop a store between two of its own steps.
+//   - Durability. The port promises that a write that returned nil is durable. The suite can neither cut the power nor
+//     kill its own process. A store that keeps completed writes in the memory of its process or of the kernel until
+//     Close passes every clause, those of [Reopens] too. For package gormstore, test/e2e/sqlite_powerloss_test.go tests
+//     durability: it records what a process writes and syncs, cuts the recording at any point, and serves from what a
+//     disk may contain then. test/e2e/crash_test.go kills processes. A store needs such tests of its own.
+//   - Cost. The suite does not show that a revocation changes a constant number of rows, or that a page or a step of
+//     the janitor reads no more rows than its limit. It does not measure speed.
+//   - Steps within a call. For rules about concurrent calls, the suite runs them concurrently and checks what must hold
+//     in every order. It cannot stop a store between two of its own steps.
 //
 // # Running it
 //
-// One clause draws lots: it logs its seed, and the environment variable STORAGETEST_SEED runs that history again.
+// One clause is random: it logs its seed, and the environment variable STORAGETEST_SEED runs that history again.
 //
-// Names of subtests are stable: Interface/Method/rule. A new promise on the port comes with a clause here and, in
-// mutants_test.go, with a broken store that fails that clause.
+// Names of subtests are stable: Interface/Method/rule. A new promise of the port needs a clause here and, in
+// mutants_test.go, a broken store that fails that clause.
 //
 // # Decisions
 //
-// Every clause has a fresh database, although that makes the suite slower on engines where one is dear: clauses that share one
-// must agree on names, and some are about an empty store.
+// Every clause has a new database, although that makes the suite slower on engines where one is expensive. Clauses that
+// share one would have to agree on names, and some need an empty store.
 //
-// No clause can be switched off, and an option only adds clauses. A store that does not keep a promise is one that use
-// cases cannot stand on, and a list of exceptions beside an adapter is where promises go to die.
+// No clause can be switched off, and an option only adds clauses. Use cases cannot rely on a store that breaks a
+// promise, and a list of exceptions beside an adapter would only grow.
 package storagetest
 
 import (
@@ -58,8 +57,8 @@ import (
 	"github.com/refreshd/refreshd/port"
 )
 
-// Run holds the store to every clause. newDatabase makes a fresh, empty database that is ready to work on, which lives until
-// its t ends; open opens one more handle on it, as another process would (in memory: gives the same Store again). Run
+// Run runs every clause on the store. newDatabase creates a new, empty, migrated database, which has to exist until its
+// t ends. open opens one more handle on it, as another process would (in memory: it returns the same Store again). Run
 // closes each handle that it opened.
 func Run(t *testing.T, newDatabase func(t *testing.T) (open func() port.Store), options ...Option) {
 	t.Helper()
@@ -72,11 +71,11 @@ func Run(t *testing.T, newDatabase func(t *testing.T) (open func() port.Store), 
 	}
 }
 
-// Option is what a store promises beyond the port.
+// Option is a promise of a store beyond the port.
 type Option struct{ clauses []clause }
 
-// Reopens is for a store whose databases outlive their handles: when all are closed and open is called again, all that
-// was answered is there.
+// Reopens is for a store whose databases outlive their handles: after all are closed and open is called again, every
+// completed write is stored.
 func Reopens() Option { return Option{reopening} }
 
 // clause is one promise of the port.
@@ -86,11 +85,12 @@ type clause struct {
 }
 
 func clauses() []clause {
-	return slices.Concat(promises, inserting, reading, listing, advancing, swapping, changing, revoking, directory, keeping, recording, eventClauses(),
+	return slices.Concat(promises, inserting, reading, listing, advancing, swapping, changing, revoking, directory,
+		keeping, recording, eventClauses(),
 		versioning, purging, histories)
 }
 
-// tb is what a clause needs of a *testing.T, so that the suite can be tested without one that fails.
+// tb is the part of *testing.T that clauses use, so that the suite can be tested with a clause that fails.
 type tb interface {
 	Helper()
 	Context() context.Context
@@ -100,14 +100,14 @@ type tb interface {
 	Fatalf(format string, args ...any)
 }
 
-// env is a database of its own, for one clause.
+// env is the database of one clause.
 type env struct {
 	tb
 	store   port.Store
-	handle  func() port.Store // opens one more
+	handle  func() port.Store // opens another handle
 	known   map[domain.ID]bool
 	mu      sync.Mutex
-	handled []port.Store // what is open
+	handled []port.Store // the open handles
 }
 
 func newEnv(t tb, open func() port.Store) *env {
@@ -128,7 +128,7 @@ func newEnv(t tb, open func() port.Store) *env {
 	return e
 }
 
-// closeAll closes what is open, the last first, and returns what went wrong.
+// closeAll closes the open handles, the last first, and returns their errors.
 func (e *env) closeAll() (errs []error) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -150,7 +150,7 @@ func (e *env) reopen() {
 	e.store = e.handle()
 }
 
-// handles are n handles on the database, e.store among them.
+// handles returns n handles on the database, e.store among them.
 func (e *env) handles(n int) []port.Store {
 	hs := []port.Store{e.store}
 	for len(hs) < n {
@@ -173,8 +173,8 @@ func (e *env) wantErr(what string, got, want error) {
 	}
 }
 
-// unversioned leaves out what a store makes up of each object that it keeps: versions have clauses of their own, and in
-// all others any write counts.
+// unversioned removes the versions, which the store sets. Versions have clauses of their own; in all others any write
+// counts.
 var unversioned = cmp.Options{
 	cmpopts.IgnoreFields(domain.Tenant{}, "Version"), cmpopts.IgnoreFields(domain.Application{}, "Version"),
 	cmpopts.IgnoreFields(domain.APIKey{}, "ID", "Version"),
@@ -183,17 +183,17 @@ var unversioned = cmp.Options{
 func (e *env) wantSame(what string, got, want any) {
 	e.Helper()
 	if reflect.DeepEqual(got, want) {
-		return // cmp is slow, and this is the usual case
+		return // cmp is slow, and most values are equal
 	}
 	if d := cmp.Diff(want, got, cmpopts.EquateEmpty(), cmp.Comparer(sameInstant), unversioned); d != "" {
 		e.Errorf("%s: (-want +got)\n%s", what, d)
 	}
 }
 
-// sameInstant is stricter than time.Time.Equal: what comes out of a store is UTC.
+// sameInstant is stricter than time.Time.Equal: a store returns UTC.
 func sameInstant(a, b time.Time) bool { return a.Equal(b) && a.Location() == b.Location() }
 
-// shop makes the tenant acme with the application shop.
+// shop creates the tenant acme with the application shop.
 func (e *env) shop(s domain.Settings) {
 	e.Helper()
 	e.must(SaveTenant(e.Context(), e.store, domain.Tenant{ID: "acme"}))
@@ -205,7 +205,7 @@ func (e *env) application(tenantID, id string, s domain.Settings) {
 	e.must(SaveApplication(e.Context(), e.store, domain.Application{TenantID: tenantID, ID: id, Settings: s}))
 }
 
-// insert inserts t and gives back what Insert returned.
+// insert inserts t and returns the result of Insert.
 func (e *env) insert(t domain.RefreshToken) domain.RefreshToken {
 	e.Helper()
 	t, err := e.store.Insert(e.Context(), t)
@@ -213,14 +213,14 @@ func (e *env) insert(t domain.RefreshToken) domain.RefreshToken {
 	return t
 }
 
-// wantInsert checks that Insert of t fails so.
+// wantInsert checks that Insert of t fails with that error.
 func (e *env) wantInsert(what string, t domain.RefreshToken, want error) {
 	e.Helper()
 	_, err := e.store.Insert(e.Context(), t)
 	e.wantErr(what, err, want)
 }
 
-// issue inserts the tokens and gives them back as stored.
+// issue inserts the tokens and returns them as stored.
 func (e *env) issue(ts ...domain.RefreshToken) []domain.RefreshToken {
 	e.Helper()
 	for i, t := range ts {
@@ -237,7 +237,7 @@ func (e *env) snapshot(id domain.ID) domain.Snapshot {
 	return s
 }
 
-// wantStored checks that the record is as want, in every field.
+// wantStored checks that the stored record is want in every field.
 func (e *env) wantStored(what string, want domain.RefreshToken) {
 	e.Helper()
 	e.wantSame(what, e.snapshot(want.ID).Token, want)
@@ -250,7 +250,7 @@ func (e *env) advance(t domain.RefreshToken, now time.Time) domain.RefreshToken 
 	return t
 }
 
-// alive asks a handle for the token's life, as a reader sees it.
+// alive asks a handle whether the refresh token is active, as a reader sees it.
 func (e *env) alive(s port.Store, t domain.RefreshToken, now time.Time) bool {
 	e.Helper()
 	found, err := s.Find(e.Context(), t.TenantID, t.ID)
@@ -260,33 +260,33 @@ func (e *env) alive(s port.Store, t domain.RefreshToken, now time.Time) bool {
 	return err == nil && found.Alive(now)
 }
 
-func (e *env) wantAlive(what string, now time.Time, ts ...domain.RefreshToken) {
+func (e *env) wantActive(what string, now time.Time, ts ...domain.RefreshToken) {
 	e.Helper()
 	for _, t := range ts {
 		if !e.alive(e.store, t, now) {
-			e.Errorf("%s: %s is dead, want alive", what, describe(t))
+			e.Errorf("%s: %s has ended, want it active", what, describe(t))
 		}
 	}
 }
 
-func (e *env) wantDead(what string, now time.Time, ts ...domain.RefreshToken) {
+func (e *env) wantEnded(what string, now time.Time, ts ...domain.RefreshToken) {
 	e.Helper()
 	for _, t := range ts {
 		if e.alive(e.store, t, now) {
-			e.Errorf("%s: %s is alive, want dead", what, describe(t))
+			e.Errorf("%s: %s is active, want it ended", what, describe(t))
 		}
 	}
 }
 
-// revokeScope revokes and gives back the epoch.
+// revokeScope revokes and returns the epoch.
 func (e *env) revokeScope(s domain.Scope, except domain.ID, at time.Time) uint64 {
 	e.Helper()
-	epoch, err := e.store.RevokeScope(e.Context(), s, except, byCall(at), NewEvent())
+	epoch, err := e.store.RevokeScope(e.Context(), s, except, byRequest(at), NewEvent())
 	e.must(err)
 	return epoch
 }
 
-// list asks for a page, bounded only where q is.
+// list reads a page, bounded only as q is.
 func (e *env) list(q port.ListQuery) port.Page {
 	e.Helper()
 	page, err := e.store.List(e.Context(), bounded(q))
@@ -296,7 +296,7 @@ func (e *env) list(q port.ListQuery) port.Page {
 
 const unbounded = 1 << 40
 
-// bounded gives q the bounds that it lacks, so high that nothing meets them, and a state.
+// bounded sets the bounds that q lacks, so high that no clause reaches them, and a state.
 func bounded(q port.ListQuery) port.ListQuery {
 	q.State = q.State.OrActive()
 	if q.MaxBytes == 0 {
@@ -308,11 +308,11 @@ func bounded(q port.ListQuery) port.ListQuery {
 	return q
 }
 
-func byCall(at time.Time) port.Revocation {
+func byRequest(at time.Time) port.Revocation {
 	return port.Revocation{At: at, Reason: domain.RevokedByRequest}
 }
 
-// together calls f(0) to f(n-1) at once, and returns when all have.
+// together calls f(0) to f(n-1) concurrently, and returns when all have returned.
 func together(n int, f func(i int)) {
 	var ready, done sync.WaitGroup
 	start := make(chan struct{})

@@ -16,7 +16,7 @@ const (
 var swapping = []clause{
 	{"RefreshTokens/Swap/stores its nine fields and nothing else", func(e *env) {
 		e.shop(domain.Settings{})
-		before := e.issue(livingToken())[0]
+		before := e.issue(activeToken())[0]
 		after := before
 		after.Generation += 5 // as after a restore
 		after.RotatedAt, after.LastUsedAt = t0.Add(10*time.Hour+tick), t0.Add(11*time.Hour+2*tick)
@@ -36,7 +36,7 @@ var swapping = []clause{
 
 	{"RefreshTokens/Swap/moves an expiry back as well as on, and clears what it is told to clear", func(e *env) {
 		e.shop(domain.Settings{})
-		t := e.issue(livingToken())[0]
+		t := e.issue(activeToken())[0]
 		for _, expiry := range []time.Duration{48 * time.Hour, time.Hour, 2 * time.Hour} {
 			before := t
 			t.ExpiresAt, t.RecoveredAt, t.RecoveryPaidUntil, t.MetaData.ClientAddress = t0.Add(expiry), time.Time{}, 0, ""
@@ -56,7 +56,7 @@ var swapping = []clause{
 
 	{"RefreshTokens/Swap/compares nothing else", func(e *env) {
 		e.shop(domain.Settings{})
-		before := e.issue(livingToken())[0]
+		before := e.issue(activeToken())[0]
 		after := before
 		after.LastUsedAt = t0.Add(time.Hour)
 		before.RotatedAt, before.LastUsedAt, before.ExpiresAt, before.MetaData = t0, t0, t0, domain.MetaData{}
@@ -65,7 +65,7 @@ var swapping = []clause{
 	}},
 
 	{"RefreshTokens/Swap/refuses an ended one and an unknown one", func(e *env) {
-		eachDeath(e, func(how string, t domain.RefreshToken, now time.Time) {
+		eachEnding(e, func(how string, t domain.RefreshToken, now time.Time) {
 			before := e.snapshot(t.ID).Token
 			after := before
 			after.ExpiresAt, after.RevokedAt = now.Add(time.Hour), time.Time{}
@@ -92,7 +92,7 @@ var swapping = []clause{
 
 	{useStores, func(e *env) {
 		e.shop(domain.Settings{})
-		before := e.issue(livingToken())[0]
+		before := e.issue(activeToken())[0]
 		e.knownEvents()
 		want := before
 		for _, expiry := range []time.Duration{48 * time.Hour, time.Hour} {
@@ -109,7 +109,7 @@ var swapping = []clause{
 	}},
 
 	{useRefuses, func(e *env) {
-		eachDeath(e, func(how string, t domain.RefreshToken, now time.Time) {
+		eachEnding(e, func(how string, t domain.RefreshToken, now time.Time) {
 			before := e.snapshot(t.ID).Token
 			after := before
 			after.ExpiresAt = now.Add(time.Hour)
@@ -118,7 +118,7 @@ var swapping = []clause{
 		})
 		e.wantErr("unknown", e.store.Use(e.Context(), token(99), token(99), t0), domain.ErrConflict)
 		e.shop(domain.Settings{})
-		stored := livingToken()
+		stored := activeToken()
 		stored.ID = tokenID(98)
 		stored = e.issue(stored)[0]
 		for what, differ := range map[string]func(*domain.RefreshToken){
@@ -136,11 +136,11 @@ var swapping = []clause{
 		}
 	}},
 
-	// What charges nothing may go beside its like: a repeated recovery, or a use of a reusable string.
+	// Writes that charge nothing may be concurrent: a repeated recovery, or a use of a reusable string.
 	{useMany, func(e *env) {
 		e.shop(domain.Settings{})
 		hs := e.handles(3)
-		before := e.issue(livingToken())[0]
+		before := e.issue(activeToken())[0]
 		errs := make([]error, 20)
 		together(len(errs), func(i int) {
 			after := before
@@ -152,7 +152,7 @@ var swapping = []clause{
 		}
 	}},
 
-	// A recovery and a first rotation that meet: either order is fine, a lost write is not.
+	// A concurrent recovery and first rotation: either order is correct, a lost write is not.
 	{"RefreshTokens/Swap/and a concurrent Advance are both stored", func(e *env) {
 		e.shop(domain.Settings{})
 		hs := e.handles(2)
@@ -162,7 +162,7 @@ var swapping = []clause{
 			after.RecoveredAt, after.RecoveryPaidUntil = t0, 11
 			var swapped, advanced error
 			together(2, func(j int) {
-				if j == i%2 { // now the one is first, now the other
+				if j == i%2 { // alternately the first
 					swapped = hs[0].Swap(e.Context(), before, after, t0, NewEvent())
 				} else {
 					_, _, advanced = hs[1].Advance(e.Context(), before.ID, domain.Call{Generation: 1, Now: t0})
@@ -180,12 +180,12 @@ var swapping = []clause{
 	}},
 }
 
-// swapRefuses is the clause that a Swap changes nothing if its before differs from what is stored in one of these
-// things.
+// swapRefuses returns the clause that Swap writes nothing if its before differs from the stored record in one of these
+// fields.
 func swapRefuses(differences ...func(*domain.RefreshToken)) func(*env) {
 	return func(e *env) {
 		e.shop(domain.Settings{})
-		stored := e.issue(livingToken())[0]
+		stored := e.issue(activeToken())[0]
 		after := stored
 		after.LastUsedAt, after.RevokedAt = t0.Add(time.Hour), t0.Add(time.Hour)
 		for _, differ := range differences {

@@ -15,7 +15,7 @@ import (
 var inserting = []clause{
 	{"RefreshTokens/Insert/keeps every field", func(e *env) {
 		e.shop(domain.Settings{})
-		for range 3 { // the epoch of the fixture
+		for range 3 { // to the epoch of the fixture
 			e.revokeScope(domain.Scope{TenantID: "acme", UserID: "somebody else"}, domain.ID{}, t0)
 		}
 		e.issue(token(2))
@@ -39,13 +39,13 @@ var inserting = []clause{
 		e.shop(domain.Settings{})
 		e.issue(token(2))
 		e.revokeScope(domain.Scope{TenantID: "acme"}, domain.ID{}, t0)
-		in := livingToken()
+		in := activeToken()
 		in.IssuedEpoch, in.Ordinal = 1000, 1000
 		zone := time.FixedZone("elsewhere", 5*60*60)
 		for _, at := range []*time.Time{&in.IssuedAt, &in.RotatedAt, &in.LastUsedAt, &in.ExpiresAt, &in.RecoveredAt} {
 			*at = at.In(zone).Add(999 * time.Nanosecond)
 		}
-		want := livingToken()
+		want := activeToken()
 		want.IssuedEpoch, want.Ordinal = 1, 2
 		got := e.insert(in)
 		e.wantSame("returned", got, want)
@@ -83,7 +83,7 @@ var inserting = []clause{
 			{"other", "shop", "ana", 2},
 			{"acme", "shop", "bob", 2},
 		} {
-			t := tokenOf(100-i, c.tenantID, c.applicationID, c.userID) // ids fall
+			t := tokenOf(100-i, c.tenantID, c.applicationID, c.userID) // descending ids
 			t.Ordinal = 1000
 			if got := e.issue(t)[0].Ordinal; got != c.want {
 				e.Errorf("%s: ordinal %d, want %d", describe(t), got, c.want)
@@ -107,14 +107,14 @@ var inserting = []clause{
 		day := t0.Add(24 * time.Hour)
 		wantOrdinal("the first", 1, t0)
 		wantOrdinal("after one that expired", 2, day)
-		wantOrdinal("after one that is alive", 3, day)
+		wantOrdinal("after an active one", 3, day)
 		e.revokeScope(domain.Scope{TenantID: "acme", ApplicationID: "shop"}, domain.ID{}, t0)
 		third := wantOrdinal("after marked ones", 4, day)
 		fourth := wantOrdinal("after it", 5, day)
-		e.must(e.store.Revoke(e.Context(), "acme", third.ID, byCall(t0), NewEvent()))
+		e.must(e.store.Revoke(e.Context(), "acme", third.ID, byRequest(t0), NewEvent()))
 		fifth := wantOrdinal("with one below the greatest revoked", 6, day)
 		for _, t := range []domain.RefreshToken{fourth, fifth} {
-			e.must(e.store.Revoke(e.Context(), "acme", t.ID, byCall(t0), NewEvent()))
+			e.must(e.store.Revoke(e.Context(), "acme", t.ID, byRequest(t0), NewEvent()))
 		}
 		wantOrdinal("with the greatest two revoked, above the marked ones", 4, day)
 	}},
@@ -171,7 +171,7 @@ var inserting = []clause{
 		e.insert(token(1))
 	}},
 
-	{"RefreshTokens/Insert/an id that exists is a duplicate, whoever owns it, and writes nothing", func(e *env) {
+	{"RefreshTokens/Insert/an id that exists is a duplicate, whatever its owner, and writes nothing", func(e *env) {
 		e.shop(domain.Settings{})
 		e.must(SaveTenant(e.Context(), e.store, domain.Tenant{ID: "other"}))
 		e.application("other", "shop", domain.Settings{})
@@ -184,15 +184,15 @@ var inserting = []clause{
 		e.wantStored("after the duplicates", stored)
 	}},
 
-	{"RefreshTokens/Insert/the id of a dead one is a duplicate too", func(e *env) {
+	{"RefreshTokens/Insert/the id of an ended one is a duplicate too", func(e *env) {
 		e.shop(domain.Settings{})
 		ts := e.issue(token(1), token(2), token(3))
-		e.revokeScope(domain.Scope{TenantID: "acme"}, domain.ID{}, t0) // 1 is marked
+		e.revokeScope(domain.Scope{TenantID: "acme"}, domain.ID{}, t0) // a mark covers 1
 		ts[1] = token(4)
 		ts[1].ExpiresAt = t0.Add(-time.Hour)
 		e.issue(ts[1])
 		ts[2] = e.issue(token(5))[0]
-		e.must(e.store.Revoke(e.Context(), "acme", ts[2].ID, byCall(t0), NewEvent()))
+		e.must(e.store.Revoke(e.Context(), "acme", ts[2].ID, byRequest(t0), NewEvent()))
 		for _, t := range ts {
 			before := e.snapshot(t.ID)
 			e.wantInsert(describe(t), t, domain.ErrDuplicate)
@@ -234,24 +234,27 @@ func (e *env) wantOneWinner(errs []error, loser error) int {
 	return winner
 }
 
-// Where a refresh token has just died, in each way there is. Each is given one that was issued at t0, alive, and returns the
-// instant at which it is dead.
-var deaths = []struct {
+// endings are all ways in which a refresh token has just ended. Each function receives an active one that was issued at
+// t0, and returns the instant at which it has ended.
+var endings = []struct {
 	name   string
 	after  time.Duration // how long after t0 it ended, and why
 	reason domain.EndReason
-	kill   func(*env, domain.RefreshToken) time.Time
+	end    func(*env, domain.RefreshToken) time.Time
 }{
-	{"expired this instant", 24 * time.Hour, domain.EndedByExpiry, func(_ *env, t domain.RefreshToken) time.Time { return t.ExpiresAt }},
-	{"expired long ago", 24 * time.Hour, domain.EndedByExpiry, func(_ *env, t domain.RefreshToken) time.Time { return t.ExpiresAt.Add(1000 * time.Hour) }},
+	{"expired this instant", 24 * time.Hour, domain.EndedByExpiry,
+		func(_ *env, t domain.RefreshToken) time.Time { return t.ExpiresAt }},
+	{"expired long ago", 24 * time.Hour, domain.EndedByExpiry,
+		func(_ *env, t domain.RefreshToken) time.Time { return t.ExpiresAt.Add(1000 * time.Hour) }},
 	{"revoked itself", 0, "revoked", func(e *env, t domain.RefreshToken) time.Time {
-		e.must(e.store.Revoke(e.Context(), t.TenantID, t.ID, byCall(t0), NewEvent()))
+		e.must(e.store.Revoke(e.Context(), t.TenantID, t.ID, byRequest(t0), NewEvent()))
 		return t0
 	}},
-	{"revoked itself in the future, by a clock that is ahead", time.Minute, "revoked", func(e *env, t domain.RefreshToken) time.Time {
-		e.must(e.store.Revoke(e.Context(), t.TenantID, t.ID, byCall(t0.Add(time.Minute)), NewEvent()))
-		return t0
-	}},
+	{"revoked itself in the future, by a clock that is ahead", time.Minute, "revoked",
+		func(e *env, t domain.RefreshToken) time.Time {
+			e.must(e.store.Revoke(e.Context(), t.TenantID, t.ID, byRequest(t0.Add(time.Minute)), NewEvent()))
+			return t0
+		}},
 	{"covered by the tenant's mark", 0, "revoked", func(e *env, t domain.RefreshToken) time.Time {
 		e.revokeScope(domain.Scope{TenantID: t.TenantID}, domain.ID{}, t0)
 		return t0
@@ -264,11 +267,12 @@ var deaths = []struct {
 		e.revokeScope(domain.Scope{TenantID: t.TenantID, UserID: t.UserID}, domain.ID{}, t0)
 		return t0
 	}},
-	{"covered by the mark of user and application, made in the future", time.Minute, "revoked", func(e *env, t domain.RefreshToken) time.Time {
-		e.revokeScope(domain.Scope{TenantID: t.TenantID, ApplicationID: t.ApplicationID, UserID: t.UserID},
-			domain.ID{}, t0.Add(time.Minute))
-		return t0
-	}},
+	{"covered by the mark of user and application, made in the future", time.Minute, "revoked",
+		func(e *env, t domain.RefreshToken) time.Time {
+			e.revokeScope(domain.Scope{TenantID: t.TenantID, ApplicationID: t.ApplicationID, UserID: t.UserID},
+				domain.ID{}, t0.Add(time.Minute))
+			return t0
+		}},
 	{"its application deleted", 0, "deleted", func(e *env, t domain.RefreshToken) time.Time {
 		e.must(DeleteApplication(e.Context(), e.store, t.TenantID, t.ApplicationID, t0))
 		return t0
@@ -279,10 +283,10 @@ var deaths = []struct {
 	}},
 }
 
-// states are those of a list.
+// states are the states of a list.
 var states = []domain.SessionState{domain.ActiveSessions, domain.EndedSessions, domain.AllSessions}
 
-// listsOf are the lists that look at t.
+// listsOf returns the lists that contain t.
 func listsOf(t domain.RefreshToken) []port.ListQuery {
 	q := port.ListQuery{TenantID: t.TenantID, Limit: 999, Now: t0}
 	user, application, both := q, q, q
@@ -291,16 +295,16 @@ func listsOf(t domain.RefreshToken) []port.ListQuery {
 	return []port.ListQuery{user, both, application, q}
 }
 
-// wantEnding checks that Find says how t, which has died in one way, has ended.
+// wantEnding checks that Find reports how t, which has ended in one way, has ended.
 func (e *env) wantEnding(how string, t domain.RefreshToken, now time.Time) domain.Session {
 	e.Helper()
 	found, err := e.store.Find(e.Context(), t.TenantID, t.ID)
 	e.must(err)
 	stored := e.snapshot(t.ID).Token
 	e.wantSame(how+": the record", found.Token, stored)
-	for _, death := range deaths {
-		if death.name == how {
-			want := domain.Ending{At: t0.Add(death.after), Reason: death.reason}
+	for _, ending := range endings {
+		if ending.name == how {
+			want := domain.Ending{At: t0.Add(ending.after), Reason: ending.reason}
 			got, ended := found.End(now)
 			if e.wantSame(how+": the ending", got, want); !ended {
 				e.Errorf("%s: it has not ended", how)
@@ -310,22 +314,22 @@ func (e *env) wantEnding(how string, t domain.RefreshToken, now time.Time) domai
 	return found
 }
 
-// eachDeath runs check on a token that died in each way, at an instant when it is dead.
-func eachDeath(e *env, check func(how string, t domain.RefreshToken, now time.Time)) {
+// eachEnding runs check on a refresh token that has ended in each way, at an instant after that.
+func eachEnding(e *env, check func(how string, t domain.RefreshToken, now time.Time)) {
 	e.Helper()
-	for i, death := range deaths {
+	for i, ending := range endings {
 		e.shop(domain.Settings{})
 		t := e.issue(token(i + 1))[0]
-		e.wantAlive("before it is "+death.name, t0, t)
-		e.wantAlive("an instant before it expires", t.ExpiresAt.Add(-tick), t)
-		check(death.name, t, death.kill(e, t))
+		e.wantActive("before it is "+ending.name, t0, t)
+		e.wantActive("an instant before it expires", t.ExpiresAt.Add(-tick), t)
+		check(ending.name, t, ending.end(e, t))
 	}
 }
 
 var reading = []clause{
 	{"RefreshTokens/Find/keeps every field", func(e *env) {
 		e.shop(domain.Settings{})
-		want := livingToken()
+		want := activeToken()
 		e.insert(want)
 		got, err := e.store.Find(e.Context(), "acme", want.ID)
 		e.must(err)
@@ -344,9 +348,9 @@ var reading = []clause{
 		e.wantErr("unknown", err, domain.ErrNotFound)
 	}},
 
-	// An operator asks when and why.
+	// An operator needs to know when and why.
 	{findEnded, func(e *env) {
-		eachDeath(e, func(how string, t domain.RefreshToken, now time.Time) {
+		eachEnding(e, func(how string, t domain.RefreshToken, now time.Time) {
 			e.wantEnding(how, t, now)
 		})
 	}},
@@ -355,13 +359,13 @@ var reading = []clause{
 		e.shop(domain.Settings{})
 		t := e.issue(token(1))[0]
 		e.application("acme", "shop", domain.Settings{Active: new(false)})
-		e.wantAlive("application inactive", t0, t)
+		e.wantActive("application inactive", t0, t)
 		e.must(SaveTenant(e.Context(), e.store, domain.Tenant{ID: "acme", Settings: domain.Settings{Active: new(false)}}))
-		e.wantAlive("tenant inactive", t0, t)
+		e.wantActive("tenant inactive", t0, t)
 	}},
 
-	{"RefreshTokens/Snapshot/reads the dead as they are stored, and only the unknown is not found", func(e *env) {
-		eachDeath(e, func(how string, t domain.RefreshToken, now time.Time) {
+	{"RefreshTokens/Snapshot/reads ended refresh tokens as stored, and only an unknown one is not found", func(e *env) {
+		eachEnding(e, func(how string, t domain.RefreshToken, now time.Time) {
 			s := e.snapshot(t.ID)
 			if s.Alive(now) {
 				e.Errorf("%s: Snapshot.Alive = true, want false", how)
@@ -390,7 +394,7 @@ var reading = []clause{
 			{TenantID: "acme", ApplicationID: "bar", UserID: "ana"},
 			{TenantID: "acme"},
 			{TenantID: "acme", ApplicationID: "shop", UserID: "bob"},
-			{TenantID: "acme", ApplicationID: "shop"}, // once more: below stay lower marks that cover it too
+			{TenantID: "acme", ApplicationID: "shop"}, // again: lower marks that cover it, too, remain
 			{TenantID: "acme", ApplicationID: "bar", UserID: "bob"},
 		} {
 			if epoch := e.revokeScope(s, domain.ID{}, t0); s.Covers(t) {
@@ -402,7 +406,7 @@ var reading = []clause{
 		}
 	}},
 
-	{"RefreshTokens/Snapshot/says that application or tenant is gone, and then has no policy", func(e *env) {
+	{"RefreshTokens/Snapshot/reports that application or tenant is deleted, and then has no policy", func(e *env) {
 		for i, gone := range []func() error{
 			func() error { return DeleteApplication(e.Context(), e.store, "acme", "shop", t0) },
 			func() error { return DeleteTenant(e.Context(), e.store, "acme", t0) },
@@ -417,7 +421,7 @@ var reading = []clause{
 			if !s.Deleted {
 				e.Errorf("after: Deleted = false, want true")
 			}
-			e.wantSame("the policy of what is gone", s.Policy, domain.Policy{})
+			e.wantSame("the policy of a deleted one", s.Policy, domain.Policy{})
 		}
 	}},
 
@@ -434,7 +438,7 @@ var reading = []clause{
 
 	{"RefreshTokens/List/keeps every field", func(e *env) {
 		e.shop(domain.Settings{})
-		want := livingToken()
+		want := activeToken()
 		e.insert(want)
 		got := e.list(port.ListQuery{TenantID: "acme", UserID: "ana", Limit: 9, Now: t0})
 		e.wantSame("listed", got.Sessions, []domain.Session{{Token: want}})
@@ -476,14 +480,14 @@ var reading = []clause{
 		}
 	}},
 
-	// A page is held in memory for as long as its reader takes, and a thousand refresh tokens may be of any size.
+	// A page stays in memory as long as its client reads it, and a thousand refresh tokens may be of any size.
 	{listBytes, func(e *env) {
 		e.shop(domain.Settings{})
 		var want []domain.ID
 		for i := 24; i > 0; i-- {
 			t := token(i)
 			text := strings.Repeat("x", 100)
-			switch i % 6 { // each text that counts is alone on four refresh tokens
+			switch i % 6 { // each text that counts is the only one of four refresh tokens
 			case 0:
 				t.Roles = []string{text, text + "y"}
 			case 1:
@@ -507,21 +511,20 @@ var reading = []clause{
 					before += port.PageBytes(t.Token)
 				}
 				if before >= most {
-					e.Errorf("a page goes on after %d bytes, want it to end at %d", before, most)
+					e.Errorf("a page continues after %d bytes, want it to end at %d", before, most)
 				}
 			})
 		}
 	}},
 
-	// What is looked at costs the store time, selected or not: a user's ten thousand ended sessions are no reason to
-	// stop.
+	// Rows cost the store time, selected or not: a user's ten thousand ended sessions must not stop it.
 	{listRows, func(e *env) {
 		e.shop(domain.Settings{})
 		e.application("acme", "bar", domain.Settings{})
-		var all, want, ofShop []domain.ID // from high to low
+		var all, want, ofShop []domain.ID // descending
 		for i := 30; i > 0; i-- {
 			t := tokenOf(i, "acme", []string{"shop", "bar"}[i/4%2], "ana")
-			ended := i%3 == 0 || i > 12 && i < 20 // a run of them, longer than a page
+			ended := i%3 == 0 || i > 12 && i < 20 // with a run that is longer than a page
 			if ended {
 				t.ExpiresAt = t0
 			}
@@ -596,7 +599,7 @@ var reading = []clause{
 	}},
 
 	{listStates, func(e *env) {
-		eachDeath(e, func(how string, t domain.RefreshToken, now time.Time) {
+		eachEnding(e, func(how string, t domain.RefreshToken, now time.Time) {
 			for _, q := range listsOf(t) {
 				q.Now = now
 				for _, state := range states {
@@ -608,7 +611,7 @@ var reading = []clause{
 				}
 				q.Now = t0
 				if how != "expired this instant" && how != "expired long ago" {
-					continue // it was not active at t0 either
+					continue // not active at t0 either
 				}
 				for _, state := range states {
 					q.State = state
@@ -622,7 +625,7 @@ var reading = []clause{
 	}},
 
 	{listEnded, func(e *env) {
-		eachDeath(e, func(how string, t domain.RefreshToken, now time.Time) {
+		eachEnding(e, func(how string, t domain.RefreshToken, now time.Time) {
 			want := e.wantEnding(how, t, now)
 			for _, q := range listsOf(t) {
 				q.State, q.Now = domain.EndedSessions, now
@@ -635,10 +638,10 @@ var reading = []clause{
 		})
 	}},
 
-	{"RefreshTokens/List/the dead do not use up the limit", func(e *env) {
+	{"RefreshTokens/List/ended refresh tokens do not use up the limit", func(e *env) {
 		e.shop(domain.Settings{})
 		ts := e.issue(token(1), token(2), token(3), token(4))
-		e.must(e.store.Revoke(e.Context(), "acme", ts[3].ID, byCall(t0), NewEvent()))
+		e.must(e.store.Revoke(e.Context(), "acme", ts[3].ID, byRequest(t0), NewEvent()))
 		expired := token(5)
 		expired.ExpiresAt = t0
 		e.issue(expired)
@@ -653,12 +656,11 @@ const (
 	listStates = "RefreshTokens/List/shows active, ended or all sessions, as of its instant"
 	listEnded  = "RefreshTokens/List/shows what has ended as Find does, with when and why"
 	listPages  = "RefreshTokens/List/pages with Below and Limit, without a gap and without a repetition"
-	listBytes  = "RefreshTokens/List/ends a page with the refresh token that brings it to MaxBytes, and goes on after it"
-	listRows   = "RefreshTokens/List/ends a page after MaxRows were looked at, ended ones too, and goes on after them"
+	listBytes  = "RefreshTokens/List/ends a page with the refresh token that reaches MaxBytes, and continues after it"
+	listRows   = "RefreshTokens/List/ends a page after MaxRows rows, ended ones included, and continues after them"
 )
 
-// wantPages follows q's pages to the end, and checks that together they have the ids of want, and each by itself with
-// check.
+// wantPages reads q's pages to the end, checks that together they have the ids of want, and runs check on each.
 func (e *env) wantPages(what string, q port.ListQuery, want []domain.ID, check func(port.Page, port.ListQuery)) {
 	e.Helper()
 	var got []domain.ID
@@ -670,7 +672,7 @@ func (e *env) wantPages(what string, q port.ListQuery, want []domain.ID, check f
 			break
 		}
 		if !q.Below.IsZero() && bytes.Compare(page.Next[:], q.Below[:]) >= 0 {
-			e.Fatalf("%s: the page below %v goes on at %v", what, q.Below, page.Next)
+			e.Fatalf("%s: the page below %v continues at %v", what, q.Below, page.Next)
 		}
 		q.Below = page.Next
 	}

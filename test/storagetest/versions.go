@@ -9,7 +9,7 @@ import (
 	"github.com/refreshd/refreshd/port"
 )
 
-// versionedWrites are the methods that say which version they expect.
+// versionedWrites are the methods that take an expected version.
 func versionedWrites() []eventWrite {
 	versioned := func(v domain.Version) func(domain.Event) domain.Event {
 		return func(one domain.Event) domain.Event {
@@ -75,7 +75,7 @@ func versionedWrites() []eventWrite {
 	}
 }
 
-// configuration is all that these methods write, with versions.
+// configuration returns all that these methods write, with versions.
 func configuration(e *env) any {
 	tenants, _, err := e.store.Tenants(e.Context(), "", 99)
 	e.must(err)
@@ -97,7 +97,7 @@ func configuration(e *env) any {
 
 const (
 	versionsCount   = "Tenants/SaveTenant/versions of a tenant and of its applications come from one counter"
-	versionsOutlive = "Tenants/DeleteTenant/a version of before is never given again"
+	versionsOutlive = "Tenants/DeleteTenant/an earlier version is never used again"
 	versionsStay    = "Applications/SaveApplication/a version moves with its own save only"
 	versionsStale   = "Tenants/SaveTenant/a version that is not the stored one is refused, and changes nothing"
 	versionsRace    = "Tenants/SaveTenant/of many concurrent saves with one version exactly one succeeds"
@@ -138,7 +138,7 @@ var versioning = []clause{
 		e.wantVersion("by its issuer", 4)(got.Version, err)
 	}},
 
-	// An ETag of before must not fit what was created again.
+	// An old ETag must not match an object that was created again.
 	{versionsOutlive, func(e *env) {
 		e.shop(domain.Settings{}) // 1 and 2
 		e.must(e.store.DeleteApplication(e.Context(), "acme", "shop", 2, NewEvent()))
@@ -158,7 +158,7 @@ var versioning = []clause{
 		e.issue(token(1))
 		e.wantTenantVersion("acme", 1)
 		e.wantApplicationVersion("acme", "shop", 2)
-		// Its policies are other ones now.
+		// Its policies have changed now.
 		tenant := domain.Tenant{ID: "acme", Settings: domain.Settings{GraceSeconds: new(int64(9))}}
 		e.wantVersion("the tenant", 4)(e.store.SaveTenant(e.Context(), tenant, 1, NewEvent()))
 		e.wantApplicationVersion("acme", "shop", 2)
@@ -278,7 +278,7 @@ var versioning = []clause{
 			e.wantErr(fmt.Sprint("expecting ", expect), err, domain.ErrStale)
 		}
 		e.wantApplicationVersion("acme", "shop", 2)
-		e.wantAlive("its refresh token", t0, alive)
+		e.wantActive("its refresh token", t0, alive)
 		e.wantEvents("of calls that were refused")
 	}},
 
@@ -294,7 +294,7 @@ var versioning = []clause{
 		e.wantApplicationVersion("acme", "shop", 2)
 		_, err := e.store.APIKeyByName(e.Context(), "backend")
 		e.must(err)
-		e.wantAlive("its refresh token", t0, alive)
+		e.wantActive("its refresh token", t0, alive)
 		e.wantEvents("of calls that were refused")
 	}},
 
@@ -375,7 +375,7 @@ var versioning = []clause{
 		first.Name = "given up"
 		e.wantVersion("renamed", 2)(e.store.SaveAPIKey(e.Context(), first, 1, NewEvent()))
 		_, err = e.store.APIKeyByName(e.Context(), apiKey(1).Name)
-		e.wantErr("by the name of before", err, domain.ErrNotFound)
+		e.wantErr("by the old name", err, domain.ErrNotFound)
 		e.wantVersion("renamed", 2)(e.store.SaveAPIKey(e.Context(), thief, 1, NewEvent()))
 	}},
 
@@ -427,7 +427,7 @@ var versioning = []clause{
 	{apiKeysPages, func(e *env) {
 		const n = 5
 		var want []domain.APIKey
-		for i := range n { // not in their order
+		for i := range n { // not in the order of their ids
 			e.wantVersion("created", 1)(e.store.SaveAPIKey(e.Context(), apiKey(1+i*3%n), 0, NewEvent()))
 			want = append(want, apiKey(1+i))
 		}
@@ -448,14 +448,14 @@ var versioning = []clause{
 	}},
 }
 
-// apiKey is a key; a higher n has a higher id.
+// apiKey returns a key; a higher n has a higher id.
 func apiKey(n int) domain.APIKey {
 	return domain.APIKey{
 		ID: tokenID(70 + n), Name: fmt.Sprint("key ", n), Hash: fmt.Sprint("hash ", n), ExpiresAt: t0.Add(time.Hour),
 	}
 }
 
-// wantKey compares id and version too, which wantSame leaves out.
+// wantKey compares id and version too, which wantSame ignores.
 func (e *env) wantKey(what string, got, want domain.APIKey) {
 	e.Helper()
 	e.wantSame(what, got, want)
@@ -487,7 +487,7 @@ func (e *env) apiKeysInPages(limit int) (all []domain.APIKey) {
 	return all
 }
 
-// wantVersion checks what a save returned.
+// wantVersion checks the result of a save.
 func (e *env) wantVersion(what string, want domain.Version) func(domain.Version, error) {
 	return func(got domain.Version, err error) {
 		e.Helper()
@@ -497,7 +497,7 @@ func (e *env) wantVersion(what string, want domain.Version) func(domain.Version,
 	}
 }
 
-// wantTenantVersion checks the version in every way that there is to read it.
+// wantTenantVersion checks the version in every way to read it.
 func (e *env) wantTenantVersion(id string, want domain.Version) {
 	e.Helper()
 	got, err := e.store.Tenant(e.Context(), id)
@@ -524,7 +524,7 @@ func (e *env) wantApplicationVersion(tenantID, id string, want domain.Version) {
 	}
 }
 
-// race runs save concurrently at these handles: one succeeds, all others get the loss, and its number is stored.
+// race runs save concurrently at these handles: one succeeds, all others return loss, and its number is stored.
 func (e *env) race(hs []port.Store, loss error, save func(s port.Store, i int) error, stored func() string) {
 	e.Helper()
 	errs := make([]error, 9)

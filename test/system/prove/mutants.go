@@ -88,7 +88,7 @@ var (
 )
 
 // onePlace lets exchanges share writes as often as they can.
-var onePlace = change{"adapter/gormstore/open.go", "newCombiner(e.writes,", "newCombiner(1,"}
+var onePlace = change{"adapter/gormstore/open.go", "newGroupCommit(e.writes,", "newGroupCommit(1,"}
 
 var mutants = []mutant{
 	{
@@ -202,10 +202,10 @@ var mutants = []mutant{
 		name: "answer-before-commit", says: "a shared write is answered before its commit", setting: sharing,
 		changes: []change{
 			onePlace,
-			{storeExchange, `	err := s.writing(ctx, "advance together", func(db *gorm.DB) error {
-		clear(rows) // what an attempt before this one read was undone
+			{storeExchange, `	err := s.writing(ctx, "advance a batch", func(db *gorm.DB) error {
+		clear(rows) // a previous attempt was rolled back
 		return queryRows(`, `	early := make(chan error, maxAttempts)
-	go s.transacting(context.WithoutCancel(ctx), "advance together", func(db *gorm.DB) error {
+	go s.transacting(context.WithoutCancel(ctx), "advance a batch", func(db *gorm.DB) error {
 		clear(rows)
 		err := queryRows(`},
 			{storeExchange, `				rows[place-1], policies[place-1] = &row, policy

@@ -17,8 +17,8 @@ CREATE TABLE tenants (
 ) WITH (autovacuum_analyze_threshold = 20, autovacuum_analyze_scale_factor = 0.1);
 CREATE UNIQUE INDEX tenants_issuer ON tenants (issuer) WHERE issuer <> '';
 
--- A row exists only while its tenant does. The columns from active on are the effective policy: what statements
--- compare, and all of it as one text.
+-- A row exists only while its tenant does. The columns from active on are the effective policy: the parts that
+-- statements compare, and the whole as one text.
 CREATE TABLE applications (
     tenant_id              TEXT COLLATE "C" NOT NULL,
     id                     TEXT COLLATE "C" NOT NULL,
@@ -35,8 +35,8 @@ CREATE TABLE applications (
     PRIMARY KEY (tenant_id, id)
 ) WITH (autovacuum_analyze_threshold = 20, autovacuum_analyze_scale_factor = 0.1);
 
--- What has a fixed length comes first, or PostgreSQL pads what follows a text. What an exchange changes stands
--- together, because the record of a HOT update in its log goes from the first byte that changed to the last.
+-- Columns of a fixed length come first: after a text, PostgreSQL would pad them. Columns that an exchange changes are
+-- adjacent, because the WAL record of a HOT update spans the first to the last byte that changed.
 CREATE TABLE refresh_tokens (
     issued_at           BIGINT           NOT NULL,
     issued_epoch        BIGINT           NOT NULL,
@@ -69,10 +69,10 @@ CREATE TABLE refresh_tokens (
     autovacuum_analyze_scale_factor = 0.02,
     autovacuum_vacuum_cost_delay = 0
 );
--- No index may ever stand on a column that an exchange changes.
+-- Never index a column that an exchange changes.
 CREATE INDEX refresh_tokens_user ON refresh_tokens (tenant_id, user_id, id);
--- For the limit of a user's refresh tokens in an application. What was revoked is not in it, nor what has ended otherwise,
--- once a limit was applied since.
+-- For the limit of a user's refresh tokens in an application. It does not contain revoked ones, nor those that had ended
+-- otherwise when a limit was last applied.
 CREATE INDEX refresh_tokens_ordinal ON refresh_tokens (tenant_id, application_id, user_id, ordinal)
     WHERE revoked_at = 0 AND ordinal > 0;
 
@@ -109,7 +109,7 @@ CREATE TABLE keys (
 ) WITH (autovacuum_analyze_threshold = 20, autovacuum_analyze_scale_factor = 0.1);
 CREATE UNIQUE INDEX keys_id ON keys (id) WHERE id <> '';
 
--- Who purges, until when, and where the pass has got to. A row is made by the first step.
+-- The process that purges, the end of its lease, and the position of its pass. The first step inserts the row.
 CREATE TABLE janitor (
     one               SMALLINT         NOT NULL PRIMARY KEY CHECK (one = 1),
     holder            TEXT COLLATE "C" NOT NULL,
@@ -122,5 +122,5 @@ CREATE TABLE janitor (
     ended_at          BIGINT           NOT NULL  -- of the last pass; 0: none
 ) WITH (fillfactor = 50);
 
--- No ANALYZE here: of a table that was never analysed PostgreSQL assumes ten pages, and plans for its keys; of one that was
--- analysed while empty it assumes nothing, and every index looks as good as another.
+-- No ANALYZE here. For a table without statistics PostgreSQL assumes ten pages, and plans to use indexes. For a table that
+-- was analysed while empty it assumes nothing, and every index looks as good as another.

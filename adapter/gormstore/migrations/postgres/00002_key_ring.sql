@@ -1,7 +1,7 @@
 -- +goose Up
 
--- The newest revision of a key. A write of a key takes this row, and holds it until it is committed: so revisions are
--- committed in their order, and a reader who has seen one has seen all before it.
+-- The newest revision of a key. A write of a key locks this row until it is committed. So revisions are committed in
+-- their order, and a reader that has seen one has seen all before it.
 CREATE TABLE key_ring (
     one      SMALLINT NOT NULL PRIMARY KEY CHECK (one = 1),
     revision BIGINT   NOT NULL
@@ -21,5 +21,5 @@ ALTER TABLE keys ALTER COLUMN revision DROP DEFAULT;
 CREATE UNIQUE INDEX keys_revision ON keys (revision);
 CREATE INDEX keys_tenant ON keys (tenant_id);
 
--- A program that does not number the keys it writes would hide them from all others.
+-- Other programs would not see a key that a program without revisions writes.
 UPDATE schema_compatibility SET oldest_reader = 2;

@@ -1,6 +1,6 @@
 -- +goose Up
 
--- The audit trail. Nothing of it ever changes; the janitor deletes what is old.
+-- The audit trail. Events never change; the janitor deletes old ones.
 CREATE TABLE events (
     at             BIGINT           NOT NULL,
     version        BIGINT           NOT NULL,
@@ -19,14 +19,14 @@ CREATE TABLE events (
     after          TEXT COLLATE "C" NOT NULL,
     tokens         TEXT COLLATE "C" NOT NULL  -- JSON: an array of id in hex, application and user for each; or ''
 ) WITH (autovacuum_vacuum_scale_factor = 0.02, autovacuum_analyze_scale_factor = 0.02);
--- For the list of a tenant. It is an expression, and without statistics, for the reasons in 00003.
+-- For the list of a tenant. It indexes an expression, without statistics, for the reasons in 00003.
 CREATE INDEX events_tenant ON events ((tenant_id || '/'), id);
 ALTER INDEX events_tenant ALTER COLUMN 1 SET STATISTICS 0;
 
--- Who does a job, until when, and where it has got to. A row is made by the first step.
+-- The process that does a job, the end of its lease, and its position. The first step inserts the row.
 --
--- The table janitor stays for programs that know no other. One of them may purge beside a program that has its lease
--- here: leases save work, and nothing depends on them.
+-- The table janitor stays for older programs. One of them may purge while another program has its lease here: leases save
+-- work, and correctness does not depend on them.
 CREATE TABLE jobs (
     name        TEXT COLLATE "C" NOT NULL PRIMARY KEY,
     holder      TEXT COLLATE "C" NOT NULL,
@@ -37,14 +37,14 @@ CREATE TABLE jobs (
 INSERT INTO jobs (name, holder, lease_until, cursor, ended_at) SELECT 'purge', '', 0, '', ended_at FROM janitor;
 
 -- The versions of a tenant and of its applications come from one counter in the tenant's row, which stays when the
--- tenant is deleted: what is created again never has a version of before. A program that does not know of versions
--- goes on writing, by the defaults, and leaves them as they are.
+-- tenant is deleted: an object that is created again never has an earlier version. A program that does not know versions
+-- continues to write, by the defaults, and does not change them.
 ALTER TABLE tenants
     ADD COLUMN version         BIGINT NOT NULL DEFAULT 1,
     ADD COLUMN version_counter BIGINT NOT NULL DEFAULT 1;
 ALTER TABLE applications ADD COLUMN version BIGINT NOT NULL DEFAULT 1;
 
--- The id names one creation of an API key: a key that is deleted and created again under its name has another one.
+-- The id identifies one creation of an API key: a key that is deleted and created again with the same name has another.
 ALTER TABLE api_keys
     ADD COLUMN id      BYTEA  NOT NULL DEFAULT uuid_send(gen_random_uuid()),
     ADD COLUMN version BIGINT NOT NULL DEFAULT 1;

@@ -17,8 +17,8 @@ CREATE TABLE tenants (
 ) STRICT, WITHOUT ROWID;
 CREATE UNIQUE INDEX tenants_issuer ON tenants (issuer) WHERE issuer <> '';
 
--- A row exists only while its tenant does. The columns from active on are the effective policy: what statements
--- compare, and all of it as one text.
+-- A row exists only while its tenant does. The columns from active on are the effective policy: the parts that
+-- statements compare, and the whole as one text.
 CREATE TABLE applications (
     tenant_id              TEXT    NOT NULL,
     id                     TEXT    NOT NULL,
@@ -62,8 +62,8 @@ CREATE TABLE refresh_tokens (
     data                TEXT    NOT NULL
 ) STRICT;
 CREATE INDEX refresh_tokens_user ON refresh_tokens (tenant_id, user_id, id);
--- For the limit of a user's refresh tokens in an application. What was revoked is not in it, nor what has ended otherwise,
--- once a limit was applied since.
+-- For the limit of a user's refresh tokens in an application. It does not contain revoked ones, nor those that had ended
+-- otherwise when a limit was last applied.
 CREATE INDEX refresh_tokens_ordinal ON refresh_tokens (tenant_id, application_id, user_id, ordinal)
     WHERE revoked_at = 0 AND ordinal > 0;
 
@@ -100,7 +100,7 @@ CREATE TABLE keys (
 ) STRICT, WITHOUT ROWID;
 CREATE UNIQUE INDEX keys_id ON keys (id) WHERE id <> '';
 
--- Who purges, until when, and where the pass has got to. A row is made by the first step.
+-- The process that purges, the end of its lease, and the position of its pass. The first step inserts the row.
 CREATE TABLE janitor (
     one               INTEGER NOT NULL PRIMARY KEY CHECK (one = 1),
     holder            TEXT    NOT NULL,

@@ -1,6 +1,6 @@
 -- +goose Up
 
--- The audit trail. Nothing of it ever changes; the janitor deletes what is old.
+-- The audit trail. Events never change; the janitor deletes old ones.
 CREATE TABLE events (
     id             BLOB    NOT NULL PRIMARY KEY,
     at             INTEGER NOT NULL,
@@ -21,8 +21,8 @@ CREATE TABLE events (
 ) STRICT;
 CREATE INDEX events_tenant ON events (tenant_id, id);
 
--- Who does a job, until when, and where it has got to. A row is made by the first step. The table janitor stays for
--- programs that know no other.
+-- The process that does a job, the end of its lease, and its position. The first step inserts the row. The table janitor
+-- stays for older programs.
 CREATE TABLE jobs (
     name        TEXT    NOT NULL PRIMARY KEY,
     holder      TEXT    NOT NULL,
@@ -33,13 +33,13 @@ CREATE TABLE jobs (
 INSERT INTO jobs (name, holder, lease_until, cursor, ended_at) SELECT 'purge', '', 0, '', ended_at FROM janitor;
 
 -- The versions of a tenant and of its applications come from one counter in the tenant's row, which stays when the
--- tenant is deleted: what is created again never has a version of before.
+-- tenant is deleted: an object that is created again never has an earlier version.
 ALTER TABLE tenants ADD COLUMN version INTEGER NOT NULL DEFAULT 1;
 ALTER TABLE tenants ADD COLUMN version_counter INTEGER NOT NULL DEFAULT 1;
 ALTER TABLE applications ADD COLUMN version INTEGER NOT NULL DEFAULT 1;
 
--- The id names one creation of an API key. A column that is added cannot have a random default, which a program that
--- does not know of ids needs, so the table is made again.
+-- The id identifies one creation of an API key. A new column cannot have a random default, which a program that does not
+-- know of ids needs, so the table is created again.
 CREATE TABLE api_keys_next (
     name        TEXT    NOT NULL PRIMARY KEY,
     hash        BLOB    NOT NULL UNIQUE,

@@ -21,8 +21,8 @@ import (
 	"github.com/refreshd/refreshd/test/support/postgres"
 )
 
-// blackHole passes connections on to a server, until it vanishes: then its sockets drop every packet that arrives, so that nothing is
-// acknowledged, refused or reset. That is what a machine without power looks like.
+// blackHole forwards connections to a server, until it vanishes: then its sockets drop every packet that arrives, so
+// that nothing is acknowledged, refused or reset, as with a machine without power.
 type blackHole struct {
 	listener *net.TCPListener
 
@@ -33,7 +33,7 @@ type blackHole struct {
 func newBlackHole(t *testing.T, to string) *blackHole {
 	t.Helper()
 	var plain net.ListenConfig
-	plain.SetMultipathTCP(false) // which takes no filter
+	plain.SetMultipathTCP(false) // which accepts no filter
 	l := must(plain.Listen(t.Context(), "tcp", "127.0.0.1:0"))(t).(*net.TCPListener)
 	b := &blackHole{listener: l}
 	var group sync.WaitGroup
@@ -89,19 +89,19 @@ func (b *blackHole) vanish(t *testing.T) {
 		var err error
 		if e := raw.Control(func(fd uintptr) {
 			err = unix.SetsockoptSockFprog(int(fd), unix.SOL_SOCKET, unix.SO_ATTACH_FILTER,
-				&unix.SockFprog{Len: 1, Filter: &unix.SockFilter{Code: unix.BPF_RET | unix.BPF_K}}) // takes 0 bytes of every packet
+				&unix.SockFprog{Len: 1, Filter: &unix.SockFilter{Code: unix.BPF_RET | unix.BPF_K}}) // keeps 0 bytes of every packet
 		}); errors.Join(e, err) != nil && !errors.Is(e, net.ErrClosed) {
 			t.Fatal(e, err)
 		}
 	}
 }
 
-// The machine of the primary loses its power: nobody says so to our connections, or to who knocks. The next host of the DSN has to
-// serve in seconds, also with a pool full of connections to the one that is gone.
+// The machine of the primary loses its power: no packet reports it to open connections or to new ones. The next host of
+// the DSN has to serve in seconds, even with a pool full of connections to the old one.
 func TestAHostThatVanishesIsLeftInSeconds(t *testing.T) {
 	t.Parallel()
-	// patience is that of a request. Where nothing else runs it takes 10 s at most; limit leaves room for a busy
-	// machine. Without time-outs of our own it would be the kernel's, a quarter of an hour.
+	// patience is that of a request. On an idle machine it takes 10 s at most; limit allows for a busy one. Without the
+	// store's own time-outs it would be the kernel's, a quarter of an hour.
 	const callers, patience, limit = 12, 10 * time.Second, time.Minute
 	dsn := postgres.NewDatabase(t)
 	u := must(url.Parse(dsn))(t)
@@ -126,7 +126,8 @@ func TestAHostThatVanishesIsLeftInSeconds(t *testing.T) {
 			exchange := func() error {
 				ctx, cancel := context.WithTimeout(t.Context(), patience)
 				defer cancel()
-				next, _, err := s.Advance(ctx, token.ID, domain.Call{Generation: token.Generation, Now: token.RotatedAt.Add(time.Minute)})
+				next, _, err := s.Advance(ctx, token.ID,
+					domain.Call{Generation: token.Generation, Now: token.RotatedAt.Add(time.Minute)})
 				if err == nil {
 					token = next
 				}
@@ -137,12 +138,12 @@ func TestAHostThatVanishesIsLeftInSeconds(t *testing.T) {
 				case <-vanished:
 					before = false
 				default:
-					_ = exchange() // one that is under way may be cut
+					_ = exchange() // a running one may be cut off
 				}
 			}
 			for begin := time.Now(); ; {
 				err := exchange()
-				if errors.Is(err, domain.ErrConflict) { // the one that was cut was written
+				if errors.Is(err, domain.ErrConflict) { // the one that was cut off was written
 					token.Generation++
 					continue
 				}
@@ -163,12 +164,12 @@ func TestAHostThatVanishesIsLeftInSeconds(t *testing.T) {
 	group.Wait()
 	t.Logf("%d callers: all served again %s after the host had vanished, %d calls failed after it",
 		callers, time.Since(begin).Round(time.Millisecond), failed)
-	// In seconds is the promise; limit says why it is a minute.
+	// Seconds are the promise; limit says why it is a minute.
 	if took := time.Since(begin); took > limit {
 		t.Errorf("served again after %s, want %s at most", took, limit)
 	}
 
-	// The host stays silent, perhaps for days. What it costs to wait for it must not be paid by each connection that is opened.
+	// The host stays silent, perhaps for days. New connections must not each wait for it.
 	begin = time.Now()
 	var connections []*sql.Conn
 	for range callers {
@@ -177,14 +178,14 @@ func TestAHostThatVanishesIsLeftInSeconds(t *testing.T) {
 	for _, c := range connections {
 		c.Close()
 	}
-	// One attempt from before may still wait for the silent host, and keep its place in the pool until then. If each
-	// connection paid, it would be as many time-outs as there are callers; half of that leaves room for a busy machine.
+	// One earlier attempt may still wait for the silent host, and keep its connection of the pool until then. If each
+	// connection waited, it would be as many time-outs as there are callers; half of that allows for a busy machine.
 	if took := time.Since(begin); took > callers/2*gormstore.ConnectTimeout {
 		t.Errorf("%d connections took %s while the first host was silent", callers, took)
 	}
 }
 
-// A socket in the file system knows nothing of what is set for TCP, and must not be refused for it.
+// A Unix socket does not support the TCP options, and must work without them.
 func TestPostgresOnASocketInTheFileSystem(t *testing.T) {
 	t.Parallel()
 	u := must(url.Parse(postgres.NewDatabase(t)))(t)
@@ -203,7 +204,8 @@ func TestPostgresOnASocketInTheFileSystem(t *testing.T) {
 	})
 	defer group.Wait()
 	defer l.Close()
-	s := must(gormstore.OpenPostgres(t.Context(), domain.NewSecret("postgres://"+u.User.String()+"@"+u.Path+"?sslmode=disable&host="+dir),
+	s := must(gormstore.OpenPostgres(t.Context(),
+		domain.NewSecret("postgres://"+u.User.String()+"@"+u.Path+"?sslmode=disable&host="+dir),
 		gormstore.Options{}))(t)
 	defer s.Close()
 	if err := s.Migrate(t.Context(), nil); err != nil {

@@ -15,29 +15,29 @@ import (
 	"github.com/refreshd/refreshd/domain"
 )
 
-// writes is a database that finishes a write when it is told to.
+// writes is a database that finishes a write when a test says so.
 type writes struct {
-	gormstore.Combiner
+	gormstore.GroupCommit
 	t *testing.T
 
 	mu                 sync.Mutex
 	begun              []*write
-	failing            error              // what a batch fails with, after it has got its rows
-	failingAlone       error              // what one by itself fails with
-	panicking, hanging bool               // what a batch does instead
-	held               map[domain.ID]bool // rows that a batch passes over
+	failing            error              // the error of a batch, after it has read its rows
+	failingAlone       error              // the error of a write of one exchange
+	panicking, hanging bool               // instead of writing a batch
+	held               map[domain.ID]bool // rows that a batch skips
 	policy             domain.Policy      // of all
 }
 
-// write is one that is under way.
+// write is a running write.
 type write struct {
 	ids    []domain.ID
 	finish chan struct{}
 }
 
-func newWrites(t *testing.T, places int) *writes {
+func newWrites(t *testing.T, slots int) *writes {
 	w := &writes{t: t, held: map[domain.ID]bool{}}
-	w.Combiner = gormstore.NewCombiner(places, w.one, w.many)
+	w.GroupCommit = gormstore.NewGroupCommit(slots, w.one, w.many)
 	return w
 }
 
@@ -49,7 +49,7 @@ func (w *writes) begin(ids ...domain.ID) *write {
 	return this
 }
 
-// rotate is what the database writes.
+// rotate returns what the database writes.
 func (w *writes) rotate(e *gormstore.Exchange) (domain.RefreshToken, domain.Policy) {
 	before := domain.RefreshToken{ID: e.ID(), Generation: e.Call().Generation}
 	return before.Rotated(w.policy, e.Call().Now, ""), w.policy
@@ -85,13 +85,13 @@ func (w *writes) many(ctx context.Context, batch []*gormstore.Exchange) error {
 	}
 	for _, e := range batch {
 		if !w.held[e.ID()] {
-			e.Settle(w.rotate(e))
+			e.Finish(w.rotate(e))
 		}
 	}
 	return w.failing
 }
 
-// started are the writes that have begun since the last call.
+// started returns the writes that have begun since the last call.
 func (w *writes) started() (begun []*write) {
 	synctest.Wait()
 	w.mu.Lock()
@@ -100,13 +100,13 @@ func (w *writes) started() (begun []*write) {
 	return begun
 }
 
-// result is what a caller got.
+// result is the result of an exchange.
 type result struct {
 	token domain.RefreshToken
 	err   error
 }
 
-// call exchanges generation 1 in a goroutine of its own, and returns when that waits for something.
+// call exchanges generation 1 in a goroutine, and returns when that waits for something.
 func (w *writes) call(ctx context.Context, id byte) <-chan result {
 	return w.exchange(ctx, id, domain.Call{Generation: 1, Now: start})
 }
@@ -127,10 +127,10 @@ func (w *writes) wantAnswer(got <-chan result, id byte) {
 	select {
 	case r := <-got:
 		if r.err != nil || r.token.ID != (domain.ID{id}) {
-			w.t.Errorf("exchange of %d: got the answer of %d, error %v", id, r.token.ID[0], r.err)
+			w.t.Errorf("exchange of %d: got the result of %d, error %v", id, r.token.ID[0], r.err)
 		}
 	default:
-		w.t.Errorf("exchange of %d is not answered", id)
+		w.t.Errorf("exchange of %d has no result", id)
 	}
 }
 
@@ -141,8 +141,8 @@ func sizes(begun []*write) (sizes []int) {
 	return sizes
 }
 
-// A lone exchange that waited for company would be slower for nothing.
-func TestAnExchangeThatFindsAPlaceIsWrittenAtOnce(t *testing.T) {
+// A single exchange that waited to fill a batch would be slower for nothing.
+func TestAnExchangeThatFindsASlotIsWrittenImmediately(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWrites(t, 2)
 		first, second := w.call(t.Context(), 1), w.call(t.Context(), 2)
@@ -155,7 +155,7 @@ func TestAnExchangeThatFindsAPlaceIsWrittenAtOnce(t *testing.T) {
 		close(begun[0].finish)
 		w.wantAnswer(first, 1)
 		if got := w.Free(); got != 2 {
-			t.Errorf("%d places are free, want 2", got)
+			t.Errorf("%d slots are free, want 2", got)
 		}
 	})
 }
@@ -176,12 +176,12 @@ func TestExchangesThatComeDuringAWriteShareTheNext(t *testing.T) {
 		w.wantAnswer(first, 1)
 		begun = w.started()
 		if got := sizes(begun); !slices.Equal(got, []int{4}) {
-			t.Fatalf("got writes of %v, want the four others together", got)
+			t.Fatalf("got writes of %v, want the four others in one", got)
 		}
 		for _, other := range others {
 			select {
 			case <-other:
-				t.Error("an exchange was answered before its write had ended")
+				t.Error("an exchange returned before its write had ended")
 			default:
 			}
 		}
@@ -190,21 +190,21 @@ func TestExchangesThatComeDuringAWriteShareTheNext(t *testing.T) {
 			w.wantAnswer(other, byte(i+2))
 		}
 		if free, waiting := w.Free(), w.Waiting(); free != 1 || waiting != 0 {
-			t.Errorf("%d places are free and %d wait, want 1 and 0", free, waiting)
+			t.Errorf("%d slots are free and %d wait, want 1 and 0", free, waiting)
 		}
 	})
 }
 
-// A statement over too many rows would keep them all waiting for the last.
+// A statement with too many rows would make all of them wait for the last.
 func TestABatchHasABound(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWrites(t, 1)
 		first := w.call(t.Context(), 0)
 		var others []<-chan result
-		for id := byte(1); id <= gormstore.MostTogether+10; id++ {
+		for id := byte(1); id <= gormstore.MaxBatch+10; id++ {
 			others = append(others, w.call(t.Context(), id))
 		}
-		for _, want := range []int{1, gormstore.MostTogether, 10} {
+		for _, want := range []int{1, gormstore.MaxBatch, 10} {
 			begun := w.started()
 			if got := sizes(begun); !slices.Equal(got, []int{want}) {
 				t.Fatalf("got writes of %v, want one of %d", got, want)
@@ -218,7 +218,7 @@ func TestABatchHasABound(t *testing.T) {
 	})
 }
 
-// Two writes of one row at once would wait for each other, with all who share them.
+// Two concurrent writes of one row would wait for each other, with all exchanges in them.
 func TestARefreshTokenIsInOneWriteOnly(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWrites(t, 2)
@@ -235,17 +235,17 @@ func TestARefreshTokenIsInOneWriteOnly(t *testing.T) {
 		close(begun[0].finish)
 		w.wantAnswer(first, 1)
 		synctest.Wait()
-		// The first has left generation 1 behind, so nothing has to be asked for the one that came after it.
+		// The first has left generation 1 behind, so the one that came after it has lost without a query.
 		if r := <-again; !errors.Is(r.err, domain.ErrConflict) {
 			t.Errorf("the second exchange of one generation: got error %v, want ErrConflict", r.err)
 		}
 		if begun := w.started(); len(begun) > 0 {
-			t.Error("the database was asked for what is known")
+			t.Error("the database was asked for a known result")
 		}
 	})
 }
 
-// What the winner did not prove the loser may: only a success says anything about the other.
+// The winner's conditions may fail where the loser's do not: only a success decides about the other.
 func TestAnExchangeBehindOneThatFailedIsWritten(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWrites(t, 1)
@@ -265,8 +265,7 @@ func TestAnExchangeBehindOneThatFailedIsWritten(t *testing.T) {
 	})
 }
 
-// A wait for the row that was in vain is that of those who have waited long for it, and not that of one who has just
-// come.
+// A failed wait for the row counts for exchanges that have waited long for it, and not for one that has just arrived.
 func TestAnExchangeThatHasJustComeDoesNotFailWithTheOneBefore(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWrites(t, 1)
@@ -324,13 +323,13 @@ func TestACallerThatLeavesTakesNobodyAlong(t *testing.T) {
 		close(begun[0].finish)
 		w.wantAnswer(other, 4)
 		if free := w.Free(); free != 1 {
-			t.Errorf("%d places are free, want 1", free)
+			t.Errorf("%d slots are free, want 1", free)
 		}
 	})
 }
 
-// The last who waits may leave in the moment in which the place is passed on to it. Both ends of that race come up often.
-func TestAPlaceIsNotLostWithACallerThatLeaves(t *testing.T) {
+// The last waiting exchange may leave at the moment when it gets the slot. Both outcomes of that race are frequent.
+func TestASlotIsNotLostWithACallerThatLeaves(t *testing.T) {
 	for range 500 {
 		synctest.Test(t, func(t *testing.T) {
 			w := newWrites(t, 1)
@@ -339,7 +338,7 @@ func TestAPlaceIsNotLostWithACallerThatLeaves(t *testing.T) {
 			first, second := w.call(t.Context(), 1), w.call(ctx, 2)
 			begun := w.started()
 			go func() {
-				time.Sleep(time.Second) // with the time-out of the second, in an order that nobody knows
+				time.Sleep(time.Second) // at the time-out of the second, in an unknown order
 				close(begun[0].finish)
 			}()
 			time.Sleep(time.Second)
@@ -350,13 +349,13 @@ func TestAPlaceIsNotLostWithACallerThatLeaves(t *testing.T) {
 			synctest.Wait()
 			<-second
 			if free := w.Free(); free != 1 {
-				t.Fatalf("%d places are free, want 1", free)
+				t.Fatalf("%d slots are free, want 1", free)
 			}
 		})
 	}
 }
 
-// Whether a batch that failed was written is unknown, for each of it. What it passed over was not.
+// It is unknown whether a batch that failed was written, for each exchange in it. Skipped exchanges were not written.
 func TestWhatABatchDidNotWriteGoesAlone(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWrites(t, 1)
@@ -368,9 +367,9 @@ func TestWhatABatchDidNotWriteGoesAlone(t *testing.T) {
 		w.wantAnswer(other, 3)
 		begun := w.started()
 		if got := sizes(begun); !slices.Equal(got, []int{1}) || begun[0].ids[0] != (domain.ID{2}) {
-			t.Fatalf("got writes of %v, want the one that was passed over by itself", got)
+			t.Fatalf("got writes of %v, want the skipped one by itself", got)
 		}
-		// It may have to wait for whoever holds the row; the others need not.
+		// It may have to wait for the session that holds the row; the others need not.
 		last := w.call(t.Context(), 4)
 		close(w.started()[0].finish)
 		w.wantAnswer(last, 4)
@@ -382,7 +381,7 @@ func TestWhatABatchDidNotWriteGoesAlone(t *testing.T) {
 func TestABatchThatFailsFailsForEachOfIt(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWrites(t, 1)
-		w.failing = errors.New("the server is gone")
+		w.failing = errors.New("the server has stopped")
 		first, second, third := w.call(t.Context(), 1), w.call(t.Context(), 2), w.call(t.Context(), 3)
 		close(w.started()[0].finish)
 		w.wantAnswer(first, 1)
@@ -394,17 +393,18 @@ func TestABatchThatFailsFailsForEachOfIt(t *testing.T) {
 			}
 		}
 		if begun := w.started(); len(begun) > 0 || w.Free() != 1 {
-			t.Errorf("%d writes have begun and %d places are free, want 0 and 1", len(begun), w.Free())
+			t.Errorf("%d writes have begun and %d slots are free, want 0 and 1", len(begun), w.Free())
 		}
 	})
 }
 
-// Only what was committed says that another one has lost.
+// Only a commit shows that another exchange has lost.
 func TestOneBehindABatchThatFailedIsWritten(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWrites(t, 1)
 		w.failing = errors.New("the commit failed")
-		first, second, third, again := w.call(t.Context(), 1), w.call(t.Context(), 2), w.call(t.Context(), 3), w.call(t.Context(), 2)
+		first, second := w.call(t.Context(), 1), w.call(t.Context(), 2)
+		third, again := w.call(t.Context(), 3), w.call(t.Context(), 2)
 		close(w.started()[0].finish)
 		w.wantAnswer(first, 1)
 		close(w.started()[0].finish)
@@ -420,14 +420,14 @@ func TestOneBehindABatchThatFailedIsWritten(t *testing.T) {
 	})
 }
 
-// Of a thousand tabs with the current string, those that wait for the rotation of another one are answered from what it
-// stored, where its answer stands for them. Where it does not, the database has to decide.
-func TestOnlyAnAnswerThatStandsSettlesWhoWaitsWithTheNextGeneration(t *testing.T) {
+// Of a thousand tabs with the current string, those that wait for the rotation of another one get its result, if they
+// are in its grace period. Otherwise the database has to decide.
+func TestARotationFinishesWaitingExchangesInItsGracePeriod(t *testing.T) {
 	const grace = 30 * time.Second
 	for _, test := range []struct {
 		name     string
 		grace    time.Duration
-		behind   time.Duration // the clock of the one that waits
+		behind   time.Duration // the clock of the waiting one
 		conflict bool
 	}{
 		{"within the grace period", grace, time.Second, true},
@@ -473,7 +473,7 @@ func TestOnlyAnAnswerThatStandsSettlesWhoWaitsWithTheNextGeneration(t *testing.T
 						w.wantAnswer(got, 1)
 					}
 					if free, waiting := w.Free(), w.Waiting(); free != 1 || waiting != 0 {
-						t.Errorf("%d places are free and %d wait, want 1 and 0", free, waiting)
+						t.Errorf("%d slots are free and %d wait, want 1 and 0", free, waiting)
 					}
 				})
 			})
@@ -481,7 +481,7 @@ func TestOnlyAnAnswerThatStandsSettlesWhoWaitsWithTheNextGeneration(t *testing.T
 	}
 }
 
-// In a goroutine of nobody a panic would end the process, with every exchange in it.
+// A panic in the batch's own goroutine would end the process, with every exchange in it.
 func TestAPanicInASharedWriteIsAnError(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWrites(t, 1)
@@ -493,17 +493,17 @@ func TestAPanicInASharedWriteIsAnError(t *testing.T) {
 		synctest.Wait()
 		for _, got := range []<-chan result{second, third} {
 			if r := <-got; r.err == nil || !strings.Contains(r.err.Error(), "a fault of the driver") {
-				t.Errorf("got error %v, want one that tells of the panic", r.err)
+				t.Errorf("got error %v, want one that reports the panic", r.err)
 			}
 		}
 		if free := w.Free(); free != 1 {
-			t.Errorf("%d places are free, want 1", free)
+			t.Errorf("%d slots are free, want 1", free)
 		}
 	})
 }
 
-// Two connections to a server that is gone would otherwise stop everybody until they time out.
-func TestAWriteThatTakesLongLendsItsPlace(t *testing.T) {
+// Two connections to a stopped server would otherwise stop all exchanges until they time out.
+func TestAWriteThatTakesLongReleasesItsSlot(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWrites(t, 1)
 		begin := time.Now()
@@ -524,7 +524,7 @@ func TestAWriteThatTakesLongLendsItsPlace(t *testing.T) {
 			t.Error("a refresh token that is being written is written a second time")
 		}
 		if free := w.Free(); free != 1 {
-			t.Errorf("%d places are free beside the slow write, want 1", free)
+			t.Errorf("%d slots are free beside the slow write, want 1", free)
 		}
 		close(stuck[0].finish)
 		w.wantAnswer(slow, 1)
@@ -532,7 +532,7 @@ func TestAWriteThatTakesLongLendsItsPlace(t *testing.T) {
 			t.Errorf("got error %v, want ErrConflict", r.err)
 		}
 		if free := w.Free(); free != 1 {
-			t.Errorf("%d places are free, want 1", free)
+			t.Errorf("%d slots are free, want 1", free)
 		}
 		if waited := time.Since(begin); waited > 2*time.Second {
 			t.Errorf("it took %s", waited)
@@ -540,7 +540,7 @@ func TestAWriteThatTakesLongLendsItsPlace(t *testing.T) {
 	})
 }
 
-// A shared write that hangs for ever would hold the connection, and all of its callers, for ever.
+// A batch that hangs would hold its connection, and all of its callers, without end.
 func TestASharedWriteHasATimeOut(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWrites(t, 1)
