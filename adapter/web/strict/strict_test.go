@@ -199,12 +199,12 @@ func TestStrictJSONAccepts(t *testing.T) {
 func TestMessagesSayWhatToDoAndNeverTheValue(t *testing.T) {
 	tests := []struct{ body, want string }{
 		{`{"userId":4711}`, "must be a string, not a number"},
-		{`{"userId":null}`, "must be a string, not null; leave it out instead"},
+		{`{"userId":null}`, "must be a string, not null; omit it instead"},
 		{`{"roles":["4711",4711]}`, "entry 2: must be a string, not a number"},
-		{`{"userid":"4711"}`, "is not known here; did you mean userId? Names are compared exactly"},
-		{`{"userID":"4711","userId":"4711"}`, "is given twice, as userID and as userId, which are the same; send one"},
+		{`{"userid":"4711"}`, "is not known here; did you mean userId? Names are case-sensitive"},
+		{`{"userID":"4711","userId":"4711"}`, "is sent twice, as userID and as userId, which are one field; send one of them"},
 		{`{"ttl":4711.5}`, "must be a whole number, written in digits only"},
-		{`{"userId":"4711" "`, "the body must be one JSON object, and nothing after it; it stops being one at byte 18"},
+		{`{"userId":"4711" "`, "the body must be one JSON object, and nothing after it; the error is at byte 18"},
 		{`["4711"]`, "the body must be an object, not a list"},
 	}
 	for _, tt := range tests {
