@@ -41,14 +41,14 @@ var cookies = web.Cookies{Path: "/jwt/refresh"}
 // refuseCookies deletes the cookies if err says that a request's cookies are of several sessions, of which none can be
 // chosen; a login then ends it. It returns err, or that of the guard.
 func (a *API) refuseCookies(c echo.Context, name string, err error) error {
-	record := web.Note(c)
+	record := web.LogRecord(c)
 	switch {
 	case errors.Is(err, usecase.ErrTooManySessions):
-		if refused := record.Unread(); refused != nil {
+		if refused := record.AdmitWithoutLookup(); refused != nil {
 			return refused
 		}
 	case errors.Is(err, usecase.ErrSeveralSessions):
-		record.Exchanged(false)
+		record.ChargeExchange(false)
 	default:
 		return err
 	}

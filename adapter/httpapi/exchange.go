@@ -34,13 +34,13 @@ func (a *API) exchange(c echo.Context, b refreshBody) error {
 	if err != nil {
 		return a.refuseCookies(c, name, err)
 	}
-	record := web.Note(c)
+	record := web.LogRecord(c)
 	if out.Outcome == domain.RefusedInvalid {
-		if err := record.FailedProof(); err != nil { // unless the string was genuine, whatever else it lacked
+		if err := record.CredentialFailed(); err != nil { // unless the string was genuine, whatever else it lacked
 			return err
 		}
 	}
-	record.Exchanged(chargeable(out))
+	record.ChargeExchange(chargeable(out))
 	if errors.Is(out.Why, domain.ErrLifeTooLong) { // nothing is wrong with the token string, and no outcome says so
 		return domain.NewInvalid("timeToLiveInSeconds", domain.Malformed,
 			"this is longer than the policy allows: ask for less, or leave it out")
@@ -71,7 +71,7 @@ func (a *API) exchange(c echo.Context, b refreshBody) error {
 
 // exchangeInput reads what is not in a cookie: the API key and the tenant, and the body; and the name of the cookie.
 func (a *API) exchangeInput(c echo.Context, b refreshBody) (in usecase.ExchangeInput, name string, err error) {
-	caller, authenticated, err := web.Offered(c, domain.TokenExchange)
+	caller, authenticated, err := web.OptionalCaller(c, domain.TokenExchange)
 	if err != nil {
 		return in, "", err
 	}
@@ -84,9 +84,9 @@ func (a *API) exchangeInput(c echo.Context, b refreshBody) (in usecase.ExchangeI
 	if name, err = cookieName(b.CookieName, query.CookieName); err != nil {
 		return in, "", err
 	}
-	in.AccessToken, in.ClientAddress, in.Limit = domain.NewSecret(text(b.Token)), c.RealIP(), web.Note(c).Genuine
-	in.RequestID = web.Note(c).RequestID
-	in.LimitRead = web.Note(c).Presented
+	in.AccessToken, in.ClientAddress, in.Limit = domain.NewSecret(text(b.Token)), c.RealIP(), web.LogRecord(c).AdmitExchange
+	in.RequestID = web.LogRecord(c).RequestID
+	in.LimitRead = web.LogRecord(c).AdmitLookup
 	if ttl := b.TimeToLiveInSeconds; ttl != nil {
 		if *ttl < 1 || *ttl > longestLife {
 			return in, "", domain.NewInvalid("timeToLiveInSeconds", domain.Malformed,

@@ -80,14 +80,14 @@ func (a *API) Dialect() (web.Dialect, error) {
 }
 
 func health(c echo.Context) error {
-	web.Note(c).Routine = true
+	web.LogRecord(c).Routine = true
 	return done(c, "The process is running.", nil)
 }
 
 func (a *API) ready(c echo.Context) error {
-	web.Note(c).Routine = true
+	web.LogRecord(c).Routine = true
 	if err := a.Ready(c.Request().Context()); err != nil {
-		web.Note(c).Logged = true
+		web.LogRecord(c).Logged = true
 		return echo.NewHTTPError(http.StatusServiceUnavailable).SetInternal(err)
 	}
 	return done(c, "The service is ready.", nil)

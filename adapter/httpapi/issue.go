@@ -62,7 +62,7 @@ func (a *API) issue(c echo.Context) error {
 	if _, err := web.Query[struct{}](c); err != nil {
 		return err
 	}
-	in, err := body.input(web.Note(c).Caller.TenantID)
+	in, err := body.input(web.LogRecord(c).Caller.TenantID)
 	if err != nil {
 		return err
 	}
@@ -71,9 +71,9 @@ func (a *API) issue(c echo.Context) error {
 	if err != nil {
 		return err
 	}
-	record := web.Note(c)
+	record := web.LogRecord(c)
 	record.Event = eventTokenIssued
-	record.Raise(slog.LevelInfo, slog.String("refreshTokenId", grant.RefreshToken.ID.String()),
+	record.Add(slog.LevelInfo, slog.String("refreshTokenId", grant.RefreshToken.ID.String()),
 		slog.String("applicationId", grant.RefreshToken.ApplicationID))
 	web.NoStore(c)
 	if body.Cookies {

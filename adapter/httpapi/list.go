@@ -104,7 +104,7 @@ func newTokenData(t domain.RefreshToken) tokenData {
 
 // retrieve answers GET /jwt/refresh/:id.
 func (a *API) retrieve(c echo.Context) error {
-	caller := web.Note(c).Caller
+	caller := web.LogRecord(c).Caller
 	q, err := web.Query[oneQuery](c)
 	if err != nil {
 		return err

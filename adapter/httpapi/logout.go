@@ -64,19 +64,19 @@ func (a *API) logout(c echo.Context, l leaving) error {
 	if err != nil {
 		return err
 	}
-	record := web.Note(c)
+	record := web.LogRecord(c)
 	ids, err := a.Logout.Do(c.Request().Context(), usecase.LogoutInput{
-		TenantID: tenantID, Ambient: l.tokenStrings, By: web.OriginOf(c), Limit: record.Presented,
+		TenantID: tenantID, Ambient: l.tokenStrings, By: web.OriginOf(c), Limit: record.AdmitLookup,
 	})
 	if err != nil && !errors.Is(err, domain.ErrNotFound) {
 		return a.refuseCookies(c, l.cookieName, err)
 	}
 	if err != nil && len(l.tokenStrings) > 0 {
-		if failed := record.FailedProof(); failed != nil { // unless one was genuine
+		if failed := record.CredentialFailed(); failed != nil { // unless one was genuine
 			return failed
 		}
 	}
-	record.Exchanged(err == nil)
+	record.ChargeExchange(err == nil)
 	if !errors.Is(err, usecase.ErrOtherTenants) {
 		cookies.Delete(c, l.cookieName, domain.Policy{})
 	}
@@ -93,6 +93,6 @@ func (a *API) logout(c echo.Context, l leaving) error {
 	for _, id := range ids {
 		data.TokenIDs = append(data.TokenIDs, id.String())
 	}
-	record.Raise(slog.LevelInfo, slog.String("tokenId", strings.Join(data.TokenIDs, " ")))
+	record.Add(slog.LevelInfo, slog.String("tokenId", strings.Join(data.TokenIDs, " ")))
 	return done(c, "The refresh tokens were revoked.", data)
 }

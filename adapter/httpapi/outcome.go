@@ -48,7 +48,7 @@ var unproved = domain.FieldError{Field: "refreshToken", Reason: "unproved",
 // session and its user, for somebody has to tell them; what cannot be is an error.
 func (a *API) tell(c echo.Context, out usecase.Exchanged) {
 	c.Response().Header().Set(outcomeHeader, string(out.Outcome))
-	record, token := web.Note(c), out.RefreshToken
+	record, token := web.LogRecord(c), out.RefreshToken
 	record.Outcome, record.Event = string(out.Outcome), exchangeEvents[out.Outcome]
 	if token.ID.IsZero() {
 		if out.Outcome == domain.RefusedInvalid {
@@ -56,7 +56,7 @@ func (a *API) tell(c echo.Context, out usecase.Exchanged) {
 		}
 	} else {
 		record.Tenant = token.TenantID
-		record.Raise(slog.LevelInfo, slog.String("refreshTokenId", token.ID.String()))
+		record.Add(slog.LevelInfo, slog.String("refreshTokenId", token.ID.String()))
 	}
 	level, attrs := slog.LevelWarn, []slog.Attr(nil)
 	switch {
@@ -91,7 +91,7 @@ func (a *API) tell(c echo.Context, out usecase.Exchanged) {
 			slog.Uint64("presented", uint64(out.Presented)), slog.Uint64("generation", uint64(token.Generation)),
 			slog.Time("issuedAt", token.IssuedAt))
 	}
-	record.Raise(level, attrs...)
+	record.Add(level, attrs...)
 	if a.Exchanged != nil {
 		a.Exchanged(out)
 	}

@@ -49,7 +49,7 @@ func (a *API) patchTokens(c echo.Context) error {
 		return err
 	}
 	n, err := a.Patch.OfUser(c.Request().Context(), usecase.PatchInput{
-		TenantID: web.Note(c).Caller.TenantID, UserID: q.UserID, ApplicationID: q.ApplicationID, Patch: p,
+		TenantID: web.LogRecord(c).Caller.TenantID, UserID: q.UserID, ApplicationID: q.ApplicationID, Patch: p,
 		By: web.OriginOf(c),
 	})
 	if err != nil {
@@ -59,7 +59,7 @@ func (a *API) patchTokens(c echo.Context) error {
 	if q.ApplicationID != nil {
 		attrs = append(attrs, slog.String("applicationId", *q.ApplicationID))
 	}
-	tellChanged(web.Note(c), p, attrs...)
+	tellChanged(web.LogRecord(c), p, attrs...)
 	return done(c, "The refresh tokens were changed.", changedData{Changed: n})
 }
 
@@ -72,11 +72,11 @@ func (a *API) patchOne(c echo.Context) error {
 	if _, err := web.Query[struct{}](c); err != nil {
 		return err
 	}
-	t, err := a.Patch.One(c.Request().Context(), web.Note(c).Caller.TenantID, web.PathParam(c, "id"), p, web.OriginOf(c))
+	t, err := a.Patch.One(c.Request().Context(), web.LogRecord(c).Caller.TenantID, web.PathParam(c, "id"), p, web.OriginOf(c))
 	if err != nil {
 		return err
 	}
-	tellChanged(web.Note(c), p, slog.String("refreshTokenId", t.ID.String()))
+	tellChanged(web.LogRecord(c), p, slog.String("refreshTokenId", t.ID.String()))
 	return done(c, "The refresh token was changed.", newTokenData(t))
 }
 
@@ -139,5 +139,5 @@ func objectPatch(problems *domain.Problems, field string, sent **json.RawMessage
 // tellChanged says in the log what was changed: the names of the fields, and no value.
 func tellChanged(record *web.Record, p domain.Patch, which ...slog.Attr) {
 	record.Event = eventTokenChanged
-	record.Raise(slog.LevelInfo, append(which, slog.String("fields", strings.Join(p.Fields(), " ")))...)
+	record.Add(slog.LevelInfo, append(which, slog.String("fields", strings.Join(p.Fields(), " ")))...)
 }

@@ -36,7 +36,7 @@ func (a *API) postRefresh(c echo.Context) error {
 	if !id && !one && !user && !app {
 		return a.exchange(c, b)
 	}
-	if err := web.Note(c).Turn(); err != nil {
+	if err := web.LogRecord(c).Turn(); err != nil {
 		return err
 	}
 	exchanges := b.RefreshToken != nil || b.Token != nil || b.TimeToLiveInSeconds != nil || b.CookieName != nil

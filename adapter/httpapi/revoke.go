@@ -37,7 +37,7 @@ func (a *API) revokeTokens(c echo.Context) error {
 		return err
 	}
 	if l == nil || len(l.tokenStrings) == 0 { // it presents nothing
-		if err := web.Note(c).Turn(); err != nil {
+		if err := web.LogRecord(c).Turn(); err != nil {
 			return err
 		}
 	}
@@ -54,7 +54,7 @@ func (a *API) revokeTokens(c echo.Context) error {
 // revokeOne answers DELETE /jwt/refresh/:id.
 func (a *API) revokeOne(c echo.Context) error {
 	id := web.PathParam(c, "id")
-	return a.revokeSelected(c, web.Note(c).Caller, revokeBody{TokenID: &id})
+	return a.revokeSelected(c, web.LogRecord(c).Caller, revokeBody{TokenID: &id})
 }
 
 // revokeSelected revokes by the selector in one place: the path, which is in places already, the query or the body. A
@@ -119,7 +119,7 @@ func (a *API) revokeAs(c echo.Context, caller usecase.Caller, s revokeBody) erro
 		return err
 	}
 	message, data := revocation(revoked)
-	tellRevoked(web.Note(c), revoked.Selector)
+	tellRevoked(web.LogRecord(c), revoked.Selector)
 	if revoked.Cookies != nil {
 		name, _ := revoked.Cookies.CookieNames()
 		cookies.Delete(c, name, *revoked.Cookies)
@@ -167,7 +167,7 @@ func tellRevoked(record *web.Record, s domain.Selector) {
 		slog.String("applicationId", s.Scope.ApplicationID), slog.String("exceptTokenId", idText(s.Except)),
 	} {
 		if field.Value.String() != "" {
-			record.Raise(slog.LevelInfo, field)
+			record.Add(slog.LevelInfo, field)
 		}
 	}
 }

@@ -6,157 +6,157 @@ import (
 	"github.com/refreshd/refreshd/domain"
 )
 
-// exchanger is the key of a refresh token's bucket. Exchanges with an API key are counted separately.
-func exchanger(id domain.ID, authenticated bool) string {
+// tokenBucketKey returns the key of a refresh token's bucket. Exchanges with an API key are counted separately.
+func tokenBucketKey(id domain.ID, authenticated bool) string {
 	if authenticated {
 		return "ak_" + string(id[:])
 	}
 	return string(id[:])
 }
 
-// Authenticated says that the request's API key is good. From then on the key pays.
+// Authenticated records that the request's API key is valid. From then on requests with it are charged to the key.
 func (r *Record) Authenticated() {
-	p := &r.payer
-	if p.guard == nil || p.apiKey == "" {
+	ch := &r.charge
+	if ch.guard == nil || ch.apiKey == "" {
 		return
 	}
-	p.good = true
-	if p.known {
+	ch.validKey = true
+	if ch.known {
 		return
 	}
-	p.known = true
-	p.guard.apiKeys.Charge(p.apiKey, 1)
-	if p.paid > 0 {
-		p.guard.offers.Charge(p.address, -p.paid)
+	ch.known = true
+	ch.guard.apiKeys.Charge(ch.apiKey, 1)
+	if ch.paid > 0 {
+		ch.guard.unverifiedKeys.Charge(ch.address, -ch.paid)
 	}
 }
 
-// Proved says that what the request presented is genuine, though it may be refused.
-func (r *Record) Proved() { r.payer.genuine = true }
+// CredentialGenuine records that the request's credential is genuine, though it may be refused.
+func (r *Record) CredentialGenuine() { r.charge.genuine = true }
 
-// Unread is Proved for token strings that are genuine and of which none is looked up. Such a request costs what any
-// other with a genuine one does; that it is worth nothing is known beforehand. An error is a *Refused.
-func (r *Record) Unread() error {
-	p, g := &r.payer, r.payer.guard
-	if g != nil && p.mustProve > 0 { // else it has paid
-		if wait := g.worthless.Wait(p.copy(), 1); wait > 0 { // of no token string: all of these are one
-			return p.tooMany(wait)
+// AdmitWithoutLookup is CredentialGenuine for genuine token strings of which none is looked up in the store. The
+// request is charged as one with a genuine token string that was rejected. An error is a *Refused.
+func (r *Record) AdmitWithoutLookup() error {
+	ch, g := &r.charge, r.charge.guard
+	if g != nil && ch.waitUnlessGenuine > 0 { // otherwise it has been charged
+		// The key is that of the zero token string: all such requests of an address share it.
+		if wait := g.rejected.Wait(ch.tokenAtAddress(), 1); wait > 0 {
+			return ch.tooMany(wait)
 		}
-		if wait := g.genuine.Take(p.address, 1); wait > 0 {
-			return p.tooMany(wait)
+		if wait := g.genuine.Take(ch.address, 1); wait > 0 {
+			return ch.tooMany(wait)
 		}
-		g.worthless.Charge(p.copy(), 1)
+		g.rejected.Charge(ch.tokenAtAddress(), 1)
 	}
-	p.genuine = true
+	ch.genuine = true
 	return nil
 }
 
-// FailedProof says that what the request presented is not genuine, where its status will not be 401. An error is the
-// answer instead.
-func (r *Record) FailedProof() error {
-	p := &r.payer
-	if p.genuine {
+// CredentialFailed records that the request's credential is not genuine, if its status will not be 401. If it returns
+// an error, the handler must return that error.
+func (r *Record) CredentialFailed() error {
+	ch := &r.charge
+	if ch.genuine {
 		return nil
 	}
-	if p.mustProve > 0 {
-		return p.refuse()
+	if ch.waitUnlessGenuine > 0 {
+		return ch.refuse()
 	}
-	p.failed = true
+	ch.failed = true
 	return nil
 }
 
-// Genuine admits an exchange of a refresh token whose token string is genuine, before the store is asked. An error is
-// a *Refused.
-func (r *Record) Genuine(t domain.PresentedToken, authenticated bool) error {
-	p, g := &r.payer, r.payer.guard
+// AdmitExchange admits an exchange whose token string is genuine, before the store is queried. An error is a *Refused.
+func (r *Record) AdmitExchange(t domain.PresentedToken, authenticated bool) error {
+	ch, g := &r.charge, r.charge.guard
 	if g == nil {
 		return nil
 	}
-	if wait := g.tokens.Wait(exchanger(t.ID, authenticated), 1); wait > 0 {
-		p.genuine = true
+	if wait := g.tokens.Wait(tokenBucketKey(t.ID, authenticated), 1); wait > 0 {
+		ch.genuine = true
 		return g.refuse(LimitRefreshToken, wait)
 	}
-	return p.present(t, authenticated)
+	return ch.present(t, authenticated)
 }
 
-// Presented is Genuine for what asks the store about a token string and does not exchange it: a logout, and the choice
-// among several. However often a refresh token is exchanged, it can be revoked; and the limit of one that has ended,
-// whose cookie a browser may still keep, refuses no other.
+// AdmitLookup is AdmitExchange for a query of the store that exchanges nothing: a logout, and the choice among several
+// token strings. The limit of the refresh token does not apply. So a refresh token can be revoked however often it is
+// exchanged, and one that has ended, whose cookie a browser may still have, does not prevent the use of another.
 //
-// A request may call Presented and Genuine for one token string after another, and pays for each as a request of its
-// own would. The last one is that which Exchanged charges.
-func (r *Record) Presented(t domain.PresentedToken) error {
-	if r.payer.guard == nil {
+// A request may call AdmitLookup and AdmitExchange for several token strings, and is charged for each as a request of
+// its own. ChargeExchange charges the last one.
+func (r *Record) AdmitLookup(t domain.PresentedToken) error {
+	if r.charge.guard == nil {
 		return nil
 	}
-	return r.payer.present(t, false)
+	return r.charge.present(t, false)
 }
 
-func (p *payer) present(t domain.PresentedToken, authenticated bool) error {
-	g, first := p.guard, !p.asking
+func (ch *charge) present(t domain.PresentedToken, authenticated bool) error {
+	g, first := ch.guard, !ch.asking
 	if !first {
-		p.presented = append(p.presented, p.copy())
+		ch.presented = append(ch.presented, ch.tokenAtAddress())
 	}
-	p.genuine = true
-	p.token, p.generation, p.authenticated = t.ID, t.Generation, authenticated
+	ch.genuine = true
+	ch.token, ch.generation, ch.authenticated = t.ID, t.Generation, authenticated
 	switch {
-	case p.mustProve > 0:
-		if wait := g.worthless.Wait(p.copy(), 1); wait > 0 {
-			return p.tooMany(wait)
+	case ch.waitUnlessGenuine > 0:
+		if wait := g.rejected.Wait(ch.tokenAtAddress(), 1); wait > 0 {
+			return ch.tooMany(wait)
 		}
-		if wait := g.genuine.Take(p.address, 1); wait > 0 {
-			return p.tooMany(wait)
+		if wait := g.genuine.Take(ch.address, 1); wait > 0 {
+			return ch.tooMany(wait)
 		}
 		if first {
-			if err := p.enter(); err != nil {
+			if err := ch.enter(); err != nil {
 				return err
 			}
 		}
-	case first: // it has paid
-	case p.known:
-		g.apiKeys.Charge(p.apiKey, 1)
+	case first: // it has been charged
+	case ch.known:
+		g.apiKeys.Charge(ch.apiKey, 1)
 	default:
-		p.bucket().Charge(p.address, 1)
+		ch.bucket().Charge(ch.address, 1)
 	}
-	p.asking = true
+	ch.asking = true
 	return nil
 }
 
-// Exchanged charges the exchange to the refresh token that Genuine was called for; or, if it does not count, because
-// the token string was worth nothing, to that token string at its address. The other ones that Genuine was called for
-// are charged as worth nothing.
-func (r *Record) Exchanged(counts bool) {
-	p := &r.payer
-	if p.guard == nil || !p.genuine {
+// ChargeExchange charges the exchange to the refresh token that AdmitExchange was called for last. If counts is false,
+// because the token string was rejected, it charges that token string at its address instead. The others that were
+// admitted are charged as rejected.
+func (r *Record) ChargeExchange(counts bool) {
+	ch := &r.charge
+	if ch.guard == nil || !ch.genuine {
 		return
 	}
-	for _, other := range p.presented {
-		if other != p.copy() {
-			p.guard.worthless.Charge(other, 1)
+	for _, other := range ch.presented {
+		if other != ch.tokenAtAddress() {
+			ch.guard.rejected.Charge(other, 1)
 		}
 	}
 	if counts {
-		p.guard.tokens.Charge(exchanger(p.token, p.authenticated), 1)
+		ch.guard.tokens.Charge(tokenBucketKey(ch.token, ch.authenticated), 1)
 		return
 	}
-	p.guard.worthless.Charge(p.copy(), 1)
+	ch.guard.rejected.Charge(ch.tokenAtAddress(), 1)
 }
 
-// copy is the key of a token string at an address.
-func (p *payer) copy() string {
-	return string(binary.BigEndian.AppendUint32(p.token[:], p.generation)) + p.address
+// tokenAtAddress returns the key of a token string at its client address.
+func (ch *charge) tokenAtAddress() string {
+	return string(binary.BigEndian.AppendUint32(ch.token[:], ch.generation)) + ch.address
 }
 
-// Turn is for a request on the route of the exchange that is something else: it gives back the place of an exchange,
-// and waits for a turn as requests on other routes have done by then. An error is a *Refused.
+// Turn is for a request on the route of the exchange that is not an exchange. It gives back the place of an exchange,
+// and waits for a turn, as requests on other routes did before their handler. An error is a *Refused.
 func (r *Record) Turn() error {
-	p := &r.payer
-	if p.guard == nil || p.turned {
+	ch := &r.charge
+	if ch.guard == nil || ch.turned {
 		return nil
 	}
-	if p.mustProve > 0 {
-		return p.refuse()
+	if ch.waitUnlessGenuine > 0 {
+		return ch.refuse()
 	}
-	p.end()
-	return p.turn()
+	ch.end()
+	return ch.turn()
 }

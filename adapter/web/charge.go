@@ -13,116 +13,115 @@ import (
 )
 
 const (
-	// A failed proof counts as so many requests.
-	failedProof = 10
+	// failedCredentialCost is the number of requests that an invalid credential counts as.
+	failedCredentialCost = 10
 
-	// maxProof is how long, in bytes, the body or the cookies of an exchange may be whose address cannot pay: more
-	// than any genuine exchange's, with an old access token.
-	maxProof = 12 << 10
+	// maxCheckedBytes bounds the body and the cookies of an exchange whose address has used up its budget, in bytes. It
+	// is more than any genuine exchange has, with an old access token.
+	maxCheckedBytes = 12 << 10
 )
 
-// A budget is what a client address has for one kind of requests. What uses up one takes nothing from the others.
+// A budget is that of a client address for one kind of requests. The budgets of an address are independent.
 type budget byte
 
 const (
-	ordinaryBudget budget = iota // requests without an API key, 404 and 405
-	offersBudget                 // requests with an API key that is not known to be good
-	publicBudget                 // public documents, which verifiers need
-	healthBudget                 // health and readiness, which orchestrators need
+	ordinaryBudget      budget = iota // requests without an API key, 404 and 405
+	unverifiedKeyBudget               // requests with an API key that has not been verified
+	publicBudget                      // public documents, which verifiers need
+	healthBudget                      // health and readiness, which orchestrators need
 )
 
-// payer is what a request is charged to.
-type payer struct {
+// charge is the accounting of one request: which bucket it is charged to, and which place it takes.
+type charge struct {
 	guard           *Guard
 	kind            Kind
 	req             *http.Request
 	address, apiKey string
-	known           bool // the API key is charged
-	paid            int  // by the address
-	good            bool // the API key is good, as far as this request goes
-	genuine         bool // what it presented is genuine
-	failed          bool // a proof failed though the status is not 401
-	// mustProve is set where the address could not pay, and the request is let in only if it presents a genuine token
-	// string: how long the address has to wait.
-	mustProve time.Duration
+	known           bool // the API key is charged, not the address
+	paid            int  // number of requests that the address was charged
+	validKey        bool // the API key was verified by this request
+	genuine         bool // the credential is genuine
+	failed          bool // the credential is invalid, though the status is not 401
+	// waitUnlessGenuine is set if the address has used up its budget. The request is then admitted only if it presents
+	// a genuine token string. Otherwise this is the wait in its refusal.
+	waitUnlessGenuine time.Duration
 
-	token         domain.ID // whose bucket it is charged to
+	token         domain.ID // its bucket is charged
 	generation    uint32    // of the token string
 	authenticated bool
-	presented     []string      // copies that were admitted before this one
-	asking        bool          // the store is asked about the token
-	caller        uint64        // among those who have a place
-	begun         time.Duration // since the places' start
+	presented     []string      // keys of the token strings that were admitted before this one
+	asking        bool          // the store was queried for the refresh token
+	caller        uint64        // in places
+	enteredAt     time.Duration // since the places' start
 	placed        bool          // it has a place
 	turned        bool          // and a turn
-	// client ends when the client leaves, and ctx besides when the handler's time is over.
+	// client ends when the client disconnects; ctx ends then or when the handler's time is over.
 	client, ctx context.Context
 }
 
-// admit lets a request in, or returns a *Refused.
+// admit charges a request and admits it, or returns a *Refused.
 func (g *Guard) admit(c echo.Context, k Kind, apiKey string) error {
-	p := &Note(c).payer
-	*p = payer{
+	ch := &LogRecord(c).charge
+	*ch = charge{
 		guard: g, kind: k, req: c.Request(), address: network(c.RealIP()), apiKey: apiKey,
 		known: apiKey != "" && g.apiKeys.Knows(apiKey),
 	}
 	if k.inPlace() {
-		if p.known {
-			p.caller = g.places.caller(apiKey)
+		if ch.known {
+			ch.caller = g.places.caller(apiKey)
 		} else {
-			p.caller = g.places.caller(p.address) + uint64(p.budget()) // for a caller each
+			ch.caller = g.places.caller(ch.address) + uint64(ch.budget()) // one caller for each budget
 		}
-		if g.places.full(p.caller, k != Exchange) {
+		if g.places.full(ch.caller, k != Exchange) {
 			return g.refuse(Overload, 0)
 		}
 	}
-	if p.known {
+	if ch.known {
 		if wait := g.apiKeys.Take(apiKey, 1); wait > 0 {
 			return g.refuse(LimitAPIKey, wait)
 		}
 		return nil
 	}
-	switch wait := p.bucket().Take(p.address, 1); {
+	switch wait := ch.bucket().Take(ch.address, 1); {
 	case wait == 0:
-		p.paid = 1
-	case apiKey != "" && g.unknownKeys.take(apiKey):
-	case apiKey == "" && k == Exchange && mayProve(p.req):
-		p.mustProve = wait
+		ch.paid = 1
+	case apiKey != "" && g.lookupSlots.take(apiKey):
+	case apiKey == "" && k == Exchange && cheapToCheck(ch.req):
+		ch.waitUnlessGenuine = wait
 	default:
-		return p.tooMany(wait)
+		return ch.tooMany(wait)
 	}
 	return nil
 }
 
-// mayProve reports whether a request can present a token string in so few bytes that they can be looked at for
-// nothing.
-func mayProve(req *http.Request) bool {
+// cheapToCheck reports whether a request can present a token string, in few enough bytes to verify them without charge.
+func cheapToCheck(req *http.Request) bool {
 	cookies := 0
 	for _, line := range req.Header[echo.HeaderCookie] {
 		cookies += len(line)
 	}
 	body := req.ContentLength // -1 if it is not known
-	return 0 <= body && body <= maxProof && cookies <= maxProof && body+int64(cookies) > 0
+	return 0 <= body && body <= maxCheckedBytes && cookies <= maxCheckedBytes && body+int64(cookies) > 0
 }
 
-func (p *payer) budget() budget {
+func (ch *charge) budget() budget {
 	switch {
-	case p.kind == Public, p.kind == PublicFile, p.kind == preflight:
+	case ch.kind == Public, ch.kind == PublicFile, ch.kind == preflight:
 		return publicBudget
-	case p.kind == Health:
+	case ch.kind == Health:
 		return healthBudget
-	case p.apiKey != "":
-		return offersBudget
+	case ch.apiKey != "":
+		return unverifiedKeyBudget
 	default:
 		return ordinaryBudget
 	}
 }
 
-// bucket is where the address pays.
-func (p *payer) bucket() *Limiter {
-	switch g := p.guard; p.budget() {
-	case offersBudget:
-		return g.offers
+// bucket returns the limiter of the request's budget.
+func (ch *charge) bucket() *Limiter {
+	switch g := ch.guard; ch.budget() {
+	case unverifiedKeyBudget:
+		return g.unverifiedKeys
 	case publicBudget:
 		return g.public
 	case healthBudget:
@@ -132,82 +131,82 @@ func (p *payer) bucket() *Limiter {
 	}
 }
 
-// tooMany is the refusal of a request whose address cannot pay.
-func (p *payer) tooMany(wait time.Duration) error {
-	refused := p.guard.refuse(LimitClientAddress, wait)
-	refused.hint = p.guard.hint(p.req)
+// tooMany returns the refusal of a request whose address has used up its budget.
+func (ch *charge) tooMany(wait time.Duration) error {
+	refused := ch.guard.refuse(LimitClientAddress, wait)
+	refused.hint = ch.guard.hint(ch.req)
 	return refused
 }
 
-// refuse is the refusal of a request that had to present something genuine, and did not.
-func (p *payer) refuse() error { return p.tooMany(p.mustProve) }
+// refuse returns the refusal of a request that had to present a genuine credential, and did not.
+func (ch *charge) refuse() error { return ch.tooMany(ch.waitUnlessGenuine) }
 
-// begin takes a place among the requests in progress, once nothing has to come from the client any more: a slow one
-// keeps nobody out. What needs a turn waits for it until client or ctx has ended.
-func (p *payer) begin(client, ctx context.Context) error {
-	p.client, p.ctx = client, ctx
+// begin takes a place among the requests in progress. It is called once the client has sent all of the request, so that
+// a slow client holds no place. A request that needs a turn waits for it until client or ctx has ended.
+func (ch *charge) begin(client, ctx context.Context) error {
+	ch.client, ch.ctx = client, ctx
 	switch {
-	case !p.kind.inPlace() || p.mustProve > 0:
+	case !ch.kind.inPlace() || ch.waitUnlessGenuine > 0:
 		return nil
-	case p.kind == Exchange:
-		return p.enter()
+	case ch.kind == Exchange:
+		return ch.enter()
 	default:
-		return p.turn()
+		return ch.turn()
 	}
 }
 
-func (p *payer) enter() error {
-	if !p.guard.places.enter(p.caller) {
-		return p.guard.refuse(Overload, 0)
+func (ch *charge) enter() error {
+	if !ch.guard.places.enter(ch.caller) {
+		return ch.guard.refuse(Overload, 0)
 	}
-	p.placed, p.begun = true, p.guard.places.now()
+	ch.placed, ch.enteredAt = true, ch.guard.places.now()
 	return nil
 }
 
-func (p *payer) turn() error {
-	if !p.guard.places.enterTurn(p.caller, p.client, p.ctx) {
-		if p.client.Err() != nil { // no refusal: the client has left
-			return fmt.Errorf("wait for a turn: %w", p.client.Err())
+func (ch *charge) turn() error {
+	if !ch.guard.places.enterTurn(ch.caller, ch.client, ch.ctx) {
+		if ch.client.Err() != nil { // not a refusal: the client has disconnected
+			return fmt.Errorf("wait for a turn: %w", ch.client.Err())
 		}
-		return p.guard.refuse(Overload, 0)
+		return ch.guard.refuse(Overload, 0)
 	}
-	p.placed, p.turned = true, true
+	ch.placed, ch.turned = true, true
 	return nil
 }
 
-// end gives back what begin took. An exchange that asked the store moves the bound by how long it took.
-func (p *payer) end() {
-	switch places := p.guard.places; {
-	case !p.placed:
-	case p.turned:
-		places.leaveTurn(p.caller)
+// end gives back what begin took. An exchange that queried the store adjusts the bound by its duration.
+func (ch *charge) end() {
+	switch places := ch.guard.places; {
+	case !ch.placed:
+	case ch.turned:
+		places.leaveTurn(ch.caller)
 	default:
-		places.leave(p.caller)
-		if p.asking {
-			places.learn(p.begun)
+		places.leave(ch.caller)
+		if ch.asking {
+			places.adjust(ch.enteredAt)
 		}
 	}
-	p.placed, p.turned, p.asking = false, false, false
+	ch.placed, ch.turned, ch.asking = false, false, false
 }
 
-// settle charges for a proof that failed. Where the request has a good API key it has paid: what a user of the backend
-// presents is no guess of the backend's, and a permission that the key lacks is a mistake.
-func (p *payer) settle(c echo.Context, err error) {
+// finish charges for an invalid credential. A request with a valid API key is not charged more: a token string that a
+// user of the backend presents is no guess of the backend, and a missing permission is a mistake.
+func (ch *charge) finish(c echo.Context, err error) {
 	offered := c.Request().Header.Get(echo.HeaderAuthorization) != ""
-	failed := p.failed || offered && err != nil && Status(c, err) == http.StatusUnauthorized
-	if p.good || p.genuine || !failed {
+	failed := ch.failed || offered && err != nil && Status(c, err) == http.StatusUnauthorized
+	if ch.validKey || ch.genuine || !failed {
 		return
 	}
-	if p.known {
-		p.guard.apiKeys.Forget(p.apiKey)
+	if ch.known {
+		ch.guard.apiKeys.Forget(ch.apiKey)
 	}
-	p.bucket().Charge(p.address, failedProof-p.paid)
+	ch.bucket().Charge(ch.address, failedCredentialCost-ch.paid)
 }
 
 // nat64 is the prefix under which IPv4 clients reach a host that has IPv6 only (RFC 6052, section 2.1).
 var nat64 = netip.MustParsePrefix("64:ff9b::/96")
 
-// network is what a client address is known by: of IPv6 its first 64 bits.
+// network returns the key of a client address: for IPv6 its first 64 bits.
 func network(address string) string {
 	addr, err := netip.ParseAddr(address)
 	switch {

@@ -47,15 +47,15 @@ func newBusySite(t *testing.T) *busySite {
 		return ok(c)
 	}
 	s.POST("/work", func(c echo.Context) error {
-		if err := web.Note(c).Genuine(domain.PresentedToken{ID: domain.ID{1}}, false); err != nil {
+		if err := web.LogRecord(c).AdmitExchange(domain.PresentedToken{ID: domain.ID{1}}, false); err != nil {
 			return err
 		}
 		return hold(c)
 	})
 	s.POST("/other", hold)
 	s.POST("/document", hold)
-	s.POST("/garbage", func(c echo.Context) error { return web.Note(c).FailedProof() })
-	s.POST("/authenticate", func(c echo.Context) error { web.Note(c).Authenticated(); return nil })
+	s.POST("/garbage", func(c echo.Context) error { return web.LogRecord(c).CredentialFailed() })
+	s.POST("/authenticate", func(c echo.Context) error { web.LogRecord(c).Authenticated(); return nil })
 	s.POST("/panic", func(echo.Context) error { panic("on purpose") })
 	b.Server = httptest.NewServer(s.mounted())
 	b.Server.Client().Transport.(*http.Transport).MaxIdleConnsPerHost = web.MaxInProgress
@@ -96,8 +96,8 @@ func (b *busySite) call(t *testing.T, method, path string, body io.Reader) (stat
 // half is what one caller gets.
 const half = web.MaxInProgress / 2
 
-// However many come while the limit is under way, they are refused at once and health stays green; and as soon as one place is
-// free the next is served.
+// However many come while the limit is under way, they are refused at once and health stays green; and as soon as one
+// place is free the next is served.
 func TestCallsAboveTheLimitAreRefusedAtOnceAndRecoveryIsImmediate(t *testing.T) {
 	b := newBusySite(t)
 	statuses := make(chan int, half)
@@ -217,14 +217,15 @@ func one(address string) func(int) caller {
 
 func eachItsOwn(i int) caller { return caller{address: fmt.Sprintf("198.51.%d.%d", i/256, i%256)} }
 
-// A store that is slow must not turn what is let in into a queue of seconds, and one that is fast again must be used at once.
+// A store that is slow must not turn what is let in into a queue of seconds, and one that is fast again must be used at
+// once.
 func TestWhereExchangesAreSlowFewerAreLetIn(t *testing.T) {
 	b := newBusySite(t)
 	for _, step := range []struct {
 		took time.Duration
 		want int
 	}{
-		{web.SlowCall, 512}, {web.SlowCall + 1, 512}, {web.SlowCall + 1, 384}, {0, 288}, // 288 fast ones are worth 72
+		{web.SlowExchange, 512}, {web.SlowExchange + 1, 512}, {web.SlowExchange + 1, 384}, {0, 288}, // 288 fast ones are worth 72
 		{time.Second, 360}, {time.Second, 270}, {time.Second, 256}, {time.Minute, 256},
 	} {
 		in, release := b.occupy(t, web.MaxInProgress, "/work", eachItsOwn)
@@ -288,10 +289,10 @@ func TestRetryAfterIsInWholeSecondsAndLongEnough(t *testing.T) {
 	g := web.NewGuard(web.RateLimits{RefreshToken: 1}, nil, c.now, nil)
 	s := newSite(t, func(s *site) { s.options.Guard = g })
 	s.GET("/x", func(c echo.Context) error {
-		if err := web.Note(c).Genuine(domain.PresentedToken{ID: domain.ID{1}}, false); err != nil {
+		if err := web.LogRecord(c).AdmitExchange(domain.PresentedToken{ID: domain.ID{1}}, false); err != nil {
 			return err
 		}
-		web.Note(c).Exchanged(true)
+		web.LogRecord(c).ChargeExchange(true)
 		return nil
 	})
 	for range 10 {

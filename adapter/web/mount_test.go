@@ -37,14 +37,14 @@ func TestRoutesThatContradictEachOtherAreNotMounted(t *testing.T) {
 		"twice, in one dialect":   {[]web.Dialect{{Render: render, Routes: []web.Route{get, get}}}, web.Options{}, "GET /x is mounted twice"},
 		"twice, in two of them":   {[]web.Dialect{{Render: render, Routes: []web.Route{get}}, {Render: render, Routes: []web.Route{get}}}, web.Options{}, "mounted twice"},
 		"HEAD beside GET":         {[]web.Dialect{{Render: render, Routes: []web.Route{get, {Method: "HEAD", Path: "/x", Anybody: true, Handle: ok}}}}, web.Options{}, "mounted twice"},
-		"nothing authenticates":   {asking(func(r *web.Route) { r.Action = domain.TokenRead }), web.Options{}, "nothing authenticates"},
-		"nothing authenticates 2": {asking(func(r *web.Route) { r.Asks = []domain.Action{domain.TokenRead} }), web.Options{}, "nothing authenticates"},
+		"nothing authenticates":   {asking(func(r *web.Route) { r.Action = domain.TokenRead }), web.Options{}, "Authenticate is not set"},
+		"nothing authenticates 2": {asking(func(r *web.Route) { r.Asks = []domain.Action{domain.TokenRead} }), web.Options{}, "Authenticate is not set"},
 		"two ways to ask": {asking(func(r *web.Route) { r.Action, r.Asks = domain.TokenRead, []domain.Action{domain.TokenList} }),
-			web.Options{Authenticate: &usecase.Authenticate{}}, "asks for others"},
-		"nobody said who": {asking(func(r *web.Route) { r.Anybody = false }), web.Options{}, "or Anybody"},
+			web.Options{Authenticate: &usecase.Authenticate{}}, "both Action and Asks"},
+		"nobody said who": {asking(func(r *web.Route) { r.Anybody = false }), web.Options{}, "Asks and Anybody"},
 		"two answers to who": {[]web.Dialect{{Render: render, Routes: []web.Route{
 			{Method: "GET", Path: "/x", Anybody: true, Action: domain.TokenRead, Handle: ok},
-		}}}, web.Options{Authenticate: &usecase.Authenticate{}}, "or Anybody"},
+		}}}, web.Options{Authenticate: &usecase.Authenticate{}}, "Asks and Anybody"},
 		"no such action": {asking(func(r *web.Route) { r.Action = "token.reed" }),
 			web.Options{Authenticate: &usecase.Authenticate{}}, "token.reed, which no permission allows"},
 		"no such action 2": {asking(func(r *web.Route) { r.Asks = []domain.Action{domain.TokenList, "token.reed"} }),
@@ -70,7 +70,7 @@ func TestAHandlerAsksForNothingThatItsRouteDoesNotName(t *testing.T) {
 	s.GET("/public", ask)
 	s.add(web.Route{Method: "GET", Path: "/other", Asks: []domain.Action{domain.TokenList, ""}, Handle: ask})
 	s.add(web.Route{Method: "GET", Path: "/offered", Handle: func(c echo.Context) error {
-		_, _, err := web.Offered(c, domain.TokenRead)
+		_, _, err := web.OptionalCaller(c, domain.TokenRead)
 		return err
 	}})
 	for _, path := range []string{"/public", "/other", "/offered"} {

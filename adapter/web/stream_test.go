@@ -218,7 +218,7 @@ func newGuardedStreams(t *testing.T, streams int) (s *site, guard *web.Guard, en
 	}
 	s.add(web.Route{Method: "GET", Path: "/stream", Stream: true, Handle: hold})
 	s.POST("/work", func(c echo.Context) error {
-		if err := web.Note(c).Genuine(domain.PresentedToken{ID: domain.ID{1}}, false); err != nil {
+		if err := web.LogRecord(c).AdmitExchange(domain.PresentedToken{ID: domain.ID{1}}, false); err != nil {
 			return err
 		}
 		return hold(c)

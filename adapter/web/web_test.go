@@ -273,7 +273,8 @@ func TestABodyThatBreaksOffIsRefused(t *testing.T) {
 	}
 }
 
-// A proxy that went by a length which net/http has dropped would send the rest of the body as the next request's beginning.
+// A proxy that went by a length which net/http has dropped would send the rest of the body as the next request's
+// beginning.
 func TestAConnectionEndsAfterABodyInChunks(t *testing.T) {
 	s := newSite(t, nil)
 	s.POST("/x", ok)
@@ -473,7 +474,7 @@ func TestRequestID(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			s := newSite(t, nil)
 			var noted string
-			s.GET("/x", func(c echo.Context) error { noted = web.Note(c).RequestID; return nil })
+			s.GET("/x", func(c echo.Context) error { noted = web.LogRecord(c).RequestID; return nil })
 			req := httptest.NewRequest("GET", "/x", nil)
 			req.Header["X-Request-Id"] = tt.sent
 			rec := httptest.NewRecorder()
@@ -501,9 +502,9 @@ func TestOneLineSaysWhatHappenedAndNothingSecret(t *testing.T) {
 		}
 	})
 	s.DELETE("/token/:id", func(c echo.Context) error {
-		note := web.Note(c)
+		note := web.LogRecord(c)
 		note.Tenant, note.Outcome, note.Event, note.Kind = "acme", "recovered", "exchange.recovered", "late"
-		note.Raise(slog.LevelWarn, slog.Int("generation", 7))
+		note.Add(slog.LevelWarn, slog.Int("generation", 7))
 		return ok(c)
 	})
 	s.send("DELETE", "/token/rt_secret?tokenString=rt_secret", "rt_secret", "Authorization", "ak_secret", "X-Request-Id", "r1")
@@ -558,7 +559,7 @@ func TestTheTextLogCannotBeForged(t *testing.T) {
 	log := &bytes.Buffer{}
 	s := newSite(t, func(s *site) { s.options.Log = slog.New(slog.NewTextHandler(log, nil)) })
 	s.GET("/x", func(c echo.Context) error {
-		web.Note(c).Tenant = "acme\ntime=0 level=INFO msg=request id=forged"
+		web.LogRecord(c).Tenant = "acme\ntime=0 level=INFO msg=request id=forged"
 		return errors.New("broken\r\ntime=0 level=INFO msg=forged")
 	})
 	s.send("GET", "/x", "")
