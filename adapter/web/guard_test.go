@@ -19,7 +19,7 @@ import (
 	"github.com/refreshd/refreshd/domain"
 )
 
-// A busySite has handlers that hold their requests until they are let go: /work is an exchange, and /other is not.
+// A busySite has handlers that hold their requests until they are released: /work is an exchange, and /other is not.
 type busySite struct {
 	*httptest.Server
 	guard   *web.Guard
@@ -63,7 +63,7 @@ func newBusySite(t *testing.T) *busySite {
 	return b
 }
 
-// newGuardedSite has a guard before it, to which POST /work is the exchange.
+// newGuardedSite returns a busySite with a guard, for which POST /work is the exchange.
 func newGuardedSite(t *testing.T, guard *web.Guard) *site {
 	t.Helper()
 	return newSite(t, func(s *site) {
@@ -93,11 +93,11 @@ func (b *busySite) call(t *testing.T, method, path string, body io.Reader) (stat
 	return res.StatusCode, res.Header.Get("Retry-After")
 }
 
-// half is what one caller gets.
+// half is the share of one caller.
 const half = web.MaxInProgress / 2
 
-// However many come while the limit is under way, they are refused at once and health stays green; and as soon as one
-// place is free the next is served.
+// All requests above the bound are refused immediately, and health stays green. As soon as a place is free, the next
+// request is served.
 func TestCallsAboveTheLimitAreRefusedAtOnceAndRecoveryIsImmediate(t *testing.T) {
 	b := newBusySite(t)
 	statuses := make(chan int, half)
@@ -128,7 +128,7 @@ func TestCallsAboveTheLimitAreRefusedAtOnceAndRecoveryIsImmediate(t *testing.T) 
 	}
 	b.mu.Unlock()
 
-	// Whoever does not wait as it was told to is not read again at once.
+	// A client that ignores Retry-After is not read again immediately.
 	conn, err := net.Dial("tcp", b.Listener.Addr().String())
 	if err != nil {
 		t.Fatal(err)
@@ -182,7 +182,7 @@ func (b *busySite) send(from caller, path string) int {
 	return rec.Code
 }
 
-// occupy sends n requests, the i-th from from(i), and returns how many are let in. They end at release.
+// occupy sends n requests, the i-th from from(i), and returns how many are admitted. They end at release.
 func (b *busySite) occupy(t *testing.T, n int, path string, from func(i int) caller) (in int, release func()) {
 	t.Helper()
 	statuses := make(chan int, n)
@@ -217,8 +217,8 @@ func one(address string) func(int) caller {
 
 func eachItsOwn(i int) caller { return caller{address: fmt.Sprintf("198.51.%d.%d", i/256, i%256)} }
 
-// A store that is slow must not turn what is let in into a queue of seconds, and one that is fast again must be used at
-// once.
+// With a slow store the admitted requests must not be a queue of seconds. When it is fast again, it must be used
+// immediately.
 func TestWhereExchangesAreSlowFewerAreLetIn(t *testing.T) {
 	b := newBusySite(t)
 	for _, step := range []struct {
@@ -246,7 +246,7 @@ func TestWhereExchangesAreSlowFewerAreLetIn(t *testing.T) {
 	release()
 }
 
-// Whoever sends slowly must not hold a place, or a few hundred of them would keep everybody out.
+// A client that sends slowly must not hold a place, or a few hundred of them would keep all others out.
 func TestABodyThatIsStillComingHoldsNoPlace(t *testing.T) {
 	b := newBusySite(t)
 	reader, writer := io.Pipe()

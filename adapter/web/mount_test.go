@@ -16,7 +16,7 @@ import (
 	"github.com/refreshd/refreshd/usecase"
 )
 
-// The table of routes is a program's, and what contradicts itself in it shows at its start.
+// A contradiction in the table of routes is found at start.
 func TestRoutesThatContradictEachOtherAreNotMounted(t *testing.T) {
 	get := web.Route{Method: "GET", Path: "/x", Anybody: true, Handle: ok}
 	render := func(c echo.Context, status int, _ error) error { return c.NoContent(status) }
@@ -59,7 +59,7 @@ func TestRoutesThatContradictEachOtherAreNotMounted(t *testing.T) {
 	}
 }
 
-// A route whose table says less than its handler asks for would be documented, and tested, as less than it is.
+// A route that lists fewer actions than its handler uses would be documented and tested as less than it is.
 func TestAHandlerAsksForNothingThatItsRouteDoesNotName(t *testing.T) {
 	s := newSite(t, nil)
 	s.options.Authenticate = &usecase.Authenticate{}
@@ -128,8 +128,8 @@ func TestARouteHasALimitOfItsOwnForBodies(t *testing.T) {
 	}
 }
 
-// The connection of a request that is refused for overload rests before its next one. The client has all of the
-// response before, also where the dialect gives it a body.
+// After a refusal for overload the connection pauses before its next request. The client gets the complete response
+// first, even if the dialect gives it a body.
 func TestARefusalForOverloadIsWholeBeforeItsConnectionRests(t *testing.T) {
 	s := newSite(t, nil)
 	s.dialect.Render = func(c echo.Context, status int, _ error) error {
@@ -162,7 +162,7 @@ func TestARefusalForOverloadIsWholeBeforeItsConnectionRests(t *testing.T) {
 	}
 }
 
-// What is not in the table of a dialect is not there, whatever has been registered on the handler itself.
+// A path that is in no dialect's table is not served, whatever is registered on the handler itself.
 func TestWhatIsNotInATableIsNotServed(t *testing.T) {
 	s := newSite(t, nil)
 	s.GET("/x", ok)

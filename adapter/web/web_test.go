@@ -195,7 +195,8 @@ func TestARetryAfterOfTheHandlerStays(t *testing.T) {
 	}
 }
 
-// The order of checks decides what a stranger finds out, and every pair of neighbours is in this table.
+// The order of checks determines what an unauthenticated client finds out. Every pair of adjacent checks is in this
+// table.
 func TestChecksComeInTheDocumentedOrder(t *testing.T) {
 	huge := strings.Repeat(" ", web.MaxBody+1)
 	tests := []struct {
@@ -273,8 +274,8 @@ func TestABodyThatBreaksOffIsRefused(t *testing.T) {
 	}
 }
 
-// A proxy that went by a length which net/http has dropped would send the rest of the body as the next request's
-// beginning.
+// A proxy that used a length which net/http ignored would send the rest of the body as the beginning of the next
+// request.
 func TestAConnectionEndsAfterABodyInChunks(t *testing.T) {
 	s := newSite(t, nil)
 	s.POST("/x", ok)
@@ -590,7 +591,7 @@ func TestAPanicWithASentinelIsStillAFault(t *testing.T) {
 	}
 }
 
-// A client must not take half an answer for a whole one.
+// A client must not take a truncated response for a complete one.
 func TestAPanicInTheMiddleOfAnAnswerEndsTheConnection(t *testing.T) {
 	half := func(c echo.Context, status int, _ error) error {
 		_ = c.String(status, "the first half")
@@ -650,7 +651,7 @@ func TestAnErrorAfterTheAnswerIsLogged(t *testing.T) {
 	}
 }
 
-// Clients that leave are everyday; at error level they would hide what is not.
+// Clients disconnect all the time; at error level they would hide real errors.
 func TestAClientThatLeftIsNoFault(t *testing.T) {
 	s := newSite(t, nil)
 	s.GET("/x", func(c echo.Context) error { return c.Request().Context().Err() })
@@ -849,7 +850,7 @@ func TestHeadIsAnsweredWithoutABody(t *testing.T) {
 	}
 }
 
-// What net/http and echo have to say is searched for as everything else is.
+// Messages of net/http and echo are searched for as all others are.
 func TestWhatTheLibrariesSayHasAnEvent(t *testing.T) {
 	var log bytes.Buffer
 	to := slog.New(slog.NewJSONHandler(&log, nil))

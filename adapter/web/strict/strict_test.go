@@ -38,7 +38,7 @@ type input struct {
 	Patch     *patch              `json:"patch"`
 }
 
-// patch is what null can be sent for.
+// patch has fields that accept null.
 type patch struct {
 	Name   **string          `json:"name" alias:"label"`
 	Roles  **[]string        `json:"roles"`
@@ -57,7 +57,7 @@ func fieldsOf(t *testing.T, err error) []domain.FieldError {
 	return invalid.Fields
 }
 
-// codesOf is the problems in err, as a client would read them.
+// codesOf returns the error codes in err.
 func codesOf(t *testing.T, err error) string {
 	t.Helper()
 	if err == nil {
@@ -218,7 +218,7 @@ func TestMessagesSayWhatToDoAndNeverTheValue(t *testing.T) {
 	}
 }
 
-// A body of small unknown names would otherwise be answered with many times its size.
+// The response to a body of small unknown names would otherwise be many times its size.
 func TestAnAnswerIsNotLongerThanTwentyProblems(t *testing.T) {
 	var body strings.Builder
 	for i := range 2000 {
@@ -355,7 +355,7 @@ func TestOptionsOfRFC6749(t *testing.T) {
 	}
 }
 
-// A type that cannot be decoded strictly is a fault of the programmer, which the first request of any test must show.
+// A type that cannot be decoded strictly is a bug, which the first request of any test must reveal.
 func TestTargetsThatCannotBeStrictPanic(t *testing.T) {
 	tests := map[string]func(){
 		"no struct": func() { _, _ = strict.DecodeJSON[string]([]byte(`{}`), strict.Options{}) },
