@@ -44,7 +44,7 @@ var keyNames = []string{
 
 var began = time.Date(2027, time.March, 4, 5, 6, 7, 891_234_000, time.UTC)
 
-// A service is the whole API over a store in memory that is watched, at a time that only a test moves.
+// A service is the complete API over a watched store in memory, with a clock that only a test advances.
 type service struct {
 	api     *httpapi.API
 	options web.Options
@@ -434,7 +434,7 @@ func (s *service) exchange(t *testing.T, tokenString string, options ...option) 
 	return s.do(t, "POST", "/jwt/refresh", append(options, body(object{"refreshToken": tokenString}))...)
 }
 
-// alive tells whether acme still has the refresh token.
+// alive reports whether the refresh token of acme is active.
 func (s *service) alive(t *testing.T, id string) bool {
 	t.Helper()
 	parsed, _ := domain.ParseID(id)

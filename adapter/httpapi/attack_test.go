@@ -21,8 +21,8 @@ import (
 	"github.com/refreshd/refreshd/domain"
 )
 
-// forgeries are access tokens that say what session's owner could, and were not signed by the service. evil is an address that a
-// header points to.
+// forgeries are access tokens that say what session's owner could, and were not signed by the service. evil is an
+// address that a header points to.
 func (s *service) forgeries(t *testing.T, token, evil string) map[string]string {
 	t.Helper()
 	encode := base64.RawURLEncoding.EncodeToString
@@ -106,9 +106,9 @@ func (s *service) forgeries(t *testing.T, token, evil string) map[string]string 
 	}
 }
 
-// An access token is believed at two places: instead of an API key by its owner's revoke, and as the old one at an exchange, where it
-// can only narrow. One that the service did not sign is nobody at the first and ignored at the second; nothing that its header
-// points to is fetched.
+// An access token is believed at two places: instead of an API key by its owner's revoke, and as the old one at an
+// exchange, where it can only narrow. One that the service did not sign is nobody at the first and ignored at the
+// second; nothing that its header points to is fetched.
 func TestAForgedAccessTokenIsNobody(t *testing.T) {
 	var asked atomic.Int64
 	evil := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { asked.Add(1) }))
@@ -162,7 +162,7 @@ func (a *answer) told() string {
 	return fmt.Sprintf("%d %v %s", a.status, header, a.body)
 }
 
-// Who may not know a thing must not learn it from how it is refused: each group is answered alike, to the byte.
+// A refusal must not reveal what the caller may not know: the responses in each group are equal, byte for byte.
 func TestRefusalsDoNotTellWhatTheyRefuse(t *testing.T) {
 	s := newService(t)
 	live, revoked, foreign := s.issue(t, "shop", "ada"), s.issue(t, "shop", "ada"), s.issueAt(t, globex, "shop", "ada")

@@ -48,8 +48,8 @@ func many(n int, format string) string {
 	return strings.Join(entries, ",")
 }
 
-// Every request here is wrong in a way of its own. Each has its documented answer, none is a fault of ours, and after all of them
-// the store holds what it held.
+// Every request here is invalid in its own way. Each gets its documented response, none is an internal error, and they
+// change nothing in the store.
 func TestBadInput(t *testing.T) {
 	h := newHousehold(t)
 	id, str := h.adaShop.RefreshTokenID, h.adaShop.RefreshToken

@@ -125,8 +125,8 @@ func TestAFewResponsesDeleteEveryFormOfACookie(t *testing.T) {
 	}
 }
 
-// A client that obeys only the last deletion, as the cookie file of curl 7.88 does, has lost the refresh token: its cookie
-// in the form in which the service sets it comes last.
+// A client that obeys only the last deletion, as the cookie file of curl 7.88 does, has lost the refresh token: its
+// cookie in the form in which the service sets it comes last.
 func TestTheLikeliestFormOfARefreshTokensCookieIsDeletedLast(t *testing.T) {
 	s := newService(t)
 	for _, method := range []string{"DELETE", "POST"} {

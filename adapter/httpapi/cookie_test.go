@@ -188,7 +188,8 @@ func TestARefusalDeletesTheCookies(t *testing.T) {
 // forgedString has the form of a token string.
 var forgedString = "rt_" + strings.Repeat("A", 64)
 
-// Browsers add cookies to what other sites make them send. Only what the browser calls our own, or a configured origin, counts.
+// Browsers add cookies to what other sites make them send. Only what the browser calls our own, or a configured origin,
+// counts.
 func TestACookieCountsOnlyFromOurOwnPages(t *testing.T) {
 	tests := map[string]struct {
 		options []option
@@ -314,7 +315,7 @@ func TestAStringInTheBodyCountsAlone(t *testing.T) {
 	}
 }
 
-// Neither of two sessions is more the user's than the other. With both cookies gone, the next login ends it.
+// Neither of two sessions can be preferred. Both cookies are deleted, so the next login succeeds.
 func TestTwoActiveSessionsAreRefusedAndTheirCookiesDeleted(t *testing.T) {
 	s := newService(t)
 	mine, other := s.issue(t, "shop", "ada"), s.issue(t, "shop", "ada")
@@ -326,8 +327,8 @@ func TestTwoActiveSessionsAreRefusedAndTheirCookiesDeleted(t *testing.T) {
 	}
 }
 
-// A login that sets only the refresh cookie, or a neighbouring domain, leaves the access cookie of another session behind. Taken
-// for the old access token, it would log the user out.
+// A login that sets only the refresh cookie, or a neighbouring domain, leaves the access cookie of another session
+// behind. Taken for the old access token, it would log the user out.
 func TestTheAccessCookieIsNotRead(t *testing.T) {
 	s := newService(t)
 	mine, other := s.issue(t, "shop", "ada"), s.issue(t, "shop", "ada")
@@ -378,7 +379,7 @@ func TestThePublicURLSaysWhatTheOwnOriginIs(t *testing.T) {
 	}
 }
 
-// A page of another site must not be able to bring a selector to life with the user's cookies, nor an exchange beside one.
+// A page of another site must not be able to use a selector, or an exchange beside one, with the user's cookies.
 func TestACookieDoesNotCountBesideASelector(t *testing.T) {
 	s := newService(t)
 	g := s.issue(t, "shop", "ada")

@@ -14,7 +14,7 @@ import (
 	"github.com/refreshd/refreshd/domain"
 )
 
-// Two applications below one domain have cookies of their own names: neither reads, sets or deletes the other's.
+// Two applications in one domain have cookies with different names: neither reads, sets or deletes the other's.
 func TestApplicationsBelowOneDomainKeepTheirCookiesApart(t *testing.T) {
 	s := newService(t)
 	for app, name := range map[string]string{"shop": "shop", "blog": "blog"} {

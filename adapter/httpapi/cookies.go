@@ -10,19 +10,21 @@ import (
 	"github.com/refreshd/refreshd/usecase"
 )
 
-// cookieQuery is the query of what a browser sends with its cookies.
+// cookieQuery is the query of an exchange or a logout by cookie.
 type cookieQuery struct {
 	CookieName *string `json:"cookieName"`
 }
 
-// cookieName returns the name of the refresh token's cookie that a request names, in one of these places or in several.
+// cookieName returns the name of the refresh token's cookie, which a request may send in several places, or the
+// default.
 func cookieName(places ...*string) (string, error) {
 	var named *string
 	for _, name := range places {
 		switch {
 		case name == nil:
 		case named != nil && *named != *name:
-			return "", domain.NewInvalid(domain.FieldCookieName, domain.Conflict, "body and query name two cookies: send one")
+			return "", domain.NewInvalid(domain.FieldCookieName, domain.Conflict,
+				"body and query name two different cookies: send one")
 		default:
 			named = name
 		}
@@ -35,20 +37,20 @@ func cookieName(places ...*string) (string, error) {
 	return *named, p.Err()
 }
 
-// cookies present the refresh token on the path of the exchange, and below it.
+// cookies are sent on the path of the exchange, and below it.
 var cookies = web.Cookies{Path: "/jwt/refresh"}
 
-// refuseCookies deletes the cookies if err says that a request's cookies are of several sessions, of which none can be
-// chosen; a login then ends it. It returns err, or that of the guard.
+// refuseCookies deletes the cookies if err means that they belong to several sessions, of which none can be chosen. The
+// next login then succeeds. It returns err, or the error of the guard.
 func (a *API) refuseCookies(c echo.Context, name string, err error) error {
-	record := web.Note(c)
+	record := web.LogRecord(c)
 	switch {
 	case errors.Is(err, usecase.ErrTooManySessions):
-		if refused := record.Unread(); refused != nil {
+		if refused := record.AdmitWithoutLookup(); refused != nil {
 			return refused
 		}
 	case errors.Is(err, usecase.ErrSeveralSessions):
-		record.Exchanged(false)
+		record.ChargeExchange(false)
 	default:
 		return err
 	}

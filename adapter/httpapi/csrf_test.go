@@ -7,15 +7,16 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-// fromEvil is how a browser sends what a page of another site makes it send: with the user's cookies, where their SameSite lets it.
+// fromEvil is how a browser sends what a page of another site makes it send: with the user's cookies, where their
+// SameSite lets it.
 func fromEvil(_ *service, r *request) {
 	r.Header.Set("Origin", "https://evil.example")
 	r.Header.Set("Sec-Fetch-Site", "cross-site")
 	r.Header.Set("Sec-Fetch-Mode", "no-cors")
 }
 
-// A page of another site can send a form, or text, without asking (a "simple" request of CORS). With a user's cookies none may
-// change anything, sign anybody in, or be read.
+// A page of another site can send a form, or text, without asking (a "simple" request of CORS). With a user's cookies
+// none may change anything, sign anybody in, or be read.
 func TestAFormOfAnotherSiteDoesNothing(t *testing.T) {
 	s := newService(t)
 	victim, attacker := s.issue(t, "shop", "ada"), s.issue(t, "shop", "eve")
@@ -48,7 +49,8 @@ func TestAFormOfAnotherSiteDoesNothing(t *testing.T) {
 		t.Errorf("the store changed: %s", diff)
 	}
 
-	// Nor can it sign the user in as somebody else: what was sent in a body is answered in the body, which the page cannot read.
+	// Nor can it sign the user in as somebody else: what was sent in a body is answered in the body, which the page
+	// cannot read.
 	for _, options := range [][]option{{fromEvil}, {fromEvil, byCookie(victim)}, {fromEvil, byCookie(attacker)}} {
 		got := s.do(t, "POST", "/jwt/refresh", append(options, form("refreshToken", attacker.RefreshToken))...).want(t, 200).keepsCookies(t)
 		if got.header.Get("Access-Control-Allow-Origin") != "" {
@@ -57,8 +59,8 @@ func TestAFormOfAnotherSiteDoesNothing(t *testing.T) {
 	}
 }
 
-// A neighbouring domain can set a cookie of our name for the whole domain ("tossing"). It can keep the user out while it stands, and
-// no more: of two sessions none is taken, and none of the user's own is ended.
+// A neighbouring domain can set a cookie of our name for the whole domain ("tossing"). It can keep the user out while
+// it stands, and no more: of two sessions none is taken, and none of the user's own is ended.
 func TestATossedCookieSignsNobodyIn(t *testing.T) {
 	s := newService(t)
 	victim, attacker := s.issue(t, "shop", "ada"), s.issue(t, "shop", "eve")
@@ -70,7 +72,7 @@ func TestATossedCookieSignsNobodyIn(t *testing.T) {
 	if diff := cmp.Diff(before, s.dump(t)); diff != "" {
 		t.Errorf("the store changed: %s", diff)
 	}
-	// What is not genuine is passed over, however much of it there is, and in whatever order.
+	// Token strings that are not genuine are skipped, in any number and order.
 	options := []option{header("Sec-Fetch-Site", "same-origin")}
 	for range 50 {
 		options = append(options, cookie("refresh_token", "rt_"+strings.Repeat("A", 64)))
@@ -78,7 +80,8 @@ func TestATossedCookieSignsNobodyIn(t *testing.T) {
 	s.do(t, "POST", "/jwt/refresh", append(options, byCookie(victim))...).want(t, 200)
 }
 
-// The cookies are read where they are said to be, and nowhere else: no other name, case or prefix, no header and no query.
+// The cookies are read where they are said to be, and nowhere else: no other name, case or prefix, no header and no
+// query.
 func TestATokenStringCountsInItsPlaceOnly(t *testing.T) {
 	s := newService(t)
 	g := s.issue(t, "shop", "ada")

@@ -141,7 +141,7 @@ func TestADialectSaysItselfThatItIsTooMuch(t *testing.T) {
 	}
 }
 
-// Whoever a route is for is known to its handler, for the tenant in its path, without a word of the handler's.
+// The caller of a route with an action is authenticated for the tenant in its path, without code in the handler.
 func TestADialectsRouteHasItsCaller(t *testing.T) {
 	s, fail := newBilingual(t, nil)
 	*fail = nil

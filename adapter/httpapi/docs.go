@@ -12,17 +12,17 @@ import (
 //go:embed openapi.yaml
 var openapiYAML []byte
 
-// Examples are what the documents of a running service name, so that what is copied from them works there.
+// Examples are the values in the examples of openapi.yaml and its page, so that copied commands work on this service.
 type Examples struct {
 	// URL is where clients reach the API.
 	URL string
-	// TenantID and ApplicationID are the only tenant and an application of it. Empty, the documents say which to put
-	// in: of several tenants none is named to everybody.
+	// TenantID and ApplicationID are the only tenant and one of its applications. If they are empty, the documents have
+	// placeholders: with several tenants none is published.
 	TenantID, ApplicationID string
 }
 
-// fill returns openapi.yaml with these examples in place of those that it has for itself, which are a first start's. A
-// string of Go in ASCII is one of YAML too, whatever is in it.
+// fill returns openapi.yaml with these examples instead of those of a first start. A Go string literal in ASCII is a
+// YAML string too, whatever its content.
 func (x Examples) fill() []byte {
 	url, tenant := strconv.QuoteToASCII(x.URL), strconv.QuoteToASCII(cmp.Or(x.TenantID, "your-tenant"))
 	application := strconv.QuoteToASCII(cmp.Or(x.ApplicationID, "your-application"))
@@ -34,5 +34,5 @@ func (x Examples) fill() []byte {
 	).Replace(string(openapiYAML)))
 }
 
-// documentFor takes some 30 ms. Tests, which make hundreds of APIs, put a cache before it.
+// documentFor takes some 30 ms. Tests, which make hundreds of APIs, replace it by a cached one.
 var documentFor = func(x Examples) (*web.Document, error) { return web.NewDocument(x.fill()) }

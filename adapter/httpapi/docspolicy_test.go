@@ -12,8 +12,8 @@ import (
 	"github.com/refreshd/refreshd/adapter/httpapi"
 )
 
-// Whatever the document's text may one day hold, the page's policy lets no script run but the page's own file, lets that
-// write no markup, and lets nothing be loaded from elsewhere.
+// Whatever the document's text may one day hold, the page's policy lets no script run but the page's own file, lets
+// that write no markup, and lets nothing be loaded from elsewhere.
 func TestThePolicyOfThePageAllowsOnlyItsOwnScript(t *testing.T) {
 	e := documentServer(t, firstStart)
 	want := map[string]string{

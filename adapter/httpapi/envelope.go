@@ -15,7 +15,7 @@ import (
 	"github.com/refreshd/refreshd/domain"
 )
 
-// envelope is the body of every answer that has one.
+// envelope is the body of every response that has one, except key sets and documents.
 type envelope struct {
 	Success bool     `json:"success"`
 	Message string   `json:"message"`
@@ -37,8 +37,8 @@ func done(c echo.Context, message string, data any) error {
 	return c.JSON(http.StatusOK, envelope{Success: true, Message: message, Data: data})
 }
 
-// doneRows is done with an array of rows that are JSON already. They are sent one after another: put together they
-// would be held twice, and a buffer that grows by doubling up to four times.
+// doneRows is done with an array of rows that are already JSON. It sends them one after another, because a buffer for
+// all of them would hold them twice, and up to four times if it grows by doubling.
 func doneRows(c echo.Context, message string, rows [][]byte) error {
 	text, err := json.Marshal(message)
 	if err != nil {
@@ -63,15 +63,16 @@ func doneRows(c echo.Context, message string, rows [][]byte) error {
 	return err
 }
 
-// renderRefusal writes all refusals: 401, 404 and 5xx without a body, which tell nothing to strangers, and nothing
-// internal.
+// renderRefusal writes all refusals. 401, 404 and 5xx have no body, so they reveal neither objects nor internal
+// details.
 func renderRefusal(c echo.Context, status int, err error) error {
 	if status == http.StatusUnauthorized || status == http.StatusNotFound || status >= 500 {
 		return web.NoBody(c, status)
 	}
 	if refused := (*web.Refused)(nil); errors.As(err, &refused) {
 		return c.JSON(status, envelope{Message: tooMany, Errors: &refusal{GeneralErrors: []problem{{
-			Code: "[tooMany]" + refused.Reason, Message: fmt.Sprintf("%s: wait for Retry-After seconds, and send it again", refused),
+			Code:    "[tooMany]" + refused.Reason,
+			Message: fmt.Sprintf("%s: wait for Retry-After seconds, then send the request again", refused),
 		}}}})
 	}
 	if status != http.StatusBadRequest {
@@ -80,7 +81,7 @@ func renderRefusal(c echo.Context, status int, err error) error {
 	return refuse(c, "The request is not valid: nothing was done.", web.FieldErrors(err))
 }
 
-// refuse answers 400.
+// refuse responds with 400.
 func refuse(c echo.Context, message string, fields []domain.FieldError) error {
 	r := &refusal{}
 	for _, f := range fields {
@@ -99,5 +100,5 @@ func refuse(c echo.Context, message string, fields []domain.FieldError) error {
 
 const tooMany = "Too many requests: nothing was done."
 
-// milliseconds is how an instant stands on the wire.
+// milliseconds returns a time as the API represents it, in milliseconds since 1970.
 func milliseconds(t time.Time) int64 { return t.UnixMilli() }

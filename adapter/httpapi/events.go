@@ -5,7 +5,7 @@ import (
 	"github.com/refreshd/refreshd/domain"
 )
 
-// The events of the log, of requests that are more than a request. README lists all.
+// The events of requests with a more specific event than http.request. OPERATING.md lists all.
 const (
 	eventTokenIssued  = "token.issued"
 	eventTokenChanged = "token.changed"
@@ -29,7 +29,7 @@ var exchangeEvents = map[domain.Outcome]string{
 	domain.RefusedRevoked: eventExchangeRefused, domain.RefusedInactive: eventExchangeRefused,
 }
 
-// Counted are the events that are counted for the operator, and their kinds.
+// Counted are the events that metrics count, and their kinds.
 var Counted = Events{
 	Issued: eventTokenIssued, Revoked: eventTokenRevoked, CredentialFailed: web.EventCredentialFailed,
 	RevocationKinds: []string{
@@ -38,7 +38,7 @@ var Counted = Events{
 	CredentialKinds: web.CredentialKinds,
 }
 
-// Events are the words of the log for what is counted.
+// Events are names of events and of their kinds.
 type Events struct {
 	Issued, Revoked, CredentialFailed string
 	RevocationKinds, CredentialKinds  []string

@@ -11,10 +11,10 @@ import (
 	"github.com/refreshd/refreshd/usecase"
 )
 
-// longestLife bounds timeToLiveInSeconds before it becomes a duration: no policy allows more.
-const longestLife = 86_400
+// maxAccessTokenTTL bounds timeToLiveInSeconds before it is converted to a duration. No policy allows more.
+const maxAccessTokenTTL = 86_400
 
-// exchange answers POST /jwt/refresh with a token string in the body or in a cookie.
+// exchange handles POST /jwt/refresh with a token string in the body or in a cookie.
 func (a *API) exchange(c echo.Context, b refreshBody) error {
 	in, name, err := a.exchangeInput(c, b)
 	if err != nil {
@@ -26,7 +26,7 @@ func (a *API) exchange(c echo.Context, b refreshBody) error {
 		}
 		if len(in.Ambient) == 0 {
 			return domain.NewInvalid("refreshToken", domain.Blank,
-				"send the token string in refreshToken, or in the cookie refresh_token, or in the one that cookieName names")
+				"send the token string in refreshToken, in the cookie refresh_token, or in the one that cookieName names")
 		}
 	}
 
@@ -34,18 +34,18 @@ func (a *API) exchange(c echo.Context, b refreshBody) error {
 	if err != nil {
 		return a.refuseCookies(c, name, err)
 	}
-	record := web.Note(c)
+	record := web.LogRecord(c)
 	if out.Outcome == domain.RefusedInvalid {
-		if err := record.FailedProof(); err != nil { // unless the string was genuine, whatever else it lacked
+		if err := record.CredentialFailed(); err != nil { // unless the token string was genuine
 			return err
 		}
 	}
-	record.Exchanged(chargeable(out))
+	record.ChargeExchange(chargeable(out))
 	if errors.Is(out.Why, domain.ErrLifetimeTooLong) { // nothing is wrong with the token string, and no outcome says so
 		return domain.NewInvalid("timeToLiveInSeconds", domain.Malformed,
-			"this is longer than the policy allows: ask for less, or leave it out")
+			"this is longer than the policy allows: send a smaller value, or omit it")
 	}
-	a.tell(c, out)
+	a.recordOutcome(c, out)
 	byCookie := len(in.Ambient) > 0
 	switch {
 	case errors.Is(out.Why, domain.ErrAuthenticationRequired):
@@ -69,13 +69,13 @@ func (a *API) exchange(c echo.Context, b refreshBody) error {
 	return done(c, "The refresh token was exchanged.", data)
 }
 
-// exchangeInput reads what is not in a cookie: the API key and the tenant, and the body; and the name of the cookie.
+// exchangeInput reads the API key, the tenant and the body, and returns the name of the cookie.
 func (a *API) exchangeInput(c echo.Context, b refreshBody) (in usecase.ExchangeInput, name string, err error) {
-	caller, authenticated, err := web.Offered(c, domain.TokenExchange)
+	caller, authenticated, err := web.OptionalCaller(c, domain.TokenExchange)
 	if err != nil {
 		return in, "", err
 	}
-	// A key of one tenant is of no use with another one's token strings, also where the request names none.
+	// The key of one tenant is not valid for another tenant's token strings, even if the request names no tenant.
 	in.TenantID, in.Authenticated = caller.TenantID, authenticated
 	query, err := web.Query[cookieQuery](c)
 	if err != nil {
@@ -84,11 +84,11 @@ func (a *API) exchangeInput(c echo.Context, b refreshBody) (in usecase.ExchangeI
 	if name, err = cookieName(b.CookieName, query.CookieName); err != nil {
 		return in, "", err
 	}
-	in.AccessToken, in.ClientAddress, in.Limit = domain.NewSecret(text(b.Token)), c.RealIP(), web.Note(c).Genuine
-	in.RequestID = web.Note(c).RequestID
-	in.LimitRead = web.Note(c).Presented
+	record := web.LogRecord(c)
+	in.AccessToken, in.ClientAddress = domain.NewSecret(text(b.Token)), c.RealIP()
+	in.RequestID, in.Limit, in.LimitRead = record.RequestID, record.AdmitExchange, record.AdmitLookup
 	if ttl := b.TimeToLiveInSeconds; ttl != nil {
-		if *ttl < 1 || *ttl > longestLife {
+		if *ttl < 1 || *ttl > maxAccessTokenTTL {
 			return in, "", domain.NewInvalid("timeToLiveInSeconds", domain.Malformed,
 				"use at least 1, and no more than the policy allows")
 		}

@@ -139,7 +139,7 @@ func TestEveryRefusalHasItsCodeAndItsOutcome(t *testing.T) {
 	}
 }
 
-// The boast of the service: an exchange is one statement.
+// An exchange is one statement.
 func TestAnExchangeAsksTheStoreOnce(t *testing.T) {
 	s := newService(t)
 	g := s.issue(t, "shop", "ada")
@@ -289,7 +289,7 @@ func TestTwoAuthorizationHeadersAreRefusedEverywhere(t *testing.T) {
 	}
 }
 
-// Interceptors of HTTP clients attach what they have to every call. Only an API key is a claim to be somebody.
+// Interceptors of HTTP clients attach their credential to every request. Only an API key must be valid.
 func TestWhatAuthorizationMeansToAnExchange(t *testing.T) {
 	s := newService(t)
 	old := s.issue(t, "shop", "ada").Token

@@ -20,7 +20,7 @@ import (
 	"github.com/refreshd/refreshd/test/support/contract"
 )
 
-// errStoreDown is what a store says that cannot be reached. The address in it is ours, and nobody else's to read.
+// errStoreDown is the error of an unreachable store. The address in it must not be in a response.
 var errStoreDown = errors.New("dial tcp 10.1.2.3:5432: connection refused")
 
 // A probe is a good request for one operation of the document.
@@ -106,7 +106,7 @@ func TestEveryRouteIsDocumentedAndEveryPathHasItsRoute(t *testing.T) {
 	}
 }
 
-// A caller that reads 503 sends the same again; one that reads anything else draws conclusions from a database that was down.
+// A caller repeats the request after a 503; any other status would report something about an unavailable database.
 func TestAStoreThatIsDownIs503Everywhere(t *testing.T) {
 	for name, failure := range map[string]error{
 		"an operational error":     errStoreDown,
@@ -160,7 +160,8 @@ func TestAnyCallOfTheStoreThatFailsIs503(t *testing.T) {
 	}
 }
 
-// An exchange whose answer was lost on the way from the store: the client reads 503, sends the same string, and goes on.
+// An exchange whose answer was lost on the way from the store: the client reads 503, sends the same string, and goes
+// on.
 func TestAnExchangeOfWhichTheAnswerWasLostIsRetried(t *testing.T) {
 	s := newService(t)
 	g := s.issue(t, "shop", "ada")

@@ -90,7 +90,8 @@ func (s *service) ask(method, target, body, mediaType, key, tenantID string) *an
 	return a
 }
 
-// said is what a body says, read by encoding/json or net/url, with the aliases of this API; repeated tells of a name said twice.
+// said is what a body says, read by encoding/json or net/url, with the aliases of this API; repeated tells of a name
+// said twice.
 func said(body, mediaType string) (says map[string]string, repeated bool) {
 	names := map[string]string{"userID": "userId", "usersId": "userId", "applicationId": "applicationsId", "TokenString": "tokenString", "token": "tokenString"}
 	says = map[string]string{}
@@ -183,8 +184,8 @@ func FuzzRevokeBody(f *testing.F) {
 	})
 }
 
-// Without an API key, a POST is an exchange or nothing: no body brings a selector to life, nothing is written but for a genuine
-// token string, and nothing is a fault.
+// Without an API key, a POST is an exchange or nothing: no body brings a selector to life, nothing is written but for a
+// genuine token string, and nothing is a fault.
 func FuzzRefreshBodyOfAStranger(f *testing.F) {
 	s, mine, foreign := newFuzzed(f)
 	for _, seed := range []string{
@@ -291,7 +292,8 @@ func FuzzIssueBody(f *testing.F) {
 	})
 }
 
-// A cursor goes on with the query that it came from, or is refused. It leads to no other user and no other tenant, whatever is in it.
+// A cursor goes on with the query that it came from, or is refused. It leads to no other user and no other tenant,
+// whatever is in it.
 func FuzzCursor(f *testing.F) {
 	s, mine, foreign := newFuzzed(f)
 	first := s.ask("GET", "/jwt/refresh?userId=ada&limit=1", "", "", s.keys["backend"], aTenant)

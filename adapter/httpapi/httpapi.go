@@ -1,11 +1,12 @@
-// Package httpapi is the JSON API: it reads a request, strictly, calls one use case, and writes the answer. What each endpoint
-// takes and gives is in openapi.yaml, beside this file and served by the API; a test holds the two to each other.
+// Package httpapi is the JSON API. A handler decodes a request strictly, calls one use case, and writes the response.
+// The requests and responses are described in openapi.yaml, which the API serves; a test compares the two in both
+// directions.
 //
-// It decides nothing about tokens. The one thing to know is POST /jwt/refresh: it is the exchange, which is public, and beside
-// it a handful of forms for clients that can only POST, which need an API key. [API.postRefresh] tells them apart, and what
-// could be read in two ways is refused.
+// It makes no decisions about tokens. POST /jwt/refresh is the exchange, which is public, and also has forms for
+// clients that can only POST, which need an API key. [API.postRefresh] distinguishes them, and refuses ambiguous
+// requests.
 //
-// What every dialect shares (limits, strict decoding, the log line, the table from errors to statuses) is in adapter/web.
+// Package web has what all dialects share: limits, strict decoding, the log line, the table from errors to statuses.
 package httpapi
 
 import (
@@ -21,7 +22,7 @@ import (
 	"github.com/refreshd/refreshd/usecase"
 )
 
-// API is the use cases that the endpoints call, and what they need besides.
+// API has the use cases of the endpoints, and their other dependencies.
 type API struct {
 	Issue    *usecase.Issue
 	Exchange *usecase.Exchange
@@ -30,15 +31,15 @@ type API struct {
 	Revoke   *usecase.Revoke
 	Logout   *usecase.Logout
 	Publish  *usecase.Publish
-	// Ready returns nil while the service can take requests. It logs why it does not: anybody may ask.
+	// Ready returns nil if the service can accept requests. It logs the reason if not, because the endpoint is public.
 	Ready    func(context.Context) error
-	Examples Examples // for the documents
-	// Exchanged, if set, is told of every exchange, refused ones too.
+	Examples Examples // in openapi.yaml and its page
+	// Exchanged, if set, is called for every exchange, including refused ones.
 	Exchanged func(usecase.Exchanged)
 }
 
-// Dialect returns the endpoints with their documentation. An error means that openapi.yaml, which is part of the
-// program, is broken.
+// Dialect returns the endpoints with their documentation. It returns an error only if the embedded openapi.yaml is
+// broken.
 func (a *API) Dialect() (web.Dialect, error) {
 	document, err := documentFor(a.Examples)
 	if err != nil {
@@ -56,22 +57,27 @@ func (a *API) Dialect() (web.Dialect, error) {
 		Routes: []web.Route{
 			{Method: "POST", Path: "/jwt/issue", Action: domain.TokenIssue, BackendOnly: true, Handle: a.issue},
 
-			// The exchange, and what clients that can only POST send instead of GET and DELETE.
+			// The exchange, and the forms for clients that can only POST.
 			{Method: "POST", Path: "/jwt/refresh", Kind: web.Exchange, BackendOnly: true, Handle: a.postRefresh,
-				Asks: []domain.Action{domain.TokenExchange, domain.TokenRead, domain.TokenList, domain.TokenRevokeMany}},
+				Asks: []domain.Action{
+					domain.TokenExchange, domain.TokenRead, domain.TokenList, domain.TokenRevokeMany,
+				}},
 			{Method: "POST", Path: "/jwt/refresh/:id", BackendOnly: true, Handle: a.postOne,
 				Asks: []domain.Action{domain.TokenRead, domain.TokenRevoke}},
 
 			{Method: "GET", Path: "/jwt/refresh", Handle: a.listTokens,
 				Asks: []domain.Action{domain.TokenList, domain.TokenListWide, domain.TokenListAny}},
 			{Method: "GET", Path: "/jwt/refresh/:id", Action: domain.TokenRead, Handle: a.retrieve},
-			{Method: "PATCH", Path: "/jwt/refresh", Action: domain.TokenChangeMany, BackendOnly: true, Handle: a.patchTokens},
-			{Method: "PATCH", Path: "/jwt/refresh/:id", Action: domain.TokenChange, BackendOnly: true, Handle: a.patchOne},
+			{Method: "PATCH", Path: "/jwt/refresh", Action: domain.TokenChangeMany, BackendOnly: true,
+				Handle: a.patchTokens},
+			{Method: "PATCH", Path: "/jwt/refresh/:id", Action: domain.TokenChange, BackendOnly: true,
+				Handle: a.patchOne},
 			{Method: "DELETE", Path: "/jwt/refresh", Kind: web.Logout, Handle: a.revokeTokens,
 				Asks: []domain.Action{domain.TokenRevokeMany}},
 			{Method: "DELETE", Path: "/jwt/refresh/:id", Action: domain.TokenRevoke, Handle: a.revokeOne},
 
-			{Method: "GET", Path: "/t/:tenantId/.well-known/jwks.json", Anybody: true, Kind: web.Public, Handle: a.tenantKeys},
+			{Method: "GET", Path: "/t/:tenantId/.well-known/jwks.json", Anybody: true, Kind: web.Public,
+				Handle: a.tenantKeys},
 			{Method: "GET", Path: "/.well-known/jwks.json", Anybody: true, Kind: web.Public, Handle: a.sharedKeys},
 			{Method: "GET", Path: "/healthz", Anybody: true, Kind: web.Health, Handle: health},
 			{Method: "GET", Path: "/readyz", Anybody: true, Kind: web.Health, Handle: a.ready},
@@ -80,14 +86,14 @@ func (a *API) Dialect() (web.Dialect, error) {
 }
 
 func health(c echo.Context) error {
-	web.Note(c).Routine = true
+	web.LogRecord(c).Routine = true
 	return done(c, "The process is running.", nil)
 }
 
 func (a *API) ready(c echo.Context) error {
-	web.Note(c).Routine = true
+	web.LogRecord(c).Routine = true
 	if err := a.Ready(c.Request().Context()); err != nil {
-		web.Note(c).Logged = true
+		web.LogRecord(c).Logged = true
 		return echo.NewHTTPError(http.StatusServiceUnavailable).SetInternal(err)
 	}
 	return done(c, "The service is ready.", nil)

@@ -100,8 +100,8 @@ func attributes(format, line string) (map[string]string, error) {
 	return found, nil
 }
 
-// Each request has one line, and the line the attributes that the service gave it, whatever stands in names, ids, headers and paths.
-// On a terminal, where the log is text, nothing of it is obeyed.
+// Each request has one line, and the line the attributes that the service gave it, whatever stands in names, ids,
+// headers and paths. On a terminal, where the log is text, nothing of it is obeyed.
 func TestTheLogCannotBeForged(t *testing.T) {
 	known := []string{"time", "level", "msg", "id", "method", "route", "status", "durationMs", "tenant", "outcome",
 		"client", "bytes", "apiKey",
@@ -184,8 +184,8 @@ func TestTheLogCannotBeForged(t *testing.T) {
 	}
 }
 
-// What is stored is either refused or comes back as it was, as JSON that no page takes for anything else; and a next page's Link is
-// one header, and leads to the same user.
+// What is stored is either refused or comes back as it was, as JSON that no page takes for anything else; and a next
+// page's Link is one header, and leads to the same user.
 func TestWhatIsStoredComesBackAsDataOnly(t *testing.T) {
 	fields := map[string]func(string) object{
 		"userId":         func(v string) object { return object{"userId": v} },

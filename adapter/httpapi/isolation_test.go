@@ -6,8 +6,8 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-// A key of one tenant finds nothing of another's, and changes nothing, whichever tenant it names; users and applications of the
-// two have the same names here.
+// A key of one tenant finds nothing of another's, and changes nothing, whichever tenant it names; users and
+// applications of the two have the same names here.
 func TestATenantsKeyReachesNothingOfAnotherTenant(t *testing.T) {
 	h := newHousehold(t)
 	foreign := h.foreign

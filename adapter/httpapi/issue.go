@@ -37,7 +37,8 @@ type issueBody struct {
 	Cookies           bool    `json:"cookies"`
 }
 
-// grantData is the response to an issue and to an exchange. ExpiresIn and RefreshTokenExpiresIn are in seconds.
+// grantData is the data of the response to an issue and to an exchange. ExpiresIn and RefreshTokenExpiresIn are in
+// seconds.
 type grantData struct {
 	RefreshToken          string `json:"refreshToken,omitempty"`
 	RefreshTokenID        string `json:"refreshTokenId"`
@@ -49,11 +50,12 @@ type grantData struct {
 func newGrantData(g usecase.Grant) grantData {
 	return grantData{
 		RefreshToken: g.TokenString.Reveal(), RefreshTokenID: g.RefreshToken.ID.String(), Token: g.AccessToken.Reveal(),
-		ExpiresIn: int64(g.ExpiresIn / time.Second), RefreshTokenExpiresIn: int64(g.RefreshTokenExpiresIn / time.Second),
+		ExpiresIn:             int64(g.ExpiresIn / time.Second),
+		RefreshTokenExpiresIn: int64(g.RefreshTokenExpiresIn / time.Second),
 	}
 }
 
-// issue answers POST /jwt/issue.
+// issue handles POST /jwt/issue.
 func (a *API) issue(c echo.Context) error {
 	body, err := web.Body[issueBody](c, web.JSON)
 	if err != nil {
@@ -62,7 +64,7 @@ func (a *API) issue(c echo.Context) error {
 	if _, err := web.Query[struct{}](c); err != nil {
 		return err
 	}
-	in, err := body.input(web.Note(c).Caller.TenantID)
+	in, err := body.input(web.LogRecord(c).Caller.TenantID)
 	if err != nil {
 		return err
 	}
@@ -71,9 +73,9 @@ func (a *API) issue(c echo.Context) error {
 	if err != nil {
 		return err
 	}
-	record := web.Note(c)
+	record := web.LogRecord(c)
 	record.Event = eventTokenIssued
-	record.Raise(slog.LevelInfo, slog.String("refreshTokenId", grant.RefreshToken.ID.String()),
+	record.Add(slog.LevelInfo, slog.String("refreshTokenId", grant.RefreshToken.ID.String()),
 		slog.String("applicationId", grant.RefreshToken.ApplicationID))
 	web.NoStore(c)
 	if body.Cookies {
@@ -85,19 +87,21 @@ func (a *API) issue(c echo.Context) error {
 func (b issueBody) input(tenantID string) (usecase.IssueInput, error) {
 	var p domain.Problems
 	in := usecase.IssueInput{
-		TenantID: tenantID, ApplicationID: text(b.ApplicationID), UserID: text(b.UserID), Roles: b.Roles, Scopes: b.Scopes,
-		Claims: object(&p, "claims", b.Claims), Cookies: b.Cookies,
+		TenantID: tenantID, ApplicationID: text(b.ApplicationID), UserID: text(b.UserID),
+		Roles: b.Roles, Scopes: b.Scopes, Claims: object(&p, "claims", b.Claims), Cookies: b.Cookies,
 	}
 	if b.RefreshTokenID != nil {
 		var ok bool
 		if in.ID, ok = domain.ParseID(*b.RefreshTokenID); !ok {
-			p.Add("refreshTokenId", domain.Malformed, "use a UUID of version 7, or leave it out")
+			p.Add("refreshTokenId", domain.Malformed, "use a UUID of version 7, or omit it")
 		}
 	}
 	if m := b.MetaData; m != nil {
 		in.MetaData.Data = object(&p, "metaData.data", m.Data)
 		if m.Device != nil {
-			in.MetaData.Device = domain.Device{Name: m.Device.Name, Type: m.Device.Type, Description: m.Device.Description}
+			in.MetaData.Device = domain.Device{
+				Name: m.Device.Name, Type: m.Device.Type, Description: m.Device.Description,
+			}
 		}
 	}
 	in.MetaData.ClientAddress = clientAddress(&p, b.ClientAddress)
@@ -107,7 +111,8 @@ func (b issueBody) input(tenantID string) (usecase.IssueInput, error) {
 	return in, p.Err()
 }
 
-// clientAddress returns an IP address in the form that the service gives those it sees itself; empty for none.
+// clientAddress parses an IP address, and returns it in the form of client addresses that the service finds itself. It
+// is empty for nil.
 func clientAddress(p *domain.Problems, s *string) string {
 	if s == nil {
 		return ""
@@ -115,7 +120,7 @@ func clientAddress(p *domain.Problems, s *string) string {
 	address, err := netip.ParseAddr(*s)
 	if err != nil {
 		p.Add("clientAddress", domain.Malformed,
-			"send the IP address alone, such as 203.0.113.7 or 2001:db8::7, or leave it out")
+			"send only an IP address, such as 203.0.113.7 or 2001:db8::7, or omit it")
 		return ""
 	}
 	return address.Unmap().WithZone("").String()
@@ -123,7 +128,7 @@ func clientAddress(p *domain.Problems, s *string) string {
 
 const maxUserAgent = 1024 // bytes
 
-// userAgent returns the User-Agent header of the user's device, as the caller saw it.
+// userAgent returns the User-Agent of the user's device, empty for nil.
 func userAgent(p *domain.Problems, s *string) string {
 	switch {
 	case len(text(s)) > maxUserAgent:
@@ -139,13 +144,13 @@ func userAgent(p *domain.Problems, s *string) string {
 // lastInstant is the end of the year 9999, in milliseconds since 1970.
 const lastInstant = 253_402_300_799_999
 
-// instant reads milliseconds since 1970; the zero time for none.
+// instant converts milliseconds since 1970; nil is the zero time.
 func instant(p *domain.Problems, field string, ms *int64) time.Time {
 	switch {
 	case ms == nil:
 		return time.Time{}
 	case *ms < 0 || *ms > lastInstant:
-		p.Add(field, domain.Malformed, "send milliseconds since 1970, as a whole number")
+		p.Add(field, domain.Malformed, "send a whole number of milliseconds since 1970")
 		return time.Time{}
 	default:
 		return time.UnixMilli(*ms).UTC()

@@ -6,17 +6,17 @@ import (
 	"github.com/refreshd/refreshd/adapter/web"
 )
 
-// keySetMaxAge is for how long a verifier may keep a key set.
+// keySetMaxAge is the time for which a verifier may cache a key set.
 const keySetMaxAge = "public, max-age=300"
 
-// tenantKeys answers GET /t/:tenantId/.well-known/jwks.json.
+// tenantKeys handles GET /t/:tenantId/.well-known/jwks.json.
 func (a *API) tenantKeys(c echo.Context) error {
-	web.AnyOrigin(c) // an error too: else a page sees no status
+	web.AnyOrigin(c) // for errors too, otherwise a page cannot read their status
 	keys, err := a.Publish.Tenant(c.Request().Context(), web.PathParam(c, "tenantId"))
 	return keySet(c, keys, err)
 }
 
-// sharedKeys answers GET /.well-known/jwks.json.
+// sharedKeys handles GET /.well-known/jwks.json.
 func (a *API) sharedKeys(c echo.Context) error {
 	web.AnyOrigin(c)
 	keys, err := a.Publish.Shared(c.Request().Context())

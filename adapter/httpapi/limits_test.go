@@ -213,7 +213,7 @@ func TestNoBudgetOfAnAddressIsAnothers(t *testing.T) {
 	}
 }
 
-// asksForPOST makes a preflight of a page of ours.
+// asksForPOST sends a preflight of an own page.
 func asksForPOST(s *service, r *request) {
 	header("Origin", ourOrigin)(s, r)
 	header("Access-Control-Request-Method", "POST")(s, r)
@@ -467,7 +467,7 @@ func TestGuessesNeverShutOutAGoodKeyAfterARestart(t *testing.T) {
 	}
 }
 
-// A backend may stand behind the same address as a thousand devices, or as whoever guesses.
+// A backend may have the same address as a thousand devices, or as an attacker who guesses.
 func TestABackendAtWorkIsNotShutOutByItsNeighbours(t *testing.T) {
 	h := newHousehold(t)
 	h.limit(t, web.RateLimits{Address: 1})
@@ -482,7 +482,7 @@ func TestABackendAtWorkIsNotShutOutByItsNeighbours(t *testing.T) {
 	list(as("backend")).want(t, 200)
 	list(as("reader")).want(t, 200) // though nobody knows yet that it is good
 
-	// A key that was good is a guess once it is not.
+	// A key that is no longer valid is a guess.
 	expired := standard(h.keys)
 	for i := range expired.APIKeys {
 		expired.APIKeys[i].APIKey.ExpiresAt = h.clock()
@@ -493,7 +493,7 @@ func TestABackendAtWorkIsNotShutOutByItsNeighbours(t *testing.T) {
 	list(as("backend")).refusedFor(t, "clientAddress")
 }
 
-// Whatever users send through a backend, the backend goes on for the others: it has paid with a good key.
+// Whatever users send through a backend, it continues to work for the others: its key is charged.
 func TestWhatUsersSendThroughABackendIsNoGuessOfTheBackends(t *testing.T) {
 	h := newHousehold(t)
 	h.limit(t, web.RateLimits{Address: 1, APIKey: 1000})
@@ -729,8 +729,8 @@ func TestCookiesOfTooManySessionsPay(t *testing.T) {
 	h.exchange(t, h.bobShop.RefreshToken).want(t, 200)
 }
 
-// Somebody who has a copy of an ended session's string can use up that session's limit. A browser that still keeps the
-// string beside a live one must not hear of it.
+// A copy of an ended session's token string can use up that session's limit. A browser that still has that string
+// beside an active one must not be affected.
 func TestTheLimitOfAnEndedSessionKeepsNoOtherOut(t *testing.T) {
 	h := newHousehold(t)
 	h.do(t, "DELETE", "/jwt/refresh?userId=ada", backend).want(t, 200)

@@ -16,7 +16,7 @@ import (
 	"github.com/refreshd/refreshd/usecase"
 )
 
-// listQuery is the query of GET /jwt/refresh; oneQuery that of GET /jwt/refresh/:id.
+// listQuery is the query of GET /jwt/refresh.
 type listQuery struct {
 	UserID        *string `json:"userId" alias:"userID,usersId"`
 	ApplicationID *string `json:"applicationsId" alias:"applicationId"`
@@ -26,6 +26,7 @@ type listQuery struct {
 	Count         *bool   `json:"count"`
 }
 
+// oneQuery is the query of GET /jwt/refresh/:id.
 type oneQuery struct {
 	State *string `json:"state"`
 }
@@ -35,7 +36,7 @@ const (
 	maximumLimit = 1000
 )
 
-// tokenData is a refresh token on the wire. There is no token string in it: the service does not know any.
+// tokenData is a refresh token in a response. It has no token string, because the service stores none.
 type tokenData struct {
 	ID                string          `json:"id"`
 	TenantID          string          `json:"tenantId"`
@@ -48,7 +49,7 @@ type tokenData struct {
 	State             string          `json:"state"`
 	EndedInstant      int64           `json:"endedInstant,omitempty"`
 	EndedReason       string          `json:"endedReason,omitempty"`
-	Current           *bool           `json:"current,omitempty"` // with an owner's access token
+	Current           *bool           `json:"current,omitempty"` // only for an owner's access token
 	Roles             []string        `json:"roles"`
 	Scopes            []string        `json:"scopes"`
 	Claims            json.RawMessage `json:"claims"`
@@ -67,7 +68,7 @@ type deviceData struct {
 	Description string `json:"description,omitempty"`
 }
 
-// newSessionData is s as owner sees it, who is nil for an API key.
+// newSessionData returns the data of s for owner, who is nil for an API key.
 func newSessionData(s usecase.Session, owner *domain.AccessToken) tokenData {
 	d := newTokenData(s.RefreshToken)
 	if s.Ending != nil {
@@ -82,11 +83,12 @@ func newSessionData(s usecase.Session, owner *domain.AccessToken) tokenData {
 	return d
 }
 
-// newTokenData is an active refresh token.
+// newTokenData returns the data of an active refresh token.
 func newTokenData(t domain.RefreshToken) tokenData {
 	d := tokenData{
 		State: string(domain.ActiveSessions),
-		ID:    t.ID.String(), TenantID: t.TenantID, ApplicationID: t.ApplicationID, UserID: t.UserID, Generation: t.Generation,
+		ID:    t.ID.String(), TenantID: t.TenantID, ApplicationID: t.ApplicationID, UserID: t.UserID,
+		Generation:      t.Generation,
 		InsertInstant:   milliseconds(t.IssuedAt),
 		LastUsedInstant: milliseconds(t.LastUsedAt), ExpirationInstant: milliseconds(t.ExpiresAt),
 		Roles: append([]string{}, t.Roles...), Scopes: append([]string{}, t.Scopes...), Claims: json.RawMessage("{}"),
@@ -102,9 +104,9 @@ func newTokenData(t domain.RefreshToken) tokenData {
 	return d
 }
 
-// retrieve answers GET /jwt/refresh/:id.
+// retrieve handles GET /jwt/refresh/:id.
 func (a *API) retrieve(c echo.Context) error {
-	caller := web.Note(c).Caller
+	caller := web.LogRecord(c).Caller
 	q, err := web.Query[oneQuery](c)
 	if err != nil {
 		return err
@@ -119,7 +121,7 @@ func (a *API) retrieve(c echo.Context) error {
 	return a.retrieveOne(c, in)
 }
 
-// retrievePosted is retrieve for a client that can only POST. Only an API key serves.
+// retrievePosted is retrieve for a client that can only POST. It accepts only an API key.
 func (a *API) retrievePosted(c echo.Context, id string) error {
 	caller, err := web.Identify(c, domain.TokenRead)
 	if err != nil {
@@ -139,7 +141,7 @@ func (a *API) retrieveOne(c echo.Context, in usecase.OneInput) error {
 	return done(c, "The refresh token was found.", newSessionData(s, in.Owner))
 }
 
-// sessionState is empty for nil.
+// sessionState parses the parameter state; nil is empty.
 func sessionState(s *string) (domain.SessionState, error) {
 	if s == nil {
 		return "", nil
@@ -152,16 +154,16 @@ func sessionState(s *string) (domain.SessionState, error) {
 	}
 }
 
-// noBody refuses a body on a GET or a HEAD, where a caller may think that a selector in it counts.
+// noBody refuses a body on a GET or a HEAD, because its sender may expect a selector in it to count.
 func noBody(c echo.Context) error {
 	if web.HasBody(c) {
-		return domain.NewInvalid("", domain.Conflict, "a GET takes no body: put the parameters into the query")
+		return domain.NewInvalid("", domain.Conflict, "a GET has no body: put the parameters into the query")
 	}
 	return nil
 }
 
-// listTokens answers GET /jwt/refresh. Which permission it needs depends on whether the query names a user. One that
-// cannot be read may have meant to: it is told what is wrong with it if it has either.
+// listTokens handles GET /jwt/refresh. The permission depends on whether the query names a user. A malformed query may
+// have meant to, so its errors are reported to a caller with either permission.
 func (a *API) listTokens(c echo.Context) error {
 	q, malformed := web.Query[listQuery](c)
 	action := domain.TokenList
@@ -184,7 +186,7 @@ func (a *API) listTokens(c echo.Context) error {
 	return a.listPage(c, caller, q)
 }
 
-// listPosted is the first page of listTokens for a client that can only POST. Only an API key serves.
+// listPosted is the first page of listTokens for a client that can only POST. It accepts only an API key.
 func (a *API) listPosted(c echo.Context, userID string) error {
 	caller, err := web.Identify(c, domain.TokenList)
 	if err != nil {
@@ -215,7 +217,7 @@ func (a *API) listPage(c echo.Context, caller usecase.Caller, q listQuery) error
 		var ok bool
 		if in.Below, ok = openCursor(*q.Cursor, in); !ok {
 			return domain.NewInvalid("cursor", domain.Malformed,
-				"this cursor does not belong to this query: follow the Link header as it is, or begin without a cursor")
+				"this cursor does not belong to this query: use the Link header unchanged, or start without a cursor")
 		}
 	}
 	page, err := a.List.Page(c.Request().Context(), in)
@@ -247,7 +249,7 @@ func (a *API) listPage(c echo.Context, caller usecase.Caller, q listQuery) error
 	return doneRows(c, "The refresh tokens were found.", rows)
 }
 
-// totalCount ends with a + where there may be more.
+// totalCount returns the X-Total-Count, with a + if there may be more.
 func totalCount(n int, more bool) string {
 	if more {
 		return strconv.Itoa(n) + "+"
@@ -255,12 +257,12 @@ func totalCount(n int, more bool) string {
 	return strconv.Itoa(n)
 }
 
-// sentBytes is when a page ends, as it is sent: JSON may take six bytes for one that is stored. It is held until its
-// reader has taken it.
+// sentBytes is the size in JSON after which a page ends. JSON may take six bytes for one stored byte, and a page is
+// held in memory until its reader has received it.
 const sentBytes = 1 << 20
 
-// nextPage is relative to the request, so that it stays below the prefix that a proxy may have taken off the path.
-// The form by POST has the same path, and goes on by GET. It leaves count out: the number is that of all pages.
+// nextPage returns the next page's URL relative to the request, so that a path prefix that a proxy removes stays. The
+// form by POST has the same path, and continues by GET. It omits count, whose number is that of all pages.
 func nextPage(below domain.ID, in usecase.ListInput) string {
 	next := url.Values{"limit": {strconv.Itoa(in.Limit)}, "cursor": {newCursor(below, in)}}
 	for name, value := range map[string]*string{"userId": in.UserID, "applicationsId": in.ApplicationID} {
@@ -274,8 +276,8 @@ func nextPage(below domain.ID, in usecase.ListInput) string {
 	return "?" + next.Encode()
 }
 
-// A cursor is where the page before ended, and a checksum of what was listed: it is no secret and no proof, but it cannot be
-// taken from one query to another by mistake.
+// newCursor returns a cursor: the end of the previous page, and a checksum of the query. It is neither secret nor
+// authenticated; the checksum only prevents its use with another query by mistake.
 func newCursor(below domain.ID, in usecase.ListInput) string {
 	return base64.RawURLEncoding.EncodeToString(append(below[:], cursorSum(below, in)...))
 }

@@ -26,7 +26,7 @@ func told(t *testing.T, a *answer) map[string]any {
 	return line
 }
 
-// What may be theft is looked into by somebody who has to find the user, and by then the session is gone.
+// An operator who investigates a possible theft has to find the user, after the session was deleted.
 func TestALineOfWhatMayBeTheftNamesTheSessionAndItsUser(t *testing.T) {
 	s := newService(t)
 	began := s.clock().Format(time.RFC3339Nano)

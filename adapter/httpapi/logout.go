@@ -14,16 +14,16 @@ import (
 	"github.com/refreshd/refreshd/usecase"
 )
 
-// leaving is what a logout by cookie sends.
-type leaving struct {
+// cookieLogout is the input of a logout by cookie.
+type cookieLogout struct {
 	cookieName   string
-	tokenStrings []domain.Secret // empty if the browser has none
+	tokenStrings []domain.Secret // empty if the browser sent none
 }
 
-// leaving returns nil unless the request is a logout by cookie: a DELETE without a selector, a body and Authorization,
-// from an own page, in a browser or with one of the two cookies. No form of another site can send a DELETE, which is
-// why no POST is a logout.
-func (a *API) leaving(c echo.Context) (*leaving, error) {
+// cookieLogout returns nil unless the request is a logout by cookie: a DELETE without selector, body and Authorization,
+// from an own page, by a browser or with one of the two cookies. A POST is never a logout, because a form on another
+// site can send a POST but no DELETE.
+func (a *API) cookieLogout(c echo.Context) (*cookieLogout, error) {
 	browser := web.IsBrowser(c) && web.OwnPage(c)
 	hasCookie := c.Request().Header.Get(echo.HeaderCookie) != ""
 	if web.HasCredential(c) || web.HasBody(c) || !browser && !hasCookie {
@@ -52,31 +52,31 @@ func (a *API) leaving(c echo.Context) (*leaving, error) {
 	if !browser && !(web.OwnPage(c) && (has(name) || has(domain.AccessCookieName(name)))) {
 		return nil, nil
 	}
-	return &leaving{name, tokenStrings}, nil
+	return &cookieLogout{name, tokenStrings}, nil
 }
 
-// logout revokes every session that the cookies name. They are deleted whatever they hold, also where no session was
-// active (404): no script of the page could. They stay only where they are of another tenant's active session, and
-// none was revoked; and where the request was not decided: no tenant is named, the store failed (5xx), or a limit was
-// reached (429).
-func (a *API) logout(c echo.Context, l leaving) error {
+// logout revokes the sessions of all cookies. It deletes the cookies whatever their value, even if no session was
+// active (404), because no script of the page can delete them. It keeps them if they belong to another tenant's active
+// session and none was revoked, and if the request was not decided: without a tenant, if the store failed (5xx), or if
+// a limit was reached (429).
+func (a *API) logout(c echo.Context, l cookieLogout) error {
 	tenantID, err := web.RequiredTenant(c)
 	if err != nil {
 		return err
 	}
-	record := web.Note(c)
+	record := web.LogRecord(c)
 	ids, err := a.Logout.Do(c.Request().Context(), usecase.LogoutInput{
-		TenantID: tenantID, Ambient: l.tokenStrings, By: web.OriginOf(c), Limit: record.Presented,
+		TenantID: tenantID, Ambient: l.tokenStrings, By: web.OriginOf(c), Limit: record.AdmitLookup,
 	})
 	if err != nil && !errors.Is(err, domain.ErrNotFound) {
 		return a.refuseCookies(c, l.cookieName, err)
 	}
 	if err != nil && len(l.tokenStrings) > 0 {
-		if failed := record.FailedProof(); failed != nil { // unless one was genuine
+		if failed := record.CredentialFailed(); failed != nil { // unless one of them was genuine
 			return failed
 		}
 	}
-	record.Exchanged(err == nil)
+	record.ChargeExchange(err == nil)
 	if !errors.Is(err, usecase.ErrOtherTenants) {
 		cookies.Delete(c, l.cookieName, domain.Policy{})
 	}
@@ -85,7 +85,7 @@ func (a *API) logout(c echo.Context, l leaving) error {
 	}
 	record.Tenant = tenantID
 	if len(ids) == 1 {
-		tellRevoked(record, domain.Selector{TokenID: ids[0]})
+		logRevocation(record, domain.Selector{TokenID: ids[0]})
 		return done(c, "The refresh token was revoked.", revokedData{TokenID: ids[0].String()})
 	}
 	record.Event, record.Kind = eventTokenRevoked, revokedToken
@@ -93,6 +93,6 @@ func (a *API) logout(c echo.Context, l leaving) error {
 	for _, id := range ids {
 		data.TokenIDs = append(data.TokenIDs, id.String())
 	}
-	record.Raise(slog.LevelInfo, slog.String("tokenId", strings.Join(data.TokenIDs, " ")))
+	record.Add(slog.LevelInfo, slog.String("tokenId", strings.Join(data.TokenIDs, " ")))
 	return done(c, "The refresh tokens were revoked.", data)
 }

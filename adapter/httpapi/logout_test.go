@@ -49,7 +49,7 @@ func TestALogoutByCookieRevokesTheSessionAndDeletesItsCookies(t *testing.T) {
 	}
 }
 
-// Who is logged out already gets rid of the cookies all the same; 404 says that there was no session to revoke.
+// The cookies are deleted even if the session has already ended; 404 says that there was none to revoke.
 func TestALogoutOfASessionThatHasEndedDeletesTheCookies(t *testing.T) {
 	s := newService(t)
 	values := s.cookieValues(t)
@@ -235,7 +235,7 @@ func TestALogoutWithoutASessionDeletesBothCookies(t *testing.T) {
 	}
 }
 
-// What is not exactly a logout by cookie needs an API key, or an owner's access token, as before.
+// A request that is not exactly a logout by cookie needs an API key or an owner's access token.
 func TestOnlyADeleteWithNothingButItsCookieIsALogout(t *testing.T) {
 	s := newService(t)
 	g := s.issue(t, "cookies", "ada")

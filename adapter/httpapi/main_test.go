@@ -100,7 +100,7 @@ func (s *secretSet) found(log string) []string {
 	return found
 }
 
-// looksSecret tells whether a word holds the beginning of a secret and a good part of its rest.
+// looksSecret reports whether a word contains the beginning of a secret and a large part of its rest.
 func looksSecret(word string) bool {
 	for _, prefix := range []string{"rt_", "ak_", "eyJ"} {
 		if _, rest, found := strings.Cut(word, prefix); found && len(rest) >= 12 {
@@ -127,8 +127,9 @@ func (s *wordSet) add(word string) {
 	s.all[word] = true
 }
 
-// unseen are what the document promises and no test met: operations with their statuses, but for those that no request can bring
-// about here, the codes of its examples, and a success in each of the spellings that the document does not have.
+// unseen are what the document promises and no test met: operations with their statuses, but for those that no request
+// can bring about here, the codes of its examples, and a success in each of the spellings that the document does not
+// have.
 func unseen() ([]string, error) {
 	doc, err := document()
 	if err != nil {
@@ -175,8 +176,8 @@ func unseen() ([]string, error) {
 // exampleCode finds the codes in the document's examples.
 var exampleCode = regexp.MustCompile(`code: '(\[[a-zA-Z]+\][^']*)'`)
 
-// TestMain looks back on the whole run: no log line held a secret, and the tests met all that the document promises. The second
-// can only be told of a run of all tests.
+// TestMain looks back on the whole run: no log line held a secret, and the tests met all that the document promises.
+// The second can only be told of a run of all tests.
 func TestMain(m *testing.M) {
 	status := m.Run()
 	log := captured.String()

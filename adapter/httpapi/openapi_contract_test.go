@@ -52,15 +52,15 @@ func checkAgainstContract(t *testing.T, req *http.Request, reqBody []byte, res *
 	}
 }
 
-// faultless are the shapes of exchanges that were held to the document already. The validator compiles a schema anew each time
-// it is asked, which is most of what this package's tests would do.
+// faultless are the shapes of exchanges that were held to the document already. The validator compiles a schema for
+// each check, which would be most of the time of this package's tests.
 var faultless = struct {
 	sync.Mutex
 	shapes map[string]bool
 }{shapes: map[string]bool{}}
 
-// shapeOf is everything that the document could have a say in, with each id, token, API key and instant put as its kind, so that
-// only exchanges that look alike are one. What was asked counts where it was done.
+// shapeOf is everything that the document could have a say in, with each id, token, API key and instant put as its
+// kind, so that only exchanges that look alike are one. What was asked counts where it was done.
 func shapeOf(where string, req *http.Request, reqBody []byte, res *http.Response, resBody []byte) string {
 	whole := fmt.Sprintf("%s %d %v %q", where, res.StatusCode, res.Header, resBody)
 	if res.StatusCode/100 == 2 || where == "nowhere" {
@@ -96,7 +96,8 @@ func kindOf(word string) string {
 	}
 }
 
-// A check that lets everything through would make each test that relies on it worthless: every breach below must be seen.
+// A check that lets everything through would make each test that relies on it worthless: every breach below must be
+// seen.
 func TestTheContractCheckSeesEachBreach(t *testing.T) {
 	const (
 		id     = "019b2f6e-3c5a-7d41-9e0c-5b7a8d2f1c34"

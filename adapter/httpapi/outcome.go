@@ -13,8 +13,8 @@ import (
 
 const outcomeHeader = "Refreshd-Outcome"
 
-// chargeable reports whether the refresh token's limit counts the exchange. A refusal that left the refresh token
-// active does not count: a copy of an old token string must not keep the owner out.
+// chargeable reports whether an exchange counts towards the refresh token's limit. A refusal that left the refresh
+// token active does not: a copy of an old token string must not lock the owner out.
 func chargeable(out usecase.Exchanged) bool {
 	switch out.Outcome {
 	case domain.RefusedInvalid, domain.RefusedInactive:
@@ -26,29 +26,30 @@ func chargeable(out usecase.Exchanged) bool {
 	}
 }
 
-// refusals are what a refused client reads. All but inactive are final.
+// refusals are the errors in the response to a refused exchange. All except inactive are final.
 var refusals = map[domain.Outcome]domain.FieldError{
 	domain.RefusedInvalid: {Field: "refreshToken", Reason: domain.Malformed,
-		Message: "this is no token string of ours, or not one for this caller: drop it and log in again"},
+		Message: "this token string was not issued by this service, or not for this caller: drop it and log in again"},
 	domain.RefusedExpired: {Field: "refreshToken", Reason: "expired",
-		Message: "its life is over: drop it and log in again"},
+		Message: "the refresh token has expired: drop the token string and log in again"},
 	domain.RefusedRevoked: {Field: "refreshToken", Reason: "revoked",
-		Message: "it was revoked: drop it and log in again"},
+		Message: "the refresh token was revoked: drop the token string and log in again"},
 	domain.RefusedReplayed: {Field: "refreshToken", Reason: "reused",
-		Message: "an old token string came back, which looks like theft: drop it and log in again"},
+		Message: "an old token string was used again, probably by a thief: drop it and log in again"},
 	domain.RefusedInactive: {Field: "refreshToken", Reason: "inactive",
 		Message: "the application is switched off: keep the token string and try later"},
 }
 
-// unproved is what a client reads that did not prove what the refresh token is bound to. It keeps the token string.
+// unproved is the error in the response to an exchange without proof of the key that the refresh token is bound to. The
+// client keeps the token string.
 var unproved = domain.FieldError{Field: "refreshToken", Reason: "unproved",
 	Message: "the refresh token is bound to a key: keep the token string, and send it again with a proof of that key"}
 
-// tell notes the outcome, in the header, the log and the metrics. What may be theft is a warning, and names the
-// session and its user, for somebody has to tell them; what cannot be is an error.
-func (a *API) tell(c echo.Context, out usecase.Exchanged) {
+// recordOutcome reports the outcome in the header, the log and the metrics. A possible theft is a warning with the
+// session and its user, because an operator has to inform them. An impossible state is an error.
+func (a *API) recordOutcome(c echo.Context, out usecase.Exchanged) {
 	c.Response().Header().Set(outcomeHeader, string(out.Outcome))
-	record, token := web.Note(c), out.RefreshToken
+	record, token := web.LogRecord(c), out.RefreshToken
 	record.Outcome, record.Event = string(out.Outcome), exchangeEvents[out.Outcome]
 	if token.ID.IsZero() {
 		if out.Outcome == domain.RefusedInvalid {
@@ -56,7 +57,7 @@ func (a *API) tell(c echo.Context, out usecase.Exchanged) {
 		}
 	} else {
 		record.Tenant = token.TenantID
-		record.Raise(slog.LevelInfo, slog.String("refreshTokenId", token.ID.String()))
+		record.Add(slog.LevelInfo, slog.String("refreshTokenId", token.ID.String()))
 	}
 	level, attrs := slog.LevelWarn, []slog.Attr(nil)
 	switch {
@@ -75,7 +76,7 @@ func (a *API) tell(c echo.Context, out usecase.Exchanged) {
 			slog.String("rotatedFrom", token.MetaData.ClientAddress),
 		}
 	case out.Outcome == domain.RefusedReplayed:
-		attrs = []slog.Attr{slog.String("lastClient", token.MetaData.ClientAddress)} // before
+		attrs = []slog.Attr{slog.String("lastClient", token.MetaData.ClientAddress)} // of the last rotation
 	case out.Outcome == domain.Recovered:
 	default:
 		level = slog.LevelInfo
@@ -91,7 +92,7 @@ func (a *API) tell(c echo.Context, out usecase.Exchanged) {
 			slog.Uint64("presented", uint64(out.Presented)), slog.Uint64("generation", uint64(token.Generation)),
 			slog.Time("issuedAt", token.IssuedAt))
 	}
-	record.Raise(level, attrs...)
+	record.Add(level, attrs...)
 	if a.Exchanged != nil {
 		a.Exchanged(out)
 	}

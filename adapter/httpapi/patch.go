@@ -12,8 +12,8 @@ import (
 	"github.com/refreshd/refreshd/usecase"
 )
 
-// patchBody is a JSON merge patch (RFC 7396). Where null removes, the field is a pointer to a pointer; an object's
-// members may be null inside.
+// patchBody is a JSON merge patch (RFC 7396). A field that null removes is a pointer to a pointer. Members within a
+// RawMessage may be null too.
 type patchBody struct {
 	Roles    **[]string        `json:"roles"`
 	Scopes   **[]string        `json:"scopes"`
@@ -33,12 +33,12 @@ type patchQuery struct {
 	ApplicationID *string `json:"applicationsId" alias:"applicationId"`
 }
 
-// changedData is the response to a patch of a user's sessions: how many there are.
+// changedData is the data of the response to a patch of a user's sessions: their number.
 type changedData struct {
 	Changed int `json:"changed"`
 }
 
-// patchTokens answers PATCH /jwt/refresh.
+// patchTokens handles PATCH /jwt/refresh.
 func (a *API) patchTokens(c echo.Context) error {
 	p, err := readPatch(c)
 	if err != nil {
@@ -49,7 +49,7 @@ func (a *API) patchTokens(c echo.Context) error {
 		return err
 	}
 	n, err := a.Patch.OfUser(c.Request().Context(), usecase.PatchInput{
-		TenantID: web.Note(c).Caller.TenantID, UserID: q.UserID, ApplicationID: q.ApplicationID, Patch: p,
+		TenantID: web.LogRecord(c).Caller.TenantID, UserID: q.UserID, ApplicationID: q.ApplicationID, Patch: p,
 		By: web.OriginOf(c),
 	})
 	if err != nil {
@@ -59,11 +59,11 @@ func (a *API) patchTokens(c echo.Context) error {
 	if q.ApplicationID != nil {
 		attrs = append(attrs, slog.String("applicationId", *q.ApplicationID))
 	}
-	tellChanged(web.Note(c), p, attrs...)
+	logChange(web.LogRecord(c), p, attrs...)
 	return done(c, "The refresh tokens were changed.", changedData{Changed: n})
 }
 
-// patchOne answers PATCH /jwt/refresh/:id.
+// patchOne handles PATCH /jwt/refresh/:id.
 func (a *API) patchOne(c echo.Context) error {
 	p, err := readPatch(c)
 	if err != nil {
@@ -72,15 +72,16 @@ func (a *API) patchOne(c echo.Context) error {
 	if _, err := web.Query[struct{}](c); err != nil {
 		return err
 	}
-	t, err := a.Patch.One(c.Request().Context(), web.Note(c).Caller.TenantID, web.PathParam(c, "id"), p, web.OriginOf(c))
+	tenantID := web.LogRecord(c).Caller.TenantID
+	t, err := a.Patch.One(c.Request().Context(), tenantID, web.PathParam(c, "id"), p, web.OriginOf(c))
 	if err != nil {
 		return err
 	}
-	tellChanged(web.Note(c), p, slog.String("refreshTokenId", t.ID.String()))
+	logChange(web.LogRecord(c), p, slog.String("refreshTokenId", t.ID.String()))
 	return done(c, "The refresh token was changed.", newTokenData(t))
 }
 
-// readPatch reads what to change.
+// readPatch reads the patch in the body.
 func readPatch(c echo.Context) (domain.Patch, error) {
 	body, err := web.Body[patchBody](c, web.MergePatch)
 	if err != nil {
@@ -110,7 +111,7 @@ func (b patchBody) patch() (domain.Patch, error) {
 	return p, problems.Err()
 }
 
-// removable is nil if nothing was sent, and the zero value for null.
+// removable returns nil if the field was not sent, and the zero value for null.
 func removable[T any](sent **T) *T {
 	switch {
 	case sent == nil:
@@ -136,8 +137,8 @@ func objectPatch(problems *domain.Problems, field string, sent **json.RawMessage
 	return &p
 }
 
-// tellChanged says in the log what was changed: the names of the fields, and no value.
-func tellChanged(record *web.Record, p domain.Patch, which ...slog.Attr) {
+// logChange adds to the log line what was changed: the names of the fields, without values.
+func logChange(record *web.Record, p domain.Patch, which ...slog.Attr) {
 	record.Event = eventTokenChanged
-	record.Raise(slog.LevelInfo, append(which, slog.String("fields", strings.Join(p.Fields(), " ")))...)
+	record.Add(slog.LevelInfo, append(which, slog.String("fields", strings.Join(p.Fields(), " ")))...)
 }

@@ -7,7 +7,7 @@ import (
 	"github.com/refreshd/refreshd/domain"
 )
 
-// refreshBody is all that POST /jwt/refresh may hold: an exchange, or the selector of another call.
+// refreshBody is the body of POST /jwt/refresh: an exchange, or the selector of another request.
 type refreshBody struct {
 	RefreshToken        *string `json:"refreshToken"`
 	Token               *string `json:"token"`
@@ -21,9 +21,9 @@ type refreshBody struct {
 	ApplicationID *string `json:"applicationsId" alias:"applicationId"`
 }
 
-// postRefresh answers POST /jwt/refresh: the exchange, unless the body holds a selector. The selector decides what the call
-// stands for, and so which permission it needs; only one shape means each. So here, and nowhere else, a body that cannot be read
-// is told before an API key is asked for; the exchange takes one from anybody.
+// postRefresh handles POST /jwt/refresh: the exchange, unless the body has a selector. The selector determines what the
+// request stands for, and so which permission it needs; each meaning has only one form. So this is the only handler
+// that reports a malformed body before it authenticates the caller. The exchange accepts a body from any client anyway.
 func (a *API) postRefresh(c echo.Context) error {
 	var b refreshBody
 	if web.HasBody(c) {
@@ -36,14 +36,14 @@ func (a *API) postRefresh(c echo.Context) error {
 	if !id && !one && !user && !app {
 		return a.exchange(c, b)
 	}
-	if err := web.Note(c).Turn(); err != nil {
+	if err := web.LogRecord(c).Turn(); err != nil {
 		return err
 	}
 	exchanges := b.RefreshToken != nil || b.Token != nil || b.TimeToLiveInSeconds != nil || b.CookieName != nil
 	switch {
 	case exchanges:
 		return domain.NewInvalid("refreshToken", domain.Conflict,
-			"to exchange, send refreshToken without a selector; to revoke, DELETE /jwt/refresh with one selector")
+			"to exchange, send refreshToken without a selector; to revoke, send DELETE /jwt/refresh with one selector")
 	case id && !one && !user && !app:
 		return a.retrievePosted(c, *b.ID)
 	case user && !id && !one && !app:
@@ -60,7 +60,7 @@ func (a *API) postRefresh(c echo.Context) error {
 	}
 }
 
-// postOne answers POST /jwt/refresh/:id: without a body it retrieves, with the path's id again as tokenId it revokes.
+// postOne handles POST /jwt/refresh/:id. Without a body it retrieves; with the path's id as tokenId it revokes.
 func (a *API) postOne(c echo.Context) error {
 	id := web.PathParam(c, "id")
 	if !web.HasBody(c) {

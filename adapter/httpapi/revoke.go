@@ -22,7 +22,7 @@ type revokeBody struct {
 
 type revokedData struct {
 	TokenID       string   `json:"tokenId,omitempty"`
-	TokenIDs      []string `json:"tokenIds,omitempty"` // by a logout of several sessions, TokenID among them
+	TokenIDs      []string `json:"tokenIds,omitempty"` // of a logout of several sessions; includes TokenID
 	UserID        string   `json:"userId,omitempty"`
 	ApplicationID string   `json:"applicationsId,omitempty"`
 	ExceptTokenID string   `json:"exceptTokenId,omitempty"`
@@ -30,14 +30,14 @@ type revokedData struct {
 	RevokedBefore int64    `json:"revokedBefore,omitempty"`
 }
 
-// revokeTokens answers DELETE /jwt/refresh. The guard takes each that has no Authorization for a logout by cookie.
+// revokeTokens handles DELETE /jwt/refresh. The guard treats every one without Authorization as a logout by cookie.
 func (a *API) revokeTokens(c echo.Context) error {
-	l, err := a.leaving(c)
+	l, err := a.cookieLogout(c)
 	if err != nil {
 		return err
 	}
-	if l == nil || len(l.tokenStrings) == 0 { // it presents nothing
-		if err := web.Note(c).Turn(); err != nil {
+	if l == nil || len(l.tokenStrings) == 0 { // it presents no token string
+		if err := web.LogRecord(c).Turn(); err != nil {
 			return err
 		}
 	}
@@ -51,14 +51,14 @@ func (a *API) revokeTokens(c echo.Context) error {
 	return a.revokeSelected(c, caller)
 }
 
-// revokeOne answers DELETE /jwt/refresh/:id.
+// revokeOne handles DELETE /jwt/refresh/:id.
 func (a *API) revokeOne(c echo.Context) error {
 	id := web.PathParam(c, "id")
-	return a.revokeSelected(c, web.Note(c).Caller, revokeBody{TokenID: &id})
+	return a.revokeSelected(c, web.LogRecord(c).Caller, revokeBody{TokenID: &id})
 }
 
-// revokeSelected revokes by the selector in one place: the path, which is in places already, the query or the body. A
-// body or a query that selects nothing is a place too: its sender may think that it counts.
+// revokeSelected revokes by the selector in the path, which is already in places, the query or the body. An empty body
+// or query is a place too, because its sender may expect it to count.
 func (a *API) revokeSelected(c echo.Context, caller usecase.Caller, places ...revokeBody) error {
 	if web.HasBody(c) {
 		body, err := web.Body[revokeBody](c, web.JSONOrForm)
@@ -76,7 +76,7 @@ func (a *API) revokeSelected(c echo.Context, caller usecase.Caller, places ...re
 	}
 	var selector revokeBody
 	switch len(places) {
-	case 0: // it selects nothing, which the use case refuses
+	case 0: // an empty selector, which the use case refuses
 	case 1:
 		selector = places[0]
 	default:
@@ -86,7 +86,8 @@ func (a *API) revokeSelected(c echo.Context, caller usecase.Caller, places ...re
 	return a.revokeAs(c, caller, selector)
 }
 
-// revokePosted revokes for a client that can only POST. Only an API key serves, and selector is read after it.
+// revokePosted revokes for a client that can only POST. It accepts only an API key, and calls selector after
+// authentication.
 func (a *API) revokePosted(c echo.Context, action domain.Action, selector func() (revokeBody, error)) error {
 	caller, err := web.Identify(c, action)
 	if err != nil {
@@ -119,7 +120,7 @@ func (a *API) revokeAs(c echo.Context, caller usecase.Caller, s revokeBody) erro
 		return err
 	}
 	message, data := revocation(revoked)
-	tellRevoked(web.Note(c), revoked.Selector)
+	logRevocation(web.LogRecord(c), revoked.Selector)
 	if revoked.Cookies != nil {
 		name, _ := revoked.Cookies.CookieNames()
 		cookies.Delete(c, name, *revoked.Cookies)
@@ -127,7 +128,7 @@ func (a *API) revokeAs(c echo.Context, caller usecase.Caller, s revokeBody) erro
 	return done(c, message, data)
 }
 
-// revocation is what the response says of it.
+// revocation returns the message and data of the response.
 func revocation(r usecase.Revoked) (message string, data revokedData) {
 	if r.Selector.IsToken() {
 		return "The refresh token was revoked.", revokedData{TokenID: r.Selector.TokenID.String()}
@@ -140,7 +141,7 @@ func revocation(r usecase.Revoked) (message string, data revokedData) {
 	}
 }
 
-// The kinds of a revocation.
+// The kinds of a revocation, in the log.
 const (
 	revokedToken             = "token"
 	revokedUser              = "user"
@@ -149,8 +150,8 @@ const (
 	revokedTenant            = "tenant"
 )
 
-// tellRevoked says in the log what was revoked.
-func tellRevoked(record *web.Record, s domain.Selector) {
+// logRevocation adds to the log line what was revoked.
+func logRevocation(record *web.Record, s domain.Selector) {
 	record.Event, record.Kind = eventTokenRevoked, revokedTenant
 	switch {
 	case s.IsToken():
@@ -167,12 +168,12 @@ func tellRevoked(record *web.Record, s domain.Selector) {
 		slog.String("applicationId", s.Scope.ApplicationID), slog.String("exceptTokenId", idText(s.Except)),
 	} {
 		if field.Value.String() != "" {
-			record.Raise(slog.LevelInfo, field)
+			record.Add(slog.LevelInfo, field)
 		}
 	}
 }
 
-// idText is empty for no id.
+// idText returns the text of an id, empty for the zero ID.
 func idText(id domain.ID) string {
 	if id.IsZero() {
 		return ""

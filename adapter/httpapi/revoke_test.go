@@ -33,7 +33,7 @@ func newHousehold(t *testing.T) *household {
 	return h
 }
 
-// living are the names of what is alive, of acme's and of globex'.
+// living returns the names of the active refresh tokens of acme and globex.
 func (h *household) living(t *testing.T) string {
 	t.Helper()
 	var names []string
@@ -229,7 +229,8 @@ func TestWhatIsNotThereCannotBeRevoked(t *testing.T) {
 	}
 }
 
-// A selector is in one place. A caller that sends two may mean either, and a revocation that guesses cannot be taken back.
+// A selector is in one place. A caller that sends two may mean either, and a revocation that guesses cannot be taken
+// back.
 func TestASelectorIsInOnePlaceOnly(t *testing.T) {
 	h := newHousehold(t)
 	path, id := "/jwt/refresh/"+h.adaShop.RefreshTokenID, h.adaShop.RefreshTokenID
@@ -418,7 +419,7 @@ func TestPOSTFormsThatRetrieveNeedThatPermission(t *testing.T) {
 	}
 }
 
-// What could be read in two ways never revokes, whatever the caller may do.
+// An ambiguous request never revokes, whatever the caller's permissions.
 func TestWhatCouldBeReadInTwoWaysNeverRevokes(t *testing.T) {
 	h := newHousehold(t)
 	id, str := h.adaShop.RefreshTokenID, h.adaShop.RefreshToken

@@ -20,8 +20,8 @@ func TestNoPairOfCookiesTrapsAUserForLongerThanOneLogin(t *testing.T) {
 		"", "live", "newer", "revoked", "expired", "purged", "inactive", "another tenant's", "another application's",
 		"not genuine", "another product's",
 	}
-	// look returns the session that counts by a cookie, and whether the cookie has to stay; told apart from the service's
-	// own rule.
+	// look returns the session that counts by a cookie, and whether the cookie has to stay; told apart from the
+	// service's own rule.
 	look := func(state string, named bool) (session string, stays bool) {
 		switch state {
 		case "live", "newer":

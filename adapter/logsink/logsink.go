@@ -1,12 +1,12 @@
-// Package logsink is a bounded buffer in front of what takes the log: a pipe, a file, a terminal, a socket. A [Sink]
-// is an io.Writer whose Write never waits and never fails, so that nothing which takes the log can block, slow or end
-// the service: not a reader that went away or does not read, and not a full disk.
+// Package logsink is a bounded buffer between the log and its destination: a pipe, a file, a terminal, a socket. A
+// [Sink] is an io.Writer whose Write never blocks and never fails. So neither a reader that has disappeared or does not
+// read, nor a full disk, can block, slow or end the service.
 //
-// It does not format: the lines are slog's. It holds bytes, not lines, because what is to be bounded is memory.
+// It does not format: the lines are slog's. It stores bytes instead of lines, to bound memory.
 //
-// Rejected: a channel of lines (bounds their number, not their size, and costs an allocation each); a slog.Handler
-// that formats in the writer's goroutine (the values of a record would have to outlive their request); to write where
-// the line is made and to give up after a time (each line then waits that long).
+// Rejected: a channel of lines (it bounds their number, not their size, and costs an allocation for each); a
+// slog.Handler that formats in the writer's goroutine (the values of a record would have to outlive their request);
+// writing where the line is made, with a time-out (each line then waits that long).
 package logsink
 
 import (
@@ -20,25 +20,24 @@ import (
 )
 
 const (
-	// Limit is how many bytes of the log wait to be written at most.
+	// Limit is the maximum number of bytes of the log that wait to be written.
 	Limit = 1 << 20
 	// NoLimit is for the output of a command, which must not be dropped.
 	NoLimit = math.MaxInt
 
-	// atomicWrite is the size up to which a write to a pipe is not mixed with those of others (PIPE_BUF in pipe(7)):
-	// replicas may share one, and the runtime writes a crash by itself. Longer lines take the chance that they took
-	// before.
+	// atomicWrite is the size up to which a write to a pipe is not mixed with those of other writers (PIPE_BUF in
+	// pipe(7)). Replicas may share a pipe, and the runtime writes the report of a crash itself. Longer lines may be
+	// mixed.
 	atomicWrite = 4096
 
-	// retryAfter is the time after a write that failed until the next. A line that nobody reads costs ten system calls a
-	// second.
+	// retryAfter is the pause after a failed write. While nothing reads the log, this is ten system calls a second.
 	retryAfter = 100 * time.Millisecond
 )
 
-// A Sink hands what is written to it to another writer, in order, from one goroutine. What does not fit into its
-// memory is dropped and counted, and a line in the place of what was dropped says how much it was.
+// A Sink passes what is written to it to another writer, in order, from one goroutine. What does not fit into its
+// memory is dropped and counted, and replaced by a line with the number of dropped lines.
 //
-// A write that failed, or was cut short, is repeated from where it ended until it succeeds: no line is torn.
+// A write that failed or was incomplete is continued from where it ended until it succeeds, so lines stay whole.
 type Sink struct {
 	to    io.Writer
 	fd    uintptr
@@ -48,7 +47,7 @@ type Sink struct {
 	changed  sync.Cond
 	waiting  []byte // to be written next
 	busy     int    // bytes that are being written
-	gap      int64  // lines that were dropped behind what is waiting
+	gap      int64  // number of lines that were dropped after waiting
 	lost     int64
 	announce func(lines int64) []byte
 	closing  bool
@@ -57,7 +56,7 @@ type Sink struct {
 	ended chan struct{}
 }
 
-// New returns a Sink that holds at most limit bytes, and starts its goroutine.
+// New returns a Sink that stores at most limit bytes, and starts its goroutine.
 func New(to io.Writer, limit int) *Sink {
 	s := &Sink{to: to, fd: math.MaxUint, limit: limit, ended: make(chan struct{}), announce: func(lines int64) []byte {
 		return fmt.Appendf(nil, "%d lines were lost\n", lines)
@@ -67,12 +66,12 @@ func New(to io.Writer, limit int) *Sink {
 	return s
 }
 
-// Write takes p, which is one line or several, whole or not at all. It never waits for the writer behind s, and never
+// Write stores p, which is one line or several, or drops it as a whole. It never waits for the destination, and never
 // returns an error.
 func (s *Sink) Write(p []byte) (int, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	// Behind a gap everything is dropped, or the order would be lost as well.
+	// After a gap everything is dropped, otherwise the order would be lost.
 	if s.gap > 0 || len(p) > s.limit-s.busy-len(s.waiting) {
 		s.gap++
 		s.lost++
@@ -83,25 +82,25 @@ func (s *Sink) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// Announce sets how a gap is told.
+// Announce sets the function that returns the line for a gap.
 func (s *Sink) Announce(line func(lines int64) []byte) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.announce = line
 }
 
-// Lost returns how many lines were dropped.
+// Lost returns the number of dropped lines.
 func (s *Sink) Lost() int64 {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.lost
 }
 
-// Fd returns the file descriptor behind s, or one that no file has.
+// Fd returns the file descriptor of the destination, or an invalid one if there is none.
 func (s *Sink) Fd() uintptr { return s.fd }
 
-// Close returns when everything is written, when a write fails, or when ctx is done; the error says which. What is
-// written to s later may be lost.
+// Close returns when everything is written, when a write fails, or when ctx is done; the error says which. Data written
+// to s afterwards may be lost.
 func (s *Sink) Close(ctx context.Context) error {
 	s.mu.Lock()
 	s.closing = true
@@ -134,8 +133,8 @@ func (s *Sink) run() {
 	}
 }
 
-// next waits for something to write and puts it into batch, whose memory it gives to what comes after; false is the
-// end.
+// next waits for data, moves it to batch, and reuses the memory of the old batch for later data. It returns false when
+// s is closed and everything is written.
 func (s *Sink) next(batch *[]byte) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -151,7 +150,7 @@ func (s *Sink) next(batch *[]byte) bool {
 	return s.busy > 0
 }
 
-// wrote notes how a write ended, and reports whether it was the last one.
+// wrote records the result of a write, and reports whether it was the last one.
 func (s *Sink) wrote(left int, err error) (last bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -159,8 +158,7 @@ func (s *Sink) wrote(left int, err error) (last bool) {
 	return err != nil && s.closing
 }
 
-// firstLines returns as many lines as fit into one write that is not mixed with others, or the first line if that
-// alone does not.
+// firstLines returns as many lines as fit into one atomic write, or the first line if it is longer.
 func firstLines(b []byte) []byte {
 	if len(b) <= atomicWrite {
 		return b

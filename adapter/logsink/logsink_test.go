@@ -65,7 +65,7 @@ func closed(t *testing.T, s *logsink.Sink) {
 
 func announced(lines int64) []byte { return fmt.Appendf(nil, "gap %d\n", lines) }
 
-// What writes to the log must not wait for who reads it; and who reads it learns where lines are missing, and how many.
+// A write to the log must not wait for its reader. The reader learns where lines are missing, and how many.
 func TestWhatIsNotReadIsDroppedAndCountedInItsPlace(t *testing.T) {
 	const limit, lines = 4000, 2000
 	r := newReader(true)
@@ -144,7 +144,7 @@ func TestWritesThatFailOrAreCutShortTearAndLoseNoLine(t *testing.T) {
 	}
 }
 
-// A stop waits for who reads the log, but not for ever, and not at all where nobody does.
+// Close waits for the reader of the log, but not forever, and not at all if there is none.
 func TestClosingIsBounded(t *testing.T) {
 	stalled := newReader(true)
 	s := logsink.New(stalled, logsink.Limit)
@@ -211,7 +211,7 @@ func (s *sizes) Write(p []byte) (int, error) {
 	return n, err
 }
 
-// Replicas that share a pipe mix their lines, and not parts of lines.
+// Replicas that share a pipe mix their lines, but not parts of lines.
 func TestAWriteIsWholeLinesOfTheSizeThatAPipeKeepsTogether(t *testing.T) {
 	r := &sizes{}
 	r.open.L, r.shut = &r.mu, true

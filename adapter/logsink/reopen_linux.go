@@ -7,9 +7,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// reopened puts another description of the pipe or terminal behind fd in its place, and returns a file of it; or f,
-// where that cannot be done: a socket cannot be opened, a file would lose the offset that it shares, and a pipe may be
-// another user's.
+// reopened replaces the open file description of fd by a new one of the same pipe or terminal, and returns its file. It
+// returns f if that is not possible: a socket cannot be opened again, a file would lose its shared offset, and a pipe
+// may belong to another user.
 func reopened(f *os.File, fd int) *os.File {
 	var stat unix.Stat_t
 	if unix.Fstat(fd, &stat) != nil {
@@ -29,6 +29,6 @@ func reopened(f *os.File, fd int) *os.File {
 	if unix.Dup3(again, fd, 0) != nil {
 		return f
 	}
-	// f stays as it is: nothing may close fd, and what writes to f now gets an error where it would have waited.
+	// f is not closed, because that would close fd. A write to f now returns an error where it would have blocked.
 	return os.NewFile(uintptr(fd), f.Name())
 }

@@ -10,7 +10,7 @@ import (
 	"github.com/refreshd/refreshd/adapter/logsink"
 )
 
-// The runtime writes a crash by itself. Into a pipe that is full and that nobody reads it would wait for ever.
+// The runtime writes the report of a crash itself. It would wait forever at a full pipe without a reader.
 func TestNothingThatWritesToTheDescriptorItselfWaits(t *testing.T) {
 	var ends [2]int
 	if err := unix.Pipe2(ends[:], unix.O_CLOEXEC); err != nil {

@@ -4,5 +4,5 @@ package logsink
 
 import "os"
 
-// reopened returns f: where there is no /proc, a crash waits for who reads it.
+// reopened returns f. Without /proc, the report of a crash waits for its reader.
 func reopened(f *os.File, _ int) *os.File { return f }

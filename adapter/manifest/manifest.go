@@ -1,12 +1,12 @@
-// Package manifest is how a tenant, an application and an API key are written: in a kickstart file, and wherever else
-// one is read or shown as a whole. It reads JSON and YAML, and writes both.
+// Package manifest reads and writes the documents of tenants, applications and API keys, in JSON and YAML: kickstart
+// files, and every other complete representation of one.
 //
-// The one thing to know is [strict.Object]: each type says once which members it has, and where in the domain's entity
-// their values are, and both readers and both writers go by that. The names of settings are the domain's, which names
-// them in its errors; their dots are objects within objects here.
+// Each type implements [strict.Object]. It lists its members once, with the places of their values in the domain's
+// entity, and both readers and both writers use that list. The names of settings are the domain's, which uses them in
+// its errors. A dot in such a name is a nested object here.
 //
-// What is no part of a document: the hash and the id of an API key, the tenant of an application, which the document is
-// within, and versions, which a store sets. An API key itself is read and never written.
+// A document does not have the hash and the id of an API key, the tenant of an application, which contains it, and
+// versions, which a store sets. An API key itself is read and never written.
 package manifest
 
 import (
@@ -18,7 +18,7 @@ import (
 	"github.com/refreshd/refreshd/domain"
 )
 
-// Document is all of them.
+// Document has tenants and API keys.
 type Document struct {
 	Tenants []Tenant
 	APIKeys []APIKey
@@ -58,7 +58,8 @@ func (a *Application) Members() strict.Members {
 		strict.Members{{Name: "id", Into: &a.ID}, {Name: "name", Into: &a.Name}}, settings(&a.Settings))
 }
 
-// Members implements strict.Object. Permissions are then as stores return them: nil would be a change at each start.
+// Members implements strict.Object. It makes Permissions not nil, as stores return them, so that the same document is
+// no change.
 func (k *APIKey) Members() strict.Members {
 	if k.Permissions == nil {
 		k.Permissions = domain.Permissions{}
@@ -72,7 +73,7 @@ func (k *APIKey) Members() strict.Members {
 	}
 }
 
-// settings are those of a tenant or an application.
+// settings returns the members of the settings of a tenant or an application.
 func settings(s *domain.Settings) (ms strict.Members) {
 	for _, f := range s.Fields() {
 		ms = within(ms, f.Name, f.Into)
@@ -80,7 +81,7 @@ func settings(s *domain.Settings) (ms strict.Members) {
 	return ms
 }
 
-// within adds the member at that path, in the objects that it leads through.
+// within adds a member at a path, with the objects around it.
 func within(ms strict.Members, path string, into any) strict.Members {
 	name, rest, nested := strings.Cut(path, ".")
 	if !nested {
@@ -104,12 +105,12 @@ func (s *secret) SetText(text string) string {
 
 func (*secret) Want() string { return "" }
 
-// tenantID refuses the empty text that would make a key one for every tenant.
+// tenantID refuses the empty text, which would make a key valid for every tenant.
 type tenantID string
 
 func (id *tenantID) SetText(text string) string {
 	if text == "" {
-		return "is empty: name the tenant, or leave tenantId out for a key that serves every tenant"
+		return "is empty: name the tenant, or omit tenantId for a key that is valid for every tenant"
 	}
 	*id = tenantID(text)
 	return ""
@@ -117,17 +118,18 @@ func (id *tenantID) SetText(text string) string {
 
 func (*tenantID) Want() string { return "" }
 
-// instant is in the precision of the stores, so that the same document is no change. The zero time would mean never.
+// instant is a time in the precision of the stores, so that the same document is no change. The zero time means never,
+// so it is refused.
 type instant time.Time
 
 func (i *instant) SetText(text string) string {
 	t, err := time.Parse(time.RFC3339, text)
-	t = t.UTC().Truncate(time.Microsecond) // first: the year in which it is written is another near its ends
+	t = t.UTC().Truncate(time.Microsecond) // before the check, because the year in UTC may be another
 	if err != nil || t.Year() < 2000 || t.Year() > 9999 {
-		return "must be " + i.Want() + ", in this millennium"
+		return "must be " + i.Want() + ", from the year 2000 to 9999"
 	}
 	*i = instant(t)
 	return ""
 }
 
-func (*instant) Want() string { return "an instant as in RFC 3339, e.g. 2030-01-31T12:00:00Z" }
+func (*instant) Want() string { return "a time as in RFC 3339, such as 2030-01-31T12:00:00Z" }

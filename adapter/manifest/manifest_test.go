@@ -106,7 +106,7 @@ func readBack[T any, O interface {
 	same(t, "JSON\n"+string(text), want, got)
 }
 
-// A field that a document leaves out is lost by whoever reads an entity, changes a word and writes it back. By
+// A field that a document omits is lost when an entity is read, changed and written back. By
 // reflection, so that a field that an entity gets later is tested too.
 func TestEveryFieldIsReadAsItWasWritten(t *testing.T) {
 	for start := range int64(24) { // each field has each of the awkward texts once
@@ -134,7 +134,7 @@ func TestNothingIsReadAsItWasWritten(t *testing.T) {
 	}
 }
 
-// An export is for many eyes.
+// An export must not contain secrets.
 func TestAnAPIKeyIsNeverWritten(t *testing.T) {
 	k := manifest.APIKey{APIKey: domain.APIKey{Name: "backend", Hash: "hashed"}, Key: domain.NewSecret("ak_secret")}
 	for _, write := range []func(strict.Object) ([]byte, error){manifest.JSON, manifest.YAML} {
@@ -235,7 +235,7 @@ func TestDocumentsInJSONAreAsStrict(t *testing.T) {
 	}
 }
 
-// A document that is taken is the same when it is written and read again, in either form.
+// An accepted document is the same when it is written and read again, in either format.
 func FuzzADocumentIsReadAsItWasWritten(f *testing.F) {
 	f.Add("tenants:\n- id: a\n  name: '$ ${X}'\n  active: false\n  jwtConfiguration: {algorithm: EdDSA}\n" +
 		"  applications: [{id: \"\\u2028é\"}]\n")

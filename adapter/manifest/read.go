@@ -14,13 +14,13 @@ import (
 	"github.com/refreshd/refreshd/domain"
 )
 
-// Problem is one thing that is wrong with a document that has lines.
+// Problem is one error in a document with lines.
 type Problem = strict.Problem
 
-// Lines are where the fields of a document are, as errors name them.
+// Lines has the line of each field of a document, by the name that errors use.
 type Lines map[string]int
 
-// Of is the line of field, or of the nearest field around it; 0 for neither.
+// Of returns the line of field, or of the nearest field around it, or 0.
 func (l Lines) Of(field string) int {
 	for field != "" {
 		if line, ok := l[field]; ok {
@@ -31,12 +31,12 @@ func (l Lines) Of(field string) int {
 	return 0
 }
 
-// ReadJSON reads a T of this package, or returns an *domain.Invalid.
+// ReadJSON reads a T of this package, or returns a *domain.Invalid.
 func ReadJSON[T any](data []byte) (T, error) { return strict.DecodeJSON[T](data, strict.Options{}) }
 
-// ReadYAML reads a T of this package; a document without content is the zero T. Of each text in it, expand returns
-// what it stands for, or messages that say why it stands for nothing; nil where texts stand for themselves. Without
-// problems, Lines are where its fields are; with one, T is zero.
+// ReadYAML reads a T of this package. An empty document is the zero T. If expand is set, it returns the expansion of
+// each text, or messages that say why there is none. Without problems, Lines has the lines of the fields; otherwise T
+// is zero.
 func ReadYAML[T any](text []byte, expand func(string) (string, []string)) (T, Lines, []Problem) {
 	var none T
 	root, problems := parse(text)
@@ -50,9 +50,9 @@ func ReadYAML[T any](text []byte, expand func(string) (string, []string)) (T, Li
 	return in, lines, more
 }
 
-// parse returns the first document in the text, nil if there is none, and what is wrong with the text as YAML.
+// parse returns the first document in the text, nil if it is empty, and the problems of the text as YAML.
 func parse(text []byte) (*yaml.Node, []Problem) {
-	// The parser does not say where such a character stands.
+	// The parser does not report the line of such a character.
 	for i := 0; i < len(text); {
 		c, size := utf8.DecodeRune(text[i:])
 		if c == utf8.RuneError && size == 1 || unicode.IsControl(c) && c != '\n' && c != '\r' && c != '\t' {
@@ -74,7 +74,7 @@ func parse(text []byte) (*yaml.Node, []Problem) {
 		root = nil
 	}
 	if err := decoder.Decode(&second); err == nil {
-		return root, problem(second.Line, "a second document begins here: a kickstart file is one")
+		return root, problem(second.Line, "a second document begins here: a kickstart file has only one")
 	} else if !errors.Is(err, io.EOF) {
 		return root, notYAML(lines.line, err)
 	}
@@ -85,8 +85,8 @@ func problem(line int, message string) []Problem {
 	return []Problem{{Line: line, FieldError: domain.FieldError{Reason: domain.Malformed, Message: message}}}
 }
 
-// notYAML is what the parser said after it had read the line last. Its own line, in its message, is that of what it
-// lacks, or of what that is in, or one before: so it is left out.
+// notYAML returns the parser's error after it had read the line last. The line in its message may be that of a
+// surrounding value, or of an earlier one, so it is omitted.
 func notYAML(last int, err error) []Problem {
 	why := strings.TrimPrefix(err.Error(), "yaml: ")
 	if rest, ok := strings.CutPrefix(why, "line "); ok {
@@ -98,10 +98,10 @@ func notYAML(last int, err error) []Problem {
 	return problem(max(1, last), "not valid YAML, here or above: "+why)
 }
 
-// lineReader gives the parser a line at a time, so that it has read little more than what it fails at.
+// lineReader passes one line at a time to the parser, so that it stops soon after the line of an error.
 type lineReader struct {
 	rest []byte
-	line int // how many were read whole
+	line int // number of lines that were read completely
 }
 
 func (r *lineReader) Read(p []byte) (int, error) {

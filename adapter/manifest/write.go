@@ -17,7 +17,7 @@ import (
 	"github.com/refreshd/refreshd/domain"
 )
 
-// YAML is the document as [ReadYAML] reads it with variables in texts: a dollar sign is written twice.
+// YAML returns the document for [ReadYAML] with variables in texts: a dollar sign is doubled.
 func YAML(o strict.Object) ([]byte, error) {
 	var out bytes.Buffer
 	encoder := yaml.NewEncoder(&out)
@@ -30,7 +30,7 @@ func YAML(o strict.Object) ([]byte, error) {
 	return out.Bytes(), encoder.Close()
 }
 
-// doubleDollars does so in texts, and not in names: those hold no variables.
+// doubleDollars doubles the dollar signs in texts. Names have no variables.
 func doubleDollars(n *yaml.Node) {
 	n.Value = strings.ReplaceAll(n.Value, "$", "$$")
 	for i, c := range n.Content {
@@ -40,10 +40,10 @@ func doubleDollars(n *yaml.Node) {
 	}
 }
 
-// JSON is the document as [ReadJSON] reads it.
+// JSON returns the document for [ReadJSON].
 func JSON(o strict.Object) ([]byte, error) { return appendJSON(nil, objectOf(o)) }
 
-// objectOf is what o holds, without what is not set.
+// objectOf returns the members of o that are set.
 func objectOf(o strict.Object) *yaml.Node {
 	n := &yaml.Node{Kind: yaml.MappingNode}
 	for _, m := range o.Members() {
@@ -54,7 +54,7 @@ func objectOf(o strict.Object) *yaml.Node {
 	return n
 }
 
-// nodeOf is what is at the place of a member; nil if that is nothing.
+// nodeOf returns the value of a member, nil if it is not set.
 func nodeOf(place any) *yaml.Node {
 	switch place := place.(type) {
 	case *secret:

@@ -16,20 +16,20 @@ import (
 
 const eventCredentialFailed = "credential.failed"
 
-// EventCredentialFailed is the event of a credential that proves nothing, or not enough. Its kinds are those of
-// credential that may have failed.
+// EventCredentialFailed is the event of a credential that is missing, invalid, or not sufficient. Its kinds are the
+// kinds of credential.
 const EventCredentialFailed = eventCredentialFailed
 
 // The kinds of credential.
 const (
-	CredentialNone        = "none" // and one was needed
+	CredentialNone        = "none" // although one is required
 	CredentialAPIKey      = "apiKey"
 	CredentialAccessToken = "accessToken"
 	CredentialTokenString = "tokenString"
 	CredentialOther       = "other"
 )
 
-// CredentialKinds are all these kinds.
+// CredentialKinds lists these kinds.
 var CredentialKinds = []string{
 	CredentialNone, CredentialAPIKey, CredentialAccessToken, CredentialTokenString, CredentialOther,
 }
@@ -37,18 +37,18 @@ var CredentialKinds = []string{
 // Stencil is the platform that the API was first written for.
 const tenantHeader = "X-Stencil-TenantId"
 
-// TenantHeaders are the header that names the tenant, a spelling of it that is in use, and its name without the
+// TenantHeaders are the header that names the tenant, a misspelling of it that clients use, and its name without the
 // platform.
 var TenantHeaders = []string{tenantHeader, "X-Stencil-Tenanid", "X-Tenant-Id"}
 
-// tenantInPath begins the routes that take the tenant from the path.
+// tenantInPath is the prefix of the routes that take the tenant from the path.
 const tenantInPath = "/t/:tenantId/"
 
-// credential is what Authorization holds: raw, as a bearer token (RFC 6750, section 2.1), or, if it is an API key, by
-// Basic (RFC 7617). Two such headers are refused: what stands before the service may look at the other one.
+// credential returns the credential in Authorization: alone, as a bearer token (RFC 6750, section 2.1), or, for an API
+// key, by Basic (RFC 7617). Two such headers are refused, because a proxy may have checked the other one.
 //
-// Everything that tells credentials apart by their form does so by what this returns. So a way to write a key that the
-// handlers accept is a way that the guard counts.
+// All code that distinguishes credentials by their form uses this function. So the guard recognizes an API key in every
+// form that the handlers accept.
 func credential(c echo.Context) (domain.Secret, error) {
 	if len(c.Request().Header.Values(echo.HeaderAuthorization)) > 1 {
 		return domain.Secret{}, domain.NewInvalid(echo.HeaderAuthorization, domain.Conflict, "send this header once")
@@ -67,10 +67,11 @@ func credential(c echo.Context) (domain.Secret, error) {
 	return domain.NewSecret(s), nil
 }
 
-// basicKey returns the API key in the credentials of Basic: a raw key, or the user-id, with an empty password, in
-// base64. The two cannot be confused: no base64 holds a "_". A key with a password is returned with it, so that it is
-// refused as a wrong key, and not passed over as something else. It is false for all that begins with no API key.
-func basicKey(credentials string) (string, bool) {
+// basicKey returns the API key in the credentials of Basic: a raw key, or the base64 of the key as user-id with an
+// empty password. The two cannot be confused, because base64 has no "_". A key with a password is returned with it, so
+// that it is refused as an unknown key instead of being ignored. ok is false if the credentials do not begin with an
+// API key.
+func basicKey(credentials string) (key string, ok bool) {
 	if isAPIKey(domain.NewSecret(credentials)) {
 		return credentials, true
 	}
@@ -84,29 +85,29 @@ func basicKey(credentials string) (string, bool) {
 	return string(pair) + ":", true // no key has a colon
 }
 
-// An API key holds no dot and an access token two and no blank, so one header can hold either.
+// An API key has no dot, and an access token has two and no space, so one header can carry either.
 func isAPIKey(s domain.Secret) bool { return strings.HasPrefix(s.Reveal(), "ak_") }
 func isAccessToken(s domain.Secret) bool {
 	return strings.Count(s.Reveal(), ".") == 2 && !strings.Contains(s.Reveal(), " ")
 }
 
-// offeredKey returns what may be an API key, for the guard; empty if there is none, or if there are two headers that
-// may hold one.
-func offeredKey(c echo.Context) string {
+// apiKeyOf returns the API key in Authorization, unverified, for the guard. It is empty if there is none, or if there
+// are two such headers.
+func apiKeyOf(c echo.Context) string {
 	if s, err := credential(c); err == nil && isAPIKey(s) {
 		return s.Reveal()
 	}
 	return ""
 }
 
-// HasCredential reports whether the request has an Authorization that may hold a credential. Two are one.
+// HasCredential reports whether the request has an Authorization that is not empty, or several.
 func HasCredential(c echo.Context) bool {
 	s, err := credential(c)
 	return err != nil || !s.IsZero()
 }
 
-// NamedTenant returns the tenant that the request names, by its path if the route has a tenant there, else by the
-// headers; empty for none. Two that differ are refused. It need not exist.
+// NamedTenant returns the tenant that the request names, in the path if the route has one there, otherwise in a header.
+// It is empty if the request names none. Two that differ are refused. The tenant need not exist.
 func NamedTenant(c echo.Context) (string, error) {
 	tenant := ""
 	for _, name := range TenantHeaders {
@@ -115,7 +116,8 @@ func NamedTenant(c echo.Context) (string, error) {
 				continue
 			}
 			if tenant != "" && tenant != value {
-				return "", domain.NewInvalid(tenantHeader, domain.Conflict, "the headers name two tenants: send one")
+				return "", domain.NewInvalid(tenantHeader, domain.Conflict,
+					"the headers name two different tenants: send one")
 			}
 			tenant = value
 		}
@@ -126,12 +128,12 @@ func NamedTenant(c echo.Context) (string, error) {
 	inPath := PathParam(c, "tenantId")
 	if tenant != "" && tenant != inPath {
 		return "", domain.NewInvalid(tenantHeader, domain.Conflict,
-			"the header and the path name two tenants: leave the header out")
+			"the header and the path name two different tenants: omit the header")
 	}
 	return inPath, nil
 }
 
-// RequiredTenant is [NamedTenant] where the request has to name one.
+// RequiredTenant is [NamedTenant] for a request that must name one.
 func RequiredTenant(c echo.Context) (string, error) {
 	tenantID, err := NamedTenant(c)
 	if err == nil && tenantID == "" {
@@ -140,8 +142,9 @@ func RequiredTenant(c echo.Context) (string, error) {
 	return tenantID, err
 }
 
-// Identify finds out who sent the request, if that may do the action, and for which tenant: first who, then for whom.
-// The caller is then in the request's [Record] and in its log line. On a route with an Action it is there already.
+// Identify authenticates the caller of the request, and checks that it may perform the action for the tenant that the
+// request names. The credential is checked before the tenant. The caller is then in the request's [Record] and in its
+// log line. On a route with an Action it already is.
 func Identify(c echo.Context, action domain.Action) (usecase.Caller, error) {
 	caller, noTenant, err := identify(c, action)
 	if err == nil {
@@ -150,21 +153,21 @@ func Identify(c echo.Context, action domain.Action) (usecase.Caller, error) {
 	if err != nil {
 		return usecase.Caller{}, err
 	}
-	record := Note(c)
+	record := LogRecord(c)
 	record.Caller, record.Tenant = caller, caller.TenantID
 	if caller.Owner == nil {
-		record.Raise(slog.LevelInfo, slog.String("apiKey", caller.Key.Name))
+		record.Add(slog.LevelInfo, slog.String("apiKey", caller.Key.Name))
 	} else {
-		record.Raise(slog.LevelInfo, slog.String("sessionId", caller.Owner.SessionID))
+		record.Add(slog.LevelInfo, slog.String("sessionId", caller.Owner.SessionID))
 	}
 	return caller, nil
 }
 
-// Offered is Identify where no credential is needed, and an API key that was sent must be good all the same. Anything
-// else in its place counts for nothing: an expired access token, say, that a client's interceptor attached. It reports
-// whether the caller has an API key and names the tenant besides. Without a tenant the caller's is that of its key; an
-// unknown caller's is the one that the request names.
-func Offered(c echo.Context, action domain.Action) (caller usecase.Caller, authenticated bool, err error) {
+// OptionalCaller is Identify for a request that needs no credential. An API key that was sent must still be valid. Any
+// other credential is ignored, such as an expired access token that a client's interceptor attached. authenticated
+// reports whether the caller sent an API key and the tenant header. Without the header the caller's tenant is that of
+// its key. An anonymous caller's tenant is the one that the request names.
+func OptionalCaller(c echo.Context, action domain.Action) (caller usecase.Caller, authenticated bool, err error) {
 	s, err := credential(c)
 	if err != nil {
 		return caller, false, err
@@ -180,21 +183,21 @@ func Offered(c echo.Context, action domain.Action) (caller usecase.Caller, authe
 	if noTenant == nil {
 		return caller, true, nil
 	}
-	_, err = NamedTenant(c) // that none is named is no error here
+	_, err = NamedTenant(c) // naming none is not an error here
 	return caller, false, err
 }
 
-// identify finds out who sent the request, and tells the guard. The error noTenant says what is wrong with the tenant
-// that it names, if nothing is wrong with who sent it.
+// identify authenticates the caller, and informs the guard. If the caller is authenticated, noTenant is the error of
+// the tenant that the request names.
 func identify(c echo.Context, action domain.Action) (caller usecase.Caller, noTenant, err error) {
-	record := Note(c)
+	record := LogRecord(c)
 	s, err := credential(c)
 	if err != nil {
 		return caller, nil, err
 	}
 	route := record.endpoint
 	if route == nil || action != route.Action && !slices.Contains(route.Asks, action) {
-		return caller, nil, fmt.Errorf("web: the route %s does not say that it asks for %s", c.Path(), action)
+		return caller, nil, fmt.Errorf("web: the route %s does not list the action %s", c.Path(), action)
 	}
 	cred := usecase.Credential{APIKey: s}
 	if isAccessToken(s) && !route.BackendOnly {
@@ -202,24 +205,24 @@ func identify(c echo.Context, action domain.Action) (caller usecase.Caller, noTe
 	}
 	tenantID, noTenant := RequiredTenant(c)
 	caller, err = record.mount.Authenticate.Do(c.Request().Context(), cred, action, tenantID)
-	if caller.Key.Name != "" { // also if it may not do this
+	if caller.Key.Name != "" { // even if it may not do this
 		record.Authenticated()
 	}
-	if caller.Owner != nil { // also if it is refused: what has a right signature is no guess
-		record.Proved()
+	if caller.Owner != nil { // even if it is refused: a valid signature is no guess
+		record.CredentialGenuine()
 	}
 	return caller, noTenant, err
 }
 
-// OriginOf returns where what the request writes comes from: its caller, or a client that has shown no credential.
+// OriginOf returns the origin of what the request writes, for events: its caller, or a client without a credential.
 func OriginOf(c echo.Context) domain.Origin {
-	record := Note(c)
+	record := LogRecord(c)
 	actor := record.Caller.Actor()
 	actor.Address = c.RealIP()
 	return domain.Origin{Actor: actor, RequestID: record.RequestID}
 }
 
-// credentialKind returns what a credential is by its form.
+// credentialKind returns the kind of a credential by its form.
 func credentialKind(s domain.Secret) string {
 	switch {
 	case s.IsZero():
@@ -233,14 +236,14 @@ func credentialKind(s domain.Secret) string {
 	}
 }
 
-// noteUnauthorized puts the reason of a 401 into the log, since the response says nothing, and somebody has to find out:
-// also where a use case refuses an owner who means what is another's. A handler that has recorded an event knows better.
-func noteUnauthorized(c echo.Context, err error) {
-	record := Note(c)
+// recordUnauthorized logs the reason of a 401, because the response does not have it. This includes an owner whom a use
+// case refused access to another user's session. An event that the handler recorded is kept.
+func recordUnauthorized(c echo.Context, err error) {
+	record := LogRecord(c)
 	if record.Event != "" || !errors.Is(err, domain.ErrUnauthorized) {
 		return
 	}
 	s, _ := credential(c) // two headers are a 400
 	record.Event, record.Kind = eventCredentialFailed, credentialKind(s)
-	record.Raise(slog.LevelInfo, slog.String("why", err.Error()))
+	record.Add(slog.LevelInfo, slog.String("why", err.Error()))
 }

@@ -9,10 +9,10 @@ import (
 	"github.com/labstack/echo/v4"
 )
 
-// ClientAddr finds a request's client address: the peer's, unless the peer is in one of trusted; then the last one in
-// X-Forwarded-For that no trusted proxy added by hearsay: the list is read from its end for as long as the address that vouches
-// for an entry is trusted. The result is at most 45 characters, without zone and port, IPv4 in dots however it was written;
-// empty if the peer has none (a Unix socket).
+// ClientAddr returns a function that finds a request's client address. It is the peer's, unless the peer is a trusted
+// proxy. Then X-Forwarded-For is read from its end, as long as the address that added an entry is trusted; the last
+// entry read is the client address. The result has at most 45 characters, without zone and port, and IPv4 in dotted
+// form. It is empty if the peer has no address (a Unix socket).
 func ClientAddr(trusted []netip.Prefix) echo.IPExtractor {
 	trusts := trustIn(trusted)
 	return func(req *http.Request) string {
@@ -48,7 +48,7 @@ func trustIn(trusted []netip.Prefix) (trusts func(netip.Addr) bool) {
 	}
 }
 
-// parseAddr reads an address with or without port or brackets.
+// parseAddr parses an address with or without port or brackets.
 func parseAddr(s string) (netip.Addr, bool) {
 	addr, err := netip.ParseAddr(strings.TrimSuffix(strings.TrimPrefix(s, "["), "]"))
 	if err != nil {

@@ -7,18 +7,18 @@ import (
 	"github.com/labstack/echo/v4"
 )
 
-// CORSHeaders are what a dialect has the pages of a configured origin read and send.
+// CORSHeaders are the headers that pages of a configured origin may read and send.
 type CORSHeaders struct {
 	Expose []string // headers of a response
-	Allow  []string // headers of a request, where a preflight does not say which are asked for
+	Allow  []string // headers of a request, if the preflight does not name any
 }
 
-// preflightMaxAge is for how many seconds a browser may keep the response to a preflight.
+// preflightMaxAge is the number of seconds for which a browser may cache the response to a preflight.
 const preflightMaxAge = "600"
 
-// cors answers preflights, and tells browsers which pages may read a response. Other origins get no CORS header;
-// their requests are served, since CORS protects only the user of a browser. It is not echo's, which allows either a
-// fixed list of headers or whatever was asked for.
+// cors responds to preflights, and sets the headers by which browsers decide which pages may read a response. Other
+// origins get no CORS header. Their requests are still handled, because CORS protects only the users of browsers. It is
+// not echo's, which allows either a fixed list of headers or any that are requested.
 func (m *mount) cors(next echo.HandlerFunc) echo.HandlerFunc {
 	return func(c echo.Context) error {
 		req, header := c.Request(), c.Response().Header()
@@ -46,9 +46,9 @@ func (m *mount) cors(next echo.HandlerFunc) echo.HandlerFunc {
 	}
 }
 
-// allowedHeaders are those that a preflight asks for; the usual ones if they are too many, or none. Libraries for
-// tracing add headers of their own to each request of a page, and a browser does not send a request with a header that
-// is not allowed. The origin and its credentials are what is guarded, not the names of headers.
+// allowedHeaders returns the headers that a preflight requests, or the usual ones if it requests none or too many.
+// Tracing libraries add headers to each request of a page, and a browser sends no request with a header that is not
+// allowed. CORS restricts the origin and its credentials here, not the names of headers.
 func allowedHeaders(request http.Header, usual string) string {
 	asked := strings.Join(request.Values(echo.HeaderAccessControlRequestHeaders), ",")
 	if len(asked) > 1<<10 {
@@ -56,18 +56,18 @@ func allowedHeaders(request http.Header, usual string) string {
 	}
 	for name := range strings.SplitSeq(asked, ",") {
 		name = strings.Trim(name, " \t")
-		if name == "" || strings.ContainsFunc(name, func(r rune) bool { return !strings.ContainsRune(tokenAlphabet, r) }) {
+		if name == "" || strings.Trim(name, tokenAlphabet) != "" {
 			return usual
 		}
 	}
 	return asked
 }
 
-// tokenAlphabet is that of the name of a header (RFC 9110, section 5.6.2).
+// tokenAlphabet is the alphabet of a header's name (RFC 9110, section 5.6.2).
 const tokenAlphabet = "!#$%&'*+-.^_`|~0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 
-// AnyOrigin lets the pages of every origin read the response, without credentials. It is for what is public, and the
-// same for every caller: a configured origin gets the same header, so that a cache may give one copy to all.
+// AnyOrigin lets pages of every origin read the response, without credentials. It is for public responses that are the
+// same for every caller. A configured origin gets the same header, so that a cache can use one copy for all.
 func AnyOrigin(c echo.Context) {
 	header := c.Response().Header()
 	header.Set(echo.HeaderAccessControlAllowOrigin, "*")

@@ -12,13 +12,14 @@ import (
 	"github.com/refreshd/refreshd/adapter/web/apidocs"
 )
 
-// documentPolicy lets the page load its style sheet and its script, and nothing else: no inline script, no frame,
-// nothing from elsewhere. A policy cannot name one file without the address of the service, so it says 'self'; no other
-// response of the service has the media type of a script. The script cannot turn text into markup either.
+// documentPolicy allows the page's style sheet and its script, and nothing else: no inline script, no frame, nothing
+// from another origin. A policy cannot name one file without the address of the service, so it has 'self'; no other
+// response of the service has the media type of a script. Trusted Types prevent the script from turning text into
+// markup.
 const documentPolicy = "default-src 'none'; script-src 'self'; style-src 'self'; img-src data:; base-uri 'none'; " +
 	"form-action 'none'; frame-ancestors 'none'; require-trusted-types-for 'script'; trusted-types 'none'"
 
-// A Document is an OpenAPI document and the page that is made of it, with the page's own files, all ready to send.
+// A Document is an OpenAPI document and the page made from it, with the page's own files, ready to send.
 type Document struct{ yaml, page, style, script file }
 
 type file struct {
@@ -27,7 +28,7 @@ type file struct {
 	content   []byte
 }
 
-// NewDocument makes the page for an OpenAPI document in YAML, which takes some 30 ms.
+// NewDocument makes the page of an OpenAPI document in YAML, which takes some 30 ms.
 func NewDocument(openapi []byte) (*Document, error) {
 	page, err := apidocs.Render(openapi)
 	if err != nil {
@@ -46,7 +47,7 @@ func newFile(mediaType string, content []byte) file {
 	return file{mediaType: mediaType, etag: `"` + hex.EncodeToString(sum[:16]) + `"`, content: content}
 }
 
-// routes are those of the document, below base.
+// routes returns the routes of the document, below base.
 func (d *Document) routes(base string) []Route {
 	get := func(path string, handle echo.HandlerFunc) Route {
 		return Route{Method: http.MethodGet, Path: base + path, Anybody: true, Kind: PublicFile, Handle: handle}
@@ -59,13 +60,13 @@ func (d *Document) routes(base string) []Route {
 	}
 }
 
-// serveYAML lets pages of every origin read the document: a viewer of such documents may be one.
+// serveYAML lets pages of every origin read the document, because a viewer may be on another origin.
 func (d *Document) serveYAML(c echo.Context) error {
 	AnyOrigin(c)
 	return d.yaml.serve(c)
 }
 
-// serve lets a copy be kept but not used without asking: the next version of the program may say something else.
+// serve lets a copy be stored but not used without validation, because the next version may have another document.
 func (f file) serve(c echo.Context) error {
 	header := c.Response().Header()
 	header.Set("Content-Security-Policy", documentPolicy)
@@ -73,12 +74,12 @@ func (f file) serve(c echo.Context) error {
 	return f.serveFor(c, "no-cache")
 }
 
-// Cached responds with the content, or with 304 to a client that has it.
+// Cached responds with the content, or with 304 if the client has it.
 func Cached(c echo.Context, mediaType string, content []byte, cacheControl string) error {
 	return newFile(mediaType, content).serveFor(c, cacheControl)
 }
 
-// serveFor is not http.ServeContent, which would add ranges and conditions, and statuses that no document has.
+// serveFor does not use http.ServeContent, which adds ranges, conditions, and statuses that are not documented.
 func (f file) serveFor(c echo.Context, cacheControl string) error {
 	c.Response().Header().Set("ETag", f.etag)
 	c.Response().Header().Set(echo.HeaderCacheControl, cacheControl)

@@ -19,8 +19,8 @@ type ErrorStatus struct {
 	Status int
 }
 
-// failures come before everything else, so that a store that cannot be reached is never taken for a refusal, whatever
-// else was wrapped. A lost race is one of them: who lost it may send the request again.
+// failures are matched first, so that an unavailable store is never reported as a refusal, whatever else the error
+// wraps. A lost race is a failure: the client may send the request again.
 var failures = []ErrorStatus{
 	{domain.ErrUnavailable, http.StatusServiceUnavailable},
 	{domain.ErrBusy, http.StatusServiceUnavailable},
@@ -29,16 +29,16 @@ var failures = []ErrorStatus{
 	{context.Canceled, http.StatusServiceUnavailable},
 }
 
-// refusals are the statuses that dialects have, unless they say otherwise. domain.ErrStale is none of them: only a
-// dialect whose requests name a version may return it.
+// refusals are the statuses of a dialect unless it has others. domain.ErrStale is not among them: only a dialect whose
+// requests name a version may return it.
 var refusals = []ErrorStatus{
 	{domain.ErrUnauthorized, http.StatusUnauthorized},
 	{domain.ErrNotFound, http.StatusNotFound},
 	{domain.ErrDuplicate, http.StatusBadRequest},
 }
 
-// Status returns the status of the response to err, in the dialect of the request. The first that matches counts.
-// What nobody thought of is a fault of ours: 500.
+// Status returns the status of the response to err, in the dialect of the request. The first match counts. An error
+// that matches nothing is an internal error, 500.
 func Status(c echo.Context, err error) int {
 	if panicked := (*panicError)(nil); errors.As(err, &panicked) {
 		return http.StatusInternalServerError
@@ -62,18 +62,18 @@ func Status(c echo.Context, err error) int {
 	return http.StatusInternalServerError
 }
 
-// FieldErrors is what a 400 has to tell: the fields of a *domain.Invalid, else one problem with the input as a whole.
+// FieldErrors returns the errors of a 400: the fields of a *domain.Invalid, or one error without a field.
 func FieldErrors(err error) []domain.FieldError {
 	if invalid := (*domain.Invalid)(nil); errors.As(err, &invalid) {
 		return invalid.Fields
 	}
 	if errors.Is(err, domain.ErrDuplicate) {
-		return []domain.FieldError{{Reason: domain.Duplicate, Message: "the id or name is taken; choose another"}}
+		return []domain.FieldError{{Reason: domain.Duplicate, Message: "the id or name is taken: choose another"}}
 	}
 	return []domain.FieldError{{Reason: domain.Malformed, Message: Message(http.StatusBadRequest, err)}}
 }
 
-// Message is a sentence for people about a refusal with that status, without anything internal.
+// Message returns a sentence for people about a refusal with that status, without internal details.
 func Message(status int, err error) string {
 	if he := (*echo.HTTPError)(nil); errors.As(err, &he) {
 		if s, ok := he.Message.(string); ok {
@@ -83,9 +83,8 @@ func Message(status int, err error) string {
 	return http.StatusText(status)
 }
 
-// A Renderer writes a refusal in the dialect's way, with the given status. It gets all of them: of 401 and 404 it must
-// tell nothing to strangers, and of 5xx nothing internal, which err is. WWW-Authenticate and Retry-After are set; it
-// may set others.
+// A Renderer writes a refusal in the format of the dialect, with the given status. It must not reveal why a request is
+// 401 or 404, nor err of a 5xx, which is internal. WWW-Authenticate and Retry-After are already set.
 type Renderer func(c echo.Context, status int, err error) error
 
 // NoBody writes a refusal without a body.
@@ -97,7 +96,7 @@ func NoBody(c echo.Context, status int) error {
 	return nil
 }
 
-// refuse responds to errors, by the renderer of the request's dialect. Headers that the status asks for are set before,
+// refuse responds to errors, with the renderer of the request's dialect. It sets the headers that the status requires,
 // unless the handler did.
 func (m *mount) refuse(err error, c echo.Context) {
 	if c.Response().Committed {
@@ -123,21 +122,21 @@ func (m *mount) refuse(err error, c echo.Context) {
 		setDefault(echo.HeaderRetryAfter, strconv.Itoa(seconds))
 	}
 	if refused != nil && refused.Reason == Overload { // it is sent before the handler returns
-		defer whole(c)()
+		defer buffered(c)()
 	}
 	if failed := dialectOf(c).Render(c, status, err); failed != nil {
-		level := slog.LevelWarn // most likely the client left while it was written
+		level := slog.LevelWarn // most likely the client disconnected while it was written
 		if !c.Response().Committed {
 			level = slog.LevelError
 			c.Response().WriteHeader(http.StatusInternalServerError)
 		}
-		Note(c).Raise(level, slog.String("answer", failed.Error()))
+		LogRecord(c).Add(level, slog.String("answer", failed.Error()))
 	}
 }
 
-// whole has the response written at one go, with its length, when the returned function is called.
-func whole(c echo.Context) (send func()) {
-	w := &wholeWriter{ResponseWriter: c.Response().Writer}
+// buffered buffers the response, and sends it with its length when the returned function is called.
+func buffered(c echo.Context) (send func()) {
+	w := &bufferedWriter{ResponseWriter: c.Response().Writer}
 	c.Response().Writer = w
 	return func() {
 		c.Response().Writer = w.ResponseWriter
@@ -146,16 +145,16 @@ func whole(c echo.Context) (send func()) {
 		}
 		w.Header().Set(echo.HeaderContentLength, strconv.Itoa(w.body.Len()))
 		w.ResponseWriter.WriteHeader(w.status)
-		_, _ = w.ResponseWriter.Write(w.body.Bytes()) // the client may have left
+		_, _ = w.ResponseWriter.Write(w.body.Bytes()) // the client may have disconnected
 	}
 }
 
-type wholeWriter struct {
+type bufferedWriter struct {
 	http.ResponseWriter
 	status int
 	body   bytes.Buffer
 }
 
-func (w *wholeWriter) WriteHeader(status int) { w.status = status }
+func (w *bufferedWriter) WriteHeader(status int) { w.status = status }
 
-func (w *wholeWriter) Write(p []byte) (int, error) { return w.body.Write(p) }
+func (w *bufferedWriter) Write(p []byte) (int, error) { return w.body.Write(p) }

@@ -21,7 +21,7 @@ func Example() {
 		if tenant != "acme" {
 			return domain.ErrNotFound
 		}
-		web.Note(c).Tenant = tenant
+		web.LogRecord(c).Tenant = tenant
 		if _, err := web.Query[struct{}](c); err != nil {
 			return err
 		}
@@ -34,7 +34,7 @@ func Example() {
 		if in.UserID == nil {
 			return domain.NewInvalid("userId", domain.Blank, "say whom to greet")
 		}
-		web.Note(c).Outcome = "greeted"
+		web.LogRecord(c).Outcome = "greeted"
 		web.NoStore(c)
 		return c.JSON(http.StatusOK, map[string]any{"hello": *in.UserID})
 	}

@@ -9,8 +9,7 @@ import (
 	"github.com/labstack/echo/v4"
 )
 
-// The reasons for which a Guard refuses requests: the limits, each for its own key, and that too many are in
-// progress.
+// The reasons for which a Guard refuses requests: the limits, each for its own key, and too many requests in progress.
 const (
 	LimitClientAddress = "clientAddress"
 	LimitAPIKey        = "apiKey"
@@ -18,17 +17,17 @@ const (
 	Overload           = "overload"
 )
 
-// Refusals are all these reasons.
+// Refusals lists these reasons.
 var Refusals = []string{LimitClientAddress, LimitAPIKey, LimitRefreshToken, Overload}
 
 const (
-	// genuineFactor is how many times the limit of an address it has for genuine token strings, once its ordinary
-	// budget is used up.
+	// genuineFactor is the budget of an address for genuine token strings, as a multiple of its limit. It is used once
+	// the ordinary budget is used up.
 	genuineFactor = 10
 
-	// A bucket has to be kept until it is full again: at the limits that are set by default a hundredth of a second
-	// after a request of an address, and a fifth of one after an exchange. What lives on the heap is taken five times
-	// (GOGC=400), so not more than is needed.
+	// The numbers of buckets. A bucket has to be kept until it is full again: with the default limits 10 ms after a
+	// request of an address, and 200 ms after an exchange. With GOGC=400 the heap takes five times the size of these
+	// tables, so they are no larger than necessary.
 	addressesKept     = 1 << 14
 	genuineKept       = 1 << 12
 	refreshTokensKept = 1 << 14
@@ -37,107 +36,109 @@ const (
 
 // RateLimits are requests a second, with a burst of ten times as many; 0 for no limit.
 type RateLimits struct {
-	Address      int // of a client address, of requests without an API key that is known to be good
+	Address      int // of a client address, for requests without a verified API key
 	APIKey       int // of an API key
 	RefreshToken int // exchanges of a refresh token
 
-	// Running is how many requests of one caller, other than exchanges, run concurrently; 0 for 8. Right are
-	// half of the connections to the store, so that one caller leaves the other half, and no more than two a
-	// processor, of which one computes while the other waits for the store.
+	// Running is the maximum number of requests of one caller, other than exchanges, that run concurrently; 0 for 8.
+	// Set it to half of the connections to the store, which leaves the other half to other callers, and to at most two
+	// for each processor: one computes while the other waits for the store.
 	Running int
 
-	// Streams is how many streams are open at most; 0 for 512. One caller gets half of them.
+	// Streams is the maximum number of open streams; 0 for 512. One caller gets half of them.
 	Streams int
 }
 
-// A Guard refuses requests that come too often, and requests that come while too many are in progress, before they
-// cost anything.
+// A Guard refuses requests above a rate limit, and requests that arrive while too many are in progress, before they do
+// any work. The rate limits are token buckets by GCRA, see [Limiter]. The bound of concurrent requests is AIMD, see
+// places.
 //
-// Each request is charged to one bucket. One with an API key that has been good before is charged to the key's,
-// before the key is looked up. All others are charged to their client address: a failed proof ten times. An address
-// has a budget for each of these kinds of requests: ordinary ones, which 404 and 405 are too; those with an API key
-// that is not known yet, which get back what they paid if the key is good; public documents, such as key sets; and
-// health. So neither guesses nor neighbours behind the same address shut out a backend that is at work, what its own
-// users send through it, a verifier or an orchestrator, and nobody guesses faster than an address is allowed to. A
-// flood of requests for health itself does make an orchestrator behind the same address see 429: where strangers
-// share its address, it has to ask the listener for operators.
+// Each request is charged to one bucket. A request with an API key that was verified before is charged to the key,
+// before the key is looked up. All others are charged to their client address, and ten times for an invalid credential.
+// An address has independent budgets for four kinds of requests: ordinary ones, including 404 and 405; those with an
+// API key that has not been verified, which get their charge back if the key is valid; public documents, such as key
+// sets; and health. So guesses and neighbours behind the same address do not keep out an active backend, the requests
+// that its users send through it, a verifier or an orchestrator, and nobody guesses faster than an address is allowed
+// to. A flood of requests for health itself does give 429 to an orchestrator behind the same address. Where strangers
+// share its address, it has to probe the admin listener.
 //
-// Guesses never shut out a genuine token string. An exchange whose address has used up its ordinary budget still has
-// its body read, if that is short and complete in its length, and the MAC of its token string verified. That costs
-// processor time only, little more than the refusal itself (for a Cookie header full of forgeries, some times as
-// much), so it needs no bound of its own, and any bound for each address would be one that guesses can use up. If the
-// MAC holds, the exchange goes on, and is charged to a third bucket of its address, which only genuine token strings
-// are charged to: ten times the limit. If not, it is refused as if it had not been looked at. Until the MAC holds
-// such a request holds no place among those in progress. A token string that was worth nothing, because it is an old
-// one say, or the request named another tenant, goes this way as often as a refresh token may be exchanged, and no
-// more: the budget is not for one copy that is sent again and again. An exchange that offers an API key as well is
-// one of the requests with an API key, below.
+// Guesses never keep out a genuine token string. If an exchange's address has used up its ordinary budget, the MAC of
+// its token string is still verified, provided that the body is short and its length is known. That costs only
+// processor time, little more than the refusal itself (some times as much for a Cookie header full of forgeries). So it
+// needs no bound, and guesses could use up any bound for each address. If the MAC is right, the exchange continues, and
+// is charged to a third bucket of its address, for genuine token strings only: ten times the limit. Otherwise it is
+// refused as if it had not been verified. Until the MAC is verified, such a request holds no place among those in
+// progress. A token string that was rejected, for example because it is an old one, or because the request named
+// another tenant, is admitted this way as often as a refresh token may be exchanged: one copy that is sent repeatedly
+// cannot use up the bucket. An exchange with an API key is one of the requests with an API key.
 //
-// Only what is malformed or has a wrong MAC is a failed proof. A genuine token string is no guess, whatever became of
-// its session, nor is an access token that has expired: it costs one request.
+// Only a malformed credential or one with a wrong MAC is invalid. A genuine token string is no guess, whatever happened
+// to its session. Nor is an access token that has expired. Either costs one request.
 //
-// Guesses never shut out a good API key either, though after a restart no key is known to be good. Where the budget
-// for unknown keys is used up, a key is looked up all the same if its slot is free: keys are hashed, with a seed of
-// the process, to a table of slots, each of which allows one look-up a second. The table bounds the look-ups, and a
-// guess cannot aim at the slot of another key: where g guesses a second come, a good key is looked up in about one of
-// g/512 attempts. From then on it is known.
+// Guesses never keep out a valid API key either, though after a restart no key has been verified. If the budget for
+// unverified keys is used up, a key is still looked up if its slot is free. Keys are hashed, with a seed of the
+// process, to a table of slots, each of which allows one look-up a second. The table bounds the look-ups, and a guess
+// cannot aim at the slot of another key: at g guesses a second a valid key is looked up in about one of g/512 attempts.
+// From then on it is verified.
 //
-// An exchange has to fit into the bucket of its refresh token besides, once its token string is known to be genuine.
-// Only exchanges that were answered with tokens, or whose refresh token has ended, are charged to it: nobody can use
-// up another one's with forgeries, nor with a copy that is worth nothing. (To charge first and give back lost: copies
-// that are in progress would use it up meanwhile.)
+// An exchange is also charged to the bucket of its refresh token, once its token string is known to be genuine. Only
+// exchanges that returned tokens, or whose refresh token has ended, are charged to it. So nobody can use up another
+// user's bucket with forgeries, nor with a copy that is rejected. Charging first and giving back was rejected:
+// concurrent copies would use it up in the meantime.
 //
-// A client of IPv6 is known by the first half of its address, for it has all of the other half to itself.
+// An IPv6 client is identified by the first half of its address, because it controls the other half.
 type Guard struct {
-	addresses, offers, public, health, genuine *Limiter // by address
-	apiKeys, tokens                            *Limiter
-	worthless                                  *Limiter // by token string and address
-	unknownKeys                                slots
-	places                                     *places
-	streams                                    *streams
-	trusts                                     func(netip.Addr) bool
-	refused                                    func(reason string)
-	log                                        map[string]*sparing // by reason
-	clock                                      func() time.Time
+	addresses, unverifiedKeys, public, health, genuine *Limiter // by address
+	apiKeys, tokens                                    *Limiter
+	rejected                                           *Limiter // by token string and address
+	lookupSlots                                        slots
+	places                                             *places
+	streams                                            *streams
+	trusts                                             func(netip.Addr) bool
+	refused                                            func(reason string)
+	log                                                map[string]*logSampler // by reason
+	clock                                              func() time.Time
 }
 
-// NewGuard takes the trusted proxies only for a hint in the log. It calls refused, if that is set, for each refusal.
+// NewGuard returns a Guard. The trusted proxies are only for a hint in the log. It calls refused, if set, for each
+// refusal.
 func NewGuard(l RateLimits, trusted []netip.Prefix, clock func() time.Time, refused func(reason string)) *Guard {
 	g := &Guard{
-		trusts: trustIn(trusted), refused: refused, log: map[string]*sparing{}, clock: clock,
+		trusts: trustIn(trusted), refused: refused, log: map[string]*logSampler{}, clock: clock,
 		places: newPlaces(l.Running, clock), streams: newStreams(l.Streams),
-		addresses: NewLimiter(l.Address, addressesKept, clock), offers: NewLimiter(l.Address, apiKeysKept, clock),
-		public: NewLimiter(l.Address, addressesKept, clock), health: NewLimiter(l.Address, apiKeysKept, clock),
-		genuine: NewLimiter(genuineFactor*l.Address, genuineKept, clock), unknownKeys: newSlots(clock),
+		addresses:      NewLimiter(l.Address, addressesKept, clock),
+		unverifiedKeys: NewLimiter(l.Address, apiKeysKept, clock),
+		public:         NewLimiter(l.Address, addressesKept, clock), health: NewLimiter(l.Address, apiKeysKept, clock),
+		genuine: NewLimiter(genuineFactor*l.Address, genuineKept, clock), lookupSlots: newSlots(clock),
 		apiKeys: NewLimiter(l.APIKey, apiKeysKept, clock), tokens: NewLimiter(l.RefreshToken, refreshTokensKept, clock),
-		worthless: NewLimiter(l.RefreshToken, apiKeysKept, clock),
+		rejected: NewLimiter(l.RefreshToken, apiKeysKept, clock),
 	}
 	for _, reason := range Refusals {
-		g.log[reason] = &sparing{}
+		g.log[reason] = &logSampler{}
 	}
 	return g
 }
 
-// InProgress is how many requests are worked on now.
+// InProgress returns the number of requests in progress.
 func (g *Guard) InProgress() int { return int(g.places.running.Load()) }
 
-// Kind is what a Guard has to know of a route.
+// Kind is the class of a route for a Guard.
 type Kind byte
 
 const (
 	Work       Kind = iota
 	Exchange        // presents a token string, unless the handler calls Turn
-	Public          // what is public and short, and asks the store: a key set, which verifiers need
-	PublicFile      // a public document of the program's own, in the budget of Public
-	preflight       // what CORS answers
+	Public          // a short public document from the store: a key set, which verifiers need
+	PublicFile      // a public document of the program, in the budget of Public
+	preflight       // a CORS preflight
 	Health          // health and readiness, which orchestrators need
 	Logout          // Exchange if the request has no Authorization, else Work
 	unmatched       // 404 and 405
 )
 
-// kind returns what the request is to the guard.
+// kind returns the Kind of the request.
 func kind(c echo.Context) Kind {
-	e := Note(c).endpoint
+	e := LogRecord(c).endpoint
 	switch {
 	case e == nil:
 		return unmatched
@@ -150,39 +151,40 @@ func kind(c echo.Context) Kind {
 	}
 }
 
-// inPlace reports whether such requests need a place among those in progress. The others wait for nothing, or for
-// what they share: above all for their clients, since a document is longer than a client that does not read takes.
+// inPlace reports whether such requests need a place among those in progress. Other requests do not wait for the store.
+// They may wait for their clients, because a document is longer than the send buffer.
 func (k Kind) inPlace() bool { return k <= Public }
 
-// guarded refuses what the guard refuses. It stands before 404 and 405. Where a request was let in only to present
-// something genuine, its handler must not write an answer before Record.Genuine, Proved, Unread or FailedProof.
+// guarded is the middleware that applies the guard. It comes before 404 and 405. If a request was admitted only to
+// present a genuine credential, its handler must not write a response before it has called Record.AdmitExchange,
+// AdmitLookup, AdmitWithoutLookup, CredentialGenuine or CredentialFailed.
 func (m *mount) guarded(next echo.HandlerFunc) echo.HandlerFunc {
 	return func(c echo.Context) error {
 		k := kind(c)
 		apiKey := ""
 		if k == Work || k == Exchange {
-			apiKey = offeredKey(c)
+			apiKey = apiKeyOf(c)
 		}
 		if err := m.Guard.admit(c, k, apiKey); err != nil {
 			return err
 		}
 		err := next(c)
-		p := &Note(c).payer
-		if p.mustProve == 0 || p.genuine {
-			p.settle(c, err)
+		ch := &LogRecord(c).charge
+		if ch.waitUnlessGenuine == 0 || ch.genuine {
+			ch.finish(c, err)
 			return err
 		}
 		if refused := (*Refused)(nil); errors.As(err, &refused) {
 			return err
 		}
-		return p.refuse()
+		return ch.refuse()
 	}
 }
 
-// preflights charges what cors answers.
+// preflights is the middleware that charges CORS preflights.
 func (m *mount) preflights(next echo.HandlerFunc) echo.HandlerFunc {
 	return func(c echo.Context) error {
-		if c.Request().Method == http.MethodOptions && Note(c).path != nil {
+		if c.Request().Method == http.MethodOptions && LogRecord(c).path != nil {
 			if err := m.Guard.admit(c, preflight, ""); err != nil {
 				return err
 			}

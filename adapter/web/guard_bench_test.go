@@ -35,10 +35,10 @@ func BenchmarkGuard(b *testing.B) {
 			exchange := func(c echo.Context) error {
 				if on {
 					presented := domain.PresentedToken{ID: domain.ID{c.Request().RemoteAddr[10]}}
-					if err := web.Note(c).Genuine(presented, false); err != nil {
+					if err := web.LogRecord(c).AdmitExchange(presented, false); err != nil {
 						return err
 					}
-					web.Note(c).Exchanged(true)
+					web.LogRecord(c).ChargeExchange(true)
 				}
 				return c.NoContent(http.StatusOK)
 			}

@@ -19,7 +19,7 @@ import (
 	"github.com/refreshd/refreshd/domain"
 )
 
-// A busySite has handlers that hold their requests until they are let go: /work is an exchange, and /other is not.
+// A busySite has handlers that hold their requests until they are released: /work is an exchange, and /other is not.
 type busySite struct {
 	*httptest.Server
 	guard   *web.Guard
@@ -47,15 +47,15 @@ func newBusySite(t *testing.T) *busySite {
 		return ok(c)
 	}
 	s.POST("/work", func(c echo.Context) error {
-		if err := web.Note(c).Genuine(domain.PresentedToken{ID: domain.ID{1}}, false); err != nil {
+		if err := web.LogRecord(c).AdmitExchange(domain.PresentedToken{ID: domain.ID{1}}, false); err != nil {
 			return err
 		}
 		return hold(c)
 	})
 	s.POST("/other", hold)
 	s.POST("/document", hold)
-	s.POST("/garbage", func(c echo.Context) error { return web.Note(c).FailedProof() })
-	s.POST("/authenticate", func(c echo.Context) error { web.Note(c).Authenticated(); return nil })
+	s.POST("/garbage", func(c echo.Context) error { return web.LogRecord(c).CredentialFailed() })
+	s.POST("/authenticate", func(c echo.Context) error { web.LogRecord(c).Authenticated(); return nil })
 	s.POST("/panic", func(echo.Context) error { panic("on purpose") })
 	b.Server = httptest.NewServer(s.mounted())
 	b.Server.Client().Transport.(*http.Transport).MaxIdleConnsPerHost = web.MaxInProgress
@@ -63,7 +63,7 @@ func newBusySite(t *testing.T) *busySite {
 	return b
 }
 
-// newGuardedSite has a guard before it, to which POST /work is the exchange.
+// newGuardedSite returns a busySite with a guard, for which POST /work is the exchange.
 func newGuardedSite(t *testing.T, guard *web.Guard) *site {
 	t.Helper()
 	return newSite(t, func(s *site) {
@@ -93,11 +93,11 @@ func (b *busySite) call(t *testing.T, method, path string, body io.Reader) (stat
 	return res.StatusCode, res.Header.Get("Retry-After")
 }
 
-// half is what one caller gets.
+// half is the share of one caller.
 const half = web.MaxInProgress / 2
 
-// However many come while the limit is under way, they are refused at once and health stays green; and as soon as one place is
-// free the next is served.
+// All requests above the bound are refused immediately, and health stays green. As soon as a place is free, the next
+// request is served.
 func TestCallsAboveTheLimitAreRefusedAtOnceAndRecoveryIsImmediate(t *testing.T) {
 	b := newBusySite(t)
 	statuses := make(chan int, half)
@@ -128,7 +128,7 @@ func TestCallsAboveTheLimitAreRefusedAtOnceAndRecoveryIsImmediate(t *testing.T) 
 	}
 	b.mu.Unlock()
 
-	// Whoever does not wait as it was told to is not read again at once.
+	// A client that ignores Retry-After is not read again immediately.
 	conn, err := net.Dial("tcp", b.Listener.Addr().String())
 	if err != nil {
 		t.Fatal(err)
@@ -182,7 +182,7 @@ func (b *busySite) send(from caller, path string) int {
 	return rec.Code
 }
 
-// occupy sends n requests, the i-th from from(i), and returns how many are let in. They end at release.
+// occupy sends n requests, the i-th from from(i), and returns how many are admitted. They end at release.
 func (b *busySite) occupy(t *testing.T, n int, path string, from func(i int) caller) (in int, release func()) {
 	t.Helper()
 	statuses := make(chan int, n)
@@ -217,14 +217,15 @@ func one(address string) func(int) caller {
 
 func eachItsOwn(i int) caller { return caller{address: fmt.Sprintf("198.51.%d.%d", i/256, i%256)} }
 
-// A store that is slow must not turn what is let in into a queue of seconds, and one that is fast again must be used at once.
+// With a slow store the admitted requests must not be a queue of seconds. When it is fast again, it must be used
+// immediately.
 func TestWhereExchangesAreSlowFewerAreLetIn(t *testing.T) {
 	b := newBusySite(t)
 	for _, step := range []struct {
 		took time.Duration
 		want int
 	}{
-		{web.SlowCall, 512}, {web.SlowCall + 1, 512}, {web.SlowCall + 1, 384}, {0, 288}, // 288 fast ones are worth 72
+		{web.SlowExchange, 512}, {web.SlowExchange + 1, 512}, {web.SlowExchange + 1, 384}, {0, 288}, // 288 fast ones are worth 72
 		{time.Second, 360}, {time.Second, 270}, {time.Second, 256}, {time.Minute, 256},
 	} {
 		in, release := b.occupy(t, web.MaxInProgress, "/work", eachItsOwn)
@@ -245,7 +246,7 @@ func TestWhereExchangesAreSlowFewerAreLetIn(t *testing.T) {
 	release()
 }
 
-// Whoever sends slowly must not hold a place, or a few hundred of them would keep everybody out.
+// A client that sends slowly must not hold a place, or a few hundred of them would keep all others out.
 func TestABodyThatIsStillComingHoldsNoPlace(t *testing.T) {
 	b := newBusySite(t)
 	reader, writer := io.Pipe()
@@ -288,10 +289,10 @@ func TestRetryAfterIsInWholeSecondsAndLongEnough(t *testing.T) {
 	g := web.NewGuard(web.RateLimits{RefreshToken: 1}, nil, c.now, nil)
 	s := newSite(t, func(s *site) { s.options.Guard = g })
 	s.GET("/x", func(c echo.Context) error {
-		if err := web.Note(c).Genuine(domain.PresentedToken{ID: domain.ID{1}}, false); err != nil {
+		if err := web.LogRecord(c).AdmitExchange(domain.PresentedToken{ID: domain.ID{1}}, false); err != nil {
 			return err
 		}
-		web.Note(c).Exchanged(true)
+		web.LogRecord(c).ChargeExchange(true)
 		return nil
 	})
 	for range 10 {

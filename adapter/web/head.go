@@ -7,9 +7,8 @@ import (
 	"github.com/labstack/echo/v4"
 )
 
-// withoutBody answers HEAD as GET is answered, without the body (RFC 9110, section 9.3.2). Handlers and errors need
-// not know.
-func withoutBody(next echo.HandlerFunc) echo.HandlerFunc {
+// headAsGET is the middleware that responds to HEAD as to GET, without the body (RFC 9110, section 9.3.2).
+func headAsGET(next echo.HandlerFunc) echo.HandlerFunc {
 	return func(c echo.Context) error {
 		if c.Request().Method != http.MethodHead {
 			return next(c)
@@ -23,7 +22,7 @@ func withoutBody(next echo.HandlerFunc) echo.HandlerFunc {
 }
 
 // headWriter counts the body instead of sending it, and then sends the header with the body's length. net/http drops
-// the body of a response to HEAD too, but its length with it.
+// the body of a response to HEAD too, but also its length.
 type headWriter struct {
 	http.ResponseWriter
 	status, length int
@@ -41,13 +40,13 @@ func (w *headWriter) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// FlushError is what http.ResponseController asks for.
+// FlushError implements the interface that http.ResponseController uses.
 func (w *headWriter) FlushError() error {
 	w.send()
 	return http.NewResponseController(w.ResponseWriter).Flush()
 }
 
-// Unwrap is for what else http.ResponseController does.
+// Unwrap serves the other methods of http.ResponseController.
 func (w *headWriter) Unwrap() http.ResponseWriter { return w.ResponseWriter }
 
 func (w *headWriter) send() {

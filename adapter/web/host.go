@@ -6,7 +6,8 @@ import (
 	"strings"
 )
 
-// IsLoopback reports whether a Host header names this machine as itself: only there a cookie may travel in the clear.
+// IsLoopback reports whether a Host header is localhost or a loopback address. Only there may a cookie be sent without
+// TLS.
 func IsLoopback(hostport string) bool {
 	host := hostport
 	if h, _, err := net.SplitHostPort(hostport); err == nil {

@@ -6,7 +6,7 @@ import (
 	"github.com/refreshd/refreshd/adapter/web"
 )
 
-// Cookies travel in the clear to such a host, and profiles are shown to it.
+// Such a host gets cookies without TLS, and profiles.
 func TestIsLoopback(t *testing.T) {
 	for host, want := range map[string]bool{
 		"localhost": true, "LocalHost:3000": true, "127.0.0.1": true, "127.8.8.8:3000": true, "[::1]:3000": true,

@@ -14,10 +14,10 @@ import (
 )
 
 const (
-	// MaxBody is how long a request's body may be, in bytes, unless its route says otherwise.
+	// MaxBody is the maximum size of a request's body, in bytes, unless its route has another.
 	MaxBody = 32 << 10
 
-	shortBody = 2 << 10 // longer than any exchange's, with an old access token
+	shortBody = 2 << 10 // more than any exchange has, with an old access token
 
 	handlerTimeout = 10 * time.Second
 )
@@ -26,7 +26,8 @@ func tooLarge(most int64) error {
 	return echo.NewHTTPError(http.StatusRequestEntityTooLarge, fmt.Sprintf("the body may have at most %d bytes", most))
 }
 
-// readBody reads a short body at one go. The length is the client's word: memory for a long one is taken as it comes.
+// readBody reads a short body with one allocation of its declared length. For a long body it allocates as data arrives,
+// because the client may not send what it declared.
 func readBody(c echo.Context, req *http.Request, most int64) ([]byte, error) {
 	if req.ContentLength < 0 || req.ContentLength > shortBody {
 		return io.ReadAll(http.MaxBytesReader(c.Response().Writer, req.Body, most))
@@ -36,12 +37,12 @@ func readBody(c echo.Context, req *http.Request, most int64) ([]byte, error) {
 	return body, err
 }
 
-// limited bounds a request in size and in time, and answers 404 where no route is meant. The body is read here, whole,
-// since its size is to be known before the handler asks who is calling. Time that the client takes to send it is the
-// server's to bound: the handler's own begins after that.
+// limited bounds a request in size and in time, and returns 404 if no route matches. It reads the whole body, because
+// the size must be known before the caller is authenticated. The server bounds the time in which the client sends it;
+// the handler's time begins afterwards.
 func limited(next echo.HandlerFunc) echo.HandlerFunc {
 	return func(c echo.Context) error {
-		record := Note(c)
+		record := LogRecord(c)
 		switch {
 		case record.path == nil:
 			return echo.ErrNotFound
@@ -61,7 +62,7 @@ func limited(next echo.HandlerFunc) echo.HandlerFunc {
 				return tooLarge(most)
 			}
 			if err != nil {
-				return domain.NewInvalid("", domain.Malformed, "the body broke off before its end")
+				return domain.NewInvalid("", domain.Malformed, "the body is incomplete")
 			}
 			record.body = body
 		}
@@ -69,11 +70,11 @@ func limited(next echo.HandlerFunc) echo.HandlerFunc {
 		ctx, cancel := context.WithTimeout(req.Context(), handlerTimeout)
 		defer cancel()
 		record.client = req.Context()
-		if p := &record.payer; p.guard != nil {
-			if err := p.begin(req.Context(), ctx); err != nil {
+		if ch := &record.charge; ch.guard != nil {
+			if err := ch.begin(req.Context(), ctx); err != nil {
 				return err
 			}
-			defer p.end()
+			defer ch.end()
 		}
 		req = req.WithContext(ctx)
 		req.Body = http.NoBody

@@ -17,52 +17,53 @@ import (
 	"github.com/refreshd/refreshd/usecase"
 )
 
-// The events of the log. README lists all.
+// The events of the log. OPERATING.md lists all.
 const (
-	eventRequest    = "http.request" // unless the request's record says what happened
+	eventRequest    = "http.request" // unless the request's record has another event
 	eventRefused    = "request.refused"
 	eventFailed     = "request.failed"
 	eventHTTPServer = "http.server" // of net/http and echo themselves
 )
 
-// A Record is what a handler tells about its request, for the one log line and for Observe.
+// A Record has what a handler says about its request, for its log line and for Observe.
 type Record struct {
-	RequestID string // for reading: answered in X-Request-Id
-	Tenant    string // a tenant that exists, never what a header claimed
+	RequestID string // read-only: the X-Request-Id of the response
+	Tenant    string // a tenant that exists, never the unverified value of a header
 	Outcome   string // of an exchange: one word out of a fixed set
-	Event     string // what happened, out of a fixed set; empty for nothing but a request
-	Kind      string // of the event, where there are several: out of a fixed set, for it becomes a label of a metric
-	Routine   bool   // the line is one for debugging, unless the request is refused or fails
-	Logged    bool   // why the request failed is in a line of its own: this one is for debugging
+	Event     string // what happened, out of a fixed set; empty for http.request
+	Kind      string // of the event, out of a fixed set, because it becomes a label of a metric; may be empty
+	Routine   bool   // the line is at debug, unless the request is refused or fails
+	Logged    bool   // another line says why the request failed: this one is at debug
 
 	Caller usecase.Caller // who sent the request, once it is identified
 
 	mount    *mount
-	path     *path     // nil where no route has the path
-	endpoint *endpoint // nil where none has the method besides
+	path     *path     // nil if no route has the path
+	endpoint *endpoint // nil if no route has the path and the method
 	level    slog.Level
 	attrs    []slog.Attr
 	body     []byte
-	payer    payer
-	client   context.Context // ends when the client leaves
-	begun    time.Time       // of the response of a stream
+	charge   charge
+	client   context.Context // ends when the client disconnects
+	began    time.Time       // when the response of a stream began
 }
 
-// Raise makes the request's log line at least as loud as level, and adds to it. Nothing secret may be in attrs.
-func (r *Record) Raise(level slog.Level, attrs ...slog.Attr) {
+// Add adds attrs to the request's log line, and raises its level to at least level. attrs must not contain secrets.
+func (r *Record) Add(level slog.Level, attrs ...slog.Attr) {
 	r.level = max(r.level, level)
 	r.attrs = append(r.attrs, attrs...)
 }
 
-// refused makes the line of a call that a guard refused a warning, or one for debugging if there was a warning a moment ago.
+// refused makes the line of a request that the guard refused a warning, or, if there was one within logEvery, a line at
+// debug.
 func (r *Record) refused(why *Refused, now time.Time) {
-	loud, leftOut := why.log.loud(now)
+	warn, omitted := why.log.shouldWarn(now)
 	r.level = slog.LevelDebug
-	if loud {
+	if warn {
 		r.level = slog.LevelWarn
 	}
 	r.Event, r.Kind = eventRefused, why.Reason
-	r.attrs = append(r.attrs, slog.String("why", why.Error()), slog.Int("refusedBefore", leftOut))
+	r.attrs = append(r.attrs, slog.String("why", why.Error()), slog.Int("refusedBefore", omitted))
 	if why.hint != "" {
 		r.attrs = append(r.attrs, slog.String("hint", why.hint))
 	}
@@ -70,9 +71,9 @@ func (r *Record) refused(why *Refused, now time.Time) {
 
 const recordKey = "refreshd.record"
 
-// A Response is what Observe is told of a request. Each of its strings is out of a fixed set.
+// A Response describes a completed request to Observe. Each of its strings is out of a fixed set.
 type Response struct {
-	Route  string // as the document writes it: /jwt/refresh/{id}
+	Route  string // as in the OpenAPI document: /jwt/refresh/{id}
 	Method string
 	Status int
 	Took   time.Duration // of a stream: until its response began
@@ -80,8 +81,8 @@ type Response struct {
 	Event, Kind string // of the record
 }
 
-// Note is the request's record. It belongs to the request's goroutine.
-func Note(c echo.Context) *Record {
+// LogRecord returns the request's record. Use it only in the request's goroutine.
+func LogRecord(c echo.Context) *Record {
 	if r, ok := c.Get(recordKey).(*Record); ok {
 		return r
 	}
@@ -90,7 +91,7 @@ func Note(c echo.Context) *Record {
 	return r
 }
 
-// panicError is a panic on its way to the log.
+// panicError is a recovered panic.
 type panicError struct {
 	value any
 	stack []byte
@@ -107,9 +108,10 @@ func recovering(c echo.Context, h echo.HandlerFunc) (err error) {
 	return h(c)
 }
 
-// logged is the outermost middleware: it answers errors and panics, and then writes the request's line. There is one
-// line a request, at debug for most of those that a guard refuses, and nothing else logs an error that was answered. A
-// panic after the first byte of an answer ends the connection, or the client would take the part for the whole.
+// logged is the outermost middleware: it responds to errors and panics, and then writes the request's log line. There
+// is one line for each request, at debug for most of those that the guard refuses, and no other line for an error. A
+// panic after the first byte of the response closes the connection, otherwise the client would take the response for
+// complete.
 func (m *mount) logged(next echo.HandlerFunc) echo.HandlerFunc {
 	trusts := trustIn(m.TrustedProxies)
 	return func(c echo.Context) error {
@@ -119,13 +121,14 @@ func (m *mount) logged(next echo.HandlerFunc) echo.HandlerFunc {
 		c.Set(recordKey, record)
 		res.Header().Set(echo.HeaderXRequestID, record.RequestID)
 		res.Header().Set(echo.HeaderXContentTypeOptions, "nosniff")
-		// A request with chunks and a length besides is read by its chunks, and net/http does not tell. A proxy before us
-		// may have gone by the length, and must not send the rest as the next request's beginning (RFC 9112, section 6.1).
+		// net/http reads a request with both chunks and a length by its chunks, and does not report the length. A proxy
+		// may have used the length, and must not send the rest as the beginning of the next request (RFC 9112, section
+		// 6.1).
 		if len(req.TransferEncoding) > 0 {
 			res.Header().Set(echo.HeaderConnection, "close")
 		}
 
-		torn, err := answered(c, next)
+		truncated, err := respond(c, next)
 		response := Response{
 			Route: "unmatched", Method: knownMethod(req.Method), Status: res.Status, Took: time.Since(start),
 		}
@@ -141,48 +144,48 @@ func (m *mount) logged(next echo.HandlerFunc) echo.HandlerFunc {
 		response.Event, response.Kind = record.Event, record.Kind
 		m.writeLine(req.Context(), c, record, response)
 		if m.Observe != nil {
-			if !record.begun.IsZero() {
-				response.Took = record.begun.Sub(start)
+			if !record.began.IsZero() {
+				response.Took = record.began.Sub(start)
 			}
 			m.Observe(response)
 		}
-		if torn {
+		if truncated {
 			panic(http.ErrAbortHandler)
 		}
 		if refused != nil && refused.Reason == Overload {
 			if peer, ok := parseAddr(req.RemoteAddr); !ok || !trusts(peer) {
-				rest(req.Context(), res)
+				delayNextRead(req.Context(), res)
 			}
 		}
 		return nil
 	}
 }
 
-// answered runs next and sends the response to an error or a panic of it. It returns that, with an error of the response
-// itself, and reports whether the response is torn: begun, and never to be completed.
-func answered(c echo.Context, next echo.HandlerFunc) (torn bool, err error) {
+// respond runs next, and sends the response to its error or panic. It returns that error, joined with an error of the
+// response itself, and reports whether the response is truncated: begun, and never completed.
+func respond(c echo.Context, next echo.HandlerFunc) (truncated bool, err error) {
 	res := c.Response()
 	err = recovering(c, next)
 	var panicked *panicError
-	torn = errors.As(err, &panicked) && (res.Committed || panicked.value == http.ErrAbortHandler)
-	if err == nil || torn {
-		return torn, err
+	truncated = errors.As(err, &panicked) && (res.Committed || panicked.value == http.ErrAbortHandler)
+	if err == nil || truncated {
+		return truncated, err
 	}
-	answering := recovering(c, func(c echo.Context) error { c.Error(err); return nil })
-	torn = answering != nil && res.Committed
-	if answering != nil && !torn {
+	failed := recovering(c, func(c echo.Context) error { c.Error(err); return nil })
+	truncated = failed != nil && res.Committed
+	if failed != nil && !truncated {
 		res.WriteHeader(http.StatusInternalServerError)
 	}
-	return torn, errors.Join(err, answering)
+	return truncated, errors.Join(err, failed)
 }
 
-// conclude sets the level of the line of a request that no guard refused, what it says of err, and the event of one
-// that has none yet. ctx is that of the request as it came: that of c ends with the handler's time limit.
+// conclude completes the record of a request that the guard admitted: its level, the reason of err, and the event if it
+// has none. ctx is the context of the original request, because that of c ends with the handler's time limit.
 func (r *Record) conclude(ctx context.Context, c echo.Context, err error) {
 	status := c.Response().Status
-	fault := status >= 500 || err != nil && Status(c, err) >= 500 // whatever was sent by then
-	noteUnauthorized(c, err)
-	r.Raise(levelOf(ctx, fault, err), explain(err, fault)...)
+	fault := status >= 500 || err != nil && Status(c, err) >= 500 // whatever status was sent before
+	recordUnauthorized(c, err)
+	r.Add(levelOf(ctx, fault, err), explain(err, fault)...)
 	if r.Event == "" {
 		r.Event = eventRequest
 		if fault && !r.Logged {
@@ -194,7 +197,7 @@ func (r *Record) conclude(ctx context.Context, c echo.Context, err error) {
 	}
 }
 
-// writeLine writes the request's line, with how long all of its response took.
+// writeLine writes the request's line, with the duration of the complete response.
 func (m *mount) writeLine(ctx context.Context, c echo.Context, record *Record, response Response) {
 	if !m.Log.Enabled(ctx, record.level) {
 		return
@@ -218,7 +221,8 @@ func (m *mount) writeLine(ctx context.Context, c echo.Context, record *Record, r
 	m.Log.LogAttrs(ctx, record.level, "request", append(attrs, record.attrs...)...)
 }
 
-// levelOf is error for what an operator must look at, which a client that left before its response is not.
+// levelOf returns the level of an error: error for one that an operator must see, which excludes a client that
+// disconnected before its response.
 func levelOf(ctx context.Context, fault bool, err error) slog.Level {
 	switch {
 	case !fault:
@@ -230,14 +234,14 @@ func levelOf(ctx context.Context, fault bool, err error) slog.Level {
 	}
 }
 
-// left reports whether the client has left, or took no more of its response.
+// left reports whether the client has disconnected, or stopped reading the response.
 func left(ctx context.Context, err error) bool {
 	write := (*net.OpError)(nil)
 	return errors.Is(err, context.Canceled) && ctx.Err() != nil || errors.As(err, &write) && write.Op == "write"
 }
 
-// explain says why the answer is what it is: faults in full, refused inputs by their codes, and other refusals not at all, since
-// their errors may repeat what the caller sent.
+// explain returns the reason for the response: a fault in full, an invalid request by its error codes. For other
+// refusals it returns nothing, because their errors may repeat what the caller sent.
 func explain(err error, fault bool) []slog.Attr {
 	if err == nil {
 		return nil
@@ -255,8 +259,8 @@ func explain(err error, fault bool) []slog.Attr {
 	return nil
 }
 
-// codes leaves out every name that the caller made up, an unknown one or one inside a free-form object: a client that posts a
-// bare token string as a form has sent it as a name.
+// codes returns the error codes without names that the caller chose, unknown ones and those within a free-form object:
+// a client that posts a bare token string as a form has sent it as a name.
 func codes(invalid *domain.Invalid) string {
 	var all []string
 	for _, f := range invalid.Fields {
@@ -269,10 +273,11 @@ func codes(invalid *domain.Invalid) string {
 	return strings.Join(all, " ")
 }
 
-// knownMethod keeps a caller from making labels of a metric.
+// knownMethod bounds the labels of a metric, which callers must not choose.
 func knownMethod(method string) string {
 	switch method {
-	case http.MethodGet, http.MethodHead, http.MethodPost, http.MethodPut, http.MethodPatch, http.MethodDelete, http.MethodOptions:
+	case http.MethodGet, http.MethodHead, http.MethodPost, http.MethodPut, http.MethodPatch, http.MethodDelete,
+		http.MethodOptions:
 		return method
 	default:
 		return "other"

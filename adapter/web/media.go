@@ -10,7 +10,7 @@ import (
 	"github.com/refreshd/refreshd/adapter/web/strict"
 )
 
-// Media says which media types a body may have.
+// Media is a set of media types that a body may have.
 type Media int
 
 const (
@@ -22,11 +22,12 @@ const (
 
 const mimeMergePatch = "application/merge-patch+json"
 
-// HasBody reports whether the request has a body of at least one byte. Without one, its Content-Type means nothing.
-func HasBody(c echo.Context) bool { return len(Note(c).body) > 0 }
+// HasBody reports whether the request has a body of at least one byte. Without one, its Content-Type is ignored.
+func HasBody(c echo.Context) bool { return len(LogRecord(c).body) > 0 }
 
-// Body reads the request's body into a T, strictly: see [strict.DecodeJSON] and [strict.DecodeForm]. The error is strict.ErrEmptyBody if there is
-// none, a 415 if it is of another media type, has none, or is encoded (compressed), else a *domain.Invalid.
+// Body decodes the request's body into a T, strictly: see [strict.DecodeJSON] and [strict.DecodeForm]. The error is
+// strict.ErrEmptyBody without a body, a 415 if its media type is missing or not in media or if it has a content coding,
+// and otherwise a *domain.Invalid.
 func Body[T any](c echo.Context, media Media) (T, error) {
 	var none T
 	if !HasBody(c) {
@@ -37,12 +38,13 @@ func Body[T any](c echo.Context, media Media) (T, error) {
 		return none, err
 	}
 	if form {
-		return strict.DecodeForm[T](string(Note(c).body), dialectOf(c).Decoder)
+		return strict.DecodeForm[T](string(LogRecord(c).body), dialectOf(c).Decoder)
 	}
-	return strict.DecodeJSON[T](Note(c).body, dialectOf(c).Decoder)
+	return strict.DecodeJSON[T](LogRecord(c).body, dialectOf(c).Decoder)
 }
 
-// Query reads the query into a T, strictly: see [strict.DecodeForm]. For an endpoint without parameters T is struct{}.
+// Query decodes the query into a T, strictly: see [strict.DecodeForm]. For an endpoint without parameters T is
+// struct{}.
 func Query[T any](c echo.Context) (T, error) {
 	return strict.DecodeForm[T](c.Request().URL.RawQuery, dialectOf(c).Decoder)
 }
@@ -53,7 +55,8 @@ func isForm(c echo.Context, media Media) (bool, error) {
 		for coding := range strings.SplitSeq(codings, ",") {
 			if !strings.EqualFold(strings.TrimSpace(coding), "identity") {
 				c.Response().Header().Set("Accept-Encoding", "identity")
-				return false, echo.NewHTTPError(http.StatusUnsupportedMediaType, "send the body as it is, without a Content-Encoding")
+				return false, echo.NewHTTPError(http.StatusUnsupportedMediaType,
+					"send the body uncompressed, without a Content-Encoding")
 			}
 		}
 	}
@@ -71,7 +74,8 @@ func isForm(c echo.Context, media Media) (bool, error) {
 		if media == MergePatch {
 			c.Response().Header().Set("Accept-Patch", accept) // RFC 5789, section 2.2
 		}
-		return false, echo.NewHTTPError(http.StatusUnsupportedMediaType, "the Content-Type must be one of: "+accept+"; in UTF-8")
+		return false, echo.NewHTTPError(http.StatusUnsupportedMediaType,
+			"the Content-Type must be one of: "+accept+"; in UTF-8")
 	}
 	types := header.Values(echo.HeaderContentType)
 	if len(types) != 1 {

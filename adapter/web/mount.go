@@ -14,48 +14,45 @@ import (
 	"github.com/refreshd/refreshd/domain"
 )
 
-// A Route is one endpoint: a method on a path. All that has to be known of it before its handler runs is told here,
-// and nowhere else.
+// A Route is one endpoint: a method on a path. Everything that must be known of it before its handler runs is here.
 type Route struct {
 	Method string
-	Path   string // with the parameters as echo writes them, /t/:tenantId
-	// Action is what the caller of each request must be allowed to do. It is checked before Handle, which finds the
-	// caller in its [Record]. It is zero where Anybody or Asks is set.
+	Path   string // with parameters in echo's syntax, /t/:tenantId
+	// Action is the action for which the caller of each request needs a permission. It is checked before Handle, which
+	// finds the caller in the [Record]. It is zero if Anybody or Asks is set.
 	Action domain.Action
-	// Asks are the actions of a route whose requests decide which they need. Handle asks, with [Identify] or [Offered];
-	// for another action than one of these, and than Action, nobody is allowed.
+	// Asks lists the actions of a route whose requests determine which one they need. Handle authenticates the caller
+	// with [Identify] or [OptionalCaller], which refuse any action that is neither in Asks nor Action.
 	Asks []domain.Action
-	// Anybody is set where no request needs a caller. A route that says nothing of its callers is not mounted.
+	// Anybody is set if no request needs a caller. A route without Action, Asks and Anybody is not mounted.
 	Anybody bool
-	// BackendOnly routes take no access token of an owner, whatever the action.
+	// BackendOnly routes do not accept an owner's access token, whatever the action.
 	BackendOnly bool
 	Kind        Kind
-	// Stream is for a response that goes on until the client leaves or the server stops. It has no time limit of its
-	// own, needs none of the places that requests share, and is bounded by [RateLimits].Streams. Its handler returns
-	// when the context of its request is done. HEAD is not served beside it.
+	// Stream is set if the response continues until the client disconnects or the server stops. It has no time limit,
+	// holds no place among the requests in progress, and is bounded by [RateLimits].Streams. Its handler returns when
+	// the context of its request is done. HEAD is not served for it.
 	Stream  bool
 	MaxBody int64 // of a request, in bytes; 0 for [MaxBody]
 	Handle  echo.HandlerFunc
 }
 
-// A Dialect is one HTTP API among those that are served on one address: its endpoints, and how it refuses.
+// A Dialect is one of the HTTP APIs that are served on one address: its endpoints, and the format of its refusals.
 type Dialect struct {
-	// Routes are the endpoints, besides those of Document. HEAD is served beside each GET.
+	// Routes are the endpoints, in addition to those of Document. HEAD is served for each GET.
 	Routes []Route
-	// Render writes every refusal on these routes, and on paths that no route matches but whose beginning is nearest to
-	// one of these.
+	// Render writes every refusal on these routes, and on unmatched paths that share the most with one of them.
 	Render Renderer
-	// Statuses are looked at before those that all dialects have, but for those of a failure, which no dialect can make
-	// a refusal.
+	// Statuses are matched before those of all dialects, but after those of failures, which no dialect can change.
 	Statuses []ErrorStatus
 	Headers  CORSHeaders
 	Decoder  strict.Options // of Body and Query
-	// Document, if there is one, is served at Base + "/openapi.yaml", and as a page at Base + "/docs".
+	// Document, if set, is served at Base + "/openapi.yaml", and as a page at Base + "/docs".
 	Document *Document
 	Base     string
 }
 
-// A mount is all dialects, by what echo says of a request.
+// A mount is the routing table of all dialects.
 type mount struct {
 	Options
 	public   *url.URL // Pages.PublicURL
@@ -63,19 +60,19 @@ type mount struct {
 	paths    map[string]*path
 }
 
-// mounted is a dialect where it is mounted.
+// mounted is a mounted dialect.
 type mounted struct {
 	Dialect
-	expose, allow string // its CORSHeaders
+	expose, allow string // its CORSHeaders, joined
 }
 
-// path is what is mounted on one path, by all dialects.
+// path has the endpoints of all dialects on one path.
 type path struct {
-	label     string // as a document writes it
+	label     string // as in an OpenAPI document
 	endpoints []*endpoint
 }
 
-// endpoint is a route where it is mounted.
+// endpoint is a mounted route.
 type endpoint struct {
 	Route
 	dialect *mounted
@@ -90,8 +87,8 @@ func (p *path) endpoint(method string) *endpoint {
 	return nil
 }
 
-// add mounts the routes of d. Two of one method and path are an error, and so is a route that does not say who is
-// allowed, or that asks for what no caller can be allowed: a misspelled action, say.
+// add mounts the routes of a dialect. Two routes with the same method and path are an error. So is a route that does
+// not say which callers it accepts, or that names an action for which there is no permission, such as a misspelled one.
 func (m *mount) add(e *echo.Echo, dialect Dialect) error {
 	if dialect.Document != nil {
 		dialect.Routes = slices.Concat(dialect.Routes, dialect.Document.routes(dialect.Base))
@@ -115,11 +112,11 @@ func (m *mount) add(e *echo.Echo, dialect Dialect) error {
 		case at.endpoint(r.Method) != nil:
 			return fmt.Errorf("web: %s is mounted twice", where)
 		case r.Action != "" && len(r.Asks) > 0:
-			return fmt.Errorf("web: %s has an action, and asks for others", where)
+			return fmt.Errorf("web: %s has both Action and Asks", where)
 		case r.Anybody == (r.Action != "" || len(r.Asks) > 0):
-			return fmt.Errorf("web: %s has to say either what its callers must be allowed to do, or Anybody", where)
+			return fmt.Errorf("web: %s must have one of Action, Asks and Anybody", where)
 		case !r.Anybody && m.Authenticate == nil:
-			return fmt.Errorf("web: %s needs a caller, and nothing authenticates", where)
+			return fmt.Errorf("web: %s needs a caller, but Options.Authenticate is not set", where)
 		}
 		for _, a := range append(slices.Clone(r.Asks), r.Action) {
 			if _, endpoints := a.Permissions(); a != "" && len(endpoints) == 0 {
@@ -136,7 +133,7 @@ func (m *mount) add(e *echo.Echo, dialect Dialect) error {
 	return nil
 }
 
-// serve authenticates the caller, if the route says what for, and handles the request.
+// serve authenticates the caller, if the route has an action, and handles the request.
 func (e *endpoint) serve(c echo.Context) error {
 	if e.Action != "" {
 		if _, err := Identify(c, e.Action); err != nil {
@@ -149,11 +146,11 @@ func (e *endpoint) serve(c echo.Context) error {
 	return e.Handle(c)
 }
 
-// routed finds out which route is meant. echo lets the last parameter of a route take the rest of the path, slashes and
-// all, and one in the middle take nothing: there none is.
+// routed sets the path and endpoint of the request. echo lets the last parameter of a route match the rest of the path,
+// including slashes, and one in the middle match nothing. Such a request has no route here.
 func (m *mount) routed(next echo.HandlerFunc) echo.HandlerFunc {
 	return func(c echo.Context) error {
-		record, sent, route := Note(c), echo.GetPath(c.Request()), c.Path()
+		record, sent, route := LogRecord(c), echo.GetPath(c.Request()), c.Path()
 		if strings.Contains(route, "*") ||
 			strings.Count(sent, "/") == strings.Count(route, "/") && !strings.Contains(sent, "//") {
 			record.path = m.paths[route]
@@ -165,11 +162,11 @@ func (m *mount) routed(next echo.HandlerFunc) echo.HandlerFunc {
 	}
 }
 
-// dialectOf returns the dialect in which a request is refused: that of its route; where there is none for the method,
-// the first on that path; and where none has the path, that of the route with which the path has the most segments in
-// common, from the first on. A parameter is any segment. Of several the first is taken.
+// dialectOf returns the dialect in which a request is refused. It is the dialect of the route; without a route for the
+// method, the first one on the path; without a route for the path, the one of the route that shares the most leading
+// segments with it. A parameter matches any segment. Of several dialects it returns the first.
 func dialectOf(c echo.Context) *mounted {
-	record := Note(c)
+	record := LogRecord(c)
 	switch {
 	case record.endpoint != nil:
 		return record.endpoint.dialect
@@ -195,7 +192,7 @@ func inCommon(route, sent []string) (n int) {
 	return n
 }
 
-// documented returns a route of echo, /a/:b, as the document writes it, /a/{b}.
+// documented returns the path of a route, /a/:b, in the syntax of OpenAPI, /a/{b}.
 func documented(route string) string {
 	before, after, found := strings.Cut(route, "/:")
 	if !found {

@@ -16,7 +16,7 @@ import (
 	"github.com/refreshd/refreshd/usecase"
 )
 
-// The table of routes is a program's, and what contradicts itself in it shows at its start.
+// A contradiction in the table of routes is found at start.
 func TestRoutesThatContradictEachOtherAreNotMounted(t *testing.T) {
 	get := web.Route{Method: "GET", Path: "/x", Anybody: true, Handle: ok}
 	render := func(c echo.Context, status int, _ error) error { return c.NoContent(status) }
@@ -37,14 +37,14 @@ func TestRoutesThatContradictEachOtherAreNotMounted(t *testing.T) {
 		"twice, in one dialect":   {[]web.Dialect{{Render: render, Routes: []web.Route{get, get}}}, web.Options{}, "GET /x is mounted twice"},
 		"twice, in two of them":   {[]web.Dialect{{Render: render, Routes: []web.Route{get}}, {Render: render, Routes: []web.Route{get}}}, web.Options{}, "mounted twice"},
 		"HEAD beside GET":         {[]web.Dialect{{Render: render, Routes: []web.Route{get, {Method: "HEAD", Path: "/x", Anybody: true, Handle: ok}}}}, web.Options{}, "mounted twice"},
-		"nothing authenticates":   {asking(func(r *web.Route) { r.Action = domain.TokenRead }), web.Options{}, "nothing authenticates"},
-		"nothing authenticates 2": {asking(func(r *web.Route) { r.Asks = []domain.Action{domain.TokenRead} }), web.Options{}, "nothing authenticates"},
+		"nothing authenticates":   {asking(func(r *web.Route) { r.Action = domain.TokenRead }), web.Options{}, "Authenticate is not set"},
+		"nothing authenticates 2": {asking(func(r *web.Route) { r.Asks = []domain.Action{domain.TokenRead} }), web.Options{}, "Authenticate is not set"},
 		"two ways to ask": {asking(func(r *web.Route) { r.Action, r.Asks = domain.TokenRead, []domain.Action{domain.TokenList} }),
-			web.Options{Authenticate: &usecase.Authenticate{}}, "asks for others"},
-		"nobody said who": {asking(func(r *web.Route) { r.Anybody = false }), web.Options{}, "or Anybody"},
+			web.Options{Authenticate: &usecase.Authenticate{}}, "both Action and Asks"},
+		"nobody said who": {asking(func(r *web.Route) { r.Anybody = false }), web.Options{}, "Asks and Anybody"},
 		"two answers to who": {[]web.Dialect{{Render: render, Routes: []web.Route{
 			{Method: "GET", Path: "/x", Anybody: true, Action: domain.TokenRead, Handle: ok},
-		}}}, web.Options{Authenticate: &usecase.Authenticate{}}, "or Anybody"},
+		}}}, web.Options{Authenticate: &usecase.Authenticate{}}, "Asks and Anybody"},
 		"no such action": {asking(func(r *web.Route) { r.Action = "token.reed" }),
 			web.Options{Authenticate: &usecase.Authenticate{}}, "token.reed, which no permission allows"},
 		"no such action 2": {asking(func(r *web.Route) { r.Asks = []domain.Action{domain.TokenList, "token.reed"} }),
@@ -59,7 +59,7 @@ func TestRoutesThatContradictEachOtherAreNotMounted(t *testing.T) {
 	}
 }
 
-// A route whose table says less than its handler asks for would be documented, and tested, as less than it is.
+// A route that lists fewer actions than its handler uses would be documented and tested as less than it is.
 func TestAHandlerAsksForNothingThatItsRouteDoesNotName(t *testing.T) {
 	s := newSite(t, nil)
 	s.options.Authenticate = &usecase.Authenticate{}
@@ -70,7 +70,7 @@ func TestAHandlerAsksForNothingThatItsRouteDoesNotName(t *testing.T) {
 	s.GET("/public", ask)
 	s.add(web.Route{Method: "GET", Path: "/other", Asks: []domain.Action{domain.TokenList, ""}, Handle: ask})
 	s.add(web.Route{Method: "GET", Path: "/offered", Handle: func(c echo.Context) error {
-		_, _, err := web.Offered(c, domain.TokenRead)
+		_, _, err := web.OptionalCaller(c, domain.TokenRead)
 		return err
 	}})
 	for _, path := range []string{"/public", "/other", "/offered"} {
@@ -128,8 +128,8 @@ func TestARouteHasALimitOfItsOwnForBodies(t *testing.T) {
 	}
 }
 
-// The connection of a request that is refused for overload rests before its next one. The client has all of the
-// response before, also where the dialect gives it a body.
+// After a refusal for overload the connection pauses before its next request. The client gets the complete response
+// first, even if the dialect gives it a body.
 func TestARefusalForOverloadIsWholeBeforeItsConnectionRests(t *testing.T) {
 	s := newSite(t, nil)
 	s.dialect.Render = func(c echo.Context, status int, _ error) error {
@@ -162,7 +162,7 @@ func TestARefusalForOverloadIsWholeBeforeItsConnectionRests(t *testing.T) {
 	}
 }
 
-// What is not in the table of a dialect is not there, whatever has been registered on the handler itself.
+// A path that is in no dialect's table is not served, whatever is registered on the handler itself.
 func TestWhatIsNotInATableIsNotServed(t *testing.T) {
 	s := newSite(t, nil)
 	s.GET("/x", ok)

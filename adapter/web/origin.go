@@ -8,53 +8,56 @@ import (
 	"github.com/labstack/echo/v4"
 )
 
-// Origins are the web origins whose pages may call the service with cookies. The zero value is none.
+// Origins is a set of web origins whose pages may send requests with cookies. The zero value is empty.
 type Origins struct{ exact map[string]bool }
 
-// ParseOrigins refuses what no browser would send in an Origin header, so that a slip in a configuration shows at start: there
-// are no wildcards, and "null", which any sandboxed page has, cannot be allowed.
+// ParseOrigins returns the set of the listed origins. It refuses values that no browser sends in an Origin header, so
+// that a mistake in the configuration is found at start. There are no wildcards, and "null", the origin of any
+// sandboxed page, is refused.
 func ParseOrigins(list []string) (Origins, error) {
 	o := Origins{exact: make(map[string]bool, len(list))}
 	for _, s := range list {
 		u, err := url.Parse(s)
-		if err != nil || (u.Scheme != "https" && u.Scheme != "http") || u.Hostname() == "" || s != u.Scheme+"://"+u.Host ||
-			s != strings.ToLower(s) || strings.ContainsAny(s, "*? ,") || strings.HasSuffix(s, ":") {
-			return Origins{}, fmt.Errorf("web: %q is no origin: write it as a browser does, like https://app.example or http://localhost:8080", s)
+		if err != nil || (u.Scheme != "https" && u.Scheme != "http") || u.Hostname() == "" ||
+			s != u.Scheme+"://"+u.Host || s != strings.ToLower(s) ||
+			strings.ContainsAny(s, "*? ,") || strings.HasSuffix(s, ":") {
+			return Origins{}, fmt.Errorf("web: %q is not an origin: write it as a browser does, "+
+				"such as https://app.example or http://localhost:8080", s)
 		}
 		if u.Scheme == "https" && u.Port() == "443" || u.Scheme == "http" && u.Port() == "80" {
-			return Origins{}, fmt.Errorf("web: the origin %q must leave out its port: browsers leave out the usual one", s)
+			return Origins{}, fmt.Errorf("web: the origin %q has the default port, which browsers omit: remove it", s)
 		}
 		o.exact[s] = true
 	}
 	return o, nil
 }
 
-// Has reports whether origin, the value of an Origin header, is one of o.
+// Has reports whether origin, the value of an Origin header, is in o.
 func (o Origins) Has(origin string) bool { return o.exact[origin] }
 
-// Pages are what tells the service's own pages from others.
+// Pages identifies the service's own pages.
 type Pages struct {
 	PublicURL string  // where clients reach the service
-	Origins   Origins // of other pages that may call it with cookies
+	Origins   Origins // of other pages that may send requests with cookies
 }
 
-// IsBrowser reports whether a request says that a browser sent it, and from where.
+// IsBrowser reports whether a request has the headers in which a browser names its origin.
 func IsBrowser(c echo.Context) bool {
 	header := c.Request().Header
 	return header.Get(echo.HeaderOrigin) != "" || header.Get("Sec-Fetch-Site") != ""
 }
 
-// UsesCookies reports whether the sender of a request may have its tokens in cookies: whether it is a browser, or sends
-// a cookie, and is on an own page.
+// UsesCookies reports whether the client of a request may have its tokens in cookies: it is a browser or sends a
+// cookie, and the request comes from an own page.
 func UsesCookies(c echo.Context) bool {
 	return (IsBrowser(c) || c.Request().Header.Get(echo.HeaderCookie) != "") && OwnPage(c)
 }
 
-// OwnPage reports whether a request that a browser may have sent comes from a page of the service, or of a configured
-// origin. A browser says that itself in Sec-Fetch-Site, which no page can set. Where it does not, an Origin other than
-// the service's own is another site's; an old browser leaves Origin out where no other origin is at work.
+// OwnPage reports whether a request comes from a page of the service or of a configured origin, if a browser sent it. A
+// browser says so in Sec-Fetch-Site, which no page can set. Without that header, an Origin other than the service's is
+// another site's. An old browser omits Origin if no other origin is involved.
 func OwnPage(c echo.Context) bool {
-	mount := Note(c).mount
+	mount := LogRecord(c).mount
 	header := c.Request().Header
 	origins, sites := header.Values(echo.HeaderOrigin), header.Values("Sec-Fetch-Site")
 	switch {
@@ -69,9 +72,9 @@ func OwnPage(c echo.Context) bool {
 	}
 }
 
-// isOwn reports whether origin is that of a request to host. Behind a proxy the request does not show its scheme, and
-// a header may lie about it. So it is that of the public URL where the host is; elsewhere it is one over which browsers
-// send the cookies: they are Secure except on a loopback address.
+// isOwn reports whether origin is the origin of host. Behind a proxy the scheme of a request is not known, and a header
+// that names it may be forged. So the scheme must be that of the public URL if the host is its host. Otherwise it must
+// be one over which browsers send the cookies, which are Secure except on a loopback address.
 func isOwn(origin, host string, public *url.URL) bool {
 	scheme, own, _ := strings.Cut(origin, "://")
 	if host == "" || !strings.EqualFold(own, host) {

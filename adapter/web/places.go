@@ -10,65 +10,64 @@ import (
 )
 
 const (
-	// MaxInProgress is the greatest bound of the requests that are worked on concurrently, and MinInProgress the
-	// smallest. One caller gets half of it. The store writes 128 exchanges together: half of MinInProgress fills
-	// that, and half of MaxInProgress leaves as many to wait for the next write.
+	// MaxInProgress and MinInProgress limit the bound of concurrent requests. One caller gets half of the bound. The
+	// store writes 128 exchanges together: half of MinInProgress fills one write, and half of MaxInProgress leaves as
+	// many to wait for the next.
 	MaxInProgress = 512
 	MinInProgress = 256
 
-	// SlowCall is the duration from which an exchange lowers the bound: where the store is slow, 512 exchanges are a
+	// SlowExchange is the duration above which an exchange lowers the bound: with a slow store, 512 exchanges are a
 	// queue of seconds.
-	SlowCall = 100 * time.Millisecond
+	SlowExchange = 100 * time.Millisecond
 
-	// turnTime is how much of a request's time is left at least when it gets its turn. With next to nothing left the
-	// first thing that it asks of the store would fail, and the log would say that the store took too long.
+	// turnTime is the minimum of a request's time that remains when it gets its turn. With less, its first query would
+	// fail, and the log would say that the store took too long.
 	turnTime = time.Second
 
-	// defaultTurns is how many requests of one caller, other than exchanges, run concurrently: half of the default
-	// pool.
+	// defaultTurns is the number of requests of one caller, other than exchanges, that run concurrently: half of the
+	// default connection pool.
 	defaultTurns = 8
 )
 
-// places bounds the requests that are worked on concurrently. A caller is an API key that is known to be good, else a
-// client address.
+// places bounds the number of concurrent requests. A caller is a verified API key, or otherwise a client address.
 //
-// Among callers it is fair by a dynamic threshold (Choudhury and Hahne, IEEE/ACM Transactions on Networking 6:2,
-// 1998): a caller may hold as many places as are free. One that takes all it can get has half of them, k such callers
-// have one k+1th each, and as much is left, so that the next caller always finds a place. It needs no number of
-// callers and no share for each; fixed shares lost, since one backend behind which everybody comes could not fill the
-// store's batches.
+// The bound is shared fairly by a dynamic threshold (Choudhury and Hahne, IEEE/ACM Transactions on Networking 6:2,
+// 1998): a caller may hold as many places as are free. A caller that takes all it can get has half of them, k such
+// callers have 1/(k+1) each, and as much is free, so that the next caller always finds a place. This needs neither the
+// number of callers nor a share for each. Fixed shares were rejected, because a single backend that sends everybody's
+// requests could not fill the store's batches.
 //
-// The bound is AIMD: it falls by a quarter for an exchange that was slow, and rises by a quarter of one for one that
-// was not. Requests that began before it last fell do not lower it again, because they say nothing of the bound that
-// is now. By then those that were too many have ended, so a bound that falls takes the last free places from nobody,
-// as long as requests end in the order in which they began. Only exchanges of genuine token strings move the bound.
-// Such a one reads and writes one row by its id, so a slow one tells of the store; a slow list or revocation may tell
-// of what was asked for, and a fast refusal of nothing. What this does not promise: that a caller whose exchanges
-// overload the store leaves the latency of the others as it was.
+// The bound is AIMD (additive increase, multiplicative decrease): a slow exchange lowers it by a quarter of its value,
+// and any other exchange raises it by a quarter of a place. Requests that began before the last decrease do not lower
+// it again, because they say nothing about the present bound. By then the excess requests have ended. So a decrease
+// takes the last free places from no caller, as long as requests end in the order in which they began. Only exchanges
+// of genuine token strings move the bound. Each reads and writes one row by its id, so a slow one means a slow store. A
+// slow list or revocation may be due to what was requested, and a fast refusal means nothing. This does not protect the
+// latency of other callers from one whose exchanges overload the store.
 //
-// A request other than an exchange shares no write with others, and can be expensive. So it needs a turn of its
-// caller as well, and waits for one, first in, first out. While it waits it holds no place: waiting requests have a
-// bound of their own, MaxInProgress, with the same threshold.
+// A request other than an exchange shares no write with others, and can be expensive. So it also needs a turn of its
+// caller, and waits for one, first in, first out. While it waits it holds no place. Waiting requests have a bound of
+// their own, MaxInProgress, with the same threshold.
 type places struct {
 	running, waiting atomic.Int64
-	bound            atomic.Int64 // of running, in quarters
-	cutAt            atomic.Int64 // when it last fell, in nanoseconds since start
+	bound            atomic.Int64 // of running, in quarters of a place
+	cutAt            atomic.Int64 // time of the last decrease, in nanoseconds since start
 	clock            func() time.Time
 	start            time.Time
-	turns            int // of a caller
+	turns            int // for each caller
 	seed             maphash.Seed
 	shards           [64]shard
 }
 
 type shard struct {
 	mu      sync.Mutex
-	callers map[uint64]holder // by hash; those that have something in progress
-	_       [40]byte          // a line of a processor's cache for each
+	callers map[uint64]callerState // by hash; only callers with a request in progress
+	_       [40]byte               // pads it to a cache line
 }
 
-type holder struct {
+type callerState struct {
 	places, turns int
-	queue         []chan struct{} // of what waits for a turn; closed when it has it
+	queue         []chan struct{} // requests that wait for a turn; closed when it is granted
 }
 
 func newPlaces(turns int, clock func() time.Time) *places {
@@ -78,7 +77,7 @@ func newPlaces(turns int, clock func() time.Time) *places {
 	}
 	p.bound.Store(4 * MaxInProgress)
 	for i := range p.shards {
-		p.shards[i].callers = map[uint64]holder{}
+		p.shards[i].callers = map[uint64]callerState{}
 	}
 	return p
 }
@@ -89,8 +88,8 @@ func (p *places) now() time.Duration { return p.clock().Sub(p.start) }
 
 func (p *places) of(caller uint64) *shard { return &p.shards[caller%uint64(len(p.shards))] }
 
-// set stores what a caller has. The caller of set holds s.mu.
-func (s *shard) set(caller uint64, h holder) {
+// set stores the state of a caller. s.mu must be held.
+func (s *shard) set(caller uint64, h callerState) {
 	if h.places == 0 && h.turns == 0 && len(h.queue) == 0 {
 		delete(s.callers, caller)
 		return
@@ -98,10 +97,10 @@ func (s *shard) set(caller uint64, h holder) {
 	s.callers[caller] = h
 }
 
-// full reports whether a request would be refused now. It takes nothing.
+// full reports whether a request would be refused now. It takes no place.
 func (p *places) full(caller uint64, turn bool) bool {
 	running := p.running.Load()
-	if !turn && 4*(2*running+1) <= p.bound.Load() { // also if all of them are the caller's
+	if !turn && 4*(2*running+1) <= p.bound.Load() { // even if the caller holds all of them
 		return false
 	}
 	s := p.of(caller)
@@ -114,7 +113,7 @@ func (p *places) full(caller uint64, turn bool) bool {
 	return 4*(int64(h.places)+running+1) > p.bound.Load()
 }
 
-// take takes a place for a caller that holds so many. All but it are free that nobody holds.
+// take takes a place for a caller that already holds the given number, and reports whether there was one.
 func (p *places) take(held int) bool {
 	if running := p.running.Add(1); 4*(int64(held)+running) > p.bound.Load() {
 		p.running.Add(-1)
@@ -148,8 +147,8 @@ func (p *places) leave(caller uint64) {
 	s.set(caller, h)
 }
 
-// enterTurn takes a place and a turn. Where the caller has no turn left it waits for one, until client has ended or
-// turnTime before ctx will. It reports whether it has them.
+// enterTurn takes a place and a turn. If the caller has no free turn, it waits for one until client has ended, or until
+// turnTime before ctx ends. It reports whether it got them.
 func (p *places) enterTurn(caller uint64, client, ctx context.Context) bool {
 	s := p.of(caller)
 	s.mu.Lock()
@@ -169,8 +168,8 @@ func (p *places) enterTurn(caller uint64, client, ctx context.Context) bool {
 		s.mu.Unlock()
 		return false
 	}
-	mine := make(chan struct{})
-	h.queue = append(h.queue, mine)
+	granted := make(chan struct{})
+	h.queue = append(h.queue, granted)
 	s.set(caller, h)
 	s.mu.Unlock()
 
@@ -180,14 +179,14 @@ func (p *places) enterTurn(caller uint64, client, ctx context.Context) bool {
 		defer cancel()
 	}
 	select {
-	case <-mine:
+	case <-granted:
 		return true
 	case <-client.Done():
 	case <-ctx.Done():
 	}
 	s.mu.Lock()
 	h = s.callers[caller]
-	if i := slices.Index(h.queue, mine); i >= 0 {
+	if i := slices.Index(h.queue, granted); i >= 0 {
 		h.queue = slices.Delete(h.queue, i, i+1)
 		p.waiting.Add(-1)
 		s.set(caller, h)
@@ -195,11 +194,11 @@ func (p *places) enterTurn(caller uint64, client, ctx context.Context) bool {
 		return false
 	}
 	s.mu.Unlock()
-	p.leaveTurn(caller) // it came in the same moment
+	p.leaveTurn(caller) // it was granted in the same moment
 	return false
 }
 
-// leaveTurn gives back a place and a turn, or hands both to the caller's request that has waited for longest.
+// leaveTurn gives back a place and a turn, or passes both to the caller's request that has waited longest.
 func (p *places) leaveTurn(caller uint64) {
 	s := p.of(caller)
 	s.mu.Lock()
@@ -217,10 +216,10 @@ func (p *places) leaveTurn(caller uint64) {
 	s.set(caller, h)
 }
 
-// learn moves the bound by how long an exchange took.
-func (p *places) learn(begun time.Duration) {
+// adjust moves the bound by the duration of an exchange.
+func (p *places) adjust(begun time.Duration) {
 	now, bound := p.now(), p.bound.Load()
-	if now-begun <= SlowCall {
+	if now-begun <= SlowExchange {
 		if bound < 4*MaxInProgress {
 			p.bound.CompareAndSwap(bound, bound+1)
 		}

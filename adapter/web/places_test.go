@@ -16,7 +16,7 @@ import (
 	"github.com/refreshd/refreshd/adapter/web"
 )
 
-// What one caller takes is not the others': greedy callers share what there is, and the next one finds a place.
+// Greedy callers share the places, and the next caller always finds one.
 func TestACallerHoldsAsManyPlacesAsAreFree(t *testing.T) {
 	b := newBusySite(t)
 	for _, step := range []struct {
@@ -42,7 +42,7 @@ func TestACallerHoldsAsManyPlacesAsAreFree(t *testing.T) {
 	}
 }
 
-// A document is longer than what a client that does not read takes of it. Such clients hold nothing up.
+// A document is longer than the buffers of a client that does not read. Such clients delay no others.
 func TestReadersOfDocumentsHoldNoPlaces(t *testing.T) {
 	b := newBusySite(t)
 	const readers = web.MaxInProgress + 100
@@ -58,7 +58,7 @@ func TestReadersOfDocumentsHoldNoPlaces(t *testing.T) {
 	release()
 }
 
-// empty lets all go that are in progress.
+// empty releases all requests in progress.
 func (b *busySite) empty() {
 	for n := b.guard.InProgress(); n > 0; n-- {
 		b.letGo <- struct{}{}
@@ -68,7 +68,7 @@ func (b *busySite) empty() {
 	}
 }
 
-// An API key that is known to be good is a caller, whatever address it sends from, and its address is another.
+// A verified API key is a caller, whatever its address, and its address is another caller.
 func TestAGoodKeyIsACallerOfItsOwn(t *testing.T) {
 	b := newBusySite(t)
 	const key = "ak_good"
@@ -85,8 +85,8 @@ func TestAGoodKeyIsACallerOfItsOwn(t *testing.T) {
 	b.empty()
 }
 
-// Requests other than exchanges run eight at a time for each caller. The others of the same caller wait in the order
-// in which they came, hold no place meanwhile, and are not refused; nobody else waits.
+// Requests other than exchanges run eight at a time for each caller. The others of the same caller wait in the order of
+// arrival, hold no place, and are not refused. Other callers do not wait.
 func TestRequestsOtherThanExchangesWaitForATurnOfTheirCaller(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newStillSite(t)
@@ -136,7 +136,7 @@ func TestRequestsOtherThanExchangesWaitForATurnOfTheirCaller(t *testing.T) {
 	})
 }
 
-// Waiting requests take memory. A caller has as many as are free, so that there is room for the next caller's.
+// Waiting requests take memory. A caller may have as many as are free, so that there is room for the next caller's.
 func TestWaitingRequestsAreBoundedForEachCaller(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newStillSite(t)
@@ -168,8 +168,8 @@ func TestWaitingRequestsAreBoundedForEachCaller(t *testing.T) {
 	})
 }
 
-// A request waits no longer than its client does, nor than leaves it a second of the time that a handler may take: with
-// no time left it would fail at the store, and be logged as a fault of that. Its turn is then the next one's.
+// A request stops waiting when its client disconnects, or when a second of its time remains: with no time left it would
+// fail at the store, and be logged as a fault of the store. The next request gets its turn.
 func TestAWaitForATurnEnds(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newStillSite(t)
@@ -216,7 +216,7 @@ func TestAWaitForATurnEnds(t *testing.T) {
 	})
 }
 
-// A list that is slow because it is long says nothing about the store, and must not lower what everybody may have.
+// A list that is slow because it is long says nothing about the store, and must not lower the bound.
 func TestOnlyExchangesMoveTheBound(t *testing.T) {
 	b := newBusySite(t)
 	for range 20 {
@@ -229,7 +229,7 @@ func TestOnlyExchangesMoveTheBound(t *testing.T) {
 	} else {
 		release()
 	}
-	// Nor must garbage raise it, which is refused quickly however slow the store is.
+	// Garbage must not raise it either, because it is refused quickly however slow the store is.
 	for range 10 {
 		_, release := b.occupy(t, 1, "/work", eachItsOwn)
 		b.clock.wait(time.Second)
@@ -245,8 +245,8 @@ func TestOnlyExchangesMoveTheBound(t *testing.T) {
 	}
 }
 
-// The bound is lowered by what began under it. Lowered again by what began before, it would be at its least after one
-// bad moment, and be below what a greedy caller still holds: then there is no place for the next caller.
+// Only requests that began under the present bound lower it. If earlier ones lowered it again, it would be at its
+// minimum after one bad moment, and below what a greedy caller still holds: then there is no place for the next caller.
 func TestABoundThatFellIsNotLoweredByWhatBeganBefore(t *testing.T) {
 	b := newBusySite(t)
 	in, _ := b.occupy(t, half, "/work", one("192.0.2.1"))

@@ -7,31 +7,33 @@ import (
 	"time"
 )
 
-// burstSeconds is how many seconds' worth of requests a full bucket holds.
+// burstSeconds is the capacity of a bucket, in seconds of its rate.
 const burstSeconds = 10
 
-// A Limiter keeps a token bucket for each key: so many requests a second, and burstSeconds times as many in a burst. It
-// is safe for concurrent use, and takes all the memory that it will ever take when it is made.
+// A Limiter is a rate limiter with a token bucket for each key, by the generic cell rate algorithm (GCRA): a number of
+// requests a second, with a burst of burstSeconds times as many. It is safe for concurrent use, and allocates all of
+// its memory in NewLimiter.
 //
-// A bucket is one number: when it will be full again. One that is full is as good as one that is not there, so nothing has to be
-// swept. Keys are hashed with a seed of the process, and only the hash is kept; it chooses one of many small sets, each under a
-// lock of its own. Where a set has no place for one more key, the bucket in it that is nearest to full gives way. So whoever makes up keys
-// to push out a bucket that is empty has to empty fifteen others of its set first, and cannot know which keys they are: to wait is cheaper.
+// The state of a bucket is one number, the time at which it will be full again (the theoretical arrival time of GCRA).
+// A full bucket equals a missing one, so none has to be swept. Keys are hashed with a seed of the process, and only the
+// hash is stored. It selects one of many small sets, each with its own lock. If a set has no room for a new key, the
+// bucket that is nearest to full is dropped. So an attacker who makes up keys to drop an empty bucket first has to
+// empty the fifteen others of its set, without knowing which keys those are. Waiting is cheaper.
 //
-// golang.org/x/time/rate lost: a bucket there is five times as large, needs a map and something that sweeps it around it, and does not
-// tell when it is full, which is what decides here who gives way.
+// golang.org/x/time/rate was rejected: its bucket is five times as large, needs a map and a sweeper, and does not say
+// when it is full, which decides here which bucket is dropped.
 type Limiter struct {
 	clock  func() time.Time
-	start  time.Time     // instants are counted from it, so that a step of the machine's clock moves none
-	period time.Duration // that earns one call; 0 for no limit
+	start  time.Time     // times are stored relative to it, so a step of the system clock changes none
+	period time.Duration // in which one request is earned; 0 for no limit
 	seed   maphash.Seed
 	sets   []bucketSet
 }
 
-// wholeBucket is how long an empty one takes to be full.
+// wholeBucket is the time in which an empty bucket becomes full.
 const wholeBucket = burstSeconds * time.Second
 
-const bucketsInSet = 15 // with the lock, four lines of a processor's cache
+const bucketsInSet = 15 // with the lock, four cache lines
 
 type bucketSet struct {
 	mu      sync.Mutex
@@ -39,16 +41,18 @@ type bucketSet struct {
 	_       [8]byte
 }
 
-// bucket is zero where it is nobody's.
+// bucket is zero if it is unused.
 type bucket struct {
 	key    uint64
 	fullAt time.Duration // since the limiter's start
 }
 
-// NewLimiter lets perSecond calls a second through for each key; any number if that is 0. It has room for at least as many keys.
+// NewLimiter returns a Limiter that allows perSecond requests a second for each key, or any number if perSecond is 0.
+// It has room for at least the given number of keys.
 func NewLimiter(perSecond, keys int, clock func() time.Time) *Limiter {
 	l := &Limiter{
-		clock: clock, start: clock(), seed: maphash.MakeSeed(), sets: make([]bucketSet, max(1, (keys+bucketsInSet-1)/bucketsInSet)),
+		clock: clock, start: clock(), seed: maphash.MakeSeed(),
+		sets: make([]bucketSet, max(1, (keys+bucketsInSet-1)/bucketsInSet)),
 	}
 	if perSecond > 0 {
 		l.period = time.Second / time.Duration(perSecond)
@@ -56,8 +60,8 @@ func NewLimiter(perSecond, keys int, clock func() time.Time) *Limiter {
 	return l
 }
 
-// Take takes n calls from key's bucket, and returns 0; or, if there are not as many in it, takes nothing, and returns how long it
-// takes until there are.
+// Take takes n requests from key's bucket and returns 0. If the bucket has fewer, it takes nothing and returns the time
+// until the bucket has them.
 func (l *Limiter) Take(key string, n int) (wait time.Duration) {
 	now := l.now()
 	l.with(key, func(b *bucket) {
@@ -69,7 +73,7 @@ func (l *Limiter) Take(key string, n int) (wait time.Duration) {
 	return wait
 }
 
-// Wait is what Take would return. It takes nothing.
+// Wait returns what Take would return, and takes nothing.
 func (l *Limiter) Wait(key string, n int) (wait time.Duration) {
 	h, s := l.find(key)
 	now := l.now()
@@ -81,20 +85,20 @@ func (l *Limiter) Wait(key string, n int) (wait time.Duration) {
 	return wait
 }
 
-// after is when b would be full again after n calls, and how long they have to wait.
+// after returns the time at which b would be full again after n requests, and how long they have to wait.
 func (l *Limiter) after(b *bucket, now time.Duration, n int) (fullAt, wait time.Duration) {
 	fullAt = max(b.fullAt, now) + time.Duration(n)*l.period
 	return fullAt, max(0, fullAt-now-wholeBucket)
 }
 
-// Charge takes n calls from key's bucket also if there are not as many in it: what comes next has to wait for longer, at most until
-// an empty bucket would be full. A negative n gives calls back.
+// Charge takes n requests from key's bucket even if it has fewer. Later requests then have to wait longer, at most
+// until an empty bucket would be full. A negative n gives requests back.
 func (l *Limiter) Charge(key string, n int) {
 	now := l.now()
 	l.with(key, func(b *bucket) { b.fullAt = min(max(b.fullAt, now)+time.Duration(n)*l.period, now+2*wholeBucket) })
 }
 
-// Knows reports whether key has a bucket. It forgets one only for want of room, or when it is told to.
+// Knows reports whether key has a bucket. A bucket is dropped only for lack of room, or by Forget.
 func (l *Limiter) Knows(key string) bool {
 	h, s := l.find(key)
 	s.mu.Lock()
@@ -114,7 +118,7 @@ func (l *Limiter) Forget(key string) {
 
 func (l *Limiter) now() time.Duration { return l.clock().Sub(l.start) }
 
-// with calls f with key's bucket, which may be a new one in the place of the bucket that is nearest to full.
+// with calls f with key's bucket. A new key may replace the bucket of its set that is nearest to full.
 func (l *Limiter) with(key string, f func(*bucket)) {
 	h, s := l.find(key)
 	s.mu.Lock()
@@ -150,12 +154,12 @@ func (s *bucketSet) index(hash uint64) int {
 	return -1
 }
 
-// slots are a table for keys, by a hash with a seed of the process. Each slot lets one of its keys through a second.
+// slots is a table of keys, by a hash with a seed of the process. Each slot allows one of its keys a second.
 type slots struct {
 	clock func() time.Time
 	start time.Time
 	seed  maphash.Seed
-	free  *[slotCount]atomic.Int64 // when, in nanoseconds since start
+	free  *[slotCount]atomic.Int64 // from when on, in nanoseconds since start
 }
 
 const (
@@ -167,7 +171,7 @@ func newSlots(clock func() time.Time) slots {
 	return slots{clock: clock, start: clock(), seed: maphash.MakeSeed(), free: new([slotCount]atomic.Int64)}
 }
 
-// take reports whether key's slot was free. It is taken then.
+// take reports whether key's slot was free, and takes it.
 func (s *slots) take(key string) bool {
 	slot := &s.free[maphash.String(s.seed, key)%slotCount]
 	free, now := slot.Load(), int64(s.clock().Sub(s.start))

@@ -11,7 +11,7 @@ import (
 	"github.com/refreshd/refreshd/adapter/web"
 )
 
-// clock is a time that only a test moves.
+// clock is a clock that only a test advances.
 type clock struct{ at atomic.Int64 }
 
 func (c *clock) now() time.Time { return time.Unix(1_800_000_000, c.at.Load()) }
@@ -23,7 +23,7 @@ func newLimiter(perSecond, keys int) (*web.Limiter, *clock) {
 	return web.NewLimiter(perSecond, keys, c.now), c
 }
 
-// drain takes one call after the other until one is refused, and tells how many went through and how long to wait.
+// drain takes one request after another until one is refused, and returns how many were allowed and the wait.
 func drain(l *web.Limiter, key string, cost int) (through int, wait time.Duration) {
 	for ; through < 1_000_000; through++ {
 		if wait = l.Take(key, cost); wait > 0 {
@@ -54,7 +54,7 @@ func TestABucketHoldsTenSecondsOfCallsAndFillsByTheClock(t *testing.T) {
 	}
 }
 
-// A client that waits for as long as it is told, and no moment less, must get through.
+// A client that waits exactly as long as Retry-After says must be admitted.
 func TestTheWaitThatIsToldIsEnoughAndNeeded(t *testing.T) {
 	for _, perSecond := range []int{1, 3, 7, 100, 2000} {
 		for _, cost := range []int{1, 10} {
@@ -133,7 +133,7 @@ func TestAKeyIsKnownFromItsFirstCallUntilItIsForgotten(t *testing.T) {
 	}
 }
 
-// Whoever makes up keys must not get a limiter to take memory, nor to let go of a key that is refused.
+// Made-up keys must not make a limiter allocate memory, nor drop a key that is refused.
 func TestAMillionKeysTakeNoMemoryAndPushOutNoEmptyBucket(t *testing.T) {
 	l, _ := newLimiter(100, 1<<16)
 	for i := range 50 {

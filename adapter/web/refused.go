@@ -10,23 +10,24 @@ import (
 )
 
 const (
-	// overloadRest is how long a connection on which a request was refused for overload is not read again. The client
-	// has its answer, and was told to come back after a second. Without a rest a client that does not wait for that
-	// takes, in refusals at a third of what an exchange costs, most of what the exchanges that are let in could do.
-	overloadRest = 250 * time.Millisecond
+	// overloadPause is the time for which a connection is not read again after a refusal for overload. The client has
+	// its response, with a Retry-After of a second. A refusal costs a third of an exchange, so without the pause
+	// clients that ignore Retry-After would take most of the capacity of the admitted exchanges.
+	overloadPause = 250 * time.Millisecond
 
-	// logEvery is how often a refusal is logged at warning, for each reason. The others are logged at debug.
+	// logEvery is the minimum time between two refusals that are logged at warning, for each reason. The others are
+	// logged at debug.
 	logEvery = time.Second
 )
 
 // Refused is a request that a Guard refused. Nothing was done.
 type Refused struct {
 	Reason string // one of Refusals
-	// Wait is how long it takes until such a request is let through, if no other one comes before it.
+	// Wait is the time until such a request is admitted, if no other one comes first.
 	Wait time.Duration
 
 	hint string // for the operator
-	log  *sparing
+	log  *logSampler
 }
 
 func (e *Refused) Error() string {
@@ -49,7 +50,7 @@ func (e *Refused) status() int {
 	return http.StatusTooManyRequests
 }
 
-// seconds is Wait as Retry-After takes it.
+// seconds returns Wait for Retry-After.
 func (e *Refused) seconds() int { return max(1, int((e.Wait+time.Second-1)/time.Second)) }
 
 func (g *Guard) refuse(reason string, wait time.Duration) *Refused {
@@ -59,50 +60,49 @@ func (g *Guard) refuse(reason string, wait time.Duration) *Refused {
 	return &Refused{Reason: reason, Wait: wait, log: g.log[reason]}
 }
 
-// hint says what most likely gives all clients one address.
+// hint returns the likely reason why all clients have one address, or nothing.
 func (g *Guard) hint(req *http.Request) string {
 	peer, ok := parseAddr(req.RemoteAddr)
 	if !ok || g.trusts(peer) || req.Header.Get(echo.HeaderXForwardedFor) == "" {
 		return ""
 	}
-	return "the peer sent X-Forwarded-For and is not believed: if it is a balancer of yours, name it in REFRESHD_TRUSTED_PROXIES, " +
-		"or all clients behind it are one"
+	return "the peer sent X-Forwarded-For and is not trusted: if it is your load balancer, add it to " +
+		"REFRESHD_TRUSTED_PROXIES, otherwise all clients behind it count as one address"
 }
 
-// rest sends the answer, and keeps its connection from being read for a while.
-//
-// Behind a proxy the next call on the connection is somebody else's, so a trusted one's is not kept.
-func rest(ctx context.Context, res *echo.Response) {
+// delayNextRead sends the response, and then delays the next read of its connection. It is not for the connection of a
+// trusted proxy, because the next request on it is another client's.
+func delayNextRead(ctx context.Context, res *echo.Response) {
 	if http.NewResponseController(res.Writer).Flush() != nil {
 		return
 	}
-	pause := time.NewTimer(overloadRest)
+	pause := time.NewTimer(overloadPause)
 	defer pause.Stop()
 	select {
 	case <-pause.C:
-	case <-ctx.Done(): // the client is gone
+	case <-ctx.Done(): // the client has disconnected
 	}
 }
 
-// sparing keeps a flood of refusals from becoming a flood of log lines.
-type sparing struct {
+// logSampler limits the log lines of refusals.
+type logSampler struct {
 	mu       sync.Mutex
 	loggedAt time.Time
-	leftOut  int
+	omitted  int
 }
 
-// loud tells whether this one is to be logged at warning, and how many have not been since the last that was. A nil s
-// spares nothing.
-func (s *sparing) loud(now time.Time) (loud bool, leftOut int) {
+// shouldWarn reports whether to log this refusal at warning, and how many were omitted since the last one. A nil s
+// omits none.
+func (s *logSampler) shouldWarn(now time.Time) (warn bool, omitted int) {
 	if s == nil {
 		return true, 0
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if since := now.Sub(s.loggedAt); since >= 0 && since < logEvery {
-		s.leftOut++
+		s.omitted++
 		return false, 0
 	}
-	s.loggedAt, leftOut, s.leftOut = now, s.leftOut, 0
-	return true, leftOut
+	s.loggedAt, omitted, s.omitted = now, s.omitted, 0
+	return true, omitted
 }

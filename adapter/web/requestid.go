@@ -10,7 +10,7 @@ import (
 
 const requestIDAlphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._-"
 
-// requestID takes over the caller's request id if it can do no harm in a log or a header, else makes one.
+// requestID returns the client's request id if it is safe in a log and a header, otherwise a new one.
 func requestID(header http.Header) string {
 	if sent := header.Values(echo.HeaderXRequestID); len(sent) == 1 {
 		id := sent[0]

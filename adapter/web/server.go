@@ -21,20 +21,20 @@ import (
 // Options of New. Log is required.
 type Options struct {
 	Log *slog.Logger
-	// Authenticate finds out who sent a request. Only a service without a route for callers may leave it out.
+	// Authenticate identifies the callers of requests. It may be nil only if no route needs a caller.
 	Authenticate *usecase.Authenticate
-	// Pages are whose browsers' requests count as the service's own.
+	// Pages identifies the service's own pages, whose requests may use cookies.
 	Pages          Pages
 	TrustedProxies []netip.Prefix
-	// Guard, if set, stands before all routes, 404 and 405.
+	// Guard, if set, is applied before routing, to 404 and 405 too.
 	Guard *Guard
-	// Observe, if set, is told of every request once it is answered.
+	// Observe, if set, is called for every request after its response.
 	Observe func(Response)
 }
 
-// New returns a handler of all that the dialects have, with everything this package does, in the right order. A path
-// that no route matches is refused in the dialect to which it is nearest, or in the first. An error means that the
-// routes contradict each other, or that the public URL is none.
+// New returns a handler for the routes of all dialects, with the middleware of this package in the right order. A path
+// that no route matches is refused in the nearest dialect, or in the first. It returns an error if routes contradict
+// each other, or if the public URL is not valid.
 func New(o Options, dialects ...Dialect) (*echo.Echo, error) {
 	e := echo.New()
 	e.HideBanner, e.HidePort = true, true
@@ -54,13 +54,13 @@ func New(o Options, dialects ...Dialect) (*echo.Echo, error) {
 		}
 	}
 	e.HTTPErrorHandler = m.refuse
-	e.Pre(withoutBody, m.logged, oneSlashLess)
+	e.Pre(headAsGET, m.logged, trimSlash)
 	e.Use(m.routed)
 	if len(o.Pages.Origins.exact) > 0 {
 		if o.Guard != nil {
 			e.Use(m.preflights)
 		}
-		e.Use(unlessUnmatched(m.cors))
+		e.Use(onlyMatched(m.cors))
 	}
 	if o.Guard != nil {
 		e.Use(m.guarded)
@@ -69,8 +69,8 @@ func New(o Options, dialects ...Dialect) (*echo.Echo, error) {
 	return e, nil
 }
 
-// NewServer is a Server around handler, without an address. Its time-outs leave a handler the time that this package
-// grants it; a stream sets its own.
+// NewServer returns a Server for handler, without an address. Its time-outs exceed the time limit of handlers; a stream
+// sets its own.
 func NewServer(handler http.Handler, to *slog.Logger) *Server {
 	stopping := make(chan struct{})
 	return &Server{stopping: stopping, Server: http.Server{
@@ -87,13 +87,13 @@ func NewServer(handler http.Handler, to *slog.Logger) *Server {
 	}}
 }
 
-// logLines returns a logger for what a library has to say.
+// logLines returns a logger for messages of a library.
 func logLines(to *slog.Logger) *log.Logger {
 	return slog.NewLogLogger(to.Handler().WithAttrs([]slog.Attr{slog.String("event", eventHTTPServer)}), slog.LevelWarn)
 }
 
-// oneSlashLess makes a path with a trailing slash the path without, before routing. echo's own forgets RawPath.
-func oneSlashLess(next echo.HandlerFunc) echo.HandlerFunc {
+// trimSlash removes a trailing slash from the path, before routing. echo's middleware for that ignores RawPath.
+func trimSlash(next echo.HandlerFunc) echo.HandlerFunc {
 	return func(c echo.Context) error {
 		u := c.Request().URL
 		if path := echo.GetPath(c.Request()); len(path) > 1 && strings.HasSuffix(path, "/") {
@@ -104,12 +104,12 @@ func oneSlashLess(next echo.HandlerFunc) echo.HandlerFunc {
 	}
 }
 
-// unlessUnmatched keeps m away from requests that no route is meant by.
-func unlessUnmatched(m echo.MiddlewareFunc) echo.MiddlewareFunc {
+// onlyMatched applies m only to requests whose path has a route.
+func onlyMatched(m echo.MiddlewareFunc) echo.MiddlewareFunc {
 	return func(next echo.HandlerFunc) echo.HandlerFunc {
 		with := m(next)
 		return func(c echo.Context) error {
-			if Note(c).path == nil {
+			if LogRecord(c).path == nil {
 				return next(c)
 			}
 			return with(c)
@@ -117,8 +117,8 @@ func unlessUnmatched(m echo.MiddlewareFunc) echo.MiddlewareFunc {
 	}
 }
 
-// PathParam is a path parameter, unescaped once. echo routes by the path as it was sent if that differs from its usual spelling,
-// and by the unescaped one otherwise; to unescape always would turn %2541 into A.
+// PathParam returns a path parameter, unescaped once. echo routes by the escaped path if that differs from its default
+// encoding, and by the unescaped one otherwise. Unescaping always would turn %2541 into A.
 func PathParam(c echo.Context, name string) string {
 	value := c.Param(name)
 	if c.Request().URL.RawPath == "" {
@@ -131,7 +131,7 @@ func PathParam(c echo.Context, name string) string {
 	return unescaped
 }
 
-// NoStore keeps an answer with tokens in it out of every cache (RFC 6749 section 5.1).
+// NoStore keeps a response with tokens out of caches (RFC 6749, section 5.1).
 func NoStore(c echo.Context) {
 	c.Response().Header().Set(echo.HeaderCacheControl, "no-store")
 	c.Response().Header().Set("Pragma", "no-cache")

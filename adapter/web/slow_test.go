@@ -70,7 +70,7 @@ func dialWithSmallWindow(t *testing.T, address string) net.Conn {
 	return c
 }
 
-// Each of these holds a connection for as long as it is let.
+// Each of these clients holds a connection as long as it can.
 func TestSlowClientsAreCutOff(t *testing.T) {
 	address, wrote, _ := newHastyServer(t)
 	for name, sent := range map[string]string{
@@ -118,7 +118,7 @@ func TestSlowClientsAreCutOff(t *testing.T) {
 				}
 			}
 		}()
-		// The client need not notice: whoever has no room for an answer has none for a reset.
+		// The client need not notice: without room for a response it has none for a reset.
 		if got := <-closed; got != c.LocalAddr().String() {
 			t.Errorf("the server closed %s", got)
 		}

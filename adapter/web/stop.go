@@ -10,38 +10,38 @@ import (
 )
 
 const (
-	// requestPatience is how long a server that is stopping waits for clients to send the rest of their requests, and
-	// answerPatience how long for them to take their answers; neither waits for longer than half of the time that the
-	// stop has.
-	requestPatience = time.Second
-	answerPatience  = 5 * time.Second
+	// requestWait is the time for which a stopping server waits for clients to send the rest of their requests, and
+	// responseWait the time for which it waits for them to read their responses. Neither is longer than half of the
+	// time that the shutdown has.
+	requestWait  = time.Second
+	responseWait = 5 * time.Second
 
 	stopTick = 100 * time.Millisecond
 )
 
-// A Server is an http.Server whose Shutdown waits for what is worked on, and not for clients. That of an http.Server
-// waits for as long as a client takes to send a request, and to take the answer.
+// A Server is an http.Server whose Shutdown waits for handlers, and not for slow clients. That of http.Server waits as
+// long as a client takes to send its request and to read its response.
 type Server struct {
 	http.Server
-	stopping chan struct{} // closed when it stops
+	stopping chan struct{} // closed when the shutdown begins
 	stop     sync.Once
 
 	mu    sync.Mutex
 	conns map[*conn]struct{}
 }
 
-// stoppingKey is that of a server's stopping in the context of its requests.
+// stoppingKey is the key of Server.stopping in the context of a request.
 type stoppingKey struct{}
 
 // Serve is [http.Server.Serve].
 func (s *Server) Serve(l net.Listener) error { return s.Server.Serve(listener{l, s}) }
 
-// Shutdown is [http.Server.Shutdown], but it cuts off clients that keep it waiting: first those that have not sent
-// all of a request, then those that do not take an answer. Streams end when it begins. It returns nil where every request that had come whole was
-// answered, unless its client did not take the answer.
+// Shutdown is [http.Server.Shutdown], but it disconnects slow clients: first those that have not sent all of a request,
+// then those that do not read their response. Streams end when it begins. It returns nil if every request that had
+// arrived completely got a response, unless its client did not read it.
 //
-// To give every connection a deadline lost: it would end the wait of the server for a client that leaves, and with it
-// the request that is being worked on.
+// A deadline for every connection was rejected: it would end net/http's watch for a client that disconnects, and with
+// it the request in progress.
 func (s *Server) Shutdown(ctx context.Context) error {
 	s.stop.Do(func() { close(s.stopping) })
 	watched, done := context.WithCancel(ctx)
@@ -53,13 +53,13 @@ func (s *Server) Shutdown(ctx context.Context) error {
 	return err
 }
 
-// cutOff cuts off clients until ctx is done.
+// cutOff disconnects slow clients until ctx is done.
 func (s *Server) cutOff(ctx context.Context) {
 	begun := time.Now()
-	forRequests, forAnswers := requestPatience, answerPatience
+	forRequests, forResponses := requestWait, responseWait
 	if deadline, ok := ctx.Deadline(); ok {
 		half := time.Until(deadline) / 2
-		forRequests, forAnswers = min(forRequests, half), min(forAnswers, half)
+		forRequests, forResponses = min(forRequests, half), min(forResponses, half)
 	}
 	ticker := time.NewTicker(stopTick)
 	defer ticker.Stop()
@@ -76,8 +76,8 @@ func (s *Server) cutOff(ctx context.Context) {
 			c.wrote = c.writing.Load()
 			switch {
 			case since >= forRequests && c.reading.Load():
-				_ = c.SetReadDeadline(time.Now()) // it still gets an answer
-			case since >= forAnswers && c.wrote && wrote:
+				_ = c.SetReadDeadline(time.Now()) // it still gets a response
+			case since >= forResponses && c.wrote && wrote:
 				_ = c.SetWriteDeadline(time.Now())
 			}
 		}
@@ -105,7 +105,7 @@ func (l listener) Accept() (net.Conn, error) {
 	return c, nil
 }
 
-// conn is a connection that shows whether the server waits for its client.
+// conn is a connection that records whether the server waits for its client.
 type conn struct {
 	net.Conn
 	server           *Server
@@ -113,8 +113,8 @@ type conn struct {
 	wrote            bool // it was writing at the last tick
 }
 
-// Read reads a part of a request; or, into a single byte, nothing: so net/http waits for a client to leave while its
-// request is worked on.
+// Read reads a part of a request. A read into a single byte is net/http's watch for a client that disconnects while its
+// request is in progress, and does not count.
 func (c *conn) Read(p []byte) (int, error) {
 	if len(p) > 1 {
 		c.reading.Store(true)
@@ -129,7 +129,7 @@ func (c *conn) Write(p []byte) (int, error) {
 	return c.Conn.Write(p)
 }
 
-// CloseWrite lets net/http send the end of an answer before it closes a connection on which something is unread.
+// CloseWrite lets net/http send the end of a response before it closes a connection with unread data.
 func (c *conn) CloseWrite() error {
 	if tcp, ok := c.Conn.(interface{ CloseWrite() error }); ok {
 		return tcp.CloseWrite()

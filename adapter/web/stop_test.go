@@ -19,7 +19,7 @@ import (
 
 const work = "POST /work HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\n{}"
 
-// A stranger with one connection must not decide how long a restart takes, nor that it counts as failed.
+// One slow client must not determine how long a restart takes, nor make it fail.
 func TestNoClientHoldsUpAStop(t *testing.T) {
 	for name, sent := range map[string]string{
 		"nothing":                 "",
@@ -54,7 +54,7 @@ func TestNoClientHoldsUpAStop(t *testing.T) {
 					}
 				}()
 			}
-			// One whose request is being worked on is answered meanwhile.
+			// A client whose request is in progress gets its response in the meantime.
 			honest := s.dial(t)
 			if _, err := io.WriteString(honest, work); err != nil {
 				t.Fatal(err)
@@ -77,7 +77,7 @@ func TestNoClientHoldsUpAStop(t *testing.T) {
 	}
 }
 
-// What was sent in full, in part after the stop began, is answered.
+// A request that arrives completely, in part after the shutdown began, gets its response.
 func TestAStopWaitsAMomentForTheRestOfARequest(t *testing.T) {
 	s := newStoppingServer(t)
 	c := s.dial(t)
@@ -108,7 +108,7 @@ func TestAStopWaitsAMomentForTheRestOfARequest(t *testing.T) {
 	}
 }
 
-// What is worked on for longer than the stop may take was accepted, and is lost: that is no clean stop.
+// A request that takes longer than the shutdown may was accepted, and is lost: the shutdown is not clean.
 func TestAStopThatCutsOffWhatIsWorkedOnFails(t *testing.T) {
 	s := newStoppingServer(t)
 	if _, err := io.WriteString(s.dial(t), work); err != nil {

@@ -9,14 +9,13 @@ import (
 	"github.com/labstack/echo/v4"
 )
 
-// defaultStreams is how many streams there are at most, where RateLimits does not say.
+// defaultStreams is the maximum number of open streams if RateLimits.Streams is 0.
 const defaultStreams = 512
 
-// streamPatience is how long a client may take for a part of a stream.
-const streamPatience = 5 * time.Second
+// streamWriteTimeout is the time in which a client must read each part of a stream.
+const streamWriteTimeout = 5 * time.Second
 
-// streams bounds the streams that are open. It is as fair among callers as places are: a caller may have as many as are
-// free.
+// streams bounds the number of open streams, shared fairly as places are: a caller may have as many as are free.
 type streams struct {
 	mu   sync.Mutex
 	most int
@@ -31,7 +30,7 @@ func newStreams(most int) *streams {
 	return &streams{most: most, of: map[uint64]int{}}
 }
 
-// enter reports whether there is room for one more of the caller's.
+// enter opens a stream for the caller, and reports whether there was room.
 func (s *streams) enter(caller uint64) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -52,17 +51,16 @@ func (s *streams) leave(caller uint64) {
 	}
 }
 
-// streamed handles a request whose response is a stream. Until here it was one as any other, with a place and a time
-// limit. It gives the place back, and takes one of those for streams; what the time limit of the server is for, each
-// write has for itself.
+// streamed handles a request whose response is a stream. It gives back the place that the request has held until now,
+// and takes one for streams instead. Each write has its own deadline in place of the server's write time-out.
 func streamed(c echo.Context, handle echo.HandlerFunc) error {
-	record := Note(c)
-	if p := &record.payer; p.guard != nil {
-		p.end()
-		if !p.guard.streams.enter(p.caller) {
-			return p.guard.refuse(Overload, 0)
+	record := LogRecord(c)
+	if ch := &record.charge; ch.guard != nil {
+		ch.end()
+		if !ch.guard.streams.enter(ch.caller) {
+			return ch.guard.refuse(Overload, 0)
 		}
-		defer p.guard.streams.leave(p.caller)
+		defer ch.guard.streams.leave(ch.caller)
 	}
 	ctx, cancel := context.WithCancel(record.client)
 	defer cancel()
@@ -80,30 +78,29 @@ func streamed(c echo.Context, handle echo.HandlerFunc) error {
 	w := &streamWriter{ResponseWriter: res.Writer, control: http.NewResponseController(res.Writer)}
 	res.Writer = w
 	defer func() {
-		_ = w.control.SetWriteDeadline(time.Now().Add(streamPatience)) // for its end
+		_ = w.control.SetWriteDeadline(time.Now().Add(streamWriteTimeout)) // for the end of the response
 		res.Writer = w.ResponseWriter
 	}()
-	res.Before(func() { record.begun = time.Now() })
+	res.Before(func() { record.began = time.Now() })
 	return handle(c)
 }
 
-// streamWriter ends a stream whose client does not take it. A writer that takes no deadline, as that of a test, needs
-// none.
+// streamWriter ends a stream whose client does not read it. It ignores a writer without deadlines, such as a test's.
 type streamWriter struct {
 	http.ResponseWriter
 	control *http.ResponseController
 }
 
 func (w *streamWriter) Write(p []byte) (int, error) {
-	_ = w.control.SetWriteDeadline(time.Now().Add(streamPatience))
+	_ = w.control.SetWriteDeadline(time.Now().Add(streamWriteTimeout))
 	return w.ResponseWriter.Write(p)
 }
 
-// FlushError is what http.ResponseController asks for.
+// FlushError implements the interface that http.ResponseController uses.
 func (w *streamWriter) FlushError() error {
-	_ = w.control.SetWriteDeadline(time.Now().Add(streamPatience))
+	_ = w.control.SetWriteDeadline(time.Now().Add(streamWriteTimeout))
 	return w.control.Flush()
 }
 
-// Unwrap is for what else http.ResponseController does.
+// Unwrap serves the other methods of http.ResponseController.
 func (w *streamWriter) Unwrap() http.ResponseWriter { return w.ResponseWriter }

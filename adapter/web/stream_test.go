@@ -138,7 +138,7 @@ func TestAStreamGoesOnForAsLongAsItsClientStays(t *testing.T) {
 		if took := <-s.took; took > time.Second {
 			t.Errorf("its response took %v to begin", took)
 		}
-		// The connection is good for another request.
+		// The connection can be used for another request.
 		if _, err := io.WriteString(c, "GET /x HTTP/1.1\r\nHost: x\r\n\r\n"); err != nil {
 			t.Fatal(err)
 		}
@@ -165,7 +165,8 @@ func TestAStreamEndsWithItsClient(t *testing.T) {
 	})
 }
 
-// A stop waits for what is worked on. It must not wait for streams, and must not cut them off in the middle of a line.
+// A shutdown waits for requests in progress. It must not wait for streams, and must not end them in the middle of a
+// line.
 func TestAStopEndsStreams(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newStreamingServer(t, nil)
@@ -189,7 +190,7 @@ func TestAStopEndsStreams(t *testing.T) {
 	})
 }
 
-// Whoever takes nothing of a stream holds neither its handler nor its place.
+// A client that reads nothing of a stream holds neither its handler nor its place.
 func TestAClientThatDoesNotTakeAStreamIsCutOff(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newStreamingServer(t, nil)
@@ -218,7 +219,7 @@ func newGuardedStreams(t *testing.T, streams int) (s *site, guard *web.Guard, en
 	}
 	s.add(web.Route{Method: "GET", Path: "/stream", Stream: true, Handle: hold})
 	s.POST("/work", func(c echo.Context) error {
-		if err := web.Note(c).Genuine(domain.PresentedToken{ID: domain.ID{1}}, false); err != nil {
+		if err := web.LogRecord(c).AdmitExchange(domain.PresentedToken{ID: domain.ID{1}}, false); err != nil {
 			return err
 		}
 		return hold(c)
@@ -235,7 +236,7 @@ func (s *site) sendFrom(address, method, path string) int {
 	return rec.Code
 }
 
-// Streams take none of the places of requests, and however long they are, they say nothing of the store.
+// Streams take no places of requests, and their duration says nothing about the store.
 func TestStreamsTakeNoPlacesAndCountNotAsSlow(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const open = 600 // of two callers, more than there are places
@@ -263,7 +264,7 @@ func TestStreamsTakeNoPlacesAndCountNotAsSlow(t *testing.T) {
 	})
 }
 
-// One caller gets half of the streams, and what it leaves is the others'.
+// One caller gets half of the streams, and the rest is for the others.
 func TestStreamsHaveALimitOfTheirOwn(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s, _, entered, finish := newGuardedStreams(t, 8)

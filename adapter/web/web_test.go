@@ -195,7 +195,8 @@ func TestARetryAfterOfTheHandlerStays(t *testing.T) {
 	}
 }
 
-// The order of checks decides what a stranger finds out, and every pair of neighbours is in this table.
+// The order of checks determines what an unauthenticated client finds out. Every pair of adjacent checks is in this
+// table.
 func TestChecksComeInTheDocumentedOrder(t *testing.T) {
 	huge := strings.Repeat(" ", web.MaxBody+1)
 	tests := []struct {
@@ -273,7 +274,8 @@ func TestABodyThatBreaksOffIsRefused(t *testing.T) {
 	}
 }
 
-// A proxy that went by a length which net/http has dropped would send the rest of the body as the next request's beginning.
+// A proxy that used a length which net/http ignored would send the rest of the body as the beginning of the next
+// request.
 func TestAConnectionEndsAfterABodyInChunks(t *testing.T) {
 	s := newSite(t, nil)
 	s.POST("/x", ok)
@@ -473,7 +475,7 @@ func TestRequestID(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			s := newSite(t, nil)
 			var noted string
-			s.GET("/x", func(c echo.Context) error { noted = web.Note(c).RequestID; return nil })
+			s.GET("/x", func(c echo.Context) error { noted = web.LogRecord(c).RequestID; return nil })
 			req := httptest.NewRequest("GET", "/x", nil)
 			req.Header["X-Request-Id"] = tt.sent
 			rec := httptest.NewRecorder()
@@ -501,9 +503,9 @@ func TestOneLineSaysWhatHappenedAndNothingSecret(t *testing.T) {
 		}
 	})
 	s.DELETE("/token/:id", func(c echo.Context) error {
-		note := web.Note(c)
+		note := web.LogRecord(c)
 		note.Tenant, note.Outcome, note.Event, note.Kind = "acme", "recovered", "exchange.recovered", "late"
-		note.Raise(slog.LevelWarn, slog.Int("generation", 7))
+		note.Add(slog.LevelWarn, slog.Int("generation", 7))
 		return ok(c)
 	})
 	s.send("DELETE", "/token/rt_secret?tokenString=rt_secret", "rt_secret", "Authorization", "ak_secret", "X-Request-Id", "r1")
@@ -558,7 +560,7 @@ func TestTheTextLogCannotBeForged(t *testing.T) {
 	log := &bytes.Buffer{}
 	s := newSite(t, func(s *site) { s.options.Log = slog.New(slog.NewTextHandler(log, nil)) })
 	s.GET("/x", func(c echo.Context) error {
-		web.Note(c).Tenant = "acme\ntime=0 level=INFO msg=request id=forged"
+		web.LogRecord(c).Tenant = "acme\ntime=0 level=INFO msg=request id=forged"
 		return errors.New("broken\r\ntime=0 level=INFO msg=forged")
 	})
 	s.send("GET", "/x", "")
@@ -589,7 +591,7 @@ func TestAPanicWithASentinelIsStillAFault(t *testing.T) {
 	}
 }
 
-// A client must not take half an answer for a whole one.
+// A client must not take a truncated response for a complete one.
 func TestAPanicInTheMiddleOfAnAnswerEndsTheConnection(t *testing.T) {
 	half := func(c echo.Context, status int, _ error) error {
 		_ = c.String(status, "the first half")
@@ -649,7 +651,7 @@ func TestAnErrorAfterTheAnswerIsLogged(t *testing.T) {
 	}
 }
 
-// Clients that leave are everyday; at error level they would hide what is not.
+// Clients disconnect all the time; at error level they would hide real errors.
 func TestAClientThatLeftIsNoFault(t *testing.T) {
 	s := newSite(t, nil)
 	s.GET("/x", func(c echo.Context) error { return c.Request().Context().Err() })
@@ -848,7 +850,7 @@ func TestHeadIsAnsweredWithoutABody(t *testing.T) {
 	}
 }
 
-// What net/http and echo have to say is searched for as everything else is.
+// Messages of net/http and echo are searched for as all others are.
 func TestWhatTheLibrariesSayHasAnEvent(t *testing.T) {
 	var log bytes.Buffer
 	to := slog.New(slog.NewJSONHandler(&log, nil))

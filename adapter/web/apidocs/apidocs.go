@@ -1,11 +1,10 @@
-// Package apidocs turns an OpenAPI document into one page for people. It is no general renderer: it knows the parts of
-// OpenAPI 3.1 and of Markdown that our document uses, and a test fails when the document uses more.
+// Package apidocs renders an OpenAPI document as one page for people. It is not a general renderer: it supports the
+// parts of OpenAPI 3.1 and of Markdown that openapi.yaml uses, and a test fails if the document uses more.
 //
-// The page is plain HTML, a style sheet and a small script of its own, which adds search and copy buttons and nothing
-// else. Its content security policy forbids every other script. The page works without any, with the network unplugged,
-// in a text browser, on paper, and under the browser's own search. The options that lost: swagger-ui and Redoc,
-// megabytes of vendored script to show one text; a page generated ahead and committed, which needs a second check that
-// nobody forgot to generate it again.
+// The page is plain HTML, a style sheet and a small script, which adds search and copy buttons. Its content security
+// policy forbids every other script. The page works without scripts, without a network, in a text browser, on paper,
+// and with the browser's own search. Rejected: swagger-ui and Redoc, megabytes of vendored script to show one text; a
+// page that is generated and committed, which needs a check that it is up to date.
 package apidocs
 
 import (
@@ -18,19 +17,19 @@ import (
 //go:embed page.html
 var pageText string
 
-// Style is the page's style sheet; the page asks for it at docs/style.css beside itself.
+// Style is the page's style sheet, which the page loads from /docs/style.css.
 //
 //go:embed style.css
 var Style []byte
 
-// Script adds search and copy buttons; the page asks for it at docs/script.js beside itself.
+// Script adds search and copy buttons. The page loads it from /docs/script.js.
 //
 //go:embed script.js
 var Script []byte
 
 var page = template.Must(template.New("page").Parse(pageText))
 
-// Render makes the page for an OpenAPI 3.1 document in YAML. The same document gives the same bytes.
+// Render returns the page of an OpenAPI 3.1 document in YAML. The same document gives the same bytes.
 func Render(openapi []byte) ([]byte, error) {
 	view, err := newView(openapi)
 	if err != nil {

@@ -45,8 +45,8 @@ func slug(title string) string {
 	return strings.Trim(slugs.ReplaceAllString(strings.ToLower(title), "-"), "-")
 }
 
-// markdown knows paragraphs, lists, tables, code, strong and emphasized text, and links within the page. Everything
-// else is shown as it is typed, and all text is escaped.
+// markdown renders paragraphs, lists, tables, code, strong and emphasized text, and links within the page. Other markup
+// is shown as plain text, and all text is escaped.
 func markdown(text string) template.HTML {
 	var out strings.Builder
 	for block := range strings.SplitSeq(strings.TrimSpace(text), "\n\n") {
@@ -81,15 +81,15 @@ func list(out *strings.Builder, lines []string, bullets bool) {
 	for i, item := range items {
 		open := "<li>"
 		if !bullets {
-			open = fmt.Sprintf(`<li value="%d">`, i+1) // it keeps its number where the search hides those before it
+			open = fmt.Sprintf(`<li value="%d">`, i+1) // keeps its number if the search hides earlier items
 		}
 		out.WriteString(open + inline(item) + "</li>\n")
 	}
 	out.WriteString("</" + tag + ">\n")
 }
 
-// table takes a heading, a line of dashes, and rows. Where the first column holds error codes or their reasons the rows
-// explain them: each code there gets an id, to which linkCodes links.
+// table renders a heading, a line of dashes, and rows. If the first column has error codes or their reasons, each gets
+// an id, to which linkCodes links.
 func table(out *strings.Builder, lines []string) {
 	explains := strings.HasPrefix(lines[0], "| code") || strings.HasPrefix(lines[0], "| reason")
 	cells := func(line string) []string {
@@ -105,7 +105,7 @@ func table(out *strings.Builder, lines []string) {
 			}
 			open := "<" + tag
 			if tag == "td" && i > 0 && i < len(headings) {
-				// A narrow screen has no columns: there the heading stands before each cell.
+				// On a narrow screen the heading is shown before each cell instead of in columns.
 				open += ` data-label="` + html.EscapeString(strings.TrimSpace(headings[i])) + `"`
 			}
 			out.WriteString(open + ">" + text + "</" + tag + ">")
@@ -121,7 +121,7 @@ func table(out *strings.Builder, lines []string) {
 	out.WriteString("</tbody></table></div>\n")
 }
 
-// codeID is the id of the row that explains a code: `error-reused-refreshToken`, and `error-reused` for a reason alone.
+// codeID returns the id of the row that explains a code: `error-reused-refreshToken`, or `error-reused` for a reason.
 func codeID(reason, field string) string {
 	if field == "" {
 		return "error-" + reason
@@ -136,8 +136,8 @@ func withID(code string) string {
 }
 
 // linkCodes makes each error code of the page a link to the row that explains it, or its reason. It works on the
-// finished page, since a code may stand before its row. Text is escaped there, so only what inline and highlight wrote
-// can match.
+// finished page, because a code may come before its row. Text is escaped there, so only the output of inline and
+// highlight matches.
 func linkCodes(page []byte) []byte {
 	return errorCode.ReplaceAllFunc(page, func(match []byte) []byte {
 		m := errorCode.FindSubmatch(match)
@@ -151,7 +151,7 @@ func linkCodes(page []byte) []byte {
 	})
 }
 
-// inline reads code first: nothing inside it is marked up.
+// inline renders the markup within a line. Code is handled first, because it contains no markup.
 func inline(text string) string {
 	parts := strings.Split(text, "`")
 	for i, part := range parts {

@@ -26,7 +26,7 @@ type spec struct {
 	}
 }
 
-// securityScheme is one of the headers that say who is calling. Example is what the samples send in it.
+// securityScheme is a header or cookie that identifies the caller. Example is its value in the samples.
 type securityScheme struct {
 	Name    string
 	Example string `yaml:"x-example"`
@@ -73,7 +73,7 @@ type media struct {
 type example struct {
 	Summary string
 	Value   yaml.Node
-	// WithKey: the operation needs no API key, but this use of it does.
+	// WithKey: the operation needs no API key, but this example does.
 	WithKey bool `yaml:"x-with-api-key"`
 }
 
@@ -96,7 +96,7 @@ type schema struct {
 	AliasOf                    string   `yaml:"x-alias-of"`
 }
 
-// kinds are the types that a value may have, one or a list of them.
+// kinds are the types that a value may have; the document has one or a list.
 type kinds []string
 
 func (k *kinds) UnmarshalYAML(node *yaml.Node) error {
@@ -107,7 +107,7 @@ func (k *kinds) UnmarshalYAML(node *yaml.Node) error {
 	return nil
 }
 
-// ordered is a mapping in the order of the document: the author's order is the reader's.
+// ordered is a mapping in the order of the document.
 type ordered[T any] []named[T]
 
 type named[T any] struct {
@@ -129,7 +129,7 @@ func (o *ordered[T]) UnmarshalYAML(node *yaml.Node) error {
 	return nil
 }
 
-// find is what a reference names, by the last segment of it.
+// find returns the entry that a reference names in its last segment.
 func (o ordered[T]) find(ref string) (T, error) {
 	for _, entry := range o {
 		if entry.Name == path.Base(ref) {
@@ -137,10 +137,10 @@ func (o ordered[T]) find(ref string) (T, error) {
 		}
 	}
 	var none T
-	return none, fmt.Errorf("nothing is called %s", ref)
+	return none, fmt.Errorf("%s does not exist", ref)
 }
 
-// orFind is value, or what the reference in it names.
+// orFind returns value, or the entry that ref names if it is not empty.
 func (o ordered[T]) orFind(ref string, value T) (T, error) {
 	if ref == "" {
 		return value, nil
@@ -148,7 +148,7 @@ func (o ordered[T]) orFind(ref string, value T) (T, error) {
 	return o.find(ref)
 }
 
-// schema follows a reference; what stands beside it counts before what it names.
+// schema follows a reference. The description beside the reference takes precedence.
 func (s *spec) schema(of schema) (schema, error) {
 	if of.Ref == "" {
 		return of, nil
@@ -164,7 +164,7 @@ func (s *spec) schema(of schema) (schema, error) {
 	return target, nil
 }
 
-// typeOf says in a few words what a value may be.
+// typeOf describes a type in a few words.
 func typeOf(s schema, items string) string {
 	var words []string
 	switch {

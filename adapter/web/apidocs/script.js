@@ -11,7 +11,7 @@
   // fields, paragraphs, rows, samples. A unit is shown if its text has all words, and of it the pieces that have them.
   // It is shown whole if its heading has them, or none of its pieces has them all.
   const lower = (element) => element.textContent.toLowerCase();
-  const pieces = "dt, p, li, tbody tr, .answer > summary, .samples details";
+  const pieces = "dt, p, li, tbody tr, .response > summary, .samples details";
   const containers = ".part, .variant, .scroll, ul, ol, .text details";
   let index, before;
 
@@ -22,7 +22,7 @@
       return { shows: [element, element.nextElementSibling], text: lower(element) + " " + lower(own), field: true };
     }
     if (element.matches("summary")) return { shows: [element.parentElement], text: lower(element) };
-    const labels = ".route, .proof, .panel, .variant-name";
+    const labels = ".route, .credentials, .panel, .variant-name";
     if (element.matches(labels) || element.parentElement.closest("dd, summary")) return [];
     return { shows: [element], text: lower(element) };
   });

@@ -14,7 +14,7 @@ import (
 	"go.yaml.in/yaml/v3"
 )
 
-// origin is where the document says that the service is.
+// origin returns the URL of the service in the document.
 func (s *spec) origin() string {
 	if len(s.Servers) == 0 {
 		return ""
@@ -37,12 +37,12 @@ type group struct {
 type operationView struct {
 	ID, Method, Path, Summary string
 	Description               template.HTML
-	Proof                     []string
+	Credentials               []string
 	Parameters                []field
 	Bodies                    []bodyView
 	BodyNote                  template.HTML
 	Samples                   []sample
-	Answers                   []answer
+	Responses                 []responseView
 }
 
 type bodyView struct {
@@ -51,8 +51,7 @@ type bodyView struct {
 	Root      field
 }
 
-// field is a parameter, a header, or a schema at a place; Fields are its members, Variants the forms it may take
-// instead.
+// field is a parameter, a header, or a schema. Fields are its members; Variants are alternative forms.
 type field struct {
 	Name, Type, In string
 	Aliases        []string
@@ -67,7 +66,7 @@ type sample struct {
 	Text  template.HTML
 }
 
-type answer struct {
+type responseView struct {
 	Status      string
 	Class       string // the status's first digit
 	Description template.HTML
@@ -122,12 +121,12 @@ func (s *spec) operation(method, path string, op operation) (*operationView, err
 	for _, alternative := range op.Security {
 		var names []string
 		for _, scheme := range alternative {
-			names = append(names, proofNames[scheme.Name])
+			names = append(names, credentialNames[scheme.Name])
 		}
-		v.Proof = append(v.Proof, strings.Join(names, " + "))
+		v.Credentials = append(v.Credentials, strings.Join(names, " + "))
 	}
 	if len(op.Security) == 0 || len(op.Security[0]) == 0 {
-		v.Proof = append([]string{"Public"}, v.Proof[min(1, len(v.Proof)):]...)
+		v.Credentials = append([]string{"Public"}, v.Credentials[min(1, len(v.Credentials)):]...)
 	}
 	resolved := make([]parameter, len(op.Parameters))
 	for i, p := range op.Parameters {
@@ -155,46 +154,46 @@ func (s *spec) operation(method, path string, op operation) (*operationView, err
 		return nil, err
 	}
 	for _, entry := range op.Responses {
-		shown, err := s.answer(entry.Name, entry.Value)
+		shown, err := s.responseView(entry.Name, entry.Value)
 		if err != nil {
 			return nil, err
 		}
-		v.Answers = append(v.Answers, shown)
+		v.Responses = append(v.Responses, shown)
 	}
 	return v, nil
 }
 
-var proofNames = map[string]string{
+var credentialNames = map[string]string{
 	"apiKey": "API key", "tenant": "tenant", "accessToken": "access token", "cookie": "cookie",
 }
 
-func (s *spec) answer(status string, r response) (answer, error) {
+func (s *spec) responseView(status string, r response) (responseView, error) {
 	r, err := s.Components.Responses.orFind(r.Ref, r)
 	if err != nil {
-		return answer{}, err
+		return responseView{}, err
 	}
-	a := answer{Status: status, Class: status[:1], Description: markdown(r.Description)}
+	a := responseView{Status: status, Class: status[:1], Description: markdown(r.Description)}
 	headers := make([]parameter, 0, len(r.Headers))
 	for _, header := range r.Headers {
 		p, err := s.Components.Headers.orFind(header.Value.Ref, header.Value)
 		if err != nil {
-			return answer{}, err
+			return responseView{}, err
 		}
 		p.Name = header.Name
 		headers = append(headers, p)
 	}
 	if a.Headers, err = s.fields(headers); err != nil {
-		return answer{}, err
+		return responseView{}, err
 	}
 	for _, content := range r.Content {
 		a.MediaType = content.Name
 		if a.Root, err = s.field("", content.Value.Schema); err != nil {
-			return answer{}, err
+			return responseView{}, err
 		}
 		for _, x := range content.Value.Examples {
 			text, err := toJSON(&x.Value.Value, "")
 			if err != nil {
-				return answer{}, err
+				return responseView{}, err
 			}
 			a.Samples = append(a.Samples, sample{x.Value.Summary, highlight(text)})
 		}
@@ -202,7 +201,7 @@ func (s *spec) answer(status string, r response) (answer, error) {
 	return a, nil
 }
 
-// fields folds the aliases into the names that they stand for.
+// fields merges aliases into the fields that they stand for.
 func (s *spec) fields(parameters []parameter) ([]field, error) {
 	var all []field
 	for _, p := range parameters {
@@ -280,7 +279,7 @@ func (s *spec) field(name string, of schema) (field, error) {
 			return field{}, err
 		}
 		if len(form.Fields) == 0 {
-			continue // says only which names go together; the description does that for people
+			continue // only lists the allowed combinations, which the description explains
 		}
 		target, err := s.schema(variant)
 		if err != nil {
@@ -292,8 +291,7 @@ func (s *spec) field(name string, of schema) (field, error) {
 	return f, nil
 }
 
-// curls are the examples of an operation as commands to paste; without a body there is one, with it one for each
-// example.
+// curls returns the examples of an operation as curl commands: one without a body, otherwise one for each example.
 func (s *spec) curls(method, path string, op operation) ([]sample, error) {
 	query := url.Values{}
 	for _, p := range op.Parameters {
@@ -354,10 +352,10 @@ func (s *spec) curls(method, path string, op operation) ([]sample, error) {
 	return samples, nil
 }
 
-// quote is s as one word of a POSIX shell.
+// quote returns s as one word of a POSIX shell.
 func quote(s string) string { return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'" }
 
-// toJSON keeps the order of the document, and puts on one line what is short.
+// toJSON converts a node to JSON in the order of the document, with short values on one line.
 func toJSON(node *yaml.Node, indent string) (string, error) {
 	const line = 60
 	var parts []string
@@ -389,7 +387,7 @@ func toJSON(node *yaml.Node, indent string) (string, error) {
 		text, err := json.Marshal(value)
 		return string(text), err
 	default:
-		return "", errors.New("an example that is no JSON")
+		return "", errors.New("an example is not JSON")
 	}
 	short := open + strings.Join(parts, ", ") + shut
 	if len(short) <= line && !strings.Contains(short, "\n") {
@@ -400,8 +398,8 @@ func toJSON(node *yaml.Node, indent string) (string, error) {
 
 var jsonToken = regexp.MustCompile(`"(?:[^"\\]|\\.)*"(\s*:)?| (?:true|false|null|-?\d+)\b`)
 
-// longWord is the length from which a word is a token string, which may break at any letter: it fills its line, and
-// does not begin on the next.
+// longWord is the length from which a word may break at any letter, as a token string does, instead of beginning on the
+// next line.
 const longWord = 40
 
 // highlight colours names, strings and other values.

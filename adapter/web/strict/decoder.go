@@ -7,7 +7,7 @@ import (
 	"github.com/refreshd/refreshd/domain"
 )
 
-// kind is what a value is in its document.
+// kind is the type of a value in a document.
 type kind int
 
 const (
@@ -17,35 +17,35 @@ const (
 	boolean
 	number
 	null
-	date  // YAML has words that are dates unless they are in quotes
-	other // of YAML too
+	date  // in YAML, a date without quotes
+	other // in YAML
 )
 
-// source is a document that is gone over once, from value to value. The caller of a method that returns a value is
-// behind that value afterwards; of a value that it does not want it calls skip.
+// source is a cursor over a document, which is read once. Methods that return a value advance past it. To ignore a
+// value, call skip.
 type source interface {
 	words
 	kind() kind
-	plain(want string) (message string) // why the value must not be written as it is; empty if it may
-	empty() bool                        // whether it is a text without content
-	enter()                             // into the object or list at hand
-	next() bool                         // to the next value in it, or out of it if there is none
-	name() (name, message string)       // of the member that next has reached: to be called first
+	plain(want string) (message string) // why the notation of the value is refused; empty if it is not
+	empty() bool                        // whether it is an empty text
+	enter()                             // into the current object or list
+	next() bool                         // to the next value in it, or out of it at its end
+	name() (name, message string)       // of the current member; must be called before its value is read
 	text() (s string, messages []string)
 	integer(bits int) (n int64, message string)
 	boolean() (b bool, message string)
 	skip()
 }
 
-// words is how a source names things, and where.
+// words has the wording of errors for a source, and their positions.
 type words interface {
-	line() int // of the value at hand; 0 if lines mean nothing in such a document
+	line() int // of the current value; 0 if the format has no lines
 	want(t reflect.Type) string
 	mismatch(want string, k kind) string
 	null(want string) string
 	unknown(name string, p *plan) string
 	repeated(before sent, name string) string
-	below(path, name string) (below string, shown bool) // the path of a name that the writer of the document chose
+	below(path, name string) (below string, shown bool) // the path of a name that the document chose
 	entry(path string, i int) string
 }
 
@@ -54,13 +54,15 @@ type decoder struct {
 	src      source
 	options  Options
 	problems []Problem
-	most     int            // problems; 0 for all of them
-	lines    map[string]int // by path; nil if lines mean nothing
+	most     int            // maximum number of problems; 0 for no limit
+	lines    map[string]int // by path; nil if the format has no lines
 }
 
 func (d *decoder) add(path string, reason domain.Reason, message string) {
 	if d.most == 0 || len(d.problems) < d.most {
-		d.problems = append(d.problems, Problem{d.line(), domain.FieldError{Field: path, Reason: reason, Message: message}})
+		d.problems = append(d.problems, Problem{
+			d.line(), domain.FieldError{Field: path, Reason: reason, Message: message},
+		})
 	}
 }
 
@@ -72,7 +74,7 @@ func (d *decoder) malformed(path string, messages ...string) {
 	}
 }
 
-// invalid is what was wrong.
+// invalid returns the problems as an error.
 func (d *decoder) invalid() error {
 	if len(d.problems) == 0 {
 		return nil
@@ -84,7 +86,7 @@ func (d *decoder) invalid() error {
 	return &domain.Invalid{Fields: fields}
 }
 
-// place notes where a value is, the first time.
+// place records the line of a path, unless it is known.
 func (d *decoder) place(path string) {
 	if d.lines == nil {
 		return
@@ -94,7 +96,7 @@ func (d *decoder) place(path string) {
 	}
 }
 
-// decode reads the value at hand into v, or notes what is wrong with it.
+// decode decodes the current value into v, or records what is wrong with it.
 func (d *decoder) decode(v reflect.Value, path string, depth int) {
 	if d.src.kind() == null && v.Kind() == reflect.Pointer && v.Type().Elem().Kind() == reflect.Pointer {
 		v.Set(reflect.New(v.Type().Elem()))
@@ -124,8 +126,8 @@ func (d *decoder) decode(v reflect.Value, path string, depth int) {
 	}
 }
 
-// written reports whether the value at hand is one, and written as one may be. If not, that is noted, and it is
-// skipped.
+// written reports whether the current value is not null, and its notation and depth are allowed. If not, it records
+// that, and skips the value.
 func (d *decoder) written(want, path string, depth int) bool {
 	message := d.src.plain(want)
 	switch k := d.src.kind(); {
@@ -166,7 +168,7 @@ func (d *decoder) scalar(v reflect.Value, path string, k kind) {
 	}
 }
 
-// structure reads an object whose names are known.
+// structure decodes an object into a struct.
 func (d *decoder) structure(v reflect.Value, path string, depth int) {
 	p := planOf(v.Type())
 	if p.object {
@@ -181,7 +183,7 @@ func (d *decoder) structure(v reflect.Value, path string, depth int) {
 	}
 }
 
-// object does the same where the object names its members itself.
+// object decodes an object into an Object.
 func (d *decoder) object(o Object, path string, depth int) {
 	ms := o.Members()
 	m := members{plan: ms.plan()}
@@ -192,7 +194,7 @@ func (d *decoder) object(o Object, path string, depth int) {
 	}
 }
 
-// into reads the value at hand to the place of a member.
+// into decodes the current value into the destination of a member.
 func (d *decoder) into(place any, path string, depth int) {
 	switch place := place.(type) {
 	case Object:
@@ -232,7 +234,7 @@ func (d *decoder) ownText(into Text, path string, depth int) {
 	d.malformed(path, messages...)
 }
 
-// dictionary reads an object whose names are free.
+// dictionary decodes an object with free names into a map.
 func (d *decoder) dictionary(v reflect.Value, path string, depth int) {
 	v.Set(reflect.MakeMap(v.Type()))
 	seen := map[string]sent{}
@@ -268,7 +270,7 @@ func (d *decoder) list(v reflect.Value, path string, depth int) {
 		entry := reflect.New(v.Type().Elem()).Elem()
 		d.decode(entry, at, depth+1)
 		v.Set(reflect.Append(v, entry))
-		if at == path { // the path does not say which
+		if at == path { // the path does not identify the entry
 			for j := range d.problems[before:] {
 				p := &d.problems[before+j]
 				p.Message = "entry " + strconv.Itoa(i+1) + ": " + p.Message
@@ -277,22 +279,22 @@ func (d *decoder) list(v reflect.Value, path string, depth int) {
 	}
 }
 
-// members are the names in one object.
+// members tracks the names in one object.
 type members struct {
 	plan    *plan
-	few     [4]sent // what sent begins in: most objects have no more
+	few     [4]sent // first array of sent: most objects have no more members
 	sent    []sent
-	unknown map[string]bool // already complained about
+	unknown map[string]bool // already reported
 }
 
-// sent is a name that was there.
+// sent is a name that was read.
 type sent struct {
 	index int
 	name  string
 	line  int
 }
 
-// member finds the field of the member at hand. Otherwise it notes why there is none, and skips the value.
+// member returns the field of the current member. If there is none, it records why, and skips the value.
 func (d *decoder) member(m *members, path string) (field, bool) {
 	name, message := d.src.name()
 	if message != "" {
@@ -307,7 +309,7 @@ func (d *decoder) member(m *members, path string) (field, bool) {
 	return field{}, false
 }
 
-// take finds the field for a name, unless it is unknown or was sent before.
+// take returns the field for a name, unless it is unknown or repeated.
 func (d *decoder) take(m *members, path, name string) (field, bool) {
 	f, known := m.plan.byName[name]
 	if !known {

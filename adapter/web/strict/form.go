@@ -10,7 +10,7 @@ import (
 	"github.com/refreshd/refreshd/domain"
 )
 
-// form reads a form into v. It is no source: in it is no value within another, and text stands for every kind.
+// form decodes a form into v. A form is not a source, because its values are not nested and all have the form of text.
 func (d *decoder) form(v reflect.Value, encoded string) {
 	m := members{plan: planOf(v.Type())}
 	for pair := range strings.SplitSeq(encoded, "&") {
@@ -56,7 +56,7 @@ func unescape(s string) (string, error) {
 	return s, nil
 }
 
-// setText stores what a form can say, or returns what is wrong.
+// setText sets v from the text of a form, or returns what is wrong.
 func setText(v reflect.Value, s string) (message string) {
 	if v.Kind() == reflect.Pointer {
 		v.Set(reflect.New(v.Type().Elem()))
@@ -75,7 +75,7 @@ func setText(v reflect.Value, s string) (message string) {
 		v.SetInt(n)
 		return message
 	default:
-		return "is " + bodyWords{}.want(v.Type()) + ", which only a JSON body can hold"
+		return "is " + bodyWords{}.want(v.Type()) + ", which only a JSON body can carry"
 	}
 	return ""
 }

@@ -44,7 +44,7 @@ var (
 	rawMessage = reflect.TypeFor[json.RawMessage]()
 )
 
-// halfSurrogate tells whether a well-formed document has an escape that is half a character.
+// halfSurrogate reports whether a well-formed document has an escape of an unpaired surrogate.
 func halfSurrogate(data []byte) bool {
 	high := -1 // where the one before ends, if it is the first half
 	for _, at := range anEscape.FindAllIndex(data, -1) {
@@ -141,8 +141,8 @@ func (r reference) value(t reflect.Type, depth int) error {
 	return errReference
 }
 
-// A document is taken if, and only if, an independent reading of the rules takes it; and is then what encoding/json
-// makes of it.
+// A document is accepted if and only if an independent implementation of the rules accepts it. The result is then that
+// of encoding/json.
 func FuzzStrictJSONTakesWhatTheReferenceTakes(f *testing.F) {
 	deep := func(n int) string { return `{"c":` + strings.Repeat(`{"a":`, n) + "1" + strings.Repeat("}", n) + "}" }
 	for _, seed := range []string{
@@ -183,7 +183,7 @@ func FuzzStrictJSONTakesWhatTheReferenceTakes(f *testing.F) {
 	})
 }
 
-// scalars are what a form can say.
+// scalars has the types that a form supports.
 type scalars struct {
 	S string  `json:"s"`
 	P *string `json:"p" alias:"q"`
@@ -192,8 +192,8 @@ type scalars struct {
 	B *bool   `json:"b"`
 }
 
-// A form is taken if, and only if, net/url reads it, each of its names is one of ours, once, and each value is what
-// the field takes.
+// A form is accepted if and only if net/url parses it, each of its names is known and occurs once, and each value is
+// valid for its field.
 func FuzzStrictFormTakesWhatTheReferenceTakes(f *testing.F) {
 	for _, seed := range []string{
 		"", "s=a&p=&i=-5&n=1&b=true", "s=a+b%20c%00", "s=%ff", "s=%", "s=a&s=b", "p=1&q=1", "q=1", "x=1", "S=1", "s", "=", "&&", "s=a;i=1", "%73=a", "i=01", "i=-0", "i=-", "i=+1",

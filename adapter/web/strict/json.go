@@ -12,8 +12,8 @@ import (
 	"github.com/refreshd/refreshd/domain"
 )
 
-// A jsonSource goes over a document that is known to be well-formed JSON in valid UTF-8, which is why it looks at
-// first bytes only and runs into no end.
+// A jsonSource is a cursor over well-formed JSON in valid UTF-8. So it determines the kind of a value by its first
+// byte, and does not check for the end of the data.
 type jsonSource struct {
 	bodyWords
 	data []byte
@@ -92,7 +92,7 @@ func (w *jsonSource) integer(bits int) (int64, string) {
 	return parseInteger(string(w.literal()), bits)
 }
 
-// literal is the value at hand as it is written.
+// literal returns the current value as it is written.
 func (w *jsonSource) literal() []byte {
 	w.peek()
 	start := w.pos
@@ -100,9 +100,9 @@ func (w *jsonSource) literal() []byte {
 	return w.data[start:w.pos]
 }
 
-const loneSurrogate = `has half a surrogate pair (\ud800 to \udfff), which is no character`
+const loneSurrogate = `has an unpaired surrogate (\ud800 to \udfff)`
 
-// raw is the object at hand as it is written, of which the names are the client's own affair.
+// raw returns the current object as it is written. Its names are free.
 func (w *jsonSource) raw(d *decoder, path string, depth int) []byte {
 	start := w.pos
 	w.free(d, path, depth)
@@ -141,13 +141,12 @@ func (w *jsonSource) free(d *decoder, path string, depth int) {
 		w.skip()
 	default:
 		if _, err := strconv.ParseFloat(string(w.literal()), 64); err != nil {
-			d.malformed(path, "is a number that readers of JSON cannot hold (RFC 8259, section 6)")
+			d.malformed(path, "is a number out of the range of JSON readers (RFC 8259, section 6)")
 		}
 	}
 }
 
-// unquote reads the string at hand; not ok if an escape in it is half a surrogate pair, which encoding/json would
-// replace.
+// unquote returns the current string. ok is false if it has an unpaired surrogate, which encoding/json would replace.
 func (w *jsonSource) unquote() (s string, ok bool) {
 	raw := w.literal()
 	if bytes.IndexByte(raw, '\\') < 0 {
@@ -176,13 +175,13 @@ func (w *jsonSource) unquote() (s string, ok bool) {
 	return s, json.Unmarshal(raw, &s) == nil
 }
 
-// hex4 is the number that the first four hexadecimal digits spell; the grammar was checked.
+// hex4 returns the value of the first four hexadecimal digits, whose grammar was checked.
 func hex4(digits []byte) uint64 {
 	code, _ := strconv.ParseUint(string(digits[:4]), 16, 16)
 	return code
 }
 
-// skip passes over the value at hand, however deep, without a look inside.
+// skip skips the current value, of any depth.
 func (w *jsonSource) skip() {
 	depth := 0
 	w.peek()
@@ -216,7 +215,7 @@ func (w *jsonSource) skip() {
 	}
 }
 
-// bodyWords are those for bodies and queries, whose readers are programs: no name or path is longer than a code may be.
+// bodyWords are the words for bodies and queries. Names and paths are bounded, because they become error codes.
 type bodyWords struct{}
 
 var bodyKinds = [...]string{
@@ -232,14 +231,14 @@ func (bodyWords) mismatch(want string, k kind) string {
 }
 
 func (bodyWords) null(want string) string {
-	return "must be " + want + ", not null; leave it out instead"
+	return "must be " + want + ", not null; omit it instead"
 }
 
 func (bodyWords) unknown(name string, p *plan) string {
 	message := "is not known here"
 	for _, known := range slices.Sorted(maps.Keys(p.byName)) {
 		if strings.EqualFold(known, name) {
-			return message + "; did you mean " + p.byName[known].name + "? Names are compared exactly"
+			return message + "; did you mean " + p.byName[known].name + "? Names are case-sensitive"
 		}
 	}
 	return message
@@ -247,14 +246,15 @@ func (bodyWords) unknown(name string, p *plan) string {
 
 func (bodyWords) repeated(before sent, name string) string {
 	if before.name != name {
-		return "is given twice, as " + before.name + " and as " + name + ", which are the same; send one"
+		return "is sent twice, as " + before.name + " and as " + name + ", which are one field; send one of them"
 	}
-	return "is given twice"
+	return "is sent twice"
 }
 
-// below leaves out a name that cannot stand in a response or a line of a log.
+// below omits a name that is not suitable for a response or the log.
 func (bodyWords) below(path, name string) (below string, shown bool) {
-	if name == "" || len(name) > maxShown || strings.ContainsFunc(name, func(r rune) bool { return r <= ' ' || r > '~' }) {
+	hidden := func(r rune) bool { return r <= ' ' || r > '~' }
+	if name == "" || len(name) > maxShown || strings.ContainsFunc(name, hidden) {
 		return path, false
 	}
 	return join(path, name), true
@@ -262,7 +262,7 @@ func (bodyWords) below(path, name string) (below string, shown bool) {
 
 func (bodyWords) entry(path string, _ int) string { return path }
 
-// want says what a field of type t takes; str is the word for a string.
+// want returns what a field of type t accepts; str is the word for a string.
 func want(t reflect.Type, str string) string {
 	if t == rawObject {
 		return "an object"

@@ -9,16 +9,16 @@ import (
 	"sync"
 )
 
-// A field is one name that a struct knows.
+// A field is one field of a struct.
 type field struct {
 	index int
-	name  string // the first name, also when found by an alias
+	name  string // its first name, even if found by an alias
 }
 
-// A plan is the names of one struct type.
+// A plan has the names of one struct type.
 type plan struct {
 	byName map[string]field
-	object bool // it names its members itself: byName is empty
+	object bool // it is an Object: byName is empty
 }
 
 var plans sync.Map // reflect.Type to *plan
@@ -60,7 +60,7 @@ func planOf(t reflect.Type) *plan {
 	return p
 }
 
-// plan is that of one object: its names may depend on it.
+// plan returns the plan of one object, whose names may depend on its value.
 func (ms Members) plan() *plan {
 	p := &plan{byName: make(map[string]field, len(ms))}
 	for i, m := range ms {
@@ -76,8 +76,8 @@ var (
 	textUnmarshaler = reflect.TypeFor[encoding.TextUnmarshaler]()
 )
 
-// mustDecode panics for a type that decode has no case for. Structs are looked at when they are met: they may be
-// recursive.
+// mustDecode panics for a type that decode does not support. It does not check the fields of structs, because they may
+// be recursive; planOf does when they are used.
 func mustDecode(t reflect.Type) {
 	if t == rawObject {
 		return

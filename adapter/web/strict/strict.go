@@ -1,14 +1,14 @@
-// Package strict reads JSON, forms and YAML into Go values, and refuses what two readers could understand differently.
+// Package strict decodes JSON, forms and YAML into Go values, and refuses input that two readers could interpret
+// differently.
 //
-// All three keep the same rules, and those are here once (decoder.go): which names there are, that each is there once,
-// what kind of value each takes, how deep values nest. A [source] is all that differs, and the wording of a refusal.
+// All three formats have the same rules, which are in decoder.go: the known names, no repeated name, the kind of each
+// value, the depth. They differ in the source that reads the document, and in the wording of errors.
 //
-// It walks the document by itself and assigns by itself. encoding/json matches names in any case, takes the last of
-// repeated names and replaces invalid UTF-8, all silently, so its result cannot be trusted unless everything that it
-// is lenient about was refused before; and it knows no aliases. It still judges the grammar (one parser less to be
-// wrong), and a fuzz test holds the result to what it would have decoded. Decoding YAML into structs with KnownFields
-// lost for like reasons: it stops where types do not match, quotes values, takes `0x10` and `1_000` for numbers, skips
-// null, and knows lines only in its messages.
+// The package walks the document and assigns values by itself. encoding/json matches names in any case, uses the last
+// of repeated names and replaces invalid UTF-8, all silently, and has no aliases. It still validates the grammar, and a
+// fuzz test compares the result with what it would decode. Decoding YAML into structs with KnownFields was rejected for
+// similar reasons: it stops at a type mismatch, quotes values in errors, accepts `0x10` and `1_000` as numbers, ignores
+// null, and reports lines only in its messages.
 package strict
 
 import (
@@ -26,32 +26,31 @@ import (
 
 const (
 	maxDepth    = 32
-	maxProblems = 20 // a hostile body could otherwise make a response many times its own size
-	maxShown    = 64 // bytes of a name that the client chose
+	maxProblems = 20 // otherwise a hostile body could cause a response many times its size
+	maxShown    = 64 // bytes of a client's name in a response
 )
 
-// Options are what a protocol's own rules ask for. Without any, a name that is not known is refused, and a value
-// without content is one.
+// Options adapt the rules to a protocol. By default an unknown name is refused, and an empty text is a value.
 type Options struct {
-	IgnoreUnknown bool // skip names that are not known (RFC 6749, sections 3.1 and 3.2)
-	EmptyIsAbsent bool // a text without content, under whichever name, was not sent (RFC 6749, sections 3.1 and 3.2)
+	IgnoreUnknown bool // ignore unknown names (RFC 6749, sections 3.1 and 3.2)
+	EmptyIsAbsent bool // treat an empty text as not sent (RFC 6749, sections 3.1 and 3.2)
 }
 
-// ErrEmptyBody is the *domain.Invalid for a body without content, for callers that treat none apart from a wrong one.
-var ErrEmptyBody error = domain.NewInvalid("", domain.Blank, "the body is empty, and must not be")
+// ErrEmptyBody is the *domain.Invalid for an empty body.
+var ErrEmptyBody error = domain.NewInvalid("", domain.Blank, "the body is empty: a body is required")
 
-// DecodeJSON reads one JSON object into a T, or returns an *domain.Invalid with every problem (the first 20). It
-// refuses what encoding/json lets pass: names in another case, unknown and repeated names at any depth, null, trailing
-// bytes, invalid UTF-8 and lone surrogates, nesting deeper than 32.
+// DecodeJSON decodes one JSON object into a T, or returns a *domain.Invalid with the first 20 errors. It refuses names
+// in another case, unknown and repeated names at any depth, null, trailing bytes, invalid UTF-8, unpaired surrogates,
+// and nesting deeper than 32 levels.
 //
-// T is a struct whose fields carry `json:"name"`, and may carry `alias:"other,another"`: names that mean the same
-// field. Field errors have the first name, whichever was sent. A field is a string, bool or signed integer, a struct,
-// a slice or map[string] of these, a pointer to one of these, which stays nil where nothing was sent, or a
-// json.RawMessage, which takes any JSON object as it came: inside, names are free and null is allowed. A pointer to
-// such a pointer takes null too, which sets the outer one and leaves the inner one nil. Anything else in T panics. A
-// struct that is an [Object] names its members itself.
+// T is a struct whose fields have a tag `json:"name"`, and optionally `alias:"other,another"`, more names of the field.
+// Errors have the first name, whichever was sent. A field is a string, bool or signed integer, a struct, a slice or
+// map[string] of these, a pointer to one of these, which is nil if the field was not sent, or a json.RawMessage, which
+// accepts any JSON object unchanged: its names are free, and null is allowed in it. A pointer to such a pointer accepts
+// null too, which sets the outer pointer and leaves the inner one nil. Any other type in T panics. A struct that is an
+// [Object] lists its members itself.
 //
-// Control characters, NUL too, are content, and arrive.
+// Control characters, including NUL, are accepted in texts.
 func DecodeJSON[T any](data []byte, o Options) (T, error) {
 	var in, none T
 	v := reflect.ValueOf(&in).Elem()
@@ -66,7 +65,7 @@ func DecodeJSON[T any](data []byte, o Options) (T, error) {
 		message := "the body must be one JSON object, and nothing after it"
 		var whole json.RawMessage
 		if syntax := (*json.SyntaxError)(nil); errors.As(json.Unmarshal(data, &whole), &syntax) {
-			message += "; it stops being one at byte " + strconv.FormatInt(syntax.Offset, 10)
+			message += "; the error is at byte " + strconv.FormatInt(syntax.Offset, 10)
 		}
 		return none, domain.NewInvalid("", domain.Malformed, message)
 	}
@@ -82,8 +81,8 @@ func DecodeJSON[T any](data []byte, o Options) (T, error) {
 	return in, nil
 }
 
-// DecodeForm reads application/x-www-form-urlencoded text, a form or a query, into a T as DecodeJSON does. Only
-// strings, integers and booleans (true or false) can be sent so; a name without a value is the empty string, sent.
+// DecodeForm decodes application/x-www-form-urlencoded text, a form or a query, into a T as DecodeJSON does. It
+// supports strings, integers and booleans (true or false). A name without a value is an empty string.
 func DecodeForm[T any](encoded string, o Options) (T, error) {
 	var in, none T
 	v := reflect.ValueOf(&in).Elem()
@@ -96,13 +95,12 @@ func DecodeForm[T any](encoded string, o Options) (T, error) {
 	return in, nil
 }
 
-// DecodeYAML reads a YAML object into a T as DecodeJSON does, without json.RawMessage in it, and returns the line of
-// each field that is there. Anchors, aliases, merge keys and tags are refused, and numbers that two readers take
-// differently. Of each text, expand returns what it stands for, or messages that say why it stands for nothing; nil
-// for texts that stand for themselves.
+// DecodeYAML decodes a YAML object into a T as DecodeJSON does, except json.RawMessage, and returns the line of each
+// field. It refuses anchors, aliases, merge keys, tags, and numbers that readers interpret differently. If expand is
+// set, it returns the expansion of each text, or messages that say why there is none.
 //
-// The problems are all that there are, in the order of the document, rather than an error: each has its line. The path
-// of an entry of a list is like roles[0].
+// It returns all problems, in the order of the document and with their lines, instead of an error. The path of an entry
+// of a list is like roles[0].
 func DecodeYAML[T any](
 	root *yaml.Node, o Options, expand func(string) (text string, messages []string),
 ) (in T, lines map[string]int, problems []Problem) {
@@ -116,34 +114,34 @@ func DecodeYAML[T any](
 	return in, d.lines, nil
 }
 
-// Problem is one thing that is wrong with a document.
+// Problem is one error in a document.
 type Problem struct {
 	Line int // from 1; 0 if it has none
 	domain.FieldError
 }
 
-// Object is a struct that names its members itself. Its pointer implements it.
+// Object is a struct that lists its members itself. Its pointer implements it.
 type Object interface {
 	Members() Members
 }
 
-// Members are the names in an object, in the order in which a document is written.
+// Members are the names in an object, in the order in which it is written.
 type Members []Member
 
-// Member is a name in an object, and the place of its value: an Object, a Text, or a pointer to what a field of a
-// struct may be.
+// Member is a name in an object, and the destination of its value: an Object, a Text, or a pointer to a type that a
+// field of a struct may have.
 type Member struct {
 	Name string
 	Into any
 }
 
-// Members implements Object: an object within another needs no type of its own.
+// Members implements Object, so that a nested object needs no type of its own.
 func (ms Members) Members() Members { return ms }
 
-// Text is a value that documents hold as text.
+// Text is a value that documents represent as text.
 type Text interface {
-	// SetText takes what the document has, or returns a message that says what is wrong with it and does not repeat it.
+	// SetText sets the value, or returns a message that says what is wrong and does not repeat the text.
 	SetText(text string) (message string)
-	// Want says what the text must be, for messages; empty for any text.
+	// Want returns what the text must be, for messages; empty for any text.
 	Want() string
 }

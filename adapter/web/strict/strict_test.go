@@ -38,7 +38,7 @@ type input struct {
 	Patch     *patch              `json:"patch"`
 }
 
-// patch is what null can be sent for.
+// patch has fields that accept null.
 type patch struct {
 	Name   **string          `json:"name" alias:"label"`
 	Roles  **[]string        `json:"roles"`
@@ -57,7 +57,7 @@ func fieldsOf(t *testing.T, err error) []domain.FieldError {
 	return invalid.Fields
 }
 
-// codesOf is the problems in err, as a client would read them.
+// codesOf returns the error codes in err.
 func codesOf(t *testing.T, err error) string {
 	t.Helper()
 	if err == nil {
@@ -199,12 +199,12 @@ func TestStrictJSONAccepts(t *testing.T) {
 func TestMessagesSayWhatToDoAndNeverTheValue(t *testing.T) {
 	tests := []struct{ body, want string }{
 		{`{"userId":4711}`, "must be a string, not a number"},
-		{`{"userId":null}`, "must be a string, not null; leave it out instead"},
+		{`{"userId":null}`, "must be a string, not null; omit it instead"},
 		{`{"roles":["4711",4711]}`, "entry 2: must be a string, not a number"},
-		{`{"userid":"4711"}`, "is not known here; did you mean userId? Names are compared exactly"},
-		{`{"userID":"4711","userId":"4711"}`, "is given twice, as userID and as userId, which are the same; send one"},
+		{`{"userid":"4711"}`, "is not known here; did you mean userId? Names are case-sensitive"},
+		{`{"userID":"4711","userId":"4711"}`, "is sent twice, as userID and as userId, which are one field; send one of them"},
 		{`{"ttl":4711.5}`, "must be a whole number, written in digits only"},
-		{`{"userId":"4711" "`, "the body must be one JSON object, and nothing after it; it stops being one at byte 18"},
+		{`{"userId":"4711" "`, "the body must be one JSON object, and nothing after it; the error is at byte 18"},
 		{`["4711"]`, "the body must be an object, not a list"},
 	}
 	for _, tt := range tests {
@@ -218,7 +218,7 @@ func TestMessagesSayWhatToDoAndNeverTheValue(t *testing.T) {
 	}
 }
 
-// A body of small unknown names would otherwise be answered with many times its size.
+// The response to a body of small unknown names would otherwise be many times its size.
 func TestAnAnswerIsNotLongerThanTwentyProblems(t *testing.T) {
 	var body strings.Builder
 	for i := range 2000 {
@@ -355,7 +355,7 @@ func TestOptionsOfRFC6749(t *testing.T) {
 	}
 }
 
-// A type that cannot be decoded strictly is a fault of the programmer, which the first request of any test must show.
+// A type that cannot be decoded strictly is a bug, which the first request of any test must reveal.
 func TestTargetsThatCannotBeStrictPanic(t *testing.T) {
 	tests := map[string]func(){
 		"no struct": func() { _, _ = strict.DecodeJSON[string]([]byte(`{}`), strict.Options{}) },

@@ -13,19 +13,19 @@ import (
 	"github.com/refreshd/refreshd/config/spelling"
 )
 
-// A yamlSource goes over the nodes that the parser made. The reader of a refusal is a person with the file open: lines
-// are told, and names as they are.
+// A yamlSource is a cursor over the nodes of the parser. Its errors are for a person with the file open, so they have
+// lines and unabridged names.
 type yamlSource struct {
 	node   *yaml.Node
-	at     int // the line of the value at hand: of its name, if it has one
+	at     int // the line of the current value, or of its name if it has one
 	inside []yamlFrame
 	expand func(string) (string, []string)
 }
 
-// yamlFrame is an object or list that the source is in.
+// yamlFrame is an object or list around the current value.
 type yamlFrame struct {
 	node *yaml.Node
-	i    int // of what is reached next
+	i    int // index of the next node
 }
 
 func (y *yamlSource) kind() kind {
@@ -78,7 +78,7 @@ func (y *yamlSource) next() bool {
 	return true
 }
 
-// name goes on to the value, which keeps the line of its name.
+// name advances to the value, which has the line of its name.
 func (y *yamlSource) name() (name, message string) {
 	n := y.node
 	y.next()
@@ -108,7 +108,7 @@ func (y *yamlSource) boolean() (bool, string) {
 	return y.node.Value == "true", ""
 }
 
-// integer is more narrow than YAML: 010 is eight to some readers and ten to others.
+// integer accepts less than YAML: 010 is eight for some readers and ten for others.
 func (y *yamlSource) integer(bits int) (int64, string) {
 	n, err := strconv.ParseInt(y.node.Value, 10, bits)
 	if err != nil || strconv.FormatInt(n, 10) != y.node.Value {
@@ -117,7 +117,7 @@ func (y *yamlSource) integer(bits int) (int64, string) {
 	return n, ""
 }
 
-// skip has nothing to do: next starts from what the value is in.
+// skip does nothing, because next advances in the surrounding node.
 func (y *yamlSource) skip() {}
 
 var yamlKinds = [...]string{
@@ -137,7 +137,7 @@ func (y *yamlSource) mismatch(want string, k kind) string {
 	return "must be " + want + ", not " + yamlKinds[k]
 }
 
-func (y *yamlSource) null(string) string { return "has no value: give it one, or leave the name out" }
+func (y *yamlSource) null(string) string { return "has no value: give it one, or omit the name" }
 
 func (y *yamlSource) unknown(name string, p *plan) string {
 	names := slices.Sorted(maps.Keys(p.byName))
@@ -148,7 +148,7 @@ func (y *yamlSource) unknown(name string, p *plan) string {
 }
 
 func (y *yamlSource) repeated(before sent, _ string) string {
-	return fmt.Sprintf("is there already, in line %d: each name may be there once", before.line)
+	return fmt.Sprintf("is already set in line %d: a name may occur only once", before.line)
 }
 
 func (y *yamlSource) below(path, name string) (string, bool) { return join(path, name), true }

@@ -194,8 +194,8 @@ func hasNullName(n *yaml.Node) bool {
 	return false
 }
 
-// A document is taken if, and only if, an independent reading of the rules takes it; and is then what the library
-// makes of it.
+// A document is accepted if and only if an independent implementation of the rules accepts it. The result is then that
+// of the library.
 func FuzzStrictYAMLTakesWhatTheReferenceTakes(f *testing.F) {
 	for _, seed := range []string{
 		"{}", "s: a\ni: -5\nn: -128\nb: false\np: ''\n", "s: a\ns: b", "S: a", "p:", "i: 1.0", "i: 010", "i: 0x1", "i: 1_0", "n: 128",
@@ -239,7 +239,7 @@ func FuzzStrictYAMLTakesWhatTheReferenceTakes(f *testing.F) {
 	})
 }
 
-// own names its members itself.
+// own lists its members itself.
 type own struct {
 	A string
 	B *int64
@@ -266,7 +266,7 @@ func (u *upper) SetText(text string) string {
 
 func (*upper) Want() string { return "" }
 
-// A struct that names its members itself is read by the same rules as one with tags.
+// A struct that lists its members itself is decoded by the same rules as one with tags.
 func TestAnObjectNamesItsMembersItself(t *testing.T) {
 	var b int64 = 2
 	tests := []struct {

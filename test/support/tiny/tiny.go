@@ -56,14 +56,14 @@ func greet(c echo.Context, fail error) error {
 	if body.Name == nil {
 		return domain.NewInvalid("name", domain.Blank, "say whom to greet")
 	}
-	caller := web.Note(c).Caller
+	caller := web.LogRecord(c).Caller
 	return c.String(http.StatusOK, fmt.Sprintf("%s greets %s in %s", caller.Key.Name, *body.Name, caller.TenantID))
 }
 
 // feed sends a line, and stays.
 func feed(c echo.Context) error {
 	c.Response().WriteHeader(http.StatusOK)
-	fmt.Fprintln(c.Response(), "here is", web.Note(c).Caller.TenantID)
+	fmt.Fprintln(c.Response(), "here is", web.LogRecord(c).Caller.TenantID)
 	c.Response().Flush()
 	<-c.Request().Context().Done()
 	return nil
