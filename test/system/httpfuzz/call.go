@@ -215,7 +215,7 @@ func (w *world) send(c *call) (answer, error) {
 		return answer{}, err
 	}
 	over := c.alone || c.cut > 0
-	if c.cut > 0 || c.get("Transfer-Encoding") != "" { // the service waits for more until the client closes its side
+	if c.cut > 0 || c.get("Transfer-Encoding") != "" { // the service waits for more until it ends
 		if err := w.conn.Conn.(*net.TCPConn).CloseWrite(); err != nil {
 			hangUp()
 			return answer{}, err

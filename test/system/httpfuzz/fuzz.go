@@ -114,7 +114,9 @@ func documentPath() string {
 }
 
 // live sends the requests of one world.
-func (r *report) live(ctx context.Context, p plan, g *grammar, w *world, store string, over func() bool) (last *call, err error) {
+func (r *report) live(
+	ctx context.Context, p plan, g *grammar, w *world, store string, over func() bool,
+) (last *call, err error) {
 	found := finding{store: store, seed: w.seed}
 	for i := 1; i <= p.requests && !over(); i++ {
 		w.now = w.now.Add(pick(w.rng, []time.Duration{0, time.Millisecond, time.Second, time.Second, 5 * time.Second,

@@ -155,7 +155,7 @@ func newWorld(
 		return w, err
 	}
 	w.addr = listener.Addr().String()
-	w.server = web.NewServer(handler, slog.New(slog.DiscardHandler)) // net/http logs only requests that the service does not see
+	w.server = web.NewServer(handler, slog.New(slog.DiscardHandler)) // net/http logs none of the requests that count
 	go func() { _ = w.server.Serve(listener) }()
 	return w, nil
 }
