@@ -9,8 +9,11 @@ import (
 	"math/rand/v2"
 	"os"
 	"slices"
+	"strings"
 	"testing"
 	"time"
+
+	"github.com/google/go-cmp/cmp"
 
 	"github.com/refreshd/refreshd/domain"
 )
@@ -20,13 +23,16 @@ var simulate = flag.Bool("simulate", false, "run the simulation with large numbe
 // printed returns the destination of the tables of `make simulate`.
 func printed() io.Writer {
 	if *simulate {
-		return os.Stdout
+		return io.MultiWriter(os.Stdout, &tables)
 	}
 	return io.Discard
 }
 
+// tables is what was printed.
+var tables strings.Builder
+
 // TestSimulation plays users and thieves against the rules in simulated time: who is logged out, and how soon is a
-// thief detected? `make simulate` prints the tables that the README quotes; without the flag a small run checks the
+// thief detected? `make simulate` prints the tables that PROOFS.md quotes; without the flag a small run checks the
 // same claims. The seed is fixed, so the numbers change only when the rules do.
 func TestSimulation(t *testing.T) {
 	strict := domain.DefaultPolicy()
@@ -47,6 +53,38 @@ func TestSimulation(t *testing.T) {
 		}
 	}
 	simulateSettings(t)
+	checkQuotedTables(t)
+}
+
+// checkQuotedTables holds the two tables of section "What is simulated" of PROOFS.md: every row of the default policy is
+// there, in the order of the program. With the flag, every figure is what was printed.
+func checkQuotedTables(t *testing.T) {
+	document, err := os.ReadFile("../PROOFS.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, text, _ := strings.Cut(string(document), "\n## What is simulated\n")
+	text, _, _ = strings.Cut(text, "\n## ")
+	var got, want []string
+	for _, line := range strings.Split(text, "\n") {
+		if cells := strings.Split(line, " | "); strings.HasPrefix(line, "| ") {
+			got = append(got, strings.TrimPrefix(cells[0], "| "))
+		}
+		if *simulate && strings.HasPrefix(line, "|") && !strings.Contains(tables.String(), line+"\n") {
+			t.Errorf("PROOFS.md has the row\n%s\nwhich was not printed", line)
+		}
+	}
+	want = append(want, "user")
+	for _, u := range users {
+		want = append(want, u.name)
+	}
+	want = append(want, "thief, with one copied string; the owner exchanges "+owners[0].name)
+	for _, s := range thieves {
+		want = append(want, s.name)
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("the rows of PROOFS.md (-want +got):\n%s", diff)
+	}
 }
 
 // simulateUsers prints what a policy means for honest users.

@@ -1,5 +1,5 @@
-// Package contract holds answers of the service to openapi.yaml: what a test asked and got is compared with what the document
-// says of it. It knows the document and HTTP, and nothing of what the service is.
+// Package contract checks responses of the service against openapi.yaml: it compares a request and its response with
+// what the document says of them. It knows the document and HTTP, and nothing else about the service.
 package contract
 
 import (
@@ -18,11 +18,12 @@ import (
 	"github.com/getkin/kin-openapi/routers"
 )
 
-// Breaches is what is wrong with one answer: a status that is not documented for the operation, a promised header that is not
-// there, a body that does not fit, or one where none is documented. Where the answer is a success the request must be one that the
-// document allows, proof included, so that the service cannot quietly accept more than it says.
+// Breaches returns what is wrong with a response: a status that is not documented for the operation, a documented
+// header that is missing, a body that does not match its schema, or a body where none is documented. If the response is
+// a success, the document must allow the request, credentials included, so that the service cannot accept more than it
+// documents.
 //
-// A request in one of the spellings that the document does not have is held to it as the one that it stands for.
+// A request in a spelling that the document does not have is checked as the request that it stands for.
 func Breaches(doc *openapi3.T, req *http.Request, reqBody []byte, res *http.Response, resBody []byte) []error {
 	reading := Read(doc, req, reqBody)
 	route, params := FindRoute(doc, reading.Request.Method, reading.Request.URL)
@@ -46,17 +47,17 @@ func Breaches(doc *openapi3.T, req *http.Request, reqBody []byte, res *http.Resp
 	}
 	isHead := req.Method == http.MethodHead
 	if isHead && len(resBody) != 0 {
-		found = append(found, fmt.Errorf("a body in answer to HEAD: %s", resBody))
+		found = append(found, fmt.Errorf("a body in a response to HEAD: %s", resBody))
 	}
 	if carriesToken(resBody) && res.Header.Get("Cache-Control") != "no-store" {
-		found = append(found, errors.New("tokens in an answer that a cache may keep"))
+		found = append(found, errors.New("tokens in a response that a cache may keep"))
 	}
 	if carriesToken(resBody) && route.Operation.OperationID == "exchange" && res.Header.Get("Refreshd-Outcome") == "" {
-		found = append(found, errors.New("an exchange that does not say its outcome"))
+		found = append(found, errors.New("an exchange without an outcome in its response"))
 	}
 	request := reading.Request.Clone(context.Background())
 	options := &openapi3filter.Options{
-		AuthenticationFunc: proofIsSent, IncludeResponseStatus: true, RejectWhenRequestBodyNotSpecified: true,
+		AuthenticationFunc: credentialIsSent, IncludeResponseStatus: true, RejectWhenRequestBodyNotSpecified: true,
 		SkipSettingDefaults: true, ExcludeResponseBody: isHead,
 	}
 	asked := &openapi3filter.RequestValidationInput{Request: request, PathParams: params, Route: route, Options: options}
@@ -67,7 +68,7 @@ func Breaches(doc *openapi3.T, req *http.Request, reqBody []byte, res *http.Resp
 	if err := openapi3filter.ValidateResponse(context.Background(), answered); err != nil {
 		found = append(found, err)
 	}
-	// What documents no 400 cannot refuse a query or a body, and reads neither.
+	// An operation that documents no 400 cannot refuse a query or a body, and reads neither.
 	if res.StatusCode/100 == 2 && route.Operation.Responses.Status(http.StatusBadRequest) != nil {
 		found = append(found, undocumented(asked)...)
 		found = append(found, reading.beyondSchemas(req, resBody)...)
@@ -75,7 +76,7 @@ func Breaches(doc *openapi3.T, req *http.Request, reqBody []byte, res *http.Resp
 	return found
 }
 
-// undocumented is what the document does not allow of a request that was done.
+// undocumented returns what the document does not allow in a request that succeeded.
 func undocumented(asked *openapi3filter.RequestValidationInput) (found []error) {
 	if err := openapi3filter.ValidateRequest(context.Background(), asked); err != nil {
 		found = append(found, fmt.Errorf("done, and the request is none that the document allows: %w", err))
@@ -88,8 +89,8 @@ func undocumented(asked *openapi3filter.RequestValidationInput) (found []error) 
 	return found
 }
 
-// unrouted is what a request is held to for which the document has no operation; otherMethod, if it has the path under
-// another method.
+// unrouted returns the route that a request without an operation in the document is checked against. otherMethod
+// reports that the document has the path with another method.
 func unrouted(doc *openapi3.T, otherMethod bool) *routers.Route {
 	want, name := http.StatusNotFound, "NotFound"
 	if otherMethod {
@@ -100,7 +101,7 @@ func unrouted(doc *openapi3.T, otherMethod bool) *routers.Route {
 	return &routers.Route{Spec: doc, Operation: &openapi3.Operation{Responses: refusal}}
 }
 
-// withoutForm is an operation that documents no body, for a request with a form: its media type may be refused.
+// withoutForm returns the operation of without a body, for a request with a form: its media type may be refused.
 func withoutForm(doc *openapi3.T, of *openapi3.Operation) *openapi3.Operation {
 	operation := *of
 	operation.Responses = openapi3.NewResponses(
@@ -111,7 +112,7 @@ func withoutForm(doc *openapi3.T, of *openapi3.Operation) *openapi3.Operation {
 	return &operation
 }
 
-// beyondSchemas is what is wrong with a success by the rules that are in the document's text, and not in its schemas.
+// beyondSchemas returns what is wrong with a success by the rules in the document's text that no schema can express.
 func (r Reading) beyondSchemas(sent *http.Request, resBody []byte) (found []error) {
 	if r.Form {
 		if sent.URL.RawQuery != "" {
@@ -143,13 +144,14 @@ func (r Reading) beyondSchemas(sent *http.Request, resBody []byte) (found []erro
 		}
 	}
 	var envelope struct{ Data map[string]any }
-	_ = json.Unmarshal(resBody, &envelope) // its schema was held already
+	_ = json.Unmarshal(resBody, &envelope) // its schema was checked before
 	_, wide := envelope.Data["revokedBefore"]
 	delete(envelope.Data, "revokedBefore")
 	delete(envelope.Data, "tokenIds") // beside tokenId
 	names := slices.Sorted(maps.Keys(envelope.Data))
 	if single := slices.Equal(names, []string{"tokenId"}); single == wide || !isSelector(names) {
-		found = append(found, fmt.Errorf("neither one refresh token nor a selector with its instant was revoked: %s", resBody))
+		found = append(found,
+			fmt.Errorf("neither one refresh token nor a selector with its instant was revoked: %s", resBody))
 	}
 	return found
 }
@@ -162,8 +164,9 @@ func hasQuery(route *routers.Route, name string) bool {
 	return route.Operation.Parameters.GetByInAndName("query", name) != nil
 }
 
-// FindRoute is that of GET for HEAD: the document says once, for all of them, that HEAD is served where GET is. It is
-// nil for what the document does not have; params are non-nil if it has the path under another method.
+// FindRoute returns the route of a request, and for HEAD the route of GET: the document says once that HEAD is served
+// wherever GET is. The route is nil if the document does not have it; params are non-nil if the document has the path
+// with another method.
 func FindRoute(doc *openapi3.T, method string, u *url.URL) (*routers.Route, map[string]string) {
 	got := strings.Split(strings.TrimSuffix(u.EscapedPath(), "/"), "/")
 	if method == http.MethodHead {
@@ -204,7 +207,7 @@ func matchPath(template, got []string) (map[string]string, bool) {
 	return params, true
 }
 
-func proofIsSent(_ context.Context, in *openapi3filter.AuthenticationInput) error {
+func credentialIsSent(_ context.Context, in *openapi3filter.AuthenticationInput) error {
 	header := in.RequestValidationInput.Request.Header
 	sent := map[string]bool{
 		"apiKey":      isAPIKey(header),

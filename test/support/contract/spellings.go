@@ -14,15 +14,14 @@ import (
 	"github.com/getkin/kin-openapi/openapi3"
 )
 
-// The service takes more spellings of a request than the document has: aliases of names, and POST in place of other
-// methods. They are not in the document, because each client that is generated from it would offer them. A request in
-// one of these spellings is held to the document as the request that it stands for.
+// The service accepts more spellings of a request than the document has: aliases of names, and POST in place of other
+// methods. They are not in the document, because each client generated from it would offer them. A request in one of
+// these spellings is checked against the document as the request that it stands for.
 //
-// The alternative was a second document with everything in it: all that both have would have to be written, and kept
-// the same, twice.
+// The alternative was a second document with everything in it: what both have would have to be maintained twice.
 
-// Aliases are the names that are accepted for a name of the document, wherever an operation has that name and does not
-// use the alias for something else.
+// Aliases maps a name of the document to the other names that are accepted for it, wherever an operation has that name
+// and does not use the alias for something else.
 var Aliases = map[string][]string{
 	"userId":         {"userID", "usersId"},
 	"applicationsId": {"applicationId"},
@@ -38,8 +37,8 @@ func AliasesIn(op *openapi3.Operation, name string) []string {
 	return slices.DeleteFunc(slices.Clone(Aliases[name]), func(alias string) bool { return known[alias] })
 }
 
-// Selectors are the sets of names that select what a revocation covers; every other set is refused. A schema could say
-// this only by a choice between lists of required names, which no generator takes.
+// Selectors are the sets of names that select what a revocation covers. Every other set is refused. A schema could
+// express this only as a choice between lists of required names, which no generator supports.
 var Selectors = [][]string{
 	{"allInTenant"}, {"applicationsId"}, {"applicationsId", "userId"}, {"exceptTokenId", "userId"}, {"tokenId"},
 	{"tokenString"}, {"userId"},
@@ -49,7 +48,7 @@ var Selectors = [][]string{
 type Form struct {
 	Path   string   // of the POST
 	Names  []string // of its body; none for no body
-	Stands string   // the operation
+	Stands string   // the operation that it stands for
 }
 
 const (
@@ -57,7 +56,7 @@ const (
 	one  = "/jwt/refresh/{id}"
 )
 
-// Forms are all of them. What POST has under these names and paths besides is an exchange, or refused.
+// Forms are all of them. Any other POST with these names and paths is an exchange, or is refused.
 var Forms = []Form{
 	{many, []string{"id"}, "retrieve"},
 	{many, []string{"userId"}, "list"},
@@ -71,13 +70,13 @@ var Forms = []Form{
 
 func (f Form) String() string { return "POST " + f.Path + " " + strings.Join(f.Names, ",") }
 
-// A Reading is how the document reads a request: as one of its operations, or as none.
+// A Reading is a request as the document reads it: as one of its operations, or as none.
 type Reading struct {
 	Request   *http.Request
 	Body      []byte
-	Operation *openapi3.Operation // nil for what the document does not have
-	Form      bool                // it is a POST that stands for another operation
-	Spellings []string            // the aliases and the form that were used, to tell which were tried
+	Operation *openapi3.Operation // nil if the document does not have it
+	Form      bool                // whether it is a POST that stands for another operation
+	Spellings []string            // the aliases and the form that were used, to count which were tried
 }
 
 // Read returns the request that the document has for this one.
@@ -138,14 +137,14 @@ func (r *Reading) form() (Form, bool) {
 		}
 		return f, true
 	}
-	if atOne { // with a body that stands for nothing: a revocation that must be refused, for its body
+	if atOne { // with a body that stands for no operation: a revocation that must be refused for its body
 		r.Request.Method = http.MethodDelete
 	}
 	return Form{}, false
 }
 
-// said are the names of the body of a form, sorted and without aliases, and the values of those that are strings. A
-// name that is there twice, under whatever alias, is none that a form has.
+// said returns the names in the body of a form, sorted and without aliases, and the values of those that are strings. A
+// name that occurs twice, under any alias, is not a name of a form.
 func (r *Reading) said() (names []string, values map[string]string) {
 	values = map[string]string{}
 	add := func(name string, value any) {
@@ -176,7 +175,8 @@ func (r *Reading) said() (names []string, values map[string]string) {
 	return names, values
 }
 
-// fields are those of a body of JSON, or of a form; of no other, and of none that says a name twice.
+// fields returns the fields of a JSON body or of a form. It returns none for other bodies, and for a body that has a
+// name twice.
 func (r *Reading) fields() (object map[string]any, form url.Values) {
 	if len(r.Body) == 0 {
 		return nil, nil
@@ -210,7 +210,7 @@ func (r *Reading) addQuery(more url.Values) {
 	r.Request.URL.RawQuery = query + more.Encode()
 }
 
-// replaceAliases puts the document's names for aliases, but for one whose name is there already.
+// replaceAliases replaces aliases by the document's names, except where the name occurs too.
 func (r *Reading) replaceAliases() {
 	rename := map[string]string{}
 	for name := range Aliases {
@@ -259,7 +259,7 @@ func replaced(values url.Values, renamed func(string, func(string) bool) string)
 	return any
 }
 
-// published is the document's name for one that may be an alias.
+// published returns the document's name for a name that may be an alias.
 func published(name string) string {
 	for of, aliases := range Aliases {
 		if slices.Contains(aliases, name) {
@@ -269,7 +269,7 @@ func published(name string) string {
 	return name
 }
 
-// namesOf are the names that an operation takes in its query and its bodies.
+// namesOf returns the names that an operation has in its query and its bodies.
 func namesOf(op *openapi3.Operation) map[string]bool {
 	names := map[string]bool{}
 	for _, p := range op.Parameters {

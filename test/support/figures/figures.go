@@ -1,4 +1,5 @@
-// Package figures sums up what was measured, and puts it into tables of Markdown. It measures nothing, and judges nothing.
+// Package figures computes medians and percentiles of measurements and formats them as Markdown tables. It measures and
+// judges nothing.
 package figures
 
 import (
@@ -10,7 +11,8 @@ import (
 	"unicode/utf8"
 )
 
-// Median of an even number of values is the mean of the two in the middle; of none it is not a number.
+// Median returns the median. For an even number of values it is the mean of the two in the middle; without values it is
+// NaN.
 func Median(values []float64) float64 {
 	if len(values) == 0 {
 		return math.NaN()
@@ -19,7 +21,8 @@ func Median(values []float64) float64 {
 	return (s[(len(s)-1)/2] + s[len(s)/2]) / 2
 }
 
-// Percentile is the smallest value that at least a share p of sorted does not exceed; of none it is zero.
+// Percentile returns the smallest value that at least a share p of the sorted values does not exceed. Without values it
+// is zero.
 func Percentile[T cmp.Ordered](sorted []T, p float64) (v T) {
 	if len(sorted) == 0 {
 		return v
@@ -28,19 +31,19 @@ func Percentile[T cmp.Ordered](sorted []T, p float64) (v T) {
 	return sorted[min(max(rank, 1), len(sorted))-1]
 }
 
-// Table is one of Markdown. The first column is text, the others are figures.
+// Table is a Markdown table. The first column is text, the others are figures.
 type Table struct {
 	Head []string
 	rows [][]string
 }
 
-// NewTable is an empty one.
+// NewTable returns an empty table with the given column heads.
 func NewTable(head ...string) *Table { return &Table{Head: head} }
 
-// Add adds a row; what it lacks at its end stays empty.
+// Add adds a row. Missing cells at its end stay empty.
 func (t *Table) Add(cells ...string) { t.rows = append(t.rows, cells) }
 
-// String is the table in Markdown, with columns of one width.
+// String returns the table in Markdown, with aligned columns.
 func (t *Table) String() string {
 	widths := make([]int, len(t.Head))
 	for _, row := range append([][]string{t.Head}, t.rows...) {
@@ -77,10 +80,10 @@ func (t *Table) String() string {
 	return b.String()
 }
 
-// None stands where there is no figure.
+// None is the text of a cell without a figure.
 const None = "–"
 
-// Format is v, or None if it is not a number or infinite.
+// Format formats v, or returns None if v is NaN or infinite.
 func Format(v float64, format string) string {
 	if math.IsNaN(v) || math.IsInf(v, 0) {
 		return None

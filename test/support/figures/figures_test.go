@@ -33,7 +33,8 @@ func TestPercentileIsAValueThatWasSeen(t *testing.T) {
 		p      float64
 		want   int
 	}{
-		{hundred, .5, 50}, {hundred, .99, 99}, {hundred, 1, 100}, {hundred, 0, 1}, {[]int{7}, .99, 7}, {[]int{1, 2, 3}, .5, 2}, {nil, .5, 0},
+		{hundred, .5, 50}, {hundred, .99, 99}, {hundred, 1, 100}, {hundred, 0, 1},
+		{[]int{7}, .99, 7}, {[]int{1, 2, 3}, .5, 2}, {nil, .5, 0},
 	} {
 		if got := Percentile(test.sorted, test.p); got != test.want {
 			t.Errorf("Percentile(%d values, %v) = %d, want %d", len(test.sorted), test.p, got, test.want)

@@ -1,10 +1,10 @@
-// Command progress runs `go test` with its arguments and prints what happens meanwhile: a line for each package as it
-// ends, a line at least every 20 seconds that says what is running, the whole output of each test that failed, and at
-// the end one line with the verdict and the time. It exits with the status of `go test`.
+// Command progress runs `go test` with its arguments and prints its progress: a line for each package as it ends, a
+// line at least every 20 seconds with what is running, the whole output of each failed test, and at the end one line
+// with the verdict and the time. It exits with the status of `go test`.
 //
-// `go test` itself prints packages in their order, each when it has ended: here that is nothing for the first minutes,
-// and then nothing again while the longest package runs. gotestsum prints packages as they end, but has no sign of life
-// within one either, and would bring eight modules.
+// `go test` prints packages in a fixed order, each when it has ended: nothing for the first minutes here, and nothing
+// again while the longest package runs. gotestsum prints packages as they end, but nothing while a package runs, and
+// needs eight modules.
 package main
 
 import (
@@ -24,14 +24,14 @@ import (
 	"time"
 )
 
-// module is left out of the names of packages.
+// module is the prefix that is cut from the names of packages.
 const module = "github.com/refreshd/refreshd/"
 
-// every is how often there is a line, whatever happens.
+// every is the longest time between two lines.
 const every = 20 * time.Second
 
 func main() {
-	// An interrupt reaches go test as well, which ends; what it printed until then is still to be read.
+	// An interrupt reaches go test as well, which ends. This process still has to read what go test printed.
 	signal.Notify(make(chan os.Signal, 1), os.Interrupt)
 	status, err := run(os.Args[1:], os.Stdout)
 	if err != nil {
@@ -81,14 +81,14 @@ func run(args []string, out io.Writer) (status int, err error) {
 	return status, readErr
 }
 
-// event is a line of `go test -json`; `go doc test2json` and `go help buildjson` say what it holds.
+// event is a line of `go test -json`; `go doc test2json` and `go help buildjson` describe it.
 type event struct {
 	Action, Package, Test, Output string
-	ImportPath                    string  // of a package that does not build
+	ImportPath                    string  // the package that does not build
 	Elapsed                       float64 // seconds
 }
 
-// line is one of a package's output.
+// line is a line of a package's output.
 type line struct{ test, text string }
 
 type set map[string]bool
@@ -98,14 +98,14 @@ type printer struct {
 
 	mu      sync.Mutex
 	out     io.Writer
-	printed time.Time         // the last line
+	printed time.Time         // when the last line was printed
 	running map[string][]line // the output so far of each package that has begun
 	passed  map[string]int    // tests
-	ended   map[string]set    // the tests of a running package whose output nobody needs
-	failed  []string          // packages
-	ok      int               // packages
-	skipped int               // tests
-	tests   int               // that passed
+	ended   map[string]set    // tests of a running package that passed or were skipped: their output is not printed
+	failed  []string          // packages that failed
+	ok      int               // packages that passed
+	skipped int               // tests that were skipped
+	tests   int               // tests that passed
 }
 
 func newPrinter(out io.Writer) *printer {
@@ -120,7 +120,7 @@ func (p *printer) print(format string, args ...any) {
 	fmt.Fprintf(p.out, "%6s  %s\n", p.printed.Sub(p.begun).Round(time.Second), fmt.Sprintf(format, args...))
 }
 
-// read prints what events tell, until they end.
+// read reads events to their end and prints them.
 func (p *printer) read(events io.Reader) error {
 	in := bufio.NewReader(events)
 	for {
@@ -142,7 +142,7 @@ func (p *printer) line(text string) {
 	defer p.mu.Unlock()
 	var e event
 	if json.Unmarshal([]byte(text), &e) != nil {
-		fmt.Fprint(p.out, text) // go test says something that is no event
+		fmt.Fprint(p.out, text) // go test printed something that is not an event
 		return
 	}
 	switch {
@@ -164,7 +164,7 @@ func (p *printer) line(text string) {
 		}
 	case e.Test == "" && e.Action == "fail":
 		p.failed = append(p.failed, strings.TrimPrefix(e.Package, module))
-		p.print("FAIL  %s, %.0f s; all that its tests wrote, but for those that passed:",
+		p.print("FAIL  %s, %.0f s; the output of its tests that did not pass:",
 			strings.TrimPrefix(e.Package, module), e.Elapsed)
 		for _, l := range p.running[e.Package] {
 			if !p.ended[e.Package][l.test] {
@@ -187,7 +187,7 @@ func (p *printer) forget(pkg string) {
 	delete(p.ended, pkg)
 }
 
-// alive prints what is running, if nothing was printed for a while.
+// alive prints what is running, if nothing was printed for as long as every.
 func (p *printer) alive() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -211,7 +211,7 @@ func (p *printer) end(status int) {
 	defer p.mu.Unlock()
 	skipped := ""
 	if p.skipped > 0 {
-		skipped = fmt.Sprintf(", %d left out", p.skipped)
+		skipped = fmt.Sprintf(", %d skipped", p.skipped)
 	}
 	if status == 0 {
 		p.print("PASS  %d packages, %d tests%s", p.ok, p.tests, skipped)

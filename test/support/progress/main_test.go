@@ -9,7 +9,7 @@ import (
 	"time"
 )
 
-// A wrapper that swallowed a failure, or the reason of one, would be worse than the silence that it replaces.
+// A wrapper that hides a failure or its reason would be worse than no progress.
 func TestFailuresAreShownInFullAndFailTheRun(t *testing.T) {
 	dir := t.TempDir()
 	for name, text := range map[string]string{
@@ -68,7 +68,7 @@ func TestBad(t *testing.T) {
 	}
 }
 
-// A package that takes minutes must not look like one that hangs.
+// A package that takes minutes must not look like one that hangs: a line says that it is running.
 func TestThereIsASignOfLife(t *testing.T) {
 	var out bytes.Buffer
 	p := newPrinter(&out)

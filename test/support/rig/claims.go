@@ -7,7 +7,8 @@ import (
 	"strings"
 )
 
-// ReadClaims decodes the claims of an access token into what claims points to. It does not verify the signature.
+// ReadClaims decodes the claims of an access token into the value that claims points to. It does not verify the
+// signature.
 func ReadClaims(accessToken string, claims any) error {
 	parts := strings.Split(accessToken, ".")
 	if len(parts) != 3 {

@@ -5,7 +5,7 @@ import (
 	"testing"
 )
 
-// What is not an access token has no claims.
+// A text that is not an access token has no claims.
 func TestReadClaims(t *testing.T) {
 	payload := base64.RawURLEncoding.EncodeToString([]byte(`{"sub":"ada"}`))
 	for token, want := range map[string]string{

@@ -8,20 +8,20 @@ import (
 	"time"
 )
 
-// Clock is what time it is for a process of a program that was built with one. At the world's instant t it shows Base +
-// (t-Base)/Every*Jump + Offset, where the division is of whole numbers: it may run faster than the world, move in
-// jumps, be ahead, and, with a Jump of 0, stand.
+// Clock is the clock of a process whose program was built with BuildOptions.Clock. At the true time t it shows Base +
+// (t-Base)/Every*Jump + Offset, with integer division. It can run faster than the true time, move in jumps, be ahead,
+// and, with a Jump of 0, stand still.
 type Clock struct {
 	Base                time.Time
 	Every, Jump, Offset time.Duration
 }
 
-// Ahead is a clock that goes as the world does, and is ahead of it.
+// Ahead returns a clock that is ahead of the true time and runs at its speed.
 func Ahead(by time.Duration) Clock {
 	return Clock{Base: time.Unix(0, 0), Every: time.Microsecond, Jump: time.Microsecond, Offset: by}
 }
 
-// Standing is a clock that stands at an instant.
+// Standing returns a clock that stands still.
 func Standing(at time.Time) Clock { return Clock{Base: at, Every: time.Microsecond} }
 
 func (c Clock) String() string {
@@ -29,13 +29,14 @@ func (c Clock) String() string {
 		c.Base.UnixMicro(), c.Every.Microseconds(), c.Jump.Microseconds(), c.Offset.Microseconds())
 }
 
-// Env tells the clock to a process for its whole life.
+// Env returns the environment variable that sets the clock of a process until it ends.
 func (c Clock) Env() string { return "RIG_CLOCK=" + c.String() }
 
-// ClockFile has a process look for its clock in a file at each look at the time. Set writes such a file.
+// ClockFile returns the environment variable that has a process read its clock from a file each time it reads the time.
+// Set writes such a file.
 func ClockFile(path string) string { return "RIG_CLOCK_FILE=" + path }
 
-// Set has every process whose clock is in that file go by c from now on.
+// Set sets the clock of every process that reads it from that file.
 func (c Clock) Set(path string) error {
 	next := path + ".next"
 	if err := os.WriteFile(next, []byte(c.String()), 0o600); err != nil {
@@ -44,8 +45,8 @@ func (c Clock) Set(path string) error {
 	return os.Rename(next, path)
 }
 
-// clockSource goes into a program with a clock, and into no other: it replaces time.Now in the composition root. A
-// process that is told no clock goes by the world's.
+// clockSource is added to a program that is built with a clock. It replaces time.Now in the composition root. A process
+// without a clock in its environment uses the true time.
 const clockSource = `package run
 
 import (
@@ -79,14 +80,14 @@ func riggedClock(world func() time.Time) func() time.Time {
 }
 `
 
-// withClock is o with what makes a program take its time from a Clock.
+// withClock returns o with the changes that make a program take its time from a Clock.
 func (o BuildOptions) withClock() BuildOptions {
 	o.Clock, o.Files = false, maps.Clone(o.Files)
 	if o.Files == nil {
 		o.Files = map[string]string{}
 	}
 	o.Files["cmd/run/rig_clock.go"] = clockSource
-	// First, so that a change may be of what stands in its place.
+	// It comes first, so that later changes may change its result.
 	put := Change{"cmd/run/wire.go", "clock: time.Now,\n", "clock: riggedClock(time.Now),\n"}
 	o.Changes = slices.Concat([]Change{put}, o.Changes)
 	return o

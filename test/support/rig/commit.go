@@ -11,9 +11,9 @@ import (
 	"strings"
 )
 
-// BuildCommit builds the program of a commit into dir, under the name refreshd-base, and returns the short name of the
-// commit as well. The source is written below dir, so that nothing of it is left in the repository. The working
-// directory has to be within the repository.
+// BuildCommit builds the program of a commit into dir, as refreshd-base, and returns the short name of the commit too.
+// It writes the source below dir and changes nothing in the repository. The working directory has to be within the
+// repository.
 func BuildCommit(ctx context.Context, dir, commit string) (p Program, short string, err error) {
 	name, err := exec.CommandContext(ctx, "git", "rev-parse", "--short", "--verify", commit+"^{commit}").Output()
 	if err != nil {
@@ -25,7 +25,7 @@ func BuildCommit(ctx context.Context, dir, commit string) (p Program, short stri
 		return Program{}, "", err
 	}
 	if err := extract(ctx, short, source); err != nil {
-		return Program{}, "", fmt.Errorf("take out the source of %s: %w", short, err)
+		return Program{}, "", fmt.Errorf("extract the source of %s: %w", short, err)
 	}
 	p, err = Build(ctx, dir, BuildOptions{Name: "refreshd-base", Version: short, Source: source})
 	return p, short, err
@@ -38,7 +38,7 @@ func extract(ctx context.Context, commit, dir string) error {
 		return err
 	}
 	archive := exec.CommandContext(ctx, "git", "archive", "--format=tar", commit)
-	archive.Dir = strings.TrimSpace(string(top)) // elsewhere it would be that directory's files only
+	archive.Dir = strings.TrimSpace(string(top)) // in a subdirectory, git archive has only the files of that directory
 	tar := exec.CommandContext(ctx, "tar", "-x", "-C", dir)
 	archive.Stderr, tar.Stderr = os.Stderr, os.Stderr
 	files, err := archive.StdoutPipe()

@@ -10,9 +10,9 @@ import (
 	"syscall"
 )
 
-// Main runs a command of that name until it returns or a signal ends ctx, and exits with status 1 where it fails.
+// Main runs a command until it returns; a signal cancels ctx. It exits with status 1 if the command fails.
 func Main(name string, run func(ctx context.Context, args []string) error) {
-	// SIGPIPE too, which otherwise ends a program whose output is no longer read, before it stops what it started.
+	// SIGPIPE too: otherwise it ends a program whose output is no longer read, before the program stops its processes.
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP, syscall.SIGPIPE)
 	defer stop()
 	if err := run(ctx, os.Args[1:]); err != nil && !errors.Is(err, flag.ErrHelp) {

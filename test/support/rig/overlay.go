@@ -13,11 +13,11 @@ import (
 
 const module = "github.com/refreshd/refreshd"
 
-// Change puts another text in the place of one that stands in a file of the module exactly once.
+// Change replaces a text that occurs exactly once in a file of the module.
 type Change struct{ File, From, To string }
 
-// Overlay writes the changed source to dir, and a file that names it for go build -overlay. It fails where a change
-// does not fit the source, and compiles nothing.
+// Overlay writes the changed source to dir, and a file that names it for go build -overlay. It fails if a change does
+// not fit the source. It compiles nothing.
 func (o BuildOptions) Overlay(ctx context.Context, dir string) (path string, err error) {
 	if o.Clock {
 		o = o.withClock()

@@ -7,13 +7,13 @@ import (
 	"strings"
 )
 
-// Part is what a command can run by itself.
+// Part is a part of a command that can be run alone.
 type Part interface {
 	Label() (name, about string)
 }
 
-// PartFlag defines the flag -part, and a usage of flags that begins with about and ends with the list of the parts. The
-// function that it returns parses args, which are flags only, and returns the parts that the flag names, in that order,
+// PartFlag defines the flag -part, and a usage text that begins with about and ends with the list of parts. The
+// returned function parses args, which may hold only flags, and returns the parts that the flag names, in that order,
 // or usual if it names none.
 func PartFlag[P Part](flags *flag.FlagSet, about string, parts, usual []P) (parse func(args []string) ([]P, error)) {
 	names := flags.String("part", "", "only these parts, separated by commas")
@@ -31,7 +31,7 @@ func PartFlag[P Part](flags *flag.FlagSet, about string, parts, usual []P) (pars
 			return nil, err
 		}
 		if flags.NArg() > 0 {
-			return nil, fmt.Errorf("%q is no flag", flags.Arg(0))
+			return nil, fmt.Errorf("%q is not a flag", flags.Arg(0))
 		}
 		if *names == "" {
 			return usual, nil

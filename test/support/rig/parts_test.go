@@ -12,7 +12,7 @@ type named string
 
 func (n named) Label() (name, about string) { return string(n), "is called " + string(n) }
 
-// A run is of the parts that -part names, and of no other; a name that no part has is refused.
+// A run has the parts that -part names, and no others. An unknown name is refused.
 func TestPartFlag(t *testing.T) {
 	parts := []named{"one", "two", "long"}
 	for _, test := range []struct {
@@ -24,7 +24,7 @@ func TestPartFlag(t *testing.T) {
 		{[]string{"-part=long"}, []named{"long"}, ""},
 		{[]string{"-part=two,one"}, []named{"two", "one"}, ""},
 		{[]string{"-part=one,three"}, nil, `there is no part "three": -help lists them`},
-		{[]string{"-part=one", "two"}, nil, `"two" is no flag`},
+		{[]string{"-part=one", "two"}, nil, `"two" is not a flag`},
 		{[]string{"-part=one,"}, nil, `there is no part "": -help lists them`},
 	} {
 		flags := flag.NewFlagSet("test", flag.ContinueOnError)

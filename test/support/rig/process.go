@@ -14,23 +14,23 @@ import (
 // tick is the unit of CPU times in /proc: USER_HZ, which is 100 on every architecture that Go runs on.
 const tick = 10 * time.Millisecond
 
-// Process is what /proc tells of one. Where there is no /proc, everything in this file is zero.
+// Process is a process as /proc describes it. Without /proc, everything in this file is zero.
 type Process struct {
 	Name     string
 	Parent   int
-	CPU      time.Duration // its own
-	Children time.Duration // of those that ended and were waited for
+	CPU      time.Duration // processor time of the process itself
+	Children time.Duration // processor time of its children that ended and were waited for
 	Threads  int
 }
 
-// parseStat reads /proc/PID/stat. The name, in brackets, may hold anything.
+// parseStat parses /proc/PID/stat. The name, in brackets, may contain any character.
 func parseStat(text string) (p Process, err error) {
 	open, end := strings.IndexByte(text, '('), strings.LastIndexByte(text, ')')
 	if open < 0 || end < open {
 		return p, fmt.Errorf("no name in %q", text)
 	}
 	p.Name = text[open+1 : end]
-	fields := strings.Fields(text[end+1:]) // the first is the third of proc(5)
+	fields := strings.Fields(text[end+1:]) // the first one is field 3 of proc(5)
 	if len(fields) < 18 {
 		return p, fmt.Errorf("too few fields in %q", text)
 	}
@@ -45,7 +45,7 @@ func parseStat(text string) (p Process, err error) {
 	return p, nil
 }
 
-// ReadProcess is false for a process that is not there.
+// ReadProcess reads a process. It returns false if there is no such process.
 func ReadProcess(pid int) (Process, bool) {
 	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
 	if err != nil {
@@ -55,7 +55,7 @@ func ReadProcess(pid int) (Process, bool) {
 	return p, err == nil
 }
 
-// TreeCPU is what a process and its children used, those that ended too.
+// TreeCPU returns the processor time of a process and its children, including those that ended.
 func TreeCPU(pid int) time.Duration {
 	root, ok := ReadProcess(pid)
 	if !ok {
@@ -75,7 +75,7 @@ func TreeCPU(pid int) time.Duration {
 	return total
 }
 
-// Memory is a line of /proc/PID/status, such as VmRSS or VmHWM, in MiB.
+// Memory returns a line of /proc/PID/status, such as VmRSS or VmHWM, in MiB.
 func Memory(pid int, line string) float64 {
 	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
 	if err != nil {
@@ -87,7 +87,7 @@ func Memory(pid int, line string) float64 {
 	return n / 1024
 }
 
-// OwnCPU is what this process used, to the microsecond.
+// OwnCPU returns the processor time of this process, to the microsecond.
 func OwnCPU() time.Duration {
 	var u syscall.Rusage
 	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &u); err != nil {
@@ -96,15 +96,15 @@ func OwnCPU() time.Duration {
 	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
 }
 
-// Machine is how long all processors together have run, and how much of that they had nothing to do.
+// Machine is the sum of the time of all processors, and the idle part of it.
 type Machine struct{ Total, Idle time.Duration }
 
-// parseMachine reads the first line of /proc/stat: user, nice, system, idle, iowait, irq, softirq and steal, in ticks.
+// parseMachine parses the first line of /proc/stat: user, nice, system, idle, iowait, irq, softirq and steal, in ticks.
 func parseMachine(text string) (m Machine, err error) {
 	first, _, _ := strings.Cut(text, "\n")
 	fields := strings.Fields(first)
 	if len(fields) < 9 || fields[0] != "cpu" {
-		return m, fmt.Errorf("%q does not tell of the processors", first)
+		return m, fmt.Errorf("%q is not the line of the processors", first)
 	}
 	for i, field := range fields[1:9] {
 		n, err := strconv.ParseInt(field, 10, 64)
@@ -119,7 +119,7 @@ func parseMachine(text string) (m Machine, err error) {
 	return m, nil
 }
 
-// ReadMachine reads it now.
+// ReadMachine reads the times of the processors.
 func ReadMachine() Machine {
 	text, _ := os.ReadFile("/proc/stat")
 	m, _ := parseMachine(string(text))

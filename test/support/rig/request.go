@@ -11,16 +11,16 @@ import (
 	"strings"
 )
 
-// Request is one to a service. What is zero is not sent.
+// Request is a request to a service. Zero fields are not sent.
 type Request struct {
 	Method, Path string
 	Body         string
 	Media        string            // of the body; default application/json
 	Key, Tenant  string            // of a backend
-	Header       map[string]string // besides, or instead; Host too
+	Header       map[string]string // further headers, or other values of those above; Host too
 }
 
-// Response is one that was read to its end.
+// Response is a response that was read to its end.
 type Response struct {
 	Status int
 	Header http.Header
@@ -29,7 +29,7 @@ type Response struct {
 
 func (r Response) String() string { return fmt.Sprintf("%d %s", r.Status, r.Body) }
 
-// Head calls set with each of the headers.
+// Head calls set with each header.
 func (r Request) Head(set func(name, value string)) {
 	if r.Key != "" {
 		set("Authorization", r.Key)
@@ -45,7 +45,7 @@ func (r Request) Head(set func(name, value string)) {
 	}
 }
 
-// Do sends r to the service at host:port. What it answers, whatever the status, is no error.
+// Do sends r to the service at host:port. A response is not an error, whatever its status.
 func (r Request) Do(ctx context.Context, client *http.Client, address string) (Response, error) {
 	request, err := http.NewRequestWithContext(ctx, r.Method, "http://"+address+r.Path, strings.NewReader(r.Body))
 	if err != nil {
@@ -67,7 +67,7 @@ func (r Request) Do(ctx context.Context, client *http.Client, address string) (R
 	return Response{response.StatusCode, response.Header, body}, err
 }
 
-// Bytes is the request as HTTP/1.1 writes it, for clients that send many.
+// Bytes returns the request as HTTP/1.1 sends it, for clients that send many.
 func (r Request) Bytes(host string) []byte {
 	var b bytes.Buffer
 	fmt.Fprintf(&b, "%s %s HTTP/1.1\r\nHost: %s\r\n", r.Method, r.Path, host)
@@ -79,7 +79,7 @@ func (r Request) Bytes(host string) []byte {
 	return b.Bytes()
 }
 
-// Data decodes what a response of 200 has in its field data.
+// Data decodes the field data of a response with status 200.
 func (r Response) Data(to any) error {
 	if r.Status != http.StatusOK {
 		return fmt.Errorf("got %s, want 200", r)

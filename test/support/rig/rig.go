@@ -1,13 +1,15 @@
-// Package rig builds the service from this source and runs it as a real process, for what only whole processes can prove or measure:
-// kill -9, restarts on the same address, a store that is down, what a process takes of the machine.
+// Package rig builds the service from this source and runs it as a real process, for what only whole processes can
+// prove or measure: kill -9, restarts on the same address, a store that is down, the memory and processor time of a
+// process.
 //
-// A Request is sent as every suite sends one; what its Response should be is the suite's to judge. It starts no
-// database (test/support/postgres does). There is no testing.TB in it, because commands use it as well.
+// All suites send a Request in the same way; each suite checks the Response itself. Package rig starts no database
+// (test/support/postgres does). It does not use testing.TB, because commands use it too.
 //
-// The one thing to know: a service logs a line a request into a file in Program.Dir. Whoever sends millions calls Forget now and
-// then, or sets REFRESHD_LOG_LEVEL=warn and, since the addresses are then not in the log, Listen and AdminListen (FreeAddresses).
+// A service logs one line for each request into a file in Program.Dir. A suite that sends millions of requests calls
+// Forget from time to time, or sets REFRESHD_LOG_LEVEL=warn. The log then has no addresses, so the suite also sets
+// Listen and AdminListen (see FreeAddresses).
 //
-// On Linux nothing that it starts outlives the process that started it, also after kill -9.
+// On Linux no process that it starts outlives the process that started it, even after kill -9.
 package rig
 
 import (
@@ -24,32 +26,32 @@ import (
 	"time"
 )
 
-// MasterKey is that of every process here, unless Settings.Env has another.
+// MasterKey is the master key of every process, unless Settings.Env has another one.
 const MasterKey = "MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE="
 
 const (
 	startTimeout = 3 * time.Minute
-	stopTimeout  = time.Minute // the service's own is 15 s; the rest is for a busy machine
+	stopTimeout  = time.Minute // the service's own time-out is 15 s; the rest is for a busy machine
 )
 
 // Program is the service's binary, built from this source.
 type Program struct {
 	Path    string
 	Dir     string // for its files and the working directory of its processes; the caller removes it
-	Version string // what it says of itself
+	Version string // the version that it prints
 }
 
-// BuildOptions are what a binary differs in. The zero value is the program as it stands.
+// BuildOptions are the differences of a binary from the source. The zero value builds the source unchanged.
 type BuildOptions struct {
-	Name    string // of the binary, so that several can stand in one directory; default refreshd
+	Name    string // of the binary, so that one directory can hold several; default refreshd
 	Version string
 	Source  string // the module's directory; default that of the working directory
 	Race    bool   // with the race detector, which needs cgo
 
-	// What the source differs in. It is put in by go build -overlay, so that the source needs no hook.
+	// Changes of the source. go build -overlay applies them, so the source needs no hook.
 	Changes []Change
-	Files   map[string]string // texts of files that are added, by path from the module's directory
-	Clock   bool              // it takes the time from a Clock
+	Files   map[string]string // texts of added files, by path from the module's directory
+	Clock   bool              // whether it takes the time from a Clock
 }
 
 // Build builds the program into dir. Without a Source the working directory has to be within this module, as it is
@@ -87,28 +89,28 @@ func Build(ctx context.Context, dir string, o BuildOptions) (Program, error) {
 	return p, nil
 }
 
-// Settings are what a process is told. Of the environment of this process it gets nothing.
+// Settings configure a process. It inherits nothing from the environment of this process.
 type Settings struct {
 	Database    string   // REFRESHD_DATABASE_URL
 	Kickstart   string   // the text of the file; empty for none
-	Listen      string   // default 127.0.0.1:0; whoever restarts a service on its address gives it
+	Listen      string   // default 127.0.0.1:0; set it to restart a service on the same address
 	AdminListen string   // default 127.0.0.1:0
-	Env         []string // NAME=value; they win over all above, and over what Plain leaves out
-	Plain       bool     // without the master key, the format of the log and the public URL that are the same for all
+	Env         []string // NAME=value; overrides all above, and what Plain leaves out
+	Plain       bool     // without the master key, log format and public URL that all others have
 	Dir         string   // the working directory; default Program.Dir
-	Name        string   // what the names of its files begin with; default the program's
-	// Alter has the last word on the command: its path, its arguments, its credential, and where it writes. What it
-	// writes elsewhere is not in Log, so that Listen and AdminListen need ports of their own: the log is where the chosen
-	// ones are found.
+	Name        string   // prefix of the names of its files; default the program's name
+	// Alter changes the command at the end: its path, its arguments, its credential, and its outputs. If it redirects the
+	// log, Listen and AdminListen need fixed ports, because the addresses of chosen ports are read from the log.
 	Alter func(*exec.Cmd)
 }
 
-// processes are those that were started.
+// processes counts the processes that were started.
 var processes atomic.Int64
 
-// command makes one that is still to be started, and a name for its files.
+// command returns a command that has not been started, and a name for its files.
 func (p Program) command(s Settings, args ...string) (c *exec.Cmd, name string, err error) {
-	// With our own number, for another process of ours may use the directory too: it would find the addresses of the wrong log.
+	// The name has the number of this process, because another test process may use the directory too and would read the
+	// addresses from the wrong log.
 	name = cmp.Or(s.Name, filepath.Base(p.Path))
 	name = filepath.Join(p.Dir, fmt.Sprintf("%s-%d-%d", name, os.Getpid(), processes.Add(1)))
 	c = exec.Command(p.Path, args...)
@@ -120,7 +122,7 @@ func (p Program) command(s Settings, args ...string) (c *exec.Cmd, name string, 
 		c.Env = append(c.Env,
 			"REFRESHD_MASTER_KEY="+MasterKey, "REFRESHD_LOG_FORMAT=json", "REFRESHD_PUBLIC_URL=https://rig.example")
 	}
-	for _, limit := range []string{"ADDRESS", "API_KEY", "REFRESH_TOKEN"} { // everybody calls from one address here
+	for _, limit := range []string{"ADDRESS", "API_KEY", "REFRESH_TOKEN"} { // all clients of a test have one address
 		c.Env = append(c.Env, "REFRESHD_RATE_LIMIT_"+limit+"=0")
 	}
 	if s.Kickstart != "" {
@@ -134,7 +136,7 @@ func (p Program) command(s Settings, args ...string) (c *exec.Cmd, name string, 
 	return c, name, nil
 }
 
-// Result is how a process ended by itself, and what it wrote.
+// Result is the exit status of a process, and what it wrote.
 type Result struct {
 	Status         int
 	Stdout, Stderr string
@@ -144,8 +146,8 @@ func (r Result) String() string {
 	return fmt.Sprintf("exit status %d\nstdout: %s\nstderr: %s", r.Status, r.Stdout, r.Stderr)
 }
 
-// Verb runs a verb to its end, whatever its status is. When ctx is done the verb gets SIGTERM, and the error is that of
-// ctx.
+// Verb runs a verb to its end. An exit status other than 0 is not an error. When ctx is done the process gets SIGTERM,
+// and the error is that of ctx.
 func (p Program) Verb(ctx context.Context, s Settings, args ...string) (Result, error) {
 	v, err := p.Start(ctx, s, args...)
 	if err != nil {
@@ -160,7 +162,7 @@ func (p Program) Verb(ctx context.Context, s Settings, args ...string) (Result, 
 	return Result{v.State().ExitCode(), v.Stdout(), v.Log()}, err
 }
 
-// Run runs a verb that has to succeed, and returns what it wrote, to standard output and error.
+// Run runs a verb that has to succeed, and returns its standard output and standard error.
 func (p Program) Run(ctx context.Context, s Settings, args ...string) (output string, err error) {
 	r, err := p.Verb(ctx, s, args...)
 	if err == nil && r.Status != 0 {
@@ -173,15 +175,15 @@ func (p Program) Run(ctx context.Context, s Settings, args ...string) (output st
 	return output, nil
 }
 
-// FreeAddresses are n of the loopback's on which nothing listens now. Something else may take one before it is used: with port 0
-// that cannot happen, but then the address changes with each start.
+// FreeAddresses returns n addresses of the loopback on which nothing listens. Another process may take one before it is
+// used. With port 0 that cannot happen, but then the address changes with each start.
 func FreeAddresses(n int) (addresses []string, err error) {
 	for range n {
 		l, err := net.Listen("tcp", "127.0.0.1:0")
 		if err != nil {
 			return nil, err
 		}
-		defer l.Close() // all are held before one is let go of, so that they differ
+		defer l.Close() // all are open until the last one is, so that they differ
 		addresses = append(addresses, l.Addr().String())
 	}
 	return addresses, nil

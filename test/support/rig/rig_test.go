@@ -18,7 +18,8 @@ import (
 )
 
 func TestProcessesAreReadWhateverTheirName(t *testing.T) {
-	got, err := parseStat("4711 (a) (b) S 42 1 1 0 -1 4194560 1 2 0 0 150 50 30 20 20 0 7 0 99 1000 10 18446744073709551615")
+	got, err := parseStat("4711 (a) (b) S 42 1 1 0 -1 4194560 1 2 0 0 150 50 30 20 20 0 7 0 99 1000 10 " +
+		"18446744073709551615")
 	want := Process{Name: "a) (b", Parent: 42, CPU: 2 * time.Second, Children: 500 * time.Millisecond, Threads: 7}
 	if err != nil || got != want {
 		t.Errorf("got %+v, %v, want %+v", got, err, want)
@@ -54,7 +55,7 @@ func TestMetricIsTheOneOfThatName(t *testing.T) {
 	}
 }
 
-// built is the program, once for all tests here.
+// built is the program, built once for all tests of this package.
 var built = sync.OnceValues(func() (Program, error) {
 	dir, err := os.MkdirTemp("", "refreshd-rig-")
 	if err != nil {
@@ -139,7 +140,7 @@ func TestKilledServiceComesBackOnItsAddress(t *testing.T) {
 	}
 	settings := Settings{
 		Database: "sqlite:" + filepath.Join(t.TempDir(), "a.db"), Listen: addresses[0], AdminListen: addresses[1],
-		Env: []string{"REFRESHD_LOG_LEVEL=warn"}, // so that the log tells no address
+		Env: []string{"REFRESHD_LOG_LEVEL=warn"}, // so that the log has no address
 	}
 	for range 2 {
 		s := serve(t, settings)
@@ -162,7 +163,8 @@ func TestKilledServiceComesBackOnItsAddress(t *testing.T) {
 func TestServiceThatCannotStartExplainsItself(t *testing.T) {
 	const kickstart = "tenants: [{id: 'no id'}]"
 	_, err := program(t).Serve(t.Context(), Settings{Database: "memory:", Kickstart: kickstart})
-	if err == nil || !strings.Contains(err.Error(), "ended before it was ready") || !strings.Contains(err.Error(), "tenants[0].id") {
+	if err == nil || !strings.Contains(err.Error(), "ended before it was ready") ||
+		!strings.Contains(err.Error(), "tenants[0].id") {
 		t.Errorf("got %v, want an error that quotes the log", err)
 	}
 }
@@ -198,16 +200,16 @@ func TestVerbRunsToItsEndOrToOurs(t *testing.T) {
 		t.Errorf("version: got %q, %v", got, err)
 	}
 	if _, err := p.Run(t.Context(), Settings{}, "nonsense"); err == nil || !strings.Contains(err.Error(), "there is no") {
-		t.Errorf("an unknown verb: got %v, want what it said", err)
+		t.Errorf("an unknown verb: got %v, want its message", err)
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
 	defer cancel()
 	if _, err := p.Run(ctx, Settings{Database: "memory:"}, "serve"); !errors.Is(err, context.DeadlineExceeded) {
-		t.Errorf("one that was cut off: got %v", err)
+		t.Errorf("a verb that was cancelled: got %v", err)
 	}
 }
 
-// A service whose clock is in a file takes every time from there, as one does that is told its clock when it starts.
+// A service whose clock is in a file takes every time from it, as a service does whose clock is in its environment.
 func TestProgramWithAClockGoesByIt(t *testing.T) {
 	p, err := Build(t.Context(), t.TempDir(), BuildOptions{Clock: true})
 	if err != nil {
@@ -255,7 +257,7 @@ apiKeys: [{name: rig, key: ` + key + `, permissions: {endpoints: {"*": ["*"]}}}]
 
 const asParent = "REFRESHD_RIG_PARENT"
 
-// beParent starts a service, says where, and waits to be killed.
+// beParent starts a service, prints its address, and waits to be killed.
 func beParent() {
 	p := Program{Path: os.Getenv(asParent), Dir: filepath.Dir(os.Getenv(asParent))}
 	s, err := p.Serve(context.Background(), Settings{Database: "memory:"})

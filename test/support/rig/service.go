@@ -16,25 +16,25 @@ import (
 	"time"
 )
 
-// Client is for those few calls that nobody counts: it keeps connections, and Stop closes those that it does not use. One of another
-// client that was opened and never used keeps a service that stops for five seconds.
+// Client is for the few requests that are not measured. It keeps connections open, and Stop closes its idle ones. A
+// connection of another client that was opened and never used delays the stop of a service by five seconds.
 var Client = &http.Client{Timeout: time.Minute, Transport: http.DefaultTransport.(*http.Transport).Clone()}
 
-// Service is a running process of the program, also of another verb than serve. Its methods may be called from several
-// goroutines, Ready and those that end it aside.
+// Service is a running process of the program, of serve or of another verb. Its methods are safe for concurrent use,
+// except Ready and those that end the process.
 type Service struct {
-	API, Admin string        // host:port; of a port 0, known once it is ready
+	API, Admin string        // host:port; for port 0, known once it is ready
 	ReadyAfter time.Duration // from its start; 0 until Ready returned
 
 	cmd         *exec.Cmd
 	begun       time.Time
 	ended       chan struct{}
 	log, stdout string      // the files
-	told        atomic.Bool // to end
-	judged      atomic.Bool // how it ended
+	told        atomic.Bool // whether it was told to end
+	judged      atomic.Bool // whether its end was checked
 }
 
-// Serve starts a service, and returns when it is ready. ctx bounds the start, not the service's life.
+// Serve starts a service and returns when it is ready. ctx bounds the start, not the service.
 func (p Program) Serve(ctx context.Context, settings Settings) (*Service, error) {
 	s, err := p.Start(ctx, settings)
 	if err != nil {
@@ -46,8 +46,8 @@ func (p Program) Serve(ctx context.Context, settings Settings) (*Service, error)
 	return s, nil
 }
 
-// Start starts a process, and returns immediately. It runs the verb of args; without args it serves. A service that
-// finds its store down ends by itself.
+// Start starts a process and returns immediately. It runs the verb in args; without args it runs serve. A service that
+// cannot reach its store exits.
 func (p Program) Start(ctx context.Context, settings Settings, args ...string) (*Service, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
@@ -63,13 +63,13 @@ func (p Program) Start(ctx context.Context, settings Settings, args ...string) (
 		API: fixed(settings.Listen), Admin: fixed(settings.AdminListen), cmd: c, ended: make(chan struct{}),
 		log: name + ".log", stdout: name + ".out",
 	}
-	// The log is emptied while the service writes to it, so each line has to go to the end that it has then.
+	// Forget truncates the log while the service writes to it, so the service has to append.
 	for name, w := range map[string]*io.Writer{s.log: &c.Stderr, s.stdout: &c.Stdout} {
 		file, err := os.OpenFile(name, os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o600)
 		if err != nil {
 			return nil, err
 		}
-		defer file.Close() // the process has its own
+		defer file.Close() // the process has a descriptor of its own
 		*w = file
 	}
 	if settings.Alter != nil {
@@ -80,7 +80,7 @@ func (p Program) Start(ctx context.Context, settings Settings, args ...string) (
 		return nil, fmt.Errorf("start refreshd %s: %w", args[0], err)
 	}
 	go func() {
-		_ = c.Wait() // its state tells
+		_ = c.Wait() // c.ProcessState has the result
 		close(s.ended)
 	}()
 	return s, nil
@@ -93,7 +93,7 @@ func fixed(address string) string {
 	return address
 }
 
-// Ready returns when the service says that it is ready, and explains with the log when it ended before or takes too long.
+// Ready returns when the service is ready. If the service ended or takes too long, the error quotes the log.
 func (s *Service) Ready(ctx context.Context) error {
 	ctx, cancel := context.WithTimeoutCause(ctx, startTimeout, fmt.Errorf("not ready after %s", startTimeout))
 	defer cancel()
@@ -112,7 +112,7 @@ func (s *Service) Ready(ctx context.Context) error {
 	return nil
 }
 
-// ready finds the addresses in the log, and asks.
+// ready reads the addresses from the log and requests the readiness.
 func (s *Service) ready(ctx context.Context) bool {
 	if s.API == "" || s.Admin == "" {
 		for line := range strings.Lines(s.Log()) {
@@ -149,10 +149,10 @@ func get(ctx context.Context, url string) (status int, body string, err error) {
 	return response.StatusCode, string(text), err
 }
 
-// PID is the process'.
+// PID returns the process id.
 func (s *Service) PID() int { return s.cmd.Process.Pid }
 
-// State is how the process ended, once it has.
+// State returns how the process ended. It is nil until then.
 func (s *Service) State() *os.ProcessState {
 	if !s.hasEnded() {
 		return nil
@@ -160,7 +160,7 @@ func (s *Service) State() *os.ProcessState {
 	return s.cmd.ProcessState
 }
 
-// Ended is closed when the process is gone, however it ended.
+// Ended returns a channel that is closed when the process has ended.
 func (s *Service) Ended() <-chan struct{} { return s.ended }
 
 func (s *Service) hasEnded() bool {
@@ -172,7 +172,7 @@ func (s *Service) hasEnded() bool {
 	}
 }
 
-// Kill ends the process as a power cut would, and waits for its end. Again, or after Stop, it does nothing.
+// Kill kills the process by SIGKILL and waits for its end. A second call, or a call after Stop, does nothing.
 func (s *Service) Kill() error {
 	s.judged.Store(true)
 	if s.hasEnded() {
@@ -187,7 +187,7 @@ func (s *Service) Kill() error {
 	return err
 }
 
-// Signal sends a signal. A process that has ended takes none, which is no error.
+// Signal sends a signal. It is not an error if the process has ended.
 func (s *Service) Signal(signal os.Signal) error {
 	if err := s.cmd.Process.Signal(signal); err != nil && !errors.Is(err, os.ErrProcessDone) {
 		return err
@@ -202,7 +202,7 @@ func (s *Service) Terminate() error {
 	return s.Signal(syscall.SIGTERM)
 }
 
-// Wait waits for the end of a process that was told to end. One that takes too long is killed, which is an error.
+// Wait waits for the end of a process that was told to end. A process that takes too long is killed, which is an error.
 func (s *Service) Wait() error {
 	select {
 	case <-s.ended:
@@ -214,8 +214,8 @@ func (s *Service) Wait() error {
 	}
 }
 
-// Stop ends the service by SIGTERM, which it has to obey with status 0; that it ended by itself before is an error. Again, or after
-// Kill, it does nothing.
+// Stop ends the service by SIGTERM. The service has to exit with status 0; it is an error if it ended before. A second
+// call, or a call after Kill, does nothing.
 func (s *Service) Stop() error {
 	if s.judged.Swap(true) {
 		return nil
@@ -232,25 +232,25 @@ func (s *Service) Stop() error {
 	return nil
 }
 
-// Log is what the service wrote since it began, or since Forget.
+// Log returns what the service logged since its start, or since Forget.
 func (s *Service) Log() string {
 	text, _ := os.ReadFile(s.log)
 	return string(text)
 }
 
-// Stdout is what it wrote to standard output.
+// Stdout returns what the service wrote to standard output.
 func (s *Service) Stdout() string {
 	text, _ := os.ReadFile(s.stdout)
 	return string(text)
 }
 
-// LogTail is the end of the log.
+// LogTail returns the end of the log.
 func (s *Service) LogTail() string {
 	text := s.Log()
 	return text[max(0, len(text)-2000):]
 }
 
-// Explain adds the end of the log to what went wrong, if something did.
+// Explain adds the end of the log to err, if err is not nil.
 func (s *Service) Explain(err error) error {
 	if err == nil {
 		return nil
@@ -258,10 +258,11 @@ func (s *Service) Explain(err error) error {
 	return fmt.Errorf("%w\nthe service's log ends with:\n%s", err, s.LogTail())
 }
 
-// ErrorsLogged are the lines of the log that should not be in one.
+// ErrorsLogged returns the lines of the log that report errors.
 func (s *Service) ErrorsLogged() (lines []string) {
 	for line := range strings.Lines(s.Log()) {
-		if strings.Contains(line, `"level":"ERROR"`) || strings.HasPrefix(line, "panic:") || strings.HasPrefix(line, "fatal error:") ||
+		if strings.Contains(line, `"level":"ERROR"`) || strings.HasPrefix(line, "panic:") ||
+			strings.HasPrefix(line, "fatal error:") ||
 			strings.Contains(line, "WARNING: DATA RACE") {
 			lines = append(lines, strings.TrimSpace(line))
 		}
@@ -269,7 +270,7 @@ func (s *Service) ErrorsLogged() (lines []string) {
 	return lines
 }
 
-// Forget empties the log, after looking for what should not be in it. What is written meanwhile is lost.
+// Forget truncates the log. It returns an error if the log has an error. Lines that are written meanwhile are lost.
 func (s *Service) Forget() error {
 	if lines := s.ErrorsLogged(); len(lines) > 0 {
 		return fmt.Errorf("the service logged an error: %s", lines[0])
@@ -277,7 +278,8 @@ func (s *Service) Forget() error {
 	return os.Truncate(s.log, 0)
 }
 
-// Metric is the value of one; a name has its labels behind it, as in `refreshd_exchanges_total{outcome="rotated"}`.
+// Metric returns the value of a metric. The name includes the labels, as in
+// `refreshd_exchanges_total{outcome="rotated"}`.
 func (s *Service) Metric(ctx context.Context, name string) (float64, error) {
 	values, err := s.Metrics(ctx, name)
 	if err != nil {
@@ -286,7 +288,7 @@ func (s *Service) Metric(ctx context.Context, name string) (float64, error) {
 	return values[0], nil
 }
 
-// Metrics are the values of several, of one instant.
+// Metrics returns the values of several metrics at one instant.
 func (s *Service) Metrics(ctx context.Context, names ...string) ([]float64, error) {
 	status, text, err := get(ctx, "http://"+s.Admin+"/metrics")
 	if err == nil && status != http.StatusOK {
@@ -313,14 +315,14 @@ func metric(text, name string) (float64, error) {
 	return strconv.ParseFloat(value, 64)
 }
 
-// Resources are what a process holds. Where there is no /proc, everything is zero.
+// Resources are the memory and descriptors of a process. Without /proc, everything is zero.
 type Resources struct {
 	RSS     float64 // MiB resident
-	Files   int     // descriptors that are open
+	Files   int     // open descriptors
 	Threads int
 }
 
-// Resources are the service's now.
+// Resources returns the resources of the service.
 func (s *Service) Resources() Resources {
 	p, _ := ReadProcess(s.PID())
 	files, _ := os.ReadDir(fmt.Sprintf("/proc/%d/fd", s.PID()))

@@ -5,7 +5,7 @@ import (
 	"time"
 )
 
-// Sleep returns early with the cause when ctx is done.
+// Sleep sleeps for d. If ctx is done before, it returns the cause.
 func Sleep(ctx context.Context, d time.Duration) error {
 	t := time.NewTimer(d)
 	defer t.Stop()

@@ -7,7 +7,8 @@ import (
 	"syscall"
 )
 
-// starts are run on one thread that never ends, because a parent death signal comes when the thread does that started the child.
+// starts are run on one thread that never ends, because Linux sends the parent death signal when the thread ends that
+// started the child.
 var starts = sync.OnceValue(func() chan<- func() {
 	c := make(chan func())
 	go func() {
@@ -19,9 +20,9 @@ var starts = sync.OnceValue(func() chan<- func() {
 	return c
 })
 
-// start starts what must not outlive this process, however that ends.
+// start starts a process that is killed when this process ends, however it ends.
 func start(c *exec.Cmd) error {
-	// A group of its own, so that Ctrl-C on a terminal reaches it through us: in its turn, and by SIGTERM.
+	// In a group of its own, so that Ctrl-C on a terminal does not reach it: this process stops it by SIGTERM.
 	if c.SysProcAttr == nil {
 		c.SysProcAttr = &syscall.SysProcAttr{}
 	}

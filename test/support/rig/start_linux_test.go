@@ -26,13 +26,13 @@ func TestServiceDoesNotOutliveUs(t *testing.T) {
 		t.Fatal(err)
 	}
 	if status, _, err := get(t.Context(), "http://"+address+"/healthz"); status != http.StatusOK {
-		t.Fatalf("the service answers %d, %v", status, err)
+		t.Fatalf("the service responds with %d, %v", status, err)
 	}
 	_ = parent.Process.Kill()
 	_ = parent.Wait()
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
-	for err == nil { // the kernel's signal comes at once, and takes a moment to do its work
+	for err == nil { // the kernel sends the signal immediately; the process ends a moment later
 		_, _, err = get(ctx, "http://"+address+"/healthz")
 	}
 	if ctx.Err() != nil {

@@ -7,7 +7,7 @@ import (
 	"syscall"
 )
 
-// start starts a process that outlives this one where this one is killed: only Linux can tell it in time.
+// start starts a process that outlives this one if this one is killed: only Linux has a parent death signal.
 func start(c *exec.Cmd) error {
 	if c.SysProcAttr == nil {
 		c.SysProcAttr = &syscall.SysProcAttr{}

@@ -1,13 +1,13 @@
-// Package short leaves tests out of `go test -short`: those that need what a fresh clone may lack (PostgreSQL,
-// PgBouncer, strace), and those that take long.
+// Package short skips tests under `go test -short`: slow tests, and tests that need PostgreSQL, PgBouncer or strace,
+// which a fresh clone may lack.
 //
-// It is the only place where a test is skipped, which test/arch checks, and it skips nothing without -short: in `make
-// test` a server that is missing is a failure, because a skip would hide what was not tested.
+// No other package skips a test; test/arch checks that. Without -short nothing is skipped: in `make test` a missing
+// server is a failure, because a skip would hide what was not tested.
 package short
 
 import "testing"
 
-// LeaveOut skips the test, or the benchmark, under -short, and says what it needs.
+// LeaveOut skips the test or benchmark under -short. needs says what it needs, in a noun.
 func LeaveOut(tb testing.TB, needs string) {
 	tb.Helper()
 	if testing.Short() {

@@ -1,6 +1,6 @@
-// Package tiny is a dialect as small as one can be, and in each thing that a dialect decides other than the API of
-// tokens: how it refuses, with which statuses, what it reads and what browsers may see. It shows what a dialect takes,
-// and that it takes nothing of another one.
+// Package tiny is the smallest HTTP dialect, for tests. In each thing that a dialect decides it differs from the API of
+// tokens: the bodies and statuses of its refusals, its decoder, and the headers that browsers may read. It shows what a
+// dialect has to provide, and that it needs nothing of another dialect.
 package tiny
 
 import (
@@ -16,7 +16,7 @@ import (
 	"github.com/refreshd/refreshd/domain"
 )
 
-// Dialect returns it. Its greeting fails with fail, if that returns an error.
+// Dialect returns the dialect. Its handlers call fail, and return its error if it is not nil.
 func Dialect(fail func() error) (web.Dialect, error) {
 	document, err := web.NewDocument([]byte(openapi))
 	if err != nil {
@@ -44,7 +44,7 @@ type greeting struct {
 	Name *string `json:"name"`
 }
 
-// greet says who is greeted, by whom, and in which tenant.
+// greet responds with the name of the request, the name of the API key and the tenant.
 func greet(c echo.Context, fail error) error {
 	body, err := web.Body[greeting](c, web.FormOnly)
 	if err != nil {
@@ -54,13 +54,13 @@ func greet(c echo.Context, fail error) error {
 		return fail
 	}
 	if body.Name == nil {
-		return domain.NewInvalid("name", domain.Blank, "say whom to greet")
+		return domain.NewInvalid("name", domain.Blank, "name whom to greet")
 	}
 	caller := web.LogRecord(c).Caller
 	return c.String(http.StatusOK, fmt.Sprintf("%s greets %s in %s", caller.Key.Name, *body.Name, caller.TenantID))
 }
 
-// feed sends a line, and stays.
+// feed sends one line and keeps the connection open.
 func feed(c echo.Context) error {
 	c.Response().WriteHeader(http.StatusOK)
 	fmt.Fprintln(c.Response(), "here is", web.LogRecord(c).Caller.TenantID)
@@ -69,7 +69,7 @@ func feed(c echo.Context) error {
 	return nil
 }
 
-// render gives each refusal a body, as RFC 6749, section 5.2, wants it, and a 401 the scheme that the client used.
+// render gives each refusal a body, as RFC 6749, section 5.2, requires, and a 401 the scheme that the client used.
 func render(c echo.Context, status int, err error) error {
 	if strings.HasPrefix(c.Request().Header.Get(echo.HeaderAuthorization), "Basic ") && status == http.StatusUnauthorized {
 		c.Response().Header().Set(echo.HeaderWWWAuthenticate, `Basic realm="tiny"`)

@@ -22,8 +22,8 @@ const (
 	abortedSources = 100                    // addresses: within the limit of each
 )
 
-// abortedPart sends requests whose client is gone before the answer. They are within every limit, so what they cost is
-// not the limits' to bound.
+// abortedPart sends requests whose client disconnects before the response. They are within every limit, so no limit
+// bounds their cost.
 func abortedPart(ctx context.Context, a *attack) error {
 	dsn, err := a.postgres(ctx)
 	if err != nil {
@@ -61,7 +61,7 @@ func abortedPart(ctx context.Context, a *attack) error {
 		}.Bytes(s.API)}},
 	}
 	for _, kind := range kinds {
-		// The pool is as large as it gets before it is counted: connections that it opens for load are no fault.
+		// The pool has its largest size before connections are counted: it may open connections for load.
 		if err := fillPool(ctx, s.API); err != nil {
 			return err
 		}
@@ -86,7 +86,7 @@ func abortedPart(ctx context.Context, a *attack) error {
 	return nil
 }
 
-// answered has the same requests sent, and their answers read: what they cost the honest by being served.
+// answered sends the same requests and reads their responses, to measure what serving them costs the honest users.
 func (a *attack) answered(ctx context.Context, what, host string, users []*user, requests [][]byte) error {
 	var sent atomic.Int64
 	p, err := a.pair(ctx, host, users, func(ctx context.Context) error { return abort(ctx, host, requests, true, &sent) })
@@ -99,7 +99,7 @@ func (a *attack) answered(ctx context.Context, what, host string, users []*user,
 	return nil
 }
 
-// fillPool has more requests of the store at once than the pool has connections, twice.
+// fillPool sends more concurrent requests than the pool has connections, twice.
 func fillPool(ctx context.Context, host string) error {
 	return each(400, 64, func(i int) error {
 		a, err := do(ctx, backend, host, rig.Request{
@@ -113,7 +113,7 @@ func fillPool(ctx context.Context, host string) error {
 }
 
 // abort sends the requests, one after another, until ctx is done. It reads the responses, or resets the connections
-// before them. An error of the network is what the attack is about.
+// before them. Errors of the network belong to the attack.
 func abort(ctx context.Context, host string, requests [][]byte, read bool, sent *atomic.Int64) error {
 	var group sync.WaitGroup
 	var next atomic.Int64
@@ -134,7 +134,7 @@ func abort(ctx context.Context, host string, requests [][]byte, read bool, sent 
 	return errors.Join(context.Cause(ctx))
 }
 
-// reset connects, sends a request, and resets the connection: before the answer, or after it.
+// reset connects, sends a request, and resets the connection before or after the response.
 func reset(ctx context.Context, source, host string, request []byte, read bool) error {
 	d := dialer(source)
 	d.Timeout = time.Second

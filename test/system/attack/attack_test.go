@@ -83,7 +83,7 @@ func TestPercentilesAreOfAllUsersTogether(t *testing.T) {
 	}
 }
 
-// A missed target of an older program is what it is compared for; one of this program fails the run.
+// A target that an older program misses is only reported. A target that this program misses fails the run.
 func TestOnlyTheProgramOfThisSourceDecides(t *testing.T) {
 	r := &report{begun: time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)}
 	this := &attack{name: "this", report: r, part: "p"}
@@ -119,7 +119,7 @@ func TestOnlyTheProgramOfThisSourceDecides(t *testing.T) {
 	}
 }
 
-// What a part says counts also if the part then fails, and the failure is one more.
+// The verdicts of a part count even if the part fails. The failure is one more missed target.
 func TestAPartThatFailsIsATargetMissed(t *testing.T) {
 	a := &attack{name: "this", report: &report{begun: time.Now()}}
 	ends := func(err error) part {
@@ -165,8 +165,8 @@ func listen(t *testing.T, h http.HandlerFunc) (host string) {
 	return s.Listener.Addr().String()
 }
 
-// A client that is told to come back, or hears nothing, presents the same string: one that went on to its next session
-// would hide that this one's was lost.
+// A client that gets 503 or 429, or no response, presents the same string again. If it continued with its next session,
+// the loss of this one would be hidden.
 func TestAnHonestUserRepeatsWhatWasRefused(t *testing.T) {
 	answers := []int{503, 429, 200, 200, 400, 200}
 	var mu sync.Mutex
@@ -198,7 +198,7 @@ func TestAnHonestUserRepeatsWhatWasRefused(t *testing.T) {
 	}
 }
 
-// An exchange that could not be sent because the one before it hung is as late as its user is.
+// The latency of an exchange includes the wait for the one before it, which hangs here.
 func TestLatencyCountsFromWhenAnExchangeIsDue(t *testing.T) {
 	const hang = 100 * time.Millisecond
 	var once sync.Once
@@ -275,7 +275,7 @@ func TestAProxyCountsWhatIsOpened(t *testing.T) {
 	}
 }
 
-// The figures about many tenants say nothing if the service does not take the tenants for its own.
+// The figures about many tenants are meaningless if the service does not accept the copied tenants.
 func TestFilledTenantsSign(t *testing.T) {
 	dir := t.TempDir()
 	program, err := rig.Build(t.Context(), dir, rig.BuildOptions{})
@@ -283,7 +283,7 @@ func TestFilledTenantsSign(t *testing.T) {
 		t.Fatal(err)
 	}
 	how := settings("sqlite:" + filepath.Join(dir, "filled.db"))
-	for range 2 { // the first makes what is copied
+	for range 2 { // the first start makes the rows that are copied
 		s, err := program.Serve(t.Context(), how)
 		if err != nil {
 			t.Fatal(err)

@@ -13,10 +13,10 @@ import (
 	"github.com/refreshd/refreshd/test/support/rig"
 )
 
-// answerTimeout is how long a client waits. A request without an answer by then has none.
+// answerTimeout is how long a client waits. After that a request counts as one without a response.
 const answerTimeout = 10 * time.Second
 
-// newClient has a client address of its own.
+// newClient returns a client with an address of its own.
 func newClient(source string, timeout time.Duration) *http.Client {
 	return &http.Client{Timeout: timeout, Transport: &http.Transport{
 		DialContext: dialer(source).DialContext, MaxIdleConnsPerHost: 256, DisableCompression: true,
@@ -27,30 +27,30 @@ func dialer(source string) *net.Dialer {
 	return &net.Dialer{LocalAddr: &net.TCPAddr{IP: net.ParseIP(source)}, Timeout: answerTimeout}
 }
 
-// address is the n-th of a block: of the honest users 1, of attackers 2, of what shares an address 3.
+// address returns the n-th address of a block: 1 for honest users, 2 for attackers, 3 for those who share an address.
 func address(block, n int) string { return fmt.Sprintf("127.0.%d.%d", block, 1+n%250) }
 
 func do(ctx context.Context, c *http.Client, host string, r rig.Request) (rig.Response, error) {
 	return r.Do(ctx, c, host)
 }
 
-// session is what a client holds of a refresh token.
+// session is a refresh token as its client has it.
 type session struct{ id, current string }
 
 func exchangeOf(tokenString string) rig.Request {
 	return rig.Request{Method: http.MethodPost, Path: "/jwt/refresh", Body: `{"refreshToken":"` + tokenString + `"}`}
 }
 
-// granted reads what an issue or an exchange was answered with.
+// granted reads the response to an issue or an exchange.
 func granted(a rig.Response) (session, error) {
 	var g struct{ RefreshToken, RefreshTokenID string }
 	if err := a.Data(&g); err != nil || g.RefreshToken == "" {
-		return session{}, fmt.Errorf("%s grants nothing: %v", a, err)
+		return session{}, fmt.Errorf("%s has no tokens: %v", a, err)
 	}
 	return session{g.RefreshTokenID, g.RefreshToken}, nil
 }
 
-// counts are the answers of many requests, by status. Those without an answer count under 0.
+// counts are the responses to many requests, by status. A request without a response counts under 0.
 type counts map[int]int
 
 func (c counts) add(other counts) {
@@ -61,7 +61,7 @@ func (c counts) add(other counts) {
 
 func (c counts) String() string { return c.per(1) }
 
-// per divides each by the seconds.
+// per returns each count per second.
 func (c counts) per(seconds float64) string {
 	var parts []string
 	for _, status := range slices.Sorted(maps.Keys(c)) {

@@ -21,22 +21,22 @@ const (
 	honestGrace    = 5  // seconds
 )
 
-// user is an honest one, at an address of its own.
+// user is an honest user, with an address of its own.
 type user struct {
 	client   *http.Client
 	sessions []session
 	next     int
 }
 
-// seen is what the honest users got in a window.
+// seen is the responses to the honest users in a window.
 type seen struct {
 	due       int           // exchanges
 	answered  int           // with success
-	refused   int           // for overload, or because the store was not there: 503
+	refused   int           // for overload, or because the store was unavailable: 503
 	limited   int           // for a limit: 429
 	other     int           // another status
-	lost      int           // without an answer in time, or never sent because the one before was not answered
-	p50, p99  time.Duration // of those that were sent: from when they were due to the answer or its time-out
+	lost      int           // without a response in time, or never sent because the one before had no response
+	p50, p99  time.Duration // of those that were sent: from when they were due to the response or its time-out
 	latencies []time.Duration
 }
 
@@ -49,10 +49,10 @@ func ms(d time.Duration) string { return fmt.Sprintf("%.1f", milliseconds(d)) }
 
 func milliseconds(d time.Duration) float64 { return float64(d) / float64(time.Millisecond) }
 
-// unanswered are those that did not succeed, for whatever reason.
+// unanswered returns how many did not succeed, for any reason.
 func (s seen) unanswered() int { return s.due - s.answered }
 
-// honest has users exchange at the rate for a while.
+// honest has the users exchange at the rate for a while.
 func honest(ctx context.Context, host string, users []*user, rate float64, window time.Duration) (seen, error) {
 	var (
 		group sync.WaitGroup
@@ -89,10 +89,10 @@ func (s seen) summed() seen {
 	return s
 }
 
-// afterwards is how long after a window exchanges are sent that were due within it.
+// afterwards is for how long after a window exchanges are sent that were due within it.
 const afterwards = 2 * time.Second
 
-// load exchanges at each instant that is due, and counts as lost what could not be sent soon after the window.
+// load exchanges whenever an exchange is due, and counts those as lost that could not be sent soon after the window.
 func (u *user) load(
 	ctx context.Context, host string, first time.Time, pause time.Duration, end time.Time,
 ) (s seen, err error) {
@@ -126,8 +126,8 @@ func (u *user) load(
 	return s, nil
 }
 
-// exchange presents the next session's string. One that was not answered, or was refused for a limit, is next again:
-// its client repeats it, with the same string.
+// exchange presents the string of the next session. If it gets no response, or is refused for a limit, the session is
+// next again: its client repeats the request with the same string.
 func (u *user) exchange(ctx context.Context, host string) (status int) {
 	s := &u.sessions[u.next%len(u.sessions)]
 	a, err := do(ctx, u.client, host, exchangeOf(s.current))
@@ -146,7 +146,7 @@ func (u *user) exchange(ctx context.Context, host string) (status int) {
 // pair is a run: a window without the attack, and one with it.
 type pair struct{ before, during seen }
 
-// ratios are what the attack makes of the latency. Without an answer they are infinite.
+// ratios returns the latency under attack divided by the latency without. Without responses it is infinite.
 func (p pair) ratios() (p50, p99 float64) {
 	ratio := func(during, before time.Duration) float64 {
 		if before <= 0 || len(p.during.latencies) == 0 {
@@ -157,11 +157,11 @@ func (p pair) ratios() (p50, p99 float64) {
 	return ratio(p.during.p50, p.before.p50), ratio(p.during.p99, p.before.p99)
 }
 
-// slowdown is at most this in a run that is good enough.
+// slowdown is the greatest ratio of a good run.
 const slowdown = 2
 
-// worst is the greater of the two ratios, or that of the p99 alone. It is infinite where the window without the attack
-// was disturbed.
+// worst returns the greater of the two ratios, or the ratio of the p99 alone. It is infinite if the window without the
+// attack was disturbed.
 func (p pair) worst(median bool) float64 {
 	p50, p99 := p.ratios()
 	switch {
@@ -174,12 +174,12 @@ func (p pair) worst(median bool) float64 {
 	}
 }
 
-// good reports whether no exchange failed and the attack cost no more than it may.
+// good reports whether no exchange failed and the slowdown is within its bound.
 func (p pair) good(median bool) bool {
 	return p.during.unanswered() == 0 && p.worst(median) <= slowdown
 }
 
-// better reports whether p is better than q: by what was not answered, then by what the attack cost.
+// better reports whether p is better than q: by the number of failed exchanges, then by the slowdown.
 func (p pair) better(q pair, median bool) bool {
 	if n, m := p.during.unanswered(), q.during.unanswered(); n != m {
 		return n < m
@@ -187,8 +187,8 @@ func (p pair) better(q pair, median bool) bool {
 	return p.worst(median) < q.worst(median)
 }
 
-// best takes runs until one is good, at most as many as the plan has, and holds the best one to the targets: with the
-// median, or without. During is the attack. Its context ends with the window, and it is an error if it ends before.
+// best repeats runs until one is good, at most as often as the plan says, and checks the best one against the targets,
+// with or without the median. during is the attack. Its context ends with the window; it must not end before.
 func (a *attack) best(
 	ctx context.Context, what, host string, users []*user, median bool, during func(context.Context) error,
 ) error {
@@ -219,11 +219,11 @@ func (a *attack) best(
 	return nil
 }
 
-// settle is how long an attack goes on before its window.
+// settle is how long an attack runs before its window.
 const settle = time.Second
 
-// quiet returns when the service is over the last run: a window without an attack must not be slow because of one. It
-// waits at most for a while.
+// quiet waits until the service has recovered from the last run, but not for ever: a window without an attack must not
+// be slow because of one.
 func quiet(ctx context.Context, host string) error {
 	for calm, until := 0, time.Now().Add(20*time.Second); calm < 5 && time.Now().Before(until); {
 		if err := rig.Sleep(ctx, 200*time.Millisecond); err != nil {

@@ -22,7 +22,7 @@ const (
 	shutdownTimeout = 15 * time.Second // the default
 )
 
-// logPart runs services whose log cannot be written.
+// logPart runs services that cannot write their log.
 func logPart(ctx context.Context, a *attack) error {
 	for _, kind := range []struct {
 		name string
@@ -42,7 +42,7 @@ func logPart(ctx context.Context, a *attack) error {
 	return nil
 }
 
-// brokenPipe is one whose reader is gone, as after `2>&1 | head`.
+// brokenPipe is a pipe whose reader has ended, as after `2>&1 | head`.
 func brokenPipe() (w *os.File, end func() error, err error) {
 	r, w, err := os.Pipe()
 	if err != nil {
@@ -77,7 +77,7 @@ func (a *attack) logless(ctx context.Context, what string, open func() (*os.File
 		return err
 	}
 	a.later(s.Kill)
-	stderr.Close() // the process has its own
+	stderr.Close() // the process has a descriptor of its own
 	starting, cancel := context.WithTimeout(ctx, 20*time.Second)
 	err = s.Ready(starting)
 	cancel()
@@ -93,14 +93,14 @@ func (a *attack) logless(ctx context.Context, what string, open func() (*os.File
 	a.atLeast(what+": exchanges answered", float64(answered), float64(a.plan.logged), "%.0f")
 	health := newClient("127.0.0.5", logAnswer)
 	h, err := do(ctx, health, s.API, rig.Request{Method: http.MethodGet, Path: "/healthz"})
-	a.judge(what+": /healthz answers", err == nil && h.Status == http.StatusOK, "200", fmt.Sprint(h.Status))
+	a.judge(what+": /healthz responds", err == nil && h.Status == http.StatusOK, "200", fmt.Sprint(h.Status))
 	lost := lostCount(ctx, s.Admin)
 	a.atLeast(what+": lost lines counted", lost, 1, "%.0f")
 	a.judgeStop(what+": SIGTERM obeyed", s, shutdownTimeout)
 	return nil
 }
 
-// exchangesUnheard counts those of the plan that are answered with success. It gives up on a service that hangs.
+// exchangesUnheard returns how many exchanges of the plan succeed. It gives up on a service that hangs.
 func (a *attack) exchangesUnheard(ctx context.Context, host string) (int, error) {
 	const clients = 16
 	if a.plan.logged%clients != 0 {
@@ -138,7 +138,8 @@ func (a *attack) exchangesUnheard(ctx context.Context, host string) (int, error)
 	return int(answered.Load()), nil
 }
 
-// lostCount is the sum over all labels of the metric; 0 where the service has none, or does not answer.
+// lostCount returns the sum of the metric over all labels. It is 0 if the service has no such metric or does not
+// respond.
 func lostCount(ctx context.Context, admin string) (sum float64) {
 	client := newClient("127.0.0.7", logAnswer)
 	defer client.CloseIdleConnections()
@@ -159,7 +160,7 @@ func lostCount(ctx context.Context, admin string) (sum float64) {
 	return sum
 }
 
-// judgeStop sends SIGTERM, and wants an end with status 0 within a while.
+// judgeStop sends SIGTERM, and checks that the process exits with status 0 in time.
 func (a *attack) judgeStop(what string, s *rig.Service, within time.Duration) {
 	seen := "already ended"
 	met := false
@@ -173,7 +174,7 @@ func (a *attack) judgeStop(what string, s *rig.Service, within time.Duration) {
 			seen = fmt.Sprintf("%.1f s, %s", time.Since(begin).Seconds(), s.State())
 			met = s.State().Success() && time.Since(begin) <= within
 		case <-time.After(shutdownTimeout + 5*time.Second):
-			seen = fmt.Sprintf("still there after %s", shutdownTimeout+5*time.Second)
+			seen = fmt.Sprintf("still running after %s", shutdownTimeout+5*time.Second)
 		}
 	}
 	a.judge(what, met, fmt.Sprintf("%s, status 0", within), seen)

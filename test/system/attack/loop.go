@@ -19,22 +19,20 @@ import (
 	"github.com/refreshd/refreshd/test/support/rig"
 )
 
-// loop is what clients do that send one request after another, each as soon as the one before it is answered. They do
-// not wait as they are told to.
+// loop is a closed loop of clients: each sends its next request as soon as it has a response, and ignores Retry-After.
 type loop struct {
 	Host    string
 	Clients int
-	Source  string // the address of all
+	Source  string // the client address of all
 	// Request may have {client} for the number of the client, {user} for one of 20, and {n} for the number of its request.
 	Request rig.Request
 }
 
-// asLoop is the argument that makes this program one that runs a loop, which is on its standard input.
+// asLoop is the argument with which this program runs the loop on its standard input.
 const asLoop = "loop"
 
-// loop runs until ctx is done, and then returns what the clients were answered. It runs in a process of its own, at a
-// lower priority: what the attackers' machines would have to do is no cost of the service, and the honest users do not
-// wait for it.
+// loop runs until ctx is done, and returns the counts of the responses. It runs in a process of its own with a lower
+// priority, because attackers use their own machines: their work is no cost of the service and delays no honest user.
 func (a *attack) loop(ctx context.Context, l loop) (counts, error) {
 	self, err := os.Executable()
 	if err != nil {
@@ -46,7 +44,7 @@ func (a *attack) loop(ctx context.Context, l loop) (counts, error) {
 	}
 	c := exec.Command("nice", "-n", "5", self, asLoop)
 	c.Stderr = os.Stderr
-	input, err := c.StdinPipe() // its end is that of the loop, also if this process is killed
+	input, err := c.StdinPipe() // the loop ends when it is closed, also if this process is killed
 	if err != nil {
 		return nil, err
 	}
@@ -69,14 +67,14 @@ func (a *attack) loop(ctx context.Context, l loop) (counts, error) {
 		return nil, fmt.Errorf("the attackers: %w", err)
 	}
 	took := time.Since(begin).Seconds()
-	a.progress("the attackers' answers a second, by status (0: none): %s", answers.per(took))
+	a.progress("the attackers' responses a second, by status (0: none): %s", answers.per(took))
 	if ctx.Err() == nil {
 		return answers, fmt.Errorf("the attackers ended by themselves")
 	}
 	return answers, nil
 }
 
-// beLoop reads a loop from in, runs it until in ends, and writes what was answered.
+// beLoop reads a loop from in, runs it until in ends, and writes the counts of the responses.
 func beLoop(in io.Reader, out io.Writer) error {
 	lines := bufio.NewReader(in)
 	text, err := lines.ReadBytes('\n')
@@ -118,7 +116,7 @@ func (l loop) run(ctx context.Context) counts {
 	return all
 }
 
-// closedLoop connects again where the service ended the connection.
+// closedLoop connects again if the service closed the connection.
 func closedLoop(ctx context.Context, source, host string, make func(n int) []byte) counts {
 	answers := counts{}
 	for n := 0; ctx.Err() == nil; {
@@ -147,7 +145,7 @@ func closedLoop(ctx context.Context, source, host string, make func(n int) []byt
 	return answers
 }
 
-// exchangeBytes sends a request and reads its answer to the end.
+// exchangeBytes sends a request and reads its response to the end.
 func exchangeBytes(c net.Conn, in *bufio.Reader, request []byte) (status int, err error) {
 	if _, err := c.Write(request); err != nil {
 		return 0, err

@@ -1,25 +1,25 @@
-// Command attack attacks the service, the real binary over HTTP, and holds what its honest users get meanwhile to the
-// promise that what one client does costs no other client anything.
+// Command attack attacks the service, the real binary over HTTP, and checks what its honest users get meanwhile: one
+// client must not slow down or block the others.
 //
-// It starts everything by itself, on the loopback: the service, built from this source, and a PostgreSQL that waits for
-// the disk. It prints a table in Markdown to standard output, and its progress to standard error. It ends with status 1
-// if a target was missed, or a part failed, unless -report is given. With -base an older program is built as well, and
-// is attacked in the same way; its figures stand beside those of this one, and do not decide the status.
+// It starts everything itself, on the loopback: the service, built from this source, and a PostgreSQL that syncs each
+// commit to disk. It prints a Markdown table to standard output, and its progress to standard error. It exits with
+// status 1 if a target was missed or a part failed, unless -report is given. With -base an older program is built and
+// attacked too. Its figures are beside those of this one, and do not affect the exit status.
 //
 // # Method
 //
-// Honest load is four users, each with a client address of its own (127.0.1.1 to 127.0.1.4), who exchange 40 times a
-// second together, in an open loop: a request is due at its instant, and its latency counts from then, so that an
-// exchange that could not be sent because the one before it was not answered counts as slow. Each exchange is of a
-// session that rests for longer than the grace period, so that it is a write. One that was refused or not answered is
-// repeated with the same string, as clients do. All rate limits have their defaults, and honest load is within each.
+// Honest load is four users, each with a client address of its own (127.0.1.1 to 127.0.1.4). Together they exchange 40
+// times a second, in an open loop: a request is due at its instant, and its latency counts from then. So an exchange
+// that waits for the response of the one before it counts as slow. Each session rests for longer than the grace period
+// between two exchanges, so each exchange is a write. An exchange that was refused or got no response is repeated with
+// the same string, as clients do. All rate limits have their defaults, and honest load is within each.
 //
-// Where the honest latency under attack is compared with the one before it, a run is one window of each, and the best
-// of three runs counts: the driver, the service and the database share a machine that is not quiet. What must not
-// happen at all, such as a refusal, is judged in the same run as the latency.
+// The latency under attack is compared with the latency before it: a run is a window of each, and the best of three
+// runs counts, because driver, service and database share a machine that is not quiet. Events that must not happen at
+// all, such as a refusal, are judged in the same run as the latency.
 //
-// An attacker has addresses of its own too, as many as it needs to be within the limits where the attack is meant to be
-// (127.0.2.1 and up).
+// An attacker has client addresses of its own (127.0.2.1 and up), as many as it needs to stay within the limits, if the
+// attack is meant to be within them.
 package main
 
 import (
@@ -36,14 +36,14 @@ import (
 	"github.com/refreshd/refreshd/test/support/rig"
 )
 
-// part is what can be run by itself.
+// part is a part that can be run alone.
 type part struct {
 	name, about string
 	limit       time.Duration // for one program; a part that takes longer has failed
 	run         func(context.Context, *attack) error
 }
 
-// Label makes it a rig.Part.
+// Label implements rig.Part.
 func (p part) Label() (name, about string) { return p.name, p.about }
 
 var parts = []part{
@@ -62,21 +62,21 @@ var parts = []part{
 	{"copies", "a token string that is no longer current, 60 times a second", 2 * time.Minute, copiesPart},
 }
 
-// attack is one program under attack, and what all parts share.
+// attack is a program under attack, and the state that all parts share.
 type attack struct {
 	plan    plan
 	dir     string
 	program rig.Program
 	name    string // of the program, in the table
-	base    bool   // it is not the one of this source
+	base    bool   // whether it is the older program
 	server  *postgres.Server
 	report  *report
 	part    string
-	ends    []func() error // of the part that runs
+	ends    []func() error // of the running part
 	files   int
 }
 
-// plan is how long a run takes.
+// plan is the size of a run.
 type plan struct {
 	window    time.Duration // of honest load, without an attack and with one
 	runs      int           // of which the best counts
@@ -109,9 +109,9 @@ func start(ctx context.Context, args []string) (err error) {
 	flags := flag.NewFlagSet("attack", flag.ContinueOnError)
 	quick := flags.Bool("quick", false, "shorter windows and fewer tenants, for a first look")
 	parse := rig.PartFlag(flags, "Attacks the service.", parts, parts)
-	base := flags.String("base", "", "a commit whose program is attacked as well")
-	printOnly := flags.Bool("report", false, "end with status 0 although a target was missed or a part failed")
-	version := flags.String("version", "", "of the source, for the report")
+	base := flags.String("base", "", "commit whose program is attacked too")
+	printOnly := flags.Bool("report", false, "exit with status 0 even if a target was missed or a part failed")
+	version := flags.String("version", "", "version of the source, for the report")
 	chosen, err := parse(args)
 	if err != nil {
 		return err
@@ -162,7 +162,7 @@ func start(ctx context.Context, args []string) (err error) {
 	return nil
 }
 
-// one runs a part. Its failure is a target that was missed: the next part runs all the same.
+// one runs a part. A failure counts as a missed target; the next part runs in any case.
 func (a *attack) one(ctx context.Context, p part) {
 	a.part = p.name
 	begun := time.Now()
@@ -183,7 +183,7 @@ func (a *attack) one(ctx context.Context, p part) {
 	a.progress("took %s", time.Since(begun).Round(time.Second))
 }
 
-// later calls end when the part is over, the last one first.
+// later has end called when the part is over, in reverse order.
 func (a *attack) later(end func() error) { a.ends = append(a.ends, end) }
 
 func (a *attack) progress(format string, args ...any) {

@@ -10,11 +10,11 @@ import (
 	"github.com/refreshd/refreshd/test/support/rig"
 )
 
-// attackers is how many clients of one key are in a closed loop.
+// attackers is the number of clients of one API key in a closed loop.
 const attackers = 200
 
-// rowPart has somebody else hold the row of a tenant, as a long transaction of an operator does, and clients revoke in
-// that tenant meanwhile.
+// rowPart has another connection lock the row of a tenant, as a long transaction of an operator does, while clients
+// revoke in that tenant.
 func rowPart(ctx context.Context, a *attack) error {
 	s, dsn, err := a.onPostgres(ctx)
 	if err != nil {
@@ -24,7 +24,7 @@ func rowPart(ctx context.Context, a *attack) error {
 	if err != nil {
 		return err
 	}
-	return a.best(ctx, fmt.Sprintf("%d clients revoke in a tenant whose row is held", attackers), s.API, users, false,
+	return a.best(ctx, fmt.Sprintf("%d clients revoke in a tenant whose row is locked", attackers), s.API, users, false,
 		func(ctx context.Context) (err error) {
 			c, err := pgx.Connect(ctx, dsn)
 			if err != nil {
@@ -43,7 +43,7 @@ func rowPart(ctx context.Context, a *attack) error {
 		})
 }
 
-// fairPart has one key do what it may, with as many clients as it can have.
+// fairPart has one API key send all that it may, with as many clients as it can have.
 func fairPart(ctx context.Context, a *attack) error {
 	s, _, err := a.onPostgres(ctx)
 	if err != nil {

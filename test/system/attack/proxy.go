@@ -7,8 +7,8 @@ import (
 	"sync/atomic"
 )
 
-// proxy stands before PostgreSQL, and counts the connections that are opened: attempts too, which PostgreSQL's own
-// counters leave out when the client is gone before they are accepted.
+// proxy is a proxy of PostgreSQL that counts connections, including attempts: PostgreSQL's own counters omit those
+// whose client disconnects before they are accepted.
 type proxy struct {
 	listener net.Listener
 	opened   atomic.Int64
@@ -44,14 +44,14 @@ func join(c net.Conn, to string) {
 	ended := make(chan struct{}, 2)
 	for _, d := range [][2]net.Conn{{c, s}, {s, c}} {
 		go func() {
-			_, _ = io.Copy(d[0], d[1]) // how it ends is its clients' to see
+			_, _ = io.Copy(d[0], d[1]) // its clients see how it ends
 			ended <- struct{}{}
 		}()
 	}
 	<-ended
 }
 
-// behind is the DSN of a database as it is reached through a proxy, which ends with the part.
+// behind returns the DSN of a database behind a proxy that ends with the part.
 func (a *attack) behind(dsn string) (p *proxy, through string, err error) {
 	u, err := url.Parse(dsn)
 	if err != nil {

@@ -19,7 +19,7 @@ const (
 	readersMiB    = 200
 )
 
-// readersPart holds the largest pages that there are, and does not read them.
+// readersPart requests the largest possible pages and does not read them.
 func readersPart(ctx context.Context, a *attack) error {
 	for _, kind := range []string{sqlite, postgreS} {
 		database, err := a.database(ctx, kind)
@@ -89,7 +89,7 @@ func (a *attack) readers(ctx context.Context, kind string, s *rig.Service) error
 	return nil
 }
 
-// hold requests the page again and again, whenever the service ended the connection, and never reads an answer.
+// hold requests the page again whenever the service closed the connection, and never reads a response.
 func hold(ctx context.Context, source, host string, request []byte, open *atomic.Int64) {
 	for ctx.Err() == nil {
 		d := dialer(source)
@@ -101,7 +101,7 @@ func hold(ctx context.Context, source, host string, request []byte, open *atomic
 		open.Add(1)
 		_ = c.(*net.TCPConn).SetReadBuffer(4096)
 		_, err = c.Write(request)
-		// The end of a connection whose data nobody reads does not show. One more line does, when it is refused by a reset.
+		// A client that does not read does not see the end of its connection. It sees a reset when it sends one more line.
 		for err == nil && rig.Sleep(ctx, time.Second) == nil {
 			_, err = c.Write([]byte("\r\n"))
 		}
@@ -110,8 +110,8 @@ func hold(ctx context.Context, source, host string, request []byte, open *atomic
 	}
 }
 
-// largest is the body of the largest refresh token that issue accepts: each member as large as it can be beside those
-// before it.
+// largest returns the body of the largest refresh token that issue accepts: each member as large as the ones before it
+// allow.
 func largest(ctx context.Context, host string) (string, error) {
 	type sizes struct{ data, device, claims, roles, scopes int }
 	body := func(n sizes) string {
@@ -143,7 +143,7 @@ func largest(ctx context.Context, host string) (string, error) {
 			}
 		}
 		if low < 0 {
-			return "", fmt.Errorf("issue accepts none of %d bytes", len(body(n)))
+			return "", fmt.Errorf("issue refuses a body of %d bytes", len(body(n)))
 		}
 		*m.size = low
 	}
@@ -152,10 +152,10 @@ func largest(ctx context.Context, host string) (string, error) {
 
 func letters(n int) string { return strings.Repeat("x", n) }
 
-// angles are longer in an answer than in a request, where JSON is written to be safe within HTML.
+// angles are longer in a response than in a request, because the service escapes JSON for HTML.
 func angles(n int) string { return strings.Repeat("<", n) }
 
-// words are different ones, as long as a role may be.
+// words returns different words, each as long as a role may be.
 func words(n int) string {
 	list := make([]string, n)
 	for i := range list {

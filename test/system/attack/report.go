@@ -11,15 +11,15 @@ import (
 	"github.com/refreshd/refreshd/test/support/figures"
 )
 
-// verdict is a figure that was held against its target, or one that has none.
+// verdict is a figure, with its target if it has one.
 type verdict struct {
 	part, text, program string
-	bound, seen         string // bound is empty where there is no target
+	bound, seen         string // bound is empty if there is no target
 	met                 bool
-	decides             bool // about the status: it is of the program of this source
+	decides             bool // whether it decides the exit status: it is of this source's program
 }
 
-// report is what all parts found, in order.
+// report is the figures of all parts, in order.
 type report struct {
 	begun    time.Time
 	mu       sync.Mutex
@@ -32,12 +32,12 @@ func (r *report) add(v verdict) {
 	r.verdicts = append(r.verdicts, v)
 }
 
-// atMost holds a figure against an upper bound. The format is that of both.
+// atMost checks a figure against an upper bound. The format is for both.
 func (a *attack) atMost(text string, seen, bound float64, format string) {
 	a.judge(text, seen <= bound, "≤ "+fmt.Sprintf(format, bound), fmt.Sprintf(format, seen))
 }
 
-// atLeast holds a figure against a lower bound.
+// atLeast checks a figure against a lower bound.
 func (a *attack) atLeast(text string, seen, bound float64, format string) {
 	a.judge(text, seen >= bound, "≥ "+fmt.Sprintf(format, bound), fmt.Sprintf(format, seen))
 }
@@ -51,7 +51,7 @@ func (a *attack) judge(text string, met bool, bound, seen string) {
 	a.progress("%s: %s (%s): %s", text, seen, bound, word)
 }
 
-// figure is shown, and decides nothing.
+// figure reports a figure without a target.
 func (a *attack) figure(text, format string, args ...any) {
 	seen := fmt.Sprintf(format, args...)
 	a.report.add(verdict{part: a.part, text: text, program: a.name, seen: seen, met: true})
@@ -68,7 +68,7 @@ func (r *report) missed() (n int) {
 	return n
 }
 
-// text is the report in Markdown: a row for each figure, with a column for each program.
+// text returns the report in Markdown: a row for each figure, with a column for each program.
 func (r *report) text(version string) string {
 	type key struct{ part, text string }
 	var (
@@ -89,7 +89,7 @@ func (r *report) text(version string) string {
 			programs = append(programs, v.program)
 		}
 	}
-	// Of two programs the second may have a figure that the first lacks: rows stand together by part all the same.
+	// The second program may have a figure that the first lacks: rows are grouped by part in any case.
 	order := map[string]int{}
 	for i, k := range keys {
 		if _, ok := order[k.part]; !ok {

@@ -19,8 +19,8 @@ const (
 	attackerTenant = "other"
 )
 
-// kickstart has a tenant of honest users, and one of the attacker, with an application whose strings can be presented
-// again and again.
+// kickstart has a tenant of the honest users, and one of the attacker with an application whose strings can be
+// presented again and again.
 var kickstart = fmt.Sprintf(`
 tenants:
   - id: acme
@@ -45,29 +45,29 @@ apiKeys:
   - {name: any, key: %s, permissions: {endpoints: {"*": ["*"]}}}
 `, honestGrace, honestKey, attackerKey, anyKey)
 
-// limits are the defaults, which a service of package rig is not started with.
+// limits are the default limits; package rig switches them off.
 var limits = []string{
 	"REFRESHD_RATE_LIMIT_ADDRESS=100", "REFRESHD_RATE_LIMIT_API_KEY=2000", "REFRESHD_RATE_LIMIT_REFRESH_TOKEN=5",
 }
 
-// common is what every service here is told. The public URL is required on PostgreSQL.
+// common is the environment of every service. The public URL is required on PostgreSQL.
 var common = []string{"REFRESHD_PUBLIC_URL=https://auth.example.com", "REFRESHD_PURGE_INTERVAL=0s"}
 
 func settings(database string, env ...string) rig.Settings {
 	return rig.Settings{Database: database, Kickstart: kickstart, Env: append(append([]string(nil), common...), env...)}
 }
 
-// serve starts a service that ends with the part.
+// serve starts a service that is killed at the end of the part.
 func (a *attack) serve(ctx context.Context, s rig.Settings) (*rig.Service, error) {
 	service, err := a.program.Serve(ctx, s)
 	if err != nil {
 		return nil, err
 	}
-	a.later(service.Kill) // how it ends is judged only where that is the question
+	a.later(service.Kill) // only the part stop judges how a service ends
 	return service, nil
 }
 
-// postgres makes a database with the program's schema, which goes with the part.
+// postgres makes a database with the program's schema, which is dropped at the end of the part.
 func (a *attack) postgres(ctx context.Context) (dsn string, err error) {
 	if dsn, err = a.server.NewDatabase(ctx); err != nil {
 		return "", err
@@ -77,13 +77,13 @@ func (a *attack) postgres(ctx context.Context) (dsn string, err error) {
 	return dsn, err
 }
 
-// sqlite is the address of a database that does not exist yet.
+// sqlite returns the URL of a database that does not exist yet.
 func (a *attack) sqlite() string {
 	a.files++
 	return "sqlite:" + filepath.Join(a.dir, fmt.Sprintf("%s-%d.db", a.name, a.files))
 }
 
-// database is one of the two kinds.
+// database returns a database of one of the two kinds.
 func (a *attack) database(ctx context.Context, kind string) (string, error) {
 	if kind == sqlite {
 		return a.sqlite(), nil
@@ -96,7 +96,7 @@ const (
 	postgreS = "PostgreSQL"
 )
 
-// backend issues, from an address that nobody else has.
+// backend issues from an address that no other client has.
 var backend = newClient("127.0.0.2", answerTimeout)
 
 func issue(ctx context.Context, host, key, tenant, body string) (session, error) {
@@ -155,7 +155,7 @@ func each(n, workers int, f func(i int) error) (first error) {
 	return first
 }
 
-// honestly makes the honest users.
+// honestly returns the honest users.
 func honestly(ctx context.Context, host string) (users []*user, err error) {
 	for i := range honestUsers {
 		u := &user{client: newClient(address(1, i), answerTimeout)}

@@ -16,7 +16,7 @@ import (
 )
 
 const (
-	slots       = 3 // connections that the role may have
+	slots       = 3 // the connection limit of the role
 	slotClients = 8
 	slotTime    = 3 * time.Second
 )
@@ -54,7 +54,7 @@ func slotsPart(ctx context.Context, a *attack) error {
 		}); err != nil {
 			return err
 		}
-		a.figure(kind+": answers by status", "%s", all)
+		a.figure(kind+": responses by status", "%s", all)
 		a.atMost(kind+": refused", float64(all.total()-all[http.StatusOK]), 0, "%.0f")
 	}
 	lines := 0
@@ -93,12 +93,12 @@ func (a *attack) asLimitedRole(ctx context.Context, dsn string) (string, error) 
 	return u.String(), nil
 }
 
-// slotLoad is one client's.
+// slotLoad is the load of one client.
 func (a *attack) slotLoad(ctx context.Context, host, kind string, client int) (counts, error) {
 	own := newClient(address(2, client), answerTimeout)
 	defer own.CloseIdleConnections()
 	answers := counts{}
-	// What is revoked has to be there, and is issued before that is counted; a refusal there is tried again.
+	// Refresh tokens are issued before their revocations are counted. An issue that is refused is repeated.
 	issued := func(n int) (session, error) {
 		for try := 0; ; try++ {
 			s, err := issue(ctx, host, honestKey, honestTenant,
@@ -151,8 +151,8 @@ const (
 	ownerPause = 2 * time.Second
 )
 
-// copiesPart presents a string that has been replaced, in an application where that does not end the session, while the
-// owner goes on.
+// copiesPart presents a replaced string, in an application where a replay does not end the session, while the owner
+// continues.
 func copiesPart(ctx context.Context, a *attack) error {
 	s, err := a.serve(ctx, settings(a.sqlite(), limits...))
 	if err != nil {
@@ -186,7 +186,7 @@ func copiesPart(ctx context.Context, a *attack) error {
 	defer end()
 	ended := make(chan counts, 1)
 	go func() {
-		// From several addresses, so that the limit of one does not spare the owner.
+		// From several addresses, so that the limit of an address does not protect the owner.
 		clients := make([]*http.Client, 10)
 		for i := range clients {
 			clients[i] = newClient(address(2, i), answerTimeout)
@@ -207,11 +207,11 @@ func copiesPart(ctx context.Context, a *attack) error {
 	}
 	end()
 	copies := <-ended
-	a.figure("copies: answers by status", "%s", copies)
-	a.figure("the owner: answers by status", "%s", got)
+	a.figure("copies: responses by status", "%s", copies)
+	a.figure("the owner: responses by status", "%s", got)
 	a.atMost("the owner: refused", float64(got.total()-got[http.StatusOK]), 0, "%.0f")
 	if copies[http.StatusBadRequest] == 0 {
-		return errors.New("no copy was refused as one")
+		return errors.New("no copy was refused as a replay")
 	}
 	return nil
 }

@@ -18,13 +18,13 @@ import (
 
 const (
 	floodConnections = 50
-	// floodLog is what a flood may add to the log in a second, once the burst that the limits allow is over: a line a
-	// second for the refusals of each reason, and those of what the limits let through.
+	// floodLog is how much a flood may add to the log in a second, after the burst that the limits allow: one line a
+	// second for the refusals of each reason, and one for each request within the limits.
 	floodLog   = 50.0 // KiB
 	floodBurst = time.Second
 )
 
-// floodsPart floods routes that cost little, from one address, and looks at the log and at what the honest get.
+// floodsPart floods cheap routes from one address, and checks the log and the honest users.
 func floodsPart(ctx context.Context, a *attack) error {
 	s, err := a.serve(ctx, settings(a.sqlite(), limits...))
 	if err != nil {
@@ -50,7 +50,7 @@ func floodsPart(ctx context.Context, a *attack) error {
 
 type floodKind struct{ name, method, path string }
 
-// flood floods one route from source, after a time without for comparison.
+// flood floods one route from source, after a time without a flood for comparison.
 func (a *attack) flood(ctx context.Context, s *rig.Service, users []*user, kind floodKind, source string) error {
 	if err := quiet(ctx, s.API); err != nil {
 		return err
@@ -85,7 +85,7 @@ func (a *attack) flood(ctx context.Context, s *rig.Service, users []*user, kind 
 	took := time.Since(begin).Seconds()
 	counting := time.Since(counted).Seconds()
 	lines := s.Log()[logged:]
-	a.figure(kind.name+": answers a second, by status", "%s", flood.per(took))
+	a.figure(kind.name+": responses a second, by status", "%s", flood.per(took))
 	own := len(lines) - honestLog(lines)
 	a.atMost(kind.name+": the flood's log a second", float64(own)/1024/counting, floodLog, "%.0f KiB")
 	limited := flood[http.StatusTooManyRequests]
@@ -96,7 +96,7 @@ func (a *attack) flood(ctx context.Context, s *rig.Service, users []*user, kind 
 	return nil
 }
 
-// honestLog is how many bytes of the log are of the honest users, who get a line for each exchange.
+// honestLog returns how many bytes of the log are lines of the honest users, one for each exchange.
 func honestLog(log string) (n int) {
 	for line := range strings.Lines(log) {
 		if strings.Contains(line, address(1, 0)[:len("127.0.1.")]) {
@@ -106,7 +106,7 @@ func honestLog(log string) (n int) {
 	return n
 }
 
-// guessesPart has strangers fail at the address that honest clients share with them.
+// guessesPart has strangers guess from the address that honest clients share with them.
 func guessesPart(ctx context.Context, a *attack) error {
 	s, dsn, err := a.onPostgres(ctx)
 	if err != nil {
@@ -136,7 +136,7 @@ func guessesPart(ctx context.Context, a *attack) error {
 	return nil
 }
 
-// purge deletes the records, as the janitor does once they have ended long enough ago.
+// purge deletes the records, as a purge does when they ended long enough ago.
 func purge(ctx context.Context, dsn string, n int) (err error) {
 	c, err := pgx.Connect(ctx, dsn)
 	if err != nil {
@@ -182,7 +182,7 @@ func (a *attack) keyGuesses(ctx context.Context, dsn string, s **rig.Service) (e
 		}
 	}
 	end()
-	a.figure("50 guesses of an API key a second after a restart: their answers", "%s", <-ended)
+	a.figure("50 guesses of an API key a second after a restart: their responses", "%s", <-ended)
 	a.atMost("… the backend's valid key of the same address is accepted at try", float64(tries), 1, "%.0f")
 	return nil
 }
@@ -191,7 +191,7 @@ func list(key, user string) rig.Request {
 	return rig.Request{Method: http.MethodGet, Path: "/jwt/refresh?userId=" + user, Key: key, Tenant: honestTenant}
 }
 
-// statusOf is 0 without an answer.
+// statusOf returns the status of a response, or 0 without one.
 func statusOf(ctx context.Context, c *http.Client, host string, r rig.Request) int {
 	a, err := do(ctx, c, host, r)
 	if err != nil {
@@ -200,8 +200,8 @@ func statusOf(ctx context.Context, c *http.Client, host string, r rig.Request) i
 	return a.Status
 }
 
-// pace calls f so many times a second, each in a goroutine of its own, until ctx is done, and counts what it returned
-// before.
+// pace calls f so many times a second, each in a goroutine of its own, until ctx is done, and counts the statuses that
+// f returned before.
 func pace(ctx context.Context, perSecond int, f func(n int) (status int)) counts {
 	var (
 		group sync.WaitGroup
@@ -224,7 +224,7 @@ func pace(ctx context.Context, perSecond int, f func(n int) (status int)) counts
 	return all
 }
 
-// liveBeside exchanges each session once, two a second. What is refused is not repeated.
+// liveBeside exchanges each session once, two a second. A refusal is not repeated.
 func liveBeside(ctx context.Context, client *http.Client, host string, live []session) (counts, error) {
 	all := counts{}
 	for _, l := range live {
@@ -241,7 +241,7 @@ func (a *attack) refusedOf(live []session, got counts) {
 		float64(len(live)-got[http.StatusOK]), 0, "%.0f")
 }
 
-// purgedStrings presents those of 130 purged sessions at once, and then 20 a second.
+// purgedStrings presents the strings of 130 purged sessions concurrently, and then 20 a second.
 func (a *attack) purgedStrings(ctx context.Context, host string, live, purged []session) error {
 	shared := newClient(address(3, 1), answerTimeout)
 	first := counts{}
@@ -269,7 +269,7 @@ func (a *attack) purgedStrings(ctx context.Context, host string, live, purged []
 	if err != nil {
 		return err
 	}
-	a.figure("130 purged strings of one address, then 20 a second: their answers", "%s; %s", first, rest)
+	a.figure("130 purged strings of one address, then 20 a second: their responses", "%s; %s", first, rest)
 	a.refusedOf(live, got)
 	return nil
 }
@@ -284,7 +284,7 @@ func forged() string {
 	return key.Mint(id, 1).Reveal()
 }
 
-// garbage is one that is forged, or none at all.
+// garbage returns a forged string, or a malformed one.
 func garbage(n int) string {
 	if n%2 == 0 {
 		return forged()
@@ -310,14 +310,14 @@ func (a *attack) garbageBeside(ctx context.Context, host string, live []session)
 	if err != nil {
 		return err
 	}
-	a.figure("60 garbage strings a second of one address: their answers", "%s", guesses)
+	a.figure("60 garbage strings a second of one address: their responses", "%s", guesses)
 	limited := guesses[http.StatusTooManyRequests]
 	a.judge("… garbage is limited", limited > 0, "some 429", fmt.Sprint(limited))
 	a.refusedOf(live, got)
 	return nil
 }
 
-// garbageThenKeySet empties the address' budget and asks for what verifiers ask for.
+// garbageThenKeySet uses up the address' budget and then requests a key set, as verifiers do.
 func (a *attack) garbageThenKeySet(ctx context.Context, host string) error {
 	shared := newClient(address(3, 3), answerTimeout)
 	guesses := counts{}
@@ -332,12 +332,12 @@ func (a *attack) garbageThenKeySet(ctx context.Context, host string) error {
 		return err
 	}
 	set := statusOf(ctx, shared, host, rig.Request{Method: http.MethodGet, Path: "/t/acme/.well-known/jwks.json"})
-	a.figure("114 garbage exchanges of one address: their answers", "%s", guesses)
+	a.figure("114 garbage exchanges of one address: their responses", "%s", guesses)
 	a.judge("… the key set for the same address", set == http.StatusOK, "200", fmt.Sprint(set))
 	return nil
 }
 
-// stopWithin is half of the shutdown time-out: a stop that a stranger can hold up takes all of it.
+// stopWithin is half of the shutdown time-out: a stop that a stranger can delay takes all of it.
 const stopWithin = shutdownTimeout / 2
 
 // stopPart stops a service while the body of a request trickles in.
@@ -366,7 +366,7 @@ func stopPart(ctx context.Context, a *attack) error {
 			}
 		}()
 	}
-	// Not for long: a body has a time-out of its own, which must not be what ends them.
+	// Not for long: the time-out of bodies must not be what ends them.
 	if err := rig.Sleep(ctx, 100*time.Millisecond); err != nil {
 		return err
 	}

@@ -33,7 +33,7 @@ const (
 	keySetRate   = 20   // a second
 	startSeconds = 5.0
 
-	workers = 16 // that exchange together while processor time is measured
+	workers = 16 // that exchange concurrently while processor time is measured
 )
 
 // tenantsPart compares a store with two tenants and one with very many, each with an application and a signing key.
@@ -83,7 +83,7 @@ func (a *attack) tenants(ctx context.Context, kind string) error {
 	if err != nil {
 		return err
 	}
-	a.figure(kind+": p99 of /healthz, in turn with the key sets", "%.1f ms", milliseconds(health))
+	a.figure(kind+": p99 of /healthz, alternating with the key sets", "%.1f ms", milliseconds(health))
 	a.atMost(kind+": p99 of a key set, 20 a second", milliseconds(p99), keySetP99, "%.1f ms")
 	resident("at the end")
 	if err := small.Kill(); err != nil {
@@ -92,7 +92,7 @@ func (a *attack) tenants(ctx context.Context, kind string) error {
 	return big.Kill()
 }
 
-// filledDatabase is one with n tenants, and with what a service has made in it.
+// filledDatabase returns a database that a service has initialized, with n tenants.
 func (a *attack) filledDatabase(ctx context.Context, kind string, n int) (string, error) {
 	database, err := a.database(ctx, kind)
 	if err != nil {
@@ -112,7 +112,7 @@ func (a *attack) filledDatabase(ctx context.Context, kind string, n int) (string
 	return database, nil
 }
 
-// tenantsService is a service with a session for each worker.
+// tenantsService is a service with one session for each worker.
 type tenantsService struct {
 	*rig.Service
 	sessions []session
@@ -135,7 +135,7 @@ func (a *attack) serveTenants(
 	return s, nil
 }
 
-// exchangeCosts are the medians of exchangeCost of both services, measured in turn.
+// exchangeCosts returns the medians of exchangeCost of both services, measured alternately.
 func (a *attack) exchangeCosts(
 	ctx context.Context, kind string, small, big tenantsService,
 ) (with2, withMany float64, err error) {
@@ -158,7 +158,7 @@ func (a *attack) exchangeCosts(
 	return figures.Median(costs[0]), figures.Median(costs[1]), nil
 }
 
-// exchangeCost is the processor time that the service used for one of n exchanges, in milliseconds.
+// exchangeCost returns the processor time of the service for one of n exchanges, in milliseconds.
 func exchangeCost(ctx context.Context, s *rig.Service, sessions []session, n int) (float64, error) {
 	before, ok := rig.ReadProcess(s.PID())
 	if !ok {
@@ -190,8 +190,8 @@ func exchangeCost(ctx context.Context, s *rig.Service, sessions []session, n int
 	return milliseconds(after.CPU-before.CPU) / float64(n/len(sessions)*len(sessions)), nil
 }
 
-// keySets requests those of random tenants, and returns the p99 of their latency, and that of /healthz in turn with
-// them: what the machine costs. Each key set must have one key at least.
+// keySets requests the key sets of random tenants and /healthz alternately, and returns the p99 of each. The latency of
+// /healthz is that of the machine. Each key set must have at least one key.
 func keySets(ctx context.Context, host string, n int, window time.Duration) (p99, health time.Duration, err error) {
 	client := newClient("127.0.0.4", answerTimeout)
 	defer client.CloseIdleConnections()
@@ -223,13 +223,12 @@ func keySets(ctx context.Context, host string, n int, window time.Duration) (p99
 	return figures.Percentile(took, .99), figures.Percentile(healthy, .99), nil
 }
 
-// filled is the name of a tenant of the filler's, numbered from 1.
+// filled returns the name of a copied tenant, numbered from 1.
 func filled(i int) string { return fmt.Sprintf("t%d", i) }
 
 // fill copies the rows of the tenant acme, of one of its applications and of its signing key under other names. The
-// keys are genuine: each is made, and sealed for its place under the master key of all services, as this source seals.
-// It learns the columns from the database, because programs of different ages have different ones. No service may be
-// running.
+// keys are genuine: each is generated, and sealed for its place under the master key of all services. fill reads the
+// columns from the database, because older programs have others. No service may be running.
 func fill(ctx context.Context, database string, n int) (err error) {
 	db, engine, err := openSQL(database)
 	if err != nil {
@@ -337,9 +336,9 @@ func sealedKey(master domain.MasterKey, tenant string) (domain.SealedKey, error)
 	return master.Seal(k, domain.NewSecret(string(text)), rand.Reader)
 }
 
-// engine is what differs between the two in the SQL here.
+// engine is what differs between the two databases in this file's SQL.
 type engine struct {
-	columns string // the query for the names of those of a table
+	columns string // the query for the names of a table's columns
 	bytes   string // the parameter $3
 }
 
@@ -354,8 +353,8 @@ func openSQL(database string) (db *sql.DB, e engine, err error) {
 		WHERE table_schema = current_schema AND table_name = $1`, "CAST($3 AS bytea)"}, err
 }
 
-// copied are the columns of a table, and for each the expression that copies it from the row p, or the one in its
-// place.
+// copied returns the columns of a table, and for each the expression that copies it from the row p, or the expression
+// that replaces it.
 func copied(tx *sql.Tx, columns, table string, places map[string]string) (names, values string, err error) {
 	rows, err := tx.Query(columns, table)
 	if err != nil {
@@ -386,7 +385,7 @@ const (
 	applyGrowth  = 2.2
 )
 
-// applyPart applies files of new tenants to stores with nothing in them.
+// applyPart applies files of new tenants to empty stores.
 func applyPart(ctx context.Context, a *attack) error {
 	n := a.plan.applied
 	for _, kind := range []string{sqlite, postgreS} {
@@ -401,7 +400,7 @@ func applyPart(ctx context.Context, a *attack) error {
 				return err
 			}
 			s := rig.Settings{Database: database, Env: common}
-			if kind == sqlite { // as a service would, whose start is not to be measured
+			if kind == sqlite { // as a service would; its start is not measured
 				if _, err := a.program.Run(ctx, s, "migrate"); err != nil {
 					return err
 				}

@@ -11,7 +11,7 @@ import (
 	"strconv"
 )
 
-// response is one of HTTP. Its slices are used again by the next that is read into it.
+// response is an HTTP response. Reading the next one reuses its slices.
 type response struct {
 	status        int
 	outcome, body []byte // outcome is the header Refreshd-Outcome
@@ -33,17 +33,17 @@ func (a *response) read(r *bufio.Reader) error {
 	return nil
 }
 
-// readHead reads status and headers. length is that of the body, or -1 if it comes in chunks.
+// readHead reads status and headers. length is the length of the body, or -1 if it is chunked.
 func (a *response) readHead(r *bufio.Reader) (length int, err error) {
 	line, err := r.ReadSlice('\n')
 	if err != nil {
 		return 0, err
 	}
 	if len(line) < len("HTTP/1.1 200") || !bytes.HasPrefix(line, []byte("HTTP/1.1 ")) {
-		return 0, fmt.Errorf("%q is no status line", line)
+		return 0, fmt.Errorf("%q is not a status line", line)
 	}
 	if a.status, err = strconv.Atoi(string(line[9:12])); err != nil {
-		return 0, fmt.Errorf("%q is no status line", line)
+		return 0, fmt.Errorf("%q is not a status line", line)
 	}
 	a.outcome = a.outcome[:0]
 	length = -1
@@ -55,7 +55,7 @@ func (a *response) readHead(r *bufio.Reader) (length int, err error) {
 		name, value, found := bytes.Cut(bytes.TrimRight(line, "\r\n"), []byte(": "))
 		switch {
 		case !found && length < 0 && !chunked:
-			return 0, errors.New("it has neither a length nor chunks")
+			return 0, errors.New("it has neither a length nor a chunked body")
 		case !found:
 			return length, nil
 		case bytes.EqualFold(name, []byte("Content-Length")):
@@ -96,13 +96,13 @@ func readChunks(r *bufio.Reader, body []byte) ([]byte, error) {
 	}
 }
 
-// grant is what an issue or an exchange answered with. Its parts are those of the body, and change with it.
+// grant is the data of a response to an issue or an exchange. Its slices are parts of the body, and change with it.
 type grant struct{ tokenString, id, accessToken []byte }
 
 // tokenStringLength is that of every token string.
 const tokenStringLength = len("rt_") + 64
 
-// parseGrant takes an answer apart, and holds it to what any client may rely on: there is a token string, and an access token of
+// parseGrant parses a response, and checks what every client relies on: it has a token string, and an access token of
 // the same refresh token.
 func parseGrant(status int, body []byte) (g grant, err error) {
 	if status != 200 {
@@ -110,16 +110,16 @@ func parseGrant(status int, body []byte) (g grant, err error) {
 	}
 	g = grant{member(body, `"refreshToken":"`), member(body, `"refreshTokenId":"`), member(body, `"token":"`)}
 	if len(g.tokenString) != tokenStringLength || len(g.id) == 0 {
-		return grant{}, fmt.Errorf("the answer has no token string: %s", body)
+		return grant{}, fmt.Errorf("the response has no token string: %s", body)
 	}
 	_, rest, _ := bytes.Cut(g.accessToken, []byte("."))
 	payload, _, found := bytes.Cut(rest, []byte("."))
 	if !found {
-		return grant{}, fmt.Errorf("the answer has no access token: %s", body)
+		return grant{}, fmt.Errorf("the response has no access token: %s", body)
 	}
 	var claims [2048]byte
 	if base64.RawURLEncoding.DecodedLen(len(payload)) > len(claims) {
-		return grant{}, errors.New("the access token is longer than the driver reads")
+		return grant{}, errors.New("the access token is longer than the driver supports")
 	}
 	n, err := base64.RawURLEncoding.Decode(claims[:], payload)
 	if err != nil {
@@ -131,18 +131,18 @@ func parseGrant(status int, body []byte) (g grant, err error) {
 	return g, nil
 }
 
-// clone does not change with the response.
+// clone returns a copy that does not change with the response.
 func (g grant) clone() grant {
 	return grant{bytes.Clone(g.tokenString), bytes.Clone(g.id), bytes.Clone(g.accessToken)}
 }
 
-// equal reports whether two responses grant the same. The seconds that are left of it may differ.
+// equal reports whether two responses grant the same tokens. Their seconds left may differ.
 func (g grant) equal(other grant) bool {
 	return bytes.Equal(g.tokenString, other.tokenString) && bytes.Equal(g.id, other.id) &&
 		bytes.Equal(g.accessToken, other.accessToken)
 }
 
-// algorithm is the one that the access token names in its header.
+// algorithm returns the algorithm in the header of the access token.
 func (g grant) algorithm() string {
 	header, _, _ := bytes.Cut(g.accessToken, []byte("."))
 	text, err := base64.RawURLEncoding.AppendDecode(nil, header)
@@ -152,7 +152,7 @@ func (g grant) algorithm() string {
 	return string(member(text, `"alg":"`))
 }
 
-// member finds the value of a string without escapes. Our names and values hold none.
+// member returns the value of a JSON string without escapes. The names and values of the service have none.
 func member(object []byte, key string) []byte {
 	_, rest, _ := bytes.Cut(object, []byte(key))
 	value, _, _ := bytes.Cut(rest, []byte(`"`))

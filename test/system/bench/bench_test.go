@@ -11,7 +11,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-// A rate of one round must not be held against another round's: the machine may have been twice as fast.
+// A rate of one round must not be compared with that of another round: the machine may have been twice as fast.
 func TestRatioIsTakenWithinARound(t *testing.T) {
 	var s series
 	for _, r := range []struct{ limit, service float64 }{{100, 50}, {1000, 500}, {10, 5}} {
@@ -30,7 +30,7 @@ func TestTargetsHaveNamesOfTheirOwn(t *testing.T) {
 	seen := map[string]bool{}
 	for _, target := range targets {
 		if seen[target.name] {
-			t.Errorf("%s is there twice", target.name)
+			t.Errorf("%s occurs twice", target.name)
 		}
 		seen[target.name] = true
 	}
@@ -63,7 +63,8 @@ func TestAnswersAreReadOneAfterAnother(t *testing.T) {
 
 func TestAnswerThatTheDriverCannotReadIsAnError(t *testing.T) {
 	for _, text := range []string{
-		"", "nonsense\r\n\r\n", "HTTP/1.1 OK\r\n\r\n", "HTTP/1.1 200 OK\r\n\r\n", "HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nshort",
+		"", "nonsense\r\n\r\n", "HTTP/1.1 OK\r\n\r\n", "HTTP/1.1 200 OK\r\n\r\n",
+		"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nshort",
 		"HTTP/1.1 200 OK\r\nContent-Length: many\r\n\r\n", "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nshort",
 		"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nfive\r\n", "HTTP/1.1 200 OK\r\nContent-Le",
 	} {
@@ -76,7 +77,8 @@ func TestAnswerThatTheDriverCannotReadIsAnError(t *testing.T) {
 
 func answerWith(tokenString, id, sid string) []byte {
 	jwt := "e30." + base64.RawURLEncoding.EncodeToString([]byte(`{"sub":"u","sid":"`+sid+`"}`)) + ".c2ln"
-	return []byte(`{"success":true,"data":{"refreshToken":"` + tokenString + `","refreshTokenId":"` + id + `","token":"` + jwt + `"}}`)
+	return []byte(`{"success":true,"data":{"refreshToken":"` + tokenString + `","refreshTokenId":"` + id +
+		`","token":"` + jwt + `"}}`)
 }
 
 func TestGrantHasToFitTogether(t *testing.T) {
@@ -101,11 +103,12 @@ func TestGrantHasToFitTogether(t *testing.T) {
 	}
 }
 
-// Found in life: one token string in some thousand holds its own prefix once more.
+// Found in a real run: one token string in some thousand contains its own prefix again.
 func TestUserPresentsTheWholeTokenString(t *testing.T) {
 	twice := "rt_" + strings.Repeat("A", 30) + "rt_" + strings.Repeat("B", 31)
 	u, err := newUser("127.0.0.1:1", twice, "id")
-	if err != nil || string(u.current) != twice || !strings.HasSuffix(string(u.request), "\r\n\r\n{\"refreshToken\":\""+twice+"\"}") {
+	if err != nil || string(u.current) != twice ||
+		!strings.HasSuffix(string(u.request), "\r\n\r\n{\"refreshToken\":\""+twice+"\"}") {
 		t.Fatalf("%v: presents %q in %q", err, u.current, u.request)
 	}
 	if _, err := newUser("127.0.0.1:1", twice[1:], "id"); err == nil {
@@ -128,10 +131,12 @@ func TestPgbenchsLogCountsWithinTheWindowOnly(t *testing.T) {
 	}
 }
 
-// The store's parameters become pgbench's variables, each at each place.
+// Each parameter of the store's statement becomes a variable of pgbench wherever it occurs.
 func TestFullStatementHasNoParameterLeft(t *testing.T) {
-	got := fullStatement("UPDATE refresh_tokens SET a = $1, b = $2 WHERE id = $3 AND g = $4 AND $5 = '' AND $6 = $7 AND $8 < $1").text
-	if strings.Contains(got, "$") || strings.Count(got, ":now") != 3 || !strings.Contains(got, "g = :generation AND :tenant = ''") {
+	got := fullStatement("UPDATE refresh_tokens SET a = $1, b = $2 WHERE id = $3 AND g = $4 AND $5 = '' AND $6 = $7 " +
+		"AND $8 < $1").text
+	if strings.Contains(got, "$") || strings.Count(got, ":now") != 3 ||
+		!strings.Contains(got, "g = :generation AND :tenant = ''") {
 		t.Errorf("got %s", got)
 	}
 }

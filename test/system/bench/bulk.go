@@ -23,13 +23,13 @@ import (
 type bulk struct {
 	dsn       string
 	rows      int
-	spread    int // the hoarder has every spread-th token, until there are enough
+	spread    int // the hoarder has every spread-th token, until it has enough
 	key       domain.TokenKey
 	users     []*user // issued by the service, with names that pgbench's scripts know
 	algorithm string  // that signs access tokens
 
 	prototype  domain.ID
-	generation uint32 // of the prototype, and so of all at first
+	generation uint32 // of the prototype, and so of all at the beginning
 }
 
 // prototype is the request that issues the session whose row is copied. It is exchanged once first, so that the row
@@ -37,33 +37,33 @@ type bulk struct {
 const prototype = `{"applicationsId": "` + application + `", "userId": "prototype", "roles": ["user"],
 	"scopes": ["openid"], "claims": {"plan": "pro"}, "metaData": {"device": {"name": "Pixel 9", "type": "phone"}}}`
 
-// bulkSize are rows that are loaded in one statement, to show progress and to be interrupted.
+// bulkSize is how many rows one statement loads, so that there is progress and the load can be interrupted.
 const bulkSize = 250_000
 
-// hoarder is the user with most tokens.
+// hoarder is the user with the most tokens.
 const (
 	hoarder        = "hoarder"
 	hoarderHas     = 10_000
 	bulkFirstMilli = 1_735_689_600_000
 )
 
-// bulkIDs makes the id of a number: in the order of issue, as UUIDs of version 7 are. bulkID is the same in Go.
+// bulkIDs defines the id of a number: in the order of issue, as UUIDs of version 7 are. bulkID is the same in Go.
 const bulkIDs = `CREATE FUNCTION bench_id(i bigint) RETURNS bytea LANGUAGE sql IMMUTABLE AS $$
-	SELECT decode(lpad(to_hex(1735689600000 + i), 12, '0') || '7' || substr(md5(i::text), 1, 3) || '8' || substr(md5(i::text), 4, 15), 'hex')
+	SELECT decode(lpad(to_hex(1735689600000 + i), 12, '0') || '7' || substr(md5(i::text), 1, 3) || '8' ||
+		substr(md5(i::text), 4, 15), 'hex')
 $$`
 
 func bulkID(i int) (id domain.ID) {
 	sum := md5.Sum(strconv.AppendInt(nil, int64(i), 10))
 	binary.BigEndian.PutUint64(id[:], uint64(bulkFirstMilli+i)<<16)
-	// The digits of the sum, with those of version and variant put in before the first and the fourth.
+	// The digits of the sum, with those of version and variant inserted before the first and the fourth.
 	id[6], id[7] = 0x70|sum[0]>>4, sum[0]<<4|sum[1]>>4
 	id[8] = 0x80 | sum[1]&0x0f
 	copy(id[9:], sum[2:9])
 	return id
 }
 
-// bulkInsert copies one row under other ids. It learns the columns from the database, because programs of different
-// ages have different ones.
+// bulkInsert copies one row with other ids. It reads the columns from the database, because older programs have others.
 func bulkInsert(ctx context.Context, c *pgx.Conn) (string, error) {
 	rows, err := c.Query(ctx, `SELECT column_name, data_type FROM information_schema.columns
 		WHERE table_schema = current_schema AND table_name = 'refresh_tokens' ORDER BY ordinal_position`)
@@ -95,7 +95,7 @@ func bulkInsert(ctx context.Context, c *pgx.Conn) (string, error) {
 		" FROM refresh_tokens AS t, generate_series($6::bigint, $7::bigint) AS i WHERE t.id = $1", nil
 }
 
-// newBulk is empty, but for what the service itself issued.
+// newBulk returns a bulk that has only what the service itself issued.
 func (b *bench) newBulk(ctx context.Context, how setup, spread int) (k *bulk, err error) {
 	k = &bulk{spread: spread}
 	if k.dsn, err = b.newDatabase(ctx, how); err != nil {
@@ -113,7 +113,7 @@ func (b *bench) newBulk(ctx context.Context, how setup, spread int) (k *bulk, er
 		if err != nil {
 			return err
 		}
-		disconnect, err := connect(ctx, []*user{u}, patience)
+		disconnect, err := connect(ctx, []*user{u}, responseTimeout)
 		defer disconnect()
 		if err != nil {
 			return err
@@ -127,7 +127,7 @@ func (b *bench) newBulk(ctx context.Context, how setup, spread int) (k *bulk, er
 		k.algorithm = g.algorithm()
 		presented, ok := domain.ParseTokenString(string(g.tokenString))
 		if k.prototype, k.generation = presented.ID, presented.Generation; !ok || k.algorithm == "" {
-			return errors.New("the service gave a token string that is none, or an access token without an algorithm")
+			return errors.New("the service responded with a malformed token string, or an access token without an algorithm")
 		}
 		return nil
 	}); err != nil {
@@ -142,8 +142,8 @@ func (b *bench) newBulk(ctx context.Context, how setup, spread int) (k *bulk, er
 	})
 }
 
-// bulk gives the one that parts share, with as many rows at least. Its tokens are exchanged at random, some of them
-// soon again, so that it has no grace period.
+// bulk returns the bulk that parts share, with at least so many rows. Its tokens are exchanged at random, and some of
+// them soon again, so it has no grace period.
 func (b *bench) bulk(ctx context.Context, rows int) (*bulk, error) {
 	if b.shared == nil {
 		k, err := b.newBulk(ctx, b.setup(asItComes, noGrace), b.plan.stages[1]/hoarderHas)
@@ -155,18 +155,18 @@ func (b *bench) bulk(ctx context.Context, rows int) (*bulk, error) {
 	if err := b.grow(ctx, b.shared, rows, rested); err != nil {
 		return nil, err
 	}
-	// A checkpoint, so that the next ones are as far away as they are for any table.
+	// A checkpoint, so that the distance to the next one is the same for every table.
 	return b.shared, withConnection(ctx, b.shared.dsn, func(c *pgx.Conn) error {
 		_, err := c.Exec(ctx, "CHECKPOINT")
 		return err
 	})
 }
 
-// rested is an age at which no session is within a grace period.
+// rested is an age at which each grace period is over.
 const rested = 10 * time.Minute
 
-// grow loads rows up to a number, of tokens that were issued and exchanged before the prototype by as much as age. It
-// leaves the table as it would be after some time in service.
+// grow loads rows up to a number. Their tokens were issued and exchanged before the prototype, by age. It vacuums the
+// table, so that it is as after some time of use.
 func (b *bench) grow(ctx context.Context, k *bulk, rows int, age time.Duration) error {
 	if k.rows >= rows {
 		return nil
@@ -191,7 +191,7 @@ func (b *bench) grow(ctx context.Context, k *bulk, rows int, age time.Duration) 
 	})
 }
 
-// copy is another database with the same content, until the part is over. Nobody may be connected to the first.
+// copy returns another database with the same content, until the part is over. The first one must have no connections.
 func (b *bench) copy(ctx context.Context, k *bulk) (*bulk, error) {
 	b.progress("copying the database")
 	other := *k
@@ -205,8 +205,8 @@ func (b *bench) copy(ctx context.Context, k *bulk) (*bulk, error) {
 	return &other, err
 }
 
-// tokenKey opens the key that mints the token strings of a database. It does not ask the store for it, which may be
-// that of another program.
+// tokenKey opens the key that mints the token strings of a database. It reads the table itself, because the database
+// may be that of another program.
 func tokenKey(ctx context.Context, c *pgx.Conn) (k domain.TokenKey, err error) {
 	var (
 		number int64

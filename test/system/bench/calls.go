@@ -15,7 +15,7 @@ import (
 	"github.com/refreshd/refreshd/test/support/rig"
 )
 
-// caller is a backend: a connection with an API key.
+// caller is a backend with a connection and an API key.
 type caller struct{ line }
 
 func newCallers(s *service, n int) (callers []*caller) {
@@ -25,10 +25,11 @@ func newCallers(s *service, n int) (callers []*caller) {
 	return callers
 }
 
-// request is one that can be sent any number of times.
+// request returns a request that can be sent any number of times.
 func (c *caller) request(method, path, body string) []byte {
 	var b bytes.Buffer
-	fmt.Fprintf(&b, "%s %s HTTP/1.1\r\nHost: %s\r\nAuthorization: %s\r\nX-Stencil-TenantId: %s\r\n", method, path, c.address, apiKey, tenant)
+	fmt.Fprintf(&b, "%s %s HTTP/1.1\r\nHost: %s\r\nAuthorization: %s\r\nX-Stencil-TenantId: %s\r\n",
+		method, path, c.address, apiKey, tenant)
 	if body != "" {
 		fmt.Fprintf(&b, "Content-Type: application/json\r\nContent-Length: %d\r\n", len(body))
 	}
@@ -45,14 +46,15 @@ func (c *caller) expect(want int, method, path, body string) error {
 }
 
 func (c *caller) issue(application, userID string) (grant, error) {
-	status, err := c.call(c.request(http.MethodPost, "/jwt/issue", fmt.Sprintf(`{"applicationsId": %q, "userId": %q}`, application, userID)))
+	status, err := c.call(c.request(http.MethodPost, "/jwt/issue",
+		fmt.Sprintf(`{"applicationsId": %q, "userId": %q}`, application, userID)))
 	if err != nil {
 		return grant{}, err
 	}
 	return parseGrant(status, c.body)
 }
 
-// list reads a page of a hundred.
+// list reads a page of 100.
 func (c *caller) list(path string) error {
 	if err := c.expect(http.StatusOK, http.MethodGet, path, ""); err != nil {
 		return err
@@ -65,7 +67,7 @@ func (c *caller) list(path string) error {
 
 const firstPage = "/jwt/refresh?limit=100&userId=" + hoarder
 
-// deepPage is the path of the hoarder's page after 9 000 others.
+// deepPage returns the path of the hoarder's page after 9 000 refresh tokens.
 func deepPage(ctx context.Context, s *service) (string, error) {
 	path := "/jwt/refresh?limit=1000&userId=" + hoarder
 	for range 9 {
@@ -84,7 +86,8 @@ func deepPage(ctx context.Context, s *service) (string, error) {
 	return strings.Replace(path, "limit=1000", "limit=100", 1), nil
 }
 
-// callsPart measures what backends and operators call, on a table with at least a million refresh tokens in the application.
+// callsPart measures the requests of backends and operators, on a table with at least a million refresh tokens in the
+// application.
 func callsPart(ctx context.Context, b *bench) error {
 	k, err := b.bulk(ctx, b.plan.stages[1])
 	if err != nil {
@@ -150,7 +153,8 @@ func (b *bench) singleCalls(ctx context.Context, k *bulk, s *service) error {
 	return nil
 }
 
-// wideRevocations revokes all of one user after another, of one tenant: each takes the tenant's row lock.
+// wideRevocations revokes all sessions of one user after another, in one tenant: each takes the lock of the tenant's
+// row.
 func (b *bench) wideRevocations(ctx context.Context, k *bulk, s *service) error {
 	const revocations = "revoke all of a user, of one tenant"
 	callers := newCallers(s, 8)
@@ -164,7 +168,8 @@ func (b *bench) wideRevocations(ctx context.Context, k *bulk, s *service) error 
 				return run{}, err
 			}
 			return closedLoop(ctx, w, meter{driver: rig.OwnCPU, service: s, server: b.server}, n, func(i int) error {
-				return callers[i].expect(http.StatusOK, http.MethodDelete, fmt.Sprint("/jwt/refresh?userId=nobody-", rand.IntN(1000)), "")
+				return callers[i].expect(http.StatusOK, http.MethodDelete,
+					fmt.Sprint("/jwt/refresh?userId=nobody-", rand.IntN(1000)), "")
 			})
 		}},
 	}
@@ -172,14 +177,15 @@ func (b *bench) wideRevocations(ctx context.Context, k *bulk, s *service) error 
 	if err != nil {
 		return err
 	}
-	b.report.say("Wide revocations of one tenant, whose row lock puts them one after another; pgbench always with a single client:")
+	b.report.say("Wide revocations of one tenant, which run one after another because of its row lock; pgbench always " +
+		"has a single client:")
 	b.report.table(series.table(variants, bare, 1, len(callers)))
 	b.report.figure("wide revocations", series.ratio(revocations, bare, 1, perSecond))
 	return nil
 }
 
-// revokeApplication ends a whole application again and again. In between a token is issued; its exchange has to be refused as soon
-// as the revocation is answered.
+// revokeApplication revokes a whole application again and again. Before each revocation a refresh token is issued; its
+// exchange has to be refused after the response to the revocation.
 func (b *bench) revokeApplication(ctx context.Context, s *service) error {
 	c := newCallers(s, 1)
 	disconnect, err := connect(ctx, c, 2*time.Minute)
@@ -207,12 +213,13 @@ func (b *bench) revokeApplication(ctx context.Context, s *service) error {
 			return err
 		}
 		if !bytes.Contains(c[0].body, []byte(`"[revoked]refreshToken"`)) {
-			return fmt.Errorf("after its application was revoked, a refresh token was answered %s", c[0].body)
+			return fmt.Errorf("after its application was revoked, an exchange of a refresh token got %s", c[0].body)
 		}
 	}
 	first := took[0]
 	l := newLatencies(took)
-	b.report.say("Revoke an application, %d times, with all these refresh tokens in it: p50 %s ms, p95 %s ms, p99 %s ms, the first, which ended them, "+
+	b.report.say("Revoke an application, %d times, with all these refresh tokens in it: p50 %s ms, p95 %s ms, p99 %s ms, "+
+		"the first, which ended them, "+
 		"%s ms. The exchange after each was refused.", len(took), ms(l.p50), ms(l.p95), ms(l.p99), ms(first))
 	b.report.figure("revoke application", l.p99.Seconds()*1e3)
 	return nil

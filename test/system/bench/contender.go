@@ -11,7 +11,7 @@ import (
 	"github.com/refreshd/refreshd/test/support/rig"
 )
 
-// populations are the numbers of virtual users.
+// populations are the numbers of virtual users that are measured.
 var populations = []int{1, 8, 32, 64}
 
 // contender is a service on a store of its own, with users.
@@ -32,7 +32,7 @@ type contender struct {
 	before counters
 }
 
-// fill has a service make a refresh token for each user, on a store that is fresh, and end.
+// fill issues a refresh token for each user, on an empty store, and stops the service.
 func (how setup) fill(ctx context.Context, url string) (users []*user, started time.Duration, err error) {
 	started, err = how.briefly(ctx, url, func(s *service) error {
 		users, err = s.users(ctx, slices.Max(populations))
@@ -41,7 +41,7 @@ func (how setup) fill(ctx context.Context, url string) (users []*user, started t
 	return users, started, err
 }
 
-// contender starts a service for the second time.
+// contender starts a service on a store that fill filled.
 func (b *bench) contender(ctx context.Context, how setup, url string) (c *contender, err error) {
 	c = &contender{name: overHTTP(how.mode), how: how}
 	if c.users, c.first, err = how.fill(ctx, url); err != nil {
@@ -54,7 +54,7 @@ func (b *bench) contender(ctx context.Context, how setup, url string) (c *conten
 	return c, nil
 }
 
-// tell says how it started.
+// tell reports how it started.
 func (c *contender) tell(b *bench) {
 	first := ""
 	if c.first > 0 {
@@ -77,7 +77,8 @@ func (c *contender) restart(ctx context.Context, b *bench, url string) (err erro
 	return nil
 }
 
-// onPostgres has a database of its own, so that PostgreSQL's counters of it are those of one service.
+// onPostgres returns a contender with a database of its own, so that PostgreSQL's counters of it are those of one
+// service.
 func (b *bench) onPostgres(ctx context.Context, how setup) (c *contender, err error) {
 	dsn, err := b.newDatabase(ctx, how)
 	if err != nil {
@@ -90,8 +91,7 @@ func (b *bench) onPostgres(ctx context.Context, how setup) (c *contender, err er
 	return b.onDatabase(ctx, overHTTP(how.mode), how, dsn, users, first)
 }
 
-// onDatabase starts a service on a database that has users. first is how long its first start took, if that was
-// measured.
+// onDatabase starts a service on a database that has users. first is how long its first start took, if it was measured.
 func (b *bench) onDatabase(
 	ctx context.Context, name string, how setup, dsn string, users []*user, first time.Duration,
 ) (c *contender, err error) {
@@ -106,7 +106,7 @@ func (b *bench) onDatabase(
 	return c, nil
 }
 
-// run has n of the users exchange, in a loop that must have no grace period, or over the pool.
+// run has n users exchange: their own session in a loop, without a grace period, or the pool.
 func (c *contender) run(ctx context.Context, w window, n int) (run, error) {
 	if c.pool != nil {
 		r, err := c.pool.run(ctx, w, c.service, c.server, n)
@@ -126,12 +126,12 @@ func (c *contender) run(ctx context.Context, w window, n int) (run, error) {
 	return r, errors.Join(err, c.service.Forget())
 }
 
-// tally is the sum of the generations that the users hold: how often they have exchanged.
+// tally returns the sum of the generations that the users hold, which counts their exchanges.
 func tally(users []*user) (sum int64, err error) {
 	for _, u := range users {
 		p, ok := domain.ParseTokenString(string(u.current))
 		if !ok {
-			return 0, errors.New("a user was given a token string that is none")
+			return 0, errors.New("a user got a malformed token string")
 		}
 		sum += int64(p.Generation)
 	}

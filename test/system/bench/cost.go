@@ -16,16 +16,16 @@ const costPool = 200_000
 
 var costUsers = []int{1, 32}
 
-// costSide is one program on a database of its own.
+// costSide is a program on a database of its own.
 type costSide struct {
 	name    string
 	how     setup
 	pool    *pool
-	unasked int64            // transactions of a service that nobody calls, from its start to its end
+	unasked int64            // transactions of a service without requests, from its start to its end
 	spent   map[string]spent // by variant and number of users
 }
 
-// spent is what the runs of a variant took in all.
+// spent is the sum over the runs of a variant.
 type spent struct {
 	outcomes             map[string]int
 	calls, transactions  int
@@ -36,17 +36,17 @@ type spent struct {
 // costCall is a kind of call.
 type costCall struct {
 	name string
-	// prepare gets users whose last exchange rotated, and returns the call of each. Without it users walk the pool.
+	// prepare gets users whose last exchange rotated, and returns the call of each. Without it users exchange the pool.
 	prepare func(users []*user) (func(i int) error, error)
 }
 
-// costPart measures what a retry costs beside an exchange. Statements are counted as transactions of a database that
-// only the service uses: each statement is one of its own.
+// costPart measures what a retry costs, compared with an exchange. Statements are counted as transactions of a database
+// that only the service uses: each statement is a transaction.
 func costPart(ctx context.Context, b *bench) error {
 	b.report.section("Cost of an exchange and of a retry, PostgreSQL")
 	names, setups := b.sides(asItComes)
 	var sides []*costSide
-	for i, how := range setups[:min(2, len(setups))] { // of the older program only that which signs like this one
+	for i, how := range setups[:min(2, len(setups))] { // of the older program only the setup that signs like this one
 		side, err := b.newCostSide(ctx, names[i], how)
 		if err != nil {
 			return err
@@ -150,7 +150,7 @@ func (c *costSide) run(ctx context.Context, b *bench, kind costCall, n int) (r r
 
 func costKey(kind costCall, n int) string { return fmt.Sprintf("%s, %d", kind.name, n) }
 
-// callAll makes the calls of a run. What it prepares is counted as well: one exchange of each user.
+// callAll makes the calls of a run. The preparation counts too: one exchange of each user.
 func (c *costSide) callAll(ctx context.Context, b *bench, s *service, kind costCall, n int) (r run, err error) {
 	p, w := c.pool, b.plan.window
 	if err := p.bind(s, n); err != nil {
@@ -210,7 +210,7 @@ func sendBefore(users []*user) (func(i int) error, error) {
 	return func(i int) error { return users[i].retry(want[i]) }, nil
 }
 
-// sendCurrent presents the current string, whether or not it changes.
+// sendCurrent presents the current string. It may stay the same.
 func sendCurrent(users []*user) (func(i int) error, error) {
 	for _, u := range users {
 		g, err := u.granted(u.status)
@@ -228,7 +228,7 @@ func sendCurrent(users []*user) (func(i int) error, error) {
 	}, nil
 }
 
-// row is the average size of a row.
+// row returns the average size of a row.
 func (c *costSide) row(ctx context.Context) (bytes float64, err error) {
 	return bytes, withConnection(ctx, c.pool.bulk.dsn, func(conn *pgx.Conn) error {
 		return conn.QueryRow(ctx, `SELECT avg(pg_column_size(t.*))::float8 FROM refresh_tokens AS t`).Scan(&bytes)

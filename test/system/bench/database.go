@@ -15,16 +15,16 @@ import (
 	"github.com/refreshd/refreshd/test/support/rig"
 )
 
-// server is PostgreSQL, durable: a commit waits for the disk.
+// server is a durable PostgreSQL: a commit waits for the disk.
 type server struct {
 	*postgres.Server
-	admin      *pgx.Conn // to a database of its own, so that it counts nowhere
+	admin      *pgx.Conn // to a database of its own, so that its work is not counted
 	postmaster int       // 0 where it runs elsewhere
 	settings   string
 	copies     int // of databases
 }
 
-// startServer returns what has to be stopped also with an error.
+// startServer starts the server. The caller has to stop it even if there is an error.
 func startServer(ctx context.Context) (s *server, err error) {
 	s = &server{}
 	if s.Server, err = postgres.StartServer(ctx, postgres.Options{Durable: true}); err != nil {
@@ -61,9 +61,8 @@ func startServer(ctx context.Context) (s *server, err error) {
 	return s, err
 }
 
-// spaceCheckpoints keeps checkpoints out of the runs. The first change of a page after one writes the whole page to
-// the log (WAL): over a million sessions that is most of what is written, and how much depends on how long ago the
-// checkpoint was.
+// spaceCheckpoints keeps checkpoints out of the runs. The first change of a page after a checkpoint writes the whole
+// page to the WAL. With a million sessions that is most of the WAL, and depends on how long ago the checkpoint was.
 func (s *server) spaceCheckpoints(ctx context.Context) error {
 	for _, statement := range []string{
 		"ALTER SYSTEM SET max_wal_size = '16GB'", "ALTER SYSTEM SET checkpoint_timeout = '1h'",
@@ -84,8 +83,7 @@ func (s *server) spaceCheckpoints(ctx context.Context) error {
 	return nil
 }
 
-// copyDatabase makes another database with the content of one to which nobody is connected. From version 15 on
-// PostgreSQL does that without a checkpoint.
+// copyDatabase copies a database that has no connections. From version 15 on PostgreSQL does that without a checkpoint.
 func (s *server) copyDatabase(ctx context.Context, of string) (dsn string, drop func() error, err error) {
 	u, err := url.Parse(of)
 	if err != nil {
@@ -117,7 +115,7 @@ func (s *server) stop() error {
 	return s.Stop()
 }
 
-// cpu is that of all its processes.
+// cpu returns the processor time of all its processes.
 func (s *server) cpu() time.Duration {
 	if s.postmaster == 0 {
 		return 0
@@ -125,19 +123,19 @@ func (s *server) cpu() time.Duration {
 	return rig.TreeCPU(s.postmaster)
 }
 
-// written is how far the log (WAL) has grown, in bytes.
+// written returns how many bytes of WAL were written.
 func (s *server) written(ctx context.Context) (bytes float64, err error) {
 	err = s.admin.QueryRow(ctx, `SELECT pg_current_wal_lsn() - '0/0'::pg_lsn`).Scan(&bytes)
 	return bytes, err
 }
 
-// position is where the log (WAL) ends now.
+// position returns where the WAL ends.
 func (s *server) position(ctx context.Context) (at string, err error) {
 	return at, s.admin.QueryRow(ctx, `SELECT pg_current_wal_flush_lsn()::text`).Scan(&at)
 }
 
-// hotRecords are how many HOT updates the log holds from a position on, and their bytes without whole pages. Where
-// the extension pg_walinspect is missing, as before version 15, everything is zero.
+// hotRecords returns how many HOT updates the WAL has from a position on, and their bytes without full-page images.
+// Without the extension pg_walinspect, as before version 15, both are zero.
 func (s *server) hotRecords(ctx context.Context, from string) (records, bytes float64, err error) {
 	if _, err := s.admin.Exec(ctx, `CREATE EXTENSION IF NOT EXISTS pg_walinspect`); err != nil {
 		return 0, 0, nil
@@ -152,17 +150,19 @@ func (s *server) hotRecords(ctx context.Context, from string) (records, bytes fl
 		WHERE "resource_manager/record_type" = 'Heap/HOT_UPDATE'`, from, to).Scan(&records, &bytes)
 }
 
-// counters are PostgreSQL's own of a database.
+// counters are PostgreSQL's own counters of a database.
 type counters struct {
 	transactions, updates, hot, rows int64
 }
 
 func (c counters) since(before counters) counters {
-	return counters{c.transactions - before.transactions, c.updates - before.updates, c.hot - before.hot, c.rows - before.rows}
+	return counters{
+		c.transactions - before.transactions, c.updates - before.updates, c.hot - before.hot, c.rows - before.rows,
+	}
 }
 
-// counters reads them once nobody is connected to the database: a backend hands in what it counted when it ends, and else with
-// a delay of up to ten seconds. What this itself counts is a handful.
+// counters reads the counters when the database has no connections: a backend reports its counts when it ends, and
+// otherwise with a delay of up to ten seconds. This function adds a few counts itself.
 func (s *server) counters(ctx context.Context, dsn string) (c counters, err error) {
 	config, err := pgx.ParseConfig(dsn)
 	if err != nil {
@@ -170,7 +170,8 @@ func (s *server) counters(ctx context.Context, dsn string) (c counters, err erro
 	}
 	for {
 		var connected int
-		if err := s.admin.QueryRow(ctx, `SELECT count(*) FROM pg_stat_activity WHERE datname = $1 AND backend_type = 'client backend'`,
+		if err := s.admin.QueryRow(ctx,
+			`SELECT count(*) FROM pg_stat_activity WHERE datname = $1 AND backend_type = 'client backend'`,
 			config.Database).Scan(&connected); err != nil {
 			return c, err
 		}

@@ -20,7 +20,7 @@ func alone(m mode) string { return "store alone, " + string(m) }
 
 func overHTTP(m mode) string { return "HTTP, " + string(m) }
 
-// newDatabase is a fresh one, with the service's schema.
+// newDatabase returns an empty database with the service's schema.
 func (b *bench) newDatabase(ctx context.Context, how setup) (dsn string, err error) {
 	if dsn, err = b.server.NewDatabase(ctx); err != nil {
 		return "", err
@@ -29,11 +29,11 @@ func (b *bench) newDatabase(ctx context.Context, how setup) (dsn string, err err
 	return dsn, err
 }
 
-// never is a spread with which the hoarder has nothing.
+// never is a spread with which the hoarder has no tokens.
 const never = 1 << 30
 
 // sides are the setups that are compared over HTTP: those of this source, and of the older program, if there is one.
-// That one signs like this one, and once more as it comes, where that is something else.
+// The older program signs like this one, and again with its default algorithm, if that is another one.
 func (b *bench) sides(modes ...mode) (names []string, sides []setup) {
 	for _, m := range modes {
 		names, sides = append(names, overHTTP(m)), append(sides, b.setup(m, defaults))
@@ -82,7 +82,7 @@ func exchangePart(ctx context.Context, b *bench) error {
 		}
 		name := names[i] + ", " + k.algorithm
 		if slices.ContainsFunc(contenders, func(c *contender) bool { return c.name == name }) {
-			continue // the older program signs like this one by itself
+			continue // the older program signs like this one by default
 		}
 		c, err := b.onDatabase(ctx, name, how, k.dsn, nil, 0)
 		if err != nil {
@@ -131,7 +131,7 @@ func (b *bench) exchangeFigures(ctx context.Context, s *series, contenders []*co
 		for _, n := range populations {
 			r.figure(fmt.Sprintf("http/bare %d %s", n, c.how.mode), s.ratio(c.name, randomBare, n, perSecond))
 		}
-		// The last mode is the default one, and counts where a target names none.
+		// The last mode is the default. It counts for targets that name no mode.
 		r.figure("p99 http/bare 32", s.ratio(c.name, randomBare, 32, p99))
 		r.figure("objects", s.of(c.name, 32, objects))
 		r.figure("bytes", s.of(c.name, 32, kibibytes))
@@ -163,8 +163,8 @@ func (b *bench) exchangeFigures(ctx context.Context, s *series, contenders []*co
 	return nil
 }
 
-// storePart compares the store without HTTP with PostgreSQL alone. Its callers exchange one session each in a loop,
-// and so without a grace period.
+// storePart compares the store without HTTP with PostgreSQL alone. Each caller exchanges one session in a loop, without
+// a grace period.
 func storePart(ctx context.Context, b *bench) error {
 	b.report.section("The store alone, PostgreSQL")
 	how := b.setup(oneByOne, noGrace)

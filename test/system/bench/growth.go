@@ -16,8 +16,8 @@ const (
 	growthUsers = 32
 )
 
-// randomUpdate is the bare update of a random row with an odd number. It cannot know the row's generation, and so compares it with
-// zero.
+// randomUpdate is the bare update of a random row with an odd number. It cannot know the row's generation, so it
+// compares it with zero.
 func randomUpdate(rows int) script {
 	return script{defines: []string{fmt.Sprintf("half=%d", rows/2)}, text: `\set i 2 * random(1, :half) - 1
 \set now :now + 1
@@ -26,7 +26,8 @@ WHERE id = bench_id(:i) AND generation > 0 RETURNING id, generation \gset
 `}
 }
 
-// roamers exchange tokens of a bulk that are not their own: whichever next says. Two of them must not meet.
+// roamers are users who exchange other tokens of a bulk: those that next returns. Two of them must not have the same
+// one.
 type roamers struct {
 	bulk        *bulk
 	users       []*user
@@ -42,7 +43,7 @@ func newRoamers(k *bulk, s *service, users int, next func(i int) int) (*roamers,
 	return r, r.bind(s, users)
 }
 
-// bind makes users of a service.
+// bind connects the users with a service.
 func (r *roamers) bind(s *service, users int) error {
 	r.users = nil
 	for range users {
@@ -55,7 +56,7 @@ func (r *roamers) bind(s *service, users int) error {
 	return nil
 }
 
-// even chooses random even numbers, for each roamer from a share of its own: pgbench has the odd ones.
+// even chooses random even numbers, for each roamer from a share of its own. pgbench has the odd ones.
 func even(rows int) func(i int) int {
 	return func(i int) int { return 2 * (rand.IntN((rows/2-i-1)/growthUsers+1)*growthUsers + i + 1) }
 }
@@ -173,5 +174,5 @@ func (b *bench) lists(ctx context.Context, s *service) error {
 	return nil
 }
 
-// warmUp is how many calls are made before those that count.
+// warmUp is how many calls are made before the ones that count.
 const warmUp = 20

@@ -18,10 +18,10 @@ const (
 	hotRacesName = "races for one current string"
 )
 
-// hotPart has many present one token string together, as the tabs of a browser, or the pods of a backend, do. In a
-// race all present the first string of a new session: one rotates, the others retry. Then all present the string of
-// the last race, again and again, within the default grace period. Every response of a race, and to the string of
-// one, has to grant the same.
+// hotPart has many users present one token string concurrently, as the tabs of a browser or the pods of a backend do.
+// In a race all present the first string of a new session: one rotates, the others retry. Then all present the string
+// of the last race again and again, within the default grace period. All responses of a race, and later to its string,
+// have to be equal.
 func hotPart(ctx context.Context, b *bench) error {
 	b.report.section("A hot token")
 	c, err := b.onPostgres(ctx, b.setup(asItComes, defaults))
@@ -58,13 +58,14 @@ func hotPart(ctx context.Context, b *bench) error {
 	}
 	b.report.table(s.table(variants, ownTokens, hotUsers))
 	l := newLatencies(raced)
-	b.report.say("%d %s, of 64 at once: one distinct answer each; p50 %s ms, p99 %s ms.", b.plan.rounds*hotRaces, hotRacesName, ms(l.p50), ms(l.p99))
+	b.report.say("%d %s, of 64 users: one distinct response in each; p50 %s ms, p99 %s ms.",
+		b.plan.rounds*hotRaces, hotRacesName, ms(l.p50), ms(l.p99))
 	b.report.figure("hot token", s.ratio(hotToken, ownTokens, hotUsers, perSecond))
 	return nil
 }
 
-// races has all present the first string of a new session together, n times. It returns how long the calls took, and
-// what the last race granted.
+// races has all users present the first string of a new session concurrently, n times. It returns how long the calls
+// took, and the grant of the last race.
 func (c *contender) races(ctx context.Context, users []*user, n int) (took []time.Duration, granted grant, err error) {
 	disconnect, err := connect(ctx, users, time.Duration(n)*time.Second)
 	defer disconnect()
@@ -98,7 +99,7 @@ func (c *contender) races(ctx context.Context, users []*user, n int) (took []tim
 		rotations := 0
 		for i, u := range users {
 			if !grants[i].equal(granted) {
-				return nil, granted, fmt.Errorf("race %d: user %d was answered %s, and user 0 %s", race, i, u.body,
+				return nil, granted, fmt.Errorf("race %d: user %d got %s, and user 0 got %s", race, i, u.body,
 					users[0].body)
 			}
 			if string(u.outcome) == rotated {
@@ -132,7 +133,8 @@ func (c *contender) retries(ctx context.Context, w window, users []*user, grante
 		}
 		want[i] = own.clone()
 	}
-	r, err := closedLoop(ctx, w, meter{driver: rig.OwnCPU, service: c.service, server: c.server}, len(users), func(i int) error {
+	m := meter{driver: rig.OwnCPU, service: c.service, server: c.server}
+	r, err := closedLoop(ctx, w, m, len(users), func(i int) error {
 		return users[i].retry(want[i])
 	})
 	return r, errors.Join(err, c.service.Forget())

@@ -19,10 +19,10 @@ import (
 	"github.com/refreshd/refreshd/test/support/figures"
 )
 
-// listsPart reads pages and counts from a store alone, as the use case asks for them, where half of a million refresh
-// tokens have ended: in five rounds of ten blocks of neighbours by id, of which four are active, two are a mixture, and
-// the others ended by a mark of their application, their own revocation, their expiry, or the marks of their users.
-// Most pages begin somewhere within: the worst is one that looks at as many rows as it may, and shows none of them.
+// listsPart reads pages and counts from a store without a service, as the use case does. Half of a million refresh
+// tokens have ended: in five rounds of ten blocks of neighbours by id, of which four are active, two are mixed, and the
+// others ended by a mark of their application, their own revocation, their expiry, or the marks of their users. Most
+// pages begin inside a block: the worst one reads as many rows as it may, and returns none of them.
 func listsPart(ctx context.Context, b *bench) error {
 	b.report.section("Lists")
 	rows := b.plan.stages[1]
@@ -46,13 +46,13 @@ func listsPart(ctx context.Context, b *bench) error {
 		}
 		b.report.figure("lists "+e.name, worst)
 	}
-	b.report.say("The store alone, %d refresh tokens, half of them ended; pages of 100, of at most 5 000 rows looked at, and counts "+
-		"of at most 10 000, out of 5 000 rows, or 10 000 of all states:", rows)
+	b.report.say("The store alone, %d refresh tokens, half of them ended; pages of 100, of at most 5 000 rows read, and "+
+		"counts of at most 10 000, out of 5 000 rows, or 10 000 of all states:", rows)
 	b.report.table(t)
 	return nil
 }
 
-// measured is one kind of call on a list.
+// measured is a kind of call on a list.
 type measured struct {
 	name  string
 	query port.ListQuery
@@ -83,7 +83,7 @@ func listsOf() (all []measured) {
 
 func (l measured) measure(ctx context.Context, s *gormstore.Store, rows int) (took []time.Duration, err error) {
 	q, calls := l.query, 100
-	if l.count { // all the same
+	if l.count { // every count is the same call
 		calls = 30
 	}
 	for i := range calls + warmUp {
@@ -116,12 +116,12 @@ func listedID(i int) (id domain.ID) {
 	return id
 }
 
-// listedEngine is where the engines differ.
+// listedEngine is what differs between the engines.
 type listedEngine struct {
 	name   string
 	id     string // of the row i
 	open   func(context.Context, *bench) (*gormstore.Store, *sql.DB, error)
-	settle string // leaves the tables as they would be after some time in service
+	settle string // vacuums and analyses, so that the tables are as after some time of use
 }
 
 var (
@@ -151,23 +151,26 @@ var (
 			if err != nil {
 				return nil, nil, err
 			}
-			db, err := sql.Open("sqlite", "file:"+path+"?_pragma=busy_timeout(5000)&_pragma=synchronous(OFF)&_pragma=cache_size(-200000)")
+			db, err := sql.Open("sqlite", "file:"+path+
+				"?_pragma=busy_timeout(5000)&_pragma=synchronous(OFF)&_pragma=cache_size(-200000)")
 			return s, db, err
 		},
 		settle: `PRAGMA wal_checkpoint(TRUNCATE)`,
 	}
 )
 
-// insert makes the rows $1 to $2 of $3. A twentieth are those of one tenant more.
+// insert makes the rows $1 to $2 of $3. A twentieth belong to another tenant.
 func (e listedEngine) insert() string {
 	return `
-INSERT INTO refresh_tokens (issued_at, issued_epoch, ordinal, recovery_paid_until, revoked_at, generation, rotated_at, last_used_at,
-  expires_at, recovered_at, client_address, id, tenant_id, application_id, user_id, binding, revoked_reason, roles, scopes, claims,
+INSERT INTO refresh_tokens (issued_at, issued_epoch, ordinal, recovery_paid_until, revoked_at, generation, rotated_at,
+  last_used_at, expires_at, recovered_at, client_address, id, tenant_id, application_id, user_id, binding,
+  revoked_reason, roles, scopes, claims,
   device_name, device_type, device_description, data)
 WITH RECURSIVE numbers (i) AS (SELECT CAST($1 AS BIGINT) UNION ALL SELECT i + 1 FROM numbers WHERE i < $2),
 blocks AS (SELECT i, (i * 50 / CAST($3 AS BIGINT)) % 10 AS block FROM numbers),
 fates AS (SELECT i, CASE
-    WHEN block < 4 THEN 0 WHEN block > 5 THEN block - 5 ELSE CASE i % 8 WHEN 0 THEN 1 WHEN 1 THEN 2 WHEN 2 THEN 3 WHEN 3 THEN 4 ELSE 0 END
+    WHEN block < 4 THEN 0 WHEN block > 5 THEN block - 5
+    ELSE CASE i % 8 WHEN 0 THEN 1 WHEN 1 THEN 2 WHEN 2 THEN 3 WHEN 3 THEN 4 ELSE 0 END
   END AS fate FROM blocks)
 SELECT 1700000000000000 + i, CASE WHEN fate IN (1, 4) THEN 10 ELSE 1000 END, 1, 0,
   CASE fate WHEN 2 THEN 1800000000000000 ELSE 0 END, 7, 1700000000000000, 1700000000000000,
@@ -178,7 +181,7 @@ SELECT 1700000000000000 + i, CASE WHEN fate IN (1, 4) THEN 10 ELSE 1000 END, 1, 
 FROM fates`
 }
 
-// empty are no bytes.
+// empty is a literal without bytes.
 func (e listedEngine) empty() string {
 	if e.name == listedSQLite.name {
 		return `x''`
@@ -186,14 +189,14 @@ func (e listedEngine) empty() string {
 	return `''::bytea`
 }
 
-// marks are those of the web's revocation, and of each user with a refresh token of before.
+// marks inserts the mark of the revocation of web, and of each user with an older refresh token.
 const listedMarks = `
 INSERT INTO marks (tenant_id, application_id, user_id, epoch, revoked_at, reason, keep_until)
 SELECT 'acme', '', user_id, 500, 1810000000000000, 'revoked', 2100000000000000
 FROM refresh_tokens WHERE tenant_id = 'acme' AND issued_epoch = 10 AND user_id <> 'hoarder' GROUP BY user_id
 UNION ALL SELECT 'acme', 'web', '', 400, 1805000000000000, 'revoked', 2100000000000000`
 
-// filled is a store with that many rows.
+// filled returns a store with that many rows.
 func (e listedEngine) filled(ctx context.Context, b *bench, rows int) (s *gormstore.Store, err error) {
 	s, db, err := e.open(ctx, b)
 	if err != nil {
@@ -204,7 +207,8 @@ func (e listedEngine) filled(ctx context.Context, b *bench, rows int) (s *gormst
 		return s, err
 	}
 	for _, tenant := range []string{"acme", "globex"} {
-		if err := storagetest.SaveTenant(ctx, s, domain.Tenant{ID: tenant}, domain.Application{ID: "web"}, domain.Application{ID: "app"}); err != nil {
+		if err := storagetest.SaveTenant(ctx, s, domain.Tenant{ID: tenant},
+			domain.Application{ID: "web"}, domain.Application{ID: "app"}); err != nil {
 			return s, err
 		}
 	}

@@ -1,38 +1,37 @@
-// Command bench measures the service, the real binary over HTTP, against what it stands on, and holds the figures to the
-// project's targets.
+// Command bench measures the service, the real binary over HTTP, against the database below it, and checks the figures
+// against the project's targets.
 //
-// It starts everything by itself, on the loopback: the service, built from this source, and a PostgreSQL that waits for the
-// disk. It prints tables in Markdown to standard output and to a file, and what it does meanwhile to standard error. It ends with
-// status 1 as soon as any answer of any call is not what it has to be; a figure that misses its target is only told.
+// It starts everything itself, on the loopback: the service, built from this source, and a PostgreSQL that syncs each
+// commit to disk. It prints Markdown tables to standard output and to a file, and its progress to standard error. It
+// exits with status 1 as soon as a response is wrong. A figure that misses its target is only reported.
 //
 // # Method
 //
-// Driver, service and database share the machine, and the machine is not quiet. So what counts is ratios, not rates: the variants
-// of a comparison take turns (A B C, A B C, …), a ratio is taken within each round, and the median of the rounds is shown. What of
-// the CPU something else took is shown too, and a round that it disturbed is taken again, a bounded number of times.
+// Driver, service and database share the machine, and the machine is not quiet. So ratios count, not rates: the
+// variants of a comparison take turns (A B C, A B C, …), a ratio is taken within each round, and the median of the
+// rounds is shown. The processor time that other processes used is shown too. A round that they disturbed is repeated,
+// a bounded number of times.
 //
-// Load is a closed loop: each virtual user has a connection, and sends its next request as soon as the last one is
-// answered. Within a grace period an exchange of one session is answered without a write, so the exchanges that count
-// walk a pool of a million sessions, in random order, under the default policy; the outcome of each is counted, and
-// has to be "rotated". The pool is made by SQL: copies of the row of one session that was issued and exchanged
-// through the API, under other ids, whose token strings the driver mints with the service's own key. The other parts
-// loop over one session a user, and set the grace period to zero; their tables say so. Each response is checked:
-// status 200, a new string, an access token of the same refresh token. The driver's own use of the CPU is shown,
-// because the service has to share with it.
+// Load is a closed loop: each virtual user has a connection, and sends its next request as soon as it has a response.
+// Within a grace period an exchange of one session writes nothing. So the exchanges that count go through a pool of a
+// million sessions, in random order, under the default policy. The outcome of each is counted, and has to be "rotated".
+// The pool is made by SQL: copies of the row of one session that was issued and exchanged through the API, with other
+// ids; the driver mints their token strings with the service's own key. The other parts loop over one session a user,
+// and set the grace period to zero; their tables say so. Each response is checked: status 200, a new string, an access
+// token of the same refresh token. The processor time of the driver is shown, because it shares the machine.
 //
-// With -base an older program is built as well, and takes its turns with this one: on databases of its own, made by
-// the same SQL, which learns the columns from the schema; with the same signature algorithm, and once more as it
-// came.
+// With -base an older program is built too, and takes turns with this one: on databases of its own, made by the same
+// SQL, which reads the columns from the schema; with the same signature algorithm, and again with its default one.
 //
-// The limit is pgbench, with the same number of clients and the same settings of the session, on the service's own
-// schema: the bare update of one row by its key that any rotation comes to, on random rows of the pool and on one row
-// a client, and gormstore's whole statement. Its text comes from the store itself, which tells a logger what it
-// sends. pgbench's clients chain generations as users do, and the sum of all generations has to grow by what pgbench
-// says it did.
+// The limit is pgbench, with the same number of clients and the same session settings, on the service's own schema: the
+// bare update of one row by its key, which is the least that a rotation needs, on random rows of the pool and on one
+// row per client; and gormstore's whole statement. The store logs the text of that statement. pgbench's clients chain
+// generations as users do, and the sum of all generations has to grow by the number of transactions of pgbench.
 //
-// A window of each run counts; what comes before it warms up. CPU is read from /proc at both ends of the window (PostgreSQL: the
-// postmaster's tree), allocations from the service's metrics, WAL from PostgreSQL. Transactions and HOT updates are PostgreSQL's
-// own counters of a database that only one service uses, read after it has ended, since a backend hands them in late.
+// A window of each run counts; the time before it warms up. Processor time is read from /proc at both ends of the
+// window (PostgreSQL: the postmaster's tree), allocations from the service's metrics, WAL from PostgreSQL. Transactions
+// and HOT updates are PostgreSQL's own counters of a database that only one service uses. They are read after the
+// service has ended, because a backend reports them with a delay.
 package main
 
 import (
@@ -50,39 +49,41 @@ import (
 	"github.com/refreshd/refreshd/test/support/rig"
 )
 
-// part is what can be run by itself.
+// part is a part that can be run alone.
 type part struct {
 	name, about string
 	run         func(context.Context, *bench) error
-	apart       bool // only if it is named
+	apart       bool // whether it runs only if it is named
 }
 
-// Label makes it a rig.Part.
+// Label implements rig.Part.
 func (p part) Label() (name, about string) { return p.name, p.about }
 
 var parts = []part{
 	{name: "exchange", about: "exchange of a pool on PostgreSQL, against pgbench", run: exchangePart},
 	{name: "store", about: "exchange in the store alone, against pgbench", run: storePart},
-	{name: "cost", about: "bytes of a row, and what an exchange and a retry take of PostgreSQL", run: costPart},
+	{name: "cost", about: "bytes of a row, and the cost of an exchange and a retry in PostgreSQL", run: costPart},
 	{name: "sqlite", about: "exchange on SQLite, against the bare statement", run: sqlitePart},
 	{name: "memory", about: "exchange on the store in memory", run: memoryPart},
-	{name: "hot", about: "one token string that many present at once", run: hotPart},
+	{name: "hot", about: "one token string that many present concurrently", run: hotPart},
 	{name: "growth", about: "exchange of random tokens, and lists, as the table grows", run: growthPart},
-	{name: "lists", about: "pages and counts of a million refresh tokens, half of them ended; only if it is named", run: listsPart, apart: true},
+	{name: "lists", about: "pages and counts of a million refresh tokens, half of them ended; only if it is named",
+		run: listsPart, apart: true},
 	{name: "calls", about: "issue, retrieve, list, revoke", run: callsPart},
 	{name: "revocations", about: "revoke one, and all of a user; only if it is named", run: revocationsPart, apart: true},
 	{name: "space", about: "bytes per refresh token as it is rotated", run: spacePart},
-	{name: "purge", about: "exchange while dead refresh tokens are purged", run: purgePart},
-	{name: "overload", about: "exchange at three times what the service can do; only if it is named", run: overloadPart, apart: true},
+	{name: "purge", about: "exchange while ended refresh tokens are purged", run: purgePart},
+	{name: "overload", about: "exchange at three times what the service can do; only if it is named",
+		run: overloadPart, apart: true},
 }
 
-// bench is what the parts share.
+// bench is the state that the parts share.
 type bench struct {
 	plan               plan
 	version            string
 	dir                string
 	program            rig.Program
-	base               rig.Program // an older one to compare with, if it has a name
+	base               rig.Program // an older program to compare with, if baseName is not empty
 	baseName           string
 	server             *server
 	pgbench            *pgbench
@@ -90,7 +91,7 @@ type bench struct {
 	shared             *bulk
 	counted, disturbed int // rounds
 	begun              time.Time
-	ends               []func() error // of the part that runs
+	ends               []func() error // of the running part
 }
 
 func main() { rig.Main("bench", start) }
@@ -98,13 +99,13 @@ func main() { rig.Main("bench", start) }
 func start(ctx context.Context, args []string) error {
 	flags := flag.NewFlagSet("bench", flag.ContinueOnError)
 	quick := flags.Bool("quick", false, "two to three minutes, for a first look")
-	long := flags.Bool("full", false, "an hour or more, with what does not fit into ten minutes: 1000 rotations of 10 000 tokens")
-	profiles := flags.String("profile", "", "measure nothing, and leave profiles of the service under load in this directory")
+	long := flags.Bool("full", false, "an hour or more: with 1000 rotations of 10 000 tokens")
+	profiles := flags.String("profile", "", "write profiles of the service into this directory; measure nothing")
 	parse := rig.PartFlag(flags, "Measures the service.", parts, usual())
-	out := flags.String("out", "bench.md", "the file that the report is written to as well; empty for none")
-	base := flags.String("base", "", "a commit whose program the parts exchange, cost and revocations measure beside this one")
-	rounds := flags.Int("rounds", 0, "of the parts exchange and revocations; 0 for as many as the run is long for")
-	version := flags.String("version", "", "of the source, for the report")
+	out := flags.String("out", "bench.md", "file that the report is also written to; empty for none")
+	base := flags.String("base", "", "commit whose program the parts exchange, cost and revocations compare with this one")
+	rounds := flags.Int("rounds", 0, "rounds of the parts exchange and revocations; 0 for the number of the plan")
+	version := flags.String("version", "", "version of the source, for the report")
 	chosen, err := parse(args)
 	if err != nil {
 		return err
@@ -125,7 +126,7 @@ func start(ctx context.Context, args []string) error {
 		return b.prepared(ctx, "", func() error { return b.profile(ctx, *profiles) })
 	}
 	err = b.prepared(ctx, *base, func() error { return b.all(ctx, chosen) })
-	text := b.report.text.String() // if a part failed, of those before it
+	text := b.report.text.String() // if a part failed, this is the report of those before it
 	if err == nil && *out != "" {
 		err = os.WriteFile(*out, []byte(text), 0o644)
 	}
@@ -133,12 +134,12 @@ func start(ctx context.Context, args []string) error {
 	return errors.Join(err, unwritten)
 }
 
-// usual are the parts that run if none is named.
+// usual returns the parts that run if none is named.
 func usual() []part {
 	return slices.DeleteFunc(slices.Clone(parts), func(p part) bool { return p.apart })
 }
 
-// prepared calls f with everything in place, and leaves nothing behind.
+// prepared starts what f needs, calls f, and cleans up.
 func (b *bench) prepared(ctx context.Context, base string, f func() error) (err error) {
 	if b.dir, err = os.MkdirTemp("", "refreshd-bench-"); err != nil {
 		return err
@@ -180,7 +181,8 @@ func (b *bench) all(ctx context.Context, chosen []part) error {
 		b.progress("%s took %s", p.name, time.Since(begun).Round(time.Second))
 	}
 	b.report.section("Targets")
-	b.report.say("In %d of the %d rounds that count something else took more than %.0f %% of the machine.", b.disturbed, b.counted, 100*noisy)
+	b.report.say("In %d of the %d rounds that count, other processes took more than %.0f %% of the machine.",
+		b.disturbed, b.counted, 100*noisy)
 	b.report.table(b.report.summary(len(chosen) >= len(usual())))
 	return nil
 }
@@ -195,22 +197,22 @@ func (b *bench) one(ctx context.Context, p part) (err error) {
 	return p.run(ctx, b)
 }
 
-// later has end called when the part is over, last come first served.
+// later has end called when the part is over, in reverse order.
 func (b *bench) later(end func() error) { b.ends = append(b.ends, end) }
 
 func (b *bench) progress(format string, args ...any) {
 	fmt.Fprintf(os.Stderr, "%4.0fs  %s\n", time.Since(b.begun).Seconds(), fmt.Sprintf(format, args...))
 }
 
-// title says what the figures depend on.
+// title writes what the figures depend on.
 func (b *bench) title() {
 	fmt.Fprintf(&b.report.text, "# Measured %s\n\n", b.begun.UTC().Format(time.DateOnly))
-	b.report.say("%s, on %d processors (%s), %s/%s, %s. %s. Plan: %s, %d rounds of %s, %d of the first part.", b.program.Version, runtime.NumCPU(),
-		processor(), runtime.GOOS, runtime.GOARCH, runtime.Version(), b.server.settings, b.plan.name, b.plan.rounds, b.plan.window.length,
-		b.plan.exchangeRounds)
+	b.report.say("%s, on %d processors (%s), %s/%s, %s. %s. Plan: %s, %d rounds of %s, %d of the first part.",
+		b.program.Version, runtime.NumCPU(), processor(), runtime.GOOS, runtime.GOARCH, runtime.Version(), b.server.settings,
+		b.plan.name, b.plan.rounds, b.plan.window.length, b.plan.exchangeRounds)
 }
 
-// processor is its model, where the system tells.
+// processor returns the model of the processor, if the system reports it.
 func processor() string {
 	text, _ := os.ReadFile("/proc/cpuinfo")
 	_, rest, found := strings.Cut(string(text), "model name")

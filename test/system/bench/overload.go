@@ -15,27 +15,28 @@ import (
 )
 
 const (
-	// overloadUsers is how many connections there are: more than the service works on at once.
+	// overloadUsers is the number of connections: more than the service's bound of concurrent requests.
 	overloadUsers = 2048
-	// overloadWindow is how long each load is offered, and overloadWarm what of it does not count.
+	// overloadWindow is how long each load is offered; the first overloadWarm of it does not count.
 	overloadWindow, overloadWarm = 4 * time.Second, time.Second
 	overloadRounds               = 2
-	// healthPause is how often the service is asked whether it is well.
+	// healthPause is the time between two health requests.
 	healthPause = 20 * time.Millisecond
 )
 
 var overloadFactors = []int{1, 2, 3}
 
-// overloadPart offers exchanges at up to three times the rate that the service can do, whether or not the ones before were answered,
-// and then none: to the service as it comes, and to one that has only two connections to its database.
+// overloadPart offers exchanges in an open loop at up to three times the best rate of the service, and then none: to
+// the service with its defaults, and to one that has only two connections to its database.
 //
-// The best that the service can do is measured first, by a closed loop of several numbers of users. A call of an open loop is due at its
-// instant, and its latency counts from then; it takes a user who has nothing under way. One that is answered 503 presents its string
-// again when it is next called upon, and does not wait as it was told to. A call for which no user is left is not sent, and counted.
+// The best rate is measured first, by closed loops of several numbers of users. In the open loop a request is due at
+// its instant, whether or not earlier ones have responses, and its latency counts from then. It takes an idle user. A
+// user whose request gets 503 presents the same string at its next request, and ignores Retry-After. A request without
+// an idle user is not sent, but counted.
 //
-// Driver, service and database share the machine. As it comes, the service uses all of it at its best, so that what the driver and the
-// service spend on calls that are refused is lost to those that are not: an overload on top of that cannot but cost throughput. With two
-// connections it is the database that everything waits for, as it is where that has a machine of its own.
+// Driver, service and database share the machine. With its defaults the service uses all of the machine at its best
+// rate, so the time that driver and service spend on refused requests reduces the throughput. With two connections the
+// database is the bottleneck, as it is on a machine of its own.
 func overloadPart(ctx context.Context, b *bench) error {
 	for _, m := range []mode{asItComes, narrow} {
 		if err := b.overload(ctx, m); err != nil {
@@ -66,10 +67,11 @@ func (b *bench) overload(ctx context.Context, m mode) error {
 	if err != nil {
 		return err
 	}
-	b.report.say("The best of a closed loop: %.0f exchanges a second, of %d users, without a grace period. "+
+	b.report.say("The best rate of a closed loop: %.0f exchanges a second, of %d users, without a grace period. "+
 		"Offered in an open loop of %d users, medians of %d rounds of %s:", best, at, overloadUsers, overloadRounds,
 		overloadWindow-overloadWarm)
-	t := figures.NewTable("offered", "a second", "accepted", "of the best", "p50, ms", "p99, ms", "refused", "p50, ms", "p99, ms", "not sent",
+	t := figures.NewTable("offered", "a second", "accepted", "of the best", "p50, ms", "p99, ms",
+		"refused", "p50, ms", "p99, ms", "not sent",
 		"health p99, ms", "not green", "afterwards", "CPU a call, µs: driver", "service", "PostgreSQL", "others' CPU")
 	for _, factor := range overloadFactors {
 		var rounds []offered
@@ -101,7 +103,7 @@ func (b *bench) overload(ctx context.Context, m mode) error {
 	return s.Stop()
 }
 
-// overloadRow returns the medians of rounds at one rate as cells of the table, and those of them that have a target.
+// overloadRow returns the medians of the rounds at one rate as cells of the table, and the ones that have a target.
 func overloadRow(rounds []offered, best float64) (cells []string, targets map[string]float64) {
 	of := func(f func(offered) float64) float64 {
 		var all []float64
@@ -149,7 +151,7 @@ func overloadRow(rounds []offered, best float64) (cells []string, targets map[st
 
 func milliseconds(d time.Duration) float64 { return float64(d) / float64(time.Millisecond) }
 
-// capacity is the best rate of a closed loop, and of how many users: up to as many as are never refused.
+// capacity returns the best rate of a closed loop, and its number of users: at most as many as are never refused.
 func (b *bench) capacity(ctx context.Context, m meter, users []*user) (best float64, at int, err error) {
 	for _, n := range []int{32, 64, 128} {
 		var rates []float64
@@ -168,17 +170,17 @@ func (b *bench) capacity(ctx context.Context, m meter, users []*user) (best floa
 	return best, at, m.service.Forget()
 }
 
-// offered is what came of a load.
+// offered is the result of a load.
 type offered struct {
 	rate                   float64 // calls a second that were due
 	accepted, refused, all run
-	missed                 float64 // calls a second that were not sent, because every user had one under way
+	missed                 float64 // calls a second that were not sent, because no user was idle
 	health                 latencies
-	sick                   int     // answers to the questions after health that were not green
-	recovered              float64 // in the second after, in parts of the best
+	sick                   int     // health responses other than 200
+	recovered              float64 // in the second after, as a share of the best
 }
 
-// offer calls at a rate, whatever comes of it.
+// offer sends requests at a rate, whatever the responses are.
 func offer(ctx context.Context, m meter, users []*user, rate float64) (o offered, err error) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
@@ -215,7 +217,7 @@ func offer(ctx context.Context, m meter, users []*user, rate float64) (o offered
 		return o, err
 	}
 	from.at, to.at = l.opens, l.closes
-	to.objects, to.bytes, to.written = from.objects, from.bytes, from.written // not asked
+	to.objects, to.bytes, to.written = from.objects, from.bytes, from.written // not measured
 	yes, no := slices.Concat(l.accepted...), slices.Concat(l.refused...)
 	o.rate, o.all = rate, between(from, to, slices.Concat(yes, no))
 	o.accepted, o.refused = between(from, to, yes), between(from, to, no)
@@ -223,10 +225,10 @@ func offer(ctx context.Context, m meter, users []*user, rate float64) (o offered
 	return o, nil
 }
 
-// openLoop gives each call, when it is due, to a user who has none under way.
+// openLoop gives each request, when it is due, to an idle user.
 type openLoop struct {
 	users                []*user
-	begin, opens, closes time.Time // what is due between the last two counts
+	begin, opens, closes time.Time // requests that are due between the last two count
 	idle                 chan int
 	due                  []chan time.Time
 	accepted, refused    [][]time.Duration // by user
@@ -291,7 +293,7 @@ func (l *openLoop) dispatch(ctx context.Context, rate float64) {
 	}
 }
 
-// attempt is exchange for a user who may be refused because too much is under way, and then keeps the string.
+// attempt is exchange for a user who may be refused for overload, and then keeps the string.
 func (u *user) attempt() (done bool, err error) {
 	status, err := u.call(u.request)
 	switch {
@@ -303,8 +305,8 @@ func (u *user) attempt() (done bool, err error) {
 	return true, u.take(status)
 }
 
-// watchHealth asks the paths after health, in turn, on connections of their own, and tells how long answers took and how many were
-// not green.
+// watchHealth requests health and readiness alternately, on connections of their own. It returns how long the responses
+// took, and how many were not 200.
 func watchHealth(ctx context.Context, s *service, until time.Time) (took []time.Duration, sick int) {
 	paths := []struct{ address, path string }{{s.API, "/healthz"}, {s.API, "/readyz"}, {s.Admin, "/healthz"}}
 	for i := 0; time.Now().Before(until) && ctx.Err() == nil; i++ {

@@ -22,20 +22,20 @@ import (
 	"github.com/refreshd/refreshd/test/support/rig"
 )
 
-// sessionSettings are those that gormstore gives its connections. pgbench gets them too: without generic plans it would plan each
-// statement five times and more.
+// sessionSettings are the settings of gormstore's connections. pgbench has them too: without generic plans it would
+// plan each statement at least five times.
 const sessionSettings = "-c plan_cache_mode=force_generic_plan -c enable_seqscan=off -c jit=off"
 
-// script is what each client of pgbench does again and again.
+// script is the script that each client of pgbench repeats.
 type script struct {
 	text    string
 	defines []string // variables, name=value
-	// counted has the sum of all generations compared with what pgbench says it did, where the script itself does not break off
-	// if a row was not rotated.
+	// counted reports that the sum of all generations has to be compared with the number of transactions, because the
+	// script itself does not abort if a row was not rotated.
 	counted bool
 }
 
-// chosen begins both scripts: a client's first transaction looks up the row that is its own. Variables outlive a transaction.
+// chosen begins both scripts: the first transaction of a client looks up its row. Variables outlive a transaction.
 const chosen = `\if :generation = 0
 SELECT id, generation, '' AS tenant, '' AS binding, '127.0.0.1' AS address, 0 AS authenticated, 0 AS ttl
 FROM refresh_tokens WHERE tenant_id = '` + tenant + `' AND user_id = 'user-' || :client_id \gset
@@ -43,18 +43,21 @@ FROM refresh_tokens WHERE tenant_id = '` + tenant + `' AND user_id = 'user-' || 
 \set now :now + 1
 `
 
-// bareUpdate is the least that any rotation does: one row, by its key, if its generation is still the expected one. It breaks off
-// where no row comes back.
-var bareUpdate = script{text: chosen + `UPDATE refresh_tokens SET generation = generation + 1, rotated_at = :now, last_used_at = :now
+// bareUpdate is the least that a rotation does: it updates one row by its key if its generation is still the expected
+// one. It aborts if no row is returned.
+var bareUpdate = script{text: chosen + `UPDATE refresh_tokens
+SET generation = generation + 1, rotated_at = :now, last_used_at = :now
 WHERE id = :id AND generation = :generation RETURNING id, generation \gset
 `}
 
-// fullStatement is gormstore's own, with pgbench's variables for its parameters. What comes back is not kept, for that would cost
-// pgbench more than the statement does; whether a row came back is seen from the generations at the end.
+// fullStatement is gormstore's own statement, with pgbench's variables as parameters. Its result is not stored, because
+// that would cost pgbench more than the statement does. The generations at the end show whether rows were rotated.
 func fullStatement(text string) script {
 	variables := strings.NewReplacer("$1", ":now", "$2", ":address", "$3", ":id", "$4", ":generation", "$5", ":tenant",
 		"$6", ":binding", "$7", ":authenticated", "$8", ":ttl")
-	return script{text: chosen + strings.TrimSpace(variables.Replace(text)) + ";\n\\set generation :generation + 1\n", counted: true}
+	return script{
+		text: chosen + strings.TrimSpace(variables.Replace(text)) + ";\n\\set generation :generation + 1\n", counted: true,
+	}
 }
 
 // pgbench runs PostgreSQL's own benchmark.
@@ -66,7 +69,7 @@ type pgbench struct {
 }
 
 func newPgbench(ctx context.Context, dir string, s *server) (*pgbench, error) {
-	// The server's own version first: on PATH there may be a wrapper that takes a tenth of a second to find it.
+	// First the binary of the server's version: on PATH there may be a wrapper that needs a tenth of a second.
 	if bin, err := postgres.Binaries(ctx); err == nil {
 		if path, err := exec.LookPath(filepath.Join(bin, "pgbench")); err == nil {
 			return &pgbench{path: path, dir: dir, server: s}, nil
@@ -80,8 +83,8 @@ func newPgbench(ctx context.Context, dir string, s *server) (*pgbench, error) {
 	return &pgbench{path: path, dir: dir, server: s}, nil
 }
 
-// run has n clients run the script in a closed loop. Where something else uses the machine, to connect them can take
-// longer than the window is open: it is then tried again with more time for that.
+// run has n clients run the script in a closed loop. On a busy machine their connections can take longer than the
+// window. The run is then repeated with more time for them.
 func (p *pgbench) run(ctx context.Context, w window, dsn string, n int, s script) (r run, err error) {
 	for wait := time.Duration(n) * connecting; wait < time.Minute; wait *= 4 {
 		r, err = p.runOnce(ctx, window{w.warm + wait, w.length}, dsn, n, s)
@@ -92,8 +95,9 @@ func (p *pgbench) run(ctx context.Context, w window, dsn string, n int, s script
 	return r, errors.New("pgbench: no transaction was counted")
 }
 
-// runOnce has no calls if no transaction ended within the window. pgbench logs every transaction, so that those can be
-// left out in which a client plans and loads its catalogs: with 64 clients they are a tenth of a short run.
+// runOnce returns a run without calls if no transaction ended within the window. pgbench logs every transaction, so
+// that the ones can be left out in which a client plans and loads its catalogs: with 64 clients they are a tenth of a
+// short run.
 func (p *pgbench) runOnce(ctx context.Context, w window, dsn string, n int, s script) (r run, err error) {
 	before, err := s.generations(ctx, dsn)
 	if err != nil {
@@ -144,7 +148,7 @@ func (p *pgbench) runOnce(ctx context.Context, w window, dsn string, n int, s sc
 	return between(from, to, took), err
 }
 
-// connecting is more than a client of pgbench takes to connect. pgbench begins when all have.
+// connecting is an upper bound of the time that a client of pgbench needs to connect. pgbench begins when all have.
 const connecting = 5 * time.Millisecond
 
 func (s script) generations(ctx context.Context, dsn string) (sum int64, err error) {
@@ -156,17 +160,17 @@ func (s script) generations(ctx context.Context, dsn string) (sum int64, err err
 	})
 }
 
-// processed is how many transactions pgbench says it ran.
+// processed returns the number of transactions in pgbench's output.
 func processed(output string) (int64, error) {
 	_, rest, found := strings.Cut(output, "number of transactions actually processed: ")
 	if !found {
-		return 0, errors.New("pgbench does not say how many transactions it ran")
+		return 0, errors.New("pgbench does not report the number of transactions")
 	}
 	count, _, _ := strings.Cut(rest, "\n")
 	return strconv.ParseInt(count, 10, 64)
 }
 
-// readLogs reads what pgbench's threads logged, and removes it.
+// readLogs reads and removes the logs of pgbench's threads.
 func readLogs(prefix string, from, to time.Time) (took []time.Duration, err error) {
 	files, err := filepath.Glob(prefix + ".*")
 	if err != nil {
@@ -192,8 +196,8 @@ func readLogs(prefix string, from, to time.Time) (took []time.Duration, err erro
 	return took, nil
 }
 
-// parseLog adds the durations of those transactions that ended between from and to. A line is client, number, microseconds,
-// script, and the end in seconds and microseconds.
+// parseLog adds the durations of those transactions that ended between from and to. A line is client, number,
+// microseconds, script, and the end in seconds and microseconds.
 func parseLog(took []time.Duration, r io.Reader, from, to time.Time) ([]time.Duration, error) {
 	lines := bufio.NewScanner(r)
 	for lines.Scan() {

@@ -2,22 +2,22 @@ package main
 
 import "time"
 
-// plan is how long a run takes.
+// plan is the size of a run.
 type plan struct {
 	name           string
 	window         window
 	rounds         int
 	pool           int   // sessions that are exchanged under the default policy
-	exchangeRounds int   // of the part that most targets are about
-	costRounds     int   // of what an exchange and a retry cost
-	retakes        bool  // a disturbed round is taken again
-	callers        []int // at once, of calls other than an exchange
-	fullOnly       int   // with how many clients pgbench runs the store's whole statement; 0 for with each number
-	// stages are how many refresh tokens there are as a table grows. Those of the second are also what one application has, and what
-	// is dead when purging is measured.
+	exchangeRounds int   // of the part exchange, which has most of the targets
+	costRounds     int   // of the part cost
+	retakes        bool  // whether a disturbed round is repeated
+	callers        []int // concurrent callers, for calls other than an exchange
+	fullOnly       int   // with how many clients pgbench runs the store's whole statement; 0 for every number
+	// stages are the sizes of the growing table. The second one is also the number of refresh tokens of one
+	// application, and of ended ones when purging is measured.
 	stages    []int
-	rotated   int   // how many refresh tokens are rotated to see how the table grows
-	rotations []int // how often, in steps
+	rotated   int   // how many refresh tokens are rotated to measure the growth of the table
+	rotations []int // how often each, in steps
 }
 
 var (

@@ -20,8 +20,8 @@ import (
 type pool struct {
 	*roamers
 	mu       sync.Mutex
-	order    []int // of the numbers
-	at       int   // the next
+	order    []int // the numbers in the order of their exchange
+	at       int   // the index of the next one
 	outcomes map[string]int
 }
 
@@ -31,7 +31,7 @@ func newPool(k *bulk, s *service, users int) (p *pool, err error) {
 	return p, err
 }
 
-// take is the number of the session that is due.
+// take returns the number of the next session.
 func (p *pool) take(int) int {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -40,7 +40,7 @@ func (p *pool) take(int) int {
 	return number
 }
 
-// exchange exchanges the session that is due. An outcome other than rotated is not an error, but it is counted.
+// exchange exchanges the next session. An outcome other than rotated is not an error, but it is counted.
 func (p *pool) exchange(i int) error {
 	number := p.aim(i)
 	u := p.users[i]
@@ -59,11 +59,11 @@ func (p *pool) count(u *user) {
 	p.mu.Unlock()
 }
 
-// generation is that of the token string in a response.
+// generation returns the generation of the token string in a response.
 func generation(g grant) (uint32, error) {
 	presented, ok := domain.ParseTokenString(string(g.tokenString))
 	if !ok {
-		return 0, errors.New("a response holds a token string that is none")
+		return 0, errors.New("a response has a malformed token string")
 	}
 	return presented.Generation, nil
 }
@@ -81,7 +81,7 @@ func (p *pool) run(ctx context.Context, w window, s *service, server *server, n 
 	return r, errors.Join(err, s.Forget())
 }
 
-// exchanged is how many exchanges there were, and how many of them did not rotate.
+// exchanged returns how many exchanges there were, and how many of them did not rotate.
 func (p *pool) exchanged() (all, others int) {
 	for outcome, n := range p.outcomes {
 		all += n
@@ -92,7 +92,7 @@ func (p *pool) exchanged() (all, others int) {
 	return all, others
 }
 
-// countsText is how many exchanges had which outcome.
+// countsText returns the number of exchanges for each outcome.
 func countsText(counts map[string]int) string {
 	var parts []string
 	for _, outcome := range slices.Sorted(maps.Keys(counts)) {

@@ -21,7 +21,7 @@ func testBulk(rows int) *bulk {
 	return &bulk{rows: rows, generation: 2, key: key}
 }
 
-// A session that came again before all others had been exchanged could still be within its grace period.
+// A session that is exchanged again before all others could still be within its grace period.
 func TestPoolComesRoundOnlyAfterAllSessions(t *testing.T) {
 	const rows = 1000
 	p, err := newPool(testBulk(rows), &service{&rig.Service{API: "127.0.0.1:1"}}, 1)
@@ -47,7 +47,7 @@ func TestPoolComesRoundOnlyAfterAllSessions(t *testing.T) {
 	}
 }
 
-// A pool that is too small must be seen: what did not rotate is counted, and its string stays current.
+// A pool that is too small has to show: exchanges that did not rotate are counted, and their string stays current.
 func TestPoolCountsWhatDidNotRotate(t *testing.T) {
 	k := testBulk(1)
 	outcomes := []string{"rotated", "retried", "retried", "rotated"}

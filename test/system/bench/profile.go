@@ -16,7 +16,7 @@ const (
 	profileSeconds = 10
 )
 
-// profile leaves what the service does under load, by CPU and by allocations, in dir, and prints the top of each.
+// profile writes CPU and allocation profiles of the service under load into dir, and prints the top of each.
 func (b *bench) profile(ctx context.Context, dir string) error {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return err

@@ -10,7 +10,7 @@ import (
 
 const purgeUsers = 32
 
-// purgePart has users exchange while what is dead is deleted from the same table.
+// purgePart has users exchange while ended refresh tokens are deleted from the same table.
 func purgePart(ctx context.Context, b *bench) error {
 	b.report.section("Purge")
 	how := b.setup(asItComes, noGrace)
@@ -18,7 +18,7 @@ func purgePart(ctx context.Context, b *bench) error {
 	if err != nil {
 		return err
 	}
-	// They expired ten days ago, which is longer than the dead are kept.
+	// They expired ten days ago, which is longer than ended refresh tokens are kept.
 	if err := b.grow(ctx, k, b.plan.stages[1], 40*24*time.Hour); err != nil {
 		return err
 	}
@@ -57,15 +57,16 @@ func purgePart(ctx context.Context, b *bench) error {
 		return err
 	}
 	b.report.table(s.table(variants, quiet, purgeUsers))
-	b.report.say("%d rows were deleted in %s of purging; each purge was cut off after its run.", before-after, took.Round(100*time.Millisecond))
+	b.report.say("%d rows were deleted in %s of purging; each purge was stopped after its run.",
+		before-after, took.Round(100*time.Millisecond))
 	if after <= purgeUsers+int64(len(k.users)) {
-		return errors.New("the purges came to their end while exchanges were measured: there were too few dead rows")
+		return errors.New("the purges were finished while exchanges were measured: there were too few ended rows")
 	}
 	b.report.figure("purge", s.ratio(purging, quiet, purgeUsers, p99))
 	return nil
 }
 
-// purging runs the verb until stop is called, which it is long before the verb is done.
+// purging runs refreshd purge until stop is called, long before the purge is done.
 func (how setup) purging(ctx context.Context, dsn string) (stop func() error) {
 	ctx, cancel := context.WithCancel(ctx)
 	ended := make(chan error, 1)
@@ -82,7 +83,7 @@ func (how setup) purging(ctx context.Context, dsn string) (stop func() error) {
 	}
 }
 
-// freeLease lets a purge begin at once: one that was cut off would keep the next from it for half a minute.
+// freeLease lets a purge begin immediately: the lease of a stopped purge would delay it by half a minute.
 func (k *bulk) freeLease(ctx context.Context) error {
 	return withConnection(ctx, k.dsn, func(c *pgx.Conn) error {
 		_, err := c.Exec(ctx, `UPDATE jobs SET lease_until = 0`)

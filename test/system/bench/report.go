@@ -11,7 +11,7 @@ import (
 
 func ms(d time.Duration) string { return fmt.Sprintf("%.2f", float64(d)/float64(time.Millisecond)) }
 
-// report is what was measured, in the order in which it was.
+// report is the report, in the order of measurement.
 type report struct {
 	text    strings.Builder
 	figures map[string]float64
@@ -23,7 +23,7 @@ func (r *report) say(format string, args ...any) { fmt.Fprintf(&r.text, format+"
 
 func (r *report) table(t *figures.Table) { r.text.WriteString(t.String() + "\n") }
 
-// figure keeps what a target is held against.
+// figure records a figure that a target refers to.
 func (r *report) figure(name string, value float64) {
 	if !math.IsNaN(value) {
 		r.figures[name] = value

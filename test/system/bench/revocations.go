@@ -23,10 +23,12 @@ var revokeCalls = []revokeCall{
 	{"revoke one", func(s *revokeSide) string {
 		return "/jwt/refresh/" + bulkID(s.rows-int(s.revoked.Add(1))+1).String()
 	}},
-	{"revoke all of a user", func(*revokeSide) string { return fmt.Sprint("/jwt/refresh?userId=nobody-", rand.IntN(1000)) }},
+	{"revoke all of a user", func(*revokeSide) string {
+		return fmt.Sprint("/jwt/refresh?userId=nobody-", rand.IntN(1000))
+	}},
 }
 
-// revokeSide is one program on a database of its own.
+// revokeSide is a program on a database of its own.
 type revokeSide struct {
 	name    string
 	service *service
@@ -35,13 +37,13 @@ type revokeSide struct {
 	revoked atomic.Int64
 }
 
-// revocationsPart revokes single refresh tokens, and all of a user, beside the older program, if there is one. All are
-// of one tenant, whose row lock puts wide revocations one after another.
+// revocationsPart revokes single refresh tokens, and all of a user, and compares with the older program, if there is
+// one. All belong to one tenant, whose row lock orders wide revocations.
 func revocationsPart(ctx context.Context, b *bench) error {
 	b.report.section("Revocations, PostgreSQL")
 	names, setups := b.sides(asItComes)
 	var sides []*revokeSide
-	for i, how := range setups[:min(2, len(setups))] { // of the older program that which signs like this one
+	for i, how := range setups[:min(2, len(setups))] { // of the older program the setup that signs like this one
 		side, err := b.newRevokeSide(ctx, names[i], how)
 		if err != nil {
 			return err

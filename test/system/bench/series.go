@@ -7,18 +7,18 @@ import (
 	"github.com/refreshd/refreshd/test/support/figures"
 )
 
-// variant is one side of a comparison: what n callers do at the same time.
+// variant is one side of a comparison: what n callers do concurrently.
 type variant struct {
 	name string
 	run  func(n int) (run, error)
-	only int // the number of callers with which it is run, if it is not every one
+	only int // the only number of callers with which it runs; 0 for every number
 }
 
-// noisy is the share of the machine that something else may have of a run.
+// noisy is the share of the machine that other processes may take during a run.
 const noisy = .10
 
-// turns runs the variants in turn, round by round. A round that something else disturbed is taken again, half as
-// many times as there are rounds at most; what is then still disturbed counts, and the report says so.
+// turns runs the variants alternately, round by round. A round that other processes disturbed is repeated; at most half
+// as many repeats as there are rounds. After that a disturbed round counts, and the report says so.
 func (b *bench) turns(what string, rounds int, variants []variant, populations ...int) (*series, error) {
 	var s series
 	for _, n := range populations {
@@ -62,7 +62,7 @@ func oneRound(variants []variant, n int) (map[string]run, error) {
 		}
 		r, err := v.run(n)
 		if err != nil {
-			return nil, fmt.Errorf("%s, %d at once: %w", v.name, n, err)
+			return nil, fmt.Errorf("%s, %d callers: %w", v.name, n, err)
 		}
 		runs[v.name] = r
 	}
@@ -84,7 +84,7 @@ func (s *series) add(variant string, users int, r run) {
 	s.runs[variant][users] = append(s.runs[variant][users], r)
 }
 
-// of is the median over the rounds.
+// of returns the median over the rounds.
 func (s *series) of(variant string, users int, value func(run) float64) float64 {
 	var values []float64
 	for _, r := range s.runs[variant][users] {
@@ -93,7 +93,7 @@ func (s *series) of(variant string, users int, value func(run) float64) float64 
 	return figures.Median(values)
 }
 
-// ratio is the median of each round's ratio, because the machine drifts from round to round.
+// ratio returns the median of the ratios of the rounds, because the speed of the machine changes from round to round.
 func (s *series) ratio(variant, to string, users int, value func(run) float64) float64 {
 	var ratios []float64
 	for i, r := range s.runs[variant][users] {
@@ -130,7 +130,7 @@ func othersPercent(r run) float64 { return 100 * r.others }
 
 func written(r run) float64 { return r.written }
 
-// column is a figure of a run.
+// column is a column of the table: a figure of a run.
 type column struct {
 	head, format string
 	value        func(run) float64
@@ -143,7 +143,7 @@ var columns = []column{
 	{"objects", "%.0f", objects}, {"KiB", "%.1f", kibibytes}, {"WAL bytes", "%.0f", written},
 }
 
-// table shows each variant at each number of users, and its ratio to the limit, if there is one.
+// table returns a row for each variant and number of users, with the ratio to the limit, if there is one.
 func (s *series) table(variants []variant, limit string, users ...int) *figures.Table {
 	t := figures.NewTable("", "users", "per second")
 	if limit != "" {
@@ -162,7 +162,7 @@ func (s *series) table(variants []variant, limit string, users ...int) *figures.
 				row = append(row, figures.Format(s.ratio(v.name, limit, n, perSecond), "%.2f"))
 			}
 			for _, c := range columns {
-				if m := s.of(v.name, n, c.value); m == 0 { // it was not, or could not be, read
+				if m := s.of(v.name, n, c.value); m == 0 { // it was not, or could not be, measured
 					row = append(row, figures.None)
 				} else {
 					row = append(row, figures.Format(m, c.format))

@@ -17,7 +17,7 @@ const (
 	application = "shop"
 )
 
-// kickstart is the text of the file, but for the policy.
+// kickstart is the text of the kickstart file, without the policy.
 const kickstart = `
 tenants:
   - id: ` + tenant + `
@@ -27,16 +27,16 @@ tenants:
 apiKeys: [{name: bench, key: ` + apiKey + `, permissions: {endpoints: {"*": ["*"]}}}]
 `
 
-// service is a running one, with a tenant, an application and an API key.
+// service is a running service with a tenant, an application and an API key.
 type service struct{ *rig.Service }
 
-// serve starts a service on a store, and returns when it is ready.
+// serve starts a service on a store and returns when it is ready.
 func (how setup) serve(ctx context.Context, database string) (*service, error) {
 	s, err := how.program.Serve(ctx, how.settings(database))
 	return &service{s}, err
 }
 
-// briefly calls f with a service that ends afterwards, and returns how long it took to be ready.
+// briefly calls f with a service, stops it, and returns how long it took to be ready.
 func (how setup) briefly(
 	ctx context.Context, database string, f func(*service) error,
 ) (started time.Duration, err error) {
@@ -47,7 +47,7 @@ func (how setup) briefly(
 	return s.ReadyAfter, errors.Join(f(s), s.Stop())
 }
 
-// allocations are the objects and bytes that the service has allocated since it began.
+// allocations returns the objects and bytes that the service has allocated since its start.
 func (s *service) allocations(ctx context.Context) (objects, bytes float64, err error) {
 	values, err := s.Metrics(ctx, "go_memstats_mallocs_total", "go_memstats_alloc_bytes_total")
 	if err != nil {
@@ -56,7 +56,7 @@ func (s *service) allocations(ctx context.Context) (objects, bytes float64, err 
 	return values[0], values[1], nil
 }
 
-// users are n of them, each with a refresh token of its own.
+// users returns n users, each with a refresh token of its own.
 func (s *service) users(ctx context.Context, n int) (users []*user, err error) {
 	for i := range n {
 		g, err := s.issue(ctx, fmt.Sprintf(`{"applicationsId": %q, "userId": "user-%d"}`, application, i))
@@ -84,7 +84,7 @@ func (s *service) issue(ctx context.Context, body string) (grant, error) {
 	return g, nil
 }
 
-// call does what is not counted by the thousand.
+// call sends a request that is not measured.
 func call(ctx context.Context, method, address, path, body string) (rig.Response, error) {
 	return rig.Request{Method: method, Path: path, Body: body, Key: apiKey, Tenant: tenant}.Do(ctx, rig.Client, address)
 }

@@ -14,38 +14,38 @@ type setup struct {
 	policy  policy
 }
 
-// setup is the program of this source.
+// setup returns a setup of this source's program.
 func (b *bench) setup(m mode, p policy) setup { return setup{b.program, m, p} }
 
 func (how setup) settings(database string) rig.Settings {
 	return rig.Settings{Database: database, Kickstart: fmt.Sprintf(kickstart, how.policy), Env: how.mode.environ()}
 }
 
-// policy is what a kickstart file sets in jwtConfiguration.
+// policy is the value of jwtConfiguration in the kickstart file.
 type policy string
 
 const (
 	defaults policy = ""
-	// noGrace makes each exchange of a current string rotate, however soon it follows on the last one.
+	// noGrace makes each exchange of a current string rotate, even immediately after the last one.
 	noGrace policy = "refreshTokenOneTimeUseConfiguration: {gracePeriodInSeconds: 0}"
 	es256   policy = "algorithm: ES256"
 )
 
-// mode is how the store writes exchanges that wait at the same time.
+// mode is how the store writes exchanges that wait for the database.
 type mode string
 
 const (
-	oneByOne mode = "one by one" // a statement for each
-	combined mode = "combined"   // a statement for all that wait
+	oneByOne mode = "one by one" // one statement for each
+	combined mode = "combined"   // one statement for all that wait
 	narrow   mode = "one by one, two connections"
 )
 
 var modes = []mode{oneByOne, combined}
 
-// asItComes is the mode of a service that is told nothing.
+// asItComes is the default mode of the service.
 const asItComes = combined
 
-// environ tells the service the mode, and not to purge by itself, so that a purge is only where it is measured.
+// environ returns the environment that sets the mode, and switches off purges, which run only where they are measured.
 func (m mode) environ() []string {
 	environ := []string{"REFRESHD_PURGE_INTERVAL=0s"}
 	if m != combined {
@@ -57,7 +57,7 @@ func (m mode) environ() []string {
 	return environ
 }
 
-// storeOptions tell a store the mode, with as many connections as the service has.
+// storeOptions returns the options of a store in the mode, with as many connections as the service has.
 func storeOptions(m mode) gormstore.Options {
 	return gormstore.Options{MaxConnections: 16, OneByOne: m == oneByOne}
 }

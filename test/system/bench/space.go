@@ -12,8 +12,8 @@ import (
 	"github.com/refreshd/refreshd/test/support/rig"
 )
 
-// spacePart rotates refresh tokens, each hundreds of times, at 70 % of what the service was seen to do, and looks at what table and
-// indexes take up. At full load vacuum would have no time of its own.
+// spacePart rotates refresh tokens, each hundreds of times, at 70 % of the measured capacity, and measures the size of
+// table and indexes. At full load vacuum would have no time.
 func spacePart(ctx context.Context, b *bench) error {
 	b.report.section("Space")
 	k, err := b.newBulk(ctx, b.setup(asItComes, noGrace), b.plan.rotated)
@@ -32,7 +32,7 @@ func spacePart(ctx context.Context, b *bench) error {
 	if err != nil {
 		return err
 	}
-	// Each roamer goes round its share of the numbers.
+	// Each roamer goes through its share of the numbers again and again.
 	var turn [growthUsers]int
 	r, err := newRoamers(k, s, growthUsers, func(i int) int {
 		turn[i]++
@@ -62,19 +62,19 @@ func spacePart(ctx context.Context, b *bench) error {
 		t.Add(fmt.Sprintf("after %d rotations of each", n), figures.Format(size, "%.0f"), figures.Format(size/fresh, "%.2f"))
 		sizes = append(sizes, size)
 	}
-	b.report.say("Rotations at %.0f a second, 70 %% of what was measured, without a grace period:", pace)
+	b.report.say("Rotations at %.0f a second, 70 %% of the measured capacity, without a grace period:", pace)
 	b.report.table(t)
 	b.report.figure("bytes per token", sizes[0]/fresh)
 	if len(sizes) > 1 {
 		b.report.figure("bytes per token, 1000/200", sizes[1]/sizes[0])
 	}
 	if b.plan.name != fullPlan.name {
-		b.report.say("10 000 refresh tokens, rotated so often, take half an hour and more: `make bench FULL=1`.")
+		b.report.say("With 10 000 refresh tokens this takes at least half an hour: `make bench FULL=1`.")
 	}
 	return nil
 }
 
-// rotate exchanges at a pace, until each token was rotated n times.
+// rotate exchanges at a fixed rate until each token was rotated n times.
 func (b *bench) rotate(ctx context.Context, r *roamers, s *service, n int, pace float64) error {
 	var done int
 	for _, g := range r.generations[1:] {
@@ -119,6 +119,7 @@ func (b *bench) rotate(ctx context.Context, r *roamers, s *service, n int, pace 
 
 func (k *bulk) bytesPerToken(ctx context.Context) (size float64, err error) {
 	return size, withConnection(ctx, k.dsn, func(c *pgx.Conn) error {
-		return c.QueryRow(ctx, `SELECT pg_total_relation_size('refresh_tokens')::float8 / count(*) FROM refresh_tokens`).Scan(&size)
+		return c.QueryRow(ctx,
+			`SELECT pg_total_relation_size('refresh_tokens')::float8 / count(*) FROM refresh_tokens`).Scan(&size)
 	})
 }

@@ -17,7 +17,8 @@ import (
 
 const bareSQLite = "bare statement"
 
-// sqliteRows are rotated by the bare statement: prepared, on the only connection that writes, with the pragmas of the service.
+// sqliteRows are rotated by the bare statement: prepared, on the only connection that writes, with the service's
+// pragmas.
 type sqliteRows struct {
 	database    *sql.DB
 	update      *sql.Stmt
@@ -32,7 +33,8 @@ func openSQLiteRows(ctx context.Context, path string, users []*user) (r *sqliteR
 		return nil, err
 	}
 	r.database.SetMaxOpenConns(1)
-	r.update, err = r.database.PrepareContext(ctx, `UPDATE refresh_tokens SET generation = generation + 1, rotated_at = $1, last_used_at = $1
+	r.update, err = r.database.PrepareContext(ctx,
+		`UPDATE refresh_tokens SET generation = generation + 1, rotated_at = $1, last_used_at = $1
 		WHERE id = $2 AND generation = $3 RETURNING id, generation`)
 	if err != nil {
 		return nil, errors.Join(err, r.database.Close())
@@ -47,7 +49,8 @@ func openSQLiteRows(ctx context.Context, path string, users []*user) (r *sqliteR
 
 func (r *sqliteRows) rotate(ctx context.Context, i int) error {
 	var id []byte
-	if err := r.update.QueryRowContext(ctx, time.Now().UnixMicro(), r.ids[i], r.generations[i]).Scan(&id, &r.generations[i]); err != nil {
+	row := r.update.QueryRowContext(ctx, time.Now().UnixMicro(), r.ids[i], r.generations[i])
+	if err := row.Scan(&id, &r.generations[i]); err != nil {
 		return fmt.Errorf("the bare statement on SQLite: %w", err)
 	}
 	return nil
@@ -89,7 +92,7 @@ func sqlitePart(ctx context.Context, b *bench) error {
 	return nil
 }
 
-// memoryPart has no limit to compare with: it shows what HTTP, rules and signature cost.
+// memoryPart compares with no limit: it measures the cost of HTTP, rules and signature.
 func memoryPart(ctx context.Context, b *bench) error {
 	b.report.section("Exchange, memory")
 	c := &contender{}

@@ -7,7 +7,7 @@ import (
 	"github.com/refreshd/refreshd/test/support/figures"
 )
 
-// latencies are how long calls took.
+// latencies summarize how long calls took.
 type latencies struct{ p50, p95, p99 time.Duration }
 
 func newLatencies(all []time.Duration) latencies {

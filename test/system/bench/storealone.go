@@ -12,8 +12,8 @@ import (
 	"github.com/refreshd/refreshd/test/support/rig"
 )
 
-// storeCallers call a store without a service: the use case's one call of it, and nothing else. They run in this process, so that what
-// they use of the CPU, the store's part included, counts as the driver's.
+// storeCallers call a store without a service: the single call of the use case, and nothing more. They run in this
+// process, so the processor time of the store counts as the driver's.
 type storeCallers struct {
 	store       *gormstore.Store
 	ids         []domain.ID
@@ -25,14 +25,14 @@ func newStoreCallers(ctx context.Context, s *gormstore.Store, users []*user) (*s
 	for _, u := range users {
 		id, ok := domain.ParseID(u.id)
 		if !ok {
-			return nil, errors.New("the service gave an id that is none: " + u.id)
+			return nil, errors.New("the service responded with a malformed id: " + u.id)
 		}
 		c.ids = append(c.ids, id)
 	}
 	return c, c.read(ctx)
 }
 
-// read learns the generations, after somebody else has rotated.
+// read reads the generations again, after another variant has rotated.
 func (c *storeCallers) read(ctx context.Context) error {
 	for i, id := range c.ids {
 		shot, err := c.store.Snapshot(ctx, id)
@@ -62,8 +62,10 @@ func (c *storeCallers) run(ctx context.Context, w window, s *server, n int) (run
 	return closedLoop(ctx, w, meter{driver: rig.OwnCPU, server: s}, n, func(i int) error { return c.advance(ctx, i) })
 }
 
-// exchangeStatement is the text that the store sends for an exchange. It tells its logger of each statement, without values.
-func exchangeStatement(ctx context.Context, open func(context.Context, gormstore.Options) (*gormstore.Store, error)) (string, error) {
+// exchangeStatement returns the statement of the store for an exchange. The store logs each statement, without values.
+func exchangeStatement(
+	ctx context.Context, open func(context.Context, gormstore.Options) (*gormstore.Store, error),
+) (string, error) {
 	var seen statements
 	s, err := open(ctx, gormstore.Options{Logger: slog.New(&seen)})
 	if err != nil {
@@ -88,7 +90,7 @@ func unless(err, expected error) error {
 	return err
 }
 
-// statements is a handler of slog that keeps the texts.
+// statements is a slog.Handler that keeps the texts of statements.
 type statements []string
 
 func (s *statements) Enabled(context.Context, slog.Level) bool { return true }

@@ -7,7 +7,7 @@ import (
 	"github.com/refreshd/refreshd/test/support/figures"
 )
 
-// target is what a figure of the report has to be: at least, or at most, a bound.
+// target is a bound of a figure of the report: the figure has to be at least, or at most, the bound.
 type target struct {
 	name   string // of the figure
 	text   string
@@ -24,12 +24,12 @@ func atMost(name string, bound float64, format, text string) target {
 	return target{name: name, text: text, bound: bound, format: format, atMost: true}
 }
 
-// targets are all that the project set itself, in the order of the parts that measure them.
+// targets are the targets of the project, in the order of the parts that measure them.
 var targets = []target{
 	atLeast("http/bare 32 one by one", .40, "%.2f", "PostgreSQL, 32 users, one by one: HTTP / bare update"),
 	atLeast("http/bare 32 combined", .80, "%.2f", "PostgreSQL, 32 users, combined: HTTP / bare update"),
 	atLeast("http/bare 64 combined", 1.0, "%.2f", "PostgreSQL, 64 users, combined: HTTP / bare update"),
-	atMost("p50 combined/one by one 1", 1.05, "%.2f", "PostgreSQL, a lone user: p50 combined / one by one"),
+	atMost("p50 combined/one by one 1", 1.05, "%.2f", "PostgreSQL, 1 user: p50 combined / one by one"),
 	atMost("p99 http/bare 32", 3, "%.2f", "PostgreSQL, 32 users: p99 of HTTP / of the bare update"),
 	atLeast("store/full 8 one by one", .80, "%.2f", "PostgreSQL, 8 callers, one by one: store alone / the same statement"),
 	atMost("statements", 1.01, "%.3f", "PostgreSQL, one by one: transactions per exchange"),
@@ -44,20 +44,22 @@ var targets = []target{
 	atLeast("sqlite http/bare 8 one by one", .60, "%.2f", "SQLite, 8 users, one by one: HTTP / bare update"),
 	atLeast("sqlite http/bare 8 combined", 1.2, "%.2f", "SQLite, 8 users, combined: HTTP / bare update"),
 	atMost("sqlite second start", 150, "%.0f ms", "SQLite: second start, until ready"),
-	atMost("revoke application", 10, "%.2f ms", "revoke an application of a million tokens: p99, and the next exchange refused"),
-	atLeast("wide revocations", .5, "%.2f", "wide revocations of one tenant in turn / bare update of one client"),
-	atLeast("hot token", .5, "%.2f", "one string of 64 users at once / 64 that each retry their own"),
-	atLeast("growth", .85, "%.2f", "throughput kept, small to largest table / what the bare update keeps"),
+	atMost("revoke application", 10, "%.2f ms",
+		"p99 of revoking an application of a million; the next exchange is refused"),
+	atLeast("wide revocations", .5, "%.2f",
+		"wide revocations of one tenant, one after another / bare update of one client"),
+	atLeast("hot token", .5, "%.2f", "64 users retry one string / 64 users each retry their own"),
+	atLeast("growth", .85, "%.2f", "throughput kept from the smallest to the largest table / what the bare update keeps"),
 	atMost("list", 10, "%.2f ms", "list 100 of a user's 10 000, in the largest table: p99, first and deep page"),
 	atMost("bytes per token", 2, "%.2f", "bytes per token after 200 rotations / fresh"),
 	atMost("bytes per token, 1000/200", 1.02, "%.2f", "bytes per token after 1000 rotations / after 200"),
-	atMost("purge", 2, "%.2f", "p99 of 32 users while a million dead rows are purged / without"),
+	atMost("purge", 2, "%.2f", "p99 of 32 users while a million ended rows are purged / without a purge"),
 }
 
-// apartTargets are those of the parts that run only if they are named.
+// apartTargets are the targets of the parts that run only if they are named.
 var apartTargets = slices.Concat([]target{
-	atMost("lists PostgreSQL", 50, "%.1f ms", "PostgreSQL: pages and counts of a million, half of them ended: the worst p99"),
-	atMost("lists SQLite", 50, "%.1f ms", "SQLite: pages and counts of a million, half of them ended: the worst p99"),
+	atMost("lists PostgreSQL", 50, "%.1f ms", "PostgreSQL, a million, half of them ended: worst p99 of pages and counts"),
+	atMost("lists SQLite", 50, "%.1f ms", "SQLite, a million, half of them ended: worst p99 of pages and counts"),
 }, overloadTargetsOf(combined), overloadTargetsOf(narrow))
 
 func overloadTargetsOf(m mode) []target {
@@ -65,16 +67,16 @@ func overloadTargetsOf(m mode) []target {
 	what := "3 times the best, " + string(m) + ": "
 	return []target{
 		atLeast(of("throughput"), .8, "%.2f", what+"accepted / the best"),
-		atMost(of("p99"), 250, "%.0f ms", what+"p99 of what is accepted"),
-		atMost(of("refused"), 300, "%.0f ms", what+"p99 of what is refused, of callers who do not wait as they are told to"),
+		atMost(of("p99"), 250, "%.0f ms", what+"p99 of the accepted"),
+		atMost(of("refused"), 300, "%.0f ms", what+"p99 of the refused, of clients that ignore Retry-After"),
 		atMost(of("health"), 100, "%.0f ms", what+"p99 of health and readiness"),
-		atMost(of("sick"), 0, "%.0f", what+"answers of health and readiness that were not green"),
+		atMost(of("sick"), 0, "%.0f", what+"responses of health and readiness other than 200"),
 		atLeast(of("recovery"), .8, "%.2f", what+"accepted / the best in the second after"),
 	}
 }
 
-// summary holds the figures against the targets: all of them, but for those of a part that runs apart, or those that there is a
-// figure for.
+// summary compares the figures with the targets: with all of them except those of parts that run only if named, or with
+// those that have a figure.
 func (r *report) summary(all bool) *figures.Table {
 	t := figures.NewTable("target", "bound", "measured", "")
 	for i, target := range slices.Concat(targets, apartTargets) {

@@ -9,7 +9,7 @@ import (
 	"time"
 )
 
-// line is a connection to the service, for one call at a time. It is made to cost little, because driver and service share the
+// line is a connection to the service, for one request at a time. It is cheap, because driver and service share the
 // machine.
 type line struct {
 	address string
@@ -26,7 +26,7 @@ func (l *line) dial() (err error) {
 	return nil
 }
 
-// call sends a request as it is. The response is in the line until the next call.
+// call sends the bytes of a request. The response is in the line until the next call.
 func (l *line) call(request []byte) (status int, err error) {
 	if _, err := l.conn.Write(request); err != nil {
 		return 0, fmt.Errorf("send a request: %w", err)
@@ -35,19 +35,21 @@ func (l *line) call(request []byte) (status int, err error) {
 	return l.status, err
 }
 
-// patience is how long an answer may take. A service that hangs is an error.
-const patience = 15 * time.Second
+// responseTimeout is how long a response may take. A service that hangs is an error.
+const responseTimeout = 15 * time.Second
 
-// connect connects lines for a while, and cuts them off when ctx is done. They are connected only while they call: the service closes
-// a connection on which nothing comes.
-func connect[L interface{ connection() *line }](ctx context.Context, lines []L, atMost time.Duration) (disconnect func(), err error) {
+// connect connects lines for a while, and closes them when ctx is done. They are connected only while they send
+// requests, because the service closes idle connections.
+func connect[L interface{ connection() *line }](
+	ctx context.Context, lines []L, atMost time.Duration,
+) (disconnect func(), err error) {
 	var connected []net.Conn
 	for _, l := range lines {
 		l := l.connection()
 		if err = l.dial(); err != nil {
 			break
 		}
-		l.conn.SetDeadline(time.Now().Add(atMost + patience))
+		l.conn.SetDeadline(time.Now().Add(atMost + responseTimeout))
 		connected = append(connected, l.conn)
 	}
 	release := context.AfterFunc(ctx, func() {
@@ -68,7 +70,7 @@ func (l *line) connection() *line { return l }
 // rotated is the outcome of an exchange that moves to the next generation.
 const rotated = "rotated"
 
-// user is a virtual one: a device, which presents the token string that it was last given. The request is written once, and only the
+// user is a virtual user: a device that presents its current token string. The request is written once, and only the
 // string in it changes.
 type user struct {
 	line
@@ -79,18 +81,19 @@ type user struct {
 
 func newUser(address, tokenString, id string) (*user, error) {
 	if len(tokenString) != tokenStringLength {
-		return nil, fmt.Errorf("%d characters are no token string", len(tokenString))
+		return nil, fmt.Errorf("%d characters are not a token string", len(tokenString))
 	}
 	u := &user{line: line{address: address}, id: id}
 	body := `{"refreshToken":"` + tokenString + `"}`
-	u.request = fmt.Appendf(nil, "POST /jwt/refresh HTTP/1.1\r\nHost: %s\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%s",
+	u.request = fmt.Appendf(nil, "POST /jwt/refresh HTTP/1.1\r\nHost: %s\r\n"+
+		"Content-Type: application/json\r\nContent-Length: %d\r\n\r\n%s",
 		address, len(body), body)
-	end := len(u.request) - len(`"}`) // not found by its prefix, which may stand within a token string again
+	end := len(u.request) - len(`"}`) // not searched by its prefix, which may occur within a token string again
 	u.current = u.request[end-tokenStringLength : end]
 	return u, nil
 }
 
-// present sends the current string, and returns the answer, which is good until the next call.
+// present sends the current string, and returns the grant, which is valid until the next call.
 func (u *user) present() (grant, error) {
 	status, err := u.call(u.request)
 	if err != nil {
@@ -99,25 +102,25 @@ func (u *user) present() (grant, error) {
 	return u.granted(status)
 }
 
-// granted is what the last call was answered with.
+// granted returns the grant of the last response.
 func (u *user) granted(status int) (grant, error) {
 	g, err := parseGrant(status, u.body)
 	if err == nil && string(g.id) != u.id {
-		err = fmt.Errorf("the answer is of refresh token %q, want %q", g.id, u.id)
+		err = fmt.Errorf("the response is of refresh token %q, want %q", g.id, u.id)
 	}
 	return g, err
 }
 
-// retry presents the string that it holds, and has to be granted what it was before.
+// retry presents its string, and checks that the grant is the same as before.
 func (u *user) retry(want grant) error {
 	g, err := u.present()
 	if err == nil && (string(u.outcome) != "retried" || !g.equal(want)) {
-		err = fmt.Errorf("a retry was answered %s, and the exchange %s: %s", u.outcome, want.tokenString, u.body)
+		err = fmt.Errorf("a retry got %s, and the exchange %s: %s", u.outcome, want.tokenString, u.body)
 	}
 	return err
 }
 
-// exchange presents the current string, and keeps the one that it is given.
+// exchange presents the current string, and keeps the new one.
 func (u *user) exchange() error {
 	status, err := u.call(u.request)
 	if err != nil {
@@ -126,7 +129,7 @@ func (u *user) exchange() error {
 	return u.take(status)
 }
 
-// take keeps the string that the last call was answered with.
+// take keeps the string of the last response.
 func (u *user) take(status int) error {
 	g, err := u.granted(status)
 	if err != nil {

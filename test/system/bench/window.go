@@ -8,30 +8,30 @@ import (
 	"github.com/refreshd/refreshd/test/support/rig"
 )
 
-// window is the part of a run that counts. What comes before warms up: connections, plans, caches.
+// window is the part of a run that counts. The time before it warms up connections, plans and caches.
 type window struct{ warm, length time.Duration }
 
-// run is what one of a series measured, each figure per call.
+// run is the figures of a run, each per call.
 type run struct {
 	calls          int
 	rate           float64 // calls a second
 	latency        latencies
-	driver         time.Duration // CPU of whoever makes the calls
+	driver         time.Duration // CPU of the process that makes the calls
 	service        time.Duration // CPU
 	database       time.Duration // CPU of PostgreSQL
 	objects, bytes float64       // allocated by the service
 	written        float64       // bytes of WAL
-	idle, others   float64       // shares of the machine's CPU: unused, and used by what is no part of the run
+	idle, others   float64       // shares of the machine's CPU: idle, and used by processes outside of the run
 }
 
-// meter reads what a run uses up. Parts of it may be missing.
+// meter reads what a run uses. Parts of it may be missing.
 type meter struct {
 	driver  func() time.Duration
 	service *service
 	server  *server
 }
 
-// reading is of one instant.
+// reading is the values of the counters at one instant.
 type reading struct {
 	at                        time.Time
 	driver, service, database time.Duration
@@ -39,7 +39,8 @@ type reading struct {
 	machine                   rig.Machine
 }
 
-// open reads when a window opens, and shut when it closes. Both read CPU next to the window, because the rest of reading costs some.
+// open reads when a window opens, and shut when it closes. Both read the CPU next to the window, because the other
+// readings use CPU too.
 func (m meter) open(ctx context.Context, at time.Time) (r reading, err error) {
 	if err := rig.Sleep(ctx, time.Until(at)); err != nil {
 		return r, err
@@ -81,7 +82,7 @@ func (m meter) readCPU(r *reading) {
 	r.machine = rig.ReadMachine()
 }
 
-// between makes a run of two readings and of the calls that ended between them.
+// between returns the run of two readings and the calls that ended between them.
 func between(from, to reading, took []time.Duration) run {
 	n := len(took)
 	r := run{calls: n, rate: float64(n) / to.at.Sub(from.at).Seconds()}
@@ -94,15 +95,16 @@ func between(from, to reading, took []time.Duration) run {
 		r.idle, r.others = float64(idle)/float64(total), float64(max(0, total-idle-ours))/float64(total)
 	}
 	calls := time.Duration(n)
-	r.driver, r.service, r.database = (to.driver-from.driver)/calls, (to.service-from.service)/calls, (to.database-from.database)/calls
+	r.driver, r.service = (to.driver-from.driver)/calls, (to.service-from.service)/calls
+	r.database = (to.database - from.database) / calls
 	r.objects, r.bytes = (to.objects-from.objects)/float64(n), (to.bytes-from.bytes)/float64(n)
 	r.written = (to.written - from.written) / float64(n)
 	r.latency = newLatencies(took)
 	return r
 }
 
-// closedLoop has n callers call at the same time, each again as soon as it is answered, until the window closes. The first error
-// ends it.
+// closedLoop has n callers call concurrently, each again as soon as it has a response, until the window closes. The
+// first error ends it.
 func closedLoop(ctx context.Context, w window, m meter, n int, call func(i int) error) (run, error) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)

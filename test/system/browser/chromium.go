@@ -18,8 +18,7 @@ import (
 	"github.com/refreshd/refreshd/test/support/apt"
 )
 
-// findChromium returns Chromium's program. It looks on PATH, and installs the distribution's package where there is
-// none.
+// findChromium returns the path of Chromium. It looks on PATH, and otherwise installs the distribution's package.
 func findChromium(ctx context.Context) (string, error) {
 	if path, ok := chromiumOnPath(); ok {
 		return path, nil
@@ -54,7 +53,7 @@ type chromium struct {
 	cmd     *exec.Cmd
 	stderr  bytes.Buffer
 	profile string
-	ended   chan struct{} // closed when the pipe is
+	ended   chan struct{} // closed when the pipe is closed
 
 	mu      sync.Mutex
 	in      io.WriteCloser
@@ -70,7 +69,7 @@ type command struct {
 	Params    any    `json:"params,omitempty"`
 }
 
-// message is an answer to a command, or an event, which has no ID.
+// message is the response to a command, or an event, which has no ID.
 type message struct {
 	ID        int
 	SessionID string
@@ -81,7 +80,7 @@ type message struct {
 
 type event struct{ session, method string }
 
-// startChromium starts a browser that sends every request to the address, whatever its host.
+// startChromium starts a browser that sends every request to the address, for any host.
 func startChromium(ctx context.Context, path, dir, address string) (b *chromium, err error) {
 	b = &chromium{
 		profile: filepath.Join(dir, "chromium"), ended: make(chan struct{}),
@@ -99,7 +98,7 @@ func startChromium(ctx context.Context, path, dir, address string) (b *chromium,
 	b.in = in
 	b.cmd = exec.Command(path, "--headless", "--no-sandbox", "--disable-gpu", "--no-first-run",
 		"--disable-background-networking", "--disable-dev-shm-usage", "--remote-debugging-pipe",
-		// A tab in the background works as one in front, so that what is measured is the service.
+		// A tab in the background runs at the speed of one in front, so that the service is measured and not the browser.
 		"--disable-background-timer-throttling", "--disable-renderer-backgrounding",
 		"--disable-backgrounding-occluded-windows",
 		"--ignore-certificate-errors", "--host-resolver-rules=MAP * "+address,
@@ -127,7 +126,7 @@ const chromiumStopTimeout = 20 * time.Second
 func (b *chromium) stop() error {
 	err := b.in.Close()
 	kill := time.AfterFunc(chromiumStopTimeout, func() { _ = b.cmd.Process.Kill() })
-	_ = b.cmd.Wait() // its status depends on how far it had got
+	_ = b.cmd.Wait() // its status depends on what it was doing
 	if !kill.Stop() {
 		err = errors.Join(err, fmt.Errorf("the browser did not end within %s", chromiumStopTimeout))
 	}
@@ -145,7 +144,7 @@ func (b *chromium) read(out io.ReadCloser) {
 		}
 		var m message
 		if json.Unmarshal(bytes.TrimSuffix(text, []byte{0}), &m) != nil {
-			continue // its call then runs into its deadline
+			continue // the call that waits for it reaches its deadline
 		}
 		b.mu.Lock()
 		if call, ok := b.calls[m.ID]; ok {
@@ -161,14 +160,14 @@ func (b *chromium) read(out io.ReadCloser) {
 	}
 }
 
-// callTimeout bounds a call on a busy machine; it judges nothing.
+// callTimeout bounds a call on a busy machine. Nothing is judged by it.
 const callTimeout = time.Minute
 
 var errEnded = errors.New("the browser ended")
 
 // call calls a method, in a page's session or, where it is empty, of the browser. The result may be nil.
 func (b *chromium) call(ctx context.Context, session, method string, params, result any) error {
-	ctx, cancel := context.WithTimeoutCause(ctx, callTimeout, fmt.Errorf("no answer within %s", callTimeout))
+	ctx, cancel := context.WithTimeoutCause(ctx, callTimeout, fmt.Errorf("no response within %s", callTimeout))
 	defer cancel()
 	answer := make(chan message, 1)
 	b.mu.Lock()
@@ -199,7 +198,7 @@ func (b *chromium) call(ctx context.Context, session, method string, params, res
 	return json.Unmarshal(m.Result, result)
 }
 
-// await returns what waits for the next event of that name: call it before what causes the event.
+// await returns a function that waits for the next event of that name. Call await before the cause of the event.
 func (b *chromium) await(session, method string) func(context.Context) error {
 	seen := make(chan struct{})
 	b.mu.Lock()
@@ -220,7 +219,7 @@ func (b *chromium) await(session, method string) func(context.Context) error {
 	}
 }
 
-// profile is a browser's user: a jar of cookies of its own.
+// profile is a user of the browser, with a cookie jar of its own.
 type profile struct {
 	b  *chromium
 	id string
@@ -232,12 +231,12 @@ func (b *chromium) newProfile(ctx context.Context) (*profile, error) {
 	return &profile{b, r.BrowserContextID}, err
 }
 
-// close closes its pages and forgets its cookies.
+// close closes the profile's pages and deletes its cookies.
 func (p *profile) close(ctx context.Context) error {
 	return p.b.call(ctx, "", "Target.disposeBrowserContext", object{"browserContextId": p.id}, nil)
 }
 
-// cookie is one in the jar. A host-only one has no dot before its domain.
+// cookie is a cookie in the jar. A host-only cookie has no dot before its domain.
 type cookie struct {
 	Name, Value, Domain, Path, SameSite string
 	HTTPOnly, Secure                    bool
@@ -245,10 +244,10 @@ type cookie struct {
 	PartitionKey                        json.RawMessage
 }
 
-// hostOnly reports whether the browser sends it to the very host that set it only.
+// hostOnly reports whether the browser sends the cookie only to the host that set it.
 func (c cookie) hostOnly() bool { return !strings.HasPrefix(c.Domain, ".") }
 
-// cookies are all in the jar, of every host.
+// cookies returns all cookies in the jar, of every host.
 func (p *profile) cookies(ctx context.Context) ([]cookie, error) {
 	var r struct{ Cookies []cookie }
 	err := p.b.call(ctx, "", "Storage.getCookies", object{"browserContextId": p.id}, &r)
@@ -265,7 +264,7 @@ type page struct {
 	target, session string
 }
 
-// open opens a tab, and returns once the page has loaded.
+// open opens a tab and returns when the page has loaded.
 func (p *profile) open(ctx context.Context, url string) (*page, error) {
 	var target struct{ TargetID string }
 	params := object{"url": "about:blank", "browserContextId": p.id}
@@ -296,7 +295,7 @@ func (t *page) navigate(ctx context.Context, url string) error {
 	return loaded(ctx)
 }
 
-// eval runs the body of an asynchronous function with its argument `given`, and reads what it returns.
+// eval runs the body of an asynchronous function with its argument `given`, and decodes its result.
 func (t *page) eval(ctx context.Context, body string, given, result any) error {
 	argument, err := json.Marshal(given)
 	if err != nil {

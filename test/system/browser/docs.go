@@ -8,8 +8,8 @@ import (
 	"path/filepath"
 )
 
-// docsPart opens the API's page in a wide and in a narrow window: nothing of it is blocked by its own policy or lies
-// beyond the window. Then it is used. With -shots the part leaves pictures for people to look at.
+// docsPart opens the API's page in a wide and in a narrow window: its own policy blocks nothing of it, and nothing is
+// wider than the window. Then it uses the page. With -shots the part leaves pictures.
 func docsPart(ctx context.Context, h *harness) error {
 	p, err := h.browser.newProfile(ctx)
 	if err != nil {
@@ -35,7 +35,7 @@ func docsPart(ctx context.Context, h *harness) error {
 	return useDocs(ctx, h)
 }
 
-// docsIn opens /docs in a window of that width, and returns how tall the page is.
+// docsIn opens /docs in a window of that width, and returns the height of the page.
 func docsIn(ctx context.Context, h *harness, t *page, width int) (tall int, err error) {
 	if err := h.browser.call(ctx, t.session, "Emulation.setDeviceMetricsOverride", object{
 		"width": width, "height": 844, "deviceScaleFactor": 1, "mobile": width < 600,
@@ -55,12 +55,12 @@ func docsIn(ctx context.Context, h *harness, t *page, width int) (tall int, err 
 	var seen struct {
 		Wrong            []string
 		Text, Wide, Tall int
-		Refused          bool // an inline script that was put in
+		Refused          bool // whether an inserted inline script was blocked
 	}
 	if err := t.eval(ctx, `
 		const e = document.documentElement;
 		const seen = {wrong: [...wrong], text: document.body.innerText.length, wide: e.scrollWidth, tall: e.scrollHeight};
-		// That the policy is in force, and that its violations are noticed.
+		// Whether the policy is in force, and its violations are reported.
 		const noticed = new Promise(done => addEventListener('securitypolicyviolation', () => done(true)));
 		const script = document.createElement('script');
 		script.append('window.ran = true');
@@ -76,7 +76,7 @@ func docsIn(ctx context.Context, h *harness, t *page, width int) (tall int, err 
 	return seen.Tall, nil
 }
 
-// picture leaves pictures of the first window of the page, and of the whole.
+// picture takes pictures of the first window of the page, and of the whole page.
 func picture(ctx context.Context, h *harness, t *page, width, tall int) error {
 	for name, height := range map[string]int{"": 844, "-whole": min(tall, 12_000)} {
 		var shot struct{ Data string }

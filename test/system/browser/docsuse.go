@@ -5,7 +5,7 @@ import (
 	"strings"
 )
 
-// useDocs uses the API's page with keyboard and mouse as a reader does: search, copy, and the contents on a phone.
+// useDocs uses the API's page with keyboard and mouse, as a reader does: search, copy, and the contents on a phone.
 func useDocs(ctx context.Context, h *harness) error {
 	p, err := h.browser.newProfile(ctx)
 	if err != nil {
@@ -55,8 +55,8 @@ func (d *docsReader) press(ctx context.Context, key, text string) error {
 	return nil
 }
 
-// click clicks in the middle of the element that the expression gives, after it has been brought into view. It reports
-// whether that element, and nothing above it, was there.
+// click scrolls the element of the expression into view and clicks in its middle. It reports whether the click hit that
+// element, and nothing above it.
 func (d *docsReader) click(ctx context.Context, element string) (bool, error) {
 	var at struct {
 		X, Y float64
@@ -83,9 +83,9 @@ func (d *docsReader) click(ctx context.Context, element string) (bool, error) {
 	return true, nil
 }
 
-// shown is what the search leaves of the page.
+// shown is the part of the page that a search leaves visible.
 type shown struct {
-	Found                          string // what is announced
+	Found                          string // the announced result
 	Value                          string
 	Focused                        bool
 	Operations, Contents, Sections []string
@@ -119,7 +119,7 @@ func (d *docsReader) shown(ctx context.Context) (s shown, err error) {
 	return s, err
 }
 
-// typed leaves the box and searches for the text: `/` goes to the box, and what is in it is typed over.
+// typed leaves the search box and searches for the text: `/` focuses the box, and typing replaces its content.
 func (d *docsReader) typed(ctx context.Context, text string) (shown, error) {
 	if err := d.t.eval(ctx, "document.activeElement.blur();", nil, nil); err != nil {
 		return shown{}, err
@@ -180,7 +180,7 @@ func (d *docsReader) searches(ctx context.Context) error {
 	return d.linkToHidden(ctx)
 }
 
-// linkToHidden follows a link from what a search shows to what it does not.
+// linkToHidden follows a link from a visible part of a searched page to a hidden one.
 func (d *docsReader) linkToHidden(ctx context.Context) error {
 	if _, err := d.typed(ctx, "[duplicate]refreshTokenId"); err != nil {
 		return err
@@ -265,7 +265,7 @@ func (d *docsReader) thumbs(ctx context.Context) error {
 	return d.reachesAll(ctx, "with the script")
 }
 
-// reachesAll goes to every operation by the contents, as a thumb has to.
+// reachesAll goes to every operation by the contents, as on a phone.
 func (d *docsReader) reachesAll(ctx context.Context, how string) error {
 	var ids []string
 	if err := d.t.eval(ctx, `return [...document.querySelectorAll('article')].map(e => e.id);`, nil, &ids); err != nil {
@@ -292,7 +292,7 @@ func (d *docsReader) reachesAll(ctx context.Context, how string) error {
 			Hash string
 			Top  float64
 		}
-		// With scripts switched off the page has no clock to wait by: it is asked until it is there, or far too often.
+		// Without scripts the page has no timer to wait by: it is polled until it is there, or for far too long.
 		there := false
 		for i := 0; i < 300 && hit && !there; i++ {
 			if err := d.t.eval(ctx, `

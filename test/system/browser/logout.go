@@ -5,10 +5,11 @@ import (
 	"fmt"
 )
 
-// everyForm is each way in which a host below example.test can set a cookie that reaches the service at Path=/.
+// everyForm is all ways in which a host below example.test can set a cookie that the browser sends to the service, at
+// Path=/.
 var everyForm = []form{{}, {domain: authHost}, {domain: "app.example.test"}, {domain: "example.test"}}
 
-// logoutPart logs out in each way that there is, from each own page, with both cookies in the jar in every form.
+// logoutPart logs out in every way, from each own page, with both cookies in the jar in every form.
 func logoutPart(ctx context.Context, h *harness) error {
 	for _, way := range []struct {
 		about string
@@ -84,7 +85,7 @@ func logout(
 	return nil
 }
 
-// everywhere puts the cookies of a new session into the jar in every form, and returns its last exchange.
+// everywhere sets the cookies of a new session in every form, and returns its last exchange.
 func everywhere(
 	ctx context.Context, h *harness, p *profile, t *page,
 ) (s session, a answer, before []cookie, err error) {
@@ -97,7 +98,7 @@ func everywhere(
 	if a, err = t.exchange(ctx, nil); err != nil {
 		return s, a, nil, err
 	}
-	// The session stands in the jar in every form: set by login services that differed.
+	// The session is in the jar in every form, as if different login services had set it.
 	var lines []string
 	for _, f := range everyForm {
 		lines = append(lines, f.line("refresh_token", s.String), f.line("access_token", s.Token))
@@ -114,8 +115,8 @@ func everywhere(
 	return s, a, before, nil
 }
 
-// bring brings the session s and its cookies into the state, and returns the session that is active beside it: s itself
-// where there is no other.
+// bring changes the session s and its cookies to the state, and returns the active session: another one, or s if there
+// is no other.
 func bring(ctx context.Context, h *harness, t *page, s session, state string) (other session, err error) {
 	other = s
 	switch state {

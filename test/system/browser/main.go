@@ -1,13 +1,13 @@
-// Command browser holds the rules for cookies to what Chromium does with them: the real binary behind a proxy with TLS,
-// pages of its own origin, of a configured one, of neighbouring subdomains and of another site, and a login service
-// that passes cookies on.
+// Command browser checks the rules for cookies in Chromium: with the real binary behind a TLS proxy, pages of its own
+// origin, of a configured origin, of neighbouring subdomains and of another site, and a login service that passes
+// cookies on.
 //
-// It starts everything by itself and installs Chromium where there is none and it may. All hosts are names below .test
-// that only this browser resolves. It prints what each part saw, in Markdown, to standard output, and its progress to
-// standard error. It ends with status 1 if anything was not as it has to be.
+// It starts everything itself, and installs Chromium if it is missing and can be installed. All hosts are names below
+// .test that only this browser resolves. It prints the results of each part, in Markdown, to standard output, and its
+// progress to standard error. It exits with status 1 if anything was wrong.
 //
-// It judges by what happened: what a page was answered, what the service stores, and what the browser's jar holds, read
-// from the browser itself, because a cookie that is HttpOnly is hidden from pages.
+// It judges by three things: the responses that a page got, the sessions that the service stores, and the cookies in
+// the browser's jar. It reads the jar from the browser itself, because pages cannot see HttpOnly cookies.
 package main
 
 import (
@@ -22,14 +22,14 @@ import (
 	"github.com/refreshd/refreshd/test/support/rig"
 )
 
-// part is what can be run by itself.
+// part is a part that can be run alone.
 type part struct {
 	name, about string
 	limit       time.Duration // a part that takes longer has failed
 	run         func(context.Context, *harness) error
 }
 
-// Label makes it a rig.Part.
+// Label implements rig.Part.
 func (p part) Label() (name, about string) { return p.name, p.about }
 
 var parts = []part{
@@ -42,11 +42,11 @@ var parts = []part{
 	{"docs", "the API's page, wide and narrow, searched, copied from, and on a phone", 2 * time.Minute, docsPart},
 }
 
-// harness is what all parts share.
+// harness is the state that all parts share.
 type harness struct {
 	world   *world
 	browser *chromium
-	shots   string // the directory for pictures; empty: none are taken
+	shots   string // the directory for pictures; empty for none
 
 	begun  time.Time
 	part   string
@@ -59,8 +59,8 @@ func main() { rig.Main("browser", start) }
 func start(ctx context.Context, args []string) (err error) {
 	flags := flag.NewFlagSet("browser", flag.ContinueOnError)
 	parse := rig.PartFlag(flags, "Holds the rules for cookies to what Chromium does.", parts, parts)
-	shots := flags.String("shots", "", "a directory for pictures of /docs; none are taken without it")
-	version := flags.String("version", "", "of the source, for the report")
+	shots := flags.String("shots", "", "directory for pictures of /docs; empty for none")
+	version := flags.String("version", "", "version of the source, for the report")
 	chosen, err := parse(args)
 	if err != nil {
 		return err
@@ -101,12 +101,12 @@ func start(ctx context.Context, args []string) (err error) {
 		return err
 	}
 	if h.failed > 0 {
-		return fmt.Errorf("%d times something was not as it has to be", h.failed)
+		return fmt.Errorf("%d checks failed", h.failed)
 	}
 	return nil
 }
 
-// one runs a part. After a failure the next part runs all the same.
+// one runs a part. The next part runs even if it fails.
 func (h *harness) one(ctx context.Context, p part) {
 	h.part = p.name
 	begun := time.Now()
@@ -128,10 +128,10 @@ func (h *harness) progress(format string, args ...any) {
 	fmt.Fprintf(os.Stderr, "%5.0fs  %s: %s\n", time.Since(h.begun).Seconds(), name, fmt.Sprintf(format, args...))
 }
 
-// shownFailures of all are printed: one fault often shows in hundreds of cases.
+// shownFailures is how many failures are printed: one fault often shows in hundreds of cases.
 const shownFailures = 40
 
-// fail notes what is not as it has to be.
+// fail reports a failed check.
 func (h *harness) fail(format string, args ...any) {
 	h.failed++
 	if h.failed <= shownFailures {
@@ -141,7 +141,7 @@ func (h *harness) fail(format string, args ...any) {
 	}
 }
 
-// check notes what happened, and that it is wrong unless it is as it has to be.
+// check reports what happened, as a failure if ok is false.
 func (h *harness) check(ok bool, format string, args ...any) {
 	if !ok {
 		h.fail(format, args...)

@@ -9,7 +9,7 @@ import (
 	"github.com/refreshd/refreshd/test/support/rig"
 )
 
-// library is what a page's scripts call, as an application's own would.
+// library is the functions that a page's scripts call, as the scripts of an application do.
 const library = `
 const api = 'https://` + authHost + `';
 // exchange returns the status, the code of a refusal, the outcome, and the response's data.
@@ -45,7 +45,7 @@ async function set(host, lines) {
 }
 `
 
-// answer is what a page was answered.
+// answer is the response to a page.
 type answer struct {
 	Status  int
 	Outcome string
@@ -66,7 +66,7 @@ func (a answer) String() string {
 	return strings.TrimSpace(fmt.Sprintf("%d %s", a.Status, strings.Join(a.Codes, " ")))
 }
 
-// who says whose session an exchange was of.
+// who is the user and the session of an exchange.
 func (a answer) who() (c claims, err error) {
 	err = rig.ReadClaims(a.Data.Token, &c)
 	return c, err
@@ -94,7 +94,7 @@ func (t *page) set(ctx context.Context, host string, lines ...string) error {
 	return t.run(ctx, "await set(given.host, given.lines);", object{"host": host, "lines": lines}, nil)
 }
 
-// form is how a cookie was set: what tells it from others of its name in a jar.
+// form is how a cookie was set: what distinguishes it from others of its name in a jar.
 type form struct {
 	domain      string // empty: host-only
 	path        string // empty: /
@@ -130,7 +130,7 @@ func (f form) String() string {
 	return s
 }
 
-// withName are the cookies of those names.
+// withName returns the cookies of those names.
 func withName(cookies []cookie, names ...string) (found []cookie) {
 	for _, c := range cookies {
 		if slices.Contains(names, c.Name) {

@@ -11,12 +11,12 @@ import (
 	"github.com/refreshd/refreshd/test/support/rig"
 )
 
-// kind is what a cookie's value is to the service.
+// kind is a kind of cookie value, as the service distinguishes them.
 type kind struct {
 	name string
-	// counts reports whether it is a session's that the exchange may take, where the request names the tenant or not.
+	// counts reports whether the exchange may use its session, if the request names the tenant or not.
 	counts func(named bool) bool
-	// stays reports whether a refusal leaves the cookie, where the request names the tenant or not.
+	// stays reports whether a refusal leaves the cookie in the jar, if the request names the tenant or not.
 	stays func(named bool) bool
 	value func(ctx context.Context, h *harness, user string) (session, error)
 }
@@ -24,21 +24,21 @@ type kind struct {
 func always(bool) bool { return true }
 func never(bool) bool  { return false }
 
-// issued makes a session for each cookie.
+// issued issues a session for each cookie.
 func issued(tenant, application string) func(context.Context, *harness, string) (session, error) {
 	return func(ctx context.Context, h *harness, user string) (session, error) {
 		return h.world.issue(ctx, tenant, application, user, nil)
 	}
 }
 
-// of has the same value for each cookie.
+// of gives each cookie the same value.
 func of(s session) func(context.Context, *harness, string) (session, error) {
 	return func(context.Context, *harness, string) (session, error) { return s, nil }
 }
 
 const replayed = "replayed"
 
-// kinds are a session's states. What has ended does so only once.
+// kinds are the states of a session. A session ends only once.
 func kinds(ctx context.Context, h *harness) ([]kind, error) {
 	inactive, err := h.world.issue(ctx, tenant, "sleeping", "ada", nil)
 	if err != nil {
@@ -100,21 +100,21 @@ func kinds(ctx context.Context, h *harness) ([]kind, error) {
 	}, nil
 }
 
-// item is a cookie of a case.
+// item is one cookie of a case.
 type item struct {
 	kind kind
 	form form
 }
 
-// pairsCount is what a pair of kinds came to, in every pair of forms, in both orders.
+// pairsCount is the result of a pair of kinds, in every pair of forms, in both orders.
 type pairsCount struct {
-	cases, logins int // logins: the most that any case needed
+	cases, logins int // logins: the greatest number that a case needed
 	first         map[string]int
-	left          []int // cookies of that name in the jar at the end
+	left          []int // how many cookies of that name the jar has at the end
 }
 
-// pairsPart has two cookies of one name in a jar, of sessions of each pair of kinds, in each pair of forms, set in both
-// orders, which is the order in which the browser sends them.
+// pairsPart puts two cookies of one name into a jar, for each pair of kinds, in each pair of forms, set in both orders,
+// because the browser sends them in that order.
 func pairsPart(ctx context.Context, h *harness) error {
 	all, err := kinds(ctx, h)
 	if err != nil {
@@ -173,7 +173,7 @@ func pairsPart(ctx context.Context, h *harness) error {
 	return nil
 }
 
-// cases are each cookie alone, and each pair of two that stand beside one another in a jar.
+// cases returns each cookie alone, and each pair that can be in one jar.
 func cases(kinds []kind) func(yield func([]item) bool) {
 	var all []item
 	for _, k := range kinds {
@@ -207,20 +207,20 @@ func describeItems(items []item) string {
 
 var pairUsers = []string{"ada", "bob"}
 
-const newcomer = "carol" // who logs in where an exchange was refused
+const newcomer = "carol" // the user who logs in after a refused exchange
 
-// pairing is one case: cookies of one name, and what the service may make of them.
+// pairing is one case: cookies of one name, and how the service may treat them.
 type pairing struct {
 	*harness
 	profile *profile
 	page    *page
-	named   bool // the request names the tenant
+	named   bool // whether the request names the tenant
 	items   []item
-	lines   []string  // that set the cookies
-	counted []session // that the exchange may take
-	replay  bool      // one of these is replayed
-	stays   bool      // all that the request carries stays after a refusal
-	left    []cookie  // after the first exchanges
+	lines   []string  // the Set-Cookie headers of the cookies
+	counted []session // the sessions that the exchange may use
+	replay  bool      // whether one of these is replayed
+	stays   bool      // whether a refusal leaves all cookies of the request in the jar
+	left    []cookie  // the cookies after the first exchanges
 }
 
 func pair(ctx context.Context, h *harness, p *profile, t *page, named bool, items []item, n *pairsCount) error {
@@ -242,7 +242,7 @@ func pair(ctx context.Context, h *harness, p *profile, t *page, named bool, item
 	}
 	n.cases++
 
-	// Each answer is followed by a second exchange: what the first response left must not spoil the next request.
+	// Each response is followed by a second exchange: the cookies that the first response left must not break it.
 	var got []answer
 	err := t.run(ctx, `
 		await set(given.host, given.lines);
@@ -285,7 +285,7 @@ func (c *pairing) wrong(format string, args ...any) {
 	c.fail("%s, tenant named %t: %s", describeItems(c.items), c.named, fmt.Sprintf(format, args...))
 }
 
-// options are those of an exchange.
+// options returns the options of an exchange.
 func (c *pairing) options() object {
 	if c.named {
 		return object{"tenant": tenant}
@@ -299,7 +299,7 @@ func (c *pairing) jar(ctx context.Context) ([]cookie, error) {
 	return withName(all, "refresh_token"), err
 }
 
-// judge holds the first answer to the rules: one session that counts is exchanged; of none or two the request is
+// judge checks the first response: if one session counts, it is exchanged; if none or two count, the request is
 // refused. It returns the user whose session was exchanged.
 func (c *pairing) judge(a answer) (user string, err error) {
 	taken := len(c.counted) == 1 && !c.replay

@@ -7,11 +7,11 @@ import (
 	"strings"
 )
 
-// policiesPart shows what an application's policy does to its cookies: their names and hosts, and the body.
+// policiesPart checks how an application's policy changes its cookies, their names and hosts, and the response's body.
 func policiesPart(ctx context.Context, h *harness) error {
 	for _, c := range []struct {
 		about string
-		run   func(context.Context, *harness, *profile, *page) error // its page is of the login service
+		run   func(context.Context, *harness, *profile, *page) error // the page is one of the login service
 	}{
 		{"cookieOnly", onlyCookies},
 		{"sandboxed frames", sandboxedFrames},
@@ -64,7 +64,8 @@ func onlyCookies(ctx context.Context, h *harness, p *profile, t *page) error {
 	return nil
 }
 
-// sandboxedFrames: the scripts in a sandboxed frame of an own page may be another's, and count as those of no own page.
+// sandboxedFrames: scripts in a sandboxed frame of an own page may be foreign, and do not count as those of an own
+// page.
 func sandboxedFrames(ctx context.Context, h *harness, p *profile, t *page) error {
 	if err := t.login(ctx, "shop", "ada"); err != nil {
 		return err
@@ -218,7 +219,7 @@ func sideBySide(ctx context.Context, h *harness, p *profile, t *page) error {
 	return nil
 }
 
-// renamed: a session whose cookie has the name of before moves to that of the policy.
+// renamed: a session whose cookie has the former name moves to the name of the policy.
 func renamed(ctx context.Context, h *harness, p *profile, t *page) error {
 	s, err := h.world.issue(ctx, tenant, "one", "ada", nil)
 	if err != nil {

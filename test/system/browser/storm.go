@@ -17,8 +17,8 @@ const (
 	stormRounds = 12
 )
 
-// stormPage is a page that exchanges when it loads, as an SPA does, and is then loaded again. Every third load is one
-// whose user reloads before the response is there.
+// stormPage is a page that exchanges when it loads, as an SPA does, and then reloads. At every third load the user
+// reloads before the response.
 const stormPage = `<!doctype html><title>storm</title><link rel=icon href=data:,><script type=module>` + library + `
 const q = new URLSearchParams(location.search), tab = +q.get('tab'), round = +q.get('round');
 const next = () => { q.set('round', round + 1); location.replace('?' + q); };
@@ -47,7 +47,7 @@ type stormReport struct {
 	Answer     answer
 }
 
-// stormPart has five tabs of one user that reload again and again: none is refused, and all end with the one session.
+// stormPart has five tabs of one user that reload again and again: none is refused, and all end with the same session.
 func stormPart(ctx context.Context, h *harness) error {
 	h.note("each of %d tabs loads %d times, exchanges at each load, and at a third of them reloads before the response",
 		stormTabs, stormRounds+1)
@@ -116,7 +116,7 @@ func storm(ctx context.Context, h *harness, about, application string, late time
 type stormSeen struct {
 	outcomes map[string]int
 	sessions map[string]bool
-	left     int // loads that were left before their response
+	left     int // loads that ended before their response
 }
 
 // gather reads reports until each tab has sent its last.

@@ -9,10 +9,11 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-// attacks are what a page of another origin can make a browser send. Each is the body of an asynchronous function.
+// attacks are requests that a page of another origin can make a browser send. Each is the body of an asynchronous
+// function.
 var attacks = []struct {
 	about, script string
-	navigates     bool // the page itself goes to the response
+	navigates     bool // whether the page itself navigates to the response
 }{
 	{"POST by fetch", `await fetch(url, {method: 'POST', credentials: 'include'}).catch(() => {});`, false},
 	{"POST by fetch, no-cors", `await fetch(url, {method: 'POST', mode: 'no-cors', credentials: 'include'});`, false},
@@ -62,7 +63,7 @@ function submit(method, fields, target) {
 }
 `
 
-// strangersPart sends what pages of others can send: the session and the jar stay as they are.
+// strangersPart sends what foreign pages can send: the session and the jar do not change.
 func strangersPart(ctx context.Context, h *harness) error {
 	for _, origin := range []struct{ about, host string }{
 		{"another site", foreignHost}, {"a neighbour", neighbourHost}, {"a neighbour below the cookies' domain", otherHost},
@@ -78,11 +79,11 @@ func strangersPart(ctx context.Context, h *harness) error {
 type victim struct {
 	*harness
 	profile *profile
-	page    *page // its own
+	page    *page // of the user
 	id      string
 }
 
-// newVictim logs ada in, and exchanges.
+// newVictim logs ada in and exchanges.
 func newVictim(ctx context.Context, h *harness, p *profile) (*victim, error) {
 	own, err := p.open(ctx, "https://"+wwwHost+"/test/page")
 	if err != nil {
@@ -101,7 +102,7 @@ func newVictim(ctx context.Context, h *harness, p *profile) (*victim, error) {
 	return &victim{h, p, own, a.Data.RefreshTokenID}, nil
 }
 
-// victimState is what no attack may change.
+// victimState is the state that no attack may change.
 type victimState struct {
 	Generation int
 	Jar        []cookie
@@ -118,7 +119,7 @@ func (v *victim) state(ctx context.Context) (s victimState, err error) {
 	return s, err
 }
 
-// suffer has the page t make an attack, and returns the requests that reached the service.
+// suffer runs an attack in the page t, and returns the requests that reached the service.
 func (v *victim) suffer(ctx context.Context, t *page, script string, navigates bool) ([]request, error) {
 	v.world.forget()
 	loaded := v.browser.await(t.session, "Page.loadEventFired")
@@ -179,8 +180,8 @@ func strangers(ctx context.Context, h *harness, about, host string) error {
 			before = after
 		}
 	}
-	// Another site's requests carry no cookie (SameSite=Lax) but where the page goes to a GET; a neighbour's do: there
-	// the service's own rule stands alone.
+	// Requests of another site carry no cookie (SameSite=Lax), except where the page navigates by GET. Those of a
+	// neighbour do: only the service's own rule protects against them.
 	h.check(wrong == 0 && sent > len(attacks)/2 && (host == foreignHost) == (carried == 0),
 		"%s (%s): %d attacks, %d requests reached the service, %d of them not GET and with the victim's cookies; "+
 			"%d changed something",

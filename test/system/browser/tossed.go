@@ -7,8 +7,8 @@ import (
 	"github.com/refreshd/refreshd/test/support/figures"
 )
 
-// tossedForms are those that a host of the site can set for the service's host, and that a response which deletes a
-// cookie at Path=/ alone would leave.
+// tossedForms are the forms that a host of the site can set for the service's host, and that a response would leave if
+// it deleted cookies at Path=/ only.
 var tossedForms = []form{
 	{domain: "example.test"},
 	{domain: "example.test", path: "/jwt"},
@@ -18,7 +18,7 @@ var tossedForms = []form{
 	{domain: "example.test", path: "/jwt/refresh", partitioned: true},
 }
 
-// mostLogins is when a user counts as kept out.
+// mostLogins is the number of logins after which a user counts as locked out.
 const mostLogins = 3
 
 // tossedPart has a neighbour set a cookie of the service's name beside that of a user who is logged in. The neighbour
@@ -37,7 +37,7 @@ func tossedPart(ctx context.Context, h *harness) error {
 	if err != nil {
 		return err
 	}
-	t := figures.NewTable("a neighbour's cookie", "of an ended session: logins", "of its own live session: logins")
+	t := figures.NewTable("a neighbour's cookie", "of an ended session: logins", "of its own active session: logins")
 	for _, f := range tossedForms {
 		row := []string{f.String()}
 		for _, live := range []bool{false, true} {
@@ -46,7 +46,7 @@ func tossedPart(ctx context.Context, h *harness) error {
 				return fmt.Errorf("%s: %w", f, err)
 			}
 			if logins > 1 {
-				h.fail("%s, of a live session: %t: after %d logins: %s", f, live, logins, seen)
+				h.fail("%s, of an active session: %t: after %d logins: %s", f, live, logins, seen)
 			}
 			row = append(row, fmt.Sprint(logins))
 		}
@@ -78,7 +78,7 @@ func tossed(
 		return 0, seen, err
 	}
 	for ; ; logins++ {
-		// Twice, because what the first response left must not spoil the next request.
+		// Twice, because the cookies that the first response left must not break the next request.
 		good := 0
 		for range 2 {
 			if seen, err = own.exchange(ctx, nil); err != nil {
@@ -87,7 +87,7 @@ func tossed(
 			if who, _ := seen.who(); seen.ok() && who.Subject == "ada" {
 				good++
 			} else if seen.ok() {
-				h.fail("%s: the user's page was answered as %s", f, who.Subject)
+				h.fail("%s: the user's page got a session of %s", f, who.Subject)
 			}
 		}
 		if good == 2 || logins == mostLogins {

@@ -19,7 +19,7 @@ import (
 	"github.com/refreshd/refreshd/test/support/rig"
 )
 
-// The hosts of the world. All are the test's proxy; what is below example.test is one site to a browser.
+// The hosts of the world. All are the test's proxy. To a browser, the hosts below example.test are one site.
 const (
 	authHost      = "auth.app.example.test"  // the service, and pages of its own origin beside it
 	wwwHost       = "www.app.example.test"   // the login service's pages: a configured origin
@@ -74,26 +74,26 @@ type world struct {
 
 	mu      sync.Mutex
 	delay   func(*http.Request) time.Duration // of the service's response on its way to the browser; nil: none
-	reports chan<- json.RawMessage            // what pages report; nil: nobody reads it
+	reports chan<- json.RawMessage            // the reports of pages; nil: they are dropped
 	seen    []request
 }
 
-// request is one that reached the service.
+// request is a request that reached the service.
 type request struct {
 	method  string
 	origin  string
-	cookies bool // it carried a refresh token's cookie
+	cookies bool // whether it carried a refresh token's cookie
 	status  int
 }
 
-// forget forgets the requests that were seen.
+// forget drops the recorded requests.
 func (w *world) forget() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.seen = nil
 }
 
-// requests are those since forget.
+// requests returns the requests since forget.
 func (w *world) requests() []request {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -132,7 +132,7 @@ func newWorld(ctx context.Context, p rig.Program) (*world, error) {
 			return rig.Sleep(r.Request.Context(), delay(r.Request))
 		},
 	}
-	// A page that left takes its request with it; what else goes wrong is seen by the page.
+	// A page that navigates away cancels its request. The page sees other failures.
 	proxy.ErrorHandler = func(rw http.ResponseWriter, _ *http.Request, _ error) { rw.WriteHeader(http.StatusBadGateway) }
 	w.api = proxy
 	w.proxy = httptest.NewUnstartedServer(http.HandlerFunc(w.serve))
@@ -142,7 +142,7 @@ func newWorld(ctx context.Context, p rig.Program) (*world, error) {
 	return w, nil
 }
 
-// stop fails if the service logged an error meanwhile.
+// stop stops everything. It fails if the service logged an error.
 func (w *world) stop() error {
 	w.proxy.CloseClientConnections()
 	w.proxy.Close()
@@ -164,14 +164,14 @@ func (w *world) deactivate(ctx context.Context, application string) error {
 
 func (w *world) address() string { return w.proxy.Listener.Addr().String() }
 
-// slow delays the service's responses from now on; nil ends it.
+// slow delays the service's responses from now on; nil ends the delays.
 func (w *world) slow(delay func(*http.Request) time.Duration) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.delay = delay
 }
 
-// listen is where pages report to, until it is called again.
+// listen sets where pages report to, until it is called again.
 func (w *world) listen(n int) <-chan json.RawMessage {
 	reports := make(chan json.RawMessage, n)
 	w.mu.Lock()
@@ -180,7 +180,8 @@ func (w *world) listen(n int) <-chan json.RawMessage {
 	return reports
 }
 
-// serve is every host. What the test adds is below /test/, so that on the service's host it is beside the API.
+// serve serves every host. The pages of the test are below /test/, so that on the service's host they are beside the
+// API.
 func (w *world) serve(rw http.ResponseWriter, r *http.Request) {
 	name, ok := strings.CutPrefix(r.URL.Path, "/test/")
 	switch {
@@ -216,7 +217,7 @@ func (w *world) serve(rw http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// login is the login service: it has found out who the user is, and passes on what the service sets.
+// login is the login service: it knows the user, and passes on the cookies that the service sets.
 func (w *world) login(rw http.ResponseWriter, r *http.Request) {
 	q := r.URL.Query()
 	status, header, body, err := w.call(r.Context(), http.MethodPost, "/jwt/issue", tenant, object{
@@ -231,7 +232,7 @@ func (w *world) login(rw http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// call is one of a backend with an API key, past the proxy.
+// call sends a request of a backend with an API key, without the proxy.
 func (w *world) call(ctx context.Context, method, path, tenant string, body any) (int, http.Header, []byte, error) {
 	asked := rig.Request{Method: method, Path: path, Key: "Bearer " + key, Tenant: tenant}
 	if body != nil {
@@ -245,7 +246,7 @@ func (w *world) call(ctx context.Context, method, path, tenant string, body any)
 	return a.Status, a.Header, a.Body, err
 }
 
-// session is a refresh token as it was issued.
+// session is a refresh token as issued.
 type session struct {
 	tenant, application, user string
 	ID                        string `json:"refreshTokenId"`
@@ -277,7 +278,7 @@ func (w *world) revoke(ctx context.Context, s session) error {
 	return err
 }
 
-// generation is that of an active session, and 0 where it has ended.
+// generation returns the generation of an active session, and 0 if it has ended.
 func (w *world) generation(ctx context.Context, tenant, id string) (int, error) {
 	status, _, text, err := w.call(ctx, http.MethodGet, "/jwt/refresh/"+id, tenant, nil)
 	var a struct{ Data struct{ Generation int } }
@@ -299,7 +300,7 @@ func (w *world) exchangeString(ctx context.Context, tokenString string) (outcome
 	return header.Get("Refreshd-Outcome"), err
 }
 
-// claims are what an access token says.
+// claims are the claims of an access token.
 type claims struct {
 	Subject     string `json:"sub"`
 	Application string `json:"applicationId"`

@@ -1,5 +1,6 @@
-// Command fuzz runs every Go fuzzer of this module in turn, which `go test -fuzz` does for one at a time only, and prints how many
-// inputs each has tried. It ends with status 1 if one of them found something; go test has then stored the input beside the test.
+// Command fuzz runs every Go fuzzer of this module, one after another, because `go test -fuzz` runs only one. It prints
+// how many inputs each has tried. It exits with status 1 if one of them found something; go test has then stored the
+// input beside the test.
 package main
 
 import (
@@ -23,7 +24,7 @@ import (
 func main() {
 	rig.Main("fuzz", func(ctx context.Context, args []string) error {
 		flags := flag.NewFlagSet("fuzz", flag.ContinueOnError)
-		long := flags.Duration("fuzztime", 30*time.Second, "for how long each fuzzer runs")
+		long := flags.Duration("fuzztime", 30*time.Second, "how long each fuzzer runs")
 		if err := flags.Parse(args); err != nil {
 			return err
 		}
@@ -35,7 +36,7 @@ type fuzzer struct{ dir, name string }
 
 var aFuzzer = regexp.MustCompile(`(?m)^func (Fuzz\w+)\(`)
 
-// run runs the fuzzers below dir, the module's own for none.
+// run runs the fuzzers below dir, or all fuzzers of the module if dir is empty.
 func run(ctx context.Context, w io.Writer, long time.Duration, dir string) error {
 	dir = filepath.Join(".", dir)
 	fuzzers, err := find(os.DirFS(dir))
@@ -48,7 +49,8 @@ func run(ctx context.Context, w io.Writer, long time.Duration, dir string) error
 	var failed []string
 	total := 0
 	for _, f := range fuzzers {
-		out, err := exec.CommandContext(ctx, "go", "test", "-run", "^$", "-fuzz", "^"+f.name+"$", "-fuzztime", long.String(), "./"+filepath.Join(dir, f.dir)).CombinedOutput()
+		out, err := exec.CommandContext(ctx, "go", "test", "-run", "^$", "-fuzz", "^"+f.name+"$",
+			"-fuzztime", long.String(), "./"+filepath.Join(dir, f.dir)).CombinedOutput()
 		n := executions(string(out))
 		total += n
 		fmt.Fprintf(w, "%-42s %12d inputs  %s\n", f.name, n, filepath.Join(dir, f.dir))
@@ -67,7 +69,7 @@ func run(ctx context.Context, w io.Writer, long time.Duration, dir string) error
 	return nil
 }
 
-// find reads the source: `go test -list` would start what the tests of a package need, a PostgreSQL for some.
+// find reads the source, because `go test -list` would start what the tests of a package need, such as PostgreSQL.
 func find(tree fs.FS) (found []fuzzer, err error) {
 	err = fs.WalkDir(tree, ".", func(name string, d fs.DirEntry, err error) error {
 		if err != nil || d.IsDir() || !strings.HasSuffix(name, "_test.go") {
@@ -84,7 +86,7 @@ func find(tree fs.FS) (found []fuzzer, err error) {
 
 var progress = regexp.MustCompile(`execs: (\d+) `)
 
-// executions is the last count that `go test -fuzz` told of.
+// executions returns the last count in the output of `go test -fuzz`.
 func executions(text string) int {
 	all := progress.FindAllStringSubmatch(text, -1)
 	if len(all) == 0 {

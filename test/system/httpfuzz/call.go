@@ -14,27 +14,27 @@ import (
 	"time"
 )
 
-// A call is a request before it is written: its parts, so that a mutation can change one of them.
+// A call is a request before it is written, in parts that a mutation can change.
 type call struct {
 	operation string // of the document
-	form      string // the POST that stands for it, where it is sent as one
+	form      string // the POST that stands for it, if it is sent as one
 	session   *session
 	tenant    string
 
 	method  string
-	path    string // as it goes over the wire
+	path    string // as sent
 	query   []field
-	header  []field // of strings
+	header  []field // its values are strings
 	media   string  // of the body; empty for none
 	body    []field
 	literal []byte // in place of the body's fields
-	cut     int    // bytes that the body is announced longer than it is
+	cut     int    // by how many bytes the announced length exceeds the body
 	chunked bool
 	proto   string // empty for HTTP/1.1
-	alone   bool   // the connection ends with it: its framing may leave bytes behind
+	alone   bool   // the connection is closed after it, because its framing may leave bytes behind
 }
 
-// A field is a name and a value; a verbatim value is JSON already, or meant to look like it.
+// A field is a name and a value. A verbatim value is JSON already, or is meant to look like it.
 type field struct {
 	name  string
 	value any
@@ -99,7 +99,7 @@ func encodeForm(fields []field) string {
 	return strings.Join(pairs, "&")
 }
 
-// target is path and query as they are sent.
+// target returns path and query as sent.
 func (c *call) target() string {
 	if len(c.query) == 0 {
 		return c.path
@@ -136,7 +136,7 @@ func (c *call) drop(name string) (found bool) {
 	return false
 }
 
-// wire is the request as it is sent, written here and not by net/http, which would refuse to send much of it.
+// wire returns the bytes of the request. net/http would refuse to send many of these requests.
 func (c *call) wire() []byte {
 	var b bytes.Buffer
 	fmt.Fprintf(&b, "%s %s %s\r\nHost: refreshd.example\r\n", c.method, c.target(), cmp.Or(c.proto, "HTTP/1.1"))
@@ -158,7 +158,7 @@ func (c *call) wire() []byte {
 	return b.Bytes()
 }
 
-// curl is the call as a command.
+// curl returns the call as a command.
 func (c *call) curl(addr string) string {
 	quote := func(s string) string {
 		var b strings.Builder
@@ -185,7 +185,7 @@ func (c *call) curl(addr string) string {
 	return strings.Join(parts, " ")
 }
 
-// An answer is what came back.
+// An answer is the response to a call.
 type answer struct {
 	*http.Response
 	content []byte
@@ -196,7 +196,7 @@ type conn struct {
 	reader *bufio.Reader
 }
 
-// send writes the call and reads its answer. A connection serves until one side has said that it is over.
+// send writes the call and reads its response. A connection is used until one side closes it.
 func (w *world) send(c *call) (answer, error) {
 	if w.conn == nil {
 		dialed, err := net.Dial("tcp", w.addr)
@@ -215,7 +215,7 @@ func (w *world) send(c *call) (answer, error) {
 		return answer{}, err
 	}
 	over := c.alone || c.cut > 0
-	if c.cut > 0 || c.get("Transfer-Encoding") != "" { // the service waits for more; a client that leaves earlier gets a 503
+	if c.cut > 0 || c.get("Transfer-Encoding") != "" { // the service waits for more until it ends
 		if err := w.conn.Conn.(*net.TCPConn).CloseWrite(); err != nil {
 			hangUp()
 			return answer{}, err
@@ -227,7 +227,7 @@ func (w *world) send(c *call) (answer, error) {
 	}
 	if err != nil {
 		hangUp()
-		return answer{}, fmt.Errorf("read the answer: %w", err)
+		return answer{}, fmt.Errorf("read the response: %w", err)
 	}
 	content, err := io.ReadAll(res.Body)
 	if over = over || res.Close || err != nil; over {

@@ -16,24 +16,24 @@ import (
 	"github.com/refreshd/refreshd/domain"
 )
 
-// A plan is what to do: worlds one after the other, each with so many requests, until the time is over.
+// A plan is the size of a run: worlds one after the other, each with so many requests, until the time is over.
 type plan struct {
 	seed     uint64
 	stores   []string
 	worlds   int           // 0 for as many as fit into the time
 	requests int           // in each world
 	long     time.Duration // 0 for no limit
-	findings int           // after which to stop
-	show     io.Writer     // every request with its answer; nil for none
+	findings int           // the number of findings after which to stop
+	show     io.Writer     // for every request with its response; nil for none
 	wrap     func(*world, http.Handler) http.Handler
-	hold     func(*world, *call) // is called at the end of the last world, while it is still served
+	hold     func(*world, *call) // called at the end of the last world, while it is still served
 }
 
-// A report is what was done, and what was found.
+// A report counts the requests, and has the findings.
 type report struct {
 	worlds, requests int
-	mutated          int                       // of the requests
-	byMutation       map[string]map[string]int // by mutation, "" for none: how many were answered by 2xx, 4xx, …
+	mutated          int                       // how many of the requests were mutated
+	byMutation       map[string]map[string]int // by mutation, "" for none: how many got 2xx, 4xx, …
 	byStatus         map[int]int
 	byOperation      map[string]map[int]int // of unchanged requests
 	findings         []finding
@@ -43,7 +43,7 @@ type report struct {
 type finding struct {
 	store         string
 	seed          uint64
-	request       int // in its world, from 1; 0 for what only its whole log shows
+	request       int // in its world, from 1; 0 for a finding in the log of the whole world
 	mutation      string
 	wrong         []string
 	wire, command string
@@ -58,13 +58,15 @@ func (f finding) String() string {
 		fmt.Fprintf(&b, "  - %s\n", w)
 	}
 	if f.request > 0 {
-		fmt.Fprintf(&b, "  sent     %.1500q\n  answered %d %.500q\n  as curl  %.3000s\n", f.wire, f.status, f.content, f.command)
+		fmt.Fprintf(&b, "  sent     %.1500q\n  answered %d %.500q\n  as curl  %.3000s\n", f.wire, f.status, f.content,
+			f.command)
 	}
-	fmt.Fprintf(&b, "  again    go run ./test/system/httpfuzz -store=%s -seed=%d -worlds=1 -requests=%d -hold\n", f.store, f.seed, f.request)
+	fmt.Fprintf(&b, "  again    go run ./test/system/httpfuzz -store=%s -seed=%d -worlds=1 -requests=%d -hold\n",
+		f.store, f.seed, f.request)
 	return b.String()
 }
 
-// run fuzzes. An error means that it could not; what it found wrong is in the report.
+// run runs the plan. An error means that it could not run; the findings are in the report.
 func run(ctx context.Context, p plan) (report, error) {
 	r := report{byMutation: map[string]map[string]int{}, byStatus: map[int]int{}, byOperation: map[string]map[int]int{}}
 	document, err := os.ReadFile(documentPath())
@@ -80,7 +82,7 @@ func run(ctx context.Context, p plan) (report, error) {
 		return ctx.Err() != nil || p.long > 0 && time.Since(begun) > p.long || len(r.findings) >= p.findings
 	}
 	for i := 0; (p.worlds == 0 || i < p.worlds) && !over(); i++ {
-		g.fitting = map[string][][]string{} // what a world does depends on nothing but its seed
+		g.fitting = map[string][][]string{} // a world depends only on its seed
 		store := p.stores[i%len(p.stores)]
 		w, err := newWorld(ctx, store, p.seed+uint64(i), p.wrap)
 		if err != nil {
@@ -112,10 +114,13 @@ func documentPath() string {
 }
 
 // live sends the requests of one world.
-func (r *report) live(ctx context.Context, p plan, g *grammar, w *world, store string, over func() bool) (last *call, err error) {
+func (r *report) live(
+	ctx context.Context, p plan, g *grammar, w *world, store string, over func() bool,
+) (last *call, err error) {
 	found := finding{store: store, seed: w.seed}
 	for i := 1; i <= p.requests && !over(); i++ {
-		w.now = w.now.Add(pick(w.rng, []time.Duration{0, time.Millisecond, time.Second, time.Second, 5 * time.Second, time.Minute}))
+		w.now = w.now.Add(pick(w.rng, []time.Duration{0, time.Millisecond, time.Second, time.Second, 5 * time.Second,
+			time.Minute}))
 		if w.rng.IntN(60) == 0 {
 			w.now = w.now.Add(pick(w.rng, []time.Duration{time.Hour, 26 * time.Hour, 31 * 24 * time.Hour}))
 		}
@@ -124,7 +129,7 @@ func (r *report) live(ctx context.Context, p plan, g *grammar, w *world, store s
 			return c, err
 		}
 		mutated := ""
-		owed := c.form != "" && w.formed[c.form] == 0 // each form is to succeed
+		owed := c.form != "" && w.formed[c.form] == 0 // each form has to succeed once
 		if len(w.sessions) >= fewSessions && !owed && w.rng.IntN(4) > 0 {
 			c, mutated = w.mutate(c)
 		}
@@ -156,7 +161,7 @@ func (r *report) live(ctx context.Context, p plan, g *grammar, w *world, store s
 			}
 		}
 	}
-	// The line of a request is written behind its answer; a server that has shut down has written them all.
+	// The log line of a request is written after its response. A server that has shut down has written all of them.
 	if p.hold == nil {
 		if err := w.server.Shutdown(ctx); err != nil {
 			return last, err
@@ -169,7 +174,8 @@ func (r *report) live(ctx context.Context, p plan, g *grammar, w *world, store s
 	return last, nil
 }
 
-// mutate makes one change, of some that fit the one that was made least often in this world: many fit nearly every call.
+// mutate makes one change: of several mutations that fit, the one that was made least often in this world, because many
+// fit nearly every call.
 func (w *world) mutate(c *call) (changed *call, name string) {
 	changed = c
 	for range 24 {
@@ -188,7 +194,7 @@ func (c *call) clone() *call {
 	return &d
 }
 
-// learn takes over what an answer tells, as the client would.
+// learn updates the world by a response, as a client does.
 func (w *world) learn(c *call, a answer, after map[domain.ID]domain.Snapshot) {
 	var body struct {
 		Data struct{ RefreshToken, RefreshTokenID, Token string }

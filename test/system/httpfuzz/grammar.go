@@ -16,13 +16,13 @@ import (
 	"github.com/refreshd/refreshd/test/support/contract"
 )
 
-// A grammar makes requests out of the document: which operations there are, what each takes, and which names go together in a
-// body. It asks the world what values are to the point.
+// A grammar generates requests from the document: its operations, their parameters, and the names that a body may have
+// together. The world provides useful values.
 type grammar struct {
-	faultless  map[string]bool // refusals that were held to the document already, which takes most of the time
+	faultless  map[string]bool // refusals that were checked against the document already, because that is slow
 	doc        *openapi3.T
 	operations []operation
-	fitting    map[string][][]string // sets of names that a body may have, as they are found, by operation and media type
+	fitting    map[string][][]string // sets of names that a body may have, as found so far, by operation and media type
 }
 
 type operation struct {
@@ -46,15 +46,15 @@ func newGrammar(text []byte) (*grammar, error) {
 	return g, nil
 }
 
-// weights are how often an operation is chosen; the others once.
+// weights is how often an operation is chosen, compared with the others.
 var weights = map[string]int{
 	"issue": 12, "exchange": 20, "list": 12, "retrieve": 14, "revoke": 18, "revokeOne": 8, "change": 4, "changeOne": 4,
 }
 
-// fewSessions are what a world begins with: nothing but issues comes before.
+// fewSessions is how many issues a world begins with, before any other request.
 const fewSessions = 15
 
-// valid makes a request that the document allows and that means something in this world.
+// valid makes a request that the document allows and that has an effect in this world.
 func (g *grammar) valid(w *world) (*call, error) {
 	if len(w.sessions) >= fewSessions && w.rng.IntN(12) == 0 {
 		return w.inForm(), nil
@@ -97,9 +97,9 @@ func (g *grammar) valid(w *world) (*call, error) {
 	return c, nil
 }
 
-// respell puts some calls in spellings that the document does not have, and the service takes as well.
+// respell changes some calls to spellings that the document does not have and the service accepts.
 func (g *grammar) respell(w *world, c *call, op operation, byOwner bool) {
-	if !byOwner && w.rng.IntN(2) == 0 { // an owner's access token does not serve for these
+	if !byOwner && w.rng.IntN(2) == 0 { // an owner's access token is not valid for these
 		c.post(w)
 	}
 	for _, fields := range [][]field{c.query, c.body} {
@@ -115,7 +115,7 @@ func (g *grammar) respell(w *world, c *call, op operation, byOwner bool) {
 	}
 }
 
-// post makes the call one of those forms that stand for its operation and have its names, if there is one.
+// post changes the call to a form that stands for its operation and has its names, if there is one.
 func (c *call) post(w *world) {
 	id := ""
 	if c.session != nil {
@@ -150,8 +150,8 @@ func (c *call) post(w *world) {
 	}
 }
 
-// inForm makes a call in the form that succeeded least often in this world, so that each does: by chance alone a seed
-// may leave one out.
+// inForm makes a call in the form that succeeded least often in this world, so that each one succeeds. By chance alone
+// a seed might leave one out.
 func (w *world) inForm() *call {
 	f := slices.MinFunc(contract.Forms, func(a, b contract.Form) int {
 		return cmp.Compare(w.formed[a.String()], w.formed[b.String()])
@@ -216,7 +216,7 @@ func (g *grammar) parameters(w *world, c *call, op operation) error {
 	return nil
 }
 
-// pathEscape keeps to what everybody escapes, so that most paths have their usual spelling.
+// pathEscape escapes only what every client escapes, so that most paths have their usual spelling.
 func pathEscape(s string) string {
 	var b strings.Builder
 	for _, x := range []byte(s) {
@@ -229,9 +229,10 @@ func pathEscape(s string) string {
 	return b.String()
 }
 
-// byCookie turns some exchanges with nothing but a token string into ones by cookie.
+// byCookie changes some exchanges with only a token string to exchanges by cookie.
 func (g *grammar) byCookie(w *world, c *call) bool {
-	if c.session == nil || c.operation != "exchange" || len(c.body) != 1 || c.body[0].name != "refreshToken" || w.rng.IntN(4) > 0 {
+	if c.session == nil || c.operation != "exchange" || len(c.body) != 1 || c.body[0].name != "refreshToken" ||
+		w.rng.IntN(4) > 0 {
 		return false
 	}
 	c.body, c.media = nil, ""
@@ -261,11 +262,14 @@ func (g *grammar) requestBody(w *world, c *call, op operation) error {
 	return nil
 }
 
-// names chooses which of a body's names to send: at first by trying, then mostly out of the sets that were found to fit.
-func (g *grammar) names(w *world, c *call, key string, schema *openapi3.Schema, all map[string]*openapi3.Schema) ([]string, error) {
+// names chooses which of a body's names to send: at first by trial, then mostly from the sets that were found to fit.
+func (g *grammar) names(
+	w *world, c *call, key string, schema *openapi3.Schema, all map[string]*openapi3.Schema,
+) ([]string, error) {
 	sorted := slices.Sorted(maps.Keys(all))
 	if c.operation == "exchange" && w.rng.IntN(4) > 0 {
-		return pick(w.rng, [][]string{{"refreshToken"}, {"refreshToken"}, {"refreshToken", "token"}, {"refreshToken", "timeToLiveInSeconds"}}), nil
+		return pick(w.rng, [][]string{{"refreshToken"}, {"refreshToken"}, {"refreshToken", "token"},
+			{"refreshToken", "timeToLiveInSeconds"}}), nil
 	}
 	if c.operation == "revoke" {
 		for {
@@ -301,13 +305,13 @@ func (g *grammar) names(w *world, c *call, key string, schema *openapi3.Schema, 
 	return nil, fmt.Errorf("%s: no set of names was found that fits its schema", key)
 }
 
-// isWide tells what would leave the world without a refresh token if it came often.
+// isWide reports whether the call would end too many refresh tokens of the world if it were made often.
 func isWide(names []string) bool {
 	user := slices.Contains(names, "userId")
 	return slices.Contains(names, "allInTenant") || !user && len(names) == 1 && names[0] == "applicationsId"
 }
 
-// plain is a value as encoding/json would read it.
+// plain returns a value as encoding/json decodes it.
 func plain(v any) any {
 	encoded, err := json.Marshal(v)
 	if err != nil {
@@ -320,7 +324,7 @@ func plain(v any) any {
 	return out
 }
 
-// properties are all that a schema, or one that it is put together of, has a name for.
+// properties returns the properties of a schema and of the schemas that it is composed of.
 func properties(ref *openapi3.SchemaRef, into map[string]*openapi3.Schema) {
 	for name, p := range ref.Value.Properties {
 		into[name] = p.Value
@@ -332,8 +336,8 @@ func properties(ref *openapi3.SchemaRef, into map[string]*openapi3.Schema) {
 	}
 }
 
-// proof adds what the operation's security asks for: an API key or, where one serves, the owner's access token or the
-// cookie. byOwner is for the two latter.
+// proof adds the credential that the operation requires: an API key or, where it is accepted, the owner's access token
+// or the cookie. byOwner reports one of the latter two.
 func (g *grammar) proof(w *world, c *call, op operation) (byOwner bool) {
 	needs := op.Security
 	if needs == nil || len(*needs) == 0 {
@@ -347,7 +351,7 @@ func (g *grammar) proof(w *world, c *call, op operation) (byOwner bool) {
 	for _, f := range slices.Concat(c.query, c.body) {
 		names = append(names, f.name)
 	}
-	// An owner's is sent for what it may serve for, and by the mutations for the rest.
+	// An owner's access token is sent where it is valid; mutations send it elsewhere.
 	if _, byOwner = alternative["accessToken"]; byOwner && (c.session == nil || c.session.access == "" || isWide(names)) {
 		alternative, byOwner = (*needs)[0], false
 	}
@@ -369,7 +373,7 @@ func (g *grammar) proof(w *world, c *call, op operation) (byOwner bool) {
 			c.set("X-Stencil-TenantId", c.tenant)
 		case "accessToken":
 			c.set("Authorization", "Bearer "+c.session.access)
-			// The document says in words that this does not go with it.
+			// The document's text excludes this combination.
 			c.query = slices.DeleteFunc(c.query, func(f field) bool { return f.name == "state" })
 		case "apiKey":
 			w.addKeyTo(c)
@@ -378,7 +382,7 @@ func (g *grammar) proof(w *world, c *call, op operation) (byOwner bool) {
 	return byOwner || byCookie
 }
 
-// value is one to the point for a name, or else one that the schema allows.
+// value returns a useful value for a name, or one that the schema allows.
 func (w *world) value(c *call, name string, schema *openapi3.Schema) any {
 	s := c.session
 	switch name {
@@ -439,9 +443,10 @@ func (w *world) value(c *call, name string, schema *openapi3.Schema) any {
 	return w.generic(schema)
 }
 
-// texts are strange, and allowed wherever text is free.
+// texts are strange texts that are allowed wherever text is free.
 var texts = []string{
-	"x", "Phone of Ada", "\u202e\u2066bidi", `<script>alert(1)</script>`, `"},"level":"ERROR","msg":"forged`, `level=ERROR msg=forged`,
+	"x", "Phone of Ada", "\u202e\u2066bidi", `<script>alert(1)</script>`, `"},"level":"ERROR","msg":"forged`,
+	`level=ERROR msg=forged`,
 	"😀 ключ", "\u2028", `\`, `%0d%0aSet-Cookie: a=b`, "../../etc/passwd", "${jndi:ldap://x}", "' OR 1=1 --",
 }
 
@@ -473,7 +478,8 @@ func (w *world) generic(s *openapi3.Schema) any {
 		}
 		if len(s.Properties) == 0 {
 			for range w.rng.IntN(3) {
-				object[pick(w.rng, texts)] = pick(w.rng, []any{nil, true, 1, -1.5, "x", pick(w.rng, texts), []any{}, map[string]any{"": 1}})
+				object[pick(w.rng, texts)] = pick(w.rng, []any{nil, true, 1, -1.5, "x", pick(w.rng, texts), []any{},
+					map[string]any{"": 1}})
 			}
 		}
 		return object

@@ -27,7 +27,7 @@ func TestEveryAnswerIsWhatTheDocumentSays(t *testing.T) {
 	if len(r.findings) > 0 {
 		t.Errorf("%d findings, see above", len(r.findings))
 	}
-	// What is never tried, or never succeeds, would prove nothing.
+	// An operation that is never tried, or never succeeds, proves nothing.
 	wanted := []string{"issue", "exchange", "list", "retrieve", "revoke", "revokeOne", "change", "changeOne"}
 	for _, f := range contract.Forms {
 		wanted = append(wanted, f.String())
@@ -44,7 +44,7 @@ func TestEveryAnswerIsWhatTheDocumentSays(t *testing.T) {
 	}
 }
 
-// Whether a form is tried must not be a matter of the seed: a single world is enough for all of them.
+// A single world tries all forms, whatever its seed.
 func TestEveryFormSucceedsInEveryWorld(t *testing.T) {
 	for seed := range uint64(8) {
 		r, err := run(t.Context(), plan{seed: seed, stores: []string{"memory"}, worlds: 1, requests: 400, findings: 1})
@@ -59,7 +59,7 @@ func TestEveryFormSucceedsInEveryWorld(t *testing.T) {
 	}
 }
 
-// Seeds are of use only if they make the same requests again.
+// A seed makes the same requests again; otherwise it is useless.
 func TestASeedMakesTheSameRequestsAgain(t *testing.T) {
 	var runs [2]bytes.Buffer
 	for i := range runs {
@@ -87,7 +87,7 @@ func (s widening) RevokeScope(
 	return s.Store.RevokeScope(ctx, domain.Scope{TenantID: scope.TenantID}, except, r, e)
 }
 
-// forgetful is a store that takes every issue for one of now.
+// forgetful is a store that ignores the instant of an import.
 type forgetful struct{ port.Store }
 
 func (s forgetful) Insert(ctx context.Context, t domain.RefreshToken) (domain.RefreshToken, error) {
@@ -95,7 +95,7 @@ func (s forgetful) Insert(ctx context.Context, t domain.RefreshToken) (domain.Re
 	return s.Store.Insert(ctx, t)
 }
 
-// A fuzzer that finds nothing is worth what it would have found: each of these services is broken in one way.
+// A fuzzer has to find what is broken. Each of these services is broken in one way.
 func TestWhatIsBrokenIsFound(t *testing.T) {
 	answered := func(inner http.Handler, r *http.Request) *httptest.ResponseRecorder {
 		rec := httptest.NewRecorder()

@@ -1,15 +1,17 @@
-// Command httpfuzz makes requests out of openapi.yaml, changes one thing about most of them, and holds every answer to the document:
-// no fault of ours, no status, header or body that is not documented, nothing changed by a refused request, nothing served without
-// a proof, no selector widened, and one line in the log for each.
+// Command httpfuzz generates requests from openapi.yaml, changes one thing in most of them, and checks every response
+// against the document: no internal error; no undocumented status, header or body; no change by a refused request; no
+// success without a credential; no selector that covers more than it says; and one log line for each request.
 //
-// It is stateful: a world is a service, over real HTTP on the loopback, with two tenants, users who exchange and lose sessions, and
-// a clock. All that is random in a world follows from its seed, keys and ids included, so a finding can be had again: the command
-// that it prints makes the same world and the same requests, up to the one that failed, and keeps it served for curl.
+// It is stateful: a world is a service, over real HTTP on the loopback, with two tenants, users who exchange and lose
+// sessions, and a clock. Everything random in a world follows from its seed, including keys and ids, so a finding can
+// be reproduced: the printed command makes the same world and the same requests, up to the one that failed, and keeps
+// serving it for curl.
 //
-// Requests are written to the connection byte by byte, since net/http's client refuses to send much of what an attacker would. What
-// net/http's server refuses by itself, before the service sees it, has no request id, and may only be a 4xx or 5xx of HTTP's own.
+// Requests are written to the connection byte by byte, because net/http's client refuses to send much of what an
+// attacker sends. A request that net/http's server refuses itself, before the service sees it, has no request id, and
+// its response may only be a 4xx or 5xx.
 //
-// It is not a fuzzer that is guided by coverage; the decoders have such ones beside them (`make fuzz`).
+// This fuzzer is not guided by coverage; those of the decoders are (`make fuzz`).
 package main
 
 import (
@@ -30,18 +32,19 @@ var errFound = errors.New("something was found")
 
 func start(ctx context.Context, args []string) error {
 	flags := flag.NewFlagSet("httpfuzz", flag.ContinueOnError)
-	seed := flags.Uint64("seed", uint64(time.Now().Unix()), "of the first world; each further one has the next")
-	stores := flags.String("store", "memory,sqlite", "which stores, in turn")
-	worlds := flags.Int("worlds", 0, "how many worlds; 0 for as many as fit into -for")
-	requests := flags.Int("requests", 200, "in each world")
-	long := flags.Duration("for", time.Minute, "for how long; 0 for no limit")
+	seed := flags.Uint64("seed", uint64(time.Now().Unix()), "seed of the first world; each further one has the next")
+	stores := flags.String("store", "memory,sqlite", "stores that the worlds use, alternately")
+	worlds := flags.Int("worlds", 0, "number of worlds; 0 for as many as fit into -for")
+	requests := flags.Int("requests", 200, "requests in each world")
+	long := flags.Duration("for", time.Minute, "duration; 0 for no limit")
 	show := flags.Bool("show", false, "print every request")
-	hold := flags.Bool("hold", false, "keep the last world served, and print its last request as a command, until interrupted")
+	hold := flags.Bool("hold", false, "keep serving the last world and print its last request as a command")
 	if err := flags.Parse(args); err != nil {
 		return err
 	}
 
-	p := plan{seed: *seed, stores: strings.Split(*stores, ","), worlds: *worlds, requests: *requests, long: *long, findings: 20}
+	p := plan{seed: *seed, stores: strings.Split(*stores, ","), worlds: *worlds, requests: *requests, long: *long,
+		findings: 20}
 	if *show {
 		p.show = os.Stdout
 	}

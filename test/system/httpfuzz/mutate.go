@@ -19,7 +19,7 @@ type mutation struct {
 	apply func(*world, *call) bool
 }
 
-// fields are the selector or the body, wherever that stands: what most mutations change.
+// fields returns the selector or the body, in the query or in the body: most mutations change these.
 func (c *call) fields() *[]field {
 	if len(c.body) > 0 {
 		return &c.body
@@ -27,7 +27,7 @@ func (c *call) fields() *[]field {
 	return &c.query
 }
 
-// one applies change to one of the fields.
+// one returns a mutation that applies change to one of the fields.
 func one(change func(w *world, c *call, f *field) bool) func(*world, *call) bool {
 	return func(w *world, c *call) bool {
 		fields := *c.fields()
@@ -45,14 +45,17 @@ func add(c *call, f field) bool {
 	return true
 }
 
-// hostile are values that somebody may hope to get out again where they mean something. The first ones cannot stand in JSON.
+// hostile are values that have a meaning somewhere else, such as in HTML, logs or SQL. The first ones are not valid in
+// JSON.
 var hostile = []string{
-	"\xff\xfe", "\xc0\xaf", "\xed\xa0\x80", "a\x00b", "a\r\nSet-Cookie: evil=1", "a\nlevel=ERROR msg=forged", "\x1b[2J\x1b]0;x\a", "\u0085", "\u009b31m",
-	"\u202e\u2066x", "\ufeff", "<script>alert(1)</script>", `","admin":true,"x":"`, `"}{"`, "' OR '1'='1", "%00", "%0d%0aX: y", "../../etc/passwd", " x ", "", " ",
+	"\xff\xfe", "\xc0\xaf", "\xed\xa0\x80", "a\x00b", "a\r\nSet-Cookie: evil=1", "a\nlevel=ERROR msg=forged",
+	"\x1b[2J\x1b]0;x\a", "\u0085", "\u009b31m",
+	"\u202e\u2066x", "\ufeff", "<script>alert(1)</script>", `","admin":true,"x":"`, `"}{"`, "' OR '1'='1", "%00",
+	"%0d%0aX: y", "../../etc/passwd", " x ", "", " ",
 	"\u2028", strings.Repeat("é", 200), "NaN", "-1", "1e400", "0x10", "null", "[]", "{}", "rt_", "ak_", "..", "*",
 }
 
-// others are values of somebody else, or of before.
+// others are values of another user or tenant, or old ones.
 func (w *world) other(c *call, name string) (string, bool) {
 	s := w.alive(func(s *session) bool { return s != c.session })
 	if s == nil {
@@ -73,9 +76,10 @@ func (w *world) other(c *call, name string) (string, bool) {
 	return "", false
 }
 
-// badHeaders are what may stand in a header that somebody sends, beside its usual value.
+// badHeaders are unusual values of a header.
 var badHeaders = []string{
-	"\u202ex", "a\x00b", "\x1b[31m", "a\tb", "level=ERROR msg=forged", `"},"level":"ERROR"`, "é\xff", "<b>", strings.Repeat("a", 300), "a b", "", ",", "::1%eth0", "127.0.0.1, evil",
+	"\u202ex", "a\x00b", "\x1b[31m", "a\tb", "level=ERROR msg=forged", `"},"level":"ERROR"`, "é\xff", "<b>",
+	strings.Repeat("a", 300), "a b", "", ",", "::1%eth0", "127.0.0.1, evil",
 }
 
 var mutations = []mutation{
@@ -103,7 +107,8 @@ var mutations = []mutation{
 	{"null", one(func(_ *world, _ *call, f *field) bool { f.value = verbatim("null"); return true })},
 	{"another type", one(func(w *world, _ *call, f *field) bool {
 		f.value = verbatim(pick(w.rng, []string{
-			"1", "-0", "1.5", "1e2", "1e400", "true", "false", "[]", "{}", `[""]`, `{"a":1}`, `"x"`, "99999999999999999999", `[null]`, `[[["x"]]]`,
+			"1", "-0", "1.5", "1e2", "1e400", "true", "false", "[]", "{}", `[""]`, `{"a":1}`, `"x"`, "99999999999999999999",
+			`[null]`, `[[["x"]]]`,
 		}))
 		return true
 	})},
@@ -120,12 +125,14 @@ var mutations = []mutation{
 		if w.rng.IntN(2) == 0 {
 			open, shut = "[", "]"
 		}
-		return add(c, field{pick(w.rng, []string{"claims", "userId", "x", "metaData"}), verbatim(strings.Repeat(open, n) + "1" + strings.Repeat(shut, n))})
+		return add(c, field{pick(w.rng, []string{"claims", "userId", "x", "metaData"}),
+			verbatim(strings.Repeat(open, n) + "1" + strings.Repeat(shut, n))})
 	}},
 	{"hostile value", one(func(w *world, _ *call, f *field) bool { f.value = pick(w.rng, hostile); return true })},
 	{"raw hostile value", one(func(w *world, _ *call, f *field) bool {
 		f.value = verbatim(pick(w.rng, []string{
-			"\"\xff\"", "\"a\x00b\"", `"\ud800"`, `"\udc00\ud800"`, `"\u0000"`, `"\u202e"`, "\"a\nb\"", `'x'`, `"x`, `"\x41"`, "\"\xed\xa0\x80\"", `"\u00"`, "%ff", "%zz", "%", "%00", "a;b=c",
+			"\"\xff\"", "\"a\x00b\"", `"\ud800"`, `"\udc00\ud800"`, `"\u0000"`, `"\u202e"`, "\"a\nb\"", `'x'`, `"x`, `"\x41"`,
+			"\"\xed\xa0\x80\"", `"\u00"`, "%ff", "%zz", "%", "%00", "a;b=c",
 		}))
 		return true
 	})},
@@ -152,7 +159,8 @@ var mutations = []mutation{
 		return true
 	})},
 	{"old token string", one(func(w *world, c *call, f *field) bool {
-		if c.session == nil || len(c.session.strings) < 2 || !slices.Contains([]string{"refreshToken", "tokenString", "token"}, f.name) {
+		if c.session == nil || len(c.session.strings) < 2 ||
+			!slices.Contains([]string{"refreshToken", "tokenString", "token"}, f.name) {
 			return false
 		}
 		f.value = pick(w.rng, c.session.strings[:len(c.session.strings)-1])
@@ -215,11 +223,13 @@ var mutations = []mutation{
 		return true
 	})},
 	{"unknown name", func(w *world, c *call) bool {
-		return add(c, field{pick(w.rng, []string{"x", "admin", "__proto__", "", "\u202e", "refresh_token", "tenantId", "generation", "a.b", "userId\x00", "\xff"}), "1"})
+		return add(c, field{pick(w.rng, []string{"x", "admin", "__proto__", "", "\u202e", "refresh_token", "tenantId",
+			"generation", "a.b", "userId\x00", "\xff"}), "1"})
 	}},
 	{"another case of a name", one(func(w *world, _ *call, f *field) bool {
 		before := f.name
-		f.name = pick(w.rng, []string{strings.ToUpper(before), strings.ToLower(before), strings.ToUpper(before[:min(1, len(before))]) + before[min(1, len(before)):], before + " "})
+		f.name = pick(w.rng, []string{strings.ToUpper(before), strings.ToLower(before),
+			strings.ToUpper(before[:min(1, len(before))]) + before[min(1, len(before)):], before + " "})
 		return f.name != before
 	})},
 	{"one more selector", func(w *world, c *call) bool {
@@ -227,8 +237,10 @@ var mutations = []mutation{
 			return false
 		}
 		return add(c, pick(w.rng, []field{
-			{"id", c.session.id.String()}, {"tokenId", c.session.id.String()}, {"tokenString", c.session.current()}, {"userId", c.session.user},
-			{"applicationsId", c.session.application}, {"allInTenant", true}, {"allInTenant", false}, {"exceptTokenId", c.session.id.String()},
+			{"id", c.session.id.String()}, {"tokenId", c.session.id.String()}, {"tokenString", c.session.current()},
+			{"userId", c.session.user},
+			{"applicationsId", c.session.application}, {"allInTenant", true}, {"allInTenant", false},
+			{"exceptTokenId", c.session.id.String()},
 			{"refreshToken", c.session.current()}, {"userId", ""}, {"tokenId", ""}, {"applicationsId", ""},
 		}))
 	}},
@@ -236,15 +248,18 @@ var mutations = []mutation{
 		if c.session == nil || len(c.query) > 0 {
 			return false
 		}
-		c.query = []field{pick(w.rng, []field{{"userId", c.session.user}, {"tokenId", c.session.id.String()}, {"allInTenant", "true"}, {"x", "1"}, {"limit", "1"}})}
+		c.query = []field{pick(w.rng, []field{{"userId", c.session.user}, {"tokenId", c.session.id.String()},
+			{"allInTenant", "true"}, {"x", "1"}, {"limit", "1"}})}
 		return true
 	}},
 	{"broken query", func(w *world, c *call) bool {
 		if len(c.query) == 0 {
-			c.query = []field{{pick(w.rng, []string{"", "x", "limit"}), verbatim(pick(w.rng, []string{"%zz", "%ff", "a;b", "=", ""}))}}
+			c.query = []field{{pick(w.rng, []string{"", "x", "limit"}),
+				verbatim(pick(w.rng, []string{"%zz", "%ff", "a;b", "=", ""}))}}
 			return true
 		}
-		c.query[w.rng.IntN(len(c.query))].value = verbatim(pick(w.rng, []string{"%zz", "%ff", "a;b=1", "%00", "+", "0", "1001", "99999999999999999999"}))
+		c.query[w.rng.IntN(len(c.query))].value = verbatim(pick(w.rng,
+			[]string{"%zz", "%ff", "a;b=1", "%00", "+", "0", "1001", "99999999999999999999"}))
 		return true
 	}},
 	{"altered cursor", func(w *world, c *call) bool {
@@ -255,7 +270,8 @@ var mutations = []mutation{
 			s := text(f.value)
 			at := w.rng.IntN(len(s))
 			c.query[i].value = verbatim(pick(w.rng, []string{
-				s[:at] + "A" + s[at+1:], s[:at], s + "A", s + "=", "", base64.RawURLEncoding.EncodeToString(make([]byte, 24)), "%0a" + s,
+				s[:at] + "A" + s[at+1:], s[:at], s + "A", s + "=", "", base64.RawURLEncoding.EncodeToString(make([]byte, 24)),
+				"%0a" + s,
 			}))
 			return true
 		}
@@ -285,7 +301,8 @@ var mutations = []mutation{
 			c.media = jsonMedia
 		}
 		c.literal = []byte(pick(w.rng, []string{
-			"null", "[]", `""`, "{", "{}", "{}{}", "{} x", `{"a"}`, "\xef\xbb\xbf{}", "[{}]", "\x00", "tokenId", "=", "&&", "%", " ", "{\"userId\":\"a\"\xff}",
+			"null", "[]", `""`, "{", "{}", "{}{}", "{} x", `{"a"}`, "\xef\xbb\xbf{}", "[{}]", "\x00", "tokenId", "=", "&&",
+			"%", " ", "{\"userId\":\"a\"\xff}",
 		}))
 		return true
 	}},
@@ -345,8 +362,10 @@ var mutations = []mutation{
 		}
 		c.literal = c.content()
 		c.media = pick(w.rng, []string{
-			"none", "text/plain", "text/plain; charset=utf-8", "application/jsonp", "application/JSON", "application/json; charset=utf-16", "multipart/form-data; boundary=x",
-			"application/json, text/plain", "application/json;", "*/*", "application/x-www-form-urlencoded", jsonMedia, "application/json\r\nContent-Type: text/plain", ";", "\u202e",
+			"none", "text/plain", "text/plain; charset=utf-8", "application/jsonp", "application/JSON",
+			"application/json; charset=utf-16", "multipart/form-data; boundary=x",
+			"application/json, text/plain", "application/json;", "*/*", "application/x-www-form-urlencoded", jsonMedia,
+			"application/json\r\nContent-Type: text/plain", ";", "\u202e",
 		})
 		return true
 	}},
@@ -356,7 +375,8 @@ var mutations = []mutation{
 	}},
 	{"another method", func(w *world, c *call) bool {
 		before := c.method
-		c.method = pick(w.rng, []string{"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "BREW", "post", "PROPFIND"})
+		c.method = pick(w.rng, []string{"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "BREW", "post",
+			"PROPFIND"})
 		return c.method != before
 	}},
 	{"encoded path", func(w *world, c *call) bool {
@@ -366,8 +386,10 @@ var mutations = []mutation{
 	}},
 	{"another path", func(w *world, c *call) bool {
 		c.path = pick(w.rng, []string{
-			c.path + "/", "/" + c.path, c.path + "//", c.path + "/x", c.path + "/..", c.path + "/%2e%2e/x", c.path + "%2f", c.path + "%00", c.path + "%0d%0aX:y", c.path + ";x=1",
-			c.path + "%zz", strings.ToUpper(c.path), "/", "/metrics", "/debug/pprof/", "*", "/jwt", c.path + "%20", "/t//.well-known/jwks.json", "/t/..%2f/.well-known/jwks.json",
+			c.path + "/", "/" + c.path, c.path + "//", c.path + "/x", c.path + "/..", c.path + "/%2e%2e/x", c.path + "%2f",
+			c.path + "%00", c.path + "%0d%0aX:y", c.path + ";x=1",
+			c.path + "%zz", strings.ToUpper(c.path), "/", "/metrics", "/debug/pprof/", "*", "/jwt", c.path + "%20",
+			"/t//.well-known/jwks.json", "/t/..%2f/.well-known/jwks.json",
 			"http://evil.example" + c.path, c.path + "\\", c.path + "%ff", "//evil.example" + c.path,
 		})
 		return true
@@ -385,8 +407,10 @@ var mutations = []mutation{
 	{"broken proof", func(w *world, c *call) bool {
 		key := w.keys[c.tenant]
 		c.set("Authorization", pick(w.rng, []string{
-			key[:len(key)-1], key + "A", strings.ToUpper(key), "Token " + key, "Bearer", "Bearer  ", "Bearer " + key + ", Bearer x", "ak_", "ak_" + strings.Repeat("A", 32), "..", "a.b.c",
-			"Basic " + base64.StdEncoding.EncodeToString([]byte(key+":x")), "Basic " + base64.StdEncoding.EncodeToString([]byte("x:"+key)),
+			key[:len(key)-1], key + "A", strings.ToUpper(key), "Token " + key, "Bearer", "Bearer  ",
+			"Bearer " + key + ", Bearer x", "ak_", "ak_" + strings.Repeat("A", 32), "..", "a.b.c",
+			"Basic " + base64.StdEncoding.EncodeToString([]byte(key+":x")),
+			"Basic " + base64.StdEncoding.EncodeToString([]byte("x:"+key)),
 			"Bearer ..", "ak_é", "ak_" + strings.Repeat("A", 5000), "\u202e",
 		}))
 		return true
@@ -418,23 +442,27 @@ var mutations = []mutation{
 	}},
 	{"no tenant", func(_ *world, c *call) bool { return c.drop("X-Stencil-TenantId") }},
 	{"another tenant", func(w *world, c *call) bool {
-		c.set("X-Stencil-TenantId", pick(w.rng, []string{"globex", "acme", "nowhere", "ACME", "..", "*", "%", "", " ", "a\x00b", "\u202e", strings.Repeat("a", 65), "acme,globex"}))
+		c.set("X-Stencil-TenantId", pick(w.rng, []string{"globex", "acme", "nowhere", "ACME", "..", "*", "%", "", " ",
+			"a\x00b", "\u202e", strings.Repeat("a", 65), "acme,globex"}))
 		return true
 	}},
 	{"two tenants", func(w *world, c *call) bool {
-		c.header = append(c.header, field{pick(w.rng, []string{"X-Stencil-TenantId", "x-stencil-tenanid", "X-Tenant-Id"}), pick(w.rng, tenants)})
+		c.header = append(c.header, field{pick(w.rng, []string{"X-Stencil-TenantId", "x-stencil-tenanid", "X-Tenant-Id"}),
+			pick(w.rng, tenants)})
 		return true
 	}},
 	{"strange header", func(w *world, c *call) bool {
 		c.header = append(c.header, field{
-			pick(w.rng, []string{"X-Request-Id", "User-Agent", "X-Forwarded-For", "Origin", "Referer", "Accept", "Accept-Encoding", "If-None-Match", "X-Forwarded-Host", "Forwarded",
+			pick(w.rng, []string{"X-Request-Id", "User-Agent", "X-Forwarded-For", "Origin", "Referer", "Accept",
+				"Accept-Encoding", "If-None-Match", "X-Forwarded-Host", "Forwarded",
 				"X-HTTP-Method-Override", "Cookie", "Range", "If-Match", "Sec-Fetch-Site", "Upgrade", "X-Original-URL"}),
 			pick(w.rng, badHeaders),
 		})
 		return true
 	}},
 	{"method override", func(w *world, c *call) bool {
-		c.header = append(c.header, field{pick(w.rng, []string{"X-HTTP-Method-Override", "X-HTTP-Method", "X-Method-Override"}), "DELETE"})
+		c.header = append(c.header, field{pick(w.rng, []string{"X-HTTP-Method-Override", "X-HTTP-Method",
+			"X-Method-Override"}), "DELETE"})
 		return true
 	}},
 	{"a cookie beside it", func(w *world, c *call) bool {
@@ -442,7 +470,8 @@ var mutations = []mutation{
 		if s == nil {
 			return false
 		}
-		value := pick(w.rng, []string{s.current(), pick(w.rng, s.strings), "rt_garbage", `"` + s.current() + `"`, "", "a\x00b", s.current() + "; refresh_token=rt_x"})
+		value := pick(w.rng, []string{s.current(), pick(w.rng, s.strings), "rt_garbage", `"` + s.current() + `"`, "",
+			"a\x00b", s.current() + "; refresh_token=rt_x"})
 		c.header = append(c.header, field{"Cookie", "refresh_token=" + value + "; access_token=" + s.access})
 		return true
 	}},
@@ -463,15 +492,19 @@ var mutations = []mutation{
 		}
 		c.alone = true
 		c.header = append(c.header, pick(w.rng, []field{
-			{"Content-Length", "0"}, {"Content-Length", "1, 1"}, {"Content-Length", "-1"}, {"Content-Length", "+5"}, {"Content-Length", "99999999999999999999"},
-			{"Transfer-Encoding", "chunked"}, {"Transfer-Encoding", "identity"}, {"Transfer-Encoding", "xchunked"}, {"Transfer-Encoding", "gzip, chunked"},
-			{"Expect", "100-continue"}, {"Expect", "a miracle"}, {"Connection", "close, X-Request-Id"}, {"Trailer", "Authorization"}, {"Host", "evil.example"}, {"X Y", "1"},
+			{"Content-Length", "0"}, {"Content-Length", "1, 1"}, {"Content-Length", "-1"}, {"Content-Length", "+5"},
+			{"Content-Length", "99999999999999999999"},
+			{"Transfer-Encoding", "chunked"}, {"Transfer-Encoding", "identity"}, {"Transfer-Encoding", "xchunked"},
+			{"Transfer-Encoding", "gzip, chunked"},
+			{"Expect", "100-continue"}, {"Expect", "a miracle"}, {"Connection", "close, X-Request-Id"},
+			{"Trailer", "Authorization"}, {"Host", "evil.example"}, {"X Y", "1"},
 			{"X-A", "1\r\n Folded: 2"}, {"", "1"},
 		}))
 		return true
 	}},
 	{"another protocol", func(w *world, c *call) bool {
-		c.proto, c.alone = pick(w.rng, []string{"HTTP/1.0", "HTTP/0.9", "HTTP/2.0", "HTTP/1.2", "http/1.1", "HTTP/1.1 x", "HTTPS/1.1", "ICAP/1.0"}), true
+		c.proto, c.alone = pick(w.rng, []string{"HTTP/1.0", "HTTP/0.9", "HTTP/2.0", "HTTP/1.2", "http/1.1", "HTTP/1.1 x",
+			"HTTPS/1.1", "ICAP/1.0"}), true
 		return true
 	}},
 	{"preflight", func(w *world, c *call) bool {
@@ -482,8 +515,8 @@ var mutations = []mutation{
 	}},
 }
 
-// forge is an access token that no key of ours signed, made from one that it did. The signature goes with the bytes that it was
-// made for, so that every change is a forgery.
+// forge returns an access token that no key of the service signed, made from one that a key signed. The signature is
+// for the original bytes, so every change is a forgery.
 func forge(w *world, token string) string {
 	parts := strings.Split(token, ".")
 	if len(parts) != 3 {

@@ -19,32 +19,34 @@ import (
 	"github.com/refreshd/refreshd/test/support/rig"
 )
 
-// headersOfAnswers are all that an answer of the service may have. Another one was put there by the request.
+// headersOfAnswers are all headers that a response of the service may have. Any other one was injected by the request.
 var headersOfAnswers = []string{
-	"Access-Control-Allow-Credentials", "Access-Control-Allow-Headers", "Access-Control-Allow-Methods", "Access-Control-Allow-Origin",
+	"Access-Control-Allow-Credentials", "Access-Control-Allow-Headers", "Access-Control-Allow-Methods",
+	"Access-Control-Allow-Origin",
 	"Access-Control-Expose-Headers", "Access-Control-Max-Age",
 	"Accept", "Accept-Encoding", "Accept-Patch", "Allow", "Cache-Control", "Connection", "Content-Length",
 	"Content-Security-Policy", "Content-Type", "Date",
-	"Etag", "Link", "Pragma", "Referrer-Policy", "Refreshd-Outcome", "Retry-After", "Set-Cookie", "Transfer-Encoding", "Vary",
+	"Etag", "Link", "Pragma", "Referrer-Policy", "Refreshd-Outcome", "Retry-After", "Set-Cookie", "Transfer-Encoding",
+	"Vary",
 	"Www-Authenticate", "X-Content-Type-Options", "X-Request-Id", "X-Total-Count",
 }
 
-// judgement is what is known of an answer, and what is found to be wrong with it.
+// judgement is the data for judging a response, and what was found to be wrong.
 type judgement struct {
 	world         *world
 	call          *call
 	mutated       string
 	answer        answer
 	before, after map[domain.ID]domain.Snapshot // what the store held
-	scopes        int                           // how many were revoked meanwhile
+	scopes        int                           // how many wide revocations happened meanwhile
 
 	changed []domain.ID // the refresh tokens that differ
 	request *http.Request
-	tenant  string // that the request names
+	tenant  string // in the request
 	wrong   []string
 }
 
-// judge says what is wrong with an answer, given what the store held before and after.
+// judge returns what is wrong with a response, given the content of the store before and after.
 func (g *grammar) judge(
 	w *world, c *call, mutated string, a answer, before, after map[domain.ID]domain.Snapshot, scopes int,
 ) (wrong []string) {
@@ -105,7 +107,7 @@ func tenantOf(r *http.Request) string {
 	return ""
 }
 
-// unanswered judges what net/http has answered by itself.
+// unanswered judges a response of net/http itself.
 func (j *judgement) unanswered() {
 	if j.wrote() {
 		j.complain("net/http refused the request, and the store changed")
@@ -115,7 +117,7 @@ func (j *judgement) unanswered() {
 	}
 }
 
-// judgeContract holds an answer to the document. A refusal that was without fault is not held to it again.
+// judgeContract checks a response against the document. A refusal that was correct once is not checked again.
 func (g *grammar) judgeContract(j *judgement) {
 	a := j.answer
 	if seen := seenAs(j.request, a); !g.faultless[seen] {
@@ -142,10 +144,11 @@ func (j *judgement) refusal(b body) {
 	if !j.wrote() {
 		return
 	}
-	// A replay revokes: the one refusal that writes.
+	// A replay revokes: it is the only refusal that writes.
 	outcome, presented := j.answer.Header.Get("Refreshd-Outcome"), j.call.presented()
 	for _, id := range j.changed {
-		if outcome != string(domain.RefusedReplayed) || !slices.Contains(presented, id) || j.after[id].Token.RevokedAt.IsZero() {
+		if outcome != string(domain.RefusedReplayed) || !slices.Contains(presented, id) ||
+			j.after[id].Token.RevokedAt.IsZero() {
 			j.complain("%d %q: a refused request changed refresh token %s", j.answer.StatusCode, outcome, id)
 		}
 	}
@@ -154,7 +157,7 @@ func (j *judgement) refusal(b body) {
 	}
 }
 
-// refusalOfTheDocumented judges the refusal of a request that was made out of the document, and not changed.
+// refusalOfTheDocumented judges the refusal of a request that was generated from the document and not mutated.
 func (j *judgement) refusalOfTheDocumented(b body) {
 	for field, problems := range b.Errors.FieldErrors {
 		for _, p := range problems {
@@ -170,7 +173,7 @@ func (j *judgement) refusalOfTheDocumented(b body) {
 	}
 }
 
-// done is what a success says that it did.
+// done returns what a success reports.
 type done struct {
 	grant
 	TokenID, UserID, ApplicationsID, ExceptTokenID string
@@ -181,7 +184,7 @@ type done struct {
 
 func (j *judgement) success(b body) {
 	var d done
-	_ = json.Unmarshal(b.Data, &d) // a list is no object, and has none of these
+	_ = json.Unmarshal(b.Data, &d) // a list is not an object, and has none of these
 	shown := shownIn(b.Data)
 	for _, one := range shown {
 		if one.TenantID != j.tenant {
@@ -206,7 +209,7 @@ func (j *judgement) success(b body) {
 		j.complain("%d: what only reads has changed refresh tokens %s", j.answer.StatusCode, j.changed)
 	case len(shown) > 0:
 		j.mustBeProved(proof{
-			// Of an owner they are its user's, and active.
+			// For an owner they are the user's, and active.
 			owner: func(s *session) bool {
 				return !slices.ContainsFunc(shown, func(one record) bool {
 					return one.UserID != s.user || one.State != string(domain.ActiveSessions)
@@ -217,7 +220,7 @@ func (j *judgement) success(b body) {
 	}
 }
 
-// exchange needs no proof but the token string.
+// exchange judges an exchange, which needs no other credential than the token string.
 func (j *judgement) exchange(d done) {
 	id := idOf(d.RefreshTokenID)
 	for _, id := range append(j.changed, id) {
@@ -252,7 +255,7 @@ func (j *judgement) issue(d done) {
 	j.mustBeProved(proof{})
 }
 
-// revocation judges that of refresh tokens by their ids. A logout, which names one of several twice, may revoke several.
+// revocation judges a revocation of refresh tokens by their ids. A logout by several cookies may revoke several.
 func (j *judgement) revocation(d done) {
 	revoked := append(d.TokenIDs, d.TokenID)
 	for _, id := range j.changed {
@@ -299,26 +302,26 @@ func (j *judgement) wideRevocation(d done, data json.RawMessage) {
 	}})
 }
 
-// askable are codes of requests that the document allows: what a cookie could have brought, and what an application
-// that sets no cookies cannot do.
+// askable are error codes that a request within the document may get: the token string may be missing because a cookie
+// can have it, and an application without cookies cannot set them.
 var askable = map[string]bool{"[blank]refreshToken": true, "[blank]cookieDomain": true}
 
 type problem struct{ Code string }
 
 func isMalformed(p problem) bool { return strings.HasPrefix(p.Code, "[invalid]") }
 
-// A grant is what an issue and an exchange answer with.
+// A grant is the data of a response to an issue or an exchange.
 type grant struct {
 	RefreshTokenID, Token            string
 	ExpiresIn, RefreshTokenExpiresIn int64
 }
 
-// judge complains of seconds left that are not those of the tokens, in the body or in a cookie, and of an access token
-// that outlives its session.
+// judge reports seconds left that differ from those of the tokens, in the body or in a cookie, and an access token that
+// expires after its session.
 func (g grant) judge(w *world, a answer, t domain.RefreshToken, complain func(string, ...any)) {
 	left := func(until time.Time) int64 { return int64((until.Sub(w.now) + time.Second - 1) / time.Second) }
 	var claims struct{ Exp int64 }
-	_ = rig.ReadClaims(g.Token, &claims) // what is no access token has no end, which is judged
+	_ = rig.ReadClaims(g.Token, &claims) // a malformed access token has no expiry, which is judged below
 	expires := time.Unix(claims.Exp, 0)
 	if g.ExpiresIn < 1 || g.ExpiresIn != left(expires) || g.RefreshTokenExpiresIn != left(t.ExpiresAt) ||
 		expires.After(t.ExpiresAt) {
@@ -326,7 +329,7 @@ func (g grant) judge(w *world, a answer, t domain.RefreshToken, complain func(st
 			g.ExpiresIn, g.RefreshTokenExpiresIn, expires.UTC(), t.ExpiresAt, w.now)
 	}
 	for _, cookie := range a.Cookies() {
-		if cookie.MaxAge < 0 { // another form of it is deleted
+		if cookie.MaxAge < 0 { // it deletes another form of the cookie
 			continue
 		}
 		want := map[string]int64{"refresh_token": g.RefreshTokenExpiresIn, "access_token": g.ExpiresIn}[cookie.Name]
@@ -336,7 +339,7 @@ func (g grant) judge(w *world, a answer, t domain.RefreshToken, complain func(st
 	}
 }
 
-// judgeOutcome complains where the word for an exchange is not what happened to the refresh token.
+// judgeOutcome reports an outcome that differs from what happened to the refresh token.
 func judgeOutcome(o domain.Outcome, before, after domain.RefreshToken, wrote bool, complain func(string, ...any)) {
 	steps := map[domain.Outcome]uint32{domain.Rotated: 1, domain.Retried: 0, domain.Recovered: 0, domain.Unchanged: 0}
 	want, ok := steps[o]
@@ -345,7 +348,7 @@ func judgeOutcome(o domain.Outcome, before, after domain.RefreshToken, wrote boo
 	}
 }
 
-// judgeImport complains where a new refresh token is not as the call says.
+// judgeImport reports a new refresh token that differs from the request.
 func (c *call) judgeImport(w *world, t domain.RefreshToken, complain func(string, ...any)) {
 	said := c.said()
 	insert, expires, address := said.Get("insertInstant"), said.Get("expirationInstant"), said.Get("clientAddress")
@@ -362,7 +365,7 @@ func (c *call) judgeImport(w *world, t domain.RefreshToken, complain func(string
 	}
 }
 
-// judgePatch complains where a session changed that the call does not select, or in anything else than a PATCH changes.
+// judgePatch reports a session that changed without being selected, or in something that a PATCH does not change.
 func (c *call) judgePatch(before, after domain.Snapshot, tenant string, complain func(string, ...any)) {
 	t, said := after.Token, c.said()
 	application := said.Get("applicationsId") + said.Get("applicationId")
@@ -377,8 +380,8 @@ func (c *call) judgePatch(before, after domain.Snapshot, tenant string, complain
 	}
 }
 
-// hidesReplay reports whether the call has a single token string, of a generation long past, and asks for a lifetime
-// that a policy may allow.
+// hidesReplay reports whether the call has a single token string, of an old generation, and requests a lifetime that a
+// policy may allow.
 func (c *call) hidesReplay(before map[domain.ID]domain.Snapshot) bool {
 	seconds, err := strconv.Atoi(c.said().Get("timeToLiveInSeconds"))
 	presented := c.presentedTokens()
@@ -386,7 +389,7 @@ func (c *call) hidesReplay(before map[domain.ID]domain.Snapshot) bool {
 		presented[0].Generation+1 < before[presented[0].ID].Token.Generation
 }
 
-// seenAs is all of a refusal that the document could have a say in.
+// seenAs returns all parts of a refusal that the document describes.
 func seenAs(r *http.Request, a answer) string {
 	header := a.Header.Clone()
 	header.Set("X-Request-Id", strings.Trim(header.Get("X-Request-Id"), "ABCDEFGHIJKLMNOPQRSTUVWXYZ234567"))
@@ -398,12 +401,12 @@ func seenAs(r *http.Request, a answer) string {
 	return fmt.Sprint(r.Method, path, a.StatusCode, header, string(a.content))
 }
 
-// A proof is what must stand behind a request that was served: a good API key or, where owner is set, the access token
-// of an active session that owner reports true for.
+// A proof is the credential that a successful request must have: a valid API key or, where owner is set, the access
+// token of an active session for which owner returns true.
 type proof struct {
 	owner   func(*session) bool
-	wide    bool   // it is a list without a user, for which "*" is not enough
-	revoked string // the id of the one refresh token that was revoked, which its cookie proves too
+	wide    bool   // whether it is a list without a user, for which "*" is not enough
+	revoked string // the id of the one refresh token that was revoked, for which its cookie is a credential too
 }
 
 func (j *judgement) mustBeProved(p proof) {
@@ -430,7 +433,7 @@ func (j *judgement) mustBeProved(p proof) {
 	j.complain("served without a proof that covers it")
 }
 
-// loggedOut reports whether the request is a logout of that session by its cookie, from a page that may send one.
+// loggedOut reports whether the request is a logout of that session by its cookie, from a page that may log out.
 func (w *world) loggedOut(r *http.Request, tenant, tokenID string) bool {
 	site, origin := r.Header.Get("Sec-Fetch-Site"), r.Header.Get("Origin")
 	foreign := site != "" && site != "same-origin" && site != "none" ||
@@ -454,7 +457,7 @@ func differing(before, after map[domain.ID]domain.Snapshot) (ids []domain.ID) {
 	return ids
 }
 
-// presented are the refresh tokens whose strings the call brings anywhere.
+// presented returns the refresh tokens whose strings occur anywhere in the call.
 func (c *call) presented() (ids []domain.ID) {
 	for _, t := range c.presentedTokens() {
 		ids = append(ids, t.ID)
@@ -473,7 +476,7 @@ func (c *call) presentedTokens() (tokens []domain.PresentedToken) {
 	return tokens
 }
 
-// has tells whether the call says this value, in any of its places.
+// has reports whether the call has this value, in any place.
 func (c *call) has(value string) bool {
 	for _, values := range c.said() {
 		if slices.ContainsFunc(values, func(v string) bool { return strings.EqualFold(v, value) }) {
@@ -484,7 +487,7 @@ func (c *call) has(value string) bool {
 	return strings.Contains(strings.ToLower(path), strings.ToLower(value))
 }
 
-// named tells whether the call has a name that begins so.
+// named reports whether the call has a name with this prefix.
 func (c *call) named(prefix string) bool {
 	for name := range c.said() {
 		if strings.HasPrefix(name, prefix) {
@@ -494,7 +497,7 @@ func (c *call) named(prefix string) bool {
 	return false
 }
 
-// said is what the query and the body say, read as leniently as libraries do.
+// said returns the fields of the query and the body, decoded as leniently as libraries do.
 func (c *call) said() url.Values {
 	_, query, _ := strings.Cut(c.target(), "?")
 	said, _ := url.ParseQuery(query)
@@ -519,20 +522,21 @@ func idOf(s string) domain.ID {
 	return id
 }
 
-// tenantsIn are the tenants that stand in an answer's data.
+// tenantsIn returns the tenants in the data of a response.
 func shownIn(data json.RawMessage) (found []record) {
 	var one record
 	if json.Unmarshal(data, &one) == nil && one.TenantID != "" {
 		return []record{one}
 	}
-	_ = json.Unmarshal(data, &found) // what is no list shows none
+	_ = json.Unmarshal(data, &found) // data other than a list has none
 	return found
 }
 
-// A record is what an answer shows of a refresh token.
+// A record is a refresh token in a response.
 type record struct{ TenantID, UserID, State string }
 
-// judgeLog holds the log to one line for each request that was answered, each an object with the same beginning and none an error.
+// judgeLog checks that the log has one line for each request that got a response, each an object with the same
+// beginning, and none an error.
 func (w *world) judgeLog() (wrong []string) {
 	w.log.mu.Lock()
 	defer w.log.mu.Unlock()
@@ -543,7 +547,8 @@ func (w *world) judgeLog() (wrong []string) {
 		if err := json.Unmarshal([]byte(line), &record); err != nil {
 			wrong = append(wrong, fmt.Sprintf("a line of the log is no JSON: %v: %q", err, line))
 		}
-		if record.Msg != "request" || record.ID == "" || record.Level == "ERROR" || strings.Trim(record.Client, "0123456789abcdef.:") != "" {
+		if record.Msg != "request" || record.ID == "" || record.Level == "ERROR" ||
+			strings.Trim(record.Client, "0123456789abcdef.:") != "" {
 			wrong = append(wrong, fmt.Sprintf("a line of the log that no good request makes: %q", line))
 		}
 		for _, secret := range w.secrets() {

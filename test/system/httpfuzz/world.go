@@ -26,7 +26,7 @@ import (
 	"github.com/refreshd/refreshd/usecase"
 )
 
-const ourOrigin = "https://app.acme.example" // the one that is configured
+const ourOrigin = "https://app.acme.example" // the configured origin
 
 var (
 	began        = time.Date(2027, time.March, 4, 5, 6, 7, 891_234_000, time.UTC)
@@ -35,8 +35,8 @@ var (
 	users        = []string{"ada", "Zoë 用户", `bob' OR 1=1 --`, `<b>"eve"</b>\`, "\u202egnp.exe\u2066"}
 )
 
-// A world is a whole service on a store of its own, with a clock and a source of randomness that follow from its seed, so that the
-// same requests have the same answers when it is made again.
+// A world is a whole service on a store of its own. Its clock and its source of randomness follow from its seed, so
+// that the same requests get the same responses when the world is made again.
 type world struct {
 	seed   uint64
 	rng    *rand.Rand
@@ -48,14 +48,14 @@ type world struct {
 	conn   *conn
 	dir    string
 
-	now      time.Time // of the service: it moves between requests only
+	now      time.Time // the service's time, which moves only between requests
 	keys     map[string]string
 	sessions []*session
 	links    []link // next pages that were offered
 	previous map[domain.ID]domain.Snapshot
 	made     map[string]int // mutations, by name
 	formed   map[string]int // unchanged calls in a form that succeeded, by form
-	answered int            // requests that the service itself answered, each of which has a line in the log
+	answered int            // responses of the service itself, each of which has a line in the log
 }
 
 // A session is a refresh token as its owner knows it.
@@ -63,14 +63,15 @@ type session struct {
 	tenant, application, user string
 	id                        domain.ID
 	strings                   []string // every token string, the newest last
-	access                    string   // the newest access token
+	access                    string   // the latest access token
 }
 
 func (s *session) current() string { return s.strings[len(s.strings)-1] }
 
 type link struct{ tenant, target string }
 
-// watched remembers which refresh tokens there are, and counts the wide revocations, which a snapshot shows only by what they hit.
+// watched records the ids of all refresh tokens, and counts wide revocations, which snapshots show only by the tokens
+// that they end.
 type watched struct {
 	port.Store
 	ids    []domain.ID
@@ -107,8 +108,10 @@ func (b *lockedBuffer) Write(p []byte) (int, error) {
 	return b.text.Write(p)
 }
 
-// newWorld makes a service on a store of that kind, with the middleware that wrap puts around it, and serves it on the loopback.
-func newWorld(ctx context.Context, storeKind string, seed uint64, wrap func(*world, http.Handler) http.Handler) (w *world, err error) {
+// newWorld makes a service on a store of that kind, with the middleware wrap, and serves it on the loopback.
+func newWorld(
+	ctx context.Context, storeKind string, seed uint64, wrap func(*world, http.Handler) http.Handler,
+) (w *world, err error) {
 	var key [32]byte
 	copy(key[:], fmt.Sprintf("httpfuzz world %d", seed))
 	w = &world{
@@ -152,14 +155,14 @@ func newWorld(ctx context.Context, storeKind string, seed uint64, wrap func(*wor
 		return w, err
 	}
 	w.addr = listener.Addr().String()
-	w.server = web.NewServer(handler, slog.New(slog.DiscardHandler)) // net/http's own answers are no requests of ours
+	w.server = web.NewServer(handler, slog.New(slog.DiscardHandler)) // net/http logs none of the requests that count
 	go func() { _ = w.server.Serve(listener) }()
 	return w, nil
 }
 
 func (w *world) clock() time.Time { return w.now }
 
-// service puts the use cases together as the composition root does, and fills the store.
+// service wires the use cases as the composition root does, and fills the store.
 func (w *world) service(ctx context.Context) (http.Handler, error) {
 	signer := jwxsigner.New(w.random)
 	master, _, err := domain.NewMasterKey(w.random)
@@ -191,8 +194,9 @@ func (w *world) service(ctx context.Context) (http.Handler, error) {
 		},
 		Exchange: &usecase.Exchange{Tokens: w.store, Minter: minter, Clock: w.clock},
 		List:     &usecase.List{Tokens: w.store, Clock: w.clock},
-		Patch:    &usecase.Patch{Tokens: w.store, Applications: w.store, PublicURL: publicURL, Clock: w.clock, Random: w.random},
-		Revoke:   &usecase.Revoke{Revocations: w.store, Applications: w.store, Keys: keys, Clock: w.clock},
+		Patch: &usecase.Patch{Tokens: w.store, Applications: w.store, PublicURL: publicURL, Clock: w.clock,
+			Random: w.random},
+		Revoke: &usecase.Revoke{Revocations: w.store, Applications: w.store, Keys: keys, Clock: w.clock},
 		Logout: &usecase.Logout{
 			Revocations: w.store, Tokens: w.store, Keys: keys, Clock: w.clock,
 		},
@@ -205,18 +209,19 @@ func (w *world) service(ctx context.Context) (http.Handler, error) {
 		return nil, err
 	}
 	return web.New(web.Options{
-		Authenticate:   &usecase.Authenticate{APIKeys: w.store, Tokens: w.store, Tenants: w.store, Keys: keys, Clock: w.clock},
+		Authenticate: &usecase.Authenticate{APIKeys: w.store, Tokens: w.store, Tenants: w.store, Keys: keys,
+			Clock: w.clock},
 		Log:            slog.New(slog.NewJSONHandler(&w.log, &slog.HandlerOptions{Level: slog.LevelDebug})),
 		Pages:          web.Pages{PublicURL: publicURL, Origins: origins},
 		TrustedProxies: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")},
 	}, dialect)
 }
 
-// kickstart is two tenants whose applications have the same names, so that nothing but the tenant keeps them apart.
+// kickstart makes two tenants whose applications have the same names, so that only the tenant separates them.
 func (w *world) kickstart() (k usecase.Kickstart) {
 	for _, id := range tenants {
 		k.Tenants = append(k.Tenants, usecase.KickstartTenant{
-			// Of the algorithms that are not slow, only EdDSA makes the same key from the same source of randomness.
+			// EdDSA is the only fast algorithm that makes the same key from the same source of randomness.
 			Tenant: domain.Tenant{ID: id, Name: id, Settings: domain.Settings{Algorithm: new(domain.EdDSA)}},
 			Applications: []domain.Application{
 				{ID: "shop", Name: "Shop"},
@@ -224,7 +229,8 @@ func (w *world) kickstart() (k usecase.Kickstart) {
 					GraceSeconds: new(int64(0)), RecoveryBurst: new(int64(0)), MaximumActiveTokens: new(int64(3)),
 				}},
 				{ID: "locked", Name: "Locked", Settings: domain.Settings{RequireAuthentication: new(true)}},
-				{ID: "cookies", Name: "Cookies", Settings: domain.Settings{CookieOnly: new(true), CookieDomain: new("acme.example")}},
+				{ID: "cookies", Name: "Cookies", Settings: domain.Settings{CookieOnly: new(true),
+					CookieDomain: new("acme.example")}},
 				{ID: "kiosk", Name: "Kiosk", Settings: domain.Settings{Usage: new(domain.Reusable)}},
 				{ID: "dark", Name: "Dark", Settings: domain.Settings{Active: new(false)}},
 			},
@@ -276,10 +282,10 @@ func (w *world) close() error {
 	return errors.Join(errs...)
 }
 
-// pick is one of these.
+// pick returns a random element.
 func pick[T any](r *rand.Rand, of []T) T { return of[r.IntN(len(of))] }
 
-// alive is a session that should still be able to exchange; else any, and nil if there is none.
+// alive returns a session that should be active; otherwise any session, and nil if there is none.
 func (w *world) alive(fits func(*session) bool) *session {
 	var living, all []*session
 	for _, s := range w.sessions {

@@ -1,12 +1,10 @@
-// Command interop makes clients of the service out of its own document, with the generators that people use, and has
-// them call it: oapi-codegen for Go, openapi-typescript with openapi-fetch for TypeScript. Each client is compiled with
-// all checks and without a cast, so that what it may send and what it gets are typed; then it issues, exchanges, lists,
-// changes and revokes at the real binary, which is at its first start. The commands on the page /docs are pasted into a shell
-// there as well.
+// Command interop generates clients from the service's own document, with common generators, and runs them:
+// oapi-codegen for Go, openapi-typescript with openapi-fetch for TypeScript. Each client is compiled with all checks
+// and without a cast, so its requests and responses are typed. Then it issues, exchanges, lists, changes and revokes
+// with the real binary after a first start. The commands on the page /docs are pasted into a shell there too.
 //
-// The generators and all that they need are pinned by the lock files in testdata, and fetched when they are not there
-// yet: so it is no part of `make test`, which has TestTheDocumentHasNoShapeThatGeneratorsRefuse for a network that is
-// down.
+// Lock files in testdata pin the generators and their dependencies, which are fetched if they are missing. So this is
+// not part of `make test`, which has TestTheDocumentHasNoShapeThatGeneratorsRefuse and needs no network.
 package main
 
 import (
@@ -42,7 +40,7 @@ func main() {
 	})
 }
 
-// run is the whole test; testdata is the folder with what the generators are given besides the document.
+// run runs the whole test. testdata is the folder with the other inputs of the generators.
 func run(ctx context.Context, testdata string) (err error) {
 	dir, err := os.MkdirTemp("", "refreshd-interop")
 	if err != nil {
@@ -77,7 +75,7 @@ func run(ctx context.Context, testdata string) (err error) {
 	))
 }
 
-// A caller is what a client has to know; all but the API key is from the document.
+// A caller is what a client has to know. All but the API key is from the document.
 type caller struct {
 	document                      []byte
 	url, tenant, application, key string
@@ -174,7 +172,7 @@ func (c *caller) openapiTypeScript(ctx context.Context, from, dir string) error 
 	return c.call(ctx, dir, "openapi-typescript", "node", "out/main.js")
 }
 
-// prepare makes the folder of a client, with the document in it.
+// prepare makes the folder of a client with the document.
 func (c *caller) prepare(from, dir string, folders ...string) error {
 	if err := os.CopyFS(dir, os.DirFS(from)); err != nil {
 		return err
@@ -187,7 +185,7 @@ func (c *caller) prepare(from, dir string, folders ...string) error {
 	return os.WriteFile(filepath.Join(dir, "openapi.yaml"), c.document, 0o644)
 }
 
-// quietly runs a command in dir. What it wrote is told where it fails.
+// quietly runs a command in dir. The error has its output.
 func (c *caller) quietly(ctx context.Context, dir string, command ...string) error {
 	run := exec.CommandContext(ctx, command[0], command[1:]...)
 	if strings.Contains(command[0], "/") {
@@ -203,7 +201,7 @@ func (c *caller) quietly(ctx context.Context, dir string, command ...string) err
 	return nil
 }
 
-// call runs a client. It says by itself what it did.
+// call runs a client, which prints what it does.
 func (c *caller) call(ctx context.Context, dir, name string, command ...string) error {
 	run := exec.CommandContext(ctx, command[0], command[1:]...)
 	if strings.HasPrefix(command[0], "./") {
@@ -229,7 +227,8 @@ var (
 	codes400 = regexp.MustCompile(`"code":"([^"]*)"`)
 )
 
-// excused are the refusals of an example whose token string, id or instants can only be made up. There is no other one.
+// excused are the refusals of examples whose token string, id or instants can only be invented. No other refusal is
+// accepted.
 var excused = []string{
 	"[invalid]refreshToken", "[invalid]refreshTokenId", "[invalid]insertInstant", "[invalid]expirationInstant",
 }
@@ -266,11 +265,11 @@ func (c *caller) paste(ctx context.Context) error {
 		case got == "400" && len(codes) > 0 && !refused:
 		case got == "200" || got == "404":
 		default:
-			errs = append(errs, fmt.Errorf("pasted, it does not work: %s\n%s", command, out))
+			errs = append(errs, fmt.Errorf("it does not work when pasted: %s\n%s", command, out))
 		}
 	}
 	if len(commands) < 10 || statuses["200"] < 5 {
-		errs = append(errs, fmt.Errorf("%d commands on the page, by status %v: too few to say anything",
+		errs = append(errs, fmt.Errorf("%d commands on the page, by status %v: too few to prove anything",
 			len(commands), statuses))
 	}
 	fmt.Printf("pasted %d commands of /docs, by status: %v\n", len(commands), statuses)

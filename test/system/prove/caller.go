@@ -13,16 +13,16 @@ import (
 	"github.com/refreshd/refreshd/test/support/rig"
 )
 
-// patience is how long a client waits for an answer.
-const patience = 3 * time.Second
+// responseTimeout is how long a client waits for a response.
+const responseTimeout = 3 * time.Second
 
-// replica is a service as its clients see it: through a network that may fail.
+// replica is a service as its clients reach it: over a network that may fail.
 type replica struct {
 	address string
 	clock   clock
 }
 
-// caller makes calls and reads the answers. What no answer of the service may ever be, it notes as a fault.
+// caller sends requests and reads the responses. It records a response that is never allowed as a fault.
 type caller struct {
 	http   *http.Client
 	apiKey string
@@ -31,12 +31,13 @@ type caller struct {
 
 func newCaller(apiKey string, f *faults) *caller {
 	return &caller{apiKey: apiKey, faults: f, http: &http.Client{
-		Timeout:   patience,
+		Timeout:   responseTimeout,
 		Transport: &http.Transport{MaxIdleConnsPerHost: 1000, IdleConnTimeout: time.Second},
 	}}
 }
 
-// answer is what came back; status 0 if nothing did, or a 503, after which it is just as open whether the call happened.
+// answer is a response. The status is 0 if there was none, or a 503: in both cases it is unknown whether the call took
+// effect.
 type answer struct {
 	status  int
 	outcome string
@@ -51,7 +52,7 @@ type answer struct {
 
 func (a answer) answered() bool { return a.status != 0 }
 
-// code is the one that a refusal gives; empty if there is none, or more than one.
+// code returns the error code of a refusal. It is empty if there is none, or more than one.
 func (a answer) code() (code string) {
 	for _, all := range a.body.Errors.FieldErrors {
 		if len(all) != 1 || code != "" {
@@ -71,7 +72,7 @@ func (c *caller) do(ctx context.Context, r replica, method, path, tenant string,
 	if withKey {
 		asked.Key, asked.Tenant = c.apiKey, tenant
 	}
-	// A call that was begun is seen to its end, so that the last ones of a run are not lost.
+	// A request continues after ctx is done, so that the last responses of a run are not lost.
 	res, err := asked.Do(context.WithoutCancel(ctx), c.http, r.address)
 	if err != nil || res.Status == http.StatusServiceUnavailable {
 		return answer{}
@@ -87,13 +88,14 @@ func (c *caller) do(ctx context.Context, r replica, method, path, tenant string,
 	return a
 }
 
-// unexpected notes an answer that the document does not allow for the call. It counts as none.
+// unexpected records a response that the document does not allow for the call. The call counts as one without a
+// response.
 func (c *caller) unexpected(what string, a answer) output {
 	c.faults.add("%s was answered %d: %.300s", what, a.status, a.text)
 	return output{}
 }
 
-// grant reads the two strings of an issue or an exchange.
+// grant reads the token string and the access token of an issue or an exchange.
 func (c *caller) grant(h *history, word string, a answer) (out output, tokenString string) {
 	id := h.ID
 	var g struct {
@@ -109,7 +111,7 @@ func (c *caller) grant(h *history, word string, a answer) (out output, tokenStri
 		return output{}, ""
 	}
 	var claims accessClaims
-	err = rig.ReadClaims(g.Token, &claims) // that the signature is right is package jwxsigner's to prove
+	err = rig.ReadClaims(g.Token, &claims) // the tests of package jwxsigner prove the signature
 	want := accessClaims{id, h.tenant, h.Application, h.user, claims.IssuedAt, claims.ExpiresAt, claims.Epoch}
 	if err != nil || claims != want {
 		c.faults.add("the holder of %+v was answered with an access token of %+v (%v)", want, claims, err)
@@ -133,11 +135,11 @@ type accessClaims struct {
 	Epoch       int64  `json:"rve"`
 }
 
-// faults are answers that are wrong by themselves, whatever the history.
+// faults are responses that are wrong in any history.
 type faults struct {
 	mu    sync.Mutex
 	all   []string
-	first chan struct{} // closed with the first one
+	first chan struct{} // closed by the first fault
 }
 
 func newFaults() *faults { return &faults{first: make(chan struct{})} }

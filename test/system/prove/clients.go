@@ -18,11 +18,11 @@ const (
 	longestSession = 60 // exchanges of one device
 )
 
-// applications are the policies that are proved. The clocks run five times as fast as the world.
+// applications are the policies that are proved. The clocks run at five times the speed of the true time.
 var applications = map[string]rules{
-	// patient is for honest users only: whatever happens in a run, they are back within its grace period.
+	// patient is for honest users only. Its grace period is so long that they return within it, whatever happens.
 	"patient": {grace: 3 * minute, burst: 2, interval: 10, life: 30 * minute, maximum: 60 * minute, access: 15 * minute},
-	// web has access tokens that are moved on by half lifetimes within a grace period.
+	// web has a grace period in which access tokens move on by half lifetimes.
 	"web":    {grace: 10 * second, burst: 2, interval: 3, life: minute, maximum: 3 * minute, access: 5 * second},
 	"strict": {grace: 3 * second, burst: 0, interval: 10, life: 2 * minute, fixed: true, access: 15 * minute},
 	"guarded": {
@@ -31,18 +31,18 @@ var applications = map[string]rules{
 	},
 	"forgiving": {grace: 5 * second, burst: 1, interval: 2, life: minute, replayTolerant: true, access: 3 * second},
 	"reusable":  {grace: 10 * second, burst: 2, interval: 10, life: minute, reusable: true, access: 15 * minute},
-	// brief has a grace period that is shorter than the clocks are apart, and in none an answer never stands.
+	// brief has a grace period that is shorter than the difference of the clocks. none has no grace period.
 	"brief":   {grace: second, burst: 2, interval: 4, life: minute, maximum: 3 * minute, access: 15 * minute},
 	"none":    {grace: 0, burst: 2, interval: 3, life: minute, access: 15 * minute},
 	"limited": {grace: 30 * second, burst: 2, interval: 10, life: 2 * minute, fixed: true, limit: 2, access: 15 * minute},
 }
 
-// limitedUsers are so few that the limit is met all the time.
+// limitedUsers is so small that the limit is reached all the time.
 const limitedUsers = 3
 
 var applicationNames = slices.Sorted(maps.Keys(applications))
 
-// kickstart is the file that makes the tenants and the applications.
+// kickstart returns the kickstart file with the tenants and the applications.
 func kickstart() string {
 	text := "tenants:\n"
 	for t := range tenants {
@@ -59,7 +59,8 @@ func kickstart() string {
 			if r.reusable {
 				usage = "Reusable"
 			}
-			text += fmt.Sprintf("      {id: %s, name: %[1]s, requireAuthentication: %t, jwtConfiguration: {refreshTokenExpirationPolicy: %s, "+
+			text += fmt.Sprintf("      {id: %s, name: %[1]s, requireAuthentication: %t, "+
+				"jwtConfiguration: {refreshTokenExpirationPolicy: %s, "+
 				"refreshTokenTimeToLiveInMinutes: %d, refreshTokenUsagePolicy: %s, refreshTokenOneTimeUseConfiguration: "+
 				"{gracePeriodInSeconds: %d, recoveryBurst: %d, recoveryInterval: %d}, "+
 				"refreshTokenRevocationPolicy: {onOneTimeTokenReuse: %t}, timeToLiveInSeconds: %d, maximumActiveTokens: %d",
@@ -78,18 +79,18 @@ func kickstart() string {
 func tenantName(n int) string { return fmt.Sprintf("tenant-%d", n) }
 func userName(n int) string   { return fmt.Sprintf("user-%d", n) }
 
-// crowd is everybody who calls: devices of users, their tabs, thieves with copies, operators. Each draws its choices from a source of
-// its own, so a seed gives the same plan; which call meets which fault is up to the machine.
+// crowd is all clients: devices of users, their tabs, thieves with copies, operators. Each has a random source of its
+// own, so a seed always gives the same plan. Which call meets which fault depends on the machine.
 type crowd struct {
 	*caller
 	*recorder
 	replicas []replica
 	logins   logins
 	words    words
-	out      atomic.Int64 // honest users who lost a session that nobody took from them
+	out      atomic.Int64 // honest users who lost a session that nobody revoked
 }
 
-// words counts answers by kind of call and word.
+// words counts responses by kind of call and word.
 type words struct {
 	mu sync.Mutex
 	n  map[string]int
@@ -97,7 +98,7 @@ type words struct {
 
 func (w *words) add(k kind, word string) {
 	if word == "" {
-		word = "no answer"
+		word = "no response"
 	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -109,10 +110,11 @@ func (w *words) add(k kind, word string) {
 
 func (c *crowd) replica(r *rand.Rand) replica { return c.replicas[r.IntN(len(c.replicas))] }
 
-// now begins the span in which a call reads the clock of the service it goes to.
+// now returns the beginning of the span in which a call reads the clock of its service.
 func (r replica) now() span { return span{First: r.clock.at(time.Now())} }
 
-// single makes a call on one refresh token and records it. read makes the answer what the model knows.
+// single makes a call on one refresh token and records it. do sends the request and returns its response in the terms
+// of the model.
 func (c *crowd) single(client int, to replica, h *history, in input, do func() output) output {
 	in.At = to.now()
 	p := c.recorder.one(client, in, h)
@@ -122,8 +124,8 @@ func (c *crowd) single(client int, to replica, h *history, in input, do func() o
 	return out
 }
 
-// issue is a login. Where the number of a user's refresh tokens is limited, it may end the others; again says that an
-// earlier try, whose answer was lost, may do so just as well.
+// issue is a login. If the number of a user's refresh tokens is limited, it may end the others. again reports that an
+// earlier attempt, whose response was lost, may end them too.
 func (c *crowd) issue(
 	ctx context.Context, client int, to replica, h *history, again bool,
 ) (out output, tokenString string) {
@@ -167,7 +169,7 @@ type scope struct{ tenant, application, user string }
 
 func (h *history) scope() scope { return scope{h.tenant, h.Application, h.user} }
 
-// logins counts those that have begun and those that have ended, with an answer, however often they were sent.
+// logins counts the logins that have begun, and those that have got a response, each once however often it was sent.
 type logins struct {
 	mu           sync.Mutex
 	begun, ended map[scope]int
@@ -194,12 +196,15 @@ func (l *logins) count(s scope) (begun, ended int) {
 	return l.begun[s], l.ended[s]
 }
 
-// codes are what a refused client goes by, for each outcome.
+// codes are the error codes of refusals by outcome.
 var codes = map[string]string{
-	invalid: "[invalid]refreshToken", expired: "[expired]refreshToken", revoked: "[revoked]refreshToken", replayed: "[reused]refreshToken",
+	invalid: "[invalid]refreshToken", expired: "[expired]refreshToken", revoked: "[revoked]refreshToken",
+	replayed: "[reused]refreshToken",
 }
 
-func (c *crowd) exchange(ctx context.Context, client int, to replica, h *history, presented string, withKey bool) (out output, tokenString string) {
+func (c *crowd) exchange(
+	ctx context.Context, client int, to replica, h *history, presented string, withKey bool,
+) (out output, tokenString string) {
 	_, generation, err := parseTokenString(presented)
 	if err != nil {
 		panic(err)
@@ -241,7 +246,7 @@ func (c *crowd) revoke(ctx context.Context, client int, to replica, h *history, 
 	})
 }
 
-// shown is a refresh token as the API shows it.
+// shown is a refresh token as the API returns it.
 type shown struct {
 	ID                string
 	ApplicationsID    string
@@ -270,8 +275,8 @@ func (c *crowd) retrieve(ctx context.Context, client int, to replica, h *history
 	})
 }
 
-// list reads all of a user's: each that is followed is in it, or has ended, and there are no more than the limit
-// allows.
+// list reads all refresh tokens of a user. Each one that is recorded is in the list, or has ended, and there are no
+// more than the limit allows.
 func (c *crowd) list(ctx context.Context, client int, to replica, tenant, user string) {
 	p := c.recorder.call(client, to.now(), func(h *history) kind {
 		if h.tenant == tenant && h.user == user {
@@ -302,12 +307,12 @@ func (c *crowd) list(ctx context.Context, client int, to replica, tenant, user s
 	})
 	active := map[string]int{}
 	for _, s := range all {
-		if s.ExpirationInstant*1000 > at+skew { // none of the clocks says that it has expired
+		if s.ExpirationInstant*1000 > at+skew { // it has not expired by any of the clocks
 			active[s.ApplicationsID]++
 		}
 	}
 	for name, n := range active {
-		// A login that is under way may have stored its own, and not yet ended what that is too much.
+		// A login that is running may have stored its refresh token, and not yet ended the ones above the limit.
 		begun, _ := c.logins.count(scope{tenant, name, user})
 		if limit := applications[name].limit; limit > 0 && n > limit+begun-ended[name] {
 			c.faults.add("%s of %s has %d refresh tokens in %s, with %d logins under way: the limit is %d",
@@ -321,7 +326,8 @@ func (c *crowd) list(ctx context.Context, client int, to replica, tenant, user s
 	c.words.add("list", word)
 }
 
-// revokeWide ends all of a tenant that selector covers, as covers reports, but spared.
+// revokeWide ends all refresh tokens of a tenant that the selector covers, except spared. covers reports which it
+// covers.
 func (c *crowd) revokeWide(
 	ctx context.Context, client int, to replica, tenant string, selector map[string]any, spared *history,
 	covers func(*history) bool,
@@ -349,7 +355,7 @@ func (c *crowd) revokeWide(
 	c.words.add(revokeWide, out.Word)
 }
 
-// storage is what the tabs of a device share: the token string that it goes on with.
+// storage is what the tabs of a device share: the token string that they present next.
 type storage struct {
 	mu         sync.Mutex
 	generation uint32
@@ -381,7 +387,7 @@ func (s *storage) end() {
 	s.over = true
 }
 
-// devices is one device after another, each with a session of its own, until the context is done.
+// devices runs one device after another, each with a session of its own, until ctx is done.
 func (c *crowd) devices(ctx context.Context, r *rand.Rand, client int) {
 	for ctx.Err() == nil {
 		application, users := applicationNames[r.IntN(len(applicationNames))], usersATenant
@@ -396,12 +402,12 @@ func (c *crowd) devices(ctx context.Context, r *rand.Rand, client int) {
 	}
 }
 
-// session is a device's, from its login until it logs out, is logged out, or is tired of it.
+// session runs a device's session, from its login until it logs out, is logged out, or has exchanged often enough.
 func (c *crowd) session(ctx context.Context, r *rand.Rand, client int, h *history) {
 	s := &storage{}
 	c.logins.begin(h.scope())
 	for first, try := time.Now(), 0; ; try++ {
-		// After some time each may happen later than the model takes the first one to.
+		// After some time, each attempt may take effect later than the model assumes of the first one.
 		again := try > 0 && time.Since(first) < lingers/4
 		if !again {
 			first = time.Now()
@@ -415,7 +421,7 @@ func (c *crowd) session(ctx context.Context, r *rand.Rand, client int, h *histor
 			break
 		}
 		if out.Word == duplicate || ctx.Err() != nil {
-			return // an earlier try, whose answer was lost, was issued and has ended by now
+			return // an earlier attempt, whose response was lost, was issued and has ended by now
 		}
 		backOff(ctx, r, try)
 	}
@@ -443,13 +449,14 @@ func (c *crowd) session(ctx context.Context, r *rand.Rand, client int, h *histor
 	}
 }
 
-// tab exchanges what the storage has whenever it needs an access token. One that gets no answer tries again with the same string.
+// tab exchanges the stored token string whenever it needs an access token. Without a response it tries again with the
+// same string.
 func (c *crowd) tab(ctx context.Context, r *rand.Rand, client int, h *history, s *storage) {
 	withKey := applications[h.Application].authenticated
 	for ctx.Err() == nil {
 		switch r.IntN(20) {
 		case 0:
-			pause(ctx, r, 20*time.Second) // back when the grace period, or the whole life, is over
+			pause(ctx, r, 20*time.Second) // back when the grace period, or the whole lifetime, is over
 		case 1, 2, 3, 4:
 			pause(ctx, r, 3*time.Second)
 		case 5, 6, 7: // all tabs wake at the same moment
@@ -461,7 +468,7 @@ func (c *crowd) tab(ctx context.Context, r *rand.Rand, client int, h *history, s
 		if over {
 			return
 		}
-		if r.IntN(8) == 0 { // suspended between reading the storage and sending: it comes back with what is old by then
+		if r.IntN(8) == 0 { // suspended between reading the storage and sending, so that it sends an old string
 			pause(ctx, r, 4*time.Second)
 		}
 		if _, ok := c.insist(ctx, r, client, c.replica(r), h, s, current, withKey); !ok {
@@ -470,7 +477,7 @@ func (c *crowd) tab(ctx context.Context, r *rand.Rand, client int, h *history, s
 	}
 }
 
-// insist exchanges until there is an answer, and stores it. The session is over if it is a refusal.
+// insist exchanges until there is a response, and stores it. A refusal ends the session.
 func (c *crowd) insist(
 	ctx context.Context, r *rand.Rand, client int, to replica, h *history, s *storage, current string, withKey bool,
 ) (out output, ok bool) {
@@ -482,7 +489,7 @@ func (c *crowd) insist(
 			return out, true
 		case out.Word != "":
 			s.end()
-			// Of the policies only patient's promises that an honest user is back in time; revoked is what operators do.
+			// Only the policy patient promises that an honest user returns in time. Operators revoke.
 			if h.Application == "patient" && out.Word != revoked {
 				c.out.Add(1)
 			}
@@ -494,8 +501,8 @@ func (c *crowd) insist(
 	return out, false
 }
 
-// punctual is a device that comes back at the very end of a life or of a grace period, or a moment before it, with the
-// string that it had, as if the answer had been lost, or with the current one.
+// punctual is a device that returns exactly at the end of a lifetime or of a grace period, or a moment before. It
+// presents the string that it had, as if the response had been lost, or the current one.
 func (c *crowd) punctual(ctx context.Context, r *rand.Rand, client int, h *history, s *storage) {
 	rules := applications[h.Application]
 	for ctx.Err() == nil {
@@ -519,7 +526,7 @@ func (c *crowd) punctual(ctx context.Context, r *rand.Rand, client int, h *histo
 	}
 }
 
-// deadline is when something is over that an answer began.
+// deadline returns the end of the grace period or lifetime that a response began.
 func (c *crowd) deadline(r *rand.Rand, rules rules, last output) instant {
 	switch {
 	case rules.grace > minute:
@@ -532,7 +539,7 @@ func (c *crowd) deadline(r *rand.Rand, rules rules, last output) instant {
 	return last.Minted + rules.life
 }
 
-// thief takes a copy now and then, and goes its own way with it. Most have no API key where one is needed.
+// thief takes a copy from time to time and exchanges it. Most thieves have no API key where one is needed.
 func (c *crowd) thief(ctx context.Context, r *rand.Rand, client int, h *history, s *storage) {
 	withKey := applications[h.Application].authenticated && r.IntN(4) == 0
 	pause(ctx, r, 3*time.Second)
@@ -559,11 +566,12 @@ func (s *storage) ended() bool {
 	return s.over
 }
 
-// operator reads and revokes by every selector.
+// operator lists and revokes by every selector.
 func (c *crowd) operator(ctx context.Context, r *rand.Rand, client int) {
 	for ctx.Err() == nil {
 		pause(ctx, r, 200*time.Millisecond)
-		tenant, user, application := tenantName(r.IntN(tenants)), userName(r.IntN(usersATenant)), applicationNames[r.IntN(len(applicationNames))]
+		tenant, user := tenantName(r.IntN(tenants)), userName(r.IntN(usersATenant))
+		application := applicationNames[r.IntN(len(applicationNames))]
 		to := c.replica(r)
 		one := func() *history { return c.any(r.IntN, func(h *history) bool { return h.tenant == tenant }) }
 		switch n := r.IntN(1000); {
@@ -600,7 +608,7 @@ func (c *crowd) operator(ctx context.Context, r *rand.Rand, client int) {
 	}
 }
 
-// pause is for up to most, or until ctx is done.
+// pause waits for a random time of at most most, or until ctx is done.
 func pause(ctx context.Context, r *rand.Rand, most time.Duration) {
 	select {
 	case <-ctx.Done():
@@ -608,12 +616,12 @@ func pause(ctx context.Context, r *rand.Rand, most time.Duration) {
 	}
 }
 
-// backOff is a pause before another try.
+// backOff waits before another attempt.
 func backOff(ctx context.Context, r *rand.Rand, try int) {
 	pause(ctx, r, 100*time.Millisecond<<min(try, 4))
 }
 
-// wait is until t, or until ctx is done.
+// wait waits until t, or until ctx is done.
 func wait(ctx context.Context, t time.Time) {
 	select {
 	case <-ctx.Done():
@@ -621,8 +629,8 @@ func wait(ctx context.Context, t time.Time) {
 	}
 }
 
-// newID is a UUID of version 7, as somebody makes it whose clock is behind by up to a minute: the order of ids is not
-// that of logins.
+// newID returns a UUID of version 7 by a clock that is behind by up to a minute, so that the order of ids is not the
+// order of logins.
 func (c *crowd) newID(r *rand.Rand) string {
 	made := (c.replica(r).clock.at(time.Now()) - r.Int64N(minute)) / 1000
 	a, b := r.Uint64(), r.Uint64()

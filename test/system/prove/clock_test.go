@@ -5,7 +5,7 @@ import (
 	"time"
 )
 
-// A device that comes back at the very deadline is what an expiry that is off by one is found by.
+// A device that returns exactly at a deadline finds an expiry that is off by one.
 func TestWhenIsTheBeginningOfWhatTheClockShows(t *testing.T) {
 	base := time.Unix(1_700_000_000, 0)
 	for _, c := range []clock{

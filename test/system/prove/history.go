@@ -14,13 +14,13 @@ import (
 	"github.com/anishathalye/porcupine"
 )
 
-// operation is a call and its answer, as far as they concern one refresh token.
+// operation is a call and its response, as far as they concern one refresh token.
 type operation struct {
 	Client   int
 	Input    input
 	Output   output
 	Call     time.Duration // since the run began
-	Return   time.Duration // of the answer; meaningless without one
+	Return   time.Duration // of the response; meaningless without one
 	Answered bool
 }
 
@@ -31,22 +31,22 @@ type history struct {
 	Operations  []*operation
 
 	tenant, user string
-	open         int  // calls under way
-	closed       bool // nobody makes another
+	open         int  // calls that are running
+	closed       bool // whether no further call is made
 }
 
-// lingers is for how long a call that got no answer may still happen, and a revocation to refresh tokens that are issued later too:
-// nothing on its way keeps one for longer. The network holds it for a second, the service for ten, the database for ten more.
+// lingers is for how long a call without a response may still take effect, and a revocation on refresh tokens that are
+// issued later too. The network holds a request for a second, the service for ten, the database for ten more.
 const lingers = 30 * time.Second
 
-// recorder takes down calls as they are made, and hands a history over once nothing can be added to it.
+// recorder records calls, and hands a history over once nothing can be added to it.
 type recorder struct {
 	begin    time.Time
 	complete func(*history)
 
 	mu        sync.Mutex
 	histories map[string]*history // those that are not complete
-	wide      []*pending          // under way or lost: they may also concern what is issued from now on
+	wide      []*pending          // running or lost: they may also concern what is issued from now on
 	calls     int
 	lost      int
 }
@@ -55,7 +55,7 @@ func newRecorder(complete func(*history)) *recorder {
 	return &recorder{begin: time.Now(), complete: complete, histories: map[string]*history{}}
 }
 
-// follow begins a history, before anything names the refresh token.
+// follow begins the history of a refresh token, before any request names it.
 func (r *recorder) follow(h *history) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -69,16 +69,18 @@ func (r *recorder) follow(h *history) {
 	}
 }
 
-// close tells that nobody will name the refresh token again. Calls under way may still end.
+// close reports that no further call names the refresh token. Running calls may still end.
 func (r *recorder) close(h *history) {
 	r.mu.Lock()
 	h.closed = true
 	r.unlock(h)
 }
 
-// unlock hands over those of the histories that are complete.
+// unlock hands over the histories that are complete.
 func (r *recorder) unlock(changed ...*history) {
-	complete := slices.DeleteFunc(changed, func(h *history) bool { return !h.closed || h.open > 0 || r.histories[h.ID] != h })
+	complete := slices.DeleteFunc(changed, func(h *history) bool {
+		return !h.closed || h.open > 0 || r.histories[h.ID] != h
+	})
 	for _, h := range complete {
 		delete(r.histories, h.ID)
 	}
@@ -88,7 +90,7 @@ func (r *recorder) unlock(changed ...*history) {
 	}
 }
 
-// any of the histories that are not complete, by the order of their ids.
+// any returns one of the histories that are not complete, in the order of their ids.
 func (r *recorder) any(choose func(n int) int, concerns func(*history) bool) *history {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -105,7 +107,7 @@ func (r *recorder) any(choose func(n int) int, concerns func(*history) bool) *hi
 	return r.histories[ids[choose(len(ids))]]
 }
 
-// pending is a call, under way or over.
+// pending is a call that is running or over.
 type pending struct {
 	r        *recorder
 	client   int
@@ -117,11 +119,10 @@ type pending struct {
 	lost     bool
 }
 
-// concerns is what a call is to a refresh token; empty if it does not concern it. It may be asked until the call is
-// over, and longer.
+// concerns returns what a call does to a refresh token, or "" if nothing. It may be called after the call is over.
 type concerns func(*history) kind
 
-// call begins one.
+// call begins a call on several refresh tokens.
 func (r *recorder) call(client int, at span, as concerns) *pending {
 	return r.calling(client, input{At: at}, as, true)
 }
@@ -136,7 +137,7 @@ func (r *recorder) one(client int, in input, h *history) *pending {
 	}, false)
 }
 
-// calling begins a call. A wide one may also concern refresh tokens that are issued from now on.
+// calling begins a call. A wide call may also concern refresh tokens that are issued from now on.
 func (r *recorder) calling(client int, in input, as concerns, wide bool) *pending {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -168,7 +169,7 @@ func (p *pending) concern(h *history) {
 	p.parts[h] = o
 }
 
-// ended takes the answer, as it is for each of the refresh tokens, or that there was none. at is the instant on the clock of the
+// ended records the response for each of the refresh tokens, or that there was none. at is the time on the clock of the
 // service that was called.
 func (p *pending) ended(at instant, answered bool, answer func(h *history) output) {
 	p.r.mu.Lock()
@@ -189,7 +190,7 @@ func (p *pending) ended(at instant, answered bool, answer func(h *history) outpu
 	p.r.unlock(changed...)
 }
 
-// porcupineHistory is h for the checker. A call without an answer is over at once: all that it does is to be pending.
+// porcupineHistory returns h for the checker. A call without a response ends immediately: it only becomes pending.
 func (h *history) porcupineHistory() (operations []porcupine.Operation, err error) {
 	var pending []input
 	for _, o := range h.Operations {
@@ -198,7 +199,7 @@ func (h *history) porcupineHistory() (operations []porcupine.Operation, err erro
 		}
 	}
 	if len(pending) > mostPending {
-		return nil, fmt.Errorf("%s has %d calls without an answer: the model takes %d", h.ID, len(pending), mostPending)
+		return nil, fmt.Errorf("%s has %d calls without a response: the model supports %d", h.ID, len(pending), mostPending)
 	}
 	lost, n := newLosses(pending), 0
 	for _, o := range h.Operations {
@@ -206,7 +207,7 @@ func (h *history) porcupineHistory() (operations []porcupine.Operation, err erro
 		in.lost = lost
 		if !o.Answered {
 			if in.Kind == read {
-				continue // it changed nothing, and showed nothing
+				continue // it changed nothing, and returned nothing
 			}
 			in.nth, end = n, o.Call
 			n++
@@ -218,13 +219,13 @@ func (h *history) porcupineHistory() (operations []porcupine.Operation, err erro
 	return operations, nil
 }
 
-// verdict of a check.
+// verdict is the result of a check.
 type verdict struct {
 	porcupine.CheckResult
 	info porcupine.LinearizationInfo
 }
 
-// check takes a second or less, but where the history is long and wrong.
+// check takes at most a second, except for histories that are long and wrong.
 func (h *history) check(m porcupine.Model, atMost time.Duration) verdict {
 	operations, err := h.porcupineHistory()
 	if err != nil {
@@ -241,8 +242,8 @@ func (h *history) check(m porcupine.Model, atMost time.Duration) verdict {
 	return verdict{result, info}
 }
 
-// sameBytes reports whether access tokens that say the same are the same, byte for byte: the answers within one half
-// lifetime of the last one are.
+// sameBytes reports whether access tokens with the same claims are the same bytes. Responses within one half lifetime
+// are.
 func (h *history) sameBytes() bool {
 	type claims struct{ minted, ends, epoch int64 }
 	said := map[claims]string{}
@@ -286,7 +287,7 @@ func (h *history) write(w io.Writer) error {
 	return nil
 }
 
-// readHistory reads what keep wrote.
+// readHistory reads a file that keep wrote.
 func readHistory(r io.Reader) (*history, error) {
 	h := &history{}
 	lines := json.NewDecoder(bufio.NewReader(r))

@@ -1,14 +1,16 @@
-// Command prove runs the service as real processes among machines that die and networks that lie, records every call and its answer,
-// and checks that what happened to each refresh token is one that the rules allow: that there is an order of the calls, each taking
-// effect at one instant between its call and its answer, in which every answer is right (linearizability).
+// Command prove runs the service as real processes while processes are killed and networks fail. It records every
+// request and response, and checks that the rules allow what happened to each refresh token: there is an order of the
+// calls, each taking effect at one instant between its request and its response, in which every response is right
+// (linearizability).
 //
-// Begin with model.go: the rules, written from the design and not from the code. clients.go is who calls: devices with several tabs,
-// thieves with copies, operators who revoke by every selector. world.go is the processes and what befalls them. mutants.go breaks the
-// service on purpose, in ways that the check has to find: a proof that cannot fail proves nothing.
+// Start reading in model.go: the rules, written from the design and not from the code. clients.go has the clients:
+// devices with several tabs, thieves with copies, operators who revoke by every selector. world.go has the processes
+// and their failures. mutants.go breaks the service on purpose, in ways that the check has to find: a proof that cannot
+// fail proves nothing.
 //
-// It does not prove what one refresh token has to do with another, but for the revocations that cover both and the
-// limit of a user's. It leaves to tests of their own: signatures, purging, rate limits, applications that are switched
-// off or change their policy, bindings other than an API key, and calls that name another tenant.
+// It does not prove how refresh tokens affect each other, except by revocations that cover both and by the limit of a
+// user's refresh tokens. Other tests have these: signatures, purges, rate limits, applications that become inactive or
+// change their policy, bindings other than an API key, and requests that name another tenant.
 package main
 
 import (
@@ -46,12 +48,12 @@ type options struct {
 func run(ctx context.Context, args []string, w io.Writer) error {
 	var o options
 	flags := flag.NewFlagSet("prove", flag.ContinueOnError)
-	flags.DurationVar(&o.duration, "for", 10*time.Minute, "how long to run the service as it is; 0s for not at all")
-	flags.Uint64Var(&o.seed, "seed", 0, "of everything that is drawn; 0 for one of its own, which is printed")
-	flags.StringVar(&o.mutants, "mutants", "", "all, or the names of some, separated by commas: see that they are found")
-	flags.IntVar(&o.devices, "devices", 240, "that are in use at once")
-	flags.StringVar(&o.keep, "keep", ".prove", "the directory for histories that are wrong")
-	flags.StringVar(&o.replay, "replay", "", "check and draw the history in this file, and do nothing else")
+	flags.DurationVar(&o.duration, "for", 10*time.Minute, "how long to run the unchanged service; 0s skips it")
+	flags.Uint64Var(&o.seed, "seed", 0, "seed of all random choices; 0 chooses one and prints it")
+	flags.StringVar(&o.mutants, "mutants", "", "mutants that the check has to find: all, or names separated by commas")
+	flags.IntVar(&o.devices, "devices", 240, "number of devices in use at a time")
+	flags.StringVar(&o.keep, "keep", ".prove", "directory for histories that are wrong")
+	flags.StringVar(&o.replay, "replay", "", "check and draw the history in this file, and do nothing more")
 	if err := flags.Parse(args); err != nil {
 		return err
 	}
@@ -98,10 +100,10 @@ func replay(o options, w io.Writer) error {
 	if err != nil {
 		return err
 	}
-	return fmt.Errorf("no order of the calls explains the answers: %s, and .html beside it", path)
+	return fmt.Errorf("no order of the calls explains the responses: %s, and .html beside it", path)
 }
 
-// rounds are the settings that a proof goes through, one after another and again.
+// rounds are the settings of the rounds of a proof, used one after another and again.
 var rounds = []setting{
 	{Engine: "postgres", Services: 3, Jumps: true},
 	{Engine: "postgres", Services: 2},
@@ -112,23 +114,24 @@ var rounds = []setting{
 
 const longestRound = 100 * time.Second
 
-// proveIt is the proof of the service as it is.
+// proveIt proves the unchanged service.
 func proveIt(ctx context.Context, o options, dir string, w io.Writer) error {
 	program, err := rig.Build(ctx, dir, mutant{}.build())
 	if err != nil {
 		return err
 	}
 	var sum result
-	// As many rounds as fit, but each setting once in a long run.
+	// As many rounds as fit, and in a long run each setting at least once.
 	n := max(1, int(o.duration/longestRound))
 	if o.duration >= 5*time.Minute {
 		n = max(n, len(rounds))
 	}
 	for i := range n {
-		s := rounds[(o.seed+uint64(i))%uint64(len(rounds))] // so that short runs come to all of them, in their turn
+		s := rounds[(o.seed+uint64(i))%uint64(len(rounds))] // so that several short runs use all of them
 		fmt.Fprintf(w, "round %d of %d: %s\n", i+1, n, s)
 		r, err := round(ctx, roundOptions{
-			options: o, program: program, setting: s, seed: o.seed + uint64(i), duration: o.duration / time.Duration(n), progress: w,
+			options: o, program: program, setting: s, seed: o.seed + uint64(i), duration: o.duration / time.Duration(n),
+			progress: w,
 		})
 		sum.add(r)
 		if err != nil {
@@ -145,7 +148,7 @@ func proveIt(ctx context.Context, o options, dir string, w io.Writer) error {
 	return ctx.Err()
 }
 
-// roundOptions are those of one world.
+// roundOptions are the options of one round.
 type roundOptions struct {
 	options
 	program  rig.Program
@@ -156,16 +159,16 @@ type roundOptions struct {
 	progress io.Writer
 }
 
-// result is what a round came to.
+// result is the result of a round.
 type result struct {
 	took      time.Duration
 	calls     int
 	lost      int
 	histories int
-	parts     int // calls, counted once for each refresh token that they concern
+	parts     int // calls, each counted once for each refresh token that it concerns
 	longest   time.Duration
 	loggedOut int64
-	wrong     []string // where the histories are that no order explains
+	wrong     []string // files of the histories that no order explains
 	undecided int
 	faults    []string
 	words     map[string]int
@@ -198,8 +201,9 @@ func (r *result) add(o result) {
 }
 
 func (r *result) print(w io.Writer) {
-	fmt.Fprintf(w, "\n| what | |\n|---|---|\n| time | %s |\n| calls, of which without an answer | %d, %d |\n"+
-		"| histories checked, calls in them, longest check | %d, %d, %s |\n", r.took.Round(time.Second), r.calls, r.lost, r.histories, r.parts,
+	fmt.Fprintf(w, "\n| what | |\n|---|---|\n| time | %s |\n| calls, of which without a response | %d, %d |\n"+
+		"| histories checked, calls in them, longest check | %d, %d, %s |\n",
+		r.took.Round(time.Second), r.calls, r.lost, r.histories, r.parts,
 		r.longest.Round(time.Millisecond))
 	for _, k := range slices.Sorted(maps.Keys(r.words)) {
 		fmt.Fprintf(w, "| %s | %d |\n", k, r.words[k])
@@ -207,17 +211,18 @@ func (r *result) print(w io.Writer) {
 	for _, k := range slices.Sorted(maps.Keys(r.befallen)) {
 		fmt.Fprintf(w, "| %s | %d |\n", k, r.befallen[k])
 	}
-	fmt.Fprintf(w, "| histories that no order explains | %d |\n| undecided | %d |\n| answers wrong by themselves | %d |\n| honest users logged out | %d |\n",
+	fmt.Fprintf(w, "| histories that no order explains | %d |\n| undecided | %d |\n"+
+		"| responses wrong in any history | %d |\n| honest users logged out | %d |\n",
 		len(r.wrong), r.undecided, len(r.faults), r.loggedOut)
 	for _, f := range r.faults {
-		fmt.Fprintln(w, "wrong by itself:", f)
+		fmt.Fprintln(w, "wrong in any history:", f)
 	}
 	for _, path := range r.wrong {
 		fmt.Fprintf(w, "no order explains %s (drawn in .html beside it; go run ./test/system/prove -replay %[1]s)\n", path)
 	}
 }
 
-// round runs one world for as long as it is told, or until something is found to be wrong.
+// round runs one world for its duration, or until something is wrong.
 func round(ctx context.Context, o roundOptions) (r result, err error) {
 	begin := time.Now()
 	defer func() { r.took = time.Since(begin) }()
@@ -255,7 +260,7 @@ func round(ctx context.Context, o roundOptions) (r result, err error) {
 		befalls.Go(func() {
 			n := &nemesis{world: world, random: random(2000 + i), counts: &befallen}
 			if nemesisErrs[i] = n.run(running); nemesisErrs[i] != nil {
-				fmt.Fprintln(o.progress, "the round ends early:", nemesisErrs[i])
+				fmt.Fprintln(o.progress, "the round ends before its time:", nemesisErrs[i])
 				end()
 			}
 		})
@@ -276,7 +281,7 @@ func round(ctx context.Context, o roundOptions) (r result, err error) {
 	return r, errors.Join(nemesisErrs[:]...)
 }
 
-// checker checks histories while the round goes on that they are of, and ends it at the first that is wrong.
+// checker checks histories during their round, and ends the round at the first one that is wrong.
 type checker struct {
 	keep     string
 	complete chan *history
@@ -286,15 +291,15 @@ type checker struct {
 	result result
 }
 
-// run checks what is complete until that is closed.
+// run checks complete histories until the channel is closed.
 func (k *checker) run() {
 	m := model(applications)
 	for h := range k.complete {
 		if k.result.failed() {
-			continue // one is enough, and the others may take long
+			continue // one wrong history is enough, and the others may take long
 		}
 		began := time.Now()
-		v := h.check(m, 2*time.Minute) // milliseconds where nothing else runs
+		v := h.check(m, 2*time.Minute) // milliseconds on an idle machine
 		k.mu.Lock()
 		r := &k.result
 		r.histories++
@@ -315,7 +320,7 @@ func (k *checker) run() {
 	}
 }
 
-// watch prints how far the round is until running is done, and ends it at the first fault.
+// watch prints the progress of the round until running is done, and ends the round at the first fault.
 func watch(running context.Context, begin time.Time, w io.Writer, c *crowd, k *checker, found *faults) {
 	ticker := time.NewTicker(10 * time.Second)
 	defer ticker.Stop()
@@ -331,7 +336,7 @@ func watch(running context.Context, begin time.Time, w io.Writer, c *crowd, k *c
 			calls, open := c.calls, len(c.histories)
 			c.mu.Unlock()
 			k.mu.Lock()
-			fmt.Fprintf(w, "  %4.0f s: %d calls, %d histories checked, %d under way\n",
+			fmt.Fprintf(w, "  %4.0f s: %d calls, %d histories checked, %d running\n",
 				time.Since(begin).Seconds(), calls, k.result.histories, open)
 			k.mu.Unlock()
 		}

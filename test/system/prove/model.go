@@ -9,18 +9,19 @@ import (
 	"github.com/anishathalye/porcupine"
 )
 
-// The model: what one refresh token may answer, one call at a time, and how each answer changes it. It is written from the design and
-// shares no line with the service, so that both have to be wrong in the same way before an error goes unseen.
+// The model: which responses one refresh token may give, one call at a time, and how each call changes it. It is
+// written from the design and shares no line with the service. An error is hidden only if both make it.
 //
-// Two things are not known when a history is checked. A call without an answer may have happened, at any time after it was made, or
-// not: it stays in the state as pending, and may happen before any later step, for as long as anything on its way may
-// keep it. And the instant that the service read off its clock lies somewhere between the call and its answer; where an
-// access token came with that, its iat and the seconds left say which second it was. So instants are spans, a
-// comparison of spans can be undecided, and a step leads to every state that is then possible.
+// Two things are unknown when a history is checked. A call without a response may have taken effect at any time after
+// it was sent, or not at all. It stays in the state as pending, and may take effect before any later step, for as long
+// as the network, the service or the database may hold it. And the service read its clock at some time between the
+// request and its response; if the response has an access token, its iat and the seconds left give the second. So
+// instants are spans, a comparison of spans can be undecided, and a step leads to every state that is then possible.
 //
-// Whether two access tokens with the same claims are the same bytes needs no order of the calls: see history.sameBytes.
+// Whether access tokens with the same claims are the same bytes does not depend on the order of the calls: see
+// history.sameBytes.
 
-// instant is microseconds since 1970 on the clocks of the services, which run as the prover tells them.
+// instant is a time in microseconds since 1970 on the clocks of the services, which this program controls.
 type instant = int64
 
 const (
@@ -29,25 +30,25 @@ const (
 	forever instant = math.MaxInt64 / 4
 )
 
-// span is when something happened: not before First, not after Last.
+// span is the time of an event: not before First, not after Last.
 type span struct{ First, Last instant }
 
 func (s span) plus(d instant) span { return span{s.First + d, min(s.Last+d, forever)} }
 
-// within leaves the part of s that lies in t. It is empty if there is none.
+// within returns the part of s that lies in t. It is empty if there is none.
 func (s span) within(t span) span { return span{max(s.First, t.First), min(s.Last, t.Last)} }
 func (s span) empty() bool        { return s.First > s.Last }
 
-// cut is s to the second, as an expiry is stored.
+// cut returns s in whole seconds, as an expiry is stored.
 func (s span) cut() span { return span{s.First / second * second, s.Last / second * second} }
 
-// or is the smallest span that holds both.
+// or returns the smallest span that contains both.
 func (s span) or(t span) span { return span{min(s.First, t.First), max(s.Last, t.Last)} }
 
-// possible are the answers that "is it so" can have.
+// possible is the result of a comparison: it may be true, false, or either.
 type possible []bool
 
-// reached: whether deadline has come.
+// reached reports whether the deadline has come.
 func reached(now, deadline span) possible {
 	switch {
 	case now.First >= deadline.Last:
@@ -58,7 +59,7 @@ func reached(now, deadline span) possible {
 	return possible{true, false}
 }
 
-// apart reports whether the two are less than d apart, whichever of them is the later one.
+// apart reports whether the two are less than d apart, in either order.
 func apart(a, b span, d instant) (p possible) {
 	least := max(0, a.First-b.Last, b.First-a.Last)
 	most := max(a.Last-b.First, b.Last-a.First)
@@ -77,19 +78,19 @@ type rules struct {
 	burst          int64
 	interval       int64
 	life           instant
-	maximum        instant // of a sliding life; 0 for none
+	maximum        instant // of a sliding lifetime; 0 for none
 	access         instant // lifetime of an access token, in whole seconds
 	limit          int     // of a user's refresh tokens in the application; 0 for none
 	fixed          bool
 	reusable       bool
 	authenticated  bool // an exchange needs an API key
-	replayTolerant bool // a replay is refused, and the refresh token lives on
+	replayTolerant bool // a replay is refused, and the refresh token stays active
 }
 
-// half is the half lifetime by which the access token of an old answer is moved on.
+// half returns the half lifetime by which the access token of an old response is moved on.
 func (r rules) half() instant { return max(second, r.access/2/second*second) }
 
-// kind is what a call asks for.
+// kind is the operation of a call.
 type kind string
 
 const (
@@ -98,7 +99,7 @@ const (
 	revoke     kind = "revoke"      // this one
 	revokeWide kind = "revoke wide" // this one among others
 	spare      kind = "spare"       // all of the user's but this one
-	login      kind = "login"       // the issue of another one of the same user, where their number is limited
+	login      kind = "login"       // the issue of another one of the same user, if their number is limited
 	read       kind = "read"
 )
 
@@ -110,31 +111,31 @@ type input struct {
 	APIKey     bool   `json:",omitempty"`
 	At         span   // on the clock of the service that was called
 
-	nth  int     // among those without an answer
-	lost *losses // all of the history that have none
+	nth  int     // among the calls without a response
+	lost *losses // all calls of the history without a response
 }
 
-// output is what was answered.
+// output is the response to a call.
 type output struct {
-	// Word is empty if there was no answer: the call may have happened, at any later time, or not.
+	// Word is empty if there was no response: the call may have taken effect, at any later time, or not.
 	Word       string
-	Generation uint32  `json:",omitempty"` // of the string that was answered, or that a read shows
+	Generation uint32  `json:",omitempty"` // of the string in the response, or of the record that a read returns
 	Access     string  `json:",omitempty"` // a digest of the access token
 	Minted     instant `json:",omitempty"` // the access token's iat, a whole second
 	Ends       instant `json:",omitempty"` // its exp, a whole second
 	Epoch      int64   `json:",omitempty"` // its rve
 	Left       instant `json:",omitempty"` // expiresIn, whole seconds
 	TokenLeft  instant `json:",omitempty"` // refreshTokenExpiresIn, whole seconds
-	Expires    instant `json:",omitempty"` // what a read shows, to the millisecond
+	Expires    instant `json:",omitempty"` // the expiry that a read returns, to the millisecond
 }
 
 const (
 	done     = "done"      // an issue or a revocation
 	found    = "found"     // by a read
 	notFound = "not found" // by a read, or there was nothing to revoke
-	// nothingDone: all but one were to be revoked, and that one is not there.
+	// nothingDone: all but one were to be revoked, and that one does not exist.
 	nothingDone = "nothing done"
-	duplicate   = "duplicate" // an issue under an id that is in use, or was
+	duplicate   = "duplicate" // an issue with an id that is in use, or was
 
 	rotated   = "rotated"
 	retried   = "retried"
@@ -155,19 +156,19 @@ type token struct {
 	Generation uint32
 	IssuedAt   span
 	ExpiresAt  span
-	AnsweredAt span // the last answer: the rotation to the current generation, or its first recovery; zero at generation 1
-	Recovered  bool // the current generation was
+	AnsweredAt span // the rotation to the current generation, or its first recovery; zero at generation 1
+	Recovered  bool // whether the current generation was recovered
 	PaidUntil  int64
 
-	Epoch  int64 // that the access tokens name
-	Raised bool  // the next one names a greater one
+	Epoch  int64 // the revocation epoch in the access tokens
+	Raised bool  // whether the next access token has a greater one
 
 	Later int // logins of the user since the issue, up to the limit
 
 	Pending set
 }
 
-// set is of calls without an answer, by their number.
+// set is a set of calls without a response, by their number.
 type set [4]uint64
 
 const mostPending = 64 * len(set{})
@@ -176,15 +177,15 @@ func (s set) has(n int) bool    { return s[n/64]>>(n%64)&1 == 1 }
 func (s set) with(n int) set    { s[n/64] |= 1 << (n % 64); return s }
 func (s set) without(n int) set { s[n/64] &^= 1 << (n % 64); return s }
 
-// branch is one way in which a call may go.
+// branch is one possible result of a call.
 type branch struct {
 	word       string
-	generation uint32 // that is answered
+	generation uint32 // of the string in the response
 	after      token
 }
 
-// exchange is the table of design.md, section 4: the first case that fits decides, and where it is not decided whether one fits, both
-// ways are taken.
+// exchange is the table of outcomes in README.md. The first case that fits decides. If it is undecided whether a case
+// fits, both branches are taken.
 func (t token) exchange(r rules, in input) (ways []branch) {
 	p, g := in.Generation, t.Generation
 	refuse := func(word string) { ways = append(ways, branch{word: word, after: t}) }
@@ -232,12 +233,12 @@ func (t token) replay(r rules) branch {
 	return branch{word: replayed, after: t}
 }
 
-// answer is with the current string.
+// answer returns the branch that responds with the current string.
 func (t token) answer(word string) branch {
 	return branch{word: word, generation: t.Generation, after: t}
 }
 
-// answerStands reports whether the last answer stands at an instant. Before the first rotation there is none.
+// answerStands reports whether the last response stands at an instant. Before the first rotation there is none.
 func (t token) answerStands(r rules, at span) possible {
 	if t.Generation == 1 {
 		return possible{false}
@@ -251,7 +252,7 @@ func (t token) rotate(r rules, at span) token {
 	return t.slid(r, at)
 }
 
-// slid moves the expiry. Policies do not change here, so an expiry that has not come is never moved to where it has.
+// slid moves the expiry. Policies do not change during a proof, so an expiry in the future never moves to the past.
 func (t token) slid(r rules, at span) token {
 	if r.fixed {
 		return t
@@ -269,7 +270,7 @@ func (t token) recoverable(r rules) bool {
 	return t.Recovered || r.reusable || r.burst > 0 && t.PaidUntil-int64(t.Generation) <= (r.burst-1)*r.interval
 }
 
-// recover answers with string g once more. Only the first recovery of a generation is charged, and is the last answer
+// recover responds with string g again. Only the first recovery of a generation is charged, and is the last response
 // from then on.
 func (t token) recover(r rules, at span) token {
 	if !t.Recovered {
@@ -281,12 +282,12 @@ func (t token) recover(r rules, at span) token {
 	return t.slid(r, at)
 }
 
-// step is any call.
+// step returns the branches of any call.
 func (t token) step(r rules, in input) (ways []branch) {
 	switch in.Kind {
 	case exchange:
 		return t.exchange(r, in)
-	case revokeWide: // an epoch: it covers what was issued, and nothing else
+	case revokeWide: // by epoch: it covers what was issued before
 		after := t
 		after.Revoked = t.Issued
 		return []branch{{word: done, after: after}, {word: nothingDone, after: t}}
@@ -315,7 +316,7 @@ func (t token) step(r rules, in input) (ways []branch) {
 			ways = append(ways, branch{word: nothingDone, after: t})
 		case ended:
 			ways = append(ways, branch{word: notFound, after: t})
-		case in.Kind == issue: // again, because its answer was lost
+		case in.Kind == issue: // again, because its response was lost
 			ways = append(ways, t.issued())
 		case in.Kind == read:
 			ways = append(ways, branch{word: found, generation: t.Generation, after: t})
@@ -338,12 +339,12 @@ func (t token) born(r rules, at span) token {
 	return b.slid(r, at)
 }
 
-// issued is answered as at the first time, whatever has happened since.
+// issued responds as at the first time, whatever has happened since.
 func (t token) issued() branch { return branch{word: done, generation: 1, after: t} }
 
 // outnumbered is another login of the user. It may end t if, with it, as many logins as the limit allows came after the
-// issue of t or overlapped it: one that was answered before the issue began comes before it here, and does not count.
-// Those that count may have ended themselves, so t may also stay active.
+// issue of t or overlapped it. A login that got its response before the issue began comes before it here, and does not
+// count. The sessions that count may have ended, so t may also stay active.
 func (t token) outnumbered(r rules) []branch {
 	if !t.Issued || t.Revoked {
 		return []branch{{word: done, after: t}}
@@ -357,7 +358,7 @@ func (t token) outnumbered(r rules) []branch {
 	return ways
 }
 
-// answered are the states that are possible if out is the answer of b, and what is then known; none if it cannot be.
+// answered returns the states that are possible if out is the response of b; none if it cannot be.
 func (b branch) answered(r rules, in input, out output) (all []token) {
 	t := b.after
 	switch {
@@ -386,10 +387,10 @@ func (b branch) answered(r rules, in input, out output) (all []token) {
 		}
 		return all
 	}
-	return []token{t} // the instant of the call was narrowed before
+	return []token{t} // the time of the call was narrowed before
 }
 
-// names reports whether an access token names the epoch that the record has.
+// names reports whether an access token has the epoch of the record.
 func (t *token) names(epoch int64) bool {
 	if t.Raised && epoch > t.Epoch {
 		t.Epoch, t.Raised = epoch, false
@@ -397,11 +398,11 @@ func (t *token) names(epoch int64) bool {
 	return !t.Raised && epoch == t.Epoch
 }
 
-// tellsTime narrows at, the instant that the service read, by the seconds that the access token has left. They are
-// rounded up, at least one, and at most its lifetime; else it returns false.
+// tellsTime narrows at, the time that the service read, by the seconds that the access token has left. They are rounded
+// up, at least one, and at most its lifetime; otherwise it returns false.
 func (o output) tellsTime(r rules, at *span) bool {
 	then := span{o.Ends - o.Left, o.Ends - o.Left + second - 1}
-	if o.Left == r.access { // also by a clock that is behind the one that gave the answer
+	if o.Left == r.access { // also by a clock that is behind the one of the first response
 		then.First = 0
 	}
 	*at = at.within(then)
@@ -409,7 +410,7 @@ func (o output) tellsTime(r rules, at *span) bool {
 }
 
 // endsWith reports whether an access token ends after its lifetime, or with the refresh token if that is sooner, and
-// whether that has as many seconds left as the answer says.
+// whether the refresh token has as many seconds left as the response says.
 func (t *token) endsWith(r rules, at span, out output) bool {
 	t.ExpiresAt = t.ExpiresAt.within(span{at.First + out.TokenLeft - second + 1, at.Last + out.TokenLeft})
 	end := out.Minted + r.access
@@ -421,13 +422,13 @@ func (t *token) endsWith(r rules, at span, out output) bool {
 	return out.Ends == end && !t.ExpiresAt.empty()
 }
 
-// countsFrom are the instants within from that an access token with that iat can count from, if the call was at now: by
-// whole half lifetimes before it, as many as had passed.
+// countsFrom returns the instants within from that an access token with that iat can count from, if the call was at
+// now: as many whole half lifetimes before the iat as had passed.
 func countsFrom(from, now span, half, iat instant) (all []span) {
 	for first := iat; first+second > from.First; first -= half {
 		at := from.within(span{first, first + second - 1})
 		asked := span{iat, iat + half - 1}
-		if first == iat { // also by a clock that is behind the one that gave the answer
+		if first == iat { // also by a clock that is behind the one of the first response
 			asked.First = 0
 		}
 		if !at.empty() && !now.within(asked).empty() {
@@ -437,13 +438,13 @@ func countsFrom(from, now span, half, iat instant) (all []span) {
 	return all
 }
 
-// narrow leaves the second of an iat, which is that of a new answer, and reports whether anything is left.
+// narrow narrows a span to the second of the iat of a new response, and reports whether anything is left.
 func narrow(s *span, minted instant) bool {
 	*s = s.within(span{minted, minted + second - 1})
 	return !s.empty()
 }
 
-// isNew reports whether the access token of an answer counts from the call itself.
+// isNew reports whether the access token of a response counts from the call itself.
 func (t token) isNew(in input, out output) bool {
 	if in.Kind == issue {
 		return out.Word == done && !t.Issued
@@ -454,11 +455,11 @@ func (t token) isNew(in input, out output) bool {
 const (
 	// skew is how far two clocks of one history may differ.
 	skew = 2 * second
-	// lasts is for how long a call without an answer may still happen, on any of the clocks.
+	// lasts is for how long a call without a response may still take effect, on any of the clocks.
 	lasts = instant(lingers/time.Microsecond)*speed + skew
 )
 
-// seen bounds what is known of the past: whatever a state holds was read off a clock before the next call was answered.
+// seen bounds the past: each time in a state was read off a clock before the next call got its response.
 func (t token) seen(r rules, by input) token {
 	if by.At.Last >= forever {
 		return t
@@ -471,7 +472,7 @@ func (t token) seen(r rules, by input) token {
 	return t
 }
 
-// meanwhile is what t may be once any of the calls that are pending have happened, in any order.
+// meanwhile returns the states that t may have after any of the pending calls took effect, in any order.
 func (t token) meanwhile(r rules, by input) (all []token) {
 	all = []token{t.seen(r, by)}
 	known := map[token]bool{all[0]: true}
@@ -482,25 +483,25 @@ func (t token) meanwhile(r rules, by input) (all []token) {
 			if !any {
 				continue
 			}
-			// The service read its clock before the effect, and that was before the answer of the call that comes next.
+			// The service read its clock before the effect, and the effect was before the response of the next call.
 			in.At.Last = min(in.At.Last, max(by.At.Last+skew, in.At.First))
 			for _, b := range now.step(r, in) {
 				after := b.after
 				if slid := after; b.word == unchanged || b.word == recovered {
-					// If all that it may have done is to move the expiry, a span says that too, and dozens of such calls would
-					// else make as many states at each step. It stays pending.
+					// If it can only have moved the expiry, a span expresses that too. Dozens of such calls would otherwise
+					// make as many states at each step. It stays pending.
 					slid.ExpiresAt, slid.Pending = all[i].ExpiresAt, all[i].Pending
 					if slid == all[i] {
 						if all[i].ExpiresAt = slid.ExpiresAt.or(after.ExpiresAt); all[i] != slid {
-							j = -1 // the others may happen under this one too
+							j = -1 // the others may take effect after this one too
 						}
 						continue
 					}
 				}
 				if after.Revoked {
-					after.Pending = set{} // nothing changes it any more
+					after.Pending = set{} // nothing changes it after this
 				}
-				if after != now && !known[after] { // what has no effect may as well wait
+				if after != now && !known[after] { // a call without effect can stay pending
 					known[after] = true
 					all = append(all, after)
 				}
@@ -510,8 +511,8 @@ func (t token) meanwhile(r rules, by input) (all []token) {
 	return all
 }
 
-// take has one of some equal calls without an answer happen before the call by, if there is one that may. Each may have
-// read its clock as early as any of them.
+// take has one of several equal calls without a response take effect before the call by, if one may. Each may have read
+// its clock as early as any of them.
 func (t *token) take(equal []int, by input) (in input, any bool) {
 	for _, i := range equal {
 		other := by.lost.calls[i]
@@ -526,7 +527,7 @@ func (t *token) take(equal []int, by input) (in input, any bool) {
 	return in, any
 }
 
-// losses are the calls of a history that have no answer, and the numbers of those that ask for the same.
+// losses are the calls of a history without a response, and the numbers of those that are equal.
 type losses struct {
 	calls []input
 	equal [][]int
@@ -551,7 +552,7 @@ func newLosses(calls []input) *losses {
 	return l
 }
 
-// model is of the calls on one refresh token, under the rules of the applications by name.
+// model returns the model of the calls on one refresh token, with the rules of the applications by name.
 func model(applications map[string]rules) porcupine.Model {
 	m := porcupine.NondeterministicModel{
 		Init: func() []any { return []any{token{}} },
@@ -566,7 +567,7 @@ func model(applications map[string]rules) porcupine.Model {
 				t.Pending = t.Pending.with(call.nth)
 				return []any{t}
 			}
-			read := call // the clock was read at some time in the call; others may have read theirs until its end
+			read := call // the clock was read during the call; others may have read theirs until its end
 			if answer.Access != "" && !answer.tellsTime(r, &read.At) {
 				return nil
 			}
@@ -590,7 +591,7 @@ func model(applications map[string]rules) porcupine.Model {
 	return m.ToModel()
 }
 
-// String is in seconds, of the last thousand.
+// String returns the span in seconds, modulo a thousand.
 func (s span) String() string {
 	of := func(i instant) string { return fmt.Sprintf("%.3f", float64(i%(1000*second))/float64(second)) }
 	return of(s.First) + "-" + of(s.Last)
@@ -606,7 +607,7 @@ func (i input) String() string {
 func (o output) String() string {
 	switch {
 	case o.Word == "":
-		return "no answer"
+		return "no response"
 	case o.Generation == 0:
 		return o.Word
 	}

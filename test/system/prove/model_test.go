@@ -8,7 +8,7 @@ import (
 	"github.com/anishathalye/porcupine"
 )
 
-// story is told in seconds of the services' clock, one call after the other unless a call says otherwise.
+// story is a history, in seconds of the services' clock. Calls follow each other unless a call says otherwise.
 type story []operation
 
 var testRules = map[string]rules{
@@ -34,7 +34,9 @@ func issued(rules string, at instant) operation {
 	return o
 }
 
-func exchanged(rules string, generation uint32, at instant, word string, answered uint32, access string, minted instant) operation {
+func exchanged(
+	rules string, generation uint32, at instant, word string, answered uint32, access string, minted instant,
+) operation {
 	return call(rules, exchange, generation, at, output{
 		Word: word, Generation: answered, Access: access,
 		Minted: minted * second, Ends: minted*second + testRules[rules].access,
@@ -51,7 +53,7 @@ func inEpoch(o operation, epoch int64) operation {
 	return o
 }
 
-// tellTime fills in the seconds left that the answers tell of, for refresh tokens that are issued at 100.
+// tellTime fills in the seconds left of the responses, for refresh tokens that are issued at 100.
 func (s story) tellTime() {
 	expires, lost := instant(0), false
 	for i := range s {
@@ -78,13 +80,13 @@ func (s story) tellTime() {
 	}
 }
 
-// left has the answer tell of other seconds left than there are.
+// left changes the seconds left in the response.
 func left(o operation, access, token instant) operation {
 	o.Output.Left, o.Output.TokenLeft = access*second, token*second
 	return o
 }
 
-// reading gives the span in which a call may have read its clock.
+// reading sets the span in which a call may have read its clock.
 func reading(o operation, first, last instant) operation {
 	o.Input.At = span{first * second, last * second}
 	return o
@@ -112,14 +114,16 @@ func TestTheModelTellsRightFromWrong(t *testing.T) {
 			exchanged("web", 1, 105, rotated, 2, "b2", 105)}, true},
 		{"a rotation that skips", story{issued("web", 100), exchanged("web", 1, 105, rotated, 3, "a2", 105)}, true},
 		{"an access token of another time", story{issued("web", 100), exchanged("web", 1, 105, rotated, 2, "a2", 104)}, true},
-		{"a retry", story{issued("web", 100), exchanged("web", 1, 105, rotated, 2, "a2", 105), exchanged("web", 1, 114, retried, 2, "a2", 105)}, false},
+		{"a retry", story{issued("web", 100), exchanged("web", 1, 105, rotated, 2, "a2", 105),
+			exchanged("web", 1, 114, retried, 2, "a2", 105)}, false},
 		{"a retry with another answer", story{issued("web", 100), exchanged("web", 1, 105, rotated, 2, "a2", 105),
 			exchanged("web", 1, 114, retried, 2, "b2", 105)}, true},
 		{"a retry refused", story{issued("web", 100), exchanged("web", 1, 105, rotated, 2, "a2", 105),
 			refused("web", 1, 114, replayed)}, true},
 		{"a retry at the end of its grace period", story{issued("web", 100), exchanged("web", 1, 105, rotated, 2, "a2", 105),
 			exchanged("web", 1, 115, retried, 2, "a2", 105)}, true},
-		{"a grace period measured from the last retry", story{issued("web", 100), exchanged("web", 1, 105, rotated, 2, "a2", 105),
+		{"a grace period measured from the last retry", story{issued("web", 100),
+			exchanged("web", 1, 105, rotated, 2, "a2", 105),
 			exchanged("web", 1, 114, retried, 2, "a2", 105), exchanged("web", 1, 116, retried, 2, "a2", 105)}, true},
 		{"a retry with the current string", story{issued("web", 100), exchanged("web", 1, 105, rotated, 2, "a2", 105),
 			exchanged("web", 2, 114, retried, 2, "a2", 105)}, false},
@@ -211,7 +215,8 @@ func TestTheModelTellsRightFromWrong(t *testing.T) {
 			exchanged("web", 1, 115, recovered, 2, "c", 115), exchanged("web", 2, 125, rotated, 3, "a3", 125),
 			exchanged("web", 2, 135, recovered, 3, "d", 135),
 			exchanged("web", 3, 145, rotated, 4, "a4", 145), exchanged("web", 3, 155, recovered, 4, "e", 155)}, true},
-		{"a recovery where there is no budget", story{issued("strict", 100), exchanged("strict", 1, 105, rotated, 2, "a2", 105),
+		{"a recovery where there is no budget", story{issued("strict", 100),
+			exchanged("strict", 1, 105, rotated, 2, "a2", 105),
 			exchanged("strict", 1, 130, recovered, 2, "c", 130)}, true},
 		{"a replay that does not revoke", story{issued("strict", 100), exchanged("strict", 1, 105, rotated, 2, "a2", 105),
 			refused("strict", 1, 130, replayed), exchanged("strict", 2, 131, rotated, 3, "a3", 131)}, true},
@@ -225,16 +230,19 @@ func TestTheModelTellsRightFromWrong(t *testing.T) {
 		{"before the deadline, refused", story{issued("strict", 100), refused("strict", 1, 159, expired)}, true},
 		{"a life that slides", story{issued("web", 100), exchanged("web", 1, 155, rotated, 2, "a2", 155),
 			exchanged("web", 2, 214, rotated, 3, "a3", 214)}, false},
-		{"a life that does not slide", story{issued("web", 100), exchanged("web", 1, 155, rotated, 2, "a2", 155), refused("web", 2, 170, expired)}, true},
+		{"a life that does not slide", story{issued("web", 100), exchanged("web", 1, 155, rotated, 2, "a2", 155),
+			refused("web", 2, 170, expired)}, true},
 		{"alive after a wide revocation", story{issued("web", 100), call("web", revokeWide, 0, 103, output{Word: done}),
 			exchanged("web", 1, 105, rotated, 2, "a2", 105)}, true},
 		{"revoked by nobody", story{issued("web", 100), refused("web", 1, 105, revoked)}, true},
-		{"a revocation before the issue", story{call("web", revokeWide, 0, 99, output{Word: done}), issued("web", 100), refused("web", 1, 105, revoked)}, true},
+		{"a revocation before the issue", story{call("web", revokeWide, 0, 99, output{Word: done}),
+			issued("web", 100), refused("web", 1, 105, revoked)}, true},
 		{"a revocation without an answer", story{issued("web", 100), lost(call("web", revokeWide, 0, 103, output{})),
 			exchanged("web", 1, 105, rotated, 2, "a2", 105), refused("web", 2, 106, revoked)}, false},
 		{"a rotation without an answer", story{issued("web", 100), lost(exchanged("web", 1, 103, rotated, 2, "", 0)),
 			exchanged("web", 1, 105, retried, 2, "a2", 103)}, false},
-		{"a rotation without an answer, and another", story{issued("web", 100), lost(exchanged("web", 1, 103, rotated, 2, "", 0)),
+		{"a rotation without an answer, and another", story{issued("web", 100),
+			lost(exchanged("web", 1, 103, rotated, 2, "", 0)),
 			exchanged("web", 1, 105, retried, 2, "a2", 105)}, false},
 		{"a recovery without an answer", story{issued("web", 100), exchanged("web", 1, 105, rotated, 2, "a2", 105),
 			lost(exchanged("web", 1, 120, recovered, 2, "", 0)), exchanged("web", 2, 129, retried, 2, "c", 121)}, false},
@@ -255,21 +263,26 @@ func TestTheModelTellsRightFromWrong(t *testing.T) {
 		{"two rotations without an answer, the later one by a clock that is behind", story{issued("web", 100),
 			lost(exchanged("web", 1, 105, rotated, 2, "", 0)), lost(exchanged("web", 1, 103, rotated, 2, "", 0)),
 			exchanged("web", 1, 106, retried, 2, "a2", 103)}, false},
-		{"a revocation without an answer, hours ago", story{issued("patient", 100), lost(call("patient", revokeWide, 0, 103, output{})),
+		{"a revocation without an answer, hours ago", story{issued("patient", 100),
+			lost(call("patient", revokeWide, 0, 103, output{})),
 			exchanged("patient", 1, 5000, rotated, 2, "a2", 5000), refused("patient", 2, 5001, revoked)}, true},
 		{"an issue and a revocation before it, both without an answer", story{lost(call("web", revokeWide, 0, 99, output{})),
 			lost(issued("web", 100)), call("web", issue, 0, 101, output{Word: duplicate})}, false},
-		{"a retry of what had no chance to happen", story{issued("web", 100), exchanged("web", 1, 105, retried, 2, "a2", 105)}, true},
+		{"a retry of what had no chance to happen", story{issued("web", 100),
+			exchanged("web", 1, 105, retried, 2, "a2", 105)}, true},
 		{"a string of the future", story{issued("web", 100), exchanged("web", 2, 105, rotated, 3, "a3", 105)}, true},
-		{"a read", story{issued("web", 100), call("web", read, 0, 101, output{Word: found, Generation: 1, Expires: 160 * second})}, false},
+		{"a read", story{issued("web", 100),
+			call("web", read, 0, 101, output{Word: found, Generation: 1, Expires: 160 * second})}, false},
 		{"a read of a rotation that is yet to come", story{issued("web", 100),
 			call("web", read, 0, 101, output{Word: found, Generation: 2, Expires: 160 * second})}, true},
 		{"a read of an older time", story{issued("web", 100), exchanged("web", 1, 105, rotated, 2, "a2", 105),
 			call("web", read, 0, 106, output{Word: found, Generation: 1, Expires: 160 * second})}, true},
-		{"another expiry", story{issued("web", 100), call("web", read, 0, 101, output{Word: found, Generation: 1, Expires: 161 * second})}, true},
+		{"another expiry", story{issued("web", 100),
+			call("web", read, 0, 101, output{Word: found, Generation: 1, Expires: 161 * second})}, true},
 		{"revoked, and revoked again", story{issued("web", 100), call("web", revoke, 0, 101, output{Word: done}),
 			call("web", revoke, 0, 102, output{Word: notFound})}, false},
-		{"revoked twice", story{issued("web", 100), call("web", revoke, 0, 101, output{Word: done}), call("web", revoke, 0, 102, output{Word: done})}, true},
+		{"revoked twice", story{issued("web", 100), call("web", revoke, 0, 101, output{Word: done}),
+			call("web", revoke, 0, 102, output{Word: done})}, true},
 		{"an issue again", story{lost(issued("web", 100)), issued("web", 101)}, false},
 		{"an issue again with another answer", story{issued("web", 100),
 			inEpoch(issued("web", 100), 1)}, true},
@@ -319,14 +332,14 @@ func TestTheModelTellsRightFromWrong(t *testing.T) {
 	}
 }
 
-// In an outage each tab of a device loses dozens of calls. A check that tries every way in which they may have happened
-// does not come to an end.
+// In an outage each tab of a device loses dozens of calls. A check that tries every combination of their effects does
+// not end.
 func TestLostCallsAreCheckedInTime(t *testing.T) {
 	all := story{issued("forgiving", 100)}
 	for i := range instant(36) {
 		g := uint32(i/12 + 1)
 		all = append(all, lost(exchanged("forgiving", g, 101+i, rotated, g+1, "", 0)),
-			call("forgiving", revokeWide, 0, 101+i, output{Word: nothingDone})) // which asks for all that may have happened
+			call("forgiving", revokeWide, 0, 101+i, output{Word: nothingDone})) // its result depends on all of them
 	}
 	all = append(all, call("forgiving", read, 0, 137, output{Word: found, Generation: 4, Expires: 190 * second}))
 	all.tellTime()
@@ -335,16 +348,16 @@ func TestLostCallsAreCheckedInTime(t *testing.T) {
 		all[i].Call, all[i].Return = time.Duration(2*i), time.Duration(2*i+1)
 		h.Operations = append(h.Operations, &all[i])
 	}
-	// It takes a moment; the rest is for a busy machine. Every way would be years.
+	// It takes a moment; the rest is for a busy machine. Trying every combination would take years.
 	if got := h.check(model(testRules), 5*time.Minute).CheckResult; got != porcupine.Ok {
 		t.Errorf("the history is %s, want %s", got, porcupine.Ok)
 	}
 }
 
-// The promise that everything else is for, held to the model itself, by walks through what it allows: nobody is told
-// that a string is replayed that was current less than a grace period ago, less the difference of the clocks; and
-// nobody who sends the string before the current one, however often, keeps the current one from rotating once the
-// answers to both are a grace period old.
+// The main promise, checked on the model itself by random walks through what it allows: a string that was current less
+// than a grace period ago, less the difference of the clocks, is never refused as replayed. And a client that sends the
+// string before the current one, however often, cannot keep the current one from rotating once the responses to both
+// are a grace period old.
 func TestTheModelKeepsThePromise(t *testing.T) {
 	const start = 1000 * second
 	for name, r := range testRules {
@@ -354,7 +367,7 @@ func TestTheModelKeepsThePromise(t *testing.T) {
 		r.life = 24 * 60 * minute
 		random := rand.New(rand.NewPCG(1, uint64(len(name))))
 		for walk := range 2000 {
-			apart := []instant{0, second, skew}[walk%3] // how far the clocks are, at most
+			apart := []instant{0, second, skew}[walk%3] // the greatest difference of the clocks
 			now := start
 			state := token{}.born(r, span{now, now})
 			left := map[uint32]instant{}              // when a generation was current last

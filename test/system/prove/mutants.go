@@ -12,7 +12,7 @@ import (
 	"github.com/refreshd/refreshd/test/support/rig"
 )
 
-// change puts another text in the place of one that stands in a file of ours exactly once.
+// change replaces a text that occurs exactly once in a file of this module.
 type change struct{ file, from, to string }
 
 // mutant is a way to break the service.
@@ -24,8 +24,8 @@ type mutant struct {
 	setting setting
 }
 
-// build is how the program is built, as it is or as a mutant: with a clock, which is all that a program that is proved
-// differs in from one that is shipped.
+// build returns how the program is built, unchanged or as a mutant. It has a clock; nothing else differs from the
+// program that is shipped.
 func (m mutant) build() rig.BuildOptions {
 	o := rig.BuildOptions{Name: m.name, Clock: true}
 	for _, c := range m.changes {
@@ -41,7 +41,7 @@ func findMutants(ctx context.Context, o options, dir string, w io.Writer) error 
 		names := strings.Split(o.mutants, ",")
 		chosen = slices.DeleteFunc(slices.Clone(mutants), func(m mutant) bool { return !slices.Contains(names, m.name) })
 		if len(chosen) != len(names) {
-			return fmt.Errorf("there are not all of the mutants %q", o.mutants)
+			return fmt.Errorf("not all of these are names of mutants: %q", o.mutants)
 		}
 	}
 	fmt.Fprintf(w, "\n| mutant | found by | after |\n|---|---|---|\n")
@@ -51,17 +51,18 @@ func findMutants(ctx context.Context, o options, dir string, w io.Writer) error 
 		if err != nil {
 			return err
 		}
-		ro := roundOptions{options: o, program: program, setting: m.setting, seed: o.seed + uint64(i), duration: 2 * time.Minute, progress: io.Discard}
+		ro := roundOptions{options: o, program: program, setting: m.setting, seed: o.seed + uint64(i),
+			duration: 2 * time.Minute, progress: io.Discard}
 		ro.keep = filepath.Join(o.keep, "mutants", m.name)
 		r, err := round(ctx, ro)
-		by := "nobody: NOT FOUND"
+		by := "nothing: NOT FOUND"
 		switch {
 		case err != nil && !r.failed():
 			return fmt.Errorf("%s: %w", m.name, err)
 		case len(r.wrong) > r.undecided:
 			by = "a history: " + r.wrong[0]
 		case len(r.faults) > 0:
-			by = fmt.Sprintf("an answer: %.120s", r.faults[0])
+			by = fmt.Sprintf("a response: %.120s", r.faults[0])
 		default:
 			missed = append(missed, m.name)
 		}
@@ -92,7 +93,8 @@ var onePlace = change{"adapter/gormstore/open.go", "newGroupCommit(e.writes,", "
 
 var mutants = []mutant{
 	{
-		name: "read-then-write", says: "the generation is read and compared before the write, which compares nothing", setting: several,
+		name: "read-then-write", says: "the generation is compared before the write, which compares nothing",
+		setting: several,
 		changes: []change{
 			{storeExchange, "AND refresh_tokens.generation = ` + c.generation + `\n", "AND ` + c.generation + ` > 0\n"},
 			{storeExchange, "	e, run := &exchange{id: id, call: c}, s.advanceAlone\n", `	var generation int64
@@ -109,7 +111,7 @@ var mutants = []mutant{
 		},
 	},
 	{
-		name: "revocation-late", says: "a revocation commits a moment after it was answered", setting: several,
+		name: "revocation-late", says: "a revocation commits a moment after its response", setting: several,
 		changes: []change{{"usecase/revoke.go", "_, err = r.Revocations.RevokeScope(ctx, selector.Scope, selector.Except, how, event)", `go func() {
 			time.Sleep(150 * time.Millisecond)
 			_, _ = r.Revocations.RevokeScope(context.WithoutCancel(ctx), selector.Scope, selector.Except, how, event)
@@ -135,7 +137,7 @@ var mutants = []mutant{
 `}},
 	},
 	{
-		name: "retry-moves", says: "a retry moves the last answer, and the grace period with it", setting: several,
+		name: "retry-moves", says: "a retry moves the last response, and the grace period with it", setting: several,
 		changes: []change{{rule, "		return Decision{Outcome: Retried, After: t, AnsweredAt: t.lastAnswer(),", `
 		after := t
 		if after.RotatedAt = c.Now; !t.RecoveredAt.IsZero() {
@@ -148,7 +150,7 @@ var mutants = []mutant{
 		changes: []change{{rule, "Retried, After: t, AnsweredAt: t.lastAnswer(),", "Retried, After: t, AnsweredAt: c.Now,"}},
 	},
 	{
-		name: "halves", says: "the access token of a retry is the old one, though it has all but expired", setting: several,
+		name: "halves", says: "the access token of a retry is the old one, although it has nearly expired", setting: several,
 		changes: []change{
 			{"domain/accesstoken.go", "from = from.Add(passed / half * half)", "from = from.Add(passed / lifetime * half)"},
 		},
@@ -160,28 +162,29 @@ var mutants = []mutant{
 		},
 	},
 	{
-		name: "first-held", says: "an answer stands from the issue on", setting: several,
+		name: "first-held", says: "the issue begins a grace period", setting: several,
 		changes: []change{
 			{record, "return t.Generation > 1 && now.Sub(", "return now.Sub("},
 			{storeExchange, "(refresh_tokens.generation = 1 OR abs(`", "(refresh_tokens.generation = 0 OR abs(`"},
 		},
 	},
 	{
-		name: "one-sided-clock", says: "an answer from the future stands: negative ages count as zero", setting: several,
+		name: "one-sided-clock", says: "a response from the future stands: negative ages count as zero", setting: several,
 		changes: []change{
 			{record, "now.Sub(t.lastAnswer()).Abs() < p.GracePeriod", "max(0, now.Sub(t.lastAnswer())) < p.GracePeriod"},
 			{storeExchange, "(refresh_tokens.generation = 1 OR abs(`", "(refresh_tokens.generation = 1 OR (`"},
 		},
 	},
 	{
-		name: "pinned", says: "a repeated recovery moves the last answer, and holds the next rotation back", setting: several,
+		name: "pinned", says: "a repeated recovery moves the last response, and holds the next rotation back",
+		setting: several,
 		changes: []change{{rule, "	if !t.RecoveredAt.IsZero() {\n		return t\n", `	if !t.RecoveredAt.IsZero() {
 		t.RecoveredAt = now
 		return t
 `}},
 	},
 	{
-		name: "recovery-twice", says: "a recovery is charged each time that it is asked for", setting: several,
+		name: "recovery-twice", says: "a recovery is charged at each repeat", setting: several,
 		changes: []change{{rule, "	if !t.RecoveredAt.IsZero() {\n		return t\n", `	if !t.RecoveredAt.IsZero() {
 		t.RecoveryPaidUntil = max(t.RecoveryPaidUntil, int64(t.Generation)) + p.RecoveryInterval
 		return t
@@ -192,14 +195,14 @@ var mutants = []mutant{
 		changes: []change{{rule, "		t.RecoveryPaidUntil = max(t.RecoveryPaidUntil, int64(t.Generation)) + p.RecoveryInterval\n", ""}},
 	},
 	{
-		name: "expiry-off-by-one", says: "a refresh token still lives at the instant at which it expires", setting: several,
+		name: "expiry-off-by-one", says: "a refresh token is still active at the instant of its expiry", setting: several,
 		changes: []change{
 			{rule, "!now.Before(s.Token.ExpiresAt)", "now.After(s.Token.ExpiresAt)"},
 			{storeExchange, "AND refresh_tokens.expires_at > ` + now", "AND refresh_tokens.expires_at >= ` + now"},
 		},
 	},
 	{
-		name: "answer-before-commit", says: "a shared write is answered before its commit", setting: sharing,
+		name: "answer-before-commit", says: "the response to a shared write is sent before the commit", setting: sharing,
 		changes: []change{
 			onePlace,
 			{storeExchange, `	err := s.writing(ctx, "advance a batch", func(db *gorm.DB) error {
@@ -224,7 +227,7 @@ var mutants = []mutant{
 		},
 	},
 	{
-		name: "mix-up", says: "two who share a write get each other's answers", setting: sharing,
+		name: "mix-up", says: "two requests that share a write get each other's responses", setting: sharing,
 		changes: []change{
 			onePlace,
 			{storeExchange, "if rows[i] == nil {", "if rows[i] == nil || rows[(i+1)%n] == nil {"},
@@ -232,7 +235,8 @@ var mutants = []mutant{
 		},
 	},
 	{
-		name: "proof-after-write", says: "whether the caller proved what the application asks for is checked after the write", setting: several,
+		name: "proof-after-write", says: "the API key that the application requires is checked after the write",
+		setting: several,
 		changes: []change{
 			{storeExchange, "AND a.require_authentication <= ` + c.authenticated + `\n", "AND ` + c.authenticated + ` >= 0\n"},
 			{useCase, "	return x.answer(ctx, domain.Decision{Outcome: domain.Rotated,",
@@ -243,7 +247,7 @@ var mutants = []mutant{
 		},
 	},
 	{
-		name: "life-from-issue", says: "a sliding life does not slide", setting: several,
+		name: "life-from-issue", says: "a sliding lifetime does not slide", setting: several,
 		changes: []change{{storeExchange, " THEN ` + wholeSeconds(moved) + `\n", " THEN refresh_tokens.expires_at\n"}},
 	},
 	{
@@ -263,31 +267,32 @@ var mutants = []mutant{
 		},
 	},
 	{
-		name: "replay-forgiven", says: "a replay is refused, and the refresh token lives on", setting: several,
+		name: "replay-forgiven", says: "a replay is refused, and the refresh token stays active", setting: several,
 		changes: []change{{rule, "	case p.RevokeOnReplay:\n", "	case p.RevokeOnReplay && p.TTL < 0:\n"}},
 	},
 	{
-		name: "no-maximum", says: "a sliding life has no end", setting: several,
+		name: "no-maximum", says: "a sliding lifetime has no maximum", setting: several,
 		changes: []change{
 			{storeExchange, "`refresh_tokens.issued_at + `+a+`.slide_", "`refresh_tokens.issued_at + 100 * `+a+`.slide_"},
 		},
 	},
 	{
-		name: "grace-off-by-one", says: "a retry is answered at the very end of its grace period", setting: several,
+		name: "grace-off-by-one", says: "a retry succeeds exactly at the end of its grace period", setting: several,
 		changes: []change{
 			{record, ".Abs() < p.GracePeriod", ".Abs() <= p.GracePeriod"},
 			{storeExchange, "rotated_at)) >= a.grace_period)", "rotated_at)) > a.grace_period)"},
 		},
 	},
 	{
-		name: "revocation-too-wide", says: "a user's revocation in one application ends the others' in it too", setting: several,
+		name: "revocation-too-wide", says: "revoking a user in one application revokes the other users in it too",
+		setting: several,
 		changes: []change{{storeRevoke,
 			"args := append([]any{scope.TenantID, scope.ApplicationID, scope.UserID,",
 			`args := append([]any{scope.TenantID, scope.ApplicationID,
 				map[bool]string{false: scope.UserID}[scope.ApplicationID != ""],`}},
 	},
 	{
-		name: "revocation-again", says: "a revocation happens once more a moment after it was answered", setting: several,
+		name: "revocation-again", says: "a revocation happens again a moment after its response", setting: several,
 		changes: []change{{"usecase/revoke.go", "	return Revoked{Selector: selector, At: at, Cookies: cookies}, nil\n", `	if !selector.IsToken() {
 		go func() {
 			time.Sleep(200 * time.Millisecond)

@@ -27,13 +27,14 @@ func newWire(name, listen, to string) (*wire, error) {
 	return &wire{proxy: p}, nil
 }
 
-// illness of a wire, as toxiproxy describes it. toCaller tells the direction: of the answers, else of the calls.
+// illness is a failure of a wire, as toxiproxy describes it. toCaller reports that it is in the direction of the
+// responses; otherwise it is in the direction of the requests.
 type illness struct {
 	kind, attributes string
 	toCaller         bool
 }
 
-// fall makes the wire ill, for the connections that are open too.
+// fall makes the wire fail, for open connections too.
 func (w *wire) fall(i illness) error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -50,7 +51,7 @@ func (w *wire) fall(i illness) error {
 	return err
 }
 
-// heal takes the illness away again.
+// heal removes the failure.
 func (w *wire) heal(ctx context.Context) error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -58,7 +59,7 @@ func (w *wire) heal(ctx context.Context) error {
 	return w.proxy.Toxics.RemoveToxic(ctx, "ill")
 }
 
-// cut breaks every connection. New ones are taken at once.
+// cut closes every connection. New ones are accepted immediately.
 func (w *wire) cut() error {
 	w.proxy.Stop()
 	return w.proxy.Start()

@@ -8,7 +8,8 @@ import (
 	"strings"
 )
 
-// parseTokenString reads what a token string says in clear: the refresh token that it names, and the generation (design.md, section 3).
+// parseTokenString reads the parts of a token string that are not secret: the id of the refresh token, and the
+// generation.
 func parseTokenString(s string) (id string, generation uint32, err error) {
 	text, ok := strings.CutPrefix(s, "rt_")
 	if !ok {

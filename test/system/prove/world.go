@@ -15,11 +15,11 @@ import (
 	"github.com/refreshd/refreshd/test/support/rig"
 )
 
-// setting is what one round is run under.
+// setting is the setting of a round.
 type setting struct {
 	Engine   string // postgres or sqlite
 	Services int
-	Jumps    bool // the clocks move by a second at a time, else by milliseconds
+	Jumps    bool // the clocks move by a second at a time, otherwise by milliseconds
 	OneByOne bool // no shared writes
 }
 
@@ -34,12 +34,12 @@ func (s setting) String() string {
 	return text
 }
 
-// speed is how much faster than the world the clocks run.
+// speed is how much faster than the true time the clocks run.
 const speed = 5
 
-// member is one service with its two wires: to its clients and to its database.
+// member is a service with its two wires: to its clients and to its database.
 type member struct {
-	mu       sync.Mutex // held by whoever does something to the process
+	mu       sync.Mutex // held while the process is killed or restarted
 	service  *rig.Service
 	settings rig.Settings
 	clients  *wire
@@ -50,12 +50,12 @@ type member struct {
 // world is the processes of a round.
 type world struct {
 	program rig.Program
-	mu      sync.Mutex // held by whoever kills the server
+	mu      sync.Mutex // held while the database is killed
 	server  *postgres.Server
 	members []*member
 }
 
-// newWorld starts all of them. What it returns with an error has to be closed too.
+// newWorld starts all processes. The caller has to close the result even if there is an error.
 func newWorld(ctx context.Context, program rig.Program, s setting, env []string) (w *world, err error) {
 	w = &world{program: program}
 	database := "sqlite:" + filepath.Join(program.Dir, fmt.Sprintf("prove-%d.db", time.Now().UnixNano()))
@@ -80,7 +80,7 @@ func newWorld(ctx context.Context, program rig.Program, s setting, env []string)
 		if s.Jumps {
 			m.clock.every, m.clock.jump = time.Second/speed, second
 		}
-		// The first two are as far apart as the model allows.
+		// The clocks of the first two differ by as much as the model allows.
 		m.clock.offset = [...]instant{0, skew, skew / 2}[i]
 		m.settings = rig.Settings{Database: database, Kickstart: kickstart(), Listen: addresses[0], AdminListen: addresses[1]}
 		if w.server != nil {
@@ -94,9 +94,10 @@ func newWorld(ctx context.Context, program rig.Program, s setting, env []string)
 			u.Host = addresses[2]
 			m.settings.Database = u.String()
 		}
-		// The janitor compares its clock with PostgreSQL's, which is the world's: it has proofs of its own.
+		// The purge compares its clock with PostgreSQL's, which has the true time. It has tests of its own.
 		m.settings.Env = append([]string{
-			m.clock.environment(), "REFRESHD_PUBLIC_URL=https://prove.example", "REFRESHD_LOG_LEVEL=warn", "REFRESHD_PURGE_INTERVAL=0s",
+			m.clock.environment(), "REFRESHD_PUBLIC_URL=https://prove.example", "REFRESHD_LOG_LEVEL=warn",
+			"REFRESHD_PURGE_INTERVAL=0s",
 			fmt.Sprintf("REFRESHD_DATABASE_WRITE_COMBINING=%t", !s.OneByOne),
 		}, env...)
 		if m.clients, err = newWire(fmt.Sprintf("clients %d", i), addresses[3], addresses[0]); err != nil {
@@ -154,15 +155,15 @@ func (m *member) restart(ctx context.Context, p rig.Program) error {
 	}
 }
 
-// nemesis makes something fail every now and then, until ctx is done, and leaves everything healthy. There may be several.
+// nemesis makes something fail from time to time until ctx is done, and then heals everything. Several may run.
 type nemesis struct {
 	world  *world
 	random *rand.Rand
 	counts *words
 }
 
-// errBusy: another one is at it.
-var errBusy = errors.New("something is happening to it already")
+// errBusy reports that another nemesis uses the member.
+var errBusy = errors.New("another failure is in progress")
 
 // deed is one kind of failure.
 type deed struct {
@@ -257,7 +258,7 @@ func (n *nemesis) run(ctx context.Context) error {
 	}
 }
 
-// to does something to the process of a member that nobody else is at.
+// to runs a failure on a member that no other nemesis uses.
 func (n *nemesis) to(do func(*member) error) error {
 	m := n.world.members[n.random.IntN(len(n.world.members))]
 	if !m.mu.TryLock() {
@@ -286,7 +287,7 @@ func (n *nemesis) stop(ctx context.Context) error {
 	})
 }
 
-// freeze is a process that the machine forgets for a while: what it had read before, it writes after.
+// freeze suspends a process for a while. What it read before, it writes afterwards.
 func (n *nemesis) freeze(ctx context.Context) error {
 	return n.to(func(m *member) error {
 		if err := syscall.Kill(m.service.PID(), syscall.SIGSTOP); err != nil {

@@ -15,7 +15,7 @@ import (
 
 const exchangeKind = "exchange"
 
-// act is what a user or a backend does, and how often of a thousand times.
+// act is an action of a user or a backend, and its share in a thousand.
 type act struct {
 	share int
 	do    func(*crowd, context.Context, *session, *mathrand.Rand) error
@@ -38,18 +38,18 @@ var acts = []act{
 	{8, (*crowd).logIn},
 }
 
-// stay is how long a user stays on average, before it leaves its session to expire.
+// stay is how long a user stays on average before it leaves its session to expire.
 const stay = 90 * time.Second
 
-// crowd are the users of all tenants, and what they hold the service to.
+// crowd is the users of all tenants, with what the checks need.
 type crowd struct {
 	client  *client
 	tenants []*tenant
 	faults  *faults
-	arrived func() float64 // the share of the users that have come so far
+	arrived func() float64 // the share of the users that have arrived
 }
 
-// faults are what the service did wrong.
+// faults are the errors of the service.
 type faults struct {
 	mu     sync.Mutex
 	counts map[string]int
@@ -58,7 +58,7 @@ type faults struct {
 
 func newFaults() *faults { return &faults{counts: map[string]int{}} }
 
-// keptFaults are how many are told in full.
+// keptFaults is how many faults are reported in full.
 const keptFaults = 20
 
 func (f *faults) add(kind, format string, args ...any) {
@@ -66,7 +66,8 @@ func (f *faults) add(kind, format string, args ...any) {
 	defer f.mu.Unlock()
 	f.counts[kind]++
 	if len(f.first) < keptFaults {
-		f.first = append(f.first, fmt.Sprintf("%s: %s: %s", time.Now().UTC().Format(time.TimeOnly), kind, fmt.Sprintf(format, args...)))
+		f.first = append(f.first, fmt.Sprintf("%s: %s: %s", time.Now().UTC().Format(time.TimeOnly), kind,
+			fmt.Sprintf(format, args...)))
 	}
 }
 
@@ -81,13 +82,13 @@ func (f *faults) sum() (n int) {
 
 const (
 	loggedOut   = "a user was logged out wrongly"
-	answeredOff = "a dead refresh token was answered"
-	wrongAnswer = "an answer is not what the rules say"
+	answeredOff = "an ended refresh token was exchanged"
+	wrongAnswer = "a response is not what the rules say"
 	wrongStore  = "the store and the model differ"
 	logged      = "a service logged an error"
 )
 
-// step has somebody do something.
+// step runs one random act.
 func (c *crowd) step(ctx context.Context, r *mathrand.Rand) error {
 	t := c.tenants[0]
 	if r.IntN(10) == 0 {
@@ -110,9 +111,8 @@ func (c *crowd) step(ctx context.Context, r *mathrand.Rand) error {
 	panic("the acts' shares are less than a thousand")
 }
 
-// draw locks a user, and returns those of its sessions that may call: if it can, one of those whose last answer does
-// not stand any more. An exchange of the others would write nothing, and this is to load the service with exchanges
-// that do.
+// draw locks a user and returns one of its sessions: if possible, one whose last response does not stand any more. An
+// exchange of the others writes nothing, and the load is meant to write.
 func (c *crowd) draw(t *tenant, r *mathrand.Rand) (u *user, there []*session) {
 	for again := range 4 {
 		if again > 0 {
@@ -139,8 +139,11 @@ func (c *crowd) issue(ctx context.Context, u *user, r *mathrand.Rand) error {
 		n += a.share
 	}
 	n = r.IntN(n)
-	application := u.tenant.applications[slices.IndexFunc(u.tenant.applications, func(a *application) bool { n -= a.share; return n < 0 })]
-	// The clock that makes the id may be behind: the order of ids is not that of logins.
+	application := u.tenant.applications[slices.IndexFunc(u.tenant.applications, func(a *application) bool {
+		n -= a.share
+		return n < 0
+	})]
+	// The clock that makes the id may be behind: the order of ids is not the order of logins.
 	id, err := domain.NewID(time.Now().Add(-time.Duration(r.Int64N(int64(time.Minute)))), rand.Reader)
 	if err != nil {
 		return err
@@ -168,8 +171,7 @@ func (c *crowd) logIn(ctx context.Context, s *session, r *mathrand.Rand) error {
 	return c.issue(ctx, s.user, r)
 }
 
-// present presents a string that somebody was given, and holds the answer to what it may be; outcomes are those of a session that
-// lives.
+// present presents a token string and checks the response. outcomes are the right ones while the session is active.
 func (c *crowd) present(ctx context.Context, kind string, s *session, h held, outcomes func(reply) []string) error {
 	got, err := c.client.send(ctx, exchangeOf(kind, h.text))
 	if err != nil {
@@ -183,10 +185,11 @@ func only(outcomes ...string) func(reply) []string {
 	return func(reply) []string { return outcomes }
 }
 
-// judge holds an answer to what may be, and moves the model by it.
+// judge checks a response, and updates the model.
 func (c *crowd) judge(s *session, h held, got reply, outcomes ...string) {
 	complain := func(kind string) {
-		c.faults.add(kind, "%s of %s/%s, generation %d presented at %d: got %s, want one of %v or a refusal of %v", s.id, s.user.id,
+		c.faults.add(kind, "%s of %s/%s, generation %d presented at %d: got %s, want one of %v or a refusal of %v",
+			s.id, s.user.id,
 			s.application.id, h.generation, s.current().generation, got, outcomes, s.refusals(got.call))
 	}
 	state := s.state(got.call)
@@ -224,7 +227,7 @@ func (c *crowd) judge(s *session, h held, got reply, outcomes ...string) {
 	case got.status != http.StatusBadRequest:
 		complain(wrongAnswer)
 	case state != dead && got.outcome == "replayed" && slices.Contains(outcomes, "replayed"),
-		// Sent again, because the answer to the replay was lost on the way.
+		// Sent again, because the response to the replay was lost.
 		state != dead && got.outcome == "revoked" && slices.Contains(outcomes, "replayed") && got.calls > 1:
 		s.end(got.call)
 	case state == alive:
@@ -239,7 +242,7 @@ func (c *crowd) judge(s *session, h held, got reply, outcomes ...string) {
 	}
 }
 
-// afterwards are the outcomes of an exchange of the current string, which may have been sent more than once.
+// afterwards returns the right outcomes of an exchange of the current string, which may have been sent more than once.
 func (s *session) afterwards(got reply) (outcomes []string) {
 	may, surely := s.stands(got.call)
 	if !surely {
@@ -258,7 +261,7 @@ func (c *crowd) exchange(ctx context.Context, s *session, _ *mathrand.Rand) erro
 	return c.present(ctx, exchangeKind, s, s.current(), s.afterwards)
 }
 
-// exchangeAndRetry is a client that forgot to store the answer.
+// exchangeAndRetry is a client that did not store the response.
 func (c *crowd) exchangeAndRetry(ctx context.Context, s *session, r *mathrand.Rand) error {
 	if err := c.exchange(ctx, s, r); err != nil {
 		return err
@@ -269,13 +272,13 @@ func (c *crowd) exchangeAndRetry(ctx context.Context, s *session, r *mathrand.Ra
 	}
 	return c.present(ctx, "retry", s, h, func(got reply) []string {
 		if _, surely := s.stands(got.call); !surely {
-			return []string{"retried", "recovered", "replayed"} // it took too long to be sure
+			return []string{"retried", "recovered", "replayed"} // it took too long to know
 		}
 		return []string{"retried"}
 	})
 }
 
-// exchangeLost is a client whose connection breaks, and that sends the same string again at once.
+// exchangeLost is a client whose connection breaks, and that immediately sends the same string again.
 func (c *crowd) exchangeLost(ctx context.Context, s *session, _ *mathrand.Rand) error {
 	h := s.current()
 	begin := time.Now().Add(-clocks)
@@ -289,7 +292,7 @@ func (c *crowd) exchangeLost(ctx context.Context, s *session, _ *mathrand.Rand) 
 	return nil
 }
 
-// presentLate is a device that lost an answer and comes back after the grace period.
+// presentLate is a device that lost a response and returns after the grace period.
 func (c *crowd) presentLate(ctx context.Context, s *session, r *mathrand.Rand) error {
 	h, ok := s.previous()
 	now := time.Now().Add(-2 * clocks)
@@ -310,7 +313,7 @@ func (c *crowd) steal(ctx context.Context, s *session, r *mathrand.Rand) error {
 	return c.present(ctx, "theft", s, s.strings[len(s.strings)-3], only("replayed"))
 }
 
-// presentDead is a client that did not hear that it was logged out.
+// presentDead is a client that does not know that it was logged out.
 func (c *crowd) presentDead(ctx context.Context, s *session, r *mathrand.Rand) error {
 	for _, other := range s.user.sessions {
 		if now := time.Now(); other.state(span{now, now}) == dead && r.IntN(2) == 0 {
@@ -328,9 +331,10 @@ func (c *crowd) listUser(ctx context.Context, s *session, r *mathrand.Rand) erro
 	return c.list(ctx, s.user, sc)
 }
 
-// list reads what is alive, and holds it to the model.
+// list reads the active sessions, and compares them with the model.
 func (c *crowd) list(ctx context.Context, u *user, s scope) error {
-	got, err := c.client.send(ctx, request{kind: "list", method: http.MethodGet, path: query(s, "limit", "1000"), tenant: s.tenant})
+	got, err := c.client.send(ctx, request{kind: "list", method: http.MethodGet, path: query(s, "limit", "1000"),
+		tenant: s.tenant})
 	if err != nil {
 		return err
 	}
@@ -354,8 +358,10 @@ func (c *crowd) list(ctx context.Context, u *user, s scope) error {
 			c.faults.add(wrongAnswer, "list %s: %s is dead and listed", s, known.id)
 		case !in && state == alive:
 			c.faults.add(wrongAnswer, "list %s: %s is alive and not listed", s, known.id)
-		case in && (found.Generation != known.current().generation || found.UserID != u.id || found.ApplicationID != known.application.id):
-			c.faults.add(wrongAnswer, "list %s: got %+v, want generation %d of %s", s, found, known.current().generation, known.application.id)
+		case in && (found.Generation != known.current().generation || found.UserID != u.id ||
+			found.ApplicationID != known.application.id):
+			c.faults.add(wrongAnswer, "list %s: got %+v, want generation %d of %s", s, found, known.current().generation,
+				known.application.id)
 		}
 	}
 	for id := range listed {
@@ -365,7 +371,8 @@ func (c *crowd) list(ctx context.Context, u *user, s scope) error {
 }
 
 func (c *crowd) retrieve(ctx context.Context, s *session, _ *mathrand.Rand) error {
-	got, err := c.client.send(ctx, request{kind: "retrieve", method: http.MethodGet, path: "/jwt/refresh/" + s.id, tenant: s.user.tenant.id})
+	got, err := c.client.send(ctx, request{kind: "retrieve", method: http.MethodGet, path: "/jwt/refresh/" + s.id,
+		tenant: s.user.tenant.id})
 	if err != nil {
 		return err
 	}
@@ -381,11 +388,12 @@ func (c *crowd) retrieve(ctx context.Context, s *session, _ *mathrand.Rand) erro
 }
 
 func (c *crowd) revokeID(ctx context.Context, s *session, _ *mathrand.Rand) error {
-	return c.revokeOne(ctx, s, request{kind: "revoke by id", method: http.MethodDelete, path: "/jwt/refresh/" + s.id, tenant: s.user.tenant.id})
+	return c.revokeOne(ctx, s, request{kind: "revoke by id", method: http.MethodDelete, path: "/jwt/refresh/" + s.id,
+		tenant: s.user.tenant.id})
 }
 
 func (c *crowd) revokeString(ctx context.Context, s *session, r *mathrand.Rand) error {
-	h := s.strings[r.IntN(len(s.strings))] // of whatever generation
+	h := s.strings[r.IntN(len(s.strings))] // of any generation
 	return c.revokeOne(ctx, s, request{
 		kind: "revoke by token string", method: http.MethodDelete, path: "/jwt/refresh", tenant: s.user.tenant.id,
 		body: `{"tokenString":"` + h.text + `"}`,
@@ -400,9 +408,9 @@ func (c *crowd) revokeOne(ctx context.Context, s *session, r request) error {
 	switch state := s.state(got.call); {
 	case got.status == http.StatusOK && state != dead:
 		s.end(got.call)
-	case got.status == http.StatusNotFound && state == alive && got.calls > 1: // the first one did it
+	case got.status == http.StatusNotFound && state == alive && got.calls > 1: // the first request revoked it
 		s.end(got.call)
-	case got.status == http.StatusNotFound && state == either: // it is dead, and the next exchange tells why
+	case got.status == http.StatusNotFound && state == either: // it has ended, and the next exchange shows why
 		if s.unsure.isZero() {
 			s.expires.to = earliest(s.expires.to, got.call.to)
 		}
@@ -417,12 +425,13 @@ func (c *crowd) logOut(ctx context.Context, s *session, _ *mathrand.Rand) error 
 }
 
 func (c *crowd) logOutOfApplication(ctx context.Context, s *session, _ *mathrand.Rand) error {
-	return c.revokeUser(ctx, s.user, "revoke a user in an application", scope{s.user.tenant.id, s.application.id, s.user.id}, nil)
+	return c.revokeUser(ctx, s.user, "revoke a user in an application",
+		scope{s.user.tenant.id, s.application.id, s.user.id}, nil)
 }
 
 func (c *crowd) logOutElsewhere(ctx context.Context, s *session, r *mathrand.Rand) error {
 	if now := time.Now(); s.state(span{now, now.Add(2 * callTimeout)}) != alive {
-		return c.exchange(ctx, s, r) // it may expire meanwhile, and then all of them would stay
+		return c.exchange(ctx, s, r) // it may expire meanwhile, and then the revocation would have no effect
 	}
 	return c.revokeUser(ctx, s.user, "revoke a user but one", scope{tenant: s.user.tenant.id, user: s.user.id}, s)
 }
@@ -444,7 +453,7 @@ func (c *crowd) revokeUser(ctx context.Context, u *user, kind string, s scope, e
 	}
 	u.tenant.mark(s, got.calls)
 	if except != nil {
-		except.access = "" // from now on they name another epoch
+		except.access = "" // the next access token names another epoch
 	}
 	for _, other := range u.sessions {
 		if other != except && (s.application == "" || s.application == other.application.id) {
@@ -454,7 +463,8 @@ func (c *crowd) revokeUser(ctx context.Context, u *user, kind string, s scope, e
 	return nil
 }
 
-// revokeAll is a backend that ends an application, or a tenant for an empty one, while nobody else calls for that tenant.
+// revokeAll is a backend that revokes an application, or the tenant if application is empty, while no other call for
+// the tenant runs.
 func (c *crowd) revokeAll(ctx context.Context, t *tenant, application string) error {
 	t.Lock()
 	defer t.Unlock()

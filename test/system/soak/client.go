@@ -21,15 +21,16 @@ const apiKey = "ak_soaking_soaking_soaking_soaking"
 
 const (
 	callTimeout = 10 * time.Second
-	// A call is sent again until it is answered, so often and so long at least: a service is back long before. Both, because on a
-	// machine that ran out of memory a single one may take minutes.
+	// A request is repeated until it gets a response, at least so often and for so long: a service restarts much faster.
+	// Both count, because on a machine without free memory one request may take minutes.
 	patience = time.Minute
 	attempts = 50
-	// clocks is by how much the instants of a service may lie outside of a call: it counts in microseconds.
+	// clocks is by how much a time of a service may lie outside of the call: the service rounds to microseconds.
 	clocks = time.Millisecond
 )
 
-// client is what users and backends call by, and the balancer before the services: what one does not answer it sends to another.
+// client sends the requests of users and backends, and is the balancer: a request without a response goes to the other
+// service.
 type client struct {
 	http      *http.Client
 	addresses []string
@@ -42,29 +43,29 @@ func newClient(addresses []string, connections int, t *tally) *client {
 	return &client{http: &http.Client{Transport: transport, Timeout: callTimeout}, addresses: addresses, tally: t}
 }
 
-// request is a call that may be sent again.
+// request is a request that may be repeated.
 type request struct {
-	kind         string // what the report calls it
+	kind         string // its name in the report
 	method, path string
 	body         string
-	tenant       string // of a backend's call; empty for one of a device, which has no API key
+	tenant       string // of a backend's request; empty for a device, which has no API key
 }
 
-// reply is the answer to it.
+// reply is the response to a request.
 type reply struct {
 	status  int
 	outcome string
 	body    []byte
-	call    span          // from the first time it was sent until it was answered
-	took    time.Duration // the time that was answered
-	calls   int           // how often it was sent
+	call    span          // from the first attempt until the response
+	took    time.Duration // of the attempt that got the response
+	calls   int           // number of attempts
 }
 
 func (r reply) String() string {
 	return fmt.Sprintf("%d %s %.300s (sent %d times)", r.status, r.outcome, redact(r.body), r.calls)
 }
 
-// redact leaves out what may be a secret, because complaints are printed.
+// redact removes what may be a secret, because faults are printed.
 func redact(body []byte) []byte {
 	if bytes.Contains(body, []byte(`"refreshToken":"`)) {
 		return []byte("(a grant)")
@@ -72,7 +73,7 @@ func redact(body []byte) []byte {
 	return body
 }
 
-// send sends r until it is answered by something else than 503. The error says that nobody answered.
+// send sends r until the response is not a 503. It returns an error if there is none.
 func (c *client) send(ctx context.Context, r request) (reply, error) {
 	begin := time.Now()
 	for at, calls := rand.IntN(len(c.addresses)), 1; ; at, calls = (at+1)%len(c.addresses), calls+1 {
@@ -89,7 +90,8 @@ func (c *client) send(ctx context.Context, r request) (reply, error) {
 			return reply{}, ctx.Err()
 		}
 		if calls >= attempts && time.Since(begin) > patience {
-			return reply{}, fmt.Errorf("%s %s was not answered in %s, sent %d times: status %d, %w", r.method, r.kind, time.Since(begin), calls, got.status, err)
+			return reply{}, fmt.Errorf("%s %s got no response in %s, sent %d times: status %d, %w", r.method, r.kind,
+				time.Since(begin), calls, got.status, err)
 		}
 		if calls >= len(c.addresses) {
 			_ = rig.Sleep(ctx, rand.N(20*time.Millisecond))
@@ -97,7 +99,7 @@ func (c *client) send(ctx context.Context, r request) (reply, error) {
 	}
 }
 
-// lose sends r once and does not wait for the answer longer than a moment, so that it is lost, or never comes about, somewhere.
+// lose sends r once and waits for the response only for a moment, so that the request or the response may be lost.
 func (c *client) lose(ctx context.Context, r request) {
 	ctx, cancel := context.WithTimeout(ctx, rand.N(3*time.Millisecond))
 	defer cancel()
@@ -114,7 +116,7 @@ func (c *client) once(ctx context.Context, address string, r request) (reply, er
 	return reply{status: got.Status, outcome: got.Header.Get("Refreshd-Outcome"), body: got.Body}, err
 }
 
-// grant is what an issue or an exchange answers with.
+// grant is the data of a response to an issue or an exchange.
 type grant struct {
 	TokenString string `json:"refreshToken"`
 	ID          string `json:"refreshTokenId"`
@@ -127,12 +129,12 @@ func (r reply) grant() (g grant, generation uint32, err error) {
 	}
 	presented, ok := domain.ParseTokenString(g.TokenString)
 	if !ok || g.AccessToken == "" {
-		return g, 0, errors.New("the answer has no token string or no access token")
+		return g, 0, errors.New("the response has no token string or no access token")
 	}
 	return g, presented.Generation, nil
 }
 
-// record is a refresh token on the wire.
+// record is a refresh token as the API returns it.
 type record struct {
 	ID            string `json:"id"`
 	ApplicationID string `json:"applicationsId"`
@@ -145,16 +147,18 @@ func (r reply) data(to any) error {
 }
 
 func exchangeOf(kind, tokenString string) request {
-	return request{kind: kind, method: http.MethodPost, path: "/jwt/refresh", body: `{"refreshToken":"` + tokenString + `"}`}
+	return request{kind: kind, method: http.MethodPost, path: "/jwt/refresh",
+		body: `{"refreshToken":"` + tokenString + `"}`}
 }
 
 func issueOf(s scope, id string) request {
 	return request{kind: "issue", method: http.MethodPost, path: "/jwt/issue", tenant: s.tenant, body: fmt.Sprintf(
-		`{"applicationsId":%q,"userId":%q,"refreshTokenId":%q,"roles":["buyer"],"scopes":["read","write"],"metaData":{"device":{"name":"Phone","type":"MOBILE"}}}`,
+		`{"applicationsId":%q,"userId":%q,"refreshTokenId":%q,"roles":["buyer"],"scopes":["read","write"],`+
+			`"metaData":{"device":{"name":"Phone","type":"MOBILE"}}}`,
 		s.application, s.user, id)}
 }
 
-// query is the selector of a list or a revocation.
+// query returns the path of a list or a revocation, with its selector.
 func query(s scope, more ...string) string {
 	q := url.Values{}
 	if s.user != "" {
@@ -176,12 +180,12 @@ func revokeOf(kind string, s scope, more ...string) request {
 	return request{kind: kind, method: http.MethodDelete, path: query(s, more...), tenant: s.tenant}
 }
 
-// tally counts what happened to calls.
+// tally counts requests and their results.
 type tally struct {
 	mu        sync.Mutex
 	calls     map[string]int  // by kind
 	outcomes  map[string]int  // of exchanges
-	failures  map[string]int  // by what went wrong on the way; each was sent again
+	failures  map[string]int  // of the network, by kind; each request was repeated
 	exchanges []time.Duration // since the last window
 	all       int             // since then
 	lostCalls int
@@ -209,7 +213,7 @@ func (t *tally) failed(status int, err error) {
 	switch {
 	case err == nil:
 	case errors.Is(err, context.Canceled):
-		return // by us
+		return // cancelled by this program
 	case errors.Is(err, syscall.ECONNREFUSED):
 		kind = "connection refused"
 	case errors.Is(err, context.DeadlineExceeded):
@@ -230,7 +234,7 @@ func (t *tally) lost(really bool) {
 	}
 }
 
-// window gives what there was since it was last called.
+// window returns the counts since its last call.
 func (t *tally) window() (all int, exchanges []time.Duration) {
 	t.mu.Lock()
 	defer t.mu.Unlock()

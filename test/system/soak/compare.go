@@ -5,25 +5,26 @@ import (
 	"time"
 )
 
-// comparison is what the store and the model say of the same refresh tokens at one instant.
+// comparison is the result of comparing store and model at one instant.
 type comparison struct {
 	at                   time.Time
-	sessions, rows       int // that the model expects, and that are stored
+	sessions, rows       int // in the model, and in the store
 	modelLive, storeLive int
-	undecided            int // ends so near to that instant that the model cannot tell, or nobody has asked yet
-	generations          int // of live ones that were compared
+	undecided            int // that ended about that instant, or that may have been revoked
+	generations          int // of active ones that were compared
 	modelMarks, marks    int
 	differences          []string
 	gone                 []*session // purged
 }
 
-// differ tells one difference; the report shows some.
+// differ adds a difference. The report shows some.
 func (c *comparison) differ(format string, args ...any) {
 	c.differences = append(c.differences, fmt.Sprintf(format, args...))
 }
 
-// compare holds every row to the model, and every session of the model to the rows. Nobody calls meanwhile, and at is when the rows
-// were asked which of them live. What a purge that began at purged or later had to delete may not be there; zero if there was none.
+// compare compares every row with the model, and every session of the model with the rows. There is no load meanwhile.
+// at is the instant for which the rows say whether they are active. purged is when the last purge began, or zero: what
+// it had to delete must not be stored.
 func compare(sessions []*session, rows []row, at, purged time.Time) (c comparison) {
 	c.at, c.rows = at, len(rows)
 	stored := make(map[string]row, len(rows))
@@ -73,7 +74,7 @@ func compare(sessions []*session, rows []row, at, purged time.Time) (c compariso
 	return c
 }
 
-// compareMarks holds the marks of all tenants to the model.
+// compareMarks compares the marks of all tenants with the model.
 func (c *comparison) compareMarks(tenants []*tenant, marks []scope) {
 	c.marks = len(marks)
 	stored := map[scope]bool{}
@@ -94,7 +95,8 @@ func (c *comparison) compareMarks(tenants []*tenant, marks []scope) {
 	}
 }
 
-// compareEpoch holds a tenant's epoch to the revocations that it had; one that was sent again may have counted each time.
+// compareEpoch compares a tenant's epoch with the number of its revocations. A repeated revocation may have counted
+// each time.
 func (c *comparison) compareEpoch(t *tenant, epoch uint64) {
 	if epoch < t.epoch || epoch > t.epoch+t.repeats {
 		c.differ("%s is at epoch %d, and had %d revocations and %d that were sent again", t.id, epoch, t.epoch, t.repeats)

@@ -1,31 +1,34 @@
-// Command soak runs two processes of the service on one durable database for half an hour, at 70 % of what they can do, and tells
-// whether anything grows that should not, and whether the store holds in the end what it should.
+// Command soak runs two processes of the service on one durable database for half an hour, at 70 % of their capacity.
+// It reports whether anything grows that should not, and whether the store has the right content at the end.
 //
-// The load is what a service sees in life: users come, exchange, lose answers and ask again, come back late, leave, log out of one
-// place or of all; backends list, retrieve and revoke by every selector, whole applications and tenants at times; thieves present
-// old strings. Lives are minutes, so that all of it expires and is purged within the run. One of the two processes is stopped or
-// killed in turn every few minutes and comes back on its address; the other one runs from the beginning to the end, and it is the one
-// whose memory, goroutines and descriptors are watched: what starts anew hides what grows.
+// The load is like that of production. Users log in, exchange, lose responses and retry, return late, leave, and log
+// out of one session or of all. Backends list, retrieve and revoke by every selector, sometimes whole applications and
+// tenants. Thieves present old strings. Lifetimes are minutes, so that everything expires and is purged within the run.
+// Every few minutes one process is stopped or killed and starts again on its address. The other one runs from the
+// beginning to the end: its memory, goroutines and descriptors are watched, because a restart hides growth.
 //
-// An exchange within a grace period of the last answer is a retry, and writes nothing. So the grace period is a second
-// here, and a session that has rested for as long is preferred: nearly every exchange of the load rotates.
+// An exchange within a grace period of the last response is a retry, and writes nothing. So the grace period is one
+// second here, and sessions that have rested for a second are preferred: nearly every exchange of the load rotates.
 //
-// Every answer is held to a model, written from the rules and not from the code: which refresh tokens live, at which generation, and
-// why the others do not. Whoever calls for a user holds that user, and a revocation of many waits for everybody else, so that the
-// model can tell what an answer has to be. Histories of calls that race are another test's business. Only of what happens within a
-// call it cannot tell the instant: a refresh token that expires in the middle of one may be answered or not. What was not answered
-// is sent again, to the other process.
+// Every response is checked against a model, written from the rules and not from the code: which refresh tokens are
+// active, at which generation, and why the others ended. A call for a user holds the user's lock, and a revocation of
+// many users waits for all others, so that the model knows the right response. Concurrent calls on one refresh token
+// are the subject of another test (prove). The model does not know the exact time of events during a call: for a
+// refresh token that expires during an exchange, success and refusal are both right. A request without a response is
+// sent again, to the other process.
 //
-// At check points and in the end, with nobody calling, all rows of the store are held to the model: each refresh token, whether it
-// lives, its generation, all marks, the tenants' epochs. In the end also by the API: each user's list is read, each living refresh
-// token exchanged, each dead one presented; and after the processes have ended, what is left after a purge is compared.
+// At check points and at the end, while there is no load, all rows of the store are compared with the model: each
+// refresh token, whether it is active, its generation, all marks, and the tenants' epochs. At the end the API is
+// compared too: each user's list is read, each active refresh token exchanged, and each ended one presented. After the
+// processes have ended, the rows that remain after a purge are compared.
 //
-// A series grows if its last third lies above its first by more than a bound, and so does the line that fits it best. What starts
-// the run is left out: for the processes a tenth of the time, for the store until the first of what expired is purged. A run that
-// is too short for that says so, and judges the rest. The command ends with status 1 if anything grew or was wrong.
+// A series grows if the median of its last third is above that of its first third by more than a bound, and the line
+// that fits it best rises by more than the bound too. The beginning of the run does not count: for the processes a
+// tenth of the time, for the store the time until the first purge of expired tokens. If a run is too short for a
+// series, the report says so and judges the others. The exit status is 1 if anything grew or was wrong.
 //
-// Driver, services and database share the machine. Latency is from sending a call to its answer; an open loop that falls behind by
-// more than a tenth of a second leaves out what it missed.
+// Driver, services and database share the machine. Latency counts from the sending of a request to its response. An
+// open loop that falls behind by more than a tenth of a second skips the requests that it missed.
 package main
 
 import (
@@ -45,15 +48,15 @@ func start(ctx context.Context, args []string) error {
 	flags := flag.NewFlagSet("soak", flag.ContinueOnError)
 	minutes := flags.Float64("minutes", 30, "how long the load lasts; the size of what is stored is judged from 16 on")
 	database := flags.String("database", "postgres", "postgres or sqlite")
-	seed := flags.Uint64("seed", 0, "of what users do; 0 for one of the time")
-	rate := flags.Float64("rate", 0, "calls a second; 0 for 70 % of what is measured first")
-	version := flags.String("version", "", "of the source, for the report")
-	out := flags.String("out", "soak.md", "the file that the report is written to as well; empty for none")
+	seed := flags.Uint64("seed", 0, "seed of what users do; 0 takes the time")
+	rate := flags.Float64("rate", 0, "calls a second; 0 measures the capacity first and takes 70 % of it")
+	version := flags.String("version", "", "version of the source, for the report")
+	out := flags.String("out", "soak.md", "file that the report is also written to; empty for none")
 	if err := flags.Parse(args); err != nil {
 		return err
 	}
 	if *minutes <= 0 || *rate < 0 || flags.NArg() > 0 {
-		return errors.New("minutes must be above zero, rate at least that, and nothing else is taken: see -help")
+		return errors.New("minutes must be above zero, rate must not be negative, and there are no arguments: see -help")
 	}
 	if *seed == 0 {
 		*seed = uint64(time.Now().UnixNano())

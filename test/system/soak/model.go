@@ -7,7 +7,7 @@ import (
 	"time"
 )
 
-// The policy that everything here has; the kickstart file says the same.
+// The policy of all applications. The kickstart file has the same values.
 const (
 	grace            = time.Second
 	recoveryBurst    = 2
@@ -15,7 +15,7 @@ const (
 	purgeAfter       = 5 * time.Minute
 )
 
-// expiration is how a refresh token's end moves.
+// expiration is how the expiry of a refresh token moves.
 type expiration int
 
 const (
@@ -24,17 +24,17 @@ const (
 	slidingWithMaximum
 )
 
-// application is one, with its policy. Its lives are the shortest that the service takes, minutes.
+// application is an application with its policy. Its lifetimes are the shortest that the service accepts: minutes.
 type application struct {
 	id         string
 	expiration expiration
 	ttl        time.Duration
 	maximum    time.Duration
 	limit      int // of a user's refresh tokens; 0 for none
-	share      int // of what is issued
+	share      int // of all issues
 }
 
-// span is an instant of the service's, of which we know only that it lies within a call of ours.
+// span is a time on the service's clock that is known only to lie within a call.
 type span struct{ from, to time.Time }
 
 func (s span) isZero() bool             { return s.to.IsZero() }
@@ -48,16 +48,16 @@ func earliest(a, b time.Time) time.Time {
 	return b
 }
 
-// state is what the model knows of a refresh token during a call.
+// state is the state of a refresh token during a call, as far as the model knows it.
 type state int
 
 const (
 	alive state = iota
 	dead
-	either // it ends during the call, or only the answer tells
+	either // it ends during the call, or only the response shows
 )
 
-// session is a refresh token as the rules of design.md make it, and the strings of it that its user, or a thief, holds.
+// session is a refresh token by the rules, with the token strings of it that its user or a thief holds.
 type session struct {
 	id          string
 	application *application
@@ -65,14 +65,14 @@ type session struct {
 
 	issued, expires span
 	strings         []held // the last one is current
-	answered        span   // the last answer: the current string's rotation, or its first recovery; zero if there is none
-	access          string // the access token of the last answer; empty if it is not known
+	answered        span   // the rotation of the current string, or its first recovery; zero if there is none
+	access          string // the access token of the last response; empty if it is not known
 	paidUntil       int64
 	recovered       uint32
 
-	revoked span      // zero if it never was
-	unsure  span      // that of a call which may have revoked it; zero if there is none
-	leaves  time.Time // from then on its user does not come back, and it expires
+	revoked span      // zero if it was not revoked
+	unsure  span      // of a call that may have revoked it; zero if there is none
+	leaves  time.Time // its user does not return after that, and it expires
 }
 
 // held is a token string, and when it stopped being current.
@@ -82,7 +82,7 @@ type held struct {
 	left       span
 }
 
-// keptStrings are how many of a session its user or a thief may still present.
+// keptStrings is how many strings of a session its user or a thief may present.
 const keptStrings = 6
 
 func newSession(id string, u *user, a *application, text string, call span) *session {
@@ -96,7 +96,7 @@ func newSession(id string, u *user, a *application, text string, call span) *ses
 
 func (s *session) current() held { return s.strings[len(s.strings)-1] }
 
-// previous is the string before the current one, if there is one.
+// previous returns the string before the current one, if there is one.
 func (s *session) previous() (held, bool) {
 	if len(s.strings) < 2 {
 		return held{}, false
@@ -104,7 +104,7 @@ func (s *session) previous() (held, bool) {
 	return s.strings[len(s.strings)-2], true
 }
 
-// state is what it is during a call.
+// state returns the state of the session during a call.
 func (s *session) state(call span) state {
 	switch {
 	case !s.revoked.isZero(), !call.from.Before(s.expires.to):
@@ -116,7 +116,7 @@ func (s *session) state(call span) state {
 	}
 }
 
-// refusals are the outcomes that a refusal during the call may have.
+// refusals returns the outcomes that a refusal during the call may have.
 func (s *session) refusals(call span) (words []string) {
 	if !s.revoked.isZero() || !s.unsure.isZero() {
 		words = append(words, "revoked")
@@ -130,7 +130,7 @@ func (s *session) refusals(call span) (words []string) {
 	return words
 }
 
-// died is when it did, at the earliest and at the latest that can be.
+// died returns the earliest and the latest time at which it can have ended.
 func (s *session) died() span {
 	d := s.expires
 	if !s.revoked.isZero() {
@@ -142,13 +142,13 @@ func (s *session) died() span {
 	return d
 }
 
-// mayBeGone tells whether a purge may have deleted it by now.
+// mayBeGone reports whether a purge may have deleted it by now.
 func (s *session) mayBeGone(now time.Time) bool {
 	return !s.died().from.After(now.Add(-purgeAfter))
 }
 
-// isOld tells whether a purge that began at now has to find it dead for long enough. Not when it was revoked counts, but its expiry:
-// what a mark ended is dead since the mark was last raised.
+// isOld reports whether a purge that began at now has to delete it. Its expiry counts, not its revocation, because a
+// purge counts a revocation by mark from when the mark was last raised.
 func (s *session) isOld(now time.Time) bool {
 	return !s.expires.to.After(now.Add(-purgeAfter))
 }
@@ -163,8 +163,7 @@ func (s *session) slide(call span) {
 	}
 }
 
-// stands reports whether the last answer may stand during the call, and whether it does, whenever in the call it is
-// asked for.
+// stands reports whether the last response may stand during the call, and whether it stands during the whole call.
 func (s *session) stands(call span) (may, surely bool) {
 	if s.answered.isZero() {
 		return false, false
@@ -184,13 +183,13 @@ func (s *session) rotate(text string, call span, access string) {
 	s.slide(call)
 }
 
-// recoverable tells whether the string before the current one, presented late, is answered.
+// recoverable reports whether the string before the current one can be recovered after the grace period.
 func (s *session) recoverable() bool {
 	g := s.current().generation
 	return s.recovered == g || s.paidUntil-int64(g) <= (recoveryBurst-1)*recoveryInterval
 }
 
-// recover: the first recovery of a generation is charged, and is the last answer from then on.
+// recover charges the first recovery of a generation, which is the last response from then on.
 func (s *session) recover(call span, access string) {
 	if g := s.current().generation; s.recovered != g {
 		s.paidUntil, s.recovered = max(s.paidUntil, int64(g))+recoveryInterval, g
@@ -199,28 +198,29 @@ func (s *session) recover(call span, access string) {
 	s.slide(call)
 }
 
-// end has a call revoke it for certain.
+// end records that a call revoked it.
 func (s *session) end(call span) {
 	if s.revoked.isZero() {
 		s.revoked, s.unsure = call, span{}
-		s.bury()
+		s.dropDetails()
 	}
 }
 
-// bury forgets what only a living session needs, because the dead are many.
-func (s *session) bury() {
+// dropDetails drops what only an active session needs, because most sessions have ended.
+func (s *session) dropDetails() {
 	s.strings, s.access = slices.Clone(s.strings[len(s.strings)-1:]), ""
 }
 
-// user is one of a tenant. Whoever looks at a session of it, or calls for it, holds its lock, and shares its tenant's.
+// user is a user of a tenant. A call for the user, and a read of its sessions, holds the user's lock, and shares the
+// tenant's.
 type user struct {
 	sync.Mutex
 	id       string
 	tenant   *tenant
-	sessions []*session // that may still be stored
+	sessions []*session // those that may be stored
 }
 
-// living are those that are not surely dead.
+// living returns the sessions that may be active.
 func (u *user) living(now time.Time) (all []*session) {
 	for _, s := range u.sessions {
 		if s.state(span{now, now}) != dead {
@@ -230,8 +230,8 @@ func (u *user) living(now time.Time) (all []*session) {
 	return all
 }
 
-// keepNewest ends all but the latest logins that the application allows its user: a user logs in once at a time, so
-// that their order is known. Where one expires meanwhile, which are left is unsure.
+// keepNewest ends all but the latest logins that the application allows its user. Logins of a user do not overlap, so
+// their order is known. If one expires meanwhile, it is unknown which remain.
 func (u *user) keepNewest(a *application, call span) {
 	if a.limit == 0 {
 		return
@@ -257,12 +257,12 @@ func (u *user) keepNewest(a *application, call span) {
 	}
 }
 
-// scope is what a wide revocation covers; empty means not narrowed.
+// scope is what a wide revocation covers. An empty field does not restrict it.
 type scope struct{ tenant, application, user string }
 
 func (s scope) String() string { return fmt.Sprintf("%s/%s/%s", s.tenant, s.application, s.user) }
 
-// tenant is one. Who calls for a single user shares its lock; a call that covers several holds it alone.
+// tenant is a tenant. A call for a single user shares its lock; a call that covers several users holds it exclusively.
 type tenant struct {
 	sync.RWMutex
 	id           string
@@ -271,8 +271,8 @@ type tenant struct {
 
 	mu      sync.Mutex
 	marks   map[scope]bool
-	epoch   uint64 // the revocations that were answered
-	repeats uint64 // calls that were sent again, each of which may have counted
+	epoch   uint64 // wide revocations that got a response
+	repeats uint64 // repeated requests, each of which may have counted
 }
 
 func newTenant(id string, users int, applications ...*application) *tenant {
@@ -283,7 +283,7 @@ func newTenant(id string, users int, applications ...*application) *tenant {
 	return t
 }
 
-// mark records a wide revocation that was answered, after so many calls.
+// mark records a wide revocation that got a response, after so many attempts.
 func (t *tenant) mark(s scope, calls int) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -292,7 +292,7 @@ func (t *tenant) mark(s scope, calls int) {
 	t.repeats += uint64(calls - 1)
 }
 
-// end ends what a wide revocation of several users covers; an empty application stands for all.
+// end ends the sessions that a wide revocation of several users covers. An empty application means all.
 func (t *tenant) end(application string, call span) {
 	for _, u := range t.users {
 		for _, s := range u.sessions {

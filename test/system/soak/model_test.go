@@ -12,14 +12,14 @@ import (
 	"github.com/refreshd/refreshd/domain"
 )
 
-// begin is when the model's tests begin; a call takes a millisecond.
+// begin is when the model's tests begin. A call takes a millisecond.
 var begin = time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
 
 func callAt(after time.Duration) span {
 	return span{begin.Add(after), begin.Add(after + time.Millisecond)}
 }
 
-// tokenString is one of a generation, with no secret in it.
+// tokenString returns a token string of a generation, without a secret.
 func tokenString(generation uint32) string {
 	var key domain.TokenKey
 	return key.Mint(domain.ID{1}, generation).Reveal()
@@ -49,7 +49,8 @@ func TestSessionEndsWhenItsPolicySays(t *testing.T) {
 	} {
 		s := sessionOf(test.application, test.rotations...)
 		for at, want := range map[time.Duration]state{
-			test.want - time.Second: alive, test.want: either, test.want - time.Millisecond: either, test.want + time.Millisecond: dead,
+			test.want - time.Second: alive, test.want - time.Millisecond: either, test.want: either,
+			test.want + time.Millisecond: dead,
 		} {
 			if got := s.state(callAt(at)); got != want {
 				t.Errorf("%s after %v: at %s got %d, want %d", test.application.id, test.rotations, at, got, want)
@@ -58,7 +59,7 @@ func TestSessionEndsWhenItsPolicySays(t *testing.T) {
 	}
 }
 
-// A retry neither makes an answer stand longer, nor does a repeated recovery.
+// Neither a retry nor a repeated recovery makes a response stand longer.
 func TestAnswerStandsForAGracePeriod(t *testing.T) {
 	s := sessionOf(mobile)
 	stands := func(at time.Duration, wantMay, wantSurely bool) {
@@ -78,7 +79,7 @@ func TestAnswerStandsForAGracePeriod(t *testing.T) {
 	stands(20*time.Second+grace+grace/2, false, false)
 }
 
-// The budget of section 4: two recoveries at once, and one more for each ten generations.
+// The budget is two recoveries, and one more for each ten generations.
 func TestRecoveriesHaveABudget(t *testing.T) {
 	s := sessionOf(mobile)
 	var granted []uint32
@@ -97,7 +98,7 @@ func TestRecoveriesHaveABudget(t *testing.T) {
 	}
 }
 
-// The order of logins counts, and not that of the ids, which other clocks made.
+// The order of logins counts, not the order of the ids, which other clocks made.
 func TestLimitKeepsTheNewest(t *testing.T) {
 	u := sessionOf(shop).user
 	for i := range 4 {
@@ -114,7 +115,7 @@ func TestLimitKeepsTheNewest(t *testing.T) {
 		t.Errorf("left are %v, want %v", left, want)
 	}
 
-	// Of four the newest expires during the call: whether it counts decides about the oldest.
+	// The newest of four expires during the call: whether it counts decides about the oldest.
 	u.sessions = u.sessions[1:5]
 	u.sessions[0].revoked = span{}
 	u.sessions[3].expires = callAt(4 * time.Second)
@@ -127,22 +128,24 @@ func TestLimitKeepsTheNewest(t *testing.T) {
 	}
 }
 
-// answered is what a service may answer to an exchange.
+// answered is a possible response to an exchange.
 func answered(outcome string, s *session, generation uint32, call span) reply {
 	got := reply{status: http.StatusOK, outcome: outcome, call: call, calls: 1}
 	if generation == 0 {
 		got.status = http.StatusBadRequest
 		return got
 	}
-	got.body, _ = json.Marshal(map[string]any{"data": grant{TokenString: tokenString(generation), ID: s.id, AccessToken: "a.b.c"}})
+	got.body, _ = json.Marshal(map[string]any{
+		"data": grant{TokenString: tokenString(generation), ID: s.id, AccessToken: "a.b.c"},
+	})
 	return got
 }
 
-// What the soak is for: each of these answers is wrong, and has to be told by its name.
+// Each of these responses is wrong, and has to be reported under its name.
 func TestWrongAnswersAreTold(t *testing.T) {
 	now := callAt(10 * time.Second)
-	living := func() *session { return sessionOf(mobile, time.Second, 2*time.Second) } // at generation 3
-	revoked := func() *session { s := living(); s.end(callAt(3 * time.Second)); return s }
+	active := func() *session { return sessionOf(mobile, time.Second, 2*time.Second) } // at generation 3
+	revoked := func() *session { s := active(); s.end(callAt(3 * time.Second)); return s }
 	for name, test := range map[string]struct {
 		session *session
 		held    func(*session) held
@@ -150,29 +153,75 @@ func TestWrongAnswersAreTold(t *testing.T) {
 		allowed []string
 		want    string // empty: nothing is wrong
 	}{
-		"rotated":                           {living(), (*session).current, func(s *session) reply { return answered("rotated", s, 4, now) }, []string{"rotated"}, ""},
-		"not rotated":                       {living(), (*session).current, func(s *session) reply { return answered("rotated", s, 3, now) }, []string{"rotated"}, wrongAnswer},
-		"a generation left out":             {living(), (*session).current, func(s *session) reply { return answered("rotated", s, 5, now) }, []string{"rotated"}, wrongAnswer},
-		"another session's":                 {living(), (*session).current, func(s *session) reply { return answered("rotated", somebodyElse(s), 4, now) }, []string{"rotated"}, wrongAnswer},
-		"another outcome":                   {living(), (*session).current, func(s *session) reply { return answered("unchanged", s, 4, now) }, []string{"rotated"}, wrongAnswer},
-		"logged out":                        {living(), (*session).current, func(s *session) reply { return answered("revoked", s, 0, now) }, []string{"rotated"}, loggedOut},
-		"logged out as a thief":             {living(), (*session).current, func(s *session) reply { return answered("replayed", s, 0, now) }, []string{"rotated"}, loggedOut},
-		"expired too soon":                  {living(), (*session).current, func(s *session) reply { return answered("expired", s, 0, now) }, []string{"rotated"}, loggedOut},
-		"a fault of the service's":          {living(), (*session).current, func(s *session) reply { return reply{status: 500, call: now} }, []string{"rotated"}, wrongAnswer},
-		"retried":                           {living(), previous, func(s *session) reply { return answered("retried", s, 3, now) }, []string{"retried"}, ""},
-		"a retry that rotated":              {living(), previous, func(s *session) reply { return answered("rotated", s, 4, now) }, []string{"retried"}, wrongAnswer},
-		"retried with the current string":   {living(), (*session).current, func(s *session) reply { return answered("retried", s, 3, now) }, []string{"retried"}, ""},
-		"a retry of what nobody rotated":    {living(), (*session).current, func(s *session) reply { return answered("retried", s, 4, now) }, []string{"retried"}, wrongAnswer},
-		"a replay":                          {living(), previous, func(s *session) reply { return answered("replayed", s, 0, now) }, []string{"replayed"}, ""},
-		"a replay that was answered":        {living(), previous, func(s *session) reply { return answered("recovered", s, 3, now) }, []string{"replayed"}, wrongAnswer},
-		"revoked":                           {revoked(), (*session).current, func(s *session) reply { return answered("revoked", s, 0, now) }, nil, ""},
-		"revoked and answered":              {revoked(), (*session).current, func(s *session) reply { return answered("rotated", s, 4, now) }, []string{"rotated"}, answeredOff},
-		"revoked and unknown at once":       {revoked(), (*session).current, func(s *session) reply { return answered("invalid", s, 0, now) }, nil, wrongAnswer},
-		"revoked and purged":                {revoked(), (*session).current, func(s *session) reply { return answered("invalid", s, 0, callAt(6*time.Minute)) }, nil, ""},
-		"expired":                           {living(), (*session).current, func(s *session) reply { return answered("expired", s, 0, callAt(3*time.Minute)) }, []string{"rotated"}, ""},
-		"expired and answered":              {living(), (*session).current, func(s *session) reply { return answered("rotated", s, 4, callAt(3*time.Minute)) }, []string{"rotated"}, answeredOff},
-		"expired, and the wrong refusal":    {living(), (*session).current, func(s *session) reply { return answered("revoked", s, 0, callAt(3*time.Minute)) }, []string{"rotated"}, wrongAnswer},
-		"a retry's answer is not as it was": {withAnswer(living()), previous, func(s *session) reply { return answered("retried", s, 3, now) }, []string{"retried"}, wrongAnswer},
+		"rotated": {active(), (*session).current, func(s *session) reply {
+			return answered("rotated", s, 4, now)
+		}, []string{"rotated"}, ""},
+		"not rotated": {active(), (*session).current, func(s *session) reply {
+			return answered("rotated", s, 3, now)
+		}, []string{"rotated"}, wrongAnswer},
+		"a generation left out": {active(), (*session).current, func(s *session) reply {
+			return answered("rotated", s, 5, now)
+		}, []string{"rotated"}, wrongAnswer},
+		"another session's": {active(), (*session).current, func(s *session) reply {
+			return answered("rotated", somebodyElse(s), 4, now)
+		}, []string{"rotated"}, wrongAnswer},
+		"another outcome": {active(), (*session).current, func(s *session) reply {
+			return answered("unchanged", s, 4, now)
+		}, []string{"rotated"}, wrongAnswer},
+		"logged out": {active(), (*session).current, func(s *session) reply {
+			return answered("revoked", s, 0, now)
+		}, []string{"rotated"}, loggedOut},
+		"logged out as a thief": {active(), (*session).current, func(s *session) reply {
+			return answered("replayed", s, 0, now)
+		}, []string{"rotated"}, loggedOut},
+		"expired too soon": {active(), (*session).current, func(s *session) reply {
+			return answered("expired", s, 0, now)
+		}, []string{"rotated"}, loggedOut},
+		"a fault of the service's": {active(), (*session).current, func(s *session) reply {
+			return reply{status: 500, call: now}
+		}, []string{"rotated"}, wrongAnswer},
+		"retried": {active(), previous, func(s *session) reply {
+			return answered("retried", s, 3, now)
+		}, []string{"retried"}, ""},
+		"a retry that rotated": {active(), previous, func(s *session) reply {
+			return answered("rotated", s, 4, now)
+		}, []string{"retried"}, wrongAnswer},
+		"retried with the current string": {active(), (*session).current, func(s *session) reply {
+			return answered("retried", s, 3, now)
+		}, []string{"retried"}, ""},
+		"a retry of what nobody rotated": {active(), (*session).current, func(s *session) reply {
+			return answered("retried", s, 4, now)
+		}, []string{"retried"}, wrongAnswer},
+		"a replay": {active(), previous, func(s *session) reply {
+			return answered("replayed", s, 0, now)
+		}, []string{"replayed"}, ""},
+		"a replay that was answered": {active(), previous, func(s *session) reply {
+			return answered("recovered", s, 3, now)
+		}, []string{"replayed"}, wrongAnswer},
+		"revoked": {revoked(), (*session).current, func(s *session) reply {
+			return answered("revoked", s, 0, now)
+		}, nil, ""},
+		"revoked and answered": {revoked(), (*session).current, func(s *session) reply {
+			return answered("rotated", s, 4, now)
+		}, []string{"rotated"}, answeredOff},
+		"revoked and unknown at once": {revoked(), (*session).current, func(s *session) reply {
+			return answered("invalid", s, 0, now)
+		}, nil, wrongAnswer},
+		"revoked and purged": {revoked(), (*session).current, func(s *session) reply {
+			return answered("invalid", s, 0, callAt(6*time.Minute))
+		}, nil, ""},
+		"expired": {active(), (*session).current, func(s *session) reply {
+			return answered("expired", s, 0, callAt(3*time.Minute))
+		}, []string{"rotated"}, ""},
+		"expired and answered": {active(), (*session).current, func(s *session) reply {
+			return answered("rotated", s, 4, callAt(3*time.Minute))
+		}, []string{"rotated"}, answeredOff},
+		"expired, and the wrong refusal": {active(), (*session).current, func(s *session) reply {
+			return answered("revoked", s, 0, callAt(3*time.Minute))
+		}, []string{"rotated"}, wrongAnswer},
+		"a retry's answer is not as it was": {withAnswer(active()), previous, func(s *session) reply {
+			return answered("retried", s, 3, now)
+		}, []string{"retried"}, wrongAnswer},
 	} {
 		c := &crowd{faults: newFaults()}
 		c.judge(test.session, test.held(test.session), test.got(test.session), test.allowed...)
@@ -196,7 +245,7 @@ func somebodyElse(*session) *session { return &session{id: "of somebody else"} }
 
 func withAnswer(s *session) *session { s.access = "d.e.f"; return s }
 
-// A model that is doctored, or a store that is: each difference has to be found.
+// A changed model or a changed store: each difference has to be found.
 func TestDifferencesBetweenStoreAndModelAreFound(t *testing.T) {
 	at := begin.Add(10 * time.Second)
 	build := func() (*tenant, []row) {
@@ -219,21 +268,45 @@ func TestDifferencesBetweenStoreAndModelAreFound(t *testing.T) {
 		doctor func(t *tenant, rows *[]row, marks *[]scope, epoch *uint64)
 		want   string // empty: nothing differs
 	}{
-		"nothing":                {func(*tenant, *[]row, *[]scope, *uint64) {}, ""},
-		"a row is lost":          {func(_ *tenant, rows *[]row, _ *[]scope, _ *uint64) { *rows = (*rows)[1:] }, "living of user-0/mobile is not stored"},
-		"a dead row is lost":     {func(_ *tenant, rows *[]row, _ *[]scope, _ *uint64) { *rows = (*rows)[:1] }, "ended of user-0/mobile is not stored"},
-		"a row too many":         {func(_ *tenant, rows *[]row, _ *[]scope, _ *uint64) { *rows = append(*rows, row{id: "stranger"}) }, "stranger is stored"},
-		"the store went back":    {func(_ *tenant, rows *[]row, _ *[]scope, _ *uint64) { (*rows)[0].generation = 1 }, "living is at generation 1, its user was given 2"},
-		"an answer too many":     {func(t *tenant, _ *[]row, _ *[]scope, _ *uint64) { living(t).rotate("", callAt(time.Second), "") }, "its user was given 3"},
-		"revived":                {func(_ *tenant, rows *[]row, _ *[]scope, _ *uint64) { (*rows)[1].alive = true }, "ended is alive in the store and dead in the model"},
-		"a revocation too wide":  {func(_ *tenant, rows *[]row, _ *[]scope, _ *uint64) { (*rows)[0].alive = false }, "living is dead in the store and alive in the model"},
-		"a revocation forgotten": {func(t *tenant, _ *[]row, _ *[]scope, _ *uint64) { ended(t).revoked = span{} }, "ended is dead in the store and alive in the model"},
-		"another's":              {func(_ *tenant, rows *[]row, _ *[]scope, _ *uint64) { (*rows)[0].user = "user-1" }, "living is stored as acme/mobile/user-1"},
-		"not purged":             {func(t *tenant, _ *[]row, _ *[]scope, _ *uint64) { ended(t).expires = callAt(-time.Hour) }, "ended expired before 02:04:05 and is not purged"},
-		"a mark is lost":         {func(_ *tenant, _ *[]row, marks *[]scope, _ *uint64) { *marks = nil }, "the mark of acme//user-0 is not stored"},
-		"a mark too many":        {func(_ *tenant, _ *[]row, marks *[]scope, _ *uint64) { *marks = append(*marks, scope{"acme", "", ""}) }, "a mark of acme// is stored"},
-		"an epoch too low":       {func(_ *tenant, _ *[]row, _ *[]scope, epoch *uint64) { *epoch = 0 }, "acme is at epoch 0"},
-		"an epoch too high":      {func(_ *tenant, _ *[]row, _ *[]scope, epoch *uint64) { *epoch = 2 }, "acme is at epoch 2"},
+		"nothing": {func(*tenant, *[]row, *[]scope, *uint64) {}, ""},
+		"a row is lost": {func(_ *tenant, rows *[]row, _ *[]scope, _ *uint64) {
+			*rows = (*rows)[1:]
+		}, "living of user-0/mobile is not stored"},
+		"a dead row is lost": {func(_ *tenant, rows *[]row, _ *[]scope, _ *uint64) {
+			*rows = (*rows)[:1]
+		}, "ended of user-0/mobile is not stored"},
+		"a row too many": {func(_ *tenant, rows *[]row, _ *[]scope, _ *uint64) {
+			*rows = append(*rows, row{id: "stranger"})
+		}, "stranger is stored"},
+		"the store went back": {func(_ *tenant, rows *[]row, _ *[]scope, _ *uint64) {
+			(*rows)[0].generation = 1
+		}, "living is at generation 1, its user was given 2"},
+		"an answer too many": {func(t *tenant, _ *[]row, _ *[]scope, _ *uint64) {
+			living(t).rotate("", callAt(time.Second), "")
+		}, "its user was given 3"},
+		"revived": {func(_ *tenant, rows *[]row, _ *[]scope, _ *uint64) {
+			(*rows)[1].alive = true
+		}, "ended is alive in the store and dead in the model"},
+		"a revocation too wide": {func(_ *tenant, rows *[]row, _ *[]scope, _ *uint64) {
+			(*rows)[0].alive = false
+		}, "living is dead in the store and alive in the model"},
+		"a revocation forgotten": {func(t *tenant, _ *[]row, _ *[]scope, _ *uint64) {
+			ended(t).revoked = span{}
+		}, "ended is dead in the store and alive in the model"},
+		"another's": {func(_ *tenant, rows *[]row, _ *[]scope, _ *uint64) {
+			(*rows)[0].user = "user-1"
+		}, "living is stored as acme/mobile/user-1"},
+		"not purged": {func(t *tenant, _ *[]row, _ *[]scope, _ *uint64) {
+			ended(t).expires = callAt(-time.Hour)
+		}, "ended expired before 02:04:05 and is not purged"},
+		"a mark is lost": {func(_ *tenant, _ *[]row, marks *[]scope, _ *uint64) {
+			*marks = nil
+		}, "the mark of acme//user-0 is not stored"},
+		"a mark too many": {func(_ *tenant, _ *[]row, marks *[]scope, _ *uint64) {
+			*marks = append(*marks, scope{"acme", "", ""})
+		}, "a mark of acme// is stored"},
+		"an epoch too low":  {func(_ *tenant, _ *[]row, _ *[]scope, epoch *uint64) { *epoch = 0 }, "acme is at epoch 0"},
+		"an epoch too high": {func(_ *tenant, _ *[]row, _ *[]scope, epoch *uint64) { *epoch = 2 }, "acme is at epoch 2"},
 	} {
 		acme, rows := build()
 		marks, epoch := slices.Clone(marks), uint64(1)
@@ -241,7 +314,8 @@ func TestDifferencesBetweenStoreAndModelAreFound(t *testing.T) {
 		c := compare(acme.sessions(), rows, at, at)
 		c.compareMarks([]*tenant{acme}, marks)
 		c.compareEpoch(acme, epoch)
-		if test.want == "" && (len(c.differences) > 0 || c.modelLive != 1 || c.storeLive != 1 || c.sessions != 2 || c.rows != 2 || c.generations != 1) {
+		if test.want == "" && (len(c.differences) > 0 || c.modelLive != 1 || c.storeLive != 1 || c.sessions != 2 ||
+			c.rows != 2 || c.generations != 1) {
 			t.Errorf("%s: got %+v, want no difference", name, c)
 		}
 		if test.want != "" && (len(c.differences) != 1 || !strings.Contains(c.differences[0], test.want)) {
@@ -250,7 +324,7 @@ func TestDifferencesBetweenStoreAndModelAreFound(t *testing.T) {
 	}
 }
 
-// What is purged is no difference, and is forgotten.
+// A purged session is no difference, and is forgotten.
 func TestPurgedIsForgotten(t *testing.T) {
 	s := sessionOf(kiosk)
 	at := begin.Add(8 * time.Minute)

@@ -12,12 +12,12 @@ import (
 	"github.com/refreshd/refreshd/test/support/figures"
 )
 
-// series are what is watched, and how much each may grow.
+// series are the series that are watched, and how much each may grow.
 var series = []struct {
 	name, format string
 	of           func(window) float64
-	stored       bool // settled only when purges keep up
-	postgres     bool // SQLite does not tell
+	stored       bool // whether it is settled only when purges keep up
+	postgres     bool // whether only PostgreSQL has it
 	bound        bound
 }{
 	{"calls a second", "%.0f", func(w window) float64 { return w.rate }, false, false, bound{share: .05, falls: true}},
@@ -33,19 +33,21 @@ var series = []struct {
 	{"indexes, MiB", "%.1f", func(w window) float64 { return w.indexes }, true, true, bound{share: .15, least: 2}},
 }
 
-// report is what was found, in Markdown, and an error if any of it is not as it has to be.
+// report returns the report in Markdown, and an error if anything grew or was wrong.
 func (s *soak) report() (text string, verdict error) {
 	var b strings.Builder
 	say := func(format string, args ...any) { fmt.Fprintf(&b, format+"\n\n", args...) }
 	say("# Soaked %s", s.begun.UTC().Format(time.DateOnly))
-	say("%s, on %d processors, %s/%s, %s; %s. Two processes, %s of load, seed %d.", s.program.Version, runtime.NumCPU(), runtime.GOOS, runtime.GOARCH,
+	say("%s, on %d processors, %s/%s, %s; %s. Two processes, %s of load, seed %d.", s.program.Version, runtime.NumCPU(),
+		runtime.GOOS, runtime.GOARCH,
 		runtime.Version(), s.store.about, s.plan.length, s.seed)
 	measured := "as it was asked for"
 	if s.capacity > 0 {
-		measured = fmt.Sprintf("%.0f %% of the %.0f that the same calls reach without a pause", 100*part, s.capacity)
+		measured = fmt.Sprintf("%.0f %% of the %.0f that the same calls reach without pauses", 100*part, s.capacity)
 	}
-	say("Load: %.0f calls a second, %s. One process was stopped %d times and killed %d times, for %s each; the figures of a process are those of "+
-		"the other one: %.0f MiB, %d descriptors and %d threads before the load, %.0f, %d and %d after it.", s.rate, measured, s.stopped, s.killed,
+	say("Load: %.0f calls a second, %s. One process was stopped %d times and killed %d times, for %s each. The figures of "+
+		"a process are those of the other one: %.0f MiB, %d descriptors and %d threads before the load, %.0f, %d and %d "+
+		"after it.", s.rate, measured, s.stopped, s.killed,
 		s.plan.down, s.before.RSS, s.before.Files, s.before.Threads, s.after.RSS, s.after.Files, s.after.Threads)
 
 	var wrong []string
@@ -54,10 +56,11 @@ func (s *soak) report() (text string, verdict error) {
 	b.WriteString(s.trends(&wrong).String() + "\n")
 	say("## Store and model")
 	b.WriteString(s.compared().String() + "\n")
-	say("%d refresh tokens were issued and %d of them purged. In the end %d users' lists were read, %d refresh tokens that live exchanged and %d dead ones "+
-		"presented; the last row is after the processes ended and `refreshd purge` made a pass.", s.tally.calls["issue"], s.purged, s.listed, s.exchanged, s.stale)
+	say("%d refresh tokens were issued and %d of them purged. At the end %d users' lists were read, %d active refresh "+
+		"tokens exchanged and %d ended ones presented. The last row is after the processes ended and `refreshd purge` made "+
+		"a pass.", s.tally.calls["issue"], s.purged, s.listed, s.exchanged, s.stale)
 	if n := s.undecided(); n > 0 {
-		say("Undecided are those that expired so near to the instant that nobody can tell, or whose revocation was not asked for yet.")
+		say("Undecided refresh tokens expired about that instant, or may have been revoked by a request without a response.")
 	}
 	say("## Calls")
 	b.WriteString(counts("call", s.tally.calls).String() + "\n")
@@ -69,7 +72,7 @@ func (s *soak) report() (text string, verdict error) {
 	}
 	say("## Faults")
 	for _, kind := range []string{loggedOut, answeredOff, wrongAnswer, wrongStore, logged} {
-		s.faults.counts[kind] += 0 // each is told, also if there was none
+		s.faults.counts[kind] += 0 // each kind is reported, even without a fault
 	}
 	b.WriteString(counts("what was wrong", s.faults.counts).String() + "\n")
 	for _, text := range s.faults.first {
@@ -90,7 +93,7 @@ func (s *soak) report() (text string, verdict error) {
 	return b.String(), verdict
 }
 
-// values are a series from where it is settled.
+// values returns the values of a series from where it is settled.
 func (s *soak) values(of func(window) float64, stored bool) (values []float64) {
 	settled := s.plan.settled
 	if stored {
@@ -137,10 +140,12 @@ func (s *soak) trends(wrong *[]string) *figures.Table {
 }
 
 func (s *soak) compared() *figures.Table {
-	t := figures.NewTable("minute", "rows: model", "store", "live: model", "store", "undecided", "generations equal", "marks: model", "store", "differences")
+	t := figures.NewTable("minute", "rows: model", "store", "active: model", "store", "undecided", "generations equal",
+		"marks: model", "store", "differences")
 	for _, c := range s.comparisons {
-		t.Add(fmt.Sprintf("%.1f", c.at.Sub(s.begun).Minutes()), fmt.Sprint(c.sessions), fmt.Sprint(c.rows), fmt.Sprint(c.modelLive),
-			fmt.Sprint(c.storeLive), fmt.Sprint(c.undecided), fmt.Sprint(c.generations), fmt.Sprint(c.modelMarks), fmt.Sprint(c.marks),
+		t.Add(fmt.Sprintf("%.1f", c.at.Sub(s.begun).Minutes()), fmt.Sprint(c.sessions), fmt.Sprint(c.rows),
+			fmt.Sprint(c.modelLive), fmt.Sprint(c.storeLive), fmt.Sprint(c.undecided), fmt.Sprint(c.generations),
+			fmt.Sprint(c.modelMarks), fmt.Sprint(c.marks),
 			fmt.Sprint(len(c.differences)))
 	}
 	return t

@@ -15,36 +15,36 @@ import (
 	"github.com/refreshd/refreshd/test/support/rig"
 )
 
-// soak is a run.
+// soak is the state of a run.
 type soak struct {
 	plan            plan
 	engine, version string
 	seed            uint64
-	rate            float64  // calls a second that are wanted
+	rate            float64  // the wanted number of calls a second
 	counted         *counted // nil for a run that is paced by the clock
-	capacity        float64  // 0 if it was not measured
+	capacity        float64  // calls a second; 0 if it was not measured
 
 	dir      string
-	program  rig.Program // it is built, unless it is there
+	program  rig.Program // built if it is empty
 	store    *store
 	settings [2]rig.Settings
-	services [2]*rig.Service // the first one stays
+	services [2]*rig.Service // the first one is never restarted
 	tally    *tally
 	faults   *faults
 	crowd    *crowd
-	users    atomic.Uint64 // how many of a thousand have come
+	users    atomic.Uint64 // how many of a thousand have arrived
 
 	begun    time.Time
 	progress io.Writer
 
 	mu                       sync.Mutex
-	notes                    []string // of the window that is open
+	notes                    []string // of the current window
 	windows                  []window
 	comparisons              []comparison
 	purged, stopped, killed  int
-	behind                   atomic.Int64 // how often a worker had to leave calls out
+	behind                   atomic.Int64 // how often a worker skipped calls
 	before, after            rig.Resources
-	listed, exchanged, stale int // in the end, by the API
+	listed, exchanged, stale int // at the end, by the API
 }
 
 func newSoak(p plan, engine, version string, seed uint64, rate float64) *soak {
@@ -60,14 +60,14 @@ func (s *soak) say(format string, args ...any) {
 	fmt.Fprintf(s.progress, "%5.0fs  %s\n", time.Since(s.begun).Seconds(), fmt.Sprintf(format, args...))
 }
 
-// note has the window that is open tell of something that happened.
+// note adds an event to the current window.
 func (s *soak) note(format string, args ...any) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.notes = append(s.notes, fmt.Sprintf(format, args...))
 }
 
-// run does all of it, and leaves nothing behind. An error says that it could not be done; what was found is in s.
+// run runs the soak and cleans up. An error means that it could not run; the findings are in s.
 func (s *soak) run(ctx context.Context, progress io.Writer) (err error) {
 	s.begun, s.progress = time.Now(), progress
 	if s.dir, err = os.MkdirTemp("", "refreshd-soak-"); err != nil {
@@ -114,7 +114,7 @@ func (s *soak) explained(err error) error {
 	return err
 }
 
-// serve starts both services, each on an address that it keeps.
+// serve starts both services, each on an address that it keeps after a restart.
 func (s *soak) serve(ctx context.Context) error {
 	addresses, err := rig.FreeAddresses(2 * len(s.services))
 	if err != nil {
@@ -123,7 +123,8 @@ func (s *soak) serve(ctx context.Context) error {
 	for i := range s.settings {
 		s.settings[i] = rig.Settings{
 			Database: s.store.url, Kickstart: kickstart(), Listen: addresses[2*i], AdminListen: addresses[2*i+1],
-			Env: []string{"REFRESHD_PUBLIC_URL=https://auth.example.com", "REFRESHD_LOG_LEVEL=warn", "REFRESHD_PURGE_INTERVAL=20s",
+			Env: []string{"REFRESHD_PUBLIC_URL=https://auth.example.com", "REFRESHD_LOG_LEVEL=warn",
+				"REFRESHD_PURGE_INTERVAL=20s",
 				fmt.Sprintf("REFRESHD_PURGE_AFTER=%s", purgeAfter)},
 		}
 	}
@@ -139,11 +140,11 @@ func (s *soak) serve(ctx context.Context) error {
 	return nil
 }
 
-// load measures the capacity, if no rate is given, and then has users call for as long as planned.
+// load measures the capacity, if no rate is given, and then has users call for the planned time.
 func (s *soak) load(ctx context.Context) error {
 	if s.rate == 0 {
 		s.say("measuring the capacity for %s", s.plan.capacity)
-		s.users.Store(1000) // or most of what is measured would be retries
+		s.users.Store(1000) // with fewer users most of the calls would be retries
 		var counted int
 		half := s.plan.capacity / 2
 		err := s.work(ctx, 0, s.plan.capacity, func(ctx context.Context) error {
@@ -165,9 +166,11 @@ func (s *soak) load(ctx context.Context) error {
 	return s.work(ctx, s.rate, s.plan.length, s.operate)
 }
 
-// work has workers call for so long, at rate calls a second or, if it is 0, as fast as they are answered. Meanwhile it does what
-// else is to be done. The first error ends all. A counted run lasts until meanwhile returns.
-func (s *soak) work(ctx context.Context, rate float64, length time.Duration, meanwhile func(context.Context) error) error {
+// work has workers send requests for length, at rate a second or, if rate is 0, each as soon as it has a response. It
+// runs meanwhile beside them. The first error ends everything. A counted run lasts until meanwhile returns.
+func (s *soak) work(
+	ctx context.Context, rate float64, length time.Duration, meanwhile func(context.Context) error,
+) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	begin := time.Now()
@@ -216,25 +219,25 @@ func (s *soak) work(ctx context.Context, rate float64, length time.Duration, mea
 	return errors.Join(context.Cause(ctx), err)
 }
 
-// counted paces a run by requests: as many are made as the plan has at the rate that is wanted, in between of what else
-// happens, however long they take; and then more, until enough reports true.
+// counted paces a run by requests and not by time: between the planned events it makes as many requests as the plan has
+// at the wanted rate, however long they take. Then it makes more, until enough reports true.
 //
-// A run of seconds that is paced by the clock shows nothing on a machine that is busy: what it was to judge did not
-// happen. Half an hour has room for that, and is to show how the service does at a rate.
+// A short run that is paced by the clock shows nothing on a busy machine, because too little happens. A run of half an
+// hour is long enough for the clock, and has to show how the service behaves at a rate.
 type counted struct {
-	turns  chan struct{} // a request each; unbuffered, so that no more than the workers can take are under way
+	turns  chan struct{} // one for each request; unbuffered, so that no more requests run than there are workers
 	given  int
 	enough func() bool
 }
 
-// to has requests made until as many were begun as belong to that moment of the plan.
+// to has requests made until as many have begun as the plan has by that time.
 func (c *counted) to(ctx context.Context, moment time.Duration, rate float64) {
 	for ; float64(c.given) < moment.Seconds()*rate && ctx.Err() == nil; c.given++ {
 		c.turn(ctx, rate)
 	}
 }
 
-// turn has one request made, and waits for as long as lies between two of them at least.
+// turn has one request made, and then waits for the shortest time between two requests.
 func (c *counted) turn(ctx context.Context, rate float64) {
 	select {
 	case c.turns <- struct{}{}:
@@ -243,13 +246,13 @@ func (c *counted) turn(ctx context.Context, rate float64) {
 	}
 }
 
-// event is what is done again and again.
+// event is an action at regular intervals.
 type event struct {
 	every, next time.Duration
 	do          func(context.Context) error
 }
 
-// operate does what happens beside the load: it watches, restarts, revokes, compares.
+// operate runs the events beside the load: it watches, restarts, revokes, compares.
 func (s *soak) operate(ctx context.Context) error {
 	begin := time.Now()
 	acme, rival := s.crowd.tenants[0], s.crowd.tenants[1]
@@ -260,7 +263,7 @@ func (s *soak) operate(ctx context.Context) error {
 	from, goal := float64(s.users.Load()), 1000*min(1, s.rate*userSeconds/mostUsers)
 	goal = max(goal, from, 1)
 	w := s.newWatch()
-	// What comes later in this list comes a little later in time as well, so that not all comes at once.
+	// Each event is a little later than the one before it in this list, so that they do not coincide.
 	events := []*event{
 		{every: s.plan.window / 10, do: func(ctx context.Context) error {
 			s.users.Store(uint64(from + (goal-from)*min(1, float64(moment())/float64(s.plan.arrival))))
@@ -271,8 +274,14 @@ func (s *soak) operate(ctx context.Context) error {
 		{every: max(s.plan.window/3, min(15*time.Second, s.plan.length/4)), do: s.tell},
 		{every: s.plan.restarts, do: s.restart},
 		{every: s.plan.kiosk, do: func(ctx context.Context) error { return s.crowd.revokeAll(ctx, acme, kiosk.id) }},
-		{every: s.plan.shop, do: func(ctx context.Context) error { s.note("shop revoked"); return s.crowd.revokeAll(ctx, acme, shop.id) }},
-		{every: s.plan.tenant, do: func(ctx context.Context) error { s.note("rival revoked"); return s.crowd.revokeAll(ctx, rival, "") }},
+		{every: s.plan.shop, do: func(ctx context.Context) error {
+			s.note("shop revoked")
+			return s.crowd.revokeAll(ctx, acme, shop.id)
+		}},
+		{every: s.plan.tenant, do: func(ctx context.Context) error {
+			s.note("rival revoked")
+			return s.crowd.revokeAll(ctx, rival, "")
+		}},
 		{every: s.plan.compare, do: s.checkPoint},
 	}
 	for i, e := range events {
@@ -310,14 +319,15 @@ func (s *soak) tell(context.Context) error {
 	line := "the first window is open"
 	if n := len(s.windows); n > 0 {
 		w := s.windows[n-1]
-		line = fmt.Sprintf("window %d: %.0f calls a second, p50 %.2f ms, p99 %.1f ms, %.0f MiB, %.0f goroutines, %.0f rows in %.1f MiB",
+		line = fmt.Sprintf("window %d: %.0f calls a second, p50 %.2f ms, p99 %.1f ms, %.0f MiB, %.0f goroutines, "+
+			"%.0f rows in %.1f MiB",
 			n, w.rate, w.p50, w.p99, w.rss, w.goroutines, w.rows, w.table)
 	}
 	s.say("%s; %d stopped, %d killed; %d faults", line, s.stopped, s.killed, s.faults.sum())
 	return nil
 }
 
-// restart stops or kills the second service, in turn, and starts it again.
+// restart stops or kills the second service, alternately, and starts it again.
 func (s *soak) restart(ctx context.Context) error {
 	service := s.services[1]
 	s.mu.Lock()
@@ -346,7 +356,7 @@ func (s *soak) restart(ctx context.Context) error {
 	return err
 }
 
-// readLog looks at the log of a service that has ended.
+// readLog checks the log of a service that has ended.
 func (s *soak) readLog(service *rig.Service) {
 	for _, line := range service.ErrorsLogged() {
 		s.faults.add(logged, "%s", line)

@@ -13,13 +13,13 @@ import (
 )
 
 const (
-	// moment is the plan's: as many requests are made as belong to it, in whatever time that takes.
+	// moment is the length of the plan: as many requests are made as belong to it, however long they take.
 	moment = 4 * time.Second
-	// stuck is when the machine is: nothing is judged by it.
+	// stuck is when the test gives up. Nothing is judged by it.
 	stuck = 20 * time.Minute
 )
 
-// newMoment is a run of so many requests, and of more until all that it is to show has happened.
+// newMoment returns a run of so many requests, and of more until everything has happened that the test checks.
 func newMoment(engine string) *soak {
 	s := newSoak(newPlan(moment), engine, "", 7, 150)
 	s.counted = &counted{turns: make(chan struct{}), enough: func() bool {
@@ -40,8 +40,8 @@ func runMoment(t *testing.T, s *soak) {
 	}
 }
 
-// A soak of some seconds, with everything in it that half an hour has but expiry and purging: the driver itself has to work, and
-// what it drives has to bear it.
+// A soak of some seconds has everything that half an hour has, except expiry and purging: the driver has to work, and
+// the service has to pass.
 func TestSoakOfAMoment(t *testing.T) {
 	t.Parallel()
 	program, err := rig.Build(t.Context(), t.TempDir(), rig.BuildOptions{})
@@ -62,7 +62,8 @@ func TestSoakOfAMoment(t *testing.T) {
 				t.Error(text)
 			}
 			if s.stopped < 3 || s.killed < 3 || len(s.comparisons) < 6 || len(s.windows) < 25 {
-				t.Errorf("too little happened: stopped %d, killed %d, compared %d times, %d windows", s.stopped, s.killed, len(s.comparisons), len(s.windows))
+				t.Errorf("too little happened: stopped %d, killed %d, compared %d times, %d windows", s.stopped, s.killed,
+					len(s.comparisons), len(s.windows))
 			}
 			last := s.comparisons[len(s.comparisons)-1]
 			live := last.storeLive - last.modelLive
@@ -75,15 +76,15 @@ func TestSoakOfAMoment(t *testing.T) {
 				compared += c.generations
 			}
 			if compared < 50 || s.listed < 50 || s.exchanged+s.stale < 100 {
-				t.Errorf("too little was held to the model: %d generations, %d lists, %d live and %d ended tokens",
+				t.Errorf("too little was checked: %d generations, %d lists, %d active and %d ended tokens",
 					compared, s.listed, s.exchanged, s.stale)
 			}
 		})
 	}
 }
 
-// A soak that passes whatever it drives would prove nothing: this service forgets a goroutine with each exchange, and every
-// revocation of an application.
+// A soak that passes for any service would prove nothing. This service leaks a goroutine at each exchange, and ignores
+// revocations of an application.
 func TestSoakFindsABadService(t *testing.T) {
 	short.LeaveOut(t, "half a minute")
 	t.Parallel()
@@ -91,8 +92,9 @@ func TestSoakFindsABadService(t *testing.T) {
 	bad, err := rig.Build(t.Context(), t.TempDir(), rig.BuildOptions{Name: "refreshd-bad", Changes: []rig.Change{
 		{File: "usecase/exchange.go", From: "	fits, err := x.fits(ctx, presented, in.AccessToken)\n",
 			To: "	go func() { select {} }()\n	fits, err := x.fits(ctx, presented, in.AccessToken)\n"},
-		{File: "usecase/revoke.go", From: "		_, err = r.Revocations.RevokeScope(", To: "		if selector.Scope.ApplicationID != \"\" {\n" +
-			"			return Revoked{Selector: selector, At: at}, nil\n		}\n		_, err = r.Revocations.RevokeScope("},
+		{File: "usecase/revoke.go", From: "		_, err = r.Revocations.RevokeScope(",
+			To: "		if selector.Scope.ApplicationID != \"\" {\n" +
+				"			return Revoked{Selector: selector, At: at}, nil\n		}\n		_, err = r.Revocations.RevokeScope("},
 	}})
 	if err != nil {
 		t.Fatal(err)

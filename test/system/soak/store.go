@@ -17,7 +17,7 @@ import (
 	"github.com/refreshd/refreshd/test/support/postgres"
 )
 
-// store is the database itself, read behind the service's back.
+// store is the database, read without the service.
 type store struct {
 	db    *sql.DB
 	url   string // REFRESHD_DATABASE_URL
@@ -26,7 +26,7 @@ type store struct {
 	close func() error
 }
 
-// openStore starts what is needed for an empty store. It has to be closed also with an error.
+// openStore starts an empty store. The caller has to close it even if there is an error.
 func openStore(ctx context.Context, engine, dir string) (s *store, err error) {
 	s = &store{close: func() error { return nil }}
 	switch engine {
@@ -43,7 +43,8 @@ func openStore(ctx context.Context, engine, dir string) (s *store, err error) {
 			return s, err
 		}
 		s.close = func() error { s.db.Close(); return server.Stop() }
-		return s, s.db.QueryRowContext(ctx, `SELECT 'PostgreSQL ' || current_setting('server_version') || ', fsync=' || current_setting('fsync') ||
+		return s, s.db.QueryRowContext(ctx,
+			`SELECT 'PostgreSQL ' || current_setting('server_version') || ', fsync=' || current_setting('fsync') ||
 			', synchronous_commit=' || current_setting('synchronous_commit')`).Scan(&s.about)
 	case "sqlite":
 		s.path, s.about = filepath.Join(dir, "refreshd.db"), "SQLite"
@@ -63,10 +64,10 @@ func openStore(ctx context.Context, engine, dir string) (s *store, err error) {
 type row struct {
 	id, tenant, application, user string
 	generation                    uint32
-	alive                         bool // by the row and by the marks
+	alive                         bool // whether it is active, by the row and by the marks
 }
 
-// rows are all of them; which are alive is asked for an instant.
+// rows returns all rows, with whether each is active at an instant.
 func (s *store) rows(ctx context.Context, at time.Time) (all []row, err error) {
 	rows, err := s.db.QueryContext(ctx, `
 SELECT t.id, t.tenant_id, t.application_id, t.user_id, t.generation,
@@ -112,7 +113,7 @@ func (s *store) epoch(ctx context.Context, tenant string) (epoch uint64, err err
 	return epoch, s.db.QueryRowContext(ctx, `SELECT epoch FROM tenants WHERE id = $1`, tenant).Scan(&epoch)
 }
 
-// sizes are what a store takes; not a number where it does not tell.
+// sizes are the sizes of a store; NaN where the database does not report them.
 type sizes struct{ rows, table, indexes, connections float64 }
 
 func (s *store) sizes(ctx context.Context) (z sizes, err error) {
@@ -128,7 +129,7 @@ func (s *store) sizes(ctx context.Context) (z sizes, err error) {
 		}
 		return z, nil
 	}
-	// One of the connections is ours.
+	// One of the connections is this program's.
 	return z, s.db.QueryRowContext(ctx, `SELECT pg_table_size('refresh_tokens'), pg_indexes_size('refresh_tokens'),
 		(SELECT count(*) - 1 FROM pg_stat_activity WHERE datname = current_database() AND backend_type = 'client backend')`).
 		Scan(&z.table, &z.indexes, &z.connections)

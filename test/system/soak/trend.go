@@ -6,27 +6,28 @@ import (
 	"github.com/refreshd/refreshd/test/support/figures"
 )
 
-// bound is how much a series may grow from its first third to its last: by a share of the first, or by least, whichever is more.
+// bound is how much a series may grow from its first third to its last: by a share of the first, or by least, whichever
+// is more.
 type bound struct {
 	share, least float64
-	falls        bool // it is its falling that is bad
+	falls        bool // whether it must not fall, rather than not rise
 }
 
-// leastPoints are needed to tell a trend.
+// leastPoints is how many points a trend needs.
 const leastPoints = 6
 
-// trend is how a series went.
+// trend is the trend of a series.
 type trend struct {
 	points      int
 	first, last float64 // the median of its first third, and of its last
 	rise        float64 // of the line that fits it best, from the first point to the last
 	allowed     float64
-	judged      bool // there were points enough
+	judged      bool // whether there were enough points
 	grows       bool
 }
 
-// newTrend takes a series for growing if both say so by more than its bound: the thirds, which a few outliers do not move, and the
-// line, which a single step between two plateaus moves less than a steady climb of the same height.
+// newTrend decides that a series grows if both measures exceed its bound: the thirds, which a few outliers do not move,
+// and the line, which a single step between two plateaus moves less than a steady climb of the same height.
 func newTrend(values []float64, b bound) (t trend) {
 	var known []float64
 	for _, v := range values {
@@ -52,7 +53,7 @@ func newTrend(values []float64, b bound) (t trend) {
 	return t
 }
 
-// slope is that of the line by least squares, for points one apart.
+// slope returns the slope of the line by least squares, for points with a distance of one.
 func slope(values []float64) float64 {
 	n := float64(len(values))
 	if n < 2 {

@@ -8,7 +8,7 @@ import (
 	"time"
 )
 
-// Series of 27 points, as half an hour gives; each must be taken for what it is.
+// Series of 27 points, as half an hour has. Each has to be recognized.
 func TestTrendTellsWhatGrows(t *testing.T) {
 	const n = 27
 	r := rand.New(rand.NewPCG(1, 2))
@@ -25,19 +25,35 @@ func TestTrendTellsWhatGrows(t *testing.T) {
 		bound  bound
 		grows  bool
 	}{
-		"flat":                          {series(func(int) float64 { return 50 }), memory, false},
-		"flat and noisy":                {series(func(int) float64 { return 50 * noise(.1) }), memory, false},
-		"a leak of a MiB a minute":      {series(func(i int) float64 { return 50*noise(.1) + float64(i) }), memory, true},
-		"a leak below the bound":        {series(func(i int) float64 { return 50 + .1*float64(i) }), memory, false},
-		"doubled at once":               {series(func(i int) float64 { return map[bool]float64{true: 100, false: 50}[i > n/2] }), memory, true},
-		"one outlier":                   {series(func(i int) float64 { return map[bool]float64{true: 500, false: 50}[i == n-2] }), memory, false},
-		"outliers at the end":           {series(func(i int) float64 { return map[bool]float64{true: 500, false: 50}[i > n-4] }), memory, false},
-		"it comes down":                 {series(func(i int) float64 { return 100 - float64(i) }), memory, false},
-		"up, and down again":            {series(func(i int) float64 { return 50 + 40*math.Sin(math.Pi*float64(i)/(n-1)) }), memory, false},
-		"a goroutine a minute":          {series(func(i int) float64 { return 30 + float64(i) }), bound{share: .1, least: 10}, true},
-		"a rate that falls":             {series(func(i int) float64 { return 5000 - 30*float64(i) }), bound{share: .05, falls: true}, true},
-		"a rate that rises":             {series(func(i int) float64 { return 5000 + 30*float64(i) }), bound{share: .05, falls: true}, false},
-		"not a number but in the start": {series(func(i int) float64 { return map[bool]float64{true: math.NaN(), false: 7}[i > 3] }), memory, false},
+		"flat":                     {series(func(int) float64 { return 50 }), memory, false},
+		"flat and noisy":           {series(func(int) float64 { return 50 * noise(.1) }), memory, false},
+		"a leak of a MiB a minute": {series(func(i int) float64 { return 50*noise(.1) + float64(i) }), memory, true},
+		"a leak below the bound":   {series(func(i int) float64 { return 50 + .1*float64(i) }), memory, false},
+		"doubled in a step": {series(func(i int) float64 {
+			return map[bool]float64{true: 100, false: 50}[i > n/2]
+		}), memory, true},
+		"one outlier": {series(func(i int) float64 {
+			return map[bool]float64{true: 500, false: 50}[i == n-2]
+		}), memory, false},
+		"outliers at the end": {series(func(i int) float64 {
+			return map[bool]float64{true: 500, false: 50}[i > n-4]
+		}), memory, false},
+		"it comes down": {series(func(i int) float64 { return 100 - float64(i) }), memory, false},
+		"up, and down again": {series(func(i int) float64 {
+			return 50 + 40*math.Sin(math.Pi*float64(i)/(n-1))
+		}), memory, false},
+		"a goroutine a minute": {series(func(i int) float64 {
+			return 30 + float64(i)
+		}), bound{share: .1, least: 10}, true},
+		"a rate that falls": {series(func(i int) float64 {
+			return 5000 - 30*float64(i)
+		}), bound{share: .05, falls: true}, true},
+		"a rate that rises": {series(func(i int) float64 {
+			return 5000 + 30*float64(i)
+		}), bound{share: .05, falls: true}, false},
+		"not a number but in the start": {series(func(i int) float64 {
+			return map[bool]float64{true: math.NaN(), false: 7}[i > 3]
+		}), memory, false},
 	} {
 		if got := newTrend(test.values, test.bound); got.grows != test.grows {
 			t.Errorf("%s: got %+v, want grows = %t", name, got, test.grows)
@@ -51,19 +67,20 @@ func TestTrendTellsWhatGrows(t *testing.T) {
 	}
 }
 
-// grown is a run of half an hour whose windows are the same but for what change does to each.
+// grown returns a run of half an hour whose windows are the same except for what change does to each.
 func grown(change func(i int, w *window)) *soak {
 	s := newSoak(newPlan(30*time.Minute), "postgres", "", 1, 1000)
 	s.store = &store{}
 	for i := range 30 {
-		w := window{rate: 1000, p50: 1, p99: 10, rss: 50, heap: 10, goroutines: 30, files: 40, rows: 1e5, table: 50, indexes: 20, connections: 20}
+		w := window{rate: 1000, p50: 1, p99: 10, rss: 50, heap: 10, goroutines: 30, files: 40,
+			rows: 1e5, table: 50, indexes: 20, connections: 20}
 		change(i, &w)
 		s.windows = append(s.windows, w)
 	}
 	return s
 }
 
-// Whatever grows, the command has to end with an error that names it; growth before it has settled is none.
+// The command ends with an error that names what grows. Growth before a series has settled does not count.
 func TestReportFailsForEachSeriesThatGrows(t *testing.T) {
 	for name, change := range map[string]func(float64, *window){
 		"calls a second":              func(x float64, w *window) { w.rate /= 1 + x },
@@ -92,7 +109,7 @@ func TestReportFailsForEachSeriesThatGrows(t *testing.T) {
 	}
 }
 
-// A series that nobody could read is not flat.
+// A series that could not be read is not flat.
 func TestReportFailsForWhatWasNotMeasured(t *testing.T) {
 	_, err := grown(func(i int, w *window) {
 		if i > 5 {
@@ -114,11 +131,11 @@ func TestReportFailsForFaults(t *testing.T) {
 	s.faults.add(loggedOut, "generation %d", 7)
 	text, err := s.report()
 	if err == nil || !strings.Contains(text, "a user was logged out wrongly: generation 7") {
-		t.Errorf("got %v and\n%s\nwant an error, and the fault told", err, text)
+		t.Errorf("got %v and\n%s\nwant an error, and the fault in the report", err, text)
 	}
 }
 
-// Too short a run is no proof, and must not look like one.
+// A run that is too short proves nothing, and the report has to say so.
 func TestReportTellsWhatItCouldNotJudge(t *testing.T) {
 	s := grown(func(int, *window) {})
 	s.plan = newPlan(3 * time.Minute)

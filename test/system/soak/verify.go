@@ -11,7 +11,7 @@ import (
 	"github.com/refreshd/refreshd/test/support/rig"
 )
 
-// checkPoint compares store and model while everybody waits, and forgets what is purged.
+// checkPoint compares store and model while the load waits, and removes purged sessions from the model.
 func (s *soak) checkPoint(ctx context.Context) error {
 	c, err := s.compare(ctx, time.Now().Add(-pass))
 	if err != nil {
@@ -59,7 +59,7 @@ func (s *soak) compare(ctx context.Context, purged time.Time) (c comparison, err
 	return c, nil
 }
 
-// forget takes what is purged out of the model.
+// forget removes purged sessions from the model.
 func forget(gone []*session) {
 	is := make(map[*session]bool, len(gone))
 	users := map[*user]bool{}
@@ -71,8 +71,8 @@ func forget(gone []*session) {
 	}
 }
 
-// verify holds what is there after the load to the model: by the store, by every user's list, by an exchange of every refresh token
-// that lives or is dead and not yet purged, and by the store again.
+// verify compares the state after the load with the model: the rows of the store, every user's list, an exchange of
+// every refresh token that is active or has ended and is not yet purged, and the rows again.
 func (s *soak) verify(ctx context.Context) error {
 	s.say("comparing the store and the model")
 	s.after = s.services[0].Resources()
@@ -114,7 +114,7 @@ func (s *soak) verifyUser(ctx context.Context, u *user, listed, exchanged, stale
 	u.Lock()
 	defer u.Unlock()
 	if len(u.sessions) == 0 {
-		return nil // it never came
+		return nil // it never arrived
 	}
 	if err := s.crowd.list(ctx, u, scope{tenant: u.tenant.id, user: u.id}); err != nil {
 		return err
@@ -134,7 +134,7 @@ func (s *soak) verifyUser(ctx context.Context, u *user, listed, exchanged, stale
 	return nil
 }
 
-// end ends the services, and compares what a last purge leaves.
+// end stops the services, and compares what remains after a last purge.
 func (s *soak) end(ctx context.Context) error {
 	for i, service := range s.services {
 		s.services[i] = nil
@@ -152,7 +152,7 @@ func (s *soak) end(ctx context.Context) error {
 			_, err = s.compare(ctx, purged)
 			return err
 		}
-		// A process that was killed in a pass keeps its lease for half a minute; the rest is for a busy machine.
+		// A process that was killed during a pass keeps its lease for half a minute; the rest is for a busy machine.
 		leased := strings.Contains(out, "another process is purging")
 		if !leased || time.Since(begin) > 3*time.Minute || ctx.Err() != nil {
 			return err

@@ -10,18 +10,19 @@ import (
 	"github.com/refreshd/refreshd/test/support/rig"
 )
 
-// window is what one of them measured.
+// window is the measurements of one window.
 type window struct {
 	rate, p50, p99       float64 // calls a second; milliseconds of an exchange
-	rss, heap            float64 // MiB
+	rss, heap            float64 // memory, MiB
 	goroutines, files    float64
-	rows, table, indexes float64 // MiB but for the rows
+	rows, table, indexes float64 // MiB, except the number of rows
 	connections          float64
-	idle                 float64 // share of the machine
+	idle                 float64 // idle share of the machine
 	notes                []string
 }
 
-// watch samples the service that stays, and keeps the lowest of each window: what load adds comes and goes, what leaks stays.
+// watch samples the service that is not restarted, and keeps the lowest value of each window: load adds memory for a
+// time, a leak adds it for ever.
 type watch struct {
 	service *rig.Service
 	opened  time.Time
@@ -38,7 +39,7 @@ func (s *soak) newWatch() *watch {
 func (w *watch) sample(ctx context.Context) {
 	values, err := w.service.Metrics(ctx, "go_goroutines", "go_memstats_heap_inuse_bytes")
 	if err != nil {
-		return // there are nine others
+		return // a window has nine other samples
 	}
 	r := w.service.Resources()
 	now := window{rss: r.RSS, heap: values[1] / mebi, goroutines: values[0], files: float64(r.Files)}
