@@ -18,6 +18,11 @@ help: ## list the targets
 build: ## build the static binary ./refreshd
 	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '-s -w -X main.version=$(VERSION)' -o refreshd ./cmd/refreshd
 
+MANPAGES ?= .man
+.PHONY: man
+man: ## write man pages (MANPAGES=.man)
+	$(GO) run -ldflags '-X main.version=$(VERSION)' ./cmd/refreshd man '$(MANPAGES)'
+
 .PHONY: test
 test: race-detector ## run every test, on every store; provides itself with PostgreSQL; about 10 minutes on two cores
 	@echo 'Every test, on every store, under the race detector: 10 minutes on two cores (make test-short: 2)'
