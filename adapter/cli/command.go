@@ -284,7 +284,7 @@ func (l *line) unknownFlag(c *cobra.Command, spelt string) error {
 	one := strings.HasPrefix(spelt, "-") && !strings.HasPrefix(spelt, "--")
 	if one && len(name) == 1 {
 		if by := takersOfLetter(c.Root(), name); by != nil {
-			return wrong(c, "unknown flag %s: %s", spelt, takenBy(by, spelt))
+			return wrong(c, "unknown flag %s: %s", spelt, takenBy(c, by, spelt))
 		}
 		return wrong(c, "unknown flag %s", spelt)
 	}
@@ -292,7 +292,7 @@ func (l *line) unknownFlag(c *cobra.Command, spelt string) error {
 		return wrong(c, "unknown flag %s: did you mean --%s?", spelt, name)
 	}
 	if by := takers(c.Root(), name); by != nil {
-		return wrong(c, "unknown flag %s: %s", spelt, takenBy(by, "--"+name))
+		return wrong(c, "unknown flag %s: %s", spelt, takenBy(c, by, "--"+name))
 	}
 	if near := spelling.Nearest(name, flagNames(c)); near != "" {
 		return wrong(c, "unknown flag %s: did you mean --%s?", spelt, near)
@@ -308,9 +308,10 @@ func (l *line) unknownFlag(c *cobra.Command, spelt string) error {
 	return wrong(c, "unknown flag %s", spelt)
 }
 
-// takenBy says which commands take a flag.
-func takenBy(commands []string, flag string) string {
-	if len(commands) == 1 {
+// takenBy says which commands take a flag that c does not take. At the root somebody left the command out: serve, which
+// comes first, unless the flag is not one of serve.
+func takenBy(c *cobra.Command, commands []string, flag string) string {
+	if len(commands) == 1 || !c.HasParent() {
 		return fmt.Sprintf("did you mean `%s %s`?", commands[0], flag)
 	}
 	return "it is a flag of " + quoted(commands)

@@ -101,8 +101,9 @@ func TestAWrongCommandLineIsRefusedWithAdvice(t *testing.T) {
 			"version, completion, help"},
 		{"config shw", "unknown command \"shw\": did you mean `refreshd config show`?"},
 		{"config list", "unknown command \"list\": the commands are show"},
-		{"--listen :3000", "unknown flag --listen: it is a flag of `refreshd serve`, `refreshd health`, `refreshd config show`"},
-		{"--cors-origins=x", "unknown flag --cors-origins: it is a flag of `refreshd serve`, `refreshd config show`"},
+		{"--listen :3000", "unknown flag --listen: did you mean `refreshd serve --listen`?"},
+		{"-listen=:3000", "unknown flag -listen: did you mean `refreshd serve --listen`?"},
+		{"--purge-after=1h", "unknown flag --purge-after: did you mean `refreshd serve --purge-after`?"},
 		{"--dry-run", "unknown flag --dry-run: did you mean `refreshd apply --dry-run`?"},
 		{"serve --lisen :3000", "unknown flag --lisen: did you mean --listen?"},
 		{"serve --log_level=info", "unknown flag --log_level: did you mean --log-level?"},
@@ -348,6 +349,10 @@ func TestThereIsAManPageForEachCommandAndTopic(t *testing.T) {
 		t.Fatal(got.err)
 	}
 	pages := map[string]string{"refreshd.1": "refresh token service", "refreshd-kickstart.7": "refreshTokenUsagePolicy"}
+	holds := map[string]string{ // what Markdown would have taken for a link, or lost
+		"refreshd-purge.1": "then as [invalid] (REFRESHD_PURGE_AFTER)", "refreshd-apply.1": "REFRESHD_MASTER_KEY_PREVIOUS the",
+		"refreshd-config-show.1": "shows as [redacted]",
+	}
 	for _, command := range slices.DeleteFunc(slices.Clone(commands), func(c string) bool { return c == "help" }) {
 		pages["refreshd-"+strings.ReplaceAll(command, " ", "-")+".1"] = "SYNOPSIS"
 	}
@@ -358,6 +363,9 @@ func TestThereIsAManPageForEachCommandAndTopic(t *testing.T) {
 		text, err := os.ReadFile(filepath.Join(dir, name))
 		if err != nil || !strings.Contains(string(text), want) {
 			t.Errorf("%s: %v, want a page with %q", name, err, want)
+		}
+		if flat := strings.Join(strings.Fields(string(text)), " "); !strings.Contains(flat, holds[name]) {
+			t.Errorf("%s: want a page with %q:\n%s", name, holds[name], text)
 		}
 	}
 	if _, err := os.Stat(filepath.Join(dir, "refreshd-man.1")); err == nil {

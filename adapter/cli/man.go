@@ -5,10 +5,15 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/cobra/doc"
+	"github.com/spf13/pflag"
 )
+
+// markdown escapes what would be a link: the texts become man pages by way of Markdown.
+var markdown = strings.NewReplacer("[", `\[`, "]", `\]`)
 
 // man is hidden: it is for who makes a package, by `make man`.
 func (l *line) man() *cobra.Command {
@@ -30,6 +35,14 @@ func (l *line) man() *cobra.Command {
 			}
 			root := c.Root()
 			root.DisableAutoGenTag = true // without the day of the build
+			eachCommand(root, func(c *cobra.Command) {
+				var keys strings.Builder
+				if writeUnflagged(&keys, c); keys.Len() > 0 {
+					c.Long += "\n" + keys.String()
+				}
+				c.Long = markdown.Replace(c.Long)
+				c.Flags().VisitAll(func(f *pflag.Flag) { f.Usage = markdown.Replace(f.Usage) })
+			})
 			header := doc.GenManHeader{Section: "1", Source: "refreshd " + l.Version, Manual: "refreshd"}
 			if err := doc.GenManTree(root, &header, dir); err != nil {
 				return err
@@ -38,7 +51,7 @@ func (l *line) man() *cobra.Command {
 				var page bytes.Buffer
 				t := &cobra.Command{
 					Use: "refreshd-" + name, Short: topics[name].short, Long: "```\n" + topics[name].text() + "```\n",
-					DisableAutoGenTag: true,
+					DisableAutoGenTag: true, DisableFlagsInUseLine: true,
 				}
 				about := doc.GenManHeader{Section: "7", Source: header.Source, Manual: header.Manual}
 				if err := doc.GenMan(t, &about, &page); err != nil {

@@ -140,7 +140,7 @@ These endpoints can be named, with these methods:
 		fmt.Fprintf(&out, "  %-*s  %s\n", width, endpoint, strings.Join(endpoints[endpoint], ", "))
 	}
 	fmt.Fprintf(&out, `
-An endpoint covers itself and one further segment: /jwt/refresh covers /jwt/refresh/{id}. "*" as a
+An endpoint covers itself and one further segment: /jwt/refresh covers /jwt/refresh/:id. "*" as a
 method is all methods. "*" as an endpoint is all of the above. It covers neither the endpoints of
 administration nor these names, which open the data of a whole tenant and have to be written out:
 

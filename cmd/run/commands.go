@@ -63,7 +63,7 @@ func (p process) migrateStatus(ctx context.Context, c config.Config) error {
 	}
 	switch {
 	case len(s.Pending) > 0:
-		return fmt.Errorf("%d of the migrations are pending: run `refreshd migrate`", len(s.Pending))
+		return fmt.Errorf("pending migrations: %d; run `refreshd migrate`", len(s.Pending))
 	case s.Version > s.Program:
 		fmt.Fprintln(p.stdout, "the schema is newer than this program; `refreshd serve` refuses to start if it cannot use it")
 	default:

@@ -135,7 +135,7 @@ func TestConfigurationIsStrict(t *testing.T) {
 		},
 		"unknown flag":       {nil, []string{"serve", "--lisen=127.0.0.1:0"}, "--listen", 2},
 		"unknown command":    {nil, []string{"run"}, "did you mean `refreshd serve`?", 2},
-		"no command":         {nil, []string{"--listen=127.0.0.1:0"}, "it is a flag of `refreshd serve`", 2},
+		"no command":         {nil, []string{"--listen=127.0.0.1:0"}, "did you mean `refreshd serve --listen`?", 2},
 		"a secret in a flag": {nil, []string{"serve", "--master-key=" + secret}, "REFRESHD_MASTER_KEY", 2},
 		"a password in a flag": {
 			nil, []string{"migrate", "--database-url=postgres://u:" + url.QueryEscape(secret) + "@127.0.0.1:1/x"},
