@@ -82,6 +82,10 @@ lint: ## gofmt, go vet, staticcheck, and whether generated code is fresh
 graph: ## print the import graph, put it into README.md, and refuse an import that points upward
 	@$(GO) run ./test/arch/graph -w README.md
 
+.PHONY: docs
+docs: ## write CONFIGURATION.md from the code
+	@$(GO) generate ./test/documents/...
+
 .PHONY: generate
 generate: ## make the generated code anew
 	$(GO) generate ./...
