@@ -9,7 +9,7 @@ import (
 	"gorm.io/gorm/logger"
 )
 
-// The events of the log. README lists all.
+// The events of the log. OPERATING.md lists all.
 const (
 	eventStatement     = "database.statement"
 	eventSlowStatement = "database.slow_statement"

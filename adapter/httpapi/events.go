@@ -5,7 +5,7 @@ import (
 	"github.com/refreshd/refreshd/domain"
 )
 
-// The events of the log, of requests that are more than a request. README lists all.
+// The events of the log, of requests that are more than a request. OPERATING.md lists all.
 const (
 	eventTokenIssued  = "token.issued"
 	eventTokenChanged = "token.changed"

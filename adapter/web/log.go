@@ -17,7 +17,7 @@ import (
 	"github.com/refreshd/refreshd/usecase"
 )
 
-// The events of the log. README lists all.
+// The events of the log. OPERATING.md lists all.
 const (
 	eventRequest    = "http.request" // unless the request's record says what happened
 	eventRefused    = "request.refused"
