@@ -145,7 +145,7 @@ var texts = map[string]text{
 		example: `{"/jwt/issue": [POST]}`, absent: "nothing",
 	},
 	"apiKey.expiresAt": {
-		meaning: "From then on the key is refused.", example: "2030-01-31T12:00:00Z", absent: "never",
+		meaning: "When the key ends; it is refused afterwards.", example: "2030-01-31T12:00:00Z", absent: "never",
 	},
 
 	domain.FieldActive: {
@@ -225,7 +225,7 @@ var texts = map[string]text{
 // Permission describes what a permission for one method of one endpoint allows.
 type Permission struct{ Endpoint, Method, Meaning string }
 
-// Permissions describe all that a permission can name, but for the endpoints of administration, which no request asks
+// Permissions describe all that a permission can name, except the endpoints of administration, which no request asks
 // for yet.
 func Permissions() (all []Permission) {
 	endpoints := domain.Endpoints()

@@ -95,7 +95,7 @@ func writeFiles(t *testing.T, texts map[string]string) (dir string) {
 // A reader pastes what a document sets: each name has to be one that the program knows.
 func TestDocumentsNameSettingsOfTheProcessThatExist(t *testing.T) {
 	known := map[string]bool{
-		"REFRESHD_DB_SERVICE_HOST": true, "REFRESHD_PORT": true, // of which the text says what becomes of them
+		"REFRESHD_DB_SERVICE_HOST": true, "REFRESHD_PORT": true, // examples of what is skipped and refused
 	}
 	for _, k := range config.Keys() {
 		known[k.Env] = true
@@ -113,7 +113,7 @@ func TestDocumentsNameSettingsOfTheProcessThatExist(t *testing.T) {
 		for _, name := range regexp.MustCompile(`REFRESHD_[A-Z_]*[A-Z]`).FindAllString(string(text), -1) {
 			found++
 			if !known[name] {
-				t.Errorf("%s names %s, which is no setting", filepath.Base(file), name)
+				t.Errorf("%s names the unknown setting %s", filepath.Base(file), name)
 			}
 		}
 	}

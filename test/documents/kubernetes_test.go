@@ -187,7 +187,7 @@ func readManifests(t *testing.T) (m manifests) {
 			t.Errorf("a %s has no name", h.Kind)
 		}
 	}
-	// Its keys are for the reader to make: what is there is refused, or it would be in use somewhere.
+	// Its keys are for the reader to make. A valid key in a sample would be in use somewhere.
 	for name, made := range map[string]string{"master-key": masterKey, "backend-key": backendKey} {
 		if m.secret.StringData[name] != "REPLACE" {
 			t.Errorf("the Secret has a %s to copy", name)
@@ -299,7 +299,7 @@ func confined(t *testing.T, p pod) container {
 	return c
 }
 
-// Who copies the manifests gets a service that starts, is probed, and is reached.
+// A reader who applies the manifests gets a service that starts, is probed, and is reached.
 func TestTheDeploymentOfTheDocumentStartsAndIsReached(t *testing.T) {
 	m := readManifests(t)
 	spec := m.deployment.Spec

@@ -105,7 +105,7 @@ func TestTheAuditQueryForPostgreSQLFindsWhoDidIt(t *testing.T) {
 	wantsTheTenantsEvents(t, db, auditQuery(t, "-- PostgreSQL"))
 }
 
-// Who reads the trail meets each of these words.
+// A reader of the trail meets each of these words.
 func TestTheDocumentListsEveryKindOfEventAndActor(t *testing.T) {
 	text, err := section("OPERATING.md", "Read the audit trail")
 	if err != nil {

@@ -60,7 +60,7 @@ func credentials(t *testing.T, unit string, texts map[string]string) string {
 	return writeFiles(t, files)
 }
 
-// Who copies the unit gets a service that starts, with its secrets in files that only systemd reads.
+// A reader who copies the unit gets a service that starts, with its secrets in files that only systemd reads.
 func TestTheUnitOfTheDocumentStarts(t *testing.T) {
 	text, sqlite := unit(t)
 	secrets := map[string]string{
@@ -110,13 +110,13 @@ func TestTheUnitOfTheDocumentStarts(t *testing.T) {
 	}
 }
 
-// systemd skips what it does not know, with a warning that nobody reads: a misspelt line of hardening hardens nothing.
+// systemd skips what it does not know, with a warning only: a misspelt line of hardening hardens nothing.
 func TestSystemdTakesEveryLineOfTheUnit(t *testing.T) {
 	short.LeaveOut(t, "systemd")
 	there := func() bool { _, err := exec.LookPath("systemd-analyze"); return err == nil }
 	if !there() {
 		if err := apt.Install(t.Context(), "systemd", there); err != nil {
-			t.Fatalf("systemd-analyze is not there: %v", err)
+			t.Fatalf("systemd-analyze is missing: %v", err)
 		}
 	}
 	text, sqlite := unit(t)
