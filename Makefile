@@ -18,6 +18,11 @@ help: ## list the targets
 build: ## build the static binary ./refreshd
 	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '-s -w -X main.version=$(VERSION)' -o refreshd ./cmd/refreshd
 
+MANPAGES ?= .man
+.PHONY: man
+man: ## write man pages (MANPAGES=.man)
+	$(GO) run -ldflags '-X main.version=$(VERSION)' ./cmd/refreshd man '$(MANPAGES)'
+
 .PHONY: test
 test: race-detector ## run every test, on every store; provides itself with PostgreSQL; about 10 minutes on two cores
 	@echo 'Every test, on every store, under the race detector: 10 minutes on two cores (make test-short: 2)'
@@ -89,6 +94,10 @@ words: ## find phrases that have a plain form, and lines of more than 120 column
 .PHONY: graph
 graph: ## print the import graph, put it into README.md, and refuse an import that points upward
 	@$(GO) run ./test/arch/graph -w README.md
+
+.PHONY: docs
+docs: ## write CONFIGURATION.md from the code
+	@$(GO) generate ./test/documents/...
 
 .PHONY: generate
 generate: ## make the generated code again

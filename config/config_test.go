@@ -5,7 +5,6 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"errors"
-	"flag"
 	"fmt"
 	"log/slog"
 	"net/netip"
@@ -46,9 +45,23 @@ func writeFile(t *testing.T, content string) string {
 	return path
 }
 
+// flags are the flags that args set, as --name=value or --name value, by their names.
+func flags(args []string) map[string]string {
+	set := map[string]string{}
+	for i := 0; i < len(args); i++ {
+		name, text, ok := strings.Cut(strings.TrimPrefix(args[i], "--"), "=")
+		if !ok {
+			i++
+			text = args[i]
+		}
+		set[name] = text
+	}
+	return set
+}
+
 func load(t *testing.T, args, environ []string) config.Config {
 	t.Helper()
-	c, err := config.Load(args, environ, nil, schemes...)
+	c, err := config.Load(flags(args), environ, schemes...)
 	if err != nil {
 		t.Fatalf("Load(%q, %q): %v", args, environ, err)
 	}
@@ -58,7 +71,7 @@ func load(t *testing.T, args, environ []string) config.Config {
 // problems are what Load finds wrong.
 func problems(t *testing.T, args, environ []string) []config.Problem {
 	t.Helper()
-	c, err := config.Load(args, environ, nil, schemes...)
+	c, err := config.Load(flags(args), environ, schemes...)
 	if err == nil {
 		t.Fatalf("Load(%q, %q) = %+v, want an error", args, environ, c)
 	}
@@ -216,8 +229,8 @@ func TestUnknownKeysAreRefusedByName(t *testing.T) {
 		"environment, near miss":       {nil, []string{"REFRESHD_LITSEN=x:1"}, "environment", "REFRESHD_LITSEN", "did you mean REFRESHD_LISTEN?"},
 		"environment, a level":         {nil, []string{"REFRESHD_LOG__LEVEL=info"}, "environment", "REFRESHD_LOG__LEVEL", "did you mean REFRESHD_LOG_LEVEL?"},
 		"environment, lower case":      {nil, []string{"REFRESHD_listen=x:1"}, "environment", "REFRESHD_listen", "did you mean REFRESHD_LISTEN?"},
-		"environment, nothing like it": {nil, []string{"REFRESHD_SPEED=1"}, "environment", "REFRESHD_SPEED", "--help"},
-		"environment, no name":         {nil, []string{"REFRESHD_=1"}, "environment", "REFRESHD_", "--help"},
+		"environment, nothing like it": {nil, []string{"REFRESHD_SPEED=1"}, "environment", "REFRESHD_SPEED", "refreshd help configuration"},
+		"environment, no name":         {nil, []string{"REFRESHD_=1"}, "environment", "REFRESHD_", "refreshd help configuration"},
 		"environment, a port": {
 			nil, []string{"REFRESHD_PORT=8080"}, "environment", "REFRESHD_PORT", "set in REFRESHD_LISTEN",
 		},
@@ -225,14 +238,12 @@ func TestUnknownKeysAreRefusedByName(t *testing.T) {
 			nil, []string{"REFRESHD_LISTEN_PORT=8080"}, "environment", "REFRESHD_LISTEN_PORT", "set in REFRESHD_LISTEN",
 		},
 		"flag, near miss":              {[]string{"--databse-url=memory:"}, nil, "flags", "--databse-url", "did you mean --database-url?"},
-		"flag, value apart":            {[]string{"--speed", "fast"}, nil, "flags", "--speed", "--help"},
 		"flag, a key's spelling":       {[]string{"--log_level=info"}, nil, "flags", "--log_level", "did you mean --log-level?"},
-		"flag, a secret":               {[]string{"--master-key", masterKey}, nil, "flags", "--master-key", "set REFRESHD_MASTER_KEY"},
 		"file, near miss":              {inFile("litsen: x:1"), nil, "file", "litsen", "did you mean listen?"},
 		"file, a level":                {inFile("log:\n  level: info"), nil, "file", "log.level", "did you mean log_level?"},
-		"file, a level with nothing":   {inFile("log: {}"), nil, "file", "log", "is not a known key"},
+		"file, a level with nothing":   {inFile("log: {}"), nil, "file", "log", "is not a known setting"},
 		"file, the environment's name": {inFile("REFRESHD_LISTEN: x:1"), nil, "file", "REFRESHD_LISTEN", "did you mean listen?"},
-		"file, a number":               {inFile("7: x"), nil, "file", "7", "--help"},
+		"file, a number":               {inFile("7: x"), nil, "file", "7", "refreshd help configuration"},
 		"file, another file":           {inFile("config_file: x"), nil, "file", "config_file", "cannot name another"},
 	}
 	for name, tt := range tests {
@@ -389,7 +400,7 @@ func TestEverySecretCanBeInAFile(t *testing.T) {
 				"an empty file":  {writeFile(t, "\n"), "it is empty"},
 				"something else": {writeFile(t, "hunter2"), ""},
 			} {
-				_, err := config.Load(nil, []string{env + "_FILE=" + tt.path}, nil, schemes...)
+				_, err := config.Load(nil, []string{env + "_FILE=" + tt.path}, schemes...)
 				if err == nil || !strings.Contains(err.Error(), env+"_FILE ") || !strings.Contains(err.Error(), tt.says) ||
 					strings.Contains(err.Error(), "hunter2") || strings.Contains(err.Error(), tt.path) {
 					t.Errorf("%s: %v, want a problem of %s_FILE that says %q and no value", what, err, env, tt.says)
@@ -408,7 +419,7 @@ func TestAPasswordInAFlagIsWrongUsage(t *testing.T) {
 		"host=h PASSWORD = hunter2", "postgres://u:hun@ter2@h/d", "mysql://u:hunter2@h/d", "u:hunter2@h/d",
 		"postgres://u:hunter2@h/d\n",
 	} {
-		_, err := config.Load([]string{"--database-url", text}, nil, nil, schemes...)
+		_, err := config.Load(map[string]string{"database-url": text}, nil, schemes...)
 		var refused *config.Error
 		if !errors.As(err, &refused) || !refused.WrongUsage() || strings.Contains(err.Error(), "ter2") ||
 			!strings.Contains(err.Error(), "--database-url holds a password") ||
@@ -433,7 +444,7 @@ func TestAPasswordInAFlagIsWrongUsage(t *testing.T) {
 		"a bad value in a flag": {[]string{"--listen=x"}, nil, true},
 		"of the environment":    {nil, []string{"REFRESHD_LISTEN=x"}, false},
 	} {
-		_, err := config.Load(tt.args, tt.environ, nil, schemes...)
+		_, err := config.Load(flags(tt.args), tt.environ, schemes...)
 		var refused *config.Error
 		if !errors.As(err, &refused) || refused.WrongUsage() != tt.want {
 			t.Errorf("%s: %v, want wrong usage %t", name, err, tt.want)
@@ -511,7 +522,7 @@ func TestAnIntervalOfZeroIsNoPurge(t *testing.T) {
 	}
 }
 
-func TestAnUnknownSchemeIsAnsweredWithTheKnownOnes(t *testing.T) {
+func TestAnUnknownSchemeIsRefusedWithTheKnownOnes(t *testing.T) {
 	got := problems(t, nil, []string{"REFRESHD_DATABASE_URL=mysql://u:pw@h/d"})[0].Message
 	for _, want := range []string{"sqlite:", "postgres://", "postgresql://", "memory:"} {
 		if !strings.Contains(got, want) {
@@ -573,55 +584,6 @@ func TestAMissingFileIsReportedWhereItIsNamed(t *testing.T) {
 	}
 }
 
-func TestFlagsThatCannotBeReadAreRefused(t *testing.T) {
-	tests := map[string]struct {
-		args      []string
-		key, says string
-	}{
-		"no value at the end":        {[]string{"--listen"}, "--listen", "has no value"},
-		"no value before the next":   {[]string{"--listen", "--log-level=info"}, "--listen", "has no value"},
-		"not a flag":                 {[]string{"--log-level=info", "postgres://u:pw@h/d"}, "", "argument 2 is not a flag"},
-		"dashes alone":               {[]string{"--"}, "", "argument 1 is not a flag"},
-		"dash alone":                 {[]string{"-"}, "", "argument 1 is not a flag"},
-		"no name":                    {[]string{"--=x"}, "", "argument 1 is not a flag"},
-		"three dashes":               {[]string{"---listen=a:1"}, "---listen", "is not a known key"},
-		"the verb's own, wrong type": {[]string{"--count=pw"}, "--count", "cannot take"},
-	}
-	for name, tt := range tests {
-		t.Run(name, func(t *testing.T) {
-			verb := flag.NewFlagSet("verb", flag.ExitOnError)
-			verb.Int("count", 0, "")
-			_, err := config.Load(tt.args, nil, verb, schemes...)
-			var refused *config.Error
-			if !errors.As(err, &refused) || len(refused.Problems) != 1 {
-				t.Fatalf("Load(%q): %v, want one problem", tt.args, err)
-			}
-			got := refused.Problems[0]
-			if got.Source != "flags" || got.Key != tt.key || !strings.Contains(got.Message, tt.says) {
-				t.Errorf("problem = %+v, want key %q and a message with %q", got, tt.key, tt.says)
-			}
-		})
-	}
-}
-
-func TestAVerbHasFlagsOfItsOwn(t *testing.T) {
-	verb := flag.NewFlagSet("apply", flag.ContinueOnError)
-	file := verb.String("f", "", "kickstart file")
-	dry := verb.Bool("dry", false, "write nothing")
-	c, err := config.Load([]string{"-f", "-", "--dry", "--log-level=error"}, nil, verb, schemes...)
-	if err != nil || *file != "-" || !*dry || c.LogLevel != slog.LevelError {
-		t.Errorf("f, dry, log level, error = %q, %t, %v, %v, want -, true, ERROR, nil", *file, *dry, c.LogLevel, err)
-	}
-}
-
-func TestHelpIsAskedForByItsUsualNames(t *testing.T) {
-	for _, arg := range []string{"-h", "--help", "-help"} {
-		if _, err := config.Load([]string{"--litsen=x", arg}, nil, nil, schemes...); !errors.Is(err, flag.ErrHelp) {
-			t.Errorf("Load(%s): %v, want flag.ErrHelp", arg, err)
-		}
-	}
-}
-
 func TestThePublicURLFollowsTheListenAddress(t *testing.T) {
 	tests := map[string]string{
 		"127.0.0.1:3000":   "http://127.0.0.1:3000",
@@ -657,7 +619,7 @@ func TestSettingsThatDoNotGoTogetherNameBoth(t *testing.T) {
 		},
 		"an address that makes no URL": {
 			[]string{"--listen=[fe80::1%eth0]:1"}, nil,
-			config.Problem{Source: "defaults", Key: "REFRESHD_PUBLIC_URL", Message: "does not follow from --listen (flags); set it, e.g. https://auth.example.com"},
+			config.Problem{Source: "defaults", Key: "REFRESHD_PUBLIC_URL", Message: "cannot be derived from --listen (flags); set it, e.g. https://auth.example.com"},
 		},
 	}
 	for name, tt := range tests {
@@ -674,18 +636,19 @@ func TestSettingsThatDoNotGoTogetherNameBoth(t *testing.T) {
 func TestAllProblemsAreReportedAtOnce(t *testing.T) {
 	path := writeFile(t, "log_format: xml\nlitsen: a:1\nlog_level:\n\"evil\\n  flags\": x\n")
 	_, err := config.Load(
-		[]string{"--config", path, "--speed=9", "--listen=nowhere"},
-		[]string{"REFRESHD_DATABASE_URL=mysql:x", "REFRESHD_LITSEN=x", "REFRESHD_PUBLIC_URL=x"}, nil, schemes...)
+		flags([]string{"--config", path, "--speed=9", "--listen=nowhere"}),
+		[]string{"REFRESHD_DATABASE_URL=mysql:x", "REFRESHD_LITSEN=x", "REFRESHD_PUBLIC_URL=x"}, schemes...)
 	want := `config: 9 problems
-  flags: --speed is not a known key; --help lists them
-  environment: REFRESHD_LITSEN is not a known key; did you mean REFRESHD_LISTEN?
-  file PATH: evil\n  flags is not a known key; --help lists them, in lower case and without REFRESHD_ here
-  file PATH: litsen is not a known key; did you mean listen?
+  flags: --speed is not a known setting; ` + "`refreshd help configuration`" + ` lists them
+  environment: REFRESHD_LITSEN is not a known setting; did you mean REFRESHD_LISTEN?
+  file PATH: evil\n  flags is not a known setting; ` + "`refreshd help configuration`" +
+		` lists them; a file names them in lower case, without REFRESHD_
+  file PATH: litsen is not a known setting; did you mean listen?
   file PATH: log_level has no value; write "" for an empty one, or leave the key out
   flags: --listen is not host:port with a port of 0 to 65535, e.g. 127.0.0.1:3000 or [::1]:3000
   environment: REFRESHD_DATABASE_URL has an unknown scheme; known are memory:, sqlite:PATH and postgres://USER:PASSWORD@HOST/DATABASE, also as postgresql://
   environment: REFRESHD_PUBLIC_URL is not an absolute http or https URL without user, query, fragment and trailing slash, e.g. https://auth.example.com
-  file PATH: log_format is none of text, json, auto`
+  file PATH: log_format is not one of text, json, auto`
 	if err == nil {
 		t.Fatal("no error")
 	}
@@ -697,7 +660,8 @@ func TestAllProblemsAreReportedAtOnce(t *testing.T) {
 // A secret lands in the wrong key, or is mistyped, sooner or later; the message about it goes to a log that many can read.
 func TestNoProblemRepeatsAValue(t *testing.T) {
 	const secret = "hunter2"
-	var args, environ []string
+	set := map[string]string{"speed": secret, "master-key": secret}
+	var environ []string
 	var yaml strings.Builder
 	for _, k := range config.Keys() {
 		if k.Name == "" {
@@ -706,12 +670,11 @@ func TestNoProblemRepeatsAValue(t *testing.T) {
 		environ = append(environ, k.Env+"=!"+secret)
 		fmt.Fprintf(&yaml, "%s: [%s]\n", k.Name, secret)
 		if k.Flag != "" {
-			args = append(args, "--"+k.Flag, "!"+secret)
+			set[k.Flag] = "!" + secret
 		}
 	}
 	environ = append(environ, "REFRESHD_MASTER_KEY_FILE="+writeFile(t, secret), "REFRESHD_MASTER_KEY=",
 		"REFRESHD_SPEED_PORT="+secret)
-	args = append(args, "--speed", secret, "--velocity="+secret, "--master-key="+secret, secret, "--", "--config")
 	files := map[string]string{
 		"values":        yaml.String(),
 		"no mapping":    secret,
@@ -724,13 +687,21 @@ func TestNoProblemRepeatsAValue(t *testing.T) {
 	for name, content := range files {
 		t.Run(name, func(t *testing.T) {
 			path := writeFile(t, content)
-			for _, args := range [][]string{nil, args} {
-				_, err := config.Load(append(args[:len(args):len(args)], path), append(environ, "REFRESHD_CONFIG_FILE="+path), nil)
-				if err == nil {
-					t.Fatal("no error")
+			for _, flags := range []map[string]string{nil, set} {
+				environ := append(environ, "REFRESHD_CONFIG_FILE="+path)
+				_, err := config.Load(flags, environ)
+				shown, same := config.Values(flags, environ)
+				if err == nil || same == nil || same.Error() != err.Error() {
+					t.Fatalf("Load: %v\nValues: %v", err, same)
 				}
 				if strings.Contains(err.Error(), secret) {
 					t.Errorf("the message repeats a value:\n%v", err)
+				}
+				shown = slices.DeleteFunc(shown, func(v config.Value) bool {
+					return v.Name == "kickstart_file" // any text is the name of a file: none is refused
+				})
+				if strings.Contains(fmt.Sprint(shown), secret) {
+					t.Errorf("Values shows a value that was refused:\n%v", shown)
 				}
 			}
 		})
@@ -789,7 +760,7 @@ func TestAURLOfAnotherStoreIsCheckedByIt(t *testing.T) {
 		"checked:bad":   {"", "", "is bad"},
 		"other:x":       {"", "", "HOST/DATABASE, also as postgresql:// and checked:NAME"},
 	} {
-		c, err := config.Load([]string{"--database-url=" + url}, nil, nil, known...)
+		c, err := config.Load(map[string]string{"database-url": url}, nil, known...)
 		if want.problem != "" {
 			if err == nil || !strings.Contains(err.Error(), want.problem) {
 				t.Errorf("%s: error %v, want one that says %q", url, err, want.problem)
@@ -798,6 +769,62 @@ func TestAURLOfAnotherStoreIsCheckedByIt(t *testing.T) {
 		}
 		if err != nil || c.Database.Redacted != want.redacted || c.PublicURL != want.publicURL {
 			t.Errorf("%s: redacted %q, public URL %q, %v; want %+v", url, c.Database.Redacted, c.PublicURL, err, want)
+		}
+	}
+}
+
+// An operator asks where a value comes from, and pastes what is printed into a ticket.
+func TestValuesAreThoseInForceWithTheirSourcesAndWithoutSecrets(t *testing.T) {
+	secret := writeFile(t, previousKey)
+	file := writeFile(t, "admin_listen: \"\"\nlog_level: debug\nlisten: a:1\n")
+	environ := []string{
+		"REFRESHD_CONFIG_FILE=" + file, "REFRESHD_MASTER_KEY=" + masterKey, "REFRESHD_MASTER_KEY_PREVIOUS_FILE=" + secret,
+		"REFRESHD_DATABASE_URL=postgres://alice:hunter2@db:1/tokens?sslpassword=swordfish", "REFRESHD_LOG_LEVEL=warn",
+	}
+	values, err := config.Values(map[string]string{"listen": "b:2"}, environ, schemes...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := map[string]config.Value{}
+	for _, v := range values {
+		got[v.Name] = v
+	}
+	for _, want := range []config.Value{
+		{Name: "config_file", Text: file, Source: "environment REFRESHD_CONFIG_FILE"},
+		{Name: "listen", Text: "b:2", Source: "flag --listen"},
+		{Name: "admin_listen", Text: "", Source: "file " + file},
+		{Name: "database_url", Text: "postgres://db:1/tokens", Source: "environment REFRESHD_DATABASE_URL"},
+		{Name: "database_url_file", Text: "", Source: "default"},
+		{Name: "master_key", Text: "[redacted]", Source: "environment REFRESHD_MASTER_KEY"},
+		{Name: "master_key_previous", Text: "[redacted]", Source: "environment REFRESHD_MASTER_KEY_PREVIOUS_FILE"},
+		{Name: "log_level", Text: "warn", Source: "environment REFRESHD_LOG_LEVEL"},
+		{Name: "purge_interval", Text: "1h", Source: "default"},
+	} {
+		if got[want.Name] != want {
+			t.Errorf("got %+v, want %+v", got[want.Name], want)
+		}
+	}
+	if len(values) != len(config.Keys()) {
+		t.Errorf("%d values, want one for each of %d settings", len(values), len(config.Keys()))
+	}
+	for _, secret := range []string{masterKey, previousKey, "hunter2", "swordfish", "alice"} {
+		if strings.Contains(fmt.Sprint(values), secret) {
+			t.Errorf("Values shows %s", secret)
+		}
+	}
+	derived, err := config.Values(nil, nil, schemes...)
+	want := config.Value{Name: "public_url", Text: "http://127.0.0.1:3000", Source: "default"}
+	if err != nil || !slices.Contains(derived, want) {
+		t.Errorf("Values with nothing set = %v, %v; want %v among them", derived, err, want)
+	}
+}
+
+// A table of settings says for each who takes it: a setting that no command takes could not be set by a flag.
+func TestEverySettingIsUsedByACommand(t *testing.T) {
+	for _, k := range config.Keys() {
+		if len(k.Commands) == 0 || k.Help == "" || k.Form == "" && k.Choices == nil {
+			t.Errorf("%s has commands %q, help %q, form %q and choices %q; want commands, help, and a form or choices",
+				k.Env, k.Commands, k.Help, k.Form, k.Choices)
 		}
 	}
 }
@@ -832,7 +859,8 @@ func TestADatabaseIsNamedWithoutItsPassword(t *testing.T) {
 func TestNoPasswordMovesIntoWhatIsShown(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		password := rapid.StringOfN(rapid.RuneFrom([]rune("aZ19:@/?#%,[]&=+ ")), 0, 12, -1).Draw(t, "password")
-		c, err := config.Load(nil, []string{"REFRESHD_DATABASE_URL=postgres://user:" + password + "@host:5432/tokens?sslmode=require"}, nil, schemes...)
+		url := "postgres://user:" + password + "@host:5432/tokens?sslmode=require"
+		c, err := config.Load(nil, []string{"REFRESHD_DATABASE_URL=" + url}, schemes...)
 		if err != nil {
 			return
 		}
@@ -840,80 +868,4 @@ func TestNoPasswordMovesIntoWhatIsShown(t *testing.T) {
 			t.Errorf("Redacted = %q, want %q", got, want)
 		}
 	})
-}
-
-func TestEveryKeyIsDocumented(t *testing.T) {
-	var usage bytes.Buffer
-	if err := config.Usage(&usage); err != nil {
-		t.Fatal(err)
-	}
-	lines := strings.Split(strings.TrimSpace(usage.String()), "\n")
-	keys := config.Keys()
-	if len(lines) != len(keys)+1 {
-		t.Fatalf("usage has %d lines, want a heading and %d keys:\n%s", len(lines), len(keys), usage.String())
-	}
-	column := strings.Index(lines[0], "MEANING")
-	for i, k := range keys {
-		line := lines[i+1]
-		if !strings.HasPrefix(line, k.Env+" ") || !strings.Contains(line, k.Default) || !strings.Contains(line, "--"+k.Flag) && k.Flag != "" {
-			t.Errorf("line %q does not document %+v", line, k)
-		}
-		if k.Help == "" || line[column:] != k.Help {
-			t.Errorf("line %q: meaning is not aligned with its heading, or empty", line)
-		}
-	}
-}
-
-type failingWriter struct{}
-
-func (failingWriter) Write([]byte) (int, error) { return 0, os.ErrClosed }
-
-func TestUsageTellsThatItCouldNotBeWritten(t *testing.T) {
-	if err := config.Usage(failingWriter{}); !errors.Is(err, os.ErrClosed) {
-		t.Errorf("Usage = %v, want %v", err, os.ErrClosed)
-	}
-}
-
-// A setting that the README does not know, or knows with another default, sends its reader wrong.
-func TestTheREADMEHasEverySetting(t *testing.T) {
-	text, err := os.ReadFile("../README.md")
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, k := range config.Keys() {
-		if row := readmeRow(k); !strings.Contains(string(text), row+"\n") {
-			t.Errorf("README.md has no line\n%s", row)
-		}
-	}
-}
-
-// A reader pastes what README sets.
-func TestTheREADMESetsNothingUnknown(t *testing.T) {
-	text, err := os.ReadFile("../README.md")
-	if err != nil {
-		t.Fatal(err)
-	}
-	known := []string{"REFRESHD_DB_SERVICE_HOST", "REFRESHD_PORT"} // of which it says what becomes of them
-	for _, k := range config.Keys() {
-		known = append(known, k.Env)
-	}
-	for _, name := range regexp.MustCompile(`REFRESHD_[A-Z_]*[A-Z]`).FindAllString(string(text), -1) {
-		if !slices.Contains(known, name) {
-			t.Errorf("README.md names %s, which is no setting", name)
-		}
-	}
-}
-
-func readmeRow(k config.Key) string {
-	code := func(s string) string {
-		if s == "" {
-			return ""
-		}
-		return "`" + s + "`"
-	}
-	flag := ""
-	if k.Flag != "" {
-		flag = "--" + k.Flag
-	}
-	return fmt.Sprintf("| %s | %s | %s | %s |", code(k.Env), code(flag), code(k.Default), k.Help)
 }

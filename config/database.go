@@ -13,9 +13,9 @@ import (
 
 // Database says where refresh tokens are stored.
 type Database struct {
-	// Scheme is the name of the one of those given to [Load] that the URL has.
+	// Scheme is the name of the URL's scheme, which is one of those given to [Load].
 	Scheme string
-	// URL is as it was written.
+	// URL is the text that was set.
 	URL domain.Secret
 	// Redacted names the database for people, in logs and messages: the URL without what may be secret in it.
 	Redacted       string
@@ -32,7 +32,7 @@ func (d Database) Rest() string { return strings.TrimPrefix(d.URL.Reveal(), d.Sc
 type Scheme struct {
 	// Name is in lower case, as in RFC 3986, section 3.1.
 	Name string
-	// Form is how such a URL is written, for messages; empty for a scheme that the form of another one mentions.
+	// Form is how such a URL is written, for messages; empty for a scheme that the form of another scheme mentions.
 	Form string
 	// Parse checks what follows the colon, and returns it without what may be secret. Its error says what is wrong with
 	// the URL and what to do, as a sentence without a subject, and does not repeat any of it. Where Parse is nil
@@ -95,7 +95,7 @@ func forms(schemes []Scheme) string {
 
 func parseMemory(rest string) (string, error) {
 	if rest != "" {
-		return "", errors.New("has something after memory: where nothing may stand")
+		return "", errors.New("has text after memory: and must not")
 	}
 	return "", nil
 }
@@ -103,9 +103,10 @@ func parseMemory(rest string) (string, error) {
 // passwordOption finds a password in the form host=HOST password=PASSWORD, which PostgreSQL's own tools take.
 var passwordOption = regexp.MustCompile(`(?i)password\s*=`)
 
-// holdsPassword reports whether text, which may be no URL at all, holds what is meant as a password.
+// holdsPassword reports whether text, which may not even be a URL, holds a password.
 func holdsPassword(text string, schemes []Scheme) bool {
-	if slices.ContainsFunc(schemes, func(s Scheme) bool { return s.NoPassword && strings.HasPrefix(text, s.Name+":") }) {
+	hasNone := func(s Scheme) bool { return s.NoPassword && strings.HasPrefix(text, s.Name+":") }
+	if slices.ContainsFunc(schemes, hasNone) {
 		return false
 	}
 	afterScheme := text[strings.Index(text, "//")+1:]
@@ -115,7 +116,7 @@ func holdsPassword(text string, schemes []Scheme) bool {
 		}
 	}
 	_, options, _ := strings.Cut(text, "?")
-	query, _ := url.ParseQuery(options) // what it cannot read it leaves out, as the driver does
+	query, _ := url.ParseQuery(options) // without what it cannot read, which the driver leaves out as well
 	return query.Has("password") || query.Has("sslpassword") || passwordOption.MatchString(text)
 }
 
@@ -126,9 +127,10 @@ func parseSQLite(path string) (string, error) {
 	case path == ":memory:":
 		return "", errors.New("asks SQLite for a store in memory; write memory: alone")
 	case strings.HasPrefix(path, "//"):
-		return "", errors.New("has two slashes, as a URL would; write sqlite:PATH, e.g. sqlite:/var/lib/refreshd/refreshd.db")
+		return "", errors.New("has two slashes; write sqlite:PATH, e.g. sqlite:/var/lib/refreshd/refreshd.db")
 	case strings.ContainsAny(path, "?#%") || strings.ContainsFunc(path, func(r rune) bool { return r < ' ' || r == 0x7f }):
-		return "", errors.New("has a path with ?, #, % or a control character; options of SQLite cannot be set, name another file")
+		return "", errors.New("has a path with ?, #, % or a control character; options of SQLite cannot be set, " +
+			"name another file")
 	}
 	return path, nil
 }
@@ -146,9 +148,9 @@ func parsePostgres(scheme, rest string) (redacted string, err error) {
 	return "//" + hosts + "/" + database, nil
 }
 
-// splitPostgres takes what stands after :// apart just as far as is needed to tell hosts and database from what is secret; the driver
-// parses it again and knows the rest. A password with a character that ends it early would move part of it into the host or the
-// database, and parsers disagree on where. So what can be read in two ways is refused.
+// splitPostgres splits the text after :// as far as is needed to separate hosts and database from what is secret; the
+// driver parses it again and knows the rest. A password with a character that ends it early would move part of it into
+// the host or the database, and parsers disagree on where. So a text that can be read in two ways is refused.
 func splitPostgres(rest string) (hosts, database string, err error) {
 	refused := errors.New("is not postgres://USER:PASSWORD@HOST:PORT/DATABASE?OPTION=VALUE; " +
 		"in user and password write @ as %40, : as %3A, / as %2F, ? as %3F, # as %23")

@@ -1,29 +1,31 @@
 package config
 
 import (
-	"fmt"
-	"io"
 	"slices"
 	"strings"
-	"text/tabwriter"
 )
 
 const envPrefix = "REFRESHD_"
 
-// highestRate is the highest limit of requests a second that says anything.
+// highestRate is the highest limit of requests per second.
 const highestRate = 1_000_000
 
-// configFile is the one setting that says where the others are; it cannot stand in the file.
+// configFile is the setting that names the file of the others. It cannot stand in that file.
 const configFile = "config_file"
 
-// setting is one row of the table: everything there is to know about a key.
+// setting is one row of the table.
 type setting struct {
-	name  string // in the file; a dot separates levels
-	def   string
-	help  string
-	list  bool // the file may hold a sequence
-	count bool // the file may hold a number
-	truth bool // the file may hold true or false
+	name string // in the file; a dot separates levels
+	def  string
+	help string
+	// takenBy are the commands that use the setting, and so take its flag.
+	takenBy []string
+	// form names what a value is, for help, e.g. FILE; empty for true and false.
+	form    string
+	choices []string
+	list    bool // the file may hold a sequence
+	count   bool // the file may hold a number
+	truth   bool // the file may hold true or false
 	// unflagged keeps the setting off the command line.
 	unflagged bool
 	// emptyTurnsOff lets a setting that has a default be empty.
@@ -34,7 +36,17 @@ type setting struct {
 	holds string
 	// parse checks text and stores it. Its error says what is wrong and what to do, and does not repeat text.
 	parse func(c *draft, text string) error
+	// show is the value in force, where it is not the text that was set, or that text is a secret in part.
+	show func(c *draft) string
 }
+
+// Which commands use a setting: those that read settings, those that open the store, and those that open its keys.
+var (
+	readers = []string{"serve", "migrate", "apply", "purge", "health"}
+	openers = []string{"serve", "migrate", "apply", "purge"}
+	keepers = []string{"serve", "apply"}
+	server  = []string{"serve"}
+)
 
 // draft is a configuration that is being read, and what its settings are checked against.
 type draft struct {
@@ -49,18 +61,20 @@ func (c *draft) isShared() bool {
 
 var settings = withFileForms([]setting{
 	{
-		name: configFile, help: "a YAML file with any of the other keys",
+		name: configFile, form: "FILE", takenBy: readers,
+		help:  "a YAML file with any of the other settings",
 		parse: func(*draft, string) error { return nil },
 	},
 	{
-		name: "listen", def: "127.0.0.1:3000", help: "host:port of the API; port 0 takes a free one",
+		name: "listen", takenBy: []string{"serve", "health"}, form: "HOST:PORT", def: "127.0.0.1:3000",
+		help: "host:port of the API; port 0 chooses a free one",
 		parse: func(c *draft, text string) (err error) {
 			c.Listen, err = parseListen(text)
 			return err
 		},
 	},
 	{
-		name: "admin_listen", def: "127.0.0.1:3001", emptyTurnsOff: true,
+		name: "admin_listen", takenBy: server, form: "HOST:PORT", def: "127.0.0.1:3001", emptyTurnsOff: true,
 		help: "host:port of metrics and health; empty turns it off",
 		parse: func(c *draft, text string) (err error) {
 			if text != "" {
@@ -70,57 +84,64 @@ var settings = withFileForms([]setting{
 		},
 	},
 	{
-		name: "pprof", def: "false", truth: true,
-		help: "true: profiles at /debug/pprof of the admin listener, for a Host that is localhost or a loopback address",
+		name: "pprof", takenBy: server, choices: namesOf(truths), def: "false", truth: true,
+		help: "serve profiles at /debug/pprof of the admin listener, for a Host that is localhost or a " +
+			"loopback address",
 		parse: func(c *draft, text string) (err error) {
 			c.Pprof, err = parseChoice(text, truths)
 			return err
 		},
 	},
 	{
-		name: "database_url", def: "sqlite:refreshd-data/refreshd.db", secret: true,
+		name: "database_url", takenBy: openers, form: "URL", def: "sqlite:refreshd-data/refreshd.db", secret: true,
 		help:  "sqlite:PATH, postgres://USER:PASSWORD@HOST/DATABASE or memory:; a flag takes no password",
 		parse: func(c *draft, text string) error { return c.Database.parse(text, c.schemes) },
+		show:  func(c *draft) string { return c.Database.Redacted },
 	},
 	{
-		name: "database_max_connections", def: "16", count: true, help: "connections to the database at most, 1 to 1000",
+		name: "database_max_connections", takenBy: openers, form: "N", def: "16", count: true,
+		help: "the most connections to the database, 1 to 1000",
 		parse: func(c *draft, text string) (err error) {
 			c.Database.MaxConnections, err = parseCount(text, 1, 1000)
 			return err
 		},
 	},
 	{
-		name: "database_write_combining", def: "true", truth: true, help: "whether exchanges that wait for the database share the next write: true or false",
+		name: "database_write_combining", takenBy: server, choices: namesOf(truths), def: "true", truth: true,
+		help: "whether exchanges that wait for the database share the next write",
 		parse: func(c *draft, text string) (err error) {
 			c.Database.WriteCombining, err = parseChoice(text, truths)
 			return err
 		},
 	},
 	{
-		name: "master_key", unflagged: true, secret: true, help: "32 bytes in base64 that seal every other key",
+		name: "master_key", takenBy: keepers, form: "KEY", unflagged: true, secret: true,
+		help: "the key that encrypts all other keys: 32 bytes in base64",
 		parse: func(c *draft, text string) (err error) {
 			c.MasterKey, err = parseMasterKey(text)
 			return err
 		},
 	},
 	{
-		name: "master_key_previous", unflagged: true, secret: true,
-		help: "the master key before this one, while it is being changed",
+		name: "master_key_previous", takenBy: keepers, form: "KEY", unflagged: true, secret: true,
+		help: "the master key before this one, while it is being replaced",
 		parse: func(c *draft, text string) (err error) {
 			c.MasterKeyPrevious, err = parseMasterKey(text)
 			return err
 		},
 	},
 	{
-		name: "kickstart_file", help: "tenants, applications and API keys to create or update at start",
+		name: "kickstart_file", takenBy: keepers, form: "FILE",
+		help: "tenants, applications and API keys to create or update; serve does so at each start",
 		parse: func(c *draft, text string) error {
 			c.KickstartFile = text
 			return nil
 		},
 	},
 	{
-		name: "public_url",
-		help: "where clients reach the API, for issuers and links; PostgreSQL: required, else http:// and the listen address",
+		name: "public_url", takenBy: server, form: "URL",
+		help: "where clients reach the API, for issuers and links; required with PostgreSQL, otherwise by " +
+			"default http:// and the listen address",
 		parse: func(c *draft, text string) error {
 			if text == "" {
 				return nil
@@ -128,96 +149,112 @@ var settings = withFileForms([]setting{
 			c.PublicURL = text
 			return checkPublicURL(text)
 		},
+		show: func(c *draft) string { return c.PublicURL },
 	},
 	{
-		name: "cors_origins", list: true, help: "origins of browser pages that may call the API, exact, separated by commas",
+		name: "cors_origins", takenBy: server, form: "LIST", list: true,
+		help: "origins of browser pages that may send requests to the API, exact, separated by commas",
 		parse: func(c *draft, text string) (err error) {
 			c.CORSOrigins, err = parseList(text, parseOrigin)
 			return err
 		},
 	},
 	{
-		name: "trusted_proxies", list: true, help: "addresses or CIDR ranges whose X-Forwarded-For is believed, separated by commas",
+		name: "trusted_proxies", takenBy: server, form: "LIST", list: true,
+		help: "addresses or CIDR ranges whose X-Forwarded-For is trusted, separated by commas",
 		parse: func(c *draft, text string) (err error) {
 			c.TrustedProxies, err = parseList(text, parseProxy)
 			return err
 		},
 	},
 	{
-		name: "rate_limit_address", def: "100", count: true,
-		help: "requests a second of a client address without a good API key, with a burst of ten times as many; a failed proof counts as ten; 0: any number",
+		name: "rate_limit_address", takenBy: server, form: "N", def: "100", count: true,
+		help: "requests per second of a client address without a valid API key, with a burst of ten times " +
+			"as many; a failed credential counts as ten; 0: no limit",
 		parse: func(c *draft, text string) (err error) {
 			c.RateLimits.Address, err = parseCount(text, 0, highestRate)
 			return err
 		},
 	},
 	{
-		name: "rate_limit_api_key", def: "2000", count: true, help: "requests a second of an API key, with a burst of ten times as many; 0: any number",
+		name: "rate_limit_api_key", takenBy: server, form: "N", def: "2000", count: true,
+		help: "requests per second of an API key, with a burst of ten times as many; 0: no limit",
 		parse: func(c *draft, text string) (err error) {
 			c.RateLimits.APIKey, err = parseCount(text, 0, highestRate)
 			return err
 		},
 	},
 	{
-		name: "rate_limit_refresh_token", def: "5", count: true, help: "exchanges a second of a refresh token, with a burst of ten times as many; 0: any number",
+		name: "rate_limit_refresh_token", takenBy: server, form: "N", def: "5", count: true,
+		help: "exchanges per second of a refresh token, with a burst of ten times as many; 0: no limit",
 		parse: func(c *draft, text string) (err error) {
 			c.RateLimits.RefreshToken, err = parseCount(text, 0, highestRate)
 			return err
 		},
 	},
 	{
-		name: "purge_interval", def: "1h", help: "how often the dead are deleted, by one of all replicas, 1s to 168h; 0s: never by this one",
+		name: "purge_interval", takenBy: server, form: "DURATION", def: "1h",
+		help: "how often ended refresh tokens are deleted, 1s to 168h; one replica at a time does it; 0s " +
+			"disables it in this process",
 		parse: func(c *draft, text string) (err error) {
 			c.PurgeInterval, err = parsePurgeInterval(text)
 			return err
 		},
 	},
 	{
-		name: "purge_after", def: "24h", help: "how long a dead refresh token is kept, 5m to 8760h; its holder hears [expired], [revoked] or [reused] so long, then [invalid]",
+		name: "purge_after", takenBy: []string{"serve", "purge"}, form: "DURATION", def: "24h",
+		help: "how long an ended refresh token is kept, 5m to 8760h; until then an exchange is refused as " +
+			"[expired], [revoked] or [reused], then as [invalid]",
 		parse: func(c *draft, text string) (err error) {
 			c.PurgeAfter, err = parsePurgeAfter(text)
 			return err
 		},
 	},
 	{
-		name: "audit_retention", def: "2160h",
-		help: "how long the events of the audit trail are kept, 1h to 87600h: who changed or revoked what",
+		name: "audit_retention", takenBy: []string{"serve", "purge"}, form: "DURATION", def: "2160h",
+		help: "how long the events of the audit trail (who changed or revoked what) are kept, 1h to 87600h",
 		parse: func(c *draft, text string) (err error) {
 			c.AuditRetention, err = parseAuditRetention(text)
 			return err
 		},
 	},
 	{
-		name: "restored", def: "false", truth: true,
-		help: "true after a restore from a backup: token strings of a later generation than the stored one are exchanged, with a warning in the log; false: refused",
+		name: "restored", takenBy: server, choices: namesOf(truths), def: "false", truth: true,
+		help: "after a restore from a backup: exchange token strings of a later generation than the stored " +
+			"one, with a warning in the log; false refuses them",
 		parse: func(c *draft, text string) (err error) {
 			c.Restored, err = parseChoice(text, truths)
 			return err
 		},
 	},
 	{
-		name: "log_format", def: "auto", help: "text, json, or auto: text on a terminal, else json",
+		name: "log_format", takenBy: openers, form: "FORMAT", choices: namesOf(logFormats), def: "auto",
+		help: "text, json, or auto: text on a terminal, otherwise json",
 		parse: func(c *draft, text string) (err error) {
 			c.LogFormat, err = parseChoice(text, logFormats)
 			return err
 		},
 	},
 	{
-		name: "log_level", def: "info", help: "debug, info, warn or error",
+		name: "log_level", takenBy: openers, form: "LEVEL", choices: namesOf(logLevels), def: "info",
+		help: "debug, info, warn or error",
 		parse: func(c *draft, text string) (err error) {
 			c.LogLevel, err = parseChoice(text, logLevels)
 			return err
 		},
 	},
 	{
-		name: "shutdown_delay", def: "0s", help: "after SIGTERM, how long to be not ready and still take requests, for a balancer to see it",
+		name: "shutdown_delay", takenBy: server, form: "DURATION", def: "0s",
+		help: "after SIGTERM, how long the process is not ready but still takes requests, so that a load " +
+			"balancer sees it",
 		parse: func(c *draft, text string) (err error) {
 			c.ShutdownDelay, err = parseDelay(text)
 			return err
 		},
 	},
 	{
-		name: "shutdown_timeout", def: "15s", help: "how long requests that are running then may take, e.g. 15s or 1m",
+		name: "shutdown_timeout", takenBy: server, form: "DURATION", def: "15s",
+		help: "how long running requests may take after that, e.g. 15s or 1m",
 		parse: func(c *draft, text string) (err error) {
 			c.ShutdownTimeout, err = parseDuration(text)
 			return err
@@ -232,7 +269,8 @@ func withFileForms(rows []setting) []setting {
 		all = append(all, s)
 		if s.secret {
 			all = append(all, setting{
-				name: s.name + "_file", holds: s.name, help: "a file that holds " + s.env() + ", instead of it",
+				name: s.name + "_file", holds: s.name, takenBy: s.takenBy, form: "FILE",
+				help:  "a file that holds " + s.env() + ", instead of it",
 				parse: func(*draft, string) error { return nil }, // Load reads it into the setting that it holds
 			})
 		}
@@ -262,13 +300,21 @@ type Key struct {
 	Flag    string // without dashes; empty if there is none
 	Default string // empty if the default is nothing
 	Help    string
+	// Commands are those that use the setting. `refreshd config show` takes the flag of every setting.
+	Commands []string
+	// Form names what a value is, e.g. FILE or DURATION; empty for true and false.
+	Form    string
+	Choices []string // nil if there are too many to list
 }
 
 // Keys are all settings, in the order in which they are documented.
 func Keys() []Key {
 	keys := make([]Key, len(settings))
 	for i, s := range settings {
-		keys[i] = Key{Name: s.name, Env: s.env(), Flag: s.kebab(), Default: s.def, Help: s.help}
+		keys[i] = Key{
+			Name: s.name, Env: s.env(), Flag: s.kebab(), Default: s.def, Help: s.help,
+			Commands: slices.Clone(s.takenBy), Form: s.form, Choices: slices.Clone(s.choices),
+		}
 		if s.name == configFile {
 			keys[i].Name = ""
 		}
@@ -277,25 +323,4 @@ func Keys() []Key {
 		}
 	}
 	return keys
-}
-
-// Usage writes the settings as an aligned table, for --help.
-func Usage(w io.Writer) error {
-	table := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
-	// What is wrong with w is told by Flush.
-	_, _ = fmt.Fprint(table, "ENVIRONMENT\tFLAG\tDEFAULT\tMEANING\n")
-	for _, k := range Keys() {
-		flag, def := "-", "-"
-		if k.Flag != "" {
-			flag = "--" + k.Flag
-		}
-		if k.Default != "" {
-			def = k.Default
-		}
-		_, _ = fmt.Fprintf(table, "%s\t%s\t%s\t%s\n", k.Env, flag, def, k.Help)
-	}
-	if err := table.Flush(); err != nil {
-		return fmt.Errorf("config: write usage: %w", err)
-	}
-	return nil
 }

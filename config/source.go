@@ -3,7 +3,6 @@ package config
 import (
 	"bytes"
 	"errors"
-	"flag"
 	"fmt"
 	"io"
 	"io/fs"
@@ -21,13 +20,13 @@ import (
 	"github.com/refreshd/refreshd/config/spelling"
 )
 
-// Error is a configuration that was refused: everything that is wrong with it.
+// Error is why a configuration was refused: all its problems.
 type Error struct{ Problems []Problem }
 
-// Problem is one thing wrong, in words for the person who starts the process. It never repeats a value.
+// Problem is one of them, in words for the person who starts the process. It never repeats a value.
 type Problem struct {
 	Source  string // "environment", "flags", "file PATH" or "defaults"
-	Key     string // as that source spells it; empty for what concerns the source as a whole
+	Key     string // the setting as that source spells it; empty for a problem of the source as a whole
 	Message string // what is wrong and what to do
 }
 
@@ -56,7 +55,7 @@ func (e *Error) Error() string {
 	return b.String()
 }
 
-// source is where a value came from, and how keys are spelt there.
+// source is where a value came from, and how settings are spelt there.
 type source struct {
 	label string
 	spell func(setting) string
@@ -74,6 +73,20 @@ func fileSource(path string) source {
 
 // names is how a message names s of this source.
 func (src source) names(s setting) string { return src.spell(s) + " (" + src.label + ")" }
+
+// of is where s came from, for a list of settings.
+func (src source) of(s setting) string {
+	switch src.label {
+	case defaults.label:
+		return "default"
+	case environment.label:
+		return "environment " + src.spell(s)
+	case flags.label:
+		return "flag " + src.spell(s)
+	default:
+		return src.label
+	}
+}
 
 type value struct {
 	text   string
@@ -101,15 +114,19 @@ func (s setting) check(c *draft, v value) error {
 	return s.parse(c, v.text)
 }
 
-// loader reads the sources and gathers what is wrong with them.
-type loader struct{ problems []Problem }
+// loader reads the sources and collects their problems.
+type loader struct {
+	problems []Problem
+	refused  map[string]bool // the names of settings with a problem
+}
 
 func (l *loader) note(src source, s setting, message string) {
+	l.refused[s.name] = true
 	l.problems = append(l.problems, Problem{src.label, src.spell(s), message})
 }
 
 func (l *loader) noteUnknown(src source, key string, known []string, advice string) {
-	message := "is not a known key"
+	message := "is not a known setting"
 	if near := nearest(key, known); near != "" {
 		message += "; did you mean " + near + "?"
 	} else {
@@ -118,77 +135,23 @@ func (l *loader) noteUnknown(src source, key string, known []string, advice stri
 	l.problems = append(l.problems, Problem{src.label, key, message})
 }
 
-// readFlags parses args into verb, one at a time rather than by verb.Parse, which would stop at the first problem and quote the
-// value in it.
-func (l *loader) readFlags(verb *flag.FlagSet, args []string) (map[string]value, error) {
-	byFlag := map[string]setting{}
-	unflagged := map[string]setting{}
-	for _, s := range settings {
-		if s.unflagged {
-			unflagged[s.kebab()] = s
-			continue
-		}
-		byFlag[s.kebab()] = s
-		verb.String(s.kebab(), s.def, s.help)
+// takeFlags checks that each flag is of a setting. A command line that refuses others by itself never gives one here.
+func (l *loader) takeFlags(set map[string]string) map[string]value {
+	found := make(map[string]any, len(set))
+	for name, text := range set {
+		found["--"+name] = text
 	}
-	var known []string
-	verb.VisitAll(func(f *flag.Flag) { known = append(known, "--"+f.Name) })
-
-	problem := func(key, message string) {
-		l.problems = append(l.problems, Problem{flags.label, key, message})
-	}
-	for position := 0; position < len(args); position++ {
-		arg := args[position]
-		name, text, hasText := strings.Cut(strings.TrimPrefix(strings.TrimPrefix(arg, "-"), "-"), "=")
-		if !strings.HasPrefix(arg, "-") || name == "" {
-			problem("", fmt.Sprintf("argument %d is not a flag; write settings as --name=value", position+1))
-			continue
-		}
-		if name == "h" || name == "help" {
-			return nil, flag.ErrHelp
-		}
-		f := verb.Lookup(name)
-		boolean := f != nil && isBoolean(f)
-		if !hasText && !boolean && position+1 < len(args) && !strings.HasPrefix(args[position+1], "--") {
-			position++
-			text, hasText = args[position], true
-		}
-		switch s, isSetting := unflagged[name]; {
-		case isSetting:
-			problem("--"+name, "is no flag, because arguments show in process lists; set "+s.env()+
-				", or name a file that holds it: --"+name+"-file")
-		case f == nil:
-			l.noteUnknown(flags, "--"+name, known, "--help lists them")
-		case !hasText && !boolean:
-			problem("--"+name, "has no value; write --"+name+"=value")
-		default:
-			if !hasText {
-				text = "true"
-			}
-			if verb.Set(name, withoutLineBreak(text)) != nil {
-				problem("--"+name, "has a value that it cannot take; see --help")
-			}
-		}
-	}
-
-	values := map[string]value{}
-	verb.Visit(func(f *flag.Flag) {
-		if s, ok := byFlag[f.Name]; ok {
-			values[s.name] = value{text: f.Value.String(), source: flags}
-		}
-	})
-	return values, nil
+	flagged := slices.DeleteFunc(slices.Clone(settings), func(s setting) bool { return s.unflagged })
+	return l.take(flags, found, flagged, func(string) string { return listed })
 }
 
-func isBoolean(f *flag.Flag) bool {
-	b, ok := f.Value.(interface{ IsBoolFlag() bool })
-	return ok && b.IsBoolFlag()
-}
+// listed is the advice about an unknown setting.
+const listed = "`refreshd help configuration` lists them"
 
 func (l *loader) readEnvironment(environ []string) map[string]value {
 	layer := koanf.New(".")
-	// Without a delimiter the provider keeps names whole, so that one that is refused is refused as it was written. It fails
-	// only when it is asked for bytes.
+	// Without a delimiter the provider keeps names whole, so that one that is refused is refused as it was written. It
+	// fails only when it is asked for bytes.
 	_ = layer.Load(env.Provider("", env.Opt{
 		Prefix:      envPrefix,
 		EnvironFunc: func() []string { return environ },
@@ -203,7 +166,7 @@ func (l *loader) readEnvironment(environ []string) map[string]value {
 		if strings.HasSuffix(name, "_PORT") {
 			return "a port is set in REFRESHD_LISTEN or REFRESHD_ADMIN_LISTEN, as host:port"
 		}
-		return "--help lists them"
+		return listed
 	})
 }
 
@@ -225,7 +188,7 @@ func injected(name, text string) bool {
 // yamlLine finds the line in a message of the YAML parser. The rest of the message may quote values.
 var yamlLine = regexp.MustCompile(`line [0-9]+`)
 
-// readFile reads the file that the command line or else the environment names, if one of them does.
+// readFile reads the file that the command line names, or otherwise the environment, if one of them does.
 func (l *loader) readFile(env, flags map[string]value) map[string]value {
 	where, ok := flags[configFile]
 	if !ok {
@@ -255,13 +218,15 @@ func (l *loader) readFile(env, flags map[string]value) map[string]value {
 		if key == configFile {
 			return "a file cannot name another one"
 		}
-		return "--help lists them, in lower case and without " + envPrefix + " here"
+		return listed + "; a file names them in lower case, without " + envPrefix
 	})
 }
 
-// take checks the keys that src holds against the allowed settings. advice says what to do about an unknown key that resembles
-// none of them.
-func (l *loader) take(src source, found map[string]any, allowed []setting, advice func(key string) string) map[string]value {
+// take checks the keys that src holds against the allowed settings. advice says what to do about an unknown key that
+// resembles none of them.
+func (l *loader) take(
+	src source, found map[string]any, allowed []setting, advice func(key string) string,
+) map[string]value {
 	bySpelling := map[string]setting{}
 	for _, s := range allowed {
 		bySpelling[src.spell(s)] = s
@@ -347,8 +312,8 @@ func withoutPath(err error) string {
 	return err.Error()
 }
 
-// text is the value as the environment would spell it. YAML guesses types, so whatever it did not take for text is refused
-// rather than spelt back: 0755 would come back as 493.
+// text is the value as the environment would spell it. YAML guesses types, so a value that it did not take for text is
+// refused rather than spelt back: 0755 would come back as 493.
 func (s setting) text(found any) (string, error) {
 	switch found := found.(type) {
 	case string:
@@ -380,8 +345,9 @@ func (s setting) text(found any) (string, error) {
 	return "", errors.New("is not text; put the value in quotes")
 }
 
-// nearest is the known name that key is most likely a slip of, or nothing. How words are joined does not count, so that log.level
-// finds log_level, nor does what all names of a source begin with.
+// nearest returns the known name that key is most likely a misspelling of, or an empty string. The character that
+// joins words does not count, so log.level finds log_level. The prefix that all names of a source share does not
+// count either.
 func nearest(key string, known []string) string {
 	joints := strings.NewReplacer("__", "_", "-", "_", ".", "_")
 	fold := func(name string) string {

@@ -45,8 +45,8 @@ func isPort(text string) bool {
 
 func portIsZero(listen string) bool { return strings.HasSuffix(listen, ":0") }
 
-// DerivePublicURL is the URL of a listener at the address listen, where none is configured. A wildcard address is localhost:
-// what it is to others cannot be known, and is never taken from a request.
+// DerivePublicURL is the URL of a listener at the address listen, where no URL is configured. A wildcard address
+// becomes localhost: what it is to others cannot be known, and is never taken from a request.
 func DerivePublicURL(listen string) string {
 	host, port, err := net.SplitHostPort(listen)
 	if err != nil {
@@ -59,7 +59,8 @@ func DerivePublicURL(listen string) string {
 }
 
 func checkPublicURL(text string) error {
-	refused := errors.New("is not an absolute http or https URL without user, query, fragment and trailing slash, e.g. https://auth.example.com")
+	refused := errors.New("is not an absolute http or https URL without user, query, fragment and trailing slash, " +
+		"e.g. https://auth.example.com")
 	u, err := url.Parse(text)
 	if err != nil || u.Scheme != "http" && u.Scheme != "https" || !namesHost(u) || u.User != nil {
 		return refused
@@ -70,7 +71,7 @@ func checkPublicURL(text string) error {
 	return nil
 }
 
-// namesHost tells whether u has a host, and a port only if it can be one.
+// namesHost reports whether u has a host and, if it has a port, a valid one.
 func namesHost(u *url.URL) bool {
 	if u.Port() == "" {
 		return u.Hostname() != "" && !strings.HasSuffix(u.Host, ":")
@@ -81,14 +82,16 @@ func namesHost(u *url.URL) bool {
 // parseOrigin accepts an origin only as a browser would send it: anything else could never match.
 func parseOrigin(text string) (string, error) {
 	if text == "*" || text == "null" {
-		return "", errors.New("would let any page in; name the origins")
+		return "", errors.New("would let any page send requests; name the origins")
 	}
-	refused := errors.New("is not scheme://host or scheme://host:port as browsers send it: lower case, no path, not even a slash")
+	refused := errors.New("is not scheme://host or scheme://host:port as browsers send it: lower case, no path, " +
+		"not even a slash")
 	u, err := url.Parse(text)
 	if err != nil || u.Scheme == "" || !namesHost(u) || u.Scheme+"://"+u.Host != text {
 		return "", refused
 	}
-	if text != strings.ToLower(text) || strings.ContainsFunc(text, func(r rune) bool { return r <= ' ' || r > '~' || r == '*' }) {
+	outside := func(r rune) bool { return r <= ' ' || r > '~' || r == '*' }
+	if text != strings.ToLower(text) || strings.ContainsFunc(text, outside) {
 		return "", refused
 	}
 	if u.Scheme == "https" && u.Port() == "443" || u.Scheme == "http" && u.Port() == "80" {
@@ -107,12 +110,13 @@ func parseProxy(text string) (netip.Prefix, error) {
 		return netip.Prefix{}, errors.New("is neither an IP address nor a CIDR range, e.g. 10.0.0.0/8")
 	}
 	if prefix != prefix.Masked() {
-		return netip.Prefix{}, errors.New("has bits set after its prefix; write the first address of the range, e.g. 10.0.0.0/8")
+		return netip.Prefix{}, errors.New("has bits set after its prefix; write the first address of the range, " +
+			"e.g. 10.0.0.0/8")
 	}
 	return prefix, nil
 }
 
-// parseList splits text at commas. Blanks around an entry do not count; an empty text is an empty list.
+// parseList splits text at commas. It ignores blanks around an entry; an empty text is an empty list.
 func parseList[T any](text string, parse func(string) (T, error)) ([]T, error) {
 	if strings.TrimSpace(text) == "" {
 		return nil, nil
@@ -165,7 +169,7 @@ func parsePurgeInterval(text string) (time.Duration, error) {
 	return d, nil
 }
 
-// parsePurgeAfter: clocks of replicas differ, and a call that began before may still be under way.
+// parsePurgeAfter takes 5 minutes at least: clocks of replicas differ, and an earlier request may still be running.
 func parsePurgeAfter(text string) (time.Duration, error) {
 	d, err := time.ParseDuration(text)
 	if err != nil || d < 5*time.Minute || d > 365*24*time.Hour {
@@ -195,16 +199,21 @@ var (
 	truths = []choice[bool]{{"true", true}, {"false", false}}
 )
 
+func namesOf[T any](choices []choice[T]) []string {
+	names := make([]string, len(choices))
+	for i, c := range choices {
+		names[i] = c.name
+	}
+	return names
+}
+
 func parseChoice[T any](text string, choices []choice[T]) (T, error) {
 	i := slices.IndexFunc(choices, func(c choice[T]) bool { return c.name == text })
 	if i >= 0 {
 		return choices[i].value, nil
 	}
-	names := make([]string, len(choices))
-	for i, c := range choices {
-		names[i] = c.name
-	}
-	message := "is none of " + strings.Join(names, ", ")
+	names := namesOf(choices)
+	message := "is not one of " + strings.Join(names, ", ")
 	if near := nearest(text, names); near != "" {
 		message += "; did you mean " + near + "?"
 	}

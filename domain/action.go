@@ -58,6 +58,14 @@ var administration = []struct{ endpoint, object string }{
 	{"/audit", "audit"},
 }
 
+// AdministrationEndpoints are those of administration. No route asks for them yet.
+func AdministrationEndpoints() (all []string) {
+	for _, a := range administration {
+		all = append(all, a.endpoint)
+	}
+	return all
+}
+
 // verbs are the second word of an action of administration.
 var verbs = []struct{ method, verb string }{
 	{"GET", "read"}, {"POST", "create"}, {"PUT", "write"}, {"PATCH", "change"}, {"DELETE", "delete"},

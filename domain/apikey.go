@@ -87,10 +87,7 @@ func Endpoints() map[string][]string {
 // misspelling but not listed, because no route asks for them yet.
 func noEndpoint(field, endpoint string) FieldError {
 	offered := append(slices.Sorted(maps.Keys(Endpoints())), RevocationsPermission, SessionsPermission)
-	known := slices.Clone(offered)
-	for _, a := range administration {
-		known = append(known, a.endpoint)
-	}
+	known := append(slices.Clone(offered), AdministrationEndpoints()...)
 	return FieldError{
 		Field: field, Reason: Malformed, Message: "there is no such endpoint", Name: endpoint, Known: known,
 		Choice: fmt.Sprintf(`: name one of %s, or "*"`, strings.Join(offered, ", ")),

@@ -59,6 +59,8 @@ type setting struct {
 	name  string
 	of    func(*Settings) any // returns a pointer to the field
 	words []string            // the allowed values; nil if the setting is not an enumeration
+	low   int64               // the bounds of a number; both 0 if the setting is not a number
+	high  int64
 	text  func(Settings) string
 	copy  func(to, from *Settings) // copies the field to new memory
 	check func(Settings, *Problems)
@@ -81,7 +83,7 @@ var settings = []setting{
 		func(p *Policy) *bool { return &p.CookieHostOnly }),
 
 	duration(FieldAccessTokenSeconds, func(s *Settings) **int64 { return &s.AccessTokenSeconds },
-		func(p *Policy) *time.Duration { return &p.AccessTokenTTL }, time.Second, between(1, 86_400)),
+		func(p *Policy) *time.Duration { return &p.AccessTokenTTL }, time.Second, 1, 86_400),
 	oneOf(FieldAccessTokenType, func(s *Settings) **AccessTokenType { return &s.AccessTokenType },
 		func(p *Policy) *AccessTokenType { return &p.AccessTokenType }, AccessTokenTypes...),
 	oneOf(FieldAlgorithm, func(s *Settings) **Algorithm { return &s.Algorithm },
@@ -90,21 +92,21 @@ var settings = []setting{
 		func(p *Policy) *ExpirationPolicy { return &p.Expiration },
 		Fixed, SlidingWindow, SlidingWindowWithMaximumLifetime),
 	duration(FieldTTLMinutes, func(s *Settings) **int64 { return &s.TTLMinutes },
-		func(p *Policy) *time.Duration { return &p.TTL }, time.Minute, between(1, tenYears)),
+		func(p *Policy) *time.Duration { return &p.TTL }, time.Minute, 1, tenYears),
 	duration(FieldMaximumTTLMinutes, func(s *Settings) **int64 { return &s.MaximumTTLMinutes },
-		func(p *Policy) *time.Duration { return &p.MaximumTTL }, time.Minute, between(1, tenYears)),
+		func(p *Policy) *time.Duration { return &p.MaximumTTL }, time.Minute, 1, tenYears),
 	oneOf(FieldUsage, func(s *Settings) **UsagePolicy { return &s.Usage },
 		func(p *Policy) *UsagePolicy { return &p.Usage }, OneTimeUse, Reusable),
 	duration(FieldGraceSeconds, func(s *Settings) **int64 { return &s.GraceSeconds },
-		func(p *Policy) *time.Duration { return &p.GracePeriod }, time.Second, between(0, 3_600)),
-	field(FieldRecoveryBurst, func(s *Settings) **int64 { return &s.RecoveryBurst },
-		func(p *Policy) *int64 { return &p.RecoveryBurst }, between(0, 100)),
-	field(FieldRecoveryInterval, func(s *Settings) **int64 { return &s.RecoveryInterval },
-		func(p *Policy) *int64 { return &p.RecoveryInterval }, between(2, 1_000)),
+		func(p *Policy) *time.Duration { return &p.GracePeriod }, time.Second, 0, 3_600),
+	number(FieldRecoveryBurst, func(s *Settings) **int64 { return &s.RecoveryBurst },
+		func(p *Policy) *int64 { return &p.RecoveryBurst }, 0, 100),
+	number(FieldRecoveryInterval, func(s *Settings) **int64 { return &s.RecoveryInterval },
+		func(p *Policy) *int64 { return &p.RecoveryInterval }, 2, 1_000),
 	field(FieldRevokeOnReplay, func(s *Settings) **bool { return &s.RevokeOnReplay },
 		func(p *Policy) *bool { return &p.RevokeOnReplay }),
-	field(FieldMaximumActiveTokens, func(s *Settings) **int64 { return &s.MaximumActiveTokens },
-		func(p *Policy) *int64 { return &p.MaximumActiveTokens }, between(0, 10_000)),
+	number(FieldMaximumActiveTokens, func(s *Settings) **int64 { return &s.MaximumActiveTokens },
+		func(p *Policy) *int64 { return &p.MaximumActiveTokens }, 0, 10_000),
 }
 
 const tenYears = 10 * 366 * 24 * 60 // minutes
@@ -135,12 +137,18 @@ func field[T any](name string, of func(*Settings) **T, to func(*Policy) *T, chec
 	}
 }
 
+// number returns a setting that is a number from low to high.
+func number(name string, of func(*Settings) **int64, to func(*Policy) *int64, low, high int64) setting {
+	n := field(name, of, to, between(low, high))
+	n.low, n.high = low, high
+	return n
+}
+
 // duration returns a setting that is a number of units, and a duration in a Policy.
 func duration(
-	name string, of func(*Settings) **int64, to func(*Policy) *time.Duration, unit time.Duration,
-	checks ...check[int64],
+	name string, of func(*Settings) **int64, to func(*Policy) *time.Duration, unit time.Duration, low, high int64,
 ) setting {
-	d := field(name, of, nil, checks...)
+	d := number(name, of, nil, low, high)
 	d.apply = func(s Settings, p *Policy) {
 		if v := *of(&s); v != nil {
 			*to(p) = time.Duration(*v) * unit
@@ -197,6 +205,8 @@ func (s Settings) Clone() (clone Settings) {
 type SettingField struct {
 	Name  string   // FieldActive and so on
 	Words []string // the allowed values; nil if the setting is not an enumeration
+	Low   int64    // the bounds of a number; both 0 if the setting is not a number
+	High  int64
 	Into  any      // a pointer to the field
 }
 
@@ -204,7 +214,7 @@ type SettingField struct {
 func (s *Settings) Fields() []SettingField {
 	all := make([]SettingField, len(settings))
 	for i, one := range settings {
-		all[i] = SettingField{Name: one.name, Words: one.words, Into: one.of(s)}
+		all[i] = SettingField{Name: one.name, Words: one.words, Low: one.low, High: one.high, Into: one.of(s)}
 	}
 	return all
 }

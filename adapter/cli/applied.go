@@ -8,8 +8,8 @@ import (
 	"github.com/refreshd/refreshd/usecase"
 )
 
-// PrintApplied writes what became of each object of a kickstart, with its changes and warnings below it, and how many
-// of each there were. dry says that it would have become that, and nothing was written.
+// PrintApplied prints what was done to each object of a kickstart, with its changes and warnings, and the count of each
+// action. dry says that nothing was written.
 func PrintApplied(w io.Writer, applied []usecase.Applied, dry bool) {
 	var actions, kinds int
 	count := map[string]int{}
@@ -32,11 +32,11 @@ func PrintApplied(w io.Writer, applied []usecase.Applied, dry bool) {
 		out.WriteString(" (dry run: nothing was written)")
 	}
 	out.WriteString("\n")
-	// There is nobody to tell that w is closed: what was applied stays applied.
+	// A closed w is not an error: what was applied stays applied.
 	_, _ = io.WriteString(w, out.String())
 }
 
-// became are the values of a change, of which a secret has none.
+// became returns the values of a change; those of a secret are not known.
 func became(c usecase.Change) string {
 	if c.Old == "" && c.New == "" {
 		return "changed"

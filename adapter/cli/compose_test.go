@@ -128,7 +128,7 @@ func TestTheComposeFileWorksWithTheSecretsThatItAsksFor(t *testing.T) {
 	secrets := filepath.Join(dir, ".secrets") + "/"
 	c, err := config.Load(nil, []string{
 		"REFRESHD_DATABASE_URL_FILE=" + secrets + "database-url", "REFRESHD_MASTER_KEY_FILE=" + secrets + "master-key",
-	}, nil, config.Postgres)
+	}, config.Postgres)
 	if err != nil || c.Database.Scheme != "postgres" || c.MasterKey.Reveal() != master {
 		t.Errorf("the service is configured as %+v, %v", c, err)
 	}

@@ -17,9 +17,9 @@ import (
 	"github.com/refreshd/refreshd/usecase"
 )
 
-// FirstRun is what serve applies to an empty embedded store, so that there is something to try: a tenant, an application, both
-// with the default policy, and an API key for that tenant which may do all but administration, and list all sessions.
-// The Secret is that key, in its 32 bytes of random.
+// FirstRun is what serve applies to an empty embedded store, for a first try: a tenant and an application, both with
+// the default policy, and an API key for that tenant that may do everything except administration, and may list all
+// sessions. The Secret is that key, made of 32 random bytes.
 func FirstRun(random io.Reader) (usecase.Kickstart, domain.Secret, error) {
 	var raw [32]byte
 	if _, err := io.ReadFull(random, raw[:]); err != nil {
@@ -45,7 +45,7 @@ func FirstRun(random io.Reader) (usecase.Kickstart, domain.Secret, error) {
 // unfinished marks the names under which WriteKeyFile writes.
 const unfinished = ".unfinished-"
 
-// RemoveUnfinished removes what calls of WriteKeyFile left in dir that were killed. There must be none under way.
+// RemoveUnfinished removes the files that interrupted calls of WriteKeyFile left in dir. No such call may be running.
 func RemoveUnfinished(dir string) error {
 	left, err := os.ReadDir(dir)
 	for _, f := range left {
@@ -56,7 +56,8 @@ func RemoveUnfinished(dir string) error {
 	return err
 }
 
-// ReadAPIKeyFile is the API key that WriteKeyFile stored at path; false if there is no such file, or no API key in it.
+// ReadAPIKeyFile returns the API key that WriteKeyFile stored at path; false if there is no such file, or no API key
+// in it.
 func ReadAPIKeyFile(path string) (domain.Secret, bool, error) {
 	text, err := os.ReadFile(path)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -69,13 +70,14 @@ func ReadAPIKeyFile(path string) (domain.Secret, bool, error) {
 	return domain.NewSecret(key), domain.IsAPIKey(key), nil
 }
 
-// WriteKeyFile stores a key in a file that only the owner can read, in a directory of the same kind if there is none. It leaves an
-// existing file as it is, and says so with fs.ErrExist: the key in it may be in use, and is nowhere else.
+// WriteKeyFile stores a key in a file that only the owner can read. It creates the directory if there is none. It
+// does not change an existing file, and returns fs.ErrExist: the key in it may be in use, and stored nowhere else.
 func WriteKeyFile(path string, key domain.Secret) error {
 	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
 		return fmt.Errorf("cli: write key file: %w", err)
 	}
-	// It gets its name when it is complete on the disk: a power cut would else leave half a key, and no start would get past it.
+	// The file gets its name when it is complete on the disk. Otherwise a power cut could leave half a key, and no start
+	// would succeed after it.
 	f, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+unfinished+"*") // with mode 0600
 	if err != nil {
 		return fmt.Errorf("cli: write key file: %w", err)
@@ -87,36 +89,37 @@ func WriteKeyFile(path string, key domain.Secret) error {
 	}
 	err = os.Link(f.Name(), path)                                                   // unlike Rename, it replaces nothing
 	if _, there := os.Lstat(path); err != nil && errors.Is(there, fs.ErrNotExist) { // there are file systems without links
-		// An empty file takes the name first, so that of two who do this one is refused.
+		// An empty file takes the name first, so that one of two concurrent calls is refused.
 		reserved, taken := os.OpenFile(path, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
 		if err = taken; err == nil {
 			err = errors.Join(reserved.Close(), os.Rename(f.Name(), path))
 		}
 	}
 	if errors.Is(err, fs.ErrExist) {
-		return fmt.Errorf("cli: write key file: %w: the key in it may be in use; move it away if you are sure that it is not", err)
+		return fmt.Errorf("cli: write key file: %w: the key in it may be in use; move the file away if it is not", err)
 	}
-	// What is sealed with the key must not be on the disk before the key's name is.
+	// The name of the key file must be on the disk before anything that is encrypted with the key.
 	if err = errors.Join(err, syncDirectory(filepath.Dir(path))); err != nil {
 		return fmt.Errorf("cli: write key file %s: %w", path, err)
 	}
 	return nil
 }
 
-// syncDirectory makes the names in dir durable, where the file system has a way to.
+// syncDirectory makes the names in dir durable, if the file system supports it.
 func syncDirectory(dir string) error {
 	d, err := os.Open(dir)
 	if err != nil {
 		return err
 	}
 	defer d.Close()
-	if err := d.Sync(); !errors.Is(err, fs.ErrPermission) && !errors.Is(err, errors.ErrUnsupported) && !errors.Is(err, syscall.EINVAL) {
+	if err := d.Sync(); !errors.Is(err, fs.ErrPermission) && !errors.Is(err, errors.ErrUnsupported) &&
+		!errors.Is(err, syscall.EINVAL) {
 		return err
 	}
 	return nil
 }
 
-// FirstRunNotice is what there is to say about a first run.
+// FirstRunNotice is what a first run shows.
 type FirstRunNotice struct {
 	BaseURL       string // of the API, without a trailing slash
 	TenantID      string
@@ -124,15 +127,14 @@ type FirstRunNotice struct {
 	KeyFile       string // absolute, so that the commands work in any directory
 }
 
-// PrintFirstRun shows what the first run made, and commands for bash that try it when they are pasted in order. It
-// shows no secret: the commands read the API key from its file, on a terminal too, so that what README says holds there
-// as well.
+// PrintFirstRun prints what the first run created, and commands for bash that use it when they are pasted in order. It
+// prints no secret: the commands read the API key from its file, on a terminal too, so that README holds there as well.
 func PrintFirstRun(w io.Writer, n FirstRunNotice) {
-	// There is nobody to tell that w is closed: the key is in its file.
+	// A closed w is not an error: the key is in its file.
 	_ = firstRun.Execute(w, n)
 }
 
-// PrintLaterRun reminds of the API key that a first run left in keyFile.
+// PrintLaterRun prints where a first run left its API key.
 func PrintLaterRun(w io.Writer, keyFile, baseURL string) {
 	_, _ = fmt.Fprintf(w, "The API key of the first start is in the file %s\nThe API is described at %s/docs\n",
 		keyFile, baseURL)
@@ -148,7 +150,7 @@ var firstRun = template.Must(template.New("").Funcs(template.FuncMap{"shell": sh
   API key      in the file {{.KeyFile}}
                Keep it: the store holds a hash of it only.
 
-Then, for tenants and applications of your own: write a kickstart.yaml as "refreshd apply --help"
+Then, for tenants and applications of your own: write a kickstart.yaml as "refreshd help kickstart"
 shows it, and apply it with "refreshd apply -f kickstart.yaml". The API in full, with examples:
 {{.BaseURL}}/docs
 
@@ -194,7 +196,7 @@ curl -sS "$BASE/jwt/refresh" -d "refreshToken=$CURRENT"
 
 var plainWord = regexp.MustCompile(`^[A-Za-z0-9_@%+=:,./~-]+$`)
 
-// shellQuote is s as one word of a shell.
+// shellQuote returns s as one word of a shell.
 func shellQuote(s string) string {
 	if plainWord.MatchString(s) && !strings.HasPrefix(s, "~") {
 		return s

@@ -1,10 +1,14 @@
 package cli_test
 
 import (
+	"context"
 	"errors"
+	"flag"
 	"io"
+	"os"
+	"path/filepath"
 	"reflect"
-	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"unicode/utf8"
@@ -12,64 +16,121 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/refreshd/refreshd/adapter/cli"
+	"github.com/refreshd/refreshd/config"
 	"github.com/refreshd/refreshd/domain"
 )
 
-const table = "THE TABLE OF SETTINGS\n"
+var update = flag.Bool("update", false, "write testdata/help")
 
-func settings(w io.Writer) error {
-	_, err := io.WriteString(w, table)
-	return err
-}
+var (
+	commands = []string{
+		"serve", "health", "migrate", "apply", "purge", "config", "config show", "version", "completion", "help",
+	}
+	topics = []string{"configuration", "kickstart", "permissions"}
+)
 
-func usage(t *testing.T, verb string) string {
+func help(t *testing.T, args ...string) string {
 	t.Helper()
-	var out strings.Builder
-	if err := cli.VerbUsage(&out, verb, settings); err != nil {
-		t.Fatal(err)
+	got := run(t, nil, args...)
+	if got.err != nil || got.did != "" {
+		t.Fatalf("refreshd %q did %q: %v", args, got.did, got.err)
 	}
-	return out.String()
+	return got.stdout
 }
 
-var verbs = []string{"serve", "migrate", "apply", "purge", "health", "version"}
-
-func TestHelpNamesEveryVerbAndEndsWithTheSettings(t *testing.T) {
-	var out strings.Builder
-	if err := cli.Usage(&out, settings); err != nil {
-		t.Fatal(err)
-	}
-	for _, verb := range verbs {
-		if !regexp.MustCompile(`(?m)^  ` + verb + ` .*  \w`).MatchString(out.String()) {
-			t.Errorf("the help says nothing of %s:\n%s", verb, out.String())
+// A change of help is seen in review as the text that a user gets. `go test ./adapter/cli -update` writes the files.
+func TestHelpIsTheTextInTestdata(t *testing.T) {
+	for _, command := range append([]string{""}, commands...) {
+		args := strings.Fields(command)
+		got := help(t, append(args, "--help")...)
+		file := filepath.Join("testdata", "help", strings.Join(append([]string{"refreshd"}, args...), "-")+".txt")
+		if *update {
+			if err := errors.Join(os.MkdirAll(filepath.Dir(file), 0o755), os.WriteFile(file, []byte(got), 0o644)); err != nil {
+				t.Fatal(err)
+			}
 		}
-	}
-	if !strings.HasSuffix(out.String(), "\n\n"+table) {
-		t.Errorf("the help does not end with the table of settings:\n%s", out.String())
-	}
-	if got := usage(t, "frobnicate"); got != out.String() {
-		t.Errorf("of an unknown verb:\n%s\nwant the help as a whole", got)
+		want, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if diff := cmp.Diff(string(want), got); diff != "" {
+			t.Errorf("refreshd %s --help (-want +got):\n%s", command, diff)
+		}
+		if !strings.Contains(got, "\nExamples:\n  ") {
+			t.Errorf("the help of %q has no example", command)
+		}
+		if again := help(t, append([]string{"help"}, args...)...); again != got {
+			t.Errorf("refreshd help %s is not refreshd %[1]s --help (-want +got):\n%s", command, cmp.Diff(got, again))
+		}
+		if short := help(t, append(args, "-h")...); short != got {
+			t.Errorf("refreshd %s -h is not --help (-want +got):\n%s", command, cmp.Diff(got, short))
+		}
 	}
 }
 
-func TestEveryVerbHasHelpOfItsOwn(t *testing.T) {
-	for _, verb := range verbs {
-		got := usage(t, verb)
-		if !strings.HasPrefix(got, "Usage: refreshd "+verb) && !strings.HasPrefix(got, "Usage: refreshd ["+verb+"]") {
-			t.Errorf("the help of %s begins with: %.60s", verb, got)
-		}
-		if takesSettings := verb != "version"; strings.HasSuffix(got, "\n\n"+table) != takesSettings {
-			t.Errorf("the help of %s ends with the settings: %t, want %t", verb, !takesSettings, takesSettings)
+// A name without a command is asked for help, as of git and kubectl: it must not start a server.
+func TestACommandThatHoldsOthersPrintsItsHelp(t *testing.T) {
+	for _, args := range [][]string{{}, {"config"}} {
+		if got, want := help(t, args...), help(t, append(args, "--help")...); got != want {
+			t.Errorf("refreshd %q (-want +got):\n%s", args, cmp.Diff(want, got))
 		}
 	}
 }
 
 func TestHelpFitsATerminal(t *testing.T) {
-	for _, verb := range append(verbs, "") {
-		for line := range strings.Lines(usage(t, verb)) {
+	texts := map[string]string{"": help(t)}
+	for _, command := range commands {
+		texts[command] = help(t, append(strings.Fields(command), "--help")...)
+	}
+	for _, topic := range topics {
+		texts[topic] = help(t, "help", topic)
+	}
+	for name, text := range texts {
+		for line := range strings.Lines(text) {
 			if n := utf8.RuneCountInString(strings.TrimRight(line, "\n")); n > 100 {
-				t.Errorf("help of %q: %d columns, want at most 100: %s", verb, n, line)
+				t.Errorf("help of %q: %d columns, want at most 100: %s", name, n, line)
 			}
 		}
+	}
+}
+
+// The help of a command is where its settings are looked up.
+func TestHelpHasTheSettingsOfItsCommand(t *testing.T) {
+	all := help(t, "help", "configuration")
+	for _, k := range config.Keys() {
+		for _, command := range []string{"serve", "health", "migrate", "apply", "purge"} {
+			text := help(t, command, "--help")
+			if got := strings.Contains(text, k.Env+")") || strings.Contains(text, k.Env+"  "); got != slices.Contains(k.Commands, command) {
+				t.Errorf("the help of %s has %s: %t; commands %q", command, k.Env, got, k.Commands)
+			}
+		}
+		row := k.Env
+		if k.Flag != "" {
+			row += ", --" + k.Flag
+		}
+		if k.Default != "" {
+			row += " (default " + k.Default + ")"
+		}
+		if !strings.Contains(all, "\n"+row+"\n") {
+			t.Errorf("the topic configuration has no line %q", row)
+		}
+	}
+}
+
+func TestTheTopicOfPermissionsHasEveryEndpointWithItsMethods(t *testing.T) {
+	text := strings.Join(strings.Fields(help(t, "help", "permissions")), " ")
+	for endpoint, methods := range domain.Endpoints() {
+		if want := " " + endpoint + " " + strings.Join(methods, ", ") + " "; !strings.Contains(text, want) {
+			t.Errorf("no %q in %s", want, text)
+		}
+	}
+	for _, name := range []string{domain.SessionsPermission, domain.RevocationsPermission} {
+		if !strings.Contains(text, name+" GET") {
+			t.Errorf("no %s in %s", name, text)
+		}
+	}
+	if len(domain.Endpoints()) == 0 {
+		t.Error("there are no endpoints")
 	}
 }
 
@@ -85,30 +146,20 @@ func yamlIn(t *testing.T, text, first string) string {
 }
 
 func TestTheKickstartFileOfTheHelpCanBeApplied(t *testing.T) {
-	k := read(t, yamlIn(t, usage(t, "apply"), "tenants:"), map[string]string{"BACKEND_KEY": "ak_0123456789abcdefghijklmn"}).Kickstart
-	for _, kt := range k.Tenants {
-		if err := kt.Tenant.Validate(); err != nil {
-			t.Error(err)
-		}
-		for _, a := range kt.Applications {
-			if err := a.Validate(kt.Tenant); err != nil {
-				t.Error(err)
-			}
-		}
+	text := yamlIn(t, help(t, "help", "kickstart"), "tenants:")
+	k := read(t, text, map[string]string{"BACKEND_KEY": "ak_0123456789abcdefghijklmn"}).Kickstart
+	if err := k.Validate(); err != nil {
+		t.Error(err)
 	}
-	for _, ka := range k.APIKeys {
-		if err := ka.APIKey.Validate(); err != nil {
-			t.Error(err)
-		}
-	}
-	if len(k.Tenants) != 1 || len(k.Tenants[0].Applications) != 1 || len(k.APIKeys) != 1 || k.APIKeys[0].APIKey.ExpiresAt.IsZero() {
+	if len(k.Tenants) != 1 || len(k.Tenants[0].Applications) != 1 || len(k.APIKeys) != 1 ||
+		k.APIKeys[0].APIKey.ExpiresAt.IsZero() {
 		t.Errorf("the example is not whole: %+v", k)
 	}
 }
 
 // The help is where an operator looks the defaults up.
 func TestTheDefaultsOfTheHelpAreTheDefaults(t *testing.T) {
-	block := yamlIn(t, usage(t, "apply"), "active:")
+	block := yamlIn(t, help(t, "help", "kickstart"), "active:")
 	tenant := read(t, "tenants:\n- id: a\n"+block, nil).Kickstart.Tenants[0].Tenant
 	got, err := domain.Combine(tenant, domain.Application{})
 	if err != nil {
@@ -131,11 +182,15 @@ var errClosed = errors.New("closed")
 
 func (closedWriter) Write([]byte) (int, error) { return 0, errClosed }
 
-func TestHelpTellsThatItCouldNotBeWritten(t *testing.T) {
-	if err := cli.Usage(closedWriter{}, settings); !errors.Is(err, errClosed) {
-		t.Errorf("Usage = %v, want %v", err, errClosed)
-	}
-	if err := cli.Usage(io.Discard, func(io.Writer) error { return errClosed }); !errors.Is(err, errClosed) {
-		t.Errorf("Usage = %v, want the error of the settings", err)
+// A pipe that ends early must not look like a command that succeeded.
+func TestOutputThatCannotBeWrittenIsAnError(t *testing.T) {
+	for _, args := range [][]string{
+		{}, {"--help"}, {"serve", "-h"}, {"help", "serve"}, {"help", "kickstart"}, {"version"}, {"config", "show"},
+		{"config", "show", "-o", "json"}, {"config", "show", "-o", "yaml"}, {"completion", "bash"}, {"--version"},
+	} {
+		p := cli.Program{Stdout: closedWriter{}, Stderr: io.Discard, Schemes: []config.Scheme{config.SQLite}}
+		if err := p.Run(context.Background(), args); !errors.Is(err, errClosed) {
+			t.Errorf("refreshd %q: error %v, want that of the writer", args, err)
+		}
 	}
 }

@@ -23,7 +23,7 @@ import (
 // maxKickstart is how many bytes a kickstart file may have.
 const maxKickstart = 1 << 20
 
-// Document is a kickstart file as it was read.
+// Document is a kickstart file that was read.
 type Document struct {
 	Kickstart usecase.Kickstart
 
@@ -62,9 +62,9 @@ func ReadKickstart(file string, text []byte, lookupEnv func(string) (string, boo
 	return Document{Kickstart: k, file: file, lines: lines}, nil
 }
 
-// Explain turns the *domain.Invalid that usecase.Apply returned for this document into an error that names, in one
-// line each, the line of the file and the field. What the file leaves out is shown at the line of what it belongs to.
-// Other errors are returned as they are.
+// Explain turns the *domain.Invalid that usecase.Apply returned for this document into an error with one line for
+// each problem: the line of the file and the field. A field that the file leaves out has the line of its object.
+// Explain returns other errors unchanged.
 func (d Document) Explain(err error) error {
 	var invalid *domain.Invalid
 	if !errors.As(err, &invalid) {
@@ -82,7 +82,7 @@ func (d Document) Explain(err error) error {
 	return &fileError{d.file, problems}
 }
 
-// fileError is everything that is wrong with a file.
+// fileError is all problems of a file.
 type fileError struct {
 	file     string
 	problems []manifest.Problem
@@ -105,7 +105,7 @@ func (e *fileError) Error() string {
 	return strings.Join(lines, "\n")
 }
 
-// printable is s on one line that does nothing to a terminal: names in a file can be anything.
+// printable returns s on one line without control characters: names in a file can be any text.
 func printable(s string) string {
 	if !utf8.ValidString(s) || strings.ContainsFunc(s, func(r rune) bool { return !unicode.IsPrint(r) }) {
 		quoted := strconv.Quote(s)
@@ -114,7 +114,7 @@ func printable(s string) string {
 	return s
 }
 
-// short is s, not too long.
+// short returns at most 255 bytes of s.
 func short(s string) string {
 	if len(s) > 255 {
 		s = strings.ToValidUTF8(s[:255], "") + "…"
@@ -124,13 +124,13 @@ func short(s string) string {
 
 var variable = regexp.MustCompile(`^\{(?:([A-Za-z_][A-Za-z0-9_]*)|file:([^{}]+))\}`)
 
-// variables are what texts can name.
+// variables are the variables and files that a text can name.
 type variables struct {
 	lookupEnv func(string) (string, bool)
 }
 
-// expand puts environment variables and the contents of files where a text names them, without the one line break that
-// may end them. What it puts there is not looked at again.
+// expand replaces the names of environment variables and files in a text by their content, without one line break at
+// its end. It does not expand the replacement again.
 func (v variables) expand(value string) (_ string, missing []string) {
 	var text strings.Builder
 	for rest := value; ; {
@@ -158,8 +158,8 @@ func (v variables) expand(value string) (_ string, missing []string) {
 	}
 }
 
-// ReadFile is os.ReadFile of what may be a pipe, or a device without an end. It is an error if there is more than a
-// kickstart file may have.
+// ReadFile reads a kickstart file, which may be a pipe. It returns an error if the file is larger than 1 MiB, as a
+// device without an end is.
 func ReadFile(path string) ([]byte, error) {
 	f, err := os.Open(path)
 	if err != nil {
@@ -173,8 +173,8 @@ func ReadFile(path string) ([]byte, error) {
 	return text, err
 }
 
-// lookUp gives what a variable of the environment or, if it has no name, the file at path holds, without the one line
-// break that may end it; or what is missing.
+// lookUp returns the content of an environment variable or, if name is empty, of the file at path, without one line
+// break at its end; or what is missing.
 func (v variables) lookUp(name, path string) (text, missing string) {
 	missing = "the environment variable " + name + ", which is not set or empty"
 	if name == "" {

@@ -14,7 +14,7 @@ import (
 	"github.com/refreshd/refreshd/test/support/postgres"
 )
 
-// A role that owns nothing can serve with the grants of README, and needs no others.
+// A role that owns nothing can serve with the grants of OPERATING.md, and needs no others.
 func TestPostgresARoleThatOwnsNothingServesWithTheGrantsOfTheDocument(t *testing.T) {
 	t.Parallel()
 	dsn := postgres.NewDatabase(t)
@@ -43,10 +43,10 @@ func TestPostgresARoleThatOwnsNothingServesWithTheGrantsOfTheDocument(t *testing
 	if err := tables.Err(); err != nil || !slices.Equal(got, want) {
 		t.Fatalf("the schema has %q, %v; privileges are asked for on %q", got, err, want)
 	}
-	readme := string(must(os.ReadFile("../../README.md"))(t))
-	grants := regexp.MustCompile(`(?m)^GRANT .* TO serving;$`).FindAllString(readme, -1)
+	document := string(must(os.ReadFile("../../OPERATING.md"))(t))
+	grants := regexp.MustCompile(`(?m)^GRANT .* TO serving;$`).FindAllString(document, -1)
 	if len(grants) != 2 {
-		t.Fatalf("README has the grants %q, want two", grants)
+		t.Fatalf("OPERATING.md has the grants %q, want two", grants)
 	}
 	for _, grant := range grants {
 		execute(t, owner, strings.Replace(grant, "TO serving", "TO "+role, 1))

@@ -9,7 +9,7 @@ import (
 	"gorm.io/gorm/logger"
 )
 
-// Values of "event" in the log. README lists all.
+// Values of "event" in the log. OPERATING.md lists all.
 const (
 	eventStatement     = "database.statement"
 	eventSlowStatement = "database.slow_statement"

@@ -4,9 +4,12 @@ import (
 	"database/sql"
 	"errors"
 	"net/url"
+	"os"
+	"regexp"
 	"strings"
 	"testing"
 
+	"github.com/google/go-cmp/cmp"
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/stdlib"
 
@@ -36,7 +39,7 @@ func behind(tb testing.TB, dsn, options string, settings ...string) domain.Secre
 	return domain.NewSecret(u.String())
 }
 
-// asRole does what README tells an administrator to do: settings that a pooler ignores are set for the database or the
+// asRole does what OPERATING.md tells an administrator to do: settings that a pooler ignores are set for the database or the
 // role.
 func asRole(tb testing.TB, dsn string) *sql.DB {
 	tb.Helper()
@@ -196,5 +199,21 @@ func TestSettingsBehindAPoolerMayBeStricterAndNotLooser(t *testing.T) {
 		if got := gormstore.Within(tc.got, tc.want); got != tc.within {
 			t.Errorf("%q for %q: got %t, want %t", tc.got, tc.want, got, tc.within)
 		}
+	}
+}
+
+// An administrator pastes what OPERATING.md has for PgBouncer: what our statements are written for, and nothing else.
+func TestTheDocumentHasTheSettingsOfASessionForAPooler(t *testing.T) {
+	document := string(must(os.ReadFile("../../OPERATING.md"))(t))
+	if !strings.Contains(document, passOver+"\n") {
+		t.Errorf("OPERATING.md does not have %q", passOver)
+	}
+	setting := regexp.MustCompile(`(?m)^ *ALTER ROLE refreshd SET ([a-z_]+) = '?([^';]+)'?;$`)
+	got := map[string]string{}
+	for _, m := range setting.FindAllStringSubmatch(document, -1) {
+		got[m[1]] = m[2]
+	}
+	if diff := cmp.Diff(gormstore.SessionSettings, got); diff != "" {
+		t.Errorf("settings of the role (-want +OPERATING.md):\n%s", diff)
 	}
 }

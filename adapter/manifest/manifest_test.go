@@ -279,59 +279,15 @@ func names() map[string]bool {
 	return known
 }
 
-// README's table is where an operator looks a setting up: each is there once, with its default, and with each word
-// that it can say.
-func TestTheTableInREADMEHasEverySetting(t *testing.T) {
-	text, err := os.ReadFile("../../README.md")
-	if err != nil {
-		t.Fatal(err)
-	}
-	_, after, found := strings.Cut(string(text), "\n| setting | default | |\n|---|---|---|\n")
-	if !found {
-		t.Fatal("README has no table of settings")
-	}
-	table, _, _ := strings.Cut(after, "\n\n")
-	defaults, rows := map[string]string{}, map[string]string{}
-	for line := range strings.SplitSeq(table, "\n") {
-		cells := strings.Split(strings.Trim(line, "|"), "|")
-		name := strings.Trim(cells[0], " `")
-		if strings.HasPrefix(name, ".") {
-			name = "jwtConfiguration" + name
-		}
-		if _, again := rows[name]; again {
-			t.Errorf("%s is there twice", name)
-		}
-		rows[name] = line
-		defaults[name] = strings.ReplaceAll(strings.Trim(cells[1], " `"), " ", "")
-	}
-	// Of two the table says what an empty one means.
-	meaning := map[string]string{domain.FieldCookieName: domain.DefaultCookieName, domain.FieldCookieDomain: "none"}
-	want := map[string]string{}
-	for _, s := range domain.DefaultPolicy().Settings().List() {
-		want[s.Field] = s.Value
-		if s.Value == `""` {
-			want[s.Field] = meaning[s.Field]
-		}
-	}
-	if diff := cmp.Diff(want, defaults); diff != "" {
-		t.Errorf("settings and their defaults (-want +README):\n%s", diff)
-	}
-	for _, f := range new(domain.Settings).Fields() {
-		for _, word := range f.Words {
-			if !strings.Contains(rows[f.Name], "`"+word+"`") {
-				t.Errorf("README does not say that %s can be %s", f.Name, word)
-			}
-		}
-	}
-}
-
 // A name that was changed in one place and not in another sends people to look for what is not there.
 func TestDocumentsNameSettingsThatExist(t *testing.T) {
 	looksLikeASetting := regexp.MustCompile(`^(jwtConfiguration|cookie[A-Z]\w*|requireAuthentication|accessTokenType|` +
 		`recovery(Burst|Interval)|onOneTime\w*|maximum\w+|refreshToken\w+(Configuration|Policy|InMinutes)|\w+In(Seconds|Minutes))$`)
 	inQuotes := regexp.MustCompile("`[\\w.]+[:`]")
 	known, found := names(), 0
-	for _, file := range []string{"README.md", "INTEGRATING.md", "SECURITY.md", "adapter/httpapi/openapi.yaml"} {
+	for _, file := range []string{
+		"README.md", "INTEGRATING.md", "OPERATING.md", "CONFIGURATION.md", "SECURITY.md", "adapter/httpapi/openapi.yaml",
+	} {
 		text, err := os.ReadFile("../../" + file)
 		if err != nil {
 			t.Fatal(err)

@@ -9,7 +9,7 @@ import (
 	"github.com/refreshd/refreshd/adapter/web"
 )
 
-// newAdmin serves what operators need and the world must not see.
+// newAdmin serves what operators need and the public must not see.
 func (s *service) newAdmin(ready func(context.Context) error, profiles bool) http.Handler {
 	mux := http.NewServeMux()
 	mux.Handle("GET /metrics", s.metrics.Handler())
@@ -22,15 +22,15 @@ func (s *service) newAdmin(ready func(context.Context) error, profiles bool) htt
 		fmt.Fprintln(w, "ready")
 	})
 	if profiles {
-		// Without cmdline, which shows arguments to whom process lists do not.
+		// Without cmdline, which shows the arguments.
 		local := http.NewServeMux()
 		local.HandleFunc("/debug/pprof/", pprof.Index)
 		local.HandleFunc("/debug/pprof/profile", pprof.Profile)
 		local.HandleFunc("/debug/pprof/symbol", pprof.Symbol)
 		local.HandleFunc("/debug/pprof/trace", pprof.Trace)
 		mux.HandleFunc("/debug/pprof/", func(w http.ResponseWriter, r *http.Request) {
-			// A page of a stranger in the browser of somebody who can reach the listener reaches it too, by having its
-			// own name resolve to the listener's address; but it cannot choose the header.
+			// A hostile page in the browser of an operator reaches the listener too, by having its own name resolve to
+			// the listener's address (DNS rebinding); but it cannot choose the header.
 			if !web.IsLoopback(r.Host) {
 				http.Error(w, "profiles are for requests to localhost or a loopback address", http.StatusForbidden)
 				return

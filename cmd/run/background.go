@@ -19,10 +19,10 @@ import (
 	"github.com/refreshd/refreshd/usecase"
 )
 
-// worker is something that a service does besides requests, until its context is done.
+// worker is a task that a service runs beside requests, until its context is done.
 type worker struct {
 	name string
-	// forRequests says that requests need the worker: it goes on until the last one is answered.
+	// forRequests says that requests need the worker: it runs until the last response is sent.
 	forRequests bool
 	// run returns nil once ctx is done, and not sooner.
 	run func(ctx context.Context) error
@@ -35,7 +35,9 @@ func (s *service) workers(c config.Config, log io.Writer) []worker {
 		return s.readKeys(ctx, hangups(log))
 	}}}
 	if c.PurgeInterval > 0 {
-		workers = append(workers, worker{name: "purge", run: func(ctx context.Context) error { return s.runJanitor(ctx, c) }})
+		workers = append(workers, worker{name: "purge", run: func(ctx context.Context) error {
+			return s.runJanitor(ctx, c)
+		}})
 	}
 	return workers
 }
@@ -53,7 +55,7 @@ type background struct {
 func begin(ctx context.Context, log *slog.Logger, workers []worker) *background {
 	all, end := context.WithCancel(context.WithoutCancel(ctx))
 	some, stop := context.WithCancel(ctx)
-	// Where one worker fails, requests need the others until the service has stopped: they do not get this context.
+	// If one worker fails, requests need the others until the service has stopped: they do not get this context.
 	group, failed := errgroup.WithContext(context.WithoutCancel(ctx))
 	for _, w := range workers {
 		until := some
@@ -103,8 +105,7 @@ func (b *background) wait(ctx context.Context) error {
 	return nil
 }
 
-// hangups receives SIGHUP, which asks a service to read again what it can. On a terminal it has another meaning, see
-// main.
+// hangups receives SIGHUP, which has a service read its keys again. On a terminal it has another meaning, see Main.
 func hangups(log io.Writer) <-chan os.Signal {
 	received := make(chan os.Signal, 1)
 	if !cli.IsTerminal(log) {
@@ -114,7 +115,7 @@ func hangups(log io.Writer) <-chan os.Signal {
 }
 
 // readKeys keeps the known keys up to date until ctx is done. It reads immediately when hangup receives. A store that
-// is down for a while is no reason to stop, and is logged once.
+// is down for a while is not a reason to stop, and is logged once.
 func (s *service) readKeys(ctx context.Context, hangup <-chan os.Signal) error {
 	ticker := time.NewTicker(usecase.KeyReadInterval)
 	defer ticker.Stop()

@@ -83,8 +83,8 @@ func (s *service) tokens(
 	return api.Dialect()
 }
 
-// examples are for the documents, which are public: the tenant and its first application, if there is just one tenant.
-// Of several tenants none is named, or each would learn of another.
+// examples are for the documents, which are public: the tenant and its first application, if there is only one tenant.
+// With several tenants none is named, because each would learn of another.
 func (s *service) examples(ctx context.Context) (tenantID, applicationID string, err error) {
 	t, one, err := usecase.OnlyTenant(ctx, s.store)
 	if err != nil || !one {

@@ -33,9 +33,9 @@ func (f inFile) dir() string { return filepath.Dir(f.path) }
 
 func (f inFile) alone(ctx context.Context) (unlock func(), err error) { return aloneIn(ctx, f.dir()) }
 
-// refuses has a purge not make a database, as opening one would.
-func (f inFile) refuses(verb string) error {
-	if verb != "purge" {
+// refuses a purge without a database, because to open one would create it.
+func (f inFile) refuses(command string) error {
+	if command != "purge" {
 		return nil
 	}
 	if _, err := os.Stat(f.path); errors.Is(err, fs.ErrNotExist) {
@@ -66,8 +66,8 @@ func (f inFile) isEmpty(masterKeyIsSet bool) (bool, error) {
 	return true, nil
 }
 
-// masterKey is the one in the file beside the database. The file is made for an empty store and never again; a reader
-// that writes nothing makes a key up.
+// masterKey is the key in the file beside the database. The file is created for an empty store only; a reader that
+// writes nothing uses a random key instead.
 func (f inFile) masterKey(ctx context.Context, store port.Store, readOnly bool) (domain.MasterKey, error) {
 	path := filepath.Join(f.dir(), masterKeyName)
 	key, err := readMasterKey(path)
@@ -83,15 +83,15 @@ func (f inFile) masterKey(ctx context.Context, store port.Store, readOnly bool) 
 		return domain.MasterKey{}, err
 	}
 	if revision > 0 || hasData {
-		return domain.MasterKey{}, fmt.Errorf("the master key file %s is gone, and the store's keys are sealed with "+
-			"what was in it: put it back, or set REFRESHD_MASTER_KEY; nothing was changed", path)
+		return domain.MasterKey{}, fmt.Errorf("the master key file %s does not exist, and the store's keys are "+
+			"encrypted with the key in it: put it back, or set REFRESHD_MASTER_KEY; nothing was changed", path)
 	}
 	key, text, err := domain.NewMasterKey(rand.Reader)
 	if err != nil || readOnly {
 		return key, err
 	}
 	err = cli.WriteKeyFile(path, text)
-	if errors.Is(err, fs.ErrExist) { // of a process that was faster, where there is no lock
+	if errors.Is(err, fs.ErrExist) { // another process was faster, on a file system without locks
 		return readMasterKey(path)
 	}
 	return key, err
@@ -109,12 +109,12 @@ func readMasterKey(path string) (domain.MasterKey, error) {
 	return key, nil
 }
 
-// aloneIn has processes that are started concurrently in one directory make its database and its keys one after
-// another. Each of them alone could be made exclusively; but between two, a process would take another's first half for
-// the traces of a database that was lost, or overwrite its API key.
+// aloneIn has processes that start concurrently in one directory create its database and its keys one after another.
+// Each file alone could be created exclusively; but between two of them, a process would take what another has created
+// for the traces of a lost database, or overwrite its API key.
 func aloneIn(ctx context.Context, dir string) (unlock func(), err error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return func() {}, nil // to open the database there will tell more
+		return func() {}, nil // opening the database there fails with a better message
 	}
 	unlock, err = lock(ctx, dir)
 	if err != nil && ctx.Err() != nil {
@@ -123,7 +123,7 @@ func aloneIn(ctx context.Context, dir string) (unlock func(), err error) {
 	if err != nil || unlock == nil {
 		return func() {}, nil
 	}
-	// Nobody else writes here now, so what is unfinished stays so.
+	// No other process writes here now, so an unfinished file stays unfinished.
 	if err := cli.RemoveUnfinished(dir); err != nil {
 		unlock()
 		return nil, err
@@ -131,7 +131,7 @@ func aloneIn(ctx context.Context, dir string) (unlock func(), err error) {
 	return unlock, nil
 }
 
-// fill puts into the store what the kickstart file says; or, into a local store that is empty, what a first user needs.
+// fill applies the kickstart file to the store. Without one, it does the first run of an empty local store.
 func (p process) fill(ctx context.Context, s *service, publicURL string, kickstart *cli.Document) error {
 	if kickstart != nil {
 		return p.kickstart(ctx, s, *kickstart)
@@ -166,9 +166,9 @@ func (p process) fill(ctx context.Context, s *service, publicURL string, kicksta
 	return nil
 }
 
-// firstRun takes the steps that are left. The key is first written to a file of the database's own, then stored, then
-// written to the file that people are told of. So the API key of a first-api-key is in the store, and one that is in
-// the store is in a file.
+// firstRun does the remaining steps. The key is first written to a file of the database's own, then stored, then
+// written to the file that the notice names. So the API key in a file first-api-key is in the store, and a key in the
+// store is in a file.
 func (f inFile) firstRun(
 	ctx context.Context, s *service, dir string, k usecase.Kickstart, key domain.Secret,
 ) (file string, err error) {
@@ -190,20 +190,20 @@ func (f inFile) firstRun(
 // firstRun is the first run of an embedded database.
 type firstRun struct {
 	*service
-	dir, begun string // where people find the key; the file of the first step
+	dir, begun string // where the notice says the key is; the file of the first step
 	kickstart  usecase.Kickstart
 	key        domain.Secret
-	file       string // that people are told of
+	file       string // that the notice names
 }
 
-// firstRunStage is how far the first run of a database has got.
+// firstRunStage is the progress of the first run of a database.
 type firstRunStage int
 
 const (
 	notBegun     firstRunStage = iota // the store is empty
-	keyWritten                        // the key is in the file of the first step; the store holds a part of the rest
+	keyWritten                        // the key is in the file of the first step; the store may hold a part of the rest
 	keyStored                         // the key is in the store, too
-	filledByUser                      // the store was filled otherwise: it gets no key that nobody asked for
+	filledByUser                      // the store was filled otherwise: it gets no further key
 )
 
 var firstRunSteps = map[firstRunStage][]func(*firstRun, context.Context) error{
@@ -213,7 +213,7 @@ var firstRunSteps = map[firstRunStage][]func(*firstRun, context.Context) error{
 	filledByUser: {(*firstRun).end},
 }
 
-// look returns how far an earlier process has got. Its key is taken over.
+// look returns the progress of an earlier process, and takes its key.
 func (r *firstRun) look(ctx context.Context) (firstRunStage, error) {
 	earlier, isBegun, err := cli.ReadAPIKeyFile(r.begun)
 	if err != nil {
@@ -258,8 +258,8 @@ func removeIfThere(path string) error {
 	return nil
 }
 
-// writeFirstKey writes the key to a file in dir, unless one has it. A file with another key is another database's, and
-// stays.
+// writeFirstKey writes the key to a file in dir, unless a file has it. A file with another key belongs to another
+// database, and stays.
 func writeFirstKey(dir string, key domain.Secret) (string, error) {
 	first := filepath.Join(dir, firstKeyName)
 	path := first
@@ -274,7 +274,7 @@ func writeFirstKey(dir string, key domain.Secret) (string, error) {
 	}
 }
 
-// remind says on a later start where the API key of the first one is, if it still works.
+// remind prints on a later start where the API key of the first start is, if it is still valid.
 func (s *service) remind(ctx context.Context, w io.Writer, dir, publicURL string) error {
 	files, err := filepath.Glob(filepath.Join(dir, firstKeyName+"*"))
 	if err != nil {
@@ -285,11 +285,11 @@ func (s *service) remind(ctx context.Context, w io.Writer, dir, publicURL string
 		if err != nil || !is {
 			continue
 		}
-		works, err := s.knows(ctx, key)
+		valid, err := s.knows(ctx, key)
 		if err != nil {
 			return err
 		}
-		if works {
+		if valid {
 			cli.PrintLaterRun(w, file, publicURL)
 			return nil
 		}
@@ -297,7 +297,7 @@ func (s *service) remind(ctx context.Context, w io.Writer, dir, publicURL string
 	return nil
 }
 
-// knows reports whether key is an API key that the store knows, and that works.
+// knows reports whether key is a valid API key of the store.
 func (s *service) knows(ctx context.Context, key domain.Secret) (bool, error) {
 	authenticate := usecase.Authenticate{APIKeys: s.store, Tenants: s.store, Keys: s.keys, Clock: s.clock}
 	_, err := authenticate.Do(ctx, usecase.Credential{APIKey: key}, domain.TokenIssue, "")
@@ -307,8 +307,8 @@ func (s *service) knows(ctx context.Context, key domain.Secret) (bool, error) {
 	return err == nil, err
 }
 
-// filled reports whether the store holds anything but a part of what a first run makes, which only one that was begun
-// leaves: a store that somebody filled otherwise gets no key that nobody asked for.
+// filled reports whether the store holds anything other than a part of what an interrupted first run creates. A store
+// that was filled otherwise gets no further key.
 func (s *service) filled(ctx context.Context, k usecase.Kickstart, begun bool) (bool, error) {
 	hasData, err := s.store.HasData(ctx)
 	if err != nil || !hasData || !begun {

@@ -1,6 +1,6 @@
 package run
 
-// The events of the log that are not those of a request or a statement. README lists all.
+// The events of the log that are not those of a request or a statement. OPERATING.md lists all.
 const (
 	eventListening        = "server.listening"
 	eventStopping         = "server.stopping"

@@ -10,9 +10,9 @@ import (
 	"time"
 )
 
-// lock waits until this process is the only one that holds the lock of a directory, and returns what gives it back. The
-// system gives it back when the process ends, in whatever way: no file is left that a person would have to remove. The
-// lock is nil, with no error, where the file system has none.
+// lock waits until this process holds the lock of a directory, and returns the function that releases it. The system
+// releases it when the process ends, however it ends: no file remains that a person would have to remove. The function
+// is nil, without an error, if the file system has no locks.
 func lock(ctx context.Context, dir string) (unlock func(), err error) {
 	d, err := os.Open(dir)
 	if err != nil {

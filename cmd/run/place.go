@@ -14,20 +14,20 @@ import (
 	"github.com/refreshd/refreshd/usecase"
 )
 
-// place is where a database is, and what a process does because of that.
+// place is where a database is, and how a process treats it because of that.
 type place interface {
-	// refuses returns why a verb has nothing to do on a database here; nil if it has.
-	refuses(verb string) error
+	// refuses returns why a command does not work on a database here; nil if it does.
+	refuses(command string) error
 	// alone waits until no other process of this machine opens the database for the first time.
 	alone(ctx context.Context) (unlock func(), err error)
-	// isEmpty reports whether the database is still to be made. Its error is that of a database that was lost.
+	// isEmpty reports whether the database is still to be created. It returns an error if a database was lost.
 	isEmpty(masterKeyIsSet bool) (bool, error)
 	// masterKey returns the master key where none is configured. If readOnly it writes nothing.
 	masterKey(ctx context.Context, store port.Store, readOnly bool) (domain.MasterKey, error)
-	// dir is where the files are that people are told of, empty if a store here is filled by people only.
+	// dir is where the files of a first run are; empty if a store here has no first run.
 	dir() string
-	// firstRun gives an empty store something to try, and an API key in a file in dir, which it returns; none if the
-	// store was not empty. No other process may do so meanwhile.
+	// firstRun puts a tenant, an application and an API key into an empty store, and the key into a file in dir, which it
+	// returns; an empty string if the store was not empty. No other process may do so concurrently.
 	firstRun(ctx context.Context, s *service, dir string, k usecase.Kickstart, key domain.Secret) (file string, err error)
 }
 
@@ -43,7 +43,7 @@ func placeOf(s Store, d config.Database) place {
 	}
 }
 
-// onServer is the place of a database that many processes reach, of any machine.
+// onServer is the place of a database that processes of any machine use.
 type onServer struct{ title string }
 
 func (onServer) refuses(string) error                  { return nil }
@@ -52,27 +52,28 @@ func (onServer) isEmpty(bool) (bool, error)            { return false, nil }
 func (onServer) dir() string                           { return "" }
 
 func (o onServer) masterKey(context.Context, port.Store, bool) (domain.MasterKey, error) {
-	return domain.MasterKey{}, fmt.Errorf("%s needs a master key of yours, and none is set, or an empty one: "+
+	return domain.MasterKey{}, fmt.Errorf("%s needs a master key, and none is set, or it is empty: "+
 		"set REFRESHD_MASTER_KEY or REFRESHD_MASTER_KEY_FILE, made with `openssl rand -base64 32`, and keep a copy: "+
-		"without it the store is of no use", o.title)
+		"without it the keys in the store cannot be decrypted", o.title)
 }
 
 func (onServer) firstRun(context.Context, *service, string, usecase.Kickstart, domain.Secret) (string, error) {
 	return "", nil
 }
 
-// inMemory is the place of a store that one process has, and that ends with it: each start is the first.
+// inMemory is the place of a store in the memory of one process, which ends with it: each start is the first.
 type inMemory struct{}
 
-func (inMemory) refuses(verb string) error {
-	switch verb {
+func (inMemory) refuses(command string) error {
+	switch command {
 	case "migrate":
 		return errors.New("a store in memory has no schema: there is nothing to migrate")
 	case "apply":
-		return errors.New("a store in memory is another process's: start `refreshd serve` with REFRESHD_KICKSTART_FILE " +
-			"instead")
+		return errors.New("a store in memory belongs to one process: start `refreshd serve` with " +
+			"REFRESHD_KICKSTART_FILE instead")
 	case "purge":
-		return errors.New("a store in memory is another process's: `refreshd serve` purges it every REFRESHD_PURGE_INTERVAL")
+		return errors.New("a store in memory belongs to one process: `refreshd serve` purges it every " +
+			"REFRESHD_PURGE_INTERVAL")
 	default:
 		return nil
 	}
@@ -87,7 +88,7 @@ func (inMemory) masterKey(context.Context, port.Store, bool) (domain.MasterKey, 
 	return key, err
 }
 
-// firstRun replaces the file of a store that is gone.
+// firstRun replaces the file of an earlier store.
 func (inMemory) firstRun(
 	ctx context.Context, s *service, dir string, k usecase.Kickstart, key domain.Secret,
 ) (file string, err error) {

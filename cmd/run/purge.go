@@ -14,7 +14,7 @@ import (
 	"github.com/refreshd/refreshd/usecase"
 )
 
-// janitor purges store as this process.
+// janitor returns the use case that purges store for this process.
 func janitor(store port.Store, clock usecase.Clock, c config.Config) *usecase.Purge {
 	return &usecase.Purge{
 		Janitor: store, Events: store, Jobs: store, Clock: clock, Pause: pause, LeaseHolder: rand.Text(),
@@ -44,7 +44,7 @@ func (s *service) runJanitor(ctx context.Context, c config.Config) error {
 			}
 		},
 		func(err error) {
-			s.log.Warn("the purge failed and will be tried again", "event", eventPurgeFailed, "error", err)
+			s.log.Warn("purge failed, will retry", "event", eventPurgeFailed, "error", err)
 		})
 	return nil
 }
@@ -66,37 +66,39 @@ func (p process) purge(ctx context.Context, c config.Config) (err error) {
 	return purgeOnce(ctx, janitor(store, time.Now, c), p.stdout, time.Now)
 }
 
-// purgeOnce makes one pass and tells of it.
+// purgeOnce makes one pass, and prints its progress and its result.
 func purgeOnce(ctx context.Context, pass *usecase.Purge, to io.Writer, clock func() time.Time) error {
 	var (
 		sum   port.Purged
 		begin = clock()
-		told  = begin
+		shown = begin
 	)
 	total, err := pass.Pass(ctx, func(p port.Purged) {
 		sum.LookedAt, sum.Deleted = sum.LookedAt+p.LookedAt, sum.Deleted+p.Deleted
-		if now := clock(); now.Sub(told) >= time.Second && !p.Done {
-			told = now
+		if now := clock(); now.Sub(shown) >= time.Second && !p.Done {
+			shown = now
 			fmt.Fprintf(to, "looked at %d refresh tokens (%.0f a second), deleted %d\n",
 				sum.LookedAt, float64(sum.LookedAt)/now.Sub(begin).Seconds(), sum.Deleted)
 		}
 	})
 	var clocks *domain.ClockError
 	switch did := fmt.Sprintf("looked at %d refresh tokens and deleted %d, %d marks, %d tenants and %d events in %s",
-		total.LookedAt, total.Deleted, total.Marks, total.Tenants, total.Events, clock().Sub(begin).Round(time.Millisecond)); {
+		total.LookedAt, total.Deleted, total.Marks, total.Tenants, total.Events,
+		clock().Sub(begin).Round(time.Millisecond)); {
 	case err == nil:
 		fmt.Fprintln(to, "the pass is complete:", did)
 		return nil
 	case errors.Is(err, usecase.ErrPassUnrecorded):
-		return fmt.Errorf("the pass has no event: it %s: %w", did, err)
+		return fmt.Errorf("the pass was not recorded as an event: it %s: %w", did, err)
 	case errors.Is(err, domain.ErrConflict):
 		return fmt.Errorf("another process is purging this database, or was killed less than %s ago: try again after that. "+
 			"This one %s", usecase.PurgeLease, did)
 	case errors.As(err, &clocks):
-		return fmt.Errorf("%w. Until then nothing is purged, because what is alive could be taken for dead. This pass %s", clocks, did)
+		return fmt.Errorf("%w. Until then nothing is purged, because an active refresh token could be taken for an expired "+
+			"one. This pass %s", clocks, did)
 	case ctx.Err() != nil:
-		return fmt.Errorf("the pass was cut off: it %s. The next one goes on from there", did)
+		return fmt.Errorf("the pass was interrupted: it %s. The next one continues from there", did)
 	default:
-		return fmt.Errorf("the pass failed: it %s. The next one goes on from there: %w", did, err)
+		return fmt.Errorf("the pass failed: it %s. The next one continues from there: %w", did, err)
 	}
 }

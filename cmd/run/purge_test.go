@@ -78,10 +78,10 @@ func TestAPurgeThatEndsTooEarlySaysWhatToDo(t *testing.T) {
 		"overtaken": {t.Context(), steps{does: []port.Purged{{LookedAt: 500, Deleted: 9}}, ends: domain.ErrConflict}, "looked at 500 refresh tokens and deleted 9,"},
 		"wrong clock": {t.Context(), steps{ends: &domain.ClockError{Ahead: 744 * time.Hour}},
 			"the clock of this machine is 744h0m0s ahead of that of the database: synchronize both by NTP. Until then nothing is purged"},
-		"cut off": {cut, steps{does: []port.Purged{{LookedAt: 500}}}, "looked at 500 refresh tokens and deleted 0, 0 marks, 0 tenants and 0 events in 400ms. The next one goes on from there"},
+		"cut off": {cut, steps{does: []port.Purged{{LookedAt: 500}}}, "looked at 500 refresh tokens and deleted 0, 0 marks, 0 tenants and 0 events in 400ms. The next one continues from there"},
 		"overtaken without an event": {t.Context(), steps{
 			does: []port.Purged{{LookedAt: 500, Deleted: 9}}, ends: domain.ErrConflict, unrecorded: errors.New("disk full"),
-		}, "the pass has no event: it looked at 500 refresh tokens and deleted 9,"},
+		}, "the pass was not recorded as an event: it looked at 500 refresh tokens and deleted 9,"},
 		"store down": {t.Context(), steps{ends: errors.New("no route to host")}, "no route to host"},
 	} {
 		got, err := tt.s.once(tt.ctx)

@@ -9,22 +9,22 @@ import (
 )
 
 const (
-	// readyFor is how long a probe that succeeded is believed: a store that is lost in between shows in the requests
-	// themselves. One that failed is asked again sooner, so that a service that is back gets its share of the
-	// requests.
+	// readyFor is how long the result of a successful probe is used: a store that is lost in between shows in the
+	// requests themselves. A failed probe is repeated sooner, so that a service that is ready again gets its share of
+	// the requests.
 	readyFor    = time.Second
 	notReadyFor = 200 * time.Millisecond
-	// probeTimeout is shorter than anybody waits who asks: `refreshd health` 3 seconds, and a handler 10.
+	// probeTimeout is shorter than any caller waits: `refreshd health` 3 seconds, and a handler 10.
 	probeTimeout = 2 * time.Second
 )
 
-// readiness answers everybody who asks whether the service is ready with one probe of the store: anybody may ask, and
-// a probe for each would be a way to take the store's connections. So a caller that leaves does not end the probe,
-// others wait for it. When ctx, the service's, is done nobody waits.
+// readiness reports to all callers whether the service is ready, with one probe of the store: readiness is public,
+// and a probe for each caller would let strangers take the store's connections. So a caller that leaves does not end
+// the probe, because others wait for it. When ctx, the service's, is done, all callers return.
 //
 // A call of the store may last longer than its context: on PostgreSQL until its statement has ended, which is 12
-// seconds where the server is silent. A probe is then not waited for any more, and has timed out; but the next one
-// begins only when it has ended, so that probes hold one connection at most.
+// seconds if the server is silent. Callers then stop waiting, and the probe has timed out; but the next probe begins
+// only after it has ended, so that probes hold one connection at most.
 type readiness struct {
 	ctx   context.Context
 	probe func(context.Context) error
@@ -39,13 +39,13 @@ type readiness struct {
 
 // probing is one probe.
 type probing struct {
-	done  chan struct{} // closed when err and until are there
+	done  chan struct{} // closed when err and until are set
 	ended chan struct{} // closed when the call of the store has returned: after done, and long after it if it timed out
 	err   error
 	until time.Time
 }
 
-// ready returns nil if the service is ready, else why not.
+// ready returns nil if the service is ready, and otherwise the reason.
 func (r *readiness) ready(ctx context.Context) error {
 	if r.ctx.Err() != nil {
 		return errStopping
@@ -68,7 +68,7 @@ func (r *readiness) isReady() bool {
 	return r.isUp && r.ctx.Err() == nil
 }
 
-// current is a probe that has not ended or is still believed. It begins one if there is none.
+// current returns a probe that has not ended, or whose result is still used. It begins one if there is none.
 func (r *readiness) current() *probing {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -98,22 +98,22 @@ func (r *readiness) run(p *probing) {
 	case err := <-result:
 		r.publish(p, err)
 	case <-ctx.Done():
-		r.publish(p, fmt.Errorf("the store has not answered within %s: %w", probeTimeout, ctx.Err()))
-		<-result // too late to be believed
+		r.publish(p, fmt.Errorf("the store did not respond within %s: %w", probeTimeout, ctx.Err()))
+		<-result // too late to be used
 	}
 	close(p.ended)
 }
 
-// publish gives the result to those who wait for p. A failure is logged here, at most once a second, and not where it
-// is answered: there are two such places, and as many requests as anybody likes. A stop is logged as such.
+// publish gives the result to the callers that wait for p. A failure is logged here, at most once a second, and not by
+// the two handlers, which anybody may call as often as they like. A stop is logged as such.
 func (r *readiness) publish(p *probing, err error) {
-	believed := readyFor
+	used := readyFor
 	if err != nil {
-		believed = notReadyFor
+		used = notReadyFor
 	}
 	r.mu.Lock()
 	r.isUp = err == nil
-	p.err, p.until = err, time.Now().Add(believed)
+	p.err, p.until = err, time.Now().Add(used)
 	close(p.done)
 	r.mu.Unlock()
 

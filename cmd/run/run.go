@@ -7,7 +7,6 @@ package run
 import (
 	"context"
 	"errors"
-	"flag"
 	"fmt"
 	"io"
 	"os"
@@ -21,11 +20,12 @@ import (
 	"github.com/refreshd/refreshd/config"
 )
 
-// collectAt lets the heap grow to five times what lives on it before the collector runs, unless GOGC says otherwise. What lives is a
-// few MiB here, and at Go's own measure, twice, the collector took a quarter of all time that an exchange takes under load.
+// collectAt lets the heap grow to five times its live size before the collector runs, unless GOGC says otherwise. The
+// live heap is a few MiB here, and with Go's default, twice, the collector took a quarter of the time of an exchange
+// under load.
 const collectAt = 400
 
-// flushTime is how long the end of the process waits for the readers of its log and its output.
+// flushTime is how long the process waits at its end for the readers of its log and its output.
 const flushTime = 2 * time.Second
 
 // Main runs the program on the arguments, the environment and the output of this process, until it is done or a signal
@@ -36,7 +36,7 @@ func Main(o Options) (exit int) {
 	if os.Getenv("GOGC") == "" {
 		debug.SetGCPercent(collectAt)
 	}
-	// Else a write to a pipe that nobody reads any more would end the process, though only on descriptors 1 and 2.
+	// Otherwise a write to a pipe without a reader would end the process, though only on descriptors 1 and 2.
 	signal.Ignore(syscall.SIGPIPE)
 	stderr := logsink.Standard(os.Stderr, syscall.Stderr, logsink.Limit)
 	stdout := logsink.Standard(os.Stdout, syscall.Stdout, logsink.NoLimit)
@@ -44,9 +44,9 @@ func Main(o Options) (exit int) {
 		crash := recover()
 		flushing, cancel := context.WithTimeout(context.Background(), flushTime)
 		defer cancel()
-		_ = stderr.Close(flushing) // there is nowhere left to say that it failed
+		_ = stderr.Close(flushing) // a failure cannot be reported any more
 		if crash != nil {
-			panic(crash) // the runtime tells of it behind the lines that led there
+			panic(crash) // the runtime prints it after the lines that led there
 		}
 	}()
 
@@ -58,13 +58,13 @@ func Main(o Options) (exit int) {
 	defer stop()
 	context.AfterFunc(ctx, func() { signal.Reset(syscall.SIGINT) }) // a second Ctrl-C ends the process immediately
 	o.Args, o.Environ, o.Stdout, o.Stderr = os.Args[1:], os.Environ(), stdout, stderr
-	err := Run(ctx, o)
+	served, err := run(ctx, o)
 	if err != nil {
 		exit = status(err)
 		fmt.Fprintf(stderr, "refreshd: %v\n", err)
 	}
 
-	// A command's output waits for its reader, who may be a pager; but not after a failure, nor after a signal.
+	// The process waits for the reader of a command's output, which may be a pager, but not after a failure or a signal.
 	flushing, cancel := context.WithCancel(context.Background())
 	defer cancel()
 	hurry := func() { time.AfterFunc(flushTime, cancel) }
@@ -73,33 +73,28 @@ func Main(o Options) (exit int) {
 	} else {
 		context.AfterFunc(ctx, hurry)
 	}
-	if verb, _ := verbOf(o.Args); err == nil && verb == "serve" { // it goes on where nobody reads its tour
+	if err == nil && served { // serve does not depend on a reader of its output
 		_ = stdout.Close(flushing)
 	} else if failed := stdout.Close(flushing); failed != nil && err == nil {
 		exit = 1
-		fmt.Fprintf(stderr, "refreshd: what was asked for is done, but its output could not be written: %v\n", failed)
+		fmt.Fprintf(stderr, "refreshd: the command is done, but its output could not be written: %v\n", failed)
 	}
 	return exit
 }
 
-// status is that of a run that failed: 2 if the command line is at fault, else 1.
+// status is the exit status of a run that failed: 2 if the command line is wrong, otherwise 1.
 func status(err error) int {
 	var refused *config.Error
-	if errors.As(err, &refused) && refused.WrongUsage() || errors.As(err, new(usageError)) {
+	if errors.As(err, &refused) && refused.WrongUsage() || errors.As(err, new(*cli.UsageError)) {
 		return 2
 	}
 	return 1
 }
 
-// usageError is what is wrong with a command line, beside its flags.
-type usageError string
-
-func (e usageError) Error() string { return string(e) }
-
-// Options are all that two runs of the program differ in, so one process can run it several times.
+// Options are everything in which two runs of the program differ, so one process can run it several times.
 type Options struct {
 	Version string  // of the program; if empty, that of the main module
-	Stores  []Store // beside those that come with refreshd
+	Stores  []Store // in addition to those that come with refreshd
 
 	// Main sets the fields below from its process. Run needs both writers.
 	Args           []string // what follows the name of the program
@@ -107,7 +102,7 @@ type Options struct {
 	Stdout, Stderr io.Writer
 }
 
-// process is a run of the program.
+// process is one run of the program.
 type process struct {
 	version        string
 	stores         []Store
@@ -115,63 +110,28 @@ type process struct {
 	stdout, stderr io.Writer
 }
 
-// Run runs the program once. It returns when the verb is done, or soon after ctx is.
+// Run runs the program once. It returns when the command is done, or soon after ctx is.
 func Run(ctx context.Context, o Options) error {
+	_, err := run(ctx, o)
+	return err
+}
+
+// run reports whether it served, beside Run's error.
+func run(ctx context.Context, o Options) (served bool, err error) {
 	stores, err := withStores(o.Stores)
 	if err != nil {
-		return err
+		return false, err
 	}
 	p := process{version: o.Version, stores: stores, environ: o.Environ, stdout: o.Stdout, stderr: o.Stderr}
-	verb, args := verbOf(o.Args)
-	flags := flag.NewFlagSet(verb, flag.ContinueOnError)
-	switch verb {
-	case "serve":
-		return p.configured(flags, args, func(c config.Config) error { return p.serve(ctx, c) })
-	case "migrate":
-		return p.configured(flags, args, func(c config.Config) error { return p.migrate(ctx, c) })
-	case "apply":
-		file := flags.String("f", "", "the kickstart file")
-		dry := flags.Bool("dry-run", false, "say what would change, and write nothing")
-		return p.configured(flags, args, func(c config.Config) error { return p.apply(ctx, c, *file, *dry) })
-	case "purge":
-		return p.configured(flags, args, func(c config.Config) error { return p.purge(ctx, c) })
-	case "health":
-		return p.configured(flags, args, func(c config.Config) error { return p.health(ctx, c) })
-	case "version":
-		if len(args) > 0 {
-			return cli.VerbUsage(p.stdout, verb, config.Usage)
-		}
-		fmt.Fprintln(p.stdout, "refreshd", p.programVersion())
-		return nil
-	case "help":
-		return cli.Usage(p.stdout, config.Usage)
-	default:
-		return usageError(fmt.Sprintf("there is no %q: use serve, migrate, apply, purge, health, version or --help", verb))
-	}
-}
-
-// verbOf returns the verb, and the arguments behind it.
-func verbOf(args []string) (verb string, rest []string) {
-	switch {
-	case len(args) > 0 && (args[0] == "" || args[0][0] != '-'):
-		return args[0], args[1:]
-	case len(args) > 0 && (args[0] == "-h" || args[0] == "-help" || args[0] == "--help"):
-		return "help", args
-	default:
-		return "serve", args
-	}
-}
-
-// configured loads the configuration and does what the verb does with it, or shows the verb's help.
-func (p process) configured(flags *flag.FlagSet, args []string, do func(config.Config) error) error {
-	c, err := config.Load(args, p.environ, flags, p.schemes()...)
-	if errors.Is(err, flag.ErrHelp) {
-		return cli.VerbUsage(p.stdout, flags.Name(), config.Usage)
-	}
-	if err != nil {
-		return err
-	}
-	return do(c)
+	err = cli.Program{
+		Version: p.programVersion(), Environ: p.environ, Schemes: p.schemes(), Stdout: p.stdout, Stderr: p.stderr,
+		Serve: func(ctx context.Context, c config.Config) error {
+			served = true
+			return p.serve(ctx, c)
+		},
+		Health: p.health, Migrate: p.migrate, MigrateStatus: p.migrateStatus, Apply: p.apply, Purge: p.purge,
+	}.Run(ctx, o.Args)
+	return served, err
 }
 
 func (p process) programVersion() string {

@@ -14,7 +14,7 @@ import (
 	"github.com/refreshd/refreshd/config"
 )
 
-// errStopping is why a process that was told to stop is not ready.
+// errStopping is why a process that is stopping is not ready.
 var errStopping = errors.New("the process is stopping")
 
 // serve runs the service until ctx is done, and then finishes what is running.
@@ -24,7 +24,7 @@ func (p process) serve(ctx context.Context, c config.Config) (err error) {
 			"be the same for all that serve a %s database; set it to where clients reach the API, e.g. "+
 			"https://auth.example.com", kind.Title)
 	}
-	var kickstart *cli.Document // read first: a slip in the file must not make a database
+	var kickstart *cli.Document // read first: a mistake in the file must not create a database
 	if c.KickstartFile != "" {
 		document, err := p.readKickstart(c.KickstartFile)
 		if err != nil {
@@ -91,7 +91,7 @@ func (l listeners) close() {
 	}
 }
 
-// publicURL is the configured one, or that of the address. It warns where a service for others has the latter.
+// publicURL is the configured URL, or that of the address. It warns if other machines reach a service with the latter.
 func (s *service) publicURL(c config.Config, address net.Addr) string {
 	derived := config.DerivePublicURL(address.String())
 	url := c.PublicURL
@@ -111,7 +111,7 @@ type server struct {
 	api, admin *web.Server
 	background *background
 	stopping   atomic.Bool
-	ended      chan error // of a server that serves no longer
+	ended      chan error // of a server that has stopped
 }
 
 func (s *service) newServer(ctx context.Context, c config.Config, publicURL string) (*server, error) {
@@ -124,7 +124,7 @@ func (s *service) newServer(ctx context.Context, c config.Config, publicURL stri
 	v := &server{service: s, ended: make(chan error, 2)}
 	v.api = web.NewServer(closeConnections(handler, &v.stopping), s.log)
 	v.admin = web.NewServer(s.newAdmin(readiness.ready, c.Pprof), s.log)
-	v.admin.WriteTimeout = 2 * time.Minute // a profile takes its time
+	v.admin.WriteTimeout = 2 * time.Minute // for profiles
 	return v, nil
 }
 
@@ -133,13 +133,13 @@ func (v *server) serve(w *web.Server, l net.Listener) {
 	go func() { v.ended <- w.Serve(l) }()
 }
 
-// wait returns when the service is to stop: delay after ctx is done, or if it cannot go on.
+// wait returns when the service has to stop: delay after ctx is done, or if it cannot continue.
 func (v *server) wait(ctx context.Context, delay time.Duration) error {
 	select {
 	case <-ctx.Done():
 		v.log.Info("stopping: finishing what is running", "event", eventStopping)
 		v.stopping.Store(true)
-		// A balancer takes a moment to see that the process is not ready, and until then goes on sending.
+		// A load balancer takes a moment to see that the process is not ready, and sends requests until then.
 		select {
 		case <-time.After(delay):
 			return nil
@@ -153,21 +153,21 @@ func (v *server) wait(ctx context.Context, delay time.Duration) error {
 	}
 }
 
-// stop finishes what is running, for as long as timeout.
+// stop finishes the running requests, for timeout at most.
 func (v *server) stop(timeout time.Duration) error {
 	v.stopping.Store(true)
 	grace, cancel := context.WithTimeout(context.Background(), timeout)
 	defer cancel()
 	v.background.stop()
-	// Meanwhile the admin listener says that the process is not ready. A profile that is being taken there is no reason
-	// to stay.
+	// Meanwhile the admin listener reports that the process is not ready. A profile that is being taken there does not
+	// delay the end.
 	err := errors.Join(v.api.Shutdown(grace), v.admin.Close())
 	v.background.end()
 	return errors.Join(err, v.background.wait(grace))
 }
 
-// closeConnections has each response of a process that is stopping close its connection. The client's next request then
-// opens one, which a balancer gives to another replica; else that request would be lost if it is on its way when the
+// closeConnections has each response of a stopping process close its connection. The client's next request then opens a
+// connection, which a load balancer gives to another replica. Otherwise that request would be lost if it arrived when
 // idle connections are closed.
 func closeConnections(next http.Handler, stopping *atomic.Bool) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {

@@ -15,8 +15,8 @@ import (
 	"github.com/refreshd/refreshd/port"
 )
 
-// Store is a kind of store: which database URLs belong to it, how they are opened, and what a service does at its start
-// because of where the database is.
+// Store is a kind of store: which database URLs belong to it, how they are opened, and how a service starts because of
+// where the database is.
 //
 // A Store with only a name and Open is shared: REFRESHD_MASTER_KEY and REFRESHD_PUBLIC_URL have to be set, since all
 // processes need the same values; only `refreshd migrate` changes the schema; and the first API keys come from a
@@ -30,16 +30,25 @@ type Store struct {
 	Title string
 	// Open opens the database, and does not change the schema.
 	Open func(ctx context.Context, d config.Database, log *slog.Logger) (Opened, error)
+	// Schema returns the schema of the database. It writes nothing, and creates no database. Nil if there is no schema.
+	Schema func(ctx context.Context, d config.Database) (Schema, error)
 	// Embedded is set if the database is in a file of this machine. The store is then Local.
 	Embedded *Embedded
 }
 
-// Embedded is where a database is that no server keeps. Its keys are in files beside it.
+// Embedded is the place of a database without a server. Its keys are in files beside it.
 type Embedded struct {
 	// File is the path of the database.
 	File func(d config.Database) string
 	// HoldsNothing reports whether there is no database at path, or an empty one. It changes nothing.
 	HoldsNothing func(path string) (bool, error)
+}
+
+// Schema is the state of a database's schema.
+type Schema struct {
+	Version int64    // of the newest migration that was applied; 0 if there is none, or no database
+	Program int64    // that this program needs
+	Pending []string // the names of the migrations that were not applied, in order
 }
 
 // Opened is an open store.
@@ -56,18 +65,18 @@ type Opened struct {
 var stores = []Store{
 	{Scheme: config.Memory, Open: openMemory},
 	{
-		Scheme: config.SQLite, Open: openSQLite,
+		Scheme: config.SQLite, Open: openSQLite, Schema: schemaOfSQLite,
 		Embedded: &Embedded{File: config.Database.Rest, HoldsNothing: gormstore.HoldsNothing},
 	},
-	{Scheme: config.Postgres, Title: "PostgreSQL", Open: openPostgres},
-	{Scheme: config.PostgreSQL, Title: "PostgreSQL", Open: openPostgres},
+	{Scheme: config.Postgres, Title: "PostgreSQL", Open: openPostgres, Schema: schemaOfPostgres},
+	{Scheme: config.PostgreSQL, Title: "PostgreSQL", Open: openPostgres, Schema: schemaOfPostgres},
 }
 
 // schemeName is a scheme as RFC 3986, section 3.1, writes it in its canonical form.
 var schemeName = regexp.MustCompile(`^[a-z][a-z0-9+.-]*$`)
 
-// withStores returns the stores that come with refreshd, and others. It refuses two of one scheme: which of them opens a
-// database must not depend on their order.
+// withStores returns the stores that come with refreshd, and others. It refuses two of one scheme: which of them
+// opens a database must not depend on their order.
 func withStores(others []Store) ([]Store, error) {
 	all := slices.Clone(stores)
 	for _, s := range others {
@@ -126,6 +135,16 @@ func openPostgres(ctx context.Context, d config.Database, log *slog.Logger) (Ope
 			return metrics.Tables(t), err
 		})
 	}}, nil
+}
+
+func schemaOfSQLite(ctx context.Context, d config.Database) (Schema, error) {
+	s, err := gormstore.SchemaOfSQLite(ctx, d.Rest())
+	return Schema(s), err
+}
+
+func schemaOfPostgres(ctx context.Context, d config.Database) (Schema, error) {
+	s, err := gormstore.SchemaOfPostgres(ctx, d.URL)
+	return Schema(s), err
 }
 
 func gormOptions(d config.Database, log *slog.Logger) gormstore.Options {

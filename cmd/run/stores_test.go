@@ -48,7 +48,7 @@ func TestAStoreThatSaysNothingOfItselfIsShared(t *testing.T) {
 		says    string // empty: it starts
 	}{
 		{nil, "the same for all that serve a foreign database"},
-		{[]string{publicURL}, "foreign needs a master key of yours"},
+		{[]string{publicURL}, "foreign needs a master key, and none is set"},
 		{[]string{publicURL, "REFRESHD_MASTER_KEY=MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY="}, ""},
 	} {
 		printed, log, err := runAnother(t, another, "serve", "foreign:secret", test.environ...)

@@ -33,7 +33,7 @@ type service struct {
 	clock   usecase.Clock
 }
 
-// newService is what needs no store.
+// newService returns the parts that need no store.
 func (p process) newService(c config.Config) *service {
 	kind := p.storeOf(c)
 	return &service{
@@ -42,8 +42,8 @@ func (p process) newService(c config.Config) *service {
 	}
 }
 
-// open connects to the store, checks its schema or, if it is local, brings it up, and opens the keys in it. An error
-// has changed nothing else.
+// open connects to the store, checks its schema or, if it is local, migrates it, and opens its keys. After an error
+// nothing else has changed.
 func (p process) open(ctx context.Context, c config.Config) (*service, error) {
 	s := p.newService(c)
 	if sink, ok := p.stderr.(*logsink.Sink); ok {
@@ -63,7 +63,7 @@ func (p process) open(ctx context.Context, c config.Config) (*service, error) {
 	return s, nil
 }
 
-// openStore opens the store. A local one it migrates: nobody else does.
+// openStore opens the store. It migrates a local store, because no other process does.
 func (s *service) openStore(ctx context.Context, c config.Config) error {
 	isEmpty, err := s.place.isEmpty(!c.MasterKey.IsZero())
 	if err != nil {
@@ -76,7 +76,7 @@ func (s *service) openStore(ctx context.Context, c config.Config) error {
 	if s.kind.Local && store.Migrate != nil {
 		level := slog.LevelInfo
 		if isEmpty {
-			level = slog.LevelDebug // of a first start, which has other things to say
+			level = slog.LevelDebug // the notice of a first start is enough
 		}
 		err = store.Migrate(ctx, func(line string) { s.log.Log(ctx, level, line, "event", eventMigrated) })
 	}
@@ -93,8 +93,8 @@ func (s *service) openStore(ctx context.Context, c config.Config) error {
 	return nil
 }
 
-// openReadOnly is open for a look at the store: it writes nothing, makes no file, and brings no schema up. What is not
-// there is empty.
+// openReadOnly is open without a write: it creates no file and migrates nothing. A database that does not exist
+// counts as an empty one.
 func (p process) openReadOnly(ctx context.Context, c config.Config) (*service, error) {
 	s := p.newService(c)
 	isEmpty, err := s.place.isEmpty(!c.MasterKey.IsZero())
@@ -141,7 +141,7 @@ func (s *service) openKeys(ctx context.Context, c config.Config, readOnly bool) 
 	return err
 }
 
-// masterKey is the configured one, or that of the place of the store.
+// masterKey is the configured key, or that of the place of the store.
 func (s *service) masterKey(ctx context.Context, c config.Config, readOnly bool) (domain.MasterKey, error) {
 	if !c.MasterKey.IsZero() {
 		return domain.ParseMasterKey(c.MasterKey)

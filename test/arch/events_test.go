@@ -16,7 +16,7 @@ import (
 	"testing/fstest"
 )
 
-// Operators search the log for events, which are constants whose names begin with event. README lists them.
+// Operators search the log for events, which are constants whose names begin with event. OPERATING.md lists them.
 var (
 	isEvent   = regexp.MustCompile(`^event[A-Z]`)
 	eventName = regexp.MustCompile(`^[a-z]+(\.[a-z_]+)+$`)
@@ -153,7 +153,7 @@ func eventsIn(n ast.Node, report reporter) (found int) {
 }
 
 // An operator who searches for an event must find it, and has to know which there are.
-func TestEveryLineOfTheLogHasAnEventThatREADMELists(t *testing.T) {
+func TestEveryLineOfTheLogHasAnEventThatOPERATINGLists(t *testing.T) {
 	tree := os.DirFS("../..")
 	events, problems, err := eventsOf(tree)
 	if err != nil {
@@ -165,7 +165,7 @@ func TestEveryLineOfTheLogHasAnEventThatREADMELists(t *testing.T) {
 	if len(events) < 20 {
 		t.Errorf("%d events were found", len(events))
 	}
-	text, err := fs.ReadFile(tree, "README.md")
+	text, err := fs.ReadFile(tree, "OPERATING.md")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -173,12 +173,12 @@ func TestEveryLineOfTheLogHasAnEventThatREADMELists(t *testing.T) {
 	for _, row := range eventRow.FindAllSubmatch(text, -1) {
 		listed[string(row[1])] = true
 		if !events[string(row[1])] {
-			t.Errorf("README lists %s, and no line has it", row[1])
+			t.Errorf("OPERATING.md lists %s, and no line has it", row[1])
 		}
 	}
 	for event := range events {
 		if !listed[event] {
-			t.Errorf("README does not list %s", event)
+			t.Errorf("OPERATING.md does not list %s", event)
 		}
 	}
 }

@@ -133,10 +133,11 @@ func TestConfigurationIsStrict(t *testing.T) {
 	}{
 		"unknown key": {
 			[]string{"REFRESHD_LISTNE=x"}, []string{"serve"},
-			"REFRESHD_LISTNE is not a known key; did you mean REFRESHD_LISTEN?", 1,
+			"REFRESHD_LISTNE is not a known setting; did you mean REFRESHD_LISTEN?", 1,
 		},
 		"unknown flag":       {nil, []string{"serve", "--lisen=127.0.0.1:0"}, "--listen", 2},
-		"unknown verb":       {nil, []string{"run"}, "serve", 2},
+		"unknown command":    {nil, []string{"run"}, "did you mean `refreshd serve`?", 2},
+		"no command":         {nil, []string{"--listen=127.0.0.1:0"}, "did you mean `refreshd serve --listen`?", 2},
 		"a secret in a flag": {nil, []string{"serve", "--master-key=" + secret}, "REFRESHD_MASTER_KEY", 2},
 		"a password in a flag": {
 			nil, []string{"migrate", "--database-url=postgres://u:" + url.QueryEscape(secret) + "@127.0.0.1:1/x"},
@@ -151,7 +152,7 @@ func TestConfigurationIsStrict(t *testing.T) {
 		"a wrong address": {[]string{"REFRESHD_LISTEN=nonsense"}, []string{"serve"}, "REFRESHD_LISTEN", 1},
 		"a port": {
 			[]string{"REFRESHD_PORT=8080"}, []string{"serve"},
-			"REFRESHD_PORT is not a known key; a port is set in REFRESHD_LISTEN", 1,
+			"REFRESHD_PORT is not a known setting; a port is set in REFRESHD_LISTEN", 1,
 		},
 		"an empty value": {[]string{"REFRESHD_LOG_LEVEL="}, []string{"serve"}, "REFRESHD_LOG_LEVEL is empty", 1},
 		"a wrong database": {
@@ -196,7 +197,11 @@ func TestConfigurationIsStrict(t *testing.T) {
 		says   string
 	}{
 		{[]string{"version"}, 0, "refreshd "},
-		{[]string{"--help"}, 0, "REFRESHD_DATABASE_URL"},
+		{[]string{"--help"}, 0, "refreshd serve"},
+		{nil, 0, "Usage:"},
+		{[]string{"--version"}, 0, "refreshd "},
+		{[]string{"help", "configuration"}, 0, "REFRESHD_DATABASE_URL"},
+		{[]string{"config", "show"}, 0, "[redacted]"},
 		{[]string{"help"}, 0, "migrate"},
 		{[]string{"serve", "--help"}, 0, "REFRESHD_LISTEN"},
 		{[]string{"apply", "-h"}, 0, "kickstart"},

@@ -480,7 +480,7 @@ func TestKickstartIsIdempotentAndRefusesNonsense(t *testing.T) {
 			t.Fatalf("first: %s", first)
 		}
 		stored := d.dump(t)
-		again := runVerb(t, d, settings{}, "apply", "--f="+file)
+		again := runVerb(t, d, settings{}, "apply", "--file="+file)
 		if again.Status != 0 || !strings.Contains(again.Stdout, "0 created, 0 updated, 23 unchanged") {
 			t.Errorf("again: %s", again)
 		}

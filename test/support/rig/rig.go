@@ -85,7 +85,7 @@ func Build(ctx context.Context, dir string, o BuildOptions) (Program, error) {
 	if err != nil {
 		return Program{}, fmt.Errorf("ask the service for its version: %w", err)
 	}
-	p.Version = strings.TrimSpace(string(said))
+	p.Version, _, _ = strings.Cut(string(said), "\n") // what it was built with is on further lines
 	return p, nil
 }
 

@@ -199,8 +199,8 @@ func TestVerbRunsToItsEndOrToOurs(t *testing.T) {
 	if got, err := p.Run(t.Context(), Settings{}, "version"); err != nil || !strings.Contains(got, "v1.2.3-rig") {
 		t.Errorf("version: got %q, %v", got, err)
 	}
-	if _, err := p.Run(t.Context(), Settings{}, "nonsense"); err == nil || !strings.Contains(err.Error(), "there is no") {
-		t.Errorf("an unknown verb: got %v, want its message", err)
+	if _, err := p.Run(t.Context(), Settings{}, "nonsense"); err == nil || !strings.Contains(err.Error(), "unknown command") {
+		t.Errorf("an unknown command: got %v, want what it said", err)
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
 	defer cancel()

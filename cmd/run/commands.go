@@ -34,15 +34,47 @@ func (p process) migrate(ctx context.Context, c config.Config) (err error) {
 	return nil
 }
 
-// apply makes the store what a kickstart file says; a dry run only says what that would change. The file is read and
-// checked before the database is opened: a slip in its name must not make one.
+// migrateStatus shows how far the schema is. Its error says that a migration is pending, so that a script sees it in
+// the exit status.
+func (p process) migrateStatus(ctx context.Context, c config.Config) error {
+	kind := p.storeOf(c)
+	if err := placeOf(kind, c.Database).refuses("migrate"); err != nil {
+		return err
+	}
+	if kind.Schema == nil {
+		return fmt.Errorf("%s has no schema: there is nothing to migrate", c.Database.Redacted)
+	}
+	s, err := kind.Schema(ctx, c.Database)
+	if err != nil {
+		return err
+	}
+	if kind.Embedded != nil {
+		nothing, err := kind.Embedded.HoldsNothing(kind.Embedded.File(c.Database))
+		if err != nil {
+			return err
+		}
+		if nothing {
+			fmt.Fprintf(p.stdout, "%s does not exist yet, or is empty\n", c.Database.Redacted)
+		}
+	}
+	fmt.Fprintf(p.stdout, "%s: schema version %d, this program: %d\n", c.Database.Redacted, s.Version, s.Program)
+	for _, name := range s.Pending {
+		fmt.Fprintln(p.stdout, "pending", name)
+	}
+	switch {
+	case len(s.Pending) > 0:
+		return fmt.Errorf("pending migrations: %d; run `refreshd migrate`", len(s.Pending))
+	case s.Version > s.Program:
+		fmt.Fprintln(p.stdout, "the schema is newer than this program; `refreshd serve` refuses to start if it cannot use it")
+	default:
+		fmt.Fprintln(p.stdout, "the schema is up to date")
+	}
+	return nil
+}
+
+// apply makes the store what a kickstart file says; a dry run only prints what that would change. The file is read and
+// checked before the database is opened: a misspelt name must not make a database.
 func (p process) apply(ctx context.Context, c config.Config, file string, dry bool) (err error) {
-	if file == "" {
-		file = c.KickstartFile
-	}
-	if file == "" {
-		return usageError("name the kickstart file: refreshd apply -f kickstart.yaml")
-	}
 	if err := placeOf(p.storeOf(c), c.Database).refuses("apply"); err != nil {
 		return err
 	}
@@ -70,7 +102,7 @@ func (p process) apply(ctx context.Context, c config.Config, file string, dry bo
 	return nil
 }
 
-// readKickstart reads the file and checks all that can be told without a store.
+// readKickstart reads the file and checks what can be checked without a store.
 func (p process) readKickstart(file string) (cli.Document, error) {
 	text, err := cli.ReadFile(file)
 	if err != nil {
@@ -100,7 +132,7 @@ func (p process) lookupEnv(name string) (string, bool) {
 	return "", false
 }
 
-// health asks the service that listens on this machine whether it can take calls: a container without a shell has no curl.
+// health asks the service that listens on this machine whether it is ready: a container without a shell has no curl.
 func (p process) health(ctx context.Context, c config.Config) error {
 	host, port, err := net.SplitHostPort(c.Listen)
 	if err != nil {
@@ -116,15 +148,15 @@ func (p process) health(ctx context.Context, c config.Config) error {
 	if err != nil {
 		return err
 	}
-	// The default client would ask a proxy that the environment names.
+	// The default client would use a proxy that the environment names.
 	client := http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
 	response, err := client.Do(request)
 	if err != nil {
-		return fmt.Errorf("nothing answers; is `refreshd serve` running, with this REFRESHD_LISTEN? %w", err)
+		return fmt.Errorf("no response; is `refreshd serve` running, with this REFRESHD_LISTEN? %w", err)
 	}
 	defer response.Body.Close()
 	if response.StatusCode != http.StatusOK {
-		return fmt.Errorf("%s answers %s: the log says why", url, response.Status)
+		return fmt.Errorf("%s responds with %s: the log says why", url, response.Status)
 	}
 	fmt.Fprintln(p.stdout, "ready")
 	return nil

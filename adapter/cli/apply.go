@@ -1,0 +1,55 @@
+package cli
+
+import (
+	"cmp"
+	"context"
+
+	"github.com/spf13/cobra"
+
+	"github.com/refreshd/refreshd/config"
+)
+
+func (l *line) apply() *cobra.Command {
+	var (
+		file fileFlag
+		dry  bool
+	)
+	c := &cobra.Command{
+		Use: "apply -f FILE", GroupID: settingUp,
+		Short: "Create or update what a kickstart file describes",
+		Long: `Create or update the tenants, applications and API keys of a kickstart file, and print the old and
+the new value of each field that changes. It deletes nothing: an object that the file does not
+mention stays. A field that is left out of an object takes its default, also if it was set before.
+Applied again, the same file changes nothing. "refreshd help kickstart" describes the file.
+
+The file is checked before the database is opened, and against the database before anything is
+written; each problem is reported with its line and field. A tenant and its applications are then
+written in one step. With --dry-run nothing is written. A store in memory belongs to one process:
+use "refreshd serve --kickstart-file".`,
+		Example: `  BACKEND_KEY=ak_... refreshd apply -f kickstart.yaml
+  refreshd apply -f kickstart.yaml --dry-run`,
+	}
+	c.Flags().VarP(&file, "file", "f", "the kickstart file; without it, that of --kickstart-file")
+	c.Flags().BoolVar(&dry, "dry-run", false, "print what would change, and write nothing")
+	return l.configured(c, func(ctx context.Context, loaded config.Config) error {
+		name := cmp.Or(string(file), loaded.KickstartFile)
+		if name == "" {
+			return wrong(c, "name the kickstart file: refreshd apply -f kickstart.yaml")
+		}
+		return l.Apply(ctx, loaded, name, dry)
+	})
+}
+
+// fileFlag is the name of a file.
+type fileFlag string
+
+func (f *fileFlag) String() string { return string(*f) }
+func (*fileFlag) Type() string     { return "FILE" }
+
+func (f *fileFlag) Set(name string) error {
+	if len(name) > 1 && name[0] == '-' {
+		return errNoValue // pflag takes the next flag for the value
+	}
+	*f = fileFlag(name)
+	return nil
+}

@@ -1,0 +1,345 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"regexp"
+	"slices"
+	"strings"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+
+	"github.com/refreshd/refreshd/config"
+	"github.com/refreshd/refreshd/config/spelling"
+)
+
+// Program is what the commands work with: what differs between two runs, and the functions that do the work. A function
+// gets a checked configuration. Run needs both writers.
+type Program struct {
+	Version        string
+	Environ        []string // as [os.Environ]
+	Schemes        []config.Scheme
+	Stdout, Stderr io.Writer
+
+	Serve   func(context.Context, config.Config) error
+	Health  func(context.Context, config.Config) error
+	Migrate func(context.Context, config.Config) error
+	// MigrateStatus shows what Migrate would do, and writes nothing.
+	MigrateStatus func(context.Context, config.Config) error
+	// Apply applies the kickstart file; a dry run writes nothing.
+	Apply func(ctx context.Context, c config.Config, file string, dry bool) error
+	Purge func(context.Context, config.Config) error
+}
+
+// UsageError is what is wrong with a command line. An [*config.Error] is another one, if its WrongUsage says so.
+type UsageError struct{ Message, Command string }
+
+func (e *UsageError) Error() string {
+	return fmt.Sprintf("%s\nRun `%s --help` for usage.", e.Message, e.Command)
+}
+
+// Run parses args, which follow the name of the program, and runs the command that they name. It returns a UsageError
+// before any work is done.
+func (p Program) Run(ctx context.Context, args []string) error {
+	l := &line{Program: p, args: args}
+	root := l.root()
+	if err := l.singleDash(root); err != nil {
+		return err
+	}
+	err := root.ExecuteContext(ctx)
+	if usage := (*UsageError)(nil); err != nil && !l.working && !errors.As(err, &usage) {
+		return &UsageError{err.Error(), root.Name()}
+	}
+	return errors.Join(err, l.unwritten)
+}
+
+// line is a command line that is being run.
+type line struct {
+	Program
+	args      []string
+	working   bool  // a command has begun its work, so an error is not one of usage
+	unwritten error // why help could not be written
+}
+
+// The groups of commands.
+const (
+	running   = "running"
+	settingUp = "settingUp"
+	looking   = "looking"
+)
+
+func (l *line) root() *cobra.Command {
+	root := &cobra.Command{
+		Use: "refreshd COMMAND",
+		Long: `refreshd is a multi-tenant refresh token service: it issues refresh tokens, exchanges them for
+signed access tokens, lists them and revokes them.`,
+		Example: `  # Try it: an embedded database in ./refreshd-data, and commands to paste.
+  refreshd serve
+
+  # On PostgreSQL. Secrets are in files, because process lists show arguments.
+  export REFRESHD_DATABASE_URL_FILE=/run/secrets/refreshd-database-url
+  export REFRESHD_MASTER_KEY_FILE=/run/secrets/refreshd-master-key
+  refreshd migrate
+  BACKEND_KEY=ak_... refreshd apply -f kickstart.yaml
+  refreshd serve --listen 0.0.0.0:3000 --public-url https://auth.example.com`,
+		SilenceErrors:         true,
+		SilenceUsage:          true,
+		DisableFlagsInUseLine: true,
+		Args:                  cobra.ArbitraryArgs, // parent refuses them in its own words
+		CompletionOptions:     cobra.CompletionOptions{DisableDefaultCmd: true},
+	}
+	version := root.Flags().BoolP("version", "v", false, "print the version")
+	root.RunE = func(c *cobra.Command, args []string) error {
+		if *version && len(args) == 0 {
+			l.working = true
+			return l.printVersion()
+		}
+		return l.parent(c, args)
+	}
+	root.SetArgs(append([]string{}, l.args...)) // cobra takes the arguments of the process for nil
+	root.SetOut(l.Stdout)
+	root.SetErr(l.Stderr)
+	root.SetFlagErrorFunc(l.flagError)
+	root.SetHelpFunc(func(c *cobra.Command, _ []string) { l.printHelp(c) })
+	root.AddGroup(
+		&cobra.Group{ID: running, Title: "Run the service:"},
+		&cobra.Group{ID: settingUp, Title: "Set it up:"},
+		&cobra.Group{ID: looking, Title: "Look at it:"},
+	)
+	root.AddCommand(
+		l.serve(), l.health(), l.migrate(), l.apply(), l.purge(), l.config(), l.version(), l.completion(), l.man(),
+	)
+	root.SetHelpCommand(l.help())
+	root.InitDefaultHelpCmd()
+	eachCommand(root, func(c *cobra.Command) {
+		c.Flags().SortFlags = false
+		c.Flags().BoolP("help", "h", false, "print this help")
+		if c.ValidArgs == nil && c.ValidArgsFunction == nil {
+			c.ValidArgsFunction = cobra.NoFileCompletions
+		}
+	})
+	return root
+}
+
+// Commands stand in help in the order in which somebody meets them. cobra has one switch for that in the whole process.
+func init() { cobra.EnableCommandSorting = false }
+
+// eachCommand calls f for c and for every command below it.
+func eachCommand(c *cobra.Command, f func(*cobra.Command)) {
+	f(c)
+	for _, child := range c.Commands() {
+		eachCommand(child, f)
+	}
+}
+
+// configured completes a command that loads the configuration and then does its work. It takes the flags of the
+// settings that it uses.
+func (l *line) configured(c *cobra.Command, do func(context.Context, config.Config) error) *cobra.Command {
+	addSettings(c)
+	c.Args = l.noArguments
+	c.RunE = l.work(func(c *cobra.Command, _ []string) error {
+		loaded, err := config.Load(setFlags(c), l.Environ, l.Schemes...)
+		if err != nil {
+			return err
+		}
+		return do(c.Context(), loaded)
+	})
+	return c
+}
+
+// work marks that the arguments are right, and the work has begun.
+func (l *line) work(do func(*cobra.Command, []string) error) func(*cobra.Command, []string) error {
+	return func(c *cobra.Command, args []string) error {
+		l.working = true
+		return do(c, args)
+	}
+}
+
+// parent runs a command that only holds others: it prints its help, as git and kubectl do.
+func (l *line) parent(c *cobra.Command, args []string) error {
+	if len(args) > 0 {
+		return l.unknownCommand(c, args[0])
+	}
+	return c.Help()
+}
+
+func wrong(c *cobra.Command, format string, a ...any) error {
+	return &UsageError{fmt.Sprintf(format, a...), c.CommandPath()}
+}
+
+// noArguments refuses arguments without repeating them: one may be a URL with a password.
+func (l *line) noArguments(c *cobra.Command, args []string) error {
+	if len(args) == 0 {
+		return nil
+	}
+	return wrong(c, "%s takes no arguments, only flags: write a value as --name=value", c.CommandPath())
+}
+
+// word is an argument that a message may repeat.
+var word = regexp.MustCompile(`^[a-z][a-z-]{0,31}$`)
+
+// otherNames are what other programs call the commands.
+var otherNames = map[string]string{
+	"run": "serve", "start": "serve", "server": "serve", "up": "migrate", "upgrade": "migrate", "import": "apply",
+	"check": "health", "status": "health", "settings": "config", "env": "config", "clean": "purge", "gc": "purge",
+}
+
+func (l *line) unknownCommand(parent *cobra.Command, name string) error {
+	var known []string
+	for _, c := range parent.Commands() {
+		if !c.Hidden {
+			known = append(known, c.Name())
+		}
+	}
+	near := spelling.Nearest(name, known)
+	switch {
+	case !word.MatchString(name):
+		return wrong(parent, "argument 1 is not a command: the commands are %s", strings.Join(known, ", "))
+	case parent.HasParent():
+	case slices.Contains(topicNames(), name):
+		return wrong(parent, "unknown command %q: did you mean `refreshd help %[1]s`?", name)
+	case near == "":
+		near = otherNames[name]
+	}
+	if near != "" {
+		return wrong(parent, "unknown command %q: did you mean `%s %s`?", name, parent.CommandPath(), near)
+	}
+	return wrong(parent, "unknown command %q: the commands are %s", name, strings.Join(known, ", "))
+}
+
+// singleDash refuses the long flags of a package that takes them with one dash. To pflag the letters of -listen are
+// flags of their own; and it skips what begins with -test.
+func (l *line) singleDash(root *cobra.Command) error {
+	if len(l.args) > 0 && strings.HasPrefix(l.args[0], cobra.ShellCompRequestCmd) {
+		return nil // what is being completed may be unfinished
+	}
+	for _, arg := range l.args {
+		if arg == "--" {
+			return nil
+		}
+		name, ok := strings.CutPrefix(arg, "-")
+		if !ok || len(name) < 2 || name[0] == '-' {
+			continue
+		}
+		name, _, _ = strings.Cut(name, "=")
+		if takers(root, name) != nil || strings.HasPrefix(name, "test.") {
+			command, _, _ := root.Find(l.args)
+			return l.unknownFlag(command, "-"+name)
+		}
+	}
+	return nil
+}
+
+// errNoValue is of a flag that is followed by another flag.
+var errNoValue = errors.New("has no value")
+
+// flagError says what is wrong with a flag without repeating its value, which may be a secret.
+func (l *line) flagError(c *cobra.Command, err error) error {
+	if !c.HasParent() && len(l.args) > 0 && !strings.HasPrefix(l.args[0], "-") {
+		return l.unknownCommand(c, l.args[0]) // whose flags cannot be known
+	}
+	var (
+		unknown *pflag.NotExistError
+		missing *pflag.ValueRequiredError
+		invalid *pflag.InvalidValueError
+		syntax  *pflag.InvalidSyntaxError
+	)
+	switch {
+	case errors.Is(err, pflag.ErrHelp):
+		return err
+	case errors.As(err, &unknown):
+		letters := unknown.GetSpecifiedShortnames()
+		if letters == "" {
+			return l.unknownFlag(c, "--"+unknown.GetSpecifiedName())
+		}
+		i := slices.IndexFunc(l.args, func(arg string) bool {
+			return strings.HasPrefix(arg, "-") && !strings.HasPrefix(arg, "--") && strings.HasSuffix(arg, letters)
+		})
+		name, _, _ := strings.Cut(l.args[max(i, 0)], "=")
+		return l.unknownFlag(c, name)
+	case errors.As(err, &missing):
+		return wrong(c, "--%s has no value: write --%[1]s=value", missing.GetFlag().Name)
+	case errors.As(err, &invalid) && errors.Is(err, errNoValue):
+		return wrong(c, "--%s has no value: write --%[1]s=value", invalid.GetFlag().Name)
+	case errors.As(err, &invalid):
+		return wrong(c, "--%s cannot have that value: write --%[1]s, or --%[1]s=false", invalid.GetFlag().Name)
+	case errors.As(err, &syntax):
+		name, _, _ := strings.Cut(syntax.GetSpecifiedFlag(), "=")
+		return l.unknownFlag(c, name)
+	default:
+		return wrong(c, "a flag cannot be read")
+	}
+}
+
+// unknownFlag is the error of a flag that c does not take. spelt is its name with dashes.
+func (l *line) unknownFlag(c *cobra.Command, spelt string) error {
+	name := strings.TrimLeft(spelt, "-")
+	if variable, secret := unflagged(name); secret {
+		return wrong(c, "--%s is not a flag, because arguments show in process lists: set %s, or name a file that holds "+
+			"it with --%[1]s-file", name, variable)
+	}
+	one := strings.HasPrefix(spelt, "-") && !strings.HasPrefix(spelt, "--")
+	if one && len(name) == 1 {
+		if by := takersOfLetter(c.Root(), name); by != nil {
+			return wrong(c, "unknown flag %s: %s", spelt, takenBy(c, by, spelt))
+		}
+		return wrong(c, "unknown flag %s", spelt)
+	}
+	if c.Flags().Lookup(name) != nil {
+		return wrong(c, "unknown flag %s: did you mean --%s?", spelt, name)
+	}
+	if by := takers(c.Root(), name); by != nil {
+		return wrong(c, "unknown flag %s: %s", spelt, takenBy(c, by, "--"+name))
+	}
+	if near := spelling.Nearest(name, flagNames(c)); near != "" {
+		return wrong(c, "unknown flag %s: did you mean --%s?", spelt, near)
+	}
+	var all []string
+	eachCommand(c.Root(), func(c *cobra.Command) { all = append(all, flagNames(c)...) })
+	if near := spelling.Nearest(name, all); near != "" {
+		return wrong(c, "unknown flag %s: did you mean --%s, a flag of %s?", spelt, near, quoted(takers(c.Root(), near)))
+	}
+	if one {
+		spelt = spelt[:2] // the rest may be a value
+	}
+	return wrong(c, "unknown flag %s", spelt)
+}
+
+// takenBy says which commands take a flag that c does not take. At the root somebody left the command out: serve, which
+// comes first, unless the flag is not one of serve.
+func takenBy(c *cobra.Command, commands []string, flag string) string {
+	if len(commands) == 1 || !c.HasParent() {
+		return fmt.Sprintf("did you mean `%s %s`?", commands[0], flag)
+	}
+	return "it is a flag of " + quoted(commands)
+}
+
+func quoted(commands []string) string { return "`" + strings.Join(commands, "`, `") + "`" }
+
+// takers are the commands that take the long flag.
+func takers(root *cobra.Command, name string) (paths []string) {
+	eachCommand(root, func(c *cobra.Command) {
+		if c.Flags().Lookup(name) != nil && !c.Hidden {
+			paths = append(paths, c.CommandPath())
+		}
+	})
+	return paths
+}
+
+// takersOfLetter are the commands that take the flag of one letter.
+func takersOfLetter(root *cobra.Command, letter string) (paths []string) {
+	eachCommand(root, func(c *cobra.Command) {
+		if c.Flags().ShorthandLookup(letter) != nil && !c.Hidden {
+			paths = append(paths, c.CommandPath())
+		}
+	})
+	return paths
+}
+
+func flagNames(c *cobra.Command) (names []string) {
+	c.Flags().VisitAll(func(f *pflag.Flag) { names = append(names, f.Name) })
+	return names
+}

@@ -1,0 +1,87 @@
+package cli
+
+import (
+	"slices"
+	"strings"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+
+	"github.com/refreshd/refreshd/config"
+)
+
+// keysOf returns the settings whose flags c takes, with those that have none; `config show` shows all.
+func keysOf(c *cobra.Command) []config.Key {
+	if c.Name() == "show" {
+		return config.Keys()
+	}
+	return slices.DeleteFunc(config.Keys(), func(k config.Key) bool { return !slices.Contains(k.Commands, c.Name()) })
+}
+
+// addSettings gives c the flags of its settings.
+func addSettings(c *cobra.Command) {
+	for _, k := range keysOf(c) {
+		if k.Flag == "" {
+			continue
+		}
+		f := c.Flags().VarPF(&settingFlag{key: k, text: k.Default}, k.Flag, "", k.Help+" ("+k.Env+")")
+		if isTruth(k) {
+			f.NoOptDefVal = "true"
+		}
+		complete := cobra.FixedCompletions(nil, cobra.ShellCompDirectiveNoFileComp)
+		switch {
+		case k.Form == "FILE":
+			continue // files are what a shell completes by itself
+		case k.Choices != nil:
+			complete = cobra.FixedCompletions(k.Choices, cobra.ShellCompDirectiveNoFileComp)
+		}
+		_ = c.RegisterFlagCompletionFunc(k.Flag, complete) // it fails for a flag that c does not have
+	}
+}
+
+// setFlags are the texts of the flags of settings that the command line sets.
+func setFlags(c *cobra.Command) map[string]string {
+	set := map[string]string{}
+	c.Flags().Visit(func(f *pflag.Flag) {
+		if s, ok := f.Value.(*settingFlag); ok {
+			set[f.Name] = s.text
+		}
+	})
+	return set
+}
+
+// unflagged returns the environment variable of a setting that has no flag, by the name that its flag would have.
+func unflagged(name string) (variable string, found bool) {
+	for _, k := range config.Keys() {
+		if k.Flag == "" && strings.ReplaceAll(k.Name, "_", "-") == name {
+			return k.Env, true
+		}
+	}
+	return "", false
+}
+
+func isTruth(k config.Key) bool { return slices.Equal(k.Choices, []string{"true", "false"}) }
+
+// settingFlag is the flag of a setting. It takes any text: config checks it, together with what the other sources set.
+type settingFlag struct {
+	key  config.Key
+	text string
+}
+
+func (f *settingFlag) String() string { return f.text }
+
+// Type is what help shows for a value.
+func (f *settingFlag) Type() string {
+	if isTruth(f.key) {
+		return "bool"
+	}
+	return f.key.Form
+}
+
+func (f *settingFlag) Set(text string) error {
+	if strings.HasPrefix(text, "--") {
+		return errNoValue // pflag takes the next flag for the value
+	}
+	f.text = text
+	return nil
+}
