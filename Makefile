@@ -74,8 +74,8 @@ lint: ## gofmt, go vet, staticcheck, and whether generated code is fresh
 		{ git --no-pager diff --stat; echo 'go generate changed files: commit what it made'; exit 1; }
 
 .PHONY: graph
-graph: ## print the import graph, put it into README.md, and refuse an import that points upward
-	@$(GO) run ./test/arch/graph -w README.md
+graph: ## print the import graph, put it into ARCHITECTURE.md, and refuse an import that points upward
+	@$(GO) run ./test/arch/graph -w ARCHITECTURE.md
 
 .PHONY: generate
 generate: ## make the generated code anew
