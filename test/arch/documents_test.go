@@ -224,7 +224,7 @@ func TestAHeadingHasTheAnchorThatGitHubGivesIt(t *testing.T) {
 	}
 }
 
-// A check that finds nothing because it looks at nothing would pass for ever.
+// A check that finds nothing because it looks at nothing would always pass.
 func TestADeadLinkIsFound(t *testing.T) {
 	const a = "# Title\n\n## Same\n\n## Same\n\n<a name=\"own\"></a>\n\n```sh\n## no heading\n```\n"
 	for text, want := range map[string]string{
