@@ -92,8 +92,8 @@ words: ## find phrases that have a plain form, and lines of more than 120 column
 	@$(GO) run ./test/arch/words $(if $(SUMMARY),-summary) $(DIR)
 
 .PHONY: graph
-graph: ## print the import graph, put it into README.md, and refuse an import that points upward
-	@$(GO) run ./test/arch/graph -w README.md
+graph: ## print the import graph, put it into ARCHITECTURE.md, and refuse an import that points upward
+	@$(GO) run ./test/arch/graph -w ARCHITECTURE.md
 
 .PHONY: docs
 docs: ## write CONFIGURATION.md from the code

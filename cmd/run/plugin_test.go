@@ -64,12 +64,12 @@ apiKeys:
 `
 
 var (
-	mainInREADME = regexp.MustCompile("(?s)```go\n(package main\n[^`]*run\\.Main\\([^`]*)```")
-	moduleLine   = regexp.MustCompile(`(?m)^module .*$`)
-	toolBlock    = regexp.MustCompile(`(?ms)^tool (\(.*?^\)|.*?$)`)
+	pluggedMain = regexp.MustCompile("(?s)```go\n(package main\n[^`]*run\\.Main\\([^`]*)```")
+	moduleLine  = regexp.MustCompile(`(?m)^module .*$`)
+	toolBlock   = regexp.MustCompile(`(?ms)^tool (\(.*?^\)|.*?$)`)
 )
 
-// plugged builds README's program in a module of its own, which knows this one as any other module would.
+// plugged builds the program of CONTRIBUTING.md in a module of its own, which knows this one as any other module would.
 func plugged(t *testing.T) rig.Program {
 	t.Helper()
 	root, err := filepath.Abs("../..")
@@ -83,9 +83,9 @@ func plugged(t *testing.T) rig.Program {
 		}
 		return text
 	}
-	program := mainInREADME.FindSubmatch(read("README.md"))
+	program := pluggedMain.FindSubmatch(read("CONTRIBUTING.md"))
 	if program == nil {
-		t.Fatal("README has no main that calls run.Main")
+		t.Fatal("CONTRIBUTING.md has no main that calls run.Main")
 	}
 	// With the versions that are required here, all of which are on this machine: nothing is downloaded.
 	module := toolBlock.ReplaceAll(moduleLine.ReplaceAll(read("go.mod"), []byte("module example.com/mystore")), nil)
@@ -128,7 +128,8 @@ func post(t *testing.T, s *rig.Service, r rig.Request) (got tokens) {
 	return got
 }
 
-// A store is plugged in without a fork: by a module that imports this one, with the few lines that README shows.
+// A store is plugged in without a fork: by a module that imports this one, with the few lines of
+// CONTRIBUTING.md.
 func TestAProgramWithAStoreOfItsOwnIssuesAndExchanges(t *testing.T) {
 	program := plugged(t)
 	trace := filepath.Join(program.Dir, "trace")

@@ -99,12 +99,12 @@ func TestNoRowOfTheTablePointsUpward(t *testing.T) {
 	}
 }
 
-func TestTheGraphInREADMEIsUpToDate(t *testing.T) {
+func TestTheGraphInARCHITECTUREIsUpToDate(t *testing.T) {
 	graph, err := Graph(os.DirFS("../.."))
 	if err != nil {
 		t.Fatal(err)
 	}
-	got, err := os.ReadFile("../../README.md")
+	got, err := os.ReadFile("../../ARCHITECTURE.md")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -113,7 +113,7 @@ func TestTheGraphInREADMEIsUpToDate(t *testing.T) {
 		t.Fatal(err)
 	}
 	if diff := cmp.Diff(want, string(got)); diff != "" {
-		t.Errorf("run make graph: README.md (-want +got):\n%s", diff)
+		t.Errorf("run make graph: ARCHITECTURE.md (-want +got):\n%s", diff)
 	}
 }
 
