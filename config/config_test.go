@@ -85,9 +85,10 @@ func problems(t *testing.T, args, environ []string) []config.Problem {
 func TestDefaultsAreTheDocumentedOnes(t *testing.T) {
 	got := load(t, nil, nil)
 	want := config.Config{
-		Listen:          "127.0.0.1:3000",
-		AdminListen:     "127.0.0.1:3001",
-		Database:        config.Database{Scheme: "sqlite", URL: domain.NewSecret("sqlite:refreshd-data/refreshd.db"), Redacted: "sqlite:refreshd-data/refreshd.db", MaxConnections: 16, WriteCombining: true},
+		Listen:      "127.0.0.1:3000",
+		AdminListen: "127.0.0.1:3001",
+		Database: config.Database{Scheme: "sqlite", URL: domain.NewSecret("sqlite:refreshd-data/refreshd.db"),
+			Redacted: "sqlite:refreshd-data/refreshd.db", MaxConnections: 16, WriteCombining: true},
 		PublicURL:       "http://127.0.0.1:3000",
 		RateLimits:      config.RateLimits{Address: 100, APIKey: 2000, RefreshToken: 5},
 		PurgeInterval:   time.Hour,
@@ -104,25 +105,28 @@ func TestDefaultsAreTheDocumentedOnes(t *testing.T) {
 
 func TestEverySourceSetsEverySetting(t *testing.T) {
 	want := config.Config{
-		Listen:            "0.0.0.0:8080",
-		AdminListen:       "[::1]:8081",
-		Pprof:             true,
-		Database:          config.Database{Scheme: "postgres", URL: domain.NewSecret("postgres://u:pw@db:5432/tokens?sslmode=require"), Redacted: "postgres://db:5432/tokens", MaxConnections: 40, WriteCombining: false},
+		Listen:      "0.0.0.0:8080",
+		AdminListen: "[::1]:8081",
+		Pprof:       true,
+		Database: config.Database{Scheme: "postgres",
+			URL: domain.NewSecret("postgres://u:pw@db:5432/tokens?sslmode=require"), Redacted: "postgres://db:5432/tokens",
+			MaxConnections: 40, WriteCombining: false},
 		MasterKey:         domain.NewSecret(masterKey),
 		MasterKeyPrevious: domain.NewSecret(previousKey),
 		KickstartFile:     "kickstart.yaml",
 		PublicURL:         "https://auth.example.com/tokens",
 		CORSOrigins:       []string{"https://app.example.com", "http://localhost:5173"},
-		TrustedProxies:    []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8"), netip.MustParsePrefix("192.0.2.7/32"), netip.MustParsePrefix("2001:db8::/32")},
-		RateLimits:        config.RateLimits{Address: 7, APIKey: 0, RefreshToken: 1_000_000},
-		PurgeInterval:     10 * time.Minute,
-		PurgeAfter:        48 * time.Hour,
-		AuditRetention:    time.Hour,
-		Restored:          true,
-		LogFormat:         config.LogJSON,
-		LogLevel:          slog.LevelWarn,
-		ShutdownDelay:     5 * time.Second,
-		ShutdownTimeout:   90 * time.Second,
+		TrustedProxies: []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8"), netip.MustParsePrefix("192.0.2.7/32"),
+			netip.MustParsePrefix("2001:db8::/32")},
+		RateLimits:      config.RateLimits{Address: 7, APIKey: 0, RefreshToken: 1_000_000},
+		PurgeInterval:   10 * time.Minute,
+		PurgeAfter:      48 * time.Hour,
+		AuditRetention:  time.Hour,
+		Restored:        true,
+		LogFormat:       config.LogJSON,
+		LogLevel:        slog.LevelWarn,
+		ShutdownDelay:   5 * time.Second,
+		ShutdownTimeout: 90 * time.Second,
 	}
 	path := writeFile(t, `
 listen: 0.0.0.0:8080
@@ -154,9 +158,10 @@ shutdown_timeout: 90s
 	keys := []string{"REFRESHD_MASTER_KEY=" + masterKey, "REFRESHD_MASTER_KEY_PREVIOUS=" + previousKey}
 	const database = "REFRESHD_DATABASE_URL=postgres://u:pw@db:5432/tokens?sslmode=require"
 	tests := map[string]struct{ args, environ []string }{
-		"file named by a flag":            {args: []string{"--config", path}},
-		"file named by the environment":   {environ: []string{"REFRESHD_CONFIG_FILE=" + path}},
-		"a flag's file wins over another": {args: []string{"--config=" + path}, environ: []string{"REFRESHD_CONFIG_FILE=/does/not/exist"}},
+		"file named by a flag":          {args: []string{"--config", path}},
+		"file named by the environment": {environ: []string{"REFRESHD_CONFIG_FILE=" + path}},
+		"a flag's file wins over another": {args: []string{"--config=" + path},
+			environ: []string{"REFRESHD_CONFIG_FILE=/does/not/exist"}},
 		"environment": {environ: append([]string{
 			"HOME=/", "REFRESHD_LISTEN=0.0.0.0:8080", "REFRESHD_ADMIN_LISTEN=[::1]:8081", "REFRESHD_PPROF=true",
 			database, "REFRESHD_DATABASE_MAX_CONNECTIONS=40", "REFRESHD_DATABASE_WRITE_COMBINING=false",
@@ -166,7 +171,8 @@ shutdown_timeout: 90s
 			"REFRESHD_RATE_LIMIT_ADDRESS=7", "REFRESHD_RATE_LIMIT_API_KEY=0", "REFRESHD_RATE_LIMIT_REFRESH_TOKEN=1000000",
 			"REFRESHD_PURGE_INTERVAL=600s", "REFRESHD_PURGE_AFTER=48h", "REFRESHD_AUDIT_RETENTION=60m",
 			"REFRESHD_RESTORED=true",
-			"REFRESHD_LOG_FORMAT=json", "REFRESHD_LOG_LEVEL=warn", "REFRESHD_SHUTDOWN_DELAY=5s", "REFRESHD_SHUTDOWN_TIMEOUT=1m30s",
+			"REFRESHD_LOG_FORMAT=json", "REFRESHD_LOG_LEVEL=warn", "REFRESHD_SHUTDOWN_DELAY=5s",
+			"REFRESHD_SHUTDOWN_TIMEOUT=1m30s",
 		}, keys...)},
 		"flags": {args: []string{
 			"--listen=0.0.0.0:8080", "--admin-listen", "[::1]:8081", "--pprof=true",
@@ -194,12 +200,14 @@ func TestLaterSourcesWin(t *testing.T) {
 		args, environ []string
 		want          string
 	}{
-		"default":                        {nil, nil, "127.0.0.1:3000"},
-		"file over default":              {[]string{"--config=" + path}, nil, "file:1"},
-		"environment over file":          {[]string{"--config=" + path}, []string{"REFRESHD_LISTEN=env:1"}, "env:1"},
-		"flag over environment":          {[]string{"--config=" + path, "--listen=flag:1"}, []string{"REFRESHD_LISTEN=env:1"}, "flag:1"},
-		"flag over file":                 {[]string{"--config=" + path, "--listen=flag:1"}, nil, "flag:1"},
-		"a flag with the default's text": {[]string{"--listen=127.0.0.1:3000"}, []string{"REFRESHD_LISTEN=env:1"}, "127.0.0.1:3000"},
+		"default":               {nil, nil, "127.0.0.1:3000"},
+		"file over default":     {[]string{"--config=" + path}, nil, "file:1"},
+		"environment over file": {[]string{"--config=" + path}, []string{"REFRESHD_LISTEN=env:1"}, "env:1"},
+		"flag over environment": {[]string{"--config=" + path, "--listen=flag:1"},
+			[]string{"REFRESHD_LISTEN=env:1"}, "flag:1"},
+		"flag over file": {[]string{"--config=" + path, "--listen=flag:1"}, nil, "flag:1"},
+		"a flag with the default's text": {[]string{"--listen=127.0.0.1:3000"}, []string{"REFRESHD_LISTEN=env:1"},
+			"127.0.0.1:3000"},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -226,25 +234,33 @@ func TestUnknownKeysAreRefusedByName(t *testing.T) {
 		source, key   string
 		says          string
 	}{
-		"environment, near miss":       {nil, []string{"REFRESHD_LITSEN=x:1"}, "environment", "REFRESHD_LITSEN", "did you mean REFRESHD_LISTEN?"},
-		"environment, a level":         {nil, []string{"REFRESHD_LOG__LEVEL=info"}, "environment", "REFRESHD_LOG__LEVEL", "did you mean REFRESHD_LOG_LEVEL?"},
-		"environment, lower case":      {nil, []string{"REFRESHD_listen=x:1"}, "environment", "REFRESHD_listen", "did you mean REFRESHD_LISTEN?"},
-		"environment, nothing like it": {nil, []string{"REFRESHD_SPEED=1"}, "environment", "REFRESHD_SPEED", "refreshd help configuration"},
-		"environment, no name":         {nil, []string{"REFRESHD_=1"}, "environment", "REFRESHD_", "refreshd help configuration"},
+		"environment, near miss": {nil, []string{"REFRESHD_LITSEN=x:1"}, "environment", "REFRESHD_LITSEN",
+			"did you mean REFRESHD_LISTEN?"},
+		"environment, a level": {nil, []string{"REFRESHD_LOG__LEVEL=info"}, "environment", "REFRESHD_LOG__LEVEL",
+			"did you mean REFRESHD_LOG_LEVEL?"},
+		"environment, lower case": {nil, []string{"REFRESHD_listen=x:1"}, "environment", "REFRESHD_listen",
+			"did you mean REFRESHD_LISTEN?"},
+		"environment, nothing like it": {nil, []string{"REFRESHD_SPEED=1"}, "environment", "REFRESHD_SPEED",
+			"refreshd help configuration"},
+		"environment, no name": {nil, []string{"REFRESHD_=1"}, "environment", "REFRESHD_",
+			"refreshd help configuration"},
 		"environment, a port": {
 			nil, []string{"REFRESHD_PORT=8080"}, "environment", "REFRESHD_PORT", "set in REFRESHD_LISTEN",
 		},
 		"environment, a setting's port": {
 			nil, []string{"REFRESHD_LISTEN_PORT=8080"}, "environment", "REFRESHD_LISTEN_PORT", "set in REFRESHD_LISTEN",
 		},
-		"flag, near miss":              {[]string{"--databse-url=memory:"}, nil, "flags", "--databse-url", "did you mean --database-url?"},
-		"flag, a key's spelling":       {[]string{"--log_level=info"}, nil, "flags", "--log_level", "did you mean --log-level?"},
-		"file, near miss":              {inFile("litsen: x:1"), nil, "file", "litsen", "did you mean listen?"},
-		"file, a level":                {inFile("log:\n  level: info"), nil, "file", "log.level", "did you mean log_level?"},
-		"file, a level with nothing":   {inFile("log: {}"), nil, "file", "log", "is not a known setting"},
-		"file, the environment's name": {inFile("REFRESHD_LISTEN: x:1"), nil, "file", "REFRESHD_LISTEN", "did you mean listen?"},
-		"file, a number":               {inFile("7: x"), nil, "file", "7", "refreshd help configuration"},
-		"file, another file":           {inFile("config_file: x"), nil, "file", "config_file", "cannot name another"},
+		"flag, near miss": {[]string{"--databse-url=memory:"}, nil, "flags", "--databse-url",
+			"did you mean --database-url?"},
+		"flag, a key's spelling": {[]string{"--log_level=info"}, nil, "flags", "--log_level",
+			"did you mean --log-level?"},
+		"file, near miss":            {inFile("litsen: x:1"), nil, "file", "litsen", "did you mean listen?"},
+		"file, a level":              {inFile("log:\n  level: info"), nil, "file", "log.level", "did you mean log_level?"},
+		"file, a level with nothing": {inFile("log: {}"), nil, "file", "log", "is not a known setting"},
+		"file, the environment's name": {inFile("REFRESHD_LISTEN: x:1"), nil, "file", "REFRESHD_LISTEN",
+			"did you mean listen?"},
+		"file, a number":     {inFile("7: x"), nil, "file", "7", "refreshd help configuration"},
+		"file, another file": {inFile("config_file: x"), nil, "file", "config_file", "cannot name another"},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -252,7 +268,8 @@ func TestUnknownKeysAreRefusedByName(t *testing.T) {
 			if len(got) != 1 {
 				t.Fatalf("problems = %+v, want one", got)
 			}
-			if source, _, _ := strings.Cut(got[0].Source, " "); source != tt.source || got[0].Key != tt.key || !strings.Contains(got[0].Message, tt.says) {
+			if source, _, _ := strings.Cut(got[0].Source, " "); source != tt.source || got[0].Key != tt.key ||
+				!strings.Contains(got[0].Message, tt.says) {
 				t.Errorf("problem = %+v, want source %q, key %q, a message with %q", got[0], tt.source, tt.key, tt.says)
 			}
 		})
@@ -466,29 +483,38 @@ func TestWithPostgreSQLThePublicURLDoesNotFollowTheListenAddress(t *testing.T) {
 
 func TestBadValuesAreRefused(t *testing.T) {
 	tests := map[string][]string{
-		"LISTEN":       {"", "3000", "localhost", "localhost:", "localhost:http", "localhost:65536", "localhost:-1", "localhost:+1", "localhost:01", "::1:3000", "http://localhost:3000", "a b:1", "u@h:1"},
+		"LISTEN": {"", "3000", "localhost", "localhost:", "localhost:http", "localhost:65536", "localhost:-1",
+			"localhost:+1", "localhost:01", "::1:3000", "http://localhost:3000", "a b:1", "u@h:1"},
 		"ADMIN_LISTEN": {"3001", "localhost:x"},
 		"DATABASE_URL": {
-			"", "refreshd.db", "mysql://u:pw@h/d", "SQLITE:x", "file:x", "memory:x", "memory", "sqlite:", "sqlite::memory:", "sqlite:///x", "sqlite:x?mode=ro", "sqlite:x#y", "sqlite:%41", "sqlite:a\nb",
-			"postgres:x", "postgres:/h/d", "postgres://u:p@w@h/d", "postgres://u:p/w@h/d", "postgres://u:1/w@h", "postgres://u:p?w@h/d", "postgres://u:1?w@h/d",
-			"postgres://u:p#w@h/d", "postgres://u:1#w", "postgres://u:p:w@h/d", "postgres://u:pw", "postgres://u:p w@h/d", "postgres://h:70000/d", "postgres://h:1,g:x/d", "postgres://[::1]x/d", "postgres://[::1/d",
+			"", "refreshd.db", "mysql://u:pw@h/d", "SQLITE:x", "file:x", "memory:x", "memory", "sqlite:", "sqlite::memory:",
+			"sqlite:///x", "sqlite:x?mode=ro", "sqlite:x#y", "sqlite:%41", "sqlite:a\nb",
+			"postgres:x", "postgres:/h/d", "postgres://u:p@w@h/d", "postgres://u:p/w@h/d", "postgres://u:1/w@h",
+			"postgres://u:p?w@h/d", "postgres://u:1?w@h/d",
+			"postgres://u:p#w@h/d", "postgres://u:1#w", "postgres://u:p:w@h/d", "postgres://u:pw", "postgres://u:p w@h/d",
+			"postgres://h:70000/d", "postgres://h:1,g:x/d", "postgres://[::1]x/d", "postgres://[::1/d",
 			"postgres://h/d/pw", "postgres://h/d?user=a@b",
 		},
 		"DATABASE_MAX_CONNECTIONS": {"", "0", "-1", "1001", "1.5", "many", "16 "},
 		"MASTER_KEY": {
-			"short", masterKey + "=", masterKey[:42], masterKey[:20] + "\n" + masterKey[21:], masterKey[:20] + "\n" + masterKey[20:], strings.Repeat("!", 43), base64.StdEncoding.EncodeToString(make([]byte, 31)), base64.StdEncoding.EncodeToString(make([]byte, 33)),
+			"short", masterKey + "=", masterKey[:42], masterKey[:20] + "\n" + masterKey[21:],
+			masterKey[:20] + "\n" + masterKey[20:], strings.Repeat("!", 43),
+			base64.StdEncoding.EncodeToString(make([]byte, 31)), base64.StdEncoding.EncodeToString(make([]byte, 33)),
 			strings.Repeat("A", 42) + "B",
 		},
 		"MASTER_KEY_PREVIOUS": {"short"},
 		"PUBLIC_URL": {
-			"auth.example.com", "/x", "ftp://h", "https://", "https:///x", "https://h/", "https://h/x/", "https://h?", "https://h?x=1", "https://h#", "https://h#x", "https://u@h", "https://h:", "https://h:x",
+			"auth.example.com", "/x", "ftp://h", "https://", "https:///x", "https://h/", "https://h/x/", "https://h?",
+			"https://h?x=1", "https://h#", "https://h#x", "https://u@h", "https://h:", "https://h:x",
 			"https://h:70000", "https://a b",
 		},
 		"CORS_ORIGINS": {
-			"*", "null", "https://*.example.com", "https://h/", "https://h/x", "https://h?", "https://h#", "https://u@h", "h", "h:1", "//h", "https://", "HTTPS://h", "https://H", "https://h:443", "http://h:80", "https://h:", "https://h:0443",
+			"*", "null", "https://*.example.com", "https://h/", "https://h/x", "https://h?", "https://h#", "https://u@h", "h",
+			"h:1", "//h", "https://", "HTTPS://h", "https://H", "https://h:443", "http://h:80", "https://h:", "https://h:0443",
 			"https://ü.example", "https://h,,https://g", "https://h,",
 		},
-		"TRUSTED_PROXIES":          {"proxy", "10.0.0.0/33", "10.0.0.1/8", "10.0.0", "::ffff:10.0.0.0/104", "fe80::1%eth0", "10.0.0.1,", "*"},
+		"TRUSTED_PROXIES": {"proxy", "10.0.0.0/33", "10.0.0.1/8", "10.0.0", "::ffff:10.0.0.0/104", "fe80::1%eth0",
+			"10.0.0.1,", "*"},
 		"RATE_LIMIT_ADDRESS":       {"", "-1", "1.5", "1000001", "10/s"},
 		"RATE_LIMIT_API_KEY":       {"", "-1", "1000001"},
 		"RATE_LIMIT_REFRESH_TOKEN": {"", "-1", "1000001"},
@@ -549,7 +575,8 @@ func TestAFileHoldsTextAndSaysWhereItDoesNot(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			path := writeFile(t, tt.content)
 			got := problems(t, nil, []string{"REFRESHD_CONFIG_FILE=" + path})
-			if len(got) != 1 || got[0].Source != "file "+path || got[0].Key != tt.key || !strings.Contains(got[0].Message, tt.says) {
+			if len(got) != 1 || got[0].Source != "file "+path || got[0].Key != tt.key ||
+				!strings.Contains(got[0].Message, tt.says) {
 				t.Errorf("problems = %+v, want one of key %q that says %q", got, tt.key, tt.says)
 			}
 		})
@@ -576,7 +603,8 @@ func TestAMissingFileIsReportedWhereItIsNamed(t *testing.T) {
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
-			want := []config.Problem{{Source: tt.source, Key: tt.key, Message: "names a file that cannot be read: no such file or directory"}}
+			want := []config.Problem{{Source: tt.source, Key: tt.key,
+				Message: "names a file that cannot be read: no such file or directory"}}
 			if diff := cmp.Diff(want, problems(t, tt.args, tt.environ)); diff != "" {
 				t.Errorf("(-want +got):\n%s", diff)
 			}
@@ -599,7 +627,8 @@ func TestThePublicURLFollowsTheListenAddress(t *testing.T) {
 			t.Errorf("listen on %s: PublicURL = %q, want %q", listen, got, want)
 		}
 	}
-	if got, want := load(t, []string{"--listen=:0", "--public-url=https://a.example"}, nil).PublicURL, "https://a.example"; got != want {
+	if got, want := load(t, []string{"--listen=:0", "--public-url=https://a.example"}, nil).PublicURL,
+		"https://a.example"; got != want {
 		t.Errorf("PublicURL = %q, want the configured %q", got, want)
 	}
 }
@@ -611,15 +640,18 @@ func TestSettingsThatDoNotGoTogetherNameBoth(t *testing.T) {
 	}{
 		"master key twice": {
 			[]string{"--master-key-file=/nowhere"}, []string{"REFRESHD_MASTER_KEY=" + masterKey},
-			config.Problem{Source: "flags", Key: "--master-key-file", Message: "is set beside REFRESHD_MASTER_KEY (environment); keep one of them"},
+			config.Problem{Source: "flags", Key: "--master-key-file",
+				Message: "is set beside REFRESHD_MASTER_KEY (environment); keep one of them"},
 		},
 		"one address twice": {
 			[]string{"--listen=h:1"}, []string{"REFRESHD_ADMIN_LISTEN=h:1"},
-			config.Problem{Source: "environment", Key: "REFRESHD_ADMIN_LISTEN", Message: "is the same address as --listen (flags); choose another port, or leave it empty to turn it off"},
+			config.Problem{Source: "environment", Key: "REFRESHD_ADMIN_LISTEN",
+				Message: "is the same address as --listen (flags); choose another port, or leave it empty to turn it off"},
 		},
 		"an address that makes no URL": {
 			[]string{"--listen=[fe80::1%eth0]:1"}, nil,
-			config.Problem{Source: "defaults", Key: "REFRESHD_PUBLIC_URL", Message: "cannot be derived from --listen (flags); set it, e.g. https://auth.example.com"},
+			config.Problem{Source: "defaults", Key: "REFRESHD_PUBLIC_URL",
+				Message: "cannot be derived from --listen (flags); set it, e.g. https://auth.example.com"},
 		},
 	}
 	for name, tt := range tests {
@@ -633,7 +665,7 @@ func TestSettingsThatDoNotGoTogetherNameBoth(t *testing.T) {
 }
 
 // An operator who fixes one problem a restart would restart all day.
-func TestAllProblemsAreReportedAtOnce(t *testing.T) {
+func TestAllProblemsAreReportedTogether(t *testing.T) {
 	path := writeFile(t, "log_format: xml\nlitsen: a:1\nlog_level:\n\"evil\\n  flags\": x\n")
 	_, err := config.Load(
 		flags([]string{"--config", path, "--speed=9", "--listen=nowhere"}),
@@ -657,7 +689,8 @@ func TestAllProblemsAreReportedAtOnce(t *testing.T) {
 	}
 }
 
-// A secret lands in the wrong key, or is mistyped, sooner or later; the message about it goes to a log that many can read.
+// A secret lands in the wrong key, or is mistyped, sooner or later; the message about it goes to a log that many can
+// read.
 func TestNoProblemRepeatsAValue(t *testing.T) {
 	const secret = "hunter2"
 	set := map[string]string{"speed": secret, "master-key": secret}
@@ -840,8 +873,10 @@ func TestADatabaseIsNamedWithoutItsPassword(t *testing.T) {
 		"postgresql://u@h/d":        {"postgresql", "//u@h/d", "postgresql://h/d"},
 		"postgres://u:p%40w@h":      {"postgres", "//u:p%40w@h", "postgres://h/"},
 		"postgres://u:pw@[::1]:1/d": {"postgres", "//u:pw@[::1]:1/d", "postgres://[::1]:1/d"},
-		"postgres://u:pw@a:1,b:2/d?target_session_attrs=primary": {"postgres", "//u:pw@a:1,b:2/d?target_session_attrs=primary", "postgres://a:1,b:2/d"},
-		"postgres:///d?host=/run/pg&password=pw":                 {"postgres", "///d?host=/run/pg&password=pw", "postgres:///d"},
+		"postgres://u:pw@a:1,b:2/d?target_session_attrs=primary": {"postgres",
+			"//u:pw@a:1,b:2/d?target_session_attrs=primary", "postgres://a:1,b:2/d"},
+		"postgres:///d?host=/run/pg&password=pw": {"postgres", "///d?host=/run/pg&password=pw",
+			"postgres:///d"},
 	}
 	for text, tt := range tests {
 		t.Run(text, func(t *testing.T) {
@@ -854,8 +889,8 @@ func TestADatabaseIsNamedWithoutItsPassword(t *testing.T) {
 	}
 }
 
-// People paste generated passwords into URLs without encoding them. Where that moves a part of the password into the host, the
-// database or the options, it must not be logged from there.
+// People paste generated passwords into URLs without encoding them. Where that moves a part of the password into the
+// host, the database or the options, it must not be logged from there.
 func TestNoPasswordMovesIntoWhatIsShown(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		password := rapid.StringOfN(rapid.RuneFrom([]rune("aZ19:@/?#%,[]&=+ ")), 0, 12, -1).Draw(t, "password")

@@ -207,7 +207,7 @@ type SettingField struct {
 	Words []string // the allowed values; nil if the setting is not an enumeration
 	Low   int64    // the bounds of a number; both 0 if the setting is not a number
 	High  int64
-	Into  any      // a pointer to the field
+	Into  any // a pointer to the field
 }
 
 // Fields returns the fields of s, always in the same order. A value that is set through Into is set in s.

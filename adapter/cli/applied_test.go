@@ -36,10 +36,11 @@ updated    API key      backend
 	}
 }
 
-// Names come out of a file, and an endpoint's may be anything: on a terminal none may move the cursor, turn the text round or look
-// like another line.
+// Names come out of a file, and an endpoint's may be anything: on a terminal none may move the cursor, turn the text
+// round or look like another line.
 func TestNamesDoNothingToATerminal(t *testing.T) {
-	for _, bad := range []string{"\x1b[2J", "\x1b]0;title\a", "\u009b31m", "\u202e\u2066", "a\rb", "a\nunchanged  tenant  root", "\x00", "\u2028", "\ufeff", "\xff", "\u200b"} {
+	for _, bad := range []string{"\x1b[2J", "\x1b]0;title\a", "\u009b31m", "\u202e\u2066", "a\rb",
+		"a\nunchanged  tenant  root", "\x00", "\u2028", "\ufeff", "\xff", "\u200b"} {
 		var out strings.Builder
 		cli.PrintApplied(&out, []usecase.Applied{
 			{Kind: "API key", Name: "k" + bad, Action: "updated", Warnings: []string{"there is no endpoint /x" + bad},
@@ -48,7 +49,8 @@ func TestNamesDoNothingToATerminal(t *testing.T) {
 		if lines := strings.Count(out.String(), "\n"); lines != 4 {
 			t.Errorf("%q: got %d lines, want 4:\n%q", bad, lines, out.String())
 		}
-		if strings.ContainsFunc(out.String(), func(r rune) bool { return r != '\n' && !unicode.IsPrint(r) }) || !utf8.ValidString(out.String()) {
+		if strings.ContainsFunc(out.String(), func(r rune) bool { return r != '\n' && !unicode.IsPrint(r) }) ||
+			!utf8.ValidString(out.String()) {
 			t.Errorf("%q reaches the terminal as it is: %q", bad, out.String())
 		}
 	}

@@ -80,10 +80,12 @@ func TestACommandDoesItsWorkWithTheSettingsOfTheLine(t *testing.T) {
 			t.Errorf("refreshd %s did %q, error %v, printed %q; want %q", tt.args, got.did, got.err, got.stdout, tt.did)
 		}
 	}
-	got := run(t, []string{"REFRESHD_LOG_LEVEL=warn"}, "serve", "--pprof", "--restored=false", "--listen", ":4000", "--log-level",
+	got := run(t, []string{"REFRESHD_LOG_LEVEL=warn"}, "serve", "--pprof", "--restored=false", "--listen", ":4000",
+		"--log-level",
 		"error\n").config
 	if !got.Pprof || got.Restored || got.Listen != ":4000" || got.LogLevel.String() != "ERROR" {
-		t.Errorf("serve got pprof %t, restored %t, listen %s, log level %s", got.Pprof, got.Restored, got.Listen, got.LogLevel)
+		t.Errorf("serve got pprof %t, restored %t, listen %s, log level %s", got.Pprof, got.Restored, got.Listen,
+			got.LogLevel)
 	}
 }
 
@@ -119,8 +121,9 @@ func TestAWrongCommandLineIsRefusedWithAdvice(t *testing.T) {
 		{"health --sttus", "unknown flag --sttus: did you mean --status, a flag of `refreshd migrate`?"},
 		{"serve --speed 9", "unknown flag --speed"},
 		{"serve ---listen=:3000", "unknown flag ---listen: did you mean --listen?"},
-		{"serve --master-key=x", "--master-key is not a flag, because arguments show in process lists: set REFRESHD_MASTER_KEY, " +
-			"or name a file that holds it with --master-key-file"},
+		{"serve --master-key=x",
+			"--master-key is not a flag, because arguments show in process lists: set REFRESHD_MASTER_KEY, " +
+				"or name a file that holds it with --master-key-file"},
 		{"serve --listen", "--listen has no value: write --listen=value"},
 		{"serve --listen --log-level=info", "--listen has no value: write --listen=value"},
 		{"apply -f", "--file has no value: write --file=value"},
@@ -132,7 +135,8 @@ func TestAWrongCommandLineIsRefusedWithAdvice(t *testing.T) {
 		{"serve --", ""},
 		{"serve -", "refreshd serve takes no arguments, only flags: write a value as --name=value"},
 		{"version x", "refreshd version takes no arguments, only flags: write a value as --name=value"},
-		{"version --listen=x", "unknown flag --listen: it is a flag of `refreshd serve`, `refreshd health`, `refreshd config show`"},
+		{"version --listen=x",
+			"unknown flag --listen: it is a flag of `refreshd serve`, `refreshd health`, `refreshd config show`"},
 		{"config show --output=xml", "--output is not one of table, json, yaml"},
 		{"config show x", "refreshd config show takes no arguments, only flags: write a value as --name=value"},
 		{"completion", "name one shell: bash, zsh or fish"},
@@ -152,7 +156,8 @@ func TestAWrongCommandLineIsRefusedWithAdvice(t *testing.T) {
 			continue
 		}
 		if got.did != "" || got.stdout != "" || !got.isUsage() {
-			t.Errorf("refreshd %s did %q, printed %q, error %v; want an error of usage only", tt.args, got.did, got.stdout, got.err)
+			t.Errorf("refreshd %s did %q, printed %q, error %v; want an error of usage only", tt.args, got.did, got.stdout,
+				got.err)
 			continue
 		}
 		if first, _, _ := strings.Cut(got.err.Error(), "\n"); first != tt.says {
@@ -194,7 +199,8 @@ func TestACommandTakesTheFlagsOfItsSettingsAndTheEnvironmentOfAll(t *testing.T) 
 	dir := t.TempDir()
 	for _, k := range config.Keys() {
 		text := map[string]string{
-			"HOST:PORT": "127.0.0.1:0", "URL": "https://a.example", "N": "7", "DURATION": "1h", "LIST": "", "FILE": "", "KEY": "",
+			"HOST:PORT": "127.0.0.1:0", "URL": "https://a.example", "N": "7", "DURATION": "1h", "LIST": "", "FILE": "",
+			"KEY": "",
 		}[k.Form]
 		if k.Choices != nil {
 			text = k.Choices[0]
@@ -229,7 +235,8 @@ func TestACommandTakesTheFlagsOfItsSettingsAndTheEnvironmentOfAll(t *testing.T) 
 
 func TestConfigShowPrintsTheSettingsInForce(t *testing.T) {
 	environ := []string{
-		"REFRESHD_DATABASE_URL=postgres://u:hunter2@db/tokens", "REFRESHD_MASTER_KEY=MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY=",
+		"REFRESHD_DATABASE_URL=postgres://u:hunter2@db/tokens",
+		"REFRESHD_MASTER_KEY=MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY=",
 	}
 	args := []string{"config", "show", "--listen=:4000"}
 	table := run(t, environ, args...)
@@ -335,7 +342,8 @@ func TestAShellCompletesCommandsFlagsAndClosedLists(t *testing.T) {
 		}
 	}
 	for shell, want := range map[string]string{
-		"bash": "complete -o default -F __start_refreshd refreshd", "zsh": "#compdef refreshd", "fish": "complete -c refreshd",
+		"bash": "complete -o default -F __start_refreshd refreshd", "zsh": "#compdef refreshd",
+		"fish": "complete -c refreshd",
 	} {
 		if got := run(t, nil, "completion", shell); got.err != nil || !strings.Contains(got.stdout, want) {
 			t.Errorf("completion %s: %v, want a script with %q", shell, got.err, want)
@@ -350,7 +358,8 @@ func TestThereIsAManPageForEachCommandAndTopic(t *testing.T) {
 	}
 	pages := map[string]string{"refreshd.1": "refresh token service", "refreshd-kickstart.7": "refreshTokenUsagePolicy"}
 	holds := map[string]string{ // what Markdown would have taken for a link, or lost
-		"refreshd-purge.1": "then as [invalid] (REFRESHD_PURGE_AFTER)", "refreshd-apply.1": "REFRESHD_MASTER_KEY_PREVIOUS the",
+		"refreshd-purge.1":       "then as [invalid] (REFRESHD_PURGE_AFTER)",
+		"refreshd-apply.1":       "REFRESHD_MASTER_KEY_PREVIOUS the",
 		"refreshd-config-show.1": "shows as [redacted]",
 	}
 	for _, command := range slices.DeleteFunc(slices.Clone(commands), func(c string) bool { return c == "help" }) {

@@ -50,7 +50,8 @@ func TestTheFirstRunMakesWhatApplyTakes(t *testing.T) {
 	if diff := cmp.Diff(domain.DefaultPolicy(), policy); diff != "" {
 		t.Errorf("policy (-default +got):\n%s", diff)
 	}
-	if want := domain.NewSecret("ak_" + strings.Repeat("A", 43)); !key.Equal(want) || !apiKey.Key.Equal(want) || !domain.IsAPIKey(key.Reveal()) {
+	if want := domain.NewSecret("ak_" + strings.Repeat("A", 43)); !key.Equal(want) || !apiKey.Key.Equal(want) ||
+		!domain.IsAPIKey(key.Reveal()) {
 		t.Errorf("the key is not made of the 32 bytes that were given: %q", key.Reveal())
 	}
 	if !apiKey.APIKey.Serves(tenant.ID) || apiKey.APIKey.Serves("another") {
@@ -177,8 +178,8 @@ func TestAKeyFileIsReadAsItWasWritten(t *testing.T) {
 	}
 }
 
-// The commands are run as they stand, in bash, with a curl that writes down how it was called and answers as the service does.
-// Names need quotes here, so that one left out shows.
+// The commands are run as they stand, in bash, with a curl that writes down how it was called and answers as the
+// service does. Names need quotes here, so that one left out shows.
 func TestTheCommandsWorkWhenTheyArePasted(t *testing.T) {
 	const answers = `
   case "$*" in

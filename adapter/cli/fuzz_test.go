@@ -18,10 +18,11 @@ import (
 	"github.com/refreshd/refreshd/usecase"
 )
 
-// Whatever somebody feeds it, every refusal names the file on every line, holds nothing that a terminal would obey, shows no
-// variable's value, and is the same when it is read twice.
+// Whatever somebody feeds it, every refusal names the file on every line, holds nothing that a terminal would obey,
+// shows no variable's value, and is the same when it is read twice.
 func FuzzReadKickstart(f *testing.F) {
-	f.Add("tenants:\n- id: a\n  jwtConfiguration: {algorithm: EdDSA}\napiKeys:\n- key: ${KEY}\n  permissions: {endpoints: {/a: [GET]}}\n")
+	f.Add("tenants:\n- id: a\n  jwtConfiguration: {algorithm: EdDSA}\napiKeys:\n- key: ${KEY}\n  permissions: " +
+		"{endpoints: {/a: [GET]}}\n")
 	f.Add("a: &a [*a, <<: !!x ${KEY}]\n--- |\n $$\n...\n")
 	f.Add("? {[}: \"\\xff\n- ~\r\n%YAML 9\n")
 	f.Add("tenants: {<<: *b, 1: 0x1, ${KEY}: 2030-01-31T00:00:00Z}")
@@ -58,16 +59,23 @@ func mustBeShowable(t *testing.T, err error) {
 	}
 }
 
-// A file that is taken changes nothing when it is applied again, and one that is refused by the rules is refused with a line and a
-// field, before anything is written.
+// A file that is taken changes nothing when it is applied again, and one that is refused by the rules is refused with
+// a line and a field, before anything is written.
 func FuzzApplyKickstart(f *testing.F) {
 	const begin = "tenants:\n- id: acme\n  name: Acme\n  applications:\n  - {id: shop, name: Shop"
-	f.Add(begin + "}\napiKeys:\n- {name: k, key: ak_0123456789abcdef01234567, tenantId: acme, permissions: {endpoints: {/jwt/issue: [POST]}}}\n")
-	f.Add(begin + ", active: false, jwtConfiguration: {algorithm: ES256, timeToLiveInSeconds: 60, refreshTokenOneTimeUseConfiguration: {gracePeriodInSeconds: 40}}}\n")
+	f.Add(begin +
+		"}\napiKeys:\n- {name: k, key: ak_0123456789abcdef01234567, tenantId: acme, permissions: {endpoints: " +
+		"{/jwt/issue: [POST]}}}\n")
+	f.Add(begin +
+		", active: false, jwtConfiguration: {algorithm: ES256, timeToLiveInSeconds: 60, " +
+		"refreshTokenOneTimeUseConfiguration: {gracePeriodInSeconds: 40}}}\n")
 	f.Add(begin + "}\n  - {id: shop, name: Again}\n- {id: acme, name: Again}\n")
-	f.Add(begin + "}\napiKeys:\n- {name: \"\u202e\", key: ak_0123456789abcdef01234567, permissions: {endpoints: {\"/x\\e[2J\": [GET], \"*\": [\"*\"]}}, expiresAt: 2030-01-31T12:00:00.123456789+01:00}\n")
+	f.Add(begin +
+		"}\napiKeys:\n- {name: \"\u202e\", key: ak_0123456789abcdef01234567, permissions: {endpoints: {\"/x\\e[2J\": " +
+		"[GET], \"*\": [\"*\"]}}, expiresAt: 2030-01-31T12:00:00.123456789+01:00}\n")
 	f.Add("tenants: [{id: \"..\"}, {id: a b, issuer: \"http://x/?\"}]\n")
-	f.Add("tenants: [{id: a, cookieDomain: \"x; Secure\", cookieOnly: true}]\napiKeys: [{name: a, key: short}, {name: a, key: short}]\n")
+	f.Add("tenants: [{id: a, cookieDomain: \"x; Secure\", cookieOnly: true}]\napiKeys: [{name: a, key: short}, {name: " +
+		"a, key: short}]\n")
 	f.Add("")
 	f.Fuzz(func(t *testing.T, text string) {
 		d, err := cli.ReadKickstart(file, []byte(text), variables(nil))

@@ -100,7 +100,8 @@ func TestHelpHasTheSettingsOfItsCommand(t *testing.T) {
 	for _, k := range config.Keys() {
 		for _, command := range []string{"serve", "health", "migrate", "apply", "purge"} {
 			text := help(t, command, "--help")
-			if got := strings.Contains(text, k.Env+")") || strings.Contains(text, k.Env+"  "); got != slices.Contains(k.Commands, command) {
+			if got := strings.Contains(text, k.Env+")") ||
+				strings.Contains(text, k.Env+"  "); got != slices.Contains(k.Commands, command) {
 				t.Errorf("the help of %s has %s: %t; commands %q", command, k.Env, got, k.Commands)
 			}
 		}

@@ -31,8 +31,8 @@ type Schema struct {
 	Pending []string // the files of the migrations that are still to run, in order
 }
 
-// SchemaOfSQLite returns the schema of the database in the file at path. It writes nothing, and makes no file. It is not
-// a method of Store, because opening one makes a database and its log.
+// SchemaOfSQLite returns the schema of the database in the file at path. It writes nothing, and creates no file. It
+// is not a method of Store, because to open a Store creates a database and its log.
 func SchemaOfSQLite(ctx context.Context, path string) (Schema, error) {
 	e := engine{name: goose.DialectSQLite3, migrated: migratedSQLite}
 	if _, err := os.Stat(path); errors.Is(err, fs.ErrNotExist) {
@@ -40,8 +40,8 @@ func SchemaOfSQLite(ctx context.Context, path string) (Schema, error) {
 	}
 	dsn := sqliteDSN(path) + "&mode=ro"
 	if size(path+"-wal") == 0 && size(path+"-journal") == 0 {
-		// Without a log the file is all there is. Even a reader would otherwise make a log beside it, and fail where it may
-		// not.
+		// Without a log the file is the whole database. Even a reader would otherwise create a log beside it, and fail if
+		// it may not.
 		dsn += "&immutable=1"
 	}
 	c, err := sqlite.NewConnector(dsn)
@@ -58,12 +58,13 @@ func SchemaOfSQLite(ctx context.Context, path string) (Schema, error) {
 	return Schema{}, err
 }
 
-// SchemaOfPostgres returns the schema of the database that dsn names, by the first host that answers: also by a standby,
-// which takes no writes. It writes nothing.
+// SchemaOfPostgres returns the schema of the database that dsn names, by the first host that responds, which may
+// be a standby. It writes nothing.
 func SchemaOfPostgres(ctx context.Context, dsn domain.Secret) (Schema, error) {
 	config, err := pgx.ParseConfig(dsn.Reveal())
 	if err != nil {
-		return Schema{}, errors.New("gormstore: read the schema of the PostgreSQL database: the URL is malformed") // err quotes it
+		// err quotes the URL, which may hold a password.
+		return Schema{}, errors.New("gormstore: read the schema of the PostgreSQL database: the URL is malformed")
 	}
 	c := newLink(config).config
 	c.ValidateConnect = nil

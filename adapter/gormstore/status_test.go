@@ -71,6 +71,21 @@ func TestTheSchemaOfSQLiteIsReadWithoutAWrite(t *testing.T) {
 		t.Fatal(err)
 	}
 	schema("open elsewhere, in the log", 4, nil)
+	crashed := filepath.Join(t.TempDir(), "refreshd.db") // as a process leaves it that was killed
+	for _, suffix := range []string{"", "-wal"} {
+		text := must(os.ReadFile(path + suffix))(t)
+		if err := os.WriteFile(crashed+suffix, text, 0o600); err != nil || len(text) == 0 {
+			t.Fatalf("copy of the database%s: %d bytes, %v", suffix, len(text), err)
+		}
+	}
+	before := files(t, filepath.Dir(crashed))
+	got, err := gormstore.SchemaOfSQLite(t.Context(), crashed)
+	wantSchema(t, "after a crash", got, err, 4, nil)
+	after := files(t, filepath.Dir(crashed))
+	delete(after, "refreshd.db-shm")
+	if diff := cmp.Diff(before, after); diff != "" {
+		t.Errorf("after a crash: it changed a file (-before +after):\n%.1000s", diff)
+	}
 	if err := s.Close(); err != nil {
 		t.Fatal(err)
 	}
@@ -91,7 +106,7 @@ func TestTheSchemaOfSQLiteIsReadWithoutAWrite(t *testing.T) {
 	if err := os.WriteFile(path, []byte(strings.Repeat("no database ", 1000)), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	_, err := gormstore.SchemaOfSQLite(t.Context(), path)
+	_, err = gormstore.SchemaOfSQLite(t.Context(), path)
 	if err == nil || !strings.Contains(err.Error(), path) || !strings.Contains(err.Error(), "this is no SQLite database") {
 		t.Errorf("no database: error %v, want one that names the file and says what it is not", err)
 	}

@@ -42,7 +42,7 @@ func (p process) migrateStatus(ctx context.Context, c config.Config) error {
 		return err
 	}
 	if kind.Schema == nil {
-		return fmt.Errorf("%s has no schema: there is nothing to migrate", c.Database.Redacted)
+		return fmt.Errorf("%s has no schema, or its store does not report it", c.Database.Redacted)
 	}
 	s, err := kind.Schema(ctx, c.Database)
 	if err != nil {

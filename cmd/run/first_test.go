@@ -31,11 +31,12 @@ func served(t *testing.T, environ ...string) (printed string, err error) {
 	return stdout.String(), err
 }
 
-// A first run that was cut short is gone through again. A store that somebody filled with what looks like a part of one is not: it
-// would get a key that nobody asked for.
+// A first run that was cut short is gone through again. A store that somebody filled with what looks like a part of
+// one is not: it would get a key that nobody asked for.
 func TestAStoreThatWasFilledOtherwiseGetsNoKeyOfItsOwn(t *testing.T) {
 	dir := t.TempDir()
-	database, kickstart := "REFRESHD_DATABASE_URL=sqlite:"+filepath.Join(dir, "refreshd.db"), filepath.Join(t.TempDir(), "kickstart.yaml")
+	database, kickstart := "REFRESHD_DATABASE_URL=sqlite:"+filepath.Join(dir, "refreshd.db"), filepath.Join(t.TempDir(),
+		"kickstart.yaml")
 	if err := os.WriteFile(kickstart, []byte(`tenants: [{id: default, name: Default, applications: [{id: web, name: Web}]}]
 apiKeys: [{name: backend, key: ak_backend_backend_backend_backend, permissions: {endpoints: {/jwt/refresh: [POST]}}}]
 `), 0o600); err != nil {
@@ -60,7 +61,8 @@ apiKeys: [{name: backend, key: ak_backend_backend_backend_backend, permissions: 
 func TestAnOperatorsOwnMasterKeyIsNoTraceOfALostDatabase(t *testing.T) {
 	dir := t.TempDir()
 	key := filepath.Join(dir, masterKeyName)
-	if err := os.WriteFile(key, []byte(base64.StdEncoding.EncodeToString(bytes.Repeat([]byte{7}, 32))+"\n"), 0o600); err != nil {
+	if err := os.WriteFile(key, []byte(base64.StdEncoding.EncodeToString(bytes.Repeat([]byte{7}, 32))+"\n"),
+		0o600); err != nil {
 		t.Fatal(err)
 	}
 	database := "REFRESHD_DATABASE_URL=sqlite:" + filepath.Join(dir, "refreshd.db")

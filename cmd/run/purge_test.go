@@ -74,11 +74,16 @@ func TestAPurgeThatEndsTooEarlySaysWhatToDo(t *testing.T) {
 		s    steps
 		says string
 	}{
-		"another's": {t.Context(), steps{ends: domain.ErrConflict}, "another process is purging this database, or was killed less than 30s ago: try again"},
-		"overtaken": {t.Context(), steps{does: []port.Purged{{LookedAt: 500, Deleted: 9}}, ends: domain.ErrConflict}, "looked at 500 refresh tokens and deleted 9,"},
+		"another's": {t.Context(), steps{ends: domain.ErrConflict},
+			"another process is purging this database, or was killed less than 30s ago: try again"},
+		"overtaken": {t.Context(), steps{does: []port.Purged{{LookedAt: 500, Deleted: 9}}, ends: domain.ErrConflict},
+			"looked at 500 refresh tokens and deleted 9,"},
 		"wrong clock": {t.Context(), steps{ends: &domain.ClockError{Ahead: 744 * time.Hour}},
-			"the clock of this machine is 744h0m0s ahead of that of the database: synchronize both by NTP. Until then nothing is purged"},
-		"cut off": {cut, steps{does: []port.Purged{{LookedAt: 500}}}, "looked at 500 refresh tokens and deleted 0, 0 marks, 0 tenants and 0 events in 400ms. The next one continues from there"},
+			"the clock of this machine is 744h0m0s ahead of that of the database: synchronize both by NTP. " +
+				"Until then nothing is purged"},
+		"cut off": {cut, steps{does: []port.Purged{{LookedAt: 500}}},
+			"looked at 500 refresh tokens and deleted 0, 0 marks, 0 tenants and 0 events in 400ms. The next one continues " +
+				"from there"},
 		"overtaken without an event": {t.Context(), steps{
 			does: []port.Purged{{LookedAt: 500, Deleted: 9}}, ends: domain.ErrConflict, unrecorded: errors.New("disk full"),
 		}, "the pass was not recorded as an event: it looked at 500 refresh tokens and deleted 9,"},

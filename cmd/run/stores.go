@@ -30,7 +30,8 @@ type Store struct {
 	Title string
 	// Open opens the database, and does not change the schema.
 	Open func(ctx context.Context, d config.Database, log *slog.Logger) (Opened, error)
-	// Schema returns the schema of the database. It writes nothing, and creates no database. Nil if there is no schema.
+	// Schema returns the schema of the database. It writes nothing, and creates no database. Nil if there is no
+	// schema.
 	Schema func(ctx context.Context, d config.Database) (Schema, error)
 	// Embedded is set if the database is in a file of this machine. The store is then Local.
 	Embedded *Embedded

@@ -100,7 +100,8 @@ func TestMigrateStatusSaysWhatIsPendingAndMakesNothing(t *testing.T) {
 	if err := os.WriteFile(filepath.Join("data", "text.db"), []byte(strings.Repeat("text ", 200)), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := runningHere(t, "migrate", "--status", "--database-url=sqlite:data/text.db"); err == nil || status(err) != 1 {
+	if _, err := runningHere(t, "migrate", "--status", "--database-url=sqlite:data/text.db"); err == nil ||
+		status(err) != 1 {
 		t.Errorf("on a text: error %v, want a failure", err)
 	}
 }
