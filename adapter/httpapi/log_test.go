@@ -164,9 +164,9 @@ func TestALineOfARevocationHasWhatWasRevokedInFields(t *testing.T) {
 		t.Errorf("another's session: got %v", got)
 	}
 	for target, why := range map[string]string{
-		"/jwt/refresh?userId=bob":                     "own user's sessions only",
-		"/jwt/refresh":                                "own user's sessions only",
-		"/jwt/refresh/" + chosenID:                    "own user's sessions only",
+		"/jwt/refresh?userId=bob":                     "sessions of its own user only",
+		"/jwt/refresh":                                "sessions of its own user only",
+		"/jwt/refresh/" + chosenID:                    "sessions of its own user only",
 		"/jwt/refresh?userId=ada&applicationsId=none": "",
 	} {
 		got := told(t, s.do(t, "GET", target, bearer(g.Token), tenant(aTenant)))

@@ -464,7 +464,7 @@ func TestWhatCouldBeReadInTwoWaysNeverRevokes(t *testing.T) {
 		{path + "?tokenId=" + id, object{"tokenId": id}, []string{"[unknown]tokenId"}},
 	} {
 		got := h.do(t, "POST", test.target, as("everywhere"), tenant(aTenant), body(test.body)).want(t, 400, test.codes...)
-		if strings.HasPrefix(test.codes[0], "[conflict]") && !names(got, "exchange", "revoke", "retrieve", "selects") {
+		if strings.HasPrefix(test.codes[0], "[conflict]") && !names(got, "exchange", "revoke", "retrieve", "selector") {
 			t.Errorf("%v: got %s, want the right form named", test.body, got.body)
 		}
 	}
