@@ -162,7 +162,8 @@ func (s *Store) purge(tx *gorm.DB, step port.PurgeStep) (done port.Purged, err e
 		cursor string
 	)
 	if err := queryRow(tx.Raw(lease, step.LeaseHolder, micros(step.LeaseUntil), micros(step.Now),
-		micros(step.LeaseUntil.Add(step.MaxClockSkew)), micros(step.EndedBefore), micros(step.Now.Add(step.MaxClockSkew))),
+		micros(step.LeaseUntil.Add(step.MaxClockSkew)), micros(step.EndedBefore),
+		micros(step.Now.Add(step.MaxClockSkew))),
 		domain.ErrConflict, &cursor); err != nil {
 		return port.Purged{}, err
 	}

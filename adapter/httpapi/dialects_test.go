@@ -259,7 +259,8 @@ func TestEachRoutesActionIsSpelledAsTheRoute(t *testing.T) {
 		if r.Action == "" {
 			continue
 		}
-		if method, endpoints := r.Action.Permissions(); method != r.Method || !slices.Equal(endpoints, []string{r.Path}) {
+		method, endpoints := r.Action.Permissions()
+		if method != r.Method || !slices.Equal(endpoints, []string{r.Path}) {
 			t.Errorf("%s %s asks for %s, which is %s on %v", r.Method, r.Path, r.Action, method, endpoints)
 		}
 	}

@@ -315,7 +315,9 @@ func TestARefusalThatIsNoGuessCountsOnce(t *testing.T) {
 			purged = h.issue(t, "short", "bob").RefreshToken
 			h.wait(time.Hour) // access tokens have expired, and that session
 			now := h.clock()
-			step := port.PurgeStep{LeaseHolder: "test", Now: now, LeaseUntil: now.Add(time.Minute), Before: now, Limit: 1000}
+			step := port.PurgeStep{
+				LeaseHolder: "test", Now: now, LeaseUntil: now.Add(time.Minute), Before: now, Limit: 1000,
+			}
 			if done, err := h.store.Purge(t.Context(), step); err != nil || done.Deleted == 0 {
 				t.Fatalf("purged %+v, %v", done, err)
 			}
