@@ -10,7 +10,6 @@ import (
 	"strings"
 
 	"github.com/spf13/cobra"
-	"github.com/spf13/pflag"
 
 	"github.com/refreshd/refreshd/config"
 	"github.com/refreshd/refreshd/config/spelling"
@@ -97,7 +96,7 @@ signed access tokens, lists them and revokes them.`,
 			l.working = true
 			return l.printVersion()
 		}
-		return l.parent(c, args)
+		return parent(c, args)
 	}
 	root.SetArgs(append([]string{}, l.args...)) // cobra takes the arguments of the process for nil
 	root.SetOut(l.Stdout)
@@ -139,7 +138,7 @@ func eachCommand(c *cobra.Command, f func(*cobra.Command)) {
 // settings that it uses.
 func (l *line) configured(c *cobra.Command, do func(context.Context, config.Config) error) *cobra.Command {
 	addSettings(c)
-	c.Args = l.noArguments
+	c.Args = noArguments
 	c.RunE = l.work(func(c *cobra.Command, _ []string) error {
 		loaded, err := config.Load(setFlags(c), l.Environ, l.Schemes...)
 		if err != nil {
@@ -159,9 +158,9 @@ func (l *line) work(do func(*cobra.Command, []string) error) func(*cobra.Command
 }
 
 // parent runs a command that only holds others: it prints its help, as git and kubectl do.
-func (l *line) parent(c *cobra.Command, args []string) error {
+func parent(c *cobra.Command, args []string) error {
 	if len(args) > 0 {
-		return l.unknownCommand(c, args[0])
+		return unknownCommand(c, args[0])
 	}
 	return c.Help()
 }
@@ -171,7 +170,7 @@ func wrong(c *cobra.Command, format string, a ...any) error {
 }
 
 // noArguments refuses arguments without repeating them: one may be a URL with a password.
-func (l *line) noArguments(c *cobra.Command, args []string) error {
+func noArguments(c *cobra.Command, args []string) error {
 	if len(args) == 0 {
 		return nil
 	}
@@ -187,7 +186,7 @@ var otherNames = map[string]string{
 	"check": "health", "status": "health", "settings": "config", "env": "config", "clean": "purge", "gc": "purge",
 }
 
-func (l *line) unknownCommand(parent *cobra.Command, name string) error {
+func unknownCommand(parent *cobra.Command, name string) error {
 	var known []string
 	for _, c := range parent.Commands() {
 		if !c.Hidden {
@@ -208,138 +207,4 @@ func (l *line) unknownCommand(parent *cobra.Command, name string) error {
 		return wrong(parent, "unknown command %q: did you mean `%s %s`?", name, parent.CommandPath(), near)
 	}
 	return wrong(parent, "unknown command %q: the commands are %s", name, strings.Join(known, ", "))
-}
-
-// singleDash refuses the long flags of a package that takes them with one dash. To pflag the letters of -listen are
-// flags of their own; and it skips what begins with -test.
-func (l *line) singleDash(root *cobra.Command) error {
-	if len(l.args) > 0 && strings.HasPrefix(l.args[0], cobra.ShellCompRequestCmd) {
-		return nil // what is being completed may be unfinished
-	}
-	for _, arg := range l.args {
-		if arg == "--" {
-			return nil
-		}
-		name, ok := strings.CutPrefix(arg, "-")
-		if !ok || len(name) < 2 || name[0] == '-' {
-			continue
-		}
-		name, _, _ = strings.Cut(name, "=")
-		if takers(root, name) != nil || strings.HasPrefix(name, "test.") {
-			command, _, _ := root.Find(l.args)
-			return l.unknownFlag(command, "-"+name)
-		}
-	}
-	return nil
-}
-
-// errNoValue is of a flag that is followed by another flag.
-var errNoValue = errors.New("has no value")
-
-// flagError says what is wrong with a flag without repeating its value, which may be a secret.
-func (l *line) flagError(c *cobra.Command, err error) error {
-	if !c.HasParent() && len(l.args) > 0 && !strings.HasPrefix(l.args[0], "-") {
-		return l.unknownCommand(c, l.args[0]) // whose flags cannot be known
-	}
-	var (
-		unknown *pflag.NotExistError
-		missing *pflag.ValueRequiredError
-		invalid *pflag.InvalidValueError
-		syntax  *pflag.InvalidSyntaxError
-	)
-	switch {
-	case errors.Is(err, pflag.ErrHelp):
-		return err
-	case errors.As(err, &unknown):
-		letters := unknown.GetSpecifiedShortnames()
-		if letters == "" {
-			return l.unknownFlag(c, "--"+unknown.GetSpecifiedName())
-		}
-		i := slices.IndexFunc(l.args, func(arg string) bool {
-			return strings.HasPrefix(arg, "-") && !strings.HasPrefix(arg, "--") && strings.HasSuffix(arg, letters)
-		})
-		name, _, _ := strings.Cut(l.args[max(i, 0)], "=")
-		return l.unknownFlag(c, name)
-	case errors.As(err, &missing):
-		return wrong(c, "--%s has no value: write --%[1]s=value", missing.GetFlag().Name)
-	case errors.As(err, &invalid) && errors.Is(err, errNoValue):
-		return wrong(c, "--%s has no value: write --%[1]s=value", invalid.GetFlag().Name)
-	case errors.As(err, &invalid):
-		return wrong(c, "--%s cannot have that value: write --%[1]s, or --%[1]s=false", invalid.GetFlag().Name)
-	case errors.As(err, &syntax):
-		name, _, _ := strings.Cut(syntax.GetSpecifiedFlag(), "=")
-		return l.unknownFlag(c, name)
-	default:
-		return wrong(c, "a flag cannot be read")
-	}
-}
-
-// unknownFlag is the error of a flag that c does not take. spelt is its name with dashes.
-func (l *line) unknownFlag(c *cobra.Command, spelt string) error {
-	name := strings.TrimLeft(spelt, "-")
-	if variable, secret := unflagged(name); secret {
-		return wrong(c, "--%s is not a flag, because arguments show in process lists: set %s, or name a file that holds "+
-			"it with --%[1]s-file", name, variable)
-	}
-	one := strings.HasPrefix(spelt, "-") && !strings.HasPrefix(spelt, "--")
-	if one && len(name) == 1 {
-		if by := takersOfLetter(c.Root(), name); by != nil {
-			return wrong(c, "unknown flag %s: %s", spelt, takenBy(c, by, spelt))
-		}
-		return wrong(c, "unknown flag %s", spelt)
-	}
-	if c.Flags().Lookup(name) != nil {
-		return wrong(c, "unknown flag %s: did you mean --%s?", spelt, name)
-	}
-	if by := takers(c.Root(), name); by != nil {
-		return wrong(c, "unknown flag %s: %s", spelt, takenBy(c, by, "--"+name))
-	}
-	if near := spelling.Nearest(name, flagNames(c)); near != "" {
-		return wrong(c, "unknown flag %s: did you mean --%s?", spelt, near)
-	}
-	var all []string
-	eachCommand(c.Root(), func(c *cobra.Command) { all = append(all, flagNames(c)...) })
-	if near := spelling.Nearest(name, all); near != "" {
-		return wrong(c, "unknown flag %s: did you mean --%s, a flag of %s?", spelt, near, quoted(takers(c.Root(), near)))
-	}
-	if one {
-		spelt = spelt[:2] // the rest may be a value
-	}
-	return wrong(c, "unknown flag %s", spelt)
-}
-
-// takenBy says which commands take a flag that c does not take. At the root somebody left the command out: serve, which
-// comes first, unless the flag is not one of serve.
-func takenBy(c *cobra.Command, commands []string, flag string) string {
-	if len(commands) == 1 || !c.HasParent() {
-		return fmt.Sprintf("did you mean `%s %s`?", commands[0], flag)
-	}
-	return "it is a flag of " + quoted(commands)
-}
-
-func quoted(commands []string) string { return "`" + strings.Join(commands, "`, `") + "`" }
-
-// takers are the commands that take the long flag.
-func takers(root *cobra.Command, name string) (paths []string) {
-	eachCommand(root, func(c *cobra.Command) {
-		if c.Flags().Lookup(name) != nil && !c.Hidden {
-			paths = append(paths, c.CommandPath())
-		}
-	})
-	return paths
-}
-
-// takersOfLetter are the commands that take the flag of one letter.
-func takersOfLetter(root *cobra.Command, letter string) (paths []string) {
-	eachCommand(root, func(c *cobra.Command) {
-		if c.Flags().ShorthandLookup(letter) != nil && !c.Hidden {
-			paths = append(paths, c.CommandPath())
-		}
-	})
-	return paths
-}
-
-func flagNames(c *cobra.Command) (names []string) {
-	c.Flags().VisitAll(func(f *pflag.Flag) { names = append(names, f.Name) })
-	return names
 }

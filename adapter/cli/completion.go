@@ -1,13 +1,18 @@
 package cli
 
 import (
-	"fmt"
+	"maps"
+	"slices"
 
 	"github.com/spf13/cobra"
 )
 
 func (l *line) completion() *cobra.Command {
-	shells := []string{"bash", "zsh", "fish"}
+	scripts := map[string]func(root *cobra.Command) error{
+		"bash": func(root *cobra.Command) error { return root.GenBashCompletionV2(l.Stdout, true) },
+		"zsh":  func(root *cobra.Command) error { return root.GenZshCompletion(l.Stdout) },
+		"fish": func(root *cobra.Command) error { return root.GenFishCompletion(l.Stdout, true) },
+	}
 	return &cobra.Command{
 		Use: "completion SHELL", DisableFlagsInUseLine: true,
 		Short: "Print a completion script for bash, zsh or fish",
@@ -22,24 +27,13 @@ of a few. The script of bash needs the package bash-completion.`,
 
   # fish
   refreshd completion fish > ~/.config/fish/completions/refreshd.fish`,
-		ValidArgs: shells,
+		ValidArgs: slices.Sorted(maps.Keys(scripts)),
 		Args: func(c *cobra.Command, args []string) error {
 			if err := cobra.MatchAll(cobra.ExactArgs(1), cobra.OnlyValidArgs)(c, args); err != nil {
 				return wrong(c, "name one shell: bash, zsh or fish")
 			}
 			return nil
 		},
-		RunE: l.work(func(c *cobra.Command, args []string) error {
-			switch shell := args[0]; shell {
-			case "bash":
-				return c.Root().GenBashCompletionV2(l.Stdout, true)
-			case "zsh":
-				return c.Root().GenZshCompletion(l.Stdout)
-			case "fish":
-				return c.Root().GenFishCompletion(l.Stdout, true)
-			default:
-				return fmt.Errorf("there is no script for %s", shell)
-			}
-		}),
+		RunE: l.work(func(c *cobra.Command, args []string) error { return scripts[args[0]](c.Root()) }),
 	}
 }

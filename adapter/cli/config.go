@@ -21,7 +21,7 @@ func (l *line) config() *cobra.Command {
 		Long:                  `Show the settings in force. "refreshd help configuration" describes them.`,
 		Example:               "  refreshd config show",
 		Args:                  cobra.ArbitraryArgs,
-		RunE:                  l.parent,
+		RunE:                  parent,
 		DisableFlagsInUseLine: true,
 	}
 	c.AddCommand(l.configShow())
@@ -43,7 +43,7 @@ any command prints them, with the same exit status. It opens no database.
 It takes the flags of every command.`,
 		Example: `  refreshd config show
   refreshd config show --config refreshd.yaml --output json`,
-		Args: l.noArguments,
+		Args: noArguments,
 	}
 	c.Flags().StringVarP(&format, "output", "o", formats[0], "`FORMAT`: "+strings.Join(formats, ", "))
 	addSettings(c)

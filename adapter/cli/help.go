@@ -42,7 +42,7 @@ func (l *line) help() *cobra.Command {
 			for _, name := range args {
 				i := slices.IndexFunc(about.Commands(), func(c *cobra.Command) bool { return c.Name() == name })
 				if i < 0 {
-					return l.unknownTopic(c, about, name)
+					return unknownTopic(c, about, name)
 				}
 				about = about.Commands()[i]
 			}
@@ -51,7 +51,7 @@ func (l *line) help() *cobra.Command {
 	}
 }
 
-func (l *line) unknownTopic(c, about *cobra.Command, name string) error {
+func unknownTopic(c, about *cobra.Command, name string) error {
 	known := append(commandNames(about), topicNames()...)
 	if near := spelling.Nearest(name, known); near != "" && word.MatchString(name) {
 		return wrong(c, "there is no help about %q: did you mean `refreshd help %s`?", name, near)

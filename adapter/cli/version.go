@@ -16,7 +16,7 @@ func (l *line) version() *cobra.Command {
 		Long: `Print the version, the commit if it is known, the version of Go, the operating system and the
 architecture. "refreshd --version" prints the first line.`,
 		Example: "  refreshd version",
-		Args:    l.noArguments,
+		Args:    noArguments,
 		RunE: l.work(func(*cobra.Command, []string) error {
 			if err := l.printVersion(); err != nil {
 				return err

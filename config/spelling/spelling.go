@@ -1,10 +1,10 @@
-// Package spelling finds the name that was meant by a misspelled one, for the messages that refuse it.
+// Package spelling finds the known name that is nearest to a misspelled one, for messages.
 package spelling
 
 import "strings"
 
-// Nearest returns the known name that name is most likely a slip of, or an empty string if none is near. Case does not
-// count.
+// Nearest returns the known name that name is most likely a misspelling of, or an empty string if none is near. It
+// ignores case.
 func Nearest(name string, known []string) string {
 	const longest = 64 // the time that it takes grows with the length
 	if len(name) > longest {

@@ -1,0 +1,147 @@
+package cli
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+
+	"github.com/refreshd/refreshd/config/spelling"
+)
+
+// singleDash refuses the long flags of a package that takes them with one dash. To pflag the letters of -listen are
+// flags of their own; and it skips what begins with -test.
+func (l *line) singleDash(root *cobra.Command) error {
+	if len(l.args) > 0 && strings.HasPrefix(l.args[0], cobra.ShellCompRequestCmd) {
+		return nil // what is being completed may be unfinished
+	}
+	for _, arg := range l.args {
+		if arg == "--" {
+			return nil
+		}
+		name, ok := strings.CutPrefix(arg, "-")
+		if !ok || len(name) < 2 || name[0] == '-' {
+			continue
+		}
+		name, _, _ = strings.Cut(name, "=")
+		if takers(root, name) != nil || strings.HasPrefix(name, "test.") {
+			command, _, _ := root.Find(l.args)
+			return unknownFlag(command, "-"+name)
+		}
+	}
+	return nil
+}
+
+// errNoValue is of a flag that is followed by another flag.
+var errNoValue = errors.New("has no value")
+
+// flagError says what is wrong with a flag without repeating its value, which may be a secret.
+func (l *line) flagError(c *cobra.Command, err error) error {
+	if !c.HasParent() && len(l.args) > 0 && !strings.HasPrefix(l.args[0], "-") {
+		return unknownCommand(c, l.args[0]) // whose flags cannot be known
+	}
+	var (
+		unknown *pflag.NotExistError
+		missing *pflag.ValueRequiredError
+		invalid *pflag.InvalidValueError
+		syntax  *pflag.InvalidSyntaxError
+	)
+	switch {
+	case errors.Is(err, pflag.ErrHelp):
+		return err
+	case errors.As(err, &unknown):
+		letters := unknown.GetSpecifiedShortnames()
+		if letters == "" {
+			return unknownFlag(c, "--"+unknown.GetSpecifiedName())
+		}
+		i := slices.IndexFunc(l.args, func(arg string) bool {
+			return strings.HasPrefix(arg, "-") && !strings.HasPrefix(arg, "--") && strings.HasSuffix(arg, letters)
+		})
+		name, _, _ := strings.Cut(l.args[max(i, 0)], "=")
+		return unknownFlag(c, name)
+	case errors.As(err, &missing):
+		return wrong(c, "--%s has no value: write --%[1]s=value", missing.GetFlag().Name)
+	case errors.As(err, &invalid) && errors.Is(err, errNoValue):
+		return wrong(c, "--%s has no value: write --%[1]s=value", invalid.GetFlag().Name)
+	case errors.As(err, &invalid):
+		return wrong(c, "--%s cannot have that value: write --%[1]s, or --%[1]s=false", invalid.GetFlag().Name)
+	case errors.As(err, &syntax):
+		name, _, _ := strings.Cut(syntax.GetSpecifiedFlag(), "=")
+		return unknownFlag(c, name)
+	default:
+		return wrong(c, "a flag cannot be read")
+	}
+}
+
+// unknownFlag is the error of a flag that c does not take. spelt is its name with dashes.
+func unknownFlag(c *cobra.Command, spelt string) error {
+	name := strings.TrimLeft(spelt, "-")
+	if variable, secret := unflagged(name); secret {
+		return wrong(c, "--%s is not a flag, because arguments show in process lists: set %s, or name a file that holds "+
+			"it with --%[1]s-file", name, variable)
+	}
+	one := strings.HasPrefix(spelt, "-") && !strings.HasPrefix(spelt, "--")
+	if one && len(name) == 1 {
+		if by := takersOfLetter(c.Root(), name); by != nil {
+			return wrong(c, "unknown flag %s: %s", spelt, takenBy(c, by, spelt))
+		}
+		return wrong(c, "unknown flag %s", spelt)
+	}
+	if c.Flags().Lookup(name) != nil {
+		return wrong(c, "unknown flag %s: did you mean --%s?", spelt, name)
+	}
+	if by := takers(c.Root(), name); by != nil {
+		return wrong(c, "unknown flag %s: %s", spelt, takenBy(c, by, "--"+name))
+	}
+	if near := spelling.Nearest(name, flagNames(c)); near != "" {
+		return wrong(c, "unknown flag %s: did you mean --%s?", spelt, near)
+	}
+	var all []string
+	eachCommand(c.Root(), func(c *cobra.Command) { all = append(all, flagNames(c)...) })
+	if near := spelling.Nearest(name, all); near != "" {
+		return wrong(c, "unknown flag %s: did you mean --%s, a flag of %s?", spelt, near, quoted(takers(c.Root(), near)))
+	}
+	if one {
+		spelt = spelt[:2] // the rest may be a value
+	}
+	return wrong(c, "unknown flag %s", spelt)
+}
+
+// takenBy says which commands take a flag that c does not take. At the root somebody left the command out: serve, which
+// comes first, unless the flag is not one of serve.
+func takenBy(c *cobra.Command, commands []string, flag string) string {
+	if len(commands) == 1 || !c.HasParent() {
+		return fmt.Sprintf("did you mean `%s %s`?", commands[0], flag)
+	}
+	return "it is a flag of " + quoted(commands)
+}
+
+func quoted(commands []string) string { return "`" + strings.Join(commands, "`, `") + "`" }
+
+// takers are the commands that take the long flag.
+func takers(root *cobra.Command, name string) (paths []string) {
+	eachCommand(root, func(c *cobra.Command) {
+		if c.Flags().Lookup(name) != nil && !c.Hidden {
+			paths = append(paths, c.CommandPath())
+		}
+	})
+	return paths
+}
+
+// takersOfLetter are the commands that take the flag of one letter.
+func takersOfLetter(root *cobra.Command, letter string) (paths []string) {
+	eachCommand(root, func(c *cobra.Command) {
+		if c.Flags().ShorthandLookup(letter) != nil && !c.Hidden {
+			paths = append(paths, c.CommandPath())
+		}
+	})
+	return paths
+}
+
+func flagNames(c *cobra.Command) (names []string) {
+	c.Flags().VisitAll(func(f *pflag.Flag) { names = append(names, f.Name) })
+	return names
+}
