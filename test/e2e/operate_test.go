@@ -200,7 +200,7 @@ func TestConfigurationIsStrict(t *testing.T) {
 		{[]string{"--help"}, 0, "refreshd serve"},
 		{[]string{"--version"}, 0, "refreshd "},
 		{[]string{"help", "configuration"}, 0, "REFRESHD_DATABASE_URL"},
-		{[]string{"config", "show"}, 0, "[redacted]"},
+		{[]string{"config", "show"}, 0, "environment REFRESHD_LISTEN"},
 		{[]string{"help"}, 0, "migrate"},
 		{[]string{"serve", "--help"}, 0, "REFRESHD_LISTEN"},
 		{[]string{"apply", "-h"}, 0, "kickstart"},

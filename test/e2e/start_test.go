@@ -147,6 +147,11 @@ func TestPostgreSQLIsMigratedByTheOperatorOnly(t *testing.T) {
 		t.Errorf("apply on an empty database: %s", got)
 	}
 
+	if got := runVerb(t, d, settings{}, "migrate", "--status"); got.Status != 1 ||
+		!strings.Contains(got.Stdout, "pending 00001_") || queryText(t, db, count) != "0" {
+		t.Errorf("migrate --status on an empty database: %s", got)
+	}
+
 	results := make([]rig.Result, 3)
 	var group sync.WaitGroup
 	for i := range results {
@@ -157,6 +162,10 @@ func TestPostgreSQLIsMigratedByTheOperatorOnly(t *testing.T) {
 		if got.Status != 0 {
 			t.Errorf("one of three that migrate concurrently: %s", got)
 		}
+	}
+	if got := runVerb(t, d, settings{}, "migrate", "--status"); got.Status != 0 ||
+		!strings.Contains(got.Stdout, "up to date") {
+		t.Errorf("migrate --status afterwards: %s", got)
 	}
 	migrated := queryText(t, db, count)
 	if got := runVerb(t, d, settings{}, "migrate"); got.Status != 0 || queryText(t, db, count) != migrated {
