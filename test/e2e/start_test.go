@@ -81,7 +81,7 @@ func TestAMasterKeyThatIsGoneOrWrongRefusesTheStart(t *testing.T) {
 		if err := os.Rename(path, aside); err != nil {
 			t.Fatal(err)
 		}
-		refusedStart(t, d, settings{}, "master.key is gone", "nothing was changed")
+		refusedStart(t, d, settings{}, "master.key does not exist", "nothing was changed")
 		refusedStart(t, d, settings{env: []string{"REFRESHD_MASTER_KEY=" + newMasterKey()}}, "master key")
 		refusedStart(t, d, settings{env: []string{"REFRESHD_MASTER_KEY=tooshort"}}, "REFRESHD_MASTER_KEY")
 		refusedStart(t, d, settings{env: []string{"REFRESHD_MASTER_KEY_FILE=/nowhere/key"}},
