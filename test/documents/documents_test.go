@@ -3,12 +3,15 @@
 package documents
 
 import (
+	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 
@@ -64,19 +67,25 @@ func load(environ []string) (config.Config, error) {
 	return config.Load(nil, environ, config.SQLite, config.Postgres, config.PostgreSQL)
 }
 
-// takesArguments fails the test unless the program knows the command of these arguments: its help is asked for.
-func takesArguments(t *testing.T, args ...string) {
-	t.Helper()
-	o := run.Options{Args: append(args, "--help"), Stdout: io.Discard, Stderr: io.Discard}
+// refused is why the program does not take these arguments: its help of their command is asked for. A command that
+// does not exist gets the help of the program.
+func refused(args ...string) error {
+	var help bytes.Buffer
+	o := run.Options{Args: append(slices.Clone(args), "--help"), Stdout: &help, Stderr: io.Discard}
 	if err := run.Run(context.Background(), o); err != nil {
-		t.Errorf("refreshd %s: %v", strings.Join(args, " "), err)
+		return err
 	}
+	if !strings.Contains(help.String(), "Usage:\n  refreshd "+args[0]) {
+		return errors.New("there is no such command")
+	}
+	return nil
 }
 
-func TestAnUnknownCommandIsFound(t *testing.T) {
-	o := run.Options{Args: []string{"srve", "--help"}, Stdout: io.Discard, Stderr: io.Discard}
-	if err := run.Run(t.Context(), o); err == nil {
-		t.Error("the help of a command that does not exist was found")
+// takesArguments fails the test unless the program knows the command and the flags of these arguments.
+func takesArguments(t *testing.T, args ...string) {
+	t.Helper()
+	if err := refused(args...); err != nil {
+		t.Errorf("refreshd %s: %v", strings.Join(args, " "), err)
 	}
 }
 
@@ -128,4 +137,68 @@ func environment(values map[string]string) (environ []string) {
 		environ = append(environ, fmt.Sprintf("%s=%s", name, value))
 	}
 	return environ
+}
+
+// commandLine is a command of refreshd in a line of a shell, after settings for it.
+var commandLine = regexp.MustCompile(`^(?:[A-Z_]+=\S+ +)*(?:\S*/)?refreshd +([a-z][^#|;&]*)`)
+
+// commandsIn are the arguments of each command of refreshd that a text has as code, in a line or in a block.
+func commandsIn(text string) (all [][]string) {
+	var code []string
+	for _, span := range regexp.MustCompile("`([^`\n]+)`").FindAllStringSubmatch(text, -1) {
+		code = append(code, span[1])
+	}
+	for _, block := range append(blocks(text, "sh"), blocks(text, "ini")...) {
+		for line := range strings.Lines(block) {
+			code = append(code, strings.TrimPrefix(strings.TrimSpace(line), "ExecStart="))
+		}
+	}
+	for _, line := range code {
+		if found := commandLine.FindStringSubmatch(line); found != nil {
+			all = append(all, strings.Fields(found[1]))
+		}
+	}
+	return all
+}
+
+// An operator pastes the commands: each has to be one that the program knows, with its flags.
+func TestDocumentsNameCommandsThatExist(t *testing.T) {
+	files, err := filepath.Glob("../../*.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	tried := map[string]bool{}
+	for _, file := range files {
+		text, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, args := range commandsIn(string(text)) {
+			line := strings.Join(args, " ")
+			if args[0] == "help" || tried[line] { // of a topic, which is no command
+				continue
+			}
+			tried[line] = true
+			t.Run(filepath.Base(file)+": "+line, func(t *testing.T) { takesArguments(t, args...) })
+		}
+	}
+	for _, want := range []string{"serve", "migrate --status", "apply -f kickstart.yaml --dry-run", "config show"} {
+		if !tried[want] {
+			t.Errorf("refreshd %s was not found in a document", want)
+		}
+	}
+}
+
+func TestACommandThatDoesNotExistIsFound(t *testing.T) {
+	text := "`refreshd migrate --public-url https://auth.example.com`, `refreshd srve`\n" +
+		"```sh\nA=b ./refreshd serve --lisen :0  # c\n```\n"
+	found := commandsIn(text)
+	if len(found) != 3 {
+		t.Fatalf("got %q, want three commands", found)
+	}
+	for _, args := range found {
+		if refused(args...) == nil {
+			t.Errorf("refreshd %q was accepted", args)
+		}
+	}
 }
