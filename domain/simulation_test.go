@@ -56,8 +56,8 @@ func TestSimulation(t *testing.T) {
 	checkQuotedTables(t)
 }
 
-// checkQuotedTables holds the two tables of section "What is simulated" of PROOFS.md: every row of the default policy is
-// there, in the order of the program. With the flag, every figure is what was printed.
+// checkQuotedTables compares the two tables of PROOFS.md with the program: they have every row of the default policy, in
+// the order of the program. With the flag, every figure is compared with the printed one.
 func checkQuotedTables(t *testing.T) {
 	document, err := os.ReadFile("../PROOFS.md")
 	if err != nil {

@@ -51,11 +51,11 @@ func TestMetricIsTheOneOfThatName(t *testing.T) {
 		}
 	}
 	if _, err := metric(text, "c"); err == nil {
-		t.Error("a metric that is not there: want an error")
+		t.Error("an unknown metric: want an error")
 	}
 }
 
-// built is the program, built once for all tests of this package.
+// built is the program, which all tests of this package share.
 var built = sync.OnceValues(func() (Program, error) {
 	dir, err := os.MkdirTemp("", "refreshd-rig-")
 	if err != nil {

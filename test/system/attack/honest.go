@@ -222,8 +222,8 @@ func (a *attack) best(
 // settle is how long an attack runs before its window.
 const settle = time.Second
 
-// quiet waits until the service has recovered from the last run, but not for ever: a window without an attack must not
-// be slow because of one.
+// quiet waits until the service has recovered from the last run, but only for a bounded time: a window without an
+// attack must not be slow because of one.
 func quiet(ctx context.Context, host string) error {
 	for calm, until := 0, time.Now().Add(20*time.Second); calm < 5 && time.Now().Before(until); {
 		if err := rig.Sleep(ctx, 200*time.Millisecond); err != nil {

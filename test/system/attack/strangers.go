@@ -106,7 +106,7 @@ func honestLog(log string) (n int) {
 	return n
 }
 
-// guessesPart has strangers guess from the address that honest clients share with them.
+// guessesPart has clients without credentials guess from an address that they share with honest clients.
 func guessesPart(ctx context.Context, a *attack) error {
 	s, dsn, err := a.onPostgres(ctx)
 	if err != nil {
@@ -337,7 +337,7 @@ func (a *attack) garbageThenKeySet(ctx context.Context, host string) error {
 	return nil
 }
 
-// stopWithin is half of the shutdown time-out: a stop that a stranger can delay takes all of it.
+// stopWithin is half of the shutdown time-out: a stop that a client can delay takes all of it.
 const stopWithin = shutdownTimeout / 2
 
 // stopPart stops a service while the body of a request trickles in.

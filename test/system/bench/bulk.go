@@ -17,8 +17,8 @@ import (
 	"github.com/refreshd/refreshd/test/support/rig"
 )
 
-// bulk is a database with millions of refresh tokens, numbered from 1. They are real: their rows are copies of one
-// that the service issued, but for id, user and instants, and the benchmark mints their strings, because it chose the
+// bulk is a database with millions of refresh tokens, numbered from 1. They are real: their rows are copies of one that
+// the service issued, except for id, user and instants, and the benchmark mints their strings, because it chose the
 // master key and so can open the token key in the store.
 type bulk struct {
 	dsn       string

@@ -28,7 +28,7 @@ func purgePart(ctx context.Context, b *bench) error {
 	}
 	b.report.say("Started with %d expired rows: %s ms until ready. There is no grace period.", k.rows,
 		ms(c.service.ReadyAfter))
-	const quiet, purging = "no purge", "a purge under way"
+	const quiet, purging = "no purge", "a purge in progress"
 	w := b.plan.window
 	before, err := k.left(ctx)
 	if err != nil {

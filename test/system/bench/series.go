@@ -27,7 +27,7 @@ func (b *bench) turns(what string, rounds int, variants []variant, populations .
 			again = (rounds + 1) / 2
 		}
 		for round := 0; round < rounds; {
-			b.progress("%s: %d at once, round %d of %d", what, n, round+1, rounds)
+			b.progress("%s: %d callers, round %d of %d", what, n, round+1, rounds)
 			runs, err := oneRound(variants, n)
 			if err != nil {
 				return nil, err

@@ -175,7 +175,7 @@ func (d *docsReader) searches(ctx context.Context) error {
 	}
 	d.h.check(got.Value == "" && got.Found == "" && got.Marked == 0 && len(got.Operations) == len(whole.Operations) &&
 		len(got.Sections) == len(whole.Sections) && got.Fields == whole.Fields && got.Open == whole.Open,
-		"Escape shows the page as it was: %d operations, %d sections, %d fields",
+		"Escape shows the whole page again: %d operations, %d sections, %d fields",
 		len(got.Operations), len(got.Sections), got.Fields)
 	return d.linkToHidden(ctx)
 }
@@ -292,7 +292,7 @@ func (d *docsReader) reachesAll(ctx context.Context, how string) error {
 			Hash string
 			Top  float64
 		}
-		// Without scripts the page has no timer to wait by: it is polled until it is there, or for far too long.
+		// Without scripts the page has no timer to wait by: the test polls it, for far longer than it needs.
 		there := false
 		for i := 0; i < 300 && hit && !there; i++ {
 			if err := d.t.eval(ctx, `

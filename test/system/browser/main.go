@@ -37,7 +37,7 @@ var parts = []part{
 	{"tossed", "cookies that a neighbour sets below its domain, in every other form", time.Minute, tossedPart},
 	{"storm", "five tabs that reload and exchange, responses late and out of order", 3 * time.Minute, stormPart},
 	{"logout", "what each way to log out leaves in the browser", time.Minute, logoutPart},
-	{"strangers", "requests from another site and from a neighbour", time.Minute, strangersPart},
+	{"foreign", "requests from another site and from a neighbour", time.Minute, foreignPart},
 	{"policies", "names, hosts and bodies by the application's policy", time.Minute, policiesPart},
 	{"docs", "the API's page, wide and narrow, searched, copied from, and on a phone", 2 * time.Minute, docsPart},
 }

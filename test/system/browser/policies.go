@@ -245,7 +245,7 @@ func renamed(ctx context.Context, h *harness, p *profile, t *page) error {
 		return err
 	}
 	h.check(a.ok() && len(withName(jar, "refresh_token")) == 0 && len(withName(jar, "one_refresh")) == 1 &&
-		next.ok(), "a changed cookieName: %s by the name of before, then in the jar: %s; then %s by the new one",
+		next.ok(), "a changed cookieName: %s by the old name, then in the jar: %s; then %s by the new one",
 		a, describe(jar), next)
 	return nil
 }

@@ -492,7 +492,7 @@ func (w *world) generic(s *openapi3.Schema) any {
 	case strings.HasPrefix(s.Pattern, "^[!#"): // a scope
 		return pick(w.rng, []string{"orders:read", "a", "!", "<b>&"})
 	case s.MinLength > 0 && s.MaxLength == nil:
-		return "018c0000-0000-7000-8000-00000000002a" // an id that nobody has
+		return "018c0000-0000-7000-8000-00000000002a" // an id that does not exist
 	}
 	return pick(w.rng, texts)
 }

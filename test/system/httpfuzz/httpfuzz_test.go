@@ -149,7 +149,7 @@ func TestWhatIsBrokenIsFound(t *testing.T) {
 				rec.Code = http.StatusInternalServerError
 				rec.Body.Reset()
 			}
-		}), "a fault of ours"},
+		}), "an internal error"},
 		"a status that is not documented": {turned(func(_ *http.Request, rec *httptest.ResponseRecorder) {
 			if rec.Code == http.StatusUnauthorized {
 				rec.Code = http.StatusForbidden
@@ -184,7 +184,7 @@ func TestWhatIsBrokenIsFound(t *testing.T) {
 			w.store.Store = widening{w.store.Store}
 			return inner
 		}, "changed"},
-		"a name that is passed over": {changed(func(_ *world, r *http.Request) {
+		"a name that is ignored": {changed(func(_ *world, r *http.Request) {
 			if r.Method == http.MethodGet && r.URL.Path != "/jwt/refresh" {
 				r.URL.RawQuery = ""
 			}
@@ -198,17 +198,17 @@ func TestWhatIsBrokenIsFound(t *testing.T) {
 			if strings.Contains(r.Header.Get("Authorization"), "ak_") {
 				r.Header.Set("Authorization", w.keys["everywhere"])
 			}
-		}), "without a proof that covers it"},
+		}), "without a credential that covers it"},
 		"a service that takes an access token for a key": {changed(func(w *world, r *http.Request) {
 			if strings.Count(r.Header.Get("Authorization"), ".") == 2 {
 				r.Header.Set("Authorization", w.keys["everywhere"])
 			}
-		}), "without a proof that covers it"},
+		}), "without a credential that covers it"},
 		"a service that lists a tenant to any key": {changed(func(w *world, r *http.Request) {
 			if r.Header.Get("Authorization") == w.keys["everywhere"] && r.Method == http.MethodGet {
 				r.Header.Set("Authorization", w.keys[r.Header.Get("X-Stencil-TenantId")])
 			}
-		}), "without a proof that covers it"},
+		}), "without a credential that covers it"},
 		"a service that mixes tenants up": {changed(func(w *world, r *http.Request) {
 			own := strings.TrimPrefix(r.Header.Get("Authorization"), "Bearer ") == w.keys["acme"]
 			if r.Method == http.MethodGet && r.Header.Get("X-Stencil-TenantId") == "acme" && own {

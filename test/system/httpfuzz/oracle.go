@@ -60,7 +60,7 @@ func (g *grammar) judge(
 	}
 	w.answered++
 	if a.StatusCode >= 500 {
-		j.complain("%d: a fault of ours", a.StatusCode)
+		j.complain("%d: an internal error", a.StatusCode)
 	}
 	var err error
 	if j.request, err = http.ReadRequest(bufio.NewReader(bytes.NewReader(c.wire()))); err != nil {
@@ -430,7 +430,7 @@ func (j *judgement) mustBeProved(p proof) {
 			return
 		}
 	}
-	j.complain("served without a proof that covers it")
+	j.complain("served without a credential that covers it")
 }
 
 // loggedOut reports whether the request is a logout of that session by its cookie, from a page that may log out.

@@ -87,7 +87,7 @@ type crowd struct {
 	replicas []replica
 	logins   logins
 	words    words
-	out      atomic.Int64 // honest users who lost a session that nobody revoked
+	out      atomic.Int64 // honest users who lost a session that was not revoked
 }
 
 // words counts responses by kind of call and word.
@@ -315,7 +315,7 @@ func (c *crowd) list(ctx context.Context, client int, to replica, tenant, user s
 		// A login that is running may have stored its refresh token, and not yet ended the ones above the limit.
 		begun, _ := c.logins.count(scope{tenant, name, user})
 		if limit := applications[name].limit; limit > 0 && n > limit+begun-ended[name] {
-			c.faults.add("%s of %s has %d refresh tokens in %s, with %d logins under way: the limit is %d",
+			c.faults.add("%s of %s has %d refresh tokens in %s, with %d logins running: the limit is %d",
 				user, tenant, n, name, begun-ended[name], limit)
 		}
 	}

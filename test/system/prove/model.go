@@ -270,8 +270,8 @@ func (t token) recoverable(r rules) bool {
 	return t.Recovered || r.reusable || r.burst > 0 && t.PaidUntil-int64(t.Generation) <= (r.burst-1)*r.interval
 }
 
-// recover responds with string g again. Only the first recovery of a generation is charged, and is the last response
-// from then on.
+// recover responds with string g again. Only the first recovery of a generation is charged, and is then the last
+// response.
 func (t token) recover(r rules, at span) token {
 	if !t.Recovered {
 		t.AnsweredAt, t.Recovered = at, true

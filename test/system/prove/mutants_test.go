@@ -5,7 +5,7 @@ import (
 	"testing"
 )
 
-// A mutant whose text is no longer there would be the service as it is.
+// A mutant whose text is missing from the source would be the unchanged service.
 func TestEveryMutantFitsTheSource(t *testing.T) {
 	for _, m := range mutants {
 		if _, err := m.build().Overlay(t.Context(), filepath.Join(t.TempDir(), m.name)); err != nil {

@@ -287,7 +287,7 @@ func (n *nemesis) stop(ctx context.Context) error {
 	})
 }
 
-// freeze suspends a process for a while. What it read before, it writes afterwards.
+// freeze suspends a process for a while. It writes afterwards what it read before.
 func (n *nemesis) freeze(ctx context.Context) error {
 	return n.to(func(m *member) error {
 		if err := syscall.Kill(m.service.PID(), syscall.SIGSTOP); err != nil {

@@ -355,9 +355,9 @@ func (c *crowd) list(ctx context.Context, u *user, s scope) error {
 		delete(listed, known.id)
 		switch state := known.state(got.call); {
 		case in && state == dead:
-			c.faults.add(wrongAnswer, "list %s: %s is dead and listed", s, known.id)
+			c.faults.add(wrongAnswer, "list %s: %s has ended and is listed", s, known.id)
 		case !in && state == alive:
-			c.faults.add(wrongAnswer, "list %s: %s is alive and not listed", s, known.id)
+			c.faults.add(wrongAnswer, "list %s: %s is active and not listed", s, known.id)
 		case in && (found.Generation != known.current().generation || found.UserID != u.id ||
 			found.ApplicationID != known.application.id):
 			c.faults.add(wrongAnswer, "list %s: got %+v, want generation %d of %s", s, found, known.current().generation,
@@ -365,7 +365,7 @@ func (c *crowd) list(ctx context.Context, u *user, s scope) error {
 		}
 	}
 	for id := range listed {
-		c.faults.add(wrongAnswer, "list %s: nobody was given %s", s, id)
+		c.faults.add(wrongAnswer, "list %s: %s was not issued", s, id)
 	}
 	return nil
 }

@@ -59,9 +59,9 @@ func compare(sessions []*session, rows []row, at, purged time.Time) (c compariso
 		case r.tenant != s.user.tenant.id || r.application != s.application.id || r.user != s.user.id:
 			c.differ("%s is stored as %s/%s/%s", s.id, r.tenant, r.application, r.user)
 		case r.alive && state == dead:
-			c.differ("%s is alive in the store and dead in the model", s.id)
+			c.differ("%s is active in the store and has ended in the model", s.id)
 		case !r.alive && state == alive:
-			c.differ("%s is dead in the store and alive in the model", s.id)
+			c.differ("%s has ended in the store and is active in the model", s.id)
 		case state == alive && r.generation != s.current().generation:
 			c.differ("%s is at generation %d, its user was given %d", s.id, r.generation, s.current().generation)
 		case state == alive:
@@ -69,7 +69,7 @@ func compare(sessions []*session, rows []row, at, purged time.Time) (c compariso
 		}
 	}
 	for id := range stored {
-		c.differ("%s is stored, and nobody was given it", id)
+		c.differ("%s is stored and was not issued", id)
 	}
 	return c
 }
@@ -91,7 +91,7 @@ func (c *comparison) compareMarks(tenants []*tenant, marks []scope) {
 		}
 	}
 	for m := range stored {
-		c.differ("a mark of %s is stored, and nobody revoked it", m)
+		c.differ("a mark of %s is stored without a revocation", m)
 	}
 }
 

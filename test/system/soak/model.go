@@ -189,7 +189,7 @@ func (s *session) recoverable() bool {
 	return s.recovered == g || s.paidUntil-int64(g) <= (recoveryBurst-1)*recoveryInterval
 }
 
-// recover charges the first recovery of a generation, which is the last response from then on.
+// recover charges the first recovery of a generation, which is then the last response.
 func (s *session) recover(call span, access string) {
 	if g := s.current().generation; s.recovered != g {
 		s.paidUntil, s.recovered = max(s.paidUntil, int64(g))+recoveryInterval, g

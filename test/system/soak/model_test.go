@@ -189,7 +189,7 @@ func TestWrongAnswersAreTold(t *testing.T) {
 		"retried with the current string": {active(), (*session).current, func(s *session) reply {
 			return answered("retried", s, 3, now)
 		}, []string{"retried"}, ""},
-		"a retry of what nobody rotated": {active(), (*session).current, func(s *session) reply {
+		"a retry before the rotation": {active(), (*session).current, func(s *session) reply {
 			return answered("retried", s, 4, now)
 		}, []string{"retried"}, wrongAnswer},
 		"a replay": {active(), previous, func(s *session) reply {
@@ -204,7 +204,7 @@ func TestWrongAnswersAreTold(t *testing.T) {
 		"revoked and answered": {revoked(), (*session).current, func(s *session) reply {
 			return answered("rotated", s, 4, now)
 		}, []string{"rotated"}, answeredOff},
-		"revoked and unknown at once": {revoked(), (*session).current, func(s *session) reply {
+		"revoked and immediately unknown": {revoked(), (*session).current, func(s *session) reply {
 			return answered("invalid", s, 0, now)
 		}, nil, wrongAnswer},
 		"revoked and purged": {revoked(), (*session).current, func(s *session) reply {
@@ -272,12 +272,12 @@ func TestDifferencesBetweenStoreAndModelAreFound(t *testing.T) {
 		"a row is lost": {func(_ *tenant, rows *[]row, _ *[]scope, _ *uint64) {
 			*rows = (*rows)[1:]
 		}, "living of user-0/mobile is not stored"},
-		"a dead row is lost": {func(_ *tenant, rows *[]row, _ *[]scope, _ *uint64) {
+		"an ended row is lost": {func(_ *tenant, rows *[]row, _ *[]scope, _ *uint64) {
 			*rows = (*rows)[:1]
 		}, "ended of user-0/mobile is not stored"},
 		"a row too many": {func(_ *tenant, rows *[]row, _ *[]scope, _ *uint64) {
-			*rows = append(*rows, row{id: "stranger"})
-		}, "stranger is stored"},
+			*rows = append(*rows, row{id: "unknown"})
+		}, "unknown is stored"},
 		"the store went back": {func(_ *tenant, rows *[]row, _ *[]scope, _ *uint64) {
 			(*rows)[0].generation = 1
 		}, "living is at generation 1, its user was given 2"},
@@ -286,13 +286,13 @@ func TestDifferencesBetweenStoreAndModelAreFound(t *testing.T) {
 		}, "its user was given 3"},
 		"revived": {func(_ *tenant, rows *[]row, _ *[]scope, _ *uint64) {
 			(*rows)[1].alive = true
-		}, "ended is alive in the store and dead in the model"},
+		}, "ended is active in the store and has ended in the model"},
 		"a revocation too wide": {func(_ *tenant, rows *[]row, _ *[]scope, _ *uint64) {
 			(*rows)[0].alive = false
-		}, "living is dead in the store and alive in the model"},
+		}, "living has ended in the store and is active in the model"},
 		"a revocation forgotten": {func(t *tenant, _ *[]row, _ *[]scope, _ *uint64) {
 			ended(t).revoked = span{}
-		}, "ended is dead in the store and alive in the model"},
+		}, "ended has ended in the store and is active in the model"},
 		"another's": {func(_ *tenant, rows *[]row, _ *[]scope, _ *uint64) {
 			(*rows)[0].user = "user-1"
 		}, "living is stored as acme/mobile/user-1"},
@@ -330,7 +330,7 @@ func TestPurgedIsForgotten(t *testing.T) {
 	at := begin.Add(8 * time.Minute)
 	c := compare(s.user.tenant.sessions(), nil, at, at)
 	if len(c.differences) > 0 || len(c.gone) != 1 || c.sessions != 0 {
-		t.Fatalf("got %+v, want that it is gone", c)
+		t.Fatalf("got %+v, want it in gone", c)
 	}
 	forget(c.gone)
 	if len(s.user.sessions) > 0 {

@@ -10,8 +10,8 @@ type plan struct {
 	length      time.Duration // of the load
 	window      time.Duration
 	arrival     time.Duration // until all users have arrived
-	settled     time.Duration // from then on the memory of a process should not grow
-	purging     time.Duration // from then on as much is purged as is issued
+	settled     time.Duration // after that the memory of a process should not grow
+	purging     time.Duration // after that as much is purged as is issued
 	restarts    time.Duration // between restarts; down is how long a process is stopped
 	down        time.Duration
 	kiosk, shop time.Duration // between revocations of the application

@@ -45,8 +45,8 @@ func (s *soak) report() (text string, verdict error) {
 	if s.capacity > 0 {
 		measured = fmt.Sprintf("%.0f %% of the %.0f that the same calls reach without pauses", 100*part, s.capacity)
 	}
-	say("Load: %.0f calls a second, %s. One process was stopped %d times and killed %d times, for %s each. The figures of "+
-		"a process are those of the other one: %.0f MiB, %d descriptors and %d threads before the load, %.0f, %d and %d "+
+	say("Load: %.0f calls a second, %s. One process was stopped %d times and killed %d times, for %s each. The figures "+
+		"of a process are those of the other one: %.0f MiB, %d descriptors and %d threads before the load, %.0f, %d and %d "+
 		"after it.", s.rate, measured, s.stopped, s.killed,
 		s.plan.down, s.before.RSS, s.before.Files, s.before.Threads, s.after.RSS, s.after.Files, s.after.Threads)
 

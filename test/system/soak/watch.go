@@ -22,7 +22,7 @@ type window struct {
 }
 
 // watch samples the service that is not restarted, and keeps the lowest value of each window: load adds memory for a
-// time, a leak adds it for ever.
+// time, a leak adds it forever.
 type watch struct {
 	service *rig.Service
 	opened  time.Time

@@ -130,7 +130,8 @@ func (c *client) change(ctx context.Context) error {
 }
 
 func (c *client) issueWithoutUser(ctx context.Context) error {
-	refused, err := c.api.IssueWithResponse(ctx, refreshd.IssueRequest{UserId: "", ApplicationsId: os.Getenv("APPLICATION")})
+	refused, err := c.api.IssueWithResponse(ctx,
+		refreshd.IssueRequest{UserId: "", ApplicationsId: os.Getenv("APPLICATION")})
 	if err != nil {
 		return err
 	}

@@ -63,8 +63,8 @@ function submit(method, fields, target) {
 }
 `
 
-// strangersPart sends what foreign pages can send: the session and the jar do not change.
-func strangersPart(ctx context.Context, h *harness) error {
+// foreignPart sends what foreign pages can send: the session and the jar do not change.
+func foreignPart(ctx context.Context, h *harness) error {
 	for _, origin := range []struct{ about, host string }{
 		{"another site", foreignHost}, {"a neighbour", neighbourHost}, {"a neighbour below the cookies' domain", otherHost},
 	} {
