@@ -8,17 +8,17 @@ import (
 	"testing"
 )
 
-// block is a fenced piece of INTEGRATING.md.
+// block is a fenced block of INTEGRATING.md.
 type block struct {
 	language string
 	file     string // of its first line's comment; empty if it names none
 	text     string
 }
 
-// fileName is a first line that names the file which the block is to be copied into.
+// fileName matches a first line that names the file of the block.
 var fileName = regexp.MustCompile(`^(?://|#|<!--) ([a-z/]+\.[a-z]+|[A-Z][a-z]+\.java)(?: -->)?$`)
 
-// blocks returns the fenced pieces of the document, in their order.
+// blocks returns the fenced blocks of the document, in order.
 func blocks(t *testing.T) (found []block) {
 	t.Helper()
 	text, err := os.ReadFile("../../../INTEGRATING.md")
@@ -75,7 +75,7 @@ func writeFile(t *testing.T, path, text string) {
 	}
 }
 
-// A block that no test takes out is code that nobody ran. Those of ours that are not code are named here.
+// Every block of code names its file, so that a test runs it.
 func TestEveryBlockOfTheDocumentNamesItsFile(t *testing.T) {
 	run := map[string]bool{"go": true, "html": true, "js": true, "python": true, "yaml": true}
 	seen := map[string]bool{}
@@ -88,7 +88,9 @@ func TestEveryBlockOfTheDocumentNamesItsFile(t *testing.T) {
 		}
 		seen[b.file] = true
 	}
-	for _, want := range []string{"login.mjs", "login/main.go", "session.mjs", "session/session.go", "verify.py", "Verify.java"} {
+	for _, want := range []string{
+		"login.mjs", "login/main.go", "session.mjs", "session/session.go", "verify.py", "Verify.java",
+	} {
 		if !seen[want] {
 			t.Errorf("the document has no file %s", want)
 		}
@@ -120,7 +122,7 @@ func TestTheGeneratorsOfTheDocumentAreThoseOfInterop(t *testing.T) {
 	}
 }
 
-// Links to sections are broken by a heading that is written again.
+// A changed heading breaks links to its section.
 func TestEveryLinkOfTheDocumentLeadsToAHeading(t *testing.T) {
 	text, err := os.ReadFile("../../../INTEGRATING.md")
 	if err != nil {
@@ -147,7 +149,7 @@ func TestEveryLinkOfTheDocumentLeadsToAHeading(t *testing.T) {
 	}
 }
 
-// anchor is the name that GitHub gives to a heading.
+// anchor returns the anchor that GitHub gives to a heading.
 func anchor(title string) string {
 	return strings.Map(func(r rune) rune {
 		switch {

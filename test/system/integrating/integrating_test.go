@@ -1,8 +1,8 @@
-// Package integrating runs the code of INTEGRATING.md: the blocks are taken out of the document as a reader would copy
-// them, started beside the real service after its first start, and driven as browsers and apps would.
+// Package integrating runs the code of INTEGRATING.md: it copies the blocks from the document as a reader does, starts
+// them beside the real service after its first start, and uses them as browsers and apps do.
 //
-// The Go code is run always. With the build tag integrating, which is `make integrating`, the code in other languages is
-// run as well: it needs Node 20, the npm registry and PyJWT, which a machine for Go may lack.
+// The Go code always runs. With the build tag integrating, which `make integrating` sets, the code in other languages
+// runs too. It needs Node 20, the npm registry and PyJWT, which a machine with only Go may lack.
 package integrating_test
 
 import (
@@ -26,7 +26,7 @@ import (
 	"github.com/refreshd/refreshd/test/support/rig"
 )
 
-// language is one in which the document has a login service, a client and an API.
+// language is a language in which the document has a login service, a client and an API.
 type language struct {
 	name               string
 	build              func(t *testing.T, dir string)
@@ -38,7 +38,7 @@ var golang = language{
 	login: []string{"./bin/login"}, api: []string{"./bin/api"}, driver: []string{"./bin/driver"},
 }
 
-// languages are those that are run; files with the build tag add to them.
+// languages are the languages that run. Files with the build tag add to them.
 var languages = []language{golang}
 
 func run(t *testing.T, dir, name string, args ...string) {
@@ -95,7 +95,7 @@ func eachShop(t *testing.T, test func(t *testing.T, s *shop)) {
 	}
 }
 
-// inLanguage runs a test on a service of its own; the document's code is built once for all tests of a language.
+// inLanguage runs a test on a service of its own. All tests of a language share one build of the document's code.
 func inLanguage(t *testing.T, l language, test func(t *testing.T, s *shop)) {
 	t.Helper()
 	s := &shop{world: newWorld(t), language: l, dir: built(t, l)}
@@ -119,7 +119,7 @@ func credentials(user string) string {
 	return fmt.Sprintf(`{"user": %q, "password": "correct horse"}`, user)
 }
 
-// client registers or logs in, and starts the document's client with what it got.
+// client registers or logs in, and starts the document's client with the refresh token.
 func (s *shop) client(t *testing.T, path, user string) *driver {
 	t.Helper()
 	got := want(t, http.StatusOK, "POST", s.http+path, credentials(user)).data(t)
@@ -129,7 +129,7 @@ func (s *shop) client(t *testing.T, path, user string) *driver {
 	return s.newDriver(t, s.dir, got.RefreshToken, s.driver...)
 }
 
-// hello wants the API to take an access token, and returns what it says.
+// hello checks that the API accepts an access token, and returns its response.
 func (s *shop) hello(t *testing.T, token string) (user string, roles []string) {
 	t.Helper()
 	r := want(t, http.StatusOK, "GET", "http://"+s.world.api+"/hello", "", "Authorization", "Bearer "+token)
@@ -143,7 +143,7 @@ func (s *shop) hello(t *testing.T, token string) (user string, roles []string) {
 	return body.Hello, body.Roles
 }
 
-// The document's programs do what it says of them, in the order of a user's life.
+// The document's programs do what it says, in the order in which a user uses them.
 func TestTheLoginServiceOfTheDocument(t *testing.T) {
 	eachShop(t, func(t *testing.T, s *shop) {
 		phone := s.client(t, "/register", "alice") // the first user is an administrator
@@ -182,7 +182,7 @@ func TestTheLoginServiceOfTheDocument(t *testing.T) {
 			if err := json.Unmarshal([]byte(text), &list); err != nil {
 				t.Fatal(err)
 			}
-			// Imported 20 days into its life; the other is of today.
+			// Imported 20 days after its issue; the other one was issued today.
 			if len(list.Data) != 2 || list.Data[0].InsertInstant-list.Data[1].InsertInstant > -19*24*3_600_000 {
 				t.Errorf("the sessions of carol: %s, want one that began 20 days ago", text)
 			}
@@ -285,7 +285,7 @@ func TestTheLoginServiceOfTheDocument(t *testing.T) {
 			want(t, http.StatusUnauthorized, "POST", s.http+"/login", credentials("bob"))
 			want(t, http.StatusOK, "POST", s.http+"/login", `{"user": "bob", "password": "battery staple"}`)
 			phone.do(t, "open")
-			phone.do(t, "token") // another user's session is as it was
+			phone.do(t, "token") // another user's session is unchanged
 		})
 	})
 }
@@ -309,7 +309,8 @@ func TestTheClientDoesWhatTheTableSays(t *testing.T) {
 		for i, code := range codes {
 			errs[i] = fmt.Sprintf(`{"code": %q, "message": "m"}`, code)
 		}
-		body := `{"success": false, "message": "m", "errors": {"fieldErrors": {"refreshToken": [` + strings.Join(errs, ",") + `]}}}`
+		body := `{"success": false, "message": "m", "errors": {"fieldErrors": {"refreshToken": [` +
+			strings.Join(errs, ",") + `]}}}`
 		return fault{status: status, body: body, header: http.Header{"Content-Type": {"application/json"}}}
 	}
 	unavailable := fault{status: http.StatusServiceUnavailable, header: http.Header{"Retry-After": {"1"}}}
@@ -370,12 +371,13 @@ func TestTheClientDoesWhatTheTableSays(t *testing.T) {
 func TestTheVerifiersOfTheDocument(t *testing.T) {
 	eachShop(t, func(t *testing.T, s *shop) {
 		verifiers(t, s.world, func(token string) int {
-			return send(t, http.DefaultClient, "GET", "http://"+s.world.api+"/hello", "", "Authorization", "Bearer "+token).status
+			return send(t, http.DefaultClient, "GET", "http://"+s.world.api+"/hello", "",
+				"Authorization", "Bearer "+token).status
 		})
 	})
 }
 
-// A verifier that starts before refreshd does not take the users for logged out, and reads the keys when they are there.
+// A verifier that starts before refreshd responds with 503 and not with 401, and reads the keys when refreshd is ready.
 func TestAnAccessTokenIsNotRefusedWhereTheKeysAreUnavailable(t *testing.T) {
 	for _, l := range languages {
 		t.Run(l.name, func(t *testing.T) {
@@ -413,7 +415,8 @@ func TestTheLoginServiceHasThePageOfTheDocument(t *testing.T) {
 		files, types := []string{"/"}, map[string]string{"/": "text/html"}
 		for i := 0; i < len(files); i++ {
 			r := want(t, http.StatusOK, "GET", s.http+files[i], "")
-			if got, want := r.header.Get("Content-Type"), cmp.Or(types[files[i]], "text/javascript"); got != want+"; charset=utf-8" {
+			want := cmp.Or(types[files[i]], "text/javascript")
+			if got := r.header.Get("Content-Type"); got != want+"; charset=utf-8" {
 				t.Errorf("%s is of type %s, want %s", files[i], got, want)
 			}
 			for _, m := range named.FindAllStringSubmatch(r.body, -1) {
@@ -446,10 +449,12 @@ tenants:
       - {id: other, name: Other}
       - {id: demo, name: Demo, cookieHostOnly: true, jwtConfiguration: {accessTokenType: JWT}}
 apiKeys:
-  - {name: neighbour, key: ak_neighbour-neighbour-neighbour, tenantId: neighbour, permissions: {endpoints: {"*": ["*"]}}}
+  - {name: neighbour, key: ak_neighbour-neighbour-neighbour, tenantId: neighbour,
+     permissions: {endpoints: {"*": ["*"]}}}
 `)
 	issue := func(application string) tokens {
-		return w.backend(t, "POST", "/jwt/issue", fmt.Sprintf(`{"userId": "alice", "applicationsId": %q}`, application)).data(t)
+		body := fmt.Sprintf(`{"userId": "alice", "applicationsId": %q}`, application)
+		return w.backend(t, "POST", "/jwt/issue", body).data(t)
 	}
 	good := issue("demo")
 	short := want(t, http.StatusOK, "POST", w.refreshd+"/jwt/refresh",
@@ -668,7 +673,7 @@ func TestTheLoginServiceReadsABodyThatComesInPieces(t *testing.T) {
 		defer conn.Close()
 		fmt.Fprintf(conn, "POST /register HTTP/1.1\r\nHost: %s\r\nContent-Type: application/json\r\n"+
 			"Connection: close\r\nContent-Length: %d\r\n\r\n%s", s.world.login, len(body), body[:cut])
-		time.Sleep(200 * time.Millisecond) // so that the service reads the first piece alone; else this proves less
+		time.Sleep(200 * time.Millisecond) // so that the service reads the first piece alone; otherwise this proves less
 		fmt.Fprint(conn, body[cut:])
 		response, err := http.ReadResponse(bufio.NewReader(conn), nil)
 		if err != nil {
@@ -682,8 +687,8 @@ func TestTheLoginServiceReadsABodyThatComesInPieces(t *testing.T) {
 	})
 }
 
-// A caller whose context is done does not wait for an exchange, also not for that of another caller; the exchange goes
-// on, and its response is kept.
+// A caller whose context is done does not wait for an exchange, not even for that of another caller. The exchange
+// continues, and its response is stored.
 func TestTheClientInGoHonoursTheContext(t *testing.T) {
 	inLanguage(t, golang, func(t *testing.T, s *shop) {
 		phone := s.client(t, "/register", "alice")
@@ -776,7 +781,8 @@ func TestTheKickstartFilesOfTheDocument(t *testing.T) {
 	backend := []string{"Authorization", key, "X-Stencil-TenantId", "default"}
 	byUser := w.refreshd + "/jwt/refresh?userId=bob"
 	bob := `{"userId": "bob", "applicationsId": "rendered"}`
-	exchange := fmt.Sprintf(`{"refreshToken": %q}`, want(t, 200, "POST", w.refreshd+"/jwt/issue", bob, backend...).data(t).RefreshToken)
+	exchange := fmt.Sprintf(`{"refreshToken": %q}`,
+		want(t, 200, "POST", w.refreshd+"/jwt/issue", bob, backend...).data(t).RefreshToken)
 	want(t, http.StatusOK, "PATCH", byUser, `{"roles": ["x"]}`, backend...)
 	want(t, http.StatusOK, "GET", byUser, "", backend...)
 	want(t, http.StatusUnauthorized, "POST", w.refreshd+"/jwt/refresh", exchange, backend...)

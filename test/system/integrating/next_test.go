@@ -12,7 +12,7 @@ import (
 )
 
 // TestTheProxyOfTheDocumentInNextJS builds a real application with the document's two files, and loads its page as a
-// browser does: several times at once, with cookies that have expired or were revoked.
+// browser does: several times concurrently, with cookies that have expired or were revoked.
 func TestTheProxyOfTheDocumentInNextJS(t *testing.T) {
 	w, dir := newWorld(t), t.TempDir()
 	write(t, dir, ".js")
@@ -50,7 +50,7 @@ func TestTheProxyOfTheDocumentInNextJS(t *testing.T) {
 	group.Wait()
 	for i := range pages {
 		if pages[i] == "" || pages[i] != pages[0] || cookies[i] == cookie || cookies[i] != cookies[0] {
-			t.Errorf("of five requests at once, number %d has the access token of the first: %t, its cookie: %t",
+			t.Errorf("of five concurrent requests, number %d has the access token of the first: %t, its cookie: %t",
 				i, pages[i] == pages[0], cookies[i] == cookies[0])
 		}
 	}

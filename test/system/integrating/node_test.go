@@ -77,7 +77,7 @@ func TestTheClientInJavaScript(t *testing.T) {
 		if got := second.do(t, "cookies"); got != "" {
 			t.Errorf("cookies after the logout: %s", got)
 		}
-		second.do(t, "logout") // without a cookie: nobody is logged in
+		second.do(t, "logout") // without a cookie: no user is logged in
 		second.do(t, "open")
 		if _, kind := second.ask(t, "token"); kind != "logged out" {
 			t.Errorf("the page after its logout: %q", kind)
@@ -119,7 +119,7 @@ func TestTheAppInJavaScript(t *testing.T) {
 	})
 }
 
-// A session that ended elsewhere, for a client that has an access token of it: it is logged out, and not told to try later.
+// A client has an access token of a session that ended elsewhere: it is logged out, and not told to try again later.
 func TestTheClientInJavaScriptOfASessionThatEnded(t *testing.T) {
 	inLanguage(t, node, func(t *testing.T, s *shop) {
 		want(t, http.StatusOK, "POST", s.http+"/register", credentials("alice"))

@@ -24,7 +24,7 @@ import (
 	"github.com/refreshd/refreshd/test/support/rig"
 )
 
-// builds is the directory of what is built once: the service, and the document's programs.
+// builds is the directory of the service and the document's programs, which are built once.
 var builds string
 
 var program = sync.OnceValues(func() (rig.Program, error) {
@@ -111,7 +111,7 @@ func (w *world) apply(t *testing.T, file string) {
 	}
 }
 
-// environment is what the document's programs are told.
+// environment returns the environment of the document's programs.
 func (w *world) environment(listen string) []string {
 	return append(os.Environ(), "REFRESHD="+w.refreshd, "ISSUER="+w.refreshd+"/t/default", "API=http://"+w.api,
 		"LISTEN="+listen, "API_KEY_FILE="+filepath.Join(w.Dir, "refreshd-data", "first-api-key"))
@@ -179,7 +179,7 @@ type tokens struct {
 	ExpiresIn                           int
 }
 
-// send sends a request; body is JSON if it is there, and headers come in pairs.
+// send sends a request. body is JSON or empty; headers are pairs of name and value.
 func send(t *testing.T, client *http.Client, method, target, body string, headers ...string) reply {
 	t.Helper()
 	address, path, _ := strings.Cut(strings.TrimPrefix(target, "http://"), "/")

@@ -1,4 +1,5 @@
-// Runs the document's client for the tests: a command a line on standard input, a line of JSON for each on standard output.
+// Runs the document's client for the tests: one command a line on standard input, one line of JSON for each on standard
+// output.
 import { existsSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { createInterface } from 'node:readline';
 import { LoggedOut, Session, Unavailable } from './session.mjs';
