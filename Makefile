@@ -99,10 +99,6 @@ graph: ## print the import graph, put it into ARCHITECTURE.md, and refuse an imp
 docs: ## write CONFIGURATION.md from the code
 	@$(GO) generate ./test/documents/...
 
-.PHONY: docs
-docs: ## write CONFIGURATION.md from the code
-	@$(GO) generate ./test/documents/...
-
 .PHONY: generate
 generate: ## make the generated code again
 	$(GO) generate ./...

@@ -41,6 +41,11 @@ func (s span) isZero() bool             { return s.to.IsZero() }
 func (s span) add(d time.Duration) span { return span{s.from.Add(d), s.to.Add(d)} }
 func earlier(a, b span) span            { return span{earliest(a.from, b.from), earliest(a.to, b.to)} }
 
+// wholeSeconds rounds down: the service expires a refresh token at a whole second.
+func (s span) wholeSeconds() span {
+	return span{s.from.Truncate(time.Second), s.to.Truncate(time.Second)}
+}
+
 func earliest(a, b time.Time) time.Time {
 	if a.Before(b) {
 		return a
@@ -91,6 +96,7 @@ func newSession(id string, u *user, a *application, text string, call span) *ses
 	if a.expiration == slidingWithMaximum {
 		s.expires = earlier(s.expires, call.add(a.maximum))
 	}
+	s.expires = s.expires.wholeSeconds()
 	return s
 }
 
@@ -157,9 +163,9 @@ func (s *session) slide(call span) {
 	switch s.application.expiration {
 	case fixed:
 	case sliding:
-		s.expires = call.add(s.application.ttl)
+		s.expires = call.add(s.application.ttl).wholeSeconds()
 	case slidingWithMaximum:
-		s.expires = earlier(call.add(s.application.ttl), s.issued.add(s.application.maximum))
+		s.expires = earlier(call.add(s.application.ttl), s.issued.add(s.application.maximum)).wholeSeconds()
 	}
 }
 

@@ -43,14 +43,14 @@ func TestSessionEndsWhenItsPolicySays(t *testing.T) {
 	}{
 		{shop, nil, time.Minute},
 		{shop, []time.Duration{30 * time.Second}, 90 * time.Second},
+		{shop, []time.Duration{30*time.Second + 900*time.Millisecond}, 90 * time.Second}, // a whole second
 		{shop, []time.Duration{50 * time.Second, 100 * time.Second, 150 * time.Second}, 3 * time.Minute},
 		{mobile, []time.Duration{100 * time.Second, 200 * time.Second}, 320 * time.Second},
 		{kiosk, []time.Duration{100 * time.Second}, 2 * time.Minute},
 	} {
 		s := sessionOf(test.application, test.rotations...)
 		for at, want := range map[time.Duration]state{
-			test.want - time.Second: alive, test.want - time.Millisecond: either, test.want: either,
-			test.want + time.Millisecond: dead,
+			test.want - time.Second: alive, test.want - time.Millisecond: either, test.want: dead,
 		} {
 			if got := s.state(callAt(at)); got != want {
 				t.Errorf("%s after %v: at %s got %d, want %d", test.application.id, test.rotations, at, got, want)
