@@ -36,7 +36,7 @@ import (
 
 func encode(b []byte) string { return base64.RawURLEncoding.EncodeToString(b) }
 
-// allKeys are one published key of each algorithm.
+// allKeys returns a published key of each algorithm.
 func allKeys(t testing.TB) (keys []domain.SigningKey) {
 	t.Helper()
 	for _, a := range domain.Algorithms {
@@ -52,7 +52,7 @@ func mustRefuse(t *testing.T, keys []domain.SigningKey, what, token string) {
 	}
 }
 
-// A verifier that lets the header choose takes a token without a signature.
+// A verifier that lets the header choose the algorithm accepts a token without a signature.
 func TestAlgNoneIsRefusedInEverySpelling(t *testing.T) {
 	keys := allKeys(t)
 	for _, k := range keys {
@@ -77,7 +77,7 @@ func TestAlgNoneIsRefusedInEverySpelling(t *testing.T) {
 	}
 }
 
-// A public key is known to everybody: whoever takes it for the secret of an HMAC believes everybody.
+// A public key is public: a verifier that uses it as the secret of an HMAC accepts any token.
 func TestAPublicKeyIsNoSecret(t *testing.T) {
 	keys := allKeys(t)
 	set, err := jwxsigner.New(rand.Reader).JWKS(keys)
@@ -131,7 +131,7 @@ func TestAPublicKeyIsNoSecret(t *testing.T) {
 	}
 }
 
-// A key says what it is for; a header that says otherwise is not asked.
+// A key determines its algorithm; a header with another one is refused.
 func TestAKeySignsUnderItsOwnAlgorithmOnly(t *testing.T) {
 	keys := allKeys(t)
 	for _, by := range keys {
@@ -150,14 +150,14 @@ func TestAKeySignsUnderItsOwnAlgorithmOnly(t *testing.T) {
 			}
 		}
 	}
-	// RS256 and PS256 may be made with the very same key, and are not the same all the same.
+	// RS256 and PS256 may use the same key, and are still different.
 	shared := publishedKey(t, domain.RS256)
 	other := domain.SigningKey{ID: shared.ID, TenantID: shared.TenantID, Algorithm: domain.PS256, Private: shared.Private}
 	mustRefuse(t, []domain.SigningKey{shared}, "PS256 by the key of RS256", sign(t, other, accessToken()))
 	mustRefuse(t, []domain.SigningKey{other}, "RS256 by the key of PS256", sign(t, shared, accessToken()))
 }
 
-// A kid names a key of ours and is nothing else: no path, no query, no address.
+// A kid is the id of a key of this service and nothing else: no path, no query, no address.
 func TestAKidThatIsNoneOfOursFindsNothing(t *testing.T) {
 	keys := allKeys(t)
 	for _, kid := range []string{
@@ -165,8 +165,8 @@ func TestAKidThatIsNoneOfOursFindsNothing(t *testing.T) {
 		"file:///dev/null", "' OR '1'='1",
 		"x' UNION SELECT 'secret", "http://127.0.0.1:1/key", "$(id)", "|id", "%00", strings.Repeat("k", 10_000),
 	} {
-		stranger := newKey(t, kid, domain.EdDSA)
-		token := sign(t, stranger, accessToken())
+		attacker := newKey(t, kid, domain.EdDSA)
+		token := sign(t, attacker, accessToken())
 		_, err := verify(keys, token)
 		if !errors.Is(err, domain.ErrUnauthorized) {
 			t.Errorf("%.40q: got %v, want ErrUnauthorized", kid, err)
@@ -176,7 +176,7 @@ func TestAKidThatIsNoneOfOursFindsNothing(t *testing.T) {
 	}
 }
 
-// What a header points to is an attacker's: it is neither fetched nor believed, even under a signature of ours.
+// An attacker controls what a header refers to: it is neither fetched nor trusted, even with a valid signature.
 func TestNothingThatAHeaderPointsToIsFetched(t *testing.T) {
 	var asked atomic.Int64
 	evil := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
@@ -185,8 +185,8 @@ func TestNothingThatAHeaderPointsToIsFetched(t *testing.T) {
 	}))
 	defer evil.Close()
 	keys := allKeys(t)
-	stranger := newKey(t, "stranger", domain.EdDSA)
-	public, err := jwxsigner.New(rand.Reader).JWKS([]domain.SigningKey{stranger})
+	attacker := newKey(t, "attacker", domain.EdDSA)
+	public, err := jwxsigner.New(rand.Reader).JWKS([]domain.SigningKey{attacker})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -194,7 +194,7 @@ func TestNothingThatAHeaderPointsToIsFetched(t *testing.T) {
 	if err := json.Unmarshal(public, &set); err != nil {
 		t.Fatal(err)
 	}
-	der, err := x509.ParsePKCS8PrivateKey([]byte(stranger.Private.Reveal()))
+	der, err := x509.ParsePKCS8PrivateKey([]byte(attacker.Private.Reveal()))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -206,10 +206,10 @@ func TestNothingThatAHeaderPointsToIsFetched(t *testing.T) {
 		fmt.Sprintf(`"url":%q`, evil.URL),
 		fmt.Sprintf(`"jku":%q,"jwk":%s,"x5u":%q`, evil.URL, set.Keys[0], evil.URL),
 	} {
-		for _, kid := range []string{"key-EdDSA", "stranger", evil.URL + "/jwks.json"} {
+		for _, kid := range []string{"key-EdDSA", "attacker", evil.URL + "/jwks.json"} {
 			header := fmt.Sprintf(`{"alg":"EdDSA",%s,"kid":%q,"typ":"at+jwt"}`, more, kid)
 			signed := encode([]byte(header)) + "." + encode([]byte(wholeClaims))
-			mustRefuse(t, keys, header+" signed by a stranger", signed+"."+encode(ed25519.Sign(theirs, []byte(signed))))
+			mustRefuse(t, keys, header+" signed by an attacker", signed+"."+encode(ed25519.Sign(theirs, []byte(signed))))
 			mustRefuse(t, keys, header+" signed by us", signAnything(t, header, wholeClaims))
 		}
 	}
@@ -218,12 +218,12 @@ func TestNothingThatAHeaderPointsToIsFetched(t *testing.T) {
 	}
 }
 
-// Readers of JSON differ in what they do with other cases, repeated names and what comes after the object. So a header
-// is ours to the byte, or none.
+// JSON readers differ in other cases, in repeated names and in data after the object. So a header has to equal that of
+// Sign to the byte.
 func TestAHeaderIsSpelledAsOursOrRefused(t *testing.T) {
 	keys := []domain.SigningKey{publishedKey(t, domain.EdDSA)}
 	if _, err := verify(keys, signAnything(t, wholeHeader, wholeClaims)); err != nil {
-		t.Fatalf("our own spelling: %v", err)
+		t.Fatalf("the header of Sign: %v", err)
 	}
 	for _, header := range []string{
 		`{"ALG":"EdDSA","kid":"key-EdDSA","typ":"at+jwt"}`, `{"alg":"EdDSA","Kid":"key-EdDSA","typ":"at+jwt"}`,
@@ -243,8 +243,8 @@ func TestAHeaderIsSpelledAsOursOrRefused(t *testing.T) {
 	}
 }
 
-// Who has a signature of ECDSA can make a second one of it, and of Ed25519 and RSA where numbers are not reduced: a
-// token would have two spellings, of which a list of refused ones holds one.
+// From a signature of ECDSA a second one can be computed, and of Ed25519 and RSA if numbers are not reduced. A token
+// would have two spellings, and a list of refused tokens only one of them.
 func TestASignatureHasOneSpelling(t *testing.T) {
 	n := elliptic.P256().Params().N
 	t.Run("ES256", func(t *testing.T) {
@@ -284,7 +284,7 @@ func TestASignatureHasOneSpelling(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		// The order of the group, RFC 8032, section 5.1; S stands little-endian.
+		// The order of the group, RFC 8032, section 5.1; S is little-endian.
 		order, _ := new(big.Int).SetString("7237005577332262213973186563042994240857116359379907606001950938285454250989", 10)
 		little := slices.Clone(raw[32:])
 		slices.Reverse(little)
@@ -348,7 +348,7 @@ func TestABombIsRefusedUnread(t *testing.T) {
 		if _, err := s.Verify(context.Background(), among(keys), token); !errors.Is(err, domain.ErrUnauthorized) {
 			t.Errorf("%s: got %v, want ErrUnauthorized", name, err)
 		}
-		// About 200, and more under the race detector, which empties pools; what was read would cost one for each of
+		// About 200, and more with the race detector, which empties pools; decoding would cost one for each of
 		// thousands of parts.
 		verify := func() { _, _ = s.Verify(context.Background(), among(keys), token) }
 		if allocated := testing.AllocsPerRun(3, verify); allocated > 1000 {
@@ -357,7 +357,7 @@ func TestABombIsRefusedUnread(t *testing.T) {
 	}
 }
 
-// The other forms of JOSE have more places for a header, or hide what is inside.
+// The other forms of JOSE have more places for a header, or encrypt the content.
 func TestOnlyTheCompactFormOfASignatureIsRead(t *testing.T) {
 	keys := allKeys(t)
 	good := sign(t, keys[0], accessToken())
@@ -381,7 +381,7 @@ func TestOnlyTheCompactFormOfASignatureIsRead(t *testing.T) {
 	}
 }
 
-// unencoded is a token of RFC 7797 with a right signature.
+// unencoded returns a token of RFC 7797 with a valid signature.
 func unencoded(t *testing.T) string {
 	t.Helper()
 	header := encode([]byte(`{"alg":"EdDSA","b64":false,"crit":["b64"],"kid":"key-EdDSA","typ":"at+jwt"}`))

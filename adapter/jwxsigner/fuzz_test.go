@@ -11,7 +11,7 @@ import (
 	"github.com/refreshd/refreshd/domain"
 )
 
-// Nothing verifies but what was signed, to the byte.
+// Only a token that was signed verifies, to the byte.
 func FuzzVerify(f *testing.F) {
 	keys := allKeys(f)
 	signed := map[string]bool{}
@@ -32,8 +32,8 @@ func FuzzVerify(f *testing.F) {
 	})
 }
 
-// Even under a signature of ours nothing verifies that does not begin with our header, and of the claims exactly what
-// encoding/json finds under the exact names is read.
+// Even with a valid signature, a token verifies only if its header is that of Sign. Of its claims Verify reads exactly
+// those that encoding/json finds with the exact names.
 func FuzzVerifyWhatIsSigned(f *testing.F) {
 	f.Add([]byte(wholeHeader), []byte(wholeClaims))
 	f.Add([]byte(jwtHeader), []byte(wholeClaims))

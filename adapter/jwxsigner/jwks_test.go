@@ -53,7 +53,7 @@ func TestJWKSHoldsPublicMembersAndNoOthers(t *testing.T) {
 	}
 }
 
-// RFC 8037, appendix A.2, has this public half.
+// RFC 8037, appendix A.2, contains this public key.
 func TestJWKSOnTheWire(t *testing.T) {
 	want := `{"keys":[{"alg":"EdDSA","crv":"Ed25519","kid":"key-EdDSA","kty":"OKP","use":"sig",` +
 		`"x":"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}]}`
@@ -71,7 +71,7 @@ func TestJWKSDoesNotDependOnTheOrderOfTheKeys(t *testing.T) {
 	given := slices.Clone(keys)
 	want := jwks(t, keys...)
 	if diff := cmp.Diff(given, keys); diff != "" {
-		t.Errorf("the caller's keys were moved:\n%s", diff)
+		t.Errorf("the caller's keys were reordered:\n%s", diff)
 	}
 	slices.Reverse(keys)
 	if got := jwks(t, keys...); got != want {

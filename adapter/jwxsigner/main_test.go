@@ -25,7 +25,7 @@ import (
 	"github.com/refreshd/refreshd/port"
 )
 
-// privateKey is a published one, so that tokens made with it can be pinned: RFC 8037, appendix A.1; RFC 6979, appendix
+// privateKey returns a published private key, so that tokens can be pinned: RFC 8037, appendix A.1; RFC 6979, appendix
 // A.2.5; RFC 7515, appendix A.2.
 func privateKey(t testing.TB, a domain.Algorithm) crypto.Signer {
 	t.Helper()
@@ -72,13 +72,13 @@ func pkcs8(t testing.TB, private any) domain.Secret {
 	return domain.NewSecret(string(der))
 }
 
-// publishedKey is the private key of the RFCs as a signing key.
+// publishedKey returns the private key of the RFCs as a signing key.
 func publishedKey(t testing.TB, a domain.Algorithm) domain.SigningKey {
 	t.Helper()
 	return domain.SigningKey{ID: "key-" + string(a), TenantID: "acme", Algorithm: a, Private: pkcs8(t, privateKey(t, a))}
 }
 
-// newKey is one that nobody knows.
+// newKey returns a random key.
 func newKey(t testing.TB, id string, a domain.Algorithm) domain.SigningKey {
 	t.Helper()
 	private, err := jwxsigner.New(rand.Reader).NewKey(a)
@@ -107,7 +107,7 @@ func sign(t testing.TB, k domain.SigningKey, a domain.AccessToken) string {
 	return token
 }
 
-// parts are a token's header and payload as they decode.
+// parts returns a token's header and payload, decoded.
 func parts(t testing.TB, token string) (header, payload map[string]any) {
 	t.Helper()
 	segments := strings.Split(token, ".")
@@ -126,7 +126,7 @@ func parts(t testing.TB, token string) (header, payload map[string]any) {
 	return header, payload
 }
 
-// among finds a key among these.
+// among returns a function that finds a key among these.
 func among(keys []domain.SigningKey) port.FindKey {
 	return func(_ context.Context, id string) (domain.SigningKey, error) {
 		for _, k := range keys {

@@ -28,8 +28,8 @@ import (
 	"github.com/refreshd/refreshd/domain"
 )
 
-// A retry may be answered by another replica, and during a roll-out by another release: if these bytes change, a retry
-// is answered with another access token than the one that was lost.
+// A retry may reach another replica, and during a roll-out another release: if these bytes change, the retry gets
+// another access token than the lost one.
 func TestSameKeyAndClaimsGiveTheSameBytesInEveryRelease(t *testing.T) {
 	for _, a := range domain.Algorithms {
 		t.Run(string(a), func(t *testing.T) {
@@ -84,7 +84,8 @@ func TestES256IsRFC6979(t *testing.T) {
 		}
 		return fmt.Sprintf("%064X%064X", s.R, s.S)
 	}
-	// RFC 6979, appendix A.2.5, SHA-256 over "sample": what the standard library does without randomness is the RFC's.
+	// RFC 6979, appendix A.2.5, SHA-256 over "sample": without randomness the standard library computes the RFC's
+	// value.
 	want := "EFD48B2AACB6A8FD1140DD9CD45E81D69D2C877B56AAF991C34D0EA84EAF3716" +
 		"F7CB1C942D657C41D436C7A1B6E29F65F3E900DBB9AFF4064DC4AB2F843ACDA8"
 	if got := nonceOf("sample"); got != want {
@@ -113,7 +114,7 @@ func TestPS256SaltIsAsLongAsTheHashAndFollowsTheDigest(t *testing.T) {
 	}
 }
 
-// pssSalt undoes the encoding of RFC 8017, section 9.1.1, of a valid signature with a 32 byte salt and SHA-256.
+// pssSalt decodes (RFC 8017, section 9.1.1) a valid signature with a 32 byte salt and SHA-256.
 func pssSalt(public *rsa.PublicKey, signature []byte) []byte {
 	encoded := make([]byte, public.Size())
 	new(big.Int).Exp(new(big.Int).SetBytes(signature), big.NewInt(int64(public.E)), public.N).FillBytes(encoded)
@@ -141,7 +142,7 @@ func cutSignature(t *testing.T, token string) (signed string, signature []byte) 
 	return token[:dot], signature
 }
 
-// A resource server knows nothing of us but the JWK Set.
+// A resource server needs only the JWK Set.
 func TestTokensVerifyWithAnotherLibraryAgainstOurJWKS(t *testing.T) {
 	var keys []domain.SigningKey
 	for _, a := range domain.Algorithms {
@@ -215,8 +216,8 @@ func TestHeaderAndClaimsOnTheWire(t *testing.T) {
 	}
 }
 
-// A list of refused tokens names them by jti: one that two tokens share would hit both, one that a second signing
-// changes, none.
+// A list of refused tokens names them by jti: one that two tokens share would match both, one that another signing
+// changes would match none.
 func TestTokensHaveTheSameIDExactlyWhenTheyAreTheSameBytes(t *testing.T) {
 	with := func(change func(*domain.AccessToken)) domain.AccessToken {
 		a := accessToken()
@@ -269,8 +270,8 @@ func TestSignRefusesAnUnknownType(t *testing.T) {
 	}
 }
 
-// The domain decides by this bound what may be issued: below the length it would let through tokens that no cookie
-// takes; far above it would refuse what fits.
+// The domain uses this bound to decide what may be issued: below the length it would allow tokens that no cookie holds;
+// far above it would refuse tokens that fit.
 func TestAccessTokenSizeIsJustAboveTheLength(t *testing.T) {
 	awkward := "Zoë \"<&>\" \\ 用户 😀 \u2028\u2029\x7f"
 	texts := []string{
@@ -314,7 +315,7 @@ func TestEmptyRolesScopesAndClaimsAreLeftOut(t *testing.T) {
 	_, payload := parts(t, sign(t, publishedKey(t, domain.EdDSA), bare))
 	for _, name := range []string{"roles", "scope"} {
 		if value, ok := payload[name]; ok {
-			t.Errorf("%s is there: %v", name, value)
+			t.Errorf("the claim %s is present: %v", name, value)
 		}
 	}
 	if got, want := len(payload), 11; got != want {
@@ -336,7 +337,7 @@ func TestSignRefusesCallersClaimsThatNameOurs(t *testing.T) {
 	}
 }
 
-// Spliced in as text, they could end the object early or make the payload no JSON at all.
+// The claims are spliced in as text: they could end the object early or make the payload invalid JSON.
 func TestSignRefusesClaimsThatAreNoObject(t *testing.T) {
 	for _, claims := range []domain.Object{
 		"x", "null", "[]", `"a"`, "{", `{"a":1`, `{"a":1,}`, `{"a":1}}`, `{"a":1}{"sub":"admin"}`, `{"a":1} `, `{"a":}`,
@@ -373,7 +374,7 @@ func TestNewKeyMakesAKeyThatSignsAndDoesNotShow(t *testing.T) {
 		}
 		if got := fmt.Sprintf("%v %+v %s", first.Private, first.Private, first); strings.Contains(got,
 			first.Private.Reveal()) {
-			t.Errorf("%s: the private key shows", a)
+			t.Errorf("%s: the output contains the private key", a)
 		}
 		sign(t, first, accessToken())
 	}

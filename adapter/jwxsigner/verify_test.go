@@ -44,7 +44,7 @@ func TestVerifyGivesBackWhatWasSigned(t *testing.T) {
 		"numbers keep their digits": with(func(a *domain.AccessToken) {
 			a.Claims = `{"huge":1e400,"long":12345678901234567890,"tenth":0.1,"padded":1.500,"minus":-0,"exponent":1E+2}`
 		}),
-		"order, escapes and repeated names stay": with(func(a *domain.AccessToken) {
+		"order, escapes and repeated names are kept": with(func(a *domain.AccessToken) {
 			a.Claims = `{"z":"\u0041\/","a":"<&>","m":null,"é":"\ud83d\ude00","a":[{},[],""],"":0,"a,b":{"sub":"x","iss":{}}}`
 		}),
 		"text of any script": with(func(a *domain.AccessToken) {
@@ -67,7 +67,7 @@ func TestVerifyGivesBackWhatWasSigned(t *testing.T) {
 				if got.ID == "" {
 					t.Error("jti was not read")
 				}
-				got.ID = "" // the signer's
+				got.ID = "" // set by the signer
 				if diff := cmp.Diff(want, got); diff != "" {
 					t.Errorf("-want +got\n%s", diff)
 				}
@@ -116,7 +116,7 @@ func TestVerifyRefusesWhatTheKeysDidNotSign(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	stranger := newKey(t, "stranger", domain.EdDSA)
+	attacker := newKey(t, "attacker", domain.EdDSA)
 	impostor := newKey(t, eddsa.ID, domain.EdDSA)
 	otherAlgorithm := func(id string, a domain.Algorithm, private domain.Secret) string {
 		return sign(t, domain.SigningKey{ID: id, Algorithm: a, Private: private}, accessToken())
@@ -135,8 +135,8 @@ func TestVerifyRefusesWhatTheKeysDidNotSign(t *testing.T) {
 		"alg None":                            unsigned(`{"alg":"None","kid":"key-EdDSA","typ":"at+jwt"}`) + ".",
 		"no alg":                              unsigned(`{"kid":"key-EdDSA","typ":"at+jwt"}`) + "." + signature,
 		"our alg, no signature":               unsigned(`{"alg":"EdDSA","kid":"key-EdDSA","typ":"at+jwt"}`) + ".",
-		"a kid that we do not have":           sign(t, stranger, accessToken()),
-		"our kid, another private half":       sign(t, impostor, accessToken()),
+		"a kid that we do not have":           sign(t, attacker, accessToken()),
+		"the same kid, another private key":   sign(t, impostor, accessToken()),
 		"PS256 with the key of RS256":         otherAlgorithm("key-RS256", domain.PS256, ours[domain.RS256].Private),
 		"RS256 with the key of PS256":         otherAlgorithm("key-PS256", domain.RS256, ours[domain.PS256].Private),
 		"the signature of another token":      header + "." + payload + "." + segmentOf(t, other, 2),
@@ -204,7 +204,7 @@ func signAnything(t testing.TB, header, payload string) string {
 	return signed + "." + base64.RawURLEncoding.EncodeToString(signature)
 }
 
-// jsonSerialisation is a token with a right signature in the form that has more than one place for a header.
+// jsonSerialisation returns a token with a valid signature in the form with several places for a header.
 func jsonSerialisation(t *testing.T) string {
 	t.Helper()
 	header := jws.NewHeaders()
@@ -226,11 +226,11 @@ const (
 		`"applicationId":"a","rve":3}`
 )
 
-// One key may sign other things than access tokens one day, an ID token say: none of them may pass for one.
+// A key may sign other things than access tokens one day, for example an ID token: none of them may be accepted as one.
 func TestVerifyRefusesWhatIsSignedButIsNoAccessToken(t *testing.T) {
 	keys := []domain.SigningKey{publishedKey(t, domain.EdDSA)}
 	if _, err := verify(keys, signAnything(t, wholeHeader, wholeClaims)); err != nil {
-		t.Fatalf("the pieces that these are made from: %v", err)
+		t.Fatalf("the parts of these tokens: %v", err)
 	}
 	public, err := jwk.FromRaw(privateKey(t, domain.EdDSA).Public())
 	if err != nil {
@@ -282,7 +282,7 @@ func TestVerifyRefusesWhatIsSignedButIsNoAccessToken(t *testing.T) {
 	}
 }
 
-// Name matching in any case, which encoding/json does, would let a claim of the caller's overwrite the user.
+// encoding/json matches names in any case, which would let a caller's claim overwrite the user.
 func TestVerifyMatchesNamesExactly(t *testing.T) {
 	payload := strings.TrimSuffix(wholeClaims, "}") + `,"Sub":"admin","ROLES":["admin"]}`
 	got, err := verify([]domain.SigningKey{publishedKey(t, domain.EdDSA)}, signAnything(t, wholeHeader, payload))
@@ -294,8 +294,8 @@ func TestVerifyMatchesNamesExactly(t *testing.T) {
 	}
 }
 
-// base64 decoders pass over spare bits and line breaks: a token would have several spellings, and a list of refused
-// ones holes.
+// base64 decoders ignore spare bits and line breaks: a token would have several spellings, and a list of refused tokens
+// gaps.
 func TestATokenHasOneSpelling(t *testing.T) {
 	for _, a := range []domain.Algorithm{domain.EdDSA, domain.RS256} {
 		keys := []domain.SigningKey{publishedKey(t, a)}
@@ -313,7 +313,7 @@ func TestATokenHasOneSpelling(t *testing.T) {
 	}
 }
 
-// A key that cannot be read is our fault. As a refusal it would log users out.
+// A key that cannot be read is an error of the service. As a refusal it would log users out.
 func TestAKeyThatDoesNotServeIsAnOperationalError(t *testing.T) {
 	p384, err := ecdsa.GenerateKey(elliptic.P384(), rand.Reader)
 	if err != nil {
@@ -383,7 +383,7 @@ func TestASignerIsSafeForConcurrentUse(t *testing.T) {
 	running.Wait()
 }
 
-// A leaked key of one tenant must not open another one's sessions; a key that all share may speak of each.
+// A leaked key of one tenant must not be valid for another tenant; a shared key may sign for each.
 func TestVerifyHoldsAKeyToItsTenant(t *testing.T) {
 	key := publishedKey(t, domain.EdDSA)
 	token := signAnything(t, wholeHeader, strings.Replace(wholeClaims, `"tid":"acme"`, `"tid":"globex"`, 1))

@@ -71,8 +71,8 @@ CREATE TABLE refresh_tokens (
 );
 -- Never index a column that an exchange changes.
 CREATE INDEX refresh_tokens_user ON refresh_tokens (tenant_id, user_id, id);
--- For the limit of a user's refresh tokens in an application. It does not contain revoked ones, nor those that had ended
--- otherwise when a limit was last applied.
+-- For the limit of a user's refresh tokens in an application. It does not contain revoked ones, nor those that had
+-- ended otherwise when a limit was last applied.
 CREATE INDEX refresh_tokens_ordinal ON refresh_tokens (tenant_id, application_id, user_id, ordinal)
     WHERE revoked_at = 0 AND ordinal > 0;
 
@@ -122,5 +122,5 @@ CREATE TABLE janitor (
     ended_at          BIGINT           NOT NULL  -- of the last pass; 0: none
 ) WITH (fillfactor = 50);
 
--- No ANALYZE here. For a table without statistics PostgreSQL assumes ten pages, and plans to use indexes. For a table that
--- was analysed while empty it assumes nothing, and every index looks as good as another.
+-- No ANALYZE here. For a table without statistics PostgreSQL assumes ten pages, and plans to use indexes. For a table
+-- that was analysed while empty it assumes nothing, and every index looks as good as another.

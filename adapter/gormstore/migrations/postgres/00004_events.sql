@@ -25,8 +25,8 @@ ALTER INDEX events_tenant ALTER COLUMN 1 SET STATISTICS 0;
 
 -- The process that does a job, the end of its lease, and its position. The first step inserts the row.
 --
--- The table janitor stays for older programs. One of them may purge while another program has its lease here: leases save
--- work, and correctness does not depend on them.
+-- The table janitor stays for older programs. One of them may purge while another program has its lease here: leases
+-- save work, and correctness does not depend on them.
 CREATE TABLE jobs (
     name        TEXT COLLATE "C" NOT NULL PRIMARY KEY,
     holder      TEXT COLLATE "C" NOT NULL,
@@ -37,8 +37,8 @@ CREATE TABLE jobs (
 INSERT INTO jobs (name, holder, lease_until, cursor, ended_at) SELECT 'purge', '', 0, '', ended_at FROM janitor;
 
 -- The versions of a tenant and of its applications come from one counter in the tenant's row, which stays when the
--- tenant is deleted: an object that is created again never has an earlier version. A program that does not know versions
--- continues to write, by the defaults, and does not change them.
+-- tenant is deleted: an object that is created again never has an earlier version. A program that does not know
+-- versions continues to write, by the defaults, and does not change them.
 ALTER TABLE tenants
     ADD COLUMN version         BIGINT NOT NULL DEFAULT 1,
     ADD COLUMN version_counter BIGINT NOT NULL DEFAULT 1;

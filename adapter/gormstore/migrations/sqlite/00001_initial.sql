@@ -62,8 +62,8 @@ CREATE TABLE refresh_tokens (
     data                TEXT    NOT NULL
 ) STRICT;
 CREATE INDEX refresh_tokens_user ON refresh_tokens (tenant_id, user_id, id);
--- For the limit of a user's refresh tokens in an application. It does not contain revoked ones, nor those that had ended
--- otherwise when a limit was last applied.
+-- For the limit of a user's refresh tokens in an application. It does not contain revoked ones, nor those that had
+-- ended otherwise when a limit was last applied.
 CREATE INDEX refresh_tokens_ordinal ON refresh_tokens (tenant_id, application_id, user_id, ordinal)
     WHERE revoked_at = 0 AND ordinal > 0;
 

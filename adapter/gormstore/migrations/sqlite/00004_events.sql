@@ -21,8 +21,8 @@ CREATE TABLE events (
 ) STRICT;
 CREATE INDEX events_tenant ON events (tenant_id, id);
 
--- The process that does a job, the end of its lease, and its position. The first step inserts the row. The table janitor
--- stays for older programs.
+-- The process that does a job, the end of its lease, and its position. The first step inserts the row. The table
+-- janitor stays for older programs.
 CREATE TABLE jobs (
     name        TEXT    NOT NULL PRIMARY KEY,
     holder      TEXT    NOT NULL,
@@ -38,8 +38,8 @@ ALTER TABLE tenants ADD COLUMN version INTEGER NOT NULL DEFAULT 1;
 ALTER TABLE tenants ADD COLUMN version_counter INTEGER NOT NULL DEFAULT 1;
 ALTER TABLE applications ADD COLUMN version INTEGER NOT NULL DEFAULT 1;
 
--- The id identifies one creation of an API key. A new column cannot have a random default, which a program that does not
--- know of ids needs, so the table is created again.
+-- The id identifies one creation of an API key. A new column cannot have a random default, which a program that does
+-- not know of ids needs, so the table is created again.
 CREATE TABLE api_keys_next (
     name        TEXT    NOT NULL PRIMARY KEY,
     hash        BLOB    NOT NULL UNIQUE,
