@@ -48,7 +48,7 @@ func TestReadySaysWhatToDoAboutTheSchema(t *testing.T) {
 		// goose has created its table, and the process was killed before the first migration.
 		exec(`DROP TABLE schema_compatibility`)
 		exec(`DELETE FROM goose_db_version WHERE version_id > 0`)
-		wantReady(t, s, "behind (version 0")
+		wantReady(t, s, "older (version 0)")
 	})
 }
 

@@ -166,6 +166,7 @@ type token struct {
 	Later int // logins of the user since the issue, up to the limit
 
 	Pending set
+	Reached instant // no clock was read before it by the last of the calls with a response
 }
 
 // set is a set of calls without a response, by their number.
@@ -334,7 +335,7 @@ func (t token) step(r rules, in input) (ways []branch) {
 func (t token) born(r rules, at span) token {
 	b := token{
 		Issued: true, Generation: 1, IssuedAt: at, ExpiresAt: at.plus(r.life).cut(),
-		Epoch: -1, Raised: true, Pending: t.Pending,
+		Epoch: -1, Raised: true, Pending: t.Pending, Reached: t.Reached,
 	}
 	return b.slid(r, at)
 }
@@ -512,11 +513,11 @@ func (t token) meanwhile(r rules, by input) (all []token) {
 }
 
 // take has one of several equal calls without a response take effect before the call by, if one may. Each may have read
-// its clock as early as any of them.
+// its clock as early as any of them. A call takes no effect after a call that began when it could not any more.
 func (t *token) take(equal []int, by input) (in input, any bool) {
 	for _, i := range equal {
 		other := by.lost.calls[i]
-		if !t.Pending.has(i) || other.At.First+lasts < by.At.First {
+		if !t.Pending.has(i) || other.At.First+lasts < t.Reached {
 			continue
 		}
 		if !any {
@@ -578,6 +579,7 @@ func model(applications map[string]rules) porcupine.Model {
 				}
 				for _, b := range t.step(r, in) {
 					for _, after := range b.answered(r, in, answer) {
+						after.Reached = max(after.Reached, call.At.First)
 						next = append(next, after)
 					}
 				}

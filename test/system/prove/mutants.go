@@ -131,7 +131,7 @@ var mutants = []mutant{
 		case decision.Outcome == domain.Retried && call.Generation < snapshot.Token.Generation:
 			decision.Outcome, decision.AnsweredAt = domain.Rotated, call.Now
 			decision.After = snapshot.Token.Rotated(snapshot.Policy, call.Now, "")
-			decision.Event = domain.TokenRestore
+			decision.Event = domain.TokenRestored
 			err = x.write(ctx, snapshot.Token, decision, call, in.RequestID)
 		case decision.Write:
 `}},
@@ -143,7 +143,7 @@ var mutants = []mutant{
 		if after.RotatedAt = c.Now; !t.RecoveredAt.IsZero() {
 			after.RotatedAt, after.RecoveredAt = t.RotatedAt, c.Now
 		}
-		return Decision{Outcome: Retried, After: after, Write: true, Event: TokenRecover, AnsweredAt: t.lastAnswer(),`}},
+		return Decision{Outcome: Retried, After: after, Write: true, Event: TokenRecovered, AnsweredAt: t.lastAnswer(),`}},
 	},
 	{
 		name: "retry-from-now", says: "the access token of a retry counts from the retry", setting: several,
