@@ -15,13 +15,13 @@ import (
 	"github.com/refreshd/refreshd/test/support/apt"
 )
 
-// VersionVariable is the name of the environment variable that names the major version of PostgreSQL to test with, such as
-// 18. Where it is not set, the tests take the newest version that is installed.
+// VersionVariable is the name of the environment variable that names the major version of PostgreSQL to test with, such
+// as 18. Where it is not set, the tests take the newest version that is installed.
 const VersionVariable = "TEST_POSTGRES_VERSION"
 
-// Binaries returns the directory of PostgreSQL's server programs. It looks on PATH, then where pg_config points, then in
-// /usr/lib/postgresql, newest version first. Where there are none, it installs the distribution's package if it can. A
-// version that VersionVariable names, and that is not installed, it fetches if it knows a package of it.
+// Binaries returns the directory of PostgreSQL's server programs. It looks on PATH, then where pg_config points, then
+// in /usr/lib/postgresql, newest version first. Where there are none, it installs the distribution's package if it can.
+// A version that VersionVariable names, and that is not installed, it fetches if it knows a package of it.
 func Binaries(ctx context.Context) (string, error) {
 	major := os.Getenv(VersionVariable)
 	if dir, ok := find(major); ok {
@@ -45,8 +45,8 @@ func Binaries(ctx context.Context) (string, error) {
 		}
 		err = errors.New("the package is installed, but not in /usr/lib/postgresql")
 	}
-	return "", fmt.Errorf("postgres: no PostgreSQL server %s to test with: install one (Debian, Ubuntu: apt-get install %s; "+
-		"Fedora: dnf install postgresql-server; macOS: brew install postgresql), or name a running one in %s: %w",
+	return "", fmt.Errorf("postgres: no PostgreSQL server %s to test with: install one (Debian, Ubuntu: apt-get install "+
+		"%s; Fedora: dnf install postgresql-server; macOS: brew install postgresql), or name a running one in %s: %w",
 		major, name, Variable, err)
 }
 

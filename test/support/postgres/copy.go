@@ -15,12 +15,12 @@ import (
 	"github.com/jackc/pgx/v5"
 )
 
-// copyTo makes dir the data of a standby of s: a copy of the data of s, which is running and is written to. It is the
-// low-level API for backups of PostgreSQL's manual (section 25.3.4). pg_basebackup does the same, but the packages of npm
-// lack it, and that of another major version refuses the server.
+// copyTo makes dir the data of a standby of s: a copy of the data of s, which is running and is written to. It uses
+// PostgreSQL's low-level API for backups ("Making a Base Backup Using the Low Level API" in the manual). pg_basebackup
+// does the same, but the packages of npm lack it, and that of another major version refuses the server.
 //
-// The standby reads from s what was written since the copy began. A checkpoint within that second would remove it, and the
-// standby then does not start, with an error that says so.
+// The standby reads from s what was written since the copy began. If a checkpoint removes that in the second between,
+// the standby does not start, and its log has the reason.
 func (s *Server) copyTo(ctx context.Context, dir string) (err error) {
 	// One session from start to stop: PostgreSQL ends the backup with the session that began it.
 	c, err := pgx.Connect(ctx, s.admin.String())
@@ -49,7 +49,8 @@ func (s *Server) copyTo(ctx context.Context, dir string) (err error) {
 		"backup_label":   label,
 		"standby.signal": "",
 		// A later line overrides an earlier one, which the primary has if it was a standby itself.
-		"postgresql.auto.conf": fmt.Sprintf("primary_conninfo = 'host=%s port=%s user=%s sslmode=disable connect_timeout=10'\n",
+		"postgresql.auto.conf": fmt.Sprintf(
+			"primary_conninfo = 'host=%s port=%s user=%s sslmode=disable connect_timeout=10'\n",
 			s.admin.Hostname(), s.admin.Port(), s.admin.User.Username()),
 	} {
 		if err := owner.write(filepath.Join(dir, name), os.O_APPEND, strings.NewReader(text)); err != nil {
@@ -59,7 +60,7 @@ func (s *Server) copyTo(ctx context.Context, dir string) (err error) {
 	return nil
 }
 
-// owner is whom files are made for: the tests may run as root, a server may not.
+// owner is the user that the files of a server belong to. The tests may run as root, a server may not.
 type owner struct{ uid, gid int }
 
 // ownerOf returns the owner of a file.
@@ -75,8 +76,8 @@ func ownerOf(name string) (owner, error) {
 	return owner{int(stat.Uid), int(stat.Gid)}, nil
 }
 
-// copyData copies the directory from of a running server to the new directory to. A file that the server removes meanwhile
-// is left out, and what a file lacks of what is being written the log has.
+// copyData copies the directory of a running server to a new one. It skips a file that the server removes meanwhile.
+// A page that is written while it is copied may be torn; the standby takes it from the log.
 func (o owner) copyData(from, to string) error {
 	return filepath.WalkDir(from, func(name string, d fs.DirEntry, err error) error {
 		if errors.Is(err, fs.ErrNotExist) {

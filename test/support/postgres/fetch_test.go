@@ -65,7 +65,7 @@ func TestAPackageIsUnpackedWithItsLinks(t *testing.T) {
 	}
 }
 
-// What comes from a registry must not write elsewhere than into the cache.
+// A package of a registry must write into the cache only.
 func TestAPackageThatLeadsOutOfItselfIsRefused(t *testing.T) {
 	archive := archiveOf(t, map[string]string{"package/../../evil": "x"})
 	if err := postgres.Unpack(archive, filepath.Join(t.TempDir(), "a", "b")); err == nil {
@@ -107,7 +107,7 @@ func TestAnArchiveOfAnotherHashIsRefused(t *testing.T) {
 	}
 }
 
-// What is deployed is what is tested.
+// The version that is deployed is one that is tested.
 func TestTheComposeFileAndTheMakefileHaveTheNewestPublishedVersion(t *testing.T) {
 	for file, pattern := range map[string]string{
 		"../../../docker-compose.yml": `(?m)^    image: postgres:(.*)$`,

@@ -11,12 +11,12 @@ import (
 	"github.com/jackc/pgx/v5"
 )
 
-// killing is what the keeper does when it is told to.
+// killing is the keeper's functions, which Server.tell runs.
 //
-// The postmaster is stopped before it is killed, so that it starts no more processes, and sees none of its own die. Its
-// children are what would outlive it: they would write on for a moment, and keep the data from being opened again. A zombie
-// is dead; in a container there may be nobody who takes it away, and the next postmaster, which finds its number in
-// postmaster.pid, would take it for a living one. What that file says of shared memory is the last that is left of it.
+// The postmaster is stopped before it is killed, so that it starts no more processes and does not see one of its own
+// end. Its children would outlive it: they would continue to write for a moment, and keep the data from being opened
+// again. A zombie counts as ended. In a container it may never be reaped, and the next postmaster, which finds its
+// number in postmaster.pid, would take it for a running one. That file also names the shared memory to remove.
 const killing = `
 children() {
 	if [ -d /proc/self ]; then
@@ -25,7 +25,7 @@ children() {
 		ps -A -o ppid= -o pid= | while read -r parent pid; do [ "$parent" != "$1" ] || echo "$pid"; done
 	fi
 }
-lives() {
+runs() {
 	if [ -d /proc/self ]; then
 		grep -q '^State:[[:space:]]*[^ZX[:space:]]' "/proc/$1/status" 2>/dev/null
 	else
@@ -35,11 +35,13 @@ lives() {
 kill9() {
 	[ -n "$up" ] || { echo 'it does not run'; return 1; }
 	postmaster=$(sed -n 1p "$dir/data/postmaster.pid") && kill -STOP "$postmaster" || return 1
-	while ! grep -q '^State:[[:space:]]*T' "/proc/$postmaster/status" 2>/dev/null && [ -d /proc/self ]; do sleep 0.01; done
+	while [ -d /proc/self ] && ! grep -q '^State:[[:space:]]*T' "/proc/$postmaster/status" 2>/dev/null; do
+		sleep 0.01
+	done
 	all="$(children "$postmaster") $postmaster"
 	kill -KILL $all
 	for pid in $all; do
-		while lives "$pid"; do sleep 0.01; done
+		while runs "$pid"; do sleep 0.01; done
 	done
 	ipcrm -m "$(sed -n 7p "$dir/data/postmaster.pid" | sed 's/.* //')" >/dev/null 2>&1
 	rm "$dir/data/postmaster.pid"
@@ -48,7 +50,7 @@ kill9() {
 again() {
 	for attempt in 1 2 3 4 5; do
 		! start || return 0
-		grep -q 'Address already in use' "$dir/server.log" || break # somebody called from that port; it is free in a moment
+		grep -q 'Address already in use' "$dir/server.log" || break # a connection used that port; it is free in a moment
 		sleep 0.2
 	done
 	tail -n 20 "$dir/server.log"
@@ -63,9 +65,9 @@ promote() {
 }
 `
 
-// Kill ends a server that we started as a power cut would: the postmaster and every process of its are gone when it
-// returns, with kill -9. The server has to be durable, or it would forget what it has committed, which is nothing that
-// PostgreSQL does. Start brings it back; Stop, as always, removes it.
+// Kill ends a server that this package started as a power cut would: with kill -9. The postmaster and all of its
+// processes have ended when it returns. The server has to be durable: another one would forget what it has committed,
+// which PostgreSQL does not do. Start starts it again; Stop removes it.
 func (s *Server) Kill() error {
 	if err := s.killable(); err != nil {
 		return fmt.Errorf("postgres: kill the server: %w", err)
@@ -76,7 +78,7 @@ func (s *Server) Kill() error {
 	return nil
 }
 
-// Start starts a server that was killed, on the same data and the same port, and returns when it takes connections.
+// Start starts a server that was killed, on the same data and the same port, and returns when it accepts connections.
 func (s *Server) Start() error {
 	if err := s.killable(); err != nil {
 		return fmt.Errorf("postgres: start the server again: %w", err)
@@ -87,11 +89,11 @@ func (s *Server) Start() error {
 	return nil
 }
 
-// StartStandby starts another server that is a synchronous standby of primary: from when it returns, primary answers no
-// commit that the standby has not written to its disk. It takes connections, that may read. ctx bounds the start, not the
-// standby's life. The caller has to call Stop, of each of the two.
+// StartStandby starts another server as a synchronous standby of primary. After it returns, primary confirms a commit
+// only when the standby has written it to its disk. The standby accepts connections that read. ctx bounds the start,
+// not the standby's lifetime. The caller must call Stop of each of the two.
 //
-// A primary whose standby is down answers no commit at all: that is what synchronous means with one standby.
+// A primary whose only synchronous standby is down confirms no commit.
 func StartStandby(ctx context.Context, primary *Server) (*Server, error) {
 	s, err := startStandby(ctx, primary)
 	if err != nil {
@@ -114,8 +116,8 @@ func startStandby(ctx context.Context, primary *Server) (*Server, error) {
 	return s, nil
 }
 
-// Rejoin makes a server that was killed a synchronous standby of primary, at the address that it had, in place of what it was: as
-// an operator brings back the old primary after a fail-over. ctx bounds the wait until it follows.
+// Rejoin makes a server that was killed a synchronous standby of primary, at its old address and with new data, as an
+// operator does with the old primary after a fail-over. ctx bounds the wait until it follows.
 func (s *Server) Rejoin(ctx context.Context, primary *Server) error {
 	err := errors.Join(s.killable(), primary.killable())
 	for _, step := range []func() error{
@@ -136,20 +138,22 @@ func (s *Server) Rejoin(ctx context.Context, primary *Server) error {
 
 // follow returns when s, which is a copy of primary, is its synchronous standby.
 func (s *Server) follow(ctx context.Context, primary *Server) error {
-	// It came to be as a copy, and would wait for a standby of its own after it was promoted: so only now.
+	// Not before s is copied: after a promotion s would wait for a standby of its own.
 	for _, statement := range []string{"ALTER SYSTEM SET synchronous_standby_names = '*'", "SELECT pg_reload_conf()"} {
 		if err := primary.exec(ctx, statement); err != nil {
 			return err
 		}
 	}
-	if err := primary.await(ctx, `SELECT count(*) = 1 FROM pg_stat_replication WHERE sync_state = 'sync' AND state = 'streaming'`); err != nil {
+	err := primary.await(ctx, `SELECT count(*) = 1 FROM pg_stat_replication
+		WHERE sync_state = 'sync' AND state = 'streaming'`)
+	if err != nil {
 		return fmt.Errorf("wait until it follows: %w", err)
 	}
 	return s.await(ctx, `SELECT pg_is_in_recovery()`)
 }
 
-// Promote makes a standby a primary, and returns when it takes writes. Whether the one before is dead is the caller's to
-// know: two primaries of one origin go their own ways.
+// Promote makes a standby a primary, and returns when it accepts writes. The caller must have stopped the old primary:
+// otherwise the two diverge.
 func (s *Server) Promote() error {
 	if err := s.killable(); err != nil {
 		return fmt.Errorf("postgres: promote the standby: %w", err)
@@ -163,7 +167,7 @@ func (s *Server) Promote() error {
 func (s *Server) killable() error {
 	switch {
 	case s.cmd == nil:
-		return errors.New("the server that " + Variable + " names is not ours to do that with: start one with Options.Own")
+		return errors.New("the server that " + Variable + " names must not be stopped: start one with Options.Own")
 	case !s.durable:
 		return errors.New("it would forget what it has committed: start it with Options.Durable")
 	default:

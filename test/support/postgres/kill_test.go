@@ -17,8 +17,8 @@ import (
 
 var durable = postgres.Options{Durable: true}
 
-// A test that kills a server means all of it: a backend that lives on for a moment commits what nobody was answered, and a
-// background writer makes the crash a clean one.
+// A test that kills a server means all of it. A backend that continues for a moment commits what it has not confirmed,
+// and a background writer makes the crash a clean one.
 func TestKillLeavesNoProcessAndStartBringsBackWhatWasCommitted(t *testing.T) {
 	postgres.LeaveOut(t)
 	s := start(t, durable)
@@ -39,7 +39,7 @@ func TestKillLeavesNoProcessAndStartBringsBackWhatWasCommitted(t *testing.T) {
 		}
 		for _, pid := range pids {
 			if alive(pid) {
-				t.Errorf("process %d is alive", pid)
+				t.Errorf("process %d is running", pid)
 			}
 		}
 		if c, err := pgx.Connect(t.Context(), dsn); err == nil {
@@ -53,7 +53,7 @@ func TestKillLeavesNoProcessAndStartBringsBackWhatWasCommitted(t *testing.T) {
 		if err := s.Start(); err != nil {
 			t.Fatal(err)
 		}
-		// The one that the server had taken when it died was not answered, and may be there.
+		// The server may have committed the last one without confirming it.
 		got, want := query[int64](t, connect(t, dsn), `SELECT max(n) FROM answered`), w.answered
 		if got != want && got != want+1 {
 			t.Errorf("round %d: %d is stored, the last one answered was %d", round, got, want)
@@ -61,7 +61,7 @@ func TestKillLeavesNoProcessAndStartBringsBackWhatWasCommitted(t *testing.T) {
 	}
 }
 
-// writer inserts growing numbers, each round from its own thousand, until the server is gone.
+// writer inserts growing numbers, each round from its own thousand, until the server has ended.
 type writer struct {
 	twenty, ended chan struct{}
 	answered      int64 // the last one; to be read after ended
@@ -110,7 +110,7 @@ func processes(t *testing.T, c *pgx.Conn) (pids []int) {
 	return pids
 }
 
-// alive tells a zombie, which nobody may have taken away yet, from a process.
+// alive reports whether pid is a process, and not a zombie that has not been reaped.
 func alive(pid int) bool {
 	if status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid)); err == nil {
 		return !strings.Contains(string(status), "State:\tZ") && !strings.Contains(string(status), "State:\tX")
@@ -132,11 +132,11 @@ func TestStopRemovesAKilledServer(t *testing.T) {
 		t.Fatal(err)
 	}
 	if _, err := os.Stat(files); !os.IsNotExist(err) {
-		t.Errorf("stat of the server's files: got %v, want that they are gone", err)
+		t.Errorf("stat of the server's files: got %v, want that they do not exist", err)
 	}
 }
 
-// Without fsync a killed server may have forgotten what it answered: whoever then blames the service has lost a day.
+// Without fsync a killed server may have forgotten what it has confirmed, and the service would be blamed for it.
 func TestOnlyADurableServerOfOursIsKilled(t *testing.T) {
 	postgres.LeaveOut(t)
 	s := start(t)
@@ -169,7 +169,7 @@ func TestOnlyADurableServerOfOursIsKilled(t *testing.T) {
 	query[int](t, connect(t, dsn), `SELECT 1`)
 }
 
-// The promise of a synchronous standby, which the proofs of fail-over stand on: what the primary answered is there.
+// The tests of fail-over rely on a synchronous standby: it has every commit that the primary has confirmed.
 func TestAPromotedStandbyHasAllThatThePrimaryAnswered(t *testing.T) {
 	postgres.LeaveOut(t)
 	primary := start(t, durable)

@@ -12,7 +12,8 @@ import (
 	"github.com/refreshd/refreshd/test/support/apt"
 )
 
-// PgBouncer returns the path of PgBouncer's program. Where there is none, it installs the distribution's package if it can.
+// PgBouncer returns the path of PgBouncer's program. Where there is none, it installs the distribution's package if it
+// can.
 func PgBouncer(ctx context.Context) (string, error) {
 	if path, ok := findPgBouncer(); ok {
 		return path, nil
@@ -43,8 +44,8 @@ type Bouncer struct {
 	address string
 }
 
-// bounce is the shell's program: $1 the directory for the configuration, which is in INI, $2 PgBouncer. It says what PgBouncer
-// says.
+// bounce is the shell's program: $1 the directory for the configuration, which is in INI, $2 PgBouncer. It prints the
+// output of PgBouncer.
 const bounce = `
 dir=$1 bouncer=$2
 exec 2>&1
@@ -58,9 +59,9 @@ read -r _
 exit 0
 `
 
-// StartBouncer starts a PgBouncer in front of s, on a port of its own. It takes any user for the superuser, and has the databases of
-// s under their names. settings are lines for the section [pgbouncer], such as "pool_mode = transaction". The caller has to
-// call Stop.
+// StartBouncer starts a PgBouncer in front of s, on a port of its own. It connects every user as the superuser, and has
+// the databases of s under their names. settings are lines for the section [pgbouncer], such as "pool_mode =
+// transaction". The caller must call Stop.
 func (s *Server) StartBouncer(ctx context.Context, settings ...string) (*Bouncer, error) {
 	b, err := s.startBouncer(ctx, settings)
 	if err != nil {
@@ -82,15 +83,15 @@ func (s *Server) startBouncer(ctx context.Context, settings []string) (*Bouncer,
 	if password, set := s.admin.User.Password(); set {
 		database += " password='" + strings.ReplaceAll(password, "'", "''") + "'"
 	}
-	ini := fmt.Sprintf("[databases]\n%s\n[pgbouncer]\nlisten_addr = 127.0.0.1\nlisten_port = %s\nunix_socket_dir =\nauth_type = any\n%s\n",
-		database, ports[0], strings.Join(settings, "\n"))
+	ini := fmt.Sprintf("[databases]\n%s\n[pgbouncer]\nlisten_addr = 127.0.0.1\nlisten_port = %s\n"+
+		"unix_socket_dir =\nauth_type = any\n%s\n", database, ports[0], strings.Join(settings, "\n"))
 	k, err := newKeeper(bounce, []string{"INI=" + ini}, path)
 	if err != nil {
 		return nil, err
 	}
 	b := &Bouncer{keeper: k, address: net.JoinHostPort("127.0.0.1", ports[0])}
 	ended := make(chan string, 1)
-	go func() { // and nobody who writes to a pipe that is full
+	go func() { // to the end: PgBouncer would block on a full pipe
 		var said strings.Builder
 		for k.output.Scan() {
 			if said.Len() < 4096 {
@@ -116,7 +117,7 @@ func (s *Server) startBouncer(ctx context.Context, settings []string) (*Bouncer,
 // Address is the bouncer's host and port.
 func (b *Bouncer) Address() string { return b.address }
 
-// Stop ends PgBouncer at once and removes its files.
+// Stop ends PgBouncer immediately and removes its files.
 func (b *Bouncer) Stop() error {
 	if err := b.close(); err != nil {
 		return fmt.Errorf("postgres: stop PgBouncer: %w", err)

@@ -50,7 +50,7 @@ func TestBouncerInTransactionModeSharesAConnection(t *testing.T) {
 	}
 }
 
-// What PgBouncer does not like it says once, at its start: it must reach whoever wrote the setting.
+// PgBouncer prints what is wrong with a setting once, at its start: the error must hold it.
 func TestBouncerThatCannotStartSaysWhy(t *testing.T) {
 	postgres.LeaveOut(t)
 	s := start(t)
@@ -63,6 +63,6 @@ func TestBouncerThatCannotStartSaysWhy(t *testing.T) {
 		b.Stop()
 		t.Fatal("started with a mode that does not exist")
 	} else if ctx.Err() != nil || !strings.Contains(err.Error(), "pool_mode") {
-		t.Errorf("got %v, want at once what PgBouncer said of pool_mode", err)
+		t.Errorf("got %v, want immediately what PgBouncer printed about pool_mode", err)
 	}
 }

@@ -2,16 +2,17 @@
 //
 // It is not for production, and it migrates nothing: a database that it hands out has no tables.
 //
-// It never skips. It uses the server that TEST_POSTGRES_DSN names. Without that it starts one of its own from binaries that
-// it finds. Without those, as root on a Debian-like system, it installs the distribution's package; otherwise the test
-// fails and says what to install. A store that was silently not tested is worse than a red build.
+// It never skips. It uses the server that TEST_POSTGRES_DSN names. Without that it starts one of its own from binaries
+// that it finds. Without those, as root on a Debian-like system, it installs the distribution's package; elsewhere the
+// test fails and says what to install. A store that was silently not tested is worse than a red build.
 //
-// TEST_POSTGRES_VERSION asks for a major version. If it is not installed, its binaries come from npm's registry (fetch.go).
+// TEST_POSTGRES_VERSION asks for a major version. If it is not installed, its binaries come from npm's registry, see
+// fetch.go.
 //
-// A server of ours lives as long as the process that started it and no longer, however that ends. A shell stands between:
-// it starts the server, does what its standard input says (kill.go) until that ends, stops the server and removes its
-// files. The kernel closes that pipe also after a panic, os.Exit or kill -9. The other ways lost: a parent death signal is
-// Linux's alone, follows the thread rather than the process, and leaves the files behind; a container needs an engine.
+// A server ends with the process that started it, however that ends. A shell between them starts the server, runs the
+// commands of its standard input (kill.go) until that ends, stops the server and removes its files. The kernel closes
+// that pipe also after a panic, os.Exit or kill -9. Not used: a parent death signal, which only Linux has, which
+// follows the thread rather than the process, and which leaves the files; a container, which needs an engine.
 //
 // Each process starts its own server (two seconds), so that packages which `go test` runs side by side do not share
 // connections, locks and vacuum.
@@ -51,20 +52,20 @@ type Options struct {
 	// itself, dies; a test that only kills the service does not need it, a benchmark does. It has no effect on a
 	// server that TEST_POSTGRES_DSN names: that one is as durable as its owner made it.
 	Durable bool
-	// Own starts a server also where TEST_POSTGRES_DSN names one: for who is going to kill it.
+	// Own starts a server also where TEST_POSTGRES_DSN names one: for a test that kills it.
 	Own bool
 }
 
-// Server is a running PostgreSQL server. Its methods are safe for concurrent use, Stop aside.
+// Server is a running PostgreSQL server. Its methods, except Stop, are safe for concurrent use.
 type Server struct {
 	admin *url.URL // a database to connect to for creating and dropping others
 	keeper
-	telling   sync.Mutex // held while the keeper does as it is told
+	telling   sync.Mutex // held while the keeper runs a command
 	mu        sync.Mutex
 	databases map[string]bool
 }
 
-// keeper is the shell that owns a server which we started; the zero value stands for a server that is not ours.
+// keeper is the shell that owns a server which this package started. The zero value stands for any other server.
 type keeper struct {
 	cmd     *exec.Cmd
 	dir     string
@@ -73,8 +74,8 @@ type keeper struct {
 	durable bool
 }
 
-// StartServer gives the server that TEST_POSTGRES_DSN names, or starts one. ctx bounds the start, not the server's life.
-// The caller has to call Stop.
+// StartServer returns the server that TEST_POSTGRES_DSN names, or starts one. ctx bounds the start, not the server's
+// lifetime. The caller must call Stop.
 func StartServer(ctx context.Context, o Options) (*Server, error) {
 	if dsn := os.Getenv(Variable); dsn != "" && !o.Own {
 		return existing(ctx, dsn)
@@ -136,8 +137,8 @@ func (s *Server) Version(ctx context.Context) (version string, err error) {
 	return version, nil
 }
 
-// checkVersion returns an error if the server is of another major version than the one that VersionVariable asks for: what
-// a run of the tests claims about a version is then true.
+// checkVersion returns an error if the server is of another major version than VersionVariable asks for, so that a run
+// of the tests cannot claim a version that it did not test.
 func (s *Server) checkVersion(ctx context.Context) error {
 	want := os.Getenv(VersionVariable)
 	if want == "" {
@@ -156,11 +157,11 @@ func (s *Server) checkVersion(ctx context.Context) error {
 }
 
 // keep is the shell's program: $1 the directory for the files, $2 that of the binaries, $3 the server's options, $4 is
-// "copy" if the data is to be a copy of another server's, then ports to try. A copy is made by our process before the shell
-// reads the first line of its input. It prints "ready PORT", or what went wrong. Each further line of its input is one of
-// the functions, and it prints what they print and then "done" or "failed".
+// "copy" if the data is a copy of another server's, then ports to try. This process makes a copy, and then sends the
+// first line. The shell prints "ready PORT", or what went wrong. Each further line of its input is one of the
+// functions, and it prints what they print and then "done" or "failed".
 //
-// Another process may take a free port between our finding it and the server's binding it, hence several.
+// Another process may take a free port before the server binds it, hence several.
 const keep = `
 dir=$1 bin=$2 options=$3 how=$4
 shift 4
@@ -175,7 +176,7 @@ create() {
 		>"$dir/create.log" || { cat "$dir/create.log"; return 1; }
 }
 start() {
-	up=1 # before it is true: what fails to be ready in time runs all the same
+	up=1 # before it is true: a server that is not ready in time may run
 	"$bin/pg_ctl" start -s -w -D "$dir/data" -l "$dir/server.log" -o "$options -p $port"
 }
 ` + killing + `
@@ -202,7 +203,7 @@ func start(ctx context.Context, bin string, o Options, primary *Server) (k keepe
 	if err != nil {
 		return k, "", err
 	}
-	// No socket in the file system: its path is limited to about 100 bytes, and nobody needs it.
+	// No socket in the file system: its path is limited to about 100 bytes, and no test needs it.
 	options := "-c listen_addresses=127.0.0.1 -c unix_socket_directories= -c max_connections=300"
 	if !o.Durable {
 		options += " -c fsync=off -c full_page_writes=off -c synchronous_commit=off"
@@ -242,7 +243,7 @@ func start(ctx context.Context, bin string, o Options, primary *Server) (k keepe
 	return keeper{}, "", errors.Join(ctx.Err(), k.close(), errors.New("it said:"+said.String()))
 }
 
-// newKeeper runs a program of the shell, which is not root's. Its $1 is a directory that belongs to its user, and is its to remove.
+// newKeeper runs a program of the shell, but not as root. Its $1 is a directory of its user, which it must remove.
 func newKeeper(program string, environ []string, args ...string) (k keeper, err error) {
 	// Not in TMPDIR: that one may be closed to the user that the server runs as.
 	dir, err := os.MkdirTemp("/tmp", "refreshd-postgres-")
@@ -295,7 +296,7 @@ func withoutPG(environ []string) []string {
 	return slices.DeleteFunc(slices.Clone(environ), func(v string) bool { return strings.HasPrefix(v, "PG") })
 }
 
-// unprivileged is the user that the distribution made for PostgreSQL, else nobody's number.
+// unprivileged is the user that the distribution made for PostgreSQL; without one the number of the user nobody.
 func unprivileged() *syscall.Credential {
 	if u, err := user.Lookup("postgres"); err == nil {
 		uid, errUID := strconv.ParseUint(u.Uid, 10, 32)
@@ -323,7 +324,7 @@ func freePorts(n int) (ports []string, err error) {
 // NewDatabase creates an empty database and returns its DSN, postgres://….
 func (s *Server) NewDatabase(ctx context.Context) (dsn string, err error) {
 	name := "refreshd_test_" + strings.ToLower(rand.Text())
-	// template0, because nobody can be connected to it and PostgreSQL copies no template in use.
+	// template0, because it accepts no connections, and PostgreSQL does not copy a template in use.
 	if err := s.exec(ctx, "CREATE DATABASE "+name+" TEMPLATE template0 ENCODING 'UTF8'"); err != nil {
 		return "", fmt.Errorf("postgres: create a database: %w", err)
 	}
@@ -359,8 +360,8 @@ func (s *Server) drop(ctx context.Context, name string) error {
 	return nil
 }
 
-// Stop ends the server at once and removes its files. Of a server that TEST_POSTGRES_DSN names, it drops the databases
-// that are left of those made here, and leaves it running.
+// Stop ends the server immediately and removes its files. A server that TEST_POSTGRES_DSN names it leaves running, and
+// drops the remaining databases that were made here.
 func (s *Server) Stop() error {
 	if s.cmd == nil {
 		var errs []error

@@ -20,8 +20,8 @@ import (
 	"github.com/refreshd/refreshd/test/support/postgres"
 )
 
-// victim in the environment makes this test binary start a server, say where it is, and wait to be killed; "again", kill the
-// server and start it again before.
+// victim in the environment makes this test binary start a server, print its address, and wait to be killed. With the
+// value "again" it kills the server and starts it again before.
 const victim = "REFRESHD_TEST_POSTGRES_VICTIM"
 
 func TestMain(m *testing.M) {
@@ -96,7 +96,7 @@ func TestServerIsOnLoopbackAndGoneAfterStop(t *testing.T) {
 		t.Error("the server still takes connections")
 	}
 	if _, err := os.Stat(files); !os.IsNotExist(err) {
-		t.Errorf("stat of the server's files: got %v, want that they are gone", err)
+		t.Errorf("stat of the server's files: got %v, want that they do not exist", err)
 	}
 }
 
@@ -112,7 +112,8 @@ func TestServerEndsWithItsProcess(t *testing.T) {
 		by           func(*exec.Cmd, io.Closer) error
 	}{
 		{"kill -9", "1", func(c *exec.Cmd, _ io.Closer) error { return c.Process.Kill() }},
-		{"kill -9, of a server that was started again", "again", func(c *exec.Cmd, _ io.Closer) error { return c.Process.Kill() }},
+		{"kill -9, of a server that was started again", "again",
+			func(c *exec.Cmd, _ io.Closer) error { return c.Process.Kill() }},
 		{"panic", "1", func(_ *exec.Cmd, stdin io.Closer) error { return stdin.Close() }},
 	} {
 		t.Run(end.name, func(t *testing.T) {
@@ -139,7 +140,7 @@ func TestServerEndsWithItsProcess(t *testing.T) {
 				t.Fatal(err)
 			}
 			if err := cmd.Wait(); err == nil {
-				t.Fatal("the process ended in peace")
+				t.Fatal("the process ended without an error")
 			}
 			ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 			defer cancel()
@@ -241,7 +242,7 @@ func TestStartEndsWithItsContext(t *testing.T) {
 	cancel()
 	if s, err := postgres.StartServer(ctx, postgres.Options{}); err == nil {
 		s.Stop()
-		t.Error("started a server for a caller that has gone")
+		t.Error("started a server although the context was done")
 	}
 }
 
@@ -254,8 +255,8 @@ func TestNewestInstalledVersionIsFirst(t *testing.T) {
 	}
 }
 
-// binaries tells whether to test starting servers. A developer who names a server, because no PostgreSQL is installed,
-// does not want one installed.
+// binaries reports whether to test starting servers. A developer who names a server, because no PostgreSQL is
+// installed, does not want one installed.
 func binaries(t *testing.T) bool {
 	t.Helper()
 	if _, found := postgres.Find(); !found && os.Getenv(postgres.Variable) != "" {

@@ -21,8 +21,8 @@ var shared struct {
 	err    error
 }
 
-// NewDatabase creates an empty database for one test, on the server of this process, and drops it when the test is over.
-// It returns the database's DSN, postgres://….
+// NewDatabase creates an empty database for one test, on the server of this process, and drops it when the test is
+// over. It returns the database's DSN, postgres://….
 func NewDatabase(tb testing.TB) (dsn string) {
 	tb.Helper()
 	s := sharedServer(tb)
@@ -59,8 +59,8 @@ func LeaveOut(tb testing.TB) {
 	short.LeaveOut(tb, "PostgreSQL")
 }
 
-// NewBouncer starts a PgBouncer for one test, in front of the server of this process, and returns its host and port: to be put
-// into the DSN that NewDatabase returned. Settings are those of StartBouncer.
+// NewBouncer starts a PgBouncer for one test, in front of the server of this process, and returns its host and port,
+// for the DSN that NewDatabase returned. Settings are those of StartBouncer.
 func NewBouncer(tb testing.TB, settings ...string) (address string) {
 	tb.Helper()
 	ctx, cancel := context.WithTimeout(tb.Context(), startTimeout)

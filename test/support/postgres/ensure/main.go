@@ -1,6 +1,6 @@
-// Command ensure makes sure, before the tests start, that there is a PostgreSQL server for them, and PgBouncer, and says which
-// stores they will run on. It installs what package postgres would install; doing it once and first keeps the time that a
-// download takes out of the tests' own, and tells a missing server from a failing test.
+// Command ensure makes sure, before the tests start, that they have a PostgreSQL server and PgBouncer, and prints the
+// stores that they run on with the version of the server. It installs what package postgres would install. Doing it
+// once and first keeps the time of a download out of the tests, and a missing server is not a failing test.
 package main
 
 import (
