@@ -1,6 +1,7 @@
 package domain_test
 
 import (
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"slices"
@@ -815,7 +816,7 @@ func honestClient(draw draw, decide rule) error {
 var errOver = fmt.Errorf("the maximum lifetime ends the session")
 
 func ended(err error) error {
-	if err == errOver {
+	if errors.Is(err, errOver) {
 		return nil
 	}
 	return err

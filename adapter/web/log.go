@@ -167,7 +167,7 @@ func respond(c echo.Context, next echo.HandlerFunc) (truncated bool, err error) 
 	res := c.Response()
 	err = recovering(c, next)
 	var panicked *panicError
-	truncated = errors.As(err, &panicked) && (res.Committed || panicked.value == http.ErrAbortHandler)
+	truncated = errors.As(err, &panicked) && (res.Committed || panicked.value == any(http.ErrAbortHandler))
 	if err == nil || truncated {
 		return truncated, err
 	}

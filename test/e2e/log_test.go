@@ -217,7 +217,7 @@ func TestWhatTheLogLostIsToldOnceItIsReadAgain(t *testing.T) {
 	told, exchanges, stopping := 0, 0, false
 	for {
 		text, err := r.ReadBytes('\n')
-		if err == io.EOF && len(text) == 0 {
+		if errors.Is(err, io.EOF) && len(text) == 0 {
 			break
 		}
 		var line struct {

@@ -290,6 +290,7 @@ func fillKeys(ctx context.Context, tx *sql.Tx, e engine, n int) error {
 	if err != nil {
 		return err
 	}
+	defer insert.Close()
 	var algorithm string
 	if err := tx.QueryRowContext(ctx, "SELECT p.algorithm "+theKey).Scan(&algorithm); err != nil {
 		return err
