@@ -18,7 +18,7 @@ import (
 	"github.com/refreshd/refreshd/adapter/logsink"
 )
 
-// reader takes what a Sink writes while it is open, and nothing while it is not.
+// reader reads from a Sink while it is open.
 type reader struct {
 	mu   sync.Mutex
 	open sync.Cond
@@ -81,7 +81,7 @@ func TestWhatIsNotReadIsDroppedAndCountedInItsPlace(t *testing.T) {
 		t.Fatalf("got %d lines lost of %d", lost, lines)
 	}
 	r.set(false)
-	// Nothing else has to be written for the gap to be told.
+	// The gap is reported without another write.
 	for deadline := time.Now().Add(30 * time.Second); !s.Written() && time.Now().Before(deadline); {
 		time.Sleep(time.Millisecond) // between looks
 	}
@@ -107,7 +107,7 @@ func TestWhatIsNotReadIsDroppedAndCountedInItsPlace(t *testing.T) {
 	}
 }
 
-// faulty writes a part of what it is given, and fails, more often than not.
+// faulty is a writer whose writes are incomplete and fail more often than not.
 type faulty struct {
 	random *rand.Rand
 	text   bytes.Buffer
@@ -165,7 +165,7 @@ func TestClosingIsBounded(t *testing.T) {
 	s = logsink.New(write, logsink.Limit)
 	fmt.Fprintln(s, "line")
 	if err := s.Close(t.Context()); err == nil {
-		t.Error("a reader that is gone: want an error")
+		t.Error("a closed reader: want an error")
 	}
 }
 
@@ -199,7 +199,7 @@ func TestLinesOfOneWriterStayInOrderAndWhole(t *testing.T) {
 	}
 }
 
-// sizes notes the writes that it gets.
+// sizes records the sizes of the writes.
 type sizes struct {
 	reader
 	writes []string
@@ -247,7 +247,7 @@ func TestACommandsOutputHasNoLimit(t *testing.T) {
 	}
 }
 
-// What a line costs who writes it, with and without a Sink, into a file. Compare the two: a Sink must not cost more.
+// This is the cost of a line for its writer, into a file, with and without a Sink. The Sink must not cost more.
 func BenchmarkLine(b *testing.B) {
 	line := []byte(strings.Repeat("x", 349) + "\n")
 	open := func(b *testing.B) *os.File {
