@@ -56,7 +56,7 @@ func PolicyFields() []Field {
 	return all
 }
 
-// describe returns the members of an object that are not of the policy.
+// describe returns the members of an object that are not in the policy.
 func describe(kind string, o strict.Object) []Field {
 	var policy []string
 	for _, m := range settings(new(domain.Settings)) {
@@ -105,14 +105,14 @@ func typeOf(into any) string {
 	}
 }
 
-// text is what the types do not say about a member.
+// text describes what the type of a member does not say.
 type text struct {
 	meaning, example string
 	absent           string // what holds without it, where the domain has no default
 	required         bool
 }
 
-// texts are by the path of the member; of what is no policy, after the kind of its object.
+// texts are keyed by the path of the member. Outside the policy, the kind of the object comes before the path.
 var texts = map[string]text{
 	"tenant.id": {
 		meaning: "Names the tenant in requests (`X-Stencil-TenantId`) and in the path of its key set. " +
@@ -225,8 +225,8 @@ var texts = map[string]text{
 // Permission describes what a permission for one method of one endpoint allows.
 type Permission struct{ Endpoint, Method, Meaning string }
 
-// Permissions describe all that a permission can name, except the endpoints of administration, which no request asks
-// for yet.
+// Permissions describe everything that a permission can name, except the endpoints of administration, which no request
+// needs yet.
 func Permissions() (all []Permission) {
 	endpoints := domain.Endpoints()
 	endpoints[domain.SessionsPermission] = []string{"GET"}
@@ -243,7 +243,7 @@ func Permissions() (all []Permission) {
 	return all
 }
 
-// allows are by method and endpoint.
+// allows is keyed by method and endpoint.
 var allows = map[string]string{
 	"POST /jwt/issue":         "Issue a refresh token and an access token for any user of the tenant.",
 	"POST /jwt/refresh":       "Exchange, where `requireAuthentication` is true.",

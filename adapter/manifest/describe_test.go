@@ -11,7 +11,7 @@ import (
 	"github.com/refreshd/refreshd/domain"
 )
 
-// with is a document of one object, with that field.
+// with returns a document of one object that has the field.
 func with(prefix string, f manifest.Field) string {
 	path := strings.Split(f.Name, ".")
 	if len(path) > 1 && path[0] == "permissions" { // its names are paths, with dots or not
@@ -27,7 +27,7 @@ func with(prefix string, f manifest.Field) string {
 	return "{" + prefix + path[0] + ": " + text + "}"
 }
 
-// An example that is refused, or is the default, is none. Each is tried by itself, in the object that it is for.
+// An example must be accepted and differ from the default. Each is read alone, in its own object.
 func TestEveryFieldHasAnExampleThatIsAccepted(t *testing.T) {
 	shop := `id: shop, `
 	for _, group := range []struct {
@@ -72,7 +72,7 @@ func TestEveryFieldHasAnExampleThatIsAccepted(t *testing.T) {
 	}
 }
 
-// The documentation has every setting of the domain, with its default, its words and its bounds.
+// The documentation has every setting of the domain, with its default, its values and its bounds.
 func TestPolicyFieldsAreTheDomains(t *testing.T) {
 	got := map[string]string{}
 	for _, f := range manifest.PolicyFields() {
@@ -99,7 +99,7 @@ func TestPolicyFieldsAreTheDomains(t *testing.T) {
 	}
 }
 
-// What a permission can name is what the documentation lists, and nothing else.
+// The documentation lists exactly the endpoints and methods that a permission can name.
 func TestPermissionsAreThoseThatAKeyCanHave(t *testing.T) {
 	got := map[string][]string{}
 	for _, p := range manifest.Permissions() {

@@ -18,13 +18,13 @@ import (
 	"github.com/refreshd/refreshd/domain"
 )
 
-// outside are the fields of entities that are in no document, for the reasons that the package's comment has.
+// outside lists the fields of entities that no document has. The package comment gives the reasons.
 var outside = []string{
 	"APIKey.Hash", "APIKey.ID", "APIKey.Key", "APIKey.Version", "Application.TenantID", "Application.Version",
 	"Tenant.Version",
 }
 
-// fill gives each field below v a value that is not zero, and differs from the others; of those outside, none.
+// fill sets each field below v, except those in outside, to a value that is not zero and differs from the others.
 func fill(t *testing.T, v reflect.Value, path string, n *int64) {
 	t.Helper()
 	if slices.Contains(outside, path) {
@@ -57,8 +57,9 @@ func fill(t *testing.T, v reflect.Value, path string, n *int64) {
 		v.Set(reflect.New(v.Type().Elem()))
 		fill(t, v.Elem(), path, n)
 	case reflect.String:
-		// Such as YAML takes for something else unless it is in quotes, or for a variable.
-		awkward := []string{"true", "~", "12", "2030-01-31", "a: b # c", "${X} $", "'\"\\\n é", " x ", "<<", "&a", "- [", "<&>"}
+		// Without quotes YAML reads these as something else, or they look like a variable.
+		awkward := []string{"true", "~", "12", "2030-01-31", "a: b # c", "${X} $", "'\"\\\n é", " x ", "<<",
+			"&a", "- [", "<&>"}
 		v.SetString(awkward[int(*n)%len(awkward)] + fmt.Sprint(*n))
 	case reflect.Bool:
 		v.SetBool(*n%2 == 0)
@@ -69,7 +70,7 @@ func fill(t *testing.T, v reflect.Value, path string, n *int64) {
 	}
 }
 
-// same compares with fields of types that compare as they should.
+// same compares secrets with their method Equal.
 func same(t *testing.T, what string, want, got any) {
 	t.Helper()
 	if diff := cmp.Diff(want, got, cmp.Comparer(domain.Secret.Equal)); diff != "" {
@@ -77,7 +78,7 @@ func same(t *testing.T, what string, want, got any) {
 	}
 }
 
-// unescape is what the command line does with texts in which no variable is named.
+// unescape expands texts as the command line does, without variables.
 func unescape(text string) (string, []string) { return strings.ReplaceAll(text, "$$", "$"), nil }
 
 func readBack[T any, O interface {
@@ -106,8 +107,8 @@ func readBack[T any, O interface {
 	same(t, "JSON\n"+string(text), want, got)
 }
 
-// A field that a document omits is lost when an entity is read, changed and written back. By
-// reflection, so that a field that an entity gets later is tested too.
+// A field that a document omits is lost when an entity is read, changed and written back. The test uses reflection, so
+// that it also tests fields that are added later.
 func TestEveryFieldIsReadAsItWasWritten(t *testing.T) {
 	for start := range int64(24) { // each field has each of the awkward texts once
 		n := start
@@ -120,7 +121,7 @@ func TestEveryFieldIsReadAsItWasWritten(t *testing.T) {
 	}
 }
 
-// What is not set stays so, and what is set to nothing is not the same.
+// A field that is not set stays unset. A field that is set to an empty value is different.
 func TestNothingIsReadAsItWasWritten(t *testing.T) {
 	readBack(t, manifest.Document{})
 	readBack(t, manifest.Tenant{})
@@ -191,15 +192,17 @@ apiKeys:
 	if text, err = manifest.JSON(&d); err != nil {
 		t.Fatal(err)
 	}
-	if diff := cmp.Diff(`{"tenants":[{"id":"acme","name":"Acme & Co","cookieDomain":"","jwtConfiguration":{"algorithm":"EdDSA",`+
-		`"refreshTokenOneTimeUseConfiguration":{"gracePeriodInSeconds":30,"recoveryBurst":0}},"applications":[{"id":"shop"}]}],`+
+	if diff := cmp.Diff(`{"tenants":[{"id":"acme","name":"Acme & Co","cookieDomain":"",`+
+		`"jwtConfiguration":{"algorithm":"EdDSA",`+
+		`"refreshTokenOneTimeUseConfiguration":{"gracePeriodInSeconds":30,"recoveryBurst":0}},`+
+		`"applications":[{"id":"shop"}]}],`+
 		`"apiKeys":[{"name":"backend","tenantId":"acme","permissions":{"endpoints":{"/jwt/issue":["POST"],`+
 		`"/jwt/refresh":["GET","DELETE"]}},"expiresAt":"2030-01-31T00:00:00Z"}]}`, string(text)); diff != "" {
 		t.Errorf("JSON (-want +got):\n%s", diff)
 	}
 }
 
-// Both readers refuse the same, and each says where in its own way.
+// Both readers return the same errors, each with its own kind of position.
 func TestDocumentsInJSONAreAsStrict(t *testing.T) {
 	for text, want := range map[string]string{
 		`{"id":"a","jwtConfiguration":{"algorithmus":"EdDSA"}}`:     "[unknown]jwtConfiguration.algorithmus",
@@ -262,13 +265,13 @@ func FuzzADocumentIsReadAsItWasWritten(f *testing.F) {
 			}
 		}
 		if strings.ContainsFunc(fmt.Sprintf("%+v", d), func(r rune) bool { return r >= 0x80 && r < 0xa0 }) {
-			return // such a control character is written as it is, and refused
+			return // such a control character is written unchanged, and reading it is an error
 		}
 		readBack(t, d)
 	})
 }
 
-// names are the settings by the last part of their names, which is how documents call them.
+// names returns the last parts of the names of settings. Documents use these parts.
 func names() map[string]bool {
 	known := map[string]bool{"jwtConfiguration": true}
 	for _, f := range new(domain.Settings).Fields() {
@@ -279,10 +282,11 @@ func names() map[string]bool {
 	return known
 }
 
-// A name that was changed in one place and not in another sends people to look for what is not there.
+// A document that names a setting by an old name sends its reader to a setting that does not exist.
 func TestDocumentsNameSettingsThatExist(t *testing.T) {
 	looksLikeASetting := regexp.MustCompile(`^(jwtConfiguration|cookie[A-Z]\w*|requireAuthentication|accessTokenType|` +
-		`recovery(Burst|Interval)|onOneTime\w*|maximum\w+|refreshToken\w+(Configuration|Policy|InMinutes)|\w+In(Seconds|Minutes))$`)
+		`recovery(Burst|Interval)|onOneTime\w*|maximum\w+|` +
+		`refreshToken\w+(Configuration|Policy|InMinutes)|\w+In(Seconds|Minutes))$`)
 	inQuotes := regexp.MustCompile("`[\\w.]+[:`]")
 	known, found := names(), 0
 	for _, file := range []string{
@@ -297,7 +301,7 @@ func TestDocumentsNameSettingsThatExist(t *testing.T) {
 				if looksLikeASetting.MatchString(part) {
 					found++
 					if !known[part] {
-						t.Errorf("%s names %s, which is no setting", file, part)
+						t.Errorf("%s names %s, which is not a setting", file, part)
 					}
 				}
 			}
