@@ -14,7 +14,7 @@ func tokenBucketKey(id domain.ID, authenticated bool) string {
 	return string(id[:])
 }
 
-// Authenticated records that the request's API key is valid. From then on requests with it are charged to the key.
+// Authenticated records that the request's API key is valid. Afterwards requests with it are charged to the key.
 func (r *Record) Authenticated() {
 	ch := &r.charge
 	if ch.guard == nil || ch.apiKey == "" {

@@ -14,7 +14,7 @@ import (
 	"github.com/refreshd/refreshd/domain"
 )
 
-// A dialect gives the form of its refusals, and its handlers read strictly, return errors and take a note.
+// A dialect defines the format of its refusals. Its handlers decode strictly, return errors and add to the log line.
 func Example() {
 	greet := func(c echo.Context) error {
 		tenant := web.PathParam(c, "tenant")

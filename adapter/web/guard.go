@@ -58,9 +58,9 @@ type RateLimits struct {
 // An address has independent budgets for four kinds of requests: ordinary ones, including 404 and 405; those with an
 // API key that has not been verified, which get their charge back if the key is valid; public documents, such as key
 // sets; and health. So guesses and neighbours behind the same address do not keep out an active backend, the requests
-// that its users send through it, a verifier or an orchestrator, and nobody guesses faster than an address is allowed
-// to. A flood of requests for health itself does give 429 to an orchestrator behind the same address. Where strangers
-// share its address, it has to probe the admin listener.
+// that its users send through it, a verifier or an orchestrator. No client guesses faster than the limit of its
+// address. A flood of requests for health itself does give 429 to an orchestrator behind the same address. If other
+// clients share its address, the orchestrator has to probe the admin listener.
 //
 // Guesses never keep out a genuine token string. If an exchange's address has used up its ordinary budget, the MAC of
 // its token string is still verified, provided that the body is short and its length is known. That costs only
@@ -73,17 +73,17 @@ type RateLimits struct {
 // cannot use up the bucket. An exchange with an API key is one of the requests with an API key.
 //
 // Only a malformed credential or one with a wrong MAC is invalid. A genuine token string is no guess, whatever happened
-// to its session. Nor is an access token that has expired. Either costs one request.
+// to its session. An access token that has expired is no guess either. Each costs one request.
 //
 // Guesses never keep out a valid API key either, though after a restart no key has been verified. If the budget for
 // unverified keys is used up, a key is still looked up if its slot is free. Keys are hashed, with a seed of the
 // process, to a table of slots, each of which allows one look-up a second. The table bounds the look-ups, and a guess
 // cannot aim at the slot of another key: at g guesses a second a valid key is looked up in about one of g/512 attempts.
-// From then on it is verified.
+// Afterwards it is verified.
 //
 // An exchange is also charged to the bucket of its refresh token, once its token string is known to be genuine. Only
-// exchanges that returned tokens, or whose refresh token has ended, are charged to it. So nobody can use up another
-// user's bucket with forgeries, nor with a copy that is rejected. Charging first and giving back was rejected:
+// exchanges that returned tokens, or whose refresh token has ended, are charged to it. So forgeries, or
+// a copy that is rejected, cannot use up another user's bucket. Charging first and giving back was rejected:
 // concurrent copies would use it up in the meantime.
 //
 // An IPv6 client is identified by the first half of its address, because it controls the other half.
@@ -132,7 +132,7 @@ const (
 	PublicFile      // a public document of the program, in the budget of Public
 	preflight       // a CORS preflight
 	Health          // health and readiness, which orchestrators need
-	Logout          // Exchange if the request has no Authorization, else Work
+	Logout          // Work if the request has Authorization, Exchange if it has none
 	unmatched       // 404 and 405
 )
 

@@ -22,8 +22,7 @@ func (w noWriter) Header() http.Header         { return w.h }
 func (w noWriter) Write(p []byte) (int, error) { return len(p), nil }
 func (w noWriter) WriteHeader(int)             {}
 
-// BenchmarkGuard is an exchange through everything of this package, with a handler that does nothing, with and
-// without a guard.
+// BenchmarkGuard measures an exchange through all of this package, with and without a guard. Its handler does nothing.
 func BenchmarkGuard(b *testing.B) {
 	for _, on := range []bool{false, true} {
 		b.Run(fmt.Sprintf("guard=%v", on), func(b *testing.B) {

@@ -150,14 +150,14 @@ func TestCallsAboveTheLimitAreRefusedAtOnceAndRecoveryIsImmediate(t *testing.T) 
 
 	b.letGo <- struct{}{}
 	if status := <-statuses; status != 200 {
-		t.Errorf("got %d for what was under way", status)
+		t.Errorf("got %d for a request in progress", status)
 	}
 	go work()
 	<-b.entered // the free place was taken
 	close(b.letGo)
 	for range half {
 		if status := <-statuses; status != 200 {
-			t.Errorf("got %d for what was under way", status)
+			t.Errorf("got %d for a request in progress", status)
 		}
 	}
 	if got := b.guard.InProgress(); got != 0 {
@@ -205,7 +205,7 @@ func (b *busySite) occupy(t *testing.T, n int, path string, from func(i int) cal
 		for range in {
 			b.letGo <- struct{}{}
 			if status := <-statuses; status != 200 {
-				t.Errorf("got %d for what was under way", status)
+				t.Errorf("got %d for a request in progress", status)
 			}
 		}
 	}
@@ -225,7 +225,8 @@ func TestWhereExchangesAreSlowFewerAreLetIn(t *testing.T) {
 		took time.Duration
 		want int
 	}{
-		{web.SlowExchange, 512}, {web.SlowExchange + 1, 512}, {web.SlowExchange + 1, 384}, {0, 288}, // 288 fast ones are worth 72
+		{web.SlowExchange, 512}, {web.SlowExchange + 1, 512}, {web.SlowExchange + 1, 384},
+		{0, 288}, // 288 fast ones count as 72
 		{time.Second, 360}, {time.Second, 270}, {time.Second, 256}, {time.Minute, 256},
 	} {
 		in, release := b.occupy(t, web.MaxInProgress, "/work", eachItsOwn)
@@ -313,6 +314,7 @@ func TestRetryAfterIsInWholeSecondsAndLongEnough(t *testing.T) {
 	}
 	s.GET("/y", fails(&web.Refused{Reason: web.Overload, Wait: 1001 * time.Millisecond}))
 	if got := s.send("GET", "/y", ""); got.Code != 503 || got.Header().Get("Retry-After") != "2" || got.Body.Len() > 0 {
-		t.Errorf("got %d with Retry-After %q and %q, want 503 with 2 and nothing", got.Code, got.Header().Get("Retry-After"), got.Body)
+		t.Errorf("got %d with Retry-After %q and %q, want 503 with 2 and nothing", got.Code,
+			got.Header().Get("Retry-After"), got.Body)
 	}
 }

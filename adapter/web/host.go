@@ -6,8 +6,8 @@ import (
 	"strings"
 )
 
-// IsLoopback reports whether a Host header is localhost or a loopback address. Only there may a cookie be sent without
-// TLS.
+// IsLoopback reports whether a Host header is localhost or a loopback address. A cookie may be sent without
+// TLS only to such a host.
 func IsLoopback(hostport string) bool {
 	host := hostport
 	if h, _, err := net.SplitHostPort(hostport); err == nil {

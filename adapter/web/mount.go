@@ -87,8 +87,8 @@ func (p *path) endpoint(method string) *endpoint {
 	return nil
 }
 
-// add mounts the routes of a dialect. Two routes with the same method and path are an error. So is a route that does
-// not say which callers it accepts, or that names an action for which there is no permission, such as a misspelled one.
+// add mounts the routes of a dialect. Two routes with the same method and path are an error. A route that does not say
+// which callers it accepts, or that names an action without a permission, such as a misspelled one, is an error too.
 func (m *mount) add(e *echo.Echo, dialect Dialect) error {
 	if dialect.Document != nil {
 		dialect.Routes = slices.Concat(dialect.Routes, dialect.Document.routes(dialect.Base))

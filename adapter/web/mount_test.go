@@ -31,18 +31,25 @@ func TestRoutesThatContradictEachOtherAreNotMounted(t *testing.T) {
 		options  web.Options
 		want     string // empty: it is mounted
 	}{
-		"one":                     {[]web.Dialect{{Render: render, Routes: []web.Route{get}}}, web.Options{}, ""},
-		"none":                    {nil, web.Options{}, "no dialect"},
-		"no renderer":             {[]web.Dialect{{Routes: []web.Route{get}}}, web.Options{}, "no renderer"},
-		"twice, in one dialect":   {[]web.Dialect{{Render: render, Routes: []web.Route{get, get}}}, web.Options{}, "GET /x is mounted twice"},
-		"twice, in two of them":   {[]web.Dialect{{Render: render, Routes: []web.Route{get}}, {Render: render, Routes: []web.Route{get}}}, web.Options{}, "mounted twice"},
-		"HEAD beside GET":         {[]web.Dialect{{Render: render, Routes: []web.Route{get, {Method: "HEAD", Path: "/x", Anybody: true, Handle: ok}}}}, web.Options{}, "mounted twice"},
-		"nothing authenticates":   {asking(func(r *web.Route) { r.Action = domain.TokenRead }), web.Options{}, "Authenticate is not set"},
-		"nothing authenticates 2": {asking(func(r *web.Route) { r.Asks = []domain.Action{domain.TokenRead} }), web.Options{}, "Authenticate is not set"},
-		"two ways to ask": {asking(func(r *web.Route) { r.Action, r.Asks = domain.TokenRead, []domain.Action{domain.TokenList} }),
+		"one":         {[]web.Dialect{{Render: render, Routes: []web.Route{get}}}, web.Options{}, ""},
+		"none":        {nil, web.Options{}, "no dialect"},
+		"no renderer": {[]web.Dialect{{Routes: []web.Route{get}}}, web.Options{}, "no renderer"},
+		"twice, in one dialect": {[]web.Dialect{{Render: render, Routes: []web.Route{get, get}}}, web.Options{},
+			"GET /x is mounted twice"},
+		"twice, in two of them": {[]web.Dialect{{Render: render, Routes: []web.Route{get}},
+			{Render: render, Routes: []web.Route{get}}}, web.Options{}, "mounted twice"},
+		"HEAD beside GET": {[]web.Dialect{{Render: render,
+			Routes: []web.Route{get, {Method: "HEAD", Path: "/x", Anybody: true, Handle: ok}}}}, web.Options{}, "mounted twice"},
+		"nothing authenticates": {asking(func(r *web.Route) { r.Action = domain.TokenRead }), web.Options{},
+			"Authenticate is not set"},
+		"nothing authenticates 2": {asking(func(r *web.Route) { r.Asks = []domain.Action{domain.TokenRead} }),
+			web.Options{}, "Authenticate is not set"},
+		"two ways to ask": {asking(func(r *web.Route) {
+			r.Action, r.Asks = domain.TokenRead, []domain.Action{domain.TokenList}
+		}),
 			web.Options{Authenticate: &usecase.Authenticate{}}, "both Action and Asks"},
-		"nobody said who": {asking(func(r *web.Route) { r.Anybody = false }), web.Options{}, "Asks and Anybody"},
-		"two answers to who": {[]web.Dialect{{Render: render, Routes: []web.Route{
+		"no callers": {asking(func(r *web.Route) { r.Anybody = false }), web.Options{}, "Asks and Anybody"},
+		"two kinds of callers": {[]web.Dialect{{Render: render, Routes: []web.Route{
 			{Method: "GET", Path: "/x", Anybody: true, Action: domain.TokenRead, Handle: ok},
 		}}}, web.Options{Authenticate: &usecase.Authenticate{}}, "Asks and Anybody"},
 		"no such action": {asking(func(r *web.Route) { r.Action = "token.reed" }),

@@ -42,7 +42,7 @@ func TestACallerHoldsAsManyPlacesAsAreFree(t *testing.T) {
 	}
 }
 
-// A document is longer than the buffers of a client that does not read. Such clients delay no others.
+// A document is longer than the buffers of a client that does not read. Such a client does not delay other clients.
 func TestReadersOfDocumentsHoldNoPlaces(t *testing.T) {
 	b := newBusySite(t)
 	const readers = web.MaxInProgress + 100

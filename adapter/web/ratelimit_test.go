@@ -23,7 +23,7 @@ func newLimiter(perSecond, keys int) (*web.Limiter, *clock) {
 	return web.NewLimiter(perSecond, keys, c.now), c
 }
 
-// drain takes one request after another until one is refused, and returns how many were allowed and the wait.
+// drain takes requests until one is refused, and returns the number of allowed ones and the wait.
 func drain(l *web.Limiter, key string, cost int) (through int, wait time.Duration) {
 	for ; through < 1_000_000; through++ {
 		if wait = l.Take(key, cost); wait > 0 {
@@ -36,7 +36,7 @@ func drain(l *web.Limiter, key string, cost int) (through int, wait time.Duratio
 func TestABucketHoldsTenSecondsOfCallsAndFillsByTheClock(t *testing.T) {
 	l, c := newLimiter(5, 100)
 	if got, _ := drain(l, "a", 1); got != 50 {
-		t.Errorf("got %d calls through at once, want 50", got)
+		t.Errorf("got %d requests allowed immediately, want 50", got)
 	}
 	if got := l.Take("b", 1); got != 0 {
 		t.Errorf("another key has to wait %s, want its own bucket", got)
@@ -45,11 +45,12 @@ func TestABucketHoldsTenSecondsOfCallsAndFillsByTheClock(t *testing.T) {
 		pause time.Duration
 		want  int
 	}{
-		{199 * time.Millisecond, 0}, {time.Millisecond, 1}, {time.Second, 5}, {time.Minute, 50}, {10 * time.Second, 50}, {9 * time.Second, 45},
+		{199 * time.Millisecond, 0}, {time.Millisecond, 1}, {time.Second, 5}, {time.Minute, 50}, {10 * time.Second, 50},
+		{9 * time.Second, 45},
 	} {
 		c.wait(step.pause)
 		if got, _ := drain(l, "a", 1); got != step.want {
-			t.Errorf("after %s more: got %d calls through, want %d", step.pause, got, step.want)
+			t.Errorf("after %s more: got %d requests allowed, want %d", step.pause, got, step.want)
 		}
 	}
 }
@@ -63,11 +64,11 @@ func TestTheWaitThatIsToldIsEnoughAndNeeded(t *testing.T) {
 			wait := l.Take("a", cost)
 			c.wait(wait - 1)
 			if l.Take("a", cost) == 0 {
-				t.Errorf("%d a second, cost %d: through a nanosecond before the %s that it was told", perSecond, cost, wait)
+				t.Errorf("%d a second, cost %d: allowed a nanosecond before the returned %s", perSecond, cost, wait)
 			}
 			c.wait(1)
 			if again := l.Take("a", cost); again != 0 {
-				t.Errorf("%d a second, cost %d: told to wait %s, and then %s more", perSecond, cost, wait, again)
+				t.Errorf("%d a second, cost %d: the returned wait was %s, then %s more", perSecond, cost, wait, again)
 			}
 		}
 	}
@@ -81,7 +82,7 @@ func TestARefusedCallTakesNothing(t *testing.T) {
 	}
 	c.wait(time.Second)
 	if wait := l.Take("a", 1); wait != 0 {
-		t.Errorf("whoever asks too often has to wait %s longer, want not to", wait)
+		t.Errorf("after refused requests: got a wait of %s, want none", wait)
 	}
 }
 
@@ -103,7 +104,7 @@ func TestAChargeGoesBelowNothingAndComesBack(t *testing.T) {
 	c.wait(time.Hour)
 	l.Charge("a", -10)
 	if got, _ := drain(l, "a", 1); got > 20 {
-		t.Errorf("got %d calls through after a full bucket was given 10 more", got)
+		t.Errorf("got %d requests allowed after a full bucket was given 10 more", got)
 	}
 }
 

@@ -18,8 +18,8 @@ import (
 )
 
 // newHastyServer is a server of NewServer whose time-outs are a tenth, and less for an idle connection: half a second
-// for a header, which a client on a busy machine may miss, too. wrote gets the error of each answer to /flood, and
-// closed each connection that the server has closed.
+// for a header. A client on a busy machine may miss these too. wrote gets the error of each response to /flood, and
+// closed gets each connection that the server has closed.
 func newHastyServer(t *testing.T) (address string, wrote chan error, closed chan string) {
 	t.Helper()
 	wrote, closed = make(chan error, 1), make(chan string, 100)
@@ -53,7 +53,7 @@ type zeros struct{}
 
 func (zeros) Read(p []byte) (int, error) { return len(p), nil }
 
-// dialWithSmallWindow connects so that what is not read is too much soon.
+// dialWithSmallWindow connects with a small receive window, which unread data soon fills.
 func dialWithSmallWindow(t *testing.T, address string) net.Conn {
 	t.Helper()
 	c, err := net.Dial("tcp", address)
@@ -118,13 +118,13 @@ func TestSlowClientsAreCutOff(t *testing.T) {
 				}
 			}
 		}()
-		// The client need not notice: without room for a response it has none for a reset.
+		// The client may not notice: a buffer without room for a response also has none for a reset.
 		if got := <-closed; got != c.LocalAddr().String() {
 			t.Errorf("the server closed %s", got)
 		}
 	})
-	// One that the machine made late is cut off as well, and tries again.
-	t.Run("a good one meanwhile, until it is idle", func(t *testing.T) {
+	// A slow machine can make this client late too. Then the server closes the connection, and the client tries again.
+	t.Run("a fast client meanwhile, until it is idle", func(t *testing.T) {
 		t.Parallel()
 		for begin := time.Now(); ; {
 			c := dialWithSmallWindow(t, address)

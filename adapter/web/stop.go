@@ -11,8 +11,8 @@ import (
 
 const (
 	// requestWait is the time for which a stopping server waits for clients to send the rest of their requests, and
-	// responseWait the time for which it waits for them to read their responses. Neither is longer than half of the
-	// time that the shutdown has.
+	// responseWait the time for which it waits for them to read their responses. Each is at most half of the time that
+	// the shutdown has.
 	requestWait  = time.Second
 	responseWait = 5 * time.Second
 

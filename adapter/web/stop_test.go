@@ -108,7 +108,7 @@ func TestAStopWaitsAMomentForTheRestOfARequest(t *testing.T) {
 	}
 }
 
-// A request that takes longer than the shutdown may was accepted, and is lost: the shutdown is not clean.
+// A request that takes longer than the shutdown is allowed to take is accepted and lost, so the shutdown is not clean.
 func TestAStopThatCutsOffWhatIsWorkedOnFails(t *testing.T) {
 	s := newStoppingServer(t)
 	if _, err := io.WriteString(s.dial(t), work); err != nil {
@@ -129,7 +129,7 @@ type stoppingServer struct {
 	working, flooding, finish, cut chan struct{}
 }
 
-// newStoppingServer serves /x, /work, which works until finish is closed, and /flood, whose answer never ends. cut is
+// newStoppingServer serves /x, /work, which works until finish is closed, and /flood, whose response never ends. cut is
 // closed once a connection is closed.
 func newStoppingServer(t *testing.T) *stoppingServer {
 	t.Helper()

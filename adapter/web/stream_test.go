@@ -20,7 +20,7 @@ import (
 	"github.com/refreshd/refreshd/domain"
 )
 
-// A pipes is a listener whose connections are in memory, so that their deadlines are in a bubble's time.
+// pipes is a listener whose connections are in memory, so that their deadlines use the time of a synctest bubble.
 type pipes struct {
 	conns  chan net.Conn
 	closed chan struct{}
@@ -47,8 +47,8 @@ type pipeAddr struct{}
 func (pipeAddr) Network() string { return "pipe" }
 func (pipeAddr) String() string  { return "pipe" }
 
-// A streamingServer serves GET /stream, which sends a line every 20 seconds until it is ended, or for as long as lasts
-// says; GET /flood, which sends without end; and GET /x.
+// A streamingServer serves GET /stream, which sends a line every 20 seconds until it is ended or lasts has
+// passed; GET /flood, which sends without end; and GET /x.
 type streamingServer struct {
 	*web.Server
 	pipes
@@ -61,7 +61,8 @@ type streamingServer struct {
 func newStreamingServer(t *testing.T, change func(*site)) *streamingServer {
 	t.Helper()
 	s := &streamingServer{
-		pipes: pipes{make(chan net.Conn), make(chan struct{})}, took: make(chan time.Duration, 10), ended: make(chan error, 10),
+		pipes: pipes{make(chan net.Conn), make(chan struct{})}, took: make(chan time.Duration, 10),
+		ended: make(chan error, 10),
 		lines: 1 << 30,
 	}
 	s.site = newSite(t, change)
@@ -93,7 +94,7 @@ func newStreamingServer(t *testing.T, change func(*site)) *streamingServer {
 	return s
 }
 
-// get sends a request, and returns the connection with what comes back on it.
+// get sends a request, and returns the connection and its reader.
 func (s *streamingServer) get(t *testing.T, path string) (net.Conn, *bufio.Reader) {
 	t.Helper()
 	client, server := net.Pipe()
@@ -104,7 +105,7 @@ func (s *streamingServer) get(t *testing.T, path string) (net.Conn, *bufio.Reade
 	return client, bufio.NewReader(client)
 }
 
-// stop stops the server, which must take no longer than a moment.
+// stop stops the server, which must not take long.
 func (s *streamingServer) stop(t *testing.T) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
@@ -190,7 +191,7 @@ func TestAStopEndsStreams(t *testing.T) {
 	})
 }
 
-// A client that reads nothing of a stream holds neither its handler nor its place.
+// A client that does not read a stream occupies neither its handler nor its place.
 func TestAClientThatDoesNotTakeAStreamIsCutOff(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newStreamingServer(t, nil)
@@ -207,7 +208,7 @@ func TestAClientThatDoesNotTakeAStreamIsCutOff(t *testing.T) {
 	})
 }
 
-// newGuardedStreams has a stream that stays until it is told, and an exchange that does too.
+// newGuardedStreams serves a stream and an exchange. Each continues until it is released.
 func newGuardedStreams(t *testing.T, streams int) (s *site, guard *web.Guard, entered, finish chan struct{}) {
 	guard = web.NewGuard(web.RateLimits{Streams: streams}, nil, time.Now, nil)
 	s = newGuardedSite(t, guard)
@@ -250,7 +251,7 @@ func TestStreamsTakeNoPlacesAndCountNotAsSlow(t *testing.T) {
 		if got := guard.InProgress(); got != 0 {
 			t.Errorf("%d streams hold %d places", open, got)
 		}
-		// The bound is as great as ever: one caller has half of it.
+		// The bound is unchanged: one caller has half of it.
 		for range half {
 			go func() { statuses <- s.sendFrom("192.0.2.7", "POST", "/work") }()
 			<-entered

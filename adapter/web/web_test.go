@@ -25,7 +25,7 @@ import (
 	"github.com/refreshd/refreshd/domain"
 )
 
-// A site is one dialect, mounted, with its log. It is mounted again when it gets another route.
+// A site is one mounted dialect with its log. It is mounted again when a route is added.
 type site struct {
 	mounting sync.Mutex // of the handler: requests may be concurrent
 	options  web.Options
@@ -58,7 +58,7 @@ func newSite(t *testing.T, change func(*site)) *site {
 	return s
 }
 
-// add mounts a route, for anybody unless it says for whom.
+// add mounts a route. A route without actions is for anybody.
 func (s *site) add(r web.Route) {
 	r.Anybody = r.Action == "" && len(r.Asks) == 0
 	r.Kind = s.kinds[r.Path]
@@ -105,7 +105,7 @@ func (s *site) send(method, target, body string, header ...string) *httptest.Res
 	return rec
 }
 
-// line is the log, which must be one line.
+// line returns the log, which must be one line.
 func (s *site) line(t *testing.T) map[string]any {
 	t.Helper()
 	if got := strings.Count(s.log.String(), "\n"); got != 1 {
@@ -141,7 +141,7 @@ func TestEveryErrorHasOneStatus(t *testing.T) {
 		{domain.ErrUnavailable, 503, "", map[string]string{"Retry-After": "1"}},
 		{context.DeadlineExceeded, 503, "", nil},
 		{context.Canceled, 503, "", nil},
-		{errors.New("nobody thought of this"), 500, "", nil},
+		{errors.New("an unexpected error"), 500, "", nil},
 		{echo.NewHTTPError(http.StatusOK, "no refusal"), 500, "", nil},
 		{errors.Join(domain.ErrNotFound, domain.ErrUnavailable), 503, "", nil},
 	}
@@ -195,7 +195,7 @@ func TestARetryAfterOfTheHandlerStays(t *testing.T) {
 	}
 }
 
-// The order of checks determines what an unauthenticated client finds out. Every pair of adjacent checks is in this
+// The order of checks determines what an unauthenticated client learns. Every pair of adjacent checks is in this
 // table.
 func TestChecksComeInTheDocumentedOrder(t *testing.T) {
 	huge := strings.Repeat(" ", web.MaxBody+1)
@@ -211,7 +211,7 @@ func TestChecksComeInTheDocumentedOrder(t *testing.T) {
 		{"the largest body", "POST", "/token", huge[1:], 401},
 	}
 	for _, tt := range tests {
-		for _, sent := range []string{"at once", "in chunks"} {
+		for _, sent := range []string{"with its length", "in chunks"} {
 			t.Run(tt.name+" "+sent, func(t *testing.T) {
 				s := newSite(t, nil)
 				s.POST("/token", fails(domain.ErrUnauthorized))
@@ -235,7 +235,8 @@ func TestAWrongMethodIsToldTheRightOnes(t *testing.T) {
 	s.GET("/x", ok)
 	s.DELETE("/x", ok)
 	rec := s.send("PUT", "/x", "")
-	if allow := rec.Header().Get("Allow"); rec.Code != 405 || !strings.Contains(allow, "GET") || !strings.Contains(allow, "DELETE") || rec.Body.Len() == 0 {
+	if allow := rec.Header().Get("Allow"); rec.Code != 405 || !strings.Contains(allow, "GET") ||
+		!strings.Contains(allow, "DELETE") || rec.Body.Len() == 0 {
 		t.Errorf("got %d, Allow %q, body %q", rec.Code, allow, rec.Body)
 	}
 	if got := s.line(t)["route"]; got != "/x" {
@@ -279,7 +280,7 @@ func TestABodyThatBreaksOffIsRefused(t *testing.T) {
 func TestAConnectionEndsAfterABodyInChunks(t *testing.T) {
 	s := newSite(t, nil)
 	s.POST("/x", ok)
-	for sent, want := range map[string]string{"in chunks": "close", "at once": ""} {
+	for sent, want := range map[string]string{"in chunks": "close", "with its length": ""} {
 		req := httptest.NewRequest("POST", "/x", strings.NewReader("{}"))
 		if sent == "in chunks" {
 			req.TransferEncoding, req.ContentLength = []string{"chunked"}, -1
@@ -357,14 +358,16 @@ func TestMediaTypes(t *testing.T) {
 		{"JSON in Latin-1", asJSON, []string{"Content-Type", "application/json; charset=iso-8859-1"}, 415, 415},
 		{"a kin of JSON", asJSON, []string{"Content-Type", "application/ld+json"}, 415, 415},
 		{"a form", asForm, []string{"Content-Type", "application/x-www-form-urlencoded"}, 415, 200},
-		{"a form in Latin-1", asForm, []string{"Content-Type", "application/x-www-form-urlencoded; charset=latin1"}, 415, 415},
+		{"a form in Latin-1", asForm, []string{"Content-Type",
+			"application/x-www-form-urlencoded; charset=latin1"}, 415, 415},
 		{"parts", asForm, []string{"Content-Type", "multipart/form-data; boundary=x"}, 415, 415},
 		{"text", asJSON, []string{"Content-Type", "text/plain"}, 415, 415},
 		{"none", asJSON, nil, 415, 415},
 		{"garbage", asJSON, []string{"Content-Type", "application/json; charset"}, 415, 415},
 		{"two", asJSON, []string{"Content-Type", "application/json", "Content-Type", "application/json"}, 415, 415},
 		{"compressed", asJSON, []string{"Content-Type", "application/json", "Content-Encoding", "gzip"}, 415, 415},
-		{"compressed twice", asJSON, []string{"Content-Type", "application/json", "Content-Encoding", "identity, br"}, 415, 415},
+		{"compressed twice", asJSON, []string{"Content-Type", "application/json", "Content-Encoding",
+			"identity, br"}, 415, 415},
 		{"not compressed", asJSON, []string{"Content-Type", "application/json", "Content-Encoding", "Identity"}, 200, 200},
 		{"JSON as a form", asJSON, []string{"Content-Type", "application/x-www-form-urlencoded"}, 415, 400},
 		{"a form as JSON", asForm, []string{"Content-Type", "application/json"}, 400, 400},
@@ -397,8 +400,8 @@ func TestMediaTypes(t *testing.T) {
 	}
 }
 
-// A merge patch has a media type of its own (RFC 7396, section 4); a refusal says which a PATCH may have (RFC 5789,
-// section 2.2).
+// A merge patch has a media type of its own (RFC 7396, section 4). A refusal names those that PATCH accepts (RFC
+// 5789, section 2.2).
 func TestMediaTypesOfAMergePatch(t *testing.T) {
 	s := newSite(t, nil)
 	s.PATCH("/patch", func(c echo.Context) error {
@@ -417,12 +420,14 @@ func TestMediaTypesOfAMergePatch(t *testing.T) {
 		rec := s.send("PATCH", "/patch", `{"userId":"a"}`, "Content-Type", contentType)
 		told := rec.Header().Get("Accept-Patch")
 		if rec.Code != want || (want == 415) != (told == accepted) || rec.Header().Get("Accept") != told {
-			t.Errorf("%q: got %d, Accept-Patch %q, Accept %q; want %d", contentType, rec.Code, told, rec.Header().Get("Accept"), want)
+			t.Errorf("%q: got %d, Accept-Patch %q, Accept %q; want %d", contentType, rec.Code, told,
+				rec.Header().Get("Accept"), want)
 		}
 	}
 }
 
-// The endpoints of RFC 6749, section 3.2, take forms; one of another media type must hear so, not that it is malformed.
+// The endpoints of RFC 6749, section 3.2, accept forms. The refusal of another media type must say so, not that the
+// body is malformed.
 func TestAnEndpointForFormsTakesFormsAlone(t *testing.T) {
 	s := newSite(t, nil)
 	s.POST("/token", func(c echo.Context) error {
@@ -449,7 +454,8 @@ func TestTheQueryIsStrict(t *testing.T) {
 		_, err := web.Query[userInput](c)
 		return err
 	})
-	for query, want := range map[string]int{"": 200, "?userId=a": 200, "?userID=a": 200, "?userId=a&userId=a": 400, "?x": 400, "?userId=%zz": 400} {
+	for query, want := range map[string]int{"": 200, "?userId=a": 200, "?userID=a": 200, "?userId=a&userId=a": 400,
+		"?x": 400, "?userId=%zz": 400} {
 		if got := s.send("GET", "/x"+query, "").Code; got != want {
 			t.Errorf("%s: got %d, want %d", query, got, want)
 		}
@@ -508,7 +514,8 @@ func TestOneLineSaysWhatHappenedAndNothingSecret(t *testing.T) {
 		note.Add(slog.LevelWarn, slog.Int("generation", 7))
 		return ok(c)
 	})
-	s.send("DELETE", "/token/rt_secret?tokenString=rt_secret", "rt_secret", "Authorization", "ak_secret", "X-Request-Id", "r1")
+	s.send("DELETE", "/token/rt_secret?tokenString=rt_secret", "rt_secret", "Authorization", "ak_secret",
+		"X-Request-Id", "r1")
 	if strings.Contains(s.log.String(), "secret") {
 		t.Errorf("a secret is in the log: %s", s.log)
 	}
@@ -524,7 +531,7 @@ func TestOneLineSaysWhatHappenedAndNothingSecret(t *testing.T) {
 
 	s.send("BREW", "/pot/rt_secret", "")
 	if line := s.line(t); line["route"] != "unmatched" || line["method"] != "other" {
-		t.Errorf("got %v: a stranger must not choose labels", line)
+		t.Errorf("got %v: a client must not choose labels", line)
 	}
 	wantSeen := []web.Response{
 		{Route: "/token/{id}", Method: "DELETE", Status: 200, Event: "exchange.recovered", Kind: "late"},
@@ -535,7 +542,8 @@ func TestOneLineSaysWhatHappenedAndNothingSecret(t *testing.T) {
 	}
 }
 
-// A client that posts a bare token string as a form has sent it as a name, and one with a bug sends it as a member's.
+// A client that posts a bare token string as a form has sent it as a name. A faulty client sends it as the name of a
+// member.
 func TestNamesTheCallerMadeUpAreNotLogged(t *testing.T) {
 	type input struct {
 		UserID string          `json:"userId"`
@@ -550,7 +558,8 @@ func TestNamesTheCallerMadeUpAreNotLogged(t *testing.T) {
 	if got := s.line(t)["codes"]; got != "[unknown]" {
 		t.Errorf("got %q", got)
 	}
-	s.send("POST", "/x", `{"rt_secret":1,"userId":2,"claims":{"rt_secret":1,"rt_secret":1}}`, "Content-Type", "application/json")
+	s.send("POST", "/x", `{"rt_secret":1,"userId":2,"claims":{"rt_secret":1,"rt_secret":1}}`, "Content-Type",
+		"application/json")
 	if got := s.line(t)["codes"]; got != "[unknown] [invalid]userId [repeated]claims" {
 		t.Errorf("got %q", got)
 	}
@@ -578,7 +587,8 @@ func TestAPanicIsAnswered500AndLoggedWithItsStack(t *testing.T) {
 	}
 	line := s.line(t)
 	stack, _ := line["stack"].(string)
-	if line["level"] != "ERROR" || line["id"] != "r1" || line["error"] != "panic: out of cheese" || !strings.Contains(stack, "web_test.go") {
+	if line["level"] != "ERROR" || line["id"] != "r1" || line["error"] != "panic: out of cheese" ||
+		!strings.Contains(stack, "web_test.go") {
 		t.Errorf("got %v", line)
 	}
 }
@@ -651,7 +661,7 @@ func TestAnErrorAfterTheAnswerIsLogged(t *testing.T) {
 	}
 }
 
-// Clients disconnect all the time; at error level they would hide real errors.
+// Clients disconnect often. At error level these lines would hide real errors.
 func TestAClientThatLeftIsNoFault(t *testing.T) {
 	s := newSite(t, nil)
 	s.GET("/x", func(c echo.Context) error { return c.Request().Context().Err() })
@@ -678,9 +688,10 @@ func TestAHandlerHasADeadline(t *testing.T) {
 	s := newSite(t, nil)
 	s.GET("/x", func(c echo.Context) error {
 		deadline, has := c.Request().Context().Deadline()
-		// The longer the test takes, the less is left.
-		if server := web.NewServer(s, slog.Default()); !has || time.Until(deadline) >= server.WriteTimeout-server.ReadTimeout {
-			t.Errorf("got deadline %v, %v: want one that leaves time to answer", deadline, has)
+		server := web.NewServer(s, slog.Default())
+		// The time that remains is shorter the longer the test takes.
+		if !has || time.Until(deadline) >= server.WriteTimeout-server.ReadTimeout {
+			t.Errorf("got deadline %v, %v: want one that leaves time for the response", deadline, has)
 		}
 		return nil
 	})
@@ -689,7 +700,8 @@ func TestAHandlerHasADeadline(t *testing.T) {
 
 func TestTheServerWaitsForNothingForEver(t *testing.T) {
 	s := web.NewServer(http.NotFoundHandler(), slog.Default())
-	for name, got := range map[string]time.Duration{"header": s.ReadHeaderTimeout, "read": s.ReadTimeout, "write": s.WriteTimeout, "idle": s.IdleTimeout} {
+	for name, got := range map[string]time.Duration{"header": s.ReadHeaderTimeout, "read": s.ReadTimeout,
+		"write": s.WriteTimeout, "idle": s.IdleTimeout} {
 		if got <= 0 {
 			t.Errorf("the %s time-out is %v", name, got)
 		}
@@ -714,7 +726,8 @@ func TestHeadersOfEveryAnswer(t *testing.T) {
 }
 
 func TestClientAddr(t *testing.T) {
-	proxies := []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8"), netip.MustParsePrefix("2001:db8::/32"), netip.MustParsePrefix("::ffff:172.16.0.0/108")}
+	proxies := []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8"), netip.MustParsePrefix("2001:db8::/32"),
+		netip.MustParsePrefix("::ffff:172.16.0.0/108")}
 	tests := []struct {
 		name      string
 		trusted   []netip.Prefix
@@ -723,14 +736,15 @@ func TestClientAddr(t *testing.T) {
 		want      string
 	}{
 		{"the peer", nil, "192.0.2.1:1234", nil, "192.0.2.1"},
-		{"nobody is trusted by default", nil, "127.0.0.1:1234", []string{"198.51.100.7"}, "127.0.0.1"},
-		{"a stranger's claim", proxies, "192.0.2.1:1234", []string{"198.51.100.7"}, "192.0.2.1"},
-		{"a proxy's word", proxies, "10.0.0.1:1234", []string{"198.51.100.7"}, "198.51.100.7"},
-		{"a proxy without a word", proxies, "10.0.0.1:1234", nil, "10.0.0.1"},
+		{"no proxy is trusted by default", nil, "127.0.0.1:1234", []string{"198.51.100.7"}, "127.0.0.1"},
+		{"a header of another peer", proxies, "192.0.2.1:1234", []string{"198.51.100.7"}, "192.0.2.1"},
+		{"a header of a proxy", proxies, "10.0.0.1:1234", []string{"198.51.100.7"}, "198.51.100.7"},
+		{"a proxy without a header", proxies, "10.0.0.1:1234", nil, "10.0.0.1"},
 		{"two proxies", proxies, "10.0.0.1:1234", []string{"198.51.100.7, 10.0.0.2"}, "198.51.100.7"},
 		{"two headers", proxies, "10.0.0.1:1234", []string{"198.51.100.7", "10.0.0.2"}, "198.51.100.7"},
 		{"what the client made up before", proxies, "10.0.0.1:1234", []string{"203.0.113.9, 198.51.100.7"}, "198.51.100.7"},
-		{"a trusted address that the client made up", proxies, "10.0.0.1:1234", []string{"10.9.9.9, 198.51.100.7"}, "198.51.100.7"},
+		{"a trusted address that the client made up", proxies, "10.0.0.1:1234", []string{"10.9.9.9, 198.51.100.7"},
+			"198.51.100.7"},
 		{"trusted all the way", proxies, "10.0.0.1:1234", []string{"10.0.0.3, 10.0.0.2"}, "10.0.0.3"},
 		{"garbage at the end", proxies, "10.0.0.1:1234", []string{"198.51.100.7, unknown"}, "10.0.0.1"},
 		{"garbage before", proxies, "10.0.0.1:1234", []string{"unknown, 10.0.0.2"}, "10.0.0.2"},
@@ -741,7 +755,8 @@ func TestClientAddr(t *testing.T) {
 		{"a prefix inside IPv6", proxies, "172.16.0.1:1234", []string{"198.51.100.7"}, "198.51.100.7"},
 		{"a zone", nil, "[fe80::1%eth0]:1234", nil, "fe80::1"},
 		{"a Unix socket", proxies, "@", []string{"198.51.100.7"}, ""},
-		{"the longest", nil, "[1111:2222:3333:4444:5555:6666:7777:8888%a-very-long-zone]:1", nil, "1111:2222:3333:4444:5555:6666:7777:8888"},
+		{"the longest", nil, "[1111:2222:3333:4444:5555:6666:7777:8888%a-very-long-zone]:1", nil,
+			"1111:2222:3333:4444:5555:6666:7777:8888"},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -756,8 +771,10 @@ func TestClientAddr(t *testing.T) {
 }
 
 func TestOriginsAreExact(t *testing.T) {
-	for _, bad := range []string{"", "*", "null", "app.example", "https://", "https://*.example", "https://app.example/", "https://app.example/x",
-		"https://App.example", "HTTPS://app.example", "https://app.example:443", "http://app.example:80", "https://app.example:", "ftp://app.example",
+	for _, bad := range []string{"", "*", "null", "app.example", "https://", "https://*.example", "https://app.example/",
+		"https://app.example/x",
+		"https://App.example", "HTTPS://app.example", "https://app.example:443", "http://app.example:80",
+		"https://app.example:", "ftp://app.example",
 		"https://user@app.example", "https://app.example?x", "https://a.example,https://b.example"} {
 		if _, err := web.ParseOrigins([]string{bad}); err == nil {
 			t.Errorf("%q was taken for an origin", bad)
@@ -767,8 +784,10 @@ func TestOriginsAreExact(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for origin, want := range map[string]bool{"https://app.example": true, "http://localhost:8080": true, "http://app.example": false,
-		"https://app.example:8443": false, "https://evil.app.example": false, "https://app.example.evil": false, "null": false, "": false} {
+	for origin, want := range map[string]bool{"https://app.example": true, "http://localhost:8080": true,
+		"http://app.example":       false,
+		"https://app.example:8443": false, "https://evil.app.example": false, "https://app.example.evil": false,
+		"null": false, "": false} {
 		if got := o.Has(origin); got != want {
 			t.Errorf("%q: got %v, want %v", origin, got, want)
 		}
@@ -791,7 +810,7 @@ func TestCORS(t *testing.T) {
 		{"its refusal can be read too", "PUT", "/x", "https://app.example", origins, 405, true},
 		{"a huge body of it", "POST", "/huge", "https://app.example", origins, 413, true},
 		{"an unknown origin", "POST", "/x", "https://evil.example", origins, 200, false},
-		{"its preflight is told nothing", "OPTIONS", "/x", "https://evil.example", origins, 204, false},
+		{"its preflight has no CORS header", "OPTIONS", "/x", "https://evil.example", origins, 204, false},
 		{"a sandboxed page", "POST", "/x", "null", origins, 200, false},
 		{"no origin", "POST", "/x", "", origins, 200, false},
 		{"none is configured", "POST", "/x", "https://app.example", web.Origins{}, 200, false},
@@ -832,10 +851,12 @@ func TestCORS(t *testing.T) {
 				t.Errorf("got %v", got)
 			}
 			if tt.method == "OPTIONS" {
-				if !strings.Contains(got.Get("Access-Control-Allow-Methods"), "POST") || !strings.Contains(got.Get("Access-Control-Allow-Headers"), "X-Stencil-TenantId") {
+				if !strings.Contains(got.Get("Access-Control-Allow-Methods"), "POST") ||
+					!strings.Contains(got.Get("Access-Control-Allow-Headers"), "X-Stencil-TenantId") {
 					t.Errorf("got %v", got)
 				}
-			} else if !strings.Contains(got.Get("Access-Control-Expose-Headers"), "Refreshd-Outcome,X-Request-Id,Link,X-Total-Count") {
+			} else if !strings.Contains(got.Get("Access-Control-Expose-Headers"),
+				"Refreshd-Outcome,X-Request-Id,Link,X-Total-Count") {
 				t.Errorf("got %v", got)
 			}
 		})
@@ -850,7 +871,7 @@ func TestHeadIsAnsweredWithoutABody(t *testing.T) {
 	}
 }
 
-// Messages of net/http and echo are searched for as all others are.
+// The messages of net/http and echo are searched for in the same way as all others.
 func TestWhatTheLibrariesSayHasAnEvent(t *testing.T) {
 	var log bytes.Buffer
 	to := slog.New(slog.NewJSONHandler(&log, nil))

@@ -25,7 +25,7 @@ func render(t *testing.T) string {
 	return string(page)
 }
 
-// The page must work with the network unplugged, and under a policy that forbids every script and style but its files.
+// The page must work without a network, and under a policy that forbids all scripts and styles except its files.
 func TestThePageRunsAndLoadsOnlyItsFiles(t *testing.T) {
 	const script = `<script src="/docs/script.js" defer></script>`
 	page := render(t)
@@ -49,7 +49,7 @@ func TestThePageRunsAndLoadsOnlyItsFiles(t *testing.T) {
 	}
 }
 
-// The script must make neither markup nor code of the page's text, store nothing, and ask the network for nothing.
+// The script must not turn the page's text into markup or code, store data, or use the network.
 func TestTheScriptWritesTextOnly(t *testing.T) {
 	bad := regexp.MustCompile(`innerHTML|outerHTML|insertAdjacentHTML|document\.write|DOMParser|eval\(|Function\(|` +
 		`import|fetch|XMLHttp|WebSocket|cookie|Storage`)
@@ -58,7 +58,7 @@ func TestTheScriptWritesTextOnly(t *testing.T) {
 	}
 }
 
-// Without the script there is no control that does nothing: what only the script can do is hidden or made by it.
+// Without the script the page shows no control that needs it: the script shows or creates these controls.
 func TestThePageOffersNothingThatNeedsTheScript(t *testing.T) {
 	page := render(t)
 	if want := `<div id="searching" role="search" hidden>`; !strings.Contains(page, want) {
@@ -91,7 +91,7 @@ func TestEveryOperationIsInTheContents(t *testing.T) {
 	}
 }
 
-// The codes that a client meets lead to the row that says what to do, in prose and in examples.
+// Each error code in prose and in examples links to the row that says what to do.
 func TestEveryErrorCodeLeadsToWhereItIsExplained(t *testing.T) {
 	page := render(t)
 	codes := regexp.MustCompile(`(\S*)(\[[A-Za-z]+\][A-Za-z0-9.-]*)`).FindAllStringSubmatch(page, -1)
@@ -120,7 +120,7 @@ func TestEveryErrorCodeLeadsToWhereItIsExplained(t *testing.T) {
 	}
 }
 
-// A token string is longer than its box: the style lets it break at any letter, and cuts nothing off.
+// A token string is longer than its box. The style breaks it at any letter, and does not cut it off.
 func TestTokenStringsAreNotCut(t *testing.T) {
 	page, style := render(t), string(apidocs.Style)
 	for _, want := range []string{`<span class="s long">&#34;rt_`, `<span class="s long">&#34;eyJ`} {
@@ -155,7 +155,7 @@ func TestEveryRequestAndTheDocumentsAddressCanBeCopied(t *testing.T) {
 	}
 }
 
-// A reader who goes from heading to heading, or who needs labels, finds them.
+// The page has the headings and labels that a screen reader needs.
 func TestThePageIsInOrderForAScreenReader(t *testing.T) {
 	page := render(t)
 	last := 0
@@ -177,7 +177,7 @@ func TestThePageIsInOrderForAScreenReader(t *testing.T) {
 	}
 }
 
-// WCAG 2.2 asks for a contrast of 4.5 between text and what is behind it, and of 3 for the edges of controls and the
+// WCAG 2.2 requires a contrast of 4.5 between text and its background, and of 3 for the edges of controls and the
 // focus.
 func TestTheColoursCanBeTold(t *testing.T) {
 	const text, edge = 4.5, 3
@@ -248,7 +248,7 @@ func TestEveryLinkWithinThePageLeadsSomewhere(t *testing.T) {
 	}
 }
 
-// Markdown that the page does not know would be shown as it is typed.
+// Markdown that the package does not support would be shown as plain text.
 func TestThePageKnowsAllTheMarkdownOfTheDocument(t *testing.T) {
 	page := render(t)
 	for _, left := range []string{"`", "**", "](", "##", "<no value>"} {

@@ -95,8 +95,11 @@
       unit.element.hidden = !shown;
       if (unit.entry) unit.entry.hidden = !shown;
       if (!shown) continue;
-      if (unit.element.matches("article")) operations++;
-      else sections++;
+      if (unit.element.matches("article")) {
+        operations++;
+      } else {
+        sections++;
+      }
       fields += filter(unit, has);
     }
     for (const group of all("main > .group")) group.hidden = all("article", group).every((a) => a.hidden);

@@ -19,8 +19,8 @@ import (
 	"github.com/refreshd/refreshd/adapter/web/strict"
 )
 
-// reference decides by itself, token by token of encoding/json, whether a document is one that DecodeJSON promises to
-// take. It shares nothing with it but the struct.
+// reference is an independent implementation, on the tokens of encoding/json, of the rules by which DecodeJSON accepts
+// a document. It shares only the struct with DecodeJSON.
 type reference struct{ d *json.Decoder }
 
 var errReference = errors.New("the reference refuses this")
@@ -63,7 +63,7 @@ func halfSurrogate(data []byte) bool {
 	return high >= 0
 }
 
-// value reads one value for a field of type t, which stands at that depth; a nil t is one inside a free-form object.
+// value reads one value for a field of type t at that depth. A nil t is a value inside a free-form object.
 func (r reference) value(t reflect.Type, depth int) error {
 	for t != nil && t.Kind() == reflect.Pointer {
 		t = t.Elem()
@@ -146,11 +146,16 @@ func (r reference) value(t reflect.Type, depth int) error {
 func FuzzStrictJSONTakesWhatTheReferenceTakes(f *testing.F) {
 	deep := func(n int) string { return `{"c":` + strings.Repeat(`{"a":`, n) + "1" + strings.Repeat("}", n) + "}" }
 	for _, seed := range []string{
-		`{}`, `{"s":"a","i":-0,"n":-128,"b":false,"p":""}`, `{"s":"a","s":"b"}`, `{"S":"a"}`, `{"p":null}`, `{"i":1.0}`, `{"i":01}`, `{"i":1e2}`, `{"n":128}`, `{"l":"a"}`,
-		`{"l":["a",null]}`, `{"ll":[[1],[]],"m":{"a":["b"],"a":[]}}`, `{"c":{"a":null,"b":{"x":1,"x":2}}}`, `{"c":[]}`, `{"o":{"o":{"o":{}}},"oo":[{},{"s":""}]}`,
-		`{"s":"\ud800"}`, `{"s":"\ud83d\ude00"}`, `{"s":"\\ud800"}`, `{"s":"\udc00\ud800"}`, `{"\ud800":1}`, `{"s":"\u0000"}`, deep(30), deep(31), deep(32), `{"c":{"a":1e999}}`,
-		`{"x":1}`, `{"x":[{"y":"}]\""}],"i":1}`, `{} `, `{}x`, "\xef\xbb\xbf{}", "{\"s\":\"\xff\"}", `[{}]`, `"s"`, `{"ſ":"a"}`,
-		`{ "s" : "a" , "i" : 1 , "l" : [ "a" , "b" ] , "c" : { "d" : 1 , "e" : [ 2 , 3 ] } , "o" : { "s" : "b" , "b" : true } }`,
+		`{}`, `{"s":"a","i":-0,"n":-128,"b":false,"p":""}`, `{"s":"a","s":"b"}`, `{"S":"a"}`, `{"p":null}`, `{"i":1.0}`,
+		`{"i":01}`, `{"i":1e2}`, `{"n":128}`, `{"l":"a"}`,
+		`{"l":["a",null]}`, `{"ll":[[1],[]],"m":{"a":["b"],"a":[]}}`, `{"c":{"a":null,"b":{"x":1,"x":2}}}`, `{"c":[]}`,
+		`{"o":{"o":{"o":{}}},"oo":[{},{"s":""}]}`,
+		`{"s":"\ud800"}`, `{"s":"\ud83d\ude00"}`, `{"s":"\\ud800"}`, `{"s":"\udc00\ud800"}`, `{"\ud800":1}`,
+		`{"s":"\u0000"}`, deep(30), deep(31), deep(32), `{"c":{"a":1e999}}`,
+		`{"x":1}`, `{"x":[{"y":"}]\""}],"i":1}`, `{} `, `{}x`, "\xef\xbb\xbf{}", "{\"s\":\"\xff\"}", `[{}]`,
+		`"s"`, `{"ſ":"a"}`,
+		`{ "s" : "a" , "i" : 1 , "l" : [ "a" , "b" ] , "c" : { "d" : 1 , "e" : [ 2 , 3 ] } , ` +
+			`"o" : { "s" : "b" , "b" : true } }`,
 	} {
 		f.Add([]byte(seed))
 	}
@@ -196,7 +201,8 @@ type scalars struct {
 // valid for its field.
 func FuzzStrictFormTakesWhatTheReferenceTakes(f *testing.F) {
 	for _, seed := range []string{
-		"", "s=a&p=&i=-5&n=1&b=true", "s=a+b%20c%00", "s=%ff", "s=%", "s=a&s=b", "p=1&q=1", "q=1", "x=1", "S=1", "s", "=", "&&", "s=a;i=1", "%73=a", "i=01", "i=-0", "i=-", "i=+1",
+		"", "s=a&p=&i=-5&n=1&b=true", "s=a+b%20c%00", "s=%ff", "s=%", "s=a&s=b", "p=1&q=1", "q=1", "x=1", "S=1", "s", "=",
+		"&&", "s=a;i=1", "%73=a", "i=01", "i=-0", "i=-", "i=+1",
 		"n=128", "n=-128", "b=1", "b=True", "b=", "s=a=b", "%=1", "s=\xff",
 	} {
 		f.Add(seed)

@@ -120,7 +120,8 @@ func TestStrictJSONRefuses(t *testing.T) {
 		{"null twice", `{"patch":{"name":null,"label":null}}`, "[repeated]patch.name"},
 		{"a wrong type for what takes null", `{"patch":{"name":1,"roles":{},"claims":[],"device":""}}`,
 			"[invalid]patch.name [invalid]patch.roles [invalid]patch.claims [invalid]patch.device"},
-		{"a repeated name in free form that takes null", `{"patch":{"claims":{"a":null,"a":null}}}`, "[repeated]patch.claims.a"},
+		{"a repeated name in free form that takes null", `{"patch":{"claims":{"a":null,"a":null}}}`,
+			"[repeated]patch.claims.a"},
 		{"a lone surrogate in free form that takes null", `{"patch":{"claims":{"a":"\ud800"}}}`, "[invalid]patch.claims.a"},
 		{"a number for a string", `{"userId":1}`, "[invalid]userId"},
 		{"a wrong type under an alias", `{"userID":1}`, "[invalid]userId"},
@@ -139,7 +140,7 @@ func TestStrictJSONRefuses(t *testing.T) {
 		{"a number no reader can hold", `{"claims":{"a":1e999}}`, "[invalid]claims.a"},
 		{"nesting below an unknown name", `{"x":` + nested(500) + `}`, "[unknown]x"},
 		{"nesting in free form", `{"claims":{"a":` + nested(31) + `}}`, "[invalid]claims.a"},
-		{"everything wrong, all at once", `{"userId":1,"x":[{"y":"]"}],"ttl":"","roles":[{}]}`,
+		{"everything wrong, together", `{"userId":1,"x":[{"y":"]"}],"ttl":"","roles":[{}]}`,
 			"[invalid]userId [unknown]x [invalid]ttl [invalid]roles"},
 	}
 	for _, tt := range tests {
@@ -176,10 +177,11 @@ func TestStrictJSONAccepts(t *testing.T) {
 			input{Patch: &patch{
 				ptr(ptr("a")), ptr(ptr([]string{})), ptr(ptr(json.RawMessage(`{"a":null}`))), ptr(ptr(device{Type: "b"})),
 			}}},
-		{"free form as it came", `{"claims": {"A":null, "a":[1,{"A":2}], "":"\u00e4"} }`,
+		{"free form, unchanged", `{"claims": {"A":null, "a":[1,{"A":2}], "":"\u00e4"} }`,
 			input{Claims: json.RawMessage(`{"A":null, "a":[1,{"A":2}], "":"\u00e4"}`)}},
 		{"the deepest free form", `{"claims":` + deepest + `}`, input{Claims: json.RawMessage(deepest)}},
-		{"all kinds", `{"metaData":{"device":{"name":"n","type":"t"},"data":{}},"endpoints":{"/a":["GET","PUT"],"*":[]},"devices":[{"type":"x"},{}]}`,
+		{"all kinds", `{"metaData":{"device":{"name":"n","type":"t"},"data":{}},` +
+			`"endpoints":{"/a":["GET","PUT"],"*":[]},"devices":[{"type":"x"},{}]}`,
 			input{MetaData: metaData{Device: &device{Name: ptr("n"), Type: "t"}, Data: json.RawMessage(`{}`)},
 				Endpoints: map[string][]string{"/a": {"GET", "PUT"}, "*": {}}, Devices: []device{{Type: "x"}, {}}}},
 	}
@@ -202,7 +204,8 @@ func TestMessagesSayWhatToDoAndNeverTheValue(t *testing.T) {
 		{`{"userId":null}`, "must be a string, not null; omit it instead"},
 		{`{"roles":["4711",4711]}`, "entry 2: must be a string, not a number"},
 		{`{"userid":"4711"}`, "is not known here; did you mean userId? Names are case-sensitive"},
-		{`{"userID":"4711","userId":"4711"}`, "is sent twice, as userID and as userId, which are one field; send one of them"},
+		{`{"userID":"4711","userId":"4711"}`,
+			"is sent twice, as userID and as userId, which are one field; send one of them"},
 		{`{"ttl":4711.5}`, "must be a whole number, written in digits only"},
 		{`{"userId":"4711" "`, "the body must be one JSON object, and nothing after it; the error is at byte 18"},
 		{`["4711"]`, "the body must be an object, not a list"},
@@ -248,7 +251,8 @@ func TestStrictForm(t *testing.T) {
 	}{
 		{"nothing", "", "", input{}},
 		{"nothing, twice", "&&", "", input{}},
-		{"all kinds", "userId=a%20b+c&ttl=-5&small=7&all=true", "", input{UserID: ptr("a b c"), TTL: ptr(int64(-5)), Small: 7, All: ptr(true)}},
+		{"all kinds", "userId=a%20b+c&ttl=-5&small=7&all=true", "",
+			input{UserID: ptr("a b c"), TTL: ptr(int64(-5)), Small: 7, All: ptr(true)}},
 		{"an alias", "userID=a", "", input{UserID: ptr("a")}},
 		{"an escaped name", "user%49d=a", "", input{UserID: ptr("a")}},
 		{"empty is not absent", "userId=", "", input{UserID: ptr("")}},
@@ -287,10 +291,11 @@ func TestStrictForm(t *testing.T) {
 	}
 }
 
-// What most clients send has blanks between the tokens, which mean nothing wherever they are.
+// Most clients send blanks between the tokens. They have no meaning anywhere.
 func TestBlanksBetweenTokensMeanNothing(t *testing.T) {
 	const body = `{"userId":"a","ttl":-5,"all":false,"roles":["x","y"],"claims":{"b":{"c":[1,"d",null]},"e":true},` +
-		`"metaData":{"device":{"name":"n","type":""},"data":{}},"devices":[{},{"type":"t"}],"endpoints":{"/a":["GET"],"/b":[]},` +
+		`"metaData":{"device":{"name":"n","type":""},"data":{}},"devices":[{},{"type":"t"}],` +
+		`"endpoints":{"/a":["GET"],"/b":[]},` +
 		`"patch":{"name":null,"device":{"name":"n"}}}`
 	want, err := strict.DecodeJSON[input]([]byte(body), strict.Options{})
 	if err != nil {
@@ -321,7 +326,8 @@ func TestBlanksBetweenTokensMeanNothing(t *testing.T) {
 	}
 }
 
-// RFC 6749, sections 3.1 and 3.2, in the words that OAuth clients rely on; what is known is as strict as ever.
+// RFC 6749, sections 3.1 and 3.2: unknown parameters are ignored, and empty ones are as if they were omitted. The rules
+// for known ones are as strict as without these options.
 func TestOptionsOfRFC6749(t *testing.T) {
 	o := strict.Options{IgnoreUnknown: true, EmptyIsAbsent: true}
 	tests := []struct {
@@ -405,7 +411,7 @@ func TestTargetsThatCannotBeStrictPanic(t *testing.T) {
 	}
 }
 
-// plain is what encoding/json can decode as well: no aliases.
+// plain has no aliases, so that encoding/json can decode it too.
 type plain struct {
 	S  string              `json:"s"`
 	P  *string             `json:"p"`
@@ -421,7 +427,8 @@ type plain struct {
 }
 
 func BenchmarkDecodeJSON(b *testing.B) {
-	body := []byte(`{"userId":"ann","roles":["admin","user"],"claims":{"plan":"pro","seats":[1,2,3]},"metaData":{"device":{"name":"phone","type":"MOBILE"}}}`)
+	body := []byte(`{"userId":"ann","roles":["admin","user"],"claims":{"plan":"pro","seats":[1,2,3]},` +
+		`"metaData":{"device":{"name":"phone","type":"MOBILE"}}}`)
 	b.ReportAllocs()
 	for b.Loop() {
 		if _, err := strict.DecodeJSON[input](body, strict.Options{}); err != nil {

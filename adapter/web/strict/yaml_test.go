@@ -31,8 +31,8 @@ func codesIn(problems []strict.Problem) string {
 	return strings.Join(codes, " ")
 }
 
-// JSON is YAML as well, so one text can be read by both front ends: the rules must not depend on which it was. Only
-// the path of an entry of a list does.
+// JSON is also YAML, so one text can be decoded as both. The rules must be the same. Only the path of an entry of a
+// list differs.
 func TestJSONAndYAMLKeepTheSameRules(t *testing.T) {
 	tests := []struct{ text, codes string }{
 		{`{}`, ""},
@@ -91,12 +91,14 @@ metaData:
 	if diff := cmp.Diff(want, lines); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
 	}
-	_, lines, problems = strict.DecodeYAML[input](nodeOf(t, "roles:\n- 1\nttl: 1\nTTL: 1\nttl: 2\n"), strict.Options{}, nil)
+	_, lines, problems = strict.DecodeYAML[input](nodeOf(t, "roles:\n- 1\nttl: 1\nTTL: 1\nttl: 2\n"),
+		strict.Options{}, nil)
 	var at []int
 	for _, p := range problems {
 		at = append(at, p.Line)
 	}
-	if codes := codesIn(problems); codes != "[invalid]roles[0] [unknown]TTL [repeated]ttl" || !slices.Equal(at, []int{2, 4, 5}) {
+	if codes := codesIn(problems); codes != "[invalid]roles[0] [unknown]TTL [repeated]ttl" ||
+		!slices.Equal(at, []int{2, 4, 5}) {
 		t.Errorf("got %s in lines %d", codes, at)
 	}
 	if len(lines) > 0 {
@@ -104,7 +106,7 @@ metaData:
 	}
 }
 
-// A document that nests without end must not take the stack with it: nor one whose type would let it.
+// A document with unlimited nesting must not overflow the stack, even if its type is recursive.
 func TestYAMLIsNoDeeperThan32(t *testing.T) {
 	for depth, codes := range map[int]string{31: "", 32: "[invalid]" + strings.Repeat("o.", 31) + "o"} {
 		_, _, problems := strict.DecodeYAML[written](
@@ -115,7 +117,7 @@ func TestYAMLIsNoDeeperThan32(t *testing.T) {
 	}
 }
 
-// written is what both packages can decode.
+// written is a type that both packages can decode.
 type written struct {
 	S  string              `json:"s" yaml:"s"`
 	P  *string             `json:"p" yaml:"p"`
@@ -129,8 +131,8 @@ type written struct {
 	OO []written           `json:"oo" yaml:"oo"`
 }
 
-// acceptedNode decides by itself whether a node is one that DecodeYAML promises to take for a t. It shares nothing
-// with it but the struct.
+// acceptedNode is an independent implementation of the rules by which DecodeYAML accepts a node for a t. It shares only
+// the struct with DecodeYAML.
 func acceptedNode(n *yaml.Node, t reflect.Type, depth int) bool {
 	for t.Kind() == reflect.Pointer {
 		t = t.Elem()
@@ -184,7 +186,7 @@ func acceptedNode(n *yaml.Node, t reflect.Type, depth int) bool {
 
 func must(n int64, _ error) int64 { return n }
 
-// hasNullName reports whether a name is written as null: the library reads it as one, and here it is that word.
+// hasNullName reports whether a name is written as null. The library reads it as null, and this package as that word.
 func hasNullName(n *yaml.Node) bool {
 	for i, c := range n.Content {
 		if n.Kind == yaml.MappingNode && i%2 == 0 && c.Tag == "!!null" || hasNullName(c) {
@@ -198,9 +200,11 @@ func hasNullName(n *yaml.Node) bool {
 // of the library.
 func FuzzStrictYAMLTakesWhatTheReferenceTakes(f *testing.F) {
 	for _, seed := range []string{
-		"{}", "s: a\ni: -5\nn: -128\nb: false\np: ''\n", "s: a\ns: b", "S: a", "p:", "i: 1.0", "i: 010", "i: 0x1", "i: 1_0", "n: 128",
+		"{}", "s: a\ni: -5\nn: -128\nb: false\np: ''\n", "s: a\ns: b", "S: a", "p:", "i: 1.0", "i: 010", "i: 0x1",
+		"i: 1_0", "n: 128",
 		"l: a", "l: [a, ~]", "ll: [[1], []]\nm: {a: [b], a: []}", "o: {o: {o: {}}}\noo: [{}, {s: ''}]", "s: &a b\np: *a",
-		"<<: {s: a}", "s: !!str a", "? [a]\n: b", "m: {1: [a], true: [], ~: []}", "s: 2030-01-31", "b: yes", "b: TRUE", "i: -0",
+		"<<: {s: a}", "s: !!str a", "? [a]\n: b", "m: {1: [a], true: [], ~: []}", "s: 2030-01-31", "b: yes",
+		"b: TRUE", "i: -0",
 		"s: |\n  a\n  b\n", "- a", "i: 9223372036854775808", "x: [{y: 1}]", "'': a",
 		strings.Repeat(`{"o":`, 31) + "{}" + strings.Repeat("}", 31),
 		strings.Repeat(`{"o":`, 32) + "{}" + strings.Repeat("}", 32),
