@@ -36,9 +36,10 @@ const (
 	bTenant   = "globex"
 )
 
-// The API keys of a service, by what they may do. Without a tenant in the name they are acme's.
+// The API keys of a service are named by their permissions. Without a tenant in the name they are acme's.
 var keyNames = []string{
-	"backend", "everywhere", "reader", "revoker", "issuer", "exchanger", "powerless", "expired", "globex backend", "globex exchanger",
+	"backend", "everywhere", "reader", "revoker", "issuer", "exchanger", "powerless", "expired", "globex backend",
+	"globex exchanger",
 	"everything of acme", "patcher", "operator", "lister",
 }
 
@@ -75,7 +76,7 @@ func newService(t testing.TB) *service {
 	return s
 }
 
-// newEmptyService has no tenant yet.
+// newEmptyService returns a service without tenants.
 func newEmptyService(t testing.TB) *service {
 	t.Helper()
 	store := &watchedStore{Store: memstore.New()}
@@ -107,8 +108,9 @@ func newEmptyService(t testing.TB) *service {
 		},
 		Exchange: &usecase.Exchange{Tokens: store, Minter: minter, Clock: s.clock},
 		List:     &usecase.List{Tokens: store, Clock: s.clock},
-		Patch:    &usecase.Patch{Tokens: store, Applications: store, PublicURL: publicURL, Clock: s.clock, Random: rand.Reader},
-		Revoke:   &usecase.Revoke{Revocations: store, Applications: store, Keys: keys, Clock: s.clock},
+		Patch: &usecase.Patch{Tokens: store, Applications: store, PublicURL: publicURL, Clock: s.clock,
+			Random: rand.Reader},
+		Revoke: &usecase.Revoke{Revocations: store, Applications: store, Keys: keys, Clock: s.clock},
 		Logout: &usecase.Logout{
 			Revocations: store, Tokens: store, Keys: keys, Clock: s.clock,
 		},
@@ -130,7 +132,7 @@ func newEmptyService(t testing.TB) *service {
 	return s
 }
 
-// mount makes the handler of what the service is now.
+// mount makes the handler of the service with its present settings.
 func (s *service) mount(t testing.TB) {
 	t.Helper()
 	dialect, err := s.api.Dialect()
@@ -160,7 +162,7 @@ func (s *service) apply(t testing.TB, k usecase.Kickstart) {
 	}
 }
 
-// standard is two tenants whose applications have the same ids, so that nothing but the tenant keeps them apart.
+// standard is two tenants whose applications have the same ids, so that only the tenant distinguishes them.
 func standard(keys map[string]string) usecase.Kickstart {
 	apps := func() []domain.Application {
 		return []domain.Application{
@@ -169,7 +171,8 @@ func standard(keys map[string]string) usecase.Kickstart {
 			{ID: "locked", Name: "Locked", Settings: domain.Settings{RequireAuthentication: new(true)}},
 			{ID: "cookies", Name: "Cookies", Settings: domain.Settings{CookieDomain: new("acme.example")}},
 			{ID: "kiosk", Name: "Kiosk", Settings: domain.Settings{Usage: new(domain.Reusable)}},
-			{ID: "short", Name: "Short", Settings: domain.Settings{TTLMinutes: new(int64(10)), AccessTokenSeconds: new(int64(60))}},
+			{ID: "short", Name: "Short", Settings: domain.Settings{TTLMinutes: new(int64(10)),
+				AccessTokenSeconds: new(int64(60))}},
 		}
 	}
 	key := func(name, tenant string, p domain.Permissions) usecase.KickstartAPIKey {
@@ -183,7 +186,8 @@ func standard(keys map[string]string) usecase.Kickstart {
 	return usecase.Kickstart{
 		Tenants: []usecase.KickstartTenant{
 			{Tenant: domain.Tenant{ID: aTenant, Name: "Acme", Issuer: "https://auth.acme.example"}, Applications: apps()},
-			{Tenant: domain.Tenant{ID: bTenant, Name: "Globex"}, Applications: append(apps(), domain.Application{ID: "globex only", Name: "More"})},
+			{Tenant: domain.Tenant{ID: bTenant, Name: "Globex"},
+				Applications: append(apps(), domain.Application{ID: "globex only", Name: "More"})},
 		},
 		APIKeys: []usecase.KickstartAPIKey{
 			key("backend", aTenant, backend),
@@ -204,7 +208,7 @@ func standard(keys map[string]string) usecase.Kickstart {
 	}
 }
 
-// setActive switches an application of acme.
+// setActive switches an application of acme on or off.
 func (s *service) setActive(t *testing.T, app string, active bool) {
 	t.Helper()
 	s.set(t, app, func(settings *domain.Settings) { settings.Active = &active })
@@ -223,7 +227,7 @@ func (s *service) set(t *testing.T, app string, change func(*domain.Settings)) {
 	}
 }
 
-// An option is one thing about a request.
+// An option changes a request.
 type option func(s *service, r *request)
 
 type request struct {
@@ -319,7 +323,7 @@ type grant struct {
 	ExpiresIn, RefreshTokenExpiresIn    int64
 }
 
-// do sends a request and holds what comes back to the document.
+// do sends a request, and checks its response against the document.
 func (s *service) do(t *testing.T, method, target string, options ...option) *answer {
 	t.Helper()
 	r := &request{Request: httptest.NewRequest(method, target, nil)}
@@ -378,7 +382,7 @@ func (a *answer) grant(t *testing.T) grant {
 	return g
 }
 
-// codes are all codes of an answer, sorted.
+// codes returns all error codes of a response, sorted.
 func (a *answer) codes() []string {
 	codes := []string{}
 	for field, errs := range a.Errors.FieldErrors {
@@ -396,7 +400,7 @@ func (a *answer) codes() []string {
 	return codes
 }
 
-// want checks status and codes. A message is for people, and only has to be there.
+// want checks status and codes. A message is for people, and only must not be empty.
 func (a *answer) want(t *testing.T, status int, codes ...string) *answer {
 	t.Helper()
 	slices.Sort(codes)
@@ -418,10 +422,11 @@ func (a *answer) data(t *testing.T, to any) {
 
 func (a *answer) outcome() string { return a.header.Get("Refreshd-Outcome") }
 
-// issue is a refresh token of a user of acme.
+// issue issues a refresh token of a user of acme.
 func (s *service) issue(t *testing.T, app, user string) grant {
 	t.Helper()
-	return s.do(t, "POST", "/jwt/issue", backend, body(object{"applicationsId": app, "userId": user})).want(t, 200).grant(t)
+	return s.do(t, "POST", "/jwt/issue", backend, body(object{"applicationsId": app, "userId": user})).
+		want(t, 200).grant(t)
 }
 
 func (s *service) issueAt(t *testing.T, who option, app, user string) grant {
@@ -445,7 +450,7 @@ func (s *service) alive(t *testing.T, id string) bool {
 	return err == nil && found.Alive(s.clock())
 }
 
-// A watchedStore counts calls, remembers what was inserted, and fails where a test says so.
+// A watchedStore counts calls, records inserts, and fails where a test says so.
 type watchedStore struct {
 	port.Store
 	opened *usecase.Keys
@@ -455,7 +460,7 @@ type watchedStore struct {
 	calls    []string
 	writes   []string
 	ids      []domain.ID
-	// fail, if set, is asked before each call; what it returns is the call's outcome.
+	// fail, if set, is called before each call. If it returns an error, the call returns that error.
 	fail func(method string) error
 }
 
@@ -504,7 +509,8 @@ func (w *watchedStore) Insert(ctx context.Context, t domain.RefreshToken) (domai
 	return stored, err
 }
 
-func (w *watchedStore) Advance(ctx context.Context, id domain.ID, c domain.Call) (domain.RefreshToken, domain.Policy, error) {
+func (w *watchedStore) Advance(ctx context.Context, id domain.ID, c domain.Call) (domain.RefreshToken,
+	domain.Policy, error) {
 	if err := w.called("Advance"); err != nil {
 		return domain.RefreshToken{}, domain.Policy{}, err
 	}
@@ -670,7 +676,7 @@ func (w *watchedStore) Ready(ctx context.Context) error {
 	return w.Store.Ready(ctx)
 }
 
-// A dump is all that the store holds, as far as its port shows it, and which writes succeeded.
+// A dump is the content of the store, as its port returns it, and the writes that succeeded.
 type dump struct {
 	Writes       []string
 	Tenants      []domain.Tenant

@@ -21,8 +21,8 @@ import (
 	"github.com/refreshd/refreshd/domain"
 )
 
-// forgeries are access tokens that say what session's owner could, and were not signed by the service. evil is an
-// address that a header points to.
+// forgeries returns access tokens with the claims of session's owner that the service did not sign. evil is an address
+// that a header points to.
 func (s *service) forgeries(t *testing.T, token, evil string) map[string]string {
 	t.Helper()
 	encode := base64.RawURLEncoding.EncodeToString
@@ -84,8 +84,8 @@ func (s *service) forgeries(t *testing.T, token, evil string) map[string]string 
 		"HS256 by the public key":     byHMAC(with("alg", "HS256"), raw),
 		"HS256 by the JWKS":           byHMAC(with("alg", "HS256"), set),
 		"another algorithm":           with("alg", "EdDSA") + "." + parts[2],
-		"signed by a stranger":        byThem(with()),
-		"a foreign kid":               byThem(with("kid", "stranger")),
+		"signed by another key":       byThem(with()),
+		"a foreign kid":               byThem(with("kid", "foreign")),
 		"a path as kid":               byThem(with("kid", "../../../dev/null")),
 		"SQL as kid":                  byThem(with("kid", "' UNION SELECT 'x")),
 		"no kid":                      byThem(with("kid", nil)),
@@ -106,9 +106,9 @@ func (s *service) forgeries(t *testing.T, token, evil string) map[string]string 
 	}
 }
 
-// An access token is believed at two places: instead of an API key by its owner's revoke, and as the old one at an
-// exchange, where it can only narrow. One that the service did not sign is nobody at the first and ignored at the
-// second; nothing that its header points to is fetched.
+// An access token is accepted in two places: instead of an API key for its owner's revocation, and as the old one in an
+// exchange, which it can only restrict. One that the service did not sign is refused in the first and ignored in the
+// second. Nothing that its header points to is fetched.
 func TestAForgedAccessTokenIsNobody(t *testing.T) {
 	var asked atomic.Int64
 	evil := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { asked.Add(1) }))
@@ -119,22 +119,25 @@ func TestAForgedAccessTokenIsNobody(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			before := s.dump(t)
 			s.do(t, "DELETE", "/jwt/refresh/"+other.RefreshTokenID, bearer(forged), tenant(aTenant)).want(t, 401)
-			s.do(t, "DELETE", "/jwt/refresh", header("Authorization", forged), tenant(aTenant), body(object{"tokenId": other.RefreshTokenID})).want(t, 401)
+			s.do(t, "DELETE", "/jwt/refresh", header("Authorization", forged), tenant(aTenant),
+				body(object{"tokenId": other.RefreshTokenID})).want(t, 401)
 			if diff := cmp.Diff(before, s.dump(t)); diff != "" {
 				t.Errorf("the store changed: %s", diff)
 			}
-			// Believed, it would refuse the exchange: it names another session.
+			// If it were accepted, the exchange would be refused, because it names another session.
 			got := s.do(t, "POST", "/jwt/refresh", body(object{"refreshToken": mine.RefreshToken, "token": forged})).want(t, 200)
 			mine = got.grant(t)
 		})
 	}
-	s.do(t, "POST", "/jwt/refresh", body(object{"refreshToken": mine.RefreshToken, "token": other.Token})).want(t, 400, "[invalid]refreshToken")
+	s.do(t, "POST", "/jwt/refresh", body(object{"refreshToken": mine.RefreshToken, "token": other.Token})).
+		want(t, 400, "[invalid]refreshToken")
 	if n := asked.Load(); n > 0 {
 		t.Errorf("an address out of a header was asked %d times", n)
 	}
 }
 
-// An access token ends, and is its own tenant's: with another tenant's header it is nobody, like one that has expired.
+// An access token expires, and is valid for its own tenant. With another tenant's header it is refused as an expired
+// one is.
 func TestAnAccessTokenServesInItsTimeAndTenant(t *testing.T) {
 	s := newService(t)
 	g := s.issue(t, "shop", "ada")
@@ -145,7 +148,8 @@ func TestAnAccessTokenServesInItsTimeAndTenant(t *testing.T) {
 	s.do(t, "GET", one, bearer(g.Token), tenant(bTenant)).want(t, 401)
 	s.do(t, "GET", one, bearer(g.Token)).want(t, 400, "[blank]X-Stencil-TenantId")
 	s.do(t, "GET", "/jwt/refresh?userId=ada", bearer(g.Token), tenant(bTenant)).want(t, 401)
-	s.do(t, "POST", "/jwt/issue", bearer(g.Token), tenant(aTenant), body(object{"userId": "ada", "applicationsId": "shop"})).want(t, 401)
+	s.do(t, "POST", "/jwt/issue", bearer(g.Token), tenant(aTenant),
+		body(object{"userId": "ada", "applicationsId": "shop"})).want(t, 401)
 	s.wait(15 * time.Minute)
 	s.do(t, "DELETE", one, bearer(g.Token), tenant(aTenant)).want(t, 401)
 	s.do(t, "GET", one, bearer(g.Token), tenant(aTenant)).want(t, 401)
@@ -155,7 +159,7 @@ func TestAnAccessTokenServesInItsTimeAndTenant(t *testing.T) {
 	}
 }
 
-// told is all of an answer that a caller can see, but what differs by itself.
+// told returns all of a response that a caller can see, except what always differs.
 func (a *answer) told() string {
 	header := a.header.Clone()
 	header.Del("X-Request-Id")
@@ -201,8 +205,10 @@ func TestRefusalsDoNotTellWhatTheyRefuse(t *testing.T) {
 			"another tenant":      list(as("backend"), tenant(bTenant)),
 			"everywhere's nobody": list(as("everywhere"), tenant("nowhere")),
 			"an access token's":   list(bearer(revoked.Token), tenant(aTenant)),
-			"everything of a key": func(t *testing.T) *answer { return s.do(t, "GET", "/jwt/refresh", as("everywhere"), tenant(aTenant)) },
-			"a forged one":        list(bearer("a.b.c"), tenant(aTenant)),
+			"everything of a key": func(t *testing.T) *answer {
+				return s.do(t, "GET", "/jwt/refresh", as("everywhere"), tenant(aTenant))
+			},
+			"a forged one": list(bearer("a.b.c"), tenant(aTenant)),
 		},
 		"which refresh token": {
 			"unknown":            one(unknownID, backend),
@@ -242,10 +248,11 @@ func TestRefusalsDoNotTellWhatTheyRefuse(t *testing.T) {
 			},
 		},
 		"which token string": {
-			"garbage":                  exchange("rt_garbage"),
-			"a wrong MAC, live":        exchange(forged.Mint(live1.ID, 1).Reveal()),
-			"a wrong MAC, unknown":     exchange(forged.Mint(parsed, 1).Reveal()),
-			"an unknown token key":     exchange(domain.TokenKey{Number: 9, Key: domain.NewSecret("k")}.Mint(live1.ID, 1).Reveal()),
+			"garbage":              exchange("rt_garbage"),
+			"a wrong MAC, live":    exchange(forged.Mint(live1.ID, 1).Reveal()),
+			"a wrong MAC, unknown": exchange(forged.Mint(parsed, 1).Reveal()),
+			"an unknown token key": exchange(domain.TokenKey{Number: 9,
+				Key: domain.NewSecret("k")}.Mint(live1.ID, 1).Reveal()),
 			"another tenant's":         exchange(foreign.RefreshToken, tenant(aTenant)),
 			"of a tenant that is none": exchange(live.RefreshToken, tenant("nowhere")),
 			"not of the old one": func(t *testing.T) *answer {

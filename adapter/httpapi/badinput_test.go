@@ -17,17 +17,17 @@ const (
 	formType = "application/x-www-form-urlencoded"
 )
 
-// nested is an object in an object, depth times.
+// nested returns an object in an object, depth times.
 func nested(depth int) string {
 	return strings.Repeat(`{"a":`, depth-1) + `{}` + strings.Repeat(`}`, depth-1)
 }
 
-// issueJSON is a good issue with one more member.
+// issueJSON returns a valid issue with one more member.
 func issueJSON(member string) option {
 	return text(`{"userId":"ada","applicationsId":"shop",` + member + `}`)
 }
 
-// idAt is an id of version 7 that was made at that instant.
+// idAt returns an id of version 7 for that instant.
 func idAt(t *testing.T, at time.Time) string {
 	t.Helper()
 	id, err := domain.NewID(at, rand.Reader)
@@ -37,7 +37,7 @@ func idAt(t *testing.T, at time.Time) string {
 	return id.String()
 }
 
-// millis is a member of an object that holds an instant.
+// millis returns a member of an object whose value is an instant.
 func millis(name string, at time.Time) string { return fmt.Sprintf("%q:%d", name, at.UnixMilli()) }
 
 func many(n int, format string) string {
@@ -101,19 +101,22 @@ func TestBadInput(t *testing.T) {
 		issue("overlong UTF-8", text("{\"userId\":\"a\xc0\xafb\",\"applicationsId\":\"shop\"}"), 400, "[invalid]"),
 		issue("an encoded surrogate", text("{\"userId\":\"a\xed\xa0\x80b\",\"applicationsId\":\"shop\"}"), 400, "[invalid]"),
 		issue("a lone surrogate", text(`{"userId":"\ud800","applicationsId":"shop"}`), 400, "[invalid]userId"),
-		issue("surrogates in the wrong order", text(`{"userId":"\udc00\ud800","applicationsId":"shop"}`), 400, "[invalid]userId"),
+		issue("surrogates in the wrong order", text(`{"userId":"\udc00\ud800","applicationsId":"shop"}`), 400,
+			"[invalid]userId"),
 		issue("a lone surrogate in claims", issueJSON(`"claims":{"a":"\udfff"}`), 400, "[invalid]claims.a"),
 		issue("a lone surrogate in a name", issueJSON(`"claims":{"\ud800":1}`), 400, "[invalid]claims"),
 		issue("a control byte", text("{\"userId\":\"a\x01b\",\"applicationsId\":\"shop\"}"), 400, "[invalid]"),
 		issue("NUL", text(nul(`{"userId":"a~b","applicationsId":"shop"}`)), 400, "[invalid]userId"),
-		issue("NUL in the application", text(nul(`{"userId":"ada","applicationsId":"shop~"}`)), 400, "[invalid]applicationsId"),
+		issue("NUL in the application", text(nul(`{"userId":"ada","applicationsId":"shop~"}`)), 400,
+			"[invalid]applicationsId"),
 		issue("a line break", text(`{"userId":"a\nb","applicationsId":"shop"}`), 400, "[invalid]userId"),
 		issue("DEL", text(`{"userId":"a\u007f","applicationsId":"shop"}`), 400, "[invalid]userId"),
 		issue("C1 control", text(`{"userId":"a\u0085b","applicationsId":"shop"}`), 400, "[invalid]userId"),
 		issue("outer blanks", text(`{"userId":" ada ","applicationsId":"shop"}`), 400, "[invalid]userId"),
 		issue("an outer no-break space", text(`{"userId":"ada\u00a0","applicationsId":"shop"}`), 400, "[invalid]userId"),
 		issue("empty user", text(`{"userId":"","applicationsId":"shop"}`), 400, "[blank]userId"),
-		issue("user too long", text(`{"userId":"`+strings.Repeat("ä", 128)+`","applicationsId":"shop"}`), 400, "[tooLong]userId"),
+		issue("user too long", text(`{"userId":"`+strings.Repeat("ä", 128)+`","applicationsId":"shop"}`), 400,
+			"[tooLong]userId"),
 		issue("user a number", text(`{"userId":7,"applicationsId":"shop"}`), 400, "[invalid]userId"),
 		issue("user null", text(`{"userId":null,"applicationsId":"shop"}`), 400, "[invalid]userId"),
 		issue("user a list", text(`{"userId":["ada"],"applicationsId":"shop"}`), 400, "[invalid]userId"),
@@ -125,18 +128,24 @@ func TestBadInput(t *testing.T) {
 		issue("unknown name with controls", issueJSON(`"a\u0000b":1`), 400, "[unknown]"),
 		issue("the tenant in the body", issueJSON(`"tenantId":"globex"`), 400, "[unknown]tenantId"),
 		issue("repeated name", text(`{"userId":"ada","userId":"ada","applicationsId":"shop"}`), 400, "[repeated]userId"),
-		issue("repeated by escapes", text(`{"userId":"ada","\u0075serId":"bob","applicationsId":"shop"}`), 400, "[repeated]userId"),
+		issue("repeated by escapes", text(`{"userId":"ada","\u0075serId":"bob","applicationsId":"shop"}`), 400,
+			"[repeated]userId"),
 		issue("repeated by alias", text(`{"userId":"ada","usersId":"bob","applicationsId":"shop"}`), 400, "[repeated]userId"),
-		issue("repeated at depth", issueJSON(`"metaData":{"device":{"name":"a","name":"b"}}`), 400, "[repeated]metaData.device.name"),
+		issue("repeated at depth", issueJSON(`"metaData":{"device":{"name":"a","name":"b"}}`), 400,
+			"[repeated]metaData.device.name"),
 		issue("repeated in claims", issueJSON(`"claims":{"a":{"b":1,"b":2}}`), 400, "[repeated]claims.a.b"),
 		issue("unknown at depth", issueJSON(`"metaData":{"device":{"vendor":"x"}}`), 400, "[unknown]metaData.device.vendor"),
-		issue("the client address in metaData", issueJSON(`"metaData":{"lastClientAddress":"1.2.3.4"}`), 400, "[unknown]metaData.lastClientAddress"),
+		issue("the client address in metaData", issueJSON(`"metaData":{"lastClientAddress":"1.2.3.4"}`), 400,
+			"[unknown]metaData.lastClientAddress"),
 		issue("null at depth", issueJSON(`"metaData":{"device":null}`), 400, "[invalid]metaData.device"),
 		issue("device a string", issueJSON(`"metaData":{"device":"phone"}`), 400, "[invalid]metaData.device"),
 		issue("data a list", issueJSON(`"metaData":{"data":[]}`), 400, "[invalid]metaData.data"),
-		issue("control in a device", issueJSON(`"metaData":{"device":{"name":"a\tb"}}`), 400, "[invalid]metaData.device.name"),
-		issue("device too long", issueJSON(`"metaData":{"device":{"name":"`+strings.Repeat("x", 256)+`"}}`), 400, "[tooLong]metaData.device.name"),
-		issue("metaData too long", issueJSON(`"metaData":{"data":{"a":"`+strings.Repeat("x", 4096)+`"}}`), 400, "[tooLong]metaData"),
+		issue("control in a device", issueJSON(`"metaData":{"device":{"name":"a\tb"}}`), 400,
+			"[invalid]metaData.device.name"),
+		issue("device too long", issueJSON(`"metaData":{"device":{"name":"`+strings.Repeat("x", 256)+`"}}`), 400,
+			"[tooLong]metaData.device.name"),
+		issue("metaData too long", issueJSON(`"metaData":{"data":{"a":"`+strings.Repeat("x", 4096)+`"}}`), 400,
+			"[tooLong]metaData"),
 		issue("roles a string", issueJSON(`"roles":"admin"`), 400, "[invalid]roles"),
 		issue("roles null", issueJSON(`"roles":null`), 400, "[invalid]roles"),
 		issue("a role of null", issueJSON(`"roles":[null]`), 400, "[invalid]roles"),
@@ -153,9 +162,9 @@ func TestBadInput(t *testing.T) {
 		issue("claims a list", issueJSON(`"claims":[1]`), 400, "[invalid]claims"),
 		issue("claims null", issueJSON(`"claims":null`), 400, "[invalid]claims"),
 		issue("claims too long", issueJSON(`"claims":{"a":"`+strings.Repeat("x", 4096)+`"}`), 400, "[tooLong]claims"),
-		issue("a claim of ours", issueJSON(`"claims":{"sub":"root"}`), 400, "[conflict]claims.sub"),
-		issue("a claim of ours in another case", issueJSON(`"claims":{"SUB":"root"}`), 400, "[conflict]claims.sub"),
-		issue("a claim of ours by escapes", issueJSON(`"claims":{"\u0073ub":"root"}`), 400, "[conflict]claims.sub"),
+		issue("a claim of the service", issueJSON(`"claims":{"sub":"root"}`), 400, "[conflict]claims.sub"),
+		issue("a claim of the service in another case", issueJSON(`"claims":{"SUB":"root"}`), 400, "[conflict]claims.sub"),
+		issue("a claim of the service by escapes", issueJSON(`"claims":{"\u0073ub":"root"}`), 400, "[conflict]claims.sub"),
 		issue("claims nested too deep", issueJSON(`"claims":`+nested(40)), 400, "[invalid]claims"+strings.Repeat(".a", 31)),
 		issue("nested ten thousand deep", text(strings.Repeat("[", 10_000)+strings.Repeat("]", 10_000)), 400, "[invalid]"),
 		issue("nested without end", text(strings.Repeat(`{"a":`, 6000)), 400, "[invalid]"),
@@ -163,9 +172,12 @@ func TestBadInput(t *testing.T) {
 		issue("NaN", issueJSON(`"claims":{"a":NaN}`), 400, "[invalid]"),
 		issue("an id that is no UUID", issueJSON(`"refreshTokenId":"7"`), 400, "[invalid]refreshTokenId"),
 		issue("an id in braces", issueJSON(`"refreshTokenId":"{`+chosenID+`}"`), 400, "[invalid]refreshTokenId"),
-		issue("an id without hyphens", issueJSON(`"refreshTokenId":"`+strings.ReplaceAll(chosenID, "-", "")+`"`), 400, "[invalid]refreshTokenId"),
-		issue("an id with a letter too far", issueJSON(`"refreshTokenId":"g`+chosenID[1:]+`"`), 400, "[invalid]refreshTokenId"),
-		issue("the id of nothing", issueJSON(`"refreshTokenId":"00000000-0000-0000-0000-000000000000"`), 400, "[invalid]refreshTokenId"),
+		issue("an id without hyphens", issueJSON(`"refreshTokenId":"`+strings.ReplaceAll(chosenID, "-", "")+`"`), 400,
+			"[invalid]refreshTokenId"),
+		issue("an id with a letter too far", issueJSON(`"refreshTokenId":"g`+chosenID[1:]+`"`), 400,
+			"[invalid]refreshTokenId"),
+		issue("the id of nothing", issueJSON(`"refreshTokenId":"00000000-0000-0000-0000-000000000000"`), 400,
+			"[invalid]refreshTokenId"),
 		issue("an empty id", issueJSON(`"refreshTokenId":""`), 400, "[invalid]refreshTokenId"),
 		issue("an id of version 4", issueJSON(`"refreshTokenId":"9b2f6e3c-5a7d-4d41-9e0c-5b7a8d2f1c34"`), 400,
 			"[invalid]refreshTokenId"),
@@ -215,8 +227,10 @@ func TestBadInput(t *testing.T) {
 			h.clock().Add(30*24*time.Hour+time.Second))), 400, "[invalid]expirationInstant"),
 		issue("both instants", issueJSON(`"insertInstant":-1,"expirationInstant":-1`), 400,
 			"[invalid]expirationInstant [invalid]insertInstant"),
-		issue("another owner's id", issueJSON(`"refreshTokenId":"`+h.bobShop.RefreshTokenID+`"`), 400, "[duplicate]refreshTokenId"),
-		issue("another tenant's id", issueJSON(`"refreshTokenId":"`+h.foreign.RefreshTokenID+`"`), 400, "[duplicate]refreshTokenId"),
+		issue("another owner's id", issueJSON(`"refreshTokenId":"`+h.bobShop.RefreshTokenID+`"`), 400,
+			"[duplicate]refreshTokenId"),
+		issue("another tenant's id", issueJSON(`"refreshTokenId":"`+h.foreign.RefreshTokenID+`"`), 400,
+			"[duplicate]refreshTokenId"),
 		issue("an unknown application", text(`{"userId":"ada","applicationsId":"nothing"}`), 404, ""),
 		issue("no media type", raw("", `{}`), 415, ""),
 		issue("a form", form("userId", "ada", "applicationsId", "shop"), 415, ""),
@@ -224,37 +238,54 @@ func TestBadInput(t *testing.T) {
 		issue("another JSON", raw("application/merge-patch+json", `{}`), 415, ""),
 		issue("another charset", raw("application/json; charset=iso-8859-1", `{}`), 415, ""),
 		issue("a broken media type", raw("application/json;;;=", `{}`), 415, ""),
-		issue("two media types", func(s *service, r *request) { text(`{}`)(s, r); r.Header.Add("Content-Type", "text/plain") }, 415, ""),
-		issue("compressed", func(s *service, r *request) { text(`{}`)(s, r); r.Header.Set("Content-Encoding", "gzip") }, 415, ""),
+		issue("two media types", func(s *service, r *request) {
+			text(`{}`)(s, r)
+			r.Header.Add("Content-Type", "text/plain")
+		}, 415, ""),
+		issue("compressed", func(s *service, r *request) { text(`{}`)(s, r); r.Header.Set("Content-Encoding", "gzip") },
+			415, ""),
 		issue("too large", text(`{"userId":"`+strings.Repeat("x", 40<<10)+`"}`), 413, ""),
-		{"issue: a query", "POST", "/jwt/issue?userId=ada", body(object{"userId": "ada", "applicationsId": "shop"}), 400, "[unknown]userId"},
+		{"issue: a query", "POST", "/jwt/issue?userId=ada", body(object{"userId": "ada", "applicationsId": "shop"}), 400,
+			"[unknown]userId"},
 
 		exchange("empty object", text(`{}`), 400, "[blank]refreshToken"),
 		exchange("empty string", text(`{"refreshToken":""}`), 400, "[blank]refreshToken"),
 		exchange("null", text(`{"refreshToken":null}`), 400, "[invalid]refreshToken"),
 		exchange("a number", text(`{"refreshToken":7}`), 400, "[invalid]refreshToken"),
 		exchange("garbage", text(`{"refreshToken":"garbage"}`), 400, "[invalid]refreshToken"),
-		exchange("garbage of the right form", text(`{"refreshToken":"rt_`+strings.Repeat("A", 64)+`"}`), 400, "[invalid]refreshToken"),
+		exchange("garbage of the right form", text(`{"refreshToken":"rt_`+strings.Repeat("A", 64)+`"}`), 400,
+			"[invalid]refreshToken"),
 		exchange("NUL", text(`{"refreshToken":"\u0000"}`), 400, "[invalid]refreshToken"),
 		exchange("a huge string", text(`{"refreshToken":"`+strings.Repeat("A", 30<<10)+`"}`), 400, "[invalid]refreshToken"),
-		exchange("a line break inside", body(object{"refreshToken": str[:30] + "\n" + str[30:]}), 400, "[invalid]refreshToken"),
-		exchange("unknown name", body(object{"refreshToken": str, "grant_type": "refresh_token"}), 400, "[unknown]grant_type"),
+		exchange("a line break inside", body(object{"refreshToken": str[:30] + "\n" + str[30:]}), 400,
+			"[invalid]refreshToken"),
+		exchange("unknown name", body(object{"refreshToken": str, "grant_type": "refresh_token"}), 400,
+			"[unknown]grant_type"),
 		exchange("another case", body(object{"RefreshToken": str}), 400, "[unknown]RefreshToken"),
 		exchange("repeated", text(`{"refreshToken":"`+str+`","refreshToken":"`+str+`"}`), 400, "[repeated]refreshToken"),
-		exchange("a life of zero", body(object{"refreshToken": str, "timeToLiveInSeconds": 0}), 400, "[invalid]timeToLiveInSeconds"),
-		exchange("a negative life", body(object{"refreshToken": str, "timeToLiveInSeconds": -1}), 400, "[invalid]timeToLiveInSeconds"),
-		exchange("a life above policy", body(object{"refreshToken": str, "timeToLiveInSeconds": 901}), 400, "[invalid]timeToLiveInSeconds"),
-		exchange("a life that overflows", text(`{"refreshToken":"`+str+`","timeToLiveInSeconds":9223372036854775807}`), 400, "[invalid]timeToLiveInSeconds"),
-		exchange("a life beyond numbers", text(`{"refreshToken":"`+str+`","timeToLiveInSeconds":9223372036854775808}`), 400, "[invalid]timeToLiveInSeconds"),
-		exchange("a fraction", text(`{"refreshToken":"`+str+`","timeToLiveInSeconds":60.0}`), 400, "[invalid]timeToLiveInSeconds"),
-		exchange("an exponent", text(`{"refreshToken":"`+str+`","timeToLiveInSeconds":6e1}`), 400, "[invalid]timeToLiveInSeconds"),
-		exchange("a number in quotes", body(object{"refreshToken": str, "timeToLiveInSeconds": "60"}), 400, "[invalid]timeToLiveInSeconds"),
+		exchange("a lifetime of zero", body(object{"refreshToken": str, "timeToLiveInSeconds": 0}), 400,
+			"[invalid]timeToLiveInSeconds"),
+		exchange("a negative lifetime", body(object{"refreshToken": str, "timeToLiveInSeconds": -1}), 400,
+			"[invalid]timeToLiveInSeconds"),
+		exchange("a lifetime above policy", body(object{"refreshToken": str, "timeToLiveInSeconds": 901}), 400,
+			"[invalid]timeToLiveInSeconds"),
+		exchange("a lifetime that overflows", text(`{"refreshToken":"`+str+`","timeToLiveInSeconds":9223372036854775807}`),
+			400, "[invalid]timeToLiveInSeconds"),
+		exchange("a lifetime beyond int64", text(`{"refreshToken":"`+str+`","timeToLiveInSeconds":9223372036854775808}`),
+			400, "[invalid]timeToLiveInSeconds"),
+		exchange("a fraction", text(`{"refreshToken":"`+str+`","timeToLiveInSeconds":60.0}`), 400,
+			"[invalid]timeToLiveInSeconds"),
+		exchange("an exponent", text(`{"refreshToken":"`+str+`","timeToLiveInSeconds":6e1}`), 400,
+			"[invalid]timeToLiveInSeconds"),
+		exchange("a number in quotes", body(object{"refreshToken": str, "timeToLiveInSeconds": "60"}), 400,
+			"[invalid]timeToLiveInSeconds"),
 		exchange("a form twice", raw(formType, "refreshToken="+str+"&refreshToken="+str), 400, "[repeated]refreshToken"),
 		exchange("a form that is escaped wrongly", raw(formType, "refreshToken=%zz"), 400, "[invalid]refreshToken"),
 		exchange("a form of invalid UTF-8", raw(formType, "refreshToken=%ff"), 400, "[invalid]refreshToken"),
 		exchange("a form with semicolons", raw(formType, "refreshToken="+str+";token=x"), 400, "[invalid]"),
 		exchange("a bare token string as a form", raw(formType, str), 400, "[unknown]"),
-		exchange("a form with a word for a number", form("refreshToken", str, "timeToLiveInSeconds", "a minute"), 400, "[invalid]timeToLiveInSeconds"),
+		exchange("a form with a word for a number", form("refreshToken", str, "timeToLiveInSeconds", "a minute"), 400,
+			"[invalid]timeToLiveInSeconds"),
 		exchange("JSON said to be a form", raw(formType, `{"refreshToken":"`+str+`"}`), 400, "[unknown]"),
 		exchange("a form said to be JSON", raw(jsonType, "refreshToken="+str), 400, "[invalid]"),
 		exchange("multipart", raw("multipart/form-data; boundary=x", "--x--"), 415, ""),
@@ -305,7 +336,8 @@ func TestBadInput(t *testing.T) {
 		{"retrieve: two states", "GET", one + "?state=all&state=all", nil, 400, "[repeated]state"},
 		{"retrieve: a limit", "GET", one + "?limit=1", nil, 400, "[unknown]limit"},
 		{"retrieve: by POST with a state", "POST", one + "?state=ended", nil, 400, "[unknown]state"},
-		{"list: by POST with a state", "POST", "/jwt/refresh", body(object{"userId": "ada", "state": "ended"}), 400, "[unknown]state"},
+		{"list: by POST with a state", "POST", "/jwt/refresh", body(object{"userId": "ada", "state": "ended"}), 400,
+			"[unknown]state"},
 		{"retrieve: no UUID", "GET", "/jwt/refresh/7", nil, 404, ""},
 		{"retrieve: a UUID and more", "GET", one + "x", nil, 404, ""},
 		{"retrieve: a token string", "GET", "/jwt/refresh/" + str, nil, 404, ""},
@@ -327,7 +359,8 @@ func TestBadInput(t *testing.T) {
 		revoke("user null", text(`{"userId":null}`), 400, "[invalid]userId"),
 		revoke("user empty", body(object{"userId": ""}), 400, "[blank]userId"),
 		revoke("application empty", body(object{"applicationsId": ""}), 400, "[blank]applicationsId"),
-		revoke("user, and an empty application", body(object{"userId": "ada", "applicationsId": ""}), 400, "[blank]applicationsId"),
+		revoke("user, and an empty application", body(object{"userId": "ada", "applicationsId": ""}), 400,
+			"[blank]applicationsId"),
 		revoke("application, and an empty user", body(object{"userId": "", "applicationsId": "shop"}), 400, "[blank]userId"),
 		revoke("token empty", body(object{"tokenId": ""}), 400, "[blank]tokenId"),
 		revoke("token string empty", body(object{"tokenString": ""}), 400, "[blank]tokenString"),
@@ -335,16 +368,20 @@ func TestBadInput(t *testing.T) {
 		revoke("everything, said as a string", body(object{"allInTenant": "true"}), 400, "[invalid]allInTenant"),
 		revoke("everything, said as a number", body(object{"allInTenant": 1}), 400, "[invalid]allInTenant"),
 		revoke("everything of a user", body(object{"allInTenant": true, "userId": "ada"}), 400, "[conflict]allInTenant"),
-		revoke("everything of an application", body(object{"allInTenant": true, "applicationsId": "shop"}), 400, "[conflict]allInTenant"),
-		revoke("nothing of a user", body(object{"allInTenant": false, "userId": "ada"}), 400, "[conflict]allInTenant [invalid]allInTenant"),
+		revoke("everything of an application", body(object{"allInTenant": true, "applicationsId": "shop"}), 400,
+			"[conflict]allInTenant"),
+		revoke("nothing of a user", body(object{"allInTenant": false, "userId": "ada"}), 400,
+			"[conflict]allInTenant [invalid]allInTenant"),
 		revoke("one and a user", body(object{"tokenId": id, "userId": "ada"}), 400, "[conflict]tokenId"),
 		revoke("one and an application", body(object{"tokenId": id, "applicationsId": "shop"}), 400, "[conflict]tokenId"),
 		revoke("one and its string", body(object{"tokenId": id, "tokenString": str}), 400, "[conflict]tokenString"),
 		revoke("a string and a user", body(object{"tokenString": str, "userId": "ada"}), 400, "[conflict]tokenString"),
 		revoke("two spellings of a string", body(object{"tokenString": str, "token": str}), 400, "[repeated]tokenString"),
 		revoke("all but one of nobody", body(object{"exceptTokenId": id}), 400, "[conflict]exceptTokenId"),
-		revoke("all but one of an application", body(object{"applicationsId": "shop", "exceptTokenId": id}), 400, "[conflict]exceptTokenId"),
-		revoke("all but one of a user in one", body(object{"userId": "ada", "applicationsId": "shop", "exceptTokenId": id}), 400, "[conflict]exceptTokenId"),
+		revoke("all but one of an application", body(object{"applicationsId": "shop", "exceptTokenId": id}), 400,
+			"[conflict]exceptTokenId"),
+		revoke("all but one of a user in one", body(object{"userId": "ada", "applicationsId": "shop", "exceptTokenId": id}),
+			400, "[conflict]exceptTokenId"),
 		revoke("all but an empty one", body(object{"userId": "ada", "exceptTokenId": ""}), 400, "[blank]exceptTokenId"),
 		revoke("control characters", body(object{"userId": "a\x00"}), 400, "[invalid]userId"),
 		revoke("unknown name", body(object{"userId": "ada", "since": 7}), 400, "[unknown]since"),
@@ -383,7 +420,7 @@ func TestBadInput(t *testing.T) {
 		seen[test.name] = true
 		t.Run(test.name, func(t *testing.T) {
 			options := []option{backend}
-			// An exchange would be refused for the key, which is of no use to it.
+			// An exchange would be refused because of the key, which it does not need.
 			if test.method == "POST" && strings.HasPrefix(test.name, "exchange:") {
 				options = []option{as("exchanger"), tenant(aTenant)}
 			}

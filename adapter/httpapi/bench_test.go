@@ -10,8 +10,8 @@ import (
 	"testing"
 )
 
-// BenchmarkExchange is an exchange without network and database: what HTTP's adapter, the rules and the signature cost.
-// The request and the recorder of the answer are in its figures.
+// BenchmarkExchange measures an exchange without network and database: the HTTP adapter, the rules and the signature.
+// Its figures include the request and the recorder of the response.
 func BenchmarkExchange(b *testing.B) {
 	s := newService(b)
 	s.options.Log, s.api.Exchanged = slog.New(slog.DiscardHandler), nil

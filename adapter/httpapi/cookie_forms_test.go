@@ -9,8 +9,8 @@ import (
 	"github.com/refreshd/refreshd/domain"
 )
 
-// A browser tells cookies of one name apart by domain, path and partition, and a login service, or a neighbour, may
-// have set ours with any: what stays behind is in conflict with the cookie of each later login.
+// A browser distinguishes cookies of one name by domain, path and partition. A login service or a neighbour may have
+// set the service's cookie with any of them. One that is not deleted conflicts with the cookie of each later login.
 func TestACookieIsDeletedInEachPathAndPartition(t *testing.T) {
 	for _, test := range []struct {
 		publicURL, target string
@@ -68,8 +68,8 @@ type deletedForm struct {
 	Partitioned  bool
 }
 
-// A response has no room for all forms of a host with many parents, or below a path. Each has a part of them at random,
-// so that none is left out for ever; those that pages use are in each.
+// A response has no room for all forms of a host with many parents, or below a path. Each has a random part of them, so
+// that each form is deleted by some response. Those that pages use are in each response.
 func TestAFewResponsesDeleteEveryFormOfACookie(t *testing.T) {
 	const long = "auth.internal.customer-portal.production.eu-central-1.acme.example"
 	name := strings.Repeat("n", 64)
@@ -125,8 +125,8 @@ func TestAFewResponsesDeleteEveryFormOfACookie(t *testing.T) {
 	}
 }
 
-// A client that obeys only the last deletion, as the cookie file of curl 7.88 does, has lost the refresh token: its
-// cookie in the form in which the service sets it comes last.
+// A client that obeys only the last deletion, as the cookie file of curl 7.88 does, still loses the refresh token. The
+// deletion of its cookie, in the form in which the service sets it, comes last.
 func TestTheLikeliestFormOfARefreshTokensCookieIsDeletedLast(t *testing.T) {
 	s := newService(t)
 	for _, method := range []string{"DELETE", "POST"} {
@@ -141,8 +141,8 @@ func TestTheLikeliestFormOfARefreshTokensCookieIsDeletedLast(t *testing.T) {
 	}
 }
 
-// The forms of a long host are more than a response's headers have room for. Those that are left out are the ones
-// that only a neighbour sets.
+// A long host has more forms than the headers of a response have room for. Those that are omitted are the ones that
+// only a neighbour sets.
 func TestDeletedCookiesLeaveRoomInTheHeaders(t *testing.T) {
 	s := newService(t)
 	long := strings.Repeat("a", 60)
@@ -160,8 +160,8 @@ func TestDeletedCookiesLeaveRoomInTheHeaders(t *testing.T) {
 	}
 }
 
-// Behind a proxy there are two hosts, the request's and that of the public URL. What there is no room for is the access
-// token's, and of it the forms of the second host: what is left of it expires soon, and is in conflict with nothing.
+// Behind a proxy there are two hosts, the request's and that of the public URL. If there is no room, the access token's
+// forms of the second host are omitted. Such a cookie expires soon, and conflicts with no other.
 func TestTheMostImportantFormsOfTwoLongHostsAreDeleted(t *testing.T) {
 	s := newService(t)
 	parts := func(letter string) string { return strings.Repeat(strings.Repeat(letter, 60)+".", 3) + "acme.example" }

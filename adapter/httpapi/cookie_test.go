@@ -80,11 +80,12 @@ func TestAnExchangeByCookieSetsBothAgain(t *testing.T) {
 				t.Fatalf("got cookies %v, want both", got.header["Set-Cookie"])
 			}
 			for _, c := range []*http.Cookie{refresh, access} {
-				if !c.HttpOnly || c.SameSite != http.SameSiteLaxMode || c.Path != "/" || c.Secure != test.secure || c.Domain != test.domain {
+				if !c.HttpOnly || c.SameSite != http.SameSiteLaxMode || c.Path != "/" || c.Secure != test.secure ||
+					c.Domain != test.domain {
 					t.Errorf("got %s, want HttpOnly, SameSite=Lax, Path=/, Secure %t, Domain %q", c.Raw, test.secure, test.domain)
 				}
 			}
-			// Each lives as long as its token: 30 days from this exchange, and 15 minutes.
+			// Each expires with its token: 30 days from this exchange, and 15 minutes.
 			if refresh.MaxAge != 30*24*3600 || access.MaxAge != 900 || !refresh.Expires.IsZero() || !access.Expires.IsZero() {
 				t.Errorf("got %s and %s, want Max-Age 2592000 and 900", refresh.Raw, access.Raw)
 			}
@@ -101,7 +102,8 @@ func TestAnExchangeByCookieSetsBothAgain(t *testing.T) {
 	}
 }
 
-// The policy cookieOnly is about what came by cookie: a device that sends a body has nowhere else to read the answer.
+// The policy cookieOnly applies to token strings that were sent in a cookie. A device that sends a body can read only
+// the body of the response.
 func TestCookieOnlyLeavesTheBodyToWhoeverSendsOne(t *testing.T) {
 	s := newService(t)
 	g := s.issue(t, "cookies", "ada")
@@ -109,11 +111,11 @@ func TestCookieOnlyLeavesTheBodyToWhoeverSendsOne(t *testing.T) {
 	if got.grant(t).RefreshToken == "" {
 		t.Error("got no token string in the body, nor in a cookie")
 	}
-	// Nor does a cookie that somebody else left turn it into a browser.
+	// A cookie that another host left does not make it a browser either.
 	s.wait(time.Minute)
 	got = s.exchange(t, got.grant(t).RefreshToken, cookie("refresh_token", "rt_garbage")).want(t, 200)
 	if got.grant(t).RefreshToken == "" {
-		t.Error("beside a stranger's cookie: got no token string in the body")
+		t.Error("beside another host's cookie: got no token string in the body")
 	}
 }
 
@@ -127,9 +129,11 @@ func TestARefusalDeletesTheCookies(t *testing.T) {
 		"revoked": {"cookies", func(t *testing.T, s *service, g grant) {
 			s.do(t, "DELETE", "/jwt/refresh/"+g.RefreshTokenID, backend).want(t, 200)
 		}, "[revoked]refreshToken", false},
-		"expired":  {"short", func(_ *testing.T, s *service, _ grant) { s.wait(time.Hour) }, "[expired]refreshToken", false},
-		"replayed": {"blog", func(t *testing.T, s *service, g grant) { s.next(t, g.RefreshToken, "rotated") }, "[reused]refreshToken", false},
-		"inactive": {"cookies", func(t *testing.T, s *service, _ grant) { s.setActive(t, "cookies", false) }, "[inactive]refreshToken", true},
+		"expired": {"short", func(_ *testing.T, s *service, _ grant) { s.wait(time.Hour) }, "[expired]refreshToken", false},
+		"replayed": {"blog", func(t *testing.T, s *service, g grant) { s.next(t, g.RefreshToken, "rotated") },
+			"[reused]refreshToken", false},
+		"inactive": {"cookies", func(t *testing.T, s *service, _ grant) { s.setActive(t, "cookies", false) },
+			"[inactive]refreshToken", true},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -185,11 +189,11 @@ func TestARefusalDeletesTheCookies(t *testing.T) {
 	})
 }
 
-// forgedString has the form of a token string.
+// forgedString has the form of a token string and is not genuine.
 var forgedString = "rt_" + strings.Repeat("A", 64)
 
-// Browsers add cookies to what other sites make them send. Only what the browser calls our own, or a configured origin,
-// counts.
+// Browsers add cookies to requests that other sites trigger. Cookies count only on requests from the service's own
+// origin or a configured one.
 func TestACookieCountsOnlyFromOurOwnPages(t *testing.T) {
 	tests := map[string]struct {
 		options []option
@@ -220,7 +224,7 @@ func TestACookieCountsOnlyFromOurOwnPages(t *testing.T) {
 		"no host, null origin":                      {[]option{host(""), header("Origin", "null")}, false},
 		"no host, an empty origin":                  {[]option{host(""), header("Origin", "")}, false},
 		"no host, an origin without one":            {[]option{host(""), header("Origin", "https://")}, false},
-		// A page whose policy is to send no referrer has no origin to name either.
+		// A page whose policy is to send no referrer sends no origin either.
 		"same origin, null origin": {
 			[]option{header("Sec-Fetch-Site", "same-origin"), header("Origin", "null")}, true},
 		"two origins": {
@@ -231,7 +235,8 @@ func TestACookieCountsOnlyFromOurOwnPages(t *testing.T) {
 			[]option{host("localhost:8080"), header("Origin", "http://localhost:8080")}, true},
 		"this machine, another port": {
 			[]option{host("localhost:8080"), header("Origin", "http://localhost:8081")}, false},
-		"same origin with another port's Origin is moot": {[]option{header("Sec-Fetch-Site", "same-origin"), header("Origin", "https://refreshd.example:1")}, true},
+		"same origin with another port's Origin is moot": {[]option{header("Sec-Fetch-Site", "same-origin"),
+			header("Origin", "https://refreshd.example:1")}, true},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -272,7 +277,7 @@ func TestStringsOfOneRefreshTokenAreOne(t *testing.T) {
 	}
 }
 
-// A page of a neighbouring domain can leave a cookie of our name; it must not be able to lock a user out.
+// A page of a neighbouring domain can set a cookie of the same name. It must not be able to lock a user out.
 func TestACookieThatIsNotGenuineIsPassedOverBesideOneThatIs(t *testing.T) {
 	s := newService(t)
 	g := s.issue(t, "shop", "ada")
@@ -284,7 +289,7 @@ func TestACookieThatIsNotGenuineIsPassedOverBesideOneThatIs(t *testing.T) {
 	}
 }
 
-// A string in the body is what the client chose. Beside it cookies are neither read nor set nor deleted: a page could
+// The client chose the token string in the body. Beside it cookies are neither read nor set nor deleted: a page could
 // otherwise sign a browser in as somebody else.
 func TestAStringInTheBodyCountsAlone(t *testing.T) {
 	s := newService(t)
@@ -320,7 +325,8 @@ func TestTwoActiveSessionsAreRefusedAndTheirCookiesDeleted(t *testing.T) {
 	s := newService(t)
 	mine, other := s.issue(t, "shop", "ada"), s.issue(t, "shop", "ada")
 	before := s.dump(t)
-	s.do(t, "POST", "/jwt/refresh", cookie("refresh_token", mine.RefreshToken), cookie("refresh_token", other.RefreshToken)).
+	s.do(t, "POST", "/jwt/refresh", cookie("refresh_token", mine.RefreshToken),
+		cookie("refresh_token", other.RefreshToken)).
 		want(t, 400, "[conflict]refreshToken").dropsCookies(t, "refreshd.example")
 	if diff := cmp.Diff(before, s.dump(t)); diff != "" {
 		t.Errorf("the store changed: %s", diff)
@@ -328,7 +334,7 @@ func TestTwoActiveSessionsAreRefusedAndTheirCookiesDeleted(t *testing.T) {
 }
 
 // A login that sets only the refresh cookie, or a neighbouring domain, leaves the access cookie of another session
-// behind. Taken for the old access token, it would log the user out.
+// behind. If it were used as the old access token, it would log the user out.
 func TestTheAccessCookieIsNotRead(t *testing.T) {
 	s := newService(t)
 	mine, other := s.issue(t, "shop", "ada"), s.issue(t, "shop", "ada")
@@ -336,7 +342,7 @@ func TestTheAccessCookieIsNotRead(t *testing.T) {
 		want(t, 200)
 }
 
-// nginx shows its own upstream address as the host unless it is told otherwise.
+// nginx sends its own upstream address as the host unless it is configured otherwise.
 func TestCookiesAreSecureWhereThePublicURLIs(t *testing.T) {
 	s := newService(t)
 	s.setPublicURL(t, publicURL)
@@ -347,8 +353,8 @@ func TestCookiesAreSecureWhereThePublicURLIs(t *testing.T) {
 	}
 }
 
-// The public URL says which scheme its host has, so that a page in the clear of the same host, which anybody on the
-// way can make up, is another.
+// The public URL has the scheme of its host. A page of the same host without TLS, which any attacker on the network can
+// forge, is of another origin.
 func TestThePublicURLSaysWhatTheOwnOriginIs(t *testing.T) {
 	for _, test := range []struct {
 		publicURL, host, origin string
@@ -384,7 +390,8 @@ func TestACookieDoesNotCountBesideASelector(t *testing.T) {
 	s := newService(t)
 	g := s.issue(t, "shop", "ada")
 	before := s.dump(t)
-	for _, selector := range []object{{"tokenId": g.RefreshTokenID}, {"userId": "ada"}, {"id": g.RefreshTokenID}, {"applicationsId": "shop"}} {
+	for _, selector := range []object{{"tokenId": g.RefreshTokenID}, {"userId": "ada"}, {"id": g.RefreshTokenID},
+		{"applicationsId": "shop"}} {
 		s.do(t, "POST", "/jwt/refresh", byCookie(g), body(selector)).want(t, 401).keepsCookies(t)
 	}
 	s.do(t, "POST", "/jwt/refresh", byCookie(g), backend, body(object{"id": g.RefreshTokenID})).
@@ -416,7 +423,7 @@ func TestPreflightsAreForConfiguredOrigins(t *testing.T) {
 		return s.do(t, "OPTIONS", "/jwt/refresh", header("Origin", origin), header("Access-Control-Request-Method", "POST"),
 			header("Access-Control-Request-Headers", headers)).want(t, 204)
 	}
-	// Libraries for tracing add headers to each request of a page, and without leave for them a browser sends nothing.
+	// Libraries for tracing add headers to each request of a page. If CORS does not allow them, a browser sends nothing.
 	const asked = "baggage, content-type,sentry-trace, traceparent,x-stencil-tenantid"
 	got := ask(ourOrigin, asked).header
 	if got.Get("Access-Control-Allow-Origin") != ourOrigin || got.Get("Access-Control-Allow-Credentials") != "true" {
@@ -438,7 +445,7 @@ func TestPreflightsAreForConfiguredOrigins(t *testing.T) {
 		got.Get("Access-Control-Allow-Headers") != "" {
 		t.Errorf("got %v for an origin that is not configured", got)
 	}
-	// What is no list of names is not sent back.
+	// A value that is not a list of names is not sent back.
 	const usual = "Authorization,Content-Type,X-Stencil-TenantId,X-Stencil-Tenanid,X-Tenant-Id,X-Request-Id"
 	for _, odd := range []string{"", ",", "a,,b", "a b", "a\x00", "a:b", "a/b", "ü", strings.Repeat("a", 1_025)} {
 		if got := ask(ourOrigin, odd).header.Get("Access-Control-Allow-Headers"); got != usual {
@@ -448,12 +455,14 @@ func TestPreflightsAreForConfiguredOrigins(t *testing.T) {
 
 	g := s.issue(t, "shop", "ada")
 	read := s.exchange(t, g.RefreshToken, header("Origin", ourOrigin)).want(t, 200).header
-	if read.Get("Access-Control-Allow-Origin") != ourOrigin || !strings.Contains(read.Get("Access-Control-Expose-Headers"), "Refreshd-Outcome") {
+	if read.Get("Access-Control-Allow-Origin") != ourOrigin ||
+		!strings.Contains(read.Get("Access-Control-Expose-Headers"), "Refreshd-Outcome") {
 		t.Errorf("got %v, want the page to read the answer and its outcome", read)
 	}
 }
 
-// A retry is answered with what is left: a cookie that outlives its token is sent until a resource server refuses it.
+// The response to a retry has the remaining lifetimes. A cookie that outlives its token is sent until a resource server
+// refuses it.
 func TestCookiesLastAsLongAsTheirTokens(t *testing.T) {
 	s := newService(t)
 	g := s.issue(t, "shop", "ada")
@@ -477,8 +486,8 @@ func TestCookiesLastAsLongAsTheirTokens(t *testing.T) {
 	}
 }
 
-// A browser drops a cookie above 4 096 bytes and goes on with the old one: an access token that large is in the body
-// only.
+// A browser drops a cookie above 4 096 bytes and continues with the old one. An access token of that size is only in
+// the body.
 func TestAnAccessTokenTooLargeForACookieIsInTheBodyOnly(t *testing.T) {
 	s := newService(t)
 	issue := func(size int) grant {

@@ -72,14 +72,14 @@ func TestARequestNamesItsCookieOnce(t *testing.T) {
 		t.Errorf("the store changed: %s", diff)
 	}
 	s.do(t, "POST", "/jwt/refresh?cookieName=shop", sent, form("cookieName", "shop")).want(t, 200)
-	// Where the body has the string, no cookie is read: a client may name one at every request.
+	// If the body has the string, no cookie is read: a client may name one in every request.
 	s.exchange(t, g.RefreshToken, sent).want(t, 200).keepsCookies(t)
 	s.do(t, "POST", "/jwt/refresh", body(object{"refreshToken": g.RefreshToken, "cookieName": "shop"})).
 		want(t, 200).keepsCookies(t)
 }
 
-// An application that is given a name takes its users with it: the next exchange moves their cookies. The access
-// token's under the name of before may be a neighbour's, below a domain that both have, so it is left to expire.
+// If the cookies of an application get a name, the next exchange moves its users' cookies. The access token's cookie
+// under the old name may belong to a neighbour below the same domain, so it is not deleted, and expires.
 func TestTheCookiesAreThoseOfThePolicy(t *testing.T) {
 	s := newService(t)
 	b := s.browser(acmeHost)
@@ -102,11 +102,11 @@ func TestTheCookiesAreThoseOfThePolicy(t *testing.T) {
 	}
 	b.send(t, "DELETE", "/jwt/refresh?cookieName=__Host-acme", tenant(aTenant)).want(t, 200)
 	if len(b.jar.cookies) != 1 || len(b.jar.values("access_token")) != 1 {
-		t.Errorf("the browser keeps %d cookies, want the access token's of before", len(b.jar.cookies))
+		t.Errorf("the browser keeps %d cookies, want only the access token's under the old name", len(b.jar.cookies))
 	}
 }
 
-// Where a request names another cookie than the policy does, the access token's beside it is nobody's to delete.
+// If a request names another cookie than the policy does, the access token's cookie is not deleted.
 func TestAnExchangeDeletesTheNameThatWasReadAndNoOther(t *testing.T) {
 	s := newService(t)
 	s.set(t, "shop", func(settings *domain.Settings) {
@@ -124,7 +124,7 @@ func TestAnExchangeDeletesTheNameThatWasReadAndNoOther(t *testing.T) {
 	}
 }
 
-// Browsers take such a name only with Secure, and Chromium and Firefox take Secure on this machine in the clear.
+// Browsers accept such a name only with Secure. Chromium and Firefox accept Secure without TLS from localhost.
 func TestACookieWithAPrefixIsSecureOnThisMachineToo(t *testing.T) {
 	for _, name := range []string{"__Host-shop", "__Secure-shop", "__host-shop"} {
 		s := newService(t)
@@ -140,7 +140,7 @@ func TestACookieWithAPrefixIsSecureOnThisMachineToo(t *testing.T) {
 	}
 }
 
-// More sessions than a browser can hold by accident: somebody fills it. Reading them all would be work for nothing.
+// A browser does not get this many sessions by accident: an attacker fills it. Reading them all would be wasted work.
 func TestCookiesOfMoreThanFourSessionsAreDeletedUnread(t *testing.T) {
 	s := newService(t)
 	b := s.browser("a.b.c." + acmeHost)
@@ -159,7 +159,7 @@ func TestCookiesOfMoreThanFourSessionsAreDeletedUnread(t *testing.T) {
 	}
 	b.wantNoCookies(t)
 
-	// Four are read, and the strings of one session are one.
+	// Four are read. The token strings of one session count as one.
 	live := s.issue(t, "shop", "ada")
 	next := s.next(t, live.RefreshToken, "rotated")
 	options := []option{cookie("refresh_token", live.RefreshToken), cookie("refresh_token", next.RefreshToken)}
@@ -175,7 +175,7 @@ func TestCookiesOfMoreThanFourSessionsAreDeletedUnread(t *testing.T) {
 	}
 }
 
-// Nearly every exchange by cookie has one cookie, and is one statement.
+// Nearly every exchange by cookie has one cookie, and executes one statement.
 func TestAnExchangeByOneSessionsCookiesIsOneStatement(t *testing.T) {
 	s := newService(t)
 	g := s.issue(t, "shop", "ada")
@@ -208,7 +208,7 @@ func TestAnExchangeByOneSessionsCookiesIsOneStatement(t *testing.T) {
 
 // A cookie that reached the service has one of these forms, whichever host it was set for.
 func TestACookieIsDeletedInEveryFormInWhichItCanHaveCome(t *testing.T) {
-	// net/http writes to the standard logger, for each cookie, what it does not take for a domain.
+	// net/http logs to the standard logger, for each cookie, a domain that it does not accept.
 	var logged strings.Builder
 	log.SetOutput(&logged)
 	defer log.SetOutput(os.Stderr)
@@ -255,8 +255,8 @@ func TestACookieIsDeletedInEveryFormInWhichItCanHaveCome(t *testing.T) {
 	}
 }
 
-// A proxy with a buffer of 4 096 bytes answers 502 to a response with longer headers, and the browser, which then keeps
-// all cookies, would send the same request for ever.
+// A proxy with a buffer of 4 096 bytes responds with 502 if a response has longer headers. The browser would then keep
+// all cookies, and send the same request forever.
 func TestWhatDeletesCookiesFitsIntoTheHeadersThatProxiesTake(t *testing.T) {
 	s := newService(t)
 	const many = "a.b.c.d.acme.example"
@@ -283,7 +283,7 @@ func TestWhatDeletesCookiesFitsIntoTheHeadersThatProxiesTake(t *testing.T) {
 		if got.grant(t).Token == "" {
 			t.Error("the access token is not in the body")
 		}
-		// Without anything to delete it is set.
+		// If there is nothing to delete, it is set.
 		s.wait(time.Minute)
 		if b.send(t, "POST", "/jwt/refresh").want(t, 200); len(b.jar.values("access_token")) != 1 {
 			t.Errorf("claims of %d bytes: the next exchange leaves no access token's cookie", size)
@@ -291,7 +291,7 @@ func TestWhatDeletesCookiesFitsIntoTheHeadersThatProxiesTake(t *testing.T) {
 	}
 }
 
-// The login service passes on what it gets, and need not know names, attributes and lifetimes.
+// The login service forwards the Set-Cookie headers, and need not know names, attributes and lifetimes.
 func TestAnIssueSetsTheCookies(t *testing.T) {
 	issue := func(s *service, t *testing.T, app string) *answer {
 		return s.do(t, "POST", "/jwt/issue", backend, body(object{
@@ -318,7 +318,7 @@ func TestAnIssueSetsTheCookies(t *testing.T) {
 		}
 		if r, a := got.cookie["refresh_token"], got.cookie["access_token"]; int64(r.MaxAge) != g.RefreshTokenExpiresIn ||
 			int64(a.MaxAge) != g.ExpiresIn {
-			t.Errorf("got %v, want what is left", got.header["Set-Cookie"])
+			t.Errorf("got %v, want the remaining lifetimes", got.header["Set-Cookie"])
 		}
 	}
 
@@ -342,7 +342,7 @@ func TestAnIssueSetsTheCookies(t *testing.T) {
 	s.do(t, "POST", "/jwt/issue", backend, body(object{"applicationsId": "cookies", "userId": "ada", "cookies": false})).
 		want(t, 200).keepsCookies(t)
 
-	// A lost response is asked for again.
+	// The request is sent again, because its response was lost.
 	again := body(object{
 		"applicationsId": "cookies", "userId": "ada", "cookies": true, "refreshTokenId": idAt(t, s.clock()),
 	})
@@ -353,7 +353,7 @@ func TestAnIssueSetsTheCookies(t *testing.T) {
 	}
 }
 
-// What asks for nothing to change touches no cookie.
+// A request that changes nothing sets and deletes no cookie.
 func TestGetAndHeadTouchNoCookie(t *testing.T) {
 	s := newService(t)
 	g := s.issue(t, "shop", "ada")

@@ -7,27 +7,28 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-// fromEvil is how a browser sends what a page of another site makes it send: with the user's cookies, where their
-// SameSite lets it.
+// fromEvil makes a request one that a page of another site triggers: the browser adds the user's cookies, as far as
+// their SameSite allows it.
 func fromEvil(_ *service, r *request) {
 	r.Header.Set("Origin", "https://evil.example")
 	r.Header.Set("Sec-Fetch-Site", "cross-site")
 	r.Header.Set("Sec-Fetch-Mode", "no-cors")
 }
 
-// A page of another site can send a form, or text, without asking (a "simple" request of CORS). With a user's cookies
-// none may change anything, sign anybody in, or be read.
+// A page of another site can send a form, or text, without a preflight (a "simple" request of CORS). Such a request
+// with a user's cookies must not change anything, sign a user in, or have a readable response.
 func TestAFormOfAnotherSiteDoesNothing(t *testing.T) {
 	s := newService(t)
 	victim, attacker := s.issue(t, "shop", "ada"), s.issue(t, "shop", "eve")
 	simple := map[string]option{
-		"nothing":           func(*service, *request) {},
-		"an empty form":     raw("application/x-www-form-urlencoded", ""),
-		"a form":            form("timeToLiveInSeconds", "60"),
-		"JSON as text":      raw("text/plain", `{"timeToLiveInSeconds":60}`),
-		"JSON, as no type":  raw("", `{}`),
-		"JSON in a form":    raw("application/x-www-form-urlencoded", `{"x":"=","userId":"ada"}`),
-		"multipart":         raw("multipart/form-data; boundary=x", "--x\r\nContent-Disposition: form-data; name=\"userId\"\r\n\r\nada\r\n--x--"),
+		"nothing":          func(*service, *request) {},
+		"an empty form":    raw("application/x-www-form-urlencoded", ""),
+		"a form":           form("timeToLiveInSeconds", "60"),
+		"JSON as text":     raw("text/plain", `{"timeToLiveInSeconds":60}`),
+		"JSON, as no type": raw("", `{}`),
+		"JSON in a form":   raw("application/x-www-form-urlencoded", `{"x":"=","userId":"ada"}`),
+		"multipart": raw("multipart/form-data; boundary=x",
+			"--x\r\nContent-Disposition: form-data; name=\"userId\"\r\n\r\nada\r\n--x--"),
 		"a form's selector": form("userId", "ada"),
 		"a form's id":       form("tokenId", victim.RefreshTokenID),
 		"two types":         raw("text/plain, application/json", `{}`),
@@ -49,18 +50,19 @@ func TestAFormOfAnotherSiteDoesNothing(t *testing.T) {
 		t.Errorf("the store changed: %s", diff)
 	}
 
-	// Nor can it sign the user in as somebody else: what was sent in a body is answered in the body, which the page
-	// cannot read.
+	// It also cannot sign the user in as another user. The response to a token string in a body has the new one in its
+	// body, which the page cannot read.
 	for _, options := range [][]option{{fromEvil}, {fromEvil, byCookie(victim)}, {fromEvil, byCookie(attacker)}} {
-		got := s.do(t, "POST", "/jwt/refresh", append(options, form("refreshToken", attacker.RefreshToken))...).want(t, 200).keepsCookies(t)
+		got := s.do(t, "POST", "/jwt/refresh", append(options, form("refreshToken", attacker.RefreshToken))...).
+			want(t, 200).keepsCookies(t)
 		if got.header.Get("Access-Control-Allow-Origin") != "" {
 			t.Errorf("the page could read it: %v", got.header)
 		}
 	}
 }
 
-// A neighbouring domain can set a cookie of our name for the whole domain ("tossing"). It can keep the user out while
-// it stands, and no more: of two sessions none is taken, and none of the user's own is ended.
+// A neighbouring domain can set a cookie of the same name for the whole domain ("tossing"). It can only keep the user
+// out while the cookie exists: neither of two sessions is used, and the user's own is not ended.
 func TestATossedCookieSignsNobodyIn(t *testing.T) {
 	s := newService(t)
 	victim, attacker := s.issue(t, "shop", "ada"), s.issue(t, "shop", "eve")
@@ -80,7 +82,7 @@ func TestATossedCookieSignsNobodyIn(t *testing.T) {
 	s.do(t, "POST", "/jwt/refresh", append(options, byCookie(victim))...).want(t, 200)
 }
 
-// The cookies are read where they are said to be, and nowhere else: no other name, case or prefix, no header and no
+// The token string is read only from the cookie of the exact name: no other name, case or prefix, no header and no
 // query.
 func TestATokenStringCountsInItsPlaceOnly(t *testing.T) {
 	s := newService(t)
@@ -108,16 +110,19 @@ func TestATokenStringCountsInItsPlaceOnly(t *testing.T) {
 	}
 }
 
-// Only the exact configured origin may read an answer with a user's cookies.
+// Only the exact configured origin may read a response to a request with a user's cookies.
 func TestNoOtherOriginMayReadAnAnswer(t *testing.T) {
 	s := newService(t)
 	g := s.issue(t, "shop", "ada")
 	for _, origin := range []string{
-		"https://evil.example", "null", "", "*", ourOrigin + ".evil.example", "https://evil" + strings.TrimPrefix(ourOrigin, "https://"), strings.Replace(ourOrigin, "https", "http", 1),
-		strings.ToUpper(ourOrigin), ourOrigin + ":443", ourOrigin + "/", " " + ourOrigin + "x", "https://app.acme.example@evil.example", ourOrigin + "\x00", "file://",
+		"https://evil.example", "null", "", "*", ourOrigin + ".evil.example",
+		"https://evil" + strings.TrimPrefix(ourOrigin, "https://"), strings.Replace(ourOrigin, "https", "http", 1),
+		strings.ToUpper(ourOrigin), ourOrigin + ":443", ourOrigin + "/", " " + ourOrigin + "x",
+		"https://app.acme.example@evil.example", ourOrigin + "\x00", "file://",
 	} {
 		for _, method := range []string{"OPTIONS", "POST", "GET", "DELETE"} {
-			got := s.do(t, method, "/jwt/refresh", header("Origin", origin), header("Access-Control-Request-Method", "POST"), byCookie(g)).header
+			got := s.do(t, method, "/jwt/refresh", header("Origin", origin), header("Access-Control-Request-Method", "POST"),
+				byCookie(g)).header
 			if got.Get("Access-Control-Allow-Origin") != "" {
 				t.Errorf("%s by %q: got %v", method, origin, got)
 			}

@@ -20,8 +20,8 @@ import (
 	"github.com/refreshd/refreshd/usecase"
 )
 
-// newBilingual is a service that serves a second dialect beside the API, whose greeting fails with *fail. Beyond the
-// tests' own keys there is one that reads everything, and one that reads the stream.
+// newBilingual returns a service with a second dialect beside the API, whose greeting fails with *fail. It has two more
+// API keys: one that reads everything, and one that reads the stream.
 func newBilingual(t *testing.T, limits *web.RateLimits) (s *service, fail *error) {
 	t.Helper()
 	s, fail = newService(t), new(error)
@@ -54,7 +54,7 @@ func newBilingual(t *testing.T, limits *web.RateLimits) (s *service, fail *error
 	return s, fail
 }
 
-// send sends a request that the document of the API knows nothing of.
+// send sends a request that the document of the API does not have.
 func (s *service) send(method, target, body string, header ...string) *http.Response {
 	req := httptest.NewRequest(method, target, strings.NewReader(body))
 	for i := 0; i < len(header); i += 2 {
@@ -67,7 +67,7 @@ func (s *service) send(method, target, body string, header ...string) *http.Resp
 
 const asForm = "application/x-www-form-urlencoded"
 
-// Each refusal, also of the mount's own, is written as the dialect writes it that was asked; and with its statuses.
+// Each refusal, also one of the mount itself, has the format and the statuses of the dialect of the request.
 func TestADialectRefusesInItsOwnWay(t *testing.T) {
 	s, fail := newBilingual(t, nil)
 	key := s.keys["reads all"]
@@ -80,28 +80,40 @@ func TestADialectRefusesInItsOwnWay(t *testing.T) {
 		says                 string // the body; empty for the API's own, which has none for these statuses
 		want                 []string
 	}{
-		"no API key":          {"POST", greet, "name=a", nil, nil, 401, "tiny", []string{"Www-Authenticate", `Bearer realm="refreshd"`}},
-		"a wrong one, Basic":  {"POST", greet, "name=a", []string{"Authorization", "Basic eHg6eHg="}, nil, 401, "tiny", []string{"Www-Authenticate", `Basic realm="tiny"`}},
-		"no permission":       {"POST", greet, "name=a", []string{"Authorization", s.keys["feed"]}, nil, 401, "tiny", nil},
-		"no such tenant":      {"POST", "/t/nobody/tiny/greet", "name=a", []string{"Authorization", key}, nil, 401, "tiny", nil},
-		"two tenants":         {"POST", greet, "name=a", []string{"Authorization", key, "X-Tenant-Id", "globex"}, nil, 400, "tiny", nil},
-		"no such object":      {"POST", greet, "name=a", []string{"Authorization", key, "Content-Type", asForm}, domain.ErrNotFound, 404, "tiny", nil},
+		"no API key": {"POST", greet, "name=a", nil, nil, 401, "tiny",
+			[]string{"Www-Authenticate", `Bearer realm="refreshd"`}},
+		"a wrong one, Basic": {"POST", greet, "name=a", []string{"Authorization", "Basic eHg6eHg="}, nil, 401, "tiny",
+			[]string{"Www-Authenticate", `Basic realm="tiny"`}},
+		"no permission": {"POST", greet, "name=a", []string{"Authorization", s.keys["feed"]}, nil, 401, "tiny", nil},
+		"no such tenant": {"POST", "/t/nobody/tiny/greet", "name=a", []string{"Authorization", key}, nil,
+			401, "tiny", nil},
+		"two tenants": {"POST", greet, "name=a", []string{"Authorization", key, "X-Tenant-Id", "globex"}, nil,
+			400, "tiny", nil},
+		"no such object": {"POST", greet, "name=a", []string{"Authorization", key, "Content-Type", asForm},
+			domain.ErrNotFound, 404, "tiny", nil},
 		"no such path":        {"POST", "/t/acme/tiny/wave", "", nil, nil, 404, "tiny", nil},
 		"no such path, below": {"POST", greet + "/twice", "", nil, nil, 404, "tiny", nil},
 		"another method":      {"PUT", greet, "", nil, nil, 405, "tiny", []string{"Allow", "OPTIONS, POST"}},
 		"too large": {"POST", greet, strings.Repeat("a", 101), nil, nil, 413, "tiny",
 			nil},
-		"another media type": {"POST", greet, "{}", []string{"Authorization", key, "Content-Type", "application/json"}, nil, 415, "tiny", []string{"Accept", asForm}},
-		"an empty value":     {"POST", greet, "name=&x=y", []string{"Authorization", key, "Content-Type", asForm}, nil, 400, "tiny", nil},
-		"stale":              {"POST", greet, "name=a", []string{"Authorization", key, "Content-Type", asForm}, domain.ErrStale, 412, "tiny", nil},
-		"taken":              {"POST", greet, "name=a", []string{"Authorization", key, "Content-Type", asForm}, domain.ErrDuplicate, 409, "tiny", nil},
-		"a lost race":        {"POST", greet, "name=a", []string{"Authorization", key, "Content-Type", asForm}, errors.Join(domain.ErrStale, domain.ErrConflict), 503, "tiny", []string{"Retry-After", "1"}},
-		"a fault":            {"POST", greet, "name=a", []string{"Authorization", key, "Content-Type", asForm}, errors.New("secret"), 500, "tiny", nil},
-		"public, a fault":    {"GET", "/tiny/hello", "", nil, errors.New("secret"), 500, "tiny", nil},
+		"another media type": {"POST", greet, "{}", []string{"Authorization", key, "Content-Type", "application/json"}, nil,
+			415, "tiny", []string{"Accept", asForm}},
+		"an empty value": {"POST", greet, "name=&x=y", []string{"Authorization", key, "Content-Type", asForm}, nil,
+			400, "tiny", nil},
+		"stale": {"POST", greet, "name=a", []string{"Authorization", key, "Content-Type", asForm},
+			domain.ErrStale, 412, "tiny", nil},
+		"taken": {"POST", greet, "name=a", []string{"Authorization", key, "Content-Type", asForm},
+			domain.ErrDuplicate, 409, "tiny", nil},
+		"a lost race": {"POST", greet, "name=a", []string{"Authorization", key, "Content-Type", asForm},
+			errors.Join(domain.ErrStale, domain.ErrConflict), 503, "tiny", []string{"Retry-After", "1"}},
+		"a fault": {"POST", greet, "name=a", []string{"Authorization", key, "Content-Type", asForm},
+			errors.New("secret"), 500, "tiny", nil},
+		"public, a fault": {"GET", "/tiny/hello", "", nil, errors.New("secret"), 500, "tiny", nil},
 
-		"the API's object":      {"GET", "/jwt/refresh/x", "", []string{"Authorization", key, "X-Tenant-Id", "acme"}, nil, 404, "", nil},
+		"the API's object": {"GET", "/jwt/refresh/x", "", []string{"Authorization", key, "X-Tenant-Id", "acme"},
+			nil, 404, "", nil},
 		"the API's path":        {"GET", "/jwt/nothing", "", nil, nil, 404, "", nil},
-		"nobody's path":         {"GET", "/nothing", "", nil, nil, 404, "", nil},
+		"a path of no dialect":  {"GET", "/nothing", "", nil, nil, 404, "", nil},
 		"a tenant's path":       {"GET", "/t/acme/nothing", "", nil, nil, 404, "", nil},
 		"the API's, no API key": {"POST", "/jwt/issue", "", nil, nil, 401, "", nil},
 	} {
@@ -124,8 +136,8 @@ func TestADialectRefusesInItsOwnWay(t *testing.T) {
 	}
 }
 
-// A limit refuses in the dialect that was asked, whether a route matches or not; what is refused for overload is whole
-// before its connection rests.
+// A refusal by a limit has the format of the dialect of the request, whether or not a route matches. A refusal for
+// overload is sent completely before its connection pauses.
 func TestADialectSaysItselfThatItIsTooMuch(t *testing.T) {
 	s, _ := newBilingual(t, &web.RateLimits{Address: 1})
 	for range 10 {
@@ -145,20 +157,22 @@ func TestADialectSaysItselfThatItIsTooMuch(t *testing.T) {
 func TestADialectsRouteHasItsCaller(t *testing.T) {
 	s, fail := newBilingual(t, nil)
 	*fail = nil
-	res := s.send("POST", "/t/acme/tiny/greet", "name=ada&unknown=1&empty=", "Authorization", "Bearer "+s.keys["reads all"],
+	res := s.send("POST", "/t/acme/tiny/greet", "name=ada&unknown=1&empty=", "Authorization",
+		"Bearer "+s.keys["reads all"],
 		"Content-Type", asForm, "X-Stencil-TenantId", "acme")
 	got := new(strings.Builder)
 	_ = res.Write(got)
 	if res.StatusCode != 200 || !strings.HasSuffix(got.String(), "reads all greets ada in acme") {
 		t.Errorf("got %s", got)
 	}
-	// An owner may read, too: the action says so, not the dialect.
+	// An owner may read too. The action determines that, not the dialect.
 	res = s.send("POST", "/t/acme/tiny/greet", "name=ada", "Authorization", s.issue(t, "shop", "ada").Token,
 		"Content-Type", asForm)
 	if res.StatusCode != 200 {
 		t.Errorf("an owner: got %d", res.StatusCode)
 	}
-	if res := s.send("GET", "/t/acme/tiny/feed", "", "Authorization", s.issue(t, "shop", "ada").Token); res.StatusCode != 401 {
+	if res := s.send("GET", "/t/acme/tiny/feed", "", "Authorization",
+		s.issue(t, "shop", "ada").Token); res.StatusCode != 401 {
 		t.Errorf("an owner reads the stream: got %d", res.StatusCode)
 	}
 }
@@ -166,8 +180,9 @@ func TestADialectsRouteHasItsCaller(t *testing.T) {
 func TestEachDialectHasItsDocumentAndItsHeaders(t *testing.T) {
 	s, _ := newBilingual(t, nil)
 	for path, want := range map[string]string{
-		"/tiny/openapi.yaml": "title: Tiny", "/tiny/docs": "It greets.", "/tiny/docs/style.css": "{", "/tiny/docs/script.js": "(",
-		"/openapi.yaml": "/jwt/issue", "/docs": "/jwt/issue",
+		"/tiny/openapi.yaml": "title: Tiny", "/tiny/docs": "It greets.", "/tiny/docs/style.css": "{",
+		"/tiny/docs/script.js": "(",
+		"/openapi.yaml":        "/jwt/issue", "/docs": "/jwt/issue",
 	} {
 		rec := httptest.NewRecorder()
 		s.handler.ServeHTTP(rec, httptest.NewRequest("GET", path, nil))
@@ -195,7 +210,7 @@ func TestEachDialectHasItsDocumentAndItsHeaders(t *testing.T) {
 	}
 }
 
-// What is served is documented, and what is documented is served; and who may call it is what the table of routes says.
+// The document has exactly the routes that are served, and the callers of each that the table of routes has.
 func TestTheDocumentSaysOfEachRouteWhatTheTableSays(t *testing.T) {
 	s := newService(t)
 	d, err := s.api.Dialect()
@@ -242,7 +257,8 @@ func TestTheDocumentSaysOfEachRouteWhatTheTableSays(t *testing.T) {
 	}
 }
 
-// An action that no route asks for would be a permission for nothing; and a route's is spelled as the route is.
+// An action that no route needs would be a useless permission. The action of a route has the method and path of the
+// route.
 func TestEachRoutesActionIsSpelledAsTheRoute(t *testing.T) {
 	s := newService(t)
 	d, err := s.api.Dialect()
@@ -265,7 +281,8 @@ func TestEachRoutesActionIsSpelledAsTheRoute(t *testing.T) {
 		}
 	}
 	for _, a := range []domain.Action{
-		domain.TokenIssue, domain.TokenExchange, domain.TokenRead, domain.TokenList, domain.TokenListWide, domain.TokenListAny,
+		domain.TokenIssue, domain.TokenExchange, domain.TokenRead, domain.TokenList, domain.TokenListWide,
+		domain.TokenListAny,
 		domain.TokenChange, domain.TokenChangeMany, domain.TokenRevoke, domain.TokenRevokeMany,
 	} {
 		if !asked[a] {
@@ -274,7 +291,7 @@ func TestEachRoutesActionIsSpelledAsTheRoute(t *testing.T) {
 	}
 }
 
-// braced writes parameters as a document does.
+// braced returns a path with its parameters in the syntax of the document.
 func braced(path string) string {
 	parts := strings.Split(path, "/")
 	for i, part := range parts {

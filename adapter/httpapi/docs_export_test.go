@@ -6,7 +6,7 @@ import (
 	"github.com/refreshd/refreshd/adapter/web"
 )
 
-// Each document is made once for all tests.
+// All tests share each document.
 func init() {
 	var made sync.Map // Examples -> func() (*web.Document, error)
 	makeOne := documentFor

@@ -15,7 +15,7 @@ import (
 	"github.com/refreshd/refreshd/adapter/httpapi"
 )
 
-// firstStart are the examples of a first start.
+// firstStart lists the examples of a first start.
 var firstStart = httpapi.Examples{URL: "http://127.0.0.1:3000", TenantID: "default", ApplicationID: "demo"}
 
 func documentServer(t *testing.T, x httpapi.Examples) http.Handler {
@@ -39,7 +39,8 @@ func TestTheDocumentIsServedAsItSaysItself(t *testing.T) {
 		e.ServeHTTP(rec, req)
 		checkAgainstContract(t, req, nil, rec.Result(), rec.Body.Bytes())
 		if rec.Code != http.StatusOK || rec.Header().Get("Content-Type") != wantType || rec.Body.Len() == 0 {
-			t.Errorf("GET %s: got %d, %q, %d bytes; want 200, %q and a body", path, rec.Code, rec.Header().Get("Content-Type"), rec.Body.Len(), wantType)
+			t.Errorf("GET %s: got %d, %q, %d bytes; want 200, %q and a body", path, rec.Code, rec.Header().Get("Content-Type"),
+				rec.Body.Len(), wantType)
 		}
 
 		again := httptest.NewRequest(http.MethodGet, path, nil)
@@ -53,8 +54,8 @@ func TestTheDocumentIsServedAsItSaysItself(t *testing.T) {
 	}
 }
 
-// What is copied from the documents of a running service works there: its own address, its tenant, its application.
-// They do not follow the request: a page elsewhere could else have them name its own host.
+// Examples that are copied from the documents of a running service work there: they have its address, its tenant and
+// its application. They do not depend on the request. Otherwise another page could make them name its own host.
 func TestTheDocumentsNameTheRunningService(t *testing.T) {
 	for _, x := range []httpapi.Examples{
 		{URL: "http://127.0.0.1:3000", TenantID: "default", ApplicationID: "demo"},
@@ -120,7 +121,7 @@ func TestTheDocumentsNameTheRunningService(t *testing.T) {
 	}
 }
 
-// Replicas of one service have the same documents, and another service has others.
+// Replicas of one service have the same documents. Those of another service differ.
 func TestTheDocumentsETagFollowsWhatTheyName(t *testing.T) {
 	etag := func(x httpapi.Examples) string {
 		rec := httptest.NewRecorder()

@@ -12,8 +12,8 @@ import (
 	"github.com/refreshd/refreshd/adapter/httpapi"
 )
 
-// Whatever the document's text may one day hold, the page's policy lets no script run but the page's own file, lets
-// that write no markup, and lets nothing be loaded from elsewhere.
+// Whatever text the document will have, the page's policy allows no script except the page's own file, does not let
+// that write markup, and loads nothing from another origin.
 func TestThePolicyOfThePageAllowsOnlyItsOwnScript(t *testing.T) {
 	e := documentServer(t, firstStart)
 	want := map[string]string{
@@ -37,7 +37,7 @@ func TestThePolicyOfThePageAllowsOnlyItsOwnScript(t *testing.T) {
 			scripts = append(scripts, path)
 		}
 	}
-	// 'self' is every script of the service: this one.
+	// 'self' allows every script of the service: it has only this one.
 	if diff := cmp.Diff([]string{"/docs/script.js"}, scripts); diff != "" {
 		t.Errorf("what is sent as a script differs (-want +got):\n%s", diff)
 	}
@@ -61,7 +61,7 @@ func TestEverythingThatThePageLoadsIsServed(t *testing.T) {
 	}
 }
 
-// What is pasted into another viewer is where the running service has the document.
+// The URL for another viewer is the one at which the running service has the document.
 func TestThePageNamesTheDocumentOfTheRunningService(t *testing.T) {
 	rec := httptest.NewRecorder()
 	e := documentServer(t, httpapi.Examples{URL: "https://auth.acme.example/tokens"})

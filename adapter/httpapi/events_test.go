@@ -10,8 +10,8 @@ import (
 	"github.com/refreshd/refreshd/port"
 )
 
-// An event names who did it, from where, and by which request: an API key by its id and name, a user by an access
-// token, a client by nothing but its token string.
+// An event names its actor, the address, and the request. The actor is an API key with id and name, a user with an
+// access token, or a client that presents only a token string.
 func TestAnEventSaysWhoDidIt(t *testing.T) {
 	h := newHousehold(t)
 	const client = "198.51.100.9"

@@ -19,7 +19,7 @@ import (
 	"github.com/refreshd/refreshd/usecase"
 )
 
-// next exchanges and returns what the client has then.
+// next exchanges, and returns the tokens that the client then has.
 func (s *service) next(t *testing.T, tokenString, outcome string) grant {
 	t.Helper()
 	a := s.exchange(t, tokenString).want(t, 200)
@@ -29,7 +29,7 @@ func (s *service) next(t *testing.T, tokenString, outcome string) grant {
 	return a.grant(t)
 }
 
-// withoutSeconds is the body of an answer without the seconds left, which count down.
+// withoutSeconds returns the body of a response without the remaining seconds, which count down.
 func (a *answer) withoutSeconds(t *testing.T) string {
 	t.Helper()
 	rest, found := secondsLeft.ReplaceAllString(string(a.body), ""), secondsLeft.FindAllString(string(a.body), -1)
@@ -61,12 +61,12 @@ func TestARetryIsAnsweredWithTheSameBytes(t *testing.T) {
 		t.Errorf("got %d and %d seconds left, want 29 less than %d and %d", got.ExpiresIn, got.RefreshTokenExpiresIn,
 			want.ExpiresIn, want.RefreshTokenExpiresIn)
 	}
-	// A client that has already stored the new string gets the same answer.
+	// A client that has already stored the new string gets the same response.
 	current := s.exchange(t, rotated.grant(t).RefreshToken).want(t, 200)
 	if current.outcome() != "retried" || !bytes.Equal(current.body, retried.body) {
 		t.Errorf("got %s %s for the current string, want %s", current.outcome(), current.body, retried.body)
 	}
-	// The grace period counts from the rotation: the retry has not prolonged it.
+	// The grace period begins with the rotation: the retry has not extended it.
 	s.wait(time.Second)
 	recovered := s.exchange(t, issued.RefreshToken).want(t, 200)
 	if recovered.outcome() != "recovered" || recovered.grant(t).RefreshToken != rotated.grant(t).RefreshToken {
@@ -85,7 +85,8 @@ func TestEveryRefusalHasItsCodeAndItsOutcome(t *testing.T) {
 		code    string
 		outcome string
 	}{
-		"garbage": {"shop", func(*testing.T, *service, grant) string { return "rt_garbage" }, "[invalid]refreshToken", "invalid"},
+		"garbage": {"shop", func(*testing.T, *service, grant) string { return "rt_garbage" },
+			"[invalid]refreshToken", "invalid"},
 		"another deployment's": {"shop", func(t *testing.T, _ *service, _ grant) string {
 			return newService(t).issue(t, "shop", "ada").RefreshToken
 		}, "[invalid]refreshToken", "invalid"},
@@ -120,7 +121,7 @@ func TestEveryRefusalHasItsCodeAndItsOutcome(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			s := newService(t)
 			presented := test.prepare(t, s, s.issue(t, test.app, "ada"))
-			for range 2 { // the second time the answer is the same, but for a replay, which has revoked
+			for range 2 { // the second response is the same, except after a replay, which has revoked
 				got := s.exchange(t, presented).want(t, 400, test.code)
 				if got.outcome() != test.outcome {
 					t.Errorf("got outcome %q, want %q", got.outcome(), test.outcome)
@@ -139,7 +140,7 @@ func TestEveryRefusalHasItsCodeAndItsOutcome(t *testing.T) {
 	}
 }
 
-// An exchange is one statement.
+// An exchange executes one statement.
 func TestAnExchangeAsksTheStoreOnce(t *testing.T) {
 	s := newService(t)
 	g := s.issue(t, "shop", "ada")
@@ -209,9 +210,10 @@ func TestAReusableTokenStringStaysTheSame(t *testing.T) {
 func TestAnExchangeTakesAForm(t *testing.T) {
 	s := newService(t)
 	g := s.issue(t, "shop", "ada")
-	a := s.do(t, "POST", "/jwt/refresh", form("refreshToken", g.RefreshToken, "token", g.Token, "timeToLiveInSeconds", "60")).want(t, 200)
+	a := s.do(t, "POST", "/jwt/refresh", form("refreshToken", g.RefreshToken, "token", g.Token, "timeToLiveInSeconds",
+		"60")).want(t, 200)
 	if claims := claimsOf(t, a.grant(t).Token); claims["exp"].(float64)-claims["iat"].(float64) != 60 {
-		t.Errorf("got %v, want a life of 60 seconds", claims)
+		t.Errorf("got %v, want a lifetime of 60 seconds", claims)
 	}
 }
 
@@ -219,8 +221,10 @@ func TestNothingToExchangeIsBlank(t *testing.T) {
 	s := newService(t)
 	for name, o := range map[string]option{
 		"no body": func(*service, *request) {}, "an empty object": text(`{}`), "an empty string": text(`{"refreshToken":""}`),
-		"only the access token": text(`{"token":"a.b.c"}`), "an empty form": raw("application/x-www-form-urlencoded", "refreshToken="),
-		"an empty cookie": header("Cookie", "refresh_token="), "only the access cookie": cookie("access_token", "a.b.c"),
+		"only the access token":  text(`{"token":"a.b.c"}`),
+		"an empty form":          raw("application/x-www-form-urlencoded", "refreshToken="),
+		"an empty cookie":        header("Cookie", "refresh_token="),
+		"only the access cookie": cookie("access_token", "a.b.c"),
 	} {
 		got := s.do(t, "POST", "/jwt/refresh", o).want(t, 400, "[blank]refreshToken")
 		if got.outcome() != "" {
@@ -234,18 +238,20 @@ func TestALifeAbovePolicyIsRefusedAndChangesNothing(t *testing.T) {
 	g := s.issue(t, "shop", "ada")
 	for _, life := range []int{-1, 0, 901, 86_401} {
 		before := s.dump(t)
-		a := s.do(t, "POST", "/jwt/refresh", cookie("refresh_token", g.RefreshToken), body(object{"timeToLiveInSeconds": life})).
+		a := s.do(t, "POST", "/jwt/refresh", cookie("refresh_token", g.RefreshToken),
+			body(object{"timeToLiveInSeconds": life})).
 			want(t, 400, "[invalid]timeToLiveInSeconds").keepsCookies(t)
-		if a.outcome() != "" { // a client that goes by it would drop a good string
+		if a.outcome() != "" { // a client that acts on it would drop a valid string
 			t.Errorf("%d seconds: got outcome %q", life, a.outcome())
 		}
 		if diff := cmp.Diff(before, s.dump(t)); diff != "" {
 			t.Errorf("%d seconds: the store changed: %s", life, diff)
 		}
 	}
-	a := s.do(t, "POST", "/jwt/refresh", body(object{"refreshToken": g.RefreshToken, "timeToLiveInSeconds": 900})).want(t, 200)
+	a := s.do(t, "POST", "/jwt/refresh", body(object{"refreshToken": g.RefreshToken, "timeToLiveInSeconds": 900})).
+		want(t, 200)
 	if claims := claimsOf(t, a.grant(t).Token); claims["exp"].(float64)-claims["iat"].(float64) != 900 {
-		t.Errorf("got %v, want the life that the policy allows", claims)
+		t.Errorf("got %v, want the lifetime that the policy allows", claims)
 	}
 }
 
@@ -258,14 +264,15 @@ func TestTheOldAccessTokenMustNotBeAnotherSessions(t *testing.T) {
 	if diff := cmp.Diff(before, s.dump(t)); diff != "" {
 		t.Errorf("the store changed: %s", diff)
 	}
-	// One that cannot be verified is ignored, and an expired one of this session is fine.
+	// One that cannot be verified is ignored, and an expired one of this session is accepted.
 	s.wait(time.Hour)
-	g := s.do(t, "POST", "/jwt/refresh", body(object{"refreshToken": mine.RefreshToken, "token": mine.Token})).want(t, 200).grant(t)
+	g := s.do(t, "POST", "/jwt/refresh", body(object{"refreshToken": mine.RefreshToken, "token": mine.Token})).
+		want(t, 200).grant(t)
 	s.wait(time.Hour)
 	s.do(t, "POST", "/jwt/refresh", body(object{"refreshToken": g.RefreshToken, "token": "no.such.token"})).want(t, 200)
 }
 
-// A proxy that looks at the last of two headers lets through what it believes to be another caller's.
+// A proxy that checks only the last of two headers forwards the credential of another caller.
 func TestTwoAuthorizationHeadersAreRefusedEverywhere(t *testing.T) {
 	h := newHousehold(t)
 	before, second := h.dump(t), header("Authorization", "Bearer a.b.c")
@@ -395,7 +402,8 @@ func TestATokenStringWithAnyBitChangedIsRefusedWithoutAskingTheStore(t *testing.
 			forged = append(forged, string(b))
 		}
 	}
-	forged = append(forged, g.RefreshToken+"=", g.RefreshToken+"\n", g.RefreshToken[:len(g.RefreshToken)-1], " "+g.RefreshToken,
+	forged = append(forged, g.RefreshToken+"=", g.RefreshToken+"\n", g.RefreshToken[:len(g.RefreshToken)-1],
+		" "+g.RefreshToken,
 		g.RefreshToken[:20]+"\r\n"+g.RefreshToken[22:], strings.ToUpper(g.RefreshToken), g.RefreshToken+g.RefreshToken)
 	before, calls := s.dump(t), s.store.callCount()
 	for _, f := range forged {
@@ -416,7 +424,7 @@ func TestATokenStringWithAnyBitChangedIsRefusedWithoutAskingTheStore(t *testing.
 	s.next(t, g.RefreshToken, "rotated")
 }
 
-// claimsOf is the payload of an access token.
+// claimsOf returns the payload of an access token.
 func claimsOf(t *testing.T, accessToken string) map[string]any {
 	t.Helper()
 	segments := strings.Split(accessToken, ".")
@@ -439,8 +447,8 @@ func decodeSegment(t *testing.T, segment string) map[string]any {
 	return m
 }
 
-// An old string with too long a lifetime was refused for the lifetime: a thief learned that the session is active, and
-// was not caught.
+// An old string with too long a lifetime was once refused for the lifetime. So a thief learned that the session is
+// active, and was not detected.
 func TestALifetimeAbovePolicyHidesNoReplay(t *testing.T) {
 	for name, present := range map[string]func(string) []option{
 		"body": func(old string) []option {
@@ -457,7 +465,7 @@ func TestALifetimeAbovePolicyHidesNoReplay(t *testing.T) {
 			third := s.next(t, second.RefreshToken, "rotated")
 			got := s.do(t, "POST", "/jwt/refresh", present(first.RefreshToken)...).want(t, 400, "[reused]refreshToken")
 			if got.outcome() != "replayed" || s.alive(t, first.RefreshTokenID) {
-				t.Errorf("got outcome %q, and the refresh token is alive: %t", got.outcome(), s.alive(t, first.RefreshTokenID))
+				t.Errorf("got outcome %q, and the refresh token is active: %t", got.outcome(), s.alive(t, first.RefreshTokenID))
 			}
 			if name == "cookie" {
 				got.dropsCookies(t, "refreshd.example")
@@ -467,7 +475,7 @@ func TestALifetimeAbovePolicyHidesNoReplay(t *testing.T) {
 	}
 }
 
-// What is refused for another reason says that reason, whatever lifetime it asks for.
+// A refusal for another reason has that reason, whatever lifetime the request asks for.
 func TestALifetimeAbovePolicyHidesNoRefusal(t *testing.T) {
 	s := newService(t)
 	ask := func(tokenString string) *answer {
@@ -487,7 +495,7 @@ func TestALifetimeAbovePolicyHidesNoRefusal(t *testing.T) {
 	ask(s.issue(t, "locked", "ada").RefreshToken).want(t, 401)
 }
 
-// A client that has lost its proof, or has yet to learn that one is needed, must not throw the session away.
+// A client that has lost its key, or does not know yet that it needs one, must not drop the session.
 func TestAMissingProofOfABindingIsNotFinal(t *testing.T) {
 	s := newService(t)
 	bound, err := s.api.Issue.Do(t.Context(), usecase.IssueInput{
@@ -521,7 +529,7 @@ func TestAMissingProofOfABindingIsNotFinal(t *testing.T) {
 	}
 }
 
-// A client that believes in more seconds than an access token has left sends it until a resource server refuses it.
+// If the response says more seconds than remain, a client sends the access token until a resource server refuses it.
 func TestTheSecondsLeftAreThoseOfTheTokens(t *testing.T) {
 	s := newService(t)
 	end := s.clock().Add(2 * time.Hour)

@@ -23,11 +23,11 @@ import (
 // errStoreDown is the error of an unreachable store. The address in it must not be in a response.
 var errStoreDown = errors.New("dial tcp 10.1.2.3:5432: connection refused")
 
-// A probe is a good request for one operation of the document.
+// A probe is a valid request for one operation of the document.
 type probe struct {
 	operation, method, target string
 	options                   []option
-	// public ones ask for no API key; alone ones ask nothing of the store.
+	// public ones need no API key; alone ones do not query the store.
 	public, alone bool
 }
 
@@ -36,16 +36,20 @@ func (h *household) probes() []probe {
 	b := []option{backend}
 	with := func(o object) []option { return []option{backend, body(o)} }
 	return []probe{
-		{operation: "issue", method: "POST", target: "/jwt/issue", options: with(object{"applicationsId": "shop", "userId": "ada"})},
-		{operation: "exchange", method: "POST", target: "/jwt/refresh", options: []option{body(object{"refreshToken": h.bobBlog.RefreshToken})}, public: true},
+		{operation: "issue", method: "POST", target: "/jwt/issue",
+			options: with(object{"applicationsId": "shop", "userId": "ada"})},
+		{operation: "exchange", method: "POST", target: "/jwt/refresh",
+			options: []option{body(object{"refreshToken": h.bobBlog.RefreshToken})}, public: true},
 		{operation: "exchange", method: "POST", target: "/jwt/refresh", options: []option{byCookie(h.bobShop)}, public: true},
-		{operation: "retrieve", method: "POST", target: "/jwt/refresh", options: with(object{"id": h.adaShop.RefreshTokenID})},
+		{operation: "retrieve", method: "POST", target: "/jwt/refresh",
+			options: with(object{"id": h.adaShop.RefreshTokenID})},
 		{operation: "list", method: "POST", target: "/jwt/refresh", options: with(object{"userId": "ada"})},
 		{operation: "list", method: "GET", target: "/jwt/refresh?userId=ada", options: b},
 		{operation: "retrieve", method: "GET", target: one, options: b},
 		{operation: "retrieve", method: "POST", target: one, options: b},
 		{operation: "changeOne", method: "PATCH", target: one, options: []option{patcher, text(`{"roles":["a"]}`)}},
-		{operation: "change", method: "PATCH", target: "/jwt/refresh?userId=bob", options: []option{patcher, text(`{"claims":{"a":1}}`)}},
+		{operation: "change", method: "PATCH", target: "/jwt/refresh?userId=bob",
+			options: []option{patcher, text(`{"claims":{"a":1}}`)}},
 		{operation: "jwks", method: "GET", target: "/t/acme/.well-known/jwks.json", public: true},
 		{operation: "sharedJwks", method: "GET", target: "/.well-known/jwks.json", public: true},
 		{operation: "ready", method: "GET", target: "/readyz", public: true},
@@ -55,7 +59,8 @@ func (h *household) probes() []probe {
 		{operation: "docsStyle", method: "GET", target: "/docs/style.css", public: true, alone: true},
 		{operation: "docsScript", method: "GET", target: "/docs/script.js", public: true, alone: true},
 		{operation: "revoke", method: "DELETE", target: "/jwt/refresh?userId=nobody", options: b},
-		{operation: "revoke", method: "DELETE", target: "/jwt/refresh", options: with(object{"tokenString": h.adaShop2.RefreshToken})},
+		{operation: "revoke", method: "DELETE", target: "/jwt/refresh",
+			options: with(object{"tokenString": h.adaShop2.RefreshToken})},
 		{operation: "revoke", method: "POST", target: "/jwt/refresh", options: with(object{"applicationsId": "blog"})},
 		{operation: "revokeOne", method: "POST", target: "/jwt/refresh/" + h.bobShop.RefreshTokenID,
 			options: with(object{"tokenId": h.bobShop.RefreshTokenID})},
@@ -63,7 +68,7 @@ func (h *household) probes() []probe {
 	}
 }
 
-// A list of probes that forgot an operation would make each test that goes through it say less than it seems to.
+// If the list of probes omitted an operation, the tests that use it would not test that operation.
 func TestTheProbesCoverTheDocumentAndWork(t *testing.T) {
 	h := newHousehold(t)
 	probed := map[string]bool{}
@@ -92,7 +97,7 @@ func TestEveryRouteIsDocumentedAndEveryPathHasItsRoute(t *testing.T) {
 	eachOperation(loadDocument(t), func(where string, _ *openapi3.Operation) {
 		route := strings.NewReplacer("{", ":", "}", "").Replace(where)
 		documented = append(documented, route)
-		if path, isGet := strings.CutPrefix(route, "GET "); isGet { // the document says it once for all
+		if path, isGet := strings.CutPrefix(route, "GET "); isGet { // the document has one statement for all of them
 			documented = append(documented, "HEAD "+path)
 		}
 	})
@@ -138,9 +143,10 @@ func TestAStoreThatIsDownIs503Everywhere(t *testing.T) {
 	}
 }
 
-// Each single call of the store may be the one that fails; none of them may turn into something else.
+// Any single call of the store may fail. None of these failures may be reported as something else.
 func TestAnyCallOfTheStoreThatFailsIs503(t *testing.T) {
-	for _, method := range []string{"Insert", "Advance", "Find", "List", "Change", "Revoke", "RevokeScope", "Tenant", "Tenants", "Policy", "APIKeyByHash", "Ready"} {
+	for _, method := range []string{"Insert", "Advance", "Find", "List", "Change", "Revoke", "RevokeScope", "Tenant",
+		"Tenants", "Policy", "APIKeyByHash", "Ready"} {
 		h := newHousehold(t)
 		failed := false
 		h.store.fail = func(m string) error {
@@ -160,8 +166,8 @@ func TestAnyCallOfTheStoreThatFailsIs503(t *testing.T) {
 	}
 }
 
-// An exchange whose answer was lost on the way from the store: the client reads 503, sends the same string, and goes
-// on.
+// The result of an exchange may be lost on the way from the store. The client then gets 503, sends the same string
+// again, and continues.
 func TestAnExchangeOfWhichTheAnswerWasLostIsRetried(t *testing.T) {
 	s := newService(t)
 	g := s.issue(t, "shop", "ada")
@@ -211,7 +217,7 @@ func TestOver32KiBIs413Everywhere(t *testing.T) {
 	if diff := cmp.Diff(before, h.dump(t)); diff != "" {
 		t.Errorf("the store changed: %s", diff)
 	}
-	// Up to there it is a body like any other.
+	// Up to that size the body is accepted.
 	h.do(t, "POST", "/jwt/issue", backend, text(`{"userId":"`+strings.Repeat("x", 32<<10-13)+`"}`)).
 		want(t, 400, "[blank]applicationsId", "[tooLong]userId")
 }
@@ -223,7 +229,8 @@ func TestWithoutAnAPIKeyEveryOtherEndpointIs401(t *testing.T) {
 		if p.public {
 			continue
 		}
-		got := h.do(t, p.method, p.target, append(p.options, func(_ *service, r *request) { r.Header.Del("Authorization") })...).want(t, 401)
+		got := h.do(t, p.method, p.target, append(p.options,
+			func(_ *service, r *request) { r.Header.Del("Authorization") })...).want(t, 401)
 		if len(got.body) > 0 || got.header.Get("WWW-Authenticate") != `Bearer realm="refreshd"` {
 			t.Errorf("%s %s: got body %q and %v", p.method, p.target, got.body, got.header)
 		}
@@ -257,7 +264,7 @@ func TestOneLogLineTellsOfEachRequest(t *testing.T) {
 	if stranger["level"] != "WARN" || stranger["outcome"] != "retried" || stranger["rotatedFrom"] != "203.0.113.7" {
 		t.Errorf("got %v, want a warning of a retry from elsewhere", stranger)
 	}
-	// A phone that changes networks asks with the current string: that is no warning.
+	// A phone that changes networks sends the current string, which is not logged as a warning.
 	moved := logLine(t, s.exchange(t, current.RefreshToken, from("198.51.100.9:1")).want(t,
 		200).header.Get("X-Request-Id"))
 	if moved["level"] != "INFO" || moved["outcome"] != "retried" || moved["rotatedFrom"] != nil {
@@ -265,7 +272,7 @@ func TestOneLogLineTellsOfEachRequest(t *testing.T) {
 	}
 }
 
-// A token string of a generation that is yet to come is genuine: the store went back in time, or a key leaked.
+// A token string of a future generation is genuine: the store was restored from a copy, or a key leaked.
 func TestAStringFromTheFutureIsLoggedAtError(t *testing.T) {
 	s := newService(t)
 	g := s.issue(t, "shop", "ada")
@@ -281,7 +288,8 @@ func TestAStringFromTheFutureIsLoggedAtError(t *testing.T) {
 	}
 }
 
-// After a restore the strings of later generations are their owners': an operator who says so keeps the sessions.
+// After a restore the strings of later generations belong to their owners. An operator can configure that, and the
+// sessions are kept.
 func TestAStringFromTheFutureIsExchangedAfterARestore(t *testing.T) {
 	s := newService(t)
 	s.api.Exchange.Restored = true
@@ -305,7 +313,7 @@ func TestAStringFromTheFutureIsExchangedAfterARestore(t *testing.T) {
 	if got.outcome() != "rotated" || line["level"] != "WARN" || line["outcome"] != "rotated" || line["generation"] != 3.0 {
 		t.Errorf("got outcome %q and %v, want rotated to generation 3, and a warning", got.outcome(), line)
 	}
-	// The store has caught up: what follows is an exchange like any other.
+	// The store has the same generation again, so the next exchange is an ordinary one.
 	s.wait(time.Minute)
 	next := s.exchange(t, got.grant(t).RefreshToken).want(t, 200)
 	if line := logLine(t, next.header.Get("X-Request-Id")); next.outcome() != "rotated" || line["level"] != "INFO" {
@@ -313,7 +321,7 @@ func TestAStringFromTheFutureIsExchangedAfterARestore(t *testing.T) {
 	}
 }
 
-// rewound is a store that was restored from a copy of before.
+// rewound is a store that was restored from an earlier copy.
 type rewound struct {
 	port.Store
 	snapshot domain.Snapshot
@@ -327,7 +335,7 @@ func (r rewound) Snapshot(context.Context, domain.ID) (domain.Snapshot, error) {
 	return r.snapshot, nil
 }
 
-// logLine is the request's own, and the only one.
+// logLine returns the line of the request, which must be the only one.
 func logLine(t *testing.T, requestID string) map[string]any {
 	t.Helper()
 	var found map[string]any
@@ -363,7 +371,8 @@ func TestHealthAndReadiness(t *testing.T) {
 	}
 	s.store.fail = func(string) error { return errStoreDown }
 	s.do(t, "GET", "/healthz").want(t, 200)
-	if got := s.do(t, "GET", "/readyz").want(t, 503); strings.Contains(string(got.body), "10.1.2.3") || got.header.Get("Retry-After") == "" {
+	if got := s.do(t, "GET", "/readyz").want(t, 503); strings.Contains(string(got.body), "10.1.2.3") ||
+		got.header.Get("Retry-After") == "" {
 		t.Errorf("got %v %s", got.header, got.body)
 	}
 }
@@ -371,7 +380,8 @@ func TestHealthAndReadiness(t *testing.T) {
 func TestTheDocumentsAreServedToAnybody(t *testing.T) {
 	s := newService(t)
 	for path, words := range map[string][]string{
-		"/openapi.yaml": {"openapi: 3.1", "operationId: exchange"}, "/docs": {"<html", "/docs/style.css"}, "/docs/style.css": {"{"},
+		"/openapi.yaml": {"openapi: 3.1", "operationId: exchange"}, "/docs": {"<html", "/docs/style.css"},
+		"/docs/style.css": {"{"},
 		"/docs/script.js": {`"use strict"`},
 	} {
 		got := s.do(t, "GET", path).want(t, 200)
@@ -387,7 +397,7 @@ func TestTheDocumentsAreServedToAnybody(t *testing.T) {
 	}
 }
 
-// A 401 tells the caller nothing, so the log has to tell the operator.
+// A 401 does not say its reason to the caller, so the log must have it for the operator.
 func TestTheLogSaysWhyNobodyWasLetIn(t *testing.T) {
 	s := newService(t)
 	line := func(a *answer, field string) any { return logLine(t, a.header.Get("X-Request-Id"))[field] }
@@ -395,11 +405,13 @@ func TestTheLogSaysWhyNobodyWasLetIn(t *testing.T) {
 		options []option
 		why     string
 	}{
-		"no key":             {[]option{tenant(aTenant)}, "no API key was sent"},
-		"an unknown key":     {[]option{header("Authorization", "ak_0123456789012345678901234"), tenant(aTenant)}, "the API key is unknown"},
+		"no key": {[]option{tenant(aTenant)}, "no API key was sent"},
+		"an unknown key": {[]option{header("Authorization", "ak_0123456789012345678901234"), tenant(aTenant)},
+			"the API key is unknown"},
 		"without permission": {[]option{as("revoker"), tenant(aTenant)}, `API key "revoker" has expired, or has no GET`},
-		"another's tenant":   {[]option{as("backend"), tenant(bTenant)}, `API key "backend" is for tenant "` + aTenant + `" only`},
-		"an unknown tenant":  {[]option{as("everywhere"), tenant("nobody")}, "the tenant is unknown"},
+		"another's tenant": {[]option{as("backend"), tenant(bTenant)},
+			`API key "backend" is for tenant "` + aTenant + `" only`},
+		"an unknown tenant": {[]option{as("everywhere"), tenant("nobody")}, "the tenant is unknown"},
 	} {
 		got := s.do(t, "GET", "/jwt/refresh?userId=ada", test.options...).want(t, 401)
 		if why, _ := line(got, "why").(string); !strings.HasPrefix(why, test.why) {

@@ -18,13 +18,14 @@ import (
 	"github.com/refreshd/refreshd/port"
 )
 
-// A fuzzed service is one whose revocations are looked at, in place of what they hit.
+// A fuzzed service records its revocations instead of executing them.
 type fuzzed struct {
 	*service
 	revoked *revocations
 }
 
-// revocations are the selectors that reached the store. Nothing is revoked: the next input finds the same service.
+// revocations records the selectors that reached the store. Nothing is revoked, so the next input finds the same
+// service.
 type revocations struct {
 	port.Store
 	tokens []domain.ID
@@ -59,7 +60,8 @@ func newFuzzed(f *testing.F) (fuzzed, grant, grant) {
 			tenantID = bTenant
 		}
 		for range 3 {
-			got := s.ask("POST", "/jwt/issue", `{"userId":"ada","applicationsId":"shop"}`, "application/json", s.keys[who], tenantID)
+			got := s.ask("POST", "/jwt/issue", `{"userId":"ada","applicationsId":"shop"}`, "application/json",
+				s.keys[who], tenantID)
 			if *g, _ = got.tryGrant(); g.Token == "" {
 				f.Fatalf("issue: %d %s", got.status, got.body)
 			}
@@ -72,7 +74,7 @@ func newFuzzed(f *testing.F) (fuzzed, grant, grant) {
 	return fuzzed{s, spy}, mine, foreign
 }
 
-// ask is do without the document: a fuzzer asks a thousand times as often.
+// ask is do without the check against the document: a fuzzer sends a thousand times as many requests.
 func (s *service) ask(method, target, body, mediaType, key, tenantID string) *answer {
 	r := httptest.NewRequest(method, "http://refreshd.example/jwt/refresh", strings.NewReader(body))
 	r.URL.Path, r.URL.RawQuery, _ = strings.Cut(target, "?")
@@ -90,10 +92,11 @@ func (s *service) ask(method, target, body, mediaType, key, tenantID string) *an
 	return a
 }
 
-// said is what a body says, read by encoding/json or net/url, with the aliases of this API; repeated tells of a name
-// said twice.
+// said returns the members of a body, decoded by encoding/json or net/url, with the aliases of this API. repeated
+// reports whether a name occurs twice.
 func said(body, mediaType string) (says map[string]string, repeated bool) {
-	names := map[string]string{"userID": "userId", "usersId": "userId", "applicationId": "applicationsId", "TokenString": "tokenString", "token": "tokenString"}
+	names := map[string]string{"userID": "userId", "usersId": "userId", "applicationId": "applicationsId",
+		"TokenString": "tokenString", "token": "tokenString"}
 	says = map[string]string{}
 	add := func(name, value string) {
 		if alias, ok := names[name]; ok {
@@ -136,18 +139,23 @@ func said(body, mediaType string) (says map[string]string, repeated bool) {
 
 var mediaTypes = []string{"application/json", "application/x-www-form-urlencoded"}
 
-// Whatever is sent, a revocation that is answered is the one that the body says, once, and one that is refused is none.
+// Whatever is sent, a revocation with a success response is the one in the body, once. One that is refused revokes
+// nothing.
 func FuzzRevokeBody(f *testing.F) {
 	s, mine, foreign := newFuzzed(f)
 	for _, seed := range []string{
-		`{"userId":"ada"}`, `{"userId":"ada","applicationsId":"shop"}`, `{"applicationsId":"shop"}`, `{"allInTenant":true}`, `{"allInTenant":false}`, `{}`,
-		`{"tokenId":"` + mine.RefreshTokenID + `"}`, `{"tokenString":"` + mine.RefreshToken + `"}`, `{"userId":"ada","exceptTokenId":"` + mine.RefreshTokenID + `"}`,
-		`{"tokenId":"` + foreign.RefreshTokenID + `"}`, `{"userId":"ada","userID":"bob"}`, `{"userId":"ada","applicationsId":""}`, `{"userId":null,"applicationsId":"shop"}`,
+		`{"userId":"ada"}`, `{"userId":"ada","applicationsId":"shop"}`, `{"applicationsId":"shop"}`, `{"allInTenant":true}`,
+		`{"allInTenant":false}`, `{}`,
+		`{"tokenId":"` + mine.RefreshTokenID + `"}`, `{"tokenString":"` + mine.RefreshToken + `"}`,
+		`{"userId":"ada","exceptTokenId":"` + mine.RefreshTokenID + `"}`,
+		`{"tokenId":"` + foreign.RefreshTokenID + `"}`, `{"userId":"ada","userID":"bob"}`,
+		`{"userId":"ada","applicationsId":""}`, `{"userId":null,"applicationsId":"shop"}`,
 		`{"userid":"ada","applicationsId":"shop"}`, `{"userId":"ada"}{"allInTenant":true}`,
 	} {
 		f.Add(false, []byte(seed))
 	}
-	for _, seed := range []string{"userId=ada", "userId=ada&applicationsId=shop", "userId=ada&applicationsId", "allInTenant=true", "userId=ada;applicationsId=shop", "userId=%00"} {
+	for _, seed := range []string{"userId=ada", "userId=ada&applicationsId=shop", "userId=ada&applicationsId",
+		"allInTenant=true", "userId=ada;applicationsId=shop", "userId=%00"} {
 		f.Add(true, []byte(seed))
 	}
 	f.Fuzz(func(t *testing.T, form bool, body []byte) {
@@ -175,7 +183,8 @@ func FuzzRevokeBody(f *testing.F) {
 			t.Fatalf("%q revoked %+v", body, scope)
 		}
 		_, all := says["allInTenant"]
-		if one := len(s.revoked.tokens) == 1; scope == (domain.Scope{TenantID: aTenant}) && !one && (!all || says["allInTenant"] != "true") {
+		if one := len(s.revoked.tokens) == 1; scope == (domain.Scope{TenantID: aTenant}) && !one &&
+			(!all || says["allInTenant"] != "true") {
 			t.Fatalf("%q revoked everything", body)
 		}
 		if except := says["exceptTokenId"]; except != "" && s.revoked.spared[0].String() != strings.ToLower(except) {
@@ -184,13 +193,15 @@ func FuzzRevokeBody(f *testing.F) {
 	})
 }
 
-// Without an API key, a POST is an exchange or nothing: no body brings a selector to life, nothing is written but for a
-// genuine token string, and nothing is a fault.
+// Without an API key, a POST is an exchange or is refused. No body makes it a selector, only a genuine token string
+// writes to the store, and no response is an internal error.
 func FuzzRefreshBodyOfAStranger(f *testing.F) {
 	s, mine, foreign := newFuzzed(f)
 	for _, seed := range []string{
-		`{"refreshToken":"rt_"}`, `{"refreshToken":"` + strings.ToLower(mine.RefreshToken) + `"}`, `{"tokenId":"` + mine.RefreshTokenID + `"}`, `{"userId":"ada"}`, `{"id":"x"}`,
-		`{"applicationsId":"shop","userId":"ada"}`, `{"refreshToken":"x","userId":"ada"}`, `{"token":"` + mine.Token + `"}`, `{"timeToLiveInSeconds":1e3}`, `{}`, ``, `null`,
+		`{"refreshToken":"rt_"}`, `{"refreshToken":"` + strings.ToLower(mine.RefreshToken) + `"}`,
+		`{"tokenId":"` + mine.RefreshTokenID + `"}`, `{"userId":"ada"}`, `{"id":"x"}`,
+		`{"applicationsId":"shop","userId":"ada"}`, `{"refreshToken":"x","userId":"ada"}`, `{"token":"` + mine.Token + `"}`,
+		`{"timeToLiveInSeconds":1e3}`, `{}`, ``, `null`,
 	} {
 		f.Add(false, []byte(seed))
 	}
@@ -199,7 +210,8 @@ func FuzzRefreshBodyOfAStranger(f *testing.F) {
 	f.Add(true, []byte("tokenString="+foreign.RefreshToken))
 	f.Fuzz(func(t *testing.T, form bool, body []byte) {
 		if bytes.Contains(body, []byte(mine.RefreshToken)) || bytes.Contains(body, []byte(foreign.RefreshToken)) {
-			body = bytes.ReplaceAll(body, []byte("refreshToken"), []byte("refresh_Token")) // its exchange would move what the next input finds
+			// An exchange would change the state for the next input.
+			body = bytes.ReplaceAll(body, []byte("refreshToken"), []byte("refresh_Token"))
 		}
 		mediaType := mediaTypes[0]
 		if form {
@@ -223,14 +235,18 @@ func FuzzRefreshBodyOfAStranger(f *testing.F) {
 	})
 }
 
-// An issue that is answered has stored what the body says, and one that is refused has stored nothing.
+// An issue with a success response has stored the members of the body. One that is refused has stored nothing.
 func FuzzIssueBody(f *testing.F) {
 	s, mine, _ := newFuzzed(f)
 	for _, seed := range []string{
-		`{"userId":"ada","applicationsId":"shop"}`, `{"userId":"ada","applicationsId":"shop","roles":["a","b"],"scopes":["x:y"],"claims":{"plan":"gold","n":1.50}}`,
-		`{"userId":"ada","applicationsId":"shop","claims":{"Sub":"root"}}`, `{"userId":"ada","applicationsId":"shop","claims":{"sub":"root"}}`,
-		`{"userId":"ada","applicationsId":"shop","refreshTokenId":"` + mine.RefreshTokenID + `"}`, `{"userId":"a\u0000","applicationsId":"shop"}`,
-		`{"usersId":"\u202e","applicationId":"shop","metaData":{"device":{"name":"<b>"},"data":{"":[]}}}`, `{"userId":"ada","applicationsId":"shop","roles":["a","a"]}`,
+		`{"userId":"ada","applicationsId":"shop"}`,
+		`{"userId":"ada","applicationsId":"shop","roles":["a","b"],"scopes":["x:y"],"claims":{"plan":"gold","n":1.50}}`,
+		`{"userId":"ada","applicationsId":"shop","claims":{"Sub":"root"}}`,
+		`{"userId":"ada","applicationsId":"shop","claims":{"sub":"root"}}`,
+		`{"userId":"ada","applicationsId":"shop","refreshTokenId":"` + mine.RefreshTokenID + `"}`,
+		`{"userId":"a\u0000","applicationsId":"shop"}`,
+		`{"usersId":"\u202e","applicationId":"shop","metaData":{"device":{"name":"<b>"},"data":{"":[]}}}`,
+		`{"userId":"ada","applicationsId":"shop","roles":["a","a"]}`,
 		`{"userId":"ada","applicationsId":"shop","insertInstant":1804136000000,"expirationInstant":1804137000000}`,
 		`{"userId":"ada","applicationsId":"shop","clientAddress":"::ffff:203.0.113.7","userAgent":"é"}`,
 		`{"userId":"ada","applicationsId":"shop","refreshTokenId":"9b2f6e3c-5a7d-4d41-9e0c-5b7a8d2f1c34"}`,
@@ -259,18 +275,21 @@ func FuzzIssueBody(f *testing.F) {
 		}
 		stored := snapshot.Token
 		says, repeated := said(string(body), mediaTypes[0])
-		if repeated || stored.TenantID != aTenant || stored.UserID != says["userId"] || stored.ApplicationID != says["applicationsId"] {
+		if repeated || stored.TenantID != aTenant || stored.UserID != says["userId"] ||
+			stored.ApplicationID != says["applicationsId"] {
 			t.Fatalf("%q was stored as %+v", body, stored)
 		}
 		claims := claimsOf(t, g.Token)
-		if claims["sub"] != says["userId"] || claims["tid"] != aTenant || claims["aud"] != says["applicationsId"] || claims["sid"] != g.RefreshTokenID {
+		if claims["sub"] != says["userId"] || claims["tid"] != aTenant || claims["aud"] != says["applicationsId"] ||
+			claims["sid"] != g.RefreshTokenID {
 			t.Fatalf("%q became the access token %v", body, claims)
 		}
 		var lists struct{ Roles, Scopes []string }
-		if err := json.Unmarshal(body, &lists); err == nil && (!slices.Equal(lists.Roles, stored.Roles) || !slices.Equal(lists.Scopes, stored.Scopes)) {
+		if err := json.Unmarshal(body, &lists); err == nil &&
+			(!slices.Equal(lists.Roles, stored.Roles) || !slices.Equal(lists.Scopes, stored.Scopes)) {
 			t.Fatalf("%q was stored with roles %q, scopes %q", body, stored.Roles, stored.Scopes)
 		}
-		// Where a session begins and ends is said or the policy's, and it has not ended yet.
+		// The begin and end of a session are in the body or from the policy, and it has not ended yet.
 		now := s.clock()
 		if ms, said := says["insertInstant"]; said != !stored.IssuedAt.Equal(stored.RotatedAt) || said &&
 			ms != fmt.Sprint(stored.IssuedAt.UnixMilli()) {
@@ -292,8 +311,8 @@ func FuzzIssueBody(f *testing.F) {
 	})
 }
 
-// A cursor goes on with the query that it came from, or is refused. It leads to no other user and no other tenant,
-// whatever is in it.
+// A cursor continues the query that returned it, or is refused. Whatever it contains, it leads to no other user and no
+// other tenant.
 func FuzzCursor(f *testing.F) {
 	s, mine, foreign := newFuzzed(f)
 	first := s.ask("GET", "/jwt/refresh?userId=ada&limit=1", "", "", s.keys["backend"], aTenant)
@@ -302,12 +321,14 @@ func FuzzCursor(f *testing.F) {
 	if cursor == "" {
 		f.Fatalf("got no cursor: %d %v", first.status, first.header)
 	}
-	for _, seed := range []string{cursor, cursor[:31], cursor + "A", "", "=", "%0a" + cursor, strings.Repeat("A", 32), strings.Repeat("_", 32), mine.RefreshTokenID, foreign.RefreshTokenID} {
+	for _, seed := range []string{cursor, cursor[:31], cursor + "A", "", "=", "%0a" + cursor, strings.Repeat("A", 32),
+		strings.Repeat("_", 32), mine.RefreshTokenID, foreign.RefreshTokenID} {
 		f.Add("ada", seed)
 		f.Add("bob", seed)
 	}
 	f.Fuzz(func(t *testing.T, user, sent string) {
-		got := s.ask("GET", "/jwt/refresh?"+url.Values{"userId": {user}, "cursor": {sent}}.Encode(), "", "", s.keys["backend"], aTenant)
+		got := s.ask("GET", "/jwt/refresh?"+url.Values{"userId": {user}, "cursor": {sent}}.Encode(), "", "",
+			s.keys["backend"], aTenant)
 		switch got.status {
 		case 400:
 			if sent == cursor && user == "ada" {

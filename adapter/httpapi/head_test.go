@@ -9,7 +9,7 @@ import (
 	"github.com/refreshd/refreshd/adapter/web"
 )
 
-// Monitors and balancers ask by HEAD. What GET would answer is all that they learn, and all of it (RFC 9110, section
+// Monitors and balancers send HEAD. Its response has the status and the headers of GET, and no more (RFC 9110, section
 // 9.3.2).
 func TestHeadIsGetWithoutTheBody(t *testing.T) {
 	h := newHousehold(t)
@@ -56,7 +56,7 @@ func TestHeadIsGetWithoutTheBody(t *testing.T) {
 	h.do(t, "HEAD", "/jwt/issue", backend).want(t, 405)
 }
 
-// Else a key that is refused by GET goes on by HEAD, and learns from the status which ids exist.
+// Otherwise a client whose key is refused for GET could continue with HEAD, and learn from the status which ids exist.
 func TestHeadCostsWhatGetCosts(t *testing.T) {
 	h := newHousehold(t)
 	h.limit(t, web.RateLimits{APIKey: 1, Address: 1})

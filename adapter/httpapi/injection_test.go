@@ -17,7 +17,7 @@ import (
 	"github.com/refreshd/refreshd/usecase"
 )
 
-// hostile are texts that mean something to a header, a log, a terminal or a page.
+// hostile lists texts with a meaning in a header, a log, a terminal or a page.
 var hostile = map[string]string{
 	"a line break":         "a\r\nSet-Cookie: evil=1\r\n\r\n<b>",
 	"a log line":           "a\ntime=2027-01-01T00:00:00Z level=ERROR msg=forged",
@@ -40,7 +40,7 @@ var hostile = map[string]string{
 	"a formula of a sheet": `=cmd|' /C calc'!A0`,
 }
 
-// withLog is the service with a log of its own, in either format.
+// withLog returns the service with its own log, in either format.
 func withLog(t *testing.T, s *service, format string) *bytes.Buffer {
 	t.Helper()
 	var log bytes.Buffer
@@ -52,7 +52,7 @@ func withLog(t *testing.T, s *service, format string) *bytes.Buffer {
 	return &log
 }
 
-// attributes reads one line of a log in that format, strictly: a name that is there twice is an error.
+// attributes reads one line of a log in that format, strictly: a repeated name is an error.
 func attributes(format, line string) (map[string]string, error) {
 	found := map[string]string{}
 	if format == "json" {
@@ -100,8 +100,8 @@ func attributes(format, line string) (map[string]string, error) {
 	return found, nil
 }
 
-// Each request has one line, and the line the attributes that the service gave it, whatever stands in names, ids,
-// headers and paths. On a terminal, where the log is text, nothing of it is obeyed.
+// Each request has one line, with the attributes that the service gave it, whatever names, ids, headers and paths
+// contain. A terminal, where the log is text, interprets none of it.
 func TestTheLogCannotBeForged(t *testing.T) {
 	known := []string{"time", "level", "msg", "id", "method", "route", "status", "durationMs", "tenant", "outcome",
 		"client", "bytes", "apiKey",
@@ -111,7 +111,7 @@ func TestTheLogCannotBeForged(t *testing.T) {
 			t.Run(format+"/"+name, func(t *testing.T) {
 				s := newService(t)
 				log := withLog(t, s, format)
-				// A key may be called so, where a name may hold it at all.
+				// A key may have this name, if a name may contain the text.
 				keyName := "key " + strings.Map(func(r rune) rune {
 					if unicode.IsControl(r) || r == unicode.ReplacementChar {
 						return -1
@@ -136,7 +136,8 @@ func TestTheLogCannotBeForged(t *testing.T) {
 					s.do(t, method, target, options...)
 				}
 				everywhere := func(_ *service, r *request) {
-					for _, header := range []string{"X-Request-Id", "User-Agent", "X-Forwarded-For", "Referer", "Accept", "Origin", "Sec-Fetch-Site"} {
+					for _, header := range []string{"X-Request-Id", "User-Agent", "X-Forwarded-For", "Referer", "Accept", "Origin",
+						"Sec-Fetch-Site"} {
 						r.Header.Set(header, bad)
 					}
 					r.RemoteAddr = "10.0.0.1:1234" // a trusted proxy, whose X-Forwarded-For is read
@@ -184,8 +185,8 @@ func TestTheLogCannotBeForged(t *testing.T) {
 	}
 }
 
-// What is stored is either refused or comes back as it was, as JSON that no page takes for anything else; and a next
-// page's Link is one header, and leads to the same user.
+// Each text is either refused, or stored and returned unchanged, as JSON that a page cannot interpret as anything else.
+// The Link to the next page is one header, and leads to the same user.
 func TestWhatIsStoredComesBackAsDataOnly(t *testing.T) {
 	fields := map[string]func(string) object{
 		"userId":         func(v string) object { return object{"userId": v} },
@@ -210,7 +211,8 @@ func TestWhatIsStoredComesBackAsDataOnly(t *testing.T) {
 				}
 				got := s.do(t, "POST", "/jwt/issue", backend, body(sent))
 				if got.status == 400 {
-					if strings.ContainsFunc(string(got.body), func(r rune) bool { return r != '\n' && !unicode.IsPrint(r) }) || bytes.Contains(got.body, []byte("<script")) {
+					if strings.ContainsFunc(string(got.body), func(r rune) bool { return r != '\n' && !unicode.IsPrint(r) }) ||
+						bytes.Contains(got.body, []byte("<script")) {
 						t.Errorf("a refusal repeats what it refuses: %q", got.body)
 					}
 					return
@@ -262,13 +264,14 @@ func TestWhatIsStoredComesBackAsDataOnly(t *testing.T) {
 	}
 }
 
-// No header of an answer holds anything of a request but a request id that is harmless.
+// No header of a response contains text of the request, except a harmless request id.
 func TestNoHeaderOfAnAnswerIsTheCallers(t *testing.T) {
 	s := newService(t)
 	g := s.issue(t, "shop", "ada")
 	for name, bad := range hostile {
 		everywhere := func(_ *service, r *request) {
-			for _, header := range []string{"X-Request-Id", "User-Agent", "X-Forwarded-Host", "X-Forwarded-Proto", "Referer", "Origin", "Accept", "If-None-Match",
+			for _, header := range []string{"X-Request-Id", "User-Agent", "X-Forwarded-Host", "X-Forwarded-Proto", "Referer",
+				"Origin", "Accept", "If-None-Match",
 				"Access-Control-Request-Method", "Access-Control-Request-Headers", "Sec-Fetch-Site"} {
 				r.Header.Set(header, bad)
 			}
@@ -289,7 +292,8 @@ func TestNoHeaderOfAnAnswerIsTheCallers(t *testing.T) {
 					if header == "Link" { // see TestWhatIsStoredComesBackAsDataOnly
 						continue
 					}
-					if strings.Contains(v, "evil") || strings.Contains(v, bad) || strings.ContainsFunc(v, func(r rune) bool { return r < ' ' || r > '~' }) {
+					if strings.Contains(v, "evil") || strings.Contains(v, bad) ||
+						strings.ContainsFunc(v, func(r rune) bool { return r < ' ' || r > '~' }) {
 						t.Errorf("%s: got %s: %q", name, header, v)
 					}
 				}
@@ -298,8 +302,8 @@ func TestNoHeaderOfAnAnswerIsTheCallers(t *testing.T) {
 	}
 }
 
-// A backend passes on the User-Agent that the device sent, and lists of sessions show it: it is checked as every shown
-// text is.
+// A backend forwards the User-Agent of the device, and lists of sessions show it. So it is checked as every text that
+// is shown.
 func TestWhatADeviceSendsComesBackAsDataOnly(t *testing.T) {
 	s := newService(t)
 	shown := 0

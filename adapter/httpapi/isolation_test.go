@@ -6,7 +6,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-// A key of one tenant finds nothing of another's, and changes nothing, whichever tenant it names; users and
+// A key of one tenant finds and changes nothing of another tenant, whichever tenant the request names. The users and
 // applications of the two have the same names here.
 func TestATenantsKeyReachesNothingOfAnotherTenant(t *testing.T) {
 	h := newHousehold(t)
@@ -28,7 +28,8 @@ func TestATenantsKeyReachesNothingOfAnotherTenant(t *testing.T) {
 		}
 	}
 	revokes := []object{
-		{"tokenId": foreign.RefreshTokenID}, {"tokenString": foreign.RefreshToken}, {"userId": "ada", "exceptTokenId": foreign.RefreshTokenID},
+		{"tokenId": foreign.RefreshTokenID}, {"tokenString": foreign.RefreshToken},
+		{"userId": "ada", "exceptTokenId": foreign.RefreshTokenID},
 	}
 	wide := []object{
 		{"userId": "only globex'"}, {"userId": "only globex'", "applicationsId": "shop"},
@@ -59,7 +60,8 @@ func TestATenantsKeyReachesNothingOfAnotherTenant(t *testing.T) {
 		if got := h.do(t, "GET", "/jwt/refresh?userId=ada", named).want(t, nothing); nothing == 200 {
 			seesNothing(t, got)
 		}
-		if got := h.do(t, "GET", "/jwt/refresh?userId=only+globex%27", named).want(t, nothing); nothing == 200 && string(got.Data) != "[]" {
+		if got := h.do(t, "GET", "/jwt/refresh?userId=only+globex%27", named).want(t, nothing); nothing == 200 &&
+			string(got.Data) != "[]" {
 			t.Errorf("got %s, want []", got.Data)
 		}
 		if got := h.do(t, "POST", "/jwt/refresh", named, body(object{"userId": "ada"})).want(t, nothing); nothing == 200 {
@@ -76,10 +78,11 @@ func TestATenantsKeyReachesNothingOfAnotherTenant(t *testing.T) {
 		}
 	}
 
-	// The widest there is, of the one tenant, leaves the other as it was; and so does a page's cursor.
+	// The widest revocation in one tenant does not change the other tenant. The cursor of a page does not either.
 	before := h.foreigners(t)
 	h.do(t, "GET", next, globex).want(t, 400, "[invalid]cursor")
-	for _, selector := range []object{{"userId": "ada"}, {"applicationsId": "shop"}, {"userId": "ada", "applicationsId": "shop"}, {"allInTenant": true}} {
+	for _, selector := range []object{{"userId": "ada"}, {"applicationsId": "shop"},
+		{"userId": "ada", "applicationsId": "shop"}, {"allInTenant": true}} {
 		h.do(t, "DELETE", "/jwt/refresh", backend, body(selector)).want(t, 200)
 	}
 	if diff := cmp.Diff(before, h.foreigners(t)); diff != "" {
@@ -88,20 +91,21 @@ func TestATenantsKeyReachesNothingOfAnotherTenant(t *testing.T) {
 	h.next(t, foreign.RefreshToken, "rotated")
 }
 
-// An access token of one tenant verifies under a key that the service holds, but its owner is nobody to another tenant.
+// An access token of one tenant verifies under a key of the service, but its owner has no rights in another tenant.
 func TestAnAccessTokenOfAnotherTenantServesNothing(t *testing.T) {
 	h := newHousehold(t)
 	before := h.dump(t)
 	for _, id := range []string{h.adaShop.RefreshTokenID, h.foreign.RefreshTokenID} {
 		h.do(t, "DELETE", "/jwt/refresh/"+id, bearer(h.foreign.Token), tenant(aTenant)).want(t, 401)
 	}
-	h.do(t, "POST", "/jwt/refresh", body(object{"refreshToken": h.adaShop.RefreshToken, "token": h.foreign.Token})).want(t, 400, "[invalid]refreshToken")
+	h.do(t, "POST", "/jwt/refresh", body(object{"refreshToken": h.adaShop.RefreshToken, "token": h.foreign.Token})).
+		want(t, 400, "[invalid]refreshToken")
 	if diff := cmp.Diff(before, h.dump(t)); diff != "" {
 		t.Errorf("the store changed: %s", diff)
 	}
 }
 
-// foreigners is what the store holds of globex' tokens.
+// foreigners returns the refresh tokens of globex in the store.
 func (h *household) foreigners(t *testing.T) dump {
 	t.Helper()
 	d := h.dump(t)

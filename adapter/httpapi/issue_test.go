@@ -31,7 +31,8 @@ func TestAnAccessTokenSaysWhatTheDocumentSays(t *testing.T) {
 	s := newService(t)
 	g := s.do(t, "POST", "/jwt/issue", backend, body(fullIssue())).want(t, 200).grant(t)
 	if g.RefreshTokenID != chosenID || !strings.HasPrefix(g.RefreshToken, "rt_") || len(g.RefreshToken) != 67 {
-		t.Errorf("got %q and a token string of %d characters, want %s and 67", g.RefreshTokenID, len(g.RefreshToken), chosenID)
+		t.Errorf("got %q and a token string of %d characters, want %s and 67", g.RefreshTokenID,
+			len(g.RefreshToken), chosenID)
 	}
 	got := claimsOf(t, g.Token)
 	if jti, _ := got["jti"].(string); len(jti) < 16 {
@@ -42,7 +43,8 @@ func TestAnAccessTokenSaysWhatTheDocumentSays(t *testing.T) {
 	want := map[string]any{
 		"iss": "https://auth.acme.example", "sub": "ada", "aud": "shop", "client_id": "shop", "applicationId": "shop",
 		"iat": iat, "exp": iat + 900, "sid": chosenID, "tid": "acme", "rve": 0.0,
-		"roles": []any{"customer", "tester"}, "scope": "orders:read orders:write", "plan": "gold", "seats": 12345678901234567.0,
+		"roles": []any{"customer", "tester"}, "scope": "orders:read orders:write", "plan": "gold",
+		"seats": 12345678901234567.0,
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Error(diff)
@@ -52,7 +54,7 @@ func TestAnAccessTokenSaysWhatTheDocumentSays(t *testing.T) {
 		t.Errorf("got header %v, want typ at+jwt, alg ES256 and a kid", headerOf)
 	}
 
-	// A tenant that sets no issuer has one of its own all the same.
+	// A tenant that sets no issuer has a default one of its own.
 	other := s.issueAt(t, globex, "shop", "ada")
 	if got := claimsOf(t, other.Token)["iss"]; got != publicURL+"/t/globex" {
 		t.Errorf("got iss %v, want %s/t/globex", got, publicURL)
@@ -100,7 +102,7 @@ func TestTheSameIssueAgainGivesTheSameAnswer(t *testing.T) {
 	}
 	s.do(t, "POST", "/jwt/issue", globex, body(fullIssue())).want(t, 400, "[duplicate]refreshTokenId")
 
-	// Once it is revoked the id is used up.
+	// The id of a revoked refresh token cannot be used again.
 	s.do(t, "DELETE", "/jwt/refresh/"+chosenID, backend).want(t, 200)
 	s.do(t, "POST", "/jwt/issue", backend, body(fullIssue())).want(t, 400, "[duplicate]refreshTokenId")
 }
@@ -115,8 +117,9 @@ func TestIssueForAnApplicationThatIsNotThere(t *testing.T) {
 	if diff := cmp.Diff(before, s.dump(t)); diff != "" {
 		t.Errorf("the store changed: %s", diff)
 	}
-	// The input is judged before the application is looked for.
-	s.do(t, "POST", "/jwt/issue", backend, body(object{"applicationsId": "nothing", "userId": ""})).want(t, 400, "[blank]userId")
+	// The input is checked before the application is looked up.
+	s.do(t, "POST", "/jwt/issue", backend, body(object{"applicationsId": "nothing", "userId": ""})).
+		want(t, 400, "[blank]userId")
 }
 
 func TestIssueTakesTheOtherNames(t *testing.T) {
@@ -129,7 +132,8 @@ func TestIssueTakesTheOtherNames(t *testing.T) {
 			}
 		}
 	}
-	s.do(t, "POST", "/jwt/issue", backend, text(`{"userId":"ada","userID":"ada","applicationsId":"shop"}`)).want(t, 400, "[repeated]userId")
+	s.do(t, "POST", "/jwt/issue", backend, text(`{"userId":"ada","userID":"ada","applicationsId":"shop"}`)).
+		want(t, 400, "[repeated]userId")
 	s.do(t, "POST", "/jwt/issue", backend, text(`{"userId":"ada","applicationsId":"shop","applicationId":"shop"}`)).
 		want(t, 400, "[repeated]applicationsId")
 }
@@ -138,7 +142,8 @@ func TestClaimsThatAreOursAreRefused(t *testing.T) {
 	s := newService(t)
 	names := "iss sub aud exp nbf iat jti sid tid client_id applicationId roles scope cnf act events rve rsid"
 	for _, name := range strings.Fields(names) {
-		s.do(t, "POST", "/jwt/issue", backend, body(object{"userId": "ada", "applicationsId": "shop", "claims": object{name: "x"}})).
+		s.do(t, "POST", "/jwt/issue", backend,
+			body(object{"userId": "ada", "applicationsId": "shop", "claims": object{name: "x"}})).
 			want(t, 400, "[conflict]claims."+name)
 	}
 }
@@ -198,7 +203,7 @@ func TestAnIssueWithAUserAgentCanBeRepeated(t *testing.T) {
 	s.do(t, "POST", "/jwt/issue", backend, body(request)).want(t, 400, "[duplicate]refreshTokenId")
 }
 
-// Clocks differ by seconds, and the one that makes ids may be the one ahead.
+// Clocks differ by seconds, and the clock of the client that makes the id may be ahead.
 func TestAnIDMayBeAMinuteAhead(t *testing.T) {
 	s := newService(t)
 	id := idAt(t, s.clock().Add(59*time.Second))
@@ -257,7 +262,7 @@ func TestAnImportGoesOnWhereTheSessionWas(t *testing.T) {
 	}
 }
 
-// The expiry counts from the insert under Fixed, so a session that is older than its lifetime has none left.
+// Under Fixed the lifetime begins with the insert, so a session that is older than its lifetime has expired.
 func TestAnImportThatHasExpiredIsRefused(t *testing.T) {
 	s := newService(t)
 	s.set(t, "blog", func(settings *domain.Settings) { settings.Expiration = new(domain.Fixed) })
@@ -291,8 +296,8 @@ func TestAnImportCanBeRepeatedUntilItIsUsed(t *testing.T) {
 	s.do(t, "POST", "/jwt/issue", backend, body(request)).want(t, 400, "[duplicate]refreshTokenId")
 }
 
-// Roles, scopes and claims each fit on their own. What they make together must fit the header or cookie that carries
-// it.
+// Roles, scopes and claims each have their limits. Together they must also fit into the header or cookie that carries
+// the access token.
 func TestAnAccessTokenThatNothingCarriesIsNotIssued(t *testing.T) {
 	s := newService(t)
 	roles := make([]string, 100)
@@ -309,7 +314,7 @@ func TestAnAccessTokenThatNothingCarriesIsNotIssued(t *testing.T) {
 	if diff := cmp.Diff(before, s.dump(t)); diff != "" {
 		t.Errorf("the store changed: %s", diff)
 	}
-	// Without cookies it is a header that carries it, and that may be larger.
+	// Without cookies a header carries it, which may be larger.
 	s.do(t, "POST", "/jwt/issue", backend, body(object{"applicationsId": "shop", "userId": "ada",
 		"claims": claims})).want(t, 200)
 	s.do(t, "POST", "/jwt/issue", backend, body(object{"applicationsId": "shop", "userId": "ada",

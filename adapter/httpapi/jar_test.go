@@ -7,8 +7,8 @@ import (
 	"testing"
 )
 
-// A jar is what a browser keeps of cookies (RFC 6265, sections 5.3 and 5.4; RFC 6265bis for prefixes and for telling a
-// cookie without a domain from one with the host's). All requests go over https, at one time.
+// A jar stores cookies as a browser does (RFC 6265, sections 5.3 and 5.4). Prefixes, and the difference between a
+// cookie without a domain and one with the host's, are those of RFC 6265bis. All requests use https, at one time.
 type jar struct{ cookies []kept }
 
 type kept struct {
@@ -18,7 +18,7 @@ type kept struct {
 	partitioned         bool
 }
 
-// publicSuffixes are those that the tests have hosts under.
+// publicSuffixes lists those of the hosts in the tests.
 var publicSuffixes = []string{"example", "co.uk", "uk", "net"}
 
 // receive obeys the Set-Cookie headers of a response of host, one after another.
@@ -46,7 +46,7 @@ func (j *jar) receive(host string, h http.Header) {
 	}
 }
 
-// put stores a cookie that something else has set: without a domain if domain is empty.
+// put stores a cookie that another host or page has set, without a domain if domain is empty.
 func (j *jar) put(host, name, value, domain string) {
 	k := kept{name: name, value: value, domain: host, hostOnly: true, path: "/"}
 	if domain != "" {
@@ -59,7 +59,7 @@ func domainMatch(host, domain string) bool {
 	return host == domain || strings.HasSuffix(host, "."+domain)
 }
 
-// header is the Cookie header of a request for path of host.
+// header returns the Cookie header of a request for path of host.
 func (j *jar) header(host, path string) string {
 	var pairs []string
 	for _, k := range j.cookies {
@@ -74,7 +74,7 @@ func (j *jar) header(host, path string) string {
 	return strings.Join(pairs, "; ")
 }
 
-// values are those of a name, in the order in which they came.
+// values returns the values of a name, in the order in which they were set.
 func (j *jar) values(name string) (values []string) {
 	for _, k := range j.cookies {
 		if k.name == name {
@@ -88,7 +88,7 @@ func (j *jar) has(value string) bool {
 	return slices.ContainsFunc(j.cookies, func(k kept) bool { return k.value == value })
 }
 
-// A browser shows a page of the service's own origin at host, in a browser.
+// A browser has a page of the service's own origin open, at host.
 type browser struct {
 	s    *service
 	jar  jar
@@ -112,7 +112,7 @@ func (b *browser) send(t *testing.T, method, target string, options ...option) *
 	return got
 }
 
-// login issues a session in cookies, which the login service passes on.
+// login issues a session in cookies, which the login service forwards.
 func (b *browser) login(t *testing.T, app string) grant {
 	t.Helper()
 	got := b.s.do(t, "POST", "/jwt/issue", backend, body(object{"applicationsId": app, "userId": "ada", "cookies": true}))

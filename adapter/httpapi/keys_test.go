@@ -34,7 +34,7 @@ func keyIDs(t *testing.T, a *answer) []string {
 
 func TestATenantsKeysVerifyItsAccessTokens(t *testing.T) {
 	s := newService(t)
-	// A verifier may come before the first access token, and must not keep an empty set.
+	// A verifier may fetch the set before the first access token, and must not cache an empty one.
 	published := s.do(t, "GET", "/t/acme/.well-known/jwks.json").want(t, 200)
 	if len(keyIDs(t, published)) != 1 {
 		t.Fatalf("got %s, want one key", published.body)
@@ -70,7 +70,8 @@ func TestKeySetsMayBeKeptForAWhile(t *testing.T) {
 		}
 		for _, condition := range []string{etag, "W/" + etag, `"other", ` + etag, "*"} {
 			same := s.do(t, "GET", path, header("If-None-Match", condition)).want(t, 304)
-			if len(same.body) > 0 || same.header.Get("ETag") != etag || same.header.Get("Cache-Control") != first.header.Get("Cache-Control") {
+			if len(same.body) > 0 || same.header.Get("ETag") != etag ||
+				same.header.Get("Cache-Control") != first.header.Get("Cache-Control") {
 				t.Errorf("If-None-Match %s: got %v and %d bytes", condition, same.header, len(same.body))
 			}
 		}
@@ -82,7 +83,7 @@ func TestKeySetsMayBeKeptForAWhile(t *testing.T) {
 	}
 }
 
-// Verifiers are pages of any origin too. One copy serves all, so a configured origin must not have one of its own.
+// Pages of any origin verify access tokens too. One cached copy is for all, so it must not depend on the origin.
 func TestKeySetsAndTheDocumentAreReadByPagesOfEveryOrigin(t *testing.T) {
 	for name, configured := range map[string]web.Origins{
 		"an origin is configured": newService(t).options.Pages.Origins, "none is": {},
@@ -159,8 +160,8 @@ func TestKeysOfEveryAlgorithmArePublished(t *testing.T) {
 	}
 }
 
-// What a permission may name is what the API routes: a route that is missing there could be granted to nobody but by
-// "*", and one that is there too much is a permission for nothing.
+// Permissions can name exactly the routes of the API. A route that is missing in their list could be granted only by
+// "*", and one that does not exist would be a useless permission.
 func TestAPermissionCanNameEveryRouteThatNeedsOne(t *testing.T) {
 	s := newEmptyService(t)
 	routed := map[string][]string{}

@@ -17,20 +17,20 @@ import (
 	"github.com/refreshd/refreshd/port"
 )
 
-// limit puts a guard before s, whose clock is the test's.
+// limit adds a guard to s that uses the clock of the test.
 func (s *service) limit(t *testing.T, l web.RateLimits) {
 	t.Helper()
 	s.options.Guard = web.NewGuard(l, s.options.TrustedProxies, s.clock, nil)
 	s.mount(t)
 }
 
-// guess sends an API key that nobody has.
+// guess sends an API key that does not exist.
 func guess(s *service, r *request) {
 	header("Authorization", "ak_"+rand.Text())(s, r)
 	tenant(aTenant)(s, r)
 }
 
-// forged is a token string whose checksum is right, and whose MAC is not.
+// forged returns a token string with the right checksum and a wrong MAC.
 func forged(tokenString string) string {
 	b, err := base64.RawURLEncoding.DecodeString(strings.TrimPrefix(tokenString, "rt_"))
 	if err != nil {
@@ -41,7 +41,7 @@ func forged(tokenString string) string {
 	return "rt_" + base64.RawURLEncoding.EncodeToString(b)
 }
 
-// refusedFor wants a 429 that is complete, and gives the seconds that it says to wait.
+// refusedFor checks that the response is a complete 429, and returns the seconds of its Retry-After.
 func (a *answer) refusedFor(t *testing.T, reason string) time.Duration {
 	t.Helper()
 	a.want(t, 429, "[tooMany]"+reason).keepsCookies(t)
@@ -53,7 +53,7 @@ func (a *answer) refusedFor(t *testing.T, reason string) time.Duration {
 	return time.Duration(seconds) * time.Second
 }
 
-// useUp sends a request until it is refused because of its client address, which must be after so many.
+// useUp sends a request until it is refused because of its client address, which must be after that number.
 func (h *household) useUp(t *testing.T, n int, method, target string, options ...option) {
 	t.Helper()
 	for range n {
@@ -75,8 +75,9 @@ func (h *household) takeSlots(t *testing.T) {
 	}
 }
 
-// Every route, 404 and 405 too, is charged to a budget of the client address, and no more is asked of the store. One
-// kind of request takes nothing from another: garbage starves no verifier and no orchestrator.
+// Every request, also a 404 or 405, is charged to a budget of the client address, and queries the store no more than
+// that. The budgets of the kinds of requests are independent: invalid requests do not starve verifiers or
+// orchestrators.
 func TestEveryRouteIsInABudgetOfItsAddress(t *testing.T) {
 	h := newHousehold(t)
 	h.limit(t, web.RateLimits{Address: 1})
@@ -118,8 +119,8 @@ func TestEveryRouteIsInABudgetOfItsAddress(t *testing.T) {
 	h.do(t, "GET", "/jwt/nothing").refusedFor(t, "clientAddress")
 }
 
-// The guard knows a key in every form that the handlers take: else one of them would be a way around its limit, or its
-// guesses would use up the budget of the users behind the same address.
+// The guard recognizes an API key in every form that the handlers accept. Otherwise a form would be a way around the
+// limit of the key, or guesses in that form would use up the budget of the users behind the same address.
 func TestAKeyHasOneLimitInAllItsForms(t *testing.T) {
 	forms := map[string]func(string) string{
 		"raw": func(key string) string { return key }, "Bearer": func(key string) string { return "Bearer " + key },
@@ -154,13 +155,13 @@ func TestAKeyHasOneLimitInAllItsForms(t *testing.T) {
 				t.Fatalf("%s: no guess was refused", form)
 			}
 		}
-		// The budget that is used up is that of unknown keys. The one for requests without a key is whole.
+		// The budget for unknown keys is used up. The one for requests without a key is full.
 		for range 100 {
 			h.do(t, "GET", "/jwt/nothing").want(t, 404)
 		}
 		h.do(t, "GET", "/jwt/nothing").refusedFor(t, "clientAddress")
 	}
-	// A key that is sent with an exchange must be right, in every form.
+	// A key that is sent with an exchange must be valid, in every form.
 	for form, write := range forms {
 		h.exchange(t, h.adaShop.RefreshToken, header("Authorization", write("ak_"+rand.Text()))).want(t, 401)
 		want := 200
@@ -172,8 +173,8 @@ func TestAKeyHasOneLimitInAllItsForms(t *testing.T) {
 	h.exchange(t, h.adaShop.RefreshToken, header("Authorization", basic("user:pass"))).want(t, 200)
 }
 
-// A verifier behind the address of a flood gets its keys, a probe its answer, a browser its preflight; and none costs
-// another's requests.
+// Behind the address of a flood a verifier still gets its keys, and a probe and a preflight their responses. None of
+// them uses up the budget of another.
 func TestNoBudgetOfAnAddressIsAnothers(t *testing.T) {
 	for name, used := range map[string]func(*testing.T, *household){
 		"garbage": func(t *testing.T, h *household) {
@@ -213,13 +214,13 @@ func TestNoBudgetOfAnAddressIsAnothers(t *testing.T) {
 	}
 }
 
-// asksForPOST sends a preflight of an own page.
+// asksForPOST makes the request a preflight of a page of a configured origin.
 func asksForPOST(s *service, r *request) {
 	header("Origin", ourOrigin)(s, r)
 	header("Access-Control-Request-Method", "POST")(s, r)
 }
 
-// What CORS answers is a route's request too: it is logged, and must not be without a limit.
+// A preflight is a request like those of routes: it is logged, and must have a limit.
 func TestPreflightsAreInABudget(t *testing.T) {
 	h := newHousehold(t)
 	h.limit(t, web.RateLimits{Address: 1})
@@ -269,9 +270,9 @@ func TestAFailedProofCountsAsTenCalls(t *testing.T) {
 	}
 }
 
-// What is genuine is no guess, whatever became of it, and what guesses nothing is none: an office on Monday, whose
-// sessions were all purged, a page whose access token has expired or a mistake in a body must not shut the office
-// out.
+// A genuine token string is no guess, whatever happened to its session, and a request without a credential is none
+// either. An office whose sessions were all purged, a page whose access token has expired, or an invalid body must not
+// keep the office out.
 func TestARefusalThatIsNoGuessCountsOnce(t *testing.T) {
 	var purged string
 	for name, refused := range map[string]func(*testing.T, *household) *answer{
@@ -332,8 +333,8 @@ func TestARefusalThatIsNoGuessCountsOnce(t *testing.T) {
 	}
 }
 
-// Whatever comes from an address, a genuine token string from there is exchanged: its MAC is verified before it is
-// refused. And who makes logins enough has a limit all the same.
+// Whatever an address sends, a genuine token string from it is exchanged: its MAC is verified before it is refused. A
+// client with many logins still has a limit.
 func TestGuessesNeverShutOutAGenuineString(t *testing.T) {
 	h := newHousehold(t)
 	h.limit(t, web.RateLimits{Address: 10})
@@ -378,7 +379,7 @@ func TestGuessesNeverShutOutAGenuineString(t *testing.T) {
 	}
 	h.exchange(t, h.bobShop.RefreshToken, from("192.0.2.2:1")).want(t, 200)
 
-	// Nothing but an exchange comes through that door, and nothing long.
+	// Only an exchange is admitted this way, and only a short one.
 	h.wait(10 * time.Second)
 	flood(500)
 	h.do(t, "POST", "/jwt/refresh", body(object{"userId": "ada"}), tenant(aTenant)).refusedFor(t, "clientAddress")
@@ -389,8 +390,8 @@ func TestGuessesNeverShutOutAGenuineString(t *testing.T) {
 	h.do(t, "POST", "/jwt/refresh").refusedFor(t, "clientAddress")
 }
 
-// One string that is worth nothing, sent again and again, must neither use up what the genuine strings of its address
-// have beyond the ordinary budget, nor become a load.
+// One rejected token string that is sent repeatedly must not use up the budget that its address has for genuine token
+// strings, nor cause load.
 func TestACopyThatIsWorthNothingIsNoWayAroundTheLimits(t *testing.T) {
 	h := newHousehold(t)
 	h.limit(t, web.RateLimits{Address: 10, RefreshToken: 1})
@@ -409,8 +410,8 @@ func TestACopyThatIsWorthNothingIsNoWayAroundTheLimits(t *testing.T) {
 	h.exchange(t, h.adaShop.RefreshToken).want(t, 200)
 }
 
-// A replayed copy is worth nothing where a replay does not end the session. Whoever holds one must not keep the owner
-// out with it, at whatever rate, nor with any other exchange that is refused and leaves the session as it is.
+// If a replay does not end the session, a replayed copy is useless. Its holder must not keep the owner out with it, at
+// any rate, nor with any other exchange that is refused and does not change the session.
 func TestACopyThatIsWorthNothingUsesUpNothingOfTheOwners(t *testing.T) {
 	h := newHousehold(t)
 	k := standard(h.keys)
@@ -439,11 +440,11 @@ func TestACopyThatIsWorthNothingUsesUpNothingOfTheOwners(t *testing.T) {
 	for range 10 {
 		h.exchange(t, first).want(t, 400, "[revoked]refreshToken")
 	}
-	h.exchange(t, first).refusedFor(t, "refreshToken") // nobody is kept out any more
+	h.exchange(t, first).refusedFor(t, "refreshToken") // the session has ended, so this keeps no user out
 }
 
-// After a restart no API key is known to be good, and the guesses of others behind the same address keep the bucket
-// empty that look-ups are charged to. A good key gets in all the same, and guesses do not become a load.
+// After a restart no API key is verified, and guesses of others behind the same address keep the bucket for look-ups
+// empty. A valid key is still admitted, and guesses do not cause load.
 func TestGuessesNeverShutOutAGoodKeyAfterARestart(t *testing.T) {
 	h := newHousehold(t)
 	h.limit(t, web.RateLimits{Address: 10})
@@ -482,7 +483,7 @@ func TestABackendAtWorkIsNotShutOutByItsNeighbours(t *testing.T) {
 	}
 	h.do(t, "GET", "/jwt/refresh?userId=ada", guess).want(t, 401)
 	list(as("backend")).want(t, 200)
-	list(as("reader")).want(t, 200) // though nobody knows yet that it is good
+	list(as("reader")).want(t, 200) // though it is not verified yet
 
 	// A key that is no longer valid is a guess.
 	expired := standard(h.keys)
@@ -507,8 +508,8 @@ func TestWhatUsersSendThroughABackendIsNoGuessOfTheBackends(t *testing.T) {
 	h.do(t, "GET", "/.well-known/jwks.json").want(t, 200) // nor did its address pay
 }
 
-// A good key that may not do something pays as for anything else: or a mistake now and then would fill its bucket
-// again.
+// A refusal for a missing permission is charged to a valid key as any other request is. Otherwise such a request would
+// fill the bucket of the key again.
 func TestAKeyWithoutThePermissionPaysToo(t *testing.T) {
 	h := newHousehold(t)
 	h.limit(t, web.RateLimits{APIKey: 1})
@@ -522,7 +523,7 @@ func TestAKeyWithoutThePermissionPaysToo(t *testing.T) {
 	h.do(t, "GET", "/jwt/refresh?userId=ada", as("reader"), tenant(aTenant)).refusedFor(t, "apiKey")
 }
 
-// After a restart no key is known to be good. Devices behind the backend's address must not keep it so.
+// After a restart no key is verified. Devices behind the backend's address must not prevent that its key is.
 func TestCallsWithoutAKeyDoNotKeepAGoodOneFromBecomingKnown(t *testing.T) {
 	h := newHousehold(t)
 	h.limit(t, web.RateLimits{Address: 1})
@@ -533,13 +534,14 @@ func TestCallsWithoutAKeyDoNotKeepAGoodOneFromBecomingKnown(t *testing.T) {
 	h.do(t, "DELETE", "/jwt/refresh?userId=ada", as("backend"), tenant(aTenant)).want(t, 200)
 }
 
-// A copy that is worth nothing, because another proof is asked for, must not use up what its owner may do.
+// A copy that is refused for lack of another credential must not use up the budget of its owner.
 func TestWhoLacksAProofUsesUpNothingOfTheOwners(t *testing.T) {
 	h := newHousehold(t)
 	h.limit(t, web.RateLimits{RefreshToken: 1})
 	for range 50 {
 		h.exchange(t, h.bobShop.RefreshToken, tenant(bTenant)).want(t, 400, "[invalid]refreshToken")
-		h.do(t, "POST", "/jwt/refresh", text(`{"refreshToken": "`+h.bobShop.RefreshToken+`", "timeToLiveInSeconds": 86400}`)).want(t, 400, "[invalid]timeToLiveInSeconds")
+		h.do(t, "POST", "/jwt/refresh", text(`{"refreshToken": "`+h.bobShop.RefreshToken+`", "timeToLiveInSeconds": 86400}`)).
+			want(t, 400, "[invalid]timeToLiveInSeconds")
 	}
 	h.exchange(t, h.bobShop.RefreshToken).want(t, 200)
 }
@@ -586,7 +588,7 @@ func TestARefreshTokenThatIsExchangedTooOftenIsRefused(t *testing.T) {
 	h.exchange(t, h.bobShop.RefreshToken).want(t, 200)
 }
 
-// A host has 2^64 addresses of its own to call from.
+// A host can send requests from 2^64 addresses of its own.
 func TestAHostOfIPv6IsOneAddress(t *testing.T) {
 	h := newHousehold(t)
 	h.limit(t, web.RateLimits{Address: 1})
@@ -601,7 +603,8 @@ func TestAHostOfIPv6IsOneAddress(t *testing.T) {
 	}
 }
 
-// Behind a balancer that is not named all clients are one, and only the log can tell why they are refused.
+// Behind a balancer that is not configured as a proxy all clients have one address. Only the log says why they are
+// refused.
 func TestAFloodOfRefusalsIsOneWarningASecondWhichSaysWhatToSet(t *testing.T) {
 	h := newHousehold(t)
 	h.limit(t, web.RateLimits{Address: 1})
@@ -640,7 +643,7 @@ func TestAFloodOfRefusalsIsOneWarningASecondWhichSaysWhatToSet(t *testing.T) {
 	}
 }
 
-// A request with cookies of several sessions makes the store read each, and pays for each.
+// A request with cookies of several sessions makes the store read each, and is charged for each.
 func TestCookiesOfSeveralSessionsPayForEach(t *testing.T) {
 	h := newHousehold(t)
 	h.do(t, "DELETE", "/jwt/refresh?userId=ada", backend).want(t, 200)
@@ -651,7 +654,7 @@ func TestCookiesOfSeveralSessionsPayForEach(t *testing.T) {
 	}
 	h.do(t, "GET", "/jwt/nothing").refusedFor(t, "clientAddress")
 
-	// What is genuine goes on from what an address has for that, and pays there.
+	// Genuine token strings continue on the budget of the address for them, and are charged to it.
 	calls, served := h.store.callCount(), 0
 	for h.do(t, "POST", "/jwt/refresh", three...).status == 200 {
 		served++
@@ -661,7 +664,7 @@ func TestCookiesOfSeveralSessionsPayForEach(t *testing.T) {
 	}
 }
 
-// A page can always log out: guesses of its neighbours and exchanges of its own do not keep a session from being ended.
+// A page can always log out. Guesses of its neighbours and its own exchanges do not prevent the end of its session.
 func TestNothingShutsOutALogout(t *testing.T) {
 	h := newHousehold(t)
 	h.limit(t, web.RateLimits{Address: 10, RefreshToken: 1})
@@ -687,8 +690,8 @@ func TestNothingShutsOutALogout(t *testing.T) {
 	h.do(t, "DELETE", "/jwt/refresh", tenant(aTenant), byCookie(h.adaShop)).want(t, 200)
 }
 
-// A logout without a token string presents nothing, so it is neither a failed proof nor a way around the limit; and a
-// request that is refused deletes no cookie.
+// A logout without a token string presents no credential. So it is neither an invalid credential nor a way around the
+// limit. A request that is refused deletes no cookie.
 func TestALogoutWithoutASessionCountsOnce(t *testing.T) {
 	h := newHousehold(t)
 	h.limit(t, web.RateLimits{Address: 1})
@@ -697,8 +700,8 @@ func TestALogoutWithoutASessionCountsOnce(t *testing.T) {
 	h.do(t, "DELETE", "/jwt/refresh", page...).refusedFor(t, "clientAddress")
 }
 
-// Strings of more sessions than are looked up are worth nothing, and cost an address what other genuine ones do. They
-// are refused as such also where guesses have used up what the address has.
+// Token strings of more sessions than are looked up are refused, and are charged as other genuine ones are. They are
+// refused for this reason even if guesses have used up the budget of the address.
 func TestCookiesOfTooManySessionsPay(t *testing.T) {
 	h := newHousehold(t)
 	var five []option
@@ -722,7 +725,7 @@ func TestCookiesOfTooManySessionsPay(t *testing.T) {
 			t.Errorf("%s: %d were answered by %d calls of the store, want 100 and none", method, answered, n)
 		}
 	}
-	// They do not use up what the genuine string of a neighbour goes on with.
+	// They do not use up the budget on which the genuine token string of a neighbour continues.
 	h.limit(t, web.RateLimits{Address: 1, RefreshToken: 1})
 	h.useUp(t, 10, "GET", "/jwt/nothing")
 	for range 300 {

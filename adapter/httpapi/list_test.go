@@ -59,7 +59,7 @@ func TestARefreshTokenIsShownWithoutItsTokenString(t *testing.T) {
 	}
 }
 
-// A token of which nothing was said still has every field, so that a client need not ask which are there.
+// A refresh token without optional values still has every field, so that a client need not check which are present.
 func TestWhatWasNotSaidIsEmpty(t *testing.T) {
 	s := newService(t)
 	g := s.issue(t, "shop", "ada")
@@ -76,7 +76,8 @@ func TestWhatIsDeadIsNotFound(t *testing.T) {
 	revoked, expired := s.issue(t, "shop", "ada"), s.issue(t, "short", "ada")
 	s.do(t, "DELETE", "/jwt/refresh/"+revoked.RefreshTokenID, backend).want(t, 200)
 	s.wait(10 * time.Minute)
-	for _, id := range []string{revoked.RefreshTokenID, expired.RefreshTokenID, chosenID, "no-uuid", "..", "%2e%2e", "a%2Fb"} {
+	for _, id := range []string{revoked.RefreshTokenID, expired.RefreshTokenID, chosenID, "no-uuid", "..",
+		"%2e%2e", "a%2Fb"} {
 		s.do(t, "GET", "/jwt/refresh/"+id, backend).want(t, 404)
 		s.do(t, "POST", "/jwt/refresh/"+id, backend).want(t, 404)
 	}
@@ -97,8 +98,8 @@ func (s *service) page(t *testing.T, target string, options ...option) (ids []st
 	return ids, a.next(t, target)
 }
 
-// next is the page that follows a, an answer to target, as a client finds it: relative to what it asked for. Empty
-// for none.
+// next returns the target of the page after a, a response to target, as a client does: relative to its request. It is
+// empty if there is none.
 func (a *answer) next(t *testing.T, target string) string {
 	t.Helper()
 	link := a.header.Get("Link")
@@ -117,8 +118,8 @@ func (a *answer) next(t *testing.T, target string) string {
 	return next.String()
 }
 
-// A proxy may take a prefix off the path, and a client must not leave the prefix by following a link (RFC 8288,
-// section 3.1).
+// A proxy may remove a prefix of the path. A client must not leave the prefix by following a link (RFC 8288, section
+// 3.1).
 func TestTheNextPageStaysBelowAPrefix(t *testing.T) {
 	s := newService(t)
 	s.issue(t, "shop", "ada")
@@ -151,7 +152,8 @@ func TestAUsersTokensComeNewestFirstAndInPages(t *testing.T) {
 		want   []string
 		pages  int
 	}{
-		{ada, all, 1}, {ada + "&limit=7", all, 1}, {ada + "&limit=1000", all, 1}, {ada + "&limit=3", all, 3}, {ada + "&limit=1", all, 7},
+		{ada, all, 1}, {ada + "&limit=7", all, 1}, {ada + "&limit=1000", all, 1}, {ada + "&limit=3", all, 3},
+		{ada + "&limit=1", all, 7},
 		{ada + "&applicationsId=shop", ofShop, 1}, {ada + "&applicationId=shop&limit=2", ofShop, 2},
 		{ada + "&applicationsId=nothing", nil, 1}, {"/jwt/refresh?usersId=nobody", nil, 1},
 		{"/jwt/refresh?userID=ada%20%26%20co&limit=6", all, 2},
@@ -178,7 +180,7 @@ func TestAPageHas100UnlessAskedOtherwise(t *testing.T) {
 	if len(ids) != 100 || next == "" {
 		t.Errorf("got %d and Link %q, want 100 and a next page", len(ids), next)
 	}
-	// A POST form has its first page, and goes on by GET.
+	// A list by POST has only the first page. The Link to the next is for GET.
 	a := s.do(t, "POST", "/jwt/refresh", backend, body(object{"usersId": "ada"})).want(t, 200)
 	var posted []struct{ ID string }
 	a.data(t, &posted)
@@ -190,7 +192,7 @@ func TestAPageHas100UnlessAskedOtherwise(t *testing.T) {
 	}
 }
 
-// A cursor that is carried to another query would show a page that begins in the middle, without a sign.
+// A cursor in another query would return a page that begins in the middle, without an error.
 func TestACursorBelongsToItsQuery(t *testing.T) {
 	s := newService(t)
 	for range 3 {
@@ -220,7 +222,7 @@ func TestACursorBelongsToItsQuery(t *testing.T) {
 	}
 }
 
-// Who was the victim of a replay, and when? An operator reads it off the list, until it is purged.
+// An operator finds in the list which users had a replay, and when, until the refresh token is purged.
 func TestAnOperatorListsWhatEndedAndWhy(t *testing.T) {
 	h := newHousehold(t)
 	h.wait(time.Minute)
@@ -268,7 +270,7 @@ func TestAnOperatorListsWhatEndedAndWhy(t *testing.T) {
 		}
 	}
 	if a := h.do(t, "GET", "/jwt/refresh?userId=ada", backend).want(t, 200); len(a.header.Values("X-Total-Count")) > 0 {
-		t.Error("a list was counted that nobody asked to count")
+		t.Error("a list was counted without count=true")
 	}
 	for query, want := range map[string]int{"": 404, "?state=active": 404, "?state=ended": 200, "?state=all": 200} {
 		a := h.do(t, "GET", "/jwt/refresh/"+h.adaBlog.RefreshTokenID+query, backend).want(t, want)
@@ -281,8 +283,8 @@ func TestAnOperatorListsWhatEndedAndWhy(t *testing.T) {
 	}
 }
 
-// Whole tenants are read by who may: not by each key that a login service holds. A query that cannot be read is told
-// what is wrong with it by either permission.
+// Lists of whole tenants need a permission that the API key of a login service need not have. The response to an
+// invalid query names the errors under either permission.
 func TestListsWithoutAUserNeedAPermissionOfTheirOwn(t *testing.T) {
 	s := newService(t)
 	g := s.issue(t, "shop", "ada")
@@ -299,11 +301,13 @@ func TestListsWithoutAUserNeedAPermissionOfTheirOwn(t *testing.T) {
 		"/jwt/refresh?applicationsId=shop&userid=x": "400 operator lister backend reader everywhere",
 	} {
 		for _, name := range []string{
-			"operator", "lister", "backend", "reader", "everywhere", "everything of acme", "revoker", "issuer", "exchanger", "powerless",
+			"operator", "lister", "backend", "reader", "everywhere", "everything of acme", "revoker", "issuer",
+			"exchanger", "powerless",
 			"expired", "globex backend",
 		} {
 			want := 401
-			if slices.Contains(strings.Fields(may), name) || name == "everything of acme" && strings.Contains(may, "everywhere") {
+			if slices.Contains(strings.Fields(may), name) || name == "everything of acme" &&
+				strings.Contains(may, "everywhere") {
 				want = 200
 				if strings.HasPrefix(may, "400") {
 					want = 400
@@ -320,7 +324,7 @@ func TestListsWithoutAUserNeedAPermissionOfTheirOwn(t *testing.T) {
 	s.do(t, "GET", "/jwt/refresh", as("operator")).want(t, 400, "[blank]X-Stencil-TenantId")
 }
 
-// A page that is of another state would begin in the middle of it, without a sign; so would one of another scope.
+// A cursor in a list of another state or scope would return a page that begins in the middle, without an error.
 func TestACursorBelongsToItsStateAndScope(t *testing.T) {
 	s := newService(t)
 	for range 2 {
@@ -360,7 +364,7 @@ func TestACursorBelongsToItsStateAndScope(t *testing.T) {
 	}
 }
 
-// Sessions end and begin while somebody reads the pages. Those that stay as they are come once each.
+// Sessions end and begin while a client reads the pages. Each session that does not change is listed once.
 func TestPagesOfEachStateHoldWhileSessionsEnd(t *testing.T) {
 	for _, scope := range []string{"", "applicationsId=shop", "userId=ada", "userId=ada&applicationsId=shop"} {
 		for _, state := range []string{"active", "ended", "all"} {
@@ -413,10 +417,11 @@ func TestPagesOfEachStateHoldWhileSessionsEnd(t *testing.T) {
 	}
 }
 
-// Anybody can send X-Forwarded-For; only a proxy that was configured is believed.
+// Any client can send X-Forwarded-For. It counts only from a configured proxy.
 func TestTheClientAddressIsBelievedOfATrustedProxyOnly(t *testing.T) {
 	s := newService(t)
-	for peer, want := range map[string]string{"10.1.2.3:80": "203.0.113.7", "198.51.100.9:80": "198.51.100.9", "[2001:db8::1]:80": "2001:db8::1"} {
+	for peer, want := range map[string]string{"10.1.2.3:80": "203.0.113.7", "198.51.100.9:80": "198.51.100.9",
+		"[2001:db8::1]:80": "2001:db8::1"} {
 		g := s.issue(t, "shop", "ada")
 		s.exchange(t, g.RefreshToken, from(peer), header("X-Forwarded-For", "192.0.2.66, 203.0.113.7")).want(t, 200)
 		var got struct {

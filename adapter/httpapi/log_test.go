@@ -13,7 +13,7 @@ import (
 	"github.com/refreshd/refreshd/domain"
 )
 
-// told returns what the one line of a request says besides what every line does.
+// told returns the attributes of the one line of a request, without those that every line has.
 func told(t *testing.T, a *answer) map[string]any {
 	t.Helper()
 	line := logLine(t, a.header.Get("X-Request-Id"))
@@ -26,7 +26,7 @@ func told(t *testing.T, a *answer) map[string]any {
 	return line
 }
 
-// An operator who investigates a possible theft has to find the user, after the session was deleted.
+// An operator who investigates a possible theft has to find the user after the session was deleted.
 func TestALineOfWhatMayBeTheftNamesTheSessionAndItsUser(t *testing.T) {
 	s := newService(t)
 	began := s.clock().Format(time.RFC3339Nano)
@@ -64,8 +64,8 @@ func TestALineOfWhatMayBeTheftNamesTheSessionAndItsUser(t *testing.T) {
 	}
 }
 
-// A search for what happened goes by the event and by fields, not by sentences. Users are named where somebody has to
-// tell them, or where the request named them; else not.
+// Logs are searched by event and fields, not by sentences. A line names the user only if an operator has to inform the
+// user, or if the request named the user.
 func TestTheEventSaysWhatHappened(t *testing.T) {
 	s := newService(t)
 	issued := s.do(t, "POST", "/jwt/issue", backend, body(object{"userId": "ada", "applicationsId": "shop"})).want(t, 200)
@@ -121,7 +121,7 @@ func TestTheEventSaysWhatHappened(t *testing.T) {
 	}
 }
 
-// Who revoked what is asked for later, by people and by programs.
+// People and programs later search for the actor and the object of a revocation.
 func TestALineOfARevocationHasWhatWasRevokedInFields(t *testing.T) {
 	s := newService(t)
 	one, other := s.issue(t, "shop", "ada"), s.issue(t, "shop", "ada")
@@ -148,9 +148,10 @@ func TestALineOfARevocationHasWhatWasRevokedInFields(t *testing.T) {
 			t.Errorf("%s (-want +got):\n%s", test.query, diff)
 		}
 	}
-	// By its user: the session that was used.
+	// The line of a revocation by the user has the session of the access token.
 	g := s.issue(t, "shop", "ada")
-	owner := told(t, s.do(t, "DELETE", "/jwt/refresh?userId=ada&exceptTokenId="+g.RefreshTokenID, bearer(g.Token), tenant(aTenant)).want(t, 200))
+	owner := told(t, s.do(t, "DELETE", "/jwt/refresh?userId=ada&exceptTokenId="+g.RefreshTokenID, bearer(g.Token),
+		tenant(aTenant)).want(t, 200))
 	want := map[string]any{
 		"level": "INFO", "event": "token.revoked", "tenant": aTenant, "outcome": "", "kind": "user", "userId": "ada",
 		"exceptTokenId": g.RefreshTokenID, "sessionId": g.RefreshTokenID,
@@ -158,7 +159,7 @@ func TestALineOfARevocationHasWhatWasRevokedInFields(t *testing.T) {
 	if diff := cmp.Diff(want, owner); diff != "" {
 		t.Errorf("an owner's (-want +got):\n%s", diff)
 	}
-	// An owner who means another session than its own is let in nowhere, and the log says why.
+	// An owner's request for another user's session is refused everywhere, and the log has the reason.
 	got := told(t, s.do(t, "DELETE", "/jwt/refresh/"+one.RefreshTokenID, bearer(g.Token), tenant(aTenant)).want(t, 401))
 	if got["event"] != "credential.failed" || got["kind"] != "accessToken" || got["why"] == nil {
 		t.Errorf("another's session: got %v", got)
@@ -185,7 +186,7 @@ func TestALineOfARevocationHasWhatWasRevokedInFields(t *testing.T) {
 	}
 }
 
-// The document writes routes so, and who looks for one in the metrics has it from there.
+// Routes in metrics are spelled as in the document, where operators look them up.
 func TestRoutesAreObservedAsTheDocumentWritesThem(t *testing.T) {
 	s := newService(t)
 	var seen []string

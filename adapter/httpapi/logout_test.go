@@ -18,7 +18,7 @@ func (b *browser) wantNoCookies(t *testing.T) {
 	}
 }
 
-// A page that holds no access token has nothing but its cookies to log out with, and no script can delete those.
+// A page without an access token can log out only with its cookies, and no script can delete those.
 func TestALogoutByCookieRevokesTheSessionAndDeletesItsCookies(t *testing.T) {
 	for _, test := range []struct{ app, name, query string }{
 		{"cookies", "", ""},
@@ -71,7 +71,7 @@ func TestALogoutOfASessionThatHasEndedDeletesTheCookies(t *testing.T) {
 	}
 }
 
-// Without its cookie nobody could end a session before it expires.
+// Without its cookie the user could not end the session before it expires.
 func TestALogoutThatNamesAnotherTenantKeepsTheCookiesOfAnActiveSession(t *testing.T) {
 	s := newService(t)
 	values := s.cookieValues(t)
@@ -104,7 +104,7 @@ func TestALogoutThatNamesAnotherTenantKeepsTheCookiesOfAnActiveSession(t *testin
 	}
 }
 
-// The cookies of all sessions are deleted, so all have to end: one that stayed active would be one that nobody can see.
+// The cookies of all sessions are deleted, so all sessions have to end. The user could not see one that stayed active.
 func TestALogoutRevokesEverySessionOfItsCookies(t *testing.T) {
 	s := newService(t)
 	values := s.cookieValues(t)
@@ -128,7 +128,7 @@ func TestALogoutRevokesEverySessionOfItsCookies(t *testing.T) {
 		want = append(want, g.RefreshTokenID)
 	}
 	b.jar.put(acmeHost, "refresh_token", foreign.RefreshToken, acmeHost)
-	// That of an application that is inactive may become active again, and would then be exchanged.
+	// An inactive application may become active again. Then the token string of its session could be exchanged.
 	s.setActive(t, "shop", false)
 	var done struct {
 		TokenID  string
@@ -148,7 +148,7 @@ func TestALogoutRevokesEverySessionOfItsCookies(t *testing.T) {
 	s.exchange(t, other.RefreshToken).want(t, 200)
 }
 
-// A failure in the middle leaves the cookies, so that the same request again ends what is left.
+// After a failure in the middle the cookies are kept, so that the same request again ends the remaining sessions.
 func TestALogoutThatFailedIsRepeated(t *testing.T) {
 	s := newService(t)
 	b := s.browser(acmeHost)
@@ -171,7 +171,7 @@ func TestALogoutThatFailedIsRepeated(t *testing.T) {
 	}
 }
 
-// Somebody fills the browser with sessions: what it holds is deleted, and none is chosen to be read.
+// An attacker fills the browser with sessions. Its cookies are deleted, and none of the sessions is looked up.
 func TestALogoutOfMoreThanFourSessionsDeletesTheCookies(t *testing.T) {
 	s := newService(t)
 	b := s.browser(acmeHost)
@@ -188,7 +188,8 @@ func TestALogoutOfMoreThanFourSessionsDeletesTheCookies(t *testing.T) {
 	}
 }
 
-// A page without a session that counts is told so, and is rid of what is left of one: most often the access token.
+// The response to a page without a session that counts says so, and deletes its remaining cookies: most often the
+// access token.
 func TestALogoutWithoutASessionDeletesBothCookies(t *testing.T) {
 	acme := tenant(aTenant)
 	for name, test := range map[string]struct {
@@ -318,7 +319,7 @@ func TestOnlyADeleteWithNothingButItsCookieIsALogout(t *testing.T) {
 	s.do(t, "DELETE", "/jwt/refresh", own, acme, byCookie(g)).want(t, 503).keepsCookies(t)
 }
 
-// A configured origin's page may log out across origins: a browser asks before it sends a DELETE.
+// A page of a configured origin may log out across origins: a browser sends a preflight before a DELETE.
 func TestAConfiguredOriginMayLogOut(t *testing.T) {
 	s := newService(t)
 	g := s.issue(t, "cookies", "ada")
@@ -333,7 +334,8 @@ func TestAConfiguredOriginMayLogOut(t *testing.T) {
 		tenant(aTenant), byCookie(g)).want(t, 200).dropsCookies(t, "refreshd.example")
 }
 
-// A page that ends its own session by its access token is logged out as well: the cookies are none that it can delete.
+// A page that ends its own session with its access token is logged out completely, because it cannot delete the
+// cookies.
 func TestAnOwnersRevocationOfItsSessionDeletesTheCookies(t *testing.T) {
 	for name, test := range map[string]struct {
 		host    string
@@ -368,10 +370,11 @@ func TestAnOwnersRevocationOfItsSessionDeletesTheCookies(t *testing.T) {
 	g := s.issue(t, "shop", "ada")
 	own := []option{header("Sec-Fetch-Site", "same-origin"), bearer(g.Token), tenant(aTenant)}
 	s.do(t, "DELETE", "/jwt/refresh/"+s.issue(t, "shop", "ada").RefreshTokenID, own...).want(t, 401).keepsCookies(t)
-	// All of the user's, its own included, is the same; all but its own is not.
+	// The revocation of all sessions of the user, its own included, does the same. That of all but its own does not.
 	s.do(t, "DELETE", "/jwt/refresh?userId=ada&exceptTokenId="+g.RefreshTokenID, own...).want(t, 200).keepsCookies(t)
 	all := s.issue(t, "blog", "bob")
-	s.do(t, "DELETE", "/jwt/refresh?userId=bob", header("Sec-Fetch-Site", "same-origin"), bearer(all.Token), tenant(aTenant)).
+	s.do(t, "DELETE", "/jwt/refresh?userId=bob", header("Sec-Fetch-Site", "same-origin"), bearer(all.Token),
+		tenant(aTenant)).
 		want(t, 200).dropsCookies(t, "refreshd.example")
 	s.store.fail = func(method string) error {
 		if method == "Policy" {

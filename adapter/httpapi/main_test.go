@@ -14,7 +14,7 @@ import (
 	"github.com/refreshd/refreshd/test/support/contract"
 )
 
-// captured is every log line of the package's tests.
+// captured has every log line of the package's tests.
 var captured logBuffer
 
 type logBuffer struct {
@@ -34,7 +34,7 @@ func (b *logBuffer) String() string {
 	return b.text.String()
 }
 
-// secrets is every secret that the package's tests have seen.
+// secrets has every secret that the package's tests have seen.
 var secrets secretSet
 
 type secretSet struct {
@@ -42,7 +42,7 @@ type secretSet struct {
 	all map[string]bool
 }
 
-// words takes a text apart into runs of the characters that secrets, ids and numbers are made of, and what is between.
+// words splits a text into runs of the characters of secrets, ids and numbers, and the text between them.
 func words(text string) iter.Seq2[string, bool] {
 	return func(yield func(part string, isWord bool) bool) {
 		start := 0
@@ -64,7 +64,7 @@ var wordBytes = func() (in [256]bool) {
 	return in
 }()
 
-// add remembers a secret in pieces that hold no dot: the header of a JWT is none.
+// add records the parts of a secret between its dots. The header of a JWT is no secret.
 func (s *secretSet) add(secret string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -82,7 +82,7 @@ func (s *secretSet) add(secret string) {
 	}
 }
 
-// found are the secrets in a log: those that stand in it as a word, and whatever looks like one anywhere.
+// found returns the secrets in a log: those that it has as a word, and any text that looks like a secret.
 func (s *secretSet) found(log string) []string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -110,7 +110,7 @@ func looksSecret(word string) bool {
 	return false
 }
 
-// seen are the operations and statuses that the tests have met, and seenCodes the codes of errors.
+// seen has the operations and statuses that the tests got, and seenCodes the error codes.
 var seen, seenCodes wordSet
 
 type wordSet struct {
@@ -127,8 +127,8 @@ func (s *wordSet) add(word string) {
 	s.all[word] = true
 }
 
-// unseen are what the document promises and no test met: operations with their statuses, but for those that no request
-// can bring about here, the codes of its examples, and a success in each of the spellings that the document does not
+// unseen returns the promises of the document that no test got: operations with their statuses, except those that no
+// request can cause here, the codes of its examples, and a success in each of the spellings that the document does not
 // have.
 func unseen() ([]string, error) {
 	doc, err := document()
@@ -151,7 +151,7 @@ func unseen() ([]string, error) {
 				case seen.all[name]:
 				case status == "500" &&
 					slices.Contains([]string{"health", "openapi", "docs", "docsStyle", "docsScript"}, op.OperationID):
-					// They call nothing that could fail or panic.
+					// Their handlers call no code that could fail or panic.
 				default:
 					missing = append(missing, name)
 				}
@@ -176,8 +176,8 @@ func unseen() ([]string, error) {
 // exampleCode finds the codes in the document's examples.
 var exampleCode = regexp.MustCompile(`code: '(\[[a-zA-Z]+\][^']*)'`)
 
-// TestMain looks back on the whole run: no log line held a secret, and the tests met all that the document promises.
-// The second can only be told of a run of all tests.
+// TestMain checks the whole run: no log line had a secret, and the tests got every response that the document promises.
+// The second check is only possible after a run of all tests.
 func TestMain(m *testing.M) {
 	status := m.Run()
 	log := captured.String()
@@ -203,7 +203,7 @@ func TestMain(m *testing.M) {
 	os.Exit(status)
 }
 
-// A search that finds nothing would make the look back worthless.
+// If this search found nothing, the check of the log would be useless.
 func TestSecretsInALogAreFound(t *testing.T) {
 	var s secretSet
 	s.add("aaaaaaaaaaaaaaaa")

@@ -22,7 +22,7 @@ var document = sync.OnceValues(func() (*openapi3.T, error) {
 	return openapi3.NewLoader().LoadFromData(text)
 })
 
-// checkAgainstContract holds one answer to openapi.yaml, and notes which operation and status the tests have met.
+// checkAgainstContract checks one response against openapi.yaml, and records its operation and status.
 func checkAgainstContract(t *testing.T, req *http.Request, reqBody []byte, res *http.Response, resBody []byte) {
 	t.Helper()
 	doc, err := document()
@@ -52,15 +52,16 @@ func checkAgainstContract(t *testing.T, req *http.Request, reqBody []byte, res *
 	}
 }
 
-// faultless are the shapes of exchanges that were held to the document already. The validator compiles a schema for
-// each check, which would be most of the time of this package's tests.
+// faultless has the shapes of requests and responses that were checked against the document before. The validator
+// compiles a schema for each check, which would take most of the time of this package's tests.
 var faultless = struct {
 	sync.Mutex
 	shapes map[string]bool
 }{shapes: map[string]bool{}}
 
-// shapeOf is everything that the document could have a say in, with each id, token, API key and instant put as its
-// kind, so that only exchanges that look alike are one. What was asked counts where it was done.
+// shapeOf returns all parts of a request and its response that the document describes. Each id, token, API key and
+// instant is replaced by its kind, so that requests that differ only in these have the same shape. The request is a
+// part only if it succeeded, or is not in the document.
 func shapeOf(where string, req *http.Request, reqBody []byte, res *http.Response, resBody []byte) string {
 	whole := fmt.Sprintf("%s %d %v %q", where, res.StatusCode, res.Header, resBody)
 	if res.StatusCode/100 == 2 || where == "nowhere" {
@@ -76,7 +77,7 @@ func shapeOf(where string, req *http.Request, reqBody []byte, res *http.Response
 	return shape.String()
 }
 
-// kindOf is the word itself, unless it is of a kind of which each call has another.
+// kindOf returns the word itself, or its kind if each request has another value of it.
 func kindOf(word string) string {
 	switch {
 	case len(word) == 67 && strings.HasPrefix(word, "rt_"):
@@ -96,17 +97,20 @@ func kindOf(word string) string {
 	}
 }
 
-// A check that lets everything through would make each test that relies on it worthless: every breach below must be
-// seen.
+// A check that accepts everything would make each test that relies on it useless. So it must find every violation
+// below.
 func TestTheContractCheckSeesEachBreach(t *testing.T) {
 	const (
 		id     = "019b2f6e-3c5a-7d41-9e0c-5b7a8d2f1c34"
 		v4     = "019b2f6e-3c5a-4d41-9e0c-5b7a8d2f1c34"
-		issued = `{"success":true,"message":"","data":{"refreshToken":"rt_AQAAAQGbL248Wn1Bngxbeo0vHDQAAAAB3hAZjVCWmlimJBYjKllee6EoYl10QQVJ",` +
+		issued = `{"success":true,"message":"","data":{` +
+			`"refreshToken":"rt_AQAAAQGbL248Wn1Bngxbeo0vHDQAAAAB3hAZjVCWmlimJBYjKllee6EoYl10QQVJ",` +
 			`"refreshTokenId":"` + id + `","token":"a.b.c","expiresIn":900,"refreshTokenExpiresIn":2592000}}`
 		revoked = `{"success":true,"message":"","data":{"tokenId":"` + id + `"}}`
-		found   = `{"success":true,"message":"","data":{"id":"` + id + `","tenantId":"acme","applicationsId":"a","userId":"u",` +
-			`"generation":1,"insertInstant":1,"lastUsedInstant":1,"expirationInstant":1,"state":"active","roles":[],"scopes":[],"claims":{},"metaData":{}}}`
+		found   = `{"success":true,"message":"","data":{"id":"` + id +
+			`","tenantId":"acme","applicationsId":"a","userId":"u",` +
+			`"generation":1,"insertInstant":1,"lastUsedInstant":1,"expirationInstant":1,"state":"active",` +
+			`"roles":[],"scopes":[],"claims":{},"metaData":{}}}`
 	)
 	type call struct {
 		method, path, body string
@@ -115,7 +119,8 @@ func TestTheContractCheckSeesEachBreach(t *testing.T) {
 		drop               string // a header that is left out
 		form               bool
 	}
-	issue := call{method: "POST", path: "/jwt/issue", body: `{"userId":"u","applicationsId":"a"}`, status: 200, answer: issued}
+	issue := call{method: "POST", path: "/jwt/issue", body: `{"userId":"u","applicationsId":"a"}`, status: 200,
+		answer: issued}
 	revoke := call{method: "DELETE", path: "/jwt/refresh", body: `{"userId":"u"}`, status: 200, answer: revoked}
 	with := func(c call, change func(*call)) call { change(&c); return c }
 	tests := map[string]struct {
@@ -160,51 +165,81 @@ func TestTheContractCheckSeesEachBreach(t *testing.T) {
 		}), true},
 		"exchange, no seconds of a session": {call{method: "POST", path: "/jwt/refresh", body: `{}`, status: 200,
 			answer: strings.Replace(issued, `,"refreshTokenExpiresIn":2592000`, ``, 1)}, true},
-		"answer without a token string":    {with(issue, func(c *call) { c.answer = revoked }), true},
-		"status that is not documented":    {with(issue, func(c *call) { c.status = 201 }), true},
-		"401 with a body":                  {with(issue, func(c *call) { c.status = 401 }), true},
-		"401":                              {with(issue, func(c *call) { c.status, c.answer = 401, "" }), false},
-		"401 without WWW-Authenticate":     {with(issue, func(c *call) { c.status, c.answer, c.drop = 401, "", "WWW-Authenticate" }), true},
-		"400 that names no error":          {with(issue, func(c *call) { c.status, c.answer = 400, `{"success":false,"message":""}` }), true},
-		"400 that says success":            {with(issue, func(c *call) { c.status, c.answer = 400, `{"success":true,"message":"","errors":{"generalErrors":[]}}` }), true},
-		"exchange without proof":           {call{method: "POST", path: "/jwt/refresh", body: `{}`, status: 200, answer: issued, drop: "Authorization"}, false},
-		"exchange without outcome":         {call{method: "POST", path: "/jwt/refresh", body: `{}`, status: 200, answer: issued, drop: "Refreshd-Outcome"}, true},
-		"exchange, form":                   {call{method: "POST", path: "/jwt/refresh", body: `timeToLiveInSeconds=60`, status: 200, answer: issued, form: true}, false},
-		"exchange mixed with a selector":   {call{method: "POST", path: "/jwt/refresh", body: `{"refreshToken":"x","userId":"u"}`, status: 200, answer: issued}, true},
-		"revoke":                           {revoke, false},
-		"revoke, form":                     {with(revoke, func(c *call) { c.body, c.form = `allInTenant=true`, true }), false},
-		"revoke, query":                    {with(revoke, func(c *call) { c.body, c.path = "", "/jwt/refresh?userId=u&exceptTokenId="+id }), false},
-		"revoke, unknown query":            {with(revoke, func(c *call) { c.path = "/jwt/refresh?x=1" }), true},
-		"revoke with an empty selector":    {with(revoke, func(c *call) { c.body = `{}` }), true},
-		"revoke, a user's but one":         {with(revoke, func(c *call) { c.body = `{"usersId":"u","exceptTokenId":"x"}` }), false},
-		"revoke, but one of nobody's":      {with(revoke, func(c *call) { c.body = `{"exceptTokenId":"x"}` }), true},
-		"revoke, two that do not go":       {with(revoke, func(c *call) { c.body = `{"userId":"u","tokenId":"x"}` }), true},
-		"revoke, user spelled twice":       {with(revoke, func(c *call) { c.body = `{"userId":"u","userID":"u"}` }), true},
-		"revoke, two places":               {with(revoke, func(c *call) { c.path += "?userId=u" }), true},
-		"revoke, of one and of more":       {with(revoke, func(c *call) { c.answer = strings.Replace(revoked, `{"tokenId"`, `{"revokedBefore":1,"tokenId"`, 1) }), true},
-		"revoke, of nothing":               {with(revoke, func(c *call) { c.answer = `{"success":true,"message":"","data":{"revokedBefore":1}}` }), true},
-		"retrieve by POST":                 {call{method: "POST", path: "/jwt/refresh", body: `{"id":"` + id + `"}`, status: 200, answer: found}, false},
-		"retrieve by POST, one":            {call{method: "POST", path: "/jwt/refresh/" + id, status: 200, answer: found}, false},
-		"retrieve by POST, a query":        {call{method: "POST", path: "/jwt/refresh?x=1", body: `{"id":"` + id + `"}`, status: 200, answer: found}, true},
-		"retrieve by POST, no key":         {call{method: "POST", path: "/jwt/refresh", body: `{"id":"` + id + `"}`, status: 200, answer: found, drop: "Authorization"}, true},
-		"retrieve by POST, two ids":        {call{method: "POST", path: "/jwt/refresh", body: `{"id":"` + id + `","tokenId":"x"}`, status: 200, answer: found}, true},
-		"retrieve by POST, answers more":   {call{method: "POST", path: "/jwt/refresh", body: `{"id":"` + id + `"}`, status: 200, answer: revoked}, true},
-		"list by POST, alias, form":        {call{method: "POST", path: "/jwt/refresh", body: `userID=u`, form: true, status: 200, answer: `{"success":true,"message":"","data":[]}`}, false},
-		"list by POST, user spelled twice": {call{method: "POST", path: "/jwt/refresh", body: `{"userID":"u","usersId":"u"}`, status: 200, answer: `{"success":true,"message":"","data":[]}`}, true},
-		"list by POST, unknown name":       {call{method: "POST", path: "/jwt/refresh", body: `{"userID":"u","limit":"1"}`, status: 200, answer: `{"success":true,"message":"","data":[]}`}, true},
-		"revoke by POST":                   {call{method: "POST", path: "/jwt/refresh", body: `{"TokenString":"x"}`, status: 200, answer: revoked}, false},
-		"revoke by POST, token":            {call{method: "POST", path: "/jwt/refresh", body: `{"token":"x"}`, status: 200, answer: revoked}, true},
-		"revoke by POST, all in tenant":    {call{method: "POST", path: "/jwt/refresh", body: `{"allInTenant":true}`, status: 200, answer: revoked}, true},
-		"revoke by POST, one":              {call{method: "POST", path: "/jwt/refresh/" + id, body: `{"tokenId":"` + id + `"}`, status: 200, answer: revoked}, false},
-		"revoke by POST, one, another":     {call{method: "POST", path: "/jwt/refresh/" + id, body: `{"tokenId":"x"}`, status: 200, answer: revoked}, true},
-		"revoke by POST, one, no id":       {call{method: "POST", path: "/jwt/refresh/" + id, body: `{}`, status: 200, answer: revoked}, true},
-		"exchange that is not found":       {call{method: "POST", path: "/jwt/refresh", body: `{}`, status: 404}, true},
-		"revoke, allInTenant and a user":   {with(revoke, func(c *call) { c.body = `{"userId":"u","allInTenant":true}` }), true},
+		"answer without a token string": {with(issue, func(c *call) { c.answer = revoked }), true},
+		"status that is not documented": {with(issue, func(c *call) { c.status = 201 }), true},
+		"401 with a body":               {with(issue, func(c *call) { c.status = 401 }), true},
+		"401":                           {with(issue, func(c *call) { c.status, c.answer = 401, "" }), false},
+		"401 without WWW-Authenticate": {with(issue,
+			func(c *call) { c.status, c.answer, c.drop = 401, "", "WWW-Authenticate" }), true},
+		"400 that names no error": {with(issue,
+			func(c *call) { c.status, c.answer = 400, `{"success":false,"message":""}` }), true},
+		"400 that says success": {with(issue,
+			func(c *call) { c.status, c.answer = 400, `{"success":true,"message":"","errors":{"generalErrors":[]}}` }), true},
+		"exchange without proof": {call{method: "POST", path: "/jwt/refresh", body: `{}`, status: 200,
+			answer: issued, drop: "Authorization"}, false},
+		"exchange without outcome": {call{method: "POST", path: "/jwt/refresh", body: `{}`, status: 200,
+			answer: issued, drop: "Refreshd-Outcome"}, true},
+		"exchange, form": {call{method: "POST", path: "/jwt/refresh", body: `timeToLiveInSeconds=60`,
+			status: 200, answer: issued, form: true}, false},
+		"exchange mixed with a selector": {call{method: "POST", path: "/jwt/refresh",
+			body: `{"refreshToken":"x","userId":"u"}`, status: 200, answer: issued}, true},
+		"revoke": {revoke, false},
+		"revoke, form": {with(revoke, func(c *call) { c.body, c.form = `allInTenant=true`, true }),
+			false},
+		"revoke, query": {with(revoke,
+			func(c *call) { c.body, c.path = "", "/jwt/refresh?userId=u&exceptTokenId="+id }), false},
+		"revoke, unknown query":         {with(revoke, func(c *call) { c.path = "/jwt/refresh?x=1" }), true},
+		"revoke with an empty selector": {with(revoke, func(c *call) { c.body = `{}` }), true},
+		"revoke, a user's but one": {with(revoke, func(c *call) { c.body = `{"usersId":"u","exceptTokenId":"x"}` }),
+			false},
+		"revoke, but one of nobody's": {with(revoke, func(c *call) { c.body = `{"exceptTokenId":"x"}` }), true},
+		"revoke, two that do not go":  {with(revoke, func(c *call) { c.body = `{"userId":"u","tokenId":"x"}` }), true},
+		"revoke, user spelled twice":  {with(revoke, func(c *call) { c.body = `{"userId":"u","userID":"u"}` }), true},
+		"revoke, two places":          {with(revoke, func(c *call) { c.path += "?userId=u" }), true},
+		"revoke, of one and of more": {with(revoke,
+			func(c *call) { c.answer = strings.Replace(revoked, `{"tokenId"`, `{"revokedBefore":1,"tokenId"`, 1) }), true},
+		"revoke, of nothing": {with(revoke,
+			func(c *call) { c.answer = `{"success":true,"message":"","data":{"revokedBefore":1}}` }), true},
+		"retrieve by POST": {call{method: "POST", path: "/jwt/refresh", body: `{"id":"` + id + `"}`,
+			status: 200, answer: found}, false},
+		"retrieve by POST, one": {call{method: "POST", path: "/jwt/refresh/" + id, status: 200,
+			answer: found}, false},
+		"retrieve by POST, a query": {call{method: "POST", path: "/jwt/refresh?x=1", body: `{"id":"` + id + `"}`,
+			status: 200, answer: found}, true},
+		"retrieve by POST, no key": {call{method: "POST", path: "/jwt/refresh", body: `{"id":"` + id + `"}`,
+			status: 200, answer: found, drop: "Authorization"}, true},
+		"retrieve by POST, two ids": {call{method: "POST", path: "/jwt/refresh",
+			body: `{"id":"` + id + `","tokenId":"x"}`, status: 200, answer: found}, true},
+		"retrieve by POST, answers more": {call{method: "POST", path: "/jwt/refresh", body: `{"id":"` + id + `"}`,
+			status: 200, answer: revoked}, true},
+		"list by POST, alias, form": {call{method: "POST", path: "/jwt/refresh", body: `userID=u`, form: true,
+			status: 200, answer: `{"success":true,"message":"","data":[]}`}, false},
+		"list by POST, user spelled twice": {call{method: "POST", path: "/jwt/refresh",
+			body: `{"userID":"u","usersId":"u"}`, status: 200, answer: `{"success":true,"message":"","data":[]}`}, true},
+		"list by POST, unknown name": {call{method: "POST", path: "/jwt/refresh", body: `{"userID":"u","limit":"1"}`,
+			status: 200, answer: `{"success":true,"message":"","data":[]}`}, true},
+		"revoke by POST": {call{method: "POST", path: "/jwt/refresh", body: `{"TokenString":"x"}`,
+			status: 200, answer: revoked}, false},
+		"revoke by POST, token": {call{method: "POST", path: "/jwt/refresh", body: `{"token":"x"}`, status: 200,
+			answer: revoked}, true},
+		"revoke by POST, all in tenant": {call{method: "POST", path: "/jwt/refresh", body: `{"allInTenant":true}`,
+			status: 200, answer: revoked}, true},
+		"revoke by POST, one": {call{method: "POST", path: "/jwt/refresh/" + id,
+			body: `{"tokenId":"` + id + `"}`, status: 200, answer: revoked}, false},
+		"revoke by POST, one, another": {call{method: "POST", path: "/jwt/refresh/" + id, body: `{"tokenId":"x"}`,
+			status: 200, answer: revoked}, true},
+		"revoke by POST, one, no id": {call{method: "POST", path: "/jwt/refresh/" + id, body: `{}`, status: 200,
+			answer: revoked}, true},
+		"exchange that is not found": {call{method: "POST", path: "/jwt/refresh", body: `{}`, status: 404}, true},
+		"revoke, allInTenant and a user": {with(revoke, func(c *call) { c.body = `{"userId":"u","allInTenant":true}` }),
+			true},
 		"revoke, allInTenant false":        {with(revoke, func(c *call) { c.body = `{"allInTenant":false}` }), true},
 		"path that is unknown":             {call{method: "GET", path: "/jwt/nothing", status: 404}, false},
 		"path that is unknown, and served": {call{method: "GET", path: "/jwt/nothing", status: 200, answer: revoked}, true},
-		"method that is unknown":           {call{method: "PUT", path: "/jwt/refresh/" + id, status: 405, answer: `{"success":false,"message":""}`}, false},
-		"method that is unknown, no Allow": {call{method: "PUT", path: "/jwt/refresh/" + id, status: 405, answer: `{"success":false,"message":""}`, drop: "Allow"}, true},
+		"method that is unknown": {call{method: "PUT", path: "/jwt/refresh/" + id, status: 405,
+			answer: `{"success":false,"message":""}`}, false},
+		"method that is unknown, no Allow": {call{method: "PUT", path: "/jwt/refresh/" + id, status: 405,
+			answer: `{"success":false,"message":""}`, drop: "Allow"}, true},
 	}
 	doc := loadDocument(t)
 	for name, test := range tests {
@@ -217,7 +252,8 @@ func TestTheContractCheckSeesEachBreach(t *testing.T) {
 				req.Header.Set("Content-Type", "application/x-www-form-urlencoded")
 			}
 			res := &http.Response{StatusCode: test.call.status, Header: http.Header{
-				"Content-Type": {"application/json"}, "X-Request-Id": {"test"}, "Cache-Control": {"no-store"}, "Pragma": {"no-cache"},
+				"Content-Type": {"application/json"}, "X-Request-Id": {"test"}, "Cache-Control": {"no-store"},
+				"Pragma":           {"no-cache"},
 				"Www-Authenticate": {`Bearer realm="refreshd"`}, "Allow": {"GET"}, "Refreshd-Outcome": {"rotated"},
 			}}
 			req.Header.Del(test.call.drop)

@@ -10,10 +10,10 @@ import (
 	"go.yaml.in/yaml/v3"
 )
 
-// What is in the document and no client generator takes, or what gives a client that nobody wants. `make interop` makes
-// clients with the generators themselves; this needs no network, and says what to change.
+// The document must not have forms that client generators reject, or from which they generate poor clients. `make
+// interop` generates clients with the generators themselves. This test needs no network, and says what to change.
 
-// shapeFaults are the places of a document, as its text, that have such a shape.
+// shapeFaults returns the places of a document that have such a form.
 func shapeFaults(text []byte) ([]string, error) {
 	var root yaml.Node
 	if err := yaml.Unmarshal(text, &root); err != nil {
@@ -61,7 +61,7 @@ func shapeFaults(text []byte) ([]string, error) {
 	}
 	visit("", root.Content[0])
 
-	// Generators make a type of each component that is not a header, and of each operation some more.
+	// Generators make a type of each component that is not a header, and more types of each operation.
 	types := map[string]string{}
 	for id := range operations {
 		for _, suffix := range []string{"Response", "Params", "JSONRequestBody", "FormdataRequestBody"} {

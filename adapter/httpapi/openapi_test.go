@@ -17,7 +17,7 @@ func loadDocument(t *testing.T) *openapi3.T {
 	return doc
 }
 
-// An example that does not fit its schema teaches callers a request that the service refuses.
+// An example that does not match its schema shows clients a request that the service refuses.
 func TestTheDocumentAndItsExamplesAreValid(t *testing.T) {
 	doc := loadDocument(t)
 	err := doc.Validate(t.Context(), openapi3.EnableExamplesValidation(), openapi3.EnableSchemaFormatValidation(),
@@ -52,7 +52,7 @@ func TestTheDocumentAndItsExamplesAreValid(t *testing.T) {
 	}
 }
 
-// A schema that lets unknown names through would let the service answer with a field that nobody documented.
+// A schema that allows unknown names would allow the service to return a field that is not documented.
 func TestOnlyClaimsAndDataAreFree(t *testing.T) {
 	free := map[string]bool{"claims": true, "data": true}
 	var walk func(path string, name string, node any)
@@ -101,7 +101,8 @@ func TestEveryOperationSaysWhatItIsAndHowItFails(t *testing.T) {
 	ids := map[string]string{}
 	eachOperation(loadDocument(t), func(where string, op *openapi3.Operation) {
 		if op.Summary == "" || len(op.Tags) != 1 || op.Security == nil {
-			t.Errorf("%s: summary %q, tags %v, security stated %t; want all three", where, op.Summary, op.Tags, op.Security != nil)
+			t.Errorf("%s: summary %q, tags %v, security stated %t; want all three", where, op.Summary, op.Tags,
+				op.Security != nil)
 		}
 		if before, taken := ids[op.OperationID]; taken || op.OperationID == "" {
 			t.Errorf("%s: operationId %q; want one of its own, it is also that of %q", where, op.OperationID, before)

@@ -12,7 +12,7 @@ import (
 
 func (h *household) owner(g grant) []option { return []option{bearer(g.Token), tenant(aTenant)} }
 
-// A page of the user's own shows where it is logged in, and which session is the page's.
+// A page of the user shows the sessions of the user, and which one is its own.
 func TestAnOwnerSeesWhereItIsLoggedIn(t *testing.T) {
 	h := newHousehold(t)
 	h.do(t, "DELETE", "/jwt/refresh/"+h.adaShop2.RefreshTokenID, backend).want(t, 200)
@@ -51,8 +51,9 @@ func TestAnOwnerLogsOutEverywhere(t *testing.T) {
 		selector func(*household) object
 		living   string
 	}{
-		"all":     {func(*household) object { return object{"userId": "ada"} }, "bs bb foreign"},
-		"all but": {func(h *household) object { return object{"userId": "ada", "exceptTokenId": h.adaShop.RefreshTokenID} }, "as bs bb foreign"},
+		"all": {func(*household) object { return object{"userId": "ada"} }, "bs bb foreign"},
+		"all but": {func(h *household) object { return object{"userId": "ada", "exceptTokenId": h.adaShop.RefreshTokenID} },
+			"as bs bb foreign"},
 	} {
 		for place, send := range map[string]func(*testing.T, *household, object) *answer{
 			"JSON": func(t *testing.T, h *household, o object) *answer {
@@ -82,8 +83,8 @@ func TestAnOwnerLogsOutEverywhere(t *testing.T) {
 	}
 }
 
-// What ended a session ends its access token here, though resource servers accept it until it expires. Else the thief
-// of a session that was ended for it would still log its owner out.
+// The end of a session ends its access token here, though resource servers accept it until it expires. Otherwise the
+// thief of a session that was ended because of the theft could still log its owner out.
 func TestAnAccessTokenOfAnEndedSessionServesNothing(t *testing.T) {
 	for name, end := range map[string]func(*testing.T, *household){
 		"revoked": func(t *testing.T, h *household) {
@@ -120,24 +121,25 @@ func TestAnAccessTokenOfAnEndedSessionServesNothing(t *testing.T) {
 	}
 }
 
-// What somebody can make up costs ten requests of its address, and what was once genuine one: neither is without a
-// limit, and a page whose session has ended is not taken for an attacker.
+// A credential that anybody can make up costs ten requests of its address, and one that was once genuine costs one. So
+// both have a limit, and a page whose session has ended does not count as an attacker.
 func TestWhatAnOwnersRequestCosts(t *testing.T) {
-	const limit = 10 // so 100 at once
+	const limit = 10 // so 100 in a burst
 	for name, test := range map[string]struct {
 		token  func(*household) string
 		status int
 		times  int
 	}{
-		"a good one":   {func(h *household) string { return h.bobShop.Token }, 401, 100},
-		"an ended one": {func(h *household) string { return h.adaShop.Token }, 401, 100},
+		"an active one": {func(h *household) string { return h.bobShop.Token }, 401, 100},
+		"an ended one":  {func(h *household) string { return h.adaShop.Token }, 401, 100},
 		"a made-up one": {func(h *household) string {
 			token := h.bobShop.Token
 			return token[:len(token)-8] + "AAAAAAAA"
 		}, 401, 10},
 		"garbage": {func(*household) string { return "a.b.c" }, 401, 10},
 	} {
-		for _, target := range []string{"GET /jwt/refresh?userId=ada", "GET /jwt/refresh/" + chosenID, "DELETE /jwt/refresh?userId=ada"} {
+		for _, target := range []string{"GET /jwt/refresh?userId=ada", "GET /jwt/refresh/" + chosenID,
+			"DELETE /jwt/refresh?userId=ada"} {
 			t.Run(name+", "+target, func(t *testing.T) {
 				h := newHousehold(t)
 				h.do(t, "DELETE", "/jwt/refresh/"+h.adaShop.RefreshTokenID, backend).want(t, 200)

@@ -15,15 +15,15 @@ import (
 
 func itoa(n int) string { return strconv.Itoa(n) }
 
-// largest is a request of /jwt/issue for as large a record as it takes, and one that is six times as long in an
-// answer: there < and & are escaped.
+// largest returns a request of /jwt/issue for the largest refresh token that it accepts, and one that is six times as
+// long in a response, where < and & are escaped.
 func largest(user string) option {
 	return text(`{"applicationsId":"shop","userId":"` + user + `","roles":["` + strings.Repeat("r", 200) + `"],` +
 		`"claims":{"x":"` + strings.Repeat("<", 4_000) + `"},"metaData":{"data":{"x":"` + strings.Repeat("&", 4_000) + `"}}}`)
 }
 
-// A thousand refresh tokens may be of any size: 29 MB of them were one page, and each reader held it as long as it
-// liked.
+// A page is bounded in bytes, not only in refresh tokens. A thousand of the largest are 29 MB, which each slow reader
+// would keep in memory.
 func TestAPageEndsAfterAMebibyte(t *testing.T) {
 	s := newService(t)
 	const n = 60
@@ -54,7 +54,7 @@ func TestAPageEndsAfterAMebibyte(t *testing.T) {
 	}
 }
 
-// Ended sessions cost the store as much as active ones: a list gives up after 5 000, says so, and goes on from there.
+// Ended sessions cost the store as much as active ones. A list stops after 5 000, says so, and continues from there.
 func TestAPageMayBeEmptyAndHaveANext(t *testing.T) {
 	s := newService(t)
 	first := s.issue(t, "shop", "ada")
@@ -77,7 +77,7 @@ func TestAPageMayBeEmptyAndHaveANext(t *testing.T) {
 	}
 }
 
-// A count is bounded as a page is, and says so: of what it did not look at it knows nothing.
+// A count is bounded as a page is, and says so, because it does not know the number of the others.
 func TestACountSaysWhereItEnded(t *testing.T) {
 	s := newService(t)
 	insert := func(from, to int, expires time.Time) {
@@ -91,7 +91,8 @@ func TestACountSaysWhereItEnded(t *testing.T) {
 		}
 	}
 	count := func(state string) string {
-		a := s.do(t, "GET", "/jwt/refresh?limit=1&count=true&applicationsId=kiosk&state="+state, as("operator"), tenant(aTenant))
+		a := s.do(t, "GET", "/jwt/refresh?limit=1&count=true&applicationsId=kiosk&state="+state, as("operator"),
+			tenant(aTenant))
 		return a.want(t, 200).header.Get("X-Total-Count")
 	}
 	insert(0, 2_000, began.Add(time.Second))
@@ -110,7 +111,7 @@ func TestACountSaysWhereItEnded(t *testing.T) {
 	}
 }
 
-// stalled is a reader that takes nothing until it is released.
+// stalled is a client that reads nothing until it is released.
 type stalled struct {
 	header  http.Header
 	waiting chan<- struct{}
@@ -129,7 +130,7 @@ func (s *stalled) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// What is held of a page, each of its readers makes the service hold, for as long as it likes.
+// The service holds one page for each client that does not read it, for as long as the client waits.
 func TestAReaderThatDoesNotReadHoldsOnePage(t *testing.T) {
 	s := newService(t)
 	for range 30 {

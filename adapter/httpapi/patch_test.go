@@ -13,13 +13,13 @@ import (
 	"github.com/refreshd/refreshd/domain"
 )
 
-// patcher may change acme's sessions and nothing else.
+// patcher is an API key that may only change acme's sessions.
 func patcher(s *service, r *request) {
 	as("patcher")(s, r)
 	tenant(aTenant)(s, r)
 }
 
-// content is what a PATCH can change, as a GET shows it.
+// content has the fields that a PATCH can change, as a GET returns them.
 type content struct {
 	Roles, Scopes []string
 	Claims        map[string]any
@@ -35,7 +35,7 @@ func (s *service) content(t *testing.T, id string) (c content) {
 	return c
 }
 
-// rolesOf are those of an access token.
+// rolesOf returns the roles of an access token.
 func rolesOf(t *testing.T, g grant) string {
 	t.Helper()
 	roles, err := json.Marshal(claimsOf(t, g.Token)["roles"])
@@ -45,7 +45,7 @@ func rolesOf(t *testing.T, g grant) string {
 	return string(roles)
 }
 
-// A member that is null goes, a list replaces, an object merges, and what is not named stays.
+// A null removes a member, a list replaces it, and an object is merged into it. Other members are unchanged.
 func TestAPatchOfOneSession(t *testing.T) {
 	s := newService(t)
 	g := s.do(t, "POST", "/jwt/issue", backend, text(`{"applicationsId":"shop","userId":"ada","roles":["admin","editor"],
@@ -79,7 +79,7 @@ func TestAPatchOfOneSession(t *testing.T) {
 	s.next(t, g.RefreshToken, "rotated")
 }
 
-// The answer is the session as it is retrieved, so that a caller need not retrieve it.
+// The response is the session as a GET returns it, so that the client need not send one.
 func TestAPatchAnswersTheSession(t *testing.T) {
 	s := newService(t)
 	g := s.issue(t, "shop", "ada")
@@ -105,7 +105,7 @@ func TestAPatchOfAUser(t *testing.T) {
 	}
 	patch("userId=ada", `{"roles":["editor"]}`, 2)
 	patch("usersId=ada&applicationId=shop", `{"scopes":["read"]}`, 1)
-	// A mistyped application is no change of nothing, as a DELETE of it is no revocation of nothing.
+	// A mistyped application is an error, and not a change of no session. The same holds for DELETE.
 	for _, method := range []string{"PATCH", "DELETE"} {
 		caller, body := patcher, text(`{"scopes":["write"]}`)
 		if method == "DELETE" {
@@ -118,7 +118,8 @@ func TestAPatchOfAUser(t *testing.T) {
 		grant
 		roles, scope string
 	}{
-		"shop": {shop, `["editor"]`, "read"}, "blog": {blog, `["editor"]`, ""}, "bob": {bob, `null`, ""}, "foreign": {foreign, `null`, ""},
+		"shop": {shop, `["editor"]`, "read"}, "blog": {blog, `["editor"]`, ""}, "bob": {bob, `null`, ""},
+		"foreign": {foreign, `null`, ""},
 	} {
 		g := s.exchange(t, want.RefreshToken).want(t, 200).grant(t)
 		if scope, _ := claimsOf(t, g.Token)["scope"].(string); rolesOf(t, g) != want.roles || scope != want.scope {
@@ -127,7 +128,7 @@ func TestAPatchOfAUser(t *testing.T) {
 	}
 }
 
-// A retry is answered with the string of the answer that was lost, and with what is true by now.
+// The response to a retry has the token string of the lost response, and the present roles and claims.
 func TestAPatchIsInARetry(t *testing.T) {
 	s := newService(t)
 	g := s.issue(t, "shop", "ada")
@@ -142,10 +143,11 @@ func TestAPatchIsInARetry(t *testing.T) {
 	}
 }
 
-// An issue that is sent again after a PATCH would be answered with roles that are no longer so.
+// The response to an issue that is sent again after a PATCH would have the old roles.
 func TestAnIssueAfterAPatchIsADuplicate(t *testing.T) {
 	s := newService(t)
-	request := body(object{"applicationsId": "shop", "userId": "ada", "refreshTokenId": freshID(t, s), "roles": []string{"admin"}})
+	request := body(object{"applicationsId": "shop", "userId": "ada", "refreshTokenId": freshID(t, s),
+		"roles": []string{"admin"}})
 	g := s.do(t, "POST", "/jwt/issue", backend, request).want(t, 200).grant(t)
 	s.do(t, "POST", "/jwt/issue", backend, request).want(t, 200)
 	s.do(t, "PATCH", "/jwt/refresh/"+g.RefreshTokenID, patcher, text(`{"roles":null}`)).want(t, 200)
@@ -161,7 +163,8 @@ func freshID(t *testing.T, s *service) string {
 	return id.String()
 }
 
-// Only a backend says what a user may do: neither its owner, nor a stranger, nor a backend for something else.
+// Only an API key with the permission for it changes the rights of a user. The owner, an unauthenticated client and
+// other API keys are refused.
 func TestWhoMayPatch(t *testing.T) {
 	s := newService(t)
 	g := s.issue(t, "shop", "ada")
@@ -206,7 +209,7 @@ func TestAPatchOfWhatHasEndedIsNotFound(t *testing.T) {
 	}
 }
 
-// What is wrong is refused by its name, and nothing is written, of one session or of many.
+// The refusal of an invalid patch names the field. Nothing is written, for one session or for many.
 func TestAPatchIsRead(t *testing.T) {
 	s := newService(t)
 	g := s.issue(t, "shop", "ada")
@@ -217,26 +220,27 @@ func TestAPatchIsRead(t *testing.T) {
 		body  string
 		codes string
 	}{
-		"empty":                         {`{}`, "[blank]"},
-		"metaData without a field":      {`{"metaData":{}}`, "[blank]"},
-		"blanks":                        {` `, "[blank]"},
-		"null":                          {`null`, "[invalid]"},
-		"a list":                        {`[]`, "[invalid]"},
-		"a JSON patch (RFC 6902)":       {`[{"op":"remove","path":"/roles"}]`, "[invalid]"},
-		"metaData null":                 {`{"metaData":null}`, "[invalid]metaData"},
-		"a role null":                   {`{"roles":["a",null]}`, "[invalid]roles"},
-		"roles an object":               {`{"roles":{"a":null}}`, "[invalid]roles"},
-		"roles a string":                {`{"roles":"admin"}`, "[invalid]roles"},
-		"a role empty":                  {`{"roles":[""]}`, "[blank]roles[0]"},
-		"a role twice":                  {`{"roles":["a","a"]}`, "[repeated]roles[1]"},
-		"a scope with a blank":          {`{"scopes":["a b"]}`, "[invalid]scopes[0]"},
-		"claims a list":                 {`{"claims":[]}`, "[invalid]claims"},
-		"claims a string":               {`{"claims":""}`, "[invalid]claims"},
-		"a claim of ours":               {`{"claims":{"sub":"eve"}}`, "[conflict]claims.sub"},
-		"a claim of ours, removed":      {`{"claims":{"Roles":null}}`, "[conflict]claims.roles"},
-		"a claim twice":                 {`{"claims":{"a":null,"a":1}}`, "[repeated]claims.a"},
-		"a claim of a claim twice":      {`{"claims":{"a":{"b":null,"b":null}}}`, "[repeated]claims.a.b"},
-		"claims too deep":               {`{"claims":` + deep + `}`, "[invalid]claims." + strings.TrimSuffix(strings.Repeat("a.", 31), ".")},
+		"empty":                           {`{}`, "[blank]"},
+		"metaData without a field":        {`{"metaData":{}}`, "[blank]"},
+		"blanks":                          {` `, "[blank]"},
+		"null":                            {`null`, "[invalid]"},
+		"a list":                          {`[]`, "[invalid]"},
+		"a JSON patch (RFC 6902)":         {`[{"op":"remove","path":"/roles"}]`, "[invalid]"},
+		"metaData null":                   {`{"metaData":null}`, "[invalid]metaData"},
+		"a role null":                     {`{"roles":["a",null]}`, "[invalid]roles"},
+		"roles an object":                 {`{"roles":{"a":null}}`, "[invalid]roles"},
+		"roles a string":                  {`{"roles":"admin"}`, "[invalid]roles"},
+		"a role empty":                    {`{"roles":[""]}`, "[blank]roles[0]"},
+		"a role twice":                    {`{"roles":["a","a"]}`, "[repeated]roles[1]"},
+		"a scope with a blank":            {`{"scopes":["a b"]}`, "[invalid]scopes[0]"},
+		"claims a list":                   {`{"claims":[]}`, "[invalid]claims"},
+		"claims a string":                 {`{"claims":""}`, "[invalid]claims"},
+		"a claim of the service":          {`{"claims":{"sub":"eve"}}`, "[conflict]claims.sub"},
+		"a claim of the service, removed": {`{"claims":{"Roles":null}}`, "[conflict]claims.roles"},
+		"a claim twice":                   {`{"claims":{"a":null,"a":1}}`, "[repeated]claims.a"},
+		"a claim of a claim twice":        {`{"claims":{"a":{"b":null,"b":null}}}`, "[repeated]claims.a.b"},
+		"claims too deep": {`{"claims":` + deep + `}`,
+			"[invalid]claims." + strings.TrimSuffix(strings.Repeat("a.", 31), ".")},
 		"half a surrogate pair":         {`{"claims":{"a":"\ud800"}}`, "[invalid]claims.a"},
 		"invalid UTF-8":                 {"{\"roles\":[\"\xff\"]}", "[invalid]"},
 		"large claims":                  {`{"claims":{"a":"` + long + `"}}`, "[tooLong]claims"},
@@ -278,7 +282,8 @@ func TestAPatchIsRead(t *testing.T) {
 	} {
 		s.do(t, "PATCH", target, patcher, roles).want(t, 400, codes)
 	}
-	for _, contentType := range []string{"", "text/plain", "application/x-www-form-urlencoded", "application/json-patch+json"} {
+	for _, contentType := range []string{"", "text/plain", "application/x-www-form-urlencoded",
+		"application/json-patch+json"} {
 		for _, target := range []string{one, many} {
 			a := s.do(t, "PATCH", target, patcher, raw(contentType, `{"roles":["a"]}`)).want(t, 415)
 			if got := a.header.Get("Accept-Patch"); got != "application/json, application/merge-patch+json" {
@@ -293,14 +298,15 @@ func TestAPatchIsRead(t *testing.T) {
 	}
 }
 
-// One session that cannot take the patch keeps all from it.
+// If one session cannot accept the patch, none is changed.
 func TestASessionThatCannotTakeAPatchIsNamed(t *testing.T) {
 	s := newService(t)
 	small := s.issue(t, "shop", "ada")
 	large := s.do(t, "POST", "/jwt/issue", backend, body(object{
 		"applicationsId": "cookies", "userId": "ada", "claims": object{"a": strings.Repeat("x", 2000)},
 	})).want(t, 200).grant(t)
-	a := s.do(t, "PATCH", "/jwt/refresh?userId=ada", patcher, body(object{"claims": object{"b": strings.Repeat("x", 1000)}}))
+	a := s.do(t, "PATCH", "/jwt/refresh?userId=ada", patcher,
+		body(object{"claims": object{"b": strings.Repeat("x", 1000)}}))
 	a.want(t, 400, "[tooLong]claims")
 	if message := a.Errors.FieldErrors["claims"][0].Message; !strings.Contains(message, large.RefreshTokenID) {
 		t.Errorf("the message is %q, want it to name %s", message, large.RefreshTokenID)
@@ -310,7 +316,7 @@ func TestASessionThatCannotTakeAPatchIsNamed(t *testing.T) {
 	}
 }
 
-// A thousand are changed together, and of more none is.
+// A thousand sessions are changed together. If there are more, none is.
 func TestAPatchOfAThousandSessions(t *testing.T) {
 	s := newService(t)
 	g := s.issue(t, "shop", "ada")
@@ -342,12 +348,13 @@ func TestAPatchOfAThousandSessions(t *testing.T) {
 	}
 }
 
-// Somebody has to learn later who may have what since when; what it is may be as personal as it likes.
+// The log has the actor, the fields and the time of a change. It does not have the values, which may be personal.
 func TestThePatchIsInTheLog(t *testing.T) {
 	s := newService(t)
 	g := s.issue(t, "shop", "ada")
 	const private = "a-claim-that-is-nobodys-business"
-	patch := body(object{"roles": []string{private}, "claims": object{private: private}, "metaData": object{"device": object{"name": private}}})
+	patch := body(object{"roles": []string{private}, "claims": object{private: private},
+		"metaData": object{"device": object{"name": private}}})
 	for target, want := range map[string][]string{
 		"/jwt/refresh/" + g.RefreshTokenID:            {`"refreshTokenId":"` + g.RefreshTokenID + `"`},
 		"/jwt/refresh?userId=ada&applicationsId=shop": {`"userId":"ada"`, `"changed":1`, `"applicationId":"shop"`},
@@ -358,7 +365,8 @@ func TestThePatchIsInTheLog(t *testing.T) {
 			if !strings.Contains(line, id) {
 				continue
 			}
-			for _, part := range append(want, `"event":"token.changed"`, `"fields":"roles claims metaData.device"`, `"apiKey":"patcher"`) {
+			for _, part := range append(want, `"event":"token.changed"`, `"fields":"roles claims metaData.device"`,
+				`"apiKey":"patcher"`) {
 				if !strings.Contains(line, part) {
 					t.Errorf("the line %s does not say %s", line, part)
 				}

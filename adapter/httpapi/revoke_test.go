@@ -11,7 +11,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-// A household is refresh tokens of two users in two applications of acme, and one of globex.
+// A household has refresh tokens of two users in two applications of acme, and one of globex.
 type household struct {
 	*service
 	adaShop, adaShop2, adaBlog, bobShop, bobBlog, foreign grant
@@ -24,7 +24,8 @@ func newHousehold(t *testing.T) *household {
 		to        *grant
 		app, user string
 	}{
-		{&h.adaShop, "shop", "ada"}, {&h.adaShop2, "shop", "ada"}, {&h.adaBlog, "blog", "ada"}, {&h.bobShop, "shop", "bob"}, {&h.bobBlog, "blog", "bob"},
+		{&h.adaShop, "shop", "ada"}, {&h.adaShop2, "shop", "ada"}, {&h.adaBlog, "blog", "ada"}, {&h.bobShop, "shop", "bob"},
+		{&h.bobBlog, "blog", "bob"},
 	} {
 		*one.to = h.issue(t, one.app, one.user)
 		h.wait(time.Millisecond)
@@ -89,7 +90,8 @@ func TestASelectorRevokesWhatItSaysAndNoMore(t *testing.T) {
 			func(_ *household, at int64) string { return fmt.Sprintf(`{"allInTenant":true,"revokedBefore":%d}`, at) },
 		},
 		"userId and exceptTokenId": {
-			func(h *household) pairs { return pairs{"userId": "ada", "exceptTokenId": h.adaBlog.RefreshTokenID} }, "ab bs bb foreign",
+			func(h *household) pairs { return pairs{"userId": "ada", "exceptTokenId": h.adaBlog.RefreshTokenID} },
+			"ab bs bb foreign",
 			func(h *household, at int64) string {
 				return fmt.Sprintf(`{"userId":"ada","exceptTokenId":%q,"revokedBefore":%d}`, h.adaBlog.RefreshTokenID, at)
 			},
@@ -154,7 +156,8 @@ func TestASelectorRevokesWhatItSaysAndNoMore(t *testing.T) {
 func TestRevokingOneByItsPath(t *testing.T) {
 	h := newHousehold(t)
 	path := "/jwt/refresh/" + h.adaShop.RefreshTokenID
-	if got := h.do(t, "DELETE", path, backend).want(t, 200); string(got.Data) != `{"tokenId":"`+h.adaShop.RefreshTokenID+`"}` {
+	if got := h.do(t, "DELETE", path, backend).
+		want(t, 200); string(got.Data) != `{"tokenId":"`+h.adaShop.RefreshTokenID+`"}` {
 		t.Errorf("got data %s", got.Data)
 	}
 	if got := h.living(t); got != "as2 ab bs bb foreign" {
@@ -171,7 +174,7 @@ func TestAnyGenuineTokenStringNamesItsRefreshToken(t *testing.T) {
 	h.wait(time.Hour)
 	h.do(t, "DELETE", "/jwt/refresh", backend, body(object{"tokenString": h.adaShop.RefreshToken})).want(t, 200)
 	if h.alive(t, h.adaShop.RefreshTokenID) {
-		t.Error("the refresh token is alive")
+		t.Error("the refresh token is active")
 	}
 }
 
@@ -187,7 +190,7 @@ func TestRevokeTakesTheOtherNames(t *testing.T) {
 			h, other := newHousehold(t), newHousehold(t)
 			h.do(t, "DELETE", "/jwt/refresh", backend, body(selector(h))).want(t, 200)
 			if h.alive(t, h.adaShop.RefreshTokenID) {
-				t.Error("the refresh token is alive")
+				t.Error("the refresh token is active")
 			}
 			q := url.Values{}
 			for name, value := range selector(other) {
@@ -195,7 +198,7 @@ func TestRevokeTakesTheOtherNames(t *testing.T) {
 			}
 			other.do(t, "DELETE", "/jwt/refresh?"+q.Encode(), backend).want(t, 200)
 			if other.alive(t, other.adaShop.RefreshTokenID) {
-				t.Error("by query: the refresh token is alive")
+				t.Error("by query: the refresh token is active")
 			}
 		})
 	}
@@ -229,8 +232,7 @@ func TestWhatIsNotThereCannotBeRevoked(t *testing.T) {
 	}
 }
 
-// A selector is in one place. A caller that sends two may mean either, and a revocation that guesses cannot be taken
-// back.
+// A request has one selector. A client that sends two may mean either, and a wrong revocation cannot be undone.
 func TestASelectorIsInOnePlaceOnly(t *testing.T) {
 	h := newHousehold(t)
 	path, id := "/jwt/refresh/"+h.adaShop.RefreshTokenID, h.adaShop.RefreshTokenID
@@ -299,45 +301,72 @@ func TestAnOwnersAccessTokenServesForNothingElse(t *testing.T) {
 		options        []option
 		status         int
 	}{
-		"another of the same user":   {"DELETE", "/jwt/refresh/" + h.adaShop2.RefreshTokenID, []option{bearer(token), tenant(aTenant)}, 401},
-		"another user's":             {"DELETE", "/jwt/refresh/" + h.bobShop.RefreshTokenID, []option{bearer(token), tenant(aTenant)}, 401},
-		"an unknown one":             {"DELETE", "/jwt/refresh/" + chosenID, []option{bearer(token), tenant(aTenant)}, 401},
-		"another's token string":     {"DELETE", "/jwt/refresh", []option{bearer(token), tenant(aTenant), body(object{"tokenString": h.bobShop.RefreshToken})}, 401},
-		"all of another user":        {"DELETE", "/jwt/refresh", []option{bearer(token), tenant(aTenant), body(object{"userId": "bob"})}, 401},
-		"all but another":            {"DELETE", "/jwt/refresh", []option{bearer(token), tenant(aTenant), body(object{"userId": "ada", "exceptTokenId": h.adaShop2.RefreshTokenID})}, 401},
-		"another user's but itself":  {"DELETE", "/jwt/refresh", []option{bearer(token), tenant(aTenant), body(object{"userId": "bob", "exceptTokenId": h.adaShop.RefreshTokenID})}, 401},
-		"its user in an application": {"DELETE", "/jwt/refresh?userId=ada&applicationsId=shop", []option{bearer(token), tenant(aTenant)}, 401},
-		"its application":            {"DELETE", "/jwt/refresh?applicationsId=shop", []option{bearer(token), tenant(aTenant)}, 401},
-		"nothing":                    {"DELETE", "/jwt/refresh", []option{bearer(token), tenant(aTenant)}, 400},
-		"all of itself, by Basic":    {"DELETE", "/jwt/refresh?userId=ada", []option{header("Authorization", basic(token+":")), tenant(aTenant)}, 401},
-		"a list, by Basic":           {"GET", "/jwt/refresh?userId=ada", []option{header("Authorization", "Basic "+token), tenant(aTenant)}, 401},
-		"everything":                 {"DELETE", "/jwt/refresh", []option{bearer(token), tenant(aTenant), body(object{"allInTenant": true})}, 401},
-		"itself, another tenant":     {"DELETE", "/jwt/refresh/" + h.adaShop.RefreshTokenID, []option{bearer(token), tenant(bTenant)}, 401},
-		"itself, no tenant":          {"DELETE", "/jwt/refresh/" + h.adaShop.RefreshTokenID, []option{bearer(token)}, 400},
-		"a forged one":               {"DELETE", "/jwt/refresh/" + h.adaShop.RefreshTokenID, []option{bearer(forged), tenant(aTenant)}, 401},
-		"the other tenant's":         {"DELETE", "/jwt/refresh/" + h.foreign.RefreshTokenID, []option{bearer(token), tenant(bTenant)}, 401},
-		"the token string as proof":  {"DELETE", "/jwt/refresh/" + h.adaShop.RefreshTokenID, []option{bearer(h.adaShop.RefreshToken), tenant(aTenant)}, 401},
-		"retrieve another user's":    {"GET", "/jwt/refresh/" + h.bobShop.RefreshTokenID, []option{bearer(token), tenant(aTenant)}, 401},
-		"retrieve an unknown one":    {"GET", "/jwt/refresh/" + chosenID, []option{bearer(token), tenant(aTenant)}, 401},
-		"retrieve another tenant's":  {"GET", "/jwt/refresh/" + h.foreign.RefreshTokenID, []option{bearer(token), tenant(aTenant)}, 401},
-		"retrieve in any state":      {"GET", "/jwt/refresh/" + h.adaShop.RefreshTokenID + "?state=all", []option{bearer(token), tenant(aTenant)}, 400},
-		"list another user":          {"GET", "/jwt/refresh?userId=bob", []option{bearer(token), tenant(aTenant)}, 401},
-		"list an application":        {"GET", "/jwt/refresh?applicationsId=shop", []option{bearer(token), tenant(aTenant)}, 401},
-		"list the tenant":            {"GET", "/jwt/refresh", []option{bearer(token), tenant(aTenant)}, 401},
-		"list ended ones":            {"GET", "/jwt/refresh?userId=ada&state=ended", []option{bearer(token), tenant(aTenant)}, 400},
-		"list, another tenant":       {"GET", "/jwt/refresh?userId=ada", []option{bearer(token), tenant(bTenant)}, 401},
-		"list by POST":               {"POST", "/jwt/refresh", []option{bearer(token), tenant(aTenant), body(object{"userId": "ada"})}, 401},
-		"issue":                      {"POST", "/jwt/issue", []option{bearer(token), tenant(aTenant), body(object{"userId": "ada", "applicationsId": "shop"})}, 401},
-		"revoke by POST":             {"POST", "/jwt/refresh/" + h.adaShop.RefreshTokenID, []option{bearer(token), tenant(aTenant), body(object{"tokenId": h.adaShop.RefreshTokenID})}, 401},
-		"revoke by POST, in a body":  {"POST", "/jwt/refresh", []option{bearer(token), tenant(aTenant), body(object{"tokenId": h.adaShop.RefreshTokenID})}, 401},
-		"retrieve by POST":           {"POST", "/jwt/refresh/" + h.adaShop.RefreshTokenID, []option{bearer(token), tenant(aTenant)}, 401},
+		"another of the same user": {"DELETE", "/jwt/refresh/" + h.adaShop2.RefreshTokenID,
+			[]option{bearer(token), tenant(aTenant)}, 401},
+		"another user's": {"DELETE", "/jwt/refresh/" + h.bobShop.RefreshTokenID,
+			[]option{bearer(token), tenant(aTenant)}, 401},
+		"an unknown one": {"DELETE", "/jwt/refresh/" + chosenID, []option{bearer(token), tenant(aTenant)}, 401},
+		"another's token string": {"DELETE", "/jwt/refresh",
+			[]option{bearer(token), tenant(aTenant), body(object{"tokenString": h.bobShop.RefreshToken})}, 401},
+		"all of another user": {"DELETE", "/jwt/refresh",
+			[]option{bearer(token), tenant(aTenant), body(object{"userId": "bob"})}, 401},
+		"all but another": {"DELETE", "/jwt/refresh",
+			[]option{bearer(token), tenant(aTenant),
+				body(object{"userId": "ada", "exceptTokenId": h.adaShop2.RefreshTokenID})}, 401},
+		"another user's but itself": {"DELETE", "/jwt/refresh",
+			[]option{bearer(token), tenant(aTenant),
+				body(object{"userId": "bob", "exceptTokenId": h.adaShop.RefreshTokenID})}, 401},
+		"its user in an application": {"DELETE", "/jwt/refresh?userId=ada&applicationsId=shop",
+			[]option{bearer(token), tenant(aTenant)}, 401},
+		"its application": {"DELETE", "/jwt/refresh?applicationsId=shop",
+			[]option{bearer(token), tenant(aTenant)}, 401},
+		"nothing": {"DELETE", "/jwt/refresh", []option{bearer(token), tenant(aTenant)}, 400},
+		"all of itself, by Basic": {"DELETE", "/jwt/refresh?userId=ada",
+			[]option{header("Authorization", basic(token+":")), tenant(aTenant)}, 401},
+		"a list, by Basic": {"GET", "/jwt/refresh?userId=ada",
+			[]option{header("Authorization", "Basic "+token), tenant(aTenant)}, 401},
+		"everything": {"DELETE", "/jwt/refresh",
+			[]option{bearer(token), tenant(aTenant), body(object{"allInTenant": true})}, 401},
+		"itself, another tenant": {"DELETE", "/jwt/refresh/" + h.adaShop.RefreshTokenID,
+			[]option{bearer(token), tenant(bTenant)}, 401},
+		"itself, no tenant": {"DELETE", "/jwt/refresh/" + h.adaShop.RefreshTokenID, []option{bearer(token)}, 400},
+		"a forged one": {"DELETE", "/jwt/refresh/" + h.adaShop.RefreshTokenID,
+			[]option{bearer(forged), tenant(aTenant)}, 401},
+		"the other tenant's": {"DELETE", "/jwt/refresh/" + h.foreign.RefreshTokenID,
+			[]option{bearer(token), tenant(bTenant)}, 401},
+		"the token string as proof": {"DELETE", "/jwt/refresh/" + h.adaShop.RefreshTokenID,
+			[]option{bearer(h.adaShop.RefreshToken), tenant(aTenant)}, 401},
+		"retrieve another user's": {"GET", "/jwt/refresh/" + h.bobShop.RefreshTokenID,
+			[]option{bearer(token), tenant(aTenant)}, 401},
+		"retrieve an unknown one": {"GET", "/jwt/refresh/" + chosenID, []option{bearer(token), tenant(aTenant)}, 401},
+		"retrieve another tenant's": {"GET", "/jwt/refresh/" + h.foreign.RefreshTokenID,
+			[]option{bearer(token), tenant(aTenant)}, 401},
+		"retrieve in any state": {"GET", "/jwt/refresh/" + h.adaShop.RefreshTokenID + "?state=all",
+			[]option{bearer(token), tenant(aTenant)}, 400},
+		"list another user": {"GET", "/jwt/refresh?userId=bob", []option{bearer(token), tenant(aTenant)}, 401},
+		"list an application": {"GET", "/jwt/refresh?applicationsId=shop",
+			[]option{bearer(token), tenant(aTenant)}, 401},
+		"list the tenant": {"GET", "/jwt/refresh", []option{bearer(token), tenant(aTenant)}, 401},
+		"list ended ones": {"GET", "/jwt/refresh?userId=ada&state=ended",
+			[]option{bearer(token), tenant(aTenant)}, 400},
+		"list, another tenant": {"GET", "/jwt/refresh?userId=ada", []option{bearer(token), tenant(bTenant)}, 401},
+		"list by POST": {"POST", "/jwt/refresh",
+			[]option{bearer(token), tenant(aTenant), body(object{"userId": "ada"})}, 401},
+		"issue": {"POST", "/jwt/issue",
+			[]option{bearer(token), tenant(aTenant), body(object{"userId": "ada", "applicationsId": "shop"})}, 401},
+		"revoke by POST": {"POST", "/jwt/refresh/" + h.adaShop.RefreshTokenID,
+			[]option{bearer(token), tenant(aTenant), body(object{"tokenId": h.adaShop.RefreshTokenID})}, 401},
+		"revoke by POST, in a body": {"POST", "/jwt/refresh",
+			[]option{bearer(token), tenant(aTenant), body(object{"tokenId": h.adaShop.RefreshTokenID})}, 401},
+		"retrieve by POST": {"POST", "/jwt/refresh/" + h.adaShop.RefreshTokenID,
+			[]option{bearer(token), tenant(aTenant)}, 401},
 	} {
 		got := h.do(t, test.method, test.target, test.options...)
 		if got.status != test.status {
 			t.Errorf("%s: got %d %s, want %d", name, got.status, got.body, test.status)
 		}
 	}
-	h.wait(15 * time.Minute) // its life is over
+	h.wait(15 * time.Minute) // it has expired
 	h.do(t, "DELETE", "/jwt/refresh/"+h.adaShop.RefreshTokenID, bearer(token), tenant(aTenant)).want(t, 401)
 	if diff := cmp.Diff(before, h.dump(t)); diff != "" {
 		t.Errorf("the store changed: %s", diff)
@@ -350,12 +379,20 @@ func TestPOSTFormsRevokeWhatTheySay(t *testing.T) {
 		body   func(*household) object
 		living string
 	}{
-		"tokenId":                   {nil, func(h *household) object { return object{"tokenId": h.adaShop.RefreshTokenID} }, "as2 ab bs bb foreign"},
-		"TokenString":               {nil, func(h *household) object { return object{"TokenString": h.adaShop.RefreshToken} }, "as2 ab bs bb foreign"},
-		"tokenString":               {nil, func(h *household) object { return object{"tokenString": h.adaShop.RefreshToken} }, "as2 ab bs bb foreign"},
-		"applicationsId":            {nil, func(*household) object { return object{"applicationsId": "shop"} }, "ab bb foreign"},
-		"userId and applicationsId": {nil, func(*household) object { return object{"userId": "ada", "applicationsId": "shop"} }, "ab bs bb foreign"},
-		"usersId and applicationId": {nil, func(*household) object { return object{"usersId": "ada", "applicationId": "shop"} }, "ab bs bb foreign"},
+		"tokenId": {nil, func(h *household) object { return object{"tokenId": h.adaShop.RefreshTokenID} },
+			"as2 ab bs bb foreign"},
+		"TokenString": {nil, func(h *household) object { return object{"TokenString": h.adaShop.RefreshToken} },
+			"as2 ab bs bb foreign"},
+		"tokenString": {nil, func(h *household) object { return object{"tokenString": h.adaShop.RefreshToken} },
+			"as2 ab bs bb foreign"},
+		"applicationsId": {nil, func(*household) object { return object{"applicationsId": "shop"} },
+			"ab bb foreign"},
+		"userId and applicationsId": {nil, func(*household) object {
+			return object{"userId": "ada", "applicationsId": "shop"}
+		}, "ab bs bb foreign"},
+		"usersId and applicationId": {nil, func(*household) object {
+			return object{"usersId": "ada", "applicationId": "shop"}
+		}, "ab bs bb foreign"},
 		"path and tokenId": {
 			func(h *household) string { return "/" + h.adaShop.RefreshTokenID },
 			func(h *household) object { return object{"tokenId": h.adaShop.RefreshTokenID} }, "as2 ab bs bb foreign",
@@ -376,7 +413,7 @@ func TestPOSTFormsRevokeWhatTheySay(t *testing.T) {
 					}
 					content = form(pairs...)
 				}
-				// Each needs the permission for the method that it stands for.
+				// Each needs the permission for the method that it replaces.
 				for _, key := range []string{"reader", "exchanger", "issuer", "powerless", "expired"} {
 					h.do(t, "POST", target, as(key), tenant(aTenant), content).want(t, 401)
 				}
@@ -404,7 +441,8 @@ func TestPOSTFormsThatRetrieveNeedThatPermission(t *testing.T) {
 		{"/jwt/refresh", body(object{"userId": "ada"})},
 		{"/jwt/refresh", form("userID", "ada")},
 	} {
-		for key, status := range map[string]int{"reader": 200, "backend": 200, "everywhere": 200, "revoker": 401, "exchanger": 401, "issuer": 401} {
+		for key, status := range map[string]int{"reader": 200, "backend": 200, "everywhere": 200, "revoker": 401,
+			"exchanger": 401, "issuer": 401} {
 			options := []option{as(key), tenant(aTenant)}
 			if test.body != nil {
 				options = append(options, test.body)

@@ -11,16 +11,16 @@ import (
 	"github.com/refreshd/refreshd/port"
 )
 
-// A browser may hold two cookies of one name: without a domain, and with one. The login service set the one and an
-// exchange the other; the domain was changed; a neighbour left one. Whatever they hold, nobody is kept out for longer
-// than one login, what is of no use is gone from the browser, and what is somebody else's stays.
+// A browser may have two cookies of one name, without a domain and with one: the login service set one and an exchange
+// the other, the domain was changed, or a neighbour left one. Whatever their values, no user is kept out for longer
+// than one login, useless cookies are deleted, and those of other hosts are kept.
 func TestNoPairOfCookiesTrapsAUserForLongerThanOneLogin(t *testing.T) {
 	const host = "auth.acme.example"
 	states := []string{
 		"", "live", "newer", "revoked", "expired", "purged", "inactive", "another tenant's", "another application's",
 		"not genuine", "another product's",
 	}
-	// look returns the session that counts by a cookie, and whether the cookie has to stay; told apart from the
+	// look returns the session that a cookie counts for, and whether the cookie has to be kept. It does not use the
 	// service's own rule.
 	look := func(state string, named bool) (session string, stays bool) {
 		switch state {
@@ -109,7 +109,7 @@ func TestNoPairOfCookiesTrapsAUserForLongerThanOneLogin(t *testing.T) {
 								for _, other := range others {
 									domain, value, _ := strings.Cut(other, " ")
 									if domain != set && !slices.Contains(after, value) {
-										t.Error("a cookie of somebody else is gone")
+										t.Error("a cookie of another host was deleted")
 									}
 								}
 							case got.status != 400:
@@ -135,7 +135,7 @@ func TestNoPairOfCookiesTrapsAUserForLongerThanOneLogin(t *testing.T) {
 	}
 }
 
-// A neighbour chooses domain, path and partition of what it sets. Each costs the user one login at most.
+// A neighbour chooses domain, path and partition of the cookie that it sets. Each costs the user one login at most.
 func TestNoFormOfANeighboursCookieTrapsAUserForLongerThanOneLogin(t *testing.T) {
 	for _, test := range []struct {
 		prefix, target string
@@ -164,7 +164,7 @@ func TestNoFormOfANeighboursCookieTrapsAUserForLongerThanOneLogin(t *testing.T) 
 					b.login(t, "cookies")
 					b.send(t, "POST", test.target).want(t, 200)
 
-					// Those of ended sessions are in nobody's way, and do not add up.
+					// Those of ended sessions keep no user out, and do not accumulate.
 					b.jar.cookies = append(b.jar.cookies, kept{
 						name: "refresh_token", value: forgedString, domain: "acme.example", path: path, partitioned: partitioned,
 					})
@@ -181,7 +181,7 @@ func TestNoFormOfANeighboursCookieTrapsAUserForLongerThanOneLogin(t *testing.T) 
 	}
 }
 
-// cookieValues are token strings that keep their state whatever is done with others.
+// cookieValues returns token strings whose state does not depend on the use of others.
 func (s *service) cookieValues(t *testing.T) map[string]string {
 	t.Helper()
 	values := map[string]string{"not genuine": forgedString, "another product's": "s%3Aabcdef.0123456789"}
@@ -192,7 +192,8 @@ func (s *service) cookieValues(t *testing.T) map[string]string {
 	}
 	values["purged"] = end("cookies")
 	_, err := s.store.Store.Purge(t.Context(), port.PurgeStep{
-		LeaseHolder: "test", Now: s.clock(), LeaseUntil: s.clock().Add(time.Second), EndedBefore: s.clock(), Before: s.clock(),
+		LeaseHolder: "test", Now: s.clock(), LeaseUntil: s.clock().Add(time.Second), EndedBefore: s.clock(),
+		Before:       s.clock(),
 		MaxClockSkew: time.Hour, Limit: 1000,
 	})
 	if err != nil {
@@ -207,7 +208,7 @@ func (s *service) cookieValues(t *testing.T) map[string]string {
 	return values
 }
 
-// freshValues are these and those of sessions that an exchange moves on.
+// freshValues returns these and those of sessions that an exchange rotates.
 func (s *service) freshValues(t *testing.T, values map[string]string) map[string]string {
 	t.Helper()
 	fresh := map[string]string{}
