@@ -408,7 +408,7 @@ func (a *answer) want(t *testing.T, status int, codes ...string) *answer {
 		t.Errorf("got %d %v, want %d %v; the body is %s", a.status, got, status, codes, a.body)
 	}
 	if len(a.body) > 0 && a.header.Get("Content-Type") == "application/json" && a.Message == "" && a.Success {
-		t.Errorf("an answer without a message: %s", a.body)
+		t.Errorf("a response without a message: %s", a.body)
 	}
 	return a
 }

@@ -132,7 +132,7 @@ func TestAForgedAccessTokenIsNobody(t *testing.T) {
 	s.do(t, "POST", "/jwt/refresh", body(object{"refreshToken": mine.RefreshToken, "token": other.Token})).
 		want(t, 400, "[invalid]refreshToken")
 	if n := asked.Load(); n > 0 {
-		t.Errorf("an address out of a header was asked %d times", n)
+		t.Errorf("an address in a header got %d requests", n)
 	}
 }
 
@@ -220,7 +220,7 @@ func TestRefusalsDoNotTellWhatTheyRefuse(t *testing.T) {
 			"as SQL":             one("'%20OR%201=1--", backend),
 			"live, in uppercase": one(strings.ToUpper(unknownID), backend),
 		},
-		"which of somebody else's": {
+		"which of another user's": {
 			"unknown":           one(unknownID, bearer(bobs.Token), tenant(aTenant)),
 			"another user's":    one(live.RefreshTokenID, bearer(bobs.Token), tenant(aTenant)),
 			"a revoked one":     one(revoked.RefreshTokenID, bearer(bobs.Token), tenant(aTenant)),
@@ -272,7 +272,7 @@ func TestRefusalsDoNotTellWhatTheyRefuse(t *testing.T) {
 					first = got
 				}
 				if got != first {
-					t.Errorf("%s is told apart:\n%s\n%s", name, got, first)
+					t.Errorf("%s has another response:\n%s\n%s", name, got, first)
 				}
 			}
 			if !strings.HasPrefix(first, "4") {

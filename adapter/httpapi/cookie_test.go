@@ -300,7 +300,7 @@ func TestAStringInTheBodyCountsAlone(t *testing.T) {
 		"garbage":       cookie("refresh_token", "garbage"),
 		"forgedString":  cookie("refresh_token", forgedString),
 		"the same":      byCookie(g),
-		"a dead one":    byCookie(dead),
+		"an ended one":  byCookie(dead),
 		"another":       byCookie(s.issue(t, "cookies", "eve")),
 		"a cookie name": header("Cookie", "refresh_token=x"),
 	} {
@@ -457,7 +457,7 @@ func TestPreflightsAreForConfiguredOrigins(t *testing.T) {
 	read := s.exchange(t, g.RefreshToken, header("Origin", ourOrigin)).want(t, 200).header
 	if read.Get("Access-Control-Allow-Origin") != ourOrigin ||
 		!strings.Contains(read.Get("Access-Control-Expose-Headers"), "Refreshd-Outcome") {
-		t.Errorf("got %v, want the page to read the answer and its outcome", read)
+		t.Errorf("got %v, want the page to read the response and its outcome", read)
 	}
 }
 

@@ -155,7 +155,7 @@ func TestCookiesOfMoreThanFourSessionsAreDeletedUnread(t *testing.T) {
 	calls := s.store.callCount()
 	b.send(t, "POST", "/jwt/refresh").want(t, 400, "[conflict]refreshToken")
 	if n := s.store.callCount() - calls; n != 0 {
-		t.Errorf("the store was asked %d times", n)
+		t.Errorf("the store was called %d times", n)
 	}
 	b.wantNoCookies(t)
 
@@ -171,7 +171,7 @@ func TestCookiesOfMoreThanFourSessionsAreDeletedUnread(t *testing.T) {
 	calls = s.store.callCount()
 	s.do(t, "POST", "/jwt/refresh", options...).want(t, 200)
 	if n := s.store.callCount() - calls; n > 4+2 { // and Advance, which the retry makes a Snapshot
-		t.Errorf("the store was asked %d times, want each session read once", n)
+		t.Errorf("the store was called %d times, want each session read once", n)
 	}
 }
 

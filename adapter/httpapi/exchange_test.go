@@ -74,7 +74,7 @@ func TestARetryIsAnsweredWithTheSameBytes(t *testing.T) {
 	}
 	if got, want := s.store.outcomes, []domain.Outcome{domain.Rotated, domain.Retried, domain.Retried,
 		domain.Recovered}; !cmp.Equal(got, want) {
-		t.Errorf("Exchanged was told %v, want %v", got, want)
+		t.Errorf("Exchanged got %v, want %v", got, want)
 	}
 }
 
@@ -127,7 +127,7 @@ func TestEveryRefusalHasItsCodeAndItsOutcome(t *testing.T) {
 					t.Errorf("got outcome %q, want %q", got.outcome(), test.outcome)
 				}
 				if told := s.store.outcomes; string(told[len(told)-1]) != test.outcome {
-					t.Errorf("Exchanged was told %v, want %q last", told, test.outcome)
+					t.Errorf("Exchanged got %v, want %q last", told, test.outcome)
 				}
 				if got.header.Get("Set-Cookie") != "" {
 					t.Errorf("got %q, and no cookie was sent", got.header.Get("Set-Cookie"))
@@ -413,7 +413,7 @@ func TestATokenStringWithAnyBitChangedIsRefusedWithoutAskingTheStore(t *testing.
 		}
 	}
 	if got := s.store.callCount() - calls; got != 0 {
-		t.Errorf("the store was asked %d times for %d forged token strings, want 0", got, len(forged))
+		t.Errorf("the store was called %d times for %d forged token strings, want 0", got, len(forged))
 	}
 	if diff := cmp.Diff(before, s.dump(t)); diff != "" {
 		t.Errorf("the store changed: %s", diff)

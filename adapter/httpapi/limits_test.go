@@ -97,7 +97,7 @@ func TestEveryRouteIsInABudgetOfItsAddress(t *testing.T) {
 		if !genuine {
 			wait := h.do(t, p.method, p.target, p.options...).refusedFor(t, "clientAddress")
 			if wait != time.Second && p.public {
-				t.Errorf("%s %s: told to wait %s, want 1s", p.method, p.target, wait)
+				t.Errorf("%s %s: got a wait of %s, want 1s", p.method, p.target, wait)
 			}
 		}
 		if p.target != "/jwt/refresh" {
@@ -259,12 +259,12 @@ func TestAFailedProofCountsAsTenCalls(t *testing.T) {
 			for range 3 {
 				h.wait(wait)
 				if got := fails(t, h); got.status != 401 && got.status != 400 {
-					t.Fatalf("after the wait that it was told: got %d", got.status)
+					t.Fatalf("after the wait of Retry-After: got %d", got.status)
 				}
 				wait = fails(t, h).refusedFor(t, "clientAddress")
 			}
 			if wait != time.Second { // a tenth of a second for a call, and a second for a guess, in whole ones
-				t.Errorf("told to wait %s, want 1s", wait)
+				t.Errorf("got a wait of %s, want 1s", wait)
 			}
 		})
 	}
@@ -405,7 +405,7 @@ func TestACopyThatIsWorthNothingIsNoWayAroundTheLimits(t *testing.T) {
 		got.refusedFor(t, "clientAddress")
 	}
 	if asked > 110 {
-		t.Errorf("%d requests went through, want the 100 of the address and the 10 of the string", asked)
+		t.Errorf("%d requests were admitted, want the 100 of the address and the 10 of the string", asked)
 	}
 	h.exchange(t, h.adaShop.RefreshToken).want(t, 200)
 }
@@ -560,7 +560,7 @@ func TestAnAPIKeyThatCallsTooOftenIsRefusedBeforeItIsLookedUp(t *testing.T) {
 	wait := list(as("backend")).refusedFor(t, "apiKey")
 	h.exchange(t, h.adaShop.RefreshToken, as("backend")).refusedFor(t, "apiKey")
 	if got := h.store.callCount(); got != calls {
-		t.Errorf("the store was called %d times for a refused call", got-calls)
+		t.Errorf("the store was called %d times for a refused request", got-calls)
 	}
 	list(as("reader")).want(t, 200)
 	h.exchange(t, h.adaShop.RefreshToken).want(t, 200)
@@ -679,7 +679,7 @@ func TestNothingShutsOutALogout(t *testing.T) {
 	h.do(t, "DELETE", "/jwt/refresh?userId=ada", tenant(aTenant), byCookie(h.adaShop)).refusedFor(t, "clientAddress")
 	h.do(t, "DELETE", "/jwt/refresh", tenant(aTenant)).refusedFor(t, "clientAddress")
 	if n := h.store.callCount() - calls; n != 0 {
-		t.Errorf("the store was called %d times for what is no logout", n)
+		t.Errorf("the store was called %d times for a request that is not a logout", n)
 	}
 
 	h.wait(time.Minute)
@@ -722,7 +722,7 @@ func TestCookiesOfTooManySessionsPay(t *testing.T) {
 			answered++
 		}
 		if n := h.store.callCount() - calls; answered != 100 || n != 0 {
-			t.Errorf("%s: %d were answered by %d calls of the store, want 100 and none", method, answered, n)
+			t.Errorf("%s: %d requests were served by %d calls of the store, want 100 and none", method, answered, n)
 		}
 	}
 	// They do not use up the budget on which the genuine token string of a neighbour continues.

@@ -83,7 +83,7 @@ func TestWhatIsDeadIsNotFound(t *testing.T) {
 	}
 	s.do(t, "POST", "/jwt/refresh", backend, body(object{"id": chosenID})).want(t, 404)
 	if got := s.do(t, "GET", "/jwt/refresh?userId=ada", backend).want(t, 200); string(got.Data) != "[]" {
-		t.Errorf("got %s, want no dead ones", got.Data)
+		t.Errorf("got %s, want no ended ones", got.Data)
 	}
 }
 

@@ -71,7 +71,7 @@ func TestAnOwnerLogsOutEverywhere(t *testing.T) {
 				h := newHousehold(t)
 				send(t, h, test.selector(h)).want(t, 200)
 				if got := h.living(t); got != test.living {
-					t.Errorf("got alive %q, want %q", got, test.living)
+					t.Errorf("got active %q, want %q", got, test.living)
 				}
 				again := 200
 				if name == "all" {

@@ -70,7 +70,7 @@ func TestAPatchOfOneSession(t *testing.T) {
 			t.Fatal(err)
 		}
 		if diff := cmp.Diff(want, got); diff != "" {
-			t.Errorf("%s answered (-want +got):\n%s", step.patch, diff)
+			t.Errorf("response to %s (-want +got):\n%s", step.patch, diff)
 		}
 		if diff := cmp.Diff(want, s.content(t, g.RefreshTokenID)); diff != "" {
 			t.Errorf("%s stored (-want +got):\n%s", step.patch, diff)

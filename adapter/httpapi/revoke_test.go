@@ -136,7 +136,7 @@ func TestASelectorRevokesWhatItSaysAndNoMore(t *testing.T) {
 					t.Errorf("got data %s, want %s", got.Data, want)
 				}
 				if living := h.living(t); living != test.living {
-					t.Errorf("got alive %q, want %q", living, test.living)
+					t.Errorf("got active %q, want %q", living, test.living)
 				}
 				for _, g := range []grant{h.adaShop, h.adaShop2, h.adaBlog, h.bobShop, h.bobBlog} {
 					want := 400
@@ -161,7 +161,7 @@ func TestRevokingOneByItsPath(t *testing.T) {
 		t.Errorf("got data %s", got.Data)
 	}
 	if got := h.living(t); got != "as2 ab bs bb foreign" {
-		t.Errorf("got alive %q", got)
+		t.Errorf("got active %q", got)
 	}
 	h.do(t, "DELETE", path, backend).want(t, 404) // already revoked
 }
@@ -284,7 +284,7 @@ func TestAnOwnersAccessTokenServesForItsOwn(t *testing.T) {
 			h := newHousehold(t)
 			revoke(t, h).want(t, 200)
 			if got := h.living(t); got != "as2 ab bs bb foreign" {
-				t.Errorf("got alive %q", got)
+				t.Errorf("got active %q", got)
 			}
 			revoke(t, h).want(t, 401) // its session has ended
 		})
@@ -418,11 +418,11 @@ func TestPOSTFormsRevokeWhatTheySay(t *testing.T) {
 					h.do(t, "POST", target, as(key), tenant(aTenant), content).want(t, 401)
 				}
 				if got := h.living(t); got != everyone {
-					t.Fatalf("without the permission: got alive %q", got)
+					t.Fatalf("without the permission: got active %q", got)
 				}
 				h.do(t, "POST", target, as("revoker"), tenant(aTenant), content).want(t, 200)
 				if got := h.living(t); got != test.living {
-					t.Errorf("got alive %q, want %q", got, test.living)
+					t.Errorf("got active %q, want %q", got, test.living)
 				}
 			})
 		}

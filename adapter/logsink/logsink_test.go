@@ -100,7 +100,7 @@ func TestWhatIsNotReadIsDroppedAndCountedInItsPlace(t *testing.T) {
 		next, size = next+1, size+len(line)
 	}
 	if next != lines+1 || told != lost || s.Lost() != int64(lost) {
-		t.Errorf("the last line is %d and %d are told to be lost, want %d and %d", next-1, told, lines, lost)
+		t.Errorf("the last line is %d and %d are reported as lost, want %d and %d", next-1, told, lines, lost)
 	}
 	if size > limit+20 {
 		t.Errorf("%d bytes were kept, want at most %d", size, limit)

@@ -124,7 +124,7 @@ func TestCallsAboveTheLimitAreRefusedAtOnceAndRecoveryIsImmediate(t *testing.T) 
 	}
 	b.mu.Lock()
 	if len(b.refused) != 4 || slices.ContainsFunc(b.refused, func(r string) bool { return r != web.Overload }) {
-		t.Errorf("told of %q, want 4 times overload", b.refused)
+		t.Errorf("got the refusals %q, want 4 times overload", b.refused)
 	}
 	b.mu.Unlock()
 
@@ -145,7 +145,7 @@ func TestCallsAboveTheLimitAreRefusedAtOnceAndRecoveryIsImmediate(t *testing.T) 
 		}
 	}
 	if took := time.Since(begin); took < 250*time.Millisecond { // a busy machine only adds to it
-		t.Errorf("two calls on one connection were refused within %s", took)
+		t.Errorf("two requests on one connection were refused within %s", took)
 	}
 
 	b.letGo <- struct{}{}
@@ -161,7 +161,7 @@ func TestCallsAboveTheLimitAreRefusedAtOnceAndRecoveryIsImmediate(t *testing.T) 
 		}
 	}
 	if got := b.guard.InProgress(); got != 0 {
-		t.Errorf("got %d in progress after all were answered", got)
+		t.Errorf("got %d in progress after all responses", got)
 	}
 }
 
@@ -231,7 +231,7 @@ func TestWhereExchangesAreSlowFewerAreLetIn(t *testing.T) {
 	} {
 		in, release := b.occupy(t, web.MaxInProgress, "/work", eachItsOwn)
 		if diff := in - step.want; diff < -1 || diff > 1 {
-			t.Errorf("got %d let in, want %d", in, step.want)
+			t.Errorf("got %d admitted, want %d", in, step.want)
 		}
 		b.clock.wait(step.took)
 		release()
@@ -242,7 +242,7 @@ func TestWhereExchangesAreSlowFewerAreLetIn(t *testing.T) {
 	}
 	in, release := b.occupy(t, web.MaxInProgress, "/work", eachItsOwn)
 	if in != web.MaxInProgress {
-		t.Errorf("got %d let in after exchanges were fast again, want %d", in, web.MaxInProgress)
+		t.Errorf("got %d admitted after exchanges were fast again, want %d", in, web.MaxInProgress)
 	}
 	release()
 }

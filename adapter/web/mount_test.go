@@ -163,7 +163,7 @@ func TestARefusalForOverloadIsWholeBeforeItsConnectionRests(t *testing.T) {
 			}
 		}
 		if name == "half" && err == nil {
-			t.Errorf("%s: the client was told that the response is whole", name)
+			t.Errorf("%s: the client could take the response for complete", name)
 		}
 		server.Close()
 	}

@@ -48,7 +48,7 @@ func TestReadersOfDocumentsHoldNoPlaces(t *testing.T) {
 	const readers = web.MaxInProgress + 100
 	in, release := b.occupy(t, readers, "/document", eachItsOwn)
 	if in != readers || b.guard.InProgress() != 0 {
-		t.Errorf("got %d of %d let in, and %d in progress; want all, and none", in, readers, b.guard.InProgress())
+		t.Errorf("got %d of %d admitted, and %d in progress; want all, and none", in, readers, b.guard.InProgress())
 	}
 	in, releaseWork := b.occupy(t, 1, "/work", one("192.0.2.1"))
 	if in != 1 {
@@ -131,7 +131,7 @@ func TestRequestsOtherThanExchangesWaitForATurnOfTheirCaller(t *testing.T) {
 			}
 		}
 		if got := b.guard.InProgress(); got != 0 {
-			t.Errorf("got %d in progress after all were answered", got)
+			t.Errorf("got %d in progress after all responses", got)
 		}
 	})
 }
@@ -225,7 +225,7 @@ func TestOnlyExchangesMoveTheBound(t *testing.T) {
 		release()
 	}
 	if in, release := b.occupy(t, web.MaxInProgress, "/work", eachItsOwn); in != web.MaxInProgress {
-		t.Errorf("got %d let in, want %d", in, web.MaxInProgress)
+		t.Errorf("got %d admitted, want %d", in, web.MaxInProgress)
 	} else {
 		release()
 	}
@@ -239,7 +239,7 @@ func TestOnlyExchangesMoveTheBound(t *testing.T) {
 		b.send(caller{}, "/garbage")
 	}
 	if in, release := b.occupy(t, web.MaxInProgress, "/work", eachItsOwn); in != web.MinInProgress {
-		t.Errorf("got %d let in, want %d", in, web.MinInProgress)
+		t.Errorf("got %d admitted, want %d", in, web.MinInProgress)
 	} else {
 		release()
 	}
@@ -251,7 +251,7 @@ func TestABoundThatFellIsNotLoweredByWhatBeganBefore(t *testing.T) {
 	b := newBusySite(t)
 	in, _ := b.occupy(t, half, "/work", one("192.0.2.1"))
 	if in != half {
-		t.Fatalf("got %d let in, want %d", in, half)
+		t.Fatalf("got %d admitted, want %d", in, half)
 	}
 	b.clock.wait(time.Second)
 	b.letGo <- struct{}{} // one is slow, and then another one

@@ -120,7 +120,7 @@ func TestALimitOfZeroIsNone(t *testing.T) {
 func TestAKeyIsKnownFromItsFirstCallUntilItIsForgotten(t *testing.T) {
 	l, c := newLimiter(0, 100)
 	if l.Knows("a") {
-		t.Error("a key that never called is known")
+		t.Error("a key without requests is known")
 	}
 	l.Charge("a", 1)
 	c.wait(time.Hour)
@@ -182,11 +182,11 @@ func TestCallersOfOneKeyAtOnceShareItsBucketAndOthersHaveTheirOwn(t *testing.T) 
 	for i := range callers {
 		sum += shared[i]
 		if own[i] != 1000 {
-			t.Errorf("caller %d got %d calls of its own through, want 1000", i, own[i])
+			t.Errorf("caller %d got %d requests of its own allowed, want 1000", i, own[i])
 		}
 	}
 	if sum != 1000 {
-		t.Errorf("got %d calls of the shared key through, want 1000", sum)
+		t.Errorf("got %d requests of the shared key allowed, want 1000", sum)
 	}
 }
 

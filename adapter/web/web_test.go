@@ -488,7 +488,7 @@ func TestRequestID(t *testing.T) {
 			s.ServeHTTP(rec, req)
 			answered := rec.Header().Get("X-Request-Id")
 			if answered == "" || answered != noted || s.line(t)["id"] != answered {
-				t.Errorf("answered %q, noted %q: want one id everywhere", answered, noted)
+				t.Errorf("the response has %q, the handler %q: want one id everywhere", answered, noted)
 			}
 			if taken := tt.sent != nil && answered == tt.sent[0]; taken != tt.taken {
 				t.Errorf("got %q for %q", answered, tt.sent)
@@ -622,7 +622,7 @@ func TestAPanicInTheMiddleOfAnAnswerEndsTheConnection(t *testing.T) {
 			}
 			server.Close()
 			if err == nil {
-				t.Error("the client was told that the answer is whole")
+				t.Error("the client could take the response for complete")
 			}
 			if line := s.line(t); line["level"] != "ERROR" || line["stack"] == nil {
 				t.Errorf("got %v", line)
