@@ -166,14 +166,14 @@ func TestTheMostImportantFormsOfTwoLongHostsAreDeleted(t *testing.T) {
 	s := newService(t)
 	parts := func(letter string) string { return strings.Repeat(strings.Repeat(letter, 60)+".", 3) + "acme.example" }
 	s.setPublicURL(t, "https://"+parts("b"))
-	dead := s.issue(t, "cookies", "ada")
-	s.do(t, "DELETE", "/jwt/refresh/"+dead.RefreshTokenID, backend).want(t, 200)
+	ended := s.issue(t, "cookies", "ada")
+	s.do(t, "DELETE", "/jwt/refresh/"+ended.RefreshTokenID, backend).want(t, 200)
 	name := strings.Repeat("n", 64)
-	refused := s.do(t, "POST", "/jwt/refresh?cookieName="+name, host(parts("a")), cookie(name, dead.RefreshToken))
+	refused := s.do(t, "POST", "/jwt/refresh?cookieName="+name, host(parts("a")), cookie(name, ended.RefreshToken))
 	refused.want(t, 400, "[revoked]refreshToken")
 	s.set(t, "cookies", func(settings *domain.Settings) { settings.CookieName = &name })
 	live := s.issue(t, "cookies", "ada")
-	renewed := s.do(t, "POST", "/jwt/refresh?cookieName="+name, host(parts("a")), cookie(name, dead.RefreshToken),
+	renewed := s.do(t, "POST", "/jwt/refresh?cookieName="+name, host(parts("a")), cookie(name, ended.RefreshToken),
 		cookie(name, live.RefreshToken))
 	renewed.want(t, 200)
 	for what, got := range map[string]*answer{"refused": refused, "renewed": renewed} {

@@ -294,13 +294,13 @@ func TestACookieThatIsNotGenuineIsPassedOverBesideOneThatIs(t *testing.T) {
 func TestAStringInTheBodyCountsAlone(t *testing.T) {
 	s := newService(t)
 	g := s.issue(t, "cookies", "ada")
-	dead := s.issue(t, "cookies", "ada")
-	s.do(t, "DELETE", "/jwt/refresh/"+dead.RefreshTokenID, backend).want(t, 200)
+	ended := s.issue(t, "cookies", "ada")
+	s.do(t, "DELETE", "/jwt/refresh/"+ended.RefreshTokenID, backend).want(t, 200)
 	for name, beside := range map[string]option{
 		"garbage":       cookie("refresh_token", "garbage"),
 		"forgedString":  cookie("refresh_token", forgedString),
 		"the same":      byCookie(g),
-		"an ended one":  byCookie(dead),
+		"an ended one":  byCookie(ended),
 		"another":       byCookie(s.issue(t, "cookies", "eve")),
 		"a cookie name": header("Cookie", "refresh_token=x"),
 	} {
@@ -313,8 +313,8 @@ func TestAStringInTheBodyCountsAlone(t *testing.T) {
 	}
 	before := s.dump(t)
 	s.exchange(t, "rt_garbage", byCookie(g)).want(t, 400, "[invalid]refreshToken").keepsCookies(t)
-	s.exchange(t, forgedString, byCookie(dead)).want(t, 400, "[invalid]refreshToken").keepsCookies(t)
-	s.exchange(t, dead.RefreshToken, byCookie(dead)).want(t, 400, "[revoked]refreshToken").keepsCookies(t)
+	s.exchange(t, forgedString, byCookie(ended)).want(t, 400, "[invalid]refreshToken").keepsCookies(t)
+	s.exchange(t, ended.RefreshToken, byCookie(ended)).want(t, 400, "[revoked]refreshToken").keepsCookies(t)
 	if diff := cmp.Diff(before, s.dump(t)); diff != "" {
 		t.Errorf("the store changed: %s", diff)
 	}

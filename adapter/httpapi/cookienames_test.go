@@ -260,15 +260,15 @@ func TestACookieIsDeletedInEveryFormInWhichItCanHaveCome(t *testing.T) {
 func TestWhatDeletesCookiesFitsIntoTheHeadersThatProxiesTake(t *testing.T) {
 	s := newService(t)
 	const many = "a.b.c.d.acme.example"
-	dead := s.issue(t, "cookies", "ada")
-	s.do(t, "DELETE", "/jwt/refresh/"+dead.RefreshTokenID, backend).want(t, 200)
+	ended := s.issue(t, "cookies", "ada")
+	s.do(t, "DELETE", "/jwt/refresh/"+ended.RefreshTokenID, backend).want(t, 200)
 	for size, want := range map[int]struct{ kept bool }{0: {true}, 1200: {true}, 1900: {false}, 2400: {false}} {
 		g := s.do(t, "POST", "/jwt/issue", backend, body(object{
 			"applicationsId": "cookies", "userId": "ada", "claims": object{"a": strings.Repeat("x", size)},
 		})).want(t, 200).grant(t)
 		b := s.browser(many)
 		b.jar.put(many, "refresh_token", g.RefreshToken, "")
-		b.jar.put(many, "refresh_token", dead.RefreshToken, "acme.example")
+		b.jar.put(many, "refresh_token", ended.RefreshToken, "acme.example")
 		b.jar.put(many, "access_token", "stale", "")
 		got := b.send(t, "POST", "/jwt/refresh").want(t, 200)
 		length := 0
