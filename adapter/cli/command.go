@@ -187,12 +187,7 @@ var otherNames = map[string]string{
 }
 
 func unknownCommand(parent *cobra.Command, name string) error {
-	var known []string
-	for _, c := range parent.Commands() {
-		if !c.Hidden {
-			known = append(known, c.Name())
-		}
-	}
+	known := commandNames(parent)
 	near := spelling.Nearest(name, known)
 	switch {
 	case !word.MatchString(name):

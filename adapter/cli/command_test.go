@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -145,6 +146,9 @@ func TestAWrongCommandLineIsRefusedWithAdvice(t *testing.T) {
 		{"help srve", "there is no help about \"srve\": did you mean `refreshd help serve`?"},
 		{"help kikstart", "there is no help about \"kikstart\": did you mean `refreshd help kickstart`?"},
 		{"help serve x", "there is no help about that: name a command, or one of configuration, kickstart, permissions"},
+		{"help config shw", "there is no help about \"shw\": did you mean `refreshd help config show`?"},
+		{"help config kikstart",
+			"there is no help about that: name a command, or one of configuration, kickstart, permissions"},
 		{"man", "name one directory"},
 		{"serve --listen=x", "config: 1 problem"},
 	} {
@@ -167,6 +171,22 @@ func TestAWrongCommandLineIsRefusedWithAdvice(t *testing.T) {
 	got := run(t, nil, "migrate", "--cors-origins=x")
 	if want := "\nRun `refreshd migrate --help` for usage."; got.err == nil || !strings.HasSuffix(got.err.Error(), want) {
 		t.Errorf("error %v, want one that ends with %q", got.err, want)
+	}
+}
+
+// A flag of a script may hold anything: it must not write a line of its own, or change the terminal.
+func TestAFlagInAnErrorCannotPassForALine(t *testing.T) {
+	for arg, want := range map[string]string{
+		"--x\nrefreshd: ready": `unknown flag --x\nrefreshd: ready`,
+		"--x\x1b[31m":          `unknown flag --x\x1b[31m`,
+		"--lis\nten=:0":        "unknown flag --lis\\nten: did you mean --listen?",
+		"-éx":                  "unknown flag -é",
+		"-\nx":                 `unknown flag -\n`,
+	} {
+		got := run(t, nil, "serve", arg)
+		if first, _, _ := strings.Cut(fmt.Sprint(got.err), "\n"); first != want {
+			t.Errorf("refreshd serve %q:\ngot  %q\nwant %q", arg, first, want)
+		}
 	}
 }
 

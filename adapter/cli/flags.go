@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"unicode/utf8"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
@@ -83,31 +84,33 @@ func unknownFlag(c *cobra.Command, spelt string) error {
 		return wrong(c, "--%s is not a flag, because arguments show in process lists: set %s, or name a file that holds "+
 			"it with --%[1]s-file", name, variable)
 	}
+	shown := printable(spelt)
 	one := strings.HasPrefix(spelt, "-") && !strings.HasPrefix(spelt, "--")
 	if one && len(name) == 1 {
 		if by := takersOfLetter(c.Root(), name); by != nil {
-			return wrong(c, "unknown flag %s: %s", spelt, takenBy(c, by, spelt))
+			return wrong(c, "unknown flag %s: %s", shown, takenBy(c, by, shown))
 		}
-		return wrong(c, "unknown flag %s", spelt)
+		return wrong(c, "unknown flag %s", shown)
 	}
 	if c.Flags().Lookup(name) != nil {
-		return wrong(c, "unknown flag %s: did you mean --%s?", spelt, name)
+		return wrong(c, "unknown flag %s: did you mean --%s?", shown, name)
 	}
 	if by := takers(c.Root(), name); by != nil {
-		return wrong(c, "unknown flag %s: %s", spelt, takenBy(c, by, "--"+name))
+		return wrong(c, "unknown flag %s: %s", shown, takenBy(c, by, "--"+name))
 	}
 	if near := spelling.Nearest(name, flagNames(c)); near != "" {
-		return wrong(c, "unknown flag %s: did you mean --%s?", spelt, near)
+		return wrong(c, "unknown flag %s: did you mean --%s?", shown, near)
 	}
 	var all []string
 	eachCommand(c.Root(), func(c *cobra.Command) { all = append(all, flagNames(c)...) })
 	if near := spelling.Nearest(name, all); near != "" {
-		return wrong(c, "unknown flag %s: did you mean --%s, a flag of %s?", spelt, near, quoted(takers(c.Root(), near)))
+		return wrong(c, "unknown flag %s: did you mean --%s, a flag of %s?", shown, near, quoted(takers(c.Root(), near)))
 	}
 	if one {
-		spelt = spelt[:2] // the rest may be a value
+		_, size := utf8.DecodeRuneInString(name)
+		shown = printable(spelt[:1+size]) // the rest may be a value
 	}
-	return wrong(c, "unknown flag %s", spelt)
+	return wrong(c, "unknown flag %s", shown)
 }
 
 // takenBy says which commands take a flag that c does not take. At the root somebody left the command out: serve, which

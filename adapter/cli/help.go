@@ -52,9 +52,13 @@ func (l *line) help() *cobra.Command {
 }
 
 func unknownTopic(c, about *cobra.Command, name string) error {
-	known := append(commandNames(about), topicNames()...)
+	known := commandNames(about)
+	if !about.HasParent() {
+		known = append(known, topicNames()...)
+	}
 	if near := spelling.Nearest(name, known); near != "" && word.MatchString(name) {
-		return wrong(c, "there is no help about %q: did you mean `refreshd help %s`?", name, near)
+		path := strings.TrimPrefix(about.CommandPath()+" "+near, c.Root().Name()+" ")
+		return wrong(c, "there is no help about %q: did you mean `%s %s`?", name, c.CommandPath(), path)
 	}
 	return wrong(c, "there is no help about that: name a command, or one of %s", strings.Join(topicNames(), ", "))
 }
