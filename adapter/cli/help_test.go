@@ -8,7 +8,9 @@ import (
 	"os"
 	"path/filepath"
 	"reflect"
+	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"unicode/utf8"
@@ -69,6 +71,23 @@ func TestHelpIsTheTextInTestdata(t *testing.T) {
 }
 
 // A name without a command is asked for help, as of git and kubectl: it must not start a server.
+// An operator who sees a bound chooses by it.
+func TestTheBoundsInTheHelpAreTheBounds(t *testing.T) {
+	high := map[string]string{}
+	for _, f := range new(domain.Settings).Fields() {
+		high[f.Name[strings.LastIndex(f.Name, ".")+1:]] = strconv.FormatInt(f.High, 10)
+	}
+	bounds := regexp.MustCompile(`(?m)^ +(\w+): .*# .*at most (\d+)`).FindAllStringSubmatch(help(t, "help", "kickstart"), -1)
+	if len(bounds) < 2 {
+		t.Errorf("got the bounds %q, want two at least", bounds)
+	}
+	for _, b := range bounds {
+		if want := high[b[1]]; b[2] != want {
+			t.Errorf("the help says %s is at most %s, want %s", b[1], b[2], want)
+		}
+	}
+}
+
 func TestACommandThatHoldsOthersPrintsItsHelp(t *testing.T) {
 	for _, args := range [][]string{{}, {"config"}} {
 		if got, want := help(t, args...), help(t, append(args, "--help")...); got != want {
@@ -98,6 +117,11 @@ func TestHelpFitsATerminal(t *testing.T) {
 func TestHelpHasTheSettingsOfItsCommand(t *testing.T) {
 	all := help(t, "help", "configuration")
 	for _, k := range config.Keys() {
+		for _, command := range k.Commands { // a misspelt one would take the flag from its command
+			if !slices.Contains(commands, command) {
+				t.Errorf("%s is used by %q, which is not a command", k.Env, command)
+			}
+		}
 		for _, command := range []string{"serve", "health", "migrate", "apply", "purge"} {
 			text := help(t, command, "--help")
 			if got := strings.Contains(text, k.Env+")") ||

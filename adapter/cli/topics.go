@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/refreshd/refreshd/adapter/manifest"
 	"github.com/refreshd/refreshd/config"
 	"github.com/refreshd/refreshd/domain"
 )
@@ -19,7 +20,7 @@ type topic struct {
 
 var topics = map[string]topic{
 	"configuration": {"Where settings come from, and all of them", configurationText},
-	"kickstart":     {"The file that creates tenants, applications and API keys", func() string { return kickstartText }},
+	"kickstart":     {"The file that creates tenants, applications and API keys", kickstartText},
 	"permissions":   {"What an API key may do", permissionsText},
 }
 
@@ -72,27 +73,24 @@ func wrap(text, indent string) string {
 	return out.String() + strings.TrimRight(line, " ") + "\n"
 }
 
-const kickstartText = `A kickstart file creates or updates tenants, applications and API keys: "refreshd apply -f FILE",
+func kickstartText() string {
+	return kickstartBefore + indented(manifest.Example, "  ") + "\n" + kickstartAfter
+}
+
+func indented(text, indent string) string {
+	var out strings.Builder
+	for line := range strings.Lines(text) {
+		out.WriteString(indent + line)
+	}
+	return out.String()
+}
+
+const kickstartBefore = `A kickstart file creates or updates tenants, applications and API keys: "refreshd apply -f FILE",
 or at each start of "refreshd serve --kickstart-file FILE".
 
-  tenants:
-    - id: acme
-      name: Acme
-      issuer: https://auth.acme.example       # default: the public URL and /t/acme
-      jwtConfiguration: {timeToLiveInSeconds: 900}
-      applications:
-        - id: shop
-          name: Shop
-          requireAuthentication: false        # any setting of a tenant, for this application
-          jwtConfiguration: {refreshTokenOneTimeUseConfiguration: {gracePeriodInSeconds: 30}}
-  apiKeys:
-    - name: backend
-      key: ${BACKEND_KEY}                     # ak_ and at least 24 more of A-Z a-z 0-9 _ -
-      tenantId: acme                          # left out: every tenant
-      permissions: {endpoints: {"/jwt/issue": [POST], "/jwt/refresh": [GET, PATCH, DELETE]}}
-      expiresAt: 2030-01-31T00:00:00Z         # left out: never
+`
 
-${NAME} in a text is replaced by an environment variable, ${file:PATH} by the content of a file,
+const kickstartAfter = `${NAME} in a text is replaced by an environment variable, ${file:PATH} by the content of a file,
 each without a line break at its end; $$ is a dollar sign. A setting that an application leaves
 out has the value of its tenant. A setting that both leave out has its default:
 
