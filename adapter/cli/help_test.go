@@ -7,10 +7,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
-	"reflect"
-	"regexp"
 	"slices"
-	"strconv"
 	"strings"
 	"testing"
 	"unicode/utf8"
@@ -18,6 +15,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/refreshd/refreshd/adapter/cli"
+	"github.com/refreshd/refreshd/adapter/manifest"
 	"github.com/refreshd/refreshd/config"
 	"github.com/refreshd/refreshd/domain"
 )
@@ -40,7 +38,7 @@ func help(t *testing.T, args ...string) string {
 	return got.stdout
 }
 
-// A change of help is seen in review as the text that a user gets. `go test ./adapter/cli -update` writes the files.
+// A review of a change shows the help as the user gets it. `go test ./adapter/cli -update` writes the files.
 func TestHelpIsTheTextInTestdata(t *testing.T) {
 	for _, command := range append([]string{""}, commands...) {
 		args := strings.Fields(command)
@@ -70,24 +68,7 @@ func TestHelpIsTheTextInTestdata(t *testing.T) {
 	}
 }
 
-// A name without a command is asked for help, as of git and kubectl: it must not start a server.
-// An operator who sees a bound chooses by it.
-func TestTheBoundsInTheHelpAreTheBounds(t *testing.T) {
-	high := map[string]string{}
-	for _, f := range new(domain.Settings).Fields() {
-		high[f.Name[strings.LastIndex(f.Name, ".")+1:]] = strconv.FormatInt(f.High, 10)
-	}
-	bounds := regexp.MustCompile(`(?m)^ +(\w+): .*# .*at most (\d+)`).FindAllStringSubmatch(help(t, "help", "kickstart"), -1)
-	if len(bounds) < 2 {
-		t.Errorf("got the bounds %q, want two at least", bounds)
-	}
-	for _, b := range bounds {
-		if want := high[b[1]]; b[2] != want {
-			t.Errorf("the help says %s is at most %s, want %s", b[1], b[2], want)
-		}
-	}
-}
-
+// `refreshd` without a command prints help, as git and kubectl do: it must not start a server.
 func TestACommandThatHoldsOthersPrintsItsHelp(t *testing.T) {
 	for _, args := range [][]string{{}, {"config"}} {
 		if got, want := help(t, args...), help(t, append(args, "--help")...); got != want {
@@ -142,62 +123,60 @@ func TestHelpHasTheSettingsOfItsCommand(t *testing.T) {
 	}
 }
 
-func TestTheTopicOfPermissionsHasEveryEndpointWithItsMethods(t *testing.T) {
-	text := strings.Join(strings.Fields(help(t, "help", "permissions")), " ")
-	for endpoint, methods := range domain.Endpoints() {
-		if want := " " + endpoint + " " + strings.Join(methods, ", ") + " "; !strings.Contains(text, want) {
+// oneLine is text with each white space as one space.
+func oneLine(text string) string { return strings.Join(strings.Fields(text), " ") }
+
+// The help is where an operator looks up what an API key can be allowed.
+func TestTheTopicOfPermissionsHasEveryPermission(t *testing.T) {
+	text := oneLine(help(t, "help", "permissions"))
+	all := manifest.Permissions()
+	for _, p := range all {
+		if want := " " + p.Endpoint + " " + p.Method + " " + p.Meaning + " "; !strings.Contains(text, want) {
 			t.Errorf("no %q in %s", want, text)
 		}
 	}
-	for _, name := range []string{domain.SessionsPermission, domain.RevocationsPermission} {
-		if !strings.Contains(text, name+" GET") {
-			t.Errorf("no %s in %s", name, text)
-		}
+	if len(all) == 0 {
+		t.Error("there are no permissions")
 	}
-	if len(domain.Endpoints()) == 0 {
-		t.Error("there are no endpoints")
-	}
-}
-
-// yamlIn is the indented block of a help text that begins with that line.
-func yamlIn(t *testing.T, text, first string) string {
-	t.Helper()
-	_, after, found := strings.Cut(text, "\n  "+first)
-	if !found {
-		t.Fatalf("no %q in:\n%s", first, text)
-	}
-	block, _, _ := strings.Cut(after, "\n\n")
-	return "  " + first + block + "\n"
 }
 
 func TestTheKickstartFileOfTheHelpCanBeApplied(t *testing.T) {
-	text := yamlIn(t, help(t, "help", "kickstart"), "tenants:")
-	k := read(t, text, map[string]string{"BACKEND_KEY": "ak_0123456789abcdefghijklmn"}).Kickstart
+	_, after, found := strings.Cut(help(t, "help", "kickstart"), "\n  tenants:")
+	text, _, ends := strings.Cut("  tenants:"+after, "\n\n")
+	if !found || !ends {
+		t.Fatalf("no example in:\n%s", help(t, "help", "kickstart"))
+	}
+	k := read(t, text+"\n", map[string]string{"BACKEND_KEY": "ak_0123456789abcdefghijklmn"}).Kickstart
 	if err := k.Validate(); err != nil {
 		t.Error(err)
 	}
 	if len(k.Tenants) != 1 || len(k.Tenants[0].Applications) != 1 || len(k.APIKeys) != 1 ||
 		k.APIKeys[0].APIKey.ExpiresAt.IsZero() {
-		t.Errorf("the example is not whole: %+v", k)
+		t.Errorf("the example is not complete: %+v", k)
 	}
 }
 
-// The help is where an operator looks the defaults up.
-func TestTheDefaultsOfTheHelpAreTheDefaults(t *testing.T) {
-	block := yamlIn(t, help(t, "help", "kickstart"), "active:")
-	tenant := read(t, "tenants:\n- id: a\n"+block, nil).Kickstart.Tenants[0].Tenant
-	got, err := domain.Combine(tenant, domain.Application{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	if diff := cmp.Diff(domain.DefaultPolicy(), got); diff != "" {
-		t.Errorf("(-default +help):\n%s", diff)
-	}
-	set := reflect.ValueOf(tenant.Settings)
-	for i := range set.NumField() {
-		if set.Field(i).IsNil() {
-			t.Errorf("the help leaves out %s", set.Type().Field(i).Name)
+// The help is where an operator looks up fields and their defaults. Package manifest has them.
+func TestTheTopicOfKickstartHasEveryFieldWithItsDefault(t *testing.T) {
+	text := strings.ToLower(oneLine(help(t, "help", "kickstart")))
+	fields := slices.Concat(manifest.TenantFields(), manifest.ApplicationFields(), manifest.APIKeyFields(),
+		manifest.PolicyFields())
+	for _, f := range fields {
+		want := " " + f.Name + " " + f.Type
+		if f.Words != nil {
+			want = " " + f.Name + " one of " + strings.Join(f.Words, ", ")
 		}
+		if f.Required {
+			want += "; required. " + f.Meaning
+		} else {
+			want += "; default " + f.Default + ". " + f.Meaning
+		}
+		if !strings.Contains(text, strings.ToLower(want)) {
+			t.Errorf("no %q", want)
+		}
+	}
+	if len(fields) < len(new(domain.Settings).Fields()) {
+		t.Errorf("%d fields, want those of the policy at least", len(fields))
 	}
 }
 

@@ -11,8 +11,8 @@ import (
 	"github.com/refreshd/refreshd/domain"
 )
 
-// topic is a text of `refreshd help NAME`. A topic is no command: `refreshd kickstart FILE` would print help, exit with
-// status 0, and apply nothing.
+// topic is a text of `refreshd help NAME`. A topic is not a command: `refreshd kickstart FILE` would print help, exit
+// with status 0, and apply nothing.
 type topic struct {
 	short string
 	text  func() string
@@ -74,79 +74,76 @@ func wrap(text, indent string) string {
 }
 
 func kickstartText() string {
-	return kickstartBefore + indented(manifest.Example, "  ") + "\n" + kickstartAfter
-}
-
-func indented(text, indent string) string {
 	var out strings.Builder
-	for line := range strings.Lines(text) {
-		out.WriteString(indent + line)
+	out.WriteString(`A kickstart file creates or updates tenants, applications and API keys: "refreshd apply -f FILE",
+or at each start of "refreshd serve --kickstart-file FILE".
+
+`)
+	for line := range strings.Lines(manifest.Example) {
+		out.WriteString("  " + line)
 	}
+	out.WriteString(`
+${NAME} in a text is replaced by an environment variable, ${file:PATH} by the content of a file,
+each without a line break at its end; $$ is a dollar sign.
+
+A name with dots stands for objects within objects: jwtConfiguration: {timeToLiveInSeconds: 900}.
+A field of the policy that an application leaves out has the value of its tenant. A field that
+both leave out has its default.
+`)
+	for _, object := range []struct {
+		title  string
+		fields []manifest.Field
+	}{
+		{"A tenant has a list of applications, the fields of the policy, and these", manifest.TenantFields()},
+		{"An application has the fields of the policy, and these", manifest.ApplicationFields()},
+		{"An API key has these fields", manifest.APIKeyFields()},
+		{"The policy has these fields", manifest.PolicyFields()},
+	} {
+		out.WriteString("\n" + object.title + ":\n\n")
+		for _, f := range object.fields {
+			out.WriteString("  " + f.Name + "\n" + wrap(valuesOf(f)+f.Meaning, "      "))
+		}
+	}
+	out.WriteString("\n\"refreshd help permissions\" lists what the permissions of an API key can name.\n")
 	return out.String()
 }
 
-const kickstartBefore = `A kickstart file creates or updates tenants, applications and API keys: "refreshd apply -f FILE",
-or at each start of "refreshd serve --kickstart-file FILE".
-
-`
-
-const kickstartAfter = `${NAME} in a text is replaced by an environment variable, ${file:PATH} by the content of a file,
-each without a line break at its end; $$ is a dollar sign. A setting that an application leaves
-out has the value of its tenant. A setting that both leave out has its default:
-
-  active: true
-  requireAuthentication: false             # true: an exchange needs an API key, too
-  cookieOnly: true                         # false: refreshToken is in the body as well
-  cookieName: ""                           # empty: refresh_token and access_token; session: session
-                                           # and session_access
-  cookieDomain: ""                         # e.g. example.com, for its subdomains, too
-  cookieHostOnly: false                    # true: issue may set cookies without a domain
-  jwtConfiguration:
-    timeToLiveInSeconds: 900               # of an access token
-    accessTokenType: at+jwt                # or JWT, for verifiers that refuse at+jwt
-    algorithm: ES256                       # or EdDSA, RS256, PS256
-    refreshTokenExpirationPolicy: SlidingWindowWithMaximumLifetime  # or Fixed, SlidingWindow
-    refreshTokenTimeToLiveInMinutes: 43200
-    refreshTokenSlidingWindowConfiguration:
-      maximumTimeToLiveInMinutes: 525600
-    refreshTokenUsagePolicy: OneTimeUse    # or Reusable
-    refreshTokenOneTimeUseConfiguration:
-      gracePeriodInSeconds: 30             # how long a retry gets its response again; at most 3600
-      recoveryBurst: 2                     # late retries in a row; 0: none; at most 100
-      recoveryInterval: 10                 # exchanges that earn one more recovery; above the burst
-    refreshTokenRevocationPolicy:
-      onOneTimeTokenReuse: true            # a replay revokes the refresh token
-    maximumActiveTokens: 0                 # of a user; 0: no limit
-
-"refreshd help permissions" lists what the permissions of an API key can name.`
+// valuesOf returns the values that a field can have and its default, as a sentence.
+func valuesOf(f manifest.Field) string {
+	values := strings.ToUpper(f.Type[:1]) + f.Type[1:]
+	if f.Words != nil {
+		values = "One of " + strings.Join(f.Words, ", ")
+	}
+	if f.Required {
+		return values + "; required. "
+	}
+	return values + "; default " + f.Default + ". "
+}
 
 func permissionsText() string {
 	var out strings.Builder
-	out.WriteString(`An API key has permissions: endpoints of the API, each with methods.
-
-  permissions: {endpoints: {"/jwt/issue": [POST], "/jwt/refresh": [GET, PATCH, DELETE]}}
-
-These endpoints can be named, with these methods:
+	out.WriteString(`An API key has permissions: endpoints of the API, each with methods. In a kickstart file they are
+the field permissions.endpoints of an entry of apiKeys ("refreshd help kickstart" has an example).
 
 `)
-	endpoints := domain.Endpoints()
+	all := manifest.Permissions()
 	width := 0
-	for endpoint := range endpoints {
-		width = max(width, len(endpoint))
+	for _, p := range all {
+		width = max(width, len(p.Endpoint))
 	}
-	for _, endpoint := range slices.Sorted(maps.Keys(endpoints)) {
-		fmt.Fprintf(&out, "  %-*s  %s\n", width, endpoint, strings.Join(endpoints[endpoint], ", "))
+	for _, p := range all {
+		row := fmt.Sprintf("  %-*s  %-6s  ", width, p.Endpoint, p.Method)
+		indent := strings.Repeat(" ", len(row))
+		out.WriteString(row + strings.TrimPrefix(wrap(p.Meaning, indent), indent))
 	}
 	fmt.Fprintf(&out, `
 An endpoint covers itself and one further segment: /jwt/refresh covers /jwt/refresh/:id. "*" as a
-method is all methods. "*" as an endpoint is all of the above. It covers neither the endpoints of
-administration nor these names, which open the data of a whole tenant and have to be written out:
-
-  %-*s  GET: lists of the refresh tokens of an application or a tenant
-  %-*s  GET: the stream of revocations
+method is all methods. "*" as an endpoint is all of the above except %s and %s,
+which open the data of a whole tenant and have to be written out. It also excludes the endpoints
+of administration.
 
 An endpoint or a method that does not exist is refused. A key without a tenantId is for every
 tenant.
-`, width, domain.SessionsPermission, width, domain.RevocationsPermission)
+`, domain.SessionsPermission, domain.RevocationsPermission)
 	return out.String()
 }

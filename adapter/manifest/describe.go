@@ -141,7 +141,7 @@ var texts = map[string]text{
 	},
 	"apiKey.tenantId": {meaning: "The only tenant that the key serves.", example: "acme", absent: "every tenant"},
 	"apiKey.permissions.endpoints": {
-		meaning: "What the key may do; see the table below.",
+		meaning: "What the key may do.",
 		example: `{"/jwt/issue": [POST]}`, absent: "nothing",
 	},
 	"apiKey.expiresAt": {
