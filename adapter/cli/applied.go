@@ -9,7 +9,7 @@ import (
 )
 
 // PrintApplied prints what was done to each object of a kickstart, with its changes and warnings, and the count of each
-// action. dry says that nothing was written.
+// action. dry is true if nothing was written.
 func PrintApplied(w io.Writer, applied []usecase.Applied, dry bool) {
 	var actions, kinds int
 	count := map[string]int{}
@@ -36,7 +36,7 @@ func PrintApplied(w io.Writer, applied []usecase.Applied, dry bool) {
 	_, _ = io.WriteString(w, out.String())
 }
 
-// became returns the values of a change; those of a secret are not known.
+// became returns the old and the new value of a change; those of a secret are not shown.
 func became(c usecase.Change) string {
 	if c.Old == "" && c.New == "" {
 		return "changed"

@@ -36,8 +36,8 @@ updated    API key      backend
 	}
 }
 
-// Names come out of a file, and an endpoint's may be anything: on a terminal none may move the cursor, turn the text
-// round or look like another line.
+// Names come from a file, and an endpoint's may be any text. On a terminal no name may move the cursor, reverse the
+// direction of the text or look like another line.
 func TestNamesDoNothingToATerminal(t *testing.T) {
 	for _, bad := range []string{"\x1b[2J", "\x1b]0;title\a", "\u009b31m", "\u202e\u2066", "a\rb",
 		"a\nunchanged  tenant  root", "\x00", "\u2028", "\ufeff", "\xff", "\u200b"} {
@@ -51,7 +51,7 @@ func TestNamesDoNothingToATerminal(t *testing.T) {
 		}
 		if strings.ContainsFunc(out.String(), func(r rune) bool { return r != '\n' && !unicode.IsPrint(r) }) ||
 			!utf8.ValidString(out.String()) {
-			t.Errorf("%q reaches the terminal as it is: %q", bad, out.String())
+			t.Errorf("%q reaches the terminal unchanged: %q", bad, out.String())
 		}
 	}
 }

@@ -15,7 +15,7 @@ import (
 	"github.com/refreshd/refreshd/config/spelling"
 )
 
-// Program is what the commands work with: what differs between two runs, and the functions that do the work. A function
+// Program holds the environment of the command line and the functions that do the work of the commands. Each function
 // gets a checked configuration. Run needs both writers.
 type Program struct {
 	Version        string
@@ -33,15 +33,15 @@ type Program struct {
 	Purge func(context.Context, config.Config) error
 }
 
-// UsageError is what is wrong with a command line. An [*config.Error] is another one, if its WrongUsage says so.
+// UsageError is an error in a command line. An [*config.Error] is also one if its WrongUsage returns true.
 type UsageError struct{ Message, Command string }
 
 func (e *UsageError) Error() string {
 	return fmt.Sprintf("%s\nRun `%s --help` for usage.", e.Message, e.Command)
 }
 
-// Run parses args, which follow the name of the program, and runs the command that they name. It returns a UsageError
-// before any work is done.
+// Run parses args, the arguments without the name of the program, and runs the command that they name. It returns a
+// UsageError only before any work is done.
 func (p Program) Run(ctx context.Context, args []string) error {
 	l := &line{Program: p, args: args}
 	root := l.root()
@@ -55,11 +55,11 @@ func (p Program) Run(ctx context.Context, args []string) error {
 	return errors.Join(err, l.unwritten)
 }
 
-// line is a command line that is being run.
+// line is a command line while it runs.
 type line struct {
 	Program
 	args      []string
-	working   bool  // a command has begun its work, so an error is not one of usage
+	working   bool  // a command has begun its work, so an error is not a usage error
 	unwritten error // why help could not be written
 }
 
@@ -123,7 +123,7 @@ signed access tokens, lists them and revokes them.`,
 	return root
 }
 
-// Commands stand in help in the order in which somebody meets them. cobra has one switch for that in the whole process.
+// Help lists commands in the order in which a new user needs them. cobra has one switch for that in the whole process.
 func init() { cobra.EnableCommandSorting = false }
 
 // eachCommand calls f for c and for every command below it.
@@ -149,7 +149,7 @@ func (l *line) configured(c *cobra.Command, do func(context.Context, config.Conf
 	return c
 }
 
-// work marks that the arguments are right, and the work has begun.
+// work records that the arguments are valid and the work has begun.
 func (l *line) work(do func(*cobra.Command, []string) error) func(*cobra.Command, []string) error {
 	return func(c *cobra.Command, args []string) error {
 		l.working = true
@@ -180,7 +180,7 @@ func noArguments(c *cobra.Command, args []string) error {
 // word is an argument that a message may repeat.
 var word = regexp.MustCompile(`^[a-z][a-z-]{0,31}$`)
 
-// otherNames are what other programs call the commands.
+// otherNames are the names of the commands in other programs.
 var otherNames = map[string]string{
 	"run": "serve", "start": "serve", "server": "serve", "up": "migrate", "upgrade": "migrate", "import": "apply",
 	"check": "health", "status": "health", "settings": "config", "env": "config", "clean": "purge", "gc": "purge",

@@ -20,21 +20,21 @@ import (
 	"github.com/refreshd/refreshd/config"
 )
 
-// ran is what became of a command line.
+// ran is the result of a command line.
 type ran struct {
-	did    string // the work that was done, with what is its own; empty for none
+	did    string // the command that did its work, with its own arguments; empty for none
 	config config.Config
 	stdout string
 	err    error
 }
 
-// isUsage reports whether the error is one of usage, which exits with status 2.
+// isUsage reports whether the error is a usage error, which exits with status 2.
 func (r ran) isUsage() bool {
 	var refused *config.Error
 	return errors.As(r.err, new(*cli.UsageError)) || errors.As(r.err, &refused) && refused.WrongUsage()
 }
 
-// run runs a command line on functions that only note that they were called.
+// run runs a command line on functions that only record that they were called.
 func run(t *testing.T, environ []string, args ...string) (r ran) {
 	t.Helper()
 	var out bytes.Buffer

@@ -28,7 +28,7 @@ func (l *line) config() *cobra.Command {
 	return c
 }
 
-// formats are how `config show` writes, the default first.
+// formats are the output formats of `config show`, the default first.
 var formats = []string{"table", "json", "yaml"}
 
 func (l *line) configShow() *cobra.Command {

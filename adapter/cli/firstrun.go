@@ -119,7 +119,7 @@ func syncDirectory(dir string) error {
 	return nil
 }
 
-// FirstRunNotice is what a first run shows.
+// FirstRunNotice holds the values that a first run shows.
 type FirstRunNotice struct {
 	BaseURL       string // of the API, without a trailing slash
 	TenantID      string
@@ -128,7 +128,7 @@ type FirstRunNotice struct {
 }
 
 // PrintFirstRun prints what the first run created, and commands for bash that use it when they are pasted in order. It
-// prints no secret: the commands read the API key from its file, on a terminal too, so that README holds there as well.
+// prints no secret: the commands read the API key from its file, on a terminal too, as README's tour does.
 func PrintFirstRun(w io.Writer, n FirstRunNotice) {
 	// A closed w is not an error: the key is in its file.
 	_ = firstRun.Execute(w, n)
@@ -156,7 +156,7 @@ shows it, and apply it with "refreshd apply -f kickstart.yaml". The API in full,
 
 Paste these commands into bash, in this order:
 
-# What they share: the address of the service, the API key, and the headers of a backend.
+# The address of the service, the API key, and the headers of a backend, for all of them.
 BASE={{shell .BaseURL}}
 API_KEY=$(cat {{shell .KeyFile}})
 BACKEND=(-H "Authorization: $API_KEY" -H {{shell (print "X-Stencil-TenantId: " .TenantID)}})
@@ -179,8 +179,8 @@ CURRENT=$(echo "$EXCHANGED" | sed -n 's/.*"refreshToken":"\([^"]*\)".*/\1/p')
 AGAIN=$(curl -fsS "$BASE/jwt/refresh" -d "refreshToken=$CURRENT")
 tokens() { echo "$1" | sed -n 's/,"expiresIn".*//p'; }   # without the seconds left
 [ -n "$(tokens "$EXCHANGED")" ] && [ "$(tokens "$RETRIED")" = "$(tokens "$EXCHANGED")" ] &&
-  [ "$(tokens "$AGAIN")" = "$(tokens "$EXCHANGED")" ] && echo 'the same answer' ||
-  echo 'another answer'
+  [ "$(tokens "$AGAIN")" = "$(tokens "$EXCHANGED")" ] && echo 'the same response' ||
+  echo 'another response'
 
 # List: the refresh tokens of a user. There is one, in its second generation.
 curl -fsS "$BASE/jwt/refresh?userId=alice" "${BACKEND[@]}"

@@ -188,7 +188,7 @@ func TestTheCommandsWorkWhenTheyArePasted(t *testing.T) {
   *rt_second) answer rt_second 899;;
   esac`
 	n, out, calls := paste(t, answers)
-	if !strings.Contains(out, "\nthe same answer\n") {
+	if !strings.Contains(out, "\nthe same response\n") {
 		t.Fatalf("bash: %s", out)
 	}
 	backend := "-H|Authorization: ak_pasted|-H|X-Stencil-TenantId: default|"
@@ -211,8 +211,8 @@ func TestTheCommandsWorkWhenTheyArePasted(t *testing.T) {
 	}
 }
 
-// Two refusals are equal, too, and so are two responses that never came.
-func TestTheCommandsDoNotSayTheSameAnswerOfRefusals(t *testing.T) {
+// Two refusals are equal, too. Two lost responses are also equal.
+func TestTheCommandsDoNotTakeTwoRefusalsForTheSameResponse(t *testing.T) {
 	for name, answers := range map[string]string{
 		"refused":     "\n  printf '{\"success\":false,\"message\":\"m\",\"data\":null}\\n'",
 		"no response": "\n  :",
@@ -221,13 +221,13 @@ func TestTheCommandsDoNotSayTheSameAnswerOfRefusals(t *testing.T) {
 		"another one": "\n  case \"$*\" in *issue*) answer rt_first 900;; *) answer rt_$RANDOM 900;; esac",
 	} {
 		_, out, _ := paste(t, answers)
-		if strings.Contains(out, "the same answer") || !strings.Contains(out, "another answer") {
+		if strings.Contains(out, "the same response") || !strings.Contains(out, "another response") {
 			t.Errorf("%s: %s", name, out)
 		}
 	}
 }
 
-// paste runs the commands of a first run with a curl whose answers are of that script.
+// paste runs the commands of a first run with a curl whose responses that script makes.
 func paste(t *testing.T, answers string) (n cli.FirstRunNotice, out, calls string) {
 	t.Helper()
 	dir := t.TempDir()

@@ -13,8 +13,8 @@ import (
 	"github.com/refreshd/refreshd/config/spelling"
 )
 
-// singleDash refuses the long flags of a package that takes them with one dash. To pflag the letters of -listen are
-// flags of their own; and it skips what begins with -test.
+// singleDash refuses a long flag with a single dash, as package flag accepts. pflag takes the letters of -listen for
+// one flag each, and skips an argument that begins with -test.
 func (l *line) singleDash(root *cobra.Command) error {
 	if len(l.args) > 0 && strings.HasPrefix(l.args[0], cobra.ShellCompRequestCmd) {
 		return nil // what is being completed may be unfinished
@@ -36,7 +36,7 @@ func (l *line) singleDash(root *cobra.Command) error {
 	return nil
 }
 
-// errNoValue is of a flag that is followed by another flag.
+// errNoValue is the error of a flag that is followed by another flag instead of a value.
 var errNoValue = errors.New("has no value")
 
 // flagError says what is wrong with a flag without repeating its value, which may be a secret.
@@ -124,7 +124,7 @@ func takenBy(c *cobra.Command, commands []string, flag string) string {
 
 func quoted(commands []string) string { return "`" + strings.Join(commands, "`, `") + "`" }
 
-// takers are the commands that take the long flag.
+// takers returns the commands that take the long flag.
 func takers(root *cobra.Command, name string) (paths []string) {
 	eachCommand(root, func(c *cobra.Command) {
 		if c.Flags().Lookup(name) != nil && !c.Hidden {
@@ -134,7 +134,7 @@ func takers(root *cobra.Command, name string) (paths []string) {
 	return paths
 }
 
-// takersOfLetter are the commands that take the flag of one letter.
+// takersOfLetter returns the commands that take the flag of one letter.
 func takersOfLetter(root *cobra.Command, letter string) (paths []string) {
 	eachCommand(root, func(c *cobra.Command) {
 		if c.Flags().ShorthandLookup(letter) != nil && !c.Hidden {

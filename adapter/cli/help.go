@@ -72,7 +72,7 @@ func commandNames(c *cobra.Command) (names []string) {
 	return names
 }
 
-// printHelp writes the help of c to stdout: whoever asks for help pipes it to a pager.
+// printHelp writes the help of c to stdout, so that a user who asked for it can pipe it to a pager.
 func (l *line) printHelp(c *cobra.Command) {
 	var out strings.Builder
 	fmt.Fprintf(&out, "%s\n\nUsage:\n  %s\n", c.Long, c.UseLine())

@@ -20,7 +20,7 @@ import (
 	"github.com/refreshd/refreshd/usecase"
 )
 
-// maxKickstart is how many bytes a kickstart file may have.
+// maxKickstart is the maximum size of a kickstart file in bytes.
 const maxKickstart = 1 << 20
 
 // Document is a kickstart file that was read.
@@ -31,11 +31,11 @@ type Document struct {
 	lines manifest.Lines
 }
 
-// ReadKickstart reads the text of a kickstart file; file is its name, for messages. Where a string value says ${NAME},
-// lookupEnv gives the text to put there, and ${file:PATH} stands for the content of that file; $$ stands for one dollar
-// sign. A file without content is a Kickstart with nothing in it.
+// ReadKickstart reads the text of a kickstart file; file is its name, for messages. In a string value ${NAME} stands
+// for the text that lookupEnv returns for NAME, ${file:PATH} for the content of that file, and $$ for a dollar sign. A
+// file without content is an empty Kickstart.
 //
-// The error names every problem, in one line each, with the line of the file and the field.
+// The error has one line for each problem, with the line of the file and the field.
 func ReadKickstart(file string, text []byte, lookupEnv func(string) (string, bool)) (Document, error) {
 	if len(text) > maxKickstart {
 		return Document{}, &fileError{file, []manifest.Problem{{FieldError: domain.FieldError{
@@ -158,8 +158,8 @@ func (v variables) expand(value string) (_ string, missing []string) {
 	}
 }
 
-// ReadFile reads a kickstart file, which may be a pipe. It returns an error if the file is larger than 1 MiB, as a
-// device without an end is.
+// ReadFile reads a kickstart file, which may be a pipe. It returns an error if the file is larger than 1 MiB, or is an
+// endless device.
 func ReadFile(path string) ([]byte, error) {
 	f, err := os.Open(path)
 	if err != nil {

@@ -460,7 +460,7 @@ func TestExplainLeavesOtherErrorsAlone(t *testing.T) {
 	}
 }
 
-// A secret that a file or `echo` gave has a line break at its end, which nobody sees.
+// A secret that a file or `echo` gave has an invisible line break at its end.
 func TestAVariableIsTakenWithoutTheLineBreakAtItsEnd(t *testing.T) {
 	const key = "ak_0123456789abcdefghijklmn"
 	for name, tt := range map[string]struct{ content, want string }{

@@ -12,10 +12,10 @@ import (
 	"github.com/spf13/pflag"
 )
 
-// markdown escapes what would be a link: the texts become man pages by way of Markdown.
+// markdown escapes brackets and the like, because the man pages are made from the texts as Markdown.
 var markdown = strings.NewReplacer("[", `\[`, "]", `\]`)
 
-// man is hidden: it is for who makes a package, by `make man`.
+// man is hidden: `make man` runs it, for a package of the program.
 func (l *line) man() *cobra.Command {
 	return &cobra.Command{
 		Use: "man DIR", Hidden: true, DisableFlagsInUseLine: true,

@@ -39,7 +39,7 @@ func addSettings(c *cobra.Command) {
 	}
 }
 
-// setFlags are the texts of the flags of settings that the command line sets.
+// setFlags returns the values of the settings whose flags the command line sets.
 func setFlags(c *cobra.Command) map[string]string {
 	set := map[string]string{}
 	c.Flags().Visit(func(f *pflag.Flag) {
@@ -62,7 +62,7 @@ func unflagged(name string) (variable string, found bool) {
 
 func isTruth(k config.Key) bool { return slices.Equal(k.Choices, []string{"true", "false"}) }
 
-// settingFlag is the flag of a setting. It takes any text: config checks it, together with what the other sources set.
+// settingFlag is the flag of a setting. It takes any text: package config checks it, together with the other sources.
 type settingFlag struct {
 	key  config.Key
 	text string
@@ -70,7 +70,7 @@ type settingFlag struct {
 
 func (f *settingFlag) String() string { return f.text }
 
-// Type is what help shows for a value.
+// Type returns the word that help shows for a value.
 func (f *settingFlag) Type() string {
 	if isTruth(f.key) {
 		return "bool"

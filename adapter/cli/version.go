@@ -37,7 +37,7 @@ func (l *line) printVersion() error {
 	return err
 }
 
-// commit is that of the source, if the build knew it.
+// commit returns the commit of the source, if the build recorded it.
 func commit(info *debug.BuildInfo, ok bool) (commit string) {
 	if !ok {
 		return ""

@@ -257,7 +257,7 @@ func tourShows(t *testing.T, out string) {
 	}
 	retried := answer{body: lines[2]}.steady() == answer{body: lines[1]}.steady()
 	if generation(answers[0].RefreshToken) != 1 || generation(answers[1].RefreshToken) != 2 || !retried ||
-		lines[3] != "the same answer" {
+		lines[3] != "the same response" {
 		t.Errorf("issue, exchange, retry: %s", out)
 	}
 	if listed := (answer{body: lines[4]}).records(t); len(listed) != 1 || listed[0].Generation != 2 ||
@@ -339,8 +339,8 @@ func TestREADMEsTourSaysSoWhenItFails(t *testing.T) {
 		"without the key":     {t.TempDir(), s.URL()},
 		"without the service": {d.dir, "http://127.0.0.1:1"},
 	} {
-		if out := pasted(t, tt.dir, readmesTour(t, tt.base)); strings.Contains(out, "the same answer") ||
-			!strings.Contains(out, "another answer") {
+		if out := pasted(t, tt.dir, readmesTour(t, tt.base)); strings.Contains(out, "the same response") ||
+			!strings.Contains(out, "another response") {
 			t.Errorf("%s: %s", name, out)
 		}
 	}
