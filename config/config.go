@@ -1,31 +1,27 @@
-// Package config reads the settings of a process of refreshd: where it listens, where it stores, which key seals its
-// keys. It does not hold policy: what a tenant or an application may choose is in the store, and comes from a
-// kickstart file.
+// Package config reads the settings of a process of refreshd: its addresses, its database, its master key, its limits.
+// The policy of tenants and applications is not here: a kickstart file sets it, and the store holds it.
 //
-// The one thing to know: [Load] is a function of its arguments and of the files that they name. It reports all
-// problems together, and no problem repeats a value, because any value may be a secret that landed in the wrong
-// place.
+// [Load] is a function of its arguments and of the files that they name. It reports all problems together. No problem
+// repeats a value, because any value may be a secret in the wrong place.
 //
-// Decisions:
+// # Decisions
 //
 //   - One table (in keys.go) holds name, default, meaning, parser and commands of every setting; help, documents and
-//     the check for unknown settings come from it. A struct with tags, decoded by koanf, lost: defaults, help and
-//     checks would have stood in three more places, and a decoder's message repeats the value.
-//   - koanf reads the file and the environment; the layers are merged here, since a problem must name the source that
-//     a value came from and koanf's merge forgets it. Flags are parsed by the command line, which knows its commands.
+//     the check for unknown settings come from it. A struct with tags, decoded by koanf, was rejected:
+//     defaults, help and checks would be in three more places, and a decoder's message repeats the value.
+//   - koanf reads the file and the environment; the layers are merged here, because a problem must name the source
+//     of a value, and koanf's merge forgets it. Flags are parsed by the command line, which knows its commands.
 //   - A command takes the flags of the settings that it uses, and refuses the others. The environment and the file
 //     may hold any setting for every command: the commands of one deployment share them.
 //   - A value that is set and empty is a value: this is how the environment turns off a listener or a list of the
-//     file. Treating it as unset lost, because then nothing could.
+//     file. Treating it as unset was rejected, because then nothing could turn one off.
 //   - The master keys have no flag, and the database's URL has none with a password: arguments show in process lists.
 //     Every secret has a second form, a file that holds it. Load reads that file too: when each caller read it, each
-//     had rules of its own for line breaks, empty files and messages.
+//     had its own rules for line breaks, empty files and messages.
 //   - A line break at the end of a value is not part of it: it comes from `echo`, from an editor, from base64. One is
-//     removed, from every source. Removing all white space lost, because a value that is wrong should be seen to be
-//     wrong.
-//   - An unknown setting stops the start, also in the environment. A warning lost: the misspelt setting is the one
-//     that somebody relies on. The exception is what Kubernetes injects for Services, whose names are not this
-//     process's choice (see injected).
+//     removed, from every source. Removing all white space was rejected, because a wrong value should be reported.
+//   - An unknown setting stops the start, also in the environment. A warning was rejected: an operator relies on
+//     the misspelt setting. The exception is a variable that Kubernetes injects for a Service (see injected).
 package config
 
 import (
@@ -62,15 +58,15 @@ type Config struct {
 
 	// CORSOrigins are as browsers send them in Origin, so that they compare byte by byte.
 	CORSOrigins []string
-	// TrustedProxies are masked, and IPv4 is never written as IPv6.
+	// TrustedProxies are masked, and an IPv4 network is never in the form of IPv6.
 	TrustedProxies []netip.Prefix
 
 	RateLimits RateLimits
 
-	// Restored says that the database was restored from a backup: see [domain.Call.Restored].
+	// Restored is true if the database was restored from a backup: see [domain.Call.Restored].
 	Restored bool
-	// PurgeInterval is how long after a pass of the janitor the next one begins; 0 if this process makes none. PurgeAfter
-	// is how long an expired or revoked refresh token is kept; 5 minutes at least.
+	// PurgeInterval is how long after a pass of the janitor the next one begins; 0 if this process makes no pass.
+	// PurgeAfter is how long an expired or revoked refresh token is kept; 5 minutes at least.
 	PurgeInterval time.Duration
 	PurgeAfter    time.Duration
 	// AuditRetention is how long events are kept.
@@ -101,8 +97,8 @@ const (
 
 // Load merges defaults, the file that the flag config or REFRESHD_CONFIG_FILE names, environ (as os.Environ gives it)
 // and flags, each over the one before it, and checks the result. flags are the texts of the flags that were set, by
-// their names without dashes; to parse a command line is its adapter's task. The URL of the database has to be of one
-// of the schemes; messages list them in this order.
+// their names without dashes; package cli parses the command line. The URL of the database has to be of one of the
+// schemes; messages list them in this order.
 //
 // An error is an [*Error], and the Config is then not usable.
 func Load(flags map[string]string, environ []string, schemes ...Scheme) (Config, error) {
@@ -113,16 +109,16 @@ func Load(flags map[string]string, environ []string, schemes ...Scheme) (Config,
 	return c.Config, nil
 }
 
-// Value is a setting in force, as it may be shown.
+// Value is a setting in force. Its text may be shown.
 type Value struct {
 	Name   string `json:"name" yaml:"name"` // as a file names it
 	Text   string `json:"value" yaml:"value"`
 	Source string `json:"source" yaml:"source"` // "default", or where it was set, e.g. "environment REFRESHD_LISTEN"
 }
 
-// Values returns every setting in the order of [Keys], with the values that [Load] uses of the same arguments, and
-// Load's error. A secret shows as [redacted], and the database's URL without what may be secret in it. A value that
-// was refused shows as [refused], because it may be a secret that landed in the wrong place.
+// Values returns every setting in the order of [Keys], with the values that [Load] would use with the same arguments,
+// and Load's error. A secret shows as [redacted], and the database's URL without its secrets. A value that was refused
+// shows as [refused], because it may be a secret in the wrong place.
 func Values(flags map[string]string, environ []string, schemes ...Scheme) ([]Value, error) {
 	l, c, values := resolve(flags, environ, schemes)
 	shown := make([]Value, len(settings))
@@ -145,7 +141,7 @@ func Values(flags map[string]string, environ []string, schemes ...Scheme) ([]Val
 	return shown, nil
 }
 
-// resolve reads the sources, and checks the values that they give.
+// resolve reads the sources and checks their values.
 func resolve(set map[string]string, environ []string, schemes []Scheme) (*loader, *draft, map[string]value) {
 	l := &loader{refused: map[string]bool{}}
 	given := l.takeFlags(set)

@@ -332,7 +332,7 @@ var someValues = map[string]string{
 	"REFRESHD_SHUTDOWN_DELAY": "5s", "REFRESHD_SHUTDOWN_TIMEOUT": "90s",
 }
 
-// A secret from echo, a value from an editor, a certificate tool's output: each ends in a line break that nobody sees.
+// A secret from echo, a value from an editor, a certificate tool's output: each ends in an invisible line break.
 func TestOneLineBreakAtTheEndOfAnyValueIsRemoved(t *testing.T) {
 	for _, k := range config.Keys() {
 		text, ok := someValues[k.Env]
@@ -427,7 +427,7 @@ func TestEverySecretCanBeInAFile(t *testing.T) {
 	}
 }
 
-// Arguments show in process lists, and profiles of the command line showed them to whoever asked.
+// Arguments show in process lists, and profiles of the command line showed them to every client.
 func TestAPasswordInAFlagIsWrongUsage(t *testing.T) {
 	for _, text := range []string{
 		"postgres://u:hunter2@h/d", "postgresql://u:hunter2@h:1,g:2/d?sslmode=require",
@@ -678,8 +678,10 @@ func TestAllProblemsAreReportedTogether(t *testing.T) {
   file PATH: litsen is not a known setting; did you mean listen?
   file PATH: log_level has no value; write "" for an empty one, or leave the key out
   flags: --listen is not host:port with a port of 0 to 65535, e.g. 127.0.0.1:3000 or [::1]:3000
-  environment: REFRESHD_DATABASE_URL has an unknown scheme; known are memory:, sqlite:PATH and postgres://USER:PASSWORD@HOST/DATABASE, also as postgresql://
-  environment: REFRESHD_PUBLIC_URL is not an absolute http or https URL without user, query, fragment and trailing slash, e.g. https://auth.example.com
+  environment: REFRESHD_DATABASE_URL has an unknown scheme; known are memory:, sqlite:PATH ` +
+		`and postgres://USER:PASSWORD@HOST/DATABASE, also as postgresql://
+  environment: REFRESHD_PUBLIC_URL is not an absolute http or https URL without user, query, fragment ` +
+		`and trailing slash, e.g. https://auth.example.com
   file PATH: log_format is not one of text, json, auto`
 	if err == nil {
 		t.Fatal("no error")
@@ -774,8 +776,8 @@ func TestSecretsAreNeverShown(t *testing.T) {
 	}
 }
 
-// A program may have stores that this package knows nothing of. What they do not say about their URLs is taken to be
-// secret, and their database to be shared.
+// A program may have stores that this package does not know. Unless they say otherwise, their URLs are secret and their
+// databases shared.
 func TestAURLOfAnotherStoreIsCheckedByIt(t *testing.T) {
 	known := append(slices.Clone(schemes), config.Scheme{Name: "plain"}, config.Scheme{
 		Name: "checked", Form: "checked:NAME", Local: true, NoPassword: true,

@@ -11,13 +11,13 @@ import (
 	"github.com/refreshd/refreshd/domain"
 )
 
-// Database says where refresh tokens are stored.
+// Database is where everything is stored.
 type Database struct {
 	// Scheme is the name of the URL's scheme, which is one of those given to [Load].
 	Scheme string
 	// URL is the text that was set.
 	URL domain.Secret
-	// Redacted names the database for people, in logs and messages: the URL without what may be secret in it.
+	// Redacted names the database for people, in logs and messages: the URL without its secrets.
 	Redacted       string
 	MaxConnections int
 	// WriteCombining lets exchanges that wait for the database share the next write.
@@ -27,20 +27,19 @@ type Database struct {
 // Rest is what follows the scheme and its colon in the URL. It may hold a password.
 func (d Database) Rest() string { return strings.TrimPrefix(d.URL.Reveal(), d.Scheme+":") }
 
-// Scheme is what a configuration needs to know about the database URLs that begin with a name and a colon. It knows
-// nothing of the store that opens them.
+// Scheme describes the database URLs that begin with a name and a colon. It does not know the store that opens them.
 type Scheme struct {
 	// Name is in lower case, as in RFC 3986, section 3.1.
 	Name string
-	// Form is how such a URL is written, for messages; empty for a scheme that the form of another scheme mentions.
+	// Form is the form of such a URL, for messages; empty for a scheme that the form of another scheme mentions.
 	Form string
-	// Parse checks what follows the colon, and returns it without what may be secret. Its error says what is wrong with
-	// the URL and what to do, as a sentence without a subject, and does not repeat any of it. Where Parse is nil
-	// everything is accepted, and nothing of it is shown.
+	// Parse checks the text after the colon, and returns it without its secrets. Its error says what is wrong with the
+	// URL and what to do, as a sentence without a subject, and does not repeat any of the text. If Parse is nil, every
+	// text is accepted and none is shown.
 	Parse func(rest string) (redacted string, err error)
-	// NoPassword says that these URLs never hold a password, even where a part of one has the form of it.
+	// NoPassword is true if these URLs never hold a password, even if a part of one looks like one.
 	NoPassword bool
-	// Local says that only processes of one machine use the database. PublicURL may then follow from the listen address.
+	// Local is true if only processes of one machine use the database. PublicURL may then follow from the listen address.
 	Local bool
 }
 
@@ -79,7 +78,7 @@ func (d *Database) parse(text string, schemes []Scheme) error {
 	return nil
 }
 
-// forms lists how URLs of the schemes are written.
+// forms lists the forms of the URLs of the schemes.
 func forms(schemes []Scheme) string {
 	var all []string
 	for _, s := range schemes {
@@ -116,7 +115,7 @@ func holdsPassword(text string, schemes []Scheme) bool {
 		}
 	}
 	_, options, _ := strings.Cut(text, "?")
-	query, _ := url.ParseQuery(options) // without what it cannot read, which the driver leaves out as well
+	query, _ := url.ParseQuery(options) // without the parts that it cannot parse, which the driver leaves out as well
 	return query.Has("password") || query.Has("sslpassword") || passwordOption.MatchString(text)
 }
 
@@ -148,8 +147,8 @@ func parsePostgres(scheme, rest string) (redacted string, err error) {
 	return "//" + hosts + "/" + database, nil
 }
 
-// splitPostgres splits the text after :// as far as is needed to separate hosts and database from what is secret; the
-// driver parses it again and knows the rest. A password with a character that ends it early would move part of it into
+// splitPostgres splits the text after :// as far as is needed to separate hosts and database from secrets; the driver
+// parses it again, completely. A password with a character that ends it early would move part of it into
 // the host or the database, and parsers disagree on where. So a text that can be read in two ways is refused.
 func splitPostgres(rest string) (hosts, database string, err error) {
 	refused := errors.New("is not postgres://USER:PASSWORD@HOST:PORT/DATABASE?OPTION=VALUE; " +

@@ -20,7 +20,7 @@ type setting struct {
 	help string
 	// takenBy are the commands that use the setting, and so take its flag.
 	takenBy []string
-	// form names what a value is, for help, e.g. FILE; empty for true and false.
+	// form is the word for a value in help, e.g. FILE; empty for true and false.
 	form    string
 	choices []string
 	list    bool // the file may hold a sequence
@@ -48,7 +48,7 @@ var (
 	server  = []string{"serve"}
 )
 
-// draft is a configuration that is being read, and what its settings are checked against.
+// draft is a configuration while it is read, with the schemes that its database is checked against.
 type draft struct {
 	Config
 	schemes []Scheme
@@ -271,7 +271,7 @@ func withFileForms(rows []setting) []setting {
 			all = append(all, setting{
 				name: s.name + "_file", holds: s.name, takenBy: s.takenBy, form: "FILE",
 				help:  "a file that holds " + s.env() + ", instead of it",
-				parse: func(*draft, string) error { return nil }, // Load reads it into the setting that it holds
+				parse: func(*draft, string) error { return nil }, // Load reads it into the setting in holds
 			})
 		}
 	}
@@ -300,14 +300,14 @@ type Key struct {
 	Flag    string // without dashes; empty if there is none
 	Default string // empty if the default is nothing
 	Help    string
-	// Commands are those that use the setting. `refreshd config show` takes the flag of every setting.
+	// Commands are the commands that use the setting. `refreshd config show` takes the flag of every setting.
 	Commands []string
-	// Form names what a value is, e.g. FILE or DURATION; empty for true and false.
+	// Form is the word for a value, e.g. FILE or DURATION; empty for true and false.
 	Form    string
 	Choices []string // nil if there are too many to list
 }
 
-// Keys are all settings, in the order in which they are documented.
+// Keys returns all settings, in the order of the documentation.
 func Keys() []Key {
 	keys := make([]Key, len(settings))
 	for i, s := range settings {

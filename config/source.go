@@ -20,17 +20,17 @@ import (
 	"github.com/refreshd/refreshd/config/spelling"
 )
 
-// Error is why a configuration was refused: all its problems.
+// Error is the reason that a configuration was refused: all its problems.
 type Error struct{ Problems []Problem }
 
-// Problem is one of them, in words for the person who starts the process. It never repeats a value.
+// Problem is a mistake in a configuration, described for the operator. It never repeats a value.
 type Problem struct {
 	Source  string // "environment", "flags", "file PATH" or "defaults"
-	Key     string // the setting as that source spells it; empty for a problem of the source as a whole
+	Key     string // the setting in the spelling of that source; empty for a problem of the whole source
 	Message string // what is wrong and what to do
 }
 
-// WrongUsage reports whether the command line is at fault.
+// WrongUsage reports whether a problem is in the command line.
 func (e *Error) WrongUsage() bool {
 	return slices.ContainsFunc(e.Problems, func(p Problem) bool { return p.Source == flags.label })
 }
@@ -55,7 +55,7 @@ func (e *Error) Error() string {
 	return b.String()
 }
 
-// source is where a value came from, and how settings are spelt there.
+// source is where a value came from, with the spelling of settings there.
 type source struct {
 	label string
 	spell func(setting) string
@@ -71,10 +71,10 @@ func fileSource(path string) source {
 	return source{"file " + path, func(s setting) string { return s.name }}
 }
 
-// names is how a message names s of this source.
+// names returns the name of s in messages about this source.
 func (src source) names(s setting) string { return src.spell(s) + " (" + src.label + ")" }
 
-// of is where s came from, for a list of settings.
+// of returns where s came from, for a list of settings.
 func (src source) of(s setting) string {
 	switch src.label {
 	case defaults.label:
@@ -94,7 +94,7 @@ type value struct {
 	read   bool // text was read from the file that the source names
 }
 
-// withoutLineBreak is text without the one line break that may end it.
+// withoutLineBreak returns text without the line break that may end it.
 func withoutLineBreak(text string) string {
 	if line, ok := strings.CutSuffix(text, "\r\n"); ok {
 		return line
@@ -135,7 +135,7 @@ func (l *loader) noteUnknown(src source, key string, known []string, advice stri
 	l.problems = append(l.problems, Problem{src.label, key, message})
 }
 
-// takeFlags checks that each flag is of a setting. A command line that refuses others by itself never gives one here.
+// takeFlags checks that each flag belongs to a setting. Package cli refuses other flags before.
 func (l *loader) takeFlags(set map[string]string) map[string]value {
 	found := make(map[string]any, len(set))
 	for name, text := range set {
@@ -145,13 +145,13 @@ func (l *loader) takeFlags(set map[string]string) map[string]value {
 	return l.take(flags, found, flagged, func(string) string { return listed })
 }
 
-// listed is the advice about an unknown setting.
+// listed is the advice for an unknown setting.
 const listed = "`refreshd help configuration` lists them"
 
 func (l *loader) readEnvironment(environ []string) map[string]value {
 	layer := koanf.New(".")
-	// Without a delimiter the provider keeps names whole, so that one that is refused is refused as it was written. It
-	// fails only when it is asked for bytes.
+	// Without a delimiter the provider keeps names whole, so that a message has a refused name as it is in the
+	// environment. The provider fails only if it is asked for bytes.
 	_ = layer.Load(env.Provider("", env.Opt{
 		Prefix:      envPrefix,
 		EnvironFunc: func() []string { return environ },
@@ -170,8 +170,8 @@ func (l *loader) readEnvironment(environ []string) map[string]value {
 	})
 }
 
-// What Kubernetes injects into every container for each Service of its namespace: for one that is called refreshd-db
-// the names begin with REFRESHD_DB. (kubernetes/pkg/kubelet/envvars) No setting has a name of these shapes.
+// Variables that Kubernetes injects into every container for each Service of its namespace: for a Service named
+// refreshd-db the names begin with REFRESHD_DB. (kubernetes/pkg/kubelet/envvars) No setting has a name of these shapes.
 var (
 	injectedName = regexp.MustCompile(`^REFRESHD(_[A-Z0-9_]+)?_` +
 		`(SERVICE_HOST|SERVICE_PORT(_[A-Z0-9_]+)?|PORT_[0-9]+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)$`)
@@ -179,8 +179,8 @@ var (
 	injectedHost = regexp.MustCompile(`^(tcp|udp|sctp)://[^/]+:[0-9]+$`)
 )
 
-// injected reports whether Kubernetes makes such a variable. Of a name that ends in _PORT the value has to be of its
-// form as well: REFRESHD_PORT=8080 is somebody's attempt to set the port, who would be left with another one.
+// injected reports whether Kubernetes makes such a variable. If the name ends in _PORT, the value must
+// have the form too: REFRESHD_PORT=8080 is an attempt to set the port, and must not be ignored.
 func injected(name, text string) bool {
 	return injectedName.MatchString(name) || injectedURL.MatchString(name) && injectedHost.MatchString(text)
 }
@@ -222,8 +222,7 @@ func (l *loader) readFile(env, flags map[string]value) map[string]value {
 	})
 }
 
-// take checks the keys that src holds against the allowed settings. advice says what to do about an unknown key that
-// resembles none of them.
+// take checks the keys of src against the allowed settings. advice is for an unknown key that resembles no setting.
 func (l *loader) take(
 	src source, found map[string]any, allowed []setting, advice func(key string) string,
 ) map[string]value {
@@ -249,8 +248,8 @@ func (l *loader) take(
 	return values
 }
 
-// readSecretFiles puts the content of each file that holds a secret in the place of the secret. That a source set the
-// setting to nothing does not count: Compose does that for a variable that is not set.
+// readSecretFiles replaces each setting that names a file of a secret by the content of the file. An empty name does
+// not count: Compose sets a variable to nothing if it is not set.
 func (l *loader) readSecretFiles(values map[string]value) {
 	for _, s := range settings {
 		named := values[s.name]
@@ -275,13 +274,13 @@ func (l *loader) readSecretFiles(values map[string]value) {
 	}
 }
 
-// The most bytes that a file may have: a configuration, or one secret.
+// The maximum sizes of files in bytes: of a configuration, and of one secret.
 const (
 	maxConfigFile = 1 << 20
 	maxSecretFile = 64 << 10
 )
 
-// fileText is a koanf.Provider. koanf's own provider of files reads one whole, however long it is.
+// fileText is a koanf.Provider. koanf's own provider reads a whole file, of any size.
 type fileText []byte
 
 func (t fileText) ReadBytes() ([]byte, error) { return t, nil }
