@@ -1,5 +1,5 @@
-// Command refreshd is a multi-tenant refresh token service. See package run for the program, and package domain for what
-// it does.
+// Command refreshd is a multi-tenant refresh token service. See package run for the program, and package domain for its
+// rules.
 package main
 
 import (

@@ -9,7 +9,7 @@ import (
 	"github.com/refreshd/refreshd/adapter/web"
 )
 
-// newAdmin serves what operators need and the public must not see.
+// newAdmin returns the handler of the admin listener, for operators: metrics, readiness and, if enabled, profiles.
 func (s *service) newAdmin(ready func(context.Context) error, profiles bool) http.Handler {
 	mux := http.NewServeMux()
 	mux.Handle("GET /metrics", s.metrics.Handler())
@@ -29,8 +29,8 @@ func (s *service) newAdmin(ready func(context.Context) error, profiles bool) htt
 		local.HandleFunc("/debug/pprof/symbol", pprof.Symbol)
 		local.HandleFunc("/debug/pprof/trace", pprof.Trace)
 		mux.HandleFunc("/debug/pprof/", func(w http.ResponseWriter, r *http.Request) {
-			// A hostile page in the browser of an operator reaches the listener too, by having its own name resolve to
-			// the listener's address (DNS rebinding); but it cannot choose the header.
+			// A hostile page in an operator's browser can reach the listener by resolving its own name to the listener's
+			// address (DNS rebinding), but it cannot choose the header.
 			if !web.IsLoopback(r.Host) {
 				http.Error(w, "profiles are for requests to localhost or a loopback address", http.StatusForbidden)
 				return

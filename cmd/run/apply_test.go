@@ -37,7 +37,7 @@ func applying(t *testing.T, dir, text string, args ...string) (printed string, e
 	return stdout.String(), err
 }
 
-// contents are the files below dir, and what is in them.
+// contents returns the files below dir with their contents.
 func contents(t *testing.T, dir string) string {
 	t.Helper()
 	var all strings.Builder
@@ -50,7 +50,7 @@ func contents(t *testing.T, dir string) string {
 	return all.String()
 }
 
-// A slip in the file or its name must not make a database in the working directory.
+// A mistake in the file or its name must not make a database in the working directory.
 func TestApplyReadsItsFileBeforeItMakesADatabase(t *testing.T) {
 	for name, tt := range map[string]struct{ text, says string }{
 		"no file": {"", "read the kickstart file"},
@@ -96,7 +96,7 @@ func TestApplyReadsItsFileBeforeItMakesADatabase(t *testing.T) {
 	}
 }
 
-// An operator looks before he leaps: what a dry run prints is what then happens, and it leaves not a byte behind.
+// A dry run prints exactly the changes of the run that follows, and writes nothing.
 func TestADryRunPrintsWhatWouldChangeAndWritesNothing(t *testing.T) {
 	dir := t.TempDir()
 	printed, err := applying(t, dir, applied, "--dry-run")

@@ -22,7 +22,7 @@ import (
 // worker is a task that a service runs beside requests, until its context is done.
 type worker struct {
 	name string
-	// forRequests says that requests need the worker: it runs until the last response is sent.
+	// forRequests is true if requests need the worker: it then runs until the last response is sent.
 	forRequests bool
 	// run returns nil once ctx is done, and not sooner.
 	run func(ctx context.Context) error
@@ -92,8 +92,8 @@ func (w worker) try(ctx context.Context, log *slog.Logger) (err error) {
 	return errors.New("it ended by itself")
 }
 
-// wait returns when all workers have ended, or ctx if that is sooner: a call of the store may last longer than its
-// context, and what it leaves undone is for the next process, as after a crash. It returns why a worker failed.
+// wait returns when all workers have ended or ctx is done: a call of the store may last longer than its context. As
+// after a crash, the next process does the rest of the work. It returns the error of a worker that failed.
 func (b *background) wait(ctx context.Context) error {
 	select {
 	case <-b.ended:
@@ -114,8 +114,8 @@ func hangups(log io.Writer) <-chan os.Signal {
 	return received
 }
 
-// readKeys keeps the known keys up to date until ctx is done. It reads immediately when hangup receives. A store that
-// is down for a while is not a reason to stop, and is logged once.
+// readKeys keeps the known keys up to date until ctx is done. It reads immediately after a value on hangup. It does not
+// stop while the store is down, and logs that once.
 func (s *service) readKeys(ctx context.Context, hangup <-chan os.Signal) error {
 	ticker := time.NewTicker(usecase.KeyReadInterval)
 	defer ticker.Stop()

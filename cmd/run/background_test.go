@@ -10,7 +10,7 @@ import (
 	"time"
 )
 
-// A stop waits for what ends soon, and for nothing beyond its grace: a call of the store may end long after its
+// A stop waits for workers that end soon, and no longer than its grace: a call of the store may end long after its
 // context.
 func TestAStopWaitsForTheBackgroundWithinItsGrace(t *testing.T) {
 	for name, test := range map[string]struct{ takes, want time.Duration }{
@@ -36,13 +36,13 @@ func TestAStopWaitsForTheBackgroundWithinItsGrace(t *testing.T) {
 	}
 }
 
-// A service that lost a worker, and went on, would serve keys that are out of date, or fill its disk.
+// A service that continued without a worker would serve keys that are out of date, or fill its disk.
 func TestAWorkerThatFailsIsLoggedByNameAndStopsTheService(t *testing.T) {
 	for name, test := range map[string]struct {
 		run        func(context.Context) error
 		want, logs string
 	}{
-		"error": {func(context.Context) error { return errAway }, "purge: the store is away", `"error":"the store is away"}`},
+		"error": {func(context.Context) error { return errDown }, "purge: the store is down", `"error":"the store is down"}`},
 		"end":   {func(context.Context) error { return nil }, "purge: it ended by itself", `"error":"it ended by itself"}`},
 		"panic": {func(context.Context) error { panic("off by one") }, "purge: panic: off by one", `background_test.go`},
 	} {
@@ -79,7 +79,7 @@ func TestAWorkerThatFailsIsLoggedByNameAndStopsTheService(t *testing.T) {
 	}
 }
 
-// A stop ends the purge immediately, and the reading of keys when no request is left.
+// A stop ends the purge immediately, and the reading of keys after the last request.
 func TestAStopEndsFirstWhatNoRequestNeeds(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		ctx, stop := context.WithCancel(t.Context())

@@ -13,7 +13,7 @@ import (
 	"github.com/refreshd/refreshd/config"
 )
 
-// migrate brings the schema up to what this program works on.
+// migrate migrates the schema to the version that this program needs.
 func (p process) migrate(ctx context.Context, c config.Config) (err error) {
 	kind := p.storeOf(c)
 	if err := placeOf(kind, c.Database).refuses("migrate"); err != nil {
@@ -34,8 +34,8 @@ func (p process) migrate(ctx context.Context, c config.Config) (err error) {
 	return nil
 }
 
-// migrateStatus shows how far the schema is. Its error says that a migration is pending, so that a script sees it in
-// the exit status.
+// migrateStatus shows the version of the schema. It returns an error if a migration is pending, so that a script sees
+// it in the exit status.
 func (p process) migrateStatus(ctx context.Context, c config.Config) error {
 	kind := p.storeOf(c)
 	if err := placeOf(kind, c.Database).refuses("migrate"); err != nil {
@@ -72,8 +72,8 @@ func (p process) migrateStatus(ctx context.Context, c config.Config) error {
 	return nil
 }
 
-// apply makes the store what a kickstart file says; a dry run only prints what that would change. The file is read and
-// checked before the database is opened: a misspelt name must not make a database.
+// apply applies a kickstart file to the store; a dry run only prints the changes. The file is read and checked before
+// the database is opened: a misspelt name must not make a database.
 func (p process) apply(ctx context.Context, c config.Config, file string, dry bool) (err error) {
 	if err := placeOf(p.storeOf(c), c.Database).refuses("apply"); err != nil {
 		return err

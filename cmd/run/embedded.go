@@ -44,8 +44,8 @@ func (f inFile) refuses(command string) error {
 	return nil
 }
 
-// isEmpty returns an error where a database that was here before is not: a new one in its place would refuse every
-// token string that was issued as [invalid], and the clients would drop it. The keys beside a database are written
+// isEmpty returns an error if a database has been lost: a new one in its place would refuse every issued token string
+// as [invalid], and clients would drop it. The keys beside a database are written
 // after it; but a master key that is named in the configuration may be an operator's, put there before.
 func (f inFile) isEmpty(masterKeyIsSet bool) (bool, error) {
 	if nothing, err := f.holdsNothing(f.path); err != nil || !nothing {

@@ -31,8 +31,8 @@ func served(t *testing.T, environ ...string) (printed string, err error) {
 	return stdout.String(), err
 }
 
-// A first run that was cut short is gone through again. A store that somebody filled with what looks like a part of
-// one is not: it would get a key that nobody asked for.
+// A first run that was interrupted is repeated. A store that an operator filled with objects like those of a first run
+// gets no first run: it would get a key that the operator did not ask for.
 func TestAStoreThatWasFilledOtherwiseGetsNoKeyOfItsOwn(t *testing.T) {
 	dir := t.TempDir()
 	database, kickstart := "REFRESHD_DATABASE_URL=sqlite:"+filepath.Join(dir, "refreshd.db"), filepath.Join(t.TempDir(),
@@ -57,7 +57,7 @@ apiKeys: [{name: backend, key: ak_backend_backend_backend_backend, permissions: 
 	}
 }
 
-// Who makes the master key first, and puts it where the database is going to be, has lost no database.
+// An operator who creates the master key first, where the database is going to be, has lost no database.
 func TestAnOperatorsOwnMasterKeyIsNoTraceOfALostDatabase(t *testing.T) {
 	dir := t.TempDir()
 	key := filepath.Join(dir, masterKeyName)
@@ -74,8 +74,8 @@ func TestAnOperatorsOwnMasterKeyIsNoTraceOfALostDatabase(t *testing.T) {
 	}
 }
 
-// Of a first run that was cut short before its key was stored, and whose store was then filled by an operator, nothing
-// is to be finished: the key in its file is no key.
+// A first run was interrupted before its key was stored, and an operator then filled the store: the first run is not
+// finished, and the key in its file is not valid.
 func TestAFirstRunThatWasBegunIsDroppedWhenTheStoreWasFilledSince(t *testing.T) {
 	dir := t.TempDir()
 	database := "REFRESHD_DATABASE_URL=sqlite:" + filepath.Join(dir, "refreshd.db")
@@ -99,7 +99,8 @@ func TestAFirstRunThatWasBegunIsDroppedWhenTheStoreWasFilledSince(t *testing.T) 
 	}
 }
 
-// A key that is stored is finished with as it is: its tenant may have been changed since, and must not be set back.
+// If the key is stored, the first run writes only its file: the tenant may have been changed since, and must not be set
+// back.
 func TestAFirstRunWhoseKeyIsStoredGetsItsFileAndNothingElse(t *testing.T) {
 	dir := t.TempDir()
 	database := "REFRESHD_DATABASE_URL=sqlite:" + filepath.Join(dir, "refreshd.db")
@@ -138,8 +139,8 @@ func TestAFirstRunWhoseKeyIsStoredGetsItsFileAndNothingElse(t *testing.T) {
 	}
 }
 
-// The documents are for everybody: they name the tenant that a first start makes, and none of several, who are not to
-// learn of each other.
+// The documents are public: they name the tenant of a first start. They name no tenant if there are several, because
+// tenants must not learn of each other.
 func TestTheDocumentsNameTheOnlyTenant(t *testing.T) {
 	ctx := t.Context()
 	k, _, err := cli.FirstRun(rand.Reader)

@@ -4,5 +4,5 @@ package run
 
 import "context"
 
-// lock returns nil: there is none here, and first starts in one directory have to come one after another.
+// lock returns nil, because these systems have no such lock: first starts in one directory must not be concurrent.
 func lock(context.Context, string) (unlock func(), err error) { return nil, nil }

@@ -16,7 +16,7 @@ import (
 
 // place is where a database is, and how a process treats it because of that.
 type place interface {
-	// refuses returns why a command does not work on a database here; nil if it does.
+	// refuses returns an error if a command does not work on a database here.
 	refuses(command string) error
 	// alone waits until no other process of this machine opens the database for the first time.
 	alone(ctx context.Context) (unlock func(), err error)

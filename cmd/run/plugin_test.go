@@ -14,8 +14,8 @@ import (
 	"github.com/refreshd/refreshd/test/support/rig"
 )
 
-// pluggedStore is a store of somebody else's. It keeps a file with the name of what it was opened with, so that a test
-// sees that requests came here.
+// pluggedStore is a store of another module. It writes the URL that it was opened with to a file, so that a test sees
+// that it was used.
 const pluggedStore = `package mystore
 
 import (
@@ -69,7 +69,7 @@ var (
 	toolBlock   = regexp.MustCompile(`(?ms)^tool (\(.*?^\)|.*?$)`)
 )
 
-// plugged builds the program of CONTRIBUTING.md in a module of its own, which knows this one as any other module would.
+// plugged builds the program of CONTRIBUTING.md in a module of its own, which requires this one as any module does.
 func plugged(t *testing.T) rig.Program {
 	t.Helper()
 	root, err := filepath.Abs("../..")

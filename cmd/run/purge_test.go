@@ -15,7 +15,7 @@ import (
 	"github.com/refreshd/refreshd/usecase"
 )
 
-// steps are a janitor that does what it is told, each time in 400 ms.
+// steps is a janitor that returns these results, each after 400 ms.
 type steps struct {
 	does []port.Purged
 	ends error

@@ -18,9 +18,9 @@ const (
 	probeTimeout = 2 * time.Second
 )
 
-// readiness reports to all callers whether the service is ready, with one probe of the store: readiness is public,
-// and a probe for each caller would let strangers take the store's connections. So a caller that leaves does not end
-// the probe, because others wait for it. When ctx, the service's, is done, all callers return.
+// readiness reports to all callers whether the service is ready, with one probe of the store: readiness is public, and
+// a probe for each caller would let unauthenticated clients take the store's connections. So a caller that leaves does
+// not end the probe, because others wait for it. When ctx, the service's, is done, all callers return.
 //
 // A call of the store may last longer than its context: on PostgreSQL until its statement has ended, which is 12
 // seconds if the server is silent. Callers then stop waiting, and the probe has timed out; but the next probe begins
@@ -105,7 +105,7 @@ func (r *readiness) run(p *probing) {
 }
 
 // publish gives the result to the callers that wait for p. A failure is logged here, at most once a second, and not by
-// the two handlers, which anybody may call as often as they like. A stop is logged as such.
+// the two handlers, which any client may request at any rate. A stop is logged as such.
 func (r *readiness) publish(p *probing, err error) {
 	used := readyFor
 	if err != nil {

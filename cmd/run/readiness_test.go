@@ -12,7 +12,7 @@ import (
 	"time"
 )
 
-// probedStore is one whose probes take a while, and then return what err was when they began.
+// probedStore is a store whose probes take a while, and then return the err of their beginning.
 type probedStore struct {
 	probes atomic.Int64
 	err    error
@@ -31,13 +31,13 @@ func (s *probedStore) ready(ctx context.Context) error {
 }
 
 var (
-	errAway = errors.New("the store is away")
+	errDown = errors.New("the store is down")
 	discard = slog.New(slog.DiscardHandler)
 )
 
-// A probe for each who asks is a way for strangers to take the connections to the store.
-func TestAllWhoAskShareOneProbe(t *testing.T) {
-	for name, err := range map[string]error{"ready": nil, "not ready": errAway} {
+// With a probe for each request, unauthenticated clients could take all connections to the store.
+func TestAllCallersShareOneProbe(t *testing.T) {
+	for name, err := range map[string]error{"ready": nil, "not ready": errDown} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				s := &probedStore{err: err, takes: time.Second}
@@ -51,8 +51,8 @@ func TestAllWhoAskShareOneProbe(t *testing.T) {
 					go ask()
 				}
 				synctest.Wait()
-				ask() // joins the probe that is under way
-				ask() // is told its result
+				ask() // joins the running probe
+				ask() // gets its result
 				if got := s.probes.Load(); got != 1 {
 					t.Errorf("the store was asked %d times, want once", got)
 				}
@@ -62,21 +62,21 @@ func TestAllWhoAskShareOneProbe(t *testing.T) {
 	}
 }
 
-// A service that is back must be seen to be, and one that is lost.
+// A service that is ready again must become visible soon, as one that is down.
 func TestAProbeIsBelievedForAMoment(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := &probedStore{}
 		r := &readiness{ctx: t.Context(), probe: s.ready, log: discard}
 		for _, step := range []struct {
 			after time.Duration
-			store error // from then on
+			store error // after that
 			want  error
 			asked int64
 		}{
 			{0, nil, nil, 1},
-			{readyFor - 1, errAway, nil, 1},
-			{1, errAway, errAway, 2},
-			{notReadyFor - 1, nil, errAway, 2},
+			{readyFor - 1, errDown, nil, 1},
+			{1, errDown, errDown, 2},
+			{notReadyFor - 1, nil, errDown, 2},
 			{1, nil, nil, 3},
 		} {
 			time.Sleep(step.after)
@@ -88,7 +88,7 @@ func TestAProbeIsBelievedForAMoment(t *testing.T) {
 	})
 }
 
-// A stranger that hangs up again and again must not take the result from those who wait.
+// A client that hangs up again and again must not take the result from the other callers.
 func TestACallerThatLeavesDoesNotEndTheProbe(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := &probedStore{takes: time.Second}
@@ -97,7 +97,7 @@ func TestACallerThatLeavesDoesNotEndTheProbe(t *testing.T) {
 			leaving, leave := context.WithCancel(t.Context())
 			go leave()
 			if got := r.ready(leaving); !errors.Is(got, context.Canceled) {
-				t.Errorf("who left got %v", got)
+				t.Errorf("the caller that left got %v", got)
 			}
 		}
 		if got := r.ready(t.Context()); got != nil || s.probes.Load() != 1 {
@@ -106,7 +106,7 @@ func TestACallerThatLeavesDoesNotEndTheProbe(t *testing.T) {
 	})
 }
 
-// silentStore is one whose server is silent: its calls end when it ends them, not with their contexts.
+// silentStore is a store whose server is silent: its calls end when the test ends them, not with their contexts.
 type silentStore struct {
 	probes atomic.Int64
 	result chan error
@@ -117,8 +117,8 @@ func (s *silentStore) ready(context.Context) error {
 	return <-s.result
 }
 
-// A call of a store may last longer than its context. Those who ask for readiness wait no longer for that, and they are
-// told so, as is the gauge; but each who asks would take one more connection of a store that is silent.
+// A call of a store may last longer than its context. Callers do not wait longer: they and the gauge get the time-out.
+// No probe begins meanwhile, because each would take one more connection of a silent store.
 func TestAProbeThatDoesNotEndIsNotReadyInTimeAndIsTheOnlyOne(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := &silentStore{result: make(chan error, 1)}
@@ -150,7 +150,7 @@ func TestAProbeThatDoesNotEndIsNotReadyInTimeAndIsTheOnlyOne(t *testing.T) {
 	})
 }
 
-// An alert goes by the gauge: it has to fall also where nobody waits for the result.
+// Alerts use the gauge: it has to fall even if no caller waits for the result.
 func TestTheGaugeIsThatOfTheProbeAndNotOfThoseWhoWait(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		ctx, stop := context.WithCancel(t.Context())
@@ -186,7 +186,7 @@ func TestTheGaugeIsThatOfTheProbeAndNotOfThoseWhoWait(t *testing.T) {
 	})
 }
 
-// A balancer is to see at the first question that the process is stopping, also while the store does not answer.
+// A balancer has to see at its first request that the process is stopping, even while the store does not respond.
 func TestAServiceThatStopsIsNotReady(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		ctx, stop := context.WithCancel(t.Context())
@@ -211,18 +211,18 @@ func TestAServiceThatStopsIsNotReady(t *testing.T) {
 	})
 }
 
-// Anybody may ask for readiness, on two listeners, and none of it must fill the log; but why the service is not ready
-// has to be found there.
+// Any client may request readiness, on two listeners, and must not fill the log. The log has the reason if the service
+// is not ready.
 func TestAFailingProbeIsLoggedAtMostOnceASecond(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		ctx, stop := context.WithCancel(t.Context())
 		var log bytes.Buffer
-		s := &probedStore{err: errAway}
+		s := &probedStore{err: errDown}
 		r := &readiness{ctx: ctx, probe: s.ready, log: slog.New(slog.NewJSONHandler(&log, nil))}
 		for range 110 {
 			for range 3 {
-				if got := r.ready(t.Context()); !errors.Is(got, errAway) {
-					t.Errorf("got %v, want %v", got, errAway)
+				if got := r.ready(t.Context()); !errors.Is(got, errDown) {
+					t.Errorf("got %v, want %v", got, errDown)
 				}
 			}
 			time.Sleep(notReadyFor / 10) // 2.2 s together
@@ -232,7 +232,7 @@ func TestAFailingProbeIsLoggedAtMostOnceASecond(t *testing.T) {
 		synctest.Wait()
 		stop()
 		synctest.Wait()
-		const line = `"level":"WARN","msg":"not ready","event":"server.not_ready","error":"the store is away"`
+		const line = `"level":"WARN","msg":"not ready","event":"server.not_ready","error":"the store is down"`
 		got, lines := strings.Count(log.String(), line), strings.Count(log.String(), "\n")
 		if got != 3 || lines != got || s.probes.Load() != 12 {
 			t.Errorf("got %d warnings in %d lines of %d probes, want 3 of 12, and nothing of a stop:\n%s",

@@ -1,5 +1,5 @@
-// Package run is refreshd as a program: the composition root, the one place where a configuration becomes a store, a
-// signer, use cases and listeners. It has no rule in it.
+// Package run is refreshd as a program: the composition root, which alone makes a store, a signer, use cases and
+// listeners from a configuration. It holds no rule.
 //
 // Begin with wire.go to see how the parts fit, or with package domain to see what they do.
 package run
@@ -91,7 +91,7 @@ func status(err error) int {
 	return 1
 }
 
-// Options are everything in which two runs of the program differ, so one process can run it several times.
+// Options are the inputs of a run. A run has no others, so one process can run the program several times.
 type Options struct {
 	Version string  // of the program; if empty, that of the main module
 	Stores  []Store // in addition to those that come with refreshd

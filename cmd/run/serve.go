@@ -14,7 +14,7 @@ import (
 	"github.com/refreshd/refreshd/config"
 )
 
-// errStopping is why a process that is stopping is not ready.
+// errStopping is the readiness of a process that is stopping.
 var errStopping = errors.New("the process is stopping")
 
 // serve runs the service until ctx is done, and then finishes what is running.
@@ -65,7 +65,7 @@ func (p process) serve(ctx context.Context, c config.Config) (err error) {
 	return errors.Join(v.wait(ctx, c.ShutdownDelay), v.stop(c.ShutdownTimeout))
 }
 
-// listeners are where a service takes requests.
+// listeners are the sockets on which a service accepts requests.
 type listeners struct {
 	api, admin net.Listener // admin is nil if it is turned off
 }
@@ -105,7 +105,7 @@ func (s *service) publicURL(c config.Config, address net.Addr) string {
 	return url
 }
 
-// server is a service that serves.
+// server is a service with its HTTP servers.
 type server struct {
 	*service
 	api, admin *web.Server

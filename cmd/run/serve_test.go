@@ -9,7 +9,7 @@ import (
 	"testing"
 )
 
-// stopAt ends a run once its log says so.
+// stopAt ends a run when its log has that text.
 type stopAt struct {
 	bytes.Buffer
 	text string
@@ -23,7 +23,7 @@ func (s *stopAt) Write(line []byte) (int, error) {
 	return s.Buffer.Write(line)
 }
 
-// An issuer is derived from the public URL. One that names this machine is what a first try wants, and nobody else.
+// An issuer is derived from the public URL. A URL of this machine is right for a first try only.
 func TestAServiceForOthersIsWarnedOfAPublicURLOfThisMachine(t *testing.T) {
 	for _, test := range []struct {
 		name, listen, publicURL string
@@ -51,7 +51,8 @@ func TestAServiceForOthersIsWarnedOfAPublicURLOfThisMachine(t *testing.T) {
 	}
 }
 
-// freePort is one that a moment ago nobody used. With a port of 0 the configuration could not derive a URL by itself.
+// freePort returns a port that was free a moment ago. With a port of 0 the configuration could not derive a URL by
+// itself.
 func freePort(t *testing.T) string {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")

@@ -16,12 +16,12 @@ import (
 	"github.com/refreshd/refreshd/config"
 )
 
-// openAnother opens a store of another program's.
+// openAnother opens a store of another program.
 func openAnother(context.Context, config.Database, *slog.Logger) (Opened, error) {
 	return Opened{Store: memstore.New()}, nil
 }
 
-// runAnother runs a verb of a program that has one store more, and stops a service once it listens.
+// runAnother runs a command of a program that has one store more, and stops a service once it listens.
 func runAnother(t *testing.T, another Store, verb, url string, environ ...string) (stdout, log string, err error) {
 	t.Helper()
 	ctx, stop := context.WithCancel(t.Context())
@@ -64,7 +64,7 @@ func TestAStoreThatSaysNothingOfItselfIsShared(t *testing.T) {
 	}
 }
 
-// A local store is one that somebody tries, or that a small installation has: it is brought up and filled at its start.
+// A local store is for a first try or a small installation: it is migrated and filled at its start.
 func TestALocalStoreIsMigratedAndFilledAtItsStart(t *testing.T) {
 	for _, name := range []string{"in memory", "embedded"} {
 		t.Run(name, func(t *testing.T) {
@@ -119,7 +119,7 @@ func TestALocalStoreIsMigratedAndFilledAtItsStart(t *testing.T) {
 	}
 }
 
-// Which store opens a database must not depend on an order, and a program that is put together wrongly must not start.
+// The order of stores must not decide which of them opens a database. A program with two for one scheme does not start.
 func TestStoresThatCannotBeUsedAreRefused(t *testing.T) {
 	for says, another := range map[string]Store{
 		"two stores of the scheme sqlite": {Scheme: config.Scheme{Name: "sqlite"}, Open: openAnother},

@@ -30,7 +30,7 @@ func runningHere(t *testing.T, args ...string) (stdout string, err error) {
 	return out.String(), err
 }
 
-// A slip in a command line must not make a database in the working directory.
+// A mistake in a command line must not make a database in the working directory.
 func TestAWrongCommandLineMakesNothingAndExitsWith2(t *testing.T) {
 	for command, slips := range map[string][]string{
 		"serve":         {"--lisen=:0", "x", "--listen=x", "--listen", "-listen=:0", "--log-level=x", "--status", "-f=x"},
@@ -61,7 +61,7 @@ func TestAWrongCommandLineMakesNothingAndExitsWith2(t *testing.T) {
 	}
 }
 
-// Whoever looks leaves nothing behind.
+// Commands that only print create no file.
 func TestACommandThatOnlyLooksMakesNothing(t *testing.T) {
 	for _, line := range []string{
 		"", "--help", "-h", "--version", "-v", "version", "help", "help serve", "help kickstart", "config", "config show",

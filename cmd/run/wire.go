@@ -21,7 +21,7 @@ import (
 	"github.com/refreshd/refreshd/usecase"
 )
 
-// service is the parts of a running refreshd, put together.
+// service holds the parts of a running refreshd.
 type service struct {
 	store   port.Store
 	kind    Store
@@ -141,7 +141,7 @@ func (s *service) openKeys(ctx context.Context, c config.Config, readOnly bool) 
 	return err
 }
 
-// masterKey is the configured key, or that of the place of the store.
+// masterKey returns the configured key, or that of the place of the store.
 func (s *service) masterKey(ctx context.Context, c config.Config, readOnly bool) (domain.MasterKey, error) {
 	if !c.MasterKey.IsZero() {
 		return domain.ParseMasterKey(c.MasterKey)
