@@ -7,7 +7,7 @@ import (
 )
 
 // APIKeys stores API keys and their permissions. Reads are never cached: a key that was replaced or deleted, or whose
-// tenant was deleted, is refused from then on.
+// tenant was deleted, is refused by every later call.
 //
 // A key is identified by its id, which its creator makes. No other key has its name or its hash. Its version begins at
 // 1, and only SaveAPIKey changes it.
@@ -23,9 +23,9 @@ type APIKeys interface {
 	// its version is not expect.
 	DeleteAPIKey(ctx context.Context, id domain.ID, expect domain.Version, e domain.Event) error
 
-	// APIKey returns ErrNotFound if there is none.
+	// APIKey returns ErrNotFound if the key does not exist.
 	APIKey(ctx context.Context, id domain.ID) (domain.APIKey, error)
-	// APIKeyByName returns ErrNotFound if there is none.
+	// APIKeyByName returns ErrNotFound if the key does not exist.
 	APIKeyByName(ctx context.Context, name string) (domain.APIKey, error)
 	// APIKeyByHash returns the key with that hash ([domain.HashAPIKey]); ErrNotFound if there is none.
 	APIKeyByHash(ctx context.Context, hash string) (domain.APIKey, error)

@@ -7,8 +7,8 @@ import (
 	"github.com/refreshd/refreshd/domain"
 )
 
-// Janitor deletes refresh tokens that have ended, a few at a time: in passes over the whole store, each of which is
-// many calls of Purge. A deleted refresh token is then unknown instead of ended, and no other result of the store
+// Janitor deletes refresh tokens that have ended, a few at a time. A pass reads the whole store, in many calls of
+// Purge. A deleted refresh token is then unknown instead of ended, and no other result of the store
 // changes.
 type Janitor interface {
 	// Purge does the next step of the current pass, or the first of a new one, in one step: its deletions and its
@@ -16,10 +16,10 @@ type Janitor interface {
 	//
 	// One process purges at a time. Purge returns ErrConflict, having done nothing, while another holder has the lease,
 	// which is until the LeaseUntil of its last step. It also does if it would begin a pass, s.EndedBefore is not zero,
-	// and the last pass ended after it. Otherwise s.LeaseHolder has the lease until s.LeaseUntil, or nobody if this
-	// step ends the pass. The lease saves work and protects nothing: two processes that purge concurrently, because
-	// their clocks differ, do no harm. A wrong clock must not block all processes until its time: a lease that ends
-	// later than s.LeaseUntil + s.MaxClockSkew, and an end of the last pass later than s.Now + s.MaxClockSkew, are
+	// and the last pass ended after it. Otherwise s.LeaseHolder has the lease until s.LeaseUntil; or, if this step ends
+	// the pass, the lease is free. The lease saves work and protects nothing: two processes that purge concurrently,
+	// because their clocks differ, do no harm. A wrong clock must not block all processes until its time: a lease that
+	// ends later than s.LeaseUntil + s.MaxClockSkew, and an end of the last pass later than s.Now + s.MaxClockSkew, are
 	// void.
 	//
 	// A deletion cannot be undone, so a clock that is ahead must not decide what has ended. A store with its own clock,

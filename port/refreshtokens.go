@@ -57,8 +57,8 @@ type RefreshTokens interface {
 	// one moment, whether it is active or has ended. It returns ErrNotFound if there is no such record.
 	Snapshot(ctx context.Context, id domain.ID) (domain.Snapshot, error)
 
-	// Use stores LastUsedAt and ExpiresAt of after, and nothing else, in one step, if the record still has Generation,
-	// RecoveredAt and RecoveryPaidUntil of before, and is active at now. Otherwise it writes nothing and returns
+	// Use stores LastUsedAt and ExpiresAt of after, and nothing else, in one step, if the record's Generation, RecoveredAt
+	// and RecoveryPaidUntil still equal those in before, and it is active at now. Otherwise it writes nothing and returns
 	// ErrConflict.
 	Use(ctx context.Context, before, after domain.RefreshToken, now time.Time) error
 
@@ -98,8 +98,8 @@ type RefreshTokens interface {
 	Count(ctx context.Context, q ListQuery) (n int, more bool, err error)
 
 	// Change stores Roles, Scopes, Claims, MetaData.Device and MetaData.Data of each change's After, and nothing else,
-	// in one step, if each of the refresh tokens named by Before.ID belongs to that tenant, still has the values of
-	// Before in these five fields, and is active at now. Otherwise, and if two changes name one refresh token, it
+	// in one step, if each of the refresh tokens named by Before.ID belongs to that tenant, has these
+	// five values unchanged from Before, and is active at now. Otherwise, and if two changes name one refresh token, it
 	// writes nothing and returns ErrConflict. Without changes it does nothing and returns nil. The event names the
 	// refresh tokens.
 	//

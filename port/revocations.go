@@ -8,8 +8,8 @@ import (
 )
 
 // Revocations revokes refresh tokens. When one of its methods has returned, every call on the store that starts later
-// refuses the refresh tokens that it revoked. A call that had started may still succeed. A rotation that it then stored
-// is revoked all the same; an issue may be.
+// refuses the refresh tokens that it revoked. A call that had started may still succeed. A rotation that it then
+// stored is still revoked; an issue may be.
 type Revocations interface {
 	// Revoke revokes the refresh token of that tenant and id if it is active at r.At; otherwise it returns ErrNotFound.
 	// The event names it.
@@ -17,8 +17,8 @@ type Revocations interface {
 
 	// RevokeScope revokes every refresh token in the scope that was stored before, and none that is stored later. The
 	// number of its writes does not depend on how many there are: the tenant's epoch grows by one, and the scope's mark
-	// takes the new epoch, r.At, r.Reason and KeepUntil. KeepUntil is the latest instant that one of them could have
-	// lived to: r.At + the longest TTL that a policy of any application of the tenant has ever had in this store +
+	// takes the new epoch, r.At, r.Reason and KeepUntil. KeepUntil is the latest instant until which one of them could
+	// have been active: r.At + the longest TTL that a policy of any application of the tenant has ever had in this store +
 	// [domain.MarkRetention]. The epoch and KeepUntil of a mark only grow. It returns the new epoch.
 	//
 	// If except is not zero, that refresh token is not revoked: its IssuedEpoch becomes the new epoch, in the same
