@@ -103,7 +103,7 @@ func TestAnAccessTokenIsNeverExpiredWhenItIsMade(t *testing.T) {
 			t.Fatalf("%s left of %s", rest, lifetime)
 		}
 		if got.ExpiresAt.Sub(got.IssuedAt) > lifetime {
-			t.Fatalf("lives for %s, want %s at most", got.ExpiresAt.Sub(got.IssuedAt), lifetime)
+			t.Fatalf("is valid for %s, want %s at most", got.ExpiresAt.Sub(got.IssuedAt), lifetime)
 		}
 		for _, at := range []time.Time{got.IssuedAt, got.ExpiresAt} {
 			if !at.Equal(at.Truncate(s)) {

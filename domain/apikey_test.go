@@ -69,7 +69,7 @@ func TestPermissionsAllow(t *testing.T) {
 		{"every method of an endpoint", domain.Permissions{"/jwt/issue": {"*"}}, []ask{
 			{"POST", "/jwt/issue", true}, {"DELETE", "/jwt/issue", true}, {"POST", "/jwt/refresh", false},
 		}},
-		{"every endpoint, but for administration", domain.Permissions{"*": {"POST"}}, []ask{
+		{"every endpoint, except administration", domain.Permissions{"*": {"POST"}}, []ask{
 			{"POST", "/jwt/issue", true}, {"POST", "/jwt/refresh/:id/deep", true}, {"GET", "/jwt/issue", false},
 			{"POST", "/api-key", false}, {"POST", "/api-key/:id", false}, {"POST", "/key", false},
 			{"POST", "/key/:id", false},

@@ -438,7 +438,7 @@ func TestDecideOrder(t *testing.T) {
 	}
 }
 
-// The policy of a deleted application is zero, and so not active: the refusal must be final all the same.
+// The policy of a deleted application is zero, and so not active: the refusal must still be final.
 func TestDecideGoneIsRevokedAndNotInactive(t *testing.T) {
 	s := stored()
 	s.Deleted, s.Policy = true, domain.Policy{}
@@ -455,7 +455,7 @@ func TestAlive(t *testing.T) {
 		want   bool
 	}{
 		{"as stored", func(*domain.Snapshot) {}, true},
-		{"inactive is alive: it may come back", func(s *domain.Snapshot) { s.Policy.Active = false }, true},
+		{"inactive counts as active: its policy may change back", func(s *domain.Snapshot) { s.Policy.Active = false }, true},
 		{"revoked", func(s *domain.Snapshot) { s.Token.RevokedAt = issued }, false},
 		{"mark above", func(s *domain.Snapshot) { s.MarkEpoch = 5 }, false},
 		{"mark below", func(s *domain.Snapshot) { s.MarkEpoch = 3 }, true},
@@ -588,7 +588,7 @@ func TestRecoveryBudget(t *testing.T) {
 			[]ask{{7, yes, 17}, {8, yes, 27}, {16, no, 27}, {17, yes, 37}, {18, no, 37}}},
 		{"burst 2: what was not used does not pile up beyond the burst", 2, 10,
 			[]ask{{1000, yes, 1010}, {1001, yes, 1020}, {1002, no, 1020}}},
-		{"burst 2: one every interval goes on for ever", 2, 10,
+		{"burst 2: one every interval, without end", 2, 10,
 			[]ask{{10, yes, 20}, {20, yes, 30}, {30, yes, 40}, {40, yes, 50}, {41, yes, 60}, {42, no, 60}}},
 		{"the same generation again is free", 2, 10,
 			[]ask{{7, yes, 17}, {7, yes, 17}, {7, yes, 17}, {8, yes, 27}, {8, yes, 27}, {9, no, 27}}},
@@ -706,7 +706,7 @@ func TestOutcomes(t *testing.T) {
 		}
 	}
 	if !domain.Outcome("").Refused() {
-		t.Error("an outcome that nobody set is no refusal")
+		t.Error("an outcome that is not set does not count as a refusal")
 	}
 }
 

@@ -226,7 +226,7 @@ func TestPropertiesCatchMutants(t *testing.T) {
 			}
 			return s.Decide(c)
 		}},
-		{expiry, "expiresAt itself is alive", func(s domain.Snapshot, c domain.Call) domain.Decision {
+		{expiry, "active at expiresAt itself", func(s domain.Snapshot, c domain.Call) domain.Decision {
 			s.Token.ExpiresAt = s.Token.ExpiresAt.Add(µs)
 			return s.Decide(c)
 		}},
@@ -579,7 +579,8 @@ func oneGeneration(w *world, before domain.Snapshot, _ bool, c domain.Call, d do
 }
 
 // rotatesInTime: if an exchange of the current string succeeds, it rotates, unless the generation was rotated to or
-// first recovered within a grace period. Nobody can delay a rotation by requests, and no clock by an earlier reading.
+// first recovered within a grace period. No client can delay a rotation by requests, and no clock by an earlier
+// reading.
 func rotatesInTime(w *world, before domain.Snapshot, _ bool, c domain.Call, d domain.Decision) error {
 	g, p := before.Token.Generation, before.Policy
 	if c.Generation != g || p.Usage == domain.Reusable ||
@@ -823,7 +824,7 @@ func ended(err error) error {
 }
 
 // The limits of the promise to an honest client: histories of a few exchanges in which nothing was stolen, and the
-// rules detect a replay all the same, or in which something was stolen, and they detect none. The advice at
+// rules still detect a replay, or in which something was stolen, and they detect none. The advice at
 // honestClient avoids the former.
 func TestLimitsOfWhatARetryCanBe(t *testing.T) {
 	type exchange struct {

@@ -76,7 +76,7 @@ func TestAnIDIsStaleOnceItsRefreshTokenMayBeGone(t *testing.T) {
 		{random, 1000 * time.Hour, time.Hour, false},
 	} {
 		if got := tt.id.IsStale(made.Add(tt.age), tt.kept); got != tt.want {
-			t.Errorf("%s, %s old where the dead are kept for %s: %t, want %t", tt.id, tt.age, tt.kept, got, tt.want)
+			t.Errorf("%s, %s old where ended refresh tokens are kept for %s: %t, want %t", tt.id, tt.age, tt.kept, got, tt.want)
 		}
 	}
 }

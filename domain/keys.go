@@ -34,8 +34,8 @@ type SealedKey struct {
 	Number    uint32    // from 1
 	ID        string    // of a signing key: its `kid`, unique; other kinds have none
 	CreatedAt time.Time
-	StartsAt  time.Time // from then on it is used; zero for always
-	RetiredAt time.Time // from then on nothing new is made with it; zero if it is not retired
+	StartsAt  time.Time // when its use begins; zero for always
+	RetiredAt time.Time // after it nothing new is made with the key; zero if it is not retired
 	Sealed    string    // nonce and ciphertext
 	Revision  uint64    // of the write that stored it, set by the store
 }

@@ -275,13 +275,13 @@ func TestImpossibleCombinations(t *testing.T) {
 		tenant, app domain.Settings
 		want        string
 	}{
-		{"the default grace period, the shortest life", grace(nil, new(int64(1))), domain.Settings{}, ""},
-		{"grace at half of the life", grace(new(int64(3_600)), new(int64(120))), domain.Settings{}, ""},
-		{"grace above half of the life", grace(new(int64(3_600)), new(int64(119))), domain.Settings{}, graceConflict},
-		{"a second above half of the life", grace(new(int64(31)), new(int64(1))), domain.Settings{}, graceConflict},
-		{"the application's grace, the tenant's life", grace(nil, new(int64(2))), grace(new(int64(61)), nil),
+		{"the default grace period, the shortest lifetime", grace(nil, new(int64(1))), domain.Settings{}, ""},
+		{"grace at half of the lifetime", grace(new(int64(3_600)), new(int64(120))), domain.Settings{}, ""},
+		{"grace above half of the lifetime", grace(new(int64(3_600)), new(int64(119))), domain.Settings{}, graceConflict},
+		{"a second above half of the lifetime", grace(new(int64(31)), new(int64(1))), domain.Settings{}, graceConflict},
+		{"the application's grace, the tenant's lifetime", grace(nil, new(int64(2))), grace(new(int64(61)), nil),
 			graceConflict},
-		{"the tenant's grace, the application's life", grace(new(int64(61)), nil), grace(nil, new(int64(2))),
+		{"the tenant's grace, the application's lifetime", grace(new(int64(61)), nil), grace(nil, new(int64(2))),
 			graceConflict},
 		{"the application repairs the grace period", grace(new(int64(600)), nil), grace(new(int64(60)), new(int64(2))),
 			""},
@@ -305,7 +305,7 @@ func TestImpossibleCombinations(t *testing.T) {
 			domain.Settings{}, ""},
 		{"the application's life above the tenant's maximum", life(new(int64(60)), new(int64(600)), nil),
 			life(new(int64(601)), nil, nil), conflict},
-		{"the application's maximum below the tenant's life", life(new(int64(60)), nil, nil),
+		{"the application's maximum below the tenant's lifetime", life(new(int64(60)), nil, nil),
 			life(nil, new(int64(59)), nil), conflict},
 		{"the application makes the tenant's harmless maximum count", life(new(int64(60)), new(int64(59)), fixed),
 			life(nil, nil, new(domain.SlidingWindowWithMaximumLifetime)), conflict},
@@ -387,8 +387,8 @@ func TestWarnings(t *testing.T) {
 		change func(*domain.Policy)
 		names  []string
 	}{
-		{"grace at half of the access token's life", func(p *domain.Policy) { p.GracePeriod = 450 * time.Second }, nil},
-		{"grace above half of the access token's life", func(p *domain.Policy) { p.GracePeriod = 451 * time.Second },
+		{"grace at half of the access token's lifetime", func(p *domain.Policy) { p.GracePeriod = 450 * time.Second }, nil},
+		{"grace above half of the access token's lifetime", func(p *domain.Policy) { p.GracePeriod = 451 * time.Second },
 			[]string{domain.FieldGraceSeconds}},
 		{"an access token as long as the session", func(p *domain.Policy) { p.TTL = p.AccessTokenTTL }, nil},
 		{"an access token longer than the session", func(p *domain.Policy) { p.TTL = p.AccessTokenTTL - time.Minute },

@@ -23,7 +23,7 @@ func asked() domain.RefreshToken {
 
 func TestNewRefreshToken(t *testing.T) {
 	in := asked()
-	in.Generation, in.RotatedAt, in.LastUsedAt = 7, issued.Add(-day), issued.Add(-day) // not a caller's to say
+	in.Generation, in.RotatedAt, in.LastUsedAt = 7, issued.Add(-day), issued.Add(-day) // NewRefreshToken ignores these
 	got, err := domain.NewRefreshToken(in, domain.DefaultPolicy(), issued)
 	want := asked()
 	want.Generation, want.IssuedAt, want.RotatedAt, want.LastUsedAt = 1, issued, issued, issued
@@ -154,7 +154,7 @@ func TestNewRefreshTokenRefuses(t *testing.T) {
 		change func(*domain.RefreshToken)
 		want   []string
 	}{
-		{"nothing but the owner is needed", func(r *domain.RefreshToken) {
+		{"only the owner is needed", func(r *domain.RefreshToken) {
 			*r = domain.RefreshToken{ID: r.ID, TenantID: r.TenantID, ApplicationID: r.ApplicationID, UserID: r.UserID}
 		}, nil},
 		{"no id", func(r *domain.RefreshToken) { r.ID = domain.ID{} }, []string{"[invalid]refreshTokenId"}},

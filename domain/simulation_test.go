@@ -56,8 +56,8 @@ func TestSimulation(t *testing.T) {
 	checkQuotedTables(t)
 }
 
-// checkQuotedTables compares the two tables of PROOFS.md with the program: they have every row of the default policy, in
-// the order of the program. With the flag, every figure is compared with the printed one.
+// checkQuotedTables compares the two tables of PROOFS.md with the program: they have every row of the default policy,
+// in the order of the program. With the flag, every figure is compared with the printed one.
 func checkQuotedTables(t *testing.T) {
 	document, err := os.ReadFile("../PROOFS.md")
 	if err != nil {
@@ -737,7 +737,7 @@ func spread(day time.Time, n int, rng *rand.Rand) (all []time.Time) {
 type strategy struct {
 	name   string
 	drifts bool             // more than a grace period from the owner, again and again: must be caught
-	keeps  bool             // sends the copied string for ever
+	keeps  bool             // sends the copied string without end
 	daily  bool             // the owner comes once a day
 	median [2]time.Duration // under the default policy and for each of the owners, caught by then; 0 for no bound
 	next   func(*thief) time.Time
@@ -794,7 +794,7 @@ var thieves = []strategy{
 	{name: "every hour", drifts: true,
 		median: [2]time.Duration{6 * time.Hour, time.Hour},
 		next:   func(th *thief) time.Time { return later(th.copied, th.last).Add(time.Hour) }},
-	{name: "in turn with an owner who comes once a day", drifts: true, daily: true,
+	{name: "alternates with an owner who comes once a day", drifts: true, daily: true,
 		median: [2]time.Duration{3 * day, 3 * day}, next: func(th *thief) time.Time {
 			return later(th.copied, th.last).Truncate(24 * time.Hour).Add(27 * time.Hour)
 		}},
@@ -828,7 +828,7 @@ var thieves = []strategy{
 	{name: "at random within a grace period and 1 s after each of the owner's", next: func(th *thief) time.Time {
 		return th.following(later(th.copied, th.last)).Add(th.random(th.policy.GracePeriod + time.Second))
 	}},
-	{name: "in step: within a second after each of the owner's", next: func(th *thief) time.Time {
+	{name: "synchronized: within a second after each of the owner's", next: func(th *thief) time.Time {
 		return th.following(later(th.copied, th.last)).Add(th.random(time.Second))
 	}},
 	{name: "a grace period less 1 s after each of the owner's", next: func(th *thief) time.Time {

@@ -39,7 +39,7 @@ const (
 // TokenKey authenticates token strings.
 type TokenKey struct {
 	Number   uint32    // 1 to MaxTokenKeyNumber; part of every token string that the key mints
-	StartsAt time.Time // the key mints generations that are rotated from then on; zero for the first key
+	StartsAt time.Time // the key mints generations rotated at or after it; zero for the first key
 	Key      Secret    // 32 random bytes
 }
 
