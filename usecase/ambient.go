@@ -26,7 +26,7 @@ type chosen struct {
 	// presented is the token string that counts, if found.
 	presented domain.PresentedToken
 	found     bool
-	// choice says why none of several counts, if not found.
+	// choice is the reason that none of several counts, if not found.
 	choice domain.Choice
 	// deletable reports that the other cookies need not be kept.
 	deletable bool

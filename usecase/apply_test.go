@@ -123,7 +123,7 @@ func TestWhatIsWrongWithAKickstartIsToldBeforeAnythingIsWritten(t *testing.T) {
 		change func(*usecase.Kickstart)
 		want   []string
 	}{
-		{"several at once", func(k *usecase.Kickstart) {
+		{"several together", func(k *usecase.Kickstart) {
 			k.Tenants[0].Tenant.Issuer = "ftp://x"
 			k.Tenants[0].Applications[1].Settings.GraceSeconds = new(int64(-1))
 			k.APIKeys[0].Key = domain.NewSecret("hunter2")
@@ -437,7 +437,7 @@ func TestApplyReadsAgainWhatAnotherProcessWrote(t *testing.T) {
 	}
 }
 
-// A process that writes as often as Apply reads must not block it for ever, and its writes must not be lost.
+// A process that writes as often as Apply reads must not block it forever, and its writes must not be lost.
 func TestApplyGivesUpWhereAnotherProcessIsAlwaysFaster(t *testing.T) {
 	w := newWorld(t)
 	k := kickstart()

@@ -20,7 +20,7 @@ type Authenticate struct {
 	Clock   Clock
 }
 
-// A Credential authenticates the sender of a request by one of its fields. The zero value authenticates nobody.
+// A Credential authenticates the sender of a request by one of its fields. The zero value authenticates no caller.
 type Credential struct {
 	APIKey      domain.Secret // or any other text that was sent in its place
 	AccessToken domain.Secret // of an owner

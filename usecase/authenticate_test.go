@@ -88,7 +88,7 @@ func TestARequestWithoutATenantIsForItsCallers(t *testing.T) {
 }
 
 // An access token allows the actions of owners and no others, whatever else is sent besides; and an unknown action is
-// allowed to nobody.
+// allowed to no caller.
 func TestAnOwnerMayDoWhatIsAnOwnersOnly(t *testing.T) {
 	w, _, all, _ := withKeys(t)
 	token := w.issued(t, "shop").AccessToken
@@ -167,7 +167,7 @@ func TestACallerActsOnItsTenantOnly(t *testing.T) {
 				t.Errorf("got a caller for tenant %q, want %q", caller.TenantID, want)
 			}
 			if caller.Key.Name == "" && caller.Owner == nil {
-				t.Error("a good credential is taken for a guess")
+				t.Error("a valid credential is taken for a guess")
 			}
 		})
 	}

@@ -15,7 +15,7 @@ type Exchange struct {
 	Tokens port.RefreshTokens
 	Minter Minter
 	Clock  Clock
-	// Restored says that the store was restored from a backup: see [domain.Call.Restored].
+	// Restored is true if the store was restored from a backup: see [domain.Call.Restored].
 	Restored bool
 }
 
@@ -64,7 +64,7 @@ type Exchanged struct {
 	Deletable bool
 }
 
-// exchangeAttempts is how often the record may have changed since it was read before the exchange gives up.
+// exchangeAttempts is the number of attempts of an exchange whose record changes between the read and the write.
 const exchangeAttempts = 5
 
 // Do exchanges a token string. When it has returned, its decision is durable. ErrSeveralSessions and ErrTooManySessions

@@ -39,7 +39,7 @@ func TestAfterAnyFaultTheSameCallAgainGivesTheSameAnswer(t *testing.T) {
 	for n, call := range calls {
 		ways := []fault{notDone, done}
 		if slices.Index(calls, call) == n {
-			ways = append(ways, cancelled) // as notDone but for the error, so once for each kind of call is enough
+			ways = append(ways, cancelled) // as notDone except for the error, so once for each kind of call is enough
 		}
 		for _, how := range ways {
 			t.Run(fmt.Sprintf("call %d, %s, %s", n+1, call, how), func(t *testing.T) {
@@ -147,7 +147,7 @@ func (s *story) play() {
 			Patch: domain.Patch{Claims: &p}})
 		return told{words: fmt.Sprint(n)}, err
 	})
-	s.exchange("the terminal goes on", terminal1, "generation 1")
+	s.exchange("the terminal continues", terminal1, "generation 1")
 	s.step("list", func(ctx context.Context) (told, error) {
 		page, err := w.list.Page(ctx, usecase.ListInput{TenantID: "acme", UserID: new("ana"), Limit: 10})
 		var ids string
@@ -186,7 +186,7 @@ func (s *story) play() {
 		_, err = w.revoke.Do(ctx, usecase.RevokeInput{TenantID: "acme", TokenString: &phone5.tokenString,
 			Owner: caller.Owner})
 		if errors.Is(err, domain.ErrNotFound) {
-			err = nil // it is gone, which is what was wanted
+			err = nil // it has ended, as required
 		}
 		return told{}, err
 	})

@@ -27,7 +27,7 @@ func (l lock) acquire(ctx context.Context) error {
 
 func (l lock) release() { <-l }
 
-// flights does a piece of work once for all callers that ask for it concurrently. The zero value is ready to use.
+// flights does a piece of work once for its concurrent callers. The zero value is ready to use.
 type flights struct {
 	mu    sync.Mutex
 	under map[string]*flight

@@ -45,7 +45,7 @@ type IssueInput struct {
 	IssuedAt  time.Time
 	ExpiresAt time.Time
 	By        domain.Origin
-	// Cookies says that the tokens go to a browser in cookies. The policy must then have a cookie domain, or allow
+	// Cookies is true if the tokens go to a browser in cookies. The policy must then have a cookie domain, or allow
 	// cookies without one.
 	Cookies bool
 }

@@ -107,7 +107,7 @@ func TestIssueWithTheCallersIDIsIdempotent(t *testing.T) {
 	}
 	w.clock.advance(time.Minute)
 	in.MetaData.ClientAddress = "198.51.100.2" // where a call comes from is not what it says
-	again("at once")
+	again("immediately")
 
 	rotated := w.exchangedAs(t, usecase.ExchangeInput{TokenString: first.TokenString, Binding: in.Binding})
 	wantOutcome(t, rotated, domain.Rotated, nil)
@@ -378,7 +378,7 @@ func TestAnImportCountsFromItsInstantOfIssue(t *testing.T) {
 	wantCodes(t, err, "[duplicate]refreshTokenId")
 	w.clock.advance(time.Hour)
 	w.rotated(t, got.TokenString)
-	_, err = w.issue.Do(t.Context(), in) // the instant of its insert is gone, and with it the key of its first string
+	_, err = w.issue.Do(t.Context(), in) // the instant of its insert is no longer stored, nor the key of its first string
 	wantCodes(t, err, "[duplicate]refreshTokenId")
 
 	for name, tt := range map[string]struct {
@@ -429,7 +429,7 @@ func TestAnOldIDIsNotIssuedUnderAgain(t *testing.T) {
 	wantCodes(t, err, "[duplicate]refreshTokenId") // it has ended, and is still stored
 	w.clock.advance(time.Hour)
 	if done, err := purge.Pass(t.Context(), nil); err != nil || done.Deleted != 1 {
-		t.Fatalf("a pass did %+v (%v), want the dead one deleted", done, err)
+		t.Fatalf("a pass did %+v (%v), want the ended one deleted", done, err)
 	}
 	w.probe.forget()
 	_, err = w.issue.Do(t.Context(), in)

@@ -24,7 +24,7 @@ const (
 	keyMakeTimeout = 30 * time.Second // RSA
 	keyPage        = 500
 
-	// maxLookUps bounds the concurrent look-ups of names that this process does not know. Anybody can make up such
+	// maxLookUps bounds the concurrent look-ups of names that this process does not know. Any client can make up such
 	// names, and must not load the store with more look-ups than these.
 	maxLookUps = 4
 	// maxMakes bounds the private keys that are made concurrently, because an RSA key takes a processor for a while.
@@ -34,7 +34,7 @@ const (
 	maxMisses = 1024
 )
 
-// ring is what a process knows of the key ring in the store, as of revision: the keys of no tenant. It is immutable,
+// ring is a process's copy of the key ring in the store, as of revision: the keys of no tenant. It is immutable,
 // and replaced when it changes.
 type ring struct {
 	revision uint64
@@ -61,7 +61,7 @@ type tenantKeys struct {
 // held holds the signing keys that a process has loaded.
 //
 // The keys of a tenant are loaded when they are first needed, and stay: 3 KB of live heap for one key of ES256, with
-// its JWK Set and the signer's copy. From then on, each reading of the ring updates them.
+// its JWK Set and the signer's copy. After that each reading of the ring updates them.
 type held struct {
 	tenants sync.Map // tenant id -> *tenantKeys
 	byID    sync.Map // `kid` -> domain.SigningKey; of tenants that are loaded, and shared ones
@@ -117,7 +117,7 @@ func (k *Keys) fresh(ctx context.Context) error {
 }
 
 // lookAgain reads the changes of the key ring, unless that was tried within the last second. It is for names that
-// anybody can make up, which must not cause more than one reading a second.
+// any client can make up, which must not cause more than one reading a second.
 func (k *Keys) lookAgain(ctx context.Context) error { return k.readWith(ctx, true) }
 
 func (k *Keys) readWith(ctx context.Context, limited bool) error {

@@ -89,7 +89,7 @@ func TestAKeyThatAnotherProcessMadeServesInThisOne(t *testing.T) {
 		old = append(old, id)
 	}
 	if _, err := here.byToken(t, first.AccessToken); err != nil {
-		t.Errorf("by the key of before: %v", err)
+		t.Errorf("by the earlier key: %v", err)
 	}
 }
 
@@ -159,7 +159,7 @@ func (w *world) openOn(t *testing.T, store usecase.KeyStore) replica {
 	return w.replicaOf(keys)
 }
 
-// A process that cannot read the ring must not sign for ever with a key that was revoked meanwhile. Verifiers still get
+// A process that cannot read the ring must not sign forever with a key that was revoked meanwhile. Verifiers still get
 // its key sets; otherwise they would refuse every access token.
 func TestAProcessThatCannotReadTheRingSignsForThreeSecondsMore(t *testing.T) {
 	w := newWorld(t)
@@ -384,7 +384,7 @@ func (r *retiring) KeyByID(ctx context.Context, id string) (domain.SealedKey, er
 }
 
 // A reading of the ring may happen between looking up a key and storing it, and return the key as retired. It returns
-// that once: if the older state was kept, this process would sign with the key for ever.
+// that once: if the older state was kept, this process would sign with the key forever.
 func TestAKeyThatIsRetiredWhileItIsLookedUpStaysRetired(t *testing.T) {
 	w := newWorld(t)
 	first := kidOf(t, w.issued(t, "shop").AccessToken)

@@ -39,7 +39,7 @@ type KeysConfig struct {
 	Previous *domain.MasterKey
 	Clock    Clock
 	Random   io.Reader
-	// ReadOnly says that nothing may be written to the store. If it has no keys yet, temporary ones are made.
+	// ReadOnly forbids writes to the store. If it has no keys yet, temporary ones are made.
 	ReadOnly bool
 }
 
@@ -83,7 +83,7 @@ func OpenKeys(ctx context.Context, c KeysConfig) (*Keys, error) {
 		lookUps: newLock(maxLookUps), checks: newLock(maxLookUps),
 	}
 	k.held.loading = make(map[string]bool)
-	// HasData comes before the keys: a process that stored the data which is there by now had all of its keys before.
+	// HasData comes before the keys: a process that stored data had stored all of its keys before.
 	// In the other order, another process that starts for the first time could come between and make this one fail.
 	hasData, err := c.Store.HasData(ctx)
 	if err != nil {
@@ -240,9 +240,9 @@ func (k *Keys) add(ctx context.Context, master domain.MasterKey, s domain.Sealed
 	return nil
 }
 
-// resealAll seals again with the master key what only the previous master key opens. The check value comes last, so
-// that a start with the new master key alone fails until all is done. After it come keys that a process without the new
-// master key added meanwhile.
+// resealAll seals the keys that only the previous master key opens again, with the master key. The check value comes
+// last, so that a start with the new master key alone fails until all is done. After it come keys that a process
+// without the new master key added meanwhile.
 func (k *Keys) resealAll(ctx context.Context) error {
 	var check *domain.SealedKey
 	since := uint64(0)
@@ -337,7 +337,7 @@ func (k *Keys) signing(
 	if ok || err != nil {
 		return key, err
 	}
-	// Made once for all callers that wait for it, because an RSA key takes long.
+	// All callers that wait for the key share one, because making an RSA key takes long.
 	err = k.makes.do(ctx, string(a)+" "+tenantID, keyMakeTimeout, func(ctx context.Context) error {
 		err := k.makeFirst(ctx, domain.Service(), at, signingKeys{tenantID, a})
 		if errors.Is(err, domain.ErrDuplicate) { // another process was first
@@ -368,7 +368,7 @@ func (k *Keys) made(
 	return key, ok, err
 }
 
-// ensureKey makes a key for the tenant to publish if it has none. Anybody may ask for key sets. So the keys for any
+// ensureKey makes a key for the tenant to publish if it has none. Any client may request key sets. So the keys for any
 // number of tenants are made one after another, and signing does not wait for them.
 func (k *Keys) ensureKey(ctx context.Context, tenantID string, a domain.Algorithm, at time.Time) error {
 	if err := k.fresh(ctx); err != nil {

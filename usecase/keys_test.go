@@ -92,7 +92,7 @@ func TestDataWithoutItsKeysIsARefusalToStart(t *testing.T) {
 			wantErr(t, err, usecase.ErrKeysLost)
 			after := sealedIn(t, store)
 			if len(after) != len(left) {
-				t.Errorf("%d keys, want the %d of before", len(after), len(left))
+				t.Errorf("%d keys, want the %d from before the start", len(after), len(left))
 			}
 		})
 	}
@@ -285,8 +285,8 @@ func (r *resealing) Reseal(ctx context.Context, before domain.SealedKey, sealed 
 	return r.KeyStore.Reseal(ctx, before, sealed)
 }
 
-// Replicas get the new master key at the same time: it is no error if another one was faster.
-func TestTwoProcessesMaySealTheKeysAnewAtOnce(t *testing.T) {
+// Replicas get the new master key at the same time: a replica succeeds if another one was faster.
+func TestTwoProcessesMaySealTheKeysAgainConcurrently(t *testing.T) {
 	w := newWorld(t)
 	first := w.issued(t, "shop")
 	old := w.master

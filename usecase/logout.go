@@ -33,7 +33,7 @@ type LogoutInput struct {
 }
 
 // Do revokes every active session of the tenant that the cookies name, and returns their ids. Unlike an exchange it
-// does not choose one: all the cookies are deleted, and a session that stayed active would be visible to nobody. When
+// does not choose one: all the cookies are deleted, and no client could see a session that stayed active. When
 // it has returned, no exchange of these sessions that starts later succeeds.
 //
 // It returns ErrNotFound if none is active, ErrOtherTenants if only another tenant's is, and ErrTooManySessions with

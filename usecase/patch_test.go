@@ -276,7 +276,7 @@ func TestAChangeOfAUserCoversWhatItSelects(t *testing.T) {
 		_, err := w.revoke.Do(t.Context(), usecase.RevokeInput{TenantID: "acme", TokenString: &grants[5].TokenString})
 		must(t, err)
 		tc.in.TenantID, tc.in.Patch = "acme", rolesPatch("viewer")
-		for range 2 { // the second time nothing is left to write, and they count all the same
+		for range 2 { // the second time they have nothing to write, and still count
 			n, err := w.patch.OfUser(t.Context(), tc.in)
 			if err != nil || n != len(tc.want) {
 				t.Errorf("%s: changed %d (%v), want %d", name, n, err, len(tc.want))
@@ -605,8 +605,7 @@ func TestLargeChangesAreFewAndFair(t *testing.T) {
 	})
 }
 
-// A patch that waits in vain for its turn gets an error that says so, not one about the store, and leaves nothing
-// behind.
+// A patch that gets no turn in its time returns an error that says so, not one about the store, and leaves no entry.
 func TestAWaitForATurnEndsWithTheRequest(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)

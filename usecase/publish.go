@@ -11,8 +11,8 @@ import (
 	"github.com/refreshd/refreshd/port"
 )
 
-// Publish returns public keys from memory: anybody may ask for them, and no number of requests puts a load on the
-// store. It must not be copied.
+// Publish returns public keys from memory: any client may request them, and no number of requests loads the store. It
+// must not be copied.
 type Publish struct {
 	Tenants port.Tenants
 	Keys    *Keys

@@ -45,7 +45,7 @@ type Purge struct {
 	// After is how long ended refresh tokens are kept: longer than any call and than the clock skew, so minutes at
 	// least.
 	After time.Duration
-	// KeepEvents is how long events are kept; 0 for ever.
+	// KeepEvents is how long events are kept; 0 keeps them forever.
 	KeepEvents time.Duration
 	Random     io.Reader
 }
@@ -132,7 +132,7 @@ func (p *Purge) release(ctx context.Context) {
 }
 
 // record stores the event of a pass, or of this process's part of one, that deleted something. A pass that deleted only
-// events has none: its event would be deleted by a later pass, which would have an event, and so on for ever. A step
+// events has none: its event would be deleted by a later pass, which would have an event, and so on. A step
 // that returned an error is not counted, although the store may have done it: only an event in the step itself would
 // count it.
 func (p *Purge) record(ctx context.Context, sum port.Purged) error {

@@ -159,7 +159,7 @@ func TestAPassThatWasStoppedGoesOnInAnotherProcessRightAway(t *testing.T) {
 }
 
 // Each process records what its part of a pass has deleted. A pass that deleted only events has no event; otherwise
-// there would be one for ever.
+// each pass would have one.
 func TestAPassThatDeletedSomethingIsAnEventWithItsCounts(t *testing.T) {
 	w := newWorld(t)
 	w.sessions(t, 40)
@@ -393,7 +393,7 @@ func TestTheLeaseCoversTwoStepsAndThePauseBetweenThem(t *testing.T) {
 		func(ctx context.Context, s port.PurgeStep) (port.Purged, error) {
 			deadline, ok := ctx.Deadline()
 			if !ok {
-				t.Error("a step may take for ever")
+				t.Error("a step has no deadline")
 			}
 			took := time.Until(deadline)
 			held, left = append(held, s.LeaseUntil.Sub(s.Now)), append(left, took)

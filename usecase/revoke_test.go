@@ -117,7 +117,7 @@ func TestARevocationThatNamesNothingThatIsThereIsNotFound(t *testing.T) {
 		})
 	}
 	if !w.alive(t, mine.RefreshToken.ID) {
-		t.Error("something was revoked all the same")
+		t.Error("something was still revoked")
 	}
 }
 

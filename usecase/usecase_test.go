@@ -39,7 +39,7 @@ type world struct {
 	replica
 	clock  *clock
 	random *counting
-	store  *memstore.Store // as it is, to look into and to prepare, without the probe knowing
+	store  *memstore.Store // without the probe, to inspect and to prepare
 	probe  *probe          // what the use cases are given
 	master domain.MasterKey
 }

@@ -99,7 +99,8 @@ var mutants = []mutant{
 			{storeExchange, "AND refresh_tokens.generation = ` + c.generation + `\n", "AND ` + c.generation + ` > 0\n"},
 			{storeExchange, "	e, run := &exchange{id: id, call: c}, s.advanceAlone\n", `	var generation int64
 	if err := s.reading(ctx, "peek", func(db *gorm.DB) error {
-		return queryRow(raw(db, "SELECT generation FROM refresh_tokens WHERE id = $1", id[:]), domain.ErrConflict, &generation)
+		row := raw(db, "SELECT generation FROM refresh_tokens WHERE id = $1", id[:])
+		return queryRow(row, domain.ErrConflict, &generation)
 	}); err != nil {
 		return domain.RefreshToken{}, domain.Policy{}, err
 	}
@@ -112,7 +113,8 @@ var mutants = []mutant{
 	},
 	{
 		name: "revocation-late", says: "a revocation commits a moment after its response", setting: several,
-		changes: []change{{"usecase/revoke.go", "_, err = r.Revocations.RevokeScope(ctx, selector.Scope, selector.Except, how, event)", `go func() {
+		changes: []change{{"usecase/revoke.go",
+			"_, err = r.Revocations.RevokeScope(ctx, selector.Scope, selector.Except, how, event)", `go func() {
 			time.Sleep(150 * time.Millisecond)
 			_, _ = r.Revocations.RevokeScope(context.WithoutCancel(ctx), selector.Scope, selector.Except, how, event)
 		}()`}},
@@ -122,7 +124,8 @@ var mutants = []mutant{
 		changes: []change{
 			{storeExchange, "AND m.epoch > refresh_tokens.issued_epoch)`", "AND m.revoked_at > refresh_tokens.issued_at)`"},
 			{storeExchange, "COALESCE((SELECT max(m.epoch) FROM",
-				"COALESCE((SELECT max(CASE WHEN m.revoked_at > refresh_tokens.issued_at THEN refresh_tokens.issued_epoch + 1 ELSE 0 END) FROM"},
+				"COALESCE((SELECT max(CASE WHEN m.revoked_at > refresh_tokens.issued_at " +
+					"THEN refresh_tokens.issued_epoch + 1 ELSE 0 END) FROM"},
 		},
 	},
 	{
@@ -192,7 +195,8 @@ var mutants = []mutant{
 	},
 	{
 		name: "recovery-free", says: "a recovery is never charged", setting: several,
-		changes: []change{{rule, "		t.RecoveryPaidUntil = max(t.RecoveryPaidUntil, int64(t.Generation)) + p.RecoveryInterval\n", ""}},
+		changes: []change{{rule,
+			"		t.RecoveryPaidUntil = max(t.RecoveryPaidUntil, int64(t.Generation)) + p.RecoveryInterval\n", ""}},
 	},
 	{
 		name: "expiry-off-by-one", says: "a refresh token is still active at the instant of its expiry", setting: several,
@@ -262,7 +266,7 @@ var mutants = []mutant{
 			{useCase, "	return x.answer(ctx, domain.Decision{Outcome: domain.Rotated,", `
 	remembered.Store(presented.ID, call.Now)
 	return x.answer(ctx, domain.Decision{Outcome: domain.Rotated,`},
-			{useCase, "// exchangeAttempts is how often", "var remembered sync.Map\n\n// exchangeAttempts is how often"},
+			{useCase, "// exchangeAttempts is the number", "var remembered sync.Map\n\n// exchangeAttempts is the number"},
 			{useCase, "	\"fmt\"\n", "	\"fmt\"\n	\"sync\"\n"},
 		},
 	},
@@ -293,7 +297,8 @@ var mutants = []mutant{
 	},
 	{
 		name: "revocation-again", says: "a revocation happens again a moment after its response", setting: several,
-		changes: []change{{"usecase/revoke.go", "	return Revoked{Selector: selector, At: at, Cookies: cookies}, nil\n", `	if !selector.IsToken() {
+		changes: []change{{"usecase/revoke.go",
+			"	return Revoked{Selector: selector, At: at, Cookies: cookies}, nil\n", `	if !selector.IsToken() {
 		go func() {
 			time.Sleep(200 * time.Millisecond)
 			event.ID[15]++
