@@ -10,7 +10,7 @@ RUN --mount=type=cache,target=/go/pkg/mod --mount=type=cache,target=/go/cache \
 # The final image has no shell to make a directory with.
 RUN mkdir -p /out/image/var/lib/refreshd
 
-# Distroless over scratch: it brings the certificates that sslmode=verify-full checks a database's against. No shell either.
+# Distroless over scratch: it has the root certificates for sslmode=verify-full, and no shell either.
 FROM gcr.io/distroless/static-debian12:nonroot
 COPY --from=build /out/refreshd /usr/local/bin/refreshd
 COPY --from=build --chown=65532:65532 /out/image/var/lib/ /var/lib/

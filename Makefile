@@ -44,10 +44,10 @@ storms: ## 50 tabs on one session for 32 s, 3 000 logins in bursts on PostgreSQL
 	@$(GO) run ./test/support/postgres/ensure
 	@cd test/e2e && E2E_STORMS=1 $(GO) test -count=1 -timeout=$(TIMEOUT) -run '^(TestFiftyTabs|TestLogins)'
 
-# PG=15 takes a version that is installed; one that is not is installed, or fetched once with npm (test/support/postgres).
+# PG=15 uses that version. If it is missing it is installed, or fetched once with npm (test/support/postgres).
 PG ?= 18
 .PHONY: test-postgres
-test-postgres: ## run the tests of the PostgreSQL store and of the binary on that version (PG=18), and print which it was
+test-postgres: ## run the tests of the PostgreSQL store and of the binary on a version (PG=18), and print it
 	@TEST_POSTGRES_VERSION='$(PG)' $(GO) run ./test/support/postgres/ensure
 	TEST_POSTGRES_VERSION='$(PG)' $(GO) test -count=1 -timeout=$(TIMEOUT) $(TESTFLAGS) \
 		./test/e2e ./adapter/gormstore ./test/support/postgres

@@ -39,8 +39,7 @@ func behind(tb testing.TB, dsn, options string, settings ...string) domain.Secre
 	return domain.NewSecret(u.String())
 }
 
-// asRole does what OPERATING.md tells an administrator to do: settings that a pooler ignores are set for the database or the
-// role.
+// asRole sets the settings that a pooler ignores for the database or the role, as OPERATING.md tells an administrator.
 func asRole(tb testing.TB, dsn string) *sql.DB {
 	tb.Helper()
 	db := closing(tb, stdlib.OpenDB(*must(pgx.ParseConfig(dsn))(tb)))

@@ -190,22 +190,23 @@ func TestErrorsAreFoundInTheLog(t *testing.T) {
 		t.Errorf("got %q, want two lines", got)
 	}
 	if err := s.Forget(); err == nil || s.Log() != text {
-		t.Error("Forget: want an error, and the log as it is")
+		t.Error("Forget: want an error, and the log unchanged")
 	}
 }
 
-func TestVerbRunsToItsEndOrToOurs(t *testing.T) {
+func TestACommandRunsToItsEndOrUntilItIsCancelled(t *testing.T) {
 	p := program(t)
 	if got, err := p.Run(t.Context(), Settings{}, "version"); err != nil || !strings.Contains(got, "v1.2.3-rig") {
 		t.Errorf("version: got %q, %v", got, err)
 	}
-	if _, err := p.Run(t.Context(), Settings{}, "nonsense"); err == nil || !strings.Contains(err.Error(), "unknown command") {
-		t.Errorf("an unknown command: got %v, want what it said", err)
+	_, err := p.Run(t.Context(), Settings{}, "nonsense")
+	if err == nil || !strings.Contains(err.Error(), "unknown command") {
+		t.Errorf("an unknown command: got %v, want its message", err)
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
 	defer cancel()
 	if _, err := p.Run(ctx, Settings{Database: "memory:"}, "serve"); !errors.Is(err, context.DeadlineExceeded) {
-		t.Errorf("a verb that was cancelled: got %v", err)
+		t.Errorf("a command that was cancelled: got %v", err)
 	}
 }
 
