@@ -107,7 +107,8 @@ func TestTheSchemaOfSQLiteIsReadWithoutAWrite(t *testing.T) {
 		t.Fatal(err)
 	}
 	_, err = gormstore.SchemaOfSQLite(t.Context(), path)
-	if err == nil || !strings.Contains(err.Error(), path) || !strings.Contains(err.Error(), "this is not a SQLite database") {
+	if err == nil || !strings.Contains(err.Error(), path) ||
+		!strings.Contains(err.Error(), "this is not a SQLite database") {
 		t.Errorf("no database: error %v, want one that names the file and says what it is not", err)
 	}
 }
