@@ -1,5 +1,5 @@
-// Command lint is a tool for go vet, which make lint runs beside go vet's own analyzers and staticcheck. It has a module
-// of its own, so that its dependencies are not the service's.
+// Command lint is a tool for go vet. `make lint` runs it in addition to go vet's own analyzers and staticcheck. It has
+// its own module, so that its dependencies are not the service's.
 //
 // An analyzer is here if it finds a fault that those two do not, and has no false findings in this tree. golangci-lint
 // has these too. It is not used because it takes minutes to build and brings 200 modules, for each run of CI on a new

@@ -23,9 +23,9 @@ func Main(name string, run func(ctx context.Context, args []string) error) {
 	}
 }
 
-// untilSignal returns a context that a signal to end cancels, and SIGPIPE if an output has no reader any more: otherwise
-// that signal ends the program before it stops its processes. A connection that was cut raises the same signal, and
-// means nothing: these programs cut connections.
+// untilSignal returns a context that a signal to end cancels, and also SIGPIPE if an output has no reader any more.
+// Otherwise that signal would end the program before it stops its processes. A connection that was cut raises the same
+// signal, which is ignored: these programs cut connections.
 func untilSignal(parent context.Context, output ...*os.File) (context.Context, context.CancelFunc) {
 	ctx, stop := signal.NotifyContext(parent, os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
 	ctx, cancel := context.WithCancel(ctx)

@@ -41,11 +41,12 @@ func TestACutConnectionEndsNoProgram(t *testing.T) {
 	select {
 	case <-ctx.Done():
 		t.Error("the program ends")
-	case <-time.After(100 * time.Millisecond): // the other listener for the signal has no moment at which it has ignored it
+	// No event shows that untilSignal has ignored the signal.
+	case <-time.After(100 * time.Millisecond):
 	}
 }
 
-// SIGPIPE ends a program if nobody reads its output.
+// SIGPIPE ends a program whose output has no reader.
 func TestOutputWithoutAReaderEndsAProgram(t *testing.T) {
 	r, w, err := os.Pipe()
 	if err != nil {
