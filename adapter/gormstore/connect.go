@@ -17,6 +17,8 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 	"gorm.io/gorm"
+
+	"github.com/refreshd/refreshd/domain"
 )
 
 const (
@@ -61,6 +63,16 @@ type link struct {
 	config *pgx.ConnConfig
 	pooled atomic.Bool // there is a pooler in between
 	broken atomic.Bool // and has lost a prepared statement
+}
+
+// parseDSN parses a URL of PostgreSQL. Its error has no cause: that of ParseConfig quotes what it cannot parse, possibly
+// a password.
+func parseDSN(dsn domain.Secret) (*pgx.ConnConfig, error) {
+	config, err := pgx.ParseConfig(dsn.Reveal())
+	if err != nil {
+		return nil, errors.New("the DSN is malformed: write postgres://USER:PASSWORD@HOST:PORT/DATABASE")
+	}
+	return config, nil
 }
 
 // newLink prepares config for connections that serve. They survive a fail-over: they end in seconds when their server

@@ -13,7 +13,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/jackc/pgx/v5"
 	"github.com/pressly/goose/v3"
 	"gorm.io/driver/postgres"
 	"gorm.io/gorm"
@@ -142,11 +141,9 @@ func sqliteDSN(path string, pragmas ...string) string {
 
 // OpenPostgres opens the database that dsn names, as a URL or as keywords and values. It does not migrate.
 func OpenPostgres(ctx context.Context, dsn domain.Secret, o Options) (*Store, error) {
-	config, err := pgx.ParseConfig(dsn.Reveal())
+	config, err := parseDSN(dsn)
 	if err != nil {
-		// The error of ParseConfig quotes what it cannot parse, possibly a password.
-		return nil, errors.New("gormstore: open PostgreSQL: the DSN is malformed: " +
-			"write postgres://USER:PASSWORD@HOST:PORT/DATABASE")
+		return nil, fmt.Errorf("gormstore: open PostgreSQL: %w", err)
 	}
 	l := newLink(config)
 	if hosts := l.plainTextHosts(); len(hosts) > 0 {

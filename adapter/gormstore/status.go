@@ -61,10 +61,9 @@ func SchemaOfSQLite(ctx context.Context, path string) (Schema, error) {
 // SchemaOfPostgres returns the schema of the database that dsn names, by the first host that responds, which may
 // be a standby. It writes nothing.
 func SchemaOfPostgres(ctx context.Context, dsn domain.Secret) (Schema, error) {
-	config, err := pgx.ParseConfig(dsn.Reveal())
+	config, err := parseDSN(dsn)
 	if err != nil {
-		// err quotes the URL, which may hold a password.
-		return Schema{}, errors.New("gormstore: read the schema of the PostgreSQL database: the URL is malformed")
+		return Schema{}, fmt.Errorf("gormstore: read the schema of the PostgreSQL database: %w", err)
 	}
 	c := newLink(config).config
 	c.ValidateConnect = nil

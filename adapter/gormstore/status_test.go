@@ -139,10 +139,13 @@ func TestTheSchemaOfPostgreSQLIsReadWithoutAWrite(t *testing.T) {
 	schema("read-only", 4, nil)
 
 	const secret = "hunter2"
-	for _, dsn := range []string{"postgres://u:" + secret + "@h:x/d", "postgres://u:" + secret + "@127.0.0.1:1/d"} {
+	for dsn, says := range map[string]string{
+		"postgres://u:" + secret + "@h:x/d":         "write postgres://USER:PASSWORD@HOST:PORT/DATABASE",
+		"postgres://u:" + secret + "@127.0.0.1:1/d": "127.0.0.1:1",
+	} {
 		_, err := gormstore.SchemaOfPostgres(t.Context(), domain.NewSecret(dsn))
-		if err == nil || strings.Contains(err.Error(), secret) {
-			t.Errorf("error %v, want one without the password", err)
+		if err == nil || strings.Contains(err.Error(), secret) || !strings.Contains(err.Error(), says) {
+			t.Errorf("error %v, want one with %q and without the password", err, says)
 		}
 	}
 }
