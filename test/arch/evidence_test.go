@@ -129,17 +129,23 @@ func wrongCommands(tree fs.FS, tests map[string][]string, makefile, text string)
 	return wrong, n
 }
 
-// A document whose tests were renamed or deleted would claim what no test shows.
-func TestEveryTestThatADocumentNamesExists(t *testing.T) {
-	tree := os.DirFS("../..")
+// evidence returns the repository with its documents and its tests.
+func evidence(t *testing.T) (tree fs.FS, texts map[string]string, tests map[string][]string) {
+	t.Helper()
+	tree = os.DirFS("../..")
 	texts, err := documents(tree)
 	if err != nil {
 		t.Fatal(err)
 	}
-	tests, err := testsOf(tree)
-	if err != nil {
+	if tests, err = testsOf(tree); err != nil {
 		t.Fatal(err)
 	}
+	return tree, texts, tests
+}
+
+// A document whose tests were renamed or deleted would claim what no test shows.
+func TestEveryTestThatADocumentNamesExists(t *testing.T) {
+	_, texts, tests := evidence(t)
 	for name, text := range texts {
 		for _, missing := range missingTests(tests, text) {
 			t.Errorf("%s names %s, and there is no such test", name, missing)
@@ -154,15 +160,7 @@ func TestEveryTestThatADocumentNamesExists(t *testing.T) {
 
 // A reader who doubts a figure runs its command.
 func TestEveryCommandThatADocumentNamesExists(t *testing.T) {
-	tree := os.DirFS("../..")
-	texts, err := documents(tree)
-	if err != nil {
-		t.Fatal(err)
-	}
-	tests, err := testsOf(tree)
-	if err != nil {
-		t.Fatal(err)
-	}
+	tree, texts, tests := evidence(t)
 	makefile, err := fs.ReadFile(tree, "Makefile")
 	if err != nil {
 		t.Fatal(err)
