@@ -129,7 +129,7 @@ func ParseMasterKey(text Secret) (MasterKey, error) {
 	// The decoder skips line breaks, even in strict mode, so the length of the text is checked too.
 	if err != nil || len(key) != KeySize || len(s) != base64.RawStdEncoding.EncodedLen(KeySize) {
 		return MasterKey{}, errors.New(
-			"this is not a master key, which is 32 random bytes in base64: make one with `openssl rand -base64 32`")
+			"is not a master key, which is 32 random bytes in base64: make one with `openssl rand -base64 32`")
 	}
 	return MasterKey{NewSecret(string(key))}, nil
 }

@@ -11,7 +11,7 @@ import (
 
 func (l *line) apply() *cobra.Command {
 	var (
-		file fileFlag
+		file = textFlag{form: "FILE"}
 		dry  bool
 	)
 	c := &cobra.Command{
@@ -32,24 +32,10 @@ use "refreshd serve --kickstart-file".`,
 	c.Flags().VarP(&file, "file", "f", "the kickstart file; without it, that of --kickstart-file")
 	c.Flags().BoolVar(&dry, "dry-run", false, "print what would change, and write nothing")
 	return l.configured(c, func(ctx context.Context, loaded config.Config) error {
-		name := cmp.Or(string(file), loaded.KickstartFile)
+		name := cmp.Or(file.text, loaded.KickstartFile)
 		if name == "" {
 			return wrong(c, "name the kickstart file: refreshd apply -f kickstart.yaml")
 		}
 		return l.Apply(ctx, loaded, name, dry)
 	})
-}
-
-// fileFlag is the name of a file.
-type fileFlag string
-
-func (f *fileFlag) String() string { return string(*f) }
-func (*fileFlag) Type() string     { return "FILE" }
-
-func (f *fileFlag) Set(name string) error {
-	if len(name) > 1 && name[0] == '-' {
-		return errNoValue // pflag takes the next flag for the value
-	}
-	*f = fileFlag(name)
-	return nil
 }

@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"github.com/refreshd/refreshd/config"
 	"github.com/refreshd/refreshd/config/spelling"
@@ -72,7 +73,8 @@ const (
 
 func (l *line) root() *cobra.Command {
 	root := &cobra.Command{
-		Use: "refreshd COMMAND",
+		Use:   "refreshd COMMAND",
+		Short: "A multi-tenant refresh token service", // the man page's
 		Long: `refreshd is a multi-tenant refresh token service: it issues refresh tokens, exchanges them for
 signed access tokens, lists them and revokes them.`,
 		Example: `  # Try it: an embedded database in ./refreshd-data, and commands to paste.
@@ -116,6 +118,11 @@ signed access tokens, lists them and revokes them.`,
 	eachCommand(root, func(c *cobra.Command) {
 		c.Flags().SortFlags = false
 		c.Flags().BoolP("help", "h", false, "print this help")
+		c.Flags().VisitAll(func(f *pflag.Flag) {
+			if f.Value.Type() == "bool" { // which a shell would otherwise complete with files; settings have theirs already
+				_ = c.RegisterFlagCompletionFunc(f.Name, cobra.FixedCompletions(truths, cobra.ShellCompDirectiveNoFileComp))
+			}
+		})
 		if c.ValidArgs == nil && c.ValidArgsFunction == nil {
 			c.ValidArgsFunction = cobra.NoFileCompletions
 		}
@@ -171,8 +178,13 @@ func wrong(c *cobra.Command, format string, a ...any) error {
 
 // noArguments refuses arguments without repeating them: one may be a URL with a password.
 func noArguments(c *cobra.Command, args []string) error {
-	if len(args) == 0 {
+	switch {
+	case len(args) == 0:
 		return nil
+	case args[0] == "": // of a variable that a script quotes, and that is not set
+		return wrong(c, "%s takes no arguments, only flags: leave the empty one out", c.CommandPath())
+	case c.Flags().Lookup("file") != nil:
+		return wrong(c, "%s takes no arguments, only flags: name the file with -f", c.CommandPath())
 	}
 	return wrong(c, "%s takes no arguments, only flags: write a value as --name=value", c.CommandPath())
 }
@@ -190,8 +202,12 @@ func unknownCommand(parent *cobra.Command, name string) error {
 	known := commandNames(parent)
 	near := spelling.Nearest(name, known)
 	switch {
+	case name == "":
+		return wrong(parent, "the command is empty: the commands are %s", strings.Join(known, ", "))
+	case !word.MatchString(name) && near != "":
+		return wrong(parent, "unknown command: did you mean `%s %s`?", parent.CommandPath(), near)
 	case !word.MatchString(name):
-		return wrong(parent, "argument 1 is not a command: the commands are %s", strings.Join(known, ", "))
+		return wrong(parent, "unknown command: the commands are %s", strings.Join(known, ", "))
 	case parent.HasParent():
 	case slices.Contains(topicNames(), name):
 		return wrong(parent, "unknown command %q: did you mean `refreshd help %[1]s`?", name)

@@ -96,6 +96,9 @@ func TestAWrongCommandLineIsRefusedWithAdvice(t *testing.T) {
 		args string
 		says string // the first line of the message
 	}{
+		{"sevre", "unknown command \"sevre\": did you mean `refreshd serve`?"},
+		{"Serve", "unknown command: did you mean `refreshd serve`?"},
+		{"config Show", "unknown command: did you mean `refreshd config show`?"},
 		{"srve", "unknown command \"srve\": did you mean `refreshd serve`?"},
 		{"migrat --database-url memory:", "unknown command \"migrat\": did you mean `refreshd migrate`?"},
 		{"run", "unknown command \"run\": did you mean `refreshd serve`?"},
@@ -121,6 +124,10 @@ func TestAWrongCommandLineIsRefusedWithAdvice(t *testing.T) {
 		{"migrate --cors-origins=x", "unknown flag --cors-origins: it is a flag of `refreshd serve`, `refreshd config show`"},
 		{"health --sttus", "unknown flag --sttus: did you mean --status, a flag of `refreshd migrate`?"},
 		{"serve --speed 9", "unknown flag --speed"},
+		{"serve --admin :3001", "unknown flag --admin: did you mean --admin-listen?"},
+		{"serve --port 3000", "unknown flag --port: did you mean --listen?"},
+		{"migrate --port 3000", "unknown flag --port"},
+		{"config show -o --listen=:1", "--output has no value: write --output=value"},
 		{"serve ---listen=:3000", "unknown flag ---listen: did you mean --listen?"},
 		{"serve --master-key=x",
 			"--master-key is not a flag, because arguments show in process lists: set REFRESHD_MASTER_KEY, " +
@@ -131,7 +138,7 @@ func TestAWrongCommandLineIsRefusedWithAdvice(t *testing.T) {
 		{"apply -f --dry-run", "--file has no value: write --file=value"},
 		{"apply --dry-run=maybe", "--dry-run cannot have that value: write --dry-run, or --dry-run=false"},
 		{"apply", "name the kickstart file: refreshd apply -f kickstart.yaml"},
-		{"apply a.yaml", "refreshd apply takes no arguments, only flags: write a value as --name=value"},
+		{"apply a.yaml", "refreshd apply takes no arguments, only flags: name the file with -f"},
 		{"serve --pprof true", "refreshd serve takes no arguments, only flags: write a value as --name=value"},
 		{"serve --", ""},
 		{"serve -", "refreshd serve takes no arguments, only flags: write a value as --name=value"},
@@ -186,6 +193,15 @@ func TestAFlagInAnErrorCannotPassForALine(t *testing.T) {
 		got := run(t, nil, "serve", arg)
 		if first, _, _ := strings.Cut(fmt.Sprint(got.err), "\n"); first != want {
 			t.Errorf("refreshd serve %q:\ngot  %q\nwant %q", arg, first, want)
+		}
+	}
+}
+
+// A script that quotes a variable which is not set passes an empty argument, and its author looks for what is wrong.
+func TestAnEmptyArgumentIsCalledEmpty(t *testing.T) {
+	for _, args := range [][]string{{""}, {"config", ""}, {"serve", ""}, {"apply", "-f", "a.yaml", ""}, {"version", ""}} {
+		if got := run(t, nil, args...); !got.isUsage() || !strings.Contains(got.err.Error(), " empty") {
+			t.Errorf("refreshd %q: error %v, want one of usage that says what is empty", args, got.err)
 		}
 	}
 }
@@ -340,6 +356,12 @@ func TestAShellCompletesCommandsFlagsAndClosedLists(t *testing.T) {
 		{[]string{"serve", "--log-level", ""}, []string{"debug", "info", "warn", "error"}, false},
 		{[]string{"serve", "--log-format="}, []string{"text", "json", "auto"}, false},
 		{[]string{"serve", "--restored="}, []string{"true", "false"}, false},
+		{[]string{"apply", "--dry-run="}, []string{"true", "false"}, false},
+		{[]string{"migrate", "--status="}, []string{"true", "false"}, false},
+		{[]string{"serve", "--help="}, []string{"true", "false"}, false},
+		{[]string{"help", "config", ""}, []string{"show"}, false},
+		{[]string{"help", "serve", ""}, nil, false},
+		{[]string{"help", "kickstart", ""}, nil, false},
 		{[]string{"serve", "--listen", ""}, nil, false},
 		{[]string{"serve", "--config", ""}, nil, true},
 		{[]string{"apply", "-f", ""}, nil, true},
@@ -390,6 +412,14 @@ func TestThereIsAManPageForEachCommandAndTopic(t *testing.T) {
 	}
 	for name, want := range pages {
 		text, err := os.ReadFile(filepath.Join(dir, name))
+		if !regexp.MustCompile(`(?m)^\.SH NAME\n\S+ - \S`).Match(text) {
+			t.Errorf("%s: NAME does not say what it is about, for apropos", name)
+		}
+		if about, topic := strings.CutSuffix(name, ".7"); topic && (strings.Contains(string(text), "--help") ||
+			!strings.Contains(string(text), "fBrefreshd help "+strings.TrimPrefix(about, "refreshd-")+"\\fP") ||
+			strings.Contains(string(text), "```")) {
+			t.Errorf("%s is not a page about a topic, which has no program and no flags:\n%s", name, text)
+		}
 		if err != nil || !strings.Contains(string(text), want) {
 			t.Errorf("%s: %v, want a page with %q", name, err, want)
 		}

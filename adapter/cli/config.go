@@ -16,7 +16,7 @@ import (
 
 func (l *line) config() *cobra.Command {
 	c := &cobra.Command{
-		Use: "config", GroupID: looking,
+		Use: "config COMMAND", GroupID: looking,
 		Short:                 "Show the settings in force",
 		Long:                  `Show the settings in force. "refreshd help configuration" describes them.`,
 		Example:               "  refreshd config show",
@@ -32,7 +32,7 @@ func (l *line) config() *cobra.Command {
 var formats = []string{"table", "json", "yaml"}
 
 func (l *line) configShow() *cobra.Command {
-	var format string
+	format := textFlag{form: "FORMAT", text: formats[0]}
 	c := &cobra.Command{
 		Use:   "show",
 		Short: "Print every setting, its value and where it was set",
@@ -45,19 +45,19 @@ It takes the flags of every command.`,
   refreshd config show --config refreshd.yaml --output json`,
 		Args: noArguments,
 	}
-	c.Flags().StringVarP(&format, "output", "o", formats[0], "`FORMAT`: "+strings.Join(formats, ", "))
+	c.Flags().VarP(&format, "output", "o", "how to write them: "+strings.Join(formats, ", "))
 	addSettings(c)
 	_ = c.RegisterFlagCompletionFunc("output", cobra.FixedCompletions(formats, cobra.ShellCompDirectiveNoFileComp))
 	write := map[string]func(io.Writer, []config.Value) error{
 		"table": writeTable, "json": writeJSON, "yaml": writeYAML,
 	}
 	c.RunE = func(c *cobra.Command, _ []string) error {
-		if write[format] == nil {
+		if write[format.text] == nil {
 			return wrong(c, "--output is not one of %s", strings.Join(formats, ", "))
 		}
 		l.working = true
 		all, err := config.Values(setFlags(c), l.Environ, l.Schemes...)
-		return errors.Join(write[format](l.Stdout, all), err)
+		return errors.Join(write[format.text](l.Stdout, all), err)
 	}
 	return c
 }

@@ -39,6 +39,20 @@ func (l *line) singleDash(root *cobra.Command) error {
 // errNoValue is the error of a flag that is followed by another flag instead of a value.
 var errNoValue = errors.New("has no value")
 
+// textFlag is a flag of a command that is no setting. form is what help shows for its value.
+type textFlag struct{ form, text string }
+
+func (f *textFlag) String() string { return f.text }
+func (f *textFlag) Type() string   { return f.form }
+
+func (f *textFlag) Set(text string) error {
+	if len(text) > 1 && text[0] == '-' {
+		return errNoValue // pflag takes the next flag for the value
+	}
+	f.text = text
+	return nil
+}
+
 // flagError says what is wrong with a flag without repeating its value, which may be a secret.
 func (l *line) flagError(c *cobra.Command, err error) error {
 	if !c.HasParent() && len(l.args) > 0 && !strings.HasPrefix(l.args[0], "-") {
@@ -98,7 +112,11 @@ func unknownFlag(c *cobra.Command, spelt string) error {
 	if by := takers(c.Root(), name); by != nil {
 		return wrong(c, "unknown flag %s: %s", shown, takenBy(c, by, "--"+name))
 	}
-	if near := spelling.Nearest(name, flagNames(c)); near != "" {
+	near := spelling.Nearest(name, flagNames(c))
+	if near == "" {
+		near = otherFlag(c, name)
+	}
+	if near != "" {
 		return wrong(c, "unknown flag %s: did you mean --%s?", shown, near)
 	}
 	var all []string
@@ -111,6 +129,22 @@ func unknownFlag(c *cobra.Command, spelt string) error {
 		shown = printable(spelt[:1+size]) // the rest may be a value
 	}
 	return wrong(c, "unknown flag %s", shown)
+}
+
+// otherFlags are what other programs call the flags.
+var otherFlags = map[string]string{
+	"port": "listen", "addr": "listen", "address": "listen", "host": "listen", "bind": "listen",
+	"db": "database-url", "dsn": "database-url", "verbose": "log-level", "debug": "log-level",
+}
+
+// otherFlag returns a flag of c that name begins, or that other programs call so; empty if there is none.
+func otherFlag(c *cobra.Command, name string) string {
+	for _, known := range flagNames(c) {
+		if strings.HasPrefix(known, name+"-") || known == otherFlags[name] {
+			return known
+		}
+	}
+	return ""
 }
 
 // takenBy says which commands take a flag that c does not take. At the root somebody left the command out: serve, which

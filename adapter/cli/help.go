@@ -5,9 +5,11 @@ import (
 	"io"
 	"slices"
 	"strings"
+	"text/tabwriter"
 
 	"github.com/spf13/cobra"
 
+	"github.com/refreshd/refreshd/config"
 	"github.com/refreshd/refreshd/config/spelling"
 )
 
@@ -24,10 +26,14 @@ func (l *line) help() *cobra.Command {
 		Long:    `Print help about a command, or about a topic: ` + strings.Join(topicNames(), ", ") + ".",
 		Example: "  refreshd help serve\n  refreshd help configuration",
 		ValidArgsFunction: func(c *cobra.Command, args []string, _ string) ([]cobra.Completion, cobra.ShellCompDirective) {
-			if len(args) > 0 {
+			if len(args) == 0 {
+				return append(commandNames(c.Root()), topicNames()...), cobra.ShellCompDirectiveNoFileComp
+			}
+			about, _, err := c.Root().Find(args)
+			if err != nil || about == c.Root() {
 				return nil, cobra.ShellCompDirectiveNoFileComp
 			}
-			return append(commandNames(c.Root()), topicNames()...), cobra.ShellCompDirectiveNoFileComp
+			return commandNames(about), cobra.ShellCompDirectiveNoFileComp
 		},
 		Args: cobra.ArbitraryArgs, // RunE refuses them in its own words
 		RunE: func(c *cobra.Command, args []string) error {
@@ -120,12 +126,14 @@ func writeUnflagged(out io.Writer, c *cobra.Command) {
 	if c.Flags().Lookup("config") == nil {
 		return
 	}
-	title := "\nWithout a flag, because process lists show arguments:\n"
-	for _, k := range keysOf(c) {
-		if k.Flag == "" {
-			fmt.Fprintf(out, "%s  %s  %s\n", title, k.Env, k.Help)
-			title = ""
+	unflagged := slices.DeleteFunc(keysOf(c), func(k config.Key) bool { return k.Flag != "" })
+	if len(unflagged) > 0 {
+		fmt.Fprintln(out, "\nWithout a flag, because process lists show arguments:")
+		table := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
+		for _, k := range unflagged {
+			fmt.Fprintf(table, "  %s\t%s\n", k.Env, k.Help)
 		}
+		_ = table.Flush() // out is a buffer
 	}
 	fmt.Fprintln(out, "\nA flag wins over the environment variable in parentheses, and that over the file of --config;\n"+
 		"`refreshd help configuration` says more.")

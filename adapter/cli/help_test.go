@@ -86,6 +86,9 @@ func TestHelpFitsATerminal(t *testing.T) {
 		texts[topic] = help(t, "help", topic)
 	}
 	for name, text := range texts {
+		if !strings.HasSuffix(text, "\n") || strings.HasSuffix(text, "\n\n") {
+			t.Errorf("help of %q does not end with one line break, before the prompt of the shell", name)
+		}
 		for line := range strings.Lines(text) {
 			if n := utf8.RuneCountInString(strings.TrimRight(line, "\n")); n > 100 {
 				t.Errorf("help of %q: %d columns, want at most 100: %s", name, n, line)

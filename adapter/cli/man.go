@@ -43,6 +43,7 @@ func (l *line) man() *cobra.Command {
 				c.Long = markdown.Replace(c.Long)
 				c.Flags().VisitAll(func(f *pflag.Flag) { f.Usage = markdown.Replace(f.Usage) })
 			})
+			root.Long += "\n\nFurther pages: refreshd-" + strings.Join(topicNames(), "(7), refreshd-") + "(7)."
 			header := doc.GenManHeader{Section: "1", Source: "refreshd " + l.Version, Manual: "refreshd"}
 			if err := doc.GenManTree(root, &header, dir); err != nil {
 				return err
@@ -53,11 +54,15 @@ func (l *line) man() *cobra.Command {
 					Use: "refreshd-" + name, Short: topics[name].short, Long: "```\n" + topics[name].text() + "```\n",
 					DisableAutoGenTag: true, DisableFlagsInUseLine: true,
 				}
+				t.Flags().Bool("help", false, "")
+				t.Flags().Lookup("help").Hidden = true // cobra adds one that shows, unless there is one
 				about := doc.GenManHeader{Section: "7", Source: header.Source, Manual: header.Manual}
 				if err := doc.GenMan(t, &about, &page); err != nil {
 					return err
 				}
-				if err := os.WriteFile(filepath.Join(dir, "refreshd-"+name+".7"), page.Bytes(), 0o644); err != nil {
+				// A page of section 7 is about no program, and cobra takes its name for one.
+				text := bytes.Replace(page.Bytes(), []byte("fBrefreshd-"+name), []byte("fBrefreshd help "+name), 1)
+				if err := os.WriteFile(filepath.Join(dir, "refreshd-"+name+".7"), text, 0o644); err != nil {
 					return err
 				}
 			}

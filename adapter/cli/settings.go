@@ -60,7 +60,10 @@ func unflagged(name string) (variable string, found bool) {
 	return "", false
 }
 
-func isTruth(k config.Key) bool { return slices.Equal(k.Choices, []string{"true", "false"}) }
+// truths are the values of a flag that is on or off.
+var truths = []string{"true", "false"}
+
+func isTruth(k config.Key) bool { return slices.Equal(k.Choices, truths) }
 
 // settingFlag is the flag of a setting. It takes any text: package config checks it, together with the other sources.
 type settingFlag struct {
