@@ -10,6 +10,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"reflect"
 	"regexp"
 	"slices"
 	"strings"
@@ -127,6 +128,13 @@ func TestEverySourceSetsEverySetting(t *testing.T) {
 		LogLevel:        slog.LevelWarn,
 		ShutdownDelay:   5 * time.Second,
 		ShutdownTimeout: 90 * time.Second,
+	}
+	// A field with its default would be right from a source that leaves the setting out.
+	defaults, set := reflect.ValueOf(load(t, nil, nil)), reflect.ValueOf(want)
+	for i := range set.NumField() {
+		if cmp.Equal(defaults.Field(i).Interface(), set.Field(i).Interface(), compareValues) {
+			t.Errorf("want has the default of %s: give it another value, in each source", set.Type().Field(i).Name)
+		}
 	}
 	path := writeFile(t, `
 listen: 0.0.0.0:8080

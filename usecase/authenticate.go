@@ -83,13 +83,12 @@ func (a *Authenticate) apiKey(ctx context.Context, key domain.Secret, action dom
 	if k.Permits(action, now) {
 		return Caller{Key: k}, nil
 	}
-	method, endpoints := action.Permissions()
-	err = fmt.Errorf("API key %q has expired, or has no %s on %s: %w", k.Name, method, strings.Join(endpoints, " or "),
-		domain.ErrUnauthorized)
 	if k.Expired(now) {
-		return Caller{}, err
+		return Caller{}, fmt.Errorf("API key %q has expired: %w", k.Name, domain.ErrUnauthorized)
 	}
-	return Caller{Key: k}, err
+	method, endpoints := action.Permissions()
+	return Caller{Key: k}, fmt.Errorf("API key %q has no %s on %s: %w", k.Name, method,
+		strings.Join(endpoints, " or "), domain.ErrUnauthorized)
 }
 
 // owner returns the owner of an access token. It returns ErrUnauthorized unless the token verifies, has not expired,

@@ -2,6 +2,7 @@ package usecase_test
 
 import (
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -54,6 +55,9 @@ func TestAnAPIKeyDoesWhatItIsPermitted(t *testing.T) {
 	w.clock.advance(time.Hour)
 	_, err := w.byKey(t, brief, domain.TokenList)
 	wantErr(t, err, domain.ErrUnauthorized)
+	if want := `API key "brief" has expired: `; !strings.HasPrefix(err.Error(), want) {
+		t.Errorf("got %q, want that it begins with %q: the log is where an operator learns which it is", err, want)
+	}
 	_, err = w.byKey(t, acme, domain.TokenList)
 	must(t, err)
 }

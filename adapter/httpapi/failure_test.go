@@ -408,7 +408,7 @@ func TestTheLogSaysWhyNobodyWasLetIn(t *testing.T) {
 		"no key": {[]option{tenant(aTenant)}, "no API key was sent"},
 		"an unknown key": {[]option{header("Authorization", "ak_0123456789012345678901234"), tenant(aTenant)},
 			"the API key is unknown"},
-		"without permission": {[]option{as("revoker"), tenant(aTenant)}, `API key "revoker" has expired, or has no GET`},
+		"without permission": {[]option{as("revoker"), tenant(aTenant)}, `API key "revoker" has no GET`},
 		"another's tenant": {[]option{as("backend"), tenant(bTenant)},
 			`API key "backend" is for tenant "` + aTenant + `" only`},
 		"an unknown tenant": {[]option{as("everywhere"), tenant("nobody")}, "the tenant is unknown"},

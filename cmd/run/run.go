@@ -32,7 +32,7 @@ const flushTime = 2 * time.Second
 // stops it, and returns the status to exit with.
 //
 // Nothing here may wait for the log's reader: see package logsink.
-func Main(o Options) (exit int) {
+func Main(o Options) int {
 	if os.Getenv("GOGC") == "" {
 		debug.SetGCPercent(collectAt)
 	}
@@ -59,10 +59,6 @@ func Main(o Options) (exit int) {
 	context.AfterFunc(ctx, func() { signal.Reset(syscall.SIGINT) }) // a second Ctrl-C ends the process immediately
 	o.Args, o.Environ, o.Stdout, o.Stderr = os.Args[1:], os.Environ(), stdout, stderr
 	served, err := run(ctx, o)
-	if err != nil {
-		exit = status(err)
-		fmt.Fprintf(stderr, "refreshd: %v\n", err)
-	}
 
 	// The process waits for the reader of a command's output, which may be a pager, but not after a failure or a signal.
 	flushing, cancel := context.WithCancel(context.Background())
@@ -73,13 +69,16 @@ func Main(o Options) (exit int) {
 	} else {
 		context.AfterFunc(ctx, hurry)
 	}
-	if err == nil && served { // serve does not depend on a reader of its output
-		_ = stdout.Close(flushing)
-	} else if failed := stdout.Close(flushing); failed != nil && err == nil {
-		exit = 1
+	failed := stdout.Close(flushing)
+	switch {
+	case err != nil: // after the output, which may go to the same terminal
+		fmt.Fprintf(stderr, "refreshd: %v\n", err)
+		return status(err)
+	case failed != nil && !served: // serve does not depend on a reader of its output
 		fmt.Fprintf(stderr, "refreshd: the command is done, but its output could not be written: %v\n", failed)
+		return 1
 	}
-	return exit
+	return 0
 }
 
 // status is the exit status of a run that failed: 2 if the command line is wrong, otherwise 1.

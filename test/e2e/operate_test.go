@@ -8,6 +8,9 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"os"
+	"os/exec"
+	"path/filepath"
 	"regexp"
 	"strings"
 	"testing"
@@ -231,6 +234,31 @@ func TestATakenPortIsARefusal(t *testing.T) {
 		"serve")
 	if got.Status != 1 || !strings.Contains(got.Stderr, "REFRESHD_ADMIN_LISTEN") {
 		t.Errorf("%s", got)
+	}
+}
+
+// Where both go to a terminal, the last line says what went wrong. stdout and stderr are written by goroutines of their
+// own, so one run in the wrong order is chance: without the rule, some of these are.
+func TestTheErrorOfACommandFollowsItsOutput(t *testing.T) {
+	d := newDatabase(t, memory)
+	for range 10 {
+		both, err := os.Create(filepath.Join(t.TempDir(), "both"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer both.Close()
+		got := runVerb(t, d, settings{
+			env:   []string{"REFRESHD_LOG_LEVEL=loud"},
+			under: func(cmd *exec.Cmd) { cmd.Stdout, cmd.Stderr = both, both },
+		}, "config", "show")
+		text, err := os.ReadFile(both.Name())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if i := strings.Index(string(text), "refreshd: config: 1 problem"); got.Status != 1 || i < 0 ||
+			i < strings.Index(string(text), "shutdown_timeout") {
+			t.Fatalf("status %d; want 1, and the error after the table:\n%s", got.Status, text)
+		}
 	}
 }
 
