@@ -163,6 +163,7 @@ func TestDefaultPolicyIsTheDocumentedOne(t *testing.T) {
 
 func TestSettingsBounds(t *testing.T) {
 	const tenYears = 5_270_400 // minutes
+	tested := map[string]bool{}
 	for _, tt := range []struct {
 		setting   string
 		wire      string
@@ -177,6 +178,7 @@ func TestSettingsBounds(t *testing.T) {
 		{"RecoveryInterval", "jwtConfiguration.refreshTokenOneTimeUseConfiguration.recoveryInterval", 2, 1_000},
 		{"MaximumActiveTokens", "jwtConfiguration.maximumActiveTokens", 0, 10_000},
 	} {
+		tested[tt.wire] = true
 		for value, fits := range map[int64]bool{tt.low: true, tt.high: true, tt.low - 1: false, tt.high + 1: false,
 			-1 << 63: false, 1<<63 - 1: false} {
 			t.Run(fmt.Sprintf("%s/%d", tt.setting, value), func(t *testing.T) {
@@ -199,9 +201,15 @@ func TestSettingsBounds(t *testing.T) {
 			})
 		}
 	}
+	for _, f := range new(domain.Settings).Fields() {
+		if f.High > 0 && !tested[f.Name] {
+			t.Errorf("%s has bounds, and no case here", f.Name)
+		}
+	}
 }
 
 func TestSettingsWords(t *testing.T) {
+	tested := map[string]bool{}
 	for _, tt := range []struct {
 		setting, wire string
 		good          []any
@@ -232,6 +240,7 @@ func TestSettingsWords(t *testing.T) {
 			[]any{"a b", "a=b", "a;b", "a,b", "a\"", "a/b", "a\tb", "a\r\nSet-Cookie: x", "é", "access_token",
 				"shop_access", "_access"}},
 	} {
+		tested[tt.wire] = true
 		for _, v := range tt.good {
 			wantCodes(t, domain.Tenant{ID: "acme", Settings: with(tt.setting, v)}.Validate())
 		}
@@ -239,6 +248,11 @@ func TestSettingsWords(t *testing.T) {
 			t.Run(fmt.Sprintf("%s/%v", tt.setting, v), func(t *testing.T) {
 				wantCodes(t, domain.Tenant{ID: "acme", Settings: with(tt.setting, v)}.Validate(), "[invalid]"+tt.wire)
 			})
+		}
+	}
+	for _, f := range new(domain.Settings).Fields() {
+		if f.Words != nil && !tested[f.Name] {
+			t.Errorf("%s has a list of words, and no case here", f.Name)
 		}
 	}
 }
