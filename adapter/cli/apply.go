@@ -19,13 +19,13 @@ func (l *line) apply() *cobra.Command {
 		Short: "Create or update what a kickstart file describes",
 		Long: `Create or update the tenants, applications and API keys of a kickstart file, and print the old and
 the new value of each field that changes. It deletes nothing: an object that the file does not
-mention stays. A field that is left out of an object takes its default, also if it was set before.
-Applied again, the same file changes nothing. "refreshd help kickstart" describes the file.
+mention stays. A field that the file leaves out of an object takes its default, even if it was set
+before. To apply the same file again changes nothing. "refreshd help kickstart" describes the file.
 
 The file is checked before the database is opened, and against the database before anything is
 written; each problem is reported with its line and field. A tenant and its applications are then
-written in one step. With --dry-run nothing is written. A store in memory belongs to one process:
-use "refreshd serve --kickstart-file".`,
+written in one step. With --dry-run nothing is written. A store in memory exists in one process
+only: use "refreshd serve --kickstart-file" for it.`,
 		Example: `  BACKEND_KEY=ak_... refreshd apply -f kickstart.yaml
   refreshd apply -f kickstart.yaml --dry-run`,
 	}

@@ -16,8 +16,8 @@ func (l *line) completion() *cobra.Command {
 	return &cobra.Command{
 		Use: "completion SHELL", DisableFlagsInUseLine: true,
 		Short: "Print a completion script for bash, zsh or fish",
-		Long: `Print the script that has a shell complete commands, flags, and the values of flags that take one
-of a few. The script of bash needs the package bash-completion.`,
+		Long: `Print a completion script. With it a shell completes commands, flags, and the values of flags that
+take one of a fixed set. The script of bash needs the package bash-completion.`,
 		Example: `  # bash, in this session and in those to come
   source <(refreshd completion bash)
   refreshd completion bash > /etc/bash_completion.d/refreshd

@@ -37,8 +37,8 @@ func (l *line) configShow() *cobra.Command {
 		Use:   "show",
 		Short: "Print every setting, its value and where it was set",
 		Long: `Print every setting, its value in force, and where it was set: default, file, environment or flag.
-A secret shows as [redacted], and a value that is refused as [refused]. Problems are printed as
-any command prints them, with the same exit status. It opens no database.
+A secret shows as [redacted], and an invalid value as [refused]. Invalid settings are reported as
+by any other command, with the same exit status. It opens no database.
 
 It takes the flags of every command.`,
 		Example: `  refreshd config show

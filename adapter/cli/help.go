@@ -135,6 +135,6 @@ func writeUnflagged(out io.Writer, c *cobra.Command) {
 		}
 		_ = table.Flush() // out is a buffer
 	}
-	fmt.Fprintln(out, "\nA flag wins over the environment variable in parentheses, and that over the file of --config;\n"+
-		"`refreshd help configuration` says more.")
+	fmt.Fprintln(out, "\nA flag takes precedence over the environment variable in parentheses, and both over the\n"+
+		"file of --config. `refreshd help configuration` says more.")
 }

@@ -28,11 +28,10 @@ func topicNames() []string { return slices.Sorted(maps.Keys(topics)) }
 
 func configurationText() string {
 	var out strings.Builder
-	out.WriteString(`A setting has a flag, an environment variable and a name in a file. A flag wins over the
-environment, that over the file that --config or REFRESHD_CONFIG_FILE names, and that over the
-default. A command takes the flags of the settings that it uses; the environment and the file may
-hold any setting, and an unknown one is refused. "refreshd config show" prints the values in
-force.
+	out.WriteString(`A setting has a flag, an environment variable and a name in a file. The order of precedence is:
+the flag, the environment, the file that --config or REFRESHD_CONFIG_FILE names, the default. A
+command takes the flags of the settings that it uses; the environment and the file may hold any
+setting, and an unknown one is refused. "refreshd config show" prints the values in force.
 
 The file is YAML. It names a setting like its environment variable, in lower case and without
 REFRESHD_:

@@ -202,16 +202,17 @@ var texts = map[string]text{
 		meaning: "Whether an exchange rotates the token string. `Reusable` detects no stolen copies.", example: "Reusable",
 	},
 	domain.FieldGraceSeconds: {
-		meaning: "How long a response stands: an exchange within it gets the same response again. At most half of the " +
-			"refresh token's lifetime. 0 turns retries off.",
+		meaning: "How long a response is repeated: exchanges within this time get the same response again. At most " +
+			"half of the refresh token's lifetime. 0 turns retries off.",
 		example: "60",
 	},
 	domain.FieldRecoveryBurst: {
-		meaning: "How many late returns of the previous token string are recovered in a row. 0 turns recovery off.",
+		meaning: "Maximum of recoveries in a row. A recovery is an exchange of the previous token string after the " +
+			"grace period. 0 turns recovery off.",
 		example: "1",
 	},
 	domain.FieldRecoveryInterval: {
-		meaning: "Generations that earn one more recovery; above `recoveryBurst`.", example: "20",
+		meaning: "Number of rotations after which one more recovery is allowed; above `recoveryBurst`.", example: "20",
 	},
 	domain.FieldRevokeOnReplay: {
 		meaning: "Whether a replay (the use of an old token string) revokes the session.", example: "false",
