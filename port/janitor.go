@@ -15,12 +15,12 @@ type Janitor interface {
 	// progress are stored together. So a pass that was interrupted anywhere continues there, in any process.
 	//
 	// One process purges at a time. Purge returns ErrConflict, having done nothing, while another holder has the lease,
-	// which is until the LeaseUntil of its last step. It also does if it would begin a pass, s.EndedBefore is not zero,
-	// and the last pass ended after it. Otherwise s.LeaseHolder has the lease until s.LeaseUntil; or, if this step ends
-	// the pass, the lease is free. The lease saves work and protects nothing: two processes that purge concurrently,
-	// because their clocks differ, do no harm. A wrong clock must not block all processes until its time: a lease that
-	// ends later than s.LeaseUntil + s.MaxClockSkew, and an end of the last pass later than s.Now + s.MaxClockSkew, are
-	// void.
+	// which lasts until the LeaseUntil of its last step. It also returns ErrConflict if the step would begin a pass, and
+	// the last pass ended after s.EndedBefore, which is not zero. Otherwise s.LeaseHolder has the lease until
+	// s.LeaseUntil; if this step ends the pass, no process has it. The lease saves work and protects nothing: two
+	// processes that purge concurrently, because their clocks differ, do no harm. A process whose clock is ahead must
+	// not block the others until that time. So a lease that ends later than s.LeaseUntil + s.MaxClockSkew is void. An
+	// end of the last pass later than s.Now + s.MaxClockSkew is also void.
 	//
 	// A deletion cannot be undone, so a clock that is ahead must not decide what has ended. A store with its own clock,
 	// such as a database server, reads it in the same step, and returns a *domain.ClockError, having done nothing, if

@@ -48,9 +48,9 @@ type RefreshTokens interface {
 	// generation, at most one succeeds. Concurrent calls for different refresh tokens may share a write, but not a
 	// result: the failure of one does not affect the others.
 	//
-	// It does not wait long for another writer that has locked the record: a second, and at most one more behind calls
-	// that wait for it too. Then it returns an operational error. A store that locks more than the record may wait
-	// longer for that, and reads marks only after the wait.
+	// It waits at most a second for another writer that has locked the record, and at most one second more behind other
+	// calls that wait for the record. Then it returns an operational error. A store that locks more than the record may
+	// wait longer for that lock, and reads marks only after the wait.
 	Advance(ctx context.Context, id domain.ID, c domain.Call) (domain.RefreshToken, domain.Policy, error)
 
 	// Snapshot reads the record, the highest epoch of the marks that cover it, and its application's policy, all as of

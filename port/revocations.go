@@ -8,8 +8,8 @@ import (
 )
 
 // Revocations revokes refresh tokens. When one of its methods has returned, every call on the store that starts later
-// refuses the refresh tokens that it revoked. A call that had started may still succeed. A rotation that it then
-// stored is still revoked; an issue may be.
+// refuses the refresh tokens that it revoked. A call that started earlier may still succeed. If it rotates one of them,
+// the rotated refresh token is revoked too. If it inserts a refresh token within the scope, that one may be revoked.
 type Revocations interface {
 	// Revoke revokes the refresh token of that tenant and id if it is active at r.At; otherwise it returns ErrNotFound.
 	// The event names it.

@@ -53,8 +53,8 @@ func settingsBytes(s domain.Settings) (n int) {
 //
 // A context that is done ends a call that waits for a connection or for another call. A statement that the database has
 // begun runs to its end, or to a deadline of some seconds that the store sets. So a caller that cancels does not delay
-// the others, and does not learn earlier whether its call happened. Every wait has such a bound, also with a context
-// that is never done. A call that returned an operational error may or may not have happened.
+// the others, and does not learn any earlier whether its call happened. Every wait has such a bound, also with a
+// context that is never done. A call that returned an operational error may or may not have happened.
 //
 // Many calls that wait for one locked record do not delay calls for other records.
 type Store interface {
