@@ -100,7 +100,7 @@ var settings = withFileForms([]setting{
 	},
 	{
 		name: "database_max_connections", takenBy: openers, form: "N", def: "16", count: true,
-		help: "the most connections to the database, 1 to 1000",
+		help: "maximum of connections to the database, 1 to 1000",
 		parse: func(c *draft, text string) (err error) {
 			c.Database.MaxConnections, err = parseCount(text, 1, 1000)
 			return err
@@ -132,7 +132,7 @@ var settings = withFileForms([]setting{
 	},
 	{
 		name: "kickstart_file", takenBy: keepers, form: "FILE",
-		help: "tenants, applications and API keys to create or update; serve does so at each start",
+		help: "a file with tenants, applications and API keys to create or update; serve applies it at each start",
 		parse: func(c *draft, text string) error {
 			c.KickstartFile = text
 			return nil
@@ -140,8 +140,8 @@ var settings = withFileForms([]setting{
 	},
 	{
 		name: "public_url", takenBy: server, form: "URL",
-		help: "where clients reach the API, for issuers and links; required with PostgreSQL, otherwise by " +
-			"default http:// and the listen address",
+		help: "the URL at which clients reach the API; links begin with it, and by default issuers; required with " +
+			"PostgreSQL, otherwise by default http:// and the listen address",
 		parse: func(c *draft, text string) error {
 			if text == "" {
 				return nil

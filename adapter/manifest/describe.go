@@ -135,8 +135,8 @@ var texts = map[string]text{
 		example: "backend", required: true,
 	},
 	"apiKey.key": {
-		meaning: "The key itself: `ak_` and at least 24 more of `A-Z a-z 0-9 _ -`, 256 in all. Stored as a keyed hash. " +
-			"`${NAME}` takes it from the environment, `${file:PATH}` from a file.",
+		meaning: "The key itself: `ak_` and at least 24 more of `A-Z a-z 0-9 _ -`; at most 256 characters. Stored as a " +
+			"keyed hash. `${NAME}` takes it from the environment, `${file:PATH}` from a file.",
 		example: "${BACKEND_KEY}", required: true,
 	},
 	"apiKey.tenantId": {meaning: "The only tenant that the key serves.", example: "acme", absent: "every tenant"},
@@ -176,7 +176,7 @@ var texts = map[string]text{
 		example: "true",
 	},
 	domain.FieldAccessTokenSeconds: {
-		meaning: "Lifetime of an access token. It ends with the refresh token at the latest.", example: "300",
+		meaning: "Lifetime of an access token, which expires no later than its refresh token.", example: "300",
 	},
 	domain.FieldAccessTokenType: {
 		meaning: "`typ` of an access token; `JWT` is for verifiers that refuse `at+jwt` (RFC 9068).", example: "JWT",
@@ -185,8 +185,8 @@ var texts = map[string]text{
 		meaning: "Signs access tokens. Not every verifier knows EdDSA.", example: "RS256",
 	},
 	domain.FieldExpiration: {
-		meaning: "How a refresh token expires: at a fixed time after issue, some time after its last use, or that and a " +
-			"maximum.",
+		meaning: "When a refresh token expires. `Fixed`: a fixed time after issue. `SlidingWindow`: some time after its " +
+			"last use. `SlidingWindowWithMaximumLifetime`: the same, but a maximum time after issue at the latest.",
 		example: "Fixed",
 	},
 	domain.FieldTTLMinutes: {
@@ -218,7 +218,8 @@ var texts = map[string]text{
 		meaning: "Whether a replay (the use of an old token string) revokes the session.", example: "false",
 	},
 	domain.FieldMaximumActiveTokens: {
-		meaning: "Active sessions of a user in an application; a login above it revokes the oldest. 0 for no limit.",
+		meaning: "Maximum of active sessions of a user in an application; a login that exceeds it revokes the oldest. 0 " +
+			"for no limit.",
 		example: "5",
 	},
 }
