@@ -3,6 +3,7 @@ package gormstore
 import (
 	"context"
 	"fmt"
+	"math"
 
 	"gorm.io/gorm"
 
@@ -116,15 +117,24 @@ func revokeScope(tx *gorm.DB, scope domain.Scope, except domain.ID, r port.Revoc
 const limited = `tenant_id = $2 AND application_id = $3 AND user_id = $4` +
 	` AND refresh_tokens.revoked_at = 0 AND refresh_tokens.ordinal > 0`
 
-// keepNewest reads that index. If two run concurrently and lock rows in different orders, PostgreSQL aborts one, which
-// runs again.
-var keepNewest = `
+// keepNewest revokes the refresh tokens that which selects. If two run concurrently and lock rows in different orders,
+// PostgreSQL aborts one, which runs again.
+func keepNewest(which string) string {
+	return `
 UPDATE refresh_tokens SET revoked_at = $1, revoked_reason = $5
-WHERE ` + limited + ` AND ` + aliveSQL("$1") + ` AND (ordinal, id) < (
-  SELECT refresh_tokens.ordinal, refresh_tokens.id FROM refresh_tokens
-  WHERE ` + limited + ` AND ` + aliveSQL("$1") + `
-  ORDER BY refresh_tokens.ordinal DESC, refresh_tokens.id DESC LIMIT 1 OFFSET $6)
+` + which + ` AND refresh_tokens.revoked_at = 0
 RETURNING refresh_tokens.id, refresh_tokens.application_id, refresh_tokens.user_id`
+}
+
+// beyond selects the keys of those that a limit of $6 ends: all active ones but the newest. Their order leads to the
+// index on ordinals. Without it PostgreSQL 18, while the table is new, takes the index of users, whose cost is equal,
+// and reads every ended refresh token of the user. SQLite has no OFFSET without a LIMIT.
+func beyond(key string) string {
+	return fmt.Sprintf(`
+  SELECT refresh_tokens.%s FROM refresh_tokens WHERE %s AND %s
+  ORDER BY refresh_tokens.ordinal DESC, refresh_tokens.id DESC LIMIT %d OFFSET $6`,
+		key, limited, aliveSQL("$1"), math.MaxInt64)
+}
 
 // maxForgotten bounds what one login writes for the limit. A refresh token that a mark or its expiry has ended is not
 // revoked itself. It would stay in the index until it is purged, and each login would read it. So its ordinal becomes
@@ -148,15 +158,22 @@ var (
 	// keepNewestPostgres does both in one statement, for one round trip. The two write different rows: in one snapshot
 	// no row is both active and ended, and a row that has ended for good in it has ended in each later version. It
 	// waits for no row that leaves the index. A clock that is ahead of the server's ends nothing for good.
+	//
+	// The keys are read once, and joined to the rows one by one. With id = ANY (ARRAY(...)) PostgreSQL 18 skips through
+	// the index of users instead of the primary key, if the statistics are of a time with few users.
 	keepNewestPostgres = `
-WITH forgotten AS (
-  UPDATE refresh_tokens SET ordinal = 0 WHERE id = ANY (ARRAY(` +
+WITH leaving AS MATERIALIZED (` +
 		ended("id", `LEAST($1, (`+clockPostgres+`))`) + `
-  FOR NO KEY UPDATE SKIP LOCKED))
-), ended AS (` + keepNewest + `
+  FOR NO KEY UPDATE SKIP LOCKED
+), forgotten AS (
+  UPDATE refresh_tokens SET ordinal = 0 FROM leaving WHERE refresh_tokens.id = leaving.id
+), superfluous AS MATERIALIZED (` + beyond("id") + `
+), ended AS (` + keepNewest(`FROM superfluous WHERE refresh_tokens.id = superfluous.id`) + `
 )
 ` + eventFrom(7, `ended`, `0`, `json_agg(`+tokenInEvent+` ORDER BY id)::text`) + `
 HAVING count(*) > 0`
+
+	keepNewestSQLite = keepNewest(`WHERE rowid IN (` + beyond("rowid") + `)`)
 
 	forgetEndedSQLite = `UPDATE refresh_tokens SET ordinal = 0 WHERE rowid IN (` + ended("rowid", "$1") + `)`
 )
@@ -166,7 +183,7 @@ func (s *Store) KeepNewest(
 	ctx context.Context, scope domain.Scope, keep int, r port.Revocation, e domain.Event,
 ) error {
 	args := []any{
-		micros(r.At), scope.TenantID, scope.ApplicationID, scope.UserID, string(r.Reason), keep - 1,
+		micros(r.At), scope.TenantID, scope.ApplicationID, scope.UserID, string(r.Reason), keep,
 	}
 	of := rowName{tenantID: scope.TenantID, applicationID: scope.ApplicationID, userID: scope.UserID}
 	return s.onceOnly(ctx, e, func() error {
@@ -180,7 +197,7 @@ func (s *Store) KeepNewest(
 				if err := tx.Exec(forgetEndedSQLite, args[:4]...).Error; err != nil {
 					return err
 				}
-				tokens, err := tokensWritten(tx.Raw(keepNewest, args...))
+				tokens, err := tokensWritten(tx.Raw(keepNewestSQLite, args...))
 				if err != nil || len(tokens) == 0 {
 					return err
 				}
