@@ -65,8 +65,8 @@ type link struct {
 	broken atomic.Bool // and has lost a prepared statement
 }
 
-// parseDSN parses a URL of PostgreSQL. Its error has no cause: that of ParseConfig quotes what it cannot parse, possibly
-// a password.
+// parseDSN parses a URL of PostgreSQL. Its error has no cause, because that of ParseConfig quotes what it cannot parse,
+// possibly a password.
 func parseDSN(dsn domain.Secret) (*pgx.ConnConfig, error) {
 	config, err := pgx.ParseConfig(dsn.Reveal())
 	if err != nil {
