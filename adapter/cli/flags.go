@@ -39,7 +39,7 @@ func (l *line) singleDash(root *cobra.Command) error {
 // errNoValue is the error of a flag that is followed by another flag instead of a value.
 var errNoValue = errors.New("has no value")
 
-// textFlag is a flag of a command that is no setting. form is what help shows for its value.
+// textFlag is a flag of a command that is not a setting. form is what help shows for its value.
 type textFlag struct{ form, text string }
 
 func (f *textFlag) String() string { return f.text }

@@ -71,7 +71,8 @@ func checkImports(dir string, f *ast.File, report reporter) {
 				report(spec.Pos(), "%s imports %s", dir, own)
 			}
 		case !strings.Contains(strings.Split(imported, "/")[0], "."):
-			if slices.ContainsFunc(from.notStdlib, func(p string) bool { return p == imported || p == path.Dir(imported)+"/..." }) {
+			forbidden := func(p string) bool { return p == imported || p == path.Dir(imported)+"/..." }
+			if slices.ContainsFunc(from.notStdlib, forbidden) {
 				report(spec.Pos(), "%s imports %s of the standard library", dir, imported)
 			}
 		default:
@@ -143,13 +144,12 @@ func checkSkips(f *ast.File, report reporter) {
 	})
 }
 
-// checkTiming wants a reason wherever a test sleeps, or judges by how long something took: in a comment on that line
-// or the one before. A test may not depend on how much is done in a few seconds, since a busy machine does less. The
-// reasons that hold are few: a bound that is generous by design, and for what; a pause between two questions; work
-// that takes time, such as a slow client's. Time in a bubble of testing/synctest is free.
+// checkTiming requires a reason where a test sleeps or compares how long something took, in a comment on that line or
+// the line before. A test must not depend on how much is done in a few seconds, because a busy machine does less. Few
+// reasons are sound: a generous bound, and of what; a pause between two requests; work that takes time, such as that of
+// a slow client. Time in a bubble of testing/synctest is free.
 //
-// A bound that is kept elsewhere, as that of a context, is not found: nothing in the syntax tells it from one that only
-// says that the machine is stuck.
+// The bound of a context is not found: in the syntax it looks like one that only ends a test that is stuck.
 func checkTiming(f *ast.File, files *token.FileSet, report reporter) {
 	if slices.ContainsFunc(f.Imports, func(s *ast.ImportSpec) bool { return importPath(s) == "testing/synctest" }) {
 		return
@@ -177,7 +177,7 @@ func checkTiming(f *ast.File, files *token.FileSet, report reporter) {
 	}
 	wants := func(pos token.Pos, what string) {
 		if !commented[files.Position(pos).Line] {
-			report(pos, "%s: a reason is wanted in a comment here", what)
+			report(pos, "%s: a comment here has to give a reason", what)
 		}
 	}
 	ast.Inspect(f, func(n ast.Node) bool {
@@ -202,20 +202,20 @@ func checkTiming(f *ast.File, files *token.FileSet, report reporter) {
 	})
 }
 
-// secretCalls give what must not be compared in a time that tells how much of it was right: a secret's value, and a MAC.
+// secretCalls return a secret's value or a MAC. A comparison of these must not take longer the more of it is equal.
 var secretCalls = []string{"Reveal", "mac", "Sum"}
 
 // comparing are functions that end at the first difference.
 var comparing = map[string][]string{
-	"bytes": {"Equal", "Compare", "EqualFold", "HasPrefix"}, "strings": {"Compare", "EqualFold"}, "slices": {"Equal", "Compare", "Index", "Contains"},
-	"reflect": {"DeepEqual"}, "maps": {"Equal"}, "cmp": {"Compare"},
+	"bytes": {"Equal", "Compare", "EqualFold", "HasPrefix"}, "strings": {"Compare", "EqualFold"},
+	"slices": {"Equal", "Compare", "Index", "Contains"}, "reflect": {"DeepEqual"}, "maps": {"Equal"}, "cmp": {"Compare"},
 }
 
-// checkComparisons looks for secrets and MACs that are compared otherwise than by crypto/subtle or hmac.Equal, also by way of a
-// variable of the same function. Whether there is one is all that may be asked with ==.
+// checkComparisons reports secrets and MACs that are compared by anything but crypto/subtle or hmac.Equal, also through
+// a variable of the same function. A comparison with the empty value is allowed.
 //
-// A measurement of times would say the same less surely: the difference is nanoseconds, under a network's and a scheduler's noise,
-// and a test of it fails for other reasons or never. That the comparison is constant-time by construction can be read off.
+// A test that measures times would be weaker: the difference is nanoseconds, below the noise of a network and a
+// scheduler. The syntax shows that a comparison takes constant time.
 func checkComparisons(f *ast.File, report reporter) {
 	for _, d := range f.Decls {
 		fn, ok := d.(*ast.FuncDecl)
@@ -233,7 +233,8 @@ func checkComparisons(f *ast.File, report reporter) {
 						if slices.Contains(secretCalls, s.Sel.Name) {
 							found = true
 						}
-						if x, ok := s.X.(*ast.Ident); ok && (x.Name == "subtle" || x.Name == "hmac" || x.Name == "strings" && s.Sel.Name != "TrimSpace") {
+						if x, ok := s.X.(*ast.Ident); ok && (x.Name == "subtle" || x.Name == "hmac" ||
+							x.Name == "strings" && s.Sel.Name != "TrimSpace") {
 							return false // what it gives is no secret any more
 						}
 					}
@@ -269,7 +270,8 @@ func checkComparisons(f *ast.File, report reporter) {
 					return true
 				}
 				x, ok := s.X.(*ast.Ident)
-				if ok && slices.Contains(comparing[x.Name], s.Sel.Name) && slices.ContainsFunc(n.Args, func(e ast.Expr) bool { return holds(e) }) {
+				if ok && slices.Contains(comparing[x.Name], s.Sel.Name) &&
+					slices.ContainsFunc(n.Args, func(e ast.Expr) bool { return holds(e) }) {
 					report(n.Pos(), "a secret is compared by %s.%s: use crypto/subtle or hmac.Equal", x.Name, s.Sel.Name)
 				}
 			}

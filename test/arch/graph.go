@@ -16,7 +16,8 @@ var titles = []struct {
 	level level
 	title string
 }{
-	{cmd, "cmd"}, {dialect, "dialects"}, {adapter, "adapters"}, {usecase, "use cases"}, {port, "port"}, {config, "config"}, {domain, "domain"},
+	{cmd, "cmd"}, {dialect, "dialects"}, {adapter, "adapters"}, {usecase, "use cases"}, {port, "port"}, {config, "config"},
+	{domain, "domain"},
 }
 
 // Graph returns the packages of the program below root and their imports of one another, by level, as a flowchart of

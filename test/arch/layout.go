@@ -1,8 +1,8 @@
-// Package arch holds the code to its layout: which package may import which, as a table, checked by parsing imports.
+// Package arch checks the layout of the code. A table says which package may import which.
 //
-// It is not a linter of style. It reads every file whether or not the build takes it, so that a build tag hides nothing.
-// Test files are free in their imports: a use case is tested on a real store. The imports are parsed here, rather than
-// listed by `go list`, because then the check itself can be tested on files that break a rule.
+// It is not a linter of style. It reads every file, also those that a build tag leaves out. Test files may import
+// anything: a use case is tested on a real store. The imports are parsed here, not listed by `go list`, so that the
+// check itself can be tested on files that break a rule.
 package arch
 
 import (
@@ -28,7 +28,7 @@ const (
 	tests // outside of the program; it may import all of it
 )
 
-// rule is what the packages in a folder may import. A package below a folder follows the longest row that holds it; those
+// rule is what the packages in a folder may import. The longest folder that contains a package gives its row. Packages
 // of one row may import each other.
 type rule struct {
 	dir       string
@@ -54,7 +54,10 @@ var table = slices.Concat([]rule{
 	{dir: "usecase/admin", level: usecase, ours: set{"usecase", "port", "domain"}, notStdlib: world},
 
 	{dir: "adapter", level: adapter, ours: set{"port", "domain"}, libraries: set{"*"}},
-	{dir: "adapter/web", level: adapter, ours: set{"adapter/web/strict", "adapter/web/apidocs", "usecase", "domain"}, libraries: set{"*"}},
+	{
+		dir: "adapter/web", level: adapter, libraries: set{"*"},
+		ours: set{"adapter/web/strict", "adapter/web/apidocs", "usecase", "domain"},
+	},
 	{
 		dir: "adapter/web/strict", level: adapter, libraries: set{"go.yaml.in/yaml/v3"},
 		ours: set{"config/spelling", "domain"},
@@ -79,7 +82,10 @@ var table = slices.Concat([]rule{
 	{dir: "cmd", level: cmd, ours: set{"cmd/run"}},
 	{dir: "cmd/run", level: cmd, ours: set{"*"}, libraries: set{"*"}},
 	{dir: "test", level: tests, ours: set{"*"}, libraries: set{"*"}},
-	{dir: "test/support/tiny", level: tests, ours: set{"adapter/web", "adapter/web/strict", "domain"}, libraries: set{"*"}},
+	{
+		dir: "test/support/tiny", level: tests, libraries: set{"*"},
+		ours: set{"adapter/web", "adapter/web/strict", "domain"},
+	},
 	{dir: "test/storagetest", level: tests, ours: set{"port", "domain"}, libraries: set{"github.com/google/go-cmp"}},
 }, perDialect(rule{
 	level: dialect, libraries: set{"*"},

@@ -23,7 +23,7 @@ func TestTheREADMEOfTestsListsEverySuite(t *testing.T) {
 		folder := string(link[1])
 		listed[folder] = true
 		if info, err := fs.Stat(tree, folder); err != nil || !info.IsDir() {
-			t.Errorf("test/README.md lists %s, which is no folder", folder)
+			t.Errorf("test/README.md lists %s, which is not a folder", folder)
 		}
 	}
 	for _, pattern := range []string{"*/*.go", "*/*/*.go"} {

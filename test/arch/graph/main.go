@@ -1,5 +1,5 @@
-// Command graph prints the import graph of the program as a flowchart of Mermaid, and puts it into the file that -w
-// names, in place of the graph there. It fails if an import points upward, or if the table of test/arch does not allow it.
+// Command graph prints the import graph of the program as a Mermaid flowchart. With -w FILE it replaces the graph in
+// that file. It fails if an import points upward, or if the table of test/arch does not allow it.
 package main
 
 import (
