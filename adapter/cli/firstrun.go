@@ -171,8 +171,8 @@ FIRST=$(echo "$ISSUED" | sed -n 's/.*"refreshToken":"\([^"]*\)".*/\1/p')
 EXCHANGED=$(curl -fsS "$BASE/jwt/refresh" -d "refreshToken=$FIRST")
 echo "$EXCHANGED"
 
-# Retry: that response was lost, and the device sends the string again. A response stands for
-# 30 seconds: a request within, with the old string or the new one, gets it again.
+# Retry: that response was lost, and the device sends the string again. A response is repeated
+# for 30 seconds: a request with the old string or the new one gets it again.
 RETRIED=$(curl -fsS "$BASE/jwt/refresh" -d "refreshToken=$FIRST")
 echo "$RETRIED"
 CURRENT=$(echo "$EXCHANGED" | sed -n 's/.*"refreshToken":"\([^"]*\)".*/\1/p')
