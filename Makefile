@@ -78,12 +78,13 @@ test-full: ## run every test twice, nothing from the test cache
 	@$(MAKE) --no-print-directory test TESTFLAGS='$(TESTFLAGS) -count=2' TIMEOUT=90m
 
 .PHONY: lint
-lint: ## gofmt, go vet, staticcheck, the analyzers of .ci/lint, and whether generated code is fresh
+lint: ## gofmt, go vet, staticcheck, the analyzers of .ci/lint, make words, and whether generated code is fresh
 	@files=$$(gofmt -l .); [ -z "$$files" ] || { echo "not gofmt'ed:"; echo "$$files"; exit 1; }
 	$(GO) vet ./...
 	$(GO) tool staticcheck ./...
 	$(GO) -C .ci/lint build -o lint .
 	$(GO) vet -vettool=.ci/lint/lint ./...
+	@$(MAKE) --no-print-directory words
 	@state() { git diff; git status --porcelain; }; before=$$(state | git hash-object --stdin); $(GO) generate ./...; \
 	[ "$$before" = "$$(state | git hash-object --stdin)" ] || \
 		{ git --no-pager diff --stat; echo 'go generate changed files: commit what it made'; exit 1; }

@@ -311,13 +311,11 @@ var mutants = []mutant{
 	{
 		name: "limit-by-id", says: "the limit keeps the highest ids, not the latest logins", setting: several,
 		changes: []change{
-			{storeRevoke, "AND (ordinal, id) < (", "AND id < ("},
-			{storeRevoke, "  SELECT refresh_tokens.ordinal, refresh_tokens.id FROM", "  SELECT refresh_tokens.id FROM"},
 			{storeRevoke, "ORDER BY refresh_tokens.ordinal DESC, refresh_tokens.id DESC", "ORDER BY refresh_tokens.id DESC"},
 		},
 	},
 	{
 		name: "limit-exceeded", says: "the limit keeps one more than it allows", setting: several,
-		changes: []change{{storeRevoke, "string(r.Reason), keep - 1,\n", "string(r.Reason), keep,\n"}},
+		changes: []change{{storeRevoke, "string(r.Reason), keep,\n", "string(r.Reason), keep + 1,\n"}},
 	},
 }
