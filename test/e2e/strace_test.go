@@ -77,9 +77,11 @@ type syscallEvent struct {
 }
 
 var (
-	straceLine    = regexp.MustCompile(`^(\d+) +(?:<\.\.\. (\w+) resumed>|(\w+)\()(.*)$`)
-	straceResult  = regexp.MustCompile(`^(.*)\) += (\S+).*$`)
-	straceIgnored = regexp.MustCompile(`^\d+ +(?:---|\+\+\+)`)
+	straceLine   = regexp.MustCompile(`^(\d+) +(?:<\.\.\. (\w+) resumed>|(\w+)\()(.*)$`)
+	straceResult = regexp.MustCompile(`^(.*)\) += (\S+).*$`)
+	// Signals and ends; and ???(, which strace writes for a thread that was killed before it could read which call the
+	// thread was about to make. The kernel has not begun that call.
+	straceIgnored = regexp.MustCompile(`^\d+ +(?:---|\+\+\+|\?\?\?\()`)
 )
 
 // readTrace calls each with strace's output, in the order in which the calls began and returned.
@@ -153,4 +155,17 @@ func splitArgs(s string) (args []string) {
 		args = append(args, arg)
 	}
 	return args
+}
+
+func TestATraceOfAKilledThreadIsRead(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "trace")
+	text := "7 fsync(3) = 0\n8 ???( <unfinished ...>\n8 +++ killed by SIGKILL +++\n7 close(3 <unfinished ...>\n"
+	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	var got []string
+	readTrace(t, path, func(e syscallEvent) { got = append(got, fmt.Sprint(e.name, e.args, e.returned)) })
+	if want := []string{"fsync[3] false", "fsync[3] true", "close[3] false"}; !slices.Equal(got, want) {
+		t.Errorf("got %q, want %q", got, want)
+	}
 }
