@@ -91,6 +91,9 @@ var (
 // onePlace lets exchanges share writes as often as they can.
 var onePlace = change{"adapter/gormstore/open.go", "newGroupCommit(e.writes,", "newGroupCommit(1,"}
 
+// repeatedRecovery is the rule of package domain for a recovery that is repeated: it changes nothing.
+const repeatedRecovery = "	if !t.RecoveredAt.IsZero() {\n		return t\n"
+
 // swapEachRecovery stores all that a repeated recovery decides. Otherwise Use stores it, which moves only the instants
 // of the last use and the expiry.
 var swapEachRecovery = change{rule, "		if t.RecoveredAt.IsZero() {\n			d.Event = ", "		if d.Write {\n			d.Event = "}
@@ -185,14 +188,14 @@ var mutants = []mutant{
 	{
 		name: "pinned", says: "a repeated recovery moves the last response, and holds the next rotation back",
 		setting: several,
-		changes: []change{swapEachRecovery, {rule, "	if !t.RecoveredAt.IsZero() {\n		return t\n", `	if !t.RecoveredAt.IsZero() {
+		changes: []change{swapEachRecovery, {rule, repeatedRecovery, `	if !t.RecoveredAt.IsZero() {
 		t.RecoveredAt = now
 		return t
 `}},
 	},
 	{
 		name: "recovery-twice", says: "a recovery is charged at each repeat", setting: several,
-		changes: []change{swapEachRecovery, {rule, "	if !t.RecoveredAt.IsZero() {\n		return t\n", `	if !t.RecoveredAt.IsZero() {
+		changes: []change{swapEachRecovery, {rule, repeatedRecovery, `	if !t.RecoveredAt.IsZero() {
 		t.RecoveryPaidUntil = max(t.RecoveryPaidUntil, int64(t.Generation)) + p.RecoveryInterval
 		return t
 `}},
