@@ -1,10 +1,10 @@
 // Command lint is a tool for go vet. `make lint` runs it in addition to go vet's own analyzers and staticcheck. It has
 // its own module, so that its dependencies are not the service's.
 //
-// An analyzer is here if it finds a fault that those two do not, and has no false findings in this tree. golangci-lint
-// has these too. It is not used because it brings 200 modules and a long build to each run of CI on a new machine. Tried
-// and left out: bodyclose (21 findings; those that were read are responses of plain connections), rowserrcheck (3; it
-// does not know pgx.ForEachRow), errcheck (mostly deferred Close of files that were read).
+// An analyzer is here if it finds a fault that those two do not, and has no false findings in this tree.
+// golangci-lint has these too. It is not used because it brings 200 modules and a long build to each run of CI on a
+// new machine. Tried and left out: bodyclose (21 findings; those that were read are responses of plain connections),
+// rowserrcheck (3; it does not know pgx.ForEachRow), errcheck (mostly deferred Close of files that were read).
 package main
 
 import (
