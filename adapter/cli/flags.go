@@ -28,7 +28,7 @@ func (l *line) singleDash(root *cobra.Command) error {
 			continue
 		}
 		name, _, _ = strings.Cut(name, "=")
-		if takers(root, name) != nil || strings.HasPrefix(name, "test.") {
+		if takers(root, (*pflag.FlagSet).Lookup, name) != nil || strings.HasPrefix(name, "test.") {
 			command, _, _ := root.Find(l.args)
 			return unknownFlag(command, "-"+name)
 		}
@@ -101,7 +101,7 @@ func unknownFlag(c *cobra.Command, spelt string) error {
 	shown := printable(spelt)
 	one := strings.HasPrefix(spelt, "-") && !strings.HasPrefix(spelt, "--")
 	if one && len(name) == 1 {
-		if by := takersOfLetter(c.Root(), name); by != nil {
+		if by := takers(c.Root(), (*pflag.FlagSet).ShorthandLookup, name); by != nil {
 			return wrong(c, "unknown flag %s: %s", shown, takenBy(c, by, shown))
 		}
 		return wrong(c, "unknown flag %s", shown)
@@ -109,7 +109,7 @@ func unknownFlag(c *cobra.Command, spelt string) error {
 	if c.Flags().Lookup(name) != nil {
 		return wrong(c, "unknown flag %s: did you mean --%s?", shown, name)
 	}
-	if by := takers(c.Root(), name); by != nil {
+	if by := takers(c.Root(), (*pflag.FlagSet).Lookup, name); by != nil {
 		return wrong(c, "unknown flag %s: %s", shown, takenBy(c, by, "--"+name))
 	}
 	near := spelling.Nearest(name, flagNames(c))
@@ -122,7 +122,8 @@ func unknownFlag(c *cobra.Command, spelt string) error {
 	var all []string
 	eachCommand(c.Root(), func(c *cobra.Command) { all = append(all, flagNames(c)...) })
 	if near := spelling.Nearest(name, all); near != "" {
-		return wrong(c, "unknown flag %s: did you mean --%s, a flag of %s?", shown, near, quoted(takers(c.Root(), near)))
+		by := takers(c.Root(), (*pflag.FlagSet).Lookup, near)
+		return wrong(c, "unknown flag %s: did you mean --%s, a flag of %s?", shown, near, quoted(by))
 	}
 	if one {
 		_, size := utf8.DecodeRuneInString(name)
@@ -158,20 +159,12 @@ func takenBy(c *cobra.Command, commands []string, flag string) string {
 
 func quoted(commands []string) string { return "`" + strings.Join(commands, "`, `") + "`" }
 
-// takers returns the commands that take the long flag.
-func takers(root *cobra.Command, name string) (paths []string) {
+// takers returns the commands that take the flag. lookup finds it by its long name or by its letter.
+func takers(
+	root *cobra.Command, lookup func(*pflag.FlagSet, string) *pflag.Flag, name string,
+) (paths []string) {
 	eachCommand(root, func(c *cobra.Command) {
-		if c.Flags().Lookup(name) != nil && !c.Hidden {
-			paths = append(paths, c.CommandPath())
-		}
-	})
-	return paths
-}
-
-// takersOfLetter returns the commands that take the flag of one letter.
-func takersOfLetter(root *cobra.Command, letter string) (paths []string) {
-	eachCommand(root, func(c *cobra.Command) {
-		if c.Flags().ShorthandLookup(letter) != nil && !c.Hidden {
+		if lookup(c.Flags(), name) != nil && !c.Hidden {
 			paths = append(paths, c.CommandPath())
 		}
 	})

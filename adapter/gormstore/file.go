@@ -206,6 +206,14 @@ func (f *sqliteFile) explain(err error) error {
 	return err
 }
 
+// advised adds to an error that names the file what an operator can do.
+func advised(err error) error {
+	if what := advice(err); what != "" {
+		return fmt.Errorf("%w: %s", err, what)
+	}
+	return err
+}
+
 // advice returns what an operator can do about an error of a file or of SQLite, or "".
 func advice(err error) string {
 	code := 0

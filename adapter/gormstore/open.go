@@ -76,11 +76,7 @@ func OpenSQLite(ctx context.Context, path string, o Options) (*Store, error) {
 	if err == nil {
 		return s, nil
 	}
-	err = fmt.Errorf("gormstore: open the SQLite database %s: %w", path, err)
-	if what := advice(err); what != "" {
-		err = fmt.Errorf("%w: %s", err, what)
-	}
-	return nil, err
+	return nil, advised(fmt.Errorf("gormstore: open the SQLite database %s: %w", path, err))
 }
 
 func openSQLite(ctx context.Context, path string, o Options) (*Store, error) {

@@ -44,18 +44,15 @@ func SchemaOfSQLite(ctx context.Context, path string) (Schema, error) {
 		// it may not.
 		dsn += "&immutable=1"
 	}
+	var s Schema
 	c, err := sqlite.NewConnector(dsn)
 	if err == nil {
-		var s Schema
-		if s, err = e.schema(ctx, c); err == nil {
-			return s, nil
-		}
+		s, err = e.schema(ctx, c)
 	}
-	err = fmt.Errorf("gormstore: read the schema of the SQLite database %s: %w", path, err)
-	if what := advice(err); what != "" {
-		err = fmt.Errorf("%w: %s", err, what)
+	if err != nil {
+		return Schema{}, advised(fmt.Errorf("gormstore: read the schema of the SQLite database %s: %w", path, err))
 	}
-	return Schema{}, err
+	return s, nil
 }
 
 // SchemaOfPostgres returns the schema of the database that dsn names, by the first host that responds, which may
