@@ -1,0 +1,28 @@
+package domain
+
+// Position is the place of a fact in the order in which facts were stamped. It grows with each stamp, and is a number
+// of microseconds since 1970 for people and for retention only: nothing compares it with a clock to decide whether a
+// fact is known. The facts of one stamp share it. Zero stands for a fact that has not been stamped yet.
+type Position int64
+
+// Fact is what a resource server must know to refuse access tokens whose sessions have ended. It is of one of three
+// kinds: a session that is revoked itself (SessionID), the mark of a wide revocation (Epoch), or a signing key that was
+// ended in an emergency (KeyID). The fields of the other kinds are zero.
+//
+// Facts are never withdrawn. They are idempotent, and their order does not matter: of two marks of one scope, the one
+// with the greater epoch contains the other.
+type Fact struct {
+	Position Position
+	TenantID string
+
+	SessionID ID
+
+	// A mark covers the access tokens of its scope with an epoch (`rve`) below Epoch, except those of the session Except.
+	// Except is zero if no session is spared. An empty ApplicationID or UserID does not narrow the scope.
+	Epoch         uint64
+	ApplicationID string
+	UserID        string
+	Except        ID
+
+	KeyID string
+}

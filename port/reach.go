@@ -1,0 +1,44 @@
+package port
+
+import (
+	"context"
+	"time"
+
+	"github.com/refreshd/refreshd/domain"
+)
+
+// Reach gives resource servers the facts that they need to refuse access tokens, see [domain.Fact]. No call stores a
+// fact: every method that revokes does, by what it stores anyway. A refresh token that is revoked itself is a fact, and
+// so is a mark with its epoch. A refresh token that a mark or its expiry has ended is none.
+//
+// Each fact gets a position, some time after it is visible to readers. A mark that is raised is a new fact: it has no
+// position until it is stamped again.
+type Reach interface {
+	// Revoked calls each for every fact, as of one moment, that has no position or one above after, in any order, and
+	// returns the head: the position of the last Stamp as of the same moment, 0 if there was none. That moment is not
+	// before the call. each may be called again for the same fact, and for facts of a call that returns an error.
+	//
+	// Completeness: let c be the head that an earlier call returned. The facts of that call, and those of a call with
+	// after = c, together contain every fact whose revocation returned before the second call started. That holds for
+	// any interleaving of revocations, Stamp and Revoked, in any number of processes, whatever their clocks show.
+	Revoked(ctx context.Context, after domain.Position, each func(domain.Fact)) (head domain.Position, err error)
+
+	// Stamp gives a new position, above all others, to at most limit refresh tokens and at most limit marks that have
+	// none, and returns the greater of the two numbers: if it is limit, there may be more. The position is the greater of
+	// now and the last position + 1 microsecond; a store with a clock of its own, such as a database server, uses that
+	// instead of now. If there is nothing to stamp, it writes nothing.
+	//
+	// Stamp never waits for another call. It skips what such a call has locked, and does nothing while another Stamp is in
+	// progress. Positions are given one Stamp after another: a reader that sees the position of one sees those of all before it.
+	Stamp(ctx context.Context, now time.Time, limit int) (stamped int, err error)
+
+	// Beat writes a row of the process named reader. It returns nil only if the write is as durable as a revocation. Then
+	// this server had, at the moment of the call, every write that had returned by then: a server that was cut off and
+	// replaced by another cannot make a write durable. Without Beat, such a server would go on answering Revoked without
+	// what the other one stores. A store that cannot be replaced while it runs returns nil.
+	Beat(ctx context.Context, reader string, now time.Time) error
+
+	// LongestAccessTTL returns the longest lifetime of access tokens that a policy of any application of the tenant has
+	// ever had in this store. It returns ErrNotFound if the tenant has never existed, or was purged.
+	LongestAccessTTL(ctx context.Context, tenantID string) (time.Duration, error)
+}
