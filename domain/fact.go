@@ -1,5 +1,7 @@
 package domain
 
+import "time"
+
 // Position is the place of a fact in the order in which facts were stamped. It grows with each stamp, and is a number
 // of microseconds since 1970 for people and for retention only: nothing compares it with a clock to decide whether a
 // fact is known. The facts of one stamp share it. Zero stands for a fact that has not been stamped yet.
@@ -25,4 +27,14 @@ type Fact struct {
 	Except        ID
 
 	KeyID string
+}
+
+// FactRetention is how long a fact stays stored after the last access token that it ends has expired. In that time a
+// resource server that was cut off resumes, and the clocks by which positions and expiries are made may differ.
+const FactRetention = 10 * time.Minute
+
+// FactFloor returns the highest position of the facts that no resource server needs any more at an instant, where
+// longest is the longest lifetime of access tokens of the tenant.
+func FactFloor(at time.Time, longest time.Duration) Position {
+	return Position(at.Add(-longest - FactRetention).UnixMicro())
 }

@@ -29,17 +29,22 @@ type Janitor interface {
 	// A pass reads every refresh token that is stored throughout the pass, by id from low to high, at most s.Limit in a
 	// step, and deletes those that had ended at s.Before:
 	//
-	//   - revoked themselves at or before it;
 	//   - expired at or before it;
-	//   - below the epoch of a mark that covers them and that was written at or before it. A mark that was raised since
-	//     counts as written then. A deleted application or tenant has left such a mark.
+	//   - revoked themselves at or before it, if their fact is out of use;
+	//   - not revoked themselves, and below the epoch of a mark that covers them and that was written at or before it. A
+	//     mark that was raised since counts as written then. A deleted application or tenant has left such a mark.
+	//
+	// A fact is out of use if it has a position, and that is not above s.Before - LongestAccessTTL of its tenant -
+	// [domain.FactRetention] ([domain.FactFloor]). A resource server that resumes must find the fact of each session
+	// whose access tokens may still be valid. The position decides instead of the instant of the revocation, which is by
+	// the clock of the process that revoked, and may be long before the moment at which readers saw the fact.
 	//
 	// It deletes no others. A step does not wait for a call on a refresh token: it skips those that such a call has
 	// locked, and ends within the time of a call. The next pass deletes what this one skipped.
 	//
-	// After the last refresh token the pass deletes, in steps of at most s.Limit, the marks whose KeepUntil is at or
-	// before s.Before. Then it deletes each tenant that was deleted at or before it and has no refresh token stored,
-	// after all of its marks. Such a tenant begins at epoch 0 if it is created again.
+	// After the last refresh token the pass deletes, in steps of at most s.Limit, the marks whose fact is out of use, if
+	// their KeepUntil is at or before s.Before, or if their tenant was deleted at or before it and has no refresh token
+	// stored. Then it deletes each such tenant that has no mark. It begins at epoch 0 if it is created again.
 	//
 	// Then it deletes, in steps of at most s.Limit, the events whose id is below s.EventsBefore.
 	//

@@ -29,7 +29,8 @@ type Reach interface {
 	// instead of now. If there is nothing to stamp, it writes nothing.
 	//
 	// Stamp never waits for another call. It skips what such a call has locked, and does nothing while another Stamp is in
-	// progress. Positions are given one Stamp after another: a reader that sees the position of one sees those of all before it.
+	// progress. Positions are given one Stamp after another: a reader that sees the position of one sees those of all
+	// before it.
 	Stamp(ctx context.Context, now time.Time, limit int) (stamped int, err error)
 
 	// Beat writes a row of the process named reader. It returns nil only if the write is as durable as a revocation. Then

@@ -421,13 +421,15 @@ func TestAnOldIDIsNotIssuedUnderAgain(t *testing.T) {
 	_, err = w.revoke.Do(t.Context(), usecase.RevokeInput{TenantID: "acme",
 		Selector: domain.SelectorInput{TokenID: new(id.String())}})
 	must(t, err)
+	_, err = w.store.Stamp(t.Context(), w.clock.now(), 1) // without a position it would stay
+	must(t, err)
 	purge, _ := w.purger("one")
 	w.clock.advance(23 * time.Hour)
 	_, err = purge.Pass(t.Context(), nil)
 	must(t, err)
 	_, err = w.issue.Do(t.Context(), in)
 	wantCodes(t, err, "[duplicate]refreshTokenId") // it has ended, and is still stored
-	w.clock.advance(time.Hour)
+	w.clock.advance(2 * time.Hour)                 // an hour for the fact of its revocation
 	if done, err := purge.Pass(t.Context(), nil); err != nil || done.Deleted != 1 {
 		t.Fatalf("a pass did %+v (%v), want the ended one deleted", done, err)
 	}

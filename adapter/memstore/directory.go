@@ -68,7 +68,8 @@ func (s *Store) store(a domain.Application, p domain.Policy) {
 		s.applications[a.TenantID] = make(map[string]application)
 	}
 	s.applications[a.TenantID][a.ID] = application{a, p}
-	s.longest[a.TenantID] = max(s.longest[a.TenantID], p.TTL)
+	before := s.longest[a.TenantID]
+	s.longest[a.TenantID] = longest{max(before.refresh, p.TTL), max(before.access, p.AccessTokenTTL)}
 }
 
 // SaveApplication implements port.Applications.
@@ -222,7 +223,7 @@ func (s *Store) DeleteApplication(
 	}
 	delete(s.applications[tenantID], id)
 	r := port.Revocation{At: e.At, Reason: domain.RevokedByDelete}
-	s.mark(domain.Scope{TenantID: tenantID, ApplicationID: id}, r)
+	s.mark(domain.Scope{TenantID: tenantID, ApplicationID: id}, domain.ID{}, r)
 	s.events.add(e, 0)
 	return nil
 }
@@ -261,7 +262,7 @@ func (s *Store) DeleteTenant(ctx context.Context, id string, expect domain.Versi
 		}
 	}
 	s.deleted[id] = instant(e.At)
-	s.mark(domain.Scope{TenantID: id}, port.Revocation{At: e.At, Reason: domain.RevokedByDelete})
+	s.mark(domain.Scope{TenantID: id}, domain.ID{}, port.Revocation{At: e.At, Reason: domain.RevokedByDelete})
 	s.events.add(e, 0)
 	return nil
 }

@@ -79,6 +79,7 @@ func (s *Store) purgeTokens(step port.PurgeStep) (done port.Purged) {
 			continue
 		}
 		delete(s.tokens, t.ID)
+		s.reach.remove(factKey{session: t.ID})
 		if delete(s.ofUser[owner(t)], t.ID); len(s.ofUser[owner(t)]) == 0 {
 			delete(s.ofUser, owner(t))
 		}
@@ -136,10 +137,14 @@ func (h *ids) Pop() any {
 	return id
 }
 
-// hadEnded reports whether t had expired or was revoked at that instant. Both are final.
+// hadEnded reports whether t had expired at that instant, or was revoked and its fact, if it has one, is out of use.
+// All of that is final.
 func (s *Store) hadEnded(t domain.RefreshToken, at time.Time) bool {
-	if !t.RevokedAt.IsZero() && !t.RevokedAt.After(at) || !t.ExpiresAt.After(at) {
+	if !t.ExpiresAt.After(at) {
 		return true
+	}
+	if !t.RevokedAt.IsZero() {
+		return !t.RevokedAt.After(at) && s.outOfUse(factKey{session: t.ID}, t.TenantID, at)
 	}
 	for _, m := range s.covering(t) {
 		if m.Epoch > t.IssuedEpoch && !m.At.After(at) {
@@ -155,20 +160,25 @@ func (s *Store) purgeTraces(step port.PurgeStep) (done port.Purged) {
 		at, deleted := s.deleted[tenantID]
 		return deleted && !at.After(step.Before) && s.owned[tenantID] == 0
 	}
+	marked := make(map[string]bool)
 	for scope, m := range s.marks {
 		if done.Marks == step.Limit {
 			return done // there may be more marks, and tenants come after them
 		}
-		if !m.KeepUntil.After(step.Before) || deletable(scope.TenantID) {
+		if (!m.KeepUntil.After(step.Before) || deletable(scope.TenantID)) &&
+			s.outOfUse(factKey{mark: scope}, scope.TenantID, step.Before) {
 			delete(s.marks, scope)
+			s.reach.remove(factKey{mark: scope})
 			done.Marks++
+		} else {
+			marked[scope.TenantID] = true
 		}
 	}
 	for id := range s.deleted {
 		if done.Marks+done.Tenants == step.Limit {
 			return done
 		}
-		if deletable(id) {
+		if deletable(id) && !marked[id] {
 			delete(s.deleted, id)
 			delete(s.epochs, id)
 			delete(s.versions, id)

@@ -36,7 +36,7 @@ func (s *Store) Insert(ctx context.Context, t domain.RefreshToken) (domain.Refre
 		s.ofUser[own] = make(map[domain.ID]bool)
 	}
 	s.ofUser[own][t.ID] = true
-	s.tokens[t.ID] = t
+	s.put(t)
 	for _, scope := range listed(t) {
 		all := s.ids[scope]
 		at, _ := slices.BinarySearchFunc(all, t.ID, compareIDs)
@@ -127,7 +127,7 @@ func (s *Store) Swap(ctx context.Context, before, after domain.RefreshToken, now
 	t.LastUsedAt, t.ExpiresAt = instant(after.LastUsedAt), instant(after.ExpiresAt)
 	t.RecoveredAt, t.RecoveryPaidUntil = instant(after.RecoveredAt), after.RecoveryPaidUntil
 	t.RevokedAt, t.RevokedReason = instant(after.RevokedAt), after.RevokedReason
-	s.tokens[t.ID] = t
+	s.put(t)
 	s.events.add(e, 0, t)
 	return nil
 }
@@ -276,9 +276,9 @@ func (s *Store) markEpoch(t domain.RefreshToken) (highest uint64) {
 // covering returns the marks that cover t; the zero mark in place of a missing one.
 func (s *Store) covering(t domain.RefreshToken) [4]domain.Mark {
 	return [...]domain.Mark{
-		s.marks[domain.Scope{TenantID: t.TenantID}],
-		s.marks[domain.Scope{TenantID: t.TenantID, ApplicationID: t.ApplicationID}],
-		s.marks[domain.Scope{TenantID: t.TenantID, UserID: t.UserID}],
-		s.marks[domain.Scope{TenantID: t.TenantID, ApplicationID: t.ApplicationID, UserID: t.UserID}],
+		s.marks[domain.Scope{TenantID: t.TenantID}].Mark,
+		s.marks[domain.Scope{TenantID: t.TenantID, ApplicationID: t.ApplicationID}].Mark,
+		s.marks[domain.Scope{TenantID: t.TenantID, UserID: t.UserID}].Mark,
+		s.marks[domain.Scope{TenantID: t.TenantID, ApplicationID: t.ApplicationID, UserID: t.UserID}].Mark,
 	}
 }

@@ -51,7 +51,7 @@ func (s *Store) RevokeScope(
 	if !except.IsZero() && (!ok || !scope.Covers(spared) || !s.alive(spared, instant(r.At))) {
 		return 0, domain.ErrNotFound
 	}
-	epoch := s.mark(scope, r)
+	epoch := s.mark(scope, except, r)
 	if !except.IsZero() {
 		spared.IssuedEpoch = epoch
 		s.tokens[except] = spared
@@ -92,16 +92,23 @@ func (s *Store) KeepNewest(
 
 func (s *Store) revoke(t domain.RefreshToken, r port.Revocation) {
 	t.RevokedAt, t.RevokedReason = instant(r.At), r.Reason
-	s.tokens[t.ID] = t
+	s.put(t)
+}
+
+// mark is a stored mark and the refresh token that its epoch spared; zero for none.
+type mark struct {
+	domain.Mark
+	except domain.ID
 }
 
 // mark raises the tenant's epoch, and writes the scope's mark with it.
-func (s *Store) mark(scope domain.Scope, r port.Revocation) uint64 {
+func (s *Store) mark(scope domain.Scope, except domain.ID, r port.Revocation) uint64 {
 	s.epochs[scope.TenantID]++
-	m := domain.NewMark(scope, s.epochs[scope.TenantID], instant(r.At), r.Reason, s.longest[scope.TenantID])
+	m := domain.NewMark(scope, s.epochs[scope.TenantID], instant(r.At), r.Reason, s.longest[scope.TenantID].refresh)
 	if before := s.marks[scope].KeepUntil; before.After(m.KeepUntil) {
 		m.KeepUntil = before
 	}
-	s.marks[scope] = m
+	s.marks[scope] = mark{m, except}
+	s.reach.add(factKey{mark: scope})
 	return m.Epoch
 }

@@ -32,9 +32,9 @@ type Store struct {
 	applications map[string]map[string]application // by tenant and id
 	epochs       map[string]uint64                 // by tenant, deleted ones included
 	versions     map[string]domain.Version         // the last one used, by tenant as above
-	longest      map[string]time.Duration          // the longest TTL that a policy ever had, by tenant as above
+	longest      map[string]longest                // by tenant as above
 	deleted      map[string]time.Time              // the time, by tenant that is deleted now
-	marks        map[domain.Scope]domain.Mark
+	marks        map[domain.Scope]mark
 	tokens       map[domain.ID]domain.RefreshToken
 	owned        map[string]int                      // the number of tokens of a tenant
 	ofUser       map[domain.Scope]map[domain.ID]bool // the tokens of a user in an application
@@ -44,6 +44,7 @@ type Store struct {
 	byHash       map[string]domain.ID // API keys by hash
 	ring         keyRing
 	events       events
+	reach        reach
 	janitor      janitor
 }
 
@@ -51,6 +52,9 @@ type application struct {
 	domain.Application
 	policy domain.Policy
 }
+
+// longest holds the longest lifetimes that a policy of a tenant ever had.
+type longest struct{ refresh, access time.Duration }
 
 // New returns an empty store.
 func New() *Store {
@@ -60,9 +64,9 @@ func New() *Store {
 		applications: make(map[string]map[string]application),
 		epochs:       make(map[string]uint64),
 		versions:     make(map[string]domain.Version),
-		longest:      make(map[string]time.Duration),
+		longest:      make(map[string]longest),
 		deleted:      make(map[string]time.Time),
-		marks:        make(map[domain.Scope]domain.Mark),
+		marks:        make(map[domain.Scope]mark),
 		tokens:       make(map[domain.ID]domain.RefreshToken),
 		owned:        make(map[string]int),
 		ofUser:       make(map[domain.Scope]map[domain.ID]bool),
@@ -71,6 +75,7 @@ func New() *Store {
 		byName:       make(map[string]domain.ID),
 		byHash:       make(map[string]domain.ID),
 		ring:         newKeyRing(),
+		reach:        newReach(),
 	}
 }
 

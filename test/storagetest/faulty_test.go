@@ -99,9 +99,14 @@ type faulty struct {
 	events            func(context.Context, port.EventQuery) (port.EventPage, error)
 	purge             func(context.Context, port.PurgeStep) (port.Purged, error)
 	release           func(ctx context.Context, job, holder string) error
+	revoked           func(context.Context, domain.Position, func(domain.Fact)) (domain.Position, error)
+	stamp             func(ctx context.Context, now time.Time, limit int) (int, error)
+	beat              func(ctx context.Context, reader string, now time.Time) error
+	longestAccessTTL  func(ctx context.Context, tenantID string) (time.Duration, error)
 }
 
 func newFaulty(s port.Store) *faulty {
+	reach := s.(port.Reach)
 	return &faulty{
 		within: s, ready: s.Ready, close: s.Close, insert: s.Insert, advance: s.Advance, snapshot: s.Snapshot,
 		use: s.Use, swap: s.Swap, find: s.Find, list: s.List, count: s.Count, change: s.Change, revoke: s.Revoke,
@@ -118,6 +123,7 @@ func newFaulty(s port.Store) *faulty {
 		addKey:  func(ctx context.Context, e domain.Event, k domain.SealedKey) error { return s.AddKeys(ctx, e, k) },
 		addKeys: s.AddKeys, reseal: s.Reseal, hasData: s.HasData, purge: s.Purge,
 		record: s.Record, events: s.Events, release: s.Release,
+		revoked: reach.Revoked, stamp: reach.Stamp, beat: reach.Beat, longestAccessTTL: reach.LongestAccessTTL,
 	}
 }
 
@@ -128,6 +134,24 @@ func (f *faulty) Record(ctx context.Context, e domain.Event) error { return f.re
 
 func (f *faulty) Events(ctx context.Context, q port.EventQuery) (port.EventPage, error) {
 	return f.events(ctx, q)
+}
+
+func (f *faulty) Revoked(
+	ctx context.Context, after domain.Position, each func(domain.Fact),
+) (domain.Position, error) {
+	return f.revoked(ctx, after, each)
+}
+
+func (f *faulty) Stamp(ctx context.Context, now time.Time, limit int) (int, error) {
+	return f.stamp(ctx, now, limit)
+}
+
+func (f *faulty) Beat(ctx context.Context, reader string, now time.Time) error {
+	return f.beat(ctx, reader, now)
+}
+
+func (f *faulty) LongestAccessTTL(ctx context.Context, tenantID string) (time.Duration, error) {
+	return f.longestAccessTTL(ctx, tenantID)
 }
 
 func (f *faulty) Release(ctx context.Context, job, holder string) error {

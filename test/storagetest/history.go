@@ -65,7 +65,7 @@ func runHistory(e *env, random *rand.Rand) {
 		step   func()
 	}{
 		{12, h.insert}, {24, h.exchange}, {4, h.swap}, {2, h.revoke}, {4, h.revokeSome}, {3, h.keepNewest},
-		{4, h.save}, {1, h.delete}, {1, h.purge}, {5, h.wait},
+		{4, h.save}, {1, h.delete}, {3, h.stamp}, {1, h.purge}, {5, h.wait},
 	}
 	var deck []func()
 	for _, s := range steps {
@@ -423,12 +423,33 @@ func (h *history) delete() {
 	h.end(s, nil)
 }
 
-// purge runs a pass. Afterwards those that had ended are unknown, and nothing else has changed.
+// stamp gives some facts a position, by a clock that may be far behind.
+func (h *history) stamp() {
+	_, err := h.reach().Stamp(h.Context(), h.now.Add(-pick(h, 0, 20*time.Minute, 48*time.Hour)), 1+h.random.IntN(9))
+	h.must(err)
+}
+
+// purge runs a pass. Afterwards those that had ended are unknown if their facts are out of use, and nothing else has
+// changed.
 func (h *history) purge() {
+	outOfUse := make(map[domain.ID]bool)
+	_, err := h.reach().Revoked(h.Context(), 0, func(f domain.Fact) {
+		longest, err := h.reach().LongestAccessTTL(h.Context(), f.TenantID)
+		h.must(err)
+		outOfUse[f.SessionID] = f.Position != 0 && f.Position <= domain.FactFloor(h.now, longest)
+	})
+	h.must(err)
 	h.purgeAll(h.now, 1+h.random.IntN(9))
 	h.tokens = slices.DeleteFunc(h.tokens, func(t *modelToken) bool {
-		revoked := !t.RevokedAt.IsZero() && !t.RevokedAt.After(h.now)
-		if !t.ended && !revoked && h.now.Before(t.ExpiresAt) {
+		ended := t.ended
+		if !t.RevokedAt.IsZero() {
+			free, found := outOfUse[t.ID]
+			if !found {
+				h.Errorf("%s is revoked, and is no fact", describe(t.RefreshToken))
+			}
+			ended = free && !t.RevokedAt.After(h.now)
+		}
+		if !ended && h.now.Before(t.ExpiresAt) {
 			return false
 		}
 		_, err := h.store.Snapshot(h.Context(), t.ID)

@@ -136,6 +136,7 @@ var listing = []clause{
 		e.shop(domain.Settings{})
 		ts := e.issue(token(1), token(2), token(3))
 		e.must(e.store.Revoke(e.Context(), "acme", ts[1].ID, byRequest(t0), NewEvent()))
+		e.stamp()
 		e.purgeAll(t0.Add(time.Hour), 2)
 		_, err := e.store.Find(e.Context(), "acme", ts[1].ID)
 		e.wantErr("Find", err, domain.ErrNotFound)

@@ -159,6 +159,9 @@ func (e *env) handles(n int) []port.Store {
 	return hs
 }
 
+// reach returns the store's reach.
+func (e *env) reach() port.Reach { return e.store.(port.Reach) }
+
 func (e *env) must(err error) {
 	e.Helper()
 	if err != nil {

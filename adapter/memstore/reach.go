@@ -1,0 +1,158 @@
+package memstore
+
+import (
+	"context"
+	"slices"
+	"time"
+
+	"github.com/refreshd/refreshd/domain"
+)
+
+// factKey names the refresh token or the mark that is a fact. The other field is zero.
+type factKey struct {
+	session domain.ID
+	mark    domain.Scope
+}
+
+// reach holds the positions of the facts. The facts themselves are the refresh tokens and the marks.
+type reach struct {
+	head      domain.Position
+	positions map[factKey]domain.Position // of every fact; 0 for one that is not stamped
+	unstamped map[factKey]bool
+	stamped   []stampedFact // by position
+}
+
+// stampedFact is void if its fact has another position since, or none: the mark was raised, or the fact deleted.
+type stampedFact struct {
+	position domain.Position
+	key      factKey
+}
+
+func newReach() reach {
+	return reach{positions: make(map[factKey]domain.Position), unstamped: make(map[factKey]bool)}
+}
+
+func (r *reach) add(k factKey) {
+	r.positions[k] = 0
+	r.unstamped[k] = true
+}
+
+func (r *reach) remove(k factKey) {
+	delete(r.positions, k)
+	delete(r.unstamped, k)
+}
+
+func (r *reach) isVoid(f stampedFact) bool { return r.positions[f.key] != f.position }
+
+// after returns the place in stamped of the first fact above a position.
+func (r *reach) after(p domain.Position) int {
+	at, _ := slices.BinarySearchFunc(r.stamped, p, func(f stampedFact, p domain.Position) int {
+		if f.position <= p {
+			return -1
+		}
+		return 1
+	})
+	return at
+}
+
+// put stores t. If it is revoked itself, it is a fact.
+func (s *Store) put(t domain.RefreshToken) {
+	s.tokens[t.ID] = t
+	if !t.RevokedAt.IsZero() {
+		s.reach.add(factKey{session: t.ID})
+	}
+}
+
+// Revoked implements port.Reach.
+func (s *Store) Revoked(
+	ctx context.Context, after domain.Position, each func(domain.Fact),
+) (head domain.Position, err error) {
+	facts, head, err := s.facts(ctx, after)
+	for _, f := range facts { // each may call the store: the mutex is not held
+		each(f)
+	}
+	return head, err
+}
+
+func (s *Store) facts(
+	ctx context.Context, after domain.Position,
+) (facts []domain.Fact, head domain.Position, err error) {
+	if err := s.lock(ctx); err != nil {
+		return nil, 0, err
+	}
+	defer s.mu.Unlock()
+	r := &s.reach
+	for k := range r.unstamped {
+		facts = append(facts, s.fact(k))
+	}
+	for _, f := range r.stamped[r.after(after):] {
+		if !r.isVoid(f) {
+			facts = append(facts, s.fact(f.key))
+		}
+	}
+	return facts, r.head, nil
+}
+
+func (s *Store) fact(k factKey) domain.Fact {
+	f := domain.Fact{Position: s.reach.positions[k]}
+	if !k.session.IsZero() {
+		f.TenantID, f.SessionID = s.tokens[k.session].TenantID, k.session
+		return f
+	}
+	m := s.marks[k.mark]
+	f.TenantID, f.ApplicationID, f.UserID = k.mark.TenantID, k.mark.ApplicationID, k.mark.UserID
+	f.Epoch, f.Except = m.Epoch, m.except
+	return f
+}
+
+// outOfUse reports whether no resource server needs the fact any more, as port.Janitor defines it.
+func (s *Store) outOfUse(k factKey, tenantID string, at time.Time) bool {
+	p := s.reach.positions[k]
+	return p != 0 && p <= domain.FactFloor(at, s.longest[tenantID].access)
+}
+
+// Stamp implements port.Reach.
+func (s *Store) Stamp(ctx context.Context, now time.Time, limit int) (stamped int, err error) {
+	if err := s.lock(ctx); err != nil {
+		return 0, err
+	}
+	defer s.mu.Unlock()
+	r := &s.reach
+	if len(r.unstamped) == 0 {
+		return 0, nil
+	}
+	if len(r.stamped) > 2*len(r.positions) {
+		r.stamped = slices.DeleteFunc(r.stamped, r.isVoid)
+	}
+	r.head = max(r.head+1, domain.Position(now.UnixMicro()))
+	var sessions, marks int
+	for k := range r.unstamped {
+		delete(r.unstamped, k)
+		r.positions[k] = r.head
+		r.stamped = append(r.stamped, stampedFact{r.head, k})
+		if k.session.IsZero() {
+			marks++
+		} else {
+			sessions++
+		}
+		if max(sessions, marks) == limit {
+			break
+		}
+	}
+	return max(sessions, marks), nil
+}
+
+// Beat implements port.Reach: no other server can replace this memory.
+func (s *Store) Beat(ctx context.Context, _ string, _ time.Time) error { return s.Ready(ctx) }
+
+// LongestAccessTTL implements port.Reach.
+func (s *Store) LongestAccessTTL(ctx context.Context, tenantID string) (time.Duration, error) {
+	if err := s.lock(ctx); err != nil {
+		return 0, err
+	}
+	defer s.mu.Unlock()
+	if _, ok := s.versions[tenantID]; !ok {
+		return 0, domain.ErrNotFound
+	}
+	return s.longest[tenantID].access, nil
+}
