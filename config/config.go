@@ -63,6 +63,9 @@ type Config struct {
 
 	RateLimits RateLimits
 
+	// FeedStreams is the maximum number of open streams of revocations.
+	FeedStreams int
+
 	// Restored is true if the database was restored from a backup: see [domain.Call.Restored].
 	Restored bool
 	// PurgeInterval is how long after a pass of the janitor the next one begins; 0 if this process makes no pass.

@@ -92,6 +92,7 @@ func TestDefaultsAreTheDocumentedOnes(t *testing.T) {
 			Redacted: "sqlite:refreshd-data/refreshd.db", MaxConnections: 16, WriteCombining: true},
 		PublicURL:       "http://127.0.0.1:3000",
 		RateLimits:      config.RateLimits{Address: 100, APIKey: 2000, RefreshToken: 5},
+		FeedStreams:     5000,
 		PurgeInterval:   time.Hour,
 		PurgeAfter:      24 * time.Hour,
 		AuditRetention:  2160 * time.Hour,
@@ -120,6 +121,7 @@ func TestEverySourceSetsEverySetting(t *testing.T) {
 		TrustedProxies: []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8"), netip.MustParsePrefix("192.0.2.7/32"),
 			netip.MustParsePrefix("2001:db8::/32")},
 		RateLimits:      config.RateLimits{Address: 7, APIKey: 0, RefreshToken: 1_000_000},
+		FeedStreams:     250,
 		PurgeInterval:   10 * time.Minute,
 		PurgeAfter:      48 * time.Hour,
 		AuditRetention:  time.Hour,
@@ -154,6 +156,7 @@ trusted_proxies: [10.0.0.0/8, "192.0.2.7", "2001:db8::/32"]
 rate_limit_address: 7
 rate_limit_api_key: 0
 rate_limit_refresh_token: "1000000"
+feed_streams: 250
 purge_interval: 10m
 purge_after: 48h
 audit_retention: 1h
@@ -177,6 +180,7 @@ shutdown_timeout: 90s
 			"REFRESHD_CORS_ORIGINS=https://app.example.com, http://localhost:5173",
 			"REFRESHD_TRUSTED_PROXIES=10.0.0.0/8,::ffff:192.0.2.7,2001:db8::/32",
 			"REFRESHD_RATE_LIMIT_ADDRESS=7", "REFRESHD_RATE_LIMIT_API_KEY=0", "REFRESHD_RATE_LIMIT_REFRESH_TOKEN=1000000",
+			"REFRESHD_FEED_STREAMS=250",
 			"REFRESHD_PURGE_INTERVAL=600s", "REFRESHD_PURGE_AFTER=48h", "REFRESHD_AUDIT_RETENTION=60m",
 			"REFRESHD_RESTORED=true",
 			"REFRESHD_LOG_FORMAT=json", "REFRESHD_LOG_LEVEL=warn", "REFRESHD_SHUTDOWN_DELAY=5s",
@@ -189,6 +193,7 @@ shutdown_timeout: 90s
 			"--cors-origins=https://app.example.com,http://localhost:5173",
 			"--trusted-proxies=10.0.0.0/8,192.0.2.7,2001:db8::/32",
 			"--rate-limit-address=7", "--rate-limit-api-key", "0", "--rate-limit-refresh-token=1000000",
+			"--feed-streams=250",
 			"--purge-interval=10m", "--purge-after=48h0m", "--audit-retention=1h", "--restored=true",
 			"--log-format=json", "--log-level=warn", "--shutdown-delay=5s", "--shutdown-timeout=90s",
 		}, environ: append([]string{database}, keys...)},
@@ -334,7 +339,7 @@ var someValues = map[string]string{
 	"REFRESHD_KICKSTART_FILE": "some.yaml",
 	"REFRESHD_PUBLIC_URL":     "https://auth.example.com", "REFRESHD_CORS_ORIGINS": "https://app.example.com",
 	"REFRESHD_TRUSTED_PROXIES": "10.0.0.0/8", "REFRESHD_RATE_LIMIT_ADDRESS": "7", "REFRESHD_RATE_LIMIT_API_KEY": "8",
-	"REFRESHD_RATE_LIMIT_REFRESH_TOKEN": "9", "REFRESHD_PURGE_INTERVAL": "10m", "REFRESHD_PURGE_AFTER": "48h",
+	"REFRESHD_RATE_LIMIT_REFRESH_TOKEN": "9", "REFRESHD_FEED_STREAMS": "10", "REFRESHD_PURGE_INTERVAL": "10m", "REFRESHD_PURGE_AFTER": "48h",
 	"REFRESHD_AUDIT_RETENTION": "1h",
 	"REFRESHD_RESTORED":        "true", "REFRESHD_LOG_FORMAT": "json", "REFRESHD_LOG_LEVEL": "warn",
 	"REFRESHD_SHUTDOWN_DELAY": "5s", "REFRESHD_SHUTDOWN_TIMEOUT": "90s",

@@ -193,6 +193,15 @@ var settings = withFileForms([]setting{
 		},
 	},
 	{
+		name: "feed_streams", takenBy: server, form: "N", def: "5000", count: true,
+		help: "maximum of open streams of revocations, 2 to 1000000; one API key gets at most half of them, so set it " +
+			"to twice what the resource servers with one key open at one replica, also while another one is down",
+		parse: func(c *draft, text string) (err error) {
+			c.FeedStreams, err = parseCount(text, 2, 1_000_000)
+			return err
+		},
+	},
+	{
 		name: "purge_interval", takenBy: server, form: "DURATION", def: "1h",
 		help: "how often ended refresh tokens are deleted, 1s to 168h; one replica at a time does it; 0s " +
 			"disables it in this process",

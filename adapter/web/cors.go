@@ -21,6 +21,9 @@ const preflightMaxAge = "600"
 // not echo's, which allows either a fixed list of headers or any that are requested.
 func (m *mount) cors(next echo.HandlerFunc) echo.HandlerFunc {
 	return func(c echo.Context) error {
+		if dialectOf(c).BackendOnly {
+			return next(c)
+		}
 		req, header := c.Request(), c.Response().Header()
 		preflight := req.Method == http.MethodOptions
 		header.Set(echo.HeaderVary, echo.HeaderOrigin)

@@ -28,12 +28,14 @@ const (
 // A Record has what a handler says about its request, for its log line and for Observe.
 type Record struct {
 	RequestID string // read-only: the X-Request-Id of the response
-	Tenant    string // a tenant that exists, never the unverified value of a header
-	Outcome   string // of an exchange: one word out of a fixed set
-	Event     string // what happened, out of a fixed set; empty for http.request
-	Kind      string // of the event, out of a fixed set, because it becomes a label of a metric; may be empty
-	Routine   bool   // the line is at debug, unless the request is refused or fails
-	Logged    bool   // another line says why the request failed: this one is at debug
+	// Arrived is when the header of the request was complete, with a monotonic reading; read-only.
+	Arrived time.Time
+	Tenant  string // a tenant that exists, never the unverified value of a header
+	Outcome string // of an exchange: one word out of a fixed set
+	Event   string // what happened, out of a fixed set; empty for http.request
+	Kind    string // of the event, out of a fixed set, because it becomes a label of a metric; may be empty
+	Routine bool   // the line is at debug, unless the request is refused or fails
+	Logged  bool   // another line says why the request failed: this one is at debug
 
 	Caller usecase.Caller // who sent the request, once it is identified
 
@@ -117,7 +119,7 @@ func (m *mount) logged(next echo.HandlerFunc) echo.HandlerFunc {
 	return func(c echo.Context) error {
 		start := time.Now()
 		req, res := c.Request(), c.Response()
-		record := &Record{RequestID: requestID(req.Header), mount: m}
+		record := &Record{RequestID: requestID(req.Header), Arrived: start, mount: m}
 		c.Set(recordKey, record)
 		res.Header().Set(echo.HeaderXRequestID, record.RequestID)
 		res.Header().Set(echo.HeaderXContentTypeOptions, "nosniff")

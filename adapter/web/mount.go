@@ -46,7 +46,10 @@ type Dialect struct {
 	// Statuses are matched before those of all dialects, but after those of failures, which no dialect can change.
 	Statuses []ErrorStatus
 	Headers  CORSHeaders
-	Decoder  strict.Options // of Body and Query
+	// BackendOnly is set if no page in a browser may use the dialect: its responses have no CORS headers, except those of
+	// Document, and a preflight is refused with 405.
+	BackendOnly bool
+	Decoder     strict.Options // of Body and Query
 	// Document, if set, is served at Base + "/openapi.yaml", and as a page at Base + "/docs".
 	Document *Document
 	Base     string

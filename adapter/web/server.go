@@ -72,8 +72,8 @@ func New(o Options, dialects ...Dialect) (*echo.Echo, error) {
 // NewServer returns a Server for handler, without an address. Its time-outs exceed the time limit of handlers; a stream
 // sets its own.
 func NewServer(handler http.Handler, to *slog.Logger) *Server {
-	stopping := make(chan struct{})
-	return &Server{stopping: stopping, Server: http.Server{
+	stopping, stop := context.WithCancel(context.Background())
+	return &Server{stopping: stopping, stop: stop, Server: http.Server{
 		BaseContext: func(net.Listener) context.Context {
 			return context.WithValue(context.Background(), stoppingKey{}, stopping)
 		},

@@ -23,8 +23,8 @@ const (
 // long as a client takes to send its request and to read its response.
 type Server struct {
 	http.Server
-	stopping chan struct{} // closed when the shutdown begins
-	stop     sync.Once
+	stopping context.Context // done when the shutdown begins
+	stop     context.CancelFunc
 
 	mu    sync.Mutex
 	conns map[*conn]struct{}
@@ -43,7 +43,7 @@ func (s *Server) Serve(l net.Listener) error { return s.Server.Serve(listener{l,
 // A deadline for every connection was rejected: it would end net/http's watch for a client that disconnects, and with
 // it the request in progress.
 func (s *Server) Shutdown(ctx context.Context) error {
-	s.stop.Do(func() { close(s.stopping) })
+	s.stop()
 	watched, done := context.WithCancel(ctx)
 	var watching sync.WaitGroup
 	watching.Go(func() { s.cutOff(watched) })

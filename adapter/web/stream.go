@@ -2,6 +2,7 @@ package web
 
 import (
 	"context"
+	"errors"
 	"net/http"
 	"sync"
 	"time"
@@ -14,6 +15,9 @@ const defaultStreams = 512
 
 // streamWriteTimeout is the time in which a client must read each part of a stream.
 const streamWriteTimeout = 5 * time.Second
+
+// ErrStopping is the cause of the end of a stream's context if the server stops.
+var ErrStopping = errors.New("web: the server is stopping")
 
 // streams bounds the number of open streams, shared fairly as places are: a caller may have as many as are free.
 type streams struct {
@@ -57,21 +61,19 @@ func streamed(c echo.Context, handle echo.HandlerFunc) error {
 	record := LogRecord(c)
 	if ch := &record.charge; ch.guard != nil {
 		ch.end()
-		if !ch.guard.streams.enter(ch.caller) {
+		caller := ch.caller
+		if ch.validKey { // even if it was not known when the request was admitted, as after a start
+			caller = ch.guard.places.caller(ch.apiKey)
+		}
+		if !ch.guard.streams.enter(caller) {
 			return ch.guard.refuse(Overload, 0)
 		}
-		defer ch.guard.streams.leave(ch.caller)
+		defer ch.guard.streams.leave(caller)
 	}
-	ctx, cancel := context.WithCancel(record.client)
-	defer cancel()
-	if stopping, ok := ctx.Value(stoppingKey{}).(chan struct{}); ok {
-		go func() {
-			select {
-			case <-stopping:
-				cancel()
-			case <-ctx.Done():
-			}
-		}()
+	ctx, cancel := context.WithCancelCause(record.client)
+	defer cancel(nil)
+	if stopping, ok := ctx.Value(stoppingKey{}).(context.Context); ok {
+		defer context.AfterFunc(stopping, func() { cancel(ErrStopping) })()
 	}
 	c.SetRequest(c.Request().WithContext(ctx))
 	res := c.Response()

@@ -23,6 +23,7 @@ func (s *service) newHandler(
 	}
 	limits := web.RateLimits{
 		Address: c.RateLimits.Address, APIKey: c.RateLimits.APIKey, RefreshToken: c.RateLimits.RefreshToken,
+		Streams: c.FeedStreams,
 		Running: max(1, min(c.Database.MaxConnections/2, 2*runtime.GOMAXPROCS(0))),
 	}
 	guard := web.NewGuard(limits, c.TrustedProxies, s.clock, s.metrics.Refused)

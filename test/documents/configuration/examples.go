@@ -24,6 +24,7 @@ var examples = map[string]string{
 	"REFRESHD_RATE_LIMIT_ADDRESS":       "500",
 	"REFRESHD_RATE_LIMIT_API_KEY":       "5000",
 	"REFRESHD_RATE_LIMIT_REFRESH_TOKEN": "10",
+	"REFRESHD_FEED_STREAMS":             "20000",
 	"REFRESHD_PURGE_INTERVAL":           "15m",
 	"REFRESHD_PURGE_AFTER":              "168h",
 	"REFRESHD_AUDIT_RETENTION":          "8760h",

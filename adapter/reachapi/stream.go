@@ -1,0 +1,318 @@
+package reachapi
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"log/slog"
+	"math/rand/v2"
+	"net/http"
+	"os"
+	"time"
+
+	"github.com/labstack/echo/v4"
+
+	"github.com/refreshd/refreshd/adapter/web"
+	"github.com/refreshd/refreshd/domain"
+)
+
+const (
+	// beat is the longest time between two frames `fresh` of a stream, and the shortest for which a long poll with a
+	// cursor waits.
+	beat = 500 * time.Millisecond
+
+	proofInterval = 10 * time.Second
+
+	// A stream lasts for streamAge, give or take up to streamAgeJitter, so that streams that began together do not end
+	// together.
+	streamAge       = 10 * time.Minute
+	streamAgeJitter = time.Minute
+
+	// After a stream has ended its client waits from minAfter to maxAfter, at random for the same reason.
+	minAfter, maxAfter = 500 * time.Millisecond, 2500 * time.Millisecond
+
+	// maxBuffer bounds the buffer of a response whose facts are many. Each write has a deadline of its own, so the size
+	// of the response does not matter to a client that reads.
+	maxBuffer = 64 << 10
+)
+
+// ending is the reason of the end of a response, and the kind of its event. It is empty while it goes on.
+type ending string
+
+const (
+	endedAge     ending = "age"
+	endedBlind   ending = "blind"   // the feed cannot read the store
+	endedClient  ending = "client"  // it has disconnected
+	endedRefused ending = "refused" // its caller may no longer read the stream
+	endedSlow    ending = "slow"    // the client did not read
+	endedStop    ending = "stop"    // the service stops
+)
+
+// Endings lists them.
+var Endings = []string{
+	string(endedAge), string(endedBlind), string(endedClient), string(endedRefused), string(endedSlow), string(endedStop),
+}
+
+// revocations handles GET /t/:tenantId/revocations.
+func (a *API) revocations(c echo.Context) error {
+	r, err := newRequest(c)
+	if err != nil {
+		return err
+	}
+	f, view, err := a.follow(c, r)
+	if err != nil {
+		return err
+	}
+	defer f.subscription.Close()
+	if r.stream {
+		return a.stream(c, f, view)
+	}
+	return a.poll(c, f, view)
+}
+
+// follower is a subscription with what ends it beside the feed.
+type follower struct {
+	request
+	subscription Subscription
+	ctx          context.Context
+	refusal      <-chan error
+	refused      error // why the caller may no longer read; nil if it may
+	refusedAt    time.Time
+}
+
+// follow returns a follower with its first view. An error means that nothing was sent.
+func (a *API) follow(c echo.Context, r request) (*follower, View, error) {
+	f := &follower{request: r, ctx: c.Request().Context()}
+	var err error
+	if f.subscription, err = a.Feed.Follow(f.ctx, r.tenantID, r.cursor); err != nil {
+		return nil, View{}, err
+	}
+	view, err := f.subscription.Next(f.ctx, 0)
+	if errors.Is(err, ErrBlind) {
+		err = errors.Join(domain.ErrUnavailable, err)
+	}
+	if err != nil {
+		f.subscription.Close()
+		return nil, View{}, err
+	}
+	f.refusal = web.Recheck(c, func(context.Context) error { return nil })
+	return f, view, nil
+}
+
+// next returns the view after the next facts, or after wait at the latest. An ending comes without a view, except for
+// endedRefused: that view is newer than the refusal, so it has the mark of a tenant that was deleted.
+func (f *follower) next(wait time.Duration) (View, ending, error) {
+	view, err := f.subscription.Next(f.ctx, wait)
+	switch {
+	case f.ctx.Err() != nil && context.Cause(f.ctx) == web.ErrStopping:
+		return view, endedStop, nil
+	case f.ctx.Err() != nil:
+		return view, endedClient, nil
+	case errors.Is(err, ErrBlind):
+		return view, endedBlind, nil
+	case err != nil:
+		return view, "", err
+	}
+	if f.refused != nil && !view.CompleteAsOf.Before(f.refusedAt) {
+		return view, endedRefused, nil
+	}
+	select {
+	case f.refused = <-f.refusal:
+		f.refusedAt = time.Now()
+	default:
+	}
+	return view, "", nil
+}
+
+// sender writes a response.
+type sender struct {
+	*API
+	*follower
+	frames
+	w         http.ResponseWriter
+	nextProof time.Time
+}
+
+// newSender sends the header of the response.
+func (a *API) newSender(c echo.Context, f *follower, mediaType string) *sender {
+	s := &sender{API: a, follower: f, w: c.Response()}
+	s.array = !f.stream
+	header := s.w.Header()
+	header.Set(echo.HeaderContentType, mediaType)
+	header.Set(echo.HeaderCacheControl, "no-store, no-transform")
+	header.Set("X-Accel-Buffering", "no")
+	if f.stream {
+		header.Set(echo.HeaderConnection, "close")
+	}
+	s.w.WriteHeader(http.StatusOK)
+	return s
+}
+
+// ticks appends the facts of a view.
+func (s *sender) ticks(view View) error {
+	for _, tick := range view.Ticks {
+		for line := range bytes.Lines(tick.Encoded(encodeFacts)) {
+			s.frames.facts(view.Keep, bytes.TrimSuffix(line, []byte("\n")))
+			if len(s.buf) >= maxBuffer {
+				if err := s.write(); err != nil {
+					return err
+				}
+			}
+		}
+	}
+	return nil
+}
+
+// freshness appends how old the view is, and the proof of it, if one is due.
+func (s *sender) freshness(view View) {
+	age := view.CompleteAsOf.Sub(s.arrived)
+	s.fresh(view.Cursor, age)
+	if s.nonce == "" || time.Now().Before(s.nextProof) {
+		return
+	}
+	jws, err := s.Prove(s.ctx, s.tenantID, s.nonce, view.Cursor, age)
+	if err != nil {
+		return // the next view tries again; a client that requires proofs waits for 20 seconds
+	}
+	s.proof(jws)
+	s.nextProof = time.Now().Add(proofInterval)
+}
+
+// write sends what is in the buffer.
+func (s *sender) write() error {
+	_, err := s.w.Write(s.buf)
+	if s.buf = s.buf[:0]; cap(s.buf) > maxBuffer/4 { // most views have few facts, and streams are many
+		s.buf = nil
+	}
+	return err
+}
+
+// flush is write to the client itself.
+func (s *sender) flush() error {
+	if err := s.write(); err != nil {
+		return err
+	}
+	return http.NewResponseController(s.w.(*echo.Response).Writer).Flush()
+}
+
+// stream sends views until the stream ends.
+func (a *API) stream(c echo.Context, f *follower, view View) error {
+	s := a.newSender(c, f, streamType)
+	end := time.Now().Add(streamAge - streamAgeJitter + rand.N(2*streamAgeJitter))
+	why, err := s.streamUntil(end, view)
+	record := web.LogRecord(c)
+	record.Event, record.Kind = eventStreamEnded, string(why)
+	if f.refused != nil {
+		record.Add(slog.LevelInfo, slog.String("why", f.refused.Error()))
+	}
+	return err
+}
+
+// streamUntil returns the reason of the end, or an internal error.
+func (s *sender) streamUntil(end time.Time, view View) (why ending, err error) {
+	s.hello(s.tenantID, view.Keep)
+	for {
+		if err := s.ticks(view); err != nil {
+			return cutOff(err), nil
+		}
+		s.freshness(view)
+		if why == "" && !time.Now().Before(end) {
+			why = endedAge
+		}
+		if why != "" {
+			break
+		}
+		if err := s.flush(); err != nil {
+			return cutOff(err), nil
+		}
+		if view, why, err = s.next(beat); err != nil {
+			return "", err
+		}
+		if why != "" && why != endedRefused {
+			break
+		}
+	}
+	s.bye(after())
+	if err := s.flush(); err != nil {
+		return cutOff(err), nil
+	}
+	return why, nil
+}
+
+// poll sends one array: with the facts that the client may not have, as soon as there are any.
+func (a *API) poll(c echo.Context, f *follower, view View) error {
+	all, why, err := f.gather(view)
+	if err != nil {
+		return err
+	}
+	s := a.newSender(c, f, echo.MIMEApplicationJSON)
+	s.buf = append(s.buf, '[')
+	s.hello(s.tenantID, view.Keep)
+	for _, v := range all {
+		if err := s.ticks(v); err != nil {
+			return nil // the client has disconnected
+		}
+	}
+	s.freshness(all[len(all)-1])
+	if why != "" {
+		s.bye(after())
+	}
+	s.buf = append(s.buf, "]\n"...)
+	_ = s.write()
+	return nil
+}
+
+// gather returns the first view and those after it, until one has a fact that the client may not have or the poll may
+// not wait longer.
+func (f *follower) gather(first View) (all []View, why ending, err error) {
+	all = []View{first}
+	if f.cursor == 0 || first.Cursor < f.cursor { // the client knows nothing: it must not wait for its first view
+		return all, "", nil
+	}
+	end := f.arrived.Add(f.wait)
+	for earliest := f.arrived.Add(min(f.wait, beat)); ; {
+		now := time.Now()
+		if !now.Before(end) || !now.Before(earliest) && f.isNews(all) {
+			return all, "", nil
+		}
+		until := min(end.Sub(now), beat)
+		if now.Before(earliest) {
+			until = earliest.Sub(now)
+		}
+		view, why, err := f.next(until)
+		if err != nil {
+			return nil, "", err
+		}
+		if why != "" && why != endedRefused {
+			return all, why, nil
+		}
+		all = append(all, view)
+		if why != "" {
+			return all, why, nil
+		}
+	}
+}
+
+// isNews reports whether the views have a fact that the client may not have.
+func (f *follower) isNews(all []View) bool {
+	for _, view := range all {
+		for _, tick := range view.Ticks {
+			for _, fact := range tick.Facts {
+				if fact.Position == 0 || fact.Position > f.cursor {
+					return true
+				}
+			}
+		}
+	}
+	return false
+}
+
+// cutOff returns the reason of an end by an error of a write.
+func cutOff(err error) ending {
+	if errors.Is(err, os.ErrDeadlineExceeded) {
+		return endedSlow
+	}
+	return endedClient
+}
+
+func after() time.Duration { return minAfter + rand.N(maxAfter-minAfter) }
