@@ -7,19 +7,16 @@ import (
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
-	"strings"
 	"sync"
 	"testing"
-	"testing/synctest"
 	"time"
-
-	"github.com/google/go-cmp/cmp"
 
 	"github.com/refreshd/refreshd/adapter/jwxsigner"
 	"github.com/refreshd/refreshd/adapter/memstore"
 	"github.com/refreshd/refreshd/adapter/reachapi"
 	"github.com/refreshd/refreshd/adapter/web"
 	"github.com/refreshd/refreshd/domain"
+	"github.com/refreshd/refreshd/port"
 	"github.com/refreshd/refreshd/usecase"
 )
 
@@ -30,7 +27,7 @@ const (
 
 // A service is the endpoint over a store in memory.
 type service struct {
-	feed    *feed
+	facts   *facts
 	store   *memstore.Store
 	options web.Options
 	api     *reachapi.API
@@ -46,9 +43,36 @@ var keys = map[string]domain.APIKey{
 	"everything else": {TenantID: acme, Permissions: domain.Permissions{"*": {"*"}}},
 }
 
+// newService returns a service with the workers of its feed, which read the facts of the test.
 func newService(t testing.TB) *service {
 	t.Helper()
-	s := &service{feed: &feed{keep: 1200 * time.Second}, store: memstore.New(), keys: map[string]string{}, log: &lines{}}
+	s := newIdleService(t)
+	s.start(t, s.facts)
+	return s
+}
+
+// start mounts the endpoint over a feed of the store, and starts its workers. They end with the test.
+func (s *service) start(t testing.TB, store port.Reach) {
+	t.Helper()
+	feed := &usecase.Feed{Store: store, Clock: time.Now, Reader: "test"}
+	ctx, stop := context.WithCancel(context.Background())
+	var workers sync.WaitGroup
+	for _, work := range []func(context.Context) error{feed.RunReader, feed.RunStamper} {
+		workers.Go(func() { _ = work(ctx) })
+	}
+	t.Cleanup(func() {
+		stop()
+		workers.Wait()
+	})
+	s.api.Feed = feed
+	s.mount(t)
+}
+
+func newIdleService(t testing.TB) *service {
+	t.Helper()
+	s := &service{
+		facts: &facts{longest: 15 * time.Minute}, store: memstore.New(), keys: map[string]string{}, log: &lines{},
+	}
 	master, _, err := domain.NewMasterKey(rand.Reader)
 	if err != nil {
 		t.Fatal(err)
@@ -80,8 +104,7 @@ func newService(t testing.TB) *service {
 		},
 		Log: slog.New(slog.NewJSONHandler(s.log, &slog.HandlerOptions{Level: slog.LevelDebug})),
 	}
-	s.api = &reachapi.API{Feed: s.feed, URL: "http://127.0.0.1:3000", TenantID: "default"}
-	s.mount(t)
+	s.api = &reachapi.API{URL: "http://127.0.0.1:3000", TenantID: "default"}
 	return s
 }
 
@@ -139,84 +162,65 @@ func (l *lines) String() string {
 	return l.text.String()
 }
 
-// feed stands in.
-type feed struct {
-	mu    sync.Mutex
-	facts []domain.Fact
-	keep  time.Duration
+// facts is a store of facts that a test controls. Each fact is stamped by the test, or by the feed's Stamp if stamps is
+// set.
+type facts struct {
+	mu      sync.Mutex
+	all     []domain.Fact
+	head    domain.Position
+	longest time.Duration
+	gone    bool  // the tenants do not exist
+	failing error // of each call
 }
 
-type sub struct {
-	*feed
-	sent int
-}
-
-func (f *feed) add(facts ...domain.Fact) {
+// revoke adds facts, with the head as their position unless it is 0.
+func (f *facts) revoke(head domain.Position, all ...domain.Fact) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	f.facts = append(f.facts, facts...)
+	for _, fact := range all {
+		fact.Position = head
+		f.all = append(f.all, fact)
+	}
+	f.head = max(f.head, head)
 }
 
-func (f *feed) Follow(context.Context, string, domain.Position) (reachapi.Subscription, error) {
-	return &sub{feed: f}, nil
+// fail has each call fail with err, or none if it is nil.
+func (f *facts) fail(err error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.failing = err
 }
 
-func (s *sub) Close() {}
-
-func (s *sub) Next(ctx context.Context, wait time.Duration) (reachapi.View, error) {
-	for end := time.Now().Add(wait); ; {
-		s.mu.Lock()
-		more := s.facts[s.sent:]
-		s.mu.Unlock()
-		if len(more) > 0 || !time.Now().Before(end) {
-			v := reachapi.View{Cursor: 1764440000123456, CompleteAsOf: time.Now(), Keep: s.keep}
-			if len(more) > 0 {
-				v.Ticks = append(v.Ticks, reachapi.Tick{Facts: more, Encoded: func(e func([]domain.Fact) []byte) []byte {
-					return e(more)
-				}})
-			}
-			s.sent += len(more)
-			return v, nil
-		}
-		select {
-		case <-ctx.Done():
-			return reachapi.View{}, ctx.Err()
-		case <-time.After(100 * time.Millisecond):
+func (f *facts) Revoked(
+	_ context.Context, after domain.Position, each func(domain.Fact),
+) (domain.Position, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for _, fact := range f.all {
+		if fact.Position == 0 || fact.Position > after {
+			each(fact)
 		}
 	}
+	return f.head, f.failing
 }
 
-// The bytes of a stream are what clients in other languages parse.
-func TestAStreamIsThisByteForByte(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		s := newService(t)
-		s.feed.add(
-			domain.Fact{TenantID: acme, SessionID: domain.ID{1, 2, 3}},
-			domain.Fact{TenantID: acme, Epoch: 5, UserID: "u\n", Except: domain.ID{0xff}},
-			domain.Fact{TenantID: acme, Epoch: 7, ApplicationID: "a"},
-			domain.Fact{TenantID: acme, KeyID: "k-1"},
-			domain.Fact{TenantID: acme, SessionID: domain.ID{4}},
-		)
-		got := s.follow(s.request(t, "", "Accept", asStream), 700*time.Millisecond)
-		want := `event: hello
-data: {"v":1,"tenant":"acme","keep":1200,"beat":500}
+func (f *facts) Stamp(context.Context, time.Time, int) (int, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return 0, f.failing
+}
 
-event: facts
-data: {"n":1,"keep":1200,"s":["AQIDAAAAAAAAAAAAAAAAAA","BAAAAAAAAAAAAAAAAAAAAA"],` +
-			`"m":[[null,"u\n",5,"_wAAAAAAAAAAAAAAAAAAAA"],["a",null,7,null]],"k":["k-1"]}
+func (f *facts) Beat(context.Context, string, time.Time) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.failing
+}
 
-event: fresh
-id: 1764440000123456
-data: {"n":2,"e":0}
-
-event: fresh
-id: 1764440000123456
-data: {"n":3,"e":500}
-
-`
-		body, bye, _ := strings.Cut(got.Body.String(), "event: bye\n")
-		if diff := cmp.Diff(want, body); diff != "" || !strings.HasPrefix(bye, `data: {"after":`) {
-			t.Errorf("the stream differs (-want +got):\n%s\n%s", diff, bye)
-		}
-	})
+func (f *facts) LongestAccessTTL(context.Context, string) (time.Duration, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.gone {
+		return 0, domain.ErrNotFound
+	}
+	return f.longest, f.failing
 }

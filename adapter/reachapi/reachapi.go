@@ -25,11 +25,12 @@ import (
 
 	"github.com/refreshd/refreshd/adapter/web"
 	"github.com/refreshd/refreshd/domain"
+	"github.com/refreshd/refreshd/usecase"
 )
 
 // API has the use cases of the endpoint, and its other dependencies.
 type API struct {
-	Feed Feed
+	Feed *usecase.Feed
 	// Prove returns a signed statement that whoever sent the nonce has, with the facts up to the cursor, the view of that
 	// age, see openapi.yaml.
 	Prove func(ctx context.Context, tenantID, nonce string, cursor domain.Position, age time.Duration) (string, error)

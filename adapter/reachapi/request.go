@@ -33,12 +33,13 @@ type query struct {
 
 // request is a checked request.
 type request struct {
-	tenantID string
-	stream   bool            // or else a long poll
-	cursor   domain.Position // 0 if there is none
-	nonce    string          // empty if there is none
-	wait     time.Duration   // of a long poll
-	arrived  time.Time
+	tenantID  string
+	stream    bool            // or else a long poll
+	cursor    domain.Position // 0 if there is none
+	hasCursor bool
+	nonce     string        // empty if there is none
+	wait      time.Duration // of a long poll
+	arrived   time.Time
 }
 
 func newRequest(c echo.Context) (request, error) {
@@ -54,7 +55,7 @@ func newRequest(c echo.Context) (request, error) {
 		return r, err
 	}
 	var p domain.Problems
-	r.cursor = cursorOf(q.Cursor, c.Request().Header.Values(lastEventID), &p)
+	r.cursor, r.hasCursor = cursorOf(q.Cursor, c.Request().Header.Values(lastEventID), &p)
 	if q.Wait != nil {
 		switch {
 		case *q.Wait < 0 || *q.Wait > maxWait:
@@ -76,7 +77,7 @@ func newRequest(c echo.Context) (request, error) {
 
 // cursorOf returns the cursor of the query and of the header Last-Event-ID, in which an EventSource of a browser and
 // many libraries repeat it.
-func cursorOf(query *string, header []string, p *domain.Problems) domain.Position {
+func cursorOf(query *string, header []string, p *domain.Problems) (cursor domain.Position, ok bool) {
 	var cursors []domain.Position
 	add := func(field, text string) {
 		cursor, ok := parseCursor(text)
@@ -95,13 +96,13 @@ func cursorOf(query *string, header []string, p *domain.Problems) domain.Positio
 	for _, other := range cursors {
 		if other != cursors[0] {
 			p.Add("cursor", domain.Conflict, "the request has two different cursors: send one")
-			return 0
+			return 0, false
 		}
 	}
 	if len(cursors) == 0 {
-		return 0
+		return 0, false
 	}
-	return cursors[0]
+	return cursors[0], true
 }
 
 // parseCursor accepts the one spelling in which a cursor is sent.

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"math/rand/v2"
 	"net/http"
@@ -14,6 +15,7 @@ import (
 
 	"github.com/refreshd/refreshd/adapter/web"
 	"github.com/refreshd/refreshd/domain"
+	"github.com/refreshd/refreshd/usecase"
 )
 
 const (
@@ -73,7 +75,7 @@ func (a *API) revocations(c echo.Context) error {
 // follower is a subscription with what ends it beside the feed.
 type follower struct {
 	request
-	subscription Subscription
+	subscription *usecase.Subscription
 	ctx          context.Context
 	refusal      <-chan error
 	refused      error // why the caller may no longer read; nil if it may
@@ -81,34 +83,42 @@ type follower struct {
 }
 
 // follow returns a follower with its first view. An error means that nothing was sent.
-func (a *API) follow(c echo.Context, r request) (*follower, View, error) {
+func (a *API) follow(c echo.Context, r request) (*follower, usecase.View, error) {
 	f := &follower{request: r, ctx: c.Request().Context()}
 	var err error
 	if f.subscription, err = a.Feed.Follow(f.ctx, r.tenantID, r.cursor); err != nil {
-		return nil, View{}, err
+		return nil, usecase.View{}, noTenant(err)
 	}
 	view, err := f.subscription.Next(f.ctx, 0)
-	if errors.Is(err, ErrBlind) {
-		err = errors.Join(domain.ErrUnavailable, err)
-	}
 	if err != nil {
 		f.subscription.Close()
-		return nil, View{}, err
+		return nil, usecase.View{}, err
 	}
-	f.refusal = web.Recheck(c, func(context.Context) error { return nil })
+	f.refusal = web.Recheck(c, func(ctx context.Context) error {
+		_, err := a.Feed.Keep(ctx, r.tenantID)
+		return noTenant(err)
+	})
 	return f, view, nil
+}
+
+// noTenant makes the error of a tenant that does not exist the one that [web.Identify] returns for it.
+func noTenant(err error) error {
+	if errors.Is(err, domain.ErrNotFound) {
+		return fmt.Errorf("%w: %w", domain.ErrUnauthorized, err)
+	}
+	return err
 }
 
 // next returns the view after the next facts, or after wait at the latest. An ending comes without a view, except for
 // endedRefused: that view is newer than the refusal, so it has the mark of a tenant that was deleted.
-func (f *follower) next(wait time.Duration) (View, ending, error) {
+func (f *follower) next(wait time.Duration) (usecase.View, ending, error) {
 	view, err := f.subscription.Next(f.ctx, wait)
 	switch {
 	case f.ctx.Err() != nil && context.Cause(f.ctx) == web.ErrStopping:
 		return view, endedStop, nil
 	case f.ctx.Err() != nil:
 		return view, endedClient, nil
-	case errors.Is(err, ErrBlind):
+	case errors.Is(err, domain.ErrUnavailable):
 		return view, endedBlind, nil
 	case err != nil:
 		return view, "", err
@@ -149,7 +159,7 @@ func (a *API) newSender(c echo.Context, f *follower, mediaType string) *sender {
 }
 
 // ticks appends the facts of a view.
-func (s *sender) ticks(view View) error {
+func (s *sender) ticks(view usecase.View) error {
 	for _, tick := range view.Ticks {
 		for line := range bytes.Lines(tick.Encoded(encodeFacts)) {
 			s.frames.facts(view.Keep, bytes.TrimSuffix(line, []byte("\n")))
@@ -164,7 +174,7 @@ func (s *sender) ticks(view View) error {
 }
 
 // freshness appends how old the view is, and the proof of it, if one is due.
-func (s *sender) freshness(view View) {
+func (s *sender) freshness(view usecase.View) {
 	age := view.CompleteAsOf.Sub(s.arrived)
 	s.fresh(view.Cursor, age)
 	if s.nonce == "" || time.Now().Before(s.nextProof) {
@@ -196,7 +206,7 @@ func (s *sender) flush() error {
 }
 
 // stream sends views until the stream ends.
-func (a *API) stream(c echo.Context, f *follower, view View) error {
+func (a *API) stream(c echo.Context, f *follower, view usecase.View) error {
 	s := a.newSender(c, f, streamType)
 	end := time.Now().Add(streamAge - streamAgeJitter + rand.N(2*streamAgeJitter))
 	why, err := s.streamUntil(end, view)
@@ -209,7 +219,7 @@ func (a *API) stream(c echo.Context, f *follower, view View) error {
 }
 
 // streamUntil returns the reason of the end, or an internal error.
-func (s *sender) streamUntil(end time.Time, view View) (why ending, err error) {
+func (s *sender) streamUntil(end time.Time, view usecase.View) (why ending, err error) {
 	s.hello(s.tenantID, view.Keep)
 	for {
 		if err := s.ticks(view); err != nil {
@@ -240,7 +250,7 @@ func (s *sender) streamUntil(end time.Time, view View) (why ending, err error) {
 }
 
 // poll sends one array: with the facts that the client may not have, as soon as there are any.
-func (a *API) poll(c echo.Context, f *follower, view View) error {
+func (a *API) poll(c echo.Context, f *follower, view usecase.View) error {
 	all, why, err := f.gather(view)
 	if err != nil {
 		return err
@@ -264,15 +274,16 @@ func (a *API) poll(c echo.Context, f *follower, view View) error {
 
 // gather returns the first view and those after it, until one has a fact that the client may not have or the poll may
 // not wait longer.
-func (f *follower) gather(first View) (all []View, why ending, err error) {
-	all = []View{first}
-	if f.cursor == 0 || first.Cursor < f.cursor { // the client knows nothing: it must not wait for its first view
+func (f *follower) gather(first usecase.View) (all []usecase.View, why ending, err error) {
+	all = []usecase.View{first}
+	if !f.hasCursor || first.Cursor < f.cursor { // the client knows nothing: it must not wait for its first view
 		return all, "", nil
 	}
+	news := first.News
 	end := f.arrived.Add(f.wait)
 	for earliest := f.arrived.Add(min(f.wait, beat)); ; {
 		now := time.Now()
-		if !now.Before(end) || !now.Before(earliest) && f.isNews(all) {
+		if !now.Before(end) || !now.Before(earliest) && news {
 			return all, "", nil
 		}
 		until := min(end.Sub(now), beat)
@@ -286,25 +297,11 @@ func (f *follower) gather(first View) (all []View, why ending, err error) {
 		if why != "" && why != endedRefused {
 			return all, why, nil
 		}
-		all = append(all, view)
+		all, news = append(all, view), news || view.News
 		if why != "" {
 			return all, why, nil
 		}
 	}
-}
-
-// isNews reports whether the views have a fact that the client may not have.
-func (f *follower) isNews(all []View) bool {
-	for _, view := range all {
-		for _, tick := range view.Ticks {
-			for _, fact := range tick.Facts {
-				if fact.Position == 0 || fact.Position > f.cursor {
-					return true
-				}
-			}
-		}
-	}
-	return false
 }
 
 // cutOff returns the reason of an end by an error of a write.
