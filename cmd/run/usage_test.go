@@ -87,7 +87,7 @@ func TestMigrateStatusSaysWhatIsPendingAndMakesNothing(t *testing.T) {
 		t.Fatal(err, out)
 	}
 	stdout, err = runningHere(t, "migrate", "--status", url)
-	if err != nil || !strings.HasSuffix(stdout, "this program: 4\nthe schema is up to date\n") {
+	if err != nil || !strings.HasSuffix(stdout, "this program: 5\nthe schema is up to date\n") {
 		t.Errorf("after migrate: %v, printed\n%s", err, stdout)
 	}
 	if found, err := os.ReadDir("data"); err != nil || len(found) != 1 {
