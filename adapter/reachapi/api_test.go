@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"crypto/rand"
+	"fmt"
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
@@ -25,8 +26,9 @@ import (
 )
 
 const (
-	acme   = "acme"
-	globex = "globex"
+	acme      = "acme"
+	globex    = "globex"
+	ourOrigin = "https://app.acme.example" // the one that is configured
 )
 
 // A service is the endpoint over a store in memory.
@@ -175,13 +177,25 @@ func newIdleService(t testing.TB) *service {
 	if _, err := apply.Do(t.Context(), kickstart); err != nil {
 		t.Fatal(err)
 	}
+	origins, err := web.ParseOrigins([]string{ourOrigin})
+	if err != nil {
+		t.Fatal(err)
+	}
 	s.options = web.Options{
+		Pages: web.Pages{Origins: origins},
 		Authenticate: &usecase.Authenticate{
 			APIKeys: apiKeys{s.store, s}, Tokens: s.store, Tenants: s.store, Keys: opened, Clock: time.Now,
 		},
 		Log: slog.New(slog.NewJSONHandler(s.log, &slog.HandlerOptions{Level: slog.LevelDebug})),
 	}
-	s.api = &reachapi.API{URL: "http://127.0.0.1:3000", TenantID: "default"}
+	s.api = &reachapi.API{URL: "http://127.0.0.1:3000", TenantID: "default", Prove: func(
+		_ context.Context, tenantID, nonce string, cursor domain.Position, age time.Duration,
+	) (string, error) {
+		if s.outage.Load() {
+			return "", domain.ErrUnavailable
+		}
+		return fmt.Sprint(tenantID, ".", nonce, ".", cursor, ".", age.Milliseconds()), nil
+	}}
 	return s
 }
 
@@ -259,6 +273,18 @@ func (f *facts) revoke(head domain.Position, all ...domain.Fact) {
 		f.all = append(f.all, fact)
 	}
 	f.head = max(f.head, head)
+}
+
+// stamp gives all facts that have none a position.
+func (f *facts) stamp(head domain.Position) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for i := range f.all {
+		if f.all[i].Position == 0 {
+			f.all[i].Position = head
+		}
+	}
+	f.head = head
 }
 
 // fail has each call fail with err, or none if it is nil.
