@@ -1583,6 +1583,21 @@ func (mr *MockSignerMockRecorder) Sign(arg0, arg1, arg2 interface{}) *gomock.Cal
 	return mr.mock.ctrl.RecordCallWithMethodType(mr.mock, "Sign", reflect.TypeOf((*MockSigner)(nil).Sign), arg0, arg1, arg2)
 }
 
+// SignProof mocks base method.
+func (m *MockSigner) SignProof(arg0 context.Context, arg1 domain.SigningKey, arg2 domain.ViewProof) (string, error) {
+	m.ctrl.T.Helper()
+	ret := m.ctrl.Call(m, "SignProof", arg0, arg1, arg2)
+	ret0, _ := ret[0].(string)
+	ret1, _ := ret[1].(error)
+	return ret0, ret1
+}
+
+// SignProof indicates an expected call of SignProof.
+func (mr *MockSignerMockRecorder) SignProof(arg0, arg1, arg2 interface{}) *gomock.Call {
+	mr.mock.ctrl.T.Helper()
+	return mr.mock.ctrl.RecordCallWithMethodType(mr.mock, "SignProof", reflect.TypeOf((*MockSigner)(nil).SignProof), arg0, arg1, arg2)
+}
+
 // Verify mocks base method.
 func (m *MockSigner) Verify(arg0 context.Context, arg1 port.FindKey, arg2 string) (domain.AccessToken, error) {
 	m.ctrl.T.Helper()
