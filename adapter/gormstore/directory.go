@@ -30,7 +30,11 @@ WHERE id = $1 AND deleted_at = 0 AND version = $5 RETURNING version`
 	// newVersion gives a tenant the next of the versions that it shares with its applications.
 	newVersion = `version = tenants.version_counter + 1, version_counter = tenants.version_counter + 1`
 
-	raiseLongestTTL = `UPDATE tenants SET longest_ttl = $1 WHERE id = $2 AND longest_ttl < $1`
+	raiseLongestTTL = `
+UPDATE tenants SET
+  longest_ttl = CASE WHEN longest_ttl < $1 THEN $1 ELSE longest_ttl END,
+  longest_access_ttl = CASE WHEN longest_access_ttl < $2 THEN $2 ELSE longest_access_ttl END
+WHERE id = $3 AND (longest_ttl < $1 OR longest_access_ttl < $2)`
 
 	// lockTenant changes nothing. It is SELECT … FOR UPDATE in a form that both engines accept.
 	lockTenant = `
@@ -188,7 +192,10 @@ func writeApplications(
 	if err != nil {
 		return nil, err
 	}
-	changed, longest := []any{}, time.Duration(0)
+	var (
+		changed []any
+		longest lifetimes
+	)
 	for _, id := range slices.Sorted(maps.Keys(applications)) {
 		args, err := applicationArgs(applications[id], policies[id])
 		if err != nil {
@@ -197,7 +204,7 @@ func writeApplications(
 		if !written[id] && stored[id] == args[len(args)-1] {
 			continue
 		}
-		changed, longest = append(changed, args...), max(longest, policies[id].TTL)
+		changed, longest = append(changed, args...), longest.with(policies[id])
 	}
 	return events, storeApplications(tx, t.ID, changed, longest)
 }
@@ -247,7 +254,7 @@ func (s *Store) SaveApplication(
 			if err != nil {
 				return err
 			}
-			if err := storeApplications(tx, t.ID, args, p.TTL); err != nil {
+			if err := storeApplications(tx, t.ID, args, lifetimes{}.with(p)); err != nil {
 				return err
 			}
 			return appendEvent(tx, e, a.Version)
@@ -271,8 +278,8 @@ func applicationArgs(a domain.Application, p domain.Policy) ([]any, error) {
 }
 
 // storeApplications stores applications of the tenant. args are their values, one application after another, and
-// longest is the longest TTL. The caller holds the lock on the tenant.
-func storeApplications(tx *gorm.DB, tenantID string, args []any, longest time.Duration) error {
+// longest is that of their policies. The caller holds the lock on the tenant.
+func storeApplications(tx *gorm.DB, tenantID string, args []any, longest lifetimes) error {
 	if len(args) == 0 {
 		return nil
 	}
@@ -285,7 +292,14 @@ func storeApplications(tx *gorm.DB, tenantID string, args []any, longest time.Du
 			return err
 		}
 	}
-	return tx.Exec(raiseLongestTTL, longest.Microseconds(), tenantID).Error
+	return tx.Exec(raiseLongestTTL, longest.refresh.Microseconds(), longest.access.Microseconds(), tenantID).Error
+}
+
+// lifetimes are the longest ones of some policies.
+type lifetimes struct{ refresh, access time.Duration }
+
+func (l lifetimes) with(p domain.Policy) lifetimes {
+	return lifetimes{max(l.refresh, p.TTL), max(l.access, p.AccessTokenTTL)}
 }
 
 // Tenant implements port.Tenants.

@@ -59,7 +59,8 @@ func TestPostgresARoleThatOwnsNothingServesWithTheGrantsOfTheDocument(t *testing
 	}
 	storagetest.Run(t, func(t *testing.T) func() port.Store {
 		execute(t, owner, `TRUNCATE `+strings.Join(gormstore.WrittenTables, ", "))
-		execute(t, owner, `INSERT INTO key_ring (one, revision) VALUES (1, 0)`) // as after the migration
+		execute(t, owner, `INSERT INTO key_ring (one, revision) VALUES (1, 0)`, // as after the migration
+			`INSERT INTO revocation_feed (one, position) VALUES (1, 0)`)
 		return func() port.Store { return open() }
 	})
 }

@@ -12,12 +12,19 @@ import (
 	"github.com/refreshd/refreshd/domain"
 )
 
-// withoutEvents undoes the fourth migration.
-var withoutEvents = []string{
+// withoutReach undoes the fifth migration.
+var withoutReach = []string{
+	`DROP TABLE revocation_feed, feed_readers`, `ALTER TABLE refresh_tokens DROP COLUMN feed`,
+	`ALTER TABLE marks DROP COLUMN feed, DROP COLUMN stamped_epoch, DROP COLUMN except_id, DROP COLUMN except_epoch`,
+	`ALTER TABLE tenants DROP COLUMN longest_access_ttl`, `DELETE FROM goose_db_version WHERE version_id = 5`,
+}
+
+// withoutEvents undoes the fourth and the fifth migration.
+var withoutEvents = append(slices.Clone(withoutReach),
 	`DROP TABLE events, jobs`, `ALTER TABLE tenants DROP COLUMN version, DROP COLUMN version_counter`,
 	`ALTER TABLE applications DROP COLUMN version`, `ALTER TABLE api_keys DROP COLUMN id, DROP COLUMN version`,
 	`DELETE FROM goose_db_version WHERE version_id = 4`,
-}
+)
 
 // beforeLists returns a store in the state after two migrations, with n refresh tokens of different users.
 func beforeLists(t *testing.T, d database, n int) (*gormstore.Store, []domain.RefreshToken) {
@@ -145,7 +152,7 @@ func TestPostgresAMigrationThatWasInterruptedIsDoneAgain(t *testing.T) {
 	}
 	wantReady(t, s, "the schema is older (version 2)")
 	release()
-	for _, want := range []string{"applied 00003_lists.sql, applied 00004_events.sql", ""} {
+	for _, want := range []string{"applied 00003_lists.sql, applied 00004_events.sql, applied 00005_reach.sql", ""} {
 		var got []string
 		if err := s.Migrate(t.Context(), func(step string) { got = append(got, step) }); err != nil {
 			t.Fatal(err)

@@ -24,7 +24,7 @@ func TestReadySaysWhatToDoAboutTheSchema(t *testing.T) {
 	onBoth(t, func(t *testing.T, d database) {
 		s := d.open(t, gormstore.Options{})
 		defer s.Close()
-		wantReady(t, s, "the schema is older (version 0) than this program needs (version 4): run `refreshd migrate`")
+		wantReady(t, s, "the schema is older (version 0) than this program needs (version 5): run `refreshd migrate`")
 		if err := s.Migrate(t.Context(), nil); err != nil {
 			t.Fatal(err)
 		}
@@ -57,7 +57,7 @@ func TestMigrateTellsWhatItDid(t *testing.T) {
 		s := d.open(t, gormstore.Options{})
 		defer s.Close()
 		for _, want := range []string{"applied 00001_initial.sql, applied 00002_key_ring.sql, applied 00003_lists.sql, " +
-			"applied 00004_events.sql", ""} {
+			"applied 00004_events.sql, applied 00005_reach.sql", ""} {
 			var got []string
 			if err := s.Migrate(t.Context(), func(step string) { got = append(got, step) }); err != nil {
 				t.Fatal(err)

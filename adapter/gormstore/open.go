@@ -24,8 +24,8 @@ import (
 
 // Options configure a store. The zero value is valid.
 type Options struct {
-	// MaxConnections limits the connections to PostgreSQL (0: 20), or those that read from SQLite (0: one for each
-	// processor, at least 4; one more writes).
+	// MaxConnections limits the connections to PostgreSQL (0: 20; feedConnections more are the feed's), or those that
+	// read from SQLite (0: one for each processor, at least 4; one more writes).
 	MaxConnections int
 	// Logger receives every statement, without its values: at debug, slow ones at warning. Errors are returned, not
 	// logged.
@@ -66,9 +66,12 @@ type engine struct {
 	// checkServer checks that the server, and a pooler before it, accept the service's statements; nil without a
 	// server.
 	checkServer func(*gorm.DB) error
-	// limit records that the server refuses another connection; nil without a server.
-	limit *poolLimit
+	// limit records that the server refuses another connection, and feedLimit that for the feed's; nil without a server.
+	limit, feedLimit *poolLimit
 }
+
+// feedConnections are the feed's own: one reads while the other one writes.
+const feedConnections = 2
 
 // OpenSQLite opens the database in the file at path, and creates an empty one if there is none. It does not migrate.
 func OpenSQLite(ctx context.Context, path string, o Options) (*Store, error) {
@@ -120,7 +123,7 @@ func openSQLite(ctx context.Context, path string, o Options) (*Store, error) {
 		migrating:      func(bool) *sql.DB { return newPool(writing, 1) },
 		checkFiles:     file.check,
 		explain:        file.explain,
-	}, sqliteDialect{pool: write}, sqliteDialect{pool: read}, write, read, hold)
+	}, sqliteDialect{pool: write}, sqliteDialect{pool: read}, sqliteDialect{pool: read}, write, read, hold)
 }
 
 // sqliteDSN sets pragmas in the DSN, because a statement sets them for one connection only. A transaction takes the
@@ -146,19 +149,20 @@ func OpenPostgres(ctx context.Context, dsn domain.Secret, o Options) (*Store, er
 		orDiscard(o.Logger).Warn("the connection to the database may be plain text: "+
 			"set sslmode=verify-full in REFRESHD_DATABASE_URL", "event", eventPlainText, "hosts", hosts)
 	}
-	limit := newPoolLimit(cmp.Or(o.MaxConnections, 20), orDiscard(o.Logger))
-	pool := newPool(serving{l.connector(), limit}, limit.size)
-	limit.pool = pool
-	pool.SetConnMaxLifetime(30 * time.Minute) // moves load after a fail-over, and renews plans
+	hosts := l.connector()
+	pool, limit := newServingPool(hosts, cmp.Or(o.MaxConnections, 20), o.Logger)
+	feed, feedLimit := newServingPool(hosts, feedConnections, o.Logger) // opens its connections when they are used
 	err = pool.PingContext(ctx)
 	if err == nil {
 		err = l.probe(ctx)
 	}
 	if err != nil {
 		limit.close()
-		return nil, fmt.Errorf("gormstore: open PostgreSQL: %w", errors.Join(err, pool.Close()))
+		return nil, fmt.Errorf("gormstore: open PostgreSQL: %w", errors.Join(err, pool.Close(), feed.Close()))
 	}
-	dialect := postgresDialect{&postgres.Dialector{Config: &postgres.Config{Conn: pool}}}
+	dialect := func(pool *sql.DB) gorm.Dialector {
+		return postgresDialect{&postgres.Dialector{Config: &postgres.Config{Conn: pool}}}
+	}
 	return newStore(o, engine{
 		name:           goose.DialectPostgres,
 		writesInWith:   true,
@@ -177,9 +181,18 @@ func OpenPostgres(ctx context.Context, dsn domain.Secret, o Options) (*Store, er
 		migrating:      func(withoutTx bool) *sql.DB { return newPool(l.migrating(withoutTx), 2) },
 		checkServer:    l.check,
 		limit:          limit,
+		feedLimit:      feedLimit,
 		checkFiles:     func() error { return nil },
 		explain:        func(err error) error { return err },
-	}, dialect, dialect, pool, pool)
+	}, dialect(pool), dialect(pool), dialect(feed), pool, feed)
+}
+
+// newServingPool returns a pool of connections that serve, and its limit.
+func newServingPool(hosts connector, size int, log *slog.Logger) (*sql.DB, *poolLimit) {
+	limit := newPoolLimit(size, orDiscard(log))
+	limit.pool = newPool(serving{hosts, limit}, size)
+	limit.pool.SetConnMaxLifetime(30 * time.Minute) // moves load after a fail-over, and renews plans
+	return limit.pool, limit
 }
 
 // newPool keeps as many idle connections as it may open: opening one costs more than its work of a second.
@@ -191,10 +204,12 @@ func newPool(c driver.Connector, size int) *sql.DB {
 	return pool
 }
 
-func newStore(o Options, e engine, write, read gorm.Dialector, pools ...*sql.DB) (*Store, error) {
+func newStore(o Options, e engine, write, read, feed gorm.Dialector, pools ...*sql.DB) (*Store, error) {
 	s := &Store{engine: e, pool: pools[0], close: func() error {
-		if e.limit != nil {
-			e.limit.close()
+		for _, l := range []*poolLimit{e.limit, e.feedLimit} {
+			if l != nil {
+				l.close()
+			}
 		}
 		var errs []error
 		for _, p := range pools {
@@ -215,6 +230,9 @@ func newStore(o Options, e engine, write, read gorm.Dialector, pools ...*sql.DB)
 		return nil, errors.Join(err, s.close())
 	}
 	if s.read, err = gorm.Open(read, config()); err != nil {
+		return nil, errors.Join(err, s.close())
+	}
+	if s.feed, err = gorm.Open(feed, config()); err != nil {
 		return nil, errors.Join(err, s.close())
 	}
 	if !o.OneByOne {

@@ -26,6 +26,12 @@ ORDER BY a.tenant_id, a.id LIMIT $3`
 	applicationWithPolicy = `
 SELECT tenant_id, id, name, settings, version, policy FROM applications WHERE tenant_id = $1 AND id = $2`
 
+	// raiseAccessTTLs is for applications that an older program has saved.
+	raiseAccessTTLs = `
+UPDATE tenants SET longest_access_ttl = (
+  SELECT max(a.access_token_ttl) FROM applications AS a WHERE a.tenant_id = tenants.id)
+WHERE longest_access_ttl < (SELECT max(a.access_token_ttl) FROM applications AS a WHERE a.tenant_id = tenants.id)`
+
 	// policiesRead is how many applications one statement reads.
 	policiesRead = 1000
 )
@@ -96,6 +102,11 @@ func (s *Store) combineAgain(ctx context.Context, progress func(string)) error {
 			written, stale = written+stored, stale[n:]
 		}
 	}
+	if err := s.writingMany(ctx, "raise access TTLs", func(db *gorm.DB) error {
+		return db.Exec(raiseAccessTTLs).Error
+	}); err != nil {
+		return err
+	}
 	if written > 0 {
 		progress(fmt.Sprintf("combined the policies of %d applications again", written))
 	}
@@ -145,5 +156,5 @@ func combineOne(tx *gorm.DB, t domain.Tenant, id string, written *int) error {
 		return err
 	}
 	*written++
-	return storeApplications(tx, t.ID, args, p.TTL)
+	return storeApplications(tx, t.ID, args, lifetimes{}.with(p))
 }

@@ -75,13 +75,15 @@ const (
 	countApplication = `SELECT count(*) FROM applications WHERE tenant_id = $1 AND id = $2`
 
 	mark = `
-INSERT INTO marks (tenant_id, application_id, user_id, epoch, revoked_at, reason, keep_until)
-VALUES ($1, $2, $3, $4, $5, $6, $7)` + upsertMark
+INSERT INTO marks (tenant_id, application_id, user_id, epoch, revoked_at, reason, keep_until, except_id, except_epoch)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)` + upsertMark
 
-	// upsertMark raises an existing mark. Its epoch is the tenant's, which only grows.
+	// upsertMark raises an existing mark. Its epoch is the tenant's, which only grows. It needs no position: it is no
+	// longer the stamped one.
 	upsertMark = `
 ON CONFLICT (tenant_id, application_id, user_id) DO UPDATE SET
   epoch = excluded.epoch, revoked_at = excluded.revoked_at, reason = excluded.reason,
+  except_id = excluded.except_id, except_epoch = excluded.except_epoch,
   keep_until = CASE WHEN marks.keep_until > excluded.keep_until THEN marks.keep_until ELSE excluded.keep_until END`
 )
 
@@ -109,8 +111,12 @@ func revokeScope(tx *gorm.DB, scope domain.Scope, except domain.ID, r port.Revoc
 		}
 	}
 	m := domain.NewMark(scope, uint64(raised), r.At, r.Reason, duration(longestTTL))
+	spared, sparedEpoch := []byte{}, int64(0)
+	if !except.IsZero() {
+		spared, sparedEpoch = except[:], raised
+	}
 	return m.Epoch, tx.Exec(mark, scope.TenantID, scope.ApplicationID, scope.UserID, raised, micros(m.At),
-		string(m.Reason), micros(m.KeepUntil)).Error
+		string(m.Reason), micros(m.KeepUntil), spared, sparedEpoch).Error
 }
 
 // limited selects the rows in the index on the ordinals of a user in an application: all that a limit can count.

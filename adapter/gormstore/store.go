@@ -21,6 +21,9 @@ type Store struct {
 	engine engine
 	// The same pool on PostgreSQL. In SQLite one connection writes and others read.
 	write, read *gorm.DB
+	// feed has two connections of its own on PostgreSQL, so that the feed is read and its positions are given while
+	// exchanges have all others. In SQLite it is read.
+	feed        *gorm.DB
 	groupCommit *groupCommit // nil if each exchange is written by itself
 	turns       turns
 	policies    policyCache
@@ -44,17 +47,23 @@ func (s *Store) Stats() sql.DBStats { return s.pool.Stats() }
 
 // reading runs f, which only reads.
 func (s *Store) reading(ctx context.Context, operation string, f func(db *gorm.DB) error) error {
-	return s.run(ctx, s.read, operation, retryable, f)
+	return s.run(ctx, s.read, s.engine.limit, operation, retryable, f)
 }
 
 // writing runs f, which waits for at most one row. Callers that may wait for the same row call it inTurn.
 func (s *Store) writing(ctx context.Context, operation string, f func(db *gorm.DB) error) error {
-	return s.run(ctx, s.write, operation, retryable, f)
+	return s.run(ctx, s.write, s.engine.limit, operation, retryable, f)
+}
+
+// feeding runs f, one statement of the feed, which waits for no row.
+func (s *Store) feeding(ctx context.Context, operation string, f func(db *gorm.DB) error) error {
+	return s.run(ctx, s.feed, s.engine.feedLimit, operation, retryable, f)
 }
 
 // writingMany runs f, which may wait for a row while it holds others.
 func (s *Store) writingMany(ctx context.Context, operation string, f func(db *gorm.DB) error) error {
-	return s.run(ctx, s.write, operation, func(err error) bool { return retryable(err) || lockTimedOut(err) }, f)
+	return s.run(ctx, s.write, s.engine.limit, operation,
+		func(err error) bool { return retryable(err) || lockTimedOut(err) }, f)
 }
 
 // tenantWriting runs f in a transaction that locks the tenant's row.
@@ -75,9 +84,10 @@ func (s *Store) transacting(ctx context.Context, operation string, f func(tx *go
 const maxAttempts = 5
 
 // run runs every statement of a Store: it runs f again while retry reports true for its error, up to maxAttempts times,
-// and translates the last error.
+// and translates the last error. limit is that of the pool of db.
 func (s *Store) run(
-	ctx context.Context, db *gorm.DB, operation string, retry func(error) bool, f func(db *gorm.DB) error,
+	ctx context.Context, db *gorm.DB, limit *poolLimit, operation string, retry func(error) bool,
+	f func(db *gorm.DB) error,
 ) error {
 	if err := ctx.Err(); err != nil { // otherwise the log would say that the database took too long
 		return fmt.Errorf("gormstore: %s: not started, because the context was done before: %w", operation, err)
@@ -91,7 +101,7 @@ func (s *Store) run(
 			return nil
 		}
 		switch {
-		case errors.Is(err, errNoSlot) && s.engine.limit.refused() && pause(ctx, attempt):
+		case errors.Is(err, errNoSlot) && limit.refused() && pause(ctx, attempt):
 			attempt = 0 // nothing was sent: f only has to wait for an open connection
 		case attempt >= maxAttempts || !retry(err) || !pause(ctx, attempt):
 			return fmt.Errorf("gormstore: %s: %w", operation, s.engine.explain(translate(err)))

@@ -1,0 +1,207 @@
+package gormstore
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"time"
+
+	"gorm.io/gorm"
+
+	"github.com/refreshd/refreshd/domain"
+)
+
+// A revocation writes nothing for the feed: the revoked row is the fact, and a partial index finds it. Stamp gives it a
+// position afterwards. So no revocation waits for a counter, and none can forget to report.
+//
+// Why nothing is missed: one statement reads everything, so a fact that was committed before it is either without a
+// position in its snapshot, and returned, or has one. A position above the reader's is returned too. One at or below
+// it was given by a stamp that an earlier statement of the reader has seen, because a stamp holds the row of
+// revocation_feed until it is committed: a snapshot that shows a head shows all stamps up to it. Reading in two
+// statements would be wrong: a fact may get its position in between.
+//
+// No clock and no sequence takes part in this. Positions are times only so that they go on above the old ones when a
+// fail-over has lost some of them.
+
+// The kinds of a row of revoked.
+const (
+	headOfFeed = iota
+	revokedSession
+	raisedMark
+)
+
+const (
+	// The conditions of a partial index are written out. A generic plan could not infer them from a parameter.
+	unstampedToken = `revoked_at <> 0 AND feed = 0`
+	unstampedMark  = `epoch <> stamped_epoch`
+
+	sessionFact = `SELECT 1, feed, tenant_id, id, 0, '', '' FROM refresh_tokens WHERE `
+	markFact    = `, tenant_id, CASE WHEN except_epoch = epoch THEN except_id ELSE '' END, epoch, application_id, user_id
+FROM marks WHERE `
+
+	// revoked selects the facts and the head. A mark that was raised has no position, whatever its feed is.
+	revoked = sessionFact + unstampedToken + `
+UNION ALL ` + sessionFact + `revoked_at <> 0 AND feed > $1
+UNION ALL SELECT 2, 0` + markFact + unstampedMark + `
+UNION ALL SELECT 2, feed` + markFact + `feed <> 0 AND feed > $1 AND epoch = stamped_epoch
+UNION ALL SELECT 0, position, '', '', 0, '', '' FROM revocation_feed`
+
+	// anyUnstamped is an index probe or two.
+	anyUnstamped = `EXISTS (SELECT 1 FROM refresh_tokens WHERE ` + unstampedToken + `)
+  OR EXISTS (SELECT 1 FROM marks WHERE ` + unstampedMark + `)`
+
+	// stampPostgres locks what it stamps, in its newest version, and skips what others have locked. So it never waits,
+	// and a row that changes meanwhile is stamped as it was stored. If there is nothing to stamp, or another stamp is not
+	// committed yet, head is empty and nothing is written.
+	//
+	// Keys are read once, and joined to the rows one by one, as in keepNewestPostgres.
+	stampPostgres = `
+WITH revoked AS MATERIALIZED (
+  SELECT id FROM refresh_tokens WHERE ` + unstampedToken + ` LIMIT $1 FOR NO KEY UPDATE SKIP LOCKED
+), raised AS MATERIALIZED (
+  SELECT tenant_id, application_id, user_id FROM marks WHERE ` + unstampedMark + ` LIMIT $1
+  FOR NO KEY UPDATE SKIP LOCKED
+), head AS (
+  UPDATE revocation_feed SET position = GREATEST(position + 1, (` + clockPostgres + `))
+  WHERE one = (
+    SELECT one FROM revocation_feed
+    WHERE one = 1 AND (EXISTS (SELECT 1 FROM revoked) OR EXISTS (SELECT 1 FROM raised))
+    FOR NO KEY UPDATE SKIP LOCKED)
+  RETURNING position
+), tokens AS (
+  UPDATE refresh_tokens SET feed = head.position FROM head, revoked WHERE refresh_tokens.id = revoked.id
+  RETURNING 1
+), stamped AS (
+  UPDATE marks SET feed = head.position, stamped_epoch = marks.epoch FROM head, raised
+  WHERE marks.tenant_id = raised.tenant_id AND marks.application_id = raised.application_id
+    AND marks.user_id = raised.user_id
+  RETURNING 1
+)
+SELECT (SELECT count(*) FROM tokens), (SELECT count(*) FROM stamped)`
+
+	lookUnstamped = `SELECT ` + anyUnstamped
+
+	nextPositionSQLite = `
+UPDATE revocation_feed SET position = max(position + 1, $1) WHERE ` + anyUnstamped + ` RETURNING position`
+
+	stampTokensSQLite = `
+UPDATE refresh_tokens SET feed = $1
+WHERE rowid IN (SELECT rowid FROM refresh_tokens WHERE ` + unstampedToken + ` LIMIT $2)`
+
+	stampMarksSQLite = `
+UPDATE marks SET feed = $1, stamped_epoch = epoch
+WHERE (tenant_id, application_id, user_id) IN (
+  SELECT tenant_id, application_id, user_id FROM marks WHERE ` + unstampedMark + ` LIMIT $2)`
+
+	beat = `
+INSERT INTO feed_readers (holder, beat) VALUES ($1, $2) ON CONFLICT (holder) DO UPDATE SET beat = excluded.beat`
+
+	longestAccessTTL = `SELECT longest_access_ttl FROM tenants WHERE id = $1`
+)
+
+// errNoFeed means that somebody has deleted the row that the migration inserts.
+var errNoFeed = errors.New("the table revocation_feed is empty: " +
+	"INSERT INTO revocation_feed (one, position) VALUES (1, 0)")
+
+// Revoked implements port.Reach. It reads the primary, as every statement does.
+func (s *Store) Revoked(
+	ctx context.Context, after domain.Position, each func(domain.Fact),
+) (head domain.Position, err error) {
+	err = s.feeding(ctx, "revoked", func(db *gorm.DB) error {
+		found := false
+		err := queryRows(raw(db, revoked, max(0, int64(after))), func(rows *sql.Rows) error {
+			var (
+				f           domain.Fact
+				kind, epoch int64
+				id          sql.RawBytes
+			)
+			if err := rows.Scan(&kind, &f.Position, &f.TenantID, &id, &epoch, &f.ApplicationID, &f.UserID); err != nil {
+				return err
+			}
+			switch kind {
+			case headOfFeed:
+				head, found = f.Position, true
+				return nil
+			case revokedSession:
+				copy(f.SessionID[:], id)
+			case raisedMark:
+				f.Epoch = uint64(epoch)
+				copy(f.Except[:], id)
+			}
+			each(f)
+			return nil
+		})
+		if err == nil && !found {
+			err = errNoFeed
+		}
+		return err
+	})
+	if err != nil {
+		return 0, err
+	}
+	return head, nil
+}
+
+// Stamp implements port.Reach.
+func (s *Store) Stamp(ctx context.Context, now time.Time, limit int) (stamped int, err error) {
+	var tokens, marks int64
+	if s.engine.writesInWith {
+		err = s.feeding(ctx, "stamp", func(db *gorm.DB) error {
+			return queryRow(raw(db, stampPostgres, limit), sql.ErrNoRows, &tokens, &marks)
+		})
+	} else {
+		tokens, marks, err = s.stampInTransaction(ctx, now, limit)
+	}
+	if err != nil {
+		return 0, err
+	}
+	return int(max(tokens, marks)), nil
+}
+
+// stampInTransaction looks with a connection that reads first, because an idle service must not write every second.
+func (s *Store) stampInTransaction(ctx context.Context, now time.Time, limit int) (tokens, marks int64, err error) {
+	var found bool
+	if err := s.reading(ctx, "stamp", func(db *gorm.DB) error {
+		return queryRow(raw(db, lookUnstamped), sql.ErrNoRows, &found)
+	}); err != nil || !found {
+		return 0, 0, err
+	}
+	err = s.transacting(ctx, "stamp", func(tx *gorm.DB) error {
+		var position int64
+		err := queryRow(raw(tx, nextPositionSQLite, micros(now)), domain.ErrNotFound, &position)
+		if errors.Is(err, domain.ErrNotFound) { // another process has stamped it
+			tokens, marks = 0, 0
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		written := tx.Exec(stampTokensSQLite, position, limit)
+		if tokens, err = written.RowsAffected, written.Error; err != nil {
+			return err
+		}
+		written = tx.Exec(stampMarksSQLite, position, limit)
+		marks = written.RowsAffected
+		return written.Error
+	})
+	return tokens, marks, err
+}
+
+// Beat implements port.Reach. A file cannot be replaced while it is open (see sqliteFile), so SQLite needs none.
+func (s *Store) Beat(ctx context.Context, reader string, now time.Time) error {
+	if s.engine.checkServer == nil {
+		return nil
+	}
+	return s.feeding(ctx, "beat", func(db *gorm.DB) error { return db.Exec(beat, reader, micros(now)).Error })
+}
+
+// LongestAccessTTL implements port.Reach.
+func (s *Store) LongestAccessTTL(ctx context.Context, tenantID string) (time.Duration, error) {
+	var ttl int64
+	if err := s.feeding(ctx, "longest access TTL", func(db *gorm.DB) error {
+		return queryRow(raw(db, longestAccessTTL, tenantID), domain.ErrNotFound, &ttl)
+	}); err != nil {
+		return 0, err
+	}
+	return duration(ttl), nil
+}
