@@ -6,7 +6,8 @@ import (
 	"github.com/refreshd/refreshd/domain"
 )
 
-// Signer signs and verifies access tokens: JWTs in compact form (RFC 7519), with `typ`, `alg` and `kid` in the header.
+// Signer signs and verifies access tokens: JWTs in compact form (RFC 7519), with `typ`, `alg` and `kid` in the header. It
+// also signs proofs of views, which no method here verifies.
 // It is safe for concurrent use. Errors other than the named sentinels are operational.
 type Signer interface {
 	// NewKey makes a private key for the algorithm, in PKCS #8, DER. An RSA key has 2048 bits.
@@ -24,6 +25,11 @@ type Signer interface {
 	// token of no other tenant, and the form. It does not check times; the caller does. The error for a token that does
 	// not verify, for any reason, is ErrUnauthorized.
 	Verify(ctx context.Context, find FindKey, token string) (domain.AccessToken, error)
+
+	// SignProof signs a proof of the `typ` [domain.ViewProofType]. Its claims are `iss`, `nonce`, `cursor` (a decimal
+	// string, because a position may exceed the integers of JSON readers), `e` (milliseconds) and `iat`, and `jti` as in
+	// an access token. Verify refuses it, as an access token of no type.
+	SignProof(ctx context.Context, key domain.SigningKey, p domain.ViewProof) (string, error)
 
 	// JWKS returns the public keys as a JWK Set (RFC 7517, section 5), ordered by `kid`. The same keys give the same
 	// bytes.

@@ -60,6 +60,7 @@ func settingsBytes(s domain.Settings) (n int) {
 type Store interface {
 	RefreshTokens
 	Revocations
+	Reach
 	Tenants
 	Applications
 	APIKeys

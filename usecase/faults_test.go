@@ -340,6 +340,11 @@ func (n *notary) Verify(ctx context.Context, find port.FindKey, token string) (d
 	return t.(signedToken).AccessToken, nil
 }
 
+// SignProof is not called: no story opens a stream.
+func (n *notary) SignProof(context.Context, domain.SigningKey, domain.ViewProof) (string, error) {
+	return "", errors.New("a notary signs no proof")
+}
+
 func (n *notary) JWKS(keys []domain.SigningKey) ([]byte, error) {
 	var set []byte
 	for _, k := range keys {

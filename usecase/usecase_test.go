@@ -605,6 +605,10 @@ func (p *probe) Sign(ctx context.Context, key domain.SigningKey, t domain.Access
 	return through(ctx, p, "Sign", func(ctx context.Context) (string, error) { return p.Signer.Sign(ctx, key, t) })
 }
 
+func (p *probe) SignProof(ctx context.Context, key domain.SigningKey, v domain.ViewProof) (string, error) {
+	return through(ctx, p, "SignProof", func(ctx context.Context) (string, error) { return p.Signer.SignProof(ctx, key, v) })
+}
+
 func (p *probe) Verify(ctx context.Context, find port.FindKey, token string) (domain.AccessToken, error) {
 	return through(ctx, p, "Verify", func(ctx context.Context) (domain.AccessToken, error) {
 		t, err := p.Signer.Verify(ctx, find, token)

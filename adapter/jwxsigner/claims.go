@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"strconv"
 	"strings"
 	"time"
 
@@ -57,6 +58,19 @@ func encodeClaims(t domain.AccessToken) ([]byte, error) {
 		return nil
 	})
 	return payload, err
+}
+
+// encodeProof returns the payload of a proof without `jti`.
+func encodeProof(p domain.ViewProof) ([]byte, error) {
+	return json.Marshal(struct {
+		Issuer   string `json:"iss"`
+		Nonce    string `json:"nonce"`
+		Cursor   string `json:"cursor"`
+		Elapsed  int64  `json:"e"` // milliseconds
+		IssuedAt int64  `json:"iat"`
+	}{
+		p.Issuer, p.Nonce, strconv.FormatInt(int64(p.Cursor), 10), p.CompleteAfter.Milliseconds(), p.IssuedAt.Unix(),
+	})
 }
 
 // appendID completes the payload with `jti`: a hash of the encoded header and of the rest of the payload.

@@ -28,6 +28,7 @@ var errAlgorithm = errors.New("not an algorithm for access tokens")
 type key struct {
 	algorithm jwa.SignatureAlgorithm
 	headers   map[domain.AccessTokenType]string // encoded, with the dot
+	proof     string                            // the header of proofs, in the same form
 	private   crypto.Signer                     // deterministic
 	signer    jws.Signer
 	verifier  jws.Verifier
@@ -89,9 +90,12 @@ func parse(from domain.SigningKey) (*key, error) {
 	}
 	k.headers = make(map[domain.AccessTokenType]string, len(domain.AccessTokenTypes))
 	for _, t := range domain.AccessTokenTypes {
-		if k.headers[t], err = encodeHeader(k.algorithm, t, from.ID); err != nil {
+		if k.headers[t], err = encodeHeader(k.algorithm, string(t), from.ID); err != nil {
 			return nil, err
 		}
+	}
+	if k.proof, err = encodeHeader(k.algorithm, domain.ViewProofType, from.ID); err != nil {
+		return nil, err
 	}
 	if k.signer, err = jws.NewSigner(k.algorithm); err != nil {
 		return nil, err
@@ -103,9 +107,9 @@ func parse(from domain.SigningKey) (*key, error) {
 }
 
 // encodeHeader returns the first part of a token, with the dot (RFC 7515, section 7.1).
-func encodeHeader(a jwa.SignatureAlgorithm, t domain.AccessTokenType, id string) (string, error) {
+func encodeHeader(a jwa.SignatureAlgorithm, typ, id string) (string, error) {
 	header := jws.NewHeaders()
-	for name, value := range map[string]any{jws.AlgorithmKey: a, jws.TypeKey: string(t), jws.KeyIDKey: id} {
+	for name, value := range map[string]any{jws.AlgorithmKey: a, jws.TypeKey: typ, jws.KeyIDKey: id} {
 		if err := header.Set(name, value); err != nil {
 			return "", err
 		}

@@ -254,21 +254,19 @@ func (s *store) Purge(ctx context.Context, step port.PurgeStep) (port.Purged, er
 func (s *store) Revoked(
 	ctx context.Context, after domain.Position, each func(domain.Fact),
 ) (domain.Position, error) {
-	return timed(s, "revoked", func() (domain.Position, error) { return s.reach().Revoked(ctx, after, each) })
+	return timed(s, "revoked", func() (domain.Position, error) { return s.Store.Revoked(ctx, after, each) })
 }
 
 func (s *store) Stamp(ctx context.Context, now time.Time, limit int) (int, error) {
-	return timed(s, "stamp", func() (int, error) { return s.reach().Stamp(ctx, now, limit) })
+	return timed(s, "stamp", func() (int, error) { return s.Store.Stamp(ctx, now, limit) })
 }
 
 func (s *store) Beat(ctx context.Context, reader string, now time.Time) error {
-	return timedOnly(s, "beat", func() error { return s.reach().Beat(ctx, reader, now) })
+	return timedOnly(s, "beat", func() error { return s.Store.Beat(ctx, reader, now) })
 }
 
 func (s *store) LongestAccessTTL(ctx context.Context, tenantID string) (time.Duration, error) {
 	return timed(s, "longest_access_ttl", func() (time.Duration, error) {
-		return s.reach().LongestAccessTTL(ctx, tenantID)
+		return s.Store.LongestAccessTTL(ctx, tenantID)
 	})
 }
-
-func (s *store) reach() port.Reach { return s.Store.(port.Reach) }

@@ -4,11 +4,15 @@ import (
 	"bytes"
 	"context"
 	"crypto/rand"
+	"fmt"
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
+	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/refreshd/refreshd/adapter/jwxsigner"
@@ -17,12 +21,14 @@ import (
 	"github.com/refreshd/refreshd/adapter/web"
 	"github.com/refreshd/refreshd/domain"
 	"github.com/refreshd/refreshd/port"
+	"github.com/refreshd/refreshd/test/storagetest"
 	"github.com/refreshd/refreshd/usecase"
 )
 
 const (
-	acme   = "acme"
-	globex = "globex"
+	acme      = "acme"
+	globex    = "globex"
+	ourOrigin = "https://app.acme.example" // the one that is configured
 )
 
 // A service is the endpoint over a store in memory.
@@ -34,6 +40,79 @@ type service struct {
 	handler http.Handler
 	keys    map[string]string // API keys by name
 	log     *lines
+
+	outage  atomic.Bool // of the store that authenticates
+	mu      sync.Mutex
+	checked func() // is called once, at the next look-up of an API key
+}
+
+// apiKeys is the store that authenticates.
+type apiKeys struct {
+	*memstore.Store
+	s *service
+}
+
+func (a apiKeys) APIKeyByHash(ctx context.Context, hash string) (domain.APIKey, error) {
+	if a.s.outage.Load() {
+		return domain.APIKey{}, domain.ErrUnavailable
+	}
+	a.s.mu.Lock()
+	checked := a.s.checked
+	a.s.checked = nil
+	a.s.mu.Unlock()
+	if checked != nil {
+		checked()
+	}
+	return a.Store.APIKeyByHash(ctx, hash)
+}
+
+func (s *service) onCheck(do func()) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.checked = do
+}
+
+func (s *service) change(t testing.TB, name string, change func(*domain.APIKey)) {
+	t.Helper()
+	k, err := s.store.APIKeyByName(t.Context(), name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	change(&k)
+	if err := storagetest.SaveAPIKey(t.Context(), s.store, k); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func (s *service) deleteKey(t testing.TB, name string) {
+	t.Helper()
+	k, err := s.store.APIKeyByName(t.Context(), name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	e := domain.Event{ID: k.ID, At: time.Now().UTC(), Kind: domain.APIKeyDeleted}
+	e.ID[15]++
+	if err := s.store.DeleteAPIKey(t.Context(), k.ID, k.Version, e); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func (s *service) deleteTenant(t testing.TB, id string) {
+	t.Helper()
+	if err := storagetest.DeleteTenant(t.Context(), s.store, id, time.Now().UTC()); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// wantEnding checks that a stream's line gives that reason of its end, and that no stream is logged as a failure.
+func (s *service) wantEnding(t testing.TB, kind string) {
+	t.Helper()
+	synctest.Wait()
+	log := s.log.String()
+	if !strings.Contains(log, `"event":"revocations.stream_ended"`) || !strings.Contains(log, `"kind":"`+kind+`"`) ||
+		strings.Contains(log, `"request.failed"`) && kind != "blind" {
+		t.Errorf("the log has no end by %q:\n%s", kind, log)
+	}
 }
 
 var keys = map[string]domain.APIKey{
@@ -98,13 +177,25 @@ func newIdleService(t testing.TB) *service {
 	if _, err := apply.Do(t.Context(), kickstart); err != nil {
 		t.Fatal(err)
 	}
+	origins, err := web.ParseOrigins([]string{ourOrigin})
+	if err != nil {
+		t.Fatal(err)
+	}
 	s.options = web.Options{
+		Pages: web.Pages{Origins: origins},
 		Authenticate: &usecase.Authenticate{
-			APIKeys: s.store, Tokens: s.store, Tenants: s.store, Keys: opened, Clock: time.Now,
+			APIKeys: apiKeys{s.store, s}, Tokens: s.store, Tenants: s.store, Keys: opened, Clock: time.Now,
 		},
 		Log: slog.New(slog.NewJSONHandler(s.log, &slog.HandlerOptions{Level: slog.LevelDebug})),
 	}
-	s.api = &reachapi.API{URL: "http://127.0.0.1:3000", TenantID: "default"}
+	s.api = &reachapi.API{URL: "http://127.0.0.1:3000", TenantID: "default", Prove: func(
+		_ context.Context, tenantID, nonce string, cursor domain.Position, age time.Duration,
+	) (string, error) {
+		if s.outage.Load() {
+			return "", domain.ErrUnavailable
+		}
+		return fmt.Sprint(tenantID, ".", nonce, ".", cursor, ".", age.Milliseconds()), nil
+	}}
 	return s
 }
 
@@ -182,6 +273,18 @@ func (f *facts) revoke(head domain.Position, all ...domain.Fact) {
 		f.all = append(f.all, fact)
 	}
 	f.head = max(f.head, head)
+}
+
+// stamp gives all facts that have none a position.
+func (f *facts) stamp(head domain.Position) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for i := range f.all {
+		if f.all[i].Position == 0 {
+			f.all[i].Position = head
+		}
+	}
+	f.head = head
 }
 
 // fail has each call fail with err, or none if it is nil.

@@ -95,7 +95,7 @@ func cursorOf(query *string, header []string, p *domain.Problems) (cursor domain
 	}
 	for _, other := range cursors {
 		if other != cursors[0] {
-			p.Add("cursor", domain.Conflict, "the request has two different cursors: send one")
+			p.Add(lastEventID, domain.Conflict, "the request has two different cursors: send one")
 			return 0, false
 		}
 	}

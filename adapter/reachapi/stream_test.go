@@ -1,6 +1,11 @@
 package reachapi_test
 
 import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -46,5 +51,327 @@ data: {"n":3,"e":249}
 		if diff := cmp.Diff(want, body); diff != "" || !strings.HasPrefix(bye, `data: {"after":`) {
 			t.Errorf("the stream differs (-want +got):\n%s\n%s", diff, bye)
 		}
+	})
+}
+
+// Caches, and proxies that buffer or compress, would delay frames. The connection is closed at the end, so that the next
+// stream may go to another replica.
+func TestAResponseHasTheseHeaders(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newService(t)
+		for accept, want := range map[string]http.Header{
+			asStream:           {"Content-Type": {"text/event-stream"}, "Connection": {"close"}},
+			"application/json": {"Content-Type": {"application/json"}},
+		} {
+			want.Set("Cache-Control", "no-store, no-transform")
+			want.Set("X-Accel-Buffering", "no")
+			want.Set("X-Content-Type-Options", "nosniff")
+			got := s.follow(s.request(t, "", "Accept", accept), time.Second).Result().Header
+			got.Del("X-Request-Id")
+			if diff := cmp.Diff(want, got); diff != "" {
+				t.Errorf("%s (-want +got):\n%s", accept, diff)
+			}
+		}
+	})
+}
+
+// A resource server refuses a token within a second of its revocation. The facts come before the fresh that claims
+// them, or a client that is cut off between the two would believe that it has them.
+func TestNewFactsAreSentBeforeTheFreshThatClaimsThem(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newService(t)
+		s.do(s.request(t, "")) // the feed is awake
+		c := s.connect(t, s.request(t, "", "Accept", asStream))
+		for n := 1; n <= 40; n++ {
+			time.Sleep(77 * time.Millisecond) // of the bubble's
+			s.facts.revoke(domain.Position(n), session(acme, n))
+			revoked := time.Now()
+			for {
+				f := c.next(t)
+				if f.Event == "fresh" && f.ID >= fmt.Sprint(n) && len(f.ID) >= len(fmt.Sprint(n)) {
+					t.Fatalf("fresh has the cursor %s before fact %d", f.ID, n)
+				}
+				if f.Event == "facts" {
+					if got := sids(t, []frame{f}); !slices.Equal(got, []int{n}) {
+						t.Fatalf("got the facts %v, want %d", got, n)
+					}
+					break
+				}
+			}
+			if took := time.Since(revoked); took > 110*time.Millisecond { // of the bubble's
+				t.Errorf("fact %d was sent after %v", n, took)
+			}
+			if f := c.next(t); f.Event != "fresh" {
+				t.Errorf("%s follows facts, want fresh", f.Event)
+			}
+		}
+		checked(t, c.seen)
+	})
+}
+
+// A frame must not grow without bound: a client parses it as a whole.
+func TestAFrameHasAThousandFactsAtMost(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newService(t)
+		s.facts.revoke(1, sessions(acme, 1, 2500)...)
+		s.facts.revoke(1, domain.Fact{TenantID: acme, Epoch: 1, UserID: "u"})
+		for _, frames := range [][]frame{
+			events(t, s.follow(s.request(t, "", "Accept", asStream), 10*time.Millisecond).Body.String()),
+			array(t, s.do(s.request(t, "")).Body.String()),
+		} {
+			got := sids(t, frames)
+			slices.Sort(got)
+			if len(got) != 2500 || len(slices.Compact(got)) != 2500 {
+				t.Errorf("got %d sessions, want 2500", len(got))
+			}
+			for _, f := range frames {
+				if n := len(f.data.Sids) + len(f.data.Marks) + len(f.data.Keys); n > 1000 {
+					t.Errorf("a frame has %d facts", n)
+				}
+			}
+		}
+	})
+}
+
+// Without a fact a client learns every half a second that its view is fresh.
+func TestAnIdleStreamIsFreshEveryHalfSecond(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newService(t)
+		all := events(t, s.follow(s.request(t, "", "Accept", asStream), 60*time.Second+time.Millisecond).Body.String())
+		if fresh := strings.Count(named(all), "fresh"); fresh < 120 || fresh > 122 {
+			t.Errorf("got %d in a minute, want 121", fresh)
+		}
+	})
+}
+
+// A cursor saves sending everything again. It is one of any replica, so it may be ahead of this one, or come from a
+// store that was lost.
+func TestAStreamResumes(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newService(t)
+		const minute = 60_000_000
+		s.facts.revoke(1*minute, session(acme, 1))
+		s.do(s.request(t, "")) // facts that are read together may be repeated together
+		time.Sleep(time.Second)
+		s.facts.revoke(10*minute, session(acme, 2))
+		time.Sleep(time.Second)
+		for name, test := range map[string]struct {
+			query  string
+			header string
+			want   []int
+		}{
+			"no cursor":             {"", "", []int{1, 2}},
+			"from before both":      {"?cursor=1", "", []int{1, 2}},
+			"after the first":       {"?cursor=240000000", "", []int{2}},
+			"at the head":           {"?cursor=600000000", "", []int{2}}, // it is repeated: the last two minutes are
+			"of Last-Event-ID":      {"", "240000000", []int{2}},
+			"of both":               {"?cursor=240000000", "240000000", []int{2}},
+			"above the head":        {"?cursor=600000001", "", []int{1, 2}},
+			"above the head by far": {"?cursor=9223372036854775807", "", []int{1, 2}},
+		} {
+			req := s.request(t, test.query, "Accept", asStream)
+			if test.header != "" {
+				req.Header.Set("Last-Event-ID", test.header)
+			}
+			got := sids(t, events(t, s.follow(req, 300*time.Millisecond).Body.String()))
+			if slices.Sort(got); !slices.Equal(got, test.want) {
+				t.Errorf("%s: got %v, want %v", name, got, test.want)
+			}
+		}
+	})
+}
+
+// A client reconnects after a bye. Streams that began together must not all do it together.
+func TestAStreamEndsAfterTenMinutes(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newService(t)
+		begun, ended := time.Now(), make(chan time.Duration)
+		const streams = 8
+		for range streams {
+			go func() {
+				all := events(t, s.follow(s.request(t, "", "Accept", asStream), time.Hour).Body.String())
+				if bye := last(all, "bye"); bye.data.After < 500 || bye.data.After > 2500 {
+					t.Errorf("it ended with %s", bye.Data)
+				}
+				ended <- time.Since(begun)
+			}()
+		}
+		moments := map[time.Duration]bool{}
+		for range streams {
+			lasted := <-ended
+			if moments[lasted] = true; lasted < 9*time.Minute || lasted > 11*time.Minute+time.Second {
+				t.Errorf("it ended after %v", lasted)
+			}
+		}
+		if len(moments) < 3 {
+			t.Errorf("%d streams ended after %v", streams, moments)
+		}
+		s.wantEnding(t, "age")
+	})
+}
+
+// A replica that cannot read the store has nothing to say. Its clients find another one.
+func TestABlindReplicaEndsAndRefusesStreams(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newService(t)
+		c := s.connect(t, s.request(t, "", "Accept", asStream))
+		c.next(t)
+		s.facts.fail(errors.New("no route to host"))
+		failed := time.Now()
+		c.untilEnd(t)
+		if took := time.Since(failed); took < 2*time.Second || took > 3100*time.Millisecond || c.end.Event != "bye" {
+			t.Errorf("it ended with %q after %v, want bye after 2 to 3 seconds", c.end.Event, took)
+		}
+		for _, accept := range []string{asStream, "application/json"} {
+			res := s.do(s.request(t, "?cursor=1", "Accept", accept))
+			if res.Code != 503 || res.Header().Get("Retry-After") != "1" || res.Body.Len() > 0 ||
+				res.Header().Get("Content-Type") != "" {
+				t.Errorf("%s: got %d, %v, %q; want 503", accept, res.Code, res.Header(), res.Body)
+			}
+		}
+		s.wantEnding(t, "blind")
+		s.facts.fail(nil)
+		time.Sleep(time.Second)
+		if res := s.do(s.request(t, "")); res.Code != 200 {
+			t.Errorf("got %d once the store is back", res.Code)
+		}
+	})
+}
+
+// A client that has disconnected is no failure.
+func TestAStreamEndsWithItsClient(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newService(t)
+		s.follow(s.request(t, "", "Accept", asStream), 5*time.Second)
+		s.wantEnding(t, "client")
+	})
+}
+
+// The permission of a stream is checked again every 10 seconds.
+func TestAStreamEndsWithItsPermission(t *testing.T) {
+	for name, end := range map[string]func(t *testing.T, s *service){
+		"removed": func(t *testing.T, s *service) { s.deleteKey(t, "reader") },
+		"expired": func(t *testing.T, s *service) {
+			s.change(t, "reader", func(k *domain.APIKey) { k.ExpiresAt = time.Now() })
+		},
+		"permission removed": func(t *testing.T, s *service) {
+			s.change(t, "reader", func(k *domain.APIKey) { k.Permissions = domain.Permissions{"*": {"*"}} })
+		},
+		"bound to another tenant": func(t *testing.T, s *service) {
+			s.change(t, "reader", func(k *domain.APIKey) { k.TenantID = globex })
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				s := newService(t)
+				c := s.connect(t, s.request(t, "", "Accept", asStream))
+				polled := make(chan []frame)
+				c.next(t)
+				time.Sleep(61 * time.Second) // of the bubble's: the permission holds
+				go func() {
+					polled <- array(t, s.do(s.request(t, "?cursor=0&wait=25")).Body.String())
+				}()
+				time.Sleep(time.Millisecond) // of the bubble's: the poll waits
+				end(t, s)
+				ended := time.Now()
+				c.untilEnd(t)
+				if took := time.Since(ended); took > 11*time.Second || c.end.Event != "bye" {
+					t.Errorf("it ended with %q after %v", c.end.Event, took)
+				}
+				if got := last(<-polled, "bye"); got.Event != "bye" || time.Since(ended) > 12*time.Second {
+					t.Errorf("the long poll ended with %q after %v", got.Event, time.Since(ended))
+				}
+				if res := s.do(s.request(t, "")); res.Code != 401 {
+					t.Errorf("the next request got %d, want 401", res.Code)
+				}
+				s.wantEnding(t, "refused")
+			})
+		})
+	}
+}
+
+// An outage of the store that holds API keys must not make every resource server stale. The feed has connections of
+// its own, and notices when those fail.
+func TestAStreamSurvivesAStoreThatCannotCheckItsPermission(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newService(t)
+		c := s.connect(t, s.request(t, "", "Accept", asStream))
+		c.next(t)
+		s.outage.Store(true)
+		time.Sleep(5 * time.Minute)
+		if c.end.Event != "" {
+			t.Errorf("it ended with %s", c.end.Data)
+		}
+		s.deleteKey(t, "reader")
+		s.outage.Store(false)
+		restored := time.Now()
+		c.untilEnd(t)
+		if took := time.Since(restored); took > 11*time.Second { // of the bubble's
+			t.Errorf("the key was removed meanwhile, and the stream ended %v after the store was back", took)
+		}
+	})
+}
+
+// The access tokens of a deleted tenant are valid until they expire, unless its resource servers get its mark. It may
+// be unread when the permission is lost.
+func TestTheMarkOfADeletedTenantIsSentBeforeTheEnd(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newIdleService(t)
+		s.start(t, s.store)
+		c := s.connect(t, s.request(t, "", "Accept", asStream))
+		c.next(t)
+		for range 30 {
+			time.Sleep(700 * time.Millisecond) // of the bubble's
+			c.drain()
+		}
+		s.deleteTenant(t, acme)
+		c.untilEnd(t)
+		marked := slices.ContainsFunc(c.seen, func(f frame) bool { return len(f.data.Marks) > 0 })
+		if !marked || c.end.Event != "bye" {
+			t.Errorf("got %s, want facts with a mark, and bye", named(c.seen))
+		}
+		s.wantEnding(t, "refused")
+	})
+}
+
+// The feed may be slow. What is sent after the refusal is from a read that began after it.
+func TestAStreamThatIsRefusedHasAViewOfAfterTheRefusal(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newService(t)
+		c := s.connect(t, s.request(t, "", "Accept", asStream))
+		c.next(t)
+		// Facts that become visible when the permission is checked: the check is what the test's store notices.
+		s.onCheck(func() { s.facts.revoke(7, domain.Fact{TenantID: acme, Epoch: 1}) })
+		s.deleteKey(t, "reader")
+		c.untilEnd(t)
+		if f := last(c.seen, "facts"); len(f.data.Marks) != 1 {
+			t.Errorf("got %s, want facts with the mark", named(c.seen))
+		}
+	})
+}
+
+// While the process stops, clients learn that they should connect to another replica.
+func TestAStopSaysBye(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newService(t)
+		v := s.serve(t)
+		stream, poll := v.send(t, s.request(t, "", "Accept", asStream)), v.send(t, s.request(t, "?cursor=0&wait=25"))
+		time.Sleep(2 * time.Second)
+		begun := time.Now()
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+		defer cancel()
+		if err := v.Shutdown(ctx); err != nil {
+			t.Error(err)
+		}
+		if took := time.Since(begun); took > 2*time.Second { // of the bubble's
+			t.Errorf("the stop took %v", took)
+		}
+		if all := events(t, <-stream); last(all, "bye").Event != "bye" {
+			t.Errorf("the stream got %s", named(all))
+		}
+		if all := array(t, <-poll); named(all) != "hello fresh bye" {
+			t.Errorf("the long poll got %s", named(all))
+		}
+		s.wantEnding(t, "stop")
 	})
 }

@@ -46,8 +46,8 @@ type Dialect struct {
 	// Statuses are matched before those of all dialects, but after those of failures, which no dialect can change.
 	Statuses []ErrorStatus
 	Headers  CORSHeaders
-	// BackendOnly is set if no page in a browser may use the dialect: its responses have no CORS headers, except those of
-	// Document, and a preflight is refused with 405.
+	// BackendOnly is set if no page in a browser may use the dialect: its responses have no CORS headers, those to a
+	// preflight included, except those of Document.
 	BackendOnly bool
 	Decoder     strict.Options // of Body and Query
 	// Document, if set, is served at Base + "/openapi.yaml", and as a page at Base + "/docs".

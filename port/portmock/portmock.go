@@ -164,6 +164,20 @@ func (mr *MockStoreMockRecorder) Applications(arg0, arg1, arg2, arg3 interface{}
 	return mr.mock.ctrl.RecordCallWithMethodType(mr.mock, "Applications", reflect.TypeOf((*MockStore)(nil).Applications), arg0, arg1, arg2, arg3)
 }
 
+// Beat mocks base method.
+func (m *MockStore) Beat(arg0 context.Context, arg1 string, arg2 time.Time) error {
+	m.ctrl.T.Helper()
+	ret := m.ctrl.Call(m, "Beat", arg0, arg1, arg2)
+	ret0, _ := ret[0].(error)
+	return ret0
+}
+
+// Beat indicates an expected call of Beat.
+func (mr *MockStoreMockRecorder) Beat(arg0, arg1, arg2 interface{}) *gomock.Call {
+	mr.mock.ctrl.T.Helper()
+	return mr.mock.ctrl.RecordCallWithMethodType(mr.mock, "Beat", reflect.TypeOf((*MockStore)(nil).Beat), arg0, arg1, arg2)
+}
+
 // Change mocks base method.
 func (m *MockStore) Change(arg0 context.Context, arg1 string, arg2 []domain.Change, arg3 time.Time, arg4 domain.Event) error {
 	m.ctrl.T.Helper()
@@ -399,6 +413,21 @@ func (mr *MockStoreMockRecorder) List(arg0, arg1 interface{}) *gomock.Call {
 	return mr.mock.ctrl.RecordCallWithMethodType(mr.mock, "List", reflect.TypeOf((*MockStore)(nil).List), arg0, arg1)
 }
 
+// LongestAccessTTL mocks base method.
+func (m *MockStore) LongestAccessTTL(arg0 context.Context, arg1 string) (time.Duration, error) {
+	m.ctrl.T.Helper()
+	ret := m.ctrl.Call(m, "LongestAccessTTL", arg0, arg1)
+	ret0, _ := ret[0].(time.Duration)
+	ret1, _ := ret[1].(error)
+	return ret0, ret1
+}
+
+// LongestAccessTTL indicates an expected call of LongestAccessTTL.
+func (mr *MockStoreMockRecorder) LongestAccessTTL(arg0, arg1 interface{}) *gomock.Call {
+	mr.mock.ctrl.T.Helper()
+	return mr.mock.ctrl.RecordCallWithMethodType(mr.mock, "LongestAccessTTL", reflect.TypeOf((*MockStore)(nil).LongestAccessTTL), arg0, arg1)
+}
+
 // Policy mocks base method.
 func (m *MockStore) Policy(arg0 context.Context, arg1, arg2 string) (domain.Policy, error) {
 	m.ctrl.T.Helper()
@@ -514,6 +543,21 @@ func (mr *MockStoreMockRecorder) RevokeScope(arg0, arg1, arg2, arg3, arg4 interf
 	return mr.mock.ctrl.RecordCallWithMethodType(mr.mock, "RevokeScope", reflect.TypeOf((*MockStore)(nil).RevokeScope), arg0, arg1, arg2, arg3, arg4)
 }
 
+// Revoked mocks base method.
+func (m *MockStore) Revoked(arg0 context.Context, arg1 domain.Position, arg2 func(domain.Fact)) (domain.Position, error) {
+	m.ctrl.T.Helper()
+	ret := m.ctrl.Call(m, "Revoked", arg0, arg1, arg2)
+	ret0, _ := ret[0].(domain.Position)
+	ret1, _ := ret[1].(error)
+	return ret0, ret1
+}
+
+// Revoked indicates an expected call of Revoked.
+func (mr *MockStoreMockRecorder) Revoked(arg0, arg1, arg2 interface{}) *gomock.Call {
+	mr.mock.ctrl.T.Helper()
+	return mr.mock.ctrl.RecordCallWithMethodType(mr.mock, "Revoked", reflect.TypeOf((*MockStore)(nil).Revoked), arg0, arg1, arg2)
+}
+
 // SaveAPIKey mocks base method.
 func (m *MockStore) SaveAPIKey(arg0 context.Context, arg1 domain.APIKey, arg2 domain.Version, arg3 domain.Event) (domain.Version, error) {
 	m.ctrl.T.Helper()
@@ -577,6 +621,21 @@ func (m *MockStore) Snapshot(arg0 context.Context, arg1 domain.ID) (domain.Snaps
 func (mr *MockStoreMockRecorder) Snapshot(arg0, arg1 interface{}) *gomock.Call {
 	mr.mock.ctrl.T.Helper()
 	return mr.mock.ctrl.RecordCallWithMethodType(mr.mock, "Snapshot", reflect.TypeOf((*MockStore)(nil).Snapshot), arg0, arg1)
+}
+
+// Stamp mocks base method.
+func (m *MockStore) Stamp(arg0 context.Context, arg1 time.Time, arg2 int) (int, error) {
+	m.ctrl.T.Helper()
+	ret := m.ctrl.Call(m, "Stamp", arg0, arg1, arg2)
+	ret0, _ := ret[0].(int)
+	ret1, _ := ret[1].(error)
+	return ret0, ret1
+}
+
+// Stamp indicates an expected call of Stamp.
+func (mr *MockStoreMockRecorder) Stamp(arg0, arg1, arg2 interface{}) *gomock.Call {
+	mr.mock.ctrl.T.Helper()
+	return mr.mock.ctrl.RecordCallWithMethodType(mr.mock, "Stamp", reflect.TypeOf((*MockStore)(nil).Stamp), arg0, arg1, arg2)
 }
 
 // Swap mocks base method.
@@ -1581,6 +1640,21 @@ func (m *MockSigner) Sign(arg0 context.Context, arg1 domain.SigningKey, arg2 dom
 func (mr *MockSignerMockRecorder) Sign(arg0, arg1, arg2 interface{}) *gomock.Call {
 	mr.mock.ctrl.T.Helper()
 	return mr.mock.ctrl.RecordCallWithMethodType(mr.mock, "Sign", reflect.TypeOf((*MockSigner)(nil).Sign), arg0, arg1, arg2)
+}
+
+// SignProof mocks base method.
+func (m *MockSigner) SignProof(arg0 context.Context, arg1 domain.SigningKey, arg2 domain.ViewProof) (string, error) {
+	m.ctrl.T.Helper()
+	ret := m.ctrl.Call(m, "SignProof", arg0, arg1, arg2)
+	ret0, _ := ret[0].(string)
+	ret1, _ := ret[1].(error)
+	return ret0, ret1
+}
+
+// SignProof indicates an expected call of SignProof.
+func (mr *MockSignerMockRecorder) SignProof(arg0, arg1, arg2 interface{}) *gomock.Call {
+	mr.mock.ctrl.T.Helper()
+	return mr.mock.ctrl.RecordCallWithMethodType(mr.mock, "SignProof", reflect.TypeOf((*MockSigner)(nil).SignProof), arg0, arg1, arg2)
 }
 
 // Verify mocks base method.
