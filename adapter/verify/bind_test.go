@@ -123,7 +123,7 @@ func TestBindOfARefusedTokenIsCancelled(t *testing.T) {
 	})
 }
 
-// Nobody watches after Close, so nothing may go on.
+// After Close no goroutine watches the sessions, so no response may continue.
 func TestCloseEndsBindings(t *testing.T) {
 	k := testKeys()["ES256"]
 	inBubble(t, newService(k), nil, func(t *testing.T, v *verify.Verifier) {
@@ -136,7 +136,7 @@ func TestCloseEndsBindings(t *testing.T) {
 	})
 }
 
-// A context is also its parent's child and the caller's to stop; neither is an end of the session.
+// A context also ends with its parent, and when its caller stops it. The cause then is not that the session ended.
 func TestABindingEndsWithItsParentAndItsCaller(t *testing.T) {
 	k := testKeys()["ES256"]
 	s := newService(k)
