@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"time"
 
 	"gorm.io/gorm"
 
@@ -44,8 +45,8 @@ import (
 //   - locks the tenant's row, and continues only if the tenant is deleted and owns no refresh token. SaveTenant and
 //     every revocation take this lock first. So none of them restores the tenant or a mark before the step has
 //     committed. One that committed before is seen, because PostgreSQL reads a row again after it had to wait for it;
-//   - deletes marks, and the row only if no mark remains. Until then the epoch stays, above all marks, and a tenant
-//     that is created meanwhile continues from it;
+//   - deletes marks whose facts are out of use, and the row only if no mark remains. Until then the epoch stays, above
+//     all marks, and a tenant that is created meanwhile continues from it;
 //   - relies on s.Before for one thing: an Insert that was running when the tenant was deleted holds no lock, and would
 //     store its refresh token after the step has found none. The tenant was deleted at or before s.Before, minutes ago,
 //     and an Insert takes no longer than statement_timeout, ten seconds.
@@ -101,8 +102,30 @@ RETURNING cursor`
 
 	nextTokens = `SELECT id FROM refresh_tokens WHERE id > $1 ORDER BY id LIMIT $2`
 
-	hadEnded = `(refresh_tokens.revoked_at <> 0 AND refresh_tokens.revoked_at <= $3 OR refresh_tokens.expires_at <= $3
-  OR EXISTS (SELECT 1 FROM marks AS m WHERE ` + covering + `
+	// readerKept is how long the row of a process that reads the feed stays after its last beat.
+	readerKept = time.Hour
+
+	// purgeReaders deletes the rows of processes that have ended.
+	purgeReaders = `DELETE FROM feed_readers WHERE beat < $1`
+)
+
+// outOfUse is true if the position of a fact is at or below its domain.FactFloor. No index matches it.
+func outOfUse(table, before string) string {
+	return fmt.Sprintf(`%s.feed + %d + (
+  SELECT t.longest_access_ttl FROM tenants AS t WHERE t.id = %[1]s.tenant_id) <= %[3]s`,
+		table, domain.FactRetention.Microseconds(), before)
+}
+
+// markOutOfUse is outOfUse for a mark. One that has been raised has no position, whatever its feed is.
+func markOutOfUse(before string) string {
+	return `epoch = stamped_epoch AND ` + outOfUse("marks", before)
+}
+
+var (
+	hadEnded = `(refresh_tokens.expires_at <= $3
+  OR refresh_tokens.revoked_at <> 0 AND refresh_tokens.revoked_at <= $3 AND refresh_tokens.feed <> 0
+    AND ` + outOfUse("refresh_tokens", "$3") + `
+  OR refresh_tokens.revoked_at = 0 AND EXISTS (SELECT 1 FROM marks AS m WHERE ` + covering + `
     AND m.epoch > refresh_tokens.issued_epoch AND m.revoked_at <= $3))`
 
 	purgeTokensSQLite = `DELETE FROM refresh_tokens WHERE id > $1 AND id <= $2 AND ` + hadEnded
@@ -120,7 +143,7 @@ ORDER BY tenant_id, application_id, user_id LIMIT $4`
 
 	purgeMarks = `
 DELETE FROM marks WHERE (tenant_id, application_id, user_id) > ($1, $2, $3)
-  AND (tenant_id, application_id, user_id) <= ($4, $5, $6) AND keep_until <= $7`
+  AND (tenant_id, application_id, user_id) <= ($4, $5, $6) AND keep_until <= $7 AND ` + markOutOfUse("$7")
 
 	nextTenants = `SELECT id, deleted_at FROM tenants WHERE id > $1 ORDER BY id LIMIT $2`
 
@@ -129,12 +152,18 @@ DELETE FROM marks WHERE (tenant_id, application_id, user_id) > ($1, $2, $3)
 UPDATE tenants SET epoch = epoch WHERE id = $1 AND deleted_at <> 0 AND deleted_at <= $2
   AND NOT EXISTS (SELECT 1 FROM refresh_tokens WHERE tenant_id = $1)`
 
+	// nextMarksOfTenant and purgeMarksOfTenant include the mark at which they begin, because the first one has two empty
+	// keys.
 	nextMarksOfTenant = `
-SELECT application_id, user_id FROM marks WHERE tenant_id = $1 ORDER BY application_id, user_id LIMIT $2`
+SELECT application_id, user_id FROM marks WHERE tenant_id = $1 AND (application_id, user_id) >= ($2, $3)
+ORDER BY application_id, user_id LIMIT $4`
 
-	purgeMarksOfTenant = `DELETE FROM marks WHERE tenant_id = $1 AND (application_id, user_id) <= ($2, $3)`
+	purgeMarksOfTenant = `
+DELETE FROM marks WHERE tenant_id = $1 AND (application_id, user_id) >= ($2, $3)
+  AND (application_id, user_id) <= ($4, $5) AND ` + markOutOfUse("$6")
 
-	purgeTenant = `DELETE FROM tenants WHERE id = $1`
+	// purgeTenant keeps a tenant with a mark whose fact is in use.
+	purgeTenant = `DELETE FROM tenants WHERE id = $1 AND NOT EXISTS (SELECT 1 FROM marks WHERE tenant_id = $1)`
 
 	nextEvents = `SELECT id FROM events WHERE id > $1 AND id < $2 ORDER BY id LIMIT $3`
 
@@ -186,6 +215,11 @@ func (s *Store) purge(tx *gorm.DB, step port.PurgeStep) (done port.Purged, err e
 		return port.Purged{}, err
 	}
 	if done.Done {
+		if s.engine.checkServer != nil {
+			if err := tx.Exec(purgeReaders, micros(step.Now.Add(-readerKept))).Error; err != nil {
+				return port.Purged{}, err
+			}
+		}
 		return done, tx.Exec(endPass, micros(step.Now)).Error
 	}
 	moved, err := json.Marshal(at)
@@ -261,7 +295,7 @@ func purgeSomeMarks(tx *gorm.DB, step port.PurgeStep, at *position, done *port.P
 }
 
 // purgeOneTenant advances to the next deleted tenant, or to the last row that it looked at. A tenant with many marks
-// takes several steps.
+// takes several steps: at then stays before it, with the next mark to look at.
 func purgeOneTenant(tx *gorm.DB, step port.PurgeStep, at *position, done *port.Purged) error {
 	var (
 		from  = at.Tenant
@@ -291,28 +325,37 @@ func purgeOneTenant(tx *gorm.DB, step port.PurgeStep, at *position, done *port.P
 		}
 		return nil
 	}
+	first, last, next, marks := *at, *at, *at, 0
+	at.Application, at.User = "", ""
 	locked := tx.Exec(lockDeletedTenant, found, micros(step.Before))
 	if locked.Error != nil || locked.RowsAffected == 0 {
 		return locked.Error
 	}
-	var applicationID, userID string // of the last of the next few marks
-	if err := queryRows(tx.Raw(nextMarksOfTenant, found, step.Limit), func(rows *sql.Rows) error {
-		done.Marks++
-		return rows.Scan(&applicationID, &userID)
-	}); err != nil {
+	if err := queryRows(tx.Raw(nextMarksOfTenant, found, first.Application, first.User, step.Limit+1),
+		func(rows *sql.Rows) error {
+			marks++
+			last = next
+			return rows.Scan(&next.Application, &next.User)
+		}); err != nil {
 		return err
 	}
-	if done.Marks > 0 {
-		if err := tx.Exec(purgeMarksOfTenant, found, applicationID, userID).Error; err != nil {
-			return err
-		}
+	if marks <= step.Limit {
+		last = next
 	}
-	if done.Marks == step.Limit {
-		at.Tenant = from // there may be more of them
+	deleted := tx.Exec(purgeMarksOfTenant, found, first.Application, first.User, last.Application, last.User,
+		micros(step.Before))
+	if deleted.Error != nil {
+		return deleted.Error
+	}
+	done.Marks = int(deleted.RowsAffected)
+	if marks > step.Limit || done.Marks == step.Limit {
+		*at = next
+		at.Tenant = from // there are more marks of it, or there is the tenant itself
 		return nil
 	}
-	done.Tenants = 1
-	return tx.Exec(purgeTenant, found).Error
+	purged := tx.Exec(purgeTenant, found)
+	done.Tenants = int(purged.RowsAffected)
+	return purged.Error
 }
 
 // purgeEvents continues after the last id of the previous step, and not from the lowest id: there PostgreSQL would read
