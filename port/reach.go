@@ -8,8 +8,8 @@ import (
 )
 
 // Reach gives resource servers the facts that they need to refuse access tokens, see [domain.Fact]. No call stores a
-// fact: every method that revokes does, by what it stores anyway. A refresh token that is revoked itself is a fact, and
-// so is a mark with its epoch. A refresh token that a mark or its expiry has ended is none.
+// fact: every method that revokes does, by what it stores anyway. A refresh token that is revoked itself is a fact.
+// A mark with its epoch is one, too. A refresh token that a mark or its expiry has ended is none.
 //
 // Each fact gets a position, some time after it is visible to readers. A mark that is raised is a new fact: it has no
 // position until it is stamped again.
@@ -18,9 +18,11 @@ type Reach interface {
 	// returns the head: the position of the last Stamp as of the same moment, 0 if there was none. That moment is not
 	// before the call. each may be called again for the same fact, and for facts of a call that returns an error.
 	//
-	// Completeness: let c be the head that an earlier call returned. The facts of that call, and those of a call with
-	// after = c, together contain every fact whose revocation returned before the second call started. That holds for
-	// any interleaving of revocations, Stamp and Revoked, in any number of processes, whatever their clocks show.
+	// Completeness: a reader calls Revoked with after = 0, and then each time with after = the head that its last call
+	// returned, or a lower one. The facts of all its calls contain every fact whose revocation returned before the last
+	// call started, except those that the janitor deleted before. If its first call has another after, facts with a
+	// position up to that one may be missing. All of that holds for any interleaving of revocations, Stamp and Revoked, in
+	// any number of processes, whatever their clocks show.
 	Revoked(ctx context.Context, after domain.Position, each func(domain.Fact)) (head domain.Position, err error)
 
 	// Stamp gives a new position, above all others, to at most limit refresh tokens and at most limit marks that have
@@ -35,8 +37,8 @@ type Reach interface {
 
 	// Beat writes a row of the process named reader. It returns nil only if the write is as durable as a revocation. Then
 	// this server had, at the moment of the call, every write that had returned by then: a server that was cut off and
-	// replaced by another cannot make a write durable. Without Beat, such a server would go on answering Revoked without
-	// what the other one stores. A store that cannot be replaced while it runs returns nil.
+	// replaced by another cannot make a write durable. Without Beat, such a server would continue to answer Revoked,
+	// without what the other one stores. A store that cannot be replaced while it runs returns nil.
 	Beat(ctx context.Context, reader string, now time.Time) error
 
 	// LongestAccessTTL returns the longest lifetime of access tokens that a policy of any application of the tenant has

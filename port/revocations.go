@@ -22,7 +22,7 @@ type Revocations interface {
 	// [domain.MarkRetention]. The epoch and KeepUntil of a mark only grow. It returns the new epoch.
 	//
 	// If except is not zero, that refresh token is not revoked: its IssuedEpoch becomes the new epoch, in the same
-	// step. Its access tokens of before have the epoch of before, so the fact of the mark names it, see [domain.Fact].
+	// step. Its earlier access tokens have its earlier epoch, so the fact of the mark names it, see [domain.Fact].
 	// That exception is one of this epoch only: a later revocation of the scope names its own, or none. If except is not
 	// within the scope or not active at r.At, nothing is written and ErrNotFound returned.
 	//

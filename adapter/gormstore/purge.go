@@ -109,11 +109,11 @@ RETURNING cursor`
 	purgeReaders = `DELETE FROM feed_readers WHERE beat < $1`
 )
 
-// outOfUse is true if the position of a fact is at or below its domain.FactFloor.
+// outOfUse is true if the position of a fact is at or below its domain.FactFloor. No index matches it.
 func outOfUse(table, before string) string {
-	return fmt.Sprintf(`%s.feed <= %s - %d - (
-  SELECT t.longest_access_ttl FROM tenants AS t WHERE t.id = %[1]s.tenant_id)`,
-		table, before, domain.FactRetention.Microseconds())
+	return fmt.Sprintf(`%s.feed + %d + (
+  SELECT t.longest_access_ttl FROM tenants AS t WHERE t.id = %[1]s.tenant_id) <= %[3]s`,
+		table, domain.FactRetention.Microseconds(), before)
 }
 
 // markOutOfUse is outOfUse for a mark. One that has been raised has no position, whatever its feed is.
@@ -137,12 +137,15 @@ DELETE FROM marks WHERE (tenant_id, application_id, user_id) > ($1, $2, $3)
 UPDATE tenants SET epoch = epoch WHERE id = $1 AND deleted_at <> 0 AND deleted_at <= $2
   AND NOT EXISTS (SELECT 1 FROM refresh_tokens WHERE tenant_id = $1)`
 
+	// nextMarksOfTenant and purgeMarksOfTenant include the mark at which they begin, because the first one has two empty
+	// keys.
 	nextMarksOfTenant = `
-SELECT application_id, user_id FROM marks WHERE tenant_id = $1 AND ` + markOutOfUse("$2") + `
-ORDER BY application_id, user_id LIMIT $3`
+SELECT application_id, user_id FROM marks WHERE tenant_id = $1 AND (application_id, user_id) >= ($2, $3)
+ORDER BY application_id, user_id LIMIT $4`
 
 	purgeMarksOfTenant = `
-DELETE FROM marks WHERE tenant_id = $1 AND (application_id, user_id) <= ($2, $3) AND ` + markOutOfUse("$4")
+DELETE FROM marks WHERE tenant_id = $1 AND (application_id, user_id) >= ($2, $3)
+  AND (application_id, user_id) <= ($4, $5) AND ` + markOutOfUse("$6")
 
 	// purgeTenant keeps a tenant with a mark whose fact is in use.
 	purgeTenant = `DELETE FROM tenants WHERE id = $1 AND NOT EXISTS (SELECT 1 FROM marks WHERE tenant_id = $1)`
@@ -313,7 +316,7 @@ func purgeSomeMarks(tx *gorm.DB, step port.PurgeStep, at *position, done *port.P
 }
 
 // purgeOneTenant advances to the next deleted tenant, or to the last row that it looked at. A tenant with many marks
-// takes several steps.
+// takes several steps: at then stays before it, with the next mark to look at.
 func purgeOneTenant(tx *gorm.DB, step port.PurgeStep, at *position, done *port.Purged) error {
 	var (
 		from  = at.Tenant
@@ -343,24 +346,32 @@ func purgeOneTenant(tx *gorm.DB, step port.PurgeStep, at *position, done *port.P
 		}
 		return nil
 	}
+	first, last, next, marks := *at, *at, *at, 0
+	at.Application, at.User = "", ""
 	locked := tx.Exec(lockDeletedTenant, found, micros(step.Before))
 	if locked.Error != nil || locked.RowsAffected == 0 {
 		return locked.Error
 	}
-	var applicationID, userID string // of the last of the next few marks
-	if err := queryRows(tx.Raw(nextMarksOfTenant, found, micros(step.Before), step.Limit), func(rows *sql.Rows) error {
-		done.Marks++
-		return rows.Scan(&applicationID, &userID)
-	}); err != nil {
+	if err := queryRows(tx.Raw(nextMarksOfTenant, found, first.Application, first.User, step.Limit+1),
+		func(rows *sql.Rows) error {
+			marks++
+			last = next
+			return rows.Scan(&next.Application, &next.User)
+		}); err != nil {
 		return err
 	}
-	if done.Marks > 0 {
-		if err := tx.Exec(purgeMarksOfTenant, found, applicationID, userID, micros(step.Before)).Error; err != nil {
-			return err
-		}
+	if marks <= step.Limit {
+		last = next
 	}
-	if done.Marks == step.Limit {
-		at.Tenant = from // there may be more of them
+	deleted := tx.Exec(purgeMarksOfTenant, found, first.Application, first.User, last.Application, last.User,
+		micros(step.Before))
+	if deleted.Error != nil {
+		return deleted.Error
+	}
+	done.Marks = int(deleted.RowsAffected)
+	if marks > step.Limit || done.Marks == step.Limit {
+		*at = next
+		at.Tenant = from // there are more marks of it, or there is the tenant itself
 		return nil
 	}
 	purged := tx.Exec(purgeTenant, found)

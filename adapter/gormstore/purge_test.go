@@ -33,6 +33,13 @@ func pass(t *testing.T, s *gormstore.Store, step port.PurgeStep) (sum port.Purge
 	return sum
 }
 
+// stampLongAgo gives every fact a position that is out of use. Stamp would take PostgreSQL's time.
+func stampLongAgo(t *testing.T, d database) {
+	t.Helper()
+	execute(t, d.raw(t), `UPDATE refresh_tokens SET feed = 1 WHERE revoked_at <> 0`,
+		`UPDATE marks SET feed = 1, stamped_epoch = epoch`)
+}
+
 // A statement that reads the table, or sorts it, takes minutes with ten million refresh tokens, and it runs for each
 // five hundred of them.
 func TestPostgresAStepOfThePurgeFollowsThePrimaryKey(t *testing.T) {
@@ -47,6 +54,7 @@ func TestPostgresAStepOfThePurgeFollowsThePrimaryKey(t *testing.T) {
 	if err := storagetest.DeleteTenant(t.Context(), s, "acme", start); err != nil {
 		t.Fatal(err)
 	}
+	stampLongAgo(t, d)
 	j.statements(t)
 	step := purgeStep(500)
 	step.Before = start
@@ -65,8 +73,8 @@ func TestPostgresAStepOfThePurgeFollowsThePrimaryKey(t *testing.T) {
 			"DELETE FROM marks WHERE (":        {`('', '', '', 'a', 'b', 'c', 1)`, []string{"marks_pkey"}},
 			"SELECT id, deleted_at":            {`('', 500)`, []string{"tenants_pkey"}},
 			"UPDATE tenants":                   {`('acme', 1)`, []string{"tenants_pkey", "refresh_tokens_user"}},
-			"SELECT application_id":            {`('acme', 500)`, []string{"marks_pkey"}},
-			"DELETE FROM marks WHERE tenant":   {`('acme', 'a', 'b')`, []string{"marks_pkey"}},
+			"SELECT application_id":            {`('acme', '', '', 500)`, []string{"marks_pkey"}},
+			"DELETE FROM marks WHERE tenant":   {`('acme', '', '', 'a', 'b', 1)`, []string{"marks_pkey"}},
 			"DELETE FROM tenants":              {`('acme')`, []string{"tenants_pkey"}},
 		} {
 			if strings.HasPrefix(text, begin) {
@@ -208,30 +216,37 @@ func TestPostgresAPurgePassesOverWhatAnotherSessionHolds(t *testing.T) {
 	}
 }
 
-// Deleting a mark while it is raised would make refresh tokens active that were just revoked.
+// Deleting a mark while it is raised would make refresh tokens active that were just revoked, and readers of the feed
+// would not hear of the new epoch.
 func TestPostgresAMarkThatIsBeingRaisedIsNotPurged(t *testing.T) {
 	t.Parallel()
-	d := onPostgres(t)
-	s := d.migrated(t, gormstore.Options{})
-	shop(t, s)
-	scope := domain.Scope{TenantID: "acme"}
-	must(s.RevokeScope(t.Context(), scope, domain.ID{}, port.Revocation{At: start}, storagetest.NewEvent()))(t)
 	step := purgeStep(10)
-	must(s.Purge(t.Context(), step))(t) // no refresh tokens; the next step is at the marks
-	commit := committing(t, d.raw(t), `UPDATE marks SET epoch = 2, keep_until = $1`, step.Before.UnixMicro()+1)
-	type answer struct {
-		port.Purged
-		error
-	}
-	done := make(chan answer)
-	go func() {
-		p, err := s.Purge(t.Context(), step)
-		done <- answer{p, err}
-	}()
-	awaitBlocked(t, d.raw(t))
-	commit()
-	if got := <-done; got.error != nil || got.Marks != 0 {
-		t.Errorf("got %+v, %v, want no mark deleted", got.Purged, got.error)
+	for what, raise := range map[string]string{
+		"kept for longer":    fmt.Sprintf(`UPDATE marks SET keep_until = %d`, step.Before.UnixMicro()+1),
+		"without a position": `UPDATE marks SET epoch = epoch + 1`,
+	} {
+		d := onPostgres(t)
+		s := d.migrated(t, gormstore.Options{})
+		shop(t, s)
+		scope := domain.Scope{TenantID: "acme"}
+		must(s.RevokeScope(t.Context(), scope, domain.ID{}, port.Revocation{At: start}, storagetest.NewEvent()))(t)
+		stampLongAgo(t, d)
+		must(s.Purge(t.Context(), step))(t) // no refresh tokens; the next step is at the marks
+		commit := committing(t, d.raw(t), raise)
+		type answer struct {
+			port.Purged
+			error
+		}
+		done := make(chan answer)
+		go func() {
+			p, err := s.Purge(t.Context(), step)
+			done <- answer{p, err}
+		}()
+		awaitBlocked(t, d.raw(t))
+		commit()
+		if got := <-done; got.error != nil || got.Marks != 0 {
+			t.Errorf("%s: got %+v, %v, want no mark deleted", what, got.Purged, got.error)
+		}
 	}
 }
 
@@ -244,6 +259,7 @@ func TestPostgresATenantThatIsBeingCreatedAgainIsNotPurged(t *testing.T) {
 	if err := storagetest.DeleteTenant(t.Context(), s, "acme", start); err != nil {
 		t.Fatal(err)
 	}
+	stampLongAgo(t, d)
 	step := purgeStep(10)
 	step.Before = start
 	for range 2 { // no refresh tokens, and no mark to delete; the next step is at the tenants
@@ -317,6 +333,7 @@ func TestWhatAMarkRevokedIsDeadAfterTheMarkIsGone(t *testing.T) {
 			domain.Tenant{ID: "acme", Settings: domain.Settings{TTLMinutes: &long}}); err != nil {
 			t.Fatal(err)
 		}
+		stampLongAgo(t, d)
 		step := purgeStep(10)
 		step.Before = start.Add(domain.DefaultPolicy().TTL + domain.MarkRetention)
 		hold := step

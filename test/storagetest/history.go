@@ -25,13 +25,18 @@ var histories = []clause{
 	// A store implements in SQL, or otherwise, the rules that the domain has in Go. Both are driven with one random
 	// history, beside a model without epochs, which ends each refresh token individually.
 	{"Store/History/states and exchanges agree with the domain, whatever happened before", func(e *env) {
-		seed := rand.Uint64()
-		if again, err := strconv.ParseUint(os.Getenv("STORAGETEST_SEED"), 10, 64); err == nil {
-			seed = again
-		}
-		e.Logf("run this history again with STORAGETEST_SEED=%d", seed)
-		runHistory(e, rand.New(rand.NewPCG(seed, 0)))
+		runHistory(e, seeded(e))
 	}},
+}
+
+// seeded returns a source of numbers, and logs its seed.
+func seeded(e *env) *rand.Rand {
+	seed := rand.Uint64()
+	if again, err := strconv.ParseUint(os.Getenv("STORAGETEST_SEED"), 10, 64); err == nil {
+		seed = again
+	}
+	e.Logf("run this history again with STORAGETEST_SEED=%d", seed)
+	return rand.New(rand.NewPCG(seed, 0))
 }
 
 // history is a run of random calls and of their expected results.

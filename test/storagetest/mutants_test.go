@@ -97,7 +97,7 @@ func TestAFaultlessStorePassesEveryClause(t *testing.T) {
 
 func mutants() []mutant {
 	return slices.Concat(promiseMutants, insertMutants, readMutants, advanceMutants, swapMutants, revocationMutants,
-		directoryMutants, keyMutants, eventMutants, eventWriteMutants(), versionMutants, eventPurgeMutants,
+		directoryMutants, keyMutants, eventMutants, eventWriteMutants(), versionMutants, reachMutants, eventPurgeMutants,
 		purgeMutants, listMutants, changeMutants)
 }
 

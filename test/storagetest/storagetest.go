@@ -27,7 +27,8 @@
 //
 // # Running it
 //
-// One clause is random: it logs its seed, and the environment variable STORAGETEST_SEED runs that history again.
+// Some clauses are random: they log their seed, and the environment variable STORAGETEST_SEED runs that history again.
+// If calls were concurrent in it, they may interleave in another way.
 //
 // Names of subtests are stable: Interface/Method/rule. A new promise of the port needs a clause here and, in
 // mutants_test.go, a broken store that fails that clause.
@@ -87,7 +88,7 @@ type clause struct {
 func clauses() []clause {
 	return slices.Concat(promises, inserting, reading, listing, advancing, swapping, changing, revoking, directory,
 		keeping, recording, eventClauses(),
-		versioning, purging, histories)
+		versioning, reaching, purging, histories)
 }
 
 // tb is the part of *testing.T that clauses use, so that the suite can be tested with a clause that fails.
@@ -160,7 +161,7 @@ func (e *env) handles(n int) []port.Store {
 }
 
 // reach returns the store's reach.
-func (e *env) reach() port.Reach { return e.store.(port.Reach) }
+func (e *env) reach() port.Reach { return reachOf(e.store) }
 
 func (e *env) must(err error) {
 	e.Helper()
