@@ -66,12 +66,15 @@ WHERE datname = current_database() AND state = 'active' AND query LIKE 'CREATE I
 	return making
 }
 
-// indexes returns the indexes of the lists, and whether each is valid.
-func indexes(t *testing.T, db *sql.DB) string {
+// indexes returns those of these indexes that exist, by default those of the lists, and whether each is valid.
+func indexes(t *testing.T, db *sql.DB, names ...string) string {
 	t.Helper()
+	if len(names) == 0 {
+		names = []string{"refresh_tokens_tenant", "refresh_tokens_application"}
+	}
 	rows := must(db.QueryContext(t.Context(), `SELECT c.relname || CASE WHEN i.indisvalid THEN '' ELSE ' invalid' END
 FROM pg_index AS i JOIN pg_class AS c ON c.oid = i.indexrelid
-WHERE c.relname IN ('refresh_tokens_tenant', 'refresh_tokens_application') ORDER BY c.relname`))(t)
+WHERE c.relname = ANY ($1) ORDER BY c.relname`, names))(t)
 	defer rows.Close()
 	var all []string
 	for rows.Next() {
@@ -167,19 +170,82 @@ func TestPostgresAMigrationThatWasInterruptedIsDoneAgain(t *testing.T) {
 	wantReady(t, s, "")
 }
 
+// An interruption of the fifth migration leaves an index that serves no query, and no head: nobody reads a feed whose
+// facts have no positions yet.
+func TestPostgresAnInterruptedMigrationOfTheFeedIsDoneAgain(t *testing.T) {
+	t.Parallel()
+	d := onPostgres(t)
+	s := d.migrated(t, gormstore.Options{})
+	shop(t, s)
+	tokens := issue(t, s, 2)
+	revoke(t, s, tokens[0])
+	db := d.raw(t)
+	beforeReach(t, s, db)
+	// A transaction with a snapshot, as that of a backup. It locks no table that the migration changes.
+	backup := must(db.BeginTx(t.Context(), &sql.TxOptions{Isolation: sql.LevelRepeatableRead}))(t)
+	defer backup.Rollback()
+	must(backup.ExecContext(t.Context(), `SELECT count(*) FROM keys`))(t)
+	ctx, interrupt := context.WithCancel(t.Context())
+	defer interrupt()
+	migrated := make(chan error)
+	go func() { migrated <- s.Migrate(ctx, nil) }()
+	all := []string{"refresh_tokens_feed", "marks_feed", "marks_unstamped"}
+	for !makingIndex(t, db, 0) || indexes(t, db, all...) == "" {
+		tokens[1] = rotate(t, s, tokens[1]) // exchanges continue
+	}
+	interrupt()
+	if err := <-migrated; err == nil {
+		t.Error("Migrate = nil though it was interrupted")
+	}
+	if got, want := indexes(t, db, all...), "refresh_tokens_feed invalid"; got != want {
+		t.Errorf("got indexes %q, want %q", got, want)
+	}
+	if _, err := s.Revoked(t.Context(), 0, func(domain.Fact) {}); err == nil {
+		t.Error("Revoked = nil before the migration is complete")
+	}
+	revoke(t, s, tokens[1]) // as the replicas of before do
+	if err := backup.Rollback(); err != nil {
+		t.Fatal(err)
+	}
+	for range 2 {
+		if err := s.Migrate(t.Context(), nil); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if got, want := indexes(t, db, all...), "marks_feed, marks_unstamped, refresh_tokens_feed"; got != want {
+		t.Errorf("got indexes %q, want %q", got, want)
+	}
+	if got, head := facts(t, s, 0); len(got) != 2 || head == 0 {
+		t.Errorf("got %v up to %d, want both revocations", got, head)
+	}
+	wantReady(t, s, "")
+}
+
 // A column is added with a lock on its table, and every exchange waits behind a migration that waits for that lock. So
 // the migration gives up before they do, and runs again when the other transaction, a backup for example, has ended.
 func TestPostgresNoExchangeFailsWhileAMigrationWaitsForATable(t *testing.T) {
-	t.Parallel()
+	for _, tc := range []struct {
+		table string
+		undo  []string
+	}{{"applications", withoutEvents}, {"refresh_tokens", withoutReach}, {"marks", withoutReach}, {"tenants", withoutReach}} {
+		t.Run(tc.table, func(t *testing.T) {
+			t.Parallel()
+			exchangeWhileMigrating(t, tc.table, tc.undo)
+		})
+	}
+}
+
+// exchangeWhileMigrating undoes migrations, and applies them again while another transaction reads the table.
+func exchangeWhileMigrating(t *testing.T, table string, undo []string) {
 	d := onPostgres(t)
 	db := d.raw(t)
 	s := d.migrated(t, gormstore.Options{})
 	shop(t, s)
 	token := issue(t, s, 1)[0]
-	execute(t, db, withoutEvents...)
+	execute(t, db, undo...)
 	backup := must(db.BeginTx(t.Context(), nil))(t)
 	defer backup.Rollback()
-	if _, err := backup.ExecContext(t.Context(), `LOCK TABLE applications IN ACCESS SHARE MODE`); err != nil {
+	if _, err := backup.ExecContext(t.Context(), `LOCK TABLE `+table+` IN ACCESS SHARE MODE`); err != nil {
 		t.Fatal(err)
 	}
 	migrated := make(chan error)

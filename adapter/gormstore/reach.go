@@ -44,7 +44,7 @@ FROM marks WHERE `
 UNION ALL ` + sessionFact + `revoked_at <> 0 AND feed > $1
 UNION ALL SELECT 2, 0` + markFact + unstampedMark + `
 UNION ALL SELECT 2, feed` + markFact + `feed <> 0 AND feed > $1 AND epoch = stamped_epoch
-UNION ALL SELECT 0, position, '', '', 0, '', '' FROM revocation_feed`
+UNION ALL SELECT 0, position, '', '', 0, '', '' FROM revocation_feed WHERE one = 1`
 
 	// anyUnstamped is an index probe or two.
 	anyUnstamped = `EXISTS (SELECT 1 FROM refresh_tokens WHERE ` + unstampedToken + `)
@@ -54,7 +54,9 @@ UNION ALL SELECT 0, position, '', '', 0, '', '' FROM revocation_feed`
 	// and a row that changes meanwhile is stamped as it was stored. If there is nothing to stamp, or another stamp is not
 	// committed yet, head is empty and nothing is written.
 	//
-	// Keys are read once, and joined to the rows one by one, as in keepNewestPostgres.
+	// Keys are read once, and joined to the rows one by one, as in keepNewestPostgres. PostgreSQL takes a difference of
+	// two columns for the usual case, and would read all marks for a few. So the keys of marks go through arrays, which
+	// it takes for short ones.
 	stampPostgres = `
 WITH revoked AS MATERIALIZED (
   SELECT id FROM refresh_tokens WHERE ` + unstampedToken + ` LIMIT $1 FOR NO KEY UPDATE SKIP LOCKED
@@ -71,10 +73,13 @@ WITH revoked AS MATERIALIZED (
 ), tokens AS (
   UPDATE refresh_tokens SET feed = head.position FROM head, revoked WHERE refresh_tokens.id = revoked.id
   RETURNING 1
+), keys AS (
+  SELECT array_agg(tenant_id) AS tenants, array_agg(application_id) AS applications, array_agg(user_id) AS users
+  FROM raised
 ), stamped AS (
-  UPDATE marks SET feed = head.position, stamped_epoch = marks.epoch FROM head, raised
-  WHERE marks.tenant_id = raised.tenant_id AND marks.application_id = raised.application_id
-    AND marks.user_id = raised.user_id
+  UPDATE marks SET feed = head.position, stamped_epoch = marks.epoch
+  FROM head, keys, unnest(keys.tenants, keys.applications, keys.users) AS k (tenant_id, application_id, user_id)
+  WHERE marks.tenant_id = k.tenant_id AND marks.application_id = k.application_id AND marks.user_id = k.user_id
   RETURNING 1
 )
 SELECT (SELECT count(*) FROM tokens), (SELECT count(*) FROM stamped)`
