@@ -24,7 +24,6 @@ type reach struct {
 	fail    map[string]error // by method
 	hang    map[string]bool  // by method: the call ends with its context
 	calls   map[string]int
-	each    func(domain.Fact) // is called before each fact of a reading
 }
 
 // factKey names a fact.
@@ -63,6 +62,12 @@ func (r *reach) set(method string, err error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.fail[method] = err
+}
+
+func (r *reach) hangs(method string, is bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.hang[method] = is
 }
 
 // revoke stores a fact without a position.
@@ -149,6 +154,7 @@ func (r *reach) count(method string) int {
 // feeding is a feed with its workers, in a bubble of testing/synctest.
 type feeding struct {
 	*usecase.Feed
+	ctx     context.Context // done when the test ends
 	store   *reach
 	notices []usecase.FeedNotice
 }
@@ -172,9 +178,10 @@ func feed(t *testing.T, test func(t *testing.T, f *feeding)) {
 				}
 			})
 		}
+		f.ctx = ctx
+		defer workers.Wait()
+		defer stop()
 		test(t, f)
-		stop()
-		workers.Wait()
 	})
 }
 
@@ -202,6 +209,15 @@ func follow(t *testing.T, f *feeding, tenantID string, cursor domain.Position) *
 		t.Fatalf("Follow(%q, %d): %v", tenantID, cursor, err)
 	}
 	t.Cleanup(s.Close)
+	go func() { // as every stream does
+		for f.ctx.Err() == nil {
+			select {
+			case <-time.After(10 * time.Second):
+				_, _ = f.Keep(f.ctx, tenantID)
+			case <-f.ctx.Done():
+			}
+		}
+	}()
 	return s
 }
 
@@ -276,4 +292,320 @@ func TestFeedThatIsBlindSaysSo(t *testing.T) {
 			})
 		})
 	}
+}
+
+// wakes opens and closes a stream, so that the feed reads, and returns the cursor.
+func wakes(t *testing.T, f *feeding, tenantID string) domain.Position {
+	t.Helper()
+	s, err := f.Follow(t.Context(), tenantID, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	return next(t, s, 0).Cursor
+}
+
+// A stream says how old its view is from the request on. If its first view were older than the request, a client that
+// wants a view of now would have to guess how long to wait.
+func TestFeedFollowWaitsForAReadingOfItsOwn(t *testing.T) {
+	feed(t, func(t *testing.T, f *feeding) {
+		wakes(t, f, "acme")
+		for range 5 {
+			call := time.Now()
+			v := next(t, follow(t, f, "acme", 0), 0)
+			if v.CompleteAsOf.Before(call.Add(-500 * time.Millisecond)) { // the interval of beats
+				t.Errorf("complete as of %s before the request", call.Sub(v.CompleteAsOf))
+			}
+			time.Sleep(time.Second)
+		}
+	})
+}
+
+// A process without resource servers must not read ten times a second, nor keep the facts.
+func TestFeedSleepsWithoutStreams(t *testing.T) {
+	feed(t, func(t *testing.T, f *feeding) {
+		time.Sleep(time.Minute)
+		if got := f.store.count("Revoked") + f.store.count("Beat"); got != 0 {
+			t.Errorf("%d readings and beats before the first stream", got)
+		}
+		if got := f.store.count("Stamp"); got < 60 {
+			t.Errorf("%d stamps in a minute without streams, want one a second: others read what is stamped", got)
+		}
+		f.store.revoke(sessionFact("acme", 1))
+		wakes(t, f, "acme")
+		time.Sleep(time.Millisecond)
+		if got := f.Stats(); got.Facts != 1 || got.Age == 0 {
+			t.Errorf("after a stream has ended: %+v, want a fact and an age", got)
+		}
+		time.Sleep(62 * time.Second)
+		reads, beats := f.store.count("Revoked"), f.store.count("Beat")
+		time.Sleep(time.Minute)
+		if r, b := f.store.count("Revoked")-reads, f.store.count("Beat")-beats; r != 0 || b != 0 {
+			t.Errorf("%d readings and %d beats a minute after the last stream", r, b)
+		}
+		if got := f.Stats(); got.Facts != 0 || got.Age != 0 || got.Streams != 0 {
+			t.Errorf("a minute after the last stream: %+v, want no facts, no age", got)
+		}
+		wakes(t, f, "acme")
+		if got := f.Stats().Facts; got != 1 {
+			t.Errorf("after another stream: %d facts, want 1", got)
+		}
+	})
+}
+
+// An alert on the age fires while resource servers ask a replica that is blind, and not because one of them comes after
+// a pause, or none comes.
+func TestFeedAgeIsThatOfWhatSomebodyWants(t *testing.T) {
+	feed(t, func(t *testing.T, f *feeding) {
+		for range 3 {
+			wakes(t, f, "acme")
+			for range 50 {
+				if got := f.Stats().Age; got > time.Second {
+					t.Fatalf("age is %s", got)
+				}
+				time.Sleep(2 * time.Second)
+			}
+		}
+		f.store.set("Revoked", errors.New("no route to host"))
+		for range 10 { // clients that are refused come back
+			if _, err := f.Follow(t.Context(), "acme", 0); err == nil {
+				t.Fatal("a blind feed was followed")
+			}
+			time.Sleep(time.Second)
+		}
+		if got := f.Stats().Age; got < 20*time.Second {
+			t.Errorf("age is %s after 30 s without a reading, want more than 20s", got)
+		}
+	})
+}
+
+// A database that never responds makes the feed blind. It must not hold the workers, nor those who ask.
+func TestFeedSurvivesAStoreThatHangs(t *testing.T) {
+	for _, method := range []string{"Revoked", "Beat", "Stamp", "LongestAccessTTL"} {
+		t.Run(method, func(t *testing.T) {
+			feed(t, func(t *testing.T, f *feeding) {
+				s := follow(t, f, "acme", 0)
+				f.store.hangs(method, true)
+				time.Sleep(15 * time.Second)
+				began := time.Now()
+				_, _ = f.Follow(t.Context(), "acme", 0)
+				if got, most := time.Since(began), 2*time.Second; got > most {
+					t.Errorf("Follow returned after %s, want at most %s", got, most)
+				}
+				if _, err := s.Next(t.Context(), 0); (method == "Revoked" || method == "Beat") != errors.Is(err, usecase.ErrBlind) {
+					t.Errorf("Next while %s hangs: %v", method, err)
+				}
+				f.store.hangs(method, false)
+				time.Sleep(35 * time.Second) // the time-out of a reading after some that were cut short is 30 s
+				next(t, s, 0)
+			})
+		})
+	}
+}
+
+// A tenant whose access tokens live longer than the default needs older facts than the feed has read.
+func TestFeedReadsFurtherBackForATenantThatNeedsIt(t *testing.T) {
+	feed(t, func(t *testing.T, f *feeding) {
+		f.store.revoke(sessionFact("acme", 1))
+		f.store.revoke(sessionFact("globex", 2))
+		time.Sleep(90 * time.Minute)
+		f.store.revoke(sessionFact("initech", 3))
+		time.Sleep(2 * time.Second)
+		s := follow(t, f, "globex", 0)
+		if got := sessions(next(t, s, 0)); len(got) != 0 {
+			t.Errorf("the default window has the session %v, revoked 90 min before", got)
+		}
+		f.store.mu.Lock()
+		f.store.longest = 2 * time.Hour
+		f.store.mu.Unlock()
+		if got, want := sessions(next(t, follow(t, f, "acme", 0), 0)), []int{1}; !slices.Equal(got, want) {
+			t.Errorf("sessions %v, want %v", got, want)
+		}
+		if got := sessions(next(t, s, time.Second)); len(got) != 0 {
+			t.Errorf("the other tenant got the session %v, which matters to nobody there", got)
+		}
+	})
+}
+
+// What readings miss is found by a check within a minute, counted and sent.
+func TestFeedCountsWhatItsCheckRepairs(t *testing.T) {
+	feed(t, func(t *testing.T, f *feeding) {
+		s := follow(t, f, "acme", 0)
+		f.store.revoke(sessionFact("acme", 1))
+		time.Sleep(3 * time.Second)
+		next(t, s, 0)
+		missed := sessionFact("acme", 2)
+		missed.Position = f.store.head - 1 // as if a stamp became visible late
+		f.store.mu.Lock()
+		f.store.facts[keyOf(missed)] = missed
+		f.store.mu.Unlock()
+		time.Sleep(61 * time.Second)
+		if got, want := sessions(next(t, s, 0)), []int{2}; !slices.Equal(got, want) {
+			t.Errorf("sessions %v, want %v", got, want)
+		}
+		if got := f.Stats().Repaired; got != 1 {
+			t.Errorf("repaired %d, want 1", got)
+		}
+		if len(f.notices) != 1 || f.notices[0].Kind != usecase.FeedRepaired || f.notices[0].Facts != 1 {
+			t.Errorf("notices are %v, want one of a repair", f.notices)
+		}
+		f.store.revoke(sessionFact("acme", 3))
+		time.Sleep(5 * time.Minute)
+		if got := f.Stats().Repaired; got != 1 {
+			t.Errorf("repaired %d after facts that were not missed, want 1", got)
+		}
+	})
+}
+
+// A database that was restored, or a standby that took over, may have a lower head, and gives positions below the ones
+// that were read.
+func TestFeedReadsAgainWhenTheHeadGoesBack(t *testing.T) {
+	feed(t, func(t *testing.T, f *feeding) {
+		s := follow(t, f, "acme", 0)
+		f.store.revoke(sessionFact("acme", 1))
+		time.Sleep(3 * time.Second)
+		before := next(t, s, 0).Cursor
+		f.store.set("Stamp", errors.New("not now")) // another stamp would hide that the head went back
+		time.Sleep(2 * time.Second)
+		f.store.loseStamps(before - 600_000_000)
+		late := sessionFact("acme", 2)
+		late.Position = before - 300_000_000
+		f.store.mu.Lock()
+		f.store.facts[keyOf(late)], f.store.head = late, late.Position
+		f.store.mu.Unlock()
+		lost := time.Now()
+		for known := []int(nil); !slices.Contains(known, 2); {
+			v := next(t, s, 100*time.Millisecond)
+			if known = append(known, sessions(v)...); !slices.Contains(known, 2) && v.CompleteAsOf.After(lost) {
+				t.Fatal("a view that is complete as of a later instant lacks the session")
+			}
+		}
+		if got := f.notices[len(f.notices)-1].Kind; got != usecase.FeedRewound {
+			t.Errorf("notices are %v, want that the head went back", f.notices)
+		}
+		time.Sleep(time.Second)
+		if got := sessions(next(t, follow(t, f, "acme", before+3_600_000_000), 0)); !slices.Equal(got, []int{1, 2}) {
+			t.Errorf("a cursor above the head gave the sessions %v, want all", got)
+		}
+	})
+}
+
+// A session whose revocation was lost by a fail-over, and that is revoked again, is known to a replica that read it
+// before. A client that was on another replica meanwhile has not heard of it.
+func TestFeedResumesWithAFactThatHasLostItsPosition(t *testing.T) {
+	feed(t, func(t *testing.T, f *feeding) {
+		f.store.revoke(sessionFact("acme", 1))
+		s := follow(t, f, "acme", 0)
+		time.Sleep(5 * time.Minute)
+		f.store.revoke(sessionFact("acme", 2))
+		time.Sleep(2 * time.Second)
+		cursor := next(t, s, 0).Cursor
+		if got := sessions(next(t, follow(t, f, "acme", cursor), 0)); slices.Contains(got, 1) {
+			t.Errorf("a resume gave the sessions %v, with one of 5 min before the cursor", got)
+		}
+		f.store.set("Stamp", errors.New("not now"))
+		f.store.revoke(sessionFact("acme", 1)) // again, by another primary
+		time.Sleep(time.Second)
+		v := next(t, follow(t, f, "acme", cursor), 0)
+		if got := sessions(v); !slices.Contains(got, 1) || !v.News {
+			t.Errorf("a resume gave the sessions %v, want 1 too", got)
+		}
+	})
+}
+
+// Ticks of one fact each would cost ten times the memory, and a frame each when a client resumes.
+func TestFeedMergesTicks(t *testing.T) {
+	feed(t, func(t *testing.T, f *feeding) {
+		f.store.set("Stamp", errors.New("not now"))
+		s := follow(t, f, "acme", 0)
+		var live []int
+		for n := range 600 {
+			f.store.revoke(sessionFact("acme", n))
+			live = append(live, sessions(next(t, s, time.Second))...)
+		}
+		time.Sleep(30 * time.Second)
+		if got := f.TickSizes("acme"); len(got) > 3 {
+			t.Errorf("600 facts of a minute are in %d ticks", len(got))
+		}
+		if got := live; len(got) != 600 {
+			t.Errorf("the subscriber got %d facts, want each of 600 once", len(got))
+		}
+		cursor := next(t, s, 0).Cursor
+		if got := len(sessions(next(t, follow(t, f, "acme", cursor+1), 0))); got != 600 {
+			t.Errorf("a resume gave %d facts without position, want 600", got)
+		}
+		time.Sleep(30 * time.Minute)
+		f.store.mu.Lock()
+		clear(f.store.facts)
+		f.store.mu.Unlock()
+		time.Sleep(30 * time.Minute)
+		if got := f.Stats().Facts; got != 0 {
+			t.Errorf("%d facts are held that no longer matter", got)
+		}
+	})
+}
+
+// Thousands of subscribers share the bytes of a tick.
+func TestFeedEncodesATickOnce(t *testing.T) {
+	feed(t, func(t *testing.T, f *feeding) {
+		f.store.revoke(sessionFact("acme", 1))
+		encoded := 0
+		for range 3 {
+			for _, k := range next(t, follow(t, f, "acme", 0), 0).Ticks {
+				if got := string(k.Encoded(func(facts []domain.Fact) []byte {
+					encoded++
+					return fmt.Append(nil, len(facts))
+				})); got != "1" {
+					t.Errorf("encoded %q", got)
+				}
+			}
+		}
+		if encoded != 1 {
+			t.Errorf("a tick was encoded %d times", encoded)
+		}
+	})
+}
+
+// A stream of a tenant that does not exist ends before it begins, and thousands of streams do not ask thousands of times.
+func TestFeedReadsHowLongFactsMatterOncePerTenant(t *testing.T) {
+	feed(t, func(t *testing.T, f *feeding) {
+		if _, err := f.Follow(t.Context(), "nobody", 0); !errors.Is(err, domain.ErrNotFound) {
+			t.Errorf("Follow of an unknown tenant: %v, want ErrNotFound", err)
+		}
+		before := f.store.count("LongestAccessTTL")
+		var streams sync.WaitGroup
+		for range 50 {
+			streams.Go(func() {
+				s, err := f.Follow(t.Context(), "acme", 0)
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				t.Cleanup(s.Close)
+			})
+		}
+		streams.Wait()
+		if got := f.store.count("LongestAccessTTL") - before; got != 1 {
+			t.Errorf("50 streams made %d queries, want 1", got)
+		}
+		s, err := f.Follow(t.Context(), "acme", 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer s.Close()
+		f.store.mu.Lock()
+		f.store.longest = time.Hour
+		f.store.mu.Unlock()
+		time.Sleep(10 * time.Second)
+		if _, err := f.Keep(t.Context(), "acme"); err != nil {
+			t.Fatal(err)
+		}
+		if got, want := next(t, s, 0).Keep, time.Hour+5*time.Minute; got != want {
+			t.Errorf("Keep is %s, want %s", got, want)
+		}
+		time.Sleep(61 * time.Second)
+		if _, err := s.Next(t.Context(), 0); !errors.Is(err, usecase.ErrBlind) {
+			t.Errorf("Next, when nobody has read for a minute how long facts matter: %v, want ErrBlind", err)
+		}
+	})
 }

@@ -1,5 +1,5 @@
-// Package metrics exports Prometheus metrics: requests, exchanges by outcome, calls of the store, connections, and the
-// work of the janitor.
+// Package metrics exports Prometheus metrics: requests, exchanges by outcome, calls of the store, connections, the feed
+// of revocations, and the work of the janitor.
 //
 // Other packages report to it (httpapi's Observe and Exchanged, the use case's steps of a pass), and it wraps the store
 // ([Metrics.Store]), so none of them imports it. No label value comes from a request: routes are patterns, all others
@@ -280,6 +280,41 @@ func (m *Metrics) Sharing(read func() Sharing) {
 		prometheus.NewCounterFunc(prometheus.CounterOpts{
 			Name: "refreshd_batched_exchanges_total", Help: "Exchanges in those writes.",
 		}, func() float64 { return float64(read().Exchanges) }))
+}
+
+// Feed describes the feed of revocations.
+type Feed struct {
+	Streams  int // open, or being opened
+	Facts    int // that it holds
+	Repaired int64
+	Age      time.Duration // of the instant up to which views are complete; 0 while nothing is read
+	LastRead time.Duration
+}
+
+// Feed exports the state of the feed of revocations, read at each scrape.
+func (m *Metrics) Feed(read func() Feed) {
+	add := func(o prometheus.GaugeOpts, value func(Feed) float64) {
+		m.registry.MustRegister(prometheus.NewGaugeFunc(o, func() float64 { return value(read()) }))
+	}
+	add(prometheus.GaugeOpts{
+		Name: "refreshd_feed_age_seconds",
+		Help: "Time since the instant up to which streams have every revocation; 0 if there was no stream for a minute. " +
+			"Alert above 5.",
+	}, func(f Feed) float64 { return f.Age.Seconds() })
+	add(prometheus.GaugeOpts{
+		Name: "refreshd_feed_streams", Help: "Streams of revocations that are open.",
+	}, func(f Feed) float64 { return float64(f.Streams) })
+	add(prometheus.GaugeOpts{
+		Name: "refreshd_feed_facts", Help: "Revocations in memory that resource servers may still need.",
+	}, func(f Feed) float64 { return float64(f.Facts) })
+	add(prometheus.GaugeOpts{
+		Name: "refreshd_feed_read_seconds",
+		Help: "Duration of the last read of revocations. Above 0.025 they are read once a second.",
+	}, func(f Feed) float64 { return f.LastRead.Seconds() })
+	m.registry.MustRegister(prometheus.NewCounterFunc(prometheus.CounterOpts{
+		Name: "refreshd_feed_repaired_total",
+		Help: "Revocations that a check found and that reads had missed. Alert above 0.",
+	}, func() float64 { return float64(read().Repaired) }))
 }
 
 // Tables are PostgreSQL's statistics of row versions.

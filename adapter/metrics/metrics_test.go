@@ -140,6 +140,16 @@ func TestReadinessAndTheLostLinesAreReadAtEachScrape(t *testing.T) {
 	wantLines(t, scrape(t, m), "refreshd_ready 1", "refreshd_log_lines_lost_total 7")
 }
 
+func TestTheFeedIsReadAtEachScrape(t *testing.T) {
+	m := metrics.New("v1")
+	f := metrics.Feed{Streams: 2, Facts: 3, Repaired: 4, Age: 1500 * time.Millisecond, LastRead: 20 * time.Millisecond}
+	m.Feed(func() metrics.Feed { return f })
+	wantLines(t, scrape(t, m), "refreshd_feed_age_seconds 1.5", "refreshd_feed_streams 2", "refreshd_feed_facts 3",
+		"refreshd_feed_repaired_total 4", "refreshd_feed_read_seconds 0.02")
+	f = metrics.Feed{}
+	wantLines(t, scrape(t, m), "refreshd_feed_age_seconds 0")
+}
+
 var (
 	snakeCase = regexp.MustCompile(`^[a-z][a-z0-9]*(_[a-z0-9]+)*$`)
 	// notWords are the labels whose values are not words.
@@ -155,6 +165,7 @@ func TestNamesAndLabelsAreThoseOfPrometheusGuide(t *testing.T) {
 	m.InProgress(func() int { return 0 }, []string{"clientAddress", "apiKey", "refreshToken", "overload"})
 	m.Count(metrics.Events(httpapi.Counted))
 	m.LogLinesLost(func() int64 { return 0 })
+	m.Feed(func() metrics.Feed { return metrics.Feed{} })
 	m.Ready(func() bool { return true })
 	m.Observe(metrics.Response{Route: "/jwt/refresh/{id}", Method: "GET", Status: 200})
 	if _, err := m.Store(memstore.New()).HasData(t.Context()); err != nil {

@@ -31,9 +31,14 @@ type worker struct {
 // workers returns the workers of a service. One that must work in a single replica at a time takes a lease from the
 // store.
 func (s *service) workers(c config.Config, log io.Writer) []worker {
-	workers := []worker{{name: "key reload", forRequests: true, run: func(ctx context.Context) error {
-		return s.readKeys(ctx, hangups(log))
-	}}}
+	workers := []worker{
+		{name: "key reload", forRequests: true, run: func(ctx context.Context) error {
+			return s.readKeys(ctx, hangups(log))
+		}},
+		// A stream needs both until it ends: a view is as new as the last beat.
+		{name: "revocation reader", forRequests: true, run: s.feed.RunReader},
+		{name: "revocation stamper", forRequests: true, run: s.feed.RunStamper},
+	}
 	if c.PurgeInterval > 0 {
 		workers = append(workers, worker{name: "purge", run: func(ctx context.Context) error {
 			return s.runJanitor(ctx, c)

@@ -39,6 +39,7 @@ func (s *service) newHandler(
 	var dialects []web.Dialect
 	for _, api := range []func() (web.Dialect, error){
 		func() (web.Dialect, error) { return s.tokens(ctx, c, publicURL, ready) },
+		func() (web.Dialect, error) { return s.revocations(ctx, publicURL) },
 	} {
 		d, err := api()
 		if err != nil {

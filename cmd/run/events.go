@@ -13,5 +13,9 @@ const (
 	eventPurgePass        = "purge.pass"
 	eventPurgeFailed      = "purge.failed"
 	eventWorkerFailed     = "background.failed"
+	eventFeedFailed       = "feed.failed"
+	eventFeedRecovered    = "feed.recovered"
+	eventFeedRepaired     = "feed.repaired"
+	eventFeedRewound      = "feed.rewound"
 	eventLogLost          = "log.lost"
 )

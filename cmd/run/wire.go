@@ -28,6 +28,7 @@ type service struct {
 	place   place
 	signer  port.Signer
 	keys    *usecase.Keys
+	feed    *usecase.Feed
 	metrics *metrics.Metrics
 	log     *slog.Logger
 	clock   usecase.Clock
@@ -90,6 +91,7 @@ func (s *service) openStore(ctx context.Context, c config.Config) error {
 		store.Measure(s.metrics)
 	}
 	s.store = s.metrics.Store(store.Store)
+	s.feed = s.newFeed()
 	return nil
 }
 
