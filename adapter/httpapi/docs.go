@@ -35,4 +35,4 @@ func (x Examples) fill() []byte {
 }
 
 // documentFor takes some 30 ms. Tests, which make hundreds of APIs, replace it by a cached one.
-var documentFor = func(x Examples) (*web.Document, error) { return web.NewDocument(x.fill()) }
+var documentFor = func(x Examples) (*web.Document, error) { return web.NewDocument("", x.fill()) }

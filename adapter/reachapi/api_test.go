@@ -33,6 +33,7 @@ const (
 
 // A service is the endpoint over a store in memory.
 type service struct {
+	t       testing.TB
 	facts   *facts
 	store   *memstore.Store
 	options web.Options
@@ -41,9 +42,10 @@ type service struct {
 	keys    map[string]string // API keys by name
 	log     *lines
 
-	outage  atomic.Bool // of the store that authenticates
-	mu      sync.Mutex
-	checked func() // is called once, at the next look-up of an API key
+	outage   atomic.Bool // of the store that authenticates
+	unsigned atomic.Bool // proofs fail
+	mu       sync.Mutex
+	checked  func() // is called once, at the next look-up of an API key
 }
 
 // apiKeys is the store that authenticates.
@@ -150,6 +152,7 @@ func (s *service) start(t testing.TB, store port.Reach) {
 func newIdleService(t testing.TB) *service {
 	t.Helper()
 	s := &service{
+		t:     t,
 		facts: &facts{longest: 15 * time.Minute}, store: memstore.New(), keys: map[string]string{}, log: &lines{},
 	}
 	master, _, err := domain.NewMasterKey(rand.Reader)
@@ -167,6 +170,7 @@ func newIdleService(t testing.TB) *service {
 	}}
 	for name, key := range keys {
 		s.keys[name] = "ak_" + rand.Text()
+		secrets.Store(s.keys[name], true)
 		key.Name = name
 		kickstart.APIKeys = append(kickstart.APIKeys,
 			usecase.KickstartAPIKey{APIKey: key, Key: domain.NewSecret(s.keys[name])})
@@ -191,7 +195,7 @@ func newIdleService(t testing.TB) *service {
 	s.api = &reachapi.API{URL: "http://127.0.0.1:3000", TenantID: "default", Prove: func(
 		_ context.Context, tenantID, nonce string, cursor domain.Position, age time.Duration,
 	) (string, error) {
-		if s.outage.Load() {
+		if s.unsigned.Load() {
 			return "", domain.ErrUnavailable
 		}
 		return fmt.Sprint(tenantID, ".", nonce, ".", cursor, ".", age.Milliseconds()), nil
@@ -220,9 +224,11 @@ func (s *service) request(t testing.TB, query string, header ...string) *http.Re
 	return req
 }
 
+// do sends a request, and checks its response against the document.
 func (s *service) do(req *http.Request) *httptest.ResponseRecorder {
 	rec := httptest.NewRecorder()
 	s.handler.ServeHTTP(rec, req)
+	checkAgainstContract(s.t, req, rec.Result(), rec.Body.Bytes())
 	return rec
 }
 
@@ -244,7 +250,31 @@ type lines struct {
 func (l *lines) Write(p []byte) (int, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	_, _ = logs.Write(p)
 	return l.text.Write(p)
+}
+
+// logs has every log line of the package's tests, and secrets every secret that they have seen.
+var (
+	logs    allLines
+	secrets sync.Map
+)
+
+type allLines struct {
+	mu   sync.Mutex
+	text bytes.Buffer
+}
+
+func (l *allLines) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.text.Write(p)
+}
+
+func (l *allLines) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.text.String()
 }
 
 func (l *lines) String() string {

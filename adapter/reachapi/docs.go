@@ -9,6 +9,9 @@ import (
 	"github.com/refreshd/refreshd/adapter/web"
 )
 
+// base is below the name of the permission. The stream itself is below the tenant.
+const base = "/revocations"
+
 //go:embed openapi.yaml
 var openapiYAML []byte
 
@@ -22,4 +25,4 @@ func fill(url, tenantID string) []byte {
 }
 
 // documentFor takes some 30 ms.
-var documentFor = func(url, tenantID string) (*web.Document, error) { return web.NewDocument(fill(url, tenantID)) }
+var documentFor = func(url, tenantID string) (*web.Document, error) { return web.NewDocument(base, fill(url, tenantID)) }

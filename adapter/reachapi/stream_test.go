@@ -1,11 +1,15 @@
 package reachapi_test
 
 import (
+	"bufio"
 	"context"
+	"encoding/base64"
 	"errors"
 	"fmt"
+	mathrand "math/rand/v2"
 	"net/http"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -373,5 +377,186 @@ func TestAStopSaysBye(t *testing.T) {
 			t.Errorf("the long poll got %s", named(all))
 		}
 		s.wantEnding(t, "stop")
+	})
+}
+
+// A proof is due with the first view, and then every 10 seconds. It says what the fresh before it says.
+func TestProofsAreSentToWhoSendsANonce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newService(t)
+		s.facts.revoke(9, session(acme, 1))
+		const nonce = "abcdefgh-_123456"
+		req := s.request(t, "?nonce="+nonce, "Accept", asStream)
+		all := events(t, s.follow(req, 61*time.Second).Body.String())
+		proofs := 0
+		for i, f := range all {
+			if f.Event != "proof" {
+				continue
+			}
+			proofs++
+			if want := fmt.Sprintf("acme.%s.9.%d", nonce, *all[i-1].data.E); f.data.JWS != want {
+				t.Errorf("got %s after %s, want %s", f.data.JWS, all[i-1].Event, want)
+			}
+		}
+		if !strings.HasPrefix(named(all), "hello facts fresh proof fresh") || proofs < 6 || proofs > 7 {
+			t.Errorf("%d proofs in a minute: %s", proofs, named(all))
+		}
+		if got := named(array(t, s.do(s.request(t, "?nonce="+nonce)).Body.String())); got != "hello facts fresh proof" {
+			t.Errorf("a long poll got %s", got)
+		}
+		if got := named(array(t, s.do(s.request(t, "")).Body.String())); got != "hello facts fresh" {
+			t.Errorf("without a nonce: got %s", got)
+		}
+	})
+}
+
+// Keys that cannot be used for a moment delay proofs. They do not end a stream: whoever requires proofs notices.
+func TestAProofThatFailsIsTriedAgain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newService(t)
+		s.unsigned.Store(true)
+		c := s.connect(t, s.request(t, "?nonce=abcdefgh-_123456", "Accept", asStream))
+		time.Sleep(5 * time.Second)
+		c.drain()
+		if strings.Contains(named(c.seen), "proof") {
+			t.Errorf("got %s", named(c.seen))
+		}
+		s.unsigned.Store(false)
+		time.Sleep(time.Second)
+		c.drain()
+		if !strings.Contains(named(c.seen), "fresh proof") {
+			t.Errorf("got %s", named(c.seen))
+		}
+		checked(t, c.seen)
+	})
+}
+
+// A client that does not read must not hold memory and a place. It loses nothing: it resumes with its cursor.
+func TestASlowClientIsCutOffAndLosesNothing(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newService(t)
+		v := s.serve(t)
+		conn, res := v.dial(t, s.request(t, "", "Accept", asStream))
+		defer conn.Close()
+		cursor, got := "", map[int]bool{}
+		lines := bufio.NewScanner(res.Body)
+		take := func(f frame) {
+			for _, n := range sids(t, []frame{f}) {
+				got[n] = true
+			}
+			if f.Event == "fresh" {
+				cursor = f.ID
+			}
+		}
+		for n := 1; n <= 3; n++ {
+			s.facts.revoke(domain.Position(n)*60_000_000, session(acme, n))
+			for cursor != fmt.Sprint(n*60_000_000) {
+				take(scan(t, lines))
+			}
+		}
+		// It reads no more. The pipe has no buffer, as a connection whose window is full.
+		begun := time.Now()
+		for n := 4; n <= 2000; n++ {
+			s.facts.revoke(domain.Position(n)*60_000_000, session(acme, n))
+		}
+		for !strings.Contains(s.log.String(), `"kind":"slow"`) && time.Since(begun) < time.Minute {
+			time.Sleep(time.Second)
+		}
+		if took := time.Since(begun); took > 8*time.Second { // of the bubble's
+			t.Errorf("it was cut off after %v, want 5 s", took)
+		}
+		s.wantEnding(t, "slow")
+		again := s.request(t, "", "Accept", asStream, "Last-Event-ID", cursor)
+		for _, f := range events(t, s.follow(again, time.Second).Body.String()) {
+			take(f)
+		}
+		for n := 1; n <= 2000; n++ {
+			if !got[n] {
+				t.Errorf("fact %d was lost", n)
+			}
+		}
+	})
+}
+
+// scan reads one event.
+func scan(t testing.TB, lines *bufio.Scanner) frame {
+	t.Helper()
+	text := ""
+	for lines.Scan() && lines.Text() != "" {
+		text += lines.Text() + "\n"
+	}
+	var f frame
+	for _, line := range strings.Split(text, "\n") {
+		name, value, _ := strings.Cut(line, ": ")
+		switch name {
+		case "event":
+			f.Event = value
+		case "id":
+			f.ID = value
+		case "data":
+			f.Data = []byte(value)
+		}
+	}
+	parse(t, &f)
+	return f
+}
+
+// The frames of one tenant never hold a fact of another, and each tenant gets all of its own, whatever is revoked while
+// streams begin and end.
+func TestTenantsAreIsolated(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newService(t)
+		random := mathrand.New(mathrand.NewPCG(1, 2))
+		type reader struct {
+			*client
+			tenant string
+		}
+		var readers []reader
+		revoked := map[string]int{}
+		for step := range 300 {
+			tenant := []string{acme, globex}[random.IntN(2)]
+			switch random.IntN(4) {
+			case 0:
+				req := s.request(t, "", "Accept", asStream, "Authorization", s.keys["unbound reader"])
+				req.URL.Path = "/t/" + tenant + "/revocations"
+				readers = append(readers, reader{s.connect(t, req), tenant})
+			case 1:
+				time.Sleep(time.Duration(random.IntN(200)) * time.Millisecond)
+			default:
+				revoked[tenant]++
+				f := session(tenant, revoked[tenant])
+				if f.SessionID[1] = 'a'; tenant == globex {
+					f.SessionID[1] = 'g'
+				}
+				s.facts.revoke(domain.Position(step), f)
+				s.facts.revoke(domain.Position(step), domain.Fact{TenantID: tenant, Epoch: uint64(step + 1), UserID: tenant})
+			}
+		}
+		time.Sleep(2 * time.Second)
+		for _, r := range readers {
+			r.drain()
+			sessions, own := map[string]bool{}, base64.RawURLEncoding.EncodeToString([]byte{1, r.tenant[0], 0})
+			for _, f := range checked(t, r.seen) {
+				for _, sid := range f.data.Sids {
+					if sessions[sid] = true; !strings.HasPrefix(sid, own) {
+						t.Fatalf("a stream of %s got the session %s", r.tenant, sid)
+					}
+				}
+				for _, mark := range f.data.Marks {
+					if user := string(mark[1]); user != strconv.Quote(r.tenant) {
+						t.Fatalf("a stream of %s got a mark of %s", r.tenant, user)
+					}
+				}
+				if f.Event == "hello" && f.data.Tenant != r.tenant {
+					t.Fatalf("a stream of %s begins with %s", r.tenant, f.Data)
+				}
+			}
+			if len(sessions) != revoked[r.tenant] {
+				t.Errorf("a stream of %s got %d sessions, want %d", r.tenant, len(sessions), revoked[r.tenant])
+			}
+		}
+		if len(readers) < 30 || revoked[acme] < 30 || revoked[globex] < 30 {
+			t.Errorf("%d streams, revoked %v: too few to mean anything", len(readers), revoked)
+		}
 	})
 }

@@ -20,7 +20,10 @@ const documentPolicy = "default-src 'none'; script-src 'self'; style-src 'self';
 	"form-action 'none'; frame-ancestors 'none'; require-trusted-types-for 'script'; trusted-types 'none'"
 
 // A Document is an OpenAPI document and the page made from it, with the page's own files, ready to send.
-type Document struct{ yaml, page, style, script file }
+type Document struct {
+	base                      string
+	yaml, page, style, script file
+}
 
 type file struct {
 	mediaType string
@@ -28,13 +31,15 @@ type file struct {
 	content   []byte
 }
 
-// NewDocument makes the page of an OpenAPI document in YAML, which takes some 30 ms.
-func NewDocument(openapi []byte) (*Document, error) {
-	page, err := apidocs.Render(openapi)
+// NewDocument makes the page of an OpenAPI document in YAML, which takes some 30 ms. The document is served at base +
+// "/openapi.yaml", and the page at base + "/docs".
+func NewDocument(base string, openapi []byte) (*Document, error) {
+	page, err := apidocs.Render(base, openapi)
 	if err != nil {
 		return nil, fmt.Errorf("web: openapi.yaml: %w", err)
 	}
 	return &Document{
+		base:   base,
 		yaml:   newFile("application/yaml", openapi),
 		page:   newFile("text/html; charset=utf-8", page),
 		style:  newFile("text/css; charset=utf-8", apidocs.Style),
@@ -47,10 +52,9 @@ func newFile(mediaType string, content []byte) file {
 	return file{mediaType: mediaType, etag: `"` + hex.EncodeToString(sum[:16]) + `"`, content: content}
 }
 
-// routes returns the routes of the document, below base.
-func (d *Document) routes(base string) []Route {
+func (d *Document) routes() []Route {
 	get := func(path string, handle echo.HandlerFunc) Route {
-		return Route{Method: http.MethodGet, Path: base + path, Anybody: true, Kind: PublicFile, Handle: handle}
+		return Route{Method: http.MethodGet, Path: d.base + path, Anybody: true, Kind: PublicFile, Handle: handle}
 	}
 	return []Route{
 		get("/openapi.yaml", d.serveYAML),

@@ -50,9 +50,8 @@ type Dialect struct {
 	// preflight included, except those of Document.
 	BackendOnly bool
 	Decoder     strict.Options // of Body and Query
-	// Document, if set, is served at Base + "/openapi.yaml", and as a page at Base + "/docs".
+	// Document, if set, is served with its page.
 	Document *Document
-	Base     string
 }
 
 // A mount is the routing table of all dialects.
@@ -94,7 +93,7 @@ func (p *path) endpoint(method string) *endpoint {
 // which callers it accepts, or that names an action without a permission, such as a misspelled one, is an error too.
 func (m *mount) add(e *echo.Echo, dialect Dialect) error {
 	if dialect.Document != nil {
-		dialect.Routes = slices.Concat(dialect.Routes, dialect.Document.routes(dialect.Base))
+		dialect.Routes = slices.Concat(dialect.Routes, dialect.Document.routes())
 	}
 	if dialect.Render == nil {
 		return errors.New("web: a dialect has no renderer")

@@ -17,21 +17,22 @@ import (
 //go:embed page.html
 var pageText string
 
-// Style is the page's style sheet, which the page loads from /docs/style.css.
+// Style is the page's style sheet, which the page loads from base + "/docs/style.css".
 //
 //go:embed style.css
 var Style []byte
 
-// Script adds search and copy buttons. The page loads it from /docs/script.js.
+// Script adds search and copy buttons. The page loads it from base + "/docs/script.js".
 //
 //go:embed script.js
 var Script []byte
 
 var page = template.Must(template.New("page").Parse(pageText))
 
-// Render returns the page of an OpenAPI 3.1 document in YAML. The same document gives the same bytes.
-func Render(openapi []byte) ([]byte, error) {
-	view, err := newView(openapi)
+// Render returns the page of an OpenAPI 3.1 document in YAML, which is served at base + "/docs", and the document at
+// base + "/openapi.yaml". The same document gives the same bytes.
+func Render(base string, openapi []byte) ([]byte, error) {
+	view, err := newView(base, openapi)
 	if err != nil {
 		return nil, fmt.Errorf("apidocs: %w", err)
 	}

@@ -18,7 +18,7 @@ func render(t *testing.T) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	page, err := apidocs.Render(text)
+	page, err := apidocs.Render("", text)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -275,7 +275,7 @@ func TestThePageShowsWhatTheDocumentSays(t *testing.T) {
 
 func TestStrongTextMayHoldCode(t *testing.T) {
 	text := strings.Replace(small, `description: "D"`, "description: 'x **Without `a*b**c`** y'", 1)
-	page, err := apidocs.Render([]byte(text))
+	page, err := apidocs.Render("", []byte(text))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -287,7 +287,7 @@ func TestStrongTextMayHoldCode(t *testing.T) {
 
 func TestEmphasizedTextIsRendered(t *testing.T) {
 	text := strings.Replace(small, `description: "D"`, "description: 'under *Other spellings*, `*` and 2 * 3 * 4'", 1)
-	page, err := apidocs.Render([]byte(text))
+	page, err := apidocs.Render("", []byte(text))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -326,7 +326,7 @@ components:
 `
 
 func TestTextOfTheDocumentIsNeverMarkup(t *testing.T) {
-	page, err := apidocs.Render([]byte(small))
+	page, err := apidocs.Render("", []byte(small))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -339,7 +339,7 @@ func TestTextOfTheDocumentIsNeverMarkup(t *testing.T) {
 
 // A sample is pasted into a shell: a quote in an example must not end the word.
 func TestASampleSurvivesTheShell(t *testing.T) {
-	page, err := apidocs.Render([]byte(small))
+	page, err := apidocs.Render("", []byte(small))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -355,7 +355,7 @@ func TestABrokenDocumentIsRefused(t *testing.T) {
 		"a reference to nothing":   strings.Replace(small, "responses/Done", "responses/Gone", 1),
 		"an operation without tag": strings.Replace(small, "tags: [A]", "tags: []", 1),
 	} {
-		if page, err := apidocs.Render([]byte(text)); err == nil {
+		if page, err := apidocs.Render("", []byte(text)); err == nil {
 			t.Errorf("%s: got a page of %d bytes, want an error", name, len(page))
 		}
 	}

@@ -23,6 +23,7 @@ func (s *spec) origin() string {
 }
 
 type view struct {
+	Base                            string // of the paths of the page's own files
 	Title, Version, Summary, Origin string
 	Guide                           []section
 	Groups                          []group
@@ -71,17 +72,16 @@ type responseView struct {
 	Class       string // the status's first digit
 	Description template.HTML
 	Headers     []field
-	MediaType   string
-	Root        field
+	Bodies      []bodyView
 	Samples     []sample
 }
 
-func newView(openapi []byte) (*view, error) {
+func newView(base string, openapi []byte) (*view, error) {
 	var s spec
 	if err := yaml.Unmarshal(openapi, &s); err != nil {
 		return nil, err
 	}
-	v := &view{Title: s.Info.Title, Version: s.Info.Version, Summary: s.Info.Summary, Origin: s.origin(),
+	v := &view{Base: base, Title: s.Info.Title, Version: s.Info.Version, Summary: s.Info.Summary, Origin: s.origin(),
 		Guide: sections(s.Info.Description)}
 	byTag := map[string][]*operationView{}
 	for _, path := range s.Paths {
@@ -186,14 +186,17 @@ func (s *spec) responseView(status string, r response) (responseView, error) {
 		return responseView{}, err
 	}
 	for _, content := range r.Content {
-		a.MediaType = content.Name
-		if a.Root, err = s.field("", content.Value.Schema); err != nil {
+		root, err := s.field("", content.Value.Schema)
+		if err != nil {
 			return responseView{}, err
 		}
+		a.Bodies = append(a.Bodies, bodyView{MediaType: content.Name, Root: root})
 		for _, x := range content.Value.Examples {
-			text, err := toJSON(&x.Value.Value, "")
-			if err != nil {
-				return responseView{}, err
+			text := x.Value.Value.Value
+			if !strings.HasPrefix(content.Name, "text/") {
+				if text, err = toJSON(&x.Value.Value, ""); err != nil {
+					return responseView{}, err
+				}
 			}
 			a.Samples = append(a.Samples, sample{x.Value.Summary, highlight(text)})
 		}
@@ -243,7 +246,7 @@ func (s *spec) field(name string, of schema) (field, error) {
 			return field{}, err
 		}
 		kind, _, _ := strings.Cut(item.Type, ",")
-		items, f.Fields = kind+"s", item.Fields
+		items, f.Fields, f.Variants = kind+"s", item.Fields, item.Variants
 	}
 	f.Type = typeOf(of, items)
 	for _, p := range of.Properties {

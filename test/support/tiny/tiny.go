@@ -18,12 +18,12 @@ import (
 
 // Dialect returns the dialect. Its handlers call fail, and return its error if it is not nil.
 func Dialect(fail func() error) (web.Dialect, error) {
-	document, err := web.NewDocument([]byte(openapi))
+	document, err := web.NewDocument("/tiny", []byte(openapi))
 	if err != nil {
 		return web.Dialect{}, err
 	}
 	return web.Dialect{
-		Render: render, Document: document, Base: "/tiny",
+		Render: render, Document: document,
 		Statuses: []web.ErrorStatus{
 			{Err: domain.ErrStale, Status: http.StatusPreconditionFailed},
 			{Err: domain.ErrDuplicate, Status: http.StatusConflict},
