@@ -24,6 +24,9 @@ const (
 	beat = 500 * time.Millisecond
 
 	proofInterval = 10 * time.Second
+	// proofWait is how long the frames of a stream wait for a proof. It may need the store, whose overload must not
+	// delay frames. A long poll that ends waits longer.
+	proofWait, lastProofWait = 50 * time.Millisecond, 2 * time.Second
 
 	// A stream lasts for streamAge, give or take up to streamAgeJitter, so that streams that began together do not end
 	// together.
@@ -141,6 +144,7 @@ type sender struct {
 	frames
 	w         http.ResponseWriter
 	nextProof time.Time
+	proofs    chan string // of a proof that is being made; empty text if it failed. nil if none is
 }
 
 // newSender sends the header of the response.
@@ -173,19 +177,46 @@ func (s *sender) ticks(view usecase.View) error {
 	return nil
 }
 
-// freshness appends how old the view is, and the proof of it, if one is due.
-func (s *sender) freshness(view usecase.View) {
+// freshness appends how old the view is, and a proof if one is due and ready within wait. One that is ready later is
+// appended to a later view: it says itself which one it proves.
+func (s *sender) freshness(view usecase.View, wait time.Duration) {
 	age := view.CompleteAsOf.Sub(s.arrived)
 	s.fresh(view.Cursor, age)
-	if s.nonce == "" || time.Now().Before(s.nextProof) {
+	if s.nonce == "" {
 		return
 	}
-	jws, err := s.Prove(s.ctx, s.tenantID, s.nonce, view.Cursor, age)
-	if err != nil {
-		return // the next view tries again; a client that requires proofs waits for 20 seconds
+	if now := time.Now(); s.proofs == nil {
+		if now.Before(s.nextProof) {
+			return
+		}
+		s.nextProof, s.proofs = now.Add(proofInterval), make(chan string, 1)
+		go func(to chan<- string) { to <- s.prove(view.Cursor, age) }(s.proofs)
 	}
-	s.proof(jws)
-	s.nextProof = time.Now().Add(proofInterval)
+	timer := time.NewTimer(wait)
+	defer timer.Stop()
+	select {
+	case jws := <-s.proofs:
+		if s.proofs = nil; jws == "" {
+			s.nextProof = time.Time{} // the next view tries again; a client that requires proofs waits for 20 seconds
+			return
+		}
+		s.proof(jws)
+	case <-timer.C:
+	}
+}
+
+// prove returns an empty text if the proof cannot be made. A panic must not end the process.
+func (s *sender) prove(cursor domain.Position, age time.Duration) (jws string) {
+	defer func() {
+		if recover() != nil {
+			jws = ""
+		}
+	}()
+	jws, err := s.Prove(s.ctx, s.tenantID, s.nonce, cursor, age)
+	if err != nil {
+		return ""
+	}
+	return jws
 }
 
 // write sends what is in the buffer.
@@ -225,7 +256,7 @@ func (s *sender) streamUntil(end time.Time, view usecase.View) (why ending, err 
 		if err := s.ticks(view); err != nil {
 			return cutOff(err), nil
 		}
-		s.freshness(view)
+		s.freshness(view, proofWait)
 		if why == "" && !time.Now().Before(end) {
 			why = endedAge
 		}
@@ -263,7 +294,7 @@ func (a *API) poll(c echo.Context, f *follower, view usecase.View) error {
 			return nil // the client has disconnected
 		}
 	}
-	s.freshness(all[len(all)-1])
+	s.freshness(all[len(all)-1], lastProofWait)
 	if why != "" {
 		s.bye(after())
 	}

@@ -431,6 +431,32 @@ func TestAProofThatFailsIsTriedAgain(t *testing.T) {
 	})
 }
 
+// A proof may need the store. While that is slow, the frames must come as fast as without proofs.
+func TestAProofThatTakesLongDelaysNoFrame(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newService(t)
+		prove := s.api.Prove
+		s.api.Prove = func(
+			ctx context.Context, tenantID, nonce string, cursor domain.Position, age time.Duration,
+		) (string, error) {
+			time.Sleep(7 * time.Second)
+			return prove(ctx, tenantID, nonce, cursor, age)
+		}
+		begun := time.Now()
+		all := events(t, s.follow(s.request(t, "?nonce=abcdefgh-_123456", "Accept", asStream), time.Minute).Body.String())
+		if fresh := strings.Count(named(all), "fresh"); fresh < 105 || fresh > 121 {
+			t.Errorf("%d frames fresh in a minute", fresh)
+		}
+		if proofs := strings.Count(named(all), "proof"); proofs < 5 || proofs > 6 {
+			t.Errorf("%d proofs in a minute", proofs)
+		}
+		if took := time.Since(begun); took > 61*time.Second { // of the bubble's
+			t.Errorf("it ended after %v", took)
+		}
+		time.Sleep(10 * time.Second) // of the bubble's: the last proof is made
+	})
+}
+
 // A client that does not read must not hold memory and a place. It loses nothing: it resumes with its cursor.
 func TestASlowClientIsCutOffAndLosesNothing(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
