@@ -477,7 +477,11 @@ func TestASlowClientIsCutOffAndLosesNothing(t *testing.T) {
 		for n := 1; n <= 3; n++ {
 			s.facts.revoke(domain.Position(n)*60_000_000, session(acme, n))
 			for cursor != fmt.Sprint(n*60_000_000) {
-				take(scan(t, lines))
+				f, ok := scan(t, lines)
+				if !ok {
+					t.Fatal("the stream has ended")
+				}
+				take(f)
 			}
 		}
 		// It reads no more. The pipe has no buffer, as a connection whose window is full.
@@ -504,14 +508,16 @@ func TestASlowClientIsCutOffAndLosesNothing(t *testing.T) {
 	})
 }
 
-// scan reads one event.
-func scan(t testing.TB, lines *bufio.Scanner) frame {
+// scan reads one event. ok is false at the end.
+func scan(t testing.TB, lines *bufio.Scanner) (f frame, ok bool) {
 	t.Helper()
 	text := ""
 	for lines.Scan() && lines.Text() != "" {
 		text += lines.Text() + "\n"
 	}
-	var f frame
+	if text == "" {
+		return f, false
+	}
 	for _, line := range strings.Split(text, "\n") {
 		name, value, _ := strings.Cut(line, ": ")
 		switch name {
@@ -524,7 +530,7 @@ func scan(t testing.TB, lines *bufio.Scanner) frame {
 		}
 	}
 	parse(t, &f)
-	return f
+	return f, true
 }
 
 // The frames of one tenant never hold a fact of another, and each tenant gets all of its own, whatever is revoked while
