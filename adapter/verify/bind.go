@@ -1,0 +1,116 @@
+package verify
+
+import (
+	"context"
+	"crypto/sha256"
+	"errors"
+	"sync"
+	"time"
+)
+
+// bindings are the contexts that end with a session. One goroutine watches all of them.
+type bindings struct {
+	mu     sync.Mutex
+	all    map[*binding]struct{}
+	closed bool // nobody watches
+}
+
+type binding struct {
+	v      *Verifier // with the MaxAge of the route
+	token  *Token
+	cancel context.CancelCauseFunc
+}
+
+func newBindings() *bindings { return &bindings{all: map[*binding]struct{}{}} }
+
+// Bind returns a context that is cancelled when [Verifier.Verify] would begin to refuse the token: its cause is then
+// [ErrRevoked], [ErrExpired] (the leeway after exp has passed) or [ErrStale]. It is for responses that last, such as
+// event streams and WebSockets. If the token is not valid at the call, the context is cancelled already, with the error
+// of Verify as its cause. Call the function when the response has ended.
+//
+// Behind [Verifier.Middleware], with the request's context and its token, Bind does not verify the signature again, and
+// it accepts a token that the request proved possession of.
+//
+// A binding is no goroutine and no timer: one goroutine compares all of them with the view when facts arrive, and twice
+// a second. A binding costs about as much memory as its Token, and each comparison what a lookup of a token does.
+func (v *Verifier) Bind(ctx context.Context, token string) (context.Context, context.CancelFunc) {
+	t, err := v.forBinding(ctx, token)
+	ctx, cancel := context.WithCancelCause(ctx)
+	if err != nil {
+		cancel(err)
+		return ctx, func() { cancel(nil) }
+	}
+	b := &binding{v, t, cancel}
+	if !v.bound.add(b) {
+		cancel(ErrStale)
+	}
+	// It is added first: a fact that arrives now is seen by the goroutine, or here.
+	v.check(b)
+	return ctx, func() {
+		v.bound.remove(b)
+		cancel(nil)
+	}
+}
+
+func (v *Verifier) forBinding(ctx context.Context, token string) (*Token, error) {
+	if t, ok := FromContext(ctx); ok && t.digest == sha256.Sum256([]byte(token)) {
+		own := *t
+		return &own, nil
+	}
+	return v.Verify(ctx, token)
+}
+
+func (b *bindings) add(one *binding) bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if !b.closed {
+		b.all[one] = struct{}{}
+	}
+	return !b.closed
+}
+
+func (b *bindings) remove(one *binding) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	delete(b.all, one)
+}
+
+// check cancels b if its token is refused now.
+func (v *Verifier) check(b *binding) {
+	t := *b.token // decide sets AsOf
+	if err := b.v.decide(&t); err != nil {
+		b.cancel(err)
+	}
+}
+
+// watch checks all bindings when facts arrive, and regularly for what time alone brings about, until ctx is done.
+func (s *shared) watch(ctx context.Context) {
+	ticker := time.NewTicker(500 * time.Millisecond)
+	defer ticker.Stop()
+	for {
+		changed := s.feed.changed() // before the bindings are checked, so that no fact is missed
+		s.bound.mu.Lock()
+		for b := range s.bound.all {
+			b.v.check(b)
+		}
+		s.bound.mu.Unlock()
+		select {
+		case <-changed:
+		case <-ticker.C:
+		case <-ctx.Done():
+			s.bound.end(errors.Join(ErrStale, context.Cause(ctx)))
+			return
+		}
+	}
+}
+
+// end cancels all bindings: from now on nothing would.
+func (b *bindings) end(cause error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.closed = true
+	for one := range b.all {
+		one.cancel(cause)
+	}
+	clear(b.all)
+}

@@ -1,0 +1,5 @@
+package verify
+
+type replays struct{}
+
+func newReplays() *replays { return &replays{} }
