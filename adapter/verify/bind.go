@@ -44,8 +44,7 @@ func (v *Verifier) Bind(ctx context.Context, token string) (context.Context, con
 	if !v.bound.add(b) {
 		cancel(ErrStale)
 	}
-	// It is added first: a fact that arrives now is seen by the goroutine, or here.
-	v.check(b)
+	b.refused() // It is added first: a fact that arrives now is seen by the goroutine, or here.
 	return ctx, func() {
 		v.bound.remove(b)
 		cancel(nil)
@@ -75,12 +74,13 @@ func (b *bindings) remove(one *binding) {
 	delete(b.all, one)
 }
 
-// check cancels b if its token is refused now.
-func (v *Verifier) check(b *binding) {
-	t := *b.token // decide sets AsOf
-	if err := b.v.decide(&t); err != nil {
+// refused cancels b and returns true if its token is refused now.
+func (b *binding) refused() bool {
+	_, err := b.v.check(b.token, time.Now())
+	if err != nil {
 		b.cancel(err)
 	}
+	return err != nil
 }
 
 // watch checks all bindings when facts arrive, and regularly for what time alone brings about, until ctx is done.
@@ -91,7 +91,9 @@ func (s *shared) watch(ctx context.Context) {
 		changed := s.feed.changed() // before the bindings are checked, so that no fact is missed
 		s.bound.mu.Lock()
 		for b := range s.bound.all {
-			b.v.check(b)
+			if b.refused() {
+				delete(s.bound.all, b)
+			}
 		}
 		s.bound.mu.Unlock()
 		select {

@@ -145,7 +145,7 @@ func (v *Verifier) authenticate(ctx context.Context, token string) (*Token, erro
 		return nil, invalid(err.Error())
 	}
 	t.subject.kid = c.header.kid
-	t.digest = sha256.Sum256([]byte(token))
+	t.digest, t.by = sha256.Sum256([]byte(token)), v.shared
 	now := time.Now()
 	switch {
 	case t.Issuer != v.config.Issuer:
@@ -154,7 +154,7 @@ func (v *Verifier) authenticate(ctx context.Context, token string) (*Token, erro
 		return nil, invalid("for another audience")
 	case now.Add(v.config.Leeway).Before(t.IssuedAt), now.Add(v.config.Leeway).Before(t.notBefore):
 		return nil, invalid("not valid yet")
-	case now.After(t.ExpiresAt.Add(v.config.Leeway)):
+	case v.expired(&t.Token, now):
 		return nil, ErrExpired
 	}
 	return &t.Token, nil

@@ -1,7 +1,11 @@
 package verify
 
 import (
+	"bufio"
 	"context"
+	"encoding/json"
+	"net/http"
+	"strings"
 	"sync"
 	"time"
 )
@@ -17,22 +21,77 @@ type subject struct {
 }
 
 type feed struct {
+	c        Config
 	mu       sync.Mutex
 	at       time.Time
 	sessions map[[16]byte]bool
+	keys     map[string]bool
 	ch       chan struct{}
 }
 
 func newFeed(c Config, k *keySet) *feed {
-	return &feed{ch: make(chan struct{}), sessions: map[[16]byte]bool{}}
+	return &feed{c: c, ch: make(chan struct{}), sessions: map[[16]byte]bool{}, keys: map[string]bool{}}
 }
 
-func (f *feed) run(ctx context.Context) { <-ctx.Done() }
+func (f *feed) run(ctx context.Context) {
+	for ctx.Err() == nil {
+		f.once(ctx)
+		select {
+		case <-ctx.Done():
+		case <-time.After(time.Second):
+		}
+	}
+}
+
+func (f *feed) once(ctx context.Context) {
+	r, _ := http.NewRequestWithContext(ctx, "GET", f.c.FeedURL, nil)
+	r.Header.Set("Authorization", "Bearer "+f.c.APIKey)
+	r.Header.Set("Accept", "text/event-stream")
+	sent := time.Now()
+	res, err := f.c.Client.Do(r)
+	if err != nil {
+		return
+	}
+	defer res.Body.Close()
+	s := bufio.NewScanner(res.Body)
+	event := ""
+	for s.Scan() {
+		if e, ok := strings.CutPrefix(s.Text(), "event: "); ok {
+			event = e
+		}
+		d, ok := strings.CutPrefix(s.Text(), "data: ")
+		if !ok {
+			continue
+		}
+		var data struct {
+			S []string
+			K []string
+			E int64
+		}
+		json.Unmarshal([]byte(d), &data)
+		f.mu.Lock()
+		for _, s := range data.S {
+			b, _ := decode(s)
+			f.sessions[[16]byte(b)] = true
+		}
+		for _, k := range data.K {
+			f.keys[k] = true
+		}
+		switch event {
+		case "facts":
+			close(f.ch)
+			f.ch = make(chan struct{})
+		case "fresh":
+			f.at = sent.Add(time.Duration(data.E) * time.Millisecond)
+		}
+		f.mu.Unlock()
+	}
+}
 
 func (f *feed) revoked(s *subject) bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	return f.sessions[s.sid]
+	return f.sessions[s.sid] || f.keys[s.kid] || s.hasRoot && f.sessions[s.rsid]
 }
 
 func (f *feed) asOf() (time.Time, bool) {

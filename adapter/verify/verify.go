@@ -314,6 +314,7 @@ type Token struct {
 	subject subject
 	jkt     string // the thumbprint of the key that it is bound to; empty if it is not bound
 	digest  [32]byte
+	by      *shared // what verified it
 }
 
 // HasScope reports whether scope is one of the token's scopes.
@@ -338,25 +339,33 @@ func (v *Verifier) Verify(ctx context.Context, token string) (*Token, error) {
 }
 
 // decide checks t against the view and sets its AsOf.
+func (v *Verifier) decide(t *Token) (err error) {
+	t.AsOf, err = v.check(t, time.Now())
+	return err
+}
+
+// check checks t against the view, and returns the instant as of which the view is complete.
 //
 // The age is read before the instant, and the instant before the facts: each may become newer in between, but not older.
-// So the facts that t is checked against are complete as of AsOf at least.
-func (v *Verifier) decide(t *Token) error {
-	now := time.Now()
+// So the facts that t is checked against are complete as of that instant at least.
+func (v *Verifier) check(t *Token, now time.Time) (asOf time.Time, err error) {
 	age, hasAge := v.feed.age(now)
 	asOf, complete := v.feed.asOf()
 	switch {
-	case now.After(t.ExpiresAt.Add(v.config.Leeway)):
-		return ErrExpired
+	case v.expired(t, now):
+		return time.Time{}, ErrExpired
 	case v.feed.revoked(&t.subject):
-		return ErrRevoked
+		return time.Time{}, ErrRevoked
 	case !hasAge || !complete:
-		return fmt.Errorf("%w: there is no complete one yet", ErrStale)
+		return time.Time{}, fmt.Errorf("%w: there is no complete one yet", ErrStale)
 	case age > v.maxAge && v.config.OnStale == Refuse:
-		return fmt.Errorf("%w: it is %v old", ErrStale, age.Round(time.Millisecond))
+		return time.Time{}, fmt.Errorf("%w: it is %v old", ErrStale, age.Round(time.Millisecond))
 	}
-	t.AsOf = asOf
-	return nil
+	return asOf, nil
+}
+
+func (v *Verifier) expired(t *Token, now time.Time) bool {
+	return now.After(t.ExpiresAt.Add(v.config.Leeway))
 }
 
 // decided counts the decision.

@@ -1,0 +1,382 @@
+package verify_test
+
+import (
+	"bytes"
+	"context"
+	"crypto"
+	"crypto/ecdsa"
+	"crypto/ed25519"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/rsa"
+	"crypto/sha256"
+	"encoding/base64"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"maps"
+	"net/http"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/refreshd/refreshd/adapter/verify"
+)
+
+const (
+	issuer   = "https://id.example/t/acme"
+	audience = "orders"
+	apiKey   = "ak_the-secret-of-this-test"
+	session  = "0197a2b3-4c5d-766e-877f-8091a2b3c4d5"
+	other    = "0197a2b3-4c5d-766e-877f-8091a2b3c4d6"
+)
+
+// service is a refreshd of one tenant in memory: it serves the JWK Set and the revocation stream as its transport, so
+// that a test runs in a bubble of testing/synctest.
+type service struct {
+	mu       sync.Mutex
+	keys     string // the JWK Set
+	header   http.Header
+	status   int // of the JWK Set, if it is not 200
+	requests []*http.Request
+	down     bool // no response to any request
+	facts    []string
+	streams  map[*stream]bool
+}
+
+type stream struct {
+	*io.PipeWriter
+	ctx    context.Context
+	end    context.CancelFunc
+	sent   time.Time // the request
+	writes sync.Mutex
+	frames int
+}
+
+func newService(keys ...*signingKey) *service {
+	s := &service{header: http.Header{}, streams: map[*stream]bool{}}
+	s.publish(keys...)
+	return s
+}
+
+// publish makes keys the JWK Set.
+func (s *service) publish(keys ...*signingKey) {
+	set := make([]string, 0, len(keys))
+	for _, k := range keys {
+		set = append(set, k.jwk(true))
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.keys = `{"keys":[` + strings.Join(set, ",") + `]}`
+}
+
+// serveKeys sets the response to requests for the JWK Set.
+func (s *service) serveKeys(status int, body string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.status, s.keys = status, body
+}
+
+// keyRequests returns the number of requests for the JWK Set.
+func (s *service) keyRequests() (n int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, r := range s.requests {
+		if strings.HasSuffix(r.URL.Path, "jwks.json") {
+			n++
+		}
+	}
+	return n
+}
+
+func (s *service) RoundTrip(r *http.Request) (*http.Response, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.requests = append(s.requests, r)
+	if s.down {
+		return nil, errors.New("connection refused")
+	}
+	if strings.HasSuffix(r.URL.Path, "/.well-known/jwks.json") {
+		response := &http.Response{StatusCode: max(s.status, 200), Header: s.header.Clone()}
+		if etag := s.header.Get("ETag"); etag != "" && r.Header.Get("If-None-Match") == etag {
+			response.StatusCode = http.StatusNotModified
+		} else {
+			response.Body = io.NopCloser(strings.NewReader(s.keys))
+		}
+		if response.Body == nil {
+			response.Body = http.NoBody
+		}
+		return response, nil
+	}
+	if r.URL.Path != "/t/acme/revocations" || r.Header.Get("Authorization") != "Bearer "+apiKey {
+		return &http.Response{StatusCode: http.StatusUnauthorized, Header: http.Header{}, Body: http.NoBody}, nil
+	}
+	reader, writer := io.Pipe()
+	one := &stream{PipeWriter: writer, sent: time.Now()}
+	one.ctx, one.end = context.WithCancel(r.Context())
+	context.AfterFunc(one.ctx, func() { _ = writer.CloseWithError(io.ErrUnexpectedEOF) })
+	s.streams[one] = true
+	facts := slices.Clone(s.facts)
+	go one.run(facts)
+	return &http.Response{
+		StatusCode: 200, Header: http.Header{"Content-Type": {"text/event-stream"}}, Body: body{reader, one.end},
+	}, nil
+}
+
+// body is of a response; closing it ends the stream.
+type body struct {
+	io.Reader
+	end func()
+}
+
+func (b body) Close() error { b.end(); return nil }
+
+// run writes hello, facts, and fresh twice a second until the stream ends.
+func (s *stream) run(facts []string) {
+	const hello = `event: hello` + "\n" + `data: {"v":1,"tenant":"acme","keep":1200,"beat":500}` + "\n\n"
+	if _, err := io.WriteString(s, hello); err != nil {
+		return
+	}
+	for _, f := range facts {
+		s.frame("facts", "", f)
+	}
+	for s.fresh() {
+		select {
+		case <-s.ctx.Done():
+		case <-time.After(500 * time.Millisecond):
+		}
+	}
+}
+
+func (s *stream) frame(event, id, data string) bool {
+	s.writes.Lock()
+	defer s.writes.Unlock()
+	s.frames++
+	_, err := fmt.Fprintf(s, "event: %s\n%sdata: {\"n\":%d,%s}\n\n", event, id, s.frames, data)
+	return err == nil
+}
+
+func (s *stream) fresh() bool {
+	id := fmt.Sprintf("id: %d\n", time.Now().UnixMicro())
+	return s.frame("fresh", id, fmt.Sprintf(`"e":%d`, time.Since(s.sent).Milliseconds()))
+}
+
+// tell adds a fact and sends it to all streams.
+func (s *service) tell(fact string) {
+	s.mu.Lock()
+	s.facts = append(s.facts, fact)
+	streams := maps.Clone(s.streams)
+	s.mu.Unlock()
+	for one := range streams {
+		_ = one.frame("facts", "", fact) && one.fresh()
+	}
+	synctest.Wait()
+}
+
+func (s *service) revoke(id string) {
+	b, err := hex.DecodeString(strings.ReplaceAll(id, "-", ""))
+	if err != nil {
+		panic(err)
+	}
+	s.tell(fmt.Sprintf(`"keep":1200,"s":[%q]`, encode(b)))
+}
+
+func (s *service) endKey(kid string) { s.tell(fmt.Sprintf(`"keep":1200,"k":[%q]`, kid)) }
+
+// cut ends all streams, and answers no request until restore.
+func (s *service) cut() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.down = true
+	for one := range s.streams {
+		one.end()
+	}
+	clear(s.streams)
+}
+
+func (s *service) restore() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.down = false
+}
+
+// start returns a Verifier of s that has its first view. It is closed when the test ends.
+func start(t testing.TB, s *service, change func(*verify.Config)) *verify.Verifier {
+	t.Helper()
+	c := verify.Config{
+		Issuer: issuer, Audience: audience, APIKey: apiKey, PublicURL: "https://api.example",
+		Client: &http.Client{Transport: s},
+	}
+	if change != nil {
+		change(&c)
+	}
+	v, err := verify.New(context.Background(), c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(v.Close)
+	return v
+}
+
+// inBubble runs f in a bubble of testing/synctest with a Verifier of s that has its first view.
+func inBubble(t *testing.T, s *service, change func(*verify.Config), f func(*testing.T, *verify.Verifier)) {
+	t.Helper()
+	synctest.Test(t, func(t *testing.T) {
+		v := start(t, s, change)
+		time.Sleep(time.Second)
+		synctest.Wait()
+		f(t, v)
+	})
+}
+
+// signingKey is a key with which a test signs.
+type signingKey struct {
+	kid, alg string
+	private  crypto.Signer
+}
+
+// testKeys are keys of each algorithm; making them takes seconds for RSA.
+var testKeys = sync.OnceValue(func() map[string]*signingKey {
+	keys := map[string]*signingKey{}
+	for _, alg := range []string{"ES256", "EdDSA", "RS256", "PS256"} {
+		keys[alg] = newKey("key-"+alg, alg)
+	}
+	return keys
+})
+
+func newKey(kid, alg string) *signingKey {
+	var private crypto.Signer
+	var err error
+	switch alg {
+	case "ES256":
+		private, err = ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	case "EdDSA":
+		_, private, err = ed25519.GenerateKey(rand.Reader)
+	case "RS256", "PS256":
+		private, err = rsa.GenerateKey(rand.Reader, 2048)
+	}
+	if err != nil {
+		panic(err)
+	}
+	return &signingKey{kid, alg, private}
+}
+
+func encode(b []byte) string { return base64.RawURLEncoding.EncodeToString(b) }
+
+// members returns the members of RFC 7638 in their order.
+func (k *signingKey) members() string {
+	switch p := k.private.Public().(type) {
+	case *ecdsa.PublicKey:
+		b, err := p.Bytes()
+		if err != nil {
+			panic(err)
+		}
+		return fmt.Sprintf(`"crv":"P-256","kty":"EC","x":%q,"y":%q`, encode(b[1:33]), encode(b[33:]))
+	case ed25519.PublicKey:
+		return fmt.Sprintf(`"crv":"Ed25519","kty":"OKP","x":%q`, encode(p))
+	case *rsa.PublicKey:
+		return fmt.Sprintf(`"e":"AQAB","kty":"RSA","n":%q`, encode(p.N.Bytes()))
+	}
+	panic("unknown key")
+}
+
+// jwk returns the public key, as a member of a JWK Set if named.
+func (k *signingKey) jwk(named bool) string {
+	if !named {
+		return "{" + k.members() + "}"
+	}
+	return fmt.Sprintf(`{%s,"kid":%q,"alg":%q,"use":"sig"}`, k.members(), k.kid, k.alg)
+}
+
+func (k *signingKey) thumbprint() string {
+	sum := sha256.Sum256([]byte("{" + k.members() + "}"))
+	return encode(sum[:])
+}
+
+// sign returns the JWS of a header and a payload, whatever they are.
+func (k *signingKey) sign(header, payload string) string {
+	signed := encode([]byte(header)) + "." + encode([]byte(payload))
+	return signed + "." + encode(k.signature(signed))
+}
+
+func (k *signingKey) signature(signed string) (signature []byte) {
+	sum := sha256.Sum256([]byte(signed))
+	var err error
+	switch p := k.private.(type) {
+	case *ecdsa.PrivateKey:
+		r, s, failed := ecdsa.Sign(rand.Reader, p, sum[:])
+		if err = failed; err == nil {
+			signature = append(r.FillBytes(make([]byte, 32)), s.FillBytes(make([]byte, 32))...)
+		}
+	case ed25519.PrivateKey:
+		signature = ed25519.Sign(p, []byte(signed))
+	case *rsa.PrivateKey:
+		if k.alg == "PS256" {
+			signature, err = rsa.SignPSS(rand.Reader, p, crypto.SHA256, sum[:],
+				&rsa.PSSOptions{SaltLength: rsa.PSSSaltLengthEqualsHash})
+		} else {
+			signature, err = rsa.SignPKCS1v15(rand.Reader, p, crypto.SHA256, sum[:])
+		}
+	}
+	if err != nil {
+		panic(err)
+	}
+	return signature
+}
+
+func (k *signingKey) header() string {
+	return fmt.Sprintf(`{"alg":%q,"kid":%q,"typ":"at+jwt"}`, k.alg, k.kid)
+}
+
+// with is a change of claims; a claim that is nil is left out.
+type with map[string]any
+
+// token returns an access token that is valid for five minutes, with changes.
+func (k *signingKey) token(change with) string { return k.sign(k.header(), payload(change)) }
+
+func payload(change with) string {
+	now := time.Now()
+	c := map[string]any{
+		"iss": issuer, "sub": "user-1", "aud": audience, "client_id": audience, "iat": now.Unix(),
+		"exp": now.Add(5 * time.Minute).Unix(), "sid": session, "tid": "acme", "applicationId": audience, "rve": 7,
+		"roles": []string{"admin"}, "scope": "read write", "jti": "id-1",
+	}
+	for name, value := range change {
+		if c[name] = value; value == nil {
+			delete(c, name)
+		}
+	}
+	text, err := json.Marshal(c)
+	if err != nil {
+		panic(err)
+	}
+	return string(text)
+}
+
+// logTo returns a logger of everything into b, which a test reads when the Verifier is closed.
+func logTo(b *lockedBuffer) *slog.Logger {
+	return slog.New(slog.NewJSONHandler(b, &slog.HandlerOptions{Level: slog.LevelDebug}))
+}
+
+type lockedBuffer struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+func (b *lockedBuffer) Write(p []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.b.Write(p)
+}
+
+func (b *lockedBuffer) String() string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.b.String()
+}

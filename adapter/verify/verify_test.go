@@ -1,0 +1,361 @@
+package verify_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
+	"github.com/refreshd/refreshd/adapter/verify"
+)
+
+// A wrong configuration is told at the start, with its field and a remedy: it must not show as refused requests.
+func TestNewFailsForAWrongConfigurationOnly(t *testing.T) {
+	for _, tc := range []struct {
+		name   string
+		change func(*verify.Config)
+		want   []string // in the error; nil: there is none
+	}{
+		{"nothing listens", func(c *verify.Config) {
+			c.Issuer = "https://127.0.0.1:1/t/acme"
+		}, nil},
+		{"loopback address", func(c *verify.Config) { c.Issuer = "http://127.0.0.1:1/t/acme" }, nil},
+		{"loopback address of IPv6", func(c *verify.Config) { c.Issuer = "http://[::1]:1/t/acme" }, nil},
+		{"loopback name", func(c *verify.Config) { c.Issuer = "http://localhost:1/t/acme" }, nil},
+		{"a state file", func(c *verify.Config) { c.StateFile = t.TempDir() + "/state" }, nil},
+		{"no issuer", func(c *verify.Config) { c.Issuer = "" }, []string{"Config.Issuer", "empty", "set the issuer"}},
+		{"http", func(c *verify.Config) { c.Issuer = "http://id.example/t/acme" }, []string{"Config.Issuer", "https"}},
+		{"a name that looks like loopback", func(c *verify.Config) { c.Issuer = "http://localhost.example/t/acme" },
+			[]string{"Config.Issuer", "https"}},
+		{"no URL", func(c *verify.Config) { c.Issuer = "acme" }, []string{"Config.Issuer", "absolute URL"}},
+		{"a password", func(c *verify.Config) { c.Issuer = "https://a:b@id.example/t/acme" },
+			[]string{"Config.Issuer", "user information"}},
+		{"a fragment", func(c *verify.Config) { c.Issuer = issuer + "#" }, []string{"Config.Issuer", "fragment"}},
+		{"a feed of http", func(c *verify.Config) { c.FeedURL = "http://id.example/r" }, []string{"Config.FeedURL", "https"}},
+		{"keys of http", func(c *verify.Config) { c.KeysURL = "http://id.example/k" }, []string{"Config.KeysURL", "https"}},
+		{"no audience", func(c *verify.Config) { c.Audience = "" }, []string{"Config.Audience", "set the id"}},
+		{"no key", func(c *verify.Config) { c.APIKey = "" }, []string{"Config.APIKey", "ak_", "GET on /revocations"}},
+		{"another secret", func(c *verify.Config) { c.APIKey = "sk_top-secret" }, []string{"Config.APIKey", "ak_"}},
+		{"a line break", func(c *verify.Config) { c.APIKey = "ak_top-secret\n" }, []string{"Config.APIKey", "ak_"}},
+		{"a short age", func(c *verify.Config) { c.MaxAge = 1999 * time.Millisecond }, []string{"Config.MaxAge", "2s"}},
+		{"an unknown policy", func(c *verify.Config) { c.OnStale = 7 }, []string{"Config.OnStale", "7", "verify.Refuse"}},
+		{"no facts", func(c *verify.Config) { c.MaxFacts = -1 }, []string{"Config.MaxFacts", "-1"}},
+		{"a long leeway", func(c *verify.Config) { c.Leeway = time.Hour }, []string{"Config.Leeway", "1m"}},
+		{"two URLs", func(c *verify.Config) {
+			c.PublicURL, c.RequestURL = "https://api.example", func(*http.Request) string { return "" }
+		}, []string{"Config.PublicURL", "RequestURL"}},
+		{"a public URL with a query", func(c *verify.Config) { c.PublicURL = "https://api.example?x" },
+			[]string{"Config.PublicURL", "query"}},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			ctx, cancel := context.WithCancel(context.Background())
+			defer cancel()
+			c := verify.Config{Issuer: issuer, Audience: audience, APIKey: apiKey, Client: &http.Client{Transport: newService()}}
+			tc.change(&c)
+			v, err := verify.New(ctx, c)
+			if (err == nil) != (tc.want == nil) {
+				t.Fatalf("got %v, want an error with %q", err, tc.want)
+			}
+			if err == nil {
+				v.Close()
+				return
+			}
+			for _, want := range tc.want {
+				if !strings.Contains(err.Error(), want) {
+					t.Errorf("got %v, want %q in it", err, want)
+				}
+			}
+			if strings.Contains(err.Error(), "secret") {
+				t.Errorf("the error has the API key: %v", err)
+			}
+		})
+	}
+}
+
+// The API key opens the stream. A log, an error and a printed configuration must not hold it.
+func TestTheAPIKeyIsNotShown(t *testing.T) {
+	c := verify.Config{Issuer: issuer, Audience: audience, APIKey: apiKey}
+	for _, shown := range []string{
+		fmt.Sprint(c), fmt.Sprintf("%v %+v %#v %s %q", c, c, c, c, c), fmt.Sprintf("%+v", &c), fmt.Sprintf("%x", c),
+	} {
+		if strings.Contains(shown, "secret") || strings.Contains(shown, fmt.Sprintf("%x", "secret")) {
+			t.Errorf("shown: %s", shown)
+		}
+	}
+	var log lockedBuffer
+	logTo(&log).Info("x", "config", c, slog.Any("pointer", &c))
+	synctest.Test(t, func(t *testing.T) {
+		s := newService(testKeys()["ES256"])
+		v := start(t, s, func(c *verify.Config) { c.Log = logTo(&log) })
+		time.Sleep(time.Minute)
+		s.cut()
+		time.Sleep(time.Minute)
+		s.restore()
+		s.serveKeys(http.StatusFound, "")
+		time.Sleep(time.Hour)
+		_, err := v.Verify(t.Context(), "x"+apiKey)
+		if err == nil || strings.Contains(err.Error(), "secret") {
+			t.Errorf("got %v, want an error without the key", err)
+		}
+		v.Close()
+		for _, r := range s.requests {
+			sent := r.Header.Get("Authorization")
+			if feed := r.URL.Path == "/t/acme/revocations"; feed != (sent == "Bearer "+apiKey) || !feed && sent != "" {
+				t.Errorf("%s was sent %q", r.URL, sent)
+			}
+			if strings.Contains(r.URL.String(), "secret") {
+				t.Errorf("the URL has the key: %s", r.URL)
+			}
+		}
+	})
+	if !strings.Contains(log.String(), "status 302") {
+		t.Errorf("no failure was logged: %s", log.String())
+	}
+	if strings.Contains(log.String(), "secret") {
+		t.Errorf("the log has the key: %s", log.String())
+	}
+}
+
+// Before it knows the revocations, a process that has just started would accept tokens that ended long ago.
+func TestNothingIsAcceptedBeforeTheFirstView(t *testing.T) {
+	for _, policy := range []verify.OnStale{verify.Refuse, verify.AcceptUntilExpiry} {
+		synctest.Test(t, func(t *testing.T) {
+			key := testKeys()["ES256"]
+			s := newService(key)
+			s.cut()
+			v := start(t, s, func(c *verify.Config) { c.OnStale = policy })
+			for range 5 {
+				time.Sleep(10 * time.Second)
+				if _, err := v.Verify(t.Context(), key.token(nil)); !errors.Is(err, verify.ErrStale) {
+					t.Fatalf("%v: got %v, want ErrStale", policy, err)
+				}
+				if v.State().Ready {
+					t.Fatal("the state is ready")
+				}
+			}
+			s.restore()
+			time.Sleep(2 * time.Minute)
+			if _, err := v.Verify(t.Context(), key.token(nil)); err != nil {
+				t.Errorf("%v: got %v after the first view", policy, err)
+			}
+			if !v.State().Ready {
+				t.Errorf("the state is not ready: %+v", v.State())
+			}
+		})
+	}
+}
+
+func TestAVerifiedTokenHasItsClaims(t *testing.T) {
+	key := testKeys()["EdDSA"]
+	inBubble(t, newService(key), nil, func(t *testing.T, v *verify.Verifier) {
+		before := time.Now()
+		text := payload(with{"aud": []string{"other", audience}, "own": map[string]int{"a": 1}})
+		got, err := v.Verify(t.Context(), key.sign(key.header(), text))
+		if err != nil {
+			t.Fatal(err)
+		}
+		want := &verify.Token{
+			Issuer: issuer, Subject: "user-1", Audience: []string{"other", audience}, SessionID: session, TenantID: "acme",
+			ApplicationID: audience, Roles: []string{"admin"}, Scopes: []string{"read", "write"}, ID: "id-1",
+			IssuedAt: before, ExpiresAt: before.Add(5 * time.Minute), Claims: []byte(text), AsOf: got.AsOf,
+		}
+		if diff := cmp.Diff(want, got, cmpopts.IgnoreUnexported(verify.Token{}), cmpopts.EquateApproxTime(time.Second)); diff != "" {
+			t.Errorf("-want +got:\n%s", diff)
+		}
+		if age := before.Sub(got.AsOf); age < 0 || age > time.Second {
+			t.Errorf("AsOf is %v, %v ago", got.AsOf, age)
+		}
+		if !got.HasScope("write") || got.HasScope("writ") || !got.HasRole("admin") || got.HasRole("") {
+			t.Error("wrong scopes or roles")
+		}
+	})
+}
+
+// The promise of the package: a token of a session that was revoked is refused while the stream is up.
+func TestARevokedTokenIsRefused(t *testing.T) {
+	key, next := testKeys()["ES256"], testKeys()["EdDSA"]
+	s := newService(key, next)
+	inBubble(t, s, nil, func(t *testing.T, v *verify.Verifier) {
+		mine, child, others := key.token(nil), key.token(with{"sid": other, "rsid": session}), key.token(with{"sid": other})
+		for _, token := range []string{mine, child, others} {
+			if _, err := v.Verify(t.Context(), token); err != nil {
+				t.Fatal(err)
+			}
+		}
+		s.revoke(session)
+		for name, token := range map[string]string{"its own": mine, "a child's": child} {
+			if _, err := v.Verify(t.Context(), token); !errors.Is(err, verify.ErrRevoked) {
+				t.Errorf("%s: got %v, want ErrRevoked", name, err)
+			}
+		}
+		if _, err := v.Verify(t.Context(), others); err != nil {
+			t.Errorf("another session: %v", err)
+		}
+		// A key that ended is refused although the key set still has it.
+		s.endKey(key.kid)
+		if _, err := v.Verify(t.Context(), others); !errors.Is(err, verify.ErrRevoked) {
+			t.Errorf("a key that ended: got %v, want ErrRevoked", err)
+		}
+		if _, err := v.Verify(t.Context(), next.token(with{"sid": other})); err != nil {
+			t.Errorf("another key: %v", err)
+		}
+	})
+}
+
+// Cut off, a resource server accepts nothing after MaxAge, and a route can ask for less.
+func TestAStaleViewRefuses(t *testing.T) {
+	key := testKeys()["ES256"]
+	s := newService(key)
+	inBubble(t, s, nil, func(t *testing.T, v *verify.Verifier) {
+		strict := v.Require(2 * time.Second)
+		token := key.token(nil)
+		want := func(after string, strictly, loosely error) {
+			t.Helper()
+			if _, err := strict.Verify(t.Context(), token); !errors.Is(err, strictly) {
+				t.Errorf("%s, at most 2 s: got %v, want %v", after, err, strictly)
+			}
+			if _, err := v.Verify(t.Context(), token); !errors.Is(err, loosely) {
+				t.Errorf("%s: got %v, want %v", after, err, loosely)
+			}
+		}
+		want("up", nil, nil)
+		s.cut()
+		time.Sleep(1 * time.Second)
+		want("after 1 s", nil, nil)
+		time.Sleep(2 * time.Second)
+		want("after 3 s", verify.ErrStale, nil)
+		time.Sleep(55 * time.Second)
+		want("after 58 s", verify.ErrStale, nil)
+		time.Sleep(3 * time.Second)
+		want("after 61 s", verify.ErrStale, verify.ErrStale)
+		s.restore()
+		time.Sleep(time.Minute)
+		want("up again", nil, nil)
+	})
+}
+
+// What is known stays known: a stale view refuses what it knows to be revoked, and an expired token, for good.
+func TestAStaleViewStillRefusesForGood(t *testing.T) {
+	key := testKeys()["ES256"]
+	for policy, want := range map[verify.OnStale]error{verify.Refuse: verify.ErrStale, verify.AcceptUntilExpiry: nil} {
+		s := newService(key)
+		inBubble(t, s, func(c *verify.Config) { c.OnStale = policy }, func(t *testing.T, v *verify.Verifier) {
+			s.revoke(session)
+			s.cut()
+			revoked, valid := key.token(nil), key.token(with{"sid": other})
+			time.Sleep(2 * time.Minute)
+			if _, err := v.Verify(t.Context(), revoked); !errors.Is(err, verify.ErrRevoked) {
+				t.Errorf("revoked: got %v, want ErrRevoked", err)
+			}
+			if _, err := v.Verify(t.Context(), valid); !errors.Is(err, want) {
+				t.Errorf("valid: got %v, want %v", err, want)
+			}
+			time.Sleep(4 * time.Minute)
+			if _, err := v.Verify(t.Context(), valid); !errors.Is(err, verify.ErrExpired) {
+				t.Errorf("expired: got %v, want ErrExpired", err)
+			}
+		})
+	}
+}
+
+func TestRequireRefusesAnAgeThatNoViewHas(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		v := start(t, newService(), nil)
+		defer func() {
+			if recover() == nil {
+				t.Error("1 s was accepted")
+			}
+		}()
+		v.Require(time.Second)
+	})
+}
+
+// What New starts ends with the context or with Close: in a bubble, a goroutine that is left fails the test.
+func TestTheGoroutinesEnd(t *testing.T) {
+	for name, end := range map[string]func(context.CancelFunc, *verify.Verifier){
+		"by the context": func(cancel context.CancelFunc, _ *verify.Verifier) { cancel() },
+		"by Close":       func(_ context.CancelFunc, v *verify.Verifier) { v.Close(); v.Close() },
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				ctx, cancel := context.WithCancel(context.Background())
+				defer cancel()
+				v, err := verify.New(ctx, verify.Config{
+					Issuer: issuer, Audience: audience, APIKey: apiKey,
+					Client: &http.Client{Transport: newService(testKeys()["ES256"])},
+				})
+				if err != nil {
+					t.Fatal(err)
+				}
+				time.Sleep(10 * time.Second)
+				end(cancel, v)
+			})
+		})
+	}
+}
+
+// The counters are what an alarm is made of.
+func TestDecisionsAreCounted(t *testing.T) {
+	key := testKeys()["ES256"]
+	s := newService(key)
+	m := &metrics{decided: map[verify.Result]int{}}
+	inBubble(t, s, func(c *verify.Config) { c.Metrics = m }, func(t *testing.T, v *verify.Verifier) {
+		request := func(authorization ...string) {
+			_, _ = v.VerifyRequest(&http.Request{Header: http.Header{"Authorization": authorization}})
+		}
+		request()
+		request("Bearer x", "Bearer y")
+		request("Bearer x")
+		request("Bearer " + key.token(nil))
+		request("Bearer " + key.token(with{"exp": 1}))
+		_, _ = v.Verify(t.Context(), key.token(nil))
+		s.revoke(session)
+		request("Bearer " + key.token(nil))
+		s.cut()
+		time.Sleep(2 * time.Minute)
+		request("Bearer " + key.token(with{"sid": other}))
+		want := map[verify.Result]int{
+			verify.Missing: 1, verify.Malformed: 1, verify.Invalid: 1, verify.Accepted: 2, verify.Expired: 1,
+			verify.Revoked: 1, verify.Stale: 1,
+		}
+		if diff := cmp.Diff(want, m.decided); diff != "" {
+			t.Errorf("-want +got:\n%s", diff)
+		}
+		if m.keys == 0 {
+			t.Error("no request for keys was counted")
+		}
+	})
+}
+
+type metrics struct {
+	mu      sync.Mutex
+	decided map[verify.Result]int
+	keys    int
+	viewed  int
+}
+
+func (m *metrics) Decided(r verify.Result) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.decided[r]++
+}
+
+func (m *metrics) Viewed(time.Duration, int) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.viewed++
+}
+
+func (m *metrics) FetchedKeys(error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.keys++
+}
