@@ -1,0 +1,448 @@
+package verify
+
+import (
+	"encoding/binary"
+	"errors"
+	"hash/maphash"
+	"maps"
+	"math/bits"
+	"sync/atomic"
+	"time"
+)
+
+// subject is what of a token decides whether a fact covers it.
+type subject struct {
+	sid, rsid         [16]byte
+	hasRoot           bool // whether rsid is set
+	application, user string
+	epoch             uint64
+	kid               string
+}
+
+// errFull is returned for a fact that the table has no room for.
+var errFull = errors.New("more facts than MaxFacts")
+
+// table holds the facts. Readers call revoked, which takes no lock and allocates nothing. The methods that change the
+// table need a lock of their caller's: there is one writer. What a writer has added is found by every read that starts
+// later, also while the table grows or drops old facts: the writer does both itself, in between two additions, and
+// publishes the new set when it is whole.
+type table struct {
+	max      int // facts
+	seed     maphash.Seed
+	sessions atomic.Pointer[sessionSet]
+	marks    atomic.Pointer[markSet]
+	tenant   atomic.Pointer[mark]              // of the whole tenant; nil if there is none
+	keys     atomic.Pointer[map[string]minute] // never changed in place: keys end rarely
+	count    atomic.Int64                      // sessions, marks and keys
+}
+
+// minute is an instant in minutes, modulo 2^16. The difference of two minutes is their age, as long as it is below 45
+// days; maximumKeep sees to that.
+type minute uint16
+
+const maximumKeep = 30 * 24 * time.Hour
+
+func newTable(maximum int) *table {
+	t := &table{max: maximum, seed: maphash.MakeSeed()}
+	t.sessions.Store(newSessionSet(t.seed, 0))
+	t.marks.Store(newMarkSet(0))
+	t.keys.Store(&map[string]minute{})
+	return t
+}
+
+// revoked reports whether a fact covers s.
+func (t *table) revoked(s *subject) bool {
+	sessions := t.sessions.Load()
+	if sessions.has(&s.sid) || s.hasRoot && sessions.has(&s.rsid) {
+		return true
+	}
+	if m := t.tenant.Load(); m != nil && m.covers(s) {
+		return true
+	}
+	if t.marks.Load().cover(t.seed, s) {
+		return true
+	}
+	keys := *t.keys.Load()
+	if len(keys) == 0 {
+		return false
+	}
+	_, ended := keys[s.kid]
+	return ended
+}
+
+// addSession adds a session that is revoked itself, and reports whether it is new. The fact keeps the minute of its
+// first receipt: the session was revoked before.
+func (t *table) addSession(id [16]byte, at minute) (added bool, err error) {
+	s := t.sessions.Load()
+	if s.has(&id) {
+		return false, nil
+	}
+	if !t.room() {
+		return false, errFull
+	}
+	if s.full() {
+		s = s.rebuilt(s.count+1, func(minute) bool { return true })
+		t.sessions.Store(s)
+	}
+	s.add(&id, at)
+	t.count.Add(1)
+	return true, nil
+}
+
+// addMark adds m, and reports whether it covers more than was covered before.
+func (t *table) addMark(m mark) (added bool, err error) {
+	marks := t.marks.Load()
+	old := t.tenant.Load()
+	slot, free := &t.tenant, old == nil
+	if m.kind() != ofTenant {
+		slot, old = marks.find(t.seed, m.application, m.user)
+		free = old == nil
+	}
+	if free && !t.room() {
+		return false, errFull
+	}
+	if !free {
+		m = old.join(m)
+		if m.covered() == old.covered() {
+			return false, nil
+		}
+		slot.Store(&m)
+		return true, nil
+	}
+	if m.kind() != ofTenant {
+		if marks.full() {
+			marks = marks.rebuilt(t.seed, marks.used+1, func(minute) bool { return true })
+			t.marks.Store(marks)
+		}
+		marks.add(t.seed, &m)
+	} else {
+		slot.Store(&m)
+	}
+	t.count.Add(1)
+	return true, nil
+}
+
+// addKey adds a signing key that was ended, and reports whether it is new. It is never dropped: a thief of the key
+// gives his tokens any expiry.
+func (t *table) addKey(kid string, at minute) (added bool, err error) {
+	keys := *t.keys.Load()
+	if _, known := keys[kid]; known {
+		return false, nil
+	}
+	if !t.room() {
+		return false, errFull
+	}
+	keys = maps.Clone(keys)
+	keys[kid] = at
+	t.keys.Store(&keys)
+	t.count.Add(1)
+	return true, nil
+}
+
+func (t *table) room() bool { return t.count.Load() < int64(t.max) }
+
+// expire drops the sessions and marks that were received more than keep ago.
+func (t *table) expire(now minute, keep time.Duration) {
+	limit := minutes(keep)
+	current := func(at minute) bool { return now-at <= limit }
+	sessions, marks := t.sessions.Load(), t.marks.Load()
+	before := sessions.count + marks.used
+	if n := sessions.countIf(current); n < sessions.count {
+		sessions = sessions.rebuilt(n, current)
+		t.sessions.Store(sessions)
+	}
+	if n := marks.countIf(current); n < marks.used {
+		marks = marks.rebuilt(t.seed, n, current)
+		t.marks.Store(marks)
+	}
+	dropped := before - sessions.count - marks.used
+	if m := t.tenant.Load(); m != nil && !current(m.at) {
+		t.tenant.Store(nil)
+		dropped++
+	}
+	t.count.Add(int64(-dropped))
+}
+
+// minutes returns the age in whole minutes that a fact may have: what is older was received more than keep ago. Both
+// instants of an age are rounded down, so an age of n+1 minutes is at least n.
+func minutes(keep time.Duration) minute {
+	return minute((min(keep, maximumKeep) + time.Minute - 1) / time.Minute)
+}
+
+// sessionSet is a set of ids, with open addressing and linear probing. A keyed hash, of a seed of this process, chooses
+// the slot where the search for an id begins; the ids themselves are compared. So nobody can choose ids that are slow
+// to find, no two ids are taken for each other, and a state file can hold the ids. (A table of 64-bit hashes has slots
+// of 10 bytes instead of 18. At the lower load that it can have then, it needs nearly the same memory.)
+//
+// Each id is two words. The second one, most of which is random, marks a slot as taken, so it is stored last; a UUID's
+// is never zero.
+type sessionSet struct {
+	seed  maphash.Seed
+	taken []atomic.Uint64 // bytes 8 to 15
+	rest  []uint64        // bytes 0 to 7; like at, not changed once the slot is taken
+	at    []minute        // of receipt
+	count int             // for the writer
+}
+
+const (
+	// A set is rebuilt when it is three quarters full, with five of eight slots taken: 24 to 29 bytes a session.
+	fullNumerator, fullDenominator = 3, 4
+	newNumerator, newDenominator   = 8, 5
+	fewestSlots                    = 64
+)
+
+func newSessionSet(seed maphash.Seed, count int) *sessionSet {
+	n := count*newNumerator/newDenominator + fewestSlots
+	return &sessionSet{seed: seed, taken: make([]atomic.Uint64, n), rest: make([]uint64, n), at: make([]minute, n)}
+}
+
+// isID reports whether a set can hold id, as it can every UUID of RFC 9562: the variant is in byte 8.
+func isID(id [16]byte) bool { return binary.NativeEndian.Uint64(id[8:]) != 0 }
+
+func (s *sessionSet) start(id *[16]byte) int {
+	slot, _ := bits.Mul64(maphash.Bytes(s.seed, id[:]), uint64(len(s.taken)))
+	return int(slot)
+}
+
+func (s *sessionSet) has(id *[16]byte) bool {
+	rest, last := binary.NativeEndian.Uint64(id[:8]), binary.NativeEndian.Uint64(id[8:])
+	for i := s.start(id); ; {
+		switch s.taken[i].Load() {
+		case 0:
+			return false
+		case last:
+			if s.rest[i] == rest {
+				return true
+			}
+		}
+		if i++; i == len(s.taken) {
+			i = 0
+		}
+	}
+}
+
+func (s *sessionSet) full() bool { return s.count*fullDenominator >= len(s.taken)*fullNumerator }
+
+// add adds id, which the set does not hold and has a slot for.
+func (s *sessionSet) add(id *[16]byte, at minute) {
+	i := s.start(id)
+	for s.taken[i].Load() != 0 {
+		if i++; i == len(s.taken) {
+			i = 0
+		}
+	}
+	s.rest[i], s.at[i] = binary.NativeEndian.Uint64(id[:8]), at
+	s.taken[i].Store(binary.NativeEndian.Uint64(id[8:]))
+	s.count++
+}
+
+// each calls f for each session of the set. It may run while the writer adds some.
+func (s *sessionSet) each(f func(id [16]byte, at minute)) {
+	var id [16]byte
+	for i := range s.taken {
+		if last := s.taken[i].Load(); last != 0 {
+			binary.NativeEndian.PutUint64(id[:8], s.rest[i])
+			binary.NativeEndian.PutUint64(id[8:], last)
+			f(id, s.at[i])
+		}
+	}
+}
+
+func (s *sessionSet) countIf(keep func(minute) bool) (n int) {
+	for i := range s.taken {
+		if s.taken[i].Load() != 0 && keep(s.at[i]) {
+			n++
+		}
+	}
+	return n
+}
+
+// rebuilt returns a set with the sessions of s to keep, and room for count.
+func (s *sessionSet) rebuilt(count int, keep func(minute) bool) *sessionSet {
+	n := newSessionSet(s.seed, count)
+	s.each(func(id [16]byte, at minute) {
+		if keep(at) {
+			n.add(&id, at)
+		}
+	})
+	return n
+}
+
+// mark is what wide revocations of one scope have ended. It covers the sessions whose epoch is below its own. The
+// session except is spared, unless its epoch is below floor.
+type mark struct {
+	application, user string // empty if they do not narrow the scope
+	epoch             uint64
+	except            [16]byte // zero if no session is spared
+	floor             uint64
+	at                minute // of receipt
+}
+
+func (m *mark) covers(s *subject) bool {
+	if s.epoch >= m.epoch {
+		return false
+	}
+	return m.except != s.sid || m.except == [16]byte{} || s.epoch < m.floor
+}
+
+// join returns the mark that covers what m or other covers, of the same scope. other is received later. An exception is from one revocation: the
+// session that the later one spares is covered by the earlier one all the same. So the order in which marks arrive does
+// not matter.
+func (m mark) join(other mark) mark {
+	later, earlier := m, other
+	if later.epoch < earlier.epoch {
+		later, earlier = earlier, later
+	}
+	switch {
+	case later.except == [16]byte{}:
+	case later.except == earlier.except:
+		later.floor = max(later.floor, earlier.floor)
+	default:
+		later.floor = max(later.floor, earlier.epoch)
+	}
+	if later.floor >= later.epoch {
+		later.except, later.floor = [16]byte{}, 0
+	}
+	later.at = other.at
+	return later
+}
+
+// covered returns m without the time of its receipt.
+func (m mark) covered() mark {
+	m.at = 0
+	return m
+}
+
+// kind is which of the application and the user a mark is narrowed to.
+type kind int
+
+const (
+	ofTenant kind = iota
+	ofApplication
+	ofUser
+	ofBoth
+	kinds
+)
+
+func (m *mark) kind() kind {
+	switch {
+	case m.application == "" && m.user == "":
+		return ofTenant
+	case m.user == "":
+		return ofApplication
+	case m.application == "":
+		return ofUser
+	default:
+		return ofBoth
+	}
+}
+
+// markSet is a set of marks, with at most one for each scope, in a table like that of sessionSet. A slot that is taken
+// stays with its scope; the mark of a scope is replaced when it is raised.
+type markSet struct {
+	slots []atomic.Pointer[mark]
+	of    [kinds]atomic.Int64 // how many there are: what there is none of is not searched for
+	used  int                 // for the writer
+}
+
+func newMarkSet(count int) *markSet {
+	return &markSet{slots: make([]atomic.Pointer[mark], 2*count+fewestSlots)}
+}
+
+// cover reports whether one of the marks covers s.
+func (m *markSet) cover(seed maphash.Seed, s *subject) bool {
+	applications, users, both := m.of[ofApplication].Load(), m.of[ofUser].Load(), m.of[ofBoth].Load()
+	if applications|users|both == 0 {
+		return false
+	}
+	var application, user uint64
+	if applications|both != 0 {
+		application = maphash.String(seed, s.application)
+	}
+	if users|both != 0 {
+		user = maphash.String(seed, s.user)
+	}
+	return applications != 0 && s.application != "" && m.covers(onlyApplication(application), s.application, "", s) ||
+		users != 0 && s.user != "" && m.covers(onlyUser(user), "", s.user, s) ||
+		both != 0 && s.application != "" && s.user != "" &&
+			m.covers(applicationAndUser(application, user), s.application, s.user, s)
+}
+
+// The place of a scope, by the hashes of its parts. Different scopes may share one.
+func onlyApplication(application uint64) uint64 { return application }
+func onlyUser(user uint64) uint64               { return ^user }
+func applicationAndUser(application, user uint64) uint64 {
+	high, low := bits.Mul64(application^0x9e3779b97f4a7c15, user|1)
+	return high ^ low
+}
+
+func (m *markSet) covers(place uint64, application, user string, s *subject) bool {
+	found := m.slot(place, application, user).Load()
+	return found != nil && found.covers(s)
+}
+
+// slot returns the slot of a scope. It is empty if the set has no mark of it.
+func (m *markSet) slot(place uint64, application, user string) *atomic.Pointer[mark] {
+	first, _ := bits.Mul64(place, uint64(len(m.slots)))
+	for i := int(first); ; {
+		found := m.slots[i].Load()
+		if found == nil || found.application == application && found.user == user {
+			return &m.slots[i]
+		}
+		if i++; i == len(m.slots) {
+			i = 0
+		}
+	}
+}
+
+// find returns the slot of a scope, and its mark: nil if there is none.
+func (m *markSet) find(seed maphash.Seed, application, user string) (*atomic.Pointer[mark], *mark) {
+	var place uint64
+	switch {
+	case user == "":
+		place = onlyApplication(maphash.String(seed, application))
+	case application == "":
+		place = onlyUser(maphash.String(seed, user))
+	default:
+		place = applicationAndUser(maphash.String(seed, application), maphash.String(seed, user))
+	}
+	slot := m.slot(place, application, user)
+	return slot, slot.Load()
+}
+
+func (m *markSet) full() bool { return 2*m.used >= len(m.slots) }
+
+// add adds a mark of a scope that the set has none of.
+func (m *markSet) add(seed maphash.Seed, added *mark) {
+	slot, _ := m.find(seed, added.application, added.user)
+	slot.Store(added)
+	m.of[added.kind()].Add(1)
+	m.used++
+}
+
+func (m *markSet) each(f func(*mark)) {
+	for i := range m.slots {
+		if found := m.slots[i].Load(); found != nil {
+			f(found)
+		}
+	}
+}
+
+func (m *markSet) countIf(keep func(minute) bool) (n int) {
+	m.each(func(found *mark) {
+		if keep(found.at) {
+			n++
+		}
+	})
+	return n
+}
+
+func (m *markSet) rebuilt(seed maphash.Seed, count int, keep func(minute) bool) *markSet {
+	n := newMarkSet(count)
+	m.each(func(found *mark) {
+		if keep(found.at) {
+			n.add(seed, found)
+		}
+	})
+	return n
+}
