@@ -91,34 +91,36 @@ func (t *table) addSession(id [16]byte, at minute) (added bool, err error) {
 
 // addMark adds m, and reports whether it covers more than was covered before.
 func (t *table) addMark(m mark) (added bool, err error) {
+	if m.kind() == ofTenant {
+		return t.raise(&t.tenant, m, func() { t.tenant.Store(&m) })
+	}
 	marks := t.marks.Load()
-	old := t.tenant.Load()
-	slot, free := &t.tenant, old == nil
-	if m.kind() != ofTenant {
-		slot, old = marks.find(t.seed, m.application, m.user)
-		free = old == nil
-	}
-	if free && !t.room() {
-		return false, errFull
-	}
-	if !free {
-		m = old.join(m)
-		if m.covered() == old.covered() {
-			return false, nil
-		}
-		slot.Store(&m)
-		return true, nil
-	}
-	if m.kind() != ofTenant {
+	slot, _ := marks.find(scopeHash(t.seed, m.application, m.user), m.application, m.user)
+	return t.raise(&marks.marks[slot], m, func() {
 		if marks.full() {
 			marks = marks.rebuilt(t.seed, marks.used+1, func(minute) bool { return true })
 			t.marks.Store(marks)
 		}
 		marks.add(t.seed, &m)
-	} else {
-		slot.Store(&m)
+	})
+}
+
+// raise joins m to the mark in slot. If the slot is empty, it calls add instead.
+func (t *table) raise(slot *atomic.Pointer[mark], m mark, add func()) (added bool, err error) {
+	old := slot.Load()
+	switch {
+	case old == nil && !t.room():
+		return false, errFull
+	case old == nil:
+		add()
+		t.count.Add(1)
+		return true, nil
 	}
-	t.count.Add(1)
+	joined := old.join(m)
+	if joined.covered() == old.covered() {
+		return false, nil
+	}
+	slot.Store(&joined)
 	return true, nil
 }
 
@@ -337,16 +339,19 @@ func (m *mark) kind() kind {
 	}
 }
 
-// markSet is a set of marks, with at most one for each scope, in a table like that of sessionSet. A slot that is taken
-// stays with its scope; the mark of a scope is replaced when it is raised.
+// markSet is a set of marks, with at most one for each scope, in a table like that of sessionSet. The hash of a scope
+// stands beside its mark, so that a search reads the marks of other scopes only if all 64 bits are equal; the scopes are
+// compared all the same. A slot stays with its scope, and its mark is replaced when it is raised.
 type markSet struct {
-	slots []atomic.Pointer[mark]
+	taken []atomic.Uint64 // the hashes of scopes; stored after the mark
+	marks []atomic.Pointer[mark]
 	of    [kinds]atomic.Int64 // how many there are: what there is none of is not searched for
 	used  int                 // for the writer
 }
 
 func newMarkSet(count int) *markSet {
-	return &markSet{slots: make([]atomic.Pointer[mark], 2*count+fewestSlots)}
+	n := 3*count + fewestSlots
+	return &markSet{taken: make([]atomic.Uint64, n), marks: make([]atomic.Pointer[mark], n)}
 }
 
 // cover reports whether one of the marks covers s.
@@ -362,68 +367,72 @@ func (m *markSet) cover(seed maphash.Seed, s *subject) bool {
 	if users|both != 0 {
 		user = maphash.String(seed, s.user)
 	}
-	return applications != 0 && s.application != "" && m.covers(onlyApplication(application), s.application, "", s) ||
-		users != 0 && s.user != "" && m.covers(onlyUser(user), "", s.user, s) ||
+	return applications != 0 && s.application != "" && m.covers(ofOne(application), s.application, "", s) ||
+		users != 0 && s.user != "" && m.covers(ofOne(^user), "", s.user, s) ||
 		both != 0 && s.application != "" && s.user != "" &&
-			m.covers(applicationAndUser(application, user), s.application, s.user, s)
+			m.covers(ofTwo(application, user), s.application, s.user, s)
 }
 
-// The place of a scope, by the hashes of its parts. Different scopes may share one.
-func onlyApplication(application uint64) uint64 { return application }
-func onlyUser(user uint64) uint64               { return ^user }
-func applicationAndUser(application, user uint64) uint64 {
+// scopeHash returns the hash of a scope that is narrowed to an application, a user or both. It is not zero, which is
+// for empty slots.
+func scopeHash(seed maphash.Seed, application, user string) uint64 {
+	switch {
+	case user == "":
+		return ofOne(maphash.String(seed, application))
+	case application == "":
+		return ofOne(^maphash.String(seed, user))
+	default:
+		return ofTwo(maphash.String(seed, application), maphash.String(seed, user))
+	}
+}
+
+func ofOne(hash uint64) uint64 { return max(hash, 1) }
+
+func ofTwo(application, user uint64) uint64 {
 	high, low := bits.Mul64(application^0x9e3779b97f4a7c15, user|1)
-	return high ^ low
+	return max(high^low, 1)
 }
 
-func (m *markSet) covers(place uint64, application, user string, s *subject) bool {
-	found := m.slot(place, application, user).Load()
+func (m *markSet) covers(hash uint64, application, user string, s *subject) bool {
+	_, found := m.find(hash, application, user)
 	return found != nil && found.covers(s)
 }
 
-// slot returns the slot of a scope. It is empty if the set has no mark of it.
-func (m *markSet) slot(place uint64, application, user string) *atomic.Pointer[mark] {
-	first, _ := bits.Mul64(place, uint64(len(m.slots)))
-	for i := int(first); ; {
-		found := m.slots[i].Load()
-		if found == nil || found.application == application && found.user == user {
-			return &m.slots[i]
+// find returns the slot of a scope and its mark. If there is none, it returns an empty slot for it, and nil.
+func (m *markSet) find(hash uint64, application, user string) (slot int, found *mark) {
+	first, _ := bits.Mul64(hash, uint64(len(m.taken)))
+	for slot = int(first); ; {
+		switch m.taken[slot].Load() {
+		case 0:
+			return slot, nil
+		case hash:
+			found = m.marks[slot].Load()
+			if found.application == application && found.user == user {
+				return slot, found
+			}
 		}
-		if i++; i == len(m.slots) {
-			i = 0
+		if slot++; slot == len(m.taken) {
+			slot = 0
 		}
 	}
 }
 
-// find returns the slot of a scope, and its mark: nil if there is none.
-func (m *markSet) find(seed maphash.Seed, application, user string) (*atomic.Pointer[mark], *mark) {
-	var place uint64
-	switch {
-	case user == "":
-		place = onlyApplication(maphash.String(seed, application))
-	case application == "":
-		place = onlyUser(maphash.String(seed, user))
-	default:
-		place = applicationAndUser(maphash.String(seed, application), maphash.String(seed, user))
-	}
-	slot := m.slot(place, application, user)
-	return slot, slot.Load()
-}
-
-func (m *markSet) full() bool { return 2*m.used >= len(m.slots) }
+func (m *markSet) full() bool { return 2*m.used >= len(m.taken) }
 
 // add adds a mark of a scope that the set has none of.
 func (m *markSet) add(seed maphash.Seed, added *mark) {
-	slot, _ := m.find(seed, added.application, added.user)
-	slot.Store(added)
+	hash := scopeHash(seed, added.application, added.user)
+	slot, _ := m.find(hash, added.application, added.user)
+	m.marks[slot].Store(added)
+	m.taken[slot].Store(hash)
 	m.of[added.kind()].Add(1)
 	m.used++
 }
 
 func (m *markSet) each(f func(*mark)) {
-	for i := range m.slots {
-		if found := m.slots[i].Load(); found != nil {
-			f(found)
+	for i := range m.taken {
+		if m.taken[i].Load() != 0 {
+			f(m.marks[i].Load())
 		}
 	}
 }

@@ -198,7 +198,7 @@ func TestATableRefusesWhatItsFactsCover(t *testing.T) {
 
 // P1: what was added before a read began is found by it, also while the table grows, drops old facts and gets others.
 func TestReadersSeeWhatWasAddedBeforeTheyBegan(t *testing.T) {
-	const sessions, marks = 40_000, 4_000
+	const sessions, marks = 12_000, 1_200
 	facts := newTable(1 << 20)
 	id := func(i uint64) (id [16]byte) {
 		binary.BigEndian.PutUint64(id[:8], i>>3)
@@ -212,7 +212,7 @@ func TestReadersSeeWhatWasAddedBeforeTheyBegan(t *testing.T) {
 	var oldest, newest, marked atomic.Uint64 // what is in the table: from oldest to before newest
 	var readers sync.WaitGroup
 	done := make(chan struct{})
-	for n := range uint64(3) {
+	for n := range uint64(2) {
 		readers.Go(func() {
 			r := rand.New(rand.NewPCG(n, 2))
 			for {
@@ -249,9 +249,9 @@ func TestReadersSeeWhatWasAddedBeforeTheyBegan(t *testing.T) {
 		})
 	}
 	for i := range uint64(sessions) {
-		// Ten minutes after each 4 000 sessions, those of before are dropped. The marks are raised, so they stay.
+		// Ten minutes after each 1 200 sessions, those of before are dropped. The marks are raised, so they stay.
 		now := minute(10 * (i / 4000))
-		if i%4000 == 0 && i > 0 {
+		if i%1200 == 0 && i > 0 {
 			for k := range i / 10 {
 				if _, err := facts.addMark(mark{user: names[k], epoch: 2 + i, at: now}); err != nil {
 					t.Fatal(err)
@@ -305,7 +305,7 @@ func TestNoSessionIsTakenForAnother(t *testing.T) {
 			}
 			known[id] = true
 		}
-		for range 1_000_000 {
+		for range 300_000 {
 			s := subject{sid: make()}
 			if got, want := facts.revoked(&s), known[s.sid]; got != want {
 				t.Fatalf("%s: got %t, want %t for %x", name, got, want, s.sid)
