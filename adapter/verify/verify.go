@@ -257,6 +257,7 @@ func (v *Verifier) Require(maxAge time.Duration) *Verifier {
 	if maxAge < minMaxAge {
 		panic(fmt.Sprintf("verify: Require(%v): ask for at least %v", maxAge, minMaxAge))
 	}
+	v.feed.need(maxAge)
 	return &Verifier{v.shared, maxAge}
 }
 
