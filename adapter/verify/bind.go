@@ -18,6 +18,7 @@ type bindings struct {
 type binding struct {
 	v      *Verifier // with the MaxAge of the route
 	token  *Token
+	ended  func() error // reports whether the context ended otherwise
 	cancel context.CancelCauseFunc
 }
 
@@ -40,7 +41,7 @@ func (v *Verifier) Bind(ctx context.Context, token string) (context.Context, con
 		cancel(err)
 		return ctx, func() { cancel(nil) }
 	}
-	b := &binding{v, t, cancel}
+	b := &binding{v, t, ctx.Err, cancel}
 	if !v.bound.add(b) {
 		cancel(ErrStale)
 	}
@@ -52,9 +53,8 @@ func (v *Verifier) Bind(ctx context.Context, token string) (context.Context, con
 }
 
 func (v *Verifier) forBinding(ctx context.Context, token string) (*Token, error) {
-	if t, ok := FromContext(ctx); ok && t.digest == sha256.Sum256([]byte(token)) {
-		own := *t
-		return &own, nil
+	if t, ok := FromContext(ctx); ok && t.by == v.shared && t.digest == sha256.Sum256([]byte(token)) {
+		return t, nil
 	}
 	return v.Verify(ctx, token)
 }
@@ -91,7 +91,7 @@ func (s *shared) watch(ctx context.Context) {
 		changed := s.feed.changed() // before the bindings are checked, so that no fact is missed
 		s.bound.mu.Lock()
 		for b := range s.bound.all {
-			if b.refused() {
+			if b.ended() != nil || b.refused() {
 				delete(s.bound.all, b)
 			}
 		}

@@ -16,7 +16,7 @@ const (
 	maxProof    = 8 << 10     // with an RSA key of 4096 bits it has 2 KiB
 	maxProofID  = 256         // jti
 
-	// maxReplays bounds the memory of proofs that were used: about 60 MB. It is enough for 8 700 requests with DPoP per
+	// maxReplays bounds the memory of proofs that were used: about 30 MB. It is enough for 8 700 requests with DPoP per
 	// second, see replays.
 	maxReplays = 1 << 20
 )
@@ -205,6 +205,7 @@ func isUnreserved(c byte) bool {
 // A proof is a replay only of one with the same iat. So there is a set for each ten seconds of iat, and a set is dropped
 // as a whole when its last iat has left the window. There are at most 13 sets, of two minutes.
 type replays struct {
+	max   int
 	mu    sync.Mutex
 	sets  map[int64]map[[16]byte]struct{} // by iat, in units of ten seconds
 	count int
@@ -213,7 +214,7 @@ type replays struct {
 
 const replaySet = 10 // seconds
 
-func newReplays() *replays { return &replays{sets: map[int64]map[[16]byte]struct{}{}} }
+func newReplays(most int) *replays { return &replays{max: most, sets: map[int64]map[[16]byte]struct{}{}} }
 
 // use counts p as used. It is the last check of a request: what is not accepted takes no room. If there is no room, the
 // request is refused: the memory of others must not be given up for it.
@@ -235,7 +236,7 @@ func (s *replays) use(p proof, now time.Time) error {
 	switch _, used := set[id]; {
 	case of < s.floor, used:
 		return invalidProof("used before")
-	case s.count >= maxReplays:
+	case s.count >= s.max:
 		return errFullOfProofs
 	case set == nil:
 		set = map[[16]byte]struct{}{}

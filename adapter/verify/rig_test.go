@@ -43,7 +43,7 @@ type service struct {
 	mu       sync.Mutex
 	keys     string // the JWK Set
 	header   http.Header
-	status   int // of the JWK Set, if it is not 200
+	status   int // of the JWK Set
 	requests []*http.Request
 	down     bool // no response to any request
 	facts    []string
@@ -73,7 +73,7 @@ func (s *service) publish(keys ...*signingKey) {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.keys = `{"keys":[` + strings.Join(set, ",") + `]}`
+	s.status, s.keys = http.StatusOK, `{"keys":[`+strings.Join(set, ",")+`]}`
 }
 
 // serveKeys sets the response to requests for the JWK Set.
@@ -103,7 +103,7 @@ func (s *service) RoundTrip(r *http.Request) (*http.Response, error) {
 		return nil, errors.New("connection refused")
 	}
 	if strings.HasSuffix(r.URL.Path, "/.well-known/jwks.json") {
-		response := &http.Response{StatusCode: max(s.status, 200), Header: s.header.Clone()}
+		response := &http.Response{StatusCode: s.status, Header: s.header.Clone()}
 		if etag := s.header.Get("ETag"); etag != "" && r.Header.Get("If-None-Match") == etag {
 			response.StatusCode = http.StatusNotModified
 		} else {

@@ -235,7 +235,7 @@ func New(ctx context.Context, c Config) (*Verifier, error) {
 		return nil, err
 	}
 	ctx, stop := context.WithCancel(ctx)
-	s := &shared{config: c, keys: newKeySet(c), proofs: newReplays(), bound: newBindings(), stop: stop}
+	s := &shared{config: c, keys: newKeySet(c), proofs: newReplays(maxReplays), bound: newBindings(), stop: stop}
 	s.feed = newFeed(c, s.keys)
 	v := &Verifier{s, c.MaxAge}
 	for _, run := range []func(context.Context){s.keys.run, s.feed.run, s.watch} {
