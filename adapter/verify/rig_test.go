@@ -19,12 +19,15 @@ import (
 	"log/slog"
 	"maps"
 	"net/http"
+	"os"
 	"slices"
 	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/lestrrat-go/jwx/v2/jwk"
 
 	"github.com/refreshd/refreshd/adapter/verify"
 )
@@ -265,6 +268,40 @@ func newKey(kid, alg string) *signingKey {
 		panic(err)
 	}
 	return &signingKey{kid, alg, private}
+}
+
+// fixedKeys are published keys: RFC 8037, appendix A.1; RFC 6979, appendix A.2.5; RFC 7515, appendix A.2. A fuzz test
+// runs in several processes, which must agree.
+func fixedKeys(t testing.TB) map[string]*signingKey {
+	t.Helper()
+	seed, err := base64.RawURLEncoding.DecodeString("nWGxne_9WmC6hEr0kuwsxERJxWl7MmkZcDusAxyuf2A")
+	if err != nil {
+		t.Fatal(err)
+	}
+	d, err := hex.DecodeString("C9AFA9D845BA75166B5C215767B1D6934E50C3DB36E89B127B8A622B120F6721")
+	if err != nil {
+		t.Fatal(err)
+	}
+	ec, err := ecdsa.ParseRawPrivateKey(elliptic.P256(), d)
+	if err != nil {
+		t.Fatal(err)
+	}
+	text, err := os.ReadFile("../jwxsigner/testdata/rfc7515-a2.jwk.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	parsed, err := jwk.ParseKey(text)
+	if err != nil {
+		t.Fatal(err)
+	}
+	private := new(rsa.PrivateKey)
+	if err := parsed.Raw(private); err != nil {
+		t.Fatal(err)
+	}
+	return map[string]*signingKey{
+		"ES256": {"key-ES256", "ES256", ec}, "EdDSA": {"key-EdDSA", "EdDSA", ed25519.NewKeyFromSeed(seed)},
+		"RS256": {"key-RS256", "RS256", private}, "PS256": {"key-PS256", "PS256", private},
+	}
 }
 
 func encode(b []byte) string { return base64.RawURLEncoding.EncodeToString(b) }
