@@ -98,7 +98,7 @@ func TestTheResponseToARefusedRequest(t *testing.T) {
 			if diff := cmp.Diff(tc.challenge, got.Header.Values("WWW-Authenticate")); diff != "" {
 				t.Errorf("%s: WWW-Authenticate (-want +got):\n%s", tc.name, diff)
 			}
-			var body struct{ Error, Error_description string }
+			var body struct{ Error string }
 			if err := json.NewDecoder(got.Body).Decode(&body); err != nil || body.Error != tc.code ||
 				got.Header.Get("Content-Type") != "application/json" || got.Header.Get("Cache-Control") != "no-store" {
 				t.Errorf("%s: got %+v, %v, %v", tc.name, body, err, got.Header)

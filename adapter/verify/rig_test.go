@@ -170,8 +170,8 @@ func (s *stream) fresh() bool {
 	return s.frame("fresh", id, fmt.Sprintf(`"e":%d`, time.Since(s.sent).Milliseconds()))
 }
 
-// tell adds a fact and sends it to all streams.
-func (s *service) tell(fact string) {
+// tellAll adds a fact and sends it to all streams.
+func (s *service) tellAll(fact string) {
 	s.mu.Lock()
 	s.facts = append(s.facts, fact)
 	streams := maps.Clone(s.streams)
@@ -179,16 +179,23 @@ func (s *service) tell(fact string) {
 	for one := range streams {
 		_ = one.frame("facts", "", fact) && one.fresh()
 	}
+}
+
+// tell is tellAll in a bubble: it returns when the fact is applied.
+func (s *service) tell(fact string) {
+	s.tellAll(fact)
 	synctest.Wait()
 }
 
-func (s *service) revoke(id string) {
+func revocationOf(id string) string {
 	b, err := hex.DecodeString(strings.ReplaceAll(id, "-", ""))
 	if err != nil {
 		panic(err)
 	}
-	s.tell(fmt.Sprintf(`"keep":1200,"s":[%q]`, encode(b)))
+	return fmt.Sprintf(`"keep":1200,"s":[%q]`, encode(b))
 }
+
+func (s *service) revoke(id string) { s.tell(revocationOf(id)) }
 
 func (s *service) endKey(kid string) { s.tell(fmt.Sprintf(`"keep":1200,"k":[%q]`, kid)) }
 
